@@ -1,0 +1,38 @@
+"""`elsa db`: create, upgrade and look after the warehouse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from elsa import config
+from elsa.cli import options
+from elsa.cli.main import CONTEXT
+
+
+@click.group(context_settings=CONTEXT)
+def db() -> None:
+    """Create, upgrade and look after the warehouse."""
+
+
+@db.command()
+@options.db
+def upgrade(db: Path | None) -> None:
+    """Create the warehouse, or bring an old one to this version, in one transaction.
+
+    All data is kept and every view is rebuilt. Safe to run at any time; a warehouse that is up to date only gets its views anew.
+
+    \b
+    Examples:
+      elsa db upgrade
+      elsa db upgrade --db ./elsa.db
+    """
+    from elsa.store.upgrade import upgrade as bring_to_head
+
+    path = config.load({"db": db}).db
+    before, after = bring_to_head(path)
+    if before == after:
+        click.echo(f"{path}: at revision {after}, nothing to upgrade; views rebuilt", err=True)
+    else:
+        click.echo(f"{path}: {'created at' if before is None else f'upgraded from {before} to'} revision {after}", err=True)

@@ -1,0 +1,105 @@
+"""The doors: `elsa` with every command below it, and the separate programs elsa-job, elsa-report, elsa-ingest and elsa-jobd.
+
+Each command lives in a file of its own and is imported only when it is called, since imports are most of a short command's time.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import NoReturn
+
+import click
+
+from elsa import __version__
+from elsa.errors import ElsaError
+
+# name -> module in elsa.cli (its command bears the module's name), and the line that `elsa --help` shows
+COMMANDS = {
+    "check": "Test whether ELSA works on this host, and say how to mend what does not.",
+    "db": "Create, upgrade and look after the warehouse.",
+    "ingest": "Read BSD accounting files into the warehouse.",
+    "job": "Create jobs, put processes into them, run commands in them.",
+    "jobd": "The collector daemon: hears every fork, exec and exit.",
+    "report": "What jobs, commands and users cost.",
+}
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a subcommand's module when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names, without importing anything."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command."""
+        return load(cmd_name) if cmd_name in COMMANDS else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands in the help, again without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(COMMANDS.items()))
+
+
+def load(name: str) -> click.Command:
+    """The click command of a name in COMMANDS."""
+    command = getattr(importlib.import_module(f"elsa.cli.{name}"), name)
+    assert isinstance(command, click.Command)  # noqa: S101
+    return command
+
+
+@click.group(cls=LazyGroup, context_settings=CONTEXT)
+@click.version_option(__version__, prog_name="elsa")
+def group() -> None:
+    """Enhanced Linux System Accounting: what did this job, with every process it ever started, cost?
+
+    \b
+    Examples:
+      elsa check                             does ELSA work on this host?
+      elsa db upgrade                        create the warehouse
+      elsa jobd &                            start the collector
+      elsa job run --name build -- make -j8  run a command as a job
+      elsa ingest                            read the accounting file
+      elsa report job build                  what it cost
+    """
+
+
+def run(command: click.Command, name: str) -> NoReturn:
+    """Run a command; an error of ours becomes one line on stderr and its exit code, a reader that went away is no error."""
+    try:
+        command.main(prog_name=name)
+    except ElsaError as error:
+        click.echo(f"{name}: {error}", err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    sys.exit(0)
+
+
+def elsa() -> NoReturn:
+    """Entry point of `elsa`."""
+    run(group, "elsa")
+
+
+def elsa_job() -> NoReturn:
+    """Entry point of `elsa-job`."""
+    run(load("job"), "elsa-job")
+
+
+def elsa_jobd() -> NoReturn:
+    """Entry point of `elsa-jobd`."""
+    run(load("jobd"), "elsa-jobd")
+
+
+def elsa_ingest() -> NoReturn:
+    """Entry point of `elsa-ingest`."""
+    run(load("ingest"), "elsa-ingest")
+
+
+def elsa_report() -> NoReturn:
+    """Entry point of `elsa-report`."""
+    run(load("report"), "elsa-report")

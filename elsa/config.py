@@ -1,0 +1,102 @@
+"""Settings: built-in defaults < /etc/elsa/elsa.toml < ELSA_* environment < command line flags. An unknown key is an error.
+
+docs/config.md describes every key; a test keeps the two in step.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from elsa.errors import ConfigError
+
+DEFAULT_FILE = Path("/etc/elsa/elsa.toml")
+# Where distributions keep the accounting file: Debian, then RHEL and its kin.
+ACCT_FILES = (Path("/var/log/account/pacct"), Path("/var/account/pacct"))
+
+
+@dataclass(frozen=True)
+class Config:
+    """Every setting of ELSA, with its default."""
+
+    db: Path = Path("/var/lib/elsa/elsa.db")
+    """The warehouse."""
+    socket: Path = Path("/run/elsa/jobd.sock")
+    """The control socket of jobd."""
+    acct_file: Path = ACCT_FILES[0]
+    """The accounting file that the ingester reads when none is named."""
+    group: str = "elsa"
+    """Members of this group manage every job, as root does."""
+    receive_buffer_mib: int = 256
+    """Receive buffer of the process events socket; the kernel takes 832 bytes of it per queued event, and only while one is queued."""
+    drain_ms: int = 20
+    """How long jobd lets events gather before it reads them: waking for each one would slow every fork of the host."""
+    commit_ms: int = 1000
+    """How often jobd commits to the warehouse."""
+    backlog_events: int = 1_000_000
+    """How many events may wait in memory for a warehouse that cannot be written; what comes on top is dropped and becomes a gap."""
+
+
+def load(overrides: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None) -> Config:
+    """Settle every setting.
+
+    `overrides` are the command line's flags; None values in it mean "not given".
+    Raises ConfigError for an unknown key, a value of the wrong type or an unreadable file.
+    """
+    environ = os.environ if environ is None else environ
+    fields = {field.name: field for field in dataclasses.fields(Config)}
+    values: dict[str, Any] = {}
+    values.update(_from_file(environ.get("ELSA_CONFIG"), fields))
+    for name in fields:
+        variable = f"ELSA_{name.upper()}"
+        if variable in environ:
+            values[name] = _convert(fields[name], environ[variable], variable)
+    for name, value in (overrides or {}).items():
+        if value is not None:
+            values[name] = _convert(fields[name], value, f"--{name.replace('_', '-')}")
+    return Config(**values)
+
+
+def _from_file(named: str | None, fields: Mapping[str, dataclasses.Field[Any]]) -> dict[str, Any]:
+    path = Path(named) if named else DEFAULT_FILE
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        if named:
+            raise ConfigError(f"{path}: no such file (named by ELSA_CONFIG)") from None
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from None
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    for key in table:
+        if key not in fields:
+            raise ConfigError(f"{path}: unknown key {key!r}; the keys are: {', '.join(fields)}")
+    return {key: _convert(fields[key], value, f"{path}: {key}") for key, value in table.items()}
+
+
+def _convert(field: dataclasses.Field[Any], value: object, where: str) -> object:
+    """One value in the type of its field; the type is read off the default."""
+    kind = type(field.default)
+    if issubclass(kind, Path):
+        if isinstance(value, str | Path) and str(value):
+            return Path(value)
+        raise ConfigError(f"{where}: a path is needed, not {value!r}")
+    if kind is int:
+        try:
+            number = int(value) if isinstance(value, str | int) and not isinstance(value, bool) else None
+        except ValueError:
+            number = None
+        if number is None or number <= 0:
+            raise ConfigError(f"{where}: a whole number above 0 is needed, not {value!r}")
+        return number
+    if isinstance(value, str) and value:
+        return value
+    raise ConfigError(f"{where}: a text is needed, not {value!r}")

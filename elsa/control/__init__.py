@@ -1,0 +1,1 @@
+"""The AF_UNIX control socket of jobd: protocol, server and client."""

@@ -1,0 +1,1 @@
+"""The loops that see both ends of the stair: the collector, the ingester, and the host check."""

@@ -1,0 +1,1 @@
+"""Rows to tables, csv and json for people and programs."""

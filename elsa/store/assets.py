@@ -1,0 +1,37 @@
+"""Where sql/ and migrations/ are: inside the installed package, or at the top of the repository in a checkout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import elsa
+
+
+def folder(name: str) -> Path:
+    """Path of the folder `sql` or `migrations`."""
+    package = Path(elsa.__file__).parent
+    inside = package / name
+    return inside if inside.is_dir() else package.parent / name
+
+
+def views() -> list[Path]:
+    """The view files in the order in which they must be created: a view stands after those that it reads."""
+    files = {path.stem: path for path in sorted(folder("sql").glob("*.sql"))}
+    ordered: dict[str, Path] = {}
+
+    def place(name: str) -> None:
+        if name in ordered:
+            return
+        words = set(files[name].read_text(encoding="utf-8").replace("(", " ").replace(")", " ").replace(",", " ").split())
+        for other in sorted(words & files.keys() - {name}):
+            place(other)
+        ordered[name] = files[name]
+
+    for name in files:
+        place(name)
+    return list(ordered.values())
+
+
+def head() -> str:
+    """The newest revision that this version of ELSA knows: migrations/versions/NNNN_*.py."""
+    return max(path.name for path in (folder("migrations") / "versions").glob("[0-9][0-9][0-9][0-9]_*.py"))[:4]

@@ -1,0 +1,143 @@
+"""Opening the warehouse: for writing, for reading, and the check that its schema is the one this version knows.
+
+Every connection is a plain sqlite3 one in autocommit mode, so that a transaction begins and ends only where the code says so.
+Never open the warehouse with a second copy of SQLite in the same process (apsw, DuckDB): closing one handle drops the other's locks.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from elsa.errors import ConfigError, ElsaError, InputMissingError, PrivilegeError, RetryError
+from elsa.store import assets
+
+# A writer waits this long for another one's transaction. Ours last well under a second; a backup or an upgrade may take longer.
+BUSY_TIMEOUT_MS = 10_000
+
+
+def translate(error: sqlite3.Error, path: Path) -> ElsaError:
+    """Our error for one of SQLite's: one line, with what to do about it."""
+    message = str(error)
+    name = getattr(error, "sqlite_errorname", "") or ""
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return RetryError(f"{path}: the warehouse is locked by another program; try again later")
+    if name.startswith("SQLITE_FULL"):
+        return RetryError(f"{path}: no space left on the device; make room and try again")
+    if name.startswith(("SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH")):
+        return PrivilegeError(f"{path}: the warehouse cannot be written by this user ({message})")
+    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        return ConfigError(f"{path}: not a sound SQLite warehouse ({message}); restore it from a backup or move it away")
+    if name.startswith("SQLITE_CANTOPEN"):
+        return PrivilegeError(f"{path}: the warehouse cannot be opened ({message}); does this user have the right to?")
+    if name.startswith("SQLITE_IOERR"):
+        return RetryError(f"{path}: the disk reports an error ({message})")
+    return ElsaError(f"{path}: {message}")
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Whatever SQLite raises inside comes out as one of our errors."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise translate(error, path) from error
+
+
+def check_place(path: Path) -> None:
+    """Refuse a warehouse in a folder that others can write: they could put another file in its place.
+
+    Raises PrivilegeError, or InputMissingError where there is no such folder.
+    """
+    folder = path.parent
+    try:
+        status = folder.stat()
+    except OSError as error:
+        raise InputMissingError(f"{folder}: {error.strerror}; create it or name another place with --db") from None
+    sticky = status.st_mode & stat.S_ISVTX
+    if status.st_mode & stat.S_IWOTH and not sticky:
+        raise PrivilegeError(f"{folder}: others can write this folder, so the warehouse would not be safe in it; chmod o-w {folder}")
+
+
+def open_for_writing(path: Path, *, check_head: bool = True) -> sqlite3.Connection:
+    """A connection that may write, in WAL mode. The warehouse must exist and be at head.
+
+    Raises InputMissingError, PrivilegeError, ConfigError (wrong version), RetryError (locked).
+    """
+    check_place(path)
+    if not path.exists():
+        raise InputMissingError(f"{path}: no warehouse yet; run: elsa db upgrade --db {path}")
+    with translated(path):
+        connection = sqlite3.connect(
+            path.absolute().as_uri() + "?mode=rw", uri=True, timeout=BUSY_TIMEOUT_MS / 1000, isolation_level=None, check_same_thread=False
+        )
+        _set_up(connection)
+        if check_head:
+            require_head(connection, path)
+    return connection
+
+
+def _set_up(connection: sqlite3.Connection) -> None:
+    connection.execute("pragma journal_mode = wal")
+    # A crash of the machine may lose the last commits but never harms the file; jobd says what it heard last, so that becomes a gap.
+    connection.execute("pragma synchronous = normal")
+
+
+def open_for_reading(path: Path) -> sqlite3.Connection:
+    """A connection that can only read; works while others write, and for users who may only read.
+
+    Raises InputMissingError, PrivilegeError, ConfigError (wrong version).
+    """
+    if not path.exists():
+        raise InputMissingError(f"{path}: no warehouse there; create one with: elsa db upgrade --db {path}, or name another with --db")
+    uri = path.absolute().as_uri()
+    with translated(path):
+        connection = sqlite3.connect(uri + "?mode=ro", uri=True, timeout=BUSY_TIMEOUT_MS / 1000, isolation_level=None)
+        try:
+            connection.execute("select count(*) from sqlite_master").fetchone()
+        except sqlite3.OperationalError:
+            # Without a writer there is no shared-memory file, and who may not write the folder cannot make one. With no log beside
+            # the warehouse nothing is missing from it, so it may be read as it stands.
+            if Path(f"{path}-wal").exists() and os.path.getsize(f"{path}-wal") > 0:  # noqa: PTH202
+                raise
+            connection.close()
+            connection = sqlite3.connect(uri + "?mode=ro&immutable=1", uri=True, isolation_level=None)
+        require_head(connection, path)
+    return connection
+
+
+def revision(connection: sqlite3.Connection) -> str | None:
+    """The schema revision of a warehouse; None if it has none yet."""
+    if not connection.execute("select 1 from sqlite_master where name = 'alembic_version'").fetchone():
+        return None
+    row = connection.execute("select version_num from alembic_version").fetchone()
+    return row[0] if row else None
+
+
+def require_head(connection: sqlite3.Connection, path: Path) -> None:
+    """Raise ConfigError unless the warehouse is at the revision that this version of ELSA knows."""
+    have, need = revision(connection), assets.head()
+    if have == need:
+        return
+    if have is None:
+        raise ConfigError(f"{path}: not an ELSA warehouse yet; run: elsa db upgrade --db {path}")
+    if have > need:
+        raise ConfigError(f"{path}: this warehouse is at revision {have}, made by a newer ELSA (this one knows {need}); upgrade ELSA")
+    raise ConfigError(f"{path}: the warehouse is at revision {have} and {need} is needed; run: elsa db upgrade --db {path}")
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """One write transaction: committed at the end of the block, rolled back if anything is raised in it."""
+    connection.execute("begin immediate")
+    try:
+        yield
+        connection.execute("commit")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("rollback")
+        raise

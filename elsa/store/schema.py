@@ -1,0 +1,212 @@
+"""The tables of the warehouse, as SQLAlchemy Core metadata. migrations/ builds them, sql/ looks at them.
+
+Conventions: kernel values are stored raw, in the kernel's units, and views convert. NULL is "unknown", never 0.
+Times of processes and events are CLOCK_MONOTONIC nanoseconds of their boot (`*_ns`), because that clock never steps; a clock row turns
+them into real time: real = monotonic + clock.offset_ns. Times of people's acts (a job created, a file read) are real nanoseconds
+since 1970 (`*_at_ns`). Wait statuses are encoded as wait(2) does. The small numbers are spelled out in elsa/state/codes.py.
+
+A pid means nothing without a boot and a boot nothing without a host, so every table reaches a boot and a host,
+by its own column or through its row's parent; integer ids are local to a warehouse and can be shifted when several are merged.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    text,
+)
+from sqlalchemy.schema import SchemaItem
+from sqlalchemy.types import REAL, TypeEngine
+
+metadata = MetaData()
+
+# SQLite keeps every integer in as few bytes as it needs; other databases want to be told of the big ones.
+Big: TypeEngine[int] = BigInteger().with_variant(Integer(), "sqlite")
+
+
+def _id() -> Column[int]:
+    return Column("id", Big, primary_key=True, autoincrement=False)
+
+
+def _table(name: str, *items: SchemaItem, rowid: bool = True) -> Table:
+    return Table(name, metadata, *items, sqlite_strict=True, sqlite_with_rowid=rowid)
+
+
+host = _table(
+    "host",
+    _id(),
+    Column("machine_id", Text, unique=True),  # /etc/machine-id; NULL for a host known only by name, from a file that was brought here
+    Column("name", Text, nullable=False),
+)
+
+boot = _table(
+    "boot",
+    _id(),
+    Column("host_id", Big, ForeignKey("host.id"), nullable=False),
+    Column("uuid", Text, unique=True),  # /proc/sys/kernel/random/boot_id; NULL stands for "some earlier boot", known only from acct records
+    Column("started_at_ns", Big),  # real time of the boot, as the kernel gave it (btime of /proc/stat)
+    Column("ended_at_ns", Big),  # the last moment known of a boot that is over
+)
+
+clock = _table(
+    "clock",
+    _id(),
+    Column("boot_id", Big, ForeignKey("boot.id"), nullable=False),
+    Column("since_ns", Big, nullable=False),  # monotonic time from which the offsets hold: a step or a suspend makes a new row
+    Column("offset_ns", Big, nullable=False),  # CLOCK_REALTIME - CLOCK_MONOTONIC
+    Column("boottime_offset_ns", Big, nullable=False),  # CLOCK_BOOTTIME - CLOCK_MONOTONIC
+)
+
+collector = _table(
+    "collector",  # one row per run of jobd: when the kernel's events were heard
+    _id(),
+    Column("boot_id", Big, ForeignKey("boot.id"), nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("since_ns", Big, nullable=False),  # listening since
+    Column("heard_ns", Big, nullable=False),  # every event up to here is in the warehouse
+    Column("stopped_ns", Big),  # a clean stop; NULL while running, or if it was killed
+    Column("events", Big, nullable=False),
+    Column("lost", Big, nullable=False),
+)
+
+gap = _table(
+    "gap",  # every known loss: what may be missing, from when to when
+    _id(),
+    Column("boot_id", Big, ForeignKey("boot.id")),
+    Column("kind", Text, nullable=False),  # overrun, sequence, down, backlog, file
+    Column("from_ns", Big),  # monotonic
+    Column("to_ns", Big),
+    Column("lost", Big),  # how many events or records, where that is known
+    Column("acct_file_id", Big, ForeignKey("acct_file.id")),
+    Column("from_position", Big),  # bytes, for a file
+    Column("to_position", Big),
+    Column("note", Text),
+)
+
+comm = _table(
+    "comm",  # command names, once each
+    _id(),
+    Column("name", Text, nullable=False, unique=True),  # bytes that are not printable UTF-8 stand as \xNN, a backslash as \\
+)
+
+process = _table(
+    "process",  # one row per incarnation: one life of one pid
+    _id(),
+    Column("boot_id", Big, ForeignKey("boot.id"), nullable=False),
+    Column("pid", Integer, nullable=False),  # the thread group id
+    Column("parent_id", Big),  # the parent's incarnation (process.id), NULL where unknown
+    Column("origin", Integer, nullable=False),  # codes.Origin
+    Column("parent_inferred", Integer),  # 1 where the parent was concluded, not heard; else NULL
+    Column("start_ns", Big, nullable=False),  # monotonic
+    Column("clock_id", Big, ForeignKey("clock.id"), nullable=False),  # the clock at the start
+    Column("elapsed_ns", Big),  # monotonic, so never negative; NULL while it runs
+    Column("end_clock_id", Big, ForeignKey("clock.id")),
+    Column("end_how", Integer),  # codes.End
+    Column("exit_status", Integer),  # wait status, from the last thread's exit
+    Column("leader_status", Integer),  # the leader's own, only where it differs
+    Column("uid", Big),  # real uid as last known from events and /proc
+    Column("comm_id", Big, ForeignKey("comm.id")),  # as last seen alive; the acct record knows better
+    Index("process_pid", "boot_id", "pid", "start_ns"),  # pairing records, finding who a pid was
+    Index("process_running", "boot_id", sqlite_where=text("elapsed_ns is null")),  # what a restart must look at
+)
+
+event = _table(
+    "event",  # fork, exec and exit events as the kernel sent them, one per thread
+    _id(),
+    Column("boot_id", Big, ForeignKey("boot.id"), nullable=False),
+    Column("kind", Integer, nullable=False),  # codes.EventKind
+    Column("time_ns", Big, nullable=False),  # monotonic
+    Column("cpu", Integer, nullable=False),
+    Column("pid", Integer, nullable=False),  # of the thread: the child's in a fork
+    Column("tgid", Integer, nullable=False),  # of its process
+    Column("parent_pid", Integer),  # fork, exit; NULL in an exit whose parent was already reaped
+    Column("parent_tgid", Integer),
+    Column("code", Integer),  # exit: wait status of the thread
+    Column("signal", Integer),  # exit: the signal sent to the parent
+    Column("process_id", Big),  # the incarnation concerned
+)
+
+job = _table(
+    "job",
+    _id(),  # never used again
+    Column("boot_id", Big, ForeignKey("boot.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("owner_uid", Big, nullable=False),
+    Column("created_at_ns", Big, nullable=False),
+    Column("closed_at_ns", Big),
+    Column("close_how", Text),  # request, ended (its last process did, and it was made to close then), reboot
+    Column("closes_itself", Integer, nullable=False),  # 1: when its last process has ended
+)
+
+job_tag = _table(
+    "job_tag",
+    Column("job_id", Big, ForeignKey("job.id"), primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+    rowid=False,
+)
+
+membership = _table(
+    "membership",  # one row per stay of an incarnation in a job
+    Column("job_id", Big, ForeignKey("job.id"), primary_key=True, autoincrement=False),
+    Column("process_id", Big, primary_key=True, autoincrement=False),
+    Column("since_ns", Big, primary_key=True, autoincrement=False),  # monotonic; 0: from its birth
+    Column("until_ns", Big),  # monotonic; NULL: to its end
+    Column("how", Integer, nullable=False),  # codes.How
+    Index("membership_process", "process_id"),
+    rowid=False,
+)
+
+acct_file = _table(
+    "acct_file",  # one row per accounting file that was read, known by its content, since names and inode numbers are used again
+    _id(),
+    Column("host_id", Big, ForeignKey("host.id"), nullable=False),
+    Column("path", Text, nullable=False),  # where it was last seen
+    Column("device", Big, nullable=False),
+    Column("inode", Big, nullable=False),
+    Column("head", LargeBinary, nullable=False),  # its first record
+    Column("tail", LargeBinary, nullable=False),  # the last bytes before `position`: together they tell this file from any other
+    Column("position", Big, nullable=False),  # bytes consumed: the resume point
+    Column("records", Big, nullable=False),  # records read
+    Column("skipped_bytes", Big, nullable=False),
+    Column("read_at_ns", Big, nullable=False),  # when it was last read
+)
+
+acct = _table(
+    "acct",  # one row per acct v3 record, raw (struct acct_v3, include/uapi/linux/acct.h)
+    _id(),
+    Column("acct_file_id", Big, ForeignKey("acct_file.id"), nullable=False),
+    Column("position", Big, nullable=False),  # byte offset of the record in its file
+    Column("process_id", Big),  # the incarnation that it was joined to
+    Column("join_how", Integer, nullable=False),  # codes.Join
+    Column("flag", Integer, nullable=False),
+    Column("version", Integer, nullable=False),  # with bit 0x80 where the record is big-endian
+    Column("tty", Integer, nullable=False),
+    Column("exitcode", Integer, nullable=False),  # of the group's leader
+    Column("uid", Big, nullable=False),
+    Column("gid", Big, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("ppid", Integer, nullable=False),  # the parent at the end
+    Column("btime", Big, nullable=False),  # seconds since 1970
+    Column("etime", REAL, nullable=False),  # 1/100 s
+    Column("utime", Big, nullable=False),  # 1/100 s, comp_t decoded; so are those below
+    Column("stime", Big, nullable=False),  # 1/100 s
+    Column("mem", Big, nullable=False),  # KiB of virtual memory at the end
+    Column("io", Big, nullable=False),  # not characters: see docs/schema.md
+    Column("rw", Big, nullable=False),
+    Column("minflt", Big, nullable=False),
+    Column("majflt", Big, nullable=False),
+    Column("swaps", Big, nullable=False),
+    Column("comm_id", Big, ForeignKey("comm.id"), nullable=False),
+    Index("acct_process", "process_id", unique=True, sqlite_where=text("process_id is not null")),
+    Index("acct_pending", "pid", sqlite_where=text("join_how = 0")),
+)

@@ -1,0 +1,75 @@
+"""Creating a warehouse and bringing an old one to the newest revision, in one transaction, views included. The one user of Alembic."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, create_engine, event
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import StaticPool
+
+from elsa.errors import ConfigError, PrivilegeError
+from elsa.store import assets, database
+
+# Owner writes, the group reads, nobody else: command lines and costs of other users are not everybody's business.
+FILE_MODE = 0o640
+FOLDER_MODE = 0o750
+
+
+def upgrade(path: Path) -> tuple[str | None, str]:
+    """Create the warehouse at `path` or upgrade it; returns the revisions before and after.
+
+    All or nothing: an upgrade that fails leaves the warehouse as it was. Raises an ElsaError.
+    """
+    _make_place(path)
+    with database.translated(path):
+        connection = sqlite3.connect(path, timeout=database.BUSY_TIMEOUT_MS / 1000, isolation_level=None)
+    try:
+        with database.translated(path):
+            connection.execute("pragma journal_mode = wal")
+            before = database.revision(connection)
+            if before is not None and before > assets.head():
+                database.require_head(connection, path)
+            _migrate(connection, path)
+        after = database.revision(connection)
+    finally:
+        connection.close()
+    if after is None:
+        raise ConfigError(f"{path}: the upgrade left no revision behind")
+    return before, after
+
+
+def _make_place(path: Path) -> None:
+    """Make the folder and an empty file with safe modes, so that no moment exists in which others could read it."""
+    try:
+        if not path.parent.is_dir():
+            path.parent.mkdir(parents=True, mode=FOLDER_MODE)
+        database.check_place(path)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, FILE_MODE))
+    except OSError as error:
+        raise PrivilegeError(f"{error.filename}: {error.strerror}; run as root or name another place with --db") from None
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(assets.folder("migrations")))
+    config.set_main_option("path_separator", "os")
+    engine = create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool)
+
+    @event.listens_for(engine, "begin")
+    def begin_at_once(bound: Connection) -> None:
+        # The driver's own way begins too late for DDL to be atomic.
+        bound.exec_driver_sql("begin immediate")
+
+    try:
+        with engine.begin() as bound:
+            config.attributes["connection"] = bound
+            command.upgrade(config, "head")
+    except DBAPIError as error:
+        if isinstance(error.orig, sqlite3.Error):
+            raise database.translate(error.orig, path) from error
+        raise

@@ -1,0 +1,32 @@
+"""Alembic's entry: brings a warehouse to a revision and rebuilds every view, all in the caller's one transaction.
+
+`elsa db upgrade` runs it (elsa/store/upgrade.py) with a connection on which `begin immediate` has been said. Views are dropped first,
+because a table that a view looks at cannot be rebuilt, and created anew at head from sql/*.sql; a select of no rows from each proves
+that it fits, since SQLite accepts a view over a table that is not there.
+"""
+
+from alembic import context
+from sqlalchemy import Connection, text
+
+from elsa.store import assets, schema
+
+
+def drop_views(connection: Connection) -> None:
+    """Drop every view of the warehouse."""
+    for (name,) in connection.execute(text("select name from sqlite_master where type = 'view'")).fetchall():
+        connection.execute(text(f'drop view "{name}"'))
+
+
+def create_views(connection: Connection) -> None:
+    """Create every view of sql/ and see that it can be selected from."""
+    for path in assets.views():
+        connection.exec_driver_sql(path.read_text(encoding="utf-8").rstrip().rstrip(";"))
+        connection.exec_driver_sql(f'select * from "{path.stem}" limit 0')
+
+
+connection: Connection = context.config.attributes["connection"]
+drop_views(connection)
+context.configure(connection=connection, target_metadata=schema.metadata, transactional_ddl=False)
+context.run_migrations()
+if context.get_context().get_current_revision() == assets.head():
+    create_views(connection)
