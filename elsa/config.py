@@ -52,10 +52,10 @@ def load(overrides: Mapping[str, Any] | None = None, environ: Mapping[str, str] 
     fields = {field.name: field for field in dataclasses.fields(Config)}
     values: dict[str, Any] = {}
     values.update(_from_file(environ.get("ELSA_CONFIG"), fields))
-    for name in fields:
+    for name, field in fields.items():
         variable = f"ELSA_{name.upper()}"
         if variable in environ:
-            values[name] = _convert(fields[name], environ[variable], variable)
+            values[name] = _convert(field, environ[variable], variable)
     for name, value in (overrides or {}).items():
         if value is not None:
             values[name] = _convert(fields[name], value, f"--{name.replace('_', '-')}")

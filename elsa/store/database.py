@@ -20,23 +20,24 @@ from elsa.store import assets
 BUSY_TIMEOUT_MS = 10_000
 
 
+# SQLite's error names by their beginnings, with our error and what to do about it.
+_MEANINGS: tuple[tuple[tuple[str, ...], type[ElsaError], str], ...] = (
+    (("SQLITE_BUSY", "SQLITE_LOCKED"), RetryError, "the warehouse is locked by another program; try again later"),
+    (("SQLITE_FULL",), RetryError, "no space left on the device; make room and try again"),
+    (("SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH"), PrivilegeError, "the warehouse cannot be written by this user"),
+    (("SQLITE_CORRUPT", "SQLITE_NOTADB"), ConfigError, "not a sound SQLite warehouse; restore it from a backup or move it away"),
+    (("SQLITE_CANTOPEN",), PrivilegeError, "the warehouse cannot be opened; does this user have the right to?"),
+    (("SQLITE_IOERR",), RetryError, "the disk reports an error"),
+)
+
+
 def translate(error: sqlite3.Error, path: Path) -> ElsaError:
     """Our error for one of SQLite's: one line, with what to do about it."""
-    message = str(error)
     name = getattr(error, "sqlite_errorname", "") or ""
-    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return RetryError(f"{path}: the warehouse is locked by another program; try again later")
-    if name.startswith("SQLITE_FULL"):
-        return RetryError(f"{path}: no space left on the device; make room and try again")
-    if name.startswith(("SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH")):
-        return PrivilegeError(f"{path}: the warehouse cannot be written by this user ({message})")
-    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-        return ConfigError(f"{path}: not a sound SQLite warehouse ({message}); restore it from a backup or move it away")
-    if name.startswith("SQLITE_CANTOPEN"):
-        return PrivilegeError(f"{path}: the warehouse cannot be opened ({message}); does this user have the right to?")
-    if name.startswith("SQLITE_IOERR"):
-        return RetryError(f"{path}: the disk reports an error ({message})")
-    return ElsaError(f"{path}: {message}")
+    for beginnings, kind, meaning in _MEANINGS:
+        if name.startswith(beginnings):
+            return kind(f"{path}: {meaning} ({error})")
+    return ElsaError(f"{path}: {error}")
 
 
 @contextmanager
