@@ -1,0 +1,69 @@
+"""/proc/PID/stat and /proc/PID/status as records (pure)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from elsa.errors import DataError
+
+
+class Stat(NamedTuple):
+    """/proc/PID/stat, the fields that accounting needs (proc_pid_stat(5), numbered from 1)."""
+
+    pid: int
+    comm: bytes
+    """The name between the first "(" and the last ")": up to 15 bytes of anything (63 for a kernel worker), parentheses included."""
+    state: str
+    """R, S, D, Z (ended, its parent has not asked yet) ..."""
+    ppid: int
+    session: int
+    """Field 6: pid of the session's leader."""
+    num_threads: int
+    """Field 20."""
+    starttime_ticks: int
+    """Field 22: clock ticks (sysconf SC_CLK_TCK) after boot, on CLOCK_BOOTTIME."""
+    exit_code: int | None
+    """Field 52, in wait status encoding: 0 while it runs, and 0 as well to whom may not trace the process. None on old kernels."""
+
+
+def parse_stat(data: bytes) -> Stat:
+    """One /proc/PID/stat. Raises DataError."""
+    # The name may hold spaces, parentheses and newlines; nothing behind it can hold a ")".
+    opening, closing = data.find(b" ("), data.rfind(b") ")
+    if opening < 0 or closing < opening:
+        raise DataError("/proc/PID/stat has no name in parentheses")
+    fields = data[closing + 2 :].split()
+    try:
+        return Stat(
+            pid=int(data[:opening]),
+            comm=data[opening + 2 : closing],
+            state=fields[0].decode("ascii"),
+            ppid=int(fields[1]),
+            session=int(fields[3]),
+            num_threads=int(fields[17]),
+            starttime_ticks=int(fields[19]),
+            exit_code=int(fields[49]) if len(fields) > 49 else None,
+        )
+    except (ValueError, IndexError) as error:
+        raise DataError(f"/proc/PID/stat cannot be read: {error}") from None
+
+
+def parse_real_uid(status: bytes) -> int:
+    """The real uid in a /proc/PID/status. Raises DataError."""
+    return _status_field(status, b"Uid:", base=10)
+
+
+def parse_effective_capabilities(status: bytes) -> int:
+    """The effective capabilities in a /proc/PID/status, one bit each (capabilities(7)). Raises DataError."""
+    return _status_field(status, b"CapEff:", base=16)
+
+
+def _status_field(status: bytes, name: bytes, base: int) -> int:
+    # The kernel escapes newlines in Name:, so that no command can fake a line of its own.
+    for line in status.split(b"\n"):
+        if line.startswith(name):
+            try:
+                return int(line.split()[1], base)
+            except (ValueError, IndexError) as error:
+                raise DataError(f"/proc/PID/status: {name.decode()} cannot be read: {error}") from None
+    raise DataError(f"/proc/PID/status has no {name.decode()}")

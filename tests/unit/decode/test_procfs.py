@@ -1,0 +1,66 @@
+"""/proc/PID/stat is read right whatever the command calls itself."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from elsa.decode.procfs import Stat, parse_effective_capabilities, parse_real_uid, parse_stat
+from elsa.errors import DataError
+
+# Fields 3 to 52 of a real one (Linux 6.18), with numbers that tell which is which.
+REST = b"S 41 42 43 0 -1 4194304 90 0 0 0 1 2 3 4 20 0 7 0 123456 5 6 18446744073709551615" + b" 0" * 26 + b" 256"
+
+
+def stat(comm: bytes) -> bytes:
+    return b"77 (" + comm + b") " + REST + b"\n"
+
+
+def test_every_field_is_the_one_it_is_named_after() -> None:
+    assert parse_stat(stat(b"cc1")) == Stat(
+        pid=77, comm=b"cc1", state="S", ppid=41, session=43, num_threads=7, starttime_ticks=123456, exit_code=256
+    )
+
+
+@pytest.mark.parametrize("comm", [b"", b"a b", b") R 1 (", b"((", b"))", b"\n", b"\xff\xfe", b"x) Z 9 9 9"])
+def test_a_name_may_hold_anything(comm: bytes) -> None:
+    assert parse_stat(stat(comm))[:3] == (77, comm, "S")
+
+
+@given(st.binary(max_size=15))
+def test_a_name_may_hold_anything_at_all(comm: bytes) -> None:
+    assert parse_stat(stat(comm)).comm == comm
+
+
+@given(st.one_of(st.binary(), st.binary(max_size=60).map(stat), st.integers(0, 120).map(lambda end: stat(b"cc1")[:end])))
+def test_anything_else_is_a_data_error(data: bytes) -> None:
+    with contextlib.suppress(DataError):
+        parse_stat(data)
+
+
+def test_old_kernels_have_no_exit_code() -> None:
+    assert parse_stat(b"77 (cc1) " + b" ".join(REST.split()[:40])).exit_code is None
+
+
+def test_our_own_stat() -> None:
+    mine = parse_stat(Path("/proc/self/stat").read_bytes())
+    assert (mine.pid, mine.ppid, mine.session) == (os.getpid(), os.getppid(), os.getsid(0))
+
+
+def test_the_real_uid_is_the_first_number_of_its_line() -> None:
+    assert parse_real_uid(b"Name:\tx\nUmask:\t0022\nUid:\t1000\t0\t0\t0\nGid:\t5\t5\t5\t5\n") == 1000
+
+
+def test_capabilities_are_hexadecimal() -> None:
+    assert parse_effective_capabilities(b"CapPrm:\t0000000000000000\nCapEff:\t0000000000001000\n") == 1 << 12
+
+
+@pytest.mark.parametrize("status", [b"", b"Uid:", b"Uid:\tx\n", b"Name:\tUid: 5\n"])
+def test_a_status_without_a_uid_is_a_data_error(status: bytes) -> None:
+    with pytest.raises(DataError, match="Uid"):
+        parse_real_uid(status)
