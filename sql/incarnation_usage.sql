@@ -1,0 +1,117 @@
+create view incarnation_usage as
+-- Grain: one row per incarnation, that is one life of one pid, with what its accounting record (if any) says it used.
+-- NULL is unknown: without a record nothing is known of its CPU time or its faults.
+-- Every table but the first is joined `left`, though most have a row for certain: so the planner always starts from the process,
+-- looks the rest up by key, and skips the tables whose columns nobody asks for.
+with life as (
+    select
+        p.id as process_id,
+        a.id as acct_id,
+        h.name as host,
+        p.boot_id,
+        p.pid,
+        p.parent_id as parent_process_id,
+        -- the parent at birth where it is known, else the one at the end
+        coalesce(parent.pid, a.ppid) as ppid,
+        -- the record names the command as it ended
+        n.name as command,
+        a.flag,
+        coalesce(a.uid, p.uid) as uid,
+        a.gid,
+        a.tty,
+        p.start_ns,
+        p.start_ns + p.elapsed_ns as end_ns,
+        p.start_ns + born.offset_ns as started_ns,
+        -- the clock at the end: a step of the clock in between must not move the end
+        p.start_ns + p.elapsed_ns + coalesce(died.offset_ns, born.offset_ns) as ended_ns,
+        p.elapsed_ns,
+        a.etime as etime_ticks,
+        a.utime as utime_ticks,
+        a.stime as stime_ticks,
+        a.minflt,
+        a.majflt,
+        a.swaps,
+        a.mem as mem_kib,
+        a.io as io_raw,
+        -- the record knows only the leader's own status
+        coalesce(p.exit_status, a.exitcode) as exit_status,
+        p.origin,
+        p.end_how,
+        a.join_how
+    from process as p
+    left join boot as b
+        on b.id = p.boot_id
+    left join host as h
+        on h.id = b.host_id
+    left join clock as born
+        on born.id = p.clock_id
+    left join clock as died
+        on died.id = p.end_clock_id
+    left join process as parent
+        on parent.id = p.parent_id
+    left join acct as a
+        on a.process_id = p.id
+        and a.join_how <> 3
+    left join comm as n
+        on n.id = coalesce(a.comm_id, p.comm_id)
+)
+select
+    life.process_id,
+    life.acct_id,
+    life.host,
+    life.boot_id,
+    life.pid,
+    life.parent_process_id,
+    life.ppid,
+    life.command,
+    life.flag & 1 as forked_only,
+    (life.flag >> 1) & 1 as superuser,
+    coalesce((life.flag >> 3) & 1, (life.exit_status >> 7) & 1) as dumped_core,
+    coalesce((life.flag >> 4) & 1, (life.exit_status & 127) <> 0) as killed,
+    life.uid,
+    life.gid,
+    life.tty,
+    life.start_ns,
+    life.end_ns,
+    life.started_ns,
+    life.ended_ns,
+    strftime('%Y-%m-%dT%H:%M:%fZ', life.started_ns / 1e9, 'unixepoch') as started_at,
+    strftime('%Y-%m-%dT%H:%M:%fZ', life.ended_ns / 1e9, 'unixepoch') as ended_at,
+    life.elapsed_ns / 1e9 as elapsed_s,
+    life.etime_ticks,
+    life.utime_ticks,
+    life.stime_ticks,
+    life.utime_ticks / 100.0 as user_s,
+    life.stime_ticks / 100.0 as system_s,
+    (life.utime_ticks + life.stime_ticks) / 100.0 as cpu_s,
+    life.minflt,
+    life.majflt,
+    life.swaps,
+    life.mem_kib,
+    life.io_raw,
+    life.exit_status,
+    case when life.exit_status & 127 = 0 then (life.exit_status >> 8) & 255 end as exit_code,
+    life.exit_status & 127 as exit_signal,
+    case when life.elapsed_ns is null then 'running' else 'ended' end as state,
+    case life.origin
+        when 1 then 'fork'
+        when 2 then 'snapshot'
+        when 3 then 'acct'
+        when 4 then 'event'
+    end as origin,
+    case life.end_how
+        when 1 then 'exit'
+        when 2 then 'vanished'
+        when 3 then 'acct'
+        when 4 then 'reused'
+        when 5 then 'reboot'
+    end as end_how,
+    case life.join_how
+        when 0 then 'pending'
+        when 1 then 'exact'
+        when 2 then 'uncertain'
+        when 3 then 'self'
+        when 4 then 'own'
+        when 5 then 'ambiguous'
+    end as record
+from life

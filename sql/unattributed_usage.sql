@@ -1,0 +1,23 @@
+create view unattributed_usage as
+-- Grain: one row: all processes that were never in a job, and all counted records that are joined to no process.
+select
+    count(u.process_id) as processes,
+    count(case when u.state = 'running' then 1 end) as running,
+    count(u.acct_id) as records,
+    sum(u.elapsed_s) as elapsed_s,
+    sum(u.etime_ticks) as etime_ticks,
+    sum(u.utime_ticks) as utime_ticks,
+    sum(u.stime_ticks) as stime_ticks,
+    sum(u.utime_ticks) / 100.0 as user_s,
+    sum(u.stime_ticks) / 100.0 as system_s,
+    sum(u.utime_ticks + u.stime_ticks) / 100.0 as cpu_s,
+    sum(u.minflt) as minflt,
+    sum(u.majflt) as majflt
+from process_usage as u
+where
+    u.process_id is null
+    or not exists (
+        select 1
+        from membership as m
+        where m.process_id = u.process_id
+    )

@@ -1,0 +1,61 @@
+create view unjoined_usage as
+-- Grain: one row per counted accounting record that is joined to no incarnation (pending or ambiguous), in the columns of a process.
+-- Its times are known to the second: exit second = btime + whole seconds elapsed, and btime was counted back from there.
+select
+    cast(null as integer) as process_id,
+    a.id as acct_id,
+    h.name as host,
+    cast(null as integer) as boot_id,
+    a.pid,
+    cast(null as integer) as parent_process_id,
+    a.ppid,
+    n.name as command,
+    a.flag & 1 as forked_only,
+    (a.flag >> 1) & 1 as superuser,
+    (a.flag >> 3) & 1 as dumped_core,
+    (a.flag >> 4) & 1 as killed,
+    a.uid,
+    a.gid,
+    a.tty,
+    cast(null as integer) as start_ns,
+    cast(null as integer) as end_ns,
+    a.btime * 1000000000 as started_ns,
+    (a.btime + cast(a.etime / 100 as integer)) * 1000000000 as ended_ns,
+    strftime('%Y-%m-%dT%H:%M:%fZ', a.btime, 'unixepoch') as started_at,
+    strftime('%Y-%m-%dT%H:%M:%fZ', a.btime + cast(a.etime / 100 as integer), 'unixepoch') as ended_at,
+    a.etime / 100.0 as elapsed_s,
+    a.etime as etime_ticks,
+    a.utime as utime_ticks,
+    a.stime as stime_ticks,
+    a.utime / 100.0 as user_s,
+    a.stime / 100.0 as system_s,
+    (a.utime + a.stime) / 100.0 as cpu_s,
+    a.minflt,
+    a.majflt,
+    a.swaps,
+    a.mem as mem_kib,
+    a.io as io_raw,
+    a.exitcode as exit_status,
+    case when a.exitcode & 127 = 0 then (a.exitcode >> 8) & 255 end as exit_code,
+    a.exitcode & 127 as exit_signal,
+    'ended' as state,
+    cast(null as text) as origin,
+    cast(null as text) as end_how,
+    case a.join_how
+        when 0 then 'pending'
+        when 1 then 'exact'
+        when 2 then 'uncertain'
+        when 3 then 'self'
+        when 4 then 'own'
+        when 5 then 'ambiguous'
+    end as record
+from acct as a
+left join acct_file as f
+    on f.id = a.acct_file_id
+left join host as h
+    on h.id = f.host_id
+left join comm as n
+    on n.id = a.comm_id
+where
+    a.process_id is null
+    and a.join_how <> 3
