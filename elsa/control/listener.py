@@ -1,0 +1,118 @@
+"""The listening socket of jobd: in a directory that nobody else can tamper with, and one server per path."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import socket
+import stat
+from pathlib import Path
+
+from elsa.errors import ConfigError, ElsaError, PrivilegeError, UnavailableError
+
+BACKLOG = 128
+_MODE = 0o666  # any user may ask; what he may do is decided by who he is
+
+
+class Listener:
+    """A bound, listening, non-blocking AF_UNIX socket that owns its path until it is closed.
+
+    Raises UnavailableError if another server has the path, ConfigError if it cannot be a socket, PrivilegeError if it is not safe.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            _check_folder(path.parent)
+            self._lock = _lock(path)
+            try:
+                self.socket = _bind(path)
+            except BaseException:
+                os.close(self._lock)
+                raise
+            self._inode = _inode(path)
+        except OSError as error:
+            raise _translated(error, path) from None
+
+    def close(self) -> None:
+        """Stop listening; remove the socket if it is still this one. The lock file stays: removing it would let two starters win."""
+        if _inode(self.path) == self._inode:
+            self.path.unlink(missing_ok=True)
+        self.socket.close()
+        os.close(self._lock)
+
+
+def _check_folder(folder: Path) -> None:
+    """Make the directory if need be; refuse one in which somebody else could put another socket in the place of ours."""
+    try:
+        folder.mkdir(mode=0o755)
+        folder.chmod(0o755)  # whatever the umask was: every user must be able to come through
+    except FileExistsError:
+        pass
+    status = folder.stat()
+    if status.st_uid not in (0, os.geteuid()):
+        raise PrivilegeError(f"{folder} belongs to user {status.st_uid}, who could replace the control socket; use a directory of root")
+    if status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX:
+        raise PrivilegeError(f"others can write to {folder} and could replace the control socket; mend it with: chmod go-w {folder}")
+
+
+def _lock(path: Path) -> int:
+    """Hold PATH.lock, so that of two starters only one looks whether the socket is stale."""
+    name = path.with_name(path.name + ".lock")
+    lock = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    if os.fstat(lock).st_uid == os.geteuid():
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return lock
+        error: ElsaError = UnavailableError(f"another jobd is running: it holds {name}")
+    else:
+        error = PrivilegeError(f"{name} belongs to another user; remove it if no jobd of his is running")
+    os.close(lock)
+    raise error
+
+
+def _bind(path: Path) -> socket.socket:
+    _clear(path)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        os.fchmod(listener.fileno(), _MODE)  # bind(2) takes the mode from here, less the umask: never wider than meant
+        listener.bind(os.fspath(path))
+        listener.listen(BACKLOG)
+        path.chmod(_MODE)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _clear(path: Path) -> None:
+    """Remove the socket that a killed server left. Anything else at the path is somebody's property."""
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(status.st_mode):
+        raise ConfigError(f"{path} is there already and is not a socket")
+    if status.st_uid != os.geteuid():
+        raise PrivilegeError(f"{path} is a socket of user {status.st_uid}; remove it if nothing of his uses it")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
+        answer = probe.connect_ex(os.fspath(path))
+    if answer != errno.ECONNREFUSED:  # 0: it answers; EAGAIN: it is too busy to
+        raise UnavailableError(f"another jobd is running: it answers on {path}")
+    path.unlink()
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _translated(error: OSError, path: Path) -> ElsaError:
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return PrivilegeError(f"cannot make the control socket {path}: {error.strerror}")
+    return ConfigError(f"cannot make the control socket {path}: {error.strerror or error}")  # without errno: a path too long for AF_UNIX

@@ -1,0 +1,281 @@
+"""What travels over the control socket: one line of JSON each way, described in docs/protocol.md. No I/O here.
+
+To add a request: a dataclass below, its line in REQUESTS, a check for each new field in FIELDS, a section in docs/protocol.md.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from elsa import errors
+from elsa.errors import ElsaError, UnavailableError, UsageError
+
+VERSION = 1
+MAX_REQUEST = 64 * 1024
+"""Bytes of a request line without its newline: room for MAX_PIDS pids and the largest tags in ASCII."""
+MAX_PIDS = 4096
+MAX_PID = 4_194_304
+"""PID_MAX_LIMIT of 64-bit kernels (include/linux/threads.h)."""
+MAX_ID = 2**63 - 1
+MAX_NAME = 128
+MAX_TAGS = 32
+MAX_TAG_KEY = 64
+MAX_TAG_VALUE = 256
+MAX_MEMBERS = 10_000
+"""How many members one `show` may list."""
+MAX_MESSAGE = 1000
+
+JobRef = int | str
+"""A job by its id, or by its name where only one open job bears it."""
+
+
+@dataclass(frozen=True)
+class Create:
+    """Create a job and put processes into it."""
+
+    name: str
+    tags: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    pids: tuple[int, ...] = ()
+    launched: int | None = None
+    """Which of `pids` was started as the job's command."""
+    closes_itself: bool = False
+    """Close the job when its last process has ended."""
+
+    def __post_init__(self) -> None:
+        if self.launched is not None and self.launched not in self.pids:
+            raise UsageError(f"launched: {self.launched} is not among the pids")
+
+
+@dataclass(frozen=True)
+class Add:
+    """Put processes into a job, with `tree` all their living descendants too."""
+
+    job: JobRef
+    pids: tuple[int, ...]
+    tree: bool = False
+
+
+@dataclass(frozen=True)
+class Remove:
+    """Take processes out of a job; what they started while in it stays in it."""
+
+    job: JobRef
+    pids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Close:
+    """End a job: it takes no more processes."""
+
+    job: JobRef
+
+
+@dataclass(frozen=True)
+class List:
+    """List the open jobs, or all of them."""
+
+    all: bool = False
+
+
+@dataclass(frozen=True)
+class Show:
+    """One job with its living members, at most `limit` of them."""
+
+    job: JobRef
+    limit: int = 1000
+
+
+@dataclass(frozen=True)
+class Of:
+    """Which jobs a process is in."""
+
+    pid: int
+
+
+@dataclass(frozen=True)
+class Status:
+    """How the daemon is."""
+
+
+@dataclass(frozen=True)
+class Sync:
+    """Answered when every event that happened before the request is in the warehouse."""
+
+
+Request = Create | Add | Remove | Close | List | Show | Of | Status | Sync
+
+REQUESTS: dict[str, type[Request]] = {
+    "create": Create,
+    "add": Add,
+    "remove": Remove,
+    "close": Close,
+    "list": List,
+    "show": Show,
+    "of": Of,
+    "status": Status,
+    "sync": Sync,
+}
+
+
+def _text(value: object, longest: int, shortest: int = 1) -> str:
+    if isinstance(value, str) and shortest <= len(value) <= longest and value.isprintable():
+        return value
+    raise UsageError(f"needs {shortest} to {longest} printable characters")
+
+
+def _name(value: object) -> str:
+    name = _text(value, MAX_NAME)
+    if name.isdigit() or name != name.strip():
+        raise UsageError("a job's name may not be a number, nor begin or end with a blank")
+    return name
+
+
+def _whole(value: object, lowest: int, highest: int) -> int:
+    if type(value) is int and lowest <= value <= highest:  # type() and not isinstance(): true and false are no numbers
+        return value
+    raise UsageError(f"needs a whole number from {lowest} to {highest}")
+
+
+def _pid(value: object) -> int:
+    return _whole(value, 1, MAX_PID)
+
+
+def _pids(value: object) -> tuple[int, ...]:
+    if isinstance(value, list) and len(value) <= MAX_PIDS:
+        return tuple(dict.fromkeys(_pid(pid) for pid in value))
+    raise UsageError(f"needs a list of at most {MAX_PIDS} pids")
+
+
+def _tags(value: object) -> dict[str, str]:
+    if isinstance(value, dict) and len(value) <= MAX_TAGS:
+        return {_text(key, MAX_TAG_KEY): _text(text, MAX_TAG_VALUE, 0) for key, text in value.items()}
+    raise UsageError(f"needs an object of at most {MAX_TAGS} tags")
+
+
+def _flag(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise UsageError("needs true or false")
+
+
+def _job(value: object) -> JobRef:
+    return _name(value) if isinstance(value, str) else _whole(value, 1, MAX_ID)
+
+
+# A field means the same in every request that has it.
+FIELDS: dict[str, Callable[[object], Any]] = {
+    "name": _name,
+    "tags": _tags,
+    "pids": _pids,
+    "launched": _pid,
+    "closes_itself": _flag,
+    "job": _job,
+    "tree": _flag,
+    "all": _flag,
+    "limit": lambda value: _whole(value, 0, MAX_MEMBERS),
+    "pid": _pid,
+}
+
+# kind of an error reply <-> the class that the client raises
+KINDS: dict[str, type[ElsaError]] = {
+    "usage": errors.UsageError,
+    "data": errors.DataError,
+    "input": errors.InputMissingError,
+    "unavailable": errors.UnavailableError,
+    "retry": errors.RetryError,
+    "permission": errors.PrivilegeError,
+    "config": errors.ConfigError,
+    "failure": errors.ElsaError,
+}
+
+
+def parse_request(line: bytes) -> Request:
+    """The request in a line. Whatever the bytes are, nothing but a UsageError is ever raised."""
+    message = _load(line)
+    version, op = message.pop("elsa", None), message.pop("op", None)
+    if type(version) is not int or version != VERSION:
+        raise UsageError(f'this jobd speaks protocol {VERSION}: a request begins {{"elsa": {VERSION}, "op": ...')
+    kind = REQUESTS.get(op) if isinstance(op, str) else None
+    if kind is None:
+        raise UsageError(f"unknown op; the ops are: {', '.join(REQUESTS)}")
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(kind):
+        if field.name in message:
+            values[field.name] = _checked(field.name, message.pop(field.name))
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise UsageError(f"{op}: {field.name} is missing")
+    if message:
+        raise UsageError(f"{op}: unknown field {ascii(next(iter(message)))[:80]}")
+    return kind(**values)
+
+
+def encode_request(op: str, fields: Mapping[str, Any]) -> bytes:
+    """The line of a request."""
+    line = _dump({"elsa": VERSION, "op": op, **fields})
+    if len(line) > MAX_REQUEST + 1:
+        raise UsageError(f"the request is longer than {MAX_REQUEST} bytes; ask for fewer processes or tags at a time")
+    return line
+
+
+def encode_reply(reply: Mapping[str, Any] | ElsaError) -> bytes:
+    """The line of a reply: what was asked for, or the error."""
+    if not isinstance(reply, ElsaError):
+        return _dump({"elsa": VERSION, "ok": True, **reply})
+    kind = next(kind for kind, family in KINDS.items() if isinstance(reply, family))
+    message = "".join(c if c.isprintable() else " " for c in str(reply))[:MAX_MESSAGE]
+    return _dump({"elsa": VERSION, "ok": False, "error": {"kind": kind, "message": message}})
+
+
+def parse_reply(line: bytes) -> dict[str, Any]:
+    """What a reply carries; if it carries an error, raise it as the server did."""
+    try:
+        message = _load(line)
+    except UsageError as error:
+        raise UnavailableError(f"what answers is not jobd: {error}") from None
+    if message.pop("elsa", None) != VERSION:
+        raise UnavailableError(f"jobd speaks another protocol than {VERSION}, which this command speaks: is one of the two older?")
+    if message.pop("ok", None) is True:
+        return message
+    failure = message.get("error")
+    if not isinstance(failure, dict):
+        raise UnavailableError("what answers is not jobd: neither a reply nor an error")
+    raise KINDS.get(str(failure.get("kind")), ElsaError)(str(failure.get("message")))
+
+
+def _checked(name: str, value: object) -> object:
+    try:
+        return FIELDS[name](value)
+    except UsageError as error:
+        raise UsageError(f"{name}: {error}") from None
+
+
+def _dump(message: Mapping[str, Any]) -> bytes:
+    return json.dumps(message, allow_nan=False, separators=(",", ":")).encode("ascii") + b"\n"
+
+
+def _load(line: bytes) -> dict[str, Any]:
+    try:
+        message = json.loads(line.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+    except RecursionError:
+        raise UsageError("not a request: nested too deeply") from None
+    except ValueError as error:  # not UTF-8, not JSON, a number of thousands of digits
+        raise UsageError(f"not a line of JSON: {ascii(str(error))[1:-1][:200]}") from None
+    if not isinstance(message, dict):
+        raise UsageError("not an object")
+    return message
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; a key that comes twice is an error, since readers differ in which one they believe."""
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        raise ValueError("a key comes twice")
+    return table
+
+
+def _no_constant(word: str) -> NoReturn:
+    raise ValueError(f"{word} is not JSON")
