@@ -1,0 +1,42 @@
+# Everything a newcomer needs, as root or not: `make run` shows what ELSA does on this host, `make test` proves that it does it right.
+# Both set themselves up in .venv and build/; PYTHON names another interpreter (3.11 or newer).
+
+PYTHON ?= python3
+BIN := .venv/bin
+# The peers that tests compare with are unpacked here, never installed: installing acct would switch accounting on.
+export ELSA_PEERS ?= $(CURDIR)/build/peers
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint bench clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+run: .venv/.run ## account a real job on this host and show what it cost (as root); leaves the host as it was
+	@$(BIN)/python scripts/demo.py
+
+test: lint ## lint, then every test; the kernel's own need root and skip elsewhere (ELSA_REQUIRE_KERNEL=1: fail)
+	@scripts/peers.sh "$(ELSA_PEERS)"
+	$(BIN)/pytest -q
+
+lint: .venv/.dev ## style, types and the layers of the architecture
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+bench: .venv/.dev ## measure what speed matters for, one table per file in benchmarks/
+	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
+
+clean: ## remove .venv, build/ and every cache
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# What is installed follows pyproject.toml. The package itself is installed editable, so that a change of the code needs nothing.
+.venv/.run: pyproject.toml scripts/setup.sh
+	@scripts/setup.sh "$(PYTHON)" .
+	@touch $@
+
+.venv/.dev: pyproject.toml scripts/setup.sh
+	@scripts/setup.sh "$(PYTHON)" '.[dev]'
+	@touch .venv/.run $@
