@@ -12,6 +12,7 @@ import sys
 from array import array
 from collections.abc import Iterator
 from enum import Enum
+from functools import cache
 from itertools import chain
 from typing import NamedTuple, TypeAlias
 
@@ -44,9 +45,6 @@ _STATUS_END = 1 << 16  # a wait status: exit code or signal, a byte each
 
 LOOKAHEAD = 3 * RECORD_SIZE
 """`walk` decides about a byte when it has seen this many from it on; a piece of a file must be longer."""
-
-# comp_t: 13 bits of mantissa under 3 bits of base-8 exponent. A table of all 65,536 is several times faster than the sum.
-COMP = tuple(chain.from_iterable(range(0, 8192 << shift, 1 << shift) for shift in range(0, 24, 3)))
 
 
 class AcctRecord(NamedTuple):
@@ -112,12 +110,21 @@ class Run(NamedTuple):
     records: bool
 
 
+@cache
+def comp_table() -> tuple[int, ...]:
+    """The value of every comp_t: 13 bits of mantissa under 3 bits of base-8 exponent, so large ones were rounded down.
+
+    Looking one of the 65,536 up is several times faster than working it out; made when first needed, as it takes 2 ms.
+    """
+    return tuple(chain.from_iterable(range(0, 8192 << shift, 1 << shift) for shift in range(0, 24, 3)))
+
+
 def decode_record(buffer: bytes, offset: int = 0) -> AcctRecord:
     """The record that starts at this offset; DataError if it is cut short or not version 3."""
     if len(buffer) - offset < RECORD_SIZE:
         raise DataError(f"an accounting record has {RECORD_SIZE} bytes, not {max(0, len(buffer) - offset)}")
     fields = _layout(buffer[offset + 1]).unpack_from(buffer, offset)
-    return AcctRecord._make((*fields[:10], *(COMP[value] for value in fields[10:18]), escape_comm(fields[18])))
+    return AcctRecord._make((*fields[:10], *map(comp_table().__getitem__, fields[10:18]), escape_comm(fields[18])))
 
 
 def decode_rows(buffer: bytes) -> Iterator[AcctRow]:
@@ -163,7 +170,7 @@ class _Columns(NamedTuple):
 
     def rows(self) -> Iterator[AcctRow]:
         words = [self.words[index::16] for index in range(1, 7)]
-        comp = [map(COMP.__getitem__, self.halves[index::32]) for index in range(16, 24)]
+        comp = [map(comp_table().__getitem__, self.halves[index::32]) for index in range(16, 24)]
         comms = map(escape_comm, self.comms())
         first = (self.buffer[0::64], self.buffer[1::64], self.halves[1::32])
         return zip(*first, *words, self.floats[7::16], *comp, comms, strict=True)
