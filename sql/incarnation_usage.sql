@@ -97,7 +97,6 @@ select
         when 1 then 'fork'
         when 2 then 'snapshot'
         when 3 then 'acct'
-        when 4 then 'event'
     end as origin,
     case life.end_how
         when 1 then 'exit'

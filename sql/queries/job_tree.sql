@@ -30,7 +30,7 @@ tree as (
 )
 
 select
-    printf('%.*c', t.depth * 2, ' ') || m.command as command,
+    printf('%*s', t.depth * 2, '') || m.command as command,
     m.pid,
     m.how,
     m.elapsed_s,

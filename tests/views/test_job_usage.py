@@ -1,0 +1,143 @@
+"""job_usage: one row per job, with what it cost and how complete that is."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from given import Warehouse
+
+
+def test_finished_job_sums_its_processes_and_tells_wall_from_elapsed(warehouse: Warehouse) -> None:
+    warehouse.process(1, start=10, seconds=30, exit_status=3 << 8)
+    warehouse.process(2, start=15, seconds=30)
+    warehouse.process(3, start=15, seconds=30)
+    warehouse.acct(1, 1, utime=100, stime=10, etime=3000.0, minflt=5, majflt=1)
+    warehouse.acct(2, 2, utime=1, stime=2, etime=3000.0, minflt=6, join=4)
+    warehouse.acct(3, 3, utime=1000)
+    warehouse.job(7, "build", members=(2,), closed_at_ns=1_767_323_100 * 10**9, close_how="ended")
+    warehouse.stay(7, 1, how=3)
+    warehouse.insert("job_tag", job_id=7, key="project", value="x")
+    row = warehouse.row("select * from job_usage")
+    assert json.loads(row.pop("tags")) == {"project": "x"}
+    assert row == {
+        "job_id": 7,
+        "name": "build",
+        "owner_uid": 1000,
+        "created_at": "2026-01-02T03:04:05.000Z",
+        "closed_at": "2026-01-02T03:05:00.000Z",
+        "close_how": "ended",
+        "state": "closed",
+        "processes": 2,
+        "running": 0,
+        "records": 2,
+        "started_ns": 1_767_323_055 * 10**9,
+        "ended_ns": 1_767_323_090 * 10**9,
+        "started_at": "2026-01-02T03:04:15.000Z",
+        "ended_at": "2026-01-02T03:04:50.000Z",
+        "wall_s": 35.0,
+        "elapsed_s": 60.0,
+        "etime_ticks": 6000.0,
+        "utime_ticks": 101,
+        "stime_ticks": 12,
+        "user_s": 1.01,
+        "system_s": 0.12,
+        "cpu_s": 1.13,
+        "minflt": 11,
+        "majflt": 1,
+        "exit_status": 3 << 8,
+        "exit_code": 3,
+        "exit_signal": 0,
+        "inferred": 0,
+        "part_life": 0,
+        "uncertain": 0,
+        "without_record": 0,
+        "gaps": 0,
+        "complete": 1,
+    }
+
+
+def test_job_with_a_running_process_has_no_end_and_no_wall_time_yet(warehouse: Warehouse) -> None:
+    warehouse.process(1, start=10, seconds=5)
+    warehouse.process(2, start=11, seconds=None)
+    warehouse.acct(1, 1, utime=1)
+    warehouse.job(1, members=(1, 2))
+    row = warehouse.row("select * from job_usage")
+    assert (row["state"], row["processes"], row["running"], row["records"]) == ("open", 2, 1, 1)
+    assert (row["ended_at"], row["ended_ns"], row["wall_s"]) == (None, None, None)
+    assert (row["utime_ticks"], row["elapsed_s"], row["without_record"], row["complete"]) == (1, 5.0, 0, 1)
+
+
+def test_job_that_nothing_was_ever_in_is_a_row_with_unknown_usage(warehouse: Warehouse) -> None:
+    warehouse.job(1)
+    row = warehouse.row("select * from job_usage")
+    assert (row["processes"], row["running"], row["cpu_s"], row["wall_s"], row["tags"]) == (0, 0, None, None, "{}")
+
+
+def test_process_that_stayed_twice_is_charged_once(warehouse: Warehouse) -> None:
+    warehouse.process(1)
+    warehouse.acct(1, 1, utime=5)
+    warehouse.job(1)
+    warehouse.stay(1, 1, since=0, until=10.2)
+    warehouse.stay(1, 1, since=10.5)
+    row = warehouse.row("select processes, utime_ticks, part_life from job_usage")
+    assert row == {"processes": 1, "utime_ticks": 5, "part_life": 1}
+
+
+@pytest.mark.parametrize(
+    ("join", "how", "column"),
+    [(2, 2, "uncertain"), (None, 2, "without_record"), (1, 4, "inferred")],
+)
+def test_whatever_is_doubtful_is_counted_and_makes_the_job_incomplete(
+    warehouse: Warehouse, join: int | None, how: int, column: str
+) -> None:
+    warehouse.process(1)
+    if join is not None:
+        warehouse.acct(1, 1, join=join)
+    warehouse.job(1)
+    warehouse.stay(1, 1, how=how)
+    row = warehouse.row("select * from job_usage")
+    assert (row[column], row["complete"]) == (1, 0)
+    assert sum(row[name] for name in ("uncertain", "without_record", "inferred", "gaps")) == 1
+
+
+@pytest.mark.parametrize(
+    ("from_s", "to_s", "touches"),
+    [(1, 9, 0), (1, 10, 1), (12, 13, 1), (20, 30, 1), (21, 30, 0), (None, 5, 0), (None, 15, 1), (15, None, 1), (21, None, 0)],
+)
+def test_gap_touches_a_job_when_it_overlaps_the_span_from_its_first_member_to_its_last_end(
+    warehouse: Warehouse, from_s: int | None, to_s: int | None, touches: int
+) -> None:
+    warehouse.process(1, start=10, seconds=10)
+    warehouse.acct(1, 1)
+    warehouse.job(1, members=(1,))
+    warehouse.insert(
+        "gap",
+        id=1,
+        boot_id=1,
+        kind="overrun",
+        from_ns=None if from_s is None else from_s * 10**9,
+        to_ns=None if to_s is None else to_s * 10**9,
+    )
+    row = warehouse.row("select gaps, complete from job_usage")
+    assert row == {"gaps": touches, "complete": 1 - touches}
+
+
+def test_gap_before_a_long_lived_process_was_added_does_not_touch_its_job(warehouse: Warehouse) -> None:
+    warehouse.process(1, start=10, seconds=None)
+    warehouse.job(1)
+    warehouse.stay(1, 1, since=100, how=1)
+    warehouse.insert("gap", id=1, boot_id=1, kind="overrun", from_ns=50 * 10**9, to_ns=60 * 10**9)
+    warehouse.insert("gap", id=2, boot_id=1, kind="overrun", from_ns=150 * 10**9, to_ns=160 * 10**9)
+    assert warehouse.row("select gaps from job_usage") == {"gaps": 1}
+
+
+def test_gap_of_another_boot_does_not_touch_a_job(warehouse: Warehouse) -> None:
+    warehouse.insert("boot", id=2, host_id=1, uuid="b2")
+    warehouse.process(1, start=10, seconds=10)
+    warehouse.job(1, members=(1,))
+    warehouse.insert("gap", id=1, boot_id=2, kind="overrun", from_ns=12 * 10**9, to_ns=13 * 10**9)
+    assert warehouse.row("select gaps from job_usage") == {"gaps": 0}

@@ -1,0 +1,128 @@
+"""process_usage: one row per incarnation, plus one per counted record that is joined to none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from given import Warehouse
+
+REAL_S = 1_767_323_045  # real time of monotonic 0 (see given.py)
+
+
+def test_process_with_a_record_shows_both_witnesses_in_raw_and_human_units(warehouse: Warehouse) -> None:
+    warehouse.process(1, start=5, comm="make")
+    warehouse.process(2, start=10, seconds=2.5, comm="sh", parent_id=1)
+    more = {"minflt": 40, "majflt": 2, "mem": 512, "io": 77, "tty": 34816, "uid": 7, "gid": 8}
+    warehouse.acct(9, 2, comm="cc1", flag=1 | 2, utime=150, stime=25, etime=250.0, **more)
+    row = warehouse.row("select * from process_usage where process_id = 2")
+    assert row == {
+        "process_id": 2,
+        "acct_id": 9,
+        "host": "here",
+        "boot_id": 1,
+        "pid": 1002,
+        "parent_process_id": 1,
+        "ppid": 1001,
+        "command": "cc1",
+        "forked_only": 1,
+        "superuser": 1,
+        "dumped_core": 0,
+        "killed": 0,
+        "uid": 7,
+        "gid": 8,
+        "tty": 34816,
+        "start_ns": 10_000_000_000,
+        "end_ns": 12_500_000_000,
+        "started_ns": (REAL_S + 10) * 10**9,
+        "ended_ns": (REAL_S + 12) * 10**9 + 500_000_000,
+        "started_at": "2026-01-02T03:04:15.000Z",
+        "ended_at": "2026-01-02T03:04:17.500Z",
+        "elapsed_s": 2.5,
+        "etime_ticks": 250.0,
+        "utime_ticks": 150,
+        "stime_ticks": 25,
+        "user_s": 1.5,
+        "system_s": 0.25,
+        "cpu_s": 1.75,
+        "minflt": 40,
+        "majflt": 2,
+        "swaps": 0,
+        "mem_kib": 512,
+        "io_raw": 77,
+        "exit_status": 0,
+        "exit_code": 0,
+        "exit_signal": 0,
+        "state": "ended",
+        "origin": "fork",
+        "end_how": "exit",
+        "record": "exact",
+    }
+
+
+def test_what_is_unknown_of_a_running_process_is_null_and_never_zero(warehouse: Warehouse) -> None:
+    warehouse.process(1, seconds=None)
+    row = warehouse.row("select * from process_usage")
+    known = {name for name, value in row.items() if value is not None}
+    assert known == {"process_id", "host", "boot_id", "pid", "command", "uid", "start_ns", "started_ns", "started_at", "state", "origin"}
+    assert (row["state"], row["command"], row["uid"]) == ("running", "work", 1000)
+
+
+@pytest.mark.parametrize(("join", "word"), [(0, "pending"), (5, "ambiguous")])
+def test_record_that_is_joined_to_no_process_is_a_row_of_its_own(warehouse: Warehouse, join: int | None, word: str) -> None:
+    warehouse.acct(1, None, join=join, pid=77, ppid=7, btime=REAL_S, etime=250.0, utime=3, stime=4)
+    row = warehouse.row("select * from process_usage")
+    assert row["process_id"] is None
+    assert (row["pid"], row["ppid"], row["record"], row["state"], row["host"]) == (77, 7, word, "ended", "here")
+    assert (row["started_at"], row["ended_at"]) == ("2026-01-02T03:04:05.000Z", "2026-01-02T03:04:07.000Z")
+    assert (row["started_ns"], row["ended_ns"], row["elapsed_s"]) == (REAL_S * 10**9, (REAL_S + 2) * 10**9, 2.5)
+    assert (row["utime_ticks"], row["stime_ticks"], row["cpu_s"]) == (3, 4, 0.07)
+
+
+def test_record_that_acct_wrote_about_its_own_caller_is_nowhere(warehouse: Warehouse) -> None:
+    warehouse.process(1)
+    warehouse.acct(1, None, join=3, utime=99)
+    row = warehouse.row("select * from process_usage")
+    assert (row["process_id"], row["record"], row["utime_ticks"]) == (1, None, None)
+
+
+@pytest.mark.parametrize(("join", "word"), [(1, "exact"), (2, "uncertain"), (4, "own")])
+def test_record_column_says_how_the_record_was_joined(warehouse: Warehouse, join: int | None, word: str) -> None:
+    warehouse.process(1)
+    warehouse.acct(1, 1, join=join)
+    assert warehouse.row("select record from process_usage") == {"record": word}
+
+
+def test_end_is_told_by_the_clock_at_the_end_even_after_a_step(warehouse: Warehouse) -> None:
+    hour = 3600 * 10**9
+    warehouse.insert("clock", id=2, boot_id=1, since_ns=11 * 10**9, offset_ns=REAL_S * 10**9 + hour, boottime_offset_ns=0)
+    warehouse.process(1, start=10, seconds=2, end_clock_id=2)
+    row = warehouse.row("select started_at, ended_at, elapsed_s from process_usage")
+    assert row == {"started_at": "2026-01-02T03:04:15.000Z", "ended_at": "2026-01-02T04:04:17.000Z", "elapsed_s": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("status", "decoded"),
+    [(0, (0, 0, 0, 0)), (3 << 8, (3, 0, 0, 0)), (9, (None, 9, 1, 0)), (11 | 128, (None, 11, 1, 1))],
+)
+def test_wait_status_is_decoded_as_wait_does(warehouse: Warehouse, status: int, decoded: tuple[int | None, int, int, int]) -> None:
+    warehouse.process(1, exit_status=status)
+    row = warehouse.row("select exit_code, exit_signal, killed, dumped_core from process_usage")
+    assert tuple(row.values()) == decoded
+
+
+def test_exit_status_is_the_connector_s_first_since_the_record_has_the_leader_s(warehouse: Warehouse) -> None:
+    warehouse.process(1, exit_status=6 << 8)
+    warehouse.acct(1, 1, exitcode=0)
+    warehouse.process(2, exit_status=None)
+    warehouse.acct(2, 2, exitcode=5 << 8)
+    rows = warehouse.rows("select exit_code from process_usage order by process_id")
+    assert [row["exit_code"] for row in rows] == [6, 5]
+
+
+def test_ppid_is_the_record_s_where_the_parent_is_unknown(warehouse: Warehouse) -> None:
+    warehouse.process(1)
+    warehouse.acct(1, 1, ppid=42)
+    assert warehouse.row("select parent_process_id, ppid from process_usage") == {"parent_process_id": None, "ppid": 42}

@@ -1,0 +1,54 @@
+"""House tests of sql/: the words of the views are those of elsa/state/codes.py, and every view states its grain."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from contextlib import closing
+from enum import IntEnum
+from pathlib import Path
+
+import pytest
+
+from elsa.state import codes
+from elsa.store import assets
+
+ENUMS: dict[str, type[IntEnum]] = {"origin": codes.Origin, "end_how": codes.End, "how": codes.How, "join_how": codes.Join}
+CASE = re.compile(r"case \w+\.(\w+)\n((?:\s+when \d+ then '\w+'\n)+)\s+end")
+WHEN = re.compile(r"when (\d+) then '(\w+)'")
+FILES = assets.views()
+
+
+def test_case_words_are_the_names_of_the_codes() -> None:
+    seen: set[str] = set()
+    for path in FILES:
+        text = path.read_text(encoding="utf-8")
+        cases = CASE.findall(text)
+        assert len(cases) == len(re.findall(r"case \w+\.\w+\n\s+when \d", text)), (
+            f"{path.name}: a case of numbers that this test cannot read"
+        )
+        for column, body in cases:
+            words = {int(number): word for number, word in WHEN.findall(body)}
+            assert words == {member.value: member.name.lower() for member in ENUMS[column]}, f"{path.name}: {column}"
+            seen.add(column)
+    assert seen == set(ENUMS)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_view_file_names_its_view_and_states_its_grain(path: Path) -> None:
+    first, second, *_ = path.read_text(encoding="utf-8").splitlines()
+    assert first == f"create view {path.stem} as"
+    assert second.startswith("-- Grain: one row")
+
+
+def test_bare_numbers_of_the_views_mean_what_they_are_taken_for() -> None:
+    """`join_how <> 3` is the record of acct's own caller, `= 2` an uncertain join, and `how <> 3` a launched process."""
+    assert (codes.Join.SELF, codes.Join.UNCERTAIN, codes.How.LAUNCHED) == (3, 2, 3)
+
+
+@pytest.mark.parametrize("path", sorted(assets.folder("sql").glob("queries/*.sql")), ids=lambda path: path.stem)
+def test_ready_made_query_says_what_it_is_for_and_runs(path: Path, template: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith("-- ")
+    with closing(sqlite3.connect(template)) as connection:
+        connection.execute(text).fetchall()
