@@ -38,7 +38,7 @@ class Config:
     """How long jobd lets events gather before it reads them: waking for each one would slow every fork of the host."""
     commit_ms: int = 1000
     """How often jobd commits to the warehouse."""
-    backlog_events: int = 1_000_000
+    backlog_events: int = 250_000
     """How many events may wait in memory for a warehouse that cannot be written; what comes on top is dropped and becomes a gap."""
 
 

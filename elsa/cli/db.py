@@ -19,7 +19,7 @@ def db() -> None:
 @db.command()
 @options.db
 def upgrade(db: Path | None) -> None:
-    r"""Create the warehouse, or bring an old one to this version, in one transaction.
+    """Create the warehouse, or bring an old one to this version, in one transaction.
 
     All data is kept and every view is rebuilt. Safe to run at any time; a warehouse that is up to date only gets its views anew.
 

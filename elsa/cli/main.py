@@ -54,7 +54,7 @@ def load(name: str) -> click.Command:
 @click.group(cls=LazyGroup, context_settings=CONTEXT)
 @click.version_option(__version__, prog_name="elsa")
 def group() -> None:
-    r"""Enhanced Linux System Accounting: what did this job, with every process it ever started, cost?
+    """Enhanced Linux System Accounting: what did this job, with every process it ever started, cost?
 
     \b
     Examples:

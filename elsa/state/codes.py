@@ -25,8 +25,6 @@ class Origin(IntEnum):
     """It was found alive in /proc: start is exact to a clock tick, parent is the one at that moment."""
     ACCT = 3
     """Only an accounting record tells of it: start and end are known to the second, parent where certain."""
-    EVENT = 4
-    """An event named it although its fork was not heard: it was born in a gap; start and parent are unknown or inferred."""
 
 
 class End(IntEnum):

@@ -1,0 +1,52 @@
+"""`elsa jobd`: the collector daemon, in the foreground, as service managers want it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+import click
+
+from elsa import config
+from elsa.cli import options
+from elsa.cli.main import CONTEXT
+
+# sd-daemon(3): the journal reads the priority from the beginning of a line.
+PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
+
+
+class Formatter(logging.Formatter):
+    """A line with its priority for the journal; for a person at a terminal, with the time instead."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        super().__init__("%(asctime)s %(message)s" if self._terminal else "%(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line."""
+        text = super().format(record)
+        return text if self._terminal else f"<{PRIORITIES.get(record.levelno, 6)}>{text}"
+
+
+@click.command(context_settings=CONTEXT)
+@options.db
+@options.socket
+@click.option("--verbose", "-v", is_flag=True, help="Tell more.")
+def jobd(db: Path | None, socket: Path | None, verbose: bool) -> None:
+    """Hear every fork, exec and exit of this host and keep account of jobs. Runs in the foreground until TERM or INT.
+
+    Needs root (CAP_NET_ADMIN, and CAP_SYS_PTRACE to see every process), the host's own namespaces, and a warehouse. Logs to stderr.
+
+    \b
+    Examples:
+      elsa jobd
+      elsa jobd --db ./elsa.db --socket ./jobd.sock
+      systemctl start elsa-jobd
+    """
+    from elsa.pipeline.collector import collect
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(Formatter())
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler])
+    collect(config.load({"db": db, "socket": socket}))

@@ -1,0 +1,51 @@
+"""Processes as /proc shows them, in the terms of the state: monotonic times and real uids."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+from elsa.decode.procfs import parse_real_uid, parse_stat
+from elsa.errors import DataError
+from elsa.kernel import clocks
+from elsa.kernel.procfs import Procfs
+from elsa.state.processes import Found
+
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+# Between this many processes the scan lets the caller read its socket, so that a scan of a full host loses no events.
+BREATH = 200
+
+
+def find(procfs: Procfs, pid: int, boottime_offset_ns: int, *, with_uid: bool = True) -> Found | None:
+    """One process, or None if it is gone."""
+    seen_ns = clocks.monotonic_ns()
+    data = procfs.read_stat(pid)
+    if data is None:
+        return None
+    uid = None
+    try:
+        stat = parse_stat(data)
+        if with_uid and (status := procfs.read_status(pid)) is not None:
+            uid = parse_real_uid(status)
+    except DataError:
+        return None
+    return Found(
+        pid=pid,
+        ppid=stat.ppid,
+        start_ns=stat.starttime_ticks * 1_000_000_000 // TICKS_PER_S - boottime_offset_ns,
+        threads=stat.num_threads,
+        zombie=stat.state in "ZX",
+        uid=uid,
+        comm=stat.comm,
+        seen_ns=seen_ns,
+    )
+
+
+def find_all(procfs: Procfs, boottime_offset_ns: int, breathe: Callable[[], None]) -> Iterator[Found]:
+    """Every process of the host; calls `breathe` now and then."""
+    for count, pid in enumerate(procfs.pids()):
+        if count % BREATH == 0:
+            breathe()
+        found = find(procfs, pid, boottime_offset_ns)
+        if found is not None:
+            yield found

@@ -1,0 +1,196 @@
+"""What jobd does for a request that came over the control socket: who may do what, and the answer. docs/protocol.md has the details.
+
+Root and the elsa group manage everything; any user may create jobs, put own processes into own jobs and see own jobs. A change is
+answered when it is committed, so that a job whose id was told survives whatever happens next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from elsa.control import protocol
+from elsa.control.server import Peer, Reply
+from elsa.errors import PrivilegeError, UsageError
+from elsa.state.codes import How
+from elsa.state.jobs import Job
+from elsa.state.processes import Incarnation, Processes
+
+# A user who makes jobs in a loop stops here; managers are trusted.
+MAX_OPEN_JOBS = 1000
+
+
+class Collector(Protocol):
+    """What the requests need of the collector."""
+
+    processes: Processes
+
+    def now_ns(self) -> int:
+        """Monotonic time."""
+
+    def now_at_ns(self) -> int:
+        """Real time."""
+
+    def drain(self) -> None:
+        """Take in every event that the kernel has queued."""
+
+    def store_job(self, job: Job) -> None:
+        """Have a new job stored with the next batch."""
+
+    def store_close(self, job: Job) -> None:
+        """Have the end of a job stored with the next batch."""
+
+    def commit(self, reply: Reply, answer: dict[str, Any]) -> None:
+        """Store everything now and answer when that is done."""
+
+    def commit_all(self, reply: Reply) -> None:
+        """Store everything now and answer how far the warehouse reaches, but only when it truly does."""
+
+    def status(self) -> dict[str, Any]:
+        """How the daemon is."""
+
+    def ended_jobs(self, uid: int | None) -> list[dict[str, Any]]:
+        """The newest jobs that are over, of one user or of all."""
+
+
+class Service:
+    """Answers requests; `handle` is what ControlServer calls."""
+
+    def __init__(self, collector: Collector) -> None:
+        self._collector = collector
+        self._by_kind: dict[type, Callable[[Any, Peer, Reply], None]] = {
+            protocol.Create: self._create,
+            protocol.Add: self._add,
+            protocol.Remove: self._remove,
+            protocol.Close: self._close,
+            protocol.List: self._list,
+            protocol.Show: self._show,
+            protocol.Of: self._of,
+            protocol.Status: self._status,
+            protocol.Sync: self._sync,
+        }
+
+    def handle(self, request: protocol.Request, peer: Peer, reply: Reply) -> None:
+        """Answer one request. What happened before it was sent is taken in first, so that a new process is known to us."""
+        self._collector.drain()
+        self._by_kind[type(request)](request, peer, reply)
+
+    @property
+    def _processes(self) -> Processes:
+        return self._collector.processes
+
+    def _create(self, request: protocol.Create, peer: Peer, reply: Reply) -> None:
+        jobs = self._processes.jobs
+        if not peer.manages and sum(job.owner_uid == peer.uid for job in jobs.open.values()) >= MAX_OPEN_JOBS:
+            raise UsageError(f"you have {MAX_OPEN_JOBS} open jobs already; close some: elsa-job close JOB")
+        lives = self._own(request.pids, peer)
+        now_at_ns = self._collector.now_at_ns()
+        job = jobs.create(request.name, peer.uid, now_at_ns, closes_itself=request.closes_itself, tags=dict(request.tags))
+        self._collector.store_job(job)
+        for life in lives:
+            self._processes.add(life, job, self._collector.now_ns(), How.LAUNCHED if life.pid == request.launched else How.ADDED)
+        self._collector.commit(reply, {"job": describe(job), "added": [life.pid for life in lives]})
+
+    def _add(self, request: protocol.Add, peer: Peer, reply: Reply) -> None:
+        job = self._job(request.job, peer)
+        lives = self._own(request.pids, peer)
+        if request.tree:
+            lives = self._allowed(self._processes.with_descendants(lives), peer)
+        now_ns = self._collector.now_ns()
+        added = {life.pid: self._processes.add(life, job, now_ns) for life in lives}
+        answer = {
+            "job": describe(job),
+            "added": [pid for pid, new in added.items() if new],
+            "already": [pid for pid, new in added.items() if not new],
+        }
+        self._collector.commit(reply, answer)
+
+    def _remove(self, request: protocol.Remove, peer: Peer, reply: Reply) -> None:
+        job = self._job(request.job, peer)
+        lives = self._living(request.pids)
+        outside = [str(life.pid) for life in lives if job.id not in life.jobs]
+        if outside:
+            raise UsageError(f"not in job {job.id} ({job.name}): {', '.join(outside)}")
+        for life in lives:
+            self._processes.remove(life, job, self._collector.now_ns())
+        self._collector.commit(reply, {"job": describe(job), "removed": [life.pid for life in lives]})
+
+    def _close(self, request: protocol.Close, peer: Peer, reply: Reply) -> None:
+        job = self._job(request.job, peer)
+        for life in self._processes.members(job):
+            self._processes.remove(life, job, self._collector.now_ns())
+        self._processes.jobs.close(job, self._collector.now_at_ns(), "request")
+        self._collector.store_close(job)
+        self._collector.commit(reply, {"job": describe(job)})
+
+    def _list(self, request: protocol.List, peer: Peer, reply: Reply) -> None:
+        jobs = [describe(job) for job in self._processes.jobs.open.values() if _sees(peer, job)]
+        ended = self._collector.ended_jobs(None if peer.manages else peer.uid) if request.all else []
+        reply({"jobs": sorted([*jobs, *ended], key=lambda job: int(job["id"]))})
+
+    def _show(self, request: protocol.Show, peer: Peer, reply: Reply) -> None:
+        job = self._job(request.job, peer)
+        pids = {life.id: life.pid for life in self._processes.living.values()}
+        members = [
+            {
+                "pid": life.pid,
+                "ppid": pids.get(life.parent_id) if life.parent_id is not None else None,
+                "comm": life.comm,
+                "uid": life.uid,
+                "since_at_ns": self._collector.now_at_ns() - self._collector.now_ns() + (life.member_since(job.id) or life.start_ns),
+                "from_birth": life.member_since(job.id) == 0,
+            }
+            for life in self._processes.members(job)[: request.limit]
+        ]
+        reply({"job": describe(job), "living": job.living, "members": members})
+
+    def _of(self, request: protocol.Of, peer: Peer, reply: Reply) -> None:
+        (life,) = self._living([request.pid])
+        jobs = (self._processes.jobs.open.get(job_id) for job_id in life.jobs)
+        reply({"pid": life.pid, "jobs": [describe(job) for job in jobs if job is not None and _sees(peer, job)]})
+
+    def _status(self, _request: protocol.Status, _peer: Peer, reply: Reply) -> None:
+        reply(self._collector.status())
+
+    def _sync(self, _request: protocol.Sync, _peer: Peer, reply: Reply) -> None:
+        self._collector.commit_all(reply)
+
+    def _job(self, key: int | str, peer: Peer) -> Job:
+        """The open job that the peer means. Another's job is no job to those who may not see it."""
+        jobs = self._processes.jobs
+        return jobs.find(key, None if peer.manages else peer.uid)
+
+    def _living(self, pids: Iterable[int]) -> list[Incarnation]:
+        living = self._processes.living
+        missing = [str(pid) for pid in pids if pid not in living]
+        if missing:
+            raise UsageError(f"no such process: {', '.join(missing[:10])}{', ...' if len(missing) > 10 else ''}")
+        return [living[pid] for pid in pids]
+
+    def _own(self, pids: Iterable[int], peer: Peer) -> list[Incarnation]:
+        return self._allowed(self._living(pids), peer)
+
+    @staticmethod
+    def _allowed(lives: list[Incarnation], peer: Peer) -> list[Incarnation]:
+        foreign = [str(life.pid) for life in lives if life.uid != peer.uid]
+        if foreign and not peer.manages:
+            raise PrivilegeError(f"not your process: {', '.join(foreign[:10])}; only root and the elsa group manage those of others")
+        return lives
+
+
+def _sees(peer: Peer, job: Job) -> bool:
+    return peer.manages or job.owner_uid == peer.uid
+
+
+def describe(job: Job) -> dict[str, Any]:
+    """A job as the protocol shows it."""
+    return {
+        "id": job.id,
+        "name": job.name,
+        "owner_uid": job.owner_uid,
+        "created_at_ns": job.created_at_ns,
+        "closed_at_ns": job.closed_at_ns,
+        "closes_itself": job.closes_itself,
+        "living": job.living,
+        "tags": job.tags,
+    }

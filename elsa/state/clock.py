@@ -1,0 +1,51 @@
+"""The clocks of a boot: when the offset between real and monotonic time changed (a step of the clock, a suspend)."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from typing import NamedTuple
+
+# A slew moves both clocks alike; what is left between two readings is the time between reading the one and the other.
+STEP_NS = 2_000_000
+
+
+class Clock(NamedTuple):
+    """From `since_ns` (monotonic) on: real time = monotonic + offset_ns, boot time = monotonic + boottime_offset_ns."""
+
+    id: int
+    since_ns: int
+    offset_ns: int
+    boottime_offset_ns: int
+
+
+class Clocks:
+    """Every clock of one boot, oldest first."""
+
+    def __init__(self, known: list[Clock] | None = None) -> None:
+        self.known = sorted(known or [], key=lambda clock: clock.since_ns)
+
+    @property
+    def current(self) -> Clock:
+        """The newest."""
+        return self.known[-1]
+
+    def observe(self, next_id: int, now_ns: int, offset_ns: int, boottime_offset_ns: int) -> Clock | None:
+        """Compare a reading with the newest clock; returns the new clock if the time was stepped, else None."""
+        if self.known:
+            last = self.known[-1]
+            if abs(offset_ns - last.offset_ns) < STEP_NS and abs(boottime_offset_ns - last.boottime_offset_ns) < STEP_NS:
+                return None
+        clock = Clock(next_id, now_ns, offset_ns, boottime_offset_ns)
+        self.known.append(clock)
+        return clock
+
+    def at(self, time_ns: int) -> Clock:
+        """The clock that held at a monotonic time (the first, for times before it)."""
+        index = bisect_right(self.known, time_ns, key=lambda clock: clock.since_ns)
+        return self.known[max(index - 1, 0)]
+
+    def around(self, time_ns: int, margin_ns: int) -> list[Clock]:
+        """Every clock that held at some moment within `margin_ns` of a monotonic time."""
+        first = bisect_right(self.known, time_ns - margin_ns, key=lambda clock: clock.since_ns)
+        last = bisect_right(self.known, time_ns + margin_ns, key=lambda clock: clock.since_ns)
+        return self.known[max(first - 1, 0) : max(last, 1)]

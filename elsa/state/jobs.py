@@ -1,0 +1,80 @@
+"""The jobs of one boot that are open, or closed with processes still in them: names, owners, how many processes live in each. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from elsa.errors import UsageError
+
+
+@dataclass
+class Job:
+    """One job."""
+
+    id: int
+    name: str
+    owner_uid: int
+    created_at_ns: int
+    """Real time."""
+    closes_itself: bool = False
+    """Closes when its last process has ended."""
+    tags: dict[str, str] = field(default_factory=dict)
+    closed_at_ns: int | None = None
+    close_how: str | None = None
+    living: int = 0
+
+
+class Jobs:
+    """Jobs by id and name. `emptied` gathers those whose last process ended, with the monotonic time of that end."""
+
+    def __init__(self, next_id: int = 1) -> None:
+        self.open: dict[int, Job] = {}
+        self.emptied: dict[int, int] = {}
+        self._next_id = next_id
+
+    def create(self, name: str, owner_uid: int, now_at_ns: int, *, closes_itself: bool = False, tags: dict[str, str] | None = None) -> Job:
+        """A new job; ids are never used again."""
+        job = Job(self._next_id, name, owner_uid, now_at_ns, closes_itself, dict(tags or {}))
+        self._next_id += 1
+        self.open[job.id] = job
+        return job
+
+    def restore(self, job: Job) -> None:
+        """Put back a stored open job."""
+        self.open[job.id] = job
+        self._next_id = max(self._next_id, job.id + 1)
+
+    def find(self, key: int | str, owner_uid: int | None = None) -> Job:
+        """The open job with an id or a unique name, among those of one owner if given.
+
+        Raises UsageError where there is none, or several of that name.
+        """
+        named = [self.open[key]] if isinstance(key, int) and key in self.open else []
+        if isinstance(key, str):
+            named = [job for job in self.open.values() if job.name == key]
+        named = [job for job in named if owner_uid in (None, job.owner_uid)]
+        if not named:
+            raise UsageError(f"no open job {key if isinstance(key, int) else repr(key)}; see: elsa-job list")
+        if len(named) > 1:
+            ids = ", ".join(str(job.id) for job in named[:10])
+            raise UsageError(f"{len(named)} open jobs are named {key!r}; name one by its id: {ids}")
+        return named[0]
+
+    def close(self, job: Job, now_at_ns: int, how: str) -> None:
+        """Close a job; its processes must have left."""
+        job.closed_at_ns = now_at_ns
+        job.close_how = how
+        del self.open[job.id]
+
+    def count(self, job_ids: Iterable[int], step: int, time_ns: int = 0) -> None:
+        """A process came into these jobs (+1) or went out of them (-1) at a monotonic time."""
+        for job_id in job_ids:
+            job = self.open.get(job_id)
+            if job is None:
+                continue
+            job.living += step
+            if step < 0 and job.living == 0:
+                self.emptied[job_id] = time_ns
+            elif step > 0:
+                self.emptied.pop(job_id, None)

@@ -1,0 +1,184 @@
+"""Which accounting record tells of which incarnation: the two witnesses brought together, pid by pid. Pure.
+
+Lives of one pid never overlap, so in queue order they stand as their records stand in the file. With nothing lost the k-th is the k-th;
+once anything was lost order alone would shift every later pair. So a pair must also fit in time, duration and exit code, and it counts
+only if every best way to pair all of them (most pairs, none crossing) contains it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+SECOND_NS = 1_000_000_000
+TICK_NS = 10_000_000
+# How far the stamps of fork event and record may be apart beyond their rounding: they are taken at different points of fork and exit.
+SLACK_NS = 12_000_000
+DURATION_SLACK_NS = 1_000_000
+# A start out of /proc is cut to a tick and converted between clocks.
+FOUND_SLACK_NS = 2 * TICK_NS
+# Above this many cells the table of best alignments is not worth its time and memory: then only what is unique by itself is paired.
+MAX_CELLS = 4_000_000
+
+
+class Life(NamedTuple):
+    """An incarnation, as far as pairing needs it; times are monotonic."""
+
+    id: int
+    start_ns: int
+    end_ns: int | None
+    """None while it runs or if its end is not known exactly."""
+    exact_start: bool
+    """The fork was heard; else the start was cut to a tick."""
+    code: int | None
+    """Wait status of the group's leader, None if not known."""
+    offsets: tuple[int, ...]
+    """Real minus monotonic time at its end: more than one where the clock was stepped about then."""
+
+
+class Record(NamedTuple):
+    """An accounting record, as far as pairing needs it."""
+
+    id: int
+    btime: int
+    etime: float
+    """1/100 s"""
+    exitcode: int
+
+
+class Pair(NamedTuple):
+    """A record and its incarnation, by their ids."""
+
+    record_id: int
+    life_id: int
+
+
+class Outcome(NamedTuple):
+    """What became of the records of one pid."""
+
+    pairs: list[Pair]
+    ambiguous: list[int]
+    """Records that fit several lives equally well."""
+    alone: list[int]
+    """Records that fit no life, or for which none is left."""
+
+
+def start_window(record: Record) -> tuple[int, int]:
+    """When the process may have started, in real nanoseconds: btime is (second of the exit) - (whole seconds of elapsed time)."""
+    fraction_ns = round(math.fmod(record.etime, 100) * TICK_NS)
+    second_ns = record.btime * SECOND_NS
+    return second_ns - fraction_ns - TICK_NS, second_ns + SECOND_NS + 4_000_000
+
+
+def fits(life: Life, record: Record) -> bool:
+    """Whether the record may be that of this life."""
+    if life.code is not None and life.code != record.exitcode:
+        return False
+    before_ns = SLACK_NS + float_slack_ns(record.etime)
+    after_ns = before_ns
+    if not life.exact_start:
+        before_ns += FOUND_SLACK_NS
+    duration_ns = record.etime * TICK_NS
+    if life.end_ns is not None and life.end_ns - life.start_ns < duration_ns - DURATION_SLACK_NS - before_ns + SLACK_NS:
+        return False
+    first, last = start_window(record)
+    return any(first - before_ns < life.start_ns + offset <= last + after_ns for offset in life.offsets)
+
+
+def float_slack_ns(etime: float) -> int:
+    """The rounding of elapsed time in its 24-bit mantissa, in nanoseconds: nothing below 46 hours."""
+    return int(etime * TICK_NS / 2**23) if etime > 2**24 else 0
+
+
+def pair(lives: Sequence[Life], records: Sequence[Record]) -> Outcome:
+    """Pair the records of one pid (in file order) with its lives (in queue order)."""
+    outcome = Outcome([], [], [])
+    ended = [life for life in lives if life.end_ns is not None]
+    for candidates in (lives, ended):
+        if len(candidates) == len(records) and all(map(fits, candidates, records)):
+            outcome.pairs.extend(Pair(record.id, life.id) for life, record in zip(candidates, records, strict=True))
+            return outcome
+    options = [[index for index, life in enumerate(lives) if fits(life, record)] for record in records]
+    for part in _parts(options):
+        _pair_part(lives, records, options, part, outcome)
+    return outcome
+
+
+def _parts(options: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Groups of records (by index) whose possible lives do not overlap those of other groups, so each can be paired by itself."""
+    parts: list[list[int]] = []
+    reach = -1
+    for record, lives in enumerate(options):
+        if not parts or not lives or min(lives) > reach:
+            parts.append([record])
+        else:
+            parts[-1].append(record)
+            while len(parts) > 1 and _lowest(options, parts[-1]) <= _highest(options, parts[-2]):
+                parts[-2:] = [parts[-2] + parts[-1]]
+        if lives:
+            reach = max(reach, *lives)
+    return parts
+
+
+def _lowest(options: Sequence[Sequence[int]], part: Sequence[int]) -> int:
+    return min((options[record][0] for record in part if options[record]), default=2**62)
+
+
+def _highest(options: Sequence[Sequence[int]], part: Sequence[int]) -> int:
+    return max((options[record][-1] for record in part if options[record]), default=-1)
+
+
+def _pair_part(
+    lives: Sequence[Life], records: Sequence[Record], options: Sequence[Sequence[int]], part: Sequence[int], outcome: Outcome
+) -> None:
+    possible = sorted({life for record in part for life in options[record]})
+    if not possible:
+        outcome.alone.extend(records[record].id for record in part)
+        return
+    place = {life: column for column, life in enumerate(possible)}
+    rows = [[place[life] for life in options[record]] for record in part]
+    if (len(part) + 1) * (len(possible) + 1) > MAX_CELLS:
+        outcome.ambiguous.extend(records[record].id for record in part)
+        return
+    for record, (columns, skippable) in zip(part, alignments(rows, len(possible)), strict=True):
+        if not columns:
+            outcome.alone.append(records[record].id)
+        elif len(columns) == 1 and not skippable:
+            outcome.pairs.append(Pair(records[record].id, lives[possible[columns[0]]].id))
+        else:
+            outcome.ambiguous.append(records[record].id)
+
+
+def alignments(rows: Sequence[Sequence[int]], width: int) -> list[tuple[list[int], bool]]:
+    """For each row: the columns that it has in some best alignment, and whether some best alignment leaves it out.
+
+    `rows` lists the columns (0 to width - 1, ascending) that each row may take; an alignment takes each column at most once and never
+    crosses; the best take the most rows.
+    """
+    height = len(rows)
+    before = _best(rows, width)
+    reverse = [[width - 1 - column for column in reversed(row)] for row in reversed(rows)]
+    after = _best(reverse, width)  # after[height - r][width - c]: the best of rows r.. with columns c..
+    best = before[height][width]
+    answer = []
+    for row, columns in enumerate(rows):
+        rest, skip = after[height - row - 1], after[height - row - 1]
+        taken = [column for column in columns if before[row][column] + 1 + rest[width - column - 1] == best]
+        skippable = any(before[row][column] + skip[width - column] == best for column in range(width + 1))
+        answer.append((taken, skippable))
+    return answer
+
+
+def _best(rows: Sequence[Sequence[int]], width: int) -> list[list[int]]:
+    """best[r][c]: the most of the first r rows that the first c columns can take."""
+    table = [[0] * (width + 1)]
+    for row in rows:
+        above = table[-1]
+        line = above[:]
+        allowed = set(row)
+        for column in range(width):
+            take = above[column] + 1 if column in allowed else 0
+            line[column + 1] = max(line[column], above[column + 1], take)
+        table.append(line)
+    return table

@@ -1,0 +1,476 @@
+"""Process events to incarnations: which life of which pid runs, who its parent is, which jobs it is in, when and how it ended.
+
+Pure: no I/O and no clock. Events come in queue order, which is the truth across CPUs; what was found in /proc comes as `Found`.
+What must be stored gathers in `changes`, which the owner takes away whenever it likes.
+
+A process ends when its count of threads comes to 0: the leader's own exit is often not the last, and an exec by another thread
+makes the leader exit long before the end. Of a process with several threads that was found in /proc the count is not sure (an exit
+may be on its way), so the owner is asked to look again: see `doubts`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from elsa.decode import events as ev
+from elsa.decode.comm import escape_comm
+from elsa.decode.events import Event
+from elsa.state.codes import End, EventKind, How, Origin
+from elsa.state.jobs import Job, Jobs
+
+# A start time out of /proc is cut to a clock tick of 1/100 s, and its conversion may be one tick too low.
+TICK_NS = 10_000_000
+# An exit may be heard up to 38 ms after the next life of the same pid has begun; beyond this, it is not coming.
+LATE_NS = 5_000_000_000
+
+EventRow = tuple[int, int, int, int, int, int | None, int | None, int | None, int | None, int | None]
+
+
+class Found(NamedTuple):
+    """A process as /proc showed it."""
+
+    pid: int
+    ppid: int
+    start_ns: int
+    """Monotonic, cut to a tick."""
+    threads: int
+    zombie: bool
+    """The leader has exited; the process is over unless other threads remain (`threads` > 1)."""
+    uid: int | None
+    comm: bytes
+    seen_ns: int
+    """Monotonic time just before it was looked at."""
+
+    @property
+    def over(self) -> bool:
+        """Only its exit status remains to be fetched."""
+        return self.zombie and self.threads <= 1
+
+
+class Incarnation:
+    """One life of one pid."""
+
+    __slots__ = (
+        "amended",
+        "ancestor",
+        "comm",
+        "doubtful",
+        "elapsed_ns",
+        "end_clock_id",
+        "end_how",
+        "exit_status",
+        "id",
+        "jobs",
+        "leader_status",
+        "origin",
+        "parent_id",
+        "parent_inferred",
+        "pid",
+        "seen_ns",
+        "since",
+        "start_clock_id",
+        "start_ns",
+        "stored",
+        "threads",
+        "uid",
+    )
+
+    def __init__(self, id: int, pid: int, start_ns: int, clock_id: int, origin: Origin) -> None:  # noqa: A002
+        self.id = id
+        self.pid = pid
+        self.start_ns = start_ns
+        self.start_clock_id = clock_id
+        self.origin = origin
+        self.parent_id: int | None = None
+        self.parent_inferred: int | None = None
+        self.ancestor: Incarnation | None = None
+        """The parent, or once that is dead what was its nearest living ancestor when it died: so no chain of the dead is kept."""
+        self.threads = 1
+        self.seen_ns = 0
+        """Events of its threads before this moment are in the count already."""
+        self.doubtful = False
+        self.jobs: tuple[int, ...] = ()
+        self.since: dict[int, int] | None = None
+        """When it came into a job, for those jobs in which it was not born."""
+        self.uid: int | None = None
+        self.comm: str | None = None
+        self.elapsed_ns: int | None = None
+        self.end_clock_id: int | None = None
+        self.end_how: int | None = None
+        self.exit_status: int | None = None
+        self.leader_status: int | None = None
+        self.stored = False
+        self.amended = False
+
+    def member_since(self, job_id: int) -> int:
+        """Monotonic time since which it is in a job; 0 if from its birth."""
+        return self.since.get(job_id, 0) if self.since else 0
+
+
+@dataclass
+class Changes:
+    """What is to be stored: new and changed incarnations, events, and stays in jobs."""
+
+    born: list[Incarnation] = field(default_factory=list)
+    amended: list[Incarnation] = field(default_factory=list)
+    events: list[EventRow] = field(default_factory=list)
+    entered: list[tuple[int, int, int, None, int]] = field(default_factory=list)
+    """job_id, process_id, since_ns, until_ns, how"""
+    left: list[tuple[int, int, int]] = field(default_factory=list)
+    """until_ns, job_id, process_id"""
+
+    def __len__(self) -> int:
+        return len(self.born) + len(self.amended) + len(self.events) + len(self.entered) + len(self.left)
+
+    def shed(self) -> int:
+        """Let go of all that a full memory can do without: events, and lives that are over and were never stored; returns how many.
+
+        What stays is bounded by the number of living processes.
+        """
+        gone = {life.id for life in self.born if life.elapsed_ns is not None}
+        lost = len(self.events) + len(gone)
+        self.events = []
+        self.born = [life for life in self.born if life.elapsed_ns is None]
+        self.entered = [stay for stay in self.entered if stay[1] not in gone]
+        self.left = [stay for stay in self.left if stay[2] not in gone]
+        return lost
+
+
+class Processes:
+    """Every living incarnation of one boot."""
+
+    def __init__(self, jobs: Jobs, next_id: int = 2) -> None:
+        self.jobs = jobs
+        self.living: dict[int, Incarnation] = {}
+        self.changes = Changes()
+        self.clock_id = 0
+        """The clock that holds now; the owner keeps it up to date."""
+        self.execed: set[int] = set()
+        """Pids that called exec and whose new name has not been looked up."""
+        self.doubts: dict[int, Event] = {}
+        """The newest exit of a thread of a process whose count of threads is not sure; the owner looks in /proc and says what it saw."""
+        self._late: dict[int, list[Incarnation]] = {}
+        # Even numbers are ours, odd ones the ingester's: both make incarnations, and neither has to ask the other for an id.
+        self._next_id = next_id + next_id % 2
+
+    # --- events -----------------------------------------------------------------------------------------------------------------
+
+    def apply(self, events: Iterable[Event]) -> None:
+        """Take in events, in queue order."""
+        for event in events:
+            what = event.what
+            if what == ev.FORK:
+                self._fork(event)
+            elif what == ev.EXIT:
+                self._exit(event)
+            elif what == ev.EXEC:
+                self._exec(event)
+            elif what == ev.UID:
+                self._uid(event)
+            elif what == ev.COMM:
+                self._comm(event)
+
+    def _fork(self, event: Event) -> None:
+        _, _, cpu, time_ns, parent_pid, parent_tgid, pid, tgid, _, _ = event
+        if pid != tgid:
+            life = self.living.get(tgid)
+            if life is not None and time_ns >= life.seen_ns:
+                life.threads += 1
+        else:
+            life = self._born(time_ns, pid, self.living.get(parent_tgid))
+        self.changes.events.append(
+            (EventKind.FORK, time_ns, cpu, pid, tgid, parent_pid, parent_tgid, None, None, life.id if life is not None else None)
+        )
+
+    def _born(self, time_ns: int, pid: int, parent: Incarnation | None) -> Incarnation:
+        life = self.living.get(pid)
+        if life is not None:
+            if life.origin == Origin.SNAPSHOT and time_ns <= life.seen_ns and same_start(life, time_ns):
+                return self._heard_birth_of_found(life, time_ns, parent)
+            self._displace(life, time_ns)
+        life = self._new(pid, time_ns, Origin.FORK)
+        if parent is not None:
+            life.parent_id = parent.id
+            life.ancestor = parent
+            life.uid = parent.uid
+            life.comm = parent.comm
+            for job_id in parent.jobs:
+                self._enter(life, job_id, 0, How.INHERITED)
+        return life
+
+    def _heard_birth_of_found(self, life: Incarnation, time_ns: int, parent: Incarnation | None) -> Incarnation:
+        """/proc showed a process before its fork was read from the queue: now its birth is known exactly."""
+        life.start_ns = time_ns
+        life.origin = Origin.FORK
+        life.parent_inferred = None
+        if parent is not None:
+            life.parent_id = parent.id
+            life.ancestor = parent
+            for job_id in parent.jobs:
+                self._enter(life, job_id, 0, How.INHERITED)
+        self._amend(life)
+        return life
+
+    def _displace(self, life: Incarnation, time_ns: int) -> None:
+        """A pid began its next life before the exit of this one was heard: it is over, and its exit may still come."""
+        doubt = self.doubts.get(life.pid)
+        if doubt is not None:
+            self._end(life, doubt.time_ns, End.EXIT, doubt.c)
+            return
+        self._end(life, time_ns, End.REUSED)
+        self._late.setdefault(life.pid, []).append(life)
+
+    def _exec(self, event: Event) -> None:
+        _, _, cpu, time_ns, pid, tgid, *_ = event
+        life = self.living.get(tgid)
+        if life is not None:
+            life.comm = None
+            self.execed.add(tgid)
+        self.changes.events.append((EventKind.EXEC, time_ns, cpu, pid, tgid, None, None, None, None, life.id if life is not None else None))
+
+    def _exit(self, event: Event) -> None:
+        _, _, cpu, time_ns, pid, tgid, code, signal, parent_pid, parent_tgid = event
+        life = self.living.get(tgid)
+        if tgid in self._late:
+            life = self._whose_exit(event, life)
+        if life is not None:
+            self._count_exit(life, event)
+        self.changes.events.append(
+            (
+                EventKind.EXIT,
+                time_ns,
+                cpu,
+                pid,
+                tgid,
+                parent_pid or None,
+                parent_tgid or None,
+                code,
+                signal,
+                life.id if life is not None else None,
+            )
+        )
+
+    def _count_exit(self, life: Incarnation, event: Event) -> None:
+        time_ns, pid, code = event.time_ns, event.a, event.c
+        if time_ns < life.seen_ns and not life.doubtful:
+            return
+        if pid == life.pid:
+            life.leader_status = code
+        if life.doubtful:
+            self.doubts[life.pid] = event
+            return
+        life.threads -= 1
+        if life.threads <= 0:
+            self._end(life, time_ns, End.EXIT, code)
+
+    def _whose_exit(self, event: Event, life: Incarnation | None) -> Incarnation | None:
+        """Whose exit this is, when an earlier life of the pid still owes one.
+
+        The earlier life was reaped before the pid was given out again, so its late exits name no parent or bear an earlier time.
+        """
+        owing = self._late[event.b]
+        late = owing[0]
+        belongs_to_late = event.e == 0 or life is None or event.time_ns < life.start_ns
+        if not belongs_to_late or event.time_ns - late.start_ns - (late.elapsed_ns or 0) > LATE_NS:
+            return life
+        late.threads -= 1
+        if event.a == late.pid:
+            late.leader_status = event.c
+        if late.threads <= 0:
+            owing.pop(0)
+            if not owing:
+                del self._late[event.b]
+            late.end_how = End.EXIT
+            late.elapsed_ns = min(late.elapsed_ns or 0, max(event.time_ns - late.start_ns, 0))
+            self._settle_status(late, event.c)
+            self._amend(late)
+        return None if late.threads > 0 else late
+
+    def _uid(self, event: Event) -> None:
+        life = self.living.get(event.b)
+        if life is not None and life.uid != event.c:
+            life.uid = event.c
+            self._amend(life)
+
+    def _comm(self, event: Event) -> None:
+        life = self.living.get(event.b)
+        if life is not None and event.a == event.b:
+            self.name(life, ev.comm_of(event))
+
+    # --- what /proc showed ------------------------------------------------------------------------------------------------------
+
+    def name(self, life: Incarnation, comm: bytes) -> None:
+        """A living process has this command name now."""
+        life.comm = escape_comm(comm)
+        self._amend(life)
+
+    def resolve_doubt(self, pid: int, found: Found | None) -> None:
+        """Answer a doubt: `found` is the process as /proc shows it now, None if there is no such pid."""
+        event = self.doubts.pop(pid)
+        life = self.living.get(pid)
+        if life is None or not life.doubtful:
+            return
+        if found is None or found.over or not same_start(life, found.start_ns):
+            self._end(life, event.time_ns, End.EXIT, event.c)
+        else:
+            life.seen_ns = found.seen_ns
+
+    def reconcile(self, found: Iterable[Found], *, infer: bool) -> list[Incarnation]:
+        """Compare with a whole reading of /proc; returns those living to us that it did not show alive.
+
+        Those may have exits on their way in the queue: after some time the owner calls `vanished` for them. With `infer`, a process
+        not known before is taken to be in the jobs of its parent as far as the parent was in them when the process began; without
+        (the first look at a boot) nothing can be concluded.
+        """
+        shown = sorted(found, key=lambda one: (one.start_ns, one.pid))
+        seen: set[int] = set()
+        adopted: list[tuple[Incarnation, Found]] = []
+        for one in shown:
+            life = self.living.get(one.pid)
+            if life is not None and not same_start(life, one.start_ns):
+                self._displace(life, one.start_ns)
+                life = None
+            if life is None and one.over:
+                continue
+            if life is None:
+                life = self._new(one.pid, one.start_ns, Origin.SNAPSHOT)
+                adopted.append((life, one))
+            seen.add(one.pid)
+            life.threads = one.threads
+            life.seen_ns = one.seen_ns
+            life.doubtful = one.threads > 1 or one.zombie
+            life.uid = one.uid if one.uid is not None else life.uid
+            self.name(life, one.comm)
+        for life, one in adopted:
+            self._attach(life, one, infer=infer)
+        over = {one.pid for one in shown if one.over}
+        return [life for pid, life in self.living.items() if pid not in seen or pid in over]
+
+    def _attach(self, life: Incarnation, one: Found, *, infer: bool) -> None:
+        parent = self.living.get(one.ppid)
+        if parent is None or parent is life:
+            return
+        life.parent_id = parent.id
+        life.ancestor = parent
+        life.parent_inferred = 1
+        if infer:
+            for job_id in parent.jobs:
+                if parent.member_since(job_id) <= life.start_ns + TICK_NS:
+                    self._enter(life, job_id, 0, How.INFERRED)
+
+    def vanished(self, lives: Iterable[Incarnation], time_ns: int) -> None:
+        """Close lives that /proc did not show and whose exit was not heard since."""
+        for life in lives:
+            if self.living.get(life.pid) is life:
+                self._end(life, time_ns, End.VANISHED)
+
+    def restore(self, life: Incarnation) -> None:
+        """Put back a stored incarnation that ran when its collector stopped; `reconcile` tells whether it still does."""
+        life.stored = True
+        self.living[life.pid] = life
+        self.jobs.count(life.jobs, 1)
+
+    def link_ancestors(self) -> None:
+        """Tie restored lives to their living parents."""
+        by_id = {life.id: life for life in self.living.values()}
+        for life in self.living.values():
+            life.ancestor = by_id.get(life.parent_id) if life.parent_id is not None else None
+
+    # --- jobs -------------------------------------------------------------------------------------------------------------------
+
+    def add(self, life: Incarnation, job: Job, now_ns: int, how: How = How.ADDED) -> bool:
+        """Put a living process into a job from now on; False if it is in it already. Its children so far stay where they are."""
+        return self._enter(life, job.id, now_ns, how)
+
+    def remove(self, life: Incarnation, job: Job, now_ns: int) -> bool:
+        """Take a living process out of a job from now on; its children so far stay. False if it was not in it."""
+        if job.id not in life.jobs:
+            return False
+        life.jobs = tuple(job_id for job_id in life.jobs if job_id != job.id)
+        self.jobs.count((job.id,), -1, now_ns)
+        self.changes.left.append((now_ns, job.id, life.id))
+        return True
+
+    def members(self, job: Job) -> list[Incarnation]:
+        """The living members of a job."""
+        return [life for life in self.living.values() if job.id in life.jobs]
+
+    def with_descendants(self, roots: Iterable[Incarnation]) -> list[Incarnation]:
+        """These and every living process that descends from one of them, also through parents that are dead."""
+        inside = {id(life): True for life in roots}
+
+        def belongs(life: Incarnation) -> bool:
+            line = []
+            step: Incarnation | None = life
+            while step is not None and id(step) not in inside:
+                line.append(id(step))
+                step = step.ancestor
+            answer = inside[id(step)] if step is not None else False
+            inside.update(dict.fromkeys(line, answer))
+            return answer
+
+        return [life for life in self.living.values() if belongs(life)]
+
+    def _enter(self, life: Incarnation, job_id: int, since_ns: int, how: How) -> bool:
+        if job_id in life.jobs:
+            return False
+        life.jobs = (*life.jobs, job_id)
+        if since_ns:
+            life.since = {**(life.since or {}), job_id: since_ns}
+        self.jobs.count((job_id,), 1)
+        self.changes.entered.append((job_id, life.id, since_ns, None, how))
+        return True
+
+    # --- lives ------------------------------------------------------------------------------------------------------------------
+
+    def _new(self, pid: int, start_ns: int, origin: Origin) -> Incarnation:
+        life = Incarnation(self._next_id, pid, start_ns, self.clock_id, origin)
+        self._next_id += 2
+        self.living[pid] = life
+        self.changes.born.append(life)
+        return life
+
+    def _end(self, life: Incarnation, time_ns: int, how: End, status: int | None = None) -> None:
+        del self.living[life.pid]
+        self.execed.discard(life.pid)
+        self.doubts.pop(life.pid, None)
+        life.elapsed_ns = max(time_ns - life.start_ns, 0)
+        life.end_clock_id = self.clock_id
+        life.end_how = how
+        while life.ancestor is not None and life.ancestor.end_how is not None:
+            life.ancestor = life.ancestor.ancestor
+        self._settle_status(life, status)
+        self.jobs.count(life.jobs, -1, time_ns)
+        self._amend(life)
+
+    @staticmethod
+    def _settle_status(life: Incarnation, status: int | None) -> None:
+        life.exit_status = status
+        if life.leader_status == status:
+            life.leader_status = None
+
+    def _amend(self, life: Incarnation) -> None:
+        if life.stored and not life.amended:
+            life.amended = True
+            self.changes.amended.append(life)
+
+    def forget_late(self, now_ns: int) -> None:
+        """Give up on exits that have not come."""
+        for pid, owing in list(self._late.items()):
+            kept = [life for life in owing if now_ns - life.start_ns - (life.elapsed_ns or 0) <= LATE_NS]
+            if kept:
+                self._late[pid] = kept
+            else:
+                del self._late[pid]
+
+    def take_changes(self) -> Changes:
+        """Hand over what is to be stored, and start anew."""
+        taken, self.changes = self.changes, Changes()
+        return taken
+
+
+def same_start(life: Incarnation, start_ns: int) -> bool:
+    """Whether a start time, one of the two cut to a tick, is that of this life."""
+    return abs(life.start_ns - start_ns) <= 2 * TICK_NS

@@ -1,0 +1,30 @@
+"""Loss in the stream of process events: each CPU numbers its events, so a number that is skipped is an event that was lost. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from elsa.decode.events import NONE, Event
+
+WRAP = 2**32
+
+
+class Sequence:
+    """The next number that each CPU owes."""
+
+    def __init__(self) -> None:
+        self._next: dict[int, int] = {}
+
+    def missing(self, events: Iterable[Event]) -> int:
+        """Take in events, in queue order; returns how many are missing before or among them. A CPU's first event is taken as it is."""
+        owed = self._next
+        lost = 0
+        for event in events:
+            seq, cpu = event.seq, event.cpu
+            if event.what == NONE:
+                continue
+            expected = owed.get(cpu, seq)
+            if seq != expected:
+                lost += (seq - expected) % WRAP
+            owed[cpu] = (seq + 1) % WRAP
+        return lost

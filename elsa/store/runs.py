@@ -1,0 +1,112 @@
+"""Runs of the collector: what the last one left behind, and the row of the new one.
+
+What ran when the last collector stopped is loaded, so that jobs live on through a restart; a boot that is over is closed.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import NamedTuple
+
+from elsa import __version__
+from elsa.state.codes import End, Origin
+from elsa.state.jobs import Job, Jobs
+from elsa.state.processes import Incarnation, Processes
+from elsa.store import boots
+from elsa.store.boots import Machine
+from elsa.store.database import transaction
+
+
+class Beginning(NamedTuple):
+    """Where a collector begins."""
+
+    boot_id: int
+    collector_id: int
+    heard_ns: int | None
+    """Up to when (monotonic) an earlier run heard this boot; None if there was none."""
+
+
+def begin(connection: sqlite3.Connection, machine: Machine, pid: int, now_ns: int) -> Beginning:
+    """Close what belongs to boots that are over, and make the row of this run."""
+    with transaction(connection):
+        boot_id = boots.boot_row(connection, machine)
+        _close_earlier_boots(connection, boot_id, machine.booted_at_ns)
+        heard_ns = connection.execute("select max(heard_ns) from collector where boot_id = ?", (boot_id,)).fetchone()[0]
+        collector_id = boots.insert(
+            connection,
+            "insert into collector (id, boot_id, pid, version, since_ns, heard_ns, events, lost) values (?, ?, ?, ?, ?, ?, 0, 0)",
+            "collector",
+            boot_id,
+            pid,
+            __version__,
+            now_ns,
+            now_ns,
+        )
+    return Beginning(boot_id, collector_id, heard_ns)
+
+
+def _close_earlier_boots(connection: sqlite3.Connection, boot_id: int, booted_at_ns: int) -> None:
+    """On the same host: what was open when the machine went down ended there, at the last moment that was heard of."""
+    over = connection.execute(
+        """select boot.id, max(collector.heard_ns)
+           from boot join collector on collector.boot_id = boot.id
+           where boot.host_id = (select host_id from boot where id = ?) and boot.id <> ? and boot.ended_at_ns is null
+           group by boot.id""",
+        (boot_id, boot_id),
+    ).fetchall()
+    for old_id, heard_ns in over:
+        clock = boots.clocks_of(connection, old_id).at(heard_ns)
+        ended_at_ns = min(heard_ns + clock.offset_ns, booted_at_ns)
+        connection.execute("update boot set ended_at_ns = ? where id = ?", (ended_at_ns, old_id))
+        connection.execute(
+            "update process set elapsed_ns = max(? - start_ns, 0), end_clock_id = ?, end_how = ? where boot_id = ? and elapsed_ns is null",
+            (heard_ns, clock.id, End.REBOOT, old_id),
+        )
+        connection.execute(
+            "update job set closed_at_ns = ?, close_how = 'reboot' where boot_id = ? and closed_at_ns is null", (ended_at_ns, old_id)
+        )
+
+
+def restore(connection: sqlite3.Connection, boot_id: int) -> tuple[Processes, Jobs]:
+    """The open jobs of this boot and the incarnations that ran when last heard of."""
+    jobs = Jobs(boots.next_id(connection, "job"))
+    for row in connection.execute(
+        "select id, name, owner_uid, created_at_ns, closes_itself from job where boot_id = ? and closed_at_ns is null", (boot_id,)
+    ).fetchall():
+        tags = dict(connection.execute("select key, value from job_tag where job_id = ?", (row[0],)).fetchall())
+        jobs.restore(Job(row[0], row[1], row[2], row[3], bool(row[4]), tags))
+    processes = Processes(jobs, boots.next_id(connection, "process"))
+    for row in connection.execute(
+        """select process.id, pid, start_ns, clock_id, origin, parent_id, parent_inferred, uid, comm.name
+           from process left join comm on comm.id = process.comm_id
+           where boot_id = ? and elapsed_ns is null""",
+        (boot_id,),
+    ).fetchall():
+        life = Incarnation(row[0], row[1], row[2], row[3], Origin(row[4]))
+        life.parent_id, life.parent_inferred, life.uid, life.comm = row[5:]
+        _restore_stays(connection, life, jobs)
+        processes.restore(life)
+    processes.link_ancestors()
+    jobs.emptied.update({job.id: 0 for job in jobs.open.values() if not job.living})
+    return processes, jobs
+
+
+def _restore_stays(connection: sqlite3.Connection, life: Incarnation, jobs: Jobs) -> None:
+    stays = connection.execute(
+        "select job_id, since_ns from membership where process_id = ? and until_ns is null order by since_ns, job_id", (life.id,)
+    ).fetchall()
+    life.jobs = tuple(dict.fromkeys(job_id for job_id, _ in stays if job_id in jobs.open))
+    life.since = {job_id: since_ns for job_id, since_ns in stays if since_ns and job_id in life.jobs} or None
+
+
+def ended_jobs(connection: sqlite3.Connection, uid: int | None, limit: int = 1000) -> list[dict[str, object]]:
+    """The newest closed jobs, of one owner or of all, as the protocol shows jobs."""
+    rows = connection.execute(
+        """select id, name, owner_uid, created_at_ns, closed_at_ns, closes_itself,
+                  coalesce((select json_group_object(key, value) from job_tag where job_id = job.id), '{}')
+           from job where closed_at_ns is not null and (? is null or owner_uid = ?) order by id desc limit ?""",
+        (uid, uid, limit),
+    )
+    names = ("id", "name", "owner_uid", "created_at_ns", "closed_at_ns", "closes_itself")
+    return [{**dict(zip(names, row[:6], strict=True)), "living": 0, "tags": json.loads(row[6])} for row in rows]

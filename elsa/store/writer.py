@@ -1,0 +1,237 @@
+"""The collector's rows into the warehouse: one batch, one transaction, written by a thread of its own.
+
+The reader of the kernel's events hands over batches and goes on; a disk that stalls or a warehouse that another program has locked
+holds up only this thread, which tries the same batch again until it is in.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from elsa.state.clock import Clock
+from elsa.state.jobs import Job
+from elsa.state.processes import Changes, EventRow, Incarnation
+from elsa.store import boots, database
+from elsa.store.comms import Comms
+
+log = logging.getLogger(__name__)
+
+RETRY_S = 0.5
+
+ProcessRow = tuple[int | str | None, ...]
+
+_INSERT_PROCESS = (
+    "insert into process (comm_id, end_clock_id, end_how, elapsed_ns, exit_status, leader_status, uid, parent_id, parent_inferred, origin,"
+    " start_ns, clock_id, pid, id, boot_id) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_UPDATE_PROCESS = (
+    "update process set comm_id = ?, end_clock_id = ?, end_how = ?, elapsed_ns = ?, exit_status = ?, leader_status = ?, uid = ?,"
+    " parent_id = ?, parent_inferred = ?, origin = ?, start_ns = ?, clock_id = ? where pid = ? and id = ?"
+)
+_INSERT_EVENT = (
+    "insert into event (boot_id, kind, time_ns, cpu, pid, tgid, parent_pid, parent_tgid, code, signal, process_id)"
+    " values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_INSERT_STAY = "insert into membership (job_id, process_id, since_ns, until_ns, how) values (?, ?, ?, ?, ?) on conflict do nothing"
+_END_STAY = "update membership set until_ns = ? where job_id = ? and process_id = ? and until_ns is null"
+
+
+def process_row(life: Incarnation) -> ProcessRow:
+    """An incarnation as it stands now, in the order of the statements above; the command's name comes first and has no id yet."""
+    return (
+        life.comm,
+        life.end_clock_id,
+        life.end_how,
+        life.elapsed_ns,
+        life.exit_status,
+        life.leader_status,
+        life.uid,
+        life.parent_id,
+        life.parent_inferred,
+        life.origin,
+        life.start_ns,
+        life.start_clock_id,
+        life.pid,
+        life.id,
+    )
+
+
+@dataclass
+class Gap:
+    """A known loss of events; times are monotonic."""
+
+    kind: str
+    from_ns: int
+    to_ns: int
+    lost: int | None
+    note: str | None = None
+
+
+@dataclass
+class Batch:
+    """Everything for one transaction. Rows are frozen copies: the state goes on changing while they wait."""
+
+    born: list[ProcessRow] = field(default_factory=list)
+    amended: list[ProcessRow] = field(default_factory=list)
+    events: list[EventRow] = field(default_factory=list)
+    entered: list[tuple[int, int, int, None, int]] = field(default_factory=list)
+    left: list[tuple[int, int, int]] = field(default_factory=list)
+    jobs: list[Job] = field(default_factory=list)
+    closed: list[tuple[int | None, str | None, int]] = field(default_factory=list)
+    """closed_at_ns, close_how, job id"""
+    clocks: list[Clock] = field(default_factory=list)
+    gaps: list[Gap] = field(default_factory=list)
+    heard_ns: int = 0
+    events_total: int = 0
+    lost_total: int = 0
+    stopped_ns: int | None = None
+    then: list[Callable[[], None]] = field(default_factory=list)
+    """Called by the owner's thread (see Writer.collect) once the batch is committed."""
+
+    def take(self, changes: Changes) -> None:
+        """Add the state's changes, and mark its incarnations as stored."""
+        for life in changes.born:
+            self.born.append(process_row(life))
+            life.stored = True
+        for life in changes.amended:
+            self.amended.append(process_row(life))
+            life.amended = False
+        self.events.extend(changes.events)
+        self.entered.extend(changes.entered)
+        self.left.extend(changes.left)
+
+    def __len__(self) -> int:
+        return len(self.born) + len(self.amended) + len(self.events) + len(self.entered) + len(self.left)
+
+
+def write(connection: sqlite3.Connection, batch: Batch, boot_id: int, collector_id: int, comms: Comms) -> None:
+    """One batch in one transaction: all of it or nothing."""
+    with database.transaction(connection):
+        for clock in batch.clocks:
+            boots.add_clock(connection, boot_id, clock)
+        _write_jobs(connection, batch, boot_id)
+        ids = comms.ids(connection, {row[0] for rows in (batch.born, batch.amended) for row in rows})  # type: ignore[misc]
+        connection.executemany(_INSERT_PROCESS, [(ids[row[0]], *row[1:], boot_id) for row in batch.born])  # type: ignore[index]
+        connection.executemany(_UPDATE_PROCESS, [(ids[row[0]], *row[1:]) for row in batch.amended])  # type: ignore[index]
+        connection.executemany(_INSERT_EVENT, [(boot_id, *row) for row in batch.events])
+        connection.executemany(_INSERT_STAY, batch.entered)
+        connection.executemany(_END_STAY, batch.left)
+        connection.executemany("update job set closed_at_ns = ?, close_how = ? where id = ?", batch.closed)
+        _write_gaps(connection, batch.gaps, boot_id)
+        connection.execute(
+            "update collector set heard_ns = ?, events = ?, lost = ?, stopped_ns = ? where id = ?",
+            (batch.heard_ns, batch.events_total, batch.lost_total, batch.stopped_ns, collector_id),
+        )
+
+
+def _write_jobs(connection: sqlite3.Connection, batch: Batch, boot_id: int) -> None:
+    connection.executemany(
+        "insert into job (id, boot_id, name, owner_uid, created_at_ns, closes_itself) values (?, ?, ?, ?, ?, ?)",
+        [(job.id, boot_id, job.name, job.owner_uid, job.created_at_ns, int(job.closes_itself)) for job in batch.jobs],
+    )
+    connection.executemany("insert into job_tag values (?, ?, ?)", [(job.id, *tag) for job in batch.jobs for tag in job.tags.items()])
+
+
+def _write_gaps(connection: sqlite3.Connection, gaps: Iterable[Gap], boot_id: int) -> None:
+    connection.executemany(
+        "insert into gap (boot_id, kind, from_ns, to_ns, lost, note) values (?, ?, ?, ?, ?, ?)",
+        [(boot_id, gap.kind, gap.from_ns, gap.to_ns, gap.lost, gap.note) for gap in gaps],
+    )
+
+
+class Writer:
+    """The thread that writes batches, in order, each until it is in."""
+
+    def __init__(self, path: Path, boot_id: int, collector_id: int) -> None:
+        self._path = path
+        self._boot_id = boot_id
+        self._collector_id = collector_id
+        self._queue: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
+        self._done: deque[Batch] = deque()
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._giving_up = threading.Event()
+        self.backlog = 0
+        """Rows handed over and not yet committed, as far as `collect` has seen."""
+        self.trouble: str | None = None
+        """Why the warehouse cannot be written just now; None while it can."""
+        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+        self._thread.start()
+
+    def fileno(self) -> int:
+        """Readable when a batch has been committed: call `collect`."""
+        return self._wake
+
+    def submit(self, batch: Batch) -> None:
+        """Hand over a batch; returns at once."""
+        self.backlog += len(batch)
+        self._queue.put(batch)
+
+    def collect(self) -> None:
+        """Take note of what was committed since the last call, and call what waited for it."""
+        try:
+            os.eventfd_read(self._wake)
+        except BlockingIOError:
+            return
+        while self._done:
+            batch = self._done.popleft()
+            self.backlog -= len(batch)
+            for call in batch.then:
+                call()
+
+    def stop(self, patience_s: float) -> bool:
+        """Write what is left, for at most `patience_s`; returns whether all of it is in."""
+        self._queue.put(None)
+        self._thread.join(patience_s)
+        self._giving_up.set()
+        self._thread.join()
+        self.collect()
+        os.close(self._wake)
+        return self.backlog == 0
+
+    def _run(self) -> None:
+        connection: sqlite3.Connection | None = None
+        comms = Comms()
+        while (batch := self._queue.get()) is not None:
+            while not self._giving_up.is_set():
+                try:
+                    if connection is None:
+                        connection = database.open_for_writing(self._path)
+                    write(connection, batch, self._boot_id, self._collector_id, comms)
+                    break
+                except Exception as error:
+                    comms.forget()
+                    connection = self._after_failure(connection, error)
+            else:
+                break
+            self._recovered()
+            self._done.append(batch)
+            os.eventfd_write(self._wake, 1)
+        if connection is not None:
+            connection.close()
+
+    def _after_failure(self, connection: sqlite3.Connection | None, error: Exception) -> sqlite3.Connection | None:
+        """Say it once, wait, and let the next try open the warehouse anew unless it was only locked."""
+        told = str(database.translate(error, self._path)) if isinstance(error, sqlite3.Error) else f"{error}"
+        if self.trouble is None:
+            log.error("%s; keeping events in memory and trying again", told)
+        self.trouble = told
+        locked = isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+        if connection is not None and not locked:
+            connection.close()
+            connection = None
+        time.sleep(RETRY_S)
+        return connection
+
+    def _recovered(self) -> None:
+        if self.trouble is not None:
+            log.warning("%s: the warehouse can be written again", self._path)
+            self.trouble = None
