@@ -1,0 +1,57 @@
+"""`elsa check`: does ELSA work on this host?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from elsa import config
+from elsa.cli import options
+from elsa.cli.main import CONTEXT
+from elsa.errors import UnavailableError
+
+COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
+
+
+@click.command(context_settings=CONTEXT)
+@options.db
+@options.socket
+@click.option(
+    "--acct-file",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="The accounting file.  [ELSA_ACCT_FILE; default: /var/log/account/pacct]",
+)
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True, help="How to print the result.")
+def check(db: Path | None, socket: Path | None, acct_file: Path | None, form: str) -> None:
+    """Test whether ELSA works on this host, and say how to mend what does not.
+
+    A process is started and listened for, so that every "ok" is a proof. Nothing on the host is changed.
+    The exit code is 0 if all that is needed works (warnings may remain) and 69 otherwise.
+
+    \b
+    Examples:
+      elsa check
+      elsa check --format json
+    """
+    from elsa.pipeline import check as checks
+
+    settings = config.load({"db": db, "socket": socket, "acct_file": acct_file})
+    results = checks.run(checks.Place(settings))
+    failed = [result.name for result in results if result.status is checks.Status.FAIL]
+    if form == "json":
+        click.echo(json.dumps({"works": not failed, "checks": [result._asdict() for result in results]}, indent=2))
+    else:
+        for result in results:
+            _line(result.name, result.status, result.found, result.mend)
+    if failed:
+        raise UnavailableError(f"{len(failed)} of {len(results)} checks failed: {', '.join(failed)}")
+
+
+def _line(name: str, status: str, found: str, mend: str) -> None:
+    """One line per check; the remedy under it. click leaves the colours out where the output is no terminal."""
+    click.echo(f"{click.style(f'{status:<4}', fg=COLOURS[status])}  {name:<10}  {found}")
+    if mend:
+        click.echo(f"{'':18}-> {mend}")
