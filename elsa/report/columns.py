@@ -1,0 +1,151 @@
+"""Every column that a report can show, once: its name for programs, its heading and unit for people, and what it means.
+
+The key is the column's name in the views of sql/, in csv and in json; values are what the view gave, None where unknown.
+Only tables format them. docs/schema.md says the same for people who query with sqlite3.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, NamedTuple
+
+UNKNOWN = "-"
+
+
+class Column(NamedTuple):
+    """One column of one or more reports."""
+
+    key: str
+    heading: str
+    unit: str
+    format: Callable[[Any], str]
+    """A known value as a table shows it."""
+    doc: str
+    right: bool = True
+    """Numbers stand to the right, text to the left."""
+    machine: Callable[[Any], Any] = lambda value: value
+    """A known value as json carries it."""
+
+    def text(self, value: object) -> str:
+        """A cell of a table."""
+        return UNKNOWN if value is None else self.format(value)
+
+
+def printable(value: object) -> str:
+    """Text that cannot move the cursor or break a line, whoever chose it."""
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in str(value))
+
+
+def local_time(value: str) -> str:
+    """A view's UTC time on this host's clock, to the second."""
+    return datetime.fromisoformat(value).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def seconds(value: float) -> str:
+    """Seconds to the hundredth, which is the kernel's tick."""
+    return f"{value:.2f}"
+
+
+def exit_word(status: int) -> str:
+    """A wait status: the exit code, or the signal that killed."""
+    number = status & 0x7F
+    if not number:
+        return str(status >> 8 & 0xFF)
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def yes_no(value: int) -> str:
+    """A flag."""
+    return "yes" if value else "no"
+
+
+def tag_list(value: str) -> str:
+    """A job's tags, from a json object."""
+    return printable(" ".join(f"{key}={text}" for key, text in json.loads(value).items()))
+
+
+def _text(key: str, heading: str, doc: str) -> Column:
+    return Column(key, heading, "", printable, doc, right=False)
+
+
+def _count(key: str, heading: str, doc: str, unit: str = "") -> Column:
+    return Column(key, heading, unit, str, doc)
+
+
+def _seconds(key: str, heading: str, doc: str) -> Column:
+    return Column(key, heading, "s", seconds, doc)
+
+
+def _time(key: str, heading: str, doc: str) -> Column:
+    return Column(key, heading, "", local_time, doc, right=False)
+
+
+def _flag(key: str, heading: str, doc: str) -> Column:
+    return Column(key, heading, "", yes_no, doc, right=False)
+
+
+_ALL = (
+    _count("job_id", "job", "the job's id, never used again"),
+    _text("name", "name", "the job's name"),
+    _text("owner", "owner", "who made the job"),
+    _count("owner_uid", "owner uid", "uid of who made the job"),
+    _text("state", "state", "open or closed for a job, running or ended for a process"),
+    _time("created_at", "created", "when the job was made"),
+    _time("closed_at", "closed", "when the job was closed"),
+    _text("close_how", "closed by", "request, ended (its last process) or reboot"),
+    _time("started_at", "started", "start of the process, or of the job's first"),
+    _time("ended_at", "ended", "end of the process, or of the job's last; unknown while anything runs"),
+    _count("processes", "procs", "processes, one for each life of a pid"),
+    _count("running", "run", "of these, how many still run"),
+    _count("records", "records", "accounting records counted"),
+    _count("without_record", "no record", "ended processes without an accounting record: their CPU time and faults are unknown"),
+    _count("uncertain", "uncertain", "records whose joining a known loss of events puts in doubt"),
+    _count("unjoined", "unjoined", "records that are joined to no process: they count here, but in no job"),
+    _count("inferred", "inferred", "processes whose line to the job was concluded, not heard"),
+    _count("part_life", "part life", "processes that were in the job for a part of their life; the whole of their usage is charged"),
+    _count("gaps", "gaps", "known losses of events while the job lived"),
+    _flag("complete", "complete", "whether nothing that ended is missing or doubtful"),
+    _seconds("wall_s", "wall", "last end - first start"),
+    _seconds("elapsed_s", "elapsed", "from start to end, summed over processes"),
+    _count("etime_ticks", "etime", "elapsed time as the accounting records have it", "1/100 s"),
+    _count("utime_ticks", "utime", "user CPU time", "1/100 s"),
+    _count("stime_ticks", "stime", "system CPU time", "1/100 s"),
+    _seconds("user_s", "user", "user CPU time"),
+    _seconds("system_s", "system", "system CPU time"),
+    _seconds("cpu_s", "cpu", "user + system CPU time"),
+    _count("minflt", "minflt", "minor page faults"),
+    _count("majflt", "majflt", "major page faults"),
+    _count("swaps", "swaps", "always 0 on Linux"),
+    _count("mem_kib", "mem", "virtual memory at the end", "KiB"),
+    Column("exit_status", "exit", "", exit_word, "exit code, or the signal that killed; of a job, that of the process launched in it"),
+    _count("exit_code", "code", "exit code, unknown of a process that a signal killed"),
+    _count("exit_signal", "signal", "number of the signal that killed, 0 for none"),
+    Column("tags", "tags", "", tag_list, "the job's tags", right=False, machine=json.loads),
+    _count("process_id", "process", "the incarnation's id in the warehouse"),
+    _count("acct_id", "record id", "the accounting record's id in the warehouse"),
+    _text("host", "host", "name of the host"),
+    _count("boot_id", "boot", "the boot's id in the warehouse"),
+    _count("pid", "pid", "process id, of the thread group"),
+    _count("ppid", "ppid", "pid of the parent at birth; where that is unknown, at the end"),
+    _count("parent_process_id", "parent", "the parent's incarnation"),
+    _text("command", "command", "command name as the kernel has it, at most 15 bytes"),
+    Column("forked_only", "fork", "", lambda value: "*" if value else "", "* for a process that never called exec", right=False),
+    _flag("superuser", "su", "used superuser privilege"),
+    _flag("dumped_core", "core", "dumped core"),
+    _flag("killed", "killed", "killed by a signal"),
+    _text("user", "user", "name of the real uid on this host"),
+    _count("uid", "uid", "real user id"),
+    _count("gid", "gid", "real group id"),
+    _count("tty", "tty", "controlling terminal, major << 8 | minor, 0 for none"),
+    _text("how", "how", "added, inherited, launched or inferred: how it came into the job"),
+    _text("origin", "origin", "how the process became known"),
+    _text("end_how", "end by", "how its end became known"),
+    _text("record", "record", "how its accounting record was joined: exact, uncertain, own, pending, ambiguous"),
+)
+COLUMNS = {column.key: column for column in _ALL}

@@ -1,0 +1,76 @@
+"""What commands and users used, on the whole host or in one job, and in a window. One list of measures serves every such sum.
+
+The views command_usage, user_usage, job_command_usage and job_user_usage are the same sums without a window; a test holds them equal.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from elsa.report import completeness
+from elsa.report.render import Report, Row
+from elsa.report.selection import Window
+
+MEASURES = {
+    "processes": "count(u.process_id)",
+    "running": "count(case when u.state = 'running' then 1 end)",
+    "records": "count(u.acct_id)",
+    "without_record": "count(case when u.state = 'ended' and u.acct_id is null then 1 end)",
+    "uncertain": "count(case when u.record = 'uncertain' then 1 end)",
+    "unjoined": "count(u.acct_id) - count(case when u.process_id is not null then u.acct_id end)",
+    "elapsed_s": "sum(u.elapsed_s)",
+    "etime_ticks": "sum(u.etime_ticks)",
+    "utime_ticks": "sum(u.utime_ticks)",
+    "stime_ticks": "sum(u.stime_ticks)",
+    "user_s": "sum(u.utime_ticks) / 100.0",
+    "system_s": "sum(u.stime_ticks) / 100.0",
+    "cpu_s": "sum(u.utime_ticks + u.stime_ticks) / 100.0",
+    "minflt": "sum(u.minflt)",
+    "majflt": "sum(u.majflt)",
+}
+_SHOWN = ("processes", "records", "elapsed_s", "user_s", "system_s", "cpu_s", "minflt", "majflt")
+
+
+def commands(connection: sqlite3.Connection, window: Window, job: int | None, limit: int | None) -> Report:
+    """By command and whether it ever called exec, which is GNU sa's key; the dearest first."""
+    keys = {"command": "u.command", "forked_only": "u.forked_only"}
+    return _usage(connection, keys=keys, shown=("command", "forked_only", *_SHOWN), window=window, job=job, limit=limit)
+
+
+def users(connection: sqlite3.Connection, window: Window, job: int | None, limit: int | None) -> Report:
+    """By real uid; the dearest first."""
+    keys = {"user": "user_name(u.uid)", "uid": "u.uid"}
+    return _usage(connection, keys=keys, shown=("user", *_SHOWN), window=window, job=job, limit=limit)
+
+
+def source(window: Window, job: int | None) -> str:
+    """The rows that a report is about: the from and where clauses, with the alias `u`."""
+    conditions = window.where("u.ended_ns")
+    if job is not None:
+        conditions.insert(0, f"u.job_id = {job}")
+    view = "process_usage" if job is None else "job_process_usage"
+    return f"from {view} as u" + (f" where {' and '.join(conditions)}" if conditions else "")
+
+
+def select(columns: dict[str, str]) -> str:
+    """A select list, each column under its key."""
+    return "select " + ", ".join(f"{expression} as {key}" for key, expression in columns.items())
+
+
+def _usage(
+    connection: sqlite3.Connection, *, keys: dict[str, str], shown: Sequence[str], window: Window, job: int | None, limit: int | None
+) -> Report:
+    columns = keys | MEASURES
+    names = ", ".join(keys)
+    query = f"{select(columns)} {source(window, job)} group by {names} order by cpu_s is null, cpu_s desc, processes desc, {names}"
+    # The groups are few, so all are read: what is missing must be said of all, also of those that a limit hides.
+    rows: list[Row] = connection.execute(query).fetchall()
+    sums = completeness.add_up(tuple(columns), rows)
+    return Report(
+        tuple(columns),
+        tuple(shown),
+        rows[:limit],
+        completeness.words(sums, completeness.gaps(connection, window, job), window) + completeness.cut(len(rows), limit),
+        nothing=completeness.nothing(connection, window, job),
+    )

@@ -1,0 +1,33 @@
+"""Opening the warehouse for reports: reading only, with the names of users at hand."""
+
+from __future__ import annotations
+
+import functools
+import pwd
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from elsa.store import database
+
+
+@functools.cache
+def user_name(uid: int | None) -> str | None:
+    """Name of a uid on this host, or the number as text where it has none; None of an unknown uid."""
+    if uid is None:
+        return None
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except (KeyError, OverflowError):
+        return str(uid)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection for reports, with user_name(uid) as an SQL function; what SQLite raises comes out as an ElsaError."""
+    with database.translated(path), closing(database.open_for_reading(path)) as connection:
+        connection.create_function("user_name", 1, user_name, deterministic=True)
+        # One report sees one state of the warehouse, whatever others write meanwhile.
+        connection.execute("begin")
+        yield connection
