@@ -1,0 +1,303 @@
+"""`elsa job`: create jobs, put processes into them, run commands in them. Each command is one request to jobd."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import pwd
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from elsa import config
+from elsa.cli import options
+from elsa.cli.main import CONTEXT
+from elsa.control import protocol
+from elsa.control.client import Client
+from elsa.errors import ElsaError
+
+Row = Mapping[str, Any]
+
+
+def _ref(_ctx: click.Context, _param: click.Parameter, value: str) -> protocol.JobRef:
+    """Digits are an id, since no name may be a number."""
+    return int(value) if value.isdecimal() and len(value) < 20 else value
+
+
+def _complete(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The open jobs, for the shell; nothing where jobd does not answer at once."""
+    try:
+        jobs = Client(config.load({"socket": ctx.params.get("socket")}).socket, timeout_s=0.5).request("list")["jobs"]
+    except ElsaError:
+        return []
+    key = "id" if incomplete.isdecimal() else "name"
+    return [CompletionItem(str(job[key]), help=_title(job)) for job in jobs if str(job[key]).startswith(incomplete)]
+
+
+def _tags(_ctx: click.Context, _param: click.Parameter, values: Sequence[str]) -> dict[str, str]:
+    for value in values:
+        if "=" not in value:
+            raise click.BadParameter(f"{value!r} is not of the form KEY=VALUE")
+    return dict(value.split("=", 1) for value in values)
+
+
+_job = click.argument("ref", metavar="JOB", callback=_ref, shell_complete=_complete)
+_pid = click.IntRange(1, protocol.MAX_PID)
+_pids = click.argument("pids", metavar="PID...", type=_pid, nargs=-1, required=True)
+_tag = click.option(
+    "--tag", "tags", metavar="KEY=VALUE", multiple=True, callback=_tags, help="Free text kept with the job; may be repeated."
+)
+_format = click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True, help="Output format.")
+
+
+@click.group(context_settings=CONTEXT)
+def job() -> None:
+    """Create jobs, put processes into them, run commands in them.
+
+    A job is a set of processes; what a member forks is a member too. JOB is a job's id, or its name where only one open job bears it.
+
+    \b
+    Examples:
+      elsa job run --name build -- make -j8       run a command as a job of its own
+      elsa job create night --tag host=web1       create an empty job; prints its id
+      elsa job add night $(pidof cron) --tree     put processes and their descendants into it
+      elsa job show night                         who is in it now
+    """
+
+
+@job.command()
+@click.argument("name")
+@_tag
+@options.socket
+def create(name: str, tags: dict[str, str], socket: Path | None) -> None:
+    """Create an empty job and print its id.
+
+    \b
+    Examples:
+      elsa job create night
+      JOB=$(elsa job create backup --tag customer=acme --tag level=full)
+    """
+    click.echo(_ask(socket, "create", name=name, tags=tags)["job"]["id"])
+
+
+@job.command()
+@_job
+@_pids
+@click.option("--tree", is_flag=True, help="Their living descendants too; else only what they fork from now on.")
+@options.socket
+def add(ref: protocol.JobRef, pids: Sequence[int], tree: bool, socket: Path | None) -> None:
+    """Put running processes into a job. A process may be in several jobs at once.
+
+    \b
+    Examples:
+      elsa job add night 4711
+      elsa job add 17 $(pidof sshd) --tree
+    """
+    reply = _ask(socket, "add", job=ref, pids=pids, tree=tree)
+    already = f", {len(reply['already'])} already in it" if reply.get("already") else ""
+    click.echo(f"{_title(reply['job'])}: {_processes(reply['added'])} added{already}", err=True)
+
+
+@job.command()
+@_job
+@_pids
+@options.socket
+def remove(ref: protocol.JobRef, pids: Sequence[int], socket: Path | None) -> None:
+    """Take processes out of a job. What they used and started while in it stays in it.
+
+    \b
+    Example:
+      elsa job remove night 4711
+    """
+    reply = _ask(socket, "remove", job=ref, pids=pids)
+    click.echo(f"{_title(reply['job'])}: {_processes(reply['removed'])} removed", err=True)
+
+
+@job.command()
+@_job
+@options.socket
+def close(ref: protocol.JobRef, socket: Path | None) -> None:
+    """End a job: it takes no more processes. Its accounting is kept.
+
+    \b
+    Example:
+      elsa job close night
+    """
+    click.echo(f"{_title(_ask(socket, 'close', job=ref)['job'])}: closed", err=True)
+
+
+@job.command("list")
+@click.option("--all", "every", is_flag=True, help="The closed ones too.")
+@_format
+@options.socket
+def list_(every: bool, form: str, socket: Path | None) -> None:
+    """List the open jobs.
+
+    \b
+    Examples:
+      elsa job list
+      elsa job list --all --format json
+    """
+    reply = _ask(socket, "list", all=every)
+    nothing = "no jobs yet; create one with: elsa job create NAME" if every else "no open jobs; --all shows the closed ones too"
+    _show(form, reply, _jobs_table, reply["jobs"], nothing)
+
+
+@job.command()
+@_job
+@click.option("--limit", type=click.IntRange(0, protocol.MAX_MEMBERS), default=1000, show_default=True, help="How many members to list.")
+@_format
+@options.socket
+def show(ref: protocol.JobRef, limit: int, form: str, socket: Path | None) -> None:
+    """Show a job and its living members.
+
+    \b
+    Examples:
+      elsa job show night
+      elsa job show 17 --format json
+    """
+    reply = _ask(socket, "show", job=ref, limit=limit)
+    job, members = reply["job"], reply["members"]
+    if form == "table":
+        state = f"closed {_time(job['closed_at_ns'])}" if job.get("closed_at_ns") else "open"
+        tags = "".join(f", {key}={value}" for key, value in job.get("tags", {}).items())
+        cut = f", of which {len(members)} shown" if len(members) < reply["living"] else ""
+        click.echo(_clean(f"{_title(job)} of {_user(job['owner_uid'])}, created {_time(job['created_at_ns'])}, {state}{tags}"))
+        click.echo(f"{_processes(range(reply['living']))} alive{cut}")
+    _show(form, reply, _members_table, members, "")
+
+
+@job.command()
+@click.argument("pid", type=_pid)
+@_format
+@options.socket
+def of(pid: int, form: str, socket: Path | None) -> None:
+    """Show which jobs a process is in.
+
+    \b
+    Example:
+      elsa job of $$
+    """
+    reply = _ask(socket, "of", pid=pid)
+    _show(form, reply, _jobs_table, reply["jobs"], f"process {pid} is in no job")
+
+
+@job.command()
+@_format
+@options.socket
+def status(form: str, socket: Path | None) -> None:
+    """Show how jobd is: events seen and lost, what waits to be written, since when.
+
+    \b
+    Examples:
+      elsa job status
+      elsa job status --format json
+    """
+    reply = _ask(socket, "status")
+    rows = [(key.removesuffix("_at_ns"), _time(value) if key.endswith("_at_ns") else value) for key, value in reply.items()]
+    _show(form, reply, lambda rows: _table((), rows), rows, "")
+
+
+@job.command(context_settings={"allow_interspersed_args": False})
+@click.option("--name", help="Name of the job.  [default: name of the command]")
+@_tag
+@options.socket
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def run(name: str | None, tags: dict[str, str], socket: Path | None, command: Sequence[str]) -> None:
+    """Run COMMAND in a job of its own, which closes when its last process has ended.
+
+    The command is in the job before it begins, so nothing that it starts can be missed. Signals are passed on to it, and its exit status
+    is passed back: 127 if it was not found, 126 if it could not be executed. If jobd does not answer, it is not run.
+    The job's id is printed on stderr.
+
+    \b
+    Examples:
+      elsa job run -- make -j8
+      elsa job run --name nightly --tag customer=acme -- ./backup.sh --full
+    """
+    from elsa.control.launch import end_like, launch
+
+    def register(pid: int) -> None:
+        title = name if name is not None else Path(command[0]).name
+        reply = _ask(socket, "create", name=title, tags=tags, pids=[pid], launched=pid, closes_itself=True)
+        with contextlib.suppress(OSError):  # a closed stderr is no reason not to run
+            click.echo(_title(reply["job"]), err=True)
+
+    end_like(launch(command, register))
+
+
+def _ask(socket: Path | None, op: str, **fields: object) -> dict[str, Any]:
+    reply = Client(config.load({"socket": socket}).socket).request(op, **fields)
+    if reply.get("committed") is False:
+        why = _clean(str(reply.get("why", "no reason given")))
+        with contextlib.suppress(OSError):
+            click.echo(f"warning: jobd holds this in memory only, the warehouse cannot be written yet: {why}", err=True)
+    return reply
+
+
+def _show(form: str, reply: Row, table: Callable[[Any], str], rows: Sequence[Any], nothing: str) -> None:
+    """The whole reply as JSON, or its rows as a table, or in words that there are none."""
+    if form == "json":
+        click.echo(json.dumps(reply, indent=2))
+    elif rows:
+        click.echo(table(rows))
+    elif nothing:
+        click.echo(nothing, err=True)
+
+
+def _jobs_table(jobs: Iterable[Row]) -> str:
+    rows = [
+        (
+            job["id"],
+            job["name"],
+            _user(job["owner_uid"]),
+            _time(job["created_at_ns"]),
+            _time(job.get("closed_at_ns")),
+            job.get("living", ""),
+            " ".join(f"{key}={value}" for key, value in job.get("tags", {}).items()),
+        )
+        for job in jobs
+    ]
+    return _table(("id", "name", "owner", "created", "closed", "alive", "tags"), rows)
+
+
+def _members_table(members: Iterable[Row]) -> str:
+    rows = [(m["pid"], m.get("ppid"), m.get("comm"), _user(m.get("uid")), m.get("how"), _time(m.get("since_at_ns"))) for m in members]
+    return _table(("pid", "ppid", "command", "user", "how", "since"), rows)
+
+
+def _table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    from tabulate import tabulate
+
+    cells = [["" if cell is None else cell if isinstance(cell, int) else _clean(str(cell)) for cell in row] for row in rows]
+    numbers = {header for header in headers if header in ("id", "alive", "pid", "ppid")}
+    align = ["right" if header in numbers else "left" for header in headers] or None
+    return tabulate(cells, headers, tablefmt="simple" if headers else "plain", colalign=align, disable_numparse=True)
+
+
+def _title(job: Row) -> str:
+    return _clean(f"job {job['id']} ({job['name']})")
+
+
+def _processes(pids: Sequence[int]) -> str:
+    return f"{len(pids)} process{'' if len(pids) == 1 else 'es'}"
+
+
+def _time(at_ns: int | None) -> str:
+    return "" if not at_ns else datetime.fromtimestamp(at_ns // 1_000_000_000).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _user(uid: int | None) -> str:
+    try:
+        return "" if uid is None else pwd.getpwuid(uid).pw_name
+    except (KeyError, OverflowError):
+        return str(uid)
+
+
+def _clean(text: str) -> str:
+    """A process may call itself anything; what would steer the terminal is shown as a question mark."""
+    return "".join(c if c.isprintable() else "?" for c in text)

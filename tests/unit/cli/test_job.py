@@ -1,0 +1,329 @@
+"""`elsa job` asks jobd and prints; `elsa job run` stands in for the command in every respect."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from elsa.cli.job import job
+from elsa.control import protocol
+from elsa.control.server import ControlServer, Peer, Reply
+from elsa.errors import EXIT_PERMISSION, EXIT_UNAVAILABLE, EXIT_USAGE, ElsaError, PrivilegeError
+
+JOB = {"id": 17, "name": "build", "owner_uid": 0, "created_at_ns": 10**18, "closed_at_ns": None, "living": 2, "tags": {"a": "b"}}
+ELSA_JOB = [sys.executable, "-W", "error", "-c", "from elsa.cli.main import elsa_job; elsa_job()"]
+
+
+class Jobd:
+    """A jobd in a thread that remembers what it was asked and answers what the test says."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.asked: list[protocol.Request] = []
+        self.answers: dict[type, dict[str, Any] | ElsaError] = {}
+        self.selector = selectors.DefaultSelector()
+        self.server = ControlServer(self.selector, path, "elsa", self.handle)
+        self.stop, self.wake = socket.socketpair()
+        self.selector.register(self.stop, selectors.EVENT_READ)
+        self.thread = threading.Thread(target=self.loop)
+        self.thread.start()
+
+    def handle(self, request: protocol.Request, _peer: Peer, reply: Reply) -> None:
+        self.asked.append(request)
+        reply(self.answers.get(type(request), {"job": JOB}))
+
+    def loop(self) -> None:
+        while True:
+            for key, mask in self.selector.select():
+                if key.fileobj is self.stop:
+                    return
+                key.data(mask)
+
+    def close(self) -> None:
+        self.wake.close()
+        self.thread.join()
+        self.stop.close()
+        self.server.close()
+        self.selector.close()
+
+
+@pytest.fixture
+def jobd() -> Iterator[Jobd]:
+    folder = Path(tempfile.mkdtemp(prefix="elsa-"))
+    daemon = Jobd(folder / "s")
+    yield daemon
+    daemon.close()
+    shutil.rmtree(folder)
+
+
+def call(jobd: Jobd, *args: str) -> Result:
+    return CliRunner().invoke(job, [args[0], "--socket", os.fspath(jobd.path), *args[1:]], catch_exceptions=True)
+
+
+def start(socket_path: Path, *args: str, **how: Any) -> subprocess.Popen[str]:  # noqa: ANN401 - as Popen
+    how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **how}
+    return subprocess.Popen([*ELSA_JOB, "run", "--socket", os.fspath(socket_path), *args], **how)
+
+
+def run(socket_path: Path, *args: str, **how: Any) -> tuple[int, str, str]:  # noqa: ANN401 - as Popen
+    with start(socket_path, *args, **how) as process:
+        out, err = process.communicate(timeout=20)
+    return process.returncode, out, err
+
+
+# --- requests --------------------------------------------------------------------------------------------------------------------
+
+
+def test_create_prints_the_id_alone(jobd: Jobd) -> None:
+    result = call(jobd, "create", "build", "--tag", "a=b", "--tag", "c=d=e")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "17\n", "")
+    assert jobd.asked == [protocol.Create("build", {"a": "b", "c": "d=e"})]
+
+
+def test_add_and_remove_say_what_happened_on_stderr(jobd: Jobd) -> None:
+    jobd.answers = {
+        protocol.Add: {"job": JOB, "added": [1, 2], "already": [3]},
+        protocol.Remove: {"job": JOB, "removed": [1]},
+    }
+    assert call(jobd, "add", "17", "1", "2", "3", "--tree").stderr == "job 17 (build): 2 processes added, 1 already in it\n"
+    assert call(jobd, "remove", "build", "1").stderr == "job 17 (build): 1 process removed\n"
+    assert call(jobd, "close", "build").stderr == "job 17 (build): closed\n"
+    assert jobd.asked == [protocol.Add(17, (1, 2, 3), tree=True), protocol.Remove("build", (1,)), protocol.Close("build")]
+
+
+def test_list_show_and_of_print_tables(jobd: Jobd) -> None:
+    member = {"pid": 5, "ppid": 1, "comm": "evil\x1b[2J", "uid": 0, "how": "added", "since_at_ns": 10**18}
+    jobd.answers = {
+        protocol.List: {"jobs": [JOB]},
+        protocol.Of: {"pid": 5, "jobs": [JOB]},
+        protocol.Show: {"job": JOB, "members": [member], "living": 2},
+    }
+    for args in (["list"], ["of", "5"]):
+        table = call(jobd, *args).stdout
+        assert table.split()[:7] == ["id", "name", "owner", "created", "closed", "alive", "tags"]
+        assert "17" in table
+        assert "root" in table
+        assert "a=b" in table
+    shown = call(jobd, "show", "build").stdout
+    assert shown.startswith("job 17 (build) of root, created 2001-09-")
+    assert "2 processes alive, of which 1 shown" in shown
+    assert "evil?[2J" in shown, "nothing in a command's name steers the terminal"
+
+
+def test_json_is_the_whole_reply(jobd: Jobd) -> None:
+    jobd.answers = {protocol.Status: {"version": "1", "since_at_ns": 10**18, "events": 5, "writer": "ok"}}
+    assert json.loads(call(jobd, "status", "--format", "json").stdout) == jobd.answers[protocol.Status]
+    assert [line.split()[0] for line in call(jobd, "status").stdout.splitlines()] == ["version", "since", "events", "writer"]
+
+
+def test_nothing_is_said_in_words_and_not_as_an_empty_table(jobd: Jobd) -> None:
+    jobd.answers = {protocol.List: {"jobs": []}, protocol.Of: {"pid": 5, "jobs": []}}
+    assert "no open jobs" in call(jobd, "list").stderr
+    assert "process 5 is in no job" in call(jobd, "of", "5").stderr
+    assert call(jobd, "list").stdout == ""
+
+
+def test_a_change_that_is_not_committed_yet_is_warned_of(jobd: Jobd) -> None:
+    jobd.answers = {protocol.Close: {"job": JOB, "committed": False, "why": "database is locked"}}
+    result = call(jobd, "close", "build")
+    assert result.exit_code == 0
+    assert "memory only" in result.stderr
+    assert "database is locked" in result.stderr
+
+
+@pytest.mark.parametrize("args", [["add", "17", "x"], ["add", "17", "0"], ["add", "17"], ["create", "a", "--tag", "x"], ["of", "9999999"]])
+def test_wrong_arguments_are_usage_errors(jobd: Jobd, args: list[str]) -> None:
+    assert call(jobd, *args).exit_code == EXIT_USAGE
+    assert not jobd.asked
+
+
+def test_an_error_of_jobd_becomes_one_line_and_its_exit_code(jobd: Jobd) -> None:
+    jobd.answers = {protocol.Close: PrivilegeError("job 17 belongs to root")}
+    done = subprocess.run([*ELSA_JOB, "close", "17", "--socket", os.fspath(jobd.path)], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (EXIT_PERMISSION, "", "elsa-job: job 17 belongs to root\n")
+
+
+def test_the_shell_completes_jobs_and_is_left_alone_where_jobd_is_silent(jobd: Jobd) -> None:
+    jobd.answers = {protocol.List: {"jobs": [JOB, {**JOB, "id": 18, "name": "night"}]}}
+
+    def complete(socket_path: Path, word: str) -> str:
+        environ = {**os.environ, "_ELSA_JOB_COMPLETE": "bash_complete", "COMP_WORDS": f"elsa-job show {word}", "COMP_CWORD": "2"}
+        environ["ELSA_SOCKET"] = os.fspath(socket_path)
+        return subprocess.run(ELSA_JOB, check=True, capture_output=True, text=True, env=environ).stdout
+
+    assert complete(jobd.path, "b") == "plain,build\n"
+    assert complete(jobd.path, "1") == "plain,17\nplain,18\n"
+    assert complete(jobd.path.with_name("none"), "b") == "\n"
+
+
+# --- run -------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_the_exit_status_is_passed_back_and_stdout_is_the_commands(jobd: Jobd, code: int) -> None:
+    assert run(jobd.path, "--", "sh", "-c", f"echo out; exit {code}") == (code, "out\n", "job 17 (build)\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGSEGV, signal.SIGINT], ids=lambda number: number.name)
+def test_if_the_command_dies_from_a_signal_so_does_the_runner(jobd: Jobd, number: signal.Signals) -> None:
+    assert run(jobd.path, "--", "sh", "-c", f"ulimit -c 0; kill -{number} $$")[0] == -number
+
+
+def test_the_runner_leaves_no_core_of_its_own(jobd: Jobd, tmp_path: Path) -> None:
+    code = f"ulimit -c unlimited; exec {' '.join(map(repr, ELSA_JOB))} run --socket {jobd.path} -- sh -c 'ulimit -c 0; kill -ABRT $$'"
+    done = subprocess.run(["sh", "-c", code], check=False, capture_output=True, cwd=tmp_path)
+    assert done.returncode == -signal.SIGABRT
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_command_that_is_not_there_is_127(jobd: Jobd) -> None:
+    code, out, err = run(jobd.path, "no-such-command-here")
+    assert (code, out) == (127, "")
+    assert err.splitlines()[-1] == "elsa-job: no-such-command-here: command not found"
+
+
+def test_a_command_that_cannot_be_executed_is_126(jobd: Jobd, tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("no program")
+    code, out, err = run(jobd.path, os.fspath(tmp_path / "data"))
+    assert (code, out) == (126, "")
+    assert err.splitlines()[-1].endswith("data: Permission denied")
+
+
+def test_without_jobd_nothing_is_run(tmp_path: Path) -> None:
+    code, _, err = run(tmp_path / "s", "touch", os.fspath(tmp_path / "ran"))
+    assert code == EXIT_UNAVAILABLE
+    assert err == f"elsa-job: jobd does not answer on {tmp_path}/s; start it with: elsa jobd\n"
+    assert not (tmp_path / "ran").exists()
+
+
+def test_if_jobd_refuses_nothing_is_run(jobd: Jobd, tmp_path: Path) -> None:
+    jobd.answers = {protocol.Create: PrivilegeError("too many jobs")}
+    assert run(jobd.path, "touch", os.fspath(tmp_path / "ran")) == (EXIT_PERMISSION, "", "elsa-job: too many jobs\n")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_the_command_does_not_begin_before_jobd_has_answered(jobd: Jobd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting: list[tuple[protocol.Create, Reply]] = []
+    arrived = threading.Event()
+
+    def hold(request: protocol.Request, _peer: Peer, reply: Reply) -> None:
+        assert isinstance(request, protocol.Create)
+        waiting.append((request, reply))
+        arrived.set()
+
+    monkeypatch.setattr(jobd.server, "_handler", hold)
+    marker = tmp_path / "ran"
+    with start(jobd.path, "--name", "n", "--tag", "k=v", "touch", os.fspath(marker)) as process:
+        assert arrived.wait(10)
+        request, reply = waiting[0]
+        child = request.pids[0]
+        assert request == protocol.Create("n", {"k": "v"}, (child,), child, closes_itself=True)
+        assert child != process.pid
+        while Path(f"/proc/{child}/stat").read_text().rsplit(")", 1)[1].split()[0] != "S":
+            pass  # it is still on its way to where it waits
+        assert b"elsa_job" in Path(f"/proc/{child}/cmdline").read_bytes(), "still the runner's fork, not the command"
+        assert not marker.exists()
+        reply({"job": JOB})
+        assert process.wait(10) == 0
+    assert marker.exists()
+
+
+def test_if_the_runner_is_killed_before_the_answer_the_command_is_never_run(
+    jobd: Jobd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrived = threading.Event()
+    monkeypatch.setattr(jobd.server, "_handler", lambda *_: arrived.set())
+    read_end, write_end = os.pipe()
+    with start(jobd.path, "touch", os.fspath(tmp_path / "ran"), pass_fds=[write_end]) as process:
+        os.close(write_end)
+        assert arrived.wait(10)
+        process.kill()
+    assert os.read(read_end, 1) == b"", "when runner and child are gone, so is every copy of the write end"
+    os.close(read_end)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGINT, signal.SIGRTMIN], ids=str)
+def test_signals_are_passed_on_to_the_command(jobd: Jobd, number: int) -> None:
+    code = (
+        f"from signal import *; pthread_sigmask(SIG_BLOCK, [{number:d}]); print('up', flush=True);"
+        f"print(int(sigwait([{number:d}]))); exit(5)"
+    )
+    with start(jobd.path, sys.executable, "-c", code) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "up\n"
+        process.send_signal(number)
+        assert process.wait(10) == 5
+        assert process.stdout.read() == f"{number:d}\n"
+
+
+def test_what_the_terminal_sends_arrives_once(jobd: Jobd) -> None:
+    counts = (
+        "import signal as s; s.pthread_sigmask(s.SIG_BLOCK, [s.SIGINT]); print('up', flush=True); s.sigwait([s.SIGINT]);"
+        "print('second' if s.sigtimedwait([s.SIGINT], 0.3) else 'once')"
+    )
+    command = [*ELSA_JOB, "run", "--socket", os.fspath(jobd.path), sys.executable, "-c", counts]
+    terminal = f"import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn({command!r})))"
+    with subprocess.Popen([sys.executable, "-c", terminal], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        while process.stdout.readline().strip() != "up":
+            pass
+        process.stdin.write("\x03")
+        process.stdin.flush()
+        assert "once" in process.stdout.read()
+        assert process.wait(10) == 0
+
+
+def test_the_runner_stops_and_continues_with_the_command(jobd: Jobd) -> None:
+    with start(jobd.path, "sh", "-c", "kill -TSTP $$; echo back", process_group=0) as process:
+        _, status = os.waitpid(process.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status)
+        assert os.WSTOPSIG(status) == signal.SIGTSTP
+        os.killpg(process.pid, signal.SIGCONT)
+        out, _ = process.communicate(timeout=10)
+    assert (process.returncode, out) == (0, "back\n")
+
+
+def test_the_command_has_the_signals_and_descriptors_that_the_runner_was_given(jobd: Jobd) -> None:
+    look = "grep -E '^Sig(Blk|Ign|Cgt)' /proc/self/status; ls /proc/self/fd"
+    plain = subprocess.run(["sh", "-c", look], check=True, capture_output=True, text=True, stdin=subprocess.DEVNULL).stdout
+    assert run(jobd.path, "sh", "-c", look, stdin=subprocess.DEVNULL)[1] == plain
+
+
+def test_ignored_signals_stay_ignored_as_under_nohup(jobd: Jobd) -> None:
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGHUP, signal.SIGCHLD, signal.SIGINT)}
+    try:
+        process = start(jobd.path, "grep", "SigIgn", "/proc/self/status")
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    with process:
+        out, _ = process.communicate(timeout=10)
+    assert process.returncode == 0
+    ignored = int(out.split()[1], 16)
+    assert all(ignored & 1 << number - 1 for number in before)
+
+
+def test_a_closed_stderr_is_no_reason_not_to_run(jobd: Jobd) -> None:
+    with Path("/dev/full").open("w") as full:
+        assert run(jobd.path, "echo", "ran", stderr=full)[1] == "ran\n"
+
+
+def test_options_of_the_command_are_its_own(jobd: Jobd) -> None:
+    assert run(jobd.path, "echo", "--name", "-n", "--", "x")[1] == "--name -n -- x\n"
+    assert jobd.asked[0].name == "echo"  # type: ignore[union-attr]

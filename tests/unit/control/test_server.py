@@ -1,0 +1,306 @@
+"""The control server serves the good and is not held up by the bad."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from elsa.control import protocol, server
+from elsa.errors import PrivilegeError, RetryError
+
+Serve = Callable[..., Any]
+STATUS = b'{"elsa":1,"op":"status"}\n'
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to connect as another user")
+
+
+@contextmanager
+def as_user(uid: int, gid: int, groups: list[int]) -> Iterator[None]:
+    """Connect as somebody else: the kernel tells the server the effective ids."""
+    before = os.getgroups()
+    os.setgroups(groups)
+    os.setegid(gid)
+    os.seteuid(uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups(before)
+
+
+def test_a_request_is_answered_and_the_next_one_on_the_same_connection_too(serve: Serve) -> None:
+    served = serve()
+    connection = served.connect()
+    assert served.ask(connection, "status") == {"elsa": 1, "ok": True, "op": "Status"}
+    assert served.ask(connection, "of", pid=7) == {"elsa": 1, "ok": True, "op": "Of"}
+    assert served.asked[1][0] == protocol.Of(7)
+
+
+def test_a_reply_may_come_later_and_others_are_served_meanwhile(serve: Serve) -> None:
+    served = serve(lambda request, peer, reply: reply({}) if isinstance(request, protocol.Status) else None)
+    waiting, other = served.connect(), served.connect()
+    served.say(waiting, protocol.encode_request("sync", {}))
+    assert served.ask(other, "status")["ok"]
+    served.asked[0][2]({"heard_ns": 5})
+    assert served.hear(waiting) == {"elsa": 1, "ok": True, "heard_ns": 5}
+
+
+def test_errors_raised_or_replied_reach_the_client_with_their_kind(serve: Serve) -> None:
+    def handler(request: protocol.Request, peer: server.Peer, reply: server.Reply) -> None:
+        if isinstance(request, protocol.Sync):
+            reply(RetryError("later"))
+        raise PrivilegeError("not\nyours")
+
+    served = serve(handler)
+    connection = served.connect()
+    assert served.ask(connection, "status")["error"] == {"kind": "permission", "message": "not yours"}
+    assert served.ask(connection, "sync")["error"] == {"kind": "retry", "message": "later"}
+
+
+def test_a_bug_in_the_handler_is_told_and_does_not_end_the_server(serve: Serve) -> None:
+    served = serve(lambda request, peer, reply: reply({"number": float("nan")}))
+    connection = served.connect()
+    assert served.ask(connection, "status")["error"]["kind"] == "failure"
+    assert served.ask(connection, "status")["error"]["kind"] == "failure"
+
+
+def test_only_the_first_reply_to_a_request_counts(serve: Serve) -> None:
+    served = serve(lambda request, peer, reply: [reply({"n": n}) for n in (1, 2)])
+    connection = served.connect()
+    assert served.ask(connection, "status")["n"] == 1
+    served.asked[0][2]({"n": 3})
+    assert served.ask(connection, "status")["n"] == 1
+
+
+def test_requests_sent_together_are_answered_one_after_the_other(serve: Serve) -> None:
+    served = serve(lambda request, peer, reply: None)
+    connection = served.connect()
+    served.say(connection, STATUS * 3)
+    for number in range(3):
+        served.settle()
+        assert len(served.asked) == number + 1, "one request in flight per client"
+        served.asked[number][2]({"n": number})
+        assert served.hear(connection)["n"] == number
+
+
+def test_a_client_that_shuts_its_side_after_asking_still_gets_its_answer(serve: Serve) -> None:
+    served = serve()
+    connection = served.connect()
+    connection.sendall(STATUS)
+    connection.shutdown(socket.SHUT_WR)
+    assert served.hear(connection)["ok"]
+    assert served.hear(connection) == {}
+
+
+def test_garbage_is_refused_and_the_connection_goes_on(serve: Serve) -> None:
+    served = serve()
+    connection = served.connect()
+    for garbage in (b"\n", b"\xff\n", b"[" * 60_000 + b"\n", b"GET / HTTP/1.0\r\n"):
+        served.say(connection, garbage)
+        assert served.hear(connection)["error"]["kind"] == "usage"
+    assert served.ask(connection, "status")["ok"]
+
+
+@pytest.mark.parametrize("line", [b"a" * 300_000, b"a" * (protocol.MAX_REQUEST + 1) + b"\n"], ids=["endless", "too long"])
+def test_a_huge_line_is_refused_and_hung_up_on(serve: Serve, line: bytes) -> None:
+    served = serve()
+    connection = served.connect()
+    connection.setblocking(False)
+    sent = 0
+    while sent < len(line):
+        try:
+            sent += connection.send(line[sent:])
+        except BlockingIOError:
+            served.settle()
+        except BrokenPipeError:
+            break
+    connection.settimeout(5)
+    assert "at most 65536 bytes" in served.hear(connection)["error"]["message"]
+    assert served.hear(connection) == {}
+
+
+def test_a_hang_up_in_the_middle_of_a_request_frees_the_client(serve: Serve) -> None:
+    served = serve()
+    connection = served.connect()
+    served.say(connection, STATUS[:10])
+    connection.close()
+    served.settle()
+    assert len(served.selector.get_map()) == 1
+    assert not served.asked
+
+
+def test_a_hang_up_before_the_answer_does_no_harm(serve: Serve) -> None:
+    served = serve(lambda request, peer, reply: None)
+    connection = served.connect()
+    served.say(connection, STATUS)
+    connection.close()
+    served.settle()
+    served.asked[0][2]({})
+    served.settle()
+    assert len(served.selector.get_map()) == 1
+
+
+def test_a_request_that_drips_in_is_given_up_after_its_time(serve: Serve) -> None:
+    served = serve()
+    connection = served.connect()
+    served.server.expire(100.0)
+    for second, byte in enumerate(STATUS[:10]):
+        served.say(connection, bytes([byte]))
+        served.server.expire(100.0 + second)
+    served.server.expire(111.0)
+    assert "no whole request" in served.hear(connection)["error"]["message"]
+    assert served.hear(connection) == {}
+
+
+def test_a_client_that_says_nothing_is_hung_up_on(serve: Serve) -> None:
+    served = serve()
+    connection = served.connect()
+    served.server.expire(100.0)
+    served.server.expire(111.0)
+    assert served.hear(connection) == {}
+
+
+def test_an_answer_that_never_comes_is_given_up_and_a_late_one_ignored(serve: Serve) -> None:
+    served = serve(lambda request, peer, reply: None)
+    connection = served.connect()
+    served.say(connection, STATUS)
+    served.server.expire(100.0)
+    served.server.expire(161.0)
+    assert served.hear(connection)["error"]["kind"] == "retry"
+    served.asked[0][2]({})
+    assert served.hear(connection) == {}
+
+
+def test_a_client_that_never_reads_is_dropped_and_holds_nobody_up(serve: Serve) -> None:
+    served = serve(lambda request, peer, reply: reply({"text": "x" * 4_000_000} if isinstance(request, protocol.Sync) else {}))
+    deaf, other = served.connect(), served.connect()
+    served.say(deaf, protocol.encode_request("sync", {}))
+    assert served.ask(other, "status")["ok"]
+    served.server.expire(100.0)
+    served.ask(other, "status")
+    served.server.expire(111.0)
+    assert deaf.fileno() != -1
+    assert len(served.selector.get_map()) == 2
+    assert served.ask(other, "status")["ok"]
+
+
+def test_a_long_answer_arrives_whole_and_a_monstrous_one_becomes_an_error(serve: Serve) -> None:
+    sizes = {protocol.Sync: 4_000_000, protocol.Status: server.MAX_REPLY}
+    served = serve(lambda request, peer, reply: reply({"text": "x" * sizes[type(request)]}))
+    connection = served.connect()
+    assert len(served.ask(connection, "sync")["text"]) == 4_000_000
+    assert served.ask(connection, "status")["error"]["kind"] == "data"
+
+
+def test_a_flood_of_requests_gets_its_share_of_a_tick_and_no_more(serve: Serve) -> None:
+    served = serve()
+    connection = served.connect()
+    served.say(connection, STATUS * 500)
+    assert len(served.asked) == server.MAX_REQUESTS
+    served.server.expire(1.0)
+    served.settle()
+    assert len(served.asked) == 2 * server.MAX_REQUESTS
+
+
+@needs_root
+def test_connections_above_a_users_limit_are_refused_and_others_are_not(serve: Serve) -> None:
+    served = serve()
+    with as_user(65534, 65534, []):
+        for _ in range(server.MAX_CLIENTS_PER_USER):
+            served.connect()
+        refused = served.connect()
+    assert "too many connections" in served.hear(refused)["error"]["message"]
+    assert served.hear(refused) == {}
+    assert served.ask(served.connect(), "status")["ok"]
+    with as_user(65533, 65534, []):
+        other = served.connect()
+    assert served.ask(other, "status")["ok"]
+
+
+@needs_root
+def test_root_comes_in_when_all_others_have_taken_every_place(serve: Serve) -> None:
+    served = serve()
+    for uid in range(60_000, 60_000 + server.MAX_CLIENTS // server.MAX_CLIENTS_PER_USER):
+        with as_user(uid, uid, []):
+            for _ in range(server.MAX_CLIENTS_PER_USER):
+                served.connect()
+    with as_user(65533, 65533, []):
+        refused = served.connect()
+    assert served.hear(refused)["error"]["kind"] == "retry"
+    assert served.ask(served.connect(), "status")["ok"]
+
+
+def test_connections_beyond_what_one_turn_takes_are_taken_in_the_next(serve: Serve) -> None:
+    served = serve()
+    for _ in range(server.MAX_ACCEPTS + 1):
+        connection = socket.socket(socket.AF_UNIX)
+        served.sockets.append(connection)
+        connection.connect(os.fspath(served.path))
+    served.turn()
+    assert len(served.selector.get_map()) == 1 + server.MAX_ACCEPTS
+    served.settle()
+    assert len(served.selector.get_map()) == 2 + server.MAX_ACCEPTS
+
+
+def test_without_file_descriptors_the_server_waits_for_the_next_tick_instead_of_spinning(serve: Serve) -> None:
+    import resource
+
+    served = serve()
+    connection = socket.socket(socket.AF_UNIX)
+    served.sockets.append(connection)
+    connection.settimeout(5)
+    connection.connect(os.fspath(served.path))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (connection.fileno() + 1, hard))
+    try:
+        held = fill_descriptors()
+        served.settle(turns=5)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    for descriptor in held:
+        os.close(descriptor)
+    served.server.expire(1.0)
+    assert served.ask(connection, "status")["ok"]
+
+
+def fill_descriptors() -> list[int]:
+    held = []
+    while True:
+        try:
+            held.append(os.dup(0))
+        except OSError:
+            return held
+
+
+@needs_root
+def test_the_server_knows_who_asks(serve: Serve) -> None:
+    served = serve()
+    groups = list(range(2000, 3000))
+    with as_user(1234, 5678, groups):
+        stranger = served.connect()
+    assert served.ask(stranger, "status")["ok"]
+    peer = served.asked[0][1]
+    assert peer == (os.getpid(), 1234, 5678, frozenset(groups), False)
+    assert served.ask(served.connect(), "status")["ok"]
+    assert served.asked[1][1].manages
+
+
+@needs_root
+@pytest.mark.parametrize(("gid", "groups"), [(77, []), (5678, [1, 77])], ids=["primary", "supplementary"])
+def test_members_of_the_group_manage(serve: Serve, monkeypatch: pytest.MonkeyPatch, gid: int, groups: list[int]) -> None:
+    monkeypatch.setattr(server, "_gid", lambda name: 77)
+    served = serve()
+    with as_user(1234, gid, groups):
+        member = served.connect()
+    served.ask(member, "status")
+    assert served.asked[0][1].manages
+
+
+def test_a_group_that_does_not_exist_manages_nothing() -> None:
+    assert server._gid("no-such-group-here") is None
