@@ -48,9 +48,12 @@ class AcctFile:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self._descriptor = _open_regular(self.path)
-        self._gzip: _Gzip | None = None
-        if self._pread(len(_GZIP_MAGIC), 0) == _GZIP_MAGIC:
-            self._gzip = _Gzip(self.path, self._descriptor)
+        try:
+            compressed = self._pread(len(_GZIP_MAGIC), 0) == _GZIP_MAGIC
+        except ElsaError:
+            self.close()
+            raise
+        self._gzip = _Gzip(self.path, self._descriptor) if compressed else None
 
     @property
     def compressed(self) -> bool:

@@ -1,0 +1,56 @@
+"""What the tests on the real kernel share: a skip that CI can forbid, and the one accounting switch, one test at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from elsa.errors import ElsaError
+from elsa.kernel import accounting as kernel
+
+
+def _require_kernel(holds: object, reason: str) -> None:
+    """Skip the test, with the reason, unless something holds; ELSA_REQUIRE_KERNEL=1 makes that a failure."""
+    if holds:
+        return
+    if os.environ.get("ELSA_REQUIRE_KERNEL") == "1":
+        pytest.fail(f"ELSA_REQUIRE_KERNEL=1, but {reason}", pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def require_kernel() -> Callable[[object, str], None]:
+    """A function (holds, reason) that skips the test, or fails it where ELSA_REQUIRE_KERNEL=1."""
+    return _require_kernel
+
+
+@pytest.fixture
+def accounting(tmp_path: Path) -> Iterator[Path]:
+    """The kernel's accounting, switched to a file of this test's own; as it was before in any case afterwards.
+
+    There is one switch for everybody, so whoever uses it holds a lock. Where it was on, with a usual file, it goes back to that file, which
+    gets one record about this process. With any other file it could not be told from off: nobody can ask the kernel.
+    """
+    _require_kernel(os.geteuid() == 0, "process accounting needs root")
+    with Path(tempfile.gettempdir(), "elsa-acct.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        before = kernel.canary()
+        _require_kernel(before is None or before in kernel.ACCT_FILES, f"accounting writes to {before}, which rotation has renamed")
+        path = tmp_path / "pacct"
+        try:
+            kernel.switch_on(path)
+        except ElsaError as error:
+            _require_kernel(holds=False, reason=str(error))
+        try:
+            _require_kernel(kernel.canary(path) == path, "accounting does not write here: too little space, or another pid namespace")
+            yield path
+        finally:
+            if before is None:
+                kernel.switch_off()
+            else:
+                kernel.switch_on(before)
