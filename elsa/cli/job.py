@@ -266,8 +266,17 @@ def _jobs_table(jobs: Iterable[Row]) -> str:
 
 
 def _members_table(members: Iterable[Row]) -> str:
-    rows = [(m["pid"], m.get("ppid"), m.get("comm"), _user(m.get("uid")), m.get("how"), _time(m.get("since_at_ns"))) for m in members]
-    return _table(("pid", "ppid", "command", "user", "how", "since"), rows)
+    rows = [
+        (
+            member["pid"],
+            member.get("ppid"),
+            member.get("comm"),
+            _user(member.get("uid")),
+            "birth" if member.get("from_birth") else _time(member.get("since_at_ns")),
+        )
+        for member in members
+    ]
+    return _table(("pid", "ppid", "command", "user", "member since"), rows)
 
 
 def _table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

@@ -16,7 +16,7 @@ from elsa.errors import ElsaError, UnavailableError, UsageError
 
 VERSION = 1
 MAX_REQUEST = 64 * 1024
-"""Bytes of a request line without its newline: room for MAX_PIDS pids and the largest tags in ASCII."""
+"""Bytes of a request line without its newline: room for MAX_PIDS pids and the largest tags."""
 MAX_PIDS = 4096
 MAX_PID = 4_194_304
 """PID_MAX_LIMIT of 64-bit kernels (include/linux/threads.h)."""
@@ -25,6 +25,8 @@ MAX_NAME = 128
 MAX_TAGS = 32
 MAX_TAG_KEY = 64
 MAX_TAG_VALUE = 256
+MAX_TAG_BYTES = 4096
+"""UTF-8 bytes of all tags of a job together, so that a list of many jobs stays a list."""
 MAX_MEMBERS = 10_000
 """How many members one `show` may list."""
 MAX_MESSAGE = 1000
@@ -151,9 +153,12 @@ def _pids(value: object) -> tuple[int, ...]:
 
 
 def _tags(value: object) -> dict[str, str]:
-    if isinstance(value, dict) and len(value) <= MAX_TAGS:
-        return {_text(key, MAX_TAG_KEY): _text(text, MAX_TAG_VALUE, 0) for key, text in value.items()}
-    raise UsageError(f"needs an object of at most {MAX_TAGS} tags")
+    if not isinstance(value, dict) or len(value) > MAX_TAGS:
+        raise UsageError(f"needs an object of at most {MAX_TAGS} tags")
+    tags = {_text(key, MAX_TAG_KEY): _text(text, MAX_TAG_VALUE, 0) for key, text in value.items()}
+    if sum(len(key.encode()) + len(text.encode()) for key, text in tags.items()) > MAX_TAG_BYTES:
+        raise UsageError(f"longer than {MAX_TAG_BYTES} bytes together")
+    return tags
 
 
 def _flag(value: object) -> bool:
@@ -254,7 +259,8 @@ def _checked(name: str, value: object) -> object:
 
 
 def _dump(message: Mapping[str, Any]) -> bytes:
-    return json.dumps(message, allow_nan=False, separators=(",", ":")).encode("ascii") + b"\n"
+    text = json.dumps(message, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    return text.encode("utf-8", "backslashreplace") + b"\n"  # half a surrogate pair becomes \udcXX, which is how JSON writes it
 
 
 def _load(line: bytes) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The server's end of the control socket, driven by the event loop of its owner; a bad client costs nothing but itself.
 
-The owner registers nothing itself: it calls `key.data(mask)` for every ready key of the selector, and expire() several times a second.
+The owner calls `key.data(mask)` for every ready key of the selector, and expire() several times a second.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import grp
 import logging
 import selectors
 import socket
-from collections import Counter
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,11 +28,14 @@ MAX_CLIENTS = 128
 MAX_CLIENTS_PER_USER = 16
 MAX_CLIENTS_ROOT = 64
 MAX_REPLY = 8 * 1024 * 1024
-"""Bytes: some tens of thousands of jobs or members."""
+"""Bytes: a list of a thousand jobs with the longest tags."""
+MAX_REPLY_MANAGER = 64 * 1024 * 1024
 MAX_ACCEPTS = 16
 """Connections taken in one turn of the loop."""
-MAX_REQUESTS = 32
-"""Requests of one user answered between two calls of expire(); more wait for the next."""
+MAX_SHARE = 0.2
+"""Part of one CPU that the requests of one user may take; managers are trusted."""
+BURST_S = 0.1
+"""CPU seconds that a user may take at once before his requests have to wait."""
 READ_CHUNK = 16 * 1024
 WRITE_CHUNK = 256 * 1024
 
@@ -76,22 +79,31 @@ class ControlServer:
     """Takes requests on `path` and hands them to `handler`, one at a time per client.
 
     Root and the members of `group` come as a Peer that `manages`; what a Peer may do is the handler's affair.
-    Raises what Listener raises. Nothing here reads a clock or blocks.
+    `cpu_s` tells the CPU time of this thread, which is what a user's requests are charged. Raises what Listener raises.
     """
 
-    def __init__(self, selector: selectors.BaseSelector, path: Path, group: str, handler: Handler) -> None:
+    def __init__(
+        self,
+        selector: selectors.BaseSelector,
+        path: Path,
+        group: str,
+        handler: Handler,
+        cpu_s: Callable[[], float] = time.thread_time,
+    ) -> None:
         self._selector = selector
         self._handler = handler
         self._manager_gid = _gid(group)
         self._clients: set[_Client] = set()
-        self._requests: Counter[int] = Counter()  # by uid, since the last expire()
+        self._cpu_s = cpu_s
+        self._charged: dict[int, float] = {}  # uid -> CPU seconds that are not forgiven yet
+        self._now_s: float | None = None
         self._listener = Listener(path)
         self._listening = False
         self._listen()
 
     def expire(self, now_s: float) -> None:
         """Drop the clients that took too long and let those go on that had asked too much. `now_s` is any clock that never steps."""
-        self._requests.clear()
+        self._forgive(now_s)
         self._listen()
         for client in list(self._clients):
             limit_s, reason = client.phase.value
@@ -99,7 +111,7 @@ class ControlServer:
                 client.since_s = now_s
             elif now_s - client.since_s > limit_s:
                 self._give_up(client, reason)
-            if client.phase is _Phase.READY:
+            if client.phase is _Phase.READY and not self._overdrawn(client.peer):
                 self._watch(client, _Phase.READY)
 
     def close(self) -> None:
@@ -108,6 +120,14 @@ class ControlServer:
             self._drop(client)
         self._deafen()
         self._listener.close()
+
+    def _forgive(self, now_s: float) -> None:
+        earned_s = MAX_SHARE * (now_s - self._now_s) if self._now_s is not None else 0.0
+        self._now_s = now_s
+        self._charged = {uid: left_s for uid, charged_s in self._charged.items() if (left_s := charged_s - earned_s) > 0}
+
+    def _overdrawn(self, peer: Peer) -> bool:
+        return not peer.manages and self._charged.get(peer.uid, 0.0) >= BURST_S
 
     def _listen(self) -> None:
         if not self._listening:
@@ -176,33 +196,37 @@ class ControlServer:
             self._refuse_length(client)
 
     def _ask(self, client: _Client) -> None:
-        """Hand the first line that waits to the handler, unless the user has had his share of this tick."""
-        if self._requests[client.peer.uid] >= MAX_REQUESTS:
+        """Hand the first line that waits to the handler, unless the user has had his share."""
+        if self._overdrawn(client.peer):
             self._watch(client, _Phase.READY, events=0)
             return
         line, _, rest = client.incoming.partition(b"\n")
         if len(line) > protocol.MAX_REQUEST:
             self._refuse_length(client)
             return
-        self._requests[client.peer.uid] += 1
         client.incoming = rest
         client.asked += 1
         self._watch(client, _Phase.ASKED)
-        reply = functools.partial(self._reply, client, client.asked)
+        began_s, uid = self._cpu_s(), client.peer.uid
+        self._handle(bytes(line), client.peer, functools.partial(self._reply, client, client.asked))
+        self._charged[uid] = self._charged.get(uid, 0.0) + self._cpu_s() - began_s
+
+    def _handle(self, line: bytes, peer: Peer, reply: Reply) -> None:
         try:
-            self._handler(protocol.parse_request(bytes(line)), client.peer, reply)
+            self._handler(protocol.parse_request(line), peer, reply)
         except ElsaError as error:
             reply(error)
         except Exception as error:  # a bug of ours; it must not be a way to end the daemon
-            _log.exception("a request of user %d failed", client.peer.uid)
+            _log.exception("a request of user %d failed", peer.uid)
             reply(ElsaError(f"jobd failed on this request ({type(error).__name__}); its log tells more"))
 
     def _reply(self, client: _Client, asked: int, reply: Mapping[str, Any] | ElsaError) -> None:
         if client.phase is not _Phase.ASKED or client.asked != asked:
             return
         line = protocol.encode_reply(reply)
-        if len(line) > MAX_REPLY:
-            line = protocol.encode_reply(DataError(f"the answer would be {len(line)} bytes long, above {MAX_REPLY}; ask for less"))
+        most = MAX_REPLY_MANAGER if client.peer.manages else MAX_REPLY
+        if len(line) > most:
+            line = protocol.encode_reply(DataError(f"the answer would be {len(line)} bytes long, above {most}; ask for less"))
         self._send(client, line)
 
     def _refuse_length(self, client: _Client) -> None:

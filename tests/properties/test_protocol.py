@@ -38,7 +38,7 @@ requests = st.one_of(
     st.just(protocol.Sync()),
 )
 anything = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text()),
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text()),
     lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.text(), inner, max_size=4)),
     max_leaves=8,
 )
@@ -78,6 +78,13 @@ def test_fields_of_any_type_are_taken_or_refused_with_a_usage_error(op: str, fie
 @given(requests)
 def test_a_valid_request_arrives_as_it_was_sent(request: protocol.Request) -> None:
     assert protocol.parse_request(line_of(request).rstrip(b"\n")) == request
+
+
+@given(st.dictionaries(st.text().filter(lambda key: key not in ("elsa", "ok")), anything, max_size=4))
+def test_a_reply_arrives_as_it_was_sent_whatever_its_texts_hold(reply: dict[str, object]) -> None:
+    line = protocol.encode_reply(reply)
+    assert line.count(b"\n") == 1
+    assert protocol.parse_reply(line) == reply
 
 
 @given(requests, st.data())
@@ -127,6 +134,10 @@ def test_an_error_is_raised_by_the_client_as_the_server_raised_it(kind: type[Els
         (b'{"elsa":1,"op":"create","name":"a","launched":7}', "not among the pids"),
         (b'{"elsa":1,"op":"create","name":"a","tags":{"":"x"}}', "1 to 64"),
         (json.dumps({"elsa": 1, "op": "create", "name": "a", "tags": {str(n): "" for n in range(33)}}).encode(), "at most 32 tags"),
+        (
+            json.dumps({"elsa": 1, "op": "create", "name": "a", "tags": {str(n): "x" * 256 for n in range(16)}}).encode(),
+            "4096 bytes together",
+        ),
         (json.dumps({"elsa": 1, "op": "add", "job": 1, "pids": list(range(1, 4098))}).encode(), "at most 4096 pids"),
         (b'{"elsa":1,"op":"close","job":0}', "job: needs a whole number"),
         (b"\xff\xfe", "not a line of JSON"),

@@ -106,7 +106,7 @@ def test_add_and_remove_say_what_happened_on_stderr(jobd: Jobd) -> None:
 
 
 def test_list_show_and_of_print_tables(jobd: Jobd) -> None:
-    member = {"pid": 5, "ppid": 1, "comm": "evil\x1b[2J", "uid": 0, "how": "added", "since_at_ns": 10**18}
+    member = {"pid": 5, "ppid": 1, "comm": "evil\x1b[2J", "uid": 0, "since_at_ns": 10**18, "from_birth": False}
     jobd.answers = {
         protocol.List: {"jobs": [JOB]},
         protocol.Of: {"pid": 5, "jobs": [JOB]},

@@ -26,11 +26,14 @@ class Served:
         self.asked: list[tuple[protocol.Request, Peer, Reply]] = []
         self.handler = handler or (lambda request, peer, reply: reply({"op": type(request).__name__}))
         self.selector = selectors.DefaultSelector()
-        self.server = ControlServer(self.selector, path, "elsa", self._handle)
+        self.cpu_s = 0.0
+        self.cost_s = 0.0  # CPU time that each request seems to take
+        self.server = ControlServer(self.selector, path, "elsa", self._handle, lambda: self.cpu_s)
         self.sockets: list[socket.socket] = []
 
     def _handle(self, request: protocol.Request, peer: Peer, reply: Reply) -> None:
         self.asked.append((request, peer, reply))
+        self.cpu_s += self.cost_s
         self.handler(request, peer, reply)
 
     def turn(self) -> int:

@@ -190,7 +190,8 @@ def test_a_client_that_never_reads_is_dropped_and_holds_nobody_up(serve: Serve) 
     assert served.ask(other, "status")["ok"]
 
 
-def test_a_long_answer_arrives_whole_and_a_monstrous_one_becomes_an_error(serve: Serve) -> None:
+def test_a_long_answer_arrives_whole_and_a_monstrous_one_becomes_an_error(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "peer_of", lambda *_: server.Peer(1, 1234, 1234, frozenset(), manages=False))
     sizes = {protocol.Sync: 4_000_000, protocol.Status: server.MAX_REPLY}
     served = serve(lambda request, peer, reply: reply({"text": "x" * sizes[type(request)]}))
     connection = served.connect()
@@ -198,14 +199,45 @@ def test_a_long_answer_arrives_whole_and_a_monstrous_one_becomes_an_error(serve:
     assert served.ask(connection, "status")["error"]["kind"] == "data"
 
 
-def test_a_flood_of_requests_gets_its_share_of_a_tick_and_no_more(serve: Serve) -> None:
+@needs_root
+def test_a_flood_of_requests_gets_its_share_of_the_cpu_and_no_more(serve: Serve) -> None:
     served = serve()
+    served.cost_s = 0.01
+    with as_user(65534, 65534, []):
+        connection, second = served.connect(), served.connect()
+    served.server.expire(0.0)
+    served.say(connection, STATUS * 100)
+    served.say(second, STATUS)
+    assert len(served.asked) == 10, "the burst, for all his connections together"
+    assert served.ask(served.connect(), "status")["ok"], "others do not wait"
+    del served.asked[:]
+    for tenths in range(1, 31):
+        served.server.expire(tenths / 10)
+        served.settle()
+    assert 58 <= len(served.asked) <= 61, "a fifth of three seconds, at 10 ms each"
+
+
+def test_a_request_that_cost_very_much_is_paid_off_before_the_next(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "peer_of", lambda *_: server.Peer(1, 1234, 1234, frozenset(), manages=False))
+    served = serve()
+    served.cost_s = 1.1
     connection = served.connect()
-    served.say(connection, STATUS * 500)
-    assert len(served.asked) == server.MAX_REQUESTS
-    served.server.expire(1.0)
+    served.server.expire(0.0)
+    served.say(connection, STATUS * 2)
+    served.server.expire(4.9)
     served.settle()
-    assert len(served.asked) == 2 * server.MAX_REQUESTS
+    assert len(served.asked) == 1
+    served.server.expire(5.1)
+    served.settle()
+    assert len(served.asked) == 2
+
+
+@needs_root
+def test_who_manages_does_not_wait(serve: Serve) -> None:
+    served = serve()
+    served.cost_s = 1.0
+    served.say(served.connect(), STATUS * 20)
+    assert len(served.asked) == 20
 
 
 @needs_root
