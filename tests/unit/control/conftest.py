@@ -83,6 +83,8 @@ class Served:
         return reply
 
     def close(self) -> None:
+        if self.selector.get_map() is None:
+            return
         for connection in self.sockets:
             connection.close()
         self.server.close()

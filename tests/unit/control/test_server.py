@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from elsa.control import protocol, server
 from elsa.errors import PrivilegeError, RetryError
@@ -336,3 +338,29 @@ def test_members_of_the_group_manage(serve: Serve, monkeypatch: pytest.MonkeyPat
 
 def test_a_group_that_does_not_exist_manages_nothing() -> None:
     assert server._gid("no-such-group-here") is None
+
+
+actions = st.lists(
+    st.tuples(
+        st.integers(0, 3), st.one_of(st.sampled_from(["hang up", "tick", STATUS, STATUS * 3, STATUS[:9], b"\n"]), st.binary(max_size=200))
+    ),
+    max_size=30,
+)
+
+
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(actions)
+def test_whatever_four_clients_do_a_fifth_is_served(serve: Serve, steps: list[tuple[int, str | bytes]]) -> None:
+    served = serve(lambda request, peer, reply: reply({}))
+    clients = [served.connect() for _ in range(4)]
+    for now_s, (number, step) in enumerate(steps):
+        if step == "tick":
+            served.server.expire(float(now_s))
+        elif step == "hang up":
+            clients[number].close()
+            clients[number] = served.connect()
+        else:
+            with suppress(BrokenPipeError):
+                served.say(clients[number], step)
+    assert served.ask(served.connect(), "status")["ok"]
+    served.close()
