@@ -46,7 +46,7 @@ def job_option(function: Function) -> Function:
 
 @click.group(context_settings=CONTEXT)
 def report() -> None:
-    r"""What jobs, commands and users cost.
+    """What jobs, commands and users cost.
 
     Data goes to stdout; what is missing or doubtful in it is said on stderr. Tables show local times and "-" for what is unknown;
     csv, json and jsonl carry UTC times, raw values and empty or null for what is unknown.
@@ -71,7 +71,7 @@ def report() -> None:
 @window_options
 @output_options
 def jobs(*, since: str | None, until: str | None, form: str, limit: int | None, db: Path | None) -> None:
-    r"""Every job with what it cost, the newest first.
+    """Every job with what it cost, the newest first.
 
     With --since or --until: the jobs of which processes ended in that window, with what those processes used.
 
@@ -89,7 +89,7 @@ def jobs(*, since: str | None, until: str | None, form: str, limit: int | None, 
 @click.argument("job")
 @output_options
 def job(*, job: str, form: str, limit: int | None, db: Path | None) -> None:
-    r"""One job, by its id or name: what it cost in all and by command (csv: in all only).
+    """One job, by its id or name: what it cost in all and by command (csv: in all only).
 
     Of several jobs with one name the only open one is meant.
 
@@ -112,7 +112,7 @@ def job(*, job: str, form: str, limit: int | None, db: Path | None) -> None:
 @window_options
 @output_options
 def processes(*, job: str | None, since: str | None, until: str | None, form: str, limit: int | None, db: Path | None) -> None:
-    r"""Single processes, running ones first, then the one that ended last.
+    """Single processes, running ones first, then the one that ended last.
 
     \b
     Examples:
@@ -130,7 +130,7 @@ def processes(*, job: str | None, since: str | None, until: str | None, form: st
 @window_options
 @output_options
 def commands(*, job: str | None, since: str | None, until: str | None, form: str, limit: int | None, db: Path | None) -> None:
-    r"""What each command used, the dearest first; * marks processes that never called exec, as in sa.
+    """What each command used, the dearest first; * marks processes that never called exec, as in sa.
 
     \b
     Examples:
@@ -147,7 +147,7 @@ def commands(*, job: str | None, since: str | None, until: str | None, form: str
 @window_options
 @output_options
 def users(*, job: str | None, since: str | None, until: str | None, form: str, limit: int | None, db: Path | None) -> None:
-    r"""What each user used, the dearest first.
+    """What each user used, the dearest first.
 
     \b
     Examples:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
-from elsa.report.columns import COLUMNS
+from elsa.report.columns import COLUMNS, printable
 
 FORMATS = ("table", "csv", "json", "jsonl")
 Row = tuple[Any, ...]
@@ -82,11 +82,12 @@ def table(columns: tuple[str, ...], shown: tuple[str, ...], rows: Iterable[Row])
 
 
 def _csv(report: Report, out: TextIO) -> int:
+    # What reads csv often reads it by lines, so a control character in a job's name or tag is spelled out, as in a table.
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(report.columns)
     count = 0
     for count, row in enumerate(report.rows, start=1):  # noqa: B007
-        writer.writerow(row)
+        writer.writerow([printable(value) if isinstance(value, str) else value for value in row])
     return count
 
 

@@ -19,23 +19,13 @@ class Warehouse:
         self.insert("host", id=1, machine_id="m1", name="here")
         self.insert("boot", id=1, host_id=1, uuid="b1", started_at_ns=REAL)
         self.insert("clock", id=1, boot_id=1, since_ns=0, offset_ns=REAL, boottime_offset_ns=0)
-        self.insert(
-            "acct_file",
-            id=1,
-            host_id=1,
-            path="/var/log/account/pacct",
-            device=1,
-            inode=1,
-            head=b"",
-            tail=b"",
-            position=0,
-            records=0,
-            skipped_bytes=0,
-            read_at_ns=0,
-        )
+        self.insert("acct_file", id=1, host_id=1, path="/var/log/account/pacct")
 
     def insert(self, table: str, **row: object) -> None:
-        """One row, by column names."""
+        """One row, by column names; columns that must have a value and are not named get an empty one."""
+        for _, name, kind, needed, _, key in self.connection.execute(f"pragma table_info({table})").fetchall():
+            if needed and not key:
+                row.setdefault(name, {"TEXT": "", "BLOB": b""}.get(kind, 0))
         columns = ", ".join(row)
         marks = ", ".join(f":{name}" for name in row)
         self.connection.execute(f"insert into {table} ({columns}) values ({marks})", row)

@@ -1,0 +1,197 @@
+"""`elsa report`: what it prints on stdout, what it says on stderr, and that its figures are those of the views."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import random
+import subprocess
+import sys
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import pytest
+
+from elsa.cli.report import FORMATS
+from elsa.errors import ConfigError, InputMissingError, UsageError
+from elsa.report import jobs, processes, render, usage
+from elsa.report.columns import COLUMNS
+
+if TYPE_CHECKING:
+    from conftest import Reports
+
+KINDS = ("jobs", "processes", "commands", "users")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_recorded_is_said_in_words_and_is_no_error(reports: Reports, kind: str) -> None:
+    result = reports.run(kind)
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert ("there is no job yet" if kind == "jobs" else "nothing is recorded yet") in result.stderr
+    assert reports.run(kind, "--format", "json").stdout == "[]\n"
+    assert len(reports.run(kind, "--format", "csv").stdout.splitlines()) == 1
+
+
+def test_jobs_are_listed_newest_first_with_their_figures(filled: Reports) -> None:
+    night, build = filled.json("jobs")
+    assert (night["job_id"], night["state"], night["running"], night["ended_at"], night["wall_s"]) == (2, "open", 1, None, None)
+    assert (build["name"], build["owner_uid"], build["processes"], build["cpu_s"], build["wall_s"]) == ("build", 1000, 2, 3.1, 20.0)
+    assert (build["exit_code"], build["complete"], build["tags"]) == (0, 1, {"project": "x\x1b[31m"})
+
+
+def test_jobs_say_what_is_missing_on_stderr_only(filled: Reports) -> None:
+    result = filled.run("jobs")
+    assert "1 process still runs" in result.stderr
+    assert "still runs" not in result.stdout
+
+
+def test_job_shows_its_summary_and_its_commands(filled: Reports) -> None:
+    result = filled.run("job", "build")
+    assert result.exit_code == 0
+    lines = [line.rstrip() for line in result.stdout.splitlines()]
+    assert "cpu        3.10 s" in lines
+    assert "tags       project=x\\x1b[31m" in lines
+    assert [line.split()[0] for line in lines[-2:]] == ["cc", "make"]
+    found = filled.json("job", "1")
+    assert [command["command"] for command in found["commands"]] == ["cc", "make"]
+    assert found["utime_ticks"] == sum(command["utime_ticks"] for command in found["commands"]) == 300
+    (row,) = csv.DictReader(io.StringIO(filled.run("job", "1", "--format", "csv").stdout))
+    assert (row["name"], row["utime_ticks"], row["close_how"]) == ("build", "300", "ended")
+
+
+def test_processes_come_running_first_then_by_their_end(filled: Reports) -> None:
+    rows = filled.json("processes")
+    assert [row["command"] for row in rows] == ["sh", "cron", "make", "cc", "lost"]
+    assert [row["record"] for row in rows] == [None, "exact", "exact", "exact", "pending"]
+    (shell, cc) = filled.json("processes", "--job", "night")
+    assert (shell["command"], shell["how"], shell["cpu_s"], shell["exit_status"]) == ("sh", "inherited", None, None)
+    assert (cc["exit_signal"], cc["exit_code"], cc["user"]) == (9, None, "4000000001")
+
+
+def test_limit_is_kept_and_said(filled: Reports) -> None:
+    for kind in KINDS:
+        result = filled.run(kind, "--limit", "1", "--format", "jsonl")
+        assert len(result.stdout.splitlines()) == 1, kind
+        assert "--limit shows more" in result.stderr, kind
+        assert "--limit shows more" not in filled.run(kind, "--limit", "5").stderr, kind
+
+
+def test_commands_and_users_count_the_records_that_no_process_has_and_say_so(filled: Reports) -> None:
+    commands = {row["command"]: row for row in filled.json("commands")}
+    assert (commands["lost"]["processes"], commands["lost"]["records"], commands["lost"]["unjoined"]) == (0, 1, 1)
+    assert list(commands) == ["cc", "make", "lost", "cron", "sh"]
+    users = filled.run("users")
+    assert "1 accounting record is joined to no process" in users.stderr
+    assert "accounting record" not in filled.run("users", "--job", "build").stderr
+
+
+def test_known_losses_are_said(filled: Reports) -> None:
+    filled.warehouse.insert("gap", id=1, boot_id=1, kind="overrun", from_ns=11 * 10**9, to_ns=12 * 10**9)
+    for arguments in (["jobs"], ["job", "build"], ["commands"], ["commands", "--job", "build"], ["processes"]):
+        assert "known loss" in filled.run(*arguments).stderr, arguments
+    assert "known loss" not in filled.run("commands", "--since", "2026-01-02T03:10:00Z").stderr
+
+
+def test_windows_that_follow_each_other_add_up(filled: Reports) -> None:
+    bounds = ["2026-01-02T03:04:05Z", "2026-01-02T03:04:20Z", "2026-01-02T03:04:35Z", "2026-01-02T04:00:00Z"]
+    for arguments in (["jobs"], ["users"], ["commands"], ["commands", "--job", "build"], ["processes"]):
+        whole = sum(row["utime_ticks"] or 0 for row in filled.json(*arguments))
+        parts = 0
+        for since, until in pairwise(bounds):
+            parts += sum(row["utime_ticks"] for row in filled.json(*arguments, "--since", since, "--until", until))
+        assert parts == whole, arguments
+
+
+def test_window_takes_a_process_by_its_end(filled: Reports) -> None:
+    # make ends at monotonic 30 s, which is 03:04:35.
+    assert [row["command"] for row in filled.json("processes", "--since", "2026-01-02T03:04:35Z", "--until", "2026-01-02T03:04:36Z")] == [
+        "make"
+    ]
+    assert filled.json("processes", "--since", "2026-01-02T03:04:34Z", "--until", "2026-01-02T03:04:35Z") == []
+    result = filled.run("commands", "--since", "2027-01-01")
+    assert (result.stdout, "no process ended in that window" in result.stderr) == ("", True)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_reports_are_the_views_to_the_last_figure(reports: Reports, seed: int) -> None:
+    dice = random.Random(seed)  # noqa: S311
+    for number in range(1, 30):
+        reports.warehouse.process(number, seconds=dice.choice([None, 1, 2]), comm=dice.choice("abc"), uid=dice.randrange(3))
+        if dice.random() < 0.8:
+            owner = number if dice.random() < 0.8 else None
+            more = {"uid": dice.randrange(3), "flag": dice.randrange(2), "utime": dice.randrange(99), "majflt": dice.randrange(9)}
+            reports.warehouse.acct(number, owner, join=dice.choice([1, 2, 4] if owner else [0, 3, 5]), comm=dice.choice("abc"), **more)
+    reports.warehouse.job(1, members=tuple(range(1, 30, 2)))
+    for kind, keys, view in [
+        (["commands"], ("command", "forked_only"), "command_usage"),
+        (["users"], ("uid",), "user_usage"),
+        (["commands", "--job", "1"], ("command", "forked_only"), "job_command_usage"),
+        (["users", "--job", "1"], ("uid",), "job_user_usage"),
+    ]:
+        names = (*keys, *usage.MEASURES)
+        shown = [tuple(row[name] for name in names) for row in reports.json(*kind)]
+        stored = [tuple(row.values()) for row in reports.warehouse.rows(f"select {', '.join(names)} from {view}")]
+        assert sorted(shown, key=repr) == sorted(stored, key=repr)
+
+
+def test_every_column_of_every_report_is_registered(filled: Reports) -> None:
+    for kind in KINDS:
+        for arguments in ([kind], [kind, "--since", "2026-01-01"]):
+            assert set(filled.json(*arguments)[0]) <= set(COLUMNS)
+    for shown, keys in [(jobs._SHOWN, jobs._COLUMNS), (jobs._WINDOW_SHOWN, jobs._WINDOW), (processes._SHOWN, processes._COLUMNS)]:
+        assert set(shown) <= set(keys)
+
+
+def test_json_of_processes_streams_one_object_a_line(filled: Reports) -> None:
+    lines = filled.run("processes", "--format", "jsonl").stdout.splitlines()
+    assert [json.loads(line)["command"] for line in lines] == ["sh", "cron", "make", "cc", "lost"]
+
+
+@pytest.mark.parametrize("kind", ["jobs", "job", "processes", "commands", "users"])
+def test_help_teaches_with_examples(reports: Reports, kind: str) -> None:
+    result = reports.run(kind, "--help")
+    assert result.exit_code == 0
+    assert f"Examples:\n    elsa report {kind}" in result.stdout
+
+
+def test_formats_of_the_command_are_those_of_the_renderer() -> None:
+    assert FORMATS == render.FORMATS
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (["job", "nope"], UsageError),
+        (["commands", "--job", "nope"], UsageError),
+        (["jobs", "--since", "soon"], UsageError),
+        (["jobs", "--since", "today", "--until", "yesterday"], UsageError),
+    ],
+)
+def test_request_that_makes_no_sense_is_one_of_our_errors(filled: Reports, arguments: list[str], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        filled.run(*arguments)
+
+
+def test_missing_warehouse_and_one_that_is_none_are_told_apart(reports: Reports) -> None:
+    with pytest.raises(InputMissingError, match="elsa db upgrade"):
+        reports._replace(path=reports.path.with_name("missing.db")).run("jobs")
+    other = reports.path.with_name("other.db")
+    other.write_bytes(b"not a warehouse at all, but long enough to be looked at as if it were one" * 20)
+    with pytest.raises(ConfigError):
+        reports._replace(path=other).run("jobs")
+
+
+def test_help_starts_without_what_only_the_store_needs() -> None:
+    """Importing every report must not import SQLAlchemy, Alembic or, before a table is printed, tabulate."""
+    code = "import sys, elsa.cli.report, elsa.report.jobs, elsa.report.processes, elsa.report.selection, elsa.report.warehouse\n"
+    code += "print(*{'sqlalchemy', 'alembic', 'pyroute2', 'tabulate'} & {name.split('.')[0] for name in sys.modules})"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split() == []
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_every_format_of_every_report_runs(filled: Reports, form: str) -> None:
+    for arguments in (["jobs"], ["job", "night"], ["processes"], ["commands"], ["users"], ["jobs", "--until", "now"]):
+        result = filled.run(*arguments, "--format", form)
+        assert result.exit_code == 0
+        assert result.stdout

@@ -1,0 +1,123 @@
+"""Windows and jobs, in the words that people write them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from elsa.errors import UsageError
+from elsa.report import selection
+from elsa.report.selection import Window
+
+if TYPE_CHECKING:
+    from conftest import Reports
+
+HOUR = 3600
+# 2026-11-04 15:30:20 in Berlin, which is UTC+1 in winter.
+NOW = datetime(2026, 11, 4, 14, 30, 20, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    # The rule itself rather than a name, so that no time zone files are needed.
+    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize(
+    ("text", "utc"),
+    [
+        ("now", "2026-11-04T14:30:20"),
+        ("now-2hours", "2026-11-04T12:30:20"),
+        ("now-30minutes", "2026-11-04T14:00:20"),
+        ("now-90s", "2026-11-04T14:28:50"),
+        ("now-1day", "2026-11-03T14:30:20"),
+        ("NOW+1week", "2026-11-11T14:30:20"),
+        ("today", "2026-11-03T23:00:00"),
+        ("midnight", "2026-11-03T23:00:00"),
+        ("yesterday", "2026-11-02T23:00:00"),
+        ("tomorrow", "2026-11-04T23:00:00"),
+        ("noon", "2026-11-04T11:00:00"),
+        ("09:30", "2026-11-04T08:30:00"),
+        ("9:30", "2026-11-04T08:30:00"),
+        ("09:30:15", "2026-11-04T08:30:15"),
+        ("2026-11-02", "2026-11-01T23:00:00"),
+        ("2026-07-02", "2026-07-01T22:00:00"),
+        ("2026-11-02T09:30", "2026-11-02T08:30:00"),
+        ("2026-11-02 09:30:01", "2026-11-02T08:30:01"),
+        ("2026-11-02t09:30z", "2026-11-02T09:30:00"),
+        ("2026-11-02T09:30-05:00", "2026-11-02T14:30:00"),
+    ],
+)
+def test_time_is_understood_as_written_on_this_host_s_clock(text: str, utc: str) -> None:
+    expected = int(datetime.fromisoformat(utc).replace(tzinfo=UTC).timestamp()) * 10**9
+    assert selection.moment(text, NOW) == expected
+
+
+def test_day_on_which_the_clock_changes_has_its_own_length() -> None:
+    after = datetime(2026, 10, 26, 8, tzinfo=UTC)
+    assert selection.moment("today", after) - selection.moment("yesterday", after) == 25 * HOUR * 10**9
+
+
+@pytest.mark.parametrize("text", ["", "soon", "25:00", "2026-13-01", "now-", "now-2fortnights", "-1", "now-99999999999999999999days"])
+def test_time_that_cannot_be_read_is_an_error_with_examples(text: str) -> None:
+    with pytest.raises(UsageError, match=r"--since: cannot read the time .*; write for example 2026-11-02"):
+        selection.moment(text, NOW, "--since")
+
+
+@settings(max_examples=300)
+@given(st.text())
+def test_any_text_is_a_time_or_a_usage_error(text: str) -> None:
+    try:
+        assert isinstance(selection.moment(text, NOW), int)
+    except UsageError as error:
+        assert "\n" not in str(error)
+
+
+def test_window_that_ends_before_it_begins_is_an_error() -> None:
+    with pytest.raises(UsageError, match="--since today is not before --until yesterday"):
+        selection.window("today", "yesterday", NOW)
+
+
+def test_window_is_half_open_and_may_lack_either_bound() -> None:
+    assert Window(1, 2).where("t") == ["t >= 1", "t < 2"]
+    assert Window(until=2).where("t") == ["t < 2"]
+    assert not Window()
+    assert Window(since=0)
+
+
+def test_job_is_found_by_id_or_name_and_the_id_goes_first(reports: Reports) -> None:
+    reports.warehouse.job(1, "build")
+    reports.warehouse.job(2, "1")
+    connection = reports.warehouse.connection
+    assert [selection.job_id(connection, text) for text in ("1", "build", "2")] == [1, 1, 2]
+
+
+def test_name_of_several_jobs_means_the_only_open_one(reports: Reports) -> None:
+    reports.warehouse.job(1, "build", closed_at_ns=5)
+    reports.warehouse.job(2, "build")
+    assert selection.job_id(reports.warehouse.connection, "build") == 2
+
+
+@pytest.mark.parametrize("closed_at_ns", [None, 5])
+def test_name_that_leaves_a_choice_is_an_error_that_lists_the_ids(reports: Reports, closed_at_ns: int | None) -> None:
+    reports.warehouse.job(1, "build", closed_at_ns=closed_at_ns)
+    reports.warehouse.job(2, "build", closed_at_ns=closed_at_ns)
+    with pytest.raises(UsageError, match=r"several jobs have the name build; name one by its id: 1, 2"):
+        selection.job_id(reports.warehouse.connection, "build")
+
+
+@pytest.mark.parametrize("text", ["nope", "77", "99999999999999999999", "²", "a\nb"])
+def test_job_that_is_not_there_is_an_error_in_one_line(reports: Reports, text: str) -> None:
+    with pytest.raises(UsageError, match="no job has the id or name") as caught:
+        selection.job_id(reports.warehouse.connection, text)
+    assert "\n" not in str(caught.value)
