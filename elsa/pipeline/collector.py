@@ -7,14 +7,12 @@ for each of them would slow down every fork of the host; requests are answered a
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import gc
 import logging
 import os
 import selectors
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from elsa import __version__
@@ -22,7 +20,7 @@ from elsa.config import Config
 from elsa.control.protocol import Request
 from elsa.control.server import ControlServer, Peer, Reply
 from elsa.decode import events as ev
-from elsa.errors import ElsaError, PrivilegeError, RetryError, UnavailableError
+from elsa.errors import ElsaError, RetryError
 from elsa.kernel import clocks
 from elsa.kernel.connector import Connector
 from elsa.kernel.procfs import Procfs
@@ -32,8 +30,7 @@ from elsa.state.clock import Clocks
 from elsa.state.jobs import Job
 from elsa.state.processes import Incarnation, same_start
 from elsa.state.sequence import Sequence
-from elsa.store import boots, database, runs
-from elsa.store.boots import Machine
+from elsa.store import boots, database, locks, runs
 from elsa.store.writer import Batch, Gap, Writer
 
 log = logging.getLogger(__name__)
@@ -52,29 +49,6 @@ PATIENCE_NS = 3 * SECOND
 GRACE_NS = 500 * MS
 RESCAN_NS = SECOND
 HOUSEKEEPING_NS = 5 * SECOND
-
-
-def machine(procfs: Procfs) -> Machine:
-    """The host and the boot that we are in."""
-    return Machine(procfs.machine_id(), procfs.hostname(), procfs.boot_id(), procfs.boot_time() * SECOND)
-
-
-@contextlib.contextmanager
-def only_one(db: Path) -> Iterator[None]:
-    """Hold the lock that makes one jobd per warehouse. Raises UnavailableError if another holds it."""
-    path = Path(f"{db}-jobd.lock")
-    try:
-        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    except OSError as error:
-        raise PrivilegeError(f"{path}: {error.strerror}") from None
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UnavailableError(f"another jobd writes {db}; stop it, or name another warehouse with --db") from None
-        yield
-    finally:
-        os.close(lock)
 
 
 class Collector:
@@ -99,10 +73,10 @@ class Collector:
         connection = database.open_for_writing(config.db)
         try:
             with database.translated(config.db):
-                self._beginning = runs.begin(connection, machine(self._procfs), os.getpid(), self._since_ns)
+                self._beginning = runs.begin(connection, scan.machine(self._procfs), os.getpid(), self._since_ns)
                 self.processes, jobs = runs.restore(connection, self._beginning.boot_id)
                 self._clocks: Clocks = boots.clocks_of(connection, self._beginning.boot_id)
-                self._next_clock_id = boots.next_id(connection, "clock")
+                self._next_clock_id = boots.next_own_id(connection, "clock", boots.COLLECTOR_IDS)
         finally:
             connection.close()
         self._jobs = jobs
@@ -332,7 +306,7 @@ class Collector:
         offsets = clocks.offsets(attempts=2)
         clock = self._clocks.observe(self._next_clock_id, clocks.monotonic_ns(), offsets.realtime_ns, offsets.boottime_ns)
         if clock is not None:
-            self._next_clock_id += 1
+            self._next_clock_id += 2
             self._batch.clocks.append(clock)
             if len(self._clocks.known) > 1:
                 log.warning("the clock was stepped, or the machine slept")
@@ -459,5 +433,5 @@ def collect(config: Config) -> None:
     """Run the daemon until it is told to stop. Raises an ElsaError if it cannot begin."""
     # The warehouse is opened once before the lock is taken, for its clear errors: no folder, no warehouse, wrong version.
     database.open_for_writing(config.db).close()
-    with only_one(config.db):
+    with locks.only(locks.COLLECTOR, config.db):
         Collector(config, Procfs()).run()

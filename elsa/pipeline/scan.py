@@ -1,4 +1,4 @@
-"""Processes as /proc shows them, in the terms of the state: monotonic times and real uids."""
+"""What /proc shows, in the terms of the state and the store: processes with monotonic times and real uids, and the machine."""
 
 from __future__ import annotations
 
@@ -10,10 +10,16 @@ from elsa.errors import DataError
 from elsa.kernel import clocks
 from elsa.kernel.procfs import Procfs
 from elsa.state.processes import Found
+from elsa.store.boots import Machine
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 # Between this many processes the scan lets the caller read its socket, so that a scan of a full host loses no events.
 BREATH = 200
+
+
+def machine(procfs: Procfs) -> Machine:
+    """The host and the boot that we are in."""
+    return Machine(procfs.machine_id(), procfs.hostname(), procfs.boot_id(), procfs.boot_time() * 1_000_000_000)
 
 
 def find(procfs: Procfs, pid: int, boottime_offset_ns: int, *, with_uid: bool = True) -> Found | None:

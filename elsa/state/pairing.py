@@ -29,6 +29,8 @@ class Life(NamedTuple):
     start_ns: int
     end_ns: int | None
     """None while it runs or if its end is not known exactly."""
+    alive_ns: int
+    """It was alive at this time for sure."""
     exact_start: bool
     """The fork was heard; else the start was cut to a tick."""
     code: int | None
@@ -75,6 +77,9 @@ def fits(life: Life, record: Record) -> bool:
     """Whether the record may be that of this life."""
     if life.code is not None and life.code != record.exitcode:
         return False
+    exit_by_ns = (record.btime + int(record.etime) // 100 + 1) * SECOND_NS + SLACK_NS
+    if all(life.alive_ns + offset > exit_by_ns for offset in life.offsets):
+        return False
     before_ns = SLACK_NS + float_slack_ns(record.etime)
     after_ns = before_ns
     if not life.exact_start:
@@ -91,8 +96,11 @@ def float_slack_ns(etime: float) -> int:
     return int(etime * TICK_NS / 2**23) if etime > 2**24 else 0
 
 
-def pair(lives: Sequence[Life], records: Sequence[Record]) -> Outcome:
-    """Pair the records of one pid (in file order) with its lives (in queue order)."""
+def pair(lives: Sequence[Life], records: Sequence[Record], max_cells: int = MAX_CELLS) -> Outcome:
+    """Pair the records of one pid (in file order) with its lives (in queue order).
+
+    What would need a table of more than `max_cells` is called ambiguous.
+    """
     outcome = Outcome([], [], [])
     ended = [life for life in lives if life.end_ns is not None]
     for candidates in (lives, ended):
@@ -101,7 +109,7 @@ def pair(lives: Sequence[Life], records: Sequence[Record]) -> Outcome:
             return outcome
     options = [[index for index, life in enumerate(lives) if fits(life, record)] for record in records]
     for part in _parts(options):
-        _pair_part(lives, records, options, part, outcome)
+        _pair_part(lives, records, options, part, outcome, max_cells)
     return outcome
 
 
@@ -130,7 +138,12 @@ def _highest(options: Sequence[Sequence[int]], part: Sequence[int]) -> int:
 
 
 def _pair_part(
-    lives: Sequence[Life], records: Sequence[Record], options: Sequence[Sequence[int]], part: Sequence[int], outcome: Outcome
+    lives: Sequence[Life],
+    records: Sequence[Record],
+    options: Sequence[Sequence[int]],
+    part: Sequence[int],
+    outcome: Outcome,
+    max_cells: int,
 ) -> None:
     possible = sorted({life for record in part for life in options[record]})
     if not possible:
@@ -138,7 +151,7 @@ def _pair_part(
         return
     place = {life: column for column, life in enumerate(possible)}
     rows = [[place[life] for life in options[record]] for record in part]
-    if (len(part) + 1) * (len(possible) + 1) > MAX_CELLS:
+    if (len(part) + 1) * (len(possible) + 1) > max_cells:
         outcome.ambiguous.extend(records[record].id for record in part)
         return
     for record, (columns, skippable) in zip(part, alignments(rows, len(possible)), strict=True):

@@ -152,8 +152,7 @@ class Processes:
         self.doubts: dict[int, Event] = {}
         """The newest exit of a thread of a process whose count of threads is not sure; the owner looks in /proc and says what it saw."""
         self._late: dict[int, list[Incarnation]] = {}
-        # Even numbers are ours, odd ones the ingester's: both make incarnations, and neither has to ask the other for an id.
-        self._next_id = next_id + next_id % 2
+        self._next_id = next_id
 
     # --- events -----------------------------------------------------------------------------------------------------------------
 
@@ -427,7 +426,7 @@ class Processes:
 
     def _new(self, pid: int, start_ns: int, origin: Origin) -> Incarnation:
         life = Incarnation(self._next_id, pid, start_ns, self.clock_id, origin)
-        self._next_id += 2
+        self._next_id += 2  # the ids in between are the ingester's (store/boots.py)
         self.living[pid] = life
         self.changes.born.append(life)
         return life

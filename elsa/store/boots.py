@@ -70,6 +70,17 @@ def next_id(connection: sqlite3.Connection, table: str) -> int:
     return int(connection.execute(f"select coalesce(max(id), 0) + 1 from {table}").fetchone()[0])
 
 
+# Two programs number the same rows (incarnations, clocks) without asking each other: the collector's ids are even, the ingester's odd.
+COLLECTOR_IDS = 0
+INGESTER_IDS = 1
+
+
+def next_own_id(connection: sqlite3.Connection, table: str, parity: int) -> int:
+    """The next free id of one of the two; those after it are two apart."""
+    free = next_id(connection, table)
+    return free + (free + parity) % 2
+
+
 def insert(connection: sqlite3.Connection, sql: str, table: str, *values: object) -> int:
     """Run an insert whose first parameter is the id; returns that id."""
     new_id = next_id(connection, table)

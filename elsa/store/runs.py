@@ -76,7 +76,7 @@ def restore(connection: sqlite3.Connection, boot_id: int) -> tuple[Processes, Jo
     ).fetchall():
         tags = dict(connection.execute("select key, value from job_tag where job_id = ?", (row[0],)).fetchall())
         jobs.restore(Job(row[0], row[1], row[2], row[3], bool(row[4]), tags))
-    processes = Processes(jobs, boots.next_id(connection, "process"))
+    processes = Processes(jobs, boots.next_own_id(connection, "process", boots.COLLECTOR_IDS))
     for row in connection.execute(
         """select process.id, pid, start_ns, clock_id, origin, parent_id, parent_inferred, uid, comm.name
            from process left join comm on comm.id = process.comm_id

@@ -37,6 +37,8 @@ def upgrade() -> None:
         sa.Column("path", sa.Text(), nullable=False),
         sa.Column("device", Big, nullable=False),
         sa.Column("inode", Big, nullable=False),
+        sa.Column("disk_size", Big, nullable=False),
+        sa.Column("modified_at_ns", Big, nullable=False),
         sa.Column("head", sa.LargeBinary(), nullable=False),
         sa.Column("tail", sa.LargeBinary(), nullable=False),
         sa.Column("position", Big, nullable=False),

@@ -1,0 +1,110 @@
+"""`elsa ingest`: BSD accounting files into the warehouse, once for cron or following."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from elsa import config
+from elsa.cli import options
+from elsa.cli.main import CONTEXT
+
+if TYPE_CHECKING:
+    from elsa.pipeline.ingest import Outcome, Progress
+
+# How a join is told, in the order in which a reader wants to know it.
+WORDS = {
+    "EXACT": "joined exactly",
+    "UNCERTAIN": "joined near a gap, so uncertain",
+    "OWN": "of processes that no event told of",
+    "PENDING": "waiting for their events",
+    "AMBIGUOUS": "fitting several processes equally well",
+    "SELF": "written by acct(2) about its own caller, not counted",
+}
+
+
+@click.command(context_settings=CONTEXT)
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--follow", "-f", is_flag=True, help="Stay and read what comes, through rotations, until TERM or INT.")
+@click.option("--interval", type=click.FloatRange(min=0.05), default=1.0, show_default=True, metavar="SECONDS", help="How often to look.")
+@click.option("--host", metavar="NAME", help="The files come from another host, known by this name.")
+@click.option("--quiet", "-q", is_flag=True, help="Tell only of trouble.")
+@options.db
+@options.socket
+def ingest(
+    files: tuple[Path, ...], follow: bool, interval: float, host: str | None, quiet: bool, db: Path | None, socket: Path | None
+) -> None:
+    """Read BSD accounting files (acct v3, plain or gzipped) into the warehouse and join them to the processes that jobd saw.
+
+    Without FILES: the accounting file of this host and what it was rotated to. Every record is read exactly once, however often
+    this runs; where it stopped is kept with the rows. Records whose process jobd has not told of yet are joined by a later run.
+
+    \b
+    Examples:
+      elsa ingest                          once, as cron does
+      elsa ingest --follow                 all the time
+      elsa ingest pacct.0 pacct            these files
+      elsa ingest --host web1 web1.pacct   another machine's file
+    """
+    from elsa.kernel.procfs import Procfs
+    from elsa.pipeline.ingest import Ingester
+
+    logging.basicConfig(level=logging.WARNING, format="elsa-ingest: %(message)s")
+    ingester = Ingester(config.load({"db": db, "socket": socket}), Procfs(), host)
+    if follow:
+        stopping = _stop_on_signal()
+        ingester.follow(files, interval, lambda: bool(stopping), lambda outcome: _tell(outcome, quiet=quiet, following=True))
+        return
+    with _progress(list(files), quiet=quiet) as progress:
+        outcome = ingester.run_once(files, progress)
+    _tell(outcome, quiet=quiet, following=False)
+    if outcome.troubles:
+        sys.exit(outcome.troubles[0].exit_code)
+
+
+def _stop_on_signal() -> list[int]:
+    """A list that is empty until TERM or INT came."""
+    came: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _frame: came.append(number))
+    return came
+
+
+@contextmanager
+def _progress(files: list[Path], *, quiet: bool) -> Iterator[Progress | None]:
+    """A bar on a terminal for files large enough to take a while."""
+    total = sum(path.stat().st_size for path in files or [config.load().acct_file] if path.is_file())
+    if quiet or not sys.stderr.isatty() or total < 4 << 20:
+        yield None
+        return
+    with click.progressbar(length=total, label="reading", file=sys.stderr) as bar:
+        yield lambda position: bar.update(max(position - bar.pos, 0))
+
+
+def _tell(outcome: Outcome, *, quiet: bool, following: bool) -> None:
+    for trouble in outcome.troubles:
+        click.echo(f"elsa-ingest: {trouble}", err=True)
+    if outcome.skipped_bytes:
+        click.echo(
+            f"elsa-ingest: {outcome.skipped_bytes} bytes that are no accounting records were skipped; see: elsa report gaps", err=True
+        )
+    if quiet or (following and not outcome.records and not outcome.settled_late):
+        return
+    for path, records in outcome.files.items():
+        if records or len(outcome.files) == 1:
+            click.echo(f"{path}: {records} new record{'' if records == 1 else 's'}")
+    if not outcome.records and not outcome.settled_late:
+        click.echo("nothing new" + (f"; {outcome.waiting} earlier records wait for their events" if outcome.waiting else ""))
+        return
+    if outcome.settled_late:
+        click.echo(f"{outcome.settled_late} earlier records settled")
+    for how, count in sorted(outcome.joins.items()):
+        if count > 0:
+            click.echo(f"{count:>9} {WORDS[how.name]}")

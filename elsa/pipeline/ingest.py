@@ -1,0 +1,327 @@
+"""The ingester: accounting files into the warehouse, each record exactly once, joined to its incarnation.
+
+One pass looks at the files, asks jobd (if one is at work) to store all it has heard, reads up to where the files ended before that, and
+joins. So of every record that is read, the events are in the warehouse already. Rows and resume point are committed together.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from elsa.config import Config
+from elsa.control.client import Client
+from elsa.decode import acct
+from elsa.decode.acct import RECORD_SIZE, AcctRow
+from elsa.errors import ElsaError, InputMissingError
+from elsa.kernel import acctfile, clocks
+from elsa.kernel.acctfile import AcctFile
+from elsa.kernel.procfs import Procfs
+from elsa.pipeline import scan
+from elsa.state.codes import Join
+from elsa.store import acctfiles, boots, database, locks
+from elsa.store.acctfiles import Known
+from elsa.store.comms import Comms
+from elsa.store.joining import Boot, Joiner, Verdict, Waiting
+
+log = logging.getLogger(__name__)
+
+# Records per transaction: large enough that its cost does not count, small enough for memory and for others that want to write.
+BATCH = 20_000
+SYNC_TIMEOUT_S = 15.0
+# Enough to see what a file is, even if junk stands before the first record.
+SNIFF = 4096
+
+_INSERT_ACCT = f"insert into acct values ({', '.join('?' * 24)})"
+
+Progress = Callable[[int], None]
+
+
+@dataclass
+class Outcome:
+    """What a pass did."""
+
+    records: int = 0
+    joins: Counter[Join] = field(default_factory=Counter)
+    """Of the new records, and of those that waited from earlier passes and no longer do."""
+    settled_late: int = 0
+    skipped_bytes: int = 0
+    files: dict[str, int] = field(default_factory=dict)
+    """New records by path."""
+    troubles: list[ElsaError] = field(default_factory=list)
+    """Files that could not be read, each with its reason; the others were."""
+    waiting: int = 0
+    """Records that still wait for their events."""
+
+
+class Source(NamedTuple):
+    """A file to be read, as it was when the pass began."""
+
+    file: AcctFile
+    size: int | None
+    """Where to stop; None for a compressed file, which is read to its end."""
+    disk_size: int
+    modified_at_ns: int
+
+
+class Piece(NamedTuple):
+    """What was found in the next bytes of a file."""
+
+    rows: list[tuple[int, AcctRow]]
+    """Position and record."""
+    skipped: list[tuple[int, int]]
+    end: int
+
+
+def pieces(file: AcctFile, start: int, size: int | None) -> Iterator[Piece]:
+    """Records and gaps of a file from a position on, in order. A torn record at the end is left for the next time."""
+    position = start
+    while size is None or position < size:
+        want = acctfile.CHUNK if size is None else min(acctfile.CHUNK, size - position)
+        data = file.read(position, want)
+        more = len(data) == want and (size is None or position + want < size)
+        runs = acct.walk(data, more=more)
+        if not runs:
+            return
+        rows: list[tuple[int, AcctRow]] = []
+        skipped = []
+        for run in runs:
+            first, last = position + run.start, position + run.end
+            if run.records:
+                rows.extend(zip(range(first, last, RECORD_SIZE), acct.decode_rows(data[run.start : run.end]), strict=True))
+            else:
+                skipped.append((first, last))
+        position += runs[-1].end
+        yield Piece(rows, skipped, position)
+        if not more:
+            return
+
+
+class Ingester:
+    """Reads accounting files into one warehouse."""
+
+    def __init__(self, config: Config, procfs: Procfs, host: str | None = None) -> None:
+        self._config = config
+        self._procfs = procfs
+        self._host = host
+        self._comms = Comms()
+
+    def run_once(self, paths: Sequence[Path], progress: Progress | None = None) -> Outcome:
+        """One pass over these files; with none given, over the configured one and what it was rotated to, oldest first.
+
+        Raises RetryError while another ingester is at work on the warehouse, and what opening the warehouse raises; what is wrong with
+        single files is told in the outcome.
+        """
+        connection = database.open_for_writing(self._config.db)
+        try:
+            with locks.only(locks.INGESTER, self._config.db), database.translated(self._config.db):
+                return self._pass(connection, paths, progress or (lambda _bytes: None))
+        finally:
+            connection.close()
+
+    def follow(self, paths: Sequence[Path], interval_s: float, stopped: Callable[[], bool], tell: Callable[[Outcome], None]) -> None:
+        """Pass after pass until told to stop. A file that is not there yet, a warehouse that is locked, are waited for."""
+        trouble = None
+        while not stopped():
+            try:
+                tell(self.run_once(paths))
+                trouble = None
+            except ElsaError as error:
+                if str(error) != trouble:
+                    log.warning("%s; trying again", error)
+                trouble = str(error)
+            deadline = time.monotonic() + interval_s
+            while not stopped() and (left := deadline - time.monotonic()) > 0:
+                time.sleep(min(left, 0.2))
+
+    def _pass(self, connection: sqlite3.Connection, paths: Sequence[Path], progress: Progress) -> Outcome:
+        outcome = Outcome()
+        with ExitStack() as open_files:
+            with database.transaction(connection):
+                host_id = self._host_row(connection)
+            sources = [
+                source
+                for path in paths or self._default_paths()
+                if (source := self._open(connection, host_id, path, open_files, outcome)) is not None
+            ]
+            complete = self._sync()
+            with database.transaction(connection):
+                joiner = Joiner(connection, host_id, self._boots(connection, host_id, complete=complete))
+            for source in sources:
+                try:
+                    self._read(connection, joiner, host_id, source, outcome, progress)
+                except ElsaError as error:
+                    outcome.troubles.append(error)
+            self._settle(connection, joiner, outcome)
+        return outcome
+
+    def _default_paths(self) -> list[Path]:
+        live = self._config.acct_file
+        paths = acctfile.rotated(live)
+        if live.exists():
+            paths.append(live)
+        if not paths:
+            raise InputMissingError(f"{live}: no such file; switch accounting on (accton {live}), or name the file")
+        return paths
+
+    def _open(self, connection: sqlite3.Connection, host_id: int, path: Path, open_files: ExitStack, outcome: Outcome) -> Source | None:
+        """Open a file unless there is nothing new in it."""
+        try:
+            try:
+                status = path.stat()
+            except OSError as error:
+                raise acctfile.translated(error, path) from None
+            if acctfiles.is_unchanged(connection, host_id, status):
+                return None
+            file = open_files.enter_context(AcctFile(path))
+            identity = file.identity()
+            if acct.sniff(file.read(0, SNIFF), str(path)) is acct.Content.EMPTY:
+                return None
+        except ElsaError as error:
+            outcome.troubles.append(error)
+            return None
+        return Source(file, None if file.compressed else identity.size, identity.size, status.st_mtime_ns)
+
+    def _sync(self) -> bool:
+        """Have the collector store all it has heard; True if nothing that happened so far can still come."""
+        if self._host is not None or not locks.held(locks.COLLECTOR, self._config.db):
+            return True
+        try:
+            Client(self._config.socket, SYNC_TIMEOUT_S).request("sync")
+        except ElsaError as error:
+            log.warning("jobd does not say how far it is (%s); the newest records may have to wait", error)
+            return False
+        return True
+
+    # --- reading ----------------------------------------------------------------------------------------------------------------
+
+    def _read(
+        self, connection: sqlite3.Connection, joiner: Joiner, host_id: int, source: Source, outcome: Outcome, progress: Progress
+    ) -> None:
+        file = source.file
+        identity = file.identity()
+        with database.transaction(connection):
+            known = acctfiles.recognise(connection, host_id, file, identity) or acctfiles.add(connection, host_id, identity)
+        known.path, known.device, known.inode = str(file.path), identity.device, identity.inode
+        batch: list[Piece] = []
+        waiting = 0
+        for piece in pieces(file, known.position, source.size):
+            batch.append(piece)
+            waiting += len(piece.rows)
+            if waiting >= BATCH:
+                self._store(connection, joiner, known, file, batch, outcome)
+                progress(known.position)
+                batch, waiting = [], 0
+        known.disk_size, known.modified_at_ns = source.disk_size, source.modified_at_ns
+        self._store(connection, joiner, known, file, batch, outcome)
+        progress(known.position)
+
+    def _store(
+        self, connection: sqlite3.Connection, joiner: Joiner, known: Known, file: AcctFile, batch: Sequence[Piece], outcome: Outcome
+    ) -> None:
+        """Rows, joins and resume point in one transaction."""
+        rows = [row for piece in batch for row in piece.rows]
+        skipped = [one for piece in batch for one in piece.skipped]
+        end = batch[-1].end if batch else known.position
+        with database.transaction(connection):
+            self._insert(connection, joiner, known, rows, outcome)
+            for first, last in skipped:
+                acctfiles.skip(connection, known, first, last)
+            lost = sum(last - first for first, last in skipped)
+            known.tail, known.position = file.before(end), end
+            known.records += len(rows)
+            known.skipped_bytes += lost
+            acctfiles.save(connection, known, clocks.realtime_ns())
+        outcome.records += len(rows)
+        outcome.skipped_bytes += lost
+        outcome.files[known.path] = outcome.files.get(known.path, 0) + len(rows)
+
+    def _insert(
+        self, connection: sqlite3.Connection, joiner: Joiner, known: Known, rows: Sequence[tuple[int, AcctRow]], outcome: Outcome
+    ) -> None:
+        try:
+            comm_ids = self._comms.ids(connection, (row[-1] for _, row in rows))
+            first_id = boots.next_id(connection, "acct")
+            new = [
+                Waiting(first_id + index, row[6], row[7], row[4], comm_ids[row[18]], row[8], row[9], row[3])  # type: ignore[arg-type]
+                for index, (_, row) in enumerate(rows)
+                if not acct.is_self_record(row)
+            ]
+            verdicts = joiner.join(new)
+            self._update(connection, verdicts, first_id, outcome)
+            itself = Verdict(None, Join.SELF)
+            connection.executemany(
+                _INSERT_ACCT,
+                [
+                    (id_, known.id, position, *verdicts.get(id_, itself), *row[:18], comm_ids[row[18]])
+                    for id_, (position, row) in enumerate(rows, first_id)
+                ],
+            )
+            joiner.trace_lines()
+        except BaseException:
+            self._comms.forget()
+            raise
+        outcome.joins.update(verdicts.get(id_, itself).how for id_ in range(first_id, first_id + len(rows)))
+
+    def _settle(self, connection: sqlite3.Connection, joiner: Joiner, outcome: Outcome) -> None:
+        """What waits, from this pass and earlier ones, is joined now if it can be."""
+        with database.transaction(connection):
+            verdicts = joiner.join_pending()
+            self._update(connection, verdicts, 2**62, outcome)
+            joiner.trace_lines()
+            outcome.waiting = connection.execute("select count(*) from acct where join_how = 0").fetchone()[0]
+
+    @staticmethod
+    def _update(connection: sqlite3.Connection, verdicts: dict[int, Verdict], first_new_id: int, outcome: Outcome) -> None:
+        """Store the verdicts on records that waited."""
+        settled = [
+            (verdict.process_id, verdict.how, id_)
+            for id_, verdict in verdicts.items()
+            if id_ < first_new_id and verdict.how is not Join.PENDING
+        ]
+        connection.executemany("update acct set process_id = ?, join_how = ? where id = ?", settled)
+        outcome.settled_late += len(settled)
+        outcome.joins.update(how for _, how, _ in settled)
+        outcome.joins[Join.PENDING] -= len(settled)
+
+    # --- the boots of the host --------------------------------------------------------------------------------------------------
+
+    def _host_row(self, connection: sqlite3.Connection) -> int:
+        if self._host is not None:
+            return boots.host_row(connection, None, self._host)
+        machine = scan.machine(self._procfs)
+        boot_id = boots.boot_row(connection, machine)
+        if not locks.held(locks.COLLECTOR, self._config.db):
+            offsets = clocks.offsets()
+            known = boots.clocks_of(connection, boot_id)
+            clock_id = boots.next_own_id(connection, "clock", boots.INGESTER_IDS)
+            clock = known.observe(clock_id, clocks.monotonic_ns(), offsets.realtime_ns, offsets.boottime_ns)
+            if clock is not None:
+                boots.add_clock(connection, boot_id, clock)
+        return boots.host_row(connection, machine.machine_id, machine.name)
+
+    def _boots(self, connection: sqlite3.Connection, host_id: int, *, complete: bool) -> list[Boot]:
+        rows = connection.execute(
+            """select boot.id, boot.uuid, (select max(heard_ns) from collector where boot_id = boot.id)
+               from boot where host_id = ? and uuid is not null""",
+            (host_id,),
+        ).fetchall()
+        current = self._procfs.boot_id()
+        gaps = connection.execute("select boot_id, from_ns, to_ns from gap where from_ns is not null").fetchall()
+        return [
+            Boot(
+                boot_id,
+                boots.clocks_of(connection, boot_id),
+                heard_ns if heard_ns is not None else 0,
+                complete=complete or uuid != current,
+                gaps=[(from_ns, to_ns) for gap_boot_id, from_ns, to_ns in gaps if gap_boot_id == boot_id],
+            )
+            for boot_id, uuid, heard_ns in rows
+        ]

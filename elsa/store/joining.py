@@ -1,0 +1,305 @@
+"""Joining accounting records to incarnations: loads both sides, has elsa.state.pairing decide, and gives lonely records an incarnation.
+
+Everything here runs inside the ingester's transaction. A record waits (PENDING) as long as its events may still come.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from elsa.state import pairing
+from elsa.state.clock import Clock, Clocks
+from elsa.state.codes import End, How, Join, Origin
+from elsa.state.pairing import SECOND_NS, TICK_NS, Life, Record
+from elsa.store import boots
+
+# While a file is being read, pairs that need a large table wait until all of it is there.
+QUICK_CELLS = 10_000
+# A record that fits several incarnations equally well is given up on when nothing new can be expected to decide it.
+GIVE_UP_NS = 60 * SECOND_NS
+# An exit may be heard this long after its record was written.
+LAG_NS = 200_000_000
+# Around the beginning of a boot and a step of the clock, times in records may lie a little outside.
+EDGE_NS = 2 * SECOND_NS
+
+
+_INSERT_OWN = """insert into process
+    (id, boot_id, pid, origin, start_ns, clock_id, elapsed_ns, end_clock_id, end_how, exit_status, uid, comm_id)
+    values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+
+
+class Waiting(NamedTuple):
+    """A record that wants an incarnation."""
+
+    id: int
+    pid: int
+    ppid: int
+    uid: int
+    comm_id: int
+    btime: int
+    etime: float
+    exitcode: int
+
+    @property
+    def exit_ns(self) -> int:
+        """Real time: the beginning of the second in which it ended."""
+        return (self.btime + int(self.etime) // 100) * SECOND_NS
+
+
+class Verdict(NamedTuple):
+    """What a record was joined to, and how."""
+
+    process_id: int | None
+    how: Join
+
+
+PENDING = Verdict(None, Join.PENDING)
+
+
+class Boot(NamedTuple):
+    """A boot as joining needs it."""
+
+    id: int
+    clocks: Clocks
+    heard_ns: int
+    """Monotonic: up to here every process is in the warehouse; what comes later may still come, unless `complete`."""
+    complete: bool
+    """No collector is at work on it, or it has just told everything: nothing that happened before now can still come."""
+    gaps: list[tuple[int, int]]
+    """Monotonic times between which processes may have gone unnoticed."""
+
+
+class Joiner:
+    """Joins the records of one host, in one pass of the ingester."""
+
+    def __init__(self, connection: sqlite3.Connection, host_id: int, host_boots: Sequence[Boot]) -> None:
+        self._connection = connection
+        self._host_id = host_id
+        self._boots = sorted(host_boots, key=lambda boot: boot.id, reverse=True)
+        self._unknown: Boot | None = None
+        self._next_id = boots.next_own_id(connection, "process", boots.INGESTER_IDS)
+        self._made: list[tuple[int | None, ...]] = []
+        self._own: dict[int, list[tuple[int, Waiting]]] = defaultdict(list)
+        connection.execute("create temp table if not exists wanted (pid integer, first_ns integer, last_ns integer)")
+
+    # --- which boot -------------------------------------------------------------------------------------------------------------
+
+    def boot_of(self, record: Waiting) -> tuple[Boot, Clock]:
+        """The boot in which a record was written, and the clock by which its times are to be read."""
+        exit_ns = record.exit_ns
+        for boot in self._boots:
+            known = boot.clocks.known
+            for index in range(len(known) - 1, -1, -1):
+                since_ns = known[index].since_ns if index else 0
+                until_ns = known[index + 1].since_ns if index + 1 < len(known) else None
+                time_ns = exit_ns - known[index].offset_ns
+                if time_ns > since_ns - EDGE_NS and (until_ns is None or time_ns < until_ns):
+                    return boot, known[index]
+        unknown = self._unknown_boot()
+        return unknown, unknown.clocks.current
+
+    def _unknown_boot(self) -> Boot:
+        """The row that stands for boots of which only records tell: its monotonic time is real time."""
+        if self._unknown is None:
+            boot_id = boots.unknown_boot_row(self._connection, self._host_id)
+            clocks = boots.clocks_of(self._connection, boot_id)
+            if not clocks.known:
+                clock = Clock(boots.next_own_id(self._connection, "clock", boots.INGESTER_IDS), 0, 0, 0)
+                boots.add_clock(self._connection, boot_id, clock)
+                clocks.known.append(clock)
+            self._unknown = Boot(boot_id, clocks, 2**62, complete=True, gaps=[])
+        return self._unknown
+
+    # --- pairing ----------------------------------------------------------------------------------------------------------------
+
+    def join(self, new: Sequence[Waiting]) -> dict[int, Verdict]:
+        """Verdicts for new records and for those of the same pids that wait already; more records may be at hand."""
+        return self._join(sorted([*self._waiting({record.pid for record in new}), *new]), final=False)
+
+    def join_pending(self) -> dict[int, Verdict]:
+        """Verdicts for every record that waits, now that all are at hand."""
+        rows = self._connection.execute(
+            """select acct.id, pid, ppid, acct.uid, comm_id, btime, etime, exitcode
+               from acct join acct_file on acct_file.id = acct_file_id
+               where join_how = 0 and host_id = ? order by acct.id""",
+            (self._host_id,),
+        )
+        return self._join([Waiting(*row) for row in rows.fetchall()], final=True)
+
+    def _join(self, records: Sequence[Waiting], *, final: bool) -> dict[int, Verdict]:
+        groups: dict[tuple[int, int], list[Waiting]] = defaultdict(list)
+        known: dict[int, Boot] = {}
+        for record in records:
+            boot, _ = self.boot_of(record)
+            known[boot.id] = boot
+            groups[boot.id, record.pid].append(record)
+        verdicts: dict[int, Verdict] = {}
+        for boot_id, boot in known.items():
+            mine = {pid: group for (id_, pid), group in groups.items() if id_ == boot_id}
+            lives = self._lives(boot, mine)
+            for pid, group in mine.items():
+                self._join_pid(boot, group, lives.get(pid, []), verdicts, final=final)
+        self._connection.executemany(_INSERT_OWN, self._made)
+        self._made.clear()
+        return verdicts
+
+    def _join_pid(self, boot: Boot, records: list[Waiting], lives: list[Life], verdicts: dict[int, Verdict], *, final: bool) -> None:
+        by_id = {record.id: record for record in records}
+        outcome = pairing.pair(
+            lives,
+            [Record(record.id, record.btime, record.etime, record.exitcode) for record in records],
+            pairing.MAX_CELLS if final else QUICK_CELLS,
+        )
+        for pair in outcome.pairs:
+            doubtful = bool(boot.gaps) and self._touches_gap(boot, by_id[pair.record_id])
+            verdicts[pair.record_id] = Verdict(pair.life_id, Join.UNCERTAIN if doubtful else Join.EXACT)
+        for record_id in outcome.ambiguous:
+            old = final and by_id[record_id].exit_ns + GIVE_UP_NS < boot.heard_ns + boot.clocks.current.offset_ns
+            verdicts[record_id] = Verdict(None, Join.AMBIGUOUS) if old else PENDING
+        for record_id in outcome.alone:
+            verdicts[record_id] = self._alone(boot, by_id[record_id])
+
+    def _alone(self, boot: Boot, record: Waiting) -> Verdict:
+        """No incarnation fits: it was never seen, unless its events are still to come."""
+        if not boot.complete and record.exit_ns + SECOND_NS > boot.heard_ns + boot.clocks.current.offset_ns:
+            return PENDING
+        return Verdict(self._make_process(boot, record), Join.OWN)
+
+    def _touches_gap(self, boot: Boot, record: Waiting) -> bool:
+        """Whether another process of this pid may have begun, unnoticed, when this one did."""
+        _, clock = self.boot_of(record)
+        first, last = pairing.start_window(Record(0, record.btime, record.etime, 0))
+        return any(
+            from_ns <= last - clock.offset_ns + EDGE_NS and first - clock.offset_ns - EDGE_NS <= to_ns for from_ns, to_ns in boot.gaps
+        )
+
+    def _waiting(self, pids: Iterable[int]) -> list[Waiting]:
+        rows = self._connection.execute(
+            "select id, pid, ppid, uid, comm_id, btime, etime, exitcode from acct where join_how = 0 order by id"
+        )
+        wanted = set(pids)
+        return [Waiting(*row) for row in rows if row[1] in wanted]
+
+    def _lives(self, boot: Boot, groups: dict[int, list[Waiting]]) -> dict[int, list[Life]]:
+        """The incarnations of these pids that may have a record among these and have none yet, in queue order."""
+        offsets = [clock.offset_ns for clock in boot.clocks.known]
+        wanted = []
+        for pid, group in groups.items():
+            windows = [pairing.start_window(Record(0, record.btime, record.etime, 0)) for record in group]
+            slack = max(pairing.float_slack_ns(record.etime) for record in group) + EDGE_NS
+            first = min(window[0] for window in windows) - max(offsets) - slack
+            wanted.append((pid, first, max(window[1] for window in windows) - min(offsets) + slack))
+        connection = self._connection
+        connection.execute("delete from wanted")
+        connection.executemany("insert into wanted values (?, ?, ?)", wanted)
+        lives: dict[int, list[Life]] = defaultdict(list)
+        rows = connection.execute(
+            """select process.pid, process.id, start_ns, elapsed_ns, end_how, origin, coalesce(leader_status, exit_status)
+               from wanted
+               cross join process on process.boot_id = ? and process.pid = wanted.pid and start_ns between first_ns and last_ns
+               where origin <> ? and not exists (select 1 from acct where acct.process_id = process.id)
+               order by process.id""",
+            (boot.id, Origin.ACCT),
+        )
+        every = tuple(offsets)
+        for pid, id_, start_ns, elapsed_ns, end_how, origin, code in rows:
+            lives[pid].append(_life(boot, every, id_, start_ns, elapsed_ns, end_how, origin, code))
+        return lives
+
+    # --- records that only tell of themselves -----------------------------------------------------------------------------------
+
+    def _make_process(self, boot: Boot, record: Waiting) -> int:
+        """An incarnation from a record alone: known to the second."""
+        _, clock = self.boot_of(record)
+        elapsed_ns = int(record.etime * TICK_NS)
+        process_id = self._next_id
+        self._next_id += 2
+        self._made.append(
+            (
+                process_id,
+                boot.id,
+                record.pid,
+                Origin.ACCT,
+                record.exit_ns - elapsed_ns - clock.offset_ns,
+                clock.id,
+                elapsed_ns,
+                clock.id,
+                End.ACCT,
+                record.exitcode,
+                record.uid,
+                record.comm_id,
+            )
+        )
+        if boot is not self._unknown:
+            self._own[boot.id].append((process_id, record))
+        return process_id
+
+    def trace_lines(self) -> None:
+        """Give the incarnations made so far their parents where those are certain, and with them their jobs."""
+        by_boot = {boot.id: boot for boot in self._boots}
+        for boot_id, made in self._own.items():
+            boot = by_boot[boot_id]
+            # The record names the parent at the end, so the parent's own record comes later: last ones first. Those whose parent's
+            # record may be yet to come are kept for the next call.
+            self._own[boot_id] = [one for one in reversed(made) if not self._trace(boot, *one)][::-1]
+
+    def _trace(self, boot: Boot, process_id: int, record: Waiting) -> bool:
+        _, clock = self.boot_of(record)
+        parent_id = self._parent(boot, record.ppid, record.exit_ns - clock.offset_ns)
+        if parent_id is None:
+            return False
+        self._connection.execute("update process set parent_id = ?, parent_inferred = 1 where id = ?", (parent_id, process_id))
+        # A child of a member that began after the member came in, and before it left, is in the member's job.
+        self._connection.execute(
+            """insert into membership (job_id, process_id, since_ns, until_ns, how)
+               select job_id, ?, 0, null, ? from membership
+               where process_id = ? and since_ns <= (select start_ns from process where id = ?)
+                 and (until_ns is null or until_ns >= (select start_ns + elapsed_ns from process where id = ?))
+               on conflict do nothing""",
+            (process_id, How.INFERRED, parent_id, process_id, process_id),
+        )
+        return True
+
+    def _parent(self, boot: Boot, ppid: int, exit_ns: int) -> int | None:
+        """Who had the pid `ppid` in the second that begins at `exit_ns` (monotonic), if only one process had it then or shortly before.
+
+        Had the true parent gone unseen, its record would stand before that of any later life of its pid, and so be known by now.
+        """
+        if ppid <= 1:
+            return None  # init takes in every orphan, so it need not be the parent
+        rows = self._connection.execute(
+            """select id from process
+               where boot_id = ? and pid = ? and start_ns < ? and (elapsed_ns is null or start_ns + elapsed_ns > ?)
+               limit 2""",
+            (boot.id, ppid, exit_ns + SECOND_NS + LAG_NS, exit_ns - SECOND_NS - LAG_NS),
+        ).fetchall()
+        return int(rows[0][0]) if len(rows) == 1 else None
+
+
+def _life(
+    boot: Boot,
+    offsets: tuple[int, ...],
+    id_: int,
+    start_ns: int,
+    elapsed_ns: int | None,
+    end_how: int | None,
+    origin: int,
+    code: int | None,
+) -> Life:
+    ended = end_how == End.EXIT and elapsed_ns is not None
+    end_ns = start_ns + elapsed_ns if ended and elapsed_ns is not None else None
+    if end_ns is not None and len(offsets) > 1:
+        offsets = tuple(clock.offset_ns for clock in boot.clocks.around(end_ns, LAG_NS))
+    running = end_how is None
+    return Life(
+        id=id_,
+        start_ns=start_ns,
+        end_ns=end_ns,
+        alive_ns=boot.heard_ns - LAG_NS if running else start_ns,
+        exact_start=origin == Origin.FORK,
+        code=code if ended else None,
+        offsets=offsets,
+    )

@@ -1,0 +1,51 @@
+"""One writer of a kind per warehouse: lock files beside it, held while the process lives, so that a killed one leaves nothing behind."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from elsa.errors import PrivilegeError, RetryError
+
+COLLECTOR = "jobd"
+INGESTER = "ingest"
+
+
+@contextmanager
+def only(kind: str, db: Path) -> Iterator[None]:
+    """Be the only one of this kind. Raises RetryError if another is at work."""
+    lock = _open(kind, db)
+    try:
+        if not _take(lock):
+            raise RetryError(f"{db}: another elsa {kind} is at work on this warehouse; stop it, or name another with --db")
+        yield
+    finally:
+        os.close(lock)
+
+
+def held(kind: str, db: Path) -> bool:
+    """Whether somebody is at work."""
+    lock = _open(kind, db)
+    try:
+        return not _take(lock)
+    finally:
+        os.close(lock)
+
+
+def _open(kind: str, db: Path) -> int:
+    path = Path(f"{db}-{kind}.lock")
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise PrivilegeError(f"{path}: {error.strerror}; run as the user who owns the warehouse") from None
+
+
+def _take(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
