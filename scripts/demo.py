@@ -70,22 +70,21 @@ def what_is_missing() -> list[check.Result]:
 
 def real(state: Path, stack: ExitStack) -> None:
     """A real job from its start to its report."""
-    db, socket = state / "elsa.db", state / "jobd.sock"
     say("A real job, accounted on this host.\n")
-    elsa("db", "upgrade", "--db", db)
+    settle(db=state / "elsa.db", socket=state / "jobd.sock")
+    elsa("db", "upgrade")
     file = stack.enter_context(accounting_to(state / "pacct"))
-    stack.enter_context(collector(db, socket))
+    client = stack.enter_context(collector(state))
 
-    stack.callback(end_members, socket)
-    elsa("job", "run", "--name", "demo", "--socket", socket, "--", WORKLOAD)
+    stack.callback(end_members, client)
+    elsa("job", "run", "--name", "demo", "--", WORKLOAD)
     say("\nThe command has ended; a daemon that it left behind works for a moment more.")
-    wait_until("the job's last process ended", lambda: not Client(socket).request("list")["jobs"])
-    Client(socket).request("sync")
-    elsa("ingest", "--db", db, file)
-    for report in (("jobs",), ("job", "demo"), ("commands",)):
-        elsa("report", *report, "--db", db)
-    prove(db)
-    elsa("check", "--db", db, "--socket", socket, "--acct-file", file, must=False)
+    wait_until("the job's last process ended", lambda: not client.request("list")["jobs"])
+    elsa("ingest", file)
+    elsa("report", "jobs")
+    elsa("report", "job", "demo")
+    elsa("report", "commands", "--limit", "12")
+    prove(state / "elsa.db")
 
 
 def recorded(state: Path, missing: list[check.Result]) -> None:
@@ -94,12 +93,19 @@ def recorded(state: Path, missing: list[check.Result]) -> None:
     for result in missing:
         say(f"  {result.name}: {result.found}" + (f" -> {result.mend}" if result.mend else ""))
     say("\nSo these are the reports on an accounting file that was recorded elsewhere.\n")
-    db = state / "elsa.db"
-    elsa("db", "upgrade", "--db", db)
-    elsa("ingest", "--db", db, SAMPLE)
-    for report in ("commands", "users"):
-        elsa("report", report, "--db", db)
-    prove(db)
+    settle(db=state / "elsa.db", socket=state / "jobd.sock")
+    elsa("db", "upgrade")
+    elsa("ingest", SAMPLE)
+    elsa("report", "commands", "--limit", "12")
+    elsa("report", "users")
+    prove(state / "elsa.db")
+
+
+def settle(**settings: Path) -> None:
+    """Set ELSA's settings for every command that follows, as a user would in a shell."""
+    variables = {f"ELSA_{key.upper()}": str(value) for key, value in settings.items()}
+    os.environ.update(variables)
+    say("$ export " + " ".join(f"{name}={value}" for name, value in variables.items()))
 
 
 @contextmanager
@@ -132,16 +138,17 @@ def accounting_to(file: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def collector(db: Path, socket: Path) -> Iterator[None]:
+def collector(state: Path) -> Iterator[Client]:
     """A jobd that answers, ended and waited for afterwards. In a session of its own, so that Ctrl-C reaches it by way of us only."""
-    command = [ELSA, "jobd", "--db", db, "--socket", socket]
+    command: list[str | Path] = [ELSA, "jobd"]
     show(command, "&")
-    log = db.with_name("jobd.log")
+    log = state / "jobd.log"
     with log.open("wb") as output:
         daemon = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=output, start_new_session=True)
+    client = Client(state / "jobd.sock")
     try:
-        wait_until("jobd answers", lambda: answers(socket, daemon, log))
-        yield
+        wait_until("jobd answers", lambda: answers(client, daemon, log))
+        yield client
     finally:
         daemon.terminate()
         try:
@@ -151,24 +158,23 @@ def collector(db: Path, socket: Path) -> Iterator[None]:
             daemon.wait()
 
 
-def end_members(socket: Path) -> None:
-    """End what still runs of the job, wherever it went; nothing does, unless we were interrupted."""
-    with suppress(ElsaError):
-        client = Client(socket)
-        for job in client.request("list")["jobs"]:
-            for member in client.request("show", job=job["id"])["members"]:
-                with suppress(ProcessLookupError):
-                    os.kill(member["pid"], signal.SIGTERM)
-
-
-def answers(socket: Path, daemon: subprocess.Popen[bytes], log: Path) -> bool:
+def answers(client: Client, daemon: subprocess.Popen[bytes], log: Path) -> bool:
     """Whether jobd is ready; DemoError with its own words if it gave up."""
     if daemon.poll() is not None:
         raise DemoError(f"jobd ended: {log.read_text(errors='replace').strip()}")
     with suppress(ElsaError):
-        Client(socket, 1.0).request("status")
+        client.request("status")
         return True
     return False
+
+
+def end_members(client: Client) -> None:
+    """End what still runs of the job, wherever it went; nothing does, unless we were interrupted."""
+    with suppress(ElsaError):
+        for job in client.request("list")["jobs"]:
+            for member in client.request("show", job=job["id"])["members"]:
+                with suppress(ProcessLookupError):
+                    os.kill(member["pid"], signal.SIGTERM)
 
 
 def wait_until(what: str, holds: Callable[[], object]) -> None:
@@ -192,16 +198,16 @@ def prove(db: Path) -> None:
         raise DemoError("the books do not balance")
 
 
-def elsa(*arguments: str | Path, must: bool = True) -> None:
-    """Show and run one elsa command; DemoError if it fails and must not."""
+def elsa(*arguments: str | Path) -> None:
+    """Show and run one elsa command; DemoError if it fails."""
     command = [ELSA, *arguments]
     show(command)
     code = subprocess.run(command, check=False).returncode
-    if code and must:
+    if code:
         raise DemoError(f"elsa {arguments[0]} ended with {code}")
 
 
-def show(command: list[str | Path] | list[Path], suffix: str = "") -> None:
+def show(command: list[str | Path], suffix: str = "") -> None:
     """The command as a user would type it."""
     words = ["elsa", *(str(word).replace(f"{REPOSITORY}/", "") for word in command[1:])]
     say(f"\n$ {shlex.join(words)} {suffix}".rstrip())
