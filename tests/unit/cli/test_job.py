@@ -272,9 +272,10 @@ def test_signals_are_passed_on_to_the_command(jobd: Jobd, number: int) -> None:
 
 
 def test_what_the_terminal_sends_arrives_once(jobd: Jobd) -> None:
+    # The runner is held until the command has taken its signal: two that wait at once would be one.
     counts = (
-        "import signal as s; s.pthread_sigmask(s.SIG_BLOCK, [s.SIGINT]); print('up', flush=True); s.sigwait([s.SIGINT]);"
-        "print('second' if s.sigtimedwait([s.SIGINT], 0.3) else 'once')"
+        "import os, signal as s; s.pthread_sigmask(s.SIG_BLOCK, [s.SIGINT]); os.kill(os.getppid(), s.SIGSTOP); print('up', flush=True);"
+        "s.sigwait([s.SIGINT]); os.kill(os.getppid(), s.SIGCONT); print('second' if s.sigtimedwait([s.SIGINT], 0.3) else 'once')"
     )
     command = [*ELSA_JOB, "run", "--socket", os.fspath(jobd.path), sys.executable, "-c", counts]
     terminal = f"import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn({command!r})))"
