@@ -150,3 +150,14 @@ def test_another_namespace_is_refused_with_what_to_do(connector: Connector, tmp_
     assert "UnavailableError" in outcome.stderr
     assert reason in outcome.stderr
     assert "run ELSA" in outcome.stderr
+
+
+def test_acknowledgements_of_other_listeners_are_numbered_like_events(connector: Connector) -> None:
+    connector.drain(1_000_000)
+    for _ in range(5):
+        Connector(1 << 20).close()
+    found = events.decode(connector.drain(1_000_000))
+    assert [event.what for event in found].count(events.NONE) >= 10
+    for cpu in {event.cpu for event in found}:
+        numbers = [event.seq for event in found if event.cpu == cpu]
+        assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
