@@ -1,7 +1,6 @@
 create view process_job as
 -- Grain: one row per job and incarnation that was ever in it: several stays are one row, that of the first, until the end of the last.
 -- since_ns 0 is "from its birth", until_ns NULL "to its end"; both monotonic.
--- A launched process is in its job from birth whatever its since_ns: before it was let go it only waited.
 -- No `group by` here, so that a condition on job_id or process_id reaches the keys of membership from any query around this view.
 with stay as (
     select
@@ -49,5 +48,5 @@ select
     stay.since_ns,
     stay.until_ns,
     stay.stays,
-    case when (stay.since_ns <> 0 and stay.how <> 3) or stay.stays > 1 or stay.until_ns is not null then 1 else 0 end as part_life
+    case when stay.since_ns <> 0 or stay.stays > 1 or stay.until_ns is not null then 1 else 0 end as part_life
 from stay

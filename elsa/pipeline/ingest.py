@@ -89,7 +89,7 @@ def pieces(file: AcctFile, start: int, size: int | None) -> Iterator[Piece]:
         more = len(data) == want and (size is None or position + want < size)
         runs = acct.walk(data, more=more)
         if not runs:
-            return
+            break
         rows: list[tuple[int, AcctRow]] = []
         skipped = []
         for run in runs:
@@ -101,7 +101,9 @@ def pieces(file: AcctFile, start: int, size: int | None) -> Iterator[Piece]:
         position += runs[-1].end
         yield Piece(rows, skipped, position)
         if not more:
-            return
+            break
+    if size is None:
+        file.read(position + RECORD_SIZE, 1)  # a compressed file that is damaged says so when it is asked for more
 
 
 class Ingester:
@@ -212,13 +214,18 @@ class Ingester:
         known.path, known.device, known.inode = str(file.path), identity.device, identity.inode
         batch: list[Piece] = []
         waiting = 0
-        for piece in pieces(file, known.position, source.size):
-            batch.append(piece)
-            waiting += len(piece.rows)
-            if waiting >= BATCH:
-                self._store(connection, joiner, known, file, batch, outcome)
-                progress(known.position)
-                batch, waiting = [], 0
+        try:
+            for piece in pieces(file, known.position, source.size):
+                batch.append(piece)
+                waiting += len(piece.rows)
+                if waiting >= BATCH:
+                    self._store(connection, joiner, known, file, batch, outcome)
+                    progress(known.position)
+                    batch, waiting = [], 0
+        except ElsaError:
+            # A damaged file: what could be read of it is good.
+            self._store(connection, joiner, known, file, batch, outcome)
+            raise
         known.disk_size, known.modified_at_ns = source.disk_size, source.modified_at_ns
         self._store(connection, joiner, known, file, batch, outcome)
         progress(known.position)
@@ -276,6 +283,7 @@ class Ingester:
             verdicts = joiner.join_pending()
             self._update(connection, verdicts, 2**62, outcome)
             joiner.trace_lines()
+            joiner.close_from_records(collector_at_work=locks.held(locks.COLLECTOR, self._config.db))
             outcome.waiting = connection.execute("select count(*) from acct where join_how = 0").fetchone()[0]
 
     @staticmethod

@@ -88,7 +88,11 @@ class Service:
         job = jobs.create(request.name, peer.uid, now_at_ns, closes_itself=request.closes_itself, tags=dict(request.tags))
         self._collector.store_job(job)
         for life in lives:
-            self._processes.add(life, job, self._collector.now_ns(), How.LAUNCHED if life.pid == request.launched else How.ADDED)
+            if life.pid == request.launched:
+                # Since its birth: until it was let go it only waited.
+                self._processes.add(life, job, 0, How.LAUNCHED)
+            else:
+                self._processes.add(life, job, self._collector.now_ns())
         self._collector.commit(reply, {"job": describe(job), "added": [life.pid for life in lives]})
 
     def _add(self, request: protocol.Add, peer: Peer, reply: Reply) -> None:

@@ -209,6 +209,31 @@ class Joiner:
             lives[pid].append(_life(boot, every, id_, start_ns, elapsed_ns, end_how, origin, code))
         return lives
 
+    # --- ends that records tell ------------------------------------------------------------------------------------------------
+
+    def close_from_records(self, *, collector_at_work: bool) -> int:
+        """Give incarnations whose exit was not heard the end that their record tells; returns how many.
+
+        Those that seem to run are left to the collector while one is at work: it hears of their end itself.
+        """
+        ended = "end_how in (2, 4, 5)" if collector_at_work else "(end_how in (2, 4, 5) or end_how is null)"
+        closed = 0
+        for boot in self._boots:
+            rows = self._connection.execute(
+                f"""select process.id, start_ns, etime, exitcode from process join acct on acct.process_id = process.id
+                    where {ended} and boot_id = ?""",
+                (boot.id,),
+            ).fetchall()
+            for id_, start_ns, etime, exitcode in rows:
+                elapsed_ns = int(etime * TICK_NS)
+                self._connection.execute(
+                    """update process set elapsed_ns = ?, end_how = ?, end_clock_id = ?, exit_status = coalesce(exit_status, ?)
+                       where id = ?""",
+                    (elapsed_ns, End.ACCT, boot.clocks.at(start_ns + elapsed_ns).id, exitcode, id_),
+                )
+            closed += len(rows)
+        return closed
+
     # --- records that only tell of themselves -----------------------------------------------------------------------------------
 
     def _make_process(self, boot: Boot, record: Waiting) -> int:

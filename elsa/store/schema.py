@@ -116,6 +116,7 @@ process = _table(
     Column("uid", Big),  # real uid as last known from events and /proc
     Column("comm_id", Big, ForeignKey("comm.id")),  # as last seen alive; the acct record knows better
     Index("process_pid", "boot_id", "pid", "start_ns"),  # pairing records, finding who a pid was
+    Index("process_inexact", "id", sqlite_where=text("end_how in (2, 4, 5)")),  # ends that an accounting record may still tell better
     Index("process_running", "boot_id", sqlite_where=text("elapsed_ns is null")),  # what a restart must look at
 )
 

@@ -225,5 +225,6 @@ def upgrade() -> None:
         sqlite_strict=True,
         sqlite_with_rowid=True,
     )
+    op.create_index("process_inexact", "process", ["id"], unique=False, sqlite_where=sa.text("end_how in (2, 4, 5)"))
     op.create_index("process_pid", "process", ["boot_id", "pid", "start_ns"], unique=False)
     op.create_index("process_running", "process", ["boot_id"], unique=False, sqlite_where=sa.text("elapsed_ns is null"))

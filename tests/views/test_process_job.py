@@ -34,15 +34,6 @@ def test_last_stay_to_the_end_leaves_until_null_and_part_life_set(warehouse: War
     assert row == {"until_ns": None, "part_life": 1}
 
 
-def test_launched_process_is_in_its_job_for_its_whole_life_though_it_was_added_after_its_fork(warehouse: Warehouse) -> None:
-    warehouse.process(1)
-    warehouse.process(2)
-    warehouse.job(1)
-    warehouse.stay(1, 1, since=10.1, how=3)
-    warehouse.stay(1, 2, since=10.1, how=1)
-    assert [row["part_life"] for row in warehouse.rows("select part_life from process_job order by process_id")] == [0, 1]
-
-
 def test_process_in_two_jobs_has_its_usage_in_each(warehouse: Warehouse) -> None:
     warehouse.process(1)
     warehouse.acct(1, 1, utime=5)
