@@ -26,7 +26,7 @@ lint: .venv/.dev ## style, types and the layers of the architecture
 	$(BIN)/lint-imports --no-cache
 
 bench: .venv/.dev ## measure what speed matters for, one table per file in benchmarks/
-	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
+	@for file in $(sort $(wildcard benchmarks/*.py)); do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
 
 clean: ## remove .venv, build/ and every cache
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

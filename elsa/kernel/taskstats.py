@@ -41,6 +41,8 @@ class TaskstatsSocket:
     def __init__(self) -> None:
         self._endpoint: Any = TaskStats()
         self._socket: socket.socket = self._endpoint.asyncore.socket
+        # Where the kernel has no taskstats our error says so; pyroute2 would print three lines more.
+        self._endpoint.asyncore.module_err_level = "debug"
         try:
             self._endpoint.bind()
             self._register()

@@ -134,7 +134,7 @@ def privileges(place: Place) -> tuple[Status, str, str]:
     held = parse_effective_capabilities(status) if status else 0
     missing = [f"{name} ({purpose})" for name, (bit, purpose) in CAPABILITIES.items() if not held >> bit & 1]
     if missing:
-        return Status.WARN, f"not held: {', '.join(missing)}", "run as root, or as the service of packaging/elsa-jobd.service"
+        return Status.WARN, f"not held: {', '.join(missing)}", "run as root; packaging/elsa-jobd.service gives jobd what it needs"
     return Status.OK, ", ".join(CAPABILITIES), ""
 
 
