@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from elsa.decode.events import NONE, Event
+from elsa.decode.events import Event
 
 WRAP = 2**32
 
@@ -16,13 +16,14 @@ class Sequence:
         self._next: dict[int, int] = {}
 
     def missing(self, events: Iterable[Event]) -> int:
-        """Take in events, in queue order; returns how many are missing before or among them. A CPU's first event is taken as it is."""
+        """Take in events, in queue order; returns how many are missing before or among them.
+
+        A CPU's first event is taken as it is. Acknowledgements are numbered like events, those of other listeners too.
+        """
         owed = self._next
         lost = 0
         for event in events:
             seq, cpu = event.seq, event.cpu
-            if event.what == NONE:
-                continue
             expected = owed.get(cpu, seq)
             if seq != expected:
                 lost += (seq - expected) % WRAP
