@@ -108,6 +108,7 @@ def burn():
     while time.thread_time() < end: pass
 thread = threading.Thread(target=burn)
 thread.start(); thread.join()
+while len(list(Path("/proc/self/task").iterdir())) > 1: pass  # join returns a moment before the kernel has seen the end
 switch_on(Path({str(accounting)!r}))
 """
     pid, status = ended(sys.executable, "-c", code)
