@@ -6,7 +6,7 @@ import logging
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,9 @@ WORDS = {
     "AMBIGUOUS": "fitting several processes equally well",
     "SELF": "written by acct(2) about its own caller, not counted",
 }
+
+# A smaller pass is over before a bar could be read.
+BAR_FROM = 4 << 20
 
 
 @click.command(context_settings=CONTEXT)
@@ -62,7 +65,7 @@ def ingest(
         stopping = _stop_on_signal()
         ingester.follow(files, interval, lambda: bool(stopping), lambda outcome: _tell(outcome, quiet=quiet, following=True))
         return
-    with _progress(list(files), quiet=quiet) as progress:
+    with _progress(quiet=quiet) as progress:
         outcome = ingester.run_once(files, progress)
     _tell(outcome, quiet=quiet, following=False)
     if outcome.troubles:
@@ -78,14 +81,22 @@ def _stop_on_signal() -> list[int]:
 
 
 @contextmanager
-def _progress(files: list[Path], *, quiet: bool) -> Iterator[Progress | None]:
-    """A bar on a terminal for files large enough to take a while."""
-    total = sum(path.stat().st_size for path in files or [config.load().acct_file] if path.is_file())
-    if quiet or not sys.stderr.isatty() or total < 4 << 20:
+def _progress(*, quiet: bool) -> Iterator[Progress | None]:
+    """A bar on a terminal, for passes that take a while."""
+    if quiet or not sys.stderr.isatty():
         yield None
         return
-    with click.progressbar(length=total, label="reading", file=sys.stderr) as bar:
-        yield lambda position: bar.update(max(position - bar.pos, 0))
+    with ExitStack() as shown:
+        bar = None
+
+        def show(done: int, total: int) -> None:
+            nonlocal bar
+            if bar is None and total >= BAR_FROM:
+                bar = shown.enter_context(click.progressbar(length=total, label="reading", file=sys.stderr))
+            if bar is not None:
+                bar.update(max(done - bar.pos, 0))
+
+        yield show
 
 
 def _tell(outcome: Outcome, *, quiet: bool, following: bool) -> None:

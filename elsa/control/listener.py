@@ -54,7 +54,7 @@ def _check_folder(folder: Path) -> None:
     status = folder.stat()
     if status.st_uid not in (0, os.geteuid()):
         raise PrivilegeError(f"{folder} belongs to user {status.st_uid}, who could replace the control socket; use a directory of root")
-    if status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX:
+    if status.st_mode & 0o022:
         raise PrivilegeError(f"others can write to {folder} and could replace the control socket; mend it with: chmod go-w {folder}")
 
 

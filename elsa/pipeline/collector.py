@@ -101,8 +101,8 @@ class Collector:
 
     # --- the loop ---------------------------------------------------------------------------------------------------------------
 
-    def run(self) -> None:
-        """Hear, think and answer until stopped; everything heard is stored before this returns."""
+    def run(self) -> bool:
+        """Hear, think and answer until stopped (True), with everything heard stored, or until the warehouse was replaced (False)."""
         with self._signals():
             self._selector.register(self._writer.fileno(), selectors.EVENT_READ, lambda _mask: self._writer.collect())
             self._selector.register(self._connector.fileno(), selectors.EVENT_READ, self._events_wait)
@@ -114,7 +114,7 @@ class Collector:
             gc.freeze()
             notify.notify(notify.READY, notify.status("hearing process events"))
             log.info("hearing process events; %d processes alive, %d open jobs", len(self.processes.living), len(self._jobs.open))
-            while not self._stopping:
+            while not self._stopping and not self._writer.replaced:
                 for key, mask in self._selector.select(self._timeout_s()):
                     key.data(mask)
                 now_ns = clocks.monotonic_ns()
@@ -123,6 +123,7 @@ class Collector:
                     notify.notify(notify.WATCHDOG)
                     pulse_at_ns = now_ns + pulse_ns
         self._finish()
+        return self._stopping
 
     def stop(self) -> None:
         """Have `run` return."""
@@ -181,7 +182,7 @@ class Collector:
         self.drain()
         self._batch.stopped_ns = clocks.monotonic_ns()
         self._flush(self._batch.stopped_ns, last=True)
-        stored = self._writer.stop(patience_s=30)
+        stored = self._writer.stop(patience_s=0 if self._writer.replaced else 30) or self._writer.replaced
         self._answer_late(now_ns=2**63)
         self._server.close()
         self._connector.close()
@@ -434,4 +435,5 @@ def collect(config: Config) -> None:
     # The warehouse is opened once before the lock is taken, for its clear errors: no folder, no warehouse, wrong version.
     database.open_for_writing(config.db).close()
     with locks.only(locks.COLLECTOR, config.db):
-        Collector(config, Procfs()).run()
+        while not Collector(config, Procfs()).run():
+            log.warning("%s: another warehouse has taken the place of ours; beginning anew", config.db)

@@ -10,9 +10,10 @@ import logging
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,7 +42,8 @@ SNIFF = 4096
 
 _INSERT_ACCT = f"insert into acct values ({', '.join('?' * 24)})"
 
-Progress = Callable[[int], None]
+Progress = Callable[[int, int], None]
+"""Called with the bytes done and the bytes to do in this pass."""
 
 
 @dataclass
@@ -106,6 +108,21 @@ def pieces(file: AcctFile, start: int, size: int | None) -> Iterator[Piece]:
         file.read(position + RECORD_SIZE, 1)  # a compressed file that is damaged says so when it is asked for more
 
 
+def _merged(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Ranges in order, those that touch made one."""
+    merged: list[tuple[int, int]] = []
+    for first, last in ranges:
+        if merged and merged[-1][1] == first:
+            merged[-1] = (merged[-1][0], last)
+        else:
+            merged.append((first, last))
+    return merged
+
+
+def _tell_progress(progress: Progress, before: int, total: int, plain: bool, position: int) -> None:
+    progress(before + (position if plain else 0), total)
+
+
 class Ingester:
     """Reads accounting files into one warehouse."""
 
@@ -124,7 +141,7 @@ class Ingester:
         connection = database.open_for_writing(self._config.db)
         try:
             with locks.only(locks.INGESTER, self._config.db), database.translated(self._config.db):
-                return self._pass(connection, paths, progress or (lambda _bytes: None))
+                return self._pass(connection, paths, progress or (lambda _done, _total: None))
         finally:
             connection.close()
 
@@ -156,11 +173,16 @@ class Ingester:
             complete = self._sync()
             with database.transaction(connection):
                 joiner = Joiner(connection, host_id, self._boots(connection, host_id, complete=complete))
+            total, done = sum(source.disk_size for source in sources), 0
             for source in sources:
+                # Of a compressed file nobody knows how long it is; it counts when it is done.
+                tell = partial(_tell_progress, progress, done, total, source.size is not None)
                 try:
-                    self._read(connection, joiner, host_id, source, outcome, progress)
+                    self._read(connection, joiner, host_id, source, outcome, tell)
                 except ElsaError as error:
                     outcome.troubles.append(error)
+                done += source.disk_size
+                progress(done, total)
             self._settle(connection, joiner, outcome)
         return outcome
 
@@ -205,7 +227,7 @@ class Ingester:
     # --- reading ----------------------------------------------------------------------------------------------------------------
 
     def _read(
-        self, connection: sqlite3.Connection, joiner: Joiner, host_id: int, source: Source, outcome: Outcome, progress: Progress
+        self, connection: sqlite3.Connection, joiner: Joiner, host_id: int, source: Source, outcome: Outcome, tell: Callable[[int], None]
     ) -> None:
         file = source.file
         identity = file.identity()
@@ -220,7 +242,7 @@ class Ingester:
                 waiting += len(piece.rows)
                 if waiting >= BATCH:
                     self._store(connection, joiner, known, file, batch, outcome)
-                    progress(known.position)
+                    tell(known.position)
                     batch, waiting = [], 0
         except ElsaError:
             # A damaged file: what could be read of it is good.
@@ -228,14 +250,13 @@ class Ingester:
             raise
         known.disk_size, known.modified_at_ns = source.disk_size, source.modified_at_ns
         self._store(connection, joiner, known, file, batch, outcome)
-        progress(known.position)
 
     def _store(
         self, connection: sqlite3.Connection, joiner: Joiner, known: Known, file: AcctFile, batch: Sequence[Piece], outcome: Outcome
     ) -> None:
         """Rows, joins and resume point in one transaction."""
         rows = [row for piece in batch for row in piece.rows]
-        skipped = [one for piece in batch for one in piece.skipped]
+        skipped = _merged(one for piece in batch for one in piece.skipped)
         end = batch[-1].end if batch else known.position
         with database.transaction(connection):
             self._insert(connection, joiner, known, rows, outcome)

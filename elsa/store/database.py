@@ -59,8 +59,7 @@ def check_place(path: Path) -> None:
         status = folder.stat()
     except OSError as error:
         raise InputMissingError(f"{folder}: {error.strerror}; create it or name another place with --db") from None
-    sticky = status.st_mode & stat.S_ISVTX
-    if status.st_mode & stat.S_IWOTH and not sticky:
+    if status.st_mode & stat.S_IWOTH:
         raise PrivilegeError(f"{folder}: others can write this folder, so the warehouse would not be safe in it; chmod o-w {folder}")
 
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from elsa.errors import ConfigError
 from elsa.state.clock import Clock
 from elsa.state.jobs import Job
 from elsa.state.processes import Changes, EventRow, Incarnation
@@ -148,6 +149,14 @@ def _write_gaps(connection: sqlite3.Connection, gaps: Iterable[Gap], boot_id: in
     )
 
 
+def _inode(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 class Writer:
     """The thread that writes batches, in order, each until it is in."""
 
@@ -159,10 +168,13 @@ class Writer:
         self._done: deque[Batch] = deque()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._giving_up = threading.Event()
+        self._opened: tuple[int, int] | None = None
         self.backlog = 0
         """Rows handed over and not yet committed, as far as `collect` has seen."""
         self.trouble: str | None = None
         """Why the warehouse cannot be written just now; None while it can."""
+        self.replaced = False
+        """Another warehouse stands at the path, which knows nothing of this run: the owner must begin anew."""
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._thread.start()
 
@@ -203,8 +215,11 @@ class Writer:
         while (batch := self._queue.get()) is not None:
             while not self._giving_up.is_set():
                 try:
+                    if connection is not None and not self._is_in_place():
+                        connection.close()
+                        connection = None
                     if connection is None:
-                        connection = database.open_for_writing(self._path)
+                        connection = self._open()
                     write(connection, batch, self._boot_id, self._collector_id, comms)
                     break
                 except Exception as error:
@@ -217,6 +232,20 @@ class Writer:
             os.eventfd_write(self._wake, 1)
         if connection is not None:
             connection.close()
+
+    def _open(self) -> sqlite3.Connection:
+        connection = database.open_for_writing(self._path)
+        self._opened = _inode(self._path)
+        if not connection.execute("select 1 from collector where id = ? and boot_id = ?", (self._collector_id, self._boot_id)).fetchone():
+            connection.close()
+            self.replaced = True
+            os.eventfd_write(self._wake, 1)
+            raise ConfigError(f"{self._path}: another warehouse has taken the place of ours")
+        return connection
+
+    def _is_in_place(self) -> bool:
+        """Whether the open file is still the one at the path: SQLite would go on writing to one that was deleted or replaced."""
+        return _inode(self._path) == self._opened
 
     def _after_failure(self, connection: sqlite3.Connection | None, error: Exception) -> sqlite3.Connection | None:
         """Say it once, wait, and let the next try open the warehouse anew unless it was only locked."""
