@@ -121,7 +121,7 @@ def remove(ref: protocol.JobRef, pids: Sequence[int], socket: Path | None) -> No
 @_job
 @options.socket
 def close(ref: protocol.JobRef, socket: Path | None) -> None:
-    """End a job: it takes no more processes. Its accounting is kept.
+    """End a job: what still runs leaves it, and it takes no more processes. Its accounting is kept.
 
     \b
     Example:

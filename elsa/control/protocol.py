@@ -71,7 +71,7 @@ class Remove:
 
 @dataclass(frozen=True)
 class Close:
-    """End a job: it takes no more processes."""
+    """End a job: what still runs leaves it, and it takes no more processes."""
 
     job: JobRef
 

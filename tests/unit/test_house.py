@@ -6,8 +6,11 @@ import dataclasses
 import re
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 
+from elsa.cli import main
 from elsa.config import Config
 
 ROOT = Path(__file__).parents[2]
@@ -25,3 +28,49 @@ def test_every_setting_is_documented_with_its_default(field: dataclasses.Field[o
 def test_no_setting_is_documented_that_does_not_exist() -> None:
     documented = re.findall(r"^## `(\w+)`$", (ROOT / "docs/config.md").read_text(), re.MULTILINE)
     assert documented == [field.name for field in dataclasses.fields(Config)]
+
+
+def commands() -> list[str]:
+    """Every command and subcommand as it is typed."""
+    names = []
+    for name in main.COMMANDS:
+        command = main.load(name)
+        names += [f"{name} {sub}" for sub in command.list_commands(click.Context(command))] if isinstance(command, click.Group) else [name]
+    return names
+
+
+def test_every_command_helps_with_an_example() -> None:
+    for name in commands():
+        done = CliRunner().invoke(main.group, [*name.split(), "--help"])
+        assert done.exit_code == 0
+        assert f"elsa {name}" in done.output or f"elsa-{name}" in done.output, name
+        assert "\n  Example" in done.output, name
+
+
+def test_readme_names_every_command() -> None:
+    text = (ROOT / "README.md").read_text()
+    for name in main.COMMANDS:
+        assert f"elsa {name}" in text
+
+
+def test_what_the_readme_lets_a_user_type_exists() -> None:
+    """Every `elsa ...` line of the README is a command with options that exist."""
+    lines = re.findall(r"^    (?:\$ )?elsa[ -]([^\n#|]*)", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert len(lines) > 8
+    for line in lines:
+        words = line.replace("&", "").split()
+        command: click.Command = main.group
+        context = click.Context(command)
+        while isinstance(command, click.Group) and words:
+            found = command.get_command(context, words.pop(0))
+            assert found is not None, line
+            command = found
+        known = {name for parameter in command.params for name in parameter.opts}
+        own = words[: words.index("--")] if "--" in words else words
+        assert {word for word in own if word.startswith("-")} <= known, line
+
+
+def test_documents_name_no_file_that_does_not_exist() -> None:
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):
+            assert (path.parent / target).exists(), f"{path.name}: {target}"
