@@ -348,7 +348,7 @@ class Ingester:
             Boot(
                 boot_id,
                 boots.clocks_of(connection, boot_id),
-                heard_ns if heard_ns is not None else 0,
+                heard_ns,
                 complete=complete or uuid != current,
                 gaps=[(from_ns, to_ns) for gap_boot_id, from_ns, to_ns in gaps if gap_boot_id == boot_id],
             )

@@ -64,12 +64,18 @@ class Boot(NamedTuple):
 
     id: int
     clocks: Clocks
-    heard_ns: int
-    """Monotonic: up to here every process is in the warehouse; what comes later may still come, unless `complete`."""
+    heard_ns: int | None
+    """Monotonic: up to here every process is in the warehouse; what comes later may still come, unless `complete`.
+    None: no collector heard anything of this boot."""
     complete: bool
     """No collector is at work on it, or it has just told everything: nothing that happened before now can still come."""
     gaps: list[tuple[int, int]]
     """Monotonic times between which processes may have gone unnoticed."""
+
+    @property
+    def heard_at_ns(self) -> int:
+        """`heard_ns` in real time."""
+        return (self.heard_ns or 0) + self.clocks.current.offset_ns
 
 
 class Joiner:
@@ -110,7 +116,7 @@ class Joiner:
                 clock = Clock(boots.next_own_id(self._connection, "clock", boots.INGESTER_IDS), 0, 0, 0)
                 boots.add_clock(self._connection, boot_id, clock)
                 clocks.known.append(clock)
-            self._unknown = Boot(boot_id, clocks, 2**62, complete=True, gaps=[])
+            self._unknown = Boot(boot_id, clocks, None, complete=True, gaps=[])
         return self._unknown
 
     # --- pairing ----------------------------------------------------------------------------------------------------------------
@@ -130,18 +136,19 @@ class Joiner:
         return self._join([Waiting(*row) for row in rows.fetchall()], final=True)
 
     def _join(self, records: Sequence[Waiting], *, final: bool) -> dict[int, Verdict]:
-        groups: dict[tuple[int, int], list[Waiting]] = defaultdict(list)
-        known: dict[int, Boot] = {}
+        boots_of: dict[int, tuple[Boot, dict[int, list[Waiting]]]] = {}
         for record in records:
             boot, _ = self.boot_of(record)
-            known[boot.id] = boot
-            groups[boot.id, record.pid].append(record)
+            boots_of.setdefault(boot.id, (boot, defaultdict(list)))[1][record.pid].append(record)
         verdicts: dict[int, Verdict] = {}
-        for boot_id, boot in known.items():
-            mine = {pid: group for (id_, pid), group in groups.items() if id_ == boot_id}
-            lives = self._lives(boot, mine)
-            for pid, group in mine.items():
-                self._join_pid(boot, group, lives.get(pid, []), verdicts, final=final)
+        for boot, groups in boots_of.values():
+            # Of a boot that no collector heard there is nothing to pair with.
+            lives = self._lives(boot, groups) if boot.heard_ns is not None else {}
+            for pid, group in groups.items():
+                if pid in lives:
+                    self._join_pid(boot, group, lives[pid], verdicts, final=final)
+                else:
+                    verdicts.update((record.id, self._alone(boot, record)) for record in group)
         self._connection.executemany(_INSERT_OWN, self._made)
         self._made.clear()
         return verdicts
@@ -157,14 +164,14 @@ class Joiner:
             doubtful = bool(boot.gaps) and self._touches_gap(boot, by_id[pair.record_id])
             verdicts[pair.record_id] = Verdict(pair.life_id, Join.UNCERTAIN if doubtful else Join.EXACT)
         for record_id in outcome.ambiguous:
-            old = final and by_id[record_id].exit_ns + GIVE_UP_NS < boot.heard_ns + boot.clocks.current.offset_ns
+            old = final and by_id[record_id].exit_ns + GIVE_UP_NS < boot.heard_at_ns
             verdicts[record_id] = Verdict(None, Join.AMBIGUOUS) if old else PENDING
         for record_id in outcome.alone:
             verdicts[record_id] = self._alone(boot, by_id[record_id])
 
     def _alone(self, boot: Boot, record: Waiting) -> Verdict:
         """No incarnation fits: it was never seen, unless its events are still to come."""
-        if not boot.complete and record.exit_ns + SECOND_NS > boot.heard_ns + boot.clocks.current.offset_ns:
+        if not boot.complete and record.exit_ns + SECOND_NS > boot.heard_at_ns:
             return PENDING
         return Verdict(self._make_process(boot, record), Join.OWN)
 
@@ -323,7 +330,7 @@ def _life(
         id=id_,
         start_ns=start_ns,
         end_ns=end_ns,
-        alive_ns=boot.heard_ns - LAG_NS if running else start_ns,
+        alive_ns=(boot.heard_ns or 0) - LAG_NS if running else start_ns,
         exact_start=origin == Origin.FORK,
         code=code if ended else None,
         offsets=offsets,
