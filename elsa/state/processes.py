@@ -4,8 +4,8 @@ Pure: no I/O and no clock. Events come in queue order, which is the truth across
 What must be stored gathers in `changes`, which the owner takes away whenever it likes.
 
 A process ends when its count of threads comes to 0: the leader's own exit is often not the last, and an exec by another thread
-makes the leader exit long before the end. Of a process with several threads that was found in /proc the count is not sure (an exit
-may be on its way), so the owner is asked to look again: see `doubts`.
+makes the leader exit long before the end. Of a process that was found in /proc the count is not sure (the exit of a thread that /proc
+shows no more may be on its way), so the owner is asked to look again: see `doubts`.
 """
 
 from __future__ import annotations
@@ -174,43 +174,66 @@ class Processes:
     def _fork(self, event: Event) -> None:
         _, _, cpu, time_ns, parent_pid, parent_tgid, pid, tgid, _, _ = event
         if pid != tgid:
-            life = self.living.get(tgid)
+            life = self._who_was(tgid, time_ns)
             if life is not None and time_ns >= life.seen_ns:
                 life.threads += 1
         else:
-            life = self._born(time_ns, pid, self.living.get(parent_tgid))
+            life = self._born(time_ns, pid, self._who_was(parent_tgid, time_ns))
         self.changes.events.append(
             (EventKind.FORK, time_ns, cpu, pid, tgid, parent_pid, parent_tgid, None, None, life.id if life is not None else None)
         )
 
-    def _born(self, time_ns: int, pid: int, parent: Incarnation | None) -> Incarnation:
+    def _who_was(self, pid: int, time_ns: int) -> Incarnation | None:
+        """Who had a pid: normally the living, but /proc may have shown its next life before all events of this one were read."""
         life = self.living.get(pid)
-        if life is not None:
-            if life.origin == Origin.SNAPSHOT and time_ns <= life.seen_ns and same_start(life, time_ns):
-                return self._heard_birth_of_found(life, time_ns, parent)
-            self._displace(life, time_ns)
-        life = self._new(pid, time_ns, Origin.FORK)
+        if pid in self._late and life is not None and time_ns < life.start_ns:
+            return self._late[pid][-1]
+        return life
+
+    def _born(self, time_ns: int, pid: int, parent: Incarnation | None) -> Incarnation:
+        # A fork may be read from the queue after its parent was added to a job, and yet have happened before.
+        jobs = [job_id for job_id in parent.jobs if parent.member_since(job_id) <= time_ns] if parent is not None else []
+        life = self.living.get(pid)
+        if life is not None and self._is_birth_of_found(life, time_ns):
+            self._forget_what_was_found(life, time_ns, jobs)
+        else:
+            if life is not None:
+                self._displace(life, time_ns)
+            life = self._new(pid, time_ns, Origin.FORK)
         if parent is not None:
             life.parent_id = parent.id
             life.ancestor = parent
             life.uid = parent.uid
             life.comm = parent.comm
-            for job_id in parent.jobs:
-                self._enter(life, job_id, 0, How.INHERITED)
+        for job_id in jobs:
+            self._enter(life, job_id, 0, How.INHERITED)
         return life
 
-    def _heard_birth_of_found(self, life: Incarnation, time_ns: int, parent: Incarnation | None) -> Incarnation:
-        """/proc showed a process before its fork was read from the queue: now its birth is known exactly."""
+    def _is_birth_of_found(self, life: Incarnation, time_ns: int) -> bool:
+        """Whether /proc showed this process before its fork was read; it may do so just before the fork gets its time.
+
+        A fork that is older still is that of an earlier life of the pid: that comes first, and what /proc showed will be heard in turn.
+        """
+        if life.origin != Origin.SNAPSHOT or time_ns > min(life.start_ns + TICK_NS, life.seen_ns) + TICK_NS:
+            return False
+        doubt = self.doubts.get(life.pid)
+        return doubt is None or doubt.time_ns < life.seen_ns
+
+    def _forget_what_was_found(self, life: Incarnation, time_ns: int, jobs: Iterable[int]) -> None:
+        """From its birth on every event of this process is heard: they alone tell its parent, jobs and threads."""
+        self.doubts.pop(life.pid, None)
         life.start_ns = time_ns
         life.origin = Origin.FORK
-        life.parent_inferred = None
-        if parent is not None:
-            life.parent_id = parent.id
-            life.ancestor = parent
-            for job_id in parent.jobs:
-                self._enter(life, job_id, 0, How.INHERITED)
+        life.parent_id = life.ancestor = life.parent_inferred = life.leader_status = None
+        life.threads = 1
+        life.seen_ns = 0
+        life.doubtful = False
+        for job_id in set(life.jobs) - set(jobs):
+            self._leave(life, job_id, time_ns)
+            if not life.stored:
+                self.changes.left.pop()
+                self.changes.entered = [stay for stay in self.changes.entered if stay[:2] != (job_id, life.id)]
         self._amend(life)
-        return life
 
     def _displace(self, life: Incarnation, time_ns: int) -> None:
         """A pid began its next life before the exit of this one was heard: it is over, and its exit may still come."""
@@ -232,9 +255,9 @@ class Processes:
     def _exit(self, event: Event) -> None:
         _, _, cpu, time_ns, pid, tgid, code, signal, parent_pid, parent_tgid = event
         life = self.living.get(tgid)
-        if tgid in self._late:
-            life = self._whose_exit(event, life)
-        if life is not None:
+        if tgid in self._late and self._is_late(event, life):
+            life = self._count_late_exit(event)
+        elif life is not None:
             self._count_exit(life, event)
         self.changes.events.append(
             (
@@ -253,8 +276,6 @@ class Processes:
 
     def _count_exit(self, life: Incarnation, event: Event) -> None:
         time_ns, pid, code = event.time_ns, event.a, event.c
-        if time_ns < life.seen_ns and not life.doubtful:
-            return
         if pid == life.pid:
             life.leader_status = code
         if life.doubtful:
@@ -264,16 +285,22 @@ class Processes:
         if life.threads <= 0:
             self._end(life, time_ns, End.EXIT, code)
 
-    def _whose_exit(self, event: Event, life: Incarnation | None) -> Incarnation | None:
-        """Whose exit this is, when an earlier life of the pid still owes one.
+    def _is_late(self, event: Event, life: Incarnation | None) -> bool:
+        """Whether this is the exit that an earlier life of the pid still owes, and not one of `life`, which has the pid now.
 
-        The earlier life was reaped before the pid was given out again, so its late exits name no parent or bear an earlier time.
+        The earlier life was reaped before the pid was given out again, so its late exits name no parent or bear an earlier time. Threads
+        never name a parent; one that exits while the new life has several is taken to be of that.
         """
+        late = self._late[event.b][0]
+        if event.time_ns - late.start_ns - (late.elapsed_ns or 0) > LATE_NS:
+            return False
+        if life is None or event.time_ns < life.start_ns:
+            return True
+        return event.e == 0 and (event.a == event.b or life.threads == 1)
+
+    def _count_late_exit(self, event: Event) -> Incarnation:
         owing = self._late[event.b]
         late = owing[0]
-        belongs_to_late = event.e == 0 or life is None or event.time_ns < life.start_ns
-        if not belongs_to_late or event.time_ns - late.start_ns - (late.elapsed_ns or 0) > LATE_NS:
-            return life
         late.threads -= 1
         if event.a == late.pid:
             late.leader_status = event.c
@@ -285,7 +312,7 @@ class Processes:
             late.elapsed_ns = min(late.elapsed_ns or 0, max(event.time_ns - late.start_ns, 0))
             self._settle_status(late, event.c)
             self._amend(late)
-        return None if late.threads > 0 else late
+        return late
 
     def _uid(self, event: Event) -> None:
         life = self.living.get(event.b)
@@ -339,7 +366,7 @@ class Processes:
             seen.add(one.pid)
             life.threads = one.threads
             life.seen_ns = one.seen_ns
-            life.doubtful = one.threads > 1 or one.zombie
+            life.doubtful = True
             life.uid = one.uid if one.uid is not None else life.uid
             self.name(life, one.comm)
         for life, one in adopted:
@@ -349,8 +376,8 @@ class Processes:
 
     def _attach(self, life: Incarnation, one: Found, *, infer: bool) -> None:
         parent = self.living.get(one.ppid)
-        if parent is None or parent is life:
-            return
+        if parent is None or parent is life or parent.start_ns > life.start_ns + TICK_NS:
+            return  # none, or the pid of the parent has passed to another since
         life.parent_id = parent.id
         life.ancestor = parent
         life.parent_inferred = 1
@@ -387,9 +414,7 @@ class Processes:
         """Take a living process out of a job from now on; its children so far stay. False if it was not in it."""
         if job.id not in life.jobs:
             return False
-        life.jobs = tuple(job_id for job_id in life.jobs if job_id != job.id)
-        self.jobs.count((job.id,), -1, now_ns)
-        self.changes.left.append((now_ns, job.id, life.id))
+        self._leave(life, job.id, now_ns)
         return True
 
     def members(self, job: Job) -> list[Incarnation]:
@@ -421,6 +446,11 @@ class Processes:
         self.jobs.count((job_id,), 1)
         self.changes.entered.append((job_id, life.id, since_ns, None, how))
         return True
+
+    def _leave(self, life: Incarnation, job_id: int, time_ns: int) -> None:
+        life.jobs = tuple(other for other in life.jobs if other != job_id)
+        self.jobs.count((job_id,), -1, time_ns)
+        self.changes.left.append((time_ns, job_id, life.id))
 
     # --- lives ------------------------------------------------------------------------------------------------------------------
 
