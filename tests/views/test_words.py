@@ -44,6 +44,8 @@ def test_view_file_names_its_view_and_states_its_grain(path: Path) -> None:
 def test_bare_numbers_of_the_views_mean_what_they_are_taken_for() -> None:
     """`join_how <> 3` is the record of acct's own caller, `= 2` an uncertain join, `end_how in (2, 4, 5)` an end that was not heard."""
     assert (codes.Join.SELF, codes.Join.UNCERTAIN) == (3, 2)
+    assert (codes.Join.PENDING, codes.Join.EXACT, codes.Join.OWN, codes.Join.AMBIGUOUS) == (0, 1, 4, 5)
+    assert (codes.Origin.ACCT, codes.End.REBOOT) == (3, 5)
     assert {codes.End.VANISHED, codes.End.REUSED, codes.End.REBOOT} == {2, 4, 5}
 
 

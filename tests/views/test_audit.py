@@ -1,0 +1,183 @@
+"""audit, audit_stretch: who saw what. Every incarnation and every record is in one class, and what one witness lacks has a cause."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from elsa.state.codes import Join, Origin
+
+if TYPE_CHECKING:
+    from given import Warehouse
+
+SECOND = 10**9
+REAL_S = 1_767_323_045  # real time of monotonic 0 (see given.py)
+CLASSES = ["both", "uncertain", "only_connector", "only_acct", "running", "pending", "ambiguous", "self"]
+
+
+def classes(warehouse: Warehouse) -> dict[str, tuple[int, int]]:
+    return {row["class"]: (row["processes"], row["records"]) for row in warehouse.rows("select * from audit")}
+
+
+def causes(warehouse: Warehouse) -> dict[int, str]:
+    return {row["process_id"]: row["cause"] for row in warehouse.rows("select * from audit_doubt")}
+
+
+def stretches(warehouse: Warehouse) -> list[tuple[Any, ...]]:
+    keys = ("class", "cause", "processes", "first_ended_at", "last_ended_at")
+    return [tuple(row[key] for key in keys) for row in warehouse.rows("select * from audit_stretch order by first_ended_at")]
+
+
+def lonely(warehouse: Warehouse, number: int, **more: Any) -> None:  # noqa: ANN401
+    """A process of which only its record tells."""
+    warehouse.process(number, **({"origin": 3, "end_how": 3} | more))
+    warehouse.acct(number, number, join=4, btime=REAL_S + int(more.get("start", 10)))
+
+
+def collector(warehouse: Warehouse, since: int = 5, heard: int = 10_000) -> None:
+    warehouse.insert("collector", id=1, boot_id=1, since_ns=since * SECOND, heard_ns=heard * SECOND)
+
+
+def test_empty_warehouse_has_every_class_with_nothing_in_it(warehouse: Warehouse) -> None:
+    assert classes(warehouse) == dict.fromkeys(CLASSES, (0, 0))
+    assert stretches(warehouse) == []
+
+
+def test_each_class_counts_its_processes_and_its_records(warehouse: Warehouse) -> None:
+    for number in range(1, 6):
+        warehouse.process(number, start=10 * number)
+    warehouse.acct(1, 1)
+    warehouse.acct(2, 2)
+    warehouse.acct(3, 3, join=2)
+    lonely(warehouse, 6)
+    warehouse.process(7, seconds=None)
+    warehouse.acct(10, None, join=0)
+    warehouse.acct(11, None, join=5)
+    warehouse.acct(12, None, join=3)
+    warehouse.acct(13, None, join=3)
+    assert list(classes(warehouse).items()) == [
+        ("both", (2, 2)),
+        ("uncertain", (1, 1)),
+        ("only_connector", (2, 0)),
+        ("only_acct", (1, 1)),
+        ("running", (1, 0)),
+        ("pending", (0, 1)),
+        ("ambiguous", (0, 1)),
+        ("self", (0, 2)),
+    ]
+    row = warehouse.row("select * from audit where class = 'only_connector'")
+    assert (row["what"], row["first_ended_at"], row["last_ended_at"]) == (
+        "only by the connector",
+        "2026-01-02T03:04:46.000Z",
+        "2026-01-02T03:04:56.000Z",
+    )
+
+
+def class_of(origin: int | None, elapsed: float | None, join: int | None) -> str:
+    """What audit_row says in SQL: of a process (with its record's join, if it has one), or of a record alone (origin None)."""
+    if origin is None:
+        return {Join.SELF: "self", Join.AMBIGUOUS: "ambiguous"}.get(Join(join), "pending")  # type: ignore[arg-type]
+    if origin == Origin.ACCT or join == Join.OWN:
+        return "only_acct"
+    if join in (Join.EXACT, Join.UNCERTAIN):
+        return "both" if join == Join.EXACT else "uncertain"
+    return "running" if elapsed is None else "only_connector"
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_every_process_and_every_record_is_in_exactly_one_class(warehouse: Warehouse, seed: int) -> None:
+    dice = random.Random(seed)  # noqa: S311
+    processes: Counter[str] = Counter()
+    records: Counter[str] = Counter()
+    if dice.random() < 0.8:
+        collector(warehouse, dice.randrange(100), dice.randrange(100, 300))
+    for number in range(dice.randrange(4)):
+        warehouse.insert("gap", id=number, boot_id=1, kind=dice.choice(["down", "overrun"]), from_ns=dice.randrange(300) * SECOND, to_ns=None)
+    for number in range(1, dice.randrange(1, 60)):
+        elapsed = dice.choice([None, 0, 1, 70])
+        join = dice.choice([None, 1, 1, 1, 2, 4])
+        origin = 3 if join == 4 else dice.choice([1, 2])
+        warehouse.process(number, origin=origin, start=dice.randrange(400), seconds=elapsed)
+        if join:
+            warehouse.acct(number, number, join=join)
+        name = class_of(origin, elapsed, join)
+        processes[name] += 1
+        records[name] += join is not None
+    for number in range(100, 100 + dice.randrange(20)):
+        join = dice.choice([0, 3, 5])
+        warehouse.acct(number, None, join=join)
+        records[class_of(None, None, join)] += 1
+    found = classes(warehouse)
+    assert found == {name: (processes[name], records[name]) for name in CLASSES}
+    assert sum(count for count, _ in found.values()) == warehouse.row("select count(*) as n from process")["n"]
+    counted = sum(count for name, (_, count) in found.items() if name != "self")
+    assert counted == warehouse.row("select count(*) as n from acct_records where counted")["n"]
+    sums = warehouse.rows("select class, sum(processes) as processes, sum(records) as records from audit_stretch group by class")
+    assert {row["class"]: (row["processes"], row["records"]) for row in sums} == {
+        name: found[name] for name in ("uncertain", "only_connector", "only_acct") if found[name][0]
+    }
+
+
+def test_process_without_a_record_is_explained_by_the_records_around_it(warehouse: Warehouse) -> None:
+    warehouse.process(1, start=9)
+    assert causes(warehouse) == {1: "never"}
+    for number, second in ((2, 20), (3, 40)):
+        warehouse.process(number, start=second)
+        warehouse.acct(number, number, btime=REAL_S + second)
+    for number, second in ((4, 30), (5, 50), (6, 31)):
+        warehouse.process(number, start=second)
+    warehouse.process(7, start=30, end_how=5)
+    warehouse.acct(9, None, join=5, pid=1006, btime=REAL_S + 31)
+    assert causes(warehouse) == {1: "until", 4: "between", 5: "since", 6: "unjoined", 7: "reboot"}
+
+
+def test_process_that_only_its_record_tells_of_is_explained_by_what_the_collector_missed(warehouse: Warehouse) -> None:
+    collector(warehouse, since=100, heard=1000)
+    warehouse.insert("gap", id=1, boot_id=1, kind="down", from_ns=200 * SECOND, to_ns=300 * SECOND)
+    warehouse.insert("gap", id=2, boot_id=1, kind="overrun", from_ns=400 * SECOND, to_ns=401 * SECOND)
+    warehouse.insert("boot", id=2, host_id=1)
+    warehouse.insert("clock", id=2, boot_id=2, since_ns=0, offset_ns=0, boottime_offset_ns=0)
+    warehouse.insert("boot", id=3, host_id=1, uuid="never heard")
+    for number, second in ((1, 50), (2, 250), (3, 400), (4, 500), (5, 1000)):
+        lonely(warehouse, number, start=second)
+    lonely(warehouse, 6, boot_id=2, clock_id=2, end_clock_id=2)
+    lonely(warehouse, 7, boot_id=3)
+    assert causes(warehouse) == {1: "before", 2: "down", 3: "lost", 4: "unexplained", 5: "down", 6: "earlier_boot", 7: "before"}
+
+
+def test_doubt_about_a_joining_comes_from_the_gap_it_touches(warehouse: Warehouse) -> None:
+    collector(warehouse)
+    warehouse.insert("gap", id=1, boot_id=1, kind="down", from_ns=200 * SECOND, to_ns=300 * SECOND)
+    warehouse.insert("gap", id=2, boot_id=1, kind="sequence", from_ns=400 * SECOND, to_ns=401 * SECOND)
+    for number, second in ((1, 197), (2, 403), (3, 350)):
+        warehouse.process(number, start=second)
+        warehouse.acct(number, number, join=2)
+    assert causes(warehouse) == {1: "down", 2: "lost", 3: "unexplained"}
+
+
+def test_stretch_ends_where_time_passes_and_both_witnesses_saw_something(warehouse: Warehouse) -> None:
+    for number, second in ((1, 10), (2, 100), (3, 110), (4, 300), (5, 420)):
+        warehouse.process(number, start=second)
+    for number, second in ((6, 0), (7, 105), (8, 200), (9, 500)):
+        warehouse.process(number, start=second)
+        warehouse.acct(number, number, btime=REAL_S + second)
+    # From 1 to 2 time passes and nothing is seen by both; between 2 and 3 it is the other way round; from 3 to 4 both; from 4 to 5 time only.
+    assert stretches(warehouse) == [
+        ("only_connector", "between", 3, "2026-01-02T03:04:16.000Z", "2026-01-02T03:05:56.000Z"),
+        ("only_connector", "between", 2, "2026-01-02T03:09:06.000Z", "2026-01-02T03:11:06.000Z"),
+    ]
+
+
+def test_causes_do_not_share_a_stretch_and_are_told_in_words(warehouse: Warehouse) -> None:
+    collector(warehouse)
+    warehouse.insert("gap", id=1, boot_id=1, kind="down", from_ns=200 * SECOND, to_ns=210 * SECOND)
+    for number, second in ((1, 205), (2, 206), (3, 240)):
+        lonely(warehouse, number, start=second)
+    rows = warehouse.rows("select why, processes, host, boot_id from audit_stretch order by first_ended_at")
+    assert [tuple(row.values()) for row in rows] == [
+        ("the collector did not run", 2, "here", 1),
+        ("no known loss explains it", 1, "here", 1),
+    ]
