@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import os
+import struct
 import time
 from typing import NamedTuple
 
@@ -36,3 +40,41 @@ def _offset(clock: int, attempts: int) -> int:
         if best_width is None or width < best_width:
             best_width, best = width, there - before - width // 2
     return best
+
+
+# sys/timerfd.h
+_TFD_NONBLOCK = os.O_NONBLOCK
+_TFD_CLOEXEC = os.O_CLOEXEC
+_TFD_TIMER_ABSTIME = 1
+_TFD_TIMER_CANCEL_ON_SET = 2
+# struct itimerspec: interval and expiry, each seconds and nanoseconds; this expiry is never reached.
+_NEVER = struct.pack("=4q", 0, 0, 2**40, 0)
+
+
+class SetAlarm:
+    """Becomes readable when the wall clock is set, or jumps because the machine slept (timerfd_create(2), TFD_TIMER_CANCEL_ON_SET)."""
+
+    def __init__(self) -> None:
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._descriptor = self._libc.timerfd_create(time.CLOCK_REALTIME, _TFD_NONBLOCK | _TFD_CLOEXEC)
+        if self._descriptor < 0:
+            raise OSError(ctypes.get_errno(), "timerfd_create")
+        self._arm()
+
+    def _arm(self) -> None:
+        if self._libc.timerfd_settime(self._descriptor, _TFD_TIMER_ABSTIME | _TFD_TIMER_CANCEL_ON_SET, _NEVER, None) < 0:
+            raise OSError(ctypes.get_errno(), "timerfd_settime")
+
+    def fileno(self) -> int:
+        """For select and poll."""
+        return int(self._descriptor)
+
+    def acknowledge(self) -> None:
+        """Take note, and wait for the next time."""
+        with contextlib.suppress(OSError):  # ECANCELED is the very news, EAGAIN none
+            os.read(self._descriptor, 8)
+        self._arm()
+
+    def close(self) -> None:
+        """Let go of the timer."""
+        os.close(self._descriptor)

@@ -26,7 +26,6 @@ from elsa.kernel.connector import Connector
 from elsa.kernel.procfs import Procfs
 from elsa.pipeline import notify, scan
 from elsa.pipeline.service import Service
-from elsa.state.clock import Clocks
 from elsa.state.jobs import Job
 from elsa.state.processes import Incarnation, same_start
 from elsa.state.sequence import Sequence
@@ -74,12 +73,12 @@ class Collector:
         try:
             with database.translated(config.db):
                 self._beginning = runs.begin(connection, scan.machine(self._procfs), os.getpid(), self._since_ns)
-                self.processes, jobs = runs.restore(connection, self._beginning.boot_id)
-                self._clocks: Clocks = boots.clocks_of(connection, self._beginning.boot_id)
+                self.processes = runs.restore(connection, self._beginning.boot_id)
                 self._next_clock_id = boots.next_own_id(connection, "clock", boots.COLLECTOR_IDS)
         finally:
             connection.close()
-        self._jobs = jobs
+        self._jobs, self._clocks = self.processes.jobs, self.processes.clocks
+        self._alarm = clocks.SetAlarm()
         self._batch = Batch()
         self._sequence = Sequence()
         self._service = Service(self)
@@ -96,7 +95,7 @@ class Collector:
         self._scanned_ns = self._kept_house_ns = self._idle_since_ns = 0
         self._stopping = False
         self._writer = Writer(config.db, self._beginning.boot_id, self._beginning.collector_id)
-        self._watch_clock()
+        self._look_at_clock()
         self._first_look()
 
     # --- the loop ---------------------------------------------------------------------------------------------------------------
@@ -106,6 +105,7 @@ class Collector:
         with self._signals():
             self._selector.register(self._writer.fileno(), selectors.EVENT_READ, lambda _mask: self._writer.collect())
             self._selector.register(self._connector.fileno(), selectors.EVENT_READ, self._events_wait)
+            self._selector.register(self._alarm.fileno(), selectors.EVENT_READ, self._clock_was_set)
             watchdog_s = notify.watchdog_seconds()
             pulse_ns = int(watchdog_s * SECOND) if watchdog_s else None
             pulse_at_ns = 0
@@ -186,6 +186,7 @@ class Collector:
         self._answer_late(now_ns=2**63)
         self._server.close()
         self._connector.close()
+        self._alarm.close()
         self._selector.close()
         gc.unfreeze()
         if not stored:
@@ -197,7 +198,6 @@ class Collector:
 
     def drain(self) -> None:
         """Take in every event that the kernel has queued (or very many of them)."""
-        self._watch_clock()
         began_ns = clocks.monotonic_ns()
         held, self._held = self._held, []
         if held:
@@ -303,15 +303,19 @@ class Collector:
         for pid in list(self.processes.doubts):
             self.processes.resolve_doubt(pid, scan.find(self._procfs, pid, self._clocks.current.boottime_offset_ns, with_uid=False))
 
-    def _watch_clock(self) -> None:
-        offsets = clocks.offsets(attempts=2)
+    def _clock_was_set(self, _mask: int) -> None:
+        self._alarm.acknowledge()
+        self._look_at_clock()
+
+    def _look_at_clock(self) -> None:
+        """Have a new offset between the clocks stored, if there is one; events find their clock by their time."""
+        offsets = clocks.offsets()
         clock = self._clocks.observe(self._next_clock_id, clocks.monotonic_ns(), offsets.realtime_ns, offsets.boottime_ns)
         if clock is not None:
             self._next_clock_id += 2
             self._batch.clocks.append(clock)
             if len(self._clocks.known) > 1:
-                log.warning("the clock was stepped, or the machine slept")
-        self.processes.clock_id = self._clocks.current.id
+                log.warning("the clock was set, or the machine slept")
 
     # --- storing ----------------------------------------------------------------------------------------------------------------
 

@@ -41,6 +41,8 @@ class Clocks:
 
     def at(self, time_ns: int) -> Clock:
         """The clock that held at a monotonic time (the first, for times before it)."""
+        if time_ns >= self.known[-1].since_ns:
+            return self.known[-1]
         index = bisect_right(self.known, time_ns, key=lambda clock: clock.since_ns)
         return self.known[max(index - 1, 0)]
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from elsa.decode import events as ev
 from elsa.decode.comm import escape_comm
 from elsa.decode.events import Event
+from elsa.state.clock import Clock, Clocks
 from elsa.state.codes import End, EventKind, How, Origin
 from elsa.state.jobs import Job, Jobs
 
@@ -141,12 +142,11 @@ class Changes:
 class Processes:
     """Every living incarnation of one boot."""
 
-    def __init__(self, jobs: Jobs, next_id: int = 2) -> None:
+    def __init__(self, jobs: Jobs, next_id: int = 2, clocks: Clocks | None = None) -> None:
         self.jobs = jobs
+        self.clocks = clocks or Clocks([Clock(0, 0, 0, 0)])
         self.living: dict[int, Incarnation] = {}
         self.changes = Changes()
-        self.clock_id = 0
-        """The clock that holds now; the owner keeps it up to date."""
         self.execed: set[int] = set()
         """Pids that called exec and whose new name has not been looked up."""
         self.doubts: dict[int, Event] = {}
@@ -455,7 +455,7 @@ class Processes:
     # --- lives ------------------------------------------------------------------------------------------------------------------
 
     def _new(self, pid: int, start_ns: int, origin: Origin) -> Incarnation:
-        life = Incarnation(self._next_id, pid, start_ns, self.clock_id, origin)
+        life = Incarnation(self._next_id, pid, start_ns, self.clocks.at(start_ns).id, origin)
         self._next_id += 2  # the ids in between are the ingester's (store/boots.py)
         self.living[pid] = life
         self.changes.born.append(life)
@@ -466,7 +466,7 @@ class Processes:
         self.execed.discard(life.pid)
         self.doubts.pop(life.pid, None)
         life.elapsed_ns = max(time_ns - life.start_ns, 0)
-        life.end_clock_id = self.clock_id
+        life.end_clock_id = self.clocks.at(time_ns).id
         life.end_how = how
         while life.ancestor is not None and life.ancestor.end_how is not None:
             life.ancestor = life.ancestor.ancestor

@@ -68,15 +68,16 @@ def _close_earlier_boots(connection: sqlite3.Connection, boot_id: int, booted_at
         )
 
 
-def restore(connection: sqlite3.Connection, boot_id: int) -> tuple[Processes, Jobs]:
-    """The open jobs of this boot and the incarnations that ran when last heard of."""
+def restore(connection: sqlite3.Connection, boot_id: int) -> Processes:
+    """The clocks and open jobs of this boot, and the incarnations that ran when last heard of."""
     jobs = Jobs(boots.next_id(connection, "job"))
     for row in connection.execute(
         "select id, name, owner_uid, created_at_ns, closes_itself from job where boot_id = ? and closed_at_ns is null", (boot_id,)
     ).fetchall():
         tags = dict(connection.execute("select key, value from job_tag where job_id = ?", (row[0],)).fetchall())
         jobs.restore(Job(row[0], row[1], row[2], row[3], bool(row[4]), tags))
-    processes = Processes(jobs, boots.next_own_id(connection, "process", boots.COLLECTOR_IDS))
+    next_id = boots.next_own_id(connection, "process", boots.COLLECTOR_IDS)
+    processes = Processes(jobs, next_id, boots.clocks_of(connection, boot_id))
     for row in connection.execute(
         """select process.id, pid, start_ns, clock_id, origin, parent_id, parent_inferred, uid, comm.name
            from process left join comm on comm.id = process.comm_id
@@ -89,7 +90,7 @@ def restore(connection: sqlite3.Connection, boot_id: int) -> tuple[Processes, Jo
         processes.restore(life)
     processes.link_ancestors()
     jobs.emptied.update({job.id: 0 for job in jobs.open.values() if not job.living})
-    return processes, jobs
+    return processes
 
 
 def _restore_stays(connection: sqlite3.Connection, life: Incarnation, jobs: Jobs) -> None:
