@@ -102,39 +102,34 @@ def pair(lives: Sequence[Life], records: Sequence[Record], max_cells: int = MAX_
     What would need a table of more than `max_cells` is called ambiguous.
     """
     outcome = Outcome([], [], [])
-    ended = [life for life in lives if life.end_ns is not None]
-    for candidates in (lives, ended):
-        if len(candidates) == len(records) and all(map(fits, candidates, records)):
-            outcome.pairs.extend(Pair(record.id, life.id) for life, record in zip(candidates, records, strict=True))
-            return outcome
+    if lives and lives[-1].end_ns is None and not any(fits(lives[-1], record) for record in records):
+        lives = lives[:-1]  # it still runs
+    if len(lives) == len(records) and all(map(fits, lives, records)):
+        outcome.pairs.extend(Pair(record.id, life.id) for life, record in zip(lives, records, strict=True))
+        return outcome
     options = [[index for index, life in enumerate(lives) if fits(life, record)] for record in records]
+    outcome.alone.extend(record.id for record, possible in zip(records, options, strict=True) if not possible)
     for part in _parts(options):
         _pair_part(lives, records, options, part, outcome, max_cells)
     return outcome
 
 
 def _parts(options: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Groups of records (by index) whose possible lives do not overlap those of other groups, so each can be paired by itself."""
-    parts: list[list[int]] = []
-    reach = -1
+    """Groups of records (by index) whose possible lives do not overlap those of other groups, so each can be paired by itself.
+
+    Records without a possible life are in none.
+    """
+    parts: list[tuple[list[int], int, int]] = []  # with their first and last life, ascending
     for record, lives in enumerate(options):
-        if not parts or not lives or min(lives) > reach:
-            parts.append([record])
-        else:
-            parts[-1].append(record)
-            while len(parts) > 1 and _lowest(options, parts[-1]) <= _highest(options, parts[-2]):
-                parts[-2:] = [parts[-2] + parts[-1]]
-        if lives:
-            reach = max(reach, *lives)
-    return parts
-
-
-def _lowest(options: Sequence[Sequence[int]], part: Sequence[int]) -> int:
-    return min((options[record][0] for record in part if options[record]), default=2**62)
-
-
-def _highest(options: Sequence[Sequence[int]], part: Sequence[int]) -> int:
-    return max((options[record][-1] for record in part if options[record]), default=-1)
+        if not lives:
+            continue
+        part, first, last = [record], lives[0], lives[-1]
+        while parts and first <= parts[-1][2]:
+            earlier, earlier_first, earlier_last = parts.pop()
+            earlier.extend(part)
+            part, first, last = earlier, min(first, earlier_first), max(last, earlier_last)
+        parts.append((part, first, last))
+    return [part for part, _, _ in parts]
 
 
 def _pair_part(
@@ -146,9 +141,6 @@ def _pair_part(
     max_cells: int,
 ) -> None:
     possible = sorted({life for record in part for life in options[record]})
-    if not possible:
-        outcome.alone.extend(records[record].id for record in part)
-        return
     place = {life: column for column, life in enumerate(possible)}
     rows = [[place[life] for life in options[record]] for record in part]
     if (len(part) + 1) * (len(possible) + 1) > max_cells:
