@@ -12,6 +12,8 @@ from typing import Any, Protocol
 from elsa.control import protocol
 from elsa.control.server import Peer, Reply
 from elsa.errors import PrivilegeError, UsageError
+from elsa.kernel import clocks
+from elsa.pipeline.storing import Storing
 from elsa.state.codes import How
 from elsa.state.jobs import Job
 from elsa.state.processes import Incarnation, Processes
@@ -24,27 +26,10 @@ class Collector(Protocol):
     """What the requests need of the collector."""
 
     processes: Processes
-
-    def now_ns(self) -> int:
-        """Monotonic time."""
-
-    def now_at_ns(self) -> int:
-        """Real time."""
+    storing: Storing
 
     def drain(self) -> None:
         """Take in every event that the kernel has queued."""
-
-    def store_job(self, job: Job) -> None:
-        """Have a new job stored with the next batch."""
-
-    def store_close(self, job: Job) -> None:
-        """Have the end of a job stored with the next batch."""
-
-    def commit(self, reply: Reply, answer: dict[str, Any]) -> None:
-        """Store everything now and answer when that is done."""
-
-    def commit_all(self, reply: Reply) -> None:
-        """Store everything now and answer how far the warehouse reaches, but only when it truly does."""
 
     def status(self) -> dict[str, Any]:
         """How the daemon is."""
@@ -84,30 +69,30 @@ class Service:
         if not peer.manages and sum(job.owner_uid == peer.uid for job in jobs.open.values()) >= MAX_OPEN_JOBS:
             raise UsageError(f"you have {MAX_OPEN_JOBS} open jobs already; close some: elsa-job close JOB")
         lives = self._own(request.pids, peer)
-        now_at_ns = self._collector.now_at_ns()
+        now_at_ns = clocks.realtime_ns()
         job = jobs.create(request.name, peer.uid, now_at_ns, closes_itself=request.closes_itself, tags=dict(request.tags))
-        self._collector.store_job(job)
+        self._collector.storing.job(job)
         for life in lives:
             if life.pid == request.launched:
                 # Since its birth: until it was let go it only waited.
                 self._processes.add(life, job, 0, How.LAUNCHED)
             else:
-                self._processes.add(life, job, self._collector.now_ns())
-        self._collector.commit(reply, {"job": describe(job), "added": [life.pid for life in lives]})
+                self._processes.add(life, job, clocks.monotonic_ns())
+        self._collector.storing.commit(reply, {"job": describe(job), "added": [life.pid for life in lives]})
 
     def _add(self, request: protocol.Add, peer: Peer, reply: Reply) -> None:
         job = self._job(request.job, peer)
         lives = self._own(request.pids, peer)
         if request.tree:
             lives = self._allowed(self._processes.with_descendants(lives), peer)
-        now_ns = self._collector.now_ns()
+        now_ns = clocks.monotonic_ns()
         added = {life.pid: self._processes.add(life, job, now_ns) for life in lives}
         answer = {
             "job": describe(job),
             "added": [pid for pid, new in added.items() if new],
             "already": [pid for pid, new in added.items() if not new],
         }
-        self._collector.commit(reply, answer)
+        self._collector.storing.commit(reply, answer)
 
     def _remove(self, request: protocol.Remove, peer: Peer, reply: Reply) -> None:
         job = self._job(request.job, peer)
@@ -116,16 +101,16 @@ class Service:
         if outside:
             raise UsageError(f"not in job {job.id} ({job.name}): {', '.join(outside)}")
         for life in lives:
-            self._processes.remove(life, job, self._collector.now_ns())
-        self._collector.commit(reply, {"job": describe(job), "removed": [life.pid for life in lives]})
+            self._processes.remove(life, job, clocks.monotonic_ns())
+        self._collector.storing.commit(reply, {"job": describe(job), "removed": [life.pid for life in lives]})
 
     def _close(self, request: protocol.Close, peer: Peer, reply: Reply) -> None:
         job = self._job(request.job, peer)
         for life in self._processes.members(job):
-            self._processes.remove(life, job, self._collector.now_ns())
-        self._processes.jobs.close(job, self._collector.now_at_ns(), "request")
-        self._collector.store_close(job)
-        self._collector.commit(reply, {"job": describe(job)})
+            self._processes.remove(life, job, clocks.monotonic_ns())
+        self._processes.jobs.close(job, clocks.realtime_ns(), "request")
+        self._collector.storing.close(job)
+        self._collector.storing.commit(reply, {"job": describe(job)})
 
     def _list(self, request: protocol.List, peer: Peer, reply: Reply) -> None:
         jobs = [describe(job) for job in self._processes.jobs.open.values() if _sees(peer, job)]
@@ -141,7 +126,7 @@ class Service:
                 "ppid": pids.get(life.parent_id) if life.parent_id is not None else None,
                 "comm": life.comm,
                 "uid": life.uid,
-                "since_at_ns": self._collector.now_at_ns() - self._collector.now_ns() + (life.member_since(job.id) or life.start_ns),
+                "since_at_ns": clocks.realtime_ns() - clocks.monotonic_ns() + (life.member_since(job.id) or life.start_ns),
                 "from_birth": life.member_since(job.id) == 0,
             }
             for life in self._processes.members(job)[: request.limit]
@@ -157,7 +142,7 @@ class Service:
         reply(self._collector.status())
 
     def _sync(self, _request: protocol.Sync, _peer: Peer, reply: Reply) -> None:
-        self._collector.commit_all(reply)
+        self._collector.storing.commit_all(reply)
 
     def _job(self, key: int | str, peer: Peer) -> Job:
         """The open job that the peer means. Another's job is no job to those who may not see it."""

@@ -23,6 +23,8 @@ class Beginning(NamedTuple):
 
     boot_id: int
     collector_id: int
+    since_ns: int
+    """Listening since."""
     heard_ns: int | None
     """Up to when (monotonic) an earlier run heard this boot; None if there was none."""
 
@@ -43,7 +45,7 @@ def begin(connection: sqlite3.Connection, machine: Machine, pid: int, now_ns: in
             now_ns,
             now_ns,
         )
-    return Beginning(boot_id, collector_id, heard_ns)
+    return Beginning(boot_id, collector_id, now_ns, heard_ns)
 
 
 def _close_earlier_boots(connection: sqlite3.Connection, boot_id: int, booted_at_ns: int) -> None:

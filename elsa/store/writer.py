@@ -113,6 +113,11 @@ class Batch:
     def __len__(self) -> int:
         return len(self.born) + len(self.amended) + len(self.events) + len(self.entered) + len(self.left)
 
+    @property
+    def matters(self) -> bool:
+        """Whether there is more to store than that nothing happened."""
+        return bool(len(self) or self.jobs or self.closed or self.clocks or self.gaps or self.then)
+
 
 def write(connection: sqlite3.Connection, batch: Batch, boot_id: int, collector_id: int, comms: Comms) -> None:
     """One batch in one transaction: all of it or nothing."""

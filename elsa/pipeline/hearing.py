@@ -1,0 +1,176 @@
+"""The collector's ear: takes in process events, notices what was lost, and looks into /proc where events alone do not tell enough."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from elsa.decode import events as ev
+from elsa.kernel import clocks
+from elsa.kernel.connector import Connector
+from elsa.kernel.procfs import Procfs
+from elsa.pipeline import scan
+from elsa.pipeline.storing import MS, SECOND, Storing
+from elsa.state.processes import Found, Incarnation, Processes, same_start
+from elsa.state.sequence import Sequence as Numbering
+
+log = logging.getLogger(__name__)
+
+DRAIN_CHUNK = 5_000
+# In one call: so that a storm does not keep requests from being answered.
+DRAIN_MOST = 100_000
+# A process that /proc does not show any more may have its exit on its way for this long.
+GRACE_NS = 500 * MS
+RESCAN_NS = SECOND
+
+
+class Missing(NamedTuple):
+    """Lives that a scan did not show."""
+
+    at_ns: int
+    """When to conclude that they are over."""
+    scanned_ns: int
+    lives: Sequence[Incarnation]
+
+
+class Hearing:
+    """Everything that is heard and seen of processes."""
+
+    def __init__(self, connector: Connector, procfs: Procfs, processes: Processes, storing: Storing, next_clock_id: int) -> None:
+        self._connector = connector
+        self._procfs = procfs
+        self._processes = processes
+        self._storing = storing
+        self._clocks = processes.clocks
+        self._next_clock_id = next_clock_id
+        self._numbering = Numbering()
+        self._held: list[bytes] = []
+        self._missing: list[Missing] = []
+        self._drops = self._counted = self._skipped = 0
+        self._loss_since_ns: int | None = None
+        self._scanned_ns = 0
+
+    def due_ns(self) -> int | None:
+        """When `tick` wants to be called next."""
+        due = [self._missing[0].at_ns] if self._missing else []
+        if self._loss_since_ns is not None:
+            due.append(self._scanned_ns + RESCAN_NS)
+        return min(due, default=None)
+
+    def tick(self, now_ns: int) -> None:
+        """Mend what was lost, and conclude what has been waited for."""
+        if self._loss_since_ns is not None and now_ns - self._scanned_ns >= RESCAN_NS:
+            self._repair()
+        if self._missing and now_ns >= self._missing[0].at_ns:
+            self._settle_missing()
+
+    # --- events -----------------------------------------------------------------------------------------------------------------
+
+    def drain(self) -> bool:
+        """Take in every event that the kernel has queued (or very many); returns whether that was all."""
+        began_ns = clocks.monotonic_ns()
+        held, self._held = self._held, []
+        if held:
+            self._hear(held)
+        for _ in range(DRAIN_MOST // DRAIN_CHUNK):
+            datagrams = self._connector.drain(DRAIN_CHUNK)
+            if datagrams:
+                self._hear(datagrams)
+            if len(datagrams) < DRAIN_CHUNK:
+                self._all_heard(began_ns)
+                empty = True
+                break
+        else:
+            empty = False
+        self._look_up_names()
+        self._settle_doubts()
+        return empty
+
+    def _hear(self, datagrams: list[bytes]) -> None:
+        events = ev.decode(datagrams)
+        skipped = self._numbering.missing(events)
+        if skipped:
+            self._note_loss()
+            self._skipped += skipped
+        self._storing.events += len(events)
+        self._processes.apply(events)
+
+    def _all_heard(self, began_ns: int) -> None:
+        """The queue is empty: whatever happened before `began_ns` is known, unless it was lost."""
+        drops = self._connector.drops()
+        if drops != self._drops:
+            self._note_loss()
+            self._counted += (drops - self._drops) % 2**32
+            self._drops = drops
+        if self._loss_since_ns is None:
+            self._storing.heard_ns = began_ns
+
+    # --- losses -----------------------------------------------------------------------------------------------------------------
+
+    def _note_loss(self) -> None:
+        """Numbers that were skipped tell early, the kernel's own counter tells exactly how many."""
+        if self._loss_since_ns is None:
+            self._loss_since_ns = self._storing.heard_ns
+
+    def _repair(self) -> None:
+        """After a loss: compare with /proc, conclude what was missed, and put the gap on record."""
+        self.drain()
+        since_ns, counted, skipped = self._loss_since_ns, self._counted, self._skipped
+        assert since_ns is not None  # noqa: S101
+        self._loss_since_ns, self._counted, self._skipped = None, 0, 0
+        self.look_around(infer=True)
+        self._storing.gap("overrun" if counted else "sequence", since_ns, self._scanned_ns, max(counted, skipped))
+        self.drain()
+
+    # --- /proc ------------------------------------------------------------------------------------------------------------------
+
+    def look_around(self, *, infer: bool) -> None:
+        """Compare all of /proc with what is known. The socket listens on: what happens meanwhile is taken in afterwards."""
+
+        def breathe() -> None:
+            self._held += self._connector.drain(DRAIN_CHUNK)
+
+        self._scanned_ns = clocks.monotonic_ns()
+        found = list(scan.find_all(self._procfs, self._clocks.current.boottime_offset_ns, breathe))
+        missing = self._processes.reconcile(found, infer=infer)
+        if missing:
+            self._missing.append(Missing(clocks.monotonic_ns() + GRACE_NS, self._scanned_ns, missing))
+
+    def _settle_missing(self) -> None:
+        """What a scan did not show, and whose exit has not come since, is over."""
+        self.drain()
+        missing = self._missing.pop(0)
+        self._processes.vanished([life for life in missing.lives if not self._is_alive(life)], missing.scanned_ns)
+
+    def _is_alive(self, life: Incarnation) -> bool:
+        found = self._find(life.pid)
+        return found is not None and not found.over and same_start(life, found.start_ns)
+
+    def _look_up_names(self) -> None:
+        """After an exec only /proc knows the new name; who is gone already is named by its accounting record."""
+        execed, self._processes.execed = self._processes.execed, set()
+        for pid in execed:
+            life = self._processes.living[pid]
+            found = self._find(pid)
+            if found is not None and same_start(life, found.start_ns):
+                self._processes.name(life, found.comm)
+
+    def _settle_doubts(self) -> None:
+        for pid in list(self._processes.doubts):
+            self._processes.resolve_doubt(pid, self._find(pid))
+
+    def _find(self, pid: int) -> Found | None:
+        return scan.find(self._procfs, pid, self._clocks.current.boottime_offset_ns, with_uid=False)
+
+    # --- the clock --------------------------------------------------------------------------------------------------------------
+
+    def look_at_clock(self) -> None:
+        """Have a new offset between the clocks stored, if there is one; events find their clock by their time."""
+        offsets = clocks.offsets()
+        clock = self._clocks.observe(self._next_clock_id, clocks.monotonic_ns(), offsets.realtime_ns, offsets.boottime_ns)
+        if clock is not None:
+            self._next_clock_id += 2
+            self._storing.clock(clock)
+            if len(self._clocks.known) > 1:
+                log.warning("the clock was set, or the machine slept")
