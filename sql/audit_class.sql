@@ -8,7 +8,7 @@ union all
 select
     2 as place,
     'uncertain' as class,
-    'seen by both, joined with a doubt' as what
+    'seen by both but with a doubt' as what
 union all
 select
     3 as place,

@@ -4,6 +4,7 @@ select
     d.host,
     d.boot_id,
     d.class,
+    k.what,
     d.cause,
     d.why,
     d.stretch,
@@ -12,10 +13,13 @@ select
     strftime('%Y-%m-%dT%H:%M:%fZ', min(d.ended_ns) / 1e9, 'unixepoch') as first_ended_at,
     strftime('%Y-%m-%dT%H:%M:%fZ', max(d.ended_ns) / 1e9, 'unixepoch') as last_ended_at
 from audit_doubt as d
+join audit_class as k
+    on k.class = d.class
 group by
     d.host,
     d.boot_id,
     d.class,
+    k.what,
     d.cause,
     d.why,
     d.stretch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -35,8 +36,8 @@ def output_options(function: Function) -> Function:
 
 def window_options(function: Function) -> Function:
     """--since and --until."""
-    function = click.option("--until", metavar="TIME", help="Only processes that ended before then.")(function)
-    return click.option("--since", metavar="TIME", help="Only processes that ended then or later.")(function)
+    function = click.option("--until", metavar="TIME", help="Only what ended before then.")(function)
+    return click.option("--since", metavar="TIME", help="Only what ended then or later.")(function)
 
 
 def job_option(function: Function) -> Function:
@@ -44,11 +45,17 @@ def job_option(function: Function) -> Function:
     return click.option("--job", metavar="JOB", help="Only processes that were ever in this job (its id or name).")(function)
 
 
+def all_option(function: Function) -> Function:
+    """--all."""
+    return click.option("--all", "everything", is_flag=True, help="Also that of which nothing is known yet, since it still runs.")(function)
+
+
 @click.group(context_settings=CONTEXT)
 def report() -> None:
     """What jobs, commands and users cost.
 
-    Data goes to stdout; what is missing or doubtful in it is said on stderr. Tables show local times and "-" for what is unknown;
+    Data goes to stdout; on stderr stands how complete it is, unless both witnesses, the kernel's events and its accounting records, saw
+    every process. Tables show local times and "-" for what is unknown;
     csv, json and jsonl carry UTC times, raw values and empty or null for what is unknown.
 
     \b
@@ -61,9 +68,13 @@ def report() -> None:
     Examples:
       elsa report jobs                                    every job
       elsa report job build                               one job and its commands
+      elsa report job build --since today                 what it cost today
       elsa report commands --since today                  what commands used today, the dearest first
       elsa report users --since yesterday --until today   what each user used yesterday
       elsa report processes --job build --format csv      a spreadsheet of every process of a job
+      elsa report processes --limit 20                    the last 20 to end
+      elsa report gaps                                    when something may have been missed
+      elsa report audit --since yesterday                 who saw what: are the figures complete, and if not, why?
     """
 
 
@@ -87,22 +98,25 @@ def jobs(*, since: str | None, until: str | None, form: str, limit: int | None, 
 
 @report.command()
 @click.argument("job")
+@window_options
 @output_options
-def job(*, job: str, form: str, limit: int | None, db: Path | None) -> None:
+def job(*, job: str, since: str | None, until: str | None, form: str, limit: int | None, db: Path | None) -> None:
     """One job, by its id or name: what it cost in all and by command (csv: in all only).
 
-    Of several jobs with one name the only open one is meant.
+    Of several jobs with one name the only open one is meant. With --since or --until: what those of its processes cost that ended then.
 
     \b
     Examples:
       elsa report job build
       elsa report job 12 --format json
+      elsa report job build --since yesterday --until today
     """
     from elsa.report import jobs, selection, warehouse
 
     path = config.load({"db": db}).db
+    window = _window(since, until)
     with warehouse.reading(path) as connection:
-        found = jobs.job(connection, selection.job_id(connection, job), limit)
+        found = jobs.job(connection, selection.job_id(connection, job), window, limit)
     jobs.write_job(found, form, sys.stdout)
     _say(found.words)
 
@@ -110,9 +124,12 @@ def job(*, job: str, form: str, limit: int | None, db: Path | None) -> None:
 @report.command()
 @job_option
 @window_options
+@all_option
 @output_options
-def processes(*, job: str | None, since: str | None, until: str | None, form: str, limit: int | None, db: Path | None) -> None:
-    """Single processes, running ones first, then the one that ended last.
+def processes(
+    *, job: str | None, since: str | None, until: str | None, everything: bool, form: str, limit: int | None, db: Path | None
+) -> None:
+    """Single processes that ended, the newest last; with --all also those that still run.
 
     \b
     Examples:
@@ -122,14 +139,17 @@ def processes(*, job: str | None, since: str | None, until: str | None, form: st
     """
     from elsa.report.processes import processes as make
 
-    _print(db, form, lambda connection: make(connection, _window(since, until), _job(connection, job), limit))
+    _print(db, form, lambda connection: make(connection, _window(since, until), _job(connection, job), limit, everything=everything))
 
 
 @report.command()
 @job_option
 @window_options
+@all_option
 @output_options
-def commands(*, job: str | None, since: str | None, until: str | None, form: str, limit: int | None, db: Path | None) -> None:
+def commands(
+    *, job: str | None, since: str | None, until: str | None, everything: bool, form: str, limit: int | None, db: Path | None
+) -> None:
     """What each command used, the dearest first; * marks processes that never called exec, as in sa.
 
     \b
@@ -139,24 +159,71 @@ def commands(*, job: str | None, since: str | None, until: str | None, form: str
     """
     from elsa.report.usage import commands as make
 
-    _print(db, form, lambda connection: make(connection, _window(since, until), _job(connection, job), limit))
+    _print(db, form, lambda connection: make(connection, _window(since, until), _job(connection, job), limit, everything=everything))
 
 
 @report.command()
 @job_option
 @window_options
+@all_option
 @output_options
-def users(*, job: str | None, since: str | None, until: str | None, form: str, limit: int | None, db: Path | None) -> None:
+def users(
+    *, job: str | None, since: str | None, until: str | None, everything: bool, form: str, limit: int | None, db: Path | None
+) -> None:
     """What each user used, the dearest first.
 
     \b
     Examples:
       elsa report users --since yesterday --until today
-      elsa report users --job build
+      elsa report users --job build --all
     """
     from elsa.report.usage import users as make
 
-    _print(db, form, lambda connection: make(connection, _window(since, until), _job(connection, job), limit))
+    _print(db, form, lambda connection: make(connection, _window(since, until), _job(connection, job), limit, everything=everything))
+
+
+@report.command()
+@window_options
+@output_options
+def gaps(*, since: str | None, until: str | None, form: str, limit: int | None, db: Path | None) -> None:
+    """Known losses of events and records, the newest first: from when to when, why, and how much.
+
+    With --since or --until: those that touch that window. A loss at an unknown time, as in a file, may touch any.
+
+    \b
+    Examples:
+      elsa report gaps
+      elsa report gaps --since yesterday --format json
+    """
+    from elsa.report.gaps import gaps as make
+
+    _print(db, form, lambda connection: make(connection, _window(since, until), limit, time.time_ns()))
+
+
+@report.command()
+@window_options
+@output_options
+def audit(*, since: str | None, until: str | None, form: str, limit: int | None, db: Path | None) -> None:
+    """Who saw what: the kernel's process events (the connector) compared with its accounting records.
+
+    First how many processes and records both, or only one of them, tell of; then the stretches of time in which they do not agree, the
+    newest first, with the likely cause. csv has the first part only; --limit is for the second.
+
+    \b
+    Examples:
+      elsa report audit
+      elsa report audit --since yesterday --until today
+      elsa report audit --format json
+    """
+    from elsa.report import audit as made
+    from elsa.report import warehouse
+
+    path = config.load({"db": db}).db
+    window = _window(since, until)
+    with warehouse.reading(path) as connection:
+        found = made.audit(connection, window, limit, time.time_ns())
+    made.write(found, form, sys.stdout)
+    _say(found.words)
 
 
 def _print(db: Path | None, form: str, make: Callable[[sqlite3.Connection], Report]) -> None:

@@ -1,31 +1,13 @@
-"""Saying in words how complete a report is, and why: what still runs, what has no record, what was lost."""
+"""Saying in words how complete a report is: who saw its processes, and which known losses touch it."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping
 
-from elsa.report.render import Row
-from elsa.report.selection import Window
+from elsa.report.selection import Jobs, Window
 
-# Column of a report: what to say of so many, one or several, in the order in which it is said.
-_SENTENCES = {
-    "running": (
-        "1 process still runs: its CPU time and faults come with its accounting record when it ends",
-        "{} processes still run: their CPU time and faults come with their accounting records when they end",
-    ),
-    "without_record": (
-        "1 process ended without an accounting record (not read yet, or lost): its CPU time and faults are unknown",
-        "{} processes ended without an accounting record (not read yet, or lost): their CPU time and faults are unknown",
-    ),
-    "unjoined": (
-        "1 accounting record is joined to no process: it is counted here, but in no job",
-        "{} accounting records are joined to no process: they are counted here, but in no job",
-    ),
-    "uncertain": (
-        "1 accounting record was joined with a doubt, since a known loss of events touches it",
-        "{} accounting records were joined with a doubt, since a known loss of events touches them",
-    ),
+# What to say of one, or of several, processes that are in their jobs by more or less than birth.
+_MEMBERS = {
     "inferred": (
         "1 process was put in its job by inference: its line to a member was not heard",
         "{} processes were put in their jobs by inference: their lines to a member were not heard",
@@ -34,48 +16,85 @@ _SENTENCES = {
         "1 process was in its job for a part of its life only; the whole of its usage is charged",
         "{} processes were in their jobs for a part of their life only; the whole of their usage is charged",
     ),
-    "gaps": (
-        "1 known loss of events touches this: processes may be missing; see the view gaps",
-        "{} known losses of events touch this: processes may be missing; see the view gaps",
-    ),
 }
-COUNTS = tuple(_SENTENCES)
+# Classes of sql/audit_class.sql that are accounting records without a process.
+_LOOSE = ("pending", "ambiguous")
 
 
-def words(sums: Mapping[str, int], gap_count: int, window: Window | None = None) -> list[str]:
-    """A sentence for each thing that is missing or doubtful; none where all is well."""
-    counts = {key: sums.get(key, 0) for key in COUNTS} | {"gaps": gap_count}
-    if window:
-        # What still runs has ended in no window, so it is not among the rows.
-        counts["running"] = 0
-    said = []
-    for key, (one, several) in _SENTENCES.items():
-        if counts[key]:
-            said.append(one if counts[key] == 1 else several.format(counts[key]))
-    return said
+def words(connection: sqlite3.Connection, window: Window, jobs: Jobs | None = None, losses: str | None = None) -> list[str]:
+    """How complete a report on a window, and on the processes of jobs, is; nothing where both witnesses saw everything.
+
+    `losses` is to be said of known losses of several jobs.
+    """
+    line = _line(connection, classes(connection, window, jobs), _losses(connection, window, jobs) if losses is None else losses)
+    return ([line] if line else []) + (_members(connection, window, jobs) if jobs else [])
 
 
-def add_up(columns: tuple[str, ...], rows: Iterable[Row]) -> dict[str, int]:
-    """Sum the counting columns over rows."""
-    places = [(key, columns.index(key)) for key in COUNTS if key in columns]
-    sums = dict.fromkeys(COUNTS, 0)
-    for row in rows:
-        for key, place in places:
-            sums[key] += row[place] or 0
-    return sums
+def count(number: int, noun: str) -> str:
+    """So many of something."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}{'es' if noun.endswith('s') else 's'}"
 
 
-def gaps(connection: sqlite3.Connection, window: Window, job: int | None = None) -> int:
-    """How many known losses touch a window or a whole job (without either: all of them); one at an unknown time may touch any window."""
-    if job is not None and not window:
-        return int(connection.execute("select gaps from job_usage where job_id = ?", (job,)).fetchone()[0])
+def classes(connection: sqlite3.Connection, window: Window, jobs: Jobs | None = None) -> dict[str, tuple[int, int]]:
+    """Processes and records by class: who saw them. Nothing that still runs is in a window; a record without a process is in no job."""
+    conditions = window.where("u.ended_ns")
+    if jobs is not None:
+        conditions.append(f"u.process_id in (select m.process_id from membership as m where {jobs.where('m.job_id')})")
+    view = "audit_row" if jobs is None else "witnessed"
+    where = f" where {' and '.join(conditions)}" if conditions else ""
+    query = f"select u.class, count(u.process_id), count(u.acct_id) from {view} as u{where} group by u.class"
+    return {name: (processes, records) for name, processes, records in connection.execute(query)}
+
+
+def _losses(connection: sqlite3.Connection, window: Window, jobs: Jobs | None) -> str:
+    if jobs is None or window:
+        found, when = gaps(connection, window), " in this window" if window else ""
+    else:
+        found = connection.execute(f"select sum(gaps) from job_usage where {jobs.where('job_id')}").fetchone()[0]
+        when = " while this job lived"
+    return f"{count(found, 'gap')}{when} (see: elsa report gaps)" if found else ""
+
+
+def _line(connection: sqlite3.Connection, found: dict[str, tuple[int, int]], losses: str) -> str:
+    if not losses and found.keys() <= {"both", "self"}:
+        return ""
+    parts = []
+    total = sum(processes for processes, _ in found.values())
+    if total:
+        what = connection.execute("select class, what from audit_class order by place")
+        seen = ", ".join(f"{found[name][0]} {text}" for name, text in what if found.get(name, (0, 0))[0])
+        parts.append(f"{count(total, 'process')}: {seen}")
+    loose = sum(found.get(name, (0, 0))[1] for name in _LOOSE)
+    if loose:
+        parts.append(f"{count(loose, 'accounting record')} joined to no process")
+    if losses:
+        parts.append(losses)
+    return "; ".join(parts)
+
+
+def _members(connection: sqlite3.Connection, window: Window, jobs: Jobs) -> list[str]:
+    conditions = [jobs.where("u.job_id"), *window.where("u.ended_ns")]
+    query = f"""select count(case when u.how = 'inferred' then 1 end), count(case when u.part_life = 1 then 1 end)
+                from job_process_usage as u where {" and ".join(conditions)}"""
+    sums = connection.execute(query).fetchone()
+    return [
+        one if number == 1 else several.format(number) for number, (one, several) in zip(sums, _MEMBERS.values(), strict=True) if number
+    ]
+
+
+def touching(window: Window) -> str:
+    """The where clause for the known losses that touch a window; one at an unknown time may touch any."""
     conditions = []
     if window.until is not None:
         conditions.append(f"(started_ns is null or started_ns < {window.until})")
     if window.since is not None:
         conditions.append(f"(ended_ns is null or ended_ns >= {window.since})")
-    where = f" where {' and '.join(conditions)}" if conditions else ""
-    return int(connection.execute(f"select count(*) from gaps{where}").fetchone()[0])
+    return f" where {' and '.join(conditions)}" if conditions else ""
+
+
+def gaps(connection: sqlite3.Connection, window: Window) -> int:
+    """How many known losses touch a window; without one, all of them."""
+    return int(connection.execute(f"select count(*) from gaps{touching(window)}").fetchone()[0])
 
 
 def cut(found: int, limit: int | None) -> list[str]:
@@ -83,10 +102,15 @@ def cut(found: int, limit: int | None) -> list[str]:
     return [f"showing {limit} of {found} rows; --limit shows more"] if limit is not None and found > limit else []
 
 
+def left_out(number: int, noun: str) -> list[str]:
+    """Say that rows were left out of which nothing is known yet."""
+    return [f"{count(number, noun)} left out, of which all processes still run; --all shows them"] if number else []
+
+
 def nothing(connection: sqlite3.Connection, window: Window, job: int | None = None) -> str:
     """Why a report has no rows."""
     if not connection.execute("select exists (select 1 from process) or exists (select 1 from acct)").fetchone()[0]:
         return "nothing is recorded yet; start the collector with: elsa jobd, and read the accounting file with: elsa ingest"
     if window:
-        return "no process ended in that window"
-    return "no process was ever in that job" if job is not None else "no process is recorded yet"
+        return "no process ended in that window" if job is None else "no process of that job ended in that window"
+    return "no process has ended yet" if job is None else "no process of that job has ended yet"

@@ -8,7 +8,7 @@ from typing import NamedTuple, TextIO
 
 from elsa.report import completeness, render, usage
 from elsa.report.render import Report, Row
-from elsa.report.selection import Window
+from elsa.report.selection import Jobs, Window
 
 _COLUMNS = (
     "job_id",
@@ -68,16 +68,19 @@ _SELECT = "select " + ", ".join("user_name(owner_uid)" if key == "owner" else ke
 _NO_JOB = "there is no job yet; make one with: elsa job run --name NAME -- COMMAND"
 
 # In a window: the sums over the processes that ended in it; a job's own span and completeness are not a window's.
-_WINDOW = {
+_FACTS = {
     "job_id": "j.id",
     "name": "j.name",
     "owner": "user_name(j.owner_uid)",
     "owner_uid": "j.owner_uid",
     "state": "case when j.closed_at_ns is null then 'open' else 'closed' end",
+}
+_SUMS = {
     **usage.MEASURES,
     "inferred": "count(case when u.how = 'inferred' then 1 end)",
     "part_life": "count(case when u.part_life = 1 then 1 end)",
 }
+_WINDOW = _FACTS | _SUMS
 _WINDOW_SHOWN = ("job_id", "name", "owner", "state", "processes", "records", "elapsed_s", "user_s", "system_s", "cpu_s", "minflt", "majflt")
 
 
@@ -103,26 +106,37 @@ def jobs(connection: sqlite3.Connection, window: Window, limit: int | None) -> R
         query = f"{_SELECT} order by job_id desc limit {total}"
     rows = connection.execute(query).fetchall()
     kept = rows[:limit]
-    sums = completeness.add_up(columns, kept)
-    found = completeness.gaps(connection, window) if window else sums["gaps"]
-    words = completeness.words(sums, found, window)
+    words = completeness.words(connection, window, Jobs(kept[-1][0], kept[0][0]), _losses(window, kept)) if kept else []
     if len(rows) > len(kept):
         words.append(f"showing the newest {limit} jobs; --limit shows more")
     return Report(columns, shown, kept, words, nothing=completeness.nothing(connection, window) if some else _NO_JOB)
 
 
-def job(connection: sqlite3.Connection, job_id: int, limit: int | None) -> JobReport:
-    """One job: what it cost in all, and by command."""
-    row: Row = connection.execute(f"{_SELECT} where job_id = ?", (job_id,)).fetchone()
-    sums = completeness.add_up(_COLUMNS, [row])
-    commands = usage.commands(connection, Window(), job_id, limit)
-    return JobReport(_COLUMNS, row, commands, completeness.words(sums, sums["gaps"]))
+def _losses(window: Window, rows: list[Row]) -> str | None:
+    """How many of these jobs a known loss touches, in words; of a window something else is said."""
+    if window:
+        return None
+    touched = sum(1 for row in rows if row[_COLUMNS.index("gaps")])
+    return f"{touched} of these jobs touched by gaps (see: elsa report gaps)" if touched else ""
+
+
+def job(connection: sqlite3.Connection, job_id: int, window: Window, limit: int | None) -> JobReport:
+    """One job, what it cost in all and by command; in a window what those of its processes cost that ended in it."""
+    if window:
+        columns = tuple(_WINDOW)
+        facts: Row = connection.execute(f"{usage.select(_FACTS)} from job as j where j.id = ?", (job_id,)).fetchone()
+        row = facts + connection.execute(f"{usage.select(_SUMS)} {usage.source(window, job_id)}").fetchone()
+    else:
+        columns = _COLUMNS
+        row = connection.execute(f"{_SELECT} where job_id = ?", (job_id,)).fetchone()
+    commands = usage.commands(connection, window, job_id, limit, everything=True)
+    return JobReport(columns, row, commands, ([] if commands.rows else [commands.nothing]) + commands.words)
 
 
 def write_job(report: JobReport, form: str, out: TextIO) -> None:
     """The summary and its commands; in csv the summary alone, since one csv file is one table."""
     if form == "table":
-        shown = tuple(key for key in _COLUMNS if key not in _HIDDEN)
+        shown = tuple(key for key in report.columns if key not in _HIDDEN)
         out.write(render.block(report.columns, report.row, shown) + "\n")
         rows = list(report.commands.rows)
         if rows:

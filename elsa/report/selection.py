@@ -39,6 +39,17 @@ class Window(NamedTuple):
         return conditions
 
 
+class Jobs(NamedTuple):
+    """The jobs whose ids are from `first` to `last`: of a list that is cut at some job, or a single one."""
+
+    first: int
+    last: int
+
+    def where(self, column: str) -> str:
+        """SQL condition that a job is one of them; plain integers of ours, so nothing to bind."""
+        return f"{column} between {self.first} and {self.last}"
+
+
 def window(since: str | None, until: str | None, now: datetime) -> Window:
     """The window between two written times. Raises UsageError."""
     found = Window(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from elsa.report import completeness
 from elsa.report.render import Report, Row
-from elsa.report.selection import Window
+from elsa.report.selection import Jobs, Window
 
 MEASURES = {
     "processes": "count(u.process_id)",
@@ -32,21 +32,21 @@ MEASURES = {
 _SHOWN = ("processes", "records", "elapsed_s", "user_s", "system_s", "cpu_s", "minflt", "majflt")
 
 
-def commands(connection: sqlite3.Connection, window: Window, job: int | None, limit: int | None) -> Report:
+def commands(connection: sqlite3.Connection, window: Window, job: int | None, limit: int | None, *, everything: bool = False) -> Report:
     """By command and whether it ever called exec, which is GNU sa's key; the dearest first."""
     keys = {"command": "u.command", "forked_only": "u.forked_only"}
-    return _usage(connection, keys=keys, shown=("command", "forked_only", *_SHOWN), window=window, job=job, limit=limit)
+    return _usage(connection, keys, ("command", "forked_only"), "command", window, job, limit, everything=everything)
 
 
-def users(connection: sqlite3.Connection, window: Window, job: int | None, limit: int | None) -> Report:
+def users(connection: sqlite3.Connection, window: Window, job: int | None, limit: int | None, *, everything: bool = False) -> Report:
     """By real uid; the dearest first."""
     keys = {"user": "user_name(u.uid)", "uid": "u.uid"}
-    return _usage(connection, keys=keys, shown=("user", *_SHOWN), window=window, job=job, limit=limit)
+    return _usage(connection, keys, ("user",), "user", window, job, limit, everything=everything)
 
 
-def source(window: Window, job: int | None) -> str:
+def source(window: Window, job: int | None, *more: str) -> str:
     """The rows that a report is about: the from and where clauses, with the alias `u`."""
-    conditions = window.where("u.ended_ns")
+    conditions = [*window.where("u.ended_ns"), *more]
     if job is not None:
         conditions.insert(0, f"u.job_id = {job}")
     view = "process_usage" if job is None else "job_process_usage"
@@ -59,18 +59,28 @@ def select(columns: dict[str, str]) -> str:
 
 
 def _usage(
-    connection: sqlite3.Connection, *, keys: dict[str, str], shown: Sequence[str], window: Window, job: int | None, limit: int | None
+    connection: sqlite3.Connection,
+    keys: dict[str, str],
+    shown: Sequence[str],
+    noun: str,
+    window: Window,
+    job: int | None,
+    limit: int | None,
+    *,
+    everything: bool,
 ) -> Report:
+    """Sums by key. Unless `everything`, those are left out of which nothing is known yet, since all of their processes still run."""
     columns = keys | MEASURES
     names = ", ".join(keys)
     query = f"{select(columns)} {source(window, job)} group by {names} order by cpu_s is null, cpu_s desc, processes desc, {names}"
-    # The groups are few, so all are read: what is missing must be said of all, also of those that a limit hides.
-    rows: list[Row] = connection.execute(query).fetchall()
-    sums = completeness.add_up(tuple(columns), rows)
+    rows: list[Row] = connection.execute(query).fetchall()  # the groups are few
+    processes, running, records = (tuple(columns).index(key) for key in ("processes", "running", "records"))
+    kept = [row for row in rows if everything or row[records] or row[processes] > row[running]]
+    words = completeness.words(connection, window, None if job is None else Jobs(job, job))
     return Report(
         tuple(columns),
-        tuple(shown),
-        rows[:limit],
-        completeness.words(sums, completeness.gaps(connection, window, job), window) + completeness.cut(len(rows), limit),
+        (*shown, *_SHOWN),
+        kept[:limit],
+        words + completeness.left_out(len(rows) - len(kept), noun) + completeness.cut(len(kept), limit),
         nothing=completeness.nothing(connection, window, job),
     )

@@ -95,7 +95,9 @@ def test_every_process_and_every_record_is_in_exactly_one_class(warehouse: Wareh
     if dice.random() < 0.8:
         collector(warehouse, dice.randrange(100), dice.randrange(100, 300))
     for number in range(dice.randrange(4)):
-        warehouse.insert("gap", id=number, boot_id=1, kind=dice.choice(["down", "overrun"]), from_ns=dice.randrange(300) * SECOND, to_ns=None)
+        warehouse.insert(
+            "gap", id=number, boot_id=1, kind=dice.choice(["down", "overrun"]), from_ns=dice.randrange(300) * SECOND, to_ns=None
+        )
     for number in range(1, dice.randrange(1, 60)):
         elapsed = dice.choice([None, 0, 1, 70])
         join = dice.choice([None, 1, 1, 1, 2, 4])
@@ -164,7 +166,7 @@ def test_stretch_ends_where_time_passes_and_both_witnesses_saw_something(warehou
     for number, second in ((6, 0), (7, 105), (8, 200), (9, 500)):
         warehouse.process(number, start=second)
         warehouse.acct(number, number, btime=REAL_S + second)
-    # From 1 to 2 time passes and nothing is seen by both; between 2 and 3 it is the other way round; from 3 to 4 both; from 4 to 5 time only.
+    # From 1 to 2 and from 4 to 5 only time passes, between 2 and 3 both saw one, and from 3 to 4 it is either.
     assert stretches(warehouse) == [
         ("only_connector", "between", 3, "2026-01-02T03:04:16.000Z", "2026-01-02T03:05:56.000Z"),
         ("only_connector", "between", 2, "2026-01-02T03:09:06.000Z", "2026-01-02T03:11:06.000Z"),

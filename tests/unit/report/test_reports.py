@@ -42,8 +42,8 @@ def test_jobs_are_listed_newest_first_with_their_figures(filled: Reports) -> Non
 
 def test_jobs_say_what_is_missing_on_stderr_only(filled: Reports) -> None:
     result = filled.run("jobs")
-    assert "1 process still runs" in result.stderr
-    assert "still runs" not in result.stdout
+    assert result.stderr == "elsa-report: 3 processes: 2 seen by both witnesses, 1 still running\n"
+    assert "still running" not in result.stdout
 
 
 def test_job_shows_its_summary_and_its_commands(filled: Reports) -> None:
@@ -60,11 +60,16 @@ def test_job_shows_its_summary_and_its_commands(filled: Reports) -> None:
     assert (row["name"], row["utime_ticks"], row["close_how"]) == ("build", "300", "ended")
 
 
-def test_processes_come_running_first_then_by_their_end(filled: Reports) -> None:
-    rows = filled.json("processes")
-    assert [row["command"] for row in rows] == ["sh", "cron", "make", "cc", "lost"]
-    assert [row["record"] for row in rows] == [None, "exact", "exact", "exact", "pending"]
-    (shell, cc) = filled.json("processes", "--job", "night")
+def test_processes_come_in_the_order_of_their_ends_and_running_ones_only_on_demand(filled: Reports) -> None:
+    rows = filled.json("processes", "--all")
+    assert [row["command"] for row in rows] == ["lost", "cc", "make", "cron", "sh"]
+    assert [row["record"] for row in rows] == ["pending", "exact", "exact", "exact", None]
+    assert filled.json("processes") == rows[:-1]
+    assert filled.json("processes", "--limit", "2") == rows[2:4]
+    assert filled.json("processes", "--all", "--limit", "2") == rows[3:]
+    assert "1 of them left out, since they still run; --all shows them" in filled.run("processes").stderr
+    assert "left out" not in filled.run("processes", "--all").stderr
+    (cc, shell) = filled.json("processes", "--job", "night", "--all")
     assert (shell["command"], shell["how"], shell["cpu_s"], shell["exit_status"]) == ("sh", "inherited", None, None)
     assert (cc["exit_signal"], cc["exit_code"], cc["user"]) == (9, None, "4000000001")
 
@@ -80,17 +85,65 @@ def test_limit_is_kept_and_said(filled: Reports) -> None:
 def test_commands_and_users_count_the_records_that_no_process_has_and_say_so(filled: Reports) -> None:
     commands = {row["command"]: row for row in filled.json("commands")}
     assert (commands["lost"]["processes"], commands["lost"]["records"], commands["lost"]["unjoined"]) == (0, 1, 1)
-    assert list(commands) == ["cc", "make", "lost", "cron", "sh"]
+    assert list(commands) == ["cc", "make", "lost", "cron"]
     users = filled.run("users")
-    assert "1 accounting record is joined to no process" in users.stderr
+    assert "; 1 accounting record joined to no process" in users.stderr
     assert "accounting record" not in filled.run("users", "--job", "build").stderr
+
+
+def test_commands_and_users_of_which_nothing_is_known_yet_are_left_out_and_counted(filled: Reports) -> None:
+    assert "1 command left out, of which all processes still run; --all shows them" in filled.run("commands").stderr
+    everything = filled.run("commands", "--all", "--format", "json")
+    assert [row["command"] for row in json.loads(everything.stdout)] == ["cc", "make", "lost", "cron", "sh"]
+    assert "left out" not in everything.stderr
+    filled.warehouse.process(6, seconds=None, comm="cc")
+    filled.warehouse.process(7, seconds=None, uid=5)
+    assert [row["running"] for row in filled.json("commands") if row["command"] == "cc"] == [0]
+    assert "3 commands left out" in filled.run("commands").stderr
+    assert "1 user left out" in filled.run("users").stderr
+
+
+def test_nothing_but_what_still_runs_is_said_in_words(reports: Reports) -> None:
+    reports.warehouse.process(1, seconds=None)
+    for kind in ("commands", "users", "processes"):
+        result = reports.run(kind)
+        assert (result.stdout, "no process has ended yet" in result.stderr, "--all" in result.stderr) == ("", True, True), kind
 
 
 def test_known_losses_are_said(filled: Reports) -> None:
     filled.warehouse.insert("gap", id=1, boot_id=1, kind="overrun", from_ns=11 * 10**9, to_ns=12 * 10**9)
-    for arguments in (["jobs"], ["job", "build"], ["commands"], ["commands", "--job", "build"], ["processes"]):
-        assert "known loss" in filled.run(*arguments).stderr, arguments
-    assert "known loss" not in filled.run("commands", "--since", "2026-01-02T03:10:00Z").stderr
+    for arguments, words in (
+        (["jobs"], "2 of these jobs touched by gaps"),
+        (["job", "build"], "1 gap while this job lived"),
+        (["commands"], "1 gap"),
+        (["commands", "--job", "build"], "1 gap while this job lived"),
+        (["processes"], "1 gap"),
+        (["users", "--since", "2026-01-02T03:04:00Z"], "1 gap in this window"),
+    ):
+        assert f"; {words} (see: elsa report gaps)" in filled.run(*arguments).stderr, arguments
+    assert "gap" not in filled.run("commands", "--since", "2026-01-02T03:10:00Z").stderr
+
+
+def test_how_complete_it_is_stands_in_one_line_below_every_report(filled: Reports) -> None:
+    filled.warehouse.process(6, start=14, seconds=1)
+    filled.warehouse.process(7, start=15, origin=3)
+    filled.warehouse.acct(7, 7, join=4)
+    filled.warehouse.process(8, start=16)
+    filled.warehouse.acct(8, 8, join=2)
+    filled.warehouse.job(3, "all", members=(1, 2, 6, 7, 8))
+    seen = "2 seen by both witnesses, 1 seen by both but with a doubt, 1 only by the connector, 1 only by accounting"
+    for arguments in (["job", "all"], ["commands", "--job", "all"], ["users", "--job", "all"], ["processes", "--job", "all"]):
+        assert filled.run(*arguments).stderr == f"elsa-report: 5 processes: {seen}\n", arguments
+    assert f"5 processes: {seen}\n" in filled.run("jobs", "--limit", "1").stderr
+    window = ["--since", "2026-01-02T03:04:20Z", "--until", "2026-01-02T03:04:22Z"]
+    for kind in KINDS:
+        line = "2 processes: 1 only by the connector, 1 only by accounting"
+        assert f"elsa-report: {line}\n" in filled.run(kind, *window, "--format", "csv").stderr, kind
+
+
+def test_nothing_is_said_where_both_witnesses_saw_everything(filled: Reports) -> None:
+    for arguments in (["job", "build"], ["commands", "--job", "build"], ["processes", "--job", "build"], ["users", "--job", "build"]):
+        assert filled.run(*arguments).stderr == "", arguments
 
 
 def test_windows_that_follow_each_other_add_up(filled: Reports) -> None:
@@ -101,6 +154,18 @@ def test_windows_that_follow_each_other_add_up(filled: Reports) -> None:
         for since, until in pairwise(bounds):
             parts += sum(row["utime_ticks"] for row in filled.json(*arguments, "--since", since, "--until", until))
         assert parts == whole, arguments
+
+
+def test_job_in_a_window_has_what_those_of_its_processes_cost_that_ended_in_it(filled: Reports) -> None:
+    first = filled.json("job", "build", "--until", "2026-01-02T03:04:30Z")
+    assert (first["name"], first["processes"], first["utime_ticks"], first["state"]) == ("build", 1, 200, "closed")
+    assert [row["command"] for row in first["commands"]] == ["cc"]
+    (row,) = csv.DictReader(io.StringIO(filled.run("job", "build", "--since", "2026-01-02T03:04:30Z", "--format", "csv").stdout))
+    assert (row["processes"], row["utime_ticks"]) == ("1", "100")
+    assert "cpu        2.00 s" in filled.run("job", "build", "--until", "2026-01-02T03:04:30Z").stdout
+    nothing = filled.run("job", "build", "--since", "2027-01-01", "--format", "json")
+    assert (json.loads(nothing.stdout)["processes"], json.loads(nothing.stdout)["utime_ticks"]) == (0, None)
+    assert nothing.stderr == "elsa-report: no process of that job ended in that window\n"
 
 
 def test_window_takes_a_process_by_its_end(filled: Reports) -> None:
@@ -124,10 +189,10 @@ def test_reports_are_the_views_to_the_last_figure(reports: Reports, seed: int) -
             reports.warehouse.acct(number, owner, join=dice.choice([1, 2, 4] if owner else [0, 3, 5]), comm=dice.choice("abc"), **more)
     reports.warehouse.job(1, members=tuple(range(1, 30, 2)))
     for kind, keys, view in [
-        (["commands"], ("command", "forked_only"), "command_usage"),
-        (["users"], ("uid",), "user_usage"),
-        (["commands", "--job", "1"], ("command", "forked_only"), "job_command_usage"),
-        (["users", "--job", "1"], ("uid",), "job_user_usage"),
+        (["commands", "--all"], ("command", "forked_only"), "command_usage"),
+        (["users", "--all"], ("uid",), "user_usage"),
+        (["commands", "--job", "1", "--all"], ("command", "forked_only"), "job_command_usage"),
+        (["users", "--job", "1", "--all"], ("uid",), "job_user_usage"),
     ]:
         names = (*keys, *usage.MEASURES)
         shown = [tuple(row[name] for name in names) for row in reports.json(*kind)]
@@ -145,10 +210,10 @@ def test_every_column_of_every_report_is_registered(filled: Reports) -> None:
 
 def test_json_of_processes_streams_one_object_a_line(filled: Reports) -> None:
     lines = filled.run("processes", "--format", "jsonl").stdout.splitlines()
-    assert [json.loads(line)["command"] for line in lines] == ["sh", "cron", "make", "cc", "lost"]
+    assert [json.loads(line)["command"] for line in lines] == ["lost", "cc", "make", "cron"]
 
 
-@pytest.mark.parametrize("kind", ["jobs", "job", "processes", "commands", "users"])
+@pytest.mark.parametrize("kind", ["jobs", "job", "processes", "commands", "users", "gaps", "audit"])
 def test_help_teaches_with_examples(reports: Reports, kind: str) -> None:
     result = reports.run(kind, "--help")
     assert result.exit_code == 0

@@ -1,0 +1,85 @@
+"""The two witnesses compared: what the connector and accounting both saw, what only one of them did, when, and the likely cause."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import NamedTuple, TextIO
+
+from elsa.report import completeness, render, usage
+from elsa.report.gaps import silence
+from elsa.report.render import Report, Row
+from elsa.report.selection import Window
+
+
+def _at(function: str) -> str:
+    return f"strftime('%Y-%m-%dT%H:%M:%fZ', {function}(u.ended_ns) / 1e9, 'unixepoch')"
+
+
+# The views audit and audit_stretch are the same without a window; a test holds them equal.
+_SUMS = {
+    "processes": "count(u.process_id)",
+    "records": "count(u.acct_id)",
+    "first_ended_at": _at("min"),
+    "last_ended_at": _at("max"),
+}
+_CLASS = {"class": "u.class"} | _SUMS
+_CLASS_COLUMNS = ("class", "what", *_SUMS)
+_CLASS_SHOWN = ("what", *_SUMS)
+_CLUSTER = {"host": "u.host", "boot_id": "u.boot_id", "class": "u.class", "what": "k.what", "cause": "u.cause", "why": "u.why"}
+_STRETCH = _CLUSTER | _SUMS
+_STRETCH_SHOWN = ("what", "first_ended_at", "last_ended_at", "processes", "why")
+
+
+class Audit(NamedTuple):
+    """The classes, and the stretches in which the doubtful ones cluster."""
+
+    classes: Report
+    stretches: Report
+    words: list[str]
+
+
+def audit(connection: sqlite3.Connection, window: Window, limit: int | None, now_ns: int) -> Audit:
+    """The reconciliation of connector and accounting for what ended in a window; what still runs is in none."""
+    conditions = window.where("u.ended_ns")
+    where = f" where {' and '.join(conditions)}" if conditions else ""
+    classes = _classes(connection, window, where)
+    stretches: list[Row] = connection.execute(
+        f"""{usage.select(_STRETCH)} from audit_doubt as u join audit_class as k on k.class = u.class{where}
+            group by {", ".join(_CLUSTER.values())}, u.stretch order by max(u.ended_ns) desc, u.class"""
+    ).fetchall()
+    found = completeness.gaps(connection, window)
+    words = completeness.cut(len(stretches), limit)
+    if found:
+        words.append(f"{completeness.count(found, 'gap')}{' in this window' if window else ''} (see: elsa report gaps)")
+    some = any(row[2] or row[3] for row in classes)
+    words = [*words, *silence(connection, window, now_ns)] if some else [completeness.nothing(connection, window), *words]
+    return Audit(
+        Report(_CLASS_COLUMNS, _CLASS_SHOWN, classes),
+        Report(tuple(_STRETCH), _STRETCH_SHOWN, stretches[:limit]),
+        words,
+    )
+
+
+def _classes(connection: sqlite3.Connection, window: Window, where: str) -> list[Row]:
+    found = {row[0]: row[1:] for row in connection.execute(f"{usage.select(_CLASS)} from audit_row as u{where} group by u.class")}
+    names = connection.execute("select class, what from audit_class order by place").fetchall()
+    return [(name, what, *found.get(name, (0, 0, None, None))) for name, what in names if not (window and name == "running")]
+
+
+def write(report: Audit, form: str, out: TextIO) -> None:
+    """Classes, then stretches; in csv the classes alone, since one csv file is one table."""
+    if form == "table":
+        render.write(report.classes, form, out)
+        if report.stretches.rows:
+            out.write("\n")
+            render.write(report.stretches, form, out)
+        return
+    if form == "csv":
+        render.write(report.classes, form, out)
+        return
+    found = {
+        name: [render.as_object(part.columns, row) for row in part.rows]
+        for name, part in (("classes", report.classes), ("stretches", report.stretches))
+    }
+    out.write(json.dumps(found, ensure_ascii=False, indent=2 if form == "json" else None) + "\n")
