@@ -88,7 +88,9 @@ class Taskstats(NamedTuple):
     cpu_run_real_ns: int
     """utime + stime, no finer than those."""
     cpu_run_virtual_ns: int
-    """On a CPU, exact: what getrusage splits into user and system time."""
+    """On a CPU, measured: what getrusage splits into user and system time. It ends with the last tick or context switch before the message,
+    so a thread that ran for less than a tick often reads 0; and the work of dying (memory given back) is in none of the times.
+    """
     comm: str
     """Its name, as `escape_comm` writes it."""
     uid: int
