@@ -94,8 +94,10 @@ caused as (
                     else 'between'
                 end
             when d.uuid is null then 'earlier_boot'
-            when d.class = 'only_acct' and (d.since_ns is null or d.start_ns < d.since_ns) then 'before'
+            -- its start is known to the second; of the second in which the collector started a gap is the better guess
+            when d.class = 'only_acct' and (d.since_ns is null or d.start_ns + 1000000000 <= d.since_ns) then 'before'
             when d.gap_cause is not null then d.gap_cause
+            when d.class = 'only_acct' and d.start_ns < d.since_ns then 'before'
             when d.start_ns + 1000000000 > d.heard_ns then 'down'
             else 'unexplained'
         end as cause

@@ -75,6 +75,9 @@ def processes(connection: sqlite3.Connection, window: Window, job: int | None, l
     shown = _SHOWN if job is None else (*_SHOWN, "how")
     jobs = None if job is None else Jobs(job, job)
     words = completeness.words(connection, window, jobs)
+    if not everything:
+        running, _ = completeness.classes(connection, window, jobs).get("running", (0, 0))
+        words += [f"{running} of them left out, since they still run; --all shows them"] if running else []
     known = [] if everything else ["(u.state = 'ended' or u.acct_id is not null)"]
     query = f"{usage.select(columns)} {usage.source(window, job, *known)} order by"
     rows: Iterable[Row]
@@ -84,7 +87,4 @@ def processes(connection: sqlite3.Connection, window: Window, job: int | None, l
         last = connection.execute(f"{query} u.ended_ns is not null, u.ended_ns desc, u.process_id desc limit {limit + 1}").fetchall()
         rows = last[:limit][::-1]
         words += [f"showing the last {limit}; --limit shows more"] if len(last) > limit else []
-    if not everything:
-        running, _ = completeness.classes(connection, window, jobs).get("running", (0, 0))
-        words += [f"{running} of them left out, since they still run; --all shows them"] if running else []
     return Report(tuple(columns), shown, rows, words, nothing=completeness.nothing(connection, window, job))

@@ -150,6 +150,15 @@ def test_process_that_only_its_record_tells_of_is_explained_by_what_the_collecto
     assert causes(warehouse) == {1: "before", 2: "down", 3: "lost", 4: "unexplained", 5: "down", 6: "earlier_boot", 7: "before"}
 
 
+def test_second_in_which_the_collector_started_may_be_explained_by_a_gap_in_it(warehouse: Warehouse) -> None:
+    collector(warehouse, since=100)
+    for number, second in ((1, 99), (2, 99.5)):
+        lonely(warehouse, number, start=second)
+    assert causes(warehouse) == {1: "before", 2: "before"}
+    warehouse.insert("gap", id=1, boot_id=1, kind="down", from_ns=100 * SECOND, to_ns=101 * SECOND)
+    assert causes(warehouse) == {1: "before", 2: "down"}
+
+
 def test_doubt_about_a_joining_comes_from_the_gap_it_touches(warehouse: Warehouse) -> None:
     collector(warehouse)
     warehouse.insert("gap", id=1, boot_id=1, kind="down", from_ns=200 * SECOND, to_ns=300 * SECOND)
