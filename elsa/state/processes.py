@@ -223,6 +223,7 @@ class Processes:
         """From its birth on every event of this process is heard: they alone tell its parent, jobs and threads."""
         self.doubts.pop(life.pid, None)
         life.start_ns = time_ns
+        life.start_clock_id = self.clocks.at(time_ns).id
         life.origin = Origin.FORK
         life.parent_id = life.ancestor = life.parent_inferred = life.leader_status = None
         life.threads = 1

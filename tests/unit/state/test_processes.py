@@ -9,6 +9,7 @@ import pytest
 
 from elsa.decode import events as ev
 from elsa.decode.events import Event
+from elsa.state.clock import Clock, Clocks
 from elsa.state.codes import End, EventKind, How, Origin
 from elsa.state.jobs import Job, Jobs
 from elsa.state.processes import LATE_NS, TICK_NS, Found, Incarnation, Processes
@@ -67,11 +68,11 @@ def test_ids_are_two_apart_and_go_on_from_the_next_free_one() -> None:
 
 def test_an_exec_asks_for_the_new_name_until_the_process_has_gone(processes: Processes) -> None:
     processes.name(processes.living[100], b"before")
-    processes.apply([execed(2 * SECOND, 100), execed(2 * SECOND, 999)])
+    processes.apply([fork(2 * SECOND, 100, 101), execed(2 * SECOND, 100), execed(2 * SECOND, 101), execed(2 * SECOND, 999)])
     assert processes.living[100].comm is None
-    assert processes.execed == {100}
+    assert processes.execed == {100, 101}
     processes.apply([exited(3 * SECOND, 100)])
-    assert processes.execed == set()
+    assert processes.execed == {101}
 
 
 def test_a_uid_event_and_a_comm_event_of_the_leader_tell_user_and_name(processes: Processes) -> None:
@@ -108,6 +109,13 @@ def test_elapsed_time_is_never_negative(processes: Processes) -> None:
     life = processes.living[100]
     processes.apply([exited(SECOND - 100_000, 100)])
     assert life.elapsed_ns == 0
+
+
+def test_start_and_end_each_have_the_clock_that_held_then_and_not_when_they_were_heard() -> None:
+    processes = Processes(Jobs(), clocks=Clocks([Clock(2, 0, 0, 0), Clock(4, 5 * SECOND, 3600 * SECOND, 0)]))
+    processes.reconcile([found(60, 5 * SECOND)], infer=False)
+    processes.apply([fork(4 * SECOND, INIT, 50), fork(5 * SECOND - MS, INIT, 60), exited(6 * SECOND, 50)])
+    assert [(life.start_clock_id, life.end_clock_id) for life in all_lives(processes)] == [(2, None), (2, 4)]
 
 
 # --- threads ----------------------------------------------------------------------------------------------------------------------
@@ -509,11 +517,12 @@ def test_who_is_not_shown_is_reported_and_ends_only_when_the_owner_says_so(proce
     missing = processes.reconcile([found(102, 2 * SECOND, zombie=True)], infer=True)
     assert missing == [gone, coming, zombie]
     assert len(processes.living) == 3
-    processes.apply([exited(9 * SECOND, 101, 5), exited(9 * SECOND, 102, 6)])  # heard after all
+    processes.apply([exited(9 * SECOND, 101, 5), exited(9 * SECOND, 102, 6), fork(9 * SECOND, INIT, 101)])  # heard after all
     processes.resolve_doubt(102, None)
     processes.vanished(missing, 10 * SECOND)
     assert [(life.end_how, life.exit_status) for life in missing] == [(End.VANISHED, None), (End.EXIT, 5), (End.EXIT, 6)]
     assert gone.elapsed_ns == 9 * SECOND
+    assert list(processes.living) == [101]  # its next life was not meant
 
 
 def test_a_pid_that_has_passed_to_another_unheard_is_two_lives(processes: Processes) -> None:
