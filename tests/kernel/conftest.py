@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,9 @@ import pytest
 
 from elsa.errors import ElsaError
 from elsa.kernel import accounting as kernel
+from elsa.kernel.connector import Connector
+from elsa.store.upgrade import upgrade
+from tests.kernel.elsa_host import Host, compiled
 
 
 def _require_kernel(holds: object, reason: str) -> None:
@@ -54,3 +58,34 @@ def accounting(tmp_path: Path) -> Iterator[Path]:
                 kernel.switch_off()
             else:
                 kernel.switch_on(before)
+
+
+@pytest.fixture(scope="session")
+def empty_warehouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A warehouse at head with nothing in it, made once."""
+    path = tmp_path_factory.mktemp("empty") / "elsa.db"
+    upgrade(path)
+    return path
+
+
+@pytest.fixture
+def host(accounting: Path, tmp_path: Path, empty_warehouse: Path) -> Iterator[Host]:
+    """Warehouse, jobd (to be started) and commands, over the kernel's accounting; nothing of it runs on afterwards."""
+    try:
+        Connector(1 << 20).close()
+    except ElsaError as error:
+        _require_kernel(holds=False, reason=str(error))
+    made = Host(tmp_path, accounting, empty_warehouse)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def native(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A function that builds a program of native/ and tells where it is."""
+    _require_kernel(shutil.which("cc"), "there is no C compiler to build the workload with")
+    folder = tmp_path_factory.getbasetemp() / "native"
+    folder.mkdir(exist_ok=True)
+    return lambda name: compiled(name, folder)

@@ -1,0 +1,86 @@
+"""Processes of many threads: each is one incarnation with one end, whatever the order in which its threads end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.kernel.elsa_host import Host, Workload, wait_until, workload
+
+pytestmark = pytest.mark.kernel
+
+# Mode and threads, wait status of the process, status of its leader where that is another one.
+CASES = {
+    ("leader-first", 5): (0, None),
+    ("group-exit", 5): (6 << 8, 0),
+    ("other-exec", 5): (5 << 8, None),
+    ("killed", 5): (9, 0),
+    ("many", 500): (4 << 8, None),
+    ("storm", 3000): (3 << 8, None),
+    ("forking", 20): (2 << 8, 0),
+    ("old", 50): (7 << 8, 0),
+}
+
+
+def start_all(native: Callable[[str], Path], stack: ExitStack, *modes: tuple[str, int]) -> list[Workload]:
+    started = [stack.enter_context(workload(native("threads"), *mode)) for mode in modes]
+    assert [one.line() for one in started] == [[one.pid] for one in started]
+    return started
+
+
+def end(one: Workload) -> int:
+    """Let it run to its end; its wait status."""
+    one.go()
+    code = one.process.wait(20)
+    return -code if code < 0 else code << 8
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["heard-from-birth", "found-alive"])
+def test_threads_are_one_process_with_one_end(host: Host, native: Callable[[str], Path], known: bool) -> None:
+    with ExitStack() as stack:
+        if known:
+            host.start()
+        started = start_all(native, stack, *CASES)
+        if not known:
+            host.start()
+        job = host.create("threads", *(one.pid for one in started))
+        statuses = [end(one) for one in started]
+        assert statuses == [status for status, _ in CASES.values()]
+        wait_until("their ends are known", lambda: host.request("show", job=job)["living"] == 0)
+    host.ingest()
+    rows = {
+        pid: rest
+        for pid, *rest in host.sql(
+            """select p.pid, p.origin, p.end_how, p.exit_status, p.leader_status, a.exitcode, a.join_how
+               from membership as m join process as p on p.id = m.process_id
+               left join acct as a on a.process_id = p.id where m.job_id = ? and m.how = 1""",
+            job,
+        )
+    }
+    for one, ((mode, _), (status, leader)) in zip(started, CASES.items(), strict=True):
+        recorded = status if leader is None else leader
+        assert rows[one.pid] == [1 if known else 2, 1, status, leader, recorded, 1], mode
+        assert host.value("select count(*) from process where pid = ?", one.pid) == 1, mode
+    forking = started[[mode for mode, _ in CASES].index("forking")]
+    children = "select count(*) from job_process_usage where job_id = ? and ppid = ? and exit_code = 8 and record = 'exact'"
+    assert host.value(children, job, forking.pid) == 20
+    assert host.value("select count(*) from membership where job_id = ?", job) == len(CASES) + 20
+    host.assert_sound()
+
+
+def test_threads_that_begin_and_end_while_jobd_begins_are_not_counted_wrong(host: Host, native: Callable[[str], Path]) -> None:
+    """The count of threads of a process that was found is not sure: an exit on its way could end it in our books while it still runs."""
+    with ExitStack() as stack:
+        storms = start_all(native, stack, *[("storm", 40_000)] * 2)
+        for one in storms:
+            one.go()
+        host.start()
+        job = host.create("busy", *(one.pid for one in storms))
+        assert [one.process.wait(60) for one in storms] == [3, 3]
+        wait_until("their ends are known", lambda: host.request("show", job=job)["living"] == 0)
+    assert host.stop() == 0
+    ends = host.sql("select pid, origin, end_how, exit_status from process where pid in (?, ?)", *(one.pid for one in storms))
+    assert sorted(ends) == sorted((one.pid, 2, 1, 3 << 8) for one in storms)
