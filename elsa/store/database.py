@@ -57,6 +57,9 @@ def check_place(path: Path) -> None:
     folder = path.parent
     try:
         status = folder.stat()
+        path.exists()  # a folder that may not be looked into says so here
+    except PermissionError:
+        raise PrivilegeError(f"{folder}: this user may not look into it; run as the user who owns the warehouse") from None
     except OSError as error:
         raise InputMissingError(f"{folder}: {error.strerror}; create it or name another place with --db") from None
     if status.st_mode & stat.S_IWOTH:
@@ -92,7 +95,11 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
 
     Raises InputMissingError, PrivilegeError, ConfigError (wrong version).
     """
-    if not path.exists():
+    try:
+        exists = path.exists()
+    except PermissionError:
+        raise PrivilegeError(f"{path}: this user may not look there; root and the elsa group may") from None
+    if not exists:
         raise InputMissingError(f"{path}: no warehouse there; create one with: elsa db upgrade --db {path}, or name another with --db")
     uri = path.absolute().as_uri()
     with translated(path):
