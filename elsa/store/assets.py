@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import elsa
@@ -22,7 +23,7 @@ def views() -> list[Path]:
     def place(name: str) -> None:
         if name in ordered:
             return
-        words = set(files[name].read_text(encoding="utf-8").replace("(", " ").replace(")", " ").replace(",", " ").split())
+        words = set(re.findall(r"\w+", re.sub(r"--.*", "", files[name].read_text(encoding="utf-8"))))
         for other in sorted(words & files.keys() - {name}):
             place(other)
         ordered[name] = files[name]
