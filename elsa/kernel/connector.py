@@ -18,14 +18,8 @@ from pyroute2.netlink import NLMSG_DONE
 from pyroute2.netlink.connector import cn_proc
 
 from elsa.errors import ElsaError, PrivilegeError, UnavailableError
+from elsa.kernel import netlink
 
-# include/uapi/asm-generic/socket.h and linux/netlink.h; Python's socket module does not name them.
-SO_RCVBUFFORCE = 33
-SO_MEMINFO = 55
-SOL_NETLINK = 270
-NETLINK_NO_ENOBUFS = 5
-# Nine uint32, the last is SK_MEMINFO_DROPS (linux/sock_diag.h).
-_MEMINFO = struct.Struct("=9I")
 # linux/cn_proc.h behind a nlmsghdr: cn_msg.ack at 28, proc_event.what at 36, the error of an acknowledgement at 52.
 _ACK = struct.Struct("=28xI4xI12xI")
 _ACK_WHAT = 0
@@ -68,10 +62,7 @@ class Connector:
             raise
 
     def _open(self, buffer_bytes: int, ack_timeout_s: float) -> None:
-        self._socket.setblocking(False)
-        _enlarge(self._socket, buffer_bytes)
-        # Without ENOBUFS a read never fails for a loss; drops() is the one witness, and it is exact.
-        self._socket.setsockopt(SOL_NETLINK, NETLINK_NO_ENOBUFS, 1)
+        netlink.prepare(self._socket, buffer_bytes)
         # Bound here, not by pyroute2's bind(), which tries 180 addresses and forgets why the kernel refused. Bound before LISTEN,
         # or the events in between would be lost.
         self._socket.bind((0, cn_proc.CN_IDX_PROC))
@@ -105,18 +96,12 @@ class Connector:
         Acknowledgements (what == 0), our own and those of other listeners, are among them.
         """
         batch, self._early = self._early[:limit], self._early[limit:]
-        append, recv, dontwait = batch.append, self._socket.recv, socket.MSG_DONTWAIT
-        try:
-            for _ in range(limit - len(batch)):
-                append(recv(_DATAGRAM_MAX, dontwait))
-        except BlockingIOError:
-            pass
+        netlink.receive(self._socket, batch.append, limit - len(batch), _DATAGRAM_MAX)
         return batch
 
     def drops(self) -> int:
         """How many events the kernel threw away so far because the receive buffer was full; exact, until 2^32."""
-        drops: int = _MEMINFO.unpack(self._socket.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, _MEMINFO.size))[8]
-        return drops
+        return netlink.drops(self._socket)
 
     def buffer_bytes(self) -> int:
         """The receive buffer as the kernel granted it."""
@@ -152,15 +137,6 @@ def _control(operation: int, token: int) -> bytearray:
     message.encode()
     data: bytearray = message.data
     return data
-
-
-def _enlarge(sock: socket.socket, buffer_bytes: int) -> None:
-    """Set the receive buffer; the kernel doubles what is asked for, to cover its own bookkeeping, and so takes half."""
-    half = min(buffer_bytes // 2, 2**30 - 1)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, half)
-    except PermissionError:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, half)
 
 
 def _explain(error: OSError) -> ElsaError:

@@ -1,27 +1,36 @@
-"""taskstats over generic netlink: one message per thread that ends, as raw datagrams.
+"""taskstats over generic netlink: one message per thread that ends, and answers about living ones, as raw datagrams.
 
-So far only what `elsa check` needs to prove that they arrive; the process id is the one field read here.
+Only the thread's id is read here, for `elsa check`; elsa.decode.taskstats reads the rest.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import select
 import socket
 import struct
+import time
 from pathlib import Path
 from typing import Any
 
 from pyroute2.netlink import NLM_F_ACK, NLM_F_REQUEST, NLMSG_ERROR
 from pyroute2.netlink.exceptions import NetlinkError
-from pyroute2.netlink.taskstats import TASKSTATS_CMD_GET, TaskStats, tcmd
+from pyroute2.netlink.taskstats import TASKSTATS_CMD_GET, TaskStats
 
 from elsa.errors import ElsaError, PrivilegeError, UnavailableError
+from elsa.kernel import netlink
 
-# nlmsghdr.nlmsg_type, and behind a NLMSG_ERROR's header the error, negative or 0.
-_TYPE = struct.Struct("=4xH")
+# linux/netlink.h, linux/genetlink.h: nlmsghdr (length, type, flags, sequence number, port), genlmsghdr (command, version), one nlattr
+# (length, type). The kernel does not ask for padding behind the last attribute.
+_REQUEST = struct.Struct("=IHHIIBBHHH")
+# nlmsghdr.nlmsg_type, nlmsg_seq and nlmsg_pid, and behind a NLMSG_ERROR's header the error, negative or 0.
+_HEADER = struct.Struct("=4xH2xII")
 _ERROR = struct.Struct("=16xi")
+# linux/taskstats.h
+_GENERIC_VERSION = 1
+_ATTR_PID, _ATTR_TGID, _ATTR_REGISTER_CPUMASK, _ATTR_DEREGISTER_CPUMASK = range(1, 5)
 # An exit message: nlmsghdr 16, genlmsghdr 4, TASKSTATS_TYPE_AGGR_PID header 4, TASKSTATS_TYPE_PID header 4, then the thread's id.
 _PID = struct.Struct("=28xI")
 # Two structs of 560 bytes and their headers in version 16; room for those to come.
@@ -32,20 +41,20 @@ _NO_PRIVILEGE = "taskstats need CAP_NET_ADMIN on the host; run as root in the ho
 _NOT_BUILT = "this kernel has no taskstats (CONFIG_TASKSTATS), or shows none in this pid namespace; run ELSA on the host"
 
 
-class TaskstatsSocket:
-    """A socket that receives the record of every thread that ends, on any CPU.
+class _Endpoint:
+    """A generic netlink socket that knows the number of the family TASKSTATS, and the errors of its kernel."""
 
-    Raises PrivilegeError, or UnavailableError with what to do about it.
-    """
-
-    def __init__(self) -> None:
+    def __init__(self, buffer_bytes: int) -> None:
         self._endpoint: Any = TaskStats()
+        # Of pyroute2 we take the socket and the family; the raw socket is thread-local there, so it is kept here.
         self._socket: socket.socket = self._endpoint.asyncore.socket
         # Where the kernel has no taskstats our error says so; pyroute2 would print three lines more.
         self._endpoint.asyncore.module_err_level = "debug"
+        self._sequence = 0
         try:
             self._endpoint.bind()
-            self._register()
+            netlink.prepare(self._socket, buffer_bytes)
+            self._begin()
         except OSError as error:
             self._endpoint.close()
             raise _explain(error) from None
@@ -56,52 +65,117 @@ class TaskstatsSocket:
             self._endpoint.close()
             raise
 
-    def _register(self) -> None:
-        """Ask for the exits of every CPU. By hand, as pyroute2's register_mask() asks for no answer and so never fails."""
-        self._socket.setblocking(False)
-        request = tcmd()
-        request["cmd"], request["version"] = TASKSTATS_CMD_GET, 1
-        request["attrs"].append(["TASKSTATS_CMD_ATTR_REGISTER_CPUMASK", _possible_cpus()])
-        request["header"]["type"] = self._endpoint.prid
-        request["header"]["flags"] = NLM_F_REQUEST | NLM_F_ACK
-        request.encode()
-        self._socket.send(request.data)
-        while True:
-            ready, _, _ = select.select([self._socket], [], [], _ANSWER_TIMEOUT_S)
-            if not ready:
-                raise UnavailableError(_NOT_BUILT)
-            answer = self._socket.recv(_DATAGRAM_MAX)
-            if _TYPE.unpack_from(answer)[0] == NLMSG_ERROR:
-                code = -_ERROR.unpack_from(answer)[0]
+    def _begin(self) -> None:
+        """What is to be asked for as soon as the socket is there."""
+
+    def _send(self, attribute: int, payload: bytes, flags: int = 0) -> None:
+        """One command with one attribute: the kernel takes no more at once. Its answer bears the number that is now in _sequence."""
+        self._sequence += 1
+        flags |= NLM_F_REQUEST
+        length = _REQUEST.size + len(payload)
+        generic = (TASKSTATS_CMD_GET, _GENERIC_VERSION, 0)
+        head = _REQUEST.pack(length, self._endpoint.prid, flags, self._sequence, 0, *generic, 4 + len(payload), attribute)
+        self._socket.send(head + payload)
+
+    def _answer(self, others: list[bytes]) -> bytes:
+        """The kernel's answer to what was sent last, or its error raised; what comes before it goes to `others`.
+
+        An answer bears our port and number, an exit message port 0.
+        """
+        expected = (self._sequence, self._socket.getsockname()[0])
+        deadline = time.monotonic() + _ANSWER_TIMEOUT_S
+        while (left := deadline - time.monotonic()) > 0:
+            select.select([self._socket], [], [], left)
+            received: list[bytes] = []
+            netlink.receive(self._socket, received.append, 1, _DATAGRAM_MAX)
+            for message in received:
+                kind, *origin = _HEADER.unpack_from(message)
+                if tuple(origin) != expected:
+                    others.append(message)
+                    continue
+                code = -_ERROR.unpack_from(message)[0] if kind == NLMSG_ERROR else 0
                 if code:
                     raise OSError(code, os.strerror(code))
-                return
+                return message
+        raise UnavailableError(_NOT_BUILT)
 
     def fileno(self) -> int:
         """For select and poll."""
         return self._socket.fileno()
 
-    def drain(self, limit: int) -> list[bytes]:
-        """Up to `limit` exit messages as they came, without waiting."""
-        batch: list[bytes] = []
-        append, recv = batch.append, self._socket.recv
-        try:
-            for _ in range(limit):
-                append(recv(_DATAGRAM_MAX, socket.MSG_DONTWAIT))
-        except BlockingIOError:
-            pass
-        except OSError as error:
-            # The loss is the reader's to notice; what is queued behind it is still good.
-            if error.errno != errno.ENOBUFS:
-                raise
-        return batch
-
     def close(self) -> None:
-        """Stop listening; the kernel forgets a listener whose socket is closed. May be called twice."""
+        """May be called twice."""
         if self._socket.fileno() >= 0:
             self._endpoint.close()
 
+
+class TaskstatsSocket(_Endpoint):
+    """A socket that receives the record of every thread that ends, on any CPU, also on those that come online later.
+
+    `buffer_bytes` is the receive buffer; the kernel charges about 1100 bytes to it per queued message, and only while one is queued.
+    Raises PrivilegeError, or UnavailableError with what to do about it.
+    """
+
+    def __init__(self, buffer_bytes: int = 64 << 20) -> None:
+        self._early: list[bytes] = []
+        super().__init__(buffer_bytes)
+
+    def _begin(self) -> None:
+        """Ask for the exits of every CPU. By hand, as pyroute2's register_mask() asks for no answer and so never fails."""
+        self._send(_ATTR_REGISTER_CPUMASK, _possible_cpus(), NLM_F_ACK)
+        self._answer(self._early)
+
+    def drain(self, limit: int) -> list[bytes]:
+        """Up to `limit` exit messages as they came, without waiting."""
+        batch, self._early = self._early[:limit], self._early[limit:]
+        netlink.receive(self._socket, batch.append, limit - len(batch), _DATAGRAM_MAX)
+        return batch
+
+    def drops(self) -> int:
+        """How many messages the kernel threw away so far because the receive buffer was full; exact, until 2^32."""
+        return netlink.drops(self._socket)
+
+    def close(self) -> None:
+        """Tell the kernel that one listener less is there, and close. May be called twice."""
+        if self._socket.fileno() >= 0:
+            # Where that fails, the kernel notices the closed socket with the next message for it.
+            with contextlib.suppress(OSError):
+                self._send(_ATTR_DEREGISTER_CPUMASK, _possible_cpus())
+        super().close()
+
     def __enter__(self) -> TaskstatsSocket:
+        """For `with`."""
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Close."""
+        self.close()
+
+
+class TaskstatsQuery(_Endpoint):
+    """Asks for the statistics of living processes. A socket of its own: exit messages would stand before the answers."""
+
+    def __init__(self) -> None:
+        super().__init__(1 << 20)
+
+    def get(self, tgid: int) -> tuple[bytes, bytes] | None:
+        """The messages about a process's leader and about the process; None if there is no such process. About 10 us.
+
+        The leader's has its own figures only; the process's, of all threads dead and living, has run times, delays, utime, stime and
+        context switches, but neither I/O nor memory (for I/O see /proc/PID/io), and nothing at all once the process is a zombie.
+        """
+        number = struct.pack("=I", tgid)
+        try:
+            self._send(_ATTR_PID, number)
+            leader = self._answer([])
+            self._send(_ATTR_TGID, number)
+            return leader, self._answer([])
+        except OSError as error:
+            if error.errno == errno.ESRCH:
+                return None
+            raise _explain(error) from None
+
+    def __enter__(self) -> TaskstatsQuery:
         """For `with`."""
         return self
 
@@ -115,9 +189,9 @@ def thread_id(message: bytes) -> int:
     return 0 if len(message) < _PID.size else int(_PID.unpack_from(message)[0])
 
 
-def _possible_cpus() -> str:
-    """Every CPU that there may ever be, as a list such as "0-3"; a list with any other one is refused."""
-    return Path("/sys/devices/system/cpu/possible").read_text(encoding="ascii").strip()
+def _possible_cpus() -> bytes:
+    """Every CPU that there may ever be, as a list such as "0-3" with a NUL; a list with any other one is refused."""
+    return Path("/sys/devices/system/cpu/possible").read_bytes().strip() + b"\0"
 
 
 def _explain(error: OSError) -> ElsaError:
