@@ -1,0 +1,148 @@
+"""Opening the warehouse: what is wrong comes out as one line that says what to do, and nothing is left open."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from elsa.errors import ConfigError, ElsaError, InputMissingError, PrivilegeError, RetryError
+from elsa.store import assets, database
+
+OPEN = [database.open_for_writing, database.open_for_reading]
+Open = Callable[[Path], sqlite3.Connection]
+
+
+def one_line(error: pytest.ExceptionInfo[ElsaError], path: Path) -> bool:
+    text = str(error.value)
+    return "\n" not in text and text.startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize("opener", OPEN)
+def test_a_sound_warehouse_opens(opener: Open, db: Path) -> None:
+    with closing(opener(db)) as connection:
+        assert connection.execute("select count(*) from process").fetchone() == (0,)
+
+
+def test_who_opens_for_reading_cannot_write(db: Path) -> None:
+    with closing(database.open_for_reading(db)) as connection, pytest.raises(sqlite3.OperationalError, match="readonly"):
+        connection.execute("delete from process")
+
+
+def test_readers_see_the_warehouse_as_it_was_while_a_writer_writes(db: Path, connection: sqlite3.Connection) -> None:
+    with closing(database.open_for_reading(db)) as reader, database.transaction(connection):
+        connection.execute("insert into comm values (1, 'sh')")
+        assert reader.execute("select count(*) from comm").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("opener", OPEN)
+def test_a_missing_warehouse_is_told_with_the_command_that_makes_one(opener: Open, tmp_path: Path) -> None:
+    path = tmp_path / "elsa.db"
+    with pytest.raises(InputMissingError, match="elsa db upgrade") as error:
+        opener(path)
+    assert one_line(error, path)
+    assert not path.exists()
+
+
+def test_a_missing_folder_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputMissingError, match=r"No such file or directory; create it"):
+        database.open_for_writing(tmp_path / "none" / "elsa.db")
+
+
+@pytest.mark.parametrize("opener", OPEN)
+@pytest.mark.parametrize("content", [b"these are not the bytes of a database" * 50, b"SQLite format 3\0" + bytes(range(256)) * 40])
+def test_what_is_no_warehouse_is_told(opener: Open, content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "elsa.db"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match="not a sound SQLite warehouse") as error:
+        opener(path)
+    assert one_line(error, path)
+    assert path.read_bytes() == content
+
+
+def test_a_corrupt_page_is_told(db: Path) -> None:
+    data = bytearray(db.read_bytes())
+    data[4096:] = b"\xff" * (len(data) - 4096)
+    db.write_bytes(data)
+    with pytest.raises(ConfigError, match="not a sound SQLite warehouse"), database.translated(db), closing(sqlite3.connect(db)) as opened:
+        opened.execute("select * from process").fetchall()
+
+
+@pytest.mark.parametrize("opener", OPEN)
+@pytest.mark.parametrize(
+    ("revision", "meaning"),
+    [("0000", "is needed; run: elsa db upgrade"), ("9999", "made by a newer ELSA"), (None, "not an ELSA warehouse yet")],
+)
+def test_a_warehouse_of_another_version_is_told(opener: Open, revision: str | None, meaning: str, db: Path) -> None:
+    with closing(sqlite3.connect(db, isolation_level=None)) as connection:
+        if revision is None:
+            connection.execute("drop table alembic_version")
+        else:
+            connection.execute("update alembic_version set version_num = ?", (revision,))
+    with pytest.raises(ConfigError, match=meaning) as error:
+        opener(db)
+    assert one_line(error, db)
+
+
+def test_a_locked_warehouse_is_told(db: Path, connection: sqlite3.Connection) -> None:
+    connection.execute("begin immediate")
+    with closing(sqlite3.connect(db, timeout=0, isolation_level=None)) as other:
+        with pytest.raises(RetryError, match="locked by another program; try again later") as error, database.translated(db):
+            other.execute("begin immediate")
+    connection.execute("rollback")
+    assert one_line(error, db)
+
+
+def test_a_warehouse_that_may_not_be_written_is_told(db: Path) -> None:
+    with closing(database.open_for_reading(db)) as connection:
+        with pytest.raises(PrivilegeError, match="cannot be written by this user") as error, database.translated(db):
+            connection.execute("delete from process")
+    assert one_line(error, db)
+
+
+def test_a_full_device_is_told(db: Path, connection: sqlite3.Connection) -> None:
+    pages = connection.execute("pragma page_count").fetchone()[0]
+    connection.execute(f"pragma max_page_count = {pages}")
+    with pytest.raises(RetryError, match="no space left") as error, database.translated(db):
+        connection.execute("insert into comm values (1, ?)", ("x" * 100_000,))
+    assert one_line(error, db)
+
+
+def test_any_other_error_is_told_as_it_is(db: Path, connection: sqlite3.Connection) -> None:
+    with pytest.raises(ElsaError, match="no such table: none"), database.translated(db):
+        connection.execute("select * from none")
+
+
+@pytest.mark.parametrize(("mode", "refused"), [(0o777, True), (0o757, True), (0o1777, True), (0o755, False), (0o700, False)])
+def test_a_folder_that_others_can_write_is_refused(mode: int, refused: bool, db: Path) -> None:
+    db.parent.chmod(mode)
+    if refused:
+        with pytest.raises(PrivilegeError, match=r"others can write this folder.*chmod o-w"):
+            database.open_for_writing(db)
+    else:
+        database.open_for_writing(db).close()
+
+
+def test_a_transaction_is_all_or_nothing(connection: sqlite3.Connection) -> None:
+    with pytest.raises(KeyError), database.transaction(connection):
+        connection.execute("insert into comm values (1, 'sh')")
+        raise KeyError
+    assert not connection.in_transaction
+    assert connection.execute("select count(*) from comm").fetchone() == (0,)
+    with database.transaction(connection):
+        connection.execute("insert into comm values (1, 'sh')")
+    assert connection.execute("select count(*) from comm").fetchone() == (1,)
+
+
+def test_every_view_stands_after_those_that_it_reads() -> None:
+    names = [path.stem for path in assets.views()]
+    assert sorted(names) == sorted(path.stem for path in assets.folder("sql").glob("*.sql"))
+    with closing(sqlite3.connect(":memory:")) as connection:
+        for path in assets.views():
+            connection.execute(path.read_text())
+            text = path.read_text().split(" as", 1)[1]
+            later = names[names.index(path.stem) + 1 :]
+            assert not [name for name in later if f"from {name} " in text or f"join {name} " in text]
