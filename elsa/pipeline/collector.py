@@ -32,6 +32,8 @@ from elsa.store import boots, database, locks, runs
 log = logging.getLogger(__name__)
 
 HOUSEKEEPING_NS = 5 * SECOND
+# How often the queue is emptied in one go before something else gets its turn: a storm may fill it as fast.
+DRAIN_TURNS = 10
 
 
 class Collector:
@@ -68,6 +70,7 @@ class Collector:
         self._gathering = False  # events wait to be read; meanwhile the connector is not in the selector
         self._drain_at_ns: int | None = self._since_ns
         self._kept_house_ns = 0
+        self._syncs: list[Reply] = []
         self._stopping = False
         self._hearing.look_at_clock()
         self._hearing.look_around(infer=beginning.heard_ns is not None)
@@ -141,6 +144,9 @@ class Collector:
         if self._drain_at_ns is not None and now_ns >= self._drain_at_ns:
             self.drain()
         self._hearing.tick(now_ns)
+        if self._syncs:
+            self.drain()
+            self._answer_syncs()
         self.storing.tick(now_ns)
         if now_ns - self._kept_house_ns >= HOUSEKEEPING_NS:
             self._kept_house_ns = now_ns
@@ -167,13 +173,24 @@ class Collector:
 
     def drain(self) -> None:
         """Take in every event that the kernel has queued."""
-        if not self._hearing.drain():
+        if not any(self._hearing.drain() for _ in range(DRAIN_TURNS)):
             self._drain_at_ns = clocks.monotonic_ns()
             return
         self._drain_at_ns = None
         if self._gathering:
             self._selector.register(self._connector.fileno(), selectors.EVENT_READ, self._events_wait)
             self._gathering = False
+
+    def sync(self, reply: Reply) -> None:
+        """Answer when all that happened so far is in the warehouse, and all that was missed is concluded."""
+        self._syncs.append(reply)
+        self._answer_syncs()
+
+    def _answer_syncs(self) -> None:
+        if self._syncs and self._hearing.settled and self._drain_at_ns is None:
+            replies, self._syncs = self._syncs, []
+            for reply in replies:
+                self.storing.commit_all(reply)
 
     def status(self) -> dict[str, Any]:
         """How the daemon is."""

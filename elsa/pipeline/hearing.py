@@ -48,8 +48,14 @@ class Hearing:
         self._held: list[bytes] = []
         self._missing: list[Missing] = []
         self._drops = self._counted = self._skipped = 0
+        self._complete_ns = clocks.monotonic_ns()  # up to here no event was lost that has not been put on record
         self._loss_since_ns: int | None = None
         self._scanned_ns = 0
+
+    @property
+    def settled(self) -> bool:
+        """Nothing that was lost or looked for in vain is still to be concluded."""
+        return self._loss_since_ns is None and not self._missing
 
     def due_ns(self) -> int | None:
         """When `tick` wants to be called next."""
@@ -104,6 +110,8 @@ class Hearing:
             self._counted += (drops - self._drops) % 2**32
             self._drops = drops
         if self._loss_since_ns is None:
+            self._complete_ns = began_ns
+        if self.settled:
             self._storing.heard_ns = began_ns
 
     # --- losses -----------------------------------------------------------------------------------------------------------------
@@ -111,7 +119,7 @@ class Hearing:
     def _note_loss(self) -> None:
         """Numbers that were skipped tell early, the kernel's own counter tells exactly how many."""
         if self._loss_since_ns is None:
-            self._loss_since_ns = self._storing.heard_ns
+            self._loss_since_ns = self._complete_ns
 
     def _repair(self) -> None:
         """After a loss: compare with /proc, conclude what was missed, and put the gap on record."""

@@ -31,6 +31,9 @@ class Collector(Protocol):
     def drain(self) -> None:
         """Take in every event that the kernel has queued."""
 
+    def sync(self, reply: Reply) -> None:
+        """Answer when all that happened so far is in the warehouse."""
+
     def status(self) -> dict[str, Any]:
         """How the daemon is."""
 
@@ -142,7 +145,7 @@ class Service:
         reply(self._collector.status())
 
     def _sync(self, _request: protocol.Sync, _peer: Peer, reply: Reply) -> None:
-        self._collector.storing.commit_all(reply)
+        self._collector.sync(reply)
 
     def _job(self, key: int | str, peer: Peer) -> Job:
         """The open job that the peer means. Another's job is no job to those who may not see it."""

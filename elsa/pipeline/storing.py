@@ -41,8 +41,8 @@ class Storing:
         self._shed = 0
         self._commit_at_ns = self._idle_since_ns = 0
         self.writer = Writer(config.db, beginning.boot_id, beginning.collector_id)
-        self.heard_ns = beginning.since_ns
-        """Monotonic: whatever happened before is known, unless it was lost."""
+        self.heard_ns = beginning.since_ns if beginning.heard_ns is None else beginning.heard_ns
+        """Monotonic: whatever happened before is known, or concluded."""
         self.events = self.lost = self.gaps = 0
 
     @property

@@ -43,7 +43,8 @@ def begin(connection: sqlite3.Connection, machine: Machine, pid: int, now_ns: in
             pid,
             __version__,
             now_ns,
-            now_ns,
+            # Not further than before, until what happened meanwhile is concluded.
+            now_ns if heard_ns is None else heard_ns,
         )
     return Beginning(boot_id, collector_id, now_ns, heard_ns)
 
