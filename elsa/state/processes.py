@@ -186,13 +186,15 @@ class Processes:
     def _who_was(self, pid: int, time_ns: int) -> Incarnation | None:
         """Who had a pid: normally the living, but /proc may have shown its next life before all events of this one were read."""
         life = self.living.get(pid)
-        if pid in self._late and life is not None and time_ns < life.start_ns:
+        if life is not None and time_ns < life.start_ns and pid in self._late:
             return self._late[pid][-1]
         return life
 
     def _born(self, time_ns: int, pid: int, parent: Incarnation | None) -> Incarnation:
         # A fork may be read from the queue after its parent was added to a job, and yet have happened before.
-        jobs = [job_id for job_id in parent.jobs if parent.member_since(job_id) <= time_ns] if parent is not None else []
+        jobs = parent.jobs if parent is not None else ()
+        if parent is not None and parent.since:
+            jobs = tuple(job_id for job_id in jobs if parent.member_since(job_id) <= time_ns)
         life = self.living.get(pid)
         if life is not None and self._is_birth_of_found(life, time_ns):
             self._forget_what_was_found(life, time_ns, jobs)
