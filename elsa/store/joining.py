@@ -244,9 +244,12 @@ class Joiner:
     # --- records that only tell of themselves -----------------------------------------------------------------------------------
 
     def _make_process(self, boot: Boot, record: Waiting) -> int:
-        """An incarnation from a record alone: known to the second."""
+        """An incarnation from a record alone: known to the second, or better where a gap begins in that second: its fork was lost."""
         _, clock = self.boot_of(record)
         elapsed_ns = int(record.etime * TICK_NS)
+        start_ns = record.exit_ns - elapsed_ns - clock.offset_ns
+        unheard = [max(from_ns, start_ns) for from_ns, to_ns in boot.gaps if from_ns < start_ns + SECOND_NS and to_ns > start_ns]
+        start_ns = min(unheard, default=start_ns)
         process_id = self._next_id
         self._next_id += 2
         self._made.append(
@@ -255,7 +258,7 @@ class Joiner:
                 boot.id,
                 record.pid,
                 Origin.ACCT,
-                record.exit_ns - elapsed_ns - clock.offset_ns,
+                start_ns,
                 clock.id,
                 elapsed_ns,
                 clock.id,
