@@ -27,9 +27,8 @@ from elsa.kernel.acctfile import AcctFile
 from elsa.kernel.procfs import Procfs
 from elsa.pipeline import scan
 from elsa.state.codes import Join
-from elsa.store import acctfiles, boots, database, locks
+from elsa.store import acctfiles, boots, database, locks, names
 from elsa.store.acctfiles import Known
-from elsa.store.comms import Comms
 from elsa.store.joining import Boot, Joiner, Verdict, Waiting
 
 log = logging.getLogger(__name__)
@@ -130,7 +129,7 @@ class Ingester:
         self._config = config
         self._procfs = procfs
         self._host = host
-        self._comms = Comms()
+        self._comms = names.comms()
 
     def run_once(self, paths: Sequence[Path], progress: Progress | None = None) -> Outcome:
         """One pass over these files; with none given, over the configured one and what it was rotated to, oldest first.

@@ -59,12 +59,14 @@ def _close_earlier_boots(connection: sqlite3.Connection, boot_id: int, booted_at
         (boot_id, boot_id),
     ).fetchall()
     for old_id, heard_ns in over:
-        clock = boots.clocks_of(connection, old_id).at(heard_ns)
-        ended_at_ns = min(heard_ns + clock.offset_ns, booted_at_ns)
+        clocks = boots.clocks_of(connection, old_id)
+        # Without a clock nothing of that boot was stored but that a collector began.
+        clock = clocks.at(heard_ns) if clocks.known else None
+        ended_at_ns = min(heard_ns + clock.offset_ns, booted_at_ns) if clock else booted_at_ns
         connection.execute("update boot set ended_at_ns = ? where id = ?", (ended_at_ns, old_id))
         connection.execute(
             "update process set elapsed_ns = max(? - start_ns, 0), end_clock_id = ?, end_how = ? where boot_id = ? and elapsed_ns is null",
-            (heard_ns, clock.id, End.REBOOT, old_id),
+            (heard_ns, clock.id if clock else None, End.REBOOT, old_id),
         )
         connection.execute(
             "update job set closed_at_ns = ?, close_how = 'reboot' where boot_id = ? and closed_at_ns is null", (ended_at_ns, old_id)

@@ -21,8 +21,8 @@ from elsa.errors import ConfigError
 from elsa.state.clock import Clock
 from elsa.state.jobs import Job
 from elsa.state.processes import Changes, EventRow, Incarnation
-from elsa.store import boots, database
-from elsa.store.comms import Comms
+from elsa.store import boots, database, names
+from elsa.store.names import Names
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ _INSERT_EVENT = (
     " values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _INSERT_STAY = "insert into membership (job_id, process_id, since_ns, until_ns, how) values (?, ?, ?, ?, ?) on conflict do nothing"
-_END_STAY = "update membership set until_ns = ? where job_id = ? and process_id = ? and until_ns is null"
+_END_STAY = "update membership set until_ns = ?1 where job_id = ?2 and process_id = ?3 and until_ns is null and since_ns <= ?1"
 
 
 def process_row(life: Incarnation) -> ProcessRow:
@@ -119,7 +119,7 @@ class Batch:
         return bool(len(self) or self.jobs or self.closed or self.clocks or self.gaps or self.then)
 
 
-def write(connection: sqlite3.Connection, batch: Batch, boot_id: int, collector_id: int, comms: Comms) -> None:
+def write(connection: sqlite3.Connection, batch: Batch, boot_id: int, collector_id: int, comms: Names) -> None:
     """One batch in one transaction: all of it or nothing."""
     with database.transaction(connection):
         for clock in batch.clocks:
@@ -216,7 +216,7 @@ class Writer:
 
     def _run(self) -> None:
         connection: sqlite3.Connection | None = None
-        comms = Comms()
+        comms = names.comms()
         while (batch := self._queue.get()) is not None:
             while not self._giving_up.is_set():
                 try:
