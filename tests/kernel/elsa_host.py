@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import shutil
 import signal
 import sqlite3
@@ -192,7 +193,7 @@ class Host:
 class Workload:
     """A native program that waits for a line on stdin before it begins, and prints lines of numbers about what it did."""
 
-    def __init__(self, program: Path, *arguments: object, **options: Any) -> None:  # noqa: ANN401
+    def __init__(self, program: Path | str, *arguments: object, **options: Any) -> None:  # noqa: ANN401
         command: Sequence[str] = [str(program), *map(str, arguments)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **options)
         self.pid = self.process.pid
@@ -201,6 +202,10 @@ class Workload:
         """The next line, which is numbers."""
         assert self.process.stdout is not None
         return [int(word) for word in self.process.stdout.readline().split()]
+
+    def has_printed(self) -> bool:
+        """Whether a line waits to be read."""
+        return bool(select.select([self.process.stdout], [], [], 0)[0])
 
     def go(self) -> None:
         """Let it begin, or go on."""
@@ -221,10 +226,26 @@ class Workload:
 
 
 @contextmanager
-def workload(program: Path, *arguments: object, **options: Any) -> Iterator[Workload]:  # noqa: ANN401
+def workload(program: Path | str, *arguments: object, **options: Any) -> Iterator[Workload]:  # noqa: ANN401
     """A Workload that is gone afterwards."""
     made = Workload(program, *arguments, **options)
     try:
         yield made
     finally:
         made.close()
+
+
+@contextmanager
+def ended_afterwards(*leaders: Workload) -> Iterator[None]:
+    """The whole process groups of these, which lead them, are gone afterwards."""
+    try:
+        yield
+    finally:
+        for one in leaders:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(one.pid, signal.SIGKILL)
+
+
+def children_of(pid: int) -> list[int]:
+    """The living children of a process."""
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

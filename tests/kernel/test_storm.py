@@ -5,33 +5,20 @@ Each process names itself, so that who is who is known without what the joining 
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from elsa.kernel.connector import Connector
-from tests.kernel.elsa_host import Host, Workload, records, wait_until, workload
+from tests.kernel.elsa_host import Host, children_of, ended_afterwards, records, wait_until, workload
+from tests.kernel.truth import OF_THE_STORM, assert_no_record_is_joined_to_another_life
 
 pytestmark = pytest.mark.kernel
-
-# Whether a name is that of a process of the storm: worker, kind, number.
-OF_THE_STORM = "glob '[0-9][-.+]*'"
-
-
-def assert_no_record_is_joined_to_another_life(host: Host) -> None:
-    """A record and its life bear the same name, wherever the life's name was heard."""
-    wrong = f"""select p.id, p.pid, name.name, command.name, a.join_how
-        from acct as a join process as p on p.id = a.process_id join comm as name on name.id = p.comm_id
-        join comm as command on command.id = a.comm_id
-        where (name.name {OF_THE_STORM} or command.name {OF_THE_STORM}) and name.name <> command.name
-        and not (name.name = 'worker' or name.name = 'storm')"""
-    assert host.sql(wrong) == []
 
 
 def test_of_a_storm_nothing_is_lost_and_nothing_wrong(
@@ -95,11 +82,11 @@ def test_what_an_overrun_loses_is_counted_and_mended_and_nothing_is_guessed(host
         host.start(receive_buffer_mib=1)
         witness.drain(1_000_000)
         early = witnessed(host, witness, 0)
-        members = [stack.enter_context(workload(Path("/bin/sh"), "-c", sleeper, start_new_session=True)) for _ in range(stops)]
-        stack.callback(end_groups, members)
+        members = [stack.enter_context(workload("/bin/sh", "-c", sleeper, start_new_session=True)) for _ in range(stops)]
+        stack.enter_context(ended_afterwards(*members))
         storm = stack.enter_context(workload(native("storm"), 2, 2500 * stops, 20, 100))
         workers = storm.line()
-        victims = [stack.enter_context(workload(Path("/bin/cat"))) for _ in range(stops)]
+        victims = [stack.enter_context(workload("/bin/cat")) for _ in range(stops)]
         job = host.create("storm", *workers, *(one.pid for one in (*members, *victims)))
         storm.go()
         for member, victim in zip(members, victims, strict=True):
@@ -161,13 +148,3 @@ def witnessed(host: Host, witness: Connector, before: int) -> tuple[int, int, in
     first = before + len(witness.drain(1_000_000))
     status = host.request("status")
     return first, status["events"] + status["lost"], first + len(witness.drain(1_000_000))
-
-
-def children_of(pid: int) -> list[int]:
-    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def end_groups(members: list[Workload]) -> None:
-    for one in members:
-        with suppress(ProcessLookupError):
-            os.killpg(one.pid, signal.SIGKILL)

@@ -1,0 +1,101 @@
+"""The collector ends, in peace or killed, and begins again: jobs live on, and what happened meanwhile is concluded and marked so."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.kernel.elsa_host import Host, children_of, ended_afterwards, wait_until, workload
+from tests.kernel.truth import OF_THE_STORM, assert_no_record_is_joined_to_another_life
+
+pytestmark = pytest.mark.kernel
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_job_lives_through_an_outage(host: Host, number: signal.Signals) -> None:
+    meanwhile = 'read go; sleep 300 & for code in 5 6 7; do sh -c "sleep 0.05; exit $code"; done; echo 1; read end'
+    with (
+        workload("/bin/sh", "-c", meanwhile, start_new_session=True) as parent,
+        workload("/bin/cat") as victim,
+        workload("/bin/cat") as other,
+    ):
+        with ended_afterwards(parent):
+            host.start(commit_ms=50)
+            job = host.create("long", parent.pid, victim.pid)
+            host.create("second", victim.pid)
+            stopping_ns = time.monotonic_ns()
+            host.stop(number)
+            victim.process.kill()
+            victim.process.wait()
+            parent.go()
+            assert parent.line() == [1]
+            (living,) = children_of(parent.pid)
+            time.sleep(0.3)
+            beginning_ns = time.monotonic_ns()
+            host.start(commit_ms=50)
+            assert {one["pid"] for one in host.request("show", job=job)["members"]} >= {parent.pid, living}
+            wait_until("the victim is closed", lambda: host.request("show", job=job)["living"] == 2)
+            assert host.request("show", job="second")["living"] == 0
+            assert host.request("of", pid=other.pid)["jobs"] == []
+            host.request("add", job="second", pids=[other.pid])  # ids go on
+            host.ingest()
+
+    ((kind, from_ns, to_ns),) = host.sql("select kind, from_ns, to_ns from gap")
+    assert kind == "down"
+    assert stopping_ns - 2_000_000_000 < from_ns < beginning_ns < to_ns
+    rows = {
+        pid: (command, how, status, record, round(elapsed_s, 3), etime)
+        for pid, command, how, status, record, elapsed_s, etime in host.sql(
+            """select pid, command, how, exit_status, record, elapsed_s, etime_ticks from job_process_usage
+               where job_id = ? and state = 'ended'""",
+            job,
+        )
+    }
+    command, how, status, record, elapsed_s, etime = rows.pop(victim.pid)
+    assert (command, how, status, record) == ("cat", "added", 9, "uncertain")
+    assert elapsed_s == pytest.approx(etime / 100, abs=0.02)  # its record tells when it ended, not the moment of which it was missed
+    assert sorted((command, how, status, record) for command, how, status, record, *_ in rows.values() if command == "sh") == [
+        ("sh", "inferred", code << 8, "own") for code in (5, 6, 7)
+    ]
+    assert host.sql("select command, how from job_process_usage where job_id = ? and pid = ?", job, living) == [("sleep", "inferred")]
+    host.assert_sound()
+
+
+def test_jobd_may_die_at_any_moment_of_a_storm(host: Host, native: Callable[[str], Path]) -> None:
+    chance = random.Random(0)  # noqa: S311 - moments, not secrets
+    host.start(commit_ms=20)
+    with workload(native("storm"), 2, 3000, 20, 200) as storm:
+        workers = storm.line()
+        job = host.create("storm", *workers)
+        storm.go()
+        deaths = 0
+        while storm.process.poll() is None and not storm.has_printed():
+            time.sleep(chance.uniform(0.02, 0.5))
+            host.kill()
+            deaths += 1
+            host.start(commit_ms=20)
+        started = storm.line()[0]
+        storm.rest()
+    wait_until("all are closed", lambda: host.request("show", job=job)["living"] == 0)
+    host.ingest()
+    host.ingest()
+    assert deaths > 3
+    assert host.value("select count(*) from gap where kind = 'down'") == deaths
+    assert host.value("select count(*) from collector") == deaths + 1
+    named = host.sql(
+        f"select n.name, a.process_id, a.join_how from acct as a join comm as n on n.id = a.comm_id where n.name {OF_THE_STORM}"
+    )
+    assert len(named) == len({name for name, _, _ in named}) == started
+    assert {how for _, _, how in named} <= {1, 2, 4}
+    assert len({process for _, process, _ in named}) == started
+    assert_no_record_is_joined_to_another_life(host)
+    inside = {name for (name,) in host.sql("select command from job_process_usage where job_id = ?", job)}
+    assert {name[1] for name, _, _ in named if name not in inside} <= {"-"}
+    assert {name for name in inside if not name[0].isdigit()} <= {"storm", "worker"}
+    assert [row for row in host.sql("select pid from process_usage where state = 'running'") if row[0] in workers] == []
+    host.assert_sound()
