@@ -12,7 +12,8 @@ from elsa.kernel.connector import Connector
 from elsa.kernel.procfs import Procfs
 from elsa.pipeline import scan
 from elsa.pipeline.storing import MS, SECOND, Storing
-from elsa.state.processes import Found, Incarnation, Processes, same_start
+from elsa.state.lives import Found, Incarnation, same_start
+from elsa.state.processes import Processes
 from elsa.state.sequence import Sequence as Numbering
 
 log = logging.getLogger(__name__)

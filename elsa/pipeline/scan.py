@@ -9,7 +9,7 @@ from elsa.decode.procfs import parse_real_uid, parse_stat
 from elsa.errors import DataError
 from elsa.kernel import clocks
 from elsa.kernel.procfs import Procfs
-from elsa.state.processes import Found
+from elsa.state.lives import Found
 from elsa.store.boots import Machine
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")

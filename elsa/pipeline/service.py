@@ -16,7 +16,8 @@ from elsa.kernel import clocks
 from elsa.pipeline.storing import Storing
 from elsa.state.codes import How
 from elsa.state.jobs import Job
-from elsa.state.processes import Incarnation, Processes
+from elsa.state.lives import Incarnation
+from elsa.state.processes import Processes
 
 # A user who makes jobs in a loop stops here; managers are trusted.
 MAX_OPEN_JOBS = 1000

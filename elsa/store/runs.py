@@ -12,7 +12,8 @@ from typing import NamedTuple
 from elsa import __version__
 from elsa.state.codes import End, Origin
 from elsa.state.jobs import Job, Jobs
-from elsa.state.processes import Incarnation, Processes
+from elsa.state.lives import Incarnation
+from elsa.state.processes import Processes
 from elsa.store import boots
 from elsa.store.boots import Machine
 from elsa.store.database import transaction

@@ -20,7 +20,7 @@ from pathlib import Path
 from elsa.errors import ConfigError
 from elsa.state.clock import Clock
 from elsa.state.jobs import Job
-from elsa.state.processes import Changes, EventRow, Incarnation
+from elsa.state.lives import Changes, EventRow, Incarnation
 from elsa.store import boots, database, names
 from elsa.store.names import Names
 

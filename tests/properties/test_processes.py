@@ -12,7 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from elsa.decode.events import Event
 from elsa.state.codes import End, How, Origin
 from elsa.state.jobs import Job, Jobs
-from elsa.state.processes import TICK_NS, Found, Incarnation, Processes, same_start
+from elsa.state.lives import TICK_NS, Found, Incarnation, same_start
+from elsa.state.processes import Processes
 from tests.unit.state.events import INIT, clone, execed, exited, fork
 
 PIDS = range(2, 8)
@@ -64,6 +65,13 @@ class Kernel(RuleBasedStateMachine):
 
     def touch(self, pid: int) -> None:
         """Before anything else happens to a pid."""
+
+    def shown(self, life: Truth) -> Found:
+        """A living process as /proc shows it now."""
+        ppid = life.parent.pid if life.parent and self.living.get(life.parent.pid) is life.parent else INIT
+        zombie = life.pid not in life.tids  # a leader that has exited stays, and counts, until the last of its threads has too
+        start_ns = life.start_ns // TICK_NS * TICK_NS
+        return Found(life.pid, ppid, start_ns, len(life.tids) + zombie, zombie, None, b"x", self.now_ns)
 
     def believed(self, pid: int) -> Incarnation | None:
         """The incarnation of a living pid, if the state knows it."""
@@ -247,6 +255,60 @@ class NothingLost(Kernel):
             assert {life.pid for life in self.processes.with_descendants([self.processes.living[pid]])} == expected
 
 
+class Scanned(Kernel):
+    """Every event is heard, but /proc is read at any time while events wait in the queue: this must not make any difference."""
+
+    @initialize()
+    def begin(self) -> None:
+        super().begin()
+        self.queue: list[Event] = []
+
+    def hear(self, *events: Event) -> None:
+        self.queue.extend(events)
+
+    def believed(self, pid: int) -> Incarnation | None:
+        self.drain()
+        return self.processes.living[pid]
+
+    @rule()
+    def look_around(self) -> None:
+        self.wait(1)
+        self.processes.reconcile([self.shown(life) for life in self.living.values()], infer=True)
+
+    @rule()
+    def drain(self) -> None:
+        self.processes.apply(self.queue)
+        self.queue.clear()
+        for pid in list(self.processes.doubts):
+            self.processes.resolve_doubt(pid, self.shown(self.living[pid]) if pid in self.living else None)
+
+    @invariant()
+    def with_everything_heard_all_is_as_it_truly_was(self) -> None:
+        if self.queue:
+            return
+        born = {(life.pid, life.start_ns): life for life in self.processes.changes.born}
+        assert len(born) == len(self.processes.changes.born)
+        assert born.keys() == {(life.pid, life.start_ns) for life in self.history}
+        assert {pid: life.start_ns for pid, life in self.processes.living.items()} == {
+            pid: life.start_ns for pid, life in self.living.items()
+        }
+        for true in self.history:
+            life = born[true.pid, true.start_ns]
+            parent = born[true.parent.pid, true.parent.start_ns].id if true.parent else None
+            assert (life.origin, life.parent_id, life.parent_inferred) == (Origin.FORK, parent, None)
+            if true.end_ns is None:
+                assert life.end_how is None
+                assert {job_id: life.member_since(job_id) for job_id in life.jobs} == {
+                    self.job[job].id: since_ns for job, since_ns in true.jobs.items()
+                }
+            else:
+                assert (life.end_how, life.elapsed_ns, life.exit_status) == (End.EXIT, true.end_ns - true.start_ns, true.status)
+        stays = [
+            (self.job[job].id, born[self.history[place].pid, self.history[place].start_ns].id, since) for job, place, since in self.entered
+        ]
+        assert sorted(stay[:3] for stay in self.processes.changes.entered) == sorted(stays)
+
+
 class Lossy(Kernel):
     """Any event may be lost. Then /proc is read, and what it shows holds."""
 
@@ -278,12 +340,6 @@ class Lossy(Kernel):
     def believed(self, pid: int) -> Incarnation | None:
         life = self.processes.living.get(pid)
         return life if life and same_start(life, self.living[pid].start_ns) else None
-
-    def shown(self, life: Truth) -> Found:
-        ppid = life.parent.pid if life.parent and self.living.get(life.parent.pid) is life.parent else INIT
-        zombie = life.pid not in life.tids  # a leader that has exited stays, and counts, until the last of its threads has too
-        start_ns = life.start_ns // TICK_NS * TICK_NS
-        return Found(life.pid, ppid, start_ns, len(life.tids) + zombie, zombie, None, b"x", self.now_ns)
 
     @rule()
     def look_around(self) -> None:
@@ -337,5 +393,7 @@ class Lossy(Kernel):
 
 TestNothingLost = NothingLost.TestCase
 TestNothingLost.settings = settings(max_examples=80, stateful_step_count=50, deadline=None)
+TestScanned = Scanned.TestCase
+TestScanned.settings = settings(max_examples=80, stateful_step_count=50, deadline=None)
 TestLossy = Lossy.TestCase
 TestLossy.settings = settings(max_examples=80, stateful_step_count=50, deadline=None)

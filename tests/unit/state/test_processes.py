@@ -12,7 +12,8 @@ from elsa.decode.events import Event
 from elsa.state.clock import Clock, Clocks
 from elsa.state.codes import End, EventKind, How, Origin
 from elsa.state.jobs import Job, Jobs
-from elsa.state.processes import LATE_NS, TICK_NS, Found, Incarnation, Processes
+from elsa.state.lives import TICK_NS, Found, Incarnation
+from elsa.state.processes import LATE_NS, Processes
 from tests.unit.state.events import INIT, clone, event, execed, exited, fork
 
 MS = 1_000_000

@@ -1,0 +1,127 @@
+"""One life of one pid, how /proc shows one, and what of lives is to be stored. Plain data; elsa/state/processes.py moves it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from elsa.state.codes import Origin
+
+# A start time out of /proc is cut to a clock tick of 1/100 s, and its conversion may be one tick too low.
+TICK_NS = 10_000_000
+EventRow = tuple[int, int, int, int, int, int | None, int | None, int | None, int | None, int | None]
+
+
+class Found(NamedTuple):
+    """A process as /proc showed it."""
+
+    pid: int
+    ppid: int
+    start_ns: int
+    """Monotonic, cut to a tick."""
+    threads: int
+    zombie: bool
+    """The leader has exited; the process is over unless other threads remain (`threads` > 1)."""
+    uid: int | None
+    comm: bytes
+    seen_ns: int
+    """Monotonic time just before it was looked at."""
+
+    @property
+    def over(self) -> bool:
+        """Only its exit status remains to be fetched."""
+        return self.zombie and self.threads <= 1
+
+
+class Incarnation:
+    """One life of one pid."""
+
+    __slots__ = (
+        "amended",
+        "ancestor",
+        "comm",
+        "doubtful",
+        "elapsed_ns",
+        "end_clock_id",
+        "end_how",
+        "exit_status",
+        "id",
+        "jobs",
+        "leader_status",
+        "origin",
+        "parent_id",
+        "parent_inferred",
+        "pid",
+        "seen_ns",
+        "since",
+        "start_clock_id",
+        "start_ns",
+        "stored",
+        "threads",
+        "uid",
+    )
+
+    def __init__(self, id: int, pid: int, start_ns: int, clock_id: int, origin: Origin) -> None:  # noqa: A002
+        self.id = id
+        self.pid = pid
+        self.start_ns = start_ns
+        self.start_clock_id = clock_id
+        self.origin = origin
+        self.parent_id: int | None = None
+        self.parent_inferred: int | None = None
+        self.ancestor: Incarnation | None = None
+        """The parent, or once that is dead what was its nearest living ancestor when it died: so no chain of the dead is kept."""
+        self.threads = 1
+        self.seen_ns = 0
+        """Events of its threads before this moment are in the count already."""
+        self.doubtful = False
+        self.jobs: tuple[int, ...] = ()
+        self.since: dict[int, int] | None = None
+        """When it came into a job, for those jobs in which it was not born."""
+        self.uid: int | None = None
+        self.comm: str | None = None
+        self.elapsed_ns: int | None = None
+        self.end_clock_id: int | None = None
+        self.end_how: int | None = None
+        self.exit_status: int | None = None
+        self.leader_status: int | None = None
+        self.stored = False
+        self.amended = False
+
+    def member_since(self, job_id: int) -> int:
+        """Monotonic time since which it is in a job; 0 if from its birth."""
+        return self.since.get(job_id, 0) if self.since else 0
+
+
+@dataclass
+class Changes:
+    """What is to be stored: new and changed incarnations, events, and stays in jobs."""
+
+    born: list[Incarnation] = field(default_factory=list)
+    amended: list[Incarnation] = field(default_factory=list)
+    events: list[EventRow] = field(default_factory=list)
+    entered: list[tuple[int, int, int, None, int]] = field(default_factory=list)
+    """job_id, process_id, since_ns, until_ns, how"""
+    left: list[tuple[int, int, int]] = field(default_factory=list)
+    """until_ns, job_id, process_id"""
+
+    def __len__(self) -> int:
+        return len(self.born) + len(self.amended) + len(self.events) + len(self.entered) + len(self.left)
+
+    def shed(self) -> int:
+        """Let go of all that a full memory can do without: events, and lives that are over and were never stored; returns how many.
+
+        What stays is bounded by the number of living processes.
+        """
+        gone = {life.id for life in self.born if life.elapsed_ns is not None}
+        lost = len(self.events) + len(gone)
+        self.events = []
+        self.born = [life for life in self.born if life.elapsed_ns is None]
+        self.entered = [stay for stay in self.entered if stay[1] not in gone]
+        self.left = [stay for stay in self.left if stay[2] not in gone]
+        return lost
+
+
+def same_start(life: Incarnation, start_ns: int) -> bool:
+    """Whether a start time, one of the two cut to a tick, is that of this life."""
+    return abs(life.start_ns - start_ns) <= 2 * TICK_NS
