@@ -117,9 +117,6 @@ def test_a_multithreaded_writer_is_charged_every_byte_of_every_thread(listener: 
     assert told["wchar"] - 5 * 1024 < stats.total.write_chars <= told["wchar"] + 4096
     assert told["rchar"] - 5 * 1024 < stats.total.read_chars <= told["rchar"] + 16384
     assert told["write_bytes"] == stats.total.write_bytes
-    assert (
-        stats.total.write_bytes == sum((tmp_path / str(number)).stat().st_blocks for number in range(4)) * 512 or told["write_bytes"] == 0
-    )
     assert told["read_bytes"] == stats.total.read_bytes
 
 
@@ -206,9 +203,9 @@ def test_hundreds_of_threads_add_up_to_what_the_kernel_says_of_the_group(listene
     assert group is not None
     threads = [thread for thread, _ in messages if thread is not None]
     for name in COMMON:
-        # The kernel looks twice at a thread that is still running, for the group first.
+        # The kernel looks twice at a thread that is still running, for the group first; a tick of 10 ms or less may fall in between.
         whole, sum_of_threads = getattr(group, name), sum(getattr(thread, name) for thread in threads)
-        assert whole <= sum_of_threads <= whole * 1.05 + 100_000, name
+        assert whole <= sum_of_threads <= whole * 1.05 + {"ns": 30_000_000, "us": 30_000}.get(name[-2:], 0), name
     for name in set(Taskstats._fields) - {*COMMON, "version", "comm", "etime_us"}:
         assert name.endswith(("_count", "_delay_ns")) or getattr(group, name) == 0, name
 
@@ -247,7 +244,10 @@ def test_under_pid_reuse_the_messages_come_in_the_order_of_the_lives(
     first = subprocess.Popen(["true"])
     first.wait()
     codes: list[int] = []
-    for number in range(300):
+    number, deadline = 0, time.monotonic() + 30
+    # Whoever forks between the two steps takes the id, or one that is lower.
+    while len(codes) < 100 and time.monotonic() < deadline:
+        number += 1
         LAST_PID.write_text(str(first.pid - 1))
         pid = os.fork()
         if pid == 0:
@@ -255,13 +255,15 @@ def test_under_pid_reuse_the_messages_come_in_the_order_of_the_lives(
         os.waitpid(pid, 0)
         if pid == first.pid:
             codes.append(number % 256 << 8)
-    found = ProcessSums().feed(heard(listener, {first.pid}))[1:]
+    found: list[ProcessStats] = []
     deadline = time.monotonic() + 5
-    while len(found) < len(codes) and time.monotonic() < deadline:
+    while len(found) <= len(codes) and time.monotonic() < deadline:
         messages = [message for datagram in listener.drain(10_000) for message in decode(datagram)]
-        found += [stats for stats in ProcessSums().feed(messages) if stats.tgid == first.pid]
+        # Between two of ours the id may have been somebody else's.
+        found += [stats for stats in ProcessSums().feed(messages) if stats.tgid == first.pid and stats.total.ppid == os.getpid()]
+    assert found.pop(0).total.comm == "true"
     assert [stats.total.exitcode for stats in found] == codes
-    assert len(codes) > 100
+    assert len(codes) == 100
 
 
 def test_losses_are_counted_exactly(listener: TaskstatsSocket) -> None:
