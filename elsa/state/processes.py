@@ -71,7 +71,7 @@ class Processes:
     def _who_was(self, pid: int, time_ns: int) -> Incarnation | None:
         """Who had a pid: normally the living, but /proc may have shown its next life before all events of this one were read."""
         life = self.living.get(pid)
-        if life is not None and time_ns < life.start_ns and pid in self._late:
+        if life is not None and pid in self._late and began_after(life, time_ns):
             return self._late[pid][-1]
         return life
 
@@ -182,7 +182,7 @@ class Processes:
         late = self._late[event.b][0]
         if event.time_ns - late.start_ns - (late.elapsed_ns or 0) > LATE_NS:
             return False
-        if life is None or event.time_ns < life.start_ns:
+        if life is None or began_after(life, event.time_ns):
             return True
         return event.e == 0 and (event.a == event.b or life.threads == 1)
 
@@ -386,3 +386,8 @@ class Processes:
         """Hand over what is to be stored, and start anew."""
         taken, self.changes = self.changes, Changes()
         return taken
+
+
+def began_after(life: Incarnation, time_ns: int) -> bool:
+    """Whether a life began after a moment that is known to be near its start; a start out of /proc may be too early by ticks."""
+    return time_ns < life.start_ns + (2 * TICK_NS if life.origin == Origin.SNAPSHOT else 0)

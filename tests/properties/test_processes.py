@@ -262,6 +262,7 @@ class Scanned(Kernel):
     def begin(self) -> None:
         super().begin()
         self.queue: list[Event] = []
+        self.looked = False
 
     def hear(self, *events: Event) -> None:
         self.queue.extend(events)
@@ -272,13 +273,18 @@ class Scanned(Kernel):
 
     @rule()
     def look_around(self) -> None:
+        """The owner reads the queue between any two looks."""
+        if self.looked:
+            self.drain()
         self.wait(1)
         self.processes.reconcile([self.shown(life) for life in self.living.values()], infer=True)
+        self.looked = True
 
     @rule()
     def drain(self) -> None:
         self.processes.apply(self.queue)
         self.queue.clear()
+        self.looked = False
         for pid in list(self.processes.doubts):
             self.processes.resolve_doubt(pid, self.shown(self.living[pid]) if pid in self.living else None)
 
