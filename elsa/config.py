@@ -38,6 +38,12 @@ class Config:
     """How long jobd lets events gather before it reads them: waking for each one would slow every fork of the host."""
     commit_ms: int = 1000
     """How often jobd commits to the warehouse."""
+    taskstats: bool = True
+    """Whether jobd hears taskstats too: exact CPU time, memory, I/O and delays of every process that ends."""
+    cmdlines: bool = True
+    """Whether jobd looks at the arguments, executable, directory, cgroup, login and session of what is executed."""
+    redact: str = r"pass(word|wd|phrase)?|secret|token|api-?_?key|credential|auth"
+    """Whose value is kept out of stored arguments: a regular expression for names of options and variables."""
     backlog_events: int = 250_000
     """How many events may wait in memory for a warehouse that cannot be written; what comes on top is dropped and becomes a gap."""
 
@@ -89,6 +95,11 @@ def _convert(field: dataclasses.Field[Any], value: object, where: str) -> object
         if isinstance(value, str | Path) and str(value):
             return Path(value)
         raise ConfigError(f"{where}: a path is needed, not {value!r}")
+    if isinstance(field.default, bool):
+        word = str(value).lower()
+        if word in ("true", "1", "yes", "on", "false", "0", "no", "off"):
+            return word in ("true", "1", "yes", "on")
+        raise ConfigError(f"{where}: true or false is needed, not {value!r}")
     if kind is int:
         try:
             number = int(value) if isinstance(value, str | int) and not isinstance(value, bool) else None

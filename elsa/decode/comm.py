@@ -18,7 +18,12 @@ _ESCAPE = re.compile(r"\\(?:\\|x([0-9a-f]{2})|(.?))", re.DOTALL)
 @lru_cache(maxsize=32768)
 def escape_comm(raw: bytes) -> str:
     r"""The text for a command name: what stands before the first NUL, unprintable bytes as \xNN, a backslash doubled."""
-    text = raw.partition(b"\0")[0].decode("utf-8", "surrogateescape")
+    return escape(raw.partition(b"\0")[0])
+
+
+def escape(raw: bytes) -> str:
+    """The text for bytes of any kind: unprintable ones as \\xNN, a backslash doubled."""
+    text = raw.decode("utf-8", "surrogateescape")
     if text.isprintable() and "\\" not in text:
         return text
     return "".join(map(_escape_character, text))

@@ -48,6 +48,25 @@ class Procfs:
         """The arguments, each ended by a NUL; empty for a kernel thread or a zombie, None when the process is gone."""
         return _read(f"{self._root}{pid}/cmdline")
 
+    def read_cgroup(self, pid: int) -> bytes | None:
+        """The control groups, a line each; None when the process is gone."""
+        return _read(f"{self._root}{pid}/cgroup")
+
+    def read_loginuid(self, pid: int) -> bytes | None:
+        """Who logged in, whatever became of the uid since; None when the process is gone or the kernel does not audit."""
+        return _read(f"{self._root}{pid}/loginuid")
+
+    def read_io(self, pid: int) -> bytes | None:
+        """Characters, system calls and bytes so far, of all threads; None when the process is gone or not ours to look at."""
+        return _read(f"{self._root}{pid}/io")
+
+    def link(self, pid: int, name: str) -> str | None:
+        """What `exe` or `cwd` point to; None when the process is gone, has none, or is not ours to look at."""
+        try:
+            return os.readlink(f"{self._root}{pid}/{name}")  # noqa: PTH115 - called for every exec
+        except OSError:
+            return None
+
     def namespace(self, kind: str, pid: int | None = None) -> int | None:
         """The inode number of a namespace (pid, user, net) of a process or of ourselves; None if it may not be seen."""
         try:

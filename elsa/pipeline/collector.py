@@ -10,6 +10,7 @@ import contextlib
 import gc
 import logging
 import os
+import re
 import selectors
 import signal
 from collections.abc import Iterator
@@ -19,11 +20,12 @@ from elsa import __version__
 from elsa.config import Config
 from elsa.control.protocol import Request
 from elsa.control.server import ControlServer, Peer, Reply
-from elsa.errors import ElsaError
+from elsa.errors import ConfigError, ElsaError
 from elsa.kernel import clocks
 from elsa.kernel.connector import Connector
 from elsa.kernel.procfs import Procfs
-from elsa.pipeline import notify, scan
+from elsa.kernel.taskstats import TaskstatsSocket
+from elsa.pipeline import check, notify, scan
 from elsa.pipeline.hearing import Hearing
 from elsa.pipeline.service import Service
 from elsa.pipeline.storing import MS, SECOND, Storing
@@ -55,6 +57,7 @@ class Collector:
         config = self._config
         self._connector = Connector(config.receive_buffer_mib << 20)
         self._since_ns = clocks.monotonic_ns()
+        self._taskstats = _proven_taskstats() if config.taskstats else None
         connection = database.open_for_writing(config.db)
         try:
             with database.translated(config.db):
@@ -64,7 +67,7 @@ class Collector:
         finally:
             connection.close()
         self.storing = Storing(config, beginning, self.processes)
-        self._hearing = Hearing(self._connector, procfs, self.processes, self.storing, next_clock_id)
+        self._hearing = Hearing(self._connector, self._taskstats, procfs, self.processes, self.storing, next_clock_id, _secret(config))
         self._service = Service(self)
         self._alarm = clocks.SetAlarm()
         self._gathering = False  # events wait to be read; meanwhile the connector is not in the selector
@@ -150,7 +153,7 @@ class Collector:
         self.storing.tick(now_ns)
         if now_ns - self._kept_house_ns >= HOUSEKEEPING_NS:
             self._kept_house_ns = now_ns
-            self.processes.forget_late(now_ns)
+            self._hearing.keep_house(now_ns)
         self._server.expire(now_ns / SECOND)
 
     def _finish(self) -> None:
@@ -161,6 +164,8 @@ class Collector:
         finally:
             self._server.close()
             self._connector.close()
+            if self._taskstats is not None:
+                self._taskstats.close()
             self._alarm.close()
             self._selector.close()
             gc.unfreeze()
@@ -221,6 +226,35 @@ class Collector:
         except ElsaError as error:
             log.warning("%s", error)
             return []
+
+
+def _secret(config: Config) -> re.Pattern[str] | None:
+    """What must not be stored of command lines; None where none are to be stored."""
+    if not config.cmdlines:
+        return None
+    try:
+        return re.compile(config.redact, re.IGNORECASE)
+    except re.error as error:
+        raise ConfigError(f"redact: {config.redact!r} is no regular expression: {error}") from None
+
+
+def _proven_taskstats() -> TaskstatsSocket | None:
+    """The socket of taskstats, if the statistics of a canary really arrive on it; else None, and a warning that says why.
+
+    Without privilege, or in a namespace of its own, the kernel would be silent without an error.
+    """
+    try:
+        taskstats = TaskstatsSocket()
+    except ElsaError as error:
+        log.warning("no taskstats, so no I/O, memory or exact CPU time: %s", error)
+        return None
+    if check.canary_arrives(taskstats):
+        return taskstats
+    taskstats.close()
+    log.warning(
+        "no taskstats, so no I/O, memory or exact CPU time: a canary's did not arrive; run jobd as root in the host's own namespaces"
+    )
+    return None
 
 
 def collect(config: Config) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -10,7 +11,9 @@ from elsa.decode import events as ev
 from elsa.kernel import clocks
 from elsa.kernel.connector import Connector
 from elsa.kernel.procfs import Procfs
+from elsa.kernel.taskstats import TaskstatsSocket
 from elsa.pipeline import scan
+from elsa.pipeline.statistics import Statistics
 from elsa.pipeline.storing import MS, SECOND, Storing
 from elsa.state.lives import Found, Incarnation, same_start
 from elsa.state.processes import Processes
@@ -38,11 +41,23 @@ class Missing(NamedTuple):
 class Hearing:
     """Everything that is heard and seen of processes."""
 
-    def __init__(self, connector: Connector, procfs: Procfs, processes: Processes, storing: Storing, next_clock_id: int) -> None:
+    def __init__(
+        self,
+        connector: Connector,
+        taskstats: TaskstatsSocket | None,
+        procfs: Procfs,
+        processes: Processes,
+        storing: Storing,
+        next_clock_id: int,
+        secret: re.Pattern[str] | None,
+    ) -> None:
+        """`secret` tells what must not be stored of command lines; None: store none at all."""
         self._connector = connector
+        self._stats = Statistics(taskstats, procfs, processes, storing) if taskstats is not None else None
         self._procfs = procfs
         self._processes = processes
         self._storing = storing
+        self._secret = secret
         self._clocks = processes.clocks
         self._next_clock_id = next_clock_id
         self._numbering = Numbering()
@@ -61,6 +76,8 @@ class Hearing:
     def due_ns(self) -> int | None:
         """When `tick` wants to be called next."""
         due = [self._missing[0].at_ns] if self._missing else []
+        if self._stats is not None and self._stats.waiting:
+            due.append(clocks.monotonic_ns() + GRACE_NS)
         if self._loss_since_ns is not None:
             due.append(self._scanned_ns + RESCAN_NS)
         return min(due, default=None)
@@ -72,11 +89,19 @@ class Hearing:
         if self._missing and now_ns >= self._missing[0].at_ns:
             self._settle_missing()
 
+    def keep_house(self, now_ns: int) -> None:
+        """Give up on what has not come."""
+        self._processes.forget_late(now_ns)
+        if self._stats is not None:
+            self._stats.keep_house(now_ns)
+
     # --- events -----------------------------------------------------------------------------------------------------------------
 
     def drain(self) -> bool:
         """Take in every event that the kernel has queued (or very many); returns whether that was all."""
         began_ns = clocks.monotonic_ns()
+        # Read before the events, so that the forks of those that the statistics tell of are known when they are looked at.
+        statistics = self._stats.read() if self._stats is not None else []
         held, self._held = self._held, []
         if held:
             self._hear(held)
@@ -92,6 +117,8 @@ class Hearing:
             empty = False
         self._look_up_names()
         self._settle_doubts()
+        if self._stats is not None:
+            self._stats.hear(statistics)
         return empty
 
     def _hear(self, datagrams: list[bytes]) -> None:
@@ -164,6 +191,13 @@ class Hearing:
             found = self._find(pid)
             if found is not None and same_start(life, found.start_ns):
                 self._processes.name(life, found.comm)
+                self._look_at_program(life)
+
+    def _look_at_program(self, life: Incarnation) -> None:
+        if self._secret is not None:
+            row = scan.program(self._procfs, life, self._clocks.current.boottime_offset_ns, self._secret)
+            if row is not None:
+                self._processes.changes.programs.append(row)
 
     def _settle_doubts(self) -> None:
         for pid in list(self._processes.doubts):

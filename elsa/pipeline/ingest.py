@@ -342,7 +342,7 @@ class Ingester:
             (host_id,),
         ).fetchall()
         current = self._procfs.boot_id()
-        gaps = connection.execute("select boot_id, from_ns, to_ns from gap where from_ns is not null").fetchall()
+        gaps = connection.execute("select boot_id, from_ns, to_ns from gap where from_ns is not null and kind <> 'taskstats'").fetchall()
         return [
             Boot(
                 boot_id,

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 
+from elsa.decode.cmdline import decode_cmdline
+from elsa.decode.comm import escape
 from elsa.decode.procfs import parse_real_uid, parse_stat
 from elsa.errors import DataError
 from elsa.kernel import clocks
 from elsa.kernel.procfs import Procfs
-from elsa.state.lives import Found
+from elsa.state.lives import Found, Incarnation, ProgramRow, same_start
 from elsa.store.boots import Machine
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -44,6 +47,7 @@ def find(procfs: Procfs, pid: int, boottime_offset_ns: int, *, with_uid: bool = 
         uid=uid,
         comm=stat.comm,
         seen_ns=seen_ns,
+        session=stat.session,
     )
 
 
@@ -55,3 +59,27 @@ def find_all(procfs: Procfs, boottime_offset_ns: int, breathe: Callable[[], None
         found = find(procfs, pid, boottime_offset_ns)
         if found is not None:
             yield found
+
+
+NO_LOGIN = 2**32 - 1
+
+
+def program(procfs: Procfs, life: Incarnation, boottime_offset_ns: int, secret: re.Pattern[str]) -> ProgramRow | None:
+    """What a living process executes, as a row of table program with its strings still in it; None if it is gone by the end."""
+    pid = life.pid
+    cmdline = decode_cmdline(procfs.read_cmdline(pid) or b"", secret)
+    exe, cwd = _printable(procfs.link(pid, "exe")), _printable(procfs.link(pid, "cwd"))
+    cgroups = (procfs.read_cgroup(pid) or b"").splitlines()
+    # The unified hierarchy has the number 0; without it the first one must do.
+    cgroup = next((line[3:] for line in cgroups if line.startswith(b"0::")), cgroups[0] if cgroups else None)
+    login = procfs.read_loginuid(pid)
+    loginuid = int(login) if login and login.isdigit() else None
+    found = find(procfs, pid, boottime_offset_ns, with_uid=False)
+    if found is None or not same_start(life, found.start_ns):
+        return None  # its pid may have passed to another while all this was read
+    text = None if cgroup is None else escape(cgroup)
+    return life.id, cmdline, exe, cwd, text, None if loginuid == NO_LOGIN else loginuid, found.session
+
+
+def _printable(path: str | None) -> str | None:
+    return None if path is None else escape(os.fsencode(path))

@@ -12,6 +12,10 @@ TICK_NS = 10_000_000
 EventRow = tuple[int, int, int, int, int, int | None, int | None, int | None, int | None, int | None]
 
 
+ProgramRow = tuple[int, str | None, str | None, str | None, str | None, int | None, int | None]
+"""process_id, cmdline, exe, cwd, cgroup, loginuid, session"""
+
+
 class Found(NamedTuple):
     """A process as /proc showed it."""
 
@@ -26,6 +30,8 @@ class Found(NamedTuple):
     comm: bytes
     seen_ns: int
     """Monotonic time just before it was looked at."""
+    session: int = 0
+    """Pid of the session's leader."""
 
     @property
     def over(self) -> bool:
@@ -58,6 +64,7 @@ class Incarnation:
         "start_ns",
         "stored",
         "threads",
+        "told",
         "uid",
     )
 
@@ -85,6 +92,8 @@ class Incarnation:
         self.end_how: int | None = None
         self.exit_status: int | None = None
         self.leader_status: int | None = None
+        self.told = False
+        """taskstats told what it used."""
         self.stored = False
         self.amended = False
 
@@ -104,9 +113,14 @@ class Changes:
     """job_id, process_id, since_ns, until_ns, how"""
     left: list[tuple[int, int, int]] = field(default_factory=list)
     """until_ns, job_id, process_id"""
+    usage: list[tuple[int | None, ...]] = field(default_factory=list)
+    """In the order of the columns of table usage."""
+    programs: list[ProgramRow] = field(default_factory=list)
+    baselines: list[tuple[int | None, ...]] = field(default_factory=list)
+    """In the order of the columns of table baseline."""
 
     def __len__(self) -> int:
-        return len(self.born) + len(self.amended) + len(self.events) + len(self.entered) + len(self.left)
+        return sum(len(rows) for rows in vars(self).values())
 
     def shed(self) -> int:
         """Let go of all that a full memory can do without: events, and lives that are over and were never stored; returns how many.
@@ -114,8 +128,8 @@ class Changes:
         What stays is bounded by the number of living processes.
         """
         gone = {life.id for life in self.born if life.elapsed_ns is not None}
-        lost = len(self.events) + len(gone)
-        self.events = []
+        lost = len(self.events) + len(gone) + len(self.usage)
+        self.events, self.usage, self.programs = [], [], []
         self.born = [life for life in self.born if life.elapsed_ns is None]
         self.entered = [stay for stay in self.entered if stay[1] not in gone]
         self.left = [stay for stay in self.left if stay[2] not in gone]

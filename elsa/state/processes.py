@@ -34,6 +34,8 @@ class Processes:
         self.changes = Changes()
         self.execed: set[int] = set()
         """Pids that called exec and whose new name has not been looked up."""
+        self.ended: list[Incarnation] | None = None
+        """Where a list is put here, it gathers every life that ends."""
         self.doubts: dict[int, Event] = {}
         """The newest exit of a thread of a process whose count of threads is not sure; the owner looks in /proc and says what it saw."""
         self._late: dict[int, list[Incarnation]] = {}
@@ -359,6 +361,8 @@ class Processes:
         while life.ancestor is not None and life.ancestor.end_how is not None:
             life.ancestor = life.ancestor.ancestor
         self._settle_status(life, status)
+        if self.ended is not None:
+            self.ended.append(life)
         self.jobs.count(life.jobs, -1, time_ns)
         self._amend(life)
 

@@ -120,6 +120,76 @@ process = _table(
     Index("process_running", "boot_id", sqlite_where=text("elapsed_ns is null")),  # what a restart must look at
 )
 
+# What taskstats counts, in the kernel's units; NULL where this kernel's version does not know it or does not count it now.
+_COUNTERS = (
+    "run_ns",  # on a CPU, exact
+    "utime_us",
+    "stime_us",
+    "minflt",
+    "majflt",
+    "coremem_mb_us",  # resident memory integrated over CPU time: MB times microseconds
+    "virtmem_mb_us",
+    "read_chars",  # through read(2) and its kin; floored to 1 KiB per thread, as are the next five
+    "write_chars",
+    "read_bytes",  # from storage
+    "write_bytes",
+    "cancelled_write_bytes",  # written, but truncated before it reached storage
+    "read_syscalls",
+    "write_syscalls",
+    "nvcsw",
+    "nivcsw",
+    "cpu_delay_ns",  # ready, waiting for a CPU
+    "blkio_delay_ns",  # from here on only with kernel.task_delayacct = 1
+    "swapin_delay_ns",
+    "reclaim_delay_ns",
+    "thrashing_delay_ns",
+    "compact_delay_ns",
+)
+
+
+def _counters() -> list[Column[int]]:
+    return [Column(name, Big) for name in _COUNTERS]
+
+
+usage = _table(
+    "usage",  # one row per incarnation whose end taskstats told of: the sums over its threads
+    Column("process_id", Big, primary_key=True, autoincrement=False),
+    Column("threads", Integer, nullable=False),  # how many of its threads are in the sums
+    Column("complete", Integer, nullable=False),  # 0: the exits of some threads were lost, so memory, faults and I/O are at least so much
+    *_counters(),
+    Column("rss_kib", Big),  # the most that was resident at once
+    Column("vm_kib", Big),
+    Column("exe_dev", Big),
+    Column("exe_inode", Big),
+)
+
+baseline = _table(
+    "baseline",  # the counters of a living process when it came into a job (edge 0) or was taken out of it (edge 1)
+    Column("job_id", Big, ForeignKey("job.id"), primary_key=True, autoincrement=False),
+    Column("process_id", Big, primary_key=True, autoincrement=False),
+    Column("since_ns", Big, primary_key=True, autoincrement=False),  # which stay: membership.since_ns
+    Column("edge", Integer, primary_key=True, autoincrement=False),
+    *_counters(),
+    rowid=False,
+)
+
+text_ = _table(
+    "text",  # long strings, once each
+    _id(),
+    Column("value", Text, nullable=False, unique=True),
+)
+
+program = _table(
+    "program",  # what an incarnation executed last, as far as it lived long enough to be looked at
+    Column("process_id", Big, primary_key=True, autoincrement=False),
+    Column("cmdline_id", Big, ForeignKey("text.id")),  # arguments, quoted as for a shell, secrets replaced
+    Column("exe_id", Big, ForeignKey("text.id")),
+    Column("cwd_id", Big, ForeignKey("text.id")),
+    Column("cgroup_id", Big, ForeignKey("text.id")),
+    Column("loginuid", Big),
+    Column("session", Integer),  # pid of the session's leader
+)
+
 event = _table(
     "event",  # fork, exec and exit events as the kernel sent them, one per thread
     _id(),

@@ -20,7 +20,7 @@ from pathlib import Path
 from elsa.errors import ConfigError
 from elsa.state.clock import Clock
 from elsa.state.jobs import Job
-from elsa.state.lives import Changes, EventRow, Incarnation
+from elsa.state.lives import Changes, EventRow, Incarnation, ProgramRow
 from elsa.store import boots, database, names
 from elsa.store.names import Names
 
@@ -43,6 +43,9 @@ _INSERT_EVENT = (
     " values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _INSERT_STAY = "insert into membership (job_id, process_id, since_ns, until_ns, how) values (?, ?, ?, ?, ?) on conflict do nothing"
+_INSERT_USAGE = f"insert or replace into usage values ({', '.join('?' * 29)})"
+_INSERT_PROGRAM = "insert or replace into program values (?, ?, ?, ?, ?, ?, ?)"
+_INSERT_BASELINE = f"insert or replace into baseline values ({', '.join('?' * 26)})"
 _END_STAY = "update membership set until_ns = ?1 where job_id = ?2 and process_id = ?3 and until_ns is null and since_ns <= ?1"
 
 
@@ -86,6 +89,9 @@ class Batch:
     events: list[EventRow] = field(default_factory=list)
     entered: list[tuple[int, int, int, None, int]] = field(default_factory=list)
     left: list[tuple[int, int, int]] = field(default_factory=list)
+    usage: list[tuple[int | None, ...]] = field(default_factory=list)
+    programs: list[ProgramRow] = field(default_factory=list)
+    baselines: list[tuple[int | None, ...]] = field(default_factory=list)
     jobs: list[Job] = field(default_factory=list)
     closed: list[tuple[int | None, str | None, int]] = field(default_factory=list)
     """closed_at_ns, close_how, job id"""
@@ -109,17 +115,20 @@ class Batch:
         self.events.extend(changes.events)
         self.entered.extend(changes.entered)
         self.left.extend(changes.left)
+        self.usage.extend(changes.usage)
+        self.programs.extend(changes.programs)
+        self.baselines.extend(changes.baselines)
 
     def __len__(self) -> int:
-        return len(self.born) + len(self.amended) + len(self.events) + len(self.entered) + len(self.left)
+        return len(self.born) + len(self.amended) + len(self.events) + len(self.entered) + len(self.left) + len(self.usage)
 
     @property
     def matters(self) -> bool:
         """Whether there is more to store than that nothing happened."""
-        return bool(len(self) or self.jobs or self.closed or self.clocks or self.gaps or self.then)
+        return bool(len(self) or self.programs or self.jobs or self.closed or self.clocks or self.gaps or self.then)
 
 
-def write(connection: sqlite3.Connection, batch: Batch, boot_id: int, collector_id: int, comms: Names) -> None:
+def write(connection: sqlite3.Connection, batch: Batch, boot_id: int, collector_id: int, comms: Names, texts: Names) -> None:
     """One batch in one transaction: all of it or nothing."""
     with database.transaction(connection):
         for clock in batch.clocks:
@@ -131,6 +140,9 @@ def write(connection: sqlite3.Connection, batch: Batch, boot_id: int, collector_
         connection.executemany(_INSERT_EVENT, [(boot_id, *row) for row in batch.events])
         connection.executemany(_INSERT_STAY, batch.entered)
         connection.executemany(_END_STAY, batch.left)
+        connection.executemany(_INSERT_USAGE, batch.usage)
+        connection.executemany(_INSERT_BASELINE, batch.baselines)
+        _write_programs(connection, batch.programs, texts)
         connection.executemany("update job set closed_at_ns = ?, close_how = ? where id = ?", batch.closed)
         _write_gaps(connection, batch.gaps, boot_id)
         connection.execute(
@@ -145,6 +157,12 @@ def _write_jobs(connection: sqlite3.Connection, batch: Batch, boot_id: int) -> N
         [(job.id, boot_id, job.name, job.owner_uid, job.created_at_ns, int(job.closes_itself)) for job in batch.jobs],
     )
     connection.executemany("insert into job_tag values (?, ?, ?)", [(job.id, *tag) for job in batch.jobs for tag in job.tags.items()])
+
+
+def _write_programs(connection: sqlite3.Connection, programs: Iterable[ProgramRow], texts: Names) -> None:
+    rows = list(programs)
+    ids = texts.ids(connection, {text for row in rows for text in row[1:5]})
+    connection.executemany(_INSERT_PROGRAM, [(row[0], *(ids[text] for text in row[1:5]), *row[5:]) for row in rows])
 
 
 def _write_gaps(connection: sqlite3.Connection, gaps: Iterable[Gap], boot_id: int) -> None:
@@ -216,7 +234,7 @@ class Writer:
 
     def _run(self) -> None:
         connection: sqlite3.Connection | None = None
-        comms = names.comms()
+        comms, texts = names.comms(), names.texts()
         while (batch := self._queue.get()) is not None:
             while not self._giving_up.is_set():
                 try:
@@ -225,10 +243,11 @@ class Writer:
                         connection = None
                     if connection is None:
                         connection = self._open()
-                    write(connection, batch, self._boot_id, self._collector_id, comms)
+                    write(connection, batch, self._boot_id, self._collector_id, comms, texts)
                     break
                 except Exception as error:
                     comms.forget()
+                    texts.forget()
                     connection = self._after_failure(connection, error)
             else:
                 break

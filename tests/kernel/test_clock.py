@@ -28,7 +28,7 @@ def set_clock(require_kernel: Callable[[object, str], None]) -> Iterator[Callabl
     try:
         set_beside(0)
     except PermissionError:
-        require_kernel(False, "setting the clock needs CAP_SYS_TIME")  # noqa: FBT003
+        require_kernel(False, "setting the clock needs CAP_SYS_TIME")
     try:
         yield set_beside
     finally:

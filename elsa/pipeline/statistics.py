@@ -1,0 +1,67 @@
+"""The collector's third stream: what taskstats tells of every thread that ends, given to the incarnation that it was part of."""
+
+from __future__ import annotations
+
+from elsa.decode import taskstats as decoding
+from elsa.decode.taskstats import Message
+from elsa.errors import DataError
+from elsa.kernel import clocks
+from elsa.kernel.procfs import Procfs
+from elsa.kernel.taskstats import TaskstatsSocket
+from elsa.pipeline.storing import Storing
+from elsa.state.processes import Processes
+from elsa.state.taskstats import ProcessSums
+from elsa.state.witness import Witness
+
+READ_CHUNK = 20_000
+
+
+class Statistics:
+    """Reads the socket, sums threads to processes and finds whose they are."""
+
+    def __init__(self, socket: TaskstatsSocket, procfs: Procfs, processes: Processes, storing: Storing) -> None:
+        self._socket = socket
+        self._procfs = procfs
+        self._storing = storing
+        self._sums = ProcessSums()
+        self._witness = Witness(processes, delays=self._delays_are_counted())
+        self._drops = 0
+        self._read_ns = clocks.monotonic_ns()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether lives that have ended still wait for their message."""
+        return self._witness.waiting
+
+    def _delays_are_counted(self) -> bool:
+        return self._procfs.sysctl("kernel.task_delayacct") == "1"
+
+    def read(self) -> list[Message]:
+        """Every message that the kernel has queued."""
+        began_ns = clocks.monotonic_ns()
+        messages: list[Message] = []
+        while True:
+            datagrams = self._socket.drain(READ_CHUNK)
+            for datagram in datagrams:
+                try:
+                    messages += decoding.decode(datagram)
+                except DataError:
+                    self._witness.homeless += 1
+            if len(datagrams) < READ_CHUNK:
+                break
+        drops = self._socket.drops()
+        if drops != self._drops:
+            self._storing.gap("taskstats", self._read_ns, began_ns, (drops - self._drops) % 2**32, "statistics of threads were lost")
+            self._drops = drops
+            self._sums.note_loss()
+        self._read_ns = began_ns
+        return messages
+
+    def hear(self, messages: list[Message]) -> None:
+        """Give what was read to its lives; the events up to then must have been taken in."""
+        self._witness.hear(self._sums.feed(messages), clocks.monotonic_ns())
+
+    def keep_house(self, now_ns: int) -> None:
+        """Give up on messages that have not come, and see whether delays are counted now."""
+        self._witness.forget(now_ns)
+        self._witness.delays = self._delays_are_counted()

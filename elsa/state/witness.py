@@ -1,0 +1,134 @@
+"""Which incarnation a message of taskstats tells of. Pure.
+
+The kernel sends it when the last thread ends, before the pid can be given out again, so of one pid the k-th message is the k-th life.
+Where messages were lost, duration and exit status tell which lives they leave out.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from elsa.state.codes import End
+from elsa.state.lives import Incarnation
+from elsa.state.processes import Processes
+from elsa.state.taskstats import ProcessStats
+
+SECOND = 1_000_000_000
+# A life that has ended waits this long for its message; then it was lost.
+PATIENCE_NS = 5 * SECOND
+# The message is made a little before the exit event, which may lag on a busy host; the start is that of the task, not of the event.
+SLACK_NS = 5_000_000
+LAG_NS = 2 * SECOND
+
+
+class Witness:
+    """Gives every message to its life."""
+
+    def __init__(self, processes: Processes, *, delays: bool) -> None:
+        self._processes = processes
+        self._processes.ended = []
+        self._untold: dict[int, deque[Incarnation]] = {}
+        self.delays = delays
+        """The kernel counts delays now (kernel.task_delayacct); else their zeros mean nothing."""
+        self.homeless = 0
+        """Messages that belong to no life that is known."""
+
+    def hear(self, messages: Iterable[ProcessStats], now_ns: int) -> None:
+        """Take in messages, in queue order; every fork that happened before them must have been applied."""
+        self._gather_ended()
+        for stats in messages:
+            life = self._whose(stats, now_ns)
+            if life is None:
+                self.homeless += 1
+                continue
+            life.told = True
+            self._processes.changes.usage.append(usage_row(life.id, stats, delays=self.delays))
+
+    def forget(self, now_ns: int) -> None:
+        """Give up on messages that have not come."""
+        self._gather_ended()
+        for pid, lives in list(self._untold.items()):
+            while lives and now_ns - _end_ns(lives[0]) > PATIENCE_NS:
+                lives.popleft()
+            if not lives:
+                del self._untold[pid]
+
+    @property
+    def waiting(self) -> bool:
+        """Whether lives that have ended still wait for their message."""
+        return bool(self._untold)
+
+    def _gather_ended(self) -> None:
+        ended, self._processes.ended = self._processes.ended or [], []
+        for life in ended:
+            if not life.told:
+                self._untold.setdefault(life.pid, deque()).append(life)
+
+    def _whose(self, stats: ProcessStats, now_ns: int) -> Incarnation | None:
+        lives = self._untold.get(stats.tgid)
+        while lives:
+            life = lives.popleft()
+            if not lives:
+                del self._untold[stats.tgid]
+                lives = None
+            if not life.told and _fits(life, stats, now_ns):
+                return life
+        alive = self._processes.living.get(stats.tgid)
+        return alive if alive is not None and not alive.told and _fits(alive, stats, now_ns) else None
+
+
+def _end_ns(life: Incarnation) -> int:
+    return life.start_ns + (life.elapsed_ns or 0)
+
+
+def _fits(life: Incarnation, stats: ProcessStats, now_ns: int) -> bool:
+    """Whether a life lasted as long as the message says and ended in the way it says."""
+    elapsed_us = stats.total.tgetime_us if stats.total.tgetime_us is not None else stats.total.etime_us
+    least_ns = elapsed_us * 1000 - SLACK_NS
+    if life.elapsed_ns is None:
+        return now_ns - life.start_ns >= least_ns
+    if life.end_how != End.EXIT:
+        return life.elapsed_ns >= least_ns
+    status_differs = life.exit_status is not None and stats.total.exitcode != life.exit_status
+    return not status_differs and least_ns <= life.elapsed_ns <= elapsed_us * 1000 + LAG_NS
+
+
+def usage_row(process_id: int, stats: ProcessStats, *, delays: bool) -> tuple[int | None, ...]:
+    """A row of table usage."""
+    total = stats.total
+
+    def delay(value: int | None) -> int | None:
+        return value if delays else None
+
+    return (
+        process_id,
+        stats.threads,
+        int(stats.complete),
+        total.cpu_run_virtual_ns,
+        total.utime_us,
+        total.stime_us,
+        total.minflt,
+        total.majflt,
+        total.coremem_mb_us,
+        total.virtmem_mb_us,
+        total.read_chars,
+        total.write_chars,
+        total.read_bytes,
+        total.write_bytes,
+        total.cancelled_write_bytes,
+        total.read_syscalls,
+        total.write_syscalls,
+        total.nvcsw,
+        total.nivcsw,
+        total.cpu_delay_ns,
+        delay(total.blkio_delay_ns),
+        delay(total.swapin_delay_ns),
+        delay(total.freepages_delay_ns),
+        delay(total.thrashing_delay_ns),
+        delay(total.compact_delay_ns),
+        total.hiwater_rss_kib,
+        total.hiwater_vm_kib,
+        total.exe_dev,
+        total.exe_inode,
+    )
