@@ -148,6 +148,7 @@ class Hearing:
         """Numbers that were skipped tell early, the kernel's own counter tells exactly how many."""
         if self._loss_since_ns is None:
             self._loss_since_ns = self._complete_ns
+            self._processes.uncertain = True
 
     def _repair(self) -> None:
         """After a loss: compare with /proc, conclude what was missed, and put the gap on record."""
@@ -156,6 +157,7 @@ class Hearing:
         assert since_ns is not None  # noqa: S101
         self._loss_since_ns, self._counted, self._skipped = None, 0, 0
         self.look_around(infer=True)
+        self._processes.uncertain = False
         self._storing.gap("overrun" if counted else "sequence", since_ns, self._scanned_ns, max(counted, skipped))
         self.drain()
 
@@ -200,8 +202,13 @@ class Hearing:
                 self._processes.changes.programs.append(row)
 
     def _settle_doubts(self) -> None:
-        for pid in list(self._processes.doubts):
-            self._processes.resolve_doubt(pid, self._find(pid))
+        """Look first, then listen: whoever is gone has sent its last event by then."""
+        found = {pid: self._find(pid) for pid in self._processes.doubts}
+        if found:
+            self._hear(self._connector.drain(DRAIN_CHUNK))
+        for pid, one in found.items():
+            if pid in self._processes.doubts:
+                self._processes.resolve_doubt(pid, one)
 
     def _find(self, pid: int) -> Found | None:
         return scan.find(self._procfs, pid, self._clocks.current.boottime_offset_ns, with_uid=False)

@@ -34,6 +34,8 @@ class Processes:
         self.changes = Changes()
         self.execed: set[int] = set()
         """Pids that called exec and whose new name has not been looked up."""
+        self.uncertain = False
+        """Events were lost and what they told is not concluded yet: a pid may have passed to another unheard, so lines are inferred."""
         self.ended: list[Incarnation] | None = None
         """Where a list is put here, it gathers every life that ends."""
         self.doubts: dict[int, Event] = {}
@@ -94,8 +96,9 @@ class Processes:
             life.ancestor = parent
             life.uid = parent.uid
             life.comm = parent.comm
+            life.parent_inferred = 1 if self.uncertain else None
         for job_id in jobs:
-            self._enter(life, job_id, 0, How.INHERITED)
+            self._enter(life, job_id, 0, How.INFERRED if self.uncertain else How.INHERITED)
         return life
 
     def _is_birth_of_found(self, life: Incarnation, time_ns: int) -> bool:

@@ -62,7 +62,7 @@ def clocks_of(connection: sqlite3.Connection, boot_id: int) -> Clocks:
 
 def add_clock(connection: sqlite3.Connection, boot_id: int, clock: Clock) -> None:
     """Store one clock."""
-    connection.execute("insert into clock values (?, ?, ?, ?, ?)", (clock.id, boot_id, *clock[1:]))
+    connection.execute("insert or ignore into clock values (?, ?, ?, ?, ?)", (clock.id, boot_id, *clock[1:]))
 
 
 def next_id(connection: sqlite3.Connection, table: str) -> int:

@@ -78,10 +78,20 @@ def open_for_writing(path: Path, *, check_head: bool = True) -> sqlite3.Connecti
         connection = sqlite3.connect(
             path.absolute().as_uri() + "?mode=rw", uri=True, timeout=BUSY_TIMEOUT_MS / 1000, isolation_level=None, check_same_thread=False
         )
-        _set_up(connection)
-        if check_head:
-            require_head(connection, path)
+        with _closed_on_failure(connection):
+            _set_up(connection)
+            if check_head:
+                require_head(connection, path)
     return connection
+
+
+@contextmanager
+def _closed_on_failure(connection: sqlite3.Connection) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        connection.close()
+        raise
 
 
 def _set_up(connection: sqlite3.Connection) -> None:
@@ -105,15 +115,16 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     with translated(path):
         connection = sqlite3.connect(uri + "?mode=ro", uri=True, timeout=BUSY_TIMEOUT_MS / 1000, isolation_level=None)
         try:
-            connection.execute("select count(*) from sqlite_master").fetchone()
+            with _closed_on_failure(connection):
+                connection.execute("select count(*) from sqlite_master").fetchone()
         except sqlite3.OperationalError:
             # Without a writer there is no shared-memory file, and who may not write the folder cannot make one. With no log beside
             # the warehouse nothing is missing from it, so it may be read as it stands.
             if Path(f"{path}-wal").exists() and os.path.getsize(f"{path}-wal") > 0:  # noqa: PTH202
                 raise
-            connection.close()
             connection = sqlite3.connect(uri + "?mode=ro&immutable=1", uri=True, isolation_level=None)
-        require_head(connection, path)
+        with _closed_on_failure(connection):
+            require_head(connection, path)
     return connection
 
 

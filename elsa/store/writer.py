@@ -46,7 +46,7 @@ _INSERT_STAY = "insert into membership (job_id, process_id, since_ns, until_ns, 
 _INSERT_USAGE = f"insert or replace into usage values ({', '.join('?' * 29)})"
 _INSERT_PROGRAM = "insert or replace into program values (?, ?, ?, ?, ?, ?, ?)"
 _INSERT_BASELINE = f"insert or replace into baseline values ({', '.join('?' * 26)})"
-_END_STAY = "update membership set until_ns = ?1 where job_id = ?2 and process_id = ?3 and until_ns is null and since_ns <= ?1"
+_END_STAY = "update membership set until_ns = ? where job_id = ? and process_id = ? and until_ns is null and since_ns <= ?"
 
 
 def process_row(life: Incarnation) -> ProcessRow:
@@ -119,6 +119,14 @@ class Batch:
         self.programs.extend(changes.programs)
         self.baselines.extend(changes.baselines)
 
+    def given_up(self, since_ns: int) -> Batch:
+        """What is left of a batch that cannot be stored: that it is lost. Nobody is told that it was committed."""
+        gap = Gap("backlog", since_ns or self.heard_ns, self.heard_ns, len(self), "could not be stored")
+        left = Batch(clocks=self.clocks, gaps=[*self.gaps, gap])
+        left.heard_ns, left.events_total, left.lost_total = self.heard_ns, self.events_total, self.lost_total + len(self)
+        left.stopped_ns = self.stopped_ns
+        return left
+
     def __len__(self) -> int:
         return len(self.born) + len(self.amended) + len(self.events) + len(self.entered) + len(self.left) + len(self.usage)
 
@@ -139,7 +147,7 @@ def write(connection: sqlite3.Connection, batch: Batch, boot_id: int, collector_
         connection.executemany(_UPDATE_PROCESS, [(ids[row[0]], *row[1:]) for row in batch.amended])  # type: ignore[index]
         connection.executemany(_INSERT_EVENT, [(boot_id, *row) for row in batch.events])
         connection.executemany(_INSERT_STAY, batch.entered)
-        connection.executemany(_END_STAY, batch.left)
+        connection.executemany(_END_STAY, [(until_ns, job_id, process_id, until_ns) for until_ns, job_id, process_id in batch.left])
         connection.executemany(_INSERT_USAGE, batch.usage)
         connection.executemany(_INSERT_BASELINE, batch.baselines)
         _write_programs(connection, batch.programs, texts)
@@ -172,6 +180,11 @@ def _write_gaps(connection: sqlite3.Connection, gaps: Iterable[Gap], boot_id: in
     )
 
 
+def _contradicts(error: Exception) -> bool:
+    """Whether rows can never be stored because of what is stored already (a trigger's refusal may pass)."""
+    return isinstance(error, sqlite3.IntegrityError) and error.sqlite_errorname != "SQLITE_CONSTRAINT_TRIGGER"
+
+
 def _inode(path: Path) -> tuple[int, int] | None:
     try:
         status = path.stat()
@@ -188,7 +201,7 @@ class Writer:
         self._boot_id = boot_id
         self._collector_id = collector_id
         self._queue: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
-        self._done: deque[Batch] = deque()
+        self._done: deque[tuple[Batch, int]] = deque()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._giving_up = threading.Event()
         self._opened: tuple[int, int] | None = None
@@ -217,8 +230,8 @@ class Writer:
         except BlockingIOError:
             return
         while self._done:
-            batch = self._done.popleft()
-            self.backlog -= len(batch)
+            batch, rows = self._done.popleft()
+            self.backlog -= rows
             for call in batch.then:
                 call()
 
@@ -235,7 +248,9 @@ class Writer:
     def _run(self) -> None:
         connection: sqlite3.Connection | None = None
         comms, texts = names.comms(), names.texts()
+        stored_ns = 0
         while (batch := self._queue.get()) is not None:
+            rows = len(batch)
             while not self._giving_up.is_set():
                 try:
                     if connection is not None and not self._is_in_place():
@@ -244,15 +259,19 @@ class Writer:
                     if connection is None:
                         connection = self._open()
                     write(connection, batch, self._boot_id, self._collector_id, comms, texts)
+                    stored_ns = batch.heard_ns
                     break
                 except Exception as error:
                     comms.forget()
                     texts.forget()
+                    if _contradicts(error) and len(batch):
+                        # It would never go in, and hold up all that comes after it.
+                        batch = batch.given_up(stored_ns)
                     connection = self._after_failure(connection, error)
             else:
                 break
             self._recovered()
-            self._done.append(batch)
+            self._done.append((batch, rows))
             os.eventfd_write(self._wake, 1)
         if connection is not None:
             connection.close()

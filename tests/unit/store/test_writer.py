@@ -264,6 +264,19 @@ def test_names_learnt_in_a_batch_that_failed_are_learnt_again(at_work: Writer, b
     assert begun.execute("select count(*) from process").fetchone() == (2,)
 
 
+def test_a_batch_that_contradicts_the_warehouse_becomes_a_gap_and_holds_up_nobody(at_work: Writer, begun: sqlite3.Connection) -> None:
+    done: list[object] = []
+    first, same, other = full_batch(), full_batch(), small(7, lambda: done.append(1))
+    same.then.append(lambda: done.append("a lie"))
+    for batch in (first, same, other):
+        at_work.submit(batch)
+    await_commits(at_work, done, 1)
+    assert done == [1]
+    assert begun.execute("select count(*) from process").fetchone() == (2,)
+    assert begun.execute("select lost from gap where note = 'could not be stored'").fetchall() == [(len(same),)]
+    assert at_work.backlog == 0
+
+
 def test_a_stop_writes_what_is_left(db: Path, begun: sqlite3.Connection) -> None:
     one = Writer(db, BOOT, COLLECTOR)
     done: list[object] = []
