@@ -103,11 +103,11 @@ class Host:
         """Let jobd die without a chance to tidy up."""
         self.stop(signal.SIGKILL)
 
-    def peak_rss_kib(self) -> int:
-        """The most memory that jobd ever had."""
+    def rss_kib(self, *, peak: bool = False) -> int:
+        """The memory that jobd has, or the most that it ever had."""
         assert self.jobd is not None
         status = Path(f"/proc/{self.jobd.pid}/status").read_text()
-        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM" if peak else "VmRSS"))
 
     def request(self, op: str, **fields: object) -> dict[str, Any]:
         """Ask jobd."""
@@ -142,6 +142,11 @@ class Host:
     def ingest(self, *files: Path) -> str:
         """One pass of the ingester; what it printed."""
         return self.elsa("ingest", *files)
+
+    def ingest_all(self) -> None:
+        """Read everything, in two passes: where a pid has gone to a process that runs, only its end tells that a record is not its own."""
+        self.ingest()
+        self.ingest()
 
     def report(self, *arguments: object) -> list[dict[str, Any]]:
         """The rows of a report."""
