@@ -62,6 +62,7 @@ class Incarnation:
         "since",
         "start_clock_id",
         "start_ns",
+        "status",
         "stored",
         "threads",
         "told",
@@ -90,6 +91,8 @@ class Incarnation:
         self.elapsed_ns: int | None = None
         self.end_clock_id: int | None = None
         self.end_how: int | None = None
+        self.status = 0
+        """The wait status, as far as its threads' exits tell while it runs."""
         self.exit_status: int | None = None
         self.leader_status: int | None = None
         self.told = False

@@ -119,6 +119,7 @@ class Processes:
         life.origin = Origin.FORK
         life.parent_id = life.ancestor = life.parent_inferred = life.leader_status = None
         life.threads = 1
+        life.status = 0
         life.seen_ns = 0
         life.doubtful = False
         for job_id in set(life.jobs) - set(jobs):
@@ -132,7 +133,7 @@ class Processes:
         """A pid began its next life before the exit of this one was heard: it is over, and its exit may still come."""
         doubt = self.doubts.get(life.pid)
         if doubt is not None:
-            self._end(life, doubt.time_ns, End.EXIT, doubt.c)
+            self._end(life, doubt.time_ns, End.EXIT, life.status)
             return
         self._end(life, time_ns, End.REUSED)
         self._late.setdefault(life.pid, []).append(life)
@@ -142,6 +143,7 @@ class Processes:
         life = self.living.get(tgid)
         if life is not None:
             life.comm = None
+            life.status = 0
             self.execed.add(tgid)
         self.changes.events.append((EventKind.EXEC, time_ns, cpu, pid, tgid, None, None, None, None, life.id if life is not None else None))
 
@@ -169,14 +171,24 @@ class Processes:
 
     def _count_exit(self, life: Incarnation, event: Event) -> None:
         time_ns, pid, code = event.time_ns, event.a, event.c
-        if pid == life.pid:
-            life.leader_status = code
+        self._note_status(life, pid, code)
         if life.doubtful:
             self.doubts[life.pid] = event
             return
         life.threads -= 1
         if life.threads <= 0:
-            self._end(life, time_ns, End.EXIT, code)
+            self._end(life, time_ns, End.EXIT, life.status)
+
+    @staticmethod
+    def _note_status(life: Incarnation, pid: int, code: int) -> None:
+        """The process has the code of the thread that ended it all, by exit_group(2) or a signal, and that is not always heard last.
+
+        A thread that ends by itself ends with 0, and wakes who joins it before its exit is told; so a code that is not 0 stays.
+        """
+        if code:
+            life.status = code
+        if pid == life.pid:
+            life.leader_status = code
 
     def _is_late(self, event: Event, life: Incarnation | None) -> bool:
         """Whether this is the exit that an earlier life of the pid still owes, and not one of `life`, which has the pid now.
@@ -195,15 +207,14 @@ class Processes:
         owing = self._late[event.b]
         late = owing[0]
         late.threads -= 1
-        if event.a == late.pid:
-            late.leader_status = event.c
+        self._note_status(late, event.a, event.c)
         if late.threads <= 0:
             owing.pop(0)
             if not owing:
                 del self._late[event.b]
             late.end_how = End.EXIT
             late.elapsed_ns = min(late.elapsed_ns or 0, max(event.time_ns - late.start_ns, 0))
-            self._settle_status(late, event.c)
+            self._settle_status(late, late.status)
             self._amend(late)
         return late
 
@@ -232,7 +243,7 @@ class Processes:
         if life is None or not life.doubtful:
             return
         if found is None or found.over or not same_start(life, found.start_ns):
-            self._end(life, event.time_ns, End.EXIT, event.c)
+            self._end(life, event.time_ns, End.EXIT, life.status)
         else:
             life.seen_ns = found.seen_ns
 

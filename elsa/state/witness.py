@@ -90,7 +90,8 @@ def _fits(life: Incarnation, stats: ProcessStats, now_ns: int) -> bool:
         return now_ns - life.start_ns >= least_ns
     if life.end_how != End.EXIT:
         return life.elapsed_ns >= least_ns
-    status_differs = life.exit_status is not None and stats.total.exitcode != life.exit_status
+    # Of several threads the last one to be heard need not be the one that ended it all.
+    status_differs = life.exit_status is not None and stats.threads == 1 and stats.total.exitcode != life.exit_status
     return not status_differs and least_ns <= life.elapsed_ns <= elapsed_us * 1000 + LAG_NS
 
 
