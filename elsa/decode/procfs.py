@@ -22,6 +22,14 @@ class Stat(NamedTuple):
     """Field 20."""
     starttime_ticks: int
     """Field 22: clock ticks (sysconf SC_CLK_TCK) after boot, on CLOCK_BOOTTIME."""
+    minflt: int
+    """Field 10, faults of all its threads."""
+    majflt: int
+    """Field 12."""
+    utime_ticks: int
+    """Field 14: user CPU time of all its threads, in clock ticks."""
+    stime_ticks: int
+    """Field 15."""
     exit_code: int | None
     """Field 52, in wait status encoding: 0 while it runs, and 0 as well to whom may not trace the process. None on old kernels."""
 
@@ -42,10 +50,37 @@ def parse_stat(data: bytes) -> Stat:
             session=int(fields[3]),
             num_threads=int(fields[17]),
             starttime_ticks=int(fields[19]),
+            minflt=int(fields[7]),
+            majflt=int(fields[9]),
+            utime_ticks=int(fields[11]),
+            stime_ticks=int(fields[12]),
             exit_code=int(fields[49]) if len(fields) > 49 else None,
         )
     except (ValueError, IndexError) as error:
         raise DataError(f"/proc/PID/stat cannot be read: {error}") from None
+
+
+class Io(NamedTuple):
+    """/proc/PID/io: of all threads, dead ones too; None where it may not be read."""
+
+    rchar: int | None
+    wchar: int | None
+    syscr: int | None
+    syscw: int | None
+    read_bytes: int | None
+    write_bytes: int | None
+    cancelled_write_bytes: int | None
+
+
+def parse_io(data: bytes | None) -> Io:
+    """One /proc/PID/io; nothing known of None. Raises DataError."""
+    if data is None:
+        return Io(*[None] * 7)
+    try:
+        values = dict(line.split(b": ", 1) for line in data.splitlines())
+        return Io(*(int(values[name.encode()]) for name in Io._fields))
+    except (ValueError, KeyError) as error:
+        raise DataError(f"/proc/PID/io cannot be read: {error}") from None
 
 
 def parse_real_uid(status: bytes) -> int:

@@ -26,6 +26,7 @@ from elsa.kernel.connector import Connector
 from elsa.kernel.procfs import Procfs
 from elsa.kernel.taskstats import TaskstatsSocket
 from elsa.pipeline import check, notify, scan
+from elsa.pipeline.counting import Counting
 from elsa.pipeline.hearing import Hearing
 from elsa.pipeline.service import Service
 from elsa.pipeline.storing import MS, SECOND, Storing
@@ -68,6 +69,7 @@ class Collector:
             connection.close()
         self.storing = Storing(config, beginning, self.processes)
         self._hearing = Hearing(self._connector, self._taskstats, procfs, self.processes, self.storing, next_clock_id, _secret(config))
+        self.counting = Counting(procfs, delays=procfs.sysctl("kernel.task_delayacct") == "1")
         self._service = Service(self)
         self._alarm = clocks.SetAlarm()
         self._gathering = False  # events wait to be read; meanwhile the connector is not in the selector
@@ -166,6 +168,7 @@ class Collector:
             self._connector.close()
             if self._taskstats is not None:
                 self._taskstats.close()
+            self.counting.close()
             self._alarm.close()
             self._selector.close()
             gc.unfreeze()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from elsa.decode.cmdline import decode_cmdline
 from elsa.decode.comm import escape
-from elsa.decode.procfs import parse_real_uid, parse_stat
+from elsa.decode.procfs import Stat, parse_real_uid, parse_stat
 from elsa.errors import DataError
 from elsa.kernel import clocks
 from elsa.kernel.procfs import Procfs
@@ -23,6 +23,11 @@ BREATH = 200
 def machine(procfs: Procfs) -> Machine:
     """The host and the boot that we are in."""
     return Machine(procfs.machine_id(), procfs.hostname(), procfs.boot_id(), procfs.boot_time() * 1_000_000_000)
+
+
+def start_ns(stat: Stat, boottime_offset_ns: int) -> int:
+    """The monotonic start of a process, cut to a tick."""
+    return stat.starttime_ticks * 1_000_000_000 // TICKS_PER_S - boottime_offset_ns
 
 
 def find(procfs: Procfs, pid: int, boottime_offset_ns: int, *, with_uid: bool = True) -> Found | None:
@@ -41,7 +46,7 @@ def find(procfs: Procfs, pid: int, boottime_offset_ns: int, *, with_uid: bool = 
     return Found(
         pid=pid,
         ppid=stat.ppid,
-        start_ns=stat.starttime_ticks * 1_000_000_000 // TICKS_PER_S - boottime_offset_ns,
+        start_ns=start_ns(stat, boottime_offset_ns),
         threads=stat.num_threads,
         zombie=stat.state in "ZX",
         uid=uid,

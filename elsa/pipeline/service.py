@@ -13,6 +13,7 @@ from elsa.control import protocol
 from elsa.control.server import Peer, Reply
 from elsa.errors import PrivilegeError, UsageError
 from elsa.kernel import clocks
+from elsa.pipeline.counting import Counting
 from elsa.pipeline.storing import Storing
 from elsa.state.codes import How
 from elsa.state.jobs import Job
@@ -28,6 +29,7 @@ class Collector(Protocol):
 
     processes: Processes
     storing: Storing
+    counting: Counting
 
     def drain(self) -> None:
         """Take in every event that the kernel has queued."""
@@ -81,7 +83,7 @@ class Service:
                 # Since its birth: until it was let go it only waited.
                 self._processes.add(life, job, 0, How.LAUNCHED)
             else:
-                self._processes.add(life, job, clocks.monotonic_ns())
+                self._enter(life, job)
         self._collector.storing.commit(reply, {"job": describe(job), "added": [life.pid for life in lives]})
 
     def _add(self, request: protocol.Add, peer: Peer, reply: Reply) -> None:
@@ -89,8 +91,7 @@ class Service:
         lives = self._own(request.pids, peer)
         if request.tree:
             lives = self._allowed(self._processes.with_descendants(lives), peer)
-        now_ns = clocks.monotonic_ns()
-        added = {life.pid: self._processes.add(life, job, now_ns) for life in lives}
+        added = {life.pid: self._enter(life, job) for life in lives}
         answer = {
             "job": describe(job),
             "added": [pid for pid, new in added.items() if new],
@@ -105,16 +106,35 @@ class Service:
         if outside:
             raise UsageError(f"not in job {job.id} ({job.name}): {', '.join(outside)}")
         for life in lives:
-            self._processes.remove(life, job, clocks.monotonic_ns())
+            self._leave(life, job)
         self._collector.storing.commit(reply, {"job": describe(job), "removed": [life.pid for life in lives]})
 
     def _close(self, request: protocol.Close, peer: Peer, reply: Reply) -> None:
         job = self._job(request.job, peer)
         for life in self._processes.members(job):
-            self._processes.remove(life, job, clocks.monotonic_ns())
+            self._leave(life, job)
         self._processes.jobs.close(job, clocks.realtime_ns(), "request")
         self._collector.storing.close(job)
         self._collector.storing.commit(reply, {"job": describe(job)})
+
+    def _enter(self, life: Incarnation, job: Job) -> bool:
+        """Put a process into a job now, and note what it has used so far; False if it is in it already."""
+        now_ns = clocks.monotonic_ns()
+        if not self._processes.add(life, job, now_ns):
+            return False
+        self._note_counters(life, job, now_ns, edge=0)
+        return True
+
+    def _leave(self, life: Incarnation, job: Job) -> None:
+        """Take a process out of a job now, and note what it has used so far."""
+        since_ns = life.member_since(job.id)
+        self._processes.remove(life, job, clocks.monotonic_ns())
+        self._note_counters(life, job, since_ns, edge=1)
+
+    def _note_counters(self, life: Incarnation, job: Job, since_ns: int, edge: int) -> None:
+        counters = self._collector.counting.read(life, self._processes.clocks.current.boottime_offset_ns)
+        if counters is not None:
+            self._processes.changes.baselines.append((job.id, life.id, since_ns, edge, *counters))
 
     def _list(self, request: protocol.List, peer: Peer, reply: Reply) -> None:
         jobs = [describe(job) for job in self._processes.jobs.open.values() if _sees(peer, job)]

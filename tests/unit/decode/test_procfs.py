@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elsa.decode.procfs import Stat, parse_effective_capabilities, parse_real_uid, parse_stat
+from elsa.decode.procfs import Stat, parse_effective_capabilities, parse_io, parse_real_uid, parse_stat
 from elsa.errors import DataError
 
 # Fields 3 to 52 of a real one (Linux 6.18), with numbers that tell which is which.
-REST = b"S 41 42 43 0 -1 4194304 90 0 0 0 1 2 3 4 20 0 7 0 123456 5 6 18446744073709551615" + b" 0" * 26 + b" 256"
+REST = b"S 41 42 43 0 -1 4194304 90 91 92 93 94 95 96 97 20 0 7 0 123456 5 6 18446744073709551615" + b" 0" * 26 + b" 256"
 
 
 def stat(comm: bytes) -> bytes:
@@ -23,7 +23,18 @@ def stat(comm: bytes) -> bytes:
 
 def test_every_field_is_the_one_it_is_named_after() -> None:
     assert parse_stat(stat(b"cc1")) == Stat(
-        pid=77, comm=b"cc1", state="S", ppid=41, session=43, num_threads=7, starttime_ticks=123456, exit_code=256
+        pid=77,
+        comm=b"cc1",
+        state="S",
+        ppid=41,
+        session=43,
+        num_threads=7,
+        starttime_ticks=123456,
+        minflt=90,
+        majflt=92,
+        utime_ticks=94,
+        stime_ticks=95,
+        exit_code=256,
     )
 
 
@@ -64,3 +75,23 @@ def test_capabilities_are_hexadecimal() -> None:
 def test_a_status_without_a_uid_is_a_data_error(status: bytes) -> None:
     with pytest.raises(DataError, match="Uid"):
         parse_real_uid(status)
+
+
+def test_our_own_io_has_what_we_have_written() -> None:
+    before = parse_io(Path("/proc/self/io").read_bytes())
+    with Path(os.devnull).open("wb", buffering=0) as file:
+        file.write(b"x" * 1000)
+    after = parse_io(Path("/proc/self/io").read_bytes())
+    assert before.wchar is not None
+    assert after.wchar is not None
+    assert after.wchar - before.wchar >= 1000
+
+
+def test_io_that_may_not_be_read_is_unknown() -> None:
+    assert set(parse_io(None)) == {None}
+
+
+@given(st.binary())
+def test_io_of_any_bytes_is_a_data_error_at_worst(data: bytes) -> None:
+    with contextlib.suppress(DataError):
+        parse_io(data)

@@ -1,0 +1,93 @@
+"""The counters of a living process, read when it comes into a job or is taken out: the job is charged for what lies in between."""
+
+from __future__ import annotations
+
+import logging
+
+from elsa.decode import taskstats as decoding
+from elsa.decode.procfs import parse_io, parse_stat
+from elsa.decode.taskstats import Taskstats
+from elsa.errors import DataError, ElsaError
+from elsa.kernel.procfs import Procfs
+from elsa.kernel.taskstats import TaskstatsQuery
+from elsa.pipeline.scan import TICKS_PER_S, start_ns
+from elsa.state.lives import Incarnation, same_start
+
+log = logging.getLogger(__name__)
+
+CounterRow = tuple[int | None, ...]
+
+
+class Counting:
+    """Reads counters from taskstats, or where that is not to be had, from /proc."""
+
+    def __init__(self, procfs: Procfs, *, delays: bool) -> None:
+        self._procfs = procfs
+        self._delays = delays
+        self._query: TaskstatsQuery | None = None
+        try:
+            self._query = TaskstatsQuery()
+        except ElsaError as error:
+            log.info("counters of living processes come from /proc alone: %s", error)
+
+    def close(self) -> None:
+        """Close the socket."""
+        if self._query is not None:
+            self._query.close()
+
+    def read(self, life: Incarnation, boottime_offset_ns: int) -> CounterRow | None:
+        """The counters so far, in the order of the columns of table baseline; None if the process is gone.
+
+        Taskstats knows times and switches of the whole process, but its I/O and memory not: I/O and faults come from /proc.
+        """
+        pid = life.pid
+        io_data = self._procfs.read_io(pid)
+        data = self._procfs.read_stat(pid)
+        if data is None:
+            return None
+        try:
+            stat, io = parse_stat(data), parse_io(io_data)
+        except DataError:
+            return None
+        if not same_start(life, start_ns(stat, boottime_offset_ns)):
+            return None  # its pid has passed to another
+        group = self._group(pid)
+        tick_us = 1_000_000 // TICKS_PER_S
+        return (
+            group.cpu_run_virtual_ns if group else None,
+            group.utime_us if group else stat.utime_ticks * tick_us,
+            group.stime_us if group else stat.stime_ticks * tick_us,
+            stat.minflt,
+            stat.majflt,
+            None,  # integrals of memory are told at the end only
+            None,
+            io.rchar,
+            io.wchar,
+            io.read_bytes,
+            io.write_bytes,
+            io.cancelled_write_bytes,
+            io.syscr,
+            io.syscw,
+            group.nvcsw if group else None,
+            group.nivcsw if group else None,
+            group.cpu_delay_ns if group else None,
+            *self._delay_columns(group),
+        )
+
+    def _group(self, pid: int) -> Taskstats | None:
+        answer = self._query.get(pid) if self._query is not None else None
+        if answer is None:
+            return None
+        messages = decoding.decode(answer[1])
+        return messages[0].group if messages else None
+
+    def _delay_columns(self, group: Taskstats | None) -> CounterRow:
+        if group is None or not self._delays:
+            return (None,) * 5
+        return (
+            group.blkio_delay_ns,
+            group.swapin_delay_ns,
+            group.freepages_delay_ns,
+            group.thrashing_delay_ns,
+            group.compact_delay_ns,
+        )

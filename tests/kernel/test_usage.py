@@ -1,0 +1,166 @@
+"""What taskstats, /proc and exec tell, from the real kernel to the warehouse, against truths of the processes' own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kernel.elsa_host import Host, wait_until
+
+pytestmark = pytest.mark.kernel
+
+KIB = 1024
+# Burns CPU, writes, holds memory; says at the end what getrusage makes of it.
+WORK = """
+import json, os, resource, sys, threading, time
+seconds, size, threads, memory = float(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+hold = b"x" * memory
+def work():
+    end = time.thread_time() + seconds
+    while time.thread_time() < end: pass
+    fd = os.open(f"{sys.argv[5]}-{threading.get_ident()}", os.O_WRONLY | os.O_CREAT)
+    os.write(fd, b"y" * size)
+    os.close(fd)
+others = [threading.Thread(target=work) for _ in range(threads - 1)]
+for other in others: other.start()
+work()
+for other in others: other.join()
+used = resource.getrusage(resource.RUSAGE_SELF)
+print(json.dumps([used.ru_utime + used.ru_stime, used.ru_maxrss]), flush=True)
+"""
+
+
+@pytest.fixture
+def running(host: Host) -> Iterator[Host]:
+    host.start()
+    yield host
+
+
+def finish(host: Host) -> None:
+    """Have everything stored, and the statistics of the last to end as well."""
+    wait_until("every life was told of", lambda: host.request("sync") and not unheard(host))
+
+
+def unheard(host: Host) -> int:
+    members = "select process_id from membership"
+    return int(host.value(f"select count(*) from process where elapsed_ns is null and id in ({members})")) + int(
+        host.value(f"select count(*) from membership where process_id not in (select process_id from usage) and process_id in ({members})")
+    )
+
+
+def in_job(host: Host, *command: str) -> str:
+    """Run a command in a job of its own; what it printed."""
+    done = host.run("job", "run", "--", *command)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def usage(host: Host, columns: str) -> tuple[int, ...]:
+    ((*row,),) = host.sql(f"select {columns} from usage join membership using (process_id) join process on id = process_id where how = 3")
+    return tuple(row)
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_cpu_memory_and_bytes_are_those_of_all_threads(running: Host, tmp_path: Path, threads: int) -> None:
+    size, memory = 3_000_000, 60 << 20
+    cpu_s, maxrss = json.loads(
+        in_job(running, sys.executable, "-c", WORK, "0.15", str(size), str(threads), str(memory), str(tmp_path / "f"))
+    )
+    finish(running)
+    counted, complete, run_ns, utime_us, stime_us, chars, rss = usage(
+        running, "threads, complete, run_ns, utime_us, stime_us, write_chars, rss_kib"
+    )
+    assert (counted, complete) == (threads, 1)
+    # The program asked before its last breath, so a little less than it used; ticks of 4 ms per thread make the other difference.
+    assert cpu_s - 0.02 <= run_ns / 1e9 <= cpu_s + 0.2
+    assert abs((utime_us + stime_us) / 1e6 - run_ns / 1e9) < 0.02 * (threads + 1)
+    # The kernel cuts each thread down to whole KiB.
+    assert 0 <= threads * size + KIB - chars < (threads + 1) * KIB
+    assert memory // KIB <= rss <= maxrss + 4096
+
+
+def test_sleep_and_death_by_a_signal_cost_next_to_nothing(running: Host) -> None:
+    done = running.run("job", "run", "--", "sh", "-c", "sleep 0.3; kill -KILL $$")
+    assert done.returncode != 0
+    finish(running)
+    run_ns, elapsed_ns, status = usage(running, "run_ns, elapsed_ns, exit_status")
+    assert run_ns < 100_000_000
+    assert elapsed_ns >= 300_000_000
+    assert status == 9
+
+
+def test_fifty_at_once_are_told_apart(running: Host, tmp_path: Path) -> None:
+    job = running.create("fifty")
+    sizes = {}
+    children = []
+    for number in range(50):
+        size = (number + 1) * 10 * KIB
+        script = f"read go; head -c {size} /dev/zero > {tmp_path}/{number}; true"
+        child = subprocess.Popen(["sh", "-c", script], stdin=subprocess.PIPE)
+        running.request("add", job=job, pids=[child.pid])
+        sizes[child.pid] = size
+        children.append(child)
+    for child in children:
+        child.communicate(b"\n")
+    finish(running)
+    rows = running.sql(
+        """select parent.pid, write_chars
+           from usage join process on process.id = process_id join process as parent on parent.id = process.parent_id
+           where parent.id in (select process_id from membership where how = 1)"""
+    )
+    assert dict(rows) == sizes
+
+
+def test_part_of_a_life_in_a_job_has_the_counters_of_both_ends(running: Host, tmp_path: Path) -> None:
+    script = f"""
+import os, sys
+for size in (1000000, 500000, 250000):
+    fd = os.open({str(tmp_path / "out")!r}, os.O_WRONLY | os.O_CREAT)
+    os.write(fd, b"z" * size)
+    os.close(fd)
+    print(size, flush=True)
+    sys.stdin.readline()
+"""
+    job = running.create("part")
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        child.stdout.readline()
+        running.request("add", job=job, pids=[child.pid])
+        child.stdin.write("\n")
+        child.stdin.flush()
+        child.stdout.readline()
+        running.request("remove", job=job, pids=[child.pid])
+        child.communicate("\n")
+    finish(running)
+    before, after = running.sql("select write_chars, run_ns from baseline order by edge")
+    assert 500_000 <= after[0] - before[0] < 500_000 + KIB  # and what it printed
+    assert after[1] >= before[1] > 0
+
+
+def test_arguments_are_stored_without_secrets_and_with_where_they_ran(running: Host, tmp_path: Path) -> None:
+    done = running.run("job", "run", "--", "sh", "-c", "sleep 0.3", "--password=hunter2", cwd=tmp_path)
+    assert done.returncode == 0
+    finish(running)
+    query = """select (select value from text where id = cmdline_id), (select value from text where id = cwd_id),
+                      (select value from text where id = exe_id), session
+               from program join membership using (process_id) where how = 3"""
+    ((cmdline, cwd, exe, session),) = running.sql(query)
+    assert cmdline == "sh -c 'sleep 0.3' '--password=***'"
+    assert cwd == str(tmp_path)
+    assert Path(exe).name == Path(os.path.realpath("/bin/sh")).name
+    assert session == os.getsid(0)
+
+
+def test_without_the_option_nothing_of_the_kind_is_kept(host: Host) -> None:
+    host.start(taskstats="off", cmdlines="off")
+    in_job(host, "sleep", "0.2")
+    host.request("sync")
+    assert host.value("select count(*) from process where elapsed_ns is not null") > 0
+    assert host.value("select count(*) from usage") == host.value("select count(*) from program") == 0

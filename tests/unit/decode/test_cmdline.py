@@ -1,0 +1,68 @@
+"""Command lines as text: quoted so that they could be typed, and without secrets."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from elsa.config import Config
+from elsa.decode.cmdline import HIDDEN, MOST, decode_cmdline
+
+SECRET = re.compile(Config().redact, re.IGNORECASE)
+
+
+def decoded(*arguments: str) -> str | None:
+    return decode_cmdline(b"".join(argument.encode() + b"\0" for argument in arguments), SECRET)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("ls", "-l", "a b"), "ls -l 'a b'"),
+        (("mysql", "--password=hunter2", "db"), "mysql '--password=***' db"),
+        (("tool", "--api-key", "abc", "run"), "tool --api-key '***' run"),
+        (("env", "MY_SECRET_TOKEN=abc", "true"), "env 'MY_SECRET_TOKEN=***' true"),
+        (("curl", "https://joe:hunter2@host/x"), "curl 'https://joe:***@host/x'"),
+        (("passwd", "joe"), "passwd joe"),
+        (("tool", "--token", "--verbose"), "tool --token --verbose"),
+        (("printf", "a\nb"), "printf 'a\\x0ab'"),
+    ],
+)
+def test_arguments_are_quoted_and_secrets_left_out(arguments: tuple[str, ...], text: str) -> None:
+    assert decoded(*arguments) == text
+
+
+def test_no_arguments_are_unknown_not_empty() -> None:
+    assert decode_cmdline(b"", SECRET) is None
+
+
+def test_long_command_lines_are_cut() -> None:
+    text = decoded("x" * 10 * MOST)
+    assert text is not None
+    assert len(text) == MOST
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_become_one_printable_line(data: bytes) -> None:
+    text = decode_cmdline(data, SECRET)
+    assert text is None or text.isprintable()
+
+
+@given(st.lists(st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="\\=:"), min_size=1), min_size=1, max_size=5))
+def test_what_is_no_secret_can_be_typed_again(arguments: list[str]) -> None:
+    text = decode_cmdline(b"\0".join(argument.encode() for argument in arguments) + b"\0", re.compile("(?!)"))
+    assert text is not None
+    assert shlex.split(text) == arguments
+
+
+@given(st.text("abcXYZ0189", min_size=6))
+def test_value_of_a_secret_option_is_nowhere_in_the_text(value: str) -> None:
+    for arguments in (("t", f"--password={value}"), ("t", "--secret", value), ("t", f"TOKEN={value}")):
+        text = decoded(*arguments)
+        assert text is not None
+        assert value not in text
+        assert HIDDEN in text
