@@ -38,7 +38,8 @@ def _complete(ctx: click.Context, _param: click.Parameter, incomplete: str) -> l
     return [CompletionItem(str(job[key]), help=_title(job)) for job in jobs if str(job[key]).startswith(incomplete)]
 
 
-def _tags(_ctx: click.Context, _param: click.Parameter, values: Sequence[str]) -> dict[str, str]:
+def read_tags(_ctx: click.Context, _param: click.Parameter, values: Sequence[str]) -> dict[str, str]:
+    """The values of --tag, as click hands them over."""
     for value in values:
         if "=" not in value:
             raise click.BadParameter(f"{value!r} is not of the form KEY=VALUE")
@@ -49,7 +50,7 @@ _job = click.argument("ref", metavar="JOB", callback=_ref, shell_complete=_compl
 _pid = click.IntRange(1, protocol.MAX_PID)
 _pids = click.argument("pids", metavar="PID...", type=_pid, nargs=-1, required=True)
 _tag = click.option(
-    "--tag", "tags", metavar="KEY=VALUE", multiple=True, callback=_tags, help="Free text kept with the job; may be repeated."
+    "--tag", "tags", metavar="KEY=VALUE", multiple=True, callback=read_tags, help="Free text kept with the job; may be repeated."
 )
 _format = click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True, help="Output format.")
 

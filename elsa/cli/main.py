@@ -23,6 +23,7 @@ COMMANDS = {
     "job": "Create jobs, put processes into them, run commands in them.",
     "jobd": "The collector daemon: hears every fork, exec and exit.",
     "report": "What jobs, commands and users cost.",
+    "run": "Run a command and print what it cost, with all that it started.",
 }
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 

@@ -1,0 +1,208 @@
+"""`elsa run`: run a command and print what it cost, with everything that it started. With jobd's help, or without."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TextIO
+
+import click
+
+from elsa import config
+from elsa.cli import options
+from elsa.cli.job import read_tags
+from elsa.cli.main import CONTEXT
+from elsa.config import Config
+from elsa.control.client import Client
+from elsa.control.launch import end_like, launch
+from elsa.errors import ElsaError, InputMissingError, UnavailableError, UsageError
+from elsa.kernel import clocks
+from elsa.pipeline.bill import Bill, Tally, Waited
+from elsa.pipeline.inside import Inside
+from elsa.pipeline.ledger import WithJobd
+
+Accountant = Inside | WithJobd
+PATIENCE_S = 20.0
+
+
+@click.command(context_settings={**CONTEXT, "allow_interspersed_args": False})
+@click.option("--no-wait", is_flag=True, help="Print the bill when COMMAND itself has ended, whatever it left running.")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Format of the bill.")
+@click.option(
+    "--output", "-o", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write the bill there.  [default: stderr]"
+)
+@click.option("--append", "-a", is_flag=True, help="Append to the output file.")
+@click.option("--name", help="Name of the job.  [default: name of the command]")
+@click.option("--tag", "tags", metavar="KEY=VALUE", multiple=True, callback=read_tags, help="Free text kept with the job; may be repeated.")
+@options.socket
+@click.option("--db", type=click.Path(path_type=Path), metavar="PATH", help="Keep the accounting in this warehouse, made if it is missing.")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def run(
+    no_wait: bool,
+    form: str,
+    output: Path | None,
+    append: bool,
+    name: str | None,
+    tags: dict[str, str],
+    socket: Path | None,
+    db: Path | None,
+    command: Sequence[str],
+) -> None:
+    """Run COMMAND and print what it cost, with every process that it started, daemons included.
+
+    The bill comes when the last of them has ended; Ctrl-C while waiting for that prints what is known so far. Signals are passed on to
+    the command and its exit status is passed back, as `elsa job run` does. Where jobd answers, the command becomes a job of its;
+    elsewhere this needs root, hears the kernel itself for as long as it takes, and changes nothing on the host.
+
+    \b
+    Examples:
+      elsa run -- make -j8
+      elsa run --format json --output bill.json -- ./nightly.sh
+      elsa run --no-wait -- ./start-server
+      elsa run --db ./elsa.db -- make -j8         keep it for elsa report
+    """
+    settings = config.load({"socket": socket})
+    title = name if name is not None else Path(command[0]).name
+    with contextlib.ExitStack() as stack:
+        out = _output(output, append, stack)
+        accountant = _accountant(settings, db, title, tags, stack)
+        status, write_bill = _account(accountant, command, wait=not no_wait)
+        try:
+            bill = write_bill()
+            out.write(bill.json() if form == "json" else bill.text())
+            out.flush()
+        except (ElsaError, OSError) as error:
+            with contextlib.suppress(OSError):  # the command has run: neither this nor a closed stderr may change its exit status
+                click.echo(f"elsa: no bill: {error}", err=True)
+    end_like(status)
+
+
+def _output(path: Path | None, append: bool, stack: contextlib.ExitStack) -> TextIO:
+    """Opened before anything is run, so that a bill is not computed in vain."""
+    if path is None:
+        if append:
+            raise UsageError("--append needs --output FILE")
+        return sys.stderr
+    try:
+        return stack.enter_context(path.open("a" if append else "w", encoding="utf-8"))
+    except OSError as error:
+        raise InputMissingError(f"{path}: {error.strerror}") from None
+
+
+def _accountant(settings: Config, db: Path | None, title: str, tags: dict[str, str], stack: contextlib.ExitStack) -> Accountant:
+    """Who does the accounting: the jobd that answers, one of our own for the warehouse that was named, or we ourselves."""
+    client = Client(settings.socket)
+    try:
+        theirs = Path(client.request("status")["db"])
+    except UnavailableError:
+        theirs = None
+    if db is not None and (theirs is None or not _same(db, theirs)):
+        client = stack.enter_context(_jobd_of_our_own(db))
+        theirs = db
+    accountant = Inside(settings) if theirs is None else WithJobd(client, theirs, title, tags)
+    stack.callback(accountant.close)
+    return accountant
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.exists() and other.exists() and one.samefile(other)
+
+
+@contextlib.contextmanager
+def _jobd_of_our_own(db: Path) -> Iterator[Client]:
+    """A whole jobd for the time of this command, out of the reach of the terminal's signals."""
+    if not db.exists():
+        from elsa.store.upgrade import upgrade
+
+        upgrade(db)
+    folder = Path(tempfile.mkdtemp(prefix="elsa-run-"))
+    client, log = Client(folder / "jobd.sock"), folder / "log"
+    program = [sys.executable, "-c", "from elsa.cli.main import elsa_jobd; elsa_jobd()"]
+    try:
+        with log.open("wb") as stderr:
+            jobd = subprocess.Popen(
+                [*program, "--db", os.fspath(db.absolute()), "--socket", os.fspath(client.path)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+                start_new_session=True,
+            )
+        try:
+            _await(jobd, client, log)
+            yield client
+        finally:
+            jobd.terminate()
+            jobd.wait()
+    finally:
+        shutil.rmtree(folder)
+
+
+def _await(jobd: subprocess.Popen[bytes], client: Client, log: Path) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        with contextlib.suppress(UnavailableError):
+            client.request("status")
+            return
+        if jobd.poll() is not None or time.monotonic() > deadline:
+            last = (log.read_text(errors="replace").splitlines() or ["jobd does not answer"])[-1]
+            failure = ElsaError(last.removeprefix("elsa-jobd: "))
+            failure.exit_code = jobd.returncode or failure.exit_code
+            raise failure
+        time.sleep(0.02)
+
+
+def _account(accountant: Accountant, command: Sequence[str], *, wait: bool) -> tuple[int, Callable[[], Bill]]:
+    """Run the command; its wait status, and what makes the bill (and waits for the others before)."""
+    began = [0, 0]
+
+    def register(pid: int) -> None:
+        accountant.register(pid)
+        began[:] = clocks.monotonic_ns(), clocks.realtime_ns()
+
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    status = launch(command, register)
+    ended_ns = clocks.monotonic_ns()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    waited = Waited(after.ru_utime - before.ru_utime, after.ru_stime - before.ru_stime, after.ru_maxrss)
+
+    def write() -> Bill:
+        if wait:
+            with _patience() as enough:
+                accountant.wait(enough)
+        bill = Bill(command, status, began[1], ended_ns - began[0], ended_ns - began[0], waited, job=accountant.job)
+        try:
+            tally = accountant.tally()
+        except ElsaError as error:
+            bill.notes.append(f"only what the command waited for is known: {error}")
+            return bill
+        bill.tally, bill.lost = tally, accountant.lost()
+        bill.wall_ns = _last_end(tally, ended_ns) - began[0]
+        return bill
+
+    return status, write
+
+
+def _last_end(tally: Tally, command_ended_ns: int) -> int:
+    return clocks.monotonic_ns() if tally.running else max(tally.end_ns, command_ended_ns)
+
+
+@contextlib.contextmanager
+def _patience() -> Iterator[Callable[[], bool]]:
+    """A question whether it is enough: INT, TERM and HUP end the waiting, and not us (unless they were ignored before)."""
+    came: list[int] = []
+    caught = [number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, lambda number, _frame: came.append(number)) for number in caught}
+    try:
+        yield lambda: bool(came)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
