@@ -144,9 +144,12 @@ class Host:
         return self.elsa("ingest", *files)
 
     def ingest_all(self) -> None:
-        """Read everything, in two passes: where a pid has gone to a process that runs, only its end tells that a record is not its own."""
+        """Read everything, and join it: where a pid has gone to a process that runs, its records need a second to be told apart."""
+        deadline = time.monotonic() + 3
         self.ingest()
-        self.ingest()
+        while self.value("select count(*) from acct where join_how = 0") and time.monotonic() < deadline:
+            time.sleep(0.5)
+            self.ingest()
 
     def report(self, *arguments: object) -> list[dict[str, Any]]:
         """The rows of a report."""

@@ -77,13 +77,13 @@ def test_a_long_transaction_may_die_at_any_moment(host: Host, native: Callable[[
     while True:
         ingester = host.popen("ingest", "--quiet")
         try:
-            assert ingester.wait(0.2 + 0.08 * deaths) == 0
+            assert ingester.wait(0.15 + 0.06 * deaths) == 0
             break
         except subprocess.TimeoutExpired:
             ingester.kill()
             ingester.wait()
             deaths += 1
-    assert deaths > 2
+    assert deaths > 1
     host.ingest_all()
     assert_each_is_there_once(host, started)
 
@@ -106,9 +106,7 @@ def test_a_warehouse_that_another_program_locks_costs_nothing(host: Host, native
     with closing(sqlite3.connect(host.db, isolation_level=None)) as other:
         other.execute("begin immediate")
         with workload(native("storm"), 2, 1500, 20) as storm:
-            pid = storm.line()[0]
-            assert host.request("create", name="storm", pids=[pid])["committed"] is False
-            host.request("add", job="storm", pids=[pid], tree=True)
+            assert host.request("create", name="storm", pids=storm.line())["committed"] is False
             storm.go()
             started = storm.line()[0]
             storm.rest()
