@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import pwd
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +19,7 @@ from elsa.cli import options
 from elsa.cli.main import CONTEXT
 from elsa.control import protocol
 from elsa.control.client import Client
-from elsa.errors import ElsaError
+from elsa.errors import ElsaError, UsageError
 
 Row = Mapping[str, Any]
 
@@ -26,6 +27,10 @@ Row = Mapping[str, Any]
 def _ref(_ctx: click.Context, _param: click.Parameter, value: str) -> protocol.JobRef:
     """Digits are an id, since no name may be a number."""
     return int(value) if value.isdecimal() and len(value) < 20 else value
+
+
+def _ref_or_all(ctx: click.Context, param: click.Parameter, value: str | None) -> protocol.JobRef | None:
+    return None if value is None else _ref(ctx, param, value)
 
 
 def _complete(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -154,22 +159,81 @@ def list_(every: bool, form: str, socket: Path | None) -> None:
 @_format
 @options.socket
 def show(ref: protocol.JobRef, limit: int, form: str, socket: Path | None) -> None:
-    """Show a job and its living members.
+    """Show a job, its living members and what they use, and what the finished ones used.
+
+    Running processes are read from /proc by this command, finished ones from the warehouse, as far as this user may look there.
 
     \b
     Examples:
       elsa job show night
       elsa job show 17 --format json
     """
-    reply = _ask(socket, "show", job=ref, limit=limit)
-    job, members = reply["job"], reply["members"]
-    if form == "table":
-        state = f"closed {_time(job['closed_at_ns'])}" if job.get("closed_at_ns") else "open"
-        tags = "".join(f", {key}={value}" for key, value in job.get("tags", {}).items())
-        cut = f", of which {len(members)} shown" if len(members) < reply["living"] else ""
-        click.echo(_clean(f"{_title(job)} of {_user(job['owner_uid'])}, created {_time(job['created_at_ns'])}, {state}{tags}"))
-        click.echo(f"{_processes(range(reply['living']))} alive{cut}")
-    _show(form, reply, _members_table, members, "")
+    from elsa.cli import live
+    from elsa.kernel.procfs import Procfs
+    from elsa.pipeline.live import look
+
+    now = look(_client(socket), Procfs(), ref, limit)
+    if form == "json":
+        click.echo(json.dumps(live.as_object(now), indent=2))
+        return
+    job = now.job
+    state = f"closed {_time(job['closed_at_ns'])}" if job.get("closed_at_ns") else "open"
+    tags = "".join(f", {key}={value}" for key, value in job.get("tags", {}).items())
+    cut = f", of which {len(now.members)} shown" if len(now.members) < now.living else ""
+    click.echo(_clean(f"{_title(job)} of {_user(job['owner_uid'])}, created {_time(job['created_at_ns'])}, {state}{tags}"))
+    click.echo(f"{_processes(range(now.living))} alive{cut}")
+    if now.members:
+        click.echo(_table(_MEMBER + live.USAGE, [(*_member(member), *live.usage_cells(one)) for member, one in now.members]))
+    click.echo("\n" + _table(live.SUMMARY, live.summary(now)))
+    for word in live.words(now):
+        click.echo(f"note: {_clean(word)}")
+
+
+@job.command()
+@click.argument("ref", metavar="[JOB]", required=False, callback=_ref_or_all, shell_complete=_complete)
+@click.option("--every", type=click.FloatRange(0.1), default=2.0, show_default=True, metavar="SECONDS", help="How often to look again.")
+@options.socket
+def top(ref: protocol.JobRef | None, every: float, socket: Path | None) -> None:
+    """Watch what a job uses now, or all open jobs: costliest first, until q or Ctrl-C. In a pipe, look once.
+
+    \b
+    Examples:
+      elsa job top
+      elsa job top night --every 5
+    """
+    from elsa.cli import live
+    from elsa.kernel.procfs import Procfs
+    from elsa.pipeline.live import look
+
+    client, procfs, rates = _client(socket), Procfs(), live.Rates()
+
+    def one_job() -> Sequence[str]:
+        assert ref is not None  # noqa: S101
+        now = look(client, procfs, ref, protocol.MAX_MEMBERS)
+        running = [(member, one) for member, one in now.members if one is not None]
+        rate = rates.next({(one.pid, member["since_at_ns"] // 10**8): one.cpu_s for member, one in running}, time.monotonic())
+        busy = dict(zip((one.pid for _, one in running), rate.values(), strict=True))
+        running.sort(key=lambda pair: (-(busy[pair[1].pid] or 0), -pair[1].cpu_s))
+        rows = [(*_member(member), _rate(busy[one.pid]), *live.usage_cells(one)) for member, one in running]
+        table = _table((*_MEMBER, "cpus", *live.USAGE), rows)
+        head = [_title(now.job), "", *_table(live.SUMMARY, live.summary(now)).splitlines(), ""]
+        return [*head, *map(_clean, live.words(now)), *table.splitlines()]
+
+    def all_jobs() -> Sequence[str]:
+        jobs = []
+        for job in client.request("list")["jobs"]:
+            with contextlib.suppress(UsageError):  # it has ended meanwhile
+                jobs.append(look(client, procfs, job["id"], protocol.MAX_MEMBERS))
+        rate = rates.next({now.job["id"]: (now.together or now.running).cpu_s or 0.0 for now in jobs}, time.monotonic())
+        jobs.sort(key=lambda now: (-(rate[now.job["id"]] or 0), -((now.together or now.running).cpu_s or 0.0)))
+        rows = [
+            (now.job["id"], now.job["name"], _user(now.job["owner_uid"]), _rate(rate[now.job["id"]]), *kind)
+            for now in jobs
+            for kind in live.summary(now)
+        ]
+        return _table(("id", "name", "user", "cpus", "members", *live.SUMMARY[1:]), rows).splitlines() if rows else ["no open jobs"]
+
+    live.refresh(all_jobs if ref is None else one_job, every)
 
 
 @job.command()
@@ -231,8 +295,12 @@ def run(name: str | None, tags: dict[str, str], socket: Path | None, command: Se
     end_like(launch(command, register))
 
 
+def _client(socket: Path | None) -> Client:
+    return Client(config.load({"socket": socket}).socket)
+
+
 def _ask(socket: Path | None, op: str, **fields: object) -> dict[str, Any]:
-    reply = Client(config.load({"socket": socket}).socket).request(op, **fields)
+    reply = _client(socket).request(op, **fields)
     if reply.get("committed") is False:
         why = _clean(str(reply.get("why", "no reason given")))
         with contextlib.suppress(OSError):
@@ -266,26 +334,28 @@ def _jobs_table(jobs: Iterable[Row]) -> str:
     return _table(("id", "name", "owner", "created", "closed", "alive", "tags"), rows)
 
 
-def _members_table(members: Iterable[Row]) -> str:
-    rows = [
-        (
-            member["pid"],
-            member.get("ppid"),
-            member.get("comm"),
-            _user(member.get("uid")),
-            "birth" if member.get("from_birth") else _time(member.get("since_at_ns")),
-        )
-        for member in members
-    ]
-    return _table(("pid", "ppid", "command", "user", "member since"), rows)
+# Columns that stand to the right.
+_NUMBERS = {
+    *("id", "alive", "pid", "ppid", "cpus", "processes", "cpu s", "rss", "peak rss", "read", "written", "disk read", "disk written")
+}
+_MEMBER = ("pid", "ppid", "command", "user", "member since")
+
+
+def _member(member: Row) -> tuple[object, ...]:
+    """Cells under _MEMBER."""
+    since = "birth" if member.get("from_birth") else _time(member.get("since_at_ns"))
+    return member["pid"], member.get("ppid"), member.get("comm"), _user(member.get("uid")), since
+
+
+def _rate(cpus: float | None) -> str:
+    return "-" if cpus is None else f"{cpus:.2f}"
 
 
 def _table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     from tabulate import tabulate
 
     cells = [["" if cell is None else cell if isinstance(cell, int) else _clean(str(cell)) for cell in row] for row in rows]
-    numbers = {header for header in headers if header in ("id", "alive", "pid", "ppid")}
-    align = ["right" if header in numbers else "left" for header in headers] or None
+    align = ["right" if header in _NUMBERS else "left" for header in headers] or None
     return tabulate(cells, headers, tablefmt="simple" if headers else "plain", colalign=align, disable_numparse=True)
 
 

@@ -61,7 +61,10 @@ def parse_stat(data: bytes) -> Stat:
 
 
 class Io(NamedTuple):
-    """/proc/PID/io: of all threads, dead ones too; None where it may not be read."""
+    """/proc/PID/io: of all threads, dead ones too, and of every child that was waited for; /proc/PID/task/TID/io: of that thread alone.
+
+    None where it may not be read.
+    """
 
     rchar: int | None
     wchar: int | None
@@ -81,6 +84,13 @@ def parse_io(data: bytes | None) -> Io:
         return Io(*(int(values[name.encode()]) for name in Io._fields))
     except (ValueError, KeyError) as error:
         raise DataError(f"/proc/PID/io cannot be read: {error}") from None
+
+
+def parse_memory(status: bytes) -> tuple[int, int] | None:
+    """Resident memory now and at its peak, in KiB, from a /proc/PID/status; None of a kernel thread or a zombie. Raises DataError."""
+    if b"\nVmRSS:" not in status:
+        return None
+    return _status_field(status, b"VmRSS:", base=10), _status_field(status, b"VmHWM:", base=10)
 
 
 def parse_real_uid(status: bytes) -> int:

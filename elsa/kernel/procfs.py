@@ -60,6 +60,15 @@ class Procfs:
         """Characters, system calls and bytes so far, of all threads; None when the process is gone or not ours to look at."""
         return _read(f"{self._root}{pid}/io")
 
+    def read_threads_io(self, pid: int) -> list[bytes]:
+        """The `io` of each living thread; without those that are gone or not ours to look at."""
+        folder = f"{self._root}{pid}/task"
+        try:
+            names = os.listdir(folder)  # noqa: PTH208 - as in pids()
+        except OSError:
+            return []
+        return [data for name in names if (data := _read(f"{folder}/{name}/io")) is not None]
+
     def link(self, pid: int, name: str) -> str | None:
         """What `exe` or `cwd` point to; None when the process is gone, has none, or is not ours to look at."""
         try:

@@ -18,7 +18,11 @@ from typing import Any, NamedTuple
 SECOND = 1_000_000_000
 # Events of two CPUs may disagree about the time by 0.2 ms (178 us were seen).
 AFTER_NS = 1_000_000
+# The longest tick that a kernel has (CONFIG_HZ=100).
+TICK_NS = 10_000_000
 COSTLIEST = 5
+# Characters of a command line that are shown.
+LONGEST = 120
 
 
 class Used(NamedTuple):
@@ -89,8 +93,9 @@ class Sum:
 
     @property
     def cpu_s(self) -> float:
-        """Seconds on a CPU: counted, or where many were too short to be counted, sampled at ticks."""
-        return max(self.run_ns / SECOND, (self.utime_us + self.stime_us) / 1e6)
+        """Seconds on a CPU: what was counted, and of what each thread may lack, the last tick, as much as the sampled ticks make likely."""
+        ticks_ns = (self.utime_us + self.stime_us) * 1000
+        return max(self.run_ns, min(ticks_ns, self.run_ns + self.threads * TICK_NS)) / SECOND
 
     def split(self, cpu_s: float) -> tuple[float, float]:
         """So much CPU time in user and system mode, in the proportion of the ticks; all user where no tick came (as the kernel has it)."""
@@ -230,7 +235,7 @@ class Bill:
         least = "" if self.complete else "at least "
         name = f"job {self.job[0]} ({self.job[1]}): " if self.job else ""
         lines = [
-            name + shlex.join(self.command),
+            name + _short(shlex.join(self.command)),
             f"  wall         {told['wall_s']:.2f} s" + (f", the command itself {told['command_s']:.2f} s" if self._outlived() else ""),
             f"  CPU          {least}{told['cpu_s']:.2f} s: user {told['user_s']:.2f}, system {told['system_s']:.2f};"
             f" {told['cpus'] or 0:.2f} CPUs used",
@@ -270,6 +275,11 @@ def _table(rows: Sequence[dict[str, Any]]) -> list[str]:
         sizes = (row["rss_kib"] * 1024, row["read_chars"], row["write_chars"])
         lines.append(f"  {row['command']:<16}{row['processes']:>7}{row['cpu_s']:>10.2f}" + "".join(f"{_size(size):>12}" for size in sizes))
     return lines
+
+
+def _short(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
 
 
 def _ending(status: int) -> str:

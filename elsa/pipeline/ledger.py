@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from elsa.control.client import Client
-from elsa.errors import ElsaError, RetryError, UnavailableError, UsageError
+from elsa.errors import RetryError, UnavailableError, UsageError
 from elsa.kernel import clocks
 from elsa.pipeline.bill import Member, Tally, Used
 from elsa.state.codes import How
@@ -38,7 +38,8 @@ _LOST = """
 """
 _FINISHED = """
     select
-        count(*) - count(u.process_id) as unknown, count(*) as processes, coalesce(sum(u.run_ns), 0) as run_ns,
+        count(*) - count(u.process_id) as unknown, count(*) as processes,
+        coalesce(sum(u.threads), 0) as threads, coalesce(sum(u.run_ns), 0) as run_ns,
         coalesce(sum(u.utime_us), 0) as utime_us, coalesce(sum(u.stime_us), 0) as stime_us,
         coalesce(sum(u.read_chars), 0) as read_chars, coalesce(sum(u.write_chars), 0) as write_chars,
         coalesce(sum(u.read_bytes), 0) as read_bytes, coalesce(sum(u.write_bytes), 0) as write_bytes,
@@ -135,13 +136,3 @@ class WithJobd:
 
     def close(self) -> None:
         """Nothing is held."""
-
-
-def usage(client: Client, job_id: int, since_ns: int) -> tuple[dict[str, int], set[int]] | ElsaError:
-    """What the finished members of a job used as far as it may be read, else why not; and the pids that ended since."""
-    try:
-        db = Path(client.request("status")["db"])
-        client.request("sync")
-        return finished(db, job_id, since_ns)
-    except ElsaError as error:
-        return error

@@ -111,6 +111,7 @@ def test_list_show_and_of_print_tables(jobd: Jobd) -> None:
         protocol.List: {"jobs": [JOB]},
         protocol.Of: {"pid": 5, "jobs": [JOB]},
         protocol.Show: {"job": JOB, "members": [member], "living": 2},
+        protocol.Status: {"db": "/nowhere/elsa.db"},
     }
     for args in (["list"], ["of", "5"]):
         table = call(jobd, *args).stdout

@@ -1,0 +1,134 @@
+"""Usage of jobs on the terminal: the tables of `elsa job show` and `elsa job top`, and the refreshing screen."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import sys
+import termios
+import time
+import tty
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from elsa.pipeline.live import Figures, JobNow, Running
+
+CLEAR, HOME, TO_END, TO_LINE_END = "\x1b[2J", "\x1b[H", "\x1b[J", "\x1b[K"
+UNKNOWN = "-"
+
+
+def size(count: int | None) -> str:
+    """Bytes, short."""
+    if count is None:
+        return UNKNOWN
+    value = float(count)
+    for unit in ("B", "K", "M", "G"):
+        if value < 1024:
+            return f"{value:.0f}{unit}" if unit == "B" else f"{value:.1f}{unit}"
+        value /= 1024
+    return f"{value:.1f}T"
+
+
+def _kib(count: int | None) -> str:
+    return UNKNOWN if count is None else size(count * 1024)
+
+
+USAGE = ("cpu s", "rss", "read", "written", "disk read", "disk written")
+
+
+def usage_cells(one: Running | None) -> tuple[str, ...]:
+    """Cells under USAGE."""
+    if one is None:
+        return (UNKNOWN,) * len(USAGE)
+    return f"{one.cpu_s:.2f}", _kib(one.rss_kib), *map(size, (one.read_chars, one.write_chars, one.read_bytes, one.write_bytes))
+
+
+SUMMARY = ("", "processes", "cpu s", "peak rss", "read", "written", "disk read", "disk written")
+
+
+def summary(now: JobNow) -> list[tuple[str, ...]]:
+    """Rows under SUMMARY: running, finished, together."""
+    rows = [("running", now.running), ("finished", now.finished), ("together", now.together)]
+    return [(name, *_figures(figures)) for name, figures in rows]
+
+
+def _figures(one: Figures | None) -> tuple[str, ...]:
+    if one is None:
+        return (UNKNOWN,) * (len(SUMMARY) - 1)
+    sizes = map(size, (one.read_chars, one.write_chars, one.read_bytes, one.write_bytes))
+    return str(one.processes), UNKNOWN if one.cpu_s is None else f"{one.cpu_s:.2f}", _kib(one.peak_rss_kib), *sizes
+
+
+def words(now: JobNow) -> list[str]:
+    """What must be said beside the figures."""
+    said = [f"finished: unknown: {now.why}"] if now.why else []
+    if now.without_figures:
+        said.append(f"{now.without_figures} of the finished processes have no statistics: the figures are at least so much")
+    late = sum(not member["from_birth"] for member, _ in now.members)
+    if late:
+        said.append(f"{late} of the running processes joined in the middle of their life: they are shown whole")
+    if len(now.members) < now.living:
+        said.append(f"only {len(now.members)} of {now.living} living processes were looked at")
+    return said
+
+
+def as_object(now: JobNow) -> dict[str, Any]:
+    """What programs get."""
+    members = [{**member, "usage": one._asdict() if one is not None else None} for member, one in now.members]
+    sums = {"running": now.running, "finished": now.finished, "together": now.together}
+    usage = {name: figures._asdict() if figures is not None else None for name, figures in sums.items()}
+    return {"job": dict(now.job), "living": now.living, "members": members, "usage": usage, "notes": words(now)}
+
+
+class Rates:
+    """CPUs used since the last look."""
+
+    def __init__(self) -> None:
+        self._before: dict[object, tuple[float, float]] = {}
+
+    def next(self, figures: Mapping[Any, float], now_s: float) -> dict[object, float | None]:
+        """By key; None for what was not there before."""
+        rates: dict[object, float | None] = {}
+        for key, cpu_s in figures.items():
+            then = self._before.get(key)
+            rates[key] = max(cpu_s - then[0], 0.0) / (now_s - then[1]) if then and now_s > then[1] else None
+        self._before = {key: (cpu_s, now_s) for key, cpu_s in figures.items()}
+        return rates
+
+
+def refresh(draw: Callable[[], Sequence[str]], every_s: float) -> None:
+    """Draw again and again until q or Ctrl-C; only once where nobody watches."""
+    if not (sys.stdout.isatty() and sys.stdin.isatty()):
+        print("\n".join(draw()))
+        return
+    with _keys(), contextlib.suppress(KeyboardInterrupt):
+        sys.stdout.write(CLEAR)
+        while True:
+            columns, height = os.get_terminal_size()
+            lines = [line[: columns - 1] for line in draw()[: height - 1]]
+            sys.stdout.write(HOME + "".join(f"{line}{TO_LINE_END}\r\n" for line in lines) + TO_END)
+            sys.stdout.flush()
+            if _quit_within(every_s):
+                return
+
+
+@contextlib.contextmanager
+def _keys() -> Iterator[None]:
+    """Keys come at once and are not shown."""
+    before = termios.tcgetattr(sys.stdin)
+    tty.setcbreak(sys.stdin)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+
+
+def _quit_within(seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while (left := deadline - time.monotonic()) > 0:
+        if select.select([sys.stdin], [], [], left)[0]:
+            key = os.read(sys.stdin.fileno(), 1)
+            if key in (b"", b"q", b"Q"):
+                return True
+    return False

@@ -1,0 +1,151 @@
+"""What the members of a job use: those that still run, read from /proc by whoever asks, and those that have ended, from the warehouse.
+
+jobd only tells who is in the job; nothing here makes it wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from elsa.control import protocol
+from elsa.control.client import Client
+from elsa.decode.procfs import Stat, parse_io, parse_memory, parse_stat
+from elsa.errors import DataError, ElsaError
+from elsa.kernel import clocks
+from elsa.kernel.procfs import Procfs
+from elsa.pipeline import ledger
+from elsa.pipeline.bill import Sum
+from elsa.pipeline.scan import TICKS_PER_S
+from elsa.state.lives import TICK_NS
+
+# jobd turns a start into real time, and a start in /proc is cut to a tick: both may be off by one.
+SLACK_NS = 3 * TICK_NS
+
+
+class Running(NamedTuple):
+    """What a living process used so far. I/O is that of the threads that live now; None where it may not be read."""
+
+    pid: int
+    cpu_s: float
+    threads: int
+    rss_kib: int
+    peak_rss_kib: int
+    read_chars: int | None
+    write_chars: int | None
+    read_bytes: int | None
+    write_bytes: int | None
+
+
+class Figures(NamedTuple):
+    """A sum over processes; None is unknown."""
+
+    processes: int
+    cpu_s: float | None
+    peak_rss_kib: int | None
+    """The largest, not the sum."""
+    read_chars: int | None
+    write_chars: int | None
+    read_bytes: int | None
+    write_bytes: int | None
+
+
+@dataclass
+class JobNow:
+    """A job, its members and what they use."""
+
+    job: Mapping[str, Any]
+    living: int
+    members: list[tuple[Mapping[str, Any], Running | None]]
+    """As jobd tells of them, and what /proc did; None of who is gone."""
+    finished: Figures | None
+    without_figures: int
+    """How many of the finished ones the warehouse knows no usage of."""
+    why: str
+    """Why the finished ones are unknown."""
+
+    @property
+    def running(self) -> Figures:
+        """The sum over those that were found running."""
+        found = [one for _, one in self.members if one is not None]
+        peak = max((one.peak_rss_kib for one in found), default=0)
+        return Figures(len(found), sum(one.cpu_s for one in found), peak, *(_sum(found, name) for name in _IO))
+
+    @property
+    def together(self) -> Figures | None:
+        """Running and finished ones."""
+        if self.finished is None:
+            return None
+        return Figures(*(_both(name, getattr(self.running, name), getattr(self.finished, name)) for name in Figures._fields))
+
+
+_IO = ("read_chars", "write_chars", "read_bytes", "write_bytes")
+
+
+def _sum(found: Iterable[Running], name: str) -> int | None:
+    values = [getattr(one, name) for one in found]
+    return None if None in values else sum(values)
+
+
+def _both(name: str, one: Any, other: Any) -> Any:  # noqa: ANN401 - int or float
+    if one is None or other is None:
+        return None
+    return max(one, other) if name == "peak_rss_kib" else one + other
+
+
+def look(client: Client, procfs: Procfs, ref: protocol.JobRef, limit: int) -> JobNow:
+    """A job as it is now, with at most `limit` of its members."""
+    seen_ns = clocks.monotonic_ns()
+    reply = client.request("show", job=ref, limit=limit)
+    offsets = clocks.offsets()
+    members = [(member, running(procfs, member, offsets)) for member in reply["members"]]
+    finished, without, why = None, 0, ""
+    try:
+        db = Path(client.request("status")["db"])
+        client.request("sync")
+        sums, ended = ledger.finished(db, int(reply["job"]["id"]), seen_ns)
+        # Who ended between the two looks is among the finished ones.
+        members = [(member, None if member["pid"] in ended else one) for member, one in members]
+        without = sums["unknown"]
+        cpu_s = Sum(threads=sums["threads"], run_ns=sums["run_ns"], utime_us=sums["utime_us"], stime_us=sums["stime_us"]).cpu_s
+        finished = Figures(sums["processes"], cpu_s, sums["rss_kib"], *(sums[name] for name in _IO))
+    except ElsaError as error:
+        why = str(error)
+    return JobNow(reply["job"], reply["living"], members, finished, without, why)
+
+
+def running(procfs: Procfs, member: Mapping[str, Any], offsets: clocks.Offsets) -> Running | None:
+    """What a member used so far; None if it is gone. Its pid may have passed to another: the start tells, before and after."""
+    pid = int(member["pid"])
+    before = _stat(procfs, pid)
+    threads = procfs.read_threads_io(pid)
+    status = procfs.read_status(pid)
+    after = _stat(procfs, pid)
+    if before is None or after is None or status is None or before.starttime_ticks != after.starttime_ticks:
+        return None
+    if not _is(member, after, offsets):
+        return None
+    try:
+        rss_kib, peak_kib = parse_memory(status) or (0, 0)
+        io = [parse_io(data) for data in threads]
+    except DataError:
+        return None
+    sums = [sum(getattr(one, name) or 0 for one in io) if io else None for name in ("rchar", "wchar", "read_bytes", "write_bytes")]
+    return Running(pid, (after.utime_ticks + after.stime_ticks) / TICKS_PER_S, after.num_threads, rss_kib, peak_kib, *sums)
+
+
+def _stat(procfs: Procfs, pid: int) -> Stat | None:
+    data = procfs.read_stat(pid)
+    try:
+        return parse_stat(data) if data is not None else None
+    except DataError:
+        return None
+
+
+def _is(member: Mapping[str, Any], stat: Stat, offsets: clocks.Offsets) -> bool:
+    """Whether this is the process that jobd speaks of: born when it joined, or before where it joined later."""
+    start_at_ns = stat.starttime_ticks * 1_000_000_000 // TICKS_PER_S - offsets.boottime_ns + offsets.realtime_ns
+    later_ns = int(member["since_at_ns"]) - start_at_ns
+    return later_ns >= -SLACK_NS and (later_ns <= SLACK_NS or not member["from_birth"])
