@@ -244,11 +244,12 @@ class Joiner:
     # --- records that only tell of themselves -----------------------------------------------------------------------------------
 
     def _make_process(self, boot: Boot, record: Waiting) -> int:
-        """An incarnation from a record alone: known to the second, or better where a gap begins in that second: its fork was lost."""
+        """An incarnation from a record alone: known to the second, or better where that is when no fork could be heard any more."""
         _, clock = self.boot_of(record)
         elapsed_ns = int(record.etime * TICK_NS)
         start_ns = record.exit_ns - elapsed_ns - clock.offset_ns
-        unheard = [max(from_ns, start_ns) for from_ns, to_ns in boot.gaps if from_ns < start_ns + SECOND_NS and to_ns > start_ns]
+        times = boot.gaps if boot.heard_ns is None else [*boot.gaps, (boot.heard_ns, 2**62)]
+        unheard = [max(from_ns, start_ns) for from_ns, to_ns in times if from_ns < start_ns + SECOND_NS and to_ns > start_ns]
         start_ns = min(unheard, default=start_ns)
         process_id = self._next_id
         self._next_id += 2
@@ -280,36 +281,61 @@ class Joiner:
             # The record names the parent at the end, so the parent's own record comes later: last ones first. Those whose parent's
             # record may be yet to come are kept for the next call.
             self._own[boot_id] = [one for one in reversed(made) if not self._trace(boot, *one)][::-1]
+            self._trace_orphans(boot, {record.pid for _, record in made})
+
+    def _trace_orphans(self, boot: Boot, pids: set[int]) -> None:
+        """Incarnations whose fork was heard, but by a parent that only its record tells of: now that can be found."""
+        orphans = self._connection.execute(
+            "select id, parent_pid, start_ns from process where boot_id = ? and parent_pid is not null", (boot.id,)
+        ).fetchall()
+        for process_id, parent_pid, start_ns in orphans:
+            parent_id = self._holder(boot, parent_pid, start_ns) if parent_pid in pids else None
+            if parent_id is None:
+                continue
+            self._connection.execute("update process set parent_pid = null where id = ?", (process_id,))
+            self._attach(process_id, parent_id)
+            # What it forked in turn is in the same jobs; it was heard, but of the jobs nobody knew.
+            line = {process_id}
+            later = "select id, parent_id from process where boot_id = ? and id > ? and parent_id is not null order by id"
+            for child_id, its_parent_id in self._connection.execute(later, (boot.id, process_id)).fetchall():
+                if its_parent_id in line:
+                    line.add(child_id)
+                    self._inherit(child_id, its_parent_id)
 
     def _trace(self, boot: Boot, process_id: int, record: Waiting) -> bool:
         _, clock = self.boot_of(record)
-        parent_id = self._parent(boot, record.ppid, record.exit_ns - clock.offset_ns)
+        # init takes in every orphan, so it need not be the parent
+        parent_id = self._holder(boot, record.ppid, record.exit_ns - clock.offset_ns) if record.ppid > 1 else None
         if parent_id is None:
             return False
+        self._attach(process_id, parent_id)
+        return True
+
+    def _attach(self, process_id: int, parent_id: int) -> None:
         self._connection.execute("update process set parent_id = ?, parent_inferred = 1 where id = ?", (parent_id, process_id))
-        # A child of a member that began after the member came in, and before it left, is in the member's job.
+        self._inherit(process_id, parent_id)
+
+    def _inherit(self, process_id: int, parent_id: int) -> None:
+        """A child of a member that began after the member came in, and before it left, is in the member's job."""
         self._connection.execute(
             """insert into membership (job_id, process_id, since_ns, until_ns, how)
                select job_id, ?, 0, null, ? from membership
                where process_id = ? and since_ns <= (select start_ns from process where id = ?)
-                 and (until_ns is null or until_ns >= (select start_ns + elapsed_ns from process where id = ?))
+                 and (until_ns is null or until_ns >= (select start_ns from process where id = ?))
                on conflict do nothing""",
             (process_id, How.INFERRED, parent_id, process_id, process_id),
         )
-        return True
 
-    def _parent(self, boot: Boot, ppid: int, exit_ns: int) -> int | None:
-        """Who had the pid `ppid` in the second that begins at `exit_ns` (monotonic), if only one process had it then or shortly before.
+    def _holder(self, boot: Boot, pid: int, time_ns: int) -> int | None:
+        """Who had a pid in the second that begins at `time_ns` (monotonic), if only one process had it then or shortly before.
 
-        Had the true parent gone unseen, its record would stand before that of any later life of its pid, and so be known by now.
+        Had the true one gone unseen, its record would stand before that of any later life of its pid, and so be known by now.
         """
-        if ppid <= 1:
-            return None  # init takes in every orphan, so it need not be the parent
         rows = self._connection.execute(
             """select id from process
                where boot_id = ? and pid = ? and start_ns < ? and (elapsed_ns is null or start_ns + elapsed_ns > ?)
                limit 2""",
-            (boot.id, ppid, exit_ns + SECOND_NS + LAG_NS, exit_ns - SECOND_NS - LAG_NS),
+            (boot.id, pid, time_ns + SECOND_NS + LAG_NS, time_ns - SECOND_NS - LAG_NS),
         ).fetchall()
         return int(rows[0][0]) if len(rows) == 1 else None
 
