@@ -57,6 +57,7 @@ class Incarnation:
         "origin",
         "parent_id",
         "parent_inferred",
+        "parent_pid",
         "pid",
         "seen_ns",
         "since",
@@ -76,6 +77,8 @@ class Incarnation:
         self.start_clock_id = clock_id
         self.origin = origin
         self.parent_id: int | None = None
+        self.parent_pid: int | None = None
+        """Only where the fork was heard and the parent is not known."""
         self.parent_inferred: int | None = None
         self.ancestor: Incarnation | None = None
         """The parent, or once that is dead what was its nearest living ancestor when it died: so no chain of the dead is kept."""

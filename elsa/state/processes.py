@@ -68,6 +68,7 @@ class Processes:
                 life.threads += 1
         else:
             life = self._born(time_ns, pid, self._who_was(parent_tgid, time_ns))
+            life.parent_pid = parent_tgid or None if life.parent_id is None else None
         self.changes.events.append(
             (EventKind.FORK, time_ns, cpu, pid, tgid, parent_pid, parent_tgid, None, None, life.id if life is not None else None)
         )

@@ -105,6 +105,7 @@ process = _table(
     Column("pid", Integer, nullable=False),  # the thread group id
     Column("parent_id", Big),  # the parent's incarnation (process.id), NULL where unknown
     Column("origin", Integer, nullable=False),  # codes.Origin
+    Column("parent_pid", Integer),  # only where the fork was heard but the parent's incarnation was not known: which pid it had
     Column("parent_inferred", Integer),  # 1 where the parent was concluded, not heard; else NULL
     Column("start_ns", Big, nullable=False),  # monotonic
     Column("clock_id", Big, ForeignKey("clock.id"), nullable=False),  # the clock at the start
@@ -116,6 +117,7 @@ process = _table(
     Column("uid", Big),  # real uid as last known from events and /proc
     Column("comm_id", Big, ForeignKey("comm.id")),  # as last seen alive; the acct record knows better
     Index("process_pid", "boot_id", "pid", "start_ns"),  # pairing records, finding who a pid was
+    Index("process_orphan", "boot_id", "parent_pid", sqlite_where=text("parent_pid is not null")),  # whose parent a record may still tell
     Index("process_inexact", "id", sqlite_where=text("end_how in (2, 4, 5)")),  # ends that an accounting record may still tell better
     Index("process_running", "boot_id", sqlite_where=text("elapsed_ns is null")),  # what a restart must look at
 )

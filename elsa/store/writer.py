@@ -31,12 +31,12 @@ RETRY_S = 0.5
 ProcessRow = tuple[int | str | None, ...]
 
 _INSERT_PROCESS = (
-    "insert into process (comm_id, end_clock_id, end_how, elapsed_ns, exit_status, leader_status, uid, parent_id, parent_inferred, origin,"
-    " start_ns, clock_id, pid, id, boot_id) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "insert into process (comm_id, end_clock_id, end_how, elapsed_ns, exit_status, leader_status, uid, parent_id, parent_pid,"
+    " parent_inferred, origin, start_ns, clock_id, pid, id, boot_id) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _UPDATE_PROCESS = (
     "update process set comm_id = ?, end_clock_id = ?, end_how = ?, elapsed_ns = ?, exit_status = ?, leader_status = ?, uid = ?,"
-    " parent_id = ?, parent_inferred = ?, origin = ?, start_ns = ?, clock_id = ? where pid = ? and id = ?"
+    " parent_id = ?, parent_pid = ?, parent_inferred = ?, origin = ?, start_ns = ?, clock_id = ? where pid = ? and id = ?"
 )
 _INSERT_EVENT = (
     "insert into event (boot_id, kind, time_ns, cpu, pid, tgid, parent_pid, parent_tgid, code, signal, process_id)"
@@ -60,6 +60,7 @@ def process_row(life: Incarnation) -> ProcessRow:
         life.leader_status,
         life.uid,
         life.parent_id,
+        life.parent_pid,
         life.parent_inferred,
         life.origin,
         life.start_ns,

@@ -207,6 +207,7 @@ def upgrade() -> None:
         sa.Column("pid", sa.Integer(), nullable=False),
         sa.Column("parent_id", Big, nullable=True),
         sa.Column("origin", sa.Integer(), nullable=False),
+        sa.Column("parent_pid", sa.Integer(), nullable=True),
         sa.Column("parent_inferred", sa.Integer(), nullable=True),
         sa.Column("start_ns", Big, nullable=False),
         sa.Column("clock_id", Big, nullable=False),
@@ -225,6 +226,7 @@ def upgrade() -> None:
         sqlite_strict=True,
         sqlite_with_rowid=True,
     )
+    op.create_index("process_orphan", "process", ["boot_id", "parent_pid"], unique=False, sqlite_where=sa.text("parent_pid is not null"))
     op.create_index("process_inexact", "process", ["id"], unique=False, sqlite_where=sa.text("end_how in (2, 4, 5)"))
     op.create_index("process_pid", "process", ["boot_id", "pid", "start_ns"], unique=False)
     op.create_index("process_running", "process", ["boot_id"], unique=False, sqlite_where=sa.text("elapsed_ns is null"))
