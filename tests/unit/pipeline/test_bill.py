@@ -1,0 +1,125 @@
+"""A bill adds up what members used, says what it does not know, and never counts a process in two places."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from elsa.pipeline.bill import SECOND, Bill, Member, Sum, Tally, Used, Waited
+
+COMMAND_ENDED = 10 * SECOND
+
+
+def used(**figures: int) -> Used:
+    plain = dict.fromkeys(Used._fields, 0) | {"threads": 1, "complete": 1}
+    return Used(**(plain | figures))
+
+
+def tally(*members: Member) -> Tally:
+    total = Tally()
+    for member in members:
+        total.add(member, COMMAND_ENDED)
+    return total
+
+
+def bill(total: Tally | None, **other: Any) -> Bill:  # noqa: ANN401 - as Bill
+    plain: dict[str, Any] = {"waited": Waited(0.5, 0.25, 2048), "wall_ns": 2 * SECOND, "command_ns": 2 * SECOND}
+    return Bill(["make", "-j8"], 0, 10**18, tally=total, **(plain | other))
+
+
+def test_sums_are_over_members_and_the_peak_is_the_largest() -> None:
+    one = used(run_ns=3 * SECOND, read_chars=10, write_bytes=5, rss_kib=100, threads=4)
+    other = used(run_ns=1 * SECOND, read_chars=32, write_bytes=7, rss_kib=300)
+    total = tally(Member("cc1", 5 * SECOND, one), Member("ld", 9 * SECOND, other))
+    assert (total.all.processes, total.all.threads, total.all.run_ns) == (2, 5, 4 * SECOND)
+    assert (total.all.read_chars, total.all.write_bytes, total.all.rss_kib, total.largest) == (42, 12, 300, "ld")
+    assert total.end_ns == 9 * SECOND
+    assert not total.late.processes
+
+
+def test_what_wait_told_counts_when_taskstats_lacks_the_short_ones() -> None:
+    short = [Member("true", 5 * SECOND, used(run_ns=1000)) for _ in range(1000)]
+    assert tally(*short).cpu(Waited(0.5, 0.25, 0)) == (0.5, 0.25)
+
+
+def test_what_taskstats_told_counts_when_it_knows_more_than_was_waited_for() -> None:
+    daemon = Member("daemon", 5 * SECOND, used(run_ns=4 * SECOND, utime_us=3_000_000, stime_us=1_000_000))
+    assert tally(daemon).cpu(Waited(0.5, 0.25, 0)) == (3.0, 1.0)
+
+
+def test_who_ended_after_the_command_is_added_to_what_was_waited_for() -> None:
+    short = [Member("true", 5 * SECOND, used(run_ns=1000)) for _ in range(1000)]
+    daemon = Member("daemon", COMMAND_ENDED + SECOND, used(run_ns=4 * SECOND, utime_us=3_000_000, stime_us=1_000_000))
+    assert tally(*short, daemon).cpu(Waited(0.5, 0.25, 0)) == (3.5, 1.25)
+
+
+def test_the_command_itself_is_not_among_those_after_it_though_clocks_of_cpus_differ() -> None:
+    assert not tally(Member("sh", COMMAND_ENDED, used()), Member("sh", COMMAND_ENDED + 200_000, used())).late.processes
+
+
+@pytest.mark.parametrize(
+    ("run_ns", "ticks_us", "threads", "expected_s"),
+    [(SECOND, 0, 1, 1.0), (SECOND, 5_000_000, 1, 1.01), (SECOND, 1_004_000, 1, 1.004), (0, 400_000, 1000, 0.4)],
+    ids=["counted", "a thread lacks a tick at most", "sampled within it", "many too short to be counted"],
+)
+def test_sampled_ticks_fill_in_only_what_can_be_lacking(run_ns: int, ticks_us: int, threads: int, expected_s: float) -> None:
+    assert Sum(run_ns=run_ns, utime_us=ticks_us, threads=threads).cpu_s == expected_s
+
+
+def test_the_costliest_commands_come_first_and_five_are_enough() -> None:
+    members = [Member(f"c{number}", SECOND, used(run_ns=number * SECOND)) for number in range(1, 9)]
+    assert [name for name, _ in tally(*members).costliest()] == ["c8", "c7", "c6", "c5", "c4"]
+
+
+def test_who_runs_or_has_no_statistics_is_said_and_makes_the_figures_a_lower_bound() -> None:
+    one = bill(tally(Member("a", None, None), Member("b", SECOND, None), Member("c", SECOND, used(complete=0))), lost=7)
+    assert not one.complete
+    text = one.text()
+    for words in ("1 process still running", "no figures of 1 process:", "only some threads of 1 process", "7 events", "at least"):
+        assert words in text
+
+
+def test_a_whole_bill_says_nothing_about_what_is_missing() -> None:
+    one = bill(tally(Member("make", SECOND, used(run_ns=SECOND, rss_kib=2048))), job=(17, "build"))
+    assert one.complete
+    text = one.text()
+    assert text.startswith("job 17 (build): make -j8\n")
+    assert "at least" not in text
+    assert "note" not in text
+    assert "the command itself" not in text
+    assert "2.0 MiB, the largest single process (make)" in text
+    assert "0.50 CPUs used" in text
+
+
+@pytest.mark.parametrize(("status", "words"), [(3 << 8, "exit status 3"), (9, "SIGKILL"), (127 - 1, "signal 126")])
+def test_the_end_is_told_in_words_and_numbers(status: int, words: str) -> None:
+    one = bill(tally())
+    one.status = status
+    assert words in one.text()
+    told = json.loads(one.json())
+    assert (told["exit_code"], told["exit_signal"]) == ((status >> 8, 0) if status > 255 else (None, status))
+
+
+def test_without_the_warehouse_what_was_waited_for_is_the_bill() -> None:
+    one = bill(None, notes=["only what the command waited for is known: no right to look"])
+    told = json.loads(one.json())
+    assert (told["cpu_s"], told["user_s"], told["peak_rss_kib"], told["complete"]) == (0.75, 0.5, 2048, False)
+    assert told["processes"] is told["read_chars"] is told["write_bytes"] is None, "unknown is not 0"
+    assert "at least 0.75 s" in one.text()
+    assert "processes" not in one.text()
+
+
+def test_json_is_one_line_whatever_names_hold() -> None:
+    one = bill(tally(Member("evil\x1b[2J\n", SECOND, used(rss_kib=1))))
+    assert one.json().count("\n") == 1
+    assert json.loads(one.json())["commands"][0]["command"] == "evil\x1b[2J\n"
+    assert "\x1b" not in one.text()
+
+
+def test_a_long_command_line_is_cut() -> None:
+    one = bill(tally())
+    one.command = ["sh", "-c", "x" * 500]
+    assert len(one.text().splitlines()[0]) == 120
+    assert json.loads(one.json())["command"] == one.command
