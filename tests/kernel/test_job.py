@@ -242,7 +242,7 @@ IMPORTS = {
     "jobd": "elsa.pipeline.collector",
     "ingest": "elsa.pipeline.ingest",
     "report": "elsa.report.jobs, elsa.report.warehouse, elsa.report.selection",
-    "job": "elsa.control.client, tabulate",
+    "job": "elsa.cli.live, elsa.control.client, tabulate",
 }
 
 

@@ -95,10 +95,9 @@ def test_jobd_may_die_at_any_moment_of_a_storm(host: Host, native: Callable[[str
     assert len(joined) == len(set(joined)) > 0.95 * started  # a few fit several lives equally well
     assert_no_record_is_joined_to_another_life(host)
     inside = {name for (name,) in host.sql("select command from job_process_usage where job_id = ?", job)}
-    # Not always told: a child left to init, and a child that was heard of a parent that was not.
+    # What cannot always be told is whose child one was that was left to init.
     outside = [name for name, process, _ in named if process is not None and name not in inside]
-    assert {name[1] for name in outside} <= {"-", "+"}
-    assert len([name for name in outside if name[1] == "+"]) <= deaths
+    assert {name[1] for name in outside} <= {"-"}
     assert {name for name in inside if not name[0].isdigit()} <= {"storm", "worker"}
     assert [row for row in host.sql("select pid from process_usage where state = 'running'") if row[0] in workers] == []
     host.assert_sound()
