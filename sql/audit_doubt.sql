@@ -66,6 +66,7 @@ placed as (
                     from gap as g
                     where
                         g.boot_id = p.boot_id
+                        and g.kind <> 'taskstats'
                         and coalesce(g.from_ns, p.start_ns) <= p.start_ns + 4000000000
                         and coalesce(g.to_ns, p.start_ns) >= p.start_ns - 4000000000
                 )

@@ -1,6 +1,6 @@
 create view incarnation_usage as
--- Grain: one row per incarnation, that is one life of one pid, with what its accounting record (if any) says it used.
--- NULL is unknown: without a record nothing is known of its CPU time or its faults.
+-- Grain: one row per incarnation, that is one life of one pid, with what taskstats and its accounting record say it used.
+-- NULL is unknown. user_s, system_s and cpu_s are taskstats' where it told of the end, else the record's: provenance says which.
 -- Every table but the first is joined `left`, though most have a row for certain: so the planner always starts from the process,
 -- looks the rest up by key, and skips the tables whose columns nobody asks for.
 with life as (
@@ -33,6 +33,32 @@ with life as (
         a.swaps,
         a.mem as mem_kib,
         a.io as io_raw,
+        s.threads,
+        s.complete as usage_complete,
+        s.run_ns,
+        s.utime_us,
+        s.stime_us,
+        s.rss_kib,
+        s.vm_kib,
+        s.coremem_mb_us,
+        s.virtmem_mb_us,
+        s.read_chars,
+        s.write_chars,
+        s.read_syscalls,
+        s.write_syscalls,
+        s.read_bytes,
+        s.write_bytes,
+        s.cancelled_write_bytes,
+        s.nvcsw,
+        s.nivcsw,
+        s.cpu_delay_ns,
+        s.blkio_delay_ns,
+        s.swapin_delay_ns,
+        s.reclaim_delay_ns,
+        s.thrashing_delay_ns,
+        s.compact_delay_ns,
+        s.exe_dev,
+        s.exe_inode,
         -- the record knows only the leader's own status
         coalesce(p.exit_status, a.exitcode) as exit_status,
         p.origin,
@@ -52,6 +78,8 @@ with life as (
     left join acct as a
         on a.process_id = p.id
         and a.join_how <> 3
+    left join usage as s
+        on s.process_id = p.id
     left join comm as n
         on n.id = coalesce(a.comm_id, p.comm_id)
 )
@@ -81,14 +109,41 @@ select
     life.etime_ticks,
     life.utime_ticks,
     life.stime_ticks,
-    life.utime_ticks / 100.0 as user_s,
-    life.stime_ticks / 100.0 as system_s,
-    (life.utime_ticks + life.stime_ticks) / 100.0 as cpu_s,
+    coalesce(life.utime_us / 1e6, life.utime_ticks / 100.0) as user_s,
+    coalesce(life.stime_us / 1e6, life.stime_ticks / 100.0) as system_s,
+    coalesce((life.utime_us + life.stime_us) / 1e6, (life.utime_ticks + life.stime_ticks) / 100.0) as cpu_s,
+    case when life.threads is not null then 'taskstats' when life.acct_id is not null then 'acct' end as provenance,
     life.minflt,
     life.majflt,
     life.swaps,
     life.mem_kib,
     life.io_raw,
+    life.threads,
+    life.usage_complete,
+    life.run_ns,
+    life.utime_us,
+    life.stime_us,
+    life.rss_kib,
+    life.vm_kib,
+    life.coremem_mb_us / 1e6 as coremem_mb_s,
+    life.virtmem_mb_us / 1e6 as virtmem_mb_s,
+    life.read_chars,
+    life.write_chars,
+    life.read_syscalls,
+    life.write_syscalls,
+    life.read_bytes,
+    life.write_bytes,
+    life.cancelled_write_bytes,
+    life.nvcsw,
+    life.nivcsw,
+    life.cpu_delay_ns,
+    life.blkio_delay_ns,
+    life.swapin_delay_ns,
+    life.reclaim_delay_ns,
+    life.thrashing_delay_ns,
+    life.compact_delay_ns,
+    life.exe_dev,
+    life.exe_inode,
     life.exit_status,
     case when life.exit_status & 127 = 0 then (life.exit_status >> 8) & 255 end as exit_code,
     life.exit_status & 127 as exit_signal,

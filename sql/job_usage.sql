@@ -1,71 +1,163 @@
 create view job_usage as
 -- Grain: one row per job. Jobs may share processes, so the rows do not add up to the host: see reconciliation.
 -- A sum is over what is known: `running`, `without_record`, `uncertain`, `inferred`, `part_life` and `gaps` say what that leaves out,
--- `complete` is 1 when nothing that ended is missing or doubtful.
+-- `complete` is 1 when nothing that ended is missing or doubtful. Of taskstats' figures `with_ticks`, `without_usage`, `usage_partial`,
+-- `usage_gaps` and `part_life_whole` say it, and `usage_complete`.
 -- wall_s = last end - first start, elapsed_s is summed over processes.
--- It joins the tables itself, since SQLite cannot look into a view of many tables on the right of a left join.
-with total as (
+-- Jobs without processes come in by a union, since through a left join a condition on job_id would not reach the keys.
+with used as (
+    select
+        u.job_id,
+        count(*) as processes,
+        count(case when u.state = 'running' then 1 end) as running,
+        count(u.acct_id) as records,
+        min(u.start_ns) as start_ns,
+        case when count(*) = count(u.end_ns) then max(u.end_ns) end as end_ns,
+        -- from here on a lost fork may have been a child of a member
+        min(case when u.since_ns > u.start_ns then u.since_ns else u.start_ns end) as member_ns,
+        min(u.started_ns) as started_ns,
+        case when count(*) = count(u.end_ns) then max(u.ended_ns) end as ended_ns,
+        sum(u.elapsed_s) as elapsed_s,
+        sum(u.etime_ticks) as etime_ticks,
+        sum(u.utime_ticks) as utime_ticks,
+        sum(u.stime_ticks) as stime_ticks,
+        sum(u.minflt) as minflt,
+        sum(u.majflt) as majflt,
+        count(case when u.provenance = 'taskstats' then 1 end) as with_usage,
+        count(u.provenance) - count(case when u.provenance = 'taskstats' then 1 end) as with_ticks,
+        count(*) - count(u.provenance) as without_usage,
+        count(case when u.usage_complete = 0 then 1 end) as usage_partial,
+        count(case when u.state = 'ended' and u.threads is null then 1 end) as usage_missing,
+        round(sum(u.user_s), 6) as user_s,
+        round(sum(u.system_s), 6) as system_s,
+        round(sum(u.user_s) + sum(u.system_s), 6) as cpu_s,
+        sum(u.threads) as threads,
+        sum(u.run_ns) as run_ns,
+        sum(u.utime_us) as utime_us,
+        sum(u.stime_us) as stime_us,
+        max(u.rss_kib) as rss_kib,
+        max(u.vm_kib) as vm_kib,
+        round(sum(u.coremem_mb_s), 6) as coremem_mb_s,
+        round(sum(u.virtmem_mb_s), 6) as virtmem_mb_s,
+        sum(u.read_chars) as read_chars,
+        sum(u.write_chars) as write_chars,
+        sum(u.read_syscalls) as read_syscalls,
+        sum(u.write_syscalls) as write_syscalls,
+        sum(u.read_bytes) as read_bytes,
+        sum(u.write_bytes) as write_bytes,
+        sum(u.cancelled_write_bytes) as cancelled_write_bytes,
+        sum(u.nvcsw) as nvcsw,
+        sum(u.nivcsw) as nivcsw,
+        sum(u.cpu_delay_ns) as cpu_delay_ns,
+        sum(u.blkio_delay_ns) as blkio_delay_ns,
+        sum(u.swapin_delay_ns) as swapin_delay_ns,
+        sum(u.reclaim_delay_ns) as reclaim_delay_ns,
+        sum(u.thrashing_delay_ns) as thrashing_delay_ns,
+        sum(u.compact_delay_ns) as compact_delay_ns,
+        -- `elsa job run` launches exactly one
+        max(case when u.how = 'launched' then u.exit_status end) as exit_status,
+        count(case when u.how = 'inferred' then 1 end) as inferred,
+        count(case when u.part_life = 1 then 1 end) as part_life,
+        count(case when u.part_life_whole = 1 then 1 end) as part_life_whole,
+        count(case when u.record = 'uncertain' then 1 end) as uncertain,
+        count(case when u.state = 'ended' and u.acct_id is null then 1 end) as without_record
+    from job_process_usage as u
+    group by
+        u.job_id
+    union all
     select
         j.id as job_id,
-        j.name,
-        j.owner_uid,
-        j.boot_id,
-        j.created_at_ns,
-        j.closed_at_ns,
-        j.close_how,
-        count(p.id) as processes,
-        count(p.id) - count(p.elapsed_ns) as running,
-        count(a.id) as records,
-        min(p.start_ns) as start_ns,
-        case when count(p.id) = count(p.elapsed_ns) then max(p.start_ns + p.elapsed_ns) end as end_ns,
-        -- from here on a lost fork may have been a child of a member
-        min(case when pj.since_ns > p.start_ns then pj.since_ns else p.start_ns end) as member_ns,
-        min(p.start_ns + born.offset_ns) as started_ns,
-        case
-            when count(p.id) = count(p.elapsed_ns)
-                then max(p.start_ns + p.elapsed_ns + coalesce(died.offset_ns, born.offset_ns))
-        end as ended_ns,
-        sum(p.elapsed_ns) / 1e9 as elapsed_s,
-        sum(a.etime) as etime_ticks,
-        sum(a.utime) as utime_ticks,
-        sum(a.stime) as stime_ticks,
-        sum(a.minflt) as minflt,
-        sum(a.majflt) as majflt,
-        -- `elsa job run` launches exactly one
-        max(case when pj.how = 'launched' then coalesce(p.exit_status, a.exitcode) end) as exit_status,
-        count(case when pj.how = 'inferred' then 1 end) as inferred,
-        count(case when pj.part_life = 1 then 1 end) as part_life,
-        count(case when a.join_how = 2 then 1 end) as uncertain,
-        count(case when p.elapsed_ns is not null and a.id is null then 1 end) as without_record
+        0 as processes,
+        0 as running,
+        0 as records,
+        null as start_ns,
+        null as end_ns,
+        null as member_ns,
+        null as started_ns,
+        null as ended_ns,
+        null as elapsed_s,
+        null as etime_ticks,
+        null as utime_ticks,
+        null as stime_ticks,
+        null as minflt,
+        null as majflt,
+        0 as with_usage,
+        0 as with_ticks,
+        0 as without_usage,
+        0 as usage_partial,
+        0 as usage_missing,
+        null as user_s,
+        null as system_s,
+        null as cpu_s,
+        null as threads,
+        null as run_ns,
+        null as utime_us,
+        null as stime_us,
+        null as rss_kib,
+        null as vm_kib,
+        null as coremem_mb_s,
+        null as virtmem_mb_s,
+        null as read_chars,
+        null as write_chars,
+        null as read_syscalls,
+        null as write_syscalls,
+        null as read_bytes,
+        null as write_bytes,
+        null as cancelled_write_bytes,
+        null as nvcsw,
+        null as nivcsw,
+        null as cpu_delay_ns,
+        null as blkio_delay_ns,
+        null as swapin_delay_ns,
+        null as reclaim_delay_ns,
+        null as thrashing_delay_ns,
+        null as compact_delay_ns,
+        null as exit_status,
+        0 as inferred,
+        0 as part_life,
+        0 as part_life_whole,
+        0 as uncertain,
+        0 as without_record
     from job as j
-    left join process_job as pj
-        on pj.job_id = j.id
-    left join process as p
-        on p.id = pj.process_id
-    left join clock as born
-        on born.id = p.clock_id
-    left join clock as died
-        on died.id = p.end_clock_id
-    left join acct as a
-        on a.process_id = p.id
-        and a.join_how <> 3
-    group by
-        j.id
+    where
+        not exists (
+            select 1
+            from membership as m
+            where m.job_id = j.id
+        )
 ),
 
 touched as (
     select
-        total.*,
+        u.*,
+        j.name,
+        j.owner_uid,
+        j.created_at_ns,
+        j.closed_at_ns,
+        j.close_how,
         (
             select count(*)
             from gap as g
             where
-                g.boot_id = total.boot_id
-                and coalesce(g.from_ns, 0) <= coalesce(total.end_ns, g.from_ns, 0)
-                and (g.to_ns is null or g.to_ns >= total.member_ns)
-                and total.member_ns is not null
-        ) as gaps
-    from total
+                g.boot_id = j.boot_id
+                and g.kind <> 'taskstats'
+                and coalesce(g.from_ns, 0) <= coalesce(u.end_ns, g.from_ns, 0)
+                and (g.to_ns is null or g.to_ns >= u.member_ns)
+                and u.member_ns is not null
+        ) as gaps,
+        (
+            select count(*)
+            from gap as g
+            where
+                g.boot_id = j.boot_id
+                and g.kind = 'taskstats'
+                and coalesce(g.from_ns, 0) <= coalesce(u.end_ns, g.from_ns, 0)
+                and (g.to_ns is null or g.to_ns >= u.member_ns)
+                and u.member_ns is not null
+        ) as usage_gaps
+    from used as u
+    join job as j
+        on j.id = u.job_id
 )
 
 select
@@ -88,23 +180,56 @@ select
     touched.etime_ticks,
     touched.utime_ticks,
     touched.stime_ticks,
-    touched.utime_ticks / 100.0 as user_s,
-    touched.stime_ticks / 100.0 as system_s,
-    (touched.utime_ticks + touched.stime_ticks) / 100.0 as cpu_s,
     touched.minflt,
     touched.majflt,
+    touched.with_usage,
+    touched.with_ticks,
+    touched.without_usage,
+    touched.usage_partial,
+    touched.user_s,
+    touched.system_s,
+    touched.cpu_s,
+    touched.threads,
+    touched.run_ns,
+    touched.utime_us,
+    touched.stime_us,
+    touched.rss_kib,
+    touched.vm_kib,
+    touched.coremem_mb_s,
+    touched.virtmem_mb_s,
+    touched.read_chars,
+    touched.write_chars,
+    touched.read_syscalls,
+    touched.write_syscalls,
+    touched.read_bytes,
+    touched.write_bytes,
+    touched.cancelled_write_bytes,
+    touched.nvcsw,
+    touched.nivcsw,
+    touched.cpu_delay_ns,
+    touched.blkio_delay_ns,
+    touched.swapin_delay_ns,
+    touched.reclaim_delay_ns,
+    touched.thrashing_delay_ns,
+    touched.compact_delay_ns,
     touched.exit_status,
     case when touched.exit_status & 127 = 0 then (touched.exit_status >> 8) & 255 end as exit_code,
     touched.exit_status & 127 as exit_signal,
     touched.inferred,
     touched.part_life,
+    touched.part_life_whole,
     touched.uncertain,
     touched.without_record,
     touched.gaps,
+    touched.usage_gaps,
     case
         when touched.inferred + touched.uncertain + touched.without_record + touched.gaps = 0 then 1
         else 0
     end as complete,
+    case
+        when touched.usage_missing + touched.usage_partial + touched.usage_gaps + touched.part_life_whole = 0 then 1
+        else 0
+    end as usage_complete,
     (
         select json_group_object(t.key, t.value)
         from job_tag as t

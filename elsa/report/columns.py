@@ -49,6 +49,15 @@ def seconds(value: float) -> str:
     return f"{value:.2f}"
 
 
+def size(value: float) -> str:
+    """Bytes in the largest unit of 1024 that leaves a whole number."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} TiB"
+
+
 def exit_word(status: int) -> str:
     """A wait status: the exit code, or the signal that killed."""
     number = status & 0x7F
@@ -78,8 +87,20 @@ def _count(key: str, heading: str, doc: str, unit: str = "") -> Column:
     return Column(key, heading, unit, str, doc)
 
 
-def _seconds(key: str, heading: str, doc: str) -> Column:
-    return Column(key, heading, "s", seconds, doc)
+def _seconds(key: str, heading: str, doc: str, unit: str = "s") -> Column:
+    return Column(key, heading, unit, seconds, doc)
+
+
+def _nanoseconds(key: str, heading: str, doc: str) -> Column:
+    return Column(key, heading, "s", lambda value: seconds(value / 1e9), doc)
+
+
+def _bytes(key: str, heading: str, doc: str) -> Column:
+    return Column(key, heading, "", size, doc)
+
+
+def _kib(key: str, heading: str, doc: str) -> Column:
+    return Column(key, heading, "", lambda value: size(value * 1024), doc)
 
 
 def _time(key: str, heading: str, doc: str) -> Column:
@@ -108,21 +129,74 @@ _ALL = (
     _count("uncertain", "uncertain", "records whose joining a known loss of events puts in doubt"),
     _count("unjoined", "unjoined", "records that are joined to no process: they count here, but in no job"),
     _count("inferred", "inferred", "processes whose line to the job was concluded, not heard"),
-    _count("part_life", "part life", "processes that were in the job for a part of their life; the whole of their usage is charged"),
+    _count("part_life", "part life", "processes that were in the job for a part of their life"),
+    _count(
+        "part_life_whole",
+        "charged whole",
+        "of these, those charged for their whole life, as their counters were not read when they came or left",
+    ),
     _count("gaps", "gaps", "known losses of events while the job lived"),
+    _count("usage_gaps", "usage gaps", "known losses of statistics of threads while the job lived"),
     _flag("complete", "complete", "whether nothing that ended is missing or doubtful"),
+    _flag("usage_complete", "usage complete", "whether taskstats told of every thread that ended"),
+    _count("with_usage", "by taskstats", "processes whose figures are taskstats'"),
+    _count(
+        "with_ticks",
+        "by ticks",
+        "processes of which only the accounting record tells: CPU time is cut down to 1/100 s, memory and I/O are unknown",
+    ),
+    _count("without_usage", "unmeasured", "processes of which no figures are known, those that run included"),
+    _count("usage_partial", "partial", "processes of which statistics of threads were lost: faults, memory and I/O are at least so much"),
+    _text("provenance", "by", "who tells its CPU time: taskstats, or acct (ticks only)"),
     _seconds("wall_s", "wall", "last end - first start"),
     _seconds("elapsed_s", "elapsed", "from start to end, summed over processes"),
     _count("etime_ticks", "etime", "elapsed time as the accounting records have it", "1/100 s"),
     _count("utime_ticks", "utime", "user CPU time", "1/100 s"),
     _count("stime_ticks", "stime", "system CPU time", "1/100 s"),
-    _seconds("user_s", "user", "user CPU time"),
-    _seconds("system_s", "system", "system CPU time"),
+    _seconds("user_s", "user", "user CPU time, by taskstats where it is known, else by the accounting record"),
+    _seconds("system_s", "system", "system CPU time, likewise"),
     _seconds("cpu_s", "cpu", "user + system CPU time"),
     _count("minflt", "minflt", "minor page faults"),
     _count("majflt", "majflt", "major page faults"),
     _count("swaps", "swaps", "always 0 on Linux"),
     _count("mem_kib", "mem", "virtual memory at the end", "KiB"),
+    _count("threads", "threads", "threads that are in the sums"),
+    _nanoseconds("run_ns", "on cpu", "time on a CPU, measured by the scheduler"),
+    _count("utime_us", "utime", "user CPU time by taskstats", "us"),
+    _count("stime_us", "stime", "system CPU time by taskstats", "us"),
+    _kib("rss_kib", "peak", "the most memory that was resident at once, in one process"),
+    _kib("vm_kib", "peak vm", "the most virtual memory, in one process"),
+    _seconds("coremem_mb_s", "resident", "resident memory summed over CPU time", "MB s"),
+    _seconds("virtmem_mb_s", "virtual", "virtual memory summed over CPU time", "MB s"),
+    _bytes("read_chars", "chars read", "bytes that reads returned, from anywhere"),
+    _bytes("write_chars", "chars written", "bytes given to writes"),
+    _count("read_syscalls", "reads", "read system calls"),
+    _count("write_syscalls", "writes", "write system calls"),
+    _bytes("read_bytes", "read", "bytes read from storage"),
+    _bytes("write_bytes", "written", "bytes to be written to storage"),
+    _bytes("cancelled_write_bytes", "cancelled", "of the written bytes, those that a truncation spared storage"),
+    _count("nvcsw", "waits", "voluntary context switches"),
+    _count("nivcsw", "preempted", "involuntary context switches"),
+    _nanoseconds("cpu_delay_ns", "cpu delay", "ready to run, but waiting for a CPU"),
+    _nanoseconds("blkio_delay_ns", "block I/O delay", "waiting for block I/O"),
+    _nanoseconds("swapin_delay_ns", "swap delay", "waiting for swapped pages"),
+    _nanoseconds("reclaim_delay_ns", "reclaim delay", "reclaiming memory"),
+    _nanoseconds("thrashing_delay_ns", "thrashing delay", "waiting for pages that were just thrown out"),
+    _nanoseconds("compact_delay_ns", "compaction delay", "compacting memory"),
+    _count("exe_dev", "exe device", "device of the executable, as stat tells it"),
+    _count("exe_inode", "exe inode", "inode number of the executable"),
+    _text("cmdline", "command line", "the arguments, quoted as for a shell, secrets replaced"),
+    _text("exe", "executable", "path of the executable"),
+    _text("cwd", "directory", "working directory after it executed"),
+    _text("cgroup", "cgroup", "control group"),
+    _count("loginuid", "login uid", "uid of the login that it descends from"),
+    _count("session", "session", "pid of its session's leader"),
+    _count("commands", "commands", "commands executed: one for each process"),
+    Column("sbu", "sbu", "", seconds, "billing units: 1 per CPU second + 1 per GB of resident memory and CPU second"),
+    _seconds("taskstats_s", "by taskstats", "CPU time by taskstats, of the processes that both tell of"),
+    _seconds("acct_s", "by acct", "CPU time of the same by their accounting records, in whole ticks of 1/100 s"),
+    _seconds("lost_s", "lost", "the difference: what cutting down to ticks lost"),
+    Column("lost_percent", "lost", "%", seconds, "the difference in percent of the CPU time by taskstats"),
     Column("exit_status", "exit", "", exit_word, "exit code, or the signal that killed; of a job, that of the process launched in it"),
     _count("exit_code", "code", "exit code, unknown of a process that a signal killed"),
     _count("exit_signal", "signal", "number of the signal that killed, 0 for none"),
@@ -153,7 +227,7 @@ _ALL = (
     _time("first_ended_at", "first end", "end of the first of them"),
     _time("last_ended_at", "last end", "end of the last of them"),
     _count("gap_id", "gap", "the known loss's id in the warehouse"),
-    _text("kind", "kind", "overrun, sequence, down, backlog or file: how it came to a loss"),
+    _text("kind", "kind", "overrun, sequence, down, backlog, taskstats or file: how it came to a loss"),
     _seconds("duration_s", "duration", "from start to end"),
     _count("lost", "lost", "how many events or records, where that is known"),
     _text("path", "file", "the accounting file"),

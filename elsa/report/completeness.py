@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
+from elsa.report.render import Row
 from elsa.report.selection import Jobs, Window
 
 # What to say of one, or of several, processes that are in their jobs by more or less than birth.
@@ -13,8 +14,12 @@ _MEMBERS = {
         "{} processes were put in their jobs by inference: their lines to a member were not heard",
     ),
     "part_life": (
-        "1 process was in its job for a part of its life only; the whole of its usage is charged",
-        "{} processes were in their jobs for a part of their life only; the whole of their usage is charged",
+        "1 process was in its job for a part of its life only, and is charged for that part",
+        "{} processes were in their jobs for a part of their life only, and are charged for that part",
+    ),
+    "part_life_whole": (
+        "1 process was in its job for a part of its life only; all of its usage is charged, as its counters were not read then",
+        "{} processes were in their jobs for a part of their life only; all of their usage is charged, as their counters were not read then",
     ),
 }
 # Classes of sql/audit_class.sql that are accounting records without a process.
@@ -74,12 +79,25 @@ def _line(connection: sqlite3.Connection, found: dict[str, tuple[int, int]], los
 
 def _members(connection: sqlite3.Connection, window: Window, jobs: Jobs) -> list[str]:
     conditions = [jobs.where("u.job_id"), *window.where("u.ended_ns")]
-    query = f"""select count(case when u.how = 'inferred' then 1 end), count(case when u.part_life = 1 then 1 end)
+    query = f"""select count(case when u.how = 'inferred' then 1 end),
+                       count(case when u.part_life = 1 and u.part_life_whole = 0 then 1 end),
+                       count(case when u.part_life_whole = 1 then 1 end)
                 from job_process_usage as u where {" and ".join(conditions)}"""
     sums = connection.execute(query).fetchone()
     return [
         one if number == 1 else several.format(number) for number, (one, several) in zip(sums, _MEMBERS.values(), strict=True) if number
     ]
+
+
+def measured(columns: tuple[str, ...], rows: list[Row]) -> list[str]:
+    """Say that taskstats told of some processes only, or lost threads of them; that it told of none at all is plain to see."""
+    told, ticks, partial = (sum(row[columns.index(key)] for row in rows) for key in ("with_usage", "with_ticks", "usage_partial"))
+    words = []
+    if told and ticks:
+        words.append(f"memory and I/O are known of {told} of {told + ticks} processes; of the rest only CPU time, cut down to 1/100 s")
+    if partial:
+        words.append(f"of {count(partial, 'process')} statistics of threads were lost: memory, I/O and faults are at least so much")
+    return words
 
 
 def touching(window: Window) -> str:

@@ -29,11 +29,24 @@ _COLUMNS = (
     "etime_ticks",
     "utime_ticks",
     "stime_ticks",
+    "minflt",
+    "majflt",
+    "with_usage",
+    "with_ticks",
+    "without_usage",
+    "usage_partial",
     "user_s",
     "system_s",
     "cpu_s",
-    "minflt",
-    "majflt",
+    "threads",
+    "run_ns",
+    "utime_us",
+    "stime_us",
+    "rss_kib",
+    "vm_kib",
+    "coremem_mb_s",
+    "virtmem_mb_s",
+    *usage.COUNTERS,
     "exit_status",
     "exit_code",
     "exit_signal",
@@ -41,8 +54,11 @@ _COLUMNS = (
     "uncertain",
     "inferred",
     "part_life",
+    "part_life_whole",
     "gaps",
+    "usage_gaps",
     "complete",
+    "usage_complete",
     "tags",
 )
 _SHOWN = (
@@ -54,16 +70,18 @@ _SHOWN = (
     "processes",
     "running",
     "wall_s",
-    "user_s",
-    "system_s",
     "cpu_s",
-    "minflt",
-    "majflt",
+    "rss_kib",
+    "read_bytes",
+    "write_bytes",
     "exit_status",
     "complete",
 )
-# What says the same as another line of the block.
-_HIDDEN = {"owner_uid", "etime_ticks", "utime_ticks", "stime_ticks", "exit_code", "exit_signal"}
+# What says the same as another line of the block, and what is for `--summary ja` and for programs.
+_HIDDEN = {
+    *("owner_uid", "etime_ticks", "utime_ticks", "stime_ticks", "utime_us", "stime_us", "exit_code", "exit_signal"),
+    *("run_ns", "vm_kib", "coremem_mb_s", "virtmem_mb_s", *usage.COUNTERS),
+} - {"read_bytes", "write_bytes"}
 _SELECT = "select " + ", ".join("user_name(owner_uid)" if key == "owner" else key for key in _COLUMNS) + " from job_usage"
 _NO_JOB = "there is no job yet; make one with: elsa job run --name NAME -- COMMAND"
 
@@ -79,9 +97,10 @@ _SUMS = {
     **usage.MEASURES,
     "inferred": "count(case when u.how = 'inferred' then 1 end)",
     "part_life": "count(case when u.part_life = 1 then 1 end)",
+    "part_life_whole": "count(case when u.part_life_whole = 1 then 1 end)",
 }
 _WINDOW = _FACTS | _SUMS
-_WINDOW_SHOWN = ("job_id", "name", "owner", "state", "processes", "records", "elapsed_s", "user_s", "system_s", "cpu_s", "minflt", "majflt")
+_WINDOW_SHOWN = ("job_id", "name", "owner", "state", "processes", "elapsed_s", "cpu_s", "rss_kib", "read_bytes", "write_bytes")
 
 
 class JobReport(NamedTuple):

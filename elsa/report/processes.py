@@ -36,10 +36,23 @@ _COLUMNS = (
     "user_s",
     "system_s",
     "cpu_s",
+    "provenance",
     "minflt",
     "majflt",
     "swaps",
     "mem_kib",
+    "threads",
+    "usage_complete",
+    "run_ns",
+    "utime_us",
+    "stime_us",
+    "rss_kib",
+    "vm_kib",
+    "coremem_mb_s",
+    "virtmem_mb_s",
+    *usage.COUNTERS,
+    "exe_dev",
+    "exe_inode",
     "exit_status",
     "exit_code",
     "exit_signal",
@@ -57,11 +70,14 @@ _SHOWN = (
     "elapsed_s",
     "user_s",
     "system_s",
-    "minflt",
-    "majflt",
+    "rss_kib",
+    "read_bytes",
+    "write_bytes",
     "exit_status",
     "record",
 )
+# Looked up by key for each row, since a join would read all of that view first.
+_PROGRAM = ("cmdline", "exe", "cwd", "cgroup", "loginuid", "session")
 
 
 def processes(connection: sqlite3.Connection, window: Window, job: int | None, limit: int | None, *, everything: bool = False) -> Report:
@@ -70,8 +86,9 @@ def processes(connection: sqlite3.Connection, window: Window, job: int | None, l
     Those that still run have no figures yet, and are there only with `everything`.
     """
     columns = {key: "user_name(u.uid)" if key == "user" else f"u.{key}" for key in _COLUMNS}
+    columns |= {key: f"(select x.{key} from process_program as x where x.process_id = u.process_id)" for key in _PROGRAM}
     if job is not None:
-        columns |= {"how": "u.how", "part_life": "u.part_life"}
+        columns |= {key: f"u.{key}" for key in ("how", "part_life", "part_life_whole")}
     shown = _SHOWN if job is None else (*_SHOWN, "how")
     jobs = None if job is None else Jobs(job, job)
     words = completeness.words(connection, window, jobs)

@@ -12,6 +12,12 @@ from elsa.report import completeness
 from elsa.report.render import Report, Row
 from elsa.report.selection import Jobs, Window
 
+COUNTERS = (
+    *("read_chars", "write_chars", "read_syscalls", "write_syscalls", "read_bytes", "write_bytes", "cancelled_write_bytes"),
+    *("nvcsw", "nivcsw"),
+    *("cpu_delay_ns", "blkio_delay_ns", "swapin_delay_ns", "reclaim_delay_ns", "thrashing_delay_ns", "compact_delay_ns"),
+)
+"""What taskstats counts beside CPU time and memory."""
 MEASURES = {
     "processes": "count(u.process_id)",
     "running": "count(case when u.state = 'running' then 1 end)",
@@ -23,13 +29,21 @@ MEASURES = {
     "etime_ticks": "sum(u.etime_ticks)",
     "utime_ticks": "sum(u.utime_ticks)",
     "stime_ticks": "sum(u.stime_ticks)",
-    "user_s": "sum(u.utime_ticks) / 100.0",
-    "system_s": "sum(u.stime_ticks) / 100.0",
-    "cpu_s": "sum(u.utime_ticks + u.stime_ticks) / 100.0",
     "minflt": "sum(u.minflt)",
     "majflt": "sum(u.majflt)",
+    "with_usage": "count(case when u.provenance = 'taskstats' then 1 end)",
+    "with_ticks": "count(u.provenance) - count(case when u.provenance = 'taskstats' then 1 end)",
+    "without_usage": "count(*) - count(u.provenance)",
+    "usage_partial": "count(case when u.usage_complete = 0 then 1 end)",
+    "user_s": "round(sum(u.user_s), 6)",
+    "system_s": "round(sum(u.system_s), 6)",
+    "cpu_s": "round(sum(u.user_s) + sum(u.system_s), 6)",
+    **{key: f"sum(u.{key})" for key in ("threads", "run_ns", "utime_us", "stime_us")},
+    **{key: f"max(u.{key})" for key in ("rss_kib", "vm_kib")},
+    **{key: f"round(sum(u.{key}), 6)" for key in ("coremem_mb_s", "virtmem_mb_s")},
+    **{key: f"sum(u.{key})" for key in COUNTERS},
 }
-_SHOWN = ("processes", "records", "elapsed_s", "user_s", "system_s", "cpu_s", "minflt", "majflt")
+_SHOWN = ("processes", "records", "elapsed_s", "user_s", "system_s", "cpu_s", "rss_kib", "read_bytes", "write_bytes")
 
 
 def commands(connection: sqlite3.Connection, window: Window, job: int | None, limit: int | None, *, everything: bool = False) -> Report:
@@ -77,6 +91,7 @@ def _usage(
     processes, running, records = (tuple(columns).index(key) for key in ("processes", "running", "records"))
     kept = [row for row in rows if everything or row[records] or row[processes] > row[running]]
     words = completeness.words(connection, window, None if job is None else Jobs(job, job))
+    words += completeness.measured(tuple(columns), rows)
     return Report(
         tuple(columns),
         (*shown, *_SHOWN),

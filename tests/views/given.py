@@ -85,6 +85,10 @@ class Warehouse:
         self.insert("acct", **({"id": id_} | row | more))
         return id_
 
+    def usage(self, process_id: int, *, threads: int = 1, complete: int = 1, **more: object) -> None:
+        """What taskstats told of the end of a process; counters that are not named are unknown."""
+        self.insert("usage", process_id=process_id, threads=threads, complete=complete, **more)
+
     def job(self, id_: int, name: str = "build", *, members: tuple[int, ...] = (), **more: object) -> int:
         """One job, with processes that were in it from birth to end."""
         row = {"boot_id": 1, "name": name, "owner_uid": 1000, "created_at_ns": REAL, "closes_itself": 0}
@@ -97,6 +101,10 @@ class Warehouse:
         """One stay of a process in a job."""
         until_ns = None if until is None else int(until * SECOND)
         self.insert("membership", job_id=job_id, process_id=process_id, since_ns=int(since * SECOND), until_ns=until_ns, how=how)
+
+    def baseline(self, job_id: int, process_id: int, *, since: float = 0, edge: int = 0, **counters: int) -> None:
+        """The counters of a process when a stay in a job began (edge 0) or ended (edge 1)."""
+        self.insert("baseline", job_id=job_id, process_id=process_id, since_ns=int(since * SECOND), edge=edge, **counters)
 
     def rows(self, sql: str, *parameters: object) -> list[dict[str, Any]]:
         """Every row of a query, by column names."""

@@ -14,7 +14,10 @@ from elsa.store import assets, schema
 
 TEXT = (Path(__file__).parents[2] / "docs" / "schema.md").read_text(encoding="utf-8")
 # Views that are described by the columns of another one.
-LIKE = {"incarnation_usage": "process_usage", "unjoined_usage": "process_usage", "job_process_usage": "process_usage"}
+LIKE = {
+    **dict.fromkeys(("incarnation_usage", "unjoined_usage", "job_process_usage"), "process_usage"),
+    **dict.fromkeys(("user_usage", "job_command_usage", "job_user_usage", "unattributed_usage"), "command_usage"),
+}
 
 
 @pytest.fixture

@@ -10,6 +10,14 @@ import pytest
 if TYPE_CHECKING:
     from given import Warehouse
 
+# What taskstats counts and jobs add up.
+ADDED = (
+    *("threads", "run_ns", "utime_us", "stime_us"),
+    *("read_chars", "write_chars", "read_syscalls", "write_syscalls", "read_bytes", "write_bytes", "cancelled_write_bytes"),
+    *("nvcsw", "nivcsw", "cpu_delay_ns", "blkio_delay_ns", "swapin_delay_ns", "reclaim_delay_ns", "thrashing_delay_ns"),
+    "compact_delay_ns",
+)
+
 
 def test_finished_job_sums_its_processes_and_tells_wall_from_elapsed(warehouse: Warehouse) -> None:
     warehouse.process(1, start=10, seconds=30, exit_status=3 << 8)
@@ -43,6 +51,10 @@ def test_finished_job_sums_its_processes_and_tells_wall_from_elapsed(warehouse: 
         "etime_ticks": 6000.0,
         "utime_ticks": 101,
         "stime_ticks": 12,
+        "with_usage": 0,
+        "with_ticks": 2,
+        "without_usage": 0,
+        "usage_partial": 0,
         "user_s": 1.01,
         "system_s": 0.12,
         "cpu_s": 1.13,
@@ -53,10 +65,14 @@ def test_finished_job_sums_its_processes_and_tells_wall_from_elapsed(warehouse: 
         "exit_signal": 0,
         "inferred": 0,
         "part_life": 0,
+        "part_life_whole": 0,
         "uncertain": 0,
         "without_record": 0,
         "gaps": 0,
+        "usage_gaps": 0,
         "complete": 1,
+        "usage_complete": 0,
+        **dict.fromkeys((*ADDED, "rss_kib", "vm_kib", "coremem_mb_s", "virtmem_mb_s")),
     }
 
 
@@ -141,3 +157,31 @@ def test_gap_of_another_boot_does_not_touch_a_job(warehouse: Warehouse) -> None:
     warehouse.job(1, members=(1,))
     warehouse.insert("gap", id=1, boot_id=2, kind="overrun", from_ns=12 * 10**9, to_ns=13 * 10**9)
     assert warehouse.row("select gaps from job_usage") == {"gaps": 0}
+
+
+def test_job_adds_up_what_taskstats_told_and_says_of_how_many(warehouse: Warehouse) -> None:
+    for number in (1, 2, 3, 4):
+        warehouse.process(number, seconds=None if number == 4 else 1)
+    for number in (1, 2):
+        counts = {key: 10**number for key in ADDED if key != "threads"}
+        warehouse.usage(number, rss_kib=number * 100, vm_kib=9, coremem_mb_us=500_000, complete=2 - number, **counts)
+    warehouse.acct(1, 1, utime=50)
+    warehouse.acct(3, 3, utime=50)
+    warehouse.job(1, members=(1, 2, 3, 4))
+    row = warehouse.row("select * from job_usage")
+    assert {row[key] for key in ADDED if key != "threads"} == {110}
+    assert (row["threads"], row["rss_kib"], row["vm_kib"], row["coremem_mb_s"], row["virtmem_mb_s"]) == (2, 200, 9, 1.0, None)
+    assert (row["with_usage"], row["with_ticks"], row["without_usage"], row["usage_partial"]) == (2, 1, 1, 1)
+    assert (row["utime_ticks"], row["user_s"], row["usage_complete"]) == (100, 0.50011, 0)
+
+
+def test_lost_statistics_make_the_usage_incomplete_but_not_the_joins(warehouse: Warehouse) -> None:
+    warehouse.process(1, start=10, seconds=10)
+    warehouse.acct(1, 1)
+    warehouse.usage(1)
+    warehouse.job(1, members=(1,))
+    columns = "gaps, usage_gaps, complete, usage_complete"
+    assert tuple(warehouse.row(f"select {columns} from job_usage").values()) == (0, 0, 1, 1)
+    warehouse.insert("gap", id=1, boot_id=1, kind="taskstats", from_ns=12 * 10**9, to_ns=13 * 10**9, lost=2)
+    assert tuple(warehouse.row(f"select {columns} from job_usage").values()) == (0, 1, 1, 0)
+    assert warehouse.row("select what from gaps") == {"what": "statistics of threads were lost"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from given import Warehouse
@@ -60,5 +60,73 @@ def test_job_stay_tells_every_stay_in_words_and_real_times(warehouse: Warehouse)
 def test_question_about_one_job_reads_only_that_job(warehouse: Warehouse) -> None:
     for view in ("process_job", "job_process_usage", "job_command_usage", "job_user_usage", "job_usage"):
         plan = warehouse.plan(f"select * from {view} where job_id = 1")
-        scans = [line for line in plan.splitlines() if line.startswith("SCAN") and line.split()[1] not in {view, "total", "g"}]
+        scans = [line for line in plan.splitlines() if line.startswith("SCAN") and line.split()[1] not in {view, "u", "g"}]
         assert scans == [], f"{view}: {plan}"
+
+
+def charged(warehouse: Warehouse, columns: str = "run_ns, read_chars, part_life_whole") -> tuple[Any, ...]:
+    """What the only job is charged, which is the same by process, by command, by user and in all."""
+    (row,) = {
+        tuple(warehouse.row(f"select {columns.replace(', part_life_whole', '')} from {view}").values())
+        for view in ("job_process_usage", "job_command_usage", "job_user_usage", "job_usage")
+    }
+    return (*row, warehouse.row("select part_life_whole from job_usage")["part_life_whole"])
+
+
+def test_process_that_was_added_is_charged_from_then_on(warehouse: Warehouse) -> None:
+    warehouse.process(1, seconds=50)
+    warehouse.acct(1, 1, utime=7)
+    warehouse.usage(1, run_ns=900, read_chars=5000, utime_us=3_000_000, stime_us=500_000, coremem_mb_us=4_000_000, rss_kib=77)
+    warehouse.job(1)
+    warehouse.stay(1, 1, since=20, how=1)
+    warehouse.baseline(1, 1, since=20, run_ns=400, read_chars=6000, utime_us=1_000_000, stime_us=0, coremem_mb_us=1_500_000)
+    assert charged(warehouse) == (500, 0, 0)
+    row = warehouse.row("select * from job_process_usage")
+    assert (row["user_s"], row["system_s"], row["cpu_s"], row["utime_us"], row["coremem_mb_s"]) == (2.0, 0.5, 2.5, 2_000_000, 2.5)
+    assert (row["utime_ticks"], row["rss_kib"], row["part_life"], row["provenance"]) == (7, 77, 1, "taskstats")
+    assert warehouse.row("select run_ns from process_usage") == {"run_ns": 900}
+    figures = warehouse.row("select in_all, in_jobs, difference from reconciliation where measure = 'run_ns'")
+    assert figures == {"in_all": 900, "in_jobs": 900, "difference": 0}
+
+
+def test_process_that_left_is_charged_until_then_even_while_it_runs(warehouse: Warehouse) -> None:
+    warehouse.process(1, seconds=None)
+    warehouse.job(1)
+    warehouse.stay(1, 1, until=30)
+    warehouse.baseline(1, 1, edge=1, run_ns=400, utime_us=10_000, stime_us=0)
+    assert charged(warehouse) == (400, None, 0)
+    assert warehouse.row("select cpu_s, provenance from job_process_usage") == {"cpu_s": 0.01, "provenance": "taskstats"}
+    assert warehouse.row("select cpu_s, with_usage from job_usage") == {"cpu_s": 0.01, "with_usage": 1}
+
+
+def test_several_stays_add_up(warehouse: Warehouse) -> None:
+    warehouse.process(1, seconds=50)
+    warehouse.usage(1, run_ns=1000, read_chars=1000)
+    warehouse.job(1)
+    warehouse.stay(1, 1, since=20, until=30, how=1)
+    warehouse.stay(1, 1, since=40, how=1)
+    for since, edge, run_ns in ((20, 0, 100), (20, 1, 300), (40, 0, 900)):
+        warehouse.baseline(1, 1, since=since, edge=edge, run_ns=run_ns, read_chars=run_ns)
+    assert charged(warehouse) == (300, 300, 0)
+
+
+def test_the_whole_is_charged_where_an_edge_was_not_read_and_that_is_said(warehouse: Warehouse) -> None:
+    warehouse.process(1, seconds=50)
+    warehouse.usage(1, run_ns=1000, read_chars=1000)
+    warehouse.job(1)
+    warehouse.stay(1, 1, since=20, until=30, how=1)
+    assert charged(warehouse) == (1000, 1000, 1)
+    warehouse.baseline(1, 1, since=20, run_ns=100, read_chars=100)
+    assert charged(warehouse) == (1000, 1000, 1)
+    warehouse.baseline(1, 1, since=20, edge=1, run_ns=300)
+    assert charged(warehouse) == (200, None, 0)
+
+
+def test_end_that_only_the_record_tells_is_charged_less_the_baseline(warehouse: Warehouse) -> None:
+    warehouse.process(1, seconds=50)
+    warehouse.acct(1, 1, utime=300, stime=0)
+    warehouse.job(1)
+    warehouse.stay(1, 1, since=20, how=1)
+    warehouse.baseline(1, 1, since=20, utime_us=1_000_000, stime_us=0, run_ns=5)
+    row = warehouse.row("select user_s, cpu_s, run_ns, utime_ticks, provenance from job_process_usage")
+    assert row == {"user_s": 2.0, "cpu_s": 2.0, "run_ns": None, "utime_ticks": 300, "provenance": "acct"}

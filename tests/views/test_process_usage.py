@@ -10,6 +10,13 @@ if TYPE_CHECKING:
     from given import Warehouse
 
 REAL_S = 1_767_323_045  # real time of monotonic 0 (see given.py)
+# What only taskstats tells.
+USAGE = (
+    *("threads", "usage_complete", "run_ns", "utime_us", "stime_us", "rss_kib", "vm_kib", "coremem_mb_s", "virtmem_mb_s"),
+    *("read_chars", "write_chars", "read_syscalls", "write_syscalls", "read_bytes", "write_bytes", "cancelled_write_bytes"),
+    *("nvcsw", "nivcsw", "cpu_delay_ns", "blkio_delay_ns", "swapin_delay_ns", "reclaim_delay_ns", "thrashing_delay_ns"),
+    *("compact_delay_ns", "exe_dev", "exe_inode"),
+)
 
 
 def test_process_with_a_record_shows_both_witnesses_in_raw_and_human_units(warehouse: Warehouse) -> None:
@@ -47,6 +54,7 @@ def test_process_with_a_record_shows_both_witnesses_in_raw_and_human_units(wareh
         "user_s": 1.5,
         "system_s": 0.25,
         "cpu_s": 1.75,
+        "provenance": "acct",
         "minflt": 40,
         "majflt": 2,
         "swaps": 0,
@@ -59,6 +67,7 @@ def test_process_with_a_record_shows_both_witnesses_in_raw_and_human_units(wareh
         "origin": "fork",
         "end_how": "exit",
         "record": "exact",
+        **dict.fromkeys(USAGE),
     }
 
 
@@ -126,3 +135,33 @@ def test_ppid_is_the_record_s_where_the_parent_is_unknown(warehouse: Warehouse) 
     warehouse.process(1)
     warehouse.acct(1, 1, ppid=42)
     assert warehouse.row("select parent_process_id, ppid from process_usage") == {"parent_process_id": None, "ppid": 42}
+
+
+def test_what_taskstats_tells_goes_before_the_record_s_ticks_which_stay_as_they_are(warehouse: Warehouse) -> None:
+    warehouse.process(1)
+    warehouse.acct(1, 1, utime=150, stime=25)
+    counts = {"utime_us": 1_504_000, "stime_us": 258_000, "run_ns": 1_760_000_123, "read_chars": 4096, "blkio_delay_ns": None}
+    warehouse.usage(1, threads=3, coremem_mb_us=2_500_000, rss_kib=900, exe_inode=7, **counts)
+    row = warehouse.row("select * from process_usage")
+    assert (row["utime_ticks"], row["stime_ticks"], row["provenance"]) == (150, 25, "taskstats")
+    assert (row["user_s"], row["system_s"], row["cpu_s"], row["run_ns"]) == (1.504, 0.258, 1.762, 1_760_000_123)
+    assert (row["threads"], row["usage_complete"], row["rss_kib"], row["coremem_mb_s"], row["exe_inode"]) == (3, 1, 900, 2.5, 7)
+    assert (row["read_chars"], row["write_chars"], row["blkio_delay_ns"]) == (4096, None, None)
+
+
+def test_process_without_a_record_has_the_figures_of_taskstats_all_the_same(warehouse: Warehouse) -> None:
+    warehouse.process(1)
+    warehouse.usage(1, utime_us=4000, stime_us=0, complete=0)
+    row = warehouse.row("select cpu_s, utime_ticks, provenance, usage_complete from process_usage")
+    assert row == {"cpu_s": 0.004, "utime_ticks": None, "provenance": "taskstats", "usage_complete": 0}
+
+
+def test_program_is_told_in_words(warehouse: Warehouse) -> None:
+    warehouse.process(1)
+    for number, value in enumerate(("cc -o 'a b'", "/usr/bin/cc", "/src", "/system.slice"), start=1):
+        warehouse.insert("text", id=number, value=value)
+    warehouse.insert("program", process_id=1, cmdline_id=1, exe_id=2, cwd_id=3, cgroup_id=4, loginuid=1000, session=77)
+    warehouse.insert("program", process_id=2, session=5)
+    first, second = warehouse.rows("select * from process_program order by process_id")
+    assert tuple(first.values()) == (1, "cc -o 'a b'", "/usr/bin/cc", "/src", "/system.slice", 1000, 77)
+    assert tuple(second.values()) == (2, None, None, None, None, None, 5)

@@ -14,6 +14,13 @@ if TYPE_CHECKING:
     from given import Warehouse
 
 MEASURES = {"records": None, "utime_ticks": "utime", "stime_ticks": "stime", "minflt": "minflt", "majflt": "majflt"}
+# Those that taskstats tells, by their columns in table usage.
+TOLD = (
+    *("threads", "run_ns", "utime_us", "stime_us"),
+    *("read_chars", "write_chars", "read_syscalls", "write_syscalls", "read_bytes", "write_bytes", "cancelled_write_bytes"),
+    *("nvcsw", "nivcsw", "cpu_delay_ns", "blkio_delay_ns", "swapin_delay_ns", "reclaim_delay_ns", "thrashing_delay_ns"),
+    "compact_delay_ns",
+)
 
 
 def figures(warehouse: Warehouse) -> dict[str, tuple[int, int, int, int]]:
@@ -23,7 +30,7 @@ def figures(warehouse: Warehouse) -> dict[str, tuple[int, int, int, int]]:
 
 def test_empty_warehouse_adds_up_to_nothing(warehouse: Warehouse) -> None:
     assert set(figures(warehouse).values()) == {(0, 0, 0, 0)}
-    assert set(figures(warehouse)) == {"processes", *MEASURES}
+    assert set(figures(warehouse)) == {"processes", "with_usage", *MEASURES, *TOLD}
 
 
 def test_process_in_two_jobs_counts_once_and_a_record_without_a_process_is_in_none(warehouse: Warehouse) -> None:
@@ -54,6 +61,8 @@ def fill(warehouse: Warehouse, seed: int) -> dict[int, dict[str, int]]:
     counted: dict[int, dict[str, int]] = {}
     for number in range(1, processes + 1):
         warehouse.process(number, seconds=dice.choice([None, 0, 0.5, 100]), comm=dice.choice(["a", "b", None]))
+        if dice.random() < 0.7:
+            warehouse.usage(number, **{name: dice.choice([None, 0, 1, 2**40]) for name in TOLD if name != "threads"})
     loose = [*range(1, processes + 1)]
     dice.shuffle(loose)
     for number in range(1, dice.randrange(1, 50)):
@@ -83,6 +92,11 @@ def test_whatever_overlaps_jobs_and_the_rest_are_all_records_to_the_tick(warehou
         worth = {number: usage[field] if field else 1 for number, usage in counted.items()}
         inside = sum(value for number, value in worth.items() if owner[number] in members)
         assert found[measure] == (sum(worth.values()), inside, sum(worth.values()) - inside, 0)
+    for measure in TOLD:
+        rows = warehouse.rows(f"select process_id, coalesce({measure}, 0) as worth from usage")
+        inside = sum(row["worth"] for row in rows if row["process_id"] in members)
+        total = sum(row["worth"] for row in rows)
+        assert found[measure] == (total, inside, total - inside, 0)
     for view in ("command_usage", "user_usage", "process_usage"):
         sums = warehouse.row(f"select coalesce(sum(utime_ticks), 0) as utime, coalesce(sum(stime_ticks), 0) as stime from {view}")
         assert sums == {name: sum(usage[name] for usage in counted.values()) for name in ("utime", "stime")}

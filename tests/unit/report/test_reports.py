@@ -50,8 +50,7 @@ def test_job_shows_its_summary_and_its_commands(filled: Reports) -> None:
     result = filled.run("job", "build")
     assert result.exit_code == 0
     lines = [line.rstrip() for line in result.stdout.splitlines()]
-    assert "cpu        3.10 s" in lines
-    assert "tags       project=x\\x1b[31m" in lines
+    assert {"cpu 3.10 s", "tags project=x\\x1b[31m"} <= {" ".join(line.split()) for line in lines}
     assert [line.split()[0] for line in lines[-2:]] == ["cc", "make"]
     found = filled.json("job", "1")
     assert [command["command"] for command in found["commands"]] == ["cc", "make"]
@@ -162,7 +161,7 @@ def test_job_in_a_window_has_what_those_of_its_processes_cost_that_ended_in_it(f
     assert [row["command"] for row in first["commands"]] == ["cc"]
     (row,) = csv.DictReader(io.StringIO(filled.run("job", "build", "--since", "2026-01-02T03:04:30Z", "--format", "csv").stdout))
     assert (row["processes"], row["utime_ticks"]) == ("1", "100")
-    assert "cpu        2.00 s" in filled.run("job", "build", "--until", "2026-01-02T03:04:30Z").stdout
+    assert "cpu 2.00 s" in " ".join(filled.run("job", "build", "--until", "2026-01-02T03:04:30Z").stdout.split())
     nothing = filled.run("job", "build", "--since", "2027-01-01", "--format", "json")
     assert (json.loads(nothing.stdout)["processes"], json.loads(nothing.stdout)["utime_ticks"]) == (0, None)
     assert nothing.stderr == "elsa-report: no process of that job ended in that window\n"
