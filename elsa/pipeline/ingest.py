@@ -34,12 +34,15 @@ from elsa.store.joining import Boot, Joiner, Verdict, Waiting
 log = logging.getLogger(__name__)
 
 # Records per transaction: large enough that its cost does not count, small enough for memory and for others that want to write.
-BATCH = 20_000
+BATCH = 10_000
 SYNC_TIMEOUT_S = 15.0
 # Enough to see what a file is, even if junk stands before the first record.
 SNIFF = 4096
 
 _INSERT_ACCT = f"insert into acct values ({', '.join('?' * 24)})"
+
+ITSELF = Verdict(None, Join.SELF)
+NONE_NEW = 2**62
 
 Progress = Callable[[int, int], None]
 """Called with the bytes done and the bytes to do in this pass."""
@@ -107,6 +110,11 @@ def pieces(file: AcctFile, start: int, size: int | None) -> Iterator[Piece]:
         file.read(position + RECORD_SIZE, 1)  # a compressed file that is damaged says so when it is asked for more
 
 
+def _settled(verdicts: dict[int, Verdict], first_new_id: int) -> list[tuple[int, Verdict]]:
+    """The verdicts that end the waiting of earlier records."""
+    return [(id_, verdict) for id_, verdict in verdicts.items() if id_ < first_new_id and verdict.how is not Join.PENDING]
+
+
 def _merged(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     """Ranges in order, those that touch made one."""
     merged: list[tuple[int, int]] = []
@@ -170,8 +178,7 @@ class Ingester:
                 if (source := self._open(connection, host_id, path, open_files, outcome)) is not None
             ]
             complete = self._sync()
-            with database.transaction(connection):
-                joiner = Joiner(connection, host_id, self._boots(connection, host_id, complete=complete))
+            joiner = Joiner(connection, host_id, self._boots(connection, host_id, complete=complete))
             total, done = sum(source.disk_size for source in sources), 0
             for source in sources:
                 # Of a compressed file nobody knows how long it is; it counts when it is done.
@@ -232,7 +239,7 @@ class Ingester:
         identity = file.identity()
         with database.transaction(connection):
             known = acctfiles.recognise(connection, host_id, file, identity) or acctfiles.add(connection, host_id, identity)
-        known.path, known.device, known.inode = str(file.path), identity.device, identity.inode
+        known.path, known.device, known.inode = str(file.path.absolute()), identity.device, identity.inode
         batch: list[Piece] = []
         waiting = 0
         try:
@@ -257,8 +264,17 @@ class Ingester:
         rows = [row for piece in batch for row in piece.rows]
         skipped = _merged(one for piece in batch for one in piece.skipped)
         end = batch[-1].end if batch else known.position
+        first_id = boots.next_id(connection, "acct")
+        # Decided without a transaction: jobd wants to write as well.
+        verdicts = joiner.join(
+            [
+                Waiting(first_id + index, row[6], row[7], row[4], None, row[8], row[9], row[3])
+                for index, (_, row) in enumerate(rows)
+                if not acct.is_self_record(row)
+            ]
+        )
         with database.transaction(connection):
-            self._insert(connection, joiner, known, rows, outcome)
+            self._insert(connection, joiner, known.id, first_id, rows, verdicts)
             for first, last in skipped:
                 acctfiles.skip(connection, known, first, last)
             lost = sum(last - first for first, last in skipped)
@@ -269,55 +285,56 @@ class Ingester:
         outcome.records += len(rows)
         outcome.skipped_bytes += lost
         outcome.files[known.path] = outcome.files.get(known.path, 0) + len(rows)
+        outcome.joins.update(verdicts.get(id_, ITSELF).how for id_ in range(first_id, first_id + len(rows)))
+        self._count_late(verdicts, first_id, outcome)
 
     def _insert(
-        self, connection: sqlite3.Connection, joiner: Joiner, known: Known, rows: Sequence[tuple[int, AcctRow]], outcome: Outcome
+        self,
+        connection: sqlite3.Connection,
+        joiner: Joiner,
+        file_id: int,
+        first_id: int,
+        rows: Sequence[tuple[int, AcctRow]],
+        verdicts: dict[int, Verdict],
     ) -> None:
+        """New records with their verdicts, and the verdicts on records that waited."""
         try:
             comm_ids = self._comms.ids(connection, (row[-1] for _, row in rows))
-            first_id = boots.next_id(connection, "acct")
-            new = [
-                Waiting(first_id + index, row[6], row[7], row[4], comm_ids[row[18]], row[8], row[9], row[3])  # type: ignore[arg-type]
-                for index, (_, row) in enumerate(rows)
-                if not acct.is_self_record(row)
+            records = [
+                (id_, file_id, position, *verdicts.get(id_, ITSELF), *row[:18], comm_ids[row[18]])
+                for id_, (position, row) in enumerate(rows, first_id)
             ]
-            verdicts = joiner.join(new)
-            self._update(connection, verdicts, first_id, outcome)
-            itself = Verdict(None, Join.SELF)
-            connection.executemany(
-                _INSERT_ACCT,
-                [
-                    (id_, known.id, position, *verdicts.get(id_, itself), *row[:18], comm_ids[row[18]])
-                    for id_, (position, row) in enumerate(rows, first_id)
-                ],
-            )
+            joiner.write_made({record[0]: record[-1] for record in records})  # type: ignore[misc]
+            self._update(connection, verdicts, first_id)
+            connection.executemany(_INSERT_ACCT, records)
             joiner.trace_lines()
         except BaseException:
             self._comms.forget()
             raise
-        outcome.joins.update(verdicts.get(id_, itself).how for id_ in range(first_id, first_id + len(rows)))
 
     def _settle(self, connection: sqlite3.Connection, joiner: Joiner, outcome: Outcome) -> None:
         """What waits, from this pass and earlier ones, is joined now if it can be."""
+        verdicts = joiner.join_pending()
         with database.transaction(connection):
-            verdicts = joiner.join_pending()
-            self._update(connection, verdicts, 2**62, outcome)
+            joiner.write_made({})
+            self._update(connection, verdicts, NONE_NEW)
             joiner.trace_lines()
             joiner.close_from_records(collector_at_work=locks.held(locks.COLLECTOR, self._config.db))
-            outcome.waiting = connection.execute("select count(*) from acct where join_how = 0").fetchone()[0]
+        self._count_late(verdicts, NONE_NEW, outcome)
+        outcome.waiting = connection.execute("select count(*) from acct where join_how = 0").fetchone()[0]
 
     @staticmethod
-    def _update(connection: sqlite3.Connection, verdicts: dict[int, Verdict], first_new_id: int, outcome: Outcome) -> None:
+    def _update(connection: sqlite3.Connection, verdicts: dict[int, Verdict], first_new_id: int) -> None:
         """Store the verdicts on records that waited."""
-        settled = [
-            (verdict.process_id, verdict.how, id_)
-            for id_, verdict in verdicts.items()
-            if id_ < first_new_id and verdict.how is not Join.PENDING
-        ]
-        connection.executemany("update acct set process_id = ?, join_how = ? where id = ?", settled)
-        outcome.settled_late += len(settled)
-        outcome.joins.update(how for _, how, _ in settled)
-        outcome.joins[Join.PENDING] -= len(settled)
+        rows = [(verdict.process_id, verdict.how, id_) for id_, verdict in _settled(verdicts, first_new_id)]
+        connection.executemany("update acct set process_id = ?, join_how = ? where id = ?", rows)
+
+    @staticmethod
+    def _count_late(verdicts: dict[int, Verdict], first_new_id: int, outcome: Outcome) -> None:
+        late = [verdict.how for _, verdict in _settled(verdicts, first_new_id)]
+        outcome.settled_late += len(late)
+        outcome.joins.update(late)
+        outcome.joins[Join.PENDING] -= len(late)
 
     # --- the boots of the host --------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ only if every best way to pair all of them (most pairs, none crossing) contains 
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ DURATION_SLACK_NS = 1_000_000
 # A start out of /proc is cut to a tick and converted between clocks.
 FOUND_SLACK_NS = 2 * TICK_NS
 # Above this many cells the table of best alignments is not worth its time and memory: then only what is unique by itself is paired.
-MAX_CELLS = 4_000_000
+MAX_CELLS = 1_000_000
 
 
 class Life(NamedTuple):
@@ -107,11 +108,27 @@ def pair(lives: Sequence[Life], records: Sequence[Record], max_cells: int = MAX_
     if len(lives) == len(records) and all(map(fits, lives, records)):
         outcome.pairs.extend(Pair(record.id, life.id) for life, record in zip(lives, records, strict=True))
         return outcome
-    options = [[index for index, life in enumerate(lives) if fits(life, record)] for record in records]
+    options = _options(lives, records)
     outcome.alone.extend(record.id for record, possible in zip(records, options, strict=True) if not possible)
     for part in _parts(options):
         _pair_part(lives, records, options, part, outcome, max_cells)
     return outcome
+
+
+def _options(lives: Sequence[Life], records: Sequence[Record]) -> list[list[int]]:
+    """Which lives (by index) each record fits; those that began far from its window are not even looked at."""
+    starts = [life.start_ns for life in lives]
+    if starts != sorted(starts):
+        return [[index for index, life in enumerate(lives) if fits(life, record)] for record in records]
+    least = min((offset for life in lives for offset in life.offsets), default=0)
+    most = max((offset for life in lives for offset in life.offsets), default=0)
+    options = []
+    for record in records:
+        first, last = start_window(record)
+        slack = SLACK_NS + FOUND_SLACK_NS + float_slack_ns(record.etime)
+        near = range(bisect_left(starts, first - most - slack), bisect_right(starts, last - least + slack))
+        options.append([index for index in near if fits(lives[index], record)])
+    return options
 
 
 def _parts(options: Sequence[Sequence[int]]) -> list[list[int]]:

@@ -81,7 +81,7 @@ def add(connection: sqlite3.Connection, host_id: int, identity: FileIdentity) ->
 
 def _add(connection: sqlite3.Connection, host_id: int, identity: FileIdentity, tail: bytes, position: int, records: int) -> Known:
     new_id = connection.execute("select coalesce(max(id), 0) + 1 from acct_file").fetchone()[0]
-    known = Known(new_id, str(identity.path), identity.device, identity.inode, -1, -1, identity.head, tail, position, records, 0)
+    known = Known(new_id, str(identity.path.absolute()), identity.device, identity.inode, -1, -1, identity.head, tail, position, records, 0)
     connection.execute(
         f"insert into acct_file ({_COLUMNS}, host_id, read_at_ns) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
         (*vars(known).values(), host_id),

@@ -18,6 +18,7 @@ from elsa.store import assets
 
 # A writer waits this long for another one's transaction. Ours last well under a second; a backup or an upgrade may take longer.
 BUSY_TIMEOUT_MS = 10_000
+LOG_BYTES = 64 << 20
 
 
 # SQLite's error names by their beginnings, with our error and what to do about it.
@@ -98,6 +99,8 @@ def _set_up(connection: sqlite3.Connection) -> None:
     connection.execute("pragma journal_mode = wal")
     # A crash of the machine may lose the last commits but never harms the file; jobd says what it heard last, so that becomes a gap.
     connection.execute("pragma synchronous = normal")
+    # A long reader makes the log grow; when it is gone, the log shall not stay that large.
+    connection.execute(f"pragma journal_size_limit = {LOG_BYTES}")
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection:

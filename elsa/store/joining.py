@@ -1,13 +1,14 @@
 """Joining accounting records to incarnations: loads both sides, has elsa.state.pairing decide, and gives lonely records an incarnation.
 
-Everything here runs inside the ingester's transaction. A record waits (PENDING) as long as its events may still come.
+Deciding needs no transaction, so that it holds up no other writer; only what was decided is written in one. A record waits (PENDING) as
+long as its events may still come.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from elsa.state import pairing
@@ -15,9 +16,12 @@ from elsa.state.clock import Clock, Clocks
 from elsa.state.codes import End, How, Join, Origin
 from elsa.state.pairing import SECOND_NS, TICK_NS, Life, Record
 from elsa.store import boots
+from elsa.store.database import transaction
 
 # While a file is being read, pairs that need a large table wait until all of it is there.
 QUICK_CELLS = 10_000
+# All tables of one pass together: some ten seconds. What would need more stays ambiguous.
+MOST_CELLS = 30_000_000
 # A record that fits several incarnations equally well is given up on when nothing new can be expected to decide it.
 GIVE_UP_NS = 60 * SECOND_NS
 # An exit may be heard this long after its record was written.
@@ -38,7 +42,8 @@ class Waiting(NamedTuple):
     pid: int
     ppid: int
     uid: int
-    comm_id: int
+    comm_id: int | None
+    """None of a new record, whose name has no number yet."""
     btime: int
     etime: float
     exitcode: int
@@ -87,8 +92,10 @@ class Joiner:
         self._boots = sorted(host_boots, key=lambda boot: boot.id, reverse=True)
         self._unknown: Boot | None = None
         self._next_id = boots.next_own_id(connection, "process", boots.INGESTER_IDS)
-        self._made: list[tuple[int | None, ...]] = []
+        self._made: list[tuple[int, int, int, Clock, Waiting, int]] = []
+        self._cells = MOST_CELLS
         self._own: dict[int, list[tuple[int, Waiting]]] = defaultdict(list)
+        connection.execute("pragma temp_store = memory")
         connection.execute("create temp table if not exists wanted (pid integer, first_ns integer, last_ns integer)")
 
     # --- which boot -------------------------------------------------------------------------------------------------------------
@@ -110,12 +117,13 @@ class Joiner:
     def _unknown_boot(self) -> Boot:
         """The row that stands for boots of which only records tell: its monotonic time is real time."""
         if self._unknown is None:
-            boot_id = boots.unknown_boot_row(self._connection, self._host_id)
-            clocks = boots.clocks_of(self._connection, boot_id)
-            if not clocks.known:
-                clock = Clock(boots.next_own_id(self._connection, "clock", boots.INGESTER_IDS), 0, 0, 0)
-                boots.add_clock(self._connection, boot_id, clock)
-                clocks.known.append(clock)
+            with transaction(self._connection):
+                boot_id = boots.unknown_boot_row(self._connection, self._host_id)
+                clocks = boots.clocks_of(self._connection, boot_id)
+                if not clocks.known:
+                    clock = Clock(boots.next_own_id(self._connection, "clock", boots.INGESTER_IDS), 0, 0, 0)
+                    boots.add_clock(self._connection, boot_id, clock)
+                    clocks.known.append(clock)
             self._unknown = Boot(boot_id, clocks, None, complete=True, gaps=[])
         return self._unknown
 
@@ -149,17 +157,25 @@ class Joiner:
                     self._join_pid(boot, group, lives[pid], verdicts, final=final)
                 else:
                     verdicts.update((record.id, self._alone(boot, record)) for record in group)
-        self._connection.executemany(_INSERT_OWN, self._made)
-        self._made.clear()
         return verdicts
+
+    def write_made(self, comm_ids: Mapping[int, int]) -> None:
+        """Store the incarnations that records were given since the last call; `comm_ids` are those of new records."""
+        rows = []
+        for process_id, boot_id, start_ns, clock, record, elapsed_ns in self._made:
+            comm_id = record.comm_id if record.comm_id is not None else comm_ids[record.id]
+            times = (start_ns, clock.id, elapsed_ns, clock.id)
+            rows.append((process_id, boot_id, record.pid, Origin.ACCT, *times, End.ACCT, record.exitcode, record.uid, comm_id))
+        self._connection.executemany(_INSERT_OWN, rows)
+        self._made.clear()
 
     def _join_pid(self, boot: Boot, records: list[Waiting], lives: list[Life], verdicts: dict[int, Verdict], *, final: bool) -> None:
         by_id = {record.id: record for record in records}
-        outcome = pairing.pair(
-            lives,
-            [Record(record.id, record.btime, record.etime, record.exitcode) for record in records],
-            pairing.MAX_CELLS if final else QUICK_CELLS,
-        )
+        most = QUICK_CELLS
+        if final:
+            most = min(pairing.MAX_CELLS, self._cells)
+            self._cells -= min(len(lives) * len(records), most)
+        outcome = pairing.pair(lives, [Record(record.id, record.btime, record.etime, record.exitcode) for record in records], most)
         for pair in outcome.pairs:
             doubtful = bool(boot.gaps) and self._touches_gap(boot, by_id[pair.record_id])
             verdicts[pair.record_id] = Verdict(pair.life_id, Join.UNCERTAIN if doubtful else Join.EXACT)
@@ -193,12 +209,14 @@ class Joiner:
     def _lives(self, boot: Boot, groups: dict[int, list[Waiting]]) -> dict[int, list[Life]]:
         """The incarnations of these pids that may have a record among these and have none yet, in queue order."""
         offsets = [clock.offset_ns for clock in boot.clocks.known]
-        wanted = []
+        wanted: list[tuple[int, int, int]] = []
         for pid, group in groups.items():
-            windows = [pairing.start_window(Record(0, record.btime, record.etime, 0)) for record in group]
-            slack = max(pairing.float_slack_ns(record.etime) for record in group) + EDGE_NS
-            first = min(window[0] for window in windows) - max(offsets) - slack
-            wanted.append((pid, first, max(window[1] for window in windows) - min(offsets) + slack))
+            spans = []
+            for record in group:
+                first, last = pairing.start_window(Record(0, record.btime, record.etime, 0))
+                slack = pairing.float_slack_ns(record.etime) + EDGE_NS
+                spans.append((first - max(offsets) - slack, last - min(offsets) + slack))
+            wanted.extend((pid, *span) for span in _merged(spans))
         connection = self._connection
         connection.execute("delete from wanted")
         connection.executemany("insert into wanted values (?, ?, ?)", wanted)
@@ -253,22 +271,7 @@ class Joiner:
         start_ns = min(unheard, default=start_ns)
         process_id = self._next_id
         self._next_id += 2
-        self._made.append(
-            (
-                process_id,
-                boot.id,
-                record.pid,
-                Origin.ACCT,
-                start_ns,
-                clock.id,
-                elapsed_ns,
-                clock.id,
-                End.ACCT,
-                record.exitcode,
-                record.uid,
-                record.comm_id,
-            )
-        )
+        self._made.append((process_id, boot.id, start_ns, clock, record, elapsed_ns))
         if boot is not self._unknown:
             self._own[boot.id].append((process_id, record))
         return process_id
@@ -338,6 +341,17 @@ class Joiner:
             (boot.id, pid, time_ns + SECOND_NS + LAG_NS, time_ns - SECOND_NS - LAG_NS),
         ).fetchall()
         return int(rows[0][0]) if len(rows) == 1 else None
+
+
+def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Spans in order, those that overlap made one."""
+    merged: list[tuple[int, int]] = []
+    for first, last in sorted(spans):
+        if merged and first <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(last, merged[-1][1]))
+        else:
+            merged.append((first, last))
+    return merged
 
 
 def _life(
