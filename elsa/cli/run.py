@@ -12,8 +12,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from io import FileIO
 from pathlib import Path
-from typing import TextIO
 
 import click
 
@@ -78,22 +78,25 @@ def run(
         status, write_bill = _account(accountant, command, wait=not no_wait)
         try:
             bill = write_bill()
-            out.write(bill.json() if form == "json" else bill.text())
-            out.flush()
+            text = bill.json() if form == "json" else bill.text()
+            if out is None:
+                click.echo(text, nl=False, err=True)
+            else:
+                out.write(text.encode())
         except (ElsaError, OSError) as error:
             with contextlib.suppress(OSError):  # the command has run: neither this nor a closed stderr may change its exit status
                 click.echo(f"elsa: no bill: {error}", err=True)
     end_like(status)
 
 
-def _output(path: Path | None, append: bool, stack: contextlib.ExitStack) -> TextIO:
-    """Opened before anything is run, so that a bill is not computed in vain."""
+def _output(path: Path | None, append: bool, stack: contextlib.ExitStack) -> FileIO | None:
+    """Opened before anything is run, so that a bill is not computed in vain; without a buffer, whose rest could fail later."""
     if path is None:
         if append:
             raise UsageError("--append needs --output FILE")
-        return sys.stderr
+        return None
     try:
-        return stack.enter_context(path.open("a" if append else "w", encoding="utf-8"))
+        return stack.enter_context(path.open("ab" if append else "wb", buffering=0))
     except OSError as error:
         raise InputMissingError(f"{path}: {error.strerror}") from None
 

@@ -1,0 +1,257 @@
+"""`elsa run` on the real kernel, with a jobd and without: the command's own ending, and a bill that holds what was truly used."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from elsa.errors import EXIT_NO_INPUT, EXIT_PERMISSION, EXIT_USAGE, ElsaError
+from elsa.kernel.connector import Connector
+from elsa.kernel.taskstats import TaskstatsSocket
+from tests.kernel.elsa_host import Host, wait_until
+
+pytestmark = pytest.mark.kernel
+
+MIB = 1 << 20
+ELSA = Path(sys.executable).with_name("elsa")
+BURN = "import time\nend = time.process_time() + {}\nwhile time.process_time() < end: pass"
+
+
+@pytest.fixture
+def quiet(tmp_path: Path, empty_warehouse: Path, require_kernel: Callable[[object, str], None]) -> Iterator[Host]:
+    """A host whose accounting is left alone."""
+    try:
+        Connector(1 << 20).close()
+        TaskstatsSocket(1 << 20).close()
+    except ElsaError as error:
+        require_kernel(False, str(error))
+    made = Host(tmp_path, tmp_path / "no-pacct", empty_warehouse)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture(params=["jobd", "inside"])
+def door(request: pytest.FixtureRequest, quiet: Host) -> Host:
+    """The same with jobd running, and without any."""
+    if request.param == "jobd":
+        quiet.start()
+    return quiet
+
+
+def start(host: Host, *words: object, **options: Any) -> subprocess.Popen[str]:  # noqa: ANN401 - as Popen
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": host.environ}
+    process = subprocess.Popen([ELSA, "run", *map(str, words)], **(pipes | options))
+    host.started.append(process)
+    return process
+
+
+def run(host: Host, *words: object, **options: Any) -> subprocess.CompletedProcess[str]:  # noqa: ANN401 - as Popen
+    process = start(host, *words, **options)
+    out, err = process.communicate(timeout=60)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def bill(host: Host, *words: object, **options: Any) -> dict[str, Any]:  # noqa: ANN401 - as Popen
+    """The bill of a command that must succeed."""
+    done = run(host, "--format", "json", *words, **options)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stderr)
+    assert isinstance(told, dict)
+    return told
+
+
+def test_the_command_ends_as_it_would_without_elsa(door: Host) -> None:
+    assert run(door, "--", "sh", "-c", "echo out; exit 3").returncode == 3
+    killed = run(door, "--", "sh", "-c", "kill -KILL $$")
+    assert killed.returncode == -signal.SIGKILL
+    assert "signal 9 (SIGKILL)" in killed.stderr
+    missing = run(door, "--", "no-such-command-here")
+    assert (missing.returncode, missing.stderr.splitlines()[-1]) == (127, "elsa: no-such-command-here: command not found")
+    done = run(door, "sh", "-c", "echo out; echo err >&2")
+    assert (done.returncode, done.stdout, done.stderr.splitlines()[0]) == (0, "out\n", "err")
+
+
+def test_a_signal_goes_to_the_command(door: Host) -> None:
+    process = start(door, "sh", "-c", "trap 'exit 5' TERM; echo up; while :; do sleep 0.05; done")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "up\n"
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 5
+    assert "exit status 5" in err
+
+
+def test_every_process_is_on_the_bill(door: Host, tmp_path: Path) -> None:
+    shutil.copy(os.path.realpath(shutil.which("true") or "true"), tmp_path / "eltrue")
+    told = bill(door, "sh", "-c", "for i in $(seq 300); do ./eltrue & done; wait; ./eltrue; exit 0", cwd=tmp_path)
+    assert told["processes"] == 303, "300, one more, the shell, and seq"
+    assert told["threads"] == 303
+    assert (told["complete"], told["running"], told["unknown"], told["lost"]) == (True, 0, 0, 0)
+
+
+def test_cpu_time_and_memory_are_those_that_were_used(door: Host) -> None:
+    told = bill(door, sys.executable, "-c", f"x = bytearray(64 << 20)\n{BURN.format(0.5)}")
+    assert 0.5 <= told["cpu_s"] < 0.5 + 0.5
+    assert told["cpu_s"] == pytest.approx(told["user_s"] + told["system_s"])
+    assert told["cpus"] == pytest.approx(told["cpu_s"] / told["wall_s"])
+    assert told["wall_s"] >= 0.5
+    assert 64 * 1024 <= told["peak_rss_kib"] < 128 * 1024
+
+
+def test_many_short_processes_are_not_cheaper_than_wait_knows(door: Host) -> None:
+    told = bill(door, "sh", "-c", "for i in $(seq 200); do /bin/sh -c :; done")
+    counted = sum(row["cpu_s"] for row in told["commands"])
+    assert told["cpu_s"] > 0.02
+    assert told["cpu_s"] >= counted * 0.5
+
+
+def test_written_and_read_bytes_are_on_the_bill(door: Host, tmp_path: Path) -> None:
+    told = bill(door, "sh", "-c", "dd if=/dev/zero of=data bs=1M count=8 status=none; cat < data > copy", cwd=tmp_path)
+    assert 16 * MIB <= told["write_chars"] < 17 * MIB
+    assert 16 * MIB <= told["read_chars"] < 17 * MIB
+
+
+def test_a_daemon_is_waited_for_and_billed(door: Host, tmp_path: Path) -> None:
+    daemon = f"sleep 0.3; dd if=/dev/zero of=data bs=1M count=8; exec {sys.executable} -c '{BURN.format(0.4)}'"
+    (tmp_path / "daemon").write_text(daemon)
+    began = time.monotonic()
+    told = bill(door, "sh", "-c", "(setsid sh ./daemon > /dev/null 2>&1 < /dev/null &)", cwd=tmp_path)
+    assert time.monotonic() - began >= 0.7
+    assert told["wall_s"] >= 0.7 > told["command_s"]
+    assert told["cpu_s"] >= 0.4
+    assert told["write_chars"] >= 8 * MIB
+    assert told["processes"] >= 4
+    assert told["complete"]
+
+
+def test_without_waiting_the_bill_comes_with_the_command_and_says_who_runs(door: Host) -> None:
+    began = time.monotonic()
+    told = bill(door, "--no-wait", "sh", "-c", "sleep 30 > /dev/null 2>&1 < /dev/null & echo $! > pid", cwd=door.db.parent)
+    try:
+        assert time.monotonic() - began < 20
+        assert (told["running"], told["complete"]) == (1, False)
+        assert "1 process still running" in told["notes"][0]
+    finally:
+        os.kill(int((door.db.parent / "pid").read_text()), signal.SIGKILL)
+
+
+def test_who_has_waited_enough_gets_the_bill_so_far(door: Host) -> None:
+    process = start(door, "sh", "-c", "sleep 30 > /dev/null 2>&1 < /dev/null & echo $!; exit 4")
+    assert process.stdout is not None
+    daemon = int(process.stdout.readline())
+    wait_until("the command ended", lambda: not Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split())
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    os.kill(daemon, signal.SIGKILL)
+    assert process.returncode == 4
+    assert "1 process still running" in err
+
+
+def test_the_bill_goes_to_a_file_and_is_appended(door: Host, tmp_path: Path) -> None:
+    for number in range(3):
+        mode = ["--append"] if number else []
+        assert run(door, "--output", tmp_path / "bills", *mode, "--format", "json", "true").stderr == ""
+    lines = (tmp_path / "bills").read_text().splitlines()
+    assert [json.loads(line)["command"] for line in lines] == [["true"]] * 3
+    assert run(door, "-o", tmp_path / "bills", "true").returncode == 0
+    assert "exit status 0" in (tmp_path / "bills").read_text()
+    assert "{" not in (tmp_path / "bills").read_text()
+
+
+def test_what_cannot_be_written_is_said_before_anything_is_run(quiet: Host, tmp_path: Path) -> None:
+    done = run(quiet, "--output", tmp_path / "none" / "bill", "touch", tmp_path / "ran")
+    assert (done.returncode, len(done.stderr.splitlines())) == (EXIT_NO_INPUT, 1)
+    assert run(quiet, "--append", "touch", tmp_path / "ran").returncode == EXIT_USAGE
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_full_disk_does_not_change_how_the_command_ends(door: Host) -> None:
+    done = run(door, "--output", "/dev/full", "sh", "-c", "exit 3")
+    assert done.returncode == 3
+    assert "elsa: no bill: " in done.stderr
+
+
+def test_without_privilege_one_line_says_what_to_do(quiet: Host, tmp_path: Path, require_kernel: Callable[[object, str], None]) -> None:
+    require_kernel(shutil.which("setpriv"), "there is no setpriv to give up privileges with")
+    less = ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-all", "--ambient-caps=-all", "--"]
+    command = [*less, ELSA, "run", "touch", tmp_path / "ran"]
+    done = subprocess.run(command, env=quiet.environ, capture_output=True, text=True, check=False)
+    assert done.returncode == EXIT_PERMISSION
+    assert done.stderr == (
+        f"elsa: no jobd answers on {quiet.socket}, and without one only root can account a command; "
+        "start one (elsa jobd), or run this as root\n"
+    )
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_warehouse_of_its_own_keeps_the_accounting(door: Host, tmp_path: Path) -> None:
+    own = tmp_path / "own" / "elsa.db"
+    own.parent.mkdir()
+    told = bill(door, "--db", own, "--name", "kept", "--tag", "a=b", "sh", "-c", "true & wait")
+    assert (told["job_name"], told["processes"], told["complete"]) == ("kept", 2, True)
+    rows = json.loads(door.elsa("report", "jobs", "--db", own, "--format", "json"))
+    assert [(row["name"], row["processes"], row["exit_code"]) for row in rows] == [("kept", 2, 0)]
+    assert door.value("select count(*) from job") == 0, "jobd's own warehouse knows nothing of it"
+
+
+def test_the_warehouse_of_jobd_is_the_warehouse_that_is_named(quiet: Host) -> None:
+    quiet.start()
+    assert bill(quiet, "--db", quiet.db, "true")["job_id"] == 1
+
+
+# --- live ------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def reader(quiet: Host) -> Host:
+    """A job `live` whose shell has waited for a reader of 32 MiB and now waits for a sleeper."""
+    quiet.start()
+    start(quiet, "--name", "live", "sh", "-c", "dd if=/dev/zero of=/dev/null bs=1M count=32; sleep 60; :")
+    wait_until("the reader is done", lambda: "sleep" in quiet.elsa("job", "show", "live") if quiet.request("list")["jobs"] else False)
+    return quiet
+
+
+def test_what_children_used_that_were_waited_for_is_not_counted_twice(reader: Host) -> None:
+    usage = json.loads(reader.elsa("job", "show", "live", "--format", "json"))["usage"]
+    assert usage["running"]["processes"] == 2
+    assert usage["finished"]["processes"] == 1
+    assert 32 * MIB <= usage["finished"]["read_chars"] < 33 * MIB
+    assert usage["running"]["read_chars"] < MIB
+    assert usage["together"]["read_chars"] == usage["finished"]["read_chars"] + usage["running"]["read_chars"]
+
+
+def test_show_and_top_print_running_and_finished_apart(reader: Host) -> None:
+    for text in (reader.elsa("job", "show", "live"), reader.elsa("job", "top", "live"), reader.elsa("job", "top")):
+        for word in ("running", "finished", "together", "32.0M"):
+            assert word in text
+
+
+def test_top_refreshes_until_q(reader: Host) -> None:
+    ours, theirs = pty.openpty()
+    command = [ELSA, "job", "top", "live", "--every", "0.2"]
+    with subprocess.Popen(command, env=reader.environ, stdin=theirs, stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        seen = b""
+        deadline = time.monotonic() + 30
+        while seen.count(b"together") < 3 and time.monotonic() < deadline:
+            if select.select([ours], [], [], 1)[0]:
+                seen += os.read(ours, 65536)
+        os.write(ours, b"q")
+        assert process.wait(10) == 0
+    os.close(ours)
+    assert seen.count(b"together") >= 3
