@@ -98,24 +98,33 @@ def jobs(*, since: str | None, until: str | None, form: str, limit: int | None, 
 
 @report.command()
 @click.argument("job")
+@click.option("--summary", type=click.Choice(["ja"]), help="Totals only: those of CSA's ja.")
 @window_options
 @output_options
-def job(*, job: str, since: str | None, until: str | None, form: str, limit: int | None, db: Path | None) -> None:
+def job(*, job: str, summary: str | None, since: str | None, until: str | None, form: str, limit: int | None, db: Path | None) -> None:
     """One job, by its id or name: what it cost in all and by command (csv: in all only).
 
     Of several jobs with one name the only open one is meant. With --since or --until: what those of its processes cost that ended then.
+    With --summary ja: span, CPU time, memory integrals and peaks, transfers, delays and billing units.
 
     \b
     Examples:
       elsa report job build
+      elsa report job build --summary ja
       elsa report job 12 --format json
       elsa report job build --since yesterday --until today
     """
     from elsa.report import jobs, selection, warehouse
+    from elsa.report import summary as totals
 
     path = config.load({"db": db}).db
     window = _window(since, until)
     with warehouse.reading(path) as connection:
+        if summary:
+            total = totals.summary(connection, selection.job_id(connection, job), window)
+            totals.write(total, form, sys.stdout)
+            _say(total.words)
+            return
         found = jobs.job(connection, selection.job_id(connection, job), window, limit)
     jobs.write_job(found, form, sys.stdout)
     _say(found.words)
@@ -207,7 +216,8 @@ def audit(*, since: str | None, until: str | None, form: str, limit: int | None,
     """Who saw what: the kernel's process events (the connector) compared with its accounting records.
 
     First how many processes and records both, or only one of them, tell of; then the stretches of time in which they do not agree, the
-    newest first, with the likely cause. csv has the first part only; --limit is for the second.
+    newest first, with the likely cause; then what accounting lost by cutting CPU time down to ticks, where taskstats tells it better.
+    csv has the first part only; --limit is for the second.
 
     \b
     Examples:

@@ -31,11 +31,23 @@ _STRETCH = _CLUSTER | _SUMS
 _STRETCH_SHOWN = ("what", "first_ended_at", "last_ended_at", "processes", "why")
 
 
+# The view audit_ticks, likewise.
+_LOST_US = "sum(u.utime_us + u.stime_us - (u.utime_ticks + u.stime_ticks) * 10000)"
+_TICKS = {
+    "processes": "count(*)",
+    "taskstats_s": "coalesce(sum(u.utime_us + u.stime_us), 0) / 1e6",
+    "acct_s": "coalesce(sum(u.utime_ticks + u.stime_ticks), 0) / 100.0",
+    "lost_s": f"coalesce({_LOST_US}, 0) / 1e6",
+    "lost_percent": f"{_LOST_US} * 100.0 / nullif(sum(u.utime_us + u.stime_us), 0)",
+}
+
+
 class Audit(NamedTuple):
-    """The classes, and the stretches in which the doubtful ones cluster."""
+    """The classes, the stretches in which the doubtful ones cluster, and what ticks lost where both witnesses tell the CPU time."""
 
     classes: Report
     stretches: Report
+    ticks: Report
     words: list[str]
 
 
@@ -57,8 +69,15 @@ def audit(connection: sqlite3.Connection, window: Window, limit: int | None, now
     return Audit(
         Report(_CLASS_COLUMNS, _CLASS_SHOWN, classes),
         Report(tuple(_STRETCH), _STRETCH_SHOWN, stretches[:limit]),
+        _ticks(connection, conditions),
         words,
     )
+
+
+def _ticks(connection: sqlite3.Connection, conditions: list[str]) -> Report:
+    known = " and ".join(["u.utime_us is not null", "u.acct_id is not null", *conditions])
+    rows: list[Row] = connection.execute(f"{usage.select(_TICKS)} from incarnation_usage as u where {known}").fetchall()
+    return Report(tuple(_TICKS), tuple(_TICKS), rows)
 
 
 def _classes(connection: sqlite3.Connection, window: Window, where: str) -> list[Row]:
@@ -68,18 +87,19 @@ def _classes(connection: sqlite3.Connection, window: Window, where: str) -> list
 
 
 def write(report: Audit, form: str, out: TextIO) -> None:
-    """Classes, then stretches; in csv the classes alone, since one csv file is one table."""
+    """Classes, stretches, ticks; in csv the classes alone, since one csv file is one table."""
     if form == "table":
         render.write(report.classes, form, out)
         if report.stretches.rows:
             out.write("\n")
             render.write(report.stretches, form, out)
+        if any(row[0] for row in report.ticks.rows):
+            out.write("\nCPU time lost by accounting, which cuts it down to ticks:\n")
+            render.write(report.ticks, form, out)
         return
     if form == "csv":
         render.write(report.classes, form, out)
         return
-    found = {
-        name: [render.as_object(part.columns, row) for row in part.rows]
-        for name, part in (("classes", report.classes), ("stretches", report.stretches))
-    }
+    parts = {"classes": report.classes, "stretches": report.stretches, "ticks": report.ticks}
+    found = {name: [render.as_object(part.columns, row) for row in part.rows] for name, part in parts.items()}
     out.write(json.dumps(found, ensure_ascii=False, indent=2 if form == "json" else None) + "\n")

@@ -18,8 +18,8 @@ _MEMBERS = {
         "{} processes were in their jobs for a part of their life only, and are charged for that part",
     ),
     "part_life_whole": (
-        "1 process was in its job for a part of its life only; all of its usage is charged, as its counters were not read then",
-        "{} processes were in their jobs for a part of their life only; all of their usage is charged, as their counters were not read then",
+        "1 process was in its job for a part of its life only; all of its usage is charged, as its counters were not read",
+        "{} processes were in their jobs for a part of their life only; all of their usage is charged, as their counters were not read",
     ),
 }
 # Classes of sql/audit_class.sql that are accounting records without a process.

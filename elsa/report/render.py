@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
@@ -44,15 +44,16 @@ def as_object(columns: Iterable[str], row: Row) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def block(columns: tuple[str, ...], row: Row, shown: Iterable[str]) -> str:
-    """One row as lines of heading and value."""
+def block(columns: tuple[str, ...], row: Row, shown: Collection[str], unknown: Mapping[str, str] | None = None) -> str:
+    """One row as lines of heading and value; `unknown` has what to say of single values that are not known."""
     values = dict(zip(columns, row, strict=True))
     width = max(len(COLUMNS[key].heading) for key in shown)
     lines = []
     for key in shown:
         column = COLUMNS[key]
         unit = f" {column.unit}" if column.unit and values[key] is not None else ""
-        lines.append(f"{column.heading:<{width}}  {column.text(values[key])}{unit}".rstrip())
+        text = (unknown or {}).get(key) if values[key] is None else None
+        lines.append(f"{column.heading:<{width}}  {text or column.text(values[key])}{unit}".rstrip())
     return "\n".join(lines)
 
 

@@ -129,3 +129,17 @@ def test_collector_that_does_not_hear_now_is_said_since_that_is_no_gap_yet(doubt
         assert "the collector" not in doubtful.run(kind, "--until", "2026-01-02T03:20:00Z").stderr
     doubtful.warehouse.connection.execute("update collector set heard_ns = ?", (time.time_ns() - REAL,))
     assert "the collector" not in doubtful.run("gaps").stderr
+
+
+def test_audit_tells_what_cutting_cpu_time_down_to_ticks_lost(reports: Reports) -> None:
+    assert reports.json("audit")["ticks"] == [{"processes": 0, "taskstats_s": 0.0, "acct_s": 0.0, "lost_s": 0.0, "lost_percent": None}]
+    for number, second in ((1, 10), (2, 100), (3, 100)):
+        reports.warehouse.process(number, start=second)
+        if number < 3:
+            reports.warehouse.acct(number, number, utime=3, stime=1)
+        reports.warehouse.usage(number, utime_us=36_000, stime_us=14_000)
+    (row,) = reports.json("audit")["ticks"]
+    assert row == reports.warehouse.row("select * from audit_ticks")
+    assert row == {"processes": 2, "taskstats_s": 0.1, "acct_s": 0.08, "lost_s": 0.02, "lost_percent": 20.0}
+    assert reports.json("audit", "--since", "2026-01-02T03:05:00Z")["ticks"][0]["processes"] == 1
+    assert "CPU time lost by accounting" in reports.run("audit").stdout
