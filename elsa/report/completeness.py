@@ -55,7 +55,7 @@ def _losses(connection: sqlite3.Connection, window: Window, jobs: Jobs | None) -
     if jobs is None or window:
         found, when = gaps(connection, window), " in this window" if window else ""
     else:
-        found = connection.execute(f"select sum(gaps) from job_usage where {jobs.where('job_id')}").fetchone()[0]
+        found = connection.execute(f"select sum(gaps + usage_gaps) from job_usage where {jobs.where('job_id')}").fetchone()[0]
         when = " while this job lived"
     return f"{count(found, 'gap')}{when} (see: elsa report gaps)" if found else ""
 

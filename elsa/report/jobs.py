@@ -135,7 +135,8 @@ def _losses(window: Window, rows: list[Row]) -> str | None:
     """How many of these jobs a known loss touches, in words; of a window something else is said."""
     if window:
         return None
-    touched = sum(1 for row in rows if row[_COLUMNS.index("gaps")])
+    gaps, usage_gaps = _COLUMNS.index("gaps"), _COLUMNS.index("usage_gaps")
+    touched = sum(1 for row in rows if row[gaps] or row[usage_gaps])
     return f"{touched} of these jobs touched by gaps (see: elsa report gaps)" if touched else ""
 
 

@@ -167,6 +167,8 @@ def test_doubt_about_a_joining_comes_from_the_gap_it_touches(warehouse: Warehous
         warehouse.process(number, start=second)
         warehouse.acct(number, number, join=2)
     assert causes(warehouse) == {1: "down", 2: "lost", 3: "unexplained"}
+    warehouse.insert("gap", id=3, boot_id=1, kind="taskstats", from_ns=350 * SECOND, to_ns=351 * SECOND)
+    assert causes(warehouse)[3] == "unexplained", "lost statistics hide no fork"
 
 
 def test_stretch_ends_where_time_passes_and_both_witnesses_saw_something(warehouse: Warehouse) -> None:
@@ -192,3 +194,15 @@ def test_causes_do_not_share_a_stretch_and_are_told_in_words(warehouse: Warehous
         ("the collector did not run", 2, "here", 1),
         ("no known loss explains it", 1, "here", 1),
     ]
+
+
+def test_ticks_are_compared_where_both_witnesses_tell_the_cpu_time(warehouse: Warehouse) -> None:
+    for number in (1, 2, 3):
+        warehouse.process(number)
+    for number in (1, 2):
+        warehouse.acct(number, number, utime=1, stime=2)
+    warehouse.acct(9, None, utime=1000)
+    for number in (2, 3):
+        warehouse.usage(number, utime_us=19_999, stime_us=20_001)
+    row = warehouse.row("select * from audit_ticks")
+    assert row == {"processes": 1, "taskstats_s": 0.04, "acct_s": 0.03, "lost_s": 0.01, "lost_percent": 25.0}

@@ -44,3 +44,24 @@ def test_job_command_usage_and_job_user_usage_know_only_the_job_s_processes(ware
     assert [tuple(row.values()) for row in commands] == [(1, "cc", 2, 3), (2, "cc", 1, 2)]
     users = warehouse.rows("select job_id, uid, utime_ticks from job_user_usage order by job_id, uid")
     assert [tuple(row.values()) for row in users] == [(1, 0, 2), (1, 1, 1), (2, 0, 2)]
+
+
+def test_sums_and_peaks_of_taskstats_are_over_what_it_told_and_say_of_how_many(warehouse: Warehouse) -> None:
+    for number in (1, 2, 3, 4):
+        warehouse.process(number, comm="cc", uid=5, seconds=None if number == 4 else 1)
+    warehouse.usage(1, utime_us=1500, stime_us=0, rss_kib=10, read_bytes=4096, threads=2)
+    warehouse.usage(2, utime_us=2500, stime_us=1, rss_kib=30, complete=0)
+    warehouse.process(5, comm="cc", uid=5)
+    warehouse.acct(5, 5, comm="cc", uid=5, utime=2)
+    warehouse.acct(6, None, comm="sh", uid=6, utime=1)
+    warehouse.job(1, members=(1, 2, 3, 4))
+    columns = "with_usage, with_ticks, without_usage, usage_partial, user_s, cpu_s, threads, utime_us, rss_kib, read_bytes, write_bytes"
+    told = (0.004001, 3, 4000, 30, 4096, None)
+    for view, key in (("job_command_usage", "command = 'cc'"), ("job_user_usage", "uid = 5")):
+        row = warehouse.row(f"select {columns} from {view} where {key}")
+        assert tuple(row.values()) == (2, 0, 2, 1, 0.004, *told), view
+    row = warehouse.row(f"select {columns} from unattributed_usage")
+    assert tuple(row.values()) == (0, 2, 0, 0, 0.03, 0.03, None, None, None, None, None)
+    rows = warehouse.rows(f"select {columns} from user_usage order by uid")
+    assert tuple(rows[0].values()) == (2, 1, 2, 1, 0.024, 0.024001, *told[1:])
+    assert tuple(rows[1].values())[:6] == (0, 1, 0, 0, 0.01, 0.01)

@@ -78,3 +78,8 @@ def test_every_column_says_what_it_is_and_is_registered_once() -> None:
 
 def test_exit_words_name_the_signal() -> None:
     assert [columns.exit_word(status) for status in (0, 3 << 8, 11 | 128, 34 + 5)] == ["0", "3", "SIGSEGV", "signal 39"]
+
+
+def test_sizes_are_told_in_the_largest_unit_that_leaves_a_whole_number() -> None:
+    sizes = (0, 1023, 1024, 1_572_864, 5 * 2**30, 3 * 2**50)
+    assert [columns.size(value) for value in sizes] == ["0 B", "1023 B", "1.0 KiB", "1.5 MiB", "5.0 GiB", "3072.0 TiB"]

@@ -259,3 +259,38 @@ def test_every_format_of_every_report_runs(filled: Reports, form: str) -> None:
         result = filled.run(*arguments, "--format", form)
         assert result.exit_code == 0
         assert result.stdout
+
+
+def test_what_taskstats_told_of_some_only_or_lost_is_said(filled: Reports) -> None:
+    filled.warehouse.usage(1, complete=0, utime_us=1_000_000, stime_us=0)
+    for arguments in (["job", "build"], ["commands", "--job", "build"], ["users", "--job", "build"]):
+        words = filled.run(*arguments).stderr
+        assert "memory and I/O are known of 1 of 2 processes" in words, arguments
+        assert "of 1 process statistics of threads were lost" in words, arguments
+    filled.warehouse.insert("gap", id=1, boot_id=1, kind="taskstats", from_ns=11 * 10**9, to_ns=12 * 10**9)
+    assert "1 gap while this job lived" in filled.run("job", "build").stderr
+    assert "2 of these jobs touched by gaps" in filled.run("jobs").stderr
+
+
+def test_process_shows_its_program_and_its_figures_to_programs(filled: Reports) -> None:
+    filled.warehouse.insert("text", id=1, value="make -j2")
+    filled.warehouse.insert("program", process_id=1, cmdline_id=1, session=9)
+    filled.warehouse.usage(1, rss_kib=2048, read_bytes=10_240)
+    make, cc = (next(row for row in filled.json("processes") if row["command"] == name) for name in ("make", "cc"))
+    assert (make["cmdline"], make["exe"], make["session"], make["rss_kib"], make["provenance"]) == ("make -j2", None, 9, 2048, "taskstats")
+    assert (cc["cmdline"], cc["rss_kib"], cc["provenance"]) == (None, None, "acct")
+    table = filled.run("processes").stdout
+    assert "2.0 MiB" in table
+    assert "10.0 KiB" in table
+
+
+def test_charging_for_a_part_of_a_life_is_said(filled: Reports) -> None:
+    filled.warehouse.usage(1, run_ns=900, utime_us=3_000_000, stime_us=0)
+    filled.warehouse.job(3, "late")
+    filled.warehouse.stay(3, 1, since=15, how=1)
+    assert "all of its usage is charged, as its counters were not read" in filled.run("job", "late").stderr
+    filled.warehouse.baseline(3, 1, since=15, run_ns=300, utime_us=1_000_000, stime_us=0)
+    assert "is charged for that part" in filled.run("job", "late").stderr
+    found = filled.json("job", "late")
+    assert (found["run_ns"], found["cpu_s"], found["part_life"], found["part_life_whole"]) == (600, 2.0, 1, 0)
+    assert filled.json("processes", "--job", "late")[0]["run_ns"] == 600
