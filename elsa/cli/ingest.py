@@ -34,7 +34,7 @@ BAR_FROM = 4 << 20
 
 
 @click.command(context_settings=CONTEXT)
-@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, type=click.Path(readable=False, path_type=Path))
 @click.option("--follow", "-f", is_flag=True, help="Stay and read what comes, through rotations, until TERM or INT.")
 @click.option("--interval", type=click.FloatRange(min=0.05), default=1.0, show_default=True, metavar="SECONDS", help="How often to look.")
 @click.option("--host", metavar="NAME", help="The files come from another host, known by this name.")
@@ -59,6 +59,8 @@ def ingest(
     from elsa.kernel.procfs import Procfs
     from elsa.pipeline.ingest import Ingester
 
+    if host is not None and not host.strip():
+        raise click.BadParameter("a name is needed", param_hint="--host")
     logging.basicConfig(level=logging.WARNING, format="elsa-ingest: %(message)s")
     ingester = Ingester(config.load({"db": db, "socket": socket}), Procfs(), host)
     if follow:
@@ -112,6 +114,8 @@ def _tell(outcome: Outcome, *, quiet: bool, following: bool) -> None:
         if records or len(outcome.files) == 1:
             click.echo(f"{path}: {records} new record{'' if records == 1 else 's'}")
     if not outcome.records and not outcome.settled_late:
+        if outcome.troubles:
+            return
         click.echo("nothing new" + (f"; {outcome.waiting} earlier records wait for their events" if outcome.waiting else ""))
         return
     if outcome.settled_late:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import sys
+import os
 from pathlib import Path
 
 import click
@@ -17,16 +17,16 @@ PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERR
 
 
 class Formatter(logging.Formatter):
-    """A line with its priority for the journal; for a person at a terminal, with the time instead."""
+    """A line with its priority for the journal, which knows the time itself; anywhere else with the time."""
 
     def __init__(self) -> None:
-        self._terminal = sys.stderr.isatty()
-        super().__init__("%(asctime)s %(message)s" if self._terminal else "%(message)s")
+        self._journal = "JOURNAL_STREAM" in os.environ
+        super().__init__("%(message)s" if self._journal else "%(asctime)s %(levelname)s %(message)s")
 
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
         text = super().format(record)
-        return text if self._terminal else f"<{PRIORITIES.get(record.levelno, 6)}>{text}"
+        return f"<{PRIORITIES.get(record.levelno, 6)}>{text}" if self._journal else text
 
 
 @click.command(context_settings=CONTEXT)

@@ -13,7 +13,7 @@ from typing import NoReturn
 import click
 
 from elsa import __version__
-from elsa.errors import ElsaError
+from elsa.errors import EXIT_RETRY, ElsaError
 
 # name -> module in elsa.cli (its command bears the module's name), and the line that `elsa --help` shows
 COMMANDS = {
@@ -71,14 +71,26 @@ def group() -> None:
 def run(command: click.Command, name: str) -> NoReturn:
     """Run a command; an error of ours becomes one line on stderr and its exit code, a reader that went away is no error."""
     try:
-        command.main(prog_name=name)
+        try:
+            command.main(prog_name=name)
+        finally:
+            sys.stdout.flush()
     except ElsaError as error:
         click.echo(f"{name}: {error}", err=True)
         sys.exit(error.exit_code)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
         sys.exit(0)
+    except OSError as error:
+        _forget_output()
+        click.echo(f"{name}: the output cannot be written: {error.strerror or error}", err=True)
+        sys.exit(EXIT_RETRY)
     sys.exit(0)
+
+
+def _forget_output() -> None:
+    """What is left in the buffer would fail again when the interpreter ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def elsa() -> NoReturn:

@@ -14,7 +14,10 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 def db(function: Function) -> Function:
     """--db PATH: the warehouse."""
     return click.option(
-        "--db", type=click.Path(path_type=Path), metavar="PATH", help="The warehouse.  [ELSA_DB; default: /var/lib/elsa/elsa.db]"
+        "--db",
+        type=click.Path(readable=False, path_type=Path),
+        metavar="PATH",
+        help="The warehouse.  [ELSA_DB; default: /var/lib/elsa/elsa.db]",
     )(function)
 
 
@@ -22,7 +25,7 @@ def socket(function: Function) -> Function:
     """--socket PATH: jobd's control socket."""
     return click.option(
         "--socket",
-        type=click.Path(path_type=Path),
+        type=click.Path(readable=False, path_type=Path),
         metavar="PATH",
         help="The control socket of jobd.  [ELSA_SOCKET; default: /run/elsa/jobd.sock]",
     )(function)

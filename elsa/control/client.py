@@ -45,7 +45,7 @@ class Client:
 
     def _translated(self, error: OSError) -> ElsaError:
         if isinstance(error, FileNotFoundError | ConnectionRefusedError):
-            return UnavailableError(f"jobd does not answer on {self.path}; start it with: elsa jobd")
+            return UnavailableError(f"jobd does not answer on {self.path}; start it with: elsa jobd --socket {self.path}")
         if isinstance(error, PermissionError):
             return PrivilegeError(f"not allowed to reach jobd on {self.path}; its directory must let you through")
         if isinstance(error, BlockingIOError):

@@ -223,4 +223,5 @@ class Hearing:
             self._next_clock_id += 2
             self._storing.clock(clock)
             if len(self._clocks.known) > 1:
-                log.warning("the clock was set, or the machine slept")
+                step_ns = clock.offset_ns - self._clocks.known[-2].offset_ns
+                log.warning("the clock was set, or the machine slept: it went %+.3f s", step_ns / SECOND)

@@ -27,7 +27,7 @@ _MEANINGS: tuple[tuple[tuple[str, ...], type[ElsaError], str], ...] = (
     (("SQLITE_FULL",), RetryError, "no space left on the device; make room and try again"),
     (("SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH"), PrivilegeError, "the warehouse cannot be written by this user"),
     (("SQLITE_CORRUPT", "SQLITE_NOTADB"), ConfigError, "not a sound SQLite warehouse; restore it from a backup or move it away"),
-    (("SQLITE_CANTOPEN",), PrivilegeError, "the warehouse cannot be opened; does this user have the right to?"),
+    (("SQLITE_CANTOPEN",), PrivilegeError, "the warehouse cannot be opened by this user; root and the elsa group may"),
     (("SQLITE_IOERR",), RetryError, "the disk reports an error"),
 )
 
@@ -64,7 +64,12 @@ def check_place(path: Path) -> None:
     except OSError as error:
         raise InputMissingError(f"{folder}: {error.strerror}; create it or name another place with --db") from None
     if status.st_mode & stat.S_IWOTH:
-        raise PrivilegeError(f"{folder}: others can write this folder, so the warehouse would not be safe in it; chmod o-w {folder}")
+        raise PrivilegeError(f"{folder}: others can write this folder, so a warehouse would not be safe in it; use a folder of its own")
+
+
+def _refuse_folder(path: Path) -> None:
+    if path.is_dir():
+        raise ConfigError(f"{path}: is a folder, where the warehouse's file is needed; name it with --db")
 
 
 def open_for_writing(path: Path, *, check_head: bool = True) -> sqlite3.Connection:
@@ -73,6 +78,7 @@ def open_for_writing(path: Path, *, check_head: bool = True) -> sqlite3.Connecti
     Raises InputMissingError, PrivilegeError, ConfigError (wrong version), RetryError (locked).
     """
     check_place(path)
+    _refuse_folder(path)
     if not path.exists():
         raise InputMissingError(f"{path}: no warehouse yet; run: elsa db upgrade --db {path}")
     with translated(path):
@@ -114,6 +120,7 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
         raise PrivilegeError(f"{path}: this user may not look there; root and the elsa group may") from None
     if not exists:
         raise InputMissingError(f"{path}: no warehouse there; create one with: elsa db upgrade --db {path}, or name another with --db")
+    _refuse_folder(path)
     uri = path.absolute().as_uri()
     with translated(path):
         connection = sqlite3.connect(uri + "?mode=ro", uri=True, timeout=BUSY_TIMEOUT_MS / 1000, isolation_level=None)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from elsa.errors import PrivilegeError, RetryError
+from elsa.errors import PrivilegeError, RetryError, UnavailableError
 
 COLLECTOR = "jobd"
 INGESTER = "ingest"
@@ -16,11 +16,12 @@ INGESTER = "ingest"
 
 @contextmanager
 def only(kind: str, db: Path) -> Iterator[None]:
-    """Be the only one of this kind. Raises RetryError if another is at work."""
+    """Be the only one of this kind. Raises if another is at work: of a daemon UnavailableError, of an ingester, that ends, RetryError."""
     lock = _open(kind, db)
     try:
         if not _take(lock):
-            raise RetryError(f"{db}: another elsa {kind} is at work on this warehouse; stop it, or name another with --db")
+            told = f"{db}: another elsa {kind} is at work on this warehouse; stop it, or name another with --db"
+            raise UnavailableError(told) if kind == COLLECTOR else RetryError(told)
         yield
     finally:
         os.close(lock)

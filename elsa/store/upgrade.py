@@ -32,8 +32,7 @@ def upgrade(path: Path) -> tuple[str | None, str]:
         with database.translated(path):
             connection.execute("pragma journal_mode = wal")
             before = database.revision(connection)
-            if before is not None and before > assets.head():
-                database.require_head(connection, path)
+            _refuse_foreign(connection, path, before)
             _migrate(connection, path)
         after = database.revision(connection)
     finally:
@@ -41,6 +40,17 @@ def upgrade(path: Path) -> tuple[str | None, str]:
     if after is None:
         raise ConfigError(f"{path}: the upgrade left no revision behind")
     return before, after
+
+
+def _refuse_foreign(connection: sqlite3.Connection, path: Path, revision: str | None) -> None:
+    """Refuse what is no warehouse of ours, or one of a revision that nobody knows how to upgrade."""
+    if revision is None:
+        if connection.execute("select 1 from sqlite_master limit 1").fetchone():
+            raise ConfigError(f"{path}: an SQLite file of another program, or a damaged warehouse; name another with --db")
+    elif revision > assets.head():
+        database.require_head(connection, path)
+    elif not list((assets.folder("migrations") / "versions").glob(f"{revision}_*.py")):
+        raise ConfigError(f"{path}: revision {revision} is none that this ELSA knows; restore the warehouse from a backup")
 
 
 def _make_place(path: Path) -> None:
@@ -51,7 +61,9 @@ def _make_place(path: Path) -> None:
         database.check_place(path)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, FILE_MODE))
     except OSError as error:
-        raise PrivilegeError(f"{error.filename}: {error.strerror}; run as root or name another place with --db") from None
+        if isinstance(error, PermissionError):
+            raise PrivilegeError(f"{error.filename}: {error.strerror}; run as root or name another place with --db") from None
+        raise ConfigError(f"{error.filename}: {error.strerror}; name another place with --db") from None
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:

@@ -207,7 +207,7 @@ def test_a_command_that_cannot_be_executed_is_126(jobd: Jobd, tmp_path: Path) ->
 def test_without_jobd_nothing_is_run(tmp_path: Path) -> None:
     code, _, err = run(tmp_path / "s", "touch", os.fspath(tmp_path / "ran"))
     assert code == EXIT_UNAVAILABLE
-    assert err == f"elsa-job: jobd does not answer on {tmp_path}/s; start it with: elsa jobd\n"
+    assert err == f"elsa-job: jobd does not answer on {tmp_path}/s; start it with: elsa jobd --socket {tmp_path}/s\n"
     assert not (tmp_path / "ran").exists()
 
 

@@ -120,7 +120,7 @@ def test_any_other_error_is_told_as_it_is(db: Path, connection: sqlite3.Connecti
 def test_a_folder_that_others_can_write_is_refused(mode: int, refused: bool, db: Path) -> None:
     db.parent.chmod(mode)
     if refused:
-        with pytest.raises(PrivilegeError, match=r"others can write this folder.*chmod o-w"):
+        with pytest.raises(PrivilegeError, match=r"others can write this folder.*use a folder of its own"):
             database.open_for_writing(db)
     else:
         database.open_for_writing(db).close()

@@ -132,5 +132,24 @@ def test_no_warehouse_is_made_in_a_folder_that_others_can_write(tmp_path: Path) 
 
 def test_a_place_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(PrivilegeError, match="Not a directory; run as root or name another place"):
+    with pytest.raises(ConfigError, match="Not a directory; name another place"):
         upgrade(tmp_path / "file" / "elsa" / "elsa.db")
+
+
+def test_a_file_of_another_program_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "other.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("create table theirs (a)")
+    with pytest.raises(ConfigError, match="another program"):
+        upgrade(path)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("select name from sqlite_master").fetchall() == [("theirs",)]
+
+
+def test_a_revision_that_nobody_knows_is_told_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "elsa.db"
+    upgrade(path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("update alembic_version set version_num = '0000'")
+    with pytest.raises(ConfigError, match="revision 0000 is none that this ELSA knows"):
+        upgrade(path)
