@@ -28,6 +28,8 @@ from elsa.state.processes import Processes
 from elsa.store import schema
 
 HOUSEKEEPING_NS = 5 * SECOND
+# How often the queue is emptied in one go: a storm may fill it as fast.
+DRAIN_TURNS = 10
 # How long what was lost may take to be concluded when all is over.
 PATIENCE_NS = 3 * SECOND
 _PLACES = [list(schema.usage.columns.keys()).index(name) for name in Used._fields]
@@ -89,8 +91,9 @@ class Inside:
 
     def _turn(self) -> None:
         """Take in what has happened, and add up who has ended."""
-        while not self._hearing.drain():
-            pass
+        for _ in range(DRAIN_TURNS):
+            if self._hearing.drain():
+                break
         now_ns = clocks.monotonic_ns()
         self._hearing.tick(now_ns)
         if now_ns - self._kept_house_ns > HOUSEKEEPING_NS:

@@ -199,6 +199,27 @@ def test_without_privilege_one_line_says_what_to_do(quiet: Host, tmp_path: Path,
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.parametrize("with_jobd", [True, False], ids=["jobd", "inside"])
+def test_what_was_lost_is_said_and_nobody_is_waited_for_in_vain(quiet: Host, with_jobd: bool) -> None:
+    deaf = {"receive_buffer_mib": 1, "drain_ms": 1500}
+    if with_jobd:
+        quiet.start(**deaf)
+    environ = quiet.environ | {f"ELSA_{name.upper()}": str(value) for name, value in deaf.items()}
+    forks = "import os\nfor _ in range(3000):\n    if not os.fork(): os._exit(0)\n    os.wait()"
+    told = bill(quiet, sys.executable, "-c", forks, env=environ)
+    assert told["lost"] > 0
+    assert told["running"] == 0
+    assert not told["complete"]
+    assert "at least so much" in told["notes"][-1]
+    assert told["cpu_s"] > 0.05, "the command itself was waited for"
+
+
+def test_the_command_has_the_signals_and_descriptors_that_elsa_was_given(door: Host) -> None:
+    look = "grep -E '^Sig(Blk|Ign|Cgt)' /proc/self/status; ls /proc/self/fd"
+    plain = subprocess.run(["sh", "-c", look], check=True, capture_output=True, text=True, stdin=subprocess.DEVNULL).stdout
+    assert run(door, "sh", "-c", look, stdin=subprocess.DEVNULL).stdout == plain
+
+
 def test_a_warehouse_of_its_own_keeps_the_accounting(door: Host, tmp_path: Path) -> None:
     own = tmp_path / "own" / "elsa.db"
     own.parent.mkdir()
