@@ -48,6 +48,9 @@ def read_tags(_ctx: click.Context, _param: click.Parameter, values: Sequence[str
     for value in values:
         if "=" not in value:
             raise click.BadParameter(f"{value!r} is not of the form KEY=VALUE")
+    keys = [value.split("=", 1)[0] for value in values]
+    if len(set(keys)) < len(keys):
+        raise click.BadParameter("a key is given twice")
     return dict(value.split("=", 1) for value in values)
 
 
@@ -284,10 +287,11 @@ def run(name: str | None, tags: dict[str, str], socket: Path | None, command: Se
       elsa job run -- make -j8
       elsa job run --name nightly --tag customer=acme -- ./backup.sh --full
     """
-    from elsa.control.launch import end_like, launch
+    from elsa.control.launch import end_like, launch, title_of
+
+    title = name if name is not None else title_of(command)
 
     def register(pid: int) -> None:
-        title = name if name is not None else Path(command[0]).name
         reply = _ask(socket, "create", name=title, tags=tags, pids=[pid], launched=pid, closes_itself=True)
         with contextlib.suppress(OSError):  # a closed stderr is no reason not to run
             click.echo(_title(reply["job"]), err=True)

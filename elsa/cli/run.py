@@ -23,7 +23,7 @@ from elsa.cli.job import read_tags
 from elsa.cli.main import CONTEXT
 from elsa.config import Config
 from elsa.control.client import Client
-from elsa.control.launch import end_like, launch
+from elsa.control.launch import end_like, launch, title_of
 from elsa.errors import ElsaError, InputMissingError, UnavailableError, UsageError
 from elsa.kernel import clocks
 from elsa.pipeline.bill import Bill, Tally, Waited
@@ -71,7 +71,7 @@ def run(
       elsa run --db ./elsa.db -- make -j8         keep it for elsa report
     """
     settings = config.load({"socket": socket})
-    title = name if name is not None else Path(command[0]).name
+    title = name if name is not None else title_of(command)
     with contextlib.ExitStack() as stack:
         out = _output(output, append, stack)
         accountant = _accountant(settings, db, title, tags, stack)

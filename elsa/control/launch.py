@@ -9,13 +9,16 @@ import contextlib
 import ctypes
 import errno
 import os
+import shutil
 import signal
 import socket
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import NoReturn
 
-from elsa.errors import ElsaError
+from elsa.decode.comm import escape
+from elsa.errors import ElsaError, UsageError
 
 # Signals that are passed on to the command. Not: what a fault of our own would raise, what cannot be caught, what Python ignores and
 # writing to a closed stderr would raise (PIPE, XFSZ), and what the terminal sends to the one who reads or writes it (TTIN, TTOU).
@@ -47,9 +50,25 @@ class NotStartedError(ElsaError):
     """The command could not be executed; the exit codes are those of every shell."""
 
     def __init__(self, command: str, number: int) -> None:
-        missing = number in (errno.ENOENT, errno.ENOTDIR)
-        super().__init__(f"{command}: {'command not found' if missing else os.strerror(number)}")
-        self.exit_code = 127 if missing else 126
+        self.exit_code = _exit_code(number)
+        super().__init__(f"{command}: {'command not found' if self.exit_code == NOT_FOUND else os.strerror(number)}")
+
+
+NOT_FOUND = 127
+LONGEST_TITLE = 100
+NOT_EXECUTABLE = 126
+
+
+def _exit_code(number: int | None) -> int:
+    return NOT_FOUND if number in (errno.ENOENT, errno.ENOTDIR) else NOT_EXECUTABLE
+
+
+def title_of(command: Sequence[str]) -> str:
+    """What a job is called whose command was given, but no name. Raises UsageError for an empty command."""
+    if not command or not command[0]:
+        raise UsageError("the command is empty; there is nothing to run")
+    name = escape(os.fsencode(Path(command[0]).name))[:LONGEST_TITLE].strip()
+    return name if name and not name.isdigit() else f"command {name}".strip()
 
 
 def launch(command: Sequence[str], register: Callable[[int], None]) -> int:
@@ -102,11 +121,23 @@ def _become(command: Sequence[str], channel: socket.socket, mask: Iterable[int],
             if on_child is signal.SIG_IGN:
                 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            os.execvp(command[0], list(command))  # noqa: S606 - running what the user typed is the purpose
+            _execute(command)
     except OSError as error:
         channel.send(str(error.errno).encode())
+        os._exit(_exit_code(error.errno))
     finally:
-        os._exit(127)
+        os._exit(NOT_FOUND)
+
+
+def _execute(command: Sequence[str]) -> NoReturn:
+    """Become the command; a script that does not name its interpreter is one for sh, as execvp(3) has it."""
+    try:
+        os.execvp(command[0], list(command))  # noqa: S606 - running what the user typed is the purpose
+    except OSError as error:
+        script = shutil.which(command[0])
+        if error.errno != errno.ENOEXEC or script is None:
+            raise
+        os.execv("/bin/sh", ["sh", script, *command[1:]])  # noqa: S606
 
 
 def _attend(child: int) -> int:

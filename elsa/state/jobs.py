@@ -55,7 +55,8 @@ class Jobs:
             named = [job for job in self.open.values() if job.name == key]
         named = [job for job in named if owner_uid in (None, job.owner_uid)]
         if not named:
-            raise UsageError(f"no open job {key if isinstance(key, int) else repr(key)}; see: elsa-job list (what a closed one cost: elsa-report job JOB)")
+            asked = key if isinstance(key, int) else repr(key)
+            raise UsageError(f"no open job {asked}; see: elsa-job list (what a closed one cost: elsa-report job JOB)")
         if len(named) > 1:
             ids = ", ".join(str(job.id) for job in named[:10])
             raise UsageError(f"{len(named)} open jobs are named {key!r}; name one by its id: {ids}")
