@@ -24,6 +24,8 @@ select
     round(sum(u.user_s), 6) as user_s,
     round(sum(u.system_s), 6) as system_s,
     round(sum(u.user_s) + sum(u.system_s), 6) as cpu_s,
+    sum(u.minor_faults) as minor_faults,
+    sum(u.major_faults) as major_faults,
     sum(u.threads) as threads,
     sum(u.run_ns) as run_ns,
     sum(u.utime_us) as utime_us,

@@ -1,6 +1,6 @@
 create view job_process_usage as
 -- Grain: one row per job and incarnation that was ever in it, with what the process used while it was; where its counters were not read
--- at every edge of a part-life stay the whole is charged (part_life_whole). The accounting record's own columns (ticks, faults), times,
+-- at every edge of a part-life stay the whole is charged (part_life_whole). The accounting record's own columns (ticks, minflt), times,
 -- threads and peaks are those of the whole life.
 -- The charge is the counters at the end (of the life, or of the last stay) less those when it came in, over all stays, never below 0.
 -- A process in several jobs has a row in each, so never sum this over jobs: see reconciliation.
@@ -76,31 +76,37 @@ select
     case
         when member.in_part = 0 then member.user_s
         else (
-            select case when count(b.utime_us) = count(*) then max(0, case when member.until_ns is null then member.user_s else 0 end + sum((2 * b.edge - 1) * b.utime_us) / 1e6) end
+            select case
+                when count(b.utime_us) = count(*)
+                    then max(0, case when member.until_ns is null then member.user_s else 0 end
+                        + sum((2 * b.edge - 1) * b.utime_us) / 1e6)
+            end
             from baseline as b
-            where
-                b.job_id = member.job_id
-                and b.process_id = member.process_id
+            where b.job_id = member.job_id and b.process_id = member.process_id
         )
     end as user_s,
     case
         when member.in_part = 0 then member.system_s
         else (
-            select case when count(b.stime_us) = count(*) then max(0, case when member.until_ns is null then member.system_s else 0 end + sum((2 * b.edge - 1) * b.stime_us) / 1e6) end
+            select case
+                when count(b.stime_us) = count(*)
+                    then max(0, case when member.until_ns is null then member.system_s else 0 end
+                        + sum((2 * b.edge - 1) * b.stime_us) / 1e6)
+            end
             from baseline as b
-            where
-                b.job_id = member.job_id
-                and b.process_id = member.process_id
+            where b.job_id = member.job_id and b.process_id = member.process_id
         )
     end as system_s,
     case
         when member.in_part = 0 then member.cpu_s
         else (
-            select case when count(b.utime_us + b.stime_us) = count(*) then max(0, case when member.until_ns is null then member.cpu_s else 0 end + sum((2 * b.edge - 1) * (b.utime_us + b.stime_us)) / 1e6) end
+            select case
+                when count(b.utime_us + b.stime_us) = count(*)
+                    then max(0, case when member.until_ns is null then member.cpu_s else 0 end
+                        + sum((2 * b.edge - 1) * (b.utime_us + b.stime_us)) / 1e6)
+            end
             from baseline as b
-            where
-                b.job_id = member.job_id
-                and b.process_id = member.process_id
+            where b.job_id = member.job_id and b.process_id = member.process_id
         )
     end as cpu_s,
     case when member.in_part = 1 and member.until_ns is not null then 'taskstats' else member.provenance end as provenance,
@@ -109,36 +115,66 @@ select
     member.swaps,
     member.mem_kib,
     member.io_raw,
+    case
+        when member.in_part = 0 then member.minor_faults
+        else (
+            select case
+                when count(b.minflt) = count(*)
+                    then max(0, case when member.until_ns is null then member.minor_faults else 0 end
+                        + sum((2 * b.edge - 1) * b.minflt))
+            end
+            from baseline as b
+            where b.job_id = member.job_id and b.process_id = member.process_id
+        )
+    end as minor_faults,
+    case
+        when member.in_part = 0 then member.major_faults
+        else (
+            select case
+                when count(b.majflt) = count(*)
+                    then max(0, case when member.until_ns is null then member.major_faults else 0 end
+                        + sum((2 * b.edge - 1) * b.majflt))
+            end
+            from baseline as b
+            where b.job_id = member.job_id and b.process_id = member.process_id
+        )
+    end as major_faults,
     member.threads,
     member.usage_complete,
     case
         when member.in_part = 0 then member.run_ns
         else (
-            select case when count(b.run_ns) = count(*) then max(0, case when member.until_ns is null then member.run_ns else 0 end + sum((2 * b.edge - 1) * b.run_ns)) end
+            select case
+                when count(b.run_ns) = count(*)
+                    then max(0, case when member.until_ns is null then member.run_ns else 0 end
+                        + sum((2 * b.edge - 1) * b.run_ns))
+            end
             from baseline as b
-            where
-                b.job_id = member.job_id
-                and b.process_id = member.process_id
+            where b.job_id = member.job_id and b.process_id = member.process_id
         )
     end as run_ns,
     case
         when member.in_part = 0 then member.utime_us
         else (
-            select case when count(b.utime_us) = count(*) then max(0, case when member.until_ns is null then member.utime_us else 0 end + sum((2 * b.edge - 1) * b.utime_us)) end
+            select case
+                when count(b.utime_us) = count(*)
+                    then max(0, case when member.until_ns is null then member.utime_us else 0 end
+                        + sum((2 * b.edge - 1) * b.utime_us))
+            end
             from baseline as b
-            where
-                b.job_id = member.job_id
-                and b.process_id = member.process_id
+            where b.job_id = member.job_id and b.process_id = member.process_id
         )
     end as utime_us,
     case
         when member.in_part = 0 then member.stime_us
         else (
-            select case when count(b.stime_us) = count(*) then max(0, case when member.until_ns is null then member.stime_us else 0 end + sum((2 * b.edge - 1) * b.stime_us)) end
+            select case
+                when count(b.stime_us) = count(*)
+                    then max(0, case when member.until_ns is null then member.stime_us else 0 end
+                        + sum((2 * b.edge - 1) * b.stime_us))
+            end
             from baseline as b
-            where
-                b.job_id = member.job_id
-                and b.process_id = member.process_id
+            where b.job_id = member.job_id and b.process_id = member.process_id
         )
     end as stime_us,
     member.rss_kib,
@@ -146,171 +182,205 @@ select
     case
         when member.in_part = 0 then member.coremem_mb_s
         else (
-            select case when count(b.coremem_mb_us) = count(*) then max(0, case when member.until_ns is null then member.coremem_mb_s else 0 end + sum((2 * b.edge - 1) * b.coremem_mb_us) / 1e6) end
+            select case
+                when count(b.coremem_mb_us) = count(*)
+                    then max(0, case when member.until_ns is null then member.coremem_mb_s else 0 end
+                        + sum((2 * b.edge - 1) * b.coremem_mb_us) / 1e6)
+            end
             from baseline as b
-            where
-                b.job_id = member.job_id
-                and b.process_id = member.process_id
+            where b.job_id = member.job_id and b.process_id = member.process_id
         )
     end as coremem_mb_s,
     case
         when member.in_part = 0 then member.virtmem_mb_s
         else (
-            select case when count(b.virtmem_mb_us) = count(*) then max(0, case when member.until_ns is null then member.virtmem_mb_s else 0 end + sum((2 * b.edge - 1) * b.virtmem_mb_us) / 1e6) end
+            select case
+                when count(b.virtmem_mb_us) = count(*)
+                    then max(0, case when member.until_ns is null then member.virtmem_mb_s else 0 end
+                        + sum((2 * b.edge - 1) * b.virtmem_mb_us) / 1e6)
+            end
             from baseline as b
-            where
-                b.job_id = member.job_id
-                and b.process_id = member.process_id
+            where b.job_id = member.job_id and b.process_id = member.process_id
         )
     end as virtmem_mb_s,
     case
         when member.in_part = 0 then member.read_chars
         else (
-            select case when count(b.read_chars) = count(*) then max(0, case when member.until_ns is null then member.read_chars else 0 end + sum((2 * b.edge - 1) * b.read_chars)) end
+            select case
+                when count(b.read_chars) = count(*)
+                    then max(0, case when member.until_ns is null then member.read_chars else 0 end
+                        + sum((2 * b.edge - 1) * b.read_chars))
+            end
             from baseline as b
-            where
-                b.job_id = member.job_id
-                and b.process_id = member.process_id
+            where b.job_id = member.job_id and b.process_id = member.process_id
         )
     end as read_chars,
     case
         when member.in_part = 0 then member.write_chars
         else (
-            select case when count(b.write_chars) = count(*) then max(0, case when member.until_ns is null then member.write_chars else 0 end + sum((2 * b.edge - 1) * b.write_chars)) end
+            select case
+                when count(b.write_chars) = count(*)
+                    then max(0, case when member.until_ns is null then member.write_chars else 0 end
+                        + sum((2 * b.edge - 1) * b.write_chars))
+            end
             from baseline as b
-            where
-                b.job_id = member.job_id
-                and b.process_id = member.process_id
+            where b.job_id = member.job_id and b.process_id = member.process_id
         )
     end as write_chars,
     case
         when member.in_part = 0 then member.read_syscalls
         else (
-            select case when count(b.read_syscalls) = count(*) then max(0, case when member.until_ns is null then member.read_syscalls else 0 end + sum((2 * b.edge - 1) * b.read_syscalls)) end
+            select case
+                when count(b.read_syscalls) = count(*)
+                    then max(0, case when member.until_ns is null then member.read_syscalls else 0 end
+                        + sum((2 * b.edge - 1) * b.read_syscalls))
+            end
             from baseline as b
-            where
-                b.job_id = member.job_id
-                and b.process_id = member.process_id
+            where b.job_id = member.job_id and b.process_id = member.process_id
         )
     end as read_syscalls,
     case
         when member.in_part = 0 then member.write_syscalls
         else (
-            select case when count(b.write_syscalls) = count(*) then max(0, case when member.until_ns is null then member.write_syscalls else 0 end + sum((2 * b.edge - 1) * b.write_syscalls)) end
+            select case
+                when count(b.write_syscalls) = count(*)
+                    then max(0, case when member.until_ns is null then member.write_syscalls else 0 end
+                        + sum((2 * b.edge - 1) * b.write_syscalls))
+            end
             from baseline as b
-            where
-                b.job_id = member.job_id
-                and b.process_id = member.process_id
+            where b.job_id = member.job_id and b.process_id = member.process_id
         )
     end as write_syscalls,
     case
         when member.in_part = 0 then member.read_bytes
         else (
-            select case when count(b.read_bytes) = count(*) then max(0, case when member.until_ns is null then member.read_bytes else 0 end + sum((2 * b.edge - 1) * b.read_bytes)) end
+            select case
+                when count(b.read_bytes) = count(*)
+                    then max(0, case when member.until_ns is null then member.read_bytes else 0 end
+                        + sum((2 * b.edge - 1) * b.read_bytes))
+            end
             from baseline as b
-            where
-                b.job_id = member.job_id
-                and b.process_id = member.process_id
+            where b.job_id = member.job_id and b.process_id = member.process_id
         )
     end as read_bytes,
     case
         when member.in_part = 0 then member.write_bytes
         else (
-            select case when count(b.write_bytes) = count(*) then max(0, case when member.until_ns is null then member.write_bytes else 0 end + sum((2 * b.edge - 1) * b.write_bytes)) end
+            select case
+                when count(b.write_bytes) = count(*)
+                    then max(0, case when member.until_ns is null then member.write_bytes else 0 end
+                        + sum((2 * b.edge - 1) * b.write_bytes))
+            end
             from baseline as b
-            where
-                b.job_id = member.job_id
-                and b.process_id = member.process_id
+            where b.job_id = member.job_id and b.process_id = member.process_id
         )
     end as write_bytes,
     case
         when member.in_part = 0 then member.cancelled_write_bytes
         else (
-            select case when count(b.cancelled_write_bytes) = count(*) then max(0, case when member.until_ns is null then member.cancelled_write_bytes else 0 end + sum((2 * b.edge - 1) * b.cancelled_write_bytes)) end
+            select case
+                when count(b.cancelled_write_bytes) = count(*)
+                    then max(0, case when member.until_ns is null then member.cancelled_write_bytes else 0 end
+                        + sum((2 * b.edge - 1) * b.cancelled_write_bytes))
+            end
             from baseline as b
-            where
-                b.job_id = member.job_id
-                and b.process_id = member.process_id
+            where b.job_id = member.job_id and b.process_id = member.process_id
         )
     end as cancelled_write_bytes,
     case
         when member.in_part = 0 then member.nvcsw
         else (
-            select case when count(b.nvcsw) = count(*) then max(0, case when member.until_ns is null then member.nvcsw else 0 end + sum((2 * b.edge - 1) * b.nvcsw)) end
+            select case
+                when count(b.nvcsw) = count(*)
+                    then max(0, case when member.until_ns is null then member.nvcsw else 0 end
+                        + sum((2 * b.edge - 1) * b.nvcsw))
+            end
             from baseline as b
-            where
-                b.job_id = member.job_id
-                and b.process_id = member.process_id
+            where b.job_id = member.job_id and b.process_id = member.process_id
         )
     end as nvcsw,
     case
         when member.in_part = 0 then member.nivcsw
         else (
-            select case when count(b.nivcsw) = count(*) then max(0, case when member.until_ns is null then member.nivcsw else 0 end + sum((2 * b.edge - 1) * b.nivcsw)) end
+            select case
+                when count(b.nivcsw) = count(*)
+                    then max(0, case when member.until_ns is null then member.nivcsw else 0 end
+                        + sum((2 * b.edge - 1) * b.nivcsw))
+            end
             from baseline as b
-            where
-                b.job_id = member.job_id
-                and b.process_id = member.process_id
+            where b.job_id = member.job_id and b.process_id = member.process_id
         )
     end as nivcsw,
     case
         when member.in_part = 0 then member.cpu_delay_ns
         else (
-            select case when count(b.cpu_delay_ns) = count(*) then max(0, case when member.until_ns is null then member.cpu_delay_ns else 0 end + sum((2 * b.edge - 1) * b.cpu_delay_ns)) end
+            select case
+                when count(b.cpu_delay_ns) = count(*)
+                    then max(0, case when member.until_ns is null then member.cpu_delay_ns else 0 end
+                        + sum((2 * b.edge - 1) * b.cpu_delay_ns))
+            end
             from baseline as b
-            where
-                b.job_id = member.job_id
-                and b.process_id = member.process_id
+            where b.job_id = member.job_id and b.process_id = member.process_id
         )
     end as cpu_delay_ns,
     case
         when member.in_part = 0 then member.blkio_delay_ns
         else (
-            select case when count(b.blkio_delay_ns) = count(*) then max(0, case when member.until_ns is null then member.blkio_delay_ns else 0 end + sum((2 * b.edge - 1) * b.blkio_delay_ns)) end
+            select case
+                when count(b.blkio_delay_ns) = count(*)
+                    then max(0, case when member.until_ns is null then member.blkio_delay_ns else 0 end
+                        + sum((2 * b.edge - 1) * b.blkio_delay_ns))
+            end
             from baseline as b
-            where
-                b.job_id = member.job_id
-                and b.process_id = member.process_id
+            where b.job_id = member.job_id and b.process_id = member.process_id
         )
     end as blkio_delay_ns,
     case
         when member.in_part = 0 then member.swapin_delay_ns
         else (
-            select case when count(b.swapin_delay_ns) = count(*) then max(0, case when member.until_ns is null then member.swapin_delay_ns else 0 end + sum((2 * b.edge - 1) * b.swapin_delay_ns)) end
+            select case
+                when count(b.swapin_delay_ns) = count(*)
+                    then max(0, case when member.until_ns is null then member.swapin_delay_ns else 0 end
+                        + sum((2 * b.edge - 1) * b.swapin_delay_ns))
+            end
             from baseline as b
-            where
-                b.job_id = member.job_id
-                and b.process_id = member.process_id
+            where b.job_id = member.job_id and b.process_id = member.process_id
         )
     end as swapin_delay_ns,
     case
         when member.in_part = 0 then member.reclaim_delay_ns
         else (
-            select case when count(b.reclaim_delay_ns) = count(*) then max(0, case when member.until_ns is null then member.reclaim_delay_ns else 0 end + sum((2 * b.edge - 1) * b.reclaim_delay_ns)) end
+            select case
+                when count(b.reclaim_delay_ns) = count(*)
+                    then max(0, case when member.until_ns is null then member.reclaim_delay_ns else 0 end
+                        + sum((2 * b.edge - 1) * b.reclaim_delay_ns))
+            end
             from baseline as b
-            where
-                b.job_id = member.job_id
-                and b.process_id = member.process_id
+            where b.job_id = member.job_id and b.process_id = member.process_id
         )
     end as reclaim_delay_ns,
     case
         when member.in_part = 0 then member.thrashing_delay_ns
         else (
-            select case when count(b.thrashing_delay_ns) = count(*) then max(0, case when member.until_ns is null then member.thrashing_delay_ns else 0 end + sum((2 * b.edge - 1) * b.thrashing_delay_ns)) end
+            select case
+                when count(b.thrashing_delay_ns) = count(*)
+                    then max(0, case when member.until_ns is null then member.thrashing_delay_ns else 0 end
+                        + sum((2 * b.edge - 1) * b.thrashing_delay_ns))
+            end
             from baseline as b
-            where
-                b.job_id = member.job_id
-                and b.process_id = member.process_id
+            where b.job_id = member.job_id and b.process_id = member.process_id
         )
     end as thrashing_delay_ns,
     case
         when member.in_part = 0 then member.compact_delay_ns
         else (
-            select case when count(b.compact_delay_ns) = count(*) then max(0, case when member.until_ns is null then member.compact_delay_ns else 0 end + sum((2 * b.edge - 1) * b.compact_delay_ns)) end
+            select case
+                when count(b.compact_delay_ns) = count(*)
+                    then max(0, case when member.until_ns is null then member.compact_delay_ns else 0 end
+                        + sum((2 * b.edge - 1) * b.compact_delay_ns))
+            end
             from baseline as b
-            where
-                b.job_id = member.job_id
-                and b.process_id = member.process_id
+            where b.job_id = member.job_id and b.process_id = member.process_id
         )
     end as compact_delay_ns,
     member.exe_dev,

@@ -144,7 +144,8 @@ measure as (
     select 'write_bytes' as measure, e.write_bytes as in_all, j.write_bytes as in_jobs, r.write_bytes as in_none
     from everything as e cross join attributed as j cross join rest as r
     union all
-    select 'cancelled_write_bytes' as measure, e.cancelled_write_bytes as in_all, j.cancelled_write_bytes as in_jobs, r.cancelled_write_bytes as in_none
+    select 'cancelled_write_bytes' as measure,
+        e.cancelled_write_bytes as in_all, j.cancelled_write_bytes as in_jobs, r.cancelled_write_bytes as in_none
     from everything as e cross join attributed as j cross join rest as r
     union all
     select 'nvcsw' as measure, e.nvcsw as in_all, j.nvcsw as in_jobs, r.nvcsw as in_none

@@ -36,6 +36,8 @@ select
     a.swaps,
     a.mem as mem_kib,
     a.io as io_raw,
+    a.minflt as minor_faults,
+    a.majflt as major_faults,
     cast(null as integer) as threads,
     cast(null as integer) as usage_complete,
     cast(null as integer) as run_ns,

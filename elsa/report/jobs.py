@@ -38,6 +38,8 @@ _COLUMNS = (
     "user_s",
     "system_s",
     "cpu_s",
+    "minor_faults",
+    "major_faults",
     "threads",
     "run_ns",
     "utime_us",
@@ -79,7 +81,7 @@ _SHOWN = (
 )
 # What says the same as another line of the block, and what is for `--summary ja` and for programs.
 _HIDDEN = {
-    *("owner_uid", "etime_ticks", "utime_ticks", "stime_ticks", "utime_us", "stime_us", "exit_code", "exit_signal"),
+    *("minflt", "majflt", "owner_uid", "etime_ticks", "utime_ticks", "stime_ticks", "utime_us", "stime_us", "exit_code", "exit_signal"),
     *("run_ns", "vm_kib", "coremem_mb_s", "virtmem_mb_s", *usage.COUNTERS),
 } - {"read_bytes", "write_bytes"}
 _SELECT = "select " + ", ".join("user_name(owner_uid)" if key == "owner" else key for key in _COLUMNS) + " from job_usage"

@@ -41,6 +41,8 @@ _COLUMNS = (
     "majflt",
     "swaps",
     "mem_kib",
+    "minor_faults",
+    "major_faults",
     "threads",
     "usage_complete",
     "run_ns",

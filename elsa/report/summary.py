@@ -11,7 +11,7 @@ from elsa.report.render import Report, Row
 from elsa.report.selection import Jobs, Window
 
 _FIGURES = (
-    *("user_s", "system_s", "cpu_s", "run_ns", "coremem_mb_s", "virtmem_mb_s", "rss_kib", "vm_kib"),
+    *("user_s", "system_s", "cpu_s", "run_ns", "coremem_mb_s", "virtmem_mb_s", "rss_kib", "vm_kib", "minor_faults", "major_faults"),
     *usage.COUNTERS,
     *("processes", "with_usage", "with_ticks", "without_usage", "usage_partial"),
 )

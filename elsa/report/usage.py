@@ -38,7 +38,7 @@ MEASURES = {
     "user_s": "round(sum(u.user_s), 6)",
     "system_s": "round(sum(u.system_s), 6)",
     "cpu_s": "round(sum(u.user_s) + sum(u.system_s), 6)",
-    **{key: f"sum(u.{key})" for key in ("threads", "run_ns", "utime_us", "stime_us")},
+    **{key: f"sum(u.{key})" for key in ("minor_faults", "major_faults", "threads", "run_ns", "utime_us", "stime_us")},
     **{key: f"max(u.{key})" for key in ("rss_kib", "vm_kib")},
     **{key: f"round(sum(u.{key}), 6)" for key in ("coremem_mb_s", "virtmem_mb_s")},
     **{key: f"sum(u.{key})" for key in COUNTERS},

@@ -73,6 +73,8 @@ def test_finished_job_sums_its_processes_and_tells_wall_from_elapsed(warehouse: 
         "complete": 1,
         "usage_complete": 0,
         **dict.fromkeys((*ADDED, "rss_kib", "vm_kib", "coremem_mb_s", "virtmem_mb_s")),
+        "minor_faults": 11,
+        "major_faults": 1,
     }
 
 

@@ -76,14 +76,14 @@ def charged(warehouse: Warehouse, columns: str = "run_ns, read_chars, part_life_
 def test_process_that_was_added_is_charged_from_then_on(warehouse: Warehouse) -> None:
     warehouse.process(1, seconds=50)
     warehouse.acct(1, 1, utime=7)
-    warehouse.usage(1, run_ns=900, read_chars=5000, utime_us=3_000_000, stime_us=500_000, coremem_mb_us=4_000_000, rss_kib=77)
+    warehouse.usage(1, run_ns=900, read_chars=5000, utime_us=3_000_000, stime_us=500_000, coremem_mb_us=4_000_000, minflt=9)
     warehouse.job(1)
     warehouse.stay(1, 1, since=20, how=1)
-    warehouse.baseline(1, 1, since=20, run_ns=400, read_chars=6000, utime_us=1_000_000, stime_us=0, coremem_mb_us=1_500_000)
+    warehouse.baseline(1, 1, since=20, run_ns=400, read_chars=6000, utime_us=1_000_000, stime_us=0, coremem_mb_us=1_500_000, minflt=4)
     assert charged(warehouse) == (500, 0, 0)
     row = warehouse.row("select * from job_process_usage")
     assert (row["user_s"], row["system_s"], row["cpu_s"], row["utime_us"], row["coremem_mb_s"]) == (2.0, 0.5, 2.5, 2_000_000, 2.5)
-    assert (row["utime_ticks"], row["rss_kib"], row["part_life"], row["provenance"]) == (7, 77, 1, "taskstats")
+    assert (row["utime_ticks"], row["minor_faults"], row["part_life"], row["provenance"]) == (7, 5, 1, "taskstats")
     assert warehouse.row("select run_ns from process_usage") == {"run_ns": 900}
     figures = warehouse.row("select in_all, in_jobs, difference from reconciliation where measure = 'run_ns'")
     assert figures == {"in_all": 900, "in_jobs": 900, "difference": 0}

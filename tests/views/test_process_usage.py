@@ -68,6 +68,8 @@ def test_process_with_a_record_shows_both_witnesses_in_raw_and_human_units(wareh
         "end_how": "exit",
         "record": "exact",
         **dict.fromkeys(USAGE),
+        "minor_faults": 40,
+        "major_faults": 2,
     }
 
 
@@ -139,13 +141,14 @@ def test_ppid_is_the_record_s_where_the_parent_is_unknown(warehouse: Warehouse) 
 
 def test_what_taskstats_tells_goes_before_the_record_s_ticks_which_stay_as_they_are(warehouse: Warehouse) -> None:
     warehouse.process(1)
-    warehouse.acct(1, 1, utime=150, stime=25)
-    counts = {"utime_us": 1_504_000, "stime_us": 258_000, "run_ns": 1_760_000_123, "read_chars": 4096, "blkio_delay_ns": None}
+    warehouse.acct(1, 1, utime=150, stime=25, minflt=8, majflt=7)
+    counts = {"minflt": 9, "utime_us": 1_504_000, "stime_us": 258_000, "run_ns": 1_760_000_123, "read_chars": 4096, "blkio_delay_ns": None}
     warehouse.usage(1, threads=3, coremem_mb_us=2_500_000, rss_kib=900, exe_inode=7, **counts)
     row = warehouse.row("select * from process_usage")
     assert (row["utime_ticks"], row["stime_ticks"], row["provenance"]) == (150, 25, "taskstats")
     assert (row["user_s"], row["system_s"], row["cpu_s"], row["run_ns"]) == (1.504, 0.258, 1.762, 1_760_000_123)
     assert (row["threads"], row["usage_complete"], row["rss_kib"], row["coremem_mb_s"], row["exe_inode"]) == (3, 1, 900, 2.5, 7)
+    assert (row["minflt"], row["minor_faults"], row["majflt"], row["major_faults"]) == (8, 9, 7, 7)
     assert (row["read_chars"], row["write_chars"], row["blkio_delay_ns"]) == (4096, None, None)
 
 
