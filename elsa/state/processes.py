@@ -237,6 +237,12 @@ class Processes:
         life.comm = escape_comm(comm)
         self._amend(life)
 
+    def name_late(self, life: Incarnation, comm: str) -> None:
+        """A process that was gone before /proc could be asked had this name at its end."""
+        if life.comm is None and comm:
+            life.comm = comm
+            self._amend(life)
+
     def resolve_doubt(self, pid: int, found: Found | None) -> None:
         """Answer a doubt: `found` is the process as /proc shows it now, None if there is no such pid."""
         event = self.doubts.pop(pid)

@@ -43,6 +43,7 @@ class Witness:
                 self.homeless += 1
                 continue
             life.told = True
+            self._processes.name_late(life, stats.total.comm)
             self._processes.changes.usage.append(usage_row(life.id, stats, delays=self.delays))
 
     def forget(self, now_ns: int) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from elsa.errors import EXIT_CONFIG, EXIT_DATA, EXIT_NO_INPUT, EXIT_PERMISSION, EXIT_RETRY, EXIT_UNAVAILABLE, EXIT_USAGE
+from elsa.errors import EXIT_CONFIG, EXIT_DATA, EXIT_NO_INPUT, EXIT_PERMISSION, EXIT_UNAVAILABLE, EXIT_USAGE
 from tests.kernel.elsa_host import Host, all_records, records, wait_until
 from tests.peers import peer
 
@@ -295,13 +295,13 @@ def test_without_jobd_and_on_a_stale_socket_nothing_is_run(host: Host, tmp_path:
 
 def test_a_second_jobd_is_refused_on_the_same_socket_and_on_the_same_warehouse(host: Host) -> None:
     host.start()
-    refused(host.run("jobd"), EXIT_RETRY, "at work")
-    refused(host.run("jobd", "--socket", host.socket.with_name("other.sock")), EXIT_RETRY, str(host.db))
+    refused(host.run("jobd"), EXIT_UNAVAILABLE, "at work")
+    refused(host.run("jobd", "--socket", host.socket.with_name("other.sock")), EXIT_UNAVAILABLE, str(host.db))
     other = host.db.with_name("other.db")
     host.elsa("db", "upgrade", "--db", other)
     done = host.run("jobd", "--db", other)
     refused(done, done.returncode, str(host.socket))
-    assert done.returncode in (EXIT_RETRY, EXIT_UNAVAILABLE)
+    assert done.returncode == EXIT_UNAVAILABLE
     assert host.request("status")["writer"] == "ok"
 
 

@@ -24,7 +24,7 @@ def exited(time_ns: int, code: int = 0, pid: int = PID) -> Event:
 
 def stats(elapsed_ns: int, code: int = 0, pid: int = PID) -> ProcessStats:
     total = Taskstats._make(0 for _ in Taskstats._fields)._replace(
-        pid=pid, tgid=pid, exitcode=code, etime_us=elapsed_ns // 1000, tgetime_us=elapsed_ns // 1000, blkio_delay_ns=7
+        pid=pid, tgid=pid, exitcode=code, etime_us=elapsed_ns // 1000, tgetime_us=elapsed_ns // 1000, blkio_delay_ns=7, comm="cc1"
     )
     return ProcessStats(pid, 1, True, total)
 
@@ -92,3 +92,13 @@ def test_lives_do_not_wait_for_ever() -> None:
     assert witness.waiting
     witness.forget(10_000 * MS)
     assert not witness.waiting
+
+
+def test_name_at_the_end_is_taken_where_no_other_is_known() -> None:
+    processes = Processes(Jobs())
+    witness = Witness(processes, delays=True)
+    processes.apply([fork(0), exited(MS), fork(0, 7), exited(MS, pid=7)])
+    named, nameless = processes.changes.born
+    named.comm = "sh"
+    witness.hear([stats(MS), stats(MS, pid=7)], 2 * MS)
+    assert (named.comm, nameless.comm) == ("sh", "cc1")
