@@ -100,6 +100,7 @@ def test_every_process_is_on_the_bill(door: Host, tmp_path: Path) -> None:
     told = bill(door, "sh", "-c", "for i in $(seq 300); do ./eltrue & done; wait; ./eltrue; exit 0", cwd=tmp_path)
     assert told["processes"] == 303, "300, one more, the shell, and seq"
     assert told["threads"] == 303
+    assert sum(row["processes"] for row in told["commands"] if row["command"] == "eltrue") == 301, "named, however short they live"
     assert (told["complete"], told["running"], told["unknown"], told["lost"]) == (True, 0, 0, 0)
 
 
