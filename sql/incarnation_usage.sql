@@ -25,7 +25,7 @@ with life as (
         -- the clock at the end: a step of the clock in between must not move the end
         p.start_ns + p.elapsed_ns + coalesce(died.offset_ns, born.offset_ns) as ended_ns,
         p.elapsed_ns,
-        a.etime as etime_ticks,
+        cast(a.etime as integer) as etime_ticks,
         a.utime as utime_ticks,
         a.stime as stime_ticks,
         a.minflt,

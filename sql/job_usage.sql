@@ -1,7 +1,7 @@
 create view job_usage as
 -- Grain: one row per job. Jobs may share processes, so the rows do not add up to the host: see reconciliation.
 -- A sum is over what is known: `running`, `without_record`, `uncertain`, `inferred`, `part_life` and `gaps` say what that leaves out,
--- `complete` is 1 when nothing that ended is missing or doubtful. Of taskstats' figures `with_ticks`, `without_usage`, `usage_partial`,
+-- `complete` is 1 when all has ended and nothing is missing or doubtful. Of taskstats' figures `with_ticks`, `without_usage`, `usage_partial`,
 -- `usage_gaps` and `part_life_whole` say it, and `usage_complete`.
 -- wall_s = last end - first start, elapsed_s is summed over processes.
 -- Jobs without processes come in by a union, since through a left join a condition on job_id would not reach the keys.
@@ -9,14 +9,18 @@ with used as (
     select
         u.job_id,
         count(*) as processes,
-        count(case when u.state = 'running' then 1 end) as running,
+        count(case when u.state = 'running' and u.until_ns is null then 1 end) as running,
+        count(case when u.state = 'running' then 1 end) as unfinished,
         count(u.acct_id) as records,
         min(u.start_ns) as start_ns,
-        case when count(*) = count(u.end_ns) then max(u.end_ns) end as end_ns,
+        -- for the job a process ends when it is taken out
+        case when count(*) = count(coalesce(u.until_ns, u.end_ns)) then max(coalesce(u.until_ns, u.end_ns)) end as end_ns,
         -- from here on a lost fork may have been a child of a member
         min(case when u.since_ns > u.start_ns then u.since_ns else u.start_ns end) as member_ns,
         min(u.started_ns) as started_ns,
-        case when count(*) = count(u.end_ns) then max(u.ended_ns) end as ended_ns,
+        case
+            when count(*) = count(coalesce(u.until_ns, u.end_ns)) then max(coalesce(u.until_ns + u.started_ns - u.start_ns, u.ended_ns))
+        end as ended_ns,
         sum(u.elapsed_s) as elapsed_s,
         sum(u.etime_ticks) as etime_ticks,
         sum(u.utime_ticks) as utime_ticks,
@@ -71,6 +75,7 @@ with used as (
         j.id as job_id,
         0 as processes,
         0 as running,
+        0 as unfinished,
         0 as records,
         null as start_ns,
         null as end_ns,
@@ -229,7 +234,7 @@ select
     touched.gaps,
     touched.usage_gaps,
     case
-        when touched.inferred + touched.uncertain + touched.without_record + touched.gaps = 0 then 1
+        when touched.inferred + touched.uncertain + touched.without_record + touched.gaps + touched.unfinished = 0 then 1
         else 0
     end as complete,
     case

@@ -315,7 +315,7 @@ def test_the_status_of_the_command_is_passed_back(host: Host) -> None:
     wait_until("all jobs closed", lambda: not host.request("list")["jobs"])
     host.ingest()
     statuses = dict(host.sql("select name, exit_status from job_usage"))
-    assert (statuses["passwd"], statuses["nonexistent"]) == (127 << 8, 127 << 8)
+    assert (statuses["passwd"], statuses["nonexistent"]) == (126 << 8, 127 << 8)
     assert host.sql("select exit_code, exit_signal from job_usage where name = 'sh' order by job_id") == [(41, 0), (None, 9)]
 
 

@@ -86,7 +86,15 @@ def test_job_with_a_running_process_has_no_end_and_no_wall_time_yet(warehouse: W
     row = warehouse.row("select * from job_usage")
     assert (row["state"], row["processes"], row["running"], row["records"]) == ("open", 2, 1, 1)
     assert (row["ended_at"], row["ended_ns"], row["wall_s"]) == (None, None, None)
-    assert (row["utime_ticks"], row["elapsed_s"], row["without_record"], row["complete"]) == (1, 5.0, 0, 1)
+    assert (row["utime_ticks"], row["elapsed_s"], row["without_record"], row["complete"]) == (1, 5.0, 0, 0)
+
+
+def test_job_ends_where_its_processes_are_taken_out_though_they_run_on(warehouse: Warehouse) -> None:
+    warehouse.process(1, start=10, seconds=None)
+    warehouse.job(1)
+    warehouse.stay(1, 1, since=12, until=15)
+    row = warehouse.row("select running, wall_s, complete from job_usage")
+    assert row == {"running": 0, "wall_s": 5.0, "complete": 0}
 
 
 def test_job_that_nothing_was_ever_in_is_a_row_with_unknown_usage(warehouse: Warehouse) -> None:
