@@ -2,9 +2,9 @@
 
 Data climbs one stair, from the kernel to a person, and never goes back down. Each step knows only the steps before it::
 
-    kernel    sockets and files to bytes         connector, accounting file, /proc, clocks
-    decode    bytes to records (pure)            process events, acct records, /proc/PID/stat
-    state     events to processes and jobs       incarnations, membership, pairing of the two witnesses (pure)
+    kernel    sockets and files to bytes         connector, taskstats, accounting file, /proc, clocks
+    decode    bytes to records (pure)            process events, taskstats, acct records, /proc/PID/stat, command lines
+    state     events to processes and jobs       incarnations, membership, pairing of the witnesses (pure)
     store     the SQLite warehouse               schema, migrations, batched writes, joining
     sql/      views: the per-job accounting      anyone may query them with sqlite3
     report    rows to tables, csv, json
