@@ -238,7 +238,7 @@ select
         else 0
     end as complete,
     case
-        when touched.usage_missing + touched.usage_partial + touched.usage_gaps + touched.part_life_whole = 0 then 1
+        when touched.usage_missing + touched.usage_partial + touched.usage_gaps + touched.part_life_whole + touched.unfinished = 0 then 1
         else 0
     end as usage_complete,
     (

@@ -13,6 +13,7 @@ import click
 from elsa import config
 from elsa.cli import options
 from elsa.cli.main import CONTEXT
+from elsa.errors import ElsaError
 
 if TYPE_CHECKING:
     import sqlite3
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 Function = TypeVar("Function", bound=Callable[..., Any])
 # As in elsa.report.render, which is not imported for the sake of --help.
 FORMATS = ("table", "csv", "json", "jsonl")
+# Live usage is asked of jobd: not for long, and not of more members than a report is worth.
+LIVE_TIMEOUT_S = 3.0
+MOST_LIVE = 1000
 
 
 def output_options(function: Function) -> Function:
@@ -128,6 +132,8 @@ def job(*, job: str, summary: str | None, since: str | None, until: str | None, 
         found = jobs.job(connection, selection.job_id(connection, job), window, limit)
     jobs.write_job(found, form, sys.stdout)
     _say(found.words)
+    if form == "table" and not window and found.row[found.columns.index("running")]:
+        _show_live(path, int(found.row[found.columns.index("job_id")]))
 
 
 @report.command()
@@ -245,6 +251,28 @@ def _print(db: Path | None, form: str, make: Callable[[sqlite3.Connection], Repo
         made = make(connection)
         count = render.write(made, form, sys.stdout)
     _say(made.words if count else [made.nothing, *made.words])
+
+
+def _show_live(path: Path, job_id: int) -> None:
+    """What the members that still run use so far, told apart from the finished; nothing where jobd does not answer."""
+    from tabulate import tabulate
+
+    from elsa.cli import live as show
+    from elsa.control.client import Client
+    from elsa.kernel.procfs import Procfs
+    from elsa.pipeline.live import look
+
+    client = Client(config.load().socket, LIVE_TIMEOUT_S)
+    try:
+        if not path.samefile(client.request("status")["db"]):
+            return  # that jobd keeps another warehouse, with other jobs under these ids
+        now = look(client, Procfs(), job_id, MOST_LIVE)
+    except ElsaError as error:
+        _say([f"what the running processes use so far is unknown: {error}"])
+        return
+    align = ("left", *["right"] * (len(show.SUMMARY) - 1))
+    click.echo("\n" + tabulate(show.summary(now), show.SUMMARY, tablefmt="simple", colalign=align, disable_numparse=True))
+    _say(show.words(now))
 
 
 def _say(words: list[str]) -> None:

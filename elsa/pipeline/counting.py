@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from elsa.decode import taskstats as decoding
-from elsa.decode.procfs import parse_io, parse_stat
+from elsa.decode.procfs import Io, parse_io, parse_stat
 from elsa.decode.taskstats import Taskstats
 from elsa.errors import DataError, ElsaError
 from elsa.kernel.procfs import Procfs
@@ -16,6 +17,11 @@ from elsa.state.lives import Incarnation, same_start
 log = logging.getLogger(__name__)
 
 CounterRow = tuple[int | None, ...]
+
+
+def _summed(threads: Sequence[Io]) -> Io:
+    """The sum over threads; unknown where there is none to be read."""
+    return Io(*(sum(one) if one and None not in one else None for one in zip(*threads, strict=True))) if threads else parse_io(None)
 
 
 class Counting:
@@ -38,15 +44,16 @@ class Counting:
     def read(self, life: Incarnation, boottime_offset_ns: int) -> CounterRow | None:
         """The counters so far, in the order of the columns of table baseline; None if the process is gone.
 
-        Taskstats knows times and switches of the whole process, but its I/O and memory not: I/O and faults come from /proc.
+        Taskstats knows times and switches of the whole process, but its I/O and memory not: I/O and faults come from /proc. The I/O is that
+        of the threads that live now, since what /proc tells of the process as a whole contains every child that it has reaped.
         """
         pid = life.pid
-        io_data = self._procfs.read_io(pid)
+        threads = self._procfs.read_threads_io(pid)
         data = self._procfs.read_stat(pid)
         if data is None:
             return None
         try:
-            stat, io = parse_stat(data), parse_io(io_data)
+            stat, io = parse_stat(data), _summed([parse_io(one) for one in threads])
         except DataError:
             return None
         if not same_start(life, start_ns(stat, boottime_offset_ns)):
