@@ -164,3 +164,47 @@ def test_without_the_option_nothing_of_the_kind_is_kept(host: Host) -> None:
     host.request("sync")
     assert host.value("select count(*) from process where elapsed_ns is not null") > 0
     assert host.value("select count(*) from usage") == host.value("select count(*) from program") == 0
+
+
+@pytest.fixture
+def cpu_cgroup() -> Iterator[Path]:
+    """A control group of this test's own that counts CPU time (v1 cpuacct, or v2 where every group does)."""
+    for mount in (Path("/sys/fs/cgroup/cpuacct"), Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup")):
+        group = mount / f"elsa-test-{os.getpid()}"
+        try:
+            group.mkdir()
+        except OSError:
+            continue
+        if (group / "cpuacct.usage").exists() or (group / "cpu.stat").exists():
+            break
+        group.rmdir()
+    else:
+        pytest.skip("no control group here counts CPU time")
+    try:
+        yield group
+    finally:
+        group.rmdir()
+
+
+def cgroup_cpu_ns(group: Path) -> int:
+    """CPU time of everything that ever ran in a group."""
+    if (group / "cpuacct.usage").exists():
+        return int((group / "cpuacct.usage").read_text())
+    return 1000 * int(dict(line.split() for line in (group / "cpu.stat").read_text().splitlines())["usage_usec"])
+
+
+def test_a_control_group_around_the_job_counts_the_same_cpu_time(running: Host, cpu_cgroup: Path, tmp_path: Path) -> None:
+    """The group is an independent truth for the whole tree, daemon included; what taskstats leaves out are the last moments of each."""
+    program = tmp_path / "burn.py"
+    program.write_text("import time\nend = time.process_time() + 0.3\nwhile time.process_time() < end: pass\n")
+    burn = f"{sys.executable} {program}"
+    script = f'echo $$ > {cpu_cgroup}/cgroup.procs; {burn}; (setsid sh -c "{burn}" &) ; for i in 1 2 3 4 5 6 7 8 9 10; do /bin/true; done'
+    in_job(running, "sh", "-c", script)
+    wait_until("the job's last process ended", lambda: not running.request("list")["jobs"])
+    finish(running)
+    mine = running.value("select sum(run_ns) from usage join membership using (process_id)")
+    ticks = running.value("select 1000 * sum(utime_us + stime_us) from usage join membership using (process_id)")
+    theirs = cgroup_cpu_ns(cpu_cgroup)
+    print(f"CPU time: taskstats {mine / 1e9:.3f} s, its ticks {ticks / 1e9:.3f} s, the control group {theirs / 1e9:.3f} s")
+    assert 550_000_000 <= mine <= theirs * 1.01
+    assert mine >= 0.85 * theirs
