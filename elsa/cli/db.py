@@ -9,6 +9,7 @@ import click
 from elsa import config
 from elsa.cli import options
 from elsa.cli.main import CONTEXT
+from elsa.errors import ConfigError
 
 
 @click.group(context_settings=CONTEXT)
@@ -36,3 +37,23 @@ def upgrade(db: Path | None) -> None:
         click.echo(f"{path}: at revision {after}, nothing to upgrade; views rebuilt", err=True)
     else:
         click.echo(f"{path}: {'created at' if before is None else f'upgraded from {before} to'} revision {after}", err=True)
+
+
+@db.command()
+@options.db
+def check(db: Path | None) -> None:
+    """Read the whole warehouse and see whether it is sound: SQLite's own check, and the books, which must balance.
+
+    Takes a while on a large one; nothing is written. Exit code 78 if something is wrong.
+
+    \b
+    Example:
+      elsa db check
+    """
+    from elsa.store.soundness import faults
+
+    path = config.load({"db": db}).db
+    found = faults(path)
+    if found:
+        raise ConfigError(f"{path}: {found[0]}" + (f" (and {len(found) - 1} more)" if len(found) > 1 else ""))
+    click.echo(f"{path}: sound, and its books balance", err=True)

@@ -74,7 +74,8 @@ def run(command: click.Command, name: str) -> NoReturn:
         try:
             command.main(prog_name=name)
         finally:
-            sys.stdout.flush()
+            if sys.stdout is not None:  # it is None where it was closed before we began
+                sys.stdout.flush()
     except ElsaError as error:
         click.echo(f"{name}: {error}", err=True)
         sys.exit(error.exit_code)
@@ -90,7 +91,8 @@ def run(command: click.Command, name: str) -> NoReturn:
 
 def _forget_output() -> None:
     """What is left in the buffer would fail again when the interpreter ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def elsa() -> NoReturn:

@@ -36,9 +36,13 @@ class Listener:
         except OSError as error:
             raise _translated(error, path) from None
 
+    def is_in_place(self) -> bool:
+        """Whether who connects to the path still comes to this socket: somebody may have removed it."""
+        return _inode(self.path) == self._inode
+
     def close(self) -> None:
         """Stop listening; remove the socket if it is still this one. The lock file stays: removing it would let two starters win."""
-        if _inode(self.path) == self._inode:
+        if self.is_in_place():
             self.path.unlink(missing_ok=True)
         self.socket.close()
         os.close(self._lock)

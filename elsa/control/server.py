@@ -114,6 +114,16 @@ class ControlServer:
             if client.phase is _Phase.READY and not self._overdrawn(client.peer):
                 self._watch(client, _Phase.READY)
 
+    def stay(self) -> bool:
+        """Take the path again if somebody removed the socket; returns whether that was needed. Raises what Listener raises."""
+        if self._listener.is_in_place():
+            return False
+        self._deafen()
+        self._listener.close()
+        self._listener = Listener(self._listener.path)
+        self._listen()
+        return True
+
     def close(self) -> None:
         """Hang up on everybody and give the path back."""
         for client in list(self._clients):

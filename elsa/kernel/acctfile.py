@@ -60,12 +60,16 @@ class AcctFile:
         """Whether the file is gzipped, by its content and not by its name."""
         return self._gzip is not None
 
-    def identity(self) -> FileIdentity:
-        """Name, inode and first record, as they are now."""
+    def status(self) -> os.stat_result:
+        """The file as it is now, wherever its name is gone."""
         try:
-            status = os.fstat(self._descriptor)
+            return os.fstat(self._descriptor)
         except OSError as error:
             raise translated(error, self.path) from None
+
+    def identity(self) -> FileIdentity:
+        """Name, inode and first record, as they are now."""
+        status = self.status()
         return FileIdentity(self.path, status.st_dev, status.st_ino, status.st_size, self.read(0, MARK))
 
     def read(self, position: int, size: int = CHUNK) -> bytes:

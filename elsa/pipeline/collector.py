@@ -76,6 +76,7 @@ class Collector:
         self._drain_at_ns: int | None = self._since_ns
         self._kept_house_ns = 0
         self._syncs: list[Reply] = []
+        self._socket_trouble = ""
         self._stopping = False
         self._hearing.look_at_clock()
         self._hearing.look_around(infer=beginning.heard_ns is not None)
@@ -156,7 +157,18 @@ class Collector:
         if now_ns - self._kept_house_ns >= HOUSEKEEPING_NS:
             self._kept_house_ns = now_ns
             self._hearing.keep_house(now_ns)
+            self._keep_socket()
         self._server.expire(now_ns / SECOND)
+
+    def _keep_socket(self) -> None:
+        try:
+            if self._server.stay():
+                log.warning("%s was removed; it is there again", self._config.socket)
+            self._socket_trouble = ""
+        except ElsaError as error:
+            if str(error) != self._socket_trouble:
+                log.error("nobody can ask jobd any more: %s; trying again", error)
+            self._socket_trouble = str(error)
 
     def _finish(self) -> None:
         notify.notify(notify.STOPPING)
@@ -265,5 +277,15 @@ def collect(config: Config) -> None:
     # The warehouse is opened once before the lock is taken, for its clear errors: no folder, no warehouse, wrong version.
     database.open_for_writing(config.db).close()
     with locks.only(locks.COLLECTOR, config.db):
-        while not Collector(config, Procfs()).run():
-            log.warning("%s: another warehouse has taken the place of ours; beginning anew", config.db)
+        collector = Collector(config, Procfs())
+        while not collector.run():
+            # What had not been stored belonged to a warehouse that is gone, with the jobs in it.
+            since_ns, lost = collector.storing.heard_ns, collector.storing.backlog
+            jobs = ", ".join(f"{job.id} ({job.name})" for job in collector.processes.jobs.open.values())
+            log.error(
+                "%s: another warehouse has taken the place of ours; beginning anew, without jobs %s", config.db, jobs or "(there are none)"
+            )
+            collector = Collector(config, Procfs())
+            collector.storing.gap(
+                "backlog", since_ns, clocks.monotonic_ns(), lost, "the warehouse was replaced; open jobs were lost with it"
+            )

@@ -10,8 +10,8 @@ import logging
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,12 +20,13 @@ from typing import NamedTuple
 from elsa.config import Config
 from elsa.control.client import Client
 from elsa.decode import acct
-from elsa.decode.acct import RECORD_SIZE, AcctRow
+from elsa.decode.acct import AcctRow
 from elsa.errors import ElsaError, InputMissingError
 from elsa.kernel import acctfile, clocks
 from elsa.kernel.acctfile import AcctFile
 from elsa.kernel.procfs import Procfs
 from elsa.pipeline import scan
+from elsa.pipeline.pieces import Piece, merged, pieces
 from elsa.state.codes import Join
 from elsa.store import acctfiles, boots, database, locks, names
 from elsa.store.acctfiles import Known
@@ -38,6 +39,8 @@ BATCH = 10_000
 SYNC_TIMEOUT_S = 15.0
 # Enough to see what a file is, even if junk stands before the first record.
 SNIFF = 4096
+# How long a file without a name is kept open although it does not grow.
+LET_GO_S = 600.0
 
 _INSERT_ACCT = f"insert into acct values ({', '.join('?' * 24)})"
 
@@ -75,55 +78,18 @@ class Source(NamedTuple):
     modified_at_ns: int
 
 
-class Piece(NamedTuple):
-    """What was found in the next bytes of a file."""
+@dataclass
+class Kept:
+    """A file kept open while following."""
 
-    rows: list[tuple[int, AcctRow]]
-    """Position and record."""
-    skipped: list[tuple[int, int]]
-    end: int
-
-
-def pieces(file: AcctFile, start: int, size: int | None) -> Iterator[Piece]:
-    """Records and gaps of a file from a position on, in order. A torn record at the end is left for the next time."""
-    position = start
-    while size is None or position < size:
-        want = acctfile.CHUNK if size is None else min(acctfile.CHUNK, size - position)
-        data = file.read(position, want)
-        more = len(data) == want and (size is None or position + want < size)
-        runs = acct.walk(data, more=more)
-        if not runs:
-            break
-        rows: list[tuple[int, AcctRow]] = []
-        skipped = []
-        for run in runs:
-            first, last = position + run.start, position + run.end
-            if run.records:
-                rows.extend(zip(range(first, last, RECORD_SIZE), acct.decode_rows(data[run.start : run.end]), strict=True))
-            else:
-                skipped.append((first, last))
-        position += runs[-1].end
-        yield Piece(rows, skipped, position)
-        if not more:
-            break
-    if size is None:
-        file.read(position + RECORD_SIZE, 1)  # a compressed file that is damaged says so when it is asked for more
+    file: AcctFile
+    since_s: float
+    """When it last had a name or grew."""
 
 
 def _settled(verdicts: dict[int, Verdict], first_new_id: int) -> list[tuple[int, Verdict]]:
     """The verdicts that end the waiting of earlier records."""
     return [(id_, verdict) for id_, verdict in verdicts.items() if id_ < first_new_id and verdict.how is not Join.PENDING]
-
-
-def _merged(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Ranges in order, those that touch made one."""
-    merged: list[tuple[int, int]] = []
-    for first, last in ranges:
-        if merged and merged[-1][1] == first:
-            merged[-1] = (merged[-1][0], last)
-        else:
-            merged.append((first, last))
-    return merged
 
 
 def _tell_progress(progress: Progress, before: int, total: int, plain: bool, position: int) -> None:
@@ -138,6 +104,8 @@ class Ingester:
         self._procfs = procfs
         self._host = host
         self._comms = names.comms()
+        self._kept: dict[tuple[int, int], Kept] | None = None
+        """While following: the accounting files by device and inode, kept open, since the kernel writes on into one that was removed."""
 
     def run_once(self, paths: Sequence[Path], progress: Progress | None = None) -> Outcome:
         """One pass over these files; with none given, over the configured one and what it was rotated to, oldest first.
@@ -154,29 +122,39 @@ class Ingester:
 
     def follow(self, paths: Sequence[Path], interval_s: float, stopped: Callable[[], bool], tell: Callable[[Outcome], None]) -> None:
         """Pass after pass until told to stop. A file that is not there yet, a warehouse that is locked, are waited for."""
-        trouble = None
+        told: list[str] = []
+        self._kept = {}
         while not stopped():
             try:
-                tell(self.run_once(paths))
-                trouble = None
+                outcome = self.run_once(paths)
+                troubles = [str(error) for error in outcome.troubles]
+                if troubles == told:
+                    outcome.troubles.clear()  # said already
+                tell(outcome)
             except ElsaError as error:
-                if str(error) != trouble:
+                troubles = [str(error)]
+                if troubles != told:
                     log.warning("%s; trying again", error)
-                trouble = str(error)
+            told = troubles
             deadline = time.monotonic() + interval_s
             while not stopped() and (left := deadline - time.monotonic()) > 0:
                 time.sleep(min(left, 0.2))
+        for kept in self._kept.values():
+            kept.file.close()
+        self._kept = None
 
     def _pass(self, connection: sqlite3.Connection, paths: Sequence[Path], progress: Progress) -> Outcome:
         outcome = Outcome()
         with ExitStack() as open_files:
             with database.transaction(connection):
                 host_id = self._host_row(connection)
-            sources = [
-                source
-                for path in paths or self._default_paths()
-                if (source := self._open(connection, host_id, path, open_files, outcome)) is not None
-            ]
+            named = self._named(paths)
+            sources = self._removed(connection, host_id, named)
+            for path in named:
+                source = self._open(connection, host_id, path, open_files, outcome)
+                if source is not None:
+                    sources.append(source)
+            self._keep(paths or [self._config.acct_file])
             complete = self._sync()
             joiner = Joiner(connection, host_id, self._boots(connection, host_id, complete=complete))
             total, done = sum(source.disk_size for source in sources), 0
@@ -191,6 +169,49 @@ class Ingester:
                 progress(done, total)
             self._settle(connection, joiner, outcome)
         return outcome
+
+    # --- which files ------------------------------------------------------------------------------------------------------------
+
+    def _named(self, paths: Sequence[Path]) -> Sequence[Path]:
+        """The files to look at; none, where the only one was removed and is still open here."""
+        try:
+            return paths or self._default_paths()
+        except InputMissingError:
+            if self._kept:
+                return []
+            raise
+
+    def _keep(self, live: Sequence[Path]) -> None:
+        """Keep files open that the kernel may go on writing to when their names are gone."""
+        if self._kept is None:
+            return
+        for path in live:
+            with suppress(ElsaError):
+                file = AcctFile(path)
+                status = file.status()
+                if file.compressed or (status.st_dev, status.st_ino) in self._kept:
+                    file.close()
+                else:
+                    self._kept[status.st_dev, status.st_ino] = Kept(file, time.monotonic())
+
+    def _removed(self, connection: sqlite3.Connection, host_id: int, named: Sequence[Path]) -> list[Source]:
+        """Files that have no name any more and have grown; what has long stopped growing is let go, so that its space is given back."""
+        here = set()
+        for path in named:
+            with suppress(OSError):
+                here.add((path.stat().st_dev, path.stat().st_ino))
+        sources = []
+        for key, kept in list((self._kept or {}).items()):
+            status = kept.file.status()
+            if key in here:
+                kept.since_s = time.monotonic()
+            elif not acctfiles.is_unchanged(connection, host_id, status) and status.st_size:
+                kept.since_s = time.monotonic()
+                sources.append(Source(kept.file, status.st_size, status.st_size, status.st_mtime_ns))
+            elif time.monotonic() - kept.since_s > LET_GO_S and self._kept is not None:
+                kept.file.close()
+                del self._kept[key]
+        return sources
 
     def _default_paths(self) -> list[Path]:
         live = self._config.acct_file
@@ -262,7 +283,7 @@ class Ingester:
     ) -> None:
         """Rows, joins and resume point in one transaction."""
         rows = [row for piece in batch for row in piece.rows]
-        skipped = _merged(one for piece in batch for one in piece.skipped)
+        skipped = merged(one for piece in batch for one in piece.skipped)
         end = batch[-1].end if batch else known.position
         first_id = boots.next_id(connection, "acct")
         # Decided without a transaction: jobd wants to write as well.

@@ -28,7 +28,7 @@ _SHOWN = ("started_at", "ended_at", "duration_s", "what", "lost", "path", "from_
 # Only losses in files have these.
 _OF_FILES = ("path", "from_position", "to_position")
 # The collector notes at least this often that it still hears, also when nothing happens.
-_SILENCE_NS = 60 * 1_000_000_000
+_SILENCE_NS = 20 * 1_000_000_000
 
 
 def gaps(connection: sqlite3.Connection, window: Window, limit: int | None, now_ns: int) -> Report:

@@ -65,6 +65,8 @@ def check_place(path: Path) -> None:
         raise InputMissingError(f"{folder}: {error.strerror}; create it or name another place with --db") from None
     if status.st_mode & stat.S_IWOTH:
         raise PrivilegeError(f"{folder}: others can write this folder, so a warehouse would not be safe in it; use a folder of its own")
+    if path.is_file() and path.stat().st_mode & stat.S_IWOTH:
+        raise PrivilegeError(f"{path}: others can write this warehouse, so its figures cannot be trusted; mend it with: chmod o-w {path}")
 
 
 def _refuse_folder(path: Path) -> None:

@@ -237,3 +237,44 @@ def test_failure_between_two_batches_keeps_the_first_and_repeats_nothing(place: 
     assert 0 < len(numbers(place)) < 1000
     run(place)
     assert numbers(place) == list(range(1000))
+
+
+def test_follower_drains_a_file_that_was_removed_while_the_kernel_wrote_on(place: Path, live: Path) -> None:
+    """With rm the name is gone, but what was opened before goes on growing until accounting is pointed elsewhere."""
+    live.write_bytes(records(0, 10))
+    steps = iter((10, 25, 30, 40))
+
+    with live.open("ab") as kernel:
+
+        def act(_outcome: Outcome) -> None:
+            step = next(steps)
+            if step == 10:
+                live.unlink()
+                kernel.write(records(10, 25))
+                kernel.flush()
+            elif step == 25:
+                live.write_bytes(records(30, 40))
+                kernel.write(records(25, 30))
+                kernel.flush()
+
+        seen: list[int] = []
+
+        def tell(outcome: Outcome) -> None:
+            seen.append(outcome.records)
+            act(outcome)
+
+        config = Config(db=place / "elsa.db", socket=place / "sock", acct_file=live)
+        Ingester(config, Procfs(), host="test").follow((), 0.01, lambda: len(seen) >= 4, tell)
+    assert seen[:3] == [10, 15, 15]
+    assert numbers(place) == list(range(40))
+
+
+def test_follower_says_the_same_trouble_once(place: Path) -> None:
+    told: list[int] = []
+
+    def tell(outcome: Outcome) -> None:
+        told.append(len(outcome.troubles))
+
+    config = Config(db=place / "elsa.db", socket=place / "sock", acct_file=place / "pacct")
+    Ingester(config, Procfs(), host="test").follow((place / "missing",), 0.01, lambda: len(told) >= 3, tell)
+    assert told == [1, 0, 0]

@@ -1,0 +1,50 @@
+"""`elsa db check`: a sound warehouse passes, a damaged one is told in words."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from elsa.errors import ConfigError, ElsaError
+from elsa.store.soundness import faults
+from elsa.store.upgrade import upgrade
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    place = tmp_path / "elsa.db"
+    upgrade(place)
+    return place
+
+
+def change(path: Path, *statements: str) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def test_a_new_warehouse_is_sound(path: Path) -> None:
+    assert faults(path) == []
+
+
+def test_a_reference_that_leads_nowhere_is_found(path: Path) -> None:
+    change(path, "insert into boot values (1, 77, 'x', 0, null)")
+    assert faults(path) == ["a reference leads nowhere"]
+
+
+def test_pages_that_were_overwritten_are_found(path: Path) -> None:
+    change(
+        path,
+        "pragma journal_mode = delete",
+        "insert into comm with recursive n(i) as (select 1 union all select i + 1 from n where i < 9000) select i, 'name' || i from n",
+    )
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 20_000] = b"\xa5" * 20_000
+    path.write_bytes(data)
+    try:
+        assert faults(path)
+    except ElsaError as error:
+        assert isinstance(error, ConfigError)
