@@ -42,7 +42,7 @@ class Config:
     """Whether jobd hears taskstats too: exact CPU time, memory, I/O and delays of every process that ends."""
     cmdlines: bool = True
     """Whether jobd looks at the arguments, executable, directory, cgroup, login and session of what is executed."""
-    redact: str = r"pass(word|wd|phrase)?|secret|token|api-?_?key|credential|auth"
+    redact: str = r"pass|pwd|secret|token|credential|auth|(api|access|private)[-_]?key"
     """Whose value is kept out of stored arguments: a regular expression for names of options and variables."""
     backlog_events: int = 250_000
     """How many events may wait in memory for a warehouse that cannot be written; what comes on top is dropped and becomes a gap."""

@@ -38,6 +38,13 @@ with life as (
         s.threads,
         s.complete as usage_complete,
         s.run_ns,
+        -- run_ns is measured, but ends with the last tick: below one (4 ms at 250 Hz) the samples are right on average, and it is not
+        case
+            when s.run_ns >= 4000000 then s.run_ns / 1e9
+            else coalesce(max(s.run_ns / 1e9, (s.utime_us + s.stime_us) / 1e6), (s.utime_us + s.stime_us) / 1e6)
+        end as measured_s,
+        -- the samples tell how it divides, as the kernel does for getrusage
+        case when s.utime_us + s.stime_us > 0 then s.utime_us * 1.0 / (s.utime_us + s.stime_us) else 1.0 end as user_share,
         s.utime_us,
         s.stime_us,
         s.rss_kib,
@@ -111,9 +118,9 @@ select
     life.etime_ticks,
     life.utime_ticks,
     life.stime_ticks,
-    coalesce(life.utime_us / 1e6, life.utime_ticks / 100.0) as user_s,
-    coalesce(life.stime_us / 1e6, life.stime_ticks / 100.0) as system_s,
-    coalesce((life.utime_us + life.stime_us) / 1e6, (life.utime_ticks + life.stime_ticks) / 100.0) as cpu_s,
+    coalesce(life.measured_s * life.user_share, life.utime_ticks / 100.0) as user_s,
+    coalesce(life.measured_s * (1 - life.user_share), life.stime_ticks / 100.0) as system_s,
+    coalesce(life.measured_s, (life.utime_ticks + life.stime_ticks) / 100.0) as cpu_s,
     case when life.threads is not null then 'taskstats' when life.acct_id is not null then 'acct' end as provenance,
     life.minflt,
     life.majflt,

@@ -4,7 +4,7 @@ create view job_process_usage as
 -- threads and peaks are those of the whole life.
 -- The charge is the counters at the end (of the life, or of the last stay) less those when it came in, over all stays, never below 0.
 -- A process in several jobs has a row in each, so never sum this over jobs: see reconciliation.
-with member as (
+with stayed as (
     select
         pj.job_id,
         pj.how,
@@ -38,6 +38,34 @@ with member as (
         and f.process_id = pj.process_id
         and f.since_ns = pj.since_ns
         and f.edge = case when pj.since_ns = 0 then 1 else 0 end
+),
+
+member as (
+    select
+        stayed.*,
+        case
+            when stayed.in_part = 0 then stayed.cpu_s
+            else (
+                select case
+                    when count(coalesce(b.run_ns, (b.utime_us + b.stime_us) * 1000)) = count(*)
+                        then max(0, case when stayed.until_ns is null then stayed.cpu_s else 0 end
+                            + sum((2 * b.edge - 1) * coalesce(b.run_ns, (b.utime_us + b.stime_us) * 1000)) / 1e9)
+                end
+                from baseline as b
+                where b.job_id = stayed.job_id and b.process_id = stayed.process_id
+            )
+        end as charged_s,
+        -- of the whole life, or while that is not over, up to when it was taken out
+        coalesce(
+            stayed.user_s / nullif(stayed.cpu_s, 0),
+            (
+                select sum(b.edge * b.utime_us) * 1.0 / nullif(sum(b.edge * (b.utime_us + b.stime_us)), 0)
+                from baseline as b
+                where b.job_id = stayed.job_id and b.process_id = stayed.process_id
+            ),
+            1.0
+        ) as user_share
+    from stayed
 )
 
 select
@@ -73,42 +101,9 @@ select
     member.etime_ticks,
     member.utime_ticks,
     member.stime_ticks,
-    case
-        when member.in_part = 0 then member.user_s
-        else (
-            select case
-                when count(b.utime_us) = count(*)
-                    then max(0, case when member.until_ns is null then member.user_s else 0 end
-                        + sum((2 * b.edge - 1) * b.utime_us) / 1e6)
-            end
-            from baseline as b
-            where b.job_id = member.job_id and b.process_id = member.process_id
-        )
-    end as user_s,
-    case
-        when member.in_part = 0 then member.system_s
-        else (
-            select case
-                when count(b.stime_us) = count(*)
-                    then max(0, case when member.until_ns is null then member.system_s else 0 end
-                        + sum((2 * b.edge - 1) * b.stime_us) / 1e6)
-            end
-            from baseline as b
-            where b.job_id = member.job_id and b.process_id = member.process_id
-        )
-    end as system_s,
-    case
-        when member.in_part = 0 then member.cpu_s
-        else (
-            select case
-                when count(b.utime_us + b.stime_us) = count(*)
-                    then max(0, case when member.until_ns is null then member.cpu_s else 0 end
-                        + sum((2 * b.edge - 1) * (b.utime_us + b.stime_us)) / 1e6)
-            end
-            from baseline as b
-            where b.job_id = member.job_id and b.process_id = member.process_id
-        )
-    end as cpu_s,
+    case when member.in_part = 0 then member.user_s else member.charged_s * member.user_share end as user_s,
+    case when member.in_part = 0 then member.system_s else member.charged_s * (1 - member.user_share) end as system_s,
+    member.charged_s as cpu_s,
     case when member.in_part = 1 and member.until_ns is not null then 'taskstats' else member.provenance end as provenance,
     member.minflt,
     member.majflt,

@@ -11,15 +11,16 @@ from elsa.decode.comm import escape
 # Longer command lines are cut: they are for people to recognise a process by.
 MOST = 4096
 HIDDEN = "***"
-# user:password@ in a URL
-_URL = re.compile(r"(?<=://)([^/@:\s]*):[^/@\s]+(?=@)")
+# user:password@ or token@ in a URL
+_URL = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+_USER = ("-u", "--user")
 
 
 def decode_cmdline(data: bytes, secret: re.Pattern[str]) -> str | None:
     """The command line, at most MOST characters; None where there is none (a kernel thread, a zombie).
 
-    `secret` is looked for in the names of options and variables: then `--name=value`, `NAME=value` and `--name value` lose the value. So
-    does a password in a URL.
+    `secret` is looked for in the names of options, variables and headers: then `--name=value`, `NAME=value`, `--name value` and
+    `Name: value` lose the value. So does who logs in with what in a URL, and what follows the user in `-u user:value`.
     """
     if not data:
         return None
@@ -28,16 +29,17 @@ def decode_cmdline(data: bytes, secret: re.Pattern[str]) -> str | None:
 
 
 def _without_secrets(arguments: list[str], secret: re.Pattern[str]) -> Iterator[str]:
-    hide_next = False
+    header = re.compile(rf"""((?:{secret.pattern})[\w-]*["']?\s*[:=]\s*["']?)[^"'&;,]+""", secret.flags)
+    before = ""
     for position, argument in enumerate(arguments):
-        if hide_next and not argument.startswith("-"):
-            yield HIDDEN
-            hide_next = False
-            continue
         name, equals, _ = argument.partition("=")
-        hide_next = False
-        if equals and secret.search(name):
+        named = position > 1 and before.startswith("-") and "=" not in before and secret.search(before)
+        if named and not argument.startswith("-"):
+            yield HIDDEN
+        elif before in _USER and ":" in argument:
+            yield f"{argument.partition(':')[0]}:{HIDDEN}"
+        elif equals and secret.search(name) and ":" not in name and " " not in name:
             yield f"{name}={HIDDEN}"
         else:
-            hide_next = position > 0 and argument.startswith("-") and secret.search(argument) is not None
-            yield _URL.sub(rf"\1:{HIDDEN}", argument)
+            yield header.sub(lambda match: match[1] + HIDDEN, _URL.sub(HIDDEN, argument))
+        before = argument

@@ -69,7 +69,7 @@ class Collector:
             connection.close()
         self.storing = Storing(config, beginning, self.processes)
         self._hearing = Hearing(self._connector, self._taskstats, procfs, self.processes, self.storing, next_clock_id, _secret(config))
-        self.counting = Counting(procfs, delays=procfs.sysctl("kernel.task_delayacct") == "1")
+        self.counting = Counting(procfs, self._hearing.ended_threads, delays=procfs.sysctl("kernel.task_delayacct") == "1")
         self._service = Service(self)
         self._alarm = clocks.SetAlarm()
         self._gathering = False  # events wait to be read; meanwhile the connector is not in the selector

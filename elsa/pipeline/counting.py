@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from elsa.decode import taskstats as decoding
 from elsa.decode.procfs import Io, parse_io, parse_stat
@@ -27,8 +27,10 @@ def _summed(threads: Sequence[Io]) -> Io:
 class Counting:
     """Reads counters from taskstats, or where that is not to be had, from /proc."""
 
-    def __init__(self, procfs: Procfs, *, delays: bool) -> None:
+    def __init__(self, procfs: Procfs, ended_threads: Callable[[int], Mapping[str, int]], *, delays: bool) -> None:
+        """`ended_threads` tells what those threads of a process used that are gone from /proc."""
         self._procfs = procfs
+        self._ended_threads = ended_threads
         self._delays = delays
         self._query: TaskstatsQuery | None = None
         try:
@@ -45,7 +47,8 @@ class Counting:
         """The counters so far, in the order of the columns of table baseline; None if the process is gone.
 
         Taskstats knows times and switches of the whole process, but its I/O and memory not: I/O and faults come from /proc. The I/O is that
-        of the threads that live now, since what /proc tells of the process as a whole contains every child that it has reaped.
+        of the threads that live now and of those that were heard to end: what /proc tells of the process as a whole contains every child
+        that it has reaped.
         """
         pid = life.pid
         threads = self._procfs.read_threads_io(pid)
@@ -58,7 +61,7 @@ class Counting:
             return None
         if not same_start(life, start_ns(stat, boottime_offset_ns)):
             return None  # its pid has passed to another
-        group = self._group(pid)
+        group, ended = self._group(pid), self._ended_threads(pid)
         tick_us = 1_000_000 // TICKS_PER_S
         return (
             group.cpu_run_virtual_ns if group else None,
@@ -68,13 +71,18 @@ class Counting:
             stat.majflt,
             None,  # integrals of memory are told at the end only
             None,
-            io.rchar,
-            io.wchar,
-            io.read_bytes,
-            io.write_bytes,
-            io.cancelled_write_bytes,
-            io.syscr,
-            io.syscw,
+            *(
+                None if alive is None else alive + ended.get(name, 0)
+                for alive, name in (
+                    (io.rchar, "read_chars"),
+                    (io.wchar, "write_chars"),
+                    (io.read_bytes, "read_bytes"),
+                    (io.write_bytes, "write_bytes"),
+                    (io.cancelled_write_bytes, "cancelled_write_bytes"),
+                    (io.syscr, "read_syscalls"),
+                    (io.syscw, "write_syscalls"),
+                )
+            ),
             group.nvcsw if group else None,
             group.nivcsw if group else None,
             group.cpu_delay_ns if group else None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from elsa.decode import events as ev
@@ -88,6 +88,10 @@ class Hearing:
             self._repair()
         if self._missing and now_ns >= self._missing[0].at_ns:
             self._settle_missing()
+
+    def ended_threads(self, tgid: int) -> Mapping[str, int]:
+        """What the threads of a living process that have ended used, as far as it was heard."""
+        return self._stats.ended_threads(tgid) if self._stats is not None else {}
 
     def keep_house(self, now_ns: int) -> None:
         """Give up on what has not come."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from elsa.decode import taskstats as decoding
 from elsa.decode.taskstats import Message
 from elsa.errors import DataError
@@ -56,6 +58,10 @@ class Statistics:
             self._sums.note_loss()
         self._read_ns = began_ns
         return messages
+
+    def ended_threads(self, tgid: int) -> Mapping[str, int]:
+        """What the threads of a living process that have ended used."""
+        return self._sums.ended_threads(tgid)
 
     def hear(self, messages: list[Message]) -> None:
         """Give what was read to its lives; the events up to then must have been taken in."""

@@ -7,7 +7,7 @@ summed here, and the part tells whether the sum is whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from operator import add, itemgetter
 from typing import Any, NamedTuple
 
@@ -106,6 +106,11 @@ class ProcessSums:
     def __len__(self) -> int:
         """How many processes have lost a thread and live on, as far as is known."""
         return len(self._pending)
+
+    def ended_threads(self, tgid: int) -> Mapping[str, int]:
+        """What the threads of a living process that have ended used, by the names of the fields of Taskstats."""
+        group = self._pending.get(tgid)
+        return dict(zip(_SUMMED, group.sums, strict=True)) if group is not None else {}
 
     def note_loss(self) -> None:
         """Messages were lost: the last one of any process pending may be among them, and its id may come back as another process's."""

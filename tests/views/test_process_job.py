@@ -76,25 +76,27 @@ def charged(warehouse: Warehouse, columns: str = "run_ns, read_chars, part_life_
 def test_process_that_was_added_is_charged_from_then_on(warehouse: Warehouse) -> None:
     warehouse.process(1, seconds=50)
     warehouse.acct(1, 1, utime=7)
-    warehouse.usage(1, run_ns=900, read_chars=5000, utime_us=3_000_000, stime_us=500_000, coremem_mb_us=4_000_000, minflt=9)
+    warehouse.usage(1, run_ns=4_000_000_000, read_chars=5000, utime_us=3_000_000, stime_us=1_000_000, coremem_mb_us=4_000_000, minflt=9)
     warehouse.job(1)
     warehouse.stay(1, 1, since=20, how=1)
-    warehouse.baseline(1, 1, since=20, run_ns=400, read_chars=6000, utime_us=1_000_000, stime_us=0, coremem_mb_us=1_500_000, minflt=4)
-    assert charged(warehouse) == (500, 0, 0)
+    warehouse.baseline(
+        1, 1, since=20, run_ns=1_000_000_000, read_chars=6000, utime_us=1_000_000, stime_us=0, coremem_mb_us=1_500_000, minflt=4
+    )
+    assert charged(warehouse) == (3_000_000_000, 0, 0)
     row = warehouse.row("select * from job_process_usage")
-    assert (row["user_s"], row["system_s"], row["cpu_s"], row["utime_us"], row["coremem_mb_s"]) == (2.0, 0.5, 2.5, 2_000_000, 2.5)
+    assert (row["user_s"], row["system_s"], row["cpu_s"], row["utime_us"], row["coremem_mb_s"]) == (2.25, 0.75, 3.0, 2_000_000, 2.5)
     assert (row["utime_ticks"], row["minor_faults"], row["part_life"], row["provenance"]) == (7, 5, 1, "taskstats")
-    assert warehouse.row("select run_ns from process_usage") == {"run_ns": 900}
+    assert warehouse.row("select run_ns from process_usage") == {"run_ns": 4_000_000_000}
     figures = warehouse.row("select in_all, in_jobs, difference from reconciliation where measure = 'run_ns'")
-    assert figures == {"in_all": 900, "in_jobs": 900, "difference": 0}
+    assert figures == {"in_all": 4_000_000_000, "in_jobs": 4_000_000_000, "difference": 0}
 
 
 def test_process_that_left_is_charged_until_then_even_while_it_runs(warehouse: Warehouse) -> None:
     warehouse.process(1, seconds=None)
     warehouse.job(1)
     warehouse.stay(1, 1, until=30)
-    warehouse.baseline(1, 1, edge=1, run_ns=400, utime_us=10_000, stime_us=0)
-    assert charged(warehouse) == (400, None, 0)
+    warehouse.baseline(1, 1, edge=1, run_ns=10_000_000, utime_us=12_000, stime_us=0)
+    assert charged(warehouse) == (10_000_000, None, 0)
     assert warehouse.row("select cpu_s, provenance from job_process_usage") == {"cpu_s": 0.01, "provenance": "taskstats"}
     assert warehouse.row("select cpu_s, with_usage from job_usage") == {"cpu_s": 0.01, "with_usage": 1}
 
@@ -127,6 +129,6 @@ def test_end_that_only_the_record_tells_is_charged_less_the_baseline(warehouse: 
     warehouse.acct(1, 1, utime=300, stime=0)
     warehouse.job(1)
     warehouse.stay(1, 1, since=20, how=1)
-    warehouse.baseline(1, 1, since=20, utime_us=1_000_000, stime_us=0, run_ns=5)
+    warehouse.baseline(1, 1, since=20, utime_us=1_004_000, stime_us=0, run_ns=1_000_000_000)
     row = warehouse.row("select user_s, cpu_s, run_ns, utime_ticks, provenance from job_process_usage")
     assert row == {"user_s": 2.0, "cpu_s": 2.0, "run_ns": None, "utime_ticks": 300, "provenance": "acct"}

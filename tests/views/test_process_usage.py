@@ -146,7 +146,8 @@ def test_what_taskstats_tells_goes_before_the_record_s_ticks_which_stay_as_they_
     warehouse.usage(1, threads=3, coremem_mb_us=2_500_000, rss_kib=900, exe_inode=7, **counts)
     row = warehouse.row("select * from process_usage")
     assert (row["utime_ticks"], row["stime_ticks"], row["provenance"]) == (150, 25, "taskstats")
-    assert (row["user_s"], row["system_s"], row["cpu_s"], row["run_ns"]) == (1.504, 0.258, 1.762, 1_760_000_123)
+    assert (row["user_s"], row["system_s"], row["cpu_s"]) == pytest.approx((1.502293, 0.257707, 1.76), abs=1e-6)
+    assert row["run_ns"] == 1_760_000_123
     assert (row["threads"], row["usage_complete"], row["rss_kib"], row["coremem_mb_s"], row["exe_inode"]) == (3, 1, 900, 2.5, 7)
     assert (row["minflt"], row["minor_faults"], row["majflt"], row["major_faults"]) == (8, 9, 7, 7)
     assert (row["read_chars"], row["write_chars"], row["blkio_delay_ns"]) == (4096, None, None)
@@ -168,3 +169,22 @@ def test_program_is_told_in_words(warehouse: Warehouse) -> None:
     first, second = warehouse.rows("select * from process_program order by process_id")
     assert tuple(first.values()) == (1, "cc -o 'a b'", "/usr/bin/cc", "/src", "/system.slice", 1000, 77)
     assert tuple(second.values()) == (2, None, None, None, None, None, 5)
+
+
+@pytest.mark.parametrize(
+    ("run_ns", "utime_us", "stime_us", "cpu_s", "user_s"),
+    [
+        (761_000_000, 0, 4000, 0.761, 0.0),  # slept through every tick: the samples missed it
+        (761_000_000, 0, 0, 0.761, 0.761),  # the kernel takes what was never sampled for user time, too
+        (0, 4000, 0, 0.004, 0.004),  # shorter than a tick: the measurement ends before it begins
+        (300_000, 0, 0, 0.0003, 0.0003),
+        (None, 4000, 4000, 0.008, 0.004),
+    ],
+)
+def test_cpu_time_is_measured_where_it_can_be_and_sampled_where_not(
+    warehouse: Warehouse, run_ns: int | None, utime_us: int, stime_us: int, cpu_s: float, user_s: float
+) -> None:
+    warehouse.process(1)
+    warehouse.usage(1, run_ns=run_ns, utime_us=utime_us, stime_us=stime_us)
+    row = warehouse.row("select cpu_s, user_s, system_s from process_usage")
+    assert (row["cpu_s"], row["user_s"], row["system_s"]) == pytest.approx((cpu_s, user_s, cpu_s - user_s))

@@ -285,12 +285,12 @@ def test_process_shows_its_program_and_its_figures_to_programs(filled: Reports) 
 
 
 def test_charging_for_a_part_of_a_life_is_said(filled: Reports) -> None:
-    filled.warehouse.usage(1, run_ns=900, utime_us=3_000_000, stime_us=0)
+    filled.warehouse.usage(1, run_ns=3_000_000_000, utime_us=3_000_000, stime_us=0)
     filled.warehouse.job(3, "late")
     filled.warehouse.stay(3, 1, since=15, how=1)
     assert "all of its usage is charged, as its counters were not read" in filled.run("job", "late").stderr
-    filled.warehouse.baseline(3, 1, since=15, run_ns=300, utime_us=1_000_000, stime_us=0)
+    filled.warehouse.baseline(3, 1, since=15, run_ns=1_000_000_000, utime_us=1_000_000, stime_us=0)
     assert "is charged for that part" in filled.run("job", "late").stderr
     found = filled.json("job", "late")
-    assert (found["run_ns"], found["cpu_s"], found["part_life"], found["part_life_whole"]) == (600, 2.0, 1, 0)
-    assert filled.json("processes", "--job", "late")[0]["run_ns"] == 600
+    assert (found["run_ns"], found["cpu_s"], found["part_life"], found["part_life_whole"]) == (2_000_000_000, 2.0, 1, 0)
+    assert filled.json("processes", "--job", "late")[0]["run_ns"] == 2_000_000_000
