@@ -271,9 +271,11 @@ class Ingester:
                     self._store(connection, joiner, known, file, batch, outcome)
                     tell(known.position)
                     batch, waiting = [], 0
-        except ElsaError:
+        except ElsaError as error:
             # A damaged file: what could be read of it is good.
             self._store(connection, joiner, known, file, batch, outcome)
+            with database.transaction(connection):
+                acctfiles.give_up_rest(connection, known, str(error))
             raise
         known.disk_size, known.modified_at_ns = source.disk_size, source.modified_at_ns
         self._store(connection, joiner, known, file, batch, outcome)

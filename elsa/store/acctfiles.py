@@ -111,6 +111,16 @@ def save(connection: sqlite3.Connection, known: Known, now_at_ns: int) -> None:
     )
 
 
+def give_up_rest(connection: sqlite3.Connection, known: Known, why: str) -> None:
+    """Put on record, once, that a damaged file cannot be read beyond the resume point; nobody knows how much is missing."""
+    connection.execute(
+        """insert into gap (kind, acct_file_id, from_position, note)
+           select 'file', :file, :position, :why
+           where not exists (select 1 from gap where acct_file_id = :file and from_position = :position)""",
+        {"file": known.id, "position": known.position, "why": why},
+    )
+
+
 def skip(connection: sqlite3.Connection, known: Known, first: int, last: int) -> None:
     """Put on record that these bytes hold no record."""
     connection.execute(

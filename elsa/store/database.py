@@ -88,9 +88,9 @@ def open_for_writing(path: Path, *, check_head: bool = True) -> sqlite3.Connecti
             path.absolute().as_uri() + "?mode=rw", uri=True, timeout=BUSY_TIMEOUT_MS / 1000, isolation_level=None, check_same_thread=False
         )
         with _closed_on_failure(connection):
-            _set_up(connection)
             if check_head:
                 require_head(connection, path)
+            _set_up(connection)  # only now: it changes the file
     return connection
 
 

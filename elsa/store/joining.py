@@ -24,6 +24,8 @@ QUICK_CELLS = 10_000
 MOST_CELLS = 30_000_000
 # A record that fits several incarnations equally well is given up on when nothing new can be expected to decide it.
 GIVE_UP_NS = 60 * SECOND_NS
+# A parent may outlive its child by this much and still be found.
+ORPHAN_NS = 600 * SECOND_NS
 # An exit may be heard this long after its record was written.
 LAG_NS = 200_000_000
 # Around the beginning of a boot and a step of the clock, times in records may lie a little outside.
@@ -31,8 +33,8 @@ EDGE_NS = 2 * SECOND_NS
 
 
 _INSERT_OWN = """insert into process
-    (id, boot_id, pid, origin, start_ns, clock_id, elapsed_ns, end_clock_id, end_how, exit_status, uid, comm_id)
-    values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+    (id, boot_id, pid, parent_pid, origin, start_ns, clock_id, elapsed_ns, end_clock_id, end_how, exit_status, uid, comm_id)
+    values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
 
 class Waiting(NamedTuple):
@@ -94,7 +96,6 @@ class Joiner:
         self._next_id = boots.next_own_id(connection, "process", boots.INGESTER_IDS)
         self._made: list[tuple[int, int, int, Clock, Waiting, int]] = []
         self._cells = MOST_CELLS
-        self._own: dict[int, list[tuple[int, Waiting]]] = defaultdict(list)
         connection.execute("pragma temp_store = memory")
         connection.execute("create temp table if not exists wanted (pid integer, first_ns integer, last_ns integer)")
 
@@ -165,7 +166,10 @@ class Joiner:
         for process_id, boot_id, start_ns, clock, record, elapsed_ns in self._made:
             comm_id = record.comm_id if record.comm_id is not None else comm_ids[record.id]
             times = (start_ns, clock.id, elapsed_ns, clock.id)
-            rows.append((process_id, boot_id, record.pid, Origin.ACCT, *times, End.ACCT, record.exitcode, record.uid, comm_id))
+            # init takes in every orphan, so it need not be the parent; and of an unknown boot nothing more can be learnt.
+            parent_pid = record.ppid if record.ppid > 1 and clock.offset_ns else None
+            known = (process_id, boot_id, record.pid, parent_pid, Origin.ACCT)
+            rows.append((*known, *times, End.ACCT, record.exitcode, record.uid, comm_id))
         self._connection.executemany(_INSERT_OWN, rows)
         self._made.clear()
 
@@ -272,50 +276,64 @@ class Joiner:
         process_id = self._next_id
         self._next_id += 2
         self._made.append((process_id, boot.id, start_ns, clock, record, elapsed_ns))
-        if boot is not self._unknown:
-            self._own[boot.id].append((process_id, record))
         return process_id
 
     def trace_lines(self) -> None:
-        """Give the incarnations made so far their parents where those are certain, and with them their jobs."""
-        by_boot = {boot.id: boot for boot in self._boots}
-        for boot_id, made in self._own.items():
-            boot = by_boot[boot_id]
-            # The record names the parent at the end, so the parent's own record comes later: last ones first. Those whose parent's
-            # record may be yet to come are kept for the next call.
-            self._own[boot_id] = [one for one in reversed(made) if not self._trace(boot, *one)][::-1]
-            self._trace_orphans(boot, {record.pid for _, record in made})
+        """Find parents for incarnations that have none yet, where only one process can be meant, and with them their jobs.
 
-    def _trace_orphans(self, boot: Boot, pids: set[int]) -> None:
-        """Incarnations whose fork was heard, but by a parent that only its record tells of: now that can be found."""
-        orphans = self._connection.execute(
-            "select id, parent_pid, start_ns from process where boot_id = ? and parent_pid is not null", (boot.id,)
-        ).fetchall()
-        for process_id, parent_pid, start_ns in orphans:
-            parent_id = self._holder(boot, parent_pid, start_ns) if parent_pid in pids else None
-            if parent_id is None:
+        A record names the parent at the end, so the parent's own record comes later, perhaps in a later pass; a fork that was heard may
+        name a parent that nobody heard of. Both are tried again as long as that is likely.
+        """
+        for boot in self._boots:
+            newest = self._connection.execute(
+                "select max(start_ns) from process where boot_id = ? and parent_pid is not null", (boot.id,)
+            ).fetchone()[0]
+            if newest is None:
                 continue
-            self._connection.execute("update process set parent_pid = null where id = ?", (process_id,))
-            self._attach(process_id, parent_id)
-            # What it forked in turn is in the same jobs; it was heard, but of the jobs nobody knew.
-            line = {process_id}
-            later = "select id, parent_id from process where boot_id = ? and id > ? and parent_id is not null order by id"
-            for child_id, its_parent_id in self._connection.execute(later, (boot.id, process_id)).fetchall():
-                if its_parent_id in line:
-                    line.add(child_id)
-                    self._inherit(child_id, its_parent_id)
+            since_ns = newest - ORPHAN_NS
+            self._connection.execute(
+                "update process set parent_pid = null where boot_id = ? and parent_pid is not null and origin = ? and start_ns < ?",
+                (boot.id, Origin.ACCT, since_ns),
+            )
+            found = self._find_parents(boot)
+            if found:
+                self._pass_on(boot, found, since_ns)
 
-    def _trace(self, boot: Boot, process_id: int, record: Waiting) -> bool:
-        _, clock = self.boot_of(record)
-        # init takes in every orphan, so it need not be the parent
-        parent_id = self._holder(boot, record.ppid, record.exit_ns - clock.offset_ns) if record.ppid > 1 else None
-        if parent_id is None:
-            return False
-        self._attach(process_id, parent_id)
-        return True
+    def _find_parents(self, boot: Boot) -> list[int]:
+        # Last ones first: parents before their children, so that jobs come down the line.
+        orphans = self._connection.execute(
+            """select id, parent_pid, start_ns, elapsed_ns, origin from process
+               where boot_id = ? and parent_pid is not null order by id desc""",
+            (boot.id,),
+        ).fetchall()
+        found = []
+        for process_id, parent_pid, start_ns, elapsed_ns, origin in orphans:
+            # A record knows the parent at the end, a fork that at the beginning.
+            parent_id = self._holder(boot, parent_pid, start_ns + elapsed_ns if origin == Origin.ACCT else start_ns)
+            if parent_id is not None and parent_id != process_id:
+                self._attach(process_id, parent_id)
+                found.append(process_id)
+        return found
+
+    def _pass_on(self, boot: Boot, heirs: list[int], since_ns: int) -> None:
+        """What has come into jobs now has children that are in them too."""
+        children = defaultdict(list)
+        rows = self._connection.execute(
+            "select id, parent_id from process where boot_id = ? and parent_id is not null and start_ns > ?", (boot.id, since_ns)
+        )
+        for child_id, parent_id in rows:
+            children[parent_id].append(child_id)
+        line = list(heirs)
+        while line:
+            parent_id = line.pop()
+            for child_id in children.pop(parent_id, []):
+                self._inherit(child_id, parent_id)
+                line.append(child_id)
 
     def _attach(self, process_id: int, parent_id: int) -> None:
-        self._connection.execute("update process set parent_id = ?, parent_inferred = 1 where id = ?", (parent_id, process_id))
+        self._connection.execute(
+            "update process set parent_id = ?, parent_pid = null, parent_inferred = 1 where id = ?", (parent_id, process_id)
+        )
         self._inherit(process_id, parent_id)
 
     def _inherit(self, process_id: int, parent_id: int) -> None:

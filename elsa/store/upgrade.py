@@ -30,9 +30,9 @@ def upgrade(path: Path) -> tuple[str | None, str]:
         connection = sqlite3.connect(path, timeout=database.BUSY_TIMEOUT_MS / 1000, isolation_level=None)
     try:
         with database.translated(path):
-            connection.execute("pragma journal_mode = wal")
             before = database.revision(connection)
             _refuse_foreign(connection, path, before)
+            connection.execute("pragma journal_mode = wal")
             _migrate(connection, path)
         after = database.revision(connection)
     finally:

@@ -6,6 +6,7 @@ holds up only this thread, which tries the same batch again until it is in.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import queue
@@ -288,8 +289,11 @@ class Writer:
         return connection
 
     def _is_in_place(self) -> bool:
-        """Whether the open file is still the one at the path: SQLite would go on writing to one that was deleted or replaced."""
-        return _inode(self._path) == self._opened
+        """Whether the open file is still the one at the path: SQLite would go on writing to one that was deleted, replaced or emptied.
+
+        Only by stat: opening the file here would, on closing it, drop the locks that SQLite holds on it in this process.
+        """
+        return _inode(self._path) == self._opened and self._path.stat().st_size > 0
 
     def _after_failure(self, connection: sqlite3.Connection | None, error: Exception) -> sqlite3.Connection | None:
         """Say it once, wait, and let the next try open the warehouse anew unless it was only locked."""
@@ -299,6 +303,10 @@ class Writer:
         self.trouble = told
         locked = isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
         if connection is not None and not locked:
+            if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+                # Our own log may be what fills the disk.
+                with contextlib.suppress(sqlite3.Error):
+                    connection.execute("pragma wal_checkpoint(truncate)")
             connection.close()
             connection = None
         time.sleep(RETRY_S)
