@@ -63,7 +63,7 @@ class Collector:
         try:
             with database.translated(config.db):
                 beginning = runs.begin(connection, scan.machine(procfs), os.getpid(), self._since_ns)
-                self.processes = runs.restore(connection, beginning.boot_id)
+                self.processes = runs.restore(connection, beginning.boot_id, beginning.next_job_id)
                 next_clock_id = boots.next_own_id(connection, "clock", boots.COLLECTOR_IDS)
         finally:
             connection.close()

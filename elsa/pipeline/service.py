@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from elsa.control import protocol
 from elsa.control.server import Peer, Reply
-from elsa.errors import PrivilegeError, UsageError
+from elsa.errors import PrivilegeError, RetryError, UsageError
 from elsa.kernel import clocks
 from elsa.pipeline.counting import Counting
 from elsa.pipeline.storing import Storing
@@ -74,6 +74,8 @@ class Service:
         jobs = self._processes.jobs
         if not peer.manages and sum(job.owner_uid == peer.uid for job in jobs.open.values()) >= MAX_OPEN_JOBS:
             raise UsageError(f"you have {MAX_OPEN_JOBS} open jobs already; close some: elsa-job close JOB")
+        if jobs.next_id >= self._collector.storing.job_ids_until:
+            raise RetryError("too many new jobs wait for the warehouse, which cannot be written; try again later")
         lives = self._own(request.pids, peer)
         now_at_ns = clocks.realtime_ns()
         job = jobs.create(request.name, peer.uid, now_at_ns, closes_itself=request.closes_itself, tags=dict(request.tags))

@@ -6,6 +6,7 @@ When the warehouse cannot be written for too long, what memory cannot hold is dr
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Any
 
 from elsa.config import Config
@@ -15,7 +16,7 @@ from elsa.kernel import clocks
 from elsa.state.clock import Clock
 from elsa.state.jobs import Job
 from elsa.state.processes import Processes
-from elsa.store.runs import Beginning
+from elsa.store.runs import JOB_IDS, Beginning
 from elsa.store.writer import Batch, Gap, Writer
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,8 @@ class Storing:
         self.heard_ns = beginning.since_ns if beginning.heard_ns is None else beginning.heard_ns
         """Monotonic: whatever happened before is known, or concluded."""
         self.events = self.lost = self.gaps = 0
+        self.job_ids_until = beginning.next_job_id + JOB_IDS
+        """Jobs may be given ids below this: whatever happens, they are not given out again."""
 
     @property
     def backlog(self) -> int:
@@ -104,6 +107,9 @@ class Storing:
         if not (batch.matters or stopped_ns is not None or now_ns - self._idle_since_ns >= IDLE_COMMIT_NS):
             return
         self._idle_since_ns = now_ns
+        if batch.jobs:
+            batch.job_ids_until = self._processes.jobs.next_id + JOB_IDS
+            batch.then.append(partial(setattr, self, "job_ids_until", batch.job_ids_until))
         batch.heard_ns, batch.events_total, batch.lost_total, batch.stopped_ns = self.heard_ns, self.events, self.lost, stopped_ns
         self.writer.submit(batch)
         self._batch = Batch()

@@ -31,19 +31,20 @@ class Jobs:
     def __init__(self, next_id: int = 1) -> None:
         self.open: dict[int, Job] = {}
         self.emptied: dict[int, int] = {}
-        self._next_id = next_id
+        self.next_id = next_id
+        """The id of the next job."""
 
     def create(self, name: str, owner_uid: int, now_at_ns: int, *, closes_itself: bool = False, tags: dict[str, str] | None = None) -> Job:
         """A new job; ids are never used again."""
-        job = Job(self._next_id, name, owner_uid, now_at_ns, closes_itself, dict(tags or {}))
-        self._next_id += 1
+        job = Job(self.next_id, name, owner_uid, now_at_ns, closes_itself, dict(tags or {}))
+        self.next_id += 1
         self.open[job.id] = job
         return job
 
     def restore(self, job: Job) -> None:
         """Put back a stored open job."""
         self.open[job.id] = job
-        self._next_id = max(self._next_id, job.id + 1)
+        self.next_id = max(self.next_id, job.id + 1)
 
     def find(self, key: int | str, owner_uid: int | None = None) -> Job:
         """The open job with an id or a unique name, among those of one owner if given.

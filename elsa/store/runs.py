@@ -18,6 +18,9 @@ from elsa.store import boots
 from elsa.store.boots import Machine
 from elsa.store.database import transaction
 
+# So many ids of jobs are reserved ahead: as many jobs can be made while the warehouse cannot be written.
+JOB_IDS = 1000
+
 
 class Beginning(NamedTuple):
     """Where a collector begins."""
@@ -26,6 +29,7 @@ class Beginning(NamedTuple):
     collector_id: int
     since_ns: int
     """Listening since."""
+    next_job_id: int
     heard_ns: int | None
     """Up to when (monotonic) an earlier run heard this boot; None if there was none."""
 
@@ -36,9 +40,11 @@ def begin(connection: sqlite3.Connection, machine: Machine, pid: int, now_ns: in
         boot_id = boots.boot_row(connection, machine)
         _close_earlier_boots(connection, boot_id, machine.booted_at_ns)
         heard_ns = connection.execute("select max(heard_ns) from collector where boot_id = ?", (boot_id,)).fetchone()[0]
+        next_job_id = _next_job_id(connection)
         collector_id = boots.insert(
             connection,
-            "insert into collector (id, boot_id, pid, version, since_ns, heard_ns, events, lost) values (?, ?, ?, ?, ?, ?, 0, 0)",
+            "insert into collector (id, boot_id, pid, version, since_ns, heard_ns, job_ids_until, events, lost)"
+            " values (?, ?, ?, ?, ?, ?, ?, 0, 0)",
             "collector",
             boot_id,
             pid,
@@ -46,8 +52,15 @@ def begin(connection: sqlite3.Connection, machine: Machine, pid: int, now_ns: in
             now_ns,
             # Not further than before, until what happened meanwhile is concluded.
             now_ns if heard_ns is None else heard_ns,
+            next_job_id + JOB_IDS,
         )
-    return Beginning(boot_id, collector_id, now_ns, heard_ns)
+    return Beginning(boot_id, collector_id, now_ns, next_job_id, heard_ns)
+
+
+def _next_job_id(connection: sqlite3.Connection) -> int:
+    """No id is given out twice: one that a killed collector had told somebody, but could not store, is passed over."""
+    told = connection.execute("select max(job_ids_until) from collector where stopped_ns is null").fetchone()[0]
+    return max(boots.next_id(connection, "job"), told or 0)
 
 
 def _close_earlier_boots(connection: sqlite3.Connection, boot_id: int, booted_at_ns: int) -> None:
@@ -74,9 +87,9 @@ def _close_earlier_boots(connection: sqlite3.Connection, boot_id: int, booted_at
         )
 
 
-def restore(connection: sqlite3.Connection, boot_id: int) -> Processes:
+def restore(connection: sqlite3.Connection, boot_id: int, next_job_id: int) -> Processes:
     """The clocks and open jobs of this boot, and the incarnations that ran when last heard of."""
-    jobs = Jobs(boots.next_id(connection, "job"))
+    jobs = Jobs(next_job_id)
     for row in connection.execute(
         "select id, name, owner_uid, created_at_ns, closes_itself from job where boot_id = ? and closed_at_ns is null", (boot_id,)
     ).fetchall():

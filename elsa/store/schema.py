@@ -76,6 +76,7 @@ collector = _table(
     Column("stopped_ns", Big),  # a clean stop; NULL while running, or if it was killed
     Column("events", Big, nullable=False),
     Column("lost", Big, nullable=False),
+    Column("job_ids_until", Big, nullable=False),  # job ids below this may have been told to somebody, even if no job bears them
 )
 
 gap = _table(

@@ -100,6 +100,7 @@ class Batch:
     clocks: list[Clock] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
     heard_ns: int = 0
+    job_ids_until: int = 0
     events_total: int = 0
     lost_total: int = 0
     stopped_ns: int | None = None
@@ -156,8 +157,8 @@ def write(connection: sqlite3.Connection, batch: Batch, boot_id: int, collector_
         connection.executemany("update job set closed_at_ns = ?, close_how = ? where id = ?", batch.closed)
         _write_gaps(connection, batch.gaps, boot_id)
         connection.execute(
-            "update collector set heard_ns = ?, events = ?, lost = ?, stopped_ns = ? where id = ?",
-            (batch.heard_ns, batch.events_total, batch.lost_total, batch.stopped_ns, collector_id),
+            "update collector set heard_ns = ?, job_ids_until = max(job_ids_until, ?), events = ?, lost = ?, stopped_ns = ? where id = ?",
+            (batch.heard_ns, batch.job_ids_until, batch.events_total, batch.lost_total, batch.stopped_ns, collector_id),
         )
 
 

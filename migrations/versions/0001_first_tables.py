@@ -120,6 +120,7 @@ def upgrade() -> None:
         sa.Column("stopped_ns", Big, nullable=True),
         sa.Column("events", Big, nullable=False),
         sa.Column("lost", Big, nullable=False),
+        sa.Column("job_ids_until", Big, nullable=False),
         sa.ForeignKeyConstraint(["boot_id"], ["boot.id"]),
         sa.PrimaryKeyConstraint("id"),
         sqlite_strict=True,

@@ -74,7 +74,7 @@ def test_a_second_run_on_the_boot_goes_on_where_the_first_stopped(first: sqlite3
 
 
 def test_a_restart_restores_what_was_open(first: sqlite3.Connection) -> None:
-    processes = runs.restore(first, 1)
+    processes = runs.restore(first, 1, 1)
     jobs = processes.jobs
     assert [(job.id, job.name, job.owner_uid, job.closes_itself, job.tags, job.living) for job in jobs.open.values()] == [
         (1, "one", 1000, False, {"n": "one"}, 2),
@@ -96,7 +96,7 @@ def test_a_restart_restores_what_was_open(first: sqlite3.Connection) -> None:
 
 
 def test_ids_go_on_after_a_restart(first: sqlite3.Connection) -> None:
-    processes = runs.restore(first, 1)
+    processes = runs.restore(first, 1, 1)
     processes.apply([fork(60 * S, 100, 103)])
     assert (processes.living[103].id, processes.living[103].jobs) == (8, (1, 2))
     assert processes.jobs.create("five", 0, 0).id == 5
@@ -111,12 +111,12 @@ def test_the_ids_of_the_collector_and_of_the_ingester_never_meet(first: sqlite3.
 
 
 def test_a_job_that_was_empty_at_the_restart_is_known_to_be(first: sqlite3.Connection) -> None:
-    assert list(runs.restore(first, 1).jobs.emptied) == [4]
+    assert list(runs.restore(first, 1, 1).jobs.emptied) == [4]
 
 
 def test_a_restored_life_that_ends_is_amended_in_its_row(first: sqlite3.Connection) -> None:
     begun = runs.begin(first, MACHINE, 78, 60 * S)
-    processes = runs.restore(first, begun.boot_id)
+    processes = runs.restore(first, begun.boot_id, begun.next_job_id)
     processes.apply([event(4, 60 * S, 100, 100, 1000, 1000), exited(61 * S, 100, 9)])
     batch = Batch(heard_ns=61 * S)
     batch.take(processes.take_changes())
@@ -142,7 +142,7 @@ def test_a_new_boot_closes_what_was_open_on_the_old_at_the_last_moment_heard(fir
         (4, ended_at, "reboot"),
     ]
     assert first.execute("select uuid, ended_at_ns from boot").fetchall() == [("first-boot", ended_at), ("second-boot", None)]
-    processes = runs.restore(first, begun.boot_id)
+    processes = runs.restore(first, begun.boot_id, begun.next_job_id)
     assert (processes.living, processes.jobs.open) == ({}, {})
 
 
@@ -182,7 +182,17 @@ def test_the_newest_closed_jobs_are_told_to_those_who_may_see_them(first: sqlite
 
 def test_a_restored_stay_counts_only_while_its_job_is_open(first: sqlite3.Connection) -> None:
     first.execute("update job set closed_at_ns = 1, close_how = 'request' where id = 1")
-    processes = runs.restore(first, 1)
+    processes = runs.restore(first, 1, 1)
     assert processes.living[101].jobs == ()
     assert isinstance(processes.living[101], Incarnation)
     assert isinstance(processes.jobs.open[2], Job)
+
+
+def test_job_id_that_a_killed_collector_may_have_told_is_never_given_out_again(connection: sqlite3.Connection) -> None:
+    first = runs.begin(connection, MACHINE, 5, 10 * S)
+    assert first.next_job_id == 1
+    killed = runs.begin(connection, MACHINE, 6, 20 * S)
+    assert killed.next_job_id == first.next_job_id + runs.JOB_IDS
+    connection.execute("update collector set stopped_ns = 30")
+    connection.execute("insert into job values (7, 1, 'a', 0, 1, null, null, 0)")
+    assert runs.begin(connection, MACHINE, 7, 40 * S).next_job_id == 8
