@@ -56,10 +56,6 @@ class Procfs:
         """Who logged in, whatever became of the uid since; None when the process is gone or the kernel does not audit."""
         return _read(f"{self._root}{pid}/loginuid")
 
-    def read_io(self, pid: int) -> bytes | None:
-        """Characters, system calls and bytes so far, of all threads; None when the process is gone or not ours to look at."""
-        return _read(f"{self._root}{pid}/io")
-
     def read_threads_io(self, pid: int) -> list[bytes]:
         """The `io` of each living thread; without those that are gone or not ours to look at."""
         folder = f"{self._root}{pid}/task"

@@ -26,6 +26,8 @@ MOST_CELLS = 30_000_000
 GIVE_UP_NS = 60 * SECOND_NS
 # A parent may outlive its child by this much and still be found.
 ORPHAN_NS = 600 * SECOND_NS
+# So many are tried at a time, the newest first: it is done while others wait to write.
+MOST_ORPHANS = 20_000
 # An exit may be heard this long after its record was written.
 LAG_NS = 200_000_000
 # Around the beginning of a boot and a step of the clock, times in records may lie a little outside.
@@ -177,7 +179,7 @@ class Joiner:
         by_id = {record.id: record for record in records}
         most = QUICK_CELLS
         if final:
-            most = min(pairing.MAX_CELLS, self._cells)
+            most = max(QUICK_CELLS, min(pairing.MAX_CELLS, self._cells))
             self._cells -= min(len(lives) * len(records), most)
         outcome = pairing.pair(lives, [Record(record.id, record.btime, record.etime, record.exitcode) for record in records], most)
         for pair in outcome.pairs:
@@ -295,25 +297,25 @@ class Joiner:
                 "update process set parent_pid = null where boot_id = ? and parent_pid is not null and origin = ? and start_ns < ?",
                 (boot.id, Origin.ACCT, since_ns),
             )
-            found = self._find_parents(boot)
-            if found:
-                self._pass_on(boot, found, since_ns)
+            heirs = self._find_parents(boot)
+            if heirs:
+                self._pass_on(boot, heirs, since_ns)
 
     def _find_parents(self, boot: Boot) -> list[int]:
+        """Attach those whose parent can be told; returns those that came into jobs by it."""
         # Last ones first: parents before their children, so that jobs come down the line.
         orphans = self._connection.execute(
             """select id, parent_pid, start_ns, elapsed_ns, origin from process
-               where boot_id = ? and parent_pid is not null order by id desc""",
-            (boot.id,),
+               where boot_id = ? and parent_pid is not null order by id desc limit ?""",
+            (boot.id, MOST_ORPHANS),
         ).fetchall()
-        found = []
+        heirs = []
         for process_id, parent_pid, start_ns, elapsed_ns, origin in orphans:
             # A record knows the parent at the end, a fork that at the beginning.
             parent_id = self._holder(boot, parent_pid, start_ns + elapsed_ns if origin == Origin.ACCT else start_ns)
-            if parent_id is not None and parent_id != process_id:
-                self._attach(process_id, parent_id)
-                found.append(process_id)
-        return found
+            if parent_id is not None and parent_id != process_id and self._attach(process_id, parent_id):
+                heirs.append(process_id)
+        return heirs
 
     def _pass_on(self, boot: Boot, heirs: list[int], since_ns: int) -> None:
         """What has come into jobs now has children that are in them too."""
@@ -326,19 +328,17 @@ class Joiner:
         line = list(heirs)
         while line:
             parent_id = line.pop()
-            for child_id in children.pop(parent_id, []):
-                self._inherit(child_id, parent_id)
-                line.append(child_id)
+            line += [child_id for child_id in children.pop(parent_id, []) if self._inherit(child_id, parent_id)]
 
-    def _attach(self, process_id: int, parent_id: int) -> None:
+    def _attach(self, process_id: int, parent_id: int) -> bool:
         self._connection.execute(
             "update process set parent_id = ?, parent_pid = null, parent_inferred = 1 where id = ?", (parent_id, process_id)
         )
-        self._inherit(process_id, parent_id)
+        return self._inherit(process_id, parent_id)
 
-    def _inherit(self, process_id: int, parent_id: int) -> None:
-        """A child of a member that began after the member came in, and before it left, is in the member's job."""
-        self._connection.execute(
+    def _inherit(self, process_id: int, parent_id: int) -> bool:
+        """A child of a member that began after the member came in, and before it left, is in the member's job; whether it came into one."""
+        entered = self._connection.execute(
             """insert into membership (job_id, process_id, since_ns, until_ns, how)
                select job_id, ?, 0, null, ? from membership
                where process_id = ? and since_ns <= (select start_ns from process where id = ?)
@@ -346,6 +346,7 @@ class Joiner:
                on conflict do nothing""",
             (process_id, How.INFERRED, parent_id, process_id, process_id),
         )
+        return entered.rowcount > 0
 
     def _holder(self, boot: Boot, pid: int, time_ns: int) -> int | None:
         """Who had a pid in the second that begins at `time_ns` (monotonic), if only one process had it then or shortly before.
