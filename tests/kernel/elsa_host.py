@@ -145,7 +145,7 @@ class Host:
 
     def ingest_all(self) -> None:
         """Read everything, and join it: where a pid has gone to a process that runs, its records need a second to be told apart."""
-        deadline = time.monotonic() + 3
+        deadline = time.monotonic() + 15
         self.ingest()
         while self.value("select count(*) from acct where join_how = 0") and time.monotonic() < deadline:
             time.sleep(0.5)
