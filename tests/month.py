@@ -123,7 +123,7 @@ class Job:
 
 def _profile(rng: random.Random) -> Profile:
     kind = rng.random()
-    typical = 0.03 if kind < 0.9 else 5.0 if kind < 0.985 else 3 * 3600.0 if kind < 0.9995 else 4 * 86400.0
+    typical = 0.03 if kind < 0.9 else 5.0 if kind < 0.985 else 3 * 3600.0 if kind < 0.998 else 4 * 86400.0
     elapsed_ns = int(min(rng.lognormvariate(math.log(typical), 1.2), 12 * 86400) * SECOND)
     run_ns = int(elapsed_ns * rng.random() ** 3 * (0.9 if kind < 0.9 else 0.02))
     user_us = int(run_ns / 1000 * rng.random())
@@ -288,7 +288,7 @@ class Month:
         how = INFERRED if inferred else INHERITED
         if not job.root[0]:
             job.root, how = job.newest, LAUNCHED
-        if who >= 500 or profile.elapsed_ns < 8:
+        if who >= 1500 or profile.elapsed_ns < 8:
             rows["membership"] += [(job_id, process_id, 0, None, how) for job_id in job.ids]
             return
         quarter = profile.elapsed_ns // 4
