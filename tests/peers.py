@@ -15,15 +15,20 @@ from elsa.decode.comm import unescape_comm
 _BUILD = Path(__file__).resolve().parent.parent / "build" / "peers"
 
 
-def peer(name: str) -> str:
-    """The path of a peer's program: under ELSA_PEERS, under build/peers, or on PATH; else the test skips with the reason."""
+def program(name: str) -> str | None:
+    """The path of a peer's program: under ELSA_PEERS, under build/peers, or on PATH; None if it is nowhere."""
     named = os.environ.get("ELSA_PEERS")
     for root in ([Path(named)] if named else []) + [_BUILD]:
         for folder in (root, root / "usr/sbin", root / "usr/bin", root / "sbin", root / "bin"):
             if os.access(folder / name, os.X_OK) and (folder / name).is_file():
                 return str(folder / name)
     # Daemons' tools are in sbin, which is not on every user's PATH.
-    found = shutil.which(name, path=os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin")))
+    return shutil.which(name, path=os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin")))
+
+
+def peer(name: str) -> str:
+    """The same; where it is nowhere the test skips with the reason."""
+    found = program(name)
     if found is None:
         pytest.skip(f"{name} is not installed: `make test` fetches it, or name a folder in ELSA_PEERS")
     return found

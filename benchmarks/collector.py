@@ -1,0 +1,141 @@
+"""What hearing every process costs: jobd against a C listener that only decodes, forkstat, and nobody listening. Needs root.
+
+    benchmarks/collector.py [--processes N] [--json]
+
+The workloads start processes as fast as the machine can on every core: fork+exit, and fork+exec+exit of /bin/true. For each listener:
+how long the workload took (its slow-down), the CPU time of the listener per million events, its memory and what it lost.
+jobd hears events and taskstats and writes both into a warehouse; "events only" is jobd with taskstats = false.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks import measure
+from benchmarks.measure import Table
+from tests.kernel.elsa_host import Host
+from tests.peers import program
+
+PROCESSES = 40_000
+# An exec costs some twenty times as much as a fork.
+EXECS = 4_000
+NOBODY, BARE, FORKSTAT, JOBD, EVENTS_ONLY = "nobody listens", "C listener", "forkstat", "jobd", "jobd, events only"
+HZ = os.sysconf("SC_CLK_TCK")
+
+
+class Run(NamedTuple):
+    """One workload under one listener."""
+
+    wall_s: float
+    cpu_s: float
+    """Of the listener, until it had told or stored everything."""
+    peak_mib: float
+    lost: int
+
+
+class Listener(NamedTuple):
+    """Something that listens."""
+
+    pid: int | None
+    settle: Callable[[], int]
+    """Wait until it has done all it had to; what it lost."""
+
+
+def cpu_s(pid: int | None) -> float:
+    """CPU time of a process so far, with all its threads; 0 for nobody."""
+    if pid is None:
+        return 0.0
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / HZ
+
+
+def idle(pid: int) -> None:
+    """Wait until a process uses no CPU time any more."""
+    before = -1.0
+    while (now := cpu_s(pid)) > before:
+        before = now
+        time.sleep(0.3)
+
+
+@contextmanager
+def listener(name: str, folder: Path, listen: Path) -> Iterator[Listener]:
+    """Start one and end it."""
+    if name == NOBODY:
+        yield Listener(None, lambda: 0)
+    elif name in (BARE, FORKSTAT):
+        command = [str(listen)] if name == BARE else [str(program("forkstat")), "-e", "fork,exec,exit"]
+        with (folder / "told").open("wb") as told, subprocess.Popen(command, stdout=told) as process:
+            time.sleep(0.5)
+            yield Listener(process.pid, lambda: idle(process.pid) or 0)
+            process.send_signal(signal.SIGTERM)
+    else:
+        with ExitStack() as stack:
+            host = Host(Path(stack.enter_context(tempfile.TemporaryDirectory(dir=folder))), folder / "pacct")
+            stack.callback(host.close)
+            host.start(taskstats=name == JOBD)
+            assert host.jobd is not None
+
+            def settle() -> int:
+                host.request("sync")
+                return int(host.request("status")["lost"])
+
+            yield Listener(host.jobd.pid, settle)
+
+
+def once(name: str, folder: Path, listen: Path, workload: list[str]) -> Run:
+    """One workload under one listener."""
+    with listener(name, folder, listen) as one:
+        before = cpu_s(one.pid)
+        began = time.perf_counter()
+        subprocess.run(workload, check=True)
+        wall_s = time.perf_counter() - began
+        lost = one.settle()
+        return Run(wall_s, cpu_s(one.pid) - before, measure.peak(one.pid) / 1024 if one.pid else 0.0, lost)
+
+
+def bench(options: argparse.Namespace) -> list[Table]:
+    """Both workloads under every listener, in turns."""
+    workers = os.cpu_count() or 1
+    names = [NOBODY, BARE, *([FORKSTAT] if program("forkstat") else []), JOBD, EVENTS_ONLY]
+    made: list[Table] = []
+    with tempfile.TemporaryDirectory() as made_in:
+        folder = Path(made_in)
+        listen, spawn = measure.compiled("listen", folder), measure.compiled("spawn", folder)
+        each, few = options.processes // workers, max(options.processes * EXECS // PROCESSES // workers, 1)
+        for what, events, workload in (
+            ("fork+exit", 2 * each * workers, [str(spawn), str(workers), str(each)]),
+            ("fork+exec+exit", 3 * few * workers, [str(spawn), str(workers), str(few), "/bin/true"]),
+        ):
+            runs: dict[str, list[Run]] = {name: [] for name in names}
+            for number in range(options.rounds + 1):
+                for name in names:
+                    run = once(name, folder, listen, workload)
+                    if number:
+                        runs[name].append(run)
+            title = f"{what}, {events:,} events on {workers} cores"
+            made += [
+                Table(title, "events/s", NOBODY, {name: [events / run.wall_s for run in some] for name, some in runs.items()}),
+                Table(title, "s, slow-down", NOBODY, {name: [run.wall_s for run in some] for name, some in runs.items()}),
+                Table(title, "CPU us/event", BARE, {name: [run.cpu_s * 1e6 / events for run in runs[name]] for name in names[1:]}),
+                Table(title, "peak MiB", BARE, {name: [run.peak_mib for run in runs[name]] for name in names[1:]}),
+                Table(title, "events lost", JOBD, {name: [run.lost for run in runs[name]] for name in names if name.startswith(JOBD)}),
+            ]
+    return made
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--processes", type=int, default=PROCESSES, metavar="N", help=f"how many processes to start ({PROCESSES:,})")
+    measure.main(bench, parser)

@@ -1,0 +1,162 @@
+"""How fast accounting records come into a warehouse, against a C program that writes the same rows, and against sa and dump-acct.
+
+    benchmarks/ingest.py [--records N] [--json]
+
+Two files of made-up records (300 commands, 200 users, 30 days; deterministic): one of a host where no jobd ran, so that each record gets
+an incarnation of its own, and one of a host whose every process jobd heard, so that each is joined to one. The reference is
+native/fill.c: it copies what ELSA has written, with prepared statements, into a warehouse of the same schema and indexes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shutil
+import struct
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks import measure
+from benchmarks.measure import Sample, Table
+from elsa.store import database
+from elsa.store.upgrade import upgrade
+from tests.peers import program
+
+RECORDS = 1_000_000
+HOST = "bench"
+BOOTED_S = 1_760_000_000
+SPAN_S = 30 * 86400
+SECOND_NS = 1_000_000_000
+TICK_NS = 10_000_000
+PIDS = 4_000_000
+# struct acct_v3
+_RECORD = struct.Struct("<2BH6If8H16s")
+_NAMES = [b"command%d" % number for number in range(300)]
+
+
+class Life(NamedTuple):
+    """A process as both witnesses tell of it."""
+
+    pid: int
+    ppid: int
+    start_ns: int
+    elapsed_ns: int
+    uid: int
+    name: int
+
+    def record(self, chance: random.Random) -> bytes:
+        """Its accounting record."""
+        ticks = self.elapsed_ns // TICK_NS
+        btime = BOOTED_S + (self.start_ns + self.elapsed_ns) // SECOND_NS - ticks // 100
+        comp = (chance.randrange(9), chance.randrange(5), chance.randrange(500, 8000), 0, 0, chance.randrange(50, 4000), 0, 0)
+        return _RECORD.pack(0, 3, 0, 0, self.uid, 100, self.pid, self.ppid, btime, ticks, *comp, _NAMES[self.name])
+
+
+def lives(count: int) -> Iterator[Life]:
+    """A month of processes, in the order in which they ended; pids come again."""
+    chance = random.Random(count)  # noqa: S311 - no secret
+    step_ns = SPAN_S * SECOND_NS // count
+    pid, end_ns = 300, SECOND_NS
+    for _ in range(count):
+        pid = pid + chance.randrange(1, 3) if pid < PIDS else 300
+        end_ns += step_ns
+        elapsed_ns = min(int(chance.expovariate(2) * SECOND_NS), end_ns)
+        ppid = max(pid - chance.randrange(1, 50), 1)
+        yield Life(pid, ppid, end_ns - elapsed_ns, elapsed_ns, 1000 + chance.randrange(200), chance.randrange(300))
+
+
+def write_records(path: Path, count: int) -> None:
+    """The accounting file of them."""
+    chance = random.Random(-count)  # noqa: S311 - no secret
+    with path.open("wb") as file:
+        file.writelines(life.record(chance) for life in lives(count))
+
+
+def write_lives(path: Path, count: int) -> None:
+    """A warehouse in which jobd heard each of them begin and end."""
+    with closing(database.open_for_writing(path)) as connection, database.transaction(connection):
+        connection.execute("insert into host (id, name) values (1, ?)", (HOST,))
+        connection.execute("insert into boot (id, host_id, uuid, started_at_ns) values (1, 1, 'a boot', ?)", (BOOTED_S * SECOND_NS,))
+        connection.execute("insert into clock values (1, 1, 0, ?, 0)", (BOOTED_S * SECOND_NS,))
+        connection.execute(
+            """insert into collector (id, boot_id, pid, version, since_ns, heard_ns, stopped_ns, events, lost, job_ids_until)
+               values (1, 1, 1, '0', 0, ?1, ?1, 0, 0, 1)""",
+            (2 * SPAN_S * SECOND_NS,),
+        )
+        connection.executemany("insert into comm values (?, ?)", ((id_, name.decode()) for id_, name in enumerate(_NAMES, 1)))
+        connection.executemany(
+            """insert into process
+                   (id, boot_id, pid, origin, start_ns, clock_id, elapsed_ns, end_clock_id, end_how, exit_status, uid, comm_id)
+               values (?, 1, ?, 1, ?, 1, ?, 1, 1, 0, ?, ?)""",
+            ((2 * id_, one.pid, one.start_ns, one.elapsed_ns, one.uid, one.name + 1) for id_, one in enumerate(lives(count), 1)),
+        )
+
+
+class Place:
+    """The files of one benchmark."""
+
+    def __init__(self, folder: Path, count: int) -> None:
+        self.folder = folder
+        self.pacct, self.db, self.done = folder / "pacct", folder / "elsa.db", folder / "done.db"
+        self.empty, self.heard = folder / "empty.db", folder / "heard.db"
+        self.fill = measure.compiled("fill", folder, "-lsqlite3")
+        write_records(self.pacct, count)
+        upgrade(self.empty)
+        shutil.copy(self.empty, self.heard)
+        write_lives(self.heard, count)
+
+    def fresh(self, template: Path) -> None:
+        """A copy of a template, nothing of the last run left."""
+        for path in self.folder.glob("elsa.db*"):
+            path.unlink()
+        shutil.copy(template, self.db)
+
+    def elsa(self, template: Path) -> Sample:
+        """The ingester's run; what it made is kept for the reference."""
+        self.fresh(template)
+        sample = measure.run(measure.elsa("ingest", "--quiet", "--host", HOST, "--db", str(self.db), str(self.pacct)))
+        with closing(database.open_for_writing(self.db)) as connection:
+            connection.execute("pragma wal_checkpoint(truncate)")
+        shutil.copy(self.db, self.done)
+        return sample
+
+    def copied(self, template: Path, *tables: str) -> Sample:
+        """The reference: the rows that ELSA just wrote, written in C."""
+        self.fresh(template)
+        return measure.run([self.fill, self.done, self.db, *tables])
+
+    def size_mib(self) -> float:
+        """What the last run of ELSA left on disk."""
+        return self.done.stat().st_size / 2**20
+
+
+def bench(options: argparse.Namespace) -> list[Table]:
+    """Both files, then the peers that only read."""
+    count = options.records
+    with tempfile.TemporaryDirectory() as folder:
+        place = Place(Path(folder), count)
+        made: list[Table] = []
+        for what, template, rows in (("a host without jobd", place.empty, ()), ("every record joined", place.heard, ("acct", "acct_file"))):
+            samples = measure.in_turns(
+                {"elsa ingest": lambda t=template: place.elsa(t), "C, the same rows": lambda t=template, r=rows: place.copied(t, *r)},  # type: ignore[misc]
+                options.rounds,
+            )
+            made += measure.tables(f"{count:,} records, {what}", "C, the same rows", samples, "wall_s", "cpu_s", "peak_mib")
+        readers = {"sa": [program("sa"), "-i", place.pacct], "dump-acct": [program("dump-acct"), place.pacct]}
+        samples = measure.in_turns(
+            {name: lambda words=words: measure.run(words) for name, words in readers.items()},  # type: ignore[misc]
+            options.rounds,
+        )
+        return [*made, *measure.tables(f"{count:,} records, only read", "sa", samples, "wall_s", "peak_mib")]
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--records", type=int, default=RECORDS, metavar="N", help=f"how many records ({RECORDS:,})")
+    measure.main(bench, parser)
