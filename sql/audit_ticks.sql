@@ -4,18 +4,18 @@ create view audit_ticks as
 with summed as (
     select
         count(*) as processes,
-        coalesce(sum(u.utime_us + u.stime_us), 0) as taskstats_us,
-        coalesce(sum(u.utime_ticks + u.stime_ticks), 0) as acct_ticks
+        round(coalesce(sum(u.cpu_s), 0), 6) as taskstats_s,
+        coalesce(sum(u.utime_ticks + u.stime_ticks), 0) / 100.0 as acct_s
     from incarnation_usage as u
     where
-        u.utime_us is not null
+        u.provenance = 'taskstats'
         and u.acct_id is not null
 )
 
 select
     summed.processes,
-    summed.taskstats_us / 1e6 as taskstats_s,
-    summed.acct_ticks / 100.0 as acct_s,
-    (summed.taskstats_us - summed.acct_ticks * 10000) / 1e6 as lost_s,
-    (summed.taskstats_us - summed.acct_ticks * 10000) * 100.0 / nullif(summed.taskstats_us, 0) as lost_percent
+    summed.taskstats_s,
+    summed.acct_s,
+    round(summed.taskstats_s - summed.acct_s, 6) as lost_s,
+    round((summed.taskstats_s - summed.acct_s) * 100 / nullif(summed.taskstats_s, 0), 6) as lost_percent
 from summed

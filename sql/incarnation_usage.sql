@@ -53,8 +53,9 @@ with life as (
         s.virtmem_mb_us,
         s.read_chars,
         s.write_chars,
-        s.read_syscalls,
-        s.write_syscalls,
+        -- cut down to a multiple of 1024 per thread: 0 says no more than that they were few
+        nullif(s.read_syscalls, 0) as read_syscalls,
+        nullif(s.write_syscalls, 0) as write_syscalls,
         s.read_bytes,
         s.write_bytes,
         s.cancelled_write_bytes,

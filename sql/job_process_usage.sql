@@ -1,7 +1,7 @@
 create view job_process_usage as
 -- Grain: one row per job and incarnation that was ever in it, with what the process used while it was; where its counters were not read
--- at every edge of a part-life stay the whole is charged (part_life_whole). The accounting record's own columns (ticks, minflt), times,
--- threads and peaks are those of the whole life.
+-- at every edge of a part-life stay the whole is charged (part_life_whole). The accounting record's own columns (ticks, minflt), threads,
+-- peaks, start and end are those of the whole life.
 -- The charge is the counters at the end (of the life, or of the last stay) less those when it came in, over all stays, never below 0.
 -- A process in several jobs has a row in each, so never sum this over jobs: see reconciliation.
 with stayed as (
@@ -97,7 +97,17 @@ select
     member.ended_ns,
     member.started_at,
     member.ended_at,
-    member.elapsed_s,
+    case
+        when member.part_life = 0 then member.elapsed_s
+        else (
+            select case
+                when count(coalesce(m.until_ns, member.end_ns)) = count(*)
+                    then sum(coalesce(m.until_ns, member.end_ns) - max(m.since_ns, member.start_ns)) / 1e9
+            end
+            from membership as m
+            where m.job_id = member.job_id and m.process_id = member.process_id
+        )
+    end as elapsed_s,
     member.etime_ticks,
     member.utime_ticks,
     member.stime_ticks,
@@ -227,8 +237,10 @@ select
         else (
             select case
                 when count(b.read_syscalls) = count(*)
-                    then max(0, case when member.until_ns is null then member.read_syscalls else 0 end
-                        + sum((2 * b.edge - 1) * b.read_syscalls))
+                    then nullif(
+                        max(0, case when member.until_ns is null then member.read_syscalls else 0 end + sum((2 * b.edge - 1) * b.read_syscalls)),
+                        case when member.until_ns is null then 0 end
+                    )
             end
             from baseline as b
             where b.job_id = member.job_id and b.process_id = member.process_id
@@ -239,8 +251,10 @@ select
         else (
             select case
                 when count(b.write_syscalls) = count(*)
-                    then max(0, case when member.until_ns is null then member.write_syscalls else 0 end
-                        + sum((2 * b.edge - 1) * b.write_syscalls))
+                    then nullif(
+                        max(0, case when member.until_ns is null then member.write_syscalls else 0 end + sum((2 * b.edge - 1) * b.write_syscalls)),
+                        case when member.until_ns is null then 0 end
+                    )
             end
             from baseline as b
             where b.job_id = member.job_id and b.process_id = member.process_id

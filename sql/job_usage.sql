@@ -12,12 +12,10 @@ with used as (
         count(case when u.state = 'running' and u.until_ns is null then 1 end) as running,
         count(case when u.state = 'running' then 1 end) as unfinished,
         count(u.acct_id) as records,
-        min(u.start_ns) as start_ns,
-        -- for the job a process ends when it is taken out
+        -- for the job a process begins when it comes in, and ends when it is taken out
+        min(case when u.since_ns > u.start_ns then u.since_ns else u.start_ns end) as start_ns,
         case when count(*) = count(coalesce(u.until_ns, u.end_ns)) then max(coalesce(u.until_ns, u.end_ns)) end as end_ns,
-        -- from here on a lost fork may have been a child of a member
-        min(case when u.since_ns > u.start_ns then u.since_ns else u.start_ns end) as member_ns,
-        min(u.started_ns) as started_ns,
+        min(case when u.since_ns > u.start_ns then u.started_ns + u.since_ns - u.start_ns else u.started_ns end) as started_ns,
         case
             when count(*) = count(coalesce(u.until_ns, u.end_ns)) then max(coalesce(u.until_ns + u.started_ns - u.start_ns, u.ended_ns))
         end as ended_ns,
@@ -79,7 +77,6 @@ with used as (
         0 as records,
         null as start_ns,
         null as end_ns,
-        null as member_ns,
         null as started_ns,
         null as ended_ns,
         null as elapsed_s,
@@ -151,8 +148,8 @@ touched as (
                 g.boot_id = j.boot_id
                 and g.kind <> 'taskstats'
                 and coalesce(g.from_ns, 0) <= coalesce(u.end_ns, g.from_ns, 0)
-                and (g.to_ns is null or g.to_ns >= u.member_ns)
-                and u.member_ns is not null
+                and (g.to_ns is null or g.to_ns >= u.start_ns)
+                and u.start_ns is not null
         ) as gaps,
         (
             select count(*)
@@ -161,8 +158,8 @@ touched as (
                 g.boot_id = j.boot_id
                 and g.kind = 'taskstats'
                 and coalesce(g.from_ns, 0) <= coalesce(u.end_ns, g.from_ns, 0)
-                and (g.to_ns is null or g.to_ns >= u.member_ns)
-                and u.member_ns is not null
+                and (g.to_ns is null or g.to_ns >= u.start_ns)
+                and u.start_ns is not null
         ) as usage_gaps
     from used as u
     join job as j

@@ -2,6 +2,7 @@ create view reconciliation as
 -- Grain: one row per measure. in_all is counted straight from process, acct and usage; in_jobs over the processes that were ever in a job,
 -- each once and whole, however many jobs it was in; in_none is unattributed_usage: all other processes and the records joined to none.
 -- Three counts that know nothing of each other: difference = in_all - in_jobs - in_none is 0, or the warehouse is damaged.
+-- NULL: nobody counted that, of any of these processes.
 with recorded as (
     select
         count(*) as records,
@@ -22,8 +23,8 @@ told as (
         sum(s.stime_us) as stime_us,
         sum(s.read_chars) as read_chars,
         sum(s.write_chars) as write_chars,
-        sum(s.read_syscalls) as read_syscalls,
-        sum(s.write_syscalls) as write_syscalls,
+        sum(nullif(s.read_syscalls, 0)) as read_syscalls,
+        sum(nullif(s.write_syscalls, 0)) as write_syscalls,
         sum(s.read_bytes) as read_bytes,
         sum(s.write_bytes) as write_bytes,
         sum(s.cancelled_write_bytes) as cancelled_write_bytes,
@@ -171,12 +172,19 @@ measure as (
     union all
     select 'compact_delay_ns' as measure, e.compact_delay_ns as in_all, j.compact_delay_ns as in_jobs, r.compact_delay_ns as in_none
     from everything as e cross join attributed as j cross join rest as r
+),
+
+counted as (
+    select
+        measure.*,
+        case when coalesce(measure.in_all, measure.in_jobs, measure.in_none) is not null then 0 end as zero
+    from measure
 )
 
 select
-    measure.measure,
-    coalesce(measure.in_all, 0) as in_all,
-    coalesce(measure.in_jobs, 0) as in_jobs,
-    coalesce(measure.in_none, 0) as in_none,
-    coalesce(measure.in_all, 0) - coalesce(measure.in_jobs, 0) - coalesce(measure.in_none, 0) as difference
-from measure
+    counted.measure,
+    coalesce(counted.in_all, counted.zero) as in_all,
+    coalesce(counted.in_jobs, counted.zero) as in_jobs,
+    coalesce(counted.in_none, counted.zero) as in_none,
+    coalesce(counted.in_all, counted.zero) - coalesce(counted.in_jobs, counted.zero) - coalesce(counted.in_none, counted.zero) as difference
+from counted

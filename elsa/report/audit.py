@@ -32,13 +32,13 @@ _STRETCH_SHOWN = ("what", "first_ended_at", "last_ended_at", "processes", "why")
 
 
 # The view audit_ticks, likewise.
-_LOST_US = "sum(u.utime_us + u.stime_us - (u.utime_ticks + u.stime_ticks) * 10000)"
+_LOST = "sum(u.cpu_s) - sum(u.utime_ticks + u.stime_ticks) / 100.0"
 _TICKS = {
     "processes": "count(*)",
-    "taskstats_s": "coalesce(sum(u.utime_us + u.stime_us), 0) / 1e6",
+    "taskstats_s": "round(coalesce(sum(u.cpu_s), 0), 6)",
     "acct_s": "coalesce(sum(u.utime_ticks + u.stime_ticks), 0) / 100.0",
-    "lost_s": f"coalesce({_LOST_US}, 0) / 1e6",
-    "lost_percent": f"{_LOST_US} * 100.0 / nullif(sum(u.utime_us + u.stime_us), 0)",
+    "lost_s": f"round(coalesce({_LOST}, 0), 6)",
+    "lost_percent": f"round(({_LOST}) * 100 / nullif(sum(u.cpu_s), 0), 6)",
 }
 
 
@@ -75,7 +75,7 @@ def audit(connection: sqlite3.Connection, window: Window, limit: int | None, now
 
 
 def _ticks(connection: sqlite3.Connection, conditions: list[str]) -> Report:
-    known = " and ".join(["u.utime_us is not null", "u.acct_id is not null", *conditions])
+    known = " and ".join(["u.provenance = 'taskstats'", "u.acct_id is not null", *conditions])
     rows: list[Row] = connection.execute(f"{usage.select(_TICKS)} from incarnation_usage as u where {known}").fetchall()
     return Report(tuple(_TICKS), tuple(_TICKS), rows)
 

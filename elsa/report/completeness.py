@@ -13,6 +13,10 @@ _MEMBERS = {
         "1 process was put in its job by inference: its line to a member was not heard",
         "{} processes were put in their jobs by inference: their lines to a member were not heard",
     ),
+    "part_life_unknown": (
+        "1 process was in its job for a part of its life only; what it used there is not known (it may still run)",
+        "{} processes were in their jobs for a part of their life only; what they used there is not known (they may still run)",
+    ),
     "part_life": (
         "1 process was in its job for a part of its life only, and is charged for that part",
         "{} processes were in their jobs for a part of their life only, and are charged for that part",
@@ -22,6 +26,10 @@ _MEMBERS = {
         "{} processes were in their jobs for a part of their life only; all of their usage is charged, as their counters were not read",
     ),
 }
+# Less than this is not worth a line.
+LEAST_SAMPLED_S = 0.01
+# What accounting cuts off of a process's CPU time, on average: half a tick of user time, and half a tick of system time.
+TICK_S = 0.01
 # Classes of sql/audit_class.sql that are accounting records without a process.
 _LOOSE = ("pending", "ambiguous")
 
@@ -80,8 +88,9 @@ def _line(connection: sqlite3.Connection, found: dict[str, tuple[int, int]], los
 def _members(connection: sqlite3.Connection, window: Window, jobs: Jobs) -> list[str]:
     conditions = [jobs.where("u.job_id"), *window.where("u.ended_ns")]
     query = f"""select count(case when u.how = 'inferred' then 1 end),
-                       count(case when u.part_life = 1 and u.part_life_whole = 0 then 1 end),
-                       count(case when u.part_life_whole = 1 then 1 end)
+                       count(case when u.part_life = 1 and u.cpu_s is null then 1 end),
+                       count(case when u.part_life = 1 and u.part_life_whole = 0 and u.cpu_s is not null then 1 end),
+                       count(case when u.part_life_whole = 1 and u.cpu_s is not null then 1 end)
                 from job_process_usage as u where {" and ".join(conditions)}"""
     sums = connection.execute(query).fetchone()
     return [
@@ -93,11 +102,24 @@ def measured(columns: tuple[str, ...], rows: list[Row]) -> list[str]:
     """Say that taskstats told of some processes only, or lost threads of them; that it told of none at all is plain to see."""
     told, ticks, partial = (sum(row[columns.index(key)] for row in rows) for key in ("with_usage", "with_ticks", "usage_partial"))
     words = []
+    cpu_s, run_ns = (sum(row[columns.index(key)] or 0 for row in rows) for key in ("cpu_s", "run_ns"))
+    if ticks and not told and ticks * TICK_S > cpu_s / 10:
+        words.append("every process's CPU time is cut down to 1/100 s: these many short ones used more than is shown")
+    if told and not ticks and run_ns:
+        words += _sampled(cpu_s, run_ns)
     if told and ticks:
         words.append(f"memory and I/O are known of {told} of {told + ticks} processes; of the rest only CPU time, cut down to 1/100 s")
     if partial:
         words.append(f"of {count(partial, 'process')} statistics of threads were lost: memory, I/O and faults are at least so much")
     return words
+
+
+def _sampled(cpu_s: float, run_ns: int) -> list[str]:
+    """Say how much of the CPU time is not measured, since processes that are shorter than a tick mostly cannot be."""
+    sampled_s = cpu_s - run_ns / 1e9
+    if sampled_s < LEAST_SAMPLED_S or sampled_s < cpu_s / 100:
+        return []
+    return [f"{sampled_s:.2f} s of the CPU time are sampled, of processes shorter than a tick: right on average, but not of a few of them"]
 
 
 def touching(window: Window) -> str:

@@ -24,6 +24,8 @@ _SBU = "cpu_s + coremem_mb_s / 1024"
 SBU_WORDS = "1 sbu = 1 CPU second, or 1 GiB of memory resident for a CPU second: sbu = cpu + resident / 1024"
 # Counted only if somebody wants them, since that costs every switch a little.
 _OPTIONAL = ("blkio_delay_ns", "swapin_delay_ns", "reclaim_delay_ns", "thrashing_delay_ns", "compact_delay_ns")
+# When a process came into the job, in real time: at its birth, or later.
+_CAME_NS = "(u.started_ns + max(u.since_ns - u.start_ns, 0))"
 _NOT_COUNTED = "not counted: kernel.task_delayacct is 0"
 
 
@@ -46,9 +48,9 @@ def summary(connection: sqlite3.Connection, job_id: int, window: Window) -> Summ
 def _query(job_id: int, window: Window) -> str:
     if window:
         span = {
-            "started_at": "min(u.started_at)",
+            "started_at": f"strftime('%Y-%m-%dT%H:%M:%fZ', min({_CAME_NS}) / 1e9, 'unixepoch')",
             "ended_at": "max(u.ended_at)",
-            "wall_s": "(max(u.ended_ns) - min(u.started_ns)) / 1e9",
+            "wall_s": f"(max(u.ended_ns) - min({_CAME_NS})) / 1e9",
         }
         sums = span | {key: usage.MEASURES[key] for key in _FIGURES}
         totals = f"{usage.select(sums)} {usage.source(window, job_id)}"

@@ -93,8 +93,17 @@ def test_job_ends_where_its_processes_are_taken_out_though_they_run_on(warehouse
     warehouse.process(1, start=10, seconds=None)
     warehouse.job(1)
     warehouse.stay(1, 1, since=12, until=15)
-    row = warehouse.row("select running, wall_s, complete from job_usage")
-    assert row == {"running": 0, "wall_s": 5.0, "complete": 0}
+    row = warehouse.row("select running, wall_s, elapsed_s, started_at, complete from job_usage")
+    assert row == {"running": 0, "wall_s": 3.0, "elapsed_s": 3.0, "started_at": "2026-01-02T03:04:17.000Z", "complete": 0}
+
+
+def test_job_begins_where_its_first_process_comes_in_and_elapsed_time_is_that_of_all_stays(warehouse: Warehouse) -> None:
+    warehouse.process(1, start=10, seconds=20)
+    warehouse.job(1)
+    warehouse.stay(1, 1, since=12, until=15)
+    warehouse.stay(1, 1, since=21)
+    row = warehouse.row("select wall_s, elapsed_s, started_at, ended_at from job_usage")
+    assert row == {"wall_s": 18.0, "elapsed_s": 12.0, "started_at": "2026-01-02T03:04:17.000Z", "ended_at": "2026-01-02T03:04:35.000Z"}
 
 
 def test_job_that_nothing_was_ever_in_is_a_row_with_unknown_usage(warehouse: Warehouse) -> None:

@@ -284,11 +284,31 @@ def test_process_shows_its_program_and_its_figures_to_programs(filled: Reports) 
     assert "10.0 KiB" in table
 
 
+def test_cpu_time_that_is_sampled_or_cut_down_is_said_where_it_matters(filled: Reports) -> None:
+    filled.warehouse.job(3, "short")
+    for number in range(50, 53):
+        filled.warehouse.process(number)
+        filled.warehouse.stay(3, number)
+        filled.warehouse.acct(number, number, utime=1)
+    assert "many short ones used more than is shown" in filled.run("job", "short").stderr
+    for number in range(50, 53):
+        filled.warehouse.usage(number, run_ns=1, utime_us=4000, stime_us=0)
+    assert "0.01 s of the CPU time are sampled" in filled.run("job", "short").stderr
+    assert "sampled" not in filled.run("job", "build").stderr
+
+
 def test_charging_for_a_part_of_a_life_is_said(filled: Reports) -> None:
     filled.warehouse.usage(1, run_ns=3_000_000_000, utime_us=3_000_000, stime_us=0)
     filled.warehouse.job(3, "late")
     filled.warehouse.stay(3, 1, since=15, how=1)
     assert "all of its usage is charged, as its counters were not read" in filled.run("job", "late").stderr
+    filled.warehouse.process(77, start=5, seconds=None)
+    filled.warehouse.job(4, "still")
+    filled.warehouse.stay(4, 77, since=15, how=1)
+    filled.warehouse.baseline(4, 77, since=15, run_ns=1_000_000_000, utime_us=1_000_000, stime_us=0)
+    said = filled.run("job", "still").stderr
+    assert "what it used there is not known" in said
+    assert "charged" not in said
     filled.warehouse.baseline(3, 1, since=15, run_ns=1_000_000_000, utime_us=1_000_000, stime_us=0)
     assert "is charged for that part" in filled.run("job", "late").stderr
     found = filled.json("job", "late")
