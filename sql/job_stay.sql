@@ -12,6 +12,7 @@ select
         when 2 then 'inherited'
         when 3 then 'launched'
         when 4 then 'inferred'
+        when 5 then 'defined'
     end as how,
     m.since_ns,
     m.until_ns,

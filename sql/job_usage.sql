@@ -231,10 +231,12 @@ select
     touched.gaps,
     touched.usage_gaps,
     case
+        when touched.close_how in ('defining', 'failed') then 0
         when touched.inferred + touched.uncertain + touched.without_record + touched.gaps + touched.unfinished = 0 then 1
         else 0
     end as complete,
     case
+        when touched.close_how in ('defining', 'failed') then 0
         when touched.usage_missing + touched.usage_partial + touched.usage_gaps + touched.part_life_whole + touched.unfinished = 0 then 1
         else 0
     end as usage_complete,

@@ -44,6 +44,7 @@ select
         when 2 then 'inherited'
         when 3 then 'launched'
         when 4 then 'inferred'
+        when 5 then 'defined'
     end as how,
     stay.since_ns,
     stay.until_ns,

@@ -16,6 +16,7 @@ from click.shell_completion import CompletionItem
 
 from elsa import config
 from elsa.cli import options
+from elsa.cli.define import define
 from elsa.cli.main import CONTEXT
 from elsa.control import protocol
 from elsa.control.client import Client
@@ -43,23 +44,9 @@ def _complete(ctx: click.Context, _param: click.Parameter, incomplete: str) -> l
     return [CompletionItem(str(job[key]), help=_title(job)) for job in jobs if str(job[key]).startswith(incomplete)]
 
 
-def read_tags(_ctx: click.Context, _param: click.Parameter, values: Sequence[str]) -> dict[str, str]:
-    """The values of --tag, as click hands them over."""
-    for value in values:
-        if "=" not in value:
-            raise click.BadParameter(f"{value!r} is not of the form KEY=VALUE")
-    keys = [value.split("=", 1)[0] for value in values]
-    if len(set(keys)) < len(keys):
-        raise click.BadParameter("a key is given twice")
-    return dict(value.split("=", 1) for value in values)
-
-
 _job = click.argument("ref", metavar="JOB", callback=_ref, shell_complete=_complete)
 _pid = click.IntRange(1, protocol.MAX_PID)
 _pids = click.argument("pids", metavar="PID...", type=_pid, nargs=-1, required=True)
-_tag = click.option(
-    "--tag", "tags", metavar="KEY=VALUE", multiple=True, callback=read_tags, help="Free text kept with the job; may be repeated."
-)
 _format = click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True, help="Output format.")
 
 
@@ -75,12 +62,16 @@ def job() -> None:
       elsa job create night --tag host=web1       create an empty job; prints its id
       elsa job add night $(pidof cron) --tree     put processes and their descendants into it
       elsa job show night                         who is in it now
+      elsa job define late --root 4711@02:00      a job of what that process did then, with all that it started
     """
+
+
+job.add_command(define)
 
 
 @job.command()
 @click.argument("name")
-@_tag
+@options.tags
 @options.socket
 def create(name: str, tags: dict[str, str], socket: Path | None) -> None:
     """Create an empty job and print its id.
@@ -272,7 +263,7 @@ def status(form: str, socket: Path | None) -> None:
 
 @job.command(context_settings={"allow_interspersed_args": False})
 @click.option("--name", help="Name of the job.  [default: name of the command]")
-@_tag
+@options.tags
 @options.socket
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(name: str | None, tags: dict[str, str], socket: Path | None, command: Sequence[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,4 +28,22 @@ def socket(function: Function) -> Function:
         type=click.Path(readable=False, path_type=Path),
         metavar="PATH",
         help="The control socket of jobd.  [ELSA_SOCKET; default: /run/elsa/jobd.sock]",
+    )(function)
+
+
+def read_tags(_ctx: click.Context, _param: click.Parameter, values: Sequence[str]) -> dict[str, str]:
+    """The values of --tag, as click hands them over."""
+    for value in values:
+        if "=" not in value:
+            raise click.BadParameter(f"{value!r} is not of the form KEY=VALUE")
+    keys = [value.split("=", 1)[0] for value in values]
+    if len(set(keys)) < len(keys):
+        raise click.BadParameter("a key is given twice")
+    return dict(value.split("=", 1) for value in values)
+
+
+def tags(function: Function) -> Function:
+    """--tag KEY=VALUE, as `tags`."""
+    return click.option(
+        "--tag", "tags", metavar="KEY=VALUE", multiple=True, callback=read_tags, help="Free text kept with the job; may be repeated."
     )(function)

@@ -132,8 +132,9 @@ def job(*, job: str, summary: str | None, since: str | None, until: str | None, 
         found = jobs.job(connection, selection.job_id(connection, job), window, limit)
     jobs.write_job(found, form, sys.stdout)
     _say(found.words)
-    if form == "table" and not window and found.row[found.columns.index("running")]:
-        _show_live(path, int(found.row[found.columns.index("job_id")]))
+    values = dict(zip(found.columns, found.row, strict=True))
+    if form == "table" and not window and values["running"] and values["state"] == "open":
+        _show_live(path, int(values["job_id"]))
 
 
 @report.command()

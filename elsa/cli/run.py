@@ -19,7 +19,6 @@ import click
 
 from elsa import config
 from elsa.cli import options
-from elsa.cli.job import read_tags
 from elsa.cli.main import CONTEXT
 from elsa.config import Config
 from elsa.control.client import Client
@@ -42,7 +41,7 @@ PATIENCE_S = 20.0
 )
 @click.option("--append", "-a", is_flag=True, help="Append to the output file.")
 @click.option("--name", help="Name of the job.  [default: name of the command]")
-@click.option("--tag", "tags", metavar="KEY=VALUE", multiple=True, callback=read_tags, help="Free text kept with the job; may be repeated.")
+@options.tags
 @options.socket
 @click.option("--db", type=click.Path(path_type=Path), metavar="PATH", help="Keep the accounting in this warehouse, made if it is missing.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)

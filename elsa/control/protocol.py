@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from elsa import errors
 from elsa.errors import ElsaError, UnavailableError, UsageError
+from elsa.state.selection import Selection
 
 VERSION = 1
 MAX_REQUEST = 64 * 1024
@@ -21,7 +22,11 @@ MAX_PIDS = 4096
 MAX_PID = 4_194_304
 """PID_MAX_LIMIT of 64-bit kernels (include/linux/threads.h)."""
 MAX_ID = 2**63 - 1
+MAX_UID = 2**32 - 2
 MAX_NAME = 128
+MAX_COMMANDS = 64
+"""Patterns of one `define`."""
+MAX_WHERE = 4096
 MAX_TAGS = 32
 MAX_TAG_KEY = 64
 MAX_TAG_VALUE = 256
@@ -50,6 +55,36 @@ class Create:
     def __post_init__(self) -> None:
         if self.launched is not None and self.launched not in self.pids:
             raise UsageError(f"launched: {self.launched} is not among the pids")
+
+
+@dataclass(frozen=True)
+class Define:
+    """Make a job of processes that are recorded, or with `dry_run` only look; see elsa.state.selection."""
+
+    name: str
+    tags: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    root: int | None = None
+    session: int | None = None
+    at_ns: int | None = None
+    commands: tuple[str, ...] = ()
+    where: str | None = None
+    since_ns: int | None = None
+    until_ns: int | None = None
+    dry_run: bool = False
+
+    @property
+    def selection(self) -> Selection:
+        """What is asked for. Raises UsageError unless it is exactly one thing."""
+        return Selection(self.root, self.session, self.at_ns, self.commands, self.where, self.since_ns, self.until_ns)
+
+
+@dataclass(frozen=True)
+class Reserve:
+    """Make a job that is closed, and that the asker fills with members in the warehouse."""
+
+    name: str
+    tags: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    owner_uid: int = 0
 
 
 @dataclass(frozen=True)
@@ -108,10 +143,12 @@ class Sync:
     """Answered when every event that happened before the request is in the warehouse."""
 
 
-Request = Create | Add | Remove | Close | List | Show | Of | Status | Sync
+Request = Create | Define | Reserve | Add | Remove | Close | List | Show | Of | Status | Sync
 
 REQUESTS: dict[str, type[Request]] = {
     "create": Create,
+    "define": Define,
+    "reserve": Reserve,
     "add": Add,
     "remove": Remove,
     "close": Close,
@@ -161,6 +198,16 @@ def _tags(value: object) -> dict[str, str]:
     return tags
 
 
+def _commands(value: object) -> tuple[str, ...]:
+    if isinstance(value, list) and len(value) <= MAX_COMMANDS:
+        return tuple(_text(pattern, MAX_NAME) for pattern in value)
+    raise UsageError(f"needs a list of at most {MAX_COMMANDS} patterns")
+
+
+def _at_ns(value: object) -> int:
+    return _whole(value, 0, MAX_ID)
+
+
 def _flag(value: object) -> bool:
     if isinstance(value, bool):
         return value
@@ -183,6 +230,15 @@ FIELDS: dict[str, Callable[[object], Any]] = {
     "all": _flag,
     "limit": lambda value: _whole(value, 0, MAX_MEMBERS),
     "pid": _pid,
+    "root": _pid,
+    "session": _pid,
+    "at_ns": _at_ns,
+    "since_ns": _at_ns,
+    "until_ns": _at_ns,
+    "commands": _commands,
+    "where": lambda value: _text(value, MAX_WHERE),
+    "owner_uid": lambda value: _whole(value, 0, MAX_UID),
+    "dry_run": _flag,
 }
 
 # kind of an error reply <-> the class that the client raises

@@ -28,6 +28,7 @@ from elsa.kernel.taskstats import TaskstatsSocket
 from elsa.pipeline import check, notify, scan
 from elsa.pipeline.counting import Counting
 from elsa.pipeline.hearing import Hearing
+from elsa.pipeline.helpers import Helpers
 from elsa.pipeline.service import Service
 from elsa.pipeline.storing import MS, SECOND, Storing
 from elsa.store import boots, database, locks, runs
@@ -70,7 +71,8 @@ class Collector:
         self.storing = Storing(config, beginning, self.processes)
         self._hearing = Hearing(self._connector, self._taskstats, procfs, self.processes, self.storing, next_clock_id, _secret(config))
         self.counting = Counting(procfs, self._hearing.ended_threads, delays=procfs.sysctl("kernel.task_delayacct") == "1")
-        self._service = Service(self)
+        self.helpers = Helpers(self._selector)
+        self._service = Service(self, config)
         self._alarm = clocks.SetAlarm()
         self._gathering = False  # events wait to be read; meanwhile the connector is not in the selector
         self._drain_at_ns: int | None = self._since_ns
@@ -176,6 +178,7 @@ class Collector:
         try:
             self.storing.finish()
         finally:
+            self.helpers.close()
             self._server.close()
             self._connector.close()
             if self._taskstats is not None:

@@ -9,16 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
+from elsa.config import Config
 from elsa.control import protocol
 from elsa.control.server import Peer, Reply
 from elsa.errors import PrivilegeError, RetryError, UsageError
 from elsa.kernel import clocks
+from elsa.pipeline import defining
 from elsa.pipeline.counting import Counting
+from elsa.pipeline.helpers import Helpers
 from elsa.pipeline.storing import Storing
 from elsa.state.codes import How
 from elsa.state.jobs import Job
 from elsa.state.lives import Incarnation
 from elsa.state.processes import Processes
+from elsa.store.defining import DEFINING
 
 # A user who makes jobs in a loop stops here; managers are trusted.
 MAX_OPEN_JOBS = 1000
@@ -30,6 +34,7 @@ class Collector(Protocol):
     processes: Processes
     storing: Storing
     counting: Counting
+    helpers: Helpers
 
     def drain(self) -> None:
         """Take in every event that the kernel has queued."""
@@ -47,10 +52,13 @@ class Collector(Protocol):
 class Service:
     """Answers requests; `handle` is what ControlServer calls."""
 
-    def __init__(self, collector: Collector) -> None:
+    def __init__(self, collector: Collector, config: Config) -> None:
         self._collector = collector
+        self._config = config
         self._by_kind: dict[type, Callable[[Any, Peer, Reply], None]] = {
             protocol.Create: self._create,
+            protocol.Define: self._define,
+            protocol.Reserve: self._reserve,
             protocol.Add: self._add,
             protocol.Remove: self._remove,
             protocol.Close: self._close,
@@ -74,8 +82,7 @@ class Service:
         jobs = self._processes.jobs
         if not peer.manages and sum(job.owner_uid == peer.uid for job in jobs.open.values()) >= MAX_OPEN_JOBS:
             raise UsageError(f"you have {MAX_OPEN_JOBS} open jobs already; close some: elsa-job close JOB")
-        if jobs.next_id >= self._collector.storing.job_ids_until:
-            raise RetryError("too many new jobs wait for the warehouse, which cannot be written; try again later")
+        self._check_ids()
         lives = self._own(request.pids, peer)
         now_at_ns = clocks.realtime_ns()
         job = jobs.create(request.name, peer.uid, now_at_ns, closes_itself=request.closes_itself, tags=dict(request.tags))
@@ -87,6 +94,30 @@ class Service:
             else:
                 self._enter(life, job)
         self._collector.storing.commit(reply, {"job": describe(job), "added": [life.pid for life in lives]})
+
+    def _check_ids(self) -> None:
+        if self._processes.jobs.next_id >= self._collector.storing.job_ids_until:
+            raise RetryError("too many new jobs wait for the warehouse, which cannot be written; try again later")
+
+    def _define(self, request: protocol.Define, peer: Peer, reply: Reply) -> None:
+        """Have a program of its own look through the warehouse, which may take long; it comes back with a `reserve`."""
+        config, only_uid = self._config, None if peer.manages else peer.uid
+        order = defining.Order(
+            str(config.db), str(config.socket), request.name, request.tags, peer.uid, only_uid, request.selection, request.dry_run
+        )
+        self._collector.helpers.start(defining.__name__, defining.as_json(order), peer.uid, reply)
+
+    def _reserve(self, request: protocol.Reserve, peer: Peer, reply: Reply) -> None:
+        """A job that holds nobody who lives, so it is closed from the start; whoever may write the warehouse fills it there."""
+        if not peer.manages:
+            raise PrivilegeError("only root and the elsa group reserve jobs; use define")
+        self._check_ids()
+        jobs, now_at_ns = self._processes.jobs, clocks.realtime_ns()
+        job = jobs.create(request.name, request.owner_uid, now_at_ns, tags=dict(request.tags))
+        self._collector.storing.job(job)
+        jobs.close(job, now_at_ns, DEFINING)
+        self._collector.storing.close(job)
+        self._collector.storing.commit(reply, {"job": describe(job)})
 
     def _add(self, request: protocol.Add, peer: Peer, reply: Reply) -> None:
         job = self._job(request.job, peer)

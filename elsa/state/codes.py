@@ -50,6 +50,8 @@ class How(IntEnum):
     LAUNCHED = 3
     INFERRED = 4
     """Its line to a member was not heard but concluded."""
+    DEFINED = 5
+    """It was recorded, and selected for a job that was defined after the fact."""
 
 
 class Join(IntEnum):

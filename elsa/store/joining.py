@@ -337,12 +337,16 @@ class Joiner:
         return self._inherit(process_id, parent_id)
 
     def _inherit(self, process_id: int, parent_id: int) -> bool:
-        """A child of a member that began after the member came in, and before it left, is in the member's job; whether it came into one."""
+        """A child of a member that began after the member came in, and before it left, is in the member's job; whether it came into one.
+
+        A job that was defined after the fact is a selection, and takes no more.
+        """
         entered = self._connection.execute(
             """insert into membership (job_id, process_id, since_ns, until_ns, how)
                select job_id, ?, 0, null, ? from membership
                where process_id = ? and since_ns <= (select start_ns from process where id = ?)
                  and (until_ns is null or until_ns >= (select start_ns from process where id = ?))
+                 and job_id not in (select id from job where close_how in ('defining', 'defined'))
                on conflict do nothing""",
             (process_id, How.INFERRED, parent_id, process_id, process_id),
         )

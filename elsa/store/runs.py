@@ -40,7 +40,7 @@ def begin(connection: sqlite3.Connection, machine: Machine, pid: int, now_ns: in
         boot_id = boots.boot_row(connection, machine)
         _close_earlier_boots(connection, boot_id, machine.booted_at_ns)
         heard_ns = connection.execute("select max(heard_ns) from collector where boot_id = ?", (boot_id,)).fetchone()[0]
-        next_job_id = _next_job_id(connection)
+        first_job_id = next_job_id(connection)
         collector_id = boots.insert(
             connection,
             "insert into collector (id, boot_id, pid, version, since_ns, heard_ns, job_ids_until, events, lost)"
@@ -52,12 +52,12 @@ def begin(connection: sqlite3.Connection, machine: Machine, pid: int, now_ns: in
             now_ns,
             # Not further than before, until what happened meanwhile is concluded.
             now_ns if heard_ns is None else heard_ns,
-            next_job_id + JOB_IDS,
+            first_job_id + JOB_IDS,
         )
-    return Beginning(boot_id, collector_id, now_ns, next_job_id, heard_ns)
+    return Beginning(boot_id, collector_id, now_ns, first_job_id, heard_ns)
 
 
-def _next_job_id(connection: sqlite3.Connection) -> int:
+def next_job_id(connection: sqlite3.Connection) -> int:
     """No id is given out twice: one that a killed collector had told somebody, but could not store, is passed over."""
     told = connection.execute("select max(job_ids_until) from collector where stopped_ns is null").fetchone()[0]
     return max(boots.next_id(connection, "job"), told or 0)

@@ -217,7 +217,7 @@ job = _table(
     Column("owner_uid", Big, nullable=False),
     Column("created_at_ns", Big, nullable=False),
     Column("closed_at_ns", Big),
-    Column("close_how", Text),  # request, ended (its last process did, and it was made to close then), reboot
+    Column("close_how", Text),  # request, ended (its last process did, and it was made to close then), reboot, defined, defining, failed
     Column("closes_itself", Integer, nullable=False),  # 1: when its last process has ended
 )
 

@@ -329,3 +329,43 @@ def test_a_closed_stderr_is_no_reason_not_to_run(jobd: Jobd) -> None:
 def test_options_of_the_command_are_its_own(jobd: Jobd) -> None:
     assert run(jobd.path, "echo", "--name", "-n", "--", "x")[1] == "--name -n -- x\n"
     assert jobd.asked[0].name == "echo"  # type: ignore[union-attr]
+
+
+# --- after the fact --------------------------------------------------------------------------------------------------------------
+
+
+def test_define_asks_jobd_where_the_warehouse_is_not_to_be_written(jobd: Jobd) -> None:
+    found = {
+        "processes": 3,
+        "running": 1,
+        "inferred": 1,
+        "left_out": 2,
+        "started_at_ns": 10**18,
+        "ended_at_ns": None,
+        "commands": {"sh": 3},
+    }
+    jobd.answers = {protocol.Status: {"db": "/nowhere/elsa.db"}, protocol.Define: {"job": JOB, "found": found}}
+    result = call(jobd, "define", "late", "--root", "4711@2026-01-02T03:04:05Z", "--tag", "a=b", "--until", "2026-01-03T00:00Z")
+    assert (result.exit_code, result.stdout) == (0, "17\n")
+    assert result.stderr.splitlines()[0].startswith("3 processes, 1 of them running, from 2001-09-09")
+    assert result.stderr.splitlines()[1:] == [
+        "1 of them by inference: their line or session was not heard, but concluded",
+        "2 of other users left out",
+        "commands: sh (3)",
+    ]
+    assert jobd.asked[-1] == protocol.Define("late", {"a": "b"}, root=4711, at_ns=1_767_323_045 * 10**9, until_ns=1_767_398_400 * 10**9)
+    jobd.answers[protocol.Define] = {"job": None, "found": found}
+    result = call(jobd, "define", "late", "--command", "cc1*", "--command", "ld", "--dry-run")
+    assert (result.stdout.splitlines()[-1], result.stderr) == ("commands: sh (3)", "")
+    assert jobd.asked[-1] == protocol.Define("late", commands=("cc1*", "ld"), dry_run=True)
+
+
+@pytest.mark.parametrize(
+    "args",
+    [["--root", "x"], ["--root", "1@"], ["--root", "1@never"], ["--root", "1", "--session", "2"], [], ["--where", ""], ["--root", "0"]],
+)
+def test_a_selection_that_makes_no_sense_is_refused_before_jobd_is_asked(jobd: Jobd, args: list[str]) -> None:
+    result = call(jobd, "define", "late", *args)
+    assert isinstance(result.exception, ElsaError)
+    assert result.exception.exit_code == EXIT_USAGE
+    assert jobd.asked == []
