@@ -29,6 +29,9 @@ WORDS = {
     "SELF": "written by acct(2) about its own caller, not counted",
 }
 
+# Of places that hold no records, so many are told one by one.
+SKIPPED_SHOWN = 5
+
 # A smaller pass is over before a bar could be read.
 BAR_FROM = 4 << 20
 
@@ -104,10 +107,12 @@ def _progress(*, quiet: bool) -> Iterator[Progress | None]:
 def _tell(outcome: Outcome, *, quiet: bool, following: bool) -> None:
     for trouble in outcome.troubles:
         click.echo(f"elsa-ingest: {trouble}", err=True)
-    if outcome.skipped_bytes:
-        click.echo(
-            f"elsa-ingest: {outcome.skipped_bytes} bytes that are no accounting records were skipped; see: elsa report gaps", err=True
-        )
+    for path, skipped in outcome.skipped[:SKIPPED_SHOWN]:
+        click.echo(f"elsa-ingest: {path}: skipped bytes {skipped.first} to {skipped.last}: {skipped.what}", err=True)
+    if len(outcome.skipped) > SKIPPED_SHOWN:
+        click.echo(f"elsa-ingest: {len(outcome.skipped) - SKIPPED_SHOWN} more places were skipped; see: elsa report gaps", err=True)
+    for path, count in outcome.repeated.items():
+        click.echo(f"elsa-ingest: {path}: a damaged copy; {count} of its records were read before and are not counted again", err=True)
     if quiet or (following and not outcome.records and not outcome.settled_late):
         return
     for path, records in outcome.files.items():

@@ -296,16 +296,24 @@ def sniff(start: bytes, name: str) -> Content:
     found = _next_plausible(start, 0, len(start))
     if found < len(start):
         return Content.BIG if start[found + 1] & BIG_ENDIAN else Content.LITTLE
-    old = _old_version(start)
-    if old is not None:
-        raise DataError(f"{name}: acct version {old} records carry no pid and cannot be joined to a job; only version {VERSION} is read")
-    raise DataError(f"{name}: not an accounting file")
+    other = foreign_version(start)
+    if other is None:
+        raise DataError(f"{name}: not an accounting file")
+    if other < VERSION:
+        raise DataError(f"{name}: acct version {other} records carry no pid and cannot be joined to a job; only version {VERSION} is read")
+    raise DataError(f"{name}: acct version {other} records; only version {VERSION} is read")
+
+
+def foreign_version(buffer: bytes) -> int | None:
+    """The version of the record that a buffer begins with, if it looks like one of another version than is read here; else None."""
+    if len(buffer) < RECORD_SIZE or buffer[1] & ~BIG_ENDIAN == VERSION:
+        return None
+    as_ours = bytes((buffer[0], VERSION | buffer[1] & BIG_ENDIAN)) + buffer[2:RECORD_SIZE]
+    return buffer[1] & ~BIG_ENDIAN if plausible(as_ours) else _old_version(buffer[:RECORD_SIZE])
 
 
 def _old_version(start: bytes) -> int | None:
-    """0 to 2 if the first record looks like struct acct of include/uapi/linux/acct.h: version@1, btime@8, exitcode@32, comm[17]@36."""
-    if len(start) < RECORD_SIZE:
-        return None
+    """0 to 2 if a record looks like struct acct of include/uapi/linux/acct.h: version@1, btime@8, exitcode@32, comm[17]@36."""
     flag, version, comm = start[0], start[1] & ~BIG_ENDIAN, start[36:53]
     order = ">" if start[1] & BIG_ENDIAN else "<"
     (btime,) = struct.unpack_from(f"{order}I", start, 8)

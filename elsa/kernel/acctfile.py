@@ -6,6 +6,7 @@ is. Its bytes do: accounting files only grow, so the first record and the bytes 
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -16,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from elsa.errors import DataError, ElsaError, InputMissingError, PrivilegeError
+from elsa.errors import DataError, ElsaError, InputMissingError, PrivilegeError, RetryError
 
 CHUNK = 1 << 16
 """Bytes per read: 1,024 records. Decoding larger pieces is slower, as they no longer fit the processor's cache."""
@@ -217,6 +218,8 @@ def translated(error: OSError, path: Path) -> ElsaError:
         return PrivilegeError(f"{path}: may not be read by this user; root and group adm may")
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return InputMissingError(f"{path}: no such file")
+    if error.errno == errno.EIO:
+        return RetryError(f"{path}: the disk reports an error ({error.strerror})")
     return DataError(f"{path}: {error.strerror or error}")
 
 

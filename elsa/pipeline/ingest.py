@@ -11,7 +11,7 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,16 +20,18 @@ from typing import NamedTuple
 from elsa.config import Config
 from elsa.control.client import Client
 from elsa.decode import acct
-from elsa.decode.acct import AcctRow
-from elsa.errors import ElsaError, InputMissingError
-from elsa.kernel import acctfile, clocks
+from elsa.decode.acct import RECORD_SIZE, AcctRow
+from elsa.errors import DataError, ElsaError
+from elsa.kernel import clocks
 from elsa.kernel.acctfile import AcctFile
 from elsa.kernel.procfs import Procfs
 from elsa.pipeline import scan
-from elsa.pipeline.pieces import Piece, merged, pieces
+from elsa.pipeline.pieces import Piece, Skipped, merged, pieces
+from elsa.pipeline.sources import Source, Sources
 from elsa.state.codes import Join
 from elsa.store import acctfiles, boots, database, locks, names
 from elsa.store.acctfiles import Known
+from elsa.store.copies import Copies
 from elsa.store.joining import Boot, Joiner, Verdict, Waiting
 
 log = logging.getLogger(__name__)
@@ -37,10 +39,6 @@ log = logging.getLogger(__name__)
 # Records per transaction: large enough that its cost does not count, small enough for memory and for others that want to write.
 BATCH = 10_000
 SYNC_TIMEOUT_S = 15.0
-# Enough to see what a file is, even if junk stands before the first record.
-SNIFF = 4096
-# How long a file without a name is kept open although it does not grow.
-LET_GO_S = 600.0
 
 _INSERT_ACCT = f"insert into acct values ({', '.join('?' * 24)})"
 
@@ -59,7 +57,10 @@ class Outcome:
     joins: Counter[Join] = field(default_factory=Counter)
     """Of the new records, and of those that waited from earlier passes and no longer do."""
     settled_late: int = 0
-    skipped_bytes: int = 0
+    skipped: list[tuple[str, Skipped]] = field(default_factory=list)
+    """By path: bytes that hold no record."""
+    repeated: Counter[str] = field(default_factory=Counter)
+    """By path: records that were read before from a file of which this is a damaged copy."""
     files: dict[str, int] = field(default_factory=dict)
     """New records by path."""
     troubles: list[ElsaError] = field(default_factory=list)
@@ -68,23 +69,15 @@ class Outcome:
     """Records that still wait for their events."""
 
 
-class Source(NamedTuple):
-    """A file to be read, as it was when the pass began."""
+class Reading(NamedTuple):
+    """A file that is being read, and what is needed for it."""
 
+    connection: sqlite3.Connection
+    joiner: Joiner
+    known: Known
     file: AcctFile
-    size: int | None
-    """Where to stop; None for a compressed file, which is read to its end."""
-    disk_size: int
-    modified_at_ns: int
-
-
-@dataclass
-class Kept:
-    """A file kept open while following."""
-
-    file: AcctFile
-    since_s: float
-    """When it last had a name or grew."""
+    copies: Copies
+    outcome: Outcome
 
 
 def _settled(verdicts: dict[int, Verdict], first_new_id: int) -> list[tuple[int, Verdict]]:
@@ -104,8 +97,7 @@ class Ingester:
         self._procfs = procfs
         self._host = host
         self._comms = names.comms()
-        self._kept: dict[tuple[int, int], Kept] | None = None
-        """While following: the accounting files by device and inode, kept open, since the kernel writes on into one that was removed."""
+        self._sources = Sources(config.acct_file)
 
     def run_once(self, paths: Sequence[Path], progress: Progress | None = None) -> Outcome:
         """One pass over these files; with none given, over the configured one and what it was rotated to, oldest first.
@@ -123,7 +115,7 @@ class Ingester:
     def follow(self, paths: Sequence[Path], interval_s: float, stopped: Callable[[], bool], tell: Callable[[Outcome], None]) -> None:
         """Pass after pass until told to stop. A file that is not there yet, a warehouse that is locked, are waited for."""
         told: list[str] = []
-        self._kept = {}
+        self._sources.keep_open()
         while not stopped():
             try:
                 outcome = self.run_once(paths)
@@ -139,22 +131,14 @@ class Ingester:
             deadline = time.monotonic() + interval_s
             while not stopped() and (left := deadline - time.monotonic()) > 0:
                 time.sleep(min(left, 0.2))
-        for kept in self._kept.values():
-            kept.file.close()
-        self._kept = None
+        self._sources.close()
 
     def _pass(self, connection: sqlite3.Connection, paths: Sequence[Path], progress: Progress) -> Outcome:
         outcome = Outcome()
         with ExitStack() as open_files:
             with database.transaction(connection):
                 host_id = self._host_row(connection)
-            named = self._named(paths)
-            sources = self._removed(connection, host_id, named)
-            for path in named:
-                source = self._open(connection, host_id, path, open_files, outcome)
-                if source is not None:
-                    sources.append(source)
-            self._keep(paths or [self._config.acct_file])
+            sources = self._sources.find(paths, partial(acctfiles.is_unchanged, connection, host_id), open_files, outcome.troubles)
             complete = self._sync()
             joiner = Joiner(connection, host_id, self._boots(connection, host_id, complete=complete))
             total, done = sum(source.disk_size for source in sources), 0
@@ -169,76 +153,6 @@ class Ingester:
                 progress(done, total)
             self._settle(connection, joiner, outcome)
         return outcome
-
-    # --- which files ------------------------------------------------------------------------------------------------------------
-
-    def _named(self, paths: Sequence[Path]) -> Sequence[Path]:
-        """The files to look at; none, where the only one was removed and is still open here."""
-        try:
-            return paths or self._default_paths()
-        except InputMissingError:
-            if self._kept:
-                return []
-            raise
-
-    def _keep(self, live: Sequence[Path]) -> None:
-        """Keep files open that the kernel may go on writing to when their names are gone."""
-        if self._kept is None:
-            return
-        for path in live:
-            with suppress(ElsaError):
-                file = AcctFile(path)
-                status = file.status()
-                if file.compressed or (status.st_dev, status.st_ino) in self._kept:
-                    file.close()
-                else:
-                    self._kept[status.st_dev, status.st_ino] = Kept(file, time.monotonic())
-
-    def _removed(self, connection: sqlite3.Connection, host_id: int, named: Sequence[Path]) -> list[Source]:
-        """Files that have no name any more and have grown; what has long stopped growing is let go, so that its space is given back."""
-        here = set()
-        for path in named:
-            with suppress(OSError):
-                here.add((path.stat().st_dev, path.stat().st_ino))
-        sources = []
-        for key, kept in list((self._kept or {}).items()):
-            status = kept.file.status()
-            if key in here:
-                kept.since_s = time.monotonic()
-            elif not acctfiles.is_unchanged(connection, host_id, status) and status.st_size:
-                kept.since_s = time.monotonic()
-                sources.append(Source(kept.file, status.st_size, status.st_size, status.st_mtime_ns))
-            elif time.monotonic() - kept.since_s > LET_GO_S and self._kept is not None:
-                kept.file.close()
-                del self._kept[key]
-        return sources
-
-    def _default_paths(self) -> list[Path]:
-        live = self._config.acct_file
-        paths = acctfile.rotated(live)
-        if live.exists():
-            paths.append(live)
-        if not paths:
-            raise InputMissingError(f"{live}: no such file; switch accounting on (accton {live}), or name the file")
-        return paths
-
-    def _open(self, connection: sqlite3.Connection, host_id: int, path: Path, open_files: ExitStack, outcome: Outcome) -> Source | None:
-        """Open a file unless there is nothing new in it."""
-        try:
-            try:
-                status = path.stat()
-            except OSError as error:
-                raise acctfile.translated(error, path) from None
-            if acctfiles.is_unchanged(connection, host_id, status):
-                return None
-            file = open_files.enter_context(AcctFile(path))
-            identity = file.identity()
-            if acct.sniff(file.read(0, SNIFF), str(path)) is acct.Content.EMPTY:
-                return None
-        except ElsaError as error:
-            outcome.troubles.append(error)
-            return None
-        return Source(file, None if file.compressed else identity.size, identity.size, status.st_mtime_ns)
 
     def _sync(self) -> bool:
         """Have the collector store all it has heard; True if nothing that happened so far can still come."""
@@ -260,31 +174,54 @@ class Ingester:
         identity = file.identity()
         with database.transaction(connection):
             known = acctfiles.recognise(connection, host_id, file, identity) or acctfiles.add(connection, host_id, identity)
+            acctfiles.look_anew(connection, known)
         known.path, known.device, known.inode = str(file.path.absolute()), identity.device, identity.inode
+        reading = Reading(connection, joiner, known, file, Copies(connection, host_id, known), outcome)
         batch: list[Piece] = []
         waiting = 0
+        damage: ElsaError | None = None
         try:
             for piece in pieces(file, known.position, source.size):
                 batch.append(piece)
                 waiting += len(piece.rows)
                 if waiting >= BATCH:
-                    self._store(connection, joiner, known, file, batch, outcome)
+                    self._store(reading, batch)
                     tell(known.position)
                     batch, waiting = [], 0
         except ElsaError as error:
-            # A damaged file: what could be read of it is good.
-            self._store(connection, joiner, known, file, batch, outcome)
-            with database.transaction(connection):
-                acctfiles.give_up_rest(connection, known, str(error))
-            raise
-        known.disk_size, known.modified_at_ns = source.disk_size, source.modified_at_ns
-        self._store(connection, joiner, known, file, batch, outcome)
+            damage = error
+        self._store(reading, batch)  # also of a damaged file: what could be read of it is good
+        if damage is None or isinstance(damage, DataError):
+            self._finish(reading, source, damage)
+        if damage is not None:
+            raise damage
 
-    def _store(
-        self, connection: sqlite3.Connection, joiner: Joiner, known: Known, file: AcctFile, batch: Sequence[Piece], outcome: Outcome
-    ) -> None:
+    @staticmethod
+    def _finish(reading: Reading, source: Source, damage: DataError | None) -> None:
+        """Note that the file was read to its end, and what stands there that is no record. Only the live file's may still become one."""
+        connection, _, known, file, _, outcome = reading
+        end = known.position
+        left = source.size - end if source.size is not None else 0 if damage else len(file.read(end, RECORD_SIZE))
+        if damage is None and left > 0 and source.live:
+            return
+        known.disk_size, known.modified_at_ns = source.disk_size, source.modified_at_ns
+        with database.transaction(connection):
+            if damage is not None:
+                acctfiles.give_up_rest(connection, known, str(damage))
+            elif left > 0:
+                torn = Skipped(known.position, known.position + left, "a torn record at the end")
+                acctfiles.skip(connection, known, *torn)
+                outcome.skipped.append((known.path, torn))
+            acctfiles.save(connection, known, clocks.realtime_ns())
+
+    def _store(self, reading: Reading, batch: Sequence[Piece]) -> None:
         """Rows, joins and resume point in one transaction."""
+        connection, joiner, known, file, copies, outcome = reading
         rows = [row for piece in batch for row in piece.rows]
+        repeated = copies.repeated(rows)
+        if repeated:
+            rows = [row for row in rows if row[0] not in repeated]
+            outcome.repeated[known.path] += len(repeated)
         skipped = merged(one for piece in batch for one in piece.skipped)
         end = batch[-1].end if batch else known.position
         first_id = boots.next_id(connection, "acct")
@@ -298,15 +235,13 @@ class Ingester:
         )
         with database.transaction(connection):
             self._insert(connection, joiner, known.id, first_id, rows, verdicts)
-            for first, last in skipped:
-                acctfiles.skip(connection, known, first, last)
-            lost = sum(last - first for first, last in skipped)
+            for one in skipped:
+                acctfiles.skip(connection, known, *one)
             known.tail, known.position = file.before(end), end
             known.records += len(rows)
-            known.skipped_bytes += lost
             acctfiles.save(connection, known, clocks.realtime_ns())
         outcome.records += len(rows)
-        outcome.skipped_bytes += lost
+        outcome.skipped += [(known.path, one) for one in skipped]
         outcome.files[known.path] = outcome.files.get(known.path, 0) + len(rows)
         outcome.joins.update(verdicts.get(id_, ITSELF).how for id_ in range(first_id, first_id + len(rows)))
         self._count_late(verdicts, first_id, outcome)

@@ -6,9 +6,19 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from elsa.decode import acct
-from elsa.decode.acct import RECORD_SIZE, AcctRow
+from elsa.decode.acct import RECORD_SIZE, VERSION, AcctRow
 from elsa.kernel import acctfile
 from elsa.kernel.acctfile import AcctFile
+
+NO_RECORD = "bytes that are no record"
+
+
+class Skipped(NamedTuple):
+    """Bytes of a file, from first up to last, that hold no record that can be read, and what they are."""
+
+    first: int
+    last: int
+    what: str
 
 
 class Piece(NamedTuple):
@@ -16,7 +26,7 @@ class Piece(NamedTuple):
 
     rows: list[tuple[int, AcctRow]]
     """Position and record."""
-    skipped: list[tuple[int, int]]
+    skipped: list[Skipped]
     end: int
 
 
@@ -37,7 +47,7 @@ def pieces(file: AcctFile, start: int, size: int | None) -> Iterator[Piece]:
             if run.records:
                 rows.extend(zip(range(first, last, RECORD_SIZE), acct.decode_rows(data[run.start : run.end]), strict=True))
             else:
-                skipped.append((first, last))
+                skipped.append(Skipped(first, last, _what(data[run.start : run.end])))
         position += runs[-1].end
         yield Piece(rows, skipped, position)
         if not more:
@@ -46,12 +56,19 @@ def pieces(file: AcctFile, start: int, size: int | None) -> Iterator[Piece]:
         file.read(position + RECORD_SIZE, 1)  # a compressed file that is damaged says so when it is asked for more
 
 
-def merged(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Ranges in order, those that touch made one."""
-    whole: list[tuple[int, int]] = []
-    for first, last in ranges:
-        if whole and whole[-1][1] == first:
-            whole[-1] = (whole[-1][0], last)
+def _what(data: bytes) -> str:
+    version = acct.foreign_version(data)
+    if version is None:
+        return NO_RECORD
+    return f"bytes that begin with a record of version {version}, where only version {VERSION} is read"
+
+
+def merged(ranges: Iterable[Skipped]) -> list[Skipped]:
+    """Ranges in order, those that touch made one, called by its beginning."""
+    whole: list[Skipped] = []
+    for one in ranges:
+        if whole and whole[-1].last == one.first:
+            whole[-1] = whole[-1]._replace(last=one.last)
         else:
-            whole.append((first, last))
+            whole.append(one)
     return whole

@@ -9,7 +9,7 @@ import os
 import sqlite3
 from dataclasses import dataclass
 
-from elsa.decode.acct import RECORD_SIZE, decode_record, plausible
+from elsa.decode.acct import LOOKAHEAD, RECORD_SIZE, walk
 from elsa.kernel.acctfile import AcctFile, FileIdentity
 
 _COLUMNS = "id, path, device, inode, disk_size, modified_at_ns, head, tail, position, records, skipped_bytes"
@@ -42,46 +42,32 @@ def is_unchanged(connection: sqlite3.Connection, host_id: int, status: os.stat_r
 def recognise(connection: sqlite3.Connection, host_id: int, file: AcctFile, identity: FileIdentity) -> Known | None:
     """The row of a file that was read before, with the resume point; None for a new one.
 
-    A file that was cut short since, and perhaps written on, gets a row that ends where it still is what was read.
+    One that was cut short since, or is damaged, is a new one: elsa/store/copies.py tells which of its records are not.
     """
     rows = connection.execute(
         f"select {_COLUMNS} from acct_file where host_id = ? and head = ? order by position desc", (host_id, identity.head)
     ).fetchall()
-    known = [Known(*row) for row in rows]
-    for one in known:
-        if file.matches(one.head, one.tail, one.position):
-            return one
-    if not known:
-        return None
-    common, records = max(_common(connection, one, file) for one in known)
-    return _add(connection, host_id, identity, file.before(common), common, records)
+    for row in rows:
+        known = Known(*row)
+        if file.matches(known.head, known.tail, known.position) and not _is_sounder(connection, file, known):
+            return known
+    return None
 
 
-def _common(connection: sqlite3.Connection, known: Known, file: AcctFile) -> tuple[int, int]:
-    """Up to where (bytes, records) a file holds the records that were read from a known one."""
-    end, count = 0, 0
-    rows = connection.execute(
-        """select position, flag, version, tty, exitcode, uid, gid, pid, ppid, btime, etime, utime, stime, mem, io, rw, minflt, majflt,
-                  swaps, comm.name
-           from acct join comm on comm.id = comm_id where acct_file_id = ? order by position""",
-        (known.id,),
-    )
-    for position, *stored in rows:
-        data = file.read(position, RECORD_SIZE)
-        if not plausible(data) or tuple(decode_record(data)) != tuple(stored):
-            break
-        end, count = position + RECORD_SIZE, count + 1
-    return end, count
+def _is_sounder(connection: sqlite3.Connection, file: AcctFile, known: Known) -> bool:
+    """Whether a file holds records where the known one, otherwise the same, holds none: it is the better copy."""
+    if not known.skipped_bytes:
+        return False
+    skipped = connection.execute(
+        "select from_position from gap where acct_file_id = ? and to_position <= ?", (known.id, known.position)
+    ).fetchall()
+    return any(runs[0].records for (first,) in skipped if (runs := walk(file.read(first, LOOKAHEAD + RECORD_SIZE), more=False)))
 
 
 def add(connection: sqlite3.Connection, host_id: int, identity: FileIdentity) -> Known:
     """A row for a new file, nothing of it read yet."""
-    return _add(connection, host_id, identity, b"", 0, 0)
-
-
-def _add(connection: sqlite3.Connection, host_id: int, identity: FileIdentity, tail: bytes, position: int, records: int) -> Known:
     new_id = connection.execute("select coalesce(max(id), 0) + 1 from acct_file").fetchone()[0]
-    known = Known(new_id, str(identity.path.absolute()), identity.device, identity.inode, -1, -1, identity.head, tail, position, records, 0)
+    known = Known(new_id, str(identity.path.absolute()), identity.device, identity.inode, -1, -1, identity.head, b"", 0, 0, 0)
     connection.execute(
         f"insert into acct_file ({_COLUMNS}, host_id, read_at_ns) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
         (*vars(known).values(), host_id),
@@ -111,19 +97,26 @@ def save(connection: sqlite3.Connection, known: Known, now_at_ns: int) -> None:
     )
 
 
+def look_anew(connection: sqlite3.Connection, known: Known) -> None:
+    """Take back what was said of the bytes from the resume point on: they may have become records, or be there now."""
+    gone = connection.execute(
+        "delete from gap where acct_file_id = ? and from_position >= ? returning coalesce(to_position - from_position, 0)",
+        (known.id, known.position),
+    ).fetchall()
+    known.skipped_bytes -= sum(length for (length,) in gone)
+
+
 def give_up_rest(connection: sqlite3.Connection, known: Known, why: str) -> None:
-    """Put on record, once, that a damaged file cannot be read beyond the resume point; nobody knows how much is missing."""
+    """Put on record that a damaged file cannot be read beyond the resume point; nobody knows how much is missing."""
     connection.execute(
-        """insert into gap (kind, acct_file_id, from_position, note)
-           select 'file', :file, :position, :why
-           where not exists (select 1 from gap where acct_file_id = :file and from_position = :position)""",
-        {"file": known.id, "position": known.position, "why": why},
+        "insert into gap (kind, acct_file_id, from_position, note) values ('file', ?, ?, ?)", (known.id, known.position, why)
     )
 
 
-def skip(connection: sqlite3.Connection, known: Known, first: int, last: int) -> None:
+def skip(connection: sqlite3.Connection, known: Known, first: int, last: int, what: str) -> None:
     """Put on record that these bytes hold no record."""
     connection.execute(
-        "insert into gap (kind, acct_file_id, from_position, to_position, note) values ('file', ?, ?, ?, 'bytes that are no record')",
-        (known.id, first, last),
+        "insert into gap (kind, acct_file_id, from_position, to_position, note) values ('file', ?, ?, ?, ?)",
+        (known.id, first, last, what),
     )
+    known.skipped_bytes += last - first

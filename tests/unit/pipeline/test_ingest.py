@@ -7,7 +7,7 @@ import os
 import shutil
 import sqlite3
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ import pytest
 
 from elsa.config import Config
 from elsa.errors import DataError, InputMissingError, RetryError
+from elsa.kernel import acctfile
 from elsa.kernel.procfs import Procfs
-from elsa.pipeline import ingest
+from elsa.pipeline import ingest, sources
 from elsa.pipeline.ingest import Ingester, Outcome
 from elsa.state.codes import Join
 from elsa.store import locks
@@ -160,7 +161,7 @@ def test_gzipped_file_is_not_even_opened_a_second_time(place: Path, monkeypatch:
     def refuse(path: Path) -> None:
         opened.append(path)
 
-    monkeypatch.setattr(ingest, "AcctFile", refuse)
+    monkeypatch.setattr(sources, "AcctFile", refuse)
     run(place)
     assert opened == []
 
@@ -177,7 +178,7 @@ def test_damaged_gzip_gives_what_can_be_read_and_says_so(place: Path) -> None:
 def test_junk_is_skipped_and_put_on_record_to_the_byte(place: Path, live: Path) -> None:
     live.write_bytes(records(0, 5) + b"junk of an editor\n" + records(5, 9))
     outcome = run(place)
-    assert outcome.skipped_bytes == 18
+    assert [(path, *skipped) for path, skipped in outcome.skipped] == [(str(live), 320, 338, "bytes that are no record")]
     assert numbers(place) == list(range(9))
     assert query(place, "select kind, from_position, to_position from gap") == [("file", 320, 338)]
 
@@ -211,10 +212,129 @@ def test_second_ingester_is_refused_while_the_first_is_at_work(place: Path, live
     assert run(place).records == 3
 
 
+def gaps(place: Path) -> list[Any]:
+    return query(place, "select from_position, to_position, note from gap order by id")
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_torn_record_at_the_end_of_a_file_that_nobody_writes_to_is_put_on_record_once(place: Path, live: Path, zipped: bool) -> None:
+    live.write_bytes(records(10, 12))
+    old = place / ("pacct.1.gz" if zipped else "pacct.0")
+    old.write_bytes(gzip.compress(records(0, 3)[:-20]) if zipped else records(0, 3)[:-20])
+    outcome = run(place)
+    assert [skipped[:2] for _, skipped in outcome.skipped] == [(128, 172)]
+    assert run(place).skipped == []
+    assert gaps(place) == [(128, 172, "a torn record at the end")]
+    assert query(place, "select sum(skipped_bytes) from acct_file") == [(44,)]
+    assert numbers(place) == [0, 1, 10, 11]
+
+
+def test_live_file_with_a_torn_end_is_complained_about_when_it_was_rotated_away(place: Path, live: Path) -> None:
+    live.write_bytes(records(0, 3)[:-20])
+    assert run(place).skipped == []
+    live.rename(place / "pacct.0")
+    live.write_bytes(records(3, 5))
+    run(place)
+    assert gaps(place) == [(128, 172, "a torn record at the end")]
+    assert numbers(place) == [0, 1, 3, 4]
+
+
+def test_end_that_becomes_whole_after_all_is_no_loss_any_more(place: Path, live: Path) -> None:
+    live.write_bytes(records(10, 12))
+    copy = place / "pacct.0"
+    copy.write_bytes(records(0, 3)[:-20])
+    run(place)
+    copy.write_bytes(records(0, 3))
+    run(place)
+    assert gaps(place) == []
+    assert query(place, "select sum(skipped_bytes) from acct_file") == [(0,)]
+    assert numbers(place) == [0, 1, 2, 10, 11]
+
+
+def test_junk_behind_a_gzip_stream_is_put_on_record_and_said_once(place: Path, live: Path) -> None:
+    live.write_bytes(records(10, 12))
+    zipped = place / "pacct.1.gz"
+    zipped.write_bytes(gzip.compress(records(0, 3)) + b"junk of a tool")
+    assert [type(trouble) for trouble in run(place).troubles] == [DataError]
+    assert run(place).troubles == []
+    assert [(first, last) for first, last, _ in gaps(place)] == [(192, None)]
+    assert numbers(place) == [0, 1, 2, 10, 11]
+
+
+def test_records_of_another_version_among_ours_are_named_with_their_bytes(place: Path, live: Path) -> None:
+    odd = bytearray(records(3, 5))
+    odd[1] = odd[65] = 5
+    live.write_bytes(records(0, 3) + bytes(odd) + records(5, 8))
+    run(place)
+    assert gaps(place) == [(192, 320, "bytes that begin with a record of version 5, where only version 3 is read")]
+    assert numbers(place) == [0, 1, 2, 5, 6, 7]
+
+
+def test_file_whose_first_pages_were_wiped_gives_the_rest(place: Path, live: Path) -> None:
+    live.write_bytes(bytes(8192) + records(128, 300))
+    run(place)
+    assert gaps(place) == [(0, 8192, "bytes that are no record")]
+    assert numbers(place) == list(range(128, 300))
+
+
+Damage = Callable[[bytes], bytes]
+
+
+def cut(data: bytes) -> bytes:
+    return data[: 70 * 64 + 13]
+
+
+def with_hole(data: bytes) -> bytes:
+    return data[:2000] + b"\xff" * 300 + data[2300:]
+
+
+def without_head(data: bytes) -> bytes:
+    return data[30:]
+
+
+def without_middle(data: bytes) -> bytes:
+    return data[: 20 * 64] + data[40 * 64 :]
+
+
+@pytest.mark.parametrize("first", [cut, with_hole, without_head, without_middle], ids=lambda damage: damage.__name__)
+@pytest.mark.parametrize("second", [bytes, cut, with_hole, without_head, without_middle], ids=lambda damage: damage.__name__)
+def test_copies_damaged_in_different_places_add_up_to_the_whole_without_a_double(place: Path, first: Damage, second: Damage) -> None:
+    whole = records(0, 100)
+    one, other, last = (place / name for name in ("one", "other.gz", "last"))
+    one.write_bytes(first(whole))
+    other.write_bytes(gzip.compress(second(whole)))
+    last.write_bytes(whole)
+    for path in (one, other, one, last, other):
+        run(place, path)
+        there = numbers(place)
+        assert len(set(there)) == len(there)
+    assert there == list(range(100))
+    copy = place / "copy"
+    copy.write_bytes(cut(without_head(whole)))
+    assert run(place, copy).records == 0
+    assert run(place, one, other, last).records == 0
+
+
+def test_two_processes_that_leave_the_same_bytes_on_both_sides_of_a_rotation_both_count(place: Path, live: Path) -> None:
+    (place / "pacct.0").write_bytes(record(0) + record(1) + record(1))
+    live.write_bytes(record(1) + record(2))
+    run(place)
+    assert numbers(place) == [0, 1, 1, 1, 2]
+
+
+def test_identical_records_of_a_damaged_copy_count_as_often_as_in_the_fuller_one(place: Path, live: Path) -> None:
+    live.write_bytes(records(0, 5) + record(5) * 2 + records(6, 40))
+    run(place)
+    copy = place / "copy"
+    copy.write_bytes(records(0, 5) + record(5) * 3 + records(6, 30))
+    outcome = run(place, copy)
+    assert (outcome.records, outcome.repeated) == (1, {str(copy): 31})
+
+
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(ingest, "BATCH", 100)
-    monkeypatch.setattr(ingest.acctfile, "CHUNK", 64 * 40)
+    monkeypatch.setattr(acctfile, "CHUNK", 64 * 40)
     yield
 
 
