@@ -11,6 +11,7 @@ import stat
 from pathlib import Path
 
 from elsa.errors import ConfigError, ElsaError, PrivilegeError, UnavailableError
+from elsa.kernel import places
 
 BACKLOG = 128
 _MODE = 0o666  # any user may ask; what he may do is decided by who he is
@@ -25,6 +26,7 @@ class Listener:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
+            places.check(path)
             _check_folder(path.parent)
             self._lock = _lock(path)
             try:
@@ -55,10 +57,8 @@ def _check_folder(folder: Path) -> None:
         folder.chmod(0o755)  # whatever the umask was: every user must be able to come through
     except FileExistsError:
         pass
-    status = folder.stat()
-    if status.st_uid not in (0, os.geteuid()):
-        raise PrivilegeError(f"{folder} belongs to user {status.st_uid}, who could replace the control socket; use a directory of root")
-    if status.st_mode & 0o022:
+    places.check(folder / "socket")
+    if folder.stat().st_mode & 0o022:
         raise PrivilegeError(f"others can write to {folder} and could replace the control socket; mend it with: chmod go-w {folder}")
 
 
@@ -117,6 +117,6 @@ def _inode(path: Path) -> tuple[int, int] | None:
 
 
 def _translated(error: OSError, path: Path) -> ElsaError:
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return PrivilegeError(f"cannot make the control socket {path}: {error.strerror}")
-    return ConfigError(f"cannot make the control socket {path}: {error.strerror or error}")  # without errno: a path too long for AF_UNIX
+    if error.errno is None:  # a path too long for AF_UNIX
+        return ConfigError(f"cannot make the control socket {path}: {error}")
+    return places.translated(error, f"cannot make the control socket {path}", "name another with --socket")

@@ -22,7 +22,7 @@ from elsa.config import ACCT_FILES, Config
 from elsa.decode import events
 from elsa.decode.procfs import parse_effective_capabilities
 from elsa.errors import ElsaError, RetryError
-from elsa.kernel import accounting, taskstats
+from elsa.kernel import accounting, places, taskstats
 from elsa.kernel.connector import Connector
 from elsa.kernel.procfs import Procfs
 
@@ -257,6 +257,10 @@ def warehouse(place: Place) -> tuple[Status, str, str]:
     path = place.settings.db
     if not path.exists():
         return Status.FAIL, f"no warehouse at {path}", f"run: elsa db upgrade --db {path}"
+    owner = path.stat().st_uid
+    if os.geteuid() == 0 and owner != 0:
+        database.open_for_reading(path).close()
+        return Status.OK, f"{path} is at revision {assets.head()}; only {places.user(owner)} writes it", ""
     connection = database.open_for_writing(path)
     try:
         with database.translated(path), database.transaction(connection):

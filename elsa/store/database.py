@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from elsa.errors import ConfigError, ElsaError, InputMissingError, PrivilegeError, RetryError
+from elsa.kernel import places
 from elsa.store import assets
 
 # A writer waits this long for another one's transaction. Ours last well under a second; a backup or an upgrade may take longer.
@@ -28,13 +29,17 @@ _MEANINGS: tuple[tuple[tuple[str, ...], type[ElsaError], str], ...] = (
     (("SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH"), PrivilegeError, "the warehouse cannot be written by this user"),
     (("SQLITE_CORRUPT", "SQLITE_NOTADB"), ConfigError, "not a sound SQLite warehouse; restore it from a backup or move it away"),
     (("SQLITE_CANTOPEN",), PrivilegeError, "the warehouse cannot be opened by this user; root and the elsa group may"),
-    (("SQLITE_IOERR",), RetryError, "the disk reports an error"),
+    (("SQLITE_IOERR",), RetryError, "the disk reports an error, or a disk quota is used up"),
 )
+# What SQLite may say where the file system is read-only.
+_WRITE_ERRORS = ("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_IOERR")
 
 
 def translate(error: sqlite3.Error, path: Path) -> ElsaError:
     """Our error for one of SQLite's: one line, with what to do about it."""
     name = getattr(error, "sqlite_errorname", "") or ""
+    if name.startswith(_WRITE_ERRORS) and places.read_only(path.parent):
+        return RetryError(f"{path}: read-only file system; mount it writable, or name another place with --db ({error})")
     for beginnings, kind, meaning in _MEANINGS:
         if name.startswith(beginnings):
             return kind(f"{path}: {meaning} ({error})")
@@ -51,27 +56,24 @@ def translated(path: Path) -> Iterator[None]:
 
 
 def check_place(path: Path) -> None:
-    """Refuse a warehouse in a folder that others can write: they could put another file in its place.
+    """Refuse a warehouse that others could write or replace, and what is no file.
 
-    Raises PrivilegeError, or InputMissingError where there is no such folder.
+    Raises PrivilegeError, ConfigError, or InputMissingError where there is no such folder.
     """
-    folder = path.parent
+    places.check(path)
+    folder = Path(os.path.realpath(path)).parent
     try:
-        status = folder.stat()
+        open_to_others = places.others_write(folder)
         path.exists()  # a folder that may not be looked into says so here
     except PermissionError:
         raise PrivilegeError(f"{folder}: this user may not look into it; run as the user who owns the warehouse") from None
     except OSError as error:
         raise InputMissingError(f"{folder}: {error.strerror}; create it or name another place with --db") from None
-    if status.st_mode & stat.S_IWOTH:
+    if open_to_others:
         raise PrivilegeError(f"{folder}: others can write this folder, so a warehouse would not be safe in it; use a folder of its own")
-    if path.is_file() and path.stat().st_mode & stat.S_IWOTH:
+    places.refuse_what_is_no_file(path, "the warehouse's file")
+    if path.exists() and path.stat().st_mode & stat.S_IWOTH:
         raise PrivilegeError(f"{path}: others can write this warehouse, so its figures cannot be trusted; mend it with: chmod o-w {path}")
-
-
-def _refuse_folder(path: Path) -> None:
-    if path.is_dir():
-        raise ConfigError(f"{path}: is a folder, where the warehouse's file is needed; name it with --db")
 
 
 def open_for_writing(path: Path, *, check_head: bool = True) -> sqlite3.Connection:
@@ -80,7 +82,6 @@ def open_for_writing(path: Path, *, check_head: bool = True) -> sqlite3.Connecti
     Raises InputMissingError, PrivilegeError, ConfigError (wrong version), RetryError (locked).
     """
     check_place(path)
-    _refuse_folder(path)
     if not path.exists():
         raise InputMissingError(f"{path}: no warehouse yet; run: elsa db upgrade --db {path}")
     with translated(path):
@@ -122,7 +123,7 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
         raise PrivilegeError(f"{path}: this user may not look there; root and the elsa group may") from None
     if not exists:
         raise InputMissingError(f"{path}: no warehouse there; create one with: elsa db upgrade --db {path}, or name another with --db")
-    _refuse_folder(path)
+    places.refuse_what_is_no_file(path, "the warehouse's file")
     uri = path.absolute().as_uri()
     with translated(path):
         connection = sqlite3.connect(uri + "?mode=ro", uri=True, timeout=BUSY_TIMEOUT_MS / 1000, isolation_level=None)

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from elsa.errors import PrivilegeError, RetryError, UnavailableError
+from elsa.errors import RetryError, UnavailableError
+from elsa.kernel import places
 
 COLLECTOR = "jobd"
 INGESTER = "ingest"
@@ -37,11 +38,11 @@ def held(kind: str, db: Path) -> bool:
 
 
 def _open(kind: str, db: Path) -> int:
-    path = Path(f"{db}-{kind}.lock")
+    path = Path(f"{os.path.realpath(db)}-{kind}.lock")  # one warehouse, one lock, by whatever name it is called
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
-        raise PrivilegeError(f"{path}: {error.strerror}; run as the user who owns the warehouse") from None
+        raise places.translated(error, path, "run as the user who owns the warehouse") from None
 
 
 def _take(lock: int) -> bool:

@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
 from elsa.errors import ConfigError, PrivilegeError
+from elsa.kernel import places
 from elsa.store import assets, database
 
 # Owner writes, the group reads, nobody else: command lines and costs of other users are not everybody's business.
@@ -55,15 +56,17 @@ def _refuse_foreign(connection: sqlite3.Connection, path: Path, revision: str | 
 
 def _make_place(path: Path) -> None:
     """Make the folder and an empty file with safe modes, so that no moment exists in which others could read it."""
+    places.check(path)
     try:
-        if not path.parent.is_dir():
-            path.parent.mkdir(parents=True, mode=FOLDER_MODE)
+        missing = [folder for folder in path.parents if not folder.exists()]
+        for folder in reversed(missing):
+            folder.mkdir(mode=FOLDER_MODE if folder == path.parent else 0o755)
         database.check_place(path)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, FILE_MODE))
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE))
+    except PermissionError as error:
+        raise PrivilegeError(f"{error.filename}: {error.strerror}; run as root or name another place with --db") from None
     except OSError as error:
-        if isinstance(error, PermissionError):
-            raise PrivilegeError(f"{error.filename}: {error.strerror}; run as root or name another place with --db") from None
-        raise ConfigError(f"{error.filename}: {error.strerror}; name another place with --db") from None
+        raise places.translated(error, error.filename, "name another place with --db") from None
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:

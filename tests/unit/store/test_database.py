@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
 from elsa.errors import ConfigError, ElsaError, InputMissingError, PrivilegeError, RetryError
-from elsa.store import assets, database
+from elsa.kernel import places
+from elsa.store import assets, database, locks
+from elsa.store.upgrade import upgrade
 
 OPEN = [database.open_for_writing, database.open_for_reading]
 Open = Callable[[Path], sqlite3.Connection]
@@ -146,3 +149,47 @@ def test_every_view_stands_after_those_that_it_reads() -> None:
             text = path.read_text().split(" as", 1)[1]
             later = names[names.index(path.stem) + 1 :]
             assert not [name for name in later if f"from {name} " in text or f"join {name} " in text]
+
+
+@pytest.mark.parametrize("opener", [*OPEN, upgrade])
+def test_a_fifo_in_the_place_of_the_warehouse_makes_nobody_wait(opener: Callable[[Path], object], tmp_path: Path) -> None:
+    path = tmp_path / "elsa.db"
+    os.mkfifo(path)
+    with pytest.raises(ConfigError, match=f"{path}: is a FIFO, where the warehouse's file is needed"):
+        opener(path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize("opener", [database.open_for_writing, upgrade])
+def test_root_does_not_write_into_what_a_user_owns(opener: Callable[[Path], object], db: Path) -> None:
+    os.chown(db.parent, 65534, 65534)
+    with pytest.raises(PrivilegeError, match=r"belongs to user .*run as user"):
+        opener(db)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize("suffix", ["-wal", "-shm", "-journal"])
+def test_root_who_reads_the_warehouse_of_a_user_writes_through_none_of_his_links(suffix: str, db: Path, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    os.chown(db.parent, 65534, 65534)
+    Path(f"{db}{suffix}").unlink(missing_ok=True)
+    Path(f"{db}{suffix}").symlink_to(victim)
+    with suppress(ElsaError), closing(database.open_for_reading(db)) as connection:
+        connection.execute("select count(*) from process").fetchone()
+    assert victim.read_bytes() == b"precious"
+
+
+def test_by_whatever_name_a_warehouse_is_called_it_has_one_writer_of_a_kind(db: Path, tmp_path: Path) -> None:
+    link = tmp_path / "other-name.db"
+    link.symlink_to(db)
+    with locks.only(locks.INGESTER, db):
+        assert locks.held(locks.INGESTER, link)
+    assert not locks.held(locks.INGESTER, link)
+
+
+def test_a_read_only_file_system_is_called_so(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "read_only", lambda _path: True)
+    with closing(database.open_for_reading(db)) as connection, pytest.raises(RetryError, match="read-only file system"):
+        with database.translated(db):
+            connection.execute("delete from process")
