@@ -40,9 +40,9 @@ with life as (
         s.run_ns,
         -- run_ns is measured, but ends with the last tick: below one (4 ms at 250 Hz) the samples are right on average, and it is not
         case
-            when s.run_ns >= 4000000 then s.run_ns / 1e9
-            else coalesce(max(s.run_ns / 1e9, (s.utime_us + s.stime_us) / 1e6), (s.utime_us + s.stime_us) / 1e6)
-        end as measured_s,
+            when s.run_ns >= 4000000 then s.run_ns
+            else coalesce(max(s.run_ns, (s.utime_us + s.stime_us) * 1000), (s.utime_us + s.stime_us) * 1000)
+        end as measured_ns,
         -- the samples tell how it divides, as the kernel does for getrusage
         case when s.utime_us + s.stime_us > 0 then s.utime_us * 1.0 / (s.utime_us + s.stime_us) else 1.0 end as user_share,
         s.utime_us,
@@ -115,13 +115,16 @@ select
     life.ended_ns,
     strftime('%Y-%m-%dT%H:%M:%fZ', life.started_ns / 1e9, 'unixepoch') as started_at,
     strftime('%Y-%m-%dT%H:%M:%fZ', life.ended_ns / 1e9, 'unixepoch') as ended_at,
+    life.elapsed_ns,
     life.elapsed_ns / 1e9 as elapsed_s,
     life.etime_ticks,
     life.utime_ticks,
     life.stime_ticks,
-    coalesce(life.measured_s * life.user_share, life.utime_ticks / 100.0) as user_s,
-    coalesce(life.measured_s * (1 - life.user_share), life.stime_ticks / 100.0) as system_s,
-    coalesce(life.measured_s, (life.utime_ticks + life.stime_ticks) / 100.0) as cpu_s,
+    coalesce(cast(life.measured_ns * life.user_share as integer), life.utime_ticks * 10000000) as user_ns,
+    coalesce(life.measured_ns - cast(life.measured_ns * life.user_share as integer), life.stime_ticks * 10000000) as system_ns,
+    coalesce(cast(life.measured_ns * life.user_share as integer), life.utime_ticks * 10000000) / 1e9 as user_s,
+    coalesce(life.measured_ns - cast(life.measured_ns * life.user_share as integer), life.stime_ticks * 10000000) / 1e9 as system_s,
+    coalesce(life.measured_ns, (life.utime_ticks + life.stime_ticks) * 10000000) / 1e9 as cpu_s,
     case when life.threads is not null then 'taskstats' when life.acct_id is not null then 'acct' end as provenance,
     life.minflt,
     life.majflt,
@@ -137,6 +140,8 @@ select
     life.stime_us,
     life.rss_kib,
     life.vm_kib,
+    life.coremem_mb_us,
+    life.virtmem_mb_us,
     life.coremem_mb_us / 1e6 as coremem_mb_s,
     life.virtmem_mb_us / 1e6 as virtmem_mb_s,
     life.read_chars,

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 REAL_S = 1_767_323_045  # real time of monotonic 0 (see given.py)
 # What only taskstats tells.
 USAGE = (
-    *("threads", "usage_complete", "run_ns", "utime_us", "stime_us", "rss_kib", "vm_kib", "coremem_mb_s", "virtmem_mb_s"),
+    *("threads", "usage_complete", "run_ns", "utime_us", "stime_us", "rss_kib", "vm_kib", "coremem_mb_us", "virtmem_mb_us"),
+    *("coremem_mb_s", "virtmem_mb_s"),
     *("read_chars", "write_chars", "read_syscalls", "write_syscalls", "read_bytes", "write_bytes", "cancelled_write_bytes"),
     *("nvcsw", "nivcsw", "cpu_delay_ns", "blkio_delay_ns", "swapin_delay_ns", "reclaim_delay_ns", "thrashing_delay_ns"),
     *("compact_delay_ns", "exe_dev", "exe_inode"),
@@ -47,7 +48,10 @@ def test_process_with_a_record_shows_both_witnesses_in_raw_and_human_units(wareh
         "ended_ns": (REAL_S + 12) * 10**9 + 500_000_000,
         "started_at": "2026-01-02T03:04:15.000Z",
         "ended_at": "2026-01-02T03:04:17.500Z",
+        "elapsed_ns": 2_500_000_000,
         "elapsed_s": 2.5,
+        "user_ns": 1_500_000_000,
+        "system_ns": 250_000_000,
         "etime_ticks": 250.0,
         "utime_ticks": 150,
         "stime_ticks": 25,
