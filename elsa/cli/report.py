@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from elsa import config
-from elsa.cli import options
+from elsa.cli import gnu, options
 from elsa.cli.main import CONTEXT
 from elsa.errors import ElsaError
 
@@ -293,3 +293,7 @@ def _job(connection: sqlite3.Connection, job: str | None) -> int | None:
     from elsa.report.selection import job_id
 
     return None if job is None else job_id(connection, job)
+
+
+for _command in gnu.COMMANDS:
+    report.add_command(_command)

@@ -17,7 +17,7 @@ from elsa.decode.comm import unescape_comm
 from elsa.errors import DataError, InputMissingError
 from elsa.kernel.accounting import canary, free_percent, switch_off, switch_on, thresholds
 from elsa.kernel.acctfile import AcctFile
-from tests.peers import as_dump_acct, dump_acct, peer
+from tests.peers import as_dump_acct, dump_acct, peer, same_as_gnu
 
 pytestmark = pytest.mark.kernel
 
@@ -203,6 +203,13 @@ def test_dump_acct_reads_the_same_numbers(accounting: Path) -> None:
     ended("sh", "-c", "seq 300000 | sort -r | tail -n 1 >&2; kill -TERM $$")
     switch_off()
     assert dump_acct(accounting) == [as_dump_acct(record) for record in records(accounting)]
+
+
+@pytest.mark.peers
+def test_the_gnu_programs_print_the_same_of_what_the_kernel_wrote(accounting: Path) -> None:
+    ended("sh", "-c", "for i in 1 2 3 4 5; do seq 30000 | sort -r | tail -n 1 >&2; (exit 3); done; kill -TERM $$")
+    switch_off()
+    same_as_gnu(accounting)
 
 
 @pytest.mark.parametrize(

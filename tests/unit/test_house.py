@@ -74,3 +74,12 @@ def test_documents_name_no_file_that_does_not_exist() -> None:
     for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
         for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):
             assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+@pytest.mark.parametrize("name", ["sa", "lastcomm", "dump-acct"])
+def test_every_option_that_gnu_has_too_is_told_equal_or_not(name: str) -> None:
+    text = (ROOT / "docs/compat.md").read_text()
+    command = main.load("report").get_command(click.Context(main.load("report")), name)  # type: ignore[attr-defined]
+    for parameter in command.params:
+        for option in parameter.opts:
+            assert not option.startswith("-") or re.search(rf"[` ]{option}[` ]", text), option

@@ -1,0 +1,324 @@
+"""Reports as other programs print them: GNU acct's sa, lastcomm and dump-acct, over the warehouse or a file, and the original ELSA's."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from elsa import config
+from elsa.cli import options
+from elsa.errors import UsageError
+
+if TYPE_CHECKING:
+    from elsa.report.gnu.records import Records
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+# The option that is written first in the help of sa -> what it sorts by.
+SORTS = {
+    "sort_sys_user_div_calls": "cpu_per_call",
+    "sort_avio": "avio",
+    "sort_tio": "tio",
+    "sort_cpu_avmem": "mem",
+    "sort_ksec": "ksec",
+    "sort_num_calls": "calls",
+    "sort_real_time": "real",
+}
+MERGE = "the warehouse keeps every record, so nothing is merged into summary files; leave it out, and give --since and --until for a time"
+# Lines that are written at once.
+_LINES = 512
+_GIVEN = "elsa.cli.gnu.given"
+
+
+class GnuCommand(click.Command):
+    """A command with two habits of getopt_long: long options may be shortened, and which one was given last is known."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Write shortened options out, and note which options were given, in order."""
+        names = [name for parameter in self.get_params(ctx) for name in parameter.opts if name.startswith("--")]
+        end = args.index("--") if "--" in args else len(args)
+        args = [_whole(arg, names) for arg in args[:end]] + args[end:]
+        if not ctx.resilient_parsing:
+            ctx.meta[_GIVEN] = [parameter.name for parameter in self.make_parser(ctx).parse_args(list(args))[2]]
+        return super().parse_args(ctx, args)
+
+
+def _whole(arg: str, names: list[str]) -> str:
+    """An option that is the beginning of a single one, written out; anything else as it is."""
+    name, equals, value = arg.partition("=")
+    if not name.startswith("--") or name in names:
+        return arg
+    longer = [other for other in names if other.startswith(name)]
+    return longer[0] + equals + value if len(longer) == 1 else arg
+
+
+def pick_options(function: Function) -> Function:
+    """--job, --since, --until and --db: what the originals lack."""
+    function = options.db(function)
+    function = click.option("--until", metavar="TIME", help="Only what ended before then.")(function)
+    function = click.option("--since", metavar="TIME", help="Only what ended then or later.")(function)
+    return click.option("--job", metavar="JOB", help="Only processes that were ever in this job (its id or name).")(function)
+
+
+def user_option(function: Function) -> Function:
+    """--user: lastcomm has one of its own."""
+    return click.option("--user", metavar="NAME|UID", help="Only processes of this user.")(function)
+
+
+def taken_options(function: Function) -> Function:
+    """--ahz and --debug, which change nothing in what is printed."""
+    function = click.option("--debug", is_flag=True, help="Accepted for scripts; prints nothing more.")(function)
+    return click.option(
+        "--ahz", type=click.IntRange(min=1), default=100, metavar="HZ", help="Accepted for scripts; records of version 3 have 100."
+    )(function)
+
+
+def flag(*names: str, says: str) -> Callable[[Function], Function]:
+    """An option without a value."""
+    return click.option(*names, is_flag=True, help=says)
+
+
+@click.command(cls=GnuCommand)
+@flag("-a", "--list-all-names", says="Also what ran once or has an unprintable name: no ***other.")
+@flag("-b", "--sort-sys-user-div-calls", says="Sort by CPU time per call.")
+@flag("-c", "--percentages", says="Add the parts of the whole.")
+@flag("-d", "--sort-avio", says="Sort by avio.")
+@flag("-D", "--sort-tio", says="Print and sort by the sum of io instead of its mean.")
+@flag("-f", "--not-interactive", says="With --threshold: answer every question with yes.")
+@flag("-i", "--dont-read-summary-files", says="Always so: summary files are never read.")
+@flag("-j", "--print-seconds", says="Seconds per call instead of minutes in all.")
+@flag("-k", "--sort-cpu-avmem", says="Sort by mean memory.")
+@flag("-K", "--sort-ksec", says="Print and sort by memory times CPU time.")
+@flag("-l", "--separate-times", says="User and system time apart.")
+@flag("-m", "--user-summary", says="By user instead of by command.")
+@flag("--group-summary", says="By group.")
+@flag("-n", "--sort-num-calls", says="Sort by the number of calls.")
+@flag("-p", "--show-paging", says="Page faults instead of io and memory.")
+@flag("-P", "--show-paging-avg", says="Page faults per call.")
+@flag("-r", "--reverse-sort", says="Smallest first.")
+@flag("-s", "--merge", says="Refused: no summary files are written.")
+@flag("-t", "--print-ratio", says="Add elapsed time divided by CPU time.")
+@flag("-u", "--print-users", says="A line per record: user, CPU time, memory, io, command.")
+@click.option(
+    "-v", "--threshold", type=click.IntRange(min=1), metavar="N", help="Ask of commands called N times or less whether they are **junk**."
+)
+@flag("--separate-forks", says="Always so: commands that never called exec are told apart, by a star.")
+@flag("--sort-real-time", says="Sort by elapsed time.")
+@click.option("--other-acct-file", metavar="FILE", help="The same as FILE.")
+@click.option("--other-savacct-file", metavar="FILE", help="Refused: no summary files are read or written.")
+@click.option("--other-usracct-file", metavar="FILE", help="Refused, too.")
+@taken_options
+@user_option
+@pick_options
+@click.argument("file", required=False)
+@click.pass_context
+def sa(ctx: click.Context, /, *, file: str | None, other_acct_file: str | None, **given: Any) -> None:  # noqa: ANN401 (as click parsed it)
+    """What commands used, as GNU sa prints it: calls, minutes elapsed (re) and of CPU (cp), mean io (avio), mean memory (k).
+
+    Over the warehouse, or over an accounting FILE (- is standard input) without touching the warehouse. The options and the
+    output are those of sa, docs/compat.md lists the few that differ. What was called once goes into ***other, a star marks what never
+    called exec. Options to sort by: the last one given counts; without one by CPU time.
+
+    \b
+    Examples:
+      elsa report sa --since today
+      elsa report sa --job build -a
+      elsa report sa -m --since yesterday --until today
+      elsa report sa /var/log/account/pacct.1.gz
+    """
+    from elsa.report.gnu import sa as program
+
+    for refused in ("merge", "other_savacct_file", "other_usracct_file"):
+        if given[refused]:
+            raise UsageError(f"--{refused.replace('_', '-')}: {MERGE}")
+    if given["print_users"] and (given["user_summary"] or given["group_summary"]):
+        raise UsageError("--print-users lists every record; --user-summary and --group-summary sum them up: give one of them")
+    files = [name for name in (file or other_acct_file,) if name]
+    found = _records(files, given)
+    shape = program.Shape(
+        sort=next((SORTS[name] for name in reversed(ctx.meta[_GIVEN]) if name in SORTS), "cpu"),
+        reverse=given["reverse_sort"],
+        all_names=given["list_all_names"],
+        percentages=given["percentages"],
+        seconds=given["print_seconds"],
+        separate_times=given["separate_times"],
+        ratio=given["print_ratio"],
+        total_io=given["sort_tio"],
+        ksec=given["sort_ksec"],
+        paging=given["show_paging"] or given["show_paging_avg"],
+        paging_mean=given["show_paging_avg"],
+        threshold=given["threshold"] or 0,
+    )
+    if given["print_users"]:
+        _write(program.each(found), found)
+    elif given["user_summary"] or given["group_summary"]:
+        _write(program.by_owner(found, shape, groups=given["group_summary"]), found)
+    else:
+        _write(program.by_command(found, shape, _yes if given["not_interactive"] else _ask), found)
+
+
+@click.command(cls=GnuCommand)
+@flag("--strict-match", says="Only records that match everything given.")
+@flag("--print-controls", says="Unprintable bytes of names as they are, not as question marks.")
+@click.option("--user", "users", multiple=True, metavar="NAME", help="Records of this user; may be given again.")
+@click.option("--command", "commands", multiple=True, metavar="NAME", help="Records of this command; may be given again.")
+@click.option("--tty", "ttys", multiple=True, metavar="NAME", help="Records of this terminal; may be given again.")
+@flag("--forwards", says="The oldest first.")
+@click.option("-f", "--file", "files", multiple=True, metavar="FILE", help="Read this file (- is standard input); may be given again.")
+@flag("-p", "--show-paging", says="Page faults instead of user and terminal.")
+@flag("--pid", says="Add the pid and that of the parent.")
+@taken_options
+@pick_options
+@click.argument("names", nargs=-1)
+def lastcomm(*, names: tuple[str, ...], files: tuple[str, ...], forwards: bool, print_controls: bool, **given: Any) -> None:  # noqa: ANN401
+    """Which commands ended, the last one first, as GNU lastcomm prints them: name, flags, user, terminal, CPU time, start.
+
+    NAMES are commands, users or terminals; a record is printed if it has any of them, or one of those that --user, --command and
+    --tty name. Flags: S superuser, F never called exec, D dumped core, X killed by a signal. Reads the warehouse, or a file without
+    touching the warehouse.
+
+    \b
+    Examples:
+      elsa report lastcomm --job build | head
+      elsa report lastcomm --since 09:30 --user root
+      elsa report lastcomm --strict-match --command make --user alice
+      elsa report lastcomm -f /var/log/account/pacct --pid
+    """
+    from elsa.report.gnu import lastcomm as program
+
+    matching = {key: tuple(map(os.fsencode, given[key])) for key in ("users", "commands", "ttys")}
+    wanted = program.Wanted(tuple(map(os.fsencode, names)), **matching, strict=given["strict_match"])
+    wanted.check()
+    found = _records(files, given, backwards=not forwards and "-" not in files)
+    lines = program.lines(found, wanted, controls=print_controls, paging=given["show_paging"], pid=given["pid"])
+    _write(lines, found, as_they_are=print_controls)
+
+
+def _format(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> int:
+    """0 to 3, also as v0 to v3."""
+    number = (value or "3").removeprefix("v")
+    if number not in {"0", "1", "2", "3"}:
+        raise click.BadParameter("write 0, 1, 2 or 3")
+    return int(number)
+
+
+@click.command("dump-acct", cls=GnuCommand)
+@flag("-r", "--reverse", says="The newest first.")
+@click.option("-n", "--num", type=click.IntRange(min=1), metavar="N", help="Print at most N records.")
+@flag("-R", "--raw", says="Write records as bytes, not as text.")
+@click.option("--format", "version", callback=_format, metavar="VERSION", help="With --raw: records of this version, 0 to 3.  [default: 3]")
+@flag("--byteswap", says="With --raw: in the other byte order.")
+@click.option("--ahz", type=click.IntRange(min=1), default=100, metavar="HZ", help="With --raw --format 0 or 2: ticks per second there.")
+@user_option
+@pick_options
+@click.argument("files", nargs=-1)
+def dump_acct(
+    *,
+    files: tuple[str, ...],
+    reverse: bool,
+    num: int | None,
+    raw: bool,
+    version: int,
+    byteswap: bool,
+    ahz: int,
+    **given: Any,  # noqa: ANN401
+) -> None:
+    """Every accounting record, as GNU dump-acct prints it.
+
+    name|version|user ticks|system ticks|elapsed ticks|uid|gid|KiB|io|pid|parent|flags|exit code|terminal|start
+
+    Over the warehouse, or over FILES without touching the warehouse. With --raw an accounting file comes out, which may be
+    written for other programs: all of a job, say.
+
+    \b
+    Examples:
+      elsa report dump-acct --job build
+      elsa report dump-acct --raw --job build > build.pacct
+      elsa report dump-acct -r -n 20 /var/log/account/pacct
+    """
+    from elsa.report.gnu import dump_acct as program
+    from elsa.report.gnu import layouts
+
+    found = _records(files, given, backwards=reverse)
+    rows = islice(found, num)
+    if raw:
+        _write(layouts.raw(rows, version, byteswap=byteswap, ahz=ahz), found, as_they_are=True)
+    else:
+        _write(program.lines(rows), found)
+
+
+def _records(files: Sequence[str], given: dict[str, Any], *, backwards: bool = False) -> Records:
+    """The records that these options pick."""
+    from datetime import datetime
+
+    from elsa.report.gnu.records import Pick, Records, uid_of
+    from elsa.report.selection import window
+
+    user = given.get("user")
+    times = window(given["since"], given["until"], datetime.now().astimezone())
+    pick = Pick(given["job"], None if user is None else uid_of(user), times)
+    return Records(files, Path() if files else config.load({"db": given["db"]}).db, pick, backwards)
+
+
+def _write(lines: Iterable[bytes], found: Records, *, as_they_are: bool = False) -> None:
+    """Write lines to stdout as bytes; on a terminal unprintable characters become question marks, since names may be anything."""
+    out = sys.stdout.buffer
+    masked = not as_they_are and out.isatty()
+    source = iter(lines)
+    while piece := b"".join(islice(source, _LINES)):
+        out.write(_shown(piece) if masked else piece)
+    out.flush()
+    for word in found.words:
+        click.echo(f"elsa-report: {word}", err=True)
+
+
+def _shown(piece: bytes) -> bytes:
+    text = piece.decode("utf-8", "surrogateescape")
+    return "".join(character if character.isprintable() or character == "\n" else "?" for character in text).encode()
+
+
+def _yes(_name: bytes) -> bool:
+    return True
+
+
+def _ask(name: bytes) -> bool:
+    """Ask on stdout, as the original does, whether a command is junk; no answer is a no."""
+    out = sys.stdout.buffer
+    question = b"Junk `%16b'? " % name
+    out.write(_shown(question) if out.isatty() else question)
+    out.flush()
+    words = sys.stdin.readline().split()
+    return bool(words) and words[0][0] in "yY"
+
+
+@click.command()
+@options.db
+@click.argument("job", required=False)
+def classic(*, job: str | None, db: Path | None) -> None:
+    """What the original ELSA printed of a JOB, or of every job, with its times in seconds.
+
+    All from the accounting records: number of processes, elapsed time (the sum over them), user and system time, page faults.
+
+    \b
+    Examples:
+      elsa report classic build
+      elsa report classic
+    """
+    from elsa.report import classic as made
+    from elsa.report import selection, warehouse
+
+    words: list[str] = []
+    with warehouse.reading(config.load({"db": db}).db) as connection:
+        for block in made.classic(connection, None if job is None else selection.job_id(connection, job), words):
+            click.echo(block)
+    for word in words:
+        click.echo(f"elsa-report: {word}", err=True)
+
+
+COMMANDS = (sa, lastcomm, dump_acct, classic)
