@@ -44,6 +44,8 @@ class Config:
     """Whether jobd looks at the arguments, executable, directory, cgroup, login and session of what is executed."""
     redact: str = r"pass|pwd|secret|token|credential|auth|(api|access|private)[-_]?key"
     """Whose value is kept out of stored arguments: a regular expression for names of options and variables."""
+    redact_options: str = "mysql*:p mariadb*:p sshpass:p mongo*:p 7z*:p ldap*:w redis-cli:a zip:P unzip:P"
+    """Which programs are given secrets with options of one letter, PROGRAM:LETTERS; this and `redact` empty: nothing is kept out."""
     backlog_events: int = 250_000
     """How many events may wait in memory for a warehouse that cannot be written; what comes on top is dropped and becomes a gap."""
 
@@ -108,6 +110,6 @@ def _convert(field: dataclasses.Field[Any], value: object, where: str) -> object
         if number is None or number <= 0:
             raise ConfigError(f"{where}: a whole number above 0 is needed, not {value!r}")
         return number
-    if isinstance(value, str) and value:
+    if isinstance(value, str) and (value or field.name.startswith("redact")):
         return value
     raise ConfigError(f"{where}: a text is needed, not {value!r}")

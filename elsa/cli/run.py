@@ -25,9 +25,13 @@ from elsa.control.client import Client
 from elsa.control.launch import end_like, launch, title_of
 from elsa.errors import ElsaError, InputMissingError, UnavailableError, UsageError
 from elsa.kernel import clocks
-from elsa.pipeline.bill import Bill, Tally, Waited
+from elsa.kernel.procfs import Procfs
+from elsa.pipeline.bill import Bill
 from elsa.pipeline.inside import Inside
 from elsa.pipeline.ledger import WithJobd
+from elsa.pipeline.redaction import configured
+from elsa.pipeline.scan import used_so_far
+from elsa.pipeline.tally import Tally, Waited
 
 Accountant = Inside | WithJobd
 PATIENCE_S = 20.0
@@ -37,7 +41,11 @@ PATIENCE_S = 20.0
 @click.option("--no-wait", is_flag=True, help="Print the bill when COMMAND itself has ended, whatever it left running.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Format of the bill.")
 @click.option(
-    "--output", "-o", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write the bill there.  [default: stderr]"
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    metavar="FILE",
+    help="Write the bill there, - for stdout.  [default: stderr]",
 )
 @click.option("--append", "-a", is_flag=True, help="Append to the output file.")
 @click.option("--name", help="Name of the job.  [default: name of the command]")
@@ -66,15 +74,18 @@ def run(
     Examples:
       elsa run -- make -j8
       elsa run --format json --output bill.json -- ./nightly.sh
+      elsa run --format json -o - -- make -s all | jq .cpu_s
       elsa run --no-wait -- ./start-server
       elsa run --db ./elsa.db -- make -j8         keep it for elsa report
     """
     settings = config.load({"socket": socket})
     title = name if name is not None else title_of(command)
+    shown = configured(settings)(command) if settings.cmdlines else command[:1]
     with contextlib.ExitStack() as stack:
         out = _output(output, append, stack)
         accountant = _accountant(settings, db, title, tags, stack)
-        status, write_bill = _account(accountant, command, wait=not no_wait)
+        enough = stack.enter_context(_patience())
+        status, write_bill = _account(accountant, command, shown, enough, wait=not no_wait)
         try:
             bill = write_bill()
             text = bill.json() if form == "json" else bill.text()
@@ -95,6 +106,8 @@ def _output(path: Path | None, append: bool, stack: contextlib.ExitStack) -> Fil
             raise UsageError("--append needs --output FILE")
         return None
     try:
+        if path == Path("-"):
+            return FileIO(sys.stdout.fileno(), "wb", closefd=False)
         return stack.enter_context(path.open("ab" if append else "wb", buffering=0))
     except OSError as error:
         raise InputMissingError(f"{path}: {error.strerror}") from None
@@ -162,13 +175,18 @@ def _await(jobd: subprocess.Popen[bytes], client: Client, log: Path) -> None:
         time.sleep(0.02)
 
 
-def _account(accountant: Accountant, command: Sequence[str], *, wait: bool) -> tuple[int, Callable[[], Bill]]:
-    """Run the command; its wait status, and what makes the bill (and waits for the others before)."""
-    began = [0, 0]
+def _account(
+    accountant: Accountant, command: Sequence[str], shown: Sequence[str], enough: Callable[[], bool], *, wait: bool
+) -> tuple[int, Callable[[], Bill]]:
+    """Run the command; its wait status, and what makes the bill (and waits for the others before, until it is enough)."""
+    began = [0, 0, 0]
 
     def register(pid: int) -> None:
+        if enough():
+            raise KeyboardInterrupt
         accountant.register(pid)
-        began[:] = clocks.monotonic_ns(), clocks.realtime_ns()
+        accountant.ours_ns, began[2] = used_so_far(Procfs(), pid)
+        began[:2] = clocks.monotonic_ns(), clocks.realtime_ns()
 
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     status = launch(command, register)
@@ -177,16 +195,17 @@ def _account(accountant: Accountant, command: Sequence[str], *, wait: bool) -> t
     waited = Waited(after.ru_utime - before.ru_utime, after.ru_stime - before.ru_stime, after.ru_maxrss)
 
     def write() -> Bill:
-        if wait:
-            with _patience() as enough:
-                accountant.wait(enough)
-        bill = Bill(command, status, began[1], ended_ns - began[0], ended_ns - began[0], waited, job=accountant.job)
+        own = waited.without(accountant.ours_ns, max(began[2], before.ru_maxrss))  # the largest of all children, the canary too
+        bill = Bill(shown, status, began[1], ended_ns - began[0], ended_ns - began[0], own, job=accountant.job)
         try:
+            if wait:
+                accountant.wait(enough)
             tally = accountant.tally()
         except ElsaError as error:
             bill.notes.append(f"only what the command waited for is known: {error}")
             return bill
         bill.tally, bill.lost = tally, accountant.lost()
+        bill.notes += accountant.notes
         bill.wall_ns = _last_end(tally, ended_ns) - began[0]
         return bill
 

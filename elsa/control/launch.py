@@ -116,8 +116,9 @@ def _become(command: Sequence[str], channel: socket.socket, mask: Iterable[int],
         if channel.recv(1):
             for number in (signal.SIGPIPE, signal.SIGXFSZ):
                 signal.signal(number, signal.SIG_DFL)
-            if callable(signal.getsignal(signal.SIGINT)):
-                signal.signal(signal.SIGINT, signal.SIG_DFL)  # else Python would swallow one that comes between here and exec
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if callable(signal.getsignal(number)):
+                    signal.signal(number, signal.SIG_DFL)  # else Python would swallow one that comes between here and exec
             if on_child is signal.SIG_IGN:
                 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)

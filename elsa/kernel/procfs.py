@@ -56,6 +56,10 @@ class Procfs:
         """Who logged in, whatever became of the uid since; None when the process is gone or the kernel does not audit."""
         return _read(f"{self._root}{pid}/loginuid")
 
+    def read_schedstat(self, pid: int) -> bytes | None:
+        """On a CPU and waiting for one, in ns, of the leader; None when the process is gone or the kernel does not count it."""
+        return _read(f"{self._root}{pid}/schedstat")
+
     def read_threads_io(self, pid: int) -> list[bytes]:
         """The `io` of each living thread; without those that are gone or not ours to look at."""
         folder = f"{self._root}{pid}/task"

@@ -10,7 +10,6 @@ import contextlib
 import gc
 import logging
 import os
-import re
 import selectors
 import signal
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from elsa import __version__
 from elsa.config import Config
 from elsa.control.protocol import Request
 from elsa.control.server import ControlServer, Peer, Reply
-from elsa.errors import ConfigError, ElsaError
+from elsa.errors import ElsaError
 from elsa.kernel import clocks
 from elsa.kernel.connector import Connector
 from elsa.kernel.procfs import Procfs
@@ -29,6 +28,7 @@ from elsa.pipeline import check, notify, scan
 from elsa.pipeline.counting import Counting
 from elsa.pipeline.hearing import Hearing
 from elsa.pipeline.helpers import Helpers
+from elsa.pipeline.redaction import configured
 from elsa.pipeline.service import Service
 from elsa.pipeline.storing import MS, SECOND, Storing
 from elsa.store import boots, database, locks, runs
@@ -69,7 +69,8 @@ class Collector:
         finally:
             connection.close()
         self.storing = Storing(config, beginning, self.processes)
-        self._hearing = Hearing(self._connector, self._taskstats, procfs, self.processes, self.storing, next_clock_id, _secret(config))
+        redactor = configured(config) if config.cmdlines else None
+        self._hearing = Hearing(self._connector, self._taskstats, procfs, self.processes, self.storing, next_clock_id, redactor)
         self.counting = Counting(procfs, self._hearing.ended_threads, delays=procfs.sysctl("kernel.task_delayacct") == "1")
         self.helpers = Helpers(self._selector)
         self._service = Service(self, config)
@@ -244,16 +245,6 @@ class Collector:
         except ElsaError as error:
             log.warning("%s", error)
             return []
-
-
-def _secret(config: Config) -> re.Pattern[str] | None:
-    """What must not be stored of command lines; None where none are to be stored."""
-    if not config.cmdlines:
-        return None
-    try:
-        return re.compile(config.redact, re.IGNORECASE)
-    except re.error as error:
-        raise ConfigError(f"redact: {config.redact!r} is no regular expression: {error}") from None
 
 
 def _proven_taskstats() -> TaskstatsSocket | None:

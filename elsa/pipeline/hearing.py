@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from elsa.decode import events as ev
+from elsa.decode.redact import Redactor
 from elsa.kernel import clocks
 from elsa.kernel.connector import Connector
 from elsa.kernel.procfs import Procfs
 from elsa.kernel.taskstats import TaskstatsSocket
 from elsa.pipeline import scan
-from elsa.pipeline.statistics import Statistics
-from elsa.pipeline.storing import MS, SECOND, Storing
+from elsa.pipeline.statistics import Notes, Statistics
+from elsa.pipeline.storing import MS, SECOND
 from elsa.state.lives import Found, Incarnation, same_start
 from elsa.state.processes import Processes
 from elsa.state.sequence import Sequence as Numbering
@@ -47,17 +47,17 @@ class Hearing:
         taskstats: TaskstatsSocket | None,
         procfs: Procfs,
         processes: Processes,
-        storing: Storing,
+        notes: Notes,
         next_clock_id: int,
-        secret: re.Pattern[str] | None,
+        redact: Redactor | None,
     ) -> None:
-        """`secret` tells what must not be stored of command lines; None: store none at all."""
+        """`redact` takes the secrets out of command lines; None: store none at all."""
         self._connector = connector
-        self._stats = Statistics(taskstats, procfs, processes, storing) if taskstats is not None else None
+        self._stats = Statistics(taskstats, procfs, processes, notes) if taskstats is not None else None
         self._procfs = procfs
         self._processes = processes
-        self._storing = storing
-        self._secret = secret
+        self._notes = notes
+        self._redact = redact
         self._clocks = processes.clocks
         self._next_clock_id = next_clock_id
         self._numbering = Numbering()
@@ -131,7 +131,7 @@ class Hearing:
         if skipped:
             self._note_loss()
             self._skipped += skipped
-        self._storing.events += len(events)
+        self._notes.events += len(events)
         self._processes.apply(events)
 
     def _all_heard(self, began_ns: int) -> None:
@@ -144,7 +144,7 @@ class Hearing:
         if self._loss_since_ns is None:
             self._complete_ns = began_ns
         if self.settled:
-            self._storing.heard_ns = began_ns
+            self._notes.heard_ns = began_ns
 
     # --- losses -----------------------------------------------------------------------------------------------------------------
 
@@ -162,7 +162,7 @@ class Hearing:
         self._loss_since_ns, self._counted, self._skipped = None, 0, 0
         self.look_around(infer=True)
         self._processes.uncertain = False
-        self._storing.gap("overrun" if counted else "sequence", since_ns, self._scanned_ns, max(counted, skipped))
+        self._notes.gap("overrun" if counted else "sequence", since_ns, self._scanned_ns, max(counted, skipped))
         self.drain()
 
     # --- /proc ------------------------------------------------------------------------------------------------------------------
@@ -200,8 +200,8 @@ class Hearing:
                 self._look_at_program(life)
 
     def _look_at_program(self, life: Incarnation) -> None:
-        if self._secret is not None:
-            row = scan.program(self._procfs, life, self._clocks.current.boottime_offset_ns, self._secret)
+        if self._redact is not None:
+            row = scan.program(self._procfs, life, self._clocks.current.boottime_offset_ns, self._redact)
             if row is not None:
                 self._processes.changes.programs.append(row)
 
@@ -225,7 +225,7 @@ class Hearing:
         clock = self._clocks.observe(self._next_clock_id, clocks.monotonic_ns(), offsets.realtime_ns, offsets.boottime_ns)
         if clock is not None:
             self._next_clock_id += 2
-            self._storing.clock(clock)
+            self._notes.clock(clock)
             if len(self._clocks.known) > 1:
                 step_ns = clock.offset_ns - self._clocks.known[-2].offset_ns
                 log.warning("the clock was set, or the machine slept: it went %+.3f s", step_ns / SECOND)

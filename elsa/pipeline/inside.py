@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 from elsa.config import Config
@@ -17,9 +17,9 @@ from elsa.kernel.connector import Connector
 from elsa.kernel.procfs import Procfs
 from elsa.kernel.taskstats import TaskstatsSocket
 from elsa.pipeline import check
-from elsa.pipeline.bill import Member, Tally, Used
 from elsa.pipeline.hearing import Hearing
-from elsa.pipeline.storing import MS, SECOND, Storing
+from elsa.pipeline.storing import MS, SECOND
+from elsa.pipeline.tally import Member, Tally, Used
 from elsa.state.clock import Clock, Clocks
 from elsa.state.codes import How
 from elsa.state.jobs import Jobs
@@ -36,12 +36,12 @@ _PLACES = [list(schema.usage.columns.keys()).index(name) for name in Used._field
 
 
 class Memory:
-    """Stands in for Storing, as far as ears need it: keeps what was lost, and nothing else."""
+    """What ears tell of losses is counted, and nothing kept."""
 
     def __init__(self) -> None:
         self.events = self.lost = self.gaps = self.heard_ns = 0
 
-    def gap(self, _kind: str, _from_ns: int, _to_ns: int, lost: int | None, _note: str | None = None) -> None:
+    def gap(self, kind: str, from_ns: int, to_ns: int, lost: int | None, note: str | None = None) -> None:
         """A loss."""
         self.gaps += 1
         self.lost += lost or 1
@@ -54,13 +54,15 @@ class Inside:
     """Accounts one command."""
 
     job: tuple[int, str] | None = None
+    notes: Sequence[str] = ()
 
     def __init__(self, config: Config) -> None:
+        self.ours_ns = 0
+        """CPU time of the command that was ours: before it was let go."""
         self._connector, self._taskstats = _ears(config)
         self._memory = Memory()
         self._processes = Processes(Jobs(), clocks=Clocks())
-        storing = cast(Storing, self._memory)
-        self._hearing = Hearing(self._connector, self._taskstats, Procfs(), self._processes, storing, 1, None)
+        self._hearing = Hearing(self._connector, self._taskstats, Procfs(), self._processes, self._memory, 1, None)
         self._hearing.look_at_clock()
         self._job = self._processes.jobs.create("run", 0, 0)
         self._root: Incarnation | None = None
@@ -112,6 +114,8 @@ class Inside:
     def _count(self, life: Incarnation, used: Used | None) -> None:
         root = self._root
         assert root is not None  # noqa: S101
+        if life is root and used is not None:
+            used = used.without(self.ours_ns)
         self._tally.add(Member(life.comm, _end_ns(life), used), _end_ns(root))
 
     # --- afterwards -------------------------------------------------------------------------------------------------------------

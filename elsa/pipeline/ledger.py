@@ -11,25 +11,28 @@ from pathlib import Path
 from elsa.control.client import Client
 from elsa.errors import RetryError, UnavailableError, UsageError
 from elsa.kernel import clocks
-from elsa.pipeline.bill import Member, Tally, Used
+from elsa.pipeline.tally import Member, Tally, Used
 from elsa.state.codes import How
 from elsa.store import database
 
 # Answers of jobd take under a millisecond; the pauses between questions grow, since whoever waits for hours is in no hurry.
 PAUSE_S, LONGEST_PAUSE_S = 0.02, 0.5
 # A jobd that is being restarted has this long to answer again.
-ABSENCE_S = 60.0
+ABSENCE_S = 10.0
 
 _USED = ", ".join(f"u.{name}" for name in Used._fields)
 _MEMBERS = f"""
-    select n.name, p.start_ns + p.elapsed_ns, {_USED}
+    select p.id, n.name, p.start_ns + p.elapsed_ns, {_USED}
     from process p
     left join comm n on n.id = p.comm_id
     left join usage u on u.process_id = p.id
     where p.id in (select process_id from membership where job_id = ?)
 """
-_COMMAND_ENDED = f"""
-    select p.start_ns + p.elapsed_ns from membership m join process p on p.id = m.process_id where m.job_id = ? and m.how = {How.LAUNCHED:d}
+_COMMAND = f"""
+    select p.id, p.start_ns + p.elapsed_ns
+    from membership m
+    join process p on p.id = m.process_id
+    where m.job_id = ? and m.how = {How.LAUNCHED:d}
 """
 _LOST = """
     select coalesce(sum(coalesce(g.lost, 1)), 0)
@@ -62,13 +65,16 @@ def _reading(db: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-def tally(db: Path, job_id: int) -> Tally:
-    """All members of a job, added up."""
+def tally(db: Path, job_id: int, ours_ns: int = 0) -> Tally:
+    """All members of a job, added up; `ours_ns` of the CPU time of the command was not its own."""
     total = Tally()
     with _reading(db) as connection:
-        command = connection.execute(_COMMAND_ENDED, (job_id,)).fetchone()
-        for name, end_ns, *used in connection.execute(_MEMBERS, (job_id,)):
-            total.add(Member(name, end_ns, Used._make(used) if used[0] is not None else None), command[0] if command else None)
+        command, ended_ns = connection.execute(_COMMAND, (job_id,)).fetchone() or (None, None)
+        for process_id, name, end_ns, *figures in connection.execute(_MEMBERS, (job_id,)):
+            used = Used._make(figures) if figures[0] is not None else None
+            if used is not None and process_id == command:
+                used = used.without(ours_ns)
+            total.add(Member(name, end_ns, used), ended_ns)
     return total
 
 
@@ -89,6 +95,10 @@ class WithJobd:
         self._new = {"name": name, "tags": tags, "closes_itself": True}
         self._began_ns = 0
         self._lost = 0
+        self.ours_ns = 0
+        """CPU time of the command that was ours: before it was let go."""
+        self.notes: list[str] = []
+        """What must be said of the figures."""
         self.job: tuple[int, str] | None = None
 
     def register(self, pid: int) -> None:
@@ -112,7 +122,8 @@ class WithJobd:
                 answered = time.monotonic()
             except (UnavailableError, RetryError):
                 if time.monotonic() - answered > ABSENCE_S:
-                    raise
+                    self.notes.append("nobody tells whether more of its processes run")
+                    return
             time.sleep(pause_s)
             pause_s = min(pause_s * 1.3, LONGEST_PAUSE_S)
 
@@ -123,9 +134,12 @@ class WithJobd:
             return 0
 
     def tally(self) -> Tally:
-        """All members, those that still run too."""
-        self._client.request("sync")
-        total = tally(self._db, self._id)
+        """All members, those that still run too; where jobd does not answer, as far as it got."""
+        try:
+            self._client.request("sync")
+        except (UnavailableError, RetryError) as error:
+            self.notes.append(f"what happened last may be missing: {error}")
+        total = tally(self._db, self._id, self.ours_ns)
         with _reading(self._db) as connection:
             self._lost = connection.execute(_LOST, (self._id, clocks.monotonic_ns(), self._began_ns)).fetchone()[0]
         return total

@@ -17,8 +17,8 @@ from elsa.errors import DataError, ElsaError
 from elsa.kernel import clocks
 from elsa.kernel.procfs import Procfs
 from elsa.pipeline import ledger
-from elsa.pipeline.bill import Sum
 from elsa.pipeline.scan import TICKS_PER_S
+from elsa.pipeline.tally import Sum
 from elsa.state.lives import TICK_NS
 
 # jobd turns a start into real time, and a start in /proc is cut to a tick: both may be off by one.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
 from elsa.decode import taskstats as decoding
 from elsa.decode.taskstats import Message
@@ -10,7 +11,7 @@ from elsa.errors import DataError
 from elsa.kernel import clocks
 from elsa.kernel.procfs import Procfs
 from elsa.kernel.taskstats import TaskstatsSocket
-from elsa.pipeline.storing import Storing
+from elsa.state.clock import Clock
 from elsa.state.processes import Processes
 from elsa.state.taskstats import ProcessSums
 from elsa.state.witness import Witness
@@ -18,13 +19,26 @@ from elsa.state.witness import Witness
 READ_CHUNK = 20_000
 
 
+class Notes(Protocol):
+    """What ears write down beside what they hear of processes: Storing for the warehouse, less where there is none."""
+
+    events: int
+    heard_ns: int
+
+    def gap(self, kind: str, from_ns: int, to_ns: int, lost: int | None, note: str | None = None) -> None:
+        """A loss."""
+
+    def clock(self, clock: Clock) -> None:
+        """The offset between the clocks has changed."""
+
+
 class Statistics:
     """Reads the socket, sums threads to processes and finds whose they are."""
 
-    def __init__(self, socket: TaskstatsSocket, procfs: Procfs, processes: Processes, storing: Storing) -> None:
+    def __init__(self, socket: TaskstatsSocket, procfs: Procfs, processes: Processes, notes: Notes) -> None:
         self._socket = socket
         self._procfs = procfs
-        self._storing = storing
+        self._notes = notes
         self._sums = ProcessSums()
         self._witness = Witness(processes, delays=self._delays_are_counted())
         self._drops = 0
@@ -53,7 +67,7 @@ class Statistics:
                 break
         drops = self._socket.drops()
         if drops != self._drops:
-            self._storing.gap("taskstats", self._read_ns, began_ns, (drops - self._drops) % 2**32, "statistics of threads were lost")
+            self._notes.gap("taskstats", self._read_ns, began_ns, (drops - self._drops) % 2**32, "statistics of threads were lost")
             self._drops = drops
             self._sums.note_loss()
         self._read_ns = began_ns

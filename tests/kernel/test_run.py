@@ -120,6 +120,49 @@ def test_many_short_processes_are_not_cheaper_than_wait_knows(door: Host) -> Non
     assert told["cpu_s"] >= counted * 0.5
 
 
+def test_one_thread_never_uses_more_than_one_cpu_and_commands_no_more_than_the_whole(door: Host) -> None:
+    for _ in range(5):
+        told = bill(door, "true")
+        assert 0 <= told["cpus"] <= 1, "what elsa run itself used before is not in it"
+        assert sum(row["cpu_s"] for row in told["commands"]) <= told["cpu_s"] + 1e-9
+
+
+def test_memory_from_before_an_exec_is_on_the_bill_where_it_was_waited_for(door: Host) -> None:
+    told = bill(door, sys.executable, "-c", "import os; x = bytearray(128 << 20); os.execvp('true', ['true'])")
+    assert 128 * 1024 <= told["peak_rss_kib"] < 256 * 1024
+    assert told["peak_command"] is None, "wait4 does not tell whose it was"
+    told = bill(door, "true")
+    assert (told["peak_rss_kib"] < 16 * 1024, told["peak_command"]) == (True, "true"), "not that of elsa run itself"
+
+
+def test_the_bill_has_no_secrets(door: Host) -> None:
+    done = run(door, "sh", "-c", "TOKEN=hunter2; exit 0", "--password=hunter2")
+    assert "hunter2" not in done.stderr
+    assert "***" in done.stderr
+
+
+def test_the_bill_can_go_to_stdout(door: Host) -> None:
+    done = run(door, "--format", "json", "-o", "-", "echo", "out")
+    out, told = done.stdout.splitlines()
+    assert (out, json.loads(told)["exit_code"], done.stderr) == ("out", 0, "")
+
+
+def test_a_jobd_that_is_killed_meanwhile_leaves_what_it_had_stored_and_what_wait_knows(quiet: Host) -> None:
+    quiet.start()
+    process = start(
+        quiet, "--format", "json", sys.executable, "-c", f"print('up', flush=True)\n{BURN.format(0.3)}\ninput()", stdin=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "up\n"
+    quiet.kill()
+    _, err = process.communicate("\n", timeout=60)
+    told = json.loads(err)
+    assert (process.returncode, told["exit_code"], told["complete"]) == (0, 0, False)
+    assert told["cpu_s"] >= 0.3
+    assert told["read_chars"] is None
+    assert any("jobd does not answer" in word or "no jobd" in word for word in told["notes"]), told["notes"]
+
+
 def test_written_and_read_bytes_are_on_the_bill(door: Host, tmp_path: Path) -> None:
     told = bill(door, "sh", "-c", "dd if=/dev/zero of=data bs=1M count=8 status=none; cat < data > copy", cwd=tmp_path)
     assert 16 * MIB <= told["write_chars"] < 17 * MIB

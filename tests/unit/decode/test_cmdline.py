@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 
 import pytest
@@ -10,13 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elsa.config import Config
-from elsa.decode.cmdline import HIDDEN, MOST, decode_cmdline
+from elsa.decode.cmdline import MOST, decode_cmdline
+from elsa.decode.redact import HIDDEN, Redactor
 
-SECRET = re.compile(Config().redact, re.IGNORECASE)
+REDACT = Redactor(Config().redact, Config().redact_options)
 
 
 def decoded(*arguments: str) -> str | None:
-    return decode_cmdline(b"".join(argument.encode() + b"\0" for argument in arguments), SECRET)
+    return decode_cmdline(b"".join(argument.encode() + b"\0" for argument in arguments), REDACT)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_arguments_are_quoted_and_secrets_left_out(arguments: tuple[str, ...], t
 
 
 def test_no_arguments_are_unknown_not_empty() -> None:
-    assert decode_cmdline(b"", SECRET) is None
+    assert decode_cmdline(b"", REDACT) is None
 
 
 def test_long_command_lines_are_cut() -> None:
@@ -54,13 +54,13 @@ def test_long_command_lines_are_cut() -> None:
 
 @given(st.binary(max_size=300))
 def test_any_bytes_become_one_printable_line(data: bytes) -> None:
-    text = decode_cmdline(data, SECRET)
+    text = decode_cmdline(data, REDACT)
     assert text is None or text.isprintable()
 
 
 @given(st.lists(st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="\\=:"), min_size=1), min_size=1, max_size=5))
 def test_what_is_no_secret_can_be_typed_again(arguments: list[str]) -> None:
-    text = decode_cmdline(b"\0".join(argument.encode() for argument in arguments) + b"\0", re.compile("(?!)"))
+    text = decode_cmdline(b"\0".join(argument.encode() for argument in arguments) + b"\0", Redactor("", ""))
     assert text is not None
     assert shlex.split(text) == arguments
 

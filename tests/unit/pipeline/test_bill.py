@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from elsa.pipeline.bill import SECOND, Bill, Member, Sum, Tally, Used, Waited
+from elsa.pipeline.bill import Bill
+from elsa.pipeline.tally import SECOND, Member, Sum, Tally, Used, Waited
 
 COMMAND_ENDED = 10 * SECOND
 
@@ -70,7 +71,7 @@ def test_sampled_ticks_fill_in_only_what_can_be_lacking(run_ns: int, ticks_us: i
 
 def test_the_costliest_commands_come_first_and_five_are_enough() -> None:
     members = [Member(f"c{number}", SECOND, used(run_ns=number * SECOND)) for number in range(1, 9)]
-    assert [name for name, _ in tally(*members).costliest()] == ["c8", "c7", "c6", "c5", "c4"]
+    assert [name for name, _, _ in tally(*members).costliest(36)] == ["c8", "c7", "c6", "c5", "c4"]
 
 
 def test_who_runs_or_has_no_statistics_is_said_and_makes_the_figures_a_lower_bound() -> None:
@@ -107,8 +108,51 @@ def test_without_the_warehouse_what_was_waited_for_is_the_bill() -> None:
     told = json.loads(one.json())
     assert (told["cpu_s"], told["user_s"], told["peak_rss_kib"], told["complete"]) == (0.75, 0.5, 2048, False)
     assert told["processes"] is told["read_chars"] is told["write_bytes"] is None, "unknown is not 0"
+    assert "0 B" not in one.text()
     assert "at least 0.75 s" in one.text()
     assert "processes" not in one.text()
+
+
+def test_what_nobody_told_of_who_still_runs_is_unknown_and_not_0() -> None:
+    one = bill(tally(Member("sleep", None, None)))
+    told = json.loads(one.json())
+    for name in ("read_chars", "write_bytes", "cancelled_write_bytes", "threads"):
+        assert told[name] is None
+    assert (told["processes"], told["running"], told["cpu_s"]) == (1, 1, 0.75)
+    assert told["commands"] == [
+        {
+            "command": "sleep",
+            "processes": 1,
+            "cpu_s": None,
+            **dict.fromkeys(("rss_kib", "read_chars", "write_chars", "read_bytes", "write_bytes")),
+        }
+    ]
+    assert "storage      - read, - written" in one.text()
+    assert " 0 B" not in one.text()
+
+
+def test_commands_never_cost_more_than_the_whole() -> None:
+    short = [Member(name, 5 * SECOND, used(run_ns=1000, utime_us=8000)) for name in ("a", "b") for _ in range(100)]
+    told = json.loads(bill(tally(*short, Member("c", SECOND, used(run_ns=SECOND // 2)))).json())
+    assert told["cpu_s"] == 0.75
+    assert sum(row["cpu_s"] for row in told["commands"]) == pytest.approx(0.75)
+    assert told["commands"][0] | {"cpu_s": 0.5} == told["commands"][0], "what was measured stays"
+
+
+def test_what_our_own_child_used_before_it_became_the_command_is_not_the_command_s() -> None:
+    assert Waited(0.03, 0.01, 30_000).without(20_000_000, 29_000) == Waited(pytest.approx(0.015), pytest.approx(0.005), None)
+    assert Waited(0.03, 0.01, 90_000).without(20_000_000, 29_000).rss_kib == 90_000
+    assert Waited(0.0, 0.0, 0).without(5, 0) == Waited(0.0, 0.0, None)
+    one = used(run_ns=5_000_000, utime_us=4000, stime_us=1000).without(2_000_000)
+    assert (one.run_ns, one.utime_us, one.stime_us) == (3_000_000, 3000, 0)
+
+
+def test_peak_before_an_exec_is_known_where_it_was_waited_for() -> None:
+    total = tally(Member("true", SECOND, used(rss_kib=1000)))
+    text = bill(total, waited=Waited(0.5, 0.25, 204_800)).text()
+    assert "200.0 MiB, the largest single process that was waited for" in text
+    assert "1000.0 KiB, the largest single process (true)" in bill(total, waited=Waited(0.5, 0.25, None)).text()
+    assert "peak memory  -" in bill(None, waited=Waited(0.5, 0.25, None)).text()
 
 
 def test_json_is_one_line_whatever_names_hold() -> None:
