@@ -70,7 +70,7 @@ def define(
       elsa job define hogs --where 'cpu_s > 60 and uid >= 1000' --dry-run
     """
     from elsa.control import protocol
-    from elsa.report.selection import window
+    from elsa.report.times import window
 
     now = datetime.now().astimezone()
     began = window(since, until, now)
@@ -86,7 +86,7 @@ def define(
 
 def _pid_at(text: str | None, now: datetime, option: str) -> tuple[int | None, int | None]:
     """The two parts of PID@TIME."""
-    from elsa.report.selection import moment
+    from elsa.report.times import moment
 
     if text is None:
         return None, None

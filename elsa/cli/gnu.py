@@ -258,7 +258,7 @@ def _records(files: Sequence[str], given: dict[str, Any], *, backwards: bool = F
     from datetime import datetime
 
     from elsa.report.gnu.records import Pick, Records, uid_of
-    from elsa.report.selection import window
+    from elsa.report.times import window
 
     user = given.get("user")
     times = window(given["since"], given["until"], datetime.now().astimezone())

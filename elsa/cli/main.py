@@ -82,6 +82,10 @@ def run(command: click.Command, name: str) -> NoReturn:
     except BrokenPipeError:
         _forget_output()
         sys.exit(0)
+    except SystemExit:
+        if type(sys.stdout).__name__.endswith("PacifyFlushWrapper"):  # click has met a broken pipe, and would end with 1
+            sys.exit(0)
+        raise
     except OSError as error:
         _forget_output()
         click.echo(f"{name}: the output cannot be written: {error.strerror or error}", err=True)

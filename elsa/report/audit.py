@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from typing import NamedTuple, TextIO
 
-from elsa.report import completeness, render, usage
+from elsa.report import completeness, render
 from elsa.report.gaps import silence
+from elsa.report.output import Output
+from elsa.report.query import Query, select
 from elsa.report.render import Report, Row
-from elsa.report.selection import Window
+from elsa.report.selection import Selection
+from elsa.report.times import Window
 
 
 def _at(function: str) -> str:
@@ -51,55 +53,62 @@ class Audit(NamedTuple):
     words: list[str]
 
 
-def audit(connection: sqlite3.Connection, window: Window, limit: int | None, now_ns: int) -> Audit:
-    """The reconciliation of connector and accounting for what ended in a window; what still runs is in none."""
+def queries(window: Window) -> dict[str, Query]:
+    """The questions by the names of their answers; what still runs is in no window."""
     conditions = window.where("u.ended_ns")
-    where = f" where {' and '.join(conditions)}" if conditions else ""
-    classes = _classes(connection, window, where)
-    stretches: list[Row] = connection.execute(
-        f"""{usage.select(_STRETCH)} from audit_doubt as u join audit_class as k on k.class = u.class{where}
-            group by {", ".join(_CLUSTER.values())}, u.stretch order by max(u.ended_ns) desc, u.class"""
-    ).fetchall()
+    where = f"\nwhere {' and '.join(conditions)}" if conditions else ""
+    known = " and ".join(["u.provenance = 'taskstats'", "u.acct_id is not null", *conditions])
+    clusters = ", ".join(_CLUSTER.values())
+    return {
+        "classes": Query(f"{select(_CLASS)}\nfrom audit_row as u{where}\ngroup by u.class"),
+        "stretches": Query(
+            f"{select(_STRETCH)}\nfrom audit_doubt as u join audit_class as k on k.class = u.class{where}\n"
+            f"group by {clusters}, u.stretch\norder by max(u.ended_ns) desc, u.class"
+        ),
+        "ticks": Query(f"{select(_TICKS)}\nfrom incarnation_usage as u\nwhere {known}"),
+    }
+
+
+def audit(connection: sqlite3.Connection, window: Window, output: Output, now_ns: int) -> Audit:
+    """The reconciliation of connector and accounting for what ended in a window."""
+    asked = queries(window)
+    classes = _classes(connection, window, asked["classes"])
+    stretches: list[Row] = asked["stretches"].run(connection).fetchall()
     found = completeness.gaps(connection, window)
-    words = completeness.cut(len(stretches), limit)
+    words = completeness.cut(len(stretches), output.limit)
     if found:
         words.append(f"{completeness.count(found, 'gap')}{' in this window' if window else ''} (see: elsa report gaps)")
     some = any(row[2] or row[3] for row in classes)
-    words = [*words, *silence(connection, window, now_ns)] if some else [completeness.nothing(connection, window), *words]
+    words = [*words, *silence(connection, window, now_ns)] if some else [completeness.nothing(connection, Selection(window)), *words]
+    shown = output.choose(_CLASS_COLUMNS, _CLASS_SHOWN)
     return Audit(
-        Report(_CLASS_COLUMNS, _CLASS_SHOWN, classes),
-        Report(tuple(_STRETCH), _STRETCH_SHOWN, stretches[:limit]),
-        _ticks(connection, conditions),
+        Report(_CLASS_COLUMNS, shown, classes),
+        Report(tuple(_STRETCH), _STRETCH_SHOWN if output.form == "table" else tuple(_STRETCH), stretches[: output.limit]),
+        Report(tuple(_TICKS), tuple(_TICKS), asked["ticks"].run(connection).fetchall()),
         words,
     )
 
 
-def _ticks(connection: sqlite3.Connection, conditions: list[str]) -> Report:
-    known = " and ".join(["u.provenance = 'taskstats'", "u.acct_id is not null", *conditions])
-    rows: list[Row] = connection.execute(f"{usage.select(_TICKS)} from incarnation_usage as u where {known}").fetchall()
-    return Report(tuple(_TICKS), tuple(_TICKS), rows)
-
-
-def _classes(connection: sqlite3.Connection, window: Window, where: str) -> list[Row]:
-    found = {row[0]: row[1:] for row in connection.execute(f"{usage.select(_CLASS)} from audit_row as u{where} group by u.class")}
+def _classes(connection: sqlite3.Connection, window: Window, asked: Query) -> list[Row]:
+    found = {row[0]: row[1:] for row in asked.run(connection)}
     names = connection.execute("select class, what from audit_class order by place").fetchall()
     return [(name, what, *found.get(name, (0, 0, None, None))) for name, what in names if not (window and name == "running")]
 
 
-def write(report: Audit, form: str, out: TextIO) -> None:
-    """Classes, stretches, ticks; in csv the classes alone, since one csv file is one table."""
-    if form == "table":
-        render.write(report.classes, form, out)
-        if report.stretches.rows:
-            out.write("\n")
-            render.write(report.stretches, form, out)
-        if any(row[0] for row in report.ticks.rows):
-            out.write("\nCPU time lost by accounting, which cuts it down to ticks:\n")
-            render.write(report.ticks, form, out)
+def write(report: Audit, output: Output, out: TextIO) -> None:
+    """Classes, stretches, ticks; where one file is one table, the classes alone, and so with columns of one's own choice."""
+    if output.form in ("json", "jsonl") and output.columns is None:
+        parts = {"classes": report.classes, "stretches": report.stretches, "ticks": report.ticks}
+        found = {name: [render.as_object(part.columns, row) for row in part.rows] for name, part in parts.items()}
+        out.write(render.as_json(found, indent=2 if output.form == "json" else None) + "\n")
         return
-    if form == "csv":
-        render.write(report.classes, form, out)
+    render.write(report.classes, output, out)
+    if output.form != "table" or output.columns is not None:
         return
-    parts = {"classes": report.classes, "stretches": report.stretches, "ticks": report.ticks}
-    found = {name: [render.as_object(part.columns, row) for row in part.rows] for name, part in parts.items()}
-    out.write(json.dumps(found, ensure_ascii=False, indent=2 if form == "json" else None) + "\n")
+    if report.stretches.rows:
+        out.write("\n")
+        render.write(report.stretches, output, out)
+        report.words.extend(report.stretches.words)
+    if any(row[0] for row in report.ticks.rows):
+        out.write("\nCPU time lost by accounting, which cuts it down to ticks:\n")
+        render.write(report.ticks, output, out)

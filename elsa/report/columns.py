@@ -1,7 +1,8 @@
 """Every column that a report can show, once: its name for programs, its heading and unit for people, and what it means.
 
 The key is the column's name in the views of sql/, in csv and in json; values are what the view gave, None where unknown.
-Only tables format them. docs/schema.md says the same for people who query with sqlite3.
+Only tables format them. docs/columns.md is made from here (python -m elsa.report.columns > docs/columns.md); docs/schema.md says the
+same for people who query with sqlite3.
 """
 
 from __future__ import annotations
@@ -12,7 +13,11 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from elsa.report import ttys
+
 UNKNOWN = "-"
+SIZES = ("B", "K", "M", "G", "T")
+UNITS = ("auto", "raw", *SIZES)
 
 
 class Column(NamedTuple):
@@ -28,10 +33,18 @@ class Column(NamedTuple):
     """Numbers stand to the right, text to the left."""
     machine: Callable[[Any], Any] = lambda value: value
     """A known value as json carries it."""
+    size: int = 0
+    """How many bytes 1 of it is, where it is a size."""
 
-    def text(self, value: object) -> str:
-        """A cell of a table."""
-        return UNKNOWN if value is None else self.format(value)
+    def text(self, value: Any, units: str = "auto") -> str:  # noqa: ANN401 (whatever a view gives)
+        """A cell of a table: in the units that suit it, in one of SIZES, or raw as programs get it."""
+        if value is None:
+            return UNKNOWN
+        if units == "raw":
+            return printable(value)
+        if self.size and units in SIZES:
+            return f"{value * self.size / 1024 ** SIZES.index(units):.2f}{units}"
+        return self.format(value)
 
 
 def printable(value: object) -> str:
@@ -96,11 +109,11 @@ def _nanoseconds(key: str, heading: str, doc: str) -> Column:
 
 
 def _bytes(key: str, heading: str, doc: str) -> Column:
-    return Column(key, heading, "", size, doc)
+    return Column(key, heading, "", size, doc, size=1)
 
 
 def _kib(key: str, heading: str, doc: str) -> Column:
-    return Column(key, heading, "", lambda value: size(value * 1024), doc)
+    return Column(key, heading, "", lambda value: size(value * 1024), doc, size=1024)
 
 
 def _time(key: str, heading: str, doc: str) -> Column:
@@ -161,7 +174,7 @@ _ALL = (
     _count("minor_faults", "minor faults", "page faults without I/O, by taskstats where it is known, else by the accounting record"),
     _count("major_faults", "major faults", "page faults with I/O, likewise"),
     _count("swaps", "swaps", "always 0 on Linux"),
-    _count("mem_kib", "mem", "virtual memory at the end", "KiB"),
+    _kib("mem_kib", "mem", "virtual memory at the end"),
     _count("threads", "threads", "threads that are in the sums"),
     _nanoseconds("run_ns", "on cpu", "time on a CPU, measured by the scheduler"),
     _count("utime_us", "utime", "user CPU time by taskstats", "us"),
@@ -214,10 +227,13 @@ _ALL = (
     _flag("superuser", "su", "used superuser privilege"),
     _flag("dumped_core", "core", "dumped core"),
     _flag("killed", "killed", "killed by a signal"),
+    _text("flags", "flags", "lastcomm's letters: S used superuser privilege, F never called exec, D dumped core, X was killed by a signal"),
+    _flag("estimate", "estimate", "yes: figures were cut to the window by time (`--clip`), they were not measured there"),
     _text("user", "user", "name of the real uid on this host"),
     _count("uid", "uid", "real user id"),
+    _text("group", "group", "name of the real gid on this host"),
     _count("gid", "gid", "real group id"),
-    _count("tty", "tty", "controlling terminal, major << 8 | minor, 0 for none"),
+    Column("tty", "tty", "", ttys.word, "controlling terminal; for programs major << 8 | minor, 0 for none", right=False),
     _text("how", "how", "added, inherited, launched, inferred or defined: how it came into the job"),
     _text("origin", "origin", "how the process became known"),
     _text("end_how", "end by", "how its end became known"),
@@ -238,3 +254,24 @@ _ALL = (
     _text("record", "record", "how its accounting record was joined: exact, uncertain, own, pending, ambiguous"),
 )
 COLUMNS = {column.key: column for column in _ALL}
+
+
+def document() -> str:
+    """docs/columns.md."""
+    lines = [
+        "# The columns of the reports",
+        "",
+        "What `--columns` and `--sort` take, and the names in csv and json. Made from `elsa/report/columns.py` by",
+        "`python -m elsa.report.columns > docs/columns.md`; `elsa report KIND --columns help` lists those of one report.",
+        "",
+        "| column | heading | unit | meaning |",
+        "|---|---|---|---|",
+    ]
+    for column in _ALL:
+        unit = column.unit or {1: "bytes", 1024: "KiB"}.get(column.size, "")
+        lines.append(f"| `{column.key}` | {column.heading} | {unit} | {column.doc.replace('|', chr(92) + '|')} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(document(), end="")

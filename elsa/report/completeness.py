@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 
+from elsa.report.query import Query, rows, select
 from elsa.report.render import Row
-from elsa.report.selection import Jobs, Window
+from elsa.report.selection import Selection
+from elsa.report.times import Window
 
 # What to say of one, or of several, processes that are in their jobs by more or less than birth.
 _MEMBERS = {
@@ -32,15 +35,29 @@ LEAST_SAMPLED_S = 0.01
 TICK_S = 0.01
 # Classes of sql/audit_class.sql that are accounting records without a process.
 _LOOSE = ("pending", "ambiguous")
+# The class of sql/witnessed.sql, told by the columns of process_usage.
+_CLASS = """case
+        when u.origin = 'acct' or u.record = 'own' then 'only_acct'
+        when u.record = 'exact' then 'both'
+        when u.record is not null then u.record
+        when u.state = 'running' then 'running'
+        else 'only_connector'
+    end"""
 
 
-def words(connection: sqlite3.Connection, window: Window, jobs: Jobs | None = None, losses: str | None = None) -> list[str]:
-    """How complete a report on a window, and on the processes of jobs, is; nothing where both witnesses saw everything.
+def words(
+    connection: sqlite3.Connection,
+    selection: Selection,
+    losses: str | None = None,
+    found: dict[str, tuple[int, int]] | None = None,
+) -> list[str]:
+    """How complete a report on a selection is; nothing where both witnesses saw everything.
 
-    `losses` is to be said of known losses of several jobs.
+    `losses` is to be said of known losses of several jobs; `found` are its classes, where they were counted already.
     """
-    line = _line(connection, classes(connection, window, jobs), _losses(connection, window, jobs) if losses is None else losses)
-    return ([line] if line else []) + (_members(connection, window, jobs) if jobs else [])
+    found = classes(connection, selection) if found is None else found
+    line = _line(connection, found, _losses(connection, selection) if losses is None else losses)
+    return ([line] if line else []) + (_members(connection, selection) if selection.jobs is not None else [])
 
 
 def count(number: int, noun: str) -> str:
@@ -48,23 +65,30 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}{'es' if noun.endswith('s') else 's'}"
 
 
-def classes(connection: sqlite3.Connection, window: Window, jobs: Jobs | None = None) -> dict[str, tuple[int, int]]:
+def classes(connection: sqlite3.Connection, selection: Selection) -> dict[str, tuple[int, int]]:
     """Processes and records by class: who saw them. Nothing that still runs is in a window; a record without a process is in no job."""
-    conditions = window.where("u.ended_ns")
-    if jobs is not None:
-        conditions.append(f"u.process_id in (select m.process_id from membership as m where {jobs.where('m.job_id')})")
-    view = "audit_row" if jobs is None else "witnessed"
-    where = f" where {' and '.join(conditions)}" if conditions else ""
-    query = f"select u.class, count(u.process_id), count(u.acct_id) from {view} as u{where} group by u.class"
-    return {name: (processes, records) for name, processes, records in connection.execute(query)}
-
-
-def _losses(connection: sqlite3.Connection, window: Window, jobs: Jobs | None) -> str:
-    if jobs is None or window:
-        found, when = gaps(connection, window), " in this window" if window else ""
+    if selection.choices or selection.clip or (selection.jobs is not None and selection.window):
+        source = rows(selection, [_CLASS, "u.process_id", "u.acct_id"])
+        found = Query(f"select {_CLASS}, count(u.process_id), count(u.acct_id) {source.sql} group by 1", source.values).run(connection)
+    elif selection.jobs is not None:
+        member = "u.process_id in (select m.process_id from membership as m where m.job_id in (select value from json_each(?)))"
+        text = f"select u.class, count(*), count(u.acct_id) from witnessed as u where {member} group by u.class"
+        found = connection.execute(text, (json.dumps(selection.jobs),))
     else:
-        found = connection.execute(f"select sum(gaps + usage_gaps) from job_usage where {jobs.where('job_id')}").fetchone()[0]
-        when = " while this job lived"
+        conditions = selection.window.where("u.ended_ns")
+        where = f" where {' and '.join(conditions)}" if conditions else ""
+        found = connection.execute(f"select u.class, count(u.process_id), count(u.acct_id) from audit_row as u{where} group by u.class")
+    return {name: (processes, records) for name, processes, records in found}
+
+
+def _losses(connection: sqlite3.Connection, selection: Selection) -> str:
+    if selection.jobs is None or selection.window:
+        found, when = gaps(connection, selection.window), " in this window" if selection.window else ""
+    else:
+        ids = json.dumps(selection.jobs)
+        text = "select sum(gaps + usage_gaps) from job_usage where job_id in (select value from json_each(?))"
+        found = connection.execute(text, (ids,)).fetchone()[0]
+        when = f" while {'this job' if selection.job is not None else 'these jobs'} lived"
     return f"{count(found, 'gap')}{when} (see: elsa report gaps)" if found else ""
 
 
@@ -85,17 +109,25 @@ def _line(connection: sqlite3.Connection, found: dict[str, tuple[int, int]], los
     return "; ".join(parts)
 
 
-def _members(connection: sqlite3.Connection, window: Window, jobs: Jobs) -> list[str]:
-    conditions = [jobs.where("u.job_id"), *window.where("u.ended_ns")]
-    query = f"""select count(case when u.how = 'inferred' then 1 end),
-                       count(case when u.part_life = 1 and u.cpu_s is null then 1 end),
-                       count(case when u.part_life = 1 and u.part_life_whole = 0 and u.cpu_s is not null then 1 end),
-                       count(case when u.part_life_whole = 1 and u.cpu_s is not null then 1 end)
-                from job_process_usage as u where {" and ".join(conditions)}"""
-    sums = connection.execute(query).fetchone()
+def _members(connection: sqlite3.Connection, selection: Selection) -> list[str]:
+    columns = {
+        "inferred": "count(case when u.how = 'inferred' then 1 end)",
+        "part_life_unknown": "count(case when u.part_life = 1 and u.cpu_s is null then 1 end)",
+        "part_life": "count(case when u.part_life = 1 and u.part_life_whole = 0 and u.cpu_s is not null then 1 end)",
+        "part_life_whole": "count(case when u.part_life_whole = 1 and u.cpu_s is not null then 1 end)",
+    }
+    source = rows(selection, columns.values())
+    sums = Query(f"{select(columns)} {source.sql}", source.values).run(connection).fetchone()
     return [
         one if number == 1 else several.format(number) for number, (one, several) in zip(sums, _MEMBERS.values(), strict=True) if number
     ]
+
+
+def estimate(selection: Selection) -> list[str]:
+    """Say that the figures of a window were cut by time, if they were."""
+    if not selection.clip:
+        return []
+    return ["estimate: what a process used is spread evenly over its life, and cut to the window; counts and peaks are not cut"]
 
 
 def measured(columns: tuple[str, ...], rows: list[Row]) -> list[str]:
@@ -147,10 +179,13 @@ def left_out(number: int, noun: str) -> list[str]:
     return [f"{count(number, noun)} left out, of which all processes still run; --all shows them"] if number else []
 
 
-def nothing(connection: sqlite3.Connection, window: Window, job: int | None = None) -> str:
+def nothing(connection: sqlite3.Connection, selection: Selection) -> str:
     """Why a report has no rows."""
     if not connection.execute("select exists (select 1 from process) or exists (select 1 from acct)").fetchone()[0]:
         return "nothing is recorded yet; start the collector with: elsa jobd, and read the accounting file with: elsa ingest"
-    if window:
-        return "no process ended in that window" if job is None else "no process of that job ended in that window"
-    return "no process has ended yet" if job is None else "no process of that job has ended yet"
+    of = "" if selection.jobs is None else " of that job" if selection.job is not None else " of those jobs"
+    if selection.choices:
+        of += " that was asked for"
+    if selection.window:
+        return f"no process{of} {'lived' if selection.clip else 'ended'} in that window"
+    return f"no process{of} has ended yet"

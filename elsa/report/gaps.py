@@ -6,8 +6,10 @@ import sqlite3
 
 from elsa.report import completeness
 from elsa.report.columns import local_time
+from elsa.report.output import Output
+from elsa.report.query import Query, select
 from elsa.report.render import Report, Row
-from elsa.report.selection import Window
+from elsa.report.times import Window
 
 _COLUMNS = (
     "gap_id",
@@ -31,18 +33,26 @@ _OF_FILES = ("path", "from_position", "to_position")
 _SILENCE_NS = 20 * 1_000_000_000
 
 
-def gaps(connection: sqlite3.Connection, window: Window, limit: int | None, now_ns: int) -> Report:
+def query(window: Window, output: Output) -> tuple[Query, tuple[str, ...]]:
+    """The known losses that touch a window, the newest first; and the columns to write."""
+    known = {key: key for key in _COLUMNS}
+    shown = output.choose(known, _SHOWN)
+    order = output.order(known, "gap_id desc")
+    return Query(f"{select(known)}\nfrom gaps{completeness.touching(window)}\n{order}"), shown
+
+
+def gaps(connection: sqlite3.Connection, window: Window, output: Output, now_ns: int) -> Report:
     """The known losses that touch a window, the newest first."""
-    query = f"select {', '.join(_COLUMNS)} from gaps{completeness.touching(window)} order by gap_id desc"
-    rows: list[Row] = connection.execute(query).fetchall()
-    of_files = any(row[_COLUMNS.index("path")] is not None for row in rows)
-    shown = tuple(key for key in _SHOWN if of_files or key not in _OF_FILES)
+    asked, shown = query(window, output)
+    rows: list[Row] = asked.run(connection).fetchall()
+    if output.columns is None and output.form == "table" and all(row[_COLUMNS.index("path")] is None for row in rows):
+        shown = tuple(key for key in shown if key not in _OF_FILES)
     place = " in that window" if window else ""
     return Report(
         _COLUMNS,
         shown,
-        rows[:limit],
-        completeness.cut(len(rows), limit) + silence(connection, window, now_ns),
+        rows[: output.limit],
+        completeness.cut(len(rows), output.limit) + silence(connection, window, now_ns),
         nothing=f"no gaps: no loss of events or records is known{place}",
     )
 

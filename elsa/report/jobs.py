@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
+from collections.abc import Sequence
 from typing import NamedTuple, TextIO
 
-from elsa.report import completeness, render, usage
+from elsa.report import completeness, measures, render, usage
+from elsa.report.measures import COUNTERS
+from elsa.report.output import Output
+from elsa.report.query import Condition, Query, rows, select
 from elsa.report.render import Report, Row
-from elsa.report.selection import Jobs, Window
+from elsa.report.selection import Selection
+from elsa.report.times import Window
 
 _COLUMNS = (
     "job_id",
@@ -48,7 +52,7 @@ _COLUMNS = (
     "vm_kib",
     "coremem_mb_s",
     "virtmem_mb_s",
-    *usage.COUNTERS,
+    *COUNTERS,
     "exit_status",
     "exit_code",
     "exit_signal",
@@ -82,10 +86,11 @@ _SHOWN = (
 # What says the same as another line of the block, and what is for `--summary ja` and for programs.
 _HIDDEN = {
     *("minflt", "majflt", "owner_uid", "etime_ticks", "utime_ticks", "stime_ticks", "utime_us", "stime_us", "exit_code", "exit_signal"),
-    *("run_ns", "vm_kib", "coremem_mb_s", "virtmem_mb_s", *usage.COUNTERS),
+    *("run_ns", "vm_kib", "coremem_mb_s", "virtmem_mb_s", *COUNTERS),
 } - {"read_bytes", "write_bytes"}
-_SELECT = "select " + ", ".join("user_name(owner_uid)" if key == "owner" else key for key in _COLUMNS) + " from job_usage"
 _NO_JOB = "there is no job yet; make one with: elsa job run --name NAME -- COMMAND"
+_NO_SUCH_JOB = "no job is like that"
+_WHOLE = {key: "user_name(u.owner_uid)" if key == "owner" else f"u.{key}" for key in _COLUMNS}
 
 # In a window: the sums over the processes that ended in it; a job's own span and completeness are not a window's.
 _FACTS = {
@@ -95,14 +100,8 @@ _FACTS = {
     "owner_uid": "j.owner_uid",
     "state": "case when j.closed_at_ns is null then 'open' else 'closed' end",
 }
-_SUMS = {
-    **usage.MEASURES,
-    "inferred": "count(case when u.how = 'inferred' then 1 end)",
-    "part_life": "count(case when u.part_life = 1 then 1 end)",
-    "part_life_whole": "count(case when u.part_life_whole = 1 then 1 end)",
-}
-_WINDOW = _FACTS | _SUMS
 _WINDOW_SHOWN = ("job_id", "name", "owner", "state", "processes", "elapsed_s", "cpu_s", "rss_kib", "read_bytes", "write_bytes")
+_LOSSES = ("gaps", "usage_gaps")
 
 
 class JobReport(NamedTuple):
@@ -114,59 +113,105 @@ class JobReport(NamedTuple):
     words: list[str]
 
 
-def jobs(connection: sqlite3.Connection, window: Window, limit: int | None) -> Report:
-    """Every job, the newest first; in a window those of which a process ended in it, with what those processes used."""
-    columns, shown = (tuple(_WINDOW), _WINDOW_SHOWN) if window else (_COLUMNS, _SHOWN)
-    some = connection.execute("select exists (select 1 from job)").fetchone()[0]
-    total = -1 if limit is None else limit + 1  # one more than is shown, to know that there is more
-    if window:
-        where = " and ".join(window.where("u.ended_ns"))
-        members = "job as j join job_process_usage as u on u.job_id = j.id"
-        query = f"{usage.select(_WINDOW)} from {members} where {where} group by j.id order by j.id desc limit {total}"
-    else:
-        query = f"{_SELECT} order by job_id desc limit {total}"
-    rows = connection.execute(query).fetchall()
-    kept = rows[:limit]
-    words = completeness.words(connection, window, Jobs(kept[-1][0], kept[0][0]), _losses(window, kept)) if kept else []
-    if len(rows) > len(kept):
-        words.append(f"showing the newest {limit} jobs; --limit shows more")
-    return Report(columns, shown, kept, words, nothing=completeness.nothing(connection, window) if some else _NO_JOB)
+def columns(window: Window, *, clip: bool = False) -> dict[str, str]:
+    """Every column that there is of jobs, in a window or not, with its expression."""
+    if not window:
+        return _WHOLE
+    marked = {"estimate": "1"} if clip else {}
+    return _FACTS | measures.sums(measures.share(window) if clip else None, members=True) | marked
 
 
-def _losses(window: Window, rows: list[Row]) -> str | None:
-    """How many of these jobs a known loss touches, in words; of a window something else is said."""
-    if window:
-        return None
-    gaps, usage_gaps = _COLUMNS.index("gaps"), _COLUMNS.index("usage_gaps")
-    touched = sum(1 for row in rows if row[gaps] or row[usage_gaps])
+def query(selection: Selection, conditions: Sequence[Condition], output: Output) -> tuple[Query, tuple[str, ...]]:
+    """The jobs that fulfil conditions on job_usage, the newest first; and the columns to write.
+
+    In a window those of which a process ended in it, with what those processes used.
+    """
+    known = columns(selection.window, clip=selection.clip)
+    usual = _WINDOW_SHOWN + (("estimate",) if selection.clip else ()) if selection.window else _SHOWN
+    shown = output.choose(known, usual)
+    helpers = ("job_id",) if selection.window else ("job_id", *_LOSSES)
+    chosen = {key: known[key] for key in dict.fromkeys((*shown, *helpers))}
+    order = output.order(known, "job_id desc")
+    limit = "" if output.limit is None else f"\nlimit {output.limit + 1}"  # one more than is shown, to know that there is more
+    where = "\nwhere " + " and ".join(each.sql for each in conditions) if conditions else ""
+    values = tuple(value for each in conditions for value in each.values)
+    if not selection.window:
+        return Query(f"{select(chosen)}\nfrom job_usage as u{where}\n{order}{limit}", values), shown
+    among = [Condition(f"u.job_id in (select u.job_id from job_usage as u{where})", values)] if conditions else []
+    source = rows(Selection(selection.window, selection.clip), [*chosen.values(), order, "u.job_id"], *among, members=True)
+    text = f"{select(chosen)}\n{source.sql} join job as j on j.id = u.job_id\ngroup by j.id\n{order}{limit}"
+    return Query(text, source.values), shown
+
+
+def jobs(connection: sqlite3.Connection, selection: Selection, conditions: Sequence[Condition], output: Output) -> Report:
+    """Jobs, the newest first, with what they cost."""
+    asked, shown = query(selection, conditions, output)
+    found = asked.run(connection)
+    names = tuple(column[0] for column in found.description)
+    listed = found.fetchall()
+    kept = listed[: output.limit]
+    words = []
+    if kept:
+        place = names.index("job_id")
+        ids = tuple(row[place] for row in kept)
+        losses = None if selection.window else _losses(names, kept)
+        words = completeness.words(connection, Selection(selection.window, selection.clip, ids), losses)
+        words += completeness.estimate(selection)
+    if len(listed) > len(kept):
+        words.append(f"showing {'the newest ' if output.sort is None else ''}{output.limit} jobs; --limit shows more")
+    return Report(names, shown, kept, words, nothing=_nothing(connection, selection, conditions))
+
+
+def _nothing(connection: sqlite3.Connection, selection: Selection, conditions: Sequence[Condition]) -> str:
+    if not connection.execute("select exists (select 1 from job)").fetchone()[0]:
+        return _NO_JOB
+    return _NO_SUCH_JOB if conditions and not selection.window else completeness.nothing(connection, selection)
+
+
+def _losses(names: tuple[str, ...], found: list[Row]) -> str:
+    """How many of these jobs a known loss touches, in words."""
+    places = [names.index(key) for key in _LOSSES]
+    touched = sum(1 for row in found if any(row[place] for place in places))
     return f"{touched} of these jobs touched by gaps (see: elsa report gaps)" if touched else ""
 
 
-def job(connection: sqlite3.Connection, job_id: int, window: Window, limit: int | None) -> JobReport:
-    """One job, what it cost in all and by command; in a window what those of its processes cost that ended in it."""
-    if window:
-        columns = tuple(_WINDOW)
-        facts: Row = connection.execute(f"{usage.select(_FACTS)} from job as j where j.id = ?", (job_id,)).fetchone()
-        row = facts + connection.execute(f"{usage.select(_SUMS)} {usage.source(window, job_id)}").fetchone()
+def job_query(selection: Selection) -> Query:
+    """The one job of a selection; in a window what those of its processes cost that ended in it."""
+    if not selection.window:
+        return Query(f"{select(_WHOLE)}\nfrom job_usage as u\nwhere u.job_id = ?", (selection.job,))
+    known = columns(selection.window, clip=selection.clip)
+    sums = {key: expression for key, expression in known.items() if key not in _FACTS}
+    source = rows(selection, sums.values())
+    facts = f"{select(_FACTS)}\nfrom job as j where j.id = ?"
+    return Query(f"select *\nfrom ({facts})\ncross join (\n{select(sums)}\n{source.sql}\n)", (selection.job, *source.values))
+
+
+def job(connection: sqlite3.Connection, selection: Selection, output: Output) -> JobReport:
+    """The one job of a selection, what it cost in all and by command."""
+    known = tuple(columns(selection.window, clip=selection.clip))
+    row = job_query(selection).run(connection).fetchone()
+    every = Output(output.form, "all", output.sort, output.limit, output.units if output.form == "table" else "auto")
+    commands = usage.usage(connection, usage.COMMANDS, selection, every, everything=True)
+    return JobReport(known, row, commands, ([] if commands.rows else [commands.nothing]) + commands.words)
+
+
+def write_job(report: JobReport, output: Output, out: TextIO) -> None:
+    """The summary and its commands; where one file is one table the summary alone, and so with columns of one's own choice."""
+    shown = output.choose(report.columns, [key for key in report.columns if key not in _HIDDEN])
+    if output.form == "table":
+        out.write(render.block(report.columns, report.row, shown, units=output.units) + "\n")
+        found = list(report.commands.rows)
+        if found and output.columns is None:
+            usual = tuple(key for key in (*usage.COMMANDS.shown, *usage.SHOWN) if key in report.commands.columns)
+            out.write("\n")
+            part = Report(report.commands.columns, usual, found)
+            render.write(part, output, out)
+            report.words.extend(part.words)
+    elif output.form in ("json", "jsonl"):
+        row = tuple(report.row[report.columns.index(key)] for key in shown)
+        made = render.as_object(shown, row)
+        if output.columns is None:
+            made["commands"] = [render.as_object(report.commands.columns, each) for each in report.commands.rows]
+        out.write(render.as_json(made, indent=2 if output.form == "json" else None) + "\n")
     else:
-        columns = _COLUMNS
-        row = connection.execute(f"{_SELECT} where job_id = ?", (job_id,)).fetchone()
-    commands = usage.commands(connection, window, job_id, limit, everything=True)
-    return JobReport(columns, row, commands, ([] if commands.rows else [commands.nothing]) + commands.words)
-
-
-def write_job(report: JobReport, form: str, out: TextIO) -> None:
-    """The summary and its commands; in csv the summary alone, since one csv file is one table."""
-    if form == "table":
-        shown = tuple(key for key in report.columns if key not in _HIDDEN)
-        out.write(render.block(report.columns, report.row, shown) + "\n")
-        rows = list(report.commands.rows)
-        if rows:
-            out.write("\n" + render.table(report.commands.columns, report.commands.shown, rows) + "\n")
-        return
-    if form == "csv":
-        render.write(Report(report.columns, (), [report.row]), form, out)
-        return
-    found = render.as_object(report.columns, report.row)
-    found["commands"] = [render.as_object(report.commands.columns, row) for row in report.commands.rows]
-    out.write(json.dumps(found, ensure_ascii=False, indent=2 if form == "json" else None) + "\n")
+        render.write(Report(report.columns, shown, [report.row]), output, out)

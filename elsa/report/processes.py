@@ -1,13 +1,17 @@
-"""Single processes: what each one used, in the order in which they ended."""
+"""Single processes: what each one used, in the order in which they ended, or as lastcomm shows them, the newest first."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
+from typing import NamedTuple
 
-from elsa.report import completeness, usage
+from elsa.report import completeness
+from elsa.report.measures import COUNTERS
+from elsa.report.output import Output
+from elsa.report.query import Condition, Query, rows, select
 from elsa.report.render import Report, Row
-from elsa.report.selection import Jobs, Window
+from elsa.report.selection import Selection
 
 _COLUMNS = (
     "process_id",
@@ -22,8 +26,10 @@ _COLUMNS = (
     "superuser",
     "dumped_core",
     "killed",
+    "flags",
     "user",
     "uid",
+    "group",
     "gid",
     "tty",
     "started_at",
@@ -52,7 +58,7 @@ _COLUMNS = (
     "vm_kib",
     "coremem_mb_s",
     "virtmem_mb_s",
-    *usage.COUNTERS,
+    *COUNTERS,
     "exe_dev",
     "exe_inode",
     "exit_status",
@@ -62,48 +68,68 @@ _COLUMNS = (
     "end_how",
     "record",
 )
-_SHOWN = (
-    "pid",
-    "ppid",
-    "command",
-    "forked_only",
-    "user",
-    "started_at",
-    "elapsed_s",
-    "user_s",
-    "system_s",
-    "rss_kib",
-    "read_bytes",
-    "write_bytes",
-    "exit_status",
-    "record",
-)
+_FIGURES = ("rss_kib", "read_bytes", "write_bytes", "exit_status", "record")
+
+
+class View(NamedTuple):
+    """What is shown of processes, and in which order."""
+
+    shown: tuple[str, ...]
+    newest_first: bool
+
+
+PROCESSES = View(("pid", "ppid", "command", "forked_only", "user", "started_at", "elapsed_s", "user_s", "system_s", *_FIGURES), False)
+LAST = View(("command", "flags", "user", "tty", "pid", "cpu_s", "elapsed_s", "started_at", "ended_at", "exit_status"), True)
+"""lastcomm's question, with its flags."""
+
 # Looked up by key for each row, since a join would read all of that view first.
 _PROGRAM = ("cmdline", "exe", "cwd", "cgroup", "loginuid", "session")
+_SPECIAL = {
+    "user": "user_name(u.uid)",
+    "group": "group_name(u.gid)",
+    # lastcomm's letters; NULL where nothing is known of them
+    "flags": "iif(u.superuser, 'S', '') || iif(u.forked_only, 'F', '') || iif(u.dumped_core, 'D', '') || iif(u.killed, 'X', '')",
+}
+_OF_JOBS = ("job_id", "how", "part_life", "part_life_whole")
 
 
-def processes(connection: sqlite3.Connection, window: Window, job: int | None, limit: int | None, *, everything: bool = False) -> Report:
-    """The processes of the host or of a job, and the accounting records that are joined to none, the newest last.
+def columns(selection: Selection) -> dict[str, str]:
+    """Every column that there is, with its expression."""
+    known = {key: _SPECIAL.get(key, f"u.{key}") for key in _COLUMNS}
+    known |= {key: f"(select x.{key} from process_program as x where x.process_id = u.process_id)" for key in _PROGRAM}
+    return known if selection.jobs is None else known | {key: f"u.{key}" for key in _OF_JOBS}
 
-    Those that still run have no figures yet, and are there only with `everything`.
+
+def query(view: View, selection: Selection, output: Output, *, everything: bool = False) -> tuple[Query, tuple[str, ...]]:
+    """The processes and the accounting records that are joined to none; and the columns to write.
+
+    With a limit one more than that, to know that there are more; in the order of their ends, those from the last end back.
     """
-    columns = {key: "user_name(u.uid)" if key == "user" else f"u.{key}" for key in _COLUMNS}
-    columns |= {key: f"(select x.{key} from process_program as x where x.process_id = u.process_id)" for key in _PROGRAM}
-    if job is not None:
-        columns |= {key: f"u.{key}" for key in ("how", "part_life", "part_life_whole")}
-    shown = _SHOWN if job is None else (*_SHOWN, "how")
-    jobs = None if job is None else Jobs(job, job)
-    words = completeness.words(connection, window, jobs)
+    known = columns(selection)
+    shown = output.choose(known, view.shown if selection.jobs is None else (*view.shown, "how"))
+    backwards = view.newest_first or output.limit is not None
+    usual = "u.out_ns desc nulls first, u.process_id desc" if backwards else "u.out_ns nulls last, u.process_id"
+    order = output.order(known, usual)
+    chosen = {key: known[key] for key in shown}
+    ended = [] if everything else [Condition("(u.state = 'ended' or u.acct_id is not null)")]
+    source = rows(selection, [*chosen.values(), order], *ended)
+    limit = "" if output.limit is None else f"\nlimit {output.limit + 1}"
+    return Query(f"{select(chosen)}\n{source.sql}\n{order}{limit}", source.values), shown
+
+
+def processes(connection: sqlite3.Connection, view: View, selection: Selection, output: Output, *, everything: bool = False) -> Report:
+    """The processes of the host or of jobs. Those that still run have no figures yet, and are there only with `everything`."""
+    asked, shown = query(view, selection, output, everything=everything)
+    classes = completeness.classes(connection, selection)
+    words = completeness.words(connection, selection, found=classes)
     if not everything:
-        running, _ = completeness.classes(connection, window, jobs).get("running", (0, 0))
+        running, _ = classes.get("running", (0, 0))
         words += [f"{running} of them left out, since they still run; --all shows them"] if running else []
-    known = [] if everything else ["(u.state = 'ended' or u.acct_id is not null)"]
-    query = f"{usage.select(columns)} {usage.source(window, job, *known)} order by"
-    rows: Iterable[Row]
-    if limit is None:
-        rows = connection.execute(f"{query} u.ended_ns is null, u.ended_ns, u.process_id")  # read while it is written
-    else:
-        last = connection.execute(f"{query} u.ended_ns is not null, u.ended_ns desc, u.process_id desc limit {limit + 1}").fetchall()
-        rows = last[:limit][::-1]
-        words += [f"showing the last {limit}; --limit shows more"] if len(last) > limit else []
-    return Report(tuple(columns), shown, rows, words, nothing=completeness.nothing(connection, window, job))
+    found: Iterable[Row] = asked.run(connection)  # read while it is written
+    if output.limit is not None:
+        last = list(found)
+        turned = not view.newest_first and output.sort is None
+        found = last[: output.limit][:: -1 if turned else 1]
+        which = "the last" if output.sort is None else "the first"
+        words += [f"showing {which} {output.limit}; --limit shows more"] if len(last) > output.limit else []
+    return Report(shown, shown, found, words, nothing=completeness.nothing(connection, selection))

@@ -1,4 +1,7 @@
-"""Writing a report as a table for people, or as csv, json or jsonl for programs, which get raw values and null for unknown."""
+"""Writing a report as a table for people, or as csv, tsv, json, jsonl or sacct's parsable for programs.
+
+Programs get raw values, and null or nothing for what is unknown. Whoever chose a name cannot move a reader's cursor with it.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
+from elsa.report import table
 from elsa.report.columns import COLUMNS, printable
+from elsa.report.output import Output
 
-FORMATS = ("table", "csv", "json", "jsonl")
 Row = tuple[Any, ...]
 
 
@@ -19,21 +23,33 @@ class Report:
     """Rows, what their columns are, and what must be said beside them."""
 
     columns: tuple[str, ...]
-    """Keys of COLUMNS, in the order of the rows' values: what programs get."""
+    """Keys of COLUMNS, in the order of the rows' values."""
     shown: tuple[str, ...]
-    """Those of them that a table shows."""
+    """Those of them that are written, in their order."""
     rows: Iterable[Row]
     """May be a cursor: then it is read while it is written."""
     words: list[str] = field(default_factory=list)
-    """What is missing or doubtful; complete only when the rows have been read."""
+    """What is missing or doubtful; complete only when the rows have been written."""
     nothing: str = "nothing is recorded yet"
     """What to say when there are no rows."""
 
 
-def write(report: Report, form: str, out: TextIO) -> int:
-    """Write a report in one of FORMATS; returns the number of rows."""
-    writers = {"table": _table, "csv": _csv, "json": _json, "jsonl": _jsonl}
-    return writers[form](report, out)
+def write(report: Report, output: Output, out: TextIO) -> int:
+    """Write a report; returns the number of rows. What a narrow terminal hides is added to its words."""
+    if report.columns != report.shown:
+        places = [report.columns.index(key) for key in report.shown]
+        rows: Iterable[Row] = (tuple(row[place] for place in places) for row in report.rows)
+    else:
+        rows = report.rows
+    if output.form == "table":
+        found = list(rows)
+        if found:
+            text, words = table.table(report.shown, found, output)
+            out.write(text + "\n")
+            report.words += words
+        return len(found)
+    writers = {"csv": _csv, "tsv": _lines, "parsable": _lines, "json": _json, "jsonl": _jsonl}
+    return writers[output.form](report.shown, rows, output, out)
 
 
 def as_object(columns: Iterable[str], row: Row) -> dict[str, Any]:
@@ -44,70 +60,75 @@ def as_object(columns: Iterable[str], row: Row) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def block(columns: tuple[str, ...], row: Row, shown: Collection[str], unknown: Mapping[str, str] | None = None) -> str:
+def as_json(value: object, indent: int | None = None) -> str:
+    """Json in which no character can move the cursor of a terminal."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
+
+
+def block(columns: tuple[str, ...], row: Row, shown: Collection[str], unknown: Mapping[str, str] | None = None, units: str = "auto") -> str:
     """One row as lines of heading and value; `unknown` has what to say of single values that are not known."""
     values = dict(zip(columns, row, strict=True))
-    width = max(len(COLUMNS[key].heading) for key in shown)
+    headings = {key: table.heading(key, units) for key in shown}
+    width = max(len(name) for name, _ in headings.values())
     lines = []
-    for key in shown:
-        column = COLUMNS[key]
-        unit = f" {column.unit}" if column.unit and values[key] is not None else ""
+    for key, (name, unit) in headings.items():
         text = (unknown or {}).get(key) if values[key] is None else None
-        lines.append(f"{column.heading:<{width}}  {text or column.text(values[key])}{unit}".rstrip())
+        after = f" {unit}" if unit and values[key] is not None else ""
+        lines.append(f"{name:<{width}}  {text or COLUMNS[key].text(values[key], units)}{after}".rstrip())
     return "\n".join(lines)
 
 
-def _table(report: Report, out: TextIO) -> int:
-    rows = list(report.rows)
-    if rows:
-        out.write(table(report.columns, report.shown, rows) + "\n")
-    return len(rows)
-
-
-def table(columns: tuple[str, ...], shown: tuple[str, ...], rows: Iterable[Row]) -> str:
-    """Aligned text with headings and units."""
-    import tabulate  # slow to import, and programs do not need it
-
-    tabulate.PRESERVE_WHITESPACE = True
-    places = [columns.index(key) for key in shown]
-    chosen = [COLUMNS[key] for key in shown]
-    cells = [[column.text(row[place]) for column, place in zip(chosen, places, strict=True)] for row in rows]
-    units = any(column.unit for column in chosen)
-    return tabulate.tabulate(
-        cells,
-        headers=[f"{column.heading}\n{column.unit}" if units else column.heading for column in chosen],
-        tablefmt="simple",
-        colalign=["right" if column.right else "left" for column in chosen],
-        disable_numparse=True,
-    )
-
-
-def _csv(report: Report, out: TextIO) -> int:
+def _csv(columns: tuple[str, ...], rows: Iterable[Row], output: Output, out: TextIO) -> int:
     # What reads csv often reads it by lines, so a control character in a job's name or tag is spelled out, as in a table.
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(report.columns)
+    if output.header:
+        writer.writerow(columns)
     count = 0
-    for count, row in enumerate(report.rows, start=1):  # noqa: B007
+    for count, row in enumerate(rows, start=1):  # noqa: B007
         writer.writerow([printable(value) if isinstance(value, str) else value for value in row])
     return count
 
 
-def _objects(report: Report) -> Iterator[Mapping[str, Any]]:
-    for row in report.rows:
-        yield as_object(report.columns, row)
+def _lines(columns: tuple[str, ...], rows: Iterable[Row], output: Output, out: TextIO) -> int:
+    """Values between tabs, or as `sacct --parsable2` between bars; a bar or tab inside a value is spelled out."""
+    mark = "\t" if output.form == "tsv" else "|"
+    if output.header:
+        out.write(mark.join(columns) + "\n")
+    formats = [COLUMNS[key] for key in columns]
+    count = 0
+    for count, row in enumerate(rows, start=1):  # noqa: B007
+        cells = ("" if value is None else _raw(column.text(value, output.units) if _sized(column.size, output) else value)
+                 for column, value in zip(formats, row, strict=True))  # fmt: skip
+        out.write(mark.join(cells) + "\n")
+    return count
 
 
-def _json(report: Report, out: TextIO) -> int:
+def _sized(size: int, output: Output) -> bool:
+    return bool(size) and output.units not in ("auto", "raw")
+
+
+def _raw(value: object) -> str:
+    return printable(value).replace("|", "\\x7c")
+
+
+def _objects(columns: tuple[str, ...], rows: Iterable[Row]) -> Iterator[str]:
+    return (as_json(as_object(columns, row)) for row in rows)
+
+
+def _json(columns: tuple[str, ...], rows: Iterable[Row], _: Output, out: TextIO) -> int:
     count = 0
     out.write("[")
-    for count, item in enumerate(_objects(report), start=1):
-        out.write(("\n" if count == 1 else ",\n") + json.dumps(item, ensure_ascii=False))
+    for count, text in enumerate(_objects(columns, rows), start=1):
+        out.write(("\n" if count == 1 else ",\n") + text)
     out.write("\n]\n" if count else "]\n")
     return count
 
 
-def _jsonl(report: Report, out: TextIO) -> int:
+def _jsonl(columns: tuple[str, ...], rows: Iterable[Row], _: Output, out: TextIO) -> int:
     count = 0
-    for count, item in enumerate(_objects(report), start=1):  # noqa: B007
-        out.write(json.dumps(item, ensure_ascii=False) + "\n")
+    for count, text in enumerate(_objects(columns, rows), start=1):  # noqa: B007
+        out.write(text + "\n")
     return count

@@ -1,100 +1,150 @@
-"""Which processes a report is about: a window of time, in the words that people write, and a job by its id or name.
+"""Which processes a report is about, in one language for all reports: jobs, users, commands, exits, states, and a window of time.
 
-A process belongs to the window in which it ended, [since, until), so windows that follow each other add up to the whole.
+What people write (an `Asked`) is resolved once, against the warehouse and this host's names, into a frozen `Selection`, which gives SQL
+conditions with bound values. Several values of one kind mean any of them, several kinds mean all of them; tags must all be there.
 """
 
 from __future__ import annotations
 
+import grp
+import json
+import pwd
 import re
+import signal
 import sqlite3
-from datetime import datetime, time, timedelta
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 
 from elsa.errors import UsageError
+from elsa.report import ttys
 from elsa.report.columns import printable
+from elsa.report.query import Condition
+from elsa.report.times import Window, window
 
-_NOW = re.compile(r"now(?:([+-])(\d+)\s*(s|sec|m|min|h|d|w|(?:second|minute|hour|day|week)s?))?")
-_CLOCK = re.compile(r"\d{1,2}:\d\d(:\d\d)?")
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-_EXAMPLES = "2026-11-02, 2026-11-02T09:30, 2026-11-02T09:30+01:00, 09:30, today, yesterday, midnight, noon, now, now-2hours, now-1day"
+Asked = Mapping[str, tuple[str, ...]]
+"""What was written for each kind of choice; since and until have at most one value."""
+KINDS = ("job", "user", "group", "command", "tty", "pid", "exit", "state", "tag")
+_GLOB = re.compile(r"[*?]|\[.+\]")
+_ALWAYS = Window()
+_ANY_JOB = "select value from json_each(?)"
+
+# What a process may be in, with sacct's words and letters for it.
+_STATES = {
+    "running": "u.state = 'running'",
+    "ended": "u.state = 'ended'",
+    "completed": "u.exit_status = 0",
+    "failed": "u.exit_status <> 0",
+}
+_JOB_STATES = {
+    "open": "u.closed_at is null",
+    "closed": "u.closed_at is not null",
+    "running": "u.running > 0",
+    "completed": "u.closed_at is not null and u.exit_status = 0",
+    "failed": "u.exit_status <> 0",
+}
+_SHORT = {"r": "running", "cd": "completed", "f": "failed"}
+_EXITS = {
+    "nonzero": "u.exit_status <> 0",
+    "failed": "u.exit_status <> 0",
+    "signal": "u.exit_status & 127 <> 0",
+    "core": "u.exit_status & 128 <> 0",
+}
+_CODE = "(u.exit_status & 127 = 0 and u.exit_status >> 8 & 255 = ?)"
+_SIGNAL = "u.exit_status & 127 = ?"
 
 
-class Window(NamedTuple):
-    """A half-open span of real time in ns since 1970; None is no bound."""
+@dataclass(frozen=True)
+class Selection:
+    """The chosen processes; of each kind None means all."""
 
-    since: int | None = None
-    until: int | None = None
+    window: Window = _ALWAYS
+    clip: bool = False
+    """Take every process that lived in the window, for its part in it, rather than those that ended in it."""
+    jobs: tuple[int, ...] | None = None
+    """Ids. A process that is in several of them is taken once."""
+    choices: tuple[Condition, ...] = ()
+    """Everything else, on the columns of a process."""
 
     def __bool__(self) -> bool:
-        """Whether there is any bound at all."""
-        return self.since is not None or self.until is not None
+        """Whether anything is chosen at all."""
+        return bool(self.window or self.jobs is not None or self.choices)
 
-    def where(self, column: str) -> list[str]:
-        """SQL conditions that a time is in the window; plain integers of ours, so nothing to bind."""
-        conditions = []
-        if self.since is not None:
-            conditions.append(f"{column} >= {self.since}")
-        if self.until is not None:
-            conditions.append(f"{column} < {self.until}")
-        return conditions
+    @property
+    def job(self) -> int | None:
+        """The job, where there is exactly one."""
+        return self.jobs[0] if self.jobs is not None and len(self.jobs) == 1 else None
 
+    def conditions(self) -> list[Condition]:
+        """All conditions on the rows of elsa.report.query.rows."""
+        return [*self._of_jobs(), *(Condition(text) for text in self._of_window()), *self.choices]
 
-class Jobs(NamedTuple):
-    """The jobs whose ids are from `first` to `last`: of a list that is cut at some job, or a single one."""
+    def _of_jobs(self) -> list[Condition]:
+        if self.jobs is None:
+            return []
+        if self.job is not None:
+            return [Condition("u.job_id = ?", (self.job,))]
+        ids = json.dumps(self.jobs)
+        # Where it was for its whole life it is charged right; else the oldest job tells.
+        first = f"""u.job_id = (
+            select pj.job_id from process_job as pj
+            where pj.process_id = u.process_id and pj.job_id in ({_ANY_JOB}) order by pj.part_life, pj.job_id limit 1)"""
+        return [Condition(f"u.job_id in ({_ANY_JOB})", (ids,)), Condition(first, (ids,))]
 
-    first: int
-    last: int
-
-    def where(self, column: str) -> str:
-        """SQL condition that a job is one of them; plain integers of ours, so nothing to bind."""
-        return f"{column} between {self.first} and {self.last}"
-
-
-def window(since: str | None, until: str | None, now: datetime) -> Window:
-    """The window between two written times. Raises UsageError."""
-    found = Window(
-        None if since is None else moment(since, now, "--since"),
-        None if until is None else moment(until, now, "--until"),
-    )
-    if found.since is not None and found.until is not None and found.since >= found.until:
-        raise UsageError(f"--since {since} is not before --until {until}; give an earlier --since or a later --until")
-    return found
-
-
-def moment(text: str, now: datetime, option: str = "time") -> int:
-    """A written time in ns since 1970. A time without a zone is this host's; a time of day is today's. Raises UsageError."""
-    word = text.strip().lower()
-    try:
-        # round, since a float of seconds since 1970 cannot hold every microsecond
-        return round(_datetime(word, now).timestamp() * 1_000_000) * 1000
-    except (ValueError, OverflowError, OSError):
-        raise UsageError(f"{option}: cannot read the time {text!r}; write for example {_EXAMPLES}") from None
+    def _of_window(self) -> list[str]:
+        since, until = self.window
+        if not self.clip:
+            return self.window.where("u.out_ns")
+        # What began and ended at once has no length to cut, and belongs to where it ended.
+        after = [] if since is None else [f"(u.out_ns > {since} or (u.in_ns = u.out_ns and u.out_ns = {since}))"]
+        before = [] if until is None else [f"u.in_ns < {until}"]
+        return ([*after, *before] or ["u.out_ns is not null"]) if self.window else ["u.out_ns is not null"]
 
 
-def _datetime(word: str, now: datetime) -> datetime:
-    relative = _NOW.fullmatch(word)
-    if relative:
-        sign, count, unit = relative.groups()
-        seconds = int(count) * _UNITS[unit[0]] if count else 0
-        return now + timedelta(seconds=-seconds if sign == "-" else seconds)
-    today = now.astimezone().date()
-    days = {"today": 0, "midnight": 0, "yesterday": -1, "tomorrow": 1}
-    if word in days:
-        # A naive time: timestamp() reads it as local, so the midnight is right on days of 23 and 25 hours too.
-        return datetime.combine(today + timedelta(days=days[word]), time())
-    if word == "noon":
-        return datetime.combine(today, time(12))
-    if _CLOCK.fullmatch(word):
-        return datetime.combine(today, time.fromisoformat(word.zfill(8 if word.count(":") == 2 else 5)))
-    return datetime.fromisoformat(word.upper())
+def resolve(connection: sqlite3.Connection, asked: Asked, now: datetime, *, clip: bool = False) -> Selection:
+    """What is meant by what was written. Raises UsageError."""
+    choices = []
+    for kind, make in _CHOICES.items():
+        if asked.get(kind):
+            parts = [make(text) for text in asked[kind]]
+            choices.append(any_of(parts))
+    return Selection(asked_window(asked, now), clip, _jobs(connection, asked), tuple(choices))
+
+
+def asked_window(asked: Asked, now: datetime) -> Window:
+    """The window that was asked for. Raises UsageError."""
+    since, until = (next(iter(asked.get(name, ())), None) for name in ("since", "until"))
+    return window(since, until, now)
+
+
+def any_of(parts: list[Condition]) -> Condition:
+    """At least one of several conditions."""
+    if len(parts) == 1:
+        return parts[0]
+    return Condition("(" + " or ".join(part.sql for part in parts) + ")", tuple(value for part in parts for value in part.values))
+
+
+def job_conditions(connection: sqlite3.Connection, asked: Asked) -> list[Condition]:
+    """The same for the list of jobs: conditions on the columns of job_usage; a name means every job that bears it."""
+    found = []
+    if asked.get("job"):
+        ids = sorted({number for text in asked["job"] for number in job_ids(connection, text)})
+        found.append(Condition(f"u.job_id in ({_ANY_JOB})", (json.dumps(ids),)))
+    if asked.get("tag"):
+        found.append(Condition(f"u.job_id in ({_ANY_JOB})", (json.dumps(_tagged(connection, asked["tag"])),)))
+    makers: dict[str, Callable[[str], Condition]] = {
+        "user": lambda text: Condition("u.owner_uid = ?", (_uid(text),)),
+        "exit": _exit,
+        "state": lambda text: _word(text, _JOB_STATES, "--state"),
+    }
+    return found + [any_of([make(text) for text in asked[kind]]) for kind, make in makers.items() if asked.get(kind)]
 
 
 def job_id(connection: sqlite3.Connection, text: str) -> int:
     """Id of the job that is meant by an id or a name; of several with one name, the only open one. Raises UsageError."""
-    if text.isascii() and text.isdigit():
-        found = connection.execute("select id from job where id = ?", (min(int(text), 2**63 - 1),)).fetchone()
-        if found:
-            return int(found[0])
+    found = _by_id(connection, text)
+    if found is not None:
+        return found
     rows = connection.execute("select id, closed_at_ns is null from job where name = ? order by id", (text,)).fetchall()
     if not rows:
         raise UsageError(f"no job has the id or name {printable(text)}; see them with: elsa report jobs")
@@ -106,3 +156,120 @@ def job_id(connection: sqlite3.Connection, text: str) -> int:
     ids = ", ".join(str(number) for number, _ in rows[-10:])
     more = "" if len(rows) <= 10 else f"the newest of {len(rows)} being "
     raise UsageError(f"several jobs have the name {printable(text)}; name one by its id: {more}{ids}")
+
+
+def job_ids(connection: sqlite3.Connection, text: str) -> list[int]:
+    """Ids of all jobs that are meant by an id, a name or a glob. Raises UsageError if there is none."""
+    found = _by_id(connection, text)
+    if found is not None:
+        return [found]
+    ids = [number for (number,) in connection.execute("select id from job where name = ? order by id", (text,))]
+    if not ids and _GLOB.search(text):
+        ids = [number for (number,) in connection.execute("select id from job where name glob ? order by id", (text,))]
+    if not ids:
+        raise UsageError(f"no job has the id or name {printable(text)}; see them with: elsa report jobs")
+    return ids
+
+
+def _by_id(connection: sqlite3.Connection, text: str) -> int | None:
+    if text.isascii() and text.isdigit():
+        found = connection.execute("select id from job where id = ?", (min(int(text), 2**63 - 1),)).fetchone()
+        return None if found is None else int(found[0])
+    return None
+
+
+def _jobs(connection: sqlite3.Connection, asked: Asked) -> tuple[int, ...] | None:
+    chosen: set[int] | None = None
+    if asked.get("job"):
+        chosen = set()
+        for text in asked["job"]:
+            chosen.update(job_ids(connection, text) if _GLOB.search(text) else [job_id(connection, text)])
+    if asked.get("tag"):
+        tagged = set(_tagged(connection, asked["tag"]))
+        chosen = tagged if chosen is None else chosen & tagged
+    return None if chosen is None else tuple(sorted(chosen))
+
+
+def _tagged(connection: sqlite3.Connection, tags: Iterable[str]) -> list[int]:
+    """Ids of the jobs that have all of these tags: KEY, or KEY=VALUE, where the value may be a glob. Raises UsageError."""
+    chosen: set[int] | None = None
+    for tag in tags:
+        key, equals, value = tag.partition("=")
+        found = connection.execute("select job_id from job_tag where key = ? and value glob ?", (key, value if equals else "*"))
+        ids = {number for (number,) in found}
+        chosen = ids if chosen is None else chosen & ids
+    if not chosen:
+        raise UsageError(f"no job has the tag {printable(' '.join(tags))}; see them with: elsa report jobs --columns job_id,name,tags")
+    return sorted(chosen)
+
+
+def _number(text: str) -> bool:
+    """Whether it is a number that a column of SQLite can hold."""
+    return text.isascii() and text.isdigit() and len(text) < 19
+
+
+def _uid(text: str) -> int:
+    if _number(text):
+        return int(text)
+    try:
+        return pwd.getpwnam(text).pw_uid
+    except (KeyError, ValueError):
+        raise UsageError(f"--user: this host knows no user {printable(text)}; write a name or a uid") from None
+
+
+def _gid(text: str) -> int:
+    if _number(text):
+        return int(text)
+    try:
+        return grp.getgrnam(text).gr_gid
+    except (KeyError, ValueError):
+        raise UsageError(f"--group: this host knows no group {printable(text)}; write a name or a gid") from None
+
+
+def _tty(text: str) -> int:
+    try:
+        return ttys.number(text)
+    except ValueError:
+        raise UsageError(f"--tty: cannot read {printable(text)}; write for example pts/3, tty1, ttyS0, 136:3 or none") from None
+
+
+def _pid(text: str) -> int:
+    if _number(text):
+        return int(text)
+    raise UsageError(f"--pid: {printable(text)} is not a pid; write a number")
+
+
+def _word(text: str, known: Mapping[str, str], option: str) -> Condition:
+    word = text.strip().lower()
+    sql = known.get(_SHORT.get(word, word))
+    if sql is None:
+        raise UsageError(f"{option}: cannot read {printable(text)}; write one of {', '.join(known)}")
+    return Condition(sql)
+
+
+def _exit(text: str) -> Condition:
+    """A wait status as people write it: 0, 3, `code 3`, nonzero, signal, core, SIGKILL, KILL, `signal 9`, and sacct's 0:9."""
+    word = " ".join(text.split()).lower()
+    if word in _EXITS:
+        return Condition(_EXITS[word])
+    if found := re.fullmatch(r"(?:code )?(\d{1,3})", word):
+        return Condition(_CODE, (int(found[1]),))
+    if found := re.fullmatch(r"signal (\d{1,2})", word):
+        return Condition(_SIGNAL, (int(found[1]),))
+    if found := re.fullmatch(r"(\d{1,3}):(\d{1,2})", word):
+        return Condition(_SIGNAL, (int(found[2]),)) if int(found[2]) else Condition(_CODE, (int(found[1]),))
+    try:
+        return Condition(_SIGNAL, (signal.Signals["SIG" + word.upper().removeprefix("SIG")].value,))
+    except KeyError:
+        raise UsageError(f"--exit: cannot read {printable(text)}; write for example 0, 3, nonzero, signal, SIGKILL or core") from None
+
+
+_CHOICES: dict[str, Callable[[str], Condition]] = {
+    "user": lambda text: Condition("u.uid = ?", (_uid(text),)),
+    "group": lambda text: Condition("u.gid = ?", (_gid(text),)),
+    "command": lambda text: Condition(f"u.command {'glob' if _GLOB.search(text) else '='} ?", (text,)),
+    "tty": lambda text: Condition("u.tty = ?", (_tty(text),)),
+    "pid": lambda text: Condition("u.pid = ?", (_pid(text),)),
+    "exit": _exit,
+    "state": lambda text: _word(text, _STATES, "--state"),
+}

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from typing import NamedTuple, TextIO
 
-from elsa.report import completeness, render, usage
+from elsa.report import completeness, measures, render
+from elsa.report.output import Output
+from elsa.report.query import Query, rows, select
 from elsa.report.render import Report, Row
-from elsa.report.selection import Jobs, Window
+from elsa.report.selection import Selection
 
 _FIGURES = (
     *("user_s", "system_s", "cpu_s", "run_ns", "coremem_mb_s", "virtmem_mb_s", "rss_kib", "vm_kib", "minor_faults", "major_faults"),
-    *usage.COUNTERS,
+    *measures.COUNTERS,
     *("processes", "with_usage", "with_ticks", "without_usage", "usage_partial"),
 )
 _COLUMNS = ("job_id", "name", "owner", "started_at", "ended_at", "wall_s", *_FIGURES, "sbu")
@@ -36,38 +37,43 @@ class Summary(NamedTuple):
     words: list[str]
 
 
-def summary(connection: sqlite3.Connection, job_id: int, window: Window) -> Summary:
+def summary(connection: sqlite3.Connection, selection: Selection) -> Summary:
     """The totals of a job; in a window those of its processes that ended in it."""
-    row: Row = connection.execute(_query(job_id, window)).fetchone()
-    words = completeness.words(connection, window, Jobs(job_id, job_id)) + completeness.measured(_COLUMNS, [row])
+    row: Row = query(selection).run(connection).fetchone()
+    words = completeness.words(connection, selection) + completeness.measured(_COLUMNS, [row]) + completeness.estimate(selection)
     if not row[_COLUMNS.index("processes")]:
-        words.insert(0, completeness.nothing(connection, window, job_id))
+        words.insert(0, completeness.nothing(connection, selection))
     return Summary(row, words)
 
 
-def _query(job_id: int, window: Window) -> str:
-    if window:
-        span = {
+def query(selection: Selection) -> Query:
+    """The totals of the one job of a selection."""
+    if selection.window:
+        sums = measures.sums(measures.share(selection.window) if selection.clip else None)
+        columns = {
             "started_at": f"strftime('%Y-%m-%dT%H:%M:%fZ', min({_CAME_NS}) / 1e9, 'unixepoch')",
-            "ended_at": "max(u.ended_at)",
-            "wall_s": f"(max(u.ended_ns) - min({_CAME_NS})) / 1e9",
-        }
-        sums = span | {key: usage.MEASURES[key] for key in _FIGURES}
-        totals = f"{usage.select(sums)} {usage.source(window, job_id)}"
+            "ended_at": "strftime('%Y-%m-%dT%H:%M:%fZ', max(u.out_ns) / 1e9, 'unixepoch')",
+            "wall_s": f"(max(u.out_ns) - min({_CAME_NS})) / 1e9",
+        } | {key: sums[key] for key in _FIGURES}
+        source = rows(selection, columns.values())
+        totals = Query(f"{select(columns)} {source.sql}", source.values)
     else:
-        totals = f"select started_at, ended_at, wall_s, {', '.join(_FIGURES)} from job_usage where job_id = {job_id}"
-    return f"""select j.id, j.name, user_name(j.owner_uid), t.*, round({_SBU}, 6)
-               from ({totals}) as t join job as j on j.id = {job_id}"""
+        totals = Query(f"select started_at, ended_at, wall_s, {', '.join(_FIGURES)} from job_usage where job_id = ?", (selection.job,))
+    text = f"""select j.id, j.name, user_name(j.owner_uid), t.*, round({_SBU}, 6)
+               from ({totals.sql}) as t join job as j on j.id = ?"""
+    return Query(text, (*totals.values, selection.job))
 
 
-def write(report: Summary, form: str, out: TextIO) -> None:
+def write(report: Summary, output: Output, out: TextIO) -> None:
     """Lines of heading and value, with the formula of the billing units; for programs one object or row."""
-    if form == "table":
+    if output.form == "table":
         told = report.row[_COLUMNS.index("with_usage")]
         unknown = dict.fromkeys(_OPTIONAL, _NOT_COUNTED) if told else {}
-        out.write(render.block(_COLUMNS, report.row, [key for key in _COLUMNS if key not in _HIDDEN], unknown) + f"\n{SBU_WORDS}\n")
-    elif form == "csv":
-        render.write(Report(_COLUMNS, (), [report.row]), form, out)
+        shown = output.choose(_COLUMNS, [key for key in _COLUMNS if key not in _HIDDEN])
+        out.write(render.block(_COLUMNS, report.row, shown, unknown, output.units) + f"\n{SBU_WORDS}\n")
+    elif output.form in ("json", "jsonl"):
+        shown = output.choose(_COLUMNS, _COLUMNS)
+        row = tuple(report.row[_COLUMNS.index(key)] for key in shown)
+        out.write(render.as_json(render.as_object(shown, row), indent=2 if output.form == "json" else None) + "\n")
     else:
-        found = render.as_object(_COLUMNS, report.row)
-        out.write(json.dumps(found, ensure_ascii=False, indent=2 if form == "json" else None) + "\n")
+        render.write(Report(_COLUMNS, output.choose(_COLUMNS, _COLUMNS), [report.row]), output, out)

@@ -1,8 +1,9 @@
-"""Opening the warehouse for reports: reading only, with the names of users at hand."""
+"""Opening the warehouse for reports: reading only, with the names of users and groups at hand."""
 
 from __future__ import annotations
 
 import functools
+import grp
 import pwd
 import sqlite3
 from collections.abc import Iterator
@@ -23,11 +24,23 @@ def user_name(uid: int | None) -> str | None:
         return str(uid)
 
 
+@functools.cache
+def group_name(gid: int | None) -> str | None:
+    """Name of a gid on this host, or the number as text where it has none; None of an unknown gid."""
+    if gid is None:
+        return None
+    try:
+        return grp.getgrgid(gid).gr_name
+    except (KeyError, OverflowError):
+        return str(gid)
+
+
 @contextmanager
 def reading(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection for reports, with user_name(uid) as an SQL function; what SQLite raises comes out as an ElsaError."""
+    """A connection for reports, with user_name(uid) and group_name(gid) as SQL functions; what SQLite raises comes out as an ElsaError."""
     with database.translated(path), closing(database.open_for_reading(path)) as connection:
         connection.create_function("user_name", 1, user_name, deterministic=True)
+        connection.create_function("group_name", 1, group_name, deterministic=True)
         # One report sees one state of the warehouse, whatever others write meanwhile.
         connection.execute("begin")
         yield connection

@@ -20,7 +20,8 @@ from elsa.errors import UsageError
 from elsa.kernel.acctfile import CHUNK, AcctFile
 from elsa.report import warehouse
 from elsa.report.columns import printable
-from elsa.report.selection import Window, job_id
+from elsa.report.selection import job_id
+from elsa.report.times import Window
 
 STDIN = "-"
 # Enough to see what a file is, even if junk stands before the first record.

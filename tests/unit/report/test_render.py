@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from elsa.report import columns, render
 from elsa.report.columns import COLUMNS
+from elsa.report.output import Output
 from elsa.report.render import Report
 
 KEYS = ("command", "forked_only", "processes", "cpu_s", "exit_status")
@@ -22,18 +23,18 @@ ROWS = [("cc1", 0, 12, 3.456, 256), ('a, "b"', None, 3, None, 9)]
 
 def written(form: str, rows: list[tuple[Any, ...]]) -> str:
     out = io.StringIO()
-    assert render.write(Report(KEYS, KEYS, iter(rows)), form, out) == len(rows)
+    assert render.write(Report(KEYS, KEYS, iter(rows)), Output(form), out) == len(rows)
     return out.getvalue()
 
 
 def test_table_aligns_numbers_right_shows_units_and_a_dash_for_what_is_unknown() -> None:
     lines = [line.rstrip() for line in written("table", ROWS).splitlines()]
     assert lines == [
-        "command    fork      procs    cpu     exit",
-        "                                s",
-        "---------  ------  -------  -----  -------",
-        "cc1                     12   3.46        1",
-        'a, "b"     -             3      -  SIGKILL',
+        "command  fork  procs   cpu     exit",
+        "                         s",
+        "-------  ----  -----  ----  -------",
+        "cc1               12  3.46        1",
+        'a, "b"   -         3     -  SIGKILL',
     ]
 
 

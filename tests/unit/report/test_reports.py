@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from elsa.cli.report import FORMATS
 from elsa.errors import ConfigError, InputMissingError, UsageError
-from elsa.report import jobs, processes, render, usage
+from elsa.report import jobs, processes
 from elsa.report.columns import COLUMNS
+from elsa.report.measures import MEASURES
+from elsa.report.output import FORMATS
 
 if TYPE_CHECKING:
     from conftest import Reports
@@ -193,7 +194,7 @@ def test_reports_are_the_views_to_the_last_figure(reports: Reports, seed: int) -
         (["commands", "--job", "1", "--all"], ("command", "forked_only"), "job_command_usage"),
         (["users", "--job", "1", "--all"], ("uid",), "job_user_usage"),
     ]:
-        names = (*keys, *usage.MEASURES)
+        names = (*keys, *MEASURES)
         shown = [tuple(row[name] for name in names) for row in reports.json(*kind)]
         stored = [tuple(row.values()) for row in reports.warehouse.rows(f"select {', '.join(names)} from {view}")]
         assert sorted(shown, key=repr) == sorted(stored, key=repr)
@@ -203,7 +204,7 @@ def test_every_column_of_every_report_is_registered(filled: Reports) -> None:
     for kind in KINDS:
         for arguments in ([kind], [kind, "--since", "2026-01-01"]):
             assert set(filled.json(*arguments)[0]) <= set(COLUMNS)
-    for shown, keys in [(jobs._SHOWN, jobs._COLUMNS), (jobs._WINDOW_SHOWN, jobs._WINDOW), (processes._SHOWN, processes._COLUMNS)]:
+    for shown, keys in [(jobs._SHOWN, jobs._COLUMNS), (processes.PROCESSES.shown, processes._COLUMNS)]:
         assert set(shown) <= set(keys)
 
 
@@ -217,10 +218,6 @@ def test_help_teaches_with_examples(reports: Reports, kind: str) -> None:
     result = reports.run(kind, "--help")
     assert result.exit_code == 0
     assert f"Examples:\n    elsa report {kind}" in result.stdout
-
-
-def test_formats_of_the_command_are_those_of_the_renderer() -> None:
-    assert FORMATS == render.FORMATS
 
 
 @pytest.mark.parametrize(

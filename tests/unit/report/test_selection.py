@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elsa.errors import UsageError
-from elsa.report import selection
-from elsa.report.selection import Window
+from elsa.report import selection, times
+from elsa.report.times import Window
 
 if TYPE_CHECKING:
     from conftest import Reports
@@ -51,6 +51,13 @@ def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         ("9:30", "2026-11-04T08:30:00"),
         ("09:30:15", "2026-11-04T08:30:15"),
         ("2026-11-02", "2026-11-01T23:00:00"),
+        ("2026-11", "2026-10-31T23:00:00"),
+        ("1102", "2026-11-01T23:00:00"),
+        ("11/02", "2026-11-01T23:00:00"),
+        ("110225-09:30", "2025-11-02T08:30:00"),
+        ("11/02/25", "2025-11-01T23:00:00"),
+        ("9:30pm", "2026-11-04T20:30:00"),
+        ("12:00 AM", "2026-11-03T23:00:00"),
         ("2026-07-02", "2026-07-01T22:00:00"),
         ("2026-11-02T09:30", "2026-11-02T08:30:00"),
         ("2026-11-02 09:30:01", "2026-11-02T08:30:01"),
@@ -60,32 +67,35 @@ def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 )
 def test_time_is_understood_as_written_on_this_host_s_clock(text: str, utc: str) -> None:
     expected = int(datetime.fromisoformat(utc).replace(tzinfo=UTC).timestamp()) * 10**9
-    assert selection.moment(text, NOW) == expected
+    assert times.moment(text, NOW) == expected
 
 
 def test_day_on_which_the_clock_changes_has_its_own_length() -> None:
     after = datetime(2026, 10, 26, 8, tzinfo=UTC)
-    assert selection.moment("today", after) - selection.moment("yesterday", after) == 25 * HOUR * 10**9
+    assert times.moment("today", after) - times.moment("yesterday", after) == 25 * HOUR * 10**9
 
 
-@pytest.mark.parametrize("text", ["", "soon", "25:00", "2026-13-01", "now-", "now-2fortnights", "-1", "now-99999999999999999999days"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "soon", "25:00", "2026-13-01", "2026-13", "1302", "13:00pm", "now-", "now-2fortnights", "-1", "now-99999999999999999999days"],
+)
 def test_time_that_cannot_be_read_is_an_error_with_examples(text: str) -> None:
     with pytest.raises(UsageError, match=r"--since: cannot read the time .*; write for example 2026-11-02"):
-        selection.moment(text, NOW, "--since")
+        times.moment(text, NOW, "--since")
 
 
 @settings(max_examples=300)
 @given(st.text())
 def test_any_text_is_a_time_or_a_usage_error(text: str) -> None:
     try:
-        assert isinstance(selection.moment(text, NOW), int)
+        assert isinstance(times.moment(text, NOW), int)
     except UsageError as error:
         assert "\n" not in str(error)
 
 
 def test_window_that_ends_before_it_begins_is_an_error() -> None:
     with pytest.raises(UsageError, match="--since today is not before --until yesterday"):
-        selection.window("today", "yesterday", NOW)
+        times.window("today", "yesterday", NOW)
 
 
 def test_window_is_half_open_and_may_lack_either_bound() -> None:

@@ -1,0 +1,47 @@
+"""The command that all reports are below, and what its help teaches."""
+
+from __future__ import annotations
+
+import click
+
+from elsa.cli.main import CONTEXT
+
+
+@click.group(context_settings=CONTEXT)
+def report() -> None:
+    """What jobs, commands and users cost.
+
+    Data goes to stdout; on stderr stands how complete it is, unless both witnesses, the kernel's events and its accounting records, saw
+    every process. Tables show local times and "-" for what is unknown;
+    the other formats carry UTC times, raw values and empty or null for what is unknown.
+
+    \b
+    Which processes: every report takes those of these that make sense for it; give one several times, or several values
+    with commas, to mean any of them:
+      --job 12  --job build  --job 'night*'   --user anna  --group 100   --command 'cc*'   --tty pts/3  --pid 4711
+      --exit 0|3|nonzero|signal|SIGKILL|core  --state running|ended|completed|failed       --tag project=web
+      --since TIME  --until TIME
+    \b
+    TIME is one of:
+      2026-11-02   2026-11-02T09:30   2026-11-02T09:30+01:00   2026-11   1102   09:30   9:30pm
+      today   yesterday   midnight   noon   now   now-2hours   now-30minutes   now-1day
+    A process belongs to the window in which it ended: from --since on, before --until. So days add up to the month.
+    \b
+    How it is written:
+      --format table|csv|tsv|json|jsonl|parsable   parsable is that of sacct -P
+      --columns name,cpu_s,tags%30   --columns +cmdline   --columns all   --columns help
+      --sort -cpu_s,name   --limit 10   --units M   --no-header   --explain
+
+    \b
+    Examples:
+      elsa report jobs                                    every job
+      elsa report job build                               one job and its commands
+      elsa report job build --since today                 what it cost today
+      elsa report commands --since today                  what commands used today, the dearest first
+      elsa report users --since yesterday --until today   what each user used yesterday
+      elsa report last --user anna --exit nonzero         what of anna's failed, the newest first
+      elsa report processes --job build --format csv      a spreadsheet of every process of a job
+      elsa report processes --limit 20                    the last 20 to end
+      elsa report gaps                                    when something may have been missed
+      elsa report audit --since yesterday                 who saw what: are the figures complete, and if not, why?
+    """

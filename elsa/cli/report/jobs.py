@@ -1,0 +1,132 @@
+"""`elsa report jobs` and `job`: what jobs cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+import click
+
+from elsa import config
+from elsa.cli import complete
+from elsa.cli.report.group import report
+from elsa.cli.report.request import Request, reports, say
+from elsa.errors import ElsaError
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from elsa.report.selection import Selection
+
+# Live usage is asked of jobd: not for long, and not of more members than a report is worth.
+LIVE_TIMEOUT_S = 3.0
+MOST_LIVE = 1000
+
+
+@report.command()
+@reports("job", "user", "exit", "state", "tag", of_jobs=True, clip=True)
+def jobs(*, request: Request) -> None:
+    """Every job with what it cost, the newest first.
+
+    With --since or --until: the jobs of which processes ended in that window, with what those processes used.
+
+    \b
+    Examples:
+      elsa report jobs --limit 10
+      elsa report jobs --state failed --user anna
+      elsa report jobs --job 'night*' --sort -cpu_s --columns name,started_at,cpu_s,rss_kib,tags%30
+      elsa report jobs --since today --format json
+    """
+    from elsa.report import jobs as made
+    from elsa.report.selection import job_conditions
+
+    # Here the choices are of jobs, so a selection of processes has only the window of them.
+    plain = request.only_window()
+    plain.show(
+        lambda connection, selection: made.query(selection, job_conditions(connection, request.asked), request.output),
+        lambda connection, selection: made.jobs(connection, selection, job_conditions(connection, request.asked), request.output),
+    )
+
+
+@report.command()
+@click.argument("job", shell_complete=complete.jobs)
+@click.option("--summary", type=click.Choice(["ja"]), help="Totals only: those of CSA's ja.")
+@reports(clip=True)
+def job(*, job: str, summary: str | None, request: Request) -> None:
+    """One job, by its id or name: what it cost in all and by command (csv, tsv, parsable and --columns: in all only).
+
+    Of several jobs with one name the only open one is meant. With --since or --until: what those of its processes cost that ended then.
+    With --summary ja: span, CPU time, memory integrals and peaks, transfers, delays and billing units.
+
+    \b
+    Examples:
+      elsa report job build
+      elsa report job build --summary ja
+      elsa report job 12 --format json
+      elsa report job 12 --columns name,cpu_s,rss_kib --format parsable
+      elsa report job build --since yesterday --until today
+    """
+    from elsa.report.selection import job_id
+
+    words: list[str] = []
+    running: int | None = None
+    with request.printing() as (connection, out):
+        number = job_id(connection, job)
+        selection = request.choosing(job=(str(number),)).selection(connection)
+        if summary:
+            words = _totals(connection, selection, request, out)
+        else:
+            words, is_running = _job(connection, selection, request, out)
+            running = number if is_running else None
+    say(words)
+    if running is not None:
+        _show_live(request.path, running)
+
+
+def _totals(connection: sqlite3.Connection, selection: Selection, request: Request, out: TextIO) -> list[str]:
+    from elsa.report import summary as made
+
+    if request.explain:
+        out.write(made.query(selection).readable() + "\n")
+        return []
+    total = made.summary(connection, selection)
+    made.write(total, request.output, out)
+    return total.words
+
+
+def _job(connection: sqlite3.Connection, selection: Selection, request: Request, out: TextIO) -> tuple[list[str], bool]:
+    """Write a job; returns what must be said, and whether what it uses so far should be shown too."""
+    from elsa.report import jobs as made
+    from elsa.report import usage
+
+    if request.explain:
+        commands, _ = usage.query(usage.COMMANDS, selection, request.output)
+        out.write(f"{made.job_query(selection).readable()}\n\n{commands.readable()}\n")
+        return [], False
+    found = made.job(connection, selection, request.output)
+    made.write_job(found, request.output, out)
+    whole = request.output.form == "table" and request.output.columns is None and not selection.window
+    values = dict(zip(found.columns, found.row, strict=True))
+    return found.words, whole and bool(values["running"]) and values["state"] == "open"
+
+
+def _show_live(path: Path, job_id: int) -> None:
+    """What the members that still run use so far, told apart from the finished; nothing where jobd does not answer."""
+    from tabulate import tabulate
+
+    from elsa.cli import live as show
+    from elsa.control.client import Client
+    from elsa.kernel.procfs import Procfs
+    from elsa.pipeline.live import look
+
+    client = Client(config.load().socket, LIVE_TIMEOUT_S)
+    try:
+        if not path.samefile(client.request("status")["db"]):
+            return  # that jobd keeps another warehouse, with other jobs under these ids
+        now = look(client, Procfs(), job_id, MOST_LIVE)
+    except ElsaError as error:
+        say([f"what the running processes use so far is unknown: {error}"])
+        return
+    align = ("left", *["right"] * (len(show.SUMMARY) - 1))
+    click.echo("\n" + tabulate(show.summary(now), show.SUMMARY, tablefmt="simple", colalign=align, disable_numparse=True))
+    say(show.words(now))

@@ -1,0 +1,52 @@
+"""`elsa report processes` and `last`: single processes."""
+
+from __future__ import annotations
+
+import click
+
+from elsa.cli import complete
+from elsa.cli.report.group import report
+from elsa.cli.report.request import PROCESSES, Request, everything_option, reports
+
+
+def _show(request: Request, kind: str, *, everything: bool) -> None:
+    from elsa.report import processes as made
+
+    view = {"processes": made.PROCESSES, "last": made.LAST}[kind]
+    everything = everything or request.wants_running
+    request.show(
+        lambda _, selection: made.query(view, selection, request.output, everything=everything),
+        lambda connection, selection: made.processes(connection, view, selection, request.output, everything=everything),
+    )
+
+
+@report.command()
+@reports(*PROCESSES)
+@everything_option
+def processes(*, request: Request, everything: bool) -> None:
+    """Single processes that ended, the newest last; with --all also those that still run.
+
+    \b
+    Examples:
+      elsa report processes --limit 20
+      elsa report processes --job build --format csv
+      elsa report processes --since 09:30 --until 10:00 --exit nonzero
+      elsa report processes --job build --columns +cmdline --sort -cpu_s --limit 10
+    """
+    _show(request, "processes", everything=everything)
+
+
+@report.command()
+@click.argument("commands", nargs=-1, metavar="[COMMAND]...", shell_complete=complete.commands)
+@reports(*PROCESSES)
+@everything_option
+def last(*, commands: tuple[str, ...], request: Request, everything: bool) -> None:
+    """Who ran what, the newest first: lastcomm's question. Named commands are those that --command chooses.
+
+    \b
+    Examples:
+      elsa report last --limit 20
+      elsa report last 'cc*' --user anna --since today
+      elsa report last --tty pts/3 --exit signal
+    """
+    _show(request.choosing(command=commands), "last", everything=everything)

@@ -1,0 +1,219 @@
+"""What every report understands: which processes are meant, how it is written, what it asks; and how it comes to stdout."""
+
+from __future__ import annotations
+
+import functools
+import io
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+
+import click
+
+from elsa import config
+from elsa.cli import complete, options
+from elsa.report.columns import UNITS
+from elsa.report.output import FORMATS, ColumnsHelp, Output
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from elsa.report.query import Query
+    from elsa.report.render import Report
+    from elsa.report.selection import Selection
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+PROCESSES = ("job", "user", "group", "command", "tty", "pid", "exit", "state", "tag")
+"""The choices of reports on processes."""
+_SELECTING: dict[str, tuple[str, str]] = {
+    "job": ("JOB", "Only processes that were ever in this job: its id, its name, or a glob for several."),
+    "user": ("USER", "Only this real user, by name or uid."),
+    "group": ("GROUP", "Only this real group, by name or gid."),
+    "command": ("COMMAND", "Only this command name; a glob like 'cc*' is one too."),
+    "tty": ("TTY", "Only this terminal: pts/3, tty1, none."),
+    "pid": ("PID", "Only this process id, whoever had it."),
+    "exit": ("EXIT", "Only what ended so: 0, 3, nonzero, signal, SIGKILL, core."),
+    "state": ("STATE", "Only what is running, ended, completed (exit 0) or failed."),
+    "tag": ("TAG", "Only processes of jobs with this tag: KEY or KEY=VALUE. Several must all be there."),
+}
+_OF_JOBS: dict[str, tuple[str, str]] = {
+    "job": ("JOB", "Only this job: its id, its name, or a glob."),
+    "user": ("USER", "Only jobs of this owner, by name or uid."),
+    "exit": ("EXIT", "Only jobs whose launched command ended so: 0, 3, nonzero, signal, SIGKILL, core."),
+    "state": ("STATE", "Only jobs that are open, closed, running, completed (closed, exit 0) or failed."),
+    "tag": ("TAG", "Only jobs with this tag: KEY or KEY=VALUE. Several must all be there."),
+}
+# A comma may be part of these.
+_WHOLE = ("tag",)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for on the command line."""
+
+    asked: dict[str, tuple[str, ...]]
+    clip: bool
+    output: Output
+    explain: bool
+    pager: bool
+    db: Path | None
+
+    @property
+    def path(self) -> Path:
+        """The warehouse."""
+        return config.load({"db": self.db}).db
+
+    @contextmanager
+    def warehouse(self) -> Iterator[sqlite3.Connection]:
+        """The warehouse, open for reading."""
+        from elsa.report import warehouse
+
+        with warehouse.reading(self.path) as connection:
+            yield connection
+
+    @property
+    def wants_running(self) -> bool:
+        """Whether what still runs was asked for by name."""
+        return any(text.lower() in ("running", "r") for text in self.asked.get("state", ()))
+
+    def selection(self, connection: sqlite3.Connection) -> Selection:
+        """Which processes are meant."""
+        from datetime import datetime
+
+        from elsa.report.selection import resolve
+
+        return resolve(connection, self.asked, datetime.now().astimezone(), clip=self.clip)
+
+    def choosing(self, **more: tuple[str, ...]) -> Request:
+        """The same with further choices."""
+        return replace(self, asked=self.asked | {kind: self.asked.get(kind, ()) + values for kind, values in more.items()})
+
+    def only_window(self) -> Request:
+        """The same for all processes of the window."""
+        return replace(self, asked={name: self.asked[name] for name in ("since", "until")})
+
+    def show(
+        self,
+        ask: Callable[[sqlite3.Connection, Selection], tuple[Query, tuple[str, ...]]],
+        make: Callable[[sqlite3.Connection, Selection], Report],
+    ) -> None:
+        """Print a report, its words after its rows; or what it asks the warehouse."""
+        from elsa.report import render
+
+        words: list[str] = []
+        with self.printing() as (connection, out):
+            selection = self.selection(connection)
+            if self.explain:
+                out.write(ask(connection, selection)[0].readable() + "\n")
+                return
+            made = make(connection, selection)
+            count = render.write(made, self.output, out)
+            words = made.words if count else [made.nothing, *made.words]
+        say(words)
+
+    @contextmanager
+    def printing(self) -> Iterator[tuple[sqlite3.Connection, TextIO]]:
+        """The warehouse and where to write: stdout, or for long text on a terminal a pager, which comes when the warehouse is let go."""
+        sheet = io.StringIO() if self.pager and self.output.width is not None and self.output.form == "table" else None
+        with self.warehouse() as connection:
+            try:
+                yield connection, sheet or sys.stdout
+            except ColumnsHelp as text:
+                click.echo(str(text))
+        if sheet is not None:
+            page(sheet.getvalue())
+
+
+def page(text: str) -> None:
+    """Show a text on a terminal, as git does: through $PAGER or less if it is longer than the screen."""
+    if text.count("\n") < shutil.get_terminal_size().lines:
+        click.echo(text, nl=False)
+        return
+    os.environ.setdefault("LESS", "FRSX")
+    click.echo_via_pager(text, color=True)
+
+
+def everything_option(function: Function) -> Function:
+    """--all."""
+    return click.option("--all", "everything", is_flag=True, help="Also that of which nothing is known yet, since it still runs.")(function)
+
+
+def say(words: list[str]) -> None:
+    """What must be said beside a report."""
+    for line in words:
+        click.echo(f"elsa-report: {line}", err=True)
+
+
+def reports(*kinds: str, of_jobs: bool = False, window: bool = True, clip: bool = False) -> Callable[[Function], Function]:
+    """Give a command the options of the two languages; it gets them as one `request`."""
+
+    def decorate(function: Function) -> Function:
+        @functools.wraps(function)
+        def command(**given: Any) -> Any:  # noqa: ANN401
+            return function(request=_request(given, kinds, window=window), **given)
+
+        for add in reversed([*_selecting(kinds, of_jobs=of_jobs, window=window, clip=clip), *_writing()]):
+            command = add(command)
+        return command  # type: ignore[return-value]
+
+    return decorate
+
+
+def _selecting(kinds: tuple[str, ...], *, of_jobs: bool, window: bool, clip: bool) -> Iterator[Callable[[Any], Any]]:
+    texts = _OF_JOBS if of_jobs else _SELECTING
+    for kind in kinds:
+        name, text = texts[kind]
+        yield click.option(f"--{kind}", multiple=True, metavar=name, help=text, shell_complete=complete.BY_KIND.get(kind))
+    if window:
+        yield click.option("--since", metavar="TIME", help="Only what ended then or later.")
+        yield click.option("--until", metavar="TIME", help="Only what ended before then.")
+    if clip:
+        text = "Count what lived in the window, for its part in it (an estimate), rather than what ended in it."
+        yield click.option("--clip", is_flag=True, help=text)
+
+
+def _writing() -> Iterator[Callable[[Any], Any]]:
+    yield click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True, help="How to print it.")
+    text = "Which columns, with widths if you like: name,tags%20. +NAME adds to the usual ones; `help` lists them all."
+    yield click.option("--columns", metavar="LIST", help=text, shell_complete=complete.columns)
+    text = "Order by these columns; - before a name: the largest first."
+    yield click.option("--sort", metavar="KEY[,-KEY]", help=text, shell_complete=complete.columns)
+    yield click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Show at most N rows.")
+    text = "Sizes in these units; raw: every value as programs get it."
+    yield click.option("--units", type=click.Choice(UNITS), default="auto", show_default=True, help=text)
+    yield click.option("--no-header", is_flag=True, help="Leave the headings out.")
+    yield click.option("--no-pager", is_flag=True, help="Never show it through a pager.")
+    yield click.option("--explain", is_flag=True, help="Print the SQL that it would run, and stop.")
+    yield options.db
+
+
+def _request(given: dict[str, Any], kinds: tuple[str, ...], *, window: bool) -> Request:
+    """Take what was given for the languages out of a command's arguments."""
+    asked: dict[str, tuple[str, ...]] = {kind: _values(kind, given.pop(kind)) for kind in kinds}
+    if window:
+        for name in ("since", "until"):
+            value = given.pop(name)
+            asked[name] = () if value is None else (value,)
+    terminal = sys.stdout.isatty()
+    output = Output(
+        given.pop("form"),
+        given.pop("columns"),
+        given.pop("sort"),
+        given.pop("limit"),
+        given.pop("units"),
+        header=not given.pop("no_header"),
+        width=shutil.get_terminal_size().columns if terminal else None,
+        colour=terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb",
+    )
+    return Request(asked, given.pop("clip", False), output, given.pop("explain"), not given.pop("no_pager"), given.pop("db"))
+
+
+def _values(kind: str, given: tuple[str, ...]) -> tuple[str, ...]:
+    if kind in _WHOLE:
+        return given
+    return tuple(part.strip() for text in given for part in text.split(","))

@@ -1,0 +1,57 @@
+"""`elsa report gaps` and `audit`: what may have been missed, and who saw what."""
+
+from __future__ import annotations
+
+import time
+
+from elsa.cli.report.group import report
+from elsa.cli.report.request import Request, reports, say
+
+
+@report.command()
+@reports()
+def gaps(*, request: Request) -> None:
+    """Known losses of events and records, the newest first: from when to when, why, and how much.
+
+    With --since or --until: those that touch that window. A loss at an unknown time, as in a file, may touch any.
+
+    \b
+    Examples:
+      elsa report gaps
+      elsa report gaps --since yesterday --format json
+    """
+    from elsa.report import gaps as made
+
+    request.show(
+        lambda _, selection: made.query(selection.window, request.output),
+        lambda connection, selection: made.gaps(connection, selection.window, request.output, time.time_ns()),
+    )
+
+
+@report.command()
+@reports()
+def audit(*, request: Request) -> None:
+    """Who saw what: the kernel's process events (the connector) compared with its accounting records.
+
+    First how many processes and records both, or only one of them, tell of; then the stretches of time in which they do not agree, the
+    newest first, with the likely cause; then what accounting lost by cutting CPU time down to ticks, where taskstats tells it better.
+    csv, tsv, parsable and --columns have the first part only; --limit is for the second.
+
+    \b
+    Examples:
+      elsa report audit
+      elsa report audit --since yesterday --until today
+      elsa report audit --format json
+    """
+    from elsa.report import audit as made
+
+    words: list[str] = []
+    with request.printing() as (connection, out):
+        window = request.selection(connection).window
+        if request.explain:
+            out.write("\n\n".join(f"-- {name}\n{query.readable()}" for name, query in made.queries(window).items()) + "\n")
+            return
+        found = made.audit(connection, window, request.output, time.time_ns())
+        made.write(found, request.output, out)
+        words = found.words
+    say(words)

@@ -1,0 +1,94 @@
+"""A select statement with its bound values: to run, or to show to people who want to know what a report asks.
+
+Where a report is about processes, `rows` is its source: one row per process or accounting record, under the alias `u`, with the columns
+of the view process_usage (of job_process_usage, if jobs are chosen), and two of its own: `in_ns` and `out_ns`, the real times at which its
+life began and ended; in a job, at which it came in and went out.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from elsa.report.selection import Selection
+
+_COLUMN = re.compile(r"\bu\.(\w+)")
+_LIFE = "coalesce(u.end_ns - u.start_ns, u.ended_ns - u.started_ns)"
+# Where it was taken out of its job, the clock of its birth tells the real time, as in job_usage.
+_OUT = "case when u.until_ns is null then u.ended_ns else u.until_ns + u.started_ns - u.start_ns end"
+_STAY = "coalesce(u.until_ns, u.end_ns) - case when u.since_ns > u.start_ns then u.since_ns else u.start_ns end"
+_OF_HOST = {"out_ns": "u.ended_ns", "in_ns": f"u.ended_ns - {_LIFE}"}
+_OF_JOB = {"out_ns": _OUT, "in_ns": f"{_OUT} - ({_STAY})"}
+# Keys that SQL wants in quotes.
+_RESERVED = ("group",)
+# A function of ours that the sqlite3 shell does not have.
+_NAMED = re.compile(r"\b(user_name|group_name)\(([\w.]+)\)")
+
+
+class Query(NamedTuple):
+    """SQL and the values for its question marks."""
+
+    sql: str
+    values: tuple[object, ...] = ()
+
+    def run(self, connection: sqlite3.Connection) -> sqlite3.Cursor:
+        """Run it."""
+        return connection.execute(self.sql, self.values)
+
+    def readable(self) -> str:
+        """The statement as the sqlite3 shell takes it: values in their places, ids where a report shows names."""
+        first, *rest = self.sql.split("?")
+        text = first + "".join(literal(value) + part for value, part in zip(self.values, rest, strict=True))
+        return _NAMED.sub(r"\2", text).strip() + ";"
+
+
+class Condition(NamedTuple):
+    """One condition on the rows, with the values for its question marks."""
+
+    sql: str
+    values: tuple[object, ...] = ()
+
+
+def literal(value: object) -> str:
+    """A value as SQL text. Characters that would move the cursor of a terminal are spelled out."""
+    if value is None:
+        return "null"
+    if not isinstance(value, str):
+        return str(value)
+    parts = re.split(r"([^ -~])", value)
+    quoted = [f"char({ord(part)})" if len(part) == 1 and not " " <= part <= "~" else "'" + part.replace("'", "''") + "'" for part in parts]
+    return " || ".join(part for part in quoted if part != "''") or "''"
+
+
+def select(columns: Mapping[str, str]) -> str:
+    """A select list, each column under its key."""
+    names = {key: f'"{key}"' if key in _RESERVED else key for key in columns}
+    listed = ",\n    ".join(expression if expression == key else f"{expression} as {names[key]}" for key, expression in columns.items())
+    return f"select\n    {listed}"
+
+
+def rows(selection: Selection, expressions: Iterable[str], *more: Condition, members: bool = False) -> Query:
+    """The from clause for the rows of a selection, with what columns the expressions need of them; `members`: one row per job and process.
+
+    Only those are asked of the views, each for itself, since SQLite would compute every column of a union of them.
+    """
+    conditions = [*selection.conditions(), *more]
+    needed = sorted(set(_COLUMN.findall(" ".join(expressions))) or {"process_id"})
+    if selection.jobs is None and not members:
+        parts = [_part("incarnation_usage", _OF_HOST, needed, conditions), _part("unjoined_usage", _OF_HOST, needed, conditions)]
+    else:
+        parts = [_part("job_process_usage", _OF_JOB, needed, conditions)]
+    sql = "\n    union all\n".join(part.sql for part in parts)
+    return Query(f"from (\n{sql}\n) as u", tuple(value for part in parts for value in part.values))
+
+
+def _part(view: str, derived: Mapping[str, str], needed: list[str], conditions: list[Condition]) -> Query:
+    columns = ", ".join(f"{derived[name]} as {name}" if name in derived else f"u.{name}" for name in needed)
+    where = ""
+    if conditions:
+        texts = [_COLUMN.sub(lambda found: f"({derived[found[1]]})" if found[1] in derived else found[0], each.sql) for each in conditions]
+        where = "\n    where " + "\n        and ".join(texts)
+    return Query(f"    select {columns}\n    from {view} as u{where}", tuple(value for each in conditions for value in each.values))
