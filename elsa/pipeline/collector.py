@@ -84,7 +84,8 @@ class Collector:
         self._hearing.look_at_clock()
         self._hearing.look_around(infer=beginning.heard_ns is not None)
         if beginning.heard_ns is not None:
-            self.storing.gap("down", beginning.heard_ns, self._since_ns, None, "the collector did not run")
+            # To the end of the look around: what was born meanwhile may have ended before it was its turn.
+            self.storing.gap("down", beginning.heard_ns, clocks.monotonic_ns(), None, "the collector did not run")
 
     # --- the loop ---------------------------------------------------------------------------------------------------------------
 

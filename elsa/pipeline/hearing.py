@@ -162,7 +162,8 @@ class Hearing:
         self._loss_since_ns, self._counted, self._skipped = None, 0, 0
         self.look_around(infer=True)
         self._processes.uncertain = False
-        self._notes.gap("overrun" if counted else "sequence", since_ns, self._scanned_ns, max(counted, skipped))
+        # To the end of the scan: what was born in the gap may have ended before it was its turn to be looked at.
+        self._notes.gap("overrun" if counted else "sequence", since_ns, clocks.monotonic_ns(), max(counted, skipped))
         self.drain()
 
     # --- /proc ------------------------------------------------------------------------------------------------------------------

@@ -317,6 +317,7 @@ class Ingester:
             (host_id,),
         ).fetchall()
         current = self._procfs.boot_id()
+        at_work = self._host is None and locks.held(locks.COLLECTOR, self._config.db)
         gaps = connection.execute("select boot_id, from_ns, to_ns from gap where from_ns is not null and kind <> 'taskstats'").fetchall()
         return [
             Boot(
@@ -324,6 +325,7 @@ class Ingester:
                 boots.clocks_of(connection, boot_id),
                 heard_ns,
                 complete=complete or uuid != current,
+                at_work=at_work and uuid == current,
                 gaps=[(from_ns, to_ns) for gap_boot_id, from_ns, to_ns in gaps if gap_boot_id == boot_id],
             )
             for boot_id, uuid, heard_ns in rows

@@ -64,6 +64,7 @@ class Incarnation:
         "start_clock_id",
         "start_ns",
         "status",
+        "status_ns",
         "stored",
         "threads",
         "told",
@@ -96,6 +97,8 @@ class Incarnation:
         self.end_how: int | None = None
         self.status = 0
         """The wait status, as far as its threads' exits tell while it runs."""
+        self.status_ns = 0
+        """When the thread exited that it is from."""
         self.exit_status: int | None = None
         self.leader_status: int | None = None
         self.told = False

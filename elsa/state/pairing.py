@@ -1,8 +1,11 @@
 """Which accounting record tells of which incarnation: the two witnesses brought together, pid by pid. Pure.
 
 Lives of one pid never overlap, so in queue order they stand as their records stand in the file. With nothing lost the k-th is the k-th;
-once anything was lost order alone would shift every later pair. So a pair must also fit in time, duration and exit code, and it counts
-only if every best way to pair all of them (most pairs, none crossing) contains it.
+once anything was lost order alone would shift every later pair. So a pair must also fit in time, duration, parent and exit code, and it
+counts only if every best way to pair all of them (most pairs, none crossing) contains it.
+
+A pair is certain if it stands in every way to pair at least those records whose life is known for sure. Among these ways is the truth,
+whatever other records, and however many records altogether, are missing; so a certain pair is right.
 """
 
 from __future__ import annotations
@@ -17,6 +20,8 @@ TICK_NS = 10_000_000
 # How far the stamps of fork event and record may be apart beyond their rounding: they are taken at different points of fork and exit.
 SLACK_NS = 12_000_000
 DURATION_SLACK_NS = 1_000_000
+# A busy host may hold up a fork between the start that the record tells and the event; believed where the number of records bears it out.
+LATE_NS = 100_000_000
 # A start out of /proc is cut to a tick and converted between clocks.
 FOUND_SLACK_NS = 2 * TICK_NS
 # Above this many cells the table of best alignments is not worth its time and memory: then only what is unique by itself is paired.
@@ -38,6 +43,10 @@ class Life(NamedTuple):
     """Wait status of the group's leader, None if not known."""
     offsets: tuple[int, ...]
     """Real minus monotonic time at its end: more than one where the clock was stepped about then."""
+    ppid: int | None = None
+    """Pid of its parent, None if that is not known or may have died first."""
+    running: bool = False
+    """Its end has not been heard so far."""
 
 
 class Record(NamedTuple):
@@ -48,6 +57,12 @@ class Record(NamedTuple):
     etime: float
     """1/100 s"""
     exitcode: int
+    ppid: int | None = None
+    unseen: bool = False
+    """It may be that of a life that went unnoticed: a loss of events touches its time."""
+    after_ns: int | None = None
+    by_ns: int | None = None
+    """Monotonic times between which it was written, as far as its neighbours in the file tell."""
 
 
 class Pair(NamedTuple):
@@ -55,6 +70,7 @@ class Pair(NamedTuple):
 
     record_id: int
     life_id: int
+    certain: bool = True
 
 
 class Outcome(NamedTuple):
@@ -74,22 +90,36 @@ def start_window(record: Record) -> tuple[int, int]:
     return second_ns - fraction_ns - TICK_NS, second_ns + SECOND_NS + 4_000_000
 
 
-def fits(life: Life, record: Record) -> bool:
-    """Whether the record may be that of this life."""
+def fits(life: Life, record: Record, late_ns: int = 0) -> bool:
+    """Whether the record may be that of this life; `late_ns` is how much later than usual its fork may have been told."""
     if life.code is not None and life.code != record.exitcode:
+        return False
+    if life.ppid is not None and record.ppid is not None and life.ppid != record.ppid:
         return False
     exit_by_ns = (record.btime + int(record.etime) // 100 + 1) * SECOND_NS + SLACK_NS
     if all(life.alive_ns + offset > exit_by_ns for offset in life.offsets):
         return False
     before_ns = SLACK_NS + float_slack_ns(record.etime)
-    after_ns = before_ns
+    after_ns = before_ns + late_ns
     if not life.exact_start:
         before_ns += FOUND_SLACK_NS
     duration_ns = record.etime * TICK_NS
-    if life.end_ns is not None and life.end_ns - life.start_ns < duration_ns - DURATION_SLACK_NS - before_ns + SLACK_NS:
+    if life.end_ns is not None and life.end_ns - life.start_ns < duration_ns - DURATION_SLACK_NS - before_ns + SLACK_NS - late_ns:
+        return False
+    if not _fits_neighbours(life, record, before_ns):
         return False
     first, last = start_window(record)
     return any(first - before_ns < life.start_ns + offset <= last + after_ns for offset in life.offsets)
+
+
+def _fits_neighbours(life: Life, record: Record, slack_ns: int) -> bool:
+    """Whether the life can have ended where the record stands in its file, and have begun as long before as the record says."""
+    if record.by_ns is not None and max(life.start_ns, life.alive_ns) > record.by_ns:
+        return False
+    if record.after_ns is None:
+        return True
+    began_ns = record.after_ns - int(record.etime + 1) * TICK_NS - slack_ns
+    return life.start_ns >= began_ns and (life.end_ns is None or life.end_ns >= record.after_ns)
 
 
 def float_slack_ns(etime: float) -> int:
@@ -105,7 +135,8 @@ def pair(lives: Sequence[Life], records: Sequence[Record], max_cells: int = MAX_
     outcome = Outcome([], [], [])
     if lives and lives[-1].end_ns is None and not any(fits(lives[-1], record) for record in records):
         lives = lives[:-1]  # it still runs
-    if len(lives) == len(records) and all(map(fits, lives, records)):
+    unseen = any(record.unseen for record in records)
+    if not unseen and len(lives) == len(records) and all(fits(*both, LATE_NS) for both in zip(lives, records, strict=True)):
         outcome.pairs.extend(Pair(record.id, life.id) for life, record in zip(lives, records, strict=True))
         return outcome
     options = _options(lives, records)
@@ -163,44 +194,63 @@ def _pair_part(
     if (len(part) + 1) * (len(possible) + 1) > max_cells:
         outcome.ambiguous.extend(records[record].id for record in part)
         return
-    for record, (columns, skippable) in zip(part, alignments(rows, len(possible)), strict=True):
+    found = alignments(rows, len(possible))
+    certain = _certain(rows, len(possible), [not records[record].unseen for record in part], found)
+    for row, (columns, skippable) in enumerate(found):
+        record_id = records[part[row]].id
         if not columns:
-            outcome.alone.append(records[record].id)
+            outcome.alone.append(record_id)
         elif len(columns) == 1 and not skippable:
-            outcome.pairs.append(Pair(records[record].id, lives[possible[columns[0]]].id))
+            outcome.pairs.append(Pair(record_id, lives[possible[columns[0]]].id, row in certain))
         else:
-            outcome.ambiguous.append(records[record].id)
+            outcome.ambiguous.append(record_id)
 
 
-def alignments(rows: Sequence[Sequence[int]], width: int) -> list[tuple[list[int], bool]]:
+Alignments = list[tuple[list[int], bool]]
+
+
+def _certain(rows: Sequence[Sequence[int]], width: int, sure: Sequence[bool], found: Alignments) -> set[int]:
+    """The rows that have one and the same column in whatever alignment takes at least all `sure` rows.
+
+    None if no alignment takes all of those: then more was lost than is known. `found` is what aligning the most rows gave.
+    """
+    strict = found if all(sure) else alignments(rows, width, sure)
+    if any(skippable for (_, skippable), one in zip(strict, sure, strict=True) if one):
+        return set()
+    return {row for row, (columns, skippable) in enumerate(strict) if len(columns) == 1 and not skippable}
+
+
+def alignments(rows: Sequence[Sequence[int]], width: int, counts: Sequence[bool] | None = None) -> Alignments:
     """For each row: the columns that it has in some best alignment, and whether some best alignment leaves it out.
 
     `rows` lists the columns (0 to width - 1, ascending) that each row may take; an alignment takes each column at most once and never
-    crosses; the best take the most rows.
+    crosses; the best take the most rows, or the most of those that count.
     """
     height = len(rows)
-    before = _best(rows, width)
+    counts = counts if counts is not None else [True] * height
+    before = _best(rows, width, counts)
     reverse = [[width - 1 - column for column in reversed(row)] for row in reversed(rows)]
-    after = _best(reverse, width)  # after[height - r][width - c]: the best of rows r.. with columns c..
+    after = _best(reverse, width, counts[::-1])  # after[height - r][width - c]: the best of rows r.. with columns c..
     best = before[height][width]
     answer = []
     for row, columns in enumerate(rows):
-        rest, skip = after[height - row - 1], after[height - row - 1]
-        taken = [column for column in columns if before[row][column] + 1 + rest[width - column - 1] == best]
-        skippable = any(before[row][column] + skip[width - column] == best for column in range(width + 1))
+        rest, gain = after[height - row - 1], int(counts[row])
+        taken = [column for column in columns if before[row][column] + gain + rest[width - column - 1] == best]
+        skippable = any(before[row][column] + rest[width - column] == best for column in range(width + 1))
         answer.append((taken, skippable))
     return answer
 
 
-def _best(rows: Sequence[Sequence[int]], width: int) -> list[list[int]]:
-    """best[r][c]: the most of the first r rows that the first c columns can take."""
+def _best(rows: Sequence[Sequence[int]], width: int, counts: Sequence[bool]) -> list[list[int]]:
+    """best[r][c]: the most of those of the first r rows that count that the first c columns can take."""
     table = [[0] * (width + 1)]
-    for row in rows:
+    for row, gain in zip(rows, counts, strict=True):
         above = table[-1]
         line = above[:]
-        allowed = set(row)
-        for column in range(width):
-            take = above[column] + 1 if column in allowed else 0
-            line[column + 1] = max(line[column], above[column + 1], take)
+        if gain:  # else it never gains by a column
+            allowed = set(row)
+            for column in range(width):
+                take = above[column] + 1 if column in allowed else 0
+                line[column + 1] = max(line[column], above[column + 1], take)
         table.append(line)
     return table

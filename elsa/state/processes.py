@@ -22,6 +22,8 @@ from elsa.state.lives import TICK_NS, Changes, Found, Incarnation, same_start
 
 # An exit may be heard up to 38 ms after the next life of the same pid has begun; beyond this, it is not coming.
 LATE_NS = 5_000_000_000
+# The exit of a thread that has ended by itself may be heard this long after that of the thread that ended the process.
+OVERTAKEN_NS = 100_000_000
 
 
 class Processes:
@@ -171,25 +173,25 @@ class Processes:
         )
 
     def _count_exit(self, life: Incarnation, event: Event) -> None:
-        time_ns, pid, code = event.time_ns, event.a, event.c
-        self._note_status(life, pid, code)
+        self._note_status(life, event)
         if life.doubtful:
             self.doubts[life.pid] = event
             return
         life.threads -= 1
         if life.threads <= 0:
-            self._end(life, time_ns, End.EXIT, life.status)
+            self._end(life, event.time_ns, End.EXIT, life.status)
 
     @staticmethod
-    def _note_status(life: Incarnation, pid: int, code: int) -> None:
-        """The process has the code of the thread that ended it all, by exit_group(2) or a signal, and that is not always heard last.
+    def _note_status(life: Incarnation, event: Event) -> None:
+        """The process has the code of the thread that ended it all, by exit_group(2), by a signal or as the last one.
 
-        A thread that ends by itself ends with 0, and wakes who joins it before its exit is told; so a code that is not 0 stays.
+        That one is not always heard last: a thread that ends by itself, mostly with 0, wakes who joins it before its exit is told. So a
+        code that is not 0 stays against zeros heard soon after it.
         """
-        if code:
-            life.status = code
-        if pid == life.pid:
-            life.leader_status = code
+        if event.c or event.time_ns - life.status_ns > OVERTAKEN_NS:
+            life.status, life.status_ns = event.c, event.time_ns
+        if event.a == life.pid:
+            life.leader_status = event.c
 
     def _is_late(self, event: Event, life: Incarnation | None) -> bool:
         """Whether this is the exit that an earlier life of the pid still owes, and not one of `life`, which has the pid now.
@@ -208,7 +210,7 @@ class Processes:
         owing = self._late[event.b]
         late = owing[0]
         late.threads -= 1
-        self._note_status(late, event.a, event.c)
+        self._note_status(late, event)
         if late.threads <= 0:
             owing.pop(0)
             if not owing:

@@ -13,10 +13,11 @@ from typing import NamedTuple
 
 from elsa.state import pairing
 from elsa.state.clock import Clock, Clocks
-from elsa.state.codes import End, How, Join, Origin
+from elsa.state.codes import End, Join, Origin
 from elsa.state.pairing import SECOND_NS, TICK_NS, Life, Record
-from elsa.store import boots
+from elsa.store import boots, lines, neighbours
 from elsa.store.database import transaction
+from elsa.store.neighbours import Bracket
 
 # While a file is being read, pairs that need a large table wait until all of it is there.
 QUICK_CELLS = 10_000
@@ -24,14 +25,11 @@ QUICK_CELLS = 10_000
 MOST_CELLS = 30_000_000
 # A record that fits several incarnations equally well is given up on when nothing new can be expected to decide it.
 GIVE_UP_NS = 60 * SECOND_NS
-# A parent may outlive its child by this much and still be found.
-ORPHAN_NS = 600 * SECOND_NS
-# So many are tried at a time, the newest first: it is done while others wait to write.
-MOST_ORPHANS = 20_000
 # An exit may be heard this long after its record was written.
 LAG_NS = 200_000_000
 # Around the beginning of a boot and a step of the clock, times in records may lie a little outside.
 EDGE_NS = 2 * SECOND_NS
+NEVER_NS = 2**62
 
 
 _INSERT_OWN = """insert into process
@@ -80,6 +78,8 @@ class Boot(NamedTuple):
     """No collector is at work on it, or it has just told everything: nothing that happened before now can still come."""
     gaps: list[tuple[int, int]]
     """Monotonic times between which processes may have gone unnoticed."""
+    at_work: bool = False
+    """A collector is at work on it: it hears of every end itself."""
 
     @property
     def heard_at_ns(self) -> int:
@@ -98,6 +98,7 @@ class Joiner:
         self._next_id = boots.next_own_id(connection, "process", boots.INGESTER_IDS)
         self._made: list[tuple[int, int, int, Clock, Waiting, int]] = []
         self._cells = MOST_CELLS
+        self._brackets: dict[int, Bracket] = {}
         connection.execute("pragma temp_store = memory")
         connection.execute("create temp table if not exists wanted (pid integer, first_ns integer, last_ns integer)")
 
@@ -155,6 +156,10 @@ class Joiner:
         for boot, groups in boots_of.values():
             # Of a boot that no collector heard there is nothing to pair with.
             lives = self._lives(boot, groups) if boot.heard_ns is not None else {}
+            self._brackets = {}
+            if final and lives:
+                waiting = [record.id for pid in lives for record in groups[pid]]
+                self._brackets = neighbours.brackets(self._connection, boot.id, waiting)
             for pid, group in groups.items():
                 if pid in lives:
                     self._join_pid(boot, group, lives[pid], verdicts, final=final)
@@ -181,10 +186,13 @@ class Joiner:
         if final:
             most = max(QUICK_CELLS, min(pairing.MAX_CELLS, self._cells))
             self._cells -= min(len(lives) * len(records), most)
-        outcome = pairing.pair(lives, [Record(record.id, record.btime, record.etime, record.exitcode) for record in records], most)
+        outcome = pairing.pair(lives, [self._for_pairing(boot, record) for record in records], most)
+        life_of = {life.id: life for life in lives}
         for pair in outcome.pairs:
-            doubtful = bool(boot.gaps) and self._touches_gap(boot, by_id[pair.record_id])
-            verdicts[pair.record_id] = Verdict(pair.life_id, Join.UNCERTAIN if doubtful else Join.EXACT)
+            # With all of the file at hand the neighbours tell more.
+            wait = not final and not pair.certain
+            joined = self._joined(boot, by_id[pair.record_id], life_of[pair.life_id], certain=pair.certain)
+            verdicts[pair.record_id] = PENDING if wait else joined
         for record_id in outcome.ambiguous:
             old = final and by_id[record_id].exit_ns + GIVE_UP_NS < boot.heard_at_ns
             verdicts[record_id] = Verdict(None, Join.AMBIGUOUS) if old else PENDING
@@ -197,13 +205,26 @@ class Joiner:
             return PENDING
         return Verdict(self._make_process(boot, record), Join.OWN)
 
-    def _touches_gap(self, boot: Boot, record: Waiting) -> bool:
-        """Whether another process of this pid may have begun, unnoticed, when this one did."""
-        _, clock = self.boot_of(record)
+    def _joined(self, boot: Boot, record: Waiting, life: Life, *, certain: bool) -> Verdict:
+        """An end that is not heard is no proof: while a collector is at work it will be; else another may have had the pid by then."""
+        if life.running and boot.at_work:
+            return PENDING
+        if life.end_ns is None and boot.heard_ns is not None:
+            certain = certain and not self._may_be_unseen(record, [(boot.heard_ns, NEVER_NS)])
+        return Verdict(life.id, Join.EXACT if certain else Join.UNCERTAIN)
+
+    def _for_pairing(self, boot: Boot, record: Waiting) -> Record:
+        bracket = self._brackets.get(record.id, neighbours.NOWHERE)
+        unseen = bool(boot.gaps) and self._may_be_unseen(record, boot.gaps)
+        return Record(record.id, record.btime, record.etime, record.exitcode, record.ppid, unseen, *bracket)
+
+    def _may_be_unseen(self, record: Waiting, gaps: Sequence[tuple[int, int]]) -> bool:
+        """Whether its process may have both begun and ended within a gap: what lived on was found afterwards."""
+        boot, clock = self.boot_of(record)
+        slack_ns = LAG_NS if len(boot.clocks.known) == 1 else EDGE_NS
         first, last = pairing.start_window(Record(0, record.btime, record.etime, 0))
-        return any(
-            from_ns <= last - clock.offset_ns + EDGE_NS and first - clock.offset_ns - EDGE_NS <= to_ns for from_ns, to_ns in boot.gaps
-        )
+        first_ns, last_ns, exit_ns = first - clock.offset_ns, last - clock.offset_ns, record.exit_ns - clock.offset_ns
+        return any(from_ns <= last_ns + slack_ns and max(first_ns, exit_ns) - slack_ns <= to_ns for from_ns, to_ns in gaps)
 
     def _waiting(self, pids: Iterable[int]) -> list[Waiting]:
         rows = self._connection.execute(
@@ -228,16 +249,20 @@ class Joiner:
         connection.executemany("insert into wanted values (?, ?, ?)", wanted)
         lives: dict[int, list[Life]] = defaultdict(list)
         rows = connection.execute(
-            """select process.pid, process.id, start_ns, elapsed_ns, end_how, origin, coalesce(leader_status, exit_status)
+            """select process.pid, process.id, process.start_ns, process.elapsed_ns, process.end_how, process.origin,
+                      coalesce(process.leader_status, process.exit_status),
+                      parent.pid, parent.start_ns + coalesce(parent.elapsed_ns, ? - parent.start_ns)
                from wanted
-               cross join process on process.boot_id = ? and process.pid = wanted.pid and start_ns between first_ns and last_ns
-               where origin <> ? and not exists (select 1 from acct where acct.process_id = process.id)
+               cross join process on process.boot_id = ? and process.pid = wanted.pid and process.start_ns between first_ns and last_ns
+               left join process as parent
+                   on parent.id = process.parent_id and process.parent_inferred is null and coalesce(parent.end_how, ?) = ?
+               where process.origin <> ? and not exists (select 1 from acct where acct.process_id = process.id)
                order by process.id""",
-            (boot.id, Origin.ACCT),
+            (boot.heard_ns, boot.id, End.EXIT, End.EXIT, Origin.ACCT),
         )
         every = tuple(offsets)
-        for pid, id_, start_ns, elapsed_ns, end_how, origin, code in rows:
-            lives[pid].append(_life(boot, every, id_, start_ns, elapsed_ns, end_how, origin, code))
+        for pid, *row in rows:
+            lives[pid].append(_life(boot, every, *row))
         return lives
 
     # --- ends that records tell ------------------------------------------------------------------------------------------------
@@ -272,7 +297,7 @@ class Joiner:
         _, clock = self.boot_of(record)
         elapsed_ns = int(record.etime * TICK_NS)
         start_ns = record.exit_ns - elapsed_ns - clock.offset_ns
-        times = boot.gaps if boot.heard_ns is None else [*boot.gaps, (boot.heard_ns, 2**62)]
+        times = boot.gaps if boot.heard_ns is None else [*boot.gaps, (boot.heard_ns, NEVER_NS)]
         unheard = [max(from_ns, start_ns) for from_ns, to_ns in times if from_ns < start_ns + SECOND_NS and to_ns > start_ns]
         start_ns = min(unheard, default=start_ns)
         process_id = self._next_id
@@ -281,89 +306,9 @@ class Joiner:
         return process_id
 
     def trace_lines(self) -> None:
-        """Find parents for incarnations that have none yet, where only one process can be meant, and with them their jobs.
-
-        A record names the parent at the end, so the parent's own record comes later, perhaps in a later pass; a fork that was heard may
-        name a parent that nobody heard of. Both are tried again as long as that is likely.
-        """
+        """Find parents for what has none yet, on every boot that was heard."""
         for boot in self._boots:
-            newest = self._connection.execute(
-                "select max(start_ns) from process where boot_id = ? and parent_pid is not null", (boot.id,)
-            ).fetchone()[0]
-            if newest is None:
-                continue
-            since_ns = newest - ORPHAN_NS
-            self._connection.execute(
-                "update process set parent_pid = null where boot_id = ? and parent_pid is not null and origin = ? and start_ns < ?",
-                (boot.id, Origin.ACCT, since_ns),
-            )
-            heirs = self._find_parents(boot)
-            if heirs:
-                self._pass_on(boot, heirs, since_ns)
-
-    def _find_parents(self, boot: Boot) -> list[int]:
-        """Attach those whose parent can be told; returns those that came into jobs by it."""
-        # Last ones first: parents before their children, so that jobs come down the line.
-        orphans = self._connection.execute(
-            """select id, parent_pid, start_ns, elapsed_ns, origin from process
-               where boot_id = ? and parent_pid is not null order by id desc limit ?""",
-            (boot.id, MOST_ORPHANS),
-        ).fetchall()
-        heirs = []
-        for process_id, parent_pid, start_ns, elapsed_ns, origin in orphans:
-            # A record knows the parent at the end, a fork that at the beginning.
-            parent_id = self._holder(boot, parent_pid, start_ns + elapsed_ns if origin == Origin.ACCT else start_ns)
-            if parent_id is not None and parent_id != process_id and self._attach(process_id, parent_id):
-                heirs.append(process_id)
-        return heirs
-
-    def _pass_on(self, boot: Boot, heirs: list[int], since_ns: int) -> None:
-        """What has come into jobs now has children that are in them too."""
-        children = defaultdict(list)
-        rows = self._connection.execute(
-            "select id, parent_id from process where boot_id = ? and parent_id is not null and start_ns > ?", (boot.id, since_ns)
-        )
-        for child_id, parent_id in rows:
-            children[parent_id].append(child_id)
-        line = list(heirs)
-        while line:
-            parent_id = line.pop()
-            line += [child_id for child_id in children.pop(parent_id, []) if self._inherit(child_id, parent_id)]
-
-    def _attach(self, process_id: int, parent_id: int) -> bool:
-        self._connection.execute(
-            "update process set parent_id = ?, parent_pid = null, parent_inferred = 1 where id = ?", (parent_id, process_id)
-        )
-        return self._inherit(process_id, parent_id)
-
-    def _inherit(self, process_id: int, parent_id: int) -> bool:
-        """A child of a member that began after the member came in, and before it left, is in the member's job; whether it came into one.
-
-        A job that was defined after the fact is a selection, and takes no more.
-        """
-        entered = self._connection.execute(
-            """insert into membership (job_id, process_id, since_ns, until_ns, how)
-               select job_id, ?, 0, null, ? from membership
-               where process_id = ? and since_ns <= (select start_ns from process where id = ?)
-                 and (until_ns is null or until_ns >= (select start_ns from process where id = ?))
-                 and job_id not in (select id from job where close_how in ('defining', 'defined'))
-               on conflict do nothing""",
-            (process_id, How.INFERRED, parent_id, process_id, process_id),
-        )
-        return entered.rowcount > 0
-
-    def _holder(self, boot: Boot, pid: int, time_ns: int) -> int | None:
-        """Who had a pid in the second that begins at `time_ns` (monotonic), if only one process had it then or shortly before.
-
-        Had the true one gone unseen, its record would stand before that of any later life of its pid, and so be known by now.
-        """
-        rows = self._connection.execute(
-            """select id from process
-               where boot_id = ? and pid = ? and start_ns < ? and (elapsed_ns is null or start_ns + elapsed_ns > ?)
-               limit 2""",
-            (boot.id, pid, time_ns + SECOND_NS + LAG_NS, time_ns - SECOND_NS - LAG_NS),
-        ).fetchall()
-        return int(rows[0][0]) if len(rows) == 1 else None
+            lines.trace(self._connection, boot.id)
 
 
 def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -386,18 +331,24 @@ def _life(
     end_how: int | None,
     origin: int,
     code: int | None,
+    parent_pid: int | None,
+    parent_end_ns: int | None,
 ) -> Life:
-    ended = end_how == End.EXIT and elapsed_ns is not None
-    end_ns = start_ns + elapsed_ns if ended and elapsed_ns is not None else None
+    end_ns = start_ns + elapsed_ns if end_how == End.EXIT and elapsed_ns is not None else None
+    if end_ns is not None and any(from_ns <= end_ns and start_ns <= to_ns for from_ns, to_ns in boot.gaps):
+        end_ns = None  # of its threads some may have come or gone unheard
     if end_ns is not None and len(offsets) > 1:
         offsets = tuple(clock.offset_ns for clock in boot.clocks.around(end_ns, LAG_NS))
     running = end_how is None
+    outlived = end_ns is not None and parent_end_ns is not None and parent_end_ns >= end_ns + LAG_NS
     return Life(
         id=id_,
         start_ns=start_ns,
         end_ns=end_ns,
         alive_ns=(boot.heard_ns or 0) - LAG_NS if running else start_ns,
         exact_start=origin == Origin.FORK,
-        code=code if ended else None,
+        code=code if end_ns is not None else None,
         offsets=offsets,
+        ppid=parent_pid if outlived else None,
+        running=running,
     )

@@ -13,7 +13,7 @@ from elsa.decode.events import Event
 from elsa.state.codes import End, How, Origin
 from elsa.state.jobs import Job, Jobs
 from elsa.state.lives import TICK_NS, Found, Incarnation, same_start
-from elsa.state.processes import Processes
+from elsa.state.processes import OVERTAKEN_NS, Processes
 from tests.unit.state.events import INIT, clone, execed, exited, fork
 
 PIDS = range(2, 8)
@@ -121,6 +121,7 @@ class Kernel(RuleBasedStateMachine):
             self.touch(pid)
             self.wait(pause)
             self.hear(self.kill(life, life.tids[which % len(life.tids)], code))
+            self.wait(OVERTAKEN_NS + 1)  # sooner, nobody can tell it from the end of them all
 
     @rule(pid=pids, code=codes, pause=pauses, order=st.randoms(use_true_random=False))
     def exit_process(self, pid: int, code: int, pause: int, order: Random) -> None:

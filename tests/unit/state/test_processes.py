@@ -131,6 +131,14 @@ def test_a_process_outlives_its_leader_and_ends_with_the_status_of_its_last_thre
     assert (life.elapsed_ns, life.exit_status, life.leader_status) == (5 * SECOND, 0x0600, 0)
 
 
+@pytest.mark.parametrize(("later_ns", "status"), [(MS, 0x0500), (SECOND, 0)])
+def test_a_code_stays_only_against_zeros_that_may_have_been_overtaken(processes: Processes, later_ns: int, status: int) -> None:
+    processes.apply([fork(1 * SECOND, INIT, 100), clone(2 * SECOND, 100, 101), exited(3 * SECOND, 100, 0x0500, tid=101)])
+    life = processes.living[100]
+    processes.apply([exited(3 * SECOND + later_ns, 100)])
+    assert (life.exit_status, life.leader_status) == (status, 0 if status else None)
+
+
 def test_the_status_of_the_leader_is_only_told_where_it_differs(processes: Processes) -> None:
     life = processes.living[100]
     processes.apply([clone(2, 100, 105), exited(4, 100, 9), exited(5, 100, 9, tid=105)])

@@ -12,7 +12,7 @@ import pytest
 
 from elsa.errors import PrivilegeError, UnavailableError, UsageError
 from elsa.state.selection import Selection
-from elsa.store import defining, joining, locks
+from elsa.store import defining, lines, locks
 
 # The given rows of the view tests, by their path, since test folders are no packages.
 _spec = importlib.util.spec_from_file_location("given", Path(__file__).parents[2] / "views" / "given.py")
@@ -194,6 +194,6 @@ def test_a_defined_job_takes_no_more(warehouse: Any, db: Path) -> None:  # noqa:
     """A process that the ingester finds to be a child of a member is in the member's jobs, but for those that are selections."""
     warehouse.job(1, members=(2,))
     defined(warehouse, db, root=100, at_ns=REAL + 15 * S)
-    warehouse.process(21, start=20, comm="late")
-    joining.Joiner(warehouse.connection, 1, [])._inherit(21, 2)
+    warehouse.process(21, start=20, comm="late", parent_pid=warehouse.row("select pid from process where id = 2")["pid"])
+    lines.trace(warehouse.connection, 1)
     assert warehouse.rows("select job_id from membership where process_id = 21") == [{"job_id": 1}]

@@ -1,0 +1,175 @@
+"""Lines of descent that no event told: whose child a process was of which only its record tells, and with that its jobs.
+
+A record names the parent at its end. That parent ends later, so the next record of the parent's pid in the file is the parent's own: the
+order of the file tells more than its times, which are seconds. Where a record may be missing nothing is concluded.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import defaultdict
+from typing import NamedTuple
+
+from elsa.state.codes import How, Origin
+from elsa.store import neighbours
+
+SECOND_NS = 1_000_000_000
+# A parent may outlive its child by this much and still be found.
+ORPHAN_NS = 600 * SECOND_NS
+# So many are tried at a time, the newest first: it is done while others wait to write.
+MOST_ORPHANS = 20_000
+# An exit may be heard this long after its record was written.
+LAG_NS = 200_000_000
+
+
+class Orphan(NamedTuple):
+    """A process without a parent."""
+
+    id: int
+    pid: int
+    parent_pid: int
+    start_ns: int
+    elapsed_ns: int | None
+    origin: int
+    record_id: int | None
+
+    @property
+    def by_record(self) -> bool:
+        """Only its record tells of it, and so of its parent at the end; else its fork does, and so of that at the beginning."""
+        return self.origin == Origin.ACCT
+
+    @property
+    def told_ns(self) -> int:
+        """When the parent had that pid."""
+        return self.start_ns + (self.elapsed_ns or 0) if self.by_record else self.start_ns
+
+
+class Holder(NamedTuple):
+    """A process that had a pid about then."""
+
+    id: int
+    start_ns: int
+    running: bool
+    record_id: int | None
+
+
+def trace(connection: sqlite3.Connection, boot_id: int) -> None:
+    """Find parents for incarnations of a boot that have none yet, where only one process can be meant, and with them their jobs.
+
+    The parent's own record comes later, perhaps in a later pass, so it is tried again as long as that is likely. The caller holds a
+    transaction.
+    """
+    newest = connection.execute("select max(start_ns) from process where boot_id = ? and parent_pid is not null", (boot_id,)).fetchone()[0]
+    if newest is None:
+        return
+    since_ns = newest - ORPHAN_NS
+    connection.execute(
+        "update process set parent_pid = null where boot_id = ? and parent_pid is not null and origin = ? and start_ns < ?",
+        (boot_id, Origin.ACCT, since_ns),
+    )
+    heirs = _find_parents(connection, boot_id)
+    if heirs:
+        _pass_on(connection, boot_id, heirs, since_ns)
+
+
+def _find_parents(connection: sqlite3.Connection, boot_id: int) -> list[int]:
+    """Attach those whose parent can be told; returns those that came into jobs by it."""
+    # Last ones first: parents before their children, so that jobs come down the line.
+    orphans = connection.execute(
+        """select process.id, process.pid, parent_pid, start_ns, elapsed_ns, origin, acct.id
+           from process left join acct on acct.process_id = process.id
+           where boot_id = ? and parent_pid is not null order by process.id desc limit ?""",
+        (boot_id, MOST_ORPHANS),
+    ).fetchall()
+    heirs = []
+    for orphan in map(Orphan._make, orphans):
+        parent = _parent(connection, boot_id, orphan)
+        if parent is not None and _attach(connection, orphan, parent):
+            heirs.append(orphan.id)
+    return heirs
+
+
+def _parent(connection: sqlite3.Connection, boot_id: int, orphan: Orphan) -> Holder | None:
+    """Who had the parent's pid then. Only one of the candidates can be meant, or none is."""
+    if _is_waited_for(connection, orphan):
+        return None
+    rows = connection.execute(
+        """select process.id, start_ns, elapsed_ns is null, acct.id
+           from process left join acct on acct.process_id = process.id
+           where boot_id = ? and process.pid = ? and process.id <> ? and start_ns < ?
+               and (elapsed_ns is null or start_ns + elapsed_ns > ?)
+           order by start_ns limit 50""",
+        (boot_id, orphan.parent_pid, orphan.id, orphan.told_ns + SECOND_NS + LAG_NS, orphan.told_ns - SECOND_NS - LAG_NS),
+    ).fetchall()
+    # No parent is younger than its child, nor is one that takes in orphans: that is an ancestor too.
+    eldest_ns = orphan.start_ns + (SECOND_NS if orphan.by_record else 0)
+    holders = [Holder(*row) for row in rows if row[1] <= eldest_ns]
+    if len(holders) <= 1:
+        return holders[0] if holders else None
+    return _by_order(connection, boot_id, orphan, holders)
+
+
+def _is_waited_for(connection: sqlite3.Connection, orphan: Orphan) -> bool:
+    """Whether a record that may be the parent's is still to be joined."""
+    query = "select exists (select 1 from acct where join_how = 0 and pid = ? and id > ?)"
+    return bool(connection.execute(query, (orphan.parent_pid, orphan.record_id or 0)).fetchone()[0])
+
+
+def _by_order(connection: sqlite3.Connection, boot_id: int, orphan: Orphan, holders: list[Holder]) -> Holder | None:
+    """Of several the one whose record is the next after that moment; or that runs on, if all others have ended before."""
+    if any(holder.record_id is None and not holder.running for holder in holders):
+        return None  # nobody knows when it ended
+    recorded = sorted((holder for holder in holders if holder.record_id is not None), key=lambda holder: holder.record_id or 0)
+    running = [holder for holder in holders if holder.record_id is None]
+    if orphan.by_record:
+        later = [holder for holder in recorded if orphan.record_id is None or (holder.record_id or 0) > orphan.record_id]
+        return next(iter([*later, *running]), None)
+    brackets = neighbours.brackets(connection, boot_id, [holder.record_id or 0 for holder in recorded])
+    for holder in recorded:
+        after_ns, by_ns = brackets[holder.record_id or 0]
+        if after_ns is not None and after_ns >= orphan.start_ns:
+            return holder
+        if by_ns is None or by_ns >= orphan.start_ns:
+            return None if len(recorded) + len(running) > recorded.index(holder) + 1 else holder
+    return next(iter(running), None)
+
+
+def _attach(connection: sqlite3.Connection, orphan: Orphan, parent: Holder) -> bool:
+    """Now it has a parent; whether it came into a job by that. What only its record tells began no earlier than its parent."""
+    start_ns = max(orphan.start_ns, parent.start_ns) if orphan.by_record else orphan.start_ns
+    connection.execute(
+        "update process set parent_id = ?, parent_pid = null, parent_inferred = 1, start_ns = ? where id = ?",
+        (parent.id, start_ns, orphan.id),
+    )
+    return _inherit(connection, orphan.id, parent.id)
+
+
+def _pass_on(connection: sqlite3.Connection, boot_id: int, heirs: list[int], since_ns: int) -> None:
+    """What has come into jobs now has children that are in them too."""
+    children = defaultdict(list)
+    rows = connection.execute(
+        "select id, parent_id from process where boot_id = ? and parent_id is not null and start_ns > ?", (boot_id, since_ns)
+    )
+    for child_id, parent_id in rows:
+        children[parent_id].append(child_id)
+    line = list(heirs)
+    while line:
+        parent_id = line.pop()
+        line += [child_id for child_id in children.pop(parent_id, []) if _inherit(connection, child_id, parent_id)]
+
+
+def _inherit(connection: sqlite3.Connection, child_id: int, parent_id: int) -> bool:
+    """A child of a member that began after the member came in, and before it left, is in the member's job; whether it came into one.
+
+    A job that was defined after the fact is a selection, and takes no more.
+    """
+    entered = connection.execute(
+        """insert into membership (job_id, process_id, since_ns, until_ns, how)
+           select job_id, ?, 0, null, ? from membership
+           where process_id = ? and since_ns <= (select start_ns from process where id = ?)
+             and (until_ns is null or until_ns >= (select start_ns from process where id = ?))
+             and job_id not in (select id from job where close_how in ('defining', 'defined'))
+           on conflict do nothing""",
+        (child_id, How.INFERRED, parent_id, child_id, child_id),
+    )
+    return entered.rowcount > 0

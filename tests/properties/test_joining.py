@@ -1,0 +1,102 @@
+"""Joins against the truth, through the warehouse: pids that come again within milliseconds, with events and records lost.
+
+What is joined exactly is right as long as every loss of events is known; lost records are not known of at all.
+"""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from elsa.store.upgrade import upgrade
+from tests.simulation import Lived, Machine, Spans, Warehouse, run
+
+MS = 1_000_000
+Outcome = Callable[[list[Lived], Spans, set[int]], Counter[str]]
+chances = st.integers(0, 2**32).map(random.Random)
+machines = st.builds(
+    Machine,
+    pids=st.integers(2, 60),
+    processes=st.integers(1, 200),
+    pause_ns=st.sampled_from([50_000, 1 * MS, 20 * MS]),
+    life_ns=st.sampled_from([20_000, 2 * MS, 40 * MS]),
+)
+shares = st.sampled_from([0.0, 0.05, 0.5])
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
+    """A function (history, gaps, numbers of lost records) that tells what joining makes of them, in an empty warehouse each time."""
+    path: Path = tmp_path_factory.mktemp("joining") / "elsa.db"
+    upgrade(path)
+    with closing(sqlite3.connect(path)) as template:
+
+        def count(history: list[Lived], gaps: Spans, lost: set[int]) -> Counter[str]:
+            with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+                template.backup(connection)
+                return Warehouse(connection, history, gaps, lost).count()
+
+        yield count
+
+
+def some(history: list[Lived], share: float, chance: random.Random) -> set[int]:
+    return {one.number for one in history if chance.random() < share}
+
+
+def torn(history: list[Lived], draw: random.Random, number: int) -> Spans:
+    """Times in which nothing is heard, from one lost fork to half a second; none overlap."""
+    gaps: Spans = []
+    for _ in range(number):
+        from_ns = draw.choice(history).fork_ns - draw.randrange(60_000)
+        span = (from_ns, from_ns + draw.choice([70_000, 50 * MS, 500 * MS]))
+        if all(span[1] < first or last < span[0] for first, last in gaps):
+            gaps.append(span)
+    return sorted(gaps)
+
+
+@settings(max_examples=100, deadline=None)
+@given(machines, chances)
+def test_with_nothing_lost_all_is_exact_and_right(outcome: Outcome, machine: Machine, chance: random.Random) -> None:
+    assert outcome(run(machine, chance), [], set()) == {"exact": machine.processes}
+
+
+@settings(max_examples=200, deadline=None)
+@given(machines, shares, chances)
+def test_with_records_lost_and_nobody_knowing_no_pair_is_wrong(
+    outcome: Outcome, machine: Machine, share: float, chance: random.Random
+) -> None:
+    history = run(machine, chance)
+    lost = some(history, share, chance)
+    counts = outcome(history, [], lost)
+    assert counts.keys() <= {"exact", "pending"}
+    assert counts.total() == machine.processes - len(lost)
+
+
+@settings(max_examples=100, deadline=None)
+@given(machines, shares, st.integers(1, 5), chances)
+def test_with_events_lost_too_no_pair_that_is_wrong_is_called_exact(
+    outcome: Outcome, machine: Machine, share: float, holes: int, chance: random.Random
+) -> None:
+    history = run(machine, chance)
+    lost = some(history, share, chance)
+    counts = outcome(history, torn(history, chance, holes), lost)
+    assert counts["wrong exact"] == 0
+    assert counts.total() - counts["wrong uncertain"] - counts["known, but own"] == machine.processes - len(lost)
+
+
+def test_of_thousands_of_processes_under_few_pids_none_is_wrong_unsaid(outcome: Outcome) -> None:
+    chance = random.Random(5)  # noqa: S311
+    history = run(Machine(processes=4000, pause_ns=2 * MS), chance)
+    lost = some(history, 0.05, chance)
+    counts = outcome(history, [(history[1000].fork_ns, history[1200].fork_ns)], lost)
+    assert counts["wrong exact"] == 0
+    assert counts["exact"] > 0.6 * len(history)
+    assert counts["uncertain"] > 0
