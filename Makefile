@@ -7,7 +7,7 @@ BIN := .venv/bin
 export ELSA_PEERS ?= $(CURDIR)/build/peers
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench soak clean
+.PHONY: help run test lint bench soak man clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -30,6 +30,9 @@ bench: .venv/.dev ## measure what speed matters for, one table per file in bench
 
 soak: .venv/.dev ## storms, rotations, restarts, kills and reports at once for MINUTES=n (1), then the books must balance (root)
 	@$(BIN)/python benchmarks/soak.py $(MINUTES)
+
+man: .venv/.run ## man pages of every command, in build/man (a wheel has them in share/man)
+	@$(BIN)/python scripts/man.py build/man
 
 clean: ## remove .venv, build/ and every cache
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

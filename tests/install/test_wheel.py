@@ -31,6 +31,12 @@ def test_wheel_carries_every_view_and_every_migration(unpacked: Path) -> None:
         assert mine == theirs
 
 
+def test_wheel_carries_a_man_page_of_every_command(unpacked: Path) -> None:
+    pages = {path.name for path in unpacked.glob("*.data/data/share/man/man1/*")}
+    assert {"elsa.1", "elsa-job-run.1", "elsa-report-sa.1"} <= pages
+    assert len(pages) > 25
+
+
 def test_warehouse_can_be_made_and_reported_on_away_from_the_repository(unpacked: Path, tmp_path: Path) -> None:
     def elsa(*arguments: str) -> str:
         program = "import sys; from elsa.cli.main import elsa; elsa()"
