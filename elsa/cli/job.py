@@ -188,7 +188,9 @@ def show(ref: protocol.JobRef, limit: int, form: str, socket: Path | None) -> No
 @click.option("--every", type=click.FloatRange(0.1), default=2.0, show_default=True, metavar="SECONDS", help="How often to look again.")
 @options.socket
 def top(ref: protocol.JobRef | None, every: float, socket: Path | None) -> None:
-    """Watch what a job uses now, or all open jobs: costliest first, until q or Ctrl-C. In a pipe, look once.
+    """Watch what a job uses now, or all open jobs: costliest first, until q or Ctrl-C. In a pipe, print once.
+
+    `cpus` is how many CPUs it kept busy since the last look. What does not fit on the terminal is named.
 
     \b
     Examples:
@@ -201,19 +203,23 @@ def top(ref: protocol.JobRef | None, every: float, socket: Path | None) -> None:
 
     client, procfs, rates = _client(socket), Procfs(), live.Rates()
 
-    def one_job() -> Sequence[str]:
+    def fit(headers: Sequence[str], rows: Sequence[Sequence[Any]], width: int | None) -> tuple[list[str], list[str]]:
+        kept, cells, words = live.fitting(headers, [[_clean(_text(cell)) for cell in row] for row in rows], width)
+        return _table(kept, cells).splitlines(), words
+
+    def one_job(width: int | None) -> Sequence[str]:
         assert ref is not None  # noqa: S101
         now = look(client, procfs, ref, protocol.MAX_MEMBERS)
         running = [(member, one) for member, one in now.members if one is not None]
-        rate = rates.next({(one.pid, member["since_at_ns"] // 10**8): one.cpu_s for member, one in running}, time.monotonic())
+        rate = rates.next({member["process_id"]: one.cpu_s for member, one in running}, time.monotonic())
         busy = dict(zip((one.pid for _, one in running), rate.values(), strict=True))
         running.sort(key=lambda pair: (-(busy[pair[1].pid] or 0), -pair[1].cpu_s))
-        rows = [(*_member(member), _rate(busy[one.pid]), *live.usage_cells(one)) for member, one in running]
-        table = _table((*_MEMBER, "cpus", *live.USAGE), rows)
-        head = [_title(now.job), "", *_table(live.SUMMARY, live.summary(now)).splitlines(), ""]
-        return [*head, *map(_clean, live.words(now)), *table.splitlines()]
+        rows = [(_rate(busy[one.pid]), *_member(member), *live.usage_cells(one)) for member, one in running]
+        members, lacking = fit(("cpus", *_MEMBER, *live.USAGE), rows, width)
+        summary, _ = fit(live.SUMMARY, live.summary(now), width)
+        return [_title(now.job), "", *summary, "", *map(_clean, (*live.words(now), *lacking)), *members]
 
-    def all_jobs() -> Sequence[str]:
+    def all_jobs(width: int | None) -> Sequence[str]:
         jobs = []
         for job in client.request("list")["jobs"]:
             with contextlib.suppress(UsageError):  # it has ended meanwhile
@@ -225,7 +231,8 @@ def top(ref: protocol.JobRef | None, every: float, socket: Path | None) -> None:
             for now in jobs
             for kind in live.summary(now)
         ]
-        return _table(("id", "name", "user", "cpus", "members", *live.SUMMARY[1:]), rows).splitlines() if rows else ["no open jobs"]
+        table, lacking = fit(("id", "name", "user", "cpus", "members", *live.SUMMARY[1:]), rows, width)
+        return [*table, *lacking] if rows else ["no open jobs"]
 
     live.refresh(all_jobs if ref is None else one_job, every)
 
@@ -352,6 +359,10 @@ def _table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     cells = [["" if cell is None else cell if isinstance(cell, int) else _clean(str(cell)) for cell in row] for row in rows]
     align = ["right" if header in _NUMBERS else "left" for header in headers] or None
     return tabulate(cells, headers, tablefmt="simple" if headers else "plain", colalign=align, disable_numparse=True)
+
+
+def _text(cell: object) -> str:
+    return "" if cell is None else str(cell)
 
 
 def _title(job: Row) -> str:

@@ -16,6 +16,8 @@ from elsa.pipeline.live import Figures, JobNow, Running
 
 CLEAR, HOME, TO_END, TO_LINE_END = "\x1b[2J", "\x1b[H", "\x1b[J", "\x1b[K"
 UNKNOWN = "-"
+# How long the first rate takes.
+RATE_S = 0.5
 
 
 def size(count: int | None) -> str:
@@ -65,9 +67,10 @@ def words(now: JobNow) -> list[str]:
     said = [f"finished: unknown: {now.why}"] if now.why else []
     if now.without_figures:
         said.append(f"{now.without_figures} of the finished processes have no statistics: the figures are at least so much")
-    late = sum(not member["from_birth"] for member, _ in now.members)
-    if late:
-        said.append(f"{late} of the running processes joined in the middle of their life: they are shown whole")
+    if now.whole:
+        said.append(
+            f"{now.whole} of the running processes joined in the middle of their life, and are shown whole: what they had used is not known"
+        )
     if len(now.members) < now.living:
         said.append(f"only {len(now.members)} of {now.living} living processes were looked at")
     return said
@@ -97,20 +100,46 @@ class Rates:
         return rates
 
 
-def refresh(draw: Callable[[], Sequence[str]], every_s: float) -> None:
-    """Draw again and again until q or Ctrl-C; only once where nobody watches."""
+# Columns that a narrow terminal can do without, the first to go first.
+_LEAST = ("member since", "ppid", "disk read", "disk written", "user", "peak rss", "rss", "read", "written", "id")
+GAP = 2  # between two columns
+
+
+def fitting(headers: Sequence[str], rows: Sequence[Sequence[object]], width: int | None) -> tuple[list[str], list[list[object]], list[str]]:
+    """The columns for which there is room, and words about those that are left out."""
+    columns = [(header, [row[place] for row in rows]) for place, header in enumerate(headers)]
+    gone: list[str] = []
+    for least in _LEAST:
+        if width is None or sum(GAP + max(map(len, map(str, (header, *cells)))) for header, cells in columns) - GAP <= width:
+            break
+        kept = [column for column in columns if column[0] != least]
+        gone += [least] if len(kept) < len(columns) else []
+        columns = kept
+    left = [list(cells) for cells in zip(*(cells for _, cells in columns), strict=True)]
+    words = [f"no room for: {', '.join(gone)}; widen the terminal"] if gone else []
+    return [header for header, _ in columns], left, words
+
+
+def refresh(draw: Callable[[int | None], Sequence[str]], every_s: float) -> None:
+    """Draw again and again, for so many columns, until q or Ctrl-C; where nobody watches look twice, for the rates, and print once."""
     if not (sys.stdout.isatty() and sys.stdin.isatty()):
-        print("\n".join(draw()))
+        draw(None)
+        time.sleep(min(every_s, RATE_S))
+        print("\n".join(draw(None)))
         return
     with _keys(), contextlib.suppress(KeyboardInterrupt):
         sys.stdout.write(CLEAR)
+        first = True
         while True:
             columns, height = os.get_terminal_size()
-            lines = [line[: columns - 1] for line in draw()[: height - 1]]
+            lines = [line if len(line) < columns else line[: columns - 2] + ">" for line in draw(columns - 1)]
+            if len(lines) >= height:
+                lines = [*lines[: height - 2], f"... {len(lines) - height + 2} more lines: make the terminal higher, or use elsa job show"]
             sys.stdout.write(HOME + "".join(f"{line}{TO_LINE_END}\r\n" for line in lines) + TO_END)
             sys.stdout.flush()
-            if _quit_within(every_s):
+            if _quit_within(min(every_s, RATE_S) if first else every_s):
                 return
+            first = False
 
 
 @contextlib.contextmanager

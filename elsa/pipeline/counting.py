@@ -30,7 +30,7 @@ class Counting:
     def __init__(self, procfs: Procfs, ended_threads: Callable[[int], Mapping[str, int]], *, delays: bool) -> None:
         """`ended_threads` tells what those threads of a process used that are gone from /proc."""
         self._procfs = procfs
-        self._ended_threads = ended_threads
+        self.ended_threads = ended_threads
         self._delays = delays
         self._query: TaskstatsQuery | None = None
         try:
@@ -61,7 +61,7 @@ class Counting:
             return None
         if not same_start(life, start_ns(stat, boottime_offset_ns)):
             return None  # its pid has passed to another
-        group, ended = self._group(pid), self._ended_threads(pid)
+        group, ended = self._group(pid), self.ended_threads(pid)
         tick_us = 1_000_000 // TICKS_PER_S
         return (
             group.cpu_run_virtual_ns if group else None,

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from elsa.control.client import Client
 from elsa.errors import RetryError, UnavailableError, UsageError
@@ -39,22 +40,36 @@ _LOST = """
     from gap g
     where g.boot_id = (select boot_id from job where id = ?) and g.from_ns <= ? and g.to_ns >= ?
 """
-_FINISHED = """
-    select
-        count(*) - count(u.process_id) as unknown, count(*) as processes,
-        coalesce(sum(u.threads), 0) as threads, coalesce(sum(u.run_ns), 0) as run_ns,
-        coalesce(sum(u.utime_us), 0) as utime_us, coalesce(sum(u.stime_us), 0) as stime_us,
-        coalesce(sum(u.read_chars), 0) as read_chars, coalesce(sum(u.write_chars), 0) as write_chars,
-        coalesce(sum(u.read_bytes), 0) as read_bytes, coalesce(sum(u.write_bytes), 0) as write_bytes,
-        coalesce(max(u.rss_kib), 0) as rss_kib
+_PART_LIFE = "select m.process_id from membership m where m.job_id = :job and (m.since_ns <> 0 or m.until_ns is not null)"
+_FIGURES = ("read_chars", "write_chars", "read_bytes", "write_bytes")
+# The rule for CPU time is that of sql/incarnation_usage.sql; the slower view itself is needed for those who were members for a part.
+_FINISHED = f"""
+    select count(*), count(u.process_id), total(
+        case when u.run_ns >= 4000000 then u.run_ns
+        else coalesce(max(u.run_ns, (u.utime_us + u.stime_us) * 1000), (u.utime_us + u.stime_us) * 1000) end
+    ) / 1e9, max(u.rss_kib), {", ".join(f"sum(u.{name})" for name in _FIGURES)}
     from process p
     left join usage u on u.process_id = p.id
-    where p.id in (select process_id from membership where job_id = ?) and p.elapsed_ns is not null
+    where p.id in (select process_id from membership where job_id = :job) and p.elapsed_ns is not null and p.id not in ({_PART_LIFE})
+    union all
+    select count(*), count(u.cpu_s), total(u.cpu_s), max(u.rss_kib), {", ".join(f"sum(u.{name})" for name in _FIGURES)}
+    from job_process_usage u
+    where u.job_id = :job and u.process_id in ({_PART_LIFE}) and (u.state = 'ended' or u.until_ns is not null)
+"""
+# What members had used when they came in, less what they used in earlier stays: to be taken off what they have now.
+_BEFORE = """
+    select b.process_id, {}
+    from baseline b
+    where b.job_id = :job
+    group by b.process_id
+    having count(*) = (
+        select sum((m.since_ns <> 0) + (m.until_ns is not null)) from membership m where m.job_id = :job and m.process_id = b.process_id
+    )
 """
 _ENDED_SINCE = """
     select p.pid
     from process p
-    where p.id in (select process_id from membership where job_id = ?) and p.start_ns + p.elapsed_ns >= ?
+    where p.id in (select process_id from membership where job_id = :job) and p.start_ns + p.elapsed_ns >= :since
 """
 
 
@@ -78,12 +93,43 @@ def tally(db: Path, job_id: int, ours_ns: int = 0) -> Tally:
     return total
 
 
-def finished(db: Path, job_id: int, since_ns: int) -> tuple[dict[str, int], set[int]]:
-    """What the members used that have ended, and the pids of those that ended since a monotonic time."""
+class Known(NamedTuple):
+    """What the warehouse knows of a job whose members still run."""
+
+    processes: int
+    """How many have ended, or were taken out."""
+    told: int
+    """Of so many of them the figures are."""
+    cpu_s: float
+    rss_kib: int | None
+    io: tuple[int | None, ...]
+    """Sums in the order of `_FIGURES`; None where nobody told of any."""
+    ended: set[int]
+    """Pids of those that ended since the time that was asked for."""
+    before: dict[int, tuple[int | None, ...]]
+    """By the process ids of those that came in later: CPU time in ns, then I/O, to be taken off what they have used by now."""
+
+
+def known(db: Path, job_id: int, since_ns: int) -> Known:
+    """What the members used that have ended or left, and what else is needed to tell it from what the others use."""
+    named = {"job": job_id, "since": since_ns}
+    cpu = "coalesce(b.run_ns, (b.utime_us + b.stime_us) * 1000)"
+    columns = ", ".join(
+        f"case when count({one}) = count(*) then sum((1 - 2 * b.edge) * {one}) end" for one in (cpu, *(f"b.{n}" for n in _FIGURES))
+    )
     with _reading(db) as connection:
-        cursor = connection.execute(_FINISHED, (job_id,))
-        sums = dict(zip([column[0] for column in cursor.description], cursor.fetchone(), strict=True))
-        return sums, {pid for (pid,) in connection.execute(_ENDED_SINCE, (job_id, since_ns))}
+        whole, part = connection.execute(_FINISHED, named).fetchall()
+        told = [row for row in (whole, part) if row[1]]
+        rss_kib = max((row[3] for row in told if row[3] is not None), default=None)
+        io = tuple(_sum([row[place] for row in told]) for place in range(4, 4 + len(_FIGURES)))
+        ended = {pid for (pid,) in connection.execute(_ENDED_SINCE, named)}
+        before = {process_id: tuple(figures) for process_id, *figures in connection.execute(_BEFORE.format(columns), named)}
+    return Known(whole[0] + part[0], whole[1] + part[1], whole[2] + part[2], rss_kib, io, ended, before)
+
+
+def _sum(values: list[int | None]) -> int | None:
+    found = [value for value in values if value is not None]
+    return sum(found) if found else None
 
 
 class WithJobd:

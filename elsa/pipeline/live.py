@@ -5,7 +5,7 @@ jobd only tells who is in the job; nothing here makes it wait.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +18,6 @@ from elsa.kernel import clocks
 from elsa.kernel.procfs import Procfs
 from elsa.pipeline import ledger
 from elsa.pipeline.scan import TICKS_PER_S
-from elsa.pipeline.tally import Sum
 from elsa.state.lives import TICK_NS
 
 # jobd turns a start into real time, and a start in /proc is cut to a tick: both may be off by one.
@@ -26,7 +25,7 @@ SLACK_NS = 3 * TICK_NS
 
 
 class Running(NamedTuple):
-    """What a living process used so far. I/O is that of the threads that live now; None where it may not be read."""
+    """What a living process used so far, or since it came into the job; None where that may not be read."""
 
     pid: int
     cpu_s: float
@@ -37,6 +36,16 @@ class Running(NamedTuple):
     write_chars: int | None
     read_bytes: int | None
     write_bytes: int | None
+
+    def since(self, before: Sequence[int | None] | None) -> Running:
+        """Less what it had used when it came in: CPU time in ns, then I/O. Of peaks nobody knows a part."""
+        if before is None:
+            return self
+        cpu_ns, *io = before
+        now = (self.read_chars, self.write_chars, self.read_bytes, self.write_bytes)
+        left = [None if one is None or other is None else max(one - other, 0) for one, other in zip(now, io, strict=True)]
+        cpu_s = self.cpu_s if cpu_ns is None else max(self.cpu_s - cpu_ns / 1e9, 0.0)
+        return Running(self.pid, cpu_s, self.threads, self.rss_kib, self.peak_rss_kib, *left)
 
 
 class Figures(NamedTuple):
@@ -61,10 +70,13 @@ class JobNow:
     members: list[tuple[Mapping[str, Any], Running | None]]
     """As jobd tells of them, and what /proc did; None of who is gone."""
     finished: Figures | None
+    """Of those that ended, and of those that were taken out."""
     without_figures: int
     """How many of the finished ones the warehouse knows no usage of."""
     why: str
     """Why the finished ones are unknown."""
+    whole: int = 0
+    """How many of the members came in later, but are shown whole, as what they had used by then is not known."""
 
     @property
     def running(self) -> Figures:
@@ -90,9 +102,11 @@ def _sum(found: Iterable[Running], name: str) -> int | None:
 
 
 def _both(name: str, one: Any, other: Any) -> Any:  # noqa: ANN401 - int or float
+    if name == "peak_rss_kib":
+        return max((value for value in (one, other) if value is not None), default=None)
     if one is None or other is None:
         return None
-    return max(one, other) if name == "peak_rss_kib" else one + other
+    return one + other
 
 
 def look(client: Client, procfs: Procfs, ref: protocol.JobRef, limit: int) -> JobNow:
@@ -101,19 +115,28 @@ def look(client: Client, procfs: Procfs, ref: protocol.JobRef, limit: int) -> Jo
     reply = client.request("show", job=ref, limit=limit)
     offsets = clocks.offsets()
     members = [(member, running(procfs, member, offsets)) for member in reply["members"]]
-    finished, without, why = None, 0, ""
+    finished, without, why, before = None, 0, "", {}
     try:
         db = Path(client.request("status")["db"])
         client.request("sync")
-        sums, ended = ledger.finished(db, int(reply["job"]["id"]), seen_ns)
+        known = ledger.known(db, int(reply["job"]["id"]), seen_ns)
         # Who ended between the two looks is among the finished ones.
-        members = [(member, None if member["pid"] in ended else one) for member, one in members]
-        without = sums["unknown"]
-        cpu_s = Sum(threads=sums["threads"], run_ns=sums["run_ns"], utime_us=sums["utime_us"], stime_us=sums["stime_us"]).cpu_s
-        finished = Figures(sums["processes"], cpu_s, sums["rss_kib"], *(sums[name] for name in _IO))
+        members = [(member, None if member["pid"] in known.ended else one) for member, one in members]
+        before, without = known.before, known.processes - known.told
+        finished = _finished(known)
     except ElsaError as error:
         why = str(error)
-    return JobNow(reply["job"], reply["living"], members, finished, without, why)
+    late = [(member, one) for member, one in members if one is not None and not member["from_birth"]]
+    whole = sum(member.get("process_id") not in before for member, _ in late)
+    members = [(member, one and one.since(before.get(member.get("process_id")))) for member, one in members]
+    return JobNow(reply["job"], reply["living"], members, finished, without, why, whole)
+
+
+def _finished(known: ledger.Known) -> Figures:
+    """Nothing is 0 as long as nobody has ended, and unknown if nobody told of those who have."""
+    if known.told or not known.processes:
+        return Figures(known.processes, known.cpu_s, known.rss_kib, *(known.io if known.told else (0,) * len(known.io)))
+    return Figures(known.processes, None, None, *known.io)
 
 
 def running(procfs: Procfs, member: Mapping[str, Any], offsets: clocks.Offsets) -> Running | None:
@@ -132,7 +155,9 @@ def running(procfs: Procfs, member: Mapping[str, Any], offsets: clocks.Offsets) 
         io = [parse_io(data) for data in threads]
     except DataError:
         return None
-    sums = [sum(getattr(one, name) or 0 for one in io) if io else None for name in ("rchar", "wchar", "read_bytes", "write_bytes")]
+    ended = member.get("ended_threads") or {}
+    names = zip(("rchar", "wchar", "read_bytes", "write_bytes"), _IO, strict=True)
+    sums = [sum(getattr(one, name) or 0 for one in io) + ended.get(key, 0) if io else None for name, key in names]
     return Running(pid, (after.utime_ticks + after.stime_ticks) / TICKS_PER_S, after.num_threads, rss_kib, peak_kib, *sums)
 
 

@@ -26,6 +26,8 @@ from elsa.store.defining import DEFINING
 
 # A user who makes jobs in a loop stops here; managers are trusted.
 MAX_OPEN_JOBS = 1000
+# What /proc forgets of a thread when it ends.
+_IO = ("read_chars", "write_chars", "read_bytes", "write_bytes")
 
 
 class Collector(Protocol):
@@ -180,11 +182,15 @@ class Service:
         members = [
             {
                 "pid": life.pid,
+                "process_id": life.id,
                 "ppid": pids.get(life.parent_id) if life.parent_id is not None else None,
                 "comm": life.comm,
                 "uid": life.uid,
                 "since_at_ns": clocks.realtime_ns() - clocks.monotonic_ns() + (life.member_since(job.id) or life.start_ns),
                 "from_birth": life.member_since(job.id) == 0,
+                "ended_threads": {name: ended[name] for name in _IO}
+                if (ended := self._collector.counting.ended_threads(life.pid))
+                else None,
             }
             for life in self._processes.members(job)[: request.limit]
         ]

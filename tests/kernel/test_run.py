@@ -306,6 +306,62 @@ def test_show_and_top_print_running_and_finished_apart(reader: Host) -> None:
             assert word in text
 
 
+def test_who_joined_later_or_lost_threads_is_shown_with_its_part(quiet: Host, tmp_path: Path) -> None:
+    """12 MiB before it came in, 8 MiB by a thread that has ended, 4 MiB by the one that lives; then taken out, and written on."""
+    quiet.start()
+    script = f"""
+import os, sys, threading
+out = os.open({str(tmp_path / "out")!r}, os.O_WRONLY | os.O_CREAT)
+def write(mib):
+    for _ in range(mib): os.write(out, b"x" * (1 << 20))
+    print("wrote", flush=True)
+def thread(mib):
+    one = threading.Thread(target=write, args=(mib,)); one.start(); one.join()
+write(12); sys.stdin.readline()
+thread(8); write(4); sys.stdin.readline()
+write(16); sys.stdin.readline()
+"""
+    job = quiet.create("part")
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+
+        def steps(number: int) -> None:
+            assert [child.stdout.readline() for _ in range(number)] == ["wrote\n"] * number  # type: ignore[union-attr]
+
+        def go_on() -> None:
+            child.stdin.write("\n")  # type: ignore[union-attr]
+            child.stdin.flush()  # type: ignore[union-attr]
+
+        def usage() -> Any:  # noqa: ANN401 - json
+            return json.loads(quiet.elsa("job", "show", job, "--format", "json"))
+
+        steps(1)
+        quiet.request("add", job=job, pids=[child.pid])
+        go_on()
+        steps(2)
+        shown = usage()
+        assert 12 * MIB <= shown["usage"]["running"]["write_chars"] < 12.1 * MIB
+        assert shown["notes"] == []
+        quiet.request("remove", job=job, pids=[child.pid])
+        go_on()
+        steps(1)
+        shown = usage()
+        assert shown["usage"]["running"]["processes"] == 0
+        assert 12 * MIB <= shown["usage"]["finished"]["write_chars"] < 12.1 * MIB
+        quiet.request("add", job=job, pids=[child.pid])
+        assert 12 * MIB <= usage()["usage"]["together"]["write_chars"] < 12.1 * MIB, "nothing more since it is back"
+        go_on()
+
+
+def test_rates_are_shown_in_a_pipe_too(quiet: Host) -> None:
+    quiet.start()
+    start(quiet, "--name", "busy", sys.executable, "-c", BURN.format(30))
+    wait_until("it is busy", lambda: quiet.request("list")["jobs"] and "python" in quiet.elsa("job", "top", "busy"))
+    line = next(line for line in quiet.elsa("job", "top", "busy").splitlines() if "python" in line)
+    assert float(line.split()[0]) > 0.1
+
+
 def test_top_refreshes_until_q(reader: Host) -> None:
     ours, theirs = pty.openpty()
     command = [ELSA, "job", "top", "live", "--every", "0.2"]

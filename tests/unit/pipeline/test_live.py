@@ -37,6 +37,20 @@ def test_a_member_is_read_and_its_io_is_that_of_its_threads(root: Path) -> None:
     assert running(Procfs(root), member(), OFFSETS) == Running(42, 2.0, 2, 200, 300, 2000, 4, 10, 12)
 
 
+def test_threads_that_have_ended_are_in_it(root: Path) -> None:
+    ended = {"read_chars": 1024, "write_chars": 0, "read_bytes": 4096, "write_bytes": 8192}
+    found = running(Procfs(root), member(ended_threads=ended), OFFSETS)
+    assert found is not None
+    assert (found.read_chars, found.write_chars, found.read_bytes, found.write_bytes) == (3024, 4, 4106, 8204)
+
+
+def test_who_came_in_later_is_shown_with_what_it_used_since() -> None:
+    one = Running(42, 2.0, 1, 200, 300, 1000, 2000, None, 4000)
+    assert one.since((500_000_000, 400, 3000, 1, None)) == Running(42, 1.5, 1, 200, 300, 600, 0, None, None)
+    assert one.since(None) == one
+    assert one.since((None, 0, 0, 0, 0)).cpu_s == 2.0
+
+
 @pytest.mark.parametrize("other", [{"since_at_ns": BEGAN_AT_NS - 10**9}, {"since_at_ns": BEGAN_AT_NS + 10**9}, {"pid": 7}])
 def test_another_process_of_the_same_pid_is_not_the_member(root: Path, other: dict[str, Any]) -> None:
     assert running(Procfs(root), member(**other), OFFSETS) is None
@@ -80,3 +94,5 @@ def test_running_and_finished_make_together() -> None:
     assert now.together is None, "what is unknown is not 0"
     now.finished = Figures(10, 1.0, 500, 10, 20, None, 40)
     assert now.together == Figures(11, 3.0, 500, 11, 22, None, 44)
+    now.finished = Figures(10, None, None, None, None, None, None)
+    assert now.together == Figures(11, None, 300, None, None, None, None), "of a peak the one that is known is a lower bound"

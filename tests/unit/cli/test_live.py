@@ -1,0 +1,27 @@
+"""What `elsa job top` shows fits its terminal, and says what does not."""
+
+from __future__ import annotations
+
+import pytest
+
+from elsa.cli.live import fitting
+
+HEADERS = ("pid", "ppid", "command", "member since", "cpu s")
+ROWS = [(4711, 1, "make", "2026-01-02 03:04:05", "12.34"), (4712, 4711, "cc1", "birth", "0.01")]
+
+
+def test_everything_is_shown_where_there_is_room_or_no_terminal() -> None:
+    for width in (None, 4 + 4 + 7 + 19 + 5 + 4 * 2):
+        assert fitting(HEADERS, ROWS, width) == (list(HEADERS), [list(row) for row in ROWS], [])
+
+
+@pytest.mark.parametrize(("width", "gone"), [(46, ["member since"]), (25, ["member since", "ppid"]), (5, ["member since", "ppid"])])
+def test_what_matters_least_goes_first_and_is_named(width: int, gone: list[str]) -> None:
+    headers, rows, words = fitting(HEADERS, ROWS, width)
+    assert headers == [header for header in HEADERS if header not in gone]
+    assert [len(row) for row in rows] == [len(headers)] * 2
+    assert words == [f"no room for: {', '.join(gone)}; widen the terminal"]
+
+
+def test_a_table_without_rows_fits_too() -> None:
+    assert fitting(HEADERS, [], 20)[1] == []
