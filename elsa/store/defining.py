@@ -218,7 +218,9 @@ def _choose_where(connection: sqlite3.Connection, db: Path, condition: str) -> N
             # On a line of its own, so that a comment in it ends.
             rows = reader.execute(f"select process_id from incarnation_usage as process_usage where (\n{condition}\n)")
             while chunk := rows.fetchmany(CHUNK):
+                connection.execute("begin")  # of the temporary table alone: it holds up nobody
                 connection.executemany(f"insert or ignore into temp.chosen values (?, {How.DEFINED:d})", chunk)
+                connection.execute("commit")
         except (sqlite3.Error, sqlite3.Warning) as error:
             told = " ".join(str(error).split())
             raise UsageError(f"--where: {told}; it is an SQL condition on the columns of process_usage, as in: uid = 1000") from None
@@ -249,25 +251,28 @@ def _leave_out(connection: sqlite3.Connection, only_uid: int | None) -> int:
 
 
 def _found(connection: sqlite3.Connection, left_out: int) -> Found:
-    sums = connection.execute(
-        f"""select min(u.boot_id), count(distinct u.boot_id), count(*), count(case when u.state = 'running' then 1 end),
-                   count(case when c.how = {How.INFERRED:d} then 1 end), min(u.started_ns), max(u.ended_ns)
-            from temp.chosen as c join incarnation_usage as u on u.process_id = c.process_id"""
-    ).fetchone()
-    boot_id, boots_touched, processes, running, inferred, started_at_ns, ended_at_ns = sums
-    if not processes:
+    groups = connection.execute(
+        f"""select coalesce(u.command, '-'), count(*), count(case when u.state = 'running' then 1 end),
+                   count(case when c.how = {How.INFERRED:d} then 1 end), min(u.started_ns), max(u.ended_ns), min(u.boot_id), max(u.boot_id)
+            from temp.chosen as c join incarnation_usage as u on u.process_id = c.process_id
+            group by u.command order by 2 desc, 1"""
+    ).fetchall()
+    if not groups:
         others = f" but {left_out} of other users" if left_out else ""
         raise UsageError(f"nothing{others} is recorded that fits; what has just ended may still have to be read: elsa ingest")
-    if boots_touched > 1:
-        raise UsageError(
-            f"the {processes} processes are of {boots_touched} boots, and a job lies in one; narrow them by --since and --until"
-        )
-    commands = connection.execute(
-        """select coalesce(u.command, '-'), count(*) from temp.chosen as c join incarnation_usage as u on u.process_id = c.process_id
-           group by u.command order by 2 desc, 1 limit ?""",
-        (COMMANDS_SHOWN,),
-    ).fetchall()
-    return Found(boot_id, processes, running, inferred, left_out, started_at_ns, ended_at_ns, dict(commands))
+    commands, processes, running, inferred, starts, ends, first_boots, last_boots = zip(*groups, strict=True)
+    if min(first_boots) != max(last_boots):
+        raise UsageError(f"the {sum(processes)} processes are of several boots, and a job lies in one; narrow them by --since and --until")
+    return Found(
+        boot_id=min(first_boots),
+        processes=sum(processes),
+        running=sum(running),
+        inferred=sum(inferred),
+        left_out=left_out,
+        started_at_ns=min(starts),
+        ended_at_ns=max((end for end in ends if end is not None), default=None),
+        commands=dict(zip(commands[:COMMANDS_SHOWN], processes, strict=False)),
+    )
 
 
 # --- writing ------------------------------------------------------------------------------------------------------------------------
