@@ -9,12 +9,16 @@ import click
 from elsa import config
 from elsa.cli import options
 from elsa.cli.main import CONTEXT
+from elsa.cli.tariff import tariff
 from elsa.errors import ConfigError
 
 
 @click.group(context_settings=CONTEXT)
 def db() -> None:
     """Create, upgrade and look after the warehouse."""
+
+
+db.add_command(tariff)
 
 
 @db.command()

@@ -120,6 +120,14 @@ def _time(key: str, heading: str, doc: str) -> Column:
     return Column(key, heading, "", local_time, doc, right=False)
 
 
+def _money(key: str, heading: str, doc: str) -> Column:
+    return Column(key, heading, "", str, doc, machine=str)
+
+
+def _hours(key: str, heading: str, doc: str, unit: str) -> Column:
+    return Column(key, heading, unit, lambda value: f"{value:.3f}", doc)
+
+
 def _flag(key: str, heading: str, doc: str) -> Column:
     return Column(key, heading, "", yes_no, doc, right=False)
 
@@ -251,6 +259,18 @@ _ALL = (
     _count("from_position", "from byte", "first byte that is missing"),
     _count("to_position", "to byte", "first byte after it that is good again"),
     _text("note", "note", "what else is known of it"),
+    _text("tag", "tag", "value of the tag that was asked for, or KEY=VALUE of all tags"),
+    _money("charge", "charge", "what it costs: the sum of the charges by kind"),
+    _text("currency", "", "currency of the charges, as the tariff has it"),
+    _money("charge_processes", "for processes", "charge for processes that ended"),
+    _money("charge_cpu", "for cpu", "charge for CPU time"),
+    _money("charge_memory", "for memory", "charge for resident memory over CPU time"),
+    _money("charge_read", "for reading", "charge for bytes read from storage"),
+    _money("charge_written", "for writing", "charge for bytes written to storage"),
+    _hours("cpu_hours", "cpu", "CPU time that is charged", "h"),
+    _hours("memory_gib_hours", "memory", "resident memory over CPU time that is charged", "GiB h"),
+    _count("without_io", "no I/O", "processes of which neither memory nor I/O is known: that part of them is not charged"),
+    _count("uncharged", "uncharged", "processes that ended when no tariff was valid"),
     _text("record", "record", "how its accounting record was joined: exact, uncertain, own, pending, ambiguous"),
 )
 COLUMNS = {column.key: column for column in _ALL}

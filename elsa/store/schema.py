@@ -5,7 +5,7 @@ Times of processes and events are CLOCK_MONOTONIC nanoseconds of their boot (`*_
 them into real time: real = monotonic + clock.offset_ns. Times of people's acts (a job created, a file read) are real nanoseconds
 since 1970 (`*_at_ns`). Wait statuses are encoded as wait(2) does. The small numbers are spelled out in elsa/state/codes.py.
 
-A pid means nothing without a boot and a boot nothing without a host, so every table reaches a boot and a host,
+A pid means nothing without a boot and a boot nothing without a host, so every table but the tariffs reaches a boot and a host,
 by its own column or through its row's parent; integer ids are local to a warehouse and can be shifted when several are merged.
 """
 
@@ -237,6 +237,32 @@ membership = _table(
     Column("until_ns", Big),  # monotonic; NULL: to its end
     Column("how", Integer, nullable=False),  # codes.How
     Index("membership_process", "process_id"),
+    rowid=False,
+)
+
+tariff = _table(
+    "tariff",  # a version of what usage costs; never altered, only withdrawn
+    _id(),
+    Column("valid_from_at_ns", Big, nullable=False),  # real; until the next version that holds
+    Column("added_at_ns", Big, nullable=False),
+    Column("withdrawn_at_ns", Big),  # real; NULL while it holds
+    Column("currency", Text, nullable=False),
+    Column("zone", Text, nullable=False),  # IANA name: by whose clock months, weekdays and hours are meant
+    Column("decimals", Integer, nullable=False),  # digits after the point of a charge
+    Column("note", Text),
+    Column("process", Text, nullable=False),  # prices, as decimal numbers: for one process that ended, ...
+    Column("cpu_hour", Text, nullable=False),
+    Column("memory_gib_hour", Text, nullable=False),  # ... resident memory integrated over CPU time
+    Column("read_gib", Text, nullable=False),  # ... from storage
+    Column("written_gib", Text, nullable=False),
+)
+
+tariff_factor = _table(
+    "tariff_factor",  # by what all prices are multiplied in an hour of the week; 1 where there is no row
+    Column("tariff_id", Big, ForeignKey("tariff.id"), primary_key=True, autoincrement=False),
+    Column("weekday", Integer, primary_key=True, autoincrement=False),  # 0 is Monday
+    Column("hour", Integer, primary_key=True, autoincrement=False),  # from 0, in the zone of the tariff
+    Column("factor", Text, nullable=False),
     rowid=False,
 )
 

@@ -1,0 +1,105 @@
+"""What usage costs: versions of a tariff, prime-time factors by weekday and hour, and exact arithmetic on money. Pure.
+
+A process is charged by the version that was valid, and at the factor that held, when it ended: it belongs to the window in which it ended
+in every report, so months add up, and a bill can be made from hourly sums as well as from single processes.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+from decimal import Decimal
+from fractions import Fraction
+from typing import NamedTuple
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from elsa.errors import ConfigError
+
+SECOND_NS = 1_000_000_000
+QUARTER_NS = 900 * SECOND_NS
+"""Every zone of the world is a whole number of quarters of an hour from UTC, so within one neither weekday nor hour changes."""
+NS_PER_HOUR = 3600 * SECOND_NS
+MB_US_PER_GIB_HOUR = 1024 * 3600 * 1_000_000
+BYTES_PER_GIB = 1 << 30
+WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+class Units(NamedTuple):
+    """What is charged for, in whole units, so that sums are exact."""
+
+    processes: int = 0
+    cpu_ns: int = 0
+    memory_mb_us: int = 0
+    """Resident memory integrated over CPU time, as the kernel does: MB times microseconds."""
+    read_bytes: int = 0
+    written_bytes: int = 0
+
+
+RATES = ("process", "cpu_hour", "memory_gib_hour", "read_gib", "written_gib")
+"""The rate for each of Units, ..."""
+_PER = (1, NS_PER_HOUR, MB_US_PER_GIB_HOUR, BYTES_PER_GIB, BYTES_PER_GIB)
+"""... and how many units it is for."""
+
+
+@dataclass(frozen=True)
+class Tariff:
+    """One version. Where no factor is given it is 1."""
+
+    id: int
+    valid_from_at_ns: int
+    """Real time, a whole quarter of an hour."""
+    currency: str
+    zone: str
+    """IANA name of the zone by whose clock weekdays and hours are meant, and months."""
+    decimals: int
+    """To how many digits after the point a line is rounded."""
+    rates: Mapping[str, Decimal]
+    """By the names in RATES."""
+    factors: Mapping[tuple[int, int], Decimal]
+    """By weekday (0 is Monday) and hour."""
+    note: str | None = None
+
+    def factor(self, at_ns: int) -> Decimal:
+        """The factor at a real time."""
+        moment = datetime.fromtimestamp(at_ns // SECOND_NS, zone(self.zone))
+        return self.factors.get((moment.weekday(), moment.hour), Decimal(1))
+
+    def price(self, units: Units, factor: Decimal) -> tuple[Fraction, ...]:
+        """What these units cost, exactly, for each of Units."""
+        return tuple(
+            Fraction(number) * Fraction(self.rates[rate]) * Fraction(factor) / per
+            for number, rate, per in zip(units, RATES, _PER, strict=True)
+        )
+
+
+def zone(name: str) -> tzinfo:
+    """A zone by its IANA name. Raises ConfigError."""
+    if name == "UTC":
+        return UTC
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ConfigError(f"no time zone {name!r} on this host; name it as Europe/Berlin, or UTC (package tzdata has them)") from None
+
+
+class Tariffs:
+    """All versions that hold, by the time from which they are valid."""
+
+    def __init__(self, versions: Sequence[Tariff]) -> None:
+        # Of two from the same moment the later one holds.
+        self.versions = sorted(versions, key=lambda tariff: (tariff.valid_from_at_ns, tariff.id))
+        self._from = [tariff.valid_from_at_ns for tariff in self.versions]
+
+    def at(self, at_ns: int) -> Tariff | None:
+        """The version that is valid at a real time."""
+        place = bisect_right(self._from, at_ns)
+        return self.versions[place - 1] if place else None
+
+
+def rounded(amount: Fraction, decimals: int) -> Decimal:
+    """An amount of money to so many digits after the point, halves away from zero."""
+    scaled = abs(amount) * 10**decimals
+    whole = (2 * scaled.numerator + scaled.denominator) // (2 * scaled.denominator)
+    return Decimal(whole if amount >= 0 else -whole).scaleb(-decimals)

@@ -1,0 +1,187 @@
+"""Tariffs in the warehouse. A version is never altered: another one takes its place, or it is withdrawn and stays on record."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import tomllib
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime, time
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from elsa.errors import InputMissingError, UsageError
+from elsa.state.tariff import QUARTER_NS, RATES, WEEKDAYS, Tariff, Tariffs, zone
+from elsa.store import boots
+from elsa.store.database import transaction
+
+_MOST_DECIMALS = 9
+_KEYS = {"valid_from", "currency", "zone", "decimals", "note", "rates", "factors"}
+_COLUMNS = f"id, valid_from_at_ns, currency, zone, decimals, note, {', '.join(RATES)}"
+_RATE = re.compile(r"\d{1,12}(\.\d{1,12})?")
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """A tariff as a TOML file has it; `draft` understands it. Raises InputMissingError, UsageError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        return tomllib.loads(text, parse_float=Decimal)
+    except OSError as error:
+        raise InputMissingError(f"{path}: {error.strerror}") from None
+    except ValueError as error:  # not TOML, not UTF-8
+        raise UsageError(f"{path}: {' '.join(str(error).split())}") from None
+
+
+def draft(fields: Mapping[str, Any]) -> Tariff:
+    """A tariff, not stored yet, from the keys of a TOML file. Raises UsageError or ConfigError with the key that is wrong."""
+    unknown = sorted(fields.keys() - _KEYS)
+    if unknown:
+        raise UsageError(f"unknown key {unknown[0]!r}; the keys are {', '.join(sorted(_KEYS))}")
+    for key in ("valid_from", "currency", "rates"):
+        if key not in fields:
+            raise UsageError(f"{key} is missing")
+    currency, note = str(fields["currency"]), fields.get("note")
+    if not (currency.isprintable() and 1 <= len(currency) <= 16):
+        raise UsageError("currency: needs 1 to 16 printable characters")
+    decimals = fields.get("decimals", 2)
+    if type(decimals) is not int or not 0 <= decimals <= _MOST_DECIMALS:
+        raise UsageError(f"decimals: needs a whole number from 0 to {_MOST_DECIMALS}")
+    place = str(fields.get("zone", "UTC"))
+    rates = _rates(fields["rates"])
+    factors = _factors(fields.get("factors", ()))
+    return Tariff(0, _moment(fields["valid_from"], place), currency, place, decimals, rates, factors, None if note is None else str(note))
+
+
+def _rates(given: object) -> dict[str, Decimal]:
+    if not isinstance(given, Mapping):
+        raise UsageError(f"rates: needs a table with some of {', '.join(RATES)}")
+    unknown = sorted(given.keys() - set(RATES))
+    if unknown:
+        raise UsageError(f"rates: unknown rate {unknown[0]!r}; the rates are {', '.join(RATES)}")
+    return {rate: _number(given.get(rate, 0), rate) for rate in RATES}
+
+
+def _number(value: object, what: str) -> Decimal:
+    """A price or factor: not negative, at most twelve digits before and after the point."""
+    text = format(value, "f") if isinstance(value, Decimal) else str(value)
+    if not _RATE.fullmatch(text):
+        raise UsageError(f"{what}: {text!r} is no number like 0.05")
+    return Decimal(text)
+
+
+def _factors(given: object) -> dict[tuple[int, int], Decimal]:
+    found: dict[tuple[int, int], Decimal] = {}
+    if not isinstance(given, Iterable) or isinstance(given, str | Mapping):
+        raise UsageError("factors: needs a list of tables with weekdays, hours and factor")
+    for each in given:
+        if not isinstance(each, Mapping) or each.keys() != {"weekdays", "hours", "factor"}:
+            raise UsageError("factors: each needs weekdays, hours and factor")
+        number = _number(each["factor"], "factor")
+        for hour in _span(str(each["hours"]), tuple(str(hour) for hour in range(25)), "hours", last_too=False):
+            for day in _span(str(each["weekdays"]).lower(), WEEKDAYS, "weekdays", last_too=True):
+                if found.setdefault((day, hour), number) is not number:
+                    raise UsageError(f"factors: {WEEKDAYS[day]} {hour}-{hour + 1} has two")
+    return found
+
+
+def _span(text: str, names: tuple[str, ...], what: str, *, last_too: bool) -> list[int]:
+    """Places in a circle of names, from a list of names and spans like mon-fri,sun or 22-6: over the end back to the beginning."""
+    length = len(names) if last_too else len(names) - 1
+    found = []
+    for part in text.replace(" ", "").split(","):
+        first, dash, last = part.partition("-")
+        if first not in names or (dash and last not in names) or (not dash and not last_too):
+            raise UsageError(f"{what}: cannot read {text!r}; write for example {'mon-fri' if last_too else '8-18'}")
+        begin, end = names.index(first) % length, names.index(last) if dash else names.index(first)
+        count = (end - begin + (1 if last_too else 0)) % length or length
+        found += [(begin + step) % length for step in range(count)]
+    return found
+
+
+def _moment(value: object, place: str) -> int:
+    """A date, or a time, by the clock of the zone unless it names another, in ns since 1970."""
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            raise UsageError(f"valid_from: cannot read the time {value!r}; write for example 2026-11-01 or 2026-11-01T06:00") from None
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime.combine(value, time())
+    if not isinstance(value, datetime):
+        raise UsageError("valid_from: needs a date or a time, as in 2026-11-01")
+    moment = value if value.tzinfo else value.replace(tzinfo=zone(place))
+    at_ns = int(moment.timestamp()) * 1_000_000_000
+    if at_ns % QUARTER_NS or moment.microsecond:
+        raise UsageError("valid_from: a tariff begins at a whole quarter of an hour")
+    return at_ns
+
+
+# --- the tables ---------------------------------------------------------------------------------------------------------------------
+
+
+def add(connection: sqlite3.Connection, tariff: Tariff, now_at_ns: int) -> int:
+    """Store a version; its id. Raises UsageError if it would change what time that is over costs by another version."""
+    with transaction(connection):
+        charged_by = load(connection).at(now_at_ns)
+        if tariff.valid_from_at_ns < now_at_ns and charged_by is not None:
+            other = charged_by.id
+            raise UsageError(f"time that is over is charged by tariff {other}; begin the new one from now on, or withdraw {other} first")
+        number = boots.insert(
+            connection,
+            f"insert into tariff (added_at_ns, {_COLUMNS}) values ({now_at_ns:d}, ?, ?, ?, ?, ?, ?, {', '.join('?' * len(RATES))})",
+            "tariff",
+            tariff.valid_from_at_ns,
+            tariff.currency,
+            tariff.zone,
+            tariff.decimals,
+            tariff.note,
+            *(format(tariff.rates[rate], "f") for rate in RATES),
+        )
+        rows = [(number, day, hour, format(factor, "f")) for (day, hour), factor in tariff.factors.items()]
+        connection.executemany("insert into tariff_factor values (?, ?, ?, ?)", rows)
+    return number
+
+
+def withdraw(connection: sqlite3.Connection, tariff_id: int, now_at_ns: int) -> None:
+    """From now on bills are made as if there were no such version; what they were before can be asked for. Raises UsageError."""
+    with transaction(connection):
+        changed = connection.execute(
+            "update tariff set withdrawn_at_ns = ? where id = ? and withdrawn_at_ns is null", (now_at_ns, tariff_id)
+        ).rowcount
+        if not changed:
+            raise UsageError(f"no tariff {tariff_id} is in force; see: elsa db tariff list --all")
+
+
+def load(connection: sqlite3.Connection, as_of_ns: int | None = None) -> Tariffs:
+    """The versions that hold, or those that held at some time."""
+    rows = connection.execute(
+        f"""select {_COLUMNS} from tariff
+            where case when :as_of is null then withdrawn_at_ns is null
+                  else added_at_ns <= :as_of and (withdrawn_at_ns is null or withdrawn_at_ns > :as_of) end""",
+        {"as_of": as_of_ns},
+    ).fetchall()
+    return Tariffs([_tariff(connection, row) for row in rows])
+
+
+def one(connection: sqlite3.Connection, tariff_id: int) -> Tariff:
+    """A version by its id, withdrawn or not. Raises UsageError."""
+    row = connection.execute(f"select {_COLUMNS} from tariff where id = ?", (tariff_id,)).fetchone()
+    if row is None:
+        raise UsageError(f"no tariff {tariff_id}; see: elsa db tariff list --all")
+    return _tariff(connection, row)
+
+
+def _tariff(connection: sqlite3.Connection, row: tuple[Any, ...]) -> Tariff:
+    number, valid_from_at_ns, currency, place, decimals, note, *rates = row
+    factors = connection.execute("select weekday, hour, factor from tariff_factor where tariff_id = ?", (number,))
+    return Tariff(
+        id=number,
+        valid_from_at_ns=valid_from_at_ns,
+        currency=currency,
+        zone=place,
+        decimals=decimals,
+        rates={rate: Decimal(text) for rate, text in zip(RATES, rates, strict=True)},
+        factors={(day, hour): Decimal(text) for day, hour, text in factors},
+        note=note,
+    )

@@ -1,0 +1,162 @@
+"""Bills against figures worked out by hand: by whom, by which tariff, at which hour, and with all that is not known said."""
+
+from __future__ import annotations
+
+import sqlite3
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from elsa.errors import UsageError
+from elsa.report import bill
+from elsa.report.render import Report
+from elsa.report.selection import Window
+from elsa.state.tariff import RATES, Tariff
+from elsa.store import tariffs
+
+HOUR = 3_600
+# The given warehouse begins at 2026-01-02T03:04:05Z, a Friday.
+REAL = 1_767_323_045
+
+
+def tariff(connection: sqlite3.Connection, valid_from: int, currency: str = "EUR", factors: Any = None, **rates: str) -> int:  # noqa: ANN401
+    """Store a tariff that is valid from some seconds since 1970, in UTC."""
+    prices = {rate: Decimal(rates.get(rate, 0)) for rate in RATES}
+    made = Tariff(0, valid_from * 10**9, currency, "UTC", 2, prices, factors or {})
+    return tariffs.add(connection, made, 0)
+
+
+def rows(report: Report) -> list[dict[str, Any]]:
+    return [dict(zip(report.columns, row, strict=True)) for row in report.rows]
+
+
+def used(warehouse: Any, number: int, hours: float, end: float, **more: Any) -> None:  # noqa: ANN401
+    """A process with so many hours of CPU time that ended so many hours after the beginning."""
+    warehouse.process(number, start=end * HOUR - 1, seconds=1, **more)
+    warehouse.usage(number, run_ns=int(hours * HOUR * 1e9), utime_us=int(hours * HOUR * 1e6), stime_us=0, read_bytes=1 << 30, write_bytes=0)
+
+
+@pytest.fixture
+def warehouse(reports: Any) -> Any:  # noqa: ANN401
+    """Three users' processes, of which nothing is known of one, and one runs."""
+    made = reports.warehouse
+    used(made, 1, 2, 1, uid=0)
+    used(made, 2, 1, 2, uid=4001)
+    used(made, 3, 1, 10, uid=4001)
+    made.process(4, start=100, uid=4002)
+    made.process(5, start=100, seconds=None, uid=4002)
+    return made
+
+
+def test_each_user_pays_for_what_ended_and_the_total_is_the_sum(warehouse: Any) -> None:  # noqa: ANN401
+    tariff(warehouse.connection, 0, cpu_hour="0.105", read_gib="0.01", process="1")
+    report = bill.bill(warehouse.connection, "user", Window(None, None))
+    found = rows(report)
+    assert [(row["user"], row["charge"], row["charge_cpu"], row["charge_read"], row["processes"]) for row in found] == [
+        ("4001", Decimal("2.23"), Decimal("0.21"), Decimal("0.02"), 2),
+        ("root", Decimal("1.22"), Decimal("0.21"), Decimal("0.01"), 1),
+        ("4002", Decimal("1.00"), Decimal("0.00"), Decimal("0.00"), 1),
+        ("(total)", Decimal("4.45"), Decimal("0.42"), Decimal("0.03"), 4),
+    ]
+    assert [(row["without_usage"], row["without_io"]) for row in found] == [(0, 0), (0, 0), (1, 1), (1, 1)]
+    assert found[0]["currency"] == "EUR"
+    assert "of 1 process no CPU time is known, and none is charged" in report.words
+
+
+def test_the_version_and_the_factor_of_the_end_hold(warehouse: Any) -> None:  # noqa: ANN401
+    connection = warehouse.connection
+    tariff(connection, 1_767_225_600, cpu_hour="1", factors={(4, 4): Decimal("1.5")})  # from the beginning of the year; Friday at 4
+    tariff(connection, 1_767_355_200, cpu_hour="10")  # from 12:00 on that day
+    charges = {row["user"]: row["charge"] for row in rows(bill.bill(connection, "user", Window(None, None)))}
+    assert charges == {"root": Decimal("3.00"), "4001": Decimal("11.00"), "4002": Decimal("0.00"), "(total)": Decimal("14.00")}
+
+
+def test_what_ended_before_any_tariff_is_not_charged_and_that_is_said(warehouse: Any) -> None:  # noqa: ANN401
+    tariff(warehouse.connection, 1_767_355_200, cpu_hour="10")
+    report = bill.bill(warehouse.connection, "user", Window(None, None))
+    assert {row["user"]: (row["charge"], row["uncharged"]) for row in rows(report)} == {
+        "4001": (Decimal("10.00"), 1),
+        "root": (Decimal("0.00"), 1),
+        "4002": (Decimal("0.00"), 1),
+        "(total)": (Decimal("10.00"), 3),
+    }
+    assert "3 processes ended when no tariff was valid, and are not charged" in report.words
+
+
+def test_jobs_and_what_is_in_none_add_up_to_all(warehouse: Any) -> None:  # noqa: ANN401
+    tariff(warehouse.connection, 0, cpu_hour="1")
+    warehouse.job(7, "build", members=(1,))
+    warehouse.job(8, "test", members=(2,))
+    report = bill.bill(warehouse.connection, "job", Window(None, None))
+    assert [(row["job_id"], row["name"], row["charge"]) for row in rows(report)] == [
+        (7, "build", Decimal("2.00")),
+        (8, "test", Decimal("1.00")),
+        (None, "(in no job)", Decimal("1.00")),
+        (None, "(total)", Decimal("4.00")),
+    ]
+    assert not any("add up" in word for word in report.words)
+
+
+def test_jobs_that_share_processes_are_more_than_the_total_and_that_is_said(warehouse: Any) -> None:  # noqa: ANN401
+    tariff(warehouse.connection, 0, cpu_hour="1")
+    warehouse.job(7, "build", members=(1, 2, 3))
+    warehouse.job(8, "test", members=(2,))
+    report = bill.bill(warehouse.connection, "job", Window(None, None))
+    assert {row["name"]: row["charge"] for row in rows(report)} == {
+        "build": Decimal("4.00"),
+        "test": Decimal("1.00"),
+        "(in no job)": Decimal("0.00"),
+        "(total)": Decimal("4.00"),
+    }
+    assert report.words[0].startswith("the lines add up to 5.00 EUR, and not to the total")
+
+
+def test_tags_gather_their_jobs(warehouse: Any) -> None:  # noqa: ANN401
+    tariff(warehouse.connection, 0, cpu_hour="1")
+    for number, members, tags in ((7, (1,), {"customer": "acme"}), (8, (2,), {"customer": "acme", "site": "x"}), (9, (3,), {})):
+        warehouse.job(number, members=members)
+        for key, value in tags.items():
+            warehouse.insert("job_tag", job_id=number, key=key, value=value)
+    by_key = {row["tag"]: row["charge"] for row in rows(bill.bill(warehouse.connection, "tag:customer", Window(None, None)))}
+    assert by_key == {"acme": Decimal("3.00"), "(no tag)": Decimal("1.00"), "(in no job)": Decimal("0.00"), "(total)": Decimal("4.00")}
+    by_any = {row["tag"]: row["charge"] for row in rows(bill.bill(warehouse.connection, "tag", Window(None, None)))}
+    assert (by_any["customer=acme"], by_any["site=x"], by_any["(no tag)"]) == (Decimal("3.00"), Decimal("1.00"), Decimal("1.00"))
+
+
+def test_a_month_is_one_of_the_tariffs_zone(warehouse: Any) -> None:  # noqa: ANN401
+    connection = warehouse.connection
+    tariff(connection, 0, cpu_hour="1")
+    assert bill.month(connection, "2026-01") == Window(1_767_225_600 * 10**9, 1_769_904_000 * 10**9)
+    assert bill.month(connection, "2026-12").until == 1_798_761_600 * 10**9
+    connection.execute("update tariff set zone = 'Europe/Berlin'")
+    assert bill.month(connection, "2026-01").since == (1_767_225_600 - HOUR) * 10**9
+    for text in ("2026", "2026-13", "november", ""):
+        with pytest.raises(UsageError, match="--month"):
+            bill.month(connection, text)
+    inside = bill.bill(connection, "user", bill.month(connection, "2026-01"))
+    assert rows(inside)[-1]["charge"] == Decimal("4.00")
+    assert rows(bill.bill(connection, "user", bill.month(connection, "2026-02"))) == []
+
+
+def test_a_withdrawn_tariff_makes_the_bill_of_its_time(warehouse: Any) -> None:  # noqa: ANN401
+    connection = warehouse.connection
+    tariffs.withdraw(connection, tariff(connection, 0, cpu_hour="1"), 500)
+    connection.execute("update tariff set added_at_ns = 100")
+    tariff(connection, 0, cpu_hour="2")
+    connection.execute("update tariff set added_at_ns = 600 where id = 2")
+    totals = [rows(bill.bill(connection, "user", Window(None, None), at))[-1]["charge"] for at in (None, 499, 700)]
+    assert totals == [Decimal("8.00"), Decimal("4.00"), Decimal("8.00")]
+
+
+def test_what_makes_no_sense_is_refused(warehouse: Any) -> None:  # noqa: ANN401
+    connection = warehouse.connection
+    with pytest.raises(UsageError, match="no tariff yet"):
+        bill.bill(connection, "user", Window(None, None))
+    tariff(connection, 0, cpu_hour="1")
+    for by in ("pid", "user:x", "tag:", ""):
+        with pytest.raises(UsageError, match="--by"):
+            bill.bill(connection, by, Window(None, None))
+    tariff(connection, 1_767_355_200, currency="USD", cpu_hour="10")
+    with pytest.raises(UsageError, match="EUR and USD"):
+        bill.bill(connection, "user", Window(None, None))
