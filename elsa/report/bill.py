@@ -6,10 +6,11 @@ a line is rounded. So a bill comes out the same whenever it is made, its columns
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
@@ -17,8 +18,11 @@ from typing import Any, NamedTuple
 
 from elsa.errors import UsageError
 from elsa.report import completeness
+from elsa.report.output import Output
+from elsa.report.query import Condition, Query, rows, select
 from elsa.report.render import Report
-from elsa.report.selection import Window
+from elsa.report.selection import Selection
+from elsa.report.times import Window
 from elsa.report.warehouse import group_name, user_name
 from elsa.state.tariff import MB_US_PER_GIB_HOUR, NS_PER_HOUR, QUARTER_NS, SECOND_NS, Tariff, Tariffs, Units, rounded, zone
 from elsa.store import tariffs
@@ -26,14 +30,21 @@ from elsa.store import tariffs
 BY = ("user", "group", "job", "tag")
 IN_NO_JOB, TOTAL, NO_TAG = "(in no job)", "(total)", "(no tag)"
 
-# In a job a process is charged when it went out of it, for its time there.
-_OUT = "case when u.until_ns is null then u.ended_ns else u.until_ns + u.started_ns - u.start_ns end"
-_ALL = ("incarnation_usage as u", "unjoined_usage as u")
-_OF_JOBS = ("job_process_usage as u",)
-_OF_NONE = (
-    "incarnation_usage as u where not exists (select 1 from membership as m where m.process_id = u.process_id)",
-    "unjoined_usage as u",
-)
+# In a job a process is charged when it went out of it, for its time there (out_ns).
+_ENDED = Condition("u.out_ns is not null")
+_IN_NONE = Condition("not exists (select 1 from membership as m where m.process_id = u.process_id)")
+_KEYS = {"user": "u.uid", "group": "u.gid", "job": "u.job_id", "tag": "u.job_id", "all": "1", "none": "1"}
+_SUMS = {
+    "quarter": f"u.out_ns / {QUARTER_NS}",
+    "processes": "count(u.process_id)",
+    "cpu_ns": "sum(u.user_ns + u.system_ns)",
+    "memory_mb_us": "sum(u.coremem_mb_us)",
+    "read_bytes": "sum(u.read_bytes)",
+    "written_bytes": "sum(u.write_bytes)",
+    "unmeasured": "count(*) - count(u.user_ns)",
+    "without_io": "count(*) - count(u.read_bytes)",
+    "ended": "count(*)",
+}
 _CHARGES = ("charge_processes", "charge_cpu", "charge_memory", "charge_read", "charge_written")
 _UNITS = ("processes", "cpu_hours", "memory_gib_hours", "read_bytes", "write_bytes")
 _COUNTS = ("without_usage", "without_io", "uncharged")
@@ -58,6 +69,11 @@ class Line:
     """Processes without figures of memory and I/O."""
     uncharged: int = 0
     """Processes that ended when no tariff was valid."""
+
+    @property
+    def count(self) -> int:
+        """Processes that are charged."""
+        return sum(units[0] for units in self.units.values())
 
     def add(self, other: Line) -> None:
         """Put two together."""
@@ -92,31 +108,54 @@ def month(connection: sqlite3.Connection, text: str, as_of_ns: int | None = None
     return Window(int(since) * SECOND_NS, int(until) * SECOND_NS)
 
 
-def bill(connection: sqlite3.Connection, by: str, window: Window, as_of_ns: int | None = None) -> Report:
-    """The bill of a window, the dearest line first, the total last. Raises UsageError without a tariff, or for what cannot be added up."""
-    kind, _, tag = by.partition(":")
-    if kind not in BY or (tag and kind != "tag") or by.endswith(":"):
-        raise UsageError(f"--by: {by!r} is none of user, group, job, tag and tag:KEY")
+def bill(connection: sqlite3.Connection, by: str, selection: Selection, output: Output, as_of_ns: int | None = None) -> Report:
+    """The bill of a selection, the dearest line first, in a table with the total last. Raises UsageError for what cannot be added up."""
+    kind, tag = _kind(by)
     held = tariffs.load(connection, as_of_ns)
     if not held.versions:
         raise UsageError("there is no tariff yet; add one with: elsa db tariff add --help")
-    lines = _lines(connection, kind, tag, window, held)
-    everything = _merged(_sums(connection, _ALL, "1", window, held)).get(1, Line())
-    return _report(connection, kind, lines, everything, held, window)
+    everything = _merged(_sums(connection, query("all", selection), held)).get(1, Line())
+    lines = _lines(connection, kind, tag, selection, held)
+    return _report(connection, kind, lines, everything, held, selection, output)
+
+
+def query(by: str, selection: Selection) -> Query:
+    """What is asked of the warehouse: the units of each uid, gid or job, or of all, by quarter of an hour; `none`: of what is in no job."""
+    key = _KEYS[by if by in _KEYS else _kind(by)[0]]
+    more = [_ENDED]
+    if by == "none":
+        more.append(_IN_NONE)
+    members = key == "u.job_id"
+    if members and selection.jobs is not None:
+        # Each of them in full, where other reports take a process once.
+        more.append(Condition("u.job_id in (select value from json_each(?))", (json.dumps(selection.jobs),)))
+        selection = replace(selection, jobs=None)
+    columns = {"line": key} | _SUMS
+    source = rows(selection, columns.values(), *more, members=members)
+    return Query(f"{select(columns)}\n{source.sql}\ngroup by 1, 2", source.values)
+
+
+def _kind(by: str) -> tuple[str, str]:
+    """The two parts of --by, the second for tag:KEY."""
+    kind, colon, tag = by.partition(":")
+    if kind not in BY or (colon and (kind != "tag" or not tag)):
+        raise UsageError(f"--by: {by!r} is none of user, group, job, tag and tag:KEY")
+    return kind, tag
 
 
 # --- sums ---------------------------------------------------------------------------------------------------------------------------
 
 
-def _lines(connection: sqlite3.Connection, kind: str, tag: str, window: Window, held: Tariffs) -> dict[Key, Line]:
+def _lines(connection: sqlite3.Connection, kind: str, tag: str, selection: Selection, held: Tariffs) -> dict[Key, Line]:
+    found = _merged(_sums(connection, query(kind, selection), held))
     if kind in ("user", "group"):
-        column = "u.uid" if kind == "user" else "u.gid"
         name = user_name if kind == "user" else group_name
-        return {Key(number, name(number)): line for number, line in _merged(_sums(connection, _ALL, column, window, held)).items()}
-    of_jobs = _merged(_sums(connection, _OF_JOBS, "u.job_id", window, held))
-    none = _merged(_sums(connection, _OF_NONE, "1", window, held)).get(1)
-    lines = _by_job(connection, of_jobs) if kind == "job" else _by_tag(connection, of_jobs, tag)
-    return lines | ({Key(None, IN_NO_JOB): none} if none is not None else {})
+        return {Key(number, name(number)): line for number, line in found.items()}
+    lines = _by_job(connection, found) if kind == "job" else _by_tag(connection, found, tag)
+    if selection.jobs is None:
+        none = _merged(_sums(connection, query("none", selection), held)).get(1)
+        lines |= {Key(None, IN_NO_JOB): none} if none is not None else {}
+    return lines
 
 
 def _by_job(connection: sqlite3.Connection, of_jobs: dict[Any, Line]) -> dict[Key, Line]:
@@ -136,27 +175,19 @@ def _by_tag(connection: sqlite3.Connection, of_jobs: dict[Any, Line], key: str) 
     return dict(lines)
 
 
-def _sums(connection: sqlite3.Connection, sources: Iterable[str], key: str, window: Window, held: Tariffs) -> Iterator[tuple[Any, Line]]:
+def _sums(connection: sqlite3.Connection, asked: Query, held: Tariffs) -> Iterator[tuple[Any, Line]]:
     """What each key used in each quarter of an hour, as lines of their own."""
     prices: dict[int, tuple[int, Decimal] | None] = {}
-    for source in sources:
-        out = _OUT if source in _OF_JOBS else "u.ended_ns"
-        conditions = " and ".join([f"{out} is not null", *window.where(out)])
-        rows = connection.execute(
-            f"""select {key}, ({out}) / {QUARTER_NS}, count(u.process_id), sum(u.user_ns + u.system_ns), sum(u.coremem_mb_us),
-                       sum(u.read_bytes), sum(u.write_bytes), count(*) - count(u.user_ns), count(*) - count(u.read_bytes), count(*)
-                from {source} {"and" if " where " in source else "where"} {conditions} group by 1, 2"""
-        )
-        for name, quarter, *units, unmeasured, without_io, count in rows:
-            if quarter not in prices:
-                prices[quarter] = _price(held, quarter * QUARTER_NS)
-            line = Line(unmeasured=unmeasured, without_io=without_io)
-            price = prices[quarter]
-            if price is None:
-                line.uncharged = count
-            else:
-                line.units[price] = [unit or 0 for unit in units]
-            yield name, line
+    for name, quarter, *units, unmeasured, without_io, count in asked.run(connection):
+        if quarter not in prices:
+            prices[quarter] = _price(held, quarter * QUARTER_NS)
+        line = Line(unmeasured=unmeasured, without_io=without_io)
+        price = prices[quarter]
+        if price is None:
+            line.uncharged = count
+        else:
+            line.units[price] = [unit or 0 for unit in units]
+        yield name, line
 
 
 def _price(held: Tariffs, at_ns: int) -> tuple[int, Decimal] | None:
@@ -174,7 +205,15 @@ def _merged(parts: Iterable[tuple[Any, Line]]) -> dict[Any, Line]:
 # --- the report ---------------------------------------------------------------------------------------------------------------------
 
 
-def _report(connection: sqlite3.Connection, kind: str, lines: dict[Key, Line], everything: Line, held: Tariffs, window: Window) -> Report:
+def _report(
+    connection: sqlite3.Connection,
+    kind: str,
+    lines: dict[Key, Line],
+    everything: Line,
+    held: Tariffs,
+    selection: Selection,
+    output: Output,
+) -> Report:
     versions = {version.id: version for version in held.versions}
     used = [versions[number] for number, _ in everything.units]
     currencies = sorted({version.currency for version in used})
@@ -182,15 +221,17 @@ def _report(connection: sqlite3.Connection, kind: str, lines: dict[Key, Line], e
         raise UsageError(f"in that window prices are in {' and '.join(currencies)}, which do not add up; make a bill for each")
     decimals = max((version.decimals for version in used), default=2)
     currency = currencies[0] if currencies else None
-    rows = [(_cells(kind, key), _figures(line, versions, decimals, currency)) for key, line in lines.items()]
-    rows.sort(key=lambda row: (-row[1][0], str(row[0])))
-    total, words = _total(rows, lines.values(), everything, versions, decimals, currency)
     columns = (*_key_columns(kind), "charge", "currency", *_CHARGES, *_UNITS, *_COUNTS)
-    shown = (*_shown_keys(kind), "charge", "currency", "processes", "cpu_hours", "memory_gib_hours", "read_bytes", "write_bytes")
-    last = (*(None for _ in _key_columns(kind)[:-1]), TOTAL) if kind != "job" else (None, TOTAL, None)
-    found = [(*key, *figures) for key, figures in rows]
-    words = [*words, *completeness.words(connection, window)]
-    return Report(columns, shown, [*found, (*last, *total)] if found else [], words, completeness.nothing(connection, window))
+    usual = (*_shown_keys(kind), "charge", "currency", "processes", "cpu_hours", "memory_gib_hours", "read_bytes", "write_bytes")
+    found = [(*_cells(kind, key), *_figures(line, versions, decimals, currency)) for key, line in lines.items()]
+    place = columns.index("charge")
+    found.sort(key=lambda row: (-row[place], str(row)))
+    total, words = _total([row[place:] for row in found], lines.values(), everything, _figures(everything, versions, decimals, currency))
+    words += [*completeness.words(connection, selection), *completeness.cut(len(found), output.limit)]
+    found = output.ordered(columns, found)[: output.limit]
+    if found and output.form == "table":
+        found.append((*_cells(kind, Key(None, TOTAL)), *total))
+    return Report(columns, output.choose(columns, usual), found, words, completeness.nothing(connection, selection))
 
 
 def _key_columns(kind: str) -> tuple[str, ...]:
@@ -214,24 +255,24 @@ def _figures(line: Line, versions: dict[int, Tariff], decimals: int, currency: s
 
 
 def _total(
-    rows: list[tuple[Any, tuple[Any, ...]]],
-    lines: Iterable[Line],
-    everything: Line,
-    versions: dict[int, Tariff],
-    decimals: int,
-    currency: str | None,
+    found: list[tuple[Any, ...]], lines: Iterable[Line], everything: Line, figures: tuple[Any, ...]
 ) -> tuple[tuple[Any, ...], list[str]]:
-    """The last line: the sum of the others where they are everything; else what everything costs, and words that the others are more."""
-    figures = _figures(everything, versions, decimals, currency)
+    """The total, and words about it: the sum of the lines where they are everything; else what everything costs, each process once."""
     together = Line()
     for line in lines:
         together.add(line)
-    charges = [sum(row[1][place] for row in rows) for place in range(2, 2 + len(_CHARGES))]
-    words = _missing(everything)
+    charges = [sum(row[place] for row in found) for place in range(2, 2 + len(_CHARGES))]
+    currency = figures[1] or ""
+    words = []
     if together == everything:
-        return (sum(charges), currency, *charges, *figures[2 + len(_CHARGES) :]), words
-    apart = f"the lines add up to {sum(charges)} {currency or ''}, and not to the total, in which every process is once"
-    return figures, [f"{apart}: some are in several jobs, or were in one for a part of their life", *words]
+        figures = (sum(charges), figures[1], *charges, *figures[2 + len(_CHARGES) :])
+    else:
+        words = [
+            f"the lines add up to {sum(charges)} {currency}, and not to the total, in which every process is once: some are in several"
+            " lines, or were in a job for a part of their life"
+        ]
+    total = f"total: {figures[0]} {currency} for {completeness.count(everything.count, 'process')}"
+    return figures, [total, *words, *_missing(everything)]
 
 
 def _missing(everything: Line) -> list[str]:

@@ -261,7 +261,7 @@ _ALL = (
     _text("note", "note", "what else is known of it"),
     _text("tag", "tag", "value of the tag that was asked for, or KEY=VALUE of all tags"),
     _money("charge", "charge", "what it costs: the sum of the charges by kind"),
-    _text("currency", "", "currency of the charges, as the tariff has it"),
+    _text("currency", "in", "currency of the charges, as the tariff has it"),
     _money("charge_processes", "for processes", "charge for processes that ended"),
     _money("charge_cpu", "for cpu", "charge for CPU time"),
     _money("charge_memory", "for memory", "charge for resident memory over CPU time"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from elsa.errors import UsageError
 from elsa.report.columns import COLUMNS, printable
@@ -51,6 +52,16 @@ class Output:
     def widths(self) -> dict[str, int]:
         """The widths that were asked for, by column; negative: text to the left."""
         return {name.lower(): width for name, width in self._named() if width}
+
+    def ordered(self, columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+        """Rows that were made here and not by SQL, in the order that was asked for; what is unknown comes last. Raises UsageError."""
+        for part in reversed((self.sort or "").split(",") if self.sort else []):
+            word = part.strip()
+            place = columns.index(_known(word.lstrip("+-"), columns, "--sort"))
+            known = [row for row in rows if row[place] is not None]
+            known.sort(key=lambda row: row[place], reverse=word.startswith("-"))
+            rows = known + [row for row in rows if row[place] is None]
+        return rows
 
     def order(self, columns: Mapping[str, str], usual: str) -> str:
         """The order by clause, for columns with these expressions; what is unknown comes last. Raises UsageError."""

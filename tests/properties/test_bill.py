@@ -17,7 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from elsa.report import bill
-from elsa.report.selection import Window
+from elsa.report.output import Output
+from elsa.report.selection import Selection
 from elsa.state.tariff import RATES, Tariff
 from elsa.store import tariffs
 from elsa.store.upgrade import upgrade
@@ -131,7 +132,7 @@ def test_bills_add_up(template: sqlite3.Connection, used: list[Used], held: list
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         template.backup(connection)
         fill(connection, used, held)
-        report = bill.bill(connection, by, Window(None, None))
+        report = bill.bill(connection, by, Selection(), Output())
     rows = [dict(zip(report.columns, row, strict=True)) for row in report.rows]
     if not used:
         assert rows == []

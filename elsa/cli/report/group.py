@@ -42,6 +42,7 @@ def report() -> None:
       elsa report last --user anna --exit nonzero         what of anna's failed, the newest first
       elsa report processes --job build --format csv      a spreadsheet of every process of a job
       elsa report processes --limit 20                    the last 20 to end
+      elsa report bill --month 2026-11                    what each user has to pay for it
       elsa report gaps                                    when something may have been missed
       elsa report audit --since yesterday                 who saw what: are the figures complete, and if not, why?
     """

@@ -10,8 +10,10 @@ import pytest
 
 from elsa.errors import UsageError
 from elsa.report import bill
+from elsa.report.output import Output
 from elsa.report.render import Report
-from elsa.report.selection import Window
+from elsa.report.selection import Selection
+from elsa.report.times import Window
 from elsa.state.tariff import RATES, Tariff
 from elsa.store import tariffs
 
@@ -51,7 +53,7 @@ def warehouse(reports: Any) -> Any:  # noqa: ANN401
 
 def test_each_user_pays_for_what_ended_and_the_total_is_the_sum(warehouse: Any) -> None:  # noqa: ANN401
     tariff(warehouse.connection, 0, cpu_hour="0.105", read_gib="0.01", process="1")
-    report = bill.bill(warehouse.connection, "user", Window(None, None))
+    report = bill.bill(warehouse.connection, "user", Selection(), Output())
     found = rows(report)
     assert [(row["user"], row["charge"], row["charge_cpu"], row["charge_read"], row["processes"]) for row in found] == [
         ("4001", Decimal("2.23"), Decimal("0.21"), Decimal("0.02"), 2),
@@ -68,13 +70,13 @@ def test_the_version_and_the_factor_of_the_end_hold(warehouse: Any) -> None:  # 
     connection = warehouse.connection
     tariff(connection, 1_767_225_600, cpu_hour="1", factors={(4, 4): Decimal("1.5")})  # from the beginning of the year; Friday at 4
     tariff(connection, 1_767_355_200, cpu_hour="10")  # from 12:00 on that day
-    charges = {row["user"]: row["charge"] for row in rows(bill.bill(connection, "user", Window(None, None)))}
+    charges = {row["user"]: row["charge"] for row in rows(bill.bill(connection, "user", Selection(), Output()))}
     assert charges == {"root": Decimal("3.00"), "4001": Decimal("11.00"), "4002": Decimal("0.00"), "(total)": Decimal("14.00")}
 
 
 def test_what_ended_before_any_tariff_is_not_charged_and_that_is_said(warehouse: Any) -> None:  # noqa: ANN401
     tariff(warehouse.connection, 1_767_355_200, cpu_hour="10")
-    report = bill.bill(warehouse.connection, "user", Window(None, None))
+    report = bill.bill(warehouse.connection, "user", Selection(), Output())
     assert {row["user"]: (row["charge"], row["uncharged"]) for row in rows(report)} == {
         "4001": (Decimal("10.00"), 1),
         "root": (Decimal("0.00"), 1),
@@ -88,7 +90,7 @@ def test_jobs_and_what_is_in_none_add_up_to_all(warehouse: Any) -> None:  # noqa
     tariff(warehouse.connection, 0, cpu_hour="1")
     warehouse.job(7, "build", members=(1,))
     warehouse.job(8, "test", members=(2,))
-    report = bill.bill(warehouse.connection, "job", Window(None, None))
+    report = bill.bill(warehouse.connection, "job", Selection(), Output())
     assert [(row["job_id"], row["name"], row["charge"]) for row in rows(report)] == [
         (7, "build", Decimal("2.00")),
         (8, "test", Decimal("1.00")),
@@ -102,14 +104,15 @@ def test_jobs_that_share_processes_are_more_than_the_total_and_that_is_said(ware
     tariff(warehouse.connection, 0, cpu_hour="1")
     warehouse.job(7, "build", members=(1, 2, 3))
     warehouse.job(8, "test", members=(2,))
-    report = bill.bill(warehouse.connection, "job", Window(None, None))
+    report = bill.bill(warehouse.connection, "job", Selection(), Output())
     assert {row["name"]: row["charge"] for row in rows(report)} == {
         "build": Decimal("4.00"),
         "test": Decimal("1.00"),
         "(in no job)": Decimal("0.00"),
         "(total)": Decimal("4.00"),
     }
-    assert report.words[0].startswith("the lines add up to 5.00 EUR, and not to the total")
+    assert report.words[0] == "total: 4.00 EUR for 4 processes"
+    assert report.words[1].startswith("the lines add up to 5.00 EUR, and not to the total")
 
 
 def test_tags_gather_their_jobs(warehouse: Any) -> None:  # noqa: ANN401
@@ -118,9 +121,9 @@ def test_tags_gather_their_jobs(warehouse: Any) -> None:  # noqa: ANN401
         warehouse.job(number, members=members)
         for key, value in tags.items():
             warehouse.insert("job_tag", job_id=number, key=key, value=value)
-    by_key = {row["tag"]: row["charge"] for row in rows(bill.bill(warehouse.connection, "tag:customer", Window(None, None)))}
+    by_key = {row["tag"]: row["charge"] for row in rows(bill.bill(warehouse.connection, "tag:customer", Selection(), Output()))}
     assert by_key == {"acme": Decimal("3.00"), "(no tag)": Decimal("1.00"), "(in no job)": Decimal("0.00"), "(total)": Decimal("4.00")}
-    by_any = {row["tag"]: row["charge"] for row in rows(bill.bill(warehouse.connection, "tag", Window(None, None)))}
+    by_any = {row["tag"]: row["charge"] for row in rows(bill.bill(warehouse.connection, "tag", Selection(), Output()))}
     assert (by_any["customer=acme"], by_any["site=x"], by_any["(no tag)"]) == (Decimal("3.00"), Decimal("1.00"), Decimal("1.00"))
 
 
@@ -134,9 +137,9 @@ def test_a_month_is_one_of_the_tariffs_zone(warehouse: Any) -> None:  # noqa: AN
     for text in ("2026", "2026-13", "november", ""):
         with pytest.raises(UsageError, match="--month"):
             bill.month(connection, text)
-    inside = bill.bill(connection, "user", bill.month(connection, "2026-01"))
+    inside = bill.bill(connection, "user", Selection(bill.month(connection, "2026-01")), Output())
     assert rows(inside)[-1]["charge"] == Decimal("4.00")
-    assert rows(bill.bill(connection, "user", bill.month(connection, "2026-02"))) == []
+    assert rows(bill.bill(connection, "user", Selection(bill.month(connection, "2026-02")), Output())) == []
 
 
 def test_a_withdrawn_tariff_makes_the_bill_of_its_time(warehouse: Any) -> None:  # noqa: ANN401
@@ -145,18 +148,50 @@ def test_a_withdrawn_tariff_makes_the_bill_of_its_time(warehouse: Any) -> None: 
     connection.execute("update tariff set added_at_ns = 100")
     tariff(connection, 0, cpu_hour="2")
     connection.execute("update tariff set added_at_ns = 600 where id = 2")
-    totals = [rows(bill.bill(connection, "user", Window(None, None), at))[-1]["charge"] for at in (None, 499, 700)]
+    totals = [rows(bill.bill(connection, "user", Selection(), Output(), at))[-1]["charge"] for at in (None, 499, 700)]
     assert totals == [Decimal("8.00"), Decimal("4.00"), Decimal("8.00")]
 
 
 def test_what_makes_no_sense_is_refused(warehouse: Any) -> None:  # noqa: ANN401
     connection = warehouse.connection
     with pytest.raises(UsageError, match="no tariff yet"):
-        bill.bill(connection, "user", Window(None, None))
+        bill.bill(connection, "user", Selection(), Output())
     tariff(connection, 0, cpu_hour="1")
     for by in ("pid", "user:x", "tag:", ""):
         with pytest.raises(UsageError, match="--by"):
-            bill.bill(connection, by, Window(None, None))
+            bill.bill(connection, by, Selection(), Output())
     tariff(connection, 1_767_355_200, currency="USD", cpu_hour="10")
     with pytest.raises(UsageError, match="EUR and USD"):
-        bill.bill(connection, "user", Window(None, None))
+        bill.bill(connection, "user", Selection(), Output())
+
+
+def test_the_command_prints_lines_and_total_and_says_so_beside_a_spreadsheet(reports: Any, warehouse: Any) -> None:  # noqa: ANN401
+    tariff(warehouse.connection, 0, cpu_hour="1")
+    table = reports.run("bill", "--month", "2026-01")
+    assert table.stdout.splitlines()[0].split()[:4] == ["user", "charge", "in", "procs"]
+    assert table.stdout.splitlines()[-1].split()[:3] == ["(total)", "4.00", "EUR"]
+    assert "elsa-report: total: 4.00 EUR for 4 processes" in table.stderr
+    sheet = reports.run("bill", "--month", "2026-01", "--by", "job", "--format", "csv", "--columns", "name,charge,currency", "--limit", "5")
+    assert sheet.stdout == "name,charge,currency\n(in no job),4.00,EUR\n"
+    (line,) = reports.json("bill", "--user", "root", "--since", "2026-01")
+    assert (line["charge"], line["cpu_hours"]) == ("2.00", 2.0)
+    ordered = reports.json("bill", "--sort", "charge,-uid")
+    assert [row["user"] for row in ordered] == ["4002", "4001", "root"]
+    assert reports.run("bill", "--month", "2026-01", "--explain").stdout.startswith("select\n    u.uid as line,")
+
+
+def test_a_bill_of_chosen_jobs_has_each_in_full(warehouse: Any) -> None:  # noqa: ANN401
+    tariff(warehouse.connection, 0, cpu_hour="1")
+    warehouse.job(7, "build", members=(1, 2))
+    warehouse.job(8, "test", members=(2,))
+    report = bill.bill(warehouse.connection, "job", Selection(jobs=(7, 8)), Output())
+    assert [(row["name"], row["charge"]) for row in rows(report)] == [
+        ("build", Decimal("3.00")),
+        ("test", Decimal("1.00")),
+        ("(total)", Decimal("3.00")),
+    ]
+
+
+def test_a_month_and_a_window_are_not_both_to_be_had(reports: Any) -> None:  # noqa: ANN401
+    with pytest.raises(UsageError, match="--month"):
+        reports.run("bill", "--month", "2026-01", "--since", "today")
