@@ -103,7 +103,8 @@ charged as (
             else (
                 select case
                     when count(coalesce(m.until_ns, member.end_ns)) = count(*)
-                        then sum(coalesce(m.until_ns, member.end_ns) - max(m.since_ns, member.start_ns))
+                        -- an end that only a record tells is cut to a tick, and so may lie before the moment of joining
+                        then sum(max(coalesce(m.until_ns, member.end_ns) - max(m.since_ns, member.start_ns), 0))
                 end
                 from membership as m
                 where m.job_id = member.job_id and m.process_id = member.process_id

@@ -103,6 +103,10 @@ class Connector:
         """How many events the kernel threw away so far because the receive buffer was full; exact, until 2^32."""
         return netlink.drops(self._socket)
 
+    def fill(self) -> float:
+        """Which part of the receive buffer is taken, from 0 to 1."""
+        return netlink.fill(self._socket)
+
     def buffer_bytes(self) -> int:
         """The receive buffer as the kernel granted it."""
         return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)

@@ -11,7 +11,7 @@ SO_RCVBUFFORCE = 33
 SO_MEMINFO = 55
 SOL_NETLINK = 270
 NETLINK_NO_ENOBUFS = 5
-# Nine uint32, the last is SK_MEMINFO_DROPS (linux/sock_diag.h).
+# Nine uint32 (linux/sock_diag.h): the first is SK_MEMINFO_RMEM_ALLOC, the second SK_MEMINFO_RCVBUF, the last SK_MEMINFO_DROPS.
 _MEMINFO = struct.Struct("=9I")
 
 
@@ -31,6 +31,12 @@ def drops(sock: socket.socket) -> int:
     """How many datagrams the kernel threw away so far because the receive buffer was full; exact, until 2^32."""
     count: int = _MEMINFO.unpack(sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, _MEMINFO.size))[8]
     return count
+
+
+def fill(sock: socket.socket) -> float:
+    """Which part of the receive buffer is taken, from 0 to 1."""
+    taken, size = _MEMINFO.unpack(sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, _MEMINFO.size))[:2]
+    return float(taken / size)
 
 
 def receive(sock: socket.socket, append: Callable[[bytes], None], limit: int, size: int) -> None:

@@ -112,11 +112,11 @@ class _Endpoint:
 class TaskstatsSocket(_Endpoint):
     """A socket that receives the record of every thread that ends, on any CPU, also on those that come online later.
 
-    `buffer_bytes` is the receive buffer; the kernel charges about 1100 bytes to it per queued message, and only while one is queued.
+    `buffer_bytes` is the receive buffer; the kernel charges 1280 bytes to it per queued message, and only while one is queued.
     Raises PrivilegeError, or UnavailableError with what to do about it.
     """
 
-    def __init__(self, buffer_bytes: int = 64 << 20) -> None:
+    def __init__(self, buffer_bytes: int = 256 << 20) -> None:
         self._early: list[bytes] = []
         super().__init__(buffer_bytes)
 
@@ -134,6 +134,10 @@ class TaskstatsSocket(_Endpoint):
     def drops(self) -> int:
         """How many messages the kernel threw away so far because the receive buffer was full; exact, until 2^32."""
         return netlink.drops(self._socket)
+
+    def fill(self) -> float:
+        """Which part of the receive buffer is taken, from 0 to 1."""
+        return netlink.fill(self._socket)
 
     def close(self) -> None:
         """Tell the kernel that one listener less is there, and close. May be called twice."""

@@ -37,7 +37,11 @@ log = logging.getLogger(__name__)
 
 HOUSEKEEPING_NS = 5 * SECOND
 # How often the queue is emptied in one go before something else gets its turn: a storm may fill it as fast.
-DRAIN_TURNS = 10
+DRAIN_TURNS = 50
+# While the writer is behind, what is not urgent waits in the kernel's receive buffers, where it takes less memory, as long as these are
+# less full than this.
+FULL = 0.5
+HOLD_NS = 50 * MS
 
 
 class Collector:
@@ -152,7 +156,10 @@ class Collector:
 
     def _tick(self, now_ns: int) -> None:
         if self._drain_at_ns is not None and now_ns >= self._drain_at_ns:
-            self.drain()
+            if self._may_wait():
+                self._drain_at_ns = now_ns + HOLD_NS
+            else:
+                self.drain()
         self._hearing.tick(now_ns)
         if self._syncs:
             self.drain()
@@ -198,13 +205,22 @@ class Collector:
 
     def drain(self) -> None:
         """Take in every event that the kernel has queued."""
-        if not any(self._hearing.drain() for _ in range(DRAIN_TURNS)):
+        for _ in range(DRAIN_TURNS):
+            if self._hearing.drain():
+                break
+            self.storing.tick(clocks.monotonic_ns())
+        else:
             self._drain_at_ns = clocks.monotonic_ns()
             return
         self._drain_at_ns = None
         if self._gathering:
             self._selector.register(self._connector.fileno(), selectors.EVENT_READ, self._events_wait)
             self._gathering = False
+
+    def _may_wait(self) -> bool:
+        """Whether to leave events to the kernel for a while: the writer has enough to do, and there is room."""
+        behind = self.storing.writer.backlog > self._config.backlog_events // 2 and not self._syncs
+        return behind and self._connector.fill() < FULL and (self._taskstats is None or self._taskstats.fill() < FULL)
 
     def sync(self, reply: Reply) -> None:
         """Answer when all that happened so far is in the warehouse, and all that was missed is concluded."""

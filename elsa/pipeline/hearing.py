@@ -22,8 +22,8 @@ from elsa.state.sequence import Sequence as Numbering
 log = logging.getLogger(__name__)
 
 DRAIN_CHUNK = 5_000
-# In one call: so that a storm does not keep requests from being answered.
-DRAIN_MOST = 100_000
+# In one call: so that a storm does not keep the writer from its work, nor requests from being answered.
+DRAIN_MOST = 20_000
 # A process that /proc does not show any more may have its exit on its way for this long.
 GRACE_NS = 500 * MS
 RESCAN_NS = SECOND
@@ -104,12 +104,13 @@ class Hearing:
     def drain(self) -> bool:
         """Take in every event that the kernel has queued (or very many); returns whether that was all."""
         began_ns = clocks.monotonic_ns()
-        # Read before the events, so that the forks of those that the statistics tell of are known when they are looked at.
-        statistics = self._stats.read() if self._stats is not None else []
         held, self._held = self._held, []
         if held:
             self._hear(held)
         for _ in range(DRAIN_MOST // DRAIN_CHUNK):
+            # Before the events, so that the forks of those that the statistics tell of are known when they are looked at.
+            if self._stats is not None:
+                self._stats.gather()
             datagrams = self._connector.drain(DRAIN_CHUNK)
             if datagrams:
                 self._hear(datagrams)
@@ -122,7 +123,7 @@ class Hearing:
         self._look_up_names()
         self._settle_doubts()
         if self._stats is not None:
-            self._stats.hear(statistics)
+            self._stats.hear(up_to_date=empty)
         return empty
 
     def _hear(self, datagrams: list[bytes]) -> None:

@@ -17,6 +17,8 @@ from elsa.state.taskstats import ProcessSums
 from elsa.state.witness import Witness
 
 READ_CHUNK = 20_000
+# Messages that wait until every event before them has been taken in; more than these are heard even so.
+MOST_GATHERED = 250_000
 
 
 class Notes(Protocol):
@@ -41,6 +43,7 @@ class Statistics:
         self._notes = notes
         self._sums = ProcessSums()
         self._witness = Witness(processes, delays=self._delays_are_counted())
+        self._gathered: list[Message] = []
         self._drops = 0
         self._read_ns = clocks.monotonic_ns()
 
@@ -52,15 +55,14 @@ class Statistics:
     def _delays_are_counted(self) -> bool:
         return self._procfs.sysctl("kernel.task_delayacct") == "1"
 
-    def read(self) -> list[Message]:
-        """Every message that the kernel has queued."""
+    def gather(self) -> None:
+        """Read every message that the kernel has queued; often, since a message takes more of a receive buffer than an event."""
         began_ns = clocks.monotonic_ns()
-        messages: list[Message] = []
         while True:
             datagrams = self._socket.drain(READ_CHUNK)
             for datagram in datagrams:
                 try:
-                    messages += decoding.decode(datagram)
+                    self._gathered += decoding.decode(datagram)
                 except DataError:
                     self._witness.homeless += 1
             if len(datagrams) < READ_CHUNK:
@@ -71,15 +73,16 @@ class Statistics:
             self._drops = drops
             self._sums.note_loss()
         self._read_ns = began_ns
-        return messages
 
     def ended_threads(self, tgid: int) -> Mapping[str, int]:
         """What the threads of a living process that have ended used."""
         return self._sums.ended_threads(tgid)
 
-    def hear(self, messages: list[Message]) -> None:
-        """Give what was read to its lives; the events up to then must have been taken in."""
-        self._witness.hear(self._sums.feed(messages), clocks.monotonic_ns())
+    def hear(self, *, up_to_date: bool) -> None:
+        """Give what was gathered to its lives, once every event that happened before it has been taken in (or too much waits for that)."""
+        if up_to_date or len(self._gathered) > MOST_GATHERED:
+            messages, self._gathered = self._gathered, []
+            self._witness.hear(self._sums.feed(messages), clocks.monotonic_ns())
 
     def keep_house(self, now_ns: int) -> None:
         """Give up on messages that have not come, and see whether delays are counted now."""
