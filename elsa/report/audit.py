@@ -6,11 +6,11 @@ import sqlite3
 from typing import NamedTuple, TextIO
 
 from elsa.report import completeness, render
-from elsa.report.gaps import silence
 from elsa.report.output import Output
 from elsa.report.query import Query, select
 from elsa.report.render import Report, Row
 from elsa.report.selection import Selection
+from elsa.report.silence import silence
 from elsa.report.times import Window
 
 

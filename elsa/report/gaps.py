@@ -5,10 +5,10 @@ from __future__ import annotations
 import sqlite3
 
 from elsa.report import completeness
-from elsa.report.columns import local_time
 from elsa.report.output import Output
 from elsa.report.query import Query, select
 from elsa.report.render import Report, Row
+from elsa.report.silence import silence
 from elsa.report.times import Window
 
 _COLUMNS = (
@@ -29,8 +29,6 @@ _COLUMNS = (
 _SHOWN = ("started_at", "ended_at", "duration_s", "what", "lost", "path", "from_position", "to_position", "note")
 # Only losses in files have these.
 _OF_FILES = ("path", "from_position", "to_position")
-# The collector notes at least this often that it still hears, also when nothing happens.
-_SILENCE_NS = 20 * 1_000_000_000
 
 
 def query(window: Window, output: Output) -> tuple[Query, tuple[str, ...]]:
@@ -55,21 +53,3 @@ def gaps(connection: sqlite3.Connection, window: Window, output: Output, now_ns:
         completeness.cut(len(rows), output.limit) + silence(connection, window, now_ns),
         nothing=f"no gaps: no loss of events or records is known{place}",
     )
-
-
-def silence(connection: sqlite3.Connection, window: Window, now_ns: int) -> list[str]:
-    """Say that the collector does not hear now, or did not to the end of the window: only its next start puts that on record as a gap."""
-    row = connection.execute(
-        """select strftime('%Y-%m-%dT%H:%M:%SZ', (heard.heard_ns + k.offset_ns) / 1000000000, 'unixepoch'), heard.heard_ns + k.offset_ns
-           from (select boot_id, heard_ns from collector order by id desc limit 1) as heard
-           join clock as k on k.boot_id = heard.boot_id
-           order by k.since_ns > heard.heard_ns, abs(heard.heard_ns - k.since_ns)
-           limit 1"""
-    ).fetchone()
-    if row is None:
-        return ["the collector was never started here; start it with: elsa jobd"]
-    heard_at, heard_ns = row
-    end_ns = now_ns if window.until is None else min(window.until, now_ns)
-    if end_ns - heard_ns <= _SILENCE_NS:
-        return []
-    return [f"the collector has stored nothing since {local_time(heard_at)}: what happened later only accounting can tell"]

@@ -67,13 +67,13 @@ def trace(connection: sqlite3.Connection, boot_id: int) -> None:
         "update process set parent_pid = null where boot_id = ? and parent_pid is not null and origin = ? and start_ns < ?",
         (boot_id, Origin.ACCT, since_ns),
     )
-    heirs = _find_parents(connection, boot_id)
-    if heirs:
-        _pass_on(connection, boot_id, heirs, since_ns)
+    attached, heirs = _find_parents(connection, boot_id)
+    if attached:
+        _pass_on(connection, boot_id, attached, heirs, since_ns)
 
 
-def _find_parents(connection: sqlite3.Connection, boot_id: int) -> list[int]:
-    """Attach those whose parent can be told; returns those that came into jobs by it."""
+def _find_parents(connection: sqlite3.Connection, boot_id: int) -> tuple[list[int], set[int]]:
+    """Attach those whose parent can be told; returns them, and those of them that came into jobs by it."""
     # Last ones first: parents before their children, so that jobs come down the line.
     orphans = connection.execute(
         """select process.id, process.pid, parent_pid, start_ns, elapsed_ns, origin, acct.id
@@ -81,12 +81,14 @@ def _find_parents(connection: sqlite3.Connection, boot_id: int) -> list[int]:
            where boot_id = ? and parent_pid is not null order by process.id desc limit ?""",
         (boot_id, MOST_ORPHANS),
     ).fetchall()
-    heirs = []
+    attached, heirs = [], set()
     for orphan in map(Orphan._make, orphans):
         parent = _parent(connection, boot_id, orphan)
-        if parent is not None and _attach(connection, orphan, parent):
-            heirs.append(orphan.id)
-    return heirs
+        if parent is not None:
+            attached.append(orphan.id)
+            if _attach(connection, orphan, parent):
+                heirs.add(orphan.id)
+    return attached, heirs
 
 
 def _parent(connection: sqlite3.Connection, boot_id: int, orphan: Orphan) -> Holder | None:
@@ -135,27 +137,40 @@ def _by_order(connection: sqlite3.Connection, boot_id: int, orphan: Orphan, hold
 
 
 def _attach(connection: sqlite3.Connection, orphan: Orphan, parent: Holder) -> bool:
-    """Now it has a parent; whether it came into a job by that. What only its record tells began no earlier than its parent."""
-    start_ns = max(orphan.start_ns, parent.start_ns) if orphan.by_record else orphan.start_ns
-    connection.execute(
-        "update process set parent_id = ?, parent_pid = null, parent_inferred = 1, start_ns = ? where id = ?",
-        (parent.id, start_ns, orphan.id),
-    )
+    """Now it has a parent; whether it came into a job by that."""
+    connection.execute("update process set parent_id = ?, parent_pid = null, parent_inferred = 1 where id = ?", (parent.id, orphan.id))
+    _begin_after(connection, orphan.id, parent.id)
     return _inherit(connection, orphan.id, parent.id)
 
 
-def _pass_on(connection: sqlite3.Connection, boot_id: int, heirs: list[int], since_ns: int) -> None:
-    """What has come into jobs now has children that are in them too."""
+def _begin_after(connection: sqlite3.Connection, child_id: int, parent_id: int) -> bool:
+    """What only its record tells of, known to the second, began no earlier than its parent; whether its start had to be moved."""
+    moved = connection.execute(
+        """update process set start_ns = parent.start_ns from process as parent
+           where process.id = ? and parent.id = ? and process.origin = ? and process.start_ns < parent.start_ns""",
+        (child_id, parent_id, Origin.ACCT),
+    )
+    return moved.rowcount > 0
+
+
+def _pass_on(connection: sqlite3.Connection, boot_id: int, attached: list[int], heirs: set[int], since_ns: int) -> None:
+    """What begins later now, or has come into jobs, has children that do so too."""
     children = defaultdict(list)
     rows = connection.execute(
         "select id, parent_id from process where boot_id = ? and parent_id is not null and start_ns > ?", (boot_id, since_ns)
     )
     for child_id, parent_id in rows:
         children[parent_id].append(child_id)
-    line = list(heirs)
+    line = list(attached)
     while line:
         parent_id = line.pop()
-        line += [child_id for child_id in children.pop(parent_id, []) if _inherit(connection, child_id, parent_id)]
+        for child_id in children[parent_id]:
+            moved = _begin_after(connection, child_id, parent_id)
+            came = parent_id in heirs and _inherit(connection, child_id, parent_id)
+            if came:
+                heirs.add(child_id)
+            if moved or came:
+                line.append(child_id)
 
 
 def _inherit(connection: sqlite3.Connection, child_id: int, parent_id: int) -> bool:

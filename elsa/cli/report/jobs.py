@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -67,6 +68,7 @@ def job(*, job: str, summary: str | None, request: Request) -> None:
       elsa report job build --since yesterday --until today
     """
     from elsa.report.selection import job_id
+    from elsa.report.silence import late
 
     words: list[str] = []
     running: int | None = None
@@ -78,6 +80,8 @@ def job(*, job: str, summary: str | None, request: Request) -> None:
         else:
             words, is_running = _job(connection, selection, request, out)
             running = number if is_running else None
+        if not request.explain:
+            words += late(connection, selection, time.time_ns())
     say(words)
     if running is not None:
         _show_live(request.path, running)

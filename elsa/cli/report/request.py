@@ -7,6 +7,7 @@ import io
 import os
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -104,6 +105,7 @@ class Request:
     ) -> None:
         """Print a report, its words after its rows; or what it asks the warehouse."""
         from elsa.report import render
+        from elsa.report.silence import late
 
         words: list[str] = []
         with self.printing() as (connection, out):
@@ -114,6 +116,7 @@ class Request:
             made = make(connection, selection)
             count = render.write(made, self.output, out)
             words = made.words if count else [made.nothing, *made.words]
+            words += [line for line in late(connection, selection, time.time_ns()) if line not in words]
         say(words)
 
     @contextmanager

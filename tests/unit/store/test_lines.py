@@ -96,6 +96,14 @@ def test_of_a_fork_that_was_heard_the_neighbours_in_the_file_tell_who_was_the_pa
     assert traced(warehouse, 8)[0] == parent
 
 
+def test_nothing_in_a_line_begins_before_its_parent(warehouse: Warehouse) -> None:
+    warehouse.process(2, pid=50, start=10.7, seconds=5)
+    warehouse.process(9, start=10, seconds=1, **ACCT)
+    warehouse.process(11, start=10.1, seconds=0.5, origin=3, parent_id=9)
+    warehouse.process(13, start=10.2, seconds=0.3, origin=3, parent_id=11)
+    assert traced(warehouse)[2] == traced(warehouse, 11)[2] == traced(warehouse, 13)[2] == 10.7
+
+
 def test_children_of_those_that_came_into_a_job_come_into_it_too(warehouse: Warehouse) -> None:
     warehouse.process(2, pid=50, start=5, seconds=20)
     warehouse.job(1)
