@@ -44,6 +44,7 @@ select
         when 'sequence' then 'events are missing from the kernel''s numbering'
         when 'down' then 'jobd was not listening'
         when 'backlog' then 'jobd could not write and dropped events'
+        when 'replaced' then 'the warehouse was replaced while jobd ran'
         when 'taskstats' then 'statistics of threads were lost'
         when 'file' then 'bytes of an accounting file that are no records'
         else timed.kind

@@ -12,6 +12,7 @@ import logging
 import os
 import selectors
 import signal
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -31,7 +32,10 @@ from elsa.pipeline.helpers import Helpers
 from elsa.pipeline.redaction import configured
 from elsa.pipeline.service import Service
 from elsa.pipeline.storing import MS, SECOND, Storing
+from elsa.state.carrying import carry_over
+from elsa.state.processes import Processes
 from elsa.store import boots, database, locks, runs
+from elsa.store.runs import Beginning
 
 log = logging.getLogger(__name__)
 
@@ -47,18 +51,19 @@ HOLD_NS = 50 * MS
 class Collector:
     """The daemon. `run` returns when `stop` was called, normally by a signal."""
 
-    def __init__(self, config: Config, procfs: Procfs) -> None:
+    def __init__(self, config: Config, procfs: Procfs, before: Collector | None = None) -> None:
+        """`before` is the collector of a warehouse that was replaced: what it knows goes on in the new one."""
         self._config = config
         self._selector = selectors.DefaultSelector()
         # The socket first: whether another jobd runs should be known before anything is touched.
         self._server = ControlServer(self._selector, config.socket, config.group, self._handle)
         try:
-            self._begin(procfs)
+            self._begin(procfs, before)
         except BaseException:
             self._server.close()
             raise
 
-    def _begin(self, procfs: Procfs) -> None:
+    def _begin(self, procfs: Procfs, before: Collector | None) -> None:
         """Begin without a hole: the socket listens first, so whatever happens while the rest is set up waits in its queue."""
         config = self._config
         self._connector = Connector(config.receive_buffer_mib << 20)
@@ -67,12 +72,17 @@ class Collector:
         connection = database.open_for_writing(config.db)
         try:
             with database.translated(config.db):
-                beginning = runs.begin(connection, scan.machine(procfs), os.getpid(), self._since_ns)
-                self.processes = runs.restore(connection, beginning.boot_id, beginning.next_job_id)
+                least_job_id = before.processes.jobs.next_id if before is not None else 1
+                beginning = runs.begin(connection, scan.machine(procfs), os.getpid(), self._since_ns, least_job_id)
+                self.processes: Processes = runs.restore(connection, beginning.boot_id, beginning.next_job_id)
                 next_clock_id = boots.next_own_id(connection, "clock", boots.COLLECTOR_IDS)
+                taken = runs.taken_job_ids(connection, before.processes.jobs.open) if before is not None else set()
         finally:
             connection.close()
         self.storing = Storing(config, beginning, self.processes)
+        gap = ("down", beginning.heard_ns, "the collector did not run") if beginning.heard_ns is not None else None
+        if before is not None:
+            gap, next_clock_id = self._carry_over(before, beginning, taken, next_clock_id)
         redactor = configured(config) if config.cmdlines else None
         self._hearing = Hearing(self._connector, self._taskstats, procfs, self.processes, self.storing, next_clock_id, redactor)
         self.counting = Counting(procfs, self._hearing.ended_threads, delays=procfs.sysctl("kernel.task_delayacct") == "1")
@@ -86,10 +96,24 @@ class Collector:
         self._socket_trouble = ""
         self._stopping = False
         self._hearing.look_at_clock()
-        self._hearing.look_around(infer=beginning.heard_ns is not None)
-        if beginning.heard_ns is not None:
+        self._hearing.look_around(infer=gap is not None)
+        if gap is not None:
+            kind, from_ns, note = gap
             # To the end of the look around: what was born meanwhile may have ended before it was its turn.
-            self.storing.gap("down", beginning.heard_ns, clocks.monotonic_ns(), None, "the collector did not run")
+            self.storing.gap(kind, from_ns, clocks.monotonic_ns(), None, note)
+
+    def _carry_over(self, before: Collector, beginning: Beginning, taken: set[int], next_clock_id: int) -> tuple[tuple[str, int, str], int]:
+        """What the collector of a replaced warehouse knew goes on here; the gap (kind, since when, note) and the next clock id."""
+        moved = carry_over(before.processes, self.processes, taken, next_clock_id, self._since_ns)
+        for clock in moved.clocks:
+            self.storing.clock(clock)
+        for job in moved.jobs.values():
+            self.storing.job(job)
+        from_ns = min(before.storing.stored_ns, moved.since_ns, *([] if beginning.heard_ns is None else [beginning.heard_ns]))
+        renamed = [f"job {old_id} goes on as {job.id}" for old_id, job in moved.jobs.items() if job.id != old_id]
+        note = "; ".join(["what the warehouse before this one held is not in it", *renamed])
+        log.error("%s: another warehouse has taken the place of ours; %d open jobs go on in it; %s", self._config.db, len(moved.jobs), note)
+        return ("replaced", from_ns, note), next_clock_id + 2 * len(moved.clocks)
 
     # --- the loop ---------------------------------------------------------------------------------------------------------------
 
@@ -290,13 +314,17 @@ def collect(config: Config) -> None:
     with locks.only(locks.COLLECTOR, config.db):
         collector = Collector(config, Procfs())
         while not collector.run():
-            # What had not been stored belonged to a warehouse that is gone, with the jobs in it.
-            since_ns, lost = collector.storing.heard_ns, collector.storing.backlog
-            jobs = ", ".join(f"{job.id} ({job.name})" for job in collector.processes.jobs.open.values())
-            log.error(
-                "%s: another warehouse has taken the place of ours; beginning anew, without jobs %s", config.db, jobs or "(there are none)"
-            )
-            collector = Collector(config, Procfs())
-            collector.storing.gap(
-                "backlog", since_ns, clocks.monotonic_ns(), lost, "the warehouse was replaced; open jobs were lost with it"
-            )
+            collector = _anew(config, collector)
+
+
+def _anew(config: Config, before: Collector) -> Collector:
+    """A collector for the warehouse that was put in the place of another, as soon as it can be had."""
+    told = ""
+    while True:
+        try:
+            return Collector(config, Procfs(), before)
+        except ElsaError as error:
+            if str(error) != told:
+                log.error("%s; trying again", error)
+            told = str(error)
+            time.sleep(1)

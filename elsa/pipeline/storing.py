@@ -42,6 +42,7 @@ class Storing:
         self._shed = 0
         self._commit_at_ns = self._idle_since_ns = 0
         self.writer = Writer(config.db, beginning.boot_id, beginning.collector_id)
+        self._since_ns = beginning.since_ns
         self.heard_ns = beginning.since_ns if beginning.heard_ns is None else beginning.heard_ns
         """Monotonic: whatever happened before is known, or concluded."""
         self.events = self.lost = self.gaps = 0
@@ -52,6 +53,11 @@ class Storing:
     def backlog(self) -> int:
         """Rows that are not in the warehouse yet."""
         return self.writer.backlog + len(self._processes.changes)
+
+    @property
+    def stored_ns(self) -> int:
+        """Monotonic: whatever happened before is in the warehouse, as far as it was heard."""
+        return self.writer.stored_ns or self._since_ns
 
     # --- what is to be stored ---------------------------------------------------------------------------------------------------
 

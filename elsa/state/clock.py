@@ -46,6 +46,13 @@ class Clocks:
         index = bisect_right(self.known, time_ns, key=lambda clock: clock.since_ns)
         return self.known[max(index - 1, 0)]
 
+    def monotonic_ns(self, at_ns: int) -> int:
+        """The monotonic time of a real one; the latest, where the clock was set back and it came twice."""
+        for clock in reversed(self.known):
+            if at_ns - clock.offset_ns >= clock.since_ns:
+                return at_ns - clock.offset_ns
+        return at_ns - self.known[0].offset_ns
+
     def around(self, time_ns: int, margin_ns: int) -> list[Clock]:
         """Every clock that held at some moment within `margin_ns` of a monotonic time."""
         first = bisect_right(self.known, time_ns - margin_ns, key=lambda clock: clock.since_ns)

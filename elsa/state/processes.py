@@ -311,6 +311,10 @@ class Processes:
         self.living[life.pid] = life
         self.jobs.count(life.jobs, 1)
 
+    def adopt(self, pid: int, start_ns: int, origin: Origin) -> Incarnation:
+        """A living incarnation that is known from elsewhere, to be stored here."""
+        return self._new(pid, start_ns, origin)
+
     def link_ancestors(self) -> None:
         """Tie restored lives to their living parents."""
         by_id = {life.id: life for life in self.living.values()}

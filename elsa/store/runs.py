@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from elsa import __version__
@@ -34,8 +35,8 @@ class Beginning(NamedTuple):
     """Up to when (monotonic) an earlier run heard this boot; None if there was none."""
 
 
-def begin(connection: sqlite3.Connection, machine: Machine, pid: int, now_ns: int) -> Beginning:
-    """Close what belongs to boots that are over, and make the row of this run."""
+def begin(connection: sqlite3.Connection, machine: Machine, pid: int, now_ns: int, least_job_id: int = 1) -> Beginning:
+    """Close what belongs to boots that are over, and make the row of this run. It gives out no job id below `least_job_id`."""
     with transaction(connection):
         boot_id = boots.boot_row(connection, machine)
         _close_earlier_boots(connection, boot_id, machine.booted_at_ns)
@@ -61,6 +62,12 @@ def next_job_id(connection: sqlite3.Connection) -> int:
     """No id is given out twice: one that a killed collector had told somebody, but could not store, is passed over."""
     told = connection.execute("select max(job_ids_until) from collector where stopped_ns is null").fetchone()[0]
     return max(boots.next_id(connection, "job"), told or 0)
+
+
+def taken_job_ids(connection: sqlite3.Connection, ids: Iterable[int]) -> set[int]:
+    """Which of these ids a job bears."""
+    rows = connection.execute("select id from job where id in (select value from json_each(?))", (json.dumps(list(ids)),))
+    return {job_id for (job_id,) in rows}
 
 
 def _close_earlier_boots(connection: sqlite3.Connection, boot_id: int, booted_at_ns: int) -> None:

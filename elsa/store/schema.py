@@ -83,7 +83,7 @@ gap = _table(
     "gap",  # every known loss: what may be missing, from when to when
     _id(),
     Column("boot_id", Big, ForeignKey("boot.id")),
-    Column("kind", Text, nullable=False),  # overrun, sequence, down, backlog, file
+    Column("kind", Text, nullable=False),  # overrun, sequence, down, backlog, replaced, taskstats, file
     Column("from_ns", Big),  # monotonic
     Column("to_ns", Big),
     Column("lost", Big),  # how many events or records, where that is known

@@ -212,8 +212,10 @@ class Writer:
         """Rows handed over and not yet committed, as far as `collect` has seen."""
         self.trouble: str | None = None
         """Why the warehouse cannot be written just now; None while it can."""
+        self.stored_ns = 0
+        """Up to here (monotonic) everything is in the warehouse; 0 before the first batch."""
         self.replaced = False
-        """Another warehouse stands at the path, which knows nothing of this run: the owner must begin anew."""
+        """Another warehouse stands at the path, which does not know this run or less of it than was stored: the owner must begin anew."""
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._thread.start()
 
@@ -251,7 +253,6 @@ class Writer:
     def _run(self) -> None:
         connection: sqlite3.Connection | None = None
         comms, texts = names.comms(), names.texts()
-        stored_ns = 0
         while (batch := self._queue.get()) is not None:
             rows = len(batch)
             while not self._giving_up.is_set():
@@ -262,14 +263,14 @@ class Writer:
                     if connection is None:
                         connection = self._open()
                     write(connection, batch, self._boot_id, self._collector_id, comms, texts)
-                    stored_ns = batch.heard_ns
+                    self.stored_ns = batch.heard_ns
                     break
                 except Exception as error:
                     comms.forget()
                     texts.forget()
                     if _contradicts(error) and len(batch):
                         # It would never go in, and hold up all that comes after it.
-                        batch = batch.given_up(stored_ns)
+                        batch = batch.given_up(self.stored_ns)
                     connection = self._after_failure(connection, error)
             else:
                 break
@@ -282,7 +283,9 @@ class Writer:
     def _open(self) -> sqlite3.Connection:
         connection = database.open_for_writing(self._path)
         self._opened = _inode(self._path)
-        if not connection.execute("select 1 from collector where id = ? and boot_id = ?", (self._collector_id, self._boot_id)).fetchone():
+        run = (self._collector_id, self._boot_id)
+        known = connection.execute("select heard_ns from collector where id = ? and boot_id = ?", run).fetchone()
+        if known is None or known[0] < self.stored_ns:
             connection.close()
             self.replaced = True
             os.eventfd_write(self._wake, 1)

@@ -45,3 +45,8 @@ def test_a_moment_has_the_newest_clock_that_began_before_it(time_ns: int, clock_
 def test_around_a_moment_are_the_clocks_of_all_moments_near_it(time_ns: int, margin_ns: int) -> None:
     near = {STEPPED.at(moment).id for moment in range(time_ns - margin_ns, time_ns + margin_ns + 1)}
     assert [clock.id for clock in STEPPED.around(time_ns, margin_ns)] == sorted(near)
+
+
+def test_a_real_time_is_found_again_on_the_monotonic_clock_by_the_offset_that_held() -> None:
+    clocks = Clocks([Clock(0, 100, 1000, 0), Clock(2, 200, 5000, 0), Clock(4, 300, 4950, 0)])
+    assert [clocks.monotonic_ns(at_ns) for at_ns in (1050, 1150, 5210, 5260, 5400)] == [50, 150, 210, 310, 450]
