@@ -1,7 +1,7 @@
 """Bills: what the processes that ended in a window cost by the tariff that held then, by user, group, job or tag.
 
 SQL sums whole units by quarter of an hour, in which neither tariff nor factor changes; prices are exact fractions of these sums, and only
-a line is rounded. So a bill comes out the same whenever it is made, its columns add up to its charge, and its lines to its total.
+a line is rounded, once. So it comes out the same whenever and in whatever bill it is made, and lines add up to the total.
 """
 
 from __future__ import annotations
@@ -247,7 +247,7 @@ def _cells(kind: str, key: Key) -> tuple[Any, ...]:
 
 
 def _figures(line: Line, versions: dict[int, Tariff], decimals: int, currency: str | None) -> tuple[Any, ...]:
-    charges = [rounded(amount, decimals) for amount in line.prices(versions)]
+    charges = rounded(line.prices(versions), decimals)
     units = line.totals()
     hours = (round(units.cpu_ns / NS_PER_HOUR, 6), round(units.memory_mb_us / MB_US_PER_GIB_HOUR, 6))
     counts = (line.unmeasured, line.without_io, line.uncharged)

@@ -98,8 +98,14 @@ class Tariffs:
         return self.versions[place - 1] if place else None
 
 
-def rounded(amount: Fraction, decimals: int) -> Decimal:
-    """An amount of money to so many digits after the point, halves away from zero."""
-    scaled = abs(amount) * 10**decimals
-    whole = (2 * scaled.numerator + scaled.denominator) // (2 * scaled.denominator)
-    return Decimal(whole if amount >= 0 else -whole).scaleb(-decimals)
+def rounded(amounts: Sequence[Fraction], decimals: int) -> tuple[Decimal, ...]:
+    """Amounts of money to so many digits after the point, adding up to their sum, which is rounded once, halves up.
+
+    Each is rounded down, and what is then missing goes to those that lost most. No amount is negative.
+    """
+    scaled = [amount * 10**decimals for amount in amounts]
+    whole = [int(amount) for amount in scaled]
+    missing = int(sum(scaled) + Fraction(1, 2)) - sum(whole)
+    for place in sorted(range(len(whole)), key=lambda place: whole[place] - scaled[place])[:missing]:
+        whole[place] += 1
+    return tuple(Decimal(number).scaleb(-decimals) for number in whole)

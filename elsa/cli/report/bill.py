@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def bill(*, request: Request, by: str, month: str | None, as_of: str | None) -> None:
     """What it costs, by the tariff that was valid when each process ended; tariffs are kept by elsa db tariff.
 
-    Every line is rounded once, and the total is the sum of the lines. Where processes are in several jobs, the total has each of them once,
+    A line is rounded once, and the total is the sum of the lines. Where processes are in several jobs, the total has each of them once,
     and says what the lines add up to. What is not known is not charged, and counted.
 
     \b

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -14,8 +18,10 @@ from elsa.report.output import Output
 from elsa.report.render import Report
 from elsa.report.selection import Selection
 from elsa.report.times import Window
-from elsa.state.tariff import RATES, Tariff
+from elsa.state.codes import Join
+from elsa.state.tariff import RATES, Tariff, rounded
 from elsa.store import tariffs
+from tests.month import COLUMNS, Month, write
 
 HOUR = 3_600
 # The given warehouse begins at 2026-01-02T03:04:05Z, a Friday.
@@ -195,3 +201,52 @@ def test_a_bill_of_chosen_jobs_has_each_in_full(warehouse: Any) -> None:  # noqa
 def test_a_month_and_a_window_are_not_both_to_be_had(reports: Any) -> None:  # noqa: ANN401
     with pytest.raises(UsageError, match="--month"):
         reports.run("bill", "--month", "2026-01", "--since", "today")
+
+
+def used_in(month: Month) -> Iterator[tuple[int, int, tuple[int, ...]]]:
+    """Of everything that ended in a made-up month, out of the raw rows and without SQL: uid, real end, and units."""
+    tables: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+    for batch in month.batches():
+        for name, found in batch.items():
+            tables[name] += [dict(zip(COLUMNS[name], row, strict=True)) for row in found]
+    offsets = {clock["id"]: clock["offset_ns"] for clock in tables["clock"]}
+    told = {usage["process_id"]: usage for usage in tables["usage"]}
+    records = [record for record in tables["acct"] if record["join_how"] != Join.SELF]
+    joined = {record["process_id"]: record for record in records if record["process_id"] is not None}
+    for process in tables["process"]:
+        record, usage = joined.get(process["id"]), told.get(process["id"])
+        if process["elapsed_ns"] is not None:
+            end_ns = process["start_ns"] + process["elapsed_ns"] + offsets[process["end_clock_id"] or process["clock_id"]]
+            yield record["uid"] if record else process["uid"], end_ns, units(record, usage, 1)
+    for record in records:
+        if record["process_id"] is None:
+            yield record["uid"], (record["btime"] + int(record["etime"]) // 100) * 10**9, units(record, None, 0)
+
+
+def units(record: dict[str, Any] | None, usage: dict[str, Any] | None, processes: int) -> tuple[int, ...]:
+    if usage is None:
+        return processes, (record["utime"] + record["stime"]) * 10_000_000 if record else 0, 0, 0, 0
+    sampled = (usage["utime_us"] + usage["stime_us"]) * 1000
+    run = sampled if usage["run_ns"] is None else usage["run_ns"] if usage["run_ns"] >= 4_000_000 else max(usage["run_ns"], sampled)
+    return processes, run, usage["coremem_mb_us"] or 0, usage["read_bytes"] or 0, usage["write_bytes"] or 0
+
+
+def test_the_bill_of_a_busy_month_is_that_of_its_raw_rows(reports: Any) -> None:  # noqa: ANN401
+    connection = reports.warehouse.connection
+    for table in ("acct_file", "clock", "boot", "host"):
+        connection.execute(f"delete from {table}")
+    write(connection, Month(3000))
+    rates = {"process": "0.01", "cpu_hour": "7.3", "memory_gib_hour": "5", "read_gib": "0.3", "written_gib": "0.7"}
+    prime = {(day, hour): Decimal("1.5") for day in range(5) for hour in range(8, 18)}
+    tariff(connection, 0, factors=prime, **rates)
+    expected: defaultdict[int, list[Fraction]] = defaultdict(lambda: [Fraction(0)] * 5)
+    per = (1, 3600 * 10**9, 1024 * 3600 * 10**6, 1 << 30, 1 << 30)
+    prices = ("process", "cpu_hour", "memory_gib_hour", "read_gib", "written_gib")
+    for uid, end_ns, amounts in used_in(Month(3000)):
+        moment = datetime.fromtimestamp(end_ns // 10**9, UTC)
+        factor = Fraction(3, 2) if moment.weekday() < 5 and 8 <= moment.hour < 18 else Fraction(1)
+        for place, (amount, price, unit) in enumerate(zip(amounts, prices, per, strict=True)):
+            expected[uid][place] += Fraction(amount, unit) * Fraction(rates[price]) * factor
+    *lines, total = rows(bill.bill(connection, "user", Selection(), Output()))
+    assert {line["uid"]: line["charge"] for line in lines} == {uid: sum(rounded(parts, 2)) for uid, parts in expected.items()}
+    assert total["charge"] == sum(line["charge"] for line in lines) > 10

@@ -60,11 +60,19 @@ def test_a_price_is_exact() -> None:
 
 
 @pytest.mark.parametrize(
-    ("amount", "decimals", "expected"),
-    [("0.005", 2, "0.01"), ("0.0049999", 2, "0.00"), ("-0.005", 2, "-0.01"), ("2.5", 0, "3"), ("1", 3, "1.000")],
+    ("amounts", "decimals", "expected"),
+    [
+        (["0.005"], 2, ["0.01"]),
+        (["0.0049999"], 2, ["0.00"]),
+        (["2.5"], 0, ["3"]),
+        (["1"], 3, ["1.000"]),
+        (["0.004", "0.004", "0.003"], 2, ["0.01", "0.00", "0.00"]),
+        (["0.001", "0.009", "0.005"], 2, ["0.00", "0.01", "0.01"]),
+        (["0.001", "0.009", "0.004"], 2, ["0.00", "0.01", "0.00"]),
+    ],
 )
-def test_halves_are_rounded_away_from_zero(amount: str, decimals: int, expected: str) -> None:
-    assert str(rounded(Fraction(amount), decimals)) == expected
+def test_parts_add_up_to_the_sum_which_is_rounded_once(amounts: list[str], decimals: int, expected: list[str]) -> None:
+    assert [str(part) for part in rounded([Fraction(amount) for amount in amounts], decimals)] == expected
 
 
 def test_an_unknown_zone_is_refused_in_one_line() -> None:
