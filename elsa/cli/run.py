@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from io import FileIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -27,13 +28,15 @@ from elsa.errors import ElsaError, InputMissingError, UnavailableError, UsageErr
 from elsa.kernel import clocks
 from elsa.kernel.procfs import Procfs
 from elsa.pipeline.bill import Bill
-from elsa.pipeline.inside import Inside
 from elsa.pipeline.ledger import WithJobd
 from elsa.pipeline.redaction import configured
 from elsa.pipeline.scan import used_so_far
 from elsa.pipeline.tally import Tally, Waited
 
-Accountant = Inside | WithJobd
+if TYPE_CHECKING:
+    from elsa.pipeline.inside import Inside
+
+    Accountant = Inside | WithJobd
 PATIENCE_S = 20.0
 
 
@@ -107,7 +110,7 @@ def _output(path: Path | None, append: bool, stack: contextlib.ExitStack) -> Fil
         return None
     try:
         if path == Path("-"):
-            return FileIO(sys.stdout.fileno(), "wb", closefd=False)
+            return FileIO(1, "wb", closefd=False)
         return stack.enter_context(path.open("ab" if append else "wb", buffering=0))
     except OSError as error:
         raise InputMissingError(f"{path}: {error.strerror}") from None
@@ -123,7 +126,13 @@ def _accountant(settings: Config, db: Path | None, title: str, tags: dict[str, s
     if db is not None and (theirs is None or not _same(db, theirs)):
         client = stack.enter_context(_jobd_of_our_own(db))
         theirs = db
-    accountant = Inside(settings) if theirs is None else WithJobd(client, theirs, title, tags)
+    accountant: Accountant
+    if theirs is None:
+        from elsa.pipeline.inside import Inside  # what it needs takes a third of a second to import
+
+        accountant = Inside(settings)
+    else:
+        accountant = WithJobd(client, theirs, title, tags)
     stack.callback(accountant.close)
     return accountant
 

@@ -103,14 +103,17 @@ class Bill:
         name = f"job {self.job[0]} ({self.job[1]}): " if self.job else ""
         lines = [
             name + _short(shlex.join(self.command)),
-            f"  wall         {told['wall_s']:.2f} s" + (f", the command itself {told['command_s']:.2f} s" if self._outlived() else ""),
+            f"  wall         {'' if self.tally is not None else least}{told['wall_s']:.2f} s"
+            + (f", the command itself {told['command_s']:.2f} s" if self._outlived() else ""),
             f"  CPU          {least}{told['cpu_s']:.2f} s: user {told['user_s']:.2f}, system {told['system_s']:.2f};"
             f" {told['cpus'] or 0:.2f} CPUs used",
             f"  peak memory  {self._peak(told)}",
         ]
         if self.tally is not None:
             cancelled = f" ({_size(told['cancelled_write_bytes'])} of it deleted in time)" if told["cancelled_write_bytes"] else ""
-            threads = f", with {told['threads']} threads" if self.tally.all.known == told["processes"] else ""
+            threads = (
+                f", with {told['threads']} thread{'' if told['threads'] == 1 else 's'}" if self.tally.all.known == told["processes"] else ""
+            )
             for name, kind in (("storage", "bytes"), ("characters", "chars")):
                 read, written = told[f"read_{kind}"], told[f"write_{kind}"]
                 more = cancelled if kind == "bytes" else ""

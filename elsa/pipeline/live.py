@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from elsa.control import protocol
 from elsa.control.client import Client
+from elsa.decode.comm import escape_comm
 from elsa.decode.procfs import Stat, parse_io, parse_memory, parse_stat
 from elsa.errors import DataError, ElsaError
 from elsa.kernel import clocks
@@ -114,7 +115,7 @@ def look(client: Client, procfs: Procfs, ref: protocol.JobRef, limit: int) -> Jo
     seen_ns = clocks.monotonic_ns()
     reply = client.request("show", job=ref, limit=limit)
     offsets = clocks.offsets()
-    members = [(member, running(procfs, member, offsets)) for member in reply["members"]]
+    members = [(_named(procfs, member), running(procfs, member, offsets)) for member in reply["members"]]
     finished, without, why, before = None, 0, "", {}
     try:
         db = Path(client.request("status")["db"])
@@ -127,8 +128,8 @@ def look(client: Client, procfs: Procfs, ref: protocol.JobRef, limit: int) -> Jo
     except ElsaError as error:
         why = str(error)
     late = [(member, one) for member, one in members if one is not None and not member["from_birth"]]
-    whole = sum(member.get("process_id") not in before for member, _ in late)
-    members = [(member, one and one.since(before.get(member.get("process_id")))) for member, one in members]
+    whole = sum(int(member["process_id"]) not in before for member, _ in late)
+    members = [(member, one and one.since(before.get(int(member["process_id"])))) for member, one in members]
     return JobNow(reply["job"], reply["living"], members, finished, without, why, whole)
 
 
@@ -159,6 +160,14 @@ def running(procfs: Procfs, member: Mapping[str, Any], offsets: clocks.Offsets) 
     names = zip(("rchar", "wchar", "read_bytes", "write_bytes"), _IO, strict=True)
     sums = [sum(getattr(one, name) or 0 for one in io) + ended.get(key, 0) if io else None for name, key in names]
     return Running(pid, (after.utime_ticks + after.stime_ticks) / TICKS_PER_S, after.num_threads, rss_kib, peak_kib, *sums)
+
+
+def _named(procfs: Procfs, member: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Names are known to jobd from execs; who only forked has that of its parent, which /proc tells."""
+    if member["comm"] is not None:
+        return member
+    comm = procfs.read_comm(int(member["pid"]))
+    return {**member, "comm": None if comm is None else escape_comm(comm)}
 
 
 def _stat(procfs: Procfs, pid: int) -> Stat | None:

@@ -17,8 +17,9 @@ from elsa.state.taskstats import ProcessStats
 SECOND = 1_000_000_000
 # A life that has ended waits this long for its message; then it was lost.
 PATIENCE_NS = 5 * SECOND
-# The message is made a little before the exit event, which may lag on a busy host; the start is that of the task, not of the event.
-SLACK_NS = 5_000_000
+# The message is made a little before the exit event, which may lag on a busy host; the start is that of the task, and the event of the fork
+# is stamped later, by as long as a busy host keeps the parent from going on in between.
+SLACK_NS = 50_000_000
 LAG_NS = 2 * SECOND
 
 

@@ -208,3 +208,90 @@ def test_a_control_group_around_the_job_counts_the_same_cpu_time(running: Host, 
     print(f"CPU time: taskstats {mine / 1e9:.3f} s, its ticks {ticks / 1e9:.3f} s, the control group {theirs / 1e9:.3f} s")
     assert 550_000_000 <= mine <= theirs * 1.01
     assert mine >= 0.85 * theirs
+
+
+# --- the same for memory and storage: control groups of version 1 or 2, whatever the host has ------------------------------------------
+
+
+@pytest.fixture
+def wide_cgroup(tmp_path: Path) -> Iterator[list[Path]]:
+    """Groups of this test's own that count memory and I/O: two of version 1, or one of version 2."""
+    device = tmp_path.stat().st_dev
+    name = f"elsa-test-{os.getpid()}"
+    mount = Path("/sys/fs/cgroup")
+    groups = [mount / "memory" / name, mount / "blkio" / name] if (mount / "blkio").exists() else [mount / name]
+    made: list[Path] = []
+    try:
+        for group in groups:
+            try:
+                group.mkdir()
+            except OSError as error:
+                pytest.skip(f"no control group can be made here: {error}")
+            made.append(group)
+            for kind in ("read", "write"):
+                # Version 1 counts only where it limits: here by far more than any device can do.
+                limit = group / f"blkio.throttle.{kind}_bps_device"
+                if limit.exists():
+                    try:
+                        limit.write_text(f"{os.major(device)}:{os.minor(device)} {10**12}")
+                    except OSError as error:
+                        pytest.skip(f"the I/O of this file system cannot be counted: {error}")
+        if not any((group / file).exists() for group in made for file in ("blkio.throttle.io_service_bytes", "io.stat")):
+            pytest.skip("no control group here counts I/O")
+        yield made
+    finally:
+        for group in made:
+            wait_until("the group is empty", lambda group=group: not (group / "cgroup.procs").read_text())  # type: ignore[misc]
+            group.rmdir()
+
+
+def cgroup_io(groups: list[Path]) -> tuple[int, int]:
+    """Bytes that reached the devices, read and written."""
+    for group in groups:
+        if (group / "blkio.throttle.io_service_bytes").exists():
+            rows = [line.split() for line in (group / "blkio.throttle.io_service_bytes").read_text().splitlines()]
+            return tuple(sum(int(row[2]) for row in rows if row[1:2] == [kind]) for kind in ("Read", "Write"))  # type: ignore[return-value]
+        if (group / "io.stat").exists():
+            words = (group / "io.stat").read_text().split()
+            return tuple(sum(int(word[7:]) for word in words if word.startswith(kind)) for kind in ("rbytes=", "wbytes="))  # type: ignore[return-value]
+    return 0, 0
+
+
+def cgroup_peak(groups: list[Path]) -> int | None:
+    """The most memory that the group had at once, page cache included."""
+    for group in groups:
+        for file in ("memory.max_usage_in_bytes", "memory.peak"):
+            if (group / file).exists():
+                return int((group / file).read_text())
+    return None
+
+
+def test_a_control_group_around_the_job_sees_the_same_bytes_read_and_written(
+    running: Host, wide_cgroup: list[Path], tmp_path: Path
+) -> None:
+    """A writer, and a reader that is a daemon, both past the page cache, so that what processes ask for is what devices do."""
+    mib = 24
+    enter = "; ".join(f"echo $$ > {group}/cgroup.procs" for group in wide_cgroup)
+    probe = subprocess.run(
+        ["dd", "if=/dev/zero", f"of={tmp_path}/probe", "bs=1M", "count=1", "oflag=direct"], check=False, capture_output=True
+    )
+    if probe.returncode:
+        pytest.skip("this file system knows no direct I/O")
+    write = f"dd if=/dev/zero of={tmp_path}/data bs=1M count={mib} oflag=direct conv=fsync"
+    read = f"dd if={tmp_path}/data of=/dev/null bs=1M iflag=direct"
+    hold = f"{sys.executable} -c 'x = bytearray(64 << 20)'"
+    in_job(running, "sh", "-c", f"{enter}; {write}; {hold}; (setsid sh -c '{read}' > /dev/null 2>&1 < /dev/null &)")
+    wait_until("the job's last process ended", lambda: not running.request("list")["jobs"])
+    finish(running)
+    ((read_bytes, write_bytes, rss_kib),) = running.sql(
+        "select sum(read_bytes), sum(write_bytes), max(rss_kib) from usage join membership using (process_id)"
+    )
+    theirs = cgroup_io(wide_cgroup)
+    peak = cgroup_peak(wide_cgroup)
+    print(f"read: taskstats {read_bytes}, control group {theirs[0]}; written: {write_bytes}, {theirs[1]}; peak: {rss_kib * 1024}, {peak}")
+    assert mib << 20 <= read_bytes
+    assert abs(read_bytes - theirs[0]) <= 1 << 20, "but for what each reads of programs and directories"
+    assert mib << 20 <= write_bytes
+    assert abs(write_bytes - theirs[1]) <= 1 << 20, "but for what the file system writes of its own"
+    assert rss_kib >= 64 * KIB
+    assert peak is None or peak >= 64 << 20, "of all processes at once, page cache included: not less than the largest"
