@@ -11,7 +11,7 @@ from elsa.decode.taskstats import Taskstats
 from elsa.errors import DataError, ElsaError
 from elsa.kernel.procfs import Procfs
 from elsa.kernel.taskstats import TaskstatsQuery
-from elsa.pipeline.scan import TICKS_PER_S, start_ns
+from elsa.pipeline.scan import TICKS_PER_S, Monotonic, start_ns
 from elsa.state.lives import Incarnation, same_start
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class Counting:
         if self._query is not None:
             self._query.close()
 
-    def read(self, life: Incarnation, boottime_offset_ns: int) -> CounterRow | None:
+    def read(self, life: Incarnation, monotonic: Monotonic) -> CounterRow | None:
         """The counters so far, in the order of the columns of table baseline; None if the process is gone.
 
         Taskstats knows times and switches of the whole process, but its I/O and memory not: I/O and faults come from /proc. The I/O is that
@@ -59,7 +59,7 @@ class Counting:
             stat, io = parse_stat(data), _summed([parse_io(one) for one in threads])
         except DataError:
             return None
-        if not same_start(life, start_ns(stat, boottime_offset_ns)):
+        if not same_start(life, start_ns(stat, monotonic)):
             return None  # its pid has passed to another
         group, ended = self._group(pid), self.ended_threads(pid)
         tick_us = 1_000_000 // TICKS_PER_S

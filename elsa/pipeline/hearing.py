@@ -176,7 +176,7 @@ class Hearing:
             self._held += self._connector.drain(DRAIN_CHUNK)
 
         self._scanned_ns = clocks.monotonic_ns()
-        found = list(scan.find_all(self._procfs, self._clocks.current.boottime_offset_ns, breathe))
+        found = list(scan.find_all(self._procfs, self._clocks.from_boottime_ns, breathe))
         missing = self._processes.reconcile(found, infer=infer)
         if missing:
             self._missing.append(Missing(clocks.monotonic_ns() + GRACE_NS, self._scanned_ns, missing))
@@ -203,7 +203,7 @@ class Hearing:
 
     def _look_at_program(self, life: Incarnation) -> None:
         if self._redact is not None:
-            row = scan.program(self._procfs, life, self._clocks.current.boottime_offset_ns, self._redact)
+            row = scan.program(self._procfs, life, self._clocks.from_boottime_ns, self._redact)
             if row is not None:
                 self._processes.changes.programs.append(row)
 
@@ -217,7 +217,7 @@ class Hearing:
                 self._processes.resolve_doubt(pid, one)
 
     def _find(self, pid: int) -> Found | None:
-        return scan.find(self._procfs, pid, self._clocks.current.boottime_offset_ns, with_uid=False)
+        return scan.find(self._procfs, pid, self._clocks.from_boottime_ns, with_uid=False)
 
     # --- the clock --------------------------------------------------------------------------------------------------------------
 

@@ -16,6 +16,9 @@ from elsa.kernel.procfs import Procfs
 from elsa.state.lives import Found, Incarnation, ProgramRow, same_start
 from elsa.store.boots import Machine
 
+Monotonic = Callable[[int], int]
+"""The monotonic time of one since boot: `Clocks.from_boottime_ns`."""
+
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 # Between this many processes the scan lets the caller read its socket, so that a scan of a full host loses no events.
 BREATH = 200
@@ -26,12 +29,12 @@ def machine(procfs: Procfs) -> Machine:
     return Machine(procfs.machine_id(), procfs.hostname(), procfs.boot_id(), procfs.boot_time() * 1_000_000_000)
 
 
-def start_ns(stat: Stat, boottime_offset_ns: int) -> int:
+def start_ns(stat: Stat, monotonic: Monotonic) -> int:
     """The monotonic start of a process, cut to a tick."""
-    return stat.starttime_ticks * 1_000_000_000 // TICKS_PER_S - boottime_offset_ns
+    return monotonic(stat.starttime_ticks * 1_000_000_000 // TICKS_PER_S)
 
 
-def find(procfs: Procfs, pid: int, boottime_offset_ns: int, *, with_uid: bool = True) -> Found | None:
+def find(procfs: Procfs, pid: int, monotonic: Monotonic, *, with_uid: bool = True) -> Found | None:
     """One process, or None if it is gone."""
     seen_ns = clocks.monotonic_ns()
     data = procfs.read_stat(pid)
@@ -47,7 +50,7 @@ def find(procfs: Procfs, pid: int, boottime_offset_ns: int, *, with_uid: bool = 
     return Found(
         pid=pid,
         ppid=stat.ppid,
-        start_ns=start_ns(stat, boottime_offset_ns),
+        start_ns=start_ns(stat, monotonic),
         threads=stat.num_threads,
         zombie=stat.state in "ZX",
         uid=uid,
@@ -57,12 +60,12 @@ def find(procfs: Procfs, pid: int, boottime_offset_ns: int, *, with_uid: bool = 
     )
 
 
-def find_all(procfs: Procfs, boottime_offset_ns: int, breathe: Callable[[], None]) -> Iterator[Found]:
+def find_all(procfs: Procfs, monotonic: Monotonic, breathe: Callable[[], None]) -> Iterator[Found]:
     """Every process of the host; calls `breathe` now and then."""
     for count, pid in enumerate(procfs.pids()):
         if count % BREATH == 0:
             breathe()
-        found = find(procfs, pid, boottime_offset_ns)
+        found = find(procfs, pid, monotonic)
         if found is not None:
             yield found
 
@@ -87,7 +90,7 @@ def used_so_far(procfs: Procfs, pid: int) -> tuple[int, int]:
 NO_LOGIN = 2**32 - 1
 
 
-def program(procfs: Procfs, life: Incarnation, boottime_offset_ns: int, redact: Redactor) -> ProgramRow | None:
+def program(procfs: Procfs, life: Incarnation, monotonic: Monotonic, redact: Redactor) -> ProgramRow | None:
     """What a living process executes, as a row of table program with its strings still in it; None if it is gone by the end."""
     pid = life.pid
     cmdline = decode_cmdline(procfs.read_cmdline(pid) or b"", redact)
@@ -97,7 +100,7 @@ def program(procfs: Procfs, life: Incarnation, boottime_offset_ns: int, redact: 
     cgroup = next((line[3:] for line in cgroups if line.startswith(b"0::")), cgroups[0] if cgroups else None)
     login = procfs.read_loginuid(pid)
     loginuid = int(login) if login and login.isdigit() else None
-    found = find(procfs, pid, boottime_offset_ns, with_uid=False)
+    found = find(procfs, pid, monotonic, with_uid=False)
     if found is None or not same_start(life, found.start_ns):
         return None  # its pid may have passed to another while all this was read
     text = None if cgroup is None else escape(cgroup)

@@ -167,7 +167,7 @@ class Service:
         self._note_counters(life, job, since_ns, edge=1)
 
     def _note_counters(self, life: Incarnation, job: Job, since_ns: int, edge: int) -> None:
-        counters = self._collector.counting.read(life, self._processes.clocks.current.boottime_offset_ns)
+        counters = self._collector.counting.read(life, self._processes.clocks.from_boottime_ns)
         if counters is not None:
             self._processes.changes.baselines.append((job.id, life.id, since_ns, edge, *counters))
 

@@ -53,6 +53,20 @@ class Clocks:
                 return at_ns - clock.offset_ns
         return at_ns - self.known[0].offset_ns
 
+    def from_boottime_ns(self, time_ns: int) -> int:
+        """The monotonic time of one on CLOCK_BOOTTIME, which went on while the machine slept: by the offset that held then.
+
+        The end of a sleep is noticed a little later; a time that an offset puts after its own end was under the next one.
+        """
+        following = None
+        for clock in reversed(self.known):
+            there_ns = time_ns - clock.boottime_offset_ns
+            if there_ns >= clock.since_ns:
+                late = following is not None and there_ns >= following.since_ns
+                return time_ns - following.boottime_offset_ns if late and following is not None else there_ns
+            following = clock
+        return time_ns - self.known[0].boottime_offset_ns
+
     def around(self, time_ns: int, margin_ns: int) -> list[Clock]:
         """Every clock that held at some moment within `margin_ns` of a monotonic time."""
         first = bisect_right(self.known, time_ns - margin_ns, key=lambda clock: clock.since_ns)

@@ -50,3 +50,18 @@ def test_around_a_moment_are_the_clocks_of_all_moments_near_it(time_ns: int, mar
 def test_a_real_time_is_found_again_on_the_monotonic_clock_by_the_offset_that_held() -> None:
     clocks = Clocks([Clock(0, 100, 1000, 0), Clock(2, 200, 5000, 0), Clock(4, 300, 4950, 0)])
     assert [clocks.monotonic_ns(at_ns) for at_ns in (1050, 1150, 5210, 5260, 5400)] == [50, 150, 210, 310, 450]
+
+
+def test_a_start_in_proc_is_the_same_monotonic_time_before_and_after_the_machine_slept() -> None:
+    """Awake until 100, then asleep for 1000, which is noticed at 105."""
+    awake = Clocks([Clock(0, 10, 0, 0)])
+    slept = Clocks([Clock(0, 10, 0, 0), Clock(2, 105, 0, 1000)])
+    for before in (5, 40, 99):
+        assert slept.from_boottime_ns(before) == awake.from_boottime_ns(before) == before
+    for after in (100, 103, 105, 300):
+        assert slept.from_boottime_ns(after + 1000) == after
+
+
+def test_a_step_of_the_wall_clock_moves_no_start() -> None:
+    stepped = Clocks([Clock(0, 10, 0, 7), Clock(2, 105, 5_000_000, 7)])
+    assert [stepped.from_boottime_ns(time_ns + 7) for time_ns in (0, 50, 105, 200)] == [0, 50, 105, 200]
