@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import pwd
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
 
@@ -27,6 +28,13 @@ STDIN = "-"
 # Enough to see what a file is, even if junk stands before the first record.
 _SNIFF = 4096
 _UIDS_END = 1 << 32
+_MEMBERS = """
+    select count(distinct m.process_id), count(distinct a.process_id)
+    from membership as m
+    left join acct as a
+        on a.process_id = m.process_id
+    where m.job_id = ?
+"""
 
 
 class Pick(NamedTuple):
@@ -55,26 +63,32 @@ class Records:
 
     def __iter__(self) -> Iterator[AcctRow]:
         """The records that are wanted. Raises UsageError, DataError, InputMissingError, ConfigError."""
+        return chain.from_iterable(self._parts())  # no Python code runs per record
+
+    def _parts(self) -> Iterator[Iterable[AcctRow]]:
         if not self.files:
             yield from self._stored()
             return
         if self.pick.job is not None:
             raise UsageError("--job needs the warehouse, as a file knows no jobs; read it with elsa ingest, then leave it out here")
         for name in self.files:
-            yield from self._wanted(self._read(name))
+            yield from map(self._wanted, self._read(name))
 
-    def _stored(self) -> Iterator[AcctRow]:
+    def _stored(self) -> Iterator[Iterable[AcctRow]]:
         with warehouse.reading(self.db) as connection:
             where = _conditions(self.pick)
             if self.pick.job is not None:
                 job = job_id(connection, self.pick.job)
                 where.append(f"a.process_id in (select m.process_id from membership as m where m.job_id = {job})")
+                members, known = connection.execute(_MEMBERS, (job,)).fetchone()
+                if known < members:
+                    self.words.append(f"{members - known} of the job's {members} processes have no accounting record, so they are left out")
             columns = ", ".join("n.name" if column == "comm" else f"a.{column}" for column in AcctRecord._fields)
             query = f"select {columns} from acct as a join comm as n on n.id = a.comm_id"
             query += f" where {' and '.join(where)}" if where else ""
-            yield from connection.execute(f"{query} order by a.id{' desc' if self.backwards else ''}")
+            yield connection.execute(f"{query} order by a.id{' desc' if self.backwards else ''}")
 
-    def _wanted(self, rows: Iterator[AcctRow]) -> Iterator[AcctRow]:
+    def _wanted(self, rows: Iterable[AcctRow]) -> Iterable[AcctRow]:
         uid, (since, until) = self.pick.uid, self.pick.window
         if uid is not None:
             rows = (row for row in rows if row[4] == uid)
@@ -84,7 +98,7 @@ class Records:
             rows = (row for row in rows if acct.exit_second(row) * 1_000_000_000 < until)
         return rows
 
-    def _read(self, name: str) -> Iterator[AcctRow]:
+    def _read(self, name: str) -> Iterator[Iterable[AcctRow]]:
         with ExitStack() as stack:
             file: _Readable = _Pipe(sys.stdin.buffer) if name == STDIN else stack.enter_context(AcctFile(name))
             shown = "standard input" if name == STDIN else name
@@ -94,7 +108,8 @@ class Records:
             if self.backwards:
                 pieces = _reread(file, [(at, len(data)) for at, data in pieces]) if seekable else reversed(list(pieces))
             for _, data in pieces:
-                yield from reversed(list(acct.decode_rows(data))) if self.backwards else acct.decode_rows(data)
+                rows = acct.decode_rows(data)
+                yield reversed(list(rows)) if self.backwards else rows
 
     def _pieces(self, file: _Readable, name: str) -> Iterator[tuple[int, bytes]]:
         """Positions and bytes of whole records. A torn one at the end is none yet: the kernel may be writing it."""

@@ -52,6 +52,13 @@ def test_a_job_selects_the_records_of_its_processes(filled: Reports) -> None:
     assert filled.run("sa", "-a", "--job", "night").stdout.splitlines()[0].split()[0] == "1"
 
 
+def test_members_without_a_record_are_told_of_on_stderr(filled: Reports) -> None:
+    assert filled.run("lastcomm", "--job", "build").stderr == ""
+    assert filled.run("sa", "--job", "night").stderr == (
+        "elsa-report: 1 of the job's 2 processes have no accounting record, so they are left out\n"
+    )
+
+
 def test_without_a_job_the_warehouse_gives_every_record_it_read_even_unjoined_ones(filled: Reports) -> None:
     assert names(filled.run("lastcomm")) == ["lost", "cron", "cc", "make"]
     assert names(filled.run("dump-acct")) == ["make", "cc", "cron", "lost"]
