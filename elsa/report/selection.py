@@ -108,7 +108,7 @@ def resolve(connection: sqlite3.Connection, asked: Asked, now: datetime, *, clip
         if asked.get(kind):
             parts = [make(text) for text in asked[kind]]
             choices.append(any_of(parts))
-    return Selection(asked_window(asked, now), clip, _jobs(connection, asked), tuple(choices))
+    return Selection(asked_window(asked, now), clip, jobs_of(connection, asked), tuple(choices))
 
 
 def asked_window(asked: Asked, now: datetime) -> Window:
@@ -133,7 +133,7 @@ def job_conditions(connection: sqlite3.Connection, asked: Asked) -> list[Conditi
     if asked.get("tag"):
         found.append(Condition(f"u.job_id in ({_ANY_JOB})", (json.dumps(_tagged(connection, asked["tag"])),)))
     makers: dict[str, Callable[[str], Condition]] = {
-        "user": lambda text: Condition("u.owner_uid = ?", (_uid(text),)),
+        "user": lambda text: Condition("u.owner_uid = ?", (uid_of(text),)),
         "exit": _exit,
         "state": lambda text: _word(text, _JOB_STATES, "--state"),
     }
@@ -178,7 +178,8 @@ def _by_id(connection: sqlite3.Connection, text: str) -> int | None:
     return None
 
 
-def _jobs(connection: sqlite3.Connection, asked: Asked) -> tuple[int, ...] | None:
+def jobs_of(connection: sqlite3.Connection, asked: Asked) -> tuple[int, ...] | None:
+    """Ids of the jobs that are meant by ids, names, globs and tags; None: nobody asked. Raises UsageError."""
     chosen: set[int] | None = None
     if asked.get("job"):
         chosen = set()
@@ -208,7 +209,8 @@ def _number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) < 19
 
 
-def _uid(text: str) -> int:
+def uid_of(text: str) -> int:
+    """The uid that is meant by a name or a number. Raises UsageError."""
     if _number(text):
         return int(text)
     try:
@@ -265,7 +267,7 @@ def _exit(text: str) -> Condition:
 
 
 _CHOICES: dict[str, Callable[[str], Condition]] = {
-    "user": lambda text: Condition("u.uid = ?", (_uid(text),)),
+    "user": lambda text: Condition("u.uid = ?", (uid_of(text),)),
     "group": lambda text: Condition("u.gid = ?", (_gid(text),)),
     "command": lambda text: Condition(f"u.command {'glob' if _GLOB.search(text) else '='} ?", (text,)),
     "tty": lambda text: Condition("u.tty = ?", (_tty(text),)),

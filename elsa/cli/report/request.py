@@ -160,14 +160,15 @@ def reports(*kinds: str, of_jobs: bool = False, window: bool = True, clip: bool 
         def command(**given: Any) -> Any:  # noqa: ANN401
             return function(request=_request(given, kinds, window=window), **given)
 
-        for add in reversed([*_selecting(kinds, of_jobs=of_jobs, window=window, clip=clip), *_writing()]):
+        for add in reversed([*selecting(kinds, of_jobs=of_jobs, window=window, clip=clip), *_writing()]):
             command = add(command)
         return command  # type: ignore[return-value]
 
     return decorate
 
 
-def _selecting(kinds: tuple[str, ...], *, of_jobs: bool, window: bool, clip: bool) -> Iterator[Callable[[Any], Any]]:
+def selecting(kinds: tuple[str, ...], *, of_jobs: bool = False, window: bool = True, clip: bool = False) -> Iterator[Callable[[Any], Any]]:
+    """The options that choose, for these kinds."""
     texts = _OF_JOBS if of_jobs else _SELECTING
     for kind in kinds:
         name, text = texts[kind]
@@ -197,7 +198,7 @@ def _writing() -> Iterator[Callable[[Any], Any]]:
 
 def _request(given: dict[str, Any], kinds: tuple[str, ...], *, window: bool) -> Request:
     """Take what was given for the languages out of a command's arguments."""
-    asked: dict[str, tuple[str, ...]] = {kind: _values(kind, given.pop(kind)) for kind in kinds}
+    asked: dict[str, tuple[str, ...]] = {kind: values(kind, given.pop(kind)) for kind in kinds}
     if window:
         for name in ("since", "until"):
             value = given.pop(name)
@@ -216,7 +217,8 @@ def _request(given: dict[str, Any], kinds: tuple[str, ...], *, window: bool) -> 
     return Request(asked, given.pop("clip", False), output, given.pop("explain"), not given.pop("no_pager"), given.pop("db"))
 
 
-def _values(kind: str, given: tuple[str, ...]) -> tuple[str, ...]:
+def values(kind: str, given: tuple[str, ...]) -> tuple[str, ...]:
+    """What was given for one kind: several times, or several values with commas."""
     if kind in _WHOLE:
         return given
     return tuple(part.strip() for text in given for part in text.split(","))

@@ -6,7 +6,6 @@ gzipped file that is wanted backwards: their records are held, 64 bytes each.
 
 from __future__ import annotations
 
-import pwd
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -20,28 +19,25 @@ from elsa.decode.acct import AcctRecord, AcctRow
 from elsa.errors import UsageError
 from elsa.kernel.acctfile import CHUNK, AcctFile
 from elsa.report import warehouse
-from elsa.report.columns import printable
-from elsa.report.selection import job_id
+from elsa.report.selection import jobs_of
 from elsa.report.times import Window
 
 STDIN = "-"
 # Enough to see what a file is, even if junk stands before the first record.
 _SNIFF = 4096
-_UIDS_END = 1 << 32
 _MEMBERS = """
     select count(distinct m.process_id), count(distinct a.process_id)
     from membership as m
     left join acct as a
         on a.process_id = m.process_id
-    where m.job_id = ?
 """
 
 
 class Pick(NamedTuple):
     """Which records are wanted: what the originals cannot select."""
 
-    job: str | None = None
-    uid: int | None = None
+    jobs: tuple[str, ...] = ()
+    uids: tuple[int, ...] = ()
     window: Window = Window()
 
 
@@ -69,7 +65,7 @@ class Records:
         if not self.files:
             yield from self._stored()
             return
-        if self.pick.job is not None:
+        if self.pick.jobs:
             raise UsageError("--job needs the warehouse, as a file knows no jobs; read it with elsa ingest, then leave it out here")
         for name in self.files:
             yield from map(self._wanted, self._read(name))
@@ -77,21 +73,23 @@ class Records:
     def _stored(self) -> Iterator[Iterable[AcctRow]]:
         with warehouse.reading(self.db) as connection:
             where = _conditions(self.pick)
-            if self.pick.job is not None:
-                job = job_id(connection, self.pick.job)
-                where.append(f"a.process_id in (select m.process_id from membership as m where m.job_id = {job})")
-                members, known = connection.execute(_MEMBERS, (job,)).fetchone()
+            jobs = jobs_of(connection, {"job": self.pick.jobs})
+            if jobs is not None:
+                chosen = f"m.job_id in ({_listed(jobs)})"
+                where.append(f"a.process_id in (select m.process_id from membership as m where {chosen})")
+                members, known = connection.execute(f"{_MEMBERS} where {chosen}").fetchone()
                 if known < members:
-                    self.words.append(f"{members - known} of the job's {members} processes have no accounting record, so they are left out")
+                    whose = "the job's" if len(jobs) == 1 else "the jobs'"
+                    self.words.append(f"{members - known} of {whose} {members} processes have no accounting record, so they are left out")
             columns = ", ".join("n.name" if column == "comm" else f"a.{column}" for column in AcctRecord._fields)
             query = f"select {columns} from acct as a join comm as n on n.id = a.comm_id"
             query += f" where {' and '.join(where)}" if where else ""
             yield connection.execute(f"{query} order by a.id{' desc' if self.backwards else ''}")
 
     def _wanted(self, rows: Iterable[AcctRow]) -> Iterable[AcctRow]:
-        uid, (since, until) = self.pick.uid, self.pick.window
-        if uid is not None:
-            rows = (row for row in rows if row[4] == uid)
+        uids, (since, until) = frozenset(self.pick.uids), self.pick.window
+        if uids:
+            rows = (row for row in rows if row[4] in uids)
         if since is not None:
             rows = (row for row in rows if acct.exit_second(row) * 1_000_000_000 >= since)
         if until is not None:
@@ -137,17 +135,11 @@ def _reread(file: _Readable, pieces: list[tuple[int, int]]) -> Iterator[tuple[in
 def _conditions(pick: Pick) -> list[str]:
     """SQL for what the records themselves tell; plain integers of ours, so nothing to bind."""
     where = pick.window.where("(a.btime + cast(a.etime / 100 as integer)) * 1000000000")
-    return where if pick.uid is None else [f"a.uid = {pick.uid}", *where]
+    return [f"a.uid in ({_listed(pick.uids)})", *where] if pick.uids else where
 
 
-def uid_of(text: str) -> int:
-    """The uid that is meant by a name or a number. Raises UsageError."""
-    if text.isascii() and text.isdigit() and int(text) < _UIDS_END:
-        return int(text)
-    try:
-        return pwd.getpwnam(text).pw_uid
-    except (KeyError, ValueError):
-        raise UsageError(f"no user of this host has the name {printable(text)}; a uid may be given instead") from None
+def _listed(numbers: Iterable[int]) -> str:
+    return ", ".join(map(str, numbers))
 
 
 class _Pipe:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner, Result
 
-from elsa.cli import gnu
-from elsa.cli.report import report
+from elsa.cli.report import gnu, report
 from elsa.errors import DataError, InputMissingError, UsageError
 from elsa.report.gnu import layouts, sa
 from elsa.report.gnu.lastcomm import Wanted
+from tests.peers import theirs
 
 if TYPE_CHECKING:
     from conftest import Reports
@@ -49,6 +49,7 @@ def names(result: Result) -> list[str]:
 def test_a_job_selects_the_records_of_its_processes(filled: Reports) -> None:
     assert names(filled.run("lastcomm", "--forwards", "--job", "build")) == ["make", "cc"]
     assert names(filled.run("dump-acct", "-r", "--job", "2")) == ["cc"]
+    assert names(filled.run("dump-acct", "--job", "build,2")) == names(filled.run("dump-acct", "--job", "[bn]*")) == ["make", "cc"]
     assert filled.run("sa", "-a", "--job", "night").stdout.splitlines()[0].split()[0] == "1"
 
 
@@ -67,6 +68,7 @@ def test_without_a_job_the_warehouse_gives_every_record_it_read_even_unjoined_on
 def test_a_user_selects_by_uid_and_by_name(filled: Reports, pacct: Path) -> None:
     assert names(filled.run("dump-acct", "--user", "4000000001")) == ["cc"]
     assert names(run("dump-acct", "--user", "4000000000", str(pacct))) == ["two"]
+    assert names(run("dump-acct", "--user", "4000000000,0", str(pacct))) == ["one", "two", "three"]
     assert names(run("dump-acct", "--user", pwd.getpwuid(0).pw_name, str(pacct))) == ["one", "three"]
 
 
@@ -99,7 +101,7 @@ def test_a_file_is_read_without_a_warehouse(pacct: Path, tmp_path: Path, monkeyp
         (["sa", "-s"], "--merge: the warehouse keeps every record"),
         (["sa", "--other-savacct-file", "x"], "--other-savacct-file: the warehouse keeps every record"),
         (["sa", "-u", "-m"], "give one of them"),
-        (["sa", "--user", "no such user"], "no user of this host has the name no such user"),
+        (["sa", "--user", "no such user"], "this host knows no user no such user"),
         (["lastcomm", "--strict-match", "--user", "a", "--user", "b", "-f"], "no record has two of them"),
     ],
 )
@@ -208,6 +210,16 @@ def test_matching_is_any_or_strictly_every() -> None:
     assert not every.matches(b"root", b"cc", b"__")
     assert not Wanted(names=(b"sh",), strict=True).matches(b"root", b"sh", b"__")
     assert Wanted(strict=True).matches(b"root", b"sh", b"__")
+
+
+@pytest.mark.peers
+def test_the_records_of_a_job_given_to_the_originals_print_the_same(filled: Reports, tmp_path: Path) -> None:
+    path = tmp_path / "build.pacct"
+    path.write_bytes(filled.run("dump-acct", "--raw", "--job", "build").stdout_bytes)
+    assert path.stat().st_size == 2 * 64
+    for program, *arguments in (["sa", "-ia"], ["sa", "-imc"], ["lastcomm", "--pid", "-f"], ["dump-acct"]):
+        mine = [argument for argument in arguments if argument != "-f"]
+        assert filled.run(program, *mine, "--job", "build").stdout_bytes == theirs(program, [*arguments, str(path)])
 
 
 def test_classic_prints_the_block_of_a_job_in_seconds(filled: Reports) -> None:

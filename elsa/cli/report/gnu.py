@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from elsa import config
-from elsa.cli import options
+from elsa.cli import complete, options
+from elsa.cli.report import request
+from elsa.cli.report.group import report
 from elsa.errors import UsageError
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ SORTS = {
 MERGE = "the warehouse keeps every record, so nothing is merged into summary files; leave it out, and give --since and --until for a time"
 # Lines that are written at once.
 _LINES = 512
-_GIVEN = "elsa.cli.gnu.given"
+_GIVEN = "elsa.cli.report.gnu.given"
 
 
 class GnuCommand(click.Command):
@@ -58,17 +60,15 @@ def _whole(arg: str, names: list[str]) -> str:
     return longer[0] + equals + value if len(longer) == 1 else arg
 
 
-def pick_options(function: Function) -> Function:
-    """--job, --since, --until and --db: what the originals lack."""
-    function = options.db(function)
-    function = click.option("--until", metavar="TIME", help="Only what ended before then.")(function)
-    function = click.option("--since", metavar="TIME", help="Only what ended then or later.")(function)
-    return click.option("--job", metavar="JOB", help="Only processes that were ever in this job (its id or name).")(function)
+def picking(*kinds: str) -> Callable[[Function], Function]:
+    """What the originals lack: --since, --until, --db, and of --job and --user those that are named."""
 
+    def decorate(function: Function) -> Function:
+        for add in reversed([*request.selecting(kinds), options.db]):
+            function = add(function)
+        return function
 
-def user_option(function: Function) -> Function:
-    """--user: lastcomm has one of its own."""
-    return click.option("--user", metavar="NAME|UID", help="Only processes of this user.")(function)
+    return decorate
 
 
 def taken_options(function: Function) -> Function:
@@ -84,7 +84,7 @@ def flag(*names: str, says: str) -> Callable[[Function], Function]:
     return click.option(*names, is_flag=True, help=says)
 
 
-@click.command(cls=GnuCommand)
+@report.command(cls=GnuCommand)
 @flag("-a", "--list-all-names", says="Also what ran once or has an unprintable name: no ***other.")
 @flag("-b", "--sort-sys-user-div-calls", says="Sort by CPU time per call.")
 @flag("-c", "--percentages", says="Add the parts of the whole.")
@@ -114,8 +114,7 @@ def flag(*names: str, says: str) -> Callable[[Function], Function]:
 @click.option("--other-savacct-file", metavar="FILE", help="Refused: no summary files are read or written.")
 @click.option("--other-usracct-file", metavar="FILE", help="Refused, too.")
 @taken_options
-@user_option
-@pick_options
+@picking("job", "user")
 @click.argument("file", required=False)
 @click.pass_context
 def sa(ctx: click.Context, /, *, file: str | None, other_acct_file: str | None, **given: Any) -> None:  # noqa: ANN401 (as click parsed it)
@@ -163,7 +162,7 @@ def sa(ctx: click.Context, /, *, file: str | None, other_acct_file: str | None, 
         _write(program.by_command(found, shape, _yes if given["not_interactive"] else _ask), found)
 
 
-@click.command(cls=GnuCommand)
+@report.command(cls=GnuCommand)
 @flag("--strict-match", says="Only records that match everything given.")
 @flag("--print-controls", says="Unprintable bytes of names as they are, not as question marks.")
 @click.option("--user", "users", multiple=True, metavar="NAME", help="Records of this user; may be given again.")
@@ -174,7 +173,7 @@ def sa(ctx: click.Context, /, *, file: str | None, other_acct_file: str | None, 
 @flag("-p", "--show-paging", says="Page faults instead of user and terminal.")
 @flag("--pid", says="Add the pid and that of the parent.")
 @taken_options
-@pick_options
+@picking("job")
 @click.argument("names", nargs=-1)
 def lastcomm(*, names: tuple[str, ...], files: tuple[str, ...], forwards: bool, print_controls: bool, **given: Any) -> None:  # noqa: ANN401
     """Which commands ended, the last one first, as GNU lastcomm prints them: name, flags, user, terminal, CPU time, start.
@@ -208,15 +207,14 @@ def _format(_ctx: click.Context, _parameter: click.Parameter, value: str | None)
     return int(number)
 
 
-@click.command("dump-acct", cls=GnuCommand)
+@report.command("dump-acct", cls=GnuCommand)
 @flag("-r", "--reverse", says="The newest first.")
 @click.option("-n", "--num", type=click.IntRange(min=1), metavar="N", help="Print at most N records.")
 @flag("-R", "--raw", says="Write records as bytes, not as text.")
 @click.option("--format", "version", callback=_format, metavar="VERSION", help="With --raw: records of this version, 0 to 3.  [default: 3]")
 @flag("--byteswap", says="With --raw: in the other byte order.")
 @click.option("--ahz", type=click.IntRange(min=1), default=100, metavar="HZ", help="With --raw --format 0 or 2: ticks per second there.")
-@user_option
-@pick_options
+@picking("job", "user")
 @click.argument("files", nargs=-1)
 def dump_acct(
     *,
@@ -257,12 +255,13 @@ def _records(files: Sequence[str], given: dict[str, Any], *, backwards: bool = F
     """The records that these options pick."""
     from datetime import datetime
 
-    from elsa.report.gnu.records import Pick, Records, uid_of
+    from elsa.report.gnu.records import Pick, Records
+    from elsa.report.selection import uid_of
     from elsa.report.times import window
 
-    user = given.get("user")
+    users = request.values("user", given.get("user", ()))
     times = window(given["since"], given["until"], datetime.now().astimezone())
-    pick = Pick(given["job"], None if user is None else uid_of(user), times)
+    pick = Pick(request.values("job", given["job"]), tuple(map(uid_of, users)), times)
     return Records(files, Path() if files else config.load({"db": given["db"]}).db, pick, backwards)
 
 
@@ -274,8 +273,7 @@ def _write(lines: Iterable[bytes], found: Records, *, as_they_are: bool = False)
     while piece := b"".join(islice(source, _LINES)):
         out.write(_shown(piece) if masked else piece)
     out.flush()
-    for word in found.words:
-        click.echo(f"elsa-report: {word}", err=True)
+    request.say(found.words)
 
 
 def _shown(piece: bytes) -> bytes:
@@ -297,9 +295,9 @@ def _ask(name: bytes) -> bool:
     return bool(words) and words[0][0] in "yY"
 
 
-@click.command()
+@report.command()
 @options.db
-@click.argument("job", required=False)
+@click.argument("job", required=False, shell_complete=complete.jobs)
 def classic(*, job: str | None, db: Path | None) -> None:
     """What the original ELSA printed of a JOB, or of every job, with its times in seconds.
 
@@ -317,8 +315,4 @@ def classic(*, job: str | None, db: Path | None) -> None:
     with warehouse.reading(config.load({"db": db}).db) as connection:
         for block in made.classic(connection, None if job is None else selection.job_id(connection, job), words):
             click.echo(block)
-    for word in words:
-        click.echo(f"elsa-report: {word}", err=True)
-
-
-COMMANDS = (sa, lastcomm, dump_acct, classic)
+    request.say(words)
