@@ -6,6 +6,7 @@ an order comes on stdin, and the reply, a line of the protocol, goes to stdout; 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import signal
@@ -86,6 +87,8 @@ def from_json(text: str) -> Order:
 def main() -> None:
     """Carry out the order on stdin and print the reply."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # as an exception, so that what is half done is taken back
+    with contextlib.suppress(OSError):  # if memory is short, rather this than the jobd that started it
+        Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
     try:
         reply: dict[str, Any] | ElsaError = define(from_json(sys.stdin.read()))
     except ElsaError as error:

@@ -42,7 +42,7 @@ _SUMS = {
     "read_bytes": "sum(u.read_bytes)",
     "written_bytes": "sum(u.write_bytes)",
     "unmeasured": "count(*) - count(u.user_ns)",
-    "without_io": "count(*) - count(u.read_bytes)",
+    "without_io": "count(*) - count(case when u.provenance = 'taskstats' then 1 end)",
     "ended": "count(*)",
 }
 _CHARGES = ("charge_processes", "charge_cpu", "charge_memory", "charge_read", "charge_written")

@@ -1,0 +1,83 @@
+"""Programs that jobd starts answer through its event loop, one of a user at a time, whatever becomes of them."""
+
+from __future__ import annotations
+
+import selectors
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from elsa.errors import ElsaError, RetryError, UsageError
+from elsa.pipeline.helpers import MOST, Helpers
+
+PROGRAMS = {
+    "echo": "import sys; sys.stdout.write(sys.stdin.read())",
+    "silent": "",
+    "asleep": "import time; time.sleep(600)",
+}
+
+
+class Asked:
+    """Helpers in a loop of their own, and what they answered."""
+
+    def __init__(self) -> None:
+        self.selector = selectors.DefaultSelector()
+        self.helpers = Helpers(self.selector)
+        self.answers: list[Mapping[str, Any] | ElsaError] = []
+
+    def start(self, program: str, order: str = "", uid: int = 1000) -> None:
+        self.helpers.start(program, order, uid, self.answers.append)
+
+    def answer(self) -> Mapping[str, Any] | ElsaError:
+        while not self.answers:
+            for key, mask in self.selector.select(60):
+                key.data(mask)
+        return self.answers.pop()
+
+
+@pytest.fixture
+def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Asked]:
+    for name, text in PROGRAMS.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    made = Asked()
+    yield made
+    made.helpers.close()
+    made.selector.close()
+
+
+def test_an_order_of_any_length_comes_back_as_the_reply(asked: Asked) -> None:
+    asked.start("echo", '{"elsa":1,"ok":true,"text":"' + "x" * 300_000 + '"}\n')
+    assert asked.answer() == {"text": "x" * 300_000}
+    asked.start("echo", '{"elsa":1,"ok":false,"error":{"kind":"usage","message":"no"}}\n')
+    answer = asked.answer()
+    assert isinstance(answer, UsageError)
+    assert str(answer) == "no"
+
+
+def test_a_program_that_says_nothing_is_an_error_and_not_waited_for_for_ever(asked: Asked) -> None:
+    asked.start("silent")
+    assert isinstance(asked.answer(), ElsaError)
+    asked.start("silent")  # the user may ask again
+    assert isinstance(asked.answer(), ElsaError)
+
+
+def test_a_user_has_one_at_a_time_and_all_together_a_few(asked: Asked) -> None:
+    for uid in range(MOST):
+        asked.start("asleep", uid=uid)
+    for uid in (0, MOST):
+        with pytest.raises(RetryError):
+            asked.start("asleep", uid=uid)
+    assert asked.answers == []
+
+
+def test_the_program_that_defines_jobs_answers_whatever_it_is_given(asked: Asked, tmp_path: Path) -> None:
+    selection = '{"root":1,"session":null,"at_ns":null,"commands":[],"where":null,"since_ns":null,"until_ns":null}'
+    whose = '"socket":null,"name":"x","tags":{},"owner_uid":1,"only_uid":1,"dry_run":true'
+    given = f'{{"db":"{tmp_path}/none.db",{whose},"selection":{selection}}}'
+    asked.start("elsa.pipeline.defining", given)
+    answer = asked.answer()
+    assert isinstance(answer, ElsaError)
+    assert "no warehouse" in str(answer)
