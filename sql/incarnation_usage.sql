@@ -24,6 +24,7 @@ with life as (
         p.start_ns + born.offset_ns as started_ns,
         -- the clock at the end: a step of the clock in between must not move the end
         p.start_ns + p.elapsed_ns + coalesce(died.offset_ns, born.offset_ns) as ended_ns,
+        p.ended_hour,
         p.elapsed_ns,
         cast(a.etime as integer) as etime_ticks,
         a.utime as utime_ticks,
@@ -113,6 +114,7 @@ select
     life.end_ns,
     life.started_ns,
     life.ended_ns,
+    life.ended_hour,
     strftime('%Y-%m-%dT%H:%M:%fZ', life.started_ns / 1e9, 'unixepoch') as started_at,
     strftime('%Y-%m-%dT%H:%M:%fZ', life.ended_ns / 1e9, 'unixepoch') as ended_at,
     life.elapsed_ns,

@@ -96,6 +96,11 @@ charged as (
         member.end_ns,
         member.started_ns,
         member.ended_ns,
+        member.ended_hour,
+        case
+            when member.until_ns is null then member.ended_hour
+            else (member.until_ns + member.started_ns - member.start_ns) / 3600000000000
+        end as out_hour,
         member.started_at,
         member.ended_at,
         case
@@ -435,6 +440,8 @@ select
     charged.end_ns,
     charged.started_ns,
     charged.ended_ns,
+    charged.ended_hour,
+    charged.out_hour,
     charged.started_at,
     charged.ended_at,
     charged.elapsed_ns,

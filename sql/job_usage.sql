@@ -8,31 +8,28 @@ create view job_usage as
 with used as (
     select
         u.job_id,
-        count(*) as processes,
-        count(case when u.state = 'running' and u.until_ns is null then 1 end) as running,
-        count(case when u.state = 'running' then 1 end) as unfinished,
-        count(u.acct_id) as records,
-        -- for the job a process begins when it comes in, and ends when it is taken out
-        min(case when u.since_ns > u.start_ns then u.since_ns else u.start_ns end) as start_ns,
-        case when count(*) = count(coalesce(u.until_ns, u.end_ns)) then max(coalesce(u.until_ns, u.end_ns)) end as end_ns,
-        min(case when u.since_ns > u.start_ns then u.started_ns + u.since_ns - u.start_ns else u.started_ns end) as started_ns,
-        case
-            when count(*) = count(coalesce(u.until_ns, u.end_ns)) then max(coalesce(u.until_ns + u.started_ns - u.start_ns, u.ended_ns))
-        end as ended_ns,
-        sum((u.elapsed_ns + 500) / 1000) / 1e6 as elapsed_s,
+        sum(u.processes) as processes,
+        sum(u.living) as running,
+        sum(u.running) as unfinished,
+        sum(u.records) as records,
+        min(u.start_ns) as start_ns,
+        case when sum(u.living) = 0 then max(u.end_ns) end as end_ns,
+        min(u.started_ns) as started_ns,
+        case when sum(u.living) = 0 then max(u.ended_ns) end as ended_ns,
+        sum(u.elapsed_us) / 1e6 as elapsed_s,
         sum(u.etime_ticks) as etime_ticks,
         sum(u.utime_ticks) as utime_ticks,
         sum(u.stime_ticks) as stime_ticks,
         sum(u.minflt) as minflt,
         sum(u.majflt) as majflt,
-        count(case when u.provenance = 'taskstats' then 1 end) as with_usage,
-        count(u.provenance) - count(case when u.provenance = 'taskstats' then 1 end) as with_ticks,
-        count(*) - count(u.provenance) as without_usage,
-        count(case when u.usage_complete = 0 then 1 end) as usage_partial,
-        count(case when u.state = 'ended' and u.threads is null then 1 end) as usage_missing,
+        sum(u.with_usage) as with_usage,
+        sum(u.with_ticks) as with_ticks,
+        sum(u.without_usage) as without_usage,
+        sum(u.usage_partial) as usage_partial,
+        sum(u.usage_missing) as usage_missing,
         sum(u.user_ns) / 1e9 as user_s,
         sum(u.system_ns) / 1e9 as system_s,
-        sum(u.user_ns + u.system_ns) / 1e9 as cpu_s,
+        sum(u.cpu_ns) / 1e9 as cpu_s,
         sum(u.minor_faults) as minor_faults,
         sum(u.major_faults) as major_faults,
         sum(u.threads) as threads,
@@ -41,8 +38,8 @@ with used as (
         sum(u.stime_us) as stime_us,
         max(u.rss_kib) as rss_kib,
         max(u.vm_kib) as vm_kib,
-        sum(u.coremem_mb_us * 1.0) / 1e6 as coremem_mb_s,
-        sum(u.virtmem_mb_us * 1.0) / 1e6 as virtmem_mb_s,
+        sum(u.coremem_mb_us) / 1e6 as coremem_mb_s,
+        sum(u.virtmem_mb_us) / 1e6 as virtmem_mb_s,
         sum(u.read_chars) as read_chars,
         sum(u.write_chars) as write_chars,
         sum(u.read_syscalls) as read_syscalls,
@@ -58,14 +55,13 @@ with used as (
         sum(u.reclaim_delay_ns) as reclaim_delay_ns,
         sum(u.thrashing_delay_ns) as thrashing_delay_ns,
         sum(u.compact_delay_ns) as compact_delay_ns,
-        -- `elsa job run` launches exactly one
-        max(case when u.how = 'launched' then u.exit_status end) as exit_status,
-        count(case when u.how = 'inferred' then 1 end) as inferred,
-        count(case when u.part_life = 1 then 1 end) as part_life,
-        count(case when u.part_life_whole = 1 then 1 end) as part_life_whole,
-        count(case when u.record = 'uncertain' then 1 end) as uncertain,
-        count(case when u.state = 'ended' and u.acct_id is null then 1 end) as without_record
-    from job_process_usage as u
+        max(u.exit_status) as exit_status,
+        sum(u.inferred) as inferred,
+        sum(u.part_life) as part_life,
+        sum(u.part_life_whole) as part_life_whole,
+        sum(u.uncertain) as uncertain,
+        sum(u.without_record) as without_record
+    from job_part as u
     group by
         u.job_id
     union all
@@ -130,6 +126,11 @@ with used as (
             select 1
             from membership as m
             where m.job_id = j.id
+        )
+        and not exists (
+            select 1
+            from rolled_job as r
+            where r.job_id = j.id
         )
 ),
 

@@ -56,6 +56,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "collector",
         "gap",
         "comm",
+        "process",
         "usage",
         "baseline",
         "job",
@@ -65,6 +66,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "membership",
     )
 } | {
+    "membership": ("job_id", "process_id", "since_ns", "until_ns", "how"),
     "process": (
         *("id", "boot_id", "pid", "parent_id", "origin", "parent_inferred", "start_ns", "clock_id", "elapsed_ns", "end_clock_id"),
         *("end_how", "exit_status", "uid", "comm_id"),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import closing
 from pathlib import Path
 
 import click
 
 from elsa import config
-from elsa.cli import options
+from elsa.cli import options, progress
 from elsa.cli.main import CONTEXT
 from elsa.cli.tariff import tariff
 from elsa.errors import ConfigError
@@ -61,3 +63,26 @@ def check(db: Path | None) -> None:
     if found:
         raise ConfigError(f"{path}: {found[0]}" + (f" (and {len(found) - 1} more)" if len(found) > 1 else ""))
     click.echo(f"{path}: sound, and its books balance", err=True)
+
+
+@db.command()
+@options.db
+def rollup(db: Path | None) -> None:
+    """Sum up the hours that are over, by command, user and job, so that reports over long windows are quick.
+
+    `elsa ingest` does it too; reports are right without it, only slower. Safe to run at any time and to interrupt.
+
+    \b
+    Example:
+      elsa db rollup
+    """
+    from elsa.store import database, rollups
+
+    path = config.load({"db": db}).db
+    with (
+        database.translated(path),
+        closing(database.open_for_writing(path)) as connection,
+        progress.bar("rolling up", from_total=48) as show,
+    ):
+        hours = rollups.refresh(connection, path, time.time_ns(), show)
+    click.echo(f"{path}: {hours} hour{'' if hours == 1 else 's'} rolled up", err=True)

@@ -5,19 +5,17 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from elsa import config
-from elsa.cli import options
+from elsa.cli import options, progress
 from elsa.cli.main import CONTEXT
 
 if TYPE_CHECKING:
-    from elsa.pipeline.ingest import Outcome, Progress
+    from elsa.pipeline.ingest import Outcome
 
 # How a join is told, in the order in which a reader wants to know it.
 WORDS = {
@@ -51,6 +49,7 @@ def ingest(
 
     Without FILES: the accounting file of this host and what it was rotated to. Every record is read exactly once, however often
     this runs; where it stopped is kept with the rows. Records whose process jobd has not told of yet are joined by a later run.
+    Then the hours that are over are summed up, so that reports over long windows are quick.
 
     \b
     Examples:
@@ -61,18 +60,27 @@ def ingest(
     """
     from elsa.kernel.procfs import Procfs
     from elsa.pipeline.ingest import Ingester
+    from elsa.store.rollups import Keeper
 
     if host is not None and not host.strip():
         raise click.BadParameter("a name is needed", param_hint="--host")
     logging.basicConfig(level=logging.WARNING, format="elsa-ingest: %(message)s")
-    ingester = Ingester(config.load({"db": db, "socket": socket}), Procfs(), host)
+    settings = config.load({"db": db, "socket": socket})
+    ingester, keeper = Ingester(settings, Procfs(), host), Keeper(settings.db)
     if follow:
+
+        def after(outcome: Outcome) -> None:
+            _tell(outcome, quiet=quiet, following=True)
+            keeper.now_and_then()
+
         stopping = _stop_on_signal()
-        ingester.follow(files, interval, lambda: bool(stopping), lambda outcome: _tell(outcome, quiet=quiet, following=True))
+        ingester.follow(files, interval, lambda: bool(stopping), after)
         return
-    with _progress(quiet=quiet) as progress:
-        outcome = ingester.run_once(files, progress)
+    with progress.bar("reading", from_total=BAR_FROM, quiet=quiet) as show:
+        outcome = ingester.run_once(files, show)
     _tell(outcome, quiet=quiet, following=False)
+    with progress.bar("rolling up", from_total=48, quiet=quiet) as show:
+        keeper.roll_up(show)
     if outcome.troubles:
         sys.exit(outcome.troubles[0].exit_code)
 
@@ -83,25 +91,6 @@ def _stop_on_signal() -> list[int]:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _frame: came.append(number))
     return came
-
-
-@contextmanager
-def _progress(*, quiet: bool) -> Iterator[Progress | None]:
-    """A bar on a terminal, for passes that take a while."""
-    if quiet or not sys.stderr.isatty():
-        yield None
-        return
-    with ExitStack() as shown:
-        bar = None
-
-        def show(done: int, total: int) -> None:
-            nonlocal bar
-            if bar is None and total >= BAR_FROM:
-                bar = shown.enter_context(click.progressbar(length=total, label="reading", file=sys.stderr))
-            if bar is not None:
-                bar.update(max(done - bar.pos, 0))
-
-        yield show
 
 
 def _tell(outcome: Outcome, *, quiet: bool, following: bool) -> None:

@@ -5,13 +5,10 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 
+from elsa.report import rolled
+
 _HZ = 100
-_QUERY = """
-    select job_id, processes, records, etime_ticks, utime_ticks, stime_ticks, minflt, majflt
-    from job_usage
-    where ?1 is null or job_id = ?1
-    order by job_id
-"""
+_QUERY = "select job_id, processes, records, etime_ticks, utime_ticks, stime_ticks, minflt, majflt from {} order by job_id"
 
 
 def classic(connection: sqlite3.Connection, job: int | None, words: list[str]) -> Iterator[str]:
@@ -20,7 +17,9 @@ def classic(connection: sqlite3.Connection, job: int | None, words: list[str]) -
     Everything is from the accounting records alone, so it is what the original would have found: elapsed time is the sum over the
     processes, times are seconds cut off to 1/100 s per process. Swaps are unknown, since Linux counts none.
     """
-    for number, processes, records, *ticks, minflt, majflt in connection.execute(_QUERY, (job,)):
+    for number, processes, records, *ticks, minflt, majflt in connection.execute(
+        _QUERY.format("job_usage" if job is None else rolled.job_usage([job]))
+    ):
         lines = [
             ("number of processes", processes),
             *((name, _seconds(value)) for name, value in zip(("elapsed time (sum)", "user time", "system time"), ticks, strict=True)),

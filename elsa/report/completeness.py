@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 
+from elsa.report import rolled
 from elsa.report.query import Query, rows, select
 from elsa.report.render import Row
 from elsa.report.selection import Selection
@@ -67,27 +68,41 @@ def count(number: int, noun: str) -> str:
 
 def classes(connection: sqlite3.Connection, selection: Selection) -> dict[str, tuple[int, int]]:
     """Processes and records by class: who saw them. Nothing that still runs is in a window; a record without a process is in no job."""
+    if rolled.suits("rollup_user", selection):
+        return _rolled_classes(connection, selection)
     if selection.choices or selection.clip or (selection.jobs is not None and selection.window):
         source = rows(selection, [_CLASS, "u.process_id", "u.acct_id"])
         found = Query(f"select {_CLASS}, count(u.process_id), count(u.acct_id) {source.sql} group by 1", source.values).run(connection)
-    elif selection.jobs is not None:
+    else:
         member = "u.process_id in (select m.process_id from membership as m where m.job_id in (select value from json_each(?)))"
         text = f"select u.class, count(*), count(u.acct_id) from witnessed as u where {member} group by u.class"
         found = connection.execute(text, (json.dumps(selection.jobs),))
-    else:
-        conditions = selection.window.where("u.ended_ns")
-        where = f" where {' and '.join(conditions)}" if conditions else ""
-        found = connection.execute(f"select u.class, count(u.process_id), count(u.acct_id) from audit_row as u{where} group by u.class")
     return {name: (processes, records) for name, processes, records in found}
+
+
+def _rolled_classes(connection: sqlite3.Connection, selection: Selection) -> dict[str, tuple[int, int]]:
+    """The same from the hourly sums."""
+    names = ("seen_by_both", "uncertain", "without_record", "only_by_acct", "still_running", "unjoined")
+    sums = rolled.sums("rollup_user")
+    source = rolled.source("rollup_user", selection.window, *selection.choices)
+    row = Query(f"select {', '.join(sums[name] for name in names)} {source.sql}", source.values).run(connection).fetchone()
+    both, uncertain, unrecorded, recorded, running, loose = (number or 0 for number in row)
+    found = {
+        "both": (both, both),
+        "uncertain": (uncertain, uncertain),
+        "only_connector": (unrecorded, 0),
+        "only_acct": (recorded, recorded),
+        "running": (running, 0),
+        "pending": (0, loose),
+    }
+    return {name: numbers for name, numbers in found.items() if any(numbers)}
 
 
 def _losses(connection: sqlite3.Connection, selection: Selection) -> str:
     if selection.jobs is None or selection.window:
         found, when = gaps(connection, selection.window), " in this window" if selection.window else ""
     else:
-        ids = json.dumps(selection.jobs)
-        text = "select sum(gaps + usage_gaps) from job_usage where job_id in (select value from json_each(?))"
-        found = connection.execute(text, (ids,)).fetchone()[0]
+        found = connection.execute(f"select sum(gaps + usage_gaps) from {rolled.job_usage(selection.jobs)}").fetchone()[0]
         when = f" while {'this job' if selection.job is not None else 'these jobs'} lived"
     return f"{count(found, 'gap')}{when} (see: elsa report gaps)" if found else ""
 

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import NamedTuple, TextIO
 
-from elsa.report import completeness, measures, render, usage
+from elsa.report import completeness, measures, render, rolled, usage
 from elsa.report.measures import COUNTERS
 from elsa.report.output import Output
 from elsa.report.query import Condition, Query, rows, select
@@ -117,8 +117,11 @@ def columns(window: Window, *, clip: bool = False) -> dict[str, str]:
     """Every column that there is of jobs, in a window or not, with its expression."""
     if not window:
         return _WHOLE
-    marked = {"estimate": "1"} if clip else {}
-    return _FACTS | measures.sums(measures.share(window) if clip else None, members=True) | marked
+    listed = measures.sums(measures.share(window), members=True)
+    if clip:
+        return _FACTS | listed | {"estimate": "1"}
+    sums = rolled.sums("rollup_job")
+    return _FACTS | {key: sums[key] for key in listed}
 
 
 def query(selection: Selection, conditions: Sequence[Condition], output: Output) -> tuple[Query, tuple[str, ...]]:
@@ -138,7 +141,10 @@ def query(selection: Selection, conditions: Sequence[Condition], output: Output)
     if not selection.window:
         return Query(f"{select(chosen)}\nfrom job_usage as u{where}\n{order}{limit}", values), shown
     among = [Condition(f"u.job_id in (select u.job_id from job_usage as u{where})", values)] if conditions else []
-    source = rows(Selection(selection.window, selection.clip), [*chosen.values(), order, "u.job_id"], *among, members=True)
+    if selection.clip:
+        source = rows(Selection(selection.window, selection.clip), [*chosen.values(), order, "u.job_id"], *among, members=True)
+    else:
+        source = rolled.source("rollup_job", selection.window, *among)
     text = f"{select(chosen)}\n{source.sql} join job as j on j.id = u.job_id\ngroup by j.id\n{order}{limit}"
     return Query(text, source.values), shown
 
@@ -178,10 +184,13 @@ def _losses(names: tuple[str, ...], found: list[Row]) -> str:
 def job_query(selection: Selection) -> Query:
     """The one job of a selection; in a window what those of its processes cost that ended in it."""
     if not selection.window:
-        return Query(f"{select(_WHOLE)}\nfrom job_usage as u\nwhere u.job_id = ?", (selection.job,))
+        return Query(f"{select(_WHOLE)}\nfrom {rolled.job_usage(selection.jobs or ())} as u\nwhere u.job_id = ?", (selection.job,))
     known = columns(selection.window, clip=selection.clip)
     sums = {key: expression for key, expression in known.items() if key not in _FACTS}
-    source = rows(selection, sums.values())
+    if selection.clip:
+        source = rows(selection, sums.values())
+    else:
+        source = rolled.source("rollup_job", selection.window, Condition(f"u.job_id = {selection.job}"))
     facts = f"{select(_FACTS)}\nfrom job as j where j.id = ?"
     return Query(f"select *\nfrom ({facts})\ncross join (\n{select(sums)}\n{source.sql}\n)", (selection.job, *source.values))
 

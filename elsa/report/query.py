@@ -70,13 +70,18 @@ def select(columns: Mapping[str, str]) -> str:
     return f"select\n    {listed}"
 
 
+def columns_of(texts: Iterable[str]) -> set[str]:
+    """The columns of `u` that SQL names."""
+    return set(_COLUMN.findall(" ".join(texts)))
+
+
 def rows(selection: Selection, expressions: Iterable[str], *more: Condition, members: bool = False) -> Query:
     """The from clause for the rows of a selection, with what columns the expressions need of them; `members`: one row per job and process.
 
     Only those are asked of the views, each for itself, since SQLite would compute every column of a union of them.
     """
     conditions = [*selection.conditions(), *more]
-    needed = sorted(set(_COLUMN.findall(" ".join(expressions))) or {"process_id"})
+    needed = sorted(columns_of(expressions) or {"process_id"})
     if selection.jobs is None and not members:
         parts = [_part("incarnation_usage", _OF_HOST, needed, conditions), _part("unjoined_usage", _OF_HOST, needed, conditions)]
     else:

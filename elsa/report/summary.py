@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import NamedTuple, TextIO
 
-from elsa.report import completeness, measures, render
+from elsa.report import completeness, measures, render, rolled
 from elsa.report.output import Output
 from elsa.report.query import Query, rows, select
 from elsa.report.render import Report, Row
@@ -58,7 +58,8 @@ def query(selection: Selection) -> Query:
         source = rows(selection, columns.values())
         totals = Query(f"{select(columns)} {source.sql}", source.values)
     else:
-        totals = Query(f"select started_at, ended_at, wall_s, {', '.join(_FIGURES)} from job_usage where job_id = ?", (selection.job,))
+        view = f"{rolled.job_usage(selection.jobs or ())} where job_id = ?"
+        totals = Query(f"select started_at, ended_at, wall_s, {', '.join(_FIGURES)} from {view}", (selection.job,))
     text = f"""select j.id, j.name, user_name(j.owner_uid), t.*, round({_SBU}, 6)
                from ({totals.sql}) as t join job as j on j.id = ?"""
     return Query(text, (*totals.values, selection.job))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import NamedTuple
 
-from elsa.report import completeness, measures
+from elsa.report import completeness, measures, rolled
 from elsa.report.output import Output
 from elsa.report.query import Query, rows, select
 from elsa.report.render import Report
@@ -23,18 +23,23 @@ class By(NamedTuple):
     keys: dict[str, str]
     """The key columns and their expressions."""
     shown: tuple[str, ...]
+    rollup: str
+    """Which has the sums of long windows."""
 
 
-COMMANDS = By("command", {"command": "u.command", "forked_only": "u.forked_only"}, ("command", "forked_only"))
+COMMANDS = By("command", {"command": "u.command", "forked_only": "u.forked_only"}, ("command", "forked_only"), "rollup_command")
 """By command and whether it ever called exec, which is GNU sa's key."""
-USERS = By("user", {"user": "user_name(u.uid)", "uid": "u.uid"}, ("user",))
+USERS = By("user", {"user": "user_name(u.uid)", "uid": "u.uid"}, ("user",), "rollup_user")
 """By real uid."""
-GROUPS = By("group", {"group": "group_name(u.gid)", "gid": "u.gid"}, ("group",))
+GROUPS = By("group", {"group": "group_name(u.gid)", "gid": "u.gid"}, ("group",), "rollup_user")
 """By real gid, which only accounting records tell."""
 
 
 def columns(by: By, selection: Selection) -> dict[str, str]:
     """Every column that there is, with its expression."""
+    if rolled.suits(by.rollup, selection):
+        sums = rolled.sums(by.rollup)
+        return by.keys | {key: sums[key] for key in measures.sums()}
     part = measures.share(selection.window) if selection.clip else None
     marked = {"estimate": "1"} if selection.clip else {}
     return by.keys | measures.sums(part) | marked
@@ -46,7 +51,10 @@ def query(by: By, selection: Selection, output: Output) -> tuple[Query, tuple[st
     shown = output.choose(known, [*by.shown, *SHOWN, *(["estimate"] if selection.clip else [])])
     chosen = {key: known[key] for key in dict.fromkeys((*shown, *_ALWAYS))}
     order = output.order(known, f"{known['cpu_s']} desc nulls last, processes desc, {', '.join(by.keys.values())}")
-    source = rows(selection, [*chosen.values(), order])
+    if rolled.suits(by.rollup, selection):
+        source = rolled.source(by.rollup, selection.window, *selection.choices)
+    else:
+        source = rows(selection, [*chosen.values(), order])
     text = f"{select(chosen)}\n{source.sql}\ngroup by {', '.join(by.keys.values())}\n{order}"
     return Query(text, source.values), shown
 

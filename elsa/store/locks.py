@@ -13,6 +13,7 @@ from elsa.kernel import places
 
 COLLECTOR = "jobd"
 INGESTER = "ingest"
+ROLLUP = "rollup"
 
 
 @contextmanager

@@ -26,6 +26,9 @@ from sqlalchemy import (
 from sqlalchemy.schema import SchemaItem
 from sqlalchemy.types import REAL, TypeEngine
 
+from elsa.store import measures
+from elsa.store.measures import Measure
+
 metadata = MetaData()
 
 # SQLite keeps every integer in as few bytes as it needs; other databases want to be told of the big ones.
@@ -117,6 +120,8 @@ process = _table(
     Column("leader_status", Integer),  # the leader's own, only where it differs
     Column("uid", Big),  # real uid as last known from events and /proc
     Column("comm_id", Big, ForeignKey("comm.id")),  # as last seen alive; the acct record knows better
+    Column("ended_hour", Integer),  # hours since 1970 (real time) in which it ended; kept by triggers (elsa/store/staleness.py)
+    Index("process_ended", "ended_hour"),  # the way to the processes of a window
     Index("process_pid", "boot_id", "pid", "start_ns"),  # pairing records, finding who a pid was
     Index("process_orphan", "boot_id", "parent_pid", sqlite_where=text("parent_pid is not null")),  # whose parent a record may still tell
     Index("process_inexact", "id", sqlite_where=text("end_how in (2, 4, 5)")),  # ends that an accounting record may still tell better
@@ -236,7 +241,11 @@ membership = _table(
     Column("since_ns", Big, primary_key=True, autoincrement=False),  # monotonic; 0: from its birth
     Column("until_ns", Big),  # monotonic; NULL: to its end
     Column("how", Integer, nullable=False),  # codes.How
+    Column("left_hour", Integer),  # of until_ns, in hours since 1970 (real time); kept by triggers
     Index("membership_process", "process_id"),
+    # The way to those that were taken out in a window, and to when one was.
+    Index("membership_left", "left_hour", sqlite_where=text("left_hour is not null")),
+    Index("membership_left_of", "process_id", "left_hour", sqlite_where=text("left_hour is not null")),
     rowid=False,
 )
 
@@ -311,4 +320,39 @@ acct = _table(
     Column("comm_id", Big, ForeignKey("comm.id"), nullable=False),
     Index("acct_process", "process_id", unique=True, sqlite_where=text("process_id is not null")),
     Index("acct_pending", "pid", sqlite_where=text("join_how = 0")),
+    # The way to the records of a window that are joined to none.
+    Index(
+        "acct_unjoined",
+        text("(btime + cast(etime / 100 as integer)) / 3600"),
+        sqlite_where=text("process_id is null and join_how <> 3"),
+    ),
+)
+
+
+def _sums(summed: dict[str, Measure]) -> list[Column[int]]:
+    return [Column(name, REAL if name in measures.REAL else Big) for name in measures.columns(summed)]
+
+
+def _rollup(name: str, keys: list[Column[int]], sums: dict[str, Measure], *more: SchemaItem) -> Table:
+    """Sums over what ended in an hour. Of an hour that is not ready in rollup_hour only the pruned rows count."""
+    hour, pruned = Column("hour", Integer, nullable=False), Column("pruned", Integer, nullable=False)
+    return _table(name, hour, pruned, *keys, *_sums(sums), Index(f"{name}_hour", "hour"), *more)
+
+
+rollup_hour = _table(
+    "rollup_hour",  # one row per hour that is rolled up; whatever changes what ended in it takes the row away
+    Column("hour", Integer, primary_key=True, autoincrement=False),  # hours since 1970, real time
+    Column("ready", Integer, nullable=False),  # 0 while it is being rolled up
+)
+rollup_command = _rollup(
+    "rollup_command",  # pruned 1: of processes that are not in the warehouse any more; 0: of those that are
+    [Column("comm_id", Big, ForeignKey("comm.id")), Column("forked_only", Integer)],
+    measures.ROLLED,
+)
+rollup_user = _rollup("rollup_user", [Column("uid", Big), Column("gid", Big)], measures.ROLLED)
+rollup_job = _rollup(
+    "rollup_job",
+    [Column("job_id", Big, ForeignKey("job.id"), nullable=False)],
+    measures.ROLLED_OF_JOB,
+    Index("rollup_job_job", "job_id"),
 )

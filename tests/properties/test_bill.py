@@ -88,7 +88,7 @@ def fill(connection: sqlite3.Connection, used: list[Used], held: list[Tariff]) -
             columns = "process_id, threads, complete, run_ns, utime_us, stime_us, coremem_mb_us, read_bytes"
             connection.execute(f"insert into usage ({columns}) values (?, 1, 1, ?, ?, 0, ?, ?)", usage)
         if one.job is not None:
-            connection.execute("insert into membership values (?, ?, 0, null, 2)", (one.job, number))
+            connection.execute("insert into membership (job_id, process_id, since_ns, how) values (?, ?, 0, 2)", (one.job, number))
     for version in held:
         tariffs.add(connection, version, 0)
 

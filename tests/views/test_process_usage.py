@@ -48,6 +48,7 @@ def test_process_with_a_record_shows_both_witnesses_in_raw_and_human_units(wareh
         "ended_ns": (REAL_S + 12) * 10**9 + 500_000_000,
         "started_at": "2026-01-02T03:04:15.000Z",
         "ended_at": "2026-01-02T03:04:17.500Z",
+        "ended_hour": (REAL_S + 12) // 3600,
         "elapsed_ns": 2_500_000_000,
         "elapsed_s": 2.5,
         "user_ns": 1_500_000_000,

@@ -1,0 +1,104 @@
+"""What is added up over processes, once: the one list behind every sum of reports and rollups, over rows `u` of process_usage.
+
+Sums are made of integers (nanoseconds where a report shows seconds), so that the parts of a whole add up to it exactly, in any order.
+Elapsed time is summed in microseconds, since daemons by the hundred live for years and 64 bits hold 292 years of nanoseconds; memory
+integrals as floats, which are exact up to 2**53 MB us and then no longer, rather than overflow.
+The views command_usage, user_usage, job_command_usage, job_user_usage and job_usage make the same sums; tests hold them equal.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+COUNTERS = (
+    *("read_chars", "write_chars", "read_syscalls", "write_syscalls", "read_bytes", "write_bytes", "cancelled_write_bytes"),
+    *("nvcsw", "nivcsw"),
+    *("cpu_delay_ns", "blkio_delay_ns", "swapin_delay_ns", "reclaim_delay_ns", "thrashing_delay_ns", "compact_delay_ns"),
+)
+"""What taskstats counts beside CPU time and memory."""
+
+
+class Measure(NamedTuple):
+    """One figure of many processes."""
+
+    each: str
+    """What one row adds: an integer expression; in counts, an expression that is NULL for what does not count."""
+    fold: str = "sum"
+    """sum, max, min or count."""
+    scale: int = 1
+    """How many of `each` make 1 of the figure."""
+    stored: str = ""
+    """The rollups' column for it, in the unit of `each`, where that is not the figure's own."""
+
+    def sql(self, share: str | None = None) -> str:
+        """The aggregate; with a share, the part of each sum that falls into a window."""
+        if self.fold != "sum":
+            return f"{self.fold}({self.each})"
+        total = f"sum({self.each})" if share is None else f"cast(round(sum(({self.each}) * {share})) as integer)"
+        return self._scaled(total)
+
+    def of_parts(self, key: str) -> str:
+        """The same over rows that hold sums of parts."""
+        column = f"u.{self.stored or key}"
+        return f"coalesce(sum({column}), 0)" if self.fold == "count" else self._scaled(f"{self.fold}({column})")
+
+    def _scaled(self, total: str) -> str:
+        return total if self.scale == 1 else f"{total} / {float(self.scale)}"
+
+
+MEASURES = {
+    "processes": Measure("u.process_id", "count"),
+    "running": Measure("case when u.state = 'running' then 1 end", "count"),
+    "records": Measure("u.acct_id", "count"),
+    "without_record": Measure("case when u.state = 'ended' and u.acct_id is null then 1 end", "count"),
+    "uncertain": Measure("case when u.record = 'uncertain' then 1 end", "count"),
+    "unjoined": Measure("case when u.process_id is null then u.acct_id end", "count"),
+    "elapsed_s": Measure("(u.elapsed_ns + 500) / 1000", scale=1_000_000, stored="elapsed_us"),
+    **{key: Measure(f"u.{key}") for key in ("etime_ticks", "utime_ticks", "stime_ticks", "minflt", "majflt")},
+    "with_usage": Measure("case when u.provenance = 'taskstats' then 1 end", "count"),
+    "with_ticks": Measure("case when u.provenance = 'acct' then 1 end", "count"),
+    "without_usage": Measure("case when u.provenance is null then 1 end", "count"),
+    "usage_partial": Measure("case when u.usage_complete = 0 then 1 end", "count"),
+    "user_s": Measure("u.user_ns", scale=1_000_000_000, stored="user_ns"),
+    "system_s": Measure("u.system_ns", scale=1_000_000_000, stored="system_ns"),
+    "cpu_s": Measure("u.user_ns + u.system_ns", scale=1_000_000_000, stored="cpu_ns"),
+    **{key: Measure(f"u.{key}") for key in ("minor_faults", "major_faults", "threads", "run_ns", "utime_us", "stime_us")},
+    **{key: Measure(f"u.{key}", "max") for key in ("rss_kib", "vm_kib")},
+    **{f"{key}_mb_s": Measure(f"u.{key}_mb_us * 1.0", scale=1_000_000, stored=f"{key}_mb_us") for key in ("coremem", "virtmem")},
+    **{key: Measure(f"u.{key}") for key in COUNTERS},
+}
+OF_MEMBERS = {
+    "inferred": Measure("case when u.how = 'inferred' then 1 end", "count"),
+    "part_life": Measure("case when u.part_life = 1 then 1 end", "count"),
+    "part_life_whole": Measure("case when u.part_life_whole = 1 then 1 end", "count"),
+}
+"""Of the processes of jobs only."""
+
+# What only the rollups keep: who saw the processes, and the span of a job as in job_usage.
+_WITNESSES = {
+    "seen_by_both": Measure("case when u.record = 'exact' and u.origin <> 'acct' then 1 end", "count"),
+    "still_running": Measure("case when u.state = 'running' and u.acct_id is null then 1 end", "count"),
+    "only_by_acct": Measure("case when u.origin = 'acct' or u.record = 'own' then 1 end", "count"),
+}
+_SPAN = {
+    "living": Measure("case when u.state = 'running' and u.until_ns is null then 1 end", "count"),
+    "usage_missing": Measure("case when u.state = 'ended' and u.threads is null then 1 end", "count"),
+    "start_ns": Measure("case when u.since_ns > u.start_ns then u.since_ns else u.start_ns end", "min"),
+    "end_ns": Measure("coalesce(u.until_ns, u.end_ns)", "max"),
+    "started_ns": Measure("case when u.since_ns > u.start_ns then u.started_ns + u.since_ns - u.start_ns else u.started_ns end", "min"),
+    "ended_ns": Measure("coalesce(u.until_ns + u.started_ns - u.start_ns, u.ended_ns)", "max"),
+    "exit_status": Measure("case when u.how = 'launched' then u.exit_status end", "max"),
+}
+ROLLED = MEASURES | _WITNESSES
+"""What a row of the rollups holds."""
+ROLLED_OF_JOB = ROLLED | OF_MEMBERS | _SPAN
+"""What a row of a job's rollup holds."""
+
+
+def columns(measures: dict[str, Measure]) -> dict[str, str]:
+    """The columns that rollups have for these measures, each with its aggregate over rows `u` of a view."""
+    return {measure.stored or key: f"{measure.fold}({measure.each})" for key, measure in measures.items()}
+
+
+REAL = ("coremem_mb_us", "virtmem_mb_us")
+"""The columns that are floats."""

@@ -1,0 +1,132 @@
+"""Rolling up: the sums over what ended in an hour, by command, user and job, made from the views and kept beside them.
+
+An hour is true as long as its row in rollup_hour stands; triggers (staleness.py) take that away when anything changes that ended in
+the hour. The sums are made without a transaction, so that nobody waits: the row stands from before, not ready, and if it is gone
+afterwards, something changed meanwhile and the hour is done again another time.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterable
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from elsa.errors import RetryError
+from elsa.store import database, locks
+from elsa.store.database import transaction
+from elsa.store.measures import ROLLED, ROLLED_OF_JOB, Measure, columns
+from elsa.store.staleness import HOUR_NS
+
+# An hour that has just passed still changes: records are joined, statistics come in.
+SETTLE_NS = 15 * 60 * 10**9
+# Beside other work: how often, and how many hours at once.
+EVERY_S = 60.0
+MOST_AT_A_TIME = 24
+
+Progress = Callable[[int, int], None]
+"""Called with the hours done and the hours to do."""
+
+
+class Rollup(NamedTuple):
+    """One table of sums."""
+
+    view: str
+    """What it sums, ..."""
+    hour: str
+    """... by this column ..."""
+    keys: tuple[str, ...]
+    """... and these."""
+    stored: tuple[str, ...]
+    """The columns of the table for the keys."""
+    measures: dict[str, Measure]
+
+
+ROLLUPS = {
+    "rollup_command": Rollup("process_usage", "ended_hour", ("command", "forked_only"), ("comm_id", "forked_only"), ROLLED),
+    "rollup_user": Rollup("process_usage", "ended_hour", ("uid", "gid"), ("uid", "gid"), ROLLED),
+    "rollup_job": Rollup("job_process_usage", "out_hour", ("job_id",), ("job_id",), ROLLED_OF_JOB),
+}
+
+
+def chosen(rollup: Rollup, hours: str) -> list[str]:
+    """Conditions for the rows `u` of a rollup's view that lie in some hours, by indexes; a row meets one of them at most."""
+    if rollup.hour == "ended_hour":
+        return [f"u.ended_hour in ({hours})"]
+    left = f"u.process_id in (select m.process_id from membership as m where m.left_hour in ({hours}))"
+    return [f"u.until_ns is null and u.ended_hour in ({hours})", f"{left} and u.until_ns is not null and u.out_hour in ({hours})"]
+
+
+class Keeper:
+    """Rolls up beside other work, as far as nothing stands in the way: reports are right without it."""
+
+    def __init__(self, db: Path) -> None:
+        self._db = db
+        self._last_s = -EVERY_S
+
+    def now_and_then(self) -> None:
+        """Some hours, if the last time was a while ago."""
+        if time.monotonic() - self._last_s >= EVERY_S:
+            self._last_s = time.monotonic()
+            self.roll_up(most=MOST_AT_A_TIME)
+
+    def roll_up(self, progress: Progress | None = None, most: int | None = None) -> None:
+        """What there is, unless another one does it or the warehouse is locked."""
+        with suppress(RetryError), database.translated(self._db), closing(database.open_for_writing(self._db)) as connection:
+            refresh(connection, self._db, time.time_ns(), progress, most)
+
+
+def refresh(connection: sqlite3.Connection, db: Path, now_ns: int, progress: Progress | None = None, most: int | None = None) -> int:
+    """Roll up every settled hour that is not, the newest first; returns how many. Raises RetryError while another one does it."""
+    with locks.only(locks.ROLLUP, db):
+        if connection.execute("select 1 from rollup_hour where ready = 0").fetchone():
+            with transaction(connection):
+                connection.execute("delete from rollup_hour where ready = 0")  # of one that was killed
+        hours = stale_hours(connection, now_ns)[::-1][:most]
+        done = 0
+        for number, hour in enumerate(hours, start=1):
+            done += _roll_up(connection, hour)
+            if progress is not None:
+                progress(number, len(hours))
+        return done
+
+
+def stale_hours(connection: sqlite3.Connection, now_ns: int) -> list[int]:
+    """The settled hours in which something ended and that are not rolled up, oldest first."""
+    rows = connection.execute("select hour from unrolled_hour where hour < ? order by hour", ((now_ns - SETTLE_NS) // HOUR_NS,))
+    return [hour for (hour,) in rows]
+
+
+def _roll_up(connection: sqlite3.Connection, hour: int) -> bool:
+    """Whether it is rolled up now; it is not if something changed in it meanwhile."""
+    with transaction(connection):
+        connection.execute("insert into rollup_hour values (?, 0)", (hour,))
+    rows = {
+        table: [row for where in chosen(rollup, str(hour)) for row in sums(connection, rollup, where)] for table, rollup in ROLLUPS.items()
+    }
+    with transaction(connection):
+        if not connection.execute("update rollup_hour set ready = 1 where hour = ?", (hour,)).rowcount:
+            return False
+        for table, rollup in ROLLUPS.items():
+            connection.execute(f"delete from {table} where hour = ? and pruned = 0", (hour,))
+            store(connection, table, rollup, hour, rows[table], pruned=False)
+    return True
+
+
+def sums(connection: sqlite3.Connection, rollup: Rollup, where: str) -> list[tuple[object, ...]]:
+    """The sums over some rows of a rollup's view, by its keys; a key may come twice from two calls."""
+    keys = ", ".join(f"u.{key}" for key in rollup.keys)
+    query = f"select {keys}, {', '.join(columns(rollup.measures).values())} from {rollup.view} as u where {where} group by {keys}"
+    return connection.execute(query).fetchall()
+
+
+def store(
+    connection: sqlite3.Connection, table: str, rollup: Rollup, hour: int, rows: Iterable[tuple[object, ...]], *, pruned: bool
+) -> None:
+    """Sums into their table. Callers hold a transaction."""
+    names = ("hour", "pruned", *rollup.stored, *columns(rollup.measures))
+    marks = ["(select id from comm where name = ?)" if name == "comm_id" else "?" for name in names]
+    insert = f"insert into {table} ({', '.join(names)}) values ({', '.join(marks)})"
+    connection.executemany(insert, ((hour, int(pruned), *row) for row in rows))

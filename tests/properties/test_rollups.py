@@ -1,0 +1,174 @@
+"""Whatever is written into a warehouse, in whatever order, sums by way of the rollups are those over the processes themselves."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from elsa.report import measures, rolled
+from elsa.report.query import Query, rows
+from elsa.report.selection import Selection
+from elsa.report.times import Window
+from elsa.store import rollups
+from elsa.store.staleness import HOUR_NS
+from elsa.store.upgrade import upgrade
+
+MINUTE = 60 * 10**9
+# Real time at monotonic 0: a quarter past some hour. From three hours on the clock is two hours ahead.
+REAL = 490_000 * HOUR_NS + 15 * MINUTE
+CLOCKS = {1: 0, 2: 2 * HOUR_NS}
+NOW = REAL + 24 * HOUR_NS
+
+small = st.integers(0, 5)
+minutes = st.integers(0, 400)
+moments = st.one_of(st.none(), st.integers(0, 12).map(lambda hours: hours * HOUR_NS), st.integers(0, 12 * HOUR_NS))
+
+Act = Callable[[sqlite3.Connection], object]
+
+
+def sql(text: str) -> Callable[..., Act]:
+    """A statement with its values."""
+    return lambda *values: lambda connection: connection.execute(text, values)
+
+
+def refresh(connection: sqlite3.Connection) -> int:
+    """Roll up what is settled."""
+    return rollups.refresh(connection, Path(connection.execute("pragma database_list").fetchone()[2]), NOW)
+
+
+PROCESS = "insert or ignore into process (id, boot_id, pid, origin, start_ns, clock_id, uid, comm_id, elapsed_ns, end_clock_id, end_how)"
+RECORD = f"""insert or ignore into acct
+    values (?, 1, ?, ?, ?, ?, 3, 0, 0, 5, ?, 7, 1, {REAL // 10**9} + ? * 60, ?, 3, 4, 5, 0, 0, 6, 7, 0, 2)"""
+MARGINS = "insert or replace into baseline (job_id, process_id, since_ns, edge, run_ns, utime_us, stime_us) values (?, ?, ?, ?, 1, 2, 3)"
+ACTS = st.one_of(
+    st.just(refresh),
+    st.builds(
+        sql(f"{PROCESS} values (?, 1, 7, ?, ? * {MINUTE}, 1, ?, ?, ? * {MINUTE}, ?, 1)"),
+        small,
+        st.sampled_from((1, 3)),
+        minutes,
+        small,
+        st.sampled_from((1, 2, None)),
+        st.one_of(st.none(), minutes),
+        st.sampled_from((1, 2, None)),
+    ),
+    st.builds(sql(f"update process set elapsed_ns = ? * {MINUTE}, end_clock_id = ? where id = ?"), minutes, st.sampled_from((1, 2)), small),
+    st.builds(sql(f"update process set start_ns = ? * {MINUTE} where id = ?"), minutes, small),
+    st.builds(sql("update process set uid = ?, comm_id = ? where id = ?"), small, st.sampled_from((1, 2)), small),
+    st.builds(sql("update process set exit_status = ? where id = ?"), small, small),
+    st.builds(sql("delete from process where id = ?"), small),
+    st.builds(
+        sql(RECORD),
+        small,
+        small,
+        st.one_of(st.none(), small),
+        st.integers(0, 5),
+        st.sampled_from((0, 1)),
+        small,
+        minutes,
+        st.floats(0, 10**6, width=32),
+    ),
+    st.builds(
+        sql("update or ignore acct set process_id = ?, join_how = ? where id = ?"), st.one_of(st.none(), small), st.integers(0, 5), small
+    ),
+    st.builds(sql("delete from acct where id = ?"), small),
+    st.builds(
+        sql(
+            "insert or replace into usage (process_id, threads, complete, run_ns, utime_us, stime_us, rss_kib, coremem_mb_us)"
+            " values (?, 1, ?, ?, 20, 30, ?, 10)"
+        ),
+        small,
+        st.sampled_from((0, 1)),
+        st.sampled_from((None, 3, 10**7)),
+        small,
+    ),
+    st.builds(sql("delete from usage where process_id = ?"), small),
+    st.builds(
+        sql(f"insert or ignore into membership (job_id, process_id, since_ns, until_ns, how) values (?, ?, ? * {MINUTE}, ? * {MINUTE}, ?)"),
+        st.integers(1, 3),
+        small,
+        st.sampled_from((0, 5)),
+        st.sampled_from((None, 50)),
+        st.integers(1, 4),
+    ),
+    st.builds(sql(f"update membership set until_ns = ? * {MINUTE} where process_id = ?"), minutes, small),
+    st.builds(sql("delete from membership where process_id = ? and job_id = ?"), small, st.integers(1, 3)),
+    st.builds(
+        sql(MARGINS),
+        st.integers(1, 3),
+        small,
+        st.sampled_from((0, 5 * MINUTE)),
+        st.sampled_from((0, 1)),
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A warehouse with what rows refer to."""
+    path: Path = tmp_path_factory.mktemp("rollups") / "elsa.db"
+    upgrade(path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("insert into host values (1, 'm', 'here')")
+        connection.execute("insert into boot values (1, 1, 'b', 0, null)")
+        for id_, ahead_ns in CLOCKS.items():
+            connection.execute("insert into clock values (?, 1, ?, ?, 0)", (id_, (id_ - 1) * 3 * HOUR_NS, REAL + ahead_ns))
+        connection.executemany("insert into comm values (?, ?)", [(1, "one"), (2, "two")])
+        for id_ in (1, 2, 3):
+            connection.execute("insert into job values (?, 1, 'job', 1, 0, null, null, 0)", (id_,))
+        connection.execute("insert into acct_file values (1, 1, 'f', 1, 1, 0, 0, x'', x'', 0, 0, 0, 0)")
+    return path
+
+
+@settings(max_examples=60, deadline=None)
+@given(acts=st.lists(ACTS, max_size=25), window=st.tuples(moments, moments))
+def test_sums_by_way_of_rollups_are_those_over_the_processes(
+    template: Path, acts: list[Act], window: tuple[int | None, int | None]
+) -> None:
+    with closing(sqlite3.connect(template, isolation_level=None)) as connection:
+        connection.execute("pragma journal_mode = off")
+        for table in ("process", "acct", "usage", "membership", "baseline", "rollup_hour", *rollups.ROLLUPS):
+            connection.execute(f"delete from {table}")
+        for act in [*acts, refresh, *acts[:2]]:
+            act(connection)
+            since, until = (None if ns is None else REAL + ns for ns in window)
+            for span in (Window(), Window(since, until)):
+                for table in rollups.ROLLUPS:
+                    assert summed_by_rollup(connection, span, table) == summed(connection, span, table)
+
+
+def test_an_hour_that_changes_while_it_is_rolled_up_is_not_taken_for_rolled_up(template: Path) -> None:
+    with closing(sqlite3.connect(template, isolation_level=None)) as connection:
+        connection.execute("delete from process")
+        sql(f"{PROCESS} values (1, 1, 7, 1, 0, 1, 5, 1, 9, 1, 1)")()(connection)
+        connection.set_trace_callback(
+            # The first sum has been read; before the next one something is told of a process of that hour.
+            lambda text: connection.execute("update process set uid = 6 where id = 1") if text.startswith("select u.uid") else None
+        )
+        refresh(connection)
+        connection.set_trace_callback(None)
+        assert connection.execute("select * from rollup_hour where ready = 1").fetchall() == []
+
+
+def summed(connection: sqlite3.Connection, window: Window, table: str) -> list[tuple[object, ...]]:
+    """By the keys of a rollup, over the processes."""
+    rollup = rollups.ROLLUPS[table]
+    keys = ", ".join(f"u.{key}" for key in rollup.keys)
+    figures = measures.sums(members=table == "rollup_job")
+    source = rows(Selection(window), [keys, *figures.values()], members=table == "rollup_job")
+    return Query(f"select {keys}, {', '.join(figures.values())} {source.sql} group by {keys} order by {keys}").run(connection).fetchall()
+
+
+def summed_by_rollup(connection: sqlite3.Connection, window: Window, table: str) -> list[tuple[object, ...]]:
+    """The same by way of the rollup."""
+    keys = ", ".join(f"u.{key}" for key in rollups.ROLLUPS[table].keys)
+    known = rolled.sums(table)
+    figures = ", ".join(known[key] for key in measures.sums(members=table == "rollup_job"))
+    source = rolled.source(table, window)
+    return connection.execute(f"select {keys}, {figures} {source.sql} group by {keys} order by {keys}").fetchall()
