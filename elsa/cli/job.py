@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import pwd
+import textwrap
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -23,6 +24,7 @@ from elsa.control.client import Client
 from elsa.errors import ElsaError, UsageError
 
 Row = Mapping[str, Any]
+LONGEST_LINE = 1000
 
 
 def _ref(_ctx: click.Context, _param: click.Parameter, value: str) -> protocol.JobRef:
@@ -217,7 +219,8 @@ def top(ref: protocol.JobRef | None, every: float, socket: Path | None) -> None:
         rows = [(_rate(busy[one.pid]), *_member(member), *live.usage_cells(one)) for member, one in running]
         members, lacking = fit(("cpus", *_MEMBER, *live.USAGE), rows, width)
         summary, _ = fit(live.SUMMARY, live.summary(now), width)
-        return [_title(now.job), "", *summary, "", *map(_clean, (*live.words(now), *lacking)), *members]
+        words = [line for word in (*live.words(now), *lacking) for line in textwrap.wrap(_clean(word), width or LONGEST_LINE)]
+        return [_title(now.job), "", *summary, "", *words, *members]
 
     def all_jobs(width: int | None) -> Sequence[str]:
         jobs = []

@@ -102,7 +102,7 @@ class Rates:
 
 # Columns that a narrow terminal can do without, the first to go first.
 _LEAST = ("member since", "ppid", "disk read", "disk written", "user", "peak rss", "rss", "read", "written", "id")
-GAP = 2  # between two columns
+GAP, PADDING = 2, 2  # tabulate's: between two columns, and beside a heading
 
 
 def fitting(headers: Sequence[str], rows: Sequence[Sequence[object]], width: int | None) -> tuple[list[str], list[list[object]], list[str]]:
@@ -110,7 +110,10 @@ def fitting(headers: Sequence[str], rows: Sequence[Sequence[object]], width: int
     columns = [(header, [row[place] for row in rows]) for place, header in enumerate(headers)]
     gone: list[str] = []
     for least in _LEAST:
-        if width is None or sum(GAP + max(map(len, map(str, (header, *cells)))) for header, cells in columns) - GAP <= width:
+        if (
+            width is None
+            or sum(GAP + max(len(header) + PADDING, *(len(str(cell)) for cell in cells), 0) for header, cells in columns) - GAP <= width
+        ):
             break
         kept = [column for column in columns if column[0] != least]
         gone += [least] if len(kept) < len(columns) else []

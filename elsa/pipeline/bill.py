@@ -110,7 +110,8 @@ class Bill:
             f"  peak memory  {self._peak(told)}",
         ]
         if self.tally is not None:
-            cancelled = f" ({_size(told['cancelled_write_bytes'])} of it deleted in time)" if told["cancelled_write_bytes"] else ""
+            deleted = told["cancelled_write_bytes"]
+            cancelled = f" ({_size(deleted)} that waited to be written were deleted)" if deleted else ""
             threads = (
                 f", with {told['threads']} thread{'' if told['threads'] == 1 else 's'}" if self.tally.all.known == told["processes"] else ""
             )

@@ -11,7 +11,7 @@ ROWS = [(4711, 1, "make", "2026-01-02 03:04:05", "12.34"), (4712, 4711, "cc1", "
 
 
 def test_everything_is_shown_where_there_is_room_or_no_terminal() -> None:
-    for width in (None, 4 + 4 + 7 + 19 + 5 + 4 * 2):
+    for width in (None, 5 + 6 + 9 + 19 + 7 + 4 * 2):
         assert fitting(HEADERS, ROWS, width) == (list(HEADERS), [list(row) for row in ROWS], [])
 
 
