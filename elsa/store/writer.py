@@ -28,6 +28,8 @@ from elsa.store.names import Names
 log = logging.getLogger(__name__)
 
 RETRY_S = 0.5
+# So often what SQLite remembers of the file is forgotten, so that damage to it is noticed soon.
+LOOK_S = 60.0
 
 ProcessRow = tuple[int | str | None, ...]
 
@@ -207,6 +209,7 @@ class Writer:
         self._done: deque[tuple[Batch, int]] = deque()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._giving_up = threading.Event()
+        self._looked_s = time.monotonic()
         self._opened: tuple[int, int] | None = None
         self.backlog = 0
         """Rows handed over and not yet committed, as far as `collect` has seen."""
@@ -262,6 +265,7 @@ class Writer:
                         connection = None
                     if connection is None:
                         connection = self._open()
+                    self._look(connection)
                     write(connection, batch, self._boot_id, self._collector_id, comms, texts)
                     self.stored_ns = batch.heard_ns
                     break
@@ -291,6 +295,13 @@ class Writer:
             os.eventfd_write(self._wake, 1)
             raise ConfigError(f"{self._path}: another warehouse has taken the place of ours")
         return connection
+
+    def _look(self, connection: sqlite3.Connection) -> None:
+        """Have SQLite read again what it will build on: as long as it remembers a page it would not notice that the file's is damaged."""
+        if time.monotonic() - self._looked_s >= LOOK_S:
+            connection.execute("pragma shrink_memory")
+            connection.execute("select count(*) from sqlite_master").fetchone()
+            self._looked_s = time.monotonic()
 
     def _is_in_place(self) -> bool:
         """Whether the open file is still the one at the path: SQLite would go on writing to one that was deleted, replaced or emptied.

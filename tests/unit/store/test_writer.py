@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import select
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
@@ -278,6 +280,37 @@ def test_a_batch_that_contradicts_the_warehouse_becomes_a_gap_and_holds_up_nobod
     assert begun.execute("select count(*) from process").fetchone() == (2,)
     assert begun.execute("select lost from gap where note = 'could not be stored'").fetchall() == [(len(same),)]
     assert at_work.backlog == 0
+
+
+def test_damage_to_the_file_is_noticed_though_it_was_read_before_and_mended_it_is_written_on(
+    db: Path, begun: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process does it, to pages of the schema; opening the file here would drop the locks of SQLite."""
+    monkeypatch.setattr(writer, "LOOK_S", 0)
+    one = Writer(db, BOOT, COLLECTOR)
+    done: list[object] = []
+    one.submit(small(1, lambda: done.append(1)))
+    await_commits(one, done, 1)
+    begun.execute("pragma wal_checkpoint(truncate)")
+    begun.close()
+    wreck = f"""
+from pathlib import Path
+db, saved = Path({str(db)!r}), Path({str(db) + ".saved"!r})
+saved.write_bytes(pages := db.read_bytes())
+with db.open("r+b") as file:
+    for at in range(4096, len(pages), 4096):
+        if b"-- Grain" in pages[at:at + 4096]:
+            file.seek(at)
+            file.write(bytes(4096))
+"""
+    subprocess.run([sys.executable, "-c", wreck], check=True)
+    one.submit(small(2, lambda: done.append(2)))
+    await_trouble(one, "not a sound SQLite warehouse")
+    subprocess.run(["sh", "-ec", "rm -f $0-wal $0-shm; mv -- $0.saved $0", db], check=True)
+    await_commits(one, done, 2)
+    one.stop(patience_s=5)
+    with closing(sqlite3.connect(db)) as after:
+        assert numbers(after) == [1, 2]
 
 
 def test_a_stop_writes_what_is_left(db: Path, begun: sqlite3.Connection) -> None:
