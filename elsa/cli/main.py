@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 import click
@@ -70,12 +71,12 @@ def group() -> None:
 
 def run(command: click.Command, name: str) -> NoReturn:
     """Run a command; an error of ours becomes one line on stderr and its exit code, a reader that went away is no error."""
+    _open_closed_streams()
     try:
         try:
             command.main(prog_name=name)
         finally:
-            if sys.stdout is not None:  # it is None where it was closed before we began
-                sys.stdout.flush()
+            sys.stdout.flush()
     except ElsaError as error:
         click.echo(f"{name}: {error}", err=True)
         sys.exit(error.exit_code)
@@ -95,8 +96,14 @@ def run(command: click.Command, name: str) -> NoReturn:
 
 def _forget_output() -> None:
     """What is left in the buffer would fail again when the interpreter ends."""
-    if sys.stdout is not None:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _open_closed_streams() -> None:
+    """Put /dev/null in the place of a standard stream that was closed before we began, lest a file of ours gets its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - for the rest of our life
 
 
 def elsa() -> NoReturn:

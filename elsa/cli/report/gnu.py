@@ -291,8 +291,8 @@ def _ask(name: bytes) -> bool:
     question = b"Junk `%16b'? " % name
     out.write(_shown(question) if out.isatty() else question)
     out.flush()
-    words = sys.stdin.readline().split()
-    return bool(words) and words[0][0] in "yY"
+    words = sys.stdin.buffer.readline().split()
+    return bool(words) and words[0][:1] in (b"y", b"Y")
 
 
 @report.command()

@@ -43,6 +43,7 @@ def report() -> None:
       elsa report processes --job build --format csv      a spreadsheet of every process of a job
       elsa report processes --limit 20                    the last 20 to end
       elsa report bill --month 2026-11                    what each user has to pay for it
+      elsa report sa -m --since today                     as sa of GNU acct prints it; also lastcomm and dump-acct
       elsa report gaps                                    when something may have been missed
       elsa report audit --since yesterday                 who saw what: are the figures complete, and if not, why?
     """

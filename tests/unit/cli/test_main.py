@@ -1,0 +1,30 @@
+"""What every command has in common: how it begins and ends."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SAMPLE = Path(__file__).parents[2] / "data/sample.pacct"
+REPORT = (sys.executable, "-c", "from elsa.cli.main import elsa_report; elsa_report()")
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("arguments", [("dump-acct", str(SAMPLE)), ("sa", "-v3", str(SAMPLE)), ("sa", "-")])
+def test_streams_that_were_closed_before_are_as_empty_ones(arguments: tuple[str, ...], closed: str) -> None:
+    command = ["sh", "-c", f'exec "$@" {closed}', "sh", *REPORT, *arguments]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=True)
+    assert done.stderr == b""
+    assert bool(done.stdout) == (">&-" not in closed.split() and arguments != ("sa", "-"))
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+    big = tmp_path / "pacct"
+    big.write_bytes(SAMPLE.read_bytes() * 200)
+    command = ["sh", "-c", '{ "$@"; echo "status $?" >&2; } | head -n 1', "sh", *REPORT, "dump-acct", str(big)]
+    done = subprocess.run(command, text=True, capture_output=True, check=True)
+    assert done.stdout.count("\n") == 1
+    assert done.stderr == "status 0\n"
