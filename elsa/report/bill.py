@@ -17,7 +17,7 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 from elsa.errors import UsageError
-from elsa.report import completeness
+from elsa.report import completeness, rolled
 from elsa.report.output import Output
 from elsa.report.query import Condition, Query, rows, select
 from elsa.report.render import Report
@@ -41,10 +41,22 @@ _SUMS = {
     "memory_mb_us": "sum(u.coremem_mb_us)",
     "read_bytes": "sum(u.read_bytes)",
     "written_bytes": "sum(u.write_bytes)",
-    "unmeasured": "count(*) - count(u.user_ns)",
+    "unmeasured": "count(*) - count(u.provenance)",
     "without_io": "count(*) - count(case when u.provenance = 'taskstats' then 1 end)",
     "ended": "count(*)",
 }
+_HOURLY = {
+    "quarter": "u.ended_hour * 4",
+    "processes": "sum(u.processes)",
+    "cpu_ns": "sum(u.cpu_ns)",
+    "memory_mb_us": "sum(u.coremem_mb_us)",
+    "read_bytes": "sum(u.read_bytes)",
+    "written_bytes": "sum(u.write_bytes)",
+    "unmeasured": "sum(u.without_usage)",
+    "without_io": "sum(u.processes + u.unjoined - u.with_usage)",
+    "ended": "sum(u.processes + u.unjoined)",
+}
+"""The same of the hourly sums."""
 _CHARGES = ("charge_processes", "charge_cpu", "charge_memory", "charge_read", "charge_written")
 _UNITS = ("processes", "cpu_hours", "memory_gib_hours", "read_bytes", "write_bytes")
 _COUNTS = ("without_usage", "without_io", "uncharged")
@@ -114,25 +126,33 @@ def bill(connection: sqlite3.Connection, by: str, selection: Selection, output: 
     held = tariffs.load(connection, as_of_ns)
     if not held.versions:
         raise UsageError("there is no tariff yet; add one with: elsa db tariff add --help")
-    everything = _merged(_sums(connection, query("all", selection), held)).get(1, Line())
+    everything = _merged(_sums(connection, "all", selection, held)).get(1, Line())
     lines = _lines(connection, kind, tag, selection, held)
     return _report(connection, kind, lines, everything, held, selection, output)
 
 
-def query(by: str, selection: Selection) -> Query:
-    """What is asked of the warehouse: the units of each uid, gid or job, or of all, by quarter of an hour; `none`: of what is in no job."""
+def query(by: str, selection: Selection, *, hourly: bool = True) -> Query:
+    """What is asked of the warehouse: the units of each uid, gid or job, or of all, by quarter of an hour; `none`: of what is in no job.
+
+    With `hourly` by whole hours, where the hourly sums know enough for that: then it takes less time, and pruned processes are in it.
+    """
     key = _KEYS[by if by in _KEYS else _kind(by)[0]]
-    more = [_ENDED]
-    if by == "none":
-        more.append(_IN_NONE)
-    members = key == "u.job_id"
-    if members and selection.jobs is not None:
+    of_jobs = []
+    if key == "u.job_id" and selection.jobs is not None:
         # Each of them in full, where other reports take a process once.
-        more.append(Condition("u.job_id in (select value from json_each(?))", (json.dumps(selection.jobs),)))
+        of_jobs.append(Condition("u.job_id in (select value from json_each(?))", (json.dumps(selection.jobs),)))
         selection = replace(selection, jobs=None)
-    columns = {"line": key} | _SUMS
-    source = rows(selection, columns.values(), *more, members=members)
-    return Query(f"{select(columns)}\n{source.sql}\ngroup by 1, 2", source.values)
+    table = "rollup_job" if key == "u.job_id" else "rollup_user"
+    if hourly and by != "none" and rolled.suits(table, selection):
+        columns = {"line": key} | _HOURLY
+        source = rolled.source(table, selection.window, *selection.choices, *of_jobs)
+        where = "\nwhere u.ended_hour is not null"
+    else:
+        columns = {"line": key} | _SUMS
+        more = [_ENDED, *of_jobs, *([_IN_NONE] if by == "none" else [])]
+        source = rows(selection, columns.values(), *more, members=key == "u.job_id")
+        where = ""
+    return Query(f"{select(columns)}\n{source.sql}{where}\ngroup by 1, 2", source.values)
 
 
 def _kind(by: str) -> tuple[str, str]:
@@ -147,13 +167,13 @@ def _kind(by: str) -> tuple[str, str]:
 
 
 def _lines(connection: sqlite3.Connection, kind: str, tag: str, selection: Selection, held: Tariffs) -> dict[Key, Line]:
-    found = _merged(_sums(connection, query(kind, selection), held))
+    found = _merged(_sums(connection, kind, selection, held))
     if kind in ("user", "group"):
         name = user_name if kind == "user" else group_name
         return {Key(number, name(number)): line for number, line in found.items()}
     lines = _by_job(connection, found) if kind == "job" else _by_tag(connection, found, tag)
     if selection.jobs is None:
-        none = _merged(_sums(connection, query("none", selection), held)).get(1)
+        none = _merged(_sums(connection, "none", selection, held)).get(1)
         lines |= {Key(None, IN_NO_JOB): none} if none is not None else {}
     return lines
 
@@ -175,10 +195,14 @@ def _by_tag(connection: sqlite3.Connection, of_jobs: dict[Any, Line], key: str) 
     return dict(lines)
 
 
-def _sums(connection: sqlite3.Connection, asked: Query, held: Tariffs) -> Iterator[tuple[Any, Line]]:
-    """What each key used in each quarter of an hour, as lines of their own."""
+def _sums(connection: sqlite3.Connection, by: str, selection: Selection, held: Tariffs) -> Iterator[tuple[Any, Line]]:
+    """What each key used in each quarter of an hour, as lines of their own; by whole hours if no price changes within one."""
     prices: dict[int, tuple[int, Decimal] | None] = {}
-    for name, quarter, *units, unmeasured, without_io, count in asked.run(connection):
+    found = query(by, selection).run(connection).fetchall()
+    hours = {quarter // 4 for _, quarter, *_ in found}
+    if not all(len({_price(held, (hour * 4 + step) * QUARTER_NS) for step in range(4)}) == 1 for hour in hours):
+        found = query(by, selection, hourly=False).run(connection).fetchall() + _pruned(connection, by, selection)
+    for name, quarter, *units, unmeasured, without_io, count in found:
         if quarter not in prices:
             prices[quarter] = _price(held, quarter * QUARTER_NS)
         line = Line(unmeasured=unmeasured, without_io=without_io)
@@ -186,8 +210,20 @@ def _sums(connection: sqlite3.Connection, asked: Query, held: Tariffs) -> Iterat
         if price is None:
             line.uncharged = count
         else:
-            line.units[price] = [unit or 0 for unit in units]
+            line.units[price] = [int(unit or 0) for unit in units]
         yield name, line
+
+
+def _pruned(connection: sqlite3.Connection, by: str, selection: Selection) -> list[tuple[Any, ...]]:
+    """The hourly sums of processes that are no longer kept; they are charged as at the beginning of their hour."""
+    key, table = _KEYS[by], "rolled_job" if by in ("job", "tag") else "rolled_user"
+    if by == "none" or not rolled.suits(table.replace("rolled", "rollup"), selection):
+        return []
+    hours = " and ".join(["u.pruned = 1", *selection.window.where(f"u.hour * {4 * QUARTER_NS}")])
+    columns = {"line": key} | _HOURLY | {"quarter": "u.hour * 4"}
+    conditions = "".join(f" and {choice.sql}" for choice in selection.choices)
+    values = tuple(value for choice in selection.choices for value in choice.values)
+    return connection.execute(f"{select(columns)} from {table} as u where {hours}{conditions} group by 1, 2", values).fetchall()
 
 
 def _price(held: Tariffs, at_ns: int) -> tuple[int, Decimal] | None:
@@ -226,8 +262,9 @@ def _report(
     found = [(*_cells(kind, key), *_figures(line, versions, decimals, currency)) for key, line in lines.items()]
     place = columns.index("charge")
     found.sort(key=lambda row: (-row[place], str(row)))
-    total, words = _total([row[place:] for row in found], lines.values(), everything, _figures(everything, versions, decimals, currency))
-    words += [*completeness.words(connection, selection), *completeness.cut(len(found), output.limit)]
+    words = _without_line(connection, selection) if kind in ("job", "tag") else []
+    total, more = _total([row[place:] for row in found], lines.values(), everything, _figures(everything, versions, decimals, currency))
+    words = [*more, *words, *completeness.words(connection, selection), *completeness.cut(len(found), output.limit)]
     found = output.ordered(columns, found)[: output.limit]
     if found and output.form == "table":
         found.append((*_cells(kind, Key(None, TOTAL)), *total))
@@ -273,6 +310,17 @@ def _total(
         ]
     total = f"total: {figures[0]} {currency} for {completeness.count(everything.count, 'process')}"
     return figures, [total, *words, *_missing(everything)]
+
+
+def _without_line(connection: sqlite3.Connection, selection: Selection) -> list[str]:
+    """Whether processes of no job may be missing among the lines, since only sums are kept of them."""
+    hours = " and ".join(["u.pruned = 1", *selection.window.where(f"u.hour * {4 * QUARTER_NS}")])
+    gone = connection.execute(f"select coalesce(sum(u.processes), 0) from rolled_user as u where {hours}").fetchone()[0]
+    if not gone or selection.jobs is not None:
+        return []
+    return [
+        f"{completeness.count(gone, 'process')} are no longer kept one by one; those of them that were in no job have no line of their own"
+    ]
 
 
 def _missing(everything: Line) -> list[str]:

@@ -6,11 +6,12 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -20,7 +21,7 @@ from elsa.report import bill
 from elsa.report.output import Output
 from elsa.report.selection import Selection
 from elsa.state.tariff import RATES, Tariff
-from elsa.store import tariffs
+from elsa.store import rollups, tariffs
 from elsa.store.upgrade import upgrade
 
 S = 1_000_000_000
@@ -50,10 +51,12 @@ processes = st.builds(
     job=st.one_of(st.none(), st.integers(1, 3)),
 )
 versions = st.builds(
-    lambda day, hours, factor, decimals, rates: Tariff(
-        0, BEGIN + day * 86_400 * S, "EUR", "UTC", decimals, rates, {(weekday, hour): factor for weekday in range(5) for hour in hours}
+    lambda quarter, zone, hours, factor, decimals, rates: Tariff(
+        0, BEGIN + quarter * 900 * S, "EUR", zone, decimals, rates, {(weekday, hour): factor for weekday in range(5) for hour in hours}
     ),
-    day=st.integers(-1, 13),
+    # Some prices change within an hour of UTC, so that hourly sums are of no use.
+    quarter=st.one_of(st.integers(-24, 13 * 24).map(lambda hour: hour * 4), st.integers(-96, 13 * 96)),
+    zone=st.sampled_from(["UTC", "Europe/Berlin", "Asia/Kolkata"]),
     hours=st.sets(st.integers(0, 23)),
     factor=prices,
     decimals=st.integers(0, 4),
@@ -102,7 +105,7 @@ def by_hand(used: list[Used], held: list[Tariff]) -> tuple[Fraction, ...]:
         if not valid:
             continue
         version = max(enumerate(valid), key=lambda pair: (pair[1].valid_from_at_ns, pair[0]))[1]
-        moment = datetime.fromtimestamp(at_ns // S, UTC)
+        moment = datetime.fromtimestamp(at_ns // S, ZoneInfo(version.zone))
         factor = Fraction(version.factors.get((moment.weekday(), moment.hour), 1))
         known = one.cpu_ms is not None
         amounts = (
@@ -127,11 +130,19 @@ def decimals_of(used: list[Used], held: list[Tariff]) -> int:
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-@given(used=st.lists(processes, max_size=25), held=st.lists(versions, min_size=1, max_size=3), by=st.sampled_from(["user", "job"]))
-def test_bills_add_up(template: sqlite3.Connection, used: list[Used], held: list[Tariff], by: str) -> None:
+@given(
+    used=st.lists(processes, max_size=25),
+    held=st.lists(versions, min_size=1, max_size=3),
+    by=st.sampled_from(["user", "job"]),
+    rolled_up=st.booleans(),
+)
+def test_bills_add_up(template: sqlite3.Connection, tmp_path: Path, used: list[Used], held: list[Tariff], by: str, rolled_up: bool) -> None:
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         template.backup(connection)
         fill(connection, used, held)
+        if rolled_up:
+            rollups.refresh(connection, tmp_path / "elsa.db", BEGIN + 2 * SPAN_S * S)
+            assert bool(used) == bool(connection.execute("select 1 from rollup_user").fetchone())
         report = bill.bill(connection, by, Selection(), Output())
     rows = [dict(zip(report.columns, row, strict=True)) for row in report.rows]
     if not used:

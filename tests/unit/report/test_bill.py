@@ -20,7 +20,7 @@ from elsa.report.selection import Selection
 from elsa.report.times import Window
 from elsa.state.codes import Join
 from elsa.state.tariff import RATES, Tariff, rounded
-from elsa.store import tariffs
+from elsa.store import rollups, tariffs
 from tests.month import COLUMNS, Month, write
 
 HOUR = 3_600
@@ -250,3 +250,28 @@ def test_the_bill_of_a_busy_month_is_that_of_its_raw_rows(reports: Any) -> None:
     *lines, total = rows(bill.bill(connection, "user", Selection(), Output()))
     assert {line["uid"]: line["charge"] for line in lines} == {uid: sum(rounded(parts, 2)) for uid, parts in expected.items()}
     assert total["charge"] == sum(line["charge"] for line in lines) > 10
+
+
+@pytest.mark.parametrize("place", ["UTC", "Asia/Kolkata"])
+def test_a_bill_is_the_same_when_only_hourly_sums_are_left(reports: Any, warehouse: Any, place: str) -> None:  # noqa: ANN401
+    """In a zone whose hours begin at half past those of UTC, prices change within an hour; what is left is charged by its beginning."""
+    connection = warehouse.connection
+    tariff(connection, 0, cpu_hour="1", factors={(4, 3): Decimal(100), (5, 5): Decimal(100)})
+    connection.execute("update tariff set zone = ?", (place,))
+    warehouse.job(7, "build", members=(1, 2))
+
+    def bills() -> tuple[dict[str, Any], ...]:
+        found = (rows(bill.bill(connection, by, Selection(), Output())) for by in ("user", "job"))
+        return tuple({row["user" if "user" in row else "name"]: row["charge"] for row in each} for each in found)
+
+    users, jobs = bills()
+    assert len(set(users.values())) > 1
+    rollups.refresh(connection, reports.path, (REAL + 10**6) * 10**9)
+    assert bills() == (users, jobs)
+    connection.execute("update rollup_user set pruned = 1")
+    connection.execute("update rollup_job set pruned = 1")
+    for table in ("membership", "usage", "process"):
+        connection.execute(f"delete from {table}")
+    assert bills() == (users, {name: charge for name, charge in jobs.items() if name != "(in no job)"})
+    (words,) = [word for word in bill.bill(connection, "job", Selection(), Output()).words if "no longer kept" in word]
+    assert words.startswith("4 processes")
