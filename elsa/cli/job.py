@@ -218,8 +218,8 @@ def top(ref: protocol.JobRef | None, every: float, socket: Path | None) -> None:
         running.sort(key=lambda pair: (-(busy[pair[1].pid] or 0), -pair[1].cpu_s))
         rows = [(_rate(busy[one.pid]), *_member(member), *live.usage_cells(one)) for member, one in running]
         members, lacking = fit(("cpus", *_MEMBER, *live.USAGE), rows, width)
-        summary, _ = fit(live.SUMMARY, live.summary(now), width)
-        words = [line for word in (*live.words(now), *lacking) for line in textwrap.wrap(_clean(word), width or LONGEST_LINE)]
+        summary, short = fit(live.SUMMARY, live.summary(now), width)
+        words = [line for word in (*live.words(now), *(lacking or short)) for line in textwrap.wrap(_clean(word), width or LONGEST_LINE)]
         return [_title(now.job), "", *summary, "", *words, *members]
 
     def all_jobs(width: int | None) -> Sequence[str]:

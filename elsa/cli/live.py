@@ -16,6 +16,8 @@ from elsa.pipeline.live import Figures, JobNow, Running
 
 CLEAR, HOME, TO_END, TO_LINE_END = "\x1b[2J", "\x1b[H", "\x1b[J", "\x1b[K"
 UNKNOWN = "-"
+# What a terminal that does not know its size is taken for.
+UNSIZED = (80, 24)
 # How long the first rate takes.
 RATE_S = 0.5
 
@@ -105,15 +107,16 @@ _LEAST = ("member since", "ppid", "disk read", "disk written", "user", "peak rss
 GAP, PADDING = 2, 2  # tabulate's: between two columns, and beside a heading
 
 
+def _width(header: str, cells: Sequence[object]) -> int:
+    return max(len(header) + PADDING, *(len(str(cell)) for cell in cells), 0)
+
+
 def fitting(headers: Sequence[str], rows: Sequence[Sequence[object]], width: int | None) -> tuple[list[str], list[list[object]], list[str]]:
     """The columns for which there is room, and words about those that are left out."""
     columns = [(header, [row[place] for row in rows]) for place, header in enumerate(headers)]
     gone: list[str] = []
     for least in _LEAST:
-        if (
-            width is None
-            or sum(GAP + max(len(header) + PADDING, *(len(str(cell)) for cell in cells), 0) for header, cells in columns) - GAP <= width
-        ):
+        if width is None or sum(GAP + _width(*column) for column in columns) - GAP <= width:
             break
         kept = [column for column in columns if column[0] != least]
         gone += [least] if len(kept) < len(columns) else []
@@ -134,7 +137,7 @@ def refresh(draw: Callable[[int | None], Sequence[str]], every_s: float) -> None
         sys.stdout.write(CLEAR)
         first = True
         while True:
-            columns, height = os.get_terminal_size()
+            columns, height = (size or usual for size, usual in zip(os.get_terminal_size(), UNSIZED, strict=True))
             lines = [line if len(line) < columns else line[: columns - 2] + ">" for line in draw(columns - 1)]
             if len(lines) >= height:
                 lines = [*lines[: height - 2], f"... {len(lines) - height + 2} more lines: make the terminal higher, or use elsa job show"]
