@@ -111,7 +111,8 @@ def query(view: View, selection: Selection, output: Output, *, everything: bool 
     usual = "u.out_ns desc nulls first, u.process_id desc" if backwards else "u.out_ns nulls last, u.process_id"
     order = output.order(known, usual)
     chosen = {key: known[key] for key in shown}
-    ended = [] if everything else [Condition("(u.state = 'ended' or u.acct_id is not null)")]
+    known_of = "u.state = 'ended' or u.acct_id is not null" + (" or u.until_ns is not null" if selection.jobs is not None else "")
+    ended = [] if everything else [Condition(f"({known_of})")]
     source = rows(selection, [*chosen.values(), order], *ended)
     limit = "" if output.limit is None else f"\nlimit {output.limit + 1}"
     return Query(f"{select(chosen)}\n{source.sql}\n{order}{limit}", source.values), shown

@@ -1,11 +1,11 @@
-"""What commands, users and groups used, on the whole host or in jobs, and in a window."""
+"""What commands, users and groups used, on the whole host or in jobs, and in a window; and what was used by the hour, day or month."""
 
 from __future__ import annotations
 
 import sqlite3
 from typing import NamedTuple
 
-from elsa.report import completeness, measures, rolled
+from elsa.report import completeness, measures, periods, rolled
 from elsa.report.output import Output
 from elsa.report.query import Query, rows, select
 from elsa.report.render import Report
@@ -23,50 +23,90 @@ class By(NamedTuple):
     keys: dict[str, str]
     """The key columns and their expressions."""
     shown: tuple[str, ...]
-    rollup: str
-    """Which has the sums of long windows."""
+    rollups: tuple[str, ...]
+    """Which have the sums of long windows."""
+    period: str | None = None
+    """Which periods of time, where it is by them; then they come in their order."""
 
 
-COMMANDS = By("command", {"command": "u.command", "forked_only": "u.forked_only"}, ("command", "forked_only"), "rollup_command")
+COMMANDS = By("command", {"command": "u.command", "forked_only": "u.forked_only"}, ("command", "forked_only"), ("rollup_command",))
 """By command and whether it ever called exec, which is GNU sa's key."""
-USERS = By("user", {"user": "user_name(u.uid)", "uid": "u.uid"}, ("user",), "rollup_user")
+USERS = By("user", {"user": "user_name(u.uid)", "uid": "u.uid"}, ("user",), ("rollup_user",))
 """By real uid."""
-GROUPS = By("group", {"group": "group_name(u.gid)", "gid": "u.gid"}, ("group",), "rollup_user")
+GROUPS = By("group", {"group": "group_name(u.gid)", "gid": "u.gid"}, ("group",), ("rollup_user",))
 """By real gid, which only accounting records tell."""
+HOURS, DAYS, MONTHS = (
+    By(kind, {kind: "p.label"}, (kind,), ("rollup_user", "rollup_command"), kind) for kind in (periods.HOUR, periods.DAY, periods.MONTH)
+)
+"""By the hour, day or month of this host's clock in which a process ended."""
 
 
-def columns(by: By, selection: Selection) -> dict[str, str]:
-    """Every column that there is, with its expression."""
-    if rolled.suits(by.rollup, selection):
-        sums = rolled.sums(by.rollup)
+def columns(by: By, selection: Selection, rollup: str | None = None) -> dict[str, str]:
+    """Every column that there is, with its expression, over processes or over a rollup."""
+    if rollup is not None:
+        sums = rolled.sums(rollup)
         return by.keys | {key: sums[key] for key in measures.sums()}
-    part = measures.share(selection.window) if selection.clip else None
+    part = None
+    if selection.clip:
+        part = periods.SHARE if by.period else measures.share(selection.window)
     marked = {"estimate": "1"} if selection.clip else {}
     return by.keys | measures.sums(part) | marked
 
 
-def query(by: By, selection: Selection, output: Output) -> tuple[Query, tuple[str, ...]]:
-    """The sums by key, the dearest first; and the columns to write."""
-    known = columns(by, selection)
+def _rollup(by: By, selection: Selection) -> str | None:
+    return next((table for table in by.rollups if rolled.suits(table, selection)), None)
+
+
+def query(by: By, selection: Selection, output: Output, laid: list[periods.Period] | None = None) -> tuple[Query, tuple[str, ...]]:
+    """The sums by key, the dearest first, or in the order of the periods that were laid out; and the columns to write."""
+    rollup = None if laid is not None and not periods.are_whole_hours(laid) else _rollup(by, selection)
+    known = columns(by, selection, rollup)
     shown = output.choose(known, [*by.shown, *SHOWN, *(["estimate"] if selection.clip else [])])
     chosen = {key: known[key] for key in dict.fromkeys((*shown, *_ALWAYS))}
-    order = output.order(known, f"{known['cpu_s']} desc nulls last, processes desc, {', '.join(by.keys.values())}")
-    if rolled.suits(by.rollup, selection):
-        source = rolled.source(by.rollup, selection.window, *selection.choices)
+    keys = ", ".join(by.keys.values())
+    order = output.order(known, "min(p.since_ns)" if by.period else f"{known['cpu_s']} desc nulls last, processes desc, {keys}")
+    joined = "" if laid is None else "\n" + periods.join(laid, clip=selection.clip, rolled=rollup is not None)
+    if rollup is not None:
+        source = rolled.source(rollup, selection.window, *selection.choices)
     else:
-        source = rows(selection, [*chosen.values(), order])
-    text = f"{select(chosen)}\n{source.sql}\ngroup by {', '.join(by.keys.values())}\n{order}"
-    return Query(text, source.values), shown
+        source = rows(selection, [*chosen.values(), order, joined])
+    return Query(f"{select(chosen)}\n{source.sql}{joined}\ngroup by {keys}\n{order}", source.values), shown
+
+
+def prepared(connection: sqlite3.Connection, by: By, selection: Selection, output: Output) -> tuple[list[Query], tuple[str, ...]]:
+    """All that is to be run, the sums last."""
+    laid = None if by.period is None else periods.of(connection, by.period, selection, _rollup(by, selection))
+    asked, shown = query(by, selection, output, laid)
+    return [*([] if laid is None else periods.prepare(laid)), asked], shown
 
 
 def usage(connection: sqlite3.Connection, by: By, selection: Selection, output: Output, *, everything: bool = False) -> Report:
     """Sums by key, the dearest first. Unless `everything`, those are left out of which nothing is known yet, since all still run."""
-    asked, shown = query(by, selection, output)
+    (*before, asked), shown = prepared(connection, by, selection, output)
+    for statement in before:
+        statement.run(connection)
     found = asked.run(connection)
     names = tuple(column[0] for column in found.description)
     groups = found.fetchall()  # the groups are few
-    processes, running, records = (names.index(key) for key in ("processes", "running", "records"))
-    kept = [row for row in groups if everything or row[records] or row[processes] > row[running]]
+    processes, running, records, cpu = (names.index(key) for key in ("processes", "running", "records", "cpu_s"))
+    # What runs on after it was taken out of a job is known of as far as it was in it.
+    kept = [row for row in groups if everything or row[records] or row[processes] > row[running] or row[cpu] is not None]
     words = completeness.words(connection, selection) + completeness.measured(names, groups) + completeness.estimate(selection)
     words += completeness.left_out(len(groups) - len(kept), by.noun) + completeness.cut(len(kept), output.limit)
-    return Report(names, shown, kept[: output.limit], words, nothing=completeness.nothing(connection, selection))
+    # Of periods the newest are kept, since a limit there means how far back.
+    newest = by.period is not None and output.sort is None and output.limit is not None
+    kept = kept[-(output.limit or 0) :] if newest else kept[: output.limit]
+    return Report(names, shown, kept, words, nothing=completeness.nothing(connection, selection))
+
+
+def plot(connection: sqlite3.Connection, report: Report, by: By, key: str, output: Output, *, blocks: bool) -> str:
+    """One figure of each period as a bar; periods between them in which nothing ended stand empty."""
+    from elsa.report.columns import COLUMNS
+    from elsa.report.plot import bars
+
+    label, value = (report.columns.index(name) for name in (by.noun, key))
+    values = {row[label]: row[value] for row in report.rows}
+    laid = [name for (name,) in connection.execute("select label from period order by since_ns")]
+    present = [place for place, name in enumerate(laid) if name in values]
+    points = [(name, values.get(name)) for name in laid[present[0] : present[-1] + 1]] if present else []
+    return bars(points, COLUMNS[key], output.width, blocks=blocks, units=output.units)

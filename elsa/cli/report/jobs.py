@@ -44,7 +44,7 @@ def jobs(*, request: Request) -> None:
     # Here the choices are of jobs, so a selection of processes has only the window of them.
     plain = request.only_window()
     plain.show(
-        lambda connection, selection: made.query(selection, job_conditions(connection, request.asked), request.output),
+        lambda connection, selection: [made.query(selection, job_conditions(connection, request.asked), request.output)[0]],
         lambda connection, selection: made.jobs(connection, selection, job_conditions(connection, request.asked), request.output),
     )
 

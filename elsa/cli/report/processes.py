@@ -15,7 +15,7 @@ def _show(request: Request, kind: str, *, everything: bool) -> None:
     view = {"processes": made.PROCESSES, "last": made.LAST}[kind]
     everything = everything or request.wants_running
     request.show(
-        lambda _, selection: made.query(view, selection, request.output, everything=everything),
+        lambda _, selection: [made.query(view, selection, request.output, everything=everything)[0]],
         lambda connection, selection: made.processes(connection, view, selection, request.output, everything=everything),
     )
 

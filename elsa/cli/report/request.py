@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -100,10 +100,11 @@ class Request:
 
     def show(
         self,
-        ask: Callable[[sqlite3.Connection, Selection], tuple[Query, tuple[str, ...]]],
+        ask: Callable[[sqlite3.Connection, Selection], Sequence[Query]],
         make: Callable[[sqlite3.Connection, Selection], Report],
+        draw: Callable[[sqlite3.Connection, Report], str] | None = None,
     ) -> None:
-        """Print a report, its words after its rows; or what it asks the warehouse."""
+        """Print a report, or a drawing of it, its words after its rows; or what it asks the warehouse."""
         from elsa.report import render
         from elsa.report.silence import late
 
@@ -111,10 +112,14 @@ class Request:
         with self.printing() as (connection, out):
             selection = self.selection(connection)
             if self.explain:
-                out.write(ask(connection, selection)[0].readable() + "\n")
+                out.write("\n".join(query.readable() for query in ask(connection, selection)) + "\n")
                 return
             made = make(connection, selection)
-            count = render.write(made, self.output, out)
+            if draw is not None and made.rows:
+                out.write(draw(connection, made) + "\n")
+                count = 1
+            else:
+                count = render.write(made, self.output, out)
             words = made.words if count else [made.nothing, *made.words]
             words += [line for line in late(connection, selection, time.time_ns()) if line not in words]
         say(words)
@@ -144,6 +149,11 @@ def page(text: str) -> None:
 def everything_option(function: Function) -> Function:
     """--all."""
     return click.option("--all", "everything", is_flag=True, help="Also that of which nothing is known yet, since it still runs.")(function)
+
+
+def blocks() -> bool:
+    """Whether whoever reads stdout can see more than ASCII."""
+    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
 
 
 def say(words: list[str]) -> None:

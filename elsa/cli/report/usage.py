@@ -1,9 +1,25 @@
-"""`elsa report commands`, `users` and `groups`: what they used."""
+"""`elsa report commands`, `users` and `groups`: what they used; `hours`, `days` and `months`: what was used then."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import click
+
+from elsa.cli import complete
 from elsa.cli.report.group import report
-from elsa.cli.report.request import PROCESSES, Request, everything_option, reports
+from elsa.cli.report.request import PROCESSES, Request, blocks, everything_option, reports
+from elsa.errors import UsageError
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def plot_option(function: Function) -> Function:
+    """--plot [KEY]."""
+    text = "Draw this figure as bars instead of printing a table; cpu_s if none is named."
+    return click.option("--plot", is_flag=False, flag_value="cpu_s", metavar="[KEY]", help=text, shell_complete=complete.columns)(function)
 
 
 def _show(request: Request, kind: str, *, everything: bool) -> None:
@@ -12,8 +28,28 @@ def _show(request: Request, kind: str, *, everything: bool) -> None:
     by = {"commands": made.COMMANDS, "users": made.USERS, "groups": made.GROUPS}[kind]
     everything = everything or request.wants_running
     request.show(
-        lambda _, selection: made.query(by, selection, request.output),
+        lambda connection, selection: made.prepared(connection, by, selection, request.output)[0],
         lambda connection, selection: made.usage(connection, by, selection, request.output, everything=everything),
+    )
+
+
+def _over_time(request: Request, kind: str, plot: str | None) -> None:
+    from elsa.report import usage as made
+    from elsa.report.selection import Selection
+
+    by = {"hours": made.HOURS, "days": made.DAYS, "months": made.MONTHS}[kind]
+    output = request.output
+    if plot is not None:
+        if output.form != "table" or output.sort is not None:
+            raise UsageError("--plot draws periods in their order; leave --format and --sort out")
+        output = replace(output, columns=f"{by.noun},{plot}")
+        plot = output.choose(made.columns(by, Selection()), ())[-1]
+        if plot in by.keys:
+            raise UsageError(f"--plot wants a figure such as cpu_s, not {plot}")
+    request.show(
+        lambda connection, selection: made.prepared(connection, by, selection, output)[0],
+        lambda connection, selection: made.usage(connection, by, selection, output, everything=True),
+        None if plot is None else lambda connection, report: made.plot(connection, report, by, plot, output, blocks=blocks()),
     )
 
 
@@ -57,3 +93,52 @@ def groups(*, request: Request, everything: bool) -> None:
       elsa report groups --command 'cc*' --format csv
     """
     _show(request, "groups", everything=everything)
+
+
+@report.command()
+@reports(*PROCESSES, clip=True)
+@plot_option
+def hours(*, request: Request, plot: str | None) -> None:
+    """What was used in each hour of this host's clock, by the end of the processes; they add up to the whole.
+
+    With --clip each process is spread over its life instead, so that a long one counts in every hour that it lived in.
+
+    \b
+    Examples:
+      elsa report hours --since yesterday --plot
+      elsa report hours --job build --columns hour,cpu_s,rss_kib
+    """
+    _over_time(request, "hours", plot)
+
+
+@report.command()
+@reports(*PROCESSES, clip=True)
+@plot_option
+def days(*, request: Request, plot: str | None) -> None:
+    """What was used in each day of this host's clock, by the end of the processes; they add up to the whole.
+
+    With --clip each process is spread over its life instead, so that a long one counts in every day that it lived in.
+
+    \b
+    Examples:
+      elsa report days --since 2026-11
+      elsa report days --user anna --plot read_bytes
+      elsa report days --job night --clip --format csv
+    """
+    _over_time(request, "days", plot)
+
+
+@report.command()
+@reports(*PROCESSES, clip=True)
+@plot_option
+def months(*, request: Request, plot: str | None) -> None:
+    """What was used in each month of this host's clock, by the end of the processes; they add up to the whole.
+
+    With --clip each process is spread over its life instead, so that a long one counts in every month that it lived in.
+
+    \b
+    Examples:
+      elsa report months
+      elsa report months --group 100 --format csv --columns month,cpu_s
+    """
+    _over_time(request, "months", plot)

@@ -23,7 +23,7 @@ def gaps(*, request: Request) -> None:
     from elsa.report import gaps as made
 
     request.show(
-        lambda _, selection: made.query(selection.window, request.output),
+        lambda _, selection: [made.query(selection.window, request.output)[0]],
         lambda connection, selection: made.gaps(connection, selection.window, request.output, time.time_ns()),
     )
 

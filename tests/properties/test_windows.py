@@ -1,0 +1,227 @@
+"""Windows add up: hours, days and months to each other, to users and to the job, against an addition in plain Python over the raw rows."""
+
+from __future__ import annotations
+
+import importlib.util
+import sqlite3
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import datetime
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from elsa.report import periods, usage, warehouse
+from elsa.report.output import Output
+from elsa.report.render import Row
+from elsa.report.selection import Selection
+from elsa.report.times import Window
+from elsa.store.upgrade import upgrade
+
+_spec = importlib.util.spec_from_file_location("given", Path(__file__).parents[1] / "views" / "given.py")
+assert _spec is not None
+assert _spec.loader is not None
+rows = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(rows)
+
+SECOND = 10**9
+# 2026-10-24T12:00Z: the day before the one of 25 hours in Berlin.
+BOOT = 1_792_843_200 * SECOND
+HOURS = 60
+SUMMED = ("run_ns", "utime_us", "read_bytes", "minor_faults")
+BY = (usage.HOURS, usage.DAYS, usage.MONTHS)
+
+
+class Life(NamedTuple):
+    """One process: when it began and ended (ns since the boot), what it used, and its stay in the job."""
+
+    start: int
+    end: int | None
+    used: tuple[int, ...]
+    since: int | None
+    """When it was put into the job; None: at birth."""
+    until: int | None
+    """When it was taken out; None: at its end."""
+
+    def charged(self, *, of_job: bool) -> tuple[int, int, tuple[int, ...]] | None:
+        """From when to when, in real time, it used what; None of what nothing is known yet."""
+        came = self.since if of_job and self.since is not None else self.start
+        left = self.until if of_job and self.until is not None else self.end
+        if left is None:
+            return None
+        used = self.at_out() if of_job and self.until is not None else self.used
+        before = self.at_in() if of_job and self.since is not None else (0,) * len(SUMMED)
+        return BOOT + came, BOOT + left, tuple(a - b for a, b in zip(used, before, strict=True))
+
+    def at_in(self) -> tuple[int, ...]:
+        """Its counters when it was put into the job."""
+        return tuple(value // 4 for value in self.used)
+
+    def at_out(self) -> tuple[int, ...]:
+        """Its counters when it was taken out."""
+        return tuple(value // 2 for value in self.used)
+
+
+@st.composite
+def lives(draw: st.DrawFn) -> Life:
+    start = draw(st.integers(0, HOURS * 3600 * SECOND))
+    length = draw(st.one_of(st.none(), st.integers(0, 2 * SECOND), st.integers(0, 40 * 3600 * SECOND)))
+    end = None if length is None else start + length
+    used = tuple(draw(st.integers(0, 10**6)) for _ in SUMMED)
+    edges = sorted(draw(st.lists(st.integers(start + 1, end or start + 10**14), min_size=2, max_size=2))) if length != 0 else [0, 0]
+    late, early = (draw(st.booleans()) and length != 0 for _ in range(2))
+    return Life(start, end, used, edges[0] if late else None, edges[1] if early else None)
+
+
+@pytest.fixture(autouse=True)
+def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path: Path = tmp_path_factory.mktemp("template") / "elsa.db"
+    upgrade(path)
+    return path
+
+
+def stored(template: Path, found: list[Life]) -> sqlite3.Connection:
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    with closing(sqlite3.connect(template)) as source:
+        source.backup(connection)
+    connection.create_function("user_name", 1, warehouse.user_name)
+    made = rows.Warehouse(connection)
+    connection.execute("update clock set offset_ns = ?", (BOOT,))
+    made.job(1)
+    for number, life in enumerate(found, start=1):
+        more = {} if life.end is None else {"elapsed_ns": life.end - life.start, "end_clock_id": 1, "end_how": 1}
+        made.process(number, seconds=None, uid=number % 3, **(more | {"start_ns": life.start}))
+        if life.end is not None:
+            made.usage(number, stime_us=0, **counters(life.used))
+        stay = {"job_id": 1, "process_id": number, "since_ns": life.since or 0}
+        made.insert("membership", **stay, until_ns=life.until, how=1)
+        if life.since is not None:
+            made.insert("baseline", **stay, edge=0, stime_us=0, **counters(life.at_in()))
+        if life.until is not None:
+            made.insert("baseline", **stay, edge=1, stime_us=0, **counters(life.at_out()))
+    return connection
+
+
+def counters(used: tuple[int, ...]) -> dict[str, int]:
+    return {{"minor_faults": "minflt"}.get(key, key): value for key, value in zip(SUMMED, used, strict=True)}
+
+
+def label(by: usage.By, ns: int) -> str:
+    """Which hour, day or month of the local clock a moment is in."""
+    local = datetime.fromtimestamp(ns // SECOND).astimezone()
+    if by.period == periods.HOUR:
+        return local.replace(minute=0, second=0).isoformat(timespec="minutes")
+    return f"{local:%Y-%m-%d}" if by.period == periods.DAY else f"{local:%Y-%m}"
+
+
+def asked(connection: sqlite3.Connection, by: usage.By, selection: Selection) -> dict[str, dict[str, Any]]:
+    report = usage.usage(connection, by, selection, Output("json"), everything=True)
+    found: list[Row] = list(report.rows)
+    return {row[0]: dict(zip(report.columns, row, strict=True)) for row in found}
+
+
+def total(found: dict[str, dict[str, Any]], key: str) -> int:
+    return sum(row[key] or 0 for row in found.values())
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(lives(), max_size=12), st.booleans())
+def test_periods_by_end_are_what_plain_python_adds_up_and_sum_to_the_whole_exactly(template: Path, found: list[Life], of_job: bool) -> None:
+    selection = Selection(jobs=(1,) if of_job else None)
+    with closing(stored(template, found)) as connection:
+        users = asked(connection, usage.USERS, selection)
+        for by in BY:
+            expected: dict[str, list[int]] = defaultdict(lambda: [0] * len(SUMMED))
+            for life in found:
+                if (charged := life.charged(of_job=of_job)) is not None:
+                    name = label(by, charged[1])
+                    expected[name] = [a + b for a, b in zip(expected[name], charged[2], strict=True)]
+            got = asked(connection, by, selection)
+            assert {name: [row[key] for key in SUMMED] for name, row in got.items()} == expected
+            assert list(got) == sorted(got, key=lambda name: datetime.fromisoformat(name if len(name) > 7 else f"{name}-01").timestamp())
+            for key in (*SUMMED, "utime_ticks"):
+                assert total(got, key) == total(users, key)
+            for key in ("cpu_s", "user_s", "elapsed_s"):
+                assert sum(round(row[key] * 1e9) for row in got.values()) == sum(round((row[key] or 0) * 1e9) for row in users.values())
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(lives(), max_size=12), st.integers(0, HOURS), st.integers(1, HOURS), st.booleans())
+def test_clipped_periods_are_the_parts_of_each_life_in_them_and_sum_to_the_whole_within_rounding(
+    template: Path, found: list[Life], since: int, hours: int, of_job: bool
+) -> None:  # fmt: skip
+    window = Window(BOOT + since * 3600 * SECOND, BOOT + (since + hours) * 3600 * SECOND)
+    assert window.since is not None
+    assert window.until is not None
+    with closing(stored(template, found)) as connection:
+        for chosen in (Window(), window):
+            first, last = chosen if chosen else (BOOT, BOOT + 10**6 * SECOND)
+            assert first is not None
+            assert last is not None
+            selection = Selection(chosen, clip=True, jobs=(1,) if of_job else None)
+            for by in BY:
+                expected: dict[str, list[Fraction]] = defaultdict(lambda: [Fraction(0)] * len(SUMMED))
+                lived: dict[str, int] = defaultdict(int)
+                for period in periods.lay(by.period or "", BOOT, BOOT + 10**6 * SECOND):
+                    for life in found:
+                        charged = life.charged(of_job=of_job)
+                        part = share(charged, max(period.since_ns, first), min(period.until_ns, last))
+                        if charged is not None and part is not None:
+                            lived[period.label] += 1
+                            expected[period.label] = [a + b * part for a, b in zip(expected[period.label], charged[2], strict=True)]
+                got = asked(connection, by, selection)
+                assert {name: row["processes"] for name, row in got.items()} == lived
+                for name, row in got.items():
+                    assert all(abs(row[key] - value) <= 1 for key, value in zip(SUMMED, expected[name], strict=True)), name
+                    assert row["estimate"] == 1
+            whole = asked(connection, usage.USERS, selection)
+            for key in SUMMED:
+                assert abs(total(whole, key) - total(asked(connection, usage.HOURS, selection), key)) <= 1 + 0.5 * (2 * HOURS + 3)
+
+
+def share(charged: tuple[int, int, tuple[int, ...]] | None, since: int, until: int) -> Fraction | None:
+    """Which part of a life, or of a stay, lies between two moments; None if there is none."""
+    if charged is None or since >= until:
+        return None
+    begun, ended, _ = charged
+    if begun == ended:
+        return Fraction(1) if since <= ended < until else None
+    part = min(ended, until) - max(begun, since)
+    return Fraction(part, ended - begun) if part > 0 else None
+
+
+def test_day_of_twenty_five_hours_has_as_many_periods_and_every_moment_is_in_one() -> None:
+    start, end = (int(datetime(2026, 10, day).timestamp()) * SECOND for day in (25, 26))
+    hours = periods.lay(periods.HOUR, start, end - 1)
+    assert len(hours) == 25
+    assert len({period.label for period in hours}) == 25
+    assert (hours[0].since_ns, hours[-1].until_ns) == (start, end)
+    assert all(a.until_ns == b.since_ns for a, b in pairwise(hours))
+    (day,) = periods.lay(periods.DAY, start, end - 1)
+    assert day == (start, end, "2026-10-25")
+
+
+def test_clock_that_changes_by_half_an_hour_leaves_no_moment_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "LHST-10:30LHDT-11,M10.1.0,M4.1.0")
+    time.tzset()
+    start = int(datetime(2026, 4, 5).timestamp()) * SECOND
+    hours = periods.lay(periods.HOUR, start, start + 86400 * SECOND)
+    assert all(a.until_ns == b.since_ns for a, b in pairwise(hours))
+    assert {(period.until_ns - period.since_ns) // (1800 * SECOND) for period in hours} == {1, 2}
+    assert len({period.label for period in hours}) == len(hours)

@@ -1,0 +1,76 @@
+"""`elsa report hours`, `days` and `months`: tables, bars, and the marks of an estimate. Their sums: tests/properties/test_windows.py."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from elsa.errors import UsageError
+from elsa.report import plot
+from elsa.report.columns import COLUMNS
+
+if TYPE_CHECKING:
+    from conftest import Reports
+
+
+def test_periods_come_in_their_order_and_a_limit_keeps_the_newest(filled: Reports) -> None:
+    filled.warehouse.process(9, start=4 * 3600, seconds=1)
+    hours = [row["hour"] for row in filled.json("hours")]
+    assert len(hours) == 2
+    assert hours == sorted(hours)
+    assert [row["hour"] for row in filled.json("hours", "--limit", "1")] == hours[1:]
+    assert [row["processes"] for row in filled.json("months")] == [4]
+    assert [row["processes"] for row in filled.json("days", "--job", "build")] == [2]
+    assert "no process ended in that window" in filled.run("days", "--since", "2027-01-01").stderr
+
+
+def test_clipped_figures_are_marked_as_an_estimate_in_a_column_and_in_words(filled: Reports) -> None:
+    window = ["--since", "2026-01-02T03:04:25Z", "--until", "2026-01-02T03:04:30Z"]
+    for kind in (["commands"], ["users"], ["groups"], ["hours"], ["days"], ["months"], ["jobs"], ["job", "build"]):
+        result = filled.run(*kind, *window, "--clip")
+        assert "estimate" in result.stdout, kind
+        assert "elsa-report: estimate: what a process used is spread evenly over its life" in result.stderr, kind
+    (make,) = filled.json("commands", *window, "--clip", "--job", "build")
+    # 5 of its 20 seconds
+    assert (make["command"], make["utime_ticks"], make["elapsed_s"], make["processes"], make["estimate"]) == ("make", 25, 5.0, 1, 1)
+    assert "estimate" not in filled.run("commands", *window, "--format", "csv").stdout
+
+
+def test_process_that_was_taken_out_of_a_job_belongs_to_the_window_in_which_that_was(filled: Reports) -> None:
+    filled.warehouse.process(20, start=10, seconds=None, comm="daemon")
+    filled.warehouse.job(5, "left")
+    filled.warehouse.stay(5, 20, until=100)
+    filled.warehouse.baseline(5, 20, edge=1, run_ns=2 * 10**9, utime_us=2_000_000, stime_us=0)
+    assert filled.json("job", "left")["cpu_s"] == 2.0
+    assert [(row["day"], row["cpu_s"]) for row in filled.json("days", "--job", "left")] == [("2026-01-02", 2.0)]
+    assert [row["pid"] for row in filled.json("processes", "--job", "left")] == [1020]
+    assert [row["cpu_s"] for row in filled.json("users", "--job", "left")] == [2.0]
+    assert filled.json("job", "left", "--until", "2026-01-02T03:05:00Z")["processes"] == 0
+    assert filled.json("job", "left", "--since", "2026-01-02T03:05:00Z")["cpu_s"] == 2.0
+
+
+def test_bars_are_as_long_as_their_values_and_empty_periods_stand_between(filled: Reports) -> None:
+    filled.warehouse.process(9, start=3 * 3600, seconds=10)
+    filled.warehouse.acct(9, 9, utime=157)
+    lines = filled.run("hours", "--plot").stdout.splitlines()
+    assert lines[0] == "cpu in s"
+    assert len(lines) == 5
+    full, *_, half = (line.count("█") for line in lines[1:])
+    assert (full, half) == (52, 26)
+    assert lines[2].endswith(" -")
+    assert "run" in filled.run("days", "--plot", "running").stdout
+
+
+def test_bars_are_ascii_where_nothing_else_can_be_read() -> None:
+    text = plot.bars([("a", 2.0), ("b", 1.0), ("c", None)], COLUMNS["cpu_s"], 30, blocks=False)
+    assert text.splitlines() == ["cpu in s", f"a  {'#' * 21}  2.00", f"b  {'#' * 10:<21}  1.00", f"c  {' ' * 21}     -"]
+
+
+def test_plot_of_what_is_no_figure_or_no_drawing_is_refused(filled: Reports) -> None:
+    with pytest.raises(UsageError, match="no column 'cpu'; did you mean cpu_s"):
+        filled.run("hours", "--plot", "cpu")
+    with pytest.raises(UsageError, match="a figure"):
+        filled.run("hours", "--plot", "hour")
+    with pytest.raises(UsageError, match="leave --format and --sort out"):
+        filled.run("hours", "--plot", "--format", "csv")
