@@ -45,7 +45,7 @@ def bill(*, request: Request, by: str, month: str | None, as_of: str | None) -> 
         return selection if month is None else replace(selection, window=made.month(connection, month, as_of_ns))
 
     request.show(
-        lambda connection, selection: (made.query(by, chosen(connection, selection)), ()),
+        lambda connection, selection: [made.query(by, chosen(connection, selection))],
         lambda connection, selection: made.bill(connection, by, chosen(connection, selection), request.output, as_of_ns),
     )
 
