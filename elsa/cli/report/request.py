@@ -162,7 +162,9 @@ def say(words: list[str]) -> None:
         click.echo(f"elsa-report: {line}", err=True)
 
 
-def reports(*kinds: str, of_jobs: bool = False, window: bool = True, clip: bool = False) -> Callable[[Function], Function]:
+def reports(
+    *kinds: str, of_jobs: bool = False, window: bool = True, clip: bool = False, sort: bool = True
+) -> Callable[[Function], Function]:
     """Give a command the options of the two languages; it gets them as one `request`."""
 
     def decorate(function: Function) -> Function:
@@ -170,7 +172,7 @@ def reports(*kinds: str, of_jobs: bool = False, window: bool = True, clip: bool 
         def command(**given: Any) -> Any:  # noqa: ANN401
             return function(request=_request(given, kinds, window=window), **given)
 
-        for add in reversed([*selecting(kinds, of_jobs=of_jobs, window=window, clip=clip), *_writing()]):
+        for add in reversed([*selecting(kinds, of_jobs=of_jobs, window=window, clip=clip), *_writing(sort=sort)]):
             command = add(command)
         return command  # type: ignore[return-value]
 
@@ -191,12 +193,13 @@ def selecting(kinds: tuple[str, ...], *, of_jobs: bool = False, window: bool = T
         yield click.option("--clip", is_flag=True, help=text)
 
 
-def _writing() -> Iterator[Callable[[Any], Any]]:
+def _writing(*, sort: bool) -> Iterator[Callable[[Any], Any]]:
     yield click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True, help="How to print it.")
     text = "Which columns, with widths if you like: name,tags%20. +NAME adds to the usual ones; `help` lists them all."
     yield click.option("--columns", metavar="LIST", help=text, shell_complete=complete.columns)
     text = "Order by these columns; - before a name: the largest first."
-    yield click.option("--sort", metavar="KEY[,-KEY]", help=text, shell_complete=complete.columns)
+    if sort:
+        yield click.option("--sort", metavar="KEY[,-KEY]", help=text, shell_complete=complete.columns)
     yield click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Show at most N rows.")
     text = "Sizes in these units; raw: every value as programs get it."
     yield click.option("--units", type=click.Choice(UNITS), default="auto", show_default=True, help=text)
@@ -217,7 +220,7 @@ def _request(given: dict[str, Any], kinds: tuple[str, ...], *, window: bool) -> 
     output = Output(
         given.pop("form"),
         given.pop("columns"),
-        given.pop("sort"),
+        given.pop("sort", None),
         given.pop("limit"),
         given.pop("units"),
         header=not given.pop("no_header"),

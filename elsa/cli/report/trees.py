@@ -1,0 +1,102 @@
+"""`elsa report tree` and `flame`: who started whom, and what each branch cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from elsa.cli import complete, options
+from elsa.cli.report.group import report
+from elsa.cli.report.request import Request, blocks, reports, say
+from elsa.errors import RetryError
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from elsa.report.folded import Frame
+
+# As in elsa.report.folded, which is not imported for the sake of --help.
+WEIGHTS = ("cpu", "io", "wall")
+
+
+@report.command()
+@click.argument("target", metavar="JOB|PID", shell_complete=complete.jobs)
+@click.option("--no-fold", is_flag=True, help="A line for every process, instead of one for siblings that are alike.")
+@click.option(
+    "--collapsed",
+    type=click.Choice(WEIGHTS),
+    is_flag=False,
+    flag_value="cpu",
+    help="Write folded stacks for flame graph tools instead: CPU time and wall time in us, I/O in bytes.",
+)
+@reports(window=False, sort=False)
+def tree(*, target: str, no_fold: bool, collapsed: str | None, request: Request) -> None:
+    """The process tree of a job, or of a process and its descendants: own cost, and that of the whole branch.
+
+    A number is a job's id, or a pid where there is no such job; pid:4711 is always a pid. The dearest branches come first; siblings of one
+    command that look alike share a line, as in "sh x 120". A process whose parent is not in the job stands at the left.
+
+    \b
+    Examples:
+      elsa report tree build
+      elsa report tree pid:4711 --no-fold
+      elsa report tree build --collapsed cpu > build.folded
+      elsa report tree build --format json
+    """
+    from elsa.report import tree as made
+
+    words: list[str] = []
+    with request.printing() as (connection, out):
+        selection, words = made.target(connection, target)
+        if request.explain:
+            out.write(made.query(selection).readable() + "\n")
+        elif collapsed is not None:
+            from elsa.report import folded
+
+            out.writelines(f"{line}\n" for line in folded.lines(_frames(connection, target, collapsed)))
+        else:
+            from elsa.report import render
+
+            found = made.tree(connection, selection, request.output, folding=not no_fold, blocks=blocks())
+            count = render.write(found, request.output, out)
+            words += found.words if count else [found.nothing, *found.words]
+    say(words)
+
+
+@report.command()
+@click.argument("target", metavar="JOB|PID", shell_complete=complete.jobs)
+@click.option("-o", "--output", "path", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The SVG file to write.")
+@click.option("--by", "weight", type=click.Choice(WEIGHTS), default="cpu", show_default=True, help="What makes a bar wide.")
+@click.option("--title", help="The heading; the job's name if there is none.")
+@options.db
+def flame(*, target: str, path: Path, weight: str, title: str | None, db: Path | None) -> None:
+    """Draw the process tree of a job as a flame graph: commands upon those that started them, as wide as what they cost.
+
+    \b
+    Examples:
+      elsa report flame build -o build.svg
+      elsa report flame 12 --by io -o io.svg
+    """
+    from elsa import config
+    from elsa.report import flame as made
+    from elsa.report import warehouse
+
+    with warehouse.reading(config.load({"db": db}).db) as connection:
+        top = _frames(connection, target, weight)
+    if not top.total:
+        say([f"nothing is known of the {weight} of {target}: the picture is empty"])
+    try:
+        with path.open("w", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in made.draw(top, title or target, weight))
+    except OSError as error:
+        raise RetryError(f"{path}: the picture cannot be written: {error.strerror}") from None
+
+
+def _frames(connection: sqlite3.Connection, target: str, weight: str) -> Frame:
+    from elsa.report import folded
+    from elsa.report import tree as made
+
+    selection, _ = made.target(connection, target)
+    return folded.frames(made.load(connection, selection), weight)

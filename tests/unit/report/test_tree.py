@@ -1,0 +1,146 @@
+"""`elsa report tree` and `flame`: totals, folding, folded stacks and the picture, of any tree, however deep or wide."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from elsa.errors import RetryError, UsageError
+from elsa.report import flame, folded, tree
+from elsa.report.tree import Node
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import Reports
+
+SECOND = 10**9
+
+
+@pytest.fixture
+def build(reports: Reports) -> Reports:
+    """Make with three sh, of which two run cc and one cc and ld, and a daemon whose parent is not in the job."""
+    warehouse = reports.warehouse
+    parents = {1: (None, "make"), 2: (1, "sh"), 3: (1, "sh"), 4: (1, "sh"), 5: (2, "cc"), 6: (3, "cc"), 7: (4, "cc"), 8: (4, "ld")}
+    for number, (parent, comm) in parents.items():
+        warehouse.process(number, start=number, seconds=10, parent_id=parent, comm=comm)
+        warehouse.usage(number, run_ns=number * SECOND, utime_us=number * 10**6, stime_us=0, read_bytes=1024, write_bytes=number)
+    warehouse.process(9, start=5, seconds=None, parent_id=77, comm="a;b")
+    warehouse.job(1, members=tuple(range(1, 10)))
+    return reports
+
+
+def test_tree_has_own_cost_and_that_of_the_branch_the_dearest_first_and_folds_what_is_alike(build: Reports) -> None:
+    lines = [line.split()[:5] for line in build.run("tree", "build").stdout.replace("─ ", "─").replace("│", " ").splitlines()[3:]]
+    assert [" ".join(line) for line in lines] == [
+        "make 1001 8 1.00 36.00",
+        "├─sh 1004 3 4.00 19.00",
+        "├─ld 1008 1 8.00 8.00",
+        "└─cc 1007 1 7.00 7.00",
+        "└─sh x 2 - 4",
+        "└─cc x 2 - 2",
+        "a;b 1009 1 - -",
+    ]
+    rows = build.json("tree", "1")
+    assert [(row["depth"], row["command"], row["times"], row["total_io_bytes"]) for row in rows][3:5] == [
+        (2, "cc", 1, 1031),
+        (1, "sh", 2, 4112),
+    ]
+    assert sum(row["cpu_s"] or 0 for row in rows) == rows[0]["total_cpu_s"] == 36.0
+
+
+def test_every_process_has_a_line_when_nothing_is_folded_and_ascii_draws_it_too(build: Reports) -> None:
+    assert len(build.json("tree", "build", "--no-fold")) == 9
+    roots = tree.load(build.warehouse.connection, tree.target(build.warehouse.connection, "build")[0])
+    tree.add_up(roots)
+    drawn = [row[0] for row in tree._lines(roots, blocks=False)]
+    assert drawn[:4] == ["make", "|- sh", "|  |- ld", "|  `- cc"]
+    assert drawn[-3:] == ["`- sh", "   `- cc", "a;b"]
+
+
+def test_tree_of_a_pid_is_the_newest_process_that_had_it_with_all_it_started(build: Reports) -> None:
+    assert [row["command"] for row in build.json("tree", "pid:1004")] == ["sh", "ld", "cc"]
+    assert build.json("tree", "1004") == build.json("tree", "pid:1004")
+    build.warehouse.process(50, start=900, pid=1004, comm="new")
+    assert [row["command"] for row in build.json("tree", "1004")] == ["new"]
+    assert "pid 1004 was used 2 times; this is the newest" in build.run("tree", "1004").stderr
+    for wrong in ("nope", "999999", "pid:x", "pid:12345"):
+        with pytest.raises(UsageError):
+            build.run("tree", wrong)
+
+
+def test_folded_stacks_have_paths_and_whole_weights(build: Reports) -> None:
+    assert build.run("tree", "build", "--collapsed").stdout.splitlines() == [
+        "make 1000000",
+        "make;sh 9000000",
+        "make;sh;cc 18000000",
+        "make;sh;ld 8000000",
+    ]
+    assert "make;sh;ld 1032" in build.run("tree", "build", "--collapsed", "io").stdout
+    # make is alone for a second until its first child begins, each sh for three.
+    wall = dict(line.rsplit(" ", 1) for line in build.run("tree", "build", "--collapsed", "wall").stdout.splitlines())
+    assert wall == {"make": "1000000", "make;sh": "9000000", "make;sh;cc": "30000000", "make;sh;ld": "10000000"}
+
+
+def test_flame_graph_is_a_sound_picture_in_which_every_frame_has_its_weight(build: Reports, tmp_path: Path) -> None:
+    build.warehouse.usage(9, run_ns=SECOND, utime_us=10**6, stime_us=0)
+    path = tmp_path / "job.svg"
+    assert build.run("flame", "build", "-o", str(path), "--title", "<b>").exit_code == 0
+    root = ET.fromstring(path.read_text(encoding="utf-8"))  # noqa: S314 (our own)
+    titles = [title.text for title in root.iter("{http://www.w3.org/2000/svg}title")]
+    assert titles == [
+        "a:b: 1.00 s CPU, 2.7%",
+        "make: 36.00 s CPU, 97.3%",
+        "sh: 35.00 s CPU, 94.6%",
+        "cc: 18.00 s CPU, 48.6%",
+        "ld: 8.00 s CPU, 21.6%",
+    ]
+    with pytest.raises(RetryError, match="cannot be written"):
+        build.run("flame", "build", "-o", str(tmp_path / "no" / "job.svg"))
+
+
+@pytest.mark.parametrize(("depth", "width"), [(20_000, 1), (1, 20_000), (300, 30)])
+def test_deep_and_wide_trees_are_no_different(depth: int, width: int) -> None:
+    roots = [Node("make", 1, 0, 0, 0, 0, 1)]
+    level = roots
+    for _ in range(depth):
+        level[0].children = [Node("sh", 2, 1000, 1000, 1, 0, 1) for _ in range(width)]
+        level = level[0].children
+    merged = tree.fold(roots)
+    for found in (roots, merged):
+        tree.add_up(found)
+        assert found[0].processes == depth * width + 1
+        assert found[0].total_cpu_ns == depth * width * 1000
+    assert sum(1 for _ in tree._lines(merged, blocks=True)) <= 2 * depth + 1
+    top = folded.frames(roots, "cpu")
+    assert top.total == depth * width
+    assert sum(1 for _ in folded.walk(top)) == depth + 2
+    assert "".join(flame.draw(top, "t", "cpu")).endswith("</svg>")
+
+
+@given(st.lists(st.tuples(st.integers(0, 10), st.sampled_from("abc"), st.none() | st.integers(0, 10**6)), max_size=40))
+def test_folding_loses_no_process_and_no_cost(rows: list[tuple[int, str, int | None]]) -> None:
+    nodes: list[Node] = []
+    roots: list[Node] = []
+    for parent, command, cpu in rows:
+        node = Node(command, 1, cpu, cpu, cpu, 0, cpu)
+        (nodes[parent % len(nodes)].children if nodes and parent else roots).append(node)
+        nodes.append(node)
+    merged = tree.fold(roots)
+    tree.add_up(merged)
+    assert sum(root.processes for root in merged) == len(rows)
+    assert sum(root.total_cpu_ns or 0 for root in merged) == sum(cpu or 0 for _, _, cpu in rows)
+    for node in tree.downwards(merged):
+        shapes = [repr(shape(child)) for child in node.children]
+        assert len(set(shapes)) == len(shapes)
+    before, after = (folded.frames(found, "io") for found in (roots, merged))
+    assert list(folded.lines(before)) == list(folded.lines(after))
+
+
+def shape(node: Node) -> tuple[str, tuple[object, ...]]:
+    """A command and what stands below it, how often soever."""
+    return (node.command, tuple(sorted({repr(shape(child)) for child in node.children})))
