@@ -228,6 +228,20 @@ _ALL = (
     _seconds("acct_s", "by acct", "CPU time of the same by their accounting records, in whole ticks of 1/100 s"),
     _seconds("lost_s", "lost", "the difference: what cutting down to ticks lost"),
     Column("lost_percent", "lost", "%", seconds, "the difference in percent of the CPU time by taskstats"),
+    Column("measure", "measure", "", lambda key: COLUMNS[key].heading, "which figure; for programs the name of its column", right=False),
+    _text("side", "runs of", "which runs: as they were named, or those before the last, and the last"),
+    _count("runs", "runs", "of how many runs the figure is known"),
+    _text("p50", "p50", "the median over the runs, in the unit of the measure")._replace(right=True),
+    _text("p95", "p95", "the 95th percentile over the runs")._replace(right=True),
+    _text("least", "least", "the smallest of the runs")._replace(right=True),
+    _text("most", "most", "the largest of the runs")._replace(right=True),
+    Column("change_percent", "change", "%", lambda value: f"{value:+.1f}", "how the median differs from that of the first side"),
+    _text("verdict", "verdict", "worse or better: outside all runs of the first side, by more than 5 %; else same"),
+    _seconds("base_cpu_s", "cpu before", "CPU time per run on the first side"),
+    _seconds("new_cpu_s", "cpu after", "CPU time per run on the last side"),
+    Column("more_cpu_s", "more", "s", lambda value: f"{value:+.2f}", "the difference"),
+    Column("base_processes", "procs before", "", lambda value: f"{value:g}", "processes per run on the first side"),
+    Column("new_processes", "procs after", "", lambda value: f"{value:g}", "processes per run on the last side"),
     Column("exit_status", "exit", "", exit_word, "exit code, or the signal that killed; of a job, that of the process launched in it"),
     _count("exit_code", "code", "exit code, unknown of a process that a signal killed"),
     _count("exit_signal", "signal", "number of the signal that killed, 0 for none"),
@@ -282,7 +296,7 @@ _ALL = (
     _count("uncharged", "uncharged", "processes that ended when no tariff was valid"),
     _text("record", "record", "how its accounting record was joined: exact, uncertain, own, pending, ambiguous"),
 )
-COLUMNS = {column.key: column for column in _ALL}
+COLUMNS: dict[str, Column] = {column.key: column for column in _ALL}
 
 
 def document() -> str:

@@ -1,4 +1,4 @@
-"""`elsa report jobs` and `job`: what jobs cost."""
+"""`elsa report jobs`, `job` and `compare`: what jobs cost, and how that changed."""
 
 from __future__ import annotations
 
@@ -85,6 +85,37 @@ def job(*, job: str, summary: str | None, request: Request) -> None:
     say(words)
     if running is not None:
         _show_live(request.path, running)
+
+
+@report.command()
+@click.argument("jobs", nargs=-1, required=True, metavar="JOB...", shell_complete=complete.jobs)
+@click.option("--runs", type=click.IntRange(min=1), metavar="N", help="Of each name only the last N runs.")
+@reports(window=False, sort=False)
+def compare(*, jobs: tuple[str, ...], runs: int | None, request: Request) -> None:
+    """Compare jobs: wall and CPU time, peak memory, I/O, what got worse, and through which commands.
+
+    Each JOB is an id, or a name or glob for all runs that bear it; the first is what the others are compared with. With a single name its
+    last run is compared with those before it. Of several runs there are the median and the 95th percentile.
+
+    \b
+    Examples:
+      elsa report compare 12 15
+      elsa report compare nightly
+      elsa report compare 'build-main-*' 'build-branch-*' --runs 20
+      elsa report compare nightly --format json
+    """
+    from elsa.report import compare as made
+
+    words: list[str] = []
+    with request.printing() as (connection, out):
+        sides = made.sides(connection, jobs, runs)
+        if request.explain:
+            out.write("\n\n".join(query.readable() for query in made.queries(sides)) + "\n")
+            return
+        found = made.compare(connection, sides, request.output)
+        made.write(found, request.output, out)
+        words = found.words
+    say(words)
 
 
 def _totals(connection: sqlite3.Connection, selection: Selection, request: Request, out: TextIO) -> list[str]:
