@@ -18,6 +18,7 @@ from elsa.errors import EXIT_RETRY, ElsaError
 
 # name -> module in elsa.cli (its command bears the module's name), and the line that `elsa --help` shows
 COMMANDS = {
+    "completion": "Print the script that lets a shell complete commands, jobs and columns.",
     "check": "Test whether ELSA works on this host, and say how to mend what does not.",
     "db": "Create, upgrade and look after the warehouse.",
     "ingest": "Read BSD accounting files into the warehouse.",

@@ -63,8 +63,8 @@ def queries(chosen: Sequence[Side]) -> list[Query]:
     columns = {
         "job_id": "u.job_id",
         "command": "u.command",
-        "cpu_s": measures.MEASURES["cpu_s"].sql(),
-        "processes": measures.MEASURES["processes"].sql(),
+        "cpu_s": measures.sums()["cpu_s"],
+        "processes": measures.sums()["processes"],
     }
     source = rows(Selection(), columns.values(), Condition(_AMONG, ids), members=True)
     return [
@@ -109,16 +109,18 @@ def _lines(key: str, chosen: Sequence[Side], figures: dict[int, dict[str, Any]],
         middle = percentile(values, 0.5)
         base = percentile(known[0], 0.5) if known[0] and side is not chosen[0] else None
         change = None if not base else (middle - base) / base * 100
-        statistics = (middle, percentile(values, 0.95), min(values), max(values))
+        statistics = [round(value, 6) for value in (middle, percentile(values, 0.95), min(values), max(values))]
         texts = [_text(key, value, output) if output.form == "table" else value for value in statistics]
-        found.append((key, side.name, len(values), *texts, change, _verdict(middle, known[0], change)))
+        found.append(
+            (key, side.name, len(values), *texts, None if change is None else round(change, 6), _verdict(middle, known[0], change))
+        )
     return found
 
 
 def _text(key: str, value: float, output: Output) -> str:
     """A value in the unit of its measure, which differs from line to line."""
     column = COLUMNS[key]
-    text = column.text(round(value, 6) if isinstance(value, float) else value, output.units)
+    text = column.text(int(value) if value == int(value) else value, output.units)
     return f"{text} {column.unit}".rstrip() if output.units == "auto" else text
 
 

@@ -143,7 +143,7 @@ def page(text: str) -> None:
         click.echo(text, nl=False)
         return
     os.environ.setdefault("LESS", "FRSX")
-    click.echo_via_pager(text, color=True)
+    click.echo_via_pager(text.rstrip("\n"), color=True)
 
 
 def everything_option(function: Function) -> Function:

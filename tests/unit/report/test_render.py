@@ -72,7 +72,7 @@ def test_json_gives_back_what_went_in_and_csv_has_one_line_a_row(pairs: list[tup
 def test_every_column_says_what_it_is_and_is_registered_once() -> None:
     assert len(COLUMNS) == len(columns._ALL)
     for column in COLUMNS.values():
-        assert re.fullmatch(r"[a-z]+(_[a-z]+)*", column.key)
+        assert re.fullmatch(r"[a-z][a-z0-9]*(_[a-z]+)*", column.key)
         assert column.heading
         assert column.doc
 

@@ -1,0 +1,33 @@
+"""`elsa completion`: the script that lets a shell complete what elsa takes."""
+
+from __future__ import annotations
+
+import click
+
+from elsa.cli import main
+
+# What the scripts are for: the whole, and the programs that are parts of it.
+PROGRAMS = ("elsa", "elsa-job", "elsa-report", "elsa-ingest", "elsa-jobd")
+
+
+@click.command(context_settings=main.CONTEXT)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(*, shell: str) -> None:
+    """Print a script for bash, zsh or fish that completes commands, options, and names of jobs, tags, commands and columns.
+
+    Names come from the warehouse, if you may read it.
+
+    \b
+    Examples:
+      elsa completion bash > ~/.elsa-completion.bash     then in ~/.bashrc: source ~/.elsa-completion.bash
+      elsa completion zsh > ~/.elsa-completion.zsh       then in ~/.zshrc, after compinit: source ~/.elsa-completion.zsh
+      elsa completion fish > ~/.config/fish/conf.d/elsa.fish
+      eval "$(elsa completion bash)"                     for this shell alone
+    """
+    from click.shell_completion import get_completion_class
+
+    script = get_completion_class(shell)
+    assert script is not None  # noqa: S101 (click has all three)
+    for program in PROGRAMS:
+        variable = f"_{program.replace('-', '_').upper()}_COMPLETE"
+        click.echo(script(main.group, {}, program, variable).source())

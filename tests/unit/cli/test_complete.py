@@ -1,0 +1,104 @@
+"""What the shell offers after Tab, asked as bash, zsh and fish ask: through the environment."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from elsa.cli import complete, main
+
+ELSA = [sys.executable, "-W", "error", "-c", "from elsa.cli.main import elsa; elsa()"]
+
+
+def offered(line: str, db: Path | str) -> list[str]:
+    words = line.split(" ")
+    environment = os.environ | {
+        "_ELSA_COMPLETE": "bash_complete",
+        "COMP_WORDS": line,
+        "COMP_CWORD": str(len(words) - 1),
+        "ELSA_DB": str(db),
+    }
+    done = subprocess.run(ELSA, env=environment, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    return [text.partition(",")[2] for text in done.stdout.split()]
+
+
+@pytest.fixture(scope="module")
+def db(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import sqlite3
+    from contextlib import closing
+
+    from elsa.store.upgrade import upgrade
+
+    path: Path = tmp_path_factory.mktemp("complete") / "elsa.db"
+    upgrade(path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("insert into host values (1, 'm', 'h')")
+        connection.execute("insert into boot values (1, 1, 'b', 0, null)")
+        for number, name in enumerate(["nightly", "nightly", "night x", "day"], start=1):
+            connection.execute(
+                "insert into job (id, boot_id, name, owner_uid, created_at_ns, closes_itself) values (?, 1, ?, 0, 0, 0)", (number, name)
+            )
+        connection.execute("insert into job_tag values (1, 'project', 'web')")
+        connection.execute("insert into comm values (1, 'cc1plus')")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("elsa rep", ["report"]),
+        ("elsa report job ", ["day", "nightly"]),
+        ("elsa report commands --job 2", ["2"]),
+        ("elsa report commands --job day,ni", ["day,nightly"]),
+        ("elsa report jobs --tag p", ["project=web"]),
+        ("elsa report last --command cc", ["cc1plus"]),
+        ("elsa report jobs --sort cpu_s,-cpu_d", ["cpu_s,-cpu_delay_ns"]),
+        ("elsa report jobs --columns +exit_st", ["+exit_status"]),
+        ("elsa report jobs --state o", ["open"]),
+        ("elsa report jobs --format js", ["json", "jsonl"]),
+    ],
+)
+def test_names_that_fit_are_offered(db: Path, line: str, expected: list[str]) -> None:
+    assert offered(line, db) == expected
+
+
+def test_nothing_is_offered_and_nothing_said_where_the_warehouse_cannot_be_read(tmp_path: Path) -> None:
+    assert offered("elsa report job ", tmp_path / "none.db") == []
+    (tmp_path / "other.db").write_bytes(b"no warehouse" * 999)
+    assert offered("elsa report job ", tmp_path / "other.db") == []
+
+
+def test_completing_changes_nothing_in_the_warehouse(db: Path) -> None:
+    before = (db.read_bytes(), sorted(path.name for path in db.parent.iterdir()))
+    assert offered("elsa report job nig", db) == ["nightly"]
+    assert (db.read_bytes(), sorted(path.name for path in db.parent.iterdir())) == before
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_script_is_one_that_the_shell_can_read(shell: str, tmp_path: Path) -> None:
+    result = CliRunner().invoke(main.group, ["completion", shell])
+    assert result.exit_code == 0
+    for program in ("elsa", "elsa-job", "elsa-report", "elsa-ingest", "elsa-jobd"):
+        assert f"_{program.replace('-', '_').upper()}_COMPLETE={shell}_complete" in result.output
+    if shutil.which(shell):
+        script = tmp_path / "script"
+        script.write_text(result.output)
+        subprocess.run([shell, "-n", str(script)], check=True)
+
+
+def test_every_choice_of_processes_and_jobs_can_be_completed_or_is_free_text() -> None:
+    assert set(complete.BY_KIND) <= {"job", "user", "group", "command", "tty", "pid", "exit", "state", "tag"}
+    report = main.load("report")
+    assert isinstance(report, click.Group)
+    for name in ("jobs", "commands", "last"):
+        for parameter in report.commands[name].params:
+            if parameter.name in complete.BY_KIND:
+                assert parameter._custom_shell_complete is complete.BY_KIND[parameter.name]
