@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from dataclasses import replace
 
 from elsa.report import rolled
-from elsa.report.query import Query, rows, select
+from elsa.report.query import Condition, Query, rows, select
 from elsa.report.render import Row
 from elsa.report.selection import Selection
 from elsa.report.times import Window
@@ -131,7 +132,9 @@ def _members(connection: sqlite3.Connection, selection: Selection) -> list[str]:
         "part_life": "count(case when u.part_life = 1 and u.part_life_whole = 0 and u.cpu_s is not null then 1 end)",
         "part_life_whole": "count(case when u.part_life_whole = 1 and u.cpu_s is not null then 1 end)",
     }
-    source = rows(selection, columns.values())
+    # A process counts in each of the jobs.
+    among = Condition("u.job_id in (select value from json_each(?))", (json.dumps(selection.jobs),))
+    source = rows(replace(selection, jobs=None), columns.values(), among, members=True)
     sums = Query(f"{select(columns)} {source.sql}", source.values).run(connection).fetchone()
     return [
         one if number == 1 else several.format(number) for number, (one, several) in zip(sums, _MEMBERS.values(), strict=True) if number

@@ -12,6 +12,7 @@ from elsa.report.output import Output
 from elsa.report.query import Condition, Query, rows, select
 from elsa.report.render import Report, Row
 from elsa.report.selection import Selection
+from elsa.store.staleness import HOUR_NS
 
 _COLUMNS = (
     "process_id",
@@ -100,7 +101,7 @@ def columns(selection: Selection) -> dict[str, str]:
     return known if selection.jobs is None else known | {key: f"u.{key}" for key in _OF_JOBS}
 
 
-def query(view: View, selection: Selection, output: Output, *, everything: bool = False) -> tuple[Query, tuple[str, ...]]:
+def query(view: View, selection: Selection, output: Output, *more: Condition, everything: bool = False) -> tuple[Query, tuple[str, ...]]:
     """The processes and the accounting records that are joined to none; and the columns to write.
 
     With a limit one more than that, to know that there are more; in the order of their ends, those from the last end back.
@@ -113,20 +114,19 @@ def query(view: View, selection: Selection, output: Output, *, everything: bool 
     chosen = {key: known[key] for key in shown}
     known_of = "u.state = 'ended' or u.acct_id is not null" + (" or u.until_ns is not null" if selection.jobs is not None else "")
     ended = [] if everything else [Condition(f"({known_of})")]
-    source = rows(selection, [*chosen.values(), order], *ended)
+    source = rows(selection, [*chosen.values(), order], *ended, *more)
     limit = "" if output.limit is None else f"\nlimit {output.limit + 1}"
     return Query(f"{select(chosen)}\n{source.sql}\n{order}{limit}", source.values), shown
 
 
 def processes(connection: sqlite3.Connection, view: View, selection: Selection, output: Output, *, everything: bool = False) -> Report:
     """The processes of the host or of jobs. Those that still run have no figures yet, and are there only with `everything`."""
-    asked, shown = query(view, selection, output, everything=everything)
+    shown, found = _found(connection, view, selection, output, everything=everything)
     classes = completeness.classes(connection, selection)
     words = completeness.words(connection, selection, found=classes)
     if not everything:
         running, _ = classes.get("running", (0, 0))
         words += [f"{running} of them left out, since they still run; --all shows them"] if running else []
-    found: Iterable[Row] = asked.run(connection)  # read while it is written
     if output.limit is not None:
         last = list(found)
         turned = not view.newest_first and output.sort is None
@@ -134,3 +134,26 @@ def processes(connection: sqlite3.Connection, view: View, selection: Selection, 
         which = "the last" if output.sort is None else "the first"
         words += [f"showing {which} {output.limit}; --limit shows more"] if len(last) > output.limit else []
     return Report(shown, shown, found, words, nothing=completeness.nothing(connection, selection))
+
+
+def _found(
+    connection: sqlite3.Connection, view: View, selection: Selection, output: Output, *, everything: bool
+) -> tuple[tuple[str, ...], Iterable[Row]]:
+    """The columns and the rows. The last so many are sought from the last hour back, so that not all that ever ended is looked at."""
+    asked, shown = query(view, selection, output, everything=everything)
+    if output.limit is None or output.sort is not None or selection.jobs is not None or everything:
+        return shown, asked.run(connection)  # read while it is written
+    # Each by itself, since an index tells the first or the last, but not both at once.
+    ends = [f"(select {end}(ended_hour) from {part})" for part in ("incarnation_usage", "unjoined_usage") for end in ("min", "max")]
+    hours = [hour for hour in connection.execute(f"select {', '.join(ends)}").fetchone() if hour is not None]
+    oldest, newest = min(hours, default=0), max(hours, default=None)
+    if selection.window.until is not None and newest is not None:
+        newest = min(newest, selection.window.until // HOUR_NS)
+    span = 1
+    while newest is not None and newest - span > oldest:
+        since = Condition(f"u.ended_hour > {newest - span}")
+        rows_found = query(view, selection, output, since, everything=everything)[0].run(connection).fetchall()
+        if len(rows_found) > output.limit:
+            return shown, rows_found
+        span *= 4
+    return shown, asked.run(connection)

@@ -83,6 +83,8 @@ def rows(selection: Selection, expressions: Iterable[str], *more: Condition, mem
     conditions = [*selection.conditions(), *more]
     needed = sorted(columns_of(expressions) or {"process_id"})
     if selection.jobs is None and not members:
+        ended = selection.window._replace(until=None) if selection.clip else selection.window
+        conditions += [Condition(text) for text in ended.hours("u.ended_hour")]
         parts = [_part("incarnation_usage", _OF_HOST, needed, conditions), _part("unjoined_usage", _OF_HOST, needed, conditions)]
     else:
         parts = [_part("job_process_usage", _OF_JOB, needed, conditions)]

@@ -10,6 +10,7 @@ from datetime import date, datetime, time, timedelta
 from typing import NamedTuple
 
 from elsa.errors import UsageError
+from elsa.store.staleness import HOUR_NS
 
 _NOW = re.compile(r"now(?:([+-])(\d+)\s*(s|sec|m|min|h|d|w|(?:second|minute|hour|day|week)s?))?")
 _CLOCK = re.compile(r"(\d{1,2}):(\d\d)(?::(\d\d))?\s*([ap]m)?")
@@ -37,6 +38,15 @@ class Window(NamedTuple):
             conditions.append(f"{column} >= {self.since}")
         if self.until is not None:
             conditions.append(f"{column} < {self.until}")
+        return conditions
+
+    def hours(self, column: str) -> list[str]:
+        """Wider SQL conditions, on the hour since 1970 of a time: for an index on it to narrow down what the exact ones look at."""
+        conditions = []
+        if self.since is not None:
+            conditions.append(f"{column} >= {self.since // HOUR_NS}")
+        if self.until is not None:
+            conditions.append(f"{column} <= {self.until // HOUR_NS}")
         return conditions
 
 

@@ -184,3 +184,16 @@ def test_terminal_is_read_as_it_is_written(number: int, word: str) -> None:
 def test_terminal_that_cannot_be_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         ttys.number(text)
+
+
+def test_last_so_many_are_the_end_of_all_of_them_however_many_hours_lie_between(busy: Reports) -> None:
+    for number in range(60, 90):
+        busy.warehouse.process(number, start=number**3, seconds=1, uid=number % 2)
+        busy.warehouse.acct(number, None, join=0, btime=1_767_323_045 + number * 10_000)
+    for arguments in ([], ["--user", "1"], ["--until", "2026-01-05"], ["--exit", "0"]):
+        everything = busy.json("processes", *arguments)
+        for limit in (1, 7, 40, 1000):
+            assert busy.json("processes", *arguments, "--limit", str(limit)) == everything[-limit:]
+            assert busy.json("last", *arguments, "--limit", str(limit), "--columns", "acct_id,process_id") == [
+                {"acct_id": row["acct_id"], "process_id": row["process_id"]} for row in everything[::-1][:limit]
+            ]
