@@ -22,12 +22,13 @@ BUSY_TIMEOUT_MS = 10_000
 LOG_BYTES = 64 << 20
 
 
+_UNSOUND = "not a sound SQLite warehouse; restore it from a backup or move it away"
 # SQLite's error names by their beginnings, with our error and what to do about it.
 _MEANINGS: tuple[tuple[tuple[str, ...], type[ElsaError], str], ...] = (
     (("SQLITE_BUSY", "SQLITE_LOCKED"), RetryError, "the warehouse is locked by another program; try again later"),
     (("SQLITE_FULL",), RetryError, "no space left on the device; make room and try again"),
     (("SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH"), PrivilegeError, "the warehouse cannot be written by this user"),
-    (("SQLITE_CORRUPT", "SQLITE_NOTADB"), ConfigError, "not a sound SQLite warehouse; restore it from a backup or move it away"),
+    (("SQLITE_CORRUPT", "SQLITE_NOTADB"), ConfigError, _UNSOUND),
     (("SQLITE_CANTOPEN",), PrivilegeError, "the warehouse cannot be opened by this user; root and the elsa group may"),
     (("SQLITE_IOERR",), RetryError, "the disk reports an error, or a disk quota is used up"),
 )
@@ -53,6 +54,9 @@ def translated(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise translate(error, path) from error
+    except UnicodeDecodeError as error:
+        # SQLite's own words quote what it found in a damaged schema.
+        raise ConfigError(f"{path}: {_UNSOUND} ({error})") from error
 
 
 def check_place(path: Path) -> None:

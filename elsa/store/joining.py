@@ -18,6 +18,7 @@ from elsa.state.pairing import SECOND_NS, TICK_NS, Life, Record
 from elsa.store import boots, lines, neighbours
 from elsa.store.database import transaction
 from elsa.store.neighbours import Bracket
+from elsa.store.staleness import ended_hour
 
 # While a file is being read, pairs that need a large table wait until all of it is there.
 QUICK_CELLS = 10_000
@@ -32,9 +33,9 @@ EDGE_NS = 2 * SECOND_NS
 NEVER_NS = 2**62
 
 
-_INSERT_OWN = """insert into process
-    (id, boot_id, pid, parent_pid, origin, start_ns, clock_id, elapsed_ns, end_clock_id, end_how, exit_status, uid, comm_id)
-    values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_INSERT_OWN = f"""insert into process
+    (id, boot_id, pid, parent_pid, origin, start_ns, clock_id, elapsed_ns, end_clock_id, end_how, exit_status, uid, comm_id, ended_hour)
+    values ({", ".join(f"?{number}" for number in range(1, 14))}, {ended_hour("?6", "?8", "?9", "?7")})"""
 
 
 class Waiting(NamedTuple):

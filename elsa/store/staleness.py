@@ -8,13 +8,17 @@ from __future__ import annotations
 
 HOUR_NS = 3600 * 10**9
 
+
+def ended_hour(start_ns: str, elapsed_ns: str, end_clock_id: str, clock_id: str) -> str:
+    """SQL of the hour (since 1970, real time) in which a process ended, from its columns; null if it has not."""
+    return (
+        f"(select ({start_ns} + {elapsed_ns} + c.offset_ns) / {HOUR_NS} from clock as c where c.id = coalesce({end_clock_id}, {clock_id}))"
+    )
+
+
 _SET_ENDED = f"""
     update process
-    set ended_hour = (
-        select (new.start_ns + new.elapsed_ns + c.offset_ns) / {HOUR_NS}
-        from clock as c
-        where c.id = coalesce(new.end_clock_id, new.clock_id)
-    )
+    set ended_hour = {ended_hour("new.start_ns", "new.elapsed_ns", "new.end_clock_id", "new.clock_id")}
     where id = new.id;"""
 # As everywhere, by the clock of its birth.
 _SET_LEFT = f"""
@@ -45,9 +49,27 @@ def _forget_record(row: str) -> str:
     return f"{_forget(f'{row}.process_id')}\n    delete from rollup_hour where {row}.process_id is null and hour = {hour};"
 
 
+# Most of what is written ended in no hour that is rolled up: to see that is cheaper than to forget in vain.
+_LAST = "(select max(r.hour) from rollup_hour as r)"
+
+
+def _reaches(process: str) -> str:
+    """Whether an hour that knows of a process may be rolled up."""
+    left = f"select 1 from membership as m where m.process_id = {process} and m.left_hour is not null"
+    return f"((select p.ended_hour from process as p where p.id = {process}) <= {_LAST} or exists ({left}))"
+
+
+def _record_reaches(row: str) -> str:
+    hour = f"({row}.btime + cast({row}.etime / 100 as integer)) / 3600"
+    return f"(case when {row}.process_id is null then {hour} <= {_LAST} else {_reaches(f'{row}.process_id')} end)"
+
+
 _FORGET_OLD_HOUR = "delete from rollup_hour where hour = old.{};"
 _TRIGGERS = {
-    "process_born": f"after insert on process when new.elapsed_ns is not null begin {_SET_ENDED} {_forget('new.id')} end",
+    # Who writes many tells the hour itself.
+    "process_born": f"""after insert on process when new.elapsed_ns is not null and new.ended_hour is null
+        begin {_SET_ENDED} {_forget("new.id")} end""",
+    "process_told": f"after insert on process when new.ended_hour is not null and {_reaches('new.id')} begin {_forget('new.id')} end",
     # It may be told of after its stays.
     "process_known": f"""after insert on process when exists (select 1 from membership as m where m.process_id = new.id)
         begin {_SET_LEFT.format(stays="process_id = new.id and until_ns is not null")} {_forget("new.id")} end""",
@@ -72,15 +94,18 @@ _TRIGGERS = {
     "process_moved": f"""after update of clock_id on process when new.clock_id <> old.clock_id
         begin {_SET_LEFT.format(stays="process_id = new.id and until_ns is not null")} {_forget("new.id")} end""",
     "process_gone": f"after delete on process begin {_forget('old.id')} {_FORGET_OLD_HOUR.format('ended_hour')} end",
-    "acct_told": f"after insert on acct begin {_forget_record('new')} end",
-    "acct_joined": f"after update on acct begin {_forget_record('old')} {_forget_record('new')} end",
+    "acct_told": f"after insert on acct when {_record_reaches('new')} begin {_forget_record('new')} end",
+    "acct_joined": f"""after update on acct when {_record_reaches("old")} or {_record_reaches("new")}
+        begin {_forget_record("old")} {_forget_record("new")} end""",
     "acct_gone": f"after delete on acct begin {_forget_record('old')} end",
-    "membership_begun": f"""after insert on membership
-        begin {_SET_LEFT.format(stays=f"new.until_ns is not null and {_STAY}")} {_forget("new.process_id")} end""",
+    "membership_begun": f"""after insert on membership when new.until_ns is null and {_reaches("new.process_id")}
+        begin {_forget("new.process_id")} end""",
+    "membership_told": f"""after insert on membership when new.until_ns is not null
+        begin {_SET_LEFT.format(stays=_STAY)} {_forget("new.process_id")} end""",
     "membership_ended": f"""after update of until_ns, since_ns, how, job_id, process_id on membership
         begin {_SET_LEFT.format(stays=_STAY)} {_forget("new.process_id")} {_FORGET_OLD_HOUR.format("left_hour")} end""",
     "membership_gone": f"after delete on membership begin {_forget('old.process_id')} {_FORGET_OLD_HOUR.format('left_hour')} end",
-    "usage_told": f"after insert on usage begin {_forget('new.process_id')} end",
+    "usage_told": f"after insert on usage when {_reaches('new.process_id')} begin {_forget('new.process_id')} end",
     "usage_changed": f"after update on usage begin {_forget('new.process_id')} end",
     "usage_gone": f"after delete on usage begin {_forget('old.process_id')} end",
     "baseline_told": f"after insert on baseline begin {_forget('new.process_id')} end",

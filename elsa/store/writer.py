@@ -24,6 +24,7 @@ from elsa.state.jobs import Job
 from elsa.state.lives import Changes, EventRow, Incarnation, ProgramRow
 from elsa.store import boots, database, names
 from elsa.store.names import Names
+from elsa.store.staleness import ended_hour
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,8 @@ ProcessRow = tuple[int | str | None, ...]
 
 _INSERT_PROCESS = (
     "insert into process (comm_id, end_clock_id, end_how, elapsed_ns, exit_status, leader_status, uid, parent_id, parent_pid,"
-    " parent_inferred, origin, start_ns, clock_id, pid, id, boot_id) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " parent_inferred, origin, start_ns, clock_id, pid, id, boot_id, ended_hour)"
+    f" values ({', '.join(f'?{number}' for number in range(1, 17))}, {ended_hour('?12', '?4', '?2', '?13')})"
 )
 _UPDATE_PROCESS = (
     "update process set comm_id = ?, end_clock_id = ?, end_how = ?, elapsed_ns = ?, exit_status = ?, leader_status = ?, uid = ?,"
