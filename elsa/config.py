@@ -48,6 +48,12 @@ class Config:
     """Which programs are given secrets with options of one letter, PROGRAM:LETTERS; this and `redact` empty: nothing is kept out."""
     backlog_events: int = 250_000
     """How many events may wait in memory for a warehouse that cannot be written; what comes on top is dropped and becomes a gap."""
+    keep_events: str = "90 days"
+    """How long `elsa db prune` keeps fork, exec and exit events: so many hours, days, weeks or years, or `forever`."""
+    keep_processes: str = "forever"
+    """How long it keeps processes with their records and statistics; hourly sums of them stay."""
+    keep_rollups: str = "forever"
+    """How long it keeps the hourly sums of processes that were pruned."""
 
 
 def load(overrides: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None) -> Config:

@@ -86,3 +86,38 @@ def rollup(db: Path | None) -> None:
     ):
         hours = rollups.refresh(connection, path, time.time_ns(), show)
     click.echo(f"{path}: {hours} hour{'' if hours == 1 else 's'} rolled up", err=True)
+
+
+@db.command()
+@click.option("--events", metavar="AGE", help="Let go of fork, exec and exit events older than this.  [ELSA_KEEP_EVENTS; default: 90 days]")
+@click.option("--processes", metavar="AGE", help="Of processes with their records; sums stay.  [ELSA_KEEP_PROCESSES; default: forever]")
+@click.option("--rollups", metavar="AGE", help="Of the sums of processes that were pruned.  [ELSA_KEEP_ROLLUPS; default: forever]")
+@click.option("--dry-run", "-n", is_flag=True, help="Only say what would go.")
+@options.db
+def prune(events: str | None, processes: str | None, rollups: str | None, dry_run: bool, db: Path | None) -> None:
+    """Let go of what is old: events, processes with their records, and at last the hourly sums of these.
+
+    AGE is a number of hours, days, weeks or years (`30 days`, `2y`), or `forever`. Sums by command, user and job stay right for pruned time;
+    single processes of it are gone. What an open job needs is kept, no accounting file is read again, space is given back.
+    Safe to interrupt at any moment, and to run beside jobd and the ingester.
+
+    \b
+    Examples:
+      elsa db prune --dry-run
+      elsa db prune --events 30d --processes '1 year'
+    """
+    from elsa.store import database, retention
+
+    settings = config.load({"db": db, "keep_events": events, "keep_processes": processes, "keep_rollups": rollups})
+    now_ns = time.time_ns()
+    kept = {"keep_events": settings.keep_events, "keep_processes": settings.keep_processes, "keep_rollups": settings.keep_rollups}
+    cutoffs = retention.Cutoffs(*(retention.cutoff(text, now_ns, name) for name, text in kept.items()))
+    path = settings.db
+    with (
+        database.translated(path),
+        closing(database.open_for_writing(path)) as connection,
+        progress.bar("pruning", from_total=50_000) as show,
+    ):
+        gone = retention.prune(connection, path, cutoffs, show or (lambda _done, _total: None), dry_run=dry_run)
+    told = f"{gone.events} events, {gone.processes} processes, {gone.rollups} hourly sums"
+    click.echo(f"{path}: {told} {'would go' if dry_run else 'pruned'}", err=True)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import sqlite3
 from dataclasses import replace
+from datetime import datetime
 
 from elsa.report import rolled
 from elsa.report.query import Condition, Query, rows, select
 from elsa.report.render import Row
 from elsa.report.selection import Selection
 from elsa.report.times import Window
+from elsa.store.staleness import HOUR_NS
 
 # What to say of one, or of several, processes that are in their jobs by more or less than birth.
 _MEMBERS = {
@@ -59,7 +61,8 @@ def words(
     """
     found = classes(connection, selection) if found is None else found
     line = _line(connection, found, _losses(connection, selection) if losses is None else losses)
-    return ([line] if line else []) + (_members(connection, selection) if selection.jobs is not None else [])
+    members = _members(connection, selection) if selection.jobs is not None else []
+    return ([line] if line else []) + members + pruned(connection, selection)
 
 
 def count(number: int, noun: str) -> str:
@@ -79,6 +82,19 @@ def classes(connection: sqlite3.Connection, selection: Selection) -> dict[str, t
         text = f"select u.class, count(*), count(u.acct_id) from witnessed as u where {member} group by u.class"
         found = connection.execute(text, (json.dumps(selection.jobs),))
     return {name: (processes, records) for name, processes, records in found}
+
+
+def pruned(connection: sqlite3.Connection, selection: Selection) -> list[str]:
+    """Say up to when processes are gone of which a report would show more than the hourly sums that are left of them."""
+    if rolled.suits("rollup_user", selection) or rolled.suits("rollup_command", selection):
+        return []
+    hours = Window(*(None if time is None else time // HOUR_NS for time in selection.window)).where("hour")
+    where = " and ".join(["pruned = 1", *hours])
+    number, last = connection.execute(f"select sum(processes), max(hour) from rollup_user where {where}").fetchone()
+    if not number:
+        return []
+    until = datetime.fromtimestamp((last + 1) * 3600).astimezone().strftime("%Y-%m-%d %H:%M")
+    return [f"{count(number, 'process')} that ended until {until} pruned: only hourly sums by command, user, group and job are left"]
 
 
 def _rolled_classes(connection: sqlite3.Connection, selection: Selection) -> dict[str, tuple[int, int]]:

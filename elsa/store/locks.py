@@ -14,6 +14,7 @@ from elsa.kernel import places
 COLLECTOR = "jobd"
 INGESTER = "ingest"
 ROLLUP = "rollup"
+PRUNE = "prune"
 
 
 @contextmanager

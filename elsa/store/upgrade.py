@@ -33,6 +33,8 @@ def upgrade(path: Path) -> tuple[str | None, str]:
         with database.translated(path):
             before = database.revision(connection)
             _refuse_foreign(connection, path, before)
+            # Only a new file takes it: what is pruned can then be given back to the file system.
+            connection.execute("pragma auto_vacuum = incremental")
             connection.execute("pragma journal_mode = wal")
             _migrate(connection, path)
         after = database.revision(connection)
