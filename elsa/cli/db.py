@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -97,7 +98,7 @@ def rollup(db: Path | None) -> None:
 def prune(events: str | None, processes: str | None, rollups: str | None, dry_run: bool, db: Path | None) -> None:
     """Let go of what is old: events, processes with their records, and at last the hourly sums of these.
 
-    AGE is a number of hours, days, weeks or years (`30 days`, `2y`), or `forever`. Sums by command, user and job stay right for pruned time;
+    AGE is a number of hours, days, weeks or years (`30 days`, `2y`), or `forever`. Sums by command, user and job stay right;
     single processes of it are gone. What an open job needs is kept, no accounting file is read again, space is given back.
     Safe to interrupt at any moment, and to run beside jobd and the ingester.
 
@@ -121,3 +122,34 @@ def prune(events: str | None, processes: str | None, rollups: str | None, dry_ru
         gone = retention.prune(connection, path, cutoffs, show or (lambda _done, _total: None), dry_run=dry_run)
     told = f"{gone.events} events, {gone.processes} processes, {gone.rollups} hourly sums"
     click.echo(f"{path}: {told} {'would go' if dry_run else 'pruned'}", err=True)
+
+
+@db.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--format", "form", type=click.Choice(["parquet", "jsonl"]), default="parquet", show_default=True, help="Parquet needs pyarrow."
+)
+@click.option("--since", metavar="TIME", help="Only days that begin then or later.")
+@click.option("--until", metavar="TIME", help="Only days that end then or before.")
+@click.option("--again", is_flag=True, help="Write anew what is there already.")
+@options.db
+def export(folder: Path, form: str, since: str | None, until: str | None, again: bool, db: Path | None) -> None:
+    """Write processes and memberships into files by day of end (UTC), and jobs, for other tools.
+
+    The folders are named as Hive, DuckDB, Spark and their kin read them. Only days that are over are written, each file whole or not at
+    all; what is there already is kept, so that an export may be interrupted, and run every day.
+
+    \b
+    Examples:
+      elsa db export /srv/export
+      elsa db export --format jsonl --since 2026-11 /srv/export
+    """
+    from elsa.report.export import export as write
+    from elsa.report.times import window
+    from elsa.report.warehouse import reading
+
+    chosen = window(since, until, datetime.now().astimezone())
+    path = config.load({"db": db}).db
+    with reading(path) as connection, progress.bar("exporting", from_total=4) as show:
+        done = write(connection, folder, form, chosen, time.time_ns(), show or (lambda _done, _total: None), again=again)
+    click.echo(f"{folder}: {done.files} files written with {done.rows} rows, {done.kept} there already", err=True)

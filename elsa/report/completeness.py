@@ -94,7 +94,8 @@ def pruned(connection: sqlite3.Connection, selection: Selection) -> list[str]:
     if not number:
         return []
     until = datetime.fromtimestamp((last + 1) * 3600).astimezone().strftime("%Y-%m-%d %H:%M")
-    return [f"{count(number, 'process')} that ended until {until} pruned: only hourly sums by command, user, group and job are left"]
+    were = "was" if number == 1 else "were"
+    return [f"{count(number, 'process')} that ended until {until} {were} pruned: only hourly sums by command, user, group and job are left"]
 
 
 def _rolled_classes(connection: sqlite3.Connection, selection: Selection) -> dict[str, tuple[int, int]]:

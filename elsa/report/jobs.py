@@ -14,7 +14,7 @@ from elsa.report.render import Report, Row
 from elsa.report.selection import Selection
 from elsa.report.times import Window
 
-_COLUMNS = (
+COLUMNS = (
     "job_id",
     "name",
     "owner",
@@ -90,7 +90,7 @@ _HIDDEN = {
 } - {"read_bytes", "write_bytes"}
 _NO_JOB = "there is no job yet; make one with: elsa job run --name NAME -- COMMAND"
 _NO_SUCH_JOB = "no job is like that"
-_WHOLE = {key: "user_name(u.owner_uid)" if key == "owner" else f"u.{key}" for key in _COLUMNS}
+_WHOLE = {key: "user_name(u.owner_uid)" if key == "owner" else f"u.{key}" for key in COLUMNS}
 
 # In a window: the sums over the processes that ended in it; a job's own span and completeness are not a window's.
 _FACTS = {

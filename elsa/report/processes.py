@@ -14,7 +14,7 @@ from elsa.report.render import Report, Row
 from elsa.report.selection import Selection
 from elsa.store.staleness import HOUR_NS
 
-_COLUMNS = (
+COLUMNS = (
     "process_id",
     "acct_id",
     "host",
@@ -96,7 +96,7 @@ _OF_JOBS = ("job_id", "how", "part_life", "part_life_whole")
 
 def columns(selection: Selection) -> dict[str, str]:
     """Every column that there is, with its expression."""
-    known = {key: _SPECIAL.get(key, f"u.{key}") for key in _COLUMNS}
+    known = {key: _SPECIAL.get(key, f"u.{key}") for key in COLUMNS}
     known |= {key: f"(select x.{key} from process_program as x where x.process_id = u.process_id)" for key in _PROGRAM}
     return known if selection.jobs is None else known | {key: f"u.{key}" for key in _OF_JOBS}
 

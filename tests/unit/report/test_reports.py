@@ -204,7 +204,7 @@ def test_every_column_of_every_report_is_registered(filled: Reports) -> None:
     for kind in KINDS:
         for arguments in ([kind], [kind, "--since", "2026-01-01"]):
             assert set(filled.json(*arguments)[0]) <= set(COLUMNS)
-    for shown, keys in [(jobs._SHOWN, jobs._COLUMNS), (processes.PROCESSES.shown, processes._COLUMNS)]:
+    for shown, keys in [(jobs._SHOWN, jobs.COLUMNS), (processes.PROCESSES.shown, processes.COLUMNS)]:
         assert set(shown) <= set(keys)
 
 

@@ -1,0 +1,175 @@
+"""The warehouse as files for other tools: processes and memberships by day of end, and jobs; Parquet or JSON lines.
+
+Folders are named as Hive and its kin read them (processes/day=2026-11-02/part.parquet), days are UTC. A file appears whole or not at
+all, so an export that was stopped goes on with what is missing. Only days that are over are written.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from elsa.errors import ElsaError, UsageError
+from elsa.report.columns import COLUMNS, local_time, printable, tag_list
+from elsa.report.jobs import COLUMNS as OF_JOBS
+from elsa.report.processes import COLUMNS as OF_PROCESSES
+from elsa.report.times import Window
+
+HOURS = 24
+# So many rows at a time: what is in memory at once.
+ROWS = 20_000
+_NAMES = {"user": "user_name(u.uid)", "group": "group_name(u.gid)", "owner": "user_name(u.owner_uid)"}
+_OF_STAYS = ("job_id", "process_id", "pid", "how", "since_at", "until_at")
+
+Progress = Callable[[int, int], None]
+
+
+class Dataset(NamedTuple):
+    """One kind of rows."""
+
+    name: str
+    columns: tuple[str, ...]
+    rows: str
+    by_day: bool
+
+
+DATASETS = (
+    Dataset(
+        "processes", tuple(key for key in OF_PROCESSES if key != "flags"), "process_usage as u where u.ended_hour between ? and ?", True
+    ),
+    Dataset("memberships", _OF_STAYS, "job_stay as u join process as p on p.id = u.process_id where p.ended_hour between ? and ?", True),
+    Dataset("jobs", OF_JOBS, "job_usage as u", False),
+)
+
+
+class Written(NamedTuple):
+    """What an export did."""
+
+    files: int
+    rows: int
+    kept: int
+    """Files that were there already."""
+
+
+def kind(key: str) -> type:
+    """What a column holds: str, int or float, as the registry of columns has it."""
+    column = COLUMNS.get(key)
+    text = key.endswith("_at") or key == "how" if column is None else column.format in (printable, local_time, tag_list)
+    return str if text else float if key.endswith("_s") else int
+
+
+def export(
+    connection: sqlite3.Connection, to: Path, form: str, window: Window, now_ns: int, progress: Progress, *, again: bool = False
+) -> Written:
+    """Write what is missing, or with `again` everything. Raises UsageError where pyarrow is needed and not there."""
+    write = _WRITERS[form]()
+    pieces: list[tuple[Dataset, int | None]] = [
+        (dataset, day) for day in _days(connection, window, now_ns) for dataset in DATASETS if dataset.by_day
+    ]
+    pieces += [(dataset, None) for dataset in DATASETS if not dataset.by_day]
+    files = rows = kept = 0
+    for number, (dataset, day) in enumerate(pieces, start=1):
+        path = _path(to, dataset, day, form)
+        if path.exists() and day is not None and not again:
+            kept += 1
+        else:
+            rows += _file(connection, dataset, day, path, write)
+            files += 1
+        progress(number, len(pieces))
+    return Written(files, rows, kept)
+
+
+def _days(connection: sqlite3.Connection, window: Window, now_ns: int) -> list[int]:
+    """The days (since 1970, UTC) that are over and wholly in the window, and in which something ended."""
+    day_ns = HOURS * 3600 * 10**9
+    bounds = connection.execute("select min(ended_hour), max(ended_hour) from process").fetchone()
+    if bounds[0] is None:
+        return []
+    first, last = bounds[0] // HOURS, bounds[1] // HOURS + 1
+    if window.since is not None:
+        first = max(first, -(-window.since // day_ns))
+    last = min(last, (now_ns if window.until is None else min(window.until, now_ns)) // day_ns)
+    some = "select exists (select 1 from process where ended_hour between ? and ?)"
+    return [day for day in range(first, last) if connection.execute(some, _hours(day)).fetchone()[0]]
+
+
+def _hours(day: int) -> tuple[int, int]:
+    return day * HOURS, day * HOURS + HOURS - 1
+
+
+def _path(to: Path, dataset: Dataset, day: int | None, form: str) -> Path:
+    if day is None:
+        return to / f"{dataset.name}.{form}"
+    return to / dataset.name / f"day={datetime.fromtimestamp(day * 86400, UTC):%Y-%m-%d}" / f"part.{form}"
+
+
+def _file(
+    connection: sqlite3.Connection,
+    dataset: Dataset,
+    day: int | None,
+    path: Path,
+    write: Callable[[Path, Dataset, Iterable[list[Any]]], None],
+) -> int:
+    """One file, whole or not at all; returns how many rows it has."""
+    listed = ", ".join(f'{_NAMES.get(key, f"u.{key}")} as "{key}"' for key in dataset.columns)
+    found = connection.execute(f"select {listed} from {dataset.rows}", () if day is None else _hours(day))
+    count = 0
+
+    def batches() -> Iterator[list[Any]]:
+        nonlocal count
+        while rows := found.fetchmany(ROWS):
+            count += len(rows)
+            yield rows
+
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            write(new, dataset, batches())
+            new.replace(path)
+        finally:
+            new.unlink(missing_ok=True)
+    except OSError as error:
+        raise ElsaError(f"{path}: {error.strerror or error}") from None
+    return count
+
+
+def _jsonl() -> Callable[[Path, Dataset, Iterable[list[Any]]], None]:
+    def write(path: Path, dataset: Dataset, batches: Iterable[list[Any]]) -> None:
+        with path.open("w", encoding="utf-8") as out:
+            for row in itertools.chain.from_iterable(batches):
+                values = {
+                    key: COLUMNS[key].machine(value) if value is not None and key in COLUMNS else value
+                    for key, value in zip(dataset.columns, row, strict=True)
+                }
+                out.write(json.dumps(values, ensure_ascii=False) + "\n")
+
+    return write
+
+
+def _parquet() -> Callable[[Path, Dataset, Iterable[list[Any]]], None]:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise UsageError("Parquet needs pyarrow; install it with: pip install 'elsa-accounting[parquet]', or use --format jsonl") from None
+    types = {str: pa.string(), int: pa.int64(), float: pa.float64()}
+
+    def write(path: Path, dataset: Dataset, batches: Iterable[list[Any]]) -> None:
+        schema = pa.schema([(key, types[kind(key)]) for key in dataset.columns])
+        with pq.ParquetWriter(path, schema, compression="zstd") as out:
+            for rows in batches:
+                out.write_table(
+                    pa.table([pa.array(column, type_) for column, type_ in zip(zip(*rows, strict=True), schema.types, strict=True)], schema)
+                )
+
+    return write
+
+
+_WRITERS = {"jsonl": _jsonl, "parquet": _parquet}
