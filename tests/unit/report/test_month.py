@@ -1,0 +1,260 @@
+"""Every report on a month of a busy host against plain Python over the raw rows of the tables, which knows nothing of SQL."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import quantiles
+from typing import Any, NamedTuple
+
+import pytest
+
+from elsa.report import compare, jobs, processes, tree, usage, warehouse
+from elsa.report.output import Output
+from elsa.report.render import Report
+from elsa.report.selection import Selection, resolve
+from elsa.report.times import Window
+from elsa.state.codes import Join
+from elsa.store import rollups
+from tests.month import BEGIN_NS, COLUMNS, HOUR, Month, write
+
+ALL = Output("json", columns="all")
+DAY = 24 * HOUR
+SUMS = ("utime_ticks", "minflt", "run_ns", "read_bytes")
+WINDOW = Window(BEGIN_NS + 5 * DAY + 1234, BEGIN_NS + 9 * DAY + 7 * HOUR + 99)
+
+
+class Life(NamedTuple):
+    """What is known of one process, or of one record that is joined to none."""
+
+    process_id: int | None
+    acct_id: int | None
+    parent: int | None
+    start_ns: int
+    started_ns: int
+    ended_ns: int | None
+    command: str
+    uid: int
+    gid: int | None
+    exit_status: int | None
+    figures: dict[str, int | None]
+
+
+class Raw:
+    """The raw rows, and what follows from them."""
+
+    def __init__(self, month: Month) -> None:
+        self.rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for batch in month.batches():
+            for table, found in batch.items():
+                self.rows[table] += [dict(zip(COLUMNS[table], row, strict=True)) for row in found]
+        names = {row["id"]: row["name"] for row in self.rows["comm"]}
+        clocks = {row["id"]: row["offset_ns"] for row in self.rows["clock"]}
+        records = {row["process_id"]: row for row in self.rows["acct"] if row["process_id"] and row["join_how"] != Join.SELF}
+        measured = {row["process_id"]: row for row in self.rows["usage"]}
+        self.lives = []
+        for row in self.rows["process"]:
+            record, told = records.get(row["id"]), measured.get(row["id"])
+            ended = None if row["elapsed_ns"] is None else row["start_ns"] + row["elapsed_ns"] + clocks[row["end_clock_id"]]
+            status = row["exit_status"] if row["exit_status"] is not None else record and record["exitcode"]
+            self.lives.append(
+                Life(
+                    row["id"],
+                    record and record["id"],
+                    row["parent_id"],
+                    row["start_ns"],
+                    row["start_ns"] + clocks[row["clock_id"]],
+                    ended,
+                    names[record["comm_id"] if record else row["comm_id"]],
+                    record["uid"] if record else row["uid"],
+                    record and record["gid"],
+                    status,
+                    figures(record, told),
+                )
+            )
+        for row in self.rows["acct"]:
+            if row["process_id"] is None and row["join_how"] != Join.SELF:
+                ended = (row["btime"] + int(row["etime"]) // 100) * 10**9
+                times = (0, row["btime"] * 10**9, ended)
+                whose = (names[row["comm_id"]], row["uid"], row["gid"], row["exitcode"])
+                self.lives.append(Life(None, row["id"], None, *times, *whose, figures(row, None)))
+
+    def ended(self, wanted: Callable[[Life], bool] = lambda _: True) -> list[Life]:
+        return [life for life in self.lives if life.ended_ns is not None and wanted(life)]
+
+
+def figures(record: dict[str, Any] | None, told: dict[str, Any] | None) -> dict[str, int | None]:
+    return {
+        "utime_ticks": record and record["utime"],
+        "minflt": record and record["minflt"],
+        "run_ns": told and told["run_ns"],
+        "read_bytes": told and told["read_bytes"],
+    }
+
+
+def added(lives: list[Life], key: Callable[[Life], Any]) -> dict[Any, tuple[Any, ...]]:
+    """By key: processes, records, and the sums of what is known."""
+    groups = defaultdict(list)
+    for life in lives:
+        groups[key(life)].append(life)
+    return {
+        name: (
+            sum(life.process_id is not None for life in found),
+            sum(life.acct_id is not None for life in found),
+            *(total([life.figures[measure] for life in found]) for measure in SUMS),
+        )
+        for name, found in groups.items()
+    }
+
+
+def total(values: list[int | None]) -> int | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
+
+
+@pytest.fixture(scope="module")
+def raw() -> Raw:
+    return Raw(Month(3000, seed=3))
+
+
+@pytest.fixture(scope="module", params=["from processes", "from rollups"])
+def connection(request: pytest.FixtureRequest, empty: Path) -> Iterator[sqlite3.Connection]:
+    """The month in a warehouse, its hours summed up or not."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as made:
+        with closing(sqlite3.connect(empty)) as source:
+            source.backup(made)
+        write(made, Month(3000, seed=3))
+        if request.param == "from rollups":
+            assert rollups.refresh(made, empty.with_name("month.db"), BEGIN_NS + 40 * DAY)
+        made.create_function("user_name", 1, warehouse.user_name)
+        made.create_function("group_name", 1, warehouse.group_name)
+        yield made
+
+
+def told(report: Report) -> list[dict[str, Any]]:
+    return [dict(zip(report.columns, row, strict=True)) for row in report.rows]
+
+
+def by(report: Report, *keys: str) -> dict[Any, tuple[Any, ...]]:
+    found = {tuple(row[key] for key in keys): tuple(row[name] for name in ("processes", "records", *SUMS)) for row in told(report)}
+    return {key[0] if len(keys) == 1 else key: values for key, values in found.items()}
+
+
+def iso(length: int) -> Callable[[Life], str]:
+    """The hour, day or month of an end in UTC, which is the zone of these tests."""
+
+    def label(life: Life) -> str:
+        assert life.ended_ns is not None
+        text = datetime.fromtimestamp(life.ended_ns // 10**9, UTC).isoformat()
+        return text[:length] if length < 13 else f"{text[:13]}:00+00:00"
+
+    return label
+
+
+@pytest.fixture(autouse=True)
+def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    import time
+
+    monkeypatch.setenv("TZ", "UTC0")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize("window", [Window(), WINDOW], ids=["all", "window"])
+def test_commands_users_groups_and_periods_are_what_plain_python_adds_up(connection: sqlite3.Connection, raw: Raw, window: Window) -> None:
+    lives = [life for life in raw.ended() if not window or (window.since or 0) <= life.ended_ns < (window.until or 0)]  # type: ignore[operator]
+    selection = Selection(window)
+    commands = by(usage.usage(connection, usage.COMMANDS, selection, ALL), "command", "forked_only")
+    merged: dict[str, list[Any]] = {}
+    for (command, _), values in commands.items():
+        merged[command] = [total([a, b]) for a, b in zip(merged.get(command, [None] * 6), values, strict=True)]
+    expected = added(lives, lambda life: life.command)
+    assert {key: value[1:] for key, value in merged.items()} == {key: list(value[1:]) for key, value in expected.items()}
+    for of, key, length in ((usage.HOURS, "hour", 13), (usage.DAYS, "day", 10), (usage.MONTHS, "month", 7)):
+        assert by(usage.usage(connection, of, selection, ALL, everything=True), key) == added(lives, iso(length))
+    for of, name in ((usage.USERS, "uid"), (usage.GROUPS, "gid")):
+        got = by(usage.usage(connection, of, selection, ALL, everything=True), name)
+        expected = added(lives, lambda life, name=name: getattr(life, name))  # type: ignore[misc]
+        assert {key: value[1:] for key, value in got.items() if any(value[1:])} == {
+            key: value[1:] for key, value in expected.items() if any(value[1:])
+        }
+
+
+def test_choices_together_choose_what_plain_python_does(connection: sqlite3.Connection, raw: Raw) -> None:
+    asked = {"command": ("command1*",), "exit": ("nonzero",), "user": tuple(str(uid) for uid in range(1000, 1020))}
+    selection = resolve(connection, asked | {"since": ("2026-10-06",), "until": ("2026-10-26T07:30",)}, datetime.now(UTC))
+    since, until = (
+        int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()) * 10**9 for text in ("2026-10-06", "2026-10-26T07:30")
+    )
+    lives = raw.ended(
+        lambda life: (
+            since <= (life.ended_ns or 0) < until and life.command.startswith("command1") and bool(life.exit_status) and life.uid < 1020
+        )
+    )
+    assert len(lives) > 10
+    assert by(usage.usage(connection, usage.DAYS, selection, ALL, everything=True), "day") == added(lives, iso(10))
+    rows = told(processes.processes(connection, processes.LAST, selection, Output("json", columns="process_id,acct_id")))
+    ordered = sorted(lives, key=lambda life: (-(life.ended_ns or 0), -(life.process_id or 0)))
+    assert {(row["process_id"], row["acct_id"]) for row in rows} == {(life.process_id, life.acct_id) for life in lives}
+    assert [row["process_id"] for row in rows if row["process_id"]] == [life.process_id for life in ordered if life.process_id]
+    limited = told(processes.processes(connection, processes.LAST, selection, Output("json", columns="process_id,acct_id", limit=7)))
+    assert limited == rows[:7]
+
+
+def charged(raw: Raw) -> dict[int, dict[int, int | None]]:
+    """CPU nanoseconds of every member of every job: the counters at the end of its stay less those before it, where they were read."""
+    edges = defaultdict(list)
+    for row in raw.rows["baseline"]:
+        edges[row["job_id"], row["process_id"]].append((row["edge"], row["run_ns"]))
+    whole = {life.process_id: life.figures["run_ns"] for life in raw.lives}
+    found: dict[int, dict[int, int | None]] = defaultdict(dict)
+    for row in raw.rows["membership"]:
+        of = edges[row["job_id"], row["process_id"]]
+        value = whole[row["process_id"]]
+        if of and len(of) == (row["since_ns"] != 0) + (row["until_ns"] is not None):
+            end = next((ns for edge, ns in of if edge == 1), value)
+            value = None if end is None else max(0, end - sum(ns for edge, ns in of if edge == 0))
+        found[row["job_id"]][row["process_id"]] = value
+    return found
+
+
+def test_jobs_are_charged_what_plain_python_charges_and_their_days_add_up_to_them(connection: sqlite3.Connection, raw: Raw) -> None:
+    expected = {job: (len(members), total(list(members.values()))) for job, members in charged(raw).items()}
+    listed = told(jobs.jobs(connection, Selection(), [], ALL))
+    assert {row["job_id"]: (row["processes"], row["run_ns"]) for row in listed if row["processes"]} == expected
+    for job in list(expected)[::9]:
+        days = told(usage.usage(connection, usage.DAYS, Selection(jobs=(job,)), ALL, everything=True))
+        assert total([row["run_ns"] for row in days]) == expected[job][1]
+        (row,) = [row for row in listed if row["job_id"] == job]
+        assert round(sum((day["cpu_s"] or 0) * 1e9 for day in days)) == round((row["cpu_s"] or 0) * 1e9)
+
+
+def test_trees_hold_every_member_and_every_branch_all_below_it(connection: sqlite3.Connection, raw: Raw) -> None:
+    parents = {life.process_id: life.parent for life in raw.lives}
+    for job, members in list(charged(raw).items())[::7]:
+        roots = tree.load(connection, Selection(jobs=(job,)))
+        tree.add_up(roots)
+        assert sum(root.processes for root in roots) == len(members)
+        assert sum(1 for process in members if parents[process] not in members) == len(roots)
+        folded = tree.fold(roots)
+        tree.add_up(folded)
+        assert sum(root.processes for root in folded) == len(members)
+        assert total([root.total_cpu_ns for root in folded]) == total([root.total_cpu_ns for root in roots])
+
+
+def test_runs_are_compared_by_the_medians_of_plain_python(connection: sqlite3.Connection, raw: Raw) -> None:
+    used = charged(raw)
+    sides = compare.sides(connection, ["job1", "job2", "job3"], None)
+    found = {(row["measure"], row["side"]): row for row in told(compare.compare(connection, sides, ALL).measures)}
+    for side in sides:
+        counts = [len(used[job]) for job in side.jobs]
+        assert len(counts) > 2
+        row = found["processes", side.name]
+        assert (row["runs"], row["p50"]) == (len(counts), sorted(counts)[len(counts) // 2] if len(counts) % 2 else row["p50"])
+        assert row["p95"] == pytest.approx(quantiles(counts, n=20, method="inclusive")[-1])
