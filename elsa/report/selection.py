@@ -15,6 +15,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 
 from elsa.errors import UsageError
 from elsa.report import ttys
@@ -62,7 +63,9 @@ class Selection:
     clip: bool = False
     """Take every process that lived in the window, for its part in it, rather than those that ended in it."""
     jobs: tuple[int, ...] | None = None
-    """Ids. A process that is in several of them is taken once."""
+    """Ids."""
+    doubles: tuple[str, ...] = ()
+    """Rows JOB:PROCESS that are left out, so that a process that is in several of the jobs is taken once (see doubles_of)."""
     choices: tuple[Condition, ...] = ()
     """Everything else, on the columns of a process."""
 
@@ -84,12 +87,10 @@ class Selection:
             return []
         if self.job is not None:
             return [Condition("u.job_id = ?", (self.job,))]
-        ids = json.dumps(self.jobs)
-        # Where it was for its whole life it is charged right; else the oldest job tells.
-        first = f"""u.job_id = (
-            select pj.job_id from process_job as pj
-            where pj.process_id = u.process_id and pj.job_id in ({_ANY_JOB}) order by pj.part_life, pj.job_id limit 1)"""
-        return [Condition(f"u.job_id in ({_ANY_JOB})", (ids,)), Condition(first, (ids,))]
+        found = [Condition(f"u.job_id in ({_ANY_JOB})", (json.dumps(self.jobs),))]
+        if self.doubles:
+            found.append(Condition(f"u.job_id || ':' || u.process_id not in ({_ANY_JOB})", (json.dumps(self.doubles),)))
+        return found
 
     def _of_window(self) -> list[str]:
         since, until = self.window
@@ -108,7 +109,21 @@ def resolve(connection: sqlite3.Connection, asked: Asked, now: datetime, *, clip
         if asked.get(kind):
             parts = [make(text) for text in asked[kind]]
             choices.append(any_of(parts))
-    return Selection(asked_window(asked, now), clip, jobs_of(connection, asked), tuple(choices))
+    jobs = jobs_of(connection, asked)
+    return Selection(asked_window(asked, now), clip, jobs, doubles_of(connection, jobs or ()), choices=tuple(choices))
+
+
+def doubles_of(connection: sqlite3.Connection, jobs: tuple[int, ...]) -> tuple[str, ...]:
+    """Of processes that are in several jobs, all rows but one: that of the job in which it was for its whole life, else of the oldest."""
+    if len(jobs) < 2:
+        return ()
+    ids = json.dumps(jobs)
+    shared = f"select process_id from membership where job_id in ({_ANY_JOB}) group by process_id having count(distinct job_id) > 1"
+    found = connection.execute(
+        f"select process_id, job_id from process_job where process_id in ({shared}) and job_id in ({_ANY_JOB}) order by 1, part_life, 2",
+        (ids, ids),
+    ).fetchall()
+    return tuple(f"{job}:{process}" for (before, _), (process, job) in pairwise(found) if before == process)
 
 
 def asked_window(asked: Asked, now: datetime) -> Window:

@@ -16,7 +16,7 @@ import pytest
 from elsa.report import compare, jobs, processes, tree, usage, warehouse
 from elsa.report.output import Output
 from elsa.report.render import Report
-from elsa.report.selection import Selection, resolve
+from elsa.report.selection import Selection, doubles_of, resolve
 from elsa.report.times import Window
 from elsa.state.codes import Join
 from elsa.store import rollups
@@ -123,13 +123,13 @@ def raw() -> Raw:
 
 @pytest.fixture(scope="module", params=["from processes", "from rollups"])
 def connection(request: pytest.FixtureRequest, empty: Path) -> Iterator[sqlite3.Connection]:
-    """The month in a warehouse, its hours summed up or not."""
+    """The month in a warehouse, its last hours rolled up or none."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as made:
         with closing(sqlite3.connect(empty)) as source:
             source.backup(made)
         write(made, Month(3000, seed=3))
         if request.param == "from rollups":
-            assert rollups.refresh(made, empty.with_name("month.db"), BEGIN_NS + 40 * DAY)
+            assert rollups.refresh(made, empty.with_name("month.db"), BEGIN_NS + 40 * DAY, most=150)
         made.create_function("user_name", 1, warehouse.user_name)
         made.create_function("group_name", 1, warehouse.group_name)
         yield made
@@ -233,6 +233,26 @@ def test_jobs_are_charged_what_plain_python_charges_and_their_days_add_up_to_the
         assert total([row["run_ns"] for row in days]) == expected[job][1]
         (row,) = [row for row in listed if row["job_id"] == job]
         assert round(sum((day["cpu_s"] or 0) * 1e9 for day in days)) == round((row["cpu_s"] or 0) * 1e9)
+
+
+def test_several_jobs_take_each_process_once_and_whole_where_it_was_whole_in_one(connection: sqlite3.Connection, raw: Raw) -> None:
+    selection = resolve(connection, {"tag": ("project=p1",), "job": ("job*",)}, datetime.now(UTC))
+    tagged = [row["job_id"] for row in raw.rows["job_tag"] if row["value"] == "p1"]
+    assert sorted(selection.jobs or ()) == sorted(tagged)
+    wide = Selection(jobs=tuple(sorted(charged(raw))), doubles=doubles_of(connection, tuple(sorted(charged(raw)))))
+    stays = {(row["job_id"], row["process_id"]): row["since_ns"] == 0 and row["until_ns"] is None for row in raw.rows["membership"]}
+    for chosen in (selection, wide):
+        values: dict[int, int | None] = {}
+        whole: set[int] = set()
+        for job, members in sorted(charged(raw).items()):
+            for process, value in members.items() if job in (chosen.jobs or ()) else ():
+                if process not in values or (stays[job, process] and process not in whole):
+                    values[process] = value
+                if stays[job, process]:
+                    whole.add(process)
+        found = told(usage.usage(connection, usage.USERS, chosen, ALL, everything=True))
+        assert sum(row["processes"] for row in found) == len(values)
+        assert total([row["run_ns"] for row in found]) == total(list(values.values()))
 
 
 def test_trees_hold_every_member_and_every_branch_all_below_it(connection: sqlite3.Connection, raw: Raw) -> None:
