@@ -43,7 +43,7 @@ class Column(NamedTuple):
         if units == "raw":
             return printable(value)
         if self.size and units in SIZES:
-            return f"{value * self.size / 1024 ** SIZES.index(units):.2f}{units}"
+            return f"{value * self.size / 1024 ** SIZES.index(units):.{0 if units == 'B' else 2}f}{units}"
         return self.format(value)
 
 

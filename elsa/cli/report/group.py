@@ -25,7 +25,8 @@ def report() -> None:
     TIME is one of:
       2026-11-02   2026-11-02T09:30   2026-11-02T09:30+01:00   2026-11   1102   09:30   9:30pm
       today   yesterday   midnight   noon   now   now-2hours   now-30minutes   now-1day
-    A process belongs to the window in which it ended: from --since on, before --until. So days add up to the month.
+    A process belongs to the window in which it ended, or was taken out of the job that is looked at: from --since on, before --until.
+    So days add up to the month, exactly. With --clip it is spread over its life and cut to the window instead, which is an estimate.
     \b
     How it is written:
       --format table|csv|tsv|json|jsonl|parsable   parsable is that of sacct -P

@@ -49,6 +49,7 @@ def test_parsable_is_separated_by_bars_and_no_name_can_break_a_row() -> None:
 def test_units_are_for_sizes_in_tables_and_parsable_only() -> None:
     row = ("a", 1.5, 3 * 1024, None)
     assert written([row], form="parsable", units="M", header=False)[0] == "a|1.5|3.00M|\n"
+    assert written([row], units="B", header=False)[0].split()[2] == "3145728B"
     assert written([row], units="K", header=False)[0].split() == ["a", "1.50", "3072.00K", "-"]
     raw = written([row], units="raw")[0].splitlines()
     assert (raw[0].split(), raw[2].split()) == (list(KEYS), ["a", "1.5", "3072", "-"])
