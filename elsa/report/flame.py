@@ -15,7 +15,7 @@ from elsa.report.folded import Frame, walk
 WIDTH, ROW, MARGIN, TOP = 1200, 17, 10, 44
 # Narrower than this nothing is seen; deeper than this nobody looks, and some viewers refuse.
 LEAST, DEEPEST = 0.3, 500
-_LETTER = 7.0
+_LETTER = 7.4
 _STYLE = "text{font:12px monospace;fill:#222}.h{font:16px sans-serif}rect{stroke:#fff;stroke-width:.5}g:hover rect{stroke:#000}"
 
 

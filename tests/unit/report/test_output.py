@@ -131,6 +131,11 @@ EXPLAINED = [
     ["commands", "--tag", "project", "--exit", "SIGKILL"],
     ["users", "--since", "2026-01-01", "--clip", "--job", "night"],
     ["groups"],
+    ["hours", "--clip", "--job", "build"],
+    ["days", "--user", "0"],
+    ["months"],
+    ["compare", "build", "night"],
+    ["tree", "build"],
     ["gaps"],
     ["audit", "--until", "2027-01-01"],
 ]
