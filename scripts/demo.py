@@ -193,7 +193,7 @@ def prove(db: Path) -> None:
         cursor = connection.execute("select * from reconciliation")
         rows = [[column[0] for column in cursor.description], *map(list, cursor)]
     for row in rows:
-        say("  " + "".join(f"{cell:>14}" for cell in row))
+        say("  " + "".join(f"{'-' if cell is None else cell:>14}" for cell in row))
     if any(row[-1] for row in rows[1:]):
         raise DemoError("the books do not balance")
 
