@@ -6,6 +6,7 @@ Each command lives in a file of its own and is imported only when it is called, 
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from pathlib import Path
@@ -73,6 +74,9 @@ def group() -> None:
 def run(command: click.Command, name: str) -> NoReturn:
     """Run a command; an error of ours becomes one line on stderr and its exit code, a reader that went away is no error."""
     _open_closed_streams()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name that the locale cannot write is no reason to fail
     try:
         try:
             command.main(prog_name=name)

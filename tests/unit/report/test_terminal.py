@@ -63,3 +63,12 @@ def test_name_that_would_move_the_cursor_reaches_no_terminal(filled: Reports) ->
         shown = on_terminal(filled, "jobs", "--columns", "name,tags", "--format", form, NO_COLOR="1")
         assert "x1b[31m" in shown or "u001b[31m" in shown
         assert "\x1b" not in shown
+
+
+def test_name_and_tree_that_the_locale_cannot_write_are_written_in_ascii(filled: Reports) -> None:
+    filled.warehouse.job(7, "größe", members=(1, 2))
+    plain = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    for arguments, expected in ((["jobs", "--columns", "name"], "gr\\xf6\\xdfe"), (["tree", "7"], "`- cc")):
+        command = [*ELSA_REPORT, *arguments, "--db", str(filled.path)]
+        done = subprocess.run(command, env=plain, capture_output=True, text=True, check=True)
+        assert expected in done.stdout
