@@ -11,7 +11,7 @@ from datetime import date, datetime, time, timedelta
 from itertools import pairwise
 from typing import NamedTuple
 
-from elsa.report import measures, rolled
+from elsa.report import measures
 from elsa.report.query import Query, rows, select
 from elsa.report.selection import Selection
 from elsa.report.times import nanoseconds
@@ -68,11 +68,10 @@ def _months(first: datetime) -> Iterator[tuple[int, str]]:
 _STARTS: dict[str, Callable[[datetime], Iterator[tuple[int, str]]]] = {HOUR: _hours, DAY: _days, MONTH: _months}
 
 
-def of(connection: sqlite3.Connection, kind: str, selection: Selection, rollup: str | None) -> list[Period]:
-    """The periods that a selection touches, as a rollup knows them if one does; cut to its window where figures are cut to it."""
-    if rollup is not None:
+def of(connection: sqlite3.Connection, kind: str, selection: Selection, source: Query | None) -> list[Period]:
+    """The periods that a selection touches, from the rows of a rollup if there are; cut to its window where figures are cut to it."""
+    if source is not None:
         columns = {"first": f"min(u.ended_hour) * {HOUR_NS}", "last": f"max(u.ended_hour + 1) * {HOUR_NS} - 1"}
-        source = rolled.source(rollup, selection.window, *selection.choices)
     else:
         columns = {"first": f"min({'u.in_ns' if selection.clip else 'u.out_ns'})", "last": "max(u.out_ns)"}
         source = rows(selection, columns.values())

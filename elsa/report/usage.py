@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from elsa.report import completeness, measures, periods, rolled
 from elsa.report.output import Output
-from elsa.report.query import Query, rows, select
+from elsa.report.query import Condition, Query, rows, select
 from elsa.report.render import Report
 from elsa.report.selection import Selection
 
@@ -54,7 +54,15 @@ def columns(by: By, selection: Selection, rollup: str | None = None) -> dict[str
 
 
 def _rollup(by: By, selection: Selection) -> str | None:
+    """The rollup that has it all, if one does; of a single job its own has the hours, but neither commands nor users."""
+    if by.period and selection.job is not None and not (selection.clip or selection.choices):
+        return "rollup_job"
     return next((table for table in by.rollups if rolled.suits(table, selection)), None)
+
+
+def _rolled(rollup: str, selection: Selection) -> Query:
+    of_job = () if selection.job is None else (Condition("u.job_id = ?", (selection.job,)),)
+    return rolled.source(rollup, selection.window, *of_job, *selection.choices)
 
 
 def query(by: By, selection: Selection, output: Output, laid: list[periods.Period] | None = None) -> tuple[Query, tuple[str, ...]]:
@@ -66,16 +74,15 @@ def query(by: By, selection: Selection, output: Output, laid: list[periods.Perio
     keys = ", ".join(by.keys.values())
     order = output.order(known, "min(p.since_ns)" if by.period else f"{known['cpu_s']} desc nulls last, processes desc, {keys}")
     joined = "" if laid is None else "\n" + periods.join(laid, clip=selection.clip, rolled=rollup is not None)
-    if rollup is not None:
-        source = rolled.source(rollup, selection.window, *selection.choices)
-    else:
-        source = rows(selection, [*chosen.values(), order, joined])
+    source = _rolled(rollup, selection) if rollup is not None else rows(selection, [*chosen.values(), order, joined])
     return Query(f"{select(chosen)}\n{source.sql}{joined}\ngroup by {keys}\n{order}", source.values), shown
 
 
 def prepared(connection: sqlite3.Connection, by: By, selection: Selection, output: Output) -> tuple[list[Query], tuple[str, ...]]:
     """All that is to be run, the sums last."""
-    laid = None if by.period is None else periods.of(connection, by.period, selection, _rollup(by, selection))
+    rollup = _rollup(by, selection)
+    source = None if rollup is None else _rolled(rollup, selection)
+    laid = None if by.period is None else periods.of(connection, by.period, selection, source)
     asked, shown = query(by, selection, output, laid)
     return [*([] if laid is None else periods.prepare(laid)), asked], shown
 
