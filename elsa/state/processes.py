@@ -42,7 +42,8 @@ class Processes:
         """Where a list is put here, it gathers every life that ends."""
         self.doubts: dict[int, Event] = {}
         """The newest exit of a thread of a process whose count of threads is not sure; the owner looks in /proc and says what it saw."""
-        self._late: dict[int, list[Incarnation]] = {}
+        self._late: dict[int, list[tuple[Incarnation, int]]] = {}
+        """Lives that owe their exits, oldest first, and by when they were over."""
         self._next_id = next_id
 
     # --- events -----------------------------------------------------------------------------------------------------------------
@@ -79,7 +80,7 @@ class Processes:
         """Who had a pid: normally the living, but /proc may have shown its next life before all events of this one were read."""
         life = self.living.get(pid)
         if life is not None and pid in self._late and began_after(life, time_ns):
-            return self._late[pid][-1]
+            return self._late[pid][-1][0]
         return life
 
     def _born(self, time_ns: int, pid: int, parent: Incarnation | None) -> Incarnation:
@@ -92,7 +93,7 @@ class Processes:
             self._forget_what_was_found(life, time_ns, jobs)
         else:
             if life is not None:
-                self._displace(life, time_ns)
+                self._displace(life, time_ns, time_ns)
             life = self._new(pid, time_ns, Origin.FORK)
         if parent is not None:
             life.parent_id = parent.id
@@ -117,6 +118,9 @@ class Processes:
     def _forget_what_was_found(self, life: Incarnation, time_ns: int, jobs: Iterable[int]) -> None:
         """From its birth on every event of this process is heard: they alone tell its parent, jobs and threads."""
         self.doubts.pop(life.pid, None)
+        if life.pid in self._late:
+            earlier, over_ns = self._late[life.pid].pop()
+            self._late[life.pid].append((earlier, min(over_ns, time_ns)))
         life.start_ns = time_ns
         life.start_clock_id = self.clocks.at(time_ns).id
         life.origin = Origin.FORK
@@ -132,14 +136,14 @@ class Processes:
                 self.changes.entered = [stay for stay in self.changes.entered if stay[:2] != (job_id, life.id)]
         self._amend(life)
 
-    def _displace(self, life: Incarnation, time_ns: int) -> None:
-        """A pid began its next life before the exit of this one was heard: it is over, and its exit may still come."""
+    def _displace(self, life: Incarnation, time_ns: int, over_ns: int) -> None:
+        """A pid began its next life before the exit of this one was heard: it is over, by `over_ns` at the latest; its exit may still come."""
         doubt = self.doubts.get(life.pid)
         if doubt is not None:
             self._end(life, doubt.time_ns, End.EXIT, life.status)
             return
         self._end(life, time_ns, End.REUSED)
-        self._late.setdefault(life.pid, []).append(life)
+        self._late.setdefault(life.pid, []).append((life, over_ns))
 
     def _exec(self, event: Event) -> None:
         _, _, cpu, time_ns, pid, tgid, *_ = event
@@ -199,7 +203,7 @@ class Processes:
         The earlier life was reaped before the pid was given out again, so its late exits name no parent or bear an earlier time. Threads
         never name a parent; one that exits while the new life has several is taken to be of that.
         """
-        late = self._late[event.b][0]
+        late, _ = self._late[event.b][0]
         if event.time_ns - late.start_ns - (late.elapsed_ns or 0) > LATE_NS:
             return False
         if life is None or began_after(life, event.time_ns):
@@ -208,7 +212,7 @@ class Processes:
 
     def _count_late_exit(self, event: Event) -> Incarnation:
         owing = self._late[event.b]
-        late = owing[0]
+        late, over_ns = owing[0]
         late.threads -= 1
         self._note_status(late, event)
         if late.threads <= 0:
@@ -216,7 +220,8 @@ class Processes:
             if not owing:
                 del self._late[event.b]
             late.end_how = End.EXIT
-            late.elapsed_ns = min(late.elapsed_ns or 0, max(event.time_ns - late.start_ns, 0))
+            late.elapsed_ns = max(min(over_ns, event.time_ns) - late.start_ns, 0)
+            late.end_clock_id = self.clocks.at(late.start_ns + late.elapsed_ns).id
             self._settle_status(late, late.status)
             self._amend(late)
         return late
@@ -269,7 +274,7 @@ class Processes:
         for one in shown:
             life = self.living.get(one.pid)
             if life is not None and not same_start(life, one.start_ns):
-                self._displace(life, one.start_ns)
+                self._displace(life, one.start_ns, one.start_ns + 2 * TICK_NS)  # it is cut to a tick
                 life = None
             if life is None and one.over:
                 continue
@@ -407,7 +412,7 @@ class Processes:
     def forget_late(self, now_ns: int) -> None:
         """Give up on exits that have not come."""
         for pid, owing in list(self._late.items()):
-            kept = [life for life in owing if now_ns - life.start_ns - (life.elapsed_ns or 0) <= LATE_NS]
+            kept = [(life, over_ns) for life, over_ns in owing if now_ns - life.start_ns - (life.elapsed_ns or 0) <= LATE_NS]
             if kept:
                 self._late[pid] = kept
             else:

@@ -547,7 +547,7 @@ def test_an_exit_in_the_tick_in_which_proc_dates_the_next_life_is_that_of_the_ea
     old = processes.living[100]
     processes.reconcile([found(100, 4 * SECOND + 2 * MS)], infer=True)
     processes.apply([exited(4 * SECOND + MS, 100, 7), fork(4 * SECOND + 2 * MS, INIT, 100)])
-    assert (old.end_how, old.exit_status) == (End.EXIT, 7)
+    assert (old.end_how, old.elapsed_ns, old.exit_status) == (End.EXIT, 3 * SECOND + MS, 7)
     assert (processes.living[100].start_ns, len(all_lives(processes))) == (4 * SECOND + 2 * MS, 2)
 
 
