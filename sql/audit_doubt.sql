@@ -98,8 +98,9 @@ caused as (
             -- its start is known to the second; of the second in which the collector started a gap is the better guess
             when d.class = 'only_acct' and (d.since_ns is null or d.start_ns + 1000000000 <= d.since_ns) then 'before'
             when d.gap_cause is not null then d.gap_cause
-            when d.class = 'only_acct' and d.start_ns < d.since_ns then 'before'
-            when d.start_ns + 1000000000 > d.heard_ns then 'down'
+            -- in its first seconds nobody can tell whose records those of processes that had just ended are
+            when d.start_ns < d.since_ns + case d.class when 'uncertain' then 4000000000 else 0 end then 'before'
+            when d.start_ns + 2000000000 > d.heard_ns then 'down'
             else 'unexplained'
         end as cause
     from placed as d
@@ -140,7 +141,7 @@ select
         when 'until' then 'no accounting record until then: accounting was off, or an older file was not ingested'
         when 'between' then 'no record, but some before and after: accounting was off or suspended (disk full, kernel.acct), or lost it'
         when 'earlier_boot' then 'from before this boot was recorded'
-        when 'before' then 'before the collector was first started'
+        when 'before' then 'before the collector was first started, or about then'
         when 'down' then 'the collector did not run'
         when 'lost' then 'events were lost'
         else 'no known loss explains it'

@@ -139,6 +139,8 @@ def _line(connection: sqlite3.Connection, found: dict[str, tuple[int, int]], los
         parts.append(f"{count(loose, 'accounting record')} joined to no process")
     if losses:
         parts.append(losses)
+    elif found.get("uncertain"):
+        parts.append("no loss in that time itself explains the doubt (see: elsa report audit)")
     return "; ".join(parts)
 
 

@@ -171,6 +171,14 @@ def test_doubt_about_a_joining_comes_from_the_gap_it_touches(warehouse: Warehous
     assert causes(warehouse)[3] == "unexplained", "lost statistics hide no fork"
 
 
+def test_doubt_in_the_first_and_last_seconds_of_the_collector_comes_from_where_it_did_not_hear(warehouse: Warehouse) -> None:
+    collector(warehouse, since=100, heard=1000)
+    for number, second in ((1, 50), (2, 103), (3, 105), (4, 999), (5, 997)):
+        warehouse.process(number, start=second)
+        warehouse.acct(number, number, join=2)
+    assert causes(warehouse) == {1: "before", 2: "before", 3: "unexplained", 4: "down", 5: "unexplained"}
+
+
 def test_stretch_ends_where_time_passes_and_both_witnesses_saw_something(warehouse: Warehouse) -> None:
     for number, second in ((1, 10), (2, 100), (3, 110), (4, 300), (5, 420)):
         warehouse.process(number, start=second)

@@ -132,6 +132,7 @@ def test_how_complete_it_is_stands_in_one_line_below_every_report(filled: Report
     filled.warehouse.acct(8, 8, join=2)
     filled.warehouse.job(3, "all", members=(1, 2, 6, 7, 8))
     seen = "2 seen by both witnesses, 1 seen by both but with a doubt, 1 only by the connector, 1 only by accounting"
+    seen += "; no loss in that time itself explains the doubt (see: elsa report audit)"
     for arguments in (["job", "all"], ["commands", "--job", "all"], ["users", "--job", "all"], ["processes", "--job", "all"]):
         assert filled.run(*arguments).stderr == f"elsa-report: 5 processes: {seen}\n", arguments
     assert f"5 processes: {seen}\n" in filled.run("jobs", "--limit", "1").stderr
