@@ -18,6 +18,7 @@ CASES = {
     ("group-exit", 5): (6 << 8, 0),
     ("other-exec", 5): (5 << 8, None),
     ("killed", 5): (9, 0),
+    ("code", 1): (0, None),
     ("many", 500): (4 << 8, None),
     ("storm", 3000): (3 << 8, None),
     ("forking", 20): (2 << 8, 0),

@@ -8,6 +8,7 @@
  *   group-exit      the leader exits with 0, another thread ends the process with 6
  *   other-exec      the last of COUNT threads executes `sh -c "exit 5"`
  *   killed          the leader exits with 0, another thread kills the process with SIGKILL
+ *   code            a thread alone exits with 5, and a while later the leader ends the process with 0
  *   many            COUNT threads at once, joined; 4
  *   storm           COUNT threads, eight at a time, joined; 3
  *   forking         the leader exits with 0, another thread forks COUNT children that exit with 8, and ends the process with 2
@@ -42,6 +43,8 @@ static void *waiting(void *nothing)
 
 static void *brief(void *nothing)
 {
+    if (!strcmp(mode, "code"))
+        syscall(SYS_exit, 5); /* this thread only */
     return nothing;
 }
 
@@ -108,6 +111,11 @@ int main(int argc, char **argv)
                 pthread_join(threads[at_once], NULL);
         }
         return 3;
+    }
+    if (!strcmp(mode, "code")) {
+        pthread_join(start(brief), NULL);
+        usleep(300000);
+        return 0;
     }
     if (!strcmp(mode, "forking")) {
         start(last);
