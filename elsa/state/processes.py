@@ -137,7 +137,7 @@ class Processes:
         self._amend(life)
 
     def _displace(self, life: Incarnation, time_ns: int, over_ns: int) -> None:
-        """A pid began its next life before the exit of this one was heard: it is over, by `over_ns` at the latest; its exit may still come."""
+        """A pid began its next life before the exit of this one was heard: by `over_ns` it was over; its exit may still come."""
         doubt = self.doubts.get(life.pid)
         if doubt is not None:
             self._end(life, doubt.time_ns, End.EXIT, life.status)

@@ -55,7 +55,7 @@ class Copies:
             return set()
         seconds = [exit_second(row) for _, row in rows]
         least, most = min(seconds), max(seconds)
-        first = _known(self._first, least)
+        first = _known(self._first, -1)  # of a file whose first record is damaged nobody knows how far back it goes
         others = [
             other.id for other in self._others if least <= other.last and other.first <= most and (other.begins_alike or first < other.last)
         ]
