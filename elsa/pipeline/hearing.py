@@ -73,6 +73,11 @@ class Hearing:
         """Nothing that was lost or looked for in vain is still to be concluded."""
         return self._loss_since_ns is None and not self._missing
 
+    @property
+    def statistics_ns(self) -> int:
+        """All statistics that were sent before have been taken in; now where there are none."""
+        return self._stats.heard_ns if self._stats is not None else clocks.monotonic_ns()
+
     def due_ns(self) -> int | None:
         """When `tick` wants to be called next."""
         due = [self._missing[0].at_ns] if self._missing else []
@@ -97,7 +102,7 @@ class Hearing:
         """Give up on what has not come."""
         self._processes.forget_late(now_ns)
         if self._stats is not None:
-            self._stats.keep_house(now_ns)
+            self._stats.keep_house()
 
     # --- events -----------------------------------------------------------------------------------------------------------------
 

@@ -30,8 +30,9 @@ from elsa.store import schema
 HOUSEKEEPING_NS = 5 * SECOND
 # How often the queue is emptied in one go: a storm may fill it as fast.
 DRAIN_TURNS = 10
-# How long what was lost may take to be concluded when all is over.
+# How long what was lost may take to be concluded when all is over; and a starved host to let us hear what was said by then.
 PATIENCE_NS = 3 * SECOND
+STARVED_NS = 20 * SECOND
 _PLACES = [list(schema.usage.columns.keys()).index(name) for name in Used._fields]
 
 
@@ -137,8 +138,10 @@ class Inside:
     def tally(self) -> Tally:
         """All members, those that still run too; to be called once."""
         self._take_over()
-        deadline_ns = clocks.monotonic_ns() + PATIENCE_NS
-        while clocks.monotonic_ns() < deadline_ns and not (self._hearing.settled and self._all_told()):
+        began_ns = clocks.monotonic_ns()
+        while not (self._hearing.settled and self._all_told()):
+            if self._hearing.statistics_ns > began_ns + PATIENCE_NS or clocks.monotonic_ns() > began_ns + STARVED_NS:
+                break
             time.sleep(self._pause_s)
             self._turn()
         for life in self._untold.values():

@@ -46,6 +46,8 @@ class Statistics:
         self._gathered: list[Message] = []
         self._drops = 0
         self._read_ns = clocks.monotonic_ns()
+        self.heard_ns = self._read_ns
+        """Every message that was sent before has been taken in."""
 
     @property
     def waiting(self) -> bool:
@@ -83,8 +85,9 @@ class Statistics:
         if up_to_date or len(self._gathered) > MOST_GATHERED:
             messages, self._gathered = self._gathered, []
             self._witness.hear(self._sums.feed(messages), clocks.monotonic_ns())
+            self.heard_ns = self._read_ns
 
-    def keep_house(self, now_ns: int) -> None:
+    def keep_house(self) -> None:
         """Give up on messages that have not come, and see whether delays are counted now."""
-        self._witness.forget(now_ns)
+        self._witness.forget(self.heard_ns)
         self._witness.delays = self._delays_are_counted()

@@ -47,11 +47,11 @@ class Witness:
             self._processes.name_late(life, stats.total.comm)
             self._processes.changes.usage.append(usage_row(life.id, stats, delays=self.delays))
 
-    def forget(self, now_ns: int) -> None:
-        """Give up on messages that have not come."""
+    def forget(self, heard_ns: int) -> None:
+        """Give up on messages that have not come, where all that were sent before `heard_ns` were taken in."""
         self._gather_ended()
         for pid, lives in list(self._untold.items()):
-            while lives and now_ns - _end_ns(lives[0]) > PATIENCE_NS:
+            while lives and heard_ns - _end_ns(lives[0]) > PATIENCE_NS:
                 lives.popleft()
             if not lives:
                 del self._untold[pid]
@@ -68,16 +68,21 @@ class Witness:
                 self._untold.setdefault(life.pid, deque()).append(life)
 
     def _whose(self, stats: ProcessStats, now_ns: int) -> Incarnation | None:
-        lives = self._untold.get(stats.tgid)
-        while lives:
-            life = lives.popleft()
-            if not lives:
-                del self._untold[stats.tgid]
-                lives = None
-            if not life.told and _fits(life, stats, now_ns):
-                return life
-        alive = self._processes.living.get(stats.tgid)
-        return alive if alive is not None and not alive.told and _fits(alive, stats, now_ns) else None
+        """The first life of the pid that it fits: the messages of those before it were lost.
+
+        One that fits none is of a life that was not heard of, maybe of an earlier one: so it takes no other's place.
+        """
+        lives = self._untold.get(stats.tgid, ())
+        place = next((place for place, life in enumerate(lives) if not life.told and _fits(life, stats, now_ns)), None)
+        if place is None:
+            alive = self._processes.living.get(stats.tgid)
+            return alive if alive is not None and not alive.told and _fits(alive, stats, now_ns) else None
+        life = lives[place]
+        for _ in range(place + 1):
+            self._untold[stats.tgid].popleft()
+        if not lives:
+            del self._untold[stats.tgid]
+        return life
 
 
 def _end_ns(life: Incarnation) -> int:

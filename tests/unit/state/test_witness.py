@@ -65,6 +65,15 @@ def test_lost_message_leaves_out_its_life_and_shifts_no_other() -> None:
     assert told(processes) == [processes.changes.born[2].id]
 
 
+def test_message_of_an_earlier_life_that_nobody_heard_of_takes_no_later_ones_place() -> None:
+    processes = Processes(Jobs())
+    witness = Witness(processes, delays=True)
+    processes.apply([fork(0), exited(MS)])
+    witness.hear([stats(90_000 * MS), stats(MS)], 5000 * MS)
+    assert told(processes) == [processes.changes.born[0].id]
+    assert witness.homeless == 1
+
+
 def test_message_of_a_process_that_nobody_heard_of_is_counted_and_given_to_nobody() -> None:
     processes = Processes(Jobs())
     witness = Witness(processes, delays=True)
