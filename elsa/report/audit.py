@@ -78,6 +78,7 @@ def audit(connection: sqlite3.Connection, window: Window, output: Output, now_ns
     words = completeness.cut(len(stretches), output.limit)
     if found:
         words.append(f"{completeness.count(found, 'gap')}{' in this window' if window else ''} (see: elsa report gaps)")
+    words += completeness.pruned(connection, Selection(window))
     some = any(row[2] or row[3] for row in classes)
     words = [*words, *silence(connection, window, now_ns)] if some else [completeness.nothing(connection, Selection(window)), *words]
     shown = output.choose(_CLASS_COLUMNS, _CLASS_SHOWN)

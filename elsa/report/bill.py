@@ -137,13 +137,12 @@ def query(by: str, selection: Selection, *, hourly: bool = True) -> Query:
     With `hourly` by whole hours, where the hourly sums know enough for that: then it takes less time, and pruned processes are in it.
     """
     key = _KEYS[by if by in _KEYS else _kind(by)[0]]
-    of_jobs = []
+    of_jobs: list[Condition] = []
     if key == "u.job_id" and selection.jobs is not None:
-        # Each of them in full, where other reports take a process once.
-        of_jobs.append(Condition("u.job_id in (select value from json_each(?))", (json.dumps(selection.jobs),)))
+        of_jobs = _among(selection)
         selection = replace(selection, jobs=None)
-    table = "rollup_job" if key == "u.job_id" else "rollup_user"
-    if hourly and by != "none" and rolled.suits(table, selection):
+    table = _rollup(by, selection)
+    if hourly and table is not None:
         columns = {"line": key} | _HOURLY
         source = rolled.source(table, selection.window, *selection.choices, *of_jobs)
         where = "\nwhere u.ended_hour is not null"
@@ -153,6 +152,15 @@ def query(by: str, selection: Selection, *, hourly: bool = True) -> Query:
         source = rows(selection, columns.values(), *more, members=key == "u.job_id")
         where = ""
     return Query(f"{select(columns)}\n{source.sql}{where}\ngroup by 1, 2", source.values)
+
+
+def _rollup(by: str, selection: Selection) -> str | None:
+    """The hourly sums that lines are from, if they are."""
+    of_jobs = by.partition(":")[0] in ("job", "tag")
+    if of_jobs:
+        selection = replace(selection, jobs=None)  # which is the key of its sums
+    table = "rollup_job" if of_jobs else "rollup_user"
+    return table if by != "none" and rolled.suits(table, selection) else None
 
 
 def _kind(by: str) -> tuple[str, str]:
@@ -216,14 +224,21 @@ def _sums(connection: sqlite3.Connection, by: str, selection: Selection, held: T
 
 def _pruned(connection: sqlite3.Connection, by: str, selection: Selection) -> list[tuple[Any, ...]]:
     """The hourly sums of processes that are no longer kept; they are charged as at the beginning of their hour."""
-    key, table = _KEYS[by], "rolled_job" if by in ("job", "tag") else "rolled_user"
-    if by == "none" or not rolled.suits(table.replace("rolled", "rollup"), selection):
+    key, rollup = _KEYS[by], _rollup(by, selection)
+    if rollup is None:
         return []
+    table = rollup.replace("rollup", "rolled")
     hours = " and ".join(["u.pruned = 1", *selection.window.where(f"u.hour * {4 * QUARTER_NS}")])
     columns = {"line": key} | _HOURLY | {"quarter": "u.hour * 4"}
-    conditions = "".join(f" and {choice.sql}" for choice in selection.choices)
-    values = tuple(value for choice in selection.choices for value in choice.values)
+    choices = [*selection.choices, *_among(selection)]
+    conditions = "".join(f" and {choice.sql}" for choice in choices)
+    values = tuple(value for choice in choices for value in choice.values)
     return connection.execute(f"{select(columns)} from {table} as u where {hours}{conditions} group by 1, 2", values).fetchall()
+
+
+def _among(selection: Selection) -> list[Condition]:
+    """Only the chosen jobs, each of them in full, where other reports take a process once."""
+    return [] if selection.jobs is None else [Condition("u.job_id in (select value from json_each(?))", (json.dumps(selection.jobs),))]
 
 
 def _price(held: Tariffs, at_ns: int) -> tuple[int, Decimal] | None:
@@ -264,7 +279,12 @@ def _report(
     found.sort(key=lambda row: (-row[place], str(row)))
     words = _without_line(connection, selection) if kind in ("job", "tag") else []
     total, more = _total([row[place:] for row in found], lines.values(), everything, _figures(everything, versions, decimals, currency))
-    words = [*more, *words, *completeness.words(connection, selection), *completeness.cut(len(found), output.limit)]
+    words = [
+        *more,
+        *words,
+        *completeness.words(connection, selection, rollup=_rollup(kind, selection)),
+        *completeness.cut(len(found), output.limit),
+    ]
     found = output.ordered(columns, found)[: output.limit]
     if found and output.form == "table":
         found.append((*_cells(kind, Key(None, TOTAL)), *total))

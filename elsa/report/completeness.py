@@ -54,15 +54,17 @@ def words(
     selection: Selection,
     losses: str | None = None,
     found: dict[str, tuple[int, int]] | None = None,
+    rollup: str | None = None,
 ) -> list[str]:
     """How complete a report on a selection is; nothing where both witnesses saw everything.
 
-    `losses` is to be said of known losses of several jobs; `found` are its classes, where they were counted already.
+    `losses` is to be said of known losses of several jobs; `found` are its classes, where they were counted already; `rollup` is the table
+    of hourly sums that the report is from, if it is from one.
     """
     found = classes(connection, selection) if found is None else found
     line = _line(connection, found, _losses(connection, selection) if losses is None else losses)
     members = _members(connection, selection) if selection.jobs is not None else []
-    return ([line] if line else []) + members + pruned(connection, selection)
+    return ([line] if line else []) + members + pruned(connection, selection, rollup)
 
 
 def count(number: int, noun: str) -> str:
@@ -84,18 +86,41 @@ def classes(connection: sqlite3.Connection, selection: Selection) -> dict[str, t
     return {name: (processes, records) for name, processes, records in found}
 
 
-def pruned(connection: sqlite3.Connection, selection: Selection) -> list[str]:
-    """Say up to when processes are gone of which a report would show more than the hourly sums that are left of them."""
-    if rolled.suits("rollup_user", selection) or rolled.suits("rollup_command", selection):
+def pruned(connection: sqlite3.Connection, selection: Selection, rollup: str | None = None) -> list[str]:
+    """Say of which processes a report would show more if they had not been pruned.
+
+    A report from a table of hourly sums, `rollup`, lacks only those of hours that its window cuts; any other lacks them all.
+    """
+    conditions = ["u.pruned = 1", *_hours(selection, cut=rollup is not None)]
+    if rollup is not None and len(conditions) == 1:
         return []
-    hours = Window(*(None if time is None else time // HOUR_NS for time in selection.window)).where("hour")
-    where = " and ".join(["pruned = 1", *hours])
-    number, last = connection.execute(f"select sum(processes), max(hour) from rollup_user where {where}").fetchone()
+    table = rollup or ("rollup_user" if selection.jobs is None else "rollup_job")
+    of_jobs = [] if selection.jobs is None else [Condition("u.job_id in (select value from json_each(?))", (json.dumps(selection.jobs),))]
+    choices = [*of_jobs, *(selection.choices if rolled.knows(table, selection.choices) else ())]
+    where = " and ".join([*conditions, *(choice.sql for choice in choices)])
+    text = f"select sum(u.processes), max(u.hour) from {table.replace('rollup', 'rolled')} as u where {where}"
+    number, last = Query(text, tuple(value for choice in choices for value in choice.values)).run(connection).fetchone()
     if not number:
         return []
     until = datetime.fromtimestamp((last + 1) * 3600).astimezone().strftime("%Y-%m-%d %H:%M")
     were = "was" if number == 1 else "were"
+    if rollup is not None:
+        return [
+            f"{count(number, 'process')} {were} pruned and not counted: the window cuts hours of which only sums are left; take whole hours"
+        ]
     return [f"{count(number, 'process')} that ended until {until} {were} pruned: only hourly sums by command, user, group and job are left"]
+
+
+def _hours(selection: Selection, *, cut: bool) -> list[str]:
+    """Conditions for the hours that a selection's window touches, or cuts; none if it is all hours, or cuts none."""
+    since, until = selection.window
+    if cut:
+        edges = sorted({time // HOUR_NS for time in selection.window if time is not None and time % HOUR_NS})
+        return [f"u.hour in ({', '.join(map(str, edges))})"] if edges else []
+    # What lives on after a window is in it, too, where each process is spread over its life.
+    return Window(None if since is None else since // HOUR_NS, None if until is None or selection.clip else -(-until // HOUR_NS)).where(
+        "u.hour"
+    )
 
 
 def _rolled_classes(connection: sqlite3.Connection, selection: Selection) -> dict[str, tuple[int, int]]:

@@ -156,12 +156,14 @@ def jobs(connection: sqlite3.Connection, selection: Selection, conditions: Seque
     names = tuple(column[0] for column in found.description)
     listed = found.fetchall()
     kept = listed[: output.limit]
-    words = []
+    rollup = None if selection.clip else "rollup_job"
+    words = completeness.pruned(connection, selection, rollup) if selection.window and not kept else []
     if kept:
         place = names.index("job_id")
         ids = tuple(row[place] for row in kept)
         losses = None if selection.window else _losses(names, kept)
-        words = completeness.words(connection, Selection(selection.window, selection.clip, ids, doubles_of(connection, ids)), losses)
+        listed_jobs = Selection(selection.window, selection.clip, ids, doubles_of(connection, ids))
+        words = completeness.words(connection, listed_jobs, losses, rollup=rollup)
         words += completeness.estimate(selection)
     if len(listed) > len(kept):
         words.append(f"showing {'the newest ' if output.sort is None else ''}{output.limit} jobs; --limit shows more")

@@ -27,8 +27,12 @@ _OUT = "(case when u.until_ns is null then u.ended_ns else u.until_ns + u.starte
 
 def suits(table: str, selection: Selection) -> bool:
     """Whether a rollup knows all that a selection asks for."""
-    known = selection.jobs is None and not selection.clip
-    return known and columns_of(choice.sql for choice in selection.choices) <= set(ROLLUPS[table].keys)
+    return selection.jobs is None and not selection.clip and knows(table, selection.choices)
+
+
+def knows(table: str, choices: Iterable[Condition]) -> bool:
+    """Whether all choices are on the keys of a rollup."""
+    return columns_of(choice.sql for choice in choices) <= set(ROLLUPS[table].keys)
 
 
 def sums(table: str) -> dict[str, str]:

@@ -65,9 +65,14 @@ def _rolled(rollup: str, selection: Selection) -> Query:
     return rolled.source(rollup, selection.window, *of_job, *selection.choices)
 
 
+def _used(by: By, selection: Selection, laid: list[periods.Period] | None) -> str | None:
+    """The rollup that the sums are from, if they are; where the periods divide hours none can be."""
+    return None if laid is not None and not periods.are_whole_hours(laid) else _rollup(by, selection)
+
+
 def query(by: By, selection: Selection, output: Output, laid: list[periods.Period] | None = None) -> tuple[Query, tuple[str, ...]]:
     """The sums by key, the dearest first, or in the order of the periods that were laid out; and the columns to write."""
-    rollup = None if laid is not None and not periods.are_whole_hours(laid) else _rollup(by, selection)
+    rollup = _used(by, selection, laid)
     known = columns(by, selection, rollup)
     shown = output.choose(known, [*by.shown, *SHOWN, *(["estimate"] if selection.clip else [])])
     chosen = {key: known[key] for key in dict.fromkeys((*shown, *_ALWAYS))}
@@ -78,18 +83,20 @@ def query(by: By, selection: Selection, output: Output, laid: list[periods.Perio
     return Query(f"{select(chosen)}\n{source.sql}{joined}\ngroup by {keys}\n{order}", source.values), shown
 
 
-def prepared(connection: sqlite3.Connection, by: By, selection: Selection, output: Output) -> tuple[list[Query], tuple[str, ...]]:
-    """All that is to be run, the sums last."""
+def prepared(
+    connection: sqlite3.Connection, by: By, selection: Selection, output: Output
+) -> tuple[list[Query], tuple[str, ...], str | None]:
+    """All that is to be run, the sums last; the columns to write; and the rollup that they are from, if they are."""
     rollup = _rollup(by, selection)
     source = None if rollup is None else _rolled(rollup, selection)
     laid = None if by.period is None else periods.of(connection, by.period, selection, source)
     asked, shown = query(by, selection, output, laid)
-    return [*([] if laid is None else periods.prepare(laid)), asked], shown
+    return [*([] if laid is None else periods.prepare(laid)), asked], shown, _used(by, selection, laid)
 
 
 def usage(connection: sqlite3.Connection, by: By, selection: Selection, output: Output, *, everything: bool = False) -> Report:
     """Sums by key, the dearest first. Unless `everything`, those are left out of which nothing is known yet, since all still run."""
-    (*before, asked), shown = prepared(connection, by, selection, output)
+    (*before, asked), shown, rollup = prepared(connection, by, selection, output)
     for statement in before:
         statement.run(connection)
     found = asked.run(connection)
@@ -98,7 +105,9 @@ def usage(connection: sqlite3.Connection, by: By, selection: Selection, output: 
     processes, running, records, cpu = (names.index(key) for key in ("processes", "running", "records", "cpu_s"))
     # What runs on after it was taken out of a job is known of as far as it was in it.
     kept = [row for row in groups if everything or row[records] or row[processes] > row[running] or row[cpu] is not None]
-    words = completeness.words(connection, selection) + completeness.measured(names, groups) + completeness.estimate(selection)
+    words = (
+        completeness.words(connection, selection, rollup=rollup) + completeness.measured(names, groups) + completeness.estimate(selection)
+    )
     words += completeness.left_out(len(groups) - len(kept), by.noun) + completeness.cut(len(kept), output.limit)
     # Of periods the newest are kept, since a limit there means how far back.
     newest = by.period is not None and output.sort is None and output.limit is not None

@@ -55,7 +55,8 @@ def tree(*, target: str, no_fold: bool, collapsed: str | None, request: Request)
         elif collapsed is not None:
             from elsa.report import folded
 
-            out.writelines(f"{line}\n" for line in folded.lines(_frames(connection, target, collapsed)))
+            frames, words = _frames(connection, target, collapsed)
+            out.writelines(f"{line}\n" for line in folded.lines(frames))
         else:
             from elsa.report import render
 
@@ -84,9 +85,8 @@ def flame(*, target: str, path: Path, weight: str, title: str | None, db: Path |
     from elsa.report import warehouse
 
     with warehouse.reading(config.load({"db": db}).db) as connection:
-        top = _frames(connection, target, weight)
-    if not top.total:
-        say([f"nothing is known of the {weight} of {target}: the picture is empty"])
+        top, words = _frames(connection, target, weight)
+    say([*words, *([] if top.total else [f"nothing is known of the {weight} of {target}: the picture is empty"])])
     try:
         with path.open("w", encoding="utf-8") as file:
             file.writelines(f"{line}\n" for line in made.draw(top, title or target, weight))
@@ -94,9 +94,10 @@ def flame(*, target: str, path: Path, weight: str, title: str | None, db: Path |
         raise RetryError(f"{path}: the picture cannot be written: {error.strerror}") from None
 
 
-def _frames(connection: sqlite3.Connection, target: str, weight: str) -> Frame:
-    from elsa.report import folded
+def _frames(connection: sqlite3.Connection, target: str, weight: str) -> tuple[Frame, list[str]]:
+    """The frames, and what must be said of them."""
+    from elsa.report import completeness, folded
     from elsa.report import tree as made
 
-    selection, _ = made.target(connection, target)
-    return folded.frames(made.load(connection, selection), weight)
+    selection, words = made.target(connection, target)
+    return folded.frames(made.load(connection, selection), weight), words + completeness.pruned(connection, selection)

@@ -18,8 +18,8 @@ from elsa.decode import acct
 from elsa.decode.acct import AcctRecord, AcctRow
 from elsa.errors import UsageError
 from elsa.kernel.acctfile import CHUNK, AcctFile
-from elsa.report import warehouse
-from elsa.report.selection import jobs_of
+from elsa.report import completeness, warehouse
+from elsa.report.selection import Selection, jobs_of
 from elsa.report.times import Window
 
 STDIN = "-"
@@ -81,6 +81,7 @@ class Records:
                 if known < members:
                     whose = "the job's" if len(jobs) == 1 else "the jobs'"
                     self.words.append(f"{members - known} of {whose} {members} processes have no accounting record, so they are left out")
+            self.words += completeness.pruned(connection, Selection(self.pick.window, jobs=jobs))
             columns = ", ".join("n.name" if column == "comm" else f"a.{column}" for column in AcctRecord._fields)
             query = f"select {columns} from acct as a join comm as n on n.id = a.comm_id"
             query += f" where {' and '.join(where)}" if where else ""

@@ -1,0 +1,97 @@
+"""Of processes that were pruned only hourly sums are left: every report that would show more of them says so, and no other."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from elsa.cli.report import report
+from elsa.store import database, retention, rollups
+from elsa.store.upgrade import upgrade
+from tests.month import BEGIN_NS, END_NS, HOUR, Month, write
+
+DAY = 24 * HOUR
+HALF = BEGIN_NS + 15 * DAY
+WHOLE = ("--since", "2026-10-03T04:00Z", "--until", "2026-10-12T04:00Z")
+CUT = ("--since", "2026-10-03T04:30Z", "--until", "2026-10-12T04:30Z")
+LATER = ("--since", "2026-10-20T04:30Z")
+
+
+@pytest.fixture(scope="module")
+def db(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small month, its first half pruned."""
+    path: Path = tmp_path_factory.mktemp("pruned") / "elsa.db"
+    upgrade(path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        write(connection, Month(3000))
+    with closing(database.open_for_writing(path)) as connection:
+        rollups.refresh(connection, path, END_NS + DAY)
+        connection.execute("update job set closed_at_ns = created_at_ns where closed_at_ns is null")
+        retention.prune(connection, path, retention.Cutoffs(None, HALF, None), lambda _done, _total: None)
+    return path
+
+
+def run(db: Path, *arguments: str) -> Result:
+    result = CliRunner().invoke(report, [*arguments, "--db", str(db)], catch_exceptions=False)
+    assert result.exit_code == 0
+    return result
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("commands", "--job", "3"),
+        ("users", "--job", "3,4"),
+        ("commands", "--user", "1001"),
+        ("groups", "--exit", "nonzero"),
+        ("days", "--clip"),
+        ("jobs", *CUT, "--clip"),
+        ("job", "3"),
+        ("tree", "3"),
+        ("tree", "3", "--collapsed"),
+        ("compare", "3", "4"),
+        ("last", *WHOLE),
+        ("processes", "--limit", "5"),
+        ("audit",),
+        ("sa",),
+        ("lastcomm", "--job", "3"),
+        ("dump-acct", *WHOLE),
+    ],
+)
+def test_a_report_of_the_processes_themselves_says_which_of_them_are_gone(db: Path, arguments: tuple[str, ...]) -> None:
+    assert "pruned: only hourly sums" in run(db, *arguments).stderr
+
+
+@pytest.mark.parametrize("name", ["commands", "users", "groups", "hours", "days", "months", "jobs"])
+def test_a_report_from_hourly_sums_says_only_of_hours_which_its_window_cuts_that_they_are_left_out(db: Path, name: str) -> None:
+    assert "pruned" not in run(db, name).stderr
+    assert "pruned" not in run(db, name, *WHOLE).stderr
+    assert "pruned" not in run(db, name, *LATER).stderr
+    assert "pruned and not counted: the window cuts hours" in run(db, name, *CUT).stderr
+
+
+def test_nothing_is_said_of_a_job_or_a_time_of_which_nothing_was_pruned(db: Path) -> None:
+    with closing(sqlite3.connect(db)) as connection:
+        young = connection.execute("select min(id) from job where id not in (select job_id from rollup_job where pruned = 1)").fetchone()[0]
+    for arguments in (("tree", str(young)), ("commands", "--job", str(young)), ("last", *LATER), ("sa", *LATER), ("audit", *LATER)):
+        assert "pruned" not in run(db, *arguments).stderr
+
+
+def test_days_that_begin_within_an_hour_say_that_they_lack_what_was_pruned(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import time
+
+    monkeypatch.setenv("TZ", "Asia/Kathmandu")
+    time.tzset()
+    try:
+        assert "pruned: only hourly sums" in run(db, "days").stderr
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_a_flame_graph_says_what_it_lacks(db: Path, tmp_path: Path) -> None:
+    assert "pruned: only hourly sums" in run(db, "flame", "3", "-o", str(tmp_path / "x.svg")).stderr
