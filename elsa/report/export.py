@@ -10,7 +10,7 @@ import itertools
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,9 +58,11 @@ class Written(NamedTuple):
 
 
 def kind(key: str) -> type:
-    """What a column holds: str, int or float, as the registry of columns has it."""
+    """What a column holds: str, int, float or datetime (which views and JSON lines give as text), as the registry of columns has it."""
     column = COLUMNS.get(key)
-    text = key.endswith("_at") or key == "how" if column is None else column.format in (printable, local_time, tag_list)
+    if key.endswith("_at") if column is None else column.format is local_time:
+        return datetime
+    text = key == "how" if column is None else column.format in (printable, tag_list)
     return str if text else float if key.endswith("_s") else int
 
 
@@ -159,15 +161,20 @@ def _parquet() -> Callable[[Path, Dataset, Iterable[list[Any]]], None]:
         import pyarrow.parquet as pq
     except ImportError:
         raise UsageError("Parquet needs pyarrow; install it with: pip install 'elsa-accounting[parquet]', or use --format jsonl") from None
-    types = {str: pa.string(), int: pa.int64(), float: pa.float64()}
+    types = {str: pa.string(), int: pa.int64(), float: pa.float64(), datetime: pa.timestamp("ms", tz="UTC")}
+
+    def moments(key: str, values: Sequence[Any]) -> Sequence[Any]:
+        """Text of a time as a time; anything else as it is."""
+        if kind(key) is not datetime:
+            return values
+        return [None if value is None else datetime.fromisoformat(value) for value in values]
 
     def write(path: Path, dataset: Dataset, batches: Iterable[list[Any]]) -> None:
         schema = pa.schema([(key, types[kind(key)]) for key in dataset.columns])
         with pq.ParquetWriter(path, schema, compression="zstd") as out:
             for rows in batches:
-                out.write_table(
-                    pa.table([pa.array(column, type_) for column, type_ in zip(zip(*rows, strict=True), schema.types, strict=True)], schema)
-                )
+                columns = zip(dataset.columns, zip(*rows, strict=True), schema.types, strict=True)
+                out.write_table(pa.table([pa.array(moments(key, values), type_) for key, values, type_ in columns], schema))
 
     return write
 

@@ -7,6 +7,7 @@ import sqlite3
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -89,11 +90,15 @@ def test_parquet_has_the_rows_and_types_of_the_columns(connection: sqlite3.Conne
     parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
     export(connection, tmp_path, "parquet", Window(), END_NS, quiet)
     export(connection, tmp_path, "jsonl", Window(), END_NS, quiet)
-    names = {str: "string", int: "int64", float: "double"}
+    names = {str: "string", int: "int64", float: "double", datetime: "timestamp[ms, tz=UTC]"}
     for dataset in DATASETS:
         paths = sorted(path for path in tmp_path.rglob("*.parquet") if dataset.name in str(path.relative_to(tmp_path)))
         for path in paths:
             table = parquet.ParquetFile(path).read()
             assert {field.name: str(field.type) for field in table.schema} == {key: names[kind(key)] for key in dataset.columns}
-            assert table.num_rows == len(path.with_suffix(".jsonl").read_text().splitlines())
+            lines = [json.loads(line) for line in path.with_suffix(".jsonl").read_text().splitlines()]
+            for key in (key for key in dataset.columns if kind(key) is datetime):
+                told = [None if line[key] is None else datetime.fromisoformat(line[key]) for line in lines]
+                assert table.column(key).to_pylist() == told
+            assert table.num_rows == len(lines)
         assert paths
