@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 from elsa.errors import UsageError
 from elsa.report.columns import COLUMNS, printable
 
+# So many characters at most, to the left with a hyphen.
+_WIDTH = re.compile(r"-?\d{1,4}", re.ASCII)
 FORMATS = ("table", "csv", "tsv", "json", "jsonl", "parsable")
 # These carry every column unless some are chosen; a table and sacct's parsable those that matter most.
 _WIDE = ("csv", "tsv", "json", "jsonl")
@@ -78,7 +81,7 @@ class Output:
         found = []
         for part in (self.columns or "").removeprefix("+").split(","):
             name, percent, width = part.strip().partition("%")
-            if percent and not width.removeprefix("-").isdecimal():
+            if percent and not _WIDTH.fullmatch(width):
                 raise UsageError(f"--columns: cannot read the width of {printable(part)}; write for example {printable(name)}%20")
             found.append((name, int(width) if percent else 0))
         return found

@@ -269,7 +269,7 @@ def _exit(text: str) -> Condition:
     word = " ".join(text.split()).lower()
     if word in _EXITS:
         return Condition(_EXITS[word])
-    if found := re.fullmatch(r"(?:code )?(\d{1,3})", word):
+    if (found := re.fullmatch(r"(?:code )?(\d{1,3})", word)) and int(found[1]) < 256:
         return Condition(_CODE, (int(found[1]),))
     if found := re.fullmatch(r"signal (\d{1,2})", word):
         return Condition(_SIGNAL, (int(found[1]),))

@@ -49,6 +49,8 @@ _OF_JOBS: dict[str, tuple[str, str]] = {
     "state": ("STATE", "Only jobs that are open, closed, running, completed (closed, exit 0) or failed."),
     "tag": ("TAG", "Only jobs with this tag: KEY or KEY=VALUE. Several must all be there."),
 }
+MOST_ROWS = 2**62
+"""More than there are; more than SQLite can count is the same."""
 # A comma may be part of these.
 _WHOLE = ("tag",)
 
@@ -221,7 +223,7 @@ def _request(given: dict[str, Any], kinds: tuple[str, ...], *, window: bool) -> 
         given.pop("form"),
         given.pop("columns"),
         given.pop("sort", None),
-        given.pop("limit"),
+        None if (limit := given.pop("limit")) is None else min(limit, MOST_ROWS),
         given.pop("units"),
         header=not given.pop("no_header"),
         width=shutil.get_terminal_size().columns if terminal else None,

@@ -147,6 +147,7 @@ def test_name_that_several_jobs_bear_means_all_of_them_in_the_list_of_jobs(busy:
         (["--pid", "x"], "--pid: x is not a pid"),
         (["--pid", "9" * 30], "is not a pid"),
         (["--exit", "SIGNOPE"], "--exit: cannot read SIGNOPE; write for example 0, 3, nonzero"),
+        (["--exit", "256"], "--exit: cannot read 256; write for example 0, 3, nonzero"),
         (["--state", "asleep"], "--state: cannot read asleep; write one of running, ended"),
         (["--tag", "nope=1"], "no job has the tag nope=1"),
         (["--job", "nope*"], "no job has the id or name"),

@@ -85,6 +85,12 @@ def test_widths_are_those_that_were_asked_for_as_in_sacct() -> None:
     assert words == []
 
 
+@pytest.mark.parametrize("width", ["", "x", "--3", "99999999999", "\u0663"])
+def test_width_that_no_table_can_have_is_refused(width: str) -> None:
+    with pytest.raises(UsageError, match="cannot read the width"):
+        written([("build", 12.5, None, None)], columns=f"name%{width}")
+
+
 def test_only_a_terminal_gets_colour() -> None:
     row = ("a", 1.5, 3, None)
     assert "\x1b" not in written([row])[0]

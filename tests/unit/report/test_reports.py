@@ -82,6 +82,12 @@ def test_limit_is_kept_and_said(filled: Reports) -> None:
         assert "--limit shows more" not in filled.run(kind, "--limit", "5").stderr, kind
 
 
+@pytest.mark.parametrize("limit", [2**63 - 1, 10**30])
+def test_limit_beyond_all_there_is_shows_all(filled: Reports, limit: int) -> None:
+    for kind in KINDS:
+        assert filled.run(kind, "--limit", str(limit)).stdout == filled.run(kind, "--limit", "1000").stdout, kind
+
+
 def test_commands_and_users_count_the_records_that_no_process_has_and_say_so(filled: Reports) -> None:
     commands = {row["command"]: row for row in filled.json("commands")}
     assert (commands["lost"]["processes"], commands["lost"]["records"], commands["lost"]["unjoined"]) == (0, 1, 1)
