@@ -26,6 +26,8 @@ def _show(request: Request, kind: str, *, everything: bool) -> None:
 def processes(*, request: Request, everything: bool) -> None:
     """Single processes that ended, the newest last; with --all also those that still run.
 
+    Each is shown whole, so there is no --clip: what part of a process lies in a window is an estimate, and has its place in sums.
+
     \b
     Examples:
       elsa report processes --limit 20
@@ -42,6 +44,8 @@ def processes(*, request: Request, everything: bool) -> None:
 @everything_option
 def last(*, commands: tuple[str, ...], request: Request, everything: bool) -> None:
     """Who ran what, the newest first: lastcomm's question. Named commands are those that --command chooses.
+
+    Each is shown whole, so there is no --clip, as in processes.
 
     \b
     Examples:
