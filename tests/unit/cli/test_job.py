@@ -218,19 +218,21 @@ def test_if_jobd_refuses_nothing_is_run(jobd: Jobd, tmp_path: Path) -> None:
 
 
 def test_the_command_does_not_begin_before_jobd_has_answered(jobd: Jobd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    waiting: list[tuple[protocol.Create, Reply]] = []
-    arrived = threading.Event()
+    waiting: list[protocol.Create] = []
+    arrived, answer = threading.Event(), threading.Event()
 
     def hold(request: protocol.Request, _peer: Peer, reply: Reply) -> None:
         assert isinstance(request, protocol.Create)
-        waiting.append((request, reply))
+        waiting.append(request)
         arrived.set()
+        answer.wait(20)
+        reply({"job": JOB})
 
     monkeypatch.setattr(jobd.server, "_handler", hold)
     marker = tmp_path / "ran"
     with start(jobd.path, "--name", "n", "--tag", "k=v", "touch", os.fspath(marker)) as process:
         assert arrived.wait(10)
-        request, reply = waiting[0]
+        request = waiting[0]
         child = request.pids[0]
         assert request == protocol.Create("n", {"k": "v"}, (child,), child, closes_itself=True)
         assert child != process.pid
@@ -238,7 +240,7 @@ def test_the_command_does_not_begin_before_jobd_has_answered(jobd: Jobd, tmp_pat
             pass  # it is still on its way to where it waits
         assert b"elsa_job" in Path(f"/proc/{child}/cmdline").read_bytes(), "still the runner's fork, not the command"
         assert not marker.exists()
-        reply({"job": JOB})
+        answer.set()
         assert process.wait(10) == 0
     assert marker.exists()
 
