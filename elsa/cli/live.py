@@ -68,10 +68,13 @@ def words(now: JobNow) -> list[str]:
     """What must be said beside the figures."""
     said = [f"finished: unknown: {now.why}"] if now.why else []
     if now.without_figures:
-        said.append(f"{now.without_figures} of the finished processes have no statistics: the figures are at least so much")
+        have = "has" if now.without_figures == 1 else "have"
+        said.append(f"{now.without_figures} of the finished processes {have} no statistics: the figures are at least so much")
     if now.whole:
+        one = now.whole == 1
         said.append(
-            f"{now.whole} of the running processes joined in the middle of their life, and are shown whole: what they had used is not known"
+            f"{now.whole} of the running processes joined in the middle of {'its' if one else 'their'} life, and {'is' if one else 'are'} shown"
+            f" whole: what {'it' if one else 'they'} had used by then is not known"
         )
     if len(now.members) < now.living:
         said.append(f"only {len(now.members)} of {now.living} living processes were looked at")

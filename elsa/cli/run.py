@@ -27,6 +27,7 @@ from elsa.control.launch import end_like, launch, title_of
 from elsa.errors import ElsaError, InputMissingError, UnavailableError, UsageError
 from elsa.kernel import clocks
 from elsa.kernel.procfs import Procfs
+from elsa.pipeline import live
 from elsa.pipeline.bill import Bill
 from elsa.pipeline.ledger import WithJobd
 from elsa.pipeline.redaction import configured
@@ -214,6 +215,10 @@ def _account(
             bill.notes.append(f"only what the command waited for is known: {error}")
             return bill
         bill.tally, bill.lost = tally, accountant.lost()
+        if tally.running:
+            offsets = clocks.offsets()
+            so_far = live.total(live.running(Procfs(), member, offsets) for member in accountant.living())
+            bill.so_far = so_far if so_far.processes else None
         bill.notes += accountant.notes
         bill.wall_ns = _last_end(tally, ended_ns) - began[0]
         return bill

@@ -7,9 +7,12 @@ import shlex
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from elsa.pipeline.tally import SECOND, Sum, Tally, Waited
+
+if TYPE_CHECKING:
+    from elsa.pipeline.live import Figures
 
 # Characters of a command line that are shown.
 LONGEST = 120
@@ -35,6 +38,8 @@ class Bill:
     """None: nothing is known but what was waited for."""
     job: tuple[int, str] | None = None
     """Id and name in jobd's warehouse."""
+    so_far: Figures | None = None
+    """What the members that still run have used, where they could be looked at: in none of the other figures."""
     lost: int = 0
     """Events and statistics that are known to be lost, of the whole host."""
     notes: list[str] = field(default_factory=list)
@@ -49,7 +54,8 @@ class Bill:
         words = []
         tally = self.tally
         if tally is not None and tally.running:
-            words.append(f"{_count(tally.running, 'process')} still running, and not in the figures")
+            but = ", but for what stands under `so far`" if self.so_far else ""
+            words.append(f"{_count(tally.running, 'process')} still running, and not in the figures{but}")
         if tally is not None and tally.unknown:
             words.append(f"no figures of {_count(tally.unknown, 'process')}: no statistics of them came; CPU time is what wait4 told")
         if tally is not None and tally.partial:
@@ -82,6 +88,7 @@ class Bill:
             **{name: total.figure(name) for name in _PLAIN},
             "processes": self.tally.all.processes if self.tally else None,
             "running": self.tally.running if self.tally else None,
+            "so_far": self.so_far._asdict() if self.so_far else None,
             "unknown": self.tally.unknown if self.tally else None,
             "lost": self.lost,
             "complete": self.complete,
@@ -120,6 +127,8 @@ class Bill:
                 more = cancelled if kind == "bytes" else ""
                 lines.append(f"  {name:<11}  {least if read is not None else ''}{_size(read)} read, {_size(written)} written{more}")
             lines.append(f"  processes    {least if self.lost else ''}{told['processes']}{threads}")
+        if self.so_far:
+            lines.append(f"  so far       {_so_far(self.so_far)}")
         lines.append(f"  ended by     {_ending(self.status)}")
         lines += _table(told["commands"])
         lines += [f"  note: {word}" for word in self.words()]
@@ -143,6 +152,16 @@ _PLAIN = ("read_chars", "write_chars", "read_bytes", "write_bytes", "cancelled_w
 def _row(name: str, one: Sum, cpu_s: float | None) -> dict[str, Any]:
     figures = {key: one.figure(key) for key in ("rss_kib", *_PLAIN[:4])}
     return {"command": name, "processes": one.processes, "cpu_s": cpu_s, **figures}
+
+
+def _so_far(still: Figures) -> str:
+    """What those that still run have used."""
+    peak = UNKNOWN if still.peak_rss_kib is None else _size(still.peak_rss_kib * 1024)
+    return (
+        f"{_count(still.processes, 'process')} still running: CPU {still.cpu_s or 0:.2f} s, peak memory {peak};"
+        f" storage {_size(still.read_bytes)} read, {_size(still.write_bytes)} written;"
+        f" characters {_size(still.read_chars)} read, {_size(still.write_chars)} written"
+    )
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> list[str]:

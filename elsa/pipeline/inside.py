@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
-from typing import cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
 
 from elsa.config import Config
 from elsa.errors import ElsaError, PrivilegeError, UnavailableError
@@ -151,6 +151,20 @@ class Inside:
 
     def _all_told(self) -> bool:
         return all(life.elapsed_ns is None for life in self._untold.values())
+
+    def living(self) -> Sequence[Mapping[str, Any]]:
+        """The members that still run, as `elsa.pipeline.live.running` wants them."""
+        realtime_ns = clocks.offsets().realtime_ns
+        return [
+            {
+                "pid": life.pid,
+                "since_at_ns": life.start_ns + realtime_ns,
+                "from_birth": True,
+                "ended_threads": self._hearing.ended_threads(life.pid),
+            }
+            for life in self._processes.living.values()
+            if self._job.id in life.jobs
+        ]
 
     def lost(self) -> int:
         """How many events and statistics were lost, or more."""

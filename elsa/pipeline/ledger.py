@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from elsa.control import protocol
 from elsa.control.client import Client
-from elsa.errors import RetryError, UnavailableError, UsageError
+from elsa.errors import ElsaError, RetryError, UnavailableError, UsageError
 from elsa.kernel import clocks
 from elsa.pipeline.tally import Member, Tally, Used
 from elsa.state.codes import How
@@ -163,7 +164,7 @@ class WithJobd:
         pause_s, answered = PAUSE_S, time.monotonic()
         while not enough():
             try:
-                if not self._living():
+                if not self._count_living():
                     return
                 answered = time.monotonic()
             except (UnavailableError, RetryError):
@@ -173,7 +174,7 @@ class WithJobd:
             time.sleep(pause_s)
             pause_s = min(pause_s * 1.3, LONGEST_PAUSE_S)
 
-    def _living(self) -> int:
+    def _count_living(self) -> int:
         try:
             return int(self._client.request("show", job=self._id, limit=0)["living"])
         except UsageError:  # it has closed itself already
@@ -189,6 +190,14 @@ class WithJobd:
         with _reading(self._db) as connection:
             self._lost = connection.execute(_LOST, (self._id, clocks.monotonic_ns(), self._began_ns)).fetchone()[0]
         return total
+
+    def living(self) -> Sequence[Mapping[str, Any]]:
+        """The members that still run, as `elsa.pipeline.live.running` wants them; none where nobody tells."""
+        try:
+            members: list[Mapping[str, Any]] = self._client.request("show", job=self._id, limit=protocol.MAX_MEMBERS)["members"]
+        except ElsaError:
+            return ()
+        return members
 
     def lost(self) -> int:
         """How many events and statistics were lost meanwhile, or more."""

@@ -82,9 +82,7 @@ class JobNow:
     @property
     def running(self) -> Figures:
         """The sum over those that were found running."""
-        found = [one for _, one in self.members if one is not None]
-        peak = max((one.peak_rss_kib for one in found), default=0)
-        return Figures(len(found), sum(one.cpu_s for one in found), peak, *(_sum(found, name) for name in _IO))
+        return total(one for _, one in self.members)
 
     @property
     def together(self) -> Figures | None:
@@ -95,6 +93,13 @@ class JobNow:
 
 
 _IO = ("read_chars", "write_chars", "read_bytes", "write_bytes")
+
+
+def total(members: Iterable[Running | None]) -> Figures:
+    """The sum over those that were found running."""
+    found = [one for one in members if one is not None]
+    peak = max((one.peak_rss_kib for one in found), default=0)
+    return Figures(len(found), sum(one.cpu_s for one in found), peak, *(_sum(found, name) for name in _IO))
 
 
 def _sum(found: Iterable[Running], name: str) -> int | None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from elsa.pipeline.bill import Bill
+from elsa.pipeline.live import Figures
 from elsa.pipeline.tally import SECOND, Member, Sum, Tally, Used, Waited
 
 COMMAND_ENDED = 10 * SECOND
@@ -72,6 +73,18 @@ def test_sampled_ticks_fill_in_only_what_can_be_lacking(run_ns: int, ticks_us: i
 def test_the_costliest_commands_come_first_and_five_are_enough() -> None:
     members = [Member(f"c{number}", SECOND, used(run_ns=number * SECOND)) for number in range(1, 9)]
     assert [name for name, _, _ in tally(*members).costliest(36)] == ["c8", "c7", "c6", "c5", "c4"]
+
+
+def test_what_those_that_still_run_have_used_is_told_apart() -> None:
+    total = tally(Member("a", None, None), Member("c", SECOND, used(read_chars=5)))
+    so_far = Figures(1, 1.5, 2048, None, 7, 0, 4096)
+    with_it, without = bill(total, so_far=so_far), bill(total)
+    line = "1 process still running: CPU 1.50 s, peak memory 2.0 MiB; storage 0 B read, 4.0 KiB written; characters - read, 7 B written"
+    assert line in with_it.text()
+    told = with_it.as_object()
+    assert (told["so_far"], told["read_chars"], told["complete"]) == (so_far._asdict(), 5, False)
+    assert "so far" not in without.text()
+    assert without.as_object()["so_far"] is None
 
 
 def test_who_runs_or_has_no_statistics_is_said_and_makes_the_figures_a_lower_bound() -> None:
