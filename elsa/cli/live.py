@@ -71,10 +71,9 @@ def words(now: JobNow) -> list[str]:
         have = "has" if now.without_figures == 1 else "have"
         said.append(f"{now.without_figures} of the finished processes {have} no statistics: the figures are at least so much")
     if now.whole:
-        one = now.whole == 1
+        life, are, they = ("its life", "is", "it") if now.whole == 1 else ("their life", "are", "they")
         said.append(
-            f"{now.whole} of the running processes joined in the middle of {'its' if one else 'their'} life, and {'is' if one else 'are'} shown"
-            f" whole: what {'it' if one else 'they'} had used by then is not known"
+            f"{now.whole} of the running processes joined in the middle of {life}, and {are} shown whole: what {they} had used is not known"
         )
     if len(now.members) < now.living:
         said.append(f"only {len(now.members)} of {now.living} living processes were looked at")
