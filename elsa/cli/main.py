@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import io
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -79,6 +80,8 @@ def run(command: click.Command, name: str) -> NoReturn:
             stream.reconfigure(errors="backslashreplace")  # a name that the locale cannot write is no reason to fail
     try:
         try:
+            if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as elsa.cli.entry left it
+                signal.signal(signal.SIGINT, signal.default_int_handler)
             command.main(prog_name=name)
         finally:
             sys.stdout.flush()

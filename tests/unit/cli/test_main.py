@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -28,3 +29,12 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
     done = subprocess.run(command, text=True, capture_output=True, check=True)
     assert done.stdout.count("\n") == 1
     assert done.stderr == "status 0\n"
+
+
+def test_ctrl_c_while_the_programs_are_imported_leaves_no_traceback() -> None:
+    code = (
+        "import importlib, os, signal; from elsa.cli import entry; there = importlib.import_module;"
+        "importlib.import_module = lambda name: (os.kill(os.getpid(), signal.SIGINT), there(name))[1]; entry.elsa()"
+    )
+    done = subprocess.run([sys.executable, "-c", code, "--version"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
