@@ -1,11 +1,14 @@
-"""One writer of a kind per warehouse: lock files beside it, held while the process lives, so that a killed one leaves nothing behind."""
+"""One writer of a kind per warehouse: lock files beside it, held while the process lives, so that a killed one leaves nothing behind.
+
+Whoever may write the warehouse may take its locks, whoever made them.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from elsa.errors import RetryError, UnavailableError
@@ -42,9 +45,23 @@ def held(kind: str, db: Path) -> bool:
 def _open(kind: str, db: Path) -> int:
     path = Path(f"{os.path.realpath(db)}-{kind}.lock")  # one warehouse, one lock, by whatever name it is called
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise places.translated(error, path, "run as the user who owns the warehouse") from None
+    _share(lock, db)
+    return lock
+
+
+def _share(lock: int, db: Path) -> None:
+    """Give the lock file the owner and group of the warehouse, and let those open it who may write the warehouse, as far as we may."""
+    with suppress(OSError):
+        like, own, user = db.stat(), os.fstat(lock), os.geteuid()
+        if user not in (0, own.st_uid):
+            return
+        if (own.st_uid, own.st_gid) != (like.st_uid, like.st_gid):
+            os.fchown(lock, like.st_uid if user == 0 else -1, like.st_gid)
+        write = like.st_mode & 0o222
+        os.fchmod(lock, write | write << 1)
 
 
 def _take(lock: int) -> bool:
