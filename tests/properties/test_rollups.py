@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -126,15 +126,22 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@contextmanager
+def emptied(template: Path) -> Iterator[sqlite3.Connection]:
+    """The warehouse without what an earlier test, or example, left in it."""
+    with closing(sqlite3.connect(template, isolation_level=None)) as connection:
+        connection.execute("pragma journal_mode = off")
+        for table in ("process", "acct", "usage", "membership", "baseline", "rollup_hour", *rollups.ROLLUPS):
+            connection.execute(f"delete from {table}")
+        yield connection
+
+
 @settings(max_examples=60, deadline=None)
 @given(acts=st.lists(ACTS, max_size=25), window=st.tuples(moments, moments))
 def test_sums_by_way_of_rollups_are_those_over_the_processes(
     template: Path, acts: list[Act], window: tuple[int | None, int | None]
 ) -> None:
-    with closing(sqlite3.connect(template, isolation_level=None)) as connection:
-        connection.execute("pragma journal_mode = off")
-        for table in ("process", "acct", "usage", "membership", "baseline", "rollup_hour", *rollups.ROLLUPS):
-            connection.execute(f"delete from {table}")
+    with emptied(template) as connection:
         for act in [*acts, refresh, *acts[:2]]:
             act(connection)
             since, until = (None if ns is None else REAL + ns for ns in window)
@@ -144,8 +151,7 @@ def test_sums_by_way_of_rollups_are_those_over_the_processes(
 
 
 def test_an_hour_that_changes_while_it_is_rolled_up_is_not_taken_for_rolled_up(template: Path) -> None:
-    with closing(sqlite3.connect(template, isolation_level=None)) as connection:
-        connection.execute("delete from process")
+    with emptied(template) as connection:
         sql(f"{PROCESS} values (1, 1, 7, 1, 0, 1, 5, 1, 9, 1, 1)")()(connection)
         connection.set_trace_callback(
             # The first sum has been read; before the next one something is told of a process of that hour.
