@@ -5,6 +5,8 @@ hole is not; but its records are byte for byte those that were read, so each is 
 
 Two processes may leave the same bytes: the same pid twice within a second, with the same figures. Within one file both count. Two
 files are only compared where they overlap by more than a second in which both were written, which rotation never makes, or begin alike.
+
+What was pruned cannot be compared any more: of an hour of which something was, all that such a file repeats is taken for read.
 """
 
 from __future__ import annotations
@@ -57,19 +59,29 @@ class Copies:
         least, most = min(seconds), max(seconds)
         first = _known(self._first, -1)  # of a file whose first record is damaged nobody knows how far back it goes
         others = [
-            other.id for other in self._others if least <= other.last and other.first <= most and (other.begins_alike or first < other.last)
+            other for other in self._others if least <= other.last and other.first <= most and (other.begins_alike or first < other.last)
         ]
         if not others:
             return set()
+        found = self._gone(rows, seconds, others)
         wanted = {row for _, row in rows}
         begun = [row[_BTIME] for _, row in rows]
-        there = Counter(row for row in self._connection.execute(_STORED, (json.dumps(others), min(begun), max(begun))) if row in wanted)
-        found = set()
+        where = (json.dumps([other.id for other in others]), min(begun), max(begun))
+        there = Counter(row for row in self._connection.execute(_STORED, where) if row in wanted)
         for position, row in rows:
             if there[row] > 0:
                 there[row] -= 1
                 found.add(position)
         return found
+
+    def _gone(self, rows: Sequence[tuple[int, AcctRow]], seconds: Sequence[int], others: Sequence[_Other]) -> set[int]:
+        """Which of these were read from another file, if at all, in an hour of which something was pruned since."""
+        pruned = {hour for (hour,) in self._connection.execute("select distinct hour from rollup_command where pruned = 1")}
+        return {
+            position
+            for (position, _), second in zip(rows, seconds, strict=True)
+            if second // 3600 in pruned and any(other.first <= second <= other.last for other in others)
+        }
 
 
 def _second(record: bytes) -> int | None:

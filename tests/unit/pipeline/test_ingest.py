@@ -21,7 +21,8 @@ from elsa.kernel.procfs import Procfs
 from elsa.pipeline import ingest, sources
 from elsa.pipeline.ingest import Ingester, Outcome
 from elsa.state.codes import Join
-from elsa.store import locks
+from elsa.store import database, locks, retention
+from elsa.store.retention import Cutoffs
 from elsa.store.upgrade import upgrade
 
 LAYOUT = struct.Struct("<2BH6If8H16s")
@@ -329,6 +330,25 @@ def test_identical_records_of_a_damaged_copy_count_as_often_as_in_the_fuller_one
     copy.write_bytes(records(0, 5) + record(5) * 3 + records(6, 30))
     outcome = run(place, copy)
     assert (outcome.records, outcome.repeated) == (1, {str(copy): 31})
+
+
+@pytest.mark.parametrize("damage", [bytes, cut, with_hole, without_head, without_middle], ids=lambda damage: damage.__name__)
+def test_after_pruning_nothing_is_counted_again_however_its_file_comes_back(place: Path, live: Path, damage: Damage) -> None:
+    live.write_bytes(records(0, 100))
+    run(place)
+    live.write_bytes(records(0, 100) + records(200, 201))
+    run(place)
+    connection = database.open_for_writing(place / "elsa.db")
+    day_later = (NOW + 86_400) * 10**9
+    with closing(connection):
+        assert retention.prune(connection, place / "elsa.db", Cutoffs(None, day_later, None), lambda *_: None).processes == 100
+    copy = place / "copy.gz"
+    copy.write_bytes(gzip.compress(damage(live.read_bytes())))
+    live.rename(place / "pacct.0")
+    live.write_bytes(records(300, 310))
+    assert run(place).records == 10
+    assert run(place, copy).records == 0
+    assert query(place, "select sum(processes) from rollup_command where pruned = 1") == [(100,)]
 
 
 @pytest.fixture
