@@ -99,15 +99,29 @@ class Warehouse:
         """Truth: number by incarnation."""
         self._hear(gaps)
         self._write(lost)
-        heard_ns = max((one.exit_ns for one in history), default=0) + 5 * SECOND_NS
-        boot = Boot(1, Clocks([Clock(2, 0, REAL, 0)]), heard_ns, complete=True, gaps=gaps, at_work=True)
-        joiner = Joiner(connection, 1, [boot])
+        self._boot = Boot(1, Clocks([Clock(2, 0, REAL, 0)]), self.end_ns + 5 * SECOND_NS, complete=True, gaps=gaps, at_work=True)
         for _ in range(2):
-            verdicts = joiner.join_pending()
-            joiner.write_made({})
-            connection.executemany(
-                "update acct set process_id = ?, join_how = ? where id = ?", [(*verdict, id_) for id_, verdict in verdicts.items()]
-            )
+            self._join(self._boot)
+
+    @property
+    def end_ns(self) -> int:
+        """When the last exit was told."""
+        return max((one.exit_ns for one in self.history), default=0)
+
+    def join_later(self, *, at_work: bool) -> None:
+        """Two minutes later, with jobd still at work or not since the end."""
+        if at_work:
+            self._join(self._boot._replace(heard_ns=self.end_ns + 120 * SECOND_NS))
+        else:
+            self._join(self._boot._replace(at_work=False, now_at_ns=REAL + self.end_ns + 120 * SECOND_NS))
+
+    def _join(self, boot: Boot) -> None:
+        joiner = Joiner(self.connection, 1, [boot])
+        verdicts = joiner.join_pending()
+        joiner.write_made({})
+        self.connection.executemany(
+            "update acct set process_id = ?, join_how = ? where id = ?", [(*verdict, id_) for id_, verdict in verdicts.items()]
+        )
 
     def _process(
         self, id_: int, pid: int, parent: int | None, origin: Origin, start_ns: int, end: tuple[int, End, int | None] | None

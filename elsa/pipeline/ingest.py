@@ -326,6 +326,7 @@ class Ingester:
                 heard_ns,
                 complete=complete or uuid != current,
                 at_work=at_work and uuid == current,
+                now_at_ns=clocks.realtime_ns(),
                 gaps=[(from_ns, to_ns) for gap_boot_id, from_ns, to_ns in gaps if gap_boot_id == boot_id],
             )
             for boot_id, uuid, heard_ns in rows

@@ -81,11 +81,18 @@ class Boot(NamedTuple):
     """Monotonic times between which processes may have gone unnoticed."""
     at_work: bool = False
     """A collector is at work on it: it hears of every end itself."""
+    now_at_ns: int = 0
+    """Real time of this pass."""
 
     @property
     def heard_at_ns(self) -> int:
         """`heard_ns` in real time."""
         return (self.heard_ns or 0) + self.clocks.current.offset_ns
+
+    def is_over_for(self, record: Waiting) -> bool:
+        """Whether so much time has passed that nothing new can be expected to tell of a record."""
+        reached_at_ns = self.heard_at_ns if self.at_work else max(self.heard_at_ns, self.now_at_ns)
+        return record.exit_ns + GIVE_UP_NS < reached_at_ns
 
 
 class Joiner:
@@ -195,7 +202,7 @@ class Joiner:
             joined = self._joined(boot, by_id[pair.record_id], life_of[pair.life_id], certain=pair.certain)
             verdicts[pair.record_id] = PENDING if wait else joined
         for record_id in outcome.ambiguous:
-            old = final and by_id[record_id].exit_ns + GIVE_UP_NS < boot.heard_at_ns
+            old = final and boot.is_over_for(by_id[record_id])
             verdicts[record_id] = Verdict(None, Join.AMBIGUOUS) if old else PENDING
         for record_id in outcome.alone:
             verdicts[record_id] = self._alone(boot, by_id[record_id])

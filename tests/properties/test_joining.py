@@ -20,7 +20,7 @@ from elsa.store.upgrade import upgrade
 from tests.simulation import Lived, Machine, Spans, Warehouse, run
 
 MS = 1_000_000
-Outcome = Callable[[list[Lived], Spans, set[int]], Counter[str]]
+Outcome = Callable[..., Counter[str]]
 chances = st.integers(0, 2**32).map(random.Random)
 machines = st.builds(
     Machine,
@@ -34,15 +34,21 @@ shares = st.sampled_from([0.0, 0.05, 0.5])
 
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
-    """A function (history, gaps, numbers of lost records) that tells what joining makes of them, in an empty warehouse each time."""
+    """A function that tells what joining makes of a history with gaps and lost records, in an empty warehouse each time.
+
+    Given `later_at_work`, a while later: with jobd still at work or not.
+    """
     path: Path = tmp_path_factory.mktemp("joining") / "elsa.db"
     upgrade(path)
     with closing(sqlite3.connect(path)) as template:
 
-        def count(history: list[Lived], gaps: Spans, lost: set[int]) -> Counter[str]:
+        def count(history: list[Lived], gaps: Spans, lost: set[int], later_at_work: bool | None = None) -> Counter[str]:
             with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
                 template.backup(connection)
-                return Warehouse(connection, history, gaps, lost).count()
+                warehouse = Warehouse(connection, history, gaps, lost)
+                if later_at_work is not None:
+                    warehouse.join_later(at_work=later_at_work)
+                return warehouse.count()
 
         yield count
 
@@ -90,6 +96,19 @@ def test_with_events_lost_too_no_pair_that_is_wrong_is_called_exact(
     counts = outcome(history, torn(history, chance, holes), lost)
     assert counts["wrong exact"] == 0
     assert counts.total() - counts["wrong uncertain"] - counts["known, but own"] == machine.processes - len(lost)
+
+
+@pytest.mark.parametrize("at_work", [True, False])
+def test_a_minute_later_no_record_waits_any_more_though_half_of_all_went_unheard(outcome: Outcome, at_work: bool) -> None:
+    chance = random.Random(7)  # noqa: S311
+    history = run(Machine(pids=5, processes=400), chance)
+    gaps = [(one.fork_ns - 1, one.fork_ns + MS) for one in history[::4]]
+    lost = some(history, 0.2, chance)
+    soon, later = outcome(history, gaps, lost), outcome(history, gaps, lost, at_work)
+    assert soon["pending"] > 0
+    assert later["pending"] == 0
+    assert later["wrong exact"] == 0
+    assert later.total() == soon.total()
 
 
 def test_of_thousands_of_processes_under_few_pids_none_is_wrong_unsaid(outcome: Outcome) -> None:
