@@ -117,9 +117,13 @@ def translated(error: OSError, path: Path | str, advice: str = "name another pla
     return ConfigError(f"{path}: {error.strerror or error}; {advice}")
 
 
-def read_only(path: Path) -> bool:
-    """Whether the file system of a path is mounted read-only."""
+def read_only(folder: Path) -> bool:
+    """Whether nothing can be written into the file system of a folder, mounted so or shut by the kernel after an error of the disk.
+
+    Of the latter its flags need not tell, so a file without a name is tried.
+    """
     try:
-        return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
-    except OSError:
-        return False
+        os.close(os.open(folder, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        return error.errno == errno.EROFS
+    return False

@@ -131,7 +131,16 @@ class Ingester:
             deadline = time.monotonic() + interval_s
             while not stopped() and (left := deadline - time.monotonic()) > 0:
                 time.sleep(min(left, 0.2))
+        if self._sources.keeps_removed():
+            self._read_last(paths, tell)
         self._sources.close()
+
+    def _read_last(self, paths: Sequence[Path], tell: Callable[[Outcome], None]) -> None:
+        """What stands in files without a name is gone for everybody once they are closed."""
+        try:
+            tell(self.run_once(paths))
+        except ElsaError as error:
+            log.error("%s; what stands in an accounting file that was removed could not be read and is lost", error)
 
     def _pass(self, connection: sqlite3.Connection, paths: Sequence[Path], progress: Progress) -> Outcome:
         outcome = Outcome()

@@ -57,6 +57,10 @@ class Sources:
         """From now on keep live files open until `close`."""
         self._kept = {}
 
+    def keeps_removed(self) -> bool:
+        """Whether a file is open that nobody can open any more."""
+        return any(kept.file.status().st_nlink == 0 for kept in (self._kept or {}).values())
+
     def close(self) -> None:
         """Let go of what is kept open."""
         for kept in (self._kept or {}).values():

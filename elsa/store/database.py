@@ -40,7 +40,8 @@ def translate(error: sqlite3.Error, path: Path) -> ElsaError:
     """Our error for one of SQLite's: one line, with what to do about it."""
     name = getattr(error, "sqlite_errorname", "") or ""
     if name.startswith(_WRITE_ERRORS) and places.read_only(path.parent):
-        return RetryError(f"{path}: read-only file system; mount it writable, or name another place with --db ({error})")
+        why = "read-only file system, mounted so or after an error of the disk (see dmesg)"
+        return RetryError(f"{path}: {why}; mount it writable, or name another with --db")
     for beginnings, kind, meaning in _MEANINGS:
         if name.startswith(beginnings):
             return kind(f"{path}: {meaning} ({error})")

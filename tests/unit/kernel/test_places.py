@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable
@@ -107,3 +108,17 @@ def test_what_the_kernel_refused_is_told_with_what_to_do(number: int, kind: type
     told = places.translated(OSError(number, os.strerror(number)), "here", "do so")
     assert type(told) is kind
     assert words in str(told)
+
+
+def test_a_folder_that_can_be_written_or_only_not_by_us_is_not_called_read_only(tmp_path: Path) -> None:
+    assert not places.read_only(tmp_path)
+    assert not places.read_only(tmp_path / "none")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_system_that_refuses_to_be_written_is_called_read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(os, "open", refuse)
+    assert places.read_only(tmp_path)

@@ -387,7 +387,7 @@ def test_follower_drains_a_file_that_was_removed_while_the_kernel_wrote_on(place
     with live.open("ab") as kernel:
 
         def act(_outcome: Outcome) -> None:
-            step = next(steps)
+            step = next(steps, None)
             if step == 10:
                 live.unlink()
                 kernel.write(records(10, 25))
@@ -407,6 +407,24 @@ def test_follower_drains_a_file_that_was_removed_while_the_kernel_wrote_on(place
         Ingester(config, Procfs(), host="test").follow((), 0.01, lambda: len(seen) >= 4, tell)
     assert seen[:3] == [10, 15, 15]
     assert numbers(place) == list(range(40))
+
+
+def test_follower_that_is_told_to_stop_reads_the_rest_of_a_file_that_was_removed(place: Path, live: Path) -> None:
+    live.write_bytes(records(0, 10))
+    passes = 0
+    with live.open("ab") as kernel:
+
+        def tell(_outcome: Outcome) -> None:
+            nonlocal passes
+            passes += 1
+            if passes == 1:
+                live.unlink()
+                kernel.write(records(10, 25))
+                kernel.flush()
+
+        config = Config(db=place / "elsa.db", socket=place / "sock", acct_file=live)
+        Ingester(config, Procfs(), host="test").follow((), 0.01, lambda: passes > 0, tell)
+    assert numbers(place) == list(range(25))
 
 
 def test_follower_says_the_same_trouble_once(place: Path) -> None:
