@@ -26,6 +26,7 @@ from elsa.report.times import Window
 from elsa.report.warehouse import group_name, user_name
 from elsa.state.tariff import MB_US_PER_GIB_HOUR, NS_PER_HOUR, QUARTER_NS, SECOND_NS, Tariff, Tariffs, Units, rounded, zone
 from elsa.store import tariffs
+from elsa.store.staleness import HOUR_NS
 
 BY = ("user", "group", "job", "tag")
 IN_NO_JOB, TOTAL, NO_TAG = "(in no job)", "(total)", "(no tag)"
@@ -208,8 +209,12 @@ def _sums(connection: sqlite3.Connection, by: str, selection: Selection, held: T
     prices: dict[int, tuple[int, Decimal] | None] = {}
     found = query(by, selection).run(connection).fetchall()
     hours = {quarter // 4 for _, quarter, *_ in found}
-    if not all(len({_price(held, (hour * 4 + step) * QUARTER_NS) for step in range(4)}) == 1 for hour in hours):
-        found = query(by, selection, hourly=False).run(connection).fetchall() + _pruned(connection, by, selection)
+    if not all(len(_prices_in(held, hour)) == 1 for hour in hours):
+        found = query(by, selection, hourly=False).run(connection).fetchall() + _pruned(connection, by, selection, selection.window)
+    elif selection.window.until is not None:
+        # An hour that the end of the window cuts is not among the whole ones.
+        until = selection.window.until
+        found += _pruned(connection, by, selection, Window(until // HOUR_NS * HOUR_NS, until))
     for name, quarter, *units, unmeasured, without_io, count in found:
         if quarter not in prices:
             prices[quarter] = _price(held, quarter * QUARTER_NS)
@@ -222,13 +227,13 @@ def _sums(connection: sqlite3.Connection, by: str, selection: Selection, held: T
         yield name, line
 
 
-def _pruned(connection: sqlite3.Connection, by: str, selection: Selection) -> list[tuple[Any, ...]]:
-    """The hourly sums of processes that are no longer kept; they are charged as at the beginning of their hour."""
+def _pruned(connection: sqlite3.Connection, by: str, selection: Selection, window: Window) -> list[tuple[Any, ...]]:
+    """The hourly sums of processes that are no longer kept, of hours that begin in a window; they are charged as at that beginning."""
     key, rollup = _KEYS[by], _rollup(by, selection)
     if rollup is None:
         return []
     table = rollup.replace("rollup", "rolled")
-    hours = " and ".join(["u.pruned = 1", *selection.window.where(f"u.hour * {4 * QUARTER_NS}")])
+    hours = " and ".join(["u.pruned = 1", *window.where(f"u.hour * {HOUR_NS}")])
     columns = {"line": key} | _HOURLY | {"quarter": "u.hour * 4"}
     choices = [*selection.choices, *_among(selection)]
     conditions = "".join(f" and {choice.sql}" for choice in choices)
@@ -244,6 +249,11 @@ def _among(selection: Selection) -> list[Condition]:
 def _price(held: Tariffs, at_ns: int) -> tuple[int, Decimal] | None:
     tariff = held.at(at_ns)
     return None if tariff is None else (tariff.id, tariff.factor(at_ns))
+
+
+def _prices_in(held: Tariffs, hour: int) -> set[tuple[int, Decimal] | None]:
+    """The prices of the quarters of an hour."""
+    return {_price(held, (hour * 4 + step) * QUARTER_NS) for step in range(4)}
 
 
 def _merged(parts: Iterable[tuple[Any, Line]]) -> dict[Any, Line]:
@@ -277,12 +287,13 @@ def _report(
     found = [(*_cells(kind, key), *_figures(line, versions, decimals, currency)) for key, line in lines.items()]
     place = columns.index("charge")
     found.sort(key=lambda row: (-row[place], str(row)))
+    lacking = None if _rollup(kind, selection) is None else _by_beginning(connection, selection.window, held)
     words = _without_line(connection, selection) if kind in ("job", "tag") else []
     total, more = _total([row[place:] for row in found], lines.values(), everything, _figures(everything, versions, decimals, currency))
     words = [
         *more,
         *words,
-        *completeness.words(connection, selection, rollup=_rollup(kind, selection)),
+        *completeness.words(connection, selection, lacking=lacking),
         *completeness.cut(len(found), output.limit),
     ]
     found = output.ordered(columns, found)[: output.limit]
@@ -340,6 +351,21 @@ def _without_line(connection: sqlite3.Connection, selection: Selection) -> list[
         return []
     return [
         f"{completeness.count(gone, 'process')} are no longer kept one by one; those of them that were in no job have no line of their own"
+    ]
+
+
+def _by_beginning(connection: sqlite3.Connection, window: Window, held: Tariffs) -> list[str]:
+    """Say how many pruned processes ended in hours that the window or a price cuts: only the sum of such an hour is left to be charged."""
+    cut = {time // HOUR_NS for time in window if time is not None and time % HOUR_NS}
+    hours = " and ".join(["u.pruned = 1", *window.hours("u.hour")])
+    found = connection.execute(f"select u.hour, sum(u.processes) from rolled_user as u where {hours} group by 1")
+    number = sum(processes for hour, processes in found if hour in cut or len(_prices_in(held, hour)) > 1)
+    if not number:
+        return []
+    were = "was" if number == 1 else "were"
+    return [
+        f"{completeness.count(number, 'process')} {were} pruned, and charged in that bill and at that price which hold at the beginning of"
+        " the hour of the end: so this bill may differ from an earlier one"
     ]
 
 

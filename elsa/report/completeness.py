@@ -55,16 +55,17 @@ def words(
     losses: str | None = None,
     found: dict[str, tuple[int, int]] | None = None,
     rollup: str | None = None,
+    lacking: list[str] | None = None,
 ) -> list[str]:
     """How complete a report on a selection is; nothing where both witnesses saw everything.
 
     `losses` is to be said of known losses of several jobs; `found` are its classes, where they were counted already; `rollup` is the table
-    of hourly sums that the report is from, if it is from one.
+    of hourly sums that the report is from, if it is from one; `lacking` says what it lacks of pruned processes, if it knows better.
     """
     found = classes(connection, selection) if found is None else found
     line = _line(connection, found, _losses(connection, selection) if losses is None else losses)
     members = _members(connection, selection) if selection.jobs is not None else []
-    return ([line] if line else []) + members + pruned(connection, selection, rollup)
+    return ([line] if line else []) + members + (pruned(connection, selection, rollup) if lacking is None else lacking)
 
 
 def count(number: int, noun: str) -> str:

@@ -276,3 +276,26 @@ def test_a_bill_is_the_same_when_only_hourly_sums_are_left(reports: Any, warehou
     assert bills() == (users, {name: charge for name, charge in jobs.items() if name != "(in no job)"})
     (words,) = [word for word in bill.bill(connection, "job", Selection(), Output()).words if "no longer kept" in word]
     assert words.startswith("4 processes")
+
+
+@pytest.mark.parametrize("changes", [False, True])
+def test_bills_of_windows_that_cut_pruned_hours_still_add_up_and_say_so(reports: Any, warehouse: Any, changes: bool) -> None:  # noqa: ANN401
+    """A pruned hour is charged where it begins, whether or not prices change in it, so that none is charged twice or forgotten."""
+    connection, hour = warehouse.connection, REAL // HOUR * HOUR + HOUR  # in which one of them ended
+    tariff(connection, 0, cpu_hour="1")
+    if changes:
+        tariff(connection, hour + HOUR // 4, cpu_hour="1")
+    cut_ns = (hour + HOUR // 2) * 10**9
+    windows = (Window(None, cut_ns), Window(cut_ns, None))
+    rollups.refresh(connection, reports.path, (REAL + 10**6) * 10**9)
+    connection.execute("update rollup_user set pruned = 1")
+    for table in ("membership", "usage", "process"):
+        connection.execute(f"delete from {table}")
+    whole, *parts = (bill.bill(connection, "user", Selection(window), Output(form="json")) for window in (Window(), *windows))
+
+    def processes(report: Report) -> int:
+        return sum(row["processes"] for row in rows(report))
+
+    assert processes(whole) > 0
+    assert sum(map(processes, parts)) == processes(whole)
+    assert all(any("pruned, and charged in that bill" in word for word in part.words) for part in parts)
