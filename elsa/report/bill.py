@@ -145,7 +145,7 @@ def query(by: str, selection: Selection, *, hourly: bool = True) -> Query:
     table = _rollup(by, selection)
     if hourly and table is not None:
         columns = {"line": key} | _HOURLY
-        source = rolled.source(table, selection.window, *selection.choices, *of_jobs)
+        source = rolled.source(table, selection.window, columns.values(), *selection.choices, *of_jobs)
         where = "\nwhere u.ended_hour is not null"
     else:
         columns = {"line": key} | _SUMS

@@ -12,6 +12,7 @@ from elsa.report.query import Condition, Query, rows, select
 from elsa.report.render import Row
 from elsa.report.selection import Selection
 from elsa.report.times import Window
+from elsa.state.codes import How
 from elsa.store.staleness import HOUR_NS
 
 # What to say of one, or of several, processes that are in their jobs by more or less than birth.
@@ -77,12 +78,14 @@ def classes(connection: sqlite3.Connection, selection: Selection) -> dict[str, t
     """Processes and records by class: who saw them. Nothing that still runs is in a window; a record without a process is in no job."""
     if rolled.suits("rollup_user", selection):
         return _rolled_classes(connection, selection)
-    if selection.choices or selection.clip or (selection.jobs is not None and selection.window):
+    if selection.choices or selection.clip:
         source = rows(selection, [_CLASS, "u.process_id", "u.acct_id"])
         found = Query(f"select {_CLASS}, count(u.process_id), count(u.acct_id) {source.sql} group by 1", source.values).run(connection)
     else:
         member = "u.process_id in (select m.process_id from membership as m where m.job_id in (select value from json_each(?)))"
-        text = f"select u.class, count(*), count(u.acct_id) from witnessed as u where {member} group by u.class"
+        when = " and ".join([member, *selection.window.where("u.ended_ns")])
+        view, kind = ("incarnation_usage", _CLASS) if selection.window else ("witnessed", "u.class")
+        text = f"select {kind}, count(*), count(u.acct_id) from {view} as u where {when} group by 1"
         found = connection.execute(text, (json.dumps(selection.jobs),))
     return {name: (processes, records) for name, processes, records in found}
 
@@ -128,8 +131,9 @@ def _rolled_classes(connection: sqlite3.Connection, selection: Selection) -> dic
     """The same from the hourly sums."""
     names = ("seen_by_both", "uncertain", "without_record", "only_by_acct", "still_running", "unjoined")
     sums = rolled.sums("rollup_user")
-    source = rolled.source("rollup_user", selection.window, *selection.choices)
-    row = Query(f"select {', '.join(sums[name] for name in names)} {source.sql}", source.values).run(connection).fetchone()
+    asked = [sums[name] for name in names]
+    source = rolled.source("rollup_user", selection.window, asked, *selection.choices)
+    row = Query(f"select {', '.join(asked)} {source.sql}", source.values).run(connection).fetchone()
     both, uncertain, unrecorded, recorded, running, loose = (number or 0 for number in row)
     found = {
         "both": (both, both),
@@ -177,9 +181,10 @@ def _members(connection: sqlite3.Connection, selection: Selection) -> list[str]:
         "part_life": "count(case when u.part_life = 1 and u.part_life_whole = 0 and u.cpu_s is not null then 1 end)",
         "part_life_whole": "count(case when u.part_life_whole = 1 and u.cpu_s is not null then 1 end)",
     }
-    # A process counts in each of the jobs.
+    # A process counts in each of the jobs. Most were born in them and stayed: those need not be looked at.
     among = Condition("u.job_id in (select value from json_each(?))", (json.dumps(selection.jobs),))
-    source = rows(replace(selection, jobs=None), columns.values(), among, members=True)
+    odd = f"select m.process_id from membership as m where m.since_ns > 0 or m.until_ns is not null or m.how = {How.INFERRED:d}"
+    source = rows(replace(selection, jobs=None), columns.values(), among, Condition(f"u.process_id in ({odd})"), members=True)
     sums = Query(f"{select(columns)} {source.sql}", source.values).run(connection).fetchone()
     return [
         one if number == 1 else several.format(number) for number, (one, several) in zip(sums, _MEMBERS.values(), strict=True) if number

@@ -144,7 +144,7 @@ def query(selection: Selection, conditions: Sequence[Condition], output: Output)
     if selection.clip:
         source = rows(Selection(selection.window, selection.clip), [*chosen.values(), order, "u.job_id"], *among, members=True)
     else:
-        source = rolled.source("rollup_job", selection.window, *among)
+        source = rolled.source("rollup_job", selection.window, [*chosen.values(), order], *among)
     text = f"{select(chosen)}\n{source.sql} join job as j on j.id = u.job_id\ngroup by j.id\n{order}{limit}"
     return Query(text, source.values), shown
 
@@ -162,7 +162,7 @@ def jobs(connection: sqlite3.Connection, selection: Selection, conditions: Seque
         place = names.index("job_id")
         ids = tuple(row[place] for row in kept)
         losses = None if selection.window else _losses(names, kept)
-        listed_jobs = Selection(selection.window, selection.clip, ids, doubles_of(connection, ids))
+        listed_jobs = Selection(selection.window, selection.clip, ids, doubles_of(connection, ids) if selection.clip else ())
         words = completeness.words(connection, listed_jobs, losses, rollup=rollup)
         words += completeness.estimate(selection)
     if len(listed) > len(kept):
@@ -192,7 +192,7 @@ def job_query(selection: Selection) -> Query:
     if selection.clip:
         source = rows(selection, sums.values())
     else:
-        source = rolled.source("rollup_job", selection.window, Condition(f"u.job_id = {selection.job}"))
+        source = rolled.source("rollup_job", selection.window, sums.values(), Condition(f"u.job_id = {selection.job}"))
     facts = f"{select(_FACTS)}\nfrom job as j where j.id = ?"
     return Query(f"select *\nfrom ({facts})\ncross join (\n{select(sums)}\n{source.sql}\n)", (selection.job, *source.values))
 

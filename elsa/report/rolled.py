@@ -40,21 +40,23 @@ def sums(table: str) -> dict[str, str]:
     return {key: measure.of_parts(key) for key, measure in ROLLUPS[table].measures.items()}
 
 
-def source(table: str, window: Window, *conditions: Condition) -> Query:
+def source(table: str, window: Window, expressions: Iterable[str], *conditions: Condition) -> Query:
     """The from clause, with the alias `u`, for sums by the keys of a rollup and by `ended_hour` over all that is in a window.
 
-    Conditions are on the keys. Several rows may be of one key and hour. What still runs is there if there is no window.
+    It has the sums that the expressions name: a union computes whatever it is asked for. Conditions are on the keys. Several rows may be
+    of one key and hour. What still runs is there if there is no window.
     """
     rollup = ROLLUPS[table]
     keys = ", ".join(f"u.{key}" for key in rollup.keys)
-    stored = columns(rollup.measures)
+    wanted = columns_of(expressions)
+    stored = {name: text for name, text in columns(rollup.measures).items() if name in wanted}
     first, last = _whole_hours(window)
-    listed = ", ".join(f"u.{name}" for name in stored)
-    rolled = f"select {keys}, u.hour as ended_hour, {listed}\n    from {table.replace('rollup', 'rolled')} as u"
+    listed = "".join(f", u.{name}" for name in stored)
+    rolled = f"select {keys}, u.hour as ended_hour{listed}\n    from {table.replace('rollup', 'rolled')} as u"
     parts = [_where(rolled, f"u.hour >= {first} and u.hour < {last}", conditions)]
-    summed = ",\n        ".join(f"{text} as {name}" for name, text in stored.items())
+    summed = "".join(f",\n        {text} as {name}" for name, text in stored.items())
     for rows, view in product(_rest(table, window, first, last), _PARTS.get(rollup.view, (rollup.view,))):
-        part = _where(f"select {keys}, u.{rollup.hour} as ended_hour,\n        {summed}\n    from {view} as u", rows, conditions)
+        part = _where(f"select {keys}, u.{rollup.hour} as ended_hour{summed}\n    from {view} as u", rows, conditions)
         parts.append(Query(f"{part.sql}\n    group by {keys}, u.{rollup.hour}", part.values))
     text = "\n    union all\n    ".join(part.sql for part in parts)
     return Query(f"from (\n    {text}\n) as u", tuple(value for part in parts for value in part.values))

@@ -60,9 +60,9 @@ def _rollup(by: By, selection: Selection) -> str | None:
     return next((table for table in by.rollups if rolled.suits(table, selection)), None)
 
 
-def _rolled(rollup: str, selection: Selection) -> Query:
+def _rolled(rollup: str, selection: Selection, *expressions: str) -> Query:
     of_job = () if selection.job is None else (Condition("u.job_id = ?", (selection.job,)),)
-    return rolled.source(rollup, selection.window, *of_job, *selection.choices)
+    return rolled.source(rollup, selection.window, expressions, *of_job, *selection.choices)
 
 
 def _used(by: By, selection: Selection, laid: list[periods.Period] | None) -> str | None:
@@ -79,7 +79,8 @@ def query(by: By, selection: Selection, output: Output, laid: list[periods.Perio
     keys = ", ".join(by.keys.values())
     order = output.order(known, "min(p.since_ns)" if by.period else f"{known['cpu_s']} desc nulls last, processes desc, {keys}")
     joined = "" if laid is None else "\n" + periods.join(laid, clip=selection.clip, rolled=rollup is not None)
-    source = _rolled(rollup, selection) if rollup is not None else rows(selection, [*chosen.values(), order, joined])
+    needed = (*chosen.values(), order, joined)
+    source = _rolled(rollup, selection, *needed) if rollup is not None else rows(selection, needed)
     return Query(f"{select(chosen)}\n{source.sql}{joined}\ngroup by {keys}\n{order}", source.values), shown
 
 

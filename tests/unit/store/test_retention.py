@@ -57,7 +57,7 @@ def sums(connection: sqlite3.Connection) -> dict[str, list[tuple[object, ...]]]:
         known = rolled.sums(table)
         figures = ", ".join(known[key] for key in measures.sums(members=table == "rollup_job"))
         for name, window in {"all": Window(), "some": Window(BEGIN_NS + 3 * DAY, BEGIN_NS + 20 * DAY)}.items():
-            query = f"select {keys}, {figures} {rolled.source(table, window).sql} group by {keys} order by {keys}"
+            query = f"select {keys}, {figures} {rolled.source(table, window, [figures]).sql} group by {keys} order by {keys}"
             found[f"{table} {name}"] = connection.execute(query).fetchall()
     found["jobs"] = connection.execute("select * from job_usage order by job_id").fetchall()
     return found
