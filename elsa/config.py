@@ -42,9 +42,9 @@ class Config:
     """Whether jobd hears taskstats too: exact CPU time, memory, I/O and delays of every process that ends."""
     cmdlines: bool = True
     """Whether jobd looks at the arguments, executable, directory, cgroup, login and session of what is executed."""
-    redact: str = r"pass|pwd|secret|token|credential|auth|(api|access|private)[-_]?key"
+    redact: str = r"pass|pwd|secret|token|credential|auth|cookie|identified by|(api|access|private)[-_]?key"
     """Whose value is kept out of stored arguments: a regular expression for names of options and variables."""
-    redact_options: str = "mysql*:p mariadb*:p sshpass:p mongo*:p 7z*:p ldap*:w redis-cli:a zip:P unzip:P"
+    redact_options: str = "mysql*:p mariadb*:p sshpass:p mongo*:p 7z*:p ldap*:w redis-cli:a zip:P unzip:P smbclient:U"
     """Which programs are given secrets with options of one letter, PROGRAM:LETTERS; this and `redact` empty: nothing is kept out."""
     backlog_events: int = 250_000
     """How many events may wait in memory for a warehouse that cannot be written; what comes on top is dropped and becomes a gap."""

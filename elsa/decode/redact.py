@@ -16,7 +16,7 @@ HIDDEN = "***"
 DEEPEST = 6
 # user:password@ or token@ in a URL
 _URL = re.compile(r"(?<=://)[^/@\s]{1,512}(?=@)")
-_USER = ("-u", "--user", "--proxy-user")
+_USER = re.compile(r"-[A-Za-z]{0,8}u|--user|--proxy-user")
 _USER_JOINED = re.compile(r"(-u|--user=|--proxy-user=)([^:]+):.")
 # A name, and what stands between it and its value; not the scheme of a URL
 _NAMED = re.compile(r"([\w.-]{1,128})(?:=|:(?!//)\s{0,8})")
@@ -49,12 +49,15 @@ class Redactor:
             raise ValueError(f"{names!r} is no regular expression: {error}") from None
         # Most command lines have nothing of the kind, and are done with this.
         programs = "".join("|" + re.escape(re.split(r"[*?[]", pattern)[0]) for pattern, _ in self._options)
-        self._hint = re.compile(rf"(?i:{names}|bearer)|://[^/\s]*@|-u|--(?:proxy-)?user{programs}")
+        self._hint = re.compile(rf"(?i:{names}|bearer)|://[^/\s]*@|-[A-Za-z]{{0,8}}u|--(?:proxy-)?user{programs}")
         value = r"""("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')"""
         # The lengths are there so that no argument can make this slow.
         self._pair = re.compile(
             rf"""(["'][^"']{{0,64}}?(?:{names})[^"']{{0,64}}["']\s{{0,8}}(?:[:=,]|=>)\s{{0,8}}){value}""", re.IGNORECASE
         )
+        # `password = 'x'` of a language, `PASSWORD 'x'` of SQL
+        name = rf"(?<![\w.-])\w{{0,64}}?(?:{names})\w{{0,64}}"
+        self._literal = re.compile(rf"""({name}\s{{1,8}}(?:[:=]\s{{0,8}})?){value}(?!["'\w])""", re.IGNORECASE)
         self._inside = re.compile(rf"""((?:{names})[\w.-]{{0,64}}["'\]]{{0,4}}[:=]){value}?(?(2)|[^\s&]+)""", re.IGNORECASE)
 
     def __call__(self, arguments: Sequence[str]) -> list[str]:
@@ -75,7 +78,7 @@ class Redactor:
                 hidden = short + HIDDEN if short else self._word(word, depth, script=_runs_script(before))
             result.append(hidden)
             # `Authorization: Bearer x`, `password = x`: what comes is still the value
-            before = before if word.lower() in _SCHEMES or word in ("=", ":") else word
+            before = before if word.lower() in _SCHEMES else before + word if word in ("=", ":") else word
         return result
 
     def _after(self, before: str, word: str, letters: str) -> str | None:
@@ -83,7 +86,7 @@ class Redactor:
         if not before or _HIDDEN_ALREADY.fullmatch(word) or word.lower() in _SCHEMES or word in ("=", ":"):
             return None
         option = before.startswith("-") and "=" not in before
-        if before in _USER and ":" in word:
+        if _USER.fullmatch(before) and ":" in word:
             return f"{word.partition(':')[0]}:{HIDDEN}"
         if word.startswith("--"):
             return None
@@ -101,7 +104,7 @@ class Redactor:
         if joined:
             return f"{joined[1]}{joined[2]}:{HIDDEN}"
         word = _URL.sub(HIDDEN, word)
-        word = self._pair.sub(rf'\1"{HIDDEN}"', word)
+        word = self._literal.sub(rf'\1"{HIDDEN}"', self._pair.sub(rf'\1"{HIDDEN}"', word))
         found = _WORD.findall(word)
         if len(found) > 1 or (found and found[0] != word):
             return self._script(word, found, depth)

@@ -37,6 +37,11 @@ S = "Hunter2"
         (["python", "-c", f"connect(password='{S}', port=1)"], ["python", "-c", "connect(password=*** port=1)"]),
         (["tool", f'["--password", "{S}", "x"]'], ["tool", '["--password", "***", "x"]']),
         (["sh", "-c", f"read x\nTOKEN={S}\nmake all"], ["sh", "-c", "read x\nTOKEN=***\nmake all"]),
+        (["tool", "password", "=", S], ["tool", "password", "=", "***"]),
+        (["tool", f"password = {S}"], ["tool", "password = ***"]),
+        (["python", "-c", f"password = '{S} x'; f()"], ["python", "-c", 'password = "***"; f()']),
+        (["psql", "-c", f"alter user a password '{S} x' valid"], ["psql", "-c", 'alter user a password "***" valid']),
+        (["curl", "-sSu", f"joe:{S}"], ["curl", "-sSu", "joe:***"]),
         (["make", "-j8", "CC=gcc -O2", "all"], ["make", "-j8", "CC=gcc -O2", "all"]),
         (["sh", "-c", "for i in 1 2; do echo \"$i\" 'a b'; done"], ["sh", "-c", "for i in 1 2; do echo \"$i\" 'a b'; done"]),
     ],
@@ -83,7 +88,9 @@ def test_arguments_without_secrets_stay_as_they_are(arguments: list[str]) -> Non
     assert Redactor("Hunter2", "")(plain) == plain
 
 
-@pytest.mark.parametrize("piece", ["pass", "pass=", "'", '"', "\\", "('", '\'"pass":', "-p ", "a:", '"pass" : \'x', 'pass"="'])
+@pytest.mark.parametrize(
+    "piece", ["pass ", "x_pass = ", "pass", "pass=", "'", '"', "\\", "('", '\'"pass":', "-p ", "a:", '"pass" : \'x', 'pass"="']
+)
 def test_no_argument_makes_it_slow(piece: str) -> None:
     """A step per character, not per pair of them: else these would take minutes."""
     REDACT(["sh", "-c", piece * (16384 // len(piece))])
