@@ -25,6 +25,7 @@ from elsa.errors import ElsaError, UsageError
 
 Row = Mapping[str, Any]
 LONGEST_LINE = 1000
+STORING_TIMEOUT_S = 2.0
 
 
 def _ref(_ctx: click.Context, _param: click.Parameter, value: str) -> protocol.JobRef:
@@ -297,7 +298,10 @@ def run(name: str | None, tags: dict[str, str], socket: Path | None, command: Se
         with contextlib.suppress(OSError):  # a closed stderr is no reason not to run
             click.echo(_title(reply["job"]), err=True)
 
-    end_like(launch(command, register))
+    status = launch(command, register)
+    with contextlib.suppress(ElsaError):  # so that a report right after this has all of it; not as long as the warehouse is locked
+        Client(config.load({"socket": socket}).socket, STORING_TIMEOUT_S).request("sync")
+    end_like(status)
 
 
 def _client(socket: Path | None) -> Client:

@@ -222,10 +222,10 @@ def test_the_command_does_not_begin_before_jobd_has_answered(jobd: Jobd, tmp_pat
     arrived, answer = threading.Event(), threading.Event()
 
     def hold(request: protocol.Request, _peer: Peer, reply: Reply) -> None:
-        assert isinstance(request, protocol.Create)
-        waiting.append(request)
-        arrived.set()
-        answer.wait(20)
+        if isinstance(request, protocol.Create):
+            waiting.append(request)
+            arrived.set()
+            answer.wait(20)
         reply({"job": JOB})
 
     monkeypatch.setattr(jobd.server, "_handler", hold)
@@ -243,6 +243,12 @@ def test_the_command_does_not_begin_before_jobd_has_answered(jobd: Jobd, tmp_pat
         answer.set()
         assert process.wait(10) == 0
     assert marker.exists()
+
+
+def test_what_a_command_used_is_stored_when_its_runner_ends(jobd: Jobd) -> None:
+    with start(jobd.path, "sh", "-c", "exit 3") as process:
+        assert process.wait(10) == 3
+    assert [type(request) for request in jobd.asked] == [protocol.Create, protocol.Sync]
 
 
 def test_if_the_runner_is_killed_before_the_answer_the_command_is_never_run(
