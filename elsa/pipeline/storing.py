@@ -99,7 +99,9 @@ class Storing:
         """Hand everything new to the writer; too much waiting there already, keep only what memory is sure to hold."""
         self._commit_at_ns = now_ns + self._config.commit_ms * MS
         self._close_emptied()
-        if self.writer.backlog > self._config.backlog_events and stopped_ns is None:
+        # While the warehouse can be written, what comes in one burst may stand above the limit for a moment.
+        waiting = self.backlog if self.writer.trouble else self.writer.backlog
+        if waiting > self._config.backlog_events and stopped_ns is None:
             if self._shed_since_ns is None:
                 self._shed_since_ns = self.heard_ns
                 log.error("the warehouse has not been written for too long; forgetting events from now on")

@@ -1,0 +1,72 @@
+"""What waits for the warehouse is bounded, and what is dropped becomes a gap."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from elsa.config import Config
+from elsa.pipeline import storing
+from elsa.pipeline.storing import Storing
+from elsa.state.jobs import Jobs
+from elsa.state.processes import Processes
+from elsa.store.runs import Beginning
+from elsa.store.writer import Batch
+
+
+class StuckWriter:
+    """A writer that keeps what it is given."""
+
+    def __init__(self, *_: object) -> None:
+        self.batches: list[Batch] = []
+        self.trouble: str | None = None
+        self.stored_ns = 0
+
+    @property
+    def backlog(self) -> int:
+        return sum(len(batch) for batch in self.batches)
+
+    def submit(self, batch: Batch) -> None:
+        self.batches.append(batch)
+
+
+LIMIT = 1000
+
+
+@pytest.fixture
+def processes() -> Processes:
+    return Processes(Jobs())
+
+
+@pytest.fixture
+def stuck(processes: Processes, monkeypatch: pytest.MonkeyPatch) -> Storing:
+    monkeypatch.setattr(storing, "Writer", StuckWriter)
+    return Storing(Config(db=Path("elsa.db"), backlog_events=LIMIT), Beginning(1, 1, 0, 1, None), processes)
+
+
+def burst(processes: Processes, events: int) -> None:
+    processes.changes.events += [(1, 1, 0, 5, 5, None, None, None, None, None)] * events
+
+
+def test_no_burst_exceeds_the_limit_while_the_warehouse_cannot_be_written(stuck: Storing, processes: Processes) -> None:
+    stuck.writer.trouble = "locked"
+    for now_ns, events in enumerate((LIMIT // 2, 20 * LIMIT, 20 * LIMIT), 1):
+        burst(processes, events)
+        stuck.flush(now_ns)
+        assert stuck.backlog <= LIMIT
+
+
+def test_what_was_dropped_is_a_gap_when_the_warehouse_can_be_written_again(stuck: Storing, processes: Processes) -> None:
+    stuck.writer.trouble = "locked"
+    burst(processes, 3 * LIMIT)
+    stuck.flush(1)
+    stuck.writer.trouble = None
+    stuck.flush(2)
+    assert [(gap.kind, gap.lost) for batch in stuck.writer.batches for gap in batch.gaps] == [("backlog", 3 * LIMIT)]  # type: ignore[attr-defined]
+
+
+def test_a_burst_is_kept_while_the_warehouse_can_be_written(stuck: Storing, processes: Processes) -> None:
+    burst(processes, 3 * LIMIT)
+    stuck.flush(1)
+    assert stuck.backlog == 3 * LIMIT
