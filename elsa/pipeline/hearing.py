@@ -27,6 +27,9 @@ DRAIN_MOST = 20_000
 # A process that /proc does not show any more may have its exit on its way for this long.
 GRACE_NS = 500 * MS
 RESCAN_NS = SECOND
+# How often to look, in one go, at processes whose threads go on ending meanwhile; what is left is looked at soon.
+DOUBT_TURNS = 3
+DOUBT_NS = 20 * MS
 
 
 class Missing(NamedTuple):
@@ -83,6 +86,8 @@ class Hearing:
         due = [self._missing[0].at_ns] if self._missing else []
         if self._stats is not None and self._stats.waiting:
             due.append(clocks.monotonic_ns() + GRACE_NS)
+        if self._processes.doubts:
+            due.append(clocks.monotonic_ns() + DOUBT_NS)
         if self._loss_since_ns is not None:
             due.append(self._scanned_ns + RESCAN_NS)
         return min(due, default=None)
@@ -93,6 +98,8 @@ class Hearing:
             self._repair()
         if self._missing and now_ns >= self._missing[0].at_ns:
             self._settle_missing()
+        if self._processes.doubts:
+            self.drain()
 
     def ended_threads(self, tgid: int) -> Mapping[str, int]:
         """What the threads of a living process that have ended used, as far as it was heard."""
@@ -126,7 +133,8 @@ class Hearing:
         else:
             empty = False
         self._look_up_names()
-        self._settle_doubts()
+        if empty:
+            self._settle_doubts()
         if self._stats is not None:
             self._stats.hear(up_to_date=empty)
         return empty
@@ -213,13 +221,21 @@ class Hearing:
                 self._processes.changes.programs.append(row)
 
     def _settle_doubts(self) -> None:
-        """Look first, then listen: whoever is gone has sent its last event by then."""
-        found = {pid: self._find(pid) for pid in self._processes.doubts}
-        if found:
-            self._hear(self._connector.drain(DRAIN_CHUNK))
-        for pid, one in found.items():
-            if pid in self._processes.doubts:
-                self._processes.resolve_doubt(pid, one)
+        """Look first, then listen: whoever is gone has sent its last event by then.
+
+        Who was still there may have gone between the look and the listening: of whom an exit is heard there, the look says nothing.
+        """
+        for _ in range(DOUBT_TURNS):
+            looked = [(event, pid, self._find(pid)) for pid, event in self._processes.doubts.items()]
+            if not looked:
+                return
+            datagrams = self._connector.drain(DRAIN_CHUNK)
+            self._hear(datagrams)
+            if len(datagrams) == DRAIN_CHUNK:
+                return  # its last event may stand behind these
+            for event, pid, found in looked:
+                if self._processes.doubts.get(pid) is event:
+                    self._processes.resolve_doubt(pid, found)
 
     def _find(self, pid: int) -> Found | None:
         return scan.find(self._procfs, pid, self._clocks.from_boottime_ns, with_uid=False)
