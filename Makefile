@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+# Tests on the real kernel run one at a time, since there is one accounting switch; the others on every core.
 # The peers that tests compare with are unpacked here, never installed: installing acct would switch accounting on.
 export ELSA_PEERS ?= $(CURDIR)/build/peers
 
@@ -17,7 +18,8 @@ run: .venv/.run ## account a real job on this host and show what it cost (as roo
 
 test: lint ## lint, then every test; the kernel's own need root and skip elsewhere (ELSA_REQUIRE_KERNEL=1: fail)
 	@scripts/peers.sh "$(ELSA_PEERS)"
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n auto --ignore tests/kernel
+	$(BIN)/pytest -q tests/kernel
 
 lint: .venv/.dev ## style, types and the layers of the architecture
 	$(BIN)/ruff check .
