@@ -139,7 +139,8 @@ def test_what_memory_cannot_hold_while_the_warehouse_is_locked_is_a_gap(host: Ho
             wait_until("the gap is stored", lambda: host.sql("select * from gap where kind = 'backlog'"))
             assert [one["pid"] for one in host.request("show", job=job)["members"]] == [member.pid]
     host.ingest_all()
-    (gap,) = host.sql("select from_ns < to_ns, lost > 1000, note from gap")
+    # On a busy machine jobd may be kept from reading, and the kernel's buffer overrun as well.
+    (gap,) = host.sql("select from_ns < to_ns, lost > 1000, note from gap where kind = 'backlog'")
     assert gap == (1, 1, "the warehouse could not be written")
     named = f"from acct as a join comm as n on n.id = a.comm_id where n.name {OF_THE_STORM}"
     assert host.sql(f"select count(*), count(distinct n.name) {named}") == [(started, started)]
