@@ -3,9 +3,10 @@
  *
  *     fill FROM TO [TABLE...]
  *
- * Prepared statements, one transaction per 10,000 rows (which is faster than 50,000 here), every index kept up to date; nothing is
- * decoded, decided or joined. So no program that writes these rows through SQLite can be much faster. TO has the schema, and rows only in
- * tables that are not named; with none named, all are copied that hold rows in FROM and none in TO. Prints the rows written.
+ * Prepared statements, 10,000 rows of each table in turns to a transaction (which is faster than 50,000, and than a table at a time, as
+ * rows that belong together are near in the cache), every index and trigger at work; nothing is decoded, decided or joined. So no program
+ * that writes these rows through SQLite can be much faster. TO has the schema, and rows only in tables that are not named; with none
+ * named, all are copied that hold rows in FROM and none in TO. Prints the rows written.
  */
 #include <sqlite3.h>
 #include <stdio.h>
@@ -38,33 +39,42 @@ static int is_empty(sqlite3 *db, const char *table)
     return empty;
 }
 
-static long copy(sqlite3 *from, sqlite3 *to, const char *table)
+/* A table that is being copied. */
+struct copying {
+    const char *table;
+    sqlite3_stmt *in, *out;
+    int columns, done;
+};
+
+static struct copying begin(sqlite3 *from, sqlite3 *to, const char *table)
 {
     char sql[4096];
-    sqlite3_stmt *in, *out;
+    struct copying copying = {.table = table};
     snprintf(sql, sizeof sql, "select * from \"%s\"", table);
-    check(from, sqlite3_prepare_v2(from, sql, -1, &in, NULL), sql);
-    int columns = sqlite3_column_count(in);
+    check(from, sqlite3_prepare_v2(from, sql, -1, &copying.in, NULL), sql);
+    copying.columns = sqlite3_column_count(copying.in);
     int length = snprintf(sql, sizeof sql, "insert into \"%s\" values (?", table);
-    for (int column = 1; column < columns; column++)
+    for (int column = 1; column < copying.columns; column++)
         length += snprintf(sql + length, sizeof sql - (size_t)length, ", ?");
     snprintf(sql + length, sizeof sql - (size_t)length, ")");
-    check(to, sqlite3_prepare_v2(to, sql, -1, &out, NULL), sql);
+    check(to, sqlite3_prepare_v2(to, sql, -1, &copying.out, NULL), sql);
+    return copying;
+}
+
+static long copy_some(sqlite3 *to, struct copying *copying)
+{
     long rows = 0;
-    run(to, "begin immediate");
-    while (sqlite3_step(in) == SQLITE_ROW) {
-        for (int column = 0; column < columns; column++)
-            sqlite3_bind_value(out, column + 1, sqlite3_column_value(in, column));
-        check(to, sqlite3_step(out), table);
-        sqlite3_reset(out);
-        if (++rows % BATCH == 0) {
-            run(to, "commit");
-            run(to, "begin immediate");
+    while (rows < BATCH && !copying->done) {
+        if (sqlite3_step(copying->in) != SQLITE_ROW) {
+            copying->done = 1;
+            break;
         }
+        for (int column = 0; column < copying->columns; column++)
+            sqlite3_bind_value(copying->out, column + 1, sqlite3_column_value(copying->in, column));
+        check(to, sqlite3_step(copying->out), copying->table);
+        sqlite3_reset(copying->out);
+        rows++;
     }
-    run(to, "commit");
-    sqlite3_finalize(in);
-    sqlite3_finalize(out);
     return rows;
 }
 
@@ -91,9 +101,21 @@ int main(int count, char **arguments)
                 tables[found++] = strdup((const char *)sqlite3_column_text(list, 0));
         sqlite3_finalize(list);
     }
-    long rows = 0;
+    struct copying copying[MOST_TABLES];
+    for (int table = 0; table < found; table++)
+        copying[table] = begin(from, to, tables[table]);
+    long rows = 0, some;
+    do {
+        some = 0;
+        run(to, "begin immediate");
+        for (int table = 0; table < found; table++)
+            some += copy_some(to, &copying[table]);
+        run(to, "commit");
+        rows += some;
+    } while (some);
     for (int table = 0; table < found; table++) {
-        rows += copy(from, to, tables[table]);
+        sqlite3_finalize(copying[table].in);
+        sqlite3_finalize(copying[table].out);
         free(tables[table]);
     }
     printf("%ld\n", rows);

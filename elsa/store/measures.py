@@ -100,5 +100,21 @@ def columns(measures: dict[str, Measure]) -> dict[str, str]:
     return {measure.stored or key: f"{measure.fold}({measure.each})" for key, measure in measures.items()}
 
 
+def parts(measures: dict[str, Measure]) -> dict[str, str]:
+    """The same columns, each with what one row `u` of a view adds to it."""
+    return {
+        measure.stored or key: f"({measure.each}) is not null" if measure.fold == "count" else measure.each
+        for key, measure in measures.items()
+    }
+
+
+def of_parts(measures: dict[str, Measure]) -> dict[str, str]:
+    """The same columns, each with its aggregate over rows that hold parts."""
+    return {
+        measure.stored or key: f"{'sum' if measure.fold == 'count' else measure.fold}({measure.stored or key})"
+        for key, measure in measures.items()
+    }
+
+
 REAL = ("coremem_mb_us", "virtmem_mb_us")
 """The columns that are floats."""

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from elsa.errors import ConfigError
 from elsa.store import locks
 from elsa.store.database import transaction
-from elsa.store.measures import columns
+from elsa.store.measures import columns, of_parts
 from elsa.store.rollups import ROLLUPS
 from elsa.store.staleness import HOUR_NS
 
@@ -209,10 +209,10 @@ def _merge(connection: sqlite3.Connection, hour: int) -> None:
     """One row for each key of what was pruned in some steps, and none of an hour of which nothing else is left."""
     for table, rollup in ROLLUPS.items():
         keys = ", ".join(rollup.stored)
-        folded = ", ".join(f"{'sum' if m.fold == 'count' else m.fold}({m.stored or key})" for key, m in rollup.measures.items())
-        names = ", ".join(("hour", "pruned", *rollup.stored, *columns(rollup.measures)))
+        folded = of_parts(rollup.measures)
+        names = ", ".join(("hour", "pruned", *rollup.stored, *folded))
         merged = connection.execute(
-            f"select hour, pruned, {keys}, {folded} from {table} where hour = ? and pruned = 1 group by {keys}", (hour,)
+            f"select hour, pruned, {keys}, {', '.join(folded.values())} from {table} where hour = ? and pruned = 1 group by {keys}", (hour,)
         ).fetchall()
         connection.execute(f"delete from {table} where hour = ? and (pruned = 1 or hour not in (select hour from rollup_hour))", (hour,))
         marks = ", ".join("?" for _ in names.split(","))

@@ -155,7 +155,7 @@ def test_an_hour_that_changes_while_it_is_rolled_up_is_not_taken_for_rolled_up(t
         sql(f"{PROCESS} values (1, 1, 7, 1, 0, 1, 5, 1, 9, 1, 1)")()(connection)
         connection.set_trace_callback(
             # The first sum has been read; before the next one something is told of a process of that hour.
-            lambda text: connection.execute("update process set uid = 6 where id = 1") if text.startswith("select u.uid") else None
+            lambda text: connection.execute("update process set uid = 6 where id = 1") if text.startswith("select uid") else None
         )
         refresh(connection)
         connection.set_trace_callback(None)
