@@ -38,6 +38,7 @@ _MEMBERS = {
 LEAST_SAMPLED_S = 0.01
 # What accounting cuts off of a process's CPU time, on average: half a tick of user time, and half a tick of system time.
 TICK_S = 0.01
+_THESE = "select value from json_each(?)"
 # Classes of sql/audit_class.sql that are accounting records without a process.
 _LOOSE = ("pending", "ambiguous")
 # The class of sql/witnessed.sql, told by the columns of process_usage.
@@ -82,7 +83,7 @@ def classes(connection: sqlite3.Connection, selection: Selection) -> dict[str, t
         source = rows(selection, [_CLASS, "u.process_id", "u.acct_id"])
         found = Query(f"select {_CLASS}, count(u.process_id), count(u.acct_id) {source.sql} group by 1", source.values).run(connection)
     else:
-        member = "u.process_id in (select m.process_id from membership as m where m.job_id in (select value from json_each(?)))"
+        member = f"u.process_id in (select m.process_id from membership as m where m.job_id in ({_THESE}))"
         when = " and ".join([member, *selection.window.where("u.ended_ns")])
         view, kind = ("incarnation_usage", _CLASS) if selection.window else ("witnessed", "u.class")
         text = f"select {kind}, count(*), count(u.acct_id) from {view} as u where {when} group by 1"
@@ -99,7 +100,7 @@ def pruned(connection: sqlite3.Connection, selection: Selection, rollup: str | N
     if rollup is not None and len(conditions) == 1:
         return []
     table = rollup or ("rollup_user" if selection.jobs is None else "rollup_job")
-    of_jobs = [] if selection.jobs is None else [Condition("u.job_id in (select value from json_each(?))", (json.dumps(selection.jobs),))]
+    of_jobs = [] if selection.jobs is None else [Condition(f"u.job_id in ({_THESE})", (json.dumps(selection.jobs),))]
     choices = [*of_jobs, *(selection.choices if rolled.knows(table, selection.choices) else ())]
     where = " and ".join([*conditions, *(choice.sql for choice in choices)])
     text = f"select sum(u.processes), max(u.hour) from {table.replace('rollup', 'rolled')} as u where {where}"
@@ -182,9 +183,11 @@ def _members(connection: sqlite3.Connection, selection: Selection) -> list[str]:
         "part_life_whole": "count(case when u.part_life_whole = 1 and u.cpu_s is not null then 1 end)",
     }
     # A process counts in each of the jobs. Most were born in them and stayed: those need not be looked at.
-    among = Condition("u.job_id in (select value from json_each(?))", (json.dumps(selection.jobs),))
-    odd = f"select m.process_id from membership as m where m.since_ns > 0 or m.until_ns is not null or m.how = {How.INFERRED:d}"
-    source = rows(replace(selection, jobs=None), columns.values(), among, Condition(f"u.process_id in ({odd})"), members=True)
+    ids = json.dumps(selection.jobs)
+    odd = f"m.since_ns > 0 or m.until_ns is not null or m.how = {How.INFERRED:d}"
+    members = f"select m.process_id from membership as m where m.job_id in ({_THESE}) and ({odd})"
+    among = [Condition(f"u.job_id in ({_THESE})", (ids,)), Condition(f"u.process_id in ({members})", (ids,))]
+    source = rows(replace(selection, jobs=None), columns.values(), *among, members=True)
     sums = Query(f"{select(columns)} {source.sql}", source.values).run(connection).fetchone()
     return [
         one if number == 1 else several.format(number) for number, (one, several) in zip(sums, _MEMBERS.values(), strict=True) if number

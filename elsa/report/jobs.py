@@ -11,7 +11,7 @@ from elsa.report.measures import COUNTERS
 from elsa.report.output import Output
 from elsa.report.query import Condition, Query, rows, select
 from elsa.report.render import Report, Row
-from elsa.report.selection import Selection, doubles_of
+from elsa.report.selection import Selection
 from elsa.report.times import Window
 
 COLUMNS = (
@@ -162,7 +162,7 @@ def jobs(connection: sqlite3.Connection, selection: Selection, conditions: Seque
         place = names.index("job_id")
         ids = tuple(row[place] for row in kept)
         losses = None if selection.window else _losses(names, kept)
-        listed_jobs = Selection(selection.window, selection.clip, ids, doubles_of(connection, ids) if selection.clip else ())
+        listed_jobs = Selection(selection.window, selection.clip, ids)
         words = completeness.words(connection, listed_jobs, losses, rollup=rollup)
         words += completeness.estimate(selection)
     if len(listed) > len(kept):

@@ -15,7 +15,6 @@ import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import pairwise
 
 from elsa.errors import UsageError
 from elsa.report import ttys
@@ -29,6 +28,8 @@ KINDS = ("job", "user", "group", "command", "tty", "pid", "exit", "state", "tag"
 _GLOB = re.compile(r"[*?]|\[.+\]")
 _ALWAYS = Window()
 _ANY_JOB = "select value from json_each(?)"
+_BETTER = f"""select 1 from process_job as o
+        where o.process_id = u.process_id and +o.job_id in ({_ANY_JOB}) and (o.part_life, o.job_id) < (u.part_life, u.job_id)"""
 
 # What a process may be in, with sacct's words and letters for it.
 _STATES = {
@@ -63,9 +64,7 @@ class Selection:
     clip: bool = False
     """Take every process that lived in the window, for its part in it, rather than those that ended in it."""
     jobs: tuple[int, ...] | None = None
-    """Ids."""
-    doubles: tuple[str, ...] = ()
-    """Rows JOB:PROCESS that are left out, so that a process that is in several of the jobs is taken once (see doubles_of)."""
+    """Ids. A process that is in several of them is taken once: in that where it was for its whole life, else in the oldest."""
     choices: tuple[Condition, ...] = ()
     """Everything else, on the columns of a process."""
 
@@ -87,10 +86,8 @@ class Selection:
             return []
         if self.job is not None:
             return [Condition("u.job_id = ?", (self.job,))]
-        found = [Condition(f"u.job_id in ({_ANY_JOB})", (json.dumps(self.jobs),))]
-        if self.doubles:
-            found.append(Condition(f"u.job_id || ':' || u.process_id not in ({_ANY_JOB})", (json.dumps(self.doubles),)))
-        return found
+        ids = json.dumps(self.jobs)
+        return [Condition(f"u.job_id in ({_ANY_JOB})", (ids,)), Condition(f"not exists ({_BETTER})", (ids,))]
 
     def _of_window(self) -> list[str]:
         since, until = self.window
@@ -110,20 +107,7 @@ def resolve(connection: sqlite3.Connection, asked: Asked, now: datetime, *, clip
             parts = [make(text) for text in asked[kind]]
             choices.append(any_of(parts))
     jobs = jobs_of(connection, asked)
-    return Selection(asked_window(asked, now), clip, jobs, doubles_of(connection, jobs or ()), choices=tuple(choices))
-
-
-def doubles_of(connection: sqlite3.Connection, jobs: tuple[int, ...]) -> tuple[str, ...]:
-    """Of processes that are in several jobs, all rows but one: that of the job in which it was for its whole life, else of the oldest."""
-    if len(jobs) < 2:
-        return ()
-    ids = json.dumps(jobs)
-    shared = f"select process_id from membership where job_id in ({_ANY_JOB}) group by process_id having count(distinct job_id) > 1"
-    found = connection.execute(
-        f"select process_id, job_id from process_job where process_id in ({shared}) and job_id in ({_ANY_JOB}) order by 1, part_life, 2",
-        (ids, ids),
-    ).fetchall()
-    return tuple(f"{job}:{process}" for (before, _), (process, job) in pairwise(found) if before == process)
+    return Selection(asked_window(asked, now), clip, jobs, tuple(choices))
 
 
 def asked_window(asked: Asked, now: datetime) -> Window:

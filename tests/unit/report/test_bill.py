@@ -16,7 +16,7 @@ from elsa.errors import UsageError
 from elsa.report import bill
 from elsa.report.output import Output
 from elsa.report.render import Report
-from elsa.report.selection import Selection, doubles_of
+from elsa.report.selection import Selection
 from elsa.report.times import Window
 from elsa.state.codes import Join
 from elsa.state.tariff import RATES, Tariff, rounded
@@ -190,7 +190,7 @@ def test_a_bill_of_chosen_jobs_has_each_in_full(warehouse: Any) -> None:  # noqa
     tariff(warehouse.connection, 0, cpu_hour="1")
     warehouse.job(7, "build", members=(1, 2))
     warehouse.job(8, "test", members=(2,))
-    both = Selection(jobs=(7, 8), doubles=doubles_of(warehouse.connection, (7, 8)))
+    both = Selection(jobs=(7, 8))
     report = bill.bill(warehouse.connection, "job", both, Output())
     assert [(row["name"], row["charge"]) for row in rows(report)] == [
         ("build", Decimal("3.00")),

@@ -16,7 +16,7 @@ import pytest
 from elsa.report import compare, jobs, processes, tree, usage, warehouse
 from elsa.report.output import Output
 from elsa.report.render import Report
-from elsa.report.selection import Selection, doubles_of, resolve
+from elsa.report.selection import Selection, resolve
 from elsa.report.times import Window
 from elsa.state.codes import Join
 from elsa.store import rollups
@@ -239,7 +239,7 @@ def test_several_jobs_take_each_process_once_and_whole_where_it_was_whole_in_one
     selection = resolve(connection, {"tag": ("project=p1",), "job": ("job*",)}, datetime.now(UTC))
     tagged = [row["job_id"] for row in raw.rows["job_tag"] if row["value"] == "p1"]
     assert sorted(selection.jobs or ()) == sorted(tagged)
-    wide = Selection(jobs=tuple(sorted(charged(raw))), doubles=doubles_of(connection, tuple(sorted(charged(raw)))))
+    wide = Selection(jobs=tuple(sorted(charged(raw))))
     stays = {(row["job_id"], row["process_id"]): row["since_ns"] == 0 and row["until_ns"] is None for row in raw.rows["membership"]}
     for chosen in (selection, wide):
         values: dict[int, int | None] = {}
