@@ -97,7 +97,7 @@ def compiled(name: str, folder: Path, *flags: str) -> Path:
 
 def elsa(*words: str) -> list[str]:
     """The command line of ELSA, of this source tree."""
-    return [sys.executable, "-c", "from elsa.cli.main import elsa; elsa()", *words]
+    return [sys.executable, "-c", "from elsa.cli.entry import elsa; elsa()", *words]
 
 
 def lines(table: Table) -> list[str]:

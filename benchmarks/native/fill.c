@@ -78,6 +78,35 @@ static long copy_some(sqlite3 *to, struct copying *copying)
     return rows;
 }
 
+/* Sums are made when the rows are there: until then every row would take them back. */
+static int is_late(const char *table)
+{
+    return strncmp(table, "rollup", 6) == 0;
+}
+
+static long copy(sqlite3 *from, sqlite3 *to, char **tables, int found, int late)
+{
+    struct copying copying[MOST_TABLES];
+    int chosen = 0;
+    for (int table = 0; table < found; table++)
+        if (is_late(tables[table]) == late)
+            copying[chosen++] = begin(from, to, tables[table]);
+    long rows = 0, some;
+    do {
+        some = 0;
+        run(to, "begin immediate");
+        for (int table = 0; table < chosen; table++)
+            some += copy_some(to, &copying[table]);
+        run(to, "commit");
+        rows += some;
+    } while (some);
+    for (int table = 0; table < chosen; table++) {
+        sqlite3_finalize(copying[table].in);
+        sqlite3_finalize(copying[table].out);
+    }
+    return rows;
+}
+
 int main(int count, char **arguments)
 {
     if (count < 3) {
@@ -101,23 +130,9 @@ int main(int count, char **arguments)
                 tables[found++] = strdup((const char *)sqlite3_column_text(list, 0));
         sqlite3_finalize(list);
     }
-    struct copying copying[MOST_TABLES];
+    long rows = copy(from, to, tables, found, 0) + copy(from, to, tables, found, 1);
     for (int table = 0; table < found; table++)
-        copying[table] = begin(from, to, tables[table]);
-    long rows = 0, some;
-    do {
-        some = 0;
-        run(to, "begin immediate");
-        for (int table = 0; table < found; table++)
-            some += copy_some(to, &copying[table]);
-        run(to, "commit");
-        rows += some;
-    } while (some);
-    for (int table = 0; table < found; table++) {
-        sqlite3_finalize(copying[table].in);
-        sqlite3_finalize(copying[table].out);
         free(tables[table]);
-    }
     printf("%ld\n", rows);
     sqlite3_close(from);
     sqlite3_close(to);

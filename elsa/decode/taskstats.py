@@ -193,9 +193,8 @@ def decode(datagram: bytes) -> list[Message]:
 
 
 def _named(fields: tuple[Any, ...]) -> Taskstats:
-    values = [*fields, *_LACKING[len(fields)]]
-    values[_COMM] = escape_comm(values[_COMM])
-    return Taskstats._make(values)
+    comm = escape_comm(fields[_COMM])
+    return Taskstats._make((*fields[:_COMM], comm, *fields[_COMM + 1 :], *_LACKING[len(fields)]))
 
 
 def _messages(datagram: bytes) -> Iterator[bytes]:

@@ -29,10 +29,11 @@ from elsa.pipeline import scan
 from elsa.pipeline.pieces import Piece, Skipped, merged, pieces
 from elsa.pipeline.sources import Source, Sources
 from elsa.state.codes import Join
+from elsa.state.pairing import Record
 from elsa.store import acctfiles, boots, database, locks, names
 from elsa.store.acctfiles import Known
 from elsa.store.copies import Copies
-from elsa.store.joining import Boot, Joiner, Verdict, Waiting
+from elsa.store.joining import Boot, Joiner, Verdict
 
 log = logging.getLogger(__name__)
 
@@ -237,7 +238,7 @@ class Ingester:
         # Decided without a transaction: jobd wants to write as well.
         verdicts = joiner.join(
             [
-                Waiting(first_id + index, row[6], row[7], row[4], None, row[8], row[9], row[3])
+                Record(first_id + index, row[8], row[9], row[3], row[6], row[7], row[4])
                 for index, (_, row) in enumerate(rows)
                 if not acct.is_self_record(row)
             ]

@@ -10,7 +10,6 @@ whatever other records, and however many records altogether, are missing; so a c
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -50,19 +49,28 @@ class Life(NamedTuple):
 
 
 class Record(NamedTuple):
-    """An accounting record, as far as pairing needs it."""
+    """An accounting record that wants an incarnation."""
 
     id: int
     btime: int
     etime: float
-    """1/100 s"""
+    """1/100 s; a whole number"""
     exitcode: int
+    pid: int = 0
     ppid: int | None = None
+    uid: int = 0
+    comm_id: int | None = None
+    """None of a new record, whose name has no number yet."""
     unseen: bool = False
     """It may be that of a life that went unnoticed: a loss of events touches its time."""
     after_ns: int | None = None
     by_ns: int | None = None
     """Monotonic times between which it was written, as far as its neighbours in the file tell."""
+
+    @property
+    def exit_second(self) -> int:
+        """The second, since 1970, in which it ended."""
+        return self.btime + int(self.etime) // 100
 
 
 class Pair(NamedTuple):
@@ -85,9 +93,8 @@ class Outcome(NamedTuple):
 
 def start_window(record: Record) -> tuple[int, int]:
     """When the process may have started, in real nanoseconds: btime is (second of the exit) - (whole seconds of elapsed time)."""
-    fraction_ns = round(math.fmod(record.etime, 100) * TICK_NS)
     second_ns = record.btime * SECOND_NS
-    return second_ns - fraction_ns - TICK_NS, second_ns + SECOND_NS + 4_000_000
+    return second_ns - (int(record.etime) % 100 + 1) * TICK_NS, second_ns + SECOND_NS + 4_000_000
 
 
 def fits(life: Life, record: Record, late_ns: int = 0) -> bool:
@@ -96,8 +103,7 @@ def fits(life: Life, record: Record, late_ns: int = 0) -> bool:
         return False
     if life.ppid is not None and record.ppid is not None and life.ppid != record.ppid:
         return False
-    exit_by_ns = (record.btime + int(record.etime) // 100 + 1) * SECOND_NS + SLACK_NS
-    if all(life.alive_ns + offset > exit_by_ns for offset in life.offsets):
+    if life.alive_ns + min(life.offsets) > (record.exit_second + 1) * SECOND_NS + SLACK_NS:
         return False
     before_ns = SLACK_NS + float_slack_ns(record.etime)
     after_ns = before_ns + late_ns
@@ -109,7 +115,8 @@ def fits(life: Life, record: Record, late_ns: int = 0) -> bool:
     if not _fits_neighbours(life, record, before_ns):
         return False
     first, last = start_window(record)
-    return any(first - before_ns < life.start_ns + offset <= last + after_ns for offset in life.offsets)
+    first_ns, last_ns = first - before_ns - life.start_ns, last + after_ns - life.start_ns
+    return any(first_ns < offset <= last_ns for offset in life.offsets)
 
 
 def _fits_neighbours(life: Life, record: Record, slack_ns: int) -> bool:
@@ -132,18 +139,23 @@ def pair(lives: Sequence[Life], records: Sequence[Record], max_cells: int = MAX_
 
     What would need a table of more than `max_cells` is called ambiguous.
     """
-    outcome = Outcome([], [], [])
     if lives and lives[-1].end_ns is None and not any(fits(lives[-1], record) for record in records):
         lives = lives[:-1]  # it still runs
-    unseen = any(record.unseen for record in records)
-    if not unseen and len(lives) == len(records) and all(fits(*both, LATE_NS) for both in zip(lives, records, strict=True)):
-        outcome.pairs.extend(Pair(record.id, life.id) for life, record in zip(lives, records, strict=True))
-        return outcome
+    if _in_order(lives, records):
+        return Outcome([Pair(record.id, life.id) for life, record in zip(lives, records, strict=True)], [], [])
+    outcome = Outcome([], [], [])
     options = _options(lives, records)
     outcome.alone.extend(record.id for record, possible in zip(records, options, strict=True) if not possible)
     for part in _parts(options):
         _pair_part(lives, records, options, part, outcome, max_cells)
     return outcome
+
+
+def _in_order(lives: Sequence[Life], records: Sequence[Record]) -> bool:
+    """Whether nothing seems to be lost and the k-th record fits the k-th life, as is nearly always so."""
+    return len(lives) == len(records) and all(
+        not record.unseen and fits(life, record, LATE_NS) for life, record in zip(lives, records, strict=True)
+    )
 
 
 def _options(lives: Sequence[Life], records: Sequence[Record]) -> list[list[int]]:

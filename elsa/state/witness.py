@@ -6,13 +6,12 @@ Where messages were lost, duration and exit status tell which lives they leave o
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
 
 from elsa.state.codes import End
 from elsa.state.lives import Incarnation
 from elsa.state.processes import Processes
-from elsa.state.taskstats import ProcessStats
+from elsa.state.taskstats import ProcessStats, fields_of
 
 SECOND = 1_000_000_000
 # A life that has ended waits this long for its message; then it was lost.
@@ -29,7 +28,7 @@ class Witness:
     def __init__(self, processes: Processes, *, delays: bool) -> None:
         self._processes = processes
         self._processes.ended = []
-        self._untold: dict[int, deque[Incarnation]] = {}
+        self._untold: dict[int, list[Incarnation]] = {}
         self.delays = delays
         """The kernel counts delays now (kernel.task_delayacct); else their zeros mean nothing."""
         self.homeless = 0
@@ -52,7 +51,7 @@ class Witness:
         self._gather_ended()
         for pid, lives in list(self._untold.items()):
             while lives and heard_ns - _end_ns(lives[0]) > PATIENCE_NS:
-                lives.popleft()
+                del lives[0]
             if not lives:
                 del self._untold[pid]
 
@@ -65,24 +64,27 @@ class Witness:
         ended, self._processes.ended = self._processes.ended or [], []
         for life in ended:
             if not life.told:
-                self._untold.setdefault(life.pid, deque()).append(life)
+                waiting = self._untold.get(life.pid)
+                if waiting is None:
+                    self._untold[life.pid] = [life]
+                else:
+                    waiting.append(life)
 
     def _whose(self, stats: ProcessStats, now_ns: int) -> Incarnation | None:
         """The first life of the pid that it fits: the messages of those before it were lost.
 
         One that fits none is of a life that was not heard of, maybe of an earlier one: so it takes no other's place.
         """
-        lives = self._untold.get(stats.tgid, ())
-        place = next((place for place, life in enumerate(lives) if not life.told and _fits(life, stats, now_ns)), None)
-        if place is None:
-            alive = self._processes.living.get(stats.tgid)
-            return alive if alive is not None and not alive.told and _fits(alive, stats, now_ns) else None
-        life = lives[place]
-        for _ in range(place + 1):
-            self._untold[stats.tgid].popleft()
-        if not lives:
-            del self._untold[stats.tgid]
-        return life
+        lives = self._untold.get(stats.tgid, [])
+        for place, life in enumerate(lives):
+            if not life.told and _fits(life, stats, now_ns):
+                if place + 1 < len(lives):
+                    self._untold[stats.tgid] = lives[place + 1 :]
+                else:
+                    del self._untold[stats.tgid]
+                return life
+        alive = self._processes.living.get(stats.tgid)
+        return alive if alive is not None and not alive.told and _fits(alive, stats, now_ns) else None
 
 
 def _end_ns(life: Incarnation) -> int:
@@ -102,41 +104,18 @@ def _fits(life: Incarnation, stats: ProcessStats, now_ns: int) -> bool:
     return not status_differs and least_ns <= life.elapsed_ns <= elapsed_us * 1000 + LAG_NS
 
 
+_COUNTED = fields_of(
+    *("cpu_run_virtual_ns", "utime_us", "stime_us", "minflt", "majflt", "coremem_mb_us", "virtmem_mb_us"),
+    *("read_chars", "write_chars", "read_bytes", "write_bytes", "cancelled_write_bytes", "read_syscalls", "write_syscalls"),
+    *("nvcsw", "nivcsw", "cpu_delay_ns"),
+)
+_DELAYS = fields_of("blkio_delay_ns", "swapin_delay_ns", "freepages_delay_ns", "thrashing_delay_ns", "compact_delay_ns")
+_NOT_COUNTED = (None,) * 5
+_REST = fields_of("hiwater_rss_kib", "hiwater_vm_kib", "exe_dev", "exe_inode")
+
+
 def usage_row(process_id: int, stats: ProcessStats, *, delays: bool) -> tuple[int | None, ...]:
     """A row of table usage."""
     total = stats.total
-
-    def delay(value: int | None) -> int | None:
-        return value if delays else None
-
-    return (
-        process_id,
-        stats.threads,
-        int(stats.complete),
-        total.cpu_run_virtual_ns,
-        total.utime_us,
-        total.stime_us,
-        total.minflt,
-        total.majflt,
-        total.coremem_mb_us,
-        total.virtmem_mb_us,
-        total.read_chars,
-        total.write_chars,
-        total.read_bytes,
-        total.write_bytes,
-        total.cancelled_write_bytes,
-        total.read_syscalls,
-        total.write_syscalls,
-        total.nvcsw,
-        total.nivcsw,
-        total.cpu_delay_ns,
-        delay(total.blkio_delay_ns),
-        delay(total.swapin_delay_ns),
-        delay(total.freepages_delay_ns),
-        delay(total.thrashing_delay_ns),
-        delay(total.compact_delay_ns),
-        total.hiwater_rss_kib,
-        total.hiwater_vm_kib,
-        total.exe_dev,
-        total.exe_inode,
-    )
+    counted = (process_id, stats.threads, int(stats.complete), *_COUNTED(total))
+    return (*counted, *(_DELAYS(total) if delays else _NOT_COUNTED), *_REST(total))

@@ -66,13 +66,11 @@ def _record_reaches(row: str) -> str:
 
 _FORGET_OLD_HOUR = "delete from rollup_hour where hour = old.{};"
 _TRIGGERS = {
-    # Who writes many tells the hour itself.
-    "process_born": f"""after insert on process when new.elapsed_ns is not null and new.ended_hour is null
-        begin {_SET_ENDED} {_forget("new.id")} end""",
-    "process_told": f"after insert on process when new.ended_hour is not null and {_reaches('new.id')} begin {_forget('new.id')} end",
-    # It may be told of after its stays.
-    "process_known": f"""after insert on process when exists (select 1 from membership as m where m.process_id = new.id)
-        begin {_SET_LEFT.format(stays="process_id = new.id and until_ns is not null")} {_forget("new.id")} end""",
+    # It may be told of after its stays. Who writes many tells the hour itself.
+    "process_told": f"""after insert on process
+        when (new.elapsed_ns is not null and (new.ended_hour is null or new.ended_hour <= {_LAST}))
+            or exists (select 1 from membership as m where m.process_id = new.id)
+        begin {_SET_ENDED} {_SET_LEFT.format(stays="process_id = new.id and until_ns is not null")} {_forget("new.id")} end""",
     "process_ended": f"""after update of start_ns, elapsed_ns, clock_id, end_clock_id on process
         when (new.elapsed_ns is not null or old.elapsed_ns is not null)
             and (

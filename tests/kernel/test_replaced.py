@@ -75,6 +75,7 @@ def test_open_jobs_go_on_in_the_warehouse_that_took_the_place_of_ours(host: Host
         assert shown["id"] == (2 if replace is another else job)
         job = shown["id"]
         assert (shown["name"], shown["owner_uid"]) == ("long", os.geteuid())
+        host.request("sync")  # whether what ended just then was missed is known only now
         assert {one["pid"] for one in host.request("show", job=job)["members"]} == {member.pid, added.pid, *children_of(member.pid)}
         assert host.request("create", name="next", pids=[])["job"]["id"] > job
         added.process.kill()
