@@ -77,8 +77,9 @@ def count(number: int, noun: str) -> str:
 
 def classes(connection: sqlite3.Connection, selection: Selection) -> dict[str, tuple[int, int]]:
     """Processes and records by class: who saw them. Nothing that still runs is in a window; a record without a process is in no job."""
-    if rolled.suits("rollup_user", selection):
-        return _rolled_classes(connection, selection)
+    for table in (rolled.ALL, "rollup_user"):
+        if rolled.suits(table, selection):
+            return _rolled_classes(connection, table, selection)
     if selection.choices or selection.clip:
         source = rows(selection, [_CLASS, "u.process_id", "u.acct_id"])
         found = Query(f"select {_CLASS}, count(u.process_id), count(u.acct_id) {source.sql} group by 1", source.values).run(connection)
@@ -103,7 +104,7 @@ def pruned(connection: sqlite3.Connection, selection: Selection, rollup: str | N
     of_jobs = [] if selection.jobs is None else [Condition(f"u.job_id in ({_THESE})", (json.dumps(selection.jobs),))]
     choices = [*of_jobs, *(selection.choices if rolled.knows(table, selection.choices) else ())]
     where = " and ".join([*conditions, *(choice.sql for choice in choices)])
-    text = f"select sum(u.processes), max(u.hour) from {table.replace('rollup', 'rolled')} as u where {where}"
+    text = f"select sum(u.processes), max(u.hour) from {rolled.by_hour(table)} as u where {where}"
     number, last = Query(text, tuple(value for choice in choices for value in choice.values)).run(connection).fetchone()
     if not number:
         return []
@@ -128,12 +129,12 @@ def _hours(selection: Selection, *, cut: bool) -> list[str]:
     )
 
 
-def _rolled_classes(connection: sqlite3.Connection, selection: Selection) -> dict[str, tuple[int, int]]:
+def _rolled_classes(connection: sqlite3.Connection, table: str, selection: Selection) -> dict[str, tuple[int, int]]:
     """The same from the hourly sums."""
     names = ("seen_by_both", "uncertain", "without_record", "only_by_acct", "still_running", "unjoined")
-    sums = rolled.sums("rollup_user")
+    sums = rolled.sums(table)
     asked = [sums[name] for name in names]
-    source = rolled.source("rollup_user", selection.window, asked, *selection.choices)
+    source = rolled.source(table, selection.window, asked, *selection.choices, days=True)
     row = Query(f"select {', '.join(asked)} {source.sql}", source.values).run(connection).fetchone()
     both, uncertain, unrecorded, recorded, running, loose = (number or 0 for number in row)
     found = {

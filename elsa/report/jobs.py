@@ -144,7 +144,7 @@ def query(selection: Selection, conditions: Sequence[Condition], output: Output)
     if selection.clip:
         source = rows(Selection(selection.window, selection.clip), [*chosen.values(), order, "u.job_id"], *among, members=True)
     else:
-        source = rolled.source("rollup_job", selection.window, [*chosen.values(), order], *among)
+        source = rolled.source("rollup_job", selection.window, [*chosen.values(), order], *among, days=True)
     text = f"{select(chosen)}\n{source.sql} join job as j on j.id = u.job_id\ngroup by j.id\n{order}{limit}"
     return Query(text, source.values), shown
 
@@ -192,7 +192,7 @@ def job_query(selection: Selection) -> Query:
     if selection.clip:
         source = rows(selection, sums.values())
     else:
-        source = rolled.source("rollup_job", selection.window, sums.values(), Condition(f"u.job_id = {selection.job}"))
+        source = rolled.source("rollup_job", selection.window, sums.values(), Condition(f"u.job_id = {selection.job}"), days=True)
     facts = f"{select(_FACTS)}\nfrom job as j where j.id = ?"
     return Query(f"select *\nfrom ({facts})\ncross join (\n{select(sums)}\n{source.sql}\n)", (selection.job, *source.values))
 

@@ -1,4 +1,4 @@
-"""Sums over long windows from the hourly rollups: whole hours that are rolled up come from there, all else from the processes themselves.
+"""Sums over long windows from the rollups: whole days and hours that are rolled up come from there, all else from the processes themselves.
 
 The result is the same as over the processes, since rollups are true (elsa/store/rollups.py), only sooner. Where processes were pruned,
 the rollups are all that is left of them.
@@ -6,23 +6,33 @@ the rollups are all that is left of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import product
 
 from elsa.report.query import Condition, Query, columns_of
 from elsa.report.selection import Selection
 from elsa.report.times import Window
-from elsa.store import assets
-from elsa.store.measures import columns
-from elsa.store.rollups import ROLLUPS, chosen
+from elsa.store import assets, measures
+from elsa.store.days import HOURS
+from elsa.store.measures import ROLLED
+from elsa.store.rollups import ROLLUPS, Rollup, chosen
 from elsa.store.staleness import HOUR_NS
 
 # SQLite lets a condition with a subquery reach the indexes below a view, but not below a union of views.
 _PARTS = {"process_usage": ("incarnation_usage", "unjoined_usage")}
-# No process ends after the year 100000.
-_NEVER = 10**9
+# Hours, and whole days, from 1970 to the year 270000.
+_NEVER = HOURS * 10**8
 # What a job's process that was taken out went out at, as elsa.report.query has it.
 _OUT = "(case when u.until_ns is null then u.ended_ns else u.until_ns + u.started_ns - u.start_ns end)"
+# Where the sums by some keys are, of days and of hours.
+_DAYS = {
+    "rollup_command": "(select n.name as command, r.* from rollup_day_command as r left join comm as n on n.id = r.comm_id)",
+    "rollup_user": "rollup_day_user",
+    "rollup_job": "rollup_day_job",
+}
+ALL = "rollup_hour"
+"""The sums over all that ended, by no key."""
+_ROLLUPS = ROLLUPS | {ALL: Rollup("process_usage", "ended_hour", (), (), ROLLED)}
 
 
 def suits(table: str, selection: Selection) -> bool:
@@ -32,34 +42,58 @@ def suits(table: str, selection: Selection) -> bool:
 
 def knows(table: str, choices: Iterable[Condition]) -> bool:
     """Whether all choices are on the keys of a rollup."""
-    return columns_of(choice.sql for choice in choices) <= set(ROLLUPS[table].keys)
+    return columns_of(choice.sql for choice in choices) <= set(_ROLLUPS[table].keys)
+
+
+def by_hour(table: str) -> str:
+    """The view that has a rollup's rows of every hour."""
+    return "rolled_user" if table == ALL else table.replace("rollup", "rolled")
 
 
 def sums(table: str) -> dict[str, str]:
     """The SQL of each figure over rows of `source`."""
-    return {key: measure.of_parts(key) for key, measure in ROLLUPS[table].measures.items()}
+    return {key: measure.of_parts(key) for key, measure in _ROLLUPS[table].measures.items()}
 
 
-def source(table: str, window: Window, expressions: Iterable[str], *conditions: Condition) -> Query:
+def source(table: str, window: Window, expressions: Iterable[str], *conditions: Condition, days: bool = False) -> Query:
     """The from clause, with the alias `u`, for sums by the keys of a rollup and by `ended_hour` over all that is in a window.
 
     It has the sums that the expressions name: a union computes whatever it is asked for. Conditions are on the keys. Several rows may be
-    of one key and hour. What still runs is there if there is no window.
+    of one key and hour. With `days` a whole day may count as its first hour. What still runs is there if there is no window.
     """
-    rollup = ROLLUPS[table]
-    keys = ", ".join(f"u.{key}" for key in rollup.keys)
+    rollup = _ROLLUPS[table]
+    keys = "".join(f"u.{key}, " for key in rollup.keys)
     wanted = columns_of(expressions)
-    stored = {name: text for name, text in columns(rollup.measures).items() if name in wanted}
+    stored = {name: text for name, text in measures.parts(rollup.measures).items() if name in wanted}
     first, last = _whole_hours(window)
     listed = "".join(f", u.{name}" for name in stored)
-    rolled = f"select {keys}, u.hour as ended_hour{listed}\n    from {table.replace('rollup', 'rolled')} as u"
-    parts = [_where(rolled, f"u.hour >= {first} and u.hour < {last}", conditions)]
-    summed = "".join(f",\n        {text} as {name}" for name, text in stored.items())
-    for rows, view in product(_rest(table, window, first, last), _PARTS.get(rollup.view, (rollup.view,))):
-        part = _where(f"select {keys}, u.{rollup.hour} as ended_hour{summed}\n    from {view} as u", rows, conditions)
-        parts.append(Query(f"{part.sql}\n    group by {keys}, u.{rollup.hour}", part.values))
+    parts = [
+        _where(f"select {keys}{hour} as ended_hour{listed}\n    from {name} as u", rows, conditions)
+        for name, hour, rows in _rolled(table, first, last, days=days)
+    ]
+    # Not summed here: below a sum SQLite would look up every table of these views, asked for or not.
+    each = "".join(f",\n        {text} as {name}" for name, text in stored.items())
+    for rows, view in product(_rest(rollup, window, first, last), _PARTS.get(rollup.view, (rollup.view,))):
+        parts.append(_where(f"select {keys}u.{rollup.hour} as ended_hour{each}\n    from {view} as u", rows, conditions))
     text = "\n    union all\n    ".join(part.sql for part in parts)
     return Query(f"from (\n    {text}\n) as u", tuple(value for part in parts for value in part.values))
+
+
+def _rolled(table: str, first: int, last: int, *, days: bool) -> Iterator[tuple[str, str, str]]:
+    """Where the sums of some whole hours are: the tables, what tells the hour there, and which rows."""
+    apart = f"select h.hour from apart_hour as h where h.hour >= {first} and h.hour < {last}"
+    if table == ALL:
+        yield "rollup_day_hour", "u.hour", f"u.hour >= {first} and u.hour < {last}"
+        yield by_hour(table), "u.hour", f"u.hour in ({apart})"
+    elif days:
+        begin, end = -(-first // HOURS), max(last // HOURS, -(-first // HOURS))
+        yield _DAYS[table], f"u.day * {HOURS}", f"u.day >= {begin} and u.day < {end}"
+        # The first and the last day of a window may be there in part.
+        cut = [*range(first, min(begin * HOURS, last)), *range(max(end * HOURS, first), last)]
+        among = f" union all select value from json_each('{cut}')" if cut else ""
+        yield by_hour(table), "u.hour", f"u.hour in ({apart}{among})"
+    else:
+        yield by_hour(table), "u.hour", f"u.hour >= {first} and u.hour < {last}"
 
 
 def _where(select: str, rows: str, conditions: tuple[Condition, ...]) -> Query:
@@ -73,9 +107,8 @@ def _whole_hours(window: Window) -> tuple[int, int]:
     return first, _NEVER if window.until is None else max(window.until // HOUR_NS, first)
 
 
-def _rest(table: str, window: Window, first: int, last: int) -> list[str]:
+def _rest(rollup: Rollup, window: Window, first: int, last: int) -> list[str]:
     """Conditions for what no rollup has: hours that are not rolled up, the two that are not whole, and what still runs."""
-    rollup = ROLLUPS[table]
     found = chosen(rollup, f"select hour from unrolled_hour where hour >= {first} and hour < {last}")
     edges = {time // HOUR_NS for time in window if time is not None and time % HOUR_NS}
     if edges:

@@ -35,9 +35,8 @@ USERS = By("user", {"user": "user_name(u.uid)", "uid": "u.uid"}, ("user",), ("ro
 """By real uid."""
 GROUPS = By("group", {"group": "group_name(u.gid)", "gid": "u.gid"}, ("group",), ("rollup_user",))
 """By real gid, which only accounting records tell."""
-HOURS, DAYS, MONTHS = (
-    By(kind, {kind: "p.label"}, (kind,), ("rollup_user", "rollup_command"), kind) for kind in (periods.HOUR, periods.DAY, periods.MONTH)
-)
+_OF_PERIODS = (rolled.ALL, "rollup_user", "rollup_command")
+HOURS, DAYS, MONTHS = (By(kind, {kind: "p.label"}, (kind,), _OF_PERIODS, kind) for kind in (periods.HOUR, periods.DAY, periods.MONTH))
 """By the hour, day or month of this host's clock in which a process ended."""
 
 
@@ -60,9 +59,9 @@ def _rollup(by: By, selection: Selection) -> str | None:
     return next((table for table in by.rollups if rolled.suits(table, selection)), None)
 
 
-def _rolled(rollup: str, selection: Selection, *expressions: str) -> Query:
+def _rolled(by: By, rollup: str, selection: Selection, *expressions: str) -> Query:
     of_job = () if selection.job is None else (Condition("u.job_id = ?", (selection.job,)),)
-    return rolled.source(rollup, selection.window, expressions, *of_job, *selection.choices)
+    return rolled.source(rollup, selection.window, expressions, *of_job, *selection.choices, days=by.period is None)
 
 
 def _used(by: By, selection: Selection, laid: list[periods.Period] | None) -> str | None:
@@ -80,7 +79,7 @@ def query(by: By, selection: Selection, output: Output, laid: list[periods.Perio
     order = output.order(known, "min(p.since_ns)" if by.period else f"{known['cpu_s']} desc nulls last, processes desc, {keys}")
     joined = "" if laid is None else "\n" + periods.join(laid, clip=selection.clip, rolled=rollup is not None)
     needed = (*chosen.values(), order, joined)
-    source = _rolled(rollup, selection, *needed) if rollup is not None else rows(selection, needed)
+    source = _rolled(by, rollup, selection, *needed) if rollup is not None else rows(selection, needed)
     return Query(f"{select(chosen)}\n{source.sql}{joined}\ngroup by {keys}\n{order}", source.values), shown
 
 
@@ -89,7 +88,7 @@ def prepared(
 ) -> tuple[list[Query], tuple[str, ...], str | None]:
     """All that is to be run, the sums last; the columns to write; and the rollup that they are from, if they are."""
     rollup = _rollup(by, selection)
-    source = None if rollup is None else _rolled(rollup, selection)
+    source = None if rollup is None else _rolled(by, rollup, selection)
     laid = None if by.period is None else periods.of(connection, by.period, selection, source)
     asked, shown = query(by, selection, output, laid)
     return [*([] if laid is None else periods.prepare(laid)), asked], shown, _used(by, selection, laid)

@@ -239,6 +239,7 @@ def _rollups(connection: sqlite3.Connection, cutoffs: Cutoffs, step: Callable[[i
             f"select distinct hour from {table} where pruned = 1 and hour < ? order by hour", (cutoffs.rollups_ns // HOUR_NS,)
         ).fetchall():
             with transaction(connection):
+                connection.execute("delete from rollup_day where day = ? / 24", (hour,))
                 rows = connection.execute(f"delete from {table} where hour = ? and pruned = 1", (hour,)).rowcount
             gone += rows
             step(rows)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from elsa.errors import RetryError
-from elsa.store import database, locks
+from elsa.store import database, days, locks
 from elsa.store.database import transaction
 from elsa.store.measures import ROLLED, ROLLED_OF_JOB, Measure, columns, of_parts, parts
 from elsa.store.staleness import HOUR_NS
@@ -96,6 +96,7 @@ def refresh(connection: sqlite3.Connection, db: Path, now_ns: int, progress: Pro
             done += _roll_up(connection, hour)
             if progress is not None:
                 progress(number, len(hours))
+        days.put_together(connection, (now_ns - SETTLE_NS) // HOUR_NS)
         return done
 
 

@@ -336,7 +336,13 @@ def _sums(summed: dict[str, Measure]) -> list[Column[int]]:
 def _rollup(name: str, keys: list[Column[int]], sums: dict[str, Measure], *more: SchemaItem) -> Table:
     """Sums over what ended in an hour. Of an hour that is not ready in rollup_hour only the pruned rows count."""
     hour, pruned = Column("hour", Integer, nullable=False), Column("pruned", Integer, nullable=False)
-    return _table(name, hour, pruned, *keys, *_sums(sums), Index(f"{name}_hour", "hour"), *more)
+    indexes = Index(f"{name}_hour", "hour"), Index(f"{name}_pruned", "hour", sqlite_where=text("pruned = 1"))
+    return _table(name, hour, pruned, *keys, *_sums(sums), *indexes, *more)
+
+
+def _of_day(name: str, keys: list[Column[int]], sums: dict[str, Measure], *more: SchemaItem) -> Table:
+    """The sums over the hours of a day, of what was pruned and of what was not."""
+    return _table(name, Column("day", Integer, nullable=False), *keys, *_sums(sums), Index(f"{name}_day", "day"), *more)
 
 
 rollup_hour = _table(
@@ -355,4 +361,23 @@ rollup_job = _rollup(
     [Column("job_id", Big, ForeignKey("job.id"), nullable=False)],
     measures.ROLLED_OF_JOB,
     Index("rollup_job_job", "job_id"),
+)
+rollup_day = _table(
+    "rollup_day",  # one row per day all of whose hours are in the tables below; it and they go with the first hour that is forgotten
+    Column("day", Integer, primary_key=True, autoincrement=False),  # days since 1970, UTC
+)
+rollup_day_command = _of_day(
+    "rollup_day_command", [Column("comm_id", Big, ForeignKey("comm.id")), Column("forked_only", Integer)], measures.ROLLED
+)
+rollup_day_user = _of_day("rollup_day_user", [Column("uid", Big), Column("gid", Big)], measures.ROLLED)
+rollup_day_job = _of_day(
+    "rollup_day_job",
+    [Column("job_id", Big, ForeignKey("job.id"), nullable=False)],
+    measures.ROLLED_OF_JOB,
+    Index("rollup_day_job_job", "job_id"),
+)
+rollup_day_hour = _table(
+    "rollup_day_hour",  # the sums over all that ended in an hour of such a day
+    Column("hour", Integer, primary_key=True, autoincrement=False),
+    *_sums(measures.ROLLED),
 )

@@ -109,6 +109,15 @@ _TRIGGERS = {
     "baseline_told": f"after insert on baseline begin {_forget('new.process_id')} end",
     "baseline_changed": f"after update on baseline begin {_forget('new.process_id')} end",
     "baseline_gone": f"after delete on baseline begin {_forget('old.process_id')} end",
+    # What is put together of hours goes with any of them.
+    "hour_forgotten": "after delete on rollup_hour begin delete from rollup_day where day = old.hour / 24; end",
+    "day_forgotten": """after delete on rollup_day
+        begin
+            delete from rollup_day_command where day = old.day;
+            delete from rollup_day_user where day = old.day;
+            delete from rollup_day_job where day = old.day;
+            delete from rollup_day_hour where hour between old.day * 24 and old.day * 24 + 23;
+        end""",
 }
 
 

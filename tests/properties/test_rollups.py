@@ -23,7 +23,11 @@ MINUTE = 60 * 10**9
 # Real time at monotonic 0: a quarter past some hour. From three hours on the clock is two hours ahead.
 REAL = 490_000 * HOUR_NS + 15 * MINUTE
 CLOCKS = {1: 0, 2: 2 * HOUR_NS}
+# The first of the two days that the tests are about is over.
 NOW = REAL + 24 * HOUR_NS
+
+KEYS = {table: ", ".join(f"u.{key}" for key in rollup.keys) for table, rollup in rollups.ROLLUPS.items()} | {rolled.ALL: "null"}
+"""By what is summed."""
 
 small = st.integers(0, 5)
 minutes = st.integers(0, 400)
@@ -146,8 +150,9 @@ def test_sums_by_way_of_rollups_are_those_over_the_processes(
             act(connection)
             since, until = (None if ns is None else REAL + ns for ns in window)
             for span in (Window(), Window(since, until)):
-                for table in rollups.ROLLUPS:
-                    assert summed_by_rollup(connection, span, table) == summed(connection, span, table)
+                for table in KEYS:
+                    expected = summed(connection, span, table)
+                    assert [summed_by_rollup(connection, span, table, days=days) for days in (False, True)] == [expected, expected]
 
 
 def test_an_hour_that_changes_while_it_is_rolled_up_is_not_taken_for_rolled_up(template: Path) -> None:
@@ -162,19 +167,45 @@ def test_an_hour_that_changes_while_it_is_rolled_up_is_not_taken_for_rolled_up(t
         assert connection.execute("select * from rollup_hour where ready = 1").fetchall() == []
 
 
+def test_what_is_told_late_of_an_hour_in_which_nothing_had_ended_is_in_the_sums_of_its_day(template: Path) -> None:
+    with emptied(template) as connection:
+        for id_, minute in ((1, 0), (2, 120)):
+            sql(f"{PROCESS} values (?, 1, 7, 1, 0, 1, 5, 1, ? * {MINUTE}, 1, 1)")(id_, minute)(connection)
+            refresh(connection)
+            assert connection.execute("select count(*) from rollup_day").fetchone() == (1,)
+            same_by_day_and_hour(connection)
+
+
+def test_sums_of_an_hour_that_nothing_ended_in_any_more_stay_forgotten(template: Path) -> None:
+    with emptied(template) as connection:
+        sql(f"{PROCESS} values (1, 1, 7, 1, 0, 1, 5, 1, 9, 1, 1)")()(connection)
+        refresh(connection)
+        sql(f"update process set elapsed_ns = 120 * {MINUTE}")()(connection)
+        assert connection.execute("select (select count(*) from rollup_day), (select count(*) from rollup_day_user)").fetchone() == (0, 0)
+        refresh(connection)
+        assert connection.execute("select sum(processes) from rollup_day_user").fetchone() == (1,)
+        same_by_day_and_hour(connection)
+
+
+def same_by_day_and_hour(connection: sqlite3.Connection) -> None:
+    """By way of days, of hours, and over the processes."""
+    for table in KEYS:
+        expected = summed(connection, Window(), table)
+        assert [summed_by_rollup(connection, Window(), table, days=days) for days in (False, True)] == [expected, expected]
+
+
 def summed(connection: sqlite3.Connection, window: Window, table: str) -> list[tuple[object, ...]]:
     """By the keys of a rollup, over the processes."""
-    rollup = rollups.ROLLUPS[table]
-    keys = ", ".join(f"u.{key}" for key in rollup.keys)
+    keys = KEYS[table]
     figures = measures.sums(members=table == "rollup_job")
     source = rows(Selection(window), [keys, *figures.values()], members=table == "rollup_job")
     return Query(f"select {keys}, {', '.join(figures.values())} {source.sql} group by {keys} order by {keys}").run(connection).fetchall()
 
 
-def summed_by_rollup(connection: sqlite3.Connection, window: Window, table: str) -> list[tuple[object, ...]]:
+def summed_by_rollup(connection: sqlite3.Connection, window: Window, table: str, *, days: bool) -> list[tuple[object, ...]]:
     """The same by way of the rollup."""
-    keys = ", ".join(f"u.{key}" for key in rollups.ROLLUPS[table].keys)
+    keys = KEYS[table]
     known = rolled.sums(table)
     figures = ", ".join(known[key] for key in measures.sums(members=table == "rollup_job"))
-    source = rolled.source(table, window, rolled.sums(table).values())
+    source = rolled.source(table, window, rolled.sums(table).values(), days=days)
     return connection.execute(f"select {keys}, {figures} {source.sql} group by {keys} order by {keys}").fetchall()

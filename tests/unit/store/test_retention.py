@@ -49,15 +49,15 @@ def quiet(_done: int, _total: int) -> None:
     """No bar."""
 
 
-def sums(connection: sqlite3.Connection) -> dict[str, list[tuple[object, ...]]]:
+def sums(connection: sqlite3.Connection, *, days: bool = True) -> dict[str, list[tuple[object, ...]]]:
     """All sums by command, user and job, and all jobs."""
     found = {}
-    for table, rollup in rollups.ROLLUPS.items():
-        keys = ", ".join(f"u.{key}" for key in rollup.keys)
+    for table in (*rollups.ROLLUPS, rolled.ALL):
+        keys = ", ".join(f"u.{key}" for key in rollups.ROLLUPS[table].keys) if table in rollups.ROLLUPS else "null"
         known = rolled.sums(table)
         figures = ", ".join(known[key] for key in measures.sums(members=table == "rollup_job"))
         for name, window in {"all": Window(), "some": Window(BEGIN_NS + 3 * DAY, BEGIN_NS + 20 * DAY)}.items():
-            query = f"select {keys}, {figures} {rolled.source(table, window, [figures]).sql} group by {keys} order by {keys}"
+            query = f"select {keys}, {figures} {rolled.source(table, window, [figures], days=days).sql} group by {keys} order by {keys}"
             found[f"{table} {name}"] = connection.execute(query).fetchall()
     found["jobs"] = connection.execute("select * from job_usage order by job_id").fetchall()
     return found
@@ -164,9 +164,11 @@ def test_space_is_given_back(opened: sqlite3.Connection, db: Path) -> None:
 
 def test_sums_of_pruned_processes_go_at_an_age_of_their_own(opened: sqlite3.Connection, db: Path) -> None:
     prune(opened, db, Cutoffs(None, HALF, None), quiet)
-    kept = opened.execute("select count(*) from rollup_user where hour >= ?", ((BEGIN_NS + 9 * DAY) // HOUR,)).fetchone()
+    rollups.refresh(opened, db, END_NS)
+    kept = opened.execute("select count(*) from rollup_user where pruned = 1 and hour >= ?", ((BEGIN_NS + 9 * DAY) // HOUR,)).fetchone()
     assert prune(opened, db, Cutoffs(None, None, BEGIN_NS + 9 * DAY), quiet).rollups > 100
     assert opened.execute("select count(*) from rollup_user where pruned = 1").fetchone() == kept
+    assert sums(opened) == sums(opened, days=False)
 
 
 @pytest.mark.parametrize(("age", "hours"), [("36 hours", 36), ("30d", 720), ("2 weeks", 336), ("1 year", 8760), ("forever", None)])
