@@ -1,7 +1,8 @@
 """Bills: what the processes that ended in a window cost by the tariff that held then, by user, group, job or tag.
 
-SQL sums whole units by quarter of an hour, in which neither tariff nor factor changes; prices are exact fractions of these sums, and only
-a line is rounded, once. So it comes out the same whenever and in whatever bill it is made, and lines add up to the total.
+SQL sums whole units by quarter of an hour, or by whole hours or days in which neither tariff nor factor changes; prices are exact
+fractions of these sums, and only a line is rounded, once. So it comes out the same whenever and in whatever bill it is made, and lines
+add up to the total.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
@@ -26,6 +27,7 @@ from elsa.report.times import Window
 from elsa.report.warehouse import group_name, user_name
 from elsa.state.tariff import MB_US_PER_GIB_HOUR, NS_PER_HOUR, QUARTER_NS, SECOND_NS, Tariff, Tariffs, Units, rounded, zone
 from elsa.store import tariffs
+from elsa.store.days import HOURS
 from elsa.store.staleness import HOUR_NS
 
 BY = ("user", "group", "job", "tag")
@@ -127,15 +129,16 @@ def bill(connection: sqlite3.Connection, by: str, selection: Selection, output: 
     held = tariffs.load(connection, as_of_ns)
     if not held.versions:
         raise UsageError("there is no tariff yet; add one with: elsa db tariff add --help")
-    everything = _merged(_sums(connection, "all", selection, held)).get(1, Line())
     lines = _lines(connection, kind, tag, selection, held)
+    # Of users and groups every process has one; it may be in several jobs, or tags.
+    everything = _together(lines.values()) if kind in ("user", "group") else _sums(connection, "all", selection, held).get(1, Line())
     return _report(connection, kind, lines, everything, held, selection, output)
 
 
-def query(by: str, selection: Selection, *, hourly: bool = True) -> Query:
+def query(by: str, selection: Selection, hours: int = 1) -> Query:
     """What is asked of the warehouse: the units of each uid, gid or job, or of all, by quarter of an hour; `none`: of what is in no job.
 
-    With `hourly` by whole hours, where the hourly sums know enough for that: then it takes less time, and pruned processes are in it.
+    By 1 or 24 whole hours, where the hourly sums know enough for that: then it takes less time, and pruned processes are in it.
     """
     key = _KEYS[by if by in _KEYS else _kind(by)[0]]
     of_jobs: list[Condition] = []
@@ -143,9 +146,9 @@ def query(by: str, selection: Selection, *, hourly: bool = True) -> Query:
         of_jobs = _among(selection)
         selection = replace(selection, jobs=None)
     table = _rollup(by, selection)
-    if hourly and table is not None:
+    if hours and table is not None:
         columns = {"line": key} | _HOURLY
-        source = rolled.source(table, selection.window, columns.values(), *selection.choices, *of_jobs)
+        source = rolled.source(table, selection.window, columns.values(), *selection.choices, *of_jobs, days=hours == HOURS)
         where = "\nwhere u.ended_hour is not null"
     else:
         columns = {"line": key} | _SUMS
@@ -176,13 +179,13 @@ def _kind(by: str) -> tuple[str, str]:
 
 
 def _lines(connection: sqlite3.Connection, kind: str, tag: str, selection: Selection, held: Tariffs) -> dict[Key, Line]:
-    found = _merged(_sums(connection, kind, selection, held))
+    found = _sums(connection, kind, selection, held)
     if kind in ("user", "group"):
         name = user_name if kind == "user" else group_name
         return {Key(number, name(number)): line for number, line in found.items()}
     lines = _by_job(connection, found) if kind == "job" else _by_tag(connection, found, tag)
     if selection.jobs is None:
-        none = _merged(_sums(connection, "none", selection, held)).get(1)
+        none = _sums(connection, "none", selection, held).get(1)
         lines |= {Key(None, IN_NO_JOB): none} if none is not None else {}
     return lines
 
@@ -204,27 +207,35 @@ def _by_tag(connection: sqlite3.Connection, of_jobs: dict[Any, Line], key: str) 
     return dict(lines)
 
 
-def _sums(connection: sqlite3.Connection, by: str, selection: Selection, held: Tariffs) -> Iterator[tuple[Any, Line]]:
-    """What each key used in each quarter of an hour, as lines of their own; by whole hours if no price changes within one."""
+def _sums(connection: sqlite3.Connection, by: str, selection: Selection, held: Tariffs) -> dict[Any, Line]:
+    """What each key used."""
     prices: dict[int, tuple[int, Decimal] | None] = {}
-    found = query(by, selection).run(connection).fetchall()
-    hours = {quarter // 4 for _, quarter, *_ in found}
-    if not all(len(_prices_in(held, hour)) == 1 for hour in hours):
-        found = query(by, selection, hourly=False).run(connection).fetchall() + _pruned(connection, by, selection, selection.window)
-    elif selection.window.until is not None:
-        # An hour that the end of the window cuts is not among the whole ones.
-        until = selection.window.until
-        found += _pruned(connection, by, selection, Window(until // HOUR_NS * HOUR_NS, until))
-    for name, quarter, *units, unmeasured, without_io, count in found:
+    lines: defaultdict[Any, Line] = defaultdict(Line)
+    for name, quarter, *units, unmeasured, without_io, count in _units(connection, by, selection, held):
         if quarter not in prices:
             prices[quarter] = _price(held, quarter * QUARTER_NS)
-        line = Line(unmeasured=unmeasured, without_io=without_io)
-        price = prices[quarter]
+        line, price = lines[name], prices[quarter]
+        line.unmeasured += unmeasured
+        line.without_io += without_io
         if price is None:
-            line.uncharged = count
+            line.uncharged += count
         else:
-            line.units[price] = [int(unit or 0) for unit in units]
-        yield name, line
+            into = line.units[price]
+            for place, unit in enumerate(units):
+                into[place] += int(unit or 0)
+    return dict(lines)
+
+
+def _units(connection: sqlite3.Connection, by: str, selection: Selection, held: Tariffs) -> list[tuple[Any, ...]]:
+    """The units of each key by quarter of an hour; by whole days or hours if no price changes within one."""
+    window = selection.window
+    for hours in (HOURS, 1) if _rollup(by, selection) is not None else ():
+        found = query(by, selection, hours).run(connection).fetchall()
+        if all(len(_prices_in(held, first, hours)) == 1 for first in {quarter // 4 // hours * hours for _, quarter, *_ in found}):
+            # An hour that the end of the window cuts is not among the whole ones.
+            cut = None if window.until is None else Window(window.until // HOUR_NS * HOUR_NS, window.until)
+            return found if cut is None else found + _pruned(connection, by, selection, cut)
+    return query(by, selection, hours=0).run(connection).fetchall() + _pruned(connection, by, selection, window)
 
 
 def _pruned(connection: sqlite3.Connection, by: str, selection: Selection, window: Window) -> list[tuple[Any, ...]]:
@@ -251,16 +262,17 @@ def _price(held: Tariffs, at_ns: int) -> tuple[int, Decimal] | None:
     return None if tariff is None else (tariff.id, tariff.factor(at_ns))
 
 
-def _prices_in(held: Tariffs, hour: int) -> set[tuple[int, Decimal] | None]:
-    """The prices of the quarters of an hour."""
-    return {_price(held, (hour * 4 + step) * QUARTER_NS) for step in range(4)}
+def _prices_in(held: Tariffs, first: int, hours: int = 1) -> set[tuple[int, Decimal] | None]:
+    """The prices of the quarters of some hours."""
+    return {_price(held, quarter * QUARTER_NS) for quarter in range(first * 4, (first + hours) * 4)}
 
 
-def _merged(parts: Iterable[tuple[Any, Line]]) -> dict[Any, Line]:
-    lines: defaultdict[Any, Line] = defaultdict(Line)
-    for name, line in parts:
-        lines[name].add(line)
-    return dict(lines)
+def _together(lines: Iterable[Line]) -> Line:
+    """All that lines have in them."""
+    whole = Line()
+    for line in lines:
+        whole.add(line)
+    return whole
 
 
 # --- the report ---------------------------------------------------------------------------------------------------------------------
@@ -326,13 +338,10 @@ def _total(
     found: list[tuple[Any, ...]], lines: Iterable[Line], everything: Line, figures: tuple[Any, ...]
 ) -> tuple[tuple[Any, ...], list[str]]:
     """The total, and words about it: the sum of the lines where they are everything; else what everything costs, each process once."""
-    together = Line()
-    for line in lines:
-        together.add(line)
     charges = [sum(row[place] for row in found) for place in range(2, 2 + len(_CHARGES))]
     currency = figures[1] or ""
     words = []
-    if together == everything:
+    if _together(lines) == everything:
         figures = (sum(charges), figures[1], *charges, *figures[2 + len(_CHARGES) :])
     else:
         words = [
