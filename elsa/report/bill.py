@@ -25,10 +25,10 @@ from elsa.report.render import Report
 from elsa.report.selection import Selection
 from elsa.report.times import Window
 from elsa.report.warehouse import group_name, user_name
+from elsa.state.clock import HOUR_NS
 from elsa.state.tariff import MB_US_PER_GIB_HOUR, NS_PER_HOUR, QUARTER_NS, SECOND_NS, Tariff, Tariffs, Units, rounded, zone
 from elsa.store import tariffs
 from elsa.store.days import HOURS
-from elsa.store.staleness import HOUR_NS
 
 BY = ("user", "group", "job", "tag")
 IN_NO_JOB, TOTAL, NO_TAG = "(in no job)", "(total)", "(no tag)"

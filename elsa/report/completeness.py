@@ -12,8 +12,8 @@ from elsa.report.query import Condition, Query, rows, select
 from elsa.report.render import Row
 from elsa.report.selection import Selection
 from elsa.report.times import Window
+from elsa.state.clock import HOUR_NS
 from elsa.state.codes import How
-from elsa.store.staleness import HOUR_NS
 
 # What to say of one, or of several, processes that are in their jobs by more or less than birth.
 _MEMBERS = {

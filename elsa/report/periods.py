@@ -15,7 +15,7 @@ from elsa.report import measures
 from elsa.report.query import Query, rows, select
 from elsa.report.selection import Selection
 from elsa.report.times import nanoseconds
-from elsa.store.staleness import HOUR_NS
+from elsa.state.clock import HOUR_NS
 
 HOUR, DAY, MONTH = "hour", "day", "month"
 _TABLE = "create temp table if not exists period (since_ns integer primary key, until_ns integer not null, label text not null)"

@@ -12,7 +12,7 @@ from elsa.report.output import Output
 from elsa.report.query import Condition, Query, rows, select
 from elsa.report.render import Report, Row
 from elsa.report.selection import Selection
-from elsa.store.staleness import HOUR_NS
+from elsa.state.clock import HOUR_NS
 
 COLUMNS = (
     "process_id",

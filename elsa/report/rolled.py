@@ -12,11 +12,11 @@ from itertools import product
 from elsa.report.query import Condition, Query, columns_of
 from elsa.report.selection import Selection
 from elsa.report.times import Window
+from elsa.state.clock import HOUR_NS
 from elsa.store import assets, measures
 from elsa.store.days import HOURS
 from elsa.store.measures import ROLLED
 from elsa.store.rollups import ROLLUPS, Rollup, chosen
-from elsa.store.staleness import HOUR_NS
 
 # SQLite lets a condition with a subquery reach the indexes below a view, but not below a union of views.
 _PARTS = {"process_usage": ("incarnation_usage", "unjoined_usage")}

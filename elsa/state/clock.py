@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 # A slew moves both clocks alike; what is left between two readings is the time between reading the one and the other.
 STEP_NS = 2_000_000
+HOUR_NS = 3600 * 10**9
 
 
 class Clock(NamedTuple):
@@ -16,6 +17,10 @@ class Clock(NamedTuple):
     since_ns: int
     offset_ns: int
     boottime_offset_ns: int
+
+    def hour(self, time_ns: int) -> int:
+        """The hour since 1970, in real time, of a monotonic time."""
+        return (time_ns + self.offset_ns) // HOUR_NS
 
 
 class Clocks:

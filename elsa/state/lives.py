@@ -50,6 +50,7 @@ class Incarnation:
         "elapsed_ns",
         "end_clock_id",
         "end_how",
+        "ended_hour",
         "exit_status",
         "id",
         "jobs",
@@ -94,6 +95,7 @@ class Incarnation:
         self.comm: str | None = None
         self.elapsed_ns: int | None = None
         self.end_clock_id: int | None = None
+        self.ended_hour: int | None = None
         self.end_how: int | None = None
         self.status = 0
         """The wait status, as far as its threads' exits tell while it runs."""

@@ -220,8 +220,7 @@ class Processes:
             if not owing:
                 del self._late[event.b]
             late.end_how = End.EXIT
-            late.elapsed_ns = max(min(over_ns, event.time_ns) - late.start_ns, 0)
-            late.end_clock_id = self.clocks.at(late.start_ns + late.elapsed_ns).id
+            self._date_end(late, min(over_ns, event.time_ns))
             self._settle_status(late, late.status)
             self._amend(late)
         return late
@@ -387,8 +386,7 @@ class Processes:
         del self.living[life.pid]
         self.execed.discard(life.pid)
         self.doubts.pop(life.pid, None)
-        life.elapsed_ns = max(time_ns - life.start_ns, 0)
-        life.end_clock_id = self.clocks.at(time_ns).id
+        self._date_end(life, time_ns)
         life.end_how = how
         while life.ancestor is not None and life.ancestor.end_how is not None:
             life.ancestor = life.ancestor.ancestor
@@ -397,6 +395,13 @@ class Processes:
             self.ended.append(life)
         self.jobs.count(life.jobs, -1, time_ns)
         self._amend(life)
+
+    def _date_end(self, life: Incarnation, time_ns: int) -> None:
+        end_ns = max(time_ns, life.start_ns)
+        clock = self.clocks.at(end_ns)
+        life.elapsed_ns = end_ns - life.start_ns
+        life.end_clock_id = clock.id
+        life.ended_hour = clock.hour(end_ns)
 
     @staticmethod
     def _settle_status(life: Incarnation, status: int | None) -> None:

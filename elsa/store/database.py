@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
+from itertools import chain
 from pathlib import Path
 
 from elsa.errors import ConfigError, ElsaError, InputMissingError, PrivilegeError, RetryError
@@ -27,6 +29,8 @@ for _code in (End, EventKind, How, Join, Origin):
 # A writer waits this long for another one's transaction. Ours last well under a second; a backup or an upgrade may take longer.
 BUSY_TIMEOUT_MS = 10_000
 LOG_BYTES = 64 << 20
+# Inserted by one statement.
+ROWS = 20
 
 
 _UNSOUND = "not a sound SQLite warehouse; restore it from a backup or move it away"
@@ -171,6 +175,25 @@ def require_head(connection: sqlite3.Connection, path: Path) -> None:
     if have > need:
         raise ConfigError(f"{path}: this warehouse is at revision {have}, made by a newer ELSA (this one knows {need}); upgrade ELSA")
     raise ConfigError(f"{path}: the warehouse is at revision {have} and {need} is needed; run: elsa db upgrade --db {path}")
+
+
+@cache
+def _values(width: int, rows: int) -> str:
+    row = f"({', '.join('?' * width)})"
+    return f" values {', '.join([row] * rows)}"
+
+
+def insert(connection: sqlite3.Connection, into: str, rows: Sequence[tuple[object, ...]]) -> None:
+    """Insert rows by `into`, an insert statement up to its values. Callers hold a transaction.
+
+    Many at a time, since a statement with triggers takes as long to begin as to store a row, and lets other threads in between.
+    """
+    if not rows:
+        return
+    width, whole = len(rows[0]), len(rows) - len(rows) % ROWS
+    many = [tuple(chain.from_iterable(rows[index : index + ROWS])) for index in range(0, whole, ROWS)]
+    connection.executemany(into + _values(width, ROWS), many)
+    connection.executemany(into + _values(width, 1), rows[whole:])
 
 
 @contextmanager

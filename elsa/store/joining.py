@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import starmap
+from itertools import product, starmap
 from typing import NamedTuple
 
 from elsa.state import pairing
@@ -17,9 +17,8 @@ from elsa.state.clock import Clock, Clocks
 from elsa.state.codes import End, Join, Origin
 from elsa.state.pairing import SECOND_NS, TICK_NS, Life, Record
 from elsa.store import boots, lines, neighbours
-from elsa.store.database import transaction
+from elsa.store.database import insert, transaction
 from elsa.store.neighbours import Bracket
-from elsa.store.staleness import HOUR_NS
 
 # While a file is being read, pairs that need a large table wait until all of it is there.
 QUICK_CELLS = 10_000
@@ -36,10 +35,9 @@ NEVER_NS = 2**62
 MOST_SECONDS = 100_000
 
 
-_Own = tuple[int, int, int, int | None, int, int, int, int, int, int, int]
-_INSERT_OWN = f"""insert into process
-    (id, boot_id, pid, parent_pid, uid, start_ns, clock_id, elapsed_ns, end_clock_id, exit_status, ended_hour, comm_id, origin, end_how)
-    values ({"?, " * 12}{Origin.ACCT:d}, {End.ACCT:d})"""
+_Own = tuple[int, int, int, int | None, int, int, int, int, int, int, int, int, int]
+_INSERT_OWN = """insert into process
+    (id, boot_id, pid, parent_pid, uid, start_ns, clock_id, elapsed_ns, end_clock_id, exit_status, ended_hour, origin, end_how, comm_id)"""
 
 _RECORD = "acct.id, btime, etime, exitcode, pid, ppid, acct.uid, comm_id"
 """The columns of a Record."""
@@ -192,7 +190,8 @@ class Joiner:
 
     def write_made(self, comm_ids: Mapping[int, int]) -> None:
         """Store the incarnations that records were given since the last call; `comm_ids` are those of new records."""
-        self._connection.executemany(
+        insert(
+            self._connection,
             _INSERT_OWN,
             [(*own, record.comm_id if record.comm_id is not None else comm_ids[record.id]) for own, record in self._made],
         )
@@ -275,12 +274,15 @@ class Joiner:
 
         Those that seem to run are left to the collector while one is at work: it hears of their end itself.
         """
-        ended = "end_how in (2, 4, 5)" if collector_at_work else "(end_how in (2, 4, 5) or end_how is null)"
+        # By these indexes, or SQLite would go through every process of the boot.
+        told = {"process_inexact": "end_how = 2 or end_how >= 4", "process_running": "elapsed_ns is null"}
+        if collector_at_work:
+            del told["process_running"]
         closed = 0
-        for boot in self._boots:
+        for boot, (index, which) in product(self._boots, told.items()):
             rows = self._connection.execute(
-                f"""select process.id, start_ns, etime, exitcode from process join acct on acct.process_id = process.id
-                    where {ended} and boot_id = ?""",
+                f"""select process.id, start_ns, etime, exitcode
+                    from process indexed by {index} join acct on acct.process_id = process.id where ({which}) and boot_id = ?""",
                 (boot.id,),
             ).fetchall()
             for id_, start_ns, etime, exitcode in rows:
@@ -300,16 +302,16 @@ class Joiner:
         _, clock = self.boot_of(record)
         elapsed_ns = int(record.etime) * TICK_NS
         start_ns = record.exit_second * SECOND_NS - elapsed_ns - clock.offset_ns
-        times = boot.gaps if boot.heard_ns is None else [*boot.gaps, (boot.heard_ns, NEVER_NS)]
-        unheard = [max(from_ns, start_ns) for from_ns, to_ns in times if from_ns < start_ns + SECOND_NS and to_ns > start_ns]
+        spans = boot.gaps if boot.heard_ns is None else [*boot.gaps, (boot.heard_ns, NEVER_NS)]
+        unheard = [max(from_ns, start_ns) for from_ns, to_ns in spans if from_ns < start_ns + SECOND_NS and to_ns > start_ns]
         start_ns = min(unheard, default=start_ns)
         process_id = self._next_id
         self._next_id += 2
         # init takes in every orphan, so it need not be the parent; and of an unknown boot nothing more can be learnt.
         parent_pid = record.ppid if record.ppid is not None and record.ppid > 1 and clock.offset_ns else None
-        hour = (start_ns + elapsed_ns + clock.offset_ns) // HOUR_NS
         who = (process_id, boot.id, record.pid, parent_pid, record.uid)
-        self._made.append(((*who, start_ns, clock.id, elapsed_ns, clock.id, record.exitcode, hour), record))
+        times = (start_ns, clock.id, elapsed_ns, clock.id, record.exitcode, clock.hour(start_ns + elapsed_ns))
+        self._made.append(((*who, *times, Origin.ACCT, End.ACCT), record))
         return process_id
 
     def trace_lines(self) -> None:

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from elsa.errors import ConfigError
+from elsa.state.clock import HOUR_NS
 from elsa.store import locks
 from elsa.store.database import transaction
 from elsa.store.measures import columns, of_parts
 from elsa.store.rollups import ROLLUPS
-from elsa.store.staleness import HOUR_NS
 
 # So many at once: about a tenth of a second in which others cannot write.
 PROCESSES = 1000

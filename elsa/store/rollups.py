@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from elsa.errors import RetryError
+from elsa.state.clock import HOUR_NS
 from elsa.store import database, days, locks
 from elsa.store.database import transaction
 from elsa.store.measures import ROLLED, ROLLED_OF_JOB, Measure, columns, of_parts, parts
-from elsa.store.staleness import HOUR_NS
 
 # An hour that has just passed still changes: records are joined, statistics come in.
 SETTLE_NS = 15 * 60 * 10**9

@@ -124,7 +124,7 @@ process = _table(
     Index("process_ended", "ended_hour"),  # the way to the processes of a window
     Index("process_pid", "boot_id", "pid", "start_ns"),  # pairing records, finding who a pid was
     Index("process_orphan", "boot_id", "parent_pid", sqlite_where=text("parent_pid is not null")),  # whose parent a record may still tell
-    Index("process_inexact", "id", sqlite_where=text("end_how in (2, 4, 5)")),  # ends that an accounting record may still tell better
+    Index("process_inexact", "id", sqlite_where=text("end_how = 2 or end_how >= 4")),  # ends that a record may still tell better
     Index("process_running", "boot_id", sqlite_where=text("elapsed_ns is null")),  # what a restart must look at
 )
 

@@ -6,10 +6,10 @@ note in which hour a process ended, or was taken out of a job, which is also the
 
 from __future__ import annotations
 
-HOUR_NS = 3600 * 10**9
+from elsa.state.clock import HOUR_NS
 
 
-def ended_hour(start_ns: str, elapsed_ns: str, end_clock_id: str, clock_id: str) -> str:
+def _ended_hour(start_ns: str, elapsed_ns: str, end_clock_id: str, clock_id: str) -> str:
     """SQL of the hour (since 1970, real time) in which a process ended, from its columns; null if it has not."""
     return (
         f"(select ({start_ns} + {elapsed_ns} + c.offset_ns) / {HOUR_NS} from clock as c where c.id = coalesce({end_clock_id}, {clock_id}))"
@@ -18,7 +18,7 @@ def ended_hour(start_ns: str, elapsed_ns: str, end_clock_id: str, clock_id: str)
 
 _SET_ENDED = f"""
     update process
-    set ended_hour = {ended_hour("new.start_ns", "new.elapsed_ns", "new.end_clock_id", "new.clock_id")}
+    set ended_hour = {_ended_hour("new.start_ns", "new.elapsed_ns", "new.end_clock_id", "new.clock_id")}
     where id = new.id;"""
 # As everywhere, by the clock of its birth.
 _SET_LEFT = f"""

@@ -24,7 +24,6 @@ from elsa.state.jobs import Job
 from elsa.state.lives import Changes, EventRow, Incarnation, ProgramRow
 from elsa.store import boots, database, names
 from elsa.store.names import Names
-from elsa.store.staleness import ended_hour
 
 log = logging.getLogger(__name__)
 
@@ -34,21 +33,16 @@ LOOK_S = 60.0
 
 ProcessRow = tuple[int | str | None, ...]
 
-_INSERT_PROCESS = (
-    "insert into process (comm_id, end_clock_id, end_how, elapsed_ns, exit_status, leader_status, uid, parent_id, parent_pid,"
-    " parent_inferred, origin, start_ns, clock_id, pid, id, boot_id, ended_hour)"
-    f" values ({', '.join(f'?{number}' for number in range(1, 17))}, {ended_hour('?12', '?4', '?2', '?13')})"
+# ended_hour comes last: where a row is changed, a trigger sees to it.
+_PROCESS = (
+    *("comm_id", "end_clock_id", "end_how", "elapsed_ns", "exit_status", "leader_status", "uid", "parent_id", "parent_pid"),
+    *("parent_inferred", "origin", "start_ns", "clock_id", "pid", "id"),
 )
-_UPDATE_PROCESS = (
-    "update process set comm_id = ?, end_clock_id = ?, end_how = ?, elapsed_ns = ?, exit_status = ?, leader_status = ?, uid = ?,"
-    " parent_id = ?, parent_pid = ?, parent_inferred = ?, origin = ?, start_ns = ?, clock_id = ? where pid = ? and id = ?"
-)
-_INSERT_EVENT = (
-    "insert into event (boot_id, kind, time_ns, cpu, pid, tgid, parent_pid, parent_tgid, code, signal, process_id)"
-    " values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-)
+_INSERT_PROCESS = f"insert into process ({', '.join(_PROCESS)}, ended_hour, boot_id)"
+_UPDATE_PROCESS = f"update process set {', '.join(f'{name} = ?' for name in _PROCESS[:-2])} where pid = ? and id = ?"
+_INSERT_EVENT = "insert into event (boot_id, kind, time_ns, cpu, pid, tgid, parent_pid, parent_tgid, code, signal, process_id)"
 _INSERT_STAY = "insert into membership (job_id, process_id, since_ns, until_ns, how) values (?, ?, ?, ?, ?) on conflict do nothing"
-_INSERT_USAGE = f"insert or replace into usage values ({', '.join('?' * 29)})"
+_INSERT_USAGE = "insert or replace into usage"
 _INSERT_PROGRAM = "insert or replace into program values (?, ?, ?, ?, ?, ?, ?)"
 _INSERT_BASELINE = f"insert or replace into baseline values ({', '.join('?' * 26)})"
 _END_STAY = "update membership set until_ns = ? where job_id = ? and process_id = ? and until_ns is null and since_ns <= ?"
@@ -72,6 +66,7 @@ def process_row(life: Incarnation) -> ProcessRow:
         life.start_clock_id,
         life.pid,
         life.id,
+        life.ended_hour,
     )
 
 
@@ -150,12 +145,12 @@ def write(connection: sqlite3.Connection, batch: Batch, boot_id: int, collector_
             boots.add_clock(connection, boot_id, clock)
         _write_jobs(connection, batch, boot_id)
         ids = comms.ids(connection, {row[0] for rows in (batch.born, batch.amended) for row in rows})  # type: ignore[misc]
-        connection.executemany(_INSERT_PROCESS, [(ids[row[0]], *row[1:], boot_id) for row in batch.born])  # type: ignore[index]
-        connection.executemany(_UPDATE_PROCESS, [(ids[row[0]], *row[1:]) for row in batch.amended])  # type: ignore[index]
-        connection.executemany(_INSERT_EVENT, [(boot_id, *row) for row in batch.events])
+        database.insert(connection, _INSERT_PROCESS, [(ids[row[0]], *row[1:], boot_id) for row in batch.born])  # type: ignore[index]
+        connection.executemany(_UPDATE_PROCESS, [(ids[row[0]], *row[1:-1]) for row in batch.amended])  # type: ignore[index]
+        database.insert(connection, _INSERT_EVENT, [(boot_id, *row) for row in batch.events])
         connection.executemany(_INSERT_STAY, batch.entered)
         connection.executemany(_END_STAY, [(until_ns, job_id, process_id, until_ns) for until_ns, job_id, process_id in batch.left])
-        connection.executemany(_INSERT_USAGE, batch.usage)
+        database.insert(connection, _INSERT_USAGE, batch.usage)
         connection.executemany(_INSERT_BASELINE, batch.baselines)
         _write_programs(connection, batch.programs, texts)
         connection.executemany("update job set closed_at_ns = ?, close_how = ? where id = ?", batch.closed)

@@ -15,8 +15,8 @@ from elsa.report import measures, rolled
 from elsa.report.query import Query, rows
 from elsa.report.selection import Selection
 from elsa.report.times import Window
+from elsa.state.clock import HOUR_NS
 from elsa.store import rollups
-from elsa.store.staleness import HOUR_NS
 from elsa.store.upgrade import upgrade
 
 MINUTE = 60 * 10**9
