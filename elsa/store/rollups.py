@@ -116,7 +116,7 @@ def _roll_up(connection: sqlite3.Connection, hour: int) -> bool:
             return False
         for table in ROLLUPS:
             connection.execute(f"delete from {table} where hour = ? and pruned = 0", (hour,))
-            connection.executemany(_insert(table), ((hour, *row) for row in rows[table]))
+            database.insert(connection, _into(table), [(hour, 0, *row) for row in rows[table]])
     return True
 
 
@@ -143,8 +143,9 @@ def _gather() -> str:
 @cache
 def _fold(table: str) -> str:
     rollup = ROLLUPS[table]
-    keys = ", ".join(rollup.keys)
-    return f"select {keys}, {', '.join(of_parts(rollup.measures).values())} from gathered group by {keys}"
+    stored = ("(select id from comm where name = command)" if key == "command" else key for key in rollup.keys)
+    listed = ", ".join((*stored, *of_parts(rollup.measures).values()))
+    return f"select {listed} from gathered group by {', '.join(rollup.keys)}"
 
 
 @cache
@@ -154,9 +155,6 @@ def _of_jobs() -> list[str]:
     return [f"select {listed} from {rollup.view} as u where {where} group by u.job_id" for where in chosen(rollup, "?1")]
 
 
-@cache
-def _insert(table: str) -> str:
+def _into(table: str) -> str:
     rollup = ROLLUPS[table]
-    names = ("hour", "pruned", *rollup.stored, *columns(rollup.measures))
-    marks = ["0" if name == "pruned" else "(select id from comm where name = ?)" if name == "comm_id" else "?" for name in names]
-    return f"insert into {table} ({', '.join(names)}) values ({', '.join(marks)})"
+    return f"insert into {table} ({', '.join(('hour', 'pruned', *rollup.stored, *columns(rollup.measures)))})"
