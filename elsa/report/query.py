@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from elsa.report.selection import Selection
 
+OUT = "case when u.until_ns is null then u.ended_ns else u.until_ns + u.started_ns - u.start_ns end"
+"""When a process went out of its job, real time in ns, over rows `u` of job_process_usage: where it was taken out of it, by the clock of
+its birth, as in job_usage; NULL while it is in it and runs."""
 _COLUMN = re.compile(r"\bu\.(\w+)")
 _LIFE = "coalesce(u.end_ns - u.start_ns, u.ended_ns - u.started_ns)"
-# Where it was taken out of its job, the clock of its birth tells the real time, as in job_usage.
-_OUT = "case when u.until_ns is null then u.ended_ns else u.until_ns + u.started_ns - u.start_ns end"
 _STAY = "coalesce(u.until_ns, u.end_ns) - case when u.since_ns > u.start_ns then u.since_ns else u.start_ns end"
 _OF_HOST = {"out_ns": "u.ended_ns", "in_ns": f"u.ended_ns - {_LIFE}"}
-_OF_JOB = {"out_ns": _OUT, "in_ns": f"{_OUT} - ({_STAY})"}
+_OF_JOB = {"out_ns": OUT, "in_ns": f"{OUT} - ({_STAY})"}
 # Keys that SQL wants in quotes.
 _RESERVED = ("group",)
 # A function of ours that the sqlite3 shell does not have.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import product
 
-from elsa.report.query import Condition, Query, columns_of
+from elsa.report.query import OUT, Condition, Query, columns_of
 from elsa.report.selection import Selection
 from elsa.report.times import Window
 from elsa.state.clock import HOUR_NS
@@ -22,8 +22,6 @@ from elsa.store.rollups import ROLLUPS, Rollup, chosen
 _PARTS = {"process_usage": ("incarnation_usage", "unjoined_usage")}
 # Hours, and whole days, from 1970 to the year 270000.
 _NEVER = HOURS * 10**8
-# What a job's process that was taken out went out at, as elsa.report.query has it.
-_OUT = "(case when u.until_ns is null then u.ended_ns else u.until_ns + u.started_ns - u.start_ns end)"
 # Where the sums by some keys are, of days and of hours.
 _DAYS = {
     "rollup_command": "(select n.name as command, r.* from rollup_day_command as r left join comm as n on n.id = r.comm_id)",
@@ -112,7 +110,7 @@ def _rest(rollup: Rollup, window: Window, first: int, last: int) -> list[str]:
     found = chosen(rollup, f"select hour from unrolled_hour where hour >= {first} and hour < {last}")
     edges = {time // HOUR_NS for time in window if time is not None and time % HOUR_NS}
     if edges:
-        out = "u.ended_ns" if rollup.hour == "ended_hour" else _OUT
+        out = "u.ended_ns" if rollup.hour == "ended_hour" else OUT
         inside = "".join(f" and {text}" for text in window.where(out))
         found += [f"{rows}{inside}" for rows in chosen(rollup, ", ".join(map(str, sorted(edges))))]
     if not window:
