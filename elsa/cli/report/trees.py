@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import sqlite3
 
     from elsa.report.folded import Frame
+    from elsa.report.selection import Selection
 
 # As in elsa.report.folded, which is not imported for the sake of --help.
 WEIGHTS = ("cpu", "io", "wall")
@@ -55,7 +56,8 @@ def tree(*, target: str, no_fold: bool, collapsed: str | None, request: Request)
         elif collapsed is not None:
             from elsa.report import folded
 
-            frames, words = _frames(connection, target, collapsed)
+            frames, more = _frames(connection, selection, collapsed)
+            words += more
             out.writelines(f"{line}\n" for line in folded.lines(frames))
         else:
             from elsa.report import render
@@ -82,11 +84,13 @@ def flame(*, target: str, path: Path, weight: str, title: str | None, db: Path |
     """
     from elsa import config
     from elsa.report import flame as made
+    from elsa.report import tree as trees
     from elsa.report import warehouse
 
     with warehouse.reading(config.load({"db": db}).db) as connection:
-        top, words = _frames(connection, target, weight)
-    say([*words, *([] if top.total else [f"nothing is known of the {weight} of {target}: the picture is empty"])])
+        selection, words = trees.target(connection, target)
+        top, more = _frames(connection, selection, weight)
+    say([*words, *more, *([] if top.total else [f"nothing is known of the {weight} of {target}: the picture is empty"])])
     try:
         with path.open("w", encoding="utf-8") as file:
             file.writelines(f"{line}\n" for line in made.draw(top, title or target, weight))
@@ -94,10 +98,8 @@ def flame(*, target: str, path: Path, weight: str, title: str | None, db: Path |
         raise RetryError(f"{path}: the picture cannot be written: {error.strerror}") from None
 
 
-def _frames(connection: sqlite3.Connection, target: str, weight: str) -> tuple[Frame, list[str]]:
-    """The frames, and what must be said of them."""
-    from elsa.report import completeness, folded
-    from elsa.report import tree as made
+def _frames(connection: sqlite3.Connection, selection: Selection, weight: str) -> tuple[Frame, list[str]]:
+    """The frames of a selection, and what must be said of them."""
+    from elsa.report import completeness, folded, tree
 
-    selection, words = made.target(connection, target)
-    return folded.frames(made.load(connection, selection), weight), words + completeness.pruned(connection, selection)
+    return folded.frames(tree.load(connection, selection), weight), completeness.pruned(connection, selection)
