@@ -20,6 +20,12 @@ from typing import NoReturn
 from elsa.decode.comm import escape
 from elsa.errors import ElsaError, UsageError
 
+# What every shell ends with where a command cannot be executed, or is not there.
+NOT_EXECUTABLE = 126
+NOT_FOUND = 127
+# Enough to know a job by its command's name.
+LONGEST_TITLE = 100
+
 # Signals that are passed on to the command. Not: what a fault of our own would raise, what cannot be caught, what Python ignores and
 # writing to a closed stderr would raise (PIPE, XFSZ), and what the terminal sends to the one who reads or writes it (TTIN, TTOU).
 _OURS = {
@@ -52,11 +58,6 @@ class NotStartedError(ElsaError):
     def __init__(self, command: str, number: int) -> None:
         self.exit_code = _exit_code(number)
         super().__init__(f"{command}: {'command not found' if self.exit_code == NOT_FOUND else os.strerror(number)}")
-
-
-NOT_FOUND = 127
-LONGEST_TITLE = 100
-NOT_EXECUTABLE = 126
 
 
 def _exit_code(number: int | None) -> int:
