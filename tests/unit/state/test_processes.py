@@ -551,6 +551,23 @@ def test_an_exit_in_the_tick_in_which_proc_dates_the_next_life_is_that_of_the_ea
     assert (processes.living[100].start_ns, len(all_lives(processes))) == (4 * SECOND + 2 * MS, 2)
 
 
+def test_a_life_is_over_when_the_next_one_of_its_pid_is_born_and_not_ticks_later_as_proc_dates_it(processes: Processes) -> None:
+    old = processes.living[100]
+    processes.reconcile([found(100, 4 * SECOND)], infer=True)
+    processes.apply([fork(4 * SECOND + 2 * MS, INIT, 100), exited(4 * SECOND + 38 * MS, 100, 7, parent=0)])
+    assert (old.end_how, old.elapsed_ns, old.exit_status) == (End.EXIT, 3 * SECOND + 2 * MS, 7)
+    assert processes.living[100].start_ns == 4 * SECOND + 2 * MS
+
+
+def test_a_life_that_owes_its_exit_is_not_drawn_out_to_a_birth_after_the_next_one(processes: Processes) -> None:
+    old = processes.living[100]
+    processes.apply([fork(4 * SECOND, INIT, 100), exited(4 * SECOND + 30 * MS, 100)])
+    processes.reconcile([found(100, 4 * SECOND + 60 * MS)], infer=True)
+    processes.apply([fork(4 * SECOND + 60 * MS, INIT, 100), exited(4 * SECOND + 80 * MS, 100, 7, parent=0)])
+    assert (old.end_how, old.elapsed_ns, old.exit_status) == (End.EXIT, 3 * SECOND, 7)
+    assert [life.end_how for life in all_lives(processes)] == [End.EXIT, End.EXIT, None]
+
+
 def test_what_the_earlier_life_did_is_its_own_though_proc_showed_the_next_one_already(processes: Processes) -> None:
     old = processes.living[100]
     job = new_job(processes)
