@@ -85,8 +85,20 @@ def within(spans: Spans, time_ns: int) -> tuple[int, int] | None:
 class Warehouse:
     """What collector and ingester made of it."""
 
-    def __init__(self, connection: sqlite3.Connection, history: list[Lived], gaps: Spans, lost: set[int]) -> None:
-        """In `gaps` nothing is heard; the records of the processes `lost` are not there."""
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        history: list[Lived],
+        gaps: Spans,
+        lost: set[int],
+        heard_ns: int | None = None,
+        *,
+        at_work: bool = True,
+    ) -> None:
+        """In `gaps` nothing is heard; the records of the processes `lost` are not there.
+
+        Where `heard_ns` is given, what happened later has not been heard: not yet, or as jobd is not at work any more.
+        """
         self.connection = connection
         self.history = history
         connection.execute("insert into host values (1, 'm', 'h')")
@@ -97,9 +109,12 @@ class Warehouse:
             self._process(2 * pid, pid, None, Origin.SNAPSHOT, SECOND_NS, None)
         self.of: dict[int, int] = {}
         """Truth: number by incarnation."""
-        self._hear(gaps)
+        now_ns = self.end_ns + 5 * SECOND_NS
+        heard_ns = now_ns if heard_ns is None else heard_ns
+        self._hear(gaps, heard_ns)
         self._write(lost)
-        self._boot = Boot(1, Clocks([Clock(2, 0, REAL, 0)]), self.end_ns + 5 * SECOND_NS, complete=True, gaps=gaps, at_work=True)
+        clocks = Clocks([Clock(2, 0, REAL, 0)])
+        self._boot = Boot(1, clocks, heard_ns, complete=True, gaps=gaps, at_work=at_work, now_at_ns=REAL + now_ns)
         for _ in range(2):
             self._join(self._boot)
 
@@ -133,7 +148,7 @@ class Warehouse:
             (id_, pid, parent, origin, start_ns, elapsed_ns, how, status),
         )
 
-    def _hear(self, gaps: Spans) -> None:
+    def _hear(self, gaps: Spans, heard_ns: int) -> None:
         seen = []
         next_of: dict[int, int] = {}
         reused: dict[int, int] = {}
@@ -145,15 +160,19 @@ class Warehouse:
             if missed and one.write_ns < missed[1] + MS:
                 continue  # it was gone before anybody looked
             known_ns = missed[1] if missed else one.fork_ns
+            if known_ns > heard_ns:
+                continue
             seen.append((known_ns, one, missed, unheard))
         for id_, (_, one, missed, unheard) in enumerate(sorted(seen, key=lambda row: row[0]), 100):
             how = End.EXIT
             end_ns = min(one.exit_ns, reused[one.number])
             if unheard:
                 end_ns, how = min(unheard[1], reused[one.number]), End.VANISHED
+            elif one.exit_ns > heard_ns >= end_ns:
+                how = End.REUSED
             start_ns, origin = (one.start_ns // TICK_NS * TICK_NS, Origin.SNAPSHOT) if missed else (one.fork_ns, Origin.FORK)
-            status = None if unheard else one.code
-            self._process(2 * id_, one.pid, None if missed else 2 * one.ppid, origin, start_ns, (end_ns, how, status))
+            end = (end_ns, how, one.code if how is End.EXIT else None) if end_ns <= heard_ns else None
+            self._process(2 * id_, one.pid, None if missed else 2 * one.ppid, origin, start_ns, end)
             self.of[2 * id_] = one.number
 
     def _write(self, lost: set[int]) -> None:

@@ -1,0 +1,44 @@
+"""Records of processes whose end was not heard: what is believed of them while jobd is at work, and while it is not."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+
+import pytest
+
+from elsa.state.pairing import SECOND_NS
+from tests.simulation import Lived, Warehouse
+
+MS = 1_000_000
+# It began at 10.5 s, and its record tells: between 9.99 s and 11.004 s.
+LONG = Lived(0, 500, 3, 10_500 * MS, 10_500 * MS, 20_500 * MS, 20_510 * MS, 0)
+CLEARLY_LATER_NS, SOON_NS = 11_300 * MS, 11_100 * MS
+
+
+def joins(connection: sqlite3.Connection, history: list[Lived], lost: set[int], heard_ns: int, *, at_work: bool = False) -> Counter[str]:
+    return Warehouse(connection, history, [], lost, heard_ns, at_work=at_work).count()
+
+
+@pytest.mark.parametrize(("heard_ns", "how"), [(CLEARLY_LATER_NS, "exact"), (SOON_NS, "uncertain")])
+def test_while_jobd_is_down_only_a_process_that_began_clearly_before_is_joined_exactly(
+    connection: sqlite3.Connection, heard_ns: int, how: str
+) -> None:
+    assert joins(connection, [LONG], set(), heard_ns) == {how: 1}
+
+
+def test_the_record_of_who_had_the_pid_next_is_not_taken_for_sure_to_be_that_of_who_ended_unheard(connection: sqlite3.Connection) -> None:
+    """Both began within a second, and the first one's record is missing: nothing tells that there were two."""
+    first = LONG._replace(write_ns=10_700 * MS, exit_ns=10_701 * MS)
+    second = Lived(1, 500, 3, 10_800 * MS, 10_800 * MS, 10_900 * MS, 10_901 * MS, 0)
+    assert joins(connection, [first, second], {0}, 10_600 * MS) == {"uncertain": 1, "wrong uncertain": 1}
+
+
+def test_who_began_while_jobd_was_down_is_known_by_the_record_alone(connection: sqlite3.Connection) -> None:
+    assert joins(connection, [LONG], set(), 5 * SECOND_NS) == {"own": 1}
+
+
+def test_while_jobd_is_at_work_a_record_waits_for_the_end_of_its_process(connection: sqlite3.Connection) -> None:
+    """The record is written up to 38 ms before the exit is heard."""
+    assert joins(connection, [LONG], set(), 20_505 * MS, at_work=True) == {"pending": 1}
+    assert connection.execute("select end_how from process where pid = 500").fetchone() == (None,)
