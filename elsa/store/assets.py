@@ -33,6 +33,11 @@ def views() -> list[Path]:
     return list(ordered.values())
 
 
+def select(view: str) -> str:
+    """The select statement of which a view is made."""
+    return (folder("sql") / f"{view}.sql").read_text(encoding="utf-8").removeprefix(f"create view {view} as\n")
+
+
 def head() -> str:
     """The newest revision that this version of ELSA knows: migrations/versions/NNNN_*.py."""
     return max(path.name for path in (folder("migrations") / "versions").glob("[0-9][0-9][0-9][0-9]_*.py"))[:4]
