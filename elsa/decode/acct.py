@@ -10,7 +10,7 @@ import re
 import struct
 import sys
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import Enum
 from functools import cache
 from itertools import chain
@@ -42,6 +42,10 @@ _FLAGS_END = 0x40  # ACOMPAT (0x04) and AGROUP (0x20) are defined too, though no
 
 PID_END = 1 << 22  # PID_MAX_LIMIT, include/linux/threads.h: no pid reaches it
 _STATUS_END = 1 << 16  # a wait status: exit code or signal, a byte each
+
+# Enough to see what a file is; and where junk stands before the first record, so much is searched for one.
+_SNIFFED = 4096
+_SNIFFED_MOST = 1 << 20
 
 LOOKAHEAD = 3 * RECORD_SIZE
 """`walk` decides about a byte when it has seen this many from it on; a piece of a file must be longer."""
@@ -284,6 +288,17 @@ def _extend(runs: list[Run], start: int, end: int, *, records: bool) -> None:
         runs[-1] = runs[-1]._replace(end=end)
     else:
         runs.append(Run(start, end, records))
+
+
+def content(read: Callable[[int, int], bytes], name: str) -> Content:
+    """What kind of file it is of which `read` gives the bytes: from a position on, at most so many.
+
+    DataError, with the name in front, if no record of version 3 lies within its first MiB.
+    """
+    try:
+        return sniff(read(0, _SNIFFED), name)
+    except DataError:
+        return sniff(read(0, _SNIFFED_MOST), name)
 
 
 def sniff(start: bytes, name: str) -> Content:

@@ -11,13 +11,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from elsa.decode import acct
-from elsa.errors import DataError, ElsaError, InputMissingError
+from elsa.errors import ElsaError, InputMissingError
 from elsa.kernel import acctfile
 from elsa.kernel.acctfile import AcctFile
 
-# Enough to see what a file is; and where junk stands before the first record, so much is searched for one.
-SNIFF = 4096
-SNIFF_MOST = 1 << 20
 # How long a file without a name is kept open although it does not grow.
 LET_GO_S = 600.0
 
@@ -134,7 +131,7 @@ class Sources:
         if unchanged(status):
             return None
         file = opened.enter_context(AcctFile(path))
-        if _sniff(file) is acct.Content.EMPTY:
+        if acct.content(file.read, str(path)) is acct.Content.EMPTY:
             return None
         status = file.status()  # of what was opened: the name may have passed to another file meanwhile
         size = None if file.compressed else status.st_size
@@ -146,10 +143,3 @@ class Sources:
         except OSError:
             return False
         return (live.st_dev, live.st_ino) == (status.st_dev, status.st_ino)
-
-
-def _sniff(file: AcctFile) -> acct.Content:
-    try:
-        return acct.sniff(file.read(0, SNIFF), str(file.path))
-    except DataError:
-        return acct.sniff(file.read(0, SNIFF_MOST), str(file.path))

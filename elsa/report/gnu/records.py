@@ -23,8 +23,6 @@ from elsa.report.selection import Selection, jobs_of
 from elsa.report.times import Window
 
 STDIN = "-"
-# Enough to see what a file is, even if junk stands before the first record.
-_SNIFF = 4096
 _MEMBERS = """
     select count(distinct m.process_id), count(distinct a.process_id)
     from membership as m
@@ -101,7 +99,7 @@ class Records:
         with ExitStack() as stack:
             file: _Readable = _Pipe(sys.stdin.buffer) if name == STDIN else stack.enter_context(AcctFile(name))
             shown = "standard input" if name == STDIN else name
-            acct.sniff(file.read(0, _SNIFF), shown)
+            acct.content(file.read, shown)
             seekable = isinstance(file, AcctFile) and not file.compressed
             pieces = self._pieces(file, shown)
             if self.backwards:

@@ -184,6 +184,14 @@ def test_junk_is_skipped_and_put_on_record_to_the_byte(place: Path, live: Path) 
     assert query(place, "select kind, from_position, to_position from gap") == [("file", 320, 338)]
 
 
+def test_junk_before_the_first_record_is_searched_for_one_for_a_mebibyte(place: Path, live: Path) -> None:
+    live.write_bytes(b"#" * ((1 << 20) - 64) + records(0, 5))
+    assert [skipped[:2] for _, skipped in run(place).skipped] == [(0, (1 << 20) - 64)]
+    assert numbers(place) == list(range(5))
+    live.write_bytes(b"#" * (1 << 20) + records(5, 9))
+    assert [str(trouble) for trouble in run(place).troubles] == [f"{live}: not an accounting file"]
+
+
 def test_record_about_the_caller_of_acct_is_never_counted(place: Path, live: Path) -> None:
     live.write_bytes(record(0) + record(1, comm=b"accton", mem=0))
     outcome = run(place)

@@ -156,6 +156,15 @@ def test_junk_in_a_file_is_skipped_and_said(pacct: Path) -> None:
     assert names(run("dump-acct", "-r", str(pacct))) == ["three", "two", "one"]
 
 
+def test_junk_before_the_first_record_is_skipped_as_far_as_the_ingester_does(pacct: Path) -> None:
+    clean = run("dump-acct", str(pacct)).stdout
+    data = b"#" * 100_000 + pacct.read_bytes()
+    pacct.write_bytes(data)
+    for done in (run("dump-acct", str(pacct)), run("dump-acct", "-", stdin=data)):
+        assert done.stdout == clean
+        assert "100000 bytes that are no accounting records were skipped" in done.stderr
+
+
 def test_an_empty_file_gives_nothing(tmp_path: Path) -> None:
     empty = tmp_path / "pacct"
     empty.touch()
