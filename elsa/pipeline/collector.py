@@ -180,11 +180,8 @@ class Collector:
 
     def _tick(self, now_ns: int) -> None:
         if self._drain_at_ns is not None and now_ns >= self._drain_at_ns:
-            if self._may_wait():
-                self._drain_at_ns = now_ns + HOLD_NS
-            else:
-                self.drain()
-        self._hearing.tick(now_ns)
+            self.drain(patient=True)
+        self._hearing.tick(now_ns, wait=self._may_wait())
         if self._syncs:
             self.drain()
             self._answer_syncs()
@@ -227,9 +224,12 @@ class Collector:
     def _handle(self, request: Request, peer: Peer, reply: Reply) -> None:
         self._service.handle(request, peer, reply)
 
-    def drain(self) -> None:
-        """Take in every event that the kernel has queued."""
+    def drain(self, *, patient: bool = False) -> None:
+        """Take in every event that the kernel has queued; where one is `patient`, only until the writer is behind."""
         for _ in range(DRAIN_TURNS):
+            if patient and self._may_wait():
+                self._drain_at_ns = clocks.monotonic_ns() + HOLD_NS
+                return
             if self._hearing.drain():
                 break
             self.storing.tick(clocks.monotonic_ns())

@@ -92,13 +92,13 @@ class Hearing:
             due.append(self._scanned_ns + RESCAN_NS)
         return min(due, default=None)
 
-    def tick(self, now_ns: int) -> None:
-        """Mend what was lost, and conclude what has been waited for."""
+    def tick(self, now_ns: int, *, wait: bool = False) -> None:
+        """Mend what was lost, and conclude what has been waited for; with `wait` not what may wait as long as the events do."""
         if self._loss_since_ns is not None and now_ns - self._scanned_ns >= RESCAN_NS:
             self._repair()
         if self._missing and now_ns >= self._missing[0].at_ns:
             self._settle_missing()
-        if self._processes.doubts:
+        if self._processes.doubts and not wait:
             self.drain()
 
     def ended_threads(self, tgid: int) -> Mapping[str, int]:
