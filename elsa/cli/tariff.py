@@ -155,10 +155,10 @@ def _as_toml(version: Tariff) -> str:
     moment = datetime.fromtimestamp(version.valid_from_at_ns // 1_000_000_000, UTC)
     lines = [
         f"valid_from = {moment:%Y-%m-%dT%H:%M:%SZ}",
-        f"currency = {json.dumps(version.currency)}",
-        f"zone = {json.dumps(version.zone)}",
+        f"currency = {_quoted(version.currency)}",
+        f"zone = {_quoted(version.zone)}",
         f"decimals = {version.decimals}",
-        *([f"note = {json.dumps(version.note)}"] if version.note is not None else []),
+        *([f"note = {_quoted(version.note)}"] if version.note is not None else []),
         "",
         "[rates]",
         *(f"{rate} = {format(version.rates[rate], 'f')}" for rate in RATES),
@@ -167,6 +167,11 @@ def _as_toml(version: Tariff) -> str:
         for first, last, factor in _runs({hour: version.factors[day, hour] for hour in range(24) if (day, hour) in version.factors}):
             lines += ["", "[[factors]]", f'weekdays = "{WEEKDAYS[day]}"', f'hours = "{first}-{last}"', f"factor = {format(factor, 'f')}"]
     return "\n".join(lines) + "\n"
+
+
+def _quoted(text: str) -> str:
+    """A TOML string: like one of JSON, but no half of a surrogate pair may be spelled out, and DEL must be."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _runs(factors: dict[int, Decimal]) -> list[tuple[int, int, Decimal]]:
