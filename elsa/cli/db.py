@@ -119,7 +119,7 @@ def prune(events: str | None, processes: str | None, rollups: str | None, dry_ru
         closing(database.open_for_writing(path)) as connection,
         progress.bar("pruning", from_total=50_000) as show,
     ):
-        gone = retention.prune(connection, path, cutoffs, show or (lambda _done, _total: None), dry_run=dry_run)
+        gone = retention.prune(connection, path, cutoffs, show, dry_run=dry_run)
     told = f"{gone.events} events, {gone.processes} processes, {gone.rollups} hourly sums"
     click.echo(f"{path}: {told} {'would go' if dry_run else 'pruned'}", err=True)
 
@@ -151,5 +151,5 @@ def export(folder: Path, form: str, since: str | None, until: str | None, again:
     chosen = window(since, until, datetime.now().astimezone())
     path = config.load({"db": db}).db
     with reading(path) as connection, progress.bar("exporting", from_total=4) as show:
-        done = write(connection, folder, form, chosen, time.time_ns(), show or (lambda _done, _total: None), again=again)
+        done = write(connection, folder, form, chosen, time.time_ns(), show, again=again)
     click.echo(f"{folder}: {done.files} files written with {done.rows} rows, {done.kept} there already", err=True)

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from elsa import config
-from elsa.cli import options
+from elsa.cli import options, progress
 from elsa.errors import RetryError, UnavailableError, UsageError
+from elsa.kernel.places import same_file
 from elsa.state.selection import Selection
-
-if TYPE_CHECKING:
-    from elsa.store.defining import Progress
 
 # jobd gives up on an answer after 60 s.
 PATIENCE_S = 70.0
@@ -103,11 +99,11 @@ def _carry_out(settings: config.Config, selection: Selection, fields: dict[str, 
 
     client = Client(settings.socket, PATIENCE_S)
     try:
-        kept = Path(client.request("status")["db"])
+        kept = client.warehouse()
     except UnavailableError:
         kept = None
     db = settings.db if named or kept is None else kept
-    asks = kept is not None and _same(db, kept)
+    asks = kept is not None and same_file(db, kept)
     if asks and not os.access(db, os.R_OK if fields["dry_run"] else os.W_OK):
         return client.request("define", **fields)
     order = defining.Order(
@@ -120,33 +116,8 @@ def _carry_out(settings: config.Config, selection: Selection, fields: dict[str, 
         selection=selection,
         dry_run=fields["dry_run"],
     )
-    with _bar() as progress:
-        return defining.define(order, progress)
-
-
-def _same(one: Path, other: Path) -> bool:
-    try:
-        return one == other or one.samefile(other)
-    except OSError:
-        return False
-
-
-@contextmanager
-def _bar() -> Iterator[Progress]:
-    """A bar on a terminal, where it takes long enough."""
-    shown: list[Any] = []
-
-    def show(done: int, total: int) -> None:
-        if not shown and total >= WORTH_A_BAR and sys.stderr.isatty():
-            shown.append(click.progressbar(length=total, label="defining", file=sys.stderr))
-        for bar in shown:
-            bar.update(max(done - bar.pos, 0))
-
-    try:
-        yield show
-    finally:
-        for bar in shown:
-            bar.render_finish()
+    with progress.bar("defining", from_total=WORTH_A_BAR) as show:
+        return defining.define(order, show)
 
 
 def _print(reply: dict[str, Any], form: str) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from typing import Any
 
 import click
 
@@ -12,22 +13,22 @@ Show = Callable[[int, int], None]
 
 
 @contextmanager
-def bar(label: str, *, from_total: int, quiet: bool = False) -> Iterator[Show | None]:
-    """A function that is told what is done and what there is to do; with less than `from_total` to do no bar is shown.
+def bar(label: str, *, from_total: int, quiet: bool = False) -> Iterator[Show]:
+    """A function that is told what is done and what there is to do.
 
-    None where there is no terminal to show it on.
+    With less than `from_total` to do, or no terminal to show it on, no bar is shown.
     """
-    if quiet or not sys.stderr.isatty():
-        yield None
-        return
-    with ExitStack() as shown:
-        opened = None
+    visible = not quiet and sys.stderr.isatty()
+    shown: list[Any] = []  # click's bar, once there is one
 
-        def show(done: int, total: int) -> None:
-            nonlocal opened
-            if opened is None and total >= from_total:
-                opened = shown.enter_context(click.progressbar(length=total, label=label, file=sys.stderr))
-            if opened is not None:
-                opened.update(max(done - opened.pos, 0))
+    def show(done: int, total: int) -> None:
+        if visible and not shown and total >= from_total:
+            shown.append(click.progressbar(length=total, label=label, file=sys.stderr))
+        for one in shown:
+            one.update(max(done - one.pos, 0))
 
+    try:
         yield show
+    finally:
+        for one in shown:
+            one.render_finish()

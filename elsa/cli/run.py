@@ -26,6 +26,7 @@ from elsa.control.client import Client
 from elsa.control.launch import end_like, launch, title_of
 from elsa.errors import ElsaError, InputMissingError, UnavailableError, UsageError
 from elsa.kernel import clocks
+from elsa.kernel.places import same_file
 from elsa.kernel.procfs import Procfs
 from elsa.pipeline import live
 from elsa.pipeline.bill import Bill
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from elsa.pipeline.inside import Inside
 
     Accountant = Inside | WithJobd
+
+# How long a jobd of our own may take to begin.
 PATIENCE_S = 20.0
 
 
@@ -121,10 +124,10 @@ def _accountant(settings: Config, db: Path | None, title: str, tags: dict[str, s
     """Who does the accounting: the jobd that answers, one of our own for the warehouse that was named, or we ourselves."""
     client = Client(settings.socket)
     try:
-        theirs = Path(client.request("status")["db"])
+        theirs = client.warehouse()
     except UnavailableError:
         theirs = None
-    if db is not None and (theirs is None or not _same(db, theirs)):
+    if db is not None and (theirs is None or not same_file(db, theirs)):
         client = stack.enter_context(_jobd_of_our_own(db))
         theirs = db
     accountant: Accountant
@@ -136,10 +139,6 @@ def _accountant(settings: Config, db: Path | None, title: str, tags: dict[str, s
         accountant = WithJobd(client, theirs, title, tags)
     stack.callback(accountant.close)
     return accountant
-
-
-def _same(one: Path, other: Path) -> bool:
-    return one.exists() and other.exists() and one.samefile(other)
 
 
 @contextlib.contextmanager

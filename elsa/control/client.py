@@ -35,6 +35,10 @@ class Client:
             raise UnavailableError(f"jobd on {self.path} hung up without an answer; whether it did what was asked is unknown")
         return protocol.parse_reply(reply)
 
+    def warehouse(self) -> Path:
+        """The warehouse of the jobd that answers. Raises as `request` does."""
+        return Path(self.request("status")["db"])
+
     def _connect(self, connection: socket.socket) -> None:
         """Connect with the kernel's own timeouts: settimeout() would not wait where jobd has a queue of connections."""
         seconds = int(self.timeout_s)

@@ -96,6 +96,14 @@ def refuse_what_is_no_file(path: Path, needed: str) -> None:
         raise ConfigError(f"{path}: is {_KINDS.get(stat.S_IFMT(mode), 'no file')}, where {needed} is needed; name it with --db")
 
 
+def same_file(one: Path, other: Path) -> bool:
+    """Whether two paths lead to one file; of what cannot be looked at, only whether they are written alike."""
+    try:
+        return one == other or one.samefile(other)
+    except OSError:
+        return False
+
+
 def user(uid: int) -> str:
     """How to speak of a user."""
     try:

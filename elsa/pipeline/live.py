@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from elsa.control import protocol
@@ -123,7 +122,7 @@ def look(client: Client, procfs: Procfs, ref: protocol.JobRef, limit: int) -> Jo
     members = [(_named(procfs, member), running(procfs, member, offsets)) for member in reply["members"]]
     finished, without, why, before = None, 0, "", {}
     try:
-        db = Path(client.request("status")["db"])
+        db = client.warehouse()
         client.request("sync")
         known = ledger.known(db, int(reply["job"]["id"]), seen_ns)
         # Who ended between the two looks is among the finished ones.

@@ -151,12 +151,13 @@ def _show_live(path: Path, job_id: int) -> None:
 
     from elsa.cli import live as show
     from elsa.control.client import Client
+    from elsa.kernel.places import same_file
     from elsa.kernel.procfs import Procfs
     from elsa.pipeline.live import look
 
     client = Client(config.load().socket, LIVE_TIMEOUT_S)
     try:
-        if not path.samefile(client.request("status")["db"]):
+        if not same_file(path, client.warehouse()):
             return  # that jobd keeps another warehouse, with other jobs under these ids
         now = look(client, Procfs(), job_id, MOST_LIVE)
     except ElsaError as error:

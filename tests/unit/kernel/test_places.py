@@ -122,3 +122,16 @@ def test_a_file_system_that_refuses_to_be_written_is_called_read_only(tmp_path: 
 
     monkeypatch.setattr(os, "open", refuse)
     assert places.read_only(tmp_path)
+
+
+def test_one_file_is_one_by_whatever_path_and_none_is_another(tmp_path: Path) -> None:
+    here, there, none = tmp_path / "here", tmp_path / "there", tmp_path / "none"
+    here.touch()
+    there.symlink_to(here)
+    assert places.same_file(here, there)
+    assert places.same_file(none, none)
+    assert not places.same_file(here, none)
+    assert not places.same_file(none, here)
+    there.unlink()
+    there.touch()
+    assert not places.same_file(here, there)

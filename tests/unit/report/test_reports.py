@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from elsa.control.client import Client
 from elsa.errors import ConfigError, InputMissingError, UsageError
 from elsa.report import jobs, processes
 from elsa.report.columns import COLUMNS
@@ -318,3 +319,17 @@ def test_charging_for_a_part_of_a_life_is_said(filled: Reports) -> None:
     found = filled.json("job", "late")
     assert (found["run_ns"], found["cpu_s"], found["part_life"], found["part_life_whole"]) == (2_000_000_000, 2.0, 1, 0)
     assert filled.json("processes", "--job", "late")[0]["run_ns"] == 2_000_000_000
+
+
+def test_a_jobd_of_another_warehouse_that_cannot_be_looked_at_is_not_asked_for_running_processes(
+    filled: Reports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def request(_client: Client, op: str, **_fields: object) -> dict[str, str]:
+        asked.append(op)
+        return {"db": str(filled.path / "not" / "there")}
+
+    monkeypatch.setattr(Client, "request", request)
+    done = filled.run("job", "night")
+    assert (done.exit_code, asked) == (0, ["status"])
