@@ -24,7 +24,9 @@ from elsa.control.client import Client
 from elsa.errors import ElsaError, UsageError
 
 Row = Mapping[str, Any]
+# Words of `top` are folded at this width in a pipe, where no terminal says its own.
 LONGEST_LINE = 1000
+# How long `run` waits for what its command used to be stored; a warehouse that is locked is not waited for.
 STORING_TIMEOUT_S = 2.0
 
 

@@ -354,9 +354,11 @@ def _total(
 
 def _without_line(connection: sqlite3.Connection, selection: Selection) -> list[str]:
     """Whether processes of no job may be missing among the lines, since only sums are kept of them."""
-    hours = " and ".join(["u.pruned = 1", *selection.window.where(f"u.hour * {4 * QUARTER_NS}")])
+    if selection.jobs is not None:
+        return []
+    hours = " and ".join(["u.pruned = 1", *selection.window.where(f"u.hour * {HOUR_NS}")])
     gone = connection.execute(f"select coalesce(sum(u.processes), 0) from rolled_user as u where {hours}").fetchone()[0]
-    if not gone or selection.jobs is not None:
+    if not gone:
         return []
     return [
         f"{completeness.count(gone, 'process')} are no longer kept one by one; those of them that were in no job have no line of their own"

@@ -101,24 +101,17 @@ def _lives(connection: sqlite3.Connection, pid: int) -> list[Life]:
 def _holder(connection: sqlite3.Connection, pid: int, at_ns: int | None) -> Life:
     """Who bore a pid at some time, or last. A whole second means any moment of it, since that is how reports show times."""
     lives = _lives(connection, pid)
-    if at_ns is None and lives:
+    if not lives:
+        raise UsageError(f"no process is recorded that ever bore pid {pid}")
+    if at_ns is None:
         return lives[-1]
-    until_ns = None if at_ns is None else at_ns + (SECOND_NS if at_ns % SECOND_NS == 0 else 1)
-    fitting = [
-        life
-        for life in lives
-        if at_ns is not None
-        and until_ns is not None
-        and life.started_at_ns < until_ns
-        and (life.ended_at_ns is None or life.ended_at_ns >= at_ns)
-    ]
-    if len(fitting) == 1:
-        return fitting[0]
-    if fitting:
-        raise UsageError(f"{len(fitting)} processes bore pid {pid} in that second; name a moment: {_starts(fitting)}")
-    if lives:
+    until_ns = at_ns + (SECOND_NS if at_ns % SECOND_NS == 0 else 1)
+    fitting = [life for life in lives if life.started_at_ns < until_ns and (life.ended_at_ns is None or life.ended_at_ns >= at_ns)]
+    if not fitting:
         raise UsageError(f"no process is recorded that bore pid {pid} then; processes that bore it began at {_starts(lives)}")
-    raise UsageError(f"no process is recorded that ever bore pid {pid}")
+    if len(fitting) > 1:
+        raise UsageError(f"{len(fitting)} processes bore pid {pid} in that second; name a moment: {_starts(fitting)}")
+    return fitting[0]
 
 
 def _leader(connection: sqlite3.Connection, pid: int, at_ns: int | None) -> Life:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-# The option that is written first in the help of sa -> what it sorts by.
+# Options of sa, as click names them -> what they sort by.
 SORTS = {
     "sort_sys_user_div_calls": "cpu_per_call",
     "sort_avio": "avio",
