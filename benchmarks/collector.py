@@ -1,8 +1,9 @@
 """What hearing every process costs: jobd against a C listener that only decodes, forkstat, and nobody listening. Needs root.
 
-    benchmarks/collector.py [--processes N] [--json]
+    benchmarks/collector.py [--processes N] [--minutes N] [--json]
 
-The workloads start processes as fast as the machine can on every core: fork+exit, and fork+exec+exit of /bin/true. For each listener:
+The workloads start processes as fast as the machine can on every core: fork+exit, fork+exec+exit of /bin/true, and shells that compute for
+a while and start a program, as a build does. For each listener:
 how long the workload took (its slow-down), the CPU time of the listener per million events, its memory and what it lost.
 jobd hears events and taskstats and writes both into a warehouse; "events only" is jobd with taskstats = false.
 
@@ -61,6 +62,8 @@ PROCESSES = 40_000
 # An exec costs some twenty times as much as a fork.
 EXECS = 4_000
 NOBODY, BARE, FORKSTAT, JOBD, EVENTS_ONLY = "nobody listens", "C listener", "forkstat", "jobd", "jobd, events only"
+# A shell that computes for some 10 ms and starts one program: no less than what the units of a build do.
+COMPILE = "i=0; while [ $i -lt 10000 ]; do i=$((i+1)); done; /bin/true"
 HZ = os.sysconf("SC_CLK_TCK")
 
 
@@ -134,8 +137,34 @@ def once(name: str, folder: Path, listen: Path, workload: list[str]) -> Run:
         return Run(wall_s, cpu_s(one.pid) - before, measure.peak(one.pid) / 1024 if one.pid else 0.0, lost)
 
 
+def endure(minutes: float) -> list[Table]:
+    """As many processes as the machine can start on every core, for so long: what is lost, and what jobd needs."""
+    workers = os.cpu_count() or 1
+    with tempfile.TemporaryDirectory() as made_in:
+        folder = Path(made_in)
+        workload = [str(measure.compiled("spawn", folder)), str(workers), str(PROCESSES)]
+        with listener(JOBD, folder, folder) as one:
+            before, began, processes = cpu_s(one.pid), time.perf_counter(), 0
+            while time.perf_counter() - began < minutes * 60:
+                subprocess.run(workload, check=True)
+                processes += workers * PROCESSES
+            wall_s = time.perf_counter() - began
+            lost = one.settle()
+            figures = {
+                "processes": processes,
+                "processes/s": processes / wall_s,
+                "s until all was stored, after the end": time.perf_counter() - began - wall_s,
+                "events lost": lost,
+                "CPU us/event": (cpu_s(one.pid) - before) * 1e6 / (2 * processes),
+                "peak MiB": measure.peak(one.pid or 0) / 1024,
+            }
+    return [Table(f"{minutes:g} minutes of fork+exit", "", "processes", {name: [figure] for name, figure in figures.items()})]
+
+
 def bench(options: argparse.Namespace) -> list[Table]:
-    """Both workloads under every listener, in turns."""
+    """Every workload under every listener, in turns; or with --minutes, jobd alone for so long."""
+    if options.minutes:
+        return endure(options.minutes)
     workers = os.cpu_count() or 1
     names = [NOBODY, BARE, *([FORKSTAT] if program("forkstat") else []), JOBD, EVENTS_ONLY]
     made: list[Table] = []
@@ -143,9 +172,11 @@ def bench(options: argparse.Namespace) -> list[Table]:
         folder = Path(made_in)
         listen, spawn = measure.compiled("listen", folder), measure.compiled("spawn", folder)
         each, few = options.processes // workers, max(options.processes * EXECS // PROCESSES // workers, 1)
+        compiler, units = ["/bin/sh", "-c", COMPILE], max(few // 10, 1)
         for what, events, workload in (
             ("fork+exit", 2 * each * workers, [str(spawn), str(workers), str(each)]),
             ("fork+exec+exit", 3 * few * workers, [str(spawn), str(workers), str(few), "/bin/true"]),
+            ("like a compiler", 6 * units * workers, [str(spawn), str(workers), str(units), *compiler]),
         ):
             runs: dict[str, list[Run]] = {name: [] for name in names}
             for number in range(options.rounds + 1):
@@ -167,4 +198,5 @@ def bench(options: argparse.Namespace) -> list[Table]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--processes", type=int, default=PROCESSES, metavar="N", help=f"how many processes to start ({PROCESSES:,})")
+    parser.add_argument("--minutes", type=float, metavar="N", help="only see whether jobd loses nothing in so many minutes at the maximum")
     measure.main(bench, parser)

@@ -10,6 +10,7 @@ import sqlite3
 from collections import defaultdict
 from typing import NamedTuple
 
+from elsa.state.clock import HOUR_NS
 from elsa.state.codes import How, Origin
 from elsa.store import neighbours
 
@@ -20,6 +21,17 @@ ORPHAN_NS = 600 * SECOND_NS
 MOST_ORPHANS = 20_000
 # An exit may be heard this long after its record was written.
 LAG_NS = 200_000_000
+
+# By what ended since or runs: a search by the start alone would go through all of the boot.
+_BEGUN_SINCE = """
+    select id, parent_id
+    from process indexed by process_ended
+    where ended_hour >= (select (:since_ns + min(offset_ns)) / :hour_ns from clock where boot_id = :boot_id)
+        and boot_id = :boot_id and parent_id is not null and start_ns > :since_ns
+    union all
+    select id, parent_id
+    from process indexed by process_running
+    where elapsed_ns is null and boot_id = :boot_id and parent_id is not null and start_ns > :since_ns"""
 
 
 class Orphan(NamedTuple):
@@ -156,10 +168,8 @@ def _begin_after(connection: sqlite3.Connection, child_id: int, parent_id: int) 
 def _pass_on(connection: sqlite3.Connection, boot_id: int, attached: list[int], heirs: set[int], since_ns: int) -> None:
     """What begins later now, or has come into jobs, has children that do so too."""
     children = defaultdict(list)
-    rows = connection.execute(
-        "select id, parent_id from process where boot_id = ? and parent_id is not null and start_ns > ?", (boot_id, since_ns)
-    )
-    for child_id, parent_id in rows:
+    told = {"boot_id": boot_id, "since_ns": since_ns, "hour_ns": HOUR_NS}
+    for child_id, parent_id in connection.execute(_BEGUN_SINCE, told):
         children[parent_id].append(child_id)
     line = list(attached)
     while line:
