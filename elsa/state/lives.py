@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from elsa.state.codes import Origin
+from elsa.state.clock import Clock
+from elsa.state.codes import End, Origin
 
 # A start time out of /proc is cut to a clock tick of 1/100 s, and its conversion may be one tick too low.
 TICK_NS = 10_000_000
@@ -43,15 +44,11 @@ class Incarnation:
     """One life of one pid."""
 
     __slots__ = (
-        "amended",
         "ancestor",
         "comm",
-        "doubtful",
         "elapsed_ns",
-        "end_clock_id",
+        "end_clock",
         "end_how",
-        "ended_hour",
-        "exit_status",
         "id",
         "jobs",
         "leader_status",
@@ -68,7 +65,6 @@ class Incarnation:
         "status_ns",
         "stored",
         "threads",
-        "told",
         "uid",
     )
 
@@ -86,27 +82,31 @@ class Incarnation:
         """The parent, or once that is dead what was its nearest living ancestor when it died: so no chain of the dead is kept."""
         self.threads = 1
         self.seen_ns = 0
-        """Events of its threads before this moment are in the count already."""
-        self.doubtful = False
+        """Where it was found in /proc: events of its threads before this moment are in the count already, as far as that is sure."""
         self.jobs: tuple[int, ...] = ()
         self.since: dict[int, int] | None = None
         """When it came into a job, for those jobs in which it was not born."""
         self.uid: int | None = None
         self.comm: str | None = None
         self.elapsed_ns: int | None = None
-        self.end_clock_id: int | None = None
-        self.ended_hour: int | None = None
+        self.end_clock: Clock | None = None
         self.end_how: int | None = None
         self.status = 0
         """The wait status, as far as its threads' exits tell while it runs."""
         self.status_ns = 0
         """When the thread exited that it is from."""
-        self.exit_status: int | None = None
         self.leader_status: int | None = None
-        self.told = False
-        """taskstats told what it used."""
         self.stored = False
-        self.amended = False
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether the count of its threads is not sure."""
+        return self.seen_ns > 0
+
+    @property
+    def exit_status(self) -> int | None:
+        """Its wait status, once its end was heard."""
+        return self.status if self.end_how == End.EXIT else None
 
     def member_since(self, job_id: int) -> int:
         """Monotonic time since which it is in a job; 0 if from its birth."""
@@ -118,7 +118,8 @@ class Changes:
     """What is to be stored: new and changed incarnations, events, and stays in jobs."""
 
     born: list[Incarnation] = field(default_factory=list)
-    amended: list[Incarnation] = field(default_factory=list)
+    amended: dict[int, Incarnation] = field(default_factory=dict)
+    """By id."""
     events: list[EventRow] = field(default_factory=list)
     entered: list[tuple[int, int, int, None, int]] = field(default_factory=list)
     """job_id, process_id, since_ns, until_ns, how"""

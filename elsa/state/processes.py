@@ -128,7 +128,6 @@ class Processes:
         life.threads = 1
         life.status = 0
         life.seen_ns = 0
-        life.doubtful = False
         for job_id in set(life.jobs) - set(jobs):
             self._leave(life, job_id, time_ns)
             if not life.stored:
@@ -140,7 +139,7 @@ class Processes:
         """A pid began its next life before the exit of this one was heard: by `over_ns` it was over; its exit may still come."""
         doubt = self.doubts.get(life.pid)
         if doubt is not None:
-            self._end(life, doubt.time_ns, End.EXIT, life.status)
+            self._end(life, doubt.time_ns, End.EXIT)
             return
         self._end(life, time_ns, End.REUSED)
         self._late.setdefault(life.pid, []).append((life, over_ns))
@@ -183,7 +182,7 @@ class Processes:
             return
         life.threads -= 1
         if life.threads <= 0:
-            self._end(life, event.time_ns, End.EXIT, life.status)
+            self._end(life, event.time_ns, End.EXIT)
 
     @staticmethod
     def _note_status(life: Incarnation, event: Event) -> None:
@@ -221,7 +220,7 @@ class Processes:
                 del self._late[event.b]
             late.end_how = End.EXIT
             self._date_end(late, min(over_ns, event.time_ns))
-            self._settle_status(late, late.status)
+            self._settle_status(late)
             self._amend(late)
         return late
 
@@ -256,7 +255,7 @@ class Processes:
         if life is None or not life.doubtful:
             return
         if found is None or found.over or not same_start(life, found.start_ns):
-            self._end(life, event.time_ns, End.EXIT, life.status)
+            self._end(life, event.time_ns, End.EXIT)
         else:
             life.seen_ns = found.seen_ns
 
@@ -283,7 +282,6 @@ class Processes:
             seen.add(one.pid)
             life.threads = one.threads
             life.seen_ns = one.seen_ns
-            life.doubtful = True
             life.uid = one.uid if one.uid is not None else life.uid
             self.name(life, one.comm)
         for life, one in adopted:
@@ -382,7 +380,7 @@ class Processes:
         self.changes.born.append(life)
         return life
 
-    def _end(self, life: Incarnation, time_ns: int, how: End, status: int | None = None) -> None:
+    def _end(self, life: Incarnation, time_ns: int, how: End) -> None:
         del self.living[life.pid]
         self.execed.discard(life.pid)
         self.doubts.pop(life.pid, None)
@@ -390,7 +388,7 @@ class Processes:
         life.end_how = how
         while life.ancestor is not None and life.ancestor.end_how is not None:
             life.ancestor = life.ancestor.ancestor
-        self._settle_status(life, status)
+        self._settle_status(life)
         if self.ended is not None:
             self.ended.append(life)
         self.jobs.count(life.jobs, -1, time_ns)
@@ -398,21 +396,17 @@ class Processes:
 
     def _date_end(self, life: Incarnation, time_ns: int) -> None:
         end_ns = max(time_ns, life.start_ns)
-        clock = self.clocks.at(end_ns)
         life.elapsed_ns = end_ns - life.start_ns
-        life.end_clock_id = clock.id
-        life.ended_hour = clock.hour(end_ns)
+        life.end_clock = self.clocks.at(end_ns)
 
     @staticmethod
-    def _settle_status(life: Incarnation, status: int | None) -> None:
-        life.exit_status = status
-        if life.leader_status == status:
+    def _settle_status(life: Incarnation) -> None:
+        if life.leader_status == life.exit_status:
             life.leader_status = None
 
     def _amend(self, life: Incarnation) -> None:
-        if life.stored and not life.amended:
-            life.amended = True
-            self.changes.amended.append(life)
+        if life.stored:
+            self.changes.amended[life.id] = life
 
     def forget_late(self, now_ns: int) -> None:
         """Give up on exits that have not come."""

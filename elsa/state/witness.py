@@ -29,6 +29,8 @@ class Witness:
         self._processes = processes
         self._processes.ended = []
         self._untold: dict[int, list[Incarnation]] = {}
+        self._early: set[int] = set()
+        """Ids of lives of which taskstats told before their exit was heard."""
         self.delays = delays
         """The kernel counts delays now (kernel.task_delayacct); else their zeros mean nothing."""
         self.homeless = 0
@@ -42,7 +44,6 @@ class Witness:
             if life is None:
                 self.homeless += 1
                 continue
-            life.told = True
             self._processes.name_late(life, stats.total.comm)
             self._processes.changes.usage.append(usage_row(life.id, stats, delays=self.delays))
 
@@ -63,7 +64,9 @@ class Witness:
     def _gather_ended(self) -> None:
         ended, self._processes.ended = self._processes.ended or [], []
         for life in ended:
-            if not life.told:
+            if life.id in self._early:
+                self._early.remove(life.id)
+            else:
                 waiting = self._untold.get(life.pid)
                 if waiting is None:
                     self._untold[life.pid] = [life]
@@ -77,14 +80,17 @@ class Witness:
         """
         lives = self._untold.get(stats.tgid, [])
         for place, life in enumerate(lives):
-            if not life.told and _fits(life, stats, now_ns):
+            if _fits(life, stats, now_ns):
                 if place + 1 < len(lives):
                     self._untold[stats.tgid] = lives[place + 1 :]
                 else:
                     del self._untold[stats.tgid]
                 return life
         alive = self._processes.living.get(stats.tgid)
-        return alive if alive is not None and not alive.told and _fits(alive, stats, now_ns) else None
+        if alive is None or alive.id in self._early or not _fits(alive, stats, now_ns):
+            return None
+        self._early.add(alive.id)
+        return alive
 
 
 def _end_ns(life: Incarnation) -> int:

@@ -50,9 +50,10 @@ _END_STAY = "update membership set until_ns = ? where job_id = ? and process_id 
 
 def process_row(life: Incarnation) -> ProcessRow:
     """An incarnation as it stands now, in the order of the statements above; the command's name comes first and has no id yet."""
+    clock = life.end_clock
     return (
         life.comm,
-        life.end_clock_id,
+        None if clock is None else clock.id,
         life.end_how,
         life.elapsed_ns,
         life.exit_status,
@@ -66,7 +67,7 @@ def process_row(life: Incarnation) -> ProcessRow:
         life.start_clock_id,
         life.pid,
         life.id,
-        life.ended_hour,
+        None if clock is None else clock.hour(life.start_ns + (life.elapsed_ns or 0)),
     )
 
 
@@ -111,9 +112,7 @@ class Batch:
         for life in changes.born:
             self.born.append(process_row(life))
             life.stored = True
-        for life in changes.amended:
-            self.amended.append(process_row(life))
-            life.amended = False
+        self.amended.extend(map(process_row, changes.amended.values()))
         self.events.extend(changes.events)
         self.entered.extend(changes.entered)
         self.left.extend(changes.left)

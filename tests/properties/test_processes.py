@@ -41,9 +41,9 @@ class Truth:
 class Watched(Processes):
     """Nothing ends twice."""
 
-    def _end(self, life: Incarnation, time_ns: int, how: End, status: int | None = None) -> None:
+    def _end(self, life: Incarnation, time_ns: int, how: End) -> None:
         assert life.end_how is None
-        super()._end(life, time_ns, how, status)
+        super()._end(life, time_ns, how)
 
 
 class Kernel(RuleBasedStateMachine):

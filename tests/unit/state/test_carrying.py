@@ -74,7 +74,9 @@ def test_of_an_older_state_of_the_same_warehouse_only_what_is_new_is_added() -> 
     assert new.changes.left == [(NOW, 7, 60)]  # taken out since
     (child,) = new.changes.born
     assert (child.pid, child.start_ns, child.parent_id, child.jobs) == (51, 40 * S, 50, (7,))
-    assert [(life.pid, life.start_ns, life.end_how) for life in new.changes.amended if life.end_how] == [(51, 12 * S, End.VANISHED)]
+    assert [(life.pid, life.start_ns, life.end_how) for life in new.changes.amended.values() if life.end_how] == [
+        (51, 12 * S, End.VANISHED)
+    ]
     assert moved.since_ns == NOW
     assert job.living == 2
 

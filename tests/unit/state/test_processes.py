@@ -102,7 +102,7 @@ def test_a_stored_life_that_changes_is_amended_once_per_batch(processes: Process
     processes.name(life, b"one")
     processes.name(life, b"two")
     processes.apply([exited(2 * SECOND, 100)])
-    assert processes.take_changes().amended == [life]
+    assert processes.take_changes().amended == {life.id: life}
     assert len(processes.changes) == 0
 
 
@@ -116,7 +116,7 @@ def test_start_and_end_each_have_the_clock_that_held_then_and_not_when_they_were
     processes = Processes(Jobs(), clocks=Clocks([Clock(2, 0, 0, 0), Clock(4, 5 * SECOND, 3600 * SECOND, 0)]))
     processes.reconcile([found(60, 5 * SECOND)], infer=False)
     processes.apply([fork(4 * SECOND, INIT, 50), fork(5 * SECOND - MS, INIT, 60), exited(6 * SECOND, 50)])
-    assert [(life.start_clock_id, life.end_clock_id) for life in all_lives(processes)] == [(2, None), (2, 4)]
+    assert [(life.start_clock_id, life.end_clock and life.end_clock.id) for life in all_lives(processes)] == [(2, None), (2, 4)]
 
 
 # --- threads ----------------------------------------------------------------------------------------------------------------------
@@ -620,7 +620,7 @@ def test_restored_lives_go_on_in_their_jobs_and_are_known_again() -> None:
     assert (lives[0].end_how, processes.living[100].jobs) == (End.REUSED, ())
     assert processes.living[102].jobs == (3,)
     assert [life.id for life in all_lives(processes)] == [30, 32]
-    assert lives[0] in processes.changes.amended
+    assert processes.changes.amended[lives[0].id] is lives[0]
     assert jobs.open[3].living == 2
 
 
