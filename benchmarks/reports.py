@@ -1,38 +1,36 @@
-"""How long reports take, cold, on a made-up month of a busy host, against sa and lastcomm reading the same records.
+"""How long reports take on a made-up month of a busy host: the whole command, and its SQL alone; against sa, lastcomm and DuckDB.
 
-    benchmarks/reports.py [--processes N] [--warehouse FILE] [--json]
+    benchmarks/reports.py [--processes N ...] [--folder FOLDER] [--parquet] [--beside-writers] [--json]
 
-Every figure is that of a whole command, Python's start included. The month (tests/month.py) has 1,000 jobs, 200 users and 300 commands;
-its hours are rolled up, as `elsa ingest` keeps them. With --warehouse the month is made there, or taken from there if it was made before.
+The month (tests/month.py) has 1,000 jobs, 200 users and 300 commands, and of enough processes a job of 100,000; its hours and days are
+rolled up, as `elsa ingest` keeps them. Several sizes show how each report grows. A warehouse made in --folder is taken from there the
+next time.
+
+* wall s: the command, Python's start included, with the file in the cache of the operating system as the runs before left it. sa and
+  lastcomm read the same records from an accounting file.
+* query s: what `--explain` prints, in a new connection. With --parquet and DuckDB installed (it is no dependency) the same question in
+  DuckDB over what `elsa db export` wrote, in a new connection too.
+* --beside-writers: all of it while one process writes as jobd does and another as the ingester does, into the same warehouse.
 
 The last run:
 
-    2 cores, Linux 6.18.44, Python 3.11.7, 2026-11-22
-    1,000,000 processes of 30 days [wall s]
-                                 median        min        max   ratio
-      summary of a job            0.358      0.344      0.399    0.93
-      commands of the month       0.600      0.589      0.627    1.56
-      users of the month          0.386      0.361      0.404    1.00
-      days of the month           0.417      0.365      0.462    1.08
-      commands of a day           0.169      0.154      0.178    0.44
-      the newest 20 jobs          0.405      0.402      0.430    1.05
-      last 100 of a user          0.166      0.148      0.188    0.43
-      tree of a job               0.301      0.294      0.340    0.78
-      bill of the month           0.878      0.875      0.983    2.28
-      audit                       4.999      4.926      5.162   12.97
-      sa                          2.307      2.244      2.418    5.98
-    1,000,000 processes of 30 days [CPU s]
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
+import resource
 import sqlite3
 import subprocess
 import sys
 import tempfile
-from contextlib import closing
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -42,13 +40,57 @@ from tests.peers import program
 
 PROCESSES = 1_000_000
 SA = "sa -i"
+USERS = "users of the month"
+LARGE = 100_000
+# Beside writers: so many processes begin and end each second, some fifty times what ten million a month are.
+RATE = 200
+STEP_S = 0.1
+# Questions that take minutes are asked less often.
+SLOW_S = 10.0
+
+_SUMS = "count(process_id), sum(elapsed_s), sum(user_s), sum(system_s), sum(cpu_s) as cpu, max(rss_kib), sum(read_bytes), sum(write_bytes)"
+_MEMBERS = "select process_id from '{at}/memberships/*/*.parquet' where job_id = {job}"
 
 
-def made(path: Path, processes: int) -> None:
-    """A month in a warehouse, rolled up."""
-    if not path.exists():
-        subprocess.run([sys.executable, "-m", "tests.month", str(processes), str(path)], check=True)
-    subprocess.run(measure.elsa("db", "rollup", "--db", str(path)), check=True, stdout=subprocess.DEVNULL)
+class Question(NamedTuple):
+    """One report: the words of the command, and the same for DuckDB where it can be asked."""
+
+    words: list[str]
+    duckdb: str = ""
+
+
+def questions(path: Path) -> dict[str, Question]:
+    """What is asked, in words, and how."""
+    job = value(path, "select job_id from job_usage where processes < 20000 order by processes desc limit 1")
+    large = value(path, "select job_id from job_usage order by processes desc limit 1")
+    uid = value(path, "select uid from rollup_user group by uid order by sum(processes) desc limit 1")
+    day = value(path, "select date(min(hour) * 3600 + 10 * 86400, 'unixepoch') from rollup_hour")
+    at = "from '{at}/processes/*/*.parquet'"
+    keys = f"command, forked_only, {_SUMS}"
+    top = "group by all order by cpu desc nulls last limit 20"
+    return {
+        "summary of a job": Question(["job", job], f"select {keys} {at} where process_id in ({_MEMBERS}) {top}".replace("{job}", job)),
+        "commands of the month": Question(["commands", "--limit", "20"], f"select {keys} {at} {top}"),
+        USERS: Question(["users", "--limit", "20"], f"select uid, {_SUMS} {at} {top}"),
+        "days of the month": Question(["days"], f"select ended_at::date as day, {_SUMS} {at} group by all order by day"),
+        "commands of a day": Question(
+            ["commands", "--since", f"{day}T00:00Z", "--until", f"{day}T23:59:59Z"], f"select {keys} {at} where day = '{day}' {top}"
+        ),
+        "the newest 20 jobs": Question(
+            ["jobs", "--limit", "20"],
+            "select * exclude (created_at, closed_at, started_at, ended_at) from '{at}/jobs.parquet' order by job_id desc limit 20",
+        ),
+        "last 100 of a user": Question(
+            ["last", "--user", uid, "--limit", "100"],
+            f"select command, uid, tty, pid, cpu_s, elapsed_s, epoch_ms(ended_at) {at} where uid = {uid} order by ended_at desc limit 100",
+        ),
+        f"tree of {value(path, f'select count(*) from membership where job_id = {large}')} processes": Question(["tree", large]),
+        "bill of the month": Question(
+            ["bill", "--month", day[:7]], f"select uid, sum(cpu_s), sum(coremem_mb_s), sum(read_bytes), sum(write_bytes) {at} group by all"
+        ),
+        "audit": Question(["audit"]),
+        "sa": Question(["sa"]),
+    }
 
 
 def value(path: Path, sql: str) -> str:
@@ -57,55 +99,198 @@ def value(path: Path, sql: str) -> str:
         return str(connection.execute(sql).fetchone()[0])
 
 
-def reports(path: Path) -> dict[str, list[str]]:
-    """What is asked, in words, and how."""
-    job = value(path, "select job_id from membership group by job_id order by count(*) desc limit 1")
-    uid = value(path, "select uid from rollup_user group by uid order by sum(processes) desc limit 1")
-    day = value(path, "select date(min(hour) * 3600 + 10 * 86400, 'unixepoch') from rollup_hour")
-    month = day[:7]
-    return {
-        "summary of a job": ["job", job],
-        "commands of the month": ["commands", "--limit", "20"],
-        "users of the month": ["users", "--limit", "20"],
-        "days of the month": ["days"],
-        "commands of a day": ["commands", "--since", f"{day}T00:00Z", "--until", f"{day}T23:59:59Z"],
-        "the newest 20 jobs": ["jobs", "--limit", "20"],
-        "last 100 of a user": ["last", "--user", uid, "--limit", "100"],
-        "tree of a job": ["tree", job],
-        "bill of the month": ["bill", "--month", month],
-        "audit": ["audit"],
-        "sa": ["sa"],
-    }
+# --- the warehouse ------------------------------------------------------------------------------------------------------------------
+
+
+def made(path: Path, processes: int) -> None:
+    """A month in a warehouse, rolled up, with a tariff, and a large job if there are enough processes."""
+    if path.exists():
+        return
+    new = path.with_suffix(".new")
+    subprocess.run([sys.executable, "-m", "tests.month", str(processes), str(new)], check=True)
+    quietly = partial(subprocess.run, check=True, stdout=subprocess.DEVNULL)
+    quietly(measure.elsa("db", "tariff", "add", "--from", "2020-01-01", "--currency", "EUR", "--cpu-hour", "0.05", "--db", str(new)))
+    if processes >= 10 * LARGE:
+        # The trees of some jobs of one boot together.
+        members = "select distinct process_id from membership where job_id in (select id from job where boot_id = 2)"
+        where = f"process_id in ({members} limit {LARGE})"
+        quietly(measure.elsa("job", "define", "large", "--where", where, "--db", str(new)))
+    quietly(measure.elsa("db", "rollup", "--db", str(new)))
+    new.rename(path)
+
+
+# --- one measurement ----------------------------------------------------------------------------------------------------------------
+
+
+def explained(path: Path, words: list[str]) -> list[str]:
+    """The statements of a report; none where it has no --explain."""
+    done = subprocess.run(measure.elsa("report", *words, "--explain", "--db", str(path)), capture_output=True, text=True, check=False)
+    found, text = [], ""
+    for line in done.stdout.splitlines(keepends=True) if not done.returncode else ():
+        text += line
+        if sqlite3.complete_statement(text):
+            found.append(text)
+            text = ""
+    return found
+
+
+def timed(ask: Callable[[], object]) -> Sample:
+    """What asking costs in this process."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    began = time.perf_counter()
+    ask()
+    wall_s = time.perf_counter() - began
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    return Sample(wall_s, after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime, 0.0)
+
+
+def in_sqlite(path: Path, statements: list[str]) -> None:
+    """Ask SQLite in a new connection."""
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+        for statement in statements:
+            connection.execute(statement).fetchall()
+
+
+def in_duckdb(sql: str) -> None:
+    """Ask DuckDB in a new connection, which never opens the warehouse."""
+    connection = importlib.import_module("duckdb").connect()
+    connection.execute(sql).fetchall()
+    connection.close()
+
+
+def exported(path: Path, to: Path) -> bool:
+    """Whether there is DuckDB, and something for it to read."""
+    try:
+        importlib.import_module("duckdb")
+    except ImportError:
+        print("DuckDB is not installed, so nothing is compared with it", file=sys.stderr)
+        return False
+    if not to.exists():
+        new = to.with_suffix(".new")
+        subprocess.run(measure.elsa("db", "export", str(new), "--db", str(path)), check=True, stdout=subprocess.DEVNULL)
+        new.rename(to)
+    return True
+
+
+# --- beside writers -----------------------------------------------------------------------------------------------------------------
+
+_PROCESS = """insert into process
+    (id, boot_id, pid, origin, start_ns, clock_id, elapsed_ns, end_clock_id, end_how, exit_status, uid, comm_id)
+    values (?, 9, ?, 1, ?, 90, 30000000, 90, 1, 0, 1000, 1)"""
+_USAGE = """insert into usage (process_id, threads, complete, run_ns, utime_us, stime_us, rss_kib)
+    values (?, 1, 1, 9000000, 5000, 4000, 2000)"""
+_RECORD = "insert into acct values (null, 1, ?, ?, 1, 0, 3, 0, 0, 1000, 100, ?, 1, ?, 3.0, 0, 0, 6000, 0, 0, 100, 0, 0, 1)"
+_FIRST = 10**9
+
+
+def writing(path: Path, part: str) -> None:
+    """Write without end, as jobd or the ingester does: what happened since the last time, in one transaction."""
+    with closing(sqlite3.connect(path, timeout=60, isolation_level=None)) as connection:
+        connection.execute("pragma synchronous = normal")
+        last = connection.execute("select coalesce(max(id), 0) from process where id >= ?", (_FIRST,)).fetchone()[0] or _FIRST
+        while True:
+            connection.execute("begin immediate")
+            if part == "jobd":
+                now_ns = time.time_ns()
+                ids = range(last + 2, last + 2 + 2 * int(RATE * STEP_S), 2)
+                connection.executemany(_PROCESS, [(id_, id_ % 30000, now_ns - id_ % 10**9) for id_ in ids])
+                connection.executemany(_USAGE, [(id_,) for id_ in ids])
+                last = ids[-1]
+            else:
+                told = connection.execute("select id, pid, start_ns from process where id > ?", (last,)).fetchall()
+                connection.executemany(_RECORD, [(id_ * 64, id_, pid, start_ns // 10**9) for id_, pid, start_ns in told])
+                last = max((id_ for id_, _, _ in told), default=last)
+            connection.execute("commit")
+            time.sleep(STEP_S if part == "jobd" else 1.0)
+
+
+@contextmanager
+def writers(path: Path) -> Iterator[None]:
+    """Both of them, for a while. What they write belongs to a boot of its own."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("insert or ignore into boot values (9, 1, 'now', 0, null)")
+        connection.execute("insert or ignore into clock values (90, 9, 0, 0, 0)")
+    running = [subprocess.Popen([sys.executable, __file__, "--write", part, str(path)]) for part in ("jobd", "ingester")]
+    try:
+        yield
+        if any(process.poll() is not None for process in running):
+            raise RuntimeError("a writer has ended")
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+
+
+# --- tables -------------------------------------------------------------------------------------------------------------------------
 
 
 def bench(options: argparse.Namespace) -> list[Table]:
-    """Every report, and the peers on the records of the same warehouse, in turns."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = options.warehouse or Path(folder) / "elsa.db"
-        made(path, options.processes)
-        if value(path, "select count(*) from tariff") == "0":
-            price = ["db", "tariff", "add", "--from", "2020-01-01", "--currency", "EUR", "--cpu-hour", "0.05", "--db", str(path)]
-            subprocess.run(measure.elsa(*price), check=True, stdout=subprocess.DEVNULL)
-        pacct = Path(folder) / "pacct"
+    """Every report of every size."""
+    tables = []
+    for processes in options.processes:
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = options.folder or Path(temporary)
+            path = folder / f"month-{processes}.db"
+            made(path, processes)
+            if options.beside_writers:
+                with writers(path):
+                    tables += of(path, folder, options)
+            else:
+                tables += of(path, folder, options)
+    return tables
+
+
+def of(path: Path, folder: Path, options: argparse.Namespace) -> list[Table]:
+    """Every report on one warehouse, and the peers on its records, in turns."""
+    asked = questions(path)
+    with tempfile.TemporaryDirectory() as temporary:
+        pacct = Path(temporary) / "pacct"
         with pacct.open("wb") as file:
             subprocess.run(measure.elsa("report", "dump-acct", "--raw", "--db", str(path)), check=True, stdout=file)
-
-        def report(words: list[str]) -> Sample:
-            return measure.run(measure.elsa("report", *words, "--db", str(path)), stderr=subprocess.DEVNULL)
-
-        candidates = {name: lambda words=words: report(words) for name, words in reports(path).items()}  # type: ignore[misc]
-        for name, words in {SA: ["sa", "-i", pacct], "lastcomm": ["lastcomm", "-f", pacct]}.items():
-            tool = program(words[0])
+        commands: dict[str, Callable[[], Sample]] = {
+            name: partial(measure.run, measure.elsa("report", *question.words, "--db", str(path)), stderr=subprocess.DEVNULL)
+            for name, question in asked.items()
+        }
+        for name, words in {SA: ["-i", str(pacct)], "lastcomm": ["-f", str(pacct)]}.items():
+            tool = program(name.split()[0])
             if tool:
-                candidates[name] = lambda tool=tool, words=words: measure.run([tool, *words[1:]])  # type: ignore[misc]
-        count = int(value(path, "select count(*) from process"))
-        samples = measure.in_turns(candidates, options.rounds)
-        reference = SA if SA in samples else "users of the month"
-        return measure.tables(f"{count:,} processes of 30 days", reference, samples, "wall_s", "cpu_s", "peak_mib")
+                commands[name] = partial(measure.run, [tool, *words])
+        walls = measured(commands, options.rounds)
+    queries: dict[str, Callable[[], Sample]] = {}
+    parquet = folder / f"{path.stem}.parquet"
+    both = options.parquet and exported(path, parquet)
+    for name, question in asked.items():
+        statements = explained(path, question.words)
+        if statements:
+            queries[name] = partial(timed, partial(in_sqlite, path, statements))
+        if both and question.duckdb:
+            queries[f"{name}, DuckDB"] = partial(timed, partial(in_duckdb, question.duckdb.replace("{at}", str(parquet))))
+    alone = measured(queries, options.rounds)
+    count = int(value(path, "select count(*) from process"))
+    title = f"{count:,} processes{' and more, being written' if options.beside_writers else ''}"
+    reference = SA if SA in walls else USERS
+    if SA in walls:
+        alone[SA] = walls[SA]
+    return [
+        *measure.tables(title, reference, walls, "wall_s"),
+        *measure.tables(f"{title}, query alone", reference, alone, "wall_s"),
+    ]
+
+
+def measured(candidates: dict[str, Callable[[], Sample]], rounds: int) -> dict[str, list[Sample]]:
+    """Each in turns; those that take very long once."""
+    first = {name: candidate() for name, candidate in candidates.items()}
+    quick = {name: candidate for name, candidate in candidates.items() if first[name].wall_s < SLOW_S}
+    found = measure.in_turns(quick, rounds)
+    return {name: found.get(name, [first[name]]) for name in candidates}
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["--write"]:
+        writing(Path(sys.argv[3]), sys.argv[2])
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--processes", type=int, default=PROCESSES, metavar="N", help=f"how many processes ({PROCESSES:,})")
-    parser.add_argument("--warehouse", type=Path, metavar="FILE", help="where to make the month, or where it is")
+    parser.add_argument("--processes", type=int, nargs="+", default=[PROCESSES], metavar="N", help=f"how many processes ({PROCESSES:,})")
+    parser.add_argument("--folder", type=Path, help="where to make the months, or where they are")
+    parser.add_argument("--parquet", action="store_true", help="compare with DuckDB over Parquet")
+    parser.add_argument("--beside-writers", action="store_true", help="measure while others write; they change the warehouse")
     measure.main(bench, parser)

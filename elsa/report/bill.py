@@ -135,7 +135,7 @@ def bill(connection: sqlite3.Connection, by: str, selection: Selection, output: 
     return _report(connection, kind, lines, everything, held, selection, output)
 
 
-def query(by: str, selection: Selection, hours: int = 1) -> Query:
+def query(by: str, selection: Selection, hours: int = HOURS) -> Query:
     """What is asked of the warehouse: the units of each uid, gid or job, or of all, by quarter of an hour; `none`: of what is in no job.
 
     By 1 or 24 whole hours, where the hourly sums know enough for that: then it takes less time, and pruned processes are in it.

@@ -61,8 +61,9 @@ def words(
 ) -> list[str]:
     """How complete a report on a selection is; nothing where both witnesses saw everything.
 
-    `losses` is to be said of known losses of several jobs; `found` are its classes, where they were counted already; `rollup` is the table
-    of hourly sums that the report is from, if it is from one; `lacking` says what it lacks of pruned processes, if it knows better.
+    `losses` is to be said of known losses, if somebody knows it already; `found` are its classes, where they were counted already;
+    `rollup` is the table of hourly sums that the report is from, if it is from one; `lacking` says what it lacks of pruned processes, if it
+    knows better.
     """
     found = classes(connection, selection) if found is None else found
     line = _line(connection, found, _losses(connection, selection) if losses is None else losses)
@@ -150,10 +151,15 @@ def _rolled_classes(connection: sqlite3.Connection, table: str, selection: Selec
 
 def _losses(connection: sqlite3.Connection, selection: Selection) -> str:
     if selection.jobs is None or selection.window:
-        found, when = gaps(connection, selection.window), " in this window" if selection.window else ""
-    else:
-        found = connection.execute(f"select sum(gaps + usage_gaps) from {rolled.job_usage(selection.jobs)}").fetchone()[0]
-        when = f" while {'this job' if selection.job is not None else 'these jobs'} lived"
+        return losses(gaps(connection, selection.window), selection)
+    found = connection.execute(f"select sum(gaps + usage_gaps) from {rolled.job_usage(selection.jobs)}").fetchone()[0]
+    return losses(found, selection)
+
+
+def losses(found: int, selection: Selection) -> str:
+    """Say how many known losses touch a window, or the life of jobs."""
+    of_jobs = "" if selection.jobs is None else f" while {'this job' if selection.job is not None else 'these jobs'} lived"
+    when = " in this window" if selection.window else of_jobs
     return f"{count(found, 'gap')}{when} (see: elsa report gaps)" if found else ""
 
 

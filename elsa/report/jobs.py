@@ -202,7 +202,8 @@ def job(connection: sqlite3.Connection, selection: Selection, output: Output) ->
     known = tuple(columns(selection.window, clip=selection.clip))
     row = job_query(selection).run(connection).fetchone()
     every = Output(output.form, "all", output.sort, output.limit, output.units if output.form == "table" else "auto")
-    commands = usage.usage(connection, usage.COMMANDS, selection, every, everything=True)
+    losses = None if selection.window else completeness.losses(sum(row[known.index(key)] for key in _LOSSES), selection)
+    commands = usage.usage(connection, usage.COMMANDS, selection, every, everything=True, losses=losses)
     return JobReport(known, row, commands, ([] if commands.rows else [commands.nothing]) + commands.words)
 
 

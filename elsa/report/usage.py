@@ -94,8 +94,13 @@ def prepared(
     return [*([] if laid is None else periods.prepare(laid)), asked], shown, _used(by, selection, laid)
 
 
-def usage(connection: sqlite3.Connection, by: By, selection: Selection, output: Output, *, everything: bool = False) -> Report:
-    """Sums by key, the dearest first. Unless `everything`, those are left out of which nothing is known yet, since all still run."""
+def usage(
+    connection: sqlite3.Connection, by: By, selection: Selection, output: Output, *, everything: bool = False, losses: str | None = None
+) -> Report:
+    """Sums by key, the dearest first. Unless `everything`, those are left out of which nothing is known yet, since all still run.
+
+    `losses` is to be said of known losses, where somebody has counted them already.
+    """
     (*before, asked), shown, rollup = prepared(connection, by, selection, output)
     for statement in before:
         statement.run(connection)
@@ -106,7 +111,9 @@ def usage(connection: sqlite3.Connection, by: By, selection: Selection, output: 
     # What runs on after it was taken out of a job is known of as far as it was in it.
     kept = [row for row in groups if everything or row[records] or row[processes] > row[running] or row[cpu] is not None]
     words = (
-        completeness.words(connection, selection, rollup=rollup) + completeness.measured(names, groups) + completeness.estimate(selection)
+        completeness.words(connection, selection, losses, rollup=rollup)
+        + completeness.measured(names, groups)
+        + completeness.estimate(selection)
     )
     words += completeness.left_out(len(groups) - len(kept), by.noun) + completeness.cut(len(kept), output.limit)
     # Of periods the newest are kept, since a limit there means how far back.
