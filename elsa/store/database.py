@@ -191,7 +191,7 @@ def insert(connection: sqlite3.Connection, into: str, rows: Sequence[tuple[objec
     if not rows:
         return
     width, whole = len(rows[0]), len(rows) - len(rows) % ROWS
-    many = [tuple(chain.from_iterable(rows[index : index + ROWS])) for index in range(0, whole, ROWS)]
+    many = (tuple(chain.from_iterable(rows[index : index + ROWS])) for index in range(0, whole, ROWS))
     connection.executemany(into + _values(width, ROWS), many)
     connection.executemany(into + _values(width, 1), rows[whole:])
 
