@@ -39,12 +39,14 @@ class Storing:
         self._batch = Batch()
         self._waiting: list[tuple[int, Reply, dict[str, Any] | None]] = []
         self._shed_since_ns: int | None = None
-        self._shed = 0
+        self._shed = self._shed_until_ns = 0
         self._commit_at_ns = self._idle_since_ns = 0
         self.writer = Writer(config.db, beginning.boot_id, beginning.collector_id)
         self._since_ns = beginning.since_ns
         self.heard_ns = beginning.since_ns if beginning.heard_ns is None else beginning.heard_ns
         """Monotonic: whatever happened before is known, or concluded."""
+        self._handed_ns = self.heard_ns
+        """Monotonic: whatever happened before has been handed to the writer."""
         self.events = self.lost = self.gaps = 0
         self.job_ids_until = beginning.next_job_id + JOB_IDS
         """Jobs may be given ids below this: whatever happens, they are not given out again."""
@@ -102,16 +104,20 @@ class Storing:
         # While the warehouse can be written, what comes in one burst may stand above the limit for a moment.
         waiting = self.backlog if self.writer.trouble else self.writer.backlog
         if waiting > self._config.backlog_events and stopped_ns is None:
-            if self._shed_since_ns is None:
-                self._shed_since_ns = self.heard_ns
-                log.error("the warehouse has not been written for too long; forgetting events from now on")
-            self._shed += self._processes.changes.shed()
+            shed = self._processes.changes.shed()
+            if shed:
+                if self._shed_since_ns is None:
+                    self._shed_since_ns = self._handed_ns
+                    log.error("the warehouse has not been written for too long; forgetting events from now on")
+                self._shed += shed
+                self._shed_until_ns = clocks.monotonic_ns()
             return
         if self._shed_since_ns is not None:
-            self.gap("backlog", self._shed_since_ns, self.heard_ns, self._shed, "the warehouse could not be written")
+            self.gap("backlog", self._shed_since_ns, self._shed_until_ns, self._shed, "the warehouse could not be written")
             self._shed_since_ns, self._shed = None, 0
         batch = self._batch
         batch.take(self._processes.take_changes())
+        self._handed_ns = self.heard_ns
         if not (batch.matters or stopped_ns is not None or now_ns - self._idle_since_ns >= IDLE_COMMIT_NS):
             return
         self._idle_since_ns = now_ns

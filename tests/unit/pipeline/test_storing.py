@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from elsa.config import Config
+from elsa.kernel import clocks
 from elsa.pipeline import storing
 from elsa.pipeline.storing import Storing
 from elsa.state.jobs import Jobs
 from elsa.state.processes import Processes
 from elsa.store.runs import Beginning
-from elsa.store.writer import Batch
+from elsa.store.writer import Batch, Gap
 
 
 class StuckWriter:
@@ -63,7 +64,39 @@ def test_what_was_dropped_is_a_gap_when_the_warehouse_can_be_written_again(stuck
     stuck.flush(1)
     stuck.writer.trouble = None
     stuck.flush(2)
-    assert [(gap.kind, gap.lost) for batch in stuck.writer.batches for gap in batch.gaps] == [("backlog", 3 * LIMIT)]  # type: ignore[attr-defined]
+    assert [(gap.kind, gap.lost) for gap in gaps(stuck)] == [("backlog", 3 * LIMIT)]
+
+
+def gaps(stuck: Storing) -> list[Gap]:
+    return [gap for batch in stuck.writer.batches for gap in batch.gaps]  # type: ignore[attr-defined]
+
+
+def test_the_gap_reaches_over_all_that_was_dropped_from_the_last_batch_to_the_last_drop(stuck: Storing, processes: Processes) -> None:
+    stuck.heard_ns = 100
+    burst(processes, 3 * LIMIT)
+    stuck.flush(1)
+    stuck.heard_ns = 200  # what was heard between these two is dropped with the next burst
+    began_ns = clocks.monotonic_ns()
+    burst(processes, LIMIT)
+    stuck.flush(2)
+    stuck.writer.batches.clear()  # type: ignore[attr-defined]
+    stuck.heard_ns = 300
+    burst(processes, LIMIT)
+    stuck.flush(3)
+    (gap,) = gaps(stuck)
+    assert (gap.from_ns, gap.lost) == (100, LIMIT)
+    assert gap.to_ns is not None
+    assert began_ns <= gap.to_ns <= clocks.monotonic_ns()
+
+
+def test_while_nothing_new_comes_nothing_is_dropped_and_no_gap(stuck: Storing, processes: Processes) -> None:
+    burst(processes, 3 * LIMIT)
+    stuck.flush(1)
+    stuck.flush(2)
+    stuck.writer.batches.clear()  # type: ignore[attr-defined]
+    burst(processes, LIMIT)
+    stuck.flush(3)
+    assert (gaps(stuck), stuck.backlog) == ([], LIMIT)
 
 
 def test_a_burst_is_kept_while_the_warehouse_can_be_written(stuck: Storing, processes: Processes) -> None:
