@@ -2,8 +2,8 @@
 
     benchmarks/collector.py [--processes N] [--minutes N] [--json]
 
-The workloads start processes as fast as the machine can on every core: fork+exit, fork+exec+exit of /bin/true, and shells that compute for
-a while and start a program, as a build does. For each listener:
+The workloads start processes as fast as the machine can on every core: fork+exit, fork+exec+exit of /bin/true, and a small file that
+is compiled again and again (three processes each). For each listener:
 how long the workload took (its slow-down), the CPU time of the listener per million events, its memory and what it lost.
 jobd hears events and taskstats and writes both into a warehouse; "events only" is jobd with taskstats = false.
 
@@ -41,6 +41,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -62,8 +63,6 @@ PROCESSES = 40_000
 # An exec costs some twenty times as much as a fork.
 EXECS = 4_000
 NOBODY, BARE, FORKSTAT, JOBD, EVENTS_ONLY = "nobody listens", "C listener", "forkstat", "jobd", "jobd, events only"
-# A shell that computes for some 10 ms and starts one program: no less than what the units of a build do.
-COMPILE = "i=0; while [ $i -lt 10000 ]; do i=$((i+1)); done; /bin/true"
 HZ = os.sysconf("SC_CLK_TCK")
 
 
@@ -172,11 +171,12 @@ def bench(options: argparse.Namespace) -> list[Table]:
         folder = Path(made_in)
         listen, spawn = measure.compiled("listen", folder), measure.compiled("spawn", folder)
         each, few = options.processes // workers, max(options.processes * EXECS // PROCESSES // workers, 1)
-        compiler, units = ["/bin/sh", "-c", COMPILE], max(few // 10, 1)
+        compiler = [shutil.which("cc") or "cc", "-O2", "-c", "-o", "/dev/null", str(measure.NATIVE / "listen.c")]
+        units = max(few // 20, 1)
         for what, events, workload in (
             ("fork+exit", 2 * each * workers, [str(spawn), str(workers), str(each)]),
             ("fork+exec+exit", 3 * few * workers, [str(spawn), str(workers), str(few), "/bin/true"]),
-            ("like a compiler", 6 * units * workers, [str(spawn), str(workers), str(units), *compiler]),
+            ("compiling", 9 * units * workers, [str(spawn), str(workers), str(units), *compiler]),
         ):
             runs: dict[str, list[Run]] = {name: [] for name in names}
             for number in range(options.rounds + 1):
