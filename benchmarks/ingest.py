@@ -6,41 +6,41 @@ Two files of made-up records (300 commands, 200 users, 30 days; deterministic): 
 an incarnation of its own, and one of a host whose every process jobd heard, so that each is joined to one. The reference is
 native/fill.c: it copies what ELSA has written, with prepared statements, into a warehouse of the same schema and indexes.
 
-The last run, while other programs used the machine:
+The last run:
 
-    2 cores, Linux 6.18.44, Python 3.11.7, 2026-11-22
-    200,000 records, a host without jobd [wall s]
+    2 cores, Linux 6.18.44, Python 3.11.7, 2026-11-23
+    1,000,000 records, a host without jobd [wall s]
                             median        min        max   ratio
-      elsa ingest           16.779     15.931     17.473    6.18
-      C, the same rows       2.715      2.653      2.783    1.00
-    200,000 records, a host without jobd [CPU s]
+      elsa ingest           30.755     26.195     34.226    3.03
+      C, the same rows      10.138      8.772     12.233    1.00
+    1,000,000 records, a host without jobd [CPU s]
                             median        min        max   ratio
-      elsa ingest           16.313     15.625     16.919    6.34
-      C, the same rows       2.574      2.501      2.665    1.00
-    200,000 records, a host without jobd [peak MiB]
+      elsa ingest           27.542     25.758     28.754    3.04
+      C, the same rows       9.057      8.521     10.683    1.00
+    1,000,000 records, a host without jobd [peak MiB]
                             median        min        max   ratio
-      elsa ingest           67.461     65.238     68.531    0.94
-      C, the same rows      71.980     71.824     72.082    1.00
-    200,000 records, every record joined [wall s]
+      elsa ingest           62.297     62.207     62.340    0.81
+      C, the same rows      76.902     76.727     76.910    1.00
+    1,000,000 records, every record joined [wall s]
                             median        min        max   ratio
-      elsa ingest           23.099     16.266     29.699   27.22
-      C, the same rows       0.849      0.736      1.014    1.00
-    200,000 records, every record joined [CPU s]
+      elsa ingest           35.701     28.885     37.612    5.75
+      C, the same rows       6.212      5.158      7.047    1.00
+    1,000,000 records, every record joined [CPU s]
                             median        min        max   ratio
-      elsa ingest           16.809     15.819     18.053   24.17
-      C, the same rows       0.695      0.684      0.742    1.00
-    200,000 records, every record joined [peak MiB]
+      elsa ingest           35.365     28.575     37.289    5.87
+      C, the same rows       6.024      5.000      6.869    1.00
+    1,000,000 records, every record joined [peak MiB]
                             median        min        max   ratio
-      elsa ingest           67.707     65.820     67.734    2.05
-      C, the same rows      33.008     32.883     33.016    1.00
-    200,000 records, only read [wall s]
+      elsa ingest           60.438     60.434     60.508    0.82
+      C, the same rows      73.969     73.953     74.176    1.00
+    1,000,000 records, only read [wall s]
                      median        min        max   ratio
-      sa              0.024      0.024      0.035    1.00
-      dump-acct       0.594      0.584      0.619   24.53
-    200,000 records, only read [peak MiB]
+      sa              0.105      0.094      0.125    1.00
+      dump-acct       2.940      2.743      3.345   28.04
+    1,000,000 records, only read [peak MiB]
                      median        min        max   ratio
-      sa              1.859      1.734      2.066    1.00
-      dump-acct       1.984      1.973      2.023    1.07
+      sa              1.816      1.801      1.953    1.00
+      dump-acct       2.004      1.887      2.098    1.10
 """
 
 from __future__ import annotations
