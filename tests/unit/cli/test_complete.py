@@ -77,9 +77,11 @@ def test_nothing_is_offered_and_nothing_said_where_the_warehouse_cannot_be_read(
 
 
 def test_completing_changes_nothing_in_the_warehouse(db: Path) -> None:
-    before = (db.read_bytes(), sorted(path.name for path in db.parent.iterdir()))
+    before = db.read_bytes()
     assert offered("elsa report job nig", db) == ["nightly"]
-    assert (db.read_bytes(), sorted(path.name for path in db.parent.iterdir())) == before
+    # Whoever reads a warehouse first has SQLite make an empty log beside it, and the map of it.
+    left = {path.name: path.read_bytes() for path in db.parent.iterdir() if not path.name.endswith("-shm")}
+    assert left == {db.name: before, f"{db.name}-wal": b""}
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
