@@ -1,9 +1,81 @@
 create view job_part as
 -- Grain: one row per job and part of it: days and hours that are rolled up, and single processes that ended in it since, were taken out of
 -- it since, or still run in it. Sum them, and take the least and the most of times and peaks, as job_usage does.
+-- process_id, until_ns, ended_hour and out_hour are those of a single process, NULL for days and hours.
 -- Processes are not summed here, since below a sum SQLite looks up every table of their view, asked for or not.
+with single as not materialized (
+    select
+        u.job_id,
+        u.process_id,
+        u.until_ns,
+        u.ended_hour,
+        u.out_hour,
+        u.process_id is not null as processes,
+        u.state = 'running' as running,
+        u.acct_id is not null as records,
+        u.state = 'ended' and u.acct_id is null as without_record,
+        coalesce(u.record = 'uncertain', 0) as uncertain,
+        u.process_id is null as unjoined,
+        (u.elapsed_ns + 500) / 1000 as elapsed_us,
+        u.etime_ticks,
+        u.utime_ticks,
+        u.stime_ticks,
+        u.minflt,
+        u.majflt,
+        coalesce(u.provenance = 'taskstats', 0) as with_usage,
+        coalesce(u.provenance = 'acct', 0) as with_ticks,
+        u.provenance is null as without_usage,
+        coalesce(u.usage_complete = 0, 0) as usage_partial,
+        u.user_ns,
+        u.system_ns,
+        u.user_ns + u.system_ns as cpu_ns,
+        u.minor_faults,
+        u.major_faults,
+        u.threads,
+        u.run_ns,
+        u.utime_us,
+        u.stime_us,
+        u.rss_kib,
+        u.vm_kib,
+        u.coremem_mb_us * 1.0 as coremem_mb_us,
+        u.virtmem_mb_us * 1.0 as virtmem_mb_us,
+        u.read_chars,
+        u.write_chars,
+        u.read_syscalls,
+        u.write_syscalls,
+        u.read_bytes,
+        u.write_bytes,
+        u.cancelled_write_bytes,
+        u.nvcsw,
+        u.nivcsw,
+        u.cpu_delay_ns,
+        u.blkio_delay_ns,
+        u.swapin_delay_ns,
+        u.reclaim_delay_ns,
+        u.thrashing_delay_ns,
+        u.compact_delay_ns,
+        coalesce(u.record = 'exact' and u.origin <> 'acct', 0) as seen_by_both,
+        u.state = 'running' and u.acct_id is null as still_running,
+        coalesce(u.origin = 'acct' or u.record = 'own', 0) as only_by_acct,
+        u.how = 'inferred' as inferred,
+        u.part_life,
+        coalesce(u.part_life_whole = 1, 0) as part_life_whole,
+        u.state = 'running' and u.until_ns is null as living,
+        u.state = 'ended' and u.threads is null as usage_missing,
+        case when u.since_ns > u.start_ns then u.since_ns else u.start_ns end as start_ns,
+        coalesce(u.until_ns, u.end_ns) as end_ns,
+        case when u.since_ns > u.start_ns then u.started_ns + u.since_ns - u.start_ns else u.started_ns end as started_ns,
+        coalesce(u.until_ns + u.started_ns - u.start_ns, u.ended_ns) as ended_ns,
+        case when u.how = 'launched' then u.exit_status end as exit_status
+    from job_process_usage as u
+)
+
 select
     d.job_id,
+    cast(null as integer) as process_id,
+    cast(null as integer) as until_ns,
+    cast(null as integer) as ended_hour,
+    cast(null as integer) as out_hour,
     d.processes,
     d.running,
     d.records,
@@ -65,6 +137,10 @@ from rollup_day_job as d
 union all
 select
     r.job_id,
+    cast(null as integer) as process_id,
+    cast(null as integer) as until_ns,
+    cast(null as integer) as ended_hour,
+    cast(null as integer) as out_hour,
     r.processes,
     r.running,
     r.records,
@@ -129,136 +205,20 @@ where
         from apart_hour as h
     )
 union all
-select
-    u.job_id,
-    u.process_id is not null as processes,
-    u.state = 'running' as running,
-    u.acct_id is not null as records,
-    u.state = 'ended' and u.acct_id is null as without_record,
-    coalesce(u.record = 'uncertain', 0) as uncertain,
-    u.process_id is null as unjoined,
-    (u.elapsed_ns + 500) / 1000 as elapsed_us,
-    u.etime_ticks,
-    u.utime_ticks,
-    u.stime_ticks,
-    u.minflt,
-    u.majflt,
-    coalesce(u.provenance = 'taskstats', 0) as with_usage,
-    coalesce(u.provenance = 'acct', 0) as with_ticks,
-    u.provenance is null as without_usage,
-    coalesce(u.usage_complete = 0, 0) as usage_partial,
-    u.user_ns,
-    u.system_ns,
-    u.user_ns + u.system_ns as cpu_ns,
-    u.minor_faults,
-    u.major_faults,
-    u.threads,
-    u.run_ns,
-    u.utime_us,
-    u.stime_us,
-    u.rss_kib,
-    u.vm_kib,
-    u.coremem_mb_us * 1.0 as coremem_mb_us,
-    u.virtmem_mb_us * 1.0 as virtmem_mb_us,
-    u.read_chars,
-    u.write_chars,
-    u.read_syscalls,
-    u.write_syscalls,
-    u.read_bytes,
-    u.write_bytes,
-    u.cancelled_write_bytes,
-    u.nvcsw,
-    u.nivcsw,
-    u.cpu_delay_ns,
-    u.blkio_delay_ns,
-    u.swapin_delay_ns,
-    u.reclaim_delay_ns,
-    u.thrashing_delay_ns,
-    u.compact_delay_ns,
-    coalesce(u.record = 'exact' and u.origin <> 'acct', 0) as seen_by_both,
-    u.state = 'running' and u.acct_id is null as still_running,
-    coalesce(u.origin = 'acct' or u.record = 'own', 0) as only_by_acct,
-    u.how = 'inferred' as inferred,
-    u.part_life,
-    coalesce(u.part_life_whole = 1, 0) as part_life_whole,
-    u.state = 'running' and u.until_ns is null as living,
-    u.state = 'ended' and u.threads is null as usage_missing,
-    case when u.since_ns > u.start_ns then u.since_ns else u.start_ns end as start_ns,
-    coalesce(u.until_ns, u.end_ns) as end_ns,
-    case when u.since_ns > u.start_ns then u.started_ns + u.since_ns - u.start_ns else u.started_ns end as started_ns,
-    coalesce(u.until_ns + u.started_ns - u.start_ns, u.ended_ns) as ended_ns,
-    case when u.how = 'launched' then u.exit_status end as exit_status
-from job_process_usage as u
+select s.*
+from single as s
 where
-    u.until_ns is null
-    and u.ended_hour in (
+    s.until_ns is null
+    and s.ended_hour in (
         select h.hour
         from unrolled_hour as h
     )
 union all
-select
-    u.job_id,
-    u.process_id is not null as processes,
-    u.state = 'running' as running,
-    u.acct_id is not null as records,
-    u.state = 'ended' and u.acct_id is null as without_record,
-    coalesce(u.record = 'uncertain', 0) as uncertain,
-    u.process_id is null as unjoined,
-    (u.elapsed_ns + 500) / 1000 as elapsed_us,
-    u.etime_ticks,
-    u.utime_ticks,
-    u.stime_ticks,
-    u.minflt,
-    u.majflt,
-    coalesce(u.provenance = 'taskstats', 0) as with_usage,
-    coalesce(u.provenance = 'acct', 0) as with_ticks,
-    u.provenance is null as without_usage,
-    coalesce(u.usage_complete = 0, 0) as usage_partial,
-    u.user_ns,
-    u.system_ns,
-    u.user_ns + u.system_ns as cpu_ns,
-    u.minor_faults,
-    u.major_faults,
-    u.threads,
-    u.run_ns,
-    u.utime_us,
-    u.stime_us,
-    u.rss_kib,
-    u.vm_kib,
-    u.coremem_mb_us * 1.0 as coremem_mb_us,
-    u.virtmem_mb_us * 1.0 as virtmem_mb_us,
-    u.read_chars,
-    u.write_chars,
-    u.read_syscalls,
-    u.write_syscalls,
-    u.read_bytes,
-    u.write_bytes,
-    u.cancelled_write_bytes,
-    u.nvcsw,
-    u.nivcsw,
-    u.cpu_delay_ns,
-    u.blkio_delay_ns,
-    u.swapin_delay_ns,
-    u.reclaim_delay_ns,
-    u.thrashing_delay_ns,
-    u.compact_delay_ns,
-    coalesce(u.record = 'exact' and u.origin <> 'acct', 0) as seen_by_both,
-    u.state = 'running' and u.acct_id is null as still_running,
-    coalesce(u.origin = 'acct' or u.record = 'own', 0) as only_by_acct,
-    u.how = 'inferred' as inferred,
-    u.part_life,
-    coalesce(u.part_life_whole = 1, 0) as part_life_whole,
-    u.state = 'running' and u.until_ns is null as living,
-    u.state = 'ended' and u.threads is null as usage_missing,
-    case when u.since_ns > u.start_ns then u.since_ns else u.start_ns end as start_ns,
-    coalesce(u.until_ns, u.end_ns) as end_ns,
-    case when u.since_ns > u.start_ns then u.started_ns + u.since_ns - u.start_ns else u.started_ns end as started_ns,
-    coalesce(u.until_ns + u.started_ns - u.start_ns, u.ended_ns) as ended_ns,
-    case when u.how = 'launched' then u.exit_status end as exit_status
-from job_process_usage as u
+select s.*
+from single as s
 where
-    u.until_ns is not null
-    and u.process_id in (
+    s.until_ns is not null
+    and s.process_id in (
         select m.process_id
         from membership as m
         where m.left_hour in (
@@ -266,71 +226,13 @@ where
             from unrolled_hour as h
         )
     )
-    and u.out_hour in (
+    and s.out_hour in (
         select h.hour
         from unrolled_hour as h
     )
 union all
-select
-    u.job_id,
-    u.process_id is not null as processes,
-    u.state = 'running' as running,
-    u.acct_id is not null as records,
-    u.state = 'ended' and u.acct_id is null as without_record,
-    coalesce(u.record = 'uncertain', 0) as uncertain,
-    u.process_id is null as unjoined,
-    (u.elapsed_ns + 500) / 1000 as elapsed_us,
-    u.etime_ticks,
-    u.utime_ticks,
-    u.stime_ticks,
-    u.minflt,
-    u.majflt,
-    coalesce(u.provenance = 'taskstats', 0) as with_usage,
-    coalesce(u.provenance = 'acct', 0) as with_ticks,
-    u.provenance is null as without_usage,
-    coalesce(u.usage_complete = 0, 0) as usage_partial,
-    u.user_ns,
-    u.system_ns,
-    u.user_ns + u.system_ns as cpu_ns,
-    u.minor_faults,
-    u.major_faults,
-    u.threads,
-    u.run_ns,
-    u.utime_us,
-    u.stime_us,
-    u.rss_kib,
-    u.vm_kib,
-    u.coremem_mb_us * 1.0 as coremem_mb_us,
-    u.virtmem_mb_us * 1.0 as virtmem_mb_us,
-    u.read_chars,
-    u.write_chars,
-    u.read_syscalls,
-    u.write_syscalls,
-    u.read_bytes,
-    u.write_bytes,
-    u.cancelled_write_bytes,
-    u.nvcsw,
-    u.nivcsw,
-    u.cpu_delay_ns,
-    u.blkio_delay_ns,
-    u.swapin_delay_ns,
-    u.reclaim_delay_ns,
-    u.thrashing_delay_ns,
-    u.compact_delay_ns,
-    coalesce(u.record = 'exact' and u.origin <> 'acct', 0) as seen_by_both,
-    u.state = 'running' and u.acct_id is null as still_running,
-    coalesce(u.origin = 'acct' or u.record = 'own', 0) as only_by_acct,
-    u.how = 'inferred' as inferred,
-    u.part_life,
-    coalesce(u.part_life_whole = 1, 0) as part_life_whole,
-    u.state = 'running' and u.until_ns is null as living,
-    u.state = 'ended' and u.threads is null as usage_missing,
-    case when u.since_ns > u.start_ns then u.since_ns else u.start_ns end as start_ns,
-    coalesce(u.until_ns, u.end_ns) as end_ns,
-    case when u.since_ns > u.start_ns then u.started_ns + u.since_ns - u.start_ns else u.started_ns end as started_ns,
-    coalesce(u.until_ns + u.started_ns - u.start_ns, u.ended_ns) as ended_ns,
-    case when u.how = 'launched' then u.exit_status end as exit_status
-from job_process_usage as u
+select s.*
+from single as s
 where
-    u.until_ns is null
-    and u.ended_hour is null
+    s.until_ns is null
+    and s.ended_hour is null

@@ -41,7 +41,6 @@ log = logging.getLogger(__name__)
 BATCH = 10_000
 SYNC_TIMEOUT_S = 15.0
 
-
 ITSELF = Verdict(None, Join.SELF)
 NONE_NEW = 2**62
 
@@ -273,7 +272,7 @@ class Ingester:
             ]
             joiner.write_made({record[0]: record[-1] for record in records})  # type: ignore[misc]
             self._update(connection, verdicts, first_id)
-            database.insert(connection, "insert into acct", records)
+            database.insert_rows(connection, "insert into acct", records)
             joiner.trace_lines()
         except BaseException:
             self._comms.forget()

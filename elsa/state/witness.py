@@ -110,6 +110,7 @@ def _fits(life: Incarnation, stats: ProcessStats, now_ns: int) -> bool:
     return not status_differs and least_ns <= life.elapsed_ns <= elapsed_us * 1000 + LAG_NS
 
 
+# The columns of table usage, in order; delays beyond that of the CPU are counted only where the kernel was asked to.
 _COUNTED = fields_of(
     *("cpu_run_virtual_ns", "utime_us", "stime_us", "minflt", "majflt", "coremem_mb_us", "virtmem_mb_us"),
     *("read_chars", "write_chars", "read_bytes", "write_bytes", "cancelled_write_bytes", "read_syscalls", "write_syscalls"),

@@ -183,7 +183,7 @@ def _values(width: int, rows: int) -> str:
     return f" values {', '.join([row] * rows)}"
 
 
-def insert(connection: sqlite3.Connection, into: str, rows: Sequence[tuple[object, ...]]) -> None:
+def insert_rows(connection: sqlite3.Connection, into: str, rows: Sequence[tuple[object, ...]]) -> None:
     """Insert rows by `into`, an insert statement up to its values. Callers hold a transaction.
 
     Many at a time, since a statement with triggers takes as long to begin as to store a row, and lets other threads in between.

@@ -17,7 +17,7 @@ from elsa.state.clock import Clock, Clocks
 from elsa.state.codes import End, Join, Origin
 from elsa.state.pairing import SECOND_NS, TICK_NS, Life, Record
 from elsa.store import boots, lines, neighbours
-from elsa.store.database import insert, transaction
+from elsa.store.database import insert_rows, transaction
 from elsa.store.neighbours import Bracket
 
 # While a file is being read, pairs that need a large table wait until all of it is there.
@@ -35,7 +35,6 @@ NEVER_NS = 2**62
 MOST_SECONDS = 100_000
 
 
-_Own = tuple[int, int, int, int | None, int, int, int, int, int, int, int, int, int]
 _INSERT_OWN = """insert into process
     (id, boot_id, pid, parent_pid, uid, start_ns, clock_id, elapsed_ns, end_clock_id, exit_status, ended_hour, origin, end_how, comm_id)"""
 
@@ -105,7 +104,7 @@ class Joiner:
         self._boots = sorted(host_boots, key=lambda boot: boot.id, reverse=True)
         self._unknown: Boot | None = None
         self._next_id = boots.next_own_id(connection, "process", boots.INGESTER_IDS)
-        self._made: list[tuple[_Own, Record]] = []
+        self._made: list[tuple[tuple[int | None, ...], Record]] = []
         self._cells = MOST_CELLS
         self._boot_at: dict[int, tuple[Boot, Clock]] = {}
         connection.execute("pragma temp_store = memory")
@@ -190,7 +189,7 @@ class Joiner:
 
     def write_made(self, comm_ids: Mapping[int, int]) -> None:
         """Store the incarnations that records were given since the last call; `comm_ids` are those of new records."""
-        insert(
+        insert_rows(
             self._connection,
             _INSERT_OWN,
             [(*own, record.comm_id if record.comm_id is not None else comm_ids[record.id]) for own, record in self._made],
@@ -275,11 +274,11 @@ class Joiner:
         Those that seem to run are left to the collector while one is at work: it hears of their end itself.
         """
         # By these indexes, or SQLite would go through every process of the boot.
-        told = {"process_inexact": "end_how = 2 or end_how >= 4", "process_running": "elapsed_ns is null"}
-        if collector_at_work:
-            del told["process_running"]
+        unheard = {"process_inexact": "end_how = 2 or end_how >= 4"}
+        if not collector_at_work:
+            unheard["process_running"] = "elapsed_ns is null"
         closed = 0
-        for boot, (index, which) in product(self._boots, told.items()):
+        for boot, (index, which) in product(self._boots, unheard.items()):
             rows = self._connection.execute(
                 f"""select process.id, start_ns, etime, exitcode
                     from process indexed by {index} join acct on acct.process_id = process.id where ({which}) and boot_id = ?""",

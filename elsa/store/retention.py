@@ -17,9 +17,9 @@ from typing import NamedTuple
 from elsa.errors import ConfigError
 from elsa.state.clock import HOUR_NS
 from elsa.store import locks
-from elsa.store.database import transaction
+from elsa.store.database import insert_rows, transaction
 from elsa.store.measures import columns, of_parts
-from elsa.store.rollups import ROLLUPS
+from elsa.store.rollups import ROLLUPS, into
 
 # So many at once: about a tenth of a second in which others cannot write.
 PROCESSES = 1000
@@ -190,7 +190,7 @@ def _keep_sums(connection: sqlite3.Connection, table: str, part: str, where: str
     first = f"(select id from comm where name = u.{rollup.keys[0]})" if rollup.stored[0] == "comm_id" else f"u.{rollup.keys[0]}"
     rest = "".join(f", u.{key}" for key in rollup.keys[1:])
     connection.execute(
-        f"""insert into {table} (hour, pruned, {", ".join((*rollup.stored, *stored))})
+        f"""{into(table)}
             select u.{rollup.hour}, 1, {first}{rest}, {", ".join(stored.values())} from {view} as u where {where} group by {keys}"""
     )
 
@@ -209,14 +209,12 @@ def _merge(connection: sqlite3.Connection, hour: int) -> None:
     """One row for each key of what was pruned in some steps, and none of an hour of which nothing else is left."""
     for table, rollup in ROLLUPS.items():
         keys = ", ".join(rollup.stored)
-        folded = of_parts(rollup.measures)
-        names = ", ".join(("hour", "pruned", *rollup.stored, *folded))
+        folded = ", ".join(of_parts(rollup.measures).values())
         merged = connection.execute(
-            f"select hour, pruned, {keys}, {', '.join(folded.values())} from {table} where hour = ? and pruned = 1 group by {keys}", (hour,)
+            f"select hour, pruned, {keys}, {folded} from {table} where hour = ? and pruned = 1 group by {keys}", (hour,)
         ).fetchall()
         connection.execute(f"delete from {table} where hour = ? and (pruned = 1 or hour not in (select hour from rollup_hour))", (hour,))
-        marks = ", ".join("?" for _ in names.split(","))
-        connection.executemany(f"insert into {table} ({names}) values ({marks})", merged)
+        insert_rows(connection, into(table), merged)
 
 
 # --- rollups ----------------------------------------------------------------------------------------------------------------------

@@ -116,7 +116,7 @@ def _roll_up(connection: sqlite3.Connection, hour: int) -> bool:
             return False
         for table in ROLLUPS:
             connection.execute(f"delete from {table} where hour = ? and pruned = 0", (hour,))
-            database.insert(connection, _into(table), [(hour, 0, *row) for row in rows[table]])
+            database.insert_rows(connection, into(table), [(hour, 0, *row) for row in rows[table]])
     return True
 
 
@@ -155,6 +155,7 @@ def _of_jobs() -> list[str]:
     return [f"select {listed} from {rollup.view} as u where {where} group by u.job_id" for where in chosen(rollup, "?1")]
 
 
-def _into(table: str) -> str:
+def into(table: str) -> str:
+    """An insert statement for rows of one of the tables, up to their values: hour, pruned, the keys as stored, the measures."""
     rollup = ROLLUPS[table]
     return f"insert into {table} ({', '.join(('hour', 'pruned', *rollup.stored, *columns(rollup.measures)))})"

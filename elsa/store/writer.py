@@ -144,12 +144,12 @@ def write(connection: sqlite3.Connection, batch: Batch, boot_id: int, collector_
             boots.add_clock(connection, boot_id, clock)
         _write_jobs(connection, batch, boot_id)
         ids = comms.ids(connection, {row[0] for rows in (batch.born, batch.amended) for row in rows})  # type: ignore[misc]
-        database.insert(connection, _INSERT_PROCESS, [(ids[row[0]], *row[1:], boot_id) for row in batch.born])  # type: ignore[index]
+        database.insert_rows(connection, _INSERT_PROCESS, [(ids[row[0]], *row[1:], boot_id) for row in batch.born])  # type: ignore[index]
         connection.executemany(_UPDATE_PROCESS, [(ids[row[0]], *row[1:-1]) for row in batch.amended])  # type: ignore[index]
-        database.insert(connection, _INSERT_EVENT, [(boot_id, *row) for row in batch.events])
+        database.insert_rows(connection, _INSERT_EVENT, [(boot_id, *row) for row in batch.events])
         connection.executemany(_INSERT_STAY, batch.entered)
         connection.executemany(_END_STAY, [(until_ns, job_id, process_id, until_ns) for until_ns, job_id, process_id in batch.left])
-        database.insert(connection, _INSERT_USAGE, batch.usage)
+        database.insert_rows(connection, _INSERT_USAGE, batch.usage)
         connection.executemany(_INSERT_BASELINE, batch.baselines)
         _write_programs(connection, batch.programs, texts)
         connection.executemany("update job set closed_at_ns = ?, close_how = ? where id = ?", batch.closed)

@@ -41,6 +41,14 @@ def test_readers_see_the_warehouse_as_it_was_while_a_writer_writes(db: Path, con
         assert reader.execute("select count(*) from comm").fetchone() == (0,)
 
 
+@pytest.mark.parametrize("count", [0, 1, database.ROWS - 1, database.ROWS, database.ROWS + 1, 3 * database.ROWS])
+def test_rows_are_inserted_in_order_however_many_with_unknown_as_null(count: int, connection: sqlite3.Connection) -> None:
+    rows = [(number, "down", None if number % 2 else number) for number in range(1, count + 1)]
+    with database.transaction(connection):
+        database.insert_rows(connection, "insert into gap (from_ns, kind, lost)", rows)
+    assert connection.execute("select from_ns, kind, lost from gap order by id").fetchall() == rows
+
+
 @pytest.mark.parametrize("opener", OPEN)
 def test_a_missing_warehouse_is_told_with_the_command_that_makes_one(opener: Open, tmp_path: Path) -> None:
     path = tmp_path / "elsa.db"

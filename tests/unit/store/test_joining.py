@@ -36,6 +36,8 @@ def test_the_record_of_who_had_the_pid_next_is_not_taken_for_sure_to_be_that_of_
 
 def test_who_began_while_jobd_was_down_is_known_by_the_record_alone(connection: sqlite3.Connection) -> None:
     assert joins(connection, [LONG], set(), 5 * SECOND_NS) == {"own": 1}
+    ended = "(start_ns + elapsed_ns + (select offset_ns from clock where id = end_clock_id)) / 3600000000000"
+    assert connection.execute(f"select ended_hour = {ended} from process where origin = 3").fetchall() == [(1,)]
 
 
 def test_while_jobd_is_at_work_a_record_waits_for_the_end_of_its_process(connection: sqlite3.Connection) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from elsa.state.clock import Clock
+from elsa.state.clock import HOUR_NS, Clock, Clocks
 from elsa.state.codes import End, EventKind, How, Origin
 from elsa.state.jobs import Job, Jobs
 from elsa.state.processes import Processes
@@ -155,6 +155,21 @@ def test_a_later_batch_amends_what_an_earlier_one_stored(begun: sqlite3.Connecti
     for batch in (first, second, third):
         store(begun, batch)
     assert begun.execute("select elapsed_ns, end_how, exit_status from process").fetchall() == [(2000, End.EXIT, 9)]
+
+
+def test_the_hour_of_an_end_is_that_of_the_clock_that_held_then(begun: sqlite3.Connection) -> None:
+    clocks = [Clock(0, 0, 10**18, 0), Clock(2, 5000, 10**18 + 2 * HOUR_NS, 0)]
+    processes = Processes(Jobs(), clocks=Clocks(clocks))
+    processes.apply([fork(1000, INIT, 50), fork(1000, INIT, 51), exited(3000, 50), fork(4000, INIT, 52)])
+    batch, later = Batch(clocks=clocks), Batch()
+    processes.apply([exited(6000, 51)])
+    batch.take(processes.take_changes())
+    processes.apply([exited(7000, 52)])  # amended: a trigger's work
+    later.take(processes.take_changes())
+    for one in (batch, later):
+        store(begun, one)
+    hour = 10**18 // HOUR_NS
+    assert begun.execute("select pid, ended_hour from process order by pid").fetchall() == [(50, hour), (51, hour + 2), (52, hour + 2)]
 
 
 def test_a_stay_that_has_ended_keeps_its_end_when_a_later_one_ends(begun: sqlite3.Connection) -> None:
