@@ -3,22 +3,16 @@ create view audit_row as
 -- acct(2) writes about its own caller. So every incarnation and every record stands here exactly once, in one class.
 -- ended_ns is real; of a record without a process it is known to the second.
 select
-    w.process_id,
-    w.acct_id,
-    w.class,
-    w.ended_ns
-from witnessed as w
+    u.process_id,
+    u.acct_id,
+    u.class,
+    u.ended_ns
+from process_usage as u
 union all
 select
     cast(null as integer) as process_id,
     a.id as acct_id,
-    case
-        when a.join_how = 3 then 'self'
-        when a.join_how = 5 then 'ambiguous'
-        else 'pending'
-    end as class,
+    'self' as class,
     (a.btime + cast(a.etime / 100 as integer)) * 1000000000 as ended_ns
 from acct as a
-where
-    a.process_id is null
-    or a.join_how = 3
+where a.join_how = 3

@@ -3,19 +3,16 @@ create view audit_ticks as
 -- it cuts user and system time of every process down to ticks of 1/100 s.
 with summed as (
     select
-        count(*) as processes,
-        round(coalesce(sum(u.cpu_s), 0), 6) as taskstats_s,
-        coalesce(sum(u.utime_ticks + u.stime_ticks), 0) / 100.0 as acct_s
-    from incarnation_usage as u
-    where
-        u.provenance = 'taskstats'
-        and u.acct_id is not null
+        coalesce(sum(s.compared), 0) as processes,
+        coalesce(sum(s.compared_ns), 0) as taskstats_ns,
+        coalesce(sum(s.compared_ticks), 0) as ticks
+    from audit_sum as s
 )
 
 select
     summed.processes,
-    summed.taskstats_s,
-    summed.acct_s,
-    round(summed.taskstats_s - summed.acct_s, 6) as lost_s,
-    round((summed.taskstats_s - summed.acct_s) * 100 / nullif(summed.taskstats_s, 0), 6) as lost_percent
+    summed.taskstats_ns / 1e9 as taskstats_s,
+    summed.ticks / 100.0 as acct_s,
+    (summed.taskstats_ns - summed.ticks * 10000000) / 1e9 as lost_s,
+    round((summed.taskstats_ns - summed.ticks * 10000000) * 100.0 / nullif(summed.taskstats_ns, 0), 6) as lost_percent
 from summed

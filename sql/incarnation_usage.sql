@@ -1,5 +1,6 @@
 create view incarnation_usage as
 -- Grain: one row per incarnation, that is one life of one pid, with what taskstats and its accounting record say it used.
+-- class says which witness saw it (in words in audit_class), unheard 1 that only accounting could: the collector was not started yet.
 -- NULL is unknown. user_s, system_s and cpu_s are taskstats' where it told of the end, else the record's: provenance says which.
 -- Every table but the first is joined `left`, though most have a row for certain: so the planner always starts from the process,
 -- looks the rest up by key, and skips the tables whose columns nobody asks for.
@@ -186,5 +187,19 @@ select
         when 3 then 'self'
         when 4 then 'own'
         when 5 then 'ambiguous'
-    end as record
+    end as record,
+    case
+        when life.origin = 3 or life.join_how = 4 then 'only_acct'
+        when life.join_how = 0 then 'pending'
+        when life.join_how = 1 then 'both'
+        when life.join_how = 2 then 'uncertain'
+        when life.join_how = 5 then 'ambiguous'
+        when life.elapsed_ns is null then 'running'
+        else 'only_connector'
+    end as class,
+    -- its start is known to the second
+    case
+        when life.origin = 3 or life.join_how = 4
+            then coalesce(life.start_ns + 1000000000 <= (select min(c.since_ns) from collector as c where c.boot_id = life.boot_id), 1)
+    end as unheard
 from life

@@ -83,7 +83,9 @@ select
         when 3 then 'self'
         when 4 then 'own'
         when 5 then 'ambiguous'
-    end as record
+    end as record,
+    case when a.join_how = 5 then 'ambiguous' else 'pending' end as class,
+    cast(null as integer) as unheard
 from acct as a
 left join acct_file as f
     on f.id = a.acct_file_id

@@ -5,43 +5,36 @@ from __future__ import annotations
 import sqlite3
 from typing import NamedTuple, TextIO
 
-from elsa.report import completeness, render
+from elsa.report import completeness, render, rolled
 from elsa.report.output import Output
-from elsa.report.query import Query, select
+from elsa.report.query import Condition, Query, select
 from elsa.report.render import Report, Row
 from elsa.report.selection import Selection
 from elsa.report.silence import silence
 from elsa.report.times import Window
+from elsa.store.rollups import CLASS
 
-
-def _at(function: str) -> str:
-    return f"strftime('%Y-%m-%dT%H:%M:%fZ', {function}(u.ended_ns) / 1e9, 'unixepoch')"
-
-
-# The views audit and audit_stretch are the same without a window; a test holds them equal.
-_SUMS = {
-    "processes": "count(u.process_id)",
-    "records": "count(u.acct_id)",
-    "first_ended_at": _at("min"),
-    "last_ended_at": _at("max"),
+# The views audit, audit_stretch and audit_ticks are the same without a window; a test holds them equal.
+_SUMS = ("processes", "records", "first_ns", "last_ns")
+_COMPARED = ("compared", "compared_ns", "compared_ticks")
+_CLASS_SHOWN = ("what", "processes", "records", "first_ended_at", "last_ended_at")
+_CLASS_COLUMNS = ("class", *_CLASS_SHOWN)
+_TIMES = {f"{edge}_ended_at": f"strftime('%Y-%m-%dT%H:%M:%fZ', u.{edge}_ns / 1e9, 'unixepoch')" for edge in ("first", "last")}
+_STRETCH = {
+    "host": "h.name",
+    "boot_id": "u.boot_id",
+    "class": "u.class",
+    "what": "c.what",
+    "cause": "u.cause",
+    "why": "k.why",
+    "processes": "u.processes",
+    "records": "u.records",
+    **_TIMES,
 }
-_CLASS = {"class": "u.class"} | _SUMS
-_CLASS_COLUMNS = ("class", "what", *_SUMS)
-_CLASS_SHOWN = ("what", *_SUMS)
-_CLUSTER = {"host": "u.host", "boot_id": "u.boot_id", "class": "u.class", "what": "k.what", "cause": "u.cause", "why": "u.why"}
-_STRETCH = _CLUSTER | _SUMS
 _STRETCH_SHOWN = ("what", "first_ended_at", "last_ended_at", "processes", "why")
-
-
-# The view audit_ticks, likewise.
-_LOST = "sum(u.cpu_s) - sum(u.utime_ticks + u.stime_ticks) / 100.0"
-_TICKS = {
-    "processes": "count(*)",
-    "taskstats_s": "round(coalesce(sum(u.cpu_s), 0), 6)",
-    "acct_s": "coalesce(sum(u.utime_ticks + u.stime_ticks), 0) / 100.0",
-    "lost_s": f"round(coalesce({_LOST}, 0), 6)",
-    "lost_percent": f"round(({_LOST}) * 100 / nullif(sum(u.cpu_s), 0), 6)",
-}
+_TICKS = ("processes", "taskstats_s", "acct_s", "lost_s", "lost_percent")
+_UNHEARD = Condition("u.unheard = 1")
+_SELF_NS = "(u.btime + cast(u.etime / 100 as integer)) * 1000000000"
 
 
 class Audit(NamedTuple):
@@ -55,29 +48,19 @@ class Audit(NamedTuple):
 
 def queries(window: Window) -> dict[str, Query]:
     """The questions by the names of their answers; what still runs is in no window."""
-    conditions = window.where("u.ended_ns")
-    where = f"\nwhere {' and '.join(conditions)}" if conditions else ""
-    known = " and ".join(["u.provenance = 'taskstats'", "u.acct_id is not null", *conditions])
-    clusters = ", ".join(_CLUSTER.values())
-    return {
-        "classes": Query(f"{select(_CLASS)}\nfrom audit_row as u{where}\ngroup by u.class"),
-        "stretches": Query(
-            f"{select(_STRETCH)}\nfrom audit_doubt as u join audit_class as k on k.class = u.class{where}\n"
-            f"group by {clusters}, u.stretch\norder by max(u.ended_ns) desc, u.class"
-        ),
-        "ticks": Query(f"{select(_TICKS)}\nfrom incarnation_usage as u\nwhere {known}"),
-    }
+    return {"classes": _classes(window), "stretches": _stretches(window)}
 
 
 def audit(connection: sqlite3.Connection, window: Window, output: Output, now_ns: int) -> Audit:
     """The reconciliation of connector and accounting for what ended in a window."""
     asked = queries(window)
-    classes = _classes(connection, window, asked["classes"])
+    found = asked["classes"].run(connection).fetchall()
+    classes = _named(connection, window, found)
     stretches: list[Row] = asked["stretches"].run(connection).fetchall()
-    found = completeness.gaps(connection, window)
+    gaps = completeness.gaps(connection, window)
     words = completeness.cut(len(stretches), output.limit)
-    if found:
-        words.append(f"{completeness.count(found, 'gap')}{' in this window' if window else ''} (see: elsa report gaps)")
+    if gaps:
+        words.append(f"{completeness.count(gaps, 'gap')}{' in this window' if window else ''} (see: elsa report gaps)")
     words += completeness.pruned(connection, Selection(window))
     some = any(row[2] or row[3] for row in classes)
     words = [*words, *silence(connection, window, now_ns)] if some else [completeness.nothing(connection, Selection(window)), *words]
@@ -85,15 +68,63 @@ def audit(connection: sqlite3.Connection, window: Window, output: Output, now_ns
     return Audit(
         Report(_CLASS_COLUMNS, shown, classes),
         Report(tuple(_STRETCH), _STRETCH_SHOWN if output.form == "table" else tuple(_STRETCH), stretches[: output.limit]),
-        Report(tuple(_TICKS), tuple(_TICKS), asked["ticks"].run(connection).fetchall()),
+        Report(_TICKS, _TICKS, [_ticks(found)]),
         words,
     )
 
 
-def _classes(connection: sqlite3.Connection, window: Window, asked: Query) -> list[Row]:
-    found = {row[0]: row[1:] for row in asked.run(connection)}
+def _summed(window: Window, keys: str, names: tuple[str, ...], *conditions: Condition) -> Query:
+    """Sums over what ended in a window, by some keys."""
+    sums = {name: rolled.sums(CLASS)[name] for name in names}
+    source = rolled.source(CLASS, window, sums.values(), *conditions)
+    listed = ", ".join((keys, *(f"{text} as {name}" for name, text in sums.items())))
+    return Query(f"select {listed} {source.sql} group by {keys}", source.values)
+
+
+def _classes(window: Window) -> Query:
+    """A row per class that has anything in it: its name, first and last end in text, and what is compared."""
+    summed = _summed(window, "u.class", (*_SUMS, *_COMPARED))
+    own = " and ".join(["u.join_how = 3", *window.where(_SELF_NS)])
+    times = f"min({_SELF_NS}) as first_ns, max({_SELF_NS}) as last_ns"
+    union = f"{summed.sql}\nunion all\nselect 'self', 0, count(*), {times}, 0, null, null from acct as u where {own}"
+    listed = ", ".join(("u.class", "u.processes", "u.records", *_TIMES.values(), *(f"u.{name}" for name in _COMPARED)))
+    return Query(f"select {listed} from ({union}) as u", summed.values)
+
+
+def _named(connection: sqlite3.Connection, window: Window, found: list[Row]) -> list[Row]:
+    sums = {row[0]: row[1:5] for row in found}
     names = connection.execute("select class, what from audit_class order by place").fetchall()
-    return [(name, what, *found.get(name, (0, 0, None, None))) for name, what in names if not (window and name == "running")]
+    return [(name, what, *sums.get(name, (0, 0, None, None))) for name, what in names if not (window and name == "running")]
+
+
+def _ticks(found: list[Row]) -> Row:
+    processes, cpu_ns, ticks = (sum(row[place] or 0 for row in found) for place in (5, 6, 7))
+    lost_ns = cpu_ns - ticks * 10_000_000
+    return (processes, cpu_ns / 1e9, ticks / 100, lost_ns / 1e9, round(lost_ns * 100 / cpu_ns, 6) if cpu_ns else None)
+
+
+def _stretches(window: Window) -> Query:
+    """The stretches of doubts that ended in a window, and for each boot what ended in it before anybody listened; the newest first."""
+    sums = "count(u.process_id) as processes, count(u.acct_id) as records, min(u.ended_ns) as first_ns, max(u.ended_ns) as last_ns"
+    conditions = window.where("u.ended_ns")
+    where = f" where {' and '.join(conditions)}" if conditions else ""
+    doubts = f"select u.boot_id, u.class, u.cause, {sums} from audit_doubt as u{where} group by u.boot_id, u.class, u.cause, u.stretch"
+    unheard = _summed(window, "u.boot_id, u.class", _SUMS, _UNHEARD)
+    before = "case when b.uuid is null then 'earlier_boot' else 'before' end"
+    listed = ", ".join(f"u.{name}" for name in _SUMS)
+    union = f"""{doubts}
+union all
+select u.boot_id, u.class, {before}, {listed} from ({unheard.sql}) as u join boot as b on b.id = u.boot_id"""
+    return Query(
+        f"""{select(_STRETCH)}
+from ({union}) as u
+join audit_class as c on c.class = u.class
+join audit_cause as k on k.cause = u.cause
+join boot as b on b.id = u.boot_id
+join host as h on h.id = b.host_id
+order by u.last_ns desc, u.class""",
+        unheard.values,
+    )
 
 
 def write(report: Audit, output: Output, out: TextIO) -> None:

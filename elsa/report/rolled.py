@@ -16,7 +16,7 @@ from elsa.state.clock import HOUR_NS
 from elsa.store import assets, measures
 from elsa.store.days import HOURS
 from elsa.store.measures import ROLLED
-from elsa.store.rollups import ROLLUPS, Rollup, chosen
+from elsa.store.rollups import CLASS, CLASSES, ROLLUPS, Rollup, chosen
 
 # SQLite lets a condition with a subquery reach the indexes below a view, but not below a union of views.
 _PARTS = {"process_usage": ("incarnation_usage", "unjoined_usage")}
@@ -30,7 +30,7 @@ _DAYS = {
 }
 ALL = "rollup_hour"
 """The sums over all that ended, by no key."""
-_ROLLUPS = ROLLUPS | {ALL: Rollup("process_usage", "ended_hour", (), (), ROLLED)}
+_ROLLUPS = ROLLUPS | {ALL: Rollup("process_usage", "ended_hour", (), (), ROLLED), CLASS: CLASSES}
 
 
 def suits(table: str, selection: Selection) -> bool:
@@ -44,8 +44,8 @@ def knows(table: str, choices: Iterable[Condition]) -> bool:
 
 
 def by_hour(table: str) -> str:
-    """The view that has a rollup's rows of every hour."""
-    return "rolled_user" if table == ALL else table.replace("rollup", "rolled")
+    """Where a rollup's rows of every hour are."""
+    return {ALL: "rolled_user", CLASS: CLASS}.get(table) or table.replace("rollup", "rolled")
 
 
 def sums(table: str) -> dict[str, str]:

@@ -24,7 +24,7 @@ class Measure(NamedTuple):
     each: str
     """What one row adds: an integer expression; in counts, an expression that is NULL for what does not count."""
     fold: str = "sum"
-    """sum, max, min or count."""
+    """sum, max, min, count, or union: of bits, where each row has one."""
     scale: int = 1
     """How many of `each` make 1 of the figure."""
     stored: str = ""
@@ -33,14 +33,18 @@ class Measure(NamedTuple):
     def sql(self, share: str | None = None) -> str:
         """The aggregate; with a share, the part of each sum that falls into a window."""
         if self.fold != "sum":
-            return f"{self.fold}({self.each})"
+            return self.folded(self.each)
         total = f"sum({self.each})" if share is None else f"cast(round(sum(({self.each}) * {share})) as integer)"
         return self._scaled(total)
 
     def of_parts(self, key: str) -> str:
         """The same over rows that hold sums of parts."""
         column = f"u.{self.stored or key}"
-        return f"coalesce(sum({column}), 0)" if self.fold == "count" else self._scaled(f"{self.fold}({column})")
+        return f"coalesce(sum({column}), 0)" if self.fold == "count" else self._scaled(self.folded(column))
+
+    def folded(self, text: str) -> str:
+        """The aggregate over an expression, in the unit of `each`."""
+        return f"sum(distinct {text})" if self.fold == "union" else f"{self.fold}({text})"
 
     def _scaled(self, total: str) -> str:
         return total if self.scale == 1 else f"{total} / {float(self.scale)}"
@@ -94,10 +98,24 @@ ROLLED = MEASURES | _WITNESSES
 ROLLED_OF_JOB = ROLLED | OF_MEMBERS | _SPAN
 """What a row of a job's rollup holds."""
 
+_COMPARED = "case when u.provenance = 'taskstats' and u.acct_id is not null then {} end"
+OF_CLASS = {
+    "processes": MEASURES["processes"],
+    "records": MEASURES["records"],
+    "first_ns": Measure("u.ended_ns", "min"),
+    "last_ns": Measure("u.ended_ns", "max"),
+    "minutes": Measure("1 << (u.ended_ns / 60000000000 % 60)", "union"),
+    "compared": Measure(_COMPARED.format(1), "count"),
+    "compared_ns": Measure(_COMPARED.format("u.user_ns + u.system_ns")),
+    "compared_ticks": Measure(_COMPARED.format("u.utime_ticks + u.stime_ticks")),
+}
+"""What the audit adds up by class: how many, from when to when, in which minutes of the hour (a bit each), and, of those processes whose
+CPU time both witnesses tell, that time by either."""
+
 
 def columns(measures: dict[str, Measure]) -> dict[str, str]:
     """The columns that rollups have for these measures, each with its aggregate over rows `u` of a view."""
-    return {measure.stored or key: f"{measure.fold}({measure.each})" for key, measure in measures.items()}
+    return {measure.stored or key: measure.folded(measure.each) for key, measure in measures.items()}
 
 
 def parts(measures: dict[str, Measure]) -> dict[str, str]:
@@ -111,8 +129,8 @@ def parts(measures: dict[str, Measure]) -> dict[str, str]:
 def of_parts(measures: dict[str, Measure]) -> dict[str, str]:
     """The same columns, each with its aggregate over rows that hold parts."""
     return {
-        measure.stored or key: f"{'sum' if measure.fold == 'count' else measure.fold}({measure.stored or key})"
-        for key, measure in measures.items()
+        name: f"sum({name})" if measure.fold == "count" else measure.folded(name)
+        for name, measure in ((measure.stored or key, measure) for key, measure in measures.items())
     }
 
 

@@ -19,7 +19,7 @@ from elsa.errors import RetryError
 from elsa.state.clock import HOUR_NS
 from elsa.store import database, days, locks
 from elsa.store.database import transaction
-from elsa.store.measures import ROLLED, ROLLED_OF_JOB, Measure, columns, of_parts, parts
+from elsa.store.measures import OF_CLASS, ROLLED, ROLLED_OF_JOB, Measure, columns, of_parts, parts
 
 # An hour that has just passed still changes: records are joined, statistics come in.
 SETTLE_NS = 15 * 60 * 10**9
@@ -52,9 +52,18 @@ ROLLUPS = {
     "rollup_job": Rollup("job_process_usage", "out_hour", ("job_id",), ("job_id",), ROLLED_OF_JOB),
 }
 
-# What the processes of an hour add to the two rollups of processes.
-_KEYS = ("command", "forked_only", "uid", "gid")
-_GATHERED = f"create temp table if not exists gathered ({', '.join((*_KEYS, *parts(ROLLED)))})"
+CLASS = "rollup_class"
+CLASSES = Rollup(_PROCESSES, "ended_hour", ("boot_id", "class", "unheard"), ("boot_id", "class", "unheard"), OF_CLASS)
+"""What the audit counts: only of what is there, so nothing is kept of it when processes are pruned."""
+# The processes that only one witness saw, or both with a doubt. Where nobody listened yet, that is no doubt.
+DOUBTFUL = "(class in ('uncertain', 'only_connector') or class = 'only_acct' and unheard = 0)"
+_INTO_CLASSES = f"insert into {CLASS} ({', '.join(('hour', *CLASSES.stored, *columns(OF_CLASS)))})"
+
+# What the processes of an hour add to every table but the one of jobs.
+_GATHERING = {table: rollup for table, rollup in ROLLUPS.items() if rollup.view == _PROCESSES} | {CLASS: CLASSES}
+_KEYS = (*dict.fromkeys(key for rollup in _GATHERING.values() for key in rollup.keys), "process_id")
+_PARTS = parts(ROLLED | OF_CLASS)
+_GATHERED = f"create temp table if not exists gathered ({', '.join((*_KEYS, *_PARTS))})"
 
 
 def chosen(rollup: Rollup, hours: str) -> list[str]:
@@ -117,19 +126,21 @@ def _roll_up(connection: sqlite3.Connection, hour: int) -> bool:
         for table in ROLLUPS:
             connection.execute(f"delete from {table} where hour = ? and pruned = 0", (hour,))
             database.insert_rows(connection, into(table), [(hour, 0, *row) for row in rows[table]])
+        database.insert_rows(connection, _INTO_CLASSES, [(hour, *row) for row in rows[CLASS]])
+        connection.execute(f"insert into rollup_doubt select ?, process_id from temp.gathered where {DOUBTFUL}", (hour,))
     return True
 
 
 def _sums(connection: sqlite3.Connection, hour: int) -> dict[str, list[tuple[object, ...]]]:
     """The rows of each table for one hour; a job may have two, which count together.
 
-    What the processes used is looked up once, and then summed in two ways. The statements are the same for every hour: SQLite takes
+    What the processes used is looked up once, and then summed in three ways. The statements are the same for every hour: SQLite takes
     longer to prepare one than to sum some hundred processes.
     """
     connection.execute(_GATHERED)
     connection.execute("delete from temp.gathered")
     connection.execute(_gather(), (hour,))
-    rows = {table: connection.execute(_fold(table)).fetchall() for table, rollup in ROLLUPS.items() if rollup.view == _PROCESSES}
+    rows = {table: connection.execute(_fold(table)).fetchall() for table in _GATHERING}
     rows["rollup_job"] = [row for query in _of_jobs() for row in connection.execute(query, (hour,))]
     return rows
 
@@ -137,12 +148,12 @@ def _sums(connection: sqlite3.Connection, hour: int) -> dict[str, list[tuple[obj
 @cache
 def _gather() -> str:
     listed = (f"u.{key}" for key in _KEYS)
-    return f"insert into gathered select {', '.join((*listed, *parts(ROLLED).values()))} from {_PROCESSES} as u where u.ended_hour = ?"
+    return f"insert into gathered select {', '.join((*listed, *_PARTS.values()))} from {_PROCESSES} as u where u.ended_hour = ?"
 
 
 @cache
 def _fold(table: str) -> str:
-    rollup = ROLLUPS[table]
+    rollup = _GATHERING[table]
     stored = ("(select id from comm where name = command)" if key == "command" else key for key in rollup.keys)
     listed = ", ".join((*stored, *of_parts(rollup.measures).values()))
     return f"select {listed} from gathered group by {', '.join(rollup.keys)}"

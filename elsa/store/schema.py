@@ -80,6 +80,7 @@ collector = _table(
     Column("events", Big, nullable=False),
     Column("lost", Big, nullable=False),
     Column("job_ids_until", Big, nullable=False),  # job ids below this may have been told to somebody, even if no job bears them
+    Index("collector_boot", "boot_id", "since_ns"),  # when a boot was first listened to
 )
 
 gap = _table(
@@ -326,6 +327,7 @@ acct = _table(
         text("(btime + cast(etime / 100 as integer)) / 3600"),
         sqlite_where=text("process_id is null and join_how <> 3"),
     ),
+    Index("acct_self", "id", sqlite_where=text("join_how = 3")),  # the audit counts them apart
 )
 
 
@@ -380,4 +382,19 @@ rollup_day_hour = _table(
     "rollup_day_hour",  # the sums over all that ended in an hour of such a day
     Column("hour", Integer, primary_key=True, autoincrement=False),
     *_sums(measures.ROLLED),
+)
+rollup_class = _table(
+    "rollup_class",  # what ended in an hour, by who saw it (see the view audit_sum); it goes with the row in rollup_hour
+    Column("hour", Integer, nullable=False),
+    Column("boot_id", Big, ForeignKey("boot.id")),
+    Column("class", Text, nullable=False),
+    Column("unheard", Integer),
+    *_sums(measures.OF_CLASS),
+    Index("rollup_class_hour", "hour"),
+)
+rollup_doubt = _table(
+    "rollup_doubt",  # the incarnations of such an hour that only one witness saw, or both with a doubt
+    Column("hour", Integer, primary_key=True, autoincrement=False),
+    Column("process_id", Big, primary_key=True, autoincrement=False),
+    rowid=False,
 )

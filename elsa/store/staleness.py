@@ -110,7 +110,12 @@ _TRIGGERS = {
     "baseline_changed": f"after update on baseline begin {_forget('new.process_id')} end",
     "baseline_gone": f"after delete on baseline begin {_forget('old.process_id')} end",
     # What is put together of hours goes with any of them.
-    "hour_forgotten": "after delete on rollup_hour begin delete from rollup_day where day = old.hour / 24; end",
+    "hour_forgotten": """after delete on rollup_hour
+        begin
+            delete from rollup_class where hour = old.hour;
+            delete from rollup_doubt where hour = old.hour;
+            delete from rollup_day where day = old.hour / 24;
+        end""",
     "day_forgotten": """after delete on rollup_day
         begin
             delete from rollup_day_command where day = old.day;

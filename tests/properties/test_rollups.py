@@ -127,6 +127,8 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for id_ in (1, 2, 3):
             connection.execute("insert into job values (?, 1, 'job', 1, 0, null, null, 0)", (id_,))
         connection.execute("insert into acct_file values (1, 1, 'f', 1, 1, 0, 0, x'', x'', 0, 0, 0, 0)")
+        # Before it was started nobody listened.
+        connection.execute("insert into collector values (1, 1, 1, 'v', ?, ?, null, 0, 0, 0)", (60 * MINUTE, 300 * MINUTE))
     return path
 
 
@@ -134,7 +136,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def emptied(template: Path) -> Iterator[sqlite3.Connection]:
     """The warehouse without what an earlier test, or example, left in it."""
     with closing(sqlite3.connect(template, isolation_level=None)) as connection:
-        connection.execute("pragma journal_mode = off")
+        connection.execute("pragma journal_mode = memory")
         for table in ("process", "acct", "usage", "membership", "baseline", "rollup_hour", *rollups.ROLLUPS):
             connection.execute(f"delete from {table}")
         yield connection
@@ -153,6 +155,9 @@ def test_sums_by_way_of_rollups_are_those_over_the_processes(
                 for table in KEYS:
                     expected = summed(connection, span, table)
                     assert [summed_by_rollup(connection, span, table, days=days) for days in (False, True)] == [expected, expected]
+        assert audited(connection) == by_itself(connection, audited)
+        refresh(connection)
+        assert audited(connection) == by_itself(connection, audited)
 
 
 def test_an_hour_that_changes_while_it_is_rolled_up_is_not_taken_for_rolled_up(template: Path) -> None:
@@ -185,6 +190,22 @@ def test_sums_of_an_hour_that_nothing_ended_in_any_more_stay_forgotten(template:
         refresh(connection)
         assert connection.execute("select sum(processes) from rollup_day_user").fetchone() == (1,)
         same_by_day_and_hour(connection)
+
+
+def audited(connection: sqlite3.Connection) -> dict[str, list[str]]:
+    """What the views of the audit say, by their names."""
+    views = ("audit", "audit_ticks", "audit_doubt", "audit_stretch")
+    return {view: sorted(map(repr, connection.execute(f"select * from {view}"))) for view in views}
+
+
+def by_itself(connection: sqlite3.Connection, ask: Callable[[sqlite3.Connection], dict[str, list[str]]]) -> dict[str, list[str]]:
+    """What is answered where nothing is rolled up."""
+    connection.execute("savepoint rolled_up")
+    connection.execute("delete from rollup_hour")
+    answer = ask(connection)
+    connection.execute("rollback to rolled_up")
+    connection.execute("release rolled_up")
+    return answer
 
 
 def same_by_day_and_hour(connection: sqlite3.Connection) -> None:

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from elsa.state.codes import Join, Origin
+from elsa.store import rollups
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from given import Warehouse
 
 SECOND = 10**9
@@ -123,6 +126,29 @@ def test_every_process_and_every_record_is_in_exactly_one_class(warehouse: Wareh
     }
 
 
+@pytest.mark.parametrize("seed", range(25, 40))
+def test_audit_is_the_same_when_hours_are_rolled_up(warehouse: Warehouse, tmp_path: Path, seed: int) -> None:
+    dice = random.Random(seed)  # noqa: S311
+    if dice.random() < 0.8:
+        collector(warehouse, dice.randrange(5000), dice.randrange(10_000, 20_000))
+    for number in range(dice.randrange(4)):
+        warehouse.insert("gap", id=number, boot_id=1, kind="down", from_ns=dice.randrange(20_000) * SECOND, to_ns=None)
+    for number in range(1, 80):
+        join = dice.choice([None, 1, 1, 1, 2, 4])
+        start = dice.randrange(20_000)
+        warehouse.process(number, origin=3 if join == 4 else 1, start=start, seconds=dice.choice([None, 0, 1, 70]))
+        if join:
+            warehouse.acct(number, number, join=join, btime=REAL_S + start)
+        if dice.random() < 0.3:
+            warehouse.usage(number, utime_us=dice.randrange(50_000))
+    for number in range(100, 110):
+        warehouse.acct(number, None, join=dice.choice([0, 3, 5]), pid=1000 + number - 100, btime=REAL_S + dice.randrange(20_000))
+    views = ("audit", "audit_ticks", "audit_doubt", "audit_stretch")
+    before = {view: sorted(map(repr, warehouse.rows(f"select * from {view}"))) for view in views}
+    assert rollups.refresh(warehouse.connection, tmp_path / "elsa.db", (REAL_S + 30 * 3600) * SECOND) > 4
+    assert {view: sorted(map(repr, warehouse.rows(f"select * from {view}"))) for view in views} == before
+
+
 def test_process_without_a_record_is_explained_by_the_records_around_it(warehouse: Warehouse) -> None:
     warehouse.process(1, start=9)
     assert causes(warehouse) == {1: "never"}
@@ -147,16 +173,19 @@ def test_process_that_only_its_record_tells_of_is_explained_by_what_the_collecto
         lonely(warehouse, number, start=second)
     lonely(warehouse, 6, boot_id=2, clock_id=2, end_clock_id=2)
     lonely(warehouse, 7, boot_id=3)
-    assert causes(warehouse) == {1: "before", 2: "down", 3: "lost", 4: "unexplained", 5: "down", 6: "earlier_boot", 7: "before"}
+    assert causes(warehouse) == {2: "down", 3: "lost", 4: "unexplained", 5: "down"}, "the others could not be heard, which is no doubt"
+    unheard = {(row["boot_id"], row["cause"], row["processes"]) for row in warehouse.rows("select * from audit_stretch where stretch = 0")}
+    assert unheard == {(1, "before", 1), (2, "earlier_boot", 1), (3, "before", 1)}
 
 
 def test_second_in_which_the_collector_started_may_be_explained_by_a_gap_in_it(warehouse: Warehouse) -> None:
     collector(warehouse, since=100)
     for number, second in ((1, 99), (2, 99.5)):
         lonely(warehouse, number, start=second)
-    assert causes(warehouse) == {1: "before", 2: "before"}
+    assert causes(warehouse) == {2: "before"}
     warehouse.insert("gap", id=1, boot_id=1, kind="down", from_ns=100 * SECOND, to_ns=101 * SECOND)
-    assert causes(warehouse) == {1: "before", 2: "down"}
+    assert causes(warehouse) == {2: "down"}
+    assert [row[:3] for row in stretches(warehouse)] == [("only_acct", "before", 1), ("only_acct", "down", 1)]
 
 
 def test_doubt_about_a_joining_comes_from_the_gap_it_touches(warehouse: Warehouse) -> None:
@@ -190,6 +219,20 @@ def test_stretch_ends_where_time_passes_and_both_witnesses_saw_something(warehou
         ("only_connector", "between", 3, "2026-01-02T03:04:16.000Z", "2026-01-02T03:05:56.000Z"),
         ("only_connector", "between", 2, "2026-01-02T03:09:06.000Z", "2026-01-02T03:11:06.000Z"),
     ]
+
+
+def test_stretch_ends_also_where_hours_pass_and_both_witnesses_saw_something_in_one_of_them(warehouse: Warehouse) -> None:
+    hour = 3600
+    for number, second in ((1, 10), (2, 2 * hour), (3, 4 * hour), (4, 6 * hour)):
+        warehouse.process(number, start=second)
+    # Hours apart: a both in the hour of the first of two, between, or in the hour of the second; none between 2 and 3.
+    for number, second in ((5, 0), (6, 1000), (7, 5 * hour), (8, 7 * hour)):
+        warehouse.process(number, start=second)
+        warehouse.acct(number, number, btime=REAL_S + second)
+    assert [row[2] for row in stretches(warehouse)] == [1, 2, 1]
+    warehouse.process(9, start=4 * hour - 120)
+    warehouse.acct(9, 9, btime=REAL_S + 4 * hour - 120)
+    assert [row[2] for row in stretches(warehouse)] == [1, 1, 1, 1]
 
 
 def test_causes_do_not_share_a_stretch_and_are_told_in_words(warehouse: Warehouse) -> None:

@@ -72,6 +72,8 @@ def test_process_with_a_record_shows_both_witnesses_in_raw_and_human_units(wareh
         "origin": "fork",
         "end_how": "exit",
         "record": "exact",
+        "class": "both",
+        "unheard": None,
         **dict.fromkeys(USAGE),
         "minor_faults": 40,
         "major_faults": 2,
@@ -82,8 +84,9 @@ def test_what_is_unknown_of_a_running_process_is_null_and_never_zero(warehouse: 
     warehouse.process(1, seconds=None)
     row = warehouse.row("select * from process_usage")
     known = {name for name, value in row.items() if value is not None}
-    assert known == {"process_id", "host", "boot_id", "pid", "command", "uid", "start_ns", "started_ns", "started_at", "state", "origin"}
-    assert (row["state"], row["command"], row["uid"]) == ("running", "work", 1000)
+    identity = {"process_id", "host", "boot_id", "pid", "command", "uid", "start_ns", "started_ns", "started_at"}
+    assert known == identity | {"state", "origin", "class"}
+    assert (row["state"], row["class"], row["command"], row["uid"]) == ("running", "running", "work", 1000)
 
 
 @pytest.mark.parametrize(("join", "word"), [(0, "pending"), (5, "ambiguous")])

@@ -89,7 +89,7 @@ def test_pruned_processes_leave_nothing_behind_and_the_books_balance(opened: sql
 
 def test_every_table_that_tells_of_a_process_is_pruned_with_it() -> None:
     telling = {name for name, table in schema.metadata.tables.items() if "process_id" in table.columns}
-    assert telling == {*retention.OF_PROCESS, "event"}
+    assert telling == {*retention.OF_PROCESS, "event", "rollup_doubt"}
 
 
 def test_what_an_open_job_needs_stays(opened: sqlite3.Connection, db: Path) -> None:
