@@ -3,24 +3,7 @@ create view audit_doubt as
 -- accounting could tell, as nobody listened yet (see audit_stretch).
 -- stretch numbers the rows that belong together, within boot, class and cause: a new one begins where a process that both saw ended in a
 -- minute of the clock between that of the one before and its own.
-with doubtful as (
-    select d.process_id
-    from rollup_doubt as d
-    union all
-    select u.process_id
-    from incarnation_usage as u
-    where
-        u.ended_hour in (select h.hour from unrolled_hour as h)
-        and (u.class in ('uncertain', 'only_connector') or u.class = 'only_acct' and u.unheard = 0)
-    union all
-    select u.process_id
-    from incarnation_usage as u
-    where
-        u.ended_hour is null
-        and (u.class = 'uncertain' or u.class = 'only_acct' and u.unheard = 0)
-),
-
-loose as (
+with loose as (
     -- records that are joined to none, by pid
     select
         f.host_id,
@@ -100,7 +83,7 @@ placed as (
                         and coalesce(g.to_ns, u.start_ns) >= u.start_ns - 4000000000
                 )
         end as gap_cause
-    from doubtful as d
+    from audit_doubtful as d
     join incarnation_usage as u
         on u.process_id = d.process_id
     left join boot as b
@@ -111,7 +94,13 @@ placed as (
 
 caused as (
     select
-        d.*,
+        d.process_id,
+        d.acct_id,
+        d.host_id,
+        d.boot_id,
+        d.pid,
+        d.class,
+        d.ended_ns,
         case
             when d.class = 'only_connector'
                 then case

@@ -12,6 +12,7 @@ from elsa.report.render import Report, Row
 from elsa.report.selection import Selection
 from elsa.report.silence import silence
 from elsa.report.times import Window
+from elsa.store import assets
 from elsa.store.rollups import CLASS
 
 # The views audit, audit_stretch and audit_ticks are the same without a window; a test holds them equal.
@@ -108,7 +109,8 @@ def _stretches(window: Window) -> Query:
     sums = "count(u.process_id) as processes, count(u.acct_id) as records, min(u.ended_ns) as first_ns, max(u.ended_ns) as last_ns"
     conditions = window.where("u.ended_ns")
     where = f" where {' and '.join(conditions)}" if conditions else ""
-    doubts = f"select u.boot_id, u.class, u.cause, {sums} from audit_doubt as u{where} group by u.boot_id, u.class, u.cause, u.stretch"
+    keys = "u.boot_id, u.class, u.cause"
+    doubts = f"select {keys}, {sums} from {_doubts(window)} as u{where} group by {keys}, u.stretch"
     unheard = _summed(window, "u.boot_id, u.class", _SUMS, _UNHEARD)
     before = "case when b.uuid is null then 'earlier_boot' else 'before' end"
     listed = ", ".join(f"u.{name}" for name in _SUMS)
@@ -125,6 +127,15 @@ join host as h on h.id = b.host_id
 order by u.last_ns desc, u.class""",
         unheard.values,
     )
+
+
+def _doubts(window: Window) -> str:
+    """The view audit_doubt, where there is a window with the hours of that alone: a condition around the view comes too late."""
+    hours = window.hours("u.ended_hour")
+    if not hours:
+        return "audit_doubt"
+    theirs = f"audit_doubtful as (select * from main.audit_doubtful as u where {' and '.join(hours)})"
+    return f"(with {theirs} select * from ({assets.select('audit_doubt')}))"
 
 
 def write(report: Audit, output: Output, out: TextIO) -> None:
