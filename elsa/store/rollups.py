@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from elsa.errors import RetryError
 from elsa.state.clock import HOUR_NS
+from elsa.state.codes import How
 from elsa.store import database, days, locks
 from elsa.store.database import transaction
 from elsa.store.measures import OF_CLASS, ROLLED, ROLLED_OF_JOB, Measure, columns, of_parts, parts
@@ -59,11 +60,22 @@ CLASSES = Rollup(_PROCESSES, "ended_hour", ("boot_id", "class", "unheard"), ("bo
 DOUBTFUL = "(class in ('uncertain', 'only_connector') or class = 'only_acct' and unheard = 0)"
 _INTO_CLASSES = f"insert into {CLASS} ({', '.join(('hour', *CLASSES.stored, *columns(OF_CLASS)))})"
 
-# What the processes of an hour add to every table but the one of jobs.
+# What the processes of an hour add to every table.
 _GATHERING = {table: rollup for table, rollup in ROLLUPS.items() if rollup.view == _PROCESSES} | {CLASS: CLASSES}
-_KEYS = (*dict.fromkeys(key for rollup in _GATHERING.values() for key in rollup.keys), "process_id")
+_OF_JOB = {key: measure for key, measure in ROLLED_OF_JOB.items() if key not in ROLLED}
+_FACTS = ("process_id", "state", "start_ns", "end_ns", "started_ns", "ended_ns", "exit_status")
+_KEYS = (*dict.fromkeys(key for rollup in _GATHERING.values() for key in rollup.keys), *_FACTS)
 _PARTS = parts(ROLLED | OF_CLASS)
 _GATHERED = f"create temp table if not exists gathered ({', '.join((*_KEYS, *_PARTS))})"
+
+# Most members of a job are in it from birth to end, and used there all that they used: the view need not find that out for each.
+_HOW = " ".join(f"when {how:d} then '{how.name.lower()}'" for how in How)
+_ODD = "select s.process_id from membership as s where s.process_id = g.process_id and (s.since_ns <> 0 or s.until_ns is not null)"
+_MEMBERS = f"""(
+    select m.job_id, case m.how {_HOW} end as how, 0 as since_ns, null as until_ns, 0 as part_life, 0 as part_life_whole, g.*
+    from temp.gathered as g cross join membership as m on m.process_id = g.process_id
+    where not exists ({_ODD})
+)"""
 
 
 def chosen(rollup: Rollup, hours: str) -> list[str]:
@@ -134,14 +146,14 @@ def _roll_up(connection: sqlite3.Connection, hour: int) -> bool:
 def _sums(connection: sqlite3.Connection, hour: int) -> dict[str, list[tuple[object, ...]]]:
     """The rows of each table for one hour; a job may have two, which count together.
 
-    What the processes used is looked up once, and then summed in three ways. The statements are the same for every hour: SQLite takes
+    What the processes used is looked up once, and then summed in four ways. The statements are the same for every hour: SQLite takes
     longer to prepare one than to sum some hundred processes.
     """
     connection.execute(_GATHERED)
     connection.execute("delete from temp.gathered")
     connection.execute(_gather(), (hour,))
     rows = {table: connection.execute(_fold(table)).fetchall() for table in _GATHERING}
-    rows["rollup_job"] = [row for query in _of_jobs() for row in connection.execute(query, (hour,))]
+    rows["rollup_job"] = [row for query in _of_jobs() for row in connection.execute(query, {"hour": hour})]
     return rows
 
 
@@ -161,9 +173,17 @@ def _fold(table: str) -> str:
 
 @cache
 def _of_jobs() -> list[str]:
+    """The members that were in their jobs from birth to end, and the others."""
     rollup = ROLLUPS["rollup_job"]
-    listed = ", ".join(("u.job_id", *columns(rollup.measures).values()))
-    return [f"select {listed} from {rollup.view} as u where {where} group by u.job_id" for where in chosen(rollup, "?1")]
+    whole = ", ".join(("u.job_id", *of_parts(ROLLED).values(), *columns(_OF_JOB).values()))
+    part = ", ".join(("u.job_id", *columns(rollup.measures).values()))
+    stayed, left = chosen(rollup, ":hour")
+    odd = f"u.process_id in (select g.process_id from temp.gathered as g where exists ({_ODD}))"
+    return [
+        f"select {whole} from {_MEMBERS} as u group by u.job_id",
+        f"select {part} from {rollup.view} as u where {odd} and {stayed} group by u.job_id",
+        f"select {part} from {rollup.view} as u where {left} group by u.job_id",
+    ]
 
 
 def into(table: str) -> str:
