@@ -8,7 +8,7 @@ that it fits, since SQLite accepts a view over a table that is not there.
 from alembic import context
 from sqlalchemy import Connection, text
 
-from elsa.store import assets, schema, staleness
+from elsa.store import assets, begun, schema, staleness
 
 
 def drop_views(connection: Connection) -> None:
@@ -18,8 +18,8 @@ def drop_views(connection: Connection) -> None:
 
 
 def create_triggers(connection: Connection) -> None:
-    """Create what keeps the rollups true."""
-    for sql in staleness.triggers():
+    """Create what keeps the rollups true, and the way to what began about some time."""
+    for sql in (*staleness.triggers(), *begun.triggers()):
         connection.exec_driver_sql(sql)
 
 

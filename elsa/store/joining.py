@@ -16,7 +16,7 @@ from elsa.state import pairing
 from elsa.state.clock import Clock, Clocks
 from elsa.state.codes import End, Join, Origin
 from elsa.state.pairing import SECOND_NS, TICK_NS, Life, Record
-from elsa.store import boots, lines, neighbours
+from elsa.store import begun, boots, lines, neighbours
 from elsa.store.database import insert_rows, transaction
 from elsa.store.neighbours import Bracket
 
@@ -49,11 +49,11 @@ _LIVES = f"""
            iif(process.end_how = {End.EXIT:d} and iif(parent.elapsed_ns is null, :heard_ns, parent.start_ns + parent.elapsed_ns)
                    >= process.start_ns + process.elapsed_ns + {LAG_NS}, parent.pid, null),
            process.end_how is null
-    from wanted
-    cross join process on process.boot_id = :boot_id and process.pid = wanted.pid and process.start_ns between first_ns and last_ns
+    from {begun.WANTED_BEGUN}
+    left join acct on acct.process_id = process.id
     left join process as parent
         on parent.id = process.parent_id and process.parent_inferred is null and coalesce(parent.end_how, {End.EXIT:d}) = {End.EXIT:d}
-    where process.origin <> {Origin.ACCT:d} and not exists (select 1 from acct where acct.process_id = process.id)
+    where process.origin <> {Origin.ACCT:d} and acct.id is null
     order by process.id"""
 
 
@@ -108,7 +108,6 @@ class Joiner:
         self._cells = MOST_CELLS
         self._boot_at: dict[int, tuple[Boot, Clock]] = {}
         connection.execute("pragma temp_store = memory")
-        connection.execute("create temp table if not exists wanted (pid integer, first_ns integer, last_ns integer)")
 
     # --- which boot -------------------------------------------------------------------------------------------------------------
 
@@ -254,14 +253,11 @@ class Joiner:
     def _lives(self, boot: Boot, groups: dict[int, list[Record]]) -> dict[int, list[Life]]:
         """The incarnations of these pids that may have a record among these and have none yet, in queue order."""
         offsets = tuple(clock.offset_ns for clock in boot.clocks.known)
-        wanted = [(pid, *span) for pid, group in groups.items() for span in _spans(group, offsets)]
-        connection = self._connection
-        connection.execute("delete from wanted")
-        connection.executemany("insert into wanted values (?, ?, ?)", wanted)
+        begun.want(self._connection, {pid: _spans(group, offsets) for pid, group in groups.items()})
         heard_ns = boot.heard_ns or 0
         told = {"boot_id": boot.id, "heard_ns": heard_ns, "alive_ns": heard_ns - LAG_NS}
         lives: dict[int, list[Life]] = defaultdict(list)
-        for pid, id_, start_ns, end_ns, alive_ns, exact_start, code, ppid, running in connection.execute(_LIVES, told):
+        for pid, id_, start_ns, end_ns, alive_ns, exact_start, code, ppid, running in self._connection.execute(_LIVES, told):
             life = Life(id_, start_ns, end_ns, alive_ns, exact_start, code, offsets, ppid, running)
             lives[pid].append(life if end_ns is None else _with_surroundings(boot, life, end_ns))
         return lives
@@ -320,25 +316,14 @@ class Joiner:
 
 
 def _spans(records: list[Record], offsets: Sequence[int]) -> list[tuple[int, int]]:
-    """Monotonic times between which the processes of some records of a pid began; those that overlap are one."""
+    """Monotonic times between which the processes of some records of a pid began."""
     least, most = min(offsets), max(offsets)
     spans = []
     for record in records:
         first, last = pairing.start_window(record)
         slack = pairing.float_slack_ns(record.etime) + EDGE_NS
         spans.append((first - most - slack, last - least + slack))
-    return spans if len(spans) == 1 else _merged(spans)
-
-
-def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Spans in order, those that overlap made one."""
-    merged: list[tuple[int, int]] = []
-    for first, last in sorted(spans):
-        if merged and first <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(last, merged[-1][1]))
-        else:
-            merged.append((first, last))
-    return merged
+    return spans
 
 
 def _with_surroundings(boot: Boot, life: Life, end_ns: int) -> Life:

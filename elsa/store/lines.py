@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from elsa.state.clock import HOUR_NS
 from elsa.state.codes import How, Origin
-from elsa.store import neighbours
+from elsa.store import begun, neighbours
 
 SECOND_NS = 1_000_000_000
 # A parent may outlive its child by this much and still be found.
@@ -21,6 +22,11 @@ ORPHAN_NS = 600 * SECOND_NS
 MOST_ORPHANS = 20_000
 # An exit may be heard this long after its record was written.
 LAG_NS = 200_000_000
+
+# About so long before or after a moment an end or a start may be told, and still be of that moment.
+NEAR_NS = SECOND_NS + LAG_NS
+# A start that is known to the second is moved by so much at most when its parent is found (_begin_after), and its end with it.
+MOVED_NS = SECOND_NS
 
 # By what ended since or runs: a search by the start alone would go through all of the boot.
 _BEGUN_SINCE = """
@@ -87,14 +93,16 @@ def trace(connection: sqlite3.Connection, boot_id: int) -> None:
 def _find_parents(connection: sqlite3.Connection, boot_id: int) -> tuple[list[int], set[int]]:
     """Attach those whose parent can be told; returns them, and those of them that came into jobs by it."""
     # Last ones first: parents before their children, so that jobs come down the line.
-    orphans = connection.execute(
+    rows = connection.execute(
         """select process.id, process.pid, parent_pid, start_ns, elapsed_ns, origin, acct.id
            from process left join acct on acct.process_id = process.id
            where boot_id = ? and parent_pid is not null order by process.id desc limit ?""",
         (boot_id, MOST_ORPHANS),
-    ).fetchall()
+    )
+    orphans = [Orphan(*row) for row in rows]
+    begun.gather_bearers(connection, boot_id, _moments(orphans))
     attached, heirs = [], set()
-    for orphan in map(Orphan._make, orphans):
+    for orphan in orphans:
         parent = _parent(connection, boot_id, orphan)
         if parent is not None:
             attached.append(orphan.id)
@@ -103,17 +111,24 @@ def _find_parents(connection: sqlite3.Connection, boot_id: int) -> tuple[list[in
     return attached, heirs
 
 
+def _moments(orphans: Iterable[Orphan]) -> dict[int, list[begun.Span]]:
+    """By the pids of their parents about when these had them."""
+    found = defaultdict(list)
+    for orphan in orphans:
+        found[orphan.parent_pid].append((orphan.told_ns - NEAR_NS - MOVED_NS, orphan.told_ns + NEAR_NS))
+    return found
+
+
 def _parent(connection: sqlite3.Connection, boot_id: int, orphan: Orphan) -> Holder | None:
     """Who had the parent's pid then. Only one of the candidates can be meant, or none is."""
     if _is_waited_for(connection, orphan):
         return None
     rows = connection.execute(
         """select process.id, start_ns, elapsed_ns is null, acct.id
-           from process left join acct on acct.process_id = process.id
-           where boot_id = ? and process.pid = ? and process.id <> ? and start_ns < ?
-               and (elapsed_ns is null or start_ns + elapsed_ns > ?)
-           order by start_ns limit 50""",
-        (boot_id, orphan.parent_pid, orphan.id, orphan.told_ns + SECOND_NS + LAG_NS, orphan.told_ns - SECOND_NS - LAG_NS),
+           from temp.bearer cross join process on process.id = bearer.id left join acct on acct.process_id = process.id
+           where bearer.pid = ? and process.id <> ? and start_ns < ? and (elapsed_ns is null or start_ns + elapsed_ns > ?)
+           order by start_ns, process.id limit 50""",
+        (orphan.parent_pid, orphan.id, orphan.told_ns + NEAR_NS, orphan.told_ns - NEAR_NS),
     ).fetchall()
     # No parent is younger than its child, nor is one that takes in orphans: that is an ancestor too.
     eldest_ns = orphan.start_ns + (SECOND_NS if orphan.by_record else 0)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from elsa.errors import ConfigError
 from elsa.state.clock import HOUR_NS
-from elsa.store import locks
+from elsa.store import begun, locks
 from elsa.store.database import insert_rows, transaction
 from elsa.store.measures import columns, of_parts
 from elsa.store.rollups import ROLLUPS, into
@@ -162,6 +162,8 @@ def _processes(connection: sqlite3.Connection, db: Path, cutoffs: Cutoffs, step:
         with transaction(connection):
             _forget_records(connection, hour)
             _merge(connection, hour)
+    with transaction(connection):
+        begun.forget_emptied(connection)
     return gone
 
 

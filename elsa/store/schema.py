@@ -123,10 +123,19 @@ process = _table(
     Column("comm_id", Big, ForeignKey("comm.id")),  # as last seen alive; the acct record knows better
     Column("ended_hour", Integer),  # hours since 1970 (real time) in which it ended; kept by triggers (elsa/store/staleness.py)
     Index("process_ended", "ended_hour"),  # the way to the processes of a window
-    Index("process_pid", "boot_id", "pid", "start_ns"),  # pairing records, finding who a pid was
     Index("process_orphan", "boot_id", "parent_pid", sqlite_where=text("parent_pid is not null")),  # whose parent a record may still tell
     Index("process_inexact", "id", sqlite_where=text("end_how = 2 or end_how >= 4")),  # ends that a record may still tell better
-    Index("process_running", "boot_id", sqlite_where=text("elapsed_ns is null")),  # what a restart must look at
+    Index("process_running", "boot_id", "pid", sqlite_where=text("elapsed_ns is null")),  # what a restart must look at
+    # Of few processes: who bore a pid at some time and began long before (elsa/store/begun.py).
+    Index("process_lasting", "boot_id", "pid", sqlite_where=text("elapsed_ns > 10000000000")),
+)
+
+begun = _table(
+    "begun",  # which blocks of ids hold what began in a stretch of time: the way to it (elsa/store/begun.py); kept by triggers
+    Column("boot_id", Big, ForeignKey("boot.id"), primary_key=True, autoincrement=False),
+    Column("stretch", Integer, primary_key=True, autoincrement=False),  # process.start_ns in half minutes
+    Column("block", Big, primary_key=True, autoincrement=False),  # process.id in whole 1024s
+    rowid=False,
 )
 
 # What taskstats counts, in the kernel's units; NULL where this kernel's version does not know it or does not count it now.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
-from elsa.store import database
+from elsa.store import begun, database
 
 # An incarnation that ends before the next life of its pid begins, one record per incarnation and the like are held by the code that writes
 # and by the schema; here is what an accident to the file could break.
@@ -13,6 +13,7 @@ _CHECKS = {
     "a reference leads nowhere": "select count(*) from pragma_foreign_key_check",
     "the books do not balance": "select count(*) from reconciliation where difference <> 0",
     "a record is there twice": "select count(*) from (select 1 from acct group by acct_file_id, position having count(*) > 1)",
+    "a process is not found by when it began": f"select count(*) from process as new where not {begun.KNOWN}",
 }
 
 

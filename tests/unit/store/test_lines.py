@@ -45,6 +45,15 @@ def test_of_several_within_the_second_the_next_in_the_file_is_the_parent(warehou
     assert traced(warehouse) == (5, 1, 10, [1])
 
 
+def test_a_parent_that_began_later_than_its_record_told_ended_later_too(warehouse: Warehouse) -> None:
+    """Its own parent moves its start to 10.9 s, so that it may have lived on until 20.9 s; the child ended 1.0 s later."""
+    warehouse.process(2, pid=60, start=10.9, seconds=30)
+    warehouse.process(9, pid=50, start=10, seconds=10, origin=3, parent_pid=60)
+    warehouse.process(7, start=21, seconds=0.9, **ACCT)
+    assert traced(warehouse, 7)[0] == 9
+    assert warehouse.row("select start_ns from process where id = 9") == {"start_ns": int(10.9 * SECOND)}
+
+
 def test_after_the_last_record_the_one_that_runs_on_is_the_parent(warehouse: Warehouse) -> None:
     warehouse.process(2, pid=50, start=10, seconds=0.2)
     warehouse.process(4, pid=50, start=10.4, seconds=None)

@@ -87,6 +87,16 @@ def test_pruned_processes_leave_nothing_behind_and_the_books_balance(opened: sql
     assert opened.execute("pragma foreign_key_check").fetchall() == []
 
 
+def test_blocks_of_ids_that_hold_nothing_any_more_are_forgotten(opened: sqlite3.Connection, db: Path) -> None:
+    held = "select boot_id, stretch, block from begun where block in (select id / 1024 from process) order by 1, 2, 3"
+    every = "select boot_id, stretch, block from begun order by 1, 2, 3"
+    # Far from all others, so that their block is theirs alone.
+    columns = "boot_id, pid, origin, start_ns, clock_id, elapsed_ns, end_clock_id, end_how"
+    opened.execute(f"insert into process (id, {columns}) select id + 1 << 20, {columns} from process where elapsed_ns is not null")
+    prune(opened, db, Cutoffs(None, HALF, None), quiet)
+    assert opened.execute(every).fetchall() == opened.execute(held).fetchall() != []
+
+
 def test_every_table_that_tells_of_a_process_is_pruned_with_it() -> None:
     telling = {name for name, table in schema.metadata.tables.items() if "process_id" in table.columns}
     assert telling == {*retention.OF_PROCESS, "event", "rollup_doubt"}

@@ -35,6 +35,19 @@ def test_a_reference_that_leads_nowhere_is_found(path: Path) -> None:
     assert faults(path) == ["a reference leads nowhere"]
 
 
+def test_a_process_that_would_not_be_found_is_found(path: Path) -> None:
+    change(
+        path,
+        "insert into host values (1, 'm', 'h')",
+        "insert into boot values (1, 1, 'b', 0, null)",
+        "insert into clock values (1, 1, 0, 0, 0)",
+        "insert into process (id, boot_id, pid, origin, start_ns, clock_id) values (2, 1, 300, 1, 5, 1)",
+    )
+    assert faults(path) == []
+    change(path, "delete from begun")
+    assert faults(path) == ["a process is not found by when it began"]
+
+
 def test_pages_that_were_overwritten_are_found(path: Path) -> None:
     change(
         path,
