@@ -28,6 +28,7 @@ lint: .venv/.dev ## style, types and the layers of the architecture
 	$(BIN)/lint-imports --no-cache
 
 bench: .venv/.dev ## measure what speed matters for, one table per file in benchmarks/
+	@scripts/peers.sh "$(ELSA_PEERS)"
 	@for file in $(filter-out %/soak.py %/outages.py %/measure.py %/bill.py,$(sort $(wildcard benchmarks/*.py))); do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
 
 soak: .venv/.dev ## storms, rotations, restarts, kills and reports at once for MINUTES=n (1), then the books must balance (root)

@@ -28,7 +28,11 @@ def bench(options: argparse.Namespace) -> list[Table]:
         write_records(path, options.records)
         for way in WAYS:
             name, *arguments = [*way.split(), str(path)]
-            commands = {"GNU": [program(name) or name, *arguments], "ELSA": measure.elsa("report", name, *arguments)}
+            peer = program(name)
+            if peer is None:
+                print(f"{name} of GNU acct is not there (scripts/peers.sh fetches it), so nothing is compared with it", file=sys.stderr)
+                continue
+            commands = {"GNU": [peer, *arguments], "ELSA": measure.elsa("report", name, *arguments)}
             samples = measure.in_turns(
                 {who: lambda words=words: measure.run(words) for who, words in commands.items()},  # type: ignore[misc]
                 options.rounds,
