@@ -239,14 +239,14 @@ class Month:
         long = profile.elapsed_ns > 60 * SECOND
         self._lives[long] += 1
         pid = 100_000 + self._lives[True] if long else 1000 + self._lives[False] % 31_000
-        origin = RECORDED if fate < 600 else FORKED
+        ended = start_ns + profile.elapsed_ns + boot.clocks[-1][2] < boot.end_ns
+        origin = RECORDED if fate < 600 and ended else FORKED
         self._ids[origin] += 2
         process_id = self._ids[origin]
         parent_id, ppid = (None, 1) if job is None else job.newest if how & 3 == 0 else job.root
         clock_id = (boot.clocks[-1] if start_ns >= boot.clocks[-1][1] else boot.clocks[0])[0]
         end_ns = start_ns + profile.elapsed_ns
         end: Row
-        ended = end_ns + boot.clocks[-1][2] < boot.end_ns
         if ended:
             end_clock = boot.clocks[-1] if end_ns >= boot.clocks[-1][1] else boot.clocks[0]
             end = (profile.elapsed_ns, end_clock[0], TOLD if origin == RECORDED else EXIT, profile.status)

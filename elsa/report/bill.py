@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from elsa.errors import UsageError
 from elsa.report import completeness, rolled
 from elsa.report.output import Output
-from elsa.report.query import Condition, Query, rows, select
+from elsa.report.query import THESE, Condition, Query, rows, select
 from elsa.report.render import Report
 from elsa.report.selection import Selection
 from elsa.report.times import Window
@@ -141,18 +141,14 @@ def query(by: str, selection: Selection, hours: int = HOURS) -> Query:
     By 1 or 24 whole hours, where the hourly sums know enough for that: then it takes less time, and pruned processes are in it.
     """
     key = _KEYS[by if by in _KEYS else _kind(by)[0]]
-    of_jobs: list[Condition] = []
-    if key == "u.job_id" and selection.jobs is not None:
-        of_jobs = _among(selection)
-        selection = replace(selection, jobs=None)
     table = _rollup(by, selection)
     if hours and table is not None:
         columns = {"line": key} | _HOURLY
-        source = rolled.source(table, selection.window, columns.values(), *selection.choices, *of_jobs, days=hours == HOURS)
+        source = rolled.source(table, selection.window, columns.values(), *selection.choices, *_among(selection), days=hours == HOURS)
         where = "\nwhere u.ended_hour is not null"
     else:
         columns = {"line": key} | _SUMS
-        more = [_ENDED, *of_jobs, *([_IN_NONE] if by == "none" else [])]
+        more = [_ENDED, *([_IN_NONE] if by == "none" else [])]
         source = rows(selection, columns.values(), *more, members=key == "u.job_id")
         where = ""
     return Query(f"{select(columns)}\n{source.sql}{where}\ngroup by 1, 2", source.values)
@@ -254,7 +250,7 @@ def _pruned(connection: sqlite3.Connection, by: str, selection: Selection, windo
 
 def _among(selection: Selection) -> list[Condition]:
     """Only the chosen jobs, each of them in full, where other reports take a process once."""
-    return [] if selection.jobs is None else [Condition("u.job_id in (select value from json_each(?))", (json.dumps(selection.jobs),))]
+    return [] if selection.jobs is None else [Condition(f"u.job_id in ({THESE})", (json.dumps(selection.jobs),))]
 
 
 def _price(held: Tariffs, at_ns: int) -> tuple[int, Decimal] | None:

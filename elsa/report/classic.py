@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 
 from elsa.report import rolled
+from elsa.report.query import listed
 
 _HZ = 100
 _QUERY = "select job_id, processes, records, etime_ticks, utime_ticks, stime_ticks, minflt, majflt from {} order by job_id"
@@ -18,7 +19,7 @@ def classic(connection: sqlite3.Connection, job: int | None, words: list[str]) -
     processes, times are seconds cut off to 1/100 s per process. Swaps are unknown, since Linux counts none.
     """
     for number, processes, records, *ticks, minflt, majflt in connection.execute(
-        _QUERY.format("job_usage" if job is None else rolled.job_usage([job]))
+        _QUERY.format("job_usage" if job is None else rolled.job_usage(listed([job])))
     ):
         lines = [
             ("number of processes", processes),

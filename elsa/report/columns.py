@@ -49,7 +49,8 @@ class Column(NamedTuple):
 
 def printable(value: object) -> str:
     """Text that cannot move the cursor or break a line, whoever chose it."""
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in str(value))
+    text = str(value)
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def local_time(value: str) -> str:

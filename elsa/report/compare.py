@@ -16,7 +16,7 @@ from elsa.errors import UsageError
 from elsa.report import completeness, measures, render
 from elsa.report.columns import COLUMNS, printable
 from elsa.report.output import Output
-from elsa.report.query import Condition, Query, rows, select
+from elsa.report.query import THESE, Query, rows, select
 from elsa.report.render import Report, Row
 from elsa.report.selection import Selection, job_ids
 
@@ -27,7 +27,7 @@ BY_COMMAND = ("command", "base_cpu_s", "new_cpu_s", "more_cpu_s", "base_processe
 _WORTH = 5.0
 """Per cent."""
 _LISTED = 10
-_AMONG = "u.job_id in (select value from json_each(?))"
+_AMONG = f"u.job_id in ({THESE})"
 _JOBS = {"job_id": "u.job_id", "name": "u.name", "running": "u.running", **{key: f"u.{key}" for key in MEASURES}}
 
 
@@ -59,14 +59,15 @@ def sides(connection: sqlite3.Connection, names: Sequence[str], runs: int | None
 
 def queries(chosen: Sequence[Side]) -> list[Query]:
     """What is asked: the figures of the jobs, and CPU time by job and command."""
-    ids = (json.dumps([number for side in chosen for number in side.jobs]),)
+    jobs = tuple(number for side in chosen for number in side.jobs)
+    ids = (json.dumps(jobs),)
     columns = {
         "job_id": "u.job_id",
         "command": "u.command",
         "cpu_s": measures.sums()["cpu_s"],
         "processes": measures.sums()["processes"],
     }
-    source = rows(Selection(), columns.values(), Condition(_AMONG, ids), members=True)
+    source = rows(Selection(jobs=jobs), columns.values(), members=True)
     return [
         Query(f"{select(_JOBS)}\nfrom job_usage as u\nwhere {_AMONG}\norder by u.job_id", ids),
         Query(f"{select(columns)}\n{source.sql}\ngroup by u.job_id, u.command", source.values),

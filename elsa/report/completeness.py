@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from dataclasses import replace
 from datetime import datetime
 
 from elsa.report import rolled
-from elsa.report.query import Condition, Query, rows, select
+from elsa.report.query import THESE, Condition, Query, listed, rows, select
 from elsa.report.render import Row
 from elsa.report.selection import Selection
 from elsa.report.times import Window
@@ -38,9 +37,10 @@ _MEMBERS = {
 LEAST_SAMPLED_S = 0.01
 # What accounting cuts off of a process's CPU time, on average: half a tick of user time, and half a tick of system time.
 TICK_S = 0.01
-_THESE = "select value from json_each(?)"
 # Classes of sql/audit_class.sql that are accounting records without a process.
 _LOOSE = ("pending", "ambiguous")
+WITNESSES = ("seen_by_both", "uncertain", "without_record", "only_by_acct", "still_running", "unjoined")
+"""The sums that tell the classes of all processes and records."""
 # The class of sql/witnessed.sql, told by the columns of process_usage.
 _CLASS = """case
         when u.origin = 'acct' or u.record = 'own' then 'only_acct'
@@ -85,7 +85,7 @@ def classes(connection: sqlite3.Connection, selection: Selection) -> dict[str, t
         source = rows(selection, [_CLASS, "u.process_id", "u.acct_id"])
         found = Query(f"select {_CLASS}, count(u.process_id), count(u.acct_id) {source.sql} group by 1", source.values).run(connection)
     else:
-        member = f"u.process_id in (select m.process_id from membership as m where m.job_id in ({_THESE}))"
+        member = f"u.process_id in (select m.process_id from membership as m where m.job_id in ({THESE}))"
         when = " and ".join([member, *selection.window.where("u.ended_ns")])
         view, kind = ("incarnation_usage", _CLASS) if selection.window else ("witnessed", "u.class")
         text = f"select {kind}, count(*), count(u.acct_id) from {view} as u where {when} group by 1"
@@ -102,7 +102,7 @@ def pruned(connection: sqlite3.Connection, selection: Selection, rollup: str | N
     if rollup is not None and len(conditions) == 1:
         return []
     table = rollup or ("rollup_user" if selection.jobs is None else "rollup_job")
-    of_jobs = [] if selection.jobs is None else [Condition(f"u.job_id in ({_THESE})", (json.dumps(selection.jobs),))]
+    of_jobs = [] if selection.jobs is None else [Condition(f"u.job_id in ({THESE})", (json.dumps(selection.jobs),))]
     choices = [*of_jobs, *(selection.choices if rolled.knows(table, selection.choices) else ())]
     where = " and ".join([*conditions, *(choice.sql for choice in choices)])
     text = f"select sum(u.processes), max(u.hour) from {rolled.by_hour(table)} as u where {where}"
@@ -132,12 +132,16 @@ def _hours(selection: Selection, *, cut: bool) -> list[str]:
 
 def _rolled_classes(connection: sqlite3.Connection, table: str, selection: Selection) -> dict[str, tuple[int, int]]:
     """The same from the hourly sums."""
-    names = ("seen_by_both", "uncertain", "without_record", "only_by_acct", "still_running", "unjoined")
     sums = rolled.sums(table)
-    asked = [sums[name] for name in names]
+    asked = [sums[name] for name in WITNESSES]
     source = rolled.source(table, selection.window, asked, *selection.choices, days=True)
     row = Query(f"select {', '.join(asked)} {source.sql}", source.values).run(connection).fetchone()
-    both, uncertain, unrecorded, recorded, running, loose = (number or 0 for number in row)
+    return told_by(row)
+
+
+def told_by(sums: Row) -> dict[str, tuple[int, int]]:
+    """The classes that sums in the order of WITNESSES tell of."""
+    both, uncertain, unrecorded, recorded, running, loose = (number or 0 for number in sums)
     found = {
         "both": (both, both),
         "uncertain": (uncertain, uncertain),
@@ -152,7 +156,7 @@ def _rolled_classes(connection: sqlite3.Connection, table: str, selection: Selec
 def _losses(connection: sqlite3.Connection, selection: Selection) -> str:
     if selection.jobs is None or selection.window:
         return losses(gaps(connection, selection.window), selection)
-    found = connection.execute(f"select sum(gaps + usage_gaps) from {rolled.job_usage(selection.jobs)}").fetchone()[0]
+    found = connection.execute(f"select sum(gaps + usage_gaps) from {rolled.job_usage(listed(selection.jobs))}").fetchone()[0]
     return losses(found, selection)
 
 
@@ -190,11 +194,7 @@ def _members(connection: sqlite3.Connection, selection: Selection) -> list[str]:
         "part_life_whole": "count(case when u.part_life_whole = 1 and u.cpu_s is not null then 1 end)",
     }
     # A process counts in each of the jobs. Most were born in them and stayed: those need not be looked at.
-    ids = json.dumps(selection.jobs)
-    odd = f"m.since_ns > 0 or m.until_ns is not null or m.how = {How.INFERRED:d}"
-    members = f"select m.process_id from membership as m where m.job_id in ({_THESE}) and ({odd})"
-    among = [Condition(f"u.job_id in ({_THESE})", (ids,)), Condition(f"u.process_id in ({members})", (ids,))]
-    source = rows(replace(selection, jobs=None), columns.values(), *among, members=True)
+    source = rows(selection, columns.values(), members=True, whole=f"s.how = {How.INFERRED:d}")
     sums = Query(f"{select(columns)} {source.sql}", source.values).run(connection).fetchone()
     return [
         one if number == 1 else several.format(number) for number, (one, several) in zip(sums, _MEMBERS.values(), strict=True) if number

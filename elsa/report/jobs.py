@@ -9,7 +9,7 @@ from typing import NamedTuple, TextIO
 from elsa.report import completeness, measures, render, rolled, usage
 from elsa.report.measures import COUNTERS
 from elsa.report.output import Output
-from elsa.report.query import Condition, Query, rows, select
+from elsa.report.query import Condition, Query, listed, rows, select
 from elsa.report.render import Report, Row
 from elsa.report.selection import Selection
 from elsa.report.times import Window
@@ -117,11 +117,11 @@ def columns(window: Window, *, clip: bool = False) -> dict[str, str]:
     """Every column that there is of jobs, in a window or not, with its expression."""
     if not window:
         return _WHOLE
-    listed = measures.sums(measures.share(window), members=True)
+    shared = measures.sums(measures.share(window), members=True)
     if clip:
-        return _FACTS | listed | {"estimate": "1"}
+        return _FACTS | shared | {"estimate": "1"}
     sums = rolled.sums("rollup_job")
-    return _FACTS | {key: sums[key] for key in listed}
+    return _FACTS | {key: sums[key] for key in shared}
 
 
 def query(selection: Selection, conditions: Sequence[Condition], output: Output) -> tuple[Query, tuple[str, ...]]:
@@ -139,14 +139,19 @@ def query(selection: Selection, conditions: Sequence[Condition], output: Output)
     where = "\nwhere " + " and ".join(each.sql for each in conditions) if conditions else ""
     values = tuple(value for each in conditions for value in each.values)
     if not selection.window:
-        return Query(f"{select(chosen)}\nfrom job_usage as u{where}\n{order}{limit}", values), shown
-    among = [Condition(f"u.job_id in (select u.job_id from job_usage as u{where})", values)] if conditions else []
+        # The newest of all are known before anything is summed.
+        newest = limit and not conditions and output.sort is None
+        view = rolled.job_usage(f"select j.id from job as j order by j.id desc{limit}") if newest else "job_usage"
+        return Query(f"{select(chosen)}\nfrom {view} as u{where}\n{order}{limit}", values), shown
+    jobs = "select c.job_id from chosen as c" if conditions else None
+    before = f"with chosen as materialized (select u.job_id from job_usage as u{where})\n" if conditions else ""
     if selection.clip:
+        among = [] if jobs is None else [Condition(f"u.job_id in ({jobs})")]
         source = rows(Selection(selection.window, selection.clip), [*chosen.values(), order, "u.job_id"], *among, members=True)
     else:
-        source = rolled.source("rollup_job", selection.window, [*chosen.values(), order], *among, days=True)
-    text = f"{select(chosen)}\n{source.sql} join job as j on j.id = u.job_id\ngroup by j.id\n{order}{limit}"
-    return Query(text, source.values), shown
+        source = rolled.source("rollup_job", selection.window, [*chosen.values(), order], days=True, jobs=jobs)
+    text = f"{before}{select(chosen)}\n{source.sql} join job as j on j.id = u.job_id\ngroup by j.id\n{order}{limit}"
+    return Query(text, values + source.values), shown
 
 
 def jobs(connection: sqlite3.Connection, selection: Selection, conditions: Sequence[Condition], output: Output) -> Report:
@@ -154,8 +159,8 @@ def jobs(connection: sqlite3.Connection, selection: Selection, conditions: Seque
     asked, shown = query(selection, conditions, output)
     found = asked.run(connection)
     names = tuple(column[0] for column in found.description)
-    listed = found.fetchall()
-    kept = listed[: output.limit]
+    every = found.fetchall()
+    kept = every[: output.limit]
     rollup = None if selection.clip else "rollup_job"
     words = completeness.pruned(connection, selection, rollup) if selection.window and not kept else []
     if kept:
@@ -165,7 +170,7 @@ def jobs(connection: sqlite3.Connection, selection: Selection, conditions: Seque
         listed_jobs = Selection(selection.window, selection.clip, ids)
         words = completeness.words(connection, listed_jobs, losses, rollup=rollup)
         words += completeness.estimate(selection)
-    if len(listed) > len(kept):
+    if len(every) > len(kept):
         words.append(f"showing {'the newest ' if output.sort is None else ''}{output.limit} jobs; --limit shows more")
     return Report(names, shown, kept, words, nothing=_nothing(connection, selection, conditions))
 
@@ -186,13 +191,13 @@ def _losses(names: tuple[str, ...], found: list[Row]) -> str:
 def job_query(selection: Selection) -> Query:
     """The one job of a selection; in a window what those of its processes cost that ended in it."""
     if not selection.window:
-        return Query(f"{select(_WHOLE)}\nfrom {rolled.job_usage(selection.jobs or ())} as u\nwhere u.job_id = ?", (selection.job,))
+        return Query(f"{select(_WHOLE)}\nfrom {rolled.job_usage(listed(selection.jobs or ()))} as u\nwhere u.job_id = ?", (selection.job,))
     known = columns(selection.window, clip=selection.clip)
     sums = {key: expression for key, expression in known.items() if key not in _FACTS}
     if selection.clip:
         source = rows(selection, sums.values())
     else:
-        source = rolled.source("rollup_job", selection.window, sums.values(), Condition(f"u.job_id = {selection.job}"), days=True)
+        source = rolled.source("rollup_job", selection.window, sums.values(), days=True, jobs=listed(selection.jobs or ()))
     facts = f"{select(_FACTS)}\nfrom job as j where j.id = ?"
     return Query(f"select *\nfrom ({facts})\ncross join (\n{select(sums)}\n{source.sql}\n)", (selection.job, *source.values))
 
@@ -201,7 +206,8 @@ def job(connection: sqlite3.Connection, selection: Selection, output: Output) ->
     """The one job of a selection, what it cost in all and by command."""
     known = tuple(columns(selection.window, clip=selection.clip))
     row = job_query(selection).run(connection).fetchone()
-    every = Output(output.form, "all", output.sort, output.limit, output.units if output.form == "table" else "auto")
+    # Only objects carry every figure of the commands.
+    every = Output("json" if output.form in ("json", "jsonl") and output.columns is None else "table", None, output.sort, output.limit)
     losses = None if selection.window else completeness.losses(sum(row[known.index(key)] for key in _LOSSES), selection)
     commands = usage.usage(connection, usage.COMMANDS, selection, every, everything=True, losses=losses)
     return JobReport(known, row, commands, ([] if commands.rows else [commands.nothing]) + commands.words)
@@ -223,7 +229,7 @@ def write_job(report: JobReport, output: Output, out: TextIO) -> None:
         row = tuple(report.row[report.columns.index(key)] for key in shown)
         made = render.as_object(shown, row)
         if output.columns is None:
-            made["commands"] = [render.as_object(report.commands.columns, each) for each in report.commands.rows]
+            made["commands"] = [render.as_object(report.commands.shown, each) for each in render.written(report.commands)]
         out.write(render.as_json(made, indent=2 if output.form == "json" else None) + "\n")
     else:
         render.write(Report(report.columns, shown, [report.row]), output, out)

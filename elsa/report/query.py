@@ -7,6 +7,7 @@ life began and ended; in a job, at which it came in and went out.
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 from collections.abc import Iterable, Mapping
@@ -23,6 +24,20 @@ _LIFE = "coalesce(u.end_ns - u.start_ns, u.ended_ns - u.started_ns)"
 _STAY = "coalesce(u.until_ns, u.end_ns) - case when u.since_ns > u.start_ns then u.since_ns else u.start_ns end"
 _OF_HOST = {"out_ns": "u.ended_ns", "in_ns": f"u.ended_ns - {_LIFE}"}
 _OF_JOB = {"out_ns": OUT, "in_ns": f"{OUT} - ({_STAY})"}
+THESE = "select value from json_each(?)"
+"""The ids of a json list."""
+# What job_process_usage says of whoever was in a job from birth to end.
+_WHOLE_LIFE = """(
+        select
+            m.job_id,
+            (select o.how from process_job as o where o.job_id = m.job_id and o.process_id = m.process_id) as how,
+            0 as since_ns, null as until_ns, 1 as stays, 0 as part_life, 0 as part_life_whole, i.ended_hour as out_hour, i.*
+        from ({}) as m cross join incarnation_usage as i on i.process_id = m.process_id
+    )"""
+_PART_OF_LIFE = "select s.process_id from membership as s where (s.since_ns <> 0 or s.until_ns is not null)"
+# A process of several jobs is taken once: in that where it was for its whole life, else in the oldest.
+_BETTER = """select 1 from process_job as o
+        where o.process_id = u.process_id and +o.job_id in ({}) and (o.part_life, o.job_id) < (u.part_life, u.job_id)"""
 # Keys that SQL wants in quotes.
 _RESERVED = ("group",)
 # A function of ours that the sqlite3 shell does not have.
@@ -76,21 +91,57 @@ def columns_of(texts: Iterable[str]) -> set[str]:
     return set(_COLUMN.findall(" ".join(texts)))
 
 
-def rows(selection: Selection, expressions: Iterable[str], *more: Condition, members: bool = False) -> Query:
+def rows(selection: Selection, expressions: Iterable[str], *more: Condition, members: bool = False, whole: str = "") -> Query:
     """The from clause for the rows of a selection, with what columns the expressions need of them; `members`: one row per job and process.
 
-    Only those are asked of the views, each for itself, since SQLite would compute every column of a union of them.
+    `whole` is a condition on the stays `s` from birth to end, for who wants few of them. Only those columns are asked of the views, each
+    for itself, since SQLite would compute every column of a union of them.
     """
     conditions = [*selection.conditions(), *more]
     needed = sorted(columns_of(expressions) or {"process_id"})
     if selection.jobs is None and not members:
         ended = selection.window._replace(until=None) if selection.clip else selection.window
         conditions += [Condition(text) for text in ended.hours("u.ended_hour")]
-        parts = [_part("incarnation_usage", _OF_HOST, needed, conditions), _part("unjoined_usage", _OF_HOST, needed, conditions)]
+        parts = [_part(view, _OF_HOST, needed, conditions) for view in ("incarnation_usage", "unjoined_usage")]
     else:
-        parts = [_part("job_process_usage", _OF_JOB, needed, conditions)]
+        among = None if selection.jobs is None else listed(selection.jobs)
+        parts = _of_jobs(among, needed, conditions, members=members, whole=whole)
+    return _together(parts)
+
+
+def members(among: str, expressions: Iterable[str], condition: Condition, *more: Condition, whole: str = "") -> Query:
+    """The same for some jobs, which `among` lists in SQL: one row per job and process."""
+    return _together(_of_jobs(among, sorted(columns_of(expressions)), [condition, *more], members=True, whole=whole))
+
+
+def listed(ids: Iterable[int]) -> str:
+    """SQL that lists some ids, however many."""
+    return f"select value from json_each('{json.dumps([int(id_) for id_ in ids])}')"
+
+
+def _together(parts: list[Query]) -> Query:
     sql = "\n    union all\n".join(part.sql for part in parts)
     return Query(f"from (\n{sql}\n) as u", tuple(value for part in parts for value in part.values))
+
+
+def _of_jobs(among: str | None, needed: list[str], conditions: list[Condition], *, members: bool, whole: str) -> list[Query]:
+    """Those of job_process_usage, in two parts, of which either has a process in whichever job.
+
+    Most were in them from birth to end, and have used there what they used at all: to look that up takes half the time of that view.
+    """
+    theirs, once = "" if among is None else f" and s.job_id in ({among})", among is not None and not members
+    odd = f"{_PART_OF_LIFE}{theirs}"
+    stays = f"""select {"min(s.job_id) as job_id" if once else "s.job_id"}, s.process_id from membership as s
+        where s.since_ns = 0 and s.until_ns is null{theirs}{f" and {whole}" if whole else ""} and s.process_id not in ({odd})
+        {"group by s.process_id" if once else ""}"""
+    part = [Condition(f"u.process_id in ({odd})")]
+    # The plus keeps SQLite from looking for each process in each job of the list.
+    part += [] if among is None else [Condition(f"+u.job_id in ({among})")]
+    part += [Condition(f"not exists ({_BETTER.format(among)})")] if once else []
+    return [
+        _part(_WHOLE_LIFE.format(stays), _OF_HOST, needed, conditions),
+        _part("job_process_usage", _OF_JOB, needed, part + conditions),
+    ]
 
 
 def _part(view: str, derived: Mapping[str, str], needed: list[str], conditions: list[Condition]) -> Query:

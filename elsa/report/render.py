@@ -36,11 +36,7 @@ class Report:
 
 def write(report: Report, output: Output, out: TextIO) -> int:
     """Write a report; returns the number of rows. What a narrow terminal hides is added to its words."""
-    if report.columns != report.shown:
-        places = [report.columns.index(key) for key in report.shown]
-        rows: Iterable[Row] = (tuple(row[place] for place in places) for row in report.rows)
-    else:
-        rows = report.rows
+    rows = written(report)
     if output.form == "table":
         found = list(rows)
         if found:
@@ -50,6 +46,14 @@ def write(report: Report, output: Output, out: TextIO) -> int:
         return len(found)
     writers = {"csv": _csv, "tsv": _lines, "parsable": _lines, "json": _json, "jsonl": _jsonl}
     return writers[output.form](report.shown, rows, output, out)
+
+
+def written(report: Report) -> Iterable[Row]:
+    """The rows with the values that are written, in their order."""
+    if report.columns == report.shown:
+        return report.rows
+    places = [report.columns.index(key) for key in report.shown]
+    return (tuple(row[place] for place in places) for row in report.rows)
 
 
 def as_object(columns: Iterable[str], row: Row) -> dict[str, Any]:

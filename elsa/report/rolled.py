@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import product
 
-from elsa.report.query import OUT, Condition, Query, columns_of
+from elsa.report.query import OUT, Condition, Query, columns_of, members
 from elsa.report.selection import Selection
 from elsa.report.times import Window
 from elsa.state.clock import HOUR_NS
@@ -53,25 +53,31 @@ def sums(table: str) -> dict[str, str]:
     return {key: measure.of_parts(key) for key, measure in _ROLLUPS[table].measures.items()}
 
 
-def source(table: str, window: Window, expressions: Iterable[str], *conditions: Condition, days: bool = False) -> Query:
+def source(
+    table: str, window: Window, expressions: Iterable[str], *conditions: Condition, days: bool = False, jobs: str | None = None
+) -> Query:
     """The from clause, with the alias `u`, for sums by the keys of a rollup and by `ended_hour` over all that is in a window.
 
     It has the sums that the expressions name: a union computes whatever it is asked for. Conditions are on the keys. Several rows may be
-    of one key and hour. With `days` a whole day may count as its first hour. What still runs is there if there is no window.
+    of one key and hour. With `days` a whole day may count as its first hour. What still runs is there if there is no window. Of `jobs`,
+    which is SQL that lists some, only what is theirs is looked at.
     """
     rollup = _ROLLUPS[table]
     keys = "".join(f"u.{key}, " for key in rollup.keys)
     wanted = columns_of(expressions)
     stored = {name: text for name, text in measures.parts(rollup.measures).items() if name in wanted}
     first, last = _whole_hours(window)
-    listed = "".join(f", u.{name}" for name in stored)
+    names = "".join(f", u.{name}" for name in stored)
+    theirs = conditions if jobs is None else (Condition(f"u.job_id in ({jobs})"), *conditions)
     parts = [
-        _where(f"select {keys}{hour} as ended_hour{listed}\n    from {name} as u", rows, conditions)
+        _where(f"select {keys}{hour} as ended_hour{names}\n    from {name} as u", rows, theirs)
         for name, hour, rows in _rolled(table, first, last, days=days)
     ]
     # Not summed here: below a sum SQLite would look up every table of these views, asked for or not.
     each = "".join(f",\n        {text} as {name}" for name, text in stored.items())
-    for rows, view in product(_rest(rollup, window, first, last), _PARTS.get(rollup.view, (rollup.view,))):
+    if jobs is not None:
+        parts.append(_rest_of_jobs(jobs, f"select {keys}u.out_hour as ended_hour{each}", window, conditions))
+    for rows, view in product(_rest(rollup, window, first, last) if jobs is None else (), _PARTS.get(rollup.view, (rollup.view,))):
         parts.append(_where(f"select {keys}u.{rollup.hour} as ended_hour{each}\n    from {view} as u", rows, conditions))
     text = "\n    union all\n    ".join(part.sql for part in parts)
     return Query(f"from (\n    {text}\n) as u", tuple(value for part in parts for value in part.values))
@@ -118,12 +124,27 @@ def _rest(rollup: Rollup, window: Window, first: int, last: int) -> list[str]:
     return found
 
 
-def job_usage(ids: Iterable[int]) -> str:
-    """The view job_usage for some jobs only: it reads what is theirs alone, where a condition around the view comes too late.
+def _rest_of_jobs(jobs: str, select: str, window: Window, conditions: tuple[Condition, ...]) -> Query:
+    """The same of some jobs. Of those who were in one from birth to end only those are looked up who ended in such an hour, or run."""
+    first, last = _whole_hours(window)
+    edges = sorted({time // HOUR_NS for time in window if time is not None and time % HOUR_NS})
+    unrolled = f"select hour from unrolled_hour where hour >= {first} and hour < {last}"
+    found = [f"u.out_hour in ({unrolled})"]
+    if edges:
+        found.append(" and ".join([f"u.out_hour in ({', '.join(map(str, edges))})", *window.where("u.out_ns")]))
+    if not window:
+        found.append("u.out_hour is null")
+    late = f"select p.id from process as p where p.ended_hour in ({unrolled} union all select value from json_each('{edges}'))"
+    late += "" if window else " union all select p.id from process as p where p.ended_hour is null"
+    rest = members(jobs, [select], Condition(f"({' or '.join(found)})"), *conditions, whole=f"+s.process_id in ({late})")
+    return Query(f"{select}\n    {rest.sql}", rest.values)
+
+
+def job_usage(jobs: str) -> str:
+    """The view job_usage for some jobs only, which SQL lists: it reads what is theirs alone.
 
     SQLite lets a condition sink through one sum, but not through a sum of sums. So the view's own select is given their rows alone under
     the name of job_part.
     """
-    listed = ", ".join(str(int(id_)) for id_ in ids)
-    theirs = f"job_part as (select * from main.job_part where job_id in ({listed}))"
-    return f"(with {theirs} select * from ({assets.select('job_usage')}) where job_id in ({listed}))"
+    theirs = source("rollup_job", Window(), (f"u.{name}" for name in measures.parts(measures.ROLLED_OF_JOB)), days=True, jobs=jobs)
+    return f"(with job_part as (select * {theirs.sql}) select * from ({assets.select('job_usage')}) where job_id in ({jobs}))"

@@ -19,7 +19,7 @@ from datetime import datetime
 from elsa.errors import UsageError
 from elsa.report import ttys
 from elsa.report.columns import printable
-from elsa.report.query import Condition
+from elsa.report.query import THESE, Condition
 from elsa.report.times import Window, window
 
 Asked = Mapping[str, tuple[str, ...]]
@@ -27,9 +27,6 @@ Asked = Mapping[str, tuple[str, ...]]
 KINDS = ("job", "user", "group", "command", "tty", "pid", "exit", "state", "tag")
 _GLOB = re.compile(r"[*?]|\[.+\]")
 _ALWAYS = Window()
-_ANY_JOB = "select value from json_each(?)"
-_BETTER = f"""select 1 from process_job as o
-        where o.process_id = u.process_id and +o.job_id in ({_ANY_JOB}) and (o.part_life, o.job_id) < (u.part_life, u.job_id)"""
 
 # What a process may be in, with sacct's words and letters for it.
 _STATES = {
@@ -78,16 +75,8 @@ class Selection:
         return self.jobs[0] if self.jobs is not None and len(self.jobs) == 1 else None
 
     def conditions(self) -> list[Condition]:
-        """All conditions on the rows of elsa.report.query.rows."""
-        return [*self._of_jobs(), *(Condition(text) for text in self._of_window()), *self.choices]
-
-    def _of_jobs(self) -> list[Condition]:
-        if self.jobs is None:
-            return []
-        if self.job is not None:
-            return [Condition("u.job_id = ?", (self.job,))]
-        ids = json.dumps(self.jobs)
-        return [Condition(f"u.job_id in ({_ANY_JOB})", (ids,)), Condition(f"not exists ({_BETTER})", (ids,))]
+        """All conditions on the rows of elsa.report.query.rows, but for the jobs."""
+        return [*(Condition(text) for text in self._of_window()), *self.choices]
 
     def _of_window(self) -> list[str]:
         since, until = self.window
@@ -128,9 +117,9 @@ def job_conditions(connection: sqlite3.Connection, asked: Asked) -> list[Conditi
     found = []
     if asked.get("job"):
         ids = sorted({number for text in asked["job"] for number in job_ids(connection, text)})
-        found.append(Condition(f"u.job_id in ({_ANY_JOB})", (json.dumps(ids),)))
+        found.append(Condition(f"u.job_id in ({THESE})", (json.dumps(ids),)))
     if asked.get("tag"):
-        found.append(Condition(f"u.job_id in ({_ANY_JOB})", (json.dumps(_tagged(connection, asked["tag"])),)))
+        found.append(Condition(f"u.job_id in ({THESE})", (json.dumps(_tagged(connection, asked["tag"])),)))
     makers: dict[str, Callable[[str], Condition]] = {
         "user": lambda text: Condition("u.owner_uid = ?", (uid_of(text),)),
         "exit": _exit,

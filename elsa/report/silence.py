@@ -53,8 +53,8 @@ def _over(connection: sqlite3.Connection, jobs: tuple[int, ...], time_ns: int) -
     is_open = """select exists (
             select 1 from job where id in (select value from json_each(?)) and (closed_at_ns is null or closed_at_ns > ?)
         ) or exists (
-            select 1 from membership as m join process as p on p.id = m.process_id
-            where m.job_id in (select value from json_each(?)) and p.elapsed_ns is null
+            select 1 from process as p cross join membership as m on m.process_id = p.id
+            where p.elapsed_ns is null and +m.job_id in (select value from json_each(?))
         )"""
     return not connection.execute(is_open, (ids, time_ns, ids)).fetchone()[0]
 

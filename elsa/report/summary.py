@@ -7,7 +7,7 @@ from typing import NamedTuple, TextIO
 
 from elsa.report import completeness, measures, render, rolled
 from elsa.report.output import Output
-from elsa.report.query import Query, rows, select
+from elsa.report.query import Query, listed, rows, select
 from elsa.report.render import Report, Row
 from elsa.report.selection import Selection
 
@@ -58,7 +58,7 @@ def query(selection: Selection) -> Query:
         source = rows(selection, columns.values())
         totals = Query(f"{select(columns)} {source.sql}", source.values)
     else:
-        view = f"{rolled.job_usage(selection.jobs or ())} where job_id = ?"
+        view = f"{rolled.job_usage(listed(selection.jobs or ()))} where job_id = ?"
         totals = Query(f"select started_at, ended_at, wall_s, {', '.join(_FIGURES)} from {view}", (selection.job,))
     text = f"""select j.id, j.name, user_name(j.owner_uid), t.*, round({_SBU}, 6)
                from ({totals.sql}) as t join job as j on j.id = ?"""

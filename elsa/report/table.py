@@ -25,13 +25,14 @@ def heading(key: str, units: str = "auto") -> tuple[str, str]:
 def table(shown: tuple[str, ...], rows: Sequence[tuple[Any, ...]], output: Output) -> tuple[str, list[str]]:
     """The table, and what to say of columns that are not in it."""
     chosen = [COLUMNS[key] for key in shown]
-    cells = [[column.text(value, output.units) for column, value in zip(chosen, row, strict=True)] for row in rows]
+    # By columns, since rows may be many and columns are few.
+    cells = [[column.text(value, output.units) for value in values] for column, values in zip(chosen, zip(*rows, strict=True), strict=True)]
     headings = [heading(key, output.units) for key in shown]
     asked = output.widths()
     left = [not column.right if asked.get(column.key, 0) >= 0 else True for column in chosen]
     widths = [
-        abs(asked.get(column.key, 0)) or max(len(text) for text in (*headings[place], *(row[place] for row in cells)))
-        for place, column in enumerate(chosen)
+        abs(asked.get(column.key, 0)) or max(map(len, (*heads, *texts)))
+        for column, heads, texts in zip(chosen, headings, cells, strict=True)
     ]
     kept, words = len(widths), []
     if output.width is not None and output.columns is None:
@@ -39,7 +40,7 @@ def table(shown: tuple[str, ...], rows: Sequence[tuple[Any, ...]], output: Outpu
         if kept < len(shown):
             words = [f"the terminal is too narrow for {', '.join(shown[kept:])}; --columns chooses what to show"]
     top = _headings(headings, widths[:kept], left, output) if output.header else []
-    return "\n".join([*top, *(_line(row, widths[:kept], left) for row in cells)]), words
+    return "\n".join([*top, *_lines(cells, widths[:kept], left)]), words
 
 
 def _fit(widths: list[int], flexible: list[bool], room: int) -> tuple[int, list[int]]:
@@ -71,8 +72,16 @@ def _headings(headings: Sequence[tuple[str, str]], widths: list[int], left: list
 
 
 def _line(row: Sequence[str], widths: list[int], left: list[bool]) -> str:
-    parts = []
-    for text, width, to_the_left in zip(row, widths, left, strict=False):
-        shown = text if len(text) <= width else text[: width - 1] + _CUT
-        parts.append(shown.ljust(width) if to_the_left else shown.rjust(width))
-    return (" " * _GAP).join(parts).rstrip()
+    return _lines([[text] for text in row], widths, left)[0]
+
+
+def _lines(columns: Sequence[list[str]], widths: list[int], left: list[bool]) -> list[str]:
+    """One line of each row of some columns, as many as there are widths."""
+    padded = [_padded(texts, width, "<" if to_the_left else ">") for texts, width, to_the_left in zip(columns, widths, left, strict=False)]
+    return [line.rstrip() for line in map((" " * _GAP).join, zip(*padded, strict=True))]
+
+
+def _padded(texts: list[str], width: int, side: str) -> list[str]:
+    """Texts brought to one width: filled up, or cut and marked so."""
+    cell = f"{{:{side}{width}}}".format
+    return [cell(text if len(text) <= width else text[: width - 1] + _CUT) for text in texts]

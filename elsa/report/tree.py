@@ -152,49 +152,46 @@ def add_up(roots: list[Node]) -> None:
     """Give every node its totals, and put the dearest children first."""
     for node in reversed(downwards(roots)):
         below = node.children
-        node.processes = node.times + sum(child.processes for child in below)
-        node.total_cpu_ns = _sum([node.cpu_ns, *(child.total_cpu_ns for child in below)])
-        node.total_io_bytes = _sum([node.io_bytes, *(child.total_io_bytes for child in below)])
-        ends = [node.ended_ns, *(child.last_ns for child in below)]
-        node.last_ns = None if None in ends else max(end for end in ends if end is not None)
-        below.sort(key=lambda child: -(child.total_cpu_ns or 0))
-    roots.sort(key=lambda root: -(root.total_cpu_ns or 0))
+        node.processes, node.total_cpu_ns, node.total_io_bytes, node.last_ns = node.times, node.cpu_ns, node.io_bytes, node.ended_ns
+        if not below:
+            continue
+        node.processes += sum([child.processes for child in below])
+        node.total_cpu_ns = _sum([node.cpu_ns, *[child.total_cpu_ns for child in below]])
+        node.total_io_bytes = _sum([node.io_bytes, *[child.total_io_bytes for child in below]])
+        node.last_ns = _last([node.ended_ns, *[child.last_ns for child in below]])
+        below.sort(key=_dearness)
+    roots.sort(key=_dearness)
+
+
+def _dearness(node: Node) -> int:
+    return -(node.total_cpu_ns or 0)
 
 
 def fold(roots: list[Node]) -> list[Node]:
     """One node for siblings of one command under which everything is alike, but for how often."""
     shapes: dict[tuple[str, tuple[int, ...]], int] = {}
     shape_of: dict[int, int] = {}
-    order = downwards(roots)
-    for node in reversed(order):
-        key = (node.command, tuple(sorted({shape_of[id(child)] for child in node.children})))
-        shape_of[id(node)] = shapes.setdefault(key, len(shapes))
-    top = _Group(roots)
-    groups = [top]
-    for group in groups:  # grows while it is read: parents before children
-        alike: dict[int, list[Node]] = defaultdict(list)
-        for child in group.members:
+    for node in reversed(downwards(roots)):
+        below = tuple(sorted({shape_of[id(child)] for child in node.children})) if node.children else ()
+        shape_of[id(node)] = shapes.setdefault((node.command, below), len(shapes))
+    top: list[Node] = []
+    families = [(roots, top)]
+    for members, folded in families:  # grows while it is read: parents before children
+        alike: defaultdict[int, list[Node]] = defaultdict(list)
+        for child in members:
             alike[shape_of[id(child)]].append(child)
-        for members in alike.values():
-            below = _Group([child for member in members for child in member.children])
-            folded = _merged(members)
-            folded.children = below.folded
-            group.folded.append(folded)
-            groups.append(below)
-    return top.folded
-
-
-@dataclass(slots=True)
-class _Group:
-    members: list[Node]
-    folded: list[Node] = field(default_factory=list)
+        for found in alike.values():
+            one = _merged(found)
+            folded.append(one)
+            if found[0].children:  # then all of them have some
+                families.append(([child for member in found for child in member.children], one.children))
+    return top
 
 
 def _merged(members: list[Node]) -> Node:
     first = members[0]
     if len(members) == 1:
         return Node(first.command, first.pid, first.cpu_ns, first.elapsed_ns, first.io_bytes, first.began_ns, first.ended_ns, first.times)
-    ends = [node.ended_ns for node in members]
     return Node(
         first.command,
         None,
@@ -202,7 +199,7 @@ def _merged(members: list[Node]) -> Node:
         _sum(node.elapsed_ns for node in members),
         _sum(node.io_bytes for node in members),
         min((node.began_ns for node in members if node.began_ns is not None), default=None),
-        None if None in ends else max(end for end in ends if end is not None),
+        _last([node.ended_ns for node in members]),
         sum(node.times for node in members),
     )
 
@@ -210,6 +207,11 @@ def _merged(members: list[Node]) -> Node:
 def _sum(values: Iterable[int | None]) -> int | None:
     known = [value for value in values if value is not None]
     return sum(known) if known else None
+
+
+def _last(ends: list[int | None]) -> int | None:
+    """The last end; None while there is one that did not end."""
+    return max(end for end in ends if end is not None) if None not in ends else None
 
 
 def tree(connection: sqlite3.Connection, selection: Selection, output: Output, *, folding: bool, blocks: bool) -> Report:
@@ -226,10 +228,11 @@ def tree(connection: sqlite3.Connection, selection: Selection, output: Output, *
 
 def _lines(roots: list[Node], *, blocks: bool) -> Iterator[Row]:
     between, last, bar = ("├─ ", "└─ ", "│  ") if blocks else ("|- ", "`- ", "|  ")
-    last_child = {id(node.children[-1]) for node in downwards(roots) if node.children}
+    order = downwards(roots)
+    last_child = {id(node.children[-1]) for node in order if node.children}
     # Which of the levels above go on below this line.
     trail: list[bool] = []
-    for node in downwards(roots):
+    for node in order:
         depth = node.depth
         del trail[min(max(depth - 1, 0), _DEEPEST) :]
         is_last = id(node) in last_child

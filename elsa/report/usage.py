@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 from elsa.report import completeness, measures, periods, rolled
 from elsa.report.output import Output
-from elsa.report.query import Condition, Query, rows, select
-from elsa.report.render import Report
+from elsa.report.query import Query, listed, rows, select
+from elsa.report.render import Report, Row
 from elsa.report.selection import Selection
+from elsa.store.measures import ROLLED
 
 SHOWN = ("processes", "records", "elapsed_s", "user_s", "system_s", "cpu_s", "rss_kib", "read_bytes", "write_bytes")
 # Asked for whatever is shown: for what is left out, and for the words beside it.
@@ -60,8 +61,8 @@ def _rollup(by: By, selection: Selection) -> str | None:
 
 
 def _rolled(by: By, rollup: str, selection: Selection, *expressions: str) -> Query:
-    of_job = () if selection.job is None else (Condition("u.job_id = ?", (selection.job,)),)
-    return rolled.source(rollup, selection.window, expressions, *of_job, *selection.choices, days=by.period is None)
+    jobs = None if selection.jobs is None else listed(selection.jobs)
+    return rolled.source(rollup, selection.window, expressions, *selection.choices, days=by.period is None, jobs=jobs)
 
 
 def _used(by: By, selection: Selection, laid: list[periods.Period] | None) -> str | None:
@@ -75,6 +76,8 @@ def query(by: By, selection: Selection, output: Output, laid: list[periods.Perio
     known = columns(by, selection, rollup)
     shown = output.choose(known, [*by.shown, *SHOWN, *(["estimate"] if selection.clip else [])])
     chosen = {key: known[key] for key in dict.fromkeys((*shown, *_ALWAYS))}
+    if _tells_seen(by, selection):
+        chosen |= {key: measure.sql() for key, measure in ROLLED.items() if key in completeness.WITNESSES}
     keys = ", ".join(by.keys.values())
     order = output.order(known, "min(p.since_ns)" if by.period else f"{known['cpu_s']} desc nulls last, processes desc, {keys}")
     joined = "" if laid is None else "\n" + periods.join(laid, clip=selection.clip, rolled=rollup is not None)
@@ -111,7 +114,7 @@ def usage(
     # What runs on after it was taken out of a job is known of as far as it was in it.
     kept = [row for row in groups if everything or row[records] or row[processes] > row[running] or row[cpu] is not None]
     words = (
-        completeness.words(connection, selection, losses, rollup=rollup)
+        completeness.words(connection, selection, losses, _seen(by, selection, names, groups), rollup)
         + completeness.measured(names, groups)
         + completeness.estimate(selection)
     )
@@ -120,6 +123,20 @@ def usage(
     newest = by.period is not None and output.sort is None and output.limit is not None
     kept = kept[-(output.limit or 0) :] if newest else kept[: output.limit]
     return Report(names, shown, kept, words, nothing=completeness.nothing(connection, selection))
+
+
+def _seen(by: By, selection: Selection, names: tuple[str, ...], groups: list[Row]) -> dict[str, tuple[int, int]] | None:
+    """Who saw the processes, from the same look at them; None where it is known otherwise, or these were not all."""
+    if not _tells_seen(by, selection):
+        return None
+    processes, *sums = (sum(row[names.index(key)] for row in groups) for key in ("processes", *completeness.WITNESSES))
+    found = completeness.told_by(tuple(sums))
+    return found if sum(number for number, _ in found.values()) == processes else None
+
+
+def _tells_seen(by: By, selection: Selection) -> bool:
+    """Whether the sums are over just those processes whose witnesses are told of: no period leaves out what runs, no window cuts."""
+    return by.period is None and selection.jobs is not None and not (selection.window or selection.clip)
 
 
 def plot(connection: sqlite3.Connection, report: Report, by: By, key: str, output: Output, *, blocks: bool) -> str:

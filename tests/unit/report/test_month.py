@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from elsa.report import compare, jobs, processes, tree, usage, warehouse
+from elsa.report import compare, completeness, jobs, processes, rolled, tree, usage, warehouse
 from elsa.report.output import Output
+from elsa.report.query import Condition, listed, rows
 from elsa.report.render import Report
 from elsa.report.selection import Selection, resolve
 from elsa.report.times import Window
@@ -253,6 +254,62 @@ def test_several_jobs_take_each_process_once_and_whole_where_it_was_whole_in_one
         found = told(usage.usage(connection, usage.USERS, chosen, ALL, everything=True))
         assert sum(row["processes"] for row in found) == len(values)
         assert total([row["run_ns"] for row in found]) == total(list(values.values()))
+
+
+@pytest.fixture
+def odd(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """The month, with a second stay of some, and stays in further jobs of others: of whole lives and of parts, in older jobs and newer."""
+    connection.execute("savepoint odd")
+    found = connection.execute("select job_id, process_id, since_ns, until_ns from membership order by process_id, job_id").fetchall()
+    for number, (job, process, since, until) in enumerate(found[::7]):
+        last = bool(number % 2)
+        if until is not None:
+            row = (job, process, until + 1000, None if last else until + 2000)
+        else:
+            row = ((job + number) % 140 + 1, process, since if number % 3 else since + 5, None if last else since + 10)
+        connection.execute("insert or ignore into membership (job_id, process_id, since_ns, until_ns, how) values (?, ?, ?, ?, 4)", row)
+    yield connection
+    connection.execute("rollback to odd")
+    connection.execute("release odd")
+
+
+def test_whoever_was_in_a_job_for_life_is_read_past_the_view_and_is_the_same(odd: sqlite3.Connection) -> None:
+    columns = [f"u.{name}" for (name,) in odd.execute("select name from pragma_table_info('job_process_usage')")]
+    ids = [job for (job,) in odd.execute("select distinct job_id from membership")]
+    order = "order by u.job_id, u.process_id"
+    for chosen in (None, tuple(ids), *((job,) for job in ids[::29])):
+        wanted = "" if chosen is None else f"where u.job_id in ({listed(chosen)})"
+        expected = odd.execute(f"select {', '.join(columns)} from job_process_usage as u {wanted} {order}").fetchall()
+        made = rows(Selection(jobs=chosen), columns, members=True)
+        assert odd.execute(f"select {', '.join(columns)} {made.sql} {order}", made.values).fetchall() == expected
+    kinds = odd.execute("select distinct part_life, stays from job_process_usage").fetchall()
+    assert set(kinds) == {(0, 1), (1, 1), (1, 2)}
+
+
+def test_the_sums_of_some_jobs_are_those_of_the_view_of_all(odd: sqlite3.Connection) -> None:
+    expected = {row[0]: row for row in odd.execute("select * from job_usage")}
+    assert len(expected) > 100
+    for chosen in (list(expected), list(expected)[::5], *([job] for job in list(expected)[::11])):
+        found = odd.execute(f"select * from {rolled.job_usage(listed(chosen))}").fetchall()
+        assert {row[0]: row for row in found} == {job: expected[job] for job in chosen}
+    newest = jobs_told(odd, Output("json", columns="all", limit=30))
+    assert newest == jobs_told(odd, Output("json", columns="all", sort="-job_id"))[:30]
+
+
+def jobs_told(connection: sqlite3.Connection, output: Output) -> list[dict[str, Any]]:
+    return told(jobs.jobs(connection, Selection(), [], output))
+
+
+def test_who_saw_the_processes_of_jobs_is_told_by_the_same_look_as_their_sums(odd: sqlite3.Connection) -> None:
+    wide = tuple(job for (job,) in odd.execute("select id from job"))
+    for chosen in (wide, *((job,) for job in wide[::9])):
+        for choices in ((), (Condition("u.uid < 1030"),)):
+            selection = Selection(jobs=chosen, choices=choices)
+            asked, _ = usage.query(usage.USERS, selection, ALL)
+            found = asked.run(odd)
+            names = tuple(column[0] for column in found.description)
+            seen = usage._seen(usage.USERS, selection, names, found.fetchall())
+            assert seen == completeness.classes(odd, selection)
 
 
 def test_trees_hold_every_member_and_every_branch_all_below_it(connection: sqlite3.Connection, raw: Raw) -> None:
