@@ -12,20 +12,21 @@ next time.
   DuckDB over what `elsa db export` wrote, in a new connection too.
 * --beside-writers: all of it while one process writes as jobd does and another as the ingester does, into the same warehouse.
 
-The last run, medians of five (of 10,000,000: audit, sa and lastcomm once), while other programs used both cores:
+The last run, medians of five (of 10,000,000: audit, sa and lastcomm once), while other programs used both cores;
+of 10,000,000 the rows about jobs, which came later, are CPU time, the least of five:
 
     2 cores, Linux 6.18.44, Python 3.11.7, SQLite 3.40.1, DuckDB 2.0.0, 2026-11-23
                                   processes      100,000       1,000,000               10,000,000
                                                wall  query    wall  query  DuckDB    wall  query  DuckDB
-      summary of a job (401, 4,251, 19,981)    0.17  0.029    0.41  0.084   0.10     0.79  0.285   0.42
+      summary of a job (401, 4,251, 19,981)    0.17  0.029    0.41  0.084   0.10     0.31  0.147   0.42
       commands of the month                    0.16  0.029    0.18  0.048   0.13     0.22  0.062   0.95
       users of the month                       0.15  0.016    0.18  0.028   0.11     0.29  0.042   0.65
       days of the month                        0.14  0.010    0.17  0.017   0.18     0.21  0.042   1.07
       commands of a day                        0.14  0.014    0.18  0.025   0.03     0.21  0.056   0.08
-      the newest 20 jobs                       0.18  0.041    0.35  0.087   0.03     0.69  0.146   0.09
+      the newest 20 jobs                       0.18  0.041    0.35  0.087   0.03     0.54  0.165   0.09
       last 100 of a user                       0.13           0.23          0.12     0.17          0.84
       bill of the month                        0.19  0.022    0.22  0.027   0.09     0.33  0.035   0.54
-      tree of a job (401, 100,000, 100,000)    0.15  0.010    3.13  0.565            2.95  0.738
+      tree of a job (401, 100,000, 100,000)    0.15  0.010    3.13  0.565            1.86  0.361
       audit                                    0.56  0.443    7.34  7.31           188
       sa                                       0.34           3.10                  65
       GNU sa -i                                0.021          0.24                   2.0

@@ -94,8 +94,8 @@ def columns_of(texts: Iterable[str]) -> set[str]:
 def rows(selection: Selection, expressions: Iterable[str], *more: Condition, members: bool = False, whole: str = "") -> Query:
     """The from clause for the rows of a selection, with what columns the expressions need of them; `members`: one row per job and process.
 
-    `whole` is a condition on the stays `s` from birth to end, for who wants few of them. Only those columns are asked of the views, each
-    for itself, since SQLite would compute every column of a union of them.
+    `whole` is a condition on the stays `s` from birth to end, for who wants few of them. Only the columns that are needed are asked of the
+    views, each for itself, since SQLite would compute every column of a union of them.
     """
     conditions = [*selection.conditions(), *more]
     needed = sorted(columns_of(expressions) or {"process_id"})
@@ -105,7 +105,7 @@ def rows(selection: Selection, expressions: Iterable[str], *more: Condition, mem
         parts = [_part(view, _OF_HOST, needed, conditions) for view in ("incarnation_usage", "unjoined_usage")]
     else:
         among = None if selection.jobs is None else listed(selection.jobs)
-        parts = _of_jobs(among, needed, conditions, members=members, whole=whole)
+        parts = _of_jobs(among, needed, conditions, members=members or selection.job is not None, whole=whole)
     return _together(parts)
 
 
