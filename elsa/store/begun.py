@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 
 SECOND_NS = 1_000_000_000
-STRETCH_NS = 30 * SECOND_NS
+STRETCH_NS = 10 * SECOND_NS
 """The longer, the fewer rows on a quiet host, and the more to read on a busy one: a block of 512 processes takes it 0.06 ms."""
 BLOCK = 1024
 """So many ids, every other of which is jobd's: some 25 KiB of rows."""

@@ -133,7 +133,7 @@ process = _table(
 begun = _table(
     "begun",  # which blocks of ids hold what began in a stretch of time: the way to it (elsa/store/begun.py); kept by triggers
     Column("boot_id", Big, ForeignKey("boot.id"), primary_key=True, autoincrement=False),
-    Column("stretch", Integer, primary_key=True, autoincrement=False),  # process.start_ns in half minutes
+    Column("stretch", Integer, primary_key=True, autoincrement=False),  # process.start_ns in whole 10 s
     Column("block", Big, primary_key=True, autoincrement=False),  # process.id in whole 1024s
     rowid=False,
 )

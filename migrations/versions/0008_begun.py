@@ -19,7 +19,7 @@ def upgrade() -> None:
         sqlite_strict=True,
         sqlite_with_rowid=False,
     )
-    op.execute("insert into begun select distinct boot_id, start_ns / 30000000000, id / 1024 from process")
+    op.execute("insert into begun select distinct boot_id, start_ns / 10000000000, id / 1024 from process")
     op.create_index("process_lasting", "process", ["boot_id", "pid"], sqlite_where=sa.text("elapsed_ns > 10000000000"))
     op.drop_index("process_running", "process")
     op.create_index("process_running", "process", ["boot_id", "pid"], sqlite_where=sa.text("elapsed_ns is null"))
