@@ -409,7 +409,9 @@ charged as (
         member.state,
         member.origin,
         member.end_how,
-        member.record
+        member.record,
+        member.class,
+        member.unheard
     from member
 )
 
@@ -496,5 +498,7 @@ select
     charged.state,
     charged.origin,
     charged.end_how,
-    charged.record
+    charged.record,
+    charged.class,
+    charged.unheard
 from charged

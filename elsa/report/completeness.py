@@ -41,14 +41,6 @@ TICK_S = 0.01
 _LOOSE = ("pending", "ambiguous")
 WITNESSES = ("seen_by_both", "uncertain", "without_record", "only_by_acct", "still_running", "unjoined")
 """The sums that tell the classes of all processes and records."""
-# The class of sql/witnessed.sql, told by the columns of process_usage.
-_CLASS = """case
-        when u.origin = 'acct' or u.record = 'own' then 'only_acct'
-        when u.record = 'exact' then 'both'
-        when u.record is not null then u.record
-        when u.state = 'running' then 'running'
-        else 'only_connector'
-    end"""
 
 
 def words(
@@ -82,13 +74,12 @@ def classes(connection: sqlite3.Connection, selection: Selection) -> dict[str, t
         if rolled.suits(table, selection):
             return _rolled_classes(connection, table, selection)
     if selection.choices or selection.clip:
-        source = rows(selection, [_CLASS, "u.process_id", "u.acct_id"])
-        found = Query(f"select {_CLASS}, count(u.process_id), count(u.acct_id) {source.sql} group by 1", source.values).run(connection)
+        source = rows(selection, ["u.class", "u.process_id", "u.acct_id"])
+        found = Query(f"select u.class, count(u.process_id), count(u.acct_id) {source.sql} group by 1", source.values).run(connection)
     else:
         member = f"u.process_id in (select m.process_id from membership as m where m.job_id in ({THESE}))"
         when = " and ".join([member, *selection.window.where("u.ended_ns")])
-        view, kind = ("incarnation_usage", _CLASS) if selection.window else ("witnessed", "u.class")
-        text = f"select {kind}, count(*), count(u.acct_id) from {view} as u where {when} group by 1"
+        text = f"select u.class, count(*), count(u.acct_id) from incarnation_usage as u where {when} group by 1"
         found = connection.execute(text, (json.dumps(selection.jobs),))
     return {name: (processes, records) for name, processes, records in found}
 

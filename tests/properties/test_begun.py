@@ -127,7 +127,7 @@ def lived(life: Life, span: Span) -> bool:
     return life.start_ns <= span[1] and (life.elapsed_ns is None or life.start_ns + life.elapsed_ns >= span[0])
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @example([Life(1, 1, 300, 0, LASTING_NS, 1, 1, 2)], [], [], {}, [(0, True, 0)])  # at its very end, just too short to be lasting
 @given(st.lists(lives, max_size=30), st.lists(moves, max_size=5), st.lists(places, max_size=8), spans, st.lists(instants, max_size=8))
 def test_every_process_is_found_by_its_pid_and_when_it_began_or_lived(

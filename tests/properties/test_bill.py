@@ -129,7 +129,7 @@ def decimals_of(used: list[Used], held: list[Tariff]) -> int:
     return max(found, default=2)
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     used=st.lists(processes, max_size=25),
     held=st.lists(versions, min_size=1, max_size=3),

@@ -20,7 +20,7 @@ from elsa.store.upgrade import upgrade
 from tests.peers import ours, same_as_gnu, theirs
 
 # Enough for sums, ties, tables that grow, and spawning the original as seldom as that allows.
-EXAMPLES = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+EXAMPLES = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 u32 = st.integers(0, 0xFFFF_FFFF)
 # Few values, so that sums are equal and sorting ends in ties; and any comp_t that a kernel writes, whose exponent is as small as can be.

@@ -68,13 +68,13 @@ def torn(history: list[Lived], draw: random.Random, number: int) -> Spans:
     return sorted(gaps)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(machines, chances)
 def test_with_nothing_lost_all_is_exact_and_right(outcome: Outcome, machine: Machine, chance: random.Random) -> None:
     assert outcome(run(machine, chance), [], set()) == {"exact": machine.processes}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(machines, shares, chances)
 def test_with_records_lost_and_nobody_knowing_no_pair_is_wrong(
     outcome: Outcome, machine: Machine, share: float, chance: random.Random
@@ -86,7 +86,7 @@ def test_with_records_lost_and_nobody_knowing_no_pair_is_wrong(
     assert counts.total() == machine.processes - len(lost)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(machines, shares, st.integers(1, 5), chances)
 def test_with_events_lost_too_no_pair_that_is_wrong_is_called_exact(
     outcome: Outcome, machine: Machine, share: float, holes: int, chance: random.Random

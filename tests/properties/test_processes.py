@@ -399,8 +399,8 @@ class Lossy(Kernel):
 
 
 TestNothingLost = NothingLost.TestCase
-TestNothingLost.settings = settings(max_examples=80, stateful_step_count=50, deadline=None)
+TestNothingLost.settings = settings(max_examples=80, stateful_step_count=50)
 TestScanned = Scanned.TestCase
-TestScanned.settings = settings(max_examples=80, stateful_step_count=50, deadline=None)
+TestScanned.settings = settings(max_examples=80, stateful_step_count=50)
 TestLossy = Lossy.TestCase
-TestLossy.settings = settings(max_examples=80, stateful_step_count=50, deadline=None)
+TestLossy.settings = settings(max_examples=80, stateful_step_count=50)

@@ -7,7 +7,7 @@ import json
 import string
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from elsa.control import protocol
@@ -82,7 +82,6 @@ def test_almost_json_is_refused_with_a_usage_error(line: str) -> None:
     understood_or_refused(line.encode())
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # any text: its tables take a second to build the first time
 @given(st.sampled_from(list(protocol.REQUESTS)), st.dictionaries(st.sampled_from([*protocol.FIELDS, "op", "elsa", "x"]), anything))
 def test_fields_of_any_type_are_taken_or_refused_with_a_usage_error(op: str, fields: dict[str, object]) -> None:
     understood_or_refused(json.dumps({"elsa": 1, "op": op, **fields}).encode())

@@ -142,7 +142,7 @@ def emptied(template: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(acts=st.lists(ACTS, max_size=25), window=st.tuples(moments, moments))
 def test_sums_by_way_of_rollups_are_those_over_the_processes(
     template: Path, acts: list[Act], window: tuple[int | None, int | None]

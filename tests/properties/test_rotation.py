@@ -96,7 +96,7 @@ STEPS = st.one_of(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(STEPS, max_size=10))
 @example([(1, 0), (0, 0)])  # a copy with a damaged first record is completed
 def test_every_record_is_read_exactly_once(empty: Path, steps: list[str | tuple[int, int]]) -> None:

@@ -140,7 +140,7 @@ def total(found: dict[str, dict[str, Any]], key: str) -> int:
     return sum(row[key] or 0 for row in found.values())
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(lives(), max_size=12), st.booleans())
 def test_periods_by_end_are_what_plain_python_adds_up_and_sum_to_the_whole_exactly(template: Path, found: list[Life], of_job: bool) -> None:
     selection = Selection(jobs=(1,) if of_job else None)
@@ -161,7 +161,7 @@ def test_periods_by_end_are_what_plain_python_adds_up_and_sum_to_the_whole_exact
                 assert sum(round(row[key] * 1e9) for row in got.values()) == sum(round((row[key] or 0) * 1e9) for row in users.values())
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(lives(), max_size=12), st.integers(0, HOURS), st.integers(1, HOURS), st.booleans())
 def test_clipped_periods_are_the_parts_of_each_life_in_them_and_sum_to_the_whole_within_rounding(
     template: Path, found: list[Life], since: int, hours: int, of_job: bool

@@ -348,7 +348,7 @@ actions = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(actions)
 def test_whatever_four_clients_do_a_fifth_is_served(serve: Serve, steps: list[tuple[int, str | bytes]]) -> None:
     served = serve(lambda request, peer, reply: reply({}))
