@@ -16,10 +16,8 @@ from elsa.state.clock import HOUR_NS
 from elsa.store import assets, measures
 from elsa.store.days import HOURS
 from elsa.store.measures import ROLLED
-from elsa.store.rollups import CLASS, CLASSES, ROLLUPS, Rollup, chosen
+from elsa.store.rollups import CLASS, CLASSES, PARTS, ROLLUPS, Rollup, chosen
 
-# SQLite lets a condition with a subquery reach the indexes below a view, but not below a union of views.
-_PARTS = {"process_usage": ("incarnation_usage", "unjoined_usage")}
 # Hours, and whole days, from 1970 to the year 270000.
 _NEVER = HOURS * 10**8
 # Where the sums by some keys are, of days and of hours.
@@ -77,7 +75,7 @@ def source(
     each = "".join(f",\n        {text} as {name}" for name, text in stored.items())
     if jobs is not None:
         parts.append(_rest_of_jobs(jobs, f"select {keys}u.out_hour as ended_hour{each}", window, conditions))
-    for rows, view in product(_rest(rollup, window, first, last) if jobs is None else (), _PARTS.get(rollup.view, (rollup.view,))):
+    for rows, view in product(_rest(rollup, window, first, last) if jobs is None else (), PARTS.get(rollup.view, (rollup.view,))):
         parts.append(_where(f"select {keys}u.{rollup.hour} as ended_hour{each}\n    from {view} as u", rows, conditions))
     text = "\n    union all\n    ".join(part.sql for part in parts)
     return Query(f"from (\n    {text}\n) as u", tuple(value for part in parts for value in part.values))

@@ -47,6 +47,8 @@ class Rollup(NamedTuple):
 
 
 _PROCESSES = "process_usage"
+PARTS = {_PROCESSES: ("incarnation_usage", "unjoined_usage")}
+"""The views of which another is the union. Of a union SQLite computes every column, and lets no condition with a subquery sink into it."""
 ROLLUPS = {
     "rollup_command": Rollup(_PROCESSES, "ended_hour", ("command", "forked_only"), ("comm_id", "forked_only"), ROLLED),
     "rollup_user": Rollup(_PROCESSES, "ended_hour", ("uid", "gid"), ("uid", "gid"), ROLLED),
@@ -65,8 +67,8 @@ _GATHERING = {table: rollup for table, rollup in ROLLUPS.items() if rollup.view 
 _OF_JOB = {key: measure for key, measure in ROLLED_OF_JOB.items() if key not in ROLLED}
 _FACTS = ("process_id", "state", "start_ns", "end_ns", "started_ns", "ended_ns", "exit_status")
 _KEYS = (*dict.fromkeys(key for rollup in _GATHERING.values() for key in rollup.keys), *_FACTS)
-_PARTS = parts(ROLLED | OF_CLASS)
-_GATHERED = f"create temp table if not exists gathered ({', '.join((*_KEYS, *_PARTS))})"
+_ADDED = parts(ROLLED | OF_CLASS)
+_GATHERED = f"create temp table if not exists gathered ({', '.join((*_KEYS, *_ADDED))})"
 
 # Most members of a job are in it from birth to end, and used there all that they used: the view need not find that out for each.
 _HOW = " ".join(f"when {how:d} then '{how.name.lower()}'" for how in How)
@@ -151,16 +153,17 @@ def _sums(connection: sqlite3.Connection, hour: int) -> dict[str, list[tuple[obj
     """
     connection.execute(_GATHERED)
     connection.execute("delete from temp.gathered")
-    connection.execute(_gather(), (hour,))
+    for query in _gather():
+        connection.execute(query, (hour,))
     rows = {table: connection.execute(_fold(table)).fetchall() for table in _GATHERING}
     rows["rollup_job"] = [row for query in _of_jobs() for row in connection.execute(query, {"hour": hour})]
     return rows
 
 
 @cache
-def _gather() -> str:
-    listed = (f"u.{key}" for key in _KEYS)
-    return f"insert into gathered select {', '.join((*listed, *_PARTS.values()))} from {_PROCESSES} as u where u.ended_hour = ?"
+def _gather() -> list[str]:
+    listed = ", ".join((*(f"u.{key}" for key in _KEYS), *_ADDED.values()))
+    return [f"insert into gathered select {listed} from {part} as u where u.ended_hour = ?" for part in PARTS[_PROCESSES]]
 
 
 @cache
