@@ -255,6 +255,8 @@ def nothing(connection: sqlite3.Connection, selection: Selection) -> str:
     of = "" if selection.jobs is None else " of that job" if selection.job is not None else " of those jobs"
     if selection.choices:
         of += " that was asked for"
+    if pruned(connection, selection):
+        return f"no process{of}{' of that window' if selection.window else ''} is left in the warehouse"
     if selection.window:
         return f"no process{of} {'lived' if selection.clip else 'ended'} in that window"
     return f"no process{of} has ended yet"

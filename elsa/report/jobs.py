@@ -210,7 +210,10 @@ def job(connection: sqlite3.Connection, selection: Selection, output: Output) ->
     every = Output("json" if output.form in ("json", "jsonl") and output.columns is None else "table", None, output.sort, output.limit)
     losses = None if selection.window else completeness.losses(sum(row[known.index(key)] for key in _LOSSES), selection)
     commands = usage.usage(connection, usage.COMMANDS, selection, every, everything=True, losses=losses)
-    return JobReport(known, row, commands, ([] if commands.rows else [commands.nothing]) + commands.words)
+    words = [] if commands.rows or row[known.index("processes")] else [commands.nothing]
+    if selection.window and not selection.clip:
+        words += completeness.pruned(connection, selection, "rollup_job")
+    return JobReport(known, row, commands, words + commands.words)
 
 
 def write_job(report: JobReport, output: Output, out: TextIO) -> None:

@@ -29,7 +29,7 @@ def gaps(*, request: Request) -> None:
 
 
 @report.command()
-@reports()
+@reports(sort=False)
 def audit(*, request: Request) -> None:
     """Who saw what: the kernel's process events (the connector) compared with its accounting records.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -95,3 +96,25 @@ def test_days_that_begin_within_an_hour_say_that_they_lack_what_was_pruned(db: P
 
 def test_a_flame_graph_says_what_it_lacks(db: Path, tmp_path: Path) -> None:
     assert "pruned: only hourly sums" in run(db, "flame", "3", "-o", str(tmp_path / "x.svg")).stderr
+
+
+@pytest.mark.parametrize("name", ["processes", "commands", "users"])
+def test_of_a_job_that_was_pruned_as_a_whole_nothing_is_left_which_is_not_that_nothing_ended(db: Path, name: str) -> None:
+    with closing(sqlite3.connect(db)) as connection:
+        gone = "select min(job_id) from rollup_job where pruned = 1 and job_id not in (select job_id from membership)"
+        job = str(connection.execute(gone).fetchone()[0])
+    words = run(db, name, "--job", job).stderr
+    assert "no process of that job is left in the warehouse" in words
+    assert "has ended yet" not in words
+
+
+def test_a_job_in_a_window_says_which_hours_the_window_cuts_and_not_that_nothing_ended_where_sums_tell(db: Path) -> None:
+    with closing(sqlite3.connect(db)) as connection:
+        most = "select job_id, min(hour) * 3600 from rollup_job where pruned = 1 group by job_id having max(hour) > min(hour) limit 1"
+        job, second = connection.execute(most).fetchone()
+    since = (datetime.fromtimestamp(second + more, UTC).isoformat() for more in (0, 1800))
+    whole, cut = (run(db, "job", str(job), "--since", text) for text in since)
+    assert "pruned and not counted: the window cuts hours" in cut.stderr
+    assert "pruned and not counted" not in whole.stderr
+    for result in (whole, cut):
+        assert "no process of that job" not in result.stderr
