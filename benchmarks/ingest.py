@@ -11,36 +11,36 @@ The last run:
     2 cores, Linux 6.18.44, Python 3.11.7, 2026-11-23
     1,000,000 records, a host without jobd [wall s]
                             median        min        max   ratio
-      elsa ingest           30.755     26.195     34.226    3.03
-      C, the same rows      10.138      8.772     12.233    1.00
+      elsa ingest           27.304     26.128     29.299    2.93
+      C, the same rows       9.316      8.331     10.091    1.00
     1,000,000 records, a host without jobd [CPU s]
                             median        min        max   ratio
-      elsa ingest           27.542     25.758     28.754    3.04
-      C, the same rows       9.057      8.521     10.683    1.00
+      elsa ingest           26.444     25.167     28.520    3.04
+      C, the same rows       8.690      7.948      9.433    1.00
     1,000,000 records, a host without jobd [peak MiB]
                             median        min        max   ratio
-      elsa ingest           62.297     62.207     62.340    0.81
-      C, the same rows      76.902     76.727     76.910    1.00
+      elsa ingest           61.820     61.797     62.145    0.81
+      C, the same rows      76.535     76.441     76.684    1.00
     1,000,000 records, every record joined [wall s]
                             median        min        max   ratio
-      elsa ingest           35.701     28.885     37.612    5.75
-      C, the same rows       6.212      5.158      7.047    1.00
+      elsa ingest           28.359     27.467     28.873    5.96
+      C, the same rows       4.757      4.666      5.704    1.00
     1,000,000 records, every record joined [CPU s]
                             median        min        max   ratio
-      elsa ingest           35.365     28.575     37.289    5.87
-      C, the same rows       6.024      5.000      6.869    1.00
+      elsa ingest           27.843     27.183     28.221    6.08
+      C, the same rows       4.580      4.516      5.452    1.00
     1,000,000 records, every record joined [peak MiB]
                             median        min        max   ratio
-      elsa ingest           60.438     60.434     60.508    0.82
-      C, the same rows      73.969     73.953     74.176    1.00
+      elsa ingest           60.055     59.805     60.152    0.81
+      C, the same rows      74.211     74.113     74.355    1.00
     1,000,000 records, only read [wall s]
                      median        min        max   ratio
-      sa              0.105      0.094      0.125    1.00
-      dump-acct       2.940      2.743      3.345   28.04
+      sa              0.106      0.093      0.134    1.00
+      dump-acct       2.745      2.712      2.824   25.91
     1,000,000 records, only read [peak MiB]
                      median        min        max   ratio
-      sa              1.816      1.801      1.953    1.00
-      dump-acct       2.004      1.887      2.098    1.10
+      sa              1.863      1.812      1.910    1.00
+      dump-acct       1.988      1.984      2.102    1.07
 """
 
 from __future__ import annotations

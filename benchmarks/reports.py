@@ -12,25 +12,24 @@ next time.
   DuckDB over what `elsa db export` wrote, in a new connection too.
 * --beside-writers: all of it while one process writes as jobd does and another as the ingester does, into the same warehouse.
 
-The last run, medians of five (of 10,000,000: audit, sa and lastcomm once), while other programs used both cores;
-of 10,000,000 the rows about jobs, which came later, are CPU time, the least of five:
+The last run, medians of five (of 10,000,000: sa and lastcomm once); DuckDB before that, on a busier machine:
 
     2 cores, Linux 6.18.44, Python 3.11.7, SQLite 3.40.1, DuckDB 2.0.0, 2026-11-23
                                   processes      100,000       1,000,000               10,000,000
                                                wall  query    wall  query  DuckDB    wall  query  DuckDB
-      summary of a job (401, 4,251, 19,981)    0.17  0.029    0.41  0.084   0.10     0.31  0.147   0.42
-      commands of the month                    0.16  0.029    0.18  0.048   0.13     0.22  0.062   0.95
-      users of the month                       0.15  0.016    0.18  0.028   0.11     0.29  0.042   0.65
-      days of the month                        0.14  0.010    0.17  0.017   0.18     0.21  0.042   1.07
-      commands of a day                        0.14  0.014    0.18  0.025   0.03     0.21  0.056   0.08
-      the newest 20 jobs                       0.18  0.041    0.35  0.087   0.03     0.54  0.165   0.09
-      last 100 of a user                       0.13           0.23          0.12     0.17          0.84
-      bill of the month                        0.19  0.022    0.22  0.027   0.09     0.33  0.035   0.54
-      tree of a job (401, 100,000, 100,000)    0.15  0.010    3.13  0.565            1.86  0.361
-      audit                                    0.56  0.443    7.34  7.31           188
-      sa                                       0.34           3.10                  65
-      GNU sa -i                                0.021          0.24                   2.0
-      GNU lastcomm                             0.25           3.38                  55
+      summary of a job (401, 4,251, 19,981)    0.14  0.018    0.19  0.037   0.10     0.35  0.129   0.42
+      commands of the month                    0.15  0.030    0.20  0.043   0.13     0.24  0.069   0.95
+      users of the month                       0.16  0.015    0.17  0.022   0.11     0.20  0.042   0.65
+      days of the month                        0.14  0.009    0.16  0.013   0.18     0.19  0.031   1.07
+      commands of a day                        0.14  0.012    0.17  0.024   0.03     0.23  0.061   0.08
+      the newest 20 jobs                       0.14  0.015    0.39  0.049   0.03     0.62  0.115   0.09
+      last 100 of a user                       0.13           0.15          0.12     0.17          0.84
+      bill of the month                        0.19  0.021    0.20  0.026   0.09     0.22  0.032   0.54
+      tree of a job (401, 100,000, 100,000)    0.15  0.008    1.92  0.304            1.78  0.331
+      audit                                    0.23  0.088    0.75  0.454            3.88  3.36
+      sa                                       0.35           2.33                  22.6
+      GNU sa -i                                0.021          0.12                   1.18
+      GNU lastcomm                             0.26           2.33                  23.8
 
     1,000,000, beside writers at 200 processes/s (11,000 to 25,000 of them not rolled up), wall and query
       summary of a job 0.28 0.093, commands 0.29 0.099, users 0.35 0.071, days 0.20 0.066, commands of a day 0.18 0.026,
