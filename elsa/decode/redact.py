@@ -49,7 +49,9 @@ class Redactor:
             raise ValueError(f"{names!r} is no regular expression: {error}") from None
         # Most command lines have nothing of the kind, and are done with this.
         programs = "".join("|" + re.escape(re.split(r"[*?[]", pattern)[0]) for pattern, _ in self._options)
-        self._hint = re.compile(rf"(?i:{names}|bearer)|://[^/\s]*@|-[A-Za-z]{{0,8}}u|--(?:proxy-)?user{programs}")
+        # A user's option is all of a word, or its value is joined to it: -unwind is none.
+        user = r"(?<![\w-])-(?:[A-Za-z]{0,8}u(?![\w-])|u[^:]{1,512}:)"
+        self._hint = re.compile(rf"(?i:{names}|bearer)|://[^/\s]*@|{user}|--(?:proxy-)?user{programs}")
         value = r"""("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')"""
         # The lengths are there so that no argument can make this slow.
         self._pair = re.compile(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elsa.config import Config
@@ -88,8 +89,41 @@ def test_arguments_without_secrets_stay_as_they_are(arguments: list[str]) -> Non
     assert Redactor("Hunter2", "")(plain) == plain
 
 
+PIECES = [
+    *("-u", "-su", "-uroot:pw", "-u'root:pw'", '-u"a b:c"', "root:pw", "-", "u", ":", "'", '"', " ", "\\", "=", "--user", "-unwind", "x-u"),
+    *("\n", ";", "''", "sh", "-c", "mysql", "-pX", "-p", "password", "TOKEN", "bearer", "http://", "x", "@"),
+]
+
+
+@settings(max_examples=1000)
+@given(st.lists(st.lists(st.sampled_from(PIECES), min_size=1, max_size=4).map("".join), max_size=4))
+def test_the_quick_look_with_which_most_are_done_overlooks_nothing(arguments: list[str]) -> None:
+    quickly = REDACT(arguments)
+    thoroughly = Redactor(Config().redact, Config().redact_options)
+    thoroughly._hint = re.compile("")
+    assert quickly == thoroughly(arguments)
+
+
 @pytest.mark.parametrize(
-    "piece", ["pass ", "x_pass = ", "pass", "pass=", "'", '"', "\\", "('", '\'"pass":', "-p ", "a:", '"pass" : \'x', 'pass"="']
+    "piece",
+    [
+        "-u ",
+        "-ux",
+        " -ux",
+        "pass ",
+        "x_pass = ",
+        "pass",
+        "pass=",
+        "'",
+        '"',
+        "\\",
+        "('",
+        '\'"pass":',
+        "-p ",
+        "a:",
+        '"pass" : \'x',
+        'pass"="',
+    ],
 )
 def test_no_argument_makes_it_slow(piece: str) -> None:
     """A step per character, not per pair of them: else these would take minutes."""
