@@ -17,6 +17,7 @@ from elsa.pipeline.statistics import Notes, Statistics
 from elsa.pipeline.storing import MS, SECOND
 from elsa.state.lives import Found, Incarnation, same_start
 from elsa.state.processes import Processes
+from elsa.state.sequence import Losses
 from elsa.state.sequence import Sequence as Numbering
 
 log = logging.getLogger(__name__)
@@ -66,7 +67,8 @@ class Hearing:
         self._numbering = Numbering()
         self._held: list[bytes] = []
         self._missing: list[Missing] = []
-        self._drops = self._counted = self._skipped = 0
+        self._losses = Losses()
+        self._drops = 0
         self._complete_ns = clocks.monotonic_ns()  # up to here no event was lost that has not been put on record
         self._loss_since_ns: int | None = None
         self._scanned_ns = 0
@@ -144,7 +146,7 @@ class Hearing:
         skipped = self._numbering.missing(events)
         if skipped:
             self._note_loss()
-            self._skipped += skipped
+            self._losses.skipped += skipped
         self._notes.events += len(events)
         self._processes.apply(events)
 
@@ -153,7 +155,7 @@ class Hearing:
         drops = self._connector.drops()
         if drops != self._drops:
             self._note_loss()
-            self._counted += (drops - self._drops) % 2**32
+            self._losses.counted += (drops - self._drops) % 2**32
             self._drops = drops
         if self._loss_since_ns is None:
             self._complete_ns = began_ns
@@ -171,13 +173,15 @@ class Hearing:
     def _repair(self) -> None:
         """After a loss: compare with /proc, conclude what was missed, and put the gap on record."""
         self.drain()
-        since_ns, counted, skipped = self._loss_since_ns, self._counted, self._skipped
+        since_ns = self._loss_since_ns
         assert since_ns is not None  # noqa: S101
-        self._loss_since_ns, self._counted, self._skipped = None, 0, 0
+        self._loss_since_ns = None
+        kind, lost = self._losses.tell()
         self.look_around(infer=True)
         self._processes.uncertain = False
-        # To the end of the scan: what was born in the gap may have ended before it was its turn to be looked at.
-        self._notes.gap("overrun" if counted else "sequence", since_ns, clocks.monotonic_ns(), max(counted, skipped))
+        if lost:
+            # To the end of the scan: what was born in the gap may have ended before it was its turn to be looked at.
+            self._notes.gap(kind, since_ns, clocks.monotonic_ns(), lost)
         self.drain()
 
     # --- /proc ------------------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from elsa.decode.events import Event
 
@@ -29,3 +30,23 @@ class Sequence:
                 lost += (seq - expected) % WRAP
             owed[cpu] = (seq + 1) % WRAP
         return lost
+
+
+@dataclass
+class Losses:
+    """How many events were lost since the beginning, by both who tell of it: a CPU's next number, and the kernel's own counter.
+
+    A CPU that is silent for long tells late what was counted long ago, so the two are never added.
+    """
+
+    skipped: int = 0
+    counted: int = 0
+    _told: int = 0
+    _counted_told: int = 0
+
+    def tell(self) -> tuple[str, int]:
+        """The kind of gap, and how many of the lost have not been told before."""
+        kind = "overrun" if self.counted > self._counted_told else "sequence"
+        lost = max(self.counted, self.skipped)
+        new, self._told, self._counted_told = lost - self._told, lost, self.counted
+        return kind, new

@@ -5,7 +5,9 @@ Each process names itself, so that who is who is known without what the joining 
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -138,6 +140,28 @@ def test_what_an_overrun_loses_is_counted_and_mended_and_nothing_is_guessed(host
     assert {name[1] for name in outside} <= {"-"}
     assert {name for name in inside if not name[0].isdigit()} <= {"storm", "worker", "sh", "sleep", "cat"}
     host.assert_sound()
+
+
+def test_what_a_cpu_lost_is_counted_once_though_it_is_silent_for_long_afterwards(host: Host) -> None:
+    host.start(receive_buffer_mib=1)
+    assert host.jobd is not None
+    host.jobd.send_signal(signal.SIGSTOP)
+    processes_on_the_last_cpu(1500)
+    host.jobd.send_signal(signal.SIGCONT)
+    wait_until("the loss is told", lambda: host.request("status")["gaps"], 10)
+    host.request("sync")
+    told = host.request("status")
+    processes_on_the_last_cpu(2)  # its next number tells of the same loss
+    host.request("sync")
+    after = host.request("status")
+    assert told["lost"] > 1000
+    assert (after["lost"], after["gaps"]) == (told["lost"], told["gaps"])
+
+
+def processes_on_the_last_cpu(count: int) -> None:
+    """So many, one after the other, and nothing on another CPU meanwhile."""
+    script = f"i=0; while [ $i -lt {count} ]; do (:); i=$((i+1)); done"
+    subprocess.run(["taskset", "-c", str((os.cpu_count() or 1) - 1), "sh", "-c", script], check=True)
 
 
 def witnessed(host: Host, witness: Connector, before: int) -> tuple[int, int, int]:

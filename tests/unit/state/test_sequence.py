@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from elsa.decode import events as ev
 from elsa.decode.events import Event
-from elsa.state.sequence import WRAP, Sequence
+from elsa.state.sequence import WRAP, Losses, Sequence
 from tests.unit.state.events import event
 
 
@@ -63,3 +63,17 @@ def test_what_was_dropped_between_heard_events_of_a_cpu_is_counted_exactly(cpus:
         kept = [place for place, index in enumerate(places) if index not in dropped]
         lost += kept[-1] - kept[0] + 1 - len(kept) if kept else 0
     assert Sequence().missing(heard) == lost
+
+
+def test_what_the_kernel_counted_is_not_lost_again_when_a_silent_cpu_goes_on() -> None:
+    losses = Losses()
+    losses.counted = 5
+    assert losses.tell() == ("overrun", 5)
+    losses.skipped = 5  # the next event of the CPU that lost them
+    assert losses.tell() == ("sequence", 0)
+    losses.skipped = 8  # told early, ...
+    assert losses.tell() == ("sequence", 3)
+    losses.counted = 9  # ... and then exactly
+    assert losses.tell() == ("overrun", 1)
+    losses.skipped = 9
+    assert losses.tell() == ("sequence", 0)
