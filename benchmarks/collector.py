@@ -7,7 +7,7 @@ is compiled again and again (three processes each). For each listener:
 how long the workload took (its slow-down), the CPU time of the listener per million events, its memory and what it lost.
 jobd hears events and taskstats and writes both into a warehouse; "events only" is jobd with taskstats = false.
 
-The last runs; and one of ten minutes, when there was an index by pid:
+The last runs:
 
     2 cores, Linux 6.18.44, Python 3.11.7, 2026-11-23
     fork+exit, 80,000 events on 2 cores [s, slow-down]
@@ -37,20 +37,13 @@ The last runs; and one of ten minutes, when there was an index by pid:
       forkstat                4.564      4.205      5.975    1.00
       jobd                    4.643      4.521      5.162    1.02
       jobd, events only       4.704      4.213      5.846    1.04
-    4 minutes of fork+exit
-      processes                            2,720,000
-      processes/s                             11,220
-      s until all was stored, after the end    0.075
-      events lost                                  0
-      CPU us/event                            14.366
-      peak MiB                                59.000
     10 minutes of fork+exit
-      processes                            5,280,000
-      processes/s                              8,735
-      s until all was stored, after the end    0.137
+      processes                            6,320,000
+      processes/s                             10,510
+      s until all was stored, after the end    0.041
       events lost                                  0
-      CPU us/event                            23.411
-      peak MiB                                58.934
+      CPU us/event                            16.176
+      peak MiB                                59.086
 """
 
 from __future__ import annotations
