@@ -19,4 +19,4 @@ select
 from incarnation_usage as u
 where
     u.ended_hour is null
-    and (u.class = 'uncertain' or u.class = 'only_acct' and u.unheard = 0)
+    and (u.class in ('uncertain', 'only_connector') or u.class = 'only_acct' and u.unheard = 0)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
+from functools import partial
 from typing import Any, NamedTuple
 
 from elsa.errors import UsageError
@@ -307,7 +308,7 @@ def _report(
     found = output.ordered(columns, found)[: output.limit]
     if found and output.form == "table":
         found.append((*_cells(kind, Key(None, TOTAL)), *total))
-    return Report(columns, output.choose(columns, usual), found, words, completeness.nothing(connection, selection))
+    return Report(columns, output.choose(columns, usual), found, words, partial(completeness.nothing, connection, selection))
 
 
 def _key_columns(kind: str) -> tuple[str, ...]:
@@ -363,7 +364,7 @@ def _without_line(connection: sqlite3.Connection, selection: Selection) -> list[
 
 def _by_beginning(connection: sqlite3.Connection, window: Window, held: Tariffs) -> list[str]:
     """Say how many pruned processes ended in hours that the window or a price cuts: only the sum of such an hour is left to be charged."""
-    cut = {time // HOUR_NS for time in window if time is not None and time % HOUR_NS}
+    cut = window.cut_hours()
     hours = " and ".join(["u.pruned = 1", *window.hours("u.hour")])
     found = connection.execute(f"select u.hour, sum(u.processes) from rolled_user as u where {hours} group by 1")
     number = sum(processes for hour, processes in found if hour in cut or len(_prices_in(held, hour)) > 1)

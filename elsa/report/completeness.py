@@ -113,7 +113,7 @@ def _hours(selection: Selection, *, cut: bool) -> list[str]:
     """Conditions for the hours that a selection's window touches, or cuts; none if it is all hours, or cuts none."""
     since, until = selection.window
     if cut:
-        edges = sorted({time // HOUR_NS for time in selection.window if time is not None and time % HOUR_NS})
+        edges = selection.window.cut_hours()
         return [f"u.hour in ({', '.join(map(str, edges))})"] if edges else []
     # What lives on after a window is in it, too, where each process is spread over its life.
     return Window(None if since is None else since // HOUR_NS, None if until is None or selection.clip else -(-until // HOUR_NS)).where(

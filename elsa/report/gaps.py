@@ -51,5 +51,5 @@ def gaps(connection: sqlite3.Connection, window: Window, output: Output, now_ns:
         shown,
         rows[: output.limit],
         completeness.cut(len(rows), output.limit) + silence(connection, window, now_ns),
-        nothing=f"no gaps: no loss of events or records is known{place}",
+        nothing=lambda: f"no gaps: no loss of events or records is known{place}",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple, TextIO
 
 from elsa.report import completeness, measures, render, rolled, usage
@@ -172,7 +173,7 @@ def jobs(connection: sqlite3.Connection, selection: Selection, conditions: Seque
         words += completeness.estimate(selection)
     if len(every) > len(kept):
         words.append(f"showing {'the newest ' if output.sort is None else ''}{output.limit} jobs; --limit shows more")
-    return Report(names, shown, kept, words, nothing=_nothing(connection, selection, conditions))
+    return Report(names, shown, kept, words, nothing=partial(_nothing, connection, selection, conditions))
 
 
 def _nothing(connection: sqlite3.Connection, selection: Selection, conditions: Sequence[Condition]) -> str:
@@ -210,7 +211,7 @@ def job(connection: sqlite3.Connection, selection: Selection, output: Output) ->
     every = Output("json" if output.form in ("json", "jsonl") and output.columns is None else "table", None, output.sort, output.limit)
     losses = None if selection.window else completeness.losses(sum(row[known.index(key)] for key in _LOSSES), selection)
     commands = usage.usage(connection, usage.COMMANDS, selection, every, everything=True, losses=losses)
-    words = [] if commands.rows or row[known.index("processes")] else [commands.nothing]
+    words = [] if commands.rows or row[known.index("processes")] else [commands.nothing()]
     if selection.window and not selection.clip:
         words += completeness.pruned(connection, selection, "rollup_job")
     return JobReport(known, row, commands, words + commands.words)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
+from functools import partial
 from typing import NamedTuple
 
 from elsa.report import completeness
@@ -133,7 +134,7 @@ def processes(connection: sqlite3.Connection, view: View, selection: Selection, 
         found = last[: output.limit][:: -1 if turned else 1]
         which = "the last" if output.sort is None else "the first"
         words += [f"showing {which} {output.limit}; --limit shows more"] if len(last) > output.limit else []
-    return Report(shown, shown, found, words, nothing=completeness.nothing(connection, selection))
+    return Report(shown, shown, found, words, nothing=partial(completeness.nothing, connection, selection))
 
 
 def _found(

@@ -13,6 +13,8 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
+from elsa.store.rollups import PART_OF_LIFE, PARTS
+
 if TYPE_CHECKING:
     from elsa.report.selection import Selection
 
@@ -34,7 +36,6 @@ _WHOLE_LIFE = """(
             0 as since_ns, null as until_ns, 1 as stays, 0 as part_life, 0 as part_life_whole, i.ended_hour as out_hour, i.*
         from ({}) as m cross join incarnation_usage as i on i.process_id = m.process_id
     )"""
-_PART_OF_LIFE = "select s.process_id from membership as s where (s.since_ns <> 0 or s.until_ns is not null)"
 # A process of several jobs is taken once: in that where it was for its whole life, else in the oldest.
 _BETTER = """select 1 from process_job as o
         where o.process_id = u.process_id and +o.job_id in ({}) and (o.part_life, o.job_id) < (u.part_life, u.job_id)"""
@@ -102,7 +103,7 @@ def rows(selection: Selection, expressions: Iterable[str], *more: Condition, mem
     if selection.jobs is None and not members:
         ended = selection.window._replace(until=None) if selection.clip else selection.window
         conditions += [Condition(text) for text in ended.hours("u.ended_hour")]
-        parts = [_part(view, _OF_HOST, needed, conditions) for view in ("incarnation_usage", "unjoined_usage")]
+        parts = [_part(view, _OF_HOST, needed, conditions) for view in PARTS["process_usage"]]
     else:
         among = None if selection.jobs is None else listed(selection.jobs)
         parts = _of_jobs(among, needed, conditions, members=members or selection.job is not None, whole=whole)
@@ -130,7 +131,7 @@ def _of_jobs(among: str | None, needed: list[str], conditions: list[Condition], 
     Most were in them from birth to end, and have used there what they used at all: to look that up takes half the time of that view.
     """
     theirs, once = "" if among is None else f" and s.job_id in ({among})", among is not None and not members
-    odd = f"{_PART_OF_LIFE}{theirs}"
+    odd = f"{PART_OF_LIFE}{theirs}"
     stays = f"""select {"min(s.job_id) as job_id" if once else "s.job_id"}, s.process_id from membership as s
         where s.since_ns = 0 and s.until_ns is null{theirs}{f" and {whole}" if whole else ""} and s.process_id not in ({odd})
         {"group by s.process_id" if once else ""}"""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
@@ -30,8 +30,8 @@ class Report:
     """May be a cursor: then it is read while it is written."""
     words: list[str] = field(default_factory=list)
     """What is missing or doubtful; complete only when the rows have been written."""
-    nothing: str = "nothing is recorded yet"
-    """What to say when there are no rows."""
+    nothing: Callable[[], str] = lambda: "nothing is recorded yet"
+    """Tells what to say when there are no rows; it may look that up."""
 
 
 def write(report: Report, output: Output, out: TextIO) -> int:

@@ -112,11 +112,11 @@ def _whole_hours(window: Window) -> tuple[int, int]:
 def _rest(rollup: Rollup, window: Window, first: int, last: int) -> list[str]:
     """Conditions for what no rollup has: hours that are not rolled up, the two that are not whole, and what still runs."""
     found = chosen(rollup, f"select hour from unrolled_hour where hour >= {first} and hour < {last}")
-    edges = {time // HOUR_NS for time in window if time is not None and time % HOUR_NS}
+    edges = window.cut_hours()
     if edges:
         out = "u.ended_ns" if rollup.hour == "ended_hour" else OUT
         inside = "".join(f" and {text}" for text in window.where(out))
-        found += [f"{rows}{inside}" for rows in chosen(rollup, ", ".join(map(str, sorted(edges))))]
+        found += [f"{rows}{inside}" for rows in chosen(rollup, ", ".join(map(str, edges)))]
     if not window:
         found.append("u.ended_hour is null" if rollup.hour == "ended_hour" else "u.until_ns is null and u.ended_hour is null")
     return found
@@ -125,7 +125,7 @@ def _rest(rollup: Rollup, window: Window, first: int, last: int) -> list[str]:
 def _rest_of_jobs(jobs: str, select: str, window: Window, conditions: tuple[Condition, ...]) -> Query:
     """The same of some jobs. Of those who were in one from birth to end only those are looked up who ended in such an hour, or run."""
     first, last = _whole_hours(window)
-    edges = sorted({time // HOUR_NS for time in window if time is not None and time % HOUR_NS})
+    edges = window.cut_hours()
     unrolled = f"select hour from unrolled_hour where hour >= {first} and hour < {last}"
     found = [f"u.out_hour in ({unrolled})"]
     if edges:

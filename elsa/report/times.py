@@ -40,6 +40,10 @@ class Window(NamedTuple):
             conditions.append(f"{column} < {self.until}")
         return conditions
 
+    def cut_hours(self) -> list[int]:
+        """The hours since 1970 of which only a part is in the window."""
+        return sorted({time // HOUR_NS for time in self if time is not None and time % HOUR_NS})
+
     def hours(self, column: str) -> list[str]:
         """Wider SQL conditions, on the hour since 1970 of a time: for an index on it to narrow down what the exact ones look at."""
         conditions = []

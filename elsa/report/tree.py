@@ -11,6 +11,7 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 from elsa.errors import UsageError
 from elsa.report import completeness
@@ -223,7 +224,7 @@ def tree(connection: sqlite3.Connection, selection: Selection, output: Output, *
     shown = output.choose(COLUMNS, SHOWN)
     lines: list[Row] = list(_lines(roots, blocks=blocks))
     words = completeness.words(connection, selection) + completeness.cut(len(lines), output.limit)
-    return Report(COLUMNS, shown, lines[: output.limit], words, nothing=completeness.nothing(connection, selection))
+    return Report(COLUMNS, shown, lines[: output.limit], words, nothing=partial(completeness.nothing, connection, selection))
 
 
 def _lines(roots: list[Node], *, blocks: bool) -> Iterator[Row]:

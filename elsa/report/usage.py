@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from functools import partial
 from typing import NamedTuple
 
 from elsa.report import completeness, measures, periods, rolled
@@ -122,7 +123,7 @@ def usage(
     # Of periods the newest are kept, since a limit there means how far back.
     newest = by.period is not None and output.sort is None and output.limit is not None
     kept = kept[-(output.limit or 0) :] if newest else kept[: output.limit]
-    return Report(names, shown, kept, words, nothing=completeness.nothing(connection, selection))
+    return Report(names, shown, kept, words, nothing=partial(completeness.nothing, connection, selection))
 
 
 def _seen(by: By, selection: Selection, names: tuple[str, ...], groups: list[Row]) -> dict[str, tuple[int, int]] | None:

@@ -72,7 +72,9 @@ _GATHERED = f"create temp table if not exists gathered ({', '.join((*_KEYS, *_AD
 
 # Most members of a job are in it from birth to end, and used there all that they used: the view need not find that out for each.
 _HOW = " ".join(f"when {how:d} then '{how.name.lower()}'" for how in How)
-_ODD = "select s.process_id from membership as s where s.process_id = g.process_id and (s.since_ns <> 0 or s.until_ns is not null)"
+PART_OF_LIFE = "select s.process_id from membership as s where (s.since_ns <> 0 or s.until_ns is not null)"
+"""Who came into a job after its birth, or was taken out of one."""
+_ODD = f"{PART_OF_LIFE} and s.process_id = g.process_id"
 _MEMBERS = f"""(
     select m.job_id, case m.how {_HOW} end as how, 0 as since_ns, null as until_ns, 0 as part_life, 0 as part_life_whole, g.*
     from temp.gathered as g cross join membership as m on m.process_id = g.process_id

@@ -122,7 +122,7 @@ class Request:
                 count = 1
             else:
                 count = render.write(made, self.output, out)
-            words = made.words if count else [made.nothing, *made.words]
+            words = made.words if count else [made.nothing(), *made.words]
             words += [line for line in late(connection, selection, time.time_ns()) if line not in words]
         say(words)
 

@@ -64,7 +64,7 @@ def tree(*, target: str, no_fold: bool, collapsed: str | None, request: Request)
 
             found = made.tree(connection, selection, request.output, folding=not no_fold, blocks=blocks())
             count = render.write(found, request.output, out)
-            words += found.words if count else [found.nothing, *found.words]
+            words += found.words if count else [found.nothing(), *found.words]
     say(words)
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from elsa.cli.report import report
-from elsa.store import database, retention, rollups
+from elsa.report import completeness
+from elsa.state.tariff import RATES, Tariff
+from elsa.store import database, retention, rollups, tariffs
 from elsa.store.upgrade import upgrade
 from tests.month import BEGIN_NS, END_NS, HOUR, Month, write
 
@@ -118,3 +121,12 @@ def test_a_job_in_a_window_says_which_hours_the_window_cuts_and_not_that_nothing
     assert "pruned and not counted" not in whole.stderr
     for result in (whole, cut):
         assert "no process of that job" not in result.stderr
+
+
+@pytest.mark.parametrize("name", ["commands", "jobs", "processes", "bill"])
+def test_why_there_is_nothing_is_looked_up_only_where_there_is_nothing(db: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if name == "bill":
+        with closing(database.open_for_writing(db)) as connection:
+            tariffs.add(connection, Tariff(0, 0, "EUR", "UTC", 2, dict.fromkeys(RATES, Decimal(1)), {}), 0)
+    monkeypatch.setattr(completeness, "nothing", lambda *_: pytest.fail("asked in vain"))
+    assert run(db, name).stdout
