@@ -17,7 +17,6 @@ from sqlalchemy import create_engine
 from elsa.errors import ConfigError, ElsaError, PrivilegeError
 from elsa.store import assets, database, schema
 from elsa.store.upgrade import upgrade
-from tests.views.given import Warehouse
 
 
 def dump(path: Path) -> list[str]:
@@ -65,23 +64,6 @@ def test_data_stay_and_views_are_made_anew(db: Path) -> None:
         connection.execute("create view of_an_older_version as select * from comm")
     upgrade(db)
     assert sorted(dump(db)) == sorted(full)
-
-
-def test_when_the_processes_of_an_older_warehouse_began_is_known_too(db: Path) -> None:
-    with closing(sqlite3.connect(db, isolation_level=None)) as connection:
-        warehouse = Warehouse(connection)
-        for number in range(40):
-            warehouse.process(number * 700, start=number * 9 - 20, seconds=number, pid=300 + number % 7)
-        warehouse.process(50_000, start=3, seconds=None)
-        full = sorted(dump(db))
-        before_0008 = connection.execute("select type, name from sqlite_master where type = 'trigger'").fetchall()
-        for kind, name in [*before_0008, ("table", "begun"), ("index", "process_lasting"), ("index", "process_running")]:
-            connection.execute(f"drop {kind} {name}")
-        connection.execute("create index process_pid on process (boot_id, pid, start_ns)")
-        connection.execute("create index process_running on process (boot_id) where elapsed_ns is null")
-        connection.execute("update alembic_version set version_num = '0007'")
-    assert upgrade(db) == ("0007", assets.head())
-    assert sorted(dump(db)) == full
 
 
 # of which another test reads the text
