@@ -287,8 +287,7 @@ def encode_reply(reply: Mapping[str, Any] | ElsaError) -> bytes:
     if not isinstance(reply, ElsaError):
         return _dump({"elsa": VERSION, "ok": True, **reply})
     kind = next(kind for kind, family in KINDS.items() if isinstance(reply, family))
-    message = "".join(c if c.isprintable() else " " for c in str(reply))[:MAX_MESSAGE]
-    return _dump({"elsa": VERSION, "ok": False, "error": {"kind": kind, "message": message}})
+    return _dump({"elsa": VERSION, "ok": False, "error": {"kind": kind, "message": _one_line(str(reply))}})
 
 
 def parse_reply(line: bytes) -> dict[str, Any]:
@@ -304,7 +303,12 @@ def parse_reply(line: bytes) -> dict[str, Any]:
     failure = message.get("error")
     if not isinstance(failure, dict):
         raise UnavailableError("what answers is not jobd: neither a reply nor an error")
-    raise KINDS.get(str(failure.get("kind")), ElsaError)(str(failure.get("message")))
+    raise KINDS.get(str(failure.get("kind")), ElsaError)(_one_line(str(failure.get("message"))))  # it may be no jobd of ours
+
+
+def _one_line(message: str) -> str:
+    """An error as it is told: nothing in it can move a terminal's cursor."""
+    return "".join(c if c.isprintable() else " " for c in message[:MAX_MESSAGE])
 
 
 def _checked(name: str, value: object) -> object:

@@ -34,6 +34,19 @@ class Stat(NamedTuple):
     """Field 52, in wait status encoding: 0 while it runs, and 0 as well to whom may not trace the process. None on old kernels."""
 
 
+# What SQLite holds, and how many clock ticks it holds as nanoseconds.
+_MOST = (1 << 63) - 1
+_MOST_TICKS = 1 << 39
+
+
+def _number(digits: bytes, base: int = 10, most: int = _MOST) -> int:
+    """A number that can be stored. Raises ValueError."""
+    number = int(digits, base)
+    if abs(number) > most:
+        raise ValueError("a number is too large")
+    return number
+
+
 def parse_stat(data: bytes) -> Stat:
     """One /proc/PID/stat. Raises DataError."""
     # The name may hold spaces, parentheses and newlines; nothing behind it can hold a ")".
@@ -43,18 +56,18 @@ def parse_stat(data: bytes) -> Stat:
     fields = data[closing + 2 :].split()
     try:
         return Stat(
-            pid=int(data[:opening]),
+            pid=_number(data[:opening]),
             comm=data[opening + 2 : closing],
             state=fields[0].decode("ascii"),
-            ppid=int(fields[1]),
-            session=int(fields[3]),
-            num_threads=int(fields[17]),
-            starttime_ticks=int(fields[19]),
-            minflt=int(fields[7]),
-            majflt=int(fields[9]),
-            utime_ticks=int(fields[11]),
-            stime_ticks=int(fields[12]),
-            exit_code=int(fields[49]) if len(fields) > 49 else None,
+            ppid=_number(fields[1]),
+            session=_number(fields[3]),
+            num_threads=_number(fields[17]),
+            starttime_ticks=_number(fields[19], most=_MOST_TICKS),
+            minflt=_number(fields[7]),
+            majflt=_number(fields[9]),
+            utime_ticks=_number(fields[11], most=_MOST_TICKS),
+            stime_ticks=_number(fields[12], most=_MOST_TICKS),
+            exit_code=_number(fields[49]) if len(fields) > 49 else None,
         )
     except (ValueError, IndexError) as error:
         raise DataError(f"/proc/PID/stat cannot be read: {error}") from None
@@ -81,7 +94,7 @@ def parse_io(data: bytes | None) -> Io:
         return Io(*[None] * 7)
     try:
         values = dict(line.split(b": ", 1) for line in data.splitlines())
-        return Io(*(int(values[name.encode()]) for name in Io._fields))
+        return Io(*(_number(values[name.encode()]) for name in Io._fields))
     except (ValueError, KeyError) as error:
         raise DataError(f"/proc/PID/io cannot be read: {error}") from None
 
@@ -108,7 +121,7 @@ def _status_field(status: bytes, name: bytes, base: int) -> int:
     for line in status.split(b"\n"):
         if line.startswith(name):
             try:
-                return int(line.split()[1], base)
+                return _number(line.split()[1], base)
             except (ValueError, IndexError) as error:
                 raise DataError(f"/proc/PID/status: {name.decode()} cannot be read: {error}") from None
     raise DataError(f"/proc/PID/status has no {name.decode()}")

@@ -45,7 +45,7 @@ class Redactor:
         names = names or "(?!)"
         try:
             self._names = re.compile(names, re.IGNORECASE)
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise ValueError(f"{names!r} is no regular expression: {error}") from None
         # Most command lines have nothing of the kind, and are done with this.
         programs = "".join("|" + re.escape(re.split(r"[*?[]", pattern)[0]) for pattern, _ in self._options)

@@ -13,6 +13,7 @@ from elsa.kernel.procfs import Procfs
 from elsa.kernel.taskstats import TaskstatsQuery
 from elsa.pipeline.scan import TICKS_PER_S, Monotonic, start_ns
 from elsa.state.lives import Incarnation, same_start
+from elsa.state.witness import held
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ class Counting:
             return None  # its pid has passed to another
         group, ended = self._group(pid), self.ended_threads(pid)
         tick_us = 1_000_000 // TICKS_PER_S
-        return (
+        counters = (
             group.cpu_run_virtual_ns if group else None,
             group.utime_us if group else stat.utime_ticks * tick_us,
             group.stime_us if group else stat.stime_ticks * tick_us,
@@ -88,6 +89,7 @@ class Counting:
             group.cpu_delay_ns if group else None,
             *self._delay_columns(group),
         )
+        return held(counters)
 
     def _group(self, pid: int) -> Taskstats | None:
         answer = self._query.get(pid) if self._query is not None else None

@@ -20,6 +20,8 @@ PATIENCE_NS = 5 * SECOND
 # is stamped later, by as long as a busy host keeps the parent from going on in between.
 SLACK_NS = 50_000_000
 LAG_NS = 2 * SECOND
+MOST = 2**63 - 1
+"""The largest number that SQLite holds."""
 
 
 class Witness:
@@ -125,4 +127,11 @@ def usage_row(process_id: int, stats: ProcessStats, *, delays: bool) -> tuple[in
     """A row of table usage."""
     total = stats.total
     counted = (process_id, stats.threads, int(stats.complete), *_COUNTED(total))
-    return (*counted, *(_DELAYS(total) if delays else _NOT_COUNTED), *_REST(total))
+    return held((*counted, *(_DELAYS(total) if delays else _NOT_COUNTED), *_REST(total)))
+
+
+def held(row: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    """Counters as SQLite holds them: what is larger is a counter of the kernel that ran over, and so unknown."""
+    if max(filter(None, row), default=0) <= MOST:
+        return row
+    return tuple(None if value is not None and value > MOST else value for value in row)

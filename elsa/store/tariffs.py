@@ -112,6 +112,8 @@ def _moment(value: object, place: str) -> int:
         raise UsageError("valid_from: needs a date or a time, as in 2026-11-01")
     moment = value if value.tzinfo else value.replace(tzinfo=zone(place))
     at_ns = int(moment.timestamp()) * 1_000_000_000
+    if not 1970 <= moment.year < 2200:  # what a column holds ends in 2262
+        raise UsageError(f"valid_from: a tariff begins from 1970 on and before 2200, not in {moment.year}")
     if at_ns % QUARTER_NS or moment.microsecond:
         raise UsageError("valid_from: a tariff begins at a whole quarter of an hour")
     return at_ns

@@ -112,6 +112,14 @@ def test_a_reply_of_arbitrary_bytes_raises_only_errors_of_the_family(line: bytes
         protocol.parse_reply(line)
 
 
+@given(st.text())
+def test_what_an_answer_says_cannot_move_the_cursor_whoever_answers(message: str) -> None:
+    line = json.dumps({"elsa": 1, "ok": False, "error": {"kind": "usage", "message": message}}).encode()
+    with pytest.raises(UsageError) as raised:
+        protocol.parse_reply(line)
+    assert str(raised.value).isprintable()
+
+
 @given(st.sampled_from(list(protocol.KINDS.values())), st.text())
 def test_an_error_is_raised_by_the_client_as_the_server_raised_it(kind: type[ElsaError], message: str) -> None:
     line = protocol.encode_reply(kind(message))

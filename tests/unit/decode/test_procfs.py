@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elsa.decode.procfs import Stat, parse_effective_capabilities, parse_io, parse_real_uid, parse_stat
+from elsa.decode.procfs import Io, Stat, parse_effective_capabilities, parse_io, parse_real_uid, parse_stat
 from elsa.errors import DataError
 
 # Fields 3 to 52 of a real one (Linux 6.18), with numbers that tell which is which.
@@ -95,3 +95,14 @@ def test_io_that_may_not_be_read_is_unknown() -> None:
 def test_io_of_any_bytes_is_a_data_error_at_worst(data: bytes) -> None:
     with contextlib.suppress(DataError):
         parse_io(data)
+
+
+@pytest.mark.parametrize("digits", [b"9223372036854775808", b"1" + b"0" * 40, b"9" * 5000], ids=len)
+def test_number_that_no_warehouse_holds_is_refused(digits: bytes) -> None:
+    for text in (REST.replace(b" 90 ", b" %b " % digits), REST.replace(b" 123456 ", b" %d " % 2**40)):
+        with pytest.raises(DataError):
+            parse_stat(b"77 (x) " + text)
+    with pytest.raises(DataError):
+        parse_io(b"".join(b"%b: %b\n" % (name.encode(), digits) for name in Io._fields))
+    with pytest.raises(DataError):
+        parse_real_uid(b"Uid:\t%b\t0\t0\t0\n" % digits)

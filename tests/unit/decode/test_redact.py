@@ -136,7 +136,9 @@ def test_both_empty_switches_it_off() -> None:
     assert S in Redactor("", "mysql:p")(arguments)[1]
 
 
-@pytest.mark.parametrize(("names", "options"), [("(", ""), ("x", "mysql"), ("x", "mysql:-"), ("x", ":p")])
+@pytest.mark.parametrize(
+    ("names", "options"), [("(", ""), ("x{99999999999}", ""), ("(" * 5000, ""), ("x", "mysql"), ("x", "mysql:-"), ("x", ":p")]
+)
 def test_what_makes_no_sense_is_refused(names: str, options: str) -> None:
     with pytest.raises(ValueError, match=r"is (no regular|not of the form)"):
         Redactor(names, options)

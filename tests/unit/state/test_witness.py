@@ -111,3 +111,15 @@ def test_name_at_the_end_is_taken_where_no_other_is_known() -> None:
     named.comm = "sh"
     witness.hear([stats(MS), stats(MS, pid=7)], 2 * MS)
     assert (named.comm, nameless.comm) == ("sh", "cc1")
+
+
+def test_counter_that_ran_over_is_unknown_and_the_others_stay() -> None:
+    processes = Processes(Jobs())
+    witness = Witness(processes, delays=True)
+    processes.apply([fork(0), exited(5 * MS)])
+    one = stats(5 * MS)
+    total = one.total._replace(utime_us=7, virtmem_mb_us=2**63 - 1, cpu_delay_ns=2**64 - 1, blkio_delay_ns=2**63)
+    witness.hear([one._replace(total=total)], 6 * MS)
+    (row,) = processes.changes.usage
+    assert {7, 2**63 - 1} <= set(row)
+    assert row.count(None) == 2

@@ -42,6 +42,8 @@ def test_a_file_is_read_to_the_last_digit(tmp_path: Path) -> None:
     ("change", "word"),
     [
         ({"currency": ""}, "currency"),
+        ({"valid_from": "0026-11-01"}, "before 2200"),
+        ({"valid_from": "2826-11-01"}, "before 2200"),
         ({"price": 1}, "price"),
         ({"rates": None}, "rates"),
         ({"rates": {"cpu": 1}}, "cpu"),
