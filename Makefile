@@ -8,7 +8,7 @@ BIN := .venv/bin
 export ELSA_PEERS ?= $(CURDIR)/build/peers
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench soak man clean
+.PHONY: help run test lint bench soak fuzz man clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -33,6 +33,9 @@ bench: .venv/.dev ## measure what speed matters for, one table per file in bench
 
 soak: .venv/.dev ## storms, rotations, restarts, kills and reports at once for MINUTES=n (1), then the books must balance (root)
 	@$(BIN)/python benchmarks/soak.py $(MINUTES)
+
+fuzz: .venv/.dev ## INPUTS=n inputs in all (1000000), from SEED=n, at whatever takes bytes from strangers; TARGET=name: at one
+	@$(BIN)/python -W error -m tests.fuzz $(or $(INPUTS),1000000) $(or $(SEED),1) "$(TARGET)"
 
 man: .venv/.run ## man pages of every command, in build/man (a wheel has them in share/man)
 	@$(BIN)/python scripts/man.py build/man
