@@ -30,7 +30,19 @@ select
 union all
 select
     'before' as cause,
-    'before the collector was first started, or about then' as why
+    'before the collector was first started on this host, or about then' as why
+union all
+select
+    'boot' as cause,
+    'the machine had booted and the collector did not listen yet' as why
+union all
+select
+    'shutdown' as cause,
+    'the collector had stopped and the machine was going down' as why
+union all
+select
+    'crash' as cause,
+    'the machine or the collector was stopped without notice (power cut, kill): what was not on disk yet is lost' as why
 union all
 select
     'down' as cause,

@@ -23,6 +23,16 @@ with loose as (
         a.pid
 ),
 
+recorded_of_boot as materialized (
+    select
+        s.boot_id,
+        min(s.first_ns) as first_ns,
+        max(s.last_ns) as last_ns
+    from audit_sum as s
+    where s.records > 0
+    group by s.boot_id
+),
+
 recorded as (
     -- between which times records were written, as far as they have been read
     select
@@ -34,10 +44,9 @@ recorded as (
             b.host_id,
             s.first_ns,
             s.last_ns
-        from audit_sum as s
+        from recorded_of_boot as s
         join boot as b
             on b.id = s.boot_id
-        where s.records > 0
         union all
         select
             l.host_id,
@@ -49,13 +58,36 @@ recorded as (
 ),
 
 heard as (
+    -- heard_before: the collector had run on this host before this boot
     select
-        c.boot_id,
+        b.id as boot_id,
         min(c.since_ns) as since_ns,
-        max(c.heard_ns) as heard_ns
-    from collector as c
-    group by c.boot_id
+        max(c.heard_ns) as heard_ns,
+        exists (
+            select 1
+            from boot as e
+            join collector as o
+                on o.boot_id = e.id
+            where
+                e.host_id = b.host_id
+                and e.id < b.id
+        ) as heard_before
+    from boot as b
+    left join collector as c
+        on c.boot_id = b.id
+    group by b.id
 ),
+
+crashed as (
+    -- boots that ended without notice: of what ended in the last minute before the records need not have been on disk yet
+    select
+        g.boot_id,
+        max(g.from_ns) - 60000000000 as since_ns
+    from gap as g
+    where g.kind = 'crash'
+    group by g.boot_id
+),
+
 
 placed as (
     select
@@ -70,11 +102,13 @@ placed as (
         u.end_how,
         h.since_ns,
         h.heard_ns,
+        h.heard_before,
+        u.end_ns >= k.since_ns and u.ended_ns >= coalesce(o.last_ns, 0) as unsynced,
         -- The fork is what was missed. Records tell its second, and joining allows some more, so gaps within 4 s of it count.
         case
             when u.class <> 'only_connector'
                 then (
-                    select min(case when g.kind = 'down' then 'down' else 'lost' end)
+                    select min(case when g.kind in ('boot', 'shutdown', 'crash', 'down') then g.kind else 'lost' end)
                     from gap as g
                     where
                         g.boot_id = u.boot_id
@@ -90,6 +124,10 @@ placed as (
         on b.id = u.boot_id
     left join heard as h
         on h.boot_id = u.boot_id
+    left join crashed as k
+        on k.boot_id = u.boot_id
+    left join recorded_of_boot as o
+        on o.boot_id = u.boot_id
 ),
 
 caused as (
@@ -107,6 +145,7 @@ caused as (
                     when d.end_how = 'reboot' then 'reboot'
                     when d.ended_ns between l.first_ns and l.last_ns then 'unjoined'
                     when r.host_id is null then 'never'
+                    when d.unsynced then 'crash'
                     when d.ended_ns >= r.last_ns then 'since'
                     when d.ended_ns < r.first_ns then 'until'
                     else 'between'
@@ -114,7 +153,8 @@ caused as (
             when d.gap_cause is not null then d.gap_cause
             -- Of the second in which the collector started a gap is the better guess; and in its first seconds nobody can tell whose records
             -- those of processes that had just ended are.
-            when d.since_ns is null or d.start_ns < d.since_ns + case d.class when 'uncertain' then 4000000000 else 0 end then 'before'
+            when d.since_ns is null or d.start_ns < d.since_ns + case d.class when 'uncertain' then 4000000000 else 0 end
+                then case when d.heard_before then 'boot' else 'before' end
             when d.start_ns + 2000000000 > d.heard_ns then 'down'
             else 'unexplained'
         end as cause

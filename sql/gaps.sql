@@ -40,6 +40,9 @@ select
     timed.boot_id,
     timed.kind,
     case timed.kind
+        when 'boot' then 'the machine had booted and jobd was not listening yet'
+        when 'shutdown' then 'jobd had stopped and the machine was going down'
+        when 'crash' then 'the machine or jobd was stopped without notice (power cut, kill)'
         when 'overrun' then 'jobd was too slow and the kernel dropped events'
         when 'sequence' then 'events are missing from the kernel''s numbering'
         when 'down' then 'jobd was not listening'

@@ -1,6 +1,7 @@
 create view incarnation_usage as
 -- Grain: one row per incarnation, that is one life of one pid, with what taskstats and its accounting record say it used.
--- class says which witness saw it (in words in audit_class), unheard 1 that only accounting could: the collector was not started yet.
+-- class says which witness saw it (in words in audit_class), unheard 1 that only accounting could: the collector had never been started
+-- on this host yet.
 -- NULL is unknown. user_s, system_s and cpu_s are taskstats' where it told of the end, else the record's: provenance says which.
 -- Every table but the first is joined `left`, though most have a row for certain: so the planner always starts from the process,
 -- looks the rest up by key, and skips the tables whose columns nobody asks for.
@@ -75,7 +76,9 @@ with life as (
         coalesce(p.exit_status, a.exitcode) as exit_status,
         p.origin,
         p.end_how,
-        a.join_how
+        a.join_how,
+        b.uuid,
+        b.host_id
     from process as p
     left join boot as b
         on b.id = p.boot_id
@@ -200,6 +203,18 @@ select
     -- its start is known to the second
     case
         when life.origin = 3 or life.join_how = 4
-            then coalesce(life.start_ns + 1000000000 <= (select min(c.since_ns) from collector as c where c.boot_id = life.boot_id), 1)
+            then life.uuid is null
+                or (
+                    coalesce(life.start_ns + 1000000000 <= (select min(c.since_ns) from collector as c where c.boot_id = life.boot_id), 1)
+                    and not exists (
+                        select 1
+                        from boot as e
+                        join collector as c
+                            on c.boot_id = e.id
+                        where
+                            e.host_id = life.host_id
+                            and e.id < life.boot_id
+                    )
+                )
     end as unheard
 from life

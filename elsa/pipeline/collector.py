@@ -80,7 +80,7 @@ class Collector:
         finally:
             connection.close()
         self.storing = Storing(config, beginning, self.processes)
-        gap = ("down", beginning.heard_ns, "the collector did not run") if beginning.heard_ns is not None else None
+        gap = _unheard(beginning)
         if before is not None:
             gap, next_clock_id = self._carry_over(before, beginning, taken, next_clock_id)
         redactor = configured(config) if config.cmdlines else None
@@ -286,6 +286,15 @@ class Collector:
         except ElsaError as error:
             log.warning("%s", error)
             return []
+
+
+def _unheard(beginning: Beginning) -> tuple[str, int, str] | None:
+    """The gap (kind, since when, note) that a collector finds when it begins; the time before the first on a host is none."""
+    if beginning.heard_ns is None:
+        return None
+    if not beginning.heard_ns:
+        return "boot", 0, "the collector was not started yet"
+    return "down", beginning.heard_ns, "the collector did not run"
 
 
 def _proven_taskstats() -> TaskstatsSocket | None:

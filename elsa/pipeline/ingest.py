@@ -33,7 +33,7 @@ from elsa.state.pairing import Record
 from elsa.store import acctfiles, boots, database, locks, names
 from elsa.store.acctfiles import Known
 from elsa.store.copies import Copies
-from elsa.store.joining import Boot, Joiner, Verdict
+from elsa.store.joining import NEVER_NS, Boot, Joiner, Verdict
 
 log = logging.getLogger(__name__)
 
@@ -284,6 +284,7 @@ class Ingester:
         with database.transaction(connection):
             joiner.write_made({})
             self._update(connection, verdicts, NONE_NEW)
+            joiner.end_boots()
             joiner.trace_lines()
             joiner.close_from_records(collector_at_work=locks.held(locks.COLLECTOR, self._config.db))
         self._count_late(verdicts, NONE_NEW, outcome)
@@ -320,13 +321,15 @@ class Ingester:
 
     def _boots(self, connection: sqlite3.Connection, host_id: int, *, complete: bool) -> list[Boot]:
         rows = connection.execute(
-            """select boot.id, boot.uuid, (select max(heard_ns) from collector where boot_id = boot.id)
+            """select boot.id, boot.uuid, boot.ended_at_ns, (select max(heard_ns) from collector where boot_id = boot.id)
                from boot where host_id = ? and uuid is not null""",
             (host_id,),
         ).fetchall()
         current = self._procfs.boot_id()
         at_work = self._host is None and locks.held(locks.COLLECTOR, self._config.db)
-        gaps = connection.execute("select boot_id, from_ns, to_ns from gap where from_ns is not null and kind <> 'taskstats'").fetchall()
+        gaps = connection.execute(
+            "select boot_id, from_ns, coalesce(to_ns, ?) from gap where from_ns is not null and kind <> 'taskstats'", (NEVER_NS,)
+        ).fetchall()
         return [
             Boot(
                 boot_id,
@@ -335,7 +338,8 @@ class Ingester:
                 complete=complete or uuid != current,
                 at_work=at_work and uuid == current,
                 now_at_ns=clocks.realtime_ns(),
+                ended_at_ns=ended_at_ns,
                 gaps=[(from_ns, to_ns) for gap_boot_id, from_ns, to_ns in gaps if gap_boot_id == boot_id],
             )
-            for boot_id, uuid, heard_ns in rows
+            for boot_id, uuid, ended_at_ns, heard_ns in rows
         ]

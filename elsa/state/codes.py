@@ -39,7 +39,7 @@ class End(IntEnum):
     REUSED = 4
     """Its pid was seen in the hands of another; the time is when that began."""
     REBOOT = 5
-    """The machine went down before its end was heard; the time is the last moment known."""
+    """The machine went down before its end was heard; the time is the last moment known of that boot."""
 
 
 class How(IntEnum):

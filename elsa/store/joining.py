@@ -16,7 +16,7 @@ from elsa.state import pairing
 from elsa.state.clock import Clock, Clocks
 from elsa.state.codes import End, Join, Origin
 from elsa.state.pairing import SECOND_NS, TICK_NS, Life, Record
-from elsa.store import begun, boots, lines, neighbours
+from elsa.store import begun, boots, endings, lines, neighbours
 from elsa.store.database import insert_rows, transaction
 from elsa.store.neighbours import Bracket
 
@@ -83,6 +83,8 @@ class Boot(NamedTuple):
     """A collector is at work on it: it hears of every end itself."""
     now_at_ns: int = 0
     """Real time of this pass."""
+    ended_at_ns: int | None = None
+    """Real time of the last moment known of a boot that is over."""
 
     @property
     def heard_at_ns(self) -> int:
@@ -107,6 +109,7 @@ class Joiner:
         self._made: list[tuple[tuple[int | None, ...], Record]] = []
         self._cells = MOST_CELLS
         self._boot_at: dict[int, tuple[Boot, Clock]] = {}
+        self._lived_on: dict[int, int] = {}
         connection.execute("pragma temp_store = memory")
 
     # --- which boot -------------------------------------------------------------------------------------------------------------
@@ -167,6 +170,7 @@ class Joiner:
         verdicts: dict[int, Verdict] = {}
         for record in records:
             boot, _ = self.boot_of(record)
+            self._note_last(boot, record)
             if boot.heard_ns is None:
                 verdicts[record.id] = self._alone(boot, record)  # there is nothing to pair it with
                 continue
@@ -185,6 +189,17 @@ class Joiner:
                 else:
                     verdicts.update((record.id, self._alone(boot, record)) for record in group)
         return verdicts
+
+    def _note_last(self, boot: Boot, record: Record) -> None:
+        """Remember the last moment that records tell of a boot that seemed to be over by then."""
+        at_ns = record.exit_second * SECOND_NS
+        if boot.ended_at_ns is not None and at_ns > max(boot.ended_at_ns, self._lived_on.get(boot.id, 0)):
+            self._lived_on[boot.id] = at_ns
+
+    def end_boots(self) -> None:
+        """Have boots that are over, and what was open then, end no earlier than the last record of them. The caller holds a transaction."""
+        for boot_id, at_ns in self._lived_on.items():
+            endings.lived_on(self._connection, boot_id, at_ns)
 
     def write_made(self, comm_ids: Mapping[int, int]) -> None:
         """Store the incarnations that records were given since the last call; `comm_ids` are those of new records."""

@@ -11,11 +11,11 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from elsa import __version__
-from elsa.state.codes import End, Origin
+from elsa.state.codes import Origin
 from elsa.state.jobs import Job, Jobs
 from elsa.state.lives import Incarnation
 from elsa.state.processes import Processes
-from elsa.store import boots
+from elsa.store import boots, endings
 from elsa.store.boots import Machine
 from elsa.store.database import transaction
 
@@ -32,15 +32,15 @@ class Beginning(NamedTuple):
     """Listening since."""
     next_job_id: int
     heard_ns: int | None
-    """Up to when (monotonic) an earlier run heard this boot; None if there was none."""
+    """Up to when (monotonic) earlier runs heard this boot, 0 if there were some in earlier boots only; None if there was none on this host."""
 
 
 def begin(connection: sqlite3.Connection, machine: Machine, pid: int, now_ns: int, least_job_id: int = 1) -> Beginning:
     """Close what belongs to boots that are over, and make the row of this run. It gives out no job id below `least_job_id`."""
     with transaction(connection):
         boot_id = boots.boot_row(connection, machine)
-        _close_earlier_boots(connection, boot_id, machine.booted_at_ns)
-        heard_ns = connection.execute("select max(heard_ns) from collector where boot_id = ?", (boot_id,)).fetchone()[0]
+        endings.close_earlier(connection, boot_id, machine.booted_at_ns)
+        heard_ns = _heard_ns(connection, boot_id)
         first_job_id = next_job_id(connection)
         collector_id = boots.insert(
             connection,
@@ -58,6 +58,14 @@ def begin(connection: sqlite3.Connection, machine: Machine, pid: int, now_ns: in
     return Beginning(boot_id, collector_id, now_ns, first_job_id, heard_ns)
 
 
+def _heard_ns(connection: sqlite3.Connection, boot_id: int) -> int | None:
+    """Up to when this boot was heard, for a Beginning."""
+    heard_ns, before = connection.execute(
+        f"select (select max(heard_ns) from collector where boot_id = boot.id), {endings.HEARD_BEFORE} from boot where id = ?", (boot_id,)
+    ).fetchone()
+    return heard_ns if heard_ns is not None else 0 if before else None
+
+
 def next_job_id(connection: sqlite3.Connection) -> int:
     """No id is given out twice: one that a killed collector had told somebody, but could not store, is passed over."""
     told = connection.execute("select max(job_ids_until) from collector where stopped_ns is null").fetchone()[0]
@@ -68,30 +76,6 @@ def taken_job_ids(connection: sqlite3.Connection, ids: Iterable[int]) -> set[int
     """Which of these ids a job bears."""
     rows = connection.execute("select id from job where id in (select value from json_each(?))", (json.dumps(list(ids)),))
     return {job_id for (job_id,) in rows}
-
-
-def _close_earlier_boots(connection: sqlite3.Connection, boot_id: int, booted_at_ns: int) -> None:
-    """On the same host: what was open when the machine went down ended there, at the last moment that was heard of."""
-    over = connection.execute(
-        """select boot.id, max(collector.heard_ns)
-           from boot join collector on collector.boot_id = boot.id
-           where boot.host_id = (select host_id from boot where id = ?) and boot.id <> ? and boot.ended_at_ns is null
-           group by boot.id""",
-        (boot_id, boot_id),
-    ).fetchall()
-    for old_id, heard_ns in over:
-        clocks = boots.clocks_of(connection, old_id)
-        # Without a clock nothing of that boot was stored but that a collector began.
-        clock = clocks.at(heard_ns) if clocks.known else None
-        ended_at_ns = min(heard_ns + clock.offset_ns, booted_at_ns) if clock else booted_at_ns
-        connection.execute("update boot set ended_at_ns = ? where id = ?", (ended_at_ns, old_id))
-        connection.execute(
-            "update process set elapsed_ns = max(? - start_ns, 0), end_clock_id = ?, end_how = ? where boot_id = ? and elapsed_ns is null",
-            (heard_ns, clock.id if clock else None, End.REBOOT, old_id),
-        )
-        connection.execute(
-            "update job set closed_at_ns = ?, close_how = 'reboot' where boot_id = ? and closed_at_ns is null", (ended_at_ns, old_id)
-        )
 
 
 def restore(connection: sqlite3.Connection, boot_id: int, next_job_id: int) -> Processes:

@@ -56,7 +56,7 @@ boot = _table(
     Column("host_id", Big, ForeignKey("host.id"), nullable=False),
     Column("uuid", Text, unique=True),  # /proc/sys/kernel/random/boot_id; NULL stands for "some earlier boot", known only from acct records
     Column("started_at_ns", Big),  # real time of the boot, as the kernel gave it (btime of /proc/stat)
-    Column("ended_at_ns", Big),  # the last moment known of a boot that is over
+    Column("ended_at_ns", Big),  # the last moment that jobd or a record tells of a boot that is over
 )
 
 clock = _table(
@@ -87,7 +87,7 @@ gap = _table(
     "gap",  # every known loss: what may be missing, from when to when
     _id(),
     Column("boot_id", Big, ForeignKey("boot.id")),
-    Column("kind", Text, nullable=False),  # overrun, sequence, down, backlog, replaced, taskstats, file
+    Column("kind", Text, nullable=False),  # boot, shutdown, crash, down, overrun, sequence, backlog, replaced, taskstats, file
     Column("from_ns", Big),  # monotonic
     Column("to_ns", Big),
     Column("lost", Big),  # how many events or records, where that is known

@@ -173,9 +173,52 @@ def test_process_that_only_its_record_tells_of_is_explained_by_what_the_collecto
         lonely(warehouse, number, start=second)
     lonely(warehouse, 6, boot_id=2, clock_id=2, end_clock_id=2)
     lonely(warehouse, 7, boot_id=3)
-    assert causes(warehouse) == {2: "down", 3: "lost", 4: "unexplained", 5: "down"}, "the others could not be heard, which is no doubt"
+    told = {2: "down", 3: "lost", 4: "unexplained", 5: "down", 7: "boot"}
+    assert causes(warehouse) == told, "the others are from before the first collector, which is no doubt"
     unheard = {(row["boot_id"], row["cause"], row["processes"]) for row in warehouse.rows("select * from audit_stretch where stretch = 0")}
-    assert unheard == {(1, "before", 1), (2, "earlier_boot", 1), (3, "before", 1)}
+    assert unheard == {(1, "before", 1), (2, "earlier_boot", 1)}
+
+
+def test_a_boot_that_is_not_the_first_one_heard_has_causes_of_its_own_for_what_was_missed_at_its_edges(warehouse: Warehouse) -> None:
+    collector(warehouse, since=100, heard=1000)
+    warehouse.insert("boot", id=2, host_id=1, uuid="b2", started_at_ns=(REAL_S + 2000) * SECOND)
+    warehouse.insert("clock", id=2, boot_id=2, since_ns=0, offset_ns=(REAL_S + 2000) * SECOND, boottime_offset_ns=0)
+    warehouse.insert("collector", id=2, boot_id=2, since_ns=20 * SECOND, heard_ns=500 * SECOND)
+    edges = ((1, 1, "shutdown", 1000, 1990), (2, 2, "boot", 0, 21), (3, 2, "crash", 500, None))
+    for number, boot, kind, first, last in edges:
+        until = None if last is None else last * SECOND
+        warehouse.insert("gap", id=number, boot_id=boot, kind=kind, from_ns=first * SECOND, to_ns=until)
+    lonely(warehouse, 1, start=1005)
+    second_boot: dict[str, Any] = {"boot_id": 2, "clock_id": 2, "end_clock_id": 2}
+    for number, second in ((2, 5), (3, 20), (4, 510), (5, 100)):
+        lonely(warehouse, number, start=second, **second_boot)
+    assert causes(warehouse) == {1: "shutdown", 2: "boot", 3: "boot", 4: "crash", 5: "unexplained"}
+    assert warehouse.rows("select 1 from audit_stretch where stretch = 0") == []
+    whys = [row["why"] for row in warehouse.rows("select why from audit_stretch where cause in ('boot', 'shutdown', 'crash')")]
+    assert len(set(whys)) == 3
+
+
+@pytest.mark.parametrize("kind", ["crash", "shutdown"])
+def test_record_that_was_not_on_disk_when_the_power_was_cut_is_no_sign_that_accounting_was_off(warehouse: Warehouse, kind: str) -> None:
+    collector(warehouse, since=5, heard=1000)
+    warehouse.insert("gap", id=1, boot_id=1, kind=kind, from_ns=1000 * SECOND, to_ns=2000 * SECOND)
+    for number, second in ((1, 900), (2, 960)):
+        warehouse.process(number, start=second)
+        warehouse.acct(number, number, btime=REAL_S + second)
+    for number, second in ((3, 910), (4, 955), (5, 970), (6, 999)):
+        warehouse.process(number, start=second)
+    last = "crash" if kind == "crash" else "since"
+    assert causes(warehouse) == {3: "between", 4: "between", 5: last, 6: last}
+
+
+def test_accounting_that_had_been_off_long_before_the_power_was_cut_is_not_laid_to_it(warehouse: Warehouse) -> None:
+    collector(warehouse, since=5, heard=1000)
+    warehouse.insert("gap", id=1, boot_id=1, kind="crash", from_ns=1000 * SECOND, to_ns=2000 * SECOND)
+    for number, second in ((1, 10), (2, 500), (3, 930), (4, 950)):
+        warehouse.process(number, start=second)
+    assert set(causes(warehouse).values()) == {"never"}
+    warehouse.acct(1, 1, btime=REAL_S + 10)
+    assert causes(warehouse) == {2: "since", 3: "since", 4: "crash"}
 
 
 def test_second_in_which_the_collector_started_may_be_explained_by_a_gap_in_it(warehouse: Warehouse) -> None:

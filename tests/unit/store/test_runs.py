@@ -128,7 +128,7 @@ def test_a_restored_life_that_ends_is_amended_in_its_row(first: sqlite3.Connecti
 
 def test_a_new_boot_closes_what_was_open_on_the_old_at_the_last_moment_heard(first: sqlite3.Connection) -> None:
     begun = runs.begin(first, AFTER, 5, 10)
-    assert (begun.boot_id, begun.heard_ns) == (2, None)
+    assert (begun.boot_id, begun.heard_ns) == (2, 0)
     assert first.execute("select pid, elapsed_ns, end_how, end_clock_id from process order by id").fetchall() == [
         (100, 39 * S, End.REBOOT, 2),
         (101, 37 * S, End.REBOOT, 2),
