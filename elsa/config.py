@@ -46,6 +46,10 @@ class Config:
     """Whose value is kept out of stored arguments: a regular expression for names of options and variables."""
     redact_options: str = "mysql*:p mariadb*:p sshpass:p mongo*:p 7z*:p ldap*:w redis-cli:a zip:P unzip:P smbclient:U"
     """Which programs are given secrets with options of one letter, PROGRAM:LETTERS; this and `redact` empty: nothing is kept out."""
+    jobs_per_process: int = 16
+    """How many open jobs of one owner a process may be in: each of its children is in all of them."""
+    jobs_per_user: int = 1000
+    """How many open jobs a user may have who is neither root nor in `group`."""
     backlog_events: int = 250_000
     """How many events may wait in memory for a warehouse that cannot be written; what comes on top is dropped and becomes a gap."""
     keep_events: str = "90 days"

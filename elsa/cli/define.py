@@ -56,7 +56,7 @@ def define(
 
     Each process is in it with its whole life, so one that runs on is charged to it until it ends. The job is closed from the start: what
     began by now, or before --until, is in it, and nothing that begins later. TIME is written as for elsa report (09:30, yesterday, ISO).
-    A user who is neither root nor in the elsa group defines jobs of own processes; those of others are left out, and counted.
+    A user who is neither root nor in the elsa group defines jobs of own processes; those of others are left out.
 
     \b
     Examples:
@@ -141,8 +141,6 @@ def _summary(found: dict[str, Any]) -> Iterator[str]:
     yield f"{found['processes']} process{'' if one else 'es'}{running}, {span}"
     if found["inferred"]:
         yield f"{found['inferred']} of them by inference: their line or session was not heard, but concluded"
-    if found["left_out"]:
-        yield f"{found['left_out']} of other users left out"
     yield "commands: " + ", ".join(f"{command} ({count})" for command, count in found["commands"].items())
 
 

@@ -92,7 +92,9 @@ def create(name: str, tags: dict[str, str], socket: Path | None) -> None:
 @job.command()
 @_job
 @_pids
-@click.option("--tree", is_flag=True, help="Their living descendants too; else only what they fork from now on.")
+@click.option(
+    "--tree", is_flag=True, help="Their living descendants too, as far as they are yours to manage; else only what they fork from now on."
+)
 @options.socket
 def add(ref: protocol.JobRef, pids: Sequence[int], tree: bool, socket: Path | None) -> None:
     """Put running processes into a job. A process may be in several jobs at once.
@@ -262,7 +264,7 @@ def of(pid: int, form: str, socket: Path | None) -> None:
 @_format
 @options.socket
 def status(form: str, socket: Path | None) -> None:
-    """Show how jobd is: events seen and lost, what waits to be written, since when.
+    """Show how jobd is: events seen and lost, what waits to be written (to root and the elsa group), since when.
 
     \b
     Examples:
@@ -270,7 +272,8 @@ def status(form: str, socket: Path | None) -> None:
       elsa job status --format json
     """
     reply = _ask(socket, "status")
-    rows = [(key.removesuffix("_at_ns"), _time(value) if key.endswith("_at_ns") else value) for key, value in reply.items()]
+    known = {key: value for key, value in reply.items() if value is not None}
+    rows = [(key.removesuffix("_at_ns"), _time(value) if key.endswith("_at_ns") else value) for key, value in known.items()]
     _show(form, reply, lambda rows: _table((), rows), rows, "")
 
 

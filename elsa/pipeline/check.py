@@ -275,8 +275,9 @@ def jobd(place: Place) -> tuple[Status, str, str]:
     from elsa.control.client import Client
 
     reply = Client(place.settings.socket, PATIENCE_S).request("status")
-    lost = int(reply.get("lost", 0))
-    found = f"answers on {place.settings.socket}; {reply.get('events', 0)} events heard, {lost} lost"
+    lost = reply.get("lost")  # None: it tells root and the group only
+    counts = f"; {reply.get('events')} events heard, {lost} lost" if lost is not None else ""
+    found = f"answers on {place.settings.socket}{counts}"
     return (Status.OK, found, "") if not lost else (Status.WARN, found, "a larger receive_buffer_mib loses less; reports show the gaps")
 
 

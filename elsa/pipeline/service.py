@@ -25,10 +25,14 @@ from elsa.state.lives import Incarnation
 from elsa.state.processes import Processes
 from elsa.store.defining import DEFINING
 
-# A user who makes jobs in a loop stops here; managers are trusted.
-MAX_OPEN_JOBS = 1000
+# One person may have many uids (subuids). All users that do not manage have so many times what one may have: a process in jobs of
+# theirs, and they in open jobs.
+OWNERS_OF_A_PROCESS = 4
+OWNERS_OF_JOBS = 20
 # What /proc forgets of a thread when it ends.
 _IO = ("read_chars", "write_chars", "read_bytes", "write_bytes")
+# What the status tells of all users together.
+_OF_ALL = ("heard_at_ns", "events", "lost", "gaps", "backlog", "processes")
 
 
 class Collector(Protocol):
@@ -83,10 +87,10 @@ class Service:
 
     def _create(self, request: protocol.Create, peer: Peer, reply: Reply) -> None:
         jobs = self._processes.jobs
-        if not peer.manages and sum(job.owner_uid == peer.uid for job in jobs.open.values()) >= MAX_OPEN_JOBS:
-            raise UsageError(f"you have {MAX_OPEN_JOBS} open jobs already; close some: elsa-job close JOB")
+        self._check_open_jobs(peer)
         self._check_ids()
         lives = self._own(request.pids, peer)
+        self._check_stays(lives, peer.uid, peer)
         now_at_ns = clocks.realtime_ns()
         job = jobs.create(request.name, peer.uid, now_at_ns, closes_itself=request.closes_itself, tags=dict(request.tags))
         self._collector.storing.job(job)
@@ -97,6 +101,28 @@ class Service:
             else:
                 self._enter(life, job)
         self._collector.storing.commit(reply, {"job": describe(job), "added": [life.pid for life in lives]})
+
+    def _check_open_jobs(self, peer: Peer) -> None:
+        jobs, most = self._processes.jobs, self._config.jobs_per_user
+        if peer.manages:
+            return
+        if len(jobs.seen(peer.uid)) >= most:
+            raise UsageError(f"you have {most} open jobs already; close some: elsa-job close JOB")
+        if len(jobs.open) >= OWNERS_OF_JOBS * most:
+            raise RetryError("all users together have too many open jobs; try again later, or ask root or the elsa group")
+
+    def _check_stays(self, lives: Iterable[Incarnation], owner_uid: int, peer: Peer) -> None:
+        """Refuse to put processes into one more job of an owner: whatever they start from then on costs work for each of their jobs."""
+        most, owned = self._config.jobs_per_process, self._processes.jobs.seen(owner_uid)
+        for life in lives:
+            if sum(job_id in owned for job_id in life.jobs) >= most:
+                whose = "yours" if owner_uid == peer.uid else f"user {owner_uid}"
+                raise UsageError(
+                    f"process {life.pid} is in {most} open jobs of {whose} already, and may be in no more (setting jobs_per_process);"
+                    " close one, or take it out of one: elsa-job remove JOB PID"
+                )
+            if not peer.manages and len(life.jobs) >= OWNERS_OF_A_PROCESS * most:
+                raise UsageError(f"process {life.pid} is in too many open jobs; only root and the elsa group put it into more")
 
     def _check_ids(self) -> None:
         if self._processes.jobs.next_id >= self._collector.storing.job_ids_until:
@@ -126,7 +152,9 @@ class Service:
         job = self._job(request.job, peer)
         lives = self._own(request.pids, peer)
         if request.tree:
-            lives = self._allowed(self._processes.with_descendants(lives), peer)
+            # What others run below it is left out without a word, which would tell what they run.
+            lives = [life for life in self._processes.with_descendants(lives) if _manages(peer, life)]
+        self._check_stays((life for life in lives if job.id not in life.jobs), job.owner_uid, peer)
         added = {life.pid: self._enter(life, job) for life in lives}
         answer = {
             "job": describe(job),
@@ -137,10 +165,11 @@ class Service:
 
     def _remove(self, request: protocol.Remove, peer: Peer, reply: Reply) -> None:
         job = self._job(request.job, peer)
-        lives = self._living(request.pids)
-        outside = [str(life.pid) for life in lives if job.id not in life.jobs]
+        living = self._processes.living
+        outside = [pid for pid in request.pids if pid not in living or job.id not in living[pid].jobs]
         if outside:
-            raise UsageError(f"not in job {job.id} ({job.name}): {', '.join(outside)}")
+            raise UsageError(f"not in job {job.id} ({job.name}): {_some(outside)}")
+        lives = [living[pid] for pid in request.pids]
         for life in lives:
             self._leave(life, job)
         self._collector.storing.commit(reply, {"job": describe(job), "removed": [life.pid for life in lives]})
@@ -173,8 +202,8 @@ class Service:
             self._processes.changes.baselines.append((job.id, life.id, since_ns, edge, *counters))
 
     def _list(self, request: protocol.List, peer: Peer, reply: Reply) -> None:
-        jobs = [describe(job) for job in self._processes.jobs.open.values() if _sees(peer, job)]
-        ended = self._collector.ended_jobs(None if peer.manages else peer.uid) if request.all else []
+        jobs = [describe(job) for job in self._processes.jobs.seen(_sees_of(peer)).values()]
+        ended = self._collector.ended_jobs(_sees_of(peer)) if request.all else []
         reply({"jobs": sorted([*jobs, *ended], key=lambda job: int(job["id"]))})
 
     def _show(self, request: protocol.Show, peer: Peer, reply: Reply) -> None:
@@ -198,12 +227,17 @@ class Service:
         reply({"job": describe(job), "living": job.living, "members": members})
 
     def _of(self, request: protocol.Of, peer: Peer, reply: Reply) -> None:
-        (life,) = self._living([request.pid])
-        jobs = (self._processes.jobs.open.get(job_id) for job_id in life.jobs)
-        reply({"pid": life.pid, "jobs": [describe(job) for job in jobs if job is not None and _sees(peer, job)]})
+        seen, life = self._processes.jobs.seen(_sees_of(peer)), self._processes.living.get(request.pid)
+        jobs = [describe(seen[job_id]) for job_id in life.jobs if job_id in seen] if life is not None else []
+        if not jobs:  # to belong to a job of his is enough to be looked at
+            self._own([request.pid], peer)
+        reply({"pid": request.pid, "jobs": jobs})
 
-    def _status(self, _request: protocol.Status, _peer: Peer, reply: Reply) -> None:
-        reply(self._collector.status())
+    def _status(self, _request: protocol.Status, peer: Peer, reply: Reply) -> None:
+        status = self._collector.status()
+        if not peer.manages:  # what tells of others is not told
+            status |= dict.fromkeys(_OF_ALL) | {"jobs": len(self._processes.jobs.seen(peer.uid))}
+        reply(status)
 
     def _sync(self, _request: protocol.Sync, _peer: Peer, reply: Reply) -> None:
         self._collector.sync(reply)
@@ -211,28 +245,30 @@ class Service:
     def _job(self, key: int | str, peer: Peer) -> Job:
         """The open job that the peer means. Another's job is no job to those who may not see it."""
         jobs = self._processes.jobs
-        return jobs.find(key, None if peer.manages else peer.uid)
-
-    def _living(self, pids: Iterable[int]) -> list[Incarnation]:
-        living = self._processes.living
-        missing = [str(pid) for pid in pids if pid not in living]
-        if missing:
-            raise UsageError(f"no such process: {', '.join(missing[:10])}{', ...' if len(missing) > 10 else ''}")
-        return [living[pid] for pid in pids]
+        return jobs.find(key, _sees_of(peer))
 
     def _own(self, pids: Iterable[int], peer: Peer) -> list[Incarnation]:
-        return self._allowed(self._living(pids), peer)
+        """The processes that the peer may manage. To who does not manage all, another's process is the same as none."""
+        living = self._processes.living
+        refused = [pid for pid in pids if pid not in living or not _manages(peer, living[pid])]
+        if refused and peer.manages:
+            raise UsageError(f"no such process: {_some(refused)}")
+        if refused:
+            raise PrivilegeError(f"not your process: {_some(refused)}; only root and the elsa group manage those of others")
+        return [living[pid] for pid in pids]
 
-    @staticmethod
-    def _allowed(lives: list[Incarnation], peer: Peer) -> list[Incarnation]:
-        foreign = [str(life.pid) for life in lives if life.uid != peer.uid]
-        if foreign and not peer.manages:
-            raise PrivilegeError(f"not your process: {', '.join(foreign[:10])}; only root and the elsa group manage those of others")
-        return lives
+
+def _manages(peer: Peer, life: Incarnation) -> bool:
+    return peer.manages or life.uid == peer.uid
 
 
-def _sees(peer: Peer, job: Job) -> bool:
-    return peer.manages or job.owner_uid == peer.uid
+def _sees_of(peer: Peer) -> int | None:
+    """Whose jobs the peer sees; None: everybody's."""
+    return None if peer.manages else peer.uid
+
+
+def _some(pids: list[int]) -> str:
+    return ", ".join(map(str, pids[:10])) + (", ..." if len(pids) > 10 else "")
 
 
 def describe(job: Job) -> dict[str, Any]:

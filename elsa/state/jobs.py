@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from elsa.errors import UsageError
@@ -30,6 +30,7 @@ class Jobs:
 
     def __init__(self, next_id: int = 1) -> None:
         self.open: dict[int, Job] = {}
+        self._of_owner: dict[int, dict[int, Job]] = {}
         self.emptied: dict[int, int] = {}
         self.next_id = next_id
         """The id of the next job."""
@@ -37,24 +38,28 @@ class Jobs:
     def create(self, name: str, owner_uid: int, now_at_ns: int, *, closes_itself: bool = False, tags: dict[str, str] | None = None) -> Job:
         """A new job; ids are never used again."""
         job = Job(self.next_id, name, owner_uid, now_at_ns, closes_itself, dict(tags or {}))
-        self.next_id += 1
-        self.open[job.id] = job
+        self.restore(job)
         return job
 
     def restore(self, job: Job) -> None:
         """Put back a stored open job."""
         self.open[job.id] = job
+        self._of_owner.setdefault(job.owner_uid, {})[job.id] = job
         self.next_id = max(self.next_id, job.id + 1)
+
+    def seen(self, owner_uid: int | None) -> Mapping[int, Job]:
+        """The open jobs of one owner by id, or with None all: without a look at those of others, however many these are."""
+        return self.open if owner_uid is None else self._of_owner.get(owner_uid, {})
 
     def find(self, key: int | str, owner_uid: int | None = None) -> Job:
         """The open job with an id or a unique name, among those of one owner if given.
 
         Raises UsageError where there is none, or several of that name.
         """
-        named = [self.open[key]] if isinstance(key, int) and key in self.open else []
+        seen = self.seen(owner_uid)
+        named = [seen[key]] if isinstance(key, int) and key in seen else []
         if isinstance(key, str):
-            named = [job for job in self.open.values() if job.name == key]
-        named = [job for job in named if owner_uid in (None, job.owner_uid)]
+            named = [job for job in seen.values() if job.name == key]
         if not named:
             asked = key if isinstance(key, int) else repr(key)
             raise UsageError(f"no open job {asked}; see: elsa-job list (what a closed one cost: elsa-report job JOB)")
@@ -68,6 +73,10 @@ class Jobs:
         job.closed_at_ns = now_at_ns
         job.close_how = how
         del self.open[job.id]
+        of_owner = self._of_owner[job.owner_uid]
+        del of_owner[job.id]
+        if not of_owner:
+            del self._of_owner[job.owner_uid]
 
     def count(self, job_ids: Iterable[int], step: int, time_ns: int = 0) -> None:
         """A process came into these jobs (+1) or went out of them (-1) at a monotonic time."""

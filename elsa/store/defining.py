@@ -37,6 +37,7 @@ class Life(NamedTuple):
 
     id: int
     boot_id: int
+    pid: int
     uid: int | None
     start_ns: int
     started_at_ns: int
@@ -51,8 +52,6 @@ class Found(NamedTuple):
     running: int
     inferred: int
     """Of these, those whose line or session was concluded, not heard."""
-    left_out: int
-    """Others that were selected, but belong to other users."""
     started_at_ns: int
     ended_at_ns: int | None
     """End of the last that has ended."""
@@ -61,46 +60,45 @@ class Found(NamedTuple):
 
 
 def find(connection: sqlite3.Connection, db: Path, selection: Selection, only_uid: int | None) -> Found:
-    """Gather in `chosen` what is selected, with `only_uid` of this user alone.
+    """Gather in `chosen` what is selected, with `only_uid` of this user alone: nothing that this does or says depends on what others ran.
 
-    Raises UsageError where there is nothing, or a condition makes no sense, PrivilegeError for what belongs to others.
+    Raises UsageError where there is nothing, or a condition makes no sense, PrivilegeError for what is not this user's.
     """
     connection.execute("create temp table if not exists chosen (process_id integer primary key, how integer not null)")
     connection.execute("delete from temp.chosen")
     if selection.root is not None:
-        root = _holder(connection, selection.root, selection.at_ns)
-        _check_owner(root, selection.root, only_uid)
-        _choose_tree(connection, root)
+        _choose_tree(connection, _holder(connection, selection.root, selection.at_ns, only_uid), only_uid)
     elif selection.session is not None:
-        leader = _leader(connection, selection.session, selection.at_ns)
-        _check_owner(leader, selection.session, only_uid)
-        _choose_session(connection, leader, selection.session)
+        _choose_session(connection, _leader(connection, selection.session, selection.at_ns, only_uid), only_uid)
     elif selection.where is not None:
         if only_uid is not None:
             raise PrivilegeError("only root and the elsa group select by a condition; use --root, --session or --command")
         _choose_where(connection, db, selection.where)
     else:
-        _choose_commands(connection, selection.commands)
+        _choose_commands(connection, selection.commands, only_uid)
     _trim(connection, selection)
-    return _found(connection, _leave_out(connection, only_uid))
+    return _found(connection)
 
 
 # --- whom a pid means ---------------------------------------------------------------------------------------------------------------
 
 
-def _lives(connection: sqlite3.Connection, pid: int) -> list[Life]:
-    """Every recorded life of a pid, the oldest first."""
+def _lives(connection: sqlite3.Connection, pid: int, only_uid: int | None) -> list[Life]:
+    """Every recorded life of a pid, the oldest first. Raises PrivilegeError if none is of the user whose processes alone are chosen."""
     rows = connection.execute(
-        """select process_id, boot_id, uid, start_ns, started_ns, ended_ns from incarnation_usage
+        """select process_id, boot_id, pid, uid, start_ns, started_ns, ended_ns from incarnation_usage
            where boot_id in (select id from boot) and pid = ? order by started_ns, process_id""",
         (pid,),
     )
-    return [Life(*row) for row in rows]
+    lives = [life for life in map(Life._make, rows) if only_uid in (None, life.uid)]
+    if not lives and only_uid is not None:  # another's is the same as none
+        raise PrivilegeError(f"process {pid} was not yours; only root and the elsa group define jobs of those of others")
+    return lives
 
 
-def _holder(connection: sqlite3.Connection, pid: int, at_ns: int | None) -> Life:
+def _holder(connection: sqlite3.Connection, pid: int, at_ns: int | None, only_uid: int | None) -> Life:
     """Who bore a pid at some time, or last. A whole second means any moment of it, since that is how reports show times."""
-    lives = _lives(connection, pid)
+    lives = _lives(connection, pid, only_uid)
     if not lives:
         raise UsageError(f"no process is recorded that ever bore pid {pid}")
     if at_ns is None:
@@ -114,9 +112,9 @@ def _holder(connection: sqlite3.Connection, pid: int, at_ns: int | None) -> Life
     return fitting[0]
 
 
-def _leader(connection: sqlite3.Connection, pid: int, at_ns: int | None) -> Life:
+def _leader(connection: sqlite3.Connection, pid: int, at_ns: int | None, only_uid: int | None) -> Life:
     """The process that gave a session its number, which no other process can bear while the session lives."""
-    lives = _lives(connection, pid)
+    lives = _lives(connection, pid, only_uid)
     begun = [life for life in lives if at_ns is None or life.started_at_ns < at_ns + SECOND_NS]
     if not begun:
         raise UsageError(f"no process is recorded that bore pid {pid}{' by then' if lives else ''}, so its session is not known")
@@ -129,29 +127,31 @@ def _starts(lives: list[Life]) -> str:
     return ("..., " if len(lives) > len(words) else "") + ", ".join(words)
 
 
-def _check_owner(life: Life, pid: int, only_uid: int | None) -> None:
-    if only_uid is not None and life.uid != only_uid:
-        raise PrivilegeError(f"process {pid} was not yours; only root and the elsa group define jobs of those of others")
-
-
 # --- choosing -----------------------------------------------------------------------------------------------------------------------
 
 
-def _prepare_lines(connection: sqlite3.Connection, first: Life) -> None:
+def _and_visible(process_id: str, only_uid: int | None) -> str:
+    """One more condition on a column: only processes of this user. It has to stand wherever processes are read."""
+    if only_uid is None:
+        return ""
+    return f" and exists (select 1 from incarnation_usage as mine where mine.process_id = {process_id} and mine.uid = {only_uid:d})"
+
+
+def _prepare_lines(connection: sqlite3.Connection, first: Life, only_uid: int | None) -> None:
     """The lines of descent of a boot since a process began, to be followed downwards; the table process has no index for that."""
     connection.execute("drop table if exists temp.line")
     connection.execute("create temp table line (process_id integer primary key, parent_id integer not null, inferred integer)")
     # Of what only its record tells, the start is known to the second.
     connection.execute(
-        """insert into temp.line select id, parent_id, parent_inferred from process
-           where boot_id = ? and parent_id is not null and start_ns >= ?""",
+        f"""insert into temp.line select id, parent_id, parent_inferred from process
+            where boot_id = ? and parent_id is not null and start_ns >= ? {_and_visible("process.id", only_uid)}""",
         (first.boot_id, first.start_ns - 2 * SECOND_NS),
     )
     connection.execute("create index temp.line_parent on line (parent_id)")
 
 
-def _choose_tree(connection: sqlite3.Connection, root: Life) -> None:
-    _prepare_lines(connection, root)
+def _choose_tree(connection: sqlite3.Connection, root: Life, only_uid: int | None) -> None:
+    _prepare_lines(connection, root, only_uid)
     connection.execute(
         f"""insert into temp.chosen
             with recursive tree(id) as (
@@ -165,11 +165,12 @@ def _choose_tree(connection: sqlite3.Connection, root: Life) -> None:
     )
 
 
-def _choose_session(connection: sqlite3.Connection, leader: Life, pid: int) -> None:
+def _choose_session(connection: sqlite3.Connection, leader: Life, only_uid: int | None) -> None:
     """Those that were seen in the session, and their descendants that were not looked at: a session is inherited, so they are concluded."""
-    _prepare_lines(connection, leader)
+    _prepare_lines(connection, leader, only_uid)
     later = connection.execute(
-        "select min(start_ns) from process where boot_id = ? and pid = ? and start_ns > ?", (leader.boot_id, pid, leader.start_ns)
+        f"select min(start_ns) from process where boot_id = ? and pid = ? and start_ns > ? {_and_visible('process.id', only_uid)}",
+        (leader.boot_id, leader.pid, leader.start_ns),
     ).fetchone()[0]
     connection.execute(
         f"""insert into temp.chosen
@@ -178,19 +179,27 @@ def _choose_session(connection: sqlite3.Connection, leader: Life, pid: int) -> N
                 union
                 select s.process_id, {How.DEFINED:d} from program as s join process as p on p.id = s.process_id
                 where s.session = :pid and p.boot_id = :boot and p.start_ns >= :since and (:until is null or p.start_ns < :until)
+                      {_and_visible("p.id", only_uid)}
                 union
                 select l.process_id, {How.INFERRED:d}
                 from member as m join temp.line as l on l.parent_id = m.id left join program as s on s.process_id = l.process_id
                 where s.session is null
             )
             select id, max(how) from member group by id""",  # DEFINED is more than INFERRED
-        {"leader": leader.id, "pid": pid, "boot": leader.boot_id, "since": leader.start_ns, "until": later},
+        {"leader": leader.id, "pid": leader.pid, "boot": leader.boot_id, "since": leader.start_ns, "until": later},
     )
 
 
-def _choose_commands(connection: sqlite3.Connection, patterns: tuple[str, ...]) -> None:
+def _choose_commands(connection: sqlite3.Connection, patterns: tuple[str, ...], only_uid: int | None) -> None:
+    # Materialized: no pattern is tried on a name of another's process, which might tell it by how long that takes.
     fits = " or ".join("command glob ?" for _ in patterns)
-    connection.execute(f"insert into temp.chosen select process_id, {How.DEFINED:d} from incarnation_usage where {fits}", patterns)
+    whose = "" if only_uid is None else f"where uid = {only_uid:d}"
+    connection.execute(
+        f"""insert into temp.chosen
+            with visible as materialized (select process_id, command from incarnation_usage {whose})
+            select process_id, {How.DEFINED:d} from visible where {fits}""",
+        patterns,
+    )
 
 
 # What a condition may do: compute, and read. Not: write, attach, change settings or load code.
@@ -231,19 +240,7 @@ def _trim(connection: sqlite3.Connection, selection: Selection) -> None:
     )
 
 
-def _leave_out(connection: sqlite3.Connection, only_uid: int | None) -> int:
-    """Drop what belongs to other users; returns how many."""
-    if only_uid is None:
-        return 0
-    return connection.execute(
-        """delete from temp.chosen where process_id in (
-               select c.process_id from temp.chosen as c join incarnation_usage as u on u.process_id = c.process_id
-               where u.uid is not ?)""",
-        (only_uid,),
-    ).rowcount
-
-
-def _found(connection: sqlite3.Connection, left_out: int) -> Found:
+def _found(connection: sqlite3.Connection) -> Found:
     groups = connection.execute(
         f"""select coalesce(u.command, '-'), count(*), count(case when u.state = 'running' then 1 end),
                    count(case when c.how = {How.INFERRED:d} then 1 end), min(u.started_ns), max(u.ended_ns), min(u.boot_id), max(u.boot_id)
@@ -251,8 +248,7 @@ def _found(connection: sqlite3.Connection, left_out: int) -> Found:
             group by u.command order by 2 desc, 1"""
     ).fetchall()
     if not groups:
-        others = f" but {left_out} of other users" if left_out else ""
-        raise UsageError(f"nothing{others} is recorded that fits; what has just ended may still have to be read: elsa ingest")
+        raise UsageError("nothing is recorded that fits; what has just ended may still have to be read: elsa ingest")
     commands, processes, running, inferred, starts, ends, first_boots, last_boots = zip(*groups, strict=True)
     if min(first_boots) != max(last_boots):
         raise UsageError(f"the {sum(processes)} processes are of several boots, and a job lies in one; narrow them by --since and --until")
@@ -261,7 +257,6 @@ def _found(connection: sqlite3.Connection, left_out: int) -> Found:
         processes=sum(processes),
         running=sum(running),
         inferred=sum(inferred),
-        left_out=left_out,
         started_at_ns=min(starts),
         ended_at_ns=max((end for end in ends if end is not None), default=None),
         commands=dict(zip(commands[:COMMANDS_SHOWN], processes, strict=False)),

@@ -347,7 +347,6 @@ def test_define_asks_jobd_where_the_warehouse_is_not_to_be_written(jobd: Jobd) -
         "processes": 3,
         "running": 1,
         "inferred": 1,
-        "left_out": 2,
         "started_at_ns": 10**18,
         "ended_at_ns": None,
         "commands": {"sh": 3},
@@ -358,7 +357,6 @@ def test_define_asks_jobd_where_the_warehouse_is_not_to_be_written(jobd: Jobd) -
     assert result.stderr.splitlines()[0].startswith("3 processes, 1 of them running, from 2001-09-09")
     assert result.stderr.splitlines()[1:] == [
         "1 of them by inference: their line or session was not heard, but concluded",
-        "2 of other users left out",
         "commands: sh (3)",
     ]
     assert jobd.asked[-1] == protocol.Define("late", {"a": "b"}, root=4711, at_ns=1_767_323_045 * 10**9, until_ns=1_767_398_400 * 10**9)

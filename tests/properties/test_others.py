@@ -1,0 +1,252 @@
+"""What others run and own shows in no answer to a user who is neither root nor in the group: not in counts, errors or lists.
+
+Two worlds in which everything of the user's own is the same, and nothing of the others', give the same answers to whatever he asks.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple, cast
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from elsa.config import Config
+from elsa.control import protocol
+from elsa.control.server import Peer
+from elsa.errors import ElsaError
+from elsa.pipeline.service import Service
+from elsa.state.codes import Origin
+from elsa.state.jobs import Job, Jobs
+from elsa.state.processes import Processes
+from elsa.state.selection import Selection
+from elsa.store import defining
+from elsa.store.upgrade import upgrade
+
+SECOND = 1_000_000_000
+REAL = 1_767_323_045 * SECOND
+ME, OTHERS = 1000, (0, 1001)
+PEER = Peer(1, ME, ME, frozenset(), manages=False)
+PIDS = st.integers(100, 106)
+NAMES = ("sh", "ssh", "secret", "s")
+
+# --- what is recorded ------------------------------------------------------------------------------------------------------------
+
+
+class Recorded(NamedTuple):
+    """One process of the warehouse; times in seconds, its parent and session as places and pids."""
+
+    pid: int
+    name: str
+    start: int
+    seconds: int | None
+    parent: int | None
+    inferred: bool
+    session: int | None
+
+
+RECORDED = st.builds(
+    Recorded,
+    PIDS,
+    st.sampled_from(NAMES),
+    st.integers(10, 20),
+    st.none() | st.integers(0, 9),
+    st.none() | st.integers(1, 12),
+    st.booleans(),
+    st.none() | PIDS,
+)
+SELECTIONS = st.builds(
+    lambda kind, pid, at, patterns, since, until: Selection(
+        root=pid if kind == "root" else None,
+        session=pid if kind == "session" else None,
+        at_ns=None if at is None or kind == "commands" else REAL + at * SECOND,
+        commands=tuple(patterns) if kind == "commands" else (),
+        since_ns=None if since is None else REAL + since * SECOND,
+        until_ns=None if until is None else REAL + until * SECOND,
+    ),
+    st.sampled_from(["root", "session", "commands"]),
+    PIDS,
+    st.none() | st.integers(9, 30),
+    st.lists(st.sampled_from(["*", "s*", "se*", "[!s]*", "sh", "?", "x"]), min_size=1, max_size=2),
+    st.none() | st.integers(9, 20),
+    st.none() | st.integers(12, 22),
+)
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A warehouse with a boot, its clock, and names."""
+    path: Path = tmp_path_factory.mktemp("others") / "elsa.db"
+    upgrade(path)
+    connection = sqlite3.connect(path)
+    connection.executescript(
+        f"""insert into host (id, machine_id, name) values (1, 'm', 'here');
+            insert into boot (id, host_id, uuid, started_at_ns) values (1, 1, 'b', {REAL});
+            insert into boot (id, host_id, uuid, started_at_ns) values (2, 1, 'c', {REAL});
+            insert into clock (id, boot_id, since_ns, offset_ns, boottime_offset_ns) values (1, 1, 0, {REAL}, 0);"""
+    )
+    connection.executemany("insert into comm (id, name) values (?, ?)", enumerate(NAMES))
+    connection.commit()
+    connection.close()
+    return path
+
+
+def warehouse(empty: Path, own: list[Recorded], others: list[tuple[Recorded, int]]) -> sqlite3.Connection:
+    """A copy with these processes in it; those of the user have even ids, the others' odd ones."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    with sqlite3.connect(empty) as source:
+        source.backup(connection)
+    source.close()
+    whose = [(2 * place, one, ME) for place, one in enumerate(own, 1)] + [(2 * n + 1, one, uid) for n, (one, uid) in enumerate(others, 1)]
+    for id_, one, uid in whose:
+        ended = (None, None, None) if one.seconds is None else (one.seconds * SECOND, 1, 1)
+        connection.execute(
+            """insert into process (id, boot_id, pid, comm_id, start_ns, clock_id, elapsed_ns, end_clock_id, end_how, uid, parent_id,
+                                    parent_inferred, origin) values (?, 1, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, 1)""",
+            (id_, one.pid, NAMES.index(one.name), one.start * SECOND, *ended, uid, one.parent, one.inferred or None),
+        )
+        if one.session is not None:
+            connection.execute("insert into program (process_id, session) values (?, ?)", (id_, one.session))
+    return connection
+
+
+def found(connection: sqlite3.Connection, selection: Selection) -> object:
+    """What the user is told, the members included."""
+    try:
+        told = defining.describe(defining.find(connection, Path("none"), selection, ME))
+    except ElsaError as error:
+        return type(error), str(error)
+    return told, connection.execute("select * from temp.chosen order by 1").fetchall()
+
+
+OTHER_RECORDED = st.lists(st.tuples(RECORDED, st.sampled_from(OTHERS)), max_size=6)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(own=st.lists(RECORDED, max_size=6), one=OTHER_RECORDED, other=OTHER_RECORDED, selection=SELECTIONS)
+def test_what_others_ran_makes_no_difference_to_a_job_after_the_fact(
+    empty: Path, own: list[Recorded], one: list[tuple[Recorded, int]], other: list[tuple[Recorded, int]], selection: Selection
+) -> None:
+    worlds = [warehouse(empty, own, others) for others in (one, other)]
+    try:
+        assert found(worlds[0], selection) == found(worlds[1], selection)
+    finally:
+        for world in worlds:
+            world.close()
+
+
+# --- what lives now --------------------------------------------------------------------------------------------------------------
+
+
+class Lives(NamedTuple):
+    """Living processes by pid, each with its jobs by their places, the names of the jobs, and who else is in all of them."""
+
+    processes: dict[int, frozenset[int]]
+    jobs: list[str]
+    guests: frozenset[int] = frozenset()
+
+
+def lives(pids: st.SearchStrategy[int], guests: st.SearchStrategy[frozenset[int]]) -> st.SearchStrategy[Lives]:
+    """A part of a world."""
+    names = st.lists(st.sampled_from(NAMES), max_size=4)
+    return st.builds(Lives, st.dictionaries(pids, st.frozensets(st.integers(0, 5)), max_size=4), names, guests)
+
+
+OWN_PIDS = st.sampled_from([100, 102, 104, 106])
+OWN = lives(OWN_PIDS, st.just(frozenset()))
+FOREIGN = lives(st.sampled_from([101, 103, 105, 107]), st.frozensets(OWN_PIDS, max_size=2))  # root may put anybody into a job of his
+JOB = st.integers(1, 16) | st.sampled_from(NAMES)
+ANY_PID = st.integers(100, 108)
+SOME_PIDS = st.lists(ANY_PID, unique=True, max_size=3).map(tuple)
+ASKED: dict[type[protocol.Request], st.SearchStrategy[Any]] = {
+    protocol.Create: st.builds(protocol.Create, st.sampled_from(NAMES), pids=SOME_PIDS),
+    protocol.Define: st.builds(protocol.Define, st.just("new"), commands=st.just(("s*",))),
+    protocol.Reserve: st.builds(protocol.Reserve, st.just("new")),
+    protocol.Add: st.builds(protocol.Add, JOB, SOME_PIDS, st.booleans()),
+    protocol.Remove: st.builds(protocol.Remove, JOB, SOME_PIDS),
+    protocol.Close: st.builds(protocol.Close, JOB),
+    protocol.List: st.builds(protocol.List, st.booleans()),
+    protocol.Show: st.builds(protocol.Show, JOB),
+    protocol.Of: st.builds(protocol.Of, ANY_PID),
+    protocol.Status: st.just(protocol.Status()),
+    protocol.Sync: st.just(protocol.Sync()),
+}
+FIRST_OF_OTHERS = 9
+
+
+class World:
+    """A service over processes and jobs; own jobs have the ids 1, 2, ..., those of others 9, 10, ..."""
+
+    def __init__(self, own: Lives, others: Lives) -> None:
+        self.processes = Processes(Jobs())
+        self.helped: list[object] = []
+        self._fill(own, ME, 1)
+        self._fill(others, OTHERS[1], FIRST_OF_OTHERS)
+        self.processes.jobs.next_id = 20  # ids are given out in turn: that is the same in both
+        for pid, life in self.processes.living.items():  # each odd pid is a child of the one before
+            life.ancestor = self.processes.living.get(pid - 1)
+        count = len(others.processes)
+        collector = SimpleNamespace(
+            processes=self.processes,
+            storing=SimpleNamespace(commit=lambda reply, answer: reply(answer), job=self.ignore, close=self.ignore, job_ids_until=1000),
+            counting=SimpleNamespace(read=self.ignore, ended_threads=lambda _pid: {}),
+            helpers=SimpleNamespace(start=lambda *order: self.helped.append(order[:3])),
+            drain=self.ignore,
+            sync=lambda reply: reply({"heard_ns": 1}),
+            status=lambda: {"db": "elsa.db", "jobs": len(self.processes.jobs.open), **dict.fromkeys(HOST_COUNTS, count)},
+            ended_jobs=lambda uid: [{"id": 0, "owner": uid}],
+        )
+        self.service = Service(cast("Any", collector), Config(jobs_per_process=2, jobs_per_user=4))
+
+    @staticmethod
+    def ignore(*_: object) -> None:
+        """What nobody is told of."""
+
+    def _fill(self, lives: Lives, uid: int, first: int) -> None:
+        for place, name in enumerate(lives.jobs):
+            self.processes.jobs.restore(Job(first + place, name, uid, 0))
+        for pid, places in lives.processes.items():
+            life = self.processes.adopt(pid, SECOND, Origin.FORK)
+            life.id, life.uid, life.comm = pid, uid, "work"
+            for place in places:
+                if place < len(lives.jobs):
+                    self.processes.add(life, self.processes.jobs.open[first + place], 0)
+        for pid in lives.guests & self.processes.living.keys():
+            for job in self.processes.jobs.seen(uid).values():
+                self.processes.add(self.processes.living[pid], job, 0)
+
+    def ask(self, request: protocol.Request) -> object:
+        """The answer, or the error."""
+        told: list[Mapping[str, Any] | ElsaError] = []
+        try:
+            self.service.handle(request, PEER, told.append)
+        except ElsaError as error:
+            told.append(error)
+        return [(type(one), str(one)) if isinstance(one, ElsaError) else one for one in told], self.helped
+
+
+HOST_COUNTS = ("heard_at_ns", "events", "lost", "gaps", "backlog", "processes")
+
+
+@pytest.fixture
+def still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A time that stands still."""
+    for clock in ("realtime_ns", "monotonic_ns"):
+        monkeypatch.setattr(f"elsa.kernel.clocks.{clock}", lambda: 5 * SECOND)
+
+
+@pytest.mark.usefixtures("still")
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(own=OWN, one=FOREIGN, other=FOREIGN, requests=st.lists(st.one_of(*ASKED.values()), min_size=1, max_size=6))
+def test_what_others_own_makes_no_difference_to_any_answer(own: Lives, one: Lives, other: Lives, requests: list[protocol.Request]) -> None:
+    worlds = [World(own, others) for others in (one, other)]
+    for request in requests:
+        assert worlds[0].ask(request) == worlds[1].ask(request)
+
+
+def test_every_request_of_the_protocol_is_asked() -> None:
+    assert set(ASKED) == set(protocol.REQUESTS.values())
