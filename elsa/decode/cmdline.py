@@ -9,11 +9,15 @@ from elsa.decode.redact import Redactor
 
 # Longer command lines are cut: they are for people to recognise a process by.
 MOST = 4096
+# How a line that was cut ends. No whole line does: an argument that holds this stands in quotes.
+CUT = "…"
 
 
 def decode_cmdline(data: bytes, redact: Redactor) -> str | None:
-    """The command line, at most MOST characters; None where there is none (a kernel thread, a zombie)."""
+    """The command line, at most MOST characters, with CUT at its end where there was more; None where there is none (a kernel thread)."""
     if not data:
         return None
-    arguments = [argument.decode("utf-8", "surrogateescape") for argument in data[: 4 * MOST].removesuffix(b"\0").split(b"\0")]
-    return shlex.join(escape(argument.encode("utf-8", "surrogateescape")) for argument in redact(arguments))[:MOST]
+    part = data[: 4 * MOST].removesuffix(b"\0")
+    arguments = [argument.decode("utf-8", "surrogateescape") for argument in part.split(b"\0")]
+    line = shlex.join(escape(argument.encode("utf-8", "surrogateescape")) for argument in redact(arguments))
+    return line if len(line) <= MOST and len(data) <= 4 * MOST else line[: MOST - len(CUT)] + CUT

@@ -31,6 +31,8 @@ RESCAN_NS = SECOND
 # How often to look, in one go, at processes whose threads go on ending meanwhile; what is left is looked at soon.
 DOUBT_TURNS = 3
 DOUBT_NS = 20 * MS
+# How long, in one go, to look at what was executed: what is left is looked at soon, if it still runs.
+LOOK_NS = 20 * MS
 
 
 class Missing(NamedTuple):
@@ -88,7 +90,7 @@ class Hearing:
         due = [self._missing[0].at_ns] if self._missing else []
         if self._stats is not None and self._stats.waiting:
             due.append(clocks.monotonic_ns() + GRACE_NS)
-        if self._processes.doubts:
+        if self._processes.doubts or self._processes.execed or self._processes.unsure:
             due.append(clocks.monotonic_ns() + DOUBT_NS)
         if self._loss_since_ns is not None:
             due.append(self._scanned_ns + RESCAN_NS)
@@ -100,7 +102,7 @@ class Hearing:
             self._repair()
         if self._missing and now_ns >= self._missing[0].at_ns:
             self._settle_missing()
-        if self._processes.doubts and not wait:
+        if (self._processes.doubts or self._processes.execed or self._processes.unsure) and not wait:
             self.drain()
 
     def ended_threads(self, tgid: int) -> Mapping[str, int]:
@@ -134,7 +136,7 @@ class Hearing:
                 break
         else:
             empty = False
-        self._look_up_names()
+        self._look_at_programs()
         if empty:
             self._settle_doubts()
         if self._stats is not None:
@@ -208,21 +210,23 @@ class Hearing:
         found = self._find(life.pid)
         return found is not None and not found.over and same_start(life, found.start_ns)
 
-    def _look_up_names(self) -> None:
-        """After an exec only /proc knows the new name; who is gone already is named by its accounting record."""
-        execed, self._processes.execed = self._processes.execed, set()
-        for pid in execed:
-            life = self._processes.living[pid]
-            found = self._find(pid)
+    def _look_at_programs(self) -> None:
+        """After an exec only /proc knows the new name and program; who is gone already is named by its accounting record."""
+        until_ns = clocks.monotonic_ns() + LOOK_NS
+        processes = self._processes
+        if self._redact is None:
+            processes.unsure.clear()  # the name is known of whoever was found
+        for pid in {**dict.fromkeys(processes.execed), **processes.unsure}:
+            looked_ns = clocks.monotonic_ns()
+            if looked_ns > until_ns:
+                break
+            life = processes.living[pid]
+            row, found = None, self._find(pid)
             if found is not None and same_start(life, found.start_ns):
-                self._processes.name(life, found.comm)
-                self._look_at_program(life)
-
-    def _look_at_program(self, life: Incarnation) -> None:
-        if self._redact is not None:
-            row = scan.program(self._procfs, life, self._clocks.from_boottime_ns, self._redact)
-            if row is not None:
-                self._processes.changes.programs.append(row)
+                processes.name(life, found.comm)
+                if self._redact is not None:
+                    row = scan.program(self._procfs, life, self._clocks.from_boottime_ns, self._redact)
+            processes.show_program(life, row, looked_ns)
 
     def _settle_doubts(self) -> None:
         """Look first, then listen: whoever is gone has sent its last event by then.

@@ -218,7 +218,11 @@ _ALL = (
     _nanoseconds("compact_delay_ns", "compaction delay", "compacting memory"),
     _count("exe_dev", "exe device", "device of the executable, as stat tells it"),
     _count("exe_inode", "exe inode", "inode number of the executable"),
-    _text("cmdline", "command line", "the arguments, quoted as for a shell, secrets replaced"),
+    _text(
+        "cmdline",
+        "command line",
+        "the arguments, quoted as for a shell, secrets replaced; one that was cut ends in `…`, as no whole one does",
+    ),
     _text("exe", "executable", "path of the executable"),
     _text("cwd", "directory", "working directory after it executed"),
     _text("cgroup", "cgroup", "control group"),

@@ -57,6 +57,7 @@ class Incarnation:
         "parent_inferred",
         "parent_pid",
         "pid",
+        "program_ns",
         "seen_ns",
         "since",
         "start_clock_id",
@@ -88,6 +89,8 @@ class Incarnation:
         """When it came into a job, for those jobs in which it was not born."""
         self.uid: int | None = None
         self.comm: str | None = None
+        self.program_ns = 0
+        """When the program was looked at that is stored as the last that it executed; 0: none is."""
         self.elapsed_ns: int | None = None
         self.end_clock: Clock | None = None
         self.end_how: int | None = None

@@ -18,12 +18,14 @@ from elsa.decode.events import Event
 from elsa.state.clock import Clock, Clocks
 from elsa.state.codes import End, EventKind, How, Origin
 from elsa.state.jobs import Job, Jobs
-from elsa.state.lives import TICK_NS, Changes, Found, Incarnation, same_start
+from elsa.state.lives import TICK_NS, Changes, Found, Incarnation, ProgramRow, same_start
 
 # An exit may be heard up to 38 ms after the next life of the same pid has begun; beyond this, it is not coming.
 LATE_NS = 5_000_000_000
 # The exit of a thread that has ended by itself may be heard this long after that of the thread that ended the process.
 OVERTAKEN_NS = 100_000_000
+# The clocks of two CPUs differ by less than this: what was seen so much later than an exec is what that executed.
+SKEW_NS = 1_000_000
 
 
 class Processes:
@@ -35,7 +37,9 @@ class Processes:
         self.living: dict[int, Incarnation] = {}
         self.changes = Changes()
         self.execed: set[int] = set()
-        """Pids that called exec and whose new name has not been looked up."""
+        """Pids that called exec and whose new program and name have not been looked up."""
+        self.unsure: dict[int, None] = {}
+        """Pids that were found, in order: their program was never looked at, or an exec of theirs may have been lost."""
         self.uncertain = False
         """Events were lost and what they told is not concluded yet: a pid may have passed to another unheard, so lines are inferred."""
         self.ended: list[Incarnation] | None = None
@@ -148,9 +152,10 @@ class Processes:
         _, _, cpu, time_ns, pid, tgid, *_ = event
         life = self.living.get(tgid)
         if life is not None:
-            life.comm = None
             life.status = 0
-            self.execed.add(tgid)
+            if life.program_ns < time_ns + SKEW_NS:  # else it is this program that was looked at
+                life.comm = None
+                self.execed.add(tgid)
         self.changes.events.append((EventKind.EXEC, time_ns, cpu, pid, tgid, None, None, None, None, life.id if life is not None else None))
 
     def _exit(self, event: Event) -> None:
@@ -248,6 +253,24 @@ class Processes:
             life.comm = comm
             self._amend(life)
 
+    def show_program(self, life: Incarnation, row: ProgramRow | None, looked_ns: int) -> None:
+        """What a living process executes, as seen from `looked_ns` on; None: it could not be seen.
+
+        What it executed before its last exec must not stay stored as what it executed last.
+        """
+        self.execed.discard(life.pid)
+        self.unsure.pop(life.pid, None)
+        if row is None:
+            self._forget_program(life)
+        else:
+            life.program_ns = looked_ns
+            self.changes.programs.append(row)
+
+    def _forget_program(self, life: Incarnation) -> None:
+        if life.program_ns:
+            life.program_ns = 0
+            self.changes.programs.append((life.id, None, None, None, None, None, None))
+
     def resolve_doubt(self, pid: int, found: Found | None) -> None:
         """Answer a doubt: `found` is the process as /proc shows it now, None if there is no such pid."""
         event = self.doubts.pop(pid)
@@ -286,6 +309,7 @@ class Processes:
             self.name(life, one.comm)
         for life, one in adopted:
             self._attach(life, one, infer=infer)
+        self.unsure.update(dict.fromkeys(seen))
         over = {one.pid for one in shown if one.over}
         return [life for pid, life in self.living.items() if pid not in seen or pid in over]
 
@@ -310,6 +334,7 @@ class Processes:
     def restore(self, life: Incarnation) -> None:
         """Put back a stored incarnation that ran when its collector stopped; `reconcile` tells whether it still does."""
         life.stored = True
+        life.program_ns = 1  # one may be stored
         self.living[life.pid] = life
         self.jobs.count(life.jobs, 1)
 
@@ -382,7 +407,10 @@ class Processes:
 
     def _end(self, life: Incarnation, time_ns: int, how: End) -> None:
         del self.living[life.pid]
+        if life.pid in self.execed or life.pid in self.unsure or self.uncertain:
+            self._forget_program(life)
         self.execed.discard(life.pid)
+        self.unsure.pop(life.pid, None)
         self.doubts.pop(life.pid, None)
         self._date_end(life, time_ns)
         life.end_how = how

@@ -43,7 +43,12 @@ _UPDATE_PROCESS = f"update process set {', '.join(f'{name} = ?' for name in _PRO
 _INSERT_EVENT = "insert into event (boot_id, kind, time_ns, cpu, pid, tgid, parent_pid, parent_tgid, code, signal, process_id)"
 _INSERT_STAY = "insert into membership (job_id, process_id, since_ns, until_ns, how) values (?, ?, ?, ?, ?) on conflict do nothing"
 _INSERT_USAGE = "insert or replace into usage"
-_INSERT_PROGRAM = "insert or replace into program values (?, ?, ?, ?, ?, ?, ?)"
+# An exec changes what is executed; the rest stays as it was last seen.
+_INSERT_PROGRAM = """
+    insert into program (process_id, cmdline_id, exe_id, cwd_id, cgroup_id, loginuid, session) values (?, ?, ?, ?, ?, ?, ?)
+    on conflict (process_id) do update set cmdline_id = excluded.cmdline_id, exe_id = excluded.exe_id,
+        cwd_id = coalesce(excluded.cwd_id, cwd_id), cgroup_id = coalesce(excluded.cgroup_id, cgroup_id),
+        loginuid = coalesce(excluded.loginuid, loginuid), session = coalesce(excluded.session, session)"""
 _INSERT_BASELINE = f"insert or replace into baseline values ({', '.join('?' * 26)})"
 _END_STAY = "update membership set until_ns = ? where job_id = ? and process_id = ? and until_ns is null and since_ns <= ?"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.elsa_host import Host, wait_until
+from tests.kernel.elsa_host import Host, wait_until, workload
 
 pytestmark = pytest.mark.kernel
 
@@ -156,6 +156,24 @@ def test_arguments_are_stored_without_secrets_and_with_where_they_ran(running: H
     assert cwd == str(tmp_path)
     assert Path(exe).name == Path(os.path.realpath("/bin/sh")).name
     assert session == os.getsid(0)
+
+
+def test_a_program_is_that_of_the_last_exec_or_unknown(running: Host) -> None:
+    """Whoever is gone when jobd comes to look is not given the command line of what it was before."""
+    in_job(running, "sh", "-c", "sleep 0.2; exec true never looked at")
+    finish(running)
+    query = """select command, cmdline, exe, session is not null from job_process_usage
+               join process_program using (process_id) where how = 'launched'"""
+    assert running.sql(query) == [("true", None, None, 1)]
+
+
+def test_what_ran_before_jobd_has_its_program_and_control_group_stored(host: Host) -> None:
+    with workload("/bin/cat", "-", "--", "-") as one:
+        host.start()
+        job = host.create("early", one.pid)
+        query = "select cmdline, cgroup from membership join process_program using (process_id) where job_id = ?"
+        cgroup = next(line[3:] for line in Path(f"/proc/{one.pid}/cgroup").read_text().splitlines() if line.startswith("0::"))
+        wait_until("it was looked at", lambda: host.sql(query, job) == [("/bin/cat - -- -", cgroup)])
 
 
 def test_without_the_option_nothing_of_the_kind_is_kept(host: Host) -> None:

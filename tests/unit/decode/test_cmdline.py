@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elsa.config import Config
-from elsa.decode.cmdline import MOST, decode_cmdline
+from elsa.decode.cmdline import CUT, MOST, decode_cmdline
 from elsa.decode.redact import HIDDEN, Redactor
 
 REDACT = Redactor(Config().redact, Config().redact_options)
@@ -46,10 +46,21 @@ def test_no_arguments_are_unknown_not_empty() -> None:
     assert decode_cmdline(b"", REDACT) is None
 
 
-def test_long_command_lines_are_cut() -> None:
-    text = decoded("x" * 10 * MOST)
-    assert text is not None
-    assert len(text) == MOST
+@pytest.mark.parametrize("length", [MOST + 1, 4 * MOST - 1, 4 * MOST, 10 * MOST])
+def test_a_long_command_line_is_cut_and_says_so(length: int) -> None:
+    assert decoded("x" * length) == "x" * (MOST - 1) + CUT
+
+
+def test_a_line_is_marked_as_cut_where_what_is_left_out_was_never_looked_at() -> None:
+    line = decoded("tool", "--password", "x" * 4 * MOST, "more")
+    assert line == "tool --password '***'" + CUT
+
+
+@pytest.mark.parametrize("arguments", [("x" * MOST,), ("x" * (MOST - 2), CUT), ("tool", CUT), ("tool", "wait" + CUT)])
+def test_a_whole_line_never_looks_as_if_it_was_cut(arguments: tuple[str, ...]) -> None:
+    line = decoded(*arguments)
+    assert line is not None
+    assert line.endswith(CUT) == (len(shlex.join(arguments)) > MOST)
 
 
 @given(st.binary(max_size=300))

@@ -12,7 +12,7 @@ from elsa.decode.events import Event
 from elsa.state.clock import Clock, Clocks
 from elsa.state.codes import End, EventKind, How, Origin
 from elsa.state.jobs import Job, Jobs
-from elsa.state.lives import TICK_NS, Found, Incarnation
+from elsa.state.lives import TICK_NS, Found, Incarnation, ProgramRow
 from elsa.state.processes import LATE_NS, Processes
 from tests.unit.state.events import INIT, clone, event, execed, exited, fork
 
@@ -74,6 +74,58 @@ def test_an_exec_asks_for_the_new_name_until_the_process_has_gone(processes: Pro
     assert processes.execed == {100, 101}
     processes.apply([exited(3 * SECOND, 100)])
     assert processes.execed == {101}
+
+
+def row(life: Incarnation, cmdline: str | None) -> ProgramRow:
+    """A row of table program; where the last exec was not seen all is NULL."""
+    return (life.id, cmdline, *(cmdline and word for word in ("exe", "cwd", "cgroup")), cmdline and 1000, cmdline and 1)
+
+
+def test_what_a_process_executed_before_its_last_exec_does_not_stay_its_program(processes: Processes) -> None:
+    """It was gone before anybody looked: seen by its end, or by a look in vain."""
+    processes.apply([fork(1 * SECOND, INIT, 200), execed(2 * SECOND, 100), execed(2 * SECOND, 200)])
+    first, second = processes.living[100], processes.living[200]
+    for life in (first, second):
+        processes.show_program(life, row(life, "sh"), 2 * SECOND + 10 * MS)
+    assert processes.execed == set()
+    processes.apply([execed(3 * SECOND, 100), execed(3 * SECOND, 200), exited(3 * SECOND, 100)])
+    processes.show_program(second, None, 3 * SECOND + 10 * MS)
+    processes.apply([exited(4 * SECOND, 200)])
+    assert processes.changes.programs == [row(first, "sh"), row(second, "sh"), row(first, None), row(second, None)]
+
+
+def test_a_program_that_was_looked_at_before_its_exec_was_read_from_the_queue_stays(processes: Processes) -> None:
+    life = processes.living[100]
+    processes.apply([execed(2 * SECOND, 100)])
+    processes.name(life, b"second")
+    processes.show_program(life, row(life, "second"), 4 * SECOND)
+    processes.apply([execed(3 * SECOND, 100), exited(5 * SECOND, 100)])
+    assert (processes.changes.programs, life.comm) == ([row(life, "second")], "second")
+
+
+def test_a_process_that_never_was_looked_at_has_no_program(processes: Processes) -> None:
+    processes.apply([execed(2 * SECOND, 100), exited(3 * SECOND, 100)])
+    assert processes.changes.programs == []
+
+
+def test_who_was_found_is_to_be_looked_at_and_so_is_everybody_after_a_loss(processes: Processes) -> None:
+    """An exec may be among what was lost."""
+    life = processes.living[100]
+    processes.show_program(life, row(life, "sh"), 2 * SECOND)
+    processes.reconcile([found(100, SECOND), found(300, 2 * SECOND)], infer=True)
+    assert set(processes.unsure) == {100, 300}
+    processes.apply([exited(20 * SECOND, 100), exited(20 * SECOND, 300)])
+    for pid in (100, 300):
+        processes.resolve_doubt(pid, None)
+    assert (processes.changes.programs, processes.unsure) == ([row(life, "sh"), row(life, None)], {})
+
+
+def test_who_ends_while_events_are_missing_may_have_executed_something_else(processes: Processes) -> None:
+    life = processes.living[100]
+    processes.show_program(life, row(life, "sh"), 2 * SECOND)
+    processes.uncertain = True
+    processes.apply([exited(3 * SECOND, 100)])
+    assert processes.changes.programs == [row(life, "sh"), row(life, None)]
 
 
 def test_a_uid_event_and_a_comm_event_of_the_leader_tell_user_and_name(processes: Processes) -> None:

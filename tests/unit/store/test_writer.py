@@ -157,6 +157,13 @@ def test_a_later_batch_amends_what_an_earlier_one_stored(begun: sqlite3.Connecti
     assert begun.execute("select elapsed_ns, end_how, exit_status from process").fetchall() == [(2000, End.EXIT, 9)]
 
 
+def test_an_exec_that_nobody_saw_leaves_of_a_program_what_an_exec_does_not_change(begun: sqlite3.Connection) -> None:
+    for row in ((2, "sh -c x", "/bin/sh", "/tmp", "/a.slice", 1000, 9), (2, None, None, None, None, None, None)):
+        store(begun, Batch(programs=[row]))
+    query = "select cmdline, exe, cwd, cgroup, loginuid, session from process_program"
+    assert begun.execute(query).fetchall() == [(None, None, "/tmp", "/a.slice", 1000, 9)]
+
+
 def test_the_hour_of_an_end_is_that_of_the_clock_that_held_then(begun: sqlite3.Connection) -> None:
     clocks = [Clock(0, 0, 10**18, 0), Clock(2, 5000, 10**18 + 2 * HOUR_NS, 0)]
     processes = Processes(Jobs(), clocks=Clocks(clocks))
