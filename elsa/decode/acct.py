@@ -40,6 +40,9 @@ AXSIG = 0x10
 """Was killed by a signal."""
 _FLAGS_END = 0x40  # ACOMPAT (0x04) and AGROUP (0x20) are defined too, though no kernel writes them here; nothing above is
 
+ETIME_END = 100 << 31
+"""No process lives for this long, in 1/100 s: 68 years. Each time below it fits into 64 bits of nanoseconds, and so do its start and end."""
+
 PID_END = 1 << 22  # PID_MAX_LIMIT, include/linux/threads.h: no pid reaches it
 _STATUS_END = 1 << 16  # a wait status: exit code or signal, a byte each
 
@@ -251,10 +254,18 @@ def walk(buffer: bytes, *, more: bool) -> list[Run]:
     while position <= end:
         if plausible(buffer, position) and not _is_chimera(buffer, position):
             _extend(runs, position, position + RECORD_SIZE, records=True)
+        elif has_odd_etime(buffer, position) and not _is_chimera(buffer, position):
+            _extend(runs, position, position + RECORD_SIZE, records=False)
         else:
             _extend(runs, position, min(_next_plausible(buffer, position + 1, len(buffer)), end + 1), records=False)
         position = runs[-1].end
     return runs
+
+
+def begins_with_record(buffer: bytes) -> bool:
+    """Whether bytes in the middle of a file (LOOKAHEAD and a record of them) begin with a record of a time that can be."""
+    runs = walk(buffer, more=False)
+    return bool(runs) and runs[0].records and decode_record(buffer).etime < ETIME_END
 
 
 def _leading_records(buffer: bytes) -> int:
@@ -317,6 +328,12 @@ def sniff(start: bytes, name: str) -> Content:
     if other < VERSION:
         raise DataError(f"{name}: acct version {other} records carry no pid and cannot be joined to a job; only version {VERSION} is read")
     raise DataError(f"{name}: acct version {other} records; only version {VERSION} is read")
+
+
+def has_odd_etime(buffer: bytes, offset: int = 0) -> bool:
+    """Whether these 64 bytes would be a record, were its elapsed time not negative, broken, infinite or NaN."""
+    as_none = buffer[offset : offset + 28] + bytes(4) + buffer[offset + 32 : offset + RECORD_SIZE]
+    return plausible(as_none) and not plausible(buffer, offset)
 
 
 def foreign_version(buffer: bytes) -> int | None:

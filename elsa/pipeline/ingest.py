@@ -26,7 +26,7 @@ from elsa.kernel import clocks
 from elsa.kernel.acctfile import AcctFile
 from elsa.kernel.procfs import Procfs
 from elsa.pipeline import scan
-from elsa.pipeline.pieces import Piece, Skipped, merged, pieces
+from elsa.pipeline.pieces import Piece, Replaced, Skipped, merged, pieces
 from elsa.pipeline.sources import Source, Sources
 from elsa.state.codes import Join
 from elsa.state.pairing import Record
@@ -188,8 +188,9 @@ class Ingester:
         batch: list[Piece] = []
         waiting = 0
         damage: ElsaError | None = None
+        replaced = False
         try:
-            for piece in pieces(file, known.position, source.size):
+            for piece in pieces(file, known.head, known.tail, known.position, source.size):
                 batch.append(piece)
                 waiting += len(piece.rows)
                 if waiting >= BATCH:
@@ -198,8 +199,10 @@ class Ingester:
                     batch, waiting = [], 0
         except ElsaError as error:
             damage = error
+        except Replaced:
+            replaced = True  # what was not read of it any more stands in its copy
         self._store(reading, batch)  # also of a damaged file: what could be read of it is good
-        if damage is None or isinstance(damage, DataError):
+        if not replaced and (damage is None or isinstance(damage, DataError)):
             self._finish(reading, source, damage)
         if damage is not None:
             raise damage
@@ -224,14 +227,13 @@ class Ingester:
 
     def _store(self, reading: Reading, batch: Sequence[Piece]) -> None:
         """Rows, joins and resume point in one transaction."""
-        connection, joiner, known, file, copies, outcome = reading
+        connection, joiner, known, _, copies, outcome = reading
         rows = [row for piece in batch for row in piece.rows]
         repeated = copies.repeated(rows)
         if repeated:
             rows = [row for row in rows if row[0] not in repeated]
             outcome.repeated[known.path] += len(repeated)
         skipped = merged(one for piece in batch for one in piece.skipped)
-        end = batch[-1].end if batch else known.position
         first_id = boots.next_id(connection, "acct")
         # Decided without a transaction: jobd wants to write as well.
         verdicts = joiner.join(
@@ -245,7 +247,8 @@ class Ingester:
             self._insert(connection, joiner, known.id, first_id, rows, verdicts)
             for one in skipped:
                 acctfiles.skip(connection, known, *one)
-            known.tail, known.position = file.before(end), end
+            if batch:
+                known.tail, known.position = batch[-1].tail, batch[-1].end
             known.records += len(rows)
             acctfiles.save(connection, known, clocks.realtime_ns())
         outcome.records += len(rows)

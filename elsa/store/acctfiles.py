@@ -9,7 +9,7 @@ import os
 import sqlite3
 from dataclasses import dataclass
 
-from elsa.decode.acct import LOOKAHEAD, RECORD_SIZE, walk
+from elsa.decode.acct import LOOKAHEAD, RECORD_SIZE, begins_with_record
 from elsa.kernel.acctfile import AcctFile, FileIdentity
 
 _COLUMNS = "id, path, device, inode, disk_size, modified_at_ns, head, tail, position, records, skipped_bytes"
@@ -61,7 +61,7 @@ def _is_sounder(connection: sqlite3.Connection, file: AcctFile, known: Known) ->
     skipped = connection.execute(
         "select from_position from gap where acct_file_id = ? and to_position <= ?", (known.id, known.position)
     ).fetchall()
-    return any(runs[0].records for (first,) in skipped if (runs := walk(file.read(first, LOOKAHEAD + RECORD_SIZE), more=False)))
+    return any(begins_with_record(file.read(first, LOOKAHEAD + RECORD_SIZE)) for (first,) in skipped)
 
 
 def add(connection: sqlite3.Connection, host_id: int, identity: FileIdentity) -> Known:

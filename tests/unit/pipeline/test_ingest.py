@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import os
 import shutil
 import sqlite3
@@ -15,8 +16,10 @@ from typing import Any
 import pytest
 
 from elsa.config import Config
+from elsa.decode.acct import ETIME_END
 from elsa.errors import DataError, InputMissingError, RetryError
 from elsa.kernel import acctfile
+from elsa.kernel.acctfile import AcctFile
 from elsa.kernel.procfs import Procfs
 from elsa.pipeline import ingest, sources
 from elsa.pipeline.ingest import Ingester, Outcome
@@ -29,10 +32,14 @@ LAYOUT = struct.Struct("<2BH6If8H16s")
 NOW = 1_700_000_000
 
 
-def record(number: int, *, comm: bytes = b"work", mem: int = 100) -> bytes:
+BIG_ENDIAN = struct.Struct(">2BH6If8H16s")
+
+
+def record(number: int, *, comm: bytes = b"work", mem: int = 100, etime: float = 5.0, big: bool = False) -> bytes:
     """A record that no other number makes."""
     pid, btime = 1000 + number % 30000, NOW + number // 10
-    return LAYOUT.pack(0, 3, 0, 0, 0, 0, pid, 1, btime, 5.0, number % 100, 1, mem, 0, 0, 10, 0, 0, comm)
+    layout, version = (BIG_ENDIAN, 0x83) if big else (LAYOUT, 3)
+    return layout.pack(0, version, 0, 0, 0, 0, pid, 1, btime, etime, number % 100, 1, mem, 0, 0, 10, 0, 0, comm)
 
 
 def records(first: int, last: int) -> bytes:
@@ -279,6 +286,39 @@ def test_records_of_another_version_among_ours_are_named_with_their_bytes(place:
     assert numbers(place) == [0, 1, 2, 5, 6, 7]
 
 
+ODD_ETIMES = [1.8e12, float(ETIME_END), 3e38, math.inf, -math.inf, math.nan, -1.0, 0.5, 1e-40]
+
+
+@pytest.mark.parametrize("etime", ODD_ETIMES)
+@pytest.mark.parametrize("place_of_it", ["first", "amid", "last"])
+def test_record_of_a_time_that_cannot_be_is_skipped_with_its_bytes_and_stops_nothing(
+    place: Path, live: Path, etime: float, place_of_it: str
+) -> None:
+    at = {"first": 0, "amid": 10, "last": 20}[place_of_it]
+    odd = record(99, etime=etime, big=place_of_it == "amid")
+    live.write_bytes(records(0, at) + odd + records(at, 20))
+    outcome = run(place)
+    skipped = (64 * at, 64 * at + 64, "a record whose elapsed time no process can have")
+    assert [(path, *one) for path, one in outcome.skipped] == [(str(live), *skipped)]
+    assert gaps(place) == [skipped]
+    assert numbers(place) == list(range(20))
+    with live.open("ab") as file:
+        file.write(records(20, 25))
+    assert run(place).skipped == []
+    assert gaps(place) == [skipped]
+    assert numbers(place) == list(range(25))
+    copy = place / "copy.gz"
+    copy.write_bytes(gzip.compress(live.read_bytes()))
+    assert run(place, copy).records == 0
+
+
+def test_longest_life_that_counts_has_times_that_reports_can_add_up(place: Path, live: Path) -> None:
+    longest = struct.unpack("<f", struct.pack("<I", struct.unpack("<I", struct.pack("<f", ETIME_END))[0] - 1))[0]
+    live.write_bytes(record(0, etime=longest) + LAYOUT.pack(0, 3, 0, 0, 0, 0, 5, 1, 2**32 - 1, longest, 1, 1, 9, 0, 0, 10, 0, 0, b"x"))
+    assert run(place).records == 2
+    assert query(place, "select count(*) from incarnation_usage where elapsed_ns > 2e18") == [(2,)]
+
+
 def test_file_whose_first_pages_were_wiped_gives_the_rest(place: Path, live: Path) -> None:
     live.write_bytes(bytes(8192) + records(128, 300))
     run(place)
@@ -364,6 +404,31 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(ingest, "BATCH", 100)
     monkeypatch.setattr(acctfile, "CHUNK", 64 * 40)
     yield
+
+
+@pytest.mark.usefixtures("small_batches")
+@pytest.mark.parametrize("regrown", [0, 64 * 30, 64 * 2000])
+def test_copytruncate_in_the_middle_of_a_pass_loses_and_doubles_nothing(
+    place: Path, live: Path, monkeypatch: pytest.MonkeyPatch, regrown: int
+) -> None:
+    """The file is copied, cut and written anew between two reads; what was read of it goes on in the copy."""
+    live.write_bytes(records(0, 1000))
+    read, after = AcctFile.read, records(1000, 3000)
+
+    def read_and_rotate(file: AcctFile, position: int, size: int = 0) -> bytes:
+        if position >= 64 * 300 and not (place / "pacct.1").exists():
+            shutil.copyfile(live, place / "pacct.1")
+            live.write_bytes(after[:regrown])
+        return read(file, position, size)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AcctFile, "read", read_and_rotate)
+        assert 300 <= run(place).records < 400
+    live.write_bytes(after)
+    outcome = run(place)
+    assert (outcome.skipped, outcome.repeated) == ([], {})
+    assert numbers(place) == list(range(3000))
+    assert gaps(place) == []
 
 
 @pytest.mark.usefixtures("small_batches")
