@@ -104,7 +104,7 @@ def _convert(field: dataclasses.Field[Any], value: object, where: str) -> object
     """One value in the type of its field; the type is read off the default."""
     kind = type(field.default)
     if issubclass(kind, Path):
-        if isinstance(value, str | Path) and str(value):
+        if isinstance(value, str | Path) and str(value) and "\0" not in str(value):
             return Path(value)
         raise ConfigError(f"{where}: a path is needed, not {value!r}")
     if isinstance(field.default, bool):

@@ -9,13 +9,14 @@ import click
 
 from elsa import config
 from elsa.cli import options
-from elsa.cli.main import CONTEXT
+from elsa.cli.main import CONTEXT, Command
 from elsa.errors import UnavailableError
+from elsa.text import printable
 
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
-@click.command(context_settings=CONTEXT)
+@click.command(cls=Command, context_settings=CONTEXT)
 @options.db
 @options.socket
 @click.option(
@@ -52,6 +53,6 @@ def check(db: Path | None, socket: Path | None, acct_file: Path | None, form: st
 
 def _line(name: str, status: str, found: str, mend: str) -> None:
     """One line per check; the remedy under it. click leaves the colours out where the output is no terminal."""
-    click.echo(f"{click.style(f'{status:<4}', fg=COLOURS[status])}  {name:<10}  {found}")
+    click.echo(f"{click.style(f'{status:<4}', fg=COLOURS[status])}  {name:<10}  {printable(found)}")
     if mend:
-        click.echo(f"{'':18}-> {mend}")
+        click.echo(f"{'':18}-> {printable(mend)}")

@@ -11,12 +11,12 @@ import click
 
 from elsa import config
 from elsa.cli import options, progress
-from elsa.cli.main import CONTEXT
+from elsa.cli.main import CONTEXT, Group, tell
 from elsa.cli.tariff import tariff
 from elsa.errors import ConfigError
 
 
-@click.group(context_settings=CONTEXT)
+@click.group(cls=Group, context_settings=CONTEXT)
 def db() -> None:
     """Create, upgrade and look after the warehouse."""
 
@@ -41,9 +41,9 @@ def upgrade(db: Path | None) -> None:
     path = config.load({"db": db}).db
     before, after = bring_to_head(path)
     if before == after:
-        click.echo(f"{path}: at revision {after}, nothing to upgrade; views rebuilt", err=True)
+        tell(f"{path}: at revision {after}, nothing to upgrade; views rebuilt")
     else:
-        click.echo(f"{path}: {'created at' if before is None else f'upgraded from {before} to'} revision {after}", err=True)
+        tell(f"{path}: {'created at' if before is None else f'upgraded from {before} to'} revision {after}")
 
 
 @db.command()
@@ -63,7 +63,7 @@ def check(db: Path | None) -> None:
     found = faults(path)
     if found:
         raise ConfigError(f"{path}: {found[0]}" + (f" (and {len(found) - 1} more)" if len(found) > 1 else ""))
-    click.echo(f"{path}: sound, and its books balance", err=True)
+    tell(f"{path}: sound, and its books balance")
 
 
 @db.command()
@@ -86,7 +86,7 @@ def rollup(db: Path | None) -> None:
         progress.bar("rolling up", from_total=48) as show,
     ):
         hours = rollups.refresh(connection, path, time.time_ns(), show)
-    click.echo(f"{path}: {hours} hour{'' if hours == 1 else 's'} rolled up", err=True)
+    tell(f"{path}: {hours} hour{'' if hours == 1 else 's'} rolled up")
 
 
 @db.command()
@@ -121,7 +121,7 @@ def prune(events: str | None, processes: str | None, rollups: str | None, dry_ru
     ):
         gone = retention.prune(connection, path, cutoffs, show, dry_run=dry_run)
     told = f"{gone.events} events, {gone.processes} processes, {gone.rollups} hourly sums"
-    click.echo(f"{path}: {told} {'would go' if dry_run else 'pruned'}", err=True)
+    tell(f"{path}: {told} {'would go' if dry_run else 'pruned'}")
 
 
 @db.command()
@@ -152,4 +152,4 @@ def export(folder: Path, form: str, since: str | None, until: str | None, again:
     path = config.load({"db": db}).db
     with reading(path) as connection, progress.bar("exporting", from_total=4) as show:
         done = write(connection, folder, form, chosen, time.time_ns(), show, again=again)
-    click.echo(f"{folder}: {done.files} files written with {done.rows} rows, {done.kept} there already", err=True)
+    tell(f"{folder}: {done.files} files written with {done.rows} rows, {done.kept} there already")

@@ -13,9 +13,11 @@ import click
 
 from elsa import config
 from elsa.cli import options, progress
+from elsa.cli.main import Command, tell
 from elsa.errors import RetryError, UnavailableError, UsageError
 from elsa.kernel.places import same_file
 from elsa.state.selection import Selection
+from elsa.text import printable
 
 # jobd gives up on an answer after 60 s.
 PATIENCE_S = 70.0
@@ -23,7 +25,7 @@ PATIENCE_S = 70.0
 WORTH_A_BAR = 50_000
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("name")
 @click.option("--root", metavar="PID[@TIME]", help="The process that bore PID then (without TIME: last), and all that descends from it.")
 @click.option("--session", metavar="PID[@TIME]", help="The processes of the session of which that process was the leader.")
@@ -66,6 +68,7 @@ def define(
       elsa job define hogs --where 'cpu_s > 60 and uid >= 1000' --dry-run
     """
     from elsa.control import protocol
+    from elsa.report.selection import cut_commands
     from elsa.report.times import window
 
     now = datetime.now().astimezone()
@@ -77,6 +80,8 @@ def define(
     fields |= {"name": name, "tags": tags, "dry_run": dry_run}
     protocol.parse_request(protocol.encode_request("define", fields))  # what jobd would refuse is refused without one too
     reply = _carry_out(config.load({"db": db, "socket": socket}), selection, fields, named=db is not None)
+    for line in cut_commands(commands):
+        tell(f"elsa-job: {line}")
     _print(reply, form)
 
 
@@ -131,7 +136,7 @@ def _print(reply: dict[str, Any], form: str) -> None:
         raise RetryError(f"jobd holds this in memory only: {reply.get('why')}")
     if form != "json":
         for line in _summary(found):
-            click.echo(line, err=job is not None)
+            click.echo(printable(line), err=job is not None)
 
 
 def _summary(found: dict[str, Any]) -> Iterator[str]:

@@ -12,7 +12,8 @@ import click
 
 from elsa import config
 from elsa.cli import options, progress
-from elsa.cli.main import CONTEXT
+from elsa.cli.main import CONTEXT, Command, tell
+from elsa.text import printable
 
 if TYPE_CHECKING:
     from elsa.pipeline.ingest import Outcome
@@ -34,7 +35,7 @@ SKIPPED_SHOWN = 5
 BAR_FROM = 4 << 20
 
 
-@click.command(context_settings=CONTEXT)
+@click.command(cls=Command, context_settings=CONTEXT)
 @click.argument("files", nargs=-1, type=click.Path(readable=False, path_type=Path))
 @click.option("--follow", "-f", is_flag=True, help="Stay and read what comes, through rotations, until TERM or INT.")
 @click.option("--interval", type=click.FloatRange(min=0.05), default=1.0, show_default=True, metavar="SECONDS", help="How often to look.")
@@ -95,18 +96,18 @@ def _stop_on_signal() -> list[int]:
 
 def _tell(outcome: Outcome, *, quiet: bool, following: bool) -> None:
     for trouble in outcome.troubles:
-        click.echo(f"elsa-ingest: {trouble}", err=True)
+        tell(f"elsa-ingest: {trouble}")
     for path, skipped in outcome.skipped[:SKIPPED_SHOWN]:
-        click.echo(f"elsa-ingest: {path}: skipped bytes {skipped.first} to {skipped.last}: {skipped.what}", err=True)
+        tell(f"elsa-ingest: {path}: skipped bytes {skipped.first} to {skipped.last}: {skipped.what}")
     if len(outcome.skipped) > SKIPPED_SHOWN:
-        click.echo(f"elsa-ingest: {len(outcome.skipped) - SKIPPED_SHOWN} more places were skipped; see: elsa report gaps", err=True)
+        tell(f"elsa-ingest: {len(outcome.skipped) - SKIPPED_SHOWN} more places were skipped; see: elsa report gaps")
     for path, count in outcome.repeated.items():
-        click.echo(f"elsa-ingest: {path}: a damaged copy; {count} of its records were read before and are not counted again", err=True)
+        tell(f"elsa-ingest: {path}: a damaged copy; {count} of its records were read before and are not counted again")
     if quiet or (following and not outcome.records and not outcome.settled_late):
         return
     for path, records in outcome.files.items():
         if records or len(outcome.files) == 1:
-            click.echo(f"{path}: {records} new record{'' if records == 1 else 's'}")
+            click.echo(f"{printable(path)}: {records} new record{'' if records == 1 else 's'}")
     if not outcome.records and not outcome.settled_late:
         if outcome.troubles:
             return

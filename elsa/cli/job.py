@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import pwd
 import textwrap
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,10 +17,11 @@ from click.shell_completion import CompletionItem
 from elsa import config
 from elsa.cli import options
 from elsa.cli.define import define
-from elsa.cli.main import CONTEXT
+from elsa.cli.main import CONTEXT, Group
 from elsa.control import protocol
 from elsa.control.client import Client
 from elsa.errors import ElsaError, UsageError
+from elsa.kernel import accounts
 
 Row = Mapping[str, Any]
 # Words of `top` are folded at this width in a pipe, where no terminal says its own.
@@ -55,7 +55,7 @@ _pids = click.argument("pids", metavar="PID...", type=_pid, nargs=-1, required=T
 _format = click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True, help="Output format.")
 
 
-@click.group(context_settings=CONTEXT)
+@click.group(cls=Group, context_settings=CONTEXT)
 def job() -> None:
     """Create jobs, put processes into them, run commands in them.
 
@@ -390,10 +390,7 @@ def _time(at_ns: int | None) -> str:
 
 
 def _user(uid: int | None) -> str:
-    try:
-        return "" if uid is None else pwd.getpwuid(uid).pw_name
-    except (KeyError, OverflowError):
-        return str(uid)
+    return "" if uid is None else accounts.user(uid)
 
 
 def _clean(text: str) -> str:

@@ -10,7 +10,7 @@ import click
 
 from elsa import config
 from elsa.cli import options
-from elsa.cli.main import CONTEXT
+from elsa.cli.main import CONTEXT, Command
 
 # sd-daemon(3): the journal reads the priority from the beginning of a line.
 PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
@@ -29,7 +29,7 @@ class Formatter(logging.Formatter):
         return f"<{PRIORITIES.get(record.levelno, 6)}>{text}" if self._journal else text
 
 
-@click.command(context_settings=CONTEXT)
+@click.command(cls=Command, context_settings=CONTEXT)
 @options.db
 @options.socket
 @click.option("--verbose", "-v", is_flag=True, help="Tell more.")

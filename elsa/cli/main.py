@@ -10,13 +10,15 @@ import io
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
 import click
 
 from elsa import __version__
-from elsa.errors import EXIT_RETRY, ElsaError
+from elsa.errors import EXIT_FAILURE, EXIT_RETRY, ElsaError
+from elsa.text import printable
 
 # name -> module in elsa.cli (its command bears the module's name), and the line that `elsa --help` shows
 COMMANDS = {
@@ -32,7 +34,43 @@ COMMANDS = {
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
-class LazyGroup(click.Group):
+class Command(click.Command):
+    """A command of ours: what it takes as text is text, and no path has a NUL in it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse what is not UTF-8, but for paths and what is passed on as it is: neither SQLite nor JSON can hold it."""
+        rest = super().parse_args(ctx, args)
+        for parameter in () if ctx.resilient_parsing else self.get_params(ctx):
+            for text in _texts(ctx.params.get(parameter.name or "")):
+                if "\0" in text:
+                    raise click.BadParameter(f"{printable(text)} has a NUL in it", ctx, parameter)
+                if isinstance(parameter.type, click.types.StringParamType) and not _is_utf8(text):
+                    raise click.BadParameter(f"{printable(text)} is not UTF-8", ctx, parameter)
+        return rest
+
+
+class Group(click.Group):
+    """A group whose commands are of ours."""
+
+    command_class = Command
+
+
+def _texts(value: object) -> Iterator[str]:
+    """All text in the value of a parameter."""
+    if isinstance(value, str | Path):
+        yield str(value)
+    elif isinstance(value, dict):
+        yield from (str(text) for pair in value.items() for text in pair)
+    elif isinstance(value, tuple | list):
+        for one in value:
+            yield from _texts(one)
+
+
+def _is_utf8(text: str) -> bool:
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+class LazyGroup(Group):
     """A group that imports a subcommand's module when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -82,12 +120,21 @@ def run(command: click.Command, name: str) -> NoReturn:
         try:
             if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as elsa.cli.entry left it
                 signal.signal(signal.SIGINT, signal.default_int_handler)
-            command.main(prog_name=name)
+            status = command.main(prog_name=name, standalone_mode=False)
         finally:
             sys.stdout.flush()
     except ElsaError as error:
-        click.echo(f"{name}: {error}", err=True)
+        tell(f"{name}: {error}")
         sys.exit(error.exit_code)
+    except click.ClickException as error:
+        shown = io.StringIO()
+        error.show(shown)
+        for line in shown.getvalue().rstrip("\n").split("\n"):
+            tell(line)
+        sys.exit(error.exit_code)
+    except click.Abort:
+        tell("Aborted!")
+        sys.exit(EXIT_FAILURE)
     except BrokenPipeError:
         _forget_output()
         sys.exit(0)
@@ -97,9 +144,14 @@ def run(command: click.Command, name: str) -> NoReturn:
         raise
     except OSError as error:
         _forget_output()
-        click.echo(f"{name}: the output cannot be written: {error.strerror or error}", err=True)
+        tell(f"{name}: the output cannot be written: {error.strerror or error}")
         sys.exit(EXIT_RETRY)
-    sys.exit(0)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def tell(line: str) -> None:
+    """A line on stderr, where no name that is in it can move the cursor."""
+    click.echo(printable(line), err=True)
 
 
 def _forget_output() -> None:

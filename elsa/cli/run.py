@@ -20,7 +20,7 @@ import click
 
 from elsa import config
 from elsa.cli import options
-from elsa.cli.main import CONTEXT
+from elsa.cli.main import CONTEXT, Command
 from elsa.config import Config
 from elsa.control.client import Client
 from elsa.control.launch import end_like, launch, title_of
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 PATIENCE_S = 20.0
 
 
-@click.command(context_settings={**CONTEXT, "allow_interspersed_args": False})
+@click.command(cls=Command, context_settings={**CONTEXT, "allow_interspersed_args": False})
 @click.option("--no-wait", is_flag=True, help="Print the bill when COMMAND itself has ended, whatever it left running.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Format of the bill.")
 @click.option(

@@ -16,12 +16,13 @@ import click
 
 from elsa import config
 from elsa.cli import options
-from elsa.cli.main import CONTEXT
+from elsa.cli.main import CONTEXT, Group, tell
 from elsa.errors import UsageError
 from elsa.state.tariff import RATES, WEEKDAYS, Tariff
+from elsa.text import printable
 
 
-@click.group(context_settings=CONTEXT)
+@click.group(cls=Group, context_settings=CONTEXT)
 def tariff() -> None:
     """What usage costs, for elsa report bill: versions, each valid from some moment until the next.
 
@@ -127,7 +128,10 @@ def list_(*, every: bool, form: str, db: Path | None) -> None:
     if form == "json":
         click.echo(json.dumps([dict(zip(columns, row, strict=True)) for row in rows], indent=2))
     elif rows:
-        cells = [(row[0], _time(row[1], row[4]), _time(row[2], row[4]), *row[3:]) for row in rows]
+        cells = [
+            (row[0], _time(row[1], row[4]), _time(row[2], row[4]), *(cell if cell is None else printable(cell) for cell in row[3:]))
+            for row in rows
+        ]
         heads = ("id", "valid from", "withdrawn", *columns[3:])
         click.echo(tabulate(cells, heads, tablefmt="simple", disable_numparse=True))
     else:
@@ -200,7 +204,7 @@ def withdraw(number: int, db: Path | None) -> None:
     path = config.load({"db": db}).db
     with database.translated(path), closing(database.open_for_writing(path)) as connection:
         tariffs.withdraw(connection, number, time.time_ns())
-    click.echo(f"tariff {number}: withdrawn", err=True)
+    tell(f"tariff {number}: withdrawn")
 
 
 def _time(at_ns: int | None, place: str) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import enum
 import functools
-import grp
 import logging
 import selectors
 import socket
@@ -20,6 +19,7 @@ from elsa.control import protocol
 from elsa.control.listener import Listener
 from elsa.control.peer import Peer, peer_of
 from elsa.errors import DataError, ElsaError, RetryError, UsageError
+from elsa.kernel import accounts
 
 __all__ = ["ControlServer", "Handler", "Peer", "Reply"]
 
@@ -298,6 +298,6 @@ class ControlServer:
 def _gid(group: str) -> int | None:
     """None where there is no such group: root alone manages then."""
     try:
-        return grp.getgrnam(group).gr_gid
+        return accounts.gid(group)
     except KeyError:
         return None

@@ -7,10 +7,13 @@ printable character as a backslash, x and two hex digits: one line, safe for ter
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 
 from elsa.errors import DataError
 
+LONGEST = 15
+"""Bytes of a name that the kernel keeps: TASK_COMM_LEN, less a NUL (include/linux/sched.h)."""
 _ESCAPE = re.compile(r"\\(?:\\|x([0-9a-f]{2})|(.?))", re.DOTALL)
 
 
@@ -50,3 +53,44 @@ def _unescape_match(match: re.Match[str]) -> str:
         return "\\"
     byte = int(match[1], 16)
     return chr(byte) if byte < 0x80 else chr(0xDC00 + byte)
+
+
+# What people write for a name: a byte or a backslash as names are stored, a set of a glob, or a character.
+_WRITTEN = re.compile(r"\\x[0-9a-f]{2}|\\\\|\[\^?\]?[^\]]*\]|.", re.DOTALL)
+
+
+def wanted(text: str) -> str:
+    """The stored text for a name, or for a glob over names, as people write it: no longer than the kernel keeps names.
+
+    A glob of which some part before a star is too long is cut there; what comes after a star may all be in what the kernel left out.
+    """
+    units, room = [], LONGEST
+    fits = not is_too_long(text)
+    for unit, raw in _units(text):
+        if fits or room >= len(raw):
+            units.append(unit)
+        elif room:
+            units.append(escape(raw[:room]))
+        room -= len(raw)
+        if not fits and (unit == "*" or room <= 0):
+            break
+    return "".join(units)
+
+
+def is_too_long(text: str) -> bool:
+    """Whether no name of the kernel's can have all the bytes that a name or glob wants at least."""
+    return sum(len(raw) for _, raw in _units(text)) > LONGEST
+
+
+def _units(text: str) -> Iterator[tuple[str, bytes]]:
+    """The parts of a name or glob, as they are stored, each with the bytes that it stands for; wildcards with the fewest."""
+    for found in _WRITTEN.finditer(text):
+        unit = found[0]
+        if unit == "*":
+            yield unit, b""
+        elif unit == "?" or (len(unit) > 2 and unit[0] == "["):
+            yield "".join(c if c == "\\" else _escape_character(c) for c in unit), b"?"
+        elif unit[0] == "\\" and len(unit) > 1:
+            yield unit, unescape_comm(unit)
+        else:
+            yield _escape_character(unit), unit.encode("utf-8", "surrogateescape")

@@ -183,7 +183,7 @@ class Ingester:
         with database.transaction(connection):
             known = acctfiles.recognise(connection, host_id, file, identity) or acctfiles.add(connection, host_id, identity)
             acctfiles.look_anew(connection, known)
-        known.path, known.device, known.inode = str(file.path.absolute()), identity.device, identity.inode
+        known.path, known.device, known.inode = acctfiles.path_text(file.path), identity.device, identity.inode
         reading = Reading(connection, joiner, known, file, Copies(connection, host_id, known), outcome)
         batch: list[Piece] = []
         waiting = 0

@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from elsa.report import ttys
+from elsa.text import printable
 
 UNKNOWN = "-"
 SIZES = ("B", "K", "M", "G", "T")
@@ -45,12 +46,6 @@ class Column(NamedTuple):
         if self.size and units in SIZES:
             return f"{value * self.size / 1024 ** SIZES.index(units):.{0 if units == 'B' else 2}f}{units}"
         return self.format(value)
-
-
-def printable(value: object) -> str:
-    """Text that cannot move the cursor or break a line, whoever chose it."""
-    text = str(value)
-    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def local_time(value: str) -> str:

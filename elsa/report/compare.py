@@ -14,11 +14,12 @@ from typing import Any, NamedTuple, TextIO
 
 from elsa.errors import UsageError
 from elsa.report import completeness, measures, render
-from elsa.report.columns import COLUMNS, printable
+from elsa.report.columns import COLUMNS
 from elsa.report.output import Output
 from elsa.report.query import THESE, Query, rows, select
 from elsa.report.render import Report, Row
 from elsa.report.selection import Selection, job_ids
+from elsa.text import printable
 
 MEASURES = ("wall_s", "cpu_s", "user_s", "system_s", "rss_kib", "read_bytes", "write_bytes", "processes", "major_faults")
 MEASURED = ("measure", "side", "runs", "p50", "p95", "least", "most", "change_percent", "verdict")

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from elsa.errors import ElsaError, UsageError
-from elsa.report.columns import COLUMNS, local_time, printable, tag_list
+from elsa.report.columns import COLUMNS, local_time, tag_list
 from elsa.report.jobs import COLUMNS as OF_JOBS
 from elsa.report.processes import COLUMNS as OF_PROCESSES
 from elsa.report.times import Window
+from elsa.text import printable
 
 HOURS = 24
 # So many rows at a time: what is in memory at once.
@@ -171,7 +172,8 @@ def _parquet() -> Callable[[Path, Dataset, Iterable[list[Any]]], None]:
 
     def write(path: Path, dataset: Dataset, batches: Iterable[list[Any]]) -> None:
         schema = pa.schema([(key, types[kind(key)]) for key in dataset.columns])
-        with pq.ParquetWriter(path, schema, compression="zstd") as out:
+        # Opened here, since Arrow takes no path that is not UTF-8.
+        with path.open("wb") as file, pq.ParquetWriter(file, schema, compression="zstd") as out:
             for rows in batches:
                 columns = zip(dataset.columns, zip(*rows, strict=True), schema.types, strict=True)
                 out.write_table(pa.table([pa.array(moments(key, values), type_) for key, values, type_ in columns], schema))

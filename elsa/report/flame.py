@@ -11,6 +11,7 @@ from xml.sax.saxutils import escape
 
 from elsa.report.columns import size
 from elsa.report.folded import Frame, walk
+from elsa.text import printable
 
 WIDTH, ROW, MARGIN, TOP = 1200, 17, 10, 44
 # Narrower than this nothing is seen; deeper than this nobody looks, and some viewers refuse.
@@ -28,7 +29,7 @@ def draw(top: Frame, title: str, weight: str) -> Iterator[str]:
     yield f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}">'
     yield f"<style>{_STYLE}</style>"
     yield f'<rect width="{WIDTH}" height="{height}" fill="#fffdf7"/>'
-    yield f'<text class="h" x="{MARGIN}" y="24">{escape(title)}: {amount(top.total, weight)}</text>'
+    yield f'<text class="h" x="{MARGIN}" y="24">{escape(printable(title))}: {amount(top.total, weight)}</text>'
     for frame, x in placed:
         yield _bar(frame, MARGIN + x * scale, frame.total * scale, height, f"{amount(frame.total, weight)}, {frame.total / top.total:.1%}")
     yield "</svg>"

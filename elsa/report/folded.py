@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from elsa.report.columns import printable
 from elsa.report.tree import Node, downwards
+from elsa.text import printable
 
 WEIGHTS = {"cpu": "us", "io": "bytes", "wall": "us"}
 """What a stack may weigh, and in which unit."""

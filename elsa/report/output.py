@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from elsa.errors import UsageError
-from elsa.report.columns import COLUMNS, printable
+from elsa.report.columns import COLUMNS
+from elsa.text import printable
 
 # So many characters at most, to the left with a hyphen.
 _WIDTH = re.compile(r"-?\d{1,4}", re.ASCII)

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any, TextIO
 
 from elsa.report import table
-from elsa.report.columns import COLUMNS, printable
+from elsa.report.columns import COLUMNS
 from elsa.report.output import Output
+from elsa.text import printable
 
 Row = tuple[Any, ...]
 

@@ -6,21 +6,21 @@ conditions with bound values. Several values of one kind mean any of them, sever
 
 from __future__ import annotations
 
-import grp
 import json
-import pwd
 import re
 import signal
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from elsa.decode import comm
 from elsa.errors import UsageError
+from elsa.kernel import accounts
 from elsa.report import ttys
-from elsa.report.columns import printable
 from elsa.report.query import THESE, Condition
 from elsa.report.times import Window, window
+from elsa.text import printable
 
 Asked = Mapping[str, tuple[str, ...]]
 """What was written for each kind of choice; since and until have at most one value."""
@@ -64,6 +64,8 @@ class Selection:
     """Ids. A process that is in several of them is taken once: in that where it was for its whole life, else in the oldest."""
     choices: tuple[Condition, ...] = ()
     """Everything else, on the columns of a process."""
+    words: tuple[str, ...] = ()
+    """What must be said of how it was understood."""
 
     def __bool__(self) -> bool:
         """Whether anything is chosen at all."""
@@ -96,7 +98,15 @@ def resolve(connection: sqlite3.Connection, asked: Asked, now: datetime, *, clip
             parts = [make(text) for text in asked[kind]]
             choices.append(any_of(parts))
     jobs = jobs_of(connection, asked)
-    return Selection(asked_window(asked, now), clip, jobs, tuple(choices))
+    return Selection(asked_window(asked, now), clip, jobs, tuple(choices), tuple(cut_commands(asked.get("command", ()))))
+
+
+def cut_commands(texts: Iterable[str]) -> Iterator[str]:
+    """Say which names are looked for in place of those that are too long for the kernel."""
+    for text in texts:
+        if comm.is_too_long(text):
+            kept, name = printable(comm.wanted(text)), printable(text)
+            yield f"--command {name}: the kernel keeps {comm.LONGEST} bytes of a name, so this is {kept}, as whatever begins so"
 
 
 def asked_window(asked: Asked, now: datetime) -> Window:
@@ -199,21 +209,17 @@ def _number(text: str) -> bool:
 
 def uid_of(text: str) -> int:
     """The uid that is meant by a name or a number. Raises UsageError."""
-    if _number(text):
-        return int(text)
     try:
-        return pwd.getpwnam(text).pw_uid
-    except (KeyError, ValueError):
-        raise UsageError(f"--user: this host knows no user {printable(text)}; write a name or a uid") from None
+        return accounts.uid(text)
+    except KeyError:
+        raise UsageError(f"--user: this host knows no user {printable(text)}; write a name, a uid or uid:N") from None
 
 
 def _gid(text: str) -> int:
-    if _number(text):
-        return int(text)
     try:
-        return grp.getgrnam(text).gr_gid
-    except (KeyError, ValueError):
-        raise UsageError(f"--group: this host knows no group {printable(text)}; write a name or a gid") from None
+        return accounts.gid(text)
+    except KeyError:
+        raise UsageError(f"--group: this host knows no group {printable(text)}; write a name, a gid or gid:N") from None
 
 
 def _tty(text: str) -> int:
@@ -257,7 +263,7 @@ def _exit(text: str) -> Condition:
 _CHOICES: dict[str, Callable[[str], Condition]] = {
     "user": lambda text: Condition("u.uid = ?", (uid_of(text),)),
     "group": lambda text: Condition("u.gid = ?", (_gid(text),)),
-    "command": lambda text: Condition(f"u.command {'glob' if _GLOB.search(text) else '='} ?", (text,)),
+    "command": lambda text: Condition(f"u.command {'glob' if _GLOB.search(text) else '='} ?", (comm.wanted(text),)),
     "tty": lambda text: Condition("u.tty = ?", (_tty(text),)),
     "pid": lambda text: Condition("u.pid = ?", (_pid(text),)),
     "exit": _exit,

@@ -15,11 +15,11 @@ from functools import partial
 
 from elsa.errors import UsageError
 from elsa.report import completeness
-from elsa.report.columns import printable
 from elsa.report.output import Output
 from elsa.report.query import Condition, Query, rows, select
 from elsa.report.render import Report, Row
 from elsa.report.selection import Selection, job_id
+from elsa.text import printable
 
 COLUMNS = (
     "tree",

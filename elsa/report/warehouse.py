@@ -3,36 +3,25 @@
 from __future__ import annotations
 
 import functools
-import grp
-import pwd
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from elsa.kernel import accounts
 from elsa.store import database
 
 
 @functools.cache
 def user_name(uid: int | None) -> str | None:
     """Name of a uid on this host, or the number as text where it has none; None of an unknown uid."""
-    if uid is None:
-        return None
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except (KeyError, OverflowError):
-        return str(uid)
+    return None if uid is None else accounts.user(uid)
 
 
 @functools.cache
 def group_name(gid: int | None) -> str | None:
     """Name of a gid on this host, or the number as text where it has none; None of an unknown gid."""
-    if gid is None:
-        return None
-    try:
-        return grp.getgrgid(gid).gr_name
-    except (KeyError, OverflowError):
-        return str(gid)
+    return None if gid is None else accounts.group(gid)
 
 
 @contextmanager

@@ -8,9 +8,11 @@ from __future__ import annotations
 import os
 import sqlite3
 from dataclasses import dataclass
+from pathlib import Path
 
 from elsa.decode.acct import LOOKAHEAD, RECORD_SIZE, begins_with_record
 from elsa.kernel.acctfile import AcctFile, FileIdentity
+from elsa.text import printable
 
 _COLUMNS = "id, path, device, inode, disk_size, modified_at_ns, head, tail, position, records, skipped_bytes"
 
@@ -64,10 +66,15 @@ def _is_sounder(connection: sqlite3.Connection, file: AcctFile, known: Known) ->
     return any(begins_with_record(file.read(first, LOOKAHEAD + RECORD_SIZE)) for (first,) in skipped)
 
 
+def path_text(path: Path) -> str:
+    """A path as it is stored, where a name may be bytes of any kind."""
+    return printable(path.absolute())
+
+
 def add(connection: sqlite3.Connection, host_id: int, identity: FileIdentity) -> Known:
     """A row for a new file, nothing of it read yet."""
     new_id = connection.execute("select coalesce(max(id), 0) + 1 from acct_file").fetchone()[0]
-    known = Known(new_id, str(identity.path.absolute()), identity.device, identity.inode, -1, -1, identity.head, b"", 0, 0, 0)
+    known = Known(new_id, path_text(identity.path), identity.device, identity.inode, -1, -1, identity.head, b"", 0, 0, 0)
     connection.execute(
         f"insert into acct_file ({_COLUMNS}, host_id, read_at_ns) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
         (*vars(known).values(), host_id),

@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from elsa.decode import comm
 from elsa.errors import PrivilegeError, UnavailableError, UsageError
 from elsa.state.codes import How
 from elsa.state.selection import Selection
@@ -198,7 +199,7 @@ def _choose_commands(connection: sqlite3.Connection, patterns: tuple[str, ...], 
         f"""insert into temp.chosen
             with visible as materialized (select process_id, command from incarnation_usage {whose})
             select process_id, {How.DEFINED:d} from visible where {fits}""",
-        patterns,
+        tuple(map(comm.wanted, patterns)),
     )
 
 

@@ -13,6 +13,7 @@ import click
 
 from elsa import config
 from elsa.cli import complete, options
+from elsa.cli.main import Command
 from elsa.cli.report import request
 from elsa.cli.report.group import report
 from elsa.errors import UsageError
@@ -35,10 +36,12 @@ SORTS = {
 MERGE = "the warehouse keeps every record, so nothing is merged into summary files; leave it out, and give --since and --until for a time"
 # Lines that are written at once.
 _LINES = 512
+# A name as it is; whether it can be read is seen when it is.
+_FILE = click.Path(readable=False, allow_dash=True)
 _GIVEN = "elsa.cli.report.gnu.given"
 
 
-class GnuCommand(click.Command):
+class GnuCommand(Command):
     """A command with two habits of getopt_long: long options may be shortened, and which one was given last is known."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -110,12 +113,12 @@ def flag(*names: str, says: str) -> Callable[[Function], Function]:
 )
 @flag("--separate-forks", says="Always so: commands that never called exec are told apart, by a star.")
 @flag("--sort-real-time", says="Sort by elapsed time.")
-@click.option("--other-acct-file", metavar="FILE", help="The same as FILE.")
+@click.option("--other-acct-file", type=_FILE, metavar="FILE", help="The same as FILE.")
 @click.option("--other-savacct-file", metavar="FILE", help="Refused: no summary files are read or written.")
 @click.option("--other-usracct-file", metavar="FILE", help="Refused, too.")
 @taken_options
 @picking("job", "user")
-@click.argument("file", required=False)
+@click.argument("file", required=False, type=_FILE)
 @click.pass_context
 def sa(ctx: click.Context, /, *, file: str | None, other_acct_file: str | None, **given: Any) -> None:  # noqa: ANN401 (as click parsed it)
     """What commands used, as GNU sa prints it: calls, minutes elapsed (re) and of CPU (cp), mean io (avio), mean memory (k).
@@ -165,16 +168,20 @@ def sa(ctx: click.Context, /, *, file: str | None, other_acct_file: str | None, 
 @report.command(cls=GnuCommand)
 @flag("--strict-match", says="Only records that match everything given.")
 @flag("--print-controls", says="Unprintable bytes of names as they are, not as question marks.")
-@click.option("--user", "users", multiple=True, metavar="NAME", help="Records of this user; may be given again.")
-@click.option("--command", "commands", multiple=True, metavar="NAME", help="Records of this command; may be given again.")
-@click.option("--tty", "ttys", multiple=True, metavar="NAME", help="Records of this terminal; may be given again.")
+@click.option("--user", "users", multiple=True, type=click.UNPROCESSED, metavar="NAME", help="Records of this user; may be repeated.")
+@click.option(
+    "--command", "commands", multiple=True, type=click.UNPROCESSED, metavar="NAME", help="Records of this command; may be repeated."
+)
+@click.option("--tty", "ttys", multiple=True, type=click.UNPROCESSED, metavar="NAME", help="Records of this terminal; may be repeated.")
 @flag("--forwards", says="The oldest first.")
-@click.option("-f", "--file", "files", multiple=True, metavar="FILE", help="Read this file (- is standard input); may be given again.")
+@click.option(
+    "-f", "--file", "files", multiple=True, type=_FILE, metavar="FILE", help="Read this file (- is standard input); may be repeated."
+)
 @flag("-p", "--show-paging", says="Page faults instead of user and terminal.")
 @flag("--pid", says="Add the pid and that of the parent.")
 @taken_options
 @picking("job")
-@click.argument("names", nargs=-1)
+@click.argument("names", nargs=-1, type=click.UNPROCESSED)
 def lastcomm(*, names: tuple[str, ...], files: tuple[str, ...], forwards: bool, print_controls: bool, **given: Any) -> None:  # noqa: ANN401
     """Which commands ended, the last one first, as GNU lastcomm prints them: name, flags, user, terminal, CPU time, start.
 
@@ -215,7 +222,7 @@ def _format(_ctx: click.Context, _parameter: click.Parameter, value: str | None)
 @flag("--byteswap", says="With --raw: in the other byte order.")
 @click.option("--ahz", type=click.IntRange(min=1), default=100, metavar="HZ", help="With --raw --format 0 or 2: ticks per second there.")
 @picking("job", "user")
-@click.argument("files", nargs=-1)
+@click.argument("files", nargs=-1, type=_FILE)
 def dump_acct(
     *,
     files: tuple[str, ...],

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from elsa.cli.main import CONTEXT
+from elsa.cli.main import CONTEXT, Group
 
 
-@click.group(context_settings=CONTEXT)
+@click.group(cls=Group, context_settings=CONTEXT)
 def report() -> None:
     """What jobs, commands and users cost.
 
@@ -21,6 +21,10 @@ def report() -> None:
       --job 12  --job build  --job 'night*'   --user anna  --group 100   --command 'cc*'   --tty pts/3  --pid 4711
       --exit 0|3|nonzero|signal|SIGKILL|core  --state running|ended|completed|failed       --tag project=web
       --since TIME  --until TIME
+    A backslash before a comma makes it part of a value: --command 'a\\,b'. Names are stored with each byte that cannot be printed as
+    \\xNN and a backslash doubled; write them so, or as they are. A command longer than the 15 bytes that the kernel keeps stands for
+    whatever begins with these. A user or group is a name first, even one of digits; uid:4711 and gid:100 are always numbers.
+
     \b
     TIME is one of:
       2026-11-02   2026-11-02T09:30   2026-11-02T09:30+01:00   2026-11   1102   09:30   9:30pm

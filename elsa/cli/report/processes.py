@@ -39,7 +39,7 @@ def processes(*, request: Request, everything: bool) -> None:
 
 
 @report.command()
-@click.argument("commands", nargs=-1, metavar="[COMMAND]...", shell_complete=complete.commands)
+@click.argument("commands", nargs=-1, type=click.UNPROCESSED, metavar="[COMMAND]...", shell_complete=complete.commands)
 @reports(*PROCESSES)
 @everything_option
 def last(*, commands: tuple[str, ...], request: Request, everything: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import os
+import re
 import shutil
 import sys
 import time
@@ -18,6 +19,7 @@ import click
 
 from elsa import config
 from elsa.cli import complete, options
+from elsa.cli.main import tell
 from elsa.report.columns import UNITS
 from elsa.report.output import FORMATS, ColumnsHelp, Output
 
@@ -33,9 +35,9 @@ PROCESSES = ("job", "user", "group", "command", "tty", "pid", "exit", "state", "
 """The choices of reports on processes."""
 _SELECTING: dict[str, tuple[str, str]] = {
     "job": ("JOB", "Only processes that were ever in this job: its id, its name, or a glob for several."),
-    "user": ("USER", "Only this real user, by name or uid."),
-    "group": ("GROUP", "Only this real group, by name or gid."),
-    "command": ("COMMAND", "Only this command name; a glob like 'cc*' is one too."),
+    "user": ("USER", "Only this real user, by name or uid; uid:N is never a name."),
+    "group": ("GROUP", "Only this real group, by name or gid; gid:N is never a name."),
+    "command": ("COMMAND", "Only this command name; a glob like 'cc*' is one too. The kernel keeps 15 bytes of a name."),
     "tty": ("TTY", "Only this terminal: pts/3, tty1, none."),
     "pid": ("PID", "Only this process id, whoever had it."),
     "exit": ("EXIT", "Only what ended so: 0, 3, nonzero, signal, SIGKILL, core."),
@@ -44,7 +46,7 @@ _SELECTING: dict[str, tuple[str, str]] = {
 }
 _OF_JOBS: dict[str, tuple[str, str]] = {
     "job": ("JOB", "Only this job: its id, its name, or a glob."),
-    "user": ("USER", "Only jobs of this owner, by name or uid."),
+    "user": ("USER", "Only jobs of this owner, by name or uid; uid:N is never a name."),
     "exit": ("EXIT", "Only jobs whose launched command ended so: 0, 3, nonzero, signal, SIGKILL, core."),
     "state": ("STATE", "Only jobs that are open, closed, running, completed (closed, exit 0) or failed."),
     "tag": ("TAG", "Only jobs with this tag: KEY or KEY=VALUE. Several must all be there."),
@@ -122,7 +124,7 @@ class Request:
                 count = 1
             else:
                 count = render.write(made, self.output, out)
-            words = made.words if count else [made.nothing(), *made.words]
+            words = [*selection.words, *(made.words if count else [made.nothing(), *made.words])]
             words += [line for line in late(connection, selection, time.time_ns()) if line not in words]
         say(words)
 
@@ -161,7 +163,7 @@ def blocks() -> bool:
 def say(words: list[str]) -> None:
     """What must be said beside a report."""
     for line in words:
-        click.echo(f"elsa-report: {line}", err=True)
+        tell(f"elsa-report: {line}")
 
 
 def reports(
@@ -186,7 +188,9 @@ def selecting(kinds: tuple[str, ...], *, of_jobs: bool = False, window: bool = T
     texts = _OF_JOBS if of_jobs else _SELECTING
     for kind in kinds:
         name, text = texts[kind]
-        yield click.option(f"--{kind}", multiple=True, metavar=name, help=text, shell_complete=complete.BY_KIND.get(kind))
+        # A command name is bytes of any kind.
+        type_ = click.UNPROCESSED if kind == "command" else None
+        yield click.option(f"--{kind}", multiple=True, type=type_, metavar=name, help=text, shell_complete=complete.BY_KIND.get(kind))
     if window:
         yield click.option("--since", metavar="TIME", help="Only what ended then or later.")
         yield click.option("--until", metavar="TIME", help="Only what ended before then.")
@@ -233,7 +237,13 @@ def _request(given: dict[str, Any], kinds: tuple[str, ...], *, window: bool) -> 
 
 
 def values(kind: str, given: tuple[str, ...]) -> tuple[str, ...]:
-    """What was given for one kind: several times, or several values with commas."""
+    r"""What was given for one kind: several times, or several values with commas; `\,` is a comma in a value, `\ ` a blank at its end."""
     if kind in _WHOLE:
         return given
-    return tuple(part.strip() for text in given for part in text.split(","))
+    # No argument has a NUL in it. Two backslashes are one in a stored name, and hide no comma.
+    held = (re.sub(r"\\\\|\\([, ])", lambda found: _HELD.get(found[1], found[0]), text) for text in given)
+    parts = (part.strip() for text in held for part in text.split(","))
+    return tuple(functools.reduce(lambda part, pair: part.replace(pair[1], pair[0]), _HELD.items(), part) for part in parts)
+
+
+_HELD = {",": "\0c", " ": "\0b"}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pwd
 import random
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -198,3 +200,39 @@ def test_last_so_many_are_the_end_of_all_of_them_however_many_hours_lie_between(
             assert busy.json("last", *arguments, "--limit", str(limit), "--columns", "acct_id,process_id") == [
                 {"acct_id": row["acct_id"], "process_id": row["process_id"]} for row in everything[::-1][:limit]
             ]
+
+
+def test_a_backslash_makes_a_comma_or_a_blank_part_of_a_name(reports: Reports) -> None:
+    for number, comm in enumerate(["a,b", "a", "b", " b ", "a\\\\", "a\\\\,b"], start=1):
+        reports.warehouse.process(number, start=number, seconds=1, comm=comm)
+
+    def found(*arguments: str) -> list[str]:
+        return [row["command"] for row in reports.json("processes", *arguments)]
+
+    assert found("--command", "a\\,b") == ["a,b"]
+    assert found("--command", "a\\,b, b") == ["a,b", "b"]
+    assert found("--command", "a,b") == ["a", "b"]
+    assert found("--command", "\\ b\\ ") == [" b "]
+    assert found("--command", "a\\\\,b") == ["b", "a\\\\"]
+    assert found("--command", "a\\\\\\,b") == ["a\\\\,b"]
+    assert found("--command", "a\\,*") == ["a,b"]
+    assert found("--command", "a\\,b", "--command", "b") == ["a,b", "b"]
+
+
+def test_a_command_longer_than_the_kernel_keeps_is_found_by_its_first_15_bytes_and_that_is_said(reports: Reports) -> None:
+    reports.warehouse.process(1, start=1, seconds=1, comm="compile-everyth")
+    for arguments in (("commands", "--command", "compile-everything"), ("last", "compile-everything*")):
+        done = reports.run(*arguments)
+        assert "compile-everyth" in done.stdout
+        assert "keeps 15 bytes" in done.stderr
+    assert "keeps" not in reports.run("commands", "--command", "compile-everyth").stderr
+
+
+def test_a_name_of_digits_is_a_name_before_it_is_a_number(reports: Reports, monkeypatch: pytest.MonkeyPatch) -> None:
+    logins = {"104711": SimpleNamespace(pw_uid=7)}
+    monkeypatch.setattr(pwd, "getpwnam", lambda name: logins[name])
+    reports.warehouse.process(1, start=1, seconds=1, uid=7)
+    reports.warehouse.process(2, start=2, seconds=1, uid=104711)
+    assert [row["uid"] for row in reports.json("processes", "--user", "104711")] == [7]
+    assert [row["uid"] for row in reports.json("processes", "--user", "uid:104711")] == [104711]
+    assert sorted(row["uid"] for row in reports.json("users", "--user", "7,uid:104711")) == [7, 104711]
