@@ -11,13 +11,15 @@ from elsa.decode.redact import Redactor
 MOST = 4096
 # How a line that was cut ends. No whole line does: an argument that holds this stands in quotes.
 CUT = "…"
+# Bytes of arguments that are looked at.
+MOST_BYTES = 4 * MOST
 
 
 def decode_cmdline(data: bytes, redact: Redactor) -> str | None:
     """The command line, at most MOST characters, with CUT at its end where there was more; None where there is none (a kernel thread)."""
     if not data:
         return None
-    part = data[: 4 * MOST].removesuffix(b"\0")
+    part = data[:MOST_BYTES].removesuffix(b"\0")
     arguments = [argument.decode("utf-8", "surrogateescape") for argument in part.split(b"\0")]
     line = shlex.join(escape(argument.encode("utf-8", "surrogateescape")) for argument in redact(arguments))
-    return line if len(line) <= MOST and len(data) <= 4 * MOST else line[: MOST - len(CUT)] + CUT
+    return line if len(line) <= MOST and len(data) <= MOST_BYTES else line[: MOST - len(CUT)] + CUT

@@ -44,9 +44,12 @@ class Procfs:
         comm = _read(f"{self._root}{pid}/comm")
         return comm if comm is None else comm.removesuffix(b"\n")
 
-    def read_cmdline(self, pid: int) -> bytes | None:
-        """The arguments, each ended by a NUL; empty for a kernel thread or a zombie, None when the process is gone."""
-        return _read(f"{self._root}{pid}/cmdline")
+    def read_cmdline(self, pid: int, most: int) -> bytes | None:
+        """The arguments, each ended by a NUL, at most so many bytes (there may be megabytes of them).
+
+        Empty for a kernel thread or a zombie, None when the process is gone.
+        """
+        return _read(f"{self._root}{pid}/cmdline", most)
 
     def read_cgroup(self, pid: int) -> bytes | None:
         """The control groups, a line each; None when the process is gone."""
@@ -120,13 +123,15 @@ class Procfs:
         return data
 
 
-def _read(path: str) -> bytes | None:
-    """A whole file; None when it, or the process it speaks of, is gone or closed to us."""
+def _read(path: str, most: int | None = None) -> bytes | None:
+    """A whole file, or so many bytes of it; None when it, or the process it speaks of, is gone or closed to us."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
     try:
+        if most is not None:
+            return os.read(descriptor, most)
         data = chunk = os.read(descriptor, _CHUNK)
         # A short record ends with the first read; only a full chunk can have more behind it.
         while len(chunk) == _CHUNK:

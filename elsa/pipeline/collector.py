@@ -26,10 +26,10 @@ from elsa.kernel.connector import Connector
 from elsa.kernel.procfs import Procfs
 from elsa.kernel.taskstats import TaskstatsSocket
 from elsa.pipeline import check, notify, scan
+from elsa.pipeline.cmdlines import Cmdlines
 from elsa.pipeline.counting import Counting
 from elsa.pipeline.hearing import Hearing
 from elsa.pipeline.helpers import Helpers
-from elsa.pipeline.redaction import configured
 from elsa.pipeline.service import Service
 from elsa.pipeline.storing import MS, SECOND, Storing
 from elsa.state.carrying import carry_over
@@ -46,6 +46,8 @@ DRAIN_TURNS = 50
 # less full than this.
 FULL = 0.5
 HOLD_NS = 50 * MS
+# How long command lines may take to be searched for secrets, where somebody waits for them.
+CMDLINES_S = 1.0
 
 
 class Collector:
@@ -83,8 +85,8 @@ class Collector:
         gap = _unheard(beginning)
         if before is not None:
             gap, next_clock_id = self._carry_over(before, beginning, taken, next_clock_id)
-        redactor = configured(config) if config.cmdlines else None
-        self._hearing = Hearing(self._connector, self._taskstats, procfs, self.processes, self.storing, next_clock_id, redactor)
+        self._cmdlines = Cmdlines(self._selector, config) if config.cmdlines else None
+        self._hearing = Hearing(self._connector, self._taskstats, procfs, self.processes, self.storing, next_clock_id, self._cmdlines)
         self.counting = Counting(procfs, self._hearing.ended_threads, delays=procfs.sysctl("kernel.task_delayacct") == "1")
         self.helpers = Helpers(self._selector)
         self._service = Service(self, config)
@@ -92,7 +94,7 @@ class Collector:
         self._gathering = False  # events wait to be read; meanwhile the connector is not in the selector
         self._drain_at_ns: int | None = self._since_ns
         self._kept_house_ns = 0
-        self._syncs: list[Reply] = []
+        self._syncs: list[tuple[int, Reply]] = []
         self._socket_trouble = ""
         self._stopping = False
         self._hearing.look_at_clock()
@@ -182,6 +184,8 @@ class Collector:
         if self._drain_at_ns is not None and now_ns >= self._drain_at_ns:
             self.drain(patient=True)
         self._hearing.tick(now_ns, wait=self._may_wait())
+        if self._cmdlines is not None:
+            self._cmdlines.tick(now_ns)
         if self._syncs:
             self.drain()
             self._answer_syncs()
@@ -205,6 +209,8 @@ class Collector:
     def _finish(self) -> None:
         notify.notify(notify.STOPPING)
         self.drain()
+        if self._cmdlines is not None:
+            self._cmdlines.finish(CMDLINES_S)
         try:
             self.storing.finish()
         finally:
@@ -248,14 +254,18 @@ class Collector:
 
     def sync(self, reply: Reply) -> None:
         """Answer when all that happened so far is in the warehouse, and all that was missed is concluded."""
-        self._syncs.append(reply)
+        self._syncs.append((clocks.monotonic_ns(), reply))
         self._answer_syncs()
 
     def _answer_syncs(self) -> None:
-        if self._syncs and self._hearing.settled and self._drain_at_ns is None:
-            replies, self._syncs = self._syncs, []
-            for reply in replies:
-                self.storing.commit_all(reply)
+        if not (self._syncs and self._hearing.settled and self._drain_at_ns is None):
+            return
+        # Command lines are waited for only as long as no flood of them keeps everybody waiting.
+        until_ns = clocks.monotonic_ns() - (int(CMDLINES_S * SECOND) if self._cmdlines is not None and self._cmdlines.busy else 0)
+        ready = [reply for asked_ns, reply in self._syncs if asked_ns <= until_ns]
+        self._syncs = [sync for sync in self._syncs if sync[0] > until_ns]
+        for reply in ready:
+            self.storing.commit_all(reply)
 
     def status(self) -> dict[str, Any]:
         """How the daemon is."""
@@ -272,6 +282,7 @@ class Collector:
             "processes": len(self.processes.living),
             "jobs": len(self.processes.jobs.open),
             "db": str(self._config.db),
+            "withheld": self._cmdlines.withheld if self._cmdlines is not None else 0,
             "writer": self.storing.writer.trouble or "ok",
         }
 

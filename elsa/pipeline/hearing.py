@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from elsa.decode import events as ev
-from elsa.decode.redact import Redactor
 from elsa.kernel import clocks
 from elsa.kernel.connector import Connector
 from elsa.kernel.procfs import Procfs
 from elsa.kernel.taskstats import TaskstatsSocket
 from elsa.pipeline import scan
+from elsa.pipeline.cmdlines import Cmdlines
 from elsa.pipeline.statistics import Notes, Statistics
 from elsa.pipeline.storing import MS, SECOND
 from elsa.state.lives import Found, Incarnation, same_start
@@ -55,15 +56,15 @@ class Hearing:
         processes: Processes,
         notes: Notes,
         next_clock_id: int,
-        redact: Redactor | None,
+        cmdlines: Cmdlines | None,
     ) -> None:
-        """`redact` takes the secrets out of command lines; None: store none at all."""
+        """`cmdlines` takes the secrets out of command lines; None: look at no program at all."""
         self._connector = connector
         self._stats = Statistics(taskstats, procfs, processes, notes) if taskstats is not None else None
         self._procfs = procfs
         self._processes = processes
         self._notes = notes
-        self._redact = redact
+        self._cmdlines = cmdlines
         self._clocks = processes.clocks
         self._next_clock_id = next_clock_id
         self._numbering = Numbering()
@@ -214,19 +215,22 @@ class Hearing:
         """After an exec only /proc knows the new name and program; who is gone already is named by its accounting record."""
         until_ns = clocks.monotonic_ns() + LOOK_NS
         processes = self._processes
-        if self._redact is None:
+        if self._cmdlines is None:
             processes.unsure.clear()  # the name is known of whoever was found
         for pid in {**dict.fromkeys(processes.execed), **processes.unsure}:
             looked_ns = clocks.monotonic_ns()
             if looked_ns > until_ns:
                 break
             life = processes.living[pid]
-            row, found = None, self._find(pid)
+            seen, found = None, self._find(pid)
             if found is not None and same_start(life, found.start_ns):
                 processes.name(life, found.comm)
-                if self._redact is not None:
-                    row = scan.program(self._procfs, life, self._clocks.from_boottime_ns, self._redact)
+                if self._cmdlines is not None:
+                    seen = scan.program(self._procfs, life, self._clocks.from_boottime_ns)
+            row, arguments = seen or (None, b"")
             processes.show_program(life, row, looked_ns)
+            if row is not None and arguments and self._cmdlines is not None:
+                self._cmdlines.submit(life.uid, arguments, functools.partial(processes.show_cmdline, life, row, looked_ns))
 
     def _settle_doubts(self) -> None:
         """Look first, then listen: whoever is gone has sent its last event by then.

@@ -6,10 +6,9 @@ import os
 import time
 from collections.abc import Callable, Iterator
 
-from elsa.decode.cmdline import decode_cmdline
+from elsa.decode.cmdline import MOST_BYTES
 from elsa.decode.comm import escape
 from elsa.decode.procfs import Stat, parse_memory, parse_real_uid, parse_stat
-from elsa.decode.redact import Redactor
 from elsa.errors import DataError
 from elsa.kernel import clocks
 from elsa.kernel.procfs import Procfs
@@ -90,10 +89,13 @@ def used_so_far(procfs: Procfs, pid: int) -> tuple[int, int]:
 NO_LOGIN = 2**32 - 1
 
 
-def program(procfs: Procfs, life: Incarnation, monotonic: Monotonic, redact: Redactor) -> ProgramRow | None:
-    """What a living process executes, as a row of table program with its strings still in it; None if it is gone by the end."""
+def program(procfs: Procfs, life: Incarnation, monotonic: Monotonic) -> tuple[ProgramRow, bytes] | None:
+    """What a living process executes, as a row of table program with its strings still in it, and its arguments, which are not in it yet.
+
+    None if it is gone by the end.
+    """
     pid = life.pid
-    cmdline = decode_cmdline(procfs.read_cmdline(pid) or b"", redact)
+    arguments = procfs.read_cmdline(pid, MOST_BYTES + 1) or b""
     exe, cwd = _printable(procfs.link(pid, "exe")), _printable(procfs.link(pid, "cwd"))
     cgroups = (procfs.read_cgroup(pid) or b"").splitlines()
     # The unified hierarchy has the number 0; without it the first one must do.
@@ -104,7 +106,7 @@ def program(procfs: Procfs, life: Incarnation, monotonic: Monotonic, redact: Red
     if found is None or not same_start(life, found.start_ns):
         return None  # its pid may have passed to another while all this was read
     text = None if cgroup is None else escape(cgroup)
-    return life.id, cmdline, exe, cwd, text, None if loginuid == NO_LOGIN else loginuid, found.session
+    return (life.id, None, exe, cwd, text, None if loginuid == NO_LOGIN else loginuid, found.session), arguments
 
 
 def _printable(path: str | None) -> str | None:

@@ -32,7 +32,7 @@ OWNERS_OF_JOBS = 20
 # What /proc forgets of a thread when it ends.
 _IO = ("read_chars", "write_chars", "read_bytes", "write_bytes")
 # What the status tells of all users together.
-_OF_ALL = ("heard_at_ns", "events", "lost", "gaps", "backlog", "processes")
+_OF_ALL = ("heard_at_ns", "events", "lost", "gaps", "backlog", "processes", "withheld")
 
 
 class Collector(Protocol):

@@ -130,7 +130,8 @@ class Changes:
     """until_ns, job_id, process_id"""
     usage: list[tuple[int | None, ...]] = field(default_factory=list)
     """In the order of the columns of table usage."""
-    programs: list[ProgramRow] = field(default_factory=list)
+    programs: dict[int, ProgramRow] = field(default_factory=dict)
+    """By process_id: the newest."""
     baselines: list[tuple[int | None, ...]] = field(default_factory=list)
     """In the order of the columns of table baseline."""
 
@@ -144,7 +145,7 @@ class Changes:
         """
         gone = {life.id for life in self.born if life.elapsed_ns is not None}
         lost = len(self.events) + len(gone) + len(self.usage)
-        self.events, self.usage, self.programs = [], [], []
+        self.events, self.usage, self.programs = [], [], {}
         self.born = [life for life in self.born if life.elapsed_ns is None]
         self.entered = [stay for stay in self.entered if stay[1] not in gone]
         self.left = [stay for stay in self.left if stay[2] not in gone]

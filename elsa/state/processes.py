@@ -264,12 +264,18 @@ class Processes:
             self._forget_program(life)
         else:
             life.program_ns = looked_ns
-            self.changes.programs.append(row)
+            self.changes.programs[life.id] = row
+
+    def show_cmdline(self, life: Incarnation, row: ProgramRow, looked_ns: int, cmdline: str | None) -> None:
+        """The command line of a program that was shown, which may come later; None: it is not known."""
+        if cmdline is not None and life.program_ns == looked_ns:
+            self.changes.programs[life.id] = (row[0], cmdline, *row[2:])
 
     def _forget_program(self, life: Incarnation) -> None:
         if life.program_ns:
             life.program_ns = 0
-            self.changes.programs.append((life.id, None, None, None, None, None, None))
+            seen = self.changes.programs.get(life.id, (life.id, None, None, None, None, None, None))
+            self.changes.programs[life.id] = (life.id, None, None, *seen[3:])
 
     def resolve_doubt(self, pid: int, found: Found | None) -> None:
         """Answer a doubt: `found` is the process as /proc shows it now, None if there is no such pid."""

@@ -122,7 +122,7 @@ class Batch:
         self.entered.extend(changes.entered)
         self.left.extend(changes.left)
         self.usage.extend(changes.usage)
-        self.programs.extend(changes.programs)
+        self.programs.extend(changes.programs.values())
         self.baselines.extend(changes.baselines)
 
     def given_up(self, since_ns: int) -> Batch:

@@ -229,7 +229,7 @@ class World:
         return [(type(one), str(one)) if isinstance(one, ElsaError) else one for one in told], self.helped
 
 
-HOST_COUNTS = ("heard_at_ns", "events", "lost", "gaps", "backlog", "processes")
+HOST_COUNTS = ("heard_at_ns", "events", "lost", "gaps", "backlog", "processes", "withheld")
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ def test_pids_are_the_numeric_entries_in_order(tree: Path) -> None:
 
 def test_a_gone_process_reads_as_none(tree: Path) -> None:
     procfs = Procfs(tree)
-    assert (procfs.read_stat(7), procfs.read_status(7), procfs.read_comm(7), procfs.read_cmdline(7)) == (None, None, None, None)
+    assert (procfs.read_stat(7), procfs.read_status(7), procfs.read_comm(7), procfs.read_cmdline(7, 99)) == (None, None, None, None)
 
 
 def test_comm_loses_its_own_newline_only(tree: Path) -> None:
@@ -76,8 +76,13 @@ def test_a_root_that_is_not_proc_is_told(tmp_path: Path) -> None:
 
 def test_a_file_longer_than_one_read_comes_whole(tree: Path) -> None:
     long = b"x" * 200_000
-    (tree / "1" / "cmdline").write_bytes(long)
-    assert Procfs(tree).read_cmdline(1) == long
+    (tree / "1" / "status").write_bytes(long)
+    assert Procfs(tree).read_status(1) == long
+
+
+def test_of_arguments_no_more_is_read_than_is_asked_for(tree: Path) -> None:
+    (tree / "1" / "cmdline").write_bytes(b"x" * 200_000)
+    assert Procfs(tree).read_cmdline(1, 1000) == b"x" * 1000
 
 
 def test_the_real_proc_knows_this_process_and_forgets_an_ended_one() -> None:

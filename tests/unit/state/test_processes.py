@@ -77,8 +77,13 @@ def test_an_exec_asks_for_the_new_name_until_the_process_has_gone(processes: Pro
 
 
 def row(life: Incarnation, cmdline: str | None) -> ProgramRow:
-    """A row of table program; where the last exec was not seen all is NULL."""
-    return (life.id, cmdline, *(cmdline and word for word in ("exe", "cwd", "cgroup")), cmdline and 1000, cmdline and 1)
+    """A row of table program; where the last exec was not seen, what it executed is NULL."""
+    return (life.id, cmdline, cmdline and "exe", "cwd", "cgroup", 1000, 1)
+
+
+def programs(processes: Processes) -> list[ProgramRow]:
+    """What is to be stored of programs."""
+    return list(processes.changes.programs.values())
 
 
 def test_what_a_process_executed_before_its_last_exec_does_not_stay_its_program(processes: Processes) -> None:
@@ -91,7 +96,7 @@ def test_what_a_process_executed_before_its_last_exec_does_not_stay_its_program(
     processes.apply([execed(3 * SECOND, 100), execed(3 * SECOND, 200), exited(3 * SECOND, 100)])
     processes.show_program(second, None, 3 * SECOND + 10 * MS)
     processes.apply([exited(4 * SECOND, 200)])
-    assert processes.changes.programs == [row(first, "sh"), row(second, "sh"), row(first, None), row(second, None)]
+    assert programs(processes) == [row(first, None), row(second, None)]
 
 
 def test_a_program_that_was_looked_at_before_its_exec_was_read_from_the_queue_stays(processes: Processes) -> None:
@@ -100,12 +105,12 @@ def test_a_program_that_was_looked_at_before_its_exec_was_read_from_the_queue_st
     processes.name(life, b"second")
     processes.show_program(life, row(life, "second"), 4 * SECOND)
     processes.apply([execed(3 * SECOND, 100), exited(5 * SECOND, 100)])
-    assert (processes.changes.programs, life.comm) == ([row(life, "second")], "second")
+    assert (programs(processes), life.comm) == ([row(life, "second")], "second")
 
 
 def test_a_process_that_never_was_looked_at_has_no_program(processes: Processes) -> None:
     processes.apply([execed(2 * SECOND, 100), exited(3 * SECOND, 100)])
-    assert processes.changes.programs == []
+    assert programs(processes) == []
 
 
 def test_who_was_found_is_to_be_looked_at_and_so_is_everybody_after_a_loss(processes: Processes) -> None:
@@ -117,7 +122,7 @@ def test_who_was_found_is_to_be_looked_at_and_so_is_everybody_after_a_loss(proce
     processes.apply([exited(20 * SECOND, 100), exited(20 * SECOND, 300)])
     for pid in (100, 300):
         processes.resolve_doubt(pid, None)
-    assert (processes.changes.programs, processes.unsure) == ([row(life, "sh"), row(life, None)], {})
+    assert (programs(processes), processes.unsure) == ([row(life, None)], {})
 
 
 def test_who_ends_while_events_are_missing_may_have_executed_something_else(processes: Processes) -> None:
@@ -125,7 +130,24 @@ def test_who_ends_while_events_are_missing_may_have_executed_something_else(proc
     processes.show_program(life, row(life, "sh"), 2 * SECOND)
     processes.uncertain = True
     processes.apply([exited(3 * SECOND, 100)])
-    assert processes.changes.programs == [row(life, "sh"), row(life, None)]
+    assert programs(processes) == [row(life, None)]
+
+
+def test_a_command_line_that_comes_late_is_that_of_the_program_which_was_looked_at(processes: Processes) -> None:
+    life = processes.living[100]
+    seen = row(life, None)
+    processes.show_program(life, seen, 2 * SECOND)
+    processes.take_changes()
+    processes.show_cmdline(life, seen, 2 * SECOND, None)
+    assert programs(processes) == []
+    processes.show_cmdline(life, seen, 2 * SECOND, "sh -c true")
+    assert programs(processes) == [(life.id, "sh -c true", *seen[2:])]
+    processes.show_program(life, seen, 3 * SECOND)
+    processes.show_cmdline(life, seen, 2 * SECOND, "sh -c true")
+    assert programs(processes) == [seen]
+    processes.apply([execed(4 * SECOND, 100), exited(5 * SECOND, 100)])
+    processes.show_cmdline(life, seen, 3 * SECOND, "sh -c false")
+    assert programs(processes) == [row(life, None)]
 
 
 def test_a_uid_event_and_a_comm_event_of_the_leader_tell_user_and_name(processes: Processes) -> None:
