@@ -103,12 +103,16 @@ def _carry_out(settings: config.Config, selection: Selection, fields: dict[str, 
     from elsa.pipeline import defining
 
     client = Client(settings.socket, PATIENCE_S)
+    kept, foreign = None, False
     try:
-        kept = client.warehouse()
+        status = client.request("status")
+        kept, foreign = Path(status["db"]), status["pid"] is None
     except UnavailableError:
-        kept = None
+        pass
     db = settings.db if named or kept is None else kept
     asks = kept is not None and same_file(db, kept)
+    if asks and foreign and (selection.root, selection.session) != (None, None):
+        raise UsageError(defining.FOREIGN)
     if asks and not os.access(db, os.R_OK if fields["dry_run"] else os.W_OK):
         return client.request("define", **fields)
     order = defining.Order(

@@ -160,6 +160,29 @@ REQUESTS: dict[str, type[Request]] = {
 }
 
 
+# The fields that name processes by their pids.
+PID_FIELDS = ("pid", "pids", "launched", "root", "session")
+
+
+def pids_of(request: Request) -> list[int]:
+    """Every pid that a request names."""
+    named: list[int] = []
+    for field in PID_FIELDS:
+        value = getattr(request, field, None)
+        named += value if isinstance(value, tuple) else [] if value is None else [value]
+    return list(dict.fromkeys(named))
+
+
+def with_pids(request: Request, others: Mapping[int, int]) -> Request:
+    """The same request, with other pids for all that it names."""
+    changes: dict[str, Any] = {}
+    for field in PID_FIELDS:
+        value = getattr(request, field, None)
+        if value is not None:
+            changes[field] = tuple(others[pid] for pid in value) if isinstance(value, tuple) else others[value]
+    return dataclasses.replace(request, **changes)
+
+
 def _text(value: object, longest: int, shortest: int = 1) -> str:
     if isinstance(value, str) and shortest <= len(value) <= longest and value.isprintable():
         return value

@@ -13,6 +13,7 @@ from elsa.errors import UnavailableError
 
 # Files that are one short record (stat, status, comm, sysctls) fit in one read; /proc/stat grows with the CPUs.
 _CHUNK = 65536
+_NSPID = re.compile(rb"^NSpid:([\d\t ]+)$", re.MULTILINE)
 _BTIME = re.compile(rb"^btime (\d+)$", re.MULTILINE)
 
 
@@ -85,6 +86,16 @@ class Procfs:
             return Path(self._root, "self" if pid is None else str(pid), "ns", kind).stat().st_ino
         except OSError:
             return None
+
+    def open_namespace(self, kind: str, pid: int) -> int:
+        """A descriptor of a process's namespace. Raises OSError where the process is gone or not ours to look at."""
+        return os.open(f"{self._root}{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
+
+    def read_nspid(self, pid: int) -> list[int]:
+        """Its number in every pid namespace that it is in, from ours to its own; nothing where it is gone or the kernel does not tell."""
+        status = _read(f"{self._root}{pid}/status") or b""
+        found = _NSPID.search(status)
+        return [int(word) for word in found[1].split()] if found else []
 
     def boot_id(self) -> str:
         """The kernel's random name for this boot."""

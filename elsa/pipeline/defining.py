@@ -26,6 +26,12 @@ from elsa.state.selection import Selection
 from elsa.store import database, defining
 from elsa.store.defining import Progress
 
+# Why a pid that a client in another pid namespace names is not looked up.
+FOREIGN = (
+    "what is on record bears the host's pids, and you are in another pid namespace: define it from the host,"
+    " or by --command (or --where, in which pid is the host's)"
+)
+
 
 @dataclass(frozen=True)
 class Order:

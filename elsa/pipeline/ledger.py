@@ -68,7 +68,7 @@ _BEFORE = """
     )
 """
 _ENDED_SINCE = """
-    select p.pid
+    select p.id
     from process p
     where p.id in (select process_id from membership where job_id = :job) and p.start_ns + p.elapsed_ns >= :since
 """
@@ -106,7 +106,7 @@ class Known(NamedTuple):
     io: tuple[int | None, ...]
     """Sums in the order of `_FIGURES`; None where nobody told of any."""
     ended: set[int]
-    """Pids of those that ended since the time that was asked for."""
+    """The process ids of those that ended since the time that was asked for."""
     before: dict[int, tuple[int | None, ...]]
     """By the process ids of those that came in later: CPU time in ns, then I/O, to be taken off what they have used by now."""
 
@@ -123,7 +123,7 @@ def known(db: Path, job_id: int, since_ns: int) -> Known:
         told = [row for row in (whole, part) if row[1]]
         rss_kib = max((row[3] for row in told if row[3] is not None), default=None)
         io = tuple(_sum([row[place] for row in told]) for place in range(4, 4 + len(_FIGURES)))
-        ended = {pid for (pid,) in connection.execute(_ENDED_SINCE, named)}
+        ended = {process_id for (process_id,) in connection.execute(_ENDED_SINCE, named)}
         before = {process_id: tuple(figures) for process_id, *figures in connection.execute(_BEFORE.format(columns), named)}
     return Known(whole[0] + part[0], whole[1] + part[1], whole[2] + part[2], rss_kib, io, ended, before)
 

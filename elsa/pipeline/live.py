@@ -126,7 +126,7 @@ def look(client: Client, procfs: Procfs, ref: protocol.JobRef, limit: int) -> Jo
         client.request("sync")
         known = ledger.known(db, int(reply["job"]["id"]), seen_ns)
         # Who ended between the two looks is among the finished ones.
-        members = [(member, None if member["pid"] in known.ended else one) for member, one in members]
+        members = [(member, None if member["process_id"] in known.ended else one) for member, one in members]
         before, without = known.before, known.processes - known.told
         finished = _finished(known)
     except ElsaError as error:
@@ -145,7 +145,12 @@ def _finished(known: ledger.Known) -> Figures:
 
 
 def running(procfs: Procfs, member: Mapping[str, Any], offsets: clocks.Offsets) -> Running | None:
-    """What a member used so far; None if it is gone. Its pid may have passed to another: the start tells, before and after."""
+    """What a member used so far; None if it is gone, or in no pid namespace that we see.
+
+    Its pid may have passed to another: the start tells, before and after.
+    """
+    if member["pid"] is None:
+        return None
     pid = int(member["pid"])
     before = _stat(procfs, pid)
     threads = procfs.read_threads_io(pid)
@@ -168,7 +173,7 @@ def running(procfs: Procfs, member: Mapping[str, Any], offsets: clocks.Offsets) 
 
 def _named(procfs: Procfs, member: Mapping[str, Any]) -> Mapping[str, Any]:
     """Names are known to jobd from execs; who only forked has that of its parent, which /proc tells."""
-    if member["comm"] is not None:
+    if member["comm"] is not None or member["pid"] is None:
         return member
     comm = procfs.read_comm(int(member["pid"]))
     return {**member, "comm": None if comm is None else escape_comm(comm)}

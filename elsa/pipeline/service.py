@@ -7,21 +7,23 @@ answered when it is committed, so that a job whose id was told survives whatever
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from elsa.config import Config
 from elsa.control import protocol
 from elsa.control.server import Peer, Reply
-from elsa.errors import PrivilegeError, RetryError, UsageError
+from elsa.errors import ElsaError, PrivilegeError, RetryError, UsageError
 from elsa.kernel import clocks
-from elsa.pipeline import defining
+from elsa.kernel.pidns import ForeignPids
+from elsa.kernel.procfs import Procfs
+from elsa.pipeline import defining, scan
 from elsa.pipeline.counting import Counting
 from elsa.pipeline.helpers import Helpers
 from elsa.pipeline.storing import Storing
 from elsa.state.codes import How
 from elsa.state.jobs import Job
-from elsa.state.lives import Incarnation
+from elsa.state.lives import Found, Incarnation, same_start
 from elsa.state.processes import Processes
 from elsa.store.defining import DEFINING
 
@@ -79,7 +81,41 @@ class Service:
     def handle(self, request: protocol.Request, peer: Peer, reply: Reply) -> None:
         """Answer one request. What happened before it was sent is taken in first, so that a new process is known to us."""
         self._collector.drain()
-        self._by_kind[type(request)](request, peer, reply)
+        if peer.foreign is None:
+            self._by_kind[type(request)](request, peer, reply)
+            return
+        translated = self._translated(request, peer.foreign)
+        try:
+            self._by_kind[type(request)](translated, peer, _translating(reply, peer.foreign))
+        except ElsaError as error:
+            raise type(error)(f"{error} (pids are the host's)" if protocol.pids_of(request) else str(error)) from None
+
+    def _translated(self, request: protocol.Request, foreign: ForeignPids) -> protocol.Request:
+        """The request of a client in another pid namespace, with our pids for its own."""
+        named = protocol.pids_of(request)
+        if not named:
+            return request
+        if not foreign.known:
+            raise UsageError("whose pids these are is not known: the client has ended, or is in a pid namespace that jobd does not see")
+        if isinstance(request, protocol.Define):
+            raise UsageError(defining.FOREIGN)
+        starts = {pid: self._found_abroad(pid, foreign) for pid in named}
+        self._collector.drain()  # what was found has been heard of by now
+        ours = {pid: one.pid for pid, one in starts.items() if one is not None and self._is_living(one)}
+        missing = [pid for pid in named if pid not in ours]
+        if missing:
+            raise UsageError(f"no such process in your pid namespace: {_some(missing)}")
+        return protocol.with_pids(request, ours)
+
+    def _found_abroad(self, theirs: int, foreign: ForeignPids) -> Found | None:
+        """The process that they mean, as /proc shows it; the number is asked for twice, so that what lies in between is of one process."""
+        ours = foreign.ours(theirs)
+        found = scan.find(Procfs(), ours, self._processes.clocks.from_boottime_ns, with_uid=False) if ours is not None else None
+        return found if found is not None and foreign.ours(theirs) == ours else None
+
+    def _is_living(self, found: Found) -> bool:
+        life = self._processes.living.get(found.pid)
+        return life is not None and same_start(life, found.start_ns)
 
     @property
     def _processes(self) -> Processes:
@@ -256,6 +292,31 @@ class Service:
         if refused:
             raise PrivilegeError(f"not your process: {_some(refused)}; only root and the elsa group manage those of others")
         return [living[pid] for pid in pids]
+
+
+# Lists of pids in replies.
+_PIDS_TOLD = ("added", "already", "removed")
+
+
+def _translating(reply: Reply, foreign: ForeignPids) -> Reply:
+    """The reply for a client in another pid namespace: its own pids, null for what it does not see."""
+
+    def translated(answer: Mapping[str, Any] | ElsaError) -> None:
+        if not isinstance(answer, ElsaError):
+            told: dict[str, Any] = {name: [foreign.theirs(pid) for pid in answer[name]] for name in _PIDS_TOLD if name in answer}
+            if "members" in answer:
+                told["members"] = [_member(member, foreign) for member in answer["members"]]
+            if "pid" in answer:
+                told["pid"] = foreign.theirs(answer["pid"])
+            answer = {**answer, **told}
+        reply(answer)
+
+    return translated
+
+
+def _member(member: Mapping[str, Any], foreign: ForeignPids) -> Mapping[str, Any]:
+    ppid = member["ppid"]
+    return {**member, "pid": foreign.theirs(member["pid"]), "ppid": None if ppid is None else foreign.theirs(ppid)}
 
 
 def _manages(peer: Peer, life: Incarnation) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -346,3 +347,29 @@ def test_a_stopped_jobd_has_stored_everything_that_it_heard(host: Host, number: 
     assert [pid for (pid,) in host.sql(ended, job)] == children
     assert host.value("select stopped_ns >= heard_ns and lost = 0 from collector") == 1
     assert not host.socket.exists()
+
+
+def test_a_client_in_another_pid_namespace_means_its_own_pids(host: Host) -> None:
+    """In it a command is 2 and its shell 1: on the host these are kthreadd and init, which belong to nobody's job."""
+    host.start()
+    elsa = Path(sys.executable).with_name("elsa")
+    inside = f"""
+        {elsa} job run --name inbox -- sh -c '/bin/true; /bin/true; exit 5'; echo $?
+        JOB=$({elsa} job create addbox); {elsa} job add $JOB $$; {elsa} job show $JOB --format json > {host.db.parent}/shown
+        {elsa} job of $$ > /dev/null && {elsa} job add $JOB 99999; echo $?
+        {elsa} job define late --root 1; echo $?
+        {elsa} run --name bill -o /dev/null -- sh -c '/bin/true; exit 6'; echo $?
+        """
+    words = ["unshare", "--pid", "--fork", "--mount-proc", "sh", "-c", inside]
+    done = subprocess.run(words, env=host.environ, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["5", "2", "2", "6"], done.stderr
+    assert "no such process in your pid namespace: 99999" in done.stderr
+    assert "define it from the host" in done.stderr
+    shown = json.loads((host.db.parent / "shown").read_text())["members"]
+    assert [(one["pid"], one["usage"]["pid"]) for one in shown if not one["from_birth"]] == [(1, 1)]
+    wait_until("all is stored", lambda: host.request("sync"))
+    jobs = {name: host.value("select id from job where name = ?", name) for name in ("inbox", "addbox", "bill")}
+    query = "select how, command, exit_code, count(*) from job_process_usage where job_id = ? group by 1, 2, 3 order by 1 desc"
+    assert host.sql(query, jobs["inbox"]) == [("launched", "sh", 5, 1), ("inherited", "true", 0, 2)]
+    assert host.sql(query, jobs["bill"]) == [("launched", "sh", 6, 1), ("inherited", "true", 0, 1)]
+    assert host.value("select min(pid) from job_process_usage where job_id = ? and how = 'added'", jobs["addbox"]) > 2

@@ -351,7 +351,7 @@ def test_define_asks_jobd_where_the_warehouse_is_not_to_be_written(jobd: Jobd) -
         "ended_at_ns": None,
         "commands": {"sh": 3},
     }
-    jobd.answers = {protocol.Status: {"db": "/nowhere/elsa.db"}, protocol.Define: {"job": JOB, "found": found}}
+    jobd.answers = {protocol.Status: {"db": "/nowhere/elsa.db", "pid": 600}, protocol.Define: {"job": JOB, "found": found}}
     result = call(jobd, "define", "late", "--root", "4711@2026-01-02T03:04:05Z", "--tag", "a=b", "--until", "2026-01-03T00:00Z")
     assert (result.exit_code, result.stdout) == (0, "17\n")
     assert result.stderr.splitlines()[0].startswith("3 processes, 1 of them running, from 2001-09-09")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -320,7 +323,7 @@ def test_the_server_knows_who_asks(serve: Serve) -> None:
         stranger = served.connect()
     assert served.ask(stranger, "status")["ok"]
     peer = served.asked[0][1]
-    assert peer == (os.getpid(), 1234, 5678, frozenset(groups), False)
+    assert peer == (os.getpid(), 1234, 5678, frozenset(groups), False, None)
     assert served.ask(served.connect(), "status")["ok"]
     assert served.asked[1][1].manages
 
@@ -364,3 +367,49 @@ def test_whatever_four_clients_do_a_fifth_is_served(serve: Serve, steps: list[tu
                 served.say(clients[number], step)
     assert served.ask(served.connect(), "status")["ok"]
     served.close()
+
+
+# --- whose pids a client means ----------------------------------------------------------------------------------------------------
+
+
+def test_a_client_in_this_pid_namespace_means_the_same_pids(serve: Serve) -> None:
+    served = serve()
+    served.ask(served.connect(), "status")
+    ((_, peer, _),) = served.asked
+    assert (peer.pid, peer.foreign) == (os.getpid(), None)
+
+
+SPEAK = """import os, socket, sys
+connection = socket.socket(socket.AF_UNIX)
+connection.connect(sys.argv[1])
+if os.fork() == 0:
+    connection.sendall(bytes(sys.argv[2], "ascii"))
+    connection.recv(9)
+"""
+
+
+def test_whose_pids_are_meant_is_not_known_where_the_process_that_connected_has_ended(serve: Serve) -> None:
+    served = serve()
+    done = subprocess.run([sys.executable, "-c", SPEAK, served.path, STATUS.decode()], check=False)
+    assert done.returncode == 0
+    served.settle()
+    ((_, peer, _),) = served.asked
+    assert peer.foreign is not None
+    assert not peer.foreign.known
+
+
+@needs_root
+def test_a_client_in_another_pid_namespace_is_told_from_one_here(serve: Serve) -> None:
+    served = serve()
+    program = (
+        "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.sendall(bytes(sys.argv[2], 'ascii')); s.recv(9)"
+    )
+    words = ["unshare", "--pid", "--fork", sys.executable, "-c", program, str(served.path), STATUS.decode()]
+    with subprocess.Popen(words) as client:
+        deadline = time.monotonic() + 20
+        while not served.asked and time.monotonic() < deadline:
+            served.settle()
+        assert client.wait(20) == 0
+        ((_, peer, _),) = served.asked
+    assert peer.foreign is not None
+    assert peer.pid > 1

@@ -12,9 +12,11 @@ from elsa.config import Config
 from elsa.control import protocol
 from elsa.control.server import Peer
 from elsa.errors import ElsaError, PrivilegeError, RetryError, UsageError
+from elsa.pipeline import scan
 from elsa.pipeline.service import OWNERS_OF_A_PROCESS, OWNERS_OF_JOBS, Service
 from elsa.state.codes import Origin
 from elsa.state.jobs import Jobs
+from elsa.state.lives import Found
 from elsa.state.processes import Processes
 
 ROOT, ANN, BOB = (Peer(1, uid, uid, frozenset(), manages=uid == 0) for uid in (0, 1000, 1001))
@@ -58,6 +60,115 @@ def len_of(_job: object) -> None:
 @pytest.fixture
 def ask() -> Asked:
     return Asked()
+
+
+class Abroad:
+    """A pid namespace in which some of our pids have other numbers."""
+
+    def __init__(self, ours_by_theirs: Mapping[int, int], *, known: bool = True) -> None:
+        self.known = known
+        self._ours = dict(ours_by_theirs)
+
+    def ours(self, theirs: int) -> int | None:
+        return self._ours.get(theirs)
+
+    def theirs(self, ours: int) -> int | None:
+        return {ours: theirs for theirs, ours in self._ours.items()}.get(ours)
+
+
+def abroad(monkeypatch: pytest.MonkeyPatch, ours_by_theirs: Mapping[int, int], *, start_ns: int = 1, known: bool = True) -> Peer:
+    """Ann in another pid namespace; in /proc her processes began at `start_ns`."""
+
+    def find(_procfs: object, pid: int, _monotonic: object, *, with_uid: bool) -> Found:
+        return Found(pid, 0, start_ns, 1, False, None, b"", 0)
+
+    monkeypatch.setattr(scan, "find", find)
+    return ANN._replace(foreign=cast("Any", Abroad(ours_by_theirs, known=known)))
+
+
+def test_who_is_in_another_pid_namespace_speaks_of_his_own_pids(ask: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    """1 and 100 are other processes here, which are not touched."""
+    ask.processes.living[CHILD].uid = 1000
+    peer = abroad(monkeypatch, {1: MINE, MINE: CHILD})
+    answer = ask(peer, "create", name="box", pids=[1], launched=1)
+    assert answer["added"] == [1]
+    job = answer["job"]["id"]
+    assert (ask.jobs_of(MINE), ask.jobs_of(CHILD), ask.jobs_of(ROOTS)) == (1, 0, 0)
+    assert [(one["pid"], one["from_birth"]) for one in ask(peer, "show", job=job)["members"]] == [(1, True)]
+    assert ask(peer, "add", job=job, pids=[MINE])["added"] == [MINE]
+    assert (ask.jobs_of(CHILD), ask(peer, "of", pid=MINE)["pid"]) == (1, MINE)
+    assert ask(peer, "remove", job=job, pids=[1])["removed"] == [1]
+    assert (ask.jobs_of(MINE), ask.jobs_of(CHILD), ask.jobs_of(ROOTS)) == (0, 1, 0)
+
+
+def test_what_he_does_not_see_of_a_tree_has_no_pid_for_him(ask: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask.processes.living[CHILD].uid = 1000
+    peer = abroad(monkeypatch, {1: MINE})
+    job = ask(peer, "create", name="box")["job"]["id"]
+    assert sorted(ask(peer, "add", job=job, pids=[1], tree=True)["added"], key=str) == [1, None]
+    assert {(one["pid"], one["process_id"]) for one in ask(peer, "show", job=job)["members"]} == {
+        (1, ask.processes.living[MINE].id),
+        (None, ask.processes.living[CHILD].id),
+    }
+
+
+@pytest.mark.parametrize(
+    ("op", "fields"),
+    [
+        ("create", {"name": "x", "pids": [MINE]}),
+        ("create", {"name": "x", "pids": [MINE], "launched": MINE}),
+        ("add", {"job": 1, "pids": [MINE], "tree": True}),
+        ("remove", {"job": 1, "pids": [MINE]}),
+        ("of", {"pid": MINE}),
+    ],
+)
+@pytest.mark.parametrize("why", ["no such pid", "not heard of", "the pid has passed on", "gone"])
+def test_a_pid_that_cannot_be_translated_is_refused_and_nobody_is_touched(
+    ask: Asked, monkeypatch: pytest.MonkeyPatch, op: str, fields: dict[str, Any], why: str
+) -> None:
+    """Between the translation and the answer the process may end, and another get its pid: the start tells."""
+    assert ask(ANN, "create", name="job", pids=[MINE])["job"]["id"] == 1
+    peer = {
+        "no such pid": lambda: abroad(monkeypatch, {7: MINE}),
+        "not heard of": lambda: abroad(monkeypatch, {MINE: 4242}),
+        "the pid has passed on": lambda: abroad(monkeypatch, {MINE: MINE}, start_ns=10**9),
+        "gone": lambda: abroad(monkeypatch, {MINE: MINE}, known=False),
+    }[why]()
+    match = "client has ended, or is in a pid namespace" if why == "gone" else f"no such process in your pid namespace: {MINE}"
+    with pytest.raises(UsageError, match=match):
+        ask(peer, op, **fields)
+    assert ask.jobs_of(MINE) == 1
+    assert len(ask.processes.jobs.open) == 1
+
+
+@pytest.mark.parametrize("field", ["root", "session"])
+def test_pids_of_the_past_cannot_be_named_from_another_namespace(ask: Asked, monkeypatch: pytest.MonkeyPatch, field: str) -> None:
+    with pytest.raises(UsageError, match="on record bears the host's pids"):
+        ask(abroad(monkeypatch, {1: MINE}), "define", name="late", **{field: 1})
+
+
+def test_who_is_gone_may_still_have_asked_for_what_names_no_pid(ask: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    peer = abroad(monkeypatch, {}, known=False)
+    ask(peer, "create", name="empty")
+    assert [job["name"] for job in ask(peer, "list")["jobs"]] == ["empty"]
+
+
+def test_every_field_that_takes_a_pid_is_translated() -> None:
+    """A field is one of pids if it takes the largest pid, alone or in a list, and none above."""
+    most = protocol.MAX_PID
+
+    def takes(check: Any, value: int) -> bool:  # noqa: ANN401
+        for form in (value, [value]):
+            try:
+                check(form)
+            except UsageError:
+                continue
+            return True
+        return False
+
+    assert set(protocol.PID_FIELDS) == {
+        name for name, check in protocol.FIELDS.items() if takes(check, most) and not takes(check, most + 1)
+    }
 
 
 @pytest.mark.parametrize("peer", [ANN, ROOT])
