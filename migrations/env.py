@@ -8,7 +8,7 @@ that it fits, since SQLite accepts a view over a table that is not there.
 from alembic import context
 from sqlalchemy import Connection, text
 
-from elsa.store import assets, begun, schema, staleness
+from elsa.store import assets, schema, upgrade
 
 
 def drop_views(connection: Connection) -> None:
@@ -19,14 +19,15 @@ def drop_views(connection: Connection) -> None:
 
 def create_triggers(connection: Connection) -> None:
     """Create what keeps the rollups true, and the way to what began about some time."""
-    for sql in (*staleness.triggers(), *begun.triggers()):
+    for sql in upgrade.triggers():
         connection.exec_driver_sql(sql)
 
 
 def create_views(connection: Connection) -> None:
     """Create every view of sql/ and see that it can be selected from."""
+    for sql in upgrade.views():
+        connection.exec_driver_sql(sql)
     for path in assets.views():
-        connection.exec_driver_sql(path.read_text(encoding="utf-8").rstrip().rstrip(";"))
         connection.exec_driver_sql(f'select * from "{path.stem}" limit 0')
 
 

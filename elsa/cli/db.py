@@ -29,7 +29,7 @@ db.add_command(tariff)
 def upgrade(db: Path | None) -> None:
     """Create the warehouse, or bring an old one to this version, in one transaction.
 
-    All data is kept and every view is rebuilt. Safe to run at any time; a warehouse that is up to date only gets its views anew.
+    All data is kept and every view is rebuilt. Safe to run at any time; a warehouse that is up to date is only looked at.
 
     \b
     Examples:
@@ -39,9 +39,10 @@ def upgrade(db: Path | None) -> None:
     from elsa.store.upgrade import upgrade as bring_to_head
 
     path = config.load({"db": db}).db
-    before, after = bring_to_head(path)
+    before, after, changed = bring_to_head(path)
     if before == after:
-        tell(f"{path}: at revision {after}, nothing to upgrade; views rebuilt")
+        did = "views rebuilt" if changed else "nothing to upgrade"
+        tell(f"{path}: at revision {after}, {did}")
     else:
         tell(f"{path}: {'created at' if before is None else f'upgraded from {before} to'} revision {after}")
 

@@ -13,14 +13,15 @@ import os
 import selectors
 import signal
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, TypeVar
 
 from elsa import __version__
 from elsa.config import Config
 from elsa.control.protocol import Request
 from elsa.control.server import ControlServer, Peer, Reply
-from elsa.errors import ElsaError
+from elsa.errors import ElsaError, RetryError
 from elsa.kernel import clocks
 from elsa.kernel.connector import Connector
 from elsa.kernel.procfs import Procfs
@@ -38,6 +39,7 @@ from elsa.store import boots, database, locks, runs
 from elsa.store.runs import Beginning
 
 log = logging.getLogger(__name__)
+Began = TypeVar("Began")
 
 HOUSEKEEPING_NS = 5 * SECOND
 # How often the queue is emptied in one go before something else gets its turn: a storm may fill it as fast.
@@ -48,6 +50,8 @@ FULL = 0.5
 HOLD_NS = 50 * MS
 # How long command lines may take to be searched for secrets, where somebody waits for them.
 CMDLINES_S = 1.0
+# While it waits for the warehouse a service manager is asked for so much more time again and again.
+START_S = 60
 
 
 class Collector:
@@ -71,16 +75,8 @@ class Collector:
         self._connector = Connector(config.receive_buffer_mib << 20)
         self._since_ns = clocks.monotonic_ns()
         self._taskstats = _proven_taskstats() if config.taskstats else None
-        connection = database.open_for_writing(config.db)
-        try:
-            with database.translated(config.db):
-                least_job_id = before.processes.jobs.next_id if before is not None else 1
-                beginning = runs.begin(connection, scan.machine(procfs), os.getpid(), self._since_ns, least_job_id)
-                self.processes: Processes = runs.restore(connection, beginning.boot_id, beginning.next_job_id)
-                next_clock_id = boots.next_own_id(connection, "clock", boots.COLLECTOR_IDS)
-                taken = runs.taken_job_ids(connection, before.processes.jobs.open) if before is not None else set()
-        finally:
-            connection.close()
+        begin = partial(self._begin_run, procfs, before)
+        beginning, next_clock_id, taken = _patiently(begin) if before is None else begin()
         self.storing = Storing(config, beginning, self.processes)
         gap = _unheard(beginning)
         if before is not None:
@@ -103,6 +99,17 @@ class Collector:
             kind, from_ns, note = gap
             # To the end of the look around: what was born meanwhile may have ended before it was its turn.
             self.storing.gap(kind, from_ns, clocks.monotonic_ns(), None, note)
+
+    def _begin_run(self, procfs: Procfs, before: Collector | None) -> tuple[Beginning, int, set[int]]:
+        """Put this run into the warehouse; where it begins, the next id of a clock, and which ids of open jobs are taken there."""
+        path = self._config.db
+        with database.translated(path), contextlib.closing(database.open_for_writing(path)) as connection:
+            least_job_id = before.processes.jobs.next_id if before is not None else 1
+            beginning = runs.begin(connection, scan.machine(procfs), os.getpid(), self._since_ns, least_job_id)
+            self.processes: Processes = runs.restore(connection, beginning.boot_id, beginning.next_job_id)
+            next_clock_id = boots.next_own_id(connection, "clock", boots.COLLECTOR_IDS)
+            taken = runs.taken_job_ids(connection, before.processes.jobs.open) if before is not None else set()
+        return beginning, next_clock_id, taken
 
     def _carry_over(self, before: Collector, beginning: Beginning, taken: set[int], next_clock_id: int) -> tuple[tuple[str, int, str], int]:
         """What the collector of a replaced warehouse knew goes on here; the gap (kind, since when, note) and the next clock id."""
@@ -299,6 +306,20 @@ class Collector:
             return []
 
 
+def _patiently(begin: Callable[[], Began]) -> Began:
+    """Begin as soon as the warehouse can be written (a full disk, a long lock): until then the kernel keeps what it has to tell."""
+    told = ""
+    while True:
+        try:
+            return begin()
+        except RetryError as error:
+            if str(error) != told:
+                log.error("%s; listening, and trying again", error)
+            told = str(error)
+            notify.notify(notify.extend_start(START_S), notify.status(f"waiting for the warehouse: {told}"))
+            time.sleep(1)
+
+
 def _unheard(beginning: Beginning) -> tuple[str, int, str] | None:
     """The gap (kind, since when, note) that a collector finds when it begins; the time before the first on a host is none."""
     if beginning.heard_ns is None:
@@ -330,7 +351,8 @@ def _proven_taskstats() -> TaskstatsSocket | None:
 def collect(config: Config) -> None:
     """Run the daemon until it is told to stop. Raises an ElsaError if it cannot begin."""
     # The warehouse is opened once before the lock is taken, for its clear errors: no folder, no warehouse, wrong version.
-    database.open_for_writing(config.db).close()
+    with contextlib.suppress(RetryError):
+        database.open_for_writing(config.db).close()
     with locks.only(locks.COLLECTOR, config.db):
         collector = Collector(config, Procfs())
         while not collector.run():

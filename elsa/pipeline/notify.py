@@ -16,6 +16,11 @@ def status(text: str) -> str:
     return "STATUS=" + text.replace("\n", " ")
 
 
+def extend_start(seconds: int) -> str:
+    """An EXTEND_TIMEOUT_USEC= line: starting takes longer, and is not to be given up on for so long from now."""
+    return f"EXTEND_TIMEOUT_USEC={seconds * 1_000_000}"
+
+
 def notify(*states: str, environ: Mapping[str, str] | None = None) -> bool:
     """Send states to $NOTIFY_SOCKET; False if there is none or it does not take them, which is never a reason to fail."""
     address = (os.environ if environ is None else environ).get("NOTIFY_SOCKET", "")

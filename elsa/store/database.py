@@ -41,7 +41,7 @@ _MEANINGS: tuple[tuple[tuple[str, ...], type[ElsaError], str], ...] = (
     (("SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH"), PrivilegeError, "the warehouse cannot be written by this user"),
     (("SQLITE_CORRUPT", "SQLITE_NOTADB"), ConfigError, _UNSOUND),
     (("SQLITE_CANTOPEN",), PrivilegeError, "the warehouse cannot be opened by this user; root and the elsa group may"),
-    (("SQLITE_IOERR",), RetryError, "the disk reports an error, or a disk quota is used up"),
+    (("SQLITE_IOERR",), RetryError, "the disk is full, a disk quota is used up, or the disk reports an error"),
 )
 # What SQLite may say where the file system is read-only.
 _WRITE_ERRORS = ("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_IOERR")

@@ -32,7 +32,7 @@ class Beginning(NamedTuple):
     """Listening since."""
     next_job_id: int
     heard_ns: int | None
-    """Up to when (monotonic) earlier runs heard this boot, 0 if there were some in earlier boots only; None if there was none on this host."""
+    """Up to when (monotonic) earlier runs heard this boot; 0 if only earlier boots were heard, None if this host never was."""
 
 
 def begin(connection: sqlite3.Connection, machine: Machine, pid: int, now_ns: int, least_job_id: int = 1) -> Beginning:

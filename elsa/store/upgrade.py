@@ -1,31 +1,45 @@
-"""Creating a warehouse and bringing an old one to the newest revision, in one transaction, views included. The one user of Alembic."""
+"""Creating a warehouse and bringing an old one to the newest revision, in one transaction, views included.
+
+Every unit that starts asks for it, so it looks first, which writes nothing and needs neither Alembic nor room on the disk. Where
+revision, views and triggers are those of this version there is nothing to do.
+"""
 
 from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple
 
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import Connection, create_engine, event
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import StaticPool
-
-from elsa.errors import ConfigError, PrivilegeError
+from elsa.errors import ConfigError, ElsaError, PrivilegeError
 from elsa.kernel import places
-from elsa.store import assets, database
+from elsa.store import assets, begun, database, staleness
 
 # Owner writes, the group reads, nobody else: command lines and costs of other users are not everybody's business.
 FILE_MODE = 0o640
 FOLDER_MODE = 0o750
 
 
-def upgrade(path: Path) -> tuple[str | None, str]:
-    """Create the warehouse at `path` or upgrade it; returns the revisions before and after.
+class Upgrade(NamedTuple):
+    """What an upgrade did."""
+
+    before: str | None
+    """The revision that was found; None for a new warehouse."""
+    after: str
+    changed: bool
+    """False: tables, views and triggers were those of this version already, and nothing was written."""
+
+
+def upgrade(path: Path) -> Upgrade:
+    """Create the warehouse at `path` or upgrade it.
 
     All or nothing: an upgrade that fails leaves the warehouse as it was. Raises an ElsaError.
     """
+    if _is_up_to_date(path):
+        return Upgrade(assets.head(), assets.head(), changed=False)
+    from elsa.store.migrating import migrate
+
     _make_place(path)
     with database.translated(path):
         connection = sqlite3.connect(path, timeout=database.BUSY_TIMEOUT_MS / 1000, isolation_level=None)
@@ -36,13 +50,39 @@ def upgrade(path: Path) -> tuple[str | None, str]:
             # Only a new file takes it: what is pruned can then be given back to the file system.
             connection.execute("pragma auto_vacuum = incremental")
             connection.execute("pragma journal_mode = wal")
-            _migrate(connection, path)
+            migrate(connection, path)
         after = database.revision(connection)
     finally:
         connection.close()
     if after is None:
         raise ConfigError(f"{path}: the upgrade left no revision behind")
-    return before, after
+    return Upgrade(before, after, changed=True)
+
+
+def _is_up_to_date(path: Path) -> bool:
+    """Whether nothing is to be done; False also where that cannot be told: the upgrade itself then says why."""
+    try:
+        database.check_place(path)
+        with database.translated(path), closing(database.open_for_reading(path)) as connection:
+            found = connection.execute("select sql from sqlite_master where type in ('view', 'trigger')").fetchall()
+    except ElsaError:
+        return False
+    return {_comparable(sql) for (sql,) in found} == {_comparable(sql) for sql in (*triggers(), *views())}
+
+
+def _comparable(sql: str) -> str:
+    """A create statement as SQLite keeps it: it writes the first two words anew."""
+    return sql.split(maxsplit=2)[2]
+
+
+def triggers() -> list[str]:
+    """The statements that create what keeps the rollups true, and the way to what began about some time."""
+    return [*staleness.triggers(), *begun.triggers()]
+
+
+def views() -> list[str]:
+    """The statements that create every view, in an order in which that can be done."""
+    return [path.read_text(encoding="utf-8").rstrip().rstrip(";") for path in assets.views()]
 
 
 def _refuse_foreign(connection: sqlite3.Connection, path: Path, revision: str | None) -> None:
@@ -69,24 +109,3 @@ def _make_place(path: Path) -> None:
         raise PrivilegeError(f"{error.filename}: {error.strerror}; run as root or name another place with --db") from None
     except OSError as error:
         raise places.translated(error, error.filename, "name another place with --db") from None
-
-
-def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(assets.folder("migrations")))
-    config.set_main_option("path_separator", "os")
-    engine = create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool)
-
-    @event.listens_for(engine, "begin")
-    def begin_at_once(bound: Connection) -> None:
-        # The driver's own way begins too late for DDL to be atomic.
-        bound.exec_driver_sql("begin immediate")
-
-    try:
-        with engine.begin() as bound:
-            config.attributes["connection"] = bound
-            command.upgrade(config, "head")
-    except DBAPIError as error:
-        if isinstance(error.orig, sqlite3.Error):
-            raise database.translate(error.orig, path) from error
-        raise

@@ -216,6 +216,35 @@ def test_a_full_disk_is_said_and_waited_out(small: Host, native: Callable[[str],
     assert "can be written again" in small.log.read_text()
 
 
+def test_jobd_that_is_started_on_a_full_disk_listens_and_waits_for_room(small: Host, native: Callable[[str], Path], tmp_path: Path) -> None:
+    small.log = tmp_path / "jobd.log"
+    ballast = small.db.with_name("ballast")
+    small.start()
+    small.stop()
+    fill(ballast)
+    small.elsa("db", "upgrade")
+    with small.log.open("wb") as output:
+        small.jobd = small.popen("jobd", stderr=output)
+    wait_until("jobd says why it waits", lambda: b"full" in small.log.read_bytes() or b"no space" in small.log.read_bytes())
+    with workload(native("storm"), 2, 500, 20) as storm:
+        storm.line()
+        storm.go()
+        started = storm.line()[0]
+        storm.rest()
+    assert small.jobd.poll() is None
+    ballast.unlink()
+    wait_until("jobd answers", small._answers)
+    small.ingest_all()
+    heard = f"select count(*) from process as p join comm as n on n.id = p.comm_id where n.name {OF_THE_STORM} and p.origin = 1"
+    assert small.value(heard) == started
+    # It looked into /proc only then, so until then nothing is passed off as certain.
+    named = f"from acct as a join comm as n on n.id = a.comm_id where n.name {OF_THE_STORM}"
+    assert small.sql(f"select count(*), count(distinct a.process_id), min(a.join_how) > 0 {named}") == [(started, started, 1)]
+    assert [kind for (kind,) in small.sql("select kind from gap")] == ["down"]
+    assert_no_record_is_joined_to_another_life(small)
+    small.assert_sound()
+
+
 def fill(path: Path) -> None:
     """Use up all space of a disk."""
     with path.open("wb", buffering=0) as file:

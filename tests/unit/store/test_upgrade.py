@@ -6,6 +6,8 @@ import os
 import shutil
 import sqlite3
 import stat
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -27,7 +29,7 @@ def dump(path: Path) -> list[str]:
 
 def test_a_new_warehouse_is_at_head_with_every_table_and_view(tmp_path: Path) -> None:
     path = tmp_path / "elsa.db"
-    assert upgrade(path) == (None, assets.head())
+    assert upgrade(path) == (None, assets.head(), True)
     with closing(database.open_for_reading(path)) as connection:
         made = dict(connection.execute("select name, type from sqlite_master where type in ('table', 'view')").fetchall())
         assert connection.execute("pragma journal_mode").fetchone() == ("wal",)
@@ -48,10 +50,69 @@ def test_nobody_but_owner_and_group_can_read_a_new_warehouse_and_only_the_owner_
     assert stat.S_IMODE(path.parent.stat().st_mode) & ~0o750 == 0
 
 
-def test_upgrading_again_changes_nothing(db: Path) -> None:
-    before = dump(db)
-    assert upgrade(db) == (assets.head(), assets.head())
-    assert dump(db) == before
+def test_upgrading_again_looks_and_writes_nothing(db: Path) -> None:
+    before = db.stat().st_mtime_ns, db.read_bytes()
+    assert upgrade(db) == (assets.head(), assets.head(), False)
+    assert (db.stat().st_mtime_ns, db.read_bytes()) == before
+    # SQLite makes an empty one for whoever reads.
+    log = db.with_name("elsa.db-wal")
+    assert not log.exists() or log.stat().st_size == 0
+
+
+def test_upgrading_again_waits_for_no_writer_and_imports_no_alembic(db: Path) -> None:
+    with closing(sqlite3.connect(db, isolation_level=None)) as connection:
+        connection.execute("pragma journal_mode = wal")
+        connection.execute("begin exclusive")
+        connection.execute("insert into comm values (1, 'sh')")
+        program = f"""
+import pathlib, sys
+from elsa.store.upgrade import upgrade
+assert not upgrade(pathlib.Path({str(db)!r})).changed
+assert not sys.modules.keys() & {{"alembic", "sqlalchemy", "elsa.store.schema"}}
+"""
+        subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "drop view gaps",
+        "drop trigger acct_gone",
+        "create view another as select 1",
+        "drop view gaps; create view gaps as select 1 as gap_id",
+        "drop trigger acct_gone; create trigger acct_gone after delete on acct begin select 1; end",
+    ],
+)
+def test_any_view_or_trigger_that_is_not_of_this_version_is_mended(db: Path, change: str) -> None:
+    with closing(sqlite3.connect(db, isolation_level=None)) as connection:
+        connection.executescript(change)
+    assert upgrade(db).changed
+    assert not upgrade(db).changed
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("mount"), reason="to mount a small file system needs root")
+@pytest.mark.parametrize(("how", "in_use"), [("full", False), ("full", True), ("read-only", False)])
+def test_upgrading_again_needs_no_room_on_the_disk(template: Path, tmp_path: Path, how: str, in_use: bool) -> None:
+    place = tmp_path / "small"
+    place.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m,mode=755", "none", place], check=False, capture_output=True).returncode:
+        pytest.skip("this machine lets nobody mount a file system")
+    try:
+        db = Path(shutil.copy(template, place / "elsa.db"))
+        with closing(sqlite3.connect(db, isolation_level=None)) as connection:
+            connection.execute("pragma journal_mode = wal")
+            connection.execute("insert into comm values (1, 'sh')")
+            if not in_use:
+                connection.close()
+            if how == "read-only":
+                subprocess.run(["mount", "-o", "remount,ro", place], check=True)
+            else:
+                with (place / "rest").open("wb", 0) as rest, pytest.raises(OSError, match="No space"):
+                    while True:
+                        rest.write(bytes(4096))
+            assert upgrade(db) == (assets.head(), assets.head(), False)
+    finally:
+        subprocess.run(["umount", "--lazy", place], check=True)
 
 
 def test_data_stay_and_views_are_made_anew(db: Path) -> None:

@@ -1,0 +1,36 @@
+"""Running the migrations, with views and triggers, in one transaction. The one user of Alembic, whose import takes long."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, create_engine, event
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import StaticPool
+
+from elsa.store import assets, database
+
+
+def migrate(connection: sqlite3.Connection, path: Path) -> None:
+    """Bring the warehouse to head."""
+    config = Config()
+    config.set_main_option("script_location", str(assets.folder("migrations")))
+    config.set_main_option("path_separator", "os")
+    engine = create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool)
+
+    @event.listens_for(engine, "begin")
+    def begin_at_once(bound: Connection) -> None:
+        # The driver's own way begins too late for DDL to be atomic.
+        bound.exec_driver_sql("begin immediate")
+
+    try:
+        with engine.begin() as bound:
+            config.attributes["connection"] = bound
+            command.upgrade(config, "head")
+    except DBAPIError as error:
+        if isinstance(error.orig, sqlite3.Error):
+            raise database.translate(error.orig, path) from error
+        raise
