@@ -6,6 +6,8 @@ A process belongs to the window in which it ended, [since, until), so windows th
 from __future__ import annotations
 
 import re
+import time as time_
+from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
 from typing import NamedTuple
 
@@ -17,6 +19,8 @@ _CLOCK = re.compile(r"(\d{1,2}):(\d\d)(?::(\d\d))?\s*([ap]m)?")
 # As sacct reads them: MMDD, MMDDYY, MM/DD and MM/DD/YY, each with a time of day after a hyphen or a "t".
 _SACCT = re.compile(r"(\d\d)/?(\d\d)(?:/?(\d\d))?(?:[-t](\d{1,2}:\d\d(?::\d\d)?))?")
 _MONTH = re.compile(r"(\d{4})-(\d\d)")
+# Zones that moved to the other side of the date line skipped a day.
+_LONGEST_SKIP_S = 25 * 3600
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _EXAMPLES = "2026-11-02, 2026-11-02T09:30, 2026-11-02T09:30+01:00, 2026-11, 1102, 09:30, today, yesterday, midnight, now-2hours, now-1day"
 
@@ -75,9 +79,33 @@ def moment(text: str, now: datetime, option: str = "time") -> int:
 
 
 def nanoseconds(when: datetime) -> int:
-    """A time in ns since 1970; a naive one is this host's, so that midnight is right on days of 23 and 25 hours too."""
-    # round, since a float of seconds since 1970 cannot hold every microsecond
-    return round(when.timestamp() * 1_000_000) * 1000
+    """A time in ns since 1970; a naive one is this host's, so that midnight is right on days of 23 and 25 hours too.
+
+    Of a time that comes twice the first is meant. One that the clock skipped is the moment at which it did: all that is later by the
+    clock is later.
+    """
+    if when.tzinfo is not None:
+        # round, since a float of seconds since 1970 cannot hold every microsecond
+        return round(when.timestamp() * 1_000_000) * 1000
+    written = when.replace(microsecond=0, fold=0)
+    second = round(written.timestamp())
+    if datetime.fromtimestamp(second) != written:
+        return change(second - _LONGEST_SKIP_S, second) * 10**9
+    return second * 10**9 + when.microsecond * 1000
+
+
+def offset(second: int) -> int:
+    """How many seconds this host's clock is ahead of UTC at a moment."""
+    return time_.localtime(second).tm_gmtoff
+
+
+def change(before: int, after: int) -> int:
+    """The second in which this host's clock changed, between two moments at which it differs from UTC by other amounts."""
+    old = offset(before)
+    while after - before > 1:
+        middle = (before + after) // 2
+        before, after = (middle, after) if offset(middle) == old else (before, middle)
+    return after
 
 
 def _datetime(word: str, now: datetime) -> datetime:
@@ -87,14 +115,26 @@ def _datetime(word: str, now: datetime) -> datetime:
         seconds = int(count) * _UNITS[unit[0]] if count else 0
         return now + timedelta(seconds=-seconds if sign == "-" else seconds)
     today = now.astimezone().date()
-    days = {"today": 0, "midnight": 0, "yesterday": -1, "tomorrow": 1}
-    if word in days:
-        return datetime.combine(today + timedelta(days=days[word]), time())
+    if word in _DAYS:
+        return _DAYS[word](datetime.combine(today, time()))
     if word == "noon":
         return datetime.combine(today, time(12))
     if _CLOCK.fullmatch(word):
         return datetime.combine(today, _time_of_day(word))
     return _date(word, today)
+
+
+def _day_before(midnight: datetime) -> datetime:
+    """The day of the moment before, as some zones have skipped a day."""
+    return datetime.combine(datetime.fromtimestamp(nanoseconds(midnight) // 10**9 - 1).date(), time())
+
+
+_DAYS: dict[str, Callable[[datetime], datetime]] = {
+    "today": lambda midnight: midnight,
+    "midnight": lambda midnight: midnight,
+    "yesterday": _day_before,
+    "tomorrow": lambda midnight: midnight + timedelta(days=1),
+}
 
 
 def _date(word: str, today: date) -> datetime:

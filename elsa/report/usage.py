@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from functools import partial
+from itertools import pairwise
 from typing import NamedTuple
 
 from elsa.report import completeness, measures, periods, rolled
@@ -11,9 +12,12 @@ from elsa.report.output import Output
 from elsa.report.query import Query, listed, rows, select
 from elsa.report.render import Report, Row
 from elsa.report.selection import Selection
+from elsa.state.clock import HOUR_NS
 from elsa.store.measures import ROLLED
 
 SHOWN = ("processes", "records", "elapsed_s", "user_s", "system_s", "cpu_s", "rss_kib", "read_bytes", "write_bytes")
+# So many periods without anything have a line each in a plot.
+MOST_EMPTY = 100
 # Asked for whatever is shown: for what is left out, and for the words beside it.
 _ALWAYS = ("processes", "running", "records", "with_usage", "with_ticks", "usage_partial", "cpu_s", "run_ns")
 
@@ -87,15 +91,24 @@ def query(by: By, selection: Selection, output: Output, laid: list[periods.Perio
     return Query(f"{select(chosen)}\n{source.sql}{joined}\ngroup by {keys}\n{order}", source.values), shown
 
 
-def prepared(
-    connection: sqlite3.Connection, by: By, selection: Selection, output: Output
-) -> tuple[list[Query], tuple[str, ...], str | None]:
-    """All that is to be run, the sums last; the columns to write; and the rollup that they are from, if they are."""
+class Prepared(NamedTuple):
+    """What a report asks the warehouse."""
+
+    queries: list[Query]
+    """All that is to be run, the sums last."""
+    shown: tuple[str, ...]
+    rollup: str | None
+    """The hourly sums that they are from, if they are."""
+    words: list[str]
+
+
+def prepared(connection: sqlite3.Connection, by: By, selection: Selection, output: Output) -> Prepared:
+    """All that is to be run, and what must be said of it."""
     rollup = _rollup(by, selection)
     source = None if rollup is None else _rolled(by, rollup, selection)
-    laid = None if by.period is None else periods.of(connection, by.period, selection, source)
+    laid, words = (None, []) if by.period is None else periods.of(connection, by.period, selection, source)
     asked, shown = query(by, selection, output, laid)
-    return [*([] if laid is None else periods.prepare(laid)), asked], shown, _used(by, selection, laid)
+    return Prepared([*([] if laid is None else periods.prepare(laid)), asked], shown, _used(by, selection, laid), words)
 
 
 def usage(
@@ -105,7 +118,7 @@ def usage(
 
     `losses` is to be said of known losses, where somebody has counted them already.
     """
-    (*before, asked), shown, rollup = prepared(connection, by, selection, output)
+    (*before, asked), shown, rollup, said = prepared(connection, by, selection, output)
     for statement in before:
         statement.run(connection)
     found = asked.run(connection)
@@ -115,7 +128,8 @@ def usage(
     # What runs on after it was taken out of a job is known of as far as it was in it.
     kept = [row for row in groups if everything or row[records] or row[processes] > row[running] or row[cpu] is not None]
     words = (
-        completeness.words(connection, selection, losses, _seen(by, selection, names, groups), rollup)
+        said
+        + completeness.words(connection, selection, losses, _seen(by, selection, names, groups), rollup)
         + completeness.measured(names, groups)
         + completeness.estimate(selection)
     )
@@ -141,13 +155,22 @@ def _tells_seen(by: By, selection: Selection) -> bool:
 
 
 def plot(connection: sqlite3.Connection, report: Report, by: By, key: str, output: Output, *, blocks: bool) -> str:
-    """One figure of each period as a bar; periods between them in which nothing ended stand empty."""
+    """One figure of each period as a bar; periods between them in which nothing ended stand empty, or are told in one line."""
     from elsa.report.columns import COLUMNS
     from elsa.report.plot import bars
 
     label, value = (report.columns.index(name) for name in (by.noun, key))
     values = {row[label]: row[value] for row in report.rows}
-    laid = [name for (name,) in connection.execute("select label from period order by since_ns")]
-    present = [place for place, name in enumerate(laid) if name in values]
-    points = [(name, values.get(name)) for name in laid[present[0] : present[-1] + 1]] if present else []
+    laid = connection.execute("select label, since_ns, until_ns from period order by since_ns").fetchall()
+    present = [place for place, (name, *_) in enumerate(laid) if name in values]
+    points: list[tuple[str, float | None]] = []
+    # Between them a line for each period without anything; one for all of a long time.
+    for before, place in pairwise([present[0], *present] if present else []):
+        last, this = laid[before], laid[place]
+        hours = (this[1] - last[2]) // HOUR_NS
+        if place - before > MOST_EMPTY or (place - before == 1 and hours > 0):
+            points.append((f"{hours} h without any", None))
+        else:
+            points += [(name, None) for name, *_ in laid[before + 1 : place]]
+        points.append((this[0], values[this[0]]))
     return bars(points, COLUMNS[key], output.width, blocks=blocks, units=output.units)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import pytest
 
 from elsa.errors import UsageError
-from elsa.report import plot
+from elsa.report import periods, plot
 from elsa.report.columns import COLUMNS
 
 if TYPE_CHECKING:
@@ -74,3 +76,38 @@ def test_plot_of_what_is_no_figure_or_no_drawing_is_refused(filled: Reports) -> 
         filled.run("hours", "--plot", "hour")
     with pytest.raises(UsageError, match="leave --format and --sort out"):
         filled.run("hours", "--plot", "--format", "csv")
+
+
+def test_hours_of_half_a_century_are_those_in_which_there_is_something(filled: Reports) -> None:
+    filled.warehouse.acct(9, None, comm="old", btime=3600, etime=100.0, utime=7)
+    hours = filled.json("hours")
+    assert [(row["hour"][:13], row["utime_ticks"]) for row in hours] == [("1970-01-01T01", 7), ("2026-01-02T03", 304)]
+    assert [row["utime_ticks"] for row in filled.json("hours", "--clip")] == [7, 304]
+    assert [row["day"] for row in filled.json("days")] == ["1970-01-01", "2026-01-02"]
+    lines = filled.run("hours", "--plot").stdout.splitlines()
+    assert len(lines) == 4
+    assert lines[2].split("  ")[0] == "490921 h without any"
+    assert [line[:10] for line in filled.run("months", "--plot").stdout.splitlines()[1::2]] == ["1970-01   ", "2026-01   "]
+
+
+def test_a_life_of_years_is_spread_over_its_newest_hours_and_the_older_ones_are_named(reports: Reports) -> None:
+    years = 3 * 365 * 86400
+    reports.warehouse.process(1, start=-years, seconds=years)
+    reports.warehouse.acct(1, 1, utime=3 * 365 * 24)
+    done = reports.run("hours", "--clip", "--format", "jsonl")
+    assert done.stdout.count("\n") == periods.MOST
+    assert "older hours than 2023-09-21T" in done.stderr
+    assert sum(row["elapsed_s"] for row in reports.json("months", "--clip")) == pytest.approx(years)
+
+
+def test_days_across_one_that_the_clock_skipped(reports: Reports, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Pacific/Apia")
+    time.tzset()
+    try:
+        for number, day in enumerate(("2011-12-29T12:00-10:00", "2011-12-31T12:00+14:00")):
+            reports.warehouse.acct(number + 1, None, btime=int(datetime.fromisoformat(day).timestamp()))
+        assert [row["day"] for row in reports.json("days")] == ["2011-12-29", "2011-12-31"]
+        assert len(reports.run("days", "--plot").stdout.splitlines()) == 3
+    finally:
+        monkeypatch.undo()
+        time.tzset()
