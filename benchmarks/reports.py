@@ -199,7 +199,7 @@ _PROCESS = """insert into process
     values (?, 9, ?, 1, ?, 90, 30000000, 90, 1, 0, 1000, 1)"""
 _USAGE = """insert into usage (process_id, threads, complete, run_ns, utime_us, stime_us, rss_kib)
     values (?, 1, 1, 9000000, 5000, 4000, 2000)"""
-_RECORD = "insert into acct values (null, 1, ?, ?, 1, 0, 3, 0, 0, 1000, 100, ?, 1, ?, 3.0, 0, 0, 6000, 0, 0, 100, 0, 0, 1)"
+_RECORD = "insert into acct values (null, 1, ?, ?, 1, 0, 3, 0, 0, 1000, 100, ?, 1, ?, 3.0, 0, 0, 6000, 0, 0, 100, 0, 0, 1, null)"
 _FIRST = 10**9
 
 

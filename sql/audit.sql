@@ -14,8 +14,8 @@ with summed as (
         'self' as class,
         0 as processes,
         count(*) as records,
-        min((a.btime + cast(a.etime / 100 as integer)) * 1000000000) as first_ns,
-        max((a.btime + cast(a.etime / 100 as integer)) * 1000000000) as last_ns
+        min(a.ended * 1000000000) as first_ns,
+        max(a.ended * 1000000000) as last_ns
     from acct as a
     where a.join_how = 3
 )

@@ -8,8 +8,8 @@ with loose as (
     select
         f.host_id,
         a.pid,
-        (min(a.btime + cast(a.etime / 100 as integer)) - 2) * 1000000000 as first_ns,
-        (max(a.btime + cast(a.etime / 100 as integer)) + 2) * 1000000000 as last_ns
+        (min(a.ended) - 2) * 1000000000 as first_ns,
+        (max(a.ended) + 2) * 1000000000 as last_ns
     from acct as a
     join acct_file as f
         on f.id = a.acct_file_id
@@ -17,7 +17,7 @@ with loose as (
         a.process_id is null
         and a.join_how <> 3
         -- for the index
-        and (a.btime + cast(a.etime / 100 as integer)) / 3600 is not null
+        and a.ended_hour is not null
     group by
         f.host_id,
         a.pid

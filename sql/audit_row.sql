@@ -13,6 +13,6 @@ select
     cast(null as integer) as process_id,
     a.id as acct_id,
     'self' as class,
-    (a.btime + cast(a.etime / 100 as integer)) * 1000000000 as ended_ns
+    a.ended * 1000000000 as ended_ns
 from acct as a
 where a.join_how = 3

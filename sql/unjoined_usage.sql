@@ -1,6 +1,6 @@
 create view unjoined_usage as
 -- Grain: one row per counted accounting record that is joined to no incarnation (pending or ambiguous), in the columns of a process.
--- Its times are known to the second: exit second = btime + whole seconds elapsed, and btime was counted back from there.
+-- Its times are known to the second: that of the end is acct.ended, and btime was counted back from there.
 select
     cast(null as integer) as process_id,
     a.id as acct_id,
@@ -19,11 +19,13 @@ select
     a.tty,
     cast(null as integer) as start_ns,
     cast(null as integer) as end_ns,
-    a.btime * 1000000000 as started_ns,
-    (a.btime + cast(a.etime / 100 as integer)) * 1000000000 as ended_ns,
-    (a.btime + cast(a.etime / 100 as integer)) / 3600 as ended_hour,
-    strftime('%Y-%m-%dT%H:%M:%fZ', a.btime, 'unixepoch') as started_at,
-    strftime('%Y-%m-%dT%H:%M:%fZ', a.btime + cast(a.etime / 100 as integer), 'unixepoch') as ended_at,
+    (a.btime - case when a.ended < a.btime then 4294967296 else 0 end) * 1000000000 as started_ns,
+    a.ended * 1000000000 as ended_ns,
+    a.ended_hour,
+    strftime(
+        '%Y-%m-%dT%H:%M:%fZ', a.btime - case when a.ended < a.btime then 4294967296 else 0 end, 'unixepoch'
+    ) as started_at,
+    strftime('%Y-%m-%dT%H:%M:%fZ', a.ended, 'unixepoch') as ended_at,
     cast(a.etime * 10000000 as integer) as elapsed_ns,
     a.etime / 100.0 as elapsed_s,
     cast(a.etime as integer) as etime_ticks,

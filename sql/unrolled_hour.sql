@@ -15,19 +15,19 @@ with recursive ended (hour) as (
 ),
 
 recorded (hour) as (
-    select min((a.btime + cast(a.etime / 100 as integer)) / 3600)
+    select min(a.ended_hour)
     from acct as a
     where
         a.process_id is null
         and a.join_how <> 3
     union all
     select (
-        select min((a.btime + cast(a.etime / 100 as integer)) / 3600)
+        select min(a.ended_hour)
         from acct as a
         where
             a.process_id is null
             and a.join_how <> 3
-            and (a.btime + cast(a.etime / 100 as integer)) / 3600 > recorded.hour
+            and a.ended_hour > recorded.hour
     )
     from recorded
     where recorded.hour is not null

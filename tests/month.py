@@ -48,7 +48,7 @@ Rows = dict[str, list[Row]]
 
 _COUNTERS = tuple(column.name for column in schema.baseline.columns)[4:]
 COLUMNS: dict[str, tuple[str, ...]] = {
-    table: tuple(column.name for column in schema.metadata.tables[table].columns)
+    table: tuple(column.name for column in schema.metadata.tables[table].columns if column.computed is None)
     for table in (
         "host",
         "boot",
@@ -209,7 +209,7 @@ class Month:
             rows["acct_file"].append((day + 1, 1, f"/var/log/account/pacct.{30 - day}", 1, day + 1, 0, 0, b"", b"", 0, 0, 0, begin_ns))
             # What acct(2) writes about its own caller.
             record = (3, 3, 0, 0, 0, 0, 600, 1, begin_ns // SECOND, 0.0, 0, 0, 0, 0, 0, 0, 0, 0, 1)
-            rows["acct"].append((self._next_acct, day + 1, 0, None, SELF, *record))
+            rows["acct"].append((self._next_acct, day + 1, 0, None, SELF, *record, None))
             self._next_acct += 1
         return rows
 
@@ -276,7 +276,7 @@ class Month:
             self._records[day] += 1
             btime = ended_ns // SECOND - int(profile.ticks[0]) // 100
             record = (profile.flag, 3, 0, profile.status, *whose, btime, *profile.ticks, comm_id)
-            rows["acct"].append((self._next_acct, day + 1, 64 * self._records[day], joined, join, *record))
+            rows["acct"].append((self._next_acct, day + 1, 64 * self._records[day], joined, join, *record, None))
             self._next_acct += 1
         if self.taskstats and origin == FORKED and not 2300 <= fate < 5000:
             rows["usage"].append((process_id, profile.threads, 0 if 5000 <= fate < 5300 else 1, *profile.counters, *profile.tail))

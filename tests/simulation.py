@@ -130,6 +130,10 @@ class Warehouse:
         else:
             self._join(self._boot._replace(at_work=False, now_at_ns=REAL + self.end_ns + 120 * SECOND_NS))
 
+    def close_from_records(self) -> None:
+        """What the ingester does when all is joined."""
+        Joiner(self.connection, 1, [self._boot]).close_from_records(collector_at_work=False)
+
     def _join(self, boot: Boot) -> None:
         joiner = Joiner(self.connection, 1, [boot])
         verdicts = joiner.join_pending()

@@ -10,10 +10,11 @@ import re
 import struct
 import sys
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from functools import cache
 from itertools import chain
+from math import frexp
 from typing import NamedTuple, TypeAlias
 
 from elsa.decode.comm import escape_comm
@@ -40,8 +41,13 @@ AXSIG = 0x10
 """Was killed by a signal."""
 _FLAGS_END = 0x40  # ACOMPAT (0x04) and AGROUP (0x20) are defined too, though no kernel writes them here; nothing above is
 
+EXACT_ETIME = 1 << 24
+"""A float holds every whole number of 1/100 s up to this: 46 hours. What is longer is cut to 24 bits."""
+WRAP = 1 << 32
+YEAR_2106 = 4_291_747_200
+"""From this second on a time cannot be told from one before 1970, which 32 bits without a sign turn into it; no clock goes there."""
 ETIME_END = 100 << 31
-"""No process lives for this long, in 1/100 s: 68 years. Each time below it fits into 64 bits of nanoseconds, and so do its start and end."""
+"""No process lives for this long, in 1/100 s: 68 years. Each time below it, its start and its end fit into 64 bits of nanoseconds."""
 
 PID_END = 1 << 22  # PID_MAX_LIMIT, include/linux/threads.h: no pid reaches it
 _STATUS_END = 1 << 16  # a wait status: exit code or signal, a byte each
@@ -356,8 +362,45 @@ def _old_version(start: bytes) -> int | None:
 
 
 def exit_second(record: AcctRow) -> int:
-    """The second, since 1970, in which the process ended: right even if the clock was set during its life, as btime is not."""
-    return record[8] + int(record[9]) // 100
+    """The second, since 1970, in which the process ended: right even if the clock was set during its life, as btime is not.
+
+    But early by up to `late_most` where etime was cut.
+    """
+    second = record[8] + int(record[9]) // 100
+    return second - WRAP if second >= YEAR_2106 else second
+
+
+def begin_second(record: AcctRow) -> int:
+    """Btime with its sign: before 1970 where the unsigned field went below 0, as a clock that was set back during the life makes it."""
+    return exit_second(record) - int(record[9]) // 100
+
+
+def late_most(record: AcctRow) -> int:
+    """How many seconds later than `exit_second` the process may have ended: etime is a float of 24 bits, exact for 46 hours only."""
+    etime = record[9]
+    if etime <= EXACT_ETIME:
+        return 0
+    most = int(etime) + (1 << frexp(etime)[1] - 24) - 1
+    return most // 100 - int(etime) // 100
+
+
+def late_seconds(records: Sequence[AcctRow], before: int | None) -> tuple[list[int | None], int | None]:
+    """How many seconds later than `exit_second` each of these records, in file order, was written; None where etime tells it.
+
+    The kernel appends in the order of time, so none was written before the one that stands in front of it; a clock that was set in between
+    takes it out of the seconds in which it can have been. `before` is the exit second of the record before them, None if there is none;
+    that of the last one is the second answer.
+    """
+    if not records:
+        return [], before
+    late: list[int | None] = [None] * len(records)
+    if max(record[9] for record in records) > EXACT_ETIME:
+        for index, record in enumerate(records):
+            second, most = exit_second(record), late_most(record)
+            if record[9] > EXACT_ETIME:
+                late[index] = before - second if before is not None and second < before <= second + most else 0
+            before = second + (late[index] or 0)
+    return late, exit_second(records[-1]) + (late[-1] or 0)
 
 
 def is_self_record(record: AcctRow) -> bool:

@@ -26,7 +26,7 @@ from elsa.kernel import clocks
 from elsa.kernel.acctfile import AcctFile
 from elsa.kernel.procfs import Procfs
 from elsa.pipeline import scan
-from elsa.pipeline.pieces import Piece, Replaced, Skipped, merged, pieces
+from elsa.pipeline.pieces import Piece, ReplacedError, Skipped, merged, pieces
 from elsa.pipeline.sources import Source, Sources
 from elsa.state.codes import Join
 from elsa.state.pairing import Record
@@ -199,7 +199,7 @@ class Ingester:
                     batch, waiting = [], 0
         except ElsaError as error:
             damage = error
-        except Replaced:
+        except ReplacedError:
             replaced = True  # what was not read of it any more stands in its copy
         self._store(reading, batch)  # also of a damaged file: what could be read of it is good
         if not replaced and (damage is None or isinstance(damage, DataError)):
@@ -235,16 +235,17 @@ class Ingester:
             outcome.repeated[known.path] += len(repeated)
         skipped = merged(one for piece in batch for one in piece.skipped)
         first_id = boots.next_id(connection, "acct")
+        late, _ = acct.late_seconds([row for _, row in rows], acctfiles.second_before(connection, known))
         # Decided without a transaction: jobd wants to write as well.
         verdicts = joiner.join(
             [
-                Record(first_id + index, row[8], row[9], row[3], row[6], row[7], row[4])
-                for index, (_, row) in enumerate(rows)
+                Record(first_id + index, acct.begin_second(row), row[9], row[3], row[6], row[7], row[4], None, late_s or 0)
+                for index, ((_, row), late_s) in enumerate(zip(rows, late, strict=True))
                 if not acct.is_self_record(row)
             ]
         )
         with database.transaction(connection):
-            self._insert(connection, joiner, known.id, first_id, rows, verdicts)
+            self._insert(connection, joiner, known.id, first_id, rows, late, verdicts)
             for one in skipped:
                 acctfiles.skip(connection, known, *one)
             if batch:
@@ -264,16 +265,17 @@ class Ingester:
         file_id: int,
         first_id: int,
         rows: Sequence[tuple[int, AcctRow]],
+        late: Sequence[int | None],
         verdicts: dict[int, Verdict],
     ) -> None:
         """New records with their verdicts, and the verdicts on records that waited."""
         try:
             comm_ids = self._comms.ids(connection, (row[-1] for _, row in rows))
             records = [
-                (id_, file_id, position, *verdicts.get(id_, ITSELF), *row[:18], comm_ids[row[18]])
-                for id_, (position, row) in enumerate(rows, first_id)
+                (id_, file_id, position, *verdicts.get(id_, ITSELF), *row[:18], comm_ids[row[18]], late_s)
+                for id_, ((position, row), late_s) in enumerate(zip(rows, late, strict=True), first_id)
             ]
-            joiner.write_made({record[0]: record[-1] for record in records})  # type: ignore[misc]
+            joiner.write_made({record[0]: record[-2] for record in records})  # type: ignore[misc]
             self._update(connection, verdicts, first_id)
             database.insert_rows(connection, "insert into acct", records)
             joiner.trace_lines()

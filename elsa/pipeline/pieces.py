@@ -14,7 +14,7 @@ NO_RECORD = "bytes that are no record"
 ODD_ETIME = "a record whose elapsed time no process can have"
 
 
-class Replaced(Exception):
+class ReplacedError(Exception):
     """The file was truncated, and perhaps written anew, while it was read: what stands in it now is another file's content."""
 
 
@@ -40,14 +40,14 @@ class Piece(NamedTuple):
 def pieces(file: AcctFile, head: bytes, tail: bytes, start: int, size: int | None) -> Iterator[Piece]:
     """Records and gaps of a file from a position on, in order. A torn record at the end is left for the next time.
 
-    The file begins with `head`, and `tail` stands before the start. Raises Replaced when that, or what was read since, is there no more.
+    The file begins with `head`, and `tail` stands before the start. Raises ReplacedError when that is there no more.
     """
     position = start
     while size is None or position < size:
         want = acctfile.CHUNK if size is None else min(acctfile.CHUNK, size - position)
         data = file.read(position - len(tail), len(tail) + want)
         if not data.startswith(tail or head) or (size is not None and len(data) < len(tail) + want):
-            raise Replaced
+            raise ReplacedError
         before, data = data, data[len(tail) :]
         more = len(data) == want and (size is None or position + want < size)
         runs = acct.walk(data, more=more)

@@ -35,7 +35,7 @@ _STRETCH = {
 _STRETCH_SHOWN = ("what", "first_ended_at", "last_ended_at", "processes", "why")
 _TICKS = ("processes", "taskstats_s", "acct_s", "lost_s", "lost_percent")
 _UNHEARD = Condition("u.unheard = 1")
-_SELF_NS = "(u.btime + cast(u.etime / 100 as integer)) * 1000000000"
+_SELF_NS = "u.ended * 1000000000"
 
 
 class Audit(NamedTuple):
@@ -62,7 +62,7 @@ def audit(connection: sqlite3.Connection, window: Window, output: Output, now_ns
     words = completeness.cut(len(stretches), output.limit)
     if gaps:
         words.append(f"{completeness.count(gaps, 'gap')}{' in this window' if window else ''} (see: elsa report gaps)")
-    words += completeness.pruned(connection, Selection(window))
+    words += [*_concluded(connection, window), *completeness.pruned(connection, Selection(window))]
     some = any(row[2] or row[3] for row in classes)
     words = [*words, *silence(connection, window, now_ns)] if some else [completeness.nothing(connection, Selection(window)), *words]
     shown = output.choose(_CLASS_COLUMNS, _CLASS_SHOWN)
@@ -72,6 +72,15 @@ def audit(connection: sqlite3.Connection, window: Window, output: Output, now_ns
         Report(_TICKS, _TICKS, [_ticks(found)]),
         words,
     )
+
+
+def _concluded(connection: sqlite3.Connection, window: Window) -> list[str]:
+    """How many ends only a record tells whose elapsed time was cut."""
+    told = "u.late_s is not null and coalesce(p.end_how, 3) = 3"
+    where = " and ".join([told, *window.where(_SELF_NS)])
+    count = connection.execute(f"select count(*) from acct as u left join process as p on p.id = u.process_id where {where}").fetchone()[0]
+    whose = "1 process that lived" if count == 1 else f"{count} processes that lived"
+    return [f"the end of {whose} for over 46 hours is inferred to a few seconds, from where its record stands in the file"] if count else []
 
 
 def _summed(window: Window, keys: str, names: tuple[str, ...], *conditions: Condition) -> Query:

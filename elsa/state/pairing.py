@@ -53,6 +53,7 @@ class Record(NamedTuple):
 
     id: int
     btime: int
+    """With its sign: before 1970 it is negative."""
     etime: float
     """1/100 s; a whole number"""
     exitcode: int
@@ -61,6 +62,8 @@ class Record(NamedTuple):
     uid: int = 0
     comm_id: int | None = None
     """None of a new record, whose name has no number yet."""
+    late_s: int = 0
+    """So much later than btime and etime say it ended, by its place in the file; only where etime was cut."""
     unseen: bool = False
     """It may be that of a life that went unnoticed: a loss of events touches its time."""
     after_ns: int | None = None
@@ -70,7 +73,12 @@ class Record(NamedTuple):
     @property
     def exit_second(self) -> int:
         """The second, since 1970, in which it ended."""
-        return self.btime + int(self.etime) // 100
+        return self.btime + int(self.etime) // 100 + self.late_s
+
+    @property
+    def end_by_ns(self) -> int:
+        """Real time by which it had ended for sure."""
+        return (self.exit_second + 1) * SECOND_NS + float_slack_ns(self.etime)
 
 
 class Pair(NamedTuple):
@@ -103,7 +111,7 @@ def fits(life: Life, record: Record, late_ns: int = 0) -> bool:
         return False
     if life.ppid is not None and record.ppid is not None and life.ppid != record.ppid:
         return False
-    if life.alive_ns + min(life.offsets) > (record.exit_second + 1) * SECOND_NS + SLACK_NS:
+    if life.alive_ns + min(life.offsets) > record.end_by_ns + SLACK_NS:
         return False
     before_ns = SLACK_NS + float_slack_ns(record.etime)
     after_ns = before_ns + late_ns

@@ -10,7 +10,7 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
-from elsa.decode.acct import LOOKAHEAD, RECORD_SIZE, begins_with_record
+from elsa.decode.acct import LOOKAHEAD, RECORD_SIZE, begins_with_record, decode_record, exit_second, plausible
 from elsa.kernel.acctfile import AcctFile, FileIdentity
 from elsa.text import printable
 
@@ -69,6 +69,22 @@ def _is_sounder(connection: sqlite3.Connection, file: AcctFile, known: Known) ->
 def path_text(path: Path) -> str:
     """A path as it is stored, where a name may be bytes of any kind."""
     return printable(path.absolute())
+
+
+def second_before(connection: sqlite3.Connection, known: Known) -> int | None:
+    """The second in which the record before the resume point was written: the last one that was read of the host, or else the one there.
+
+    Of a new file that is the end of the one which it followed, as rotated files are read oldest first.
+    """
+    row = connection.execute(
+        """select acct_file_id, ended, (select host_id from acct_file where id = acct_file_id),
+                  (select host_id from acct_file where id = ?)
+           from acct order by id desc limit 1""",
+        (known.id,),
+    ).fetchone()
+    if row is not None and (row[0] == known.id or (not known.position and row[2] == row[3])):
+        return int(row[1])
+    return exit_second(decode_record(known.tail)) if plausible(known.tail) else None
 
 
 def add(connection: sqlite3.Connection, host_id: int, identity: FileIdentity) -> Known:

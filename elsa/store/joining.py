@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import product, starmap
 from typing import NamedTuple
 
+from elsa.decode.acct import WRAP
 from elsa.state import pairing
 from elsa.state.clock import Clock, Clocks
 from elsa.state.codes import End, Join, Origin
@@ -38,7 +39,7 @@ MOST_SECONDS = 100_000
 _INSERT_OWN = """insert into process
     (id, boot_id, pid, parent_pid, uid, start_ns, clock_id, elapsed_ns, end_clock_id, exit_status, ended_hour, origin, end_how, comm_id)"""
 
-_RECORD = "acct.id, btime, etime, exitcode, pid, ppid, acct.uid, comm_id"
+_RECORD = f"""acct.id, btime - iif(ended < btime, {WRAP}, 0), etime, exitcode, pid, ppid, acct.uid, comm_id, coalesce(late_s, 0)"""
 """The columns of a Record."""
 
 # The columns of a Life, but for the offsets. An end counts if it was heard; a parent, if it surely outlived its child.
@@ -94,7 +95,7 @@ class Boot(NamedTuple):
     def is_over_for(self, record: Record) -> bool:
         """Whether so much time has passed that nothing new can be expected to tell of a record."""
         reached_at_ns = self.heard_at_ns if self.at_work else max(self.heard_at_ns, self.now_at_ns)
-        return record.exit_second * SECOND_NS + GIVE_UP_NS < reached_at_ns
+        return record.end_by_ns + GIVE_UP_NS < reached_at_ns
 
 
 class Joiner:
@@ -231,7 +232,7 @@ class Joiner:
 
     def _alone(self, boot: Boot, record: Record) -> Verdict:
         """No incarnation fits: it was never seen, unless its events are still to come."""
-        if not boot.complete and (record.exit_second + 1) * SECOND_NS > boot.heard_at_ns:
+        if not boot.complete and record.end_by_ns > boot.heard_at_ns:
             return PENDING
         return Verdict(self._make_process(boot, record), Join.OWN)
 
@@ -291,12 +292,14 @@ class Joiner:
         closed = 0
         for boot, (index, which) in product(self._boots, unheard.items()):
             rows = self._connection.execute(
-                f"""select process.id, start_ns, etime, exitcode
+                f"""select process.id, start_ns, etime, exitcode, ended, late_s
                     from process indexed by {index} join acct on acct.process_id = process.id where ({which}) and boot_id = ?""",
                 (boot.id,),
             ).fetchall()
-            for id_, start_ns, etime, exitcode in rows:
+            for id_, start_ns, etime, exitcode, ended, late_s in rows:
                 elapsed_ns = int(etime) * TICK_NS
+                if late_s is not None:  # etime was cut, and the second may tell more
+                    elapsed_ns = max(elapsed_ns, boot.clocks.monotonic_ns(ended * SECOND_NS) - start_ns)
                 self._connection.execute(
                     """update process set elapsed_ns = ?, end_how = ?, end_clock_id = ?, exit_status = coalesce(exit_status, ?)
                        where id = ?""",
@@ -310,7 +313,7 @@ class Joiner:
     def _make_process(self, boot: Boot, record: Record) -> int:
         """An incarnation from a record alone: known to the second, or better where that is when no fork could be heard any more."""
         _, clock = self.boot_of(record)
-        elapsed_ns = int(record.etime) * TICK_NS
+        elapsed_ns = int(record.etime) * TICK_NS + record.late_s * SECOND_NS
         start_ns = record.exit_second * SECOND_NS - elapsed_ns - clock.offset_ns
         spans = boot.gaps if boot.heard_ns is None else [*boot.gaps, (boot.heard_ns, NEVER_NS)]
         unheard = [max(from_ns, start_ns) for from_ns, to_ns in spans if from_ns < start_ns + SECOND_NS and to_ns > start_ns]

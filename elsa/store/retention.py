@@ -43,7 +43,7 @@ _RECORDED = "exists (select 1 from acct as a where a.process_id = p.id)"
 _OLD_PROCESS = f"""from process as p
     where p.ended_hour = ? and p.id < (select max(id) from process) and not {_OPEN.format("p.id")} and not {_PENDING}"""
 _OLD_RECORD = """from acct as a
-    where a.process_id is null and a.join_how = 5 and (a.btime + cast(a.etime / 100 as integer)) / 3600 = ?
+    where a.process_id is null and a.join_how = 5 and a.ended_hour = ?
         and a.id < (select max(id) from acct)"""
 # An event's real time, by that clock of its boot which makes it youngest.
 _OLD_EVENT = f"""from event as e
@@ -140,7 +140,7 @@ def _old_hours(connection: sqlite3.Connection, cutoffs: Cutoffs) -> list[int]:
                select min(ended_hour) from process
                union all select (select min(ended_hour) from process where ended_hour > hour) from ended where hour is not null
            ), recorded (hour) as (
-               select (btime + cast(etime / 100 as integer)) / 3600 from acct where process_id is null and join_how <> 3
+               select ended_hour from acct where process_id is null and join_how <> 3
            )
            select hour from ended where hour < :hour union select hour from recorded where hour < :hour order by 1""",
         {"hour": cutoffs.processes_ns // HOUR_NS},

@@ -14,6 +14,7 @@ from __future__ import annotations
 from sqlalchemy import (
     BigInteger,
     Column,
+    Computed,
     ForeignKey,
     Index,
     Integer,
@@ -26,6 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.schema import SchemaItem
 from sqlalchemy.types import REAL, TypeEngine
 
+from elsa.decode.acct import WRAP, YEAR_2106
 from elsa.store import measures
 from elsa.store.measures import Measure
 
@@ -302,6 +304,10 @@ acct_file = _table(
     Column("read_at_ns", Big, nullable=False),  # when it was last read
 )
 
+# A second of 2106 is one before 1970, of which btime has lost the sign (elsa/decode/acct.py).
+_SUMMED_UP = "btime + cast(etime / 100 as integer) + coalesce(late_s, 0)"
+_ENDED = f"{_SUMMED_UP} - case when {_SUMMED_UP} >= {YEAR_2106} then {WRAP} else 0 end"
+
 acct = _table(
     "acct",  # one row per acct v3 record, raw (struct acct_v3, include/uapi/linux/acct.h)
     _id(),
@@ -328,14 +334,16 @@ acct = _table(
     Column("majflt", Big, nullable=False),
     Column("swaps", Big, nullable=False),
     Column("comm_id", Big, ForeignKey("comm.id"), nullable=False),
+    # NULL where the record itself tells the second of the end. Where etime was cut to 24 bits: how many seconds later it is at the least,
+    # as was concluded from the place in the file.
+    Column("late_s", Integer),
+    Column("ended", Big, Computed(_ENDED, persisted=False)),  # the second of the end, since 1970
+    Column("ended_hour", Integer, Computed("(ended - case when ended < 0 then 3599 else 0 end) / 3600", persisted=False)),
     Index("acct_process", "process_id", unique=True, sqlite_where=text("process_id is not null")),
     Index("acct_pending", "pid", sqlite_where=text("join_how = 0")),
     # The way to the records of a window that are joined to none.
-    Index(
-        "acct_unjoined",
-        text("(btime + cast(etime / 100 as integer)) / 3600"),
-        sqlite_where=text("process_id is null and join_how <> 3"),
-    ),
+    Index("acct_unjoined", "ended_hour", sqlite_where=text("process_id is null and join_how <> 3")),
+    Index("acct_late", "id", sqlite_where=text("late_s is not null")),  # the audit counts them
     Index("acct_self", "id", sqlite_where=text("join_how = 3")),  # the audit counts them apart
 )
 

@@ -11,9 +11,9 @@ from elsa.state.clock import HOUR_NS
 
 def _ended_hour(start_ns: str, elapsed_ns: str, end_clock_id: str, clock_id: str) -> str:
     """SQL of the hour (since 1970, real time) in which a process ended, from its columns; null if it has not."""
-    return (
-        f"(select ({start_ns} + {elapsed_ns} + c.offset_ns) / {HOUR_NS} from clock as c where c.id = coalesce({end_clock_id}, {clock_id}))"
-    )
+    at_ns = f"{start_ns} + {elapsed_ns} + c.offset_ns"
+    hour = f"({at_ns} - case when {at_ns} < 0 then {HOUR_NS - 1} else 0 end) / {HOUR_NS}"  # before 1970 too
+    return f"(select {hour} from clock as c where c.id = coalesce({end_clock_id}, {clock_id}))"
 
 
 _SET_ENDED = f"""
@@ -45,8 +45,7 @@ def _forget(process: str) -> str:
 
 def _forget_record(row: str) -> str:
     """One that is joined to no process ended in the second that it tells."""
-    hour = f"({row}.btime + cast({row}.etime / 100 as integer)) / 3600"
-    return f"{_forget(f'{row}.process_id')}\n    delete from rollup_hour where {row}.process_id is null and hour = {hour};"
+    return f"{_forget(f'{row}.process_id')}\n    delete from rollup_hour where {row}.process_id is null and hour = {row}.ended_hour;"
 
 
 # Most of what is written ended in no hour that is rolled up: to see that is cheaper than to forget in vain.
@@ -60,8 +59,7 @@ def _reaches(process: str) -> str:
 
 
 def _record_reaches(row: str) -> str:
-    hour = f"({row}.btime + cast({row}.etime / 100 as integer)) / 3600"
-    return f"(case when {row}.process_id is null then {hour} <= {_LAST} else {_reaches(f'{row}.process_id')} end)"
+    return f"(case when {row}.process_id is null then {row}.ended_hour <= {_LAST} else {_reaches(f'{row}.process_id')} end)"
 
 
 _FORGET_OLD_HOUR = "delete from rollup_hour where hour = old.{};"

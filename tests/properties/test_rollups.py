@@ -48,7 +48,7 @@ def refresh(connection: sqlite3.Connection) -> int:
 
 PROCESS = "insert or ignore into process (id, boot_id, pid, origin, start_ns, clock_id, uid, comm_id, elapsed_ns, end_clock_id, end_how)"
 RECORD = f"""insert or ignore into acct
-    values (?, 1, ?, ?, ?, ?, 3, 0, 0, 5, ?, 7, 1, {REAL // 10**9} + ? * 60, ?, 3, 4, 5, 0, 0, 6, 7, 0, 2)"""
+    values (?, 1, ?, ?, ?, ?, 3, 0, 0, 5, ?, 7, 1, {REAL // 10**9} + ? * 60, ?, 3, 4, 5, 0, 0, 6, 7, 0, 2, null)"""
 MARGINS = "insert or replace into baseline (job_id, process_id, since_ns, edge, run_ns, utime_us, stime_us) values (?, ?, ?, ?, 1, 2, 3)"
 ACTS = st.one_of(
     st.just(refresh),

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import chain
+from math import inf
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
 
@@ -23,6 +24,10 @@ from elsa.report.selection import Selection, jobs_of
 from elsa.report.times import Window
 
 STDIN = "-"
+_EVER = (-inf, inf)
+
+_Piece = tuple[int, bytes, int | None]
+"""Position and bytes of whole records, and the second in which the one before them was written, if that is known."""
 _MEMBERS = """
     select count(distinct m.process_id), count(distinct a.process_id)
     from membership as m
@@ -66,7 +71,7 @@ class Records:
         if self.pick.jobs:
             raise UsageError("--job needs the warehouse, as a file knows no jobs; read it with elsa ingest, then leave it out here")
         for name in self.files:
-            yield from map(self._wanted, self._read(name))
+            yield from self._read(name)
 
     def _stored(self) -> Iterator[Iterable[AcctRow]]:
         with warehouse.reading(self.db) as connection:
@@ -85,15 +90,20 @@ class Records:
             query += f" where {' and '.join(where)}" if where else ""
             yield connection.execute(f"{query} order by a.id{' desc' if self.backwards else ''}")
 
-    def _wanted(self, rows: Iterable[AcctRow]) -> Iterable[AcctRow]:
-        uids, (since, until) = frozenset(self.pick.uids), self.pick.window
-        if uids:
-            rows = (row for row in rows if row[4] in uids)
-        if since is not None:
-            rows = (row for row in rows if acct.exit_second(row) * 1_000_000_000 >= since)
-        if until is not None:
-            rows = (row for row in rows if acct.exit_second(row) * 1_000_000_000 < until)
-        return rows
+    def _wanted(self, data: bytes, before: int | None) -> Iterable[AcctRow]:
+        """Those of some records that are wanted; the one before them ended in that second."""
+        rows: Iterable[AcctRow] = acct.decode_rows(data)
+        uids = frozenset(self.pick.uids)
+        if self._by_time():
+            rows = list(rows)
+            since, until = (limit if limit is not None else otherwise for limit, otherwise in zip(self.pick.window, _EVER, strict=True))
+            late, _ = acct.late_seconds(rows, before)
+            ends = ((acct.exit_second(row) + (late_s or 0)) * 1_000_000_000 for row, late_s in zip(rows, late, strict=True))
+            rows = [row for row, end in zip(rows, ends, strict=True) if since <= end < until]
+        return (row for row in rows if row[4] in uids) if uids else rows
+
+    def _by_time(self) -> bool:
+        return any(limit is not None for limit in self.pick.window)
 
     def _read(self, name: str) -> Iterator[Iterable[AcctRow]]:
         with ExitStack() as stack:
@@ -101,12 +111,20 @@ class Records:
             shown = "standard input" if name == STDIN else name
             acct.content(file.read, shown)
             seekable = isinstance(file, AcctFile) and not file.compressed
-            pieces = self._pieces(file, shown)
+            pieces = self._timed(self._pieces(file, shown))
             if self.backwards:
-                pieces = _reread(file, [(at, len(data)) for at, data in pieces]) if seekable else reversed(list(pieces))
-            for _, data in pieces:
-                rows = acct.decode_rows(data)
+                pieces = _reread(file, [(at, len(data), before) for at, data, before in pieces]) if seekable else reversed(list(pieces))
+            for _, data, before in pieces:
+                rows = self._wanted(data, before)
                 yield reversed(list(rows)) if self.backwards else rows
+
+    def _timed(self, pieces: Iterator[tuple[int, bytes]]) -> Iterator[_Piece]:
+        """With the second in which the record before each piece was written, where times are asked for."""
+        before: int | None = None
+        for at, data in pieces:
+            yield at, data, before
+            if self._by_time():
+                _, before = acct.late_seconds(list(acct.decode_rows(data)), before)
 
     def _pieces(self, file: _Readable, name: str) -> Iterator[tuple[int, bytes]]:
         """Positions and bytes of whole records. A torn one at the end is none yet: the kernel may be writing it."""
@@ -126,14 +144,14 @@ class Records:
             self.words.append(f"{name}: {skipped} bytes that are no accounting records were skipped")
 
 
-def _reread(file: _Readable, pieces: list[tuple[int, int]]) -> Iterator[tuple[int, bytes]]:
+def _reread(file: _Readable, pieces: list[tuple[int, int, int | None]]) -> Iterator[_Piece]:
     """Pieces of a file from the last to the first."""
-    return ((at, file.read(at, size)) for at, size in reversed(pieces))
+    return ((at, file.read(at, size), before) for at, size, before in reversed(pieces))
 
 
 def _conditions(pick: Pick) -> list[str]:
     """SQL for what the records themselves tell; plain integers of ours, so nothing to bind."""
-    where = pick.window.where("(a.btime + cast(a.etime / 100 as integer)) * 1000000000")
+    where = pick.window.where("a.ended * 1000000000")
     return [f"a.uid in ({_listed(pick.uids)})", *where] if pick.uids else where
 
 

@@ -15,11 +15,14 @@ from elsa.decode.acct import (
     AcctRecord,
     Content,
     Run,
+    begin_second,
     comp_table,
     decode_record,
     decode_rows,
     exit_second,
     is_self_record,
+    late_most,
+    late_seconds,
     plausible,
     sniff,
     walk,
@@ -61,7 +64,7 @@ GOOD = Raw().pack()
 
 def test_fields_stand_in_the_order_of_the_columns() -> None:
     columns = [column.name for column in acct.columns]
-    assert [*AcctRecord._fields[:-1], "comm_id"] == columns[columns.index("flag") :]
+    assert columns[columns.index("flag") : columns.index("comm_id")] == list(AcctRecord._fields[:-1])
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -253,6 +256,45 @@ def test_the_exit_second_stands_in_file_order() -> None:
     seconds = [exit_second(AcctRecord._make(row)) for row in decode_rows(SAMPLE.read_bytes())]
     assert seconds == sorted(seconds)
     assert exit_second(decode_record(Raw(btime=100, etime=399.0).pack())) == 103
+
+
+def test_a_begin_before_1970_has_its_sign() -> None:
+    """The clock was set back to 1970 during the life: btime went below 0, and wrapped."""
+    row = decode_record(Raw(btime=2**32 - 70, etime=10_000.0).pack())
+    assert (begin_second(row), exit_second(row)) == (-70, 30)
+    row = decode_record(Raw(btime=2**32 - 70, etime=500.0).pack())
+    assert (begin_second(row), exit_second(row)) == (-70, -65)
+    row = decode_record(Raw(btime=2**31, etime=500.0).pack())  # in 2038
+    assert (begin_second(row), exit_second(row)) == (2**31, 2**31 + 5)
+
+
+@pytest.mark.parametrize("days", [1, 3, 30, 400, 1000, 9000])
+@pytest.mark.parametrize("tick", [0, 1, 99, 255, 1023])
+def test_the_true_end_is_no_later_than_the_cut_allows(days: int, tick: int) -> None:
+    ticks = days * 8_640_000 + tick
+    cut = ticks - (ticks % (1 << max(0, ticks.bit_length() - 24)))  # as encode_float() in kernel/acct.c
+    row = decode_record(Raw(btime=1000, etime=float(cut)).pack())
+    assert exit_second(row) <= 1000 + ticks // 100 <= exit_second(row) + late_most(row)
+
+
+DAYS_400 = 400 * 8_640_000.0  # cut to a multiple of 256
+
+
+@pytest.mark.parametrize(
+    ("before", "late"),
+    [(None, 0), (-1, 0), (0, 0), (1, 1), (2, 2), (3, 0), (10_000, 0)],
+    ids=["nothing", "earlier", "same", "1 s", "most", "clock set", "clock set far"],
+)
+def test_a_cut_record_was_written_no_earlier_than_the_one_before_it(before: int | None, late: int) -> None:
+    end, day = 1_793_491_201, 8_640_000
+    cut = decode_record(Raw(btime=end - 400 * day // 100, etime=DAYS_400).pack())
+    assert (exit_second(cut), late_most(cut)) == (end, 2)
+    short = decode_record(Raw(btime=end + (before or 0), etime=5.0).pack())
+    rows = [short, cut] if before is not None else [cut]
+    assert late_seconds(rows, None) == ([None, late][-len(rows) :], end + late)
+    assert late_seconds([cut], None if before is None else end + before) == ([late], end + late)
+    # what was concluded of one tells of the next
+    assert late_seconds([*rows, cut], None) == ([None, late, late][-len(rows) - 1 :], end + late)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,9 @@ from elsa.kernel.acctfile import AcctFile
 from elsa.kernel.procfs import Procfs
 from elsa.pipeline import ingest, sources
 from elsa.pipeline.ingest import Ingester, Outcome
+from elsa.report import audit, warehouse
+from elsa.report.output import Output
+from elsa.report.times import Window
 from elsa.state.codes import Join
 from elsa.store import database, locks, retention
 from elsa.store.retention import Cutoffs
@@ -317,6 +320,62 @@ def test_longest_life_that_counts_has_times_that_reports_can_add_up(place: Path,
     live.write_bytes(record(0, etime=longest) + LAYOUT.pack(0, 3, 0, 0, 0, 0, 5, 1, 2**32 - 1, longest, 1, 1, 9, 0, 0, 10, 0, 0, b"x"))
     assert run(place).records == 2
     assert query(place, "select count(*) from incarnation_usage where elapsed_ns > 2e18") == [(2,)]
+
+
+NOVEMBER = 1_793_491_200  # 2026-11-01 00:00:00 UTC
+
+
+def long_life(cut_s: float) -> bytes:
+    """A daemon of 400 days whose record says that it ended 3 s or less before it did, in the second after the month began."""
+    ticks = 400 * 8_640_000 + int(cut_s * 100)
+    return LAYOUT.pack(0, 3, 0, 0, 0, 0, 60, 1, NOVEMBER + 1 - ticks // 100, 400 * 8_640_000.0, 0xB0FF, 0, 9, 0, 0, 10, 0, 0, b"daemon")
+
+
+def short(second: int, comm: bytes) -> bytes:
+    return LAYOUT.pack(0, 3, 0, 0, 0, 0, 50, 1, second, 10.0, 1, 1, 9, 0, 0, 10, 0, 0, comm)
+
+
+@pytest.mark.parametrize("apart", ["one pass", "two passes", "two files", "zipped"])
+def test_long_life_ended_no_earlier_than_what_stands_before_it(place: Path, live: Path, apart: str) -> None:
+    before, daemon = short(NOVEMBER + 1, b"before"), long_life(2.0)
+    if apart == "two files":
+        (place / "pacct.0").write_bytes(before)
+        live.write_bytes(daemon)
+    elif apart == "zipped":
+        (place / "pacct.1.gz").write_bytes(gzip.compress(before + daemon))
+    else:
+        live.write_bytes(before)
+        if apart == "two passes":
+            run(place)
+        with live.open("ab") as file:
+            file.write(daemon)
+    run(place)
+    told = "select command, ended_at, ended_inferred from acct_records order by acct_id"
+    assert query(place, told) == [("before", "2026-11-01T00:00:01Z", None), ("daemon", "2026-11-01T00:00:01Z", 1)]
+    hours = query(place, "select ended_hour, started_ns / 1000000000 from process_usage order by acct_id")
+    assert hours[1] == (NOVEMBER // 3600, NOVEMBER - 1 - 400 * 86_400)
+    assert query(place, "select count(*) from process where ended_hour = (start_ns + elapsed_ns) / 3600000000000") == [(2,)]
+
+
+def test_long_life_of_which_nothing_tells_ends_when_its_record_says_and_is_marked(place: Path, live: Path) -> None:
+    live.write_bytes(long_life(2.0) + short(NOVEMBER + 1, b"after"))
+    run(place)
+    assert query(place, "select ended_at, ended_inferred from acct_records order by acct_id limit 1") == [("2026-10-31T23:59:59Z", 1)]
+    with warehouse.reading(place / "elsa.db") as connection:
+        words = audit.audit(connection, Window(), Output(), 0).words
+    assert (
+        "the end of 1 process that lived for over 46 hours is inferred to a few seconds, from where its record stands in the file" in words
+    )
+
+
+def test_process_that_began_before_1970_is_told_so(place: Path, live: Path) -> None:
+    """The clock was set back during its life, so that btime went below 0 and wrapped."""
+    live.write_bytes(LAYOUT.pack(0, 3, 0, 0, 0, 0, 50, 1, 2**32 - 10, 3000.0, 1, 1, 9, 0, 0, 10, 0, 0, b"early"))
+    run(place)
+    assert query(place, "select btime, started_at, ended_at, ended_inferred from acct_records") == [
+        (2**32 - 10, "1969-12-31T23:59:50Z", "1970-01-01T00:00:20Z", None)
+    ]
+    assert query(place, "select started_ns, ended_ns, ended_hour from process_usage") == [(-10 * 10**9, 20 * 10**9, 0)]
 
 
 def test_file_whose_first_pages_were_wiped_gives_the_rest(place: Path, live: Path) -> None:

@@ -42,6 +42,16 @@ def test_a_record_fits_its_life_wherever_in_the_second_that_began_and_ended(star
     assert fits(life(start_ns, start_ns + elapsed_ns), record(start_ns, elapsed_ns))
 
 
+def test_a_record_whose_elapsed_time_was_cut_fits_a_life_that_was_alive_when_it_says_that_it_had_ended() -> None:
+    elapsed_ns = (400 * 86_400 * 100 + 255) * TICK_NS  # 2.55 s of it are cut
+    end_ns = 10 * SECOND_NS + elapsed_ns
+    cut = record(elapsed_ns=elapsed_ns - elapsed_ns % (256 * TICK_NS))._replace(
+        btime=(end_ns + REAL) // SECOND_NS - elapsed_ns // SECOND_NS
+    )
+    assert fits(life(10 * SECOND_NS, None, alive_ns=end_ns - MS), cut)
+    assert not fits(life(10 * SECOND_NS, None, alive_ns=end_ns + 9 * SECOND_NS), cut)
+
+
 def test_the_start_window_is_a_second_and_what_was_cut_off_elapsed_time() -> None:
     first, last = start_window(Record(1, 100, 325.0, 0))
     assert (first, last) == (100 * SECOND_NS - 250 * MS - TICK_NS, 101 * SECOND_NS + 4 * MS)

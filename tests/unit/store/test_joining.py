@@ -7,6 +7,7 @@ from collections import Counter
 
 import pytest
 
+from elsa.state.codes import End
 from elsa.state.pairing import SECOND_NS
 from tests.simulation import Lived, Warehouse
 
@@ -44,3 +45,25 @@ def test_while_jobd_is_at_work_a_record_waits_for_the_end_of_its_process(connect
     """The record is written up to 38 ms before the exit is heard."""
     assert joins(connection, [LONG], set(), 20_505 * MS, at_work=True) == {"pending": 1}
     assert connection.execute("select end_how from process where pid = 500").fetchone() == (None,)
+
+
+@pytest.mark.parametrize("late_s", [None, 0, 2])
+def test_end_that_a_cut_record_tells_is_no_earlier_than_its_place_in_the_file(connection: sqlite3.Connection, late_s: int | None) -> None:
+    """The elapsed time of 400 days is cut by 2.55 s; a record before it in the file was written 2 s later than it says."""
+    ticks = 400 * 86_400 * 100
+    start_ns, end_ns = 10 * SECOND_NS, (ticks + 255) * 10 * MS + 10 * SECOND_NS
+    warehouse = Warehouse(connection, [Lived(0, 500, 3, start_ns, start_ns, end_ns, end_ns, 0)], [], {0}, start_ns + SECOND_NS)
+    real_ns = connection.execute("select offset_ns from clock").fetchone()[0]
+    btime = (end_ns + real_ns) // SECOND_NS - (ticks + 255) // 100
+    connection.execute(
+        """insert into acct (id, position, exitcode, pid, ppid, btime, etime, acct_file_id, join_how, version, flag, tty, uid, gid,
+                             utime, stime, mem, io, rw, minflt, majflt, swaps, comm_id, late_s)
+           values (1, 0, 0, 500, 3, ?, ?, 1, 0, 3, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1, ?)""",
+        (btime, float(ticks), late_s),
+    )
+    warehouse.join_later(at_work=False)
+    warehouse.close_from_records()
+    told = connection.execute("select elapsed_ns / 1000000, end_how from process where pid = 500").fetchone()
+    earliest_ms = (btime + ticks // 100 + (late_s or 0)) * 1000 - (start_ns + real_ns) // MS
+    assert told == (ticks * 10 if late_s is None else max(ticks * 10, earliest_ms), End.ACCT)
+    assert earliest_ms <= (end_ns - start_ns) // MS
