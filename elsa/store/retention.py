@@ -78,7 +78,7 @@ def cutoff(age: str, now_ns: int, name: str) -> int | None:
         raise ConfigError(
             f"{name}: cannot keep for {age!r}; write for example 36 hours, 30 days, 8 weeks, 2 years (a day at least) or forever"
         )
-    return now_ns - length_ns
+    return max(now_ns - length_ns, -(2**63))  # no column goes further back
 
 
 def prune(connection: sqlite3.Connection, db: Path, cutoffs: Cutoffs, progress: Progress, *, dry_run: bool = False) -> Pruned:

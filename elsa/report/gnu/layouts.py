@@ -21,6 +21,8 @@ _LAYOUTS = {0: "2B3HI9HHI16sxBH2I", 1: "2B3HI9HI16sxBH2I", 2: "2B3HI9HHI16sxBH2I
 # comp_t: 13 bits of mantissa, 3 of a base-8 exponent. comp2_t: 20 bits of mantissa, of which the leading one is implied, 5 of exponent.
 _COMP_MANTISSA, _COMP_MOST = 13, 0xFFFF
 _COMP2_MANTISSA, _COMP2_MOST = 20, 0xFF_FFFF
+# More than either holds, and less than infinity.
+_BEYOND = 2.0**64
 
 
 def raw(rows: Iterable[AcctRow], version: int = VERSION, *, byteswap: bool = False, ahz: int = HZ) -> Iterator[bytes]:
@@ -55,6 +57,7 @@ def _older(row: AcctRow, layout: struct.Struct, mark: int, factor: float) -> byt
 @lru_cache(maxsize=65536)
 def comp(value: float) -> int:
     """The comp_t nearest to a value of 0 or more, the largest one for what is too large."""
+    value = min(value, _BEYOND)
     bits = math.frexp(value)[1]
     shift = max(0, bits - _COMP_MANTISSA + 2) // 3
     mantissa = int(math.ldexp(value, -3 * shift) + 0.5)
@@ -66,6 +69,7 @@ def comp(value: float) -> int:
 
 def comp2(value: float) -> int:
     """The comp2_t nearest to a value of 0 or more, the largest one for what is too large."""
+    value = min(value, _BEYOND)
     shift = max(0, math.frexp(value)[1] - _COMP2_MANTISSA)
     mantissa = int(math.ldexp(value, -shift) + 0.5)
     if mantissa >> _COMP2_MANTISSA:

@@ -186,6 +186,10 @@ def test_ages_are_read_as_people_write_them(age: str, hours: int | None) -> None
     assert retention.cutoff(age, 10**18, "--events") == (None if hours is None else 10**18 - hours * HOUR)
 
 
+def test_an_age_beyond_all_time_is_as_far_back_as_a_column_goes() -> None:
+    assert retention.cutoff("999999 years", 10**18, "--events") == -(2**63)
+
+
 @pytest.mark.parametrize("age", ["", "soon", "5", "-3 days", "0 days", "23 hours"])
 def test_an_age_that_cannot_be_meant_is_an_error_that_shows_how(age: str) -> None:
     with pytest.raises(ConfigError, match="30 days"):
