@@ -252,6 +252,6 @@ def test_classic_prints_every_job_and_says_where_records_are_missing(filled: Rep
     assert "job 2: 1 of 2 processes have no accounting record" in done.stderr
 
 
-@pytest.mark.parametrize("value", [1e12, 3e38, float("inf")])
+@pytest.mark.parametrize("value", [1e16, 3e38, float("inf")])
 def test_what_is_too_large_for_an_old_record_is_the_largest_that_it_holds(value: float) -> None:
     assert (layouts.comp(value), layouts.comp2(value)) == (0xFFFF, 0xFF_FFFF)
