@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -25,22 +26,26 @@ COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
     metavar="PATH",
     help="The accounting file.  [ELSA_ACCT_FILE; default: /var/log/account/pacct]",
 )
+@click.option("--since", metavar="TIME", help="Fail for gaps since then, as known to elsa report gaps.  [default: now-1day]")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True, help="How to print the result.")
-def check(db: Path | None, socket: Path | None, acct_file: Path | None, form: str) -> None:
+def check(db: Path | None, socket: Path | None, acct_file: Path | None, since: str | None, form: str) -> None:
     """Test whether ELSA works on this host, and say how to mend what does not.
 
     A process is started and listened for, so that every "ok" is a proof. Nothing on the host is changed.
-    The exit code is 0 if all that is needed works (warnings may remain) and 69 otherwise.
+    The exit code is 0 if all that is needed works (warnings may remain) and nothing was missed since --since, and 69 otherwise.
 
     \b
     Examples:
       elsa check
+      elsa check --since 09:30            what was missed before is known
       elsa check --format json
     """
     from elsa.pipeline import check as checks
+    from elsa.report.times import moment
 
     settings = config.load({"db": db, "socket": socket, "acct_file": acct_file})
-    results = checks.run(checks.Place(settings))
+    since_ns = None if since is None else moment(since, datetime.now().astimezone(), "--since")
+    results = checks.run(checks.Place(settings, since_ns=since_ns))
     failed = [result.name for result in results if result.status is checks.Status.FAIL]
     if form == "json":
         click.echo(json.dumps({"works": not failed, "checks": [result._asdict() for result in results]}, indent=2))

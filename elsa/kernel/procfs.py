@@ -16,6 +16,9 @@ _CHUNK = 65536
 _NSPID = re.compile(rb"^NSpid:([\d\t ]+)$", re.MULTILINE)
 _BTIME = re.compile(rb"^btime (\d+)$", re.MULTILINE)
 
+# PROC_PID_INIT_INO and PROC_USER_INIT_INO, include/linux/proc_ns.h.
+INITIAL_NAMESPACES = {"pid": 0xEFFFFFFC, "user": 0xEFFFFFFD}
+
 
 class Procfs:
     """The proc file system mounted at `root`, of a host whose configuration is in `etc`."""

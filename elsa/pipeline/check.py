@@ -14,6 +14,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
@@ -24,10 +25,13 @@ from elsa.decode.procfs import parse_effective_capabilities
 from elsa.errors import ElsaError, RetryError
 from elsa.kernel import accounting, places, taskstats
 from elsa.kernel.connector import Connector
-from elsa.kernel.procfs import Procfs
+from elsa.kernel.procfs import INITIAL_NAMESPACES, Procfs
 
 # How long a canary's echo may take on a busy host; it is there within a millisecond on a quiet one.
 PATIENCE_S = 1.0
+
+# How long a gap is news where nobody says since when.
+RECENT_NS = 24 * 3600 * 10**9
 
 # Kernel options, and what is lost without each.
 NEEDED_OPTIONS = ("CONNECTOR", "PROC_EVENTS", "BSD_PROCESS_ACCT", "BSD_PROCESS_ACCT_V3")
@@ -39,9 +43,6 @@ CAPABILITIES = {
     "CAP_SYS_PTRACE": (19, "/proc of other users"),
     "CAP_SYS_PACCT": (20, "switching accounting on"),
 }
-
-# PROC_PID_INIT_INO and PROC_USER_INIT_INO, include/linux/proc_ns.h.
-INITIAL_NAMESPACES = {"pid": 0xEFFFFFFC, "user": 0xEFFFFFFD}
 
 # Where distributions keep what rotates the accounting file: Debian's acct, RHEL's psacct.
 ROTATIONS = ("cron.daily/acct", "logrotate.d/psacct", "logrotate.d/acct", "logrotate.d/elsa")
@@ -74,6 +75,8 @@ class Place:
     procfs: Procfs = field(default_factory=Procfs)
     etc: Path = Path("/etc")
     boot: Path = Path("/boot")
+    since_ns: int | None = None
+    """From when on a gap matters, in real time; None: of the last day."""
 
 
 def run(place: Place) -> list[Result]:
@@ -276,9 +279,30 @@ def jobd(place: Place) -> tuple[Status, str, str]:
 
     reply = Client(place.settings.socket, PATIENCE_S).request("status")
     lost = reply.get("lost")  # None: it tells root and the group only
-    counts = f"; {reply.get('events')} events heard, {lost} lost" if lost is not None else ""
-    found = f"answers on {place.settings.socket}{counts}"
-    return (Status.OK, found, "") if not lost else (Status.WARN, found, "a larger receive_buffer_mib loses less; reports show the gaps")
+    counts = f"; {reply.get('events')} events heard and {lost} lost since it was started" if lost is not None else ""
+    known, since = _losses(place)
+    found = f"answers on {place.settings.socket}{counts}; {known or f'no gaps since {since}'}"
+    if not known:
+        return Status.OK, found, ""
+    return Status.FAIL, found, f"elsa report gaps --since '{since}' shows them; what you know of, leave out with a later --since"
+
+
+def _losses(place: Place) -> tuple[str, str]:
+    """The gaps since the time that was asked for, in words, none if there are none; and that time."""
+    from elsa.report import gaps, warehouse
+    from elsa.report.columns import local_time
+
+    now_ns = time.time_ns()
+    since_ns = now_ns - RECENT_NS if place.since_ns is None else place.since_ns
+    since = datetime.fromtimestamp(since_ns // 10**9).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    try:
+        with warehouse.reading(place.settings.db) as connection:
+            found = gaps.since(connection, since_ns, now_ns)
+    except ElsaError as error:  # the check of the warehouse says it too
+        return f"which gaps there are is not known: {str(error).partition('; ')[0]}", since
+    kinds = [f"{one.number} x {one.what}" + (f" (last at {local_time(one.last_at)})" if one.last_at else "") for one in found]
+    number = sum(one.number for one in found)
+    return f"{number} gap{'' if number == 1 else 's'} since {since}: {', '.join(kinds)}" if found else "", since
 
 
 CHECKS: dict[str, Callable[[Place], tuple[Status, str, str]]] = {

@@ -275,7 +275,11 @@ _ALL = (
     _time("first_ended_at", "first end", "end of the first of them"),
     _time("last_ended_at", "last end", "end of the last of them"),
     _count("gap_id", "gap", "the known loss's id in the warehouse"),
-    _text("kind", "kind", "boot, shutdown, crash, down, overrun, sequence, backlog, replaced, taskstats or file: how it came to a loss"),
+    _text(
+        "kind",
+        "kind",
+        "boot, shutdown, crash, down, overrun, sequence, backlog, replaced, taskstats or file: how it came to a loss; silence: it goes on",
+    ),
     _seconds("duration_s", "duration", "from start to end"),
     _count("lost", "lost", "how many events or records, where that is known"),
     _text("path", "file", "the accounting file"),

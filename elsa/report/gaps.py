@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+from typing import NamedTuple
 
 from elsa.report import completeness
 from elsa.report.output import Output
 from elsa.report.query import Query, select
 from elsa.report.render import Report, Row
-from elsa.report.silence import silence
+from elsa.report.silence import Open, silence, still_open
 from elsa.report.times import Window
 
 _COLUMNS = (
@@ -27,6 +28,9 @@ _COLUMNS = (
     "note",
 )
 _SHOWN = ("started_at", "ended_at", "duration_s", "what", "lost", "path", "from_position", "to_position", "note")
+SILENCE = "silence"
+"""The kind of a gap that has not ended."""
+_STILL = "jobd has stored nothing since"
 # Only losses in files have these.
 _OF_FILES = ("path", "from_position", "to_position")
 
@@ -43,6 +47,9 @@ def gaps(connection: sqlite3.Connection, window: Window, output: Output, now_ns:
     """The known losses that touch a window, the newest first."""
     asked, shown = query(window, output)
     rows: list[Row] = asked.run(connection).fetchall()
+    silent = still_open(connection, window, now_ns)
+    if silent is not None:  # the newest
+        rows = output.ordered(_COLUMNS, [_open(silent), *rows])
     if output.columns is None and output.form == "table" and all(row[_COLUMNS.index("path")] is None for row in rows):
         shown = tuple(key for key in shown if key not in _OF_FILES)
     place = " in that window" if window else ""
@@ -53,3 +60,29 @@ def gaps(connection: sqlite3.Connection, window: Window, output: Output, now_ns:
         completeness.cut(len(rows), output.limit) + silence(connection, window, now_ns),
         nothing=lambda: f"no gaps: no loss of events or records is known{place}",
     )
+
+
+def _open(silent: Open) -> Row:
+    """The row of a gap that has not ended: so it has no id yet, no end and no length."""
+    known = {"host": silent.host, "boot_id": silent.boot_id, "kind": SILENCE, "what": _STILL, "started_at": silent.since_at}
+    note = "stopped" if silent.stopped else "without notice: killed, or it cannot write"
+    return tuple((known | {"note": note}).get(key) for key in _COLUMNS)
+
+
+class Known(NamedTuple):
+    """Losses of one kind."""
+
+    what: str
+    number: int
+    last_at: str | None
+    """When the last of them began; None where that is not known of any."""
+
+
+def since(connection: sqlite3.Connection, since_ns: int, now_ns: int) -> list[Known]:
+    """The losses that reach beyond a moment, by kind; those in a file, if it was read since."""
+    text = """select g.what, count(*), max(g.started_at)
+        from gaps as g join gap as l on l.id = g.gap_id left join acct_file as f on f.id = l.acct_file_id
+        where coalesce(g.ended_ns, f.read_at_ns, g.started_ns) > ? group by 1 order by 3"""
+    found = [Known(*row) for row in connection.execute(text, (since_ns,))]
+    silent = still_open(connection, Window(), now_ns)
+    return found if silent is None else [*found, Known(_STILL, 1, silent.since_at)]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
+from typing import NamedTuple
 
+from elsa.kernel.procfs import INITIAL_NAMESPACES, Procfs
 from elsa.report.columns import local_time
 from elsa.report.selection import Selection
 from elsa.report.times import Window
@@ -16,15 +19,51 @@ _SILENCE_NS = 20 * SECOND
 _UNREAD_NS = 25 * 3600 * SECOND
 
 
-def silence(connection: sqlite3.Connection, window: Window, now_ns: int) -> list[str]:
-    """Say that the collector does not hear now, or did not to the end of the window: only its next start puts that on record as a gap."""
+class Open(NamedTuple):
+    """A silence that has not ended: the collector has stored nothing since."""
+
+    host: str
+    boot_id: int
+    since_at: str
+    stopped: bool
+    """By a request, and not without notice."""
+
+
+def still_open(connection: sqlite3.Connection, window: Window, now_ns: int) -> Open | None:
+    """The silence up to now, or to the end of a window: only the next start of the collector puts it on record as a gap."""
     heard = _heard(connection)
-    if heard is None:
-        return ["the collector was never started here; start it with: elsa jobd"]
     end_ns = now_ns if window.until is None else min(window.until, now_ns)
-    if end_ns - heard[1] <= _SILENCE_NS:
-        return _unread(connection, now_ns) if end_ns == now_ns else []
-    return [f"the collector has stored nothing since {local_time(heard[0])}: what happened later only accounting can tell"]
+    if heard is None or end_ns <= heard[1]:
+        return None
+    host, boot_id, pid, stopped = connection.execute(
+        """select h.name, c.boot_id, c.pid, c.stopped_ns is not null
+           from collector as c join boot as b on b.id = c.boot_id join host as h on h.id = b.host_id
+           order by c.id desc limit 1"""
+    ).fetchone()
+    if end_ns - heard[1] <= _SILENCE_NS and not stopped and _may_live(pid):
+        return None
+    return Open(host, boot_id, heard[0], bool(stopped))
+
+
+def _may_live(pid: int) -> bool:
+    """Whether a process may still be there: only where all pids can be seen, none with that pid means that it is not."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return Procfs().namespace("pid") != INITIAL_NAMESPACES["pid"]
+    except OSError:
+        return True
+    return True
+
+
+def silence(connection: sqlite3.Connection, window: Window, now_ns: int) -> list[str]:
+    """Say that the collector does not hear now, or did not to the end of the window, or that accounting is read no more."""
+    if _heard(connection) is None:
+        return ["the collector was never started here; start it with: elsa jobd"]
+    found = still_open(connection, window, now_ns)
+    if found is None:
+        return _unread(connection, now_ns) if window.until is None or window.until >= now_ns else []
+    return [f"the collector has stored nothing since {local_time(found.since_at)}: what happened later only accounting can tell"]
 
 
 def late(connection: sqlite3.Connection, selection: Selection, now_ns: int) -> list[str]:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import sqlite3
+import time
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -140,3 +144,25 @@ def test_the_command_ends_with_69_and_names_what_failed(place: Place) -> None:
     plain = CliRunner().invoke(command, flags)
     assert "fail  warehouse" in plain.stdout
     assert "\x1b" not in plain.stdout
+
+
+def test_a_gap_fails_the_check_of_jobd_until_a_later_time_is_named(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    upgrade(place.settings.db)
+    now_ns = time.time_ns()
+    with closing(sqlite3.connect(place.settings.db, isolation_level=None)) as connection:
+        connection.execute("insert into host values (1, 'm', 'h')")
+        connection.execute("insert into boot values (1, 1, 'b', 0, null)")
+        connection.execute("insert into clock values (1, 1, 0, ?, 0)", (now_ns - 7200 * 10**9,))
+        run = (1, 1, 1, "1", 0, 7200 * 10**9, None, 5, 0, 1)
+        connection.execute("insert into collector values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", run)
+    monkeypatch.setattr("elsa.control.client.Client.request", lambda *_: {"events": 5, "lost": 0})
+    assert check.jobd(place)[0] is Status.OK
+    with closing(sqlite3.connect(place.settings.db, isolation_level=None)) as connection:
+        connection.execute("insert into gap (id, boot_id, kind, from_ns, to_ns) values (1, 1, 'crash', ?, ?)", (3500 * 10**9, 3600 * 10**9))
+    status, found, mend = check.jobd(place)
+    assert status is Status.FAIL
+    assert "1 gap since " in found
+    assert "without notice" in found
+    assert "--since" in mend
+    assert check.jobd(replace(place, since_ns=now_ns - 3600 * 10**9))[0] is Status.OK
+    assert check.jobd(replace(place, since_ns=now_ns - 3601 * 10**9))[0] is Status.FAIL

@@ -105,17 +105,23 @@ def test_nothing_recorded_yet_is_said(reports: Reports) -> None:
 def test_gaps_have_real_times_words_and_sizes_the_newest_first(doubtful: Reports) -> None:
     more = {"acct_file_id": 1, "from_position": 64, "to_position": 70, "note": "bytes that are no record"}
     doubtful.warehouse.insert("gap", id=2, kind="file", **more)
-    file, down = doubtful.json("gaps")
+    silence, file, down = doubtful.json("gaps")
+    assert (silence["gap_id"], silence["kind"], silence["started_at"], silence["ended_at"]) == (
+        None,
+        "silence",
+        "2026-01-02T03:20:45Z",
+        None,
+    )
     assert (down["started_at"], down["ended_at"], down["duration_s"]) == ("2026-01-02T03:07:25.000Z", "2026-01-02T03:09:05.000Z", 100.0)
     assert (down["kind"], down["what"], down["lost"]) == ("down", "jobd was not listening", None)
     assert (file["path"], file["from_position"], file["to_position"]) == ("/var/log/account/pacct", 64, 70)
     assert "from byte" in doubtful.run("gaps").stdout
     assert set(file) <= set(COLUMNS)
-    assert [row["gap_id"] for row in doubtful.json("gaps", "--limit", "1")] == [2]
+    assert [row["gap_id"] for row in doubtful.json("gaps", "--limit", "2")] == [None, 2]
 
 
 def test_gaps_of_a_window_are_those_that_touch_it(doubtful: Reports) -> None:
-    assert [row["gap_id"] for row in doubtful.json("gaps", "--since", "2026-01-02T03:09:00Z")] == [1]
+    assert [row["gap_id"] for row in doubtful.json("gaps", "--since", "2026-01-02T03:09:00Z")] == [None, 1]
     result = doubtful.run("gaps", "--since", "2026-01-02T03:10:00Z", "--until", "2026-01-02T03:11:00Z")
     assert (result.stdout, result.stderr) == ("", "elsa-report: no gaps: no loss of events or records is known in that window\n")
     table = doubtful.run("gaps").stdout

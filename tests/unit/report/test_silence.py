@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sqlite3
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -11,6 +13,9 @@ from typing import Any
 
 import pytest
 
+from elsa.kernel.procfs import INITIAL_NAMESPACES, Procfs
+from elsa.report import gaps
+from elsa.report.output import Output
 from elsa.report.selection import Selection
 from elsa.report.silence import SECOND, late, silence
 from elsa.report.times import Window
@@ -82,3 +87,44 @@ def test_accounting_that_is_read_no_more_is_said_while_the_collector_hears(wareh
     assert line.endswith(": accounting is off, or elsa ingest is not run any more")
     warehouse.connection.execute("delete from acct_file")
     assert late(warehouse.connection, Selection(), given.REAL + (days + 1) * SECOND) == []
+
+
+def test_a_silence_up_to_now_is_a_gap_that_has_not_ended(warehouse: Any) -> None:  # noqa: ANN401
+    warehouse.insert("gap", id=7, boot_id=1, kind="down", from_ns=10 * SECOND, to_ns=20 * SECOND)
+    for stopped, note in ((HEARD * SECOND, "stopped"), (None, "without notice: killed, or it cannot write")):
+        warehouse.connection.execute("update collector set stopped_ns = ?", (stopped,))
+        report = gaps.gaps(warehouse.connection, Window(), Output(), LATER)
+        rows = [dict(zip(report.columns, row, strict=True)) for row in report.rows]
+        assert [(row["gap_id"], row["kind"], row["ended_at"], row["note"]) for row in rows] == [
+            (None, "silence", None, note),
+            (7, "down", "2026-01-02T03:04:25.000Z", None),
+        ]
+        assert rows[0]["started_at"] == "2026-01-02T03:20:45Z"
+    assert len(gaps.gaps(warehouse.connection, Window(), Output(), NOW).rows) == 1  # type: ignore[arg-type]
+    assert len(gaps.gaps(warehouse.connection, Window(until=NOW), Output(), LATER).rows) == 1  # type: ignore[arg-type]
+    assert [row[0] for row in gaps.gaps(warehouse.connection, Window(), Output(sort="started_at"), LATER).rows] == [7, None]
+
+
+def test_check_knows_the_gaps_since_a_time(warehouse: Any) -> None:  # noqa: ANN401
+    warehouse.insert("gap", id=7, boot_id=1, kind="down", from_ns=10 * SECOND, to_ns=20 * SECOND)
+    warehouse.insert("gap", id=8, boot_id=1, kind="down", from_ns=30 * SECOND, to_ns=40 * SECOND)
+    warehouse.insert("gap", id=9, kind="file", acct_file_id=1, from_position=0, to_position=64)
+    assert [known[:2] for known in gaps.since(warehouse.connection, given.REAL, NOW)] == [("jobd was not listening", 2)]
+    assert [known[:2] for known in gaps.since(warehouse.connection, given.REAL + 30 * SECOND, LATER)] == [
+        ("jobd was not listening", 1),
+        ("jobd has stored nothing since", 1),
+    ]
+    assert gaps.since(warehouse.connection, given.REAL + 40 * SECOND, NOW) == []
+    (file,) = gaps.since(warehouse.connection, given.REAL - SECOND, NOW)[:1]
+    assert file == ("bytes of an accounting file that are no records", 1, None)
+
+
+def test_a_collector_that_is_gone_is_silent_at_once(warehouse: Any) -> None:  # noqa: ANN401
+    with subprocess.Popen(["true"]) as gone:
+        gone.wait()
+    warehouse.connection.execute("update collector set pid = ?", (gone.pid,))
+    if Procfs().namespace("pid") == INITIAL_NAMESPACES["pid"]:
+        assert silence(warehouse.connection, Window(), NOW)[0].startswith(HEARS_NOTHING)
+    warehouse.connection.execute("update collector set pid = ?, stopped_ns = heard_ns", (os.getpid(),))
+    assert silence(warehouse.connection, Window(), NOW)[0].startswith(HEARS_NOTHING)
+    assert silence(warehouse.connection, Window(until=NOW - 5 * SECOND), NOW) == []
