@@ -11,9 +11,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import selectors
+import signal
 import socket
-import subprocess
-import sys
 from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
@@ -21,6 +20,7 @@ from typing import NamedTuple
 from elsa.config import Config
 from elsa.kernel import clocks
 from elsa.pipeline import redaction
+from elsa.pipeline.spawner import Program, Spawner
 
 log = logging.getLogger(__name__)
 
@@ -49,17 +49,18 @@ class _Line(NamedTuple):
 class Cmdlines:
     """The lines that wait, the program, and the lines that it has. Raises ConfigError where a setting makes no sense."""
 
-    def __init__(self, selector: selectors.BaseSelector, config: Config) -> None:
+    def __init__(self, selector: selectors.BaseSelector, spawner: Spawner, config: Config) -> None:
         redaction.configured(config)
         self._settings = redaction.settings(config)
         self._selector = selector
+        self._spawner = spawner
         self._waiting: dict[int, deque[_Line]] = {}
         self._bytes: dict[int, int] = {}
         self._total = 0
         self._given: list[_Line] = []
         self._answer = bytearray()
         self._deadline_ns = self._start_at_ns = self._told_ns = 0
-        self._program: subprocess.Popen[bytes] | None = None
+        self._program: Program | None = None
         self._socket: socket.socket | None = None
         self.withheld = 0
         """So many command lines were withheld."""
@@ -173,11 +174,9 @@ class Cmdlines:
         self._socket, theirs = socket.socketpair()
         try:
             with theirs:
-                self._program = subprocess.Popen(
-                    [sys.executable, "-m", redaction.__name__], stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=subprocess.DEVNULL
-                )
+                self._program = self._spawner.start(redaction.__name__, theirs.fileno(), theirs.fileno())
         except OSError as error:
-            log.error("the program that looks for secrets in command lines cannot be started (%s): none is stored", error.strerror)
+            log.error("the program that looks for secrets in command lines cannot be started (%s): none is stored", error.strerror or error)
             self._socket.close()
             self._socket = None
             self._withhold_all()
@@ -202,6 +201,6 @@ class Cmdlines:
             self._socket.close()
             self._socket = None
         if self._program is not None:
-            self._program.kill()
-            self._program.wait()
+            self._program.send(signal.SIGKILL)
+            self._program.close()
             self._program = None

@@ -26,12 +26,13 @@ from elsa.kernel import clocks
 from elsa.kernel.connector import Connector
 from elsa.kernel.procfs import Procfs
 from elsa.kernel.taskstats import TaskstatsSocket
-from elsa.pipeline import check, notify, scan
+from elsa.pipeline import check, defining, notify, redaction, scan
 from elsa.pipeline.cmdlines import Cmdlines
 from elsa.pipeline.counting import Counting
 from elsa.pipeline.hearing import Hearing
 from elsa.pipeline.helpers import Helpers
 from elsa.pipeline.service import Service
+from elsa.pipeline.spawner import Spawner
 from elsa.pipeline.storing import MS, SECOND, Storing
 from elsa.state.carrying import carry_over
 from elsa.state.processes import Processes
@@ -52,14 +53,17 @@ HOLD_NS = 50 * MS
 CMDLINES_S = 1.0
 # While it waits for the warehouse a service manager is asked for so much more time again and again.
 START_S = 60
+# What is started as programs of their own.
+PROGRAMS = (defining.__name__, redaction.__name__)
 
 
 class Collector:
     """The daemon. `run` returns when `stop` was called, normally by a signal."""
 
-    def __init__(self, config: Config, procfs: Procfs, before: Collector | None = None) -> None:
+    def __init__(self, config: Config, procfs: Procfs, spawner: Spawner, before: Collector | None = None) -> None:
         """`before` is the collector of a warehouse that was replaced: what it knows goes on in the new one."""
         self._config = config
+        self._spawner = spawner
         self._selector = selectors.DefaultSelector()
         # The socket first: whether another jobd runs should be known before anything is touched.
         self._server = ControlServer(self._selector, config.socket, config.group, self._handle)
@@ -81,10 +85,10 @@ class Collector:
         gap = _unheard(beginning)
         if before is not None:
             gap, next_clock_id = self._carry_over(before, beginning, taken, next_clock_id)
-        self._cmdlines = Cmdlines(self._selector, config) if config.cmdlines else None
+        self._cmdlines = Cmdlines(self._selector, self._spawner, config) if config.cmdlines else None
         self._hearing = Hearing(self._connector, self._taskstats, procfs, self.processes, self.storing, next_clock_id, self._cmdlines)
         self.counting = Counting(procfs, self._hearing.ended_threads, delays=procfs.sysctl("kernel.task_delayacct") == "1")
-        self.helpers = Helpers(self._selector)
+        self.helpers = Helpers(self._selector, self._spawner)
         self._service = Service(self, config)
         self._alarm = clocks.SetAlarm()
         self._gathering = False  # events wait to be read; meanwhile the connector is not in the selector
@@ -353,18 +357,20 @@ def collect(config: Config) -> None:
     # The warehouse is opened once before the lock is taken, for its clear errors: no folder, no warehouse, wrong version.
     with contextlib.suppress(RetryError):
         database.open_for_writing(config.db).close()
-    with locks.only(locks.COLLECTOR, config.db):
-        collector = Collector(config, Procfs())
+    with locks.only(locks.COLLECTOR, config.db), contextlib.closing(Spawner(PROGRAMS)) as spawner:
+        collector = Collector(config, Procfs(), spawner)
+        with contextlib.suppress(OSError):  # it may take long on a busy host; who needs it then asks again
+            spawner.wait(START_S)
         while not collector.run():
-            collector = _anew(config, collector)
+            collector = _anew(config, spawner, collector)
 
 
-def _anew(config: Config, before: Collector) -> Collector:
+def _anew(config: Config, spawner: Spawner, before: Collector) -> Collector:
     """A collector for the warehouse that was put in the place of another, as soon as it can be had."""
     told = ""
     while True:
         try:
-            return Collector(config, Procfs(), before)
+            return Collector(config, Procfs(), spawner, before)
         except ElsaError as error:
             if str(error) != told:
                 log.error("%s; trying again", error)

@@ -100,7 +100,3 @@ def main() -> None:
     except ElsaError as error:
         reply = error
     sys.stdout.buffer.write(protocol.encode_reply(reply))
-
-
-if __name__ == "__main__":
-    main()

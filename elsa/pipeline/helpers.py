@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import resource
 import selectors
-import subprocess
-import sys
+import signal
 from functools import partial
 
 from elsa.control import protocol
 from elsa.control.server import Reply
 from elsa.errors import ElsaError, RetryError
+from elsa.pipeline.spawner import Program, Spawner
 
 # At once, of all users together, so that they cannot fill the host's memory; and one of a user.
 MOST = 4
@@ -24,9 +22,11 @@ PATIENCE_S = 5
 class Helpers:
     """The programs that run now."""
 
-    def __init__(self, selector: selectors.BaseSelector) -> None:
+    def __init__(self, selector: selectors.BaseSelector, spawner: Spawner) -> None:
         self._selector = selector
-        self._running: dict[int, subprocess.Popen[bytes]] = {}
+        self._spawner = spawner
+        self._running: dict[int, tuple[Program, int]] = {}
+        """By user: the program, and the descriptor that its answer comes from."""
 
     def start(self, module: str, order: str, uid: int, reply: Reply) -> None:
         """Run a module of ours with an order on stdin; its stdout, a line of the protocol, is the answer.
@@ -36,31 +36,30 @@ class Helpers:
         if uid in self._running or len(self._running) >= MOST:
             raise RetryError("jobd is busy with another request of this kind; try again when it is done")
         given = os.memfd_create("order", os.MFD_CLOEXEC)
+        answer, theirs = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        os.set_blocking(theirs, True)
         try:
             os.write(given, order.encode())
             os.lseek(given, 0, os.SEEK_SET)
-            program = subprocess.Popen([sys.executable, "-m", module], stdin=given, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+            program = self._spawner.start(module, given, theirs, cpu_s=CPU_S)
         except OSError as error:
-            raise RetryError(f"jobd cannot start a program: {error.strerror}") from None
+            os.close(answer)
+            raise RetryError(f"jobd cannot start a program: {error.strerror or error}; try again") from None
         finally:
             os.close(given)
-        with contextlib.suppress(ProcessLookupError):
-            resource.prlimit(program.pid, resource.RLIMIT_CPU, (CPU_S, CPU_S))
-        assert program.stdout is not None  # noqa: S101
-        os.set_blocking(program.stdout.fileno(), False)
-        self._running[uid] = program
-        self._selector.register(program.stdout, selectors.EVENT_READ, partial(self._read, uid, bytearray(), reply))
+            os.close(theirs)
+        self._running[uid] = program, answer
+        self._selector.register(answer, selectors.EVENT_READ, partial(self._read, uid, bytearray(), reply))
 
     def _read(self, uid: int, gathered: bytearray, reply: Reply, _mask: int) -> None:
-        program = self._running[uid]
-        assert program.stdout is not None  # noqa: S101
-        chunk = os.read(program.stdout.fileno(), protocol.MAX_REQUEST)
+        program, answer = self._running[uid]
+        chunk = os.read(answer, protocol.MAX_REQUEST)
         gathered += chunk
         if chunk:
             return
-        self._selector.unregister(program.stdout)
-        program.stdout.close()
-        program.wait()
+        self._selector.unregister(answer)
+        os.close(answer)
+        program.close()
         del self._running[uid]
         try:
             reply(protocol.parse_reply(bytes(gathered)) if gathered else ElsaError("the program that jobd started for this was ended"))
@@ -69,11 +68,10 @@ class Helpers:
 
     def close(self) -> None:
         """End what still runs, with a moment to take back what is half done."""
-        for program in self._running.values():
-            program.terminate()
-        for program in self._running.values():
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                program.wait(PATIENCE_S)
-            assert program.stdout is not None  # noqa: S101
-            program.stdout.close()
+        for program, _ in self._running.values():
+            program.send(signal.SIGTERM)
+        for program, answer in self._running.values():
+            program.wait(PATIENCE_S)
+            program.close()
+            os.close(answer)
         self._running.clear()

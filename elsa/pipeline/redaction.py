@@ -75,7 +75,3 @@ def main() -> None:
         while batch := _batch(sys.stdin.buffer):
             sys.stdout.buffer.write(framed([(decode_cmdline(data, redact) or "").encode() for data in batch]))
             sys.stdout.buffer.flush()
-
-
-if __name__ == "__main__":
-    main()

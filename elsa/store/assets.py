@@ -38,6 +38,10 @@ def select(view: str) -> str:
     return (folder("sql") / f"{view}.sql").read_text(encoding="utf-8").removeprefix(f"create view {view} as\n")
 
 
+# Read at once: a daemon whose package is upgraded or removed is still of the version that it began with.
+_HEAD = max(path.name for path in (folder("migrations") / "versions").glob("[0-9][0-9][0-9][0-9]_*.py"))[:4]
+
+
 def head() -> str:
     """The newest revision that this version of ELSA knows: migrations/versions/NNNN_*.py."""
-    return max(path.name for path in (folder("migrations") / "versions").glob("[0-9][0-9][0-9][0-9]_*.py"))[:4]
+    return _HEAD

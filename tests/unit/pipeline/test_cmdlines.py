@@ -15,6 +15,7 @@ from elsa.decode.cmdline import MOST_BYTES, decode_cmdline
 from elsa.errors import ConfigError
 from elsa.pipeline import cmdlines, redaction
 from elsa.pipeline.cmdlines import BATCH, MOST, MOST_OF_USER, Cmdlines
+from elsa.pipeline.spawner import Spawner
 
 ANN, BOB = 1000, 1001
 LONGEST = (b"password=hunter2\0" * MOST_BYTES)[:MOST_BYTES]
@@ -25,7 +26,9 @@ class Searched:
 
     def __init__(self) -> None:
         self.selector = selectors.DefaultSelector()
-        self.lines = Cmdlines(self.selector, Config())
+        self.spawner = Spawner([redaction.__name__])
+        self.spawner.wait(60)
+        self.lines = Cmdlines(self.selector, self.spawner, Config())
         self.answers: dict[object, str | None] = {}
 
     def submit(self, uid: int, data: bytes, key: object) -> None:
@@ -51,6 +54,7 @@ def searched() -> Iterator[Searched]:
     made = Searched()
     yield made
     made.lines.finish(0)
+    made.spawner.close()
     made.selector.close()
 
 
@@ -131,6 +135,7 @@ def test_a_program_that_takes_too_long_is_given_up(searched: Searched) -> None:
 
 def test_without_a_program_nothing_is_stored_and_nothing_waits(searched: Searched, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", "/nonexistent/python")
+    searched.spawner.close()
     for number in range(3):
         searched.submit(ANN, b"make\0", number)
     assert not searched.lines.busy
@@ -147,6 +152,6 @@ def test_a_stop_waits_for_what_is_under_way_and_then_no_longer(searched: Searche
     assert searched.answers[2] is None
 
 
-def test_a_setting_that_makes_no_sense_is_refused_at_once() -> None:
+def test_a_setting_that_makes_no_sense_is_refused_at_once(searched: Searched) -> None:
     with pytest.raises(ConfigError, match="redact"):
-        Cmdlines(selectors.DefaultSelector(), Config(redact="("))
+        Cmdlines(searched.selector, searched.spawner, Config(redact="("))

@@ -11,11 +11,12 @@ import pytest
 
 from elsa.errors import ElsaError, RetryError, UsageError
 from elsa.pipeline.helpers import MOST, Helpers
+from elsa.pipeline.spawner import Spawner
 
 PROGRAMS = {
-    "echo": "import sys; sys.stdout.write(sys.stdin.read())",
-    "silent": "",
-    "asleep": "import time; time.sleep(600)",
+    "echo": "import sys\ndef main(): sys.stdout.write(sys.stdin.read())",
+    "silent": "def main(): pass",
+    "asleep": "import time\ndef main(): time.sleep(600)",
 }
 
 
@@ -24,7 +25,9 @@ class Asked:
 
     def __init__(self) -> None:
         self.selector = selectors.DefaultSelector()
-        self.helpers = Helpers(self.selector)
+        self.spawner = Spawner([*PROGRAMS, "elsa.pipeline.defining"])
+        self.spawner.wait(60)
+        self.helpers = Helpers(self.selector, self.spawner)
         self.answers: list[Mapping[str, Any] | ElsaError] = []
 
     def start(self, program: str, order: str = "", uid: int = 1000) -> None:
@@ -45,6 +48,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Asked]:
     made = Asked()
     yield made
     made.helpers.close()
+    made.spawner.close()
     made.selector.close()
 
 
