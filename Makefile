@@ -8,7 +8,7 @@ BIN := .venv/bin
 export ELSA_PEERS ?= $(CURDIR)/build/peers
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench soak fuzz man clean
+.PHONY: help run test lint sql bench soak fuzz man clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -26,6 +26,10 @@ lint: .venv/.dev ## style, types and the layers of the architecture
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python scripts/sql.py --check
+
+sql: .venv/.dev ## write what views have in common into sql/, after a change of elsa/store/measures.py
+	$(BIN)/python scripts/sql.py
 
 bench: .venv/.dev ## measure what speed matters for, one table per file in benchmarks/
 	@scripts/peers.sh "$(ELSA_PEERS)"

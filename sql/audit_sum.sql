@@ -27,9 +27,11 @@ select
     min(u.ended_ns) as first_ns,
     max(u.ended_ns) as last_ns,
     sum(distinct 1 << (u.ended_ns / 60000000000 % 60)) as minutes,
+    -- made by scripts/sql.py: class compared compared_ns compared_ticks
     count(case when u.provenance = 'taskstats' and u.acct_id is not null then 1 end) as compared,
-    sum(case when u.provenance = 'taskstats' and u.acct_id is not null then u.user_ns + u.system_ns end) as compared_ns,
-    sum(case when u.provenance = 'taskstats' and u.acct_id is not null then u.utime_ticks + u.stime_ticks end) as compared_ticks
+    sum((case when u.provenance = 'taskstats' and u.acct_id is not null then u.user_ns + u.system_ns end) >> 32) * 4294967296 + sum((case when u.provenance = 'taskstats' and u.acct_id is not null then u.user_ns + u.system_ns end) & 4294967295) as compared_ns,
+    sum((case when u.provenance = 'taskstats' and u.acct_id is not null then u.utime_ticks + u.stime_ticks end) >> 32) * 4294967296 + sum((case when u.provenance = 'taskstats' and u.acct_id is not null then u.utime_ticks + u.stime_ticks end) & 4294967295) as compared_ticks
+    -- to here
 from incarnation_usage as u
 where u.ended_hour in (select h.hour from unrolled_hour as h)
 group by
@@ -48,9 +50,11 @@ select
     null as first_ns,
     null as last_ns,
     null as minutes,
+    -- made by scripts/sql.py: class compared compared_ns compared_ticks
     count(case when u.provenance = 'taskstats' and u.acct_id is not null then 1 end) as compared,
-    sum(case when u.provenance = 'taskstats' and u.acct_id is not null then u.user_ns + u.system_ns end) as compared_ns,
-    sum(case when u.provenance = 'taskstats' and u.acct_id is not null then u.utime_ticks + u.stime_ticks end) as compared_ticks
+    sum((case when u.provenance = 'taskstats' and u.acct_id is not null then u.user_ns + u.system_ns end) >> 32) * 4294967296 + sum((case when u.provenance = 'taskstats' and u.acct_id is not null then u.user_ns + u.system_ns end) & 4294967295) as compared_ns,
+    sum((case when u.provenance = 'taskstats' and u.acct_id is not null then u.utime_ticks + u.stime_ticks end) >> 32) * 4294967296 + sum((case when u.provenance = 'taskstats' and u.acct_id is not null then u.utime_ticks + u.stime_ticks end) & 4294967295) as compared_ticks
+    -- to here
 from incarnation_usage as u
 where u.ended_hour is null
 group by

@@ -4,8 +4,8 @@ create view audit_ticks as
 with summed as (
     select
         coalesce(sum(s.compared), 0) as processes,
-        coalesce(sum(s.compared_ns), 0) as taskstats_ns,
-        coalesce(sum(s.compared_ticks), 0) as ticks
+        coalesce(sum(s.compared_ns >> 32) * 4294967296 + sum(s.compared_ns & 4294967295), 0) as taskstats_ns,
+        coalesce(sum(s.compared_ticks >> 32) * 4294967296 + sum(s.compared_ticks & 4294967295), 0) as ticks
     from audit_sum as s
 )
 

@@ -1,5 +1,6 @@
 create view incarnation_usage as
 -- Grain: one row per incarnation, that is one life of one pid, with what taskstats and its accounting record say it used.
+-- in_job is 1 if it was ever in a job.
 -- class says which witness saw it (in words in audit_class), unheard 1 that only accounting could: the collector had never been started
 -- on this host yet.
 -- NULL is unknown. user_s, system_s and cpu_s are taskstats' where it told of the end, else the record's: provenance says which.
@@ -44,7 +45,8 @@ with life as (
         -- run_ns is measured, but ends with the last tick: below one (4 ms at 250 Hz) the samples are right on average, and it is not
         case
             when s.run_ns >= 4000000 then s.run_ns
-            else coalesce(max(s.run_ns, (s.utime_us + s.stime_us) * 1000), (s.utime_us + s.stime_us) * 1000)
+            -- the cast: more than 292 years are taken for so much
+            else coalesce(max(s.run_ns, cast((s.utime_us + s.stime_us) * 1000 as integer)), cast((s.utime_us + s.stime_us) * 1000 as integer))
         end as measured_ns,
         -- the samples tell how it divides, as the kernel does for getrusage
         case when s.utime_us + s.stime_us > 0 then s.utime_us * 1.0 / (s.utime_us + s.stime_us) else 1.0 end as user_share,
@@ -78,7 +80,8 @@ with life as (
         p.end_how,
         a.join_how,
         b.uuid,
-        b.host_id
+        b.host_id,
+        exists (select 1 from membership as m where m.process_id = p.id) as in_job
     from process as p
     left join boot as b
         on b.id = p.boot_id
@@ -126,10 +129,10 @@ select
     life.etime_ticks,
     life.utime_ticks,
     life.stime_ticks,
-    coalesce(cast(life.measured_ns * life.user_share as integer), life.utime_ticks * 10000000) as user_ns,
-    coalesce(life.measured_ns - cast(life.measured_ns * life.user_share as integer), life.stime_ticks * 10000000) as system_ns,
-    coalesce(cast(life.measured_ns * life.user_share as integer), life.utime_ticks * 10000000) / 1e9 as user_s,
-    coalesce(life.measured_ns - cast(life.measured_ns * life.user_share as integer), life.stime_ticks * 10000000) / 1e9 as system_s,
+    coalesce(min(life.measured_ns, cast(life.measured_ns * life.user_share as integer)), life.utime_ticks * 10000000) as user_ns,
+    coalesce(life.measured_ns - min(life.measured_ns, cast(life.measured_ns * life.user_share as integer)), life.stime_ticks * 10000000) as system_ns,
+    coalesce(min(life.measured_ns, cast(life.measured_ns * life.user_share as integer)), life.utime_ticks * 10000000) / 1e9 as user_s,
+    coalesce(life.measured_ns - min(life.measured_ns, cast(life.measured_ns * life.user_share as integer)), life.stime_ticks * 10000000) / 1e9 as system_s,
     coalesce(life.measured_ns, (life.utime_ticks + life.stime_ticks) * 10000000) / 1e9 as cpu_s,
     case when life.threads is not null then 'taskstats' when life.acct_id is not null then 'acct' end as provenance,
     life.minflt,
@@ -216,5 +219,6 @@ select
                             and e.id < life.boot_id
                     )
                 )
-    end as unheard
+    end as unheard,
+    life.in_job
 from life

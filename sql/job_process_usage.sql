@@ -118,10 +118,10 @@ charged as (
         member.etime_ticks,
         member.utime_ticks,
         member.stime_ticks,
-        case when member.in_part = 0 then member.user_ns else cast(member.charged_ns * member.user_share as integer) end as user_ns,
+        case when member.in_part = 0 then member.user_ns else min(member.charged_ns, cast(member.charged_ns * member.user_share as integer)) end as user_ns,
         case
             when member.in_part = 0 then member.system_ns
-            else member.charged_ns - cast(member.charged_ns * member.user_share as integer)
+            else member.charged_ns - min(member.charged_ns, cast(member.charged_ns * member.user_share as integer))
         end as system_ns,
         case when member.in_part = 1 and member.until_ns is not null then 'taskstats' else member.provenance end as provenance,
         member.minflt,

@@ -1,15 +1,21 @@
 create view reconciliation as
 -- Grain: one row per measure. in_all is counted straight from process, acct and usage; in_jobs over the processes that were ever in a job,
--- each once and whole, however many jobs it was in; in_none is unattributed_usage: all other processes and the records joined to none.
--- Three counts that know nothing of each other: difference = in_all - in_jobs - in_none is 0, or the warehouse is damaged.
--- NULL: nobody counted that, of any of these processes.
+-- each once and whole, however many jobs it was in; in_none over all other processes and the records joined to none. What was pruned is
+-- in none of them. Three counts that know nothing of each other: difference = in_all - in_jobs - in_none is 0, or the warehouse is damaged.
+-- NULL: nobody counted that, of any of these processes. Sums are in two halves (high in units of 2^32), so that none can overflow.
 with recorded as (
     select
         count(*) as records,
-        sum(a.utime) as utime_ticks,
-        sum(a.stime) as stime_ticks,
-        sum(a.minflt) as minflt,
-        sum(a.majflt) as majflt
+        -- made by scripts/sql.py: halves-of-records a
+        sum(a.utime >> 32) as utime_ticks_high,
+        sum(a.utime & 4294967295) as utime_ticks_low,
+        sum(a.stime >> 32) as stime_ticks_high,
+        sum(a.stime & 4294967295) as stime_ticks_low,
+        sum(a.minflt >> 32) as minflt_high,
+        sum(a.minflt & 4294967295) as minflt_low,
+        sum(a.majflt >> 32) as majflt_high,
+        sum(a.majflt & 4294967295) as majflt_low
+        -- to here
     from acct as a
     where a.join_how <> 3
 ),
@@ -17,25 +23,46 @@ with recorded as (
 told as (
     select
         count(*) as with_usage,
-        sum(s.threads) as threads,
-        sum(s.run_ns) as run_ns,
-        sum(s.utime_us) as utime_us,
-        sum(s.stime_us) as stime_us,
-        sum(s.read_chars) as read_chars,
-        sum(s.write_chars) as write_chars,
-        sum(nullif(s.read_syscalls, 0)) as read_syscalls,
-        sum(nullif(s.write_syscalls, 0)) as write_syscalls,
-        sum(s.read_bytes) as read_bytes,
-        sum(s.write_bytes) as write_bytes,
-        sum(s.cancelled_write_bytes) as cancelled_write_bytes,
-        sum(s.nvcsw) as nvcsw,
-        sum(s.nivcsw) as nivcsw,
-        sum(s.cpu_delay_ns) as cpu_delay_ns,
-        sum(s.blkio_delay_ns) as blkio_delay_ns,
-        sum(s.swapin_delay_ns) as swapin_delay_ns,
-        sum(s.reclaim_delay_ns) as reclaim_delay_ns,
-        sum(s.thrashing_delay_ns) as thrashing_delay_ns,
-        sum(s.compact_delay_ns) as compact_delay_ns
+        -- made by scripts/sql.py: halves-of-usage s
+        sum(s.threads >> 32) as threads_high,
+        sum(s.threads & 4294967295) as threads_low,
+        sum(s.run_ns >> 32) as run_ns_high,
+        sum(s.run_ns & 4294967295) as run_ns_low,
+        sum(s.utime_us >> 32) as utime_us_high,
+        sum(s.utime_us & 4294967295) as utime_us_low,
+        sum(s.stime_us >> 32) as stime_us_high,
+        sum(s.stime_us & 4294967295) as stime_us_low,
+        sum(s.read_chars >> 32) as read_chars_high,
+        sum(s.read_chars & 4294967295) as read_chars_low,
+        sum(s.write_chars >> 32) as write_chars_high,
+        sum(s.write_chars & 4294967295) as write_chars_low,
+        sum((nullif(s.read_syscalls, 0)) >> 32) as read_syscalls_high,
+        sum((nullif(s.read_syscalls, 0)) & 4294967295) as read_syscalls_low,
+        sum((nullif(s.write_syscalls, 0)) >> 32) as write_syscalls_high,
+        sum((nullif(s.write_syscalls, 0)) & 4294967295) as write_syscalls_low,
+        sum(s.read_bytes >> 32) as read_bytes_high,
+        sum(s.read_bytes & 4294967295) as read_bytes_low,
+        sum(s.write_bytes >> 32) as write_bytes_high,
+        sum(s.write_bytes & 4294967295) as write_bytes_low,
+        sum(s.cancelled_write_bytes >> 32) as cancelled_write_bytes_high,
+        sum(s.cancelled_write_bytes & 4294967295) as cancelled_write_bytes_low,
+        sum(s.nvcsw >> 32) as nvcsw_high,
+        sum(s.nvcsw & 4294967295) as nvcsw_low,
+        sum(s.nivcsw >> 32) as nivcsw_high,
+        sum(s.nivcsw & 4294967295) as nivcsw_low,
+        sum(s.cpu_delay_ns >> 32) as cpu_delay_ns_high,
+        sum(s.cpu_delay_ns & 4294967295) as cpu_delay_ns_low,
+        sum(s.blkio_delay_ns >> 32) as blkio_delay_ns_high,
+        sum(s.blkio_delay_ns & 4294967295) as blkio_delay_ns_low,
+        sum(s.swapin_delay_ns >> 32) as swapin_delay_ns_high,
+        sum(s.swapin_delay_ns & 4294967295) as swapin_delay_ns_low,
+        sum(s.reclaim_delay_ns >> 32) as reclaim_delay_ns_high,
+        sum(s.reclaim_delay_ns & 4294967295) as reclaim_delay_ns_low,
+        sum(s.thrashing_delay_ns >> 32) as thrashing_delay_ns_high,
+        sum(s.thrashing_delay_ns & 4294967295) as thrashing_delay_ns_low,
+        sum(s.compact_delay_ns >> 32) as compact_delay_ns_high,
+        sum(s.compact_delay_ns & 4294967295) as compact_delay_ns_low
+        -- to here
     from usage as s
 ),
 
@@ -55,30 +82,55 @@ attributed as (
     select
         count(u.process_id) as processes,
         count(u.acct_id) as records,
-        sum(u.utime_ticks) as utime_ticks,
-        sum(u.stime_ticks) as stime_ticks,
-        sum(u.minflt) as minflt,
-        sum(u.majflt) as majflt,
         count(u.usage_complete) as with_usage,
-        sum(u.threads) as threads,
-        sum(u.run_ns) as run_ns,
-        sum(u.utime_us) as utime_us,
-        sum(u.stime_us) as stime_us,
-        sum(u.read_chars) as read_chars,
-        sum(u.write_chars) as write_chars,
-        sum(u.read_syscalls) as read_syscalls,
-        sum(u.write_syscalls) as write_syscalls,
-        sum(u.read_bytes) as read_bytes,
-        sum(u.write_bytes) as write_bytes,
-        sum(u.cancelled_write_bytes) as cancelled_write_bytes,
-        sum(u.nvcsw) as nvcsw,
-        sum(u.nivcsw) as nivcsw,
-        sum(u.cpu_delay_ns) as cpu_delay_ns,
-        sum(u.blkio_delay_ns) as blkio_delay_ns,
-        sum(u.swapin_delay_ns) as swapin_delay_ns,
-        sum(u.reclaim_delay_ns) as reclaim_delay_ns,
-        sum(u.thrashing_delay_ns) as thrashing_delay_ns,
-        sum(u.compact_delay_ns) as compact_delay_ns
+        -- made by scripts/sql.py: halves u
+        sum(u.utime_ticks >> 32) as utime_ticks_high,
+        sum(u.utime_ticks & 4294967295) as utime_ticks_low,
+        sum(u.stime_ticks >> 32) as stime_ticks_high,
+        sum(u.stime_ticks & 4294967295) as stime_ticks_low,
+        sum(u.minflt >> 32) as minflt_high,
+        sum(u.minflt & 4294967295) as minflt_low,
+        sum(u.majflt >> 32) as majflt_high,
+        sum(u.majflt & 4294967295) as majflt_low,
+        sum(u.threads >> 32) as threads_high,
+        sum(u.threads & 4294967295) as threads_low,
+        sum(u.run_ns >> 32) as run_ns_high,
+        sum(u.run_ns & 4294967295) as run_ns_low,
+        sum(u.utime_us >> 32) as utime_us_high,
+        sum(u.utime_us & 4294967295) as utime_us_low,
+        sum(u.stime_us >> 32) as stime_us_high,
+        sum(u.stime_us & 4294967295) as stime_us_low,
+        sum(u.read_chars >> 32) as read_chars_high,
+        sum(u.read_chars & 4294967295) as read_chars_low,
+        sum(u.write_chars >> 32) as write_chars_high,
+        sum(u.write_chars & 4294967295) as write_chars_low,
+        sum(u.read_syscalls >> 32) as read_syscalls_high,
+        sum(u.read_syscalls & 4294967295) as read_syscalls_low,
+        sum(u.write_syscalls >> 32) as write_syscalls_high,
+        sum(u.write_syscalls & 4294967295) as write_syscalls_low,
+        sum(u.read_bytes >> 32) as read_bytes_high,
+        sum(u.read_bytes & 4294967295) as read_bytes_low,
+        sum(u.write_bytes >> 32) as write_bytes_high,
+        sum(u.write_bytes & 4294967295) as write_bytes_low,
+        sum(u.cancelled_write_bytes >> 32) as cancelled_write_bytes_high,
+        sum(u.cancelled_write_bytes & 4294967295) as cancelled_write_bytes_low,
+        sum(u.nvcsw >> 32) as nvcsw_high,
+        sum(u.nvcsw & 4294967295) as nvcsw_low,
+        sum(u.nivcsw >> 32) as nivcsw_high,
+        sum(u.nivcsw & 4294967295) as nivcsw_low,
+        sum(u.cpu_delay_ns >> 32) as cpu_delay_ns_high,
+        sum(u.cpu_delay_ns & 4294967295) as cpu_delay_ns_low,
+        sum(u.blkio_delay_ns >> 32) as blkio_delay_ns_high,
+        sum(u.blkio_delay_ns & 4294967295) as blkio_delay_ns_low,
+        sum(u.swapin_delay_ns >> 32) as swapin_delay_ns_high,
+        sum(u.swapin_delay_ns & 4294967295) as swapin_delay_ns_low,
+        sum(u.reclaim_delay_ns >> 32) as reclaim_delay_ns_high,
+        sum(u.reclaim_delay_ns & 4294967295) as reclaim_delay_ns_low,
+        sum(u.thrashing_delay_ns >> 32) as thrashing_delay_ns_high,
+        sum(u.thrashing_delay_ns & 4294967295) as thrashing_delay_ns_low,
+        sum(u.compact_delay_ns >> 32) as compact_delay_ns_high,
+        sum(u.compact_delay_ns & 4294967295) as compact_delay_ns_low
+        -- to here
     from incarnation_usage as u
     where
         exists (
@@ -89,102 +141,320 @@ attributed as (
 ),
 
 rest as (
-    select *
-    from unattributed_usage
+    select
+        count(u.process_id) as processes,
+        count(u.acct_id) as records,
+        count(u.usage_complete) as with_usage,
+        -- made by scripts/sql.py: halves u
+        sum(u.utime_ticks >> 32) as utime_ticks_high,
+        sum(u.utime_ticks & 4294967295) as utime_ticks_low,
+        sum(u.stime_ticks >> 32) as stime_ticks_high,
+        sum(u.stime_ticks & 4294967295) as stime_ticks_low,
+        sum(u.minflt >> 32) as minflt_high,
+        sum(u.minflt & 4294967295) as minflt_low,
+        sum(u.majflt >> 32) as majflt_high,
+        sum(u.majflt & 4294967295) as majflt_low,
+        sum(u.threads >> 32) as threads_high,
+        sum(u.threads & 4294967295) as threads_low,
+        sum(u.run_ns >> 32) as run_ns_high,
+        sum(u.run_ns & 4294967295) as run_ns_low,
+        sum(u.utime_us >> 32) as utime_us_high,
+        sum(u.utime_us & 4294967295) as utime_us_low,
+        sum(u.stime_us >> 32) as stime_us_high,
+        sum(u.stime_us & 4294967295) as stime_us_low,
+        sum(u.read_chars >> 32) as read_chars_high,
+        sum(u.read_chars & 4294967295) as read_chars_low,
+        sum(u.write_chars >> 32) as write_chars_high,
+        sum(u.write_chars & 4294967295) as write_chars_low,
+        sum(u.read_syscalls >> 32) as read_syscalls_high,
+        sum(u.read_syscalls & 4294967295) as read_syscalls_low,
+        sum(u.write_syscalls >> 32) as write_syscalls_high,
+        sum(u.write_syscalls & 4294967295) as write_syscalls_low,
+        sum(u.read_bytes >> 32) as read_bytes_high,
+        sum(u.read_bytes & 4294967295) as read_bytes_low,
+        sum(u.write_bytes >> 32) as write_bytes_high,
+        sum(u.write_bytes & 4294967295) as write_bytes_low,
+        sum(u.cancelled_write_bytes >> 32) as cancelled_write_bytes_high,
+        sum(u.cancelled_write_bytes & 4294967295) as cancelled_write_bytes_low,
+        sum(u.nvcsw >> 32) as nvcsw_high,
+        sum(u.nvcsw & 4294967295) as nvcsw_low,
+        sum(u.nivcsw >> 32) as nivcsw_high,
+        sum(u.nivcsw & 4294967295) as nivcsw_low,
+        sum(u.cpu_delay_ns >> 32) as cpu_delay_ns_high,
+        sum(u.cpu_delay_ns & 4294967295) as cpu_delay_ns_low,
+        sum(u.blkio_delay_ns >> 32) as blkio_delay_ns_high,
+        sum(u.blkio_delay_ns & 4294967295) as blkio_delay_ns_low,
+        sum(u.swapin_delay_ns >> 32) as swapin_delay_ns_high,
+        sum(u.swapin_delay_ns & 4294967295) as swapin_delay_ns_low,
+        sum(u.reclaim_delay_ns >> 32) as reclaim_delay_ns_high,
+        sum(u.reclaim_delay_ns & 4294967295) as reclaim_delay_ns_low,
+        sum(u.thrashing_delay_ns >> 32) as thrashing_delay_ns_high,
+        sum(u.thrashing_delay_ns & 4294967295) as thrashing_delay_ns_low,
+        sum(u.compact_delay_ns >> 32) as compact_delay_ns_high,
+        sum(u.compact_delay_ns & 4294967295) as compact_delay_ns_low
+        -- to here
+    from process_usage as u
+    where
+        u.process_id is null
+        or not exists (
+            select 1
+            from membership as m
+            where m.process_id = u.process_id
+        )
 ),
 
 measure as (
-    select 'processes' as measure, e.processes as in_all, j.processes as in_jobs, r.processes as in_none
-    from everything as e cross join attributed as j cross join rest as r
+    -- made by scripts/sql.py: compared
+    select
+        'processes' as measure,
+        0 as all_high, e.processes as all_low,
+        0 as jobs_high, j.processes as jobs_low,
+        0 as none_high, r.processes as none_low
+    from everything as e
+    cross join attributed as j
+    cross join rest as r
     union all
-    select 'records' as measure, e.records as in_all, j.records as in_jobs, r.records as in_none
-    from everything as e cross join attributed as j cross join rest as r
+    select
+        'records' as measure,
+        0 as all_high, e.records as all_low,
+        0 as jobs_high, j.records as jobs_low,
+        0 as none_high, r.records as none_low
+    from everything as e
+    cross join attributed as j
+    cross join rest as r
     union all
-    select 'utime_ticks' as measure, e.utime_ticks as in_all, j.utime_ticks as in_jobs, r.utime_ticks as in_none
-    from everything as e cross join attributed as j cross join rest as r
+    select
+        'utime_ticks' as measure,
+        e.utime_ticks_high as all_high, e.utime_ticks_low as all_low,
+        j.utime_ticks_high as jobs_high, j.utime_ticks_low as jobs_low,
+        r.utime_ticks_high as none_high, r.utime_ticks_low as none_low
+    from everything as e
+    cross join attributed as j
+    cross join rest as r
     union all
-    select 'stime_ticks' as measure, e.stime_ticks as in_all, j.stime_ticks as in_jobs, r.stime_ticks as in_none
-    from everything as e cross join attributed as j cross join rest as r
+    select
+        'stime_ticks' as measure,
+        e.stime_ticks_high as all_high, e.stime_ticks_low as all_low,
+        j.stime_ticks_high as jobs_high, j.stime_ticks_low as jobs_low,
+        r.stime_ticks_high as none_high, r.stime_ticks_low as none_low
+    from everything as e
+    cross join attributed as j
+    cross join rest as r
     union all
-    select 'minflt' as measure, e.minflt as in_all, j.minflt as in_jobs, r.minflt as in_none
-    from everything as e cross join attributed as j cross join rest as r
+    select
+        'minflt' as measure,
+        e.minflt_high as all_high, e.minflt_low as all_low,
+        j.minflt_high as jobs_high, j.minflt_low as jobs_low,
+        r.minflt_high as none_high, r.minflt_low as none_low
+    from everything as e
+    cross join attributed as j
+    cross join rest as r
     union all
-    select 'majflt' as measure, e.majflt as in_all, j.majflt as in_jobs, r.majflt as in_none
-    from everything as e cross join attributed as j cross join rest as r
+    select
+        'majflt' as measure,
+        e.majflt_high as all_high, e.majflt_low as all_low,
+        j.majflt_high as jobs_high, j.majflt_low as jobs_low,
+        r.majflt_high as none_high, r.majflt_low as none_low
+    from everything as e
+    cross join attributed as j
+    cross join rest as r
     union all
-    select 'with_usage' as measure, e.with_usage as in_all, j.with_usage as in_jobs, r.with_usage as in_none
-    from everything as e cross join attributed as j cross join rest as r
+    select
+        'with_usage' as measure,
+        0 as all_high, e.with_usage as all_low,
+        0 as jobs_high, j.with_usage as jobs_low,
+        0 as none_high, r.with_usage as none_low
+    from everything as e
+    cross join attributed as j
+    cross join rest as r
     union all
-    select 'threads' as measure, e.threads as in_all, j.threads as in_jobs, r.threads as in_none
-    from everything as e cross join attributed as j cross join rest as r
+    select
+        'threads' as measure,
+        e.threads_high as all_high, e.threads_low as all_low,
+        j.threads_high as jobs_high, j.threads_low as jobs_low,
+        r.threads_high as none_high, r.threads_low as none_low
+    from everything as e
+    cross join attributed as j
+    cross join rest as r
     union all
-    select 'run_ns' as measure, e.run_ns as in_all, j.run_ns as in_jobs, r.run_ns as in_none
-    from everything as e cross join attributed as j cross join rest as r
+    select
+        'run_ns' as measure,
+        e.run_ns_high as all_high, e.run_ns_low as all_low,
+        j.run_ns_high as jobs_high, j.run_ns_low as jobs_low,
+        r.run_ns_high as none_high, r.run_ns_low as none_low
+    from everything as e
+    cross join attributed as j
+    cross join rest as r
     union all
-    select 'utime_us' as measure, e.utime_us as in_all, j.utime_us as in_jobs, r.utime_us as in_none
-    from everything as e cross join attributed as j cross join rest as r
+    select
+        'utime_us' as measure,
+        e.utime_us_high as all_high, e.utime_us_low as all_low,
+        j.utime_us_high as jobs_high, j.utime_us_low as jobs_low,
+        r.utime_us_high as none_high, r.utime_us_low as none_low
+    from everything as e
+    cross join attributed as j
+    cross join rest as r
     union all
-    select 'stime_us' as measure, e.stime_us as in_all, j.stime_us as in_jobs, r.stime_us as in_none
-    from everything as e cross join attributed as j cross join rest as r
+    select
+        'stime_us' as measure,
+        e.stime_us_high as all_high, e.stime_us_low as all_low,
+        j.stime_us_high as jobs_high, j.stime_us_low as jobs_low,
+        r.stime_us_high as none_high, r.stime_us_low as none_low
+    from everything as e
+    cross join attributed as j
+    cross join rest as r
     union all
-    select 'read_chars' as measure, e.read_chars as in_all, j.read_chars as in_jobs, r.read_chars as in_none
-    from everything as e cross join attributed as j cross join rest as r
+    select
+        'read_chars' as measure,
+        e.read_chars_high as all_high, e.read_chars_low as all_low,
+        j.read_chars_high as jobs_high, j.read_chars_low as jobs_low,
+        r.read_chars_high as none_high, r.read_chars_low as none_low
+    from everything as e
+    cross join attributed as j
+    cross join rest as r
     union all
-    select 'write_chars' as measure, e.write_chars as in_all, j.write_chars as in_jobs, r.write_chars as in_none
-    from everything as e cross join attributed as j cross join rest as r
+    select
+        'write_chars' as measure,
+        e.write_chars_high as all_high, e.write_chars_low as all_low,
+        j.write_chars_high as jobs_high, j.write_chars_low as jobs_low,
+        r.write_chars_high as none_high, r.write_chars_low as none_low
+    from everything as e
+    cross join attributed as j
+    cross join rest as r
     union all
-    select 'read_syscalls' as measure, e.read_syscalls as in_all, j.read_syscalls as in_jobs, r.read_syscalls as in_none
-    from everything as e cross join attributed as j cross join rest as r
+    select
+        'read_syscalls' as measure,
+        e.read_syscalls_high as all_high, e.read_syscalls_low as all_low,
+        j.read_syscalls_high as jobs_high, j.read_syscalls_low as jobs_low,
+        r.read_syscalls_high as none_high, r.read_syscalls_low as none_low
+    from everything as e
+    cross join attributed as j
+    cross join rest as r
     union all
-    select 'write_syscalls' as measure, e.write_syscalls as in_all, j.write_syscalls as in_jobs, r.write_syscalls as in_none
-    from everything as e cross join attributed as j cross join rest as r
+    select
+        'write_syscalls' as measure,
+        e.write_syscalls_high as all_high, e.write_syscalls_low as all_low,
+        j.write_syscalls_high as jobs_high, j.write_syscalls_low as jobs_low,
+        r.write_syscalls_high as none_high, r.write_syscalls_low as none_low
+    from everything as e
+    cross join attributed as j
+    cross join rest as r
     union all
-    select 'read_bytes' as measure, e.read_bytes as in_all, j.read_bytes as in_jobs, r.read_bytes as in_none
-    from everything as e cross join attributed as j cross join rest as r
+    select
+        'read_bytes' as measure,
+        e.read_bytes_high as all_high, e.read_bytes_low as all_low,
+        j.read_bytes_high as jobs_high, j.read_bytes_low as jobs_low,
+        r.read_bytes_high as none_high, r.read_bytes_low as none_low
+    from everything as e
+    cross join attributed as j
+    cross join rest as r
     union all
-    select 'write_bytes' as measure, e.write_bytes as in_all, j.write_bytes as in_jobs, r.write_bytes as in_none
-    from everything as e cross join attributed as j cross join rest as r
+    select
+        'write_bytes' as measure,
+        e.write_bytes_high as all_high, e.write_bytes_low as all_low,
+        j.write_bytes_high as jobs_high, j.write_bytes_low as jobs_low,
+        r.write_bytes_high as none_high, r.write_bytes_low as none_low
+    from everything as e
+    cross join attributed as j
+    cross join rest as r
     union all
-    select 'cancelled_write_bytes' as measure,
-        e.cancelled_write_bytes as in_all, j.cancelled_write_bytes as in_jobs, r.cancelled_write_bytes as in_none
-    from everything as e cross join attributed as j cross join rest as r
+    select
+        'cancelled_write_bytes' as measure,
+        e.cancelled_write_bytes_high as all_high, e.cancelled_write_bytes_low as all_low,
+        j.cancelled_write_bytes_high as jobs_high, j.cancelled_write_bytes_low as jobs_low,
+        r.cancelled_write_bytes_high as none_high, r.cancelled_write_bytes_low as none_low
+    from everything as e
+    cross join attributed as j
+    cross join rest as r
     union all
-    select 'nvcsw' as measure, e.nvcsw as in_all, j.nvcsw as in_jobs, r.nvcsw as in_none
-    from everything as e cross join attributed as j cross join rest as r
+    select
+        'nvcsw' as measure,
+        e.nvcsw_high as all_high, e.nvcsw_low as all_low,
+        j.nvcsw_high as jobs_high, j.nvcsw_low as jobs_low,
+        r.nvcsw_high as none_high, r.nvcsw_low as none_low
+    from everything as e
+    cross join attributed as j
+    cross join rest as r
     union all
-    select 'nivcsw' as measure, e.nivcsw as in_all, j.nivcsw as in_jobs, r.nivcsw as in_none
-    from everything as e cross join attributed as j cross join rest as r
+    select
+        'nivcsw' as measure,
+        e.nivcsw_high as all_high, e.nivcsw_low as all_low,
+        j.nivcsw_high as jobs_high, j.nivcsw_low as jobs_low,
+        r.nivcsw_high as none_high, r.nivcsw_low as none_low
+    from everything as e
+    cross join attributed as j
+    cross join rest as r
     union all
-    select 'cpu_delay_ns' as measure, e.cpu_delay_ns as in_all, j.cpu_delay_ns as in_jobs, r.cpu_delay_ns as in_none
-    from everything as e cross join attributed as j cross join rest as r
+    select
+        'cpu_delay_ns' as measure,
+        e.cpu_delay_ns_high as all_high, e.cpu_delay_ns_low as all_low,
+        j.cpu_delay_ns_high as jobs_high, j.cpu_delay_ns_low as jobs_low,
+        r.cpu_delay_ns_high as none_high, r.cpu_delay_ns_low as none_low
+    from everything as e
+    cross join attributed as j
+    cross join rest as r
     union all
-    select 'blkio_delay_ns' as measure, e.blkio_delay_ns as in_all, j.blkio_delay_ns as in_jobs, r.blkio_delay_ns as in_none
-    from everything as e cross join attributed as j cross join rest as r
+    select
+        'blkio_delay_ns' as measure,
+        e.blkio_delay_ns_high as all_high, e.blkio_delay_ns_low as all_low,
+        j.blkio_delay_ns_high as jobs_high, j.blkio_delay_ns_low as jobs_low,
+        r.blkio_delay_ns_high as none_high, r.blkio_delay_ns_low as none_low
+    from everything as e
+    cross join attributed as j
+    cross join rest as r
     union all
-    select 'swapin_delay_ns' as measure, e.swapin_delay_ns as in_all, j.swapin_delay_ns as in_jobs, r.swapin_delay_ns as in_none
-    from everything as e cross join attributed as j cross join rest as r
+    select
+        'swapin_delay_ns' as measure,
+        e.swapin_delay_ns_high as all_high, e.swapin_delay_ns_low as all_low,
+        j.swapin_delay_ns_high as jobs_high, j.swapin_delay_ns_low as jobs_low,
+        r.swapin_delay_ns_high as none_high, r.swapin_delay_ns_low as none_low
+    from everything as e
+    cross join attributed as j
+    cross join rest as r
     union all
-    select 'reclaim_delay_ns' as measure, e.reclaim_delay_ns as in_all, j.reclaim_delay_ns as in_jobs, r.reclaim_delay_ns as in_none
-    from everything as e cross join attributed as j cross join rest as r
+    select
+        'reclaim_delay_ns' as measure,
+        e.reclaim_delay_ns_high as all_high, e.reclaim_delay_ns_low as all_low,
+        j.reclaim_delay_ns_high as jobs_high, j.reclaim_delay_ns_low as jobs_low,
+        r.reclaim_delay_ns_high as none_high, r.reclaim_delay_ns_low as none_low
+    from everything as e
+    cross join attributed as j
+    cross join rest as r
     union all
-    select 'thrashing_delay_ns' as measure, e.thrashing_delay_ns as in_all, j.thrashing_delay_ns as in_jobs, r.thrashing_delay_ns as in_none
-    from everything as e cross join attributed as j cross join rest as r
+    select
+        'thrashing_delay_ns' as measure,
+        e.thrashing_delay_ns_high as all_high, e.thrashing_delay_ns_low as all_low,
+        j.thrashing_delay_ns_high as jobs_high, j.thrashing_delay_ns_low as jobs_low,
+        r.thrashing_delay_ns_high as none_high, r.thrashing_delay_ns_low as none_low
+    from everything as e
+    cross join attributed as j
+    cross join rest as r
     union all
-    select 'compact_delay_ns' as measure, e.compact_delay_ns as in_all, j.compact_delay_ns as in_jobs, r.compact_delay_ns as in_none
-    from everything as e cross join attributed as j cross join rest as r
+    select
+        'compact_delay_ns' as measure,
+        e.compact_delay_ns_high as all_high, e.compact_delay_ns_low as all_low,
+        j.compact_delay_ns_high as jobs_high, j.compact_delay_ns_low as jobs_low,
+        r.compact_delay_ns_high as none_high, r.compact_delay_ns_low as none_low
+    from everything as e
+    cross join attributed as j
+    cross join rest as r
+    -- to here
 ),
 
 counted as (
     select
         measure.*,
-        case when coalesce(measure.in_all, measure.in_jobs, measure.in_none) is not null then 0 end as zero
+        case when coalesce(measure.all_low, measure.jobs_low, measure.none_low) is not null then 0 end as zero
     from measure
 )
 
 select
     counted.measure,
-    coalesce(counted.in_all, counted.zero) as in_all,
-    coalesce(counted.in_jobs, counted.zero) as in_jobs,
-    coalesce(counted.in_none, counted.zero) as in_none,
-    coalesce(counted.in_all, counted.zero) - coalesce(counted.in_jobs, counted.zero) - coalesce(counted.in_none, counted.zero) as difference
+    coalesce(counted.all_high * 4294967296 + counted.all_low, counted.zero) as in_all,
+    coalesce(counted.jobs_high * 4294967296 + counted.jobs_low, counted.zero) as in_jobs,
+    coalesce(counted.none_high * 4294967296 + counted.none_low, counted.zero) as in_none,
+    (
+        coalesce(counted.all_high, counted.zero) - coalesce(counted.jobs_high, counted.zero) - coalesce(counted.none_high, counted.zero)
+    ) * 4294967296
+    + coalesce(counted.all_low, counted.zero) - coalesce(counted.jobs_low, counted.zero) - coalesce(counted.none_low, counted.zero) as difference
 from counted

@@ -6,6 +6,7 @@ select
     r.pruned,
     n.name as command,
     r.forked_only,
+    -- made by scripts/sql.py: rolled r
     r.processes,
     r.running,
     r.records,
@@ -53,6 +54,7 @@ select
     r.seen_by_both,
     r.still_running,
     r.only_by_acct
+    -- to here
 from rollup_command as r
 left join comm as n
     on n.id = r.comm_id

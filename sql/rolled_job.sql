@@ -5,6 +5,7 @@ select
     r.hour,
     r.pruned,
     r.job_id,
+    -- made by scripts/sql.py: rolled-of-job r
     r.processes,
     r.running,
     r.records,
@@ -62,6 +63,7 @@ select
     r.started_ns,
     r.ended_ns,
     r.exit_status
+    -- to here
 from rollup_job as r
 where
     r.pruned = 1

@@ -1,11 +1,13 @@
 create view rolled_user as
--- Grain: one row per hour, uid and gid, of those hours that are rolled up: sums over what ended in the hour. Where processes were pruned there is
+-- Grain: one row per hour, uid, gid and in_job, of those hours that are rolled up: sums over what ended in the hour. Where processes were pruned there is
 -- a row for them and one for what is left, so sum these rows. Hours that are not rolled up (yet) are in process_usage alone.
 select
     r.hour,
     r.pruned,
     r.uid,
     r.gid,
+    r.in_job,
+    -- made by scripts/sql.py: rolled r
     r.processes,
     r.running,
     r.records,
@@ -53,6 +55,7 @@ select
     r.seen_by_both,
     r.still_running,
     r.only_by_acct
+    -- to here
 from rollup_user as r
 where
     r.pruned = 1

@@ -87,7 +87,8 @@ select
         when 5 then 'ambiguous'
     end as record,
     case when a.join_how = 5 then 'ambiguous' else 'pending' end as class,
-    cast(null as integer) as unheard
+    cast(null as integer) as unheard,
+    0 as in_job
 from acct as a
 left join acct_file as f
     on f.id = a.acct_file_id

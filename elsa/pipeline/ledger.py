@@ -16,6 +16,7 @@ from elsa.kernel import clocks
 from elsa.pipeline.tally import Member, Tally, Used
 from elsa.state.codes import How
 from elsa.store import database
+from elsa.store.measures import Aggregate
 
 # Answers of jobd take under a millisecond; the pauses between questions grow, since whoever waits for hours is in no hurry.
 PAUSE_S, LONGEST_PAUSE_S = 0.02, 0.5
@@ -43,17 +44,18 @@ _LOST = """
 """
 _PART_LIFE = "select m.process_id from membership m where m.job_id = :job and (m.since_ns <> 0 or m.until_ns is not null)"
 _FIGURES = ("read_chars", "write_chars", "read_bytes", "write_bytes")
+_SUMS = ", ".join(Aggregate("sum", f"u.{name}").sql for name in _FIGURES)
 # The rule for CPU time is that of sql/incarnation_usage.sql; the slower view itself is needed for those who were members for a part.
 _FINISHED = f"""
     select count(*), count(u.process_id), total(
         case when u.run_ns >= 4000000 then u.run_ns
         else coalesce(max(u.run_ns, (u.utime_us + u.stime_us) * 1000), (u.utime_us + u.stime_us) * 1000) end
-    ) / 1e9, max(u.rss_kib), {", ".join(f"sum(u.{name})" for name in _FIGURES)}
+    ) / 1e9, max(u.rss_kib), {_SUMS}
     from process p
     left join usage u on u.process_id = p.id
     where p.id in (select process_id from membership where job_id = :job) and p.elapsed_ns is not null and p.id not in ({_PART_LIFE})
     union all
-    select count(*), count(u.cpu_s), total(u.cpu_s), max(u.rss_kib), {", ".join(f"sum(u.{name})" for name in _FIGURES)}
+    select count(*), count(u.cpu_s), total(u.cpu_s), max(u.rss_kib), {_SUMS}
     from job_process_usage u
     where u.job_id = :job and u.process_id in ({_PART_LIFE}) and (u.state = 'ended' or u.until_ns is not null)
 """

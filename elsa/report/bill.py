@@ -30,35 +30,40 @@ from elsa.state.clock import HOUR_NS
 from elsa.state.tariff import MB_US_PER_GIB_HOUR, NS_PER_HOUR, QUARTER_NS, SECOND_NS, Tariff, Tariffs, Units, rounded, zone
 from elsa.store import tariffs
 from elsa.store.days import HOURS
+from elsa.store.measures import Aggregate
 
 BY = ("user", "group", "job", "tag")
 IN_NO_JOB, TOTAL, NO_TAG = "(in no job)", "(total)", "(no tag)"
 
 # In a job a process is charged when it went out of it, for its time there (out_ns).
 _ENDED = Condition("u.out_ns is not null")
-_IN_NONE = Condition("not exists (select 1 from membership as m where m.process_id = u.process_id)")
+_IN_NONE = Condition("u.in_job = 0")
 _KEYS = {"user": "u.uid", "group": "u.gid", "job": "u.job_id", "tag": "u.job_id", "all": "1", "none": "1"}
+
+
+def _summed(units: dict[str, str]) -> dict[str, str]:
+    """Sums of integers in their halves: what is charged is exact, whatever its size."""
+    halves = {name: Aggregate("sum", operand).halves for name, operand in units.items()}
+    return {f"{name}_{which}": text for name, pair in halves.items() for which, text in zip(("high", "low"), pair, strict=True)}
+
+
 _SUMS = {
     "quarter": f"u.out_ns / {QUARTER_NS}",
     "processes": "count(u.process_id)",
-    "cpu_ns": "sum(u.user_ns + u.system_ns)",
-    "memory_mb_us": "sum(u.coremem_mb_us)",
-    "read_bytes": "sum(u.read_bytes)",
-    "written_bytes": "sum(u.write_bytes)",
+    "memory_mb_us": "sum(u.coremem_mb_us * 1.0)",
     "unmeasured": "count(*) - count(u.provenance)",
     "without_io": "count(*) - count(case when u.provenance = 'taskstats' then 1 end)",
     "ended": "count(*)",
+    **_summed({"cpu_ns": "u.user_ns + u.system_ns", "read_bytes": "u.read_bytes", "written_bytes": "u.write_bytes"}),
 }
 _HOURLY = {
     "quarter": "u.ended_hour * 4",
     "processes": "sum(u.processes)",
-    "cpu_ns": "sum(u.cpu_ns)",
     "memory_mb_us": "sum(u.coremem_mb_us)",
-    "read_bytes": "sum(u.read_bytes)",
-    "written_bytes": "sum(u.write_bytes)",
     "unmeasured": "sum(u.without_usage)",
     "without_io": "sum(u.processes + u.unjoined - u.with_usage)",
     "ended": "sum(u.processes + u.unjoined)",
+    **_summed({"cpu_ns": "u.cpu_ns", "read_bytes": "u.read_bytes", "written_bytes": "u.write_bytes"}),
 }
 """The same of the hourly sums."""
 _CHARGES = ("charge_processes", "charge_cpu", "charge_memory", "charge_read", "charge_written")
@@ -145,7 +150,8 @@ def query(by: str, selection: Selection, hours: int = HOURS) -> Query:
     table = _rollup(by, selection)
     if hours and table is not None:
         columns = {"line": key} | _HOURLY
-        source = rolled.source(table, selection.window, columns.values(), *selection.choices, *_among(selection), days=hours == HOURS)
+        conditions = _conditions(by, selection)
+        source = rolled.source(table, selection.window, columns.values(), *conditions, days=hours == HOURS)
         where = "\nwhere u.ended_hour is not null"
     else:
         columns = {"line": key} | _SUMS
@@ -161,7 +167,7 @@ def _rollup(by: str, selection: Selection) -> str | None:
     if of_jobs:
         selection = replace(selection, jobs=None)  # which is the key of its sums
     table = "rollup_job" if of_jobs else "rollup_user"
-    return table if by != "none" and rolled.suits(table, selection) else None
+    return table if rolled.suits(table, selection) else None
 
 
 def _kind(by: str) -> tuple[str, str]:
@@ -208,7 +214,7 @@ def _sums(connection: sqlite3.Connection, by: str, selection: Selection, held: T
     """What each key used."""
     prices: dict[int, tuple[int, Decimal] | None] = {}
     lines: defaultdict[Any, Line] = defaultdict(Line)
-    for name, quarter, *units, unmeasured, without_io, count in _units(connection, by, selection, held):
+    for name, quarter, processes, memory, unmeasured, without_io, count, *halves in _units(connection, by, selection, held):
         if quarter not in prices:
             prices[quarter] = _price(held, quarter * QUARTER_NS)
         line, price = lines[name], prices[quarter]
@@ -217,9 +223,10 @@ def _sums(connection: sqlite3.Connection, by: str, selection: Selection, held: T
         if price is None:
             line.uncharged += count
         else:
+            cpu_ns, read, written = (((high or 0) << 32) + (low or 0) for high, low in zip(halves[::2], halves[1::2], strict=True))
             into = line.units[price]
-            for place, unit in enumerate(units):
-                into[place] += int(unit or 0)
+            for place, unit in enumerate(Units(processes, cpu_ns, int(memory or 0), read, written)):
+                into[place] += unit
     return dict(lines)
 
 
@@ -240,18 +247,20 @@ def _pruned(connection: sqlite3.Connection, by: str, selection: Selection, windo
     key, rollup = _KEYS[by], _rollup(by, selection)
     if rollup is None:
         return []
-    table = rollup.replace("rollup", "rolled")
     hours = " and ".join(["u.pruned = 1", *window.where(f"u.hour * {HOUR_NS}")])
     columns = {"line": key} | _HOURLY | {"quarter": "u.hour * 4"}
-    choices = [*selection.choices, *_among(selection)]
+    choices = _conditions(by, selection)
     conditions = "".join(f" and {choice.sql}" for choice in choices)
     values = tuple(value for choice in choices for value in choice.values)
-    return connection.execute(f"{select(columns)} from {table} as u where {hours}{conditions} group by 1, 2", values).fetchall()
+    return connection.execute(
+        f"{select(columns)} from {rolled.by_hour(rollup)} as u where {hours}{conditions} group by 1, 2", values
+    ).fetchall()
 
 
-def _among(selection: Selection) -> list[Condition]:
-    """Only the chosen jobs, each of them in full, where other reports take a process once."""
-    return [] if selection.jobs is None else [Condition(f"u.job_id in ({THESE})", (json.dumps(selection.jobs),))]
+def _conditions(by: str, selection: Selection) -> list[Condition]:
+    """What is chosen of the sums: of jobs only the chosen ones, each of them in full, where other reports take a process once."""
+    jobs = [] if selection.jobs is None else [Condition(f"u.job_id in ({THESE})", (json.dumps(selection.jobs),))]
+    return [*selection.choices, *jobs, *([_IN_NONE] if by == "none" else [])]
 
 
 def _price(held: Tariffs, at_ns: int) -> tuple[int, Decimal] | None:
@@ -297,11 +306,9 @@ def _report(
     place = columns.index("charge")
     found.sort(key=lambda row: (-row[place], str(row)))
     lacking = None if _rollup(kind, selection) is None else _by_beginning(connection, selection.window, held)
-    words = _without_line(connection, selection) if kind in ("job", "tag") else []
     total, more = _total([row[place:] for row in found], lines.values(), everything, _figures(everything, versions, decimals, currency))
     words = [
         *more,
-        *words,
         *completeness.words(connection, selection, lacking=lacking),
         *completeness.cut(len(found), output.limit),
     ]
@@ -347,19 +354,6 @@ def _total(
         ]
     total = f"total: {figures[0]} {currency} for {completeness.count(everything.count, 'process')}"
     return figures, [total, *words, *_missing(everything)]
-
-
-def _without_line(connection: sqlite3.Connection, selection: Selection) -> list[str]:
-    """Whether processes of no job may be missing among the lines, since only sums are kept of them."""
-    if selection.jobs is not None:
-        return []
-    hours = " and ".join(["u.pruned = 1", *selection.window.where(f"u.hour * {HOUR_NS}")])
-    gone = connection.execute(f"select coalesce(sum(u.processes), 0) from rolled_user as u where {hours}").fetchone()[0]
-    if not gone:
-        return []
-    return [
-        f"{completeness.count(gone, 'process')} are no longer kept one by one; those of them that were in no job have no line of their own"
-    ]
 
 
 def _by_beginning(connection: sqlite3.Connection, window: Window, held: Tariffs) -> list[str]:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import sqlite3
 from functools import cache
 
-from elsa.store.database import transaction
-from elsa.store.measures import ROLLED, ROLLED_OF_JOB, Measure, columns, of_parts
+from elsa.store.database import insert_rows, transaction
+from elsa.store.measures import ROLLED, ROLLED_OF_JOB, Aggregate, Measure, columns, of_parts
+from elsa.store.sums import summed
 
 HOURS = 24
 
@@ -38,22 +39,24 @@ def _make(connection: sqlite3.Connection, day: int) -> None:
         for table in ("rollup_command", "rollup_user", "rollup_job"):
             connection.execute(f"delete from {table} where hour = ? and pruned = 0", (hour,))  # of before it was forgotten
         connection.execute("insert into rollup_hour values (?, 1)", (hour,))
-    for sql in _sums():
-        connection.execute(sql, {"day": day, "first": hours[0], "last": hours[-1]})
+    for into, keys, summed_up, source in _sums():
+        rows = summed(connection, keys, summed_up, source, {"day": day, "first": hours[0], "last": hours[-1]})
+        insert_rows(connection, into, rows)
     connection.execute("insert into rollup_day values (?)", (day,))
 
 
 @cache
-def _sums() -> list[str]:
+def _sums() -> list[tuple[str, list[str], dict[str, Aggregate], str]]:
     return [
-        _sum("rollup_day_command", ":day, comm_id, forked_only", "rollup_command", ROLLED),
-        _sum("rollup_day_user", ":day, uid, gid", "rollup_user", ROLLED),
-        _sum("rollup_day_job", ":day, job_id", "rollup_job", ROLLED_OF_JOB),
-        _sum("rollup_day_hour", "hour", "rollup_user", ROLLED),
+        _sum("rollup_day_command", [":day", "comm_id", "forked_only"], "rollup_command", ROLLED),
+        _sum("rollup_day_user", [":day", "uid", "gid", "in_job"], "rollup_user", ROLLED),
+        _sum("rollup_day_job", [":day", "job_id"], "rollup_job", ROLLED_OF_JOB),
+        _sum("rollup_day_hour", ["hour"], "rollup_user", ROLLED),
     ]
 
 
-def _sum(into: str, keys: str, table: str, summed: dict[str, Measure]) -> str:
-    names = ", ".join((*keys.replace(":", "").split(", "), *columns(summed)))
-    sums = ", ".join(of_parts(summed).values())
-    return f"insert into {into} ({names}) select {keys}, {sums} from {table} where hour between :first and :last group by {keys}"
+def _sum(into: str, keys: list[str], table: str, measures: dict[str, Measure]) -> tuple[str, list[str], dict[str, Aggregate], str]:
+    """An insert statement up to its values, and of what sums these are."""
+    names = ", ".join((*(key.removeprefix(":") for key in keys), *columns(measures)))
+    source = f"from {table} where hour between :first and :last group by {', '.join(keys)}"
+    return f"insert into {into} ({names})", keys, of_parts(measures), source

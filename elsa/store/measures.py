@@ -1,9 +1,10 @@
 """What is added up over processes, once: the one list behind every sum of reports and rollups, over rows `u` of process_usage.
 
 Sums are made of integers (nanoseconds where a report shows seconds), so that the parts of a whole add up to it exactly, in any order.
-Elapsed time is summed in microseconds, since daemons by the hundred live for years and 64 bits hold 292 years of nanoseconds; memory
-integrals as floats, which are exact up to 2**53 MB us and then no longer, rather than overflow.
-The views command_usage, user_usage, job_command_usage, job_user_usage and job_usage make the same sums; tests hold them equal.
+64 bits hold 292 years of nanoseconds, which 256 busy CPUs use in 14 months, and SQLite's sum() fails beyond. So the halves of the
+integers are summed apart and put together: an integer as long as it fits 64 bits, else the nearest double. Where sums are stored they
+are exact whatever their size (elsa/store/sums.py). Memory integrals are summed as floats, which are exact up to 2**53 MB us.
+The views of sql/ are made from this list too (scripts/sql.py).
 """
 
 from __future__ import annotations
@@ -18,36 +19,71 @@ COUNTERS = (
 """What taskstats counts beside CPU time and memory."""
 
 
+class Aggregate(NamedTuple):
+    """One aggregate in SQL."""
+
+    fold: str
+    """sum, float (a sum of floats), max, min, count, number (a sum of counts), or union: of bits, where each row has one."""
+    text: str
+    """Over what: an expression."""
+
+    @property
+    def halves(self) -> tuple[str, str]:
+        """A sum in two that cannot overflow: of what is above 32 bits, in units of 2**32, and of the rest."""
+        operand = f"({self.text})" if " " in self.text else self.text
+        return f"sum({operand} >> 32)", f"sum({operand} & 4294967295)"
+
+    @property
+    def sql(self) -> str:
+        """The whole of it."""
+        high, low = self.halves
+        return f"{high} * 4294967296 + {low}" if self.fold == "sum" else self.plain
+
+    @property
+    def plain(self) -> str:
+        """The same in half the time, but SQLite gives up with an "integer overflow" where a sum is too large."""
+        known = {"float": "sum({})", "number": "coalesce(sum({}), 0)", "union": "sum(distinct {})"}
+        return known.get(self.fold, f"{self.fold}({{}})").format(self.text)
+
+
 class Measure(NamedTuple):
     """One figure of many processes."""
 
     each: str
-    """What one row adds: an integer expression; in counts, an expression that is NULL for what does not count."""
+    """What one row adds; in counts, an expression that is NULL for what does not count."""
     fold: str = "sum"
-    """sum, max, min, count, or union: of bits, where each row has one."""
+    """As in Aggregate."""
     scale: int = 1
     """How many of `each` make 1 of the figure."""
     stored: str = ""
     """The rollups' column for it, in the unit of `each`, where that is not the figure's own."""
 
+    @property
+    def over_rows(self) -> Aggregate:
+        """The aggregate over rows of a view, in the unit of `each`."""
+        return Aggregate(self.fold, self.each)
+
+    def over_parts(self, column: str) -> Aggregate:
+        """The aggregate over rows that hold aggregates of parts."""
+        return Aggregate("number" if self.fold == "count" else self.fold, column)
+
     def sql(self, share: str | None = None) -> str:
-        """The aggregate; with a share, the part of each sum that falls into a window."""
-        if self.fold != "sum":
-            return self.folded(self.each)
-        total = f"sum({self.each})" if share is None else f"cast(round(sum(({self.each}) * {share})) as integer)"
+        """The figure; with a share, the part of each sum that falls into a window."""
+        if share is None or self.fold not in ("sum", "float"):
+            return self._scaled(self.over_rows.sql)
+        total = f"round(sum(({self.each}) * {share}))"
+        if self.scale == 1:
+            return f"case when {total} < 9223372036854775807 then cast({total} as integer) else {total} end"
         return self._scaled(total)
 
     def of_parts(self, key: str) -> str:
-        """The same over rows that hold sums of parts."""
-        column = f"u.{self.stored or key}"
-        return f"coalesce(sum({column}), 0)" if self.fold == "count" else self._scaled(self.folded(column))
-
-    def folded(self, text: str) -> str:
-        """The aggregate over an expression, in the unit of `each`."""
-        return f"sum(distinct {text})" if self.fold == "union" else f"{self.fold}({text})"
+        """The same over rows `u` that hold sums of parts."""
+        return self._scaled(self.over_parts(f"u.{self.stored or key}").sql)
 
     def _scaled(self, total: str) -> str:
-        return total if self.scale == 1 else f"{total} / {float(self.scale)}"
+        if self.scale == 1:
+            return total
+        return f"({total}) / {self.scale:.0e}".replace("e+0", "e")
 
 
 MEASURES = {
@@ -68,7 +104,7 @@ MEASURES = {
     "cpu_s": Measure("u.user_ns + u.system_ns", scale=1_000_000_000, stored="cpu_ns"),
     **{key: Measure(f"u.{key}") for key in ("minor_faults", "major_faults", "threads", "run_ns", "utime_us", "stime_us")},
     **{key: Measure(f"u.{key}", "max") for key in ("rss_kib", "vm_kib")},
-    **{f"{key}_mb_s": Measure(f"u.{key}_mb_us * 1.0", scale=1_000_000, stored=f"{key}_mb_us") for key in ("coremem", "virtmem")},
+    **{f"{key}_mb_s": Measure(f"u.{key}_mb_us * 1.0", "float", 1_000_000, stored=f"{key}_mb_us") for key in ("coremem", "virtmem")},
     **{key: Measure(f"u.{key}") for key in COUNTERS},
 }
 OF_MEMBERS = {
@@ -113,9 +149,9 @@ OF_CLASS = {
 CPU time both witnesses tell, that time by either."""
 
 
-def columns(measures: dict[str, Measure]) -> dict[str, str]:
+def columns(measures: dict[str, Measure]) -> dict[str, Aggregate]:
     """The columns that rollups have for these measures, each with its aggregate over rows `u` of a view."""
-    return {measure.stored or key: measure.folded(measure.each) for key, measure in measures.items()}
+    return {measure.stored or key: measure.over_rows for key, measure in measures.items()}
 
 
 def parts(measures: dict[str, Measure]) -> dict[str, str]:
@@ -126,13 +162,10 @@ def parts(measures: dict[str, Measure]) -> dict[str, str]:
     }
 
 
-def of_parts(measures: dict[str, Measure]) -> dict[str, str]:
+def of_parts(measures: dict[str, Measure]) -> dict[str, Aggregate]:
     """The same columns, each with its aggregate over rows that hold parts."""
-    return {
-        name: f"sum({name})" if measure.fold == "count" else measure.folded(name)
-        for name, measure in ((measure.stored or key, measure) for key, measure in measures.items())
-    }
+    return {name: measure.over_parts(name) for name, measure in ((measure.stored or key, measure) for key, measure in measures.items())}
 
 
-REAL = ("coremem_mb_us", "virtmem_mb_us")
+REAL = tuple(name for name, aggregate in columns(MEASURES).items() if aggregate.fold == "float")
 """The columns that are floats."""

@@ -20,6 +20,7 @@ from elsa.store import begun, locks
 from elsa.store.database import insert_rows, transaction
 from elsa.store.measures import columns, of_parts
 from elsa.store.rollups import ROLLUPS, into
+from elsa.store.sums import summed
 
 # So many at once: about a tenth of a second in which others cannot write.
 PROCESSES = 1000
@@ -187,14 +188,13 @@ def _keep_sums(connection: sqlite3.Connection, table: str, part: str, where: str
     """Add the sums over rows of a rollup's view, or of one part of process_usage, to what is kept of pruned ones."""
     rollup = ROLLUPS[table]
     view = part if rollup.view == "process_usage" else rollup.view
-    keys = ", ".join(f"u.{key}" for key in (rollup.hour, *rollup.keys))
-    stored = columns(rollup.measures)
-    first = f"(select id from comm where name = u.{rollup.keys[0]})" if rollup.stored[0] == "comm_id" else f"u.{rollup.keys[0]}"
-    rest = "".join(f", u.{key}" for key in rollup.keys[1:])
-    connection.execute(
-        f"""{into(table)}
-            select u.{rollup.hour}, 1, {first}{rest}, {", ".join(stored.values())} from {view} as u where {where} group by {keys}"""
-    )
+    keys = [f"u.{key}" for key in rollup.keys]
+    if rollup.stored[0] == "comm_id":
+        keys[0] = f"(select id from comm where name = {keys[0]})"
+    grouped = ", ".join(f"u.{key}" for key in (rollup.hour, *rollup.keys))
+    source = f"from {view} as u where {where} group by {grouped}"
+    kept = summed(connection, [f"u.{rollup.hour}", "1", *keys], columns(rollup.measures), source)
+    insert_rows(connection, into(table), kept)
 
 
 def _forget_records(connection: sqlite3.Connection, hour: int) -> None:
@@ -210,11 +210,8 @@ def _forget_records(connection: sqlite3.Connection, hour: int) -> None:
 def _merge(connection: sqlite3.Connection, hour: int) -> None:
     """One row for each key of what was pruned in some steps, and none of an hour of which nothing else is left."""
     for table, rollup in ROLLUPS.items():
-        keys = ", ".join(rollup.stored)
-        folded = ", ".join(of_parts(rollup.measures).values())
-        merged = connection.execute(
-            f"select hour, pruned, {keys}, {folded} from {table} where hour = ? and pruned = 1 group by {keys}", (hour,)
-        ).fetchall()
+        source = f"from {table} where hour = ? and pruned = 1 group by {', '.join(rollup.stored)}"
+        merged = summed(connection, ["hour", "pruned", *rollup.stored], of_parts(rollup.measures), source, (hour,))
         connection.execute(f"delete from {table} where hour = ? and (pruned = 1 or hour not in (select hour from rollup_hour))", (hour,))
         insert_rows(connection, into(table), merged)
 

@@ -20,7 +20,8 @@ from elsa.state.clock import HOUR_NS
 from elsa.state.codes import How
 from elsa.store import database, days, locks
 from elsa.store.database import transaction
-from elsa.store.measures import OF_CLASS, ROLLED, ROLLED_OF_JOB, Measure, columns, of_parts, parts
+from elsa.store.measures import OF_CLASS, ROLLED, ROLLED_OF_JOB, Aggregate, Measure, columns, of_parts, parts
+from elsa.store.sums import summed
 
 # An hour that has just passed still changes: records are joined, statistics come in.
 SETTLE_NS = 15 * 60 * 10**9
@@ -49,9 +50,11 @@ class Rollup(NamedTuple):
 _PROCESSES = "process_usage"
 PARTS = {_PROCESSES: ("incarnation_usage", "unjoined_usage")}
 """The views of which another is the union. Of a union SQLite computes every column, and lets no condition with a subquery sink into it."""
+# in_job: 1 of processes that were ever in a job, 0 of others; so these sums tell what is in none too.
+_OF_USER = ("uid", "gid", "in_job")
 ROLLUPS = {
     "rollup_command": Rollup(_PROCESSES, "ended_hour", ("command", "forked_only"), ("comm_id", "forked_only"), ROLLED),
-    "rollup_user": Rollup(_PROCESSES, "ended_hour", ("uid", "gid"), ("uid", "gid"), ROLLED),
+    "rollup_user": Rollup(_PROCESSES, "ended_hour", _OF_USER, _OF_USER, ROLLED),
     "rollup_job": Rollup("job_process_usage", "out_hour", ("job_id",), ("job_id",), ROLLED_OF_JOB),
 }
 
@@ -157,8 +160,8 @@ def _sums(connection: sqlite3.Connection, hour: int) -> dict[str, list[tuple[obj
     connection.execute("delete from temp.gathered")
     for query in _gather():
         connection.execute(query, (hour,))
-    rows = {table: connection.execute(_fold(table)).fetchall() for table in _GATHERING}
-    rows["rollup_job"] = [row for query in _of_jobs() for row in connection.execute(query, {"hour": hour})]
+    rows = {table: summed(connection, *_fold(table)) for table in _GATHERING}
+    rows["rollup_job"] = [row for query in _of_jobs() for row in summed(connection, *query, {"hour": hour})]
     return rows
 
 
@@ -169,25 +172,23 @@ def _gather() -> list[str]:
 
 
 @cache
-def _fold(table: str) -> str:
+def _fold(table: str) -> tuple[list[str], dict[str, Aggregate], str]:
     rollup = _GATHERING[table]
-    stored = ("(select id from comm where name = command)" if key == "command" else key for key in rollup.keys)
-    listed = ", ".join((*stored, *of_parts(rollup.measures).values()))
-    return f"select {listed} from gathered group by {', '.join(rollup.keys)}"
+    stored = ["(select id from comm where name = command)" if key == "command" else key for key in rollup.keys]
+    return stored, of_parts(rollup.measures), f"from gathered group by {', '.join(rollup.keys)}"
 
 
 @cache
-def _of_jobs() -> list[str]:
+def _of_jobs() -> list[tuple[list[str], dict[str, Aggregate], str]]:
     """The members that were in their jobs from birth to end, and the others."""
     rollup = ROLLUPS["rollup_job"]
-    whole = ", ".join(("u.job_id", *of_parts(ROLLED).values(), *columns(_OF_JOB).values()))
-    part = ", ".join(("u.job_id", *columns(rollup.measures).values()))
+    part = columns(rollup.measures)
     stayed, left = chosen(rollup, ":hour")
     odd = f"u.process_id in (select g.process_id from temp.gathered as g where exists ({_ODD}))"
     return [
-        f"select {whole} from {_MEMBERS} as u group by u.job_id",
-        f"select {part} from {rollup.view} as u where {odd} and {stayed} group by u.job_id",
-        f"select {part} from {rollup.view} as u where {left} group by u.job_id",
+        (["u.job_id"], of_parts(ROLLED) | columns(_OF_JOB), f"from {_MEMBERS} as u group by u.job_id"),
+        (["u.job_id"], part, f"from {rollup.view} as u where {odd} and {stayed} group by u.job_id"),
+        (["u.job_id"], part, f"from {rollup.view} as u where {left} group by u.job_id"),
     ]
 
 

@@ -374,7 +374,12 @@ rollup_command = _rollup(
     [Column("comm_id", Big, ForeignKey("comm.id")), Column("forked_only", Integer)],
     measures.ROLLED,
 )
-rollup_user = _rollup("rollup_user", [Column("uid", Big), Column("gid", Big)], measures.ROLLED)
+rollup_user = _rollup(
+    "rollup_user",
+    # in_job: 1 of processes that were ever in a job, 0 of the others and of records without a process
+    [Column("uid", Big), Column("gid", Big), Column("in_job", Integer, nullable=False)],
+    measures.ROLLED,
+)
 rollup_job = _rollup(
     "rollup_job",
     [Column("job_id", Big, ForeignKey("job.id"), nullable=False)],
@@ -388,7 +393,9 @@ rollup_day = _table(
 rollup_day_command = _of_day(
     "rollup_day_command", [Column("comm_id", Big, ForeignKey("comm.id")), Column("forked_only", Integer)], measures.ROLLED
 )
-rollup_day_user = _of_day("rollup_day_user", [Column("uid", Big), Column("gid", Big)], measures.ROLLED)
+rollup_day_user = _of_day(
+    "rollup_day_user", [Column("uid", Big), Column("gid", Big), Column("in_job", Integer, nullable=False)], measures.ROLLED
+)
 rollup_day_job = _of_day(
     "rollup_day_job",
     [Column("job_id", Big, ForeignKey("job.id"), nullable=False)],
@@ -397,8 +404,9 @@ rollup_day_job = _of_day(
 )
 rollup_day_hour = _table(
     "rollup_day_hour",  # the sums over all that ended in an hour of such a day
-    Column("hour", Integer, primary_key=True, autoincrement=False),
+    Column("hour", Integer, nullable=False),
     *_sums(measures.ROLLED),
+    Index("rollup_day_hour_hour", "hour"),
 )
 rollup_class = _table(
     "rollup_class",  # what ended in an hour, by who saw it (see the view audit_sum); it goes with the row in rollup_hour

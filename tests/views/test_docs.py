@@ -16,7 +16,7 @@ TEXT = (Path(__file__).parents[2] / "docs" / "schema.md").read_text(encoding="ut
 # Views that are described by the columns of another one.
 LIKE = {
     **dict.fromkeys(("incarnation_usage", "unjoined_usage", "job_process_usage"), "process_usage"),
-    **dict.fromkeys(("rolled_user", "rolled_job", "job_part"), "rolled_command"),
+    **dict.fromkeys(("rolled_user", "rolled_job", "command_part", "user_part", "job_part"), "rolled_command"),
     **dict.fromkeys(("user_usage", "job_command_usage", "job_user_usage", "unattributed_usage"), "command_usage"),
 }
 

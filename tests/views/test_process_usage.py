@@ -74,6 +74,7 @@ def test_process_with_a_record_shows_both_witnesses_in_raw_and_human_units(wareh
         "record": "exact",
         "class": "both",
         "unheard": None,
+        "in_job": 0,
         **dict.fromkeys(USAGE),
         "minor_faults": 40,
         "major_faults": 2,
@@ -85,7 +86,7 @@ def test_what_is_unknown_of_a_running_process_is_null_and_never_zero(warehouse: 
     row = warehouse.row("select * from process_usage")
     known = {name for name, value in row.items() if value is not None}
     identity = {"process_id", "host", "boot_id", "pid", "command", "uid", "start_ns", "started_ns", "started_at"}
-    assert known == identity | {"state", "origin", "class"}
+    assert known == identity | {"state", "origin", "class", "in_job"}
     assert (row["state"], row["class"], row["command"], row["uid"]) == ("running", "running", "work", 1000)
 
 
