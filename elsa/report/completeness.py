@@ -109,6 +109,13 @@ def pruned(connection: sqlite3.Connection, selection: Selection, rollup: str | N
     return [f"{count(number, 'process')} that ended until {until} {were} pruned: only hourly sums by command, user, group and job are left"]
 
 
+def without_name(gone: list[int]) -> list[str]:
+    """Say that the line without a name is of so many processes that were pruned."""
+    number = sum(gone)
+    were = "was" if number == 1 else "were"
+    return [f"{count(number, 'process')} {were} pruned: what is left of them is the sum in the line without a name"] if number else []
+
+
 def _hours(selection: Selection, *, cut: bool) -> list[str]:
     """Conditions for the hours that a selection's window touches, or cuts; none if it is all hours, or cuts none."""
     since, until = selection.window

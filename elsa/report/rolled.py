@@ -62,7 +62,7 @@ def source(
     keys = [f"u.{key}" for key in rollup.keys]
     wanted = columns_of(expressions)
     stored = {name: text for name, text in measures.parts(rollup.measures).items() if name in wanted}
-    hours = _whole_hours(window)
+    hours = whole_hours(window)
     theirs = conditions if jobs is None else (Condition(f"u.job_id in ({jobs})"), *conditions)
     parts = [
         _part([*keys, f"{hour} as ended_hour", *(f"u.{name}" for name in stored)], name, rows, theirs)
@@ -126,7 +126,8 @@ def _part(columns: Iterable[str], name: str, rows: list[str], conditions: tuple[
     return Query(f"{_select(columns)}\nfrom {name} as u{where}", tuple(value for condition in conditions for value in condition.values))
 
 
-def _whole_hours(window: Window) -> Hours:
+def whole_hours(window: Window) -> Hours:
+    """The hours that a window does not cut."""
     first = None if window.since is None else -(-window.since // HOUR_NS)
     return Hours(first, None if window.until is None else max(window.until // HOUR_NS, first or 0))
 
@@ -152,7 +153,7 @@ def _rest(rollup: Rollup, window: Window, hours: Hours) -> list[str]:
 
 def _rest_of_jobs(jobs: str, select: str, window: Window, conditions: tuple[Condition, ...]) -> Query:
     """The same of some jobs. Of those who were in one from birth to end only those are looked up who ended in such an hour, or run."""
-    unrolled = _hours_of("unrolled_hour", _whole_hours(window))
+    unrolled = _hours_of("unrolled_hour", whole_hours(window))
     edges = sorted({time // HOUR_NS for time in window if time is not None and time % HOUR_NS})
     found = [f"u.out_hour in ({unrolled})"]
     if edges:

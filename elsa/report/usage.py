@@ -124,12 +124,21 @@ def usage(
     found = asked.run(connection)
     names = tuple(column[0] for column in found.description)
     groups = found.fetchall()  # the groups are few
+    gone = _pruned(connection, by, selection, names)
+    groups += gone
     processes, running, records, cpu = (names.index(key) for key in ("processes", "running", "records", "cpu_s"))
     # What runs on after it was taken out of a job is known of as far as it was in it.
     kept = [row for row in groups if everything or row[records] or row[processes] > row[running] or row[cpu] is not None]
     words = (
         said
-        + completeness.words(connection, selection, losses, _seen(by, selection, names, groups), rollup)
+        + completeness.words(
+            connection,
+            selection,
+            losses,
+            _seen(by, selection, names, groups),
+            rollup or ("rollup_job" if _keeps_pruned(by, selection) else None),
+        )
+        + completeness.without_name([row[processes] for row in gone])
         + completeness.measured(names, groups)
         + completeness.estimate(selection)
     )
@@ -138,6 +147,21 @@ def usage(
     newest = by.period is not None and output.sort is None and output.limit is not None
     kept = kept[-(output.limit or 0) :] if newest else kept[: output.limit]
     return Report(names, shown, kept, words, nothing=partial(completeness.nothing, connection, selection))
+
+
+def _keeps_pruned(by: By, selection: Selection) -> bool:
+    """Whether what was pruned is a row of its own: what is asked is of one job, whose sums are known, but not by whom or what."""
+    return by.period is None and selection.job is not None and not (selection.clip or selection.choices)
+
+
+def _pruned(connection: sqlite3.Connection, by: By, selection: Selection, names: tuple[str, ...]) -> list[Row]:
+    """That row, without keys, as in the views job_command_usage and job_user_usage; none if nothing was pruned."""
+    if not _keeps_pruned(by, selection):
+        return []
+    columns = {name: "null" if name in by.keys else rolled.sums("rollup_job")[name] for name in names}
+    where = " and ".join(["u.pruned = 1", "u.job_id = ?", *rolled.whole_hours(selection.window).where("u.hour")])
+    text = f"{select(columns)}\nfrom {rolled.by_hour('rollup_job')} as u where {where} having count(*) > 0"
+    return connection.execute(text, (selection.job,)).fetchall()
 
 
 def _seen(by: By, selection: Selection, names: tuple[str, ...], groups: list[Row]) -> dict[str, tuple[int, int]] | None:

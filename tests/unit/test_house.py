@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -83,3 +85,8 @@ def test_every_option_that_gnu_has_too_is_told_equal_or_not(name: str) -> None:
     for parameter in command.params:
         for option in parameter.opts:
             assert not option.startswith("-") or re.search(rf"[` ]{option}[` ]", text), option
+
+
+def test_the_views_are_as_the_measures_have_them() -> None:
+    done = subprocess.run([sys.executable, "scripts/sql.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -48,13 +48,11 @@ def run(db: Path, *arguments: str) -> Result:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("commands", "--job", "3"),
         ("users", "--job", "3,4"),
         ("commands", "--user", "1001"),
         ("groups", "--exit", "nonzero"),
         ("days", "--clip"),
         ("jobs", *CUT, "--clip"),
-        ("job", "3"),
         ("tree", "3"),
         ("tree", "3", "--collapsed"),
         ("compare", "3", "4"),
@@ -68,6 +66,11 @@ def run(db: Path, *arguments: str) -> Result:
 )
 def test_a_report_of_the_processes_themselves_says_which_of_them_are_gone(db: Path, arguments: tuple[str, ...]) -> None:
     assert "pruned: only hourly sums" in run(db, *arguments).stderr
+
+
+@pytest.mark.parametrize("arguments", [("commands", "--job", "3"), ("users", "--job", "3"), ("job", "3")])
+def test_what_was_pruned_of_one_job_is_a_line_without_a_name(db: Path, arguments: tuple[str, ...]) -> None:
+    assert "pruned: what is left of them is the sum in the line without a name" in run(db, *arguments).stderr
 
 
 @pytest.mark.parametrize("name", ["commands", "users", "groups", "hours", "days", "months", "jobs"])
@@ -101,14 +104,15 @@ def test_a_flame_graph_says_what_it_lacks(db: Path, tmp_path: Path) -> None:
     assert "pruned: only hourly sums" in run(db, "flame", "3", "-o", str(tmp_path / "x.svg")).stderr
 
 
-@pytest.mark.parametrize("name", ["processes", "commands", "users"])
-def test_of_a_job_that_was_pruned_as_a_whole_nothing_is_left_which_is_not_that_nothing_ended(db: Path, name: str) -> None:
+def test_of_a_job_that_was_pruned_as_a_whole_nothing_is_left_but_sums_which_is_not_that_nothing_ended(db: Path) -> None:
     with closing(sqlite3.connect(db)) as connection:
         gone = "select min(job_id) from rollup_job where pruned = 1 and job_id not in (select job_id from membership)"
         job = str(connection.execute(gone).fetchone()[0])
-    words = run(db, name, "--job", job).stderr
+    words = run(db, "processes", "--job", job).stderr
     assert "no process of that job is left in the warehouse" in words
     assert "has ended yet" not in words
+    for name in ("commands", "users"):
+        assert "in the line without a name" in run(db, name, "--job", job).stderr
 
 
 def test_a_job_in_a_window_says_which_hours_the_window_cuts_and_not_that_nothing_ended_where_sums_tell(db: Path) -> None:
