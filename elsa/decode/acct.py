@@ -43,6 +43,8 @@ _FLAGS_END = 0x40  # ACOMPAT (0x04) and AGROUP (0x20) are defined too, though no
 
 EXACT_ETIME = 1 << 24
 """A float holds every whole number of 1/100 s up to this: 46 hours. What is longer is cut to 24 bits."""
+CLOCK_SET = 1_104_537_600
+"""Linux writes these records since 2005: an earlier time is that of a clock that nobody has set, and may come again with every boot."""
 WRAP = 1 << 32
 YEAR_2106 = 4_291_747_200
 """From this second on a time cannot be told from one before 1970, which 32 bits without a sign turn into it; no clock goes there."""

@@ -10,7 +10,7 @@ import logging
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -75,8 +75,19 @@ class Reading(NamedTuple):
     joiner: Joiner
     known: Known
     file: AcctFile
-    copies: Copies
+    repeated: set[int]
+    """Positions of records that were read from another file."""
     outcome: Outcome
+
+
+class Copy(NamedTuple):
+    """What a file repeats of others."""
+
+    repeated: set[int]
+    """Positions of records that are not to be read again."""
+    end: int | None
+    """Up to here it was compared; None if that was not needed."""
+    holds_nothing_else: bool
 
 
 def _settled(verdicts: dict[int, Verdict], first_new_id: int) -> list[tuple[int, Verdict]]:
@@ -184,13 +195,22 @@ class Ingester:
             known = acctfiles.recognise(connection, host_id, file, identity) or acctfiles.add(connection, host_id, identity)
             acctfiles.look_anew(connection, known)
         known.path, known.device, known.inode = acctfiles.path_text(file.path), identity.device, identity.inode
-        reading = Reading(connection, joiner, known, file, Copies(connection, host_id, known), outcome)
+        copy = self._compared(connection, host_id, known, source)
+        if copy.repeated:
+            outcome.repeated[known.path] += len(copy.repeated)
+        if copy.holds_nothing_else:
+            self._hold_back(connection, known, source)
+            return
+        reading = Reading(connection, joiner, known, file, copy.repeated, outcome)
         batch: list[Piece] = []
         waiting = 0
         damage: ElsaError | None = None
         replaced = False
         try:
             for piece in pieces(file, known.head, known.tail, known.position, source.size):
+                if copy.end is not None and piece.end > copy.end:
+                    replaced = True  # it has grown since it was compared
+                    break
                 batch.append(piece)
                 waiting += len(piece.rows)
                 if waiting >= BATCH:
@@ -206,6 +226,33 @@ class Ingester:
             self._finish(reading, source, damage)
         if damage is not None:
             raise damage
+
+    @staticmethod
+    def _compared(connection: sqlite3.Connection, host_id: int, known: Known, source: Source) -> Copy:
+        """What the file repeats of others; one that is written on is only compared until it was first read to its end."""
+        copies = Copies(connection, host_id, known)
+        if not copies.possible or (known.position and known.disk_size >= 0 and source.live):
+            return Copy(set(), None, holds_nothing_else=False)
+        records, end, sound = 0, 0, True
+
+        def batches() -> Iterator[list[tuple[int, AcctRow]]]:
+            nonlocal records, end, sound
+            try:
+                for piece in pieces(source.file, known.head, b"", 0, source.size):
+                    records, end = records + len(piece.rows), piece.end
+                    yield piece.rows
+            except (DataError, ReplacedError):
+                sound = False  # said when it is read
+
+        repeated = copies.repeated(batches())
+        return Copy({at for at in repeated if at >= known.position}, end, sound and not known.position and 0 < records == len(repeated))
+
+    @staticmethod
+    def _hold_back(connection: sqlite3.Connection, known: Known, source: Source) -> None:
+        """Read nothing of a file that only repeats another, so far: should it go on by itself, it is no copy, and all of it counts."""
+        known.disk_size, known.modified_at_ns = source.disk_size, source.modified_at_ns
+        with database.transaction(connection):
+            acctfiles.save(connection, known, clocks.realtime_ns())
 
     @staticmethod
     def _finish(reading: Reading, source: Source, damage: DataError | None) -> None:
@@ -227,12 +274,8 @@ class Ingester:
 
     def _store(self, reading: Reading, batch: Sequence[Piece]) -> None:
         """Rows, joins and resume point in one transaction."""
-        connection, joiner, known, _, copies, outcome = reading
-        rows = [row for piece in batch for row in piece.rows]
-        repeated = copies.repeated(rows)
-        if repeated:
-            rows = [row for row in rows if row[0] not in repeated]
-            outcome.repeated[known.path] += len(repeated)
+        connection, joiner, known, _, repeated, outcome = reading
+        rows = [row for piece in batch for row in piece.rows if row[0] not in repeated]
         skipped = merged(one for piece in batch for one in piece.skipped)
         first_id = boots.next_id(connection, "acct")
         late, _ = acct.late_seconds([row for _, row in rows], acctfiles.second_before(connection, known))

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from elsa.decode.acct import LOOKAHEAD, RECORD_SIZE, begins_with_record, decode_record, exit_second, plausible
+from elsa.decode.acct import CLOCK_SET, LOOKAHEAD, RECORD_SIZE, begins_with_record, decode_record, exit_second, plausible
+from elsa.errors import ElsaError
 from elsa.kernel.acctfile import AcctFile, FileIdentity
 from elsa.text import printable
 
@@ -44,16 +46,35 @@ def is_unchanged(connection: sqlite3.Connection, host_id: int, status: os.stat_r
 def recognise(connection: sqlite3.Connection, host_id: int, file: AcctFile, identity: FileIdentity) -> Known | None:
     """The row of a file that was read before, with the resume point; None for a new one.
 
-    One that was cut short since, or is damaged, is a new one: elsa/store/copies.py tells which of its records are not.
+    One that was cut short since, or is damaged, is a new one: elsa/store/copies.py tells which of its records are not. Of one of which
+    nothing was read its first record proves nothing, nor does it where no clock was set, as every boot may begin with the same.
     """
     rows = connection.execute(
         f"select {_COLUMNS} from acct_file where host_id = ? and head = ? order by position desc", (host_id, identity.head)
     ).fetchall()
     for row in rows:
         known = Known(*row)
+        same = (known.device, known.inode) == (identity.device, identity.inode)
+        if not same and (not known.position or (_is_timeless(known) and _is_elsewhere(known))):
+            continue
         if file.matches(known.head, known.tail, known.position) and not _is_sounder(connection, file, known):
             return known
     return None
+
+
+def _is_timeless(known: Known) -> bool:
+    """Whether all of it was written before the clock was set."""
+    return all(exit_second(decode_record(record)) < CLOCK_SET for record in (known.head, known.tail) if plausible(record))
+
+
+def _is_elsewhere(known: Known) -> bool:
+    """Whether the file that was read still stands in its folder, so that any other is another."""
+    with suppress(OSError, ElsaError), os.scandir(Path(known.path).parent) as entries:
+        for entry in entries:
+            if entry.inode() == known.inode:
+                with AcctFile(entry.path) as there:
+                    return there.matches(known.head, known.tail, known.position)
+    return False
 
 
 def _is_sounder(connection: sqlite3.Connection, file: AcctFile, known: Known) -> bool:

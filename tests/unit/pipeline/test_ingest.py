@@ -430,6 +430,67 @@ def test_two_processes_that_leave_the_same_bytes_on_both_sides_of_a_rotation_bot
     assert numbers(place) == [0, 1, 1, 1, 2]
 
 
+def boot(number: int, equal: int, last: int, *, start: int = NOW) -> bytes:
+    """A file of a boot whose first records are those of every boot, as the clock begins at the same second each time."""
+    rows = []
+    for index in range(last):
+        comm = b"b%d" % (0 if index < equal else number)
+        rows.append(LAYOUT.pack(0, 3, 0, 0, 0, 0, 100 + index, 1, start + index // 10, 5.0, 1, 1, 9, 0, 0, 10, 0, 0, comm))
+    return b"".join(rows)
+
+
+def pids(place: Path) -> list[int]:
+    return sorted(pid for (pid,) in query(place, "select pid from acct"))
+
+
+@pytest.mark.parametrize("start", [NOW, 20])
+@pytest.mark.parametrize("lasts", [(100, 70), (70, 100), (60, 60), (55, 41)])
+def test_two_boots_that_begin_with_equal_records_both_count(place: Path, live: Path, start: int, lasts: tuple[int, int]) -> None:
+    (place / "pacct.1").write_bytes(boot(1, 40, lasts[0], start=start))
+    live.write_bytes(boot(2, 40, lasts[1], start=start))
+    outcome = run(place)
+    assert (outcome.records, outcome.repeated) == (sum(lasts), {})
+    assert pids(place) == sorted([*range(100, 100 + lasts[0]), *range(100, 100 + lasts[1])])
+    assert run(place).records == 0
+
+
+@pytest.mark.parametrize("start", [NOW, 20])
+def test_second_boot_counts_from_its_first_record_however_slowly_it_is_written(place: Path, live: Path, start: int) -> None:
+    """While all that it has written stands in the first one's file too, it may be a copy; it is none as soon as it goes on by itself."""
+    (place / "pacct.1").write_bytes(boot(1, 40, 100, start=start))
+    run(place)
+    for last in (1, 8, 23, 39, 40, 41, 60, 61, 150):
+        live.write_bytes(boot(2, 40, last, start=start))
+        run(place)
+        counted = 0 if start == NOW and last <= 40 else last
+        assert pids(place) == sorted([*range(100, 200), *range(100, 100 + counted)]), last
+    live.rename(place / "pacct.2")
+    (place / "pacct.2.gz").write_bytes(gzip.compress((place / "pacct.2").read_bytes()))
+    (place / "pacct.2").unlink()
+    assert run(place).records == 0
+
+
+def test_boot_that_only_goes_further_than_one_before_the_clock_was_set_is_another(place: Path, live: Path) -> None:
+    """The first was cut off by its power; its file is still there, so the other is no continuation."""
+    (place / "pacct.1").write_bytes(boot(1, 40, 40, start=20))
+    run(place)
+    live.write_bytes(boot(2, 40, 50, start=20))
+    assert run(place).records == 50
+    (place / "pacct.1.gz").write_bytes(gzip.compress((place / "pacct.1").read_bytes()))
+    (place / "pacct.1").unlink()
+    assert run(place).records == 0
+
+
+@pytest.mark.parametrize("damage", [cut, with_hole, without_head, without_middle], ids=lambda damage: damage.__name__)
+def test_damaged_copy_of_a_boot_whose_clock_was_set_late_counts_once(place: Path, live: Path, damage: Damage) -> None:
+    whole = boot(1, 40, 40, start=20) + records(0, 100)
+    live.write_bytes(whole)
+    run(place)
+    copy = place / "copy"
+    copy.write_bytes(damage(whole))
+    assert run(place, copy).records == 0
+
+
 def test_identical_records_of_a_damaged_copy_count_as_often_as_in_the_fuller_one(place: Path, live: Path) -> None:
     live.write_bytes(records(0, 5) + record(5) * 2 + records(6, 40))
     run(place)
