@@ -112,8 +112,13 @@ def prune(events: str | None, processes: str | None, rollups: str | None, dry_ru
 
     settings = config.load({"db": db, "keep_events": events, "keep_processes": processes, "keep_rollups": rollups})
     now_ns = time.time_ns()
-    kept = {"keep_events": settings.keep_events, "keep_processes": settings.keep_processes, "keep_rollups": settings.keep_rollups}
-    cutoffs = retention.Cutoffs(*(retention.cutoff(text, now_ns, name) for name, text in kept.items()))
+    given = {"events": events, "processes": processes, "rollups": rollups}
+    cutoffs = retention.Cutoffs(
+        *(
+            retention.cutoff(getattr(settings, f"keep_{name}"), now_ns, f"keep_{name}" if text is None else f"--{name}")
+            for name, text in given.items()
+        )
+    )
     path = settings.db
     with (
         database.translated(path),

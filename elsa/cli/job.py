@@ -350,7 +350,7 @@ def _jobs_table(jobs: Iterable[Row]) -> str:
 
 # Columns that stand to the right.
 _NUMBERS = {
-    *("id", "alive", "pid", "ppid", "cpus", "processes", "cpu s", "rss", "peak rss", "read", "written", "disk read", "disk written")
+    *("id", "alive", "pid", "ppid", "cpus", "processes", "cpu s", "rss", "peak rss", "chars read", "chars written", "read", "written")
 }
 _MEMBER = ("pid", "ppid", "command", "user", "member since")
 

@@ -38,7 +38,7 @@ def _kib(count: int | None) -> str:
     return UNKNOWN if count is None else size(count * 1024)
 
 
-USAGE = ("cpu s", "rss", "read", "written", "disk read", "disk written")
+USAGE = ("cpu s", "rss", "chars read", "chars written", "read", "written")
 
 
 def usage_cells(one: Running | None) -> tuple[str, ...]:
@@ -48,7 +48,7 @@ def usage_cells(one: Running | None) -> tuple[str, ...]:
     return f"{one.cpu_s:.2f}", _kib(one.rss_kib), *map(size, (one.read_chars, one.write_chars, one.read_bytes, one.write_bytes))
 
 
-SUMMARY = ("", "processes", "cpu s", "peak rss", "read", "written", "disk read", "disk written")
+SUMMARY = ("", "processes", "cpu s", "peak rss", "chars read", "chars written", "read", "written")
 
 
 def summary(now: JobNow) -> list[tuple[str, ...]]:
@@ -105,7 +105,7 @@ class Rates:
 
 
 # Columns that a narrow terminal can do without, the first to go first.
-_LEAST = ("member since", "ppid", "disk read", "disk written", "user", "peak rss", "rss", "read", "written", "id")
+_LEAST = ("member since", "ppid", "read", "written", "user", "peak rss", "rss", "chars read", "chars written", "id")
 GAP, PADDING = 2, 2  # tabulate's: between two columns, and beside a heading
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -85,10 +86,20 @@ def add(file: Path | None, db: Path | None, factors: Sequence[str], **given: Any
     fields = _fields(factors, given)
     if file is not None and fields:
         raise UsageError("give a file or options, not both")
-    version = tariffs.draft(tariffs.read_file(file) if file is not None else fields)
+    try:
+        version = tariffs.draft(tariffs.read_file(file) if file is not None else fields)
+    except UsageError as error:
+        raise UsageError(_in_options(str(error)) if file is None else f"{file}: {str(error).removeprefix(f'{file}: ')}") from None
     path = config.load({"db": db}).db
     with database.translated(path), closing(database.open_for_writing(path)) as connection:
         click.echo(tariffs.add(connection, version, time.time_ns()))
+
+
+def _in_options(error: str) -> str:
+    """What is wrong with a key of a file, said of the option that gave it."""
+    key = re.match(r"\w*", error)[0]  # type: ignore[index]
+    option = {"valid_from": "from", "weekdays": "factor", "hours": "factor", "factors": "factor"}.get(key, key)
+    return f"--{option.replace('_', '-')}{error.removeprefix(key)}"
 
 
 def _fields(factors: Sequence[str], given: dict[str, Any]) -> dict[str, Any]:

@@ -167,11 +167,11 @@ def _so_far(still: Figures) -> str:
 def _table(rows: Sequence[dict[str, Any]]) -> list[str]:
     if not rows:
         return []
-    lines = [f"  {'costliest':<16}{'procs':>7}{'CPU s':>10}{'peak':>12}{'chars read':>12}{'written':>12}"]
+    lines = [f"  {'costliest':<16}{'procs':>7}{'CPU s':>10}{'peak':>12}{'chars read':>12}{'chars written':>15}"]
     for row in rows:
-        sizes = (row["rss_kib"] and row["rss_kib"] * 1024, row["read_chars"], row["write_chars"])
+        peak, read, written = map(_size, (row["rss_kib"] and row["rss_kib"] * 1024, row["read_chars"], row["write_chars"]))
         cpu = UNKNOWN if row["cpu_s"] is None else f"{row['cpu_s']:.2f}"
-        lines.append(f"  {row['command']:<16}{row['processes']:>7}{cpu:>10}" + "".join(f"{_size(size):>12}" for size in sizes))
+        lines.append(f"  {row['command']:<16}{row['processes']:>7}{cpu:>10}{peak:>12}{read:>12}{written:>15}")
     return lines
 
 

@@ -90,6 +90,10 @@ class Line:
     """Processes without figures of memory and I/O."""
     uncharged: int = 0
     """Processes that ended when no tariff was valid."""
+    loose: int = 0
+    """Accounting records without a process, which are among those without I/O, ..."""
+    loose_uncharged: int = 0
+    """... and of these, those among the uncharged."""
 
     @property
     def count(self) -> int:
@@ -103,6 +107,8 @@ class Line:
         self.unmeasured += other.unmeasured
         self.without_io += other.without_io
         self.uncharged += other.uncharged
+        self.loose += other.loose
+        self.loose_uncharged += other.loose_uncharged
 
     def prices(self, versions: dict[int, Tariff]) -> tuple[Fraction, ...]:
         """What it costs exactly, for each of Units."""
@@ -220,8 +226,11 @@ def _sums(connection: sqlite3.Connection, by: str, selection: Selection, held: T
         line, price = lines[name], prices[quarter]
         line.unmeasured += unmeasured
         line.without_io += without_io
+        loose = count - units[0]
+        line.loose += loose
         if price is None:
             line.uncharged += count
+            line.loose_uncharged += loose
         else:
             cpu_ns, read, written = (((high or 0) << 32) + (low or 0) for high, low in zip(halves[::2], halves[1::2], strict=True))
             into = line.units[price]
@@ -371,12 +380,18 @@ def _by_beginning(connection: sqlite3.Connection, window: Window, held: Tariffs)
     ]
 
 
+def _apart(number: int, loose: int) -> str:
+    """So many processes, and the accounting records among them that are joined to none."""
+    parts = [completeness.count(number - loose, "process")] if number > loose else []
+    return " and ".join([*parts, *([f"{completeness.count(loose, 'accounting record')} joined to none"] if loose else [])])
+
+
 def _missing(everything: Line) -> list[str]:
     words = []
     if everything.uncharged:
-        words.append(f"{completeness.count(everything.uncharged, 'process')} ended when no tariff was valid, and are not charged")
+        words.append(f"{_apart(everything.uncharged, everything.loose_uncharged)} ended when no tariff was valid, and are not charged")
     if everything.unmeasured:
         words.append(f"of {completeness.count(everything.unmeasured, 'process')} no CPU time is known, and none is charged")
     if everything.without_io:
-        words.append(f"of {completeness.count(everything.without_io, 'process')} neither memory nor I/O is known, and none is charged")
+        words.append(f"of {_apart(everything.without_io, everything.loose)} neither memory nor I/O is known, and none is charged")
     return words

@@ -166,7 +166,8 @@ _ALL = (
     _count(
         "with_ticks",
         "by ticks",
-        "processes of which only the accounting record tells: CPU time is cut down to 1/100 s, memory and I/O are unknown",
+        "processes, and records that are joined to none, of which only the accounting record tells: CPU time is cut down to 1/100 s,"
+        " memory and I/O are unknown",
     ),
     _count("without_usage", "unmeasured", "processes of which no figures are known, those that run included"),
     _count("usage_partial", "partial", "processes of which statistics of threads were lost: faults, memory and I/O are at least so much"),
@@ -242,7 +243,14 @@ _ALL = (
     Column("more_cpu_s", "more", "s", lambda value: f"{value:+.2f}", "the difference"),
     Column("base_processes", "procs before", "", lambda value: f"{value:g}", "processes per run on the first side"),
     Column("new_processes", "procs after", "", lambda value: f"{value:g}", "processes per run on the last side"),
-    Column("exit_status", "exit", "", exit_word, "exit code, or the signal that killed; of a job, that of the process launched in it"),
+    Column(
+        "exit_status",
+        "exit",
+        "",
+        exit_word,
+        "how it ended, a job as the process launched in it: tables show the exit code or the signal that killed, programs get the wait"
+        " status of wait(2): 256 x code + signal, + 128 for a dumped core",
+    ),
     _count("exit_code", "code", "exit code, unknown of a process that a signal killed"),
     _count("exit_signal", "signal", "number of the signal that killed, 0 for none"),
     Column("tags", "tags", "", tag_list, "the job's tags", right=False, machine=json.loads),
@@ -254,12 +262,19 @@ _ALL = (
     _count("ppid", "ppid", "pid of the parent at birth; where that is unknown, at the end"),
     _count("parent_process_id", "parent", "the parent's incarnation"),
     _text("command", "command", "command name as the kernel has it, at most 15 bytes"),
-    Column("forked_only", "fork", "", lambda value: "*" if value else "", "* for a process that never called exec", right=False),
+    Column(
+        "forked_only",
+        "fork",
+        "",
+        lambda value: "*" if value else "",
+        "* (for programs 1) for a process that never called exec",
+        right=False,
+    ),
     _flag("superuser", "su", "used superuser privilege"),
     _flag("dumped_core", "core", "dumped core"),
     _flag("killed", "killed", "killed by a signal"),
     _text("flags", "flags", "lastcomm's letters: S used superuser privilege, F never called exec, D dumped core, X was killed by a signal"),
-    _flag("estimate", "estimate", "yes: figures were cut to the window by time (`--clip`), they were not measured there"),
+    _flag("estimate", "estimate", "yes (for programs 1): figures were cut to the window by time (`--clip`), they were not measured there"),
     _text("user", "user", "name of the real uid on this host"),
     _count("uid", "uid", "real user id"),
     _text("group", "group", "name of the real gid on this host"),
@@ -296,8 +311,12 @@ _ALL = (
     _money("charge_written", "for writing", "charge for bytes written to storage"),
     _hours("cpu_hours", "cpu", "CPU time that is charged", "h"),
     _hours("memory_gib_hours", "memory", "resident memory over CPU time that is charged", "GiB h"),
-    _count("without_io", "no I/O", "processes of which neither memory nor I/O is known: that part of them is not charged"),
-    _count("uncharged", "uncharged", "processes that ended when no tariff was valid"),
+    _count(
+        "without_io",
+        "no I/O",
+        "processes, and records that are joined to none, of which neither memory nor I/O is known: that is not charged",
+    ),
+    _count("uncharged", "uncharged", "processes, and records that are joined to none, that ended when no tariff was valid"),
     _text("record", "record", "how its accounting record was joined: exact, uncertain, own, pending, ambiguous"),
 )
 COLUMNS: dict[str, Column] = {column.key: column for column in _ALL}
@@ -311,11 +330,17 @@ def document() -> str:
         "What `--columns` and `--sort` take, and the names in csv and json. Made from `elsa/report/columns.py` by",
         "`python -m elsa.report.columns > docs/columns.md`; `elsa report KIND --columns help` lists those of one report.",
         "",
+        "Programs (csv, tsv, parsable, json, jsonl) get raw values under these names, in the unit given: times as text in UTC, flags as",
+        "1 and 0, tags as an object in json, and nothing or null for what is unknown. A name means the same in every report, in the",
+        "views (docs/schema.md) and in `elsa job show --format json`: `read_bytes` and `write_bytes` are storage's, `read_chars` and",
+        "`write_chars` what system calls read and wrote, from and to anywhere; tables call these chars read and chars written.",
+        "",
         "| column | heading | unit | meaning |",
         "|---|---|---|---|",
     ]
     for column in _ALL:
         unit = column.unit or {1: "bytes", 1024: "KiB"}.get(column.size, "")
+        unit += "; ns for programs" if column.key.endswith("_ns") else ""
         lines.append(f"| `{column.key}` | {column.heading} | {unit} | {column.doc.replace('|', chr(92) + '|')} |")
     return "\n".join(lines) + "\n"
 

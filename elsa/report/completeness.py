@@ -209,6 +209,8 @@ def estimate(selection: Selection) -> list[str]:
 def measured(columns: tuple[str, ...], rows: list[Row]) -> list[str]:
     """Say that taskstats told of some processes only, or lost threads of them; that it told of none at all is plain to see."""
     told, ticks, partial = (sum(row[columns.index(key)] for row in rows) for key in ("with_usage", "with_ticks", "usage_partial"))
+    if "unjoined" in columns:  # records of no known process, of which a job has none
+        ticks -= sum(row[columns.index("unjoined")] for row in rows)
     words = []
     cpu_s, run_ns = (sum(row[columns.index(key)] or 0 for row in rows) for key in ("cpu_s", "run_ns"))
     if ticks and not told and ticks * TICK_S > cpu_s / 10:

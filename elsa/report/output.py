@@ -49,7 +49,7 @@ class Output:
             raise ColumnsHelp("\n".join(f"{key:<22}  {COLUMNS[key].doc}" for key in has))
         if self.columns.strip().lower() == "all":
             return has
-        chosen = [_known(name, has, "--columns") for name, _ in self._named()]
+        chosen = [known(name, has, "--columns") for name, _ in self._named()]
         extended = self.columns.startswith("+")
         return tuple(dict.fromkeys([*(usual if extended else ()), *chosen]))
 
@@ -61,10 +61,10 @@ class Output:
         """Rows that were made here and not by SQL, in the order that was asked for; what is unknown comes last. Raises UsageError."""
         for part in reversed((self.sort or "").split(",") if self.sort else []):
             word = part.strip()
-            place = columns.index(_known(word.lstrip("+-"), columns, "--sort"))
-            known = [row for row in rows if row[place] is not None]
-            known.sort(key=lambda row: row[place], reverse=word.startswith("-"))
-            rows = known + [row for row in rows if row[place] is None]
+            place = columns.index(known(word.lstrip("+-"), columns, "--sort"))
+            there = [row for row in rows if row[place] is not None]
+            there.sort(key=lambda row: row[place], reverse=word.startswith("-"))
+            rows = there + [row for row in rows if row[place] is None]
         return rows
 
     def order(self, columns: Mapping[str, str], usual: str) -> str:
@@ -74,7 +74,7 @@ class Output:
         terms = []
         for part in self.sort.split(","):
             word = part.strip()
-            key = _known(word.lstrip("+-"), tuple(columns), "--sort")
+            key = known(word.lstrip("+-"), tuple(columns), "--sort")
             terms.append(f"{columns[key]}{' desc' if word.startswith('-') else ''} nulls last")
         return f"order by {', '.join(terms)}"
 
@@ -88,7 +88,8 @@ class Output:
         return found
 
 
-def _known(name: str, has: tuple[str, ...], option: str) -> str:
+def known(name: str, has: tuple[str, ...], option: str) -> str:
+    """The column that is meant by a name given with an option. Raises UsageError."""
     key = name.strip().lower()
     if key in has:
         return key

@@ -98,6 +98,16 @@ def target(connection: sqlite3.Connection, text: str) -> tuple[Selection, list[s
     return Selection(choices=(Condition(f"u.process_id in ({_IN})", (json.dumps(ids),)),)), words
 
 
+def title(connection: sqlite3.Connection, selection: Selection, text: str) -> str:
+    """What to call a target: the job by its name, a process by its command and pid."""
+    if selection.job is not None:
+        return str(connection.execute("select name from job where id = ?", (selection.job,)).fetchone()[0])
+    pid = int(text.removeprefix("pid:"))
+    root = "select command from incarnation_usage where pid = ? order by boot_id desc, start_ns desc limit 1"
+    command = connection.execute(root, (pid,)).fetchone()[0]
+    return f"pid {pid}" if command is None else f"{command} (pid {pid})"
+
+
 def _descendants(connection: sqlite3.Connection, root: int, boot: int, start_ns: int) -> list[int]:
     children = defaultdict(list)
     # No child is older than its parent, so that what began before the root is not looked at.

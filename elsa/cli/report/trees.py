@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,9 +71,16 @@ def tree(*, target: str, no_fold: bool, collapsed: str | None, request: Request)
 
 @report.command()
 @click.argument("target", metavar="JOB|PID", shell_complete=complete.jobs)
-@click.option("-o", "--output", "path", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The SVG file to write.")
+@click.option(
+    "-o",
+    "--output",
+    "path",
+    type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+    required=True,
+    help="The SVG file to write, - for stdout.",
+)
 @click.option("--by", "weight", type=click.Choice(WEIGHTS), default="cpu", show_default=True, help="What makes a bar wide.")
-@click.option("--title", help="The heading; the job's name if there is none.")
+@click.option("--title", help="The heading.  [default: the job's name]")
 @options.db
 def flame(*, target: str, path: Path, weight: str, title: str | None, db: Path | None) -> None:
     """Draw the process tree of a job as a flame graph: commands upon those that started them, as wide as what they cost.
@@ -81,6 +89,7 @@ def flame(*, target: str, path: Path, weight: str, title: str | None, db: Path |
     Examples:
       elsa report flame build -o build.svg
       elsa report flame 12 --by io -o io.svg
+      elsa report flame pid:4711 -o - > 4711.svg
     """
     from elsa import config
     from elsa.report import flame as made
@@ -90,10 +99,15 @@ def flame(*, target: str, path: Path, weight: str, title: str | None, db: Path |
     with warehouse.reading(config.load({"db": db}).db) as connection:
         selection, words = trees.target(connection, target)
         top, more = _frames(connection, selection, weight)
+        heading = trees.title(connection, selection, target) if title is None else title
     say([*words, *more, *([] if top.total else [f"nothing is known of the {weight} of {target}: the picture is empty"])])
+    lines = (f"{line}\n" for line in made.draw(top, heading, weight))
+    if path == Path("-"):
+        sys.stdout.buffer.write("".join(lines).encode())  # as its first line says, whatever the locale
+        return
     try:
         with path.open("w", encoding="utf-8") as file:
-            file.writelines(f"{line}\n" for line in made.draw(top, title or target, weight))
+            file.writelines(lines)
     except OSError as error:
         raise RetryError(f"{path}: the picture cannot be written: {error.strerror}") from None
 

@@ -35,6 +35,7 @@ def _show(request: Request, kind: str, *, everything: bool) -> None:
 
 def _over_time(request: Request, kind: str, plot: str | None) -> None:
     from elsa.report import usage as made
+    from elsa.report.output import known
     from elsa.report.selection import Selection
 
     by = {"hours": made.HOURS, "days": made.DAYS, "months": made.MONTHS}[kind]
@@ -42,10 +43,10 @@ def _over_time(request: Request, kind: str, plot: str | None) -> None:
     if plot is not None:
         if output.form != "table" or output.sort is not None:
             raise UsageError("--plot draws periods in their order; leave --format and --sort out")
-        output = replace(output, columns=f"{by.noun},{plot}")
-        plot = output.choose(made.columns(by, Selection()), ())[-1]
+        plot = known(plot, tuple(made.columns(by, Selection())), "--plot")
         if plot in by.keys:
             raise UsageError(f"--plot wants a figure such as cpu_s, not {plot}")
+        output = replace(output, columns=f"{by.noun},{plot}")
     request.show(
         lambda connection, selection: made.prepared(connection, by, selection, output)[0],
         lambda connection, selection: made.usage(connection, by, selection, output, everything=True),

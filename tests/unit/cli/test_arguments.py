@@ -123,3 +123,35 @@ def test_a_file_whose_name_is_not_utf_8_is_read_and_named_safely(tmp_path: Path,
         assert (ended.value.code, written.err) == (0, ""), arguments
         assert "\x1b" not in written.out
         assert written.out
+
+
+@pytest.mark.parametrize(
+    ("line", "option"),
+    [
+        ("db prune --events never", "--events"),
+        ("db prune --processes never", "--processes"),
+        ("db tariff add --from soon --currency EUR", "--from"),
+        ("db tariff add --from 2026-11-01", "--currency"),
+        ("db tariff add --currency EUR", "--from"),
+        ("db tariff add --from 2026-11-01 --currency EUR --cpu-hour dear", "--cpu-hour"),
+        ("db tariff add --from 2026-11-01 --currency EUR --factor funday,8-18,2", "--factor"),
+        ("report hours --plot cpu", "--plot"),
+        ("report hours --columns cpu", "--columns"),
+        ("report users --sort cpu", "--sort"),
+        ("report users --user nobody-here", "--user"),
+        ("report users --group nobody-here", "--group"),
+        ("report sa --user nobody-here", "--user"),
+        ("report bill --as-of soon", "--as-of"),
+        ("report jobs --since soon", "--since"),
+        ("check --since soon", "--since"),
+        ("job define late --command x --until soon", "--until"),
+    ],
+)
+def test_an_error_names_the_option_that_was_given(
+    line: str, option: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["elsa", *(word.replace(",", " ") if "factor" in line else word for word in line.split())])
+    with pytest.raises(SystemExit) as ended:
+        main.run(main.group, "elsa")
+    assert ended.value.code in (2, 78)
+    assert capfd.readouterr().err.startswith(f"elsa: {option}")

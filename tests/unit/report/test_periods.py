@@ -70,7 +70,7 @@ def test_bars_are_ascii_where_nothing_else_can_be_read() -> None:
 
 
 def test_plot_of_what_is_no_figure_or_no_drawing_is_refused(filled: Reports) -> None:
-    with pytest.raises(UsageError, match="no column 'cpu'; did you mean cpu_s"):
+    with pytest.raises(UsageError, match="--plot: this report has no column 'cpu'; did you mean cpu_s"):
         filled.run("hours", "--plot", "cpu")
     with pytest.raises(UsageError, match="a figure"):
         filled.run("hours", "--plot", "hour")

@@ -277,6 +277,14 @@ def test_what_taskstats_told_of_some_only_or_lost_is_said(filled: Reports) -> No
     assert "2 of these jobs touched by gaps" in filled.run("jobs").stderr
 
 
+def test_records_without_a_process_are_not_told_as_processes(filled: Reports) -> None:
+    filled.warehouse.usage(1, utime_us=1_000_000, stime_us=0)
+    for number in range(20, 29):
+        filled.warehouse.acct(number, None, comm="loose")
+    assert "memory and I/O are known of 1 of 3 processes" in filled.run("users").stderr
+    assert "4 processes: " in filled.run("users").stderr
+
+
 def test_process_shows_its_program_and_its_figures_to_programs(filled: Reports) -> None:
     filled.warehouse.insert("text", id=1, value="make -j2")
     filled.warehouse.insert("program", process_id=1, cmdline_id=1, session=9)

@@ -103,6 +103,20 @@ def test_flame_graph_is_a_sound_picture_in_which_every_frame_has_its_weight(buil
         build.run("flame", "build", "-o", str(tmp_path / "no" / "job.svg"))
 
 
+def test_flame_graph_goes_to_stdout_and_bears_the_job_s_name(build: Reports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    build.warehouse.connection.execute("update job set name = 'b\x01\u202e<' where id = 1")
+
+    def heading(*arguments: str) -> str | None:
+        text = build.run("flame", *arguments, "-o", "-").stdout
+        return next(text.text for text in ET.fromstring(text) if text.get("class") == "h")  # noqa: S314 (our own)
+
+    assert heading("1") == "b\\x01\\u202e<: 36.00 s CPU"
+    assert (heading("1", "--title", "") or "").startswith(": ")
+    assert (heading("pid:1001") or "").startswith("make (pid 1001): ")
+    assert not (tmp_path / "-").exists()
+
+
 @pytest.mark.parametrize(("depth", "width"), [(20_000, 1), (1, 20_000), (300, 30)])
 def test_deep_and_wide_trees_are_no_different(depth: int, width: int) -> None:
     roots = [Node("make", 1, 0, 0, 0, 0, 1)]
