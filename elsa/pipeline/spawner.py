@@ -151,5 +151,7 @@ def _become(ours: socket.socket, descriptors: list[int], cpu_s: int | None) -> N
     for stream, descriptor in enumerate((*descriptors, nowhere)):
         os.dup2(descriptor, stream)
         os.close(descriptor)
+    # What it does for somebody is not more urgent than what others do, however urgent its owner is.
+    os.setpriority(os.PRIO_PROCESS, 0, max(0, os.getpriority(os.PRIO_PROCESS, 0)))
     if cpu_s is not None:
         resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s))

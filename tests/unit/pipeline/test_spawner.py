@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -16,6 +17,7 @@ from elsa.pipeline.spawner import Program, Spawner
 PROGRAMS = {
     "told": "import os, sys\ndef main(): sys.stdout.write(sys.stdin.read().upper() + f' {os.getppid()}')",
     "asleep": "import time\ndef main(): time.sleep(600)",
+    "nice": "import os\ndef main(): print(os.getpriority(os.PRIO_PROCESS, 0))",
     "busy": "def main():\n    while True: pass",
     "broken": "def main(): raise ValueError",
 }
@@ -65,6 +67,22 @@ def test_programs_run_when_their_modules_are_gone(spawner: Spawner, modules: Pat
     for program, _ in started:
         assert program.wait(10)
         program.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be more urgent than others")
+@pytest.mark.parametrize(("owner", "program"), [(-10, 0), (0, 0), (3, 3)])
+def test_what_an_urgent_owner_starts_is_not_urgent(modules: Path, owner: int, program: int) -> None:
+    mine = os.getpriority(os.PRIO_PROCESS, 0)
+    os.setpriority(os.PRIO_PROCESS, 0, owner)
+    try:
+        made = Spawner([*PROGRAMS])
+    finally:
+        os.setpriority(os.PRIO_PROCESS, 0, mine)
+    with contextlib.closing(made):
+        made.wait(60)
+        started, answer = start(made, "nice")
+        assert int(said(answer)) == program
+        started.close()
 
 
 def test_a_program_is_ended_by_a_signal_and_its_end_is_seen(spawner: Spawner) -> None:
