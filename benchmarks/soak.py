@@ -302,6 +302,8 @@ def main() -> int:
             print(f"OFF: {error}", file=sys.stderr)
             print(soak.host.log.read_text(errors="replace")[-2000:], file=sys.stderr)
             return 1
+        except KeyboardInterrupt:
+            return 130
         finally:
             if soak.rounds:
                 soak.tell(time.monotonic() - began)
