@@ -226,7 +226,7 @@ def _sums(connection: sqlite3.Connection, by: str, selection: Selection, held: T
         line, price = lines[name], prices[quarter]
         line.unmeasured += unmeasured
         line.without_io += without_io
-        loose = count - units[0]
+        loose = count - processes
         line.loose += loose
         if price is None:
             line.uncharged += count
