@@ -186,7 +186,7 @@ def acct_file(data: bytes) -> Hashable:
         for piece in pieces(file, file.read(0, MARK), b"", 0, None):
             for _, row in piece.rows:
                 assert_held(row)
-                assert 0 <= acct.exit_second(row) * 1_000_000_000 < 2**63
+                assert acct.exit_second(row) * 1_000_000_000 in HELD
             found.append((size(len(piece.rows)), size(len(piece.skipped))))
         return file.compressed, tuple(found)
 
