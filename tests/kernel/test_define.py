@@ -12,11 +12,10 @@ from pathlib import Path
 import pytest
 
 from elsa.errors import EXIT_PERMISSION, EXIT_USAGE
-from tests.kernel.elsa_host import Host, wait_until
+from tests.kernel.elsa_host import NOBODY, Host, wait_until
 
 pytestmark = pytest.mark.kernel
 
-NOBODY = 65534
 # A session with a pipeline, a daemon that forks twice and leaves the session, and a grandchild that outlives its parent.
 SESSION = """
 seq 1 100000 | sort -rn | md5sum > /dev/null
@@ -116,19 +115,6 @@ def nobody(host: Host) -> Iterator[Host]:
         folder.chmod(mode)
 
 
-def as_nobody(host: Host, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run elsa-job as a user without any right; what it imports is to be had before it becomes that user."""
-    program = f"""
-import os, sys
-import elsa.cli.define, elsa.cli.job, elsa.control.client, elsa.control.protocol, elsa.pipeline.defining, elsa.report.selection, tabulate
-from elsa.cli.main import elsa_job
-os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})
-sys.argv[:] = ["elsa-job", *{[str(word) for word in arguments]!r}]
-elsa_job()
-"""
-    return subprocess.run([sys.executable, "-c", program], env=host.environ, capture_output=True, text=True, check=False)
-
-
 def test_a_user_defines_jobs_of_his_own_processes_alone(nobody: Host) -> None:
     nobody.start()
     program = f"import os; os.setgid({NOBODY}); os.setuid({NOBODY}); os.system('sleep 0; exit 3')"
@@ -136,7 +122,7 @@ def test_a_user_defines_jobs_of_his_own_processes_alone(nobody: Host) -> None:
         mine.wait(20)
     with subprocess.Popen(["sleep", "0"]) as foreign:
         foreign.wait(20)
-    done = as_nobody(nobody, "define", "mine", "--root", mine.pid, "--format", "json")
+    done = nobody.as_nobody("job", "define", "mine", "--root", mine.pid, "--format", "json")
     assert done.returncode == 0, done.stderr
     reply = json.loads(done.stdout)
     assert reply["job"]["owner_uid"] == NOBODY
@@ -148,9 +134,9 @@ def test_a_user_defines_jobs_of_his_own_processes_alone(nobody: Host) -> None:
         (["--where", "1"], EXIT_PERMISSION, "condition"),
         (["--command", "no such"], EXIT_USAGE, "nothing"),
     ):
-        done = as_nobody(nobody, "define", "other", *arguments)
+        done = nobody.as_nobody("job", "define", "other", *arguments)
         assert done.returncode == code, done.stderr
         assert len(done.stderr.splitlines()) == 1
         assert word in done.stderr
-    assert as_nobody(nobody, "define", "look", "--command", "sleep", "--dry-run").stdout.startswith("1 process")
+    assert nobody.as_nobody("job", "define", "look", "--command", "sleep", "--dry-run").stdout.startswith("1 process")
     nobody.assert_sound()

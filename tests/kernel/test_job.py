@@ -21,7 +21,6 @@ from tests.peers import peer
 
 pytestmark = pytest.mark.kernel
 
-NOBODY = 65534
 # Names that no other process of the host bears: copies of real programs.
 SCRIPT = """
 seq 1 200000 | ./elsort -rn | ./elsum > /dev/null                       # a pipeline
@@ -238,46 +237,26 @@ def test_files_that_are_no_accounting_are_refused(host: Host, tmp_path: Path) ->
     refused(host.run("report", "jobs", "--db", junk), EXIT_CONFIG, str(junk))
 
 
-# What each command imports when it is called: to be had before the user changes to one who may not read our files.
-IMPORTS = {
-    "jobd": "elsa.pipeline.collector",
-    "ingest": "elsa.pipeline.ingest",
-    "report": "elsa.report.jobs, elsa.report.warehouse, elsa.report.selection",
-    "job": "elsa.cli.live, elsa.control.client, tabulate",
-}
-
-
-def as_nobody(host: Host, command: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run elsa-COMMAND as a user without any right."""
-    program = f"""
-import os, elsa.cli.{command}, elsa.cli.main, elsa.control.protocol, {IMPORTS[command]}
-os.setgroups([]); os.setresgid({NOBODY}, {NOBODY}, {NOBODY}); os.setresuid({NOBODY}, {NOBODY}, {NOBODY})
-elsa.cli.main.elsa_{command}()
-"""
-    words = [sys.executable, "-c", program, *map(str, arguments)]
-    return subprocess.run(words, env=host.environ, capture_output=True, text=True, check=False, timeout=20)
-
-
 def test_without_root_nothing_is_done_and_the_reason_is_told(host: Host, tmp_path: Path) -> None:
     host.start()
     for command in (["jobd"], ["ingest"], ["report", "jobs"], ["job", "list"]):
-        refused(as_nobody(host, *command), EXIT_PERMISSION)
+        refused(host.as_nobody(*command), EXIT_PERMISSION)
     # Now the folder lets everybody through, and still nothing of others may be touched.
     for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
         folder.chmod(folder.stat().st_mode | 0o011)
     host.db.chmod(0o600)
     for command in (["jobd"], ["ingest"], ["report", "jobs"]):
-        refused(as_nobody(host, *command), EXIT_PERMISSION)
+        refused(host.as_nobody(*command), EXIT_PERMISSION)
     job = host.create("roots", os.getpid())
     for command in (["show", job], ["add", job, os.getpid()], ["close", job]):
-        refused(as_nobody(host, "job", *command), EXIT_USAGE, f"no open job {job}")
-    refused(as_nobody(host, "job", "add", nobodys_job(host), os.getpid()), EXIT_PERMISSION, "not your process")
+        refused(host.as_nobody("job", *command), EXIT_USAGE, f"no open job {job}")
+    refused(host.as_nobody("job", "add", nobodys_job(host), os.getpid()), EXIT_PERMISSION, "not your process")
     assert host.request("show", job=job)["living"] == 1
 
 
 def nobodys_job(host: Host) -> str:
     """The id of a job that nobody created, as anybody may."""
-    done = as_nobody(host, "job", "create", "own")
+    done = host.as_nobody("job", "create", "own")
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
