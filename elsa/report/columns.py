@@ -335,6 +335,12 @@ def document() -> str:
         "views (docs/schema.md) and in `elsa job show --format json`: `read_bytes` and `write_bytes` are storage's, `read_chars` and",
         "`write_chars` what system calls read and wrote, from and to anywhere; tables call these chars read and chars written.",
         "",
+        "Csv is for spreadsheets, too, which take text for a formula that begins with = + - or @ (blanks before it, and wide forms,",
+        "included). Such text, and text that begins with a quote ('), has a quote before it there: take one away to have it back, or",
+        "write with `--raw`. Numbers are numbers, negative ones too. The other formats are for programs and have text as it is. In",
+        "every format but json each character that could move a cursor or turn a line around is spelled out, as in \\x1b or \\u202e;",
+        "in json it is escaped.",
+        "",
         "| column | heading | unit | meaning |",
         "|---|---|---|---|",
     ]

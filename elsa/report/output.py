@@ -35,10 +35,15 @@ class Output:
     width: int | None = None
     """Of the terminal; None where there is none, and a table is as wide as it is."""
     colour: bool = False
+    raw: bool = False
+    """Csv with text as it is, also what a spreadsheet takes for a formula."""
 
     def __post_init__(self) -> None:
         if self.units != "auto" and self.form not in ("table", "parsable"):
             raise UsageError(f"--units is for tables and parsable: {self.form} always has raw values, in the units of the columns' names")
+
+        if self.raw and self.form != "csv":
+            raise UsageError(f"--raw is for csv: in {self.form} nothing is written for the sake of spreadsheets")
 
     def choose(self, available: Iterable[str], shown: Iterable[str]) -> tuple[str, ...]:
         """The columns to write, of those that a report has. Raises UsageError, or ColumnsHelp."""

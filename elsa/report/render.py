@@ -17,6 +17,8 @@ from elsa.report.output import Output
 from elsa.text import printable
 
 Row = tuple[Any, ...]
+# What a spreadsheet takes for the beginning of a formula, the wide forms of East Asia too, and the quote that makes text of it.
+_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20", "'")
 
 
 @dataclass
@@ -93,8 +95,17 @@ def _csv(columns: tuple[str, ...], rows: Iterable[Row], output: Output, out: Tex
         writer.writerow(columns)
     count = 0
     for count, row in enumerate(rows, start=1):  # noqa: B007
-        writer.writerow([printable(value) if isinstance(value, str) else value for value in row])
+        writer.writerow([_cell(value, raw=output.raw) if isinstance(value, str) else value for value in row])
     return count
+
+
+def _cell(value: str, *, raw: bool) -> str:
+    """Text for a spreadsheet, which would run it as a formula if it began so.
+
+    One that begins with a quote gets another, so that no two texts become the same.
+    """
+    text = printable(value)
+    return text if raw or not text.lstrip().startswith(_FORMULA) else f"'{text}"
 
 
 def _lines(columns: tuple[str, ...], rows: Iterable[Row], output: Output, out: TextIO) -> int:

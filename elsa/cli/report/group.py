@@ -35,7 +35,7 @@ def report() -> None:
     How it is written:
       --format table|csv|tsv|json|jsonl|parsable   parsable is that of sacct -P
       --columns name,cpu_s,tags%30   --columns +cmdline   --columns all   --columns help
-      --sort -cpu_s,name   --limit 10   --units M   --no-header   --explain
+      --sort -cpu_s,name   --limit 10   --units M   --no-header   --raw   --explain
 
     \b
     Examples:

@@ -209,6 +209,8 @@ def _writing(*, sort: bool) -> Iterator[Callable[[Any], Any]]:
     yield click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Show at most N rows.")
     text = "Sizes in these units; raw: every value as programs get it."
     yield click.option("--units", type=click.Choice(UNITS), default="auto", show_default=True, help=text)
+    text = "csv: text as it is; without this a quote (') makes text of what a spreadsheet would take for a formula."
+    yield click.option("--raw", is_flag=True, help=text)
     yield click.option("--no-header", is_flag=True, help="Leave the headings out.")
     yield click.option("--no-pager", is_flag=True, help="Never show it through a pager.")
     yield click.option("--explain", is_flag=True, help="Print the SQL that it would run, and stop.")
@@ -231,6 +233,7 @@ def _request(given: dict[str, Any], kinds: tuple[str, ...], *, window: bool) -> 
         given.pop("units"),
         header=not given.pop("no_header"),
         width=shutil.get_terminal_size().columns if terminal else None,
+        raw=given.pop("raw"),
         colour=terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb",
     )
     return Request(asked, given.pop("clip", False), output, given.pop("explain"), not given.pop("no_pager"), given.pop("db"))

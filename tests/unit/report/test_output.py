@@ -21,6 +21,7 @@ from elsa.report.columns import COLUMNS
 from elsa.report.output import FORMATS, Output
 from elsa.report.query import Query, literal
 from elsa.report.render import Report
+from elsa.text import printable
 
 if TYPE_CHECKING:
     from conftest import Reports
@@ -102,6 +103,27 @@ def test_no_format_lets_a_name_move_the_cursor(name: str) -> None:
     for form in FORMATS:
         text, _ = written([(name, 1.5, 1, None)], form=form)
         assert all(character.isprintable() or character in "\n\t" for character in text), form
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", " =1", "\uff1d1", "'=1", "-rf", "\t=1", "\r=1"])
+def test_no_text_in_csv_is_a_formula_unless_raw(name: str) -> None:
+    text, _ = written([(name, -1.5, -3, None)], form="csv")
+    ((cell, *numbers),) = list(csv.reader(io.StringIO(text)))[1:]
+    assert cell[0] in "'\\"
+    assert cell.removeprefix("'") == printable(name)
+    assert numbers == ["-1.5", "-3", ""]
+    raw, _ = written([(name, -1.5, -3, None)], form="csv", raw=True)
+    assert next(csv.reader(io.StringIO(raw.splitlines()[1])))[0] == printable(name)
+    for form in ("tsv", "json"):
+        assert "'" + name not in written([(name, 1.5, 1, None)], form=form)[0]
+        with pytest.raises(UsageError, match="--raw is for csv"):
+            written([(name, 1.5, 1, None)], form=form, raw=True)
+
+
+@given(st.text(), st.text())
+def test_two_texts_are_two_cells(one: str, other: str) -> None:
+    cells = {written([(name, 1.5, 1, None)], form="csv")[0] for name in (one, other)}
+    assert len(cells) == len({printable(one), printable(other)})
 
 
 def test_columns_are_chosen_added_or_listed_and_a_mistyped_one_is_guessed(filled: Reports) -> None:
