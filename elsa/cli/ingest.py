@@ -46,7 +46,9 @@ BAR_FROM = 4 << 20
 def ingest(
     files: tuple[Path, ...], follow: bool, interval: float, host: str | None, quiet: bool, db: Path | None, socket: Path | None
 ) -> None:
-    """Read BSD accounting files (acct v3, plain or gzipped) into the warehouse and join them to the processes that jobd saw.
+    """Read BSD accounting files into the warehouse and join them to the processes that jobd saw.
+
+    They are of acct v3, plain or compressed by gzip, bzip2, xz or zstd.
 
     Without FILES: the accounting file of this host and what it was rotated to. Every record is read exactly once, however often
     this runs; where it stopped is kept with the rows. Records whose process jobd has not told of yet are joined by a later run.
@@ -95,6 +97,12 @@ def _stop_on_signal() -> list[int]:
 
 
 def _tell(outcome: Outcome, *, quiet: bool, following: bool) -> None:
+    _tell_trouble(outcome)
+    if not quiet and (not following or outcome.records or outcome.settled_late):
+        _tell_joins(outcome)
+
+
+def _tell_trouble(outcome: Outcome) -> None:
     for trouble in outcome.troubles:
         tell(f"elsa-ingest: {trouble}")
     for path, skipped in outcome.skipped[:SKIPPED_SHOWN]:
@@ -103,8 +111,11 @@ def _tell(outcome: Outcome, *, quiet: bool, following: bool) -> None:
         tell(f"elsa-ingest: {len(outcome.skipped) - SKIPPED_SHOWN} more places were skipped; see: elsa report gaps")
     for path, count in outcome.repeated.items():
         tell(f"elsa-ingest: {path}: a damaged copy; {count} of its records were read before and are not counted again")
-    if quiet or (following and not outcome.records and not outcome.settled_late):
-        return
+    for path in outcome.unread:
+        tell(f"elsa-ingest: {path}: not read, as its name is not that of a rotated file; to read it: elsa ingest {path}")
+
+
+def _tell_joins(outcome: Outcome) -> None:
     for path, records in outcome.files.items():
         if records or len(outcome.files) == 1:
             click.echo(f"{printable(path)}: {records} new record{'' if records == 1 else 's'}")

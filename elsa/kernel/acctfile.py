@@ -1,4 +1,4 @@
-"""Accounting files as bytes: opening them plain or gzipped, reading from a position, knowing a file again, finding the rotated ones.
+"""Accounting files as bytes: opening them plain or compressed, reading from a position, knowing a file again, finding the rotated ones.
 
 Rotation renames a file, compresses it and uses its inode number again the next day, so neither name nor inode number says which file this
 is. Its bytes do: accounting files only grow, so the first record and the bytes before the place where reading stopped stay as they are.
@@ -10,22 +10,19 @@ import errno
 import os
 import re
 import stat
-import zlib
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
 from elsa.errors import DataError, ElsaError, InputMissingError, PrivilegeError, RetryError
+from elsa.kernel import unpack
+from elsa.kernel.unpack import Unpacked
 
 CHUNK = 1 << 16
 """Bytes per read: 1,024 records. Decoding larger pieces is slower, as they no longer fit the processor's cache."""
-MARK = 64
+MARK = unpack.KEPT
 """Bytes that a file is known again by, at its start and before the resume point: one record each."""
-
-_GZIP_MAGIC = b"\x1f\x8b"
-_GZIP_WBITS = 16 + zlib.MAX_WBITS  # zlib's way to say: with a gzip header and trailer
 
 
 class FileIdentity(NamedTuple):
@@ -41,7 +38,7 @@ class FileIdentity(NamedTuple):
 
 
 class AcctFile:
-    """An open accounting file; a gzipped one reads like a plain one, only that going backwards starts over.
+    """An open accounting file; a compressed one reads like a plain one, only that going backwards starts over.
 
     It may grow while it is read. Positions are offsets in the content, uncompressed.
     """
@@ -50,16 +47,16 @@ class AcctFile:
         self.path = Path(path)
         self._descriptor = _open_regular(self.path)
         try:
-            compressed = self._pread(len(_GZIP_MAGIC), 0) == _GZIP_MAGIC
+            how = unpack.format_of(self._pread(unpack.MAGIC, 0))
+            self._unpacked = Unpacked(self.path, lambda position, size: self._pread(size, position), how) if how is not None else None
         except ElsaError:
             self.close()
             raise
-        self._gzip = _Gzip(self.path, self._descriptor) if compressed else None
 
     @property
     def compressed(self) -> bool:
-        """Whether the file is gzipped, by its content and not by its name."""
-        return self._gzip is not None
+        """Whether the file is compressed, by its content and not by its name."""
+        return self._unpacked is not None
 
     def status(self) -> os.stat_result:
         """The file as it is now, wherever its name is gone."""
@@ -76,10 +73,10 @@ class AcctFile:
     def read(self, position: int, size: int = CHUNK) -> bytes:
         """Bytes from a position on: `size` of them if there are, fewer at the end, none after it (so also if the file was truncated).
 
-        Of a damaged gzip file everything readable comes first; DataError when there is nothing more from this position.
+        Of a damaged compressed file everything readable comes first; DataError when there is nothing more from this position.
         """
-        if self._gzip is not None:
-            return self._gzip.read(position, size)
+        if self._unpacked is not None:
+            return self._unpacked.read(position, size)
         return self._pread(size, position)
 
     def chunks(self, position: int = 0) -> Iterator[tuple[int, bytes]]:
@@ -96,7 +93,7 @@ class AcctFile:
     def matches(self, head: bytes, tail: bytes, position: int) -> bool:
         """Whether this is the file that began with head and had tail just before position.
 
-        Never for an empty head, which proves nothing. Cheap on a plain file; a gzipped one is decompressed up to position,
+        Never for an empty head, which proves nothing. Cheap on a plain file; a compressed one is unpacked up to position,
         but only when its head is right, and reading then goes on from there.
         """
         return bool(head) and self.read(0, len(head)) == head and self.before(position) == tail
@@ -118,84 +115,6 @@ class AcctFile:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
-
-
-class _Gzip:
-    """The content of a gzip file, read forward in bounded memory.
-
-    Keeps the piece read last, so that reading on from a little before its end, as resynchronising does, needs no new start.
-    """
-
-    def __init__(self, path: Path, descriptor: int) -> None:
-        self._path = path
-        self._descriptor = descriptor
-        self._restart()
-
-    def _restart(self) -> None:
-        self._offset = 0  # in the compressed file
-        self._start = 0  # of `_window`, in the content
-        self._window = b""
-        self._inflater: zlib._Decompress | None = None
-        self._pending = b""  # compressed, not inflated yet
-        self._failure: str | None = None
-
-    def read(self, position: int, size: int) -> bytes:
-        if position < self._start:
-            self._restart()
-        while self._start + len(self._window) < position + size:
-            more = self._inflate()
-            if not more:
-                break
-            drop = min(max(0, position - MARK - self._start), len(self._window))
-            self._window = self._window[drop:] + more
-            self._start += drop
-        begin = position - self._start
-        data = self._window[begin : begin + size]
-        if not data and size and self._failure:
-            raise DataError(f"{self._path}: damaged gzip file: {self._failure}")
-        return data
-
-    def _inflate(self) -> bytes:
-        """The next piece of content, at most CHUNK bytes; nothing at the end or at the damage, which `_failure` then tells."""
-        while self._failure is None:
-            if not self._pending and not self._refill():
-                if self._inflater is not None:
-                    self._failure = "it ends in the middle"
-                return b""
-            if self._inflater is None:
-                self._pending = self._pending.lstrip(b"\0")  # padding between members is allowed
-                if not self._pending:
-                    continue
-                self._inflater = zlib.decompressobj(_GZIP_WBITS)
-            before = self._inflater.copy()
-            try:
-                data = self._inflater.decompress(self._pending, CHUNK)
-            except zlib.error as error:
-                self._failure = str(error)
-                return _up_to_damage(before, self._pending)
-            self._pending = self._inflater.unconsumed_tail or self._inflater.unused_data
-            if self._inflater.eof:
-                self._inflater = None  # another member may follow
-            if data:
-                return data
-        return b""
-
-    def _refill(self) -> bool:
-        try:
-            self._pending = os.pread(self._descriptor, CHUNK, self._offset)
-        except OSError as error:
-            raise translated(error, self._path) from None
-        self._offset += len(self._pending)
-        return bool(self._pending)
-
-
-def _up_to_damage(inflater: zlib._Decompress, compressed: bytes) -> bytes:
-    """What can be had of a piece that zlib refuses as a whole: it gives up all of its output for one bad byte, so it gets them singly."""
-    data = bytearray()
-    with suppress(zlib.error):
-        for byte in compressed:
-            data += inflater.decompress(bytes((byte,)))
-    return bytes(data)
 
 
 def _open_regular(path: Path) -> int:
@@ -232,39 +151,69 @@ class _Rotated(NamedTuple):
     modified_ns: int
 
 
-def rotated(live: str | os.PathLike[str]) -> list[Path]:
-    """The rotated siblings of an accounting file, oldest first: NAME.N, NAME-YYYYMMDD (with hour or serial) and both with .gz.
+class Siblings(NamedTuple):
+    """What stands beside an accounting file."""
 
-    Ordered by what the names tell; where numbers and dates are mixed, by time of last change. While gzip is at work both forms are
-    there: the plain one is the whole one. No such directory: no siblings.
+    rotated: list[Path]
+    """What it was rotated to, as far as its names tell, oldest first."""
+    others: list[Path]
+    """Files whose names begin like its own and go on in another way."""
+
+
+_PACKED = rf"(?:\.(?:{'|'.join(unpack.SUFFIXES)}))?"
+# savelog and logrotate leave numbers and dates, people "old" and the like; a date may have hyphens, a time or a serial number behind it.
+_ENDING = re.compile(
+    rf"(?:\.(?P<number>\d{{1,4}})|[-._](?P<date>\d{{4}}-?\d\d-?\d\d(?:[-_.T]?[\d:.-]*\d)?)|[-._](?:\d+|old|bak|prev|last|orig|save)|)"
+    rf"(?P<packed>{_PACKED})"
+)
+
+
+def siblings(live: str | os.PathLike[str]) -> Siblings:
+    """The files beside an accounting file: NAME.N, NAME-DATE, NAME.old and the like, all of them compressed or not, and others.
+
+    Ordered by what the names tell; where numbers and dates are mixed, by time of last change. While a file is being compressed both forms
+    are there: the plain one is the whole one. No such directory: no siblings.
     """
     live = Path(live)
-    pattern = re.compile(rf"{re.escape(live.name)}(?:\.(?P<number>\d+)|-(?P<date>\d{{8}}(?:[-_.]?\d+)?))(?:\.gz)?")
     found: dict[str, _Rotated] = {}
+    others: list[Path] = []
     try:
-        # Sorted, so that the plain name comes before the one with .gz
-        for name in sorted(path.name for path in live.parent.iterdir()):
-            match = pattern.fullmatch(name)
-            if match and (entry := _rotated(live.with_name(name), match)):
-                found.setdefault(name.removesuffix(".gz"), entry)
+        # Sorted, so that the plain name comes before the compressed one
+        names = sorted(path.name for path in live.parent.iterdir())
     except FileNotFoundError:
-        return []
+        return Siblings([], [])
     except OSError as error:
         raise translated(error, live.parent) from None
+    for name in names:
+        ending = name.removeprefix(live.name)
+        if len(ending) == len(name) or ending[:1] not in (".", "-", "_", "~"):
+            continue
+        match, modified_ns = _ENDING.fullmatch(ending), _modified_ns(live.with_name(name))
+        if modified_ns is None:
+            continue
+        if match is None:
+            others.append(live.with_name(name))
+            continue
+        number = None if match["number"] is None else int(match["number"])
+        entry = _Rotated(live.with_name(name), number, re.sub(r"^(\d{4})-(\d\d)-(\d\d)", r"\1\2\3", match["date"] or ""), modified_ns)
+        found.setdefault(name.removesuffix(match["packed"]), entry)
     entries = sorted(found.values(), key=lambda entry: entry.modified_ns)
     if all(entry.number is not None for entry in entries):
         entries.sort(key=lambda entry: entry.number or 0, reverse=True)
     elif all(entry.date for entry in entries):
         entries.sort(key=lambda entry: entry.date)
-    return [entry.path for entry in entries]
+    return Siblings([entry.path for entry in entries], others)
 
 
-def _rotated(path: Path, match: re.Match[str]) -> _Rotated | None:
+def rotated(live: str | os.PathLike[str]) -> list[Path]:
+    """What an accounting file was rotated to, as far as names tell, oldest first."""
+    return siblings(live).rotated
+
+
+def _modified_ns(path: Path) -> int | None:
+    """When a regular file was changed last; None for anything else, and for what was rotated on and will be found under its new name."""
     try:
         status = path.stat()
     except OSError:
-        return None  # rotated on, between the listing and now: it will be found under its new name
-    if not stat.S_ISREG(status.st_mode):
         return None
-    number, date = match["number"], match["date"]
-    return _Rotated(path, None if number is None else int(number), date or "", status.st_mtime_ns)
+    return status.st_mtime_ns if stat.S_ISREG(status.st_mode) else None

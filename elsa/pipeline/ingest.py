@@ -64,6 +64,8 @@ class Outcome:
     """New records by path."""
     troubles: list[ElsaError] = field(default_factory=list)
     """Files that could not be read, each with its reason; the others were."""
+    unread: list[str] = field(default_factory=list)
+    """Accounting files beside the usual one that were not read, as their names are none of a rotated one."""
     waiting: int = 0
     """Records that still wait for their events."""
 
@@ -125,6 +127,7 @@ class Ingester:
     def follow(self, paths: Sequence[Path], interval_s: float, stopped: Callable[[], bool], tell: Callable[[Outcome], None]) -> None:
         """Pass after pass until told to stop. A file that is not there yet, a warehouse that is locked, are waited for."""
         told: list[str] = []
+        passed_over: list[str] = []
         self._sources.keep_open()
         while not stopped():
             try:
@@ -132,6 +135,7 @@ class Ingester:
                 troubles = [str(error) for error in outcome.troubles]
                 if troubles == told:
                     outcome.troubles.clear()  # said already
+                outcome.unread, passed_over = [path for path in outcome.unread if path not in passed_over], outcome.unread
                 tell(outcome)
             except ElsaError as error:
                 troubles = [str(error)]
@@ -171,6 +175,8 @@ class Ingester:
                 done += source.disk_size
                 progress(done, total)
             self._settle(connection, joiner, outcome)
+        if not paths:
+            outcome.unread = [acctfiles.path_text(path) for path in self._sources.unread()]
         return outcome
 
     def _sync(self) -> bool:

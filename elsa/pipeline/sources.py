@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +31,8 @@ class Source(NamedTuple):
     """Where to stop; None for a compressed file, which is read to its end."""
     disk_size: int
     modified_at_ns: int
+    begun: float
+    """The second in which its first process ended, or, if its clock was not set then, in which the file was changed last."""
     live: bool
     """The kernel may write to it, as far as one can tell: a record that is torn at its end may still become whole."""
 
@@ -79,7 +82,12 @@ class Sources:
             else:
                 sources += [source] if source is not None else []
         self._keep(paths or [self._live])
-        return sources
+        # Numbers, dates and times of change say in which order files were written, but their records say it best.
+        return sorted(sources, key=lambda source: (source.live, source.begun))
+
+    def unread(self) -> list[Path]:
+        """Accounting files beside the usual one whose names are not those of rotated ones."""
+        return [path for path in acctfile.siblings(self._live).others if _is_accounting(path)]
 
     def _named(self, paths: Sequence[Path]) -> Sequence[Path]:
         """The files to look at; none, where the only one was removed and is still open here."""
@@ -116,7 +124,7 @@ class Sources:
                 kept.since_s = time.monotonic()
             elif not unchanged(status) and status.st_size:
                 kept.since_s = time.monotonic()
-                sources.append(Source(kept.file, status.st_size, status.st_size, status.st_mtime_ns, live=True))
+                sources.append(Source(kept.file, status.st_size, status.st_size, status.st_mtime_ns, begun=inf, live=True))
             elif time.monotonic() - kept.since_s > LET_GO_S and self._kept is not None:
                 kept.file.close()
                 del self._kept[key]
@@ -135,7 +143,8 @@ class Sources:
             return None
         status = file.status()  # of what was opened: the name may have passed to another file meanwhile
         size = None if file.compressed else status.st_size
-        return Source(file, size, status.st_size, status.st_mtime_ns, live=not file.compressed and self._is_live(status))
+        begun = _begun(file, status)
+        return Source(file, size, status.st_size, status.st_mtime_ns, begun, live=not file.compressed and self._is_live(status))
 
     def _is_live(self, status: os.stat_result) -> bool:
         try:
@@ -143,3 +152,17 @@ class Sources:
         except OSError:
             return False
         return (live.st_dev, live.st_ino) == (status.st_dev, status.st_ino)
+
+
+def _begun(file: AcctFile, status: os.stat_result) -> float:
+    head = file.read(0, acct.RECORD_SIZE)
+    second = acct.exit_second(acct.decode_record(head)) if acct.plausible(head) else 0
+    return second if second >= acct.CLOCK_SET else status.st_mtime_ns / 1e9
+
+
+def _is_accounting(path: Path) -> bool:
+    try:
+        with AcctFile(path) as file:
+            return acct.content(file.read, str(path)) is not acct.Content.EMPTY
+    except ElsaError:
+        return False

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
 import pytest
 
 from elsa.errors import DataError, InputMissingError, PrivilegeError
-from elsa.kernel import acctfile
-from elsa.kernel.acctfile import CHUNK, MARK, AcctFile, rotated, translated
+from elsa.kernel import unpack
+from elsa.kernel.acctfile import CHUNK, MARK, AcctFile, rotated, siblings, translated
+from elsa.kernel.unpack import Unpacked
 
 CONTENT = Random(1).randbytes(200_000) + bytes(300_000) + b"end"  # noqa: S311 - the same in every run, and hard to compress
 
@@ -30,16 +35,27 @@ def content(path: Path, position: int = 0) -> tuple[bytes, str | None]:
     return data, None
 
 
-@pytest.fixture(params=["plain", "gzip", "two members"])
+def zstd_compress(data: bytes) -> bytes:
+    """By Python's own module from 3.14 on, before that by its backport."""
+    packed: bytes = unpack._zstd().compress(data)
+    return packed
+
+
+PACKERS: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": gzip.compress,
+    "bzip2": bz2.compress,
+    "xz": lzma.compress,
+    "zstd": zstd_compress,
+}
+
+
+@pytest.fixture(params=["plain", *PACKERS, *(f"two members of {name}" for name in PACKERS)])
 def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A file with CONTENT in it."""
-    made = {
-        "plain": CONTENT,
-        "gzip": gzip.compress(CONTENT),
-        "two members": gzip.compress(CONTENT[:1000]) + gzip.compress(CONTENT[1000:]) + bytes(512),
-    }
     path = tmp_path / "pacct"
-    path.write_bytes(made[request.param])
+    pack = PACKERS.get(request.param.split()[-1], bytes)
+    two = request.param.startswith("two")
+    path.write_bytes(pack(CONTENT[:1000]) + pack(CONTENT[1000:]) + bytes(512) if two else pack(CONTENT))
     return path
 
 
@@ -62,8 +78,8 @@ def test_reading_on_from_a_little_before_does_not_start_over(tmp_path: Path, mon
     path = tmp_path / "pacct.1.gz"
     path.write_bytes(gzip.compress(CONTENT))
     starts = []
-    restart = acctfile._Gzip._restart
-    monkeypatch.setattr(acctfile._Gzip, "_restart", lambda self: (starts.append(1), restart(self)))
+    restart = Unpacked._restart
+    monkeypatch.setattr(Unpacked, "_restart", lambda self: (starts.append(1), restart(self)))
     with AcctFile(path) as file:
         position = 0
         while len(data := file.read(position)) == CHUNK:
@@ -145,13 +161,46 @@ def test_of_a_damaged_gzip_file_all_that_is_readable_comes_before_the_error(
     assert reason in error
 
 
-def test_a_gzip_file_that_swells_is_read_in_bounded_memory(tmp_path: Path) -> None:
-    path = tmp_path / "pacct.1.gz"
-    path.write_bytes(gzip.compress(bytes(50_000_000)))
+@pytest.mark.parametrize("packer", PACKERS)
+@pytest.mark.parametrize("cut", [0, 9, 1000])
+def test_of_any_damaged_file_what_comes_before_the_damage_is_read(tmp_path: Path, packer: str, cut: int) -> None:
+    """A first member is whole, the second one is cut or has wrong bytes."""
+    path = tmp_path / "pacct.1"
+    whole, second = PACKERS[packer](CONTENT[:1000]), PACKERS[packer](CONTENT[1000:])
+    path.write_bytes(whole + (second[: len(second) - cut] if cut else second[:6] + b"\xff" * 200))
+    data, error = content(path)
+    assert len(data) >= 1000
+    assert CONTENT.startswith(data)
+    assert error is not None
+    assert error.startswith(f"{path}: damaged {packer} file: ")
+    assert ("ends in the middle" in error) is bool(cut)
+
+
+@pytest.mark.parametrize(("start", "name"), [(b"\x04\x22\x4d\x18", "lz4"), (b"PK\x03\x04", "zip"), (b"\x1f\x9d", "compress")])
+def test_what_cannot_be_unpacked_is_named_with_what_to_do(tmp_path: Path, start: bytes, name: str) -> None:
+    path = tmp_path / "pacct.1.packed"
+    path.write_bytes(start + bytes(200))
+    with pytest.raises(DataError, match=f"{path}: compressed with {name}, which is not read here; unpack it"):
+        AcctFile(path)
+
+
+def test_without_a_module_for_zstd_it_is_said_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "pacct.1.zst"
+    path.write_bytes(zstd_compress(CONTENT))
+    monkeypatch.setitem(sys.modules, "compression.zstd", None)
+    monkeypatch.setitem(sys.modules, "backports.zstd", None)
+    with pytest.raises(DataError, match=r"unpack it \(zstd -d\), or pip install backports.zstd"):
+        AcctFile(path)
+
+
+@pytest.mark.parametrize("packer", PACKERS)
+def test_a_compressed_file_that_swells_is_read_in_bounded_memory(tmp_path: Path, packer: str) -> None:
+    path = tmp_path / "pacct.1"
+    path.write_bytes(PACKERS[packer](bytes(50_000_000)))
     with AcctFile(path) as file:
         assert sum(len(data) for _, data in file.chunks()) == 50_000_000
-        assert file._gzip is not None
-        assert len(file._gzip._window) <= 3 * CHUNK
+        assert file._unpacked is not None
+        assert len(file._unpacked.window) <= 3 * CHUNK
 
 
 def test_what_cannot_be_read_is_said_in_a_sentence(tmp_path: Path) -> None:
@@ -194,12 +243,26 @@ def test_numbers_and_dates_together_are_ordered_by_time(tmp_path: Path) -> None:
     assert names(made(tmp_path, "pacct-20261122", "pacct.1.gz", "pacct.0")) == ["pacct-20261122", "pacct.1.gz", "pacct.0"]
 
 
-def test_other_files_are_left_alone(tmp_path: Path) -> None:
-    live = made(tmp_path, "pacct.old", "pacct.1.bz2", "pacct1", "savacct", "xpacct.1", "pacct.1.gz.tmp", "pacct-2026", "pacctX1", "pacct")
+@pytest.mark.parametrize("packed", ["", ".gz", ".bz2", ".xz", ".zst"])
+@pytest.mark.parametrize(
+    "ending",
+    [".0", ".12", "-20251124", "-2025-11-24", ".20251124", "_20251124", "-20251124-03", "-2025-11-24T03:00", "-2025112403", ".old", ".bak"],
+)
+def test_what_rotation_and_people_name_files_is_found(tmp_path: Path, ending: str, packed: str) -> None:
+    assert names(made(tmp_path, f"pacct{ending}{packed}", "pacct")) == [f"pacct{ending}{packed}"]
+
+
+def test_dates_with_and_without_hyphens_are_in_one_order(tmp_path: Path) -> None:
+    live = made(tmp_path, "pacct-2026-11-22", "pacct-20261121.xz", "pacct-2026-11-20.zst")
+    assert names(live) == ["pacct-2026-11-20.zst", "pacct-20261121.xz", "pacct-2026-11-22"]
+
+
+def test_other_files_are_not_taken_for_rotated_ones(tmp_path: Path) -> None:
+    live = made(tmp_path, "pacct1", "savacct", "xpacct.1", "pacct.1.gz.tmp", "pacct.of-anna", "pacctX1", "pacct")
     (tmp_path / "pacct.3").mkdir()
     (tmp_path / "pacct.4").symlink_to("nowhere")
-    assert rotated(live) == []
-    assert rotated(tmp_path / "none" / "pacct") == []
+    assert siblings(live) == ([], [tmp_path / "pacct.1.gz.tmp", tmp_path / "pacct.of-anna"])
+    assert siblings(tmp_path / "none" / "pacct") == ([], [])
 
 
 def test_while_gzip_is_at_work_the_whole_file_is_taken(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
 import math
 import os
 import shutil
@@ -18,7 +20,7 @@ import pytest
 from elsa.config import Config
 from elsa.decode.acct import ETIME_END
 from elsa.errors import DataError, InputMissingError, RetryError
-from elsa.kernel import acctfile
+from elsa.kernel import acctfile, unpack
 from elsa.kernel.acctfile import AcctFile
 from elsa.kernel.procfs import Procfs
 from elsa.pipeline import ingest, sources
@@ -47,6 +49,11 @@ def record(number: int, *, comm: bytes = b"work", mem: int = 100, etime: float =
 
 def records(first: int, last: int) -> bytes:
     return b"".join(record(number) for number in range(first, last))
+
+
+def zstd_compress(data: bytes) -> bytes:
+    packed: bytes = unpack._zstd().compress(data)
+    return packed
 
 
 @pytest.fixture
@@ -125,6 +132,35 @@ def test_logrotate_with_dates_is_drained_oldest_first(place: Path, live: Path) -
     run(place)
     assert numbers(place) == list(range(30))
     assert [pid for (pid,) in query(place, "select pid from acct order by id")] == [1000 + number for number in range(30)]
+
+
+def test_files_are_read_in_the_order_in_which_they_were_written_whatever_their_names_say(place: Path, live: Path) -> None:
+    files = {
+        "pacct.old": records(0, 10),
+        "pacct-2023-11-14.xz": lzma.compress(records(10, 20)),
+        "pacct.3.zst": zstd_compress(records(20, 30)),
+        "pacct.12": records(30, 40),
+        "pacct-20231201.bz2": bz2.compress(records(40, 50)),
+        "pacct": records(50, 60),
+    }
+    for second, (name, data) in enumerate(reversed(files.items())):
+        (place / name).write_bytes(data)
+        os.utime(place / name, (NOW + second, NOW + second))
+    outcome = run(place)
+    assert (outcome.troubles, outcome.unread) == ([], [])
+    assert [pid for (pid,) in query(place, "select pid from acct order by id")] == [1000 + number for number in range(60)]
+    assert run(place).records == 0
+
+
+def test_accounting_file_of_another_name_is_not_read_without_a_word(place: Path, live: Path) -> None:
+    live.write_bytes(records(10, 20))
+    (place / "pacct.of-anna.gz").write_bytes(gzip.compress(records(0, 10)))
+    (place / "pacct.txt").write_text("no accounting file " * 20)
+    assert run(place).unread == [str(place / "pacct.of-anna.gz")]
+    (place / "pacct.1.lz4").write_bytes(b"\x04\x22\x4d\x18" + bytes(100))
+    assert [str(trouble) for trouble in run(place).troubles] == [
+        f"{place}/pacct.1.lz4: compressed with lz4, which is not read here; unpack it, or compress it with gzip, xz or zstd"
+    ]
 
 
 def test_copytruncate_reads_the_copy_no_second_time(place: Path, live: Path) -> None:
