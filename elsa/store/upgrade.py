@@ -38,9 +38,9 @@ def upgrade(path: Path) -> Upgrade:
     """
     if _is_up_to_date(path):
         return Upgrade(assets.head(), assets.head(), changed=False)
+    _make_place(path)
     from elsa.store.migrating import migrate
 
-    _make_place(path)
     with database.translated(path):
         connection = sqlite3.connect(path, timeout=database.BUSY_TIMEOUT_MS / 1000, isolation_level=None)
     try:
