@@ -23,6 +23,7 @@ select
     r.with_ticks,
     r.without_usage,
     r.usage_partial,
+    r.sampled,
     r.user_ns,
     r.system_ns,
     r.cpu_ns,

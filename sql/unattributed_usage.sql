@@ -18,6 +18,7 @@ select
     coalesce(sum(u.with_ticks), 0) as with_ticks,
     coalesce(sum(u.without_usage), 0) as without_usage,
     coalesce(sum(u.usage_partial), 0) as usage_partial,
+    coalesce(sum(u.sampled), 0) as sampled,
     (sum(u.user_ns >> 32) * 4294967296 + sum(u.user_ns & 4294967295)) / 1e9 as user_s,
     (sum(u.system_ns >> 32) * 4294967296 + sum(u.system_ns & 4294967295)) / 1e9 as system_s,
     (sum(u.cpu_ns >> 32) * 4294967296 + sum(u.cpu_ns & 4294967295)) / 1e9 as cpu_s,

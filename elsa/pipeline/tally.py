@@ -1,6 +1,6 @@
 """What the members of a job used, added up. Pure.
 
-CPU time has two witnesses. `run_ns` of taskstats is exact but for the last slice of each thread, up to a tick, so a tree of very short
+CPU time has two witnesses. `run_ns` of taskstats is measured but for the last slice of each thread, up to a tick, so a tree of very short
 processes would look cheap. What the command itself and its descendants were waited for with (wait4's rusage) lacks nothing, but knows
 none that were not waited for. Neither is more than the truth, and nobody who ended after the command is in its rusage: so the total is the
 larger of the first alone, and the second with those added who came after.

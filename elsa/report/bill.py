@@ -319,6 +319,7 @@ def _report(
     words = [
         *more,
         *completeness.words(connection, selection, lacking=lacking),
+        *completeness.of_each(usual),
         *completeness.cut(len(found), output.limit),
     ]
     found = output.ordered(columns, found)[: output.limit]

@@ -29,7 +29,7 @@ _WORTH = 5.0
 """Per cent."""
 _LISTED = 10
 _AMONG = f"u.job_id in ({THESE})"
-_JOBS = {"job_id": "u.job_id", "name": "u.name", "running": "u.running", **{key: f"u.{key}" for key in MEASURES}}
+_JOBS = {"job_id": "u.job_id", "name": "u.name", "running": "u.running", **{key: f"u.{key}" for key in (*MEASURES, *completeness.MEASURED)}}
 
 
 class Side(NamedTuple):
@@ -84,6 +84,7 @@ def compare(connection: sqlite3.Connection, chosen: Sequence[Side], output: Outp
     running = [str(number) for number, row in figures.items() if row["running"]]
     words = [f"job {', '.join(running)} still runs, so its figures are not the last word"] if running else []
     words += completeness.words(connection, Selection(jobs=tuple(figures)))
+    words += completeness.measured(tuple(_JOBS), [tuple(row.values()) for row in figures.values()], MEASURES)
     shown = output.choose(MEASURED, _SHOWN)
     return Comparison(
         Report(MEASURED, shown, told),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Iterable
 from datetime import datetime
 
 from elsa.report import rolled
@@ -13,6 +14,7 @@ from elsa.report.selection import Selection
 from elsa.report.times import Window
 from elsa.state.clock import HOUR_NS
 from elsa.state.codes import How
+from elsa.store.measures import TICK_NS
 
 # What to say of one, or of several, processes that are in their jobs by more or less than birth.
 _MEMBERS = {
@@ -33,10 +35,13 @@ _MEMBERS = {
         "{} processes were in their jobs for a part of their life only; all of their usage is charged, as their counters were not read",
     ),
 }
-# Less than this is not worth a line.
-LEAST_SAMPLED_S = 0.01
-# What accounting cuts off of a process's CPU time, on average: half a tick of user time, and half a tick of system time.
-TICK_S = 0.01
+# The kernel's tick, and what accounting cuts off of a process's CPU time at most: of user and of system time up to 1/100 s each.
+_TICK_S = TICK_NS / 1e9
+_CUT_S = 0.02
+_FINE_S = 81.91
+# What measured() wants to know.
+MEASURED = ("with_usage", "with_ticks", "usage_partial", "sampled", "threads", "cpu_s", "run_ns")
+_CPU = {"user_s", "system_s", "cpu_s", "total_cpu_s", "run_ns", "cpu_hours", "sbu"}
 # Classes of sql/audit_class.sql that are accounting records without a process.
 _LOOSE = ("pending", "ambiguous")
 WITNESSES = ("seen_by_both", "uncertain", "without_record", "only_by_acct", "still_running", "unjoined")
@@ -206,30 +211,44 @@ def estimate(selection: Selection) -> list[str]:
     return ["estimate: what a process used is spread evenly over its life, and cut to the window; counts and peaks are not cut"]
 
 
-def measured(columns: tuple[str, ...], rows: list[Row]) -> list[str]:
-    """Say that taskstats told of some processes only, or lost threads of them; that it told of none at all is plain to see."""
-    told, ticks, partial = (sum(row[columns.index(key)] for row in rows) for key in ("with_usage", "with_ticks", "usage_partial"))
-    if "unjoined" in columns:  # records of no known process, of which a job has none
+def measured(columns: tuple[str, ...], rows: list[Row], shown: Iterable[str]) -> list[str]:
+    """What of the CPU time that is shown was measured and what sampled, and how far it may be off; and that taskstats did not tell all."""
+    found = {key: sum(row[columns.index(key)] or 0 for row in rows) for key in MEASURED}
+    told, ticks, sampled = found["with_usage"], found["with_ticks"], found["sampled"]
+    cut = ticks  # records of no known process too, of which a job has none
+    if "unjoined" in columns:
         ticks -= sum(row[columns.index("unjoined")] for row in rows)
     words = []
-    cpu_s, run_ns = (sum(row[columns.index(key)] or 0 for row in rows) for key in ("cpu_s", "run_ns"))
-    if ticks and not told and ticks * TICK_S > cpu_s / 10:
-        words.append("every process's CPU time is cut down to 1/100 s: these many short ones used more than is shown")
-    if told and not ticks and run_ns:
-        words += _sampled(cpu_s, run_ns)
+    threads, tick = found["threads"], f"a tick ({_TICK_S * 1000:.0f} ms at 250 Hz)"
+    if told > sampled and _CPU & {*shown}:
+        more = f"up to {threads * _TICK_S:.2f} s more was used"
+        words.append(f"CPU time of {count(threads, 'thread')} is measured, but for the last part of {tick} of each: {more}")
+    if sampled and _CPU & {*shown}:
+        rest_s = found["cpu_s"] - found["run_ns"] / 1e9
+        share = "" if cut else f" ({max(rest_s, 0):.2f} s)"
+        most = f"right on average, and up to {sampled * _TICK_S:.2f} s more or less in all"
+        words.append(f"CPU time of {count(sampled, 'process')} shorter than {tick} is sampled{share}: {most}")
+    if cut and _CPU & {*shown}:
+        # What is longer has 13 bits in the record.
+        most_s = cut * _CUT_S + (found["cpu_s"] / 1024 if found["cpu_s"] > _FINE_S else 0)
+        words.append(f"CPU time of {count(cut, 'accounting record')} is cut down to 1/100 s: up to {most_s:.2f} s more was used")
     if told and ticks:
-        words.append(f"memory and I/O are known of {told} of {told + ticks} processes; of the rest only CPU time, cut down to 1/100 s")
-    if partial:
-        words.append(f"of {count(partial, 'process')} statistics of threads were lost: memory, I/O and faults are at least so much")
+        words.append(f"memory and I/O are known of {told} of {told + ticks} processes")
+    if found["usage_partial"]:
+        words.append(
+            f"of {count(found['usage_partial'], 'process')} statistics of threads were lost: memory, I/O and faults are at least so much"
+        )
     return words
 
 
-def _sampled(cpu_s: float, run_ns: int) -> list[str]:
-    """Say how much of the CPU time is not measured, since processes that are shorter than a tick mostly cannot be."""
-    sampled_s = cpu_s - run_ns / 1e9
-    if sampled_s < LEAST_SAMPLED_S or sampled_s < cpu_s / 100:
+def of_each(shown: Iterable[str]) -> list[str]:
+    """The same of single processes, where CPU time is among what is shown."""
+    if not _CPU & {*shown}:
         return []
-    return [f"{sampled_s:.2f} s of the CPU time are sampled, of processes shorter than a tick: right on average, but not of a few of them"]
+    return [
+        f"CPU time is measured to a thread's last tick ({_TICK_S * 1000:.0f} ms at 250 Hz), and sampled where a process is shorter;"
+        " where only accounting tells it is cut down to 1/100 s: each may be off by so much"
+    ]
 
 
 def touching(window: Window) -> str:

@@ -40,6 +40,7 @@ COLUMNS = (
     "with_ticks",
     "without_usage",
     "usage_partial",
+    "sampled",
     "user_s",
     "system_s",
     "cpu_s",
@@ -133,7 +134,7 @@ def query(selection: Selection, conditions: Sequence[Condition], output: Output)
     known = columns(selection.window, clip=selection.clip)
     usual = _WINDOW_SHOWN + (("estimate",) if selection.clip else ()) if selection.window else _SHOWN
     shown = output.choose(known, usual)
-    helpers = ("job_id",) if selection.window else ("job_id", *_LOSSES)
+    helpers = ("job_id", *completeness.MEASURED, *(() if selection.window else _LOSSES))
     chosen = {key: known[key] for key in dict.fromkeys((*shown, *helpers))}
     order = output.order(known, "job_id desc")
     limit = "" if output.limit is None else f"\nlimit {output.limit + 1}"  # one more than is shown, to know that there is more
@@ -170,7 +171,7 @@ def jobs(connection: sqlite3.Connection, selection: Selection, conditions: Seque
         losses = None if selection.window else _losses(names, kept)
         listed_jobs = Selection(selection.window, selection.clip, ids)
         words = completeness.words(connection, listed_jobs, losses, rollup=rollup)
-        words += completeness.estimate(selection)
+        words += completeness.measured(names, kept, shown) + completeness.estimate(selection)
     if len(every) > len(kept):
         words.append(f"showing {'the newest ' if output.sort is None else ''}{output.limit} jobs; --limit shows more")
     return Report(names, shown, kept, words, nothing=partial(_nothing, connection, selection, conditions))

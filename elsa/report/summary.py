@@ -14,11 +14,11 @@ from elsa.report.selection import Selection
 _FIGURES = (
     *("user_s", "system_s", "cpu_s", "run_ns", "coremem_mb_s", "virtmem_mb_s", "rss_kib", "vm_kib", "minor_faults", "major_faults"),
     *measures.COUNTERS,
-    *("processes", "with_usage", "with_ticks", "without_usage", "usage_partial"),
+    *("processes", "with_usage", "with_ticks", "without_usage", "usage_partial", "sampled", "threads"),
 )
 _COLUMNS = ("job_id", "name", "owner", "started_at", "ended_at", "wall_s", *_FIGURES, "sbu")
 # Words for those who look at it; programs get the counts.
-_HIDDEN = {"run_ns", "with_usage", "with_ticks", "without_usage", "usage_partial"}
+_HIDDEN = {"run_ns", "with_usage", "with_ticks", "without_usage", "usage_partial", "sampled", "threads"}
 
 # CSA lets a site weigh everything; this is what costs most anywhere, and no weight is hidden.
 _SBU = "cpu_s + coremem_mb_s / 1024"
@@ -40,7 +40,9 @@ class Summary(NamedTuple):
 def summary(connection: sqlite3.Connection, selection: Selection) -> Summary:
     """The totals of a job; in a window those of its processes that ended in it."""
     row: Row = query(selection).run(connection).fetchone()
-    words = completeness.words(connection, selection) + completeness.measured(_COLUMNS, [row]) + completeness.estimate(selection)
+    words = (
+        completeness.words(connection, selection) + completeness.measured(_COLUMNS, [row], ("cpu_s",)) + completeness.estimate(selection)
+    )
     if not row[_COLUMNS.index("processes")]:
         words.insert(0, completeness.nothing(connection, selection))
     return Summary(row, words)

@@ -19,7 +19,7 @@ SHOWN = ("processes", "records", "elapsed_s", "user_s", "system_s", "cpu_s", "rs
 # So many periods without anything have a line each in a plot.
 MOST_EMPTY = 100
 # Asked for whatever is shown: for what is left out, and for the words beside it.
-_ALWAYS = ("processes", "running", "records", "unjoined", "with_usage", "with_ticks", "usage_partial", "cpu_s", "run_ns")
+_ALWAYS = ("processes", "running", "records", "unjoined", *completeness.MEASURED)
 
 
 class By(NamedTuple):
@@ -139,7 +139,7 @@ def usage(
             rollup or ("rollup_job" if _keeps_pruned(by, selection) else None),
         )
         + completeness.without_name([row[processes] for row in gone])
-        + completeness.measured(names, groups)
+        + completeness.measured(names, groups, shown)
         + completeness.estimate(selection)
     )
     words += completeness.left_out(len(groups) - len(kept), by.noun) + completeness.cut(len(kept), output.limit)

@@ -19,6 +19,10 @@ COUNTERS = (
 """What taskstats counts beside CPU time and memory."""
 
 
+TICK_NS = 4_000_000
+"""The kernel's tick, of 250 Hz. Time on a CPU is measured up to the last tick or switch of a thread: of less only samples tell."""
+
+
 class Aggregate(NamedTuple):
     """One aggregate in SQL."""
 
@@ -99,6 +103,7 @@ MEASURES = {
     "with_ticks": Measure("case when u.provenance = 'acct' then 1 end", "count"),
     "without_usage": Measure("case when u.provenance is null then 1 end", "count"),
     "usage_partial": Measure("case when u.usage_complete = 0 then 1 end", "count"),
+    "sampled": Measure(f"case when u.provenance = 'taskstats' and coalesce(u.run_ns, 0) < {TICK_NS} then 1 end", "count"),
     "user_s": Measure("u.user_ns", scale=1_000_000_000, stored="user_ns"),
     "system_s": Measure("u.system_ns", scale=1_000_000_000, stored="system_ns"),
     "cpu_s": Measure("u.user_ns + u.system_ns", scale=1_000_000_000, stored="cpu_ns"),

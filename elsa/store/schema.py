@@ -142,7 +142,7 @@ begun = _table(
 
 # What taskstats counts, in the kernel's units; NULL where this kernel's version does not know it or does not count it now.
 _COUNTERS = (
-    "run_ns",  # on a CPU, exact
+    "run_ns",  # on a CPU, measured to the last tick or switch of each thread
     "utime_us",
     "stime_us",
     "minflt",

@@ -55,6 +55,7 @@ def test_finished_job_sums_its_processes_and_tells_wall_from_elapsed(warehouse: 
         "with_ticks": 2,
         "without_usage": 0,
         "usage_partial": 0,
+        "sampled": 0,
         "user_s": 1.01,
         "system_s": 0.12,
         "cpu_s": 1.13,

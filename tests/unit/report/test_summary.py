@@ -48,7 +48,7 @@ def test_summary_says_how_billing_units_are_made_and_which_delays_are_not_counte
     assert {"wall 20.00 s", "cpu delay 0.50 s", "peak 2.0 MiB", "read 6.0 MiB", "sbu 5.00"} <= lines
     assert "block I/O delay not counted: kernel.task_delayacct is 0" in lines
     assert summary.SBU_WORDS in lines
-    assert result.stderr == ""
+    assert all(line.startswith("elsa-report: CPU time") for line in result.stderr.splitlines())
 
 
 def test_summary_of_a_window_has_what_ended_in_it(measured: Reports) -> None:
