@@ -93,7 +93,7 @@ def _text(key: str, heading: str, doc: str) -> Column:
 
 
 def _count(key: str, heading: str, doc: str, unit: str = "") -> Column:
-    return Column(key, heading, unit, str, doc)
+    return Column(key, heading, unit, lambda value: str(int(value)), doc)
 
 
 def _seconds(key: str, heading: str, doc: str, unit: str = "s") -> Column:

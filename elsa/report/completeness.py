@@ -231,7 +231,7 @@ def measured(columns: tuple[str, ...], rows: list[Row], shown: Iterable[str]) ->
     if cut and _CPU & {*shown}:
         # What is longer has 13 bits in the record.
         most_s = cut * _CUT_S + (found["cpu_s"] / 1024 if found["cpu_s"] > _FINE_S else 0)
-        words.append(f"CPU time of {count(cut, 'accounting record')} is cut down to 1/100 s: up to {most_s:.2f} s more was used")
+        words.append(f"CPU time of {count(cut, 'record')} is cut down to 1/100 s: up to {most_s:.2f} s more was used")
     if told and ticks:
         words.append(f"memory and I/O are known of {told} of {told + ticks} processes")
     if found["usage_partial"]:

@@ -20,6 +20,7 @@ from elsa.report.columns import COLUMNS, local_time, tag_list
 from elsa.report.jobs import COLUMNS as OF_JOBS
 from elsa.report.processes import COLUMNS as OF_PROCESSES
 from elsa.report.times import Window
+from elsa.store.measures import MEASURES
 from elsa.text import printable
 
 HOURS = 24
@@ -29,6 +30,8 @@ _NAMES = {"user": "user_name(u.uid)", "group": "group_name(u.gid)", "owner": "us
 _OF_STAYS = ("job_id", "process_id", "pid", "how", "since_at", "until_at")
 
 Progress = Callable[[int, int], None]
+Write = Callable[[Path, dict[str, type], Iterable[list[Any]]], None]
+"""Writes rows to a path, whose columns hold what is told of them."""
 
 
 class Dataset(NamedTuple):
@@ -65,6 +68,17 @@ def kind(key: str) -> type:
         return datetime
     text = key == "how" if column is None else column.format in (printable, tag_list)
     return str if text else float if key.endswith("_s") else int
+
+
+def _kinds(connection: sqlite3.Connection, dataset: Dataset) -> dict[str, type]:
+    """What the columns of a dataset hold: of jobs, sums that are larger than any integer of 64 bits are floats."""
+    kinds = {key: kind(key) for key in dataset.columns}
+    if dataset.by_day:
+        return kinds
+    sums = [key for key in MEASURES if kinds.get(key) is int]
+    asked = ", ".join(f"max(typeof(u.{key}) = 'real')" for key in sums)
+    large = connection.execute(f"select {asked} from {dataset.rows}")
+    return kinds | {key: float for key, is_large in zip(sums, large.fetchone(), strict=True) if is_large}
 
 
 def export(
@@ -117,7 +131,7 @@ def _file(
     dataset: Dataset,
     day: int | None,
     path: Path,
-    write: Callable[[Path, Dataset, Iterable[list[Any]]], None],
+    write: Write,
 ) -> int:
     """One file, whole or not at all; returns how many rows it has."""
     listed = ", ".join(f'{_NAMES.get(key, f"u.{key}")} as "{key}"' for key in dataset.columns)
@@ -134,7 +148,7 @@ def _file(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            write(new, dataset, batches())
+            write(new, _kinds(connection, dataset), batches())
             new.replace(path)
         finally:
             new.unlink(missing_ok=True)
@@ -143,20 +157,20 @@ def _file(
     return count
 
 
-def _jsonl() -> Callable[[Path, Dataset, Iterable[list[Any]]], None]:
-    def write(path: Path, dataset: Dataset, batches: Iterable[list[Any]]) -> None:
+def _jsonl() -> Write:
+    def write(path: Path, kinds: dict[str, type], batches: Iterable[list[Any]]) -> None:
         with path.open("w", encoding="utf-8") as out:
             for row in itertools.chain.from_iterable(batches):
                 values = {
                     key: COLUMNS[key].machine(value) if value is not None and key in COLUMNS else value
-                    for key, value in zip(dataset.columns, row, strict=True)
+                    for key, value in zip(kinds, row, strict=True)
                 }
                 out.write(json.dumps(values, ensure_ascii=False) + "\n")
 
     return write
 
 
-def _parquet() -> Callable[[Path, Dataset, Iterable[list[Any]]], None]:
+def _parquet() -> Write:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -170,12 +184,12 @@ def _parquet() -> Callable[[Path, Dataset, Iterable[list[Any]]], None]:
             return values
         return [None if value is None else datetime.fromisoformat(value) for value in values]
 
-    def write(path: Path, dataset: Dataset, batches: Iterable[list[Any]]) -> None:
-        schema = pa.schema([(key, types[kind(key)]) for key in dataset.columns])
+    def write(path: Path, kinds: dict[str, type], batches: Iterable[list[Any]]) -> None:
+        schema = pa.schema([(key, types[held]) for key, held in kinds.items()])
         # Opened here, since Arrow takes no path that is not UTF-8.
         with path.open("wb") as file, pq.ParquetWriter(file, schema, compression="zstd") as out:
             for rows in batches:
-                columns = zip(dataset.columns, zip(*rows, strict=True), schema.types, strict=True)
+                columns = zip(kinds, zip(*rows, strict=True), schema.types, strict=True)
                 out.write_table(pa.table([pa.array(moments(key, values), type_) for key, values, type_ in columns], schema))
 
     return write

@@ -312,7 +312,7 @@ def test_every_report_of_cpu_time_says_what_is_measured_and_what_sampled_and_the
     of_job = (["job", "short"], ["commands", "--job", "short"], ["users", "--job", "short"], ["days", "--job", "short"])
     of_job = (*of_job, ["jobs", "--limit", "1"], ["job", "short", "--summary", "ja"])
     for words in of_job:
-        assert "CPU time of 3 accounting records is cut down to 1/100 s: up to 0.06 s more was used" in filled.run(*words).stderr, words
+        assert "CPU time of 3 records is cut down to 1/100 s: up to 0.06 s more was used" in filled.run(*words).stderr, words
     for number in range(50, 53):
         warehouse.usage(number, run_ns=1, utime_us=4000, stime_us=0)
     sampled = "is sampled (0.01 s): right on average, and up to 0.01 s more or less in all"

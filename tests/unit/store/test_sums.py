@@ -15,6 +15,9 @@ from click.testing import CliRunner
 
 from elsa.cli.ingest import ingest as command
 from elsa.cli.report import report
+from elsa.report import warehouse
+from elsa.report.export import export
+from elsa.report.times import Window
 from elsa.state.clock import HOUR_NS
 from elsa.store import database, retention, rollups
 from elsa.store.measures import Aggregate
@@ -144,3 +147,21 @@ def test_a_file_of_the_largest_records_that_can_be_forged_is_ingested_and_summed
         found = connection.execute("select utime_ticks, stime_ticks, user_s, cpu_s, minflt from user_usage").fetchone()
         assert found == (ticks, ticks, ticks / 100, 2 * ticks / 100, ticks)
         assert connection.execute("select count(*) from rollup_hour where ready = 1").fetchone()[0] > 0
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_an_export_of_jobs_has_sums_that_no_integer_holds(huge: tuple[Path, sqlite3.Connection], tmp_path: Path, form: str) -> None:
+    path, _ = huge
+    to = tmp_path / "export"
+    with warehouse.reading(path) as connection:
+        export(connection, to, form, Window(), NOW, lambda _done, _total: None)
+    if form == "jsonl":
+        (job,) = map(json.loads, (to / "jobs.jsonl").read_text().splitlines())
+    else:
+        parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+        (job,) = parquet.ParquetFile(to / "jobs.parquet").read().to_pylist()
+    assert (job["run_ns"], job["processes"], job["nvcsw"]) == (40.0 * 280 * YEAR_NS, 40, 120)
+    assert isinstance(job["run_ns"], float)
+    assert isinstance(job["nvcsw"], int)
+    shown = CliRunner().invoke(report, ["users", "--columns", "read_bytes,minor_faults", "--db", str(path)], catch_exceptions=False)
+    assert str(int(41.0 * MOST)) in shown.stdout
