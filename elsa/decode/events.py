@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 # struct nlmsghdr (16 bytes), struct cn_msg (20: seq at 24), struct proc_event (40: what at 36, cpu, timestamp_ns unaligned at 44,
 # six words of data at 52). The layout is that of Linux 4.18 and later, where EXIT carries its parent.
-_EVENT = struct.Struct("=24xI8xIIQ6I")
+_EVENT = struct.Struct("=24xI8xIIq6I")
 SIZE = _EVENT.size
 _COMM = struct.Struct("=4I")
 
@@ -43,7 +43,7 @@ class Event(NamedTuple):
     what: int
     cpu: int
     time_ns: int
-    """CLOCK_MONOTONIC. Across CPUs the order of the queue is the truth, not this."""
+    """CLOCK_MONOTONIC, which has a sign. Across CPUs the order of the queue is the truth, not this."""
     a: int
     b: int
     c: int

@@ -32,6 +32,11 @@ def packed(what: int, data: bytes, *, seq: int = 7, cpu: int = 3, time_ns: int =
     return nlmsghdr + cn_msg + struct.pack("=IIQ", what, cpu, time_ns) + data
 
 
+def test_any_time_fits_a_column() -> None:
+    (event,) = decode([packed(ev.EXEC, bytes(24), time_ns=2**64 - 1)])
+    assert event.time_ns == -1
+
+
 @pytest.mark.parametrize("what", WORDS, ids=hex)
 def test_every_kind_keeps_its_words(what: int) -> None:
     words = WORDS[what]
