@@ -34,6 +34,11 @@ class Peer(NamedTuple):
     """How it counts pids, if it lives in another pid namespace than this process."""
 
 
+def uid_of(connection: socket.socket) -> int:
+    """The uid alone of the other end."""
+    return int(_UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))[1])
+
+
 def peer_of(connection: socket.socket, manager_gid: int | None) -> Peer:
     """The other end of a connected AF_UNIX socket."""
     pid, uid, gid = _UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))

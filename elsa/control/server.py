@@ -8,20 +8,23 @@ from __future__ import annotations
 import enum
 import functools
 import logging
+import select
 import selectors
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from elsa.control import protocol
 from elsa.control.listener import Listener
-from elsa.control.peer import Peer, peer_of
+from elsa.control.peer import Peer, peer_of, uid_of
 from elsa.errors import DataError, ElsaError, RetryError, UsageError
 from elsa.kernel import accounts
 
-__all__ = ["ControlServer", "Handler", "Peer", "Reply"]
+__all__ = ["Answer", "ControlServer", "Handler", "Peer", "Reply"]
 
 MAX_CLIENTS = 128
 """Connections of all users but root, who has his own: nobody can shut him out."""
@@ -30,7 +33,11 @@ MAX_CLIENTS_ROOT = 64
 MAX_REPLY = 8 * 1024 * 1024
 """Bytes: a list of a thousand jobs with the longest tags."""
 MAX_REPLY_MANAGER = 64 * 1024 * 1024
-MAX_ACCEPTS = 16
+MAX_UNREAD = 64 * 1024 * 1024
+"""Bytes of replies to all users but root that wait to be read; of one user as many as one reply may have."""
+SMALL_REPLY = 64 * 1024
+"""What is as short as this may always wait."""
+MAX_ACCEPTS = 32
 """Connections taken in one turn of the loop."""
 MAX_SHARE = 0.2
 """Part of one CPU that the requests of one user may take; managers are trusted."""
@@ -58,6 +65,9 @@ class _Phase(enum.Enum):
     GONE = (0.0, "")
 
 
+_TOO_MANY = "too many connections to jobd; try again"
+_REFUSAL = protocol.encode_reply(RetryError(_TOO_MANY))
+_INFINITE = float("inf")
 _EVENTS = {_Phase.READING: selectors.EVENT_READ, _Phase.READY: selectors.EVENT_WRITE, _Phase.WRITING: selectors.EVENT_WRITE}
 
 
@@ -73,6 +83,38 @@ class _Client:
         self.incoming = bytearray()
         self.outgoing = memoryview(b"")
         self.last = False  # close when `outgoing` is written
+        self.patience_s: float | None = None  # how long the present request may take, where it is not as long as others
+
+
+class Answer:
+    """The Reply to a request that came over the socket."""
+
+    def __init__(self, server: ControlServer, client: _Client) -> None:
+        self._server = server
+        self._client = client
+        self._asked = client.asked
+
+    def __call__(self, reply: Mapping[str, Any] | ElsaError) -> None:
+        """Answer, if nobody has yet."""
+        if self._waits:
+            self._server._reply(self._client, reply)
+
+    @property
+    def _waits(self) -> bool:
+        return self._client.phase is _Phase.ASKED and self._client.asked == self._asked
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the client still waits for it. One that only has nothing more to say does."""
+        if not self._waits:
+            return False
+        poll = select.poll()
+        poll.register(self._client.connection, 0)
+        return not poll.poll(0)
+
+    def wait_for(self, patience_s: float) -> None:
+        """Let it take so long, and not as long as others."""
+        self._client.patience_s = patience_s
 
 
 class ControlServer:
@@ -94,8 +136,11 @@ class ControlServer:
         self._handler = handler
         self._manager_gid = _gid(group)
         self._clients: set[_Client] = set()
+        self._connections: Counter[int] = Counter()
+        """How many of them each user has."""
         self._cpu_s = cpu_s
         self._charged: dict[int, float] = {}  # uid -> CPU seconds that are not forgiven yet
+        self._charging = False
         self._now_s: float | None = None
         self._listener = Listener(path)
         self._listening = False
@@ -107,6 +152,8 @@ class ControlServer:
         self._listen()
         for client in list(self._clients):
             limit_s, reason = client.phase.value
+            if client.phase is _Phase.ASKED and client.patience_s is not None:
+                limit_s = client.patience_s
             if client.since_s is None:
                 client.since_s = now_s
             elif now_s - client.since_s > limit_s:
@@ -136,6 +183,23 @@ class ControlServer:
         self._now_s = now_s
         self._charged = {uid: left_s for uid, charged_s in self._charged.items() if (left_s := charged_s - earned_s) > 0}
 
+    @contextmanager
+    def charged(self, uid: int) -> Iterator[None]:
+        """What is done in this block is done for that user."""
+        if self._charging:
+            yield
+            return
+        self._charging, began_s = True, self._cpu_s()
+        try:
+            yield
+        finally:
+            self._charging = False
+            self._charged[uid] = self._charged.get(uid, 0.0) + self._cpu_s() - began_s
+
+    def charge_of(self, uid: int) -> float:
+        """CPU seconds that a user has had and that are not forgiven yet: who has least comes first."""
+        return self._charged.get(uid, 0.0)
+
     def _overdrawn(self, peer: Peer) -> bool:
         return not peer.manages and self._charged.get(peer.uid, 0.0) >= BURST_S
 
@@ -164,22 +228,40 @@ class ControlServer:
     def _welcome(self, connection: socket.socket) -> None:
         connection.setblocking(False)
         try:
+            # First of all, and with as little as possible, since who is refused comes again at once.
+            if self._is_refused(uid_of(connection)):
+                connection.send(_REFUSAL)
+                connection.close()
+                return
             client = _Client(connection, peer_of(connection, self._manager_gid))
         except OSError:
             connection.close()
             return
-        full = self._full(client.peer.uid)
         self._clients.add(client)
-        if full:
-            self._finish(client, RetryError("too many connections to jobd; try again"))
-        else:
-            self._watch(client, _Phase.READING)
+        self._connections[client.peer.uid] += 1
+        self._watch(client, _Phase.READING)
 
-    def _full(self, uid: int) -> bool:
-        others = [client.peer.uid for client in self._clients if client.peer.uid != 0]
-        if uid == 0:
-            return len(self._clients) - len(others) >= MAX_CLIENTS_ROOT
-        return len(others) >= MAX_CLIENTS or others.count(uid) >= MAX_CLIENTS_PER_USER
+    def _is_refused(self, uid: int) -> bool:
+        """Whether a user has enough connections. Where all places are taken, who has most of them gives one up."""
+        own = self._connections[uid]
+        if uid == 0 or own >= MAX_CLIENTS_PER_USER:
+            return own >= (MAX_CLIENTS_ROOT if uid == 0 else MAX_CLIENTS_PER_USER)
+        if len(self._clients) - self._connections[0] < MAX_CLIENTS:
+            return False
+        others = [client for client in self._clients if client.peer.uid != 0]
+        most = max(self._connections[client.peer.uid] for client in others)
+        # A request that is being carried out is given up only by who has others.
+        giving = [client for client in others if self._connections[client.peer.uid] == most]
+        if most == 1:
+            giving = [client for client in giving if client.phase is not _Phase.ASKED]
+        if most <= own or not giving:
+            return True
+        # Who has been at the same point for longest; not who has just come, and had no time to ask.
+        client = min(giving, key=lambda one: (one.phase is _Phase.ASKED, _INFINITE if one.since_s is None else one.since_s))
+        self._give_up(client, _TOO_MANY)
+        if client.phase is not _Phase.GONE:
+            self._drop(client)
+        return False
 
     def _turn(self, client: _Client, _mask: int) -> None:
         """A client's socket is ready. What to do follows from its phase alone: the mask may be older than the phase."""
@@ -216,28 +298,26 @@ class ControlServer:
             return
         client.incoming = rest
         client.asked += 1
+        client.patience_s = None
         self._watch(client, _Phase.ASKED)
-        began_s, uid = self._cpu_s(), client.peer.uid
-        self._handle(bytes(line), client.peer, functools.partial(self._reply, client, client.asked))
-        self._charged[uid] = self._charged.get(uid, 0.0) + self._cpu_s() - began_s
+        answer = Answer(self, client)
+        with self.charged(client.peer.uid):
+            carry_out(lambda: self._handler(protocol.parse_request(bytes(line)), client.peer, answer), client.peer, answer)
 
-    def _handle(self, line: bytes, peer: Peer, reply: Reply) -> None:
-        try:
-            self._handler(protocol.parse_request(line), peer, reply)
-        except ElsaError as error:
-            reply(error)
-        except Exception as error:  # a bug of ours; it must not be a way to end the daemon
-            _log.exception("a request of user %d failed", peer.uid)
-            reply(ElsaError(f"jobd failed on this request ({type(error).__name__}); its log tells more"))
-
-    def _reply(self, client: _Client, asked: int, reply: Mapping[str, Any] | ElsaError) -> None:
-        if client.phase is not _Phase.ASKED or client.asked != asked:
-            return
-        line = protocol.encode_reply(reply)
+    def _reply(self, client: _Client, reply: Mapping[str, Any] | ElsaError) -> None:
+        with self.charged(client.peer.uid):
+            line = protocol.encode_reply(reply)
         most = MAX_REPLY_MANAGER if client.peer.manages else MAX_REPLY
         if len(line) > most:
             line = protocol.encode_reply(DataError(f"the answer would be {len(line)} bytes long, above {most}; ask for less"))
+        elif len(line) > SMALL_REPLY and not self._has_room(client.peer, len(line)):
+            line = protocol.encode_reply(RetryError("answers that were not read take too much room; read them, and try again"))
         self._send(client, line)
+
+    def _has_room(self, peer: Peer, size: int) -> bool:
+        others = [client for client in self._clients if client.peer.uid != 0]
+        own = sum(len(client.outgoing) for client in others if client.peer.uid == peer.uid)
+        return peer.manages or (own + size <= MAX_REPLY and sum(len(client.outgoing) for client in others) + size <= MAX_UNREAD)
 
     def _refuse_length(self, client: _Client) -> None:
         self._finish(client, UsageError(f"a request is at most {protocol.MAX_REQUEST} bytes long"))
@@ -292,7 +372,19 @@ class ControlServer:
         if client.phase is not _Phase.GONE:
             self._watch(client, _Phase.GONE)
             self._clients.discard(client)
+            self._connections -= Counter([client.peer.uid])
             client.connection.close()
+
+
+def carry_out(work: Callable[[], None], peer: Peer, reply: Reply) -> None:
+    """Do what was asked for; an error that is raised is the answer."""
+    try:
+        work()
+    except ElsaError as error:
+        reply(error)
+    except Exception as error:  # a bug of ours; it must not be a way to end the daemon
+        _log.exception("a request of user %d failed", peer.uid)
+        reply(ElsaError(f"jobd failed on this request ({type(error).__name__}); its log tells more"))
 
 
 def _gid(group: str) -> int | None:

@@ -15,12 +15,12 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from elsa import __version__
 from elsa.config import Config
-from elsa.control.protocol import Request
-from elsa.control.server import ControlServer, Peer, Reply
+from elsa.control.protocol import Request, Status
+from elsa.control.server import ControlServer, Peer, Reply, carry_out
 from elsa.errors import ElsaError, RetryError
 from elsa.kernel import clocks
 from elsa.kernel.connector import Connector
@@ -43,8 +43,13 @@ log = logging.getLogger(__name__)
 Began = TypeVar("Began")
 
 HOUSEKEEPING_NS = 5 * SECOND
-# How often the queue is emptied in one go before something else gets its turn: a storm may fill it as fast.
-DRAIN_TURNS = 50
+# How long events are taken in, and requests carried out, before something else gets its turn: a storm may fill
+# the queue as fast.
+TURN_NS = 50 * MS
+# So that whoever fills every CPU with processes does not keep jobd from hearing of them, nor from answering.
+NICE = -10
+# How often at the end, when nothing else matters any more.
+LAST_TURNS = 50
 # While the writer is behind, what is not urgent waits in the kernel's receive buffers, where it takes less memory, as long as these are
 # less full than this.
 FULL = 0.5
@@ -55,6 +60,15 @@ CMDLINES_S = 1.0
 START_S = 60
 # What is started as programs of their own.
 PROGRAMS = (defining.__name__, redaction.__name__)
+
+
+class Asked(NamedTuple):
+    """A request that waits until all that happened before it has been taken in."""
+
+    at_ns: int
+    request: Request
+    peer: Peer
+    reply: Reply
 
 
 class Collector:
@@ -94,6 +108,7 @@ class Collector:
         self._gathering = False  # events wait to be read; meanwhile the connector is not in the selector
         self._drain_at_ns: int | None = self._since_ns
         self._kept_house_ns = 0
+        self._asked: list[Asked] = []
         self._syncs: list[tuple[int, Reply]] = []
         self._socket_trouble = ""
         self._stopping = False
@@ -132,6 +147,8 @@ class Collector:
 
     def run(self) -> bool:
         """Hear, think and answer until stopped (True), with everything heard stored, or until the warehouse was replaced (False)."""
+        with contextlib.suppress(PermissionError):
+            os.setpriority(os.PRIO_PROCESS, 0, min(NICE, os.getpriority(os.PRIO_PROCESS, 0)))  # of this thread
         with self._signals():
             self._selector.register(self.storing.writer.fileno(), selectors.EVENT_READ, lambda _mask: self.storing.writer.collect())
             self._selector.register(self._connector.fileno(), selectors.EVENT_READ, self._events_wait)
@@ -188,7 +205,7 @@ class Collector:
 
     def _timeout_s(self) -> float:
         now_ns = clocks.monotonic_ns()
-        due = (now_ns + SECOND, self._drain_at_ns, self._hearing.due_ns(), self.storing.due_ns())
+        due = (now_ns if self._asked else now_ns + SECOND, self._drain_at_ns, self._hearing.due_ns(), self.storing.due_ns())
         return max(min(at_ns for at_ns in due if at_ns is not None) - now_ns, 0) / SECOND
 
     def _tick(self, now_ns: int) -> None:
@@ -197,8 +214,9 @@ class Collector:
         self._hearing.tick(now_ns, wait=self._may_wait())
         if self._cmdlines is not None:
             self._cmdlines.tick(now_ns)
-        if self._syncs:
+        if self._asked or self._syncs:
             self.drain()
+            self._answer()
             self._answer_syncs()
         self.storing.tick(now_ns)
         if now_ns - self._kept_house_ns >= HOUSEKEEPING_NS:
@@ -219,7 +237,10 @@ class Collector:
 
     def _finish(self) -> None:
         notify.notify(notify.STOPPING)
-        self.drain()
+        for _ in range(LAST_TURNS):
+            self.drain()
+            if self._drain_at_ns is None:
+                break
         if self._cmdlines is not None:
             self._cmdlines.finish(CMDLINES_S)
         try:
@@ -239,19 +260,42 @@ class Collector:
     # --- what requests need (service.Collector) ---------------------------------------------------------------------------------
 
     def _handle(self, request: Request, peer: Peer, reply: Reply) -> None:
-        self._service.handle(request, peer, reply)
+        if isinstance(request, Status):  # answered whatever else there is to do
+            self._service.handle(request, peer, reply)
+        else:
+            self._asked.append(Asked(clocks.monotonic_ns(), request, peer, reply))
+
+    def _answer(self) -> None:
+        """Carry out what was asked for, once all that happened before has been taken in.
+
+        Who had least of jobd's time comes first.
+        """
+        until_ns = clocks.monotonic_ns() + TURN_NS
+        heard_ns = until_ns if self._drain_at_ns is None else self._hearing.newest_ns
+        waiting, self._asked = self._asked, []
+        for one in sorted(waiting, key=lambda one: (self._server.charge_of(one.peer.uid), one.at_ns)):
+            if one.at_ns > heard_ns or clocks.monotonic_ns() >= until_ns:
+                self._asked.append(one)
+                continue
+            with self._server.charged(one.peer.uid):
+                carry_out(partial(self._service.handle, one.request, one.peer, one.reply), one.peer, one.reply)
 
     def drain(self, *, patient: bool = False) -> None:
-        """Take in every event that the kernel has queued; where one is `patient`, only until the writer is behind."""
-        for _ in range(DRAIN_TURNS):
-            if patient and self._may_wait():
-                self._drain_at_ns = clocks.monotonic_ns() + HOLD_NS
-                return
+        """Take in the events that the kernel has queued, all of them if there is time.
+
+        Where one is `patient`, only until the writer is behind.
+        """
+        until_ns = clocks.monotonic_ns() + TURN_NS
+        while not (patient and self._may_wait()):
             if self._hearing.drain():
                 break
-            self.storing.tick(clocks.monotonic_ns())
+            now_ns = clocks.monotonic_ns()
+            self.storing.tick(now_ns)
+            if now_ns >= until_ns:
+                self._drain_at_ns = now_ns
+                return
         else:
-            self._drain_at_ns = clocks.monotonic_ns()
+            self._drain_at_ns = clocks.monotonic_ns() + HOLD_NS
             return
         self._drain_at_ns = None
         if self._gathering:
@@ -275,8 +319,8 @@ class Collector:
         until_ns = clocks.monotonic_ns() - (int(CMDLINES_S * SECOND) if self._cmdlines is not None and self._cmdlines.busy else 0)
         ready = [reply for asked_ns, reply in self._syncs if asked_ns <= until_ns]
         self._syncs = [sync for sync in self._syncs if sync[0] > until_ns]
-        for reply in ready:
-            self.storing.commit_all(reply)
+        if ready:
+            self.storing.commit_all(ready)
 
     def status(self) -> dict[str, Any]:
         """How the daemon is."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 import signal
 import sqlite3
 import sys
@@ -93,6 +94,7 @@ def from_json(text: str) -> Order:
 def main() -> None:
     """Carry out the order on stdin and print the reply."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # as an exception, so that what is half done is taken back
+    os.setpriority(os.PRIO_PROCESS, 0, 0)  # jobd's own is higher
     with contextlib.suppress(OSError):  # if memory is short, rather this than the jobd that started it
         Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from elsa.decode import events as ev
@@ -17,15 +17,15 @@ from elsa.pipeline.cmdlines import Cmdlines
 from elsa.pipeline.statistics import Notes, Statistics
 from elsa.pipeline.storing import MS, SECOND
 from elsa.state.lives import Found, Incarnation, same_start
-from elsa.state.processes import Processes
+from elsa.state.processes import SKEW_NS, Processes
 from elsa.state.sequence import Losses
 from elsa.state.sequence import Sequence as Numbering
 
 log = logging.getLogger(__name__)
 
-DRAIN_CHUNK = 5_000
+DRAIN_CHUNK = 2_500
 # In one call: so that a storm does not keep the writer from its work, nor requests from being answered.
-DRAIN_MOST = 20_000
+DRAIN_MOST = 5_000
 # A process that /proc does not show any more may have its exit on its way for this long.
 GRACE_NS = 500 * MS
 RESCAN_NS = SECOND
@@ -34,6 +34,14 @@ DOUBT_TURNS = 3
 DOUBT_NS = 20 * MS
 # How long, in one go, to look at what was executed: what is left is looked at soon, if it still runs.
 LOOK_NS = 20 * MS
+
+
+class Loss(NamedTuple):
+    """What was lost, as it goes on record."""
+
+    kind: str
+    since_ns: int
+    lost: int
 
 
 class Missing(NamedTuple):
@@ -75,11 +83,17 @@ class Hearing:
         self._complete_ns = clocks.monotonic_ns()  # up to here no event was lost that has not been put on record
         self._loss_since_ns: int | None = None
         self._scanned_ns = 0
+        self._scan: Iterator[Found] | None = None
+        self._found: list[Found] = []
+        self._loss: Loss | None = None
+        """For which the scan is made."""
+        self.newest_ns = 0
+        """Whatever happened before has been taken in, unless it was lost."""
 
     @property
     def settled(self) -> bool:
         """Nothing that was lost or looked for in vain is still to be concluded."""
-        return self._loss_since_ns is None and not self._missing
+        return self._loss_since_ns is None and self._loss is None and not self._missing
 
     @property
     def statistics_ns(self) -> int:
@@ -93,14 +107,22 @@ class Hearing:
             due.append(clocks.monotonic_ns() + GRACE_NS)
         if self._processes.doubts or self._processes.execed or self._processes.unsure:
             due.append(clocks.monotonic_ns() + DOUBT_NS)
-        if self._loss_since_ns is not None:
+        if self._scan is not None or self._held:
+            due.append(0)
+        elif self._loss_since_ns is not None:
             due.append(self._scanned_ns + RESCAN_NS)
         return min(due, default=None)
 
     def tick(self, now_ns: int, *, wait: bool = False) -> None:
         """Mend what was lost, and conclude what has been waited for; with `wait` not what may wait as long as the events do."""
+        if self._scan is not None:
+            self._go_on_repairing()
+            return
+        if self._held:
+            self.drain()
         if self._loss_since_ns is not None and now_ns - self._scanned_ns >= RESCAN_NS:
             self._repair()
+            return
         if self._missing and now_ns >= self._missing[0].at_ns:
             self._settle_missing()
         if (self._processes.doubts or self._processes.execed or self._processes.unsure) and not wait:
@@ -121,17 +143,20 @@ class Hearing:
     def drain(self) -> bool:
         """Take in every event that the kernel has queued (or very many); returns whether that was all."""
         began_ns = clocks.monotonic_ns()
-        held, self._held = self._held, []
-        if held:
-            self._hear(held)
+        if self._scan is not None:
+            self._hold()
+            return False
+        if self._held:
+            self._hear(self._held[:DRAIN_MOST])
+            del self._held[:DRAIN_MOST]
+            return False
         for _ in range(DRAIN_MOST // DRAIN_CHUNK):
             # Before the events, so that the forks of those that the statistics tell of are known when they are looked at.
-            if self._stats is not None:
-                self._stats.gather()
+            told = self._stats is None or self._stats.gather()
             datagrams = self._connector.drain(DRAIN_CHUNK)
             if datagrams:
                 self._hear(datagrams)
-            if len(datagrams) < DRAIN_CHUNK:
+            if len(datagrams) < DRAIN_CHUNK and told:
                 self._all_heard(began_ns)
                 empty = True
                 break
@@ -140,9 +165,8 @@ class Hearing:
         self._look_at_programs()
         if empty:
             self._settle_doubts()
-        if self._stats is not None:
-            self._stats.hear(up_to_date=empty)
-        return empty
+        heard = self._stats is None or self._stats.hear(up_to_date=empty)
+        return empty and heard
 
     def _hear(self, datagrams: list[bytes]) -> None:
         events = ev.decode(datagrams)
@@ -152,6 +176,8 @@ class Hearing:
             self._losses.skipped += skipped
         self._notes.events += len(events)
         self._processes.apply(events)
+        if events:
+            self.newest_ns = events[-1].time_ns - SKEW_NS
 
     def _all_heard(self, began_ns: int) -> None:
         """The queue is empty: whatever happened before `began_ns` is known, unless it was lost."""
@@ -174,36 +200,65 @@ class Hearing:
             self._processes.uncertain = True
 
     def _repair(self) -> None:
-        """After a loss: compare with /proc, conclude what was missed, and put the gap on record."""
+        """After a loss: begin to compare with /proc."""
         self.drain()
         since_ns = self._loss_since_ns
         assert since_ns is not None  # noqa: S101
         self._loss_since_ns = None
         kind, lost = self._losses.tell()
-        self.look_around(infer=True)
+        self._loss = Loss(kind, since_ns, lost)
+        self._begin_to_look()
+
+    def _go_on_repairing(self) -> None:
+        """Compare for some milliseconds; at the end conclude what was missed, and put the gap on record."""
+        loss = self._loss
+        assert loss is not None  # noqa: S101
+        if not self._look_on(infer=True):
+            return
+        self._loss = None
         self._processes.uncertain = False
-        if lost:
+        if loss.lost:
             # To the end of the scan: what was born in the gap may have ended before it was its turn to be looked at.
-            self._notes.gap(kind, since_ns, clocks.monotonic_ns(), lost)
-        self.drain()
+            self._notes.gap(loss.kind, loss.since_ns, clocks.monotonic_ns(), loss.lost)
 
     # --- /proc ------------------------------------------------------------------------------------------------------------------
 
     def look_around(self, *, infer: bool) -> None:
-        """Compare all of /proc with what is known. The socket listens on: what happens meanwhile is taken in afterwards."""
+        """Compare all of /proc with what is known, in one go."""
+        self._begin_to_look()
+        while not self._look_on(infer=infer):
+            pass
 
-        def breathe() -> None:
-            self._held += self._connector.drain(DRAIN_CHUNK)
-
+    def _begin_to_look(self) -> None:
         self._scanned_ns = clocks.monotonic_ns()
-        found = list(scan.find_all(self._procfs, self._clocks.from_boottime_ns, breathe))
-        missing = self._processes.reconcile(found, infer=infer)
+        self._found = []
+        self._scan = scan.find_all(self._procfs, self._clocks.from_boottime_ns, self._hold)
+
+    def _look_on(self, *, infer: bool) -> bool:
+        """Read some more of /proc; returns whether that was all, which is compared with what is known then."""
+        assert self._scan is not None  # noqa: S101
+        until_ns = clocks.monotonic_ns() + LOOK_NS
+        for found in self._scan:
+            self._found.append(found)
+            if clocks.monotonic_ns() >= until_ns:
+                return False
+        self._scan = None
+        missing = self._processes.reconcile(self._found, infer=infer)
+        self._found = []
         if missing:
             self._missing.append(Missing(clocks.monotonic_ns() + GRACE_NS, self._scanned_ns, missing))
+        return True
+
+    def _hold(self) -> None:
+        """The sockets listen on while /proc is read: what happens meanwhile is taken in afterwards."""
+        if self._stats is not None:
+            self._stats.gather()
+        self._held += self._connector.drain(DRAIN_CHUNK)
 
     def _settle_missing(self) -> None:
         """What a scan did not show, and whose exit has not come since, is over."""
-        self.drain()
+        if not self.drain() and self.newest_ns < self._missing[0].at_ns:
+            return
         missing = self._missing.pop(0)
         self._processes.vanished([life for life in missing.lives if not self._is_alive(life)], missing.scanned_ns)
 

@@ -7,6 +7,7 @@ answered on stdout. A batch is its length and the lengths of its parts, and then
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import struct
 import sys
@@ -67,6 +68,7 @@ def main() -> None:
     """Answer batches until there are no more."""
     for number in (signal.SIGINT, signal.SIGTERM):  # it ends when jobd does, which has first to hear of the rest
         signal.signal(number, signal.SIG_IGN)
+    os.setpriority(os.PRIO_PROCESS, 0, 0)  # jobd's own is higher
     with contextlib.suppress(OSError):  # if memory is short, rather this than the jobd that started it
         Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
     names, options = (setting.decode("utf-8", "surrogateescape") for setting in _batch(sys.stdin.buffer))

@@ -45,9 +45,6 @@ class Collector(Protocol):
     counting: Counting
     helpers: Helpers
 
-    def drain(self) -> None:
-        """Take in every event that the kernel has queued."""
-
     def sync(self, reply: Reply) -> None:
         """Answer when all that happened so far is in the warehouse."""
 
@@ -79,8 +76,7 @@ class Service:
         }
 
     def handle(self, request: protocol.Request, peer: Peer, reply: Reply) -> None:
-        """Answer one request. What happened before it was sent is taken in first, so that a new process is known to us."""
-        self._collector.drain()
+        """Answer one request. Whatever happened before it was sent has been taken in, so that a new process is known."""
         if peer.foreign is None:
             self._by_kind[type(request)](request, peer, reply)
             return
@@ -100,7 +96,7 @@ class Service:
         if isinstance(request, protocol.Define):
             raise UsageError(defining.FOREIGN)
         starts = {pid: self._found_abroad(pid, foreign) for pid in named}
-        self._collector.drain()  # what was found has been heard of by now
+        # Whoever was there when it was asked has been heard of by now.
         ours = {pid: one.pid for pid, one in starts.items() if one is not None and self._is_living(one)}
         missing = [pid for pid in named if pid not in ours]
         if missing:

@@ -16,9 +16,11 @@ from elsa.state.processes import Processes
 from elsa.state.taskstats import ProcessSums
 from elsa.state.witness import Witness
 
-READ_CHUNK = 20_000
+READ_CHUNK = 5_000
 # Messages that wait until every event before them has been taken in; more than these are heard even so.
 MOST_GATHERED = 250_000
+# So many are heard in one go.
+HEAR_MOST = 10_000
 
 
 class Notes(Protocol):
@@ -57,35 +59,45 @@ class Statistics:
     def _delays_are_counted(self) -> bool:
         return self._procfs.sysctl("kernel.task_delayacct") == "1"
 
-    def gather(self) -> None:
-        """Read every message that the kernel has queued; often, since a message takes more of a receive buffer than an event."""
+    def gather(self) -> bool:
+        """Read the messages that the kernel has queued, or very many; returns whether these were all.
+
+        Often, since a message takes more of a receive buffer than an event.
+        """
         began_ns = clocks.monotonic_ns()
-        while True:
-            datagrams = self._socket.drain(READ_CHUNK)
-            for datagram in datagrams:
-                try:
-                    self._gathered += decoding.decode(datagram)
-                except DataError:
-                    self._witness.homeless += 1
-            if len(datagrams) < READ_CHUNK:
-                break
+        datagrams = self._socket.drain(READ_CHUNK)
+        for datagram in datagrams:
+            try:
+                self._gathered += decoding.decode(datagram)
+            except DataError:
+                self._witness.homeless += 1
         drops = self._socket.drops()
         if drops != self._drops:
             self._notes.gap("taskstats", self._read_ns, began_ns, (drops - self._drops) % 2**32, "statistics of threads were lost")
             self._drops = drops
             self._sums.note_loss()
+        if len(datagrams) == READ_CHUNK:
+            return False
         self._read_ns = began_ns
+        return True
 
     def ended_threads(self, tgid: int) -> Mapping[str, int]:
         """What the threads of a living process that have ended used."""
         return self._sums.ended_threads(tgid)
 
-    def hear(self, *, up_to_date: bool) -> None:
-        """Give what was gathered to its lives, once every event that happened before it has been taken in (or too much waits for that)."""
-        if up_to_date or len(self._gathered) > MOST_GATHERED:
-            messages, self._gathered = self._gathered, []
-            self._witness.hear(self._sums.feed(messages), clocks.monotonic_ns())
-            self.heard_ns = self._read_ns
+    def hear(self, *, up_to_date: bool) -> bool:
+        """Give what was gathered to its lives, once every event that happened before it has been taken in.
+
+        Or where too much waits for that. Returns whether nothing is left that could be heard now.
+        """
+        if not up_to_date and len(self._gathered) <= MOST_GATHERED:
+            return True
+        messages, self._gathered = self._gathered[:HEAR_MOST], self._gathered[HEAR_MOST:]
+        self._witness.hear(self._sums.feed(messages), clocks.monotonic_ns())
+        if self._gathered:
+            return False
+        self.heard_ns = self._read_ns
+        return True
 
     def keep_house(self) -> None:
         """Give up on messages that have not come, and see whether delays are counted now."""

@@ -6,6 +6,7 @@ When the warehouse cannot be written for too long, what memory cannot hold is dr
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -151,12 +152,13 @@ class Storing:
     # --- answers that wait for a commit -----------------------------------------------------------------------------------------
 
     def commit(self, reply: Reply, answer: dict[str, Any]) -> None:
-        """Store everything now; answer when that is done, or after a while that it is not."""
+        """Store everything soon; answer when that is done, or after a while that it is not."""
         self._commit(reply, answer, answer)
 
-    def commit_all(self, reply: Reply) -> None:
-        """Store everything now; answer how far the warehouse reaches, but only when it truly does."""
-        self._commit(reply, {"heard_ns": self.heard_ns}, None)
+    def commit_all(self, replies: Iterable[Reply]) -> None:
+        """Store everything soon; answer how far the warehouse reaches, but only when it truly does."""
+        for reply in replies:
+            self._commit(reply, {"heard_ns": self.heard_ns}, None)
 
     def _commit(self, reply: Reply, answer: dict[str, Any], if_late: dict[str, Any] | None) -> None:
         now_ns = clocks.monotonic_ns()
@@ -169,7 +171,7 @@ class Storing:
             reply(answer)
 
         self._batch.then.append(committed)
-        self.flush(now_ns)
+        self._commit_at_ns = 0  # at the next tick, together with all that is asked for by then
 
     def _answer_late(self, now_ns: int) -> None:
         """Whoever waits too long for a commit is told why."""

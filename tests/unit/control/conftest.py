@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import selectors
 import shutil
 import socket
@@ -81,6 +82,13 @@ class Served:
             line += chunk
         reply: dict[str, Any] = json.loads(line)
         return reply
+
+    @staticmethod
+    def hung_up(connection: socket.socket) -> bool:
+        """Whether the server has closed it."""
+        poll = select.poll()
+        poll.register(connection, 0)
+        return bool(poll.poll(0))
 
     def close(self) -> None:
         if self.selector.get_map() is None:

@@ -267,10 +267,103 @@ def test_root_comes_in_when_all_others_have_taken_every_place(serve: Serve) -> N
         with as_user(uid, uid, []):
             for _ in range(server.MAX_CLIENTS_PER_USER):
                 served.connect()
+    assert served.ask(served.connect(), "status")["ok"]
+    assert not any(served.hung_up(connection) for connection in served.sockets)
+
+
+@needs_root
+def test_where_every_place_is_taken_who_has_most_gives_one_up(serve: Serve) -> None:
+    served = serve()
+    each = server.MAX_CLIENTS_PER_USER
+    users = server.MAX_CLIENTS // each
+    for uid in range(60_000, 60_000 + users):
+        with as_user(uid, uid, []):
+            for _ in range(each):
+                served.connect()
+    fair = server.MAX_CLIENTS // (users + 1)
     with as_user(65533, 65533, []):
+        for _ in range(fair):
+            assert served.ask(served.connect(), "status")["ok"]
+    gone = [served.hung_up(connection) for connection in served.sockets]
+    assert not any(gone[-fair:])
+    lost = [sum(gone[start : start + each]) for start in range(0, server.MAX_CLIENTS, each)]
+    assert sum(lost) == fair
+    assert max(lost) - min(lost) <= 1
+
+
+@needs_root
+def test_one_connection_of_each_of_many_users_keeps_nobody_out_but_none_that_is_at_work_is_given_up(serve: Serve) -> None:
+    served = serve(lambda request, peer, reply: None)
+    for uid in range(60_000, 60_000 + server.MAX_CLIENTS):
+        with as_user(uid, uid, []):
+            served.connect()
+    served.server.expire(0.0)
+    with as_user(65533, 65533, []):
+        served.say(served.connect(), STATUS)
+    gone = [served.hung_up(connection) for connection in served.sockets]
+    assert (sum(gone), gone[-1]) == (1, False)
+    for connection, hung_up in zip(served.sockets[:-1], gone, strict=False):
+        if not hung_up:
+            served.say(connection, STATUS)
+    with as_user(65532, 65532, []):
         refused = served.connect()
     assert served.hear(refused)["error"]["kind"] == "retry"
-    assert served.ask(served.connect(), "status")["ok"]
+
+
+@needs_root
+def test_answers_that_nobody_reads_take_bounded_room(serve: Serve) -> None:
+    served = serve(lambda request, peer, reply: reply({"text": "x" * (server.MAX_REPLY // 2 - 100)}))
+    with as_user(65533, 65533, []):
+        connections = [served.connect() for _ in range(3)]
+    for connection in connections:
+        served.say(connection, STATUS)
+    assert served.hear(connections[2])["error"]["kind"] == "retry"
+    assert len(served.hear(connections[0])["text"]) > server.MAX_REPLY // 3
+    served.say(connections[2], STATUS)
+    assert len(served.hear(connections[2])["text"]) > server.MAX_REPLY // 3
+
+
+def test_an_answer_is_wanted_until_its_client_is_gone(serve: Serve) -> None:
+    served = serve(lambda request, peer, reply: None)
+    connection = served.connect()
+    served.say(connection, STATUS)
+    answer = served.asked[0][2]
+    assert isinstance(answer, server.Answer)
+    assert answer.wanted
+    connection.shutdown(socket.SHUT_WR)  # it has nothing more to say, and waits
+    assert answer.wanted
+    connection.close()
+    assert not answer.wanted
+
+
+def test_a_request_may_be_given_more_time_than_others(serve: Serve) -> None:
+    served = serve(lambda request, peer, reply: None)
+    connection = served.connect()
+    served.say(connection, STATUS * 2)
+    answer = served.asked[0][2]
+    assert isinstance(answer, server.Answer)
+    answer.wait_for(300.0)
+    served.server.expire(0.0)
+    served.server.expire(299.0)
+    answer({})
+    assert served.hear(connection)["ok"]
+    served.settle()
+    served.server.expire(300.0)
+    served.server.expire(361.0)  # the next one has as long as any
+    assert served.hear(connection)["error"]["kind"] == "retry"
+
+
+@needs_root
+def test_what_is_done_later_for_a_user_is_charged_too(serve: Serve) -> None:
+    served = serve(lambda request, peer, reply: None)
+    with as_user(65533, 65533, []):
+        connection = served.connect()
+    served.say(connection, STATUS)
+    with served.server.charged(65533):
+        served.cpu_s += 1.0
+    served.asked[0][2]({})
+    served.say(connection, STATUS)
+    assert (len(served.asked), served.server.charge_of(65533)) == (1, 1.0)
 
 
 def test_connections_beyond_what_one_turn_takes_are_taken_in_the_next(serve: Serve) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from elsa.config import Config
+from elsa.control import protocol
+from elsa.control.server import Peer
+from elsa.kernel import clocks
 from elsa.pipeline.collector import FULL, Collector
 
 LIMIT = 1000
@@ -65,3 +69,58 @@ def test_nothing_waits_where_the_kernel_has_little_room_left_or_somebody_waits_f
     bench.collector._syncs.extend(syncs)  # type: ignore[arg-type]
     bench.collector.drain(patient=True)
     assert bench.queued == 0
+
+
+ANN, BOB = (Peer(1, uid, uid, frozenset(), manages=False) for uid in (1000, 1001))
+
+
+class Answering:
+    """A collector that is asked; nothing but what it carries out is real."""
+
+    def __init__(self) -> None:
+        self.done: list[tuple[str, int]] = []
+        self.charges = {ANN.uid: 0.0, BOB.uid: 0.0}
+        self.hearing = SimpleNamespace(newest_ns=0)
+        self.collector = Collector.__new__(Collector)
+        vars(self.collector).update(
+            _service=SimpleNamespace(handle=lambda request, peer, _reply: self.done.append((type(request).__name__, peer.uid))),
+            _server=SimpleNamespace(charge_of=self.charges.__getitem__, charged=contextlib.nullcontext),
+            _hearing=self.hearing,
+            _asked=[],
+            _drain_at_ns=1,  # the queue is not empty
+        )
+
+    def ask(self, request: protocol.Request, peer: Peer) -> None:
+        self.collector._handle(request, peer, lambda _answer: None)
+
+
+def test_a_status_is_answered_at_once_and_all_else_when_what_happened_before_is_taken_in() -> None:
+    bench = Answering()
+    bench.ask(protocol.List(), ANN)
+    bench.ask(protocol.Status(), BOB)
+    bench.collector._answer()
+    assert bench.done == [("Status", BOB.uid)]
+    bench.hearing.newest_ns = clocks.monotonic_ns()  # a storm that never ends keeps nobody waiting for ever
+    bench.ask(protocol.List(), BOB)
+    bench.collector._answer()
+    assert bench.done[1:] == [("List", ANN.uid)]
+    bench.collector._drain_at_ns = None
+    bench.collector._answer()
+    assert bench.done[2:] == [("List", BOB.uid)]
+    assert bench.collector._asked == []
+
+
+def test_who_had_least_of_jobd_s_time_comes_first_and_what_is_too_much_waits_for_the_next_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Answering()
+    bench.charges[ANN.uid] = 0.05
+    bench.collector._drain_at_ns = None
+    for peer in (ANN, ANN, BOB):
+        bench.ask(protocol.List(), peer)
+    bench.collector._answer()
+    assert [uid for _, uid in bench.done] == [BOB.uid, ANN.uid, ANN.uid]
+    for peer in (ANN, BOB):
+        bench.ask(protocol.List(), peer)
+    monkeypatch.setattr("elsa.pipeline.collector.TURN_NS", 0)
+    bench.collector._answer()
+    assert len(bench.done) == 3
+    assert len(bench.collector._asked) == 2

@@ -100,3 +100,34 @@ def test_threads_that_end_at_every_look_are_looked_at_again_soon(
     shows([None])
     hearing.tick(5 * SECOND)
     assert (last(processes).end_how, hearing.due_ns()) == (End.EXIT, None)
+
+
+def test_after_a_loss_proc_is_read_in_pieces_and_what_is_heard_meanwhile_comes_after_it(
+    heard: tuple[Hearing, Processes, Queue, Callable[[list[Found | None]], None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that thousands of processes that live keep nobody waiting."""
+    hearing, processes, queue, _ = heard
+    shown = [ALIVE, *(Found(pid, 1, 3 * SECOND, 1, False, 0, b"new", 4 * SECOND) for pid in (300, 301))]
+    monkeypatch.setattr("elsa.pipeline.scan.find_all", lambda *_: iter(shown))
+    monkeypatch.setattr("elsa.pipeline.hearing.LOOK_NS", 0)
+    told: list[int | None] = []
+    hearing._notes.gap = lambda _kind, _since_ns, _until_ns, lost, _note=None: told.append(lost)  # type: ignore[method-assign]
+    queue.send(exited(1, 900, 0, 2 * SECOND))
+    queue.send(exited(9, 901, 0, 2 * SECOND))  # seven are missing between
+    hearing.drain()
+    now = 10**18
+    turns = 0
+    while not hearing.settled and turns < 20:
+        hearing.tick(now)
+        turns += 1
+        if turns == 2:
+            queue.send(packed(ev.EXIT, struct.pack("=6I", 300, 300, 0x0700, 17, 1, 1), seq=10, time_ns=5 * SECOND))
+            assert not hearing.drain()
+            assert 300 not in processes.living
+    assert turns > len(shown)
+    assert told == [7]
+    assert 301 in processes.living
+    hearing.drain()
+    assert hearing.drain()
+    (life,) = (life for life in processes.changes.born if life.pid == 300)
+    assert 300 in processes.doubts or life.end_how == End.EXIT
