@@ -37,6 +37,7 @@ with timed as (
 select
     timed.gap_id,
     coalesce(bh.name, fh.name) as host,
+    coalesce(b.host_id, f.host_id) as host_id,
     timed.boot_id,
     timed.kind,
     case timed.kind

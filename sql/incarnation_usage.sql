@@ -105,6 +105,7 @@ select
     life.process_id,
     life.acct_id,
     life.host,
+    life.host_id,
     life.boot_id,
     life.pid,
     life.parent_process_id,

@@ -1,5 +1,5 @@
 create view rolled_user as
--- Grain: one row per hour, uid, gid and in_job, of those hours that are rolled up: sums over what ended in the hour. Where processes were pruned there is
+-- Grain: one row per hour, uid, gid, in_job and host_id, of those hours that are rolled up: sums over what ended in the hour. Where processes were pruned there is
 -- a row for them and one for what is left, so sum these rows. Hours that are not rolled up (yet) are in process_usage alone.
 select
     r.hour,
@@ -7,6 +7,7 @@ select
     r.uid,
     r.gid,
     r.in_job,
+    r.host_id,
     -- made by scripts/sql.py: rolled r
     r.processes,
     r.running,

@@ -5,6 +5,7 @@ select
     cast(null as integer) as process_id,
     a.id as acct_id,
     h.name as host,
+    f.host_id,
     cast(null as integer) as boot_id,
     a.pid,
     cast(null as integer) as parent_process_id,

@@ -1,5 +1,5 @@
 create view user_part as
--- Grain: one row per uid, gid, in_job and part of what they used: days and hours that are rolled up, or of which only sums are left, and
+-- Grain: one row per uid, gid, in_job, host_id and part of what they used: days and hours that are rolled up, or of which only sums are left, and
 -- single processes, and records without one, that ended since or still run. in_job is 1 of processes that were ever in a job, 0 of others.
 -- Add the rows up, and take the least and the most of times and peaks.
 -- ended_hour is the hour (since 1970, real time) in which they ended, of a whole day its first, NULL of what runs.
@@ -9,6 +9,7 @@ select
     u.uid,
     u.gid,
     u.in_job,
+    u.host_id,
     u.day * 24 as ended_hour,
     u.processes,
     u.running,
@@ -64,6 +65,7 @@ select
     u.uid,
     u.gid,
     u.in_job,
+    u.host_id,
     u.hour as ended_hour,
     u.processes,
     u.running,
@@ -121,6 +123,7 @@ select
     u.uid,
     u.gid,
     u.in_job,
+    u.host_id,
     u.ended_hour,
     (u.process_id) is not null as processes,
     (case when u.state = 'running' then 1 end) is not null as running,
@@ -178,6 +181,7 @@ select
     u.uid,
     u.gid,
     u.in_job,
+    u.host_id,
     u.ended_hour,
     (u.process_id) is not null as processes,
     (case when u.state = 'running' then 1 end) is not null as running,
@@ -235,6 +239,7 @@ select
     u.uid,
     u.gid,
     u.in_job,
+    u.host_id,
     u.ended_hour,
     (u.process_id) is not null as processes,
     (case when u.state = 'running' then 1 end) is not null as running,
@@ -292,6 +297,7 @@ select
     u.uid,
     u.gid,
     u.in_job,
+    u.host_id,
     u.ended_hour,
     (u.process_id) is not null as processes,
     (case when u.state = 'running' then 1 end) is not null as running,

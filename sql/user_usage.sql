@@ -1,7 +1,9 @@
 create view user_usage as
--- Grain: one row per real uid; NULL where it is unknown. Read from sums, as far as there are some; so what was pruned is in it.
+-- Grain: one row per host and real uid; NULL where it is unknown. Read from sums, as far as there are some; so what was pruned is in it.
 select
     u.uid,
+    (select h.name from host as h where h.id = u.host_id) as host,
+    u.host_id,
     -- made by scripts/sql.py: parts
     coalesce(sum(u.processes), 0) as processes,
     coalesce(sum(u.running), 0) as running,
@@ -51,4 +53,5 @@ select
     -- to here
 from user_part as u
 group by
-    u.uid
+    u.uid,
+    u.host_id

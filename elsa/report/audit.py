@@ -12,6 +12,7 @@ from elsa.report.render import Report, Row
 from elsa.report.selection import Selection
 from elsa.report.silence import silence
 from elsa.report.times import Window
+from elsa.report.warehouse import several_hosts
 from elsa.store import assets
 from elsa.store.rollups import CLASS
 
@@ -66,9 +67,10 @@ def audit(connection: sqlite3.Connection, window: Window, output: Output, now_ns
     some = any(row[2] or row[3] for row in classes)
     words = [*words, *silence(connection, window, now_ns)] if some else [completeness.nothing(connection, Selection(window)), *words]
     shown = output.choose(_CLASS_COLUMNS, _CLASS_SHOWN)
+    usual = ("host", *_STRETCH_SHOWN) if several_hosts(connection) else _STRETCH_SHOWN
     return Audit(
         Report(_CLASS_COLUMNS, shown, classes),
-        Report(tuple(_STRETCH), _STRETCH_SHOWN if output.form == "table" else tuple(_STRETCH), stretches[: output.limit]),
+        Report(tuple(_STRETCH), usual if output.form == "table" else tuple(_STRETCH), stretches[: output.limit]),
         Report(_TICKS, _TICKS, [_ticks(found)]),
         words,
     )

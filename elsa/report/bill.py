@@ -25,7 +25,7 @@ from elsa.report.query import THESE, Condition, Query, rows, select
 from elsa.report.render import Report
 from elsa.report.selection import Selection
 from elsa.report.times import Window
-from elsa.report.warehouse import group_name, user_name
+from elsa.report.warehouse import Names
 from elsa.state.clock import HOUR_NS
 from elsa.state.tariff import MB_US_PER_GIB_HOUR, NS_PER_HOUR, QUARTER_NS, SECOND_NS, Tariff, Tariffs, Units, rounded, zone
 from elsa.store import tariffs
@@ -38,6 +38,8 @@ IN_NO_JOB, TOTAL, NO_TAG = "(in no job)", "(total)", "(no tag)"
 # In a job a process is charged when it went out of it, for its time there (out_ns).
 _ENDED = Condition("u.out_ns is not null")
 _IN_NONE = Condition("u.in_job = 0")
+# Where there are several hosts an id means others on each: the host's id beside it, in json.
+_APART = {"user": "json_array(u.uid, u.host_id)", "group": "json_array(u.gid, u.host_id)"}
 _KEYS = {"user": "u.uid", "group": "u.gid", "job": "u.job_id", "tag": "u.job_id", "all": "1", "none": "1"}
 
 
@@ -77,6 +79,7 @@ class Key(NamedTuple):
     id: Any
     name: str | None
     owner: str | None = None
+    host: str | None = None
 
 
 @dataclass
@@ -152,7 +155,7 @@ def query(by: str, selection: Selection, hours: int = HOURS) -> Query:
 
     By 1 or 24 whole hours, where the hourly sums know enough for that: then it takes less time, and pruned processes are in it.
     """
-    key = _KEYS[by if by in _KEYS else _kind(by)[0]]
+    key = _key(by if by in _KEYS else _kind(by)[0], selection)
     table = _rollup(by, selection)
     if hours and table is not None:
         columns = {"line": key} | _HOURLY
@@ -188,20 +191,27 @@ def _kind(by: str) -> tuple[str, str]:
 
 
 def _lines(connection: sqlite3.Connection, kind: str, tag: str, selection: Selection, held: Tariffs) -> dict[Key, Line]:
-    found = _sums(connection, kind, selection, held)
+    names, found = Names(connection), _sums(connection, kind, selection, held)
     if kind in ("user", "group"):
-        name = user_name if kind == "user" else group_name
-        return {Key(number, name(number)): line for number, line in found.items()}
-    lines = _by_job(connection, found) if kind == "job" else _by_tag(connection, found, tag)
+        return {_of_id(names, kind, number, selection): line for number, line in found.items()}
+    lines = _by_job(connection, names, found) if kind == "job" else _by_tag(connection, found, tag)
     if selection.jobs is None:
         none = _sums(connection, "none", selection, held).get(1)
         lines |= {Key(None, IN_NO_JOB): none} if none is not None else {}
     return lines
 
 
-def _by_job(connection: sqlite3.Connection, of_jobs: dict[Any, Line]) -> dict[Key, Line]:
-    known = {number: (name, owner) for number, name, owner in connection.execute("select id, name, owner_uid from job")}
-    return {Key(number, known[number][0], user_name(known[number][1])): line for number, line in of_jobs.items() if number in known}
+def _of_id(names: Names, kind: str, found: Any, selection: Selection) -> Key:  # noqa: ANN401 (an id, or json)
+    """Whom a line of a uid or gid is for."""
+    number, host_id = json.loads(found) if selection.apart else (found, next(iter(names.hosts), None))
+    name = names.user(number, host_id) if kind == "user" else names.group(number, host_id)
+    return Key(number, name, host=names.host(host_id))
+
+
+def _by_job(connection: sqlite3.Connection, names: Names, of_jobs: dict[Any, Line]) -> dict[Key, Line]:
+    rows_of_jobs = connection.execute("select id, name, owner_uid from job")
+    keys = {number: Key(number, name, names.owner(owner, number)) for number, name, owner in rows_of_jobs}
+    return {keys[number]: line for number, line in of_jobs.items() if number in keys}
 
 
 def _by_tag(connection: sqlite3.Connection, of_jobs: dict[Any, Line], key: str) -> dict[Key, Line]:
@@ -253,7 +263,7 @@ def _units(connection: sqlite3.Connection, by: str, selection: Selection, held: 
 
 def _pruned(connection: sqlite3.Connection, by: str, selection: Selection, window: Window) -> list[tuple[Any, ...]]:
     """The hourly sums of processes that are no longer kept, of hours that begin in a window; they are charged as at that beginning."""
-    key, rollup = _KEYS[by], _rollup(by, selection)
+    key, rollup = _key(by, selection), _rollup(by, selection)
     if rollup is None:
         return []
     hours = " and ".join(["u.pruned = 1", *window.where(f"u.hour * {HOUR_NS}")])
@@ -309,9 +319,10 @@ def _report(
         raise UsageError(f"in that window prices are in {' and '.join(currencies)}, which do not add up; make a bill for each")
     decimals = max((version.decimals for version in used), default=2)
     currency = currencies[0] if currencies else None
-    columns = (*_key_columns(kind), "charge", "currency", *_CHARGES, *_UNITS, *_COUNTS)
-    usual = (*_shown_keys(kind), "charge", "currency", "processes", "cpu_hours", "memory_gib_hours", "read_bytes", "write_bytes")
-    found = [(*_cells(kind, key), *_figures(line, versions, decimals, currency)) for key, line in lines.items()]
+    hosts = ("host",) if selection.apart and kind in ("user", "group") else ()
+    columns = (*hosts, *_key_columns(kind), "charge", "currency", *_CHARGES, *_UNITS, *_COUNTS)
+    usual = (*hosts, *_shown_keys(kind), "charge", "currency", "processes", "cpu_hours", "memory_gib_hours", "read_bytes", "write_bytes")
+    found = [(*(key.host for _ in hosts), *_cells(kind, key), *_figures(line, versions, decimals, currency)) for key, line in lines.items()]
     place = columns.index("charge")
     found.sort(key=lambda row: (-row[place], str(row)))
     lacking = None if _rollup(kind, selection) is None else _by_beginning(connection, selection.window, held)
@@ -324,8 +335,13 @@ def _report(
     ]
     found = output.ordered(columns, found)[: output.limit]
     if found and output.form == "table":
-        found.append((*_cells(kind, Key(None, TOTAL)), *total))
+        found.append((*(None for _ in hosts), *_cells(kind, Key(None, TOTAL)), *total))
     return Report(columns, output.choose(columns, usual), found, words, partial(completeness.nothing, connection, selection))
+
+
+def _key(by: str, selection: Selection) -> str:
+    """What there is a line for each of."""
+    return _APART.get(by, _KEYS[by]) if selection.apart else _KEYS[by]
 
 
 def _key_columns(kind: str) -> tuple[str, ...]:

@@ -19,14 +19,21 @@ from elsa.errors import ElsaError, UsageError
 from elsa.report.columns import COLUMNS, local_time, tag_list
 from elsa.report.jobs import COLUMNS as OF_JOBS
 from elsa.report.processes import COLUMNS as OF_PROCESSES
+from elsa.report.query import of_host
 from elsa.report.times import Window
+from elsa.report.warehouse import several_hosts
 from elsa.store.measures import MEASURES
 from elsa.text import printable
 
 HOURS = 24
 # So many rows at a time: what is in memory at once.
 ROWS = 20_000
-_NAMES = {"user": "user_name(u.uid)", "group": "group_name(u.gid)", "owner": "user_name(u.owner_uid)"}
+_NAMES = {
+    "user": "user_name(u.uid)",
+    "group": "group_name(u.gid)",
+    "owner": "user_name(u.owner_uid)",
+}
+_NAMES_APART = {key: of_host(text) for key, text in _NAMES.items()} | {"owner": "owner_name(u.owner_uid, u.job_id)"}
 _OF_STAYS = ("job_id", "process_id", "pid", "how", "since_at", "until_at")
 
 Progress = Callable[[int, int], None]
@@ -134,7 +141,8 @@ def _file(
     write: Write,
 ) -> int:
     """One file, whole or not at all; returns how many rows it has."""
-    listed = ", ".join(f'{_NAMES.get(key, f"u.{key}")} as "{key}"' for key in dataset.columns)
+    names = _NAMES_APART if several_hosts(connection) else _NAMES
+    listed = ", ".join(f'{names.get(key, f"u.{key}")} as "{key}"' for key in dataset.columns)
     found = connection.execute(f"select {listed} from {dataset.rows}", () if day is None else _hours(day))
     count = 0
 

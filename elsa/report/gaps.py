@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from elsa.report import completeness
@@ -11,6 +12,7 @@ from elsa.report.query import Query, select
 from elsa.report.render import Report, Row
 from elsa.report.silence import Open, silence, still_open
 from elsa.report.times import Window
+from elsa.report.warehouse import several_hosts
 
 _COLUMNS = (
     "gap_id",
@@ -35,20 +37,21 @@ _STILL = "jobd has stored nothing since"
 _OF_FILES = ("path", "from_position", "to_position")
 
 
-def query(window: Window, output: Output) -> tuple[Query, tuple[str, ...]]:
-    """The known losses that touch a window, the newest first; and the columns to write."""
+def query(window: Window, output: Output, hosts: Sequence[int] | None = None, *, apart: bool = False) -> tuple[Query, tuple[str, ...]]:
+    """The known losses that touch a window, of some hosts or of all, the newest first; and the columns to write."""
     known = {key: key for key in _COLUMNS}
-    shown = output.choose(known, _SHOWN)
+    shown = output.choose(known, ("host", *_SHOWN) if apart else _SHOWN)
     order = output.order(known, "gap_id desc")
-    return Query(f"{select(known)}\nfrom gaps{completeness.touching(window)}\n{order}"), shown
+    theirs = "" if hosts is None else f" where host_id in ({', '.join(map(str, hosts))})"
+    return Query(f"{select(known)}\nfrom (select * from gaps{theirs}){completeness.touching(window)}\n{order}"), shown
 
 
-def gaps(connection: sqlite3.Connection, window: Window, output: Output, now_ns: int) -> Report:
-    """The known losses that touch a window, the newest first."""
-    asked, shown = query(window, output)
+def gaps(connection: sqlite3.Connection, window: Window, output: Output, now_ns: int, hosts: Sequence[int] | None = None) -> Report:
+    """The known losses that touch a window, of some hosts or of all, the newest first."""
+    asked, shown = query(window, output, hosts, apart=several_hosts(connection))
     rows: list[Row] = asked.run(connection).fetchall()
     silent = still_open(connection, window, now_ns)
-    if silent is not None:  # the newest
+    if silent is not None and (hosts is None or silent.host_id in hosts):  # the newest
         rows = output.ordered(_COLUMNS, [_open(silent), *rows])
     if output.columns is None and output.form == "table" and all(row[_COLUMNS.index("path")] is None for row in rows):
         shown = tuple(key for key in shown if key not in _OF_FILES)

@@ -133,6 +133,9 @@ def query(selection: Selection, conditions: Sequence[Condition], output: Output)
     """
     known = columns(selection.window, clip=selection.clip)
     usual = _WINDOW_SHOWN + (("estimate",) if selection.clip else ()) if selection.window else _SHOWN
+    if selection.apart:
+        known = _of_hosts(known, "j.id" if selection.window else "u.job_id")
+        usual = ("host", *usual)
     shown = output.choose(known, usual)
     helpers = ("job_id", *completeness.MEASURED, *(() if selection.window else _LOSSES))
     chosen = {key: known[key] for key in dict.fromkeys((*shown, *helpers))}
@@ -154,6 +157,12 @@ def query(selection: Selection, conditions: Sequence[Condition], output: Output)
         source = rolled.source("rollup_job", selection.window, [*chosen.values(), order], days=True, jobs=jobs)
     text = f"{before}{select(chosen)}\n{source.sql} join job as j on j.id = u.job_id\ngroup by j.id\n{order}{limit}"
     return Query(text, values + source.values), shown
+
+
+def _of_hosts(known: dict[str, str], job: str) -> dict[str, str]:
+    """The columns of jobs where there are several hosts: the job's host, and the name that its owner has there."""
+    owner = known["owner"].replace("user_name(", "owner_name(").replace(")", f", {job})")
+    return {"host": f"host_of_job({job})", **known, "owner": owner}
 
 
 def jobs(connection: sqlite3.Connection, selection: Selection, conditions: Sequence[Condition], output: Output) -> Report:
@@ -193,20 +202,22 @@ def _losses(names: tuple[str, ...], found: list[Row]) -> str:
 def job_query(selection: Selection) -> Query:
     """The one job of a selection; in a window what those of its processes cost that ended in it."""
     if not selection.window:
-        return Query(f"{select(_WHOLE)}\nfrom {rolled.job_usage(listed(selection.jobs or ()))} as u\nwhere u.job_id = ?", (selection.job,))
+        whole = _of_hosts(_WHOLE, "u.job_id") if selection.apart else _WHOLE
+        return Query(f"{select(whole)}\nfrom {rolled.job_usage(listed(selection.jobs or ()))} as u\nwhere u.job_id = ?", (selection.job,))
     known = columns(selection.window, clip=selection.clip)
     sums = {key: expression for key, expression in known.items() if key not in _FACTS}
     if selection.clip:
         source = rows(selection, sums.values())
     else:
         source = rolled.source("rollup_job", selection.window, sums.values(), days=True, jobs=listed(selection.jobs or ()))
-    facts = f"{select(_FACTS)}\nfrom job as j where j.id = ?"
+    facts = f"{select(_of_hosts(_FACTS, 'j.id') if selection.apart else _FACTS)}\nfrom job as j where j.id = ?"
     return Query(f"select *\nfrom ({facts})\ncross join (\n{select(sums)}\n{source.sql}\n)", (selection.job, *source.values))
 
 
 def job(connection: sqlite3.Connection, selection: Selection, output: Output) -> JobReport:
     """The one job of a selection, what it cost in all and by command."""
     known = tuple(columns(selection.window, clip=selection.clip))
+    known = ("host", *known) if selection.apart else known
     row = job_query(selection).run(connection).fetchone()
     # Only objects carry every figure of the commands.
     every = Output("json" if output.form in ("json", "jsonl") and output.columns is None else "table", None, output.sort, output.limit)

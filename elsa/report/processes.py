@@ -10,7 +10,7 @@ from typing import NamedTuple
 from elsa.report import completeness
 from elsa.report.measures import COUNTERS
 from elsa.report.output import Output
-from elsa.report.query import Condition, Query, rows, select
+from elsa.report.query import Condition, Query, of_host, rows, select
 from elsa.report.render import Report, Row
 from elsa.report.selection import Selection
 from elsa.state.clock import HOUR_NS
@@ -97,7 +97,8 @@ _OF_JOBS = ("job_id", "how", "part_life", "part_life_whole")
 
 def columns(selection: Selection) -> dict[str, str]:
     """Every column that there is, with its expression."""
-    known = {key: _SPECIAL.get(key, f"u.{key}") for key in COLUMNS}
+    named = {key: of_host(text) for key, text in _SPECIAL.items()} if selection.apart else _SPECIAL
+    known = {key: named.get(key, f"u.{key}") for key in COLUMNS}
     known |= {key: f"(select x.{key} from process_program as x where x.process_id = u.process_id)" for key in _PROGRAM}
     return known if selection.jobs is None else known | {key: f"u.{key}" for key in _OF_JOBS}
 
@@ -108,10 +109,11 @@ def query(view: View, selection: Selection, output: Output, *more: Condition, ev
     With a limit one more than that, to know that there are more; in the order of their ends, those from the last end back.
     """
     known = columns(selection)
-    shown = output.choose(known, view.shown if selection.jobs is None else (*view.shown, "how"))
+    usual = ("host", *view.shown) if selection.apart else view.shown
+    shown = output.choose(known, usual if selection.jobs is None else (*usual, "how"))
     backwards = view.newest_first or output.limit is not None
-    usual = "u.out_ns desc nulls first, u.process_id desc" if backwards else "u.out_ns nulls last, u.process_id"
-    order = output.order(known, usual)
+    by_end = "u.out_ns desc nulls first, u.process_id desc" if backwards else "u.out_ns nulls last, u.process_id"
+    order = output.order(known, by_end)
     chosen = {key: known[key] for key in shown}
     known_of = "u.state = 'ended' or u.acct_id is not null" + (" or u.until_ns is not null" if selection.jobs is not None else "")
     ended = [] if everything else [Condition(f"({known_of})")]

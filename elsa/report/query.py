@@ -42,7 +42,12 @@ _BETTER = """select 1 from process_job as o
 # Keys that SQL wants in quotes.
 _RESERVED = ("group",)
 # A function of ours that the sqlite3 shell does not have.
-_NAMED = re.compile(r"\b(user_name|group_name)\(([\w.]+)\)")
+_NAMED = re.compile(r"\b(?:user_name|group_name|owner_name|host_name|host_of_job)\(([\w.]+)(?:, [\w.]+)?\)")
+
+
+def of_host(text: str) -> str:
+    """An expression for a name of this host, as one for the name that it has on the host of the row."""
+    return re.sub(r"_name\((u\.[ug]id)\)", r"_name(\1, u.host_id)", text)
 
 
 class Query(NamedTuple):
@@ -59,7 +64,7 @@ class Query(NamedTuple):
         """The statement as the sqlite3 shell takes it: values in their places, ids where a report shows names."""
         first, *rest = self.sql.split("?")
         text = first + "".join(literal(value) + part for value, part in zip(self.values, rest, strict=True))
-        return _NAMED.sub(r"\2", text).strip() + ";"
+        return _NAMED.sub(r"\1", text).strip() + ";"
 
 
 class Condition(NamedTuple):

@@ -20,11 +20,12 @@ from elsa.kernel import accounts
 from elsa.report import ttys
 from elsa.report.query import THESE, Condition
 from elsa.report.times import Window, window
+from elsa.report.warehouse import several_hosts
 from elsa.text import printable
 
 Asked = Mapping[str, tuple[str, ...]]
 """What was written for each kind of choice; since and until have at most one value."""
-KINDS = ("job", "user", "group", "command", "tty", "pid", "exit", "state", "tag")
+KINDS = ("host", "job", "user", "group", "command", "tty", "pid", "exit", "state", "tag")
 _GLOB = re.compile(r"[*?]|\[.+\]")
 _ALWAYS = Window()
 
@@ -64,6 +65,8 @@ class Selection:
     """Ids. A process that is in several of them is taken once: in that where it was for its whole life, else in the oldest."""
     choices: tuple[Condition, ...] = ()
     """Everything else, on the columns of a process."""
+    apart: bool = False
+    """The warehouse knows several hosts: their users are told apart."""
     words: tuple[str, ...] = ()
     """What must be said of how it was understood."""
 
@@ -97,8 +100,23 @@ def resolve(connection: sqlite3.Connection, asked: Asked, now: datetime, *, clip
         if asked.get(kind):
             parts = [make(text) for text in asked[kind]]
             choices.append(any_of(parts))
-    jobs = jobs_of(connection, asked)
-    return Selection(asked_window(asked, now), clip, jobs, tuple(choices), tuple(cut_commands(asked.get("command", ()))))
+    if asked.get("host"):
+        choices.append(Condition(f"u.host_id in ({', '.join(map(str, host_ids(connection, asked['host'])))})"))
+    jobs, said = jobs_of(connection, asked), tuple(cut_commands(asked.get("command", ())))
+    return Selection(asked_window(asked, now), clip, jobs, tuple(choices), apart=several_hosts(connection), words=said)
+
+
+def host_ids(connection: sqlite3.Connection, texts: Iterable[str]) -> list[int]:
+    """Ids of the hosts that are meant by names and globs. Raises UsageError."""
+    found: set[int] = set()
+    for text in texts:
+        how = "glob" if _GLOB.search(text) else "="
+        ids = {number for (number,) in connection.execute(f"select id from host where name {how} ?", (text,))}
+        if not ids:
+            known = ", ".join(printable(name) for (name,) in connection.execute("select name from host order by id limit 10"))
+            raise UsageError(f"--host: nothing is recorded of a host {printable(text)}; write one of {known}")
+        found |= ids
+    return sorted(found)
 
 
 def cut_commands(texts: Iterable[str]) -> Iterator[str]:
@@ -130,6 +148,10 @@ def job_conditions(connection: sqlite3.Connection, asked: Asked) -> list[Conditi
         found.append(Condition(f"u.job_id in ({THESE})", (json.dumps(ids),)))
     if asked.get("tag"):
         found.append(Condition(f"u.job_id in ({THESE})", (json.dumps(_tagged(connection, asked["tag"])),)))
+    if asked.get("host"):
+        hosts = ", ".join(map(str, host_ids(connection, asked["host"])))
+        theirs = f"select j.id from job as j join boot as b on b.id = j.boot_id where b.host_id in ({hosts})"
+        found.append(Condition(f"u.job_id in ({theirs})"))
     makers: dict[str, Callable[[str], Condition]] = {
         "user": lambda text: Condition("u.owner_uid = ?", (uid_of(text),)),
         "exit": _exit,

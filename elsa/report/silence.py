@@ -22,6 +22,7 @@ _UNREAD_NS = 25 * 3600 * SECOND
 class Open(NamedTuple):
     """A silence that has not ended: the collector has stored nothing since."""
 
+    host_id: int
     host: str
     boot_id: int
     since_at: str
@@ -35,14 +36,14 @@ def still_open(connection: sqlite3.Connection, window: Window, now_ns: int) -> O
     end_ns = now_ns if window.until is None else min(window.until, now_ns)
     if heard is None or end_ns <= heard[1]:
         return None
-    host, boot_id, pid, stopped = connection.execute(
-        """select h.name, c.boot_id, c.pid, c.stopped_ns is not null
+    host_id, host, boot_id, pid, stopped = connection.execute(
+        """select h.id, h.name, c.boot_id, c.pid, c.stopped_ns is not null
            from collector as c join boot as b on b.id = c.boot_id join host as h on h.id = b.host_id
            order by c.id desc limit 1"""
     ).fetchone()
     if end_ns - heard[1] <= _SILENCE_NS and not stopped and _may_live(pid):
         return None
-    return Open(host, boot_id, heard[0], bool(stopped))
+    return Open(host_id, host, boot_id, heard[0], bool(stopped))
 
 
 def _may_live(pid: int) -> bool:

@@ -62,7 +62,8 @@ def query(selection: Selection) -> Query:
     else:
         view = f"{rolled.job_usage(listed(selection.jobs or ()))} where job_id = ?"
         totals = Query(f"select started_at, ended_at, wall_s, {', '.join(_FIGURES)} from {view}", (selection.job,))
-    text = f"""select j.id, j.name, user_name(j.owner_uid), t.*, round({_SBU}, 6)
+    owner = "owner_name(j.owner_uid, j.id)" if selection.apart else "user_name(j.owner_uid)"
+    text = f"""select j.id, j.name, {owner}, t.*, round({_SBU}, 6)
                from ({totals.sql}) as t join job as j on j.id = ?"""
     return Query(text, (*totals.values, selection.job))
 

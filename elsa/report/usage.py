@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from elsa.report import completeness, measures, periods, rolled
 from elsa.report.output import Output
-from elsa.report.query import Query, listed, rows, select
+from elsa.report.query import Query, listed, of_host, rows, select
 from elsa.report.render import Report, Row
 from elsa.report.selection import Selection
 from elsa.state.clock import HOUR_NS
@@ -33,6 +33,15 @@ class By(NamedTuple):
     """Which have the sums of long windows."""
     period: str | None = None
     """Which periods of time, where it is by them; then they come in their order."""
+    apart: tuple[str, ...] = ()
+    """What else tells one from another, and is not shown."""
+
+    def of(self, selection: Selection) -> By:
+        """The same with a line for each host, where ids mean others on each."""
+        if not selection.apart or self.noun not in ("user", "group"):
+            return self
+        keys = {"host": "host_name(u.host_id)", **{key: of_host(text) for key, text in self.keys.items()}}
+        return self._replace(keys=keys, shown=("host", *self.shown), apart=("u.host_id",))
 
 
 COMMANDS = By("command", {"command": "u.command", "forked_only": "u.forked_only"}, ("command", "forked_only"), ("rollup_command",))
@@ -77,16 +86,17 @@ def _used(by: By, selection: Selection, laid: list[periods.Period] | None) -> st
 
 def query(by: By, selection: Selection, output: Output, laid: list[periods.Period] | None = None) -> tuple[Query, tuple[str, ...]]:
     """The sums by key, the dearest first, or in the order of the periods that were laid out; and the columns to write."""
+    by = by.of(selection)
     rollup = _used(by, selection, laid)
     known = columns(by, selection, rollup)
     shown = output.choose(known, [*by.shown, *SHOWN, *(["estimate"] if selection.clip else [])])
     chosen = {key: known[key] for key in dict.fromkeys((*shown, *_ALWAYS))}
     if _tells_seen(by, selection):
         chosen |= {key: measure.sql() for key, measure in ROLLED.items() if key in completeness.WITNESSES}
-    keys = ", ".join(by.keys.values())
+    keys = ", ".join((*by.keys.values(), *by.apart))
     order = output.order(known, "min(p.since_ns)" if by.period else f"{known['cpu_s']} desc nulls last, processes desc, {keys}")
     joined = "" if laid is None else "\n" + periods.join(laid, clip=selection.clip, rolled=rollup is not None)
-    needed = (*chosen.values(), order, joined)
+    needed = (*chosen.values(), keys, order, joined)
     source = _rolled(by, rollup, selection, *needed) if rollup is not None else rows(selection, needed)
     return Query(f"{select(chosen)}\n{source.sql}{joined}\ngroup by {keys}\n{order}", source.values), shown
 

@@ -49,7 +49,7 @@ def _make(connection: sqlite3.Connection, day: int) -> None:
 def _sums() -> list[tuple[str, list[str], dict[str, Aggregate], str]]:
     return [
         _sum("rollup_day_command", [":day", "comm_id", "forked_only"], "rollup_command", ROLLED),
-        _sum("rollup_day_user", [":day", "uid", "gid", "in_job"], "rollup_user", ROLLED),
+        _sum("rollup_day_user", [":day", "uid", "gid", "in_job", "host_id"], "rollup_user", ROLLED),
         _sum("rollup_day_job", [":day", "job_id"], "rollup_job", ROLLED_OF_JOB),
         _sum("rollup_day_hour", ["hour"], "rollup_user", ROLLED),
     ]

@@ -51,7 +51,7 @@ _PROCESSES = "process_usage"
 PARTS = {_PROCESSES: ("incarnation_usage", "unjoined_usage")}
 """The views of which another is the union. Of a union SQLite computes every column, and lets no condition with a subquery sink into it."""
 # in_job: 1 of processes that were ever in a job, 0 of others; so these sums tell what is in none too.
-_OF_USER = ("uid", "gid", "in_job")
+_OF_USER = ("uid", "gid", "in_job", "host_id")
 ROLLUPS = {
     "rollup_command": Rollup(_PROCESSES, "ended_hour", ("command", "forked_only"), ("comm_id", "forked_only"), ROLLED),
     "rollup_user": Rollup(_PROCESSES, "ended_hour", _OF_USER, _OF_USER, ROLLED),

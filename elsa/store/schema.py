@@ -374,12 +374,15 @@ rollup_command = _rollup(
     [Column("comm_id", Big, ForeignKey("comm.id")), Column("forked_only", Integer)],
     measures.ROLLED,
 )
-rollup_user = _rollup(
-    "rollup_user",
+
+
+def _of_user() -> list[Column[int]]:
     # in_job: 1 of processes that were ever in a job, 0 of the others and of records without a process
-    [Column("uid", Big), Column("gid", Big), Column("in_job", Integer, nullable=False)],
-    measures.ROLLED,
-)
+    host_id = Column("host_id", Big, ForeignKey("host.id"))
+    return [Column("uid", Big), Column("gid", Big), Column("in_job", Integer, nullable=False), host_id]
+
+
+rollup_user = _rollup("rollup_user", _of_user(), measures.ROLLED)
 rollup_job = _rollup(
     "rollup_job",
     [Column("job_id", Big, ForeignKey("job.id"), nullable=False)],
@@ -393,9 +396,7 @@ rollup_day = _table(
 rollup_day_command = _of_day(
     "rollup_day_command", [Column("comm_id", Big, ForeignKey("comm.id")), Column("forked_only", Integer)], measures.ROLLED
 )
-rollup_day_user = _of_day(
-    "rollup_day_user", [Column("uid", Big), Column("gid", Big), Column("in_job", Integer, nullable=False)], measures.ROLLED
-)
+rollup_day_user = _of_day("rollup_day_user", _of_user(), measures.ROLLED)
 rollup_day_job = _of_day(
     "rollup_day_job",
     [Column("job_id", Big, ForeignKey("job.id"), nullable=False)],

@@ -30,6 +30,7 @@ def test_process_with_a_record_shows_both_witnesses_in_raw_and_human_units(wareh
         "process_id": 2,
         "acct_id": 9,
         "host": "here",
+        "host_id": 1,
         "boot_id": 1,
         "pid": 1002,
         "parent_process_id": 1,
@@ -85,7 +86,7 @@ def test_what_is_unknown_of_a_running_process_is_null_and_never_zero(warehouse: 
     warehouse.process(1, seconds=None)
     row = warehouse.row("select * from process_usage")
     known = {name for name, value in row.items() if value is not None}
-    identity = {"process_id", "host", "boot_id", "pid", "command", "uid", "start_ns", "started_ns", "started_at"}
+    identity = {"process_id", "host", "host_id", "boot_id", "pid", "command", "uid", "start_ns", "started_ns", "started_at"}
     assert known == identity | {"state", "origin", "class", "in_job"}
     assert (row["state"], row["class"], row["command"], row["uid"]) == ("running", "running", "work", 1000)
 

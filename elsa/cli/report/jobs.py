@@ -25,7 +25,7 @@ MOST_LIVE = 1000
 
 
 @report.command()
-@reports("job", "user", "exit", "state", "tag", of_jobs=True, clip=True)
+@reports("host", "job", "user", "exit", "state", "tag", of_jobs=True, clip=True)
 def jobs(*, request: Request) -> None:
     """Every job with what it cost, the newest first.
 

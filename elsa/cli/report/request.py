@@ -31,9 +31,10 @@ if TYPE_CHECKING:
     from elsa.report.selection import Selection
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-PROCESSES = ("job", "user", "group", "command", "tty", "pid", "exit", "state", "tag")
+PROCESSES = ("host", "job", "user", "group", "command", "tty", "pid", "exit", "state", "tag")
 """The choices of reports on processes."""
 _SELECTING: dict[str, tuple[str, str]] = {
+    "host": ("HOST", "Only this host, by name or glob, where the warehouse has several."),
     "job": ("JOB", "Only processes that were ever in this job: its id, its name, or a glob for several."),
     "user": ("USER", "Only this real user, by name or uid; uid:N is never a name."),
     "group": ("GROUP", "Only this real group, by name or gid; gid:N is never a name."),
@@ -45,6 +46,7 @@ _SELECTING: dict[str, tuple[str, str]] = {
     "tag": ("TAG", "Only processes of jobs with this tag: KEY or KEY=VALUE. Several must all be there."),
 }
 _OF_JOBS: dict[str, tuple[str, str]] = {
+    "host": ("HOST", "Only jobs of this host, by name or glob, where the warehouse has several."),
     "job": ("JOB", "Only this job: its id, its name, or a glob."),
     "user": ("USER", "Only jobs of this owner, by name or uid; uid:N is never a name."),
     "exit": ("EXIT", "Only jobs whose launched command ended so: 0, 3, nonzero, signal, SIGKILL, core."),

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 from elsa.cli.report.group import report
 from elsa.cli.report.request import Request, reports, say
 
+if TYPE_CHECKING:
+    import sqlite3
+
 
 @report.command()
-@reports()
+@reports("host")
 def gaps(*, request: Request) -> None:
     """Known losses of events and records, the newest first: from when to when, why, and how much.
 
@@ -21,10 +25,14 @@ def gaps(*, request: Request) -> None:
       elsa report gaps --since yesterday --format json
     """
     from elsa.report import gaps as made
+    from elsa.report.selection import host_ids
+
+    def hosts(connection: sqlite3.Connection) -> list[int] | None:
+        return host_ids(connection, request.asked["host"]) if request.asked["host"] else None
 
     request.show(
-        lambda _, selection: [made.query(selection.window, request.output)[0]],
-        lambda connection, selection: made.gaps(connection, selection.window, request.output, time.time_ns()),
+        lambda connection, selection: [made.query(selection.window, request.output, hosts(connection))[0]],
+        lambda connection, selection: made.gaps(connection, selection.window, request.output, time.time_ns(), hosts(connection)),
     )
 
 
