@@ -50,6 +50,8 @@ class Config:
     """How many open jobs of one owner a process may be in: each of its children is in all of them."""
     jobs_per_user: int = 1000
     """How many open jobs a user may have who is neither root nor in `group`."""
+    define_s: int = 300
+    """How many seconds it may take to find what a job after the fact is made of."""
     backlog_events: int = 250_000
     """How many events may wait in memory for a warehouse that cannot be written; what comes on top is dropped and becomes a gap."""
     keep_events: str = "90 days"

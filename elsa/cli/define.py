@@ -19,8 +19,8 @@ from elsa.kernel.places import same_file
 from elsa.state.selection import Selection
 from elsa.text import printable
 
-# jobd gives up on an answer after 60 s.
-PATIENCE_S = 70.0
+# How much longer than that to wait for jobd, which gives up by itself.
+PATIENCE_S = 15
 # Fewer are made members at once, so that a bar would only flash up.
 WORTH_A_BAR = 50_000
 
@@ -102,7 +102,7 @@ def _carry_out(settings: config.Config, selection: Selection, fields: dict[str, 
     from elsa.control.client import Client
     from elsa.pipeline import defining
 
-    client = Client(settings.socket, PATIENCE_S)
+    client = Client(settings.socket, settings.define_s + PATIENCE_S)
     kept, foreign = None, False
     try:
         status = client.request("status")
@@ -124,6 +124,7 @@ def _carry_out(settings: config.Config, selection: Selection, fields: dict[str, 
         only_uid=None,
         selection=selection,
         dry_run=fields["dry_run"],
+        limit_s=settings.define_s,
     )
     with progress.bar("defining", from_total=WORTH_A_BAR) as show:
         return defining.define(order, show)

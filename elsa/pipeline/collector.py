@@ -218,6 +218,7 @@ class Collector:
             self.drain()
             self._answer()
             self._answer_syncs()
+        self.helpers.tick(now_ns)
         self.storing.tick(now_ns)
         if now_ns - self._kept_house_ns >= HOUSEKEEPING_NS:
             self._kept_house_ns = now_ns

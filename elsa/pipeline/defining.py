@@ -48,6 +48,8 @@ class Order:
     """Whose processes alone may be in it; None: anybody's."""
     selection: Selection
     dry_run: bool
+    limit_s: int
+    """How long a condition may take."""
 
 
 def define(order: Order, progress: Progress = lambda done, total: None) -> dict[str, Any]:
@@ -58,7 +60,7 @@ def define(order: Order, progress: Progress = lambda done, total: None) -> dict[
         client.request("sync")  # what happened before the order is recorded
     opened = database.open_for_reading(db) if order.dry_run else database.open_for_writing(db)
     with database.translated(db), closing(opened) as connection:
-        found = defining.find(connection, db, order.selection, order.only_uid)
+        found = defining.find(connection, db, order.selection, order.only_uid, order.limit_s)
         job = None
         if not order.dry_run:
             job = _reserve(client, order, found.boot_id, connection)

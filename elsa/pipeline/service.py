@@ -164,9 +164,17 @@ class Service:
         """Have a program of its own look through the warehouse, which may take long; it comes back with a `reserve`."""
         config, only_uid = self._config, None if peer.manages else peer.uid
         order = defining.Order(
-            str(config.db), str(config.socket), request.name, request.tags, peer.uid, only_uid, request.selection, request.dry_run
+            str(config.db),
+            str(config.socket),
+            request.name,
+            request.tags,
+            peer.uid,
+            only_uid,
+            request.selection,
+            request.dry_run,
+            config.define_s,
         )
-        self._collector.helpers.start(defining.__name__, defining.as_json(order), peer.uid, reply)
+        self._collector.helpers.start(defining.__name__, defining.as_json(order), peer.uid, reply, config.define_s)
 
     def _reserve(self, request: protocol.Reserve, peer: Peer, reply: Reply) -> None:
         """A job that holds nobody who lives, so it is closed from the start; whoever may write the warehouse fills it there."""

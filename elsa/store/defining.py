@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Mapping
-from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,12 +16,15 @@ from elsa.decode import comm
 from elsa.errors import PrivilegeError, UnavailableError, UsageError
 from elsa.state.codes import How
 from elsa.state.selection import Selection
-from elsa.store import database, locks, runs
+from elsa.store import locks, runs, where
 from elsa.store.database import transaction
 
 SECOND_NS = 1_000_000_000
 # Members are written so many in one transaction, which takes some hundredths of a second.
 CHUNK = 10_000
+LIMIT_S = 300.0
+# Instructions of SQLite after which it lets Python look whether it was told to stop; some milliseconds.
+LOOK_UP = 1_000_000
 # How many commands a summary names.
 COMMANDS_SHOWN = 10
 
@@ -60,11 +62,13 @@ class Found(NamedTuple):
     """How many of the most frequent commands."""
 
 
-def find(connection: sqlite3.Connection, db: Path, selection: Selection, only_uid: int | None) -> Found:
+def find(connection: sqlite3.Connection, db: Path, selection: Selection, only_uid: int | None, limit_s: float = LIMIT_S) -> Found:
     """Gather in `chosen` what is selected, with `only_uid` of this user alone: nothing that this does or says depends on what others ran.
 
-    Raises UsageError where there is nothing, or a condition makes no sense, PrivilegeError for what is not this user's.
+    A condition may take `limit_s`. Raises UsageError where there is nothing, or a condition makes no sense, RetryError where it takes too
+    long, PrivilegeError for what is not this user's.
     """
+    connection.set_progress_handler(_look_up, LOOK_UP)
     connection.execute("create temp table if not exists chosen (process_id integer primary key, how integer not null)")
     connection.execute("delete from temp.chosen")
     if selection.root is not None:
@@ -74,11 +78,15 @@ def find(connection: sqlite3.Connection, db: Path, selection: Selection, only_ui
     elif selection.where is not None:
         if only_uid is not None:
             raise PrivilegeError("only root and the elsa group select by a condition; use --root, --session or --command")
-        _choose_where(connection, db, selection.where)
+        _choose_where(connection, db, selection.where, limit_s)
     else:
         _choose_commands(connection, selection.commands, only_uid)
     _trim(connection, selection)
     return _found(connection)
+
+
+def _look_up() -> None:
+    """Signals are handled here; what one raises ends the statement."""
 
 
 # --- whom a pid means ---------------------------------------------------------------------------------------------------------------
@@ -203,30 +211,11 @@ def _choose_commands(connection: sqlite3.Connection, patterns: tuple[str, ...], 
     )
 
 
-# What a condition may do: compute, and read. Not: write, attach, change settings or load code.
-_HARMLESS = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
-_REFUSED_FUNCTIONS = {"load_extension", "writefile", "edit", "fts3_tokenizer"}
-
-
-def _authorise(action: int, _what: str | None, function: str | None, _database: str | None, _via: str | None) -> int:
-    harmless = action in _HARMLESS and not (action == sqlite3.SQLITE_FUNCTION and function in _REFUSED_FUNCTIONS)
-    return sqlite3.SQLITE_OK if harmless else sqlite3.SQLITE_DENY
-
-
-def _choose_where(connection: sqlite3.Connection, db: Path, condition: str) -> None:
-    """By somebody's own SQL, on a connection of its own that can do nothing but read."""
-    with closing(database.open_for_reading(db)) as reader:
-        reader.set_authorizer(_authorise)
-        try:
-            # On a line of its own, so that a comment in it ends.
-            rows = reader.execute(f"select process_id from incarnation_usage as process_usage where (\n{condition}\n)")
-            while chunk := rows.fetchmany(CHUNK):
-                connection.execute("begin")  # of the temporary table alone: it holds up nobody
-                connection.executemany(f"insert or ignore into temp.chosen values (?, {How.DEFINED:d})", chunk)
-                connection.execute("commit")
-        except (sqlite3.Error, sqlite3.Warning) as error:
-            told = " ".join(str(error).split())
-            raise UsageError(f"--where: {told}; it is an SQL condition on the columns of process_usage, as in: uid = 1000") from None
+def _choose_where(connection: sqlite3.Connection, db: Path, condition: str, limit_s: float) -> None:
+    for ids in where.matching(db, condition, limit_s):
+        connection.execute("begin")  # of the temporary table alone: it holds up nobody
+        connection.executemany(f"insert or ignore into temp.chosen values (?, {How.DEFINED:d})", zip(ids, strict=True))
+        connection.execute("commit")
 
 
 def _trim(connection: sqlite3.Connection, selection: Selection) -> None:
