@@ -74,8 +74,8 @@ with life as (
         s.compact_delay_ns,
         s.exe_dev,
         s.exe_inode,
-        -- the record knows only the leader's own status
-        coalesce(p.exit_status, a.exitcode) as exit_status,
+        -- the record knows only the leader's own status; where an end was heard but nothing tells which thread's counts, it is NULL
+        case when p.end_how = 1 or s.threads > 1 then p.exit_status else coalesce(p.exit_status, a.exitcode) end as exit_status,
         p.origin,
         p.end_how,
         a.join_how,
@@ -114,7 +114,8 @@ select
     life.flag & 1 as forked_only,
     (life.flag >> 1) & 1 as superuser,
     coalesce((life.flag >> 3) & 1, (life.exit_status >> 7) & 1) as dumped_core,
-    coalesce((life.flag >> 4) & 1, (life.exit_status & 127) <> 0) as killed,
+    -- the record's flag is set as well where a thread was ended because another one ended the process
+    coalesce((life.exit_status & 127) <> 0, (life.flag >> 4) & 1) as killed,
     life.uid,
     life.gid,
     life.tty,

@@ -298,14 +298,20 @@ def run(name: str | None, tags: dict[str, str], socket: Path | None, command: Se
 
     title = name if name is not None else title_of(command)
 
+    made: list[int] = []
+
     def register(pid: int) -> None:
         reply = _ask(socket, "create", name=title, tags=tags, pids=[pid], launched=pid, closes_itself=True)
+        made.append(reply["job"]["id"])
         with contextlib.suppress(OSError):  # a closed stderr is no reason not to run
             click.echo(_title(reply["job"]), err=True)
 
     status = launch(command, register)
+    client = Client(config.load({"socket": socket}).socket, STORING_TIMEOUT_S)
+    with contextlib.suppress(ElsaError):  # nobody knows it better than who waited for it
+        client.request("ended", job=made[0], status=status)
     with contextlib.suppress(ElsaError):  # so that a report right after this has all of it; not as long as the warehouse is locked
-        Client(config.load({"socket": socket}).socket, STORING_TIMEOUT_S).request("sync")
+        client.request("sync")
     end_like(status)
 
 

@@ -200,6 +200,7 @@ def _account(
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     status = launch(command, register)
     ended_ns = clocks.monotonic_ns()
+    accountant.ended(status)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     waited = Waited(after.ru_utime - before.ru_utime, after.ru_stime - before.ru_stime, after.ru_maxrss)
 

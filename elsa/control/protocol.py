@@ -23,6 +23,8 @@ MAX_PID = 4_194_304
 """PID_MAX_LIMIT of 64-bit kernels (include/linux/threads.h)."""
 MAX_ID = 2**63 - 1
 MAX_UID = 2**32 - 2
+MAX_STATUS = 0xFFFF
+"""A wait status: the exit code in the upper byte; a signal and whether it left a core in the lower."""
 MAX_NAME = 128
 MAX_COMMANDS = 64
 """Patterns of one `define`."""
@@ -105,6 +107,14 @@ class Remove:
 
 
 @dataclass(frozen=True)
+class Ended:
+    """The command with which a job was launched has ended: its wait status, from who waited for it."""
+
+    job: JobRef
+    status: int
+
+
+@dataclass(frozen=True)
 class Close:
     """End a job: what still runs leaves it, and it takes no more processes."""
 
@@ -143,7 +153,7 @@ class Sync:
     """Answered when every event that happened before the request is in the warehouse."""
 
 
-Request = Create | Define | Reserve | Add | Remove | Close | List | Show | Of | Status | Sync
+Request = Create | Define | Reserve | Add | Remove | Ended | Close | List | Show | Of | Status | Sync
 
 REQUESTS: dict[str, type[Request]] = {
     "create": Create,
@@ -151,6 +161,7 @@ REQUESTS: dict[str, type[Request]] = {
     "reserve": Reserve,
     "add": Add,
     "remove": Remove,
+    "ended": Ended,
     "close": Close,
     "list": List,
     "show": Show,
@@ -261,6 +272,7 @@ FIELDS: dict[str, Callable[[object], Any]] = {
     "commands": _commands,
     "where": lambda value: _text(value, MAX_WHERE),
     "owner_uid": lambda value: _whole(value, 0, MAX_UID),
+    "status": lambda value: _whole(value, 0, MAX_STATUS),
     "dry_run": _flag,
 }
 

@@ -88,6 +88,9 @@ class Inside:
         self._untold[life.id] = life
         self._listener.start()
 
+    def ended(self, status: int) -> None:
+        """The command has ended so, which the bill tells."""
+
     def _listen(self) -> None:
         while not self._over.wait(self._pause_s):
             self._turn()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -155,6 +156,11 @@ class WithJobd:
         job = self._client.request("create", **self._new, pids=[pid], launched=pid)["job"]
         self.job = int(job["id"]), str(job["name"])
         self._began_ns = clocks.monotonic_ns()
+
+    def ended(self, status: int) -> None:
+        """The command has ended so."""
+        with contextlib.suppress(ElsaError):  # it is told again what the kernel told it, mostly
+            self._client.request("ended", job=self._id, status=status)
 
     @property
     def _id(self) -> int:

@@ -67,6 +67,7 @@ class Service:
             protocol.Reserve: self._reserve,
             protocol.Add: self._add,
             protocol.Remove: self._remove,
+            protocol.Ended: self._ended,
             protocol.Close: self._close,
             protocol.List: self._list,
             protocol.Show: self._show,
@@ -213,6 +214,13 @@ class Service:
         for life in lives:
             self._leave(life, job)
         self._collector.storing.commit(reply, {"job": describe(job), "removed": [life.pid for life in lives]})
+
+    def _ended(self, request: protocol.Ended, peer: Peer, reply: Reply) -> None:
+        """The job may be closed by now, so only its id names it."""
+        if not isinstance(request.job, int):
+            raise UsageError("name the job by its id")
+        self._processes.tell_status(request.job, request.status, _sees_of(peer))
+        reply({})
 
     def _close(self, request: protocol.Close, peer: Peer, reply: Reply) -> None:
         job = self._job(request.job, peer)

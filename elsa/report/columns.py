@@ -175,7 +175,7 @@ _ALL = (
         "sampled", "sampled", "processes of which taskstats told, but shorter than a tick of 4 ms: their CPU time is sampled, not measured"
     ),
     _text("provenance", "by", "who tells its CPU time: taskstats, or acct (ticks only)"),
-    _seconds("wall_s", "wall", "last end - first start"),
+    _seconds("wall_s", "wall", "last end - first start, without the time in which the machine slept or its clock was set"),
     _seconds("elapsed_s", "elapsed", "from start to end, summed over processes"),
     _count("etime_ticks", "etime", "elapsed time as the accounting records have it", "1/100 s"),
     _count("utime_ticks", "utime", "user CPU time", "1/100 s"),
@@ -255,8 +255,8 @@ _ALL = (
         "exit",
         "",
         exit_word,
-        "how it ended, a job as the process launched in it: tables show the exit code or the signal that killed, programs get the wait"
-        " status of wait(2): 256 x code + signal, + 128 for a dumped core",
+        "how it ended, unknown where nothing tells, a job as the process launched in it: tables show the exit code or the signal that"
+        " killed, programs get the wait status of wait(2): 256 x code + signal, + 128 for a dumped core",
     ),
     _count("exit_code", "code", "exit code, unknown of a process that a signal killed"),
     _count("exit_signal", "signal", "number of the signal that killed, 0 for none"),

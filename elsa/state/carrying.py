@@ -74,6 +74,8 @@ def _carry_lives(old: Processes, new: Processes, jobs: dict[int, Job], now_ns: i
         ancestor = life.ancestor
         while ancestor is not None and ancestor.id not in lives:
             ancestor = ancestor.ancestor
+        for job_id in (job_id for job_id, (_, command) in old.launched.items() if command is life and job_id in jobs):
+            new.launched[jobs[job_id].id] = jobs[job_id], carried
         carried.ancestor = lives[ancestor.id][1] if ancestor is not None else None
         for job_id in life.jobs:
             since_ns = life.member_since(job_id)
@@ -92,5 +94,5 @@ def _life(life: Incarnation, new: Processes) -> Incarnation:
         new.vanished([there], max(life.start_ns, there.start_ns))
     made = new.adopt(life.pid, life.start_ns, life.origin)
     made.parent_inferred, made.uid, made.comm = life.parent_inferred, life.uid, life.comm
-    made.status, made.leader_status = life.status, life.leader_status
+    made.status, made.leader_status, made.exits, made.exec_ns = life.status, life.leader_status, life.exits, life.exec_ns
     return made

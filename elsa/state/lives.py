@@ -7,9 +7,11 @@ from typing import NamedTuple
 
 from elsa.state.clock import Clock
 from elsa.state.codes import End, Origin
+from elsa.state.ending import Ends, Exits
 
 # A start time out of /proc is cut to a clock tick of 1/100 s, and its conversion may be one tick too low.
 TICK_NS = 10_000_000
+NOT_TOLD = Ends()
 EventRow = tuple[int, int, int, int, int, int | None, int | None, int | None, int | None, int | None]
 
 
@@ -49,6 +51,9 @@ class Incarnation:
         "elapsed_ns",
         "end_clock",
         "end_how",
+        "ends",
+        "exec_ns",
+        "exits",
         "id",
         "jobs",
         "leader_status",
@@ -63,9 +68,9 @@ class Incarnation:
         "start_clock_id",
         "start_ns",
         "status",
-        "status_ns",
         "stored",
         "threads",
+        "told",
         "uid",
     )
 
@@ -94,10 +99,16 @@ class Incarnation:
         self.elapsed_ns: int | None = None
         self.end_clock: Clock | None = None
         self.end_how: int | None = None
-        self.status = 0
-        """The wait status, as far as its threads' exits tell while it runs."""
-        self.status_ns = 0
-        """When the thread exited that it is from."""
+        self.status: int | None = 0
+        """The wait status, as far as its threads' exits tell while it runs; None: they contradict each other."""
+        self.exits: Exits | None = None
+        """How its threads ended since it last executed something; None where there was but one."""
+        self.ends = NOT_TOLD
+        """The same as taskstats tells it."""
+        self.exec_ns: int | None = None
+        """When it executed something, which ended other threads of it."""
+        self.told: int | None = None
+        """The wait status as somebody else than its threads' exits knows it: who waited for it, or taskstats where no exit was heard."""
         self.leader_status: int | None = None
         self.stored = False
 
@@ -108,7 +119,9 @@ class Incarnation:
 
     @property
     def exit_status(self) -> int | None:
-        """Its wait status, once its end was heard."""
+        """Its wait status, once its end was heard; None as well where nothing decides between its threads'."""
+        if self.told is not None:
+            return self.told
         return self.status if self.end_how == End.EXIT else None
 
     def member_since(self, job_id: int) -> int:

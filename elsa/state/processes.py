@@ -15,15 +15,17 @@ from collections.abc import Iterable
 from elsa.decode import events as ev
 from elsa.decode.comm import escape_comm
 from elsa.decode.events import Event
+from elsa.errors import UsageError
 from elsa.state.clock import Clock, Clocks
 from elsa.state.codes import End, EventKind, How, Origin
+from elsa.state.ending import Ends, Exits, wait_status
 from elsa.state.jobs import Job, Jobs
 from elsa.state.lives import TICK_NS, Changes, Found, Incarnation, ProgramRow, same_start
 
 # An exit may be heard up to 38 ms after the next life of the same pid has begun; beyond this, it is not coming.
 LATE_NS = 5_000_000_000
-# The exit of a thread that has ended by itself may be heard this long after that of the thread that ended the process.
-OVERTAKEN_NS = 100_000_000
+# Who waited for the command of a job tells its wait status soon after its end.
+TOLD_WITHIN_NS = 60_000_000_000
 # The clocks of two CPUs differ by less than this: what was seen so much later than an exec is what that executed.
 SKEW_NS = 1_000_000
 
@@ -44,6 +46,8 @@ class Processes:
         """Events were lost and what they told is not concluded yet: a pid may have passed to another unheard, so lines are inferred."""
         self.ended: list[Incarnation] | None = None
         """Where a list is put here, it gathers every life that ends."""
+        self.launched: dict[int, tuple[Job, Incarnation]] = {}
+        """By job: it and its command, until a while after the end of that."""
         self.doubts: dict[int, Event] = {}
         """The newest exit of a thread of a process whose count of threads is not sure; the owner looks in /proc and says what it saw."""
         self._late: dict[int, list[tuple[Incarnation, int]]] = {}
@@ -130,7 +134,7 @@ class Processes:
         life.origin = Origin.FORK
         life.parent_id = life.ancestor = life.parent_inferred = life.leader_status = None
         life.threads = 1
-        life.status = 0
+        life.status, life.exits = 0, None
         life.seen_ns = 0
         for job_id in set(life.jobs) - set(jobs):
             self._leave(life, job_id, time_ns)
@@ -152,7 +156,9 @@ class Processes:
         _, _, cpu, time_ns, pid, tgid, *_ = event
         life = self.living.get(tgid)
         if life is not None:
-            life.status = 0
+            if life.threads != 1 or life.exits:
+                life.exec_ns = time_ns
+            life.status, life.exits = 0, None
             if life.program_ns < time_ns + SKEW_NS:  # else it is this program that was looked at
                 life.comm = None
                 self.execed.add(tgid)
@@ -191,15 +197,13 @@ class Processes:
 
     @staticmethod
     def _note_status(life: Incarnation, event: Event) -> None:
-        """The process has the code of the thread that ended it all, by exit_group(2), by a signal or as the last one.
-
-        That one is not always heard last: a thread that ends by itself, mostly with 0, wakes who joins it before its exit is told. So a
-        code that is not 0 stays against zeros heard soon after it.
-        """
-        if event.c or event.time_ns - life.status_ns > OVERTAKEN_NS:
-            life.status, life.status_ns = event.c, event.time_ns
+        """How a thread ended: of a process with one, that is its wait status."""
+        life.status = event.c
         if event.a == life.pid:
             life.leader_status = event.c
+        if life.threads > 1 or life.doubtful or life.exits is not None:
+            life.exits = life.exits or Exits()
+            life.exits.note(event.a, event.c, event.cpu, event.time_ns)
 
     def _is_late(self, event: Event, life: Incarnation | None) -> bool:
         """Whether this is the exit that an earlier life of the pid still owes, and not one of `life`, which has the pid now.
@@ -276,6 +280,28 @@ class Processes:
             life.program_ns = 0
             seen = self.changes.programs.get(life.id, (life.id, None, None, None, None, None, None))
             self.changes.programs[life.id] = (life.id, None, None, *seen[3:])
+
+    def hear_ends(self, life: Incarnation, ends: Ends) -> None:
+        """How the threads of a process ended, as taskstats tells it: with the exit events, or in their place where none was heard."""
+        life.ends = ends
+        if life.elapsed_ns is None:
+            return  # its exit is still to be heard
+        if life.end_how == End.EXIT:
+            self._learn_status(life)
+        elif life.told is None:
+            life.told = wait_status(ends, Exits(), life.start_ns, life.exec_ns)
+            self._amend(life)
+
+    def tell_status(self, job_id: int, status: int, owner_uid: int | None = None) -> None:
+        """Whoever started the command of a job, one of `owner_uid` if given, has waited for it. Raises UsageError where that cannot be."""
+        job, life = self.launched.get(job_id, (None, None))
+        if job is None or life is None or owner_uid not in (None, job.owner_uid):
+            raise UsageError(f"job {job_id} has no command that has just ended")
+        if life.end_how == End.EXIT and status not in (life.exits.by_code if life.exits is not None else [life.status]):
+            raise UsageError(f"no thread of the command of job {job_id} ended with wait status {status}")
+        del self.launched[job_id]
+        life.told = status
+        self._amend(life)
 
     def resolve_doubt(self, pid: int, found: Found | None) -> None:
         """Answer a doubt: `found` is the process as /proc shows it now, None if there is no such pid."""
@@ -358,6 +384,8 @@ class Processes:
 
     def add(self, life: Incarnation, job: Job, now_ns: int, how: How = How.ADDED) -> bool:
         """Put a living process into a job from now on; False if it is in it already. Its children so far stay where they are."""
+        if how == How.LAUNCHED:
+            self.launched[job.id] = job, life
         return self._enter(life, job.id, now_ns, how)
 
     def remove(self, life: Incarnation, job: Job, now_ns: int) -> bool:
@@ -435,15 +463,26 @@ class Processes:
 
     @staticmethod
     def _settle_status(life: Incarnation) -> None:
-        if life.leader_status == life.exit_status:
-            life.leader_status = None
+        """Of threads that ended with different codes find the one that counts, as far as everything heard so far tells."""
+        if life.exits is not None and len(life.exits.by_code) > 1:
+            life.status = wait_status(life.ends, life.exits, life.start_ns, life.exec_ns)
+
+    def _learn_status(self, life: Incarnation) -> None:
+        """More is known of how a life that is over ended."""
+        before = life.exit_status
+        self._settle_status(life)
+        if life.exit_status != before:
+            self._amend(life)
 
     def _amend(self, life: Incarnation) -> None:
         if life.stored:
             self.changes.amended[life.id] = life
 
     def forget_late(self, now_ns: int) -> None:
-        """Give up on exits that have not come."""
+        """Give up on exits that have not come, and on who might tell how a command ended."""
+        for job_id, (_, life) in list(self.launched.items()):
+            if life.elapsed_ns is not None and now_ns - life.start_ns - life.elapsed_ns > TOLD_WITHIN_NS:
+                del self.launched[job_id]
         for pid, owing in list(self._late.items()):
             kept = [(life, over_ns) for life, over_ns in owing if now_ns - life.start_ns - (life.elapsed_ns or 0) <= LATE_NS]
             if kept:

@@ -7,12 +7,14 @@ summed here, and the part tells whether the sum is whole.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping
 from operator import add, itemgetter
 from typing import Any, NamedTuple
 
-from elsa.decode.acct import AFORK
+from elsa.decode.acct import AFORK, AXSIG
 from elsa.decode.taskstats import AGROUP, Message, Taskstats
+from elsa.state.ending import MOST_KEPT, Ends, ThreadEnd
 
 # Processes of which a thread has ended and others live on, about 2 KB each when full. More of them than a busy host has; what fills it
 # in time are those whose last message was lost.
@@ -52,14 +54,25 @@ class ProcessStats(NamedTuple):
     faults, memory integrals, characters, system calls and bytes are those of some threads only: at least so much."""
     total: Taskstats
     """Sums over the threads; hiwater_rss_kib and hiwater_vm_kib are the largest; exitcode, tgetime_us and etime_us (here the same) are
-    those at the last thread's end, so exitcode is the wait status; flags are everybody's, but AFORK, names and ids are the leader's
-    where it was heard."""
+    those at the last thread's end; flags are everybody's, but AFORK, names and ids are the leader's where it was heard."""
+    several: Ends | None = None
+    """How its threads ended; None where one thread alone was heard to."""
+
+    @property
+    def ends(self) -> Ends:
+        """How its threads ended."""
+        return self.several if self.several is not None else Ends((_end_of(self.total),), (self.total.pid,), self.complete)
+
+
+def _end_of(thread: Taskstats) -> ThreadEnd:
+    since_us = thread.tgetime_us if thread.tgetime_us is not None else thread.etime_us
+    return ThreadEnd(thread.pid, thread.exitcode, since_us, bool(thread.flag & AXSIG))
 
 
 class _Group:
     """The threads of one process that have ended so far."""
 
-    __slots__ = ("doubtful", "flags", "leader", "peak_rss", "peak_vm", "sums", "threads")
+    __slots__ = ("doubtful", "ends", "flags", "leader", "peak_rss", "peak_vm", "sums", "threads", "tids")
 
     def __init__(self, thread: Taskstats) -> None:
         self.threads = 1
@@ -68,6 +81,22 @@ class _Group:
         self.sums = _numbers(thread)
         self.peak_rss, self.peak_vm = thread.hiwater_rss_kib, thread.hiwater_vm_kib
         self.doubtful = False
+        self.ends: dict[tuple[int, bool], ThreadEnd] = {}
+        self.tids: deque[int] = deque(maxlen=MOST_KEPT)
+        self._note_end(thread)
+
+    def _note_end(self, thread: Taskstats) -> None:
+        end = _end_of(thread)
+        self.tids.append(end.tid)
+        key = end.code, end.zapped
+        self.ends.pop(key, None)
+        self.ends[key] = end
+        if len(self.ends) > MOST_KEPT:
+            del self.ends[next(iter(self.ends))]
+
+    def told(self, *, complete: bool) -> Ends:
+        """How its threads ended."""
+        return Ends(tuple(self.ends.values()), frozenset(self.tids), complete)
 
     def add(self, thread: Taskstats) -> None:
         self.threads += 1
@@ -75,6 +104,7 @@ class _Group:
         self.sums = tuple(map(add, self.sums, _numbers(thread)))
         self.peak_rss = max(self.peak_rss, thread.hiwater_rss_kib)
         self.peak_vm = max(self.peak_vm, thread.hiwater_vm_kib)
+        self._note_end(thread)
         # A thread other than the leader that executes a program takes the leader's id: then the later one is what the process became.
         if thread.pid == thread.tgid or self.leader.pid != self.leader.tgid:
             self.leader = thread
@@ -173,4 +203,5 @@ class ProcessSums:
         if excess > (0 if group.doubtful else group.threads):
             self.unfinished += 1
             return ProcessStats(tgid, 1, False, _Group(last).total(last, whole))
-        return ProcessStats(tgid, group.threads, excess >= 0, group.total(last, whole))
+        complete = excess >= 0
+        return ProcessStats(tgid, group.threads, complete, group.total(last, whole), group.told(complete=complete))

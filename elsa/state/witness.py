@@ -47,6 +47,8 @@ class Witness:
                 self.homeless += 1
                 continue
             self._processes.name_late(life, stats.total.comm)
+            if life.exits is not None or life.end_how != End.EXIT:
+                self._processes.hear_ends(life, stats.ends)
             self._processes.changes.usage.append(usage_row(life.id, stats, delays=self.delays))
 
     def forget(self, heard_ns: int) -> None:

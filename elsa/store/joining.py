@@ -301,8 +301,8 @@ class Joiner:
                 if late_s is not None:  # etime was cut, and the second may tell more
                     elapsed_ns = max(elapsed_ns, boot.clocks.monotonic_ns(ended * SECOND_NS) - start_ns)
                 self._connection.execute(
-                    """update process set elapsed_ns = ?, end_how = ?, end_clock_id = ?, exit_status = coalesce(exit_status, ?)
-                       where id = ?""",
+                    """update process set elapsed_ns = ?, end_how = ?, end_clock_id = ?, exit_status =
+                       coalesce(exit_status, iif((select threads from usage where process_id = process.id) > 1, null, ?)) where id = ?""",
                     (elapsed_ns, End.ACCT, boot.clocks.at(start_ns + elapsed_ns).id, exitcode, id_),
                 )
             closed += len(rows)

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from elsa import __version__
-from elsa.state.codes import Origin
+from elsa.state.codes import How, Origin
 from elsa.state.jobs import Job, Jobs
 from elsa.state.lives import Incarnation
 from elsa.state.processes import Processes
@@ -96,19 +96,21 @@ def restore(connection: sqlite3.Connection, boot_id: int, next_job_id: int) -> P
     ).fetchall():
         life = Incarnation(row[0], row[1], row[2], row[3], Origin(row[4]))
         life.parent_id, life.parent_inferred, life.uid, life.comm = row[5:]
-        _restore_stays(connection, life, jobs)
+        _restore_stays(connection, life, processes)
         processes.restore(life)
     processes.link_ancestors()
     jobs.emptied.update({job.id: 0 for job in jobs.open.values() if not job.living})
     return processes
 
 
-def _restore_stays(connection: sqlite3.Connection, life: Incarnation, jobs: Jobs) -> None:
+def _restore_stays(connection: sqlite3.Connection, life: Incarnation, processes: Processes) -> None:
+    jobs = processes.jobs
     stays = connection.execute(
-        "select job_id, since_ns from membership where process_id = ? and until_ns is null order by since_ns, job_id", (life.id,)
+        "select job_id, since_ns, how from membership where process_id = ? and until_ns is null order by since_ns, job_id", (life.id,)
     ).fetchall()
-    life.jobs = tuple(dict.fromkeys(job_id for job_id, _ in stays if job_id in jobs.open))
-    life.since = {job_id: since_ns for job_id, since_ns in stays if since_ns and job_id in life.jobs} or None
+    life.jobs = tuple(dict.fromkeys(job_id for job_id, *_ in stays if job_id in jobs.open))
+    life.since = {job_id: since_ns for job_id, since_ns, _ in stays if since_ns and job_id in life.jobs} or None
+    processes.launched |= {job_id: (jobs.open[job_id], life) for job_id, _, how in stays if how == How.LAUNCHED and job_id in life.jobs}
 
 
 def ended_jobs(connection: sqlite3.Connection, uid: int | None, limit: int = 1000) -> list[dict[str, object]]:

@@ -62,7 +62,7 @@ def process_row(life: Incarnation) -> ProcessRow:
         life.end_how,
         life.elapsed_ns,
         life.exit_status,
-        life.leader_status,
+        life.leader_status if life.leader_status != life.exit_status else None,
         life.uid,
         life.parent_id,
         life.parent_pid,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -85,3 +87,47 @@ def test_threads_that_begin_and_end_while_jobd_begins_are_not_counted_wrong(host
     assert host.stop() == 0
     ends = host.sql("select pid, origin, end_how, exit_status from process where pid in (?, ?)", *(one.pid for one in storms))
     assert sorted(ends) == sorted((one.pid, 2, 1, 3 << 8) for one in storms)
+
+
+# Mode, microseconds, and whether the kernel's own order always tells.
+ENDINGS = [
+    ("pair", 20_000, True),
+    ("pair", 0, False),
+    ("three", 1000, True),
+    ("wait", 0, False),
+    ("abort", 1000, True),
+    ("race", 0, False),
+]
+TIMES = 30
+
+
+def test_a_wait_status_is_the_true_one_or_unknown_whichever_thread_ends_first(host: Host, native: Callable[[str], Path]) -> None:
+    host.start()
+    program = str(native("exits"))
+    true: dict[int, tuple[str, int, bool]] = {}
+    for mode, us, sure in ENDINGS:
+        for _ in range(TIMES):
+            pid = os.posix_spawn(program, [program, mode, str(us)], {})
+            true[pid] = f"{mode} {us}", os.waitpid(pid, 0)[1], sure
+    host.ingest()
+    rows = host.sql("select pid, exit_status, record, killed from process_usage where command = 'exits' and state = 'ended'")
+    assert {row[0] for row in rows} == set(true)
+    assert {row[2] for row in rows} == {"exact"}, "the record has the code of the leader"
+    wrong = [(true[pid], told) for pid, told, _, killed in rows if told is not None and (told, killed) != (true[pid][1], told & 127 > 0)]
+    assert wrong == []
+    unknown = Counter(true[pid][0] for pid, told, *_ in rows if told is None)
+    assert [mode for pid, (mode, _, sure) in true.items() if sure and mode in unknown] == []
+    assert unknown["wait 0"] < TIMES // 4, "threads that are waited for are no riddle"
+
+
+@pytest.mark.parametrize("taskstats", ["on", "off"])
+def test_the_command_of_a_job_ends_as_who_waited_for_it_saw_it(host: Host, native: Callable[[str], Path], taskstats: str) -> None:
+    """Whatever its threads and its record say; the report says the same."""
+    host.start(taskstats=taskstats)
+    true = {}
+    for mode, us in (("pair", 0), ("pair", 20_000), ("race", 0), ("abort", 0), ("wait", 0)):
+        done = host.run("job", "run", "--name", f"{mode} {us}", "--", native("exits"), mode, us)
+        true[f"{mode} {us}"] = -done.returncode if done.returncode < 0 else done.returncode << 8
+    host.ingest()
+    assert dict(host.sql("select name, exit_status from job_usage")) == true
+    assert true["pair 20000"] == 0

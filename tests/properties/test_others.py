@@ -168,6 +168,7 @@ ASKED: dict[type[protocol.Request], st.SearchStrategy[Any]] = {
     protocol.Reserve: st.builds(protocol.Reserve, st.just("new")),
     protocol.Add: st.builds(protocol.Add, JOB, SOME_PIDS, st.booleans()),
     protocol.Remove: st.builds(protocol.Remove, JOB, SOME_PIDS),
+    protocol.Ended: st.builds(protocol.Ended, JOB, st.sampled_from([0, 9, 256])),
     protocol.Close: st.builds(protocol.Close, JOB),
     protocol.List: st.builds(protocol.List, st.booleans()),
     protocol.Show: st.builds(protocol.Show, JOB),

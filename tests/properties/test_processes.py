@@ -11,9 +11,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from elsa.decode.events import Event
 from elsa.state.codes import End, How, Origin
+from elsa.state.ending import OVERTAKEN_NS
 from elsa.state.jobs import Job, Jobs
 from elsa.state.lives import TICK_NS, Found, Incarnation, same_start
-from elsa.state.processes import OVERTAKEN_NS, Processes
+from elsa.state.processes import Processes
 from tests.unit.state.events import INIT, clone, execed, exited, fork
 
 PIDS = range(2, 8)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from elsa.decode.acct import AXSIG
+
 if TYPE_CHECKING:
     from given import Warehouse
 
@@ -137,10 +139,32 @@ def test_wait_status_is_decoded_as_wait_does(warehouse: Warehouse, status: int, 
 def test_exit_status_is_the_connector_s_first_since_the_record_has_the_leader_s(warehouse: Warehouse) -> None:
     warehouse.process(1, exit_status=6 << 8)
     warehouse.acct(1, 1, exitcode=0)
-    warehouse.process(2, exit_status=None)
+    warehouse.process(2, exit_status=None, end_how=2)
     warehouse.acct(2, 2, exitcode=5 << 8)
+    warehouse.process(3, exit_status=None, end_how=2)
+    warehouse.acct(3, 3, exitcode=5 << 8)
+    warehouse.usage(3, threads=2)
     rows = warehouse.rows("select exit_code from process_usage order by process_id")
-    assert [row["exit_code"] for row in rows] == [6, 5]
+    assert [row["exit_code"] for row in rows] == [6, 5, None], "of several threads the leader's need not be that of all"
+
+
+def test_an_exit_status_that_nothing_decides_is_not_taken_from_the_leader(warehouse: Warehouse) -> None:
+    """All exits were heard, and so it is known that there is more than one code."""
+    warehouse.process(1, exit_status=None, leader_status=7 << 8)
+    warehouse.acct(1, 1, exitcode=7 << 8)
+    assert warehouse.row("select exit_status, exit_code, state from process_usage") == {
+        "exit_status": None,
+        "exit_code": None,
+        "state": "ended",
+    }
+
+
+@pytest.mark.parametrize(("status", "killed"), [(0, 0), (9, 1)])
+def test_a_process_was_killed_if_its_wait_status_says_so(warehouse: Warehouse, status: int, killed: int) -> None:
+    """The record's flag alone is set as well where a thread was ended because another one ended the process."""
+    warehouse.process(1, exit_status=status)
+    warehouse.acct(1, 1, flag=AXSIG, exitcode=0)
+    assert warehouse.row("select killed from process_usage") == {"killed": killed}
 
 
 def test_ppid_is_the_record_s_where_the_parent_is_unknown(warehouse: Warehouse) -> None:

@@ -248,7 +248,8 @@ def test_the_command_does_not_begin_before_jobd_has_answered(jobd: Jobd, tmp_pat
 def test_what_a_command_used_is_stored_when_its_runner_ends(jobd: Jobd) -> None:
     with start(jobd.path, "sh", "-c", "exit 3") as process:
         assert process.wait(10) == 3
-    assert [type(request) for request in jobd.asked] == [protocol.Create, protocol.Sync]
+    assert [type(request) for request in jobd.asked] == [protocol.Create, protocol.Ended, protocol.Sync]
+    assert jobd.asked[1] == protocol.Ended(17, 3 << 8)
 
 
 def test_if_the_runner_is_killed_before_the_answer_the_command_is_never_run(

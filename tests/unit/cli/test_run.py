@@ -90,7 +90,8 @@ def test_a_job_is_made_waited_for_and_read(jobd: Jobd) -> None:
     jobd.living = 2
     done = run(jobd, "--name", "build", "--tag", "a=b", "sh", "-c", "exit 3")
     assert done.returncode == 3
-    assert kinds(jobd) == ["Status", "Create", "Show", "Show", "Show", "Sync"]
+    assert kinds(jobd) == ["Status", "Create", "Ended", "Show", "Show", "Show", "Sync"]
+    assert jobd.asked[2] == protocol.Ended(17, 3 << 8)
     create = jobd.asked[1]
     assert isinstance(create, protocol.Create)
     assert (create.name, create.tags, create.closes_itself, create.pids) == ("build", {"a": "b"}, True, (create.launched,))
@@ -98,7 +99,7 @@ def test_a_job_is_made_waited_for_and_read(jobd: Jobd) -> None:
 
 def test_without_waiting_nobody_is_asked_who_lives(jobd: Jobd) -> None:
     assert run(jobd, "--no-wait", "true").returncode == 0
-    assert kinds(jobd) == ["Status", "Create", "Sync"]
+    assert kinds(jobd) == ["Status", "Create", "Ended", "Sync"]
 
 
 def test_who_may_not_read_the_warehouse_gets_what_wait_told(jobd: Jobd) -> None:

@@ -9,11 +9,13 @@ import pytest
 
 from elsa.decode import events as ev
 from elsa.decode.events import Event
+from elsa.errors import UsageError
 from elsa.state.clock import Clock, Clocks
 from elsa.state.codes import End, EventKind, How, Origin
+from elsa.state.ending import Ends, ThreadEnd
 from elsa.state.jobs import Job, Jobs
 from elsa.state.lives import TICK_NS, Found, Incarnation, ProgramRow
-from elsa.state.processes import LATE_NS, Processes
+from elsa.state.processes import LATE_NS, TOLD_WITHIN_NS, Processes
 from tests.unit.state.events import INIT, clone, event, execed, exited, fork
 
 MS = 1_000_000
@@ -50,7 +52,7 @@ def test_a_fork_is_a_birth_and_the_exit_of_its_only_thread_the_end(processes: Pr
     assert (life.origin, life.start_ns, life.parent_id) == (Origin.FORK, SECOND, None)
     processes.apply([exited(3 * SECOND, 100, 0x0700)])
     assert processes.living == {}
-    assert (life.elapsed_ns, life.end_how, life.exit_status, life.leader_status) == (2 * SECOND, End.EXIT, 0x0700, None)
+    assert (life.elapsed_ns, life.end_how, life.exit_status, life.leader_status) == (2 * SECOND, End.EXIT, 0x0700, 0x0700)
 
 
 def test_a_child_has_the_parent_the_user_and_the_name_of_its_parent(processes: Processes) -> None:
@@ -205,18 +207,67 @@ def test_a_process_outlives_its_leader_and_ends_with_the_status_of_its_last_thre
     assert (life.elapsed_ns, life.exit_status, life.leader_status) == (5 * SECOND, 0x0600, 0)
 
 
-@pytest.mark.parametrize(("later_ns", "status"), [(MS, 0x0500), (SECOND, 0)])
-def test_a_code_stays_only_against_zeros_that_may_have_been_overtaken(processes: Processes, later_ns: int, status: int) -> None:
-    processes.apply([fork(1 * SECOND, INIT, 100), clone(2 * SECOND, 100, 101), exited(3 * SECOND, 100, 0x0500, tid=101)])
+@pytest.mark.parametrize(("later_ns", "status"), [(MS, None), (SECOND, 0)])
+def test_of_codes_that_were_heard_soon_after_each_other_events_alone_tell_none(
+    processes: Processes, later_ns: int, status: int | None
+) -> None:
+    processes.apply([clone(2 * SECOND, 100, 101), exited(3 * SECOND, 100, 0x0500, tid=101)])
     life = processes.living[100]
     processes.apply([exited(3 * SECOND + later_ns, 100)])
-    assert (life.exit_status, life.leader_status) == (status, 0 if status else None)
+    assert (life.end_how, life.exit_status, life.leader_status) == (End.EXIT, status, 0)
 
 
-def test_the_status_of_the_leader_is_only_told_where_it_differs(processes: Processes) -> None:
+@pytest.mark.parametrize("early", [True, False], ids=["before its exit", "after it"])
+def test_taskstats_decide_between_codes_whenever_they_are_heard(processes: Processes, early: bool) -> None:
     life = processes.living[100]
-    processes.apply([clone(2, 100, 105), exited(4, 100, 9), exited(5, 100, 9, tid=105)])
-    assert (life.exit_status, life.leader_status) == (9, None)
+    life.stored = True
+    ends = Ends([ThreadEnd(100, 0x0700, 2_000_000, zapped=False), ThreadEnd(101, 0, 2_020_000, zapped=False)], [100, 101], complete=True)
+    processes.apply([clone(2 * SECOND, 100, 101), exited(3 * SECOND, 100, 0x0700)])
+    if early:
+        processes.hear_ends(life, ends)
+    processes.apply([exited(3 * SECOND + 20 * MS, 100, tid=101)])
+    if not early:
+        assert life.exit_status is None
+        processes.hear_ends(life, ends)
+    assert (life.exit_status, life.leader_status) == (0, 0x0700)
+    assert life.id in processes.changes.amended
+
+
+def test_taskstats_tell_the_status_where_no_exit_was_heard(processes: Processes) -> None:
+    life = processes.living[100]
+    processes.vanished([life], 3 * SECOND)
+    processes.hear_ends(life, Ends([ThreadEnd(100, 0x0700, 2_000_000, zapped=False)], [100], complete=True))
+    assert (life.end_how, life.exit_status) == (End.VANISHED, 0x0700)
+
+
+def test_who_waited_for_the_command_of_a_job_knows_its_status_best(processes: Processes) -> None:
+    life, job = processes.living[100], new_job(processes)
+    life.stored = True
+    processes.add(life, job, 0, How.LAUNCHED)
+    processes.apply([clone(2 * SECOND, 100, 101), exited(3 * SECOND, 100, 0x0700), exited(3 * SECOND, 100, 0, tid=101)])
+    assert life.exit_status is None
+    for told in ((job.id, 0, 4711), (job.id + 1, 0, 0), (job.id, 0x0100, 0)):
+        with pytest.raises(UsageError):
+            processes.tell_status(*told)
+    assert life.exit_status is None
+    processes.tell_status(job.id, 0, 0)
+    assert (life.exit_status, life.leader_status) == (0, 0x0700)
+    assert life.id in processes.changes.amended
+    with pytest.raises(UsageError, match="no command that has just ended"):
+        processes.tell_status(job.id, 0, 0)
+
+
+def test_a_status_may_be_told_where_no_exit_was_heard_but_not_for_long(processes: Processes) -> None:
+    processes.apply([fork(1 * SECOND, INIT, 200)])
+    lives, jobs = [processes.living[pid] for pid in (100, 200)], [new_job(processes), new_job(processes)]
+    for life, job in zip(lives, jobs, strict=True):
+        processes.add(life, job, 0, How.LAUNCHED)
+    processes.vanished(lives, 3 * SECOND)
+    processes.tell_status(jobs[0].id, 0x0300)
+    processes.forget_late(3 * SECOND + TOLD_WITHIN_NS + 1)
+    with pytest.raises(UsageError):
+        processes.tell_status(jobs[1].id, 0x0300)
+    assert [life.exit_status for life in lives] == [0x0300, None]
 
 
 def test_the_exec_of_another_thread_is_not_the_end_though_the_leader_exits(processes: Processes) -> None:
@@ -225,7 +276,7 @@ def test_the_exec_of_another_thread_is_not_the_end_though_the_leader_exits(proce
     assert processes.living == {100: life}
     assert life.threads == 1
     processes.apply([exited(9 * SECOND, 100, 0x0300)])
-    assert (life.end_how, life.exit_status, life.leader_status) == (End.EXIT, 0x0300, None)
+    assert (life.end_how, life.exit_status, life.leader_status, life.exec_ns) == (End.EXIT, 0x0300, 0x0300, 4)
 
 
 @pytest.mark.parametrize("leader_at", [0, 150, 300])
