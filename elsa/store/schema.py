@@ -119,7 +119,7 @@ process = _table(
     Column("elapsed_ns", Big),  # monotonic, so never negative; NULL while it runs
     Column("end_clock_id", Big, ForeignKey("clock.id")),
     Column("end_how", Integer),  # codes.End
-    Column("exit_status", Integer),  # wait status, from the last thread's exit
+    Column("exit_status", Integer),  # wait status; NULL with a known end: nothing tells whose code counts (elsa/state/ending.py)
     Column("leader_status", Integer),  # the leader's own, only where it differs
     Column("uid", Big),  # real uid as last known from events and /proc
     Column("comm_id", Big, ForeignKey("comm.id")),  # as last seen alive; the acct record knows better
