@@ -115,11 +115,12 @@ def _restore_stays(connection: sqlite3.Connection, life: Incarnation, processes:
 
 def ended_jobs(connection: sqlite3.Connection, uid: int | None, limit: int = 1000) -> list[dict[str, object]]:
     """The newest closed jobs, of one owner or of all, as the protocol shows jobs."""
+    whose = "" if uid is None else f"and owner_uid = {uid:d}"
     rows = connection.execute(
-        """select id, name, owner_uid, created_at_ns, closed_at_ns, closes_itself,
-                  coalesce((select json_group_object(key, value) from job_tag where job_id = job.id), '{}')
-           from job where closed_at_ns is not null and (? is null or owner_uid = ?) order by id desc limit ?""",
-        (uid, uid, limit),
+        f"""select id, name, owner_uid, created_at_ns, closed_at_ns, closes_itself,
+                   coalesce((select json_group_object(key, value) from job_tag where job_id = job.id), '{{}}')
+            from job where closed_at_ns is not null {whose} order by id desc limit ?""",
+        (limit,),
     )
     names = ("id", "name", "owner_uid", "created_at_ns", "closed_at_ns", "closes_itself")
     return [{**dict(zip(names, row[:6], strict=True)), "living": 0, "tags": json.loads(row[6])} for row in rows]

@@ -236,6 +236,7 @@ job = _table(
     Column("closed_at_ns", Big),
     Column("close_how", Text),  # request, ended (its last process did, and it was made to close then), reboot, defined, defining, failed
     Column("closes_itself", Integer, nullable=False),  # 1: when its last process has ended
+    Index("job_owner", "owner_uid"),  # the newest of a user, however many others have: jobd looks for them while it hears
 )
 
 job_tag = _table(

@@ -196,3 +196,13 @@ def test_job_id_that_a_killed_collector_may_have_told_is_never_given_out_again(c
     connection.execute("update collector set stopped_ns = 30")
     connection.execute("insert into job values (7, 1, 'a', 0, 1, null, null, 0)")
     assert runs.begin(connection, MACHINE, 7, 40 * S).next_job_id == 8
+
+
+def test_the_newest_jobs_of_a_user_are_found_without_a_look_at_those_of_others(connection: sqlite3.Connection) -> None:
+    plans: list[str] = []
+    connection.set_trace_callback(plans.append)
+    runs.ended_jobs(connection, 1000)
+    connection.set_trace_callback(None)
+    steps = [row[3] for row in connection.execute(f"explain query plan {plans[-1]}")]
+    assert steps[0] == "SEARCH job USING INDEX job_owner (owner_uid=?)"
+    assert not any("B-TREE" in step for step in steps)
