@@ -120,7 +120,9 @@ def write_lives(path: Path, count: int) -> None:
     """A warehouse in which jobd heard each of them begin and end."""
     with closing(database.open_for_writing(path)) as connection, database.transaction(connection):
         connection.execute("insert into host (id, name) values (1, ?)", (HOST,))
-        connection.execute("insert into boot (id, host_id, uuid, started_at_ns) values (1, 1, 'a boot', ?)", (BOOTED_S * SECOND_NS,))
+        connection.execute(
+            "insert into boot (id, host_id, uuid, started_at_ns, tick_ns) values (1, 1, 'a boot', ?, 4000000)", (BOOTED_S * SECOND_NS,)
+        )
         connection.execute("insert into clock values (1, 1, 0, ?, 0)", (BOOTED_S * SECOND_NS,))
         connection.execute(
             """insert into collector (id, boot_id, pid, version, since_ns, heard_ns, stopped_ns, events, lost, job_ids_until)

@@ -228,7 +228,7 @@ def writing(path: Path, part: str) -> None:
 def writers(path: Path) -> Iterator[None]:
     """Both of them, for a while. What they write belongs to a boot of its own."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("insert or ignore into boot values (9, 1, 'now', 0, null)")
+        connection.execute("insert or ignore into boot values (9, 1, 'now', 0, null, 4000000)")
         connection.execute("insert or ignore into clock values (90, 9, 0, 0, 0)")
     running = [subprocess.Popen([sys.executable, __file__, "--write", part, str(path)]) for part in ("jobd", "ingester")]
     try:

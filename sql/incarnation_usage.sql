@@ -42,9 +42,10 @@ with life as (
         s.threads,
         s.complete as usage_complete,
         s.run_ns,
-        -- run_ns is measured, but ends with the last tick: below one (4 ms at 250 Hz) the samples are right on average, and it is not
+        coalesce(b.tick_ns, 10000000) as tick_ns,
+        -- run_ns is measured, but ends with the last tick: below one the samples are right on average, and it is not
         case
-            when s.run_ns >= 4000000 then s.run_ns
+            when s.run_ns >= coalesce(b.tick_ns, 10000000) then s.run_ns
             -- the cast: more than 292 years are taken for so much
             else coalesce(max(s.run_ns, cast((s.utime_us + s.stime_us) * 1000 as integer)), cast((s.utime_us + s.stime_us) * 1000 as integer))
         end as measured_ns,
@@ -147,6 +148,7 @@ select
     life.threads,
     life.usage_complete,
     life.run_ns,
+    life.tick_ns,
     life.utime_us,
     life.stime_us,
     life.rss_kib,

@@ -168,6 +168,7 @@ charged as (
                 where b.job_id = member.job_id and b.process_id = member.process_id
             )
         end as run_ns,
+        member.tick_ns,
         case
             when member.in_part = 0 then member.utime_us
             else (
@@ -469,6 +470,7 @@ select
     charged.threads,
     charged.usage_complete,
     charged.run_ns,
+    charged.tick_ns,
     charged.utime_us,
     charged.stime_us,
     charged.rss_kib,

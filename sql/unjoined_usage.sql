@@ -48,6 +48,7 @@ select
     cast(null as integer) as threads,
     cast(null as integer) as usage_complete,
     cast(null as integer) as run_ns,
+    cast(null as integer) as tick_ns,
     cast(null as integer) as utime_us,
     cast(null as integer) as stime_us,
     cast(null as integer) as rss_kib,

@@ -192,7 +192,7 @@ class Month:
         for boot in BOOTS:
             over = boot.end_ns if boot.end_ns < END_NS else None
             length = boot.end_ns - boot.clocks[-1][2]
-            rows["boot"].append((boot.id, 1, f"boot-{boot.id}", boot.begin_ns, over))
+            rows["boot"].append((boot.id, 1, f"boot-{boot.id}", boot.begin_ns, over, 4_000_000))
             rows["clock"] += [(id_, boot.id, since_ns, offset_ns, 0) for id_, since_ns, offset_ns in boot.clocks]
             rows["collector"].append((boot.id, boot.id, 700, "0", 5 * SECOND, length, None, 0, 0, len(self.jobs) + 1000))
             for number, kind in enumerate(("overrun", "down", "taskstats", "sequence")):

@@ -102,7 +102,7 @@ class Warehouse:
         self.connection = connection
         self.history = history
         connection.execute("insert into host values (1, 'm', 'h')")
-        connection.execute("insert into boot values (1, 1, 'b', ?, null)", (REAL,))
+        connection.execute("insert into boot values (1, 1, 'b', ?, null, 4000000)", (REAL,))
         connection.execute("insert into clock values (2, 1, 0, ?, 0)", (REAL,))
         connection.execute("insert into comm values (1, 'x')")
         for pid in range(3, 7):

@@ -240,6 +240,7 @@ def top(ref: protocol.JobRef | None, every: float, socket: Path | None) -> None:
             for kind in live.summary(now)
         ]
         table, lacking = fit(("id", "name", "user", "cpus", "members", *live.SUMMARY[1:]), rows, width)
+        lacking += [line for word in live.fineness(jobs) for line in textwrap.wrap(word, width or LONGEST_LINE)]
         return [*table, *lacking] if rows else ["no open jobs"]
 
     live.refresh(all_jobs if ref is None else one_job, every)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from elsa.pipeline.live import Figures, JobNow, Running
+from elsa.store.measures import LONGEST_TICK_NS, tick
 
 CLEAR, HOME, TO_END, TO_LINE_END = "\x1b[2J", "\x1b[H", "\x1b[J", "\x1b[K"
 UNKNOWN = "-"
@@ -70,6 +71,7 @@ def words(now: JobNow) -> list[str]:
     if now.without_figures:
         have = "has" if now.without_figures == 1 else "have"
         said.append(f"{now.without_figures} of the finished processes {have} no statistics: the figures are at least so much")
+    said += fineness([now])
     if now.whole:
         life, are, they = ("its life", "is", "it") if now.whole == 1 else ("their life", "are", "they")
         said.append(
@@ -78,6 +80,23 @@ def words(now: JobNow) -> list[str]:
     if len(now.members) < now.living:
         said.append(f"only {len(now.members)} of {now.living} living processes were looked at")
     return said
+
+
+def fineness(jobs: Sequence[JobNow]) -> list[str]:
+    """What of the CPU time of finished processes is measured and what sampled, with the bound. The jobs live, so they are of one boot."""
+    known = [now.fineness for now in jobs if now.fineness is not None]
+    sampled, threads = (sum(getattr(one, name) for one in known) for name in ("sampled", "threads"))
+    if not sampled + threads:
+        return []
+    tick_ns = known[0].tick_ns
+    tick_s = (tick_ns or LONGEST_TICK_NS) / 1e9
+    words = []
+    if threads:
+        words.append(f"{threads} thread{'' if threads == 1 else 's'} measured, up to {threads * tick_s:.2f} s more was used")
+    if sampled:
+        bound = f"up to {sampled * tick_s:.2f} s more or less"
+        words.append(f"{sampled} process{'' if sampled == 1 else 'es'} shorter than a tick ({tick(tick_ns)}) sampled, {bound}")
+    return [f"finished: CPU time of {'; of '.join(words)}"]
 
 
 def as_object(now: JobNow) -> dict[str, Any]:

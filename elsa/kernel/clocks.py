@@ -31,6 +31,21 @@ def offsets(attempts: int = 5) -> Offsets:
     return Offsets(_offset(time.CLOCK_REALTIME, attempts), _offset(time.CLOCK_BOOTTIME, attempts))
 
 
+# linux/time.h: its resolution is a tick (clock_getres(2)); Python has no name for it.
+_CLOCK_MONOTONIC_COARSE = 6
+# CONFIG_HZ is between 24 and 1024.
+_TICKS_NS = range(900_000, 42_000_000)
+
+
+def tick_ns() -> int | None:
+    """The kernel's tick, 1/CONFIG_HZ; None where something tells of none (a sandbox that plays the kernel)."""
+    try:
+        tick = round(time.clock_getres(_CLOCK_MONOTONIC_COARSE) * 1e9)
+    except OSError:
+        return None
+    return tick if tick in _TICKS_NS else None
+
+
 def _offset(clock: int, attempts: int) -> int:
     best_width, best = None, 0
     for _ in range(attempts):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from elsa.pipeline.tally import SECOND, Sum, Tally, Waited
+from elsa.store.measures import tick
 
 if TYPE_CHECKING:
     from elsa.pipeline.live import Figures
@@ -82,6 +83,8 @@ class Bill:
             "cpu_s": user_s + system_s,
             "user_s": user_s,
             "system_s": system_s,
+            "sampled_s": self.tally.sampled_s(self.waited) if self.tally else 0.0,
+            "more_s": self.tally.more_s(self.waited) if self.tally and not self.lost else None,
             "cpus": (user_s + system_s) / wall_s if wall_s else None,
             "peak_rss_kib": peak_kib,
             "peak_command": largest,
@@ -114,6 +117,7 @@ class Bill:
             + (f", the command itself {told['command_s']:.2f} s" if self._outlived() else ""),
             f"  CPU          {least}{told['cpu_s']:.2f} s: user {told['user_s']:.2f}, system {told['system_s']:.2f};"
             f" {told['cpus'] or 0:.2f} CPUs used",
+            f"  measured     {self._measured(told)}",
             f"  peak memory  {self._peak(told)}",
         ]
         if self.tally is not None:
@@ -133,6 +137,18 @@ class Bill:
         lines += _table(told["commands"])
         lines += [f"  note: {word}" for word in self.words()]
         return "".join(map("{}\n".format, map(_printable, lines)))
+
+    def _measured(self, told: dict[str, Any]) -> str:
+        """What of the CPU time is measured and what sampled, with the bound."""
+        sampled_s, more_s = told["sampled_s"], told["more_s"]
+        words = f"{told['cpu_s'] - sampled_s:.2f} s of that, {sampled_s:.2f} s sampled; "
+        if more_s is None or self.tally is None:
+            words += "how much more was used is not known"
+        else:
+            less = f", or {sampled_s:.2f} s less" if sampled_s else ""
+            words += f"up to {more_s:.2f} s more was used{less}: less than a tick ({tick(self.tally.tick_ns)}) per thread"
+        divided_s = self.tally.divided_s(told["cpu_s"]) if self.tally else 0.0
+        return words + (f"; {divided_s:.2f} s of the commands' is sampled" if divided_s else "")
 
     def _peak(self, told: dict[str, Any]) -> str:
         if told["peak_rss_kib"] is None:

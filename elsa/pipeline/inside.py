@@ -69,7 +69,7 @@ class Inside:
         self._root: Incarnation | None = None
         self._untold: dict[int, Incarnation] = {}
         self._used: dict[int, Used] = {}
-        self._tally = Tally()
+        self._tally = Tally(clocks.tick_ns())
         self._kept_house_ns = 0
         self._pause_s = config.drain_ms * MS / SECOND
         self._over = threading.Event()

@@ -17,7 +17,7 @@ from elsa.kernel import clocks
 from elsa.pipeline.tally import Member, Tally, Used
 from elsa.state.codes import How
 from elsa.store import database
-from elsa.store.measures import Aggregate
+from elsa.store.measures import LONGEST_TICK_NS, MEASURES, Aggregate
 
 # Answers of jobd take under a millisecond; the pauses between questions grow, since whoever waits for hours is in no hurry.
 PAUSE_S, LONGEST_PAUSE_S = 0.02, 0.5
@@ -46,17 +46,22 @@ _LOST = """
 _PART_LIFE = "select m.process_id from membership m where m.job_id = :job and (m.since_ns <> 0 or m.until_ns is not null)"
 _FIGURES = ("read_chars", "write_chars", "read_bytes", "write_bytes")
 _SUMS = ", ".join(Aggregate("sum", f"u.{name}").sql for name in _FIGURES)
+_A_TICK = f"coalesce(b.tick_ns, {LONGEST_TICK_NS})"
 # The rule for CPU time is that of sql/incarnation_usage.sql; the slower view itself is needed for those who were members for a part.
 _FINISHED = f"""
     select count(*), count(u.process_id), total(
-        case when u.run_ns >= 4000000 then u.run_ns
+        case when u.run_ns >= {_A_TICK} then u.run_ns
         else coalesce(max(u.run_ns, (u.utime_us + u.stime_us) * 1000), (u.utime_us + u.stime_us) * 1000) end
-    ) / 1e9, max(u.rss_kib), {_SUMS}
+    ) / 1e9, max(u.rss_kib),
+    count(case when u.process_id is not null and coalesce(u.run_ns, 0) < {_A_TICK} then 1 end),
+    coalesce(sum(case when u.run_ns >= {_A_TICK} then u.threads end), 0), {_SUMS}
     from process p
+    join boot b on b.id = p.boot_id
     left join usage u on u.process_id = p.id
     where p.id in (select process_id from membership where job_id = :job) and p.elapsed_ns is not null and p.id not in ({_PART_LIFE})
     union all
-    select count(*), count(u.cpu_s), total(u.cpu_s), max(u.rss_kib), {_SUMS}
+    select count(*), count(u.cpu_s), total(u.cpu_s), max(u.rss_kib),
+    {MEASURES["sampled"].sql()}, coalesce(sum(case when u.run_ns >= u.tick_ns then coalesce(u.threads, 1) end), 0), {_SUMS}
     from job_process_usage u
     where u.job_id = :job and u.process_id in ({_PART_LIFE}) and (u.state = 'ended' or u.until_ns is not null)
 """
@@ -86,8 +91,8 @@ def _reading(db: Path) -> Iterator[sqlite3.Connection]:
 
 def tally(db: Path, job_id: int, ours_ns: int = 0) -> Tally:
     """All members of a job, added up; `ours_ns` of the CPU time of the command was not its own."""
-    total = Tally()
     with _reading(db) as connection:
+        total = Tally(_tick(connection, job_id))
         command, ended_ns = connection.execute(_COMMAND, (job_id,)).fetchone() or (None, None)
         for process_id, name, end_ns, *figures in connection.execute(_MEMBERS, (job_id,)):
             used = Used._make(figures) if figures[0] is not None else None
@@ -95,6 +100,23 @@ def tally(db: Path, job_id: int, ours_ns: int = 0) -> Tally:
                 used = used.without(ours_ns)
             total.add(Member(name, end_ns, used), ended_ns)
     return total
+
+
+def _tick(connection: sqlite3.Connection, job_id: int) -> int | None:
+    """The tick of the kernel on which a job runs."""
+    found = connection.execute("select b.tick_ns from job j join boot b on b.id = j.boot_id where j.id = ?", (job_id,)).fetchone()
+    return found[0] if found else None
+
+
+class Fineness(NamedTuple):
+    """How finely the CPU time of those that ended is known."""
+
+    sampled: int
+    """Processes shorter than a tick."""
+    threads: int
+    """Of the others: each may lack up to a tick."""
+    tick_ns: int | None
+    """The kernel's; None where it is not known."""
 
 
 class Known(NamedTuple):
@@ -112,6 +134,7 @@ class Known(NamedTuple):
     """The process ids of those that ended since the time that was asked for."""
     before: dict[int, tuple[int | None, ...]]
     """By the process ids of those that came in later: CPU time in ns, then I/O, to be taken off what they have used by now."""
+    fineness: Fineness
 
 
 def known(db: Path, job_id: int, since_ns: int) -> Known:
@@ -125,10 +148,11 @@ def known(db: Path, job_id: int, since_ns: int) -> Known:
         whole, part = connection.execute(_FINISHED, named).fetchall()
         told = [row for row in (whole, part) if row[1]]
         rss_kib = max((row[3] for row in told if row[3] is not None), default=None)
-        io = tuple(_sum([row[place] for row in told]) for place in range(4, 4 + len(_FIGURES)))
+        fineness = Fineness(whole[4] + part[4], whole[5] + part[5], _tick(connection, job_id))
+        io = tuple(_sum([row[place] for row in told]) for place in range(6, 6 + len(_FIGURES)))
         ended = {process_id for (process_id,) in connection.execute(_ENDED_SINCE, named)}
         before = {process_id: tuple(figures) for process_id, *figures in connection.execute(_BEFORE.format(columns), named)}
-    return Known(whole[0] + part[0], whole[1] + part[1], whole[2] + part[2], rss_kib, io, ended, before)
+    return Known(whole[0] + part[0], whole[1] + part[1], whole[2] + part[2], rss_kib, io, ended, before, fineness)
 
 
 def _sum(values: list[int | None]) -> int | None:

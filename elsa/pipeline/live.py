@@ -77,6 +77,8 @@ class JobNow:
     """Why the finished ones are unknown."""
     whole: int = 0
     """How many of the members came in later, but are shown whole, as what they had used by then is not known."""
+    fineness: ledger.Fineness | None = None
+    """Of the CPU time of the finished ones."""
 
     @property
     def running(self) -> Figures:
@@ -120,7 +122,7 @@ def look(client: Client, procfs: Procfs, ref: protocol.JobRef, limit: int) -> Jo
     reply = client.request("show", job=ref, limit=limit)
     offsets = clocks.offsets()
     members = [(_named(procfs, member), running(procfs, member, offsets)) for member in reply["members"]]
-    finished, without, why, before = None, 0, "", {}
+    finished, without, why, before, fineness = None, 0, "", {}, None
     try:
         db = client.warehouse()
         client.request("sync")
@@ -128,13 +130,13 @@ def look(client: Client, procfs: Procfs, ref: protocol.JobRef, limit: int) -> Jo
         # Who ended between the two looks is among the finished ones.
         members = [(member, None if member["process_id"] in known.ended else one) for member, one in members]
         before, without = known.before, known.processes - known.told
-        finished = _finished(known)
+        finished, fineness = _finished(known), known.fineness
     except ElsaError as error:
         why = str(error)
     late = [(member, one) for member, one in members if one is not None and not member["from_birth"]]
     whole = sum(int(member["process_id"]) not in before for member, _ in late)
     members = [(member, one and one.since(before.get(int(member["process_id"])))) for member, one in members]
-    return JobNow(reply["job"], reply["living"], members, finished, without, why, whole)
+    return JobNow(reply["job"], reply["living"], members, finished, without, why, whole, fineness)
 
 
 def _finished(known: ledger.Known) -> Figures:

@@ -25,7 +25,7 @@ BREATH = 200
 
 def machine(procfs: Procfs) -> Machine:
     """The host and the boot that we are in."""
-    return Machine(procfs.machine_id(), procfs.hostname(), procfs.boot_id(), procfs.boot_time() * 1_000_000_000)
+    return Machine(procfs.machine_id(), procfs.hostname(), procfs.boot_id(), procfs.boot_time() * 1_000_000_000, clocks.tick_ns())
 
 
 def start_ns(stat: Stat, monotonic: Monotonic) -> int:

@@ -3,7 +3,8 @@
 CPU time has two witnesses. `run_ns` of taskstats is measured but for the last slice of each thread, up to a tick, so a tree of very short
 processes would look cheap. What the command itself and its descendants were waited for with (wait4's rusage) lacks nothing, but knows
 none that were not waited for. Neither is more than the truth, and nobody who ended after the command is in its rusage: so the total is the
-larger of the first alone, and the second with those added who came after.
+larger of the first alone, and the second with those added who came after. For these, sampled ticks fill in what was not measured. All
+that is lacking is less than a tick for each thread.
 
 Peak memory has two as well: taskstats tells that of the last program that a process executed, since the kernel forgets the peak at every
 exec; wait4 tells the largest of all who were waited for, whatever they executed, but not whose it was.
@@ -15,11 +16,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from elsa.store.measures import LONGEST_TICK_NS
+
 SECOND = 1_000_000_000
 # Events of two CPUs may disagree about the time by 0.2 ms (178 us were seen).
 AFTER_NS = 1_000_000
-# The longest tick that a kernel has (CONFIG_HZ=100).
-TICK_NS = 10_000_000
 COSTLIEST = 5
 # The kernel counts resident pages per CPU, so that the same peak may differ by this much from one witness to the other.
 PAGES_KIB = 1024
@@ -113,16 +114,14 @@ class Sum:
         value: int = getattr(self, name)
         return value if self.known else None
 
-    @property
-    def sampled_ns(self) -> int:
+    def sampled_ns(self, tick_ns: int) -> int:
         """What the sampled ticks have more than was measured: at most what each thread may lack, the last tick."""
         ticks_ns = (self.utime_us + self.stime_us) * 1000
-        return max(min(ticks_ns - self.run_ns, self.threads * TICK_NS), 0)
+        return max(min(ticks_ns - self.run_ns, self.threads * tick_ns), 0)
 
-    @property
-    def cpu_s(self) -> float:
+    def cpu_s(self, tick_ns: int) -> float:
         """Seconds on a CPU: what was measured, and what was sampled besides."""
-        return (self.run_ns + self.sampled_ns) / SECOND
+        return (self.run_ns + self.sampled_ns(tick_ns)) / SECOND
 
     def split(self, cpu_s: float) -> tuple[float, float]:
         """So much CPU time in user and system mode, in the proportion of the ticks; all user where no tick came (as the kernel has it)."""
@@ -135,6 +134,8 @@ class Sum:
 class Tally:
     """Members, added up one by one; nothing is kept of each."""
 
+    tick_ns: int | None = None
+    """The kernel's tick; None where it is not known."""
     all: Sum = field(default_factory=Sum)
     late: Sum = field(default_factory=Sum)
     """Those who ended after the command."""
@@ -170,8 +171,23 @@ class Tally:
     def cpu(self, waited: Waited) -> tuple[float, float]:
         """User and system CPU time in seconds: see the top of this file."""
         heard = self.all.split(self.all.run_ns / SECOND)
-        user_s, system_s = self.late.split(self.late.cpu_s)
+        user_s, system_s = self.late.split(self.late.cpu_s(self._tick_ns))
         return max(heard, (waited.user_s + user_s, waited.system_s + system_s), key=sum)
+
+    def sampled_s(self, waited: Waited) -> float:
+        """How much of that is sampled: of those who ended after the command, if what was waited for counts."""
+        sampled_s = self.late.sampled_ns(self._tick_ns) / SECOND
+        return sampled_s if sum(self.cpu(waited)) > self.all.run_ns / SECOND else 0.0
+
+    def more_s(self, waited: Waited) -> float | None:
+        """How much more may have been used at most; None where not every thread was told of."""
+        if self.unknown or self.partial:
+            return None
+        return max((self.all.run_ns + self.all.threads * self._tick_ns) / SECOND - sum(self.cpu(waited)), 0.0)
+
+    @property
+    def _tick_ns(self) -> int:
+        return self.tick_ns or LONGEST_TICK_NS
 
     def peak(self, waited: Waited) -> tuple[int | None, str | None]:
         """The largest peak in KiB and whose it was; None where that is unknown."""
@@ -185,9 +201,16 @@ class Tally:
 
         What is sampled is an estimate, so together they must not have more of it than the whole.
         """
-        sampled_s = sum(one.sampled_ns for one in self.by_command.values()) / SECOND
-        room_s = max(total_s - self.all.run_ns / SECOND, 0)
-        share = min(room_s / sampled_s, 1) if sampled_s else 0
-        costs = {name: (one.run_ns + share * one.sampled_ns) / SECOND for name, one in self.by_command.items()}
+        sampled_s = self._sampled_of_commands_s
+        share = self.divided_s(total_s) / sampled_s if sampled_s else 0
+        costs = {name: (one.run_ns + share * one.sampled_ns(self._tick_ns)) / SECOND for name, one in self.by_command.items()}
         by_cost = sorted(self.by_command.items(), key=lambda item: (-costs[item[0]], -item[1].processes, item[0]))
         return ((name, one, costs[name] if one.known else None) for name, one in by_cost[:COSTLIEST])
+
+    def divided_s(self, total_s: float) -> float:
+        """How much of the whole is divided among the commands by samples."""
+        return min(max(total_s - self.all.run_ns / SECOND, 0.0), self._sampled_of_commands_s)
+
+    @property
+    def _sampled_of_commands_s(self) -> float:
+        return sum(one.sampled_ns(self._tick_ns) for one in self.by_command.values()) / SECOND

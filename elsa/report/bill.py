@@ -330,7 +330,7 @@ def _report(
     words = [
         *more,
         *completeness.words(connection, selection, lacking=lacking),
-        *completeness.of_each(usual),
+        *completeness.of_each(connection, usual),
         *completeness.cut(len(found), output.limit),
     ]
     found = output.ordered(columns, found)[: output.limit]

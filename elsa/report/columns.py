@@ -172,7 +172,9 @@ _ALL = (
     _count("without_usage", "unmeasured", "processes of which no figures are known, those that run included"),
     _count("usage_partial", "partial", "processes of which statistics of threads were lost: faults, memory and I/O are at least so much"),
     _count(
-        "sampled", "sampled", "processes of which taskstats told, but shorter than a tick of 4 ms: their CPU time is sampled, not measured"
+        "sampled",
+        "sampled",
+        "processes of which taskstats told, but shorter than a tick of the kernel: their CPU time is sampled, not measured",
     ),
     _text("provenance", "by", "who tells its CPU time: taskstats, or acct (ticks only)"),
     _seconds("wall_s", "wall", "last end - first start, without the time in which the machine slept or its clock was set"),

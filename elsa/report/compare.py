@@ -84,7 +84,7 @@ def compare(connection: sqlite3.Connection, chosen: Sequence[Side], output: Outp
     running = [str(number) for number, row in figures.items() if row["running"]]
     words = [f"job {', '.join(running)} still runs, so its figures are not the last word"] if running else []
     words += completeness.words(connection, Selection(jobs=tuple(figures)))
-    words += completeness.measured(tuple(_JOBS), [tuple(row.values()) for row in figures.values()], MEASURES)
+    words += completeness.measured(connection, tuple(_JOBS), [tuple(row.values()) for row in figures.values()], MEASURES)
     shown = output.choose(MEASURED, _SHOWN)
     return Comparison(
         Report(MEASURED, shown, told),

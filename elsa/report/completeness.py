@@ -14,7 +14,7 @@ from elsa.report.selection import Selection
 from elsa.report.times import Window
 from elsa.state.clock import HOUR_NS
 from elsa.state.codes import How
-from elsa.store.measures import TICK_NS
+from elsa.store.measures import LONGEST_TICK_NS, tick
 
 # What to say of one, or of several, processes that are in their jobs by more or less than birth.
 _MEMBERS = {
@@ -35,8 +35,7 @@ _MEMBERS = {
         "{} processes were in their jobs for a part of their life only; all of their usage is charged, as their counters were not read",
     ),
 }
-# The kernel's tick, and what accounting cuts off of a process's CPU time at most: of user and of system time up to 1/100 s each.
-_TICK_S = TICK_NS / 1e9
+# What accounting cuts off of a process's CPU time at most: of user and of system time up to 1/100 s each.
 _CUT_S = 0.02
 _FINE_S = 81.91
 # What measured() wants to know.
@@ -211,7 +210,7 @@ def estimate(selection: Selection) -> list[str]:
     return ["estimate: what a process used is spread evenly over its life, and cut to the window; counts and peaks are not cut"]
 
 
-def measured(columns: tuple[str, ...], rows: list[Row], shown: Iterable[str]) -> list[str]:
+def measured(connection: sqlite3.Connection, columns: tuple[str, ...], rows: list[Row], shown: Iterable[str]) -> list[str]:
     """What of the CPU time that is shown was measured and what sampled, and how far it may be off; and that taskstats did not tell all."""
     found = {key: sum(row[columns.index(key)] or 0 for row in rows) for key in MEASURED}
     told, ticks, sampled = found["with_usage"], found["with_ticks"], found["sampled"]
@@ -219,15 +218,15 @@ def measured(columns: tuple[str, ...], rows: list[Row], shown: Iterable[str]) ->
     if "unjoined" in columns:
         ticks -= sum(row[columns.index("unjoined")] for row in rows)
     words = []
-    threads, tick = found["threads"], f"a tick ({_TICK_S * 1000:.0f} ms at 250 Hz)"
+    threads, (tick_s, a_tick) = found["threads"], _tick(connection)
     if told > sampled and _CPU & {*shown}:
-        more = f"up to {threads * _TICK_S:.2f} s more was used"
-        words.append(f"CPU time of {count(threads, 'thread')} is measured, but for the last part of {tick} of each: {more}")
+        more = f"up to {threads * tick_s:.2f} s more was used"
+        words.append(f"CPU time of {count(threads, 'thread')} is measured, but for the last part of a tick ({a_tick}) of each: {more}")
     if sampled and _CPU & {*shown}:
         rest_s = found["cpu_s"] - found["run_ns"] / 1e9
         share = "" if cut else f" ({max(rest_s, 0):.2f} s)"
-        most = f"right on average, and up to {sampled * _TICK_S:.2f} s more or less in all"
-        words.append(f"CPU time of {count(sampled, 'process')} shorter than {tick} is sampled{share}: {most}")
+        most = f"right on average, and up to {sampled * tick_s:.2f} s more or less in all"
+        words.append(f"CPU time of {count(sampled, 'process')} shorter than a tick ({a_tick}) is sampled{share}: {most}")
     if cut and _CPU & {*shown}:
         # What is longer has 13 bits in the record.
         most_s = cut * _CUT_S + (found["cpu_s"] / 1024 if found["cpu_s"] > _FINE_S else 0)
@@ -241,14 +240,25 @@ def measured(columns: tuple[str, ...], rows: list[Row], shown: Iterable[str]) ->
     return words
 
 
-def of_each(shown: Iterable[str]) -> list[str]:
+def of_each(connection: sqlite3.Connection, shown: Iterable[str]) -> list[str]:
     """The same of single processes, where CPU time is among what is shown."""
     if not _CPU & {*shown}:
         return []
     return [
-        f"CPU time is measured to a thread's last tick ({_TICK_S * 1000:.0f} ms at 250 Hz), and sampled where a process is shorter;"
+        f"CPU time is measured to a thread's last tick ({_tick(connection)[1]}), and sampled where a process is shorter;"
         " where only accounting tells it is cut down to 1/100 s: each may be off by so much"
     ]
+
+
+def _tick(connection: sqlite3.Connection) -> tuple[float, str]:
+    """The longest tick of the kernels of a warehouse, in seconds and in words."""
+    text = f"select min(tick_ns), max(coalesce(tick_ns, {LONGEST_TICK_NS})), count(*) - count(tick_ns) from boot where uuid is not null"
+    least, most, unknown = connection.execute(text).fetchone()
+    most = most or LONGEST_TICK_NS
+    words = tick(most) if least == most else f"up to {tick(most)}"
+    if unknown:
+        words += f", assumed for {unknown} boot{'' if unknown == 1 else 's'} of which it is not known"
+    return most / 1e9, words
 
 
 def touching(window: Window) -> str:

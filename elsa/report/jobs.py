@@ -180,7 +180,7 @@ def jobs(connection: sqlite3.Connection, selection: Selection, conditions: Seque
         losses = None if selection.window else _losses(names, kept)
         listed_jobs = Selection(selection.window, selection.clip, ids)
         words = completeness.words(connection, listed_jobs, losses, rollup=rollup)
-        words += completeness.measured(names, kept, shown) + completeness.estimate(selection)
+        words += completeness.measured(connection, names, kept, shown) + completeness.estimate(selection)
     if len(every) > len(kept):
         words.append(f"showing {'the newest ' if output.sort is None else ''}{output.limit} jobs; --limit shows more")
     return Report(names, shown, kept, words, nothing=partial(_nothing, connection, selection, conditions))

@@ -136,7 +136,7 @@ def processes(connection: sqlite3.Connection, view: View, selection: Selection, 
         found = last[: output.limit][:: -1 if turned else 1]
         which = "the last" if output.sort is None else "the first"
         words += [f"showing {which} {output.limit}; --limit shows more"] if len(last) > output.limit else []
-    words += completeness.of_each(shown)
+    words += completeness.of_each(connection, shown)
     return Report(shown, shown, found, words, nothing=partial(completeness.nothing, connection, selection))
 
 

@@ -41,7 +41,9 @@ def summary(connection: sqlite3.Connection, selection: Selection) -> Summary:
     """The totals of a job; in a window those of its processes that ended in it."""
     row: Row = query(selection).run(connection).fetchone()
     words = (
-        completeness.words(connection, selection) + completeness.measured(_COLUMNS, [row], ("cpu_s",)) + completeness.estimate(selection)
+        completeness.words(connection, selection)
+        + completeness.measured(connection, _COLUMNS, [row], ("cpu_s",))
+        + completeness.estimate(selection)
     )
     if not row[_COLUMNS.index("processes")]:
         words.insert(0, completeness.nothing(connection, selection))

@@ -234,7 +234,7 @@ def tree(connection: sqlite3.Connection, selection: Selection, output: Output, *
     shown = output.choose(COLUMNS, SHOWN)
     lines: list[Row] = list(_lines(roots, blocks=blocks))
     words = completeness.words(connection, selection) + completeness.cut(len(lines), output.limit)
-    words += completeness.of_each(shown)
+    words += completeness.of_each(connection, shown)
     return Report(COLUMNS, shown, lines[: output.limit], words, nothing=partial(completeness.nothing, connection, selection))
 
 

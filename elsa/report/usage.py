@@ -149,7 +149,7 @@ def usage(
             rollup or ("rollup_job" if _keeps_pruned(by, selection) else None),
         )
         + completeness.without_name([row[processes] for row in gone])
-        + completeness.measured(names, groups, shown)
+        + completeness.measured(connection, names, groups, shown)
         + completeness.estimate(selection)
     )
     words += completeness.left_out(len(groups) - len(kept), by.noun) + completeness.cut(len(kept), output.limit)

@@ -16,6 +16,8 @@ class Machine(NamedTuple):
     boot_uuid: str
     booted_at_ns: int
     """Real time."""
+    tick_ns: int | None = None
+    """The kernel's tick; None where it is not known."""
 
 
 def host_row(connection: sqlite3.Connection, machine_id: str | None, name: str) -> int:
@@ -38,11 +40,12 @@ def boot_row(connection: sqlite3.Connection, machine: Machine) -> int:
     host_id = host_row(connection, machine.machine_id, machine.name)
     return insert(
         connection,
-        "insert into boot (id, host_id, uuid, started_at_ns) values (?, ?, ?, ?)",
+        "insert into boot (id, host_id, uuid, started_at_ns, tick_ns) values (?, ?, ?, ?, ?)",
         "boot",
         host_id,
         machine.boot_uuid,
         machine.booted_at_ns,
+        machine.tick_ns,
     )
 
 

@@ -19,8 +19,14 @@ COUNTERS = (
 """What taskstats counts beside CPU time and memory."""
 
 
-TICK_NS = 4_000_000
-"""The kernel's tick, of 250 Hz. Time on a CPU is measured up to the last tick or switch of a thread: of less only samples tell."""
+LONGEST_TICK_NS = 10_000_000
+"""What the kernel's tick is taken for where it is not known: the longest that is common. (The views say the same.)"""
+
+
+def tick(tick_ns: int | None) -> str:
+    """The length of the kernel's tick in words; None is one that is not known."""
+    words = f"{(tick_ns or LONGEST_TICK_NS) / 1e6:.3g} ms at {1e9 / (tick_ns or LONGEST_TICK_NS):.0f} Hz"
+    return words if tick_ns else f"{words}, assumed"
 
 
 class Aggregate(NamedTuple):
@@ -103,7 +109,8 @@ MEASURES = {
     "with_ticks": Measure("case when u.provenance = 'acct' then 1 end", "count"),
     "without_usage": Measure("case when u.provenance is null then 1 end", "count"),
     "usage_partial": Measure("case when u.usage_complete = 0 then 1 end", "count"),
-    "sampled": Measure(f"case when u.provenance = 'taskstats' and coalesce(u.run_ns, 0) < {TICK_NS} then 1 end", "count"),
+    # Time on a CPU is measured up to the last tick or switch of a thread: of less only samples tell.
+    "sampled": Measure("case when u.provenance = 'taskstats' and coalesce(u.run_ns, 0) < u.tick_ns then 1 end", "count"),
     "user_s": Measure("u.user_ns", scale=1_000_000_000, stored="user_ns"),
     "system_s": Measure("u.system_ns", scale=1_000_000_000, stored="system_ns"),
     "cpu_s": Measure("u.user_ns + u.system_ns", scale=1_000_000_000, stored="cpu_ns"),

@@ -59,6 +59,7 @@ boot = _table(
     Column("uuid", Text, unique=True),  # /proc/sys/kernel/random/boot_id; NULL stands for "some earlier boot", known only from acct records
     Column("started_at_ns", Big),  # real time of the boot, as the kernel gave it (btime of /proc/stat)
     Column("ended_at_ns", Big),  # the last moment that jobd or a record tells of a boot that is over
+    Column("tick_ns", Big),  # the kernel's tick, 1/CONFIG_HZ; NULL where it is not known
 )
 
 clock = _table(

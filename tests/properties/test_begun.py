@@ -71,7 +71,7 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Conn
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("insert into host values (1, 'm', 'here')")
         for boot in BOOTS:
-            connection.execute("insert into boot values (?, 1, ?, 0, null)", (boot, f"boot {boot}"))
+            connection.execute("insert into boot values (?, 1, ?, 0, null, 4000000)", (boot, f"boot {boot}"))
             for late in (0, 1):
                 row = (2 * boot + late, boot, late * MOST_NS // 2, (boot * 24 - late) * 3600 * SECOND_NS)
                 connection.execute("insert into clock values (?, ?, ?, ?, 0)", row)

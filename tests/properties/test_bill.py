@@ -74,7 +74,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Conne
 
 def fill(connection: sqlite3.Connection, used: list[Used], held: list[Tariff]) -> None:
     connection.execute("insert into host values (1, 'm', 'here')")
-    connection.execute("insert into boot values (1, 1, 'b', 0, null)")
+    connection.execute("insert into boot values (1, 1, 'b', 0, null, 4000000)")
     connection.execute("insert into clock values (1, 1, 0, ?, 0)", (BEGIN,))
     connection.executemany(
         "insert into job (id, boot_id, name, owner_uid, created_at_ns, closes_itself) values (?, 1, 'j', 0, 0, 0)", [(1,), (2,), (3,)]

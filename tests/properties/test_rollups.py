@@ -120,7 +120,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     upgrade(path)
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("insert into host values (1, 'm', 'here')")
-        connection.execute("insert into boot values (1, 1, 'b', 0, null)")
+        connection.execute("insert into boot values (1, 1, 'b', 0, null, 4000000)")
         for id_, ahead_ns in CLOCKS.items():
             connection.execute("insert into clock values (?, 1, ?, ?, 0)", (id_, (id_ - 1) * 3 * HOUR_NS, REAL + ahead_ns))
         connection.executemany("insert into comm values (?, ?)", [(1, "one"), (2, "two")])

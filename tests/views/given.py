@@ -17,7 +17,7 @@ class Warehouse:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
         self.insert("host", id=1, machine_id="m1", name="here")
-        self.insert("boot", id=1, host_id=1, uuid="b1", started_at_ns=REAL)
+        self.insert("boot", id=1, host_id=1, uuid="b1", started_at_ns=REAL, tick_ns=4_000_000)
         self.insert("clock", id=1, boot_id=1, since_ns=0, offset_ns=REAL, boottime_offset_ns=0)
         self.insert("acct_file", id=1, host_id=1, path="/var/log/account/pacct")
 

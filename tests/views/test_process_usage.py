@@ -78,6 +78,7 @@ def test_process_with_a_record_shows_both_witnesses_in_raw_and_human_units(wareh
         "class": "both",
         "unheard": None,
         "in_job": 0,
+        "tick_ns": 4_000_000,
         **dict.fromkeys(USAGE),
         "minor_faults": 40,
         "major_faults": 2,
@@ -89,7 +90,7 @@ def test_what_is_unknown_of_a_running_process_is_null_and_never_zero(warehouse: 
     row = warehouse.row("select * from process_usage")
     known = {name for name, value in row.items() if value is not None}
     identity = {"process_id", "host", "host_id", "boot_id", "pid", "command", "uid", "start_ns", "started_ns", "started_at"}
-    assert known == identity | {"state", "origin", "class", "in_job"}
+    assert known == identity | {"state", "origin", "class", "in_job", "tick_ns"}
     assert (row["state"], row["class"], row["command"], row["uid"]) == ("running", "running", "work", 1000)
 
 

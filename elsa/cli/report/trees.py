@@ -116,4 +116,5 @@ def _frames(connection: sqlite3.Connection, selection: Selection, weight: str) -
     """The frames of a selection, and what must be said of them."""
     from elsa.report import completeness, folded, tree
 
-    return folded.frames(tree.load(connection, selection), weight), completeness.pruned(connection, selection)
+    words = completeness.pruned(connection, selection) + (completeness.of_each(connection, ("cpu_s",)) if weight == "cpu" else [])
+    return folded.frames(tree.load(connection, selection), weight), words

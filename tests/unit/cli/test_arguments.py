@@ -64,7 +64,7 @@ def db(tmp_path_factory: pytest.TempPathFactory) -> Path:
     upgrade(path)
     with closing(database.open_for_writing(path)) as connection:
         connection.execute("insert into host values (1, 'm', 'h')")
-        connection.execute("insert into boot values (1, 1, 'b', 0, null)")
+        connection.execute("insert into boot values (1, 1, 'b', 0, null, 4000000)")
         connection.execute("insert into job values (1, 1, 'build', 0, 0, 5, 'ended', 0)")
     return path
 

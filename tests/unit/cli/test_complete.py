@@ -41,7 +41,7 @@ def db(tmp_path_factory: pytest.TempPathFactory) -> Path:
     upgrade(path)
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("insert into host values (1, 'm', 'h')")
-        connection.execute("insert into boot values (1, 1, 'b', 0, null)")
+        connection.execute("insert into boot values (1, 1, 'b', 0, null, 4000000)")
         for number, name in enumerate(["nightly", "nightly", "night x", "day"], start=1):
             connection.execute(
                 "insert into job (id, boot_id, name, owner_uid, created_at_ns, closes_itself) values (?, 1, ?, 0, 0, 0)", (number, name)

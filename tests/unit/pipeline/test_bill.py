@@ -67,7 +67,39 @@ def test_the_command_itself_is_not_among_those_after_it_though_clocks_of_cpus_di
     ids=["counted", "a thread lacks a tick at most", "sampled within it", "many too short to be counted"],
 )
 def test_sampled_ticks_fill_in_only_what_can_be_lacking(run_ns: int, ticks_us: int, threads: int, expected_s: float) -> None:
-    assert Sum(run_ns=run_ns, utime_us=ticks_us, threads=threads).cpu_s == expected_s
+    assert Sum(run_ns=run_ns, utime_us=ticks_us, threads=threads).cpu_s(10_000_000) == expected_s
+
+
+def test_the_bill_says_what_of_the_cpu_time_is_measured_and_what_sampled_and_the_bound() -> None:
+    daemon = Member("daemon", 5 * SECOND, used(run_ns=4 * SECOND, utime_us=3_000_000, stime_us=1_000_000, threads=5))
+    total = tally(daemon)
+    total.tick_ns = 4_000_000
+    line = "  measured     4.00 s of that, 0.00 s sampled; up to 0.02 s more was used: less than a tick (4 ms at 250 Hz) per thread\n"
+    assert line in bill(total).text()
+    told = bill(total).as_object()
+    assert (told["sampled_s"], told["more_s"]) == (0.0, pytest.approx(0.02))
+    assert "measured     0.75 s of that, 0.00 s sampled; how much more was used is not known\n" in bill(None).text()
+    for uncertain in (bill(total, lost=1), bill(tally(daemon, Member("b", SECOND, None))), bill(tally(Member("c", 1, used(complete=0))))):
+        assert "how much more was used is not known" in uncertain.text()
+        assert uncertain.as_object()["more_s"] is None
+
+
+@pytest.mark.parametrize(
+    ("tick_ns", "sampled_s", "more_s", "words"), [(None, 1.0, 1.25, "10 ms at 100 Hz, assumed"), (4_000_000, 0.4, 0.05, "4 ms at 250 Hz")]
+)
+def test_what_is_sampled_of_those_after_the_command_is_within_a_tick_of_each(
+    tick_ns: int | None, sampled_s: float, more_s: float, words: str
+) -> None:
+    total = tally(
+        *(Member("true", SECOND, used()) for _ in range(200)), *(Member("late", 11 * SECOND, used(utime_us=10_000)) for _ in range(100))
+    )
+    total.tick_ns = tick_ns
+    one = bill(total)
+    told = one.as_object()
+    assert told["cpu_s"] == pytest.approx(0.75 + sampled_s), "what was waited for is measured"
+    assert (told["sampled_s"], told["more_s"]) == (sampled_s, pytest.approx(more_s))
+    bound = f"up to {more_s:.2f} s more was used, or {sampled_s:.2f} s less: less than a tick ({words}) per thread"
+    assert f"measured     0.75 s of that, {sampled_s:.2f} s sampled; {bound}; {sampled_s:.2f} s of the commands' is sampled\n" in one.text()
 
 
 def test_the_costliest_commands_come_first_and_five_are_enough() -> None:

@@ -151,7 +151,7 @@ def test_a_gap_fails_the_check_of_jobd_until_a_later_time_is_named(place: Place,
     now_ns = time.time_ns()
     with closing(sqlite3.connect(place.settings.db, isolation_level=None)) as connection:
         connection.execute("insert into host values (1, 'm', 'h')")
-        connection.execute("insert into boot values (1, 1, 'b', 0, null)")
+        connection.execute("insert into boot values (1, 1, 'b', 0, null, 4000000)")
         connection.execute("insert into clock values (1, 1, 0, ?, 0)", (now_ns - 7200 * 10**9,))
         run = (1, 1, 1, "1", 0, 7200 * 10**9, None, 5, 0, 1)
         connection.execute("insert into collector values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", run)

@@ -331,6 +331,50 @@ def test_every_report_of_cpu_time_says_what_is_measured_and_what_sampled_and_the
     assert "CPU time" not in filled.run("commands", "--columns", "command,processes").stderr
 
 
+@pytest.mark.parametrize(
+    ("ticks", "run_ns", "cpu_s", "words"),
+    [
+        (
+            [10_000_000],
+            9_000_000,
+            0.012,
+            "1 process shorter than a tick (10 ms at 100 Hz) is sampled (0.00 s): right on average, and up to 0.01 s",
+        ),
+        (
+            [1_000_000],
+            2_000_000,
+            0.002,
+            "1 thread is measured, but for the last part of a tick (1 ms at 1000 Hz) of each: up to 0.00 s more",
+        ),
+        ([3_333_333], 3_333_332, 0.012, "1 process shorter than a tick (3.33 ms at 300 Hz) is sampled"),
+        ([1_000_000, 10_000_000], 2_000_000, 0.002, "a tick (up to 10 ms at 100 Hz) of each: up to 0.01 s more"),
+        ([None], 9_000_000, 0.012, "shorter than a tick (up to 10 ms at 100 Hz, assumed for 1 boot of which it is not known) is sampled"),
+    ],
+)
+def test_what_is_sampled_and_the_bound_are_by_the_tick_of_the_kernel(
+    filled: Reports, ticks: list[int | None], run_ns: int, cpu_s: float, words: str
+) -> None:
+    warehouse = filled.warehouse
+    warehouse.connection.execute("update boot set tick_ns = ?", ticks[:1])
+    for number, tick_ns in enumerate(ticks[1:], start=2):
+        warehouse.insert("boot", id=number, host_id=1, uuid=f"b{number}", tick_ns=tick_ns)
+    warehouse.job(3, "short")
+    warehouse.process(50)
+    warehouse.stay(3, 50)
+    warehouse.usage(50, run_ns=run_ns, utime_us=12_000, stime_us=0)
+    told = filled.run("job", "short")
+    assert words in told.stderr
+    row = warehouse.row("select cpu_s, sampled from job_usage where job_id = 3")
+    assert row == {"cpu_s": cpu_s, "sampled": int("sampled" in words)}
+
+
+def test_a_flame_graph_of_cpu_time_says_what_is_measured_and_what_sampled(filled: Reports) -> None:
+    words = "CPU time is measured to a thread's last tick (4 ms at 250 Hz), and sampled where a process is shorter"
+    assert words in filled.run("flame", "build", "-o", "-").stderr
+    assert words in filled.run("tree", "build", "--collapsed").stderr
+    assert "CPU time" not in filled.run("flame", "build", "-o", "-", "--by", "io").stderr
+
+
 def test_charging_for_a_part_of_a_life_is_said(filled: Reports) -> None:
     filled.warehouse.usage(1, run_ns=3_000_000_000, utime_us=3_000_000, stime_us=0)
     filled.warehouse.job(3, "late")

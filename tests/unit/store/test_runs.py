@@ -57,8 +57,9 @@ def first(connection: sqlite3.Connection) -> sqlite3.Connection:
 
 
 def test_the_first_run_on_a_boot_has_heard_nothing_before(connection: sqlite3.Connection) -> None:
-    begun = runs.begin(connection, MACHINE, 77, 10)
+    begun = runs.begin(connection, MACHINE._replace(tick_ns=3_333_333), 77, 10)
     assert begun.heard_ns is None
+    assert connection.execute("select started_at_ns, tick_ns from boot").fetchall() == [(BOOTED_AT, 3_333_333)]
     assert connection.execute("select machine_id, name from host").fetchall() == [("0123", "host")]
     assert connection.execute("select boot_id, pid, since_ns, heard_ns, stopped_ns from collector").fetchall() == [
         (begun.boot_id, 77, 10, 10, None)

@@ -31,7 +31,7 @@ def test_a_new_warehouse_is_sound(path: Path) -> None:
 
 
 def test_a_reference_that_leads_nowhere_is_found(path: Path) -> None:
-    change(path, "insert into boot values (1, 77, 'x', 0, null)")
+    change(path, "insert into boot values (1, 77, 'x', 0, null, 4000000)")
     assert faults(path) == ["a reference leads nowhere"]
 
 
@@ -39,7 +39,7 @@ def test_a_process_that_would_not_be_found_is_found(path: Path) -> None:
     change(
         path,
         "insert into host values (1, 'm', 'h')",
-        "insert into boot values (1, 1, 'b', 0, null)",
+        "insert into boot values (1, 1, 'b', 0, null, 4000000)",
         "insert into clock values (1, 1, 0, 0, 0)",
         "insert into process (id, boot_id, pid, origin, start_ns, clock_id) values (2, 1, 300, 1, 5, 1)",
     )

@@ -61,7 +61,7 @@ def huge(tmp_path: Path) -> Iterator[tuple[Path, sqlite3.Connection]]:
     upgrade(path)
     with closing(database.open_for_writing(path)) as connection:
         connection.execute("insert into host values (1, 'm', 'here')")
-        connection.execute("insert into boot values (1, 1, 'b', 0, null)")
+        connection.execute("insert into boot values (1, 1, 'b', 0, null, 4000000)")
         connection.execute("insert into clock values (1, 1, 0, ?, 0)", (HOUR * HOUR_NS,))
         connection.execute("insert into comm values (1, 'solver')")
         connection.execute("insert into job values (1, 1, 'long', 0, 0, 1, 'request', 0)")
