@@ -1,6 +1,8 @@
-"""What time(1), perf stat and `elsa run` say of one and the same build, which leaves a server behind: the comparison in docs/run.md.
+"""What time(1), perf stat and `elsa run` say of one and the same build, which leaves a server
+behind: the comparison in docs/run.md.
 
-Run it as root with .venv/bin/python benchmarks/bill.py; it needs GNU time, perf, gcc and make, and prints what each of them says.
+Run it as root with .venv/bin/python benchmarks/bill.py; it needs GNU time, perf, gcc and make, and
+prints what each of them says.
 """
 
 from __future__ import annotations
@@ -12,7 +14,8 @@ from pathlib import Path
 
 UNITS = 40
 ELSA = Path(sys.executable).with_name("elsa")
-# Forked twice, in a session of its own: hashes at once, writes, and hashes again when everybody else has gone.
+# Forked twice, in a session of its own: hashes at once, writes, and hashes again when everybody
+# else has gone.
 SERVER = """head -c 200M /dev/zero | sha256sum > hash
 head -c 24M /dev/urandom > written
 sleep 12
@@ -38,7 +41,10 @@ FUNCTION = """int u{unit}_f{number}(const char *s, double *d, int n) {{
     return sum;
 }}
 """
-HEAD = "#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\nstatic int qsorted(double x) { return x > 0.5 ? (int)(x * 3) : 7; }\n"
+HEAD = (
+    "#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\nstatic int qsorted(double x) {"
+    " return x > 0.5 ? (int)(x * 3) : 7; }\n"
+)
 
 
 def tree(folder: Path) -> None:
@@ -58,10 +64,19 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         tree(folder)
-        for words in (["/usr/bin/time", "-v"], ["perf", "stat", "-e", "task-clock"], [str(ELSA), "run", "--"]):
+        for words in (
+            ["/usr/bin/time", "-v"],
+            ["perf", "stat", "-e", "task-clock"],
+            [str(ELSA), "run", "--"],
+        ):
             print("$", *words, "./build.sh", flush=True)
             subprocess.run([*words, "./build.sh"], cwd=folder, check=True, stderr=sys.stdout)
-            while subprocess.run(["pgrep", "-f", "sh ./server"], capture_output=True, check=False).returncode == 0:
+            while (
+                subprocess.run(
+                    ["pgrep", "-f", "sh ./server"], capture_output=True, check=False
+                ).returncode
+                == 0
+            ):
                 subprocess.run(["sleep", "1"], check=True)
 
 

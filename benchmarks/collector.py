@@ -1,11 +1,13 @@
-"""What hearing every process costs: jobd against a C listener that only decodes, forkstat, and nobody listening. Needs root.
+"""What hearing every process costs: jobd against a C listener that only decodes, forkstat, and
+nobody listening. Needs root.
 
     benchmarks/collector.py [--processes N] [--minutes N] [--json]
 
-The workloads start processes as fast as the machine can on every core: fork+exit, fork+exec+exit of /bin/true, and a small file that
-is compiled again and again (three processes each). For each listener:
-how long the workload took (its slow-down), the CPU time of the listener per million events, its memory and what it lost.
-jobd hears events and taskstats and writes both into a warehouse; "events only" is jobd with taskstats = false.
+The workloads start processes as fast as the machine can on every core: fork+exit, fork+exec+exit of
+/bin/true, and a small file that is compiled again and again (three processes each). For each
+listener: how long the workload took (its slow-down), the CPU time of the listener per million
+events, its memory and what it lost. jobd hears events and taskstats and writes both into a
+warehouse; "events only" is jobd with taskstats = false.
 
 The last runs:
 
@@ -65,13 +67,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import measure
 from benchmarks.measure import Table
-from tests.kernel.elsa_host import Host
-from tests.peers import program
+from tests.support.elsa_host import Host
+from tests.support.peers import program
 
 PROCESSES = 40_000
 # An exec costs some twenty times as much as a fork.
 EXECS = 4_000
-NOBODY, BARE, FORKSTAT, JOBD, EVENTS_ONLY = "nobody listens", "C listener", "forkstat", "jobd", "jobd, events only"
+NOBODY, BARE, FORKSTAT, JOBD, EVENTS_ONLY = (
+    "nobody listens",
+    "C listener",
+    "forkstat",
+    "jobd",
+    "jobd, events only",
+)
 HZ = os.sysconf("SC_CLK_TCK")
 
 
@@ -115,14 +123,21 @@ def listener(name: str, folder: Path, listen: Path) -> Iterator[Listener]:
     if name == NOBODY:
         yield Listener(None, lambda: 0)
     elif name in (BARE, FORKSTAT):
-        command = [str(listen)] if name == BARE else [str(program("forkstat")), "-e", "fork,exec,exit"]
-        with (folder / "told").open("wb") as told, subprocess.Popen(command, stdout=told) as process:
+        command = (
+            [str(listen)] if name == BARE else [str(program("forkstat")), "-e", "fork,exec,exit"]
+        )
+        with (
+            (folder / "told").open("wb") as told,
+            subprocess.Popen(command, stdout=told) as process,
+        ):
             time.sleep(0.5)
             yield Listener(process.pid, lambda: idle(process.pid) or 0)
             process.send_signal(signal.SIGTERM)
     else:
         with ExitStack() as stack:
-            host = Host(Path(stack.enter_context(tempfile.TemporaryDirectory(dir=folder))), folder / "pacct")
+            host = Host(
+                Path(stack.enter_context(tempfile.TemporaryDirectory(dir=folder))), folder / "pacct"
+            )
             stack.callback(host.close)
             host.start(taskstats=name == JOBD)
             assert host.jobd is not None
@@ -142,11 +157,15 @@ def once(name: str, folder: Path, listen: Path, workload: list[str]) -> Run:
         subprocess.run(workload, check=True)
         wall_s = time.perf_counter() - began
         lost = one.settle()
-        return Run(wall_s, cpu_s(one.pid) - before, measure.peak(one.pid) / 1024 if one.pid else 0.0, lost)
+        return Run(
+            wall_s, cpu_s(one.pid) - before, measure.peak(one.pid) / 1024 if one.pid else 0.0, lost
+        )
 
 
 def endure(minutes: float) -> list[Table]:
-    """As many processes as the machine can start on every core, for so long: what is lost, and what jobd needs."""
+    """As many processes as the machine can start on every core, for so long: what is lost, and what
+    jobd needs.
+    """
     workers = os.cpu_count() or 1
     with tempfile.TemporaryDirectory() as made_in:
         folder = Path(made_in)
@@ -166,7 +185,14 @@ def endure(minutes: float) -> list[Table]:
                 "CPU us/event": (cpu_s(one.pid) - before) * 1e6 / (2 * processes),
                 "peak MiB": measure.peak(one.pid or 0) / 1024,
             }
-    return [Table(f"{minutes:g} minutes of fork+exit", "", "processes", {name: [figure] for name, figure in figures.items()})]
+    return [
+        Table(
+            f"{minutes:g} minutes of fork+exit",
+            "",
+            "processes",
+            {name: [figure] for name, figure in figures.items()},
+        )
+    ]
 
 
 def bench(options: argparse.Namespace) -> list[Table]:
@@ -179,12 +205,26 @@ def bench(options: argparse.Namespace) -> list[Table]:
     with tempfile.TemporaryDirectory() as made_in:
         folder = Path(made_in)
         listen, spawn = measure.compiled("listen", folder), measure.compiled("spawn", folder)
-        each, few = options.processes // workers, max(options.processes * EXECS // PROCESSES // workers, 1)
-        compiler = [shutil.which("cc") or "cc", "-O2", "-c", "-o", "/dev/null", str(measure.NATIVE / "listen.c")]
+        each, few = (
+            options.processes // workers,
+            max(options.processes * EXECS // PROCESSES // workers, 1),
+        )
+        compiler = [
+            shutil.which("cc") or "cc",
+            "-O2",
+            "-c",
+            "-o",
+            "/dev/null",
+            str(measure.NATIVE / "listen.c"),
+        ]
         units = max(few // 20, 1)
         for what, events, workload in (
             ("fork+exit", 2 * each * workers, [str(spawn), str(workers), str(each)]),
-            ("fork+exec+exit", 3 * few * workers, [str(spawn), str(workers), str(few), "/bin/true"]),
+            (
+                "fork+exec+exit",
+                3 * few * workers,
+                [str(spawn), str(workers), str(few), "/bin/true"],
+            ),
             ("compiling", 9 * units * workers, [str(spawn), str(workers), str(units), *compiler]),
         ):
             runs: dict[str, list[Run]] = {name: [] for name in names}
@@ -195,17 +235,57 @@ def bench(options: argparse.Namespace) -> list[Table]:
                         runs[name].append(run)
             title = f"{what}, {events:,} events on {workers} cores"
             made += [
-                Table(title, "events/s", NOBODY, {name: [events / run.wall_s for run in some] for name, some in runs.items()}),
-                Table(title, "s, slow-down", NOBODY, {name: [run.wall_s for run in some] for name, some in runs.items()}),
-                Table(title, "CPU us/event", BARE, {name: [run.cpu_s * 1e6 / events for run in runs[name]] for name in names[1:]}),
-                Table(title, "peak MiB", BARE, {name: [run.peak_mib for run in runs[name]] for name in names[1:]}),
-                Table(title, "events lost", JOBD, {name: [run.lost for run in runs[name]] for name in names if name.startswith(JOBD)}),
+                Table(
+                    title,
+                    "events/s",
+                    NOBODY,
+                    {name: [events / run.wall_s for run in some] for name, some in runs.items()},
+                ),
+                Table(
+                    title,
+                    "s, slow-down",
+                    NOBODY,
+                    {name: [run.wall_s for run in some] for name, some in runs.items()},
+                ),
+                Table(
+                    title,
+                    "CPU us/event",
+                    BARE,
+                    {name: [run.cpu_s * 1e6 / events for run in runs[name]] for name in names[1:]},
+                ),
+                Table(
+                    title,
+                    "peak MiB",
+                    BARE,
+                    {name: [run.peak_mib for run in runs[name]] for name in names[1:]},
+                ),
+                Table(
+                    title,
+                    "events lost",
+                    JOBD,
+                    {
+                        name: [run.lost for run in runs[name]]
+                        for name in names
+                        if name.startswith(JOBD)
+                    },
+                ),
             ]
     return made
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--processes", type=int, default=PROCESSES, metavar="N", help=f"how many processes to start ({PROCESSES:,})")
-    parser.add_argument("--minutes", type=float, metavar="N", help="only see whether jobd loses nothing in so many minutes at the maximum")
+    parser.add_argument(
+        "--processes",
+        type=int,
+        default=PROCESSES,
+        metavar="N",
+        help=f"how many processes to start ({PROCESSES:,})",
+    )
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        metavar="N",
+        help="only see whether jobd loses nothing in so many minutes at the maximum",
+    )
     measure.main(bench, parser)

@@ -1,4 +1,5 @@
-"""How long `elsa report sa`, `lastcomm` and `dump-acct` take over an accounting file, against GNU acct's own programs.
+"""How long `elsa report sa`, `lastcomm` and `dump-acct` take over an accounting file, against GNU
+acct's own programs.
 
 benchmarks/gnu.py [--records N] [--json]
 """
@@ -15,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks import measure
 from benchmarks.ingest import RECORDS, write_records
 from benchmarks.measure import Table
-from tests.peers import program
+from tests.support.peers import program
 
 WAYS = ("sa -i", "sa -i -m", "lastcomm -f", "dump-acct", "dump-acct -R")
 
@@ -30,18 +31,26 @@ def bench(options: argparse.Namespace) -> list[Table]:
             name, *arguments = [*way.split(), str(path)]
             peer = program(name)
             if peer is None:
-                print(f"{name} of GNU acct is not there (scripts/peers.sh fetches it), so nothing is compared with it", file=sys.stderr)
+                print(
+                    f"{name} of GNU acct is not there (scripts/peers.sh fetches it), so nothing is"
+                    " compared with it",
+                    file=sys.stderr,
+                )
                 continue
             commands = {"GNU": [peer, *arguments], "ELSA": measure.elsa("report", name, *arguments)}
             samples = measure.in_turns(
                 {who: lambda words=words: measure.run(words) for who, words in commands.items()},  # type: ignore[misc]
                 options.rounds,
             )
-            made += measure.tables(f"{way}, {options.records:,} records", "GNU", samples, "cpu_s", "peak_mib")
+            made += measure.tables(
+                f"{way}, {options.records:,} records", "GNU", samples, "cpu_s", "peak_mib"
+            )
     return made
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--records", type=int, default=RECORDS, metavar="N", help=f"how many records ({RECORDS:,})")
+    parser.add_argument(
+        "--records", type=int, default=RECORDS, metavar="N", help=f"how many records ({RECORDS:,})"
+    )
     measure.main(bench, parser)

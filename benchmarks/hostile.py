@@ -1,7 +1,8 @@
-"""Two unprivileged users who do to a jobd whatever they may, for benchmarks/soak.py; and somebody who asks it how it is.
+"""Two unprivileged users who do to a jobd whatever they may, for benchmarks/soak.py; and somebody
+who asks it how it is.
 
-Each is a process that was forked and has become that user: what it needs is imported before, since a checkout may stand where that user
-cannot read.
+Each is a process that was forked and has become that user: what it needs is imported before, since
+a checkout may stand where that user cannot read.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.kernel.elsa_host import workload
+from tests.support.elsa_host import workload
 
 USERS = (61_001, 61_002)
 ASKER = 61_003
@@ -34,11 +35,22 @@ JOBS, CONNECTIONS = 1200, 20
 FORKS, EVERY = 3000, 20
 ARGUMENT_BYTES = 100_000
 ASK_EVERY_S = 0.5
-_SECRETS = ("--password=", "API_KEY=", "token: ", "-u joe:", "https://a:b@h/", "'Authorization: Bearer ", '{"secret": "', "passwd = \\'")
+_SECRETS = (
+    "--password=",
+    "API_KEY=",
+    "token: ",
+    "-u joe:",
+    "https://a:b@h/",
+    "'Authorization: Bearer ",
+    '{"secret": "',
+    "passwd = \\'",
+)
 
 
 def become(uid: int, what: Callable[[], object], nice: int = 0) -> int:
-    """A child that does this as that user, until it is ended; its pid. It leads a process group, so that all of it can be ended."""
+    """A child that does this as that user, until it is ended; its pid. It leads a process group, so
+    that all of it can be ended.
+    """
     pid = os.fork()
     if pid:
         return pid
@@ -85,12 +97,16 @@ def ask(path: Path, op: str, **fields: object) -> dict[str, Any] | None:
 
 
 def flood(path: Path) -> None:
-    """More connections than one may have, each saying what costs most: long lines, half lines, large lists, and never reading."""
+    """More connections than one may have, each saying what costs most: long lines, half lines,
+    large lists, and never reading.
+    """
     chance = random.Random(os.getuid())  # noqa: S311 - no secret
     lines = [
         b'{"elsa":1,"op":"list","all":true}\n',
         b'{"elsa":1,"op":"status"}\n' * 500,
-        b'{"elsa":1,"op":"add","job":"none","pids":[' + b",".join(b"%d" % pid for pid in range(1, 4000)) + b"]}\n",
+        b'{"elsa":1,"op":"add","job":"none","pids":['
+        + b",".join(b"%d" % pid for pid in range(1, 4000))
+        + b"]}\n",
         b"[" * 60_000 + b"\n",
         b'{"elsa":1,"op":"create","name":"' + b"x" * 60_000,
         b'{"elsa":1,"op":"sync"}\n' * 50,
@@ -118,7 +134,9 @@ def storms(path: Path, program: Path) -> None:
         with workload(program, 1, FORKS, EVERY) as storm:
             workers = storm.line()
             made: list[int] = []
-            threads = [threading.Thread(target=_create, args=(path, workers, made)) for _ in range(12)]
+            threads = [
+                threading.Thread(target=_create, args=(path, workers, made)) for _ in range(12)
+            ]
             for thread in threads:
                 thread.start()
             for thread in threads:
@@ -146,7 +164,9 @@ def executes(program: str = "/bin/true") -> None:
     while True:
         words = []
         while sum(map(len, words)) < ARGUMENT_BYTES:
-            secret = "".join(chance.choices(string.ascii_letters + "'\"\\ =:", k=chance.choice((8, 200, 16_000))))
+            secret = "".join(
+                chance.choices(string.ascii_letters + "'\"\\ =:", k=chance.choice((8, 200, 16_000)))
+            )
             words.append(chance.choice(_SECRETS) + secret)
         for shape in (["sh", "-c", " ".join(words)[:ARGUMENT_BYTES]], ["mysql", *words]):
             with contextlib.suppress(OSError):
@@ -166,7 +186,9 @@ class Asker:
     Between `pause` and `resume` nobody answers, and nothing is counted that began or ended there.
     """
 
-    _ROW = struct.Struct("=4Q")  # outages begun or ended, answers, longest in ns, answers that did not come
+    _ROW = struct.Struct(
+        "=4Q"
+    )  # outages begun or ended, answers, longest in ns, answers that did not come
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -1,10 +1,12 @@
-"""How fast accounting records come into a warehouse, against a C program that writes the same rows, and against sa and dump-acct.
+"""How fast accounting records come into a warehouse, against a C program that writes the same rows,
+and against sa and dump-acct.
 
     benchmarks/ingest.py [--records N] [--json]
 
-Two files of made-up records (300 commands, 200 users, 30 days; deterministic): one of a host where no jobd ran, so that each record gets
-an incarnation of its own, and one of a host whose every process jobd heard, so that each is joined to one. The reference is
-native/fill.c: it copies what ELSA has written, with prepared statements, into a warehouse of the same schema and indexes.
+Two files of made-up records (300 commands, 200 users, 30 days; deterministic): one of a host where
+no jobd ran, so that each record gets an incarnation of its own, and one of a host whose every
+process jobd heard, so that each is joined to one. The reference is native/fill.c: it copies what
+ELSA has written, with prepared statements, into a warehouse of the same schema and indexes.
 
 The last run:
 
@@ -62,12 +64,16 @@ from benchmarks import measure
 from benchmarks.measure import Sample, Table
 from elsa.store import database, schema
 from elsa.store.upgrade import upgrade
-from tests.peers import program
+from tests.support.peers import program
 
 RECORDS = 1_000_000
 HOST = "bench"
 # What joining writes: the processes are there already.
-WRITTEN = ("acct", "acct_file", *(name for name in schema.metadata.tables if name.startswith("rollup")))
+WRITTEN = (
+    "acct",
+    "acct_file",
+    *(name for name in schema.metadata.tables if name.startswith("rollup")),
+)
 BOOTED_S = 1_760_000_000
 SPAN_S = 30 * 86400
 SECOND_NS = 1_000_000_000
@@ -92,8 +98,19 @@ class Life(NamedTuple):
         """Its accounting record."""
         ticks = self.elapsed_ns // TICK_NS
         btime = BOOTED_S + (self.start_ns + self.elapsed_ns) // SECOND_NS - ticks // 100
-        comp = (chance.randrange(9), chance.randrange(5), chance.randrange(500, 8000), 0, 0, chance.randrange(50, 4000), 0, 0)
-        return _RECORD.pack(0, 3, 0, 0, self.uid, 100, self.pid, self.ppid, btime, ticks, *comp, _NAMES[self.name])
+        comp = (
+            chance.randrange(9),
+            chance.randrange(5),
+            chance.randrange(500, 8000),
+            0,
+            0,
+            chance.randrange(50, 4000),
+            0,
+            0,
+        )
+        return _RECORD.pack(
+            0, 3, 0, 0, self.uid, 100, self.pid, self.ppid, btime, ticks, *comp, _NAMES[self.name]
+        )
 
 
 def lives(count: int) -> Iterator[Life]:
@@ -106,7 +123,14 @@ def lives(count: int) -> Iterator[Life]:
         end_ns += step_ns
         elapsed_ns = min(int(chance.expovariate(2) * SECOND_NS), end_ns)
         ppid = max(pid - chance.randrange(1, 50), 1)
-        yield Life(pid, ppid, end_ns - elapsed_ns, elapsed_ns, 1000 + chance.randrange(200), chance.randrange(300))
+        yield Life(
+            pid,
+            ppid,
+            end_ns - elapsed_ns,
+            elapsed_ns,
+            1000 + chance.randrange(200),
+            chance.randrange(300),
+        )
 
 
 def write_records(path: Path, count: int) -> None:
@@ -121,7 +145,9 @@ def write_lives(path: Path, count: int) -> None:
     with closing(database.open_for_writing(path)) as connection, database.transaction(connection):
         connection.execute("insert into host (id, name) values (1, ?)", (HOST,))
         connection.execute(
-            "insert into boot (id, host_id, uuid, started_at_ns, tick_ns) values (1, 1, 'a boot', ?, 4000000)", (BOOTED_S * SECOND_NS,)
+            "insert into boot (id, host_id, uuid, started_at_ns, tick_ns) values (1, 1, 'a boot',"
+            " ?, 4000000)",
+            (BOOTED_S * SECOND_NS,),
         )
         connection.execute("insert into clock values (1, 1, 0, ?, 0)", (BOOTED_S * SECOND_NS,))
         connection.execute(
@@ -129,12 +155,18 @@ def write_lives(path: Path, count: int) -> None:
                values (1, 1, 1, '0', 0, ?1, ?1, 0, 0, 1)""",
             (2 * SPAN_S * SECOND_NS,),
         )
-        connection.executemany("insert into comm values (?, ?)", ((id_, name.decode()) for id_, name in enumerate(_NAMES, 1)))
+        connection.executemany(
+            "insert into comm values (?, ?)",
+            ((id_, name.decode()) for id_, name in enumerate(_NAMES, 1)),
+        )
         connection.executemany(
             """insert into process
                    (id, boot_id, pid, origin, start_ns, clock_id, elapsed_ns, end_clock_id, end_how, exit_status, uid, comm_id)
                values (?, 1, ?, 1, ?, 1, ?, 1, 1, 0, ?, ?)""",
-            ((2 * id_, one.pid, one.start_ns, one.elapsed_ns, one.uid, one.name + 1) for id_, one in enumerate(lives(count), 1)),
+            (
+                (2 * id_, one.pid, one.start_ns, one.elapsed_ns, one.uid, one.name + 1)
+                for id_, one in enumerate(lives(count), 1)
+            ),
         )
 
 
@@ -160,7 +192,9 @@ class Place:
     def elsa(self, template: Path) -> Sample:
         """The ingester's run; what it made is kept for the reference."""
         self.fresh(template)
-        sample = measure.run(measure.elsa("ingest", "--quiet", "--host", HOST, "--db", str(self.db), str(self.pacct)))
+        sample = measure.run(
+            measure.elsa("ingest", "--quiet", "--host", HOST, "--db", str(self.db), str(self.pacct))
+        )
         with closing(database.open_for_writing(self.db)) as connection:
             connection.execute("pragma wal_checkpoint(truncate)")
         shutil.copy(self.db, self.done)
@@ -182,25 +216,47 @@ def bench(options: argparse.Namespace) -> list[Table]:
     with tempfile.TemporaryDirectory() as folder:
         place = Place(Path(folder), count)
         made: list[Table] = []
-        for what, template, rows in (("a host without jobd", place.empty, ()), ("every record joined", place.heard, WRITTEN)):
+        for what, template, rows in (
+            ("a host without jobd", place.empty, ()),
+            ("every record joined", place.heard, WRITTEN),
+        ):
             samples = measure.in_turns(
-                {"elsa ingest": lambda t=template: place.elsa(t), "C, the same rows": lambda t=template, r=rows: place.copied(t, *r)},  # type: ignore[misc]
+                {
+                    "elsa ingest": lambda t=template: place.elsa(t),
+                    "C, the same rows": lambda t=template, r=rows: place.copied(t, *r),
+                },  # type: ignore[misc]
                 options.rounds,
             )
-            made += measure.tables(f"{count:,} records, {what}", "C, the same rows", samples, "wall_s", "cpu_s", "peak_mib")
+            made += measure.tables(
+                f"{count:,} records, {what}",
+                "C, the same rows",
+                samples,
+                "wall_s",
+                "cpu_s",
+                "peak_mib",
+            )
         sa, dump_acct = program("sa"), program("dump-acct")
         if sa is None or dump_acct is None:
-            print("GNU acct is not there (scripts/peers.sh fetches it), so nothing is compared with it", file=sys.stderr)
+            print(
+                "GNU acct is not there (scripts/peers.sh fetches it), so nothing is compared"
+                " with it",
+                file=sys.stderr,
+            )
             return made
         readers = {"sa": [sa, "-i", place.pacct], "dump-acct": [dump_acct, place.pacct]}
         samples = measure.in_turns(
             {name: lambda words=words: measure.run(words) for name, words in readers.items()},  # type: ignore[misc]
             options.rounds,
         )
-        return [*made, *measure.tables(f"{count:,} records, only read", "sa", samples, "wall_s", "peak_mib")]
+        return [
+            *made,
+            *measure.tables(f"{count:,} records, only read", "sa", samples, "wall_s", "peak_mib"),
+        ]
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--records", type=int, default=RECORDS, metavar="N", help=f"how many records ({RECORDS:,})")
+    parser.add_argument(
+        "--records", type=int, default=RECORDS, metavar="N", help=f"how many records ({RECORDS:,})"
+    )
     measure.main(bench, parser)

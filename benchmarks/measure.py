@@ -1,6 +1,8 @@
-"""What the benchmarks share: runs side by side, medians with their extremes, ratios against a stated reference, a table and JSON.
+"""What the benchmarks share: runs side by side, medians with their extremes, ratios against a
+stated reference, a table and JSON.
 
-Machines are noisy and no two are alike, so a figure counts only beside its reference, run in turns with it in the same minutes.
+Machines are noisy and no two are alike, so a figure counts only beside its reference, run in turns
+with it in the same minutes.
 """
 
 from __future__ import annotations
@@ -39,10 +41,12 @@ class Table(NamedTuple):
     figures: Mapping[str, Sequence[float]]
 
 
-def run(command: Sequence[str | Path], **options: Any) -> Sample:  # noqa: ANN401 - as Popen takes them
+def run(command: Sequence[str | Path], **options: Any) -> Sample:  # noqa: ANN401
     """Run a program to its end, its output thrown away; RuntimeError if it fails."""
     began = time.perf_counter()
-    process = subprocess.Popen([str(word) for word in command], stdout=subprocess.DEVNULL, **options)
+    process = subprocess.Popen(
+        [str(word) for word in command], stdout=subprocess.DEVNULL, **options
+    )
     peak_kib = 0
     while True:
         pid, status, used = os.wait4(process.pid, os.WNOHANG)
@@ -63,15 +67,24 @@ def peak(pid: int) -> int:
     ru_maxrss would not do: it begins with what the parent had.
     """
     status = Path(f"/proc/{pid}/status").read_text()
-    return next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")), 0)
+    return next(
+        (int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")), 0
+    )
 
 
-def in_turns(candidates: Mapping[str, Callable[[], Sample]], rounds: int = ROUNDS) -> dict[str, list[Sample]]:
+def in_turns(
+    candidates: Mapping[str, Callable[[], Sample]], rounds: int = ROUNDS
+) -> dict[str, list[Sample]]:
     """Run each candidate in every round, after one round that does not count."""
     samples: dict[str, list[Sample]] = {name: [] for name in candidates}
     for number in range(rounds + 1):
         for name, candidate in candidates.items():
-            print(f"\r\033[K{'warming up' if not number else f'round {number} of {rounds}'}: {name}", end="", file=sys.stderr, flush=True)
+            print(
+                f"\r\033[K{'warming up' if not number else f'round {number} of {rounds}'}: {name}",
+                end="",
+                file=sys.stderr,
+                flush=True,
+            )
             sample = candidate()
             if number:
                 samples[name].append(sample)
@@ -79,11 +92,18 @@ def in_turns(candidates: Mapping[str, Callable[[], Sample]], rounds: int = ROUND
     return samples
 
 
-def tables(title: str, reference: str, samples: Mapping[str, Sequence[Sample]], *fields: str) -> list[Table]:
+def tables(
+    title: str, reference: str, samples: Mapping[str, Sequence[Sample]], *fields: str
+) -> list[Table]:
     """A table for each field of the samples."""
     units = {"wall_s": "wall s", "cpu_s": "CPU s", "peak_mib": "peak MiB"}
     return [
-        Table(title, units[field], reference, {name: [getattr(one, field) for one in some] for name, some in samples.items()})
+        Table(
+            title,
+            units[field],
+            reference,
+            {name: [getattr(one, field) for one in some] for name, some in samples.items()},
+        )
         for field in fields
     ]
 
@@ -91,7 +111,20 @@ def tables(title: str, reference: str, samples: Mapping[str, Sequence[Sample]], 
 def compiled(name: str, folder: Path, *flags: str) -> Path:
     """A program of native/, built into a folder."""
     program = folder / name
-    subprocess.run(["cc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", str(program), str(NATIVE / f"{name}.c"), *flags], check=True)
+    subprocess.run(
+        [
+            "cc",
+            "-O2",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-o",
+            str(program),
+            str(NATIVE / f"{name}.c"),
+            *flags,
+        ],
+        check=True,
+    )
     return program
 
 
@@ -108,23 +141,46 @@ def lines(table: Table) -> list[str]:
     rows = [head, f"  {'':{width}}  {'median':>10} {'min':>10} {'max':>10} {'ratio':>7}"]
     for name, figures in table.figures.items():
         ratio = f"{median(figures) / base:.2f}" if base else "-"
-        rows.append(f"  {name:{width}}  {median(figures):10.3f} {min(figures):10.3f} {max(figures):10.3f} {ratio:>7}")
+        rows.append(
+            f"  {name:{width}}  {median(figures):10.3f} {min(figures):10.3f} {max(figures):10.3f}"
+            f" {ratio:>7}"
+        )
     return rows
 
 
 def machine() -> str:
     """What the figures were measured on."""
-    return f"{os.cpu_count()} cores, Linux {platform.release().split('-')[0]}, Python {platform.python_version()}"
+    return (
+        f"{os.cpu_count()} cores, Linux {platform.release().split('-')[0]}, Python"
+        f" {platform.python_version()}"
+    )
 
 
-def main(measure: Callable[[argparse.Namespace], list[Table]], parser: argparse.ArgumentParser) -> None:
+def main(
+    measure: Callable[[argparse.Namespace], list[Table]], parser: argparse.ArgumentParser
+) -> None:
     """Parse the options, measure, and print the tables, or with --json everything as JSON."""
     parser.add_argument("--json", action="store_true", help="print JSON, with every sample")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, metavar="N", help=f"how often to measure each ({ROUNDS})")
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=ROUNDS,
+        metavar="N",
+        help=f"how often to measure each ({ROUNDS})",
+    )
     options = parser.parse_args()
     measured = measure(options)
     if options.json:
-        print(json.dumps({"machine": machine(), "date": time.strftime("%F"), "tables": [table._asdict() for table in measured]}, indent=2))
+        print(
+            json.dumps(
+                {
+                    "machine": machine(),
+                    "date": time.strftime("%F"),
+                    "tables": [table._asdict() for table in measured],
+                },
+                indent=2,
+            )
+        )
         return
     print(f"{machine()}, {time.strftime('%F')}")
     for table in measured:

@@ -1,10 +1,13 @@
-"""Bytes of the warehouse per process, table by table and index by index: `make bench`, or alone with --json and a number of processes.
+"""Bytes of the warehouse per process, table by table and index by index: `make bench`, or alone
+with --json and a number of processes.
 
-Three warehouses of the same made-up month (tests/month.py), rolled up: with events and taskstats, with the events pruned, without
-taskstats. Hourly sums weigh the more the fewer processes an hour has, so few processes show them far too large.
+Three warehouses of the same made-up month (tests/support/month.py), rolled up: with events and
+taskstats, with the events pruned, without taskstats. Hourly sums weigh the more the fewer processes
+an hour has, so few processes show them far too large.
 
-1,000,000 processes, 2 cores, SQLite 3.40, 2026-11-23: 416, 309 and 210 bytes per process, of which sums 64, 64 and 44.
-20,000, likewise, before there were sums of days: 665, 563 and 401, of which sums 290, 290 and 207.
+1,000,000 processes, 2 cores, SQLite 3.40, 2026-11-23: 416, 309 and 210 bytes per process, of which
+sums 64, 64 and 44. 20,000, likewise, before there were sums of days: 665, 563 and 401, of which
+sums 290, 290 and 207.
 """
 
 from __future__ import annotations
@@ -20,14 +23,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from elsa.store import retention, rollups
 from elsa.store.upgrade import upgrade
-from tests.month import END_NS, Month, write
+from tests.support.month import END_NS, Month, write
 
 PROCESSES = 20_000
 
 
 def sizes(connection: sqlite3.Connection, processes: int) -> dict[str, float]:
     """Bytes per process of each table and index."""
-    rows = connection.execute("select name, sum(pgsize) from dbstat group by name order by 2 desc").fetchall()
+    rows = connection.execute(
+        "select name, sum(pgsize) from dbstat group by name order by 2 desc"
+    ).fetchall()
     return {name: round(size / processes, 1) for name, size in rows}
 
 
@@ -45,7 +50,12 @@ def measured(processes: int) -> dict[str, dict[str, float]]:
                     found["without events and taskstats"] = sizes(connection, processes)
                     continue
                 found["with events and taskstats"] = sizes(connection, processes)
-                retention.prune(connection, path, retention.Cutoffs(END_NS, None, None), lambda _done, _total: None)
+                retention.prune(
+                    connection,
+                    path,
+                    retention.Cutoffs(END_NS, None, None),
+                    lambda _done, _total: None,
+                )
                 found["events pruned"] = sizes(connection, processes)
     return found
 

@@ -1,8 +1,10 @@
-"""`make soak MINUTES=n`: storms beside hostile users, rotations, restarts, kills, reports; at the end the books must balance. Needs root.
+"""`make soak MINUTES=n`: storms beside hostile users, rotations, restarts, kills, reports; at the
+end the books must balance. Needs root.
 
-Every storm knows for itself how many processes it started; the accounting files are counted without ELSA. Beside them two users without
-privileges do whatever they may (benchmarks/hostile.py), and a third asks `status` twice a second: no answer may take longer than a second.
-Exit code 1 if anything is off. docs/reliability.md has what came out.
+Every storm knows for itself how many processes it started; the accounting files are counted without
+ELSA. Beside them two users without privileges do whatever they may (benchmarks/hostile.py), and a
+third asks `status` twice a second: no answer may take longer than a second. Exit code 1 if anything
+is off. docs/reliability.md has what came out.
 """
 
 from __future__ import annotations
@@ -30,8 +32,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.hostile import Asker, end, let_loose
 from elsa.decode.acct import RECORD_SIZE, AcctRecord, AcctRow, decode_rows
 from elsa.kernel import accounting
-from tests.kernel.elsa_host import Host, compiled, wait_until, workload
-from tests.kernel.truth import OF_THE_STORM, assert_no_record_is_joined_to_another_life
+from tests.support.elsa_host import Host, compiled, wait_until, workload
+from tests.support.truth import OF_THE_STORM, assert_no_record_is_joined_to_another_life
 
 WORKERS, CHILDREN, EVERY, PAUSE_US = 2, 4000, 20, 100
 REPORTS = ("jobs", "commands", "users", "processes --limit 20")
@@ -124,7 +126,8 @@ class Soak:
         assert done.returncode == 0, done.stderr
         self.reports += 1
 
-    # --- trouble ----------------------------------------------------------------------------------------------------------------
+    # --- trouble
+    # ----------------------------------------------------------------------------------------------------------------
 
     def rotate_off_and_on(self) -> None:
         """As Debian's savelog does: what ends in between leaves no record."""
@@ -144,10 +147,14 @@ class Soak:
     def shift(self, *, copy: bool = False) -> None:
         """Each rotated file gets the next number; from the second on they are compressed."""
         numbers = {
-            int(match[1]): path for path in self.folder.glob("pacct.*") if (match := re.fullmatch(r"pacct\.(\d+)(\.gz)?", path.name))
+            int(match[1]): path
+            for path in self.folder.glob("pacct.*")
+            if (match := re.fullmatch(r"pacct\.(\d+)(\.gz)?", path.name))
         }
         for number, path in sorted(numbers.items(), reverse=True):
-            path.rename(path.with_name(f"pacct.{number + 1}{path.suffix if path.suffix == '.gz' else ''}"))
+            path.rename(
+                path.with_name(f"pacct.{number + 1}{path.suffix if path.suffix == '.gz' else ''}")
+            )
         if copy:
             shutil.copyfile(self.pacct, self.folder / "pacct.1")
             os.truncate(self.pacct, 0)
@@ -185,7 +192,8 @@ class Soak:
         self.follower.wait()
         self.follower = self.follow()
 
-    # --- the end ----------------------------------------------------------------------------------------------------------------
+    # --- the end
+    # ----------------------------------------------------------------------------------------------------------------
 
     def reconcile(self) -> None:
         """Compare with what the storms and the files say."""
@@ -199,9 +207,14 @@ class Soak:
         assert_no_record_is_joined_to_another_life(host)
         for one in self.rounds:
             self.check(one)
-        assert host.value("select count(*) from gap where kind in ('down', 'crash')") == self.outages
+        assert (
+            host.value("select count(*) from gap where kind in ('down', 'crash')") == self.outages
+        )
         self.lost, self.doubled = self.compare()
-        assert (self.lost, self.doubled) == (0, 0), f"{self.lost} records lost, {self.doubled} twice"
+        assert (self.lost, self.doubled) == (
+            0,
+            0,
+        ), f"{self.lost} records lost, {self.doubled} twice"
         first, last = self.memory_kib[0] >> 10, self.memory_kib[-1] >> 10
         assert last <= first + MORE_MIB, f"jobd has grown from {first} to {last} MiB"
         answers, longest_s, missing = self.asker.told()
@@ -221,13 +234,21 @@ class Soak:
                 where job_id = ? and (command {OF_THE_STORM} or command is null)""",
             one.job,
         )[0]
-        gaps = "select count(*), sum(lost) from gap where from_ns < ? and to_ns > ? and acct_file_id is null and kind <> 'taskstats'"
+        gaps = (
+            "select count(*), sum(lost) from gap where from_ns < ? and to_ns > ? and acct_file_id"
+            " is null and kind <> 'taskstats'"
+        )
         touched, lost = self.host.sql(gaps, one.span[1], one.span[0])[0]
         if not touched:
             assert (count, codes) == (one.started, one.codes), (count, codes, one)
         else:
             orphans = WORKERS * CHILDREN // EVERY
-            assert one.started - orphans - (lost or 0) <= count <= one.started, (count, touched, lost, one)
+            assert one.started - orphans - (lost or 0) <= count <= one.started, (
+                count,
+                touched,
+                lost,
+                one,
+            )
 
     def compare(self) -> tuple[int, int]:
         """How many records of the files are not in the warehouse, and how many are there too often.
@@ -235,25 +256,53 @@ class Soak:
         A record that is in no file was read before copytruncate cut it off uncopied.
         """
         written = Counter(hash(row) for path in self.folder.glob("pacct*") for row in _rows(path))
-        columns = ", ".join("n.name" if name == "comm" else f"a.{name}" for name in AcctRecord._fields)
-        stored = Counter(hash(row) for row in self.host.sql(f"select {columns} from acct as a join comm as n on n.id = a.comm_id"))
-        self.cut_off = sum((Counter({key: count for key, count in stored.items() if key not in written})).values())
-        return (written - stored).total(), sum(stored[key] - count for key, count in written.items() if stored[key] > count)
+        columns = ", ".join(
+            "n.name" if name == "comm" else f"a.{name}" for name in AcctRecord._fields
+        )
+        stored = Counter(
+            hash(row)
+            for row in self.host.sql(
+                f"select {columns} from acct as a join comm as n on n.id = a.comm_id"
+            )
+        )
+        self.cut_off = sum(
+            (Counter({key: count for key, count in stored.items() if key not in written})).values()
+        )
+        return (written - stored).total(), sum(
+            stored[key] - count for key, count in written.items() if stored[key] > count
+        )
 
     def tell(self, seconds: float) -> None:
         """Print what was done and how the books stand."""
         started = sum(one.started for one in self.rounds)
         answers, longest_s, missing = self.asker.told()
-        print(f"{answers} answers to status, the longest after {longest_s:.3f} s, {missing} missing")
-        print(f"{self.lost} records lost, {self.doubled} twice, {self.cut_off} read that copytruncate cut off uncopied")
-        print("gaps:", self.host.sql("select kind, count(*), sum(lost) from gap group by kind order by kind"))
+        print(
+            f"{answers} answers to status, the longest after {longest_s:.3f} s, {missing} missing"
+        )
+        print(
+            f"{self.lost} records lost, {self.doubled} twice, {self.cut_off} read that copytruncate"
+            " cut off uncopied"
+        )
+        print(
+            "gaps:",
+            self.host.sql("select kind, count(*), sum(lost) from gap group by kind order by kind"),
+        )
         rows = self.host.sql("select join_how, count(*) from acct group by 1 order by 1")
         print(f"{len(self.rounds)} storms, {started} processes, {started / seconds:.0f} per second")
         print(f"{self.rotations} rotations, {self.outages} ends of jobd, {self.reports} reports")
-        print("records by join (exact 1, uncertain 2, self 3, own 4, ambiguous 5, pending 0):", dict(rows))
+        print(
+            "records by join (exact 1, uncertain 2, self 3, own 4, ambiguous 5, pending 0):",
+            dict(rows),
+        )
         print("jobd MiB after each storm:", " ".join(str(kib >> 10) for kib in self.memory_kib))
-        for row in self.host.sql("select measure, in_all, in_jobs, in_none, difference from reconciliation"):
-            print("  {:<21} {:>16} {:>16} {:>16} {:>4}".format(*("-" if value is None else value for value in row)))
+        for row in self.host.sql(
+            "select measure, in_all, in_jobs, in_none, difference from reconciliation"
+        ):
+            print(
+                "  {:<21} {:>16} {:>16} {:>16} {:>4}".format(
+                    *("-" if value is None else value for value in row)
+                )
+            )
 
 
 def _rows(path: Path) -> Iterator[AcctRow]:
@@ -281,7 +330,9 @@ def main() -> int:
     """Soak for as many minutes as asked for."""
     minutes = float(sys.argv[1]) if len(sys.argv) > 1 else 1.0
     if os.geteuid() != 0:
-        print("soak needs root: it switches accounting and listens to process events", file=sys.stderr)
+        print(
+            "soak needs root: it switches accounting and listens to process events", file=sys.stderr
+        )
         return 77
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="elsa-soak-")))
@@ -294,7 +345,11 @@ def main() -> int:
         try:
             for event in itertools.cycle(soak.events):
                 soak.round(event)
-                print(f"{time.monotonic() - began:6.0f} s  {event:<20} {soak.rounds[-1].started} processes", flush=True)
+                print(
+                    f"{time.monotonic() - began:6.0f} s  {event:<20} {soak.rounds[-1].started}"
+                    " processes",
+                    flush=True,
+                )
                 if time.monotonic() - began > 60 * minutes:
                     break
             soak.reconcile()

@@ -1,4 +1,5 @@
-"""Settings: built-in defaults < /etc/elsa/elsa.toml < ELSA_* environment < command line flags. An unknown key is an error.
+"""Settings: built-in defaults < /etc/elsa/elsa.toml < ELSA_* environment < command line flags. An
+unknown key is an error.
 
 docs/config.md describes every key; a test keeps the two in step.
 """
@@ -33,36 +34,59 @@ class Config:
     group: str = "elsa"
     """Members of this group manage every job, as root does."""
     receive_buffer_mib: int = 256
-    """Receive buffer of the process events socket; the kernel takes 832 bytes of it per queued event, and only while one is queued."""
+    """Receive buffer of the process events socket; the kernel takes 832 bytes of it per queued
+    event, and only while one is queued.
+    """
     drain_ms: int = 20
-    """How long jobd lets events gather before it reads them: waking for each one would slow every fork of the host."""
+    """How long jobd lets events gather before it reads them: waking for each one would slow every
+    fork of the host.
+    """
     commit_ms: int = 1000
     """How often jobd commits to the warehouse."""
     taskstats: bool = True
-    """Whether jobd hears taskstats too: exact CPU time, memory, I/O and delays of every process that ends."""
+    """Whether jobd hears taskstats too: exact CPU time, memory, I/O and delays of every process
+    that ends.
+    """
     cmdlines: bool = True
-    """Whether jobd looks at the arguments, executable, directory, cgroup, login and session of what is executed."""
-    redact: str = r"pass|pwd|secret|token|credential|auth|cookie|identified by|(api|access|private)[-_]?key"
-    """Whose value is kept out of stored arguments: a regular expression for names of options and variables."""
-    redact_options: str = "mysql*:p mariadb*:p sshpass:p mongo*:p 7z*:p ldap*:w redis-cli:a zip:P unzip:P smbclient:U"
-    """Which programs are given secrets with options of one letter, PROGRAM:LETTERS; this and `redact` empty: nothing is kept out."""
+    """Whether jobd looks at the arguments, executable, directory, cgroup, login and session of what
+    is executed.
+    """
+    redact: str = (
+        r"pass|pwd|secret|token|credential|auth|cookie|identified by|(api|access|private)[-_]?key"
+    )
+    """Whose value is kept out of stored arguments: a regular expression for names of options and
+    variables.
+    """
+    redact_options: str = (
+        "mysql*:p mariadb*:p sshpass:p mongo*:p 7z*:p ldap*:w redis-cli:a zip:P unzip:P smbclient:U"
+    )
+    """Which programs are given secrets with options of one letter, PROGRAM:LETTERS; this and
+    `redact` empty: nothing is kept out.
+    """
     jobs_per_process: int = 16
-    """How many open jobs of one owner a process may be in: each of its children is in all of them."""
+    """How many open jobs of one owner a process may be in: each of its children is in all of them.
+    """
     jobs_per_user: int = 1000
     """How many open jobs a user may have who is neither root nor in `group`."""
     define_s: int = 300
     """How many seconds it may take to find what a job after the fact is made of."""
     backlog_events: int = 250_000
-    """How many events may wait in memory for a warehouse that cannot be written; what comes on top is dropped and becomes a gap."""
+    """How many events may wait in memory for a warehouse that cannot be written; what comes on top
+    is dropped and becomes a gap.
+    """
     keep_events: str = "90 days"
-    """How long `elsa db prune` keeps fork, exec and exit events: so many hours, days, weeks or years, or `forever`."""
+    """How long `elsa db prune` keeps fork, exec and exit events: so many hours, days, weeks or
+    years, or `forever`.
+    """
     keep_processes: str = "forever"
     """How long it keeps processes with their records and statistics; hourly sums of them stay."""
     keep_rollups: str = "forever"
     """How long it keeps the hourly sums of processes that were pruned."""
 
 
-def load(overrides: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None) -> Config:
+def load(
+    overrides: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None
+) -> Config:
     """Settle every setting.
 
     `overrides` are the command line's flags; None values in it mean "not given".
@@ -116,7 +140,9 @@ def _convert(field: dataclasses.Field[Any], value: object, where: str) -> object
         raise ConfigError(f"{where}: true or false is needed, not {value!r}")
     if kind is int:
         try:
-            number = int(value) if isinstance(value, str | int) and not isinstance(value, bool) else None
+            number = (
+                int(value) if isinstance(value, str | int) and not isinstance(value, bool) else None
+            )
         except ValueError:
             number = None
         if number is None or number <= 0:

@@ -1,4 +1,5 @@
-"""The one family of errors that a user may meet: a sentence that says what to do, and the exit code that belongs to it.
+"""The one family of errors that a user may meet: a sentence that says what to do, and the exit code
+that belongs to it.
 
 Whatever else escapes is a bug. OSError and sqlite3.Error are translated once, where they occur.
 """

@@ -1,7 +1,8 @@
-"""`make run`: account a real job on this host and show what it cost, with the commands that anyone would type; leave the host as it was.
+"""`make run`: account a real job on this host and show what it cost, with the commands that anyone
+would type; leave the host as it was.
 
-As root where the kernel can do it, all of it for real. Elsewhere: what is missing, and the reports on a recorded accounting file.
-KEEP=1 keeps the state folder with the warehouse in it.
+As root where the kernel can do it, all of it for real. Elsewhere: what is missing, and the reports
+on a recorded accounting file. KEEP=1 keeps the state folder with the warehouse in it.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from pathlib import Path
 
 from elsa.control.client import Client
 from elsa.errors import ElsaError
+from elsa.host import checks
 from elsa.kernel import accounting
-from elsa.pipeline import check
 
 REPOSITORY = Path(__file__).parent.parent
 SAMPLE = REPOSITORY / "tests" / "data" / "sample.pacct"
@@ -58,14 +59,24 @@ def main() -> int:
     return 0
 
 
-def what_is_missing() -> list[check.Result]:
+def what_is_missing() -> list[checks.Result]:
     """The checks without which a real job cannot be accounted on this host."""
     if os.geteuid() != 0:
-        return [check.Result("privileges", check.Status.FAIL, "you are not root", "run it as root to account a real job")]
-    # A privilege that is not held is only a warning to ELSA, but switching accounting on is ours to do here.
-    bad = {"privileges": (check.Status.WARN, check.Status.FAIL)}
-    results = [result for result in check.run(check.Place()) if result.name in ESSENTIAL]
-    return [result for result in results if result.status in bad.get(result.name, (check.Status.FAIL,))]
+        return [
+            checks.Result(
+                "privileges",
+                checks.Status.FAIL,
+                "you are not root",
+                "run it as root to account a real job",
+            )
+        ]
+    # A privilege that is not held is only a warning to ELSA, but switching accounting on is ours to
+    # do here.
+    bad = {"privileges": (checks.Status.WARN, checks.Status.FAIL)}
+    results = [result for result in checks.run(checks.Place()) if result.name in ESSENTIAL]
+    return [
+        result for result in results if result.status in bad.get(result.name, (checks.Status.FAIL,))
+    ]
 
 
 def real(state: Path, stack: ExitStack) -> None:
@@ -87,7 +98,7 @@ def real(state: Path, stack: ExitStack) -> None:
     prove(state / "elsa.db")
 
 
-def recorded(state: Path, missing: list[check.Result]) -> None:
+def recorded(state: Path, missing: list[checks.Result]) -> None:
     """The reports on a recorded accounting file, after a word on why not on this host."""
     say("A real job cannot be accounted here:")
     for result in missing:
@@ -123,7 +134,9 @@ def state_folder() -> Iterator[Path]:
 
 @contextmanager
 def accounting_to(file: Path) -> Iterator[Path]:
-    """Accounting switched on for as long as this lasts; where it is on already it is left alone, with the file that it uses."""
+    """Accounting switched on for as long as this lasts; where it is on already it is left alone,
+    with the file that it uses.
+    """
     if already := accounting.canary():
         say(f"\nAccounting is on already and stays on; its records go to {already}.")
         yield already
@@ -139,12 +152,16 @@ def accounting_to(file: Path) -> Iterator[Path]:
 
 @contextmanager
 def collector(state: Path) -> Iterator[Client]:
-    """A jobd that answers, ended and waited for afterwards. In a session of its own, so that Ctrl-C reaches it by way of us only."""
+    """A jobd that answers, ended and waited for afterwards. In a session of its own, so that Ctrl-C
+    reaches it by way of us only.
+    """
     command: list[str | Path] = [ELSA, "jobd"]
     show(command, "&")
     log = state / "jobd.log"
     with log.open("wb") as output:
-        daemon = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=output, start_new_session=True)
+        daemon = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stderr=output, start_new_session=True
+        )
     client = Client(state / "jobd.sock")
     try:
         wait_until("jobd answers", lambda: answers(client, daemon, log))
@@ -187,7 +204,9 @@ def wait_until(what: str, holds: Callable[[], object]) -> None:
 
 
 def prove(db: Path) -> None:
-    """The books balance: what is in jobs and what is in none make all that the kernel wrote, to the last tick."""
+    """The books balance: what is in jobs and what is in none make all that the kernel wrote, to the
+    last tick.
+    """
     say("\nThe books (select * from reconciliation):\n")
     with closing(sqlite3.connect(db)) as connection:
         cursor = connection.execute("select * from reconciliation")

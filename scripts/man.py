@@ -1,7 +1,9 @@
-"""Man pages out of the commands' own help: `python scripts/man.py FOLDER` writes them, and a wheel is built with them in share/man.
+"""Man pages out of the commands' own help: `python scripts/man.py FOLDER` writes them, and a wheel
+is built with them in share/man.
 
-One page per command, elsa-report-sa.1 and so on. What the help of a command says is all that is needed: its first sentence is the name
-line, a block that begins with "Example" becomes the examples, other blocks and paragraphs the description.
+One page per command, elsa-report-sa.1 and so on. What the help of a command says is all that is
+needed: its first sentence is the name line, a block that begins with "Example" becomes the
+examples, other blocks and paragraphs the description.
 """
 
 from __future__ import annotations
@@ -52,7 +54,9 @@ def write(folder: Path) -> list[Path]:
 def commands() -> Iterator[tuple[list[str], click.Context]]:
     """Every command that may be typed, as its words, parents first."""
 
-    def below(words: list[str], command: click.Command) -> Iterator[tuple[list[str], click.Context]]:
+    def below(
+        words: list[str], command: click.Command
+    ) -> Iterator[tuple[list[str], click.Context]]:
         context = click.Context(command, info_name=" ".join(words))
         yield words, context
         if isinstance(command, click.Group):
@@ -70,16 +74,27 @@ def page(words: list[str], context: click.Context) -> str:
     name = re.split(r"[.?:](?:\s|$)", " ".join(first), maxsplit=1)[0]
     examples = [block for block in blocks if block[0].startswith("Example")]
     parts = [
-        f'.TH "{"-".join(words).upper()}" 1 "" "ELSA {__version__}" "Enhanced Linux System Accounting"',
+        (
+            f'.TH "{"-".join(words).upper()}" 1 "" "ELSA {__version__}" "Enhanced Linux System'
+            ' Accounting"'
+        ),
         ".nh",
         ".ad l",
         *(".SH NAME", f"{'-'.join(words)} {_DASH} {_roff(name[:1].lower() + name[1:])}"),
-        *(".SH SYNOPSIS", f".B {_roff(' '.join(words))}", _roff(" ".join(context.command.collect_usage_pieces(context)))),
+        *(
+            ".SH SYNOPSIS",
+            f".B {_roff(' '.join(words))}",
+            _roff(" ".join(context.command.collect_usage_pieces(context))),
+        ),
         ".SH DESCRIPTION",
         *(line for block in [first, *blocks] if block not in examples for line in _block(block)),
         *_children(words, context),
         *_options(context),
-        *(line for block in examples for line in (".SH EXAMPLES", ".nf", *map(_roff, block[1:]), ".fi")),
+        *(
+            line
+            for block in examples
+            for line in (".SH EXAMPLES", ".nf", *map(_roff, block[1:]), ".fi")
+        ),
         *_exit_status(),
         *_see_also(words),
     ]
@@ -116,7 +131,11 @@ def _children(words: list[str], context: click.Context) -> Iterator[str]:
     for name in context.command.list_commands(context):
         child = context.command.get_command(context, name)
         if child is not None and not child.hidden:
-            yield from (".TP", rf"\fB{_roff('-'.join([*words, name]))}\fR(1)", _roff(child.get_short_help_str(limit=200)))
+            yield from (
+                ".TP",
+                rf"\fB{_roff('-'.join([*words, name]))}\fR(1)",
+                _roff(child.get_short_help_str(limit=200)),
+            )
 
 
 def _options(context: click.Context) -> Iterator[str]:
@@ -157,7 +176,9 @@ def _roff(text: str) -> str:
         .replace("^", r"\(ha")
         .replace("~", r"\(ti")
     )
-    text = "".join(character if character.isascii() else rf"\[u{ord(character):04X}]" for character in text)
+    text = "".join(
+        character if character.isascii() else rf"\[u{ord(character):04X}]" for character in text
+    )
     return rf"\&{text}" if text.startswith(".") else text
 
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Writes what the views of sql/ have in common: the blocks between two comments, from elsa/store/measures.py and elsa/report/rolled.py.
+"""Writes what the views of sql/ have in common: the blocks between two comments, from
+elsa/store/measures.py and elsa/report/query/rollup_source.py.
 
     scripts/sql.py [--check]
 
@@ -17,14 +18,17 @@ from textwrap import indent
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from elsa.report import rolled
-from elsa.report.times import Window
+from elsa.report.query import rollup_source
+from elsa.report.query.times import Window
 from elsa.store import measures
 from elsa.store.measures import COUNTERS, MEASURES, OF_CLASS, ROLLED, ROLLED_OF_JOB, Aggregate
 from elsa.store.rollups import ROLLUPS
 
 FOLDER = Path(__file__).resolve().parent.parent / "sql"
-_BLOCK = re.compile(r"^( *)-- made by scripts/sql\.py: (.*)\n(?:.*\n)*?\1-- to here\n(?= *([\w);]+))", flags=re.MULTILINE)
+_BLOCK = re.compile(
+    r"^( *)-- made by scripts/sql\.py: (.*)\n(?:.*\n)*?\1-- to here\n(?= *([\w);]+))",
+    flags=re.MULTILINE,
+)
 # What the reconciliation compares: what records tell, by their columns, and what taskstats tells.
 _RECORDED = {"utime_ticks": "utime", "stime_ticks": "stime", "minflt": "minflt", "majflt": "majflt"}
 _TOLD = ("threads", "run_ns", "utime_us", "stime_us", *COUNTERS)
@@ -41,7 +45,11 @@ def _of(words: str) -> list[str]:
 def _halves(operands: dict[str, str]) -> list[str]:
     """Sums in two, which tell differences exactly however large they are."""
     named = ((name, *Aggregate("sum", operand).halves) for name, operand in operands.items())
-    return [text for name, high, low in named for text in (f"{high} as {name}_high", f"{low} as {name}_low")]
+    return [
+        text
+        for name, high, low in named
+        for text in (f"{high} as {name}_high", f"{low} as {name}_low")
+    ]
 
 
 def _compared() -> Iterator[str]:
@@ -49,17 +57,26 @@ def _compared() -> Iterator[str]:
     for key in _COMPARED:
         sides = []
         for alias, side in (("e", "all"), ("j", "jobs"), ("r", "none")):
-            high, low = ("0", f"{alias}.{key}") if key in _COUNTED else (f"{alias}.{key}_high", f"{alias}.{key}_low")
+            high, low = (
+                ("0", f"{alias}.{key}")
+                if key in _COUNTED
+                else (f"{alias}.{key}_high", f"{alias}.{key}_low")
+            )
             sides.append(f"{high} as {side}_high, {low} as {side}_low")
         listed = ",\n    ".join([f"'{key}' as measure", *sides])
-        yield f"select\n    {listed}\nfrom everything as e\ncross join attributed as j\ncross join rest as r"
+        yield (
+            f"select\n    {listed}\nfrom everything as e\ncross join attributed as j\ncross join"
+            " rest as r"
+        )
 
 
 def _union(table: str) -> str:
     """The rows that add up to what is known by the keys of a rollup."""
     columns = measures.parts(ROLLUPS[table].measures)
     return (
-        rolled.source(table, Window(), [f"u.{name}" for name in columns], days=True).sql.removeprefix("from (\n").removesuffix("\n) as u")
+        rollup_source.source(table, Window(), [f"u.{name}" for name in columns], days=True)
+        .sql.removeprefix("from (\n")
+        .removesuffix("\n) as u")
     )
 
 
@@ -67,14 +84,21 @@ def _union(table: str) -> str:
 LISTS: dict[str, Callable[[str], list[str]]] = {
     "rows": lambda words: [f"{MEASURES[key].sql()} as {key}" for key in _of(words)],
     "parts": lambda words: [f"{MEASURES[key].of_parts(key)} as {key}" for key in _of(words)],
-    "nothing": lambda words: [f"{'0' if MEASURES[key].fold == 'count' else 'null'} as {key}" for key in _of(words)],
+    "nothing": lambda words: [
+        f"{'0' if MEASURES[key].fold == 'count' else 'null'} as {key}" for key in _of(words)
+    ],
     "names": lambda words: [f"{words.split()[0]}.{key}" for key in _of(words.partition(" ")[2])],
     "rolled": lambda alias: [f"{alias}.{name}" for name in measures.columns(ROLLED)],
     "rolled-of-job": lambda alias: [f"{alias}.{name}" for name in measures.columns(ROLLED_OF_JOB)],
     "class": lambda keys: [f"{OF_CLASS[key].sql()} as {key}" for key in keys.split()],
-    "halves-of-records": lambda alias: _halves({key: f"{alias}.{column}" for key, column in _RECORDED.items()}),
+    "halves-of-records": lambda alias: _halves(
+        {key: f"{alias}.{column}" for key, column in _RECORDED.items()}
+    ),
     "halves-of-usage": lambda alias: _halves(
-        {key: f"nullif({alias}.{key}, 0)" if key.endswith("_syscalls") else f"{alias}.{key}" for key in _TOLD}
+        {
+            key: f"nullif({alias}.{key}, 0)" if key.endswith("_syscalls") else f"{alias}.{key}"
+            for key in _TOLD
+        }
     ),
     "halves": lambda alias: _halves({key: f"{alias}.{key}" for key in (*_RECORDED, *_TOLD)}),
 }
@@ -92,14 +116,17 @@ def written(text: str) -> str:
         kind, _, words = what.partition(" ")
         comma = "" if after == "from" else ","
         body = TEXTS[kind](words) if kind in TEXTS else ",\n".join(LISTS[kind](words)) + comma
-        return f"{margin}-- made by scripts/sql.py: {what}\n{indent(body, margin)}\n{margin}-- to here\n"
+        return (
+            f"{margin}-- made by scripts/sql.py: {what}\n{indent(body, margin)}\n{margin}-- to"
+            " here\n"
+        )
 
     return _BLOCK.sub(block, text + ";\n").removesuffix(";\n")
 
 
 def main() -> int:
     """Write the views, or say which are not as they should be."""
-    found = {path: path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*.sql"))}
+    found = {path: path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*/*.sql"))}
     changed = {path: new for path, text in found.items() if (new := written(text)) != text}
     if "--check" not in sys.argv:
         for path, text in changed.items():

@@ -6,7 +6,8 @@ import signal
 
 from hypothesis import HealthCheck, settings
 
-# A suite that a shell starts in the background inherits that SIGINT is ignored, and so would every program that the tests start.
+# A suite that a shell starts in the background inherits that SIGINT is ignored, and so would every
+# program that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # What is slow on a busy machine is no failure.

@@ -26,9 +26,22 @@ COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
     metavar="PATH",
     help="The accounting file.  [ELSA_ACCT_FILE; default: /var/log/account/pacct]",
 )
-@click.option("--since", metavar="TIME", help="Fail for gaps since then, as known to elsa report gaps.  [default: now-1day]")
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True, help="How to print the result.")
-def check(db: Path | None, socket: Path | None, acct_file: Path | None, since: str | None, form: str) -> None:
+@click.option(
+    "--since",
+    metavar="TIME",
+    help="Fail for gaps since then, as known to elsa report gaps.  [default: now-1day]",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="How to print the result.",
+)
+def check(
+    db: Path | None, socket: Path | None, acct_file: Path | None, since: str | None, form: str
+) -> None:
     """Test whether ELSA works on this host, and say how to mend what does not.
 
     A process is started and listened for, so that every "ok" is a proof. Nothing on the host is changed.
@@ -40,24 +53,32 @@ def check(db: Path | None, socket: Path | None, acct_file: Path | None, since: s
       elsa check --since 09:30            what was missed before is known
       elsa check --format json
     """
-    from elsa.pipeline import check as checks
-    from elsa.report.times import moment
+    from elsa.host import checks
+    from elsa.report.query.times import moment
 
     settings = config.load({"db": db, "socket": socket, "acct_file": acct_file})
     since_ns = None if since is None else moment(since, datetime.now().astimezone(), "--since")
     results = checks.run(checks.Place(settings, since_ns=since_ns))
     failed = [result.name for result in results if result.status is checks.Status.FAIL]
     if form == "json":
-        click.echo(json.dumps({"works": not failed, "checks": [result._asdict() for result in results]}, indent=2))
+        click.echo(
+            json.dumps(
+                {"works": not failed, "checks": [result._asdict() for result in results]}, indent=2
+            )
+        )
     else:
         for result in results:
             _line(result.name, result.status, result.found, result.mend)
     if failed:
-        raise UnavailableError(f"{len(failed)} of {len(results)} checks failed: {', '.join(failed)}")
+        raise UnavailableError(
+            f"{len(failed)} of {len(results)} checks failed: {', '.join(failed)}"
+        )
 
 
 def _line(name: str, status: str, found: str, mend: str) -> None:
-    """One line per check; the remedy under it. click leaves the colours out where the output is no terminal."""
+    """One line per check; the remedy under it. click leaves the colours out where the output is no
+    terminal.
+    """
     click.echo(f"{click.style(f'{status:<4}', fg=COLOURS[status])}  {name:<10}  {printable(found)}")
     if mend:
         click.echo(f"{'':18}-> {printable(mend)}")

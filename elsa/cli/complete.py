@@ -1,4 +1,6 @@
-"""What the shell offers after Tab: names of jobs, tags, users and columns. Whatever goes wrong, it offers nothing and stays silent."""
+"""What the shell offers after Tab: names of jobs, tags, users and columns. Whatever goes wrong, it
+offers nothing and stays silent.
+"""
 
 from __future__ import annotations
 
@@ -20,19 +22,29 @@ def jobs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Co
     """Names and ids of jobs, the newest first."""
     found = _look(ctx, "select name, id, closed_at_ns is null from job order by id desc")
     names = dict.fromkeys(name for name, _, _ in found)
-    states = {str(number): f"{name}, {'open' if is_open else 'closed'}" for name, number, is_open in found}
+    states = {
+        str(number): f"{name}, {'open' if is_open else 'closed'}" for name, number, is_open in found
+    }
     wanted = [*names, *(states if incomplete[-1:].isdigit() else ())]
     return _offer(wanted, incomplete, states)
 
 
 def tags(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Tags of jobs."""
-    return _offer([f"{key}={value}" for key, value in _look(ctx, "select distinct key, value from job_tag order by 1, 2")], incomplete)
+    return _offer(
+        [
+            f"{key}={value}"
+            for key, value in _look(ctx, "select distinct key, value from job_tag order by 1, 2")
+        ],
+        incomplete,
+    )
 
 
 def commands(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Command names."""
-    return _offer([name for (name,) in _look(ctx, "select name from comm order by name")], incomplete)
+    return _offer(
+        [name for (name,) in _look(ctx, "select name from comm order by name")], incomplete
+    )
 
 
 def users(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -45,14 +57,21 @@ def users(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[C
 def states(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """States, sacct's words among them."""
     of_jobs = ctx.command.name == "jobs"
-    return _offer(["open", "closed"] * of_jobs + ["running", "completed", "failed"] + ["ended"] * (not of_jobs), incomplete)
+    return _offer(
+        ["open", "closed"] * of_jobs
+        + ["running", "completed", "failed"]
+        + ["ended"] * (not of_jobs),
+        incomplete,
+    )
 
 
 def columns(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Names of columns."""
-    from elsa.report.columns import COLUMNS
+    from elsa.report.render.columns import COLUMNS
 
-    return _offer([*COLUMNS, "all", "help"], incomplete, {key: column.doc for key, column in COLUMNS.items()})
+    return _offer(
+        [*COLUMNS, "all", "help"], incomplete, {key: column.doc for key, column in COLUMNS.items()}
+    )
 
 
 BY_KIND: dict[str, Callable[..., list[CompletionItem]]] = {
@@ -64,7 +83,9 @@ BY_KIND: dict[str, Callable[..., list[CompletionItem]]] = {
 }
 
 
-def _offer(names: list[str], incomplete: str, helps: dict[str, str] | None = None) -> list[CompletionItem]:
+def _offer(
+    names: list[str], incomplete: str, helps: dict[str, str] | None = None
+) -> list[CompletionItem]:
     """Those that begin as the last item of the comma list does, with what stands before it."""
     start = max(incomplete.rfind(mark) for mark in ",+") + 1
     if incomplete[start:].startswith("-"):

@@ -13,7 +13,8 @@ PROGRAMS = ("elsa", "elsa-job", "elsa-report", "elsa-ingest", "elsa-jobd")
 @click.command(cls=main.Command, context_settings=main.CONTEXT)
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(*, shell: str) -> None:
-    """Print a script for bash, zsh or fish that completes commands, options, and names of jobs, tags, commands and columns.
+    """Print a script for bash, zsh or fish that completes commands, options, and names of jobs,
+    tags, commands and columns.
 
     Names come from the warehouse, if you may read it.
 

@@ -29,7 +29,8 @@ db.add_command(tariff)
 def upgrade(db: Path | None) -> None:
     """Create the warehouse, or bring an old one to this version, in one transaction.
 
-    All data is kept and every view is rebuilt. Safe to run at any time; a warehouse that is up to date is only looked at.
+    All data is kept and every view is rebuilt. Safe to run at any time; a warehouse that is up to
+    date is only looked at.
 
     \b
     Examples:
@@ -44,13 +45,17 @@ def upgrade(db: Path | None) -> None:
         did = "views rebuilt" if changed else "nothing to upgrade"
         tell(f"{path}: at revision {after}, {did}")
     else:
-        tell(f"{path}: {'created at' if before is None else f'upgraded from {before} to'} revision {after}")
+        tell(
+            f"{path}: {'created at' if before is None else f'upgraded from {before} to'} revision"
+            f" {after}"
+        )
 
 
 @db.command()
 @options.db
 def check(db: Path | None) -> None:
-    """Read the whole warehouse and see whether it is sound: SQLite's own check, and the books, which must balance.
+    """Read the whole warehouse and see whether it is sound: SQLite's own check, and the books,
+    which must balance.
 
     Takes a while on a large one; nothing is written. Exit code 78 if something is wrong.
 
@@ -58,21 +63,25 @@ def check(db: Path | None) -> None:
     Example:
       elsa db check
     """
-    from elsa.store.soundness import faults
+    from elsa.store.integrity import faults
 
     path = config.load({"db": db}).db
     found = faults(path)
     if found:
-        raise ConfigError(f"{path}: {found[0]}" + (f" (and {len(found) - 1} more)" if len(found) > 1 else ""))
+        raise ConfigError(
+            f"{path}: {found[0]}" + (f" (and {len(found) - 1} more)" if len(found) > 1 else "")
+        )
     tell(f"{path}: sound, and its books balance")
 
 
 @db.command()
 @options.db
 def rollup(db: Path | None) -> None:
-    """Sum up the hours that are over, by command, user and job, so that reports over long windows are quick.
+    """Sum up the hours that are over, by command, user and job, so that reports over long windows
+    are quick.
 
-    `elsa ingest` does it too; reports are right without it, only slower. Safe to run at any time and to interrupt.
+    `elsa ingest` does it too; reports are right without it, only slower. Safe to run at any time
+    and to interrupt.
 
     \b
     Example:
@@ -91,13 +100,31 @@ def rollup(db: Path | None) -> None:
 
 
 @db.command()
-@click.option("--events", metavar="AGE", help="Let go of fork, exec and exit events older than this.  [ELSA_KEEP_EVENTS; default: 90 days]")
-@click.option("--processes", metavar="AGE", help="Of processes with their records; sums stay.  [ELSA_KEEP_PROCESSES; default: forever]")
-@click.option("--rollups", metavar="AGE", help="Of the sums of processes that were pruned.  [ELSA_KEEP_ROLLUPS; default: forever]")
+@click.option(
+    "--events",
+    metavar="AGE",
+    help=(
+        "Let go of fork, exec and exit events older than this.  [ELSA_KEEP_EVENTS; default: 90"
+        " days]"
+    ),
+)
+@click.option(
+    "--processes",
+    metavar="AGE",
+    help="Of processes with their records; sums stay.  [ELSA_KEEP_PROCESSES; default: forever]",
+)
+@click.option(
+    "--rollups",
+    metavar="AGE",
+    help="Of the sums of processes that were pruned.  [ELSA_KEEP_ROLLUPS; default: forever]",
+)
 @click.option("--dry-run", "-n", is_flag=True, help="Only say what would go.")
 @options.db
-def prune(events: str | None, processes: str | None, rollups: str | None, dry_run: bool, db: Path | None) -> None:
-    """Let go of what is old: events, processes with their records, and at last the hourly sums of these.
+def prune(
+    events: str | None, processes: str | None, rollups: str | None, dry_run: bool, db: Path | None
+) -> None:
+    """Let go of what is old: events, processes with their records, and at last the hourly sums of
+    these.
 
     AGE is a number of hours, days, weeks or years (`30 days`, `2y`), or `forever`. Sums by command, user and job stay right;
     single processes of it are gone. What an open job needs is kept, no accounting file is read again, space is given back.
@@ -110,12 +137,18 @@ def prune(events: str | None, processes: str | None, rollups: str | None, dry_ru
     """
     from elsa.store import database, retention
 
-    settings = config.load({"db": db, "keep_events": events, "keep_processes": processes, "keep_rollups": rollups})
+    settings = config.load(
+        {"db": db, "keep_events": events, "keep_processes": processes, "keep_rollups": rollups}
+    )
     now_ns = time.time_ns()
     given = {"events": events, "processes": processes, "rollups": rollups}
     cutoffs = retention.Cutoffs(
         *(
-            retention.cutoff(getattr(settings, f"keep_{name}"), now_ns, f"keep_{name}" if text is None else f"--{name}")
+            retention.cutoff(
+                getattr(settings, f"keep_{name}"),
+                now_ns,
+                f"keep_{name}" if text is None else f"--{name}",
+            )
             for name, text in given.items()
         )
     )
@@ -133,13 +166,20 @@ def prune(events: str | None, processes: str | None, rollups: str | None, dry_ru
 @db.command()
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @click.option(
-    "--format", "form", type=click.Choice(["parquet", "jsonl"]), default="parquet", show_default=True, help="Parquet needs pyarrow."
+    "--format",
+    "form",
+    type=click.Choice(["parquet", "jsonl"]),
+    default="parquet",
+    show_default=True,
+    help="Parquet needs pyarrow.",
 )
 @click.option("--since", metavar="TIME", help="Only days that begin then or later.")
 @click.option("--until", metavar="TIME", help="Only days that end then or before.")
 @click.option("--again", is_flag=True, help="Write anew what is there already.")
 @options.db
-def export(folder: Path, form: str, since: str | None, until: str | None, again: bool, db: Path | None) -> None:
+def export(
+    folder: Path, form: str, since: str | None, until: str | None, again: bool, db: Path | None
+) -> None:
     """Write processes and memberships into files by day of end (UTC), and jobs, for other tools.
 
     The folders are named as Hive, DuckDB, Spark and their kin read them. Only days that are over are written, each file whole or not at
@@ -151,8 +191,8 @@ def export(folder: Path, form: str, since: str | None, until: str | None, again:
       elsa db export --format jsonl --since 2026-11 /srv/export
     """
     from elsa.report.export import export as write
-    from elsa.report.times import window
-    from elsa.report.warehouse import reading
+    from elsa.report.query.times import window
+    from elsa.report.query.warehouse import reading
 
     chosen = window(since, until, datetime.now().astimezone())
     path = config.load({"db": db}).db

@@ -15,8 +15,8 @@ from elsa import config
 from elsa.cli import options, progress
 from elsa.cli.main import Command, tell
 from elsa.errors import RetryError, UnavailableError, UsageError
-from elsa.kernel.places import same_file
-from elsa.state.selection import Selection
+from elsa.kernel.safe_paths import same_file
+from elsa.state.criteria import Selection
 from elsa.text import printable
 
 # How much longer than that to wait for jobd, which gives up by itself.
@@ -27,17 +27,40 @@ WORTH_A_BAR = 50_000
 
 @click.command(cls=Command)
 @click.argument("name")
-@click.option("--root", metavar="PID[@TIME]", help="The process that bore PID then (without TIME: last), and all that descends from it.")
-@click.option("--session", metavar="PID[@TIME]", help="The processes of the session of which that process was the leader.")
 @click.option(
-    "--command", "commands", metavar="GLOB", multiple=True, help="Processes by command name, as a shell matches; may be repeated."
+    "--root",
+    metavar="PID[@TIME]",
+    help="The process that bore PID then (without TIME: last), and all that descends from it.",
 )
-@click.option("--where", metavar="SQL", help="Processes by a condition on the columns of the view process_usage.")
+@click.option(
+    "--session",
+    metavar="PID[@TIME]",
+    help="The processes of the session of which that process was the leader.",
+)
+@click.option(
+    "--command",
+    "commands",
+    metavar="GLOB",
+    multiple=True,
+    help="Processes by command name, as a shell matches; may be repeated.",
+)
+@click.option(
+    "--where",
+    metavar="SQL",
+    help="Processes by a condition on the columns of the view process_usage.",
+)
 @click.option("--since", metavar="TIME", help="Only what began then or later.")
 @click.option("--until", metavar="TIME", help="Only what began before then.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be in it.")
 @options.tags
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True, help="Output format.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="Output format.",
+)
 @options.db
 @options.socket
 def define(
@@ -68,18 +91,30 @@ def define(
       elsa job define hogs --where 'cpu_s > 60 and uid >= 1000' --dry-run
     """
     from elsa.control import protocol
-    from elsa.report.selection import cut_commands
-    from elsa.report.times import window
+    from elsa.report.query.selection import cut_commands
+    from elsa.report.query.times import window
 
     now = datetime.now().astimezone()
     began = window(since, until, now)
     root_pid, root_at = _pid_at(root, now, "--root")
     session_pid, session_at = _pid_at(session, now, "--session")
-    selection = Selection(root_pid, session_pid, root_at or session_at, tuple(commands), where, began.since, began.until)
+    selection = Selection(
+        root_pid,
+        session_pid,
+        root_at or session_at,
+        tuple(commands),
+        where,
+        began.since,
+        began.until,
+    )
     fields = {key: value for key, value in vars(selection).items() if value not in (None, ())}
     fields |= {"name": name, "tags": tags, "dry_run": dry_run}
-    protocol.parse_request(protocol.encode_request("define", fields))  # what jobd would refuse is refused without one too
-    reply = _carry_out(config.load({"db": db, "socket": socket}), selection, fields, named=db is not None)
+    protocol.parse_request(
+        protocol.encode_request("define", fields)
+    )  # what jobd would refuse is refused without one too
+    reply = _carry_out(
+        config.load({"db": db, "socket": socket}), selection, fields, named=db is not None
+    )
     for line in cut_commands(commands):
         tell(f"elsa-job: {line}")
     _print(reply, form)
@@ -87,7 +122,7 @@ def define(
 
 def _pid_at(text: str | None, now: datetime, option: str) -> tuple[int | None, int | None]:
     """The two parts of PID@TIME."""
-    from elsa.report.times import moment
+    from elsa.report.query.times import moment
 
     if text is None:
         return None, None
@@ -97,10 +132,12 @@ def _pid_at(text: str | None, now: datetime, option: str) -> tuple[int | None, i
     return int(pid), moment(time, now, option) if at else None
 
 
-def _carry_out(settings: config.Config, selection: Selection, fields: dict[str, Any], *, named: bool) -> dict[str, Any]:
+def _carry_out(
+    settings: config.Config, selection: Selection, fields: dict[str, Any], *, named: bool
+) -> dict[str, Any]:
     """Do it in this process where the files allow it, else have jobd do it."""
     from elsa.control.client import Client
-    from elsa.pipeline import defining
+    from elsa.jobd import define_job
 
     client = Client(settings.socket, settings.define_s + PATIENCE_S)
     kept, foreign = None, False
@@ -112,10 +149,10 @@ def _carry_out(settings: config.Config, selection: Selection, fields: dict[str, 
     db = settings.db if named or kept is None else kept
     asks = kept is not None and same_file(db, kept)
     if asks and foreign and (selection.root, selection.session) != (None, None):
-        raise UsageError(defining.FOREIGN)
+        raise UsageError(define_job.FOREIGN)
     if asks and not os.access(db, os.R_OK if fields["dry_run"] else os.W_OK):
         return client.request("define", **fields)
-    order = defining.Order(
+    order = define_job.Order(
         db=str(db),
         socket=str(settings.socket) if asks else None,
         name=fields["name"],
@@ -127,7 +164,7 @@ def _carry_out(settings: config.Config, selection: Selection, fields: dict[str, 
         limit_s=settings.define_s,
     )
     with progress.bar("defining", from_total=WORTH_A_BAR) as show:
-        return defining.define(order, show)
+        return define_job.define(order, show)
 
 
 def _print(reply: dict[str, Any], form: str) -> None:
@@ -150,9 +187,20 @@ def _summary(found: dict[str, Any]) -> Iterator[str]:
     span = f"from {_local(found['started_at_ns'])} to {_local(found['ended_at_ns'])}"
     yield f"{found['processes']} process{'' if one else 'es'}{running}, {span}"
     if found["inferred"]:
-        yield f"{found['inferred']} of them by inference: their line or session was not heard, but concluded"
-    yield "commands: " + ", ".join(f"{command} ({count})" for command, count in found["commands"].items())
+        yield (
+            f"{found['inferred']} of them by inference: their line or session was not heard, but"
+            " concluded"
+        )
+    yield "commands: " + ", ".join(
+        f"{command} ({count})" for command, count in found["commands"].items()
+    )
 
 
 def _local(at_ns: int | None) -> str:
-    return "-" if at_ns is None else datetime.fromtimestamp(at_ns // 1_000_000_000).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return (
+        "-"
+        if at_ns is None
+        else datetime.fromtimestamp(at_ns // 1_000_000_000)
+        .astimezone()
+        .strftime("%Y-%m-%d %H:%M:%S")
+    )

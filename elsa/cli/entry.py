@@ -1,7 +1,8 @@
 """Where the installed programs begin: what must be settled before anything is imported.
 
-Ctrl-C while Python still imports them ends them at once, without a traceback. And rows are tuples by the hundred thousand, none of them in
-a cycle: to look for cycles as often as Python does otherwise takes a tenth of the time of whoever handles many.
+Ctrl-C while Python still imports them ends them at once, without a traceback. And rows are tuples
+by the hundred thousand, none of them in a cycle: to look for cycles as often as Python does
+otherwise takes a tenth of the time of whoever handles many.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ GC_THRESHOLD = 200_000
 
 
 def _door(name: str) -> None:
-    """Nothing has begun yet that would have to be ended in order; `elsa.cli.main.run` takes Ctrl-C over from here."""
+    """Nothing has begun yet that would have to be ended in order; `elsa.cli.main.run` takes Ctrl-C
+    over from here.
+    """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     gc.set_threshold(GC_THRESHOLD)

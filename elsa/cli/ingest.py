@@ -16,7 +16,7 @@ from elsa.cli.main import CONTEXT, Command, tell
 from elsa.text import printable
 
 if TYPE_CHECKING:
-    from elsa.pipeline.ingest import Outcome
+    from elsa.ingest.ingester import Outcome
 
 # How a join is told, in the order in which a reader wants to know it.
 WORDS = {
@@ -37,14 +37,34 @@ BAR_FROM = 4 << 20
 
 @click.command(cls=Command, context_settings=CONTEXT)
 @click.argument("files", nargs=-1, type=click.Path(readable=False, path_type=Path))
-@click.option("--follow", "-f", is_flag=True, help="Stay and read what comes, through rotations, until TERM or INT.")
-@click.option("--interval", type=click.FloatRange(min=0.05), default=1.0, show_default=True, metavar="SECONDS", help="How often to look.")
-@click.option("--host", metavar="NAME", help="The files come from another host, known by this name.")
+@click.option(
+    "--follow",
+    "-f",
+    is_flag=True,
+    help="Stay and read what comes, through rotations, until TERM or INT.",
+)
+@click.option(
+    "--interval",
+    type=click.FloatRange(min=0.05),
+    default=1.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How often to look.",
+)
+@click.option(
+    "--host", metavar="NAME", help="The files come from another host, known by this name."
+)
 @click.option("--quiet", "-q", is_flag=True, help="Tell only of trouble.")
 @options.db
 @options.socket
 def ingest(
-    files: tuple[Path, ...], follow: bool, interval: float, host: str | None, quiet: bool, db: Path | None, socket: Path | None
+    files: tuple[Path, ...],
+    follow: bool,
+    interval: float,
+    host: str | None,
+    quiet: bool,
+    db: Path | None,
+    socket: Path | None,
 ) -> None:
     """Read BSD accounting files into the warehouse and join them to the processes that jobd saw.
 
@@ -61,8 +81,8 @@ def ingest(
       elsa ingest pacct.0 pacct            these files
       elsa ingest --host web1 web1.pacct   another machine's file
     """
+    from elsa.ingest.ingester import Ingester
     from elsa.kernel.procfs import Procfs
-    from elsa.pipeline.ingest import Ingester
     from elsa.store.rollups import Keeper
 
     if host is not None and not host.strip():
@@ -106,13 +126,24 @@ def _tell_trouble(outcome: Outcome) -> None:
     for trouble in outcome.troubles:
         tell(f"elsa-ingest: {trouble}")
     for path, skipped in outcome.skipped[:SKIPPED_SHOWN]:
-        tell(f"elsa-ingest: {path}: skipped bytes {skipped.first} to {skipped.last}: {skipped.what}")
+        tell(
+            f"elsa-ingest: {path}: skipped bytes {skipped.first} to {skipped.last}: {skipped.what}"
+        )
     if len(outcome.skipped) > SKIPPED_SHOWN:
-        tell(f"elsa-ingest: {len(outcome.skipped) - SKIPPED_SHOWN} more places were skipped; see: elsa report gaps")
+        tell(
+            f"elsa-ingest: {len(outcome.skipped) - SKIPPED_SHOWN} more places were skipped; see:"
+            " elsa report gaps"
+        )
     for path, count in outcome.repeated.items():
-        tell(f"elsa-ingest: {path}: a damaged copy; {count} of its records were read before and are not counted again")
+        tell(
+            f"elsa-ingest: {path}: a damaged copy; {count} of its records were read before and are"
+            " not counted again"
+        )
     for path in outcome.unread:
-        tell(f"elsa-ingest: {path}: not read, as its name is not that of a rotated file; to read it: elsa ingest {path}")
+        tell(
+            f"elsa-ingest: {path}: not read, as its name is not that of a rotated file; to read it:"
+            f" elsa ingest {path}"
+        )
 
 
 def _tell_joins(outcome: Outcome) -> None:
@@ -122,7 +153,14 @@ def _tell_joins(outcome: Outcome) -> None:
     if not outcome.records and not outcome.settled_late:
         if outcome.troubles:
             return
-        click.echo("nothing new" + (f"; {outcome.waiting} earlier records wait for their events" if outcome.waiting else ""))
+        click.echo(
+            "nothing new"
+            + (
+                f"; {outcome.waiting} earlier records wait for their events"
+                if outcome.waiting
+                else ""
+            )
+        )
         return
     if outcome.settled_late:
         click.echo(f"{outcome.settled_late} earlier records settled")

@@ -1,4 +1,6 @@
-"""`elsa job`: create jobs, put processes into them, run commands in them. Each command is one request to jobd."""
+"""`elsa job`: create jobs, put processes into them, run commands in them. Each command is one
+request to jobd.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ from elsa.kernel import accounts
 Row = Mapping[str, Any]
 # Words of `top` are folded at this width in a pipe, where no terminal says its own.
 LONGEST_LINE = 1000
-# How long `run` waits for what its command used to be stored; a warehouse that is locked is not waited for.
+# How long `run` waits for what its command used to be stored; a warehouse that is locked is not
+# waited for.
 STORING_TIMEOUT_S = 2.0
 
 
@@ -35,31 +38,47 @@ def _ref(_ctx: click.Context, _param: click.Parameter, value: str) -> protocol.J
     return int(value) if value.isdecimal() and len(value) < 20 else value
 
 
-def _ref_or_all(ctx: click.Context, param: click.Parameter, value: str | None) -> protocol.JobRef | None:
+def _ref_or_all(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> protocol.JobRef | None:
     return None if value is None else _ref(ctx, param, value)
 
 
 def _complete(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """The open jobs, for the shell; nothing where jobd does not answer at once."""
     try:
-        jobs = Client(config.load({"socket": ctx.params.get("socket")}).socket, timeout_s=0.5).request("list")["jobs"]
+        jobs = Client(
+            config.load({"socket": ctx.params.get("socket")}).socket, timeout_s=0.5
+        ).request("list")["jobs"]
     except ElsaError:
         return []
     key = "id" if incomplete.isdecimal() else "name"
-    return [CompletionItem(str(job[key]), help=_title(job)) for job in jobs if str(job[key]).startswith(incomplete)]
+    return [
+        CompletionItem(str(job[key]), help=_title(job))
+        for job in jobs
+        if str(job[key]).startswith(incomplete)
+    ]
 
 
 _job = click.argument("ref", metavar="JOB", callback=_ref, shell_complete=_complete)
 _pid = click.IntRange(1, protocol.MAX_PID)
 _pids = click.argument("pids", metavar="PID...", type=_pid, nargs=-1, required=True)
-_format = click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True, help="Output format.")
+_format = click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="Output format.",
+)
 
 
 @click.group(cls=Group, context_settings=CONTEXT)
 def job() -> None:
     """Create jobs, put processes into them, run commands in them.
 
-    A job is a set of processes; what a member forks is a member too. JOB is a job's id, or its name where only one open job bears it.
+    A job is a set of processes; what a member forks is a member too. JOB is a job's id, or its name
+    where only one open job bears it.
 
     \b
     Examples:
@@ -93,7 +112,12 @@ def create(name: str, tags: dict[str, str], socket: Path | None) -> None:
 @_job
 @_pids
 @click.option(
-    "--tree", is_flag=True, help="Their living descendants too, as far as they are yours to manage; else only what they fork from now on."
+    "--tree",
+    is_flag=True,
+    help=(
+        "Their living descendants too, as far as they are yours to manage; else only what they fork"
+        " from now on."
+    ),
 )
 @options.socket
 def add(ref: protocol.JobRef, pids: Sequence[int], tree: bool, socket: Path | None) -> None:
@@ -150,19 +174,30 @@ def list_(every: bool, form: str, socket: Path | None) -> None:
       elsa job list --all --format json
     """
     reply = _ask(socket, "list", all=every)
-    nothing = "no jobs yet; create one with: elsa job create NAME" if every else "no open jobs; --all shows the closed ones too"
+    nothing = (
+        "no jobs yet; create one with: elsa job create NAME"
+        if every
+        else "no open jobs; --all shows the closed ones too"
+    )
     _show(form, reply, _jobs_table, reply["jobs"], nothing)
 
 
 @job.command()
 @_job
-@click.option("--limit", type=click.IntRange(0, protocol.MAX_MEMBERS), default=1000, show_default=True, help="How many members to list.")
+@click.option(
+    "--limit",
+    type=click.IntRange(0, protocol.MAX_MEMBERS),
+    default=1000,
+    show_default=True,
+    help="How many members to list.",
+)
 @_format
 @options.socket
 def show(ref: protocol.JobRef, limit: int, form: str, socket: Path | None) -> None:
     """Show a job, its living members and what they use, and what the finished ones used.
 
-    Running processes are read from /proc by this command, finished ones from the warehouse, as far as this user may look there.
+    Running processes are read from /proc by this command, finished ones from the warehouse, as far
+    as this user may look there.
 
     \b
     Examples:
@@ -171,7 +206,7 @@ def show(ref: protocol.JobRef, limit: int, form: str, socket: Path | None) -> No
     """
     from elsa.cli import live
     from elsa.kernel.procfs import Procfs
-    from elsa.pipeline.live import look
+    from elsa.run.live_usage import look
 
     now = look(_client(socket), Procfs(), ref, limit)
     if form == "json":
@@ -181,23 +216,44 @@ def show(ref: protocol.JobRef, limit: int, form: str, socket: Path | None) -> No
     state = f"closed {_time(job['closed_at_ns'])}" if job.get("closed_at_ns") else "open"
     tags = "".join(f", {key}={value}" for key, value in job.get("tags", {}).items())
     cut = f", of which {len(now.members)} shown" if len(now.members) < now.living else ""
-    click.echo(_clean(f"{_title(job)} of {_user(job['owner_uid'])}, created {_time(job['created_at_ns'])}, {state}{tags}"))
+    click.echo(
+        _clean(
+            f"{_title(job)} of {_user(job['owner_uid'])}, created {_time(job['created_at_ns'])},"
+            f" {state}{tags}"
+        )
+    )
     click.echo(f"{_processes(range(now.living))} alive{cut}")
     if now.members:
-        click.echo(_table(_MEMBER + live.USAGE, [(*_member(member), *live.usage_cells(one)) for member, one in now.members]))
+        click.echo(
+            _table(
+                _MEMBER + live.USAGE,
+                [(*_member(member), *live.usage_cells(one)) for member, one in now.members],
+            )
+        )
     click.echo("\n" + _table(live.SUMMARY, live.summary(now)))
     for word in live.words(now):
         click.echo(f"note: {_clean(word)}")
 
 
 @job.command()
-@click.argument("ref", metavar="[JOB]", required=False, callback=_ref_or_all, shell_complete=_complete)
-@click.option("--every", type=click.FloatRange(0.1), default=2.0, show_default=True, metavar="SECONDS", help="How often to look again.")
+@click.argument(
+    "ref", metavar="[JOB]", required=False, callback=_ref_or_all, shell_complete=_complete
+)
+@click.option(
+    "--every",
+    type=click.FloatRange(0.1),
+    default=2.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How often to look again.",
+)
 @options.socket
 def top(ref: protocol.JobRef | None, every: float, socket: Path | None) -> None:
-    """Watch what a job uses now, or all open jobs: costliest first, until q or Ctrl-C. In a pipe, print once.
+    """Watch what a job uses now, or all open jobs: costliest first, until q or Ctrl-C. In a pipe,
+    print once.
 
-    `cpus` is how many CPUs it kept busy since the last look. What does not fit on the terminal is named.
+    `cpus` is how many CPUs it kept busy since the last look. What does not fit on the terminal is
+    named.
 
     \b
     Examples:
@@ -206,25 +262,38 @@ def top(ref: protocol.JobRef | None, every: float, socket: Path | None) -> None:
     """
     from elsa.cli import live
     from elsa.kernel.procfs import Procfs
-    from elsa.pipeline.live import look
+    from elsa.run.live_usage import look
 
     client, procfs, rates = _client(socket), Procfs(), live.Rates()
 
-    def fit(headers: Sequence[str], rows: Sequence[Sequence[Any]], width: int | None) -> tuple[list[str], list[str]]:
-        kept, cells, words = live.fitting(headers, [[_clean(_text(cell)) for cell in row] for row in rows], width)
+    def fit(
+        headers: Sequence[str], rows: Sequence[Sequence[Any]], width: int | None
+    ) -> tuple[list[str], list[str]]:
+        kept, cells, words = live.fitting(
+            headers, [[_clean(_text(cell)) for cell in row] for row in rows], width
+        )
         return _table(kept, cells).splitlines(), words
 
     def one_job(width: int | None) -> Sequence[str]:
         assert ref is not None  # noqa: S101
         now = look(client, procfs, ref, protocol.MAX_MEMBERS)
         running = [(member, one) for member, one in now.members if one is not None]
-        rate = rates.next({member["process_id"]: one.cpu_s for member, one in running}, time.monotonic())
+        rate = rates.next(
+            {member["process_id"]: one.cpu_s for member, one in running}, time.monotonic()
+        )
         busy = dict(zip((one.pid for _, one in running), rate.values(), strict=True))
         running.sort(key=lambda pair: (-(busy[pair[1].pid] or 0), -pair[1].cpu_s))
-        rows = [(_rate(busy[one.pid]), *_member(member), *live.usage_cells(one)) for member, one in running]
+        rows = [
+            (_rate(busy[one.pid]), *_member(member), *live.usage_cells(one))
+            for member, one in running
+        ]
         members, lacking = fit(("cpus", *_MEMBER, *live.USAGE), rows, width)
         summary, short = fit(live.SUMMARY, live.summary(now), width)
-        words = [line for word in (*live.words(now), *(lacking or short)) for line in textwrap.wrap(_clean(word), width or LONGEST_LINE)]
+        words = [
+            line
+            for word in (*live.words(now), *(lacking or short))
+            for line in textwrap.wrap(_clean(word), width or LONGEST_LINE)
+        ]
         return [_title(now.job), "", *summary, "", *words, *members]
 
     def all_jobs(width: int | None) -> Sequence[str]:
@@ -232,15 +301,35 @@ def top(ref: protocol.JobRef | None, every: float, socket: Path | None) -> None:
         for job in client.request("list")["jobs"]:
             with contextlib.suppress(UsageError):  # it has ended meanwhile
                 jobs.append(look(client, procfs, job["id"], protocol.MAX_MEMBERS))
-        rate = rates.next({now.job["id"]: (now.together or now.running).cpu_s or 0.0 for now in jobs}, time.monotonic())
-        jobs.sort(key=lambda now: (-(rate[now.job["id"]] or 0), -((now.together or now.running).cpu_s or 0.0)))
+        rate = rates.next(
+            {now.job["id"]: (now.together or now.running).cpu_s or 0.0 for now in jobs},
+            time.monotonic(),
+        )
+        jobs.sort(
+            key=lambda now: (
+                -(rate[now.job["id"]] or 0),
+                -((now.together or now.running).cpu_s or 0.0),
+            )
+        )
         rows = [
-            (now.job["id"], now.job["name"], _user(now.job["owner_uid"]), _rate(rate[now.job["id"]]), *kind)
+            (
+                now.job["id"],
+                now.job["name"],
+                _user(now.job["owner_uid"]),
+                _rate(rate[now.job["id"]]),
+                *kind,
+            )
             for now in jobs
             for kind in live.summary(now)
         ]
-        table, lacking = fit(("id", "name", "user", "cpus", "members", *live.SUMMARY[1:]), rows, width)
-        lacking += [line for word in live.fineness(jobs) for line in textwrap.wrap(word, width or LONGEST_LINE)]
+        table, lacking = fit(
+            ("id", "name", "user", "cpus", "members", *live.SUMMARY[1:]), rows, width
+        )
+        lacking += [
+            line
+            for word in live.fineness(jobs)
+            for line in textwrap.wrap(word, width or LONGEST_LINE)
+        ]
         return [*table, *lacking] if rows else ["no open jobs"]
 
     live.refresh(all_jobs if ref is None else one_job, every)
@@ -265,7 +354,8 @@ def of(pid: int, form: str, socket: Path | None) -> None:
 @_format
 @options.socket
 def status(form: str, socket: Path | None) -> None:
-    """Show how jobd is: events seen and lost, what waits to be written (to root and the elsa group), since when.
+    """Show how jobd is: events seen and lost, what waits to be written (to root and the elsa
+    group), since when.
 
     \b
     Examples:
@@ -274,7 +364,10 @@ def status(form: str, socket: Path | None) -> None:
     """
     reply = _ask(socket, "status")
     known = {key: value for key, value in reply.items() if value is not None}
-    rows = [(key.removesuffix("_at_ns"), _time(value) if key.endswith("_at_ns") else value) for key, value in known.items()]
+    rows = [
+        (key.removesuffix("_at_ns"), _time(value) if key.endswith("_at_ns") else value)
+        for key, value in known.items()
+    ]
     _show(form, reply, lambda rows: _table((), rows), rows, "")
 
 
@@ -283,7 +376,9 @@ def status(form: str, socket: Path | None) -> None:
 @options.tags
 @options.socket
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-def run(name: str | None, tags: dict[str, str], socket: Path | None, command: Sequence[str]) -> None:
+def run(
+    name: str | None, tags: dict[str, str], socket: Path | None, command: Sequence[str]
+) -> None:
     """Run COMMAND in a job of its own, which closes when its last process has ended.
 
     The command is in the job before it begins, so nothing that it starts can be missed. Signals are passed on to it, and its exit status
@@ -295,14 +390,16 @@ def run(name: str | None, tags: dict[str, str], socket: Path | None, command: Se
       elsa job run -- make -j8
       elsa job run --name nightly --tag customer=acme -- ./backup.sh --full
     """
-    from elsa.control.launch import end_like, launch, title_of
+    from elsa.run.launch import end_like, launch, title_of
 
     title = name if name is not None else title_of(command)
 
     made: list[int] = []
 
     def register(pid: int) -> None:
-        reply = _ask(socket, "create", name=title, tags=tags, pids=[pid], launched=pid, closes_itself=True)
+        reply = _ask(
+            socket, "create", name=title, tags=tags, pids=[pid], launched=pid, closes_itself=True
+        )
         made.append(reply["job"]["id"])
         with contextlib.suppress(OSError):  # a closed stderr is no reason not to run
             click.echo(_title(reply["job"]), err=True)
@@ -311,7 +408,9 @@ def run(name: str | None, tags: dict[str, str], socket: Path | None, command: Se
     client = Client(config.load({"socket": socket}).socket, STORING_TIMEOUT_S)
     with contextlib.suppress(ElsaError):  # nobody knows it better than who waited for it
         client.request("ended", job=made[0], status=status)
-    with contextlib.suppress(ElsaError):  # so that a report right after this has all of it; not as long as the warehouse is locked
+    with contextlib.suppress(
+        ElsaError
+    ):  # so that a report right after this has all of it; not as long as the warehouse is locked
         client.request("sync")
     end_like(status)
 
@@ -325,11 +424,17 @@ def _ask(socket: Path | None, op: str, **fields: object) -> dict[str, Any]:
     if reply.get("committed") is False:
         why = _clean(str(reply.get("why", "no reason given")))
         with contextlib.suppress(OSError):
-            click.echo(f"warning: jobd holds this in memory only, the warehouse cannot be written yet: {why}", err=True)
+            click.echo(
+                "warning: jobd holds this in memory only, the warehouse cannot be written yet:"
+                f" {why}",
+                err=True,
+            )
     return reply
 
 
-def _show(form: str, reply: Row, table: Callable[[Any], str], rows: Sequence[Any], nothing: str) -> None:
+def _show(
+    form: str, reply: Row, table: Callable[[Any], str], rows: Sequence[Any], nothing: str
+) -> None:
     """The whole reply as JSON, or its rows as a table, or in words that there are none."""
     if form == "json":
         click.echo(json.dumps(reply, indent=2))
@@ -357,7 +462,21 @@ def _jobs_table(jobs: Iterable[Row]) -> str:
 
 # Columns that stand to the right.
 _NUMBERS = {
-    *("id", "alive", "pid", "ppid", "cpus", "processes", "cpu s", "rss", "peak rss", "chars read", "chars written", "read", "written")
+    *(
+        "id",
+        "alive",
+        "pid",
+        "ppid",
+        "cpus",
+        "processes",
+        "cpu s",
+        "rss",
+        "peak rss",
+        "chars read",
+        "chars written",
+        "read",
+        "written",
+    )
 }
 _MEMBER = ("pid", "ppid", "command", "user", "member since")
 
@@ -375,9 +494,21 @@ def _rate(cpus: float | None) -> str:
 def _table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     from tabulate import tabulate
 
-    cells = [["" if cell is None else cell if isinstance(cell, int) else _clean(str(cell)) for cell in row] for row in rows]
+    cells = [
+        [
+            "" if cell is None else cell if isinstance(cell, int) else _clean(str(cell))
+            for cell in row
+        ]
+        for row in rows
+    ]
     align = ["right" if header in _NUMBERS else "left" for header in headers] or None
-    return tabulate(cells, headers, tablefmt="simple" if headers else "plain", colalign=align, disable_numparse=True)
+    return tabulate(
+        cells,
+        headers,
+        tablefmt="simple" if headers else "plain",
+        colalign=align,
+        disable_numparse=True,
+    )
 
 
 def _text(cell: object) -> str:
@@ -393,7 +524,13 @@ def _processes(pids: Sequence[int]) -> str:
 
 
 def _time(at_ns: int | None) -> str:
-    return "" if not at_ns else datetime.fromtimestamp(at_ns // 1_000_000_000).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return (
+        ""
+        if not at_ns
+        else datetime.fromtimestamp(at_ns // 1_000_000_000)
+        .astimezone()
+        .strftime("%Y-%m-%d %H:%M:%S")
+    )
 
 
 def _user(uid: int | None) -> str:
@@ -401,5 +538,7 @@ def _user(uid: int | None) -> str:
 
 
 def _clean(text: str) -> str:
-    """A process may call itself anything; what would steer the terminal is shown as a question mark."""
+    """A process may call itself anything; what would steer the terminal is shown as a question
+    mark.
+    """
     return "".join(c if c.isprintable() else "?" for c in text)

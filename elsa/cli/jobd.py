@@ -13,15 +13,25 @@ from elsa.cli import options
 from elsa.cli.main import CONTEXT, Command
 
 # sd-daemon(3): the journal reads the priority from the beginning of a line.
-PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
+PRIORITIES = {
+    logging.DEBUG: 7,
+    logging.INFO: 6,
+    logging.WARNING: 4,
+    logging.ERROR: 3,
+    logging.CRITICAL: 2,
+}
 
 
 class Formatter(logging.Formatter):
-    """A line with its priority for the journal, which knows the time itself; anywhere else with the time."""
+    """A line with its priority for the journal, which knows the time itself; anywhere else with the
+    time.
+    """
 
     def __init__(self) -> None:
         self._journal = "JOURNAL_STREAM" in os.environ
-        super().__init__("%(message)s" if self._journal else "%(asctime)s %(levelname)s %(message)s")
+        super().__init__(
+            "%(message)s" if self._journal else "%(asctime)s %(levelname)s %(message)s"
+        )
 
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
@@ -34,9 +44,11 @@ class Formatter(logging.Formatter):
 @options.socket
 @click.option("--verbose", "-v", is_flag=True, help="Tell more.")
 def jobd(db: Path | None, socket: Path | None, verbose: bool) -> None:
-    """Hear every fork, exec and exit of this host and keep account of jobs. Runs in the foreground until TERM or INT.
+    """Hear every fork, exec and exit of this host and keep account of jobs. Runs in the foreground
+    until TERM or INT.
 
-    Needs root (CAP_NET_ADMIN, and CAP_SYS_PTRACE to see every process), the host's own namespaces, and a warehouse. Logs to stderr.
+    Needs root (CAP_NET_ADMIN, and CAP_SYS_PTRACE to see every process), the host's own namespaces,
+    and a warehouse. Logs to stderr.
 
     \b
     Examples:
@@ -44,7 +56,7 @@ def jobd(db: Path | None, socket: Path | None, verbose: bool) -> None:
       elsa jobd --db ./elsa.db --socket ./jobd.sock
       systemctl start elsa-jobd
     """
-    from elsa.pipeline.collector import collect
+    from elsa.jobd.collector import collect
 
     handler = logging.StreamHandler()
     handler.setFormatter(Formatter())

@@ -1,6 +1,8 @@
-"""The doors: `elsa` with every command below it, and the separate programs elsa-job, elsa-report, elsa-ingest and elsa-jobd.
+"""The doors: `elsa` with every command below it, and the separate programs elsa-job, elsa-report,
+elsa-ingest and elsa-jobd.
 
-Each command lives in a file of its own and is imported only when it is called, since imports are most of a short command's time.
+Each command lives in a file of its own and is imported only when it is called, since imports are
+most of a short command's time.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ from elsa import __version__
 from elsa.errors import EXIT_FAILURE, EXIT_RETRY, ElsaError
 from elsa.text import printable
 
-# name -> module in elsa.cli (its command bears the module's name), and the line that `elsa --help` shows
+# name -> module in elsa.cli (its command bears the module's name), and the line that `elsa --help`
+# shows
 COMMANDS = {
     "completion": "Print the script that lets a shell complete commands, jobs and columns.",
     "check": "Test whether ELSA works on this host, and say how to mend what does not.",
@@ -38,7 +41,9 @@ class Command(click.Command):
     """A command of ours: what it takes as text is text, and no path has a NUL in it."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Refuse what is not UTF-8, but for paths and what is passed on as it is: neither SQLite nor JSON can hold it."""
+        """Refuse what is not UTF-8, but for paths and what is passed on as it is: neither SQLite
+        nor JSON can hold it.
+        """
         rest = super().parse_args(ctx, args)
         for parameter in () if ctx.resilient_parsing else self.get_params(ctx):
             for text in _texts(ctx.params.get(parameter.name or "")):
@@ -97,7 +102,8 @@ def load(name: str) -> click.Command:
 @click.group(cls=LazyGroup, context_settings=CONTEXT)
 @click.version_option(__version__, prog_name="elsa")
 def group() -> None:
-    """Enhanced Linux System Accounting: what did this job, with every process it ever started, cost?
+    """Enhanced Linux System Accounting: what did this job, with every process it ever started,
+    cost?
 
     \b
     Examples:
@@ -111,11 +117,15 @@ def group() -> None:
 
 
 def run(command: click.Command, name: str) -> NoReturn:
-    """Run a command; an error of ours becomes one line on stderr and its exit code, a reader that went away is no error."""
+    """Run a command; an error of ours becomes one line on stderr and its exit code, a reader that
+    went away is no error.
+    """
     _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a name that the locale cannot write is no reason to fail
+            stream.reconfigure(
+                errors="backslashreplace"
+            )  # a name that the locale cannot write is no reason to fail
     try:
         try:
             if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as elsa.cli.entry left it
@@ -139,7 +149,9 @@ def run(command: click.Command, name: str) -> NoReturn:
         _forget_output()
         sys.exit(0)
     except SystemExit:
-        if type(sys.stdout).__name__.endswith("PacifyFlushWrapper"):  # click has met a broken pipe, and would end with 1
+        if type(sys.stdout).__name__.endswith(
+            "PacifyFlushWrapper"
+        ):  # click has met a broken pipe, and would end with 1
             sys.exit(0)
         raise
     except OSError as error:
@@ -160,10 +172,12 @@ def _forget_output() -> None:
 
 
 def _open_closed_streams() -> None:
-    """Put /dev/null in the place of a standard stream that was closed before we began, lest a file of ours gets its number."""
+    """Put /dev/null in the place of a standard stream that was closed before we began, lest a file
+    of ours gets its number.
+    """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - for the rest of our life
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
 
 
 def elsa() -> NoReturn:

@@ -31,7 +31,9 @@ def socket(function: Function) -> Function:
     )(function)
 
 
-def read_tags(_ctx: click.Context, _param: click.Parameter, values: Sequence[str]) -> dict[str, str]:
+def read_tags(
+    _ctx: click.Context, _param: click.Parameter, values: Sequence[str]
+) -> dict[str, str]:
     """The values of --tag, as click hands them over."""
     for value in values:
         if "=" not in value:
@@ -45,5 +47,10 @@ def read_tags(_ctx: click.Context, _param: click.Parameter, values: Sequence[str
 def tags(function: Function) -> Function:
     """--tag KEY=VALUE, as `tags`."""
     return click.option(
-        "--tag", "tags", metavar="KEY=VALUE", multiple=True, callback=read_tags, help="Free text kept with the job; may be repeated."
+        "--tag",
+        "tags",
+        metavar="KEY=VALUE",
+        multiple=True,
+        callback=read_tags,
+        help="Free text kept with the job; may be repeated.",
     )(function)

@@ -1,4 +1,6 @@
-"""`elsa run`: run a command and print what it cost, with everything that it started. With jobd's help, or without."""
+"""`elsa run`: run a command and print what it cost, with everything that it started. With jobd's
+help, or without.
+"""
 
 from __future__ import annotations
 
@@ -23,20 +25,20 @@ from elsa.cli import options
 from elsa.cli.main import CONTEXT, Command
 from elsa.config import Config
 from elsa.control.client import Client
-from elsa.control.launch import end_like, launch, title_of
 from elsa.errors import ElsaError, InputMissingError, UnavailableError, UsageError
+from elsa.host.proc_scan import used_so_far
+from elsa.jobd.redaction import configured
 from elsa.kernel import clocks
-from elsa.kernel.places import same_file
 from elsa.kernel.procfs import Procfs
-from elsa.pipeline import live
-from elsa.pipeline.bill import Bill
-from elsa.pipeline.ledger import WithJobd
-from elsa.pipeline.redaction import configured
-from elsa.pipeline.scan import used_so_far
-from elsa.pipeline.tally import Tally, Waited
+from elsa.kernel.safe_paths import same_file
+from elsa.run import live_usage
+from elsa.run.cost_report import Bill
+from elsa.run.jobd_usage import WithJobd
+from elsa.run.launch import end_like, launch, title_of
+from elsa.run.usage_sums import Tally, Waited
 
 if TYPE_CHECKING:
-    from elsa.pipeline.inside import Inside
+    from elsa.run.own_collector import Inside
 
     Accountant = Inside | WithJobd
 
@@ -45,8 +47,19 @@ PATIENCE_S = 20.0
 
 
 @click.command(cls=Command, context_settings={**CONTEXT, "allow_interspersed_args": False})
-@click.option("--no-wait", is_flag=True, help="Print the bill when COMMAND itself has ended, whatever it left running.")
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Format of the bill.")
+@click.option(
+    "--no-wait",
+    is_flag=True,
+    help="Print the bill when COMMAND itself has ended, whatever it left running.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Format of the bill.",
+)
 @click.option(
     "--output",
     "-o",
@@ -58,7 +71,12 @@ PATIENCE_S = 20.0
 @click.option("--name", help="Name of the job.  [default: name of the command]")
 @options.tags
 @options.socket
-@click.option("--db", type=click.Path(path_type=Path), metavar="PATH", help="Keep the accounting in this warehouse, made if it is missing.")
+@click.option(
+    "--db",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Keep the accounting in this warehouse, made if it is missing.",
+)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(
     no_wait: bool,
@@ -101,13 +119,17 @@ def run(
             else:
                 out.write(text.encode())
         except (ElsaError, OSError) as error:
-            with contextlib.suppress(OSError):  # the command has run: neither this nor a closed stderr may change its exit status
+            with contextlib.suppress(
+                OSError
+            ):  # the command has run: neither this nor a closed stderr may change its exit status
                 click.echo(f"elsa: no bill: {error}", err=True)
     end_like(status)
 
 
 def _output(path: Path | None, append: bool, stack: contextlib.ExitStack) -> FileIO | None:
-    """Opened before anything is run, so that a bill is not computed in vain; without a buffer, whose rest could fail later."""
+    """Opened before anything is run, so that a bill is not computed in vain; without a buffer,
+    whose rest could fail later.
+    """
     if path is None:
         if append:
             raise UsageError("--append needs --output FILE")
@@ -120,8 +142,12 @@ def _output(path: Path | None, append: bool, stack: contextlib.ExitStack) -> Fil
         raise InputMissingError(f"{path}: {error.strerror}") from None
 
 
-def _accountant(settings: Config, db: Path | None, title: str, tags: dict[str, str], stack: contextlib.ExitStack) -> Accountant:
-    """Who does the accounting: the jobd that answers, one of our own for the warehouse that was named, or we ourselves."""
+def _accountant(
+    settings: Config, db: Path | None, title: str, tags: dict[str, str], stack: contextlib.ExitStack
+) -> Accountant:
+    """Who does the accounting: the jobd that answers, one of our own for the warehouse that was
+    named, or we ourselves.
+    """
     client = Client(settings.socket)
     try:
         theirs = client.warehouse()
@@ -132,7 +158,9 @@ def _accountant(settings: Config, db: Path | None, title: str, tags: dict[str, s
         theirs = db
     accountant: Accountant
     if theirs is None:
-        from elsa.pipeline.inside import Inside  # what it needs takes a third of a second to import
+        from elsa.run.own_collector import (
+            Inside,  # what it needs takes a third of a second to import
+        )
 
         accountant = Inside(settings)
     else:
@@ -185,9 +213,16 @@ def _await(jobd: subprocess.Popen[bytes], client: Client, log: Path) -> None:
 
 
 def _account(
-    accountant: Accountant, command: Sequence[str], shown: Sequence[str], enough: Callable[[], bool], *, wait: bool
+    accountant: Accountant,
+    command: Sequence[str],
+    shown: Sequence[str],
+    enough: Callable[[], bool],
+    *,
+    wait: bool,
 ) -> tuple[int, Callable[[], Bill]]:
-    """Run the command; its wait status, and what makes the bill (and waits for the others before, until it is enough)."""
+    """Run the command; its wait status, and what makes the bill (and waits for the others before,
+    until it is enough).
+    """
     began = [0, 0, 0]
 
     def register(pid: int) -> None:
@@ -202,11 +237,23 @@ def _account(
     ended_ns = clocks.monotonic_ns()
     accountant.ended(status)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    waited = Waited(after.ru_utime - before.ru_utime, after.ru_stime - before.ru_stime, after.ru_maxrss)
+    waited = Waited(
+        after.ru_utime - before.ru_utime, after.ru_stime - before.ru_stime, after.ru_maxrss
+    )
 
     def write() -> Bill:
-        own = waited.without(accountant.ours_ns, max(began[2], before.ru_maxrss))  # the largest of all children, the canary too
-        bill = Bill(shown, status, began[1], ended_ns - began[0], ended_ns - began[0], own, job=accountant.job)
+        own = waited.without(
+            accountant.ours_ns, max(began[2], before.ru_maxrss)
+        )  # the largest of all children, the canary too
+        bill = Bill(
+            shown,
+            status,
+            began[1],
+            ended_ns - began[0],
+            ended_ns - began[0],
+            own,
+            job=accountant.job,
+        )
         try:
             if wait:
                 accountant.wait(enough)
@@ -217,7 +264,9 @@ def _account(
         bill.tally, bill.lost = tally, accountant.lost()
         if tally.running:
             offsets = clocks.offsets()
-            so_far = live.total(live.running(Procfs(), member, offsets) for member in accountant.living())
+            so_far = live_usage.total(
+                live_usage.running(Procfs(), member, offsets) for member in accountant.living()
+            )
             bill.so_far = so_far if so_far.processes else None
         bill.notes += accountant.notes
         bill.wall_ns = _last_end(tally, ended_ns) - began[0]
@@ -232,10 +281,19 @@ def _last_end(tally: Tally, command_ended_ns: int) -> int:
 
 @contextlib.contextmanager
 def _patience() -> Iterator[Callable[[], bool]]:
-    """A question whether it is enough: INT, TERM and HUP end the waiting, and not us (unless they were ignored before)."""
+    """A question whether it is enough: INT, TERM and HUP end the waiting, and not us (unless they
+    were ignored before).
+    """
     came: list[int] = []
-    caught = [number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, lambda number, _frame: came.append(number)) for number in caught}
+    caught = [
+        number
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is not signal.SIG_IGN
+    ]
+    before = {
+        number: signal.signal(number, lambda number, _frame: came.append(number))
+        for number in caught
+    }
     try:
         yield lambda: bool(came)
     finally:

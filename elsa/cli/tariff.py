@@ -41,7 +41,9 @@ def tariff() -> None:
 def _rate_options(function: Any) -> Any:  # noqa: ANN401 - as click decorates
     for rate in reversed(RATES):
         option = "--" + rate.replace("_", "-")
-        function = click.option(option, metavar="PRICE", help=f"Price of {_WORDS[rate]}.  [default: 0]")(function)
+        function = click.option(
+            option, metavar="PRICE", help=f"Price of {_WORDS[rate]}.  [default: 0]"
+        )(function)
     return function
 
 
@@ -56,18 +58,39 @@ _WORDS = {
 
 @tariff.command()
 @click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--from", "valid_from", metavar="TIME", help="From when it is valid: 2026-11-01 or 2026-11-01T06:00, in its zone.")
+@click.option(
+    "--from",
+    "valid_from",
+    metavar="TIME",
+    help="From when it is valid: 2026-11-01 or 2026-11-01T06:00, in its zone.",
+)
 @click.option("--currency", metavar="TEXT", help="As in EUR.")
-@click.option("--zone", metavar="NAME", help="By whose clock months, weekdays and hours are meant.  [default: UTC]")
-@click.option("--decimals", type=int, metavar="N", help="To how many digits a charge is rounded.  [default: 2]")
+@click.option(
+    "--zone",
+    metavar="NAME",
+    help="By whose clock months, weekdays and hours are meant.  [default: UTC]",
+)
+@click.option(
+    "--decimals",
+    type=int,
+    metavar="N",
+    help="To how many digits a charge is rounded.  [default: 2]",
+)
 @_rate_options
-@click.option("--factor", "factors", metavar="'DAYS HOURS FACTOR'", multiple=True, help="Prime time: 'mon-fri 8-18 1.5'; may be repeated.")
+@click.option(
+    "--factor",
+    "factors",
+    metavar="'DAYS HOURS FACTOR'",
+    multiple=True,
+    help="Prime time: 'mon-fri 8-18 1.5'; may be repeated.",
+)
 @click.option("--note", metavar="TEXT", help="Kept with it.")
 @options.db
-def add(file: Path | None, db: Path | None, factors: Sequence[str], **given: Any) -> None:  # noqa: ANN401 - the options above
+def add(file: Path | None, db: Path | None, factors: Sequence[str], **given: Any) -> None:  # noqa: ANN401
     """Add a version, from a TOML FILE or from options, and print its number.
 
-    All prices are multiplied by the factor of the hour in which a process ended, 1 where there is none. A file looks like this:
+    All prices are multiplied by the factor of the hour in which a process ended, 1 where there is
+    none. A file looks like this:
 
     \b
       valid_from = 2026-11-01
@@ -89,7 +112,11 @@ def add(file: Path | None, db: Path | None, factors: Sequence[str], **given: Any
     try:
         version = tariffs.draft(tariffs.read_file(file) if file is not None else fields)
     except UsageError as error:
-        raise UsageError(_in_options(str(error)) if file is None else f"{file}: {str(error).removeprefix(f'{file}: ')}") from None
+        raise UsageError(
+            _in_options(str(error))
+            if file is None
+            else f"{file}: {str(error).removeprefix(f'{file}: ')}"
+        ) from None
     path = config.load({"db": db}).db
     with database.translated(path), closing(database.open_for_writing(path)) as connection:
         click.echo(tariffs.add(connection, version, time.time_ns()))
@@ -98,7 +125,12 @@ def add(file: Path | None, db: Path | None, factors: Sequence[str], **given: Any
 def _in_options(error: str) -> str:
     """What is wrong with a key of a file, said of the option that gave it."""
     key = re.match(r"\w*", error)[0]  # type: ignore[index]
-    option = {"valid_from": "from", "weekdays": "factor", "hours": "factor", "factors": "factor"}.get(key, key)
+    option = {
+        "valid_from": "from",
+        "weekdays": "factor",
+        "hours": "factor",
+        "factors": "factor",
+    }.get(key, key)
     return f"--{option.replace('_', '-')}{error.removeprefix(key)}"
 
 
@@ -112,13 +144,22 @@ def _fields(factors: Sequence[str], given: dict[str, Any]) -> dict[str, Any]:
     if rates or fields:
         fields["rates"] = rates
     if parts:
-        fields["factors"] = [{"weekdays": days, "hours": hours, "factor": factor} for days, hours, factor in parts]
+        fields["factors"] = [
+            {"weekdays": days, "hours": hours, "factor": factor} for days, hours, factor in parts
+        ]
     return fields
 
 
 @tariff.command("list")
 @click.option("--all", "every", is_flag=True, help="Also those that were withdrawn.")
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True, help="Output format.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="Output format.",
+)
 @options.db
 def list_(*, every: bool, form: str, db: Path | None) -> None:
     """List the versions, the newest last.
@@ -135,12 +176,19 @@ def list_(*, every: bool, form: str, db: Path | None) -> None:
     with database.translated(path), closing(database.open_for_reading(path)) as connection:
         columns = ("id", "valid_from_at_ns", "withdrawn_at_ns", "currency", "zone", *RATES, "note")
         where = "" if every else "where withdrawn_at_ns is null"
-        rows = connection.execute(f"select {', '.join(columns)} from tariff {where} order by valid_from_at_ns, id").fetchall()
+        rows = connection.execute(
+            f"select {', '.join(columns)} from tariff {where} order by valid_from_at_ns, id"
+        ).fetchall()
     if form == "json":
         click.echo(json.dumps([dict(zip(columns, row, strict=True)) for row in rows], indent=2))
     elif rows:
         cells = [
-            (row[0], _time(row[1], row[4]), _time(row[2], row[4]), *(cell if cell is None else printable(cell) for cell in row[3:]))
+            (
+                row[0],
+                _time(row[1], row[4]),
+                _time(row[2], row[4]),
+                *(cell if cell is None else printable(cell) for cell in row[3:]),
+            )
             for row in rows
         ]
         heads = ("id", "valid from", "withdrawn", *columns[3:])
@@ -179,13 +227,27 @@ def _as_toml(version: Tariff) -> str:
         *(f"{rate} = {format(version.rates[rate], 'f')}" for rate in RATES),
     ]
     for day in range(7):
-        for first, last, factor in _runs({hour: version.factors[day, hour] for hour in range(24) if (day, hour) in version.factors}):
-            lines += ["", "[[factors]]", f'weekdays = "{WEEKDAYS[day]}"', f'hours = "{first}-{last}"', f"factor = {format(factor, 'f')}"]
+        for first, last, factor in _runs(
+            {
+                hour: version.factors[day, hour]
+                for hour in range(24)
+                if (day, hour) in version.factors
+            }
+        ):
+            lines += [
+                "",
+                "[[factors]]",
+                f'weekdays = "{WEEKDAYS[day]}"',
+                f'hours = "{first}-{last}"',
+                f"factor = {format(factor, 'f')}",
+            ]
     return "\n".join(lines) + "\n"
 
 
 def _quoted(text: str) -> str:
-    """A TOML string: like one of JSON, but no half of a surrogate pair may be spelled out, and DEL must be."""
+    """A TOML string: like one of JSON, but no half of a surrogate pair may be spelled out, and DEL
+    must be.
+    """
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
@@ -204,7 +266,8 @@ def _runs(factors: dict[int, Decimal]) -> list[tuple[int, int, Decimal]]:
 @click.argument("number", type=int)
 @options.db
 def withdraw(number: int, db: Path | None) -> None:
-    """Let a version hold no more, as if it had never been: for one with a mistake. It stays on record.
+    """Let a version hold no more, as if it had never been: for one with a mistake. It stays on
+    record.
 
     \b
     Example:
@@ -221,4 +284,8 @@ def withdraw(number: int, db: Path | None) -> None:
 def _time(at_ns: int | None, place: str) -> str:
     from elsa.state.tariff import zone
 
-    return "" if at_ns is None else datetime.fromtimestamp(at_ns // 1_000_000_000, zone(place)).strftime("%Y-%m-%d %H:%M")
+    return (
+        ""
+        if at_ns is None
+        else datetime.fromtimestamp(at_ns // 1_000_000_000, zone(place)).strftime("%Y-%m-%d %H:%M")
+    )

@@ -23,7 +23,9 @@ class Client:
         self.timeout_s = timeout_s
 
     def request(self, op: str, **fields: object) -> dict[str, Any]:
-        """The fields of the reply. Raises the error that jobd answered with, or why it did not answer."""
+        """The fields of the reply. Raises the error that jobd answered with, or why it did not
+        answer.
+        """
         line = protocol.encode_request(op, fields)
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
@@ -32,7 +34,10 @@ class Client:
         except OSError as error:
             raise self._translated(error) from None
         if not reply.endswith(b"\n"):
-            raise UnavailableError(f"jobd on {self.path} hung up without an answer; whether it did what was asked is unknown")
+            raise UnavailableError(
+                f"jobd on {self.path} hung up without an answer; whether it did what was asked is"
+                " unknown"
+            )
         return protocol.parse_reply(reply)
 
     def warehouse(self) -> Path:
@@ -40,7 +45,9 @@ class Client:
         return Path(self.request("status")["db"])
 
     def _connect(self, connection: socket.socket) -> None:
-        """Connect with the kernel's own timeouts: settimeout() would not wait where jobd has a queue of connections."""
+        """Connect with the kernel's own timeouts: settimeout() would not wait where jobd has a
+        queue of connections.
+        """
         seconds = int(self.timeout_s)
         timeval = struct.pack("@ll", seconds, int((self.timeout_s - seconds) * 1_000_000))
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval)
@@ -49,11 +56,18 @@ class Client:
 
     def _translated(self, error: OSError) -> ElsaError:
         if isinstance(error, FileNotFoundError | ConnectionRefusedError):
-            return UnavailableError(f"jobd does not answer on {self.path}; start it with: elsa jobd --socket {self.path}")
+            return UnavailableError(
+                f"jobd does not answer on {self.path}; start it with: elsa jobd --socket"
+                f" {self.path}"
+            )
         if isinstance(error, PermissionError):
-            return PrivilegeError(f"not allowed to reach jobd on {self.path}; its directory must let you through")
+            return PrivilegeError(
+                f"not allowed to reach jobd on {self.path}; its directory must let you through"
+            )
         if isinstance(error, BlockingIOError):
-            return RetryError(f"jobd on {self.path} did not answer within {self.timeout_s:g} s; try again")
+            return RetryError(
+                f"jobd on {self.path} did not answer within {self.timeout_s:g} s; try again"
+            )
         return UnavailableError(f"cannot reach jobd on {self.path}: {error.strerror or error}")
 
 
@@ -61,7 +75,9 @@ def _exchange(connection: socket.socket, line: bytes) -> bytes:
     with contextlib.suppress(BrokenPipeError):  # it hung up on us; it may have said why
         connection.sendall(line)
     reply = bytearray()
-    with contextlib.suppress(ConnectionResetError):  # it hung up; what it said before is in the reply
+    with contextlib.suppress(
+        ConnectionResetError
+    ):  # it hung up; what it said before is in the reply
         while not reply.endswith(b"\n") and (chunk := connection.recv(_CHUNK)):
             reply += chunk
     return bytes(reply)

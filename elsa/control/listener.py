@@ -1,4 +1,6 @@
-"""The listening socket of jobd: in a directory that nobody else can tamper with, and one server per path."""
+"""The listening socket of jobd: in a directory that nobody else can tamper with, and one server per
+path.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ import stat
 from pathlib import Path
 
 from elsa.errors import ConfigError, ElsaError, PrivilegeError, UnavailableError
-from elsa.kernel import places
+from elsa.kernel import safe_paths
 
 BACKLOG = 128
 _MODE = 0o666  # any user may ask; what he may do is decided by who he is
@@ -20,13 +22,14 @@ _MODE = 0o666  # any user may ask; what he may do is decided by who he is
 class Listener:
     """A bound, listening, non-blocking AF_UNIX socket that owns its path until it is closed.
 
-    Raises UnavailableError if another server has the path, ConfigError if it cannot be a socket, PrivilegeError if it is not safe.
+    Raises UnavailableError if another server has the path, ConfigError if it cannot be a socket,
+    PrivilegeError if it is not safe.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            places.check(path)
+            safe_paths.check(path)
             _check_folder(path.parent)
             self._lock = _lock(path)
             try:
@@ -39,11 +42,15 @@ class Listener:
             raise _translated(error, path) from None
 
     def is_in_place(self) -> bool:
-        """Whether who connects to the path still comes to this socket: somebody may have removed it."""
+        """Whether who connects to the path still comes to this socket: somebody may have removed
+        it.
+        """
         return _inode(self.path) == self._inode
 
     def close(self) -> None:
-        """Stop listening; remove the socket if it is still this one. The lock file stays: removing it would let two starters win."""
+        """Stop listening; remove the socket if it is still this one. The lock file stays: removing
+        it would let two starters win.
+        """
         if self.is_in_place():
             self.path.unlink(missing_ok=True)
         self.socket.close()
@@ -51,15 +58,20 @@ class Listener:
 
 
 def _check_folder(folder: Path) -> None:
-    """Make the directory if need be; refuse one in which somebody else could put another socket in the place of ours."""
+    """Make the directory if need be; refuse one in which somebody else could put another socket in
+    the place of ours.
+    """
     try:
         folder.mkdir(mode=0o755)
         folder.chmod(0o755)  # whatever the umask was: every user must be able to come through
     except FileExistsError:
         pass
-    places.check(folder / "socket")
+    safe_paths.check(folder / "socket")
     if folder.stat().st_mode & 0o022:
-        raise PrivilegeError(f"others can write to {folder} and could replace the control socket; mend it with: chmod go-w {folder}")
+        raise PrivilegeError(
+            f"others can write to {folder} and could replace the control socket; mend it with:"
+            f" chmod go-w {folder}"
+        )
 
 
 def _lock(path: Path) -> int:
@@ -72,16 +84,22 @@ def _lock(path: Path) -> int:
             return lock
         error: ElsaError = UnavailableError(f"another jobd is running: it holds {name}")
     else:
-        error = PrivilegeError(f"{name} belongs to another user; remove it if no jobd of his is running")
+        error = PrivilegeError(
+            f"{name} belongs to another user; remove it if no jobd of his is running"
+        )
     os.close(lock)
     raise error
 
 
 def _bind(path: Path) -> socket.socket:
     _clear(path)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    listener = socket.socket(
+        socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+    )
     try:
-        os.fchmod(listener.fileno(), _MODE)  # bind(2) takes the mode from here, less the umask: never wider than meant
+        os.fchmod(
+            listener.fileno(), _MODE
+        )  # bind(2) takes the mode from here, less the umask: never wider than meant
         listener.bind(os.fspath(path))
         listener.listen(BACKLOG)
         path.chmod(_MODE)
@@ -92,7 +110,9 @@ def _bind(path: Path) -> socket.socket:
 
 
 def _clear(path: Path) -> None:
-    """Remove the socket that a killed server left. Anything else at the path is somebody's property."""
+    """Remove the socket that a killed server left. Anything else at the path is somebody's
+    property.
+    """
     try:
         status = path.lstat()
     except FileNotFoundError:
@@ -100,7 +120,9 @@ def _clear(path: Path) -> None:
     if not stat.S_ISSOCK(status.st_mode):
         raise ConfigError(f"{path} is there already and is not a socket")
     if status.st_uid != os.geteuid():
-        raise PrivilegeError(f"{path} is a socket of user {status.st_uid}; remove it if nothing of his uses it")
+        raise PrivilegeError(
+            f"{path} is a socket of user {status.st_uid}; remove it if nothing of his uses it"
+        )
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
         answer = probe.connect_ex(os.fspath(path))
     if answer != errno.ECONNREFUSED:  # 0: it answers; EAGAIN: it is too busy to
@@ -119,4 +141,6 @@ def _inode(path: Path) -> tuple[int, int] | None:
 def _translated(error: OSError, path: Path) -> ElsaError:
     if error.errno is None:  # a path too long for AF_UNIX
         return ConfigError(f"cannot make the control socket {path}: {error}")
-    return places.translated(error, f"cannot make the control socket {path}", "name another with --socket")
+    return safe_paths.translated(
+        error, f"cannot make the control socket {path}", "name another with --socket"
+    )

@@ -1,6 +1,8 @@
-"""What travels over the control socket: one line of JSON each way, described in docs/protocol.md. No I/O here.
+"""What travels over the control socket: one line of JSON each way, described in docs/protocol.md.
+No I/O here.
 
-To add a request: a dataclass below, its line in REQUESTS, a check for each new field in FIELDS, a section in docs/protocol.md.
+To add a request: a dataclass below, its line in REQUESTS, a check for each new field in FIELDS, a
+section in docs/protocol.md.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from typing import Any, NoReturn
 
 from elsa import errors
 from elsa.errors import ElsaError, UnavailableError, UsageError
-from elsa.state.selection import Selection
+from elsa.state.criteria import Selection
 
 VERSION = 1
 MAX_REQUEST = 64 * 1024
@@ -24,7 +26,8 @@ MAX_PID = 4_194_304
 MAX_ID = 2**63 - 1
 MAX_UID = 2**32 - 2
 MAX_STATUS = 0xFFFF
-"""A wait status: the exit code in the upper byte; a signal and whether it left a core in the lower."""
+"""A wait status: the exit code in the upper byte; a signal and whether it left a core in the lower.
+"""
 MAX_NAME = 128
 MAX_COMMANDS = 64
 """Patterns of one `define`."""
@@ -61,7 +64,9 @@ class Create:
 
 @dataclass(frozen=True)
 class Define:
-    """Make a job of processes that are recorded, or with `dry_run` only look; see elsa.state.selection."""
+    """Make a job of processes that are recorded, or with `dry_run` only look; see
+    elsa.state.criteria.
+    """
 
     name: str
     tags: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -77,7 +82,15 @@ class Define:
     @property
     def selection(self) -> Selection:
         """What is asked for. Raises UsageError unless it is exactly one thing."""
-        return Selection(self.root, self.session, self.at_ns, self.commands, self.where, self.since_ns, self.until_ns)
+        return Selection(
+            self.root,
+            self.session,
+            self.at_ns,
+            self.commands,
+            self.where,
+            self.since_ns,
+            self.until_ns,
+        )
 
 
 @dataclass(frozen=True)
@@ -153,7 +166,9 @@ class Sync:
     """Answered when every event that happened before the request is in the warehouse."""
 
 
-Request = Create | Define | Reserve | Add | Remove | Ended | Close | List | Show | Of | Status | Sync
+Request = (
+    Create | Define | Reserve | Add | Remove | Ended | Close | List | Show | Of | Status | Sync
+)
 
 REQUESTS: dict[str, type[Request]] = {
     "create": Create,
@@ -190,7 +205,9 @@ def with_pids(request: Request, others: Mapping[int, int]) -> Request:
     for field in PID_FIELDS:
         value = getattr(request, field, None)
         if value is not None:
-            changes[field] = tuple(others[pid] for pid in value) if isinstance(value, tuple) else others[value]
+            changes[field] = (
+                tuple(others[pid] for pid in value) if isinstance(value, tuple) else others[value]
+            )
     return dataclasses.replace(request, **changes)
 
 
@@ -208,7 +225,9 @@ def _name(value: object) -> str:
 
 
 def _whole(value: object, lowest: int, highest: int) -> int:
-    if type(value) is int and lowest <= value <= highest:  # type() and not isinstance(): true and false are no numbers
+    if (
+        type(value) is int and lowest <= value <= highest
+    ):  # type() and not isinstance(): true and false are no numbers
         return value
     raise UsageError(f"needs a whole number from {lowest} to {highest}")
 
@@ -294,7 +313,9 @@ def parse_request(line: bytes) -> Request:
     message = _load(line)
     version, op = message.pop("elsa", None), message.pop("op", None)
     if type(version) is not int or version != VERSION:
-        raise UsageError(f'this jobd speaks protocol {VERSION}: a request begins {{"elsa": {VERSION}, "op": ...')
+        raise UsageError(
+            f'this jobd speaks protocol {VERSION}: a request begins {{"elsa": {VERSION}, "op": ...'
+        )
     kind = REQUESTS.get(op) if isinstance(op, str) else None
     if kind is None:
         raise UsageError(f"unknown op; the ops are: {', '.join(REQUESTS)}")
@@ -313,7 +334,10 @@ def encode_request(op: str, fields: Mapping[str, Any]) -> bytes:
     """The line of a request."""
     line = _dump({"elsa": VERSION, "op": op, **fields})
     if len(line) > MAX_REQUEST + 1:
-        raise UsageError(f"the request is longer than {MAX_REQUEST} bytes; ask for fewer processes or tags at a time")
+        raise UsageError(
+            f"the request is longer than {MAX_REQUEST} bytes; ask for fewer processes or tags at a"
+            " time"
+        )
     return line
 
 
@@ -322,7 +346,9 @@ def encode_reply(reply: Mapping[str, Any] | ElsaError) -> bytes:
     if not isinstance(reply, ElsaError):
         return _dump({"elsa": VERSION, "ok": True, **reply})
     kind = next(kind for kind, family in KINDS.items() if isinstance(reply, family))
-    return _dump({"elsa": VERSION, "ok": False, "error": {"kind": kind, "message": _one_line(str(reply))}})
+    return _dump(
+        {"elsa": VERSION, "ok": False, "error": {"kind": kind, "message": _one_line(str(reply))}}
+    )
 
 
 def parse_reply(line: bytes) -> dict[str, Any]:
@@ -332,13 +358,18 @@ def parse_reply(line: bytes) -> dict[str, Any]:
     except UsageError as error:
         raise UnavailableError(f"what answers is not jobd: {error}") from None
     if message.pop("elsa", None) != VERSION:
-        raise UnavailableError(f"jobd speaks another protocol than {VERSION}, which this command speaks: is one of the two older?")
+        raise UnavailableError(
+            f"jobd speaks another protocol than {VERSION}, which this command speaks: is one of the"
+            " two older?"
+        )
     if message.pop("ok", None) is True:
         return message
     failure = message.get("error")
     if not isinstance(failure, dict):
         raise UnavailableError("what answers is not jobd: neither a reply nor an error")
-    raise KINDS.get(str(failure.get("kind")), ElsaError)(_one_line(str(failure.get("message"))))  # it may be no jobd of ours
+    raise KINDS.get(str(failure.get("kind")), ElsaError)(
+        _one_line(str(failure.get("message")))
+    )  # it may be no jobd of ours
 
 
 def _one_line(message: str) -> str:
@@ -355,12 +386,16 @@ def _checked(name: str, value: object) -> object:
 
 def _dump(message: Mapping[str, Any]) -> bytes:
     text = json.dumps(message, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
-    return text.encode("utf-8", "backslashreplace") + b"\n"  # half a surrogate pair becomes \udcXX, which is how JSON writes it
+    return (
+        text.encode("utf-8", "backslashreplace") + b"\n"
+    )  # half a surrogate pair becomes \udcXX, which is how JSON writes it
 
 
 def _load(line: bytes) -> dict[str, Any]:
     try:
-        message = json.loads(line.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+        message = json.loads(
+            line.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant
+        )
     except RecursionError:
         raise UsageError("not a request: nested too deeply") from None
     except ValueError as error:  # not UTF-8, not JSON, a number of thousands of digits
@@ -371,7 +406,9 @@ def _load(line: bytes) -> dict[str, Any]:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON; a key that comes twice is an error, since readers differ in which one they believe."""
+    """An object of JSON; a key that comes twice is an error, since readers differ in which one they
+    believe.
+    """
     table = dict(pairs)
     if len(table) < len(pairs):
         raise ValueError("a key comes twice")

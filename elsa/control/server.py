@@ -1,6 +1,8 @@
-"""The server's end of the control socket, driven by the event loop of its owner; a bad client costs nothing but itself.
+"""The server's end of the control socket, driven by the event loop of its owner; a bad client costs
+nothing but itself.
 
-The owner calls `key.data(mask)` for every ready key of the selector, and expire() several times a second.
+The owner calls `key.data(mask)` for every ready key of the selector, and expire() several times a
+second.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ MAX_REPLY = 8 * 1024 * 1024
 """Bytes: a list of a thousand jobs with the longest tags."""
 MAX_REPLY_MANAGER = 64 * 1024 * 1024
 MAX_UNREAD = 64 * 1024 * 1024
-"""Bytes of replies to all users but root that wait to be read; of one user as many as one reply may have."""
+"""Bytes of replies to all users but root that wait to be read; of one user as many as one reply may
+have.
+"""
 SMALL_REPLY = 64 * 1024
 """What is as short as this may always wait."""
 MAX_ACCEPTS = 32
@@ -47,7 +51,9 @@ READ_CHUNK = 16 * 1024
 WRITE_CHUNK = 256 * 1024
 
 Reply = Callable[[Mapping[str, Any] | ElsaError], None]
-"""Answers one request, at once or later; only the first call counts, and it does no harm if the client is gone."""
+"""Answers one request, at once or later; only the first call counts, and it does no harm if the
+client is gone.
+"""
 Handler = Callable[[protocol.Request, Peer, Reply], None]
 """Takes a request; calls the reply now or later, or raises an ElsaError."""
 
@@ -56,7 +62,9 @@ _log = logging.getLogger("elsa.control")
 
 @enum.unique
 class _Phase(enum.Enum):
-    """Where a client is between two requests; the value is how many seconds it may stay there, and why it may not longer."""
+    """Where a client is between two requests; the value is how many seconds it may stay there, and
+    why it may not longer.
+    """
 
     READING = (10.0, "no whole request came within 10 s")
     READY = (60.0, "jobd is busy with your other requests")
@@ -68,7 +76,11 @@ class _Phase(enum.Enum):
 _TOO_MANY = "too many connections to jobd; try again"
 _REFUSAL = protocol.encode_reply(RetryError(_TOO_MANY))
 _INFINITE = float("inf")
-_EVENTS = {_Phase.READING: selectors.EVENT_READ, _Phase.READY: selectors.EVENT_WRITE, _Phase.WRITING: selectors.EVENT_WRITE}
+_EVENTS = {
+    _Phase.READING: selectors.EVENT_READ,
+    _Phase.READY: selectors.EVENT_WRITE,
+    _Phase.WRITING: selectors.EVENT_WRITE,
+}
 
 
 class _Client:
@@ -83,7 +95,9 @@ class _Client:
         self.incoming = bytearray()
         self.outgoing = memoryview(b"")
         self.last = False  # close when `outgoing` is written
-        self.patience_s: float | None = None  # how long the present request may take, where it is not as long as others
+        self.patience_s: float | None = (
+            None  # how long the present request may take, where it is not as long as others
+        )
 
 
 class Answer:
@@ -147,7 +161,9 @@ class ControlServer:
         self._listen()
 
     def expire(self, now_s: float) -> None:
-        """Drop the clients that took too long and let those go on that had asked too much. `now_s` is any clock that never steps."""
+        """Drop the clients that took too long and let those go on that had asked too much. `now_s`
+        is any clock that never steps.
+        """
         self._forgive(now_s)
         self._listen()
         for client in list(self._clients):
@@ -162,7 +178,9 @@ class ControlServer:
                 self._watch(client, _Phase.READY)
 
     def stay(self) -> bool:
-        """Take the path again if somebody removed the socket; returns whether that was needed. Raises what Listener raises."""
+        """Take the path again if somebody removed the socket; returns whether that was needed.
+        Raises what Listener raises.
+        """
         if self._listener.is_in_place():
             return False
         self._deafen()
@@ -181,7 +199,11 @@ class ControlServer:
     def _forgive(self, now_s: float) -> None:
         earned_s = MAX_SHARE * (now_s - self._now_s) if self._now_s is not None else 0.0
         self._now_s = now_s
-        self._charged = {uid: left_s for uid, charged_s in self._charged.items() if (left_s := charged_s - earned_s) > 0}
+        self._charged = {
+            uid: left_s
+            for uid, charged_s in self._charged.items()
+            if (left_s := charged_s - earned_s) > 0
+        }
 
     @contextmanager
     def charged(self, uid: int) -> Iterator[None]:
@@ -219,7 +241,9 @@ class ControlServer:
                 connection, _ = self._listener.socket.accept()
             except (BlockingIOError, ConnectionAbortedError):
                 return
-            except OSError as error:  # out of file descriptors: the connection stays queued, so asking again at once would spin
+            # out of file descriptors: the connection stays queued, so asking again at once would
+            # spin
+            except OSError as error:
                 _log.warning("cannot accept a connection: %s", error.strerror)
                 self._deafen()
                 return
@@ -228,7 +252,8 @@ class ControlServer:
     def _welcome(self, connection: socket.socket) -> None:
         connection.setblocking(False)
         try:
-            # First of all, and with as little as possible, since who is refused comes again at once.
+            # First of all, and with as little as possible, since who is refused comes again at
+            # once.
             if self._is_refused(uid_of(connection)):
                 connection.send(_REFUSAL)
                 connection.close()
@@ -242,7 +267,9 @@ class ControlServer:
         self._watch(client, _Phase.READING)
 
     def _is_refused(self, uid: int) -> bool:
-        """Whether a user has enough connections. Where all places are taken, who has most of them gives one up."""
+        """Whether a user has enough connections. Where all places are taken, who has most of them
+        gives one up.
+        """
         own = self._connections[uid]
         if uid == 0 or own >= MAX_CLIENTS_PER_USER:
             return own >= (MAX_CLIENTS_ROOT if uid == 0 else MAX_CLIENTS_PER_USER)
@@ -257,14 +284,22 @@ class ControlServer:
         if most <= own or not giving:
             return True
         # Who has been at the same point for longest; not who has just come, and had no time to ask.
-        client = min(giving, key=lambda one: (one.phase is _Phase.ASKED, _INFINITE if one.since_s is None else one.since_s))
+        client = min(
+            giving,
+            key=lambda one: (
+                one.phase is _Phase.ASKED,
+                _INFINITE if one.since_s is None else one.since_s,
+            ),
+        )
         self._give_up(client, _TOO_MANY)
         if client.phase is not _Phase.GONE:
             self._drop(client)
         return False
 
     def _turn(self, client: _Client, _mask: int) -> None:
-        """A client's socket is ready. What to do follows from its phase alone: the mask may be older than the phase."""
+        """A client's socket is ready. What to do follows from its phase alone: the mask may be
+        older than the phase.
+        """
         if client.phase is _Phase.READING:
             self._read(client)
         elif client.phase is _Phase.READY:
@@ -302,22 +337,35 @@ class ControlServer:
         self._watch(client, _Phase.ASKED)
         answer = Answer(self, client)
         with self.charged(client.peer.uid):
-            carry_out(lambda: self._handler(protocol.parse_request(bytes(line)), client.peer, answer), client.peer, answer)
+            carry_out(
+                lambda: self._handler(protocol.parse_request(bytes(line)), client.peer, answer),
+                client.peer,
+                answer,
+            )
 
     def _reply(self, client: _Client, reply: Mapping[str, Any] | ElsaError) -> None:
         with self.charged(client.peer.uid):
             line = protocol.encode_reply(reply)
         most = MAX_REPLY_MANAGER if client.peer.manages else MAX_REPLY
         if len(line) > most:
-            line = protocol.encode_reply(DataError(f"the answer would be {len(line)} bytes long, above {most}; ask for less"))
+            line = protocol.encode_reply(
+                DataError(f"the answer would be {len(line)} bytes long, above {most}; ask for less")
+            )
         elif len(line) > SMALL_REPLY and not self._has_room(client.peer, len(line)):
-            line = protocol.encode_reply(RetryError("answers that were not read take too much room; read them, and try again"))
+            line = protocol.encode_reply(
+                RetryError(
+                    "answers that were not read take too much room; read them, and try again"
+                )
+            )
         self._send(client, line)
 
     def _has_room(self, peer: Peer, size: int) -> bool:
         others = [client for client in self._clients if client.peer.uid != 0]
         own = sum(len(client.outgoing) for client in others if client.peer.uid == peer.uid)
-        return peer.manages or (own + size <= MAX_REPLY and sum(len(client.outgoing) for client in others) + size <= MAX_UNREAD)
+        return peer.manages or (
+            own + size <= MAX_REPLY
+            and sum(len(client.outgoing) for client in others) + size <= MAX_UNREAD
+        )
 
     def _refuse_length(self, client: _Client) -> None:
         self._finish(client, UsageError(f"a request is at most {protocol.MAX_REQUEST} bytes long"))
@@ -356,13 +404,17 @@ class ControlServer:
             self._drop(client)
 
     def _watch(self, client: _Client, phase: _Phase, events: int | None = None) -> None:
-        """Enter a phase and listen for what ends it. While the handler has the request, nothing does, and nothing more is read."""
+        """Enter a phase and listen for what ends it. While the handler has the request, nothing
+        does, and nothing more is read.
+        """
         if phase is not client.phase:
             client.phase, client.since_s = phase, None
         events = _EVENTS.get(phase, 0) if events is None else events
         watched = self._selector.get_map().get(client.connection)
         if watched is None and events:
-            self._selector.register(client.connection, events, functools.partial(self._turn, client))
+            self._selector.register(
+                client.connection, events, functools.partial(self._turn, client)
+            )
         elif watched is not None and not events:
             self._selector.unregister(client.connection)
         elif watched is not None and watched.events != events:
@@ -384,7 +436,9 @@ def carry_out(work: Callable[[], None], peer: Peer, reply: Reply) -> None:
         reply(error)
     except Exception as error:  # a bug of ours; it must not be a way to end the daemon
         _log.exception("a request of user %d failed", peer.uid)
-        reply(ElsaError(f"jobd failed on this request ({type(error).__name__}); its log tells more"))
+        reply(
+            ElsaError(f"jobd failed on this request ({type(error).__name__}); its log tells more")
+        )
 
 
 def _gid(group: str) -> int | None:

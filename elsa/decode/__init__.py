@@ -1,1 +1,3 @@
-"""Bytes to records: pure functions, one struct.Struct per layout, each citing the header it mirrors."""
+"""Bytes to records: pure functions, one struct.Struct per layout, each citing the header it
+mirrors.
+"""

@@ -1,7 +1,8 @@
 """BSD process accounting, version 3: records out of the bytes of an accounting file.
 
-A record is 64 bytes and carries no checksum, so `plausible` states everything that the kernel guarantees about one. `walk` uses it to find
-the records in a piece of a file, whatever stands between them; `decode_rows` decodes what `walk` found, many at a time.
+A record is 64 bytes and carries no checksum, so `plausible` states everything that the kernel
+guarantees about one. `walk` uses it to find the records in a piece of a file, whatever stands
+between them; `decode_rows` decodes what `walk` found, many at a time.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from typing import NamedTuple, TypeAlias
 from elsa.decode.comm import escape_comm
 from elsa.errors import DataError
 
-# struct acct_v3, include/uapi/linux/acct.h (Linux 2.6.11 and later): flag, version, tty; exitcode, uid, gid, pid, ppid, btime, etime;
-# utime, stime, mem, io, rw, minflt, majflt, swaps as comp_t; comm. Written in the byte order of the host, told by ACCT_BYTEORDER.
+# struct acct_v3, include/uapi/linux/acct.h (Linux 2.6.11 and later): flag, version, tty; exitcode,
+# uid, gid, pid, ppid, btime, etime; utime, stime, mem, io, rw, minflt, majflt, swaps as comp_t;
+# comm. Written in the byte order of the host, told by ACCT_BYTEORDER.
 _V3_LITTLE = struct.Struct("<2BH6If8H16s")
 _V3_BIG = struct.Struct(">2BH6If8H16s")
 RECORD_SIZE = 64
@@ -39,27 +41,40 @@ ACORE = 0x08
 """Dumped core."""
 AXSIG = 0x10
 """Was killed by a signal."""
-_FLAGS_END = 0x40  # ACOMPAT (0x04) and AGROUP (0x20) are defined too, though no kernel writes them here; nothing above is
+# ACOMPAT (0x04) and AGROUP (0x20) are defined too, though no kernel writes them here; nothing above
+# is
+_FLAGS_END = 0x40
 
 EXACT_ETIME = 1 << 24
-"""A float holds every whole number of 1/100 s up to this: 46 hours. What is longer is cut to 24 bits."""
+"""A float holds every whole number of 1/100 s up to this: 46 hours. What is longer is cut to 24
+bits.
+"""
 CLOCK_SET = 1_104_537_600
-"""Linux writes these records since 2005: an earlier time is that of a clock that nobody has set, and may come again with every boot."""
+"""Linux writes these records since 2005: an earlier time is that of a clock that nobody has set,
+and may come again with every boot.
+"""
 WRAP = 1 << 32
 YEAR_2106 = 4_291_747_200
-"""From this second on a time cannot be told from one before 1970, which 32 bits without a sign turn into it; no clock goes there."""
+"""From this second on a time cannot be told from one before 1970, which 32 bits without a sign turn
+into it; no clock goes there.
+"""
 ETIME_END = 100 << 31
-"""No process lives for this long, in 1/100 s: 68 years. Each time below it, its start and its end fit into 64 bits of nanoseconds."""
+"""No process lives for this long, in 1/100 s: 68 years. Each time below it, its start and its end
+fit into 64 bits of nanoseconds.
+"""
 
 PID_END = 1 << 22  # PID_MAX_LIMIT, include/linux/threads.h: no pid reaches it
 _STATUS_END = 1 << 16  # a wait status: exit code or signal, a byte each
 
-# Enough to see what a file is; and where junk stands before the first record, so much is searched for one.
+# Enough to see what a file is; and where junk stands before the first record, so much is searched
+# for one.
 _SNIFFED = 4096
 _SNIFFED_MOST = 1 << 20
 
 LOOKAHEAD = 3 * RECORD_SIZE
-"""`walk` decides about a byte when it has seen this many from it on; a piece of a file must be longer."""
+"""`walk` decides about a byte when it has seen this many from it on; a piece of a file must be
+longer.
+"""
 
 
 class AcctRecord(NamedTuple):
@@ -82,7 +97,9 @@ class AcctRecord(NamedTuple):
     ppid: int
     """The parent at the end, not at the fork; 0 if it is outside that namespace."""
     btime: int
-    """Second of the end less the whole seconds elapsed: wrong by any step of the clock since the start."""
+    """Second of the end less the whole seconds elapsed: wrong by any step of the clock since the
+    start.
+    """
     etime: float
     """1/100 s elapsed on the monotonic clock; a whole number."""
     utime: int
@@ -105,7 +122,9 @@ class AcctRecord(NamedTuple):
     """Command name, as `escape_comm` writes it."""
 
 
-AcctRow: TypeAlias = tuple[int, int, int, int, int, int, int, int, int, float, int, int, int, int, int, int, int, int, str]
+AcctRow: TypeAlias = tuple[
+    int, int, int, int, int, int, int, int, int, float, int, int, int, int, int, int, int, int, str
+]
 """The fields of an AcctRecord as a plain tuple, which is made faster; an AcctRecord is one too."""
 
 
@@ -127,31 +146,41 @@ class Run(NamedTuple):
 
 @cache
 def comp_table() -> tuple[int, ...]:
-    """The value of every comp_t: 13 bits of mantissa under 3 bits of base-8 exponent, so large ones were rounded down.
+    """The value of every comp_t: 13 bits of mantissa under 3 bits of base-8 exponent, so large ones
+    were rounded down.
 
-    Looking one of the 65,536 up is several times faster than working it out; made when first needed, as it takes 2 ms.
+    Looking one of the 65,536 up is several times faster than working it out; made when first
+    needed, as it takes 2 ms.
     """
-    return tuple(chain.from_iterable(range(0, 8192 << shift, 1 << shift) for shift in range(0, 24, 3)))
+    return tuple(
+        chain.from_iterable(range(0, 8192 << shift, 1 << shift) for shift in range(0, 24, 3))
+    )
 
 
 def decode_record(buffer: bytes, offset: int = 0) -> AcctRecord:
     """The record that starts at this offset; DataError if it is cut short or not version 3."""
     if len(buffer) - offset < RECORD_SIZE:
-        raise DataError(f"an accounting record has {RECORD_SIZE} bytes, not {max(0, len(buffer) - offset)}")
+        raise DataError(
+            f"an accounting record has {RECORD_SIZE} bytes, not {max(0, len(buffer) - offset)}"
+        )
     fields = _layout(buffer[offset + 1]).unpack_from(buffer, offset)
-    return AcctRecord._make((*fields[:10], *map(comp_table().__getitem__, fields[10:18]), escape_comm(fields[18])))
+    return AcctRecord._make(
+        (*fields[:10], *map(comp_table().__getitem__, fields[10:18]), escape_comm(fields[18]))
+    )
 
 
 def decode_rows(buffer: bytes) -> Iterator[AcctRow]:
     """The records of a buffer that holds nothing else, as plain tuples.
 
-    Works on whole columns at a time, so that no Python code runs per record: about four times as fast as unpacking each.
+    Works on whole columns at a time, so that no Python code runs per record: about four times as
+    fast as unpacking each.
     """
     if len(buffer) % RECORD_SIZE:
         raise DataError(f"{len(buffer)} bytes are not a whole number of accounting records")
     columns = _Columns.of(buffer)
     if columns is None:
-        return iter([tuple(decode_record(buffer, offset)) for offset in range(0, len(buffer), RECORD_SIZE)])  # type: ignore[misc]
+        offsets = range(0, len(buffer), RECORD_SIZE)
+        return iter([tuple(decode_record(buffer, offset)) for offset in offsets])  # type: ignore[misc]
     return columns.rows()
 
 
@@ -160,7 +189,10 @@ def _layout(version: int) -> struct.Struct:
         return _V3_LITTLE
     if version == VERSION | BIG_ENDIAN:
         return _V3_BIG
-    raise DataError(f"an accounting record of version {version & ~BIG_ENDIAN}, where only version {VERSION} is read")
+    raise DataError(
+        f"an accounting record of version {version & ~BIG_ENDIAN}, where only version {VERSION} is"
+        " read"
+    )
 
 
 class _Columns(NamedTuple):
@@ -212,18 +244,22 @@ _COMM = struct.Struct("48x16s")
 
 
 def plausible(buffer: bytes, offset: int = 0) -> bool:
-    """Whether the kernel could have written these 64 bytes: it holds for every record, and by chance for one junk in about 2**60.
+    """Whether the kernel could have written these 64 bytes: it holds for every record, and by
+    chance for one junk in about 2**60.
 
     btime is not looked at: a machine without a battery starts in 1970, and any 32 bits are a time.
     """
     if len(buffer) - offset < RECORD_SIZE or buffer[offset + 1] & ~BIG_ENDIAN != VERSION:
         return False
-    flag, _, _, status, _, _, pid, ppid, _, etime, _, _, mem, *_, comm = _layout(buffer[offset + 1]).unpack_from(buffer, offset)
+    flag, _, _, status, _, _, pid, ppid, _, etime, _, _, mem, *_, comm = _layout(
+        buffer[offset + 1]
+    ).unpack_from(buffer, offset)
     return (
         flag < _FLAGS_END
         and 0 < pid < PID_END
         and ppid < PID_END
-        # the kernel makes the float of a whole number of ticks; is_integer is false for infinities and NaN
+        # the kernel makes the float of a whole number of ticks; is_integer is false for infinities
+        # and NaN
         and etime >= 0
         and etime.is_integer()
         # before Linux 5.17 a kernel thread ends with whatever its function returned, -EINTR say
@@ -233,13 +269,18 @@ def plausible(buffer: bytes, offset: int = 0) -> bool:
 
 
 def _is_comm(comm: bytes) -> bool:
-    """The kernel clears the record before it copies the name, so that nothing but NULs follows the first one."""
+    """The kernel clears the record before it copies the name, so that nothing but NULs follows the
+    first one.
+    """
     return comm[-1] == 0 and 0 not in comm.rstrip(b"\0")
 
 
-# What `plausible` demands of single bytes, in either byte order, to jump over junk quickly: flag, version, then the top byte of pid and
-# ppid (little-endian at 19 and 23, big-endian at 16 and 20), and the NUL at the end of comm.
-_CANDIDATE = re.compile(rb"(?=[\x00-\x3f](?:\x03.{17}\x00.{3}\x00|\x83.{14}\x00.{3}\x00.{3}).{39}\x00)", re.DOTALL)
+# What `plausible` demands of single bytes, in either byte order, to jump over junk quickly: flag,
+# version, then the top byte of pid and ppid (little-endian at 19 and 23, big-endian at 16 and 20),
+# and the NUL at the end of comm.
+_CANDIDATE = re.compile(
+    rb"(?=[\x00-\x3f](?:\x03.{17}\x00.{3}\x00|\x83.{14}\x00.{3}\x00.{3}).{39}\x00)", re.DOTALL
+)
 
 
 def walk(buffer: bytes, *, more: bool) -> list[Run]:
@@ -265,19 +306,28 @@ def walk(buffer: bytes, *, more: bool) -> list[Run]:
         elif has_odd_etime(buffer, position) and not _is_chimera(buffer, position):
             _extend(runs, position, position + RECORD_SIZE, records=False)
         else:
-            _extend(runs, position, min(_next_plausible(buffer, position + 1, len(buffer)), end + 1), records=False)
+            _extend(
+                runs,
+                position,
+                min(_next_plausible(buffer, position + 1, len(buffer)), end + 1),
+                records=False,
+            )
         position = runs[-1].end
     return runs
 
 
 def begins_with_record(buffer: bytes) -> bool:
-    """Whether bytes in the middle of a file (LOOKAHEAD and a record of them) begin with a record of a time that can be."""
+    """Whether bytes in the middle of a file (LOOKAHEAD and a record of them) begin with a record of
+    a time that can be.
+    """
     runs = walk(buffer, more=False)
     return bool(runs) and runs[0].records and decode_record(buffer).etime < ETIME_END
 
 
 def _leading_records(buffer: bytes) -> int:
-    """The fast way through what is nearly always there: nothing but records. The end of all but the last one, whose next is unknown."""
+    """The fast way through what is nearly always there: nothing but records. The end of all but the
+    last one, whose next is unknown.
+    """
     whole = len(buffer) - len(buffer) % RECORD_SIZE
     if whole <= RECORD_SIZE:
         return 0
@@ -321,7 +371,8 @@ def content(read: Callable[[int, int], bytes], name: str) -> Content:
 
 
 def sniff(start: bytes, name: str) -> Content:
-    """What kind of file starts with these bytes (give some thousands, since junk may precede the first record).
+    """What kind of file starts with these bytes (give some thousands, since junk may precede the
+    first record).
 
     DataError, with the name in front, if there is not one version 3 record in them.
     """
@@ -334,18 +385,25 @@ def sniff(start: bytes, name: str) -> Content:
     if other is None:
         raise DataError(f"{name}: not an accounting file")
     if other < VERSION:
-        raise DataError(f"{name}: acct version {other} records carry no pid and cannot be joined to a job; only version {VERSION} is read")
+        raise DataError(
+            f"{name}: acct version {other} records carry no pid and cannot be joined to a job; only"
+            f" version {VERSION} is read"
+        )
     raise DataError(f"{name}: acct version {other} records; only version {VERSION} is read")
 
 
 def has_odd_etime(buffer: bytes, offset: int = 0) -> bool:
-    """Whether these 64 bytes would be a record, were its elapsed time not negative, broken, infinite or NaN."""
+    """Whether these 64 bytes would be a record, were its elapsed time not negative, broken,
+    infinite or NaN.
+    """
     as_none = buffer[offset : offset + 28] + bytes(4) + buffer[offset + 32 : offset + RECORD_SIZE]
     return plausible(as_none) and not plausible(buffer, offset)
 
 
 def foreign_version(buffer: bytes) -> int | None:
-    """The version of the record that a buffer begins with, if it looks like one of another version than is read here; else None."""
+    """The version of the record that a buffer begins with, if it looks like one of another version
+    than is read here; else None.
+    """
     if len(buffer) < RECORD_SIZE or buffer[1] & ~BIG_ENDIAN == VERSION:
         return None
     as_ours = bytes((buffer[0], VERSION | buffer[1] & BIG_ENDIAN)) + buffer[2:RECORD_SIZE]
@@ -353,18 +411,27 @@ def foreign_version(buffer: bytes) -> int | None:
 
 
 def _old_version(start: bytes) -> int | None:
-    """0 to 2 if a record looks like struct acct of include/uapi/linux/acct.h: version@1, btime@8, exitcode@32, comm[17]@36."""
+    """0 to 2 if a record looks like struct acct of include/uapi/linux/acct.h: version@1, btime@8,
+    exitcode@32, comm[17]@36.
+    """
     flag, version, comm = start[0], start[1] & ~BIG_ENDIAN, start[36:53]
     order = ">" if start[1] & BIG_ENDIAN else "<"
     (btime,) = struct.unpack_from(f"{order}I", start, 8)
     (status,) = struct.unpack_from(f"{order}I", start, 32)
-    if version >= VERSION or flag >= _FLAGS_END or status >= _STATUS_END or btime == 0 or not _is_comm(comm):
+    if (
+        version >= VERSION
+        or flag >= _FLAGS_END
+        or status >= _STATUS_END
+        or btime == 0
+        or not _is_comm(comm)
+    ):
         return None
     return version
 
 
 def exit_second(record: AcctRow) -> int:
-    """The second, since 1970, in which the process ended: right even if the clock was set during its life, as btime is not.
+    """The second, since 1970, in which the process ended: right even if the clock was set during
+    its life, as btime is not.
 
     But early by up to `late_most` where etime was cut.
     """
@@ -373,12 +440,16 @@ def exit_second(record: AcctRow) -> int:
 
 
 def begin_second(record: AcctRow) -> int:
-    """Btime with its sign: before 1970 where the unsigned field went below 0, as a clock that was set back during the life makes it."""
+    """Btime with its sign: before 1970 where the unsigned field went below 0, as a clock that was
+    set back during the life makes it.
+    """
     return exit_second(record) - int(record[9]) // 100
 
 
 def late_most(record: AcctRow) -> int:
-    """How many seconds later than `exit_second` the process may have ended: etime is a float of 24 bits, exact for 46 hours only."""
+    """How many seconds later than `exit_second` the process may have ended: etime is a float of 24
+    bits, exact for 46 hours only.
+    """
     etime = record[9]
     if etime <= EXACT_ETIME:
         return 0
@@ -386,8 +457,11 @@ def late_most(record: AcctRow) -> int:
     return most // 100 - int(etime) // 100
 
 
-def late_seconds(records: Sequence[AcctRow], before: int | None) -> tuple[list[int | None], int | None]:
-    """How many seconds later than `exit_second` each of these records, in file order, was written; None where etime tells it.
+def late_seconds(
+    records: Sequence[AcctRow], before: int | None
+) -> tuple[list[int | None], int | None]:
+    """How many seconds later than `exit_second` each of these records, in file order, was written;
+    None where etime tells it.
 
     The kernel appends in the order of time, so none was written before the one that stands in front of it; a clock that was set in between
     takes it out of the seconds in which it can have been. `before` is the exit second of the record before them, None if there is none;
@@ -400,13 +474,18 @@ def late_seconds(records: Sequence[AcctRow], before: int | None) -> tuple[list[i
         for index, record in enumerate(records):
             second, most = exit_second(record), late_most(record)
             if record[9] > EXACT_ETIME:
-                late[index] = before - second if before is not None and second < before <= second + most else 0
+                late[index] = (
+                    before - second
+                    if before is not None and second < before <= second + most
+                    else 0
+                )
             before = second + (late[index] or 0)
     return late, exit_second(records[-1]) + (late[-1] or 0)
 
 
 def is_self_record(record: AcctRow) -> bool:
-    """Whether acct(2) or umount wrote this about its own caller, which goes on living: no end of a process, not to be counted.
+    """Whether acct(2) or umount wrote this about its own caller, which goes on living: no end of a
+    process, not to be counted.
 
     The kernel fills in memory, status and AFORK only at the end, so they are 0. A process that ended has memory; a kernel
     thread has none, but has AFORK, as it never executed a program. Page faults and CPU times are no sign: they are already there if other

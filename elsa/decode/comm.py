@@ -1,7 +1,8 @@
 """Command names: from the kernel's bytes to text and back.
 
-The kernel keeps 15 bytes of any kind. As text they are UTF-8, where a backslash stands as two, and each byte that is no part of a
-printable character as a backslash, x and two hex digits: one line, safe for terminals and SQL, and nothing of the name is lost.
+The kernel keeps 15 bytes of any kind. As text they are UTF-8, where a backslash stands as two, and
+each byte that is no part of a printable character as a backslash, x and two hex digits: one line,
+safe for terminals and SQL, and nothing of the name is lost.
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ LONGEST = 15
 _ESCAPE = re.compile(r"\\(?:\\|x([0-9a-f]{2})|(.?))", re.DOTALL)
 
 
-# A host runs some hundreds of names; the bound only guards against one that makes them up, and costs about 8 MB when full.
+# A host runs some hundreds of names; the bound only guards against one that makes them up, and
+# costs about 8 MB when full.
 @lru_cache(maxsize=32768)
 def escape_comm(raw: bytes) -> str:
-    r"""The text for a command name: what stands before the first NUL, unprintable bytes as \xNN, a backslash doubled."""
+    r"""The text for a command name: what stands before the first NUL, unprintable bytes as \xNN, a
+    backslash doubled.
+    """
     return escape(raw.partition(b"\0")[0])
 
 
@@ -47,22 +51,28 @@ def unescape_comm(text: str) -> bytes:
 
 def _unescape_match(match: re.Match[str]) -> str:
     if match[2] is not None:
-        raise DataError(f"{match.string!r}: a backslash in a command name is written \\\\, any other byte \\xNN")
-    # Latin-1 would become two bytes of UTF-8; a lone surrogate becomes the very byte. ASCII has no surrogate and needs none.
+        raise DataError(
+            f"{match.string!r}: a backslash in a command name is written \\\\, any other byte \\xNN"
+        )
+    # Latin-1 would become two bytes of UTF-8; a lone surrogate becomes the very byte. ASCII has no
+    # surrogate and needs none.
     if match[1] is None:
         return "\\"
     byte = int(match[1], 16)
     return chr(byte) if byte < 0x80 else chr(0xDC00 + byte)
 
 
-# What people write for a name: a byte or a backslash as names are stored, a set of a glob, or a character.
+# What people write for a name: a byte or a backslash as names are stored, a set of a glob, or a
+# character.
 _WRITTEN = re.compile(r"\\x[0-9a-f]{2}|\\\\|\[\^?\]?[^\]]*\]|.", re.DOTALL)
 
 
 def wanted(text: str) -> str:
-    """The stored text for a name, or for a glob over names, as people write it: no longer than the kernel keeps names.
+    """The stored text for a name, or for a glob over names, as people write it: no longer than the
+    kernel keeps names.
 
-    A glob of which some part before a star is too long is cut there; what comes after a star may all be in what the kernel left out.
+    A glob of which some part before a star is too long is cut there; what comes after a star may
+    all be in what the kernel left out.
     """
     units, room = [], LONGEST
     fits = not is_too_long(text)
@@ -83,7 +93,9 @@ def is_too_long(text: str) -> bool:
 
 
 def _units(text: str) -> Iterator[tuple[str, bytes]]:
-    """The parts of a name or glob, as they are stored, each with the bytes that it stands for; wildcards with the fewest."""
+    """The parts of a name or glob, as they are stored, each with the bytes that it stands for;
+    wildcards with the fewest.
+    """
     for found in _WRITTEN.finditer(text):
         unit = found[0]
         if unit == "*":

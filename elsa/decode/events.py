@@ -1,6 +1,8 @@
-"""Process events: the datagrams of the kernel's process events connector to tuples (include/uapi/linux/cn_proc.h).
+"""Process events: the datagrams of the kernel's process events connector to tuples
+(include/uapi/linux/cn_proc.h).
 
-One datagram holds one event of one thread. Every kind has the same 76 bytes, so one struct reads them all.
+One datagram holds one event of one thread. Every kind has the same 76 bytes, so one struct reads
+them all.
 """
 
 from __future__ import annotations
@@ -9,8 +11,9 @@ import struct
 from collections.abc import Iterable
 from typing import NamedTuple
 
-# struct nlmsghdr (16 bytes), struct cn_msg (20: seq at 24), struct proc_event (40: what at 36, cpu, timestamp_ns unaligned at 44,
-# six words of data at 52). The layout is that of Linux 4.18 and later, where EXIT carries its parent.
+# struct nlmsghdr (16 bytes), struct cn_msg (20: seq at 24), struct proc_event (40: what at 36, cpu,
+# timestamp_ns unaligned at 44, six words of data at 52). The layout is that of Linux 4.18 and
+# later, where EXIT carries its parent.
 _EVENT = struct.Struct("=24xI8xIIq6I")
 SIZE = _EVENT.size
 _COMM = struct.Struct("=4I")
@@ -39,11 +42,14 @@ class Event(NamedTuple):
     """
 
     seq: int
-    """Counts the events of one CPU, for all listeners together; gapless when nothing is lost or filtered; wraps at 2**32."""
+    """Counts the events of one CPU, for all listeners together; gapless when nothing is lost or
+    filtered; wraps at 2**32.
+    """
     what: int
     cpu: int
     time_ns: int
-    """CLOCK_MONOTONIC, which has a sign. Across CPUs the order of the queue is the truth, not this."""
+    """CLOCK_MONOTONIC, which has a sign. Across CPUs the order of the queue is the truth, not this.
+    """
     a: int
     b: int
     c: int
@@ -53,7 +59,9 @@ class Event(NamedTuple):
 
 
 def decode(datagrams: Iterable[bytes]) -> list[Event]:
-    """The events of some datagrams, in order. A datagram of another size is no event and is passed over."""
+    """The events of some datagrams, in order. A datagram of another size is no event and is passed
+    over.
+    """
     unpack, make = _EVENT.unpack, Event._make
     return [make(unpack(datagram)) for datagram in datagrams if len(datagram) == SIZE]
 

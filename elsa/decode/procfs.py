@@ -12,7 +12,9 @@ class Stat(NamedTuple):
 
     pid: int
     comm: bytes
-    """The name between the first "(" and the last ")": up to 15 bytes of anything (63 for a kernel worker), parentheses included."""
+    """The name between the first "(" and the last ")": up to 15 bytes of anything (63 for a kernel
+    worker), parentheses included.
+    """
     state: str
     """R, S, D, Z (ended, its parent has not asked yet) ..."""
     ppid: int
@@ -31,7 +33,9 @@ class Stat(NamedTuple):
     stime_ticks: int
     """Field 15."""
     exit_code: int | None
-    """Field 52, in wait status encoding: 0 while it runs, and 0 as well to whom may not trace the process. None on old kernels."""
+    """Field 52, in wait status encoding: 0 while it runs, and 0 as well to whom may not trace the
+    process. None on old kernels.
+    """
 
 
 # What SQLite holds, and how many clock ticks it holds as nanoseconds.
@@ -74,7 +78,8 @@ def parse_stat(data: bytes) -> Stat:
 
 
 class Io(NamedTuple):
-    """/proc/PID/io: of all threads, dead ones too, and of every child that was waited for; /proc/PID/task/TID/io: of that thread alone.
+    """/proc/PID/io: of all threads, dead ones too, and of every child that was waited for;
+    /proc/PID/task/TID/io: of that thread alone.
 
     None where it may not be read.
     """
@@ -100,7 +105,9 @@ def parse_io(data: bytes | None) -> Io:
 
 
 def parse_memory(status: bytes) -> tuple[int, int] | None:
-    """Resident memory now and at its peak, in KiB, from a /proc/PID/status; None of a kernel thread or a zombie. Raises DataError."""
+    """Resident memory now and at its peak, in KiB, from a /proc/PID/status; None of a kernel thread
+    or a zombie. Raises DataError.
+    """
     if b"\nVmRSS:" not in status:
         return None
     return _status_field(status, b"VmRSS:", base=10), _status_field(status, b"VmHWM:", base=10)
@@ -112,7 +119,9 @@ def parse_real_uid(status: bytes) -> int:
 
 
 def parse_effective_capabilities(status: bytes) -> int:
-    """The effective capabilities in a /proc/PID/status, one bit each (capabilities(7)). Raises DataError."""
+    """The effective capabilities in a /proc/PID/status, one bit each (capabilities(7)). Raises
+    DataError.
+    """
     return _status_field(status, b"CapEff:", base=16)
 
 
@@ -123,5 +132,7 @@ def _status_field(status: bytes, name: bytes, base: int) -> int:
             try:
                 return _number(line.split()[1], base)
             except (ValueError, IndexError) as error:
-                raise DataError(f"/proc/PID/status: {name.decode()} cannot be read: {error}") from None
+                raise DataError(
+                    f"/proc/PID/status: {name.decode()} cannot be read: {error}"
+                ) from None
     raise DataError(f"/proc/PID/status has no {name.decode()}")

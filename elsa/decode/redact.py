@@ -1,7 +1,8 @@
 """Arguments without their secrets: for what is stored or printed of command lines. Pure.
 
-An argument may be a whole script (`sh -c '...'`), whose words may be quoted scripts in turn: so there is one rule for a list of words, and
-every word that holds several is taken apart and given to the same rule. What looks like a secret becomes `***`; in doubt more than it.
+An argument may be a whole script (`sh -c '...'`), whose words may be quoted scripts in turn: so
+there is one rule for a list of words, and every word that holds several is taken apart and given to
+the same rule. What looks like a secret becomes `***`; in doubt more than it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ _NAMED = re.compile(r"([\w.-]{1,128})(?:=|:(?!//)\s{0,8})")
 _HIDDEN_ALREADY = re.compile(r"""["']?\*\*\*["']?[,;}\])]*""")
 # What stands between Authorization: and the secret
 _SCHEMES = ("bearer", "basic", "digest", "token", "negotiate")
-# What ends a word of a shell, and a word: plain, escaped and quoted pieces. A quote that is never closed is an ordinary character.
+# What ends a word of a shell, and a word: plain, escaped and quoted pieces. A quote that is never
+# closed is an ordinary character.
 _BETWEEN = r"\s;&|()<>"
 _PIECE = rf"""\\.|'[^']*'|"(?:\\.|[^"\\])*"|[^{_BETWEEN}\\'"]+|[\\'"]"""
 _WORD = re.compile(rf"(?:{_PIECE})+", re.DOTALL)
@@ -33,10 +35,13 @@ _ESCAPED = re.compile(r'\\([$`"\\\n])')
 
 
 class Redactor:
-    """Knows what is secret by names (of options, variables and headers) and by options of programs that have no names for it."""
+    """Knows what is secret by names (of options, variables and headers) and by options of programs
+    that have no names for it.
+    """
 
     def __init__(self, names: str, options: str) -> None:
-        """`names` is a regular expression; `options` are words PROGRAM:LETTERS, where PROGRAM may have wildcards.
+        """`names` is a regular expression; `options` are words PROGRAM:LETTERS, where PROGRAM may
+        have wildcards.
 
         Both empty: nothing is hidden, in any way. Raises ValueError for what is neither.
         """
@@ -48,19 +53,29 @@ class Redactor:
         except (re.error, OverflowError, RecursionError) as error:
             raise ValueError(f"{names!r} is no regular expression: {error}") from None
         # Most command lines have nothing of the kind, and are done with this.
-        programs = "".join("|" + re.escape(re.split(r"[*?[]", pattern)[0]) for pattern, _ in self._options)
+        programs = "".join(
+            "|" + re.escape(re.split(r"[*?[]", pattern)[0]) for pattern, _ in self._options
+        )
         # A user's option is all of a word, or its value is joined to it: -unwind is none.
         user = r"(?<![\w-])-(?:[A-Za-z]{0,8}u(?![\w-])|u[^:]{1,512}:)"
-        self._hint = re.compile(rf"(?i:{names}|bearer)|://[^/\s]*@|{user}|--(?:proxy-)?user{programs}")
+        self._hint = re.compile(
+            rf"(?i:{names}|bearer)|://[^/\s]*@|{user}|--(?:proxy-)?user{programs}"
+        )
         value = r"""("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')"""
         # The lengths are there so that no argument can make this slow.
         self._pair = re.compile(
-            rf"""(["'][^"']{{0,64}}?(?:{names})[^"']{{0,64}}["']\s{{0,8}}(?:[:=,]|=>)\s{{0,8}}){value}""", re.IGNORECASE
+            rf"""(["'][^"']{{0,64}}?(?:{names})[^"']{{0,64}}["']\s{{0,8}}(?:[:=,]|=>)\s{{0,8}}){value}""",
+            re.IGNORECASE,
         )
         # `password = 'x'` of a language, `PASSWORD 'x'` of SQL
         name = rf"(?<![\w.-])\w{{0,64}}?(?:{names})\w{{0,64}}"
-        self._literal = re.compile(rf"""({name}\s{{1,8}}(?:[:=]\s{{0,8}})?){value}(?!["'\w])""", re.IGNORECASE)
-        self._inside = re.compile(rf"""((?:{names})[\w.-]{{0,64}}["'\]]{{0,4}}[:=]){value}?(?(2)|[^\s&]+)""", re.IGNORECASE)
+        self._literal = re.compile(
+            rf"""({name}\s{{1,8}}(?:[:=]\s{{0,8}})?){value}(?!["'\w])""", re.IGNORECASE
+        )
+        self._inside = re.compile(
+            rf"""((?:{names})[\w.-]{{0,64}}["'\]]{{0,4}}[:=]){value}?(?(2)|[^\s&]+)""",
+            re.IGNORECASE,
+        )
 
     def __call__(self, arguments: Sequence[str]) -> list[str]:
         """The same arguments without secrets."""
@@ -69,7 +84,9 @@ class Redactor:
         return self._words(arguments, 0)
 
     def _words(self, words: Sequence[str], depth: int) -> list[str]:
-        """One rule for the arguments of a process and for the words of a script: each word by what it is, and by the one before it."""
+        """One rule for the arguments of a process and for the words of a script: each word by what
+        it is, and by the one before it.
+        """
         result: list[str] = []
         letters = before = ""
         for word in words:
@@ -77,15 +94,30 @@ class Redactor:
             hidden = self._after(before, word, letters)
             if hidden is None:
                 short = word[:2] if len(word) > 2 and word[0] == "-" and word[1] in letters else ""
-                hidden = short + HIDDEN if short else self._word(word, depth, script=_runs_script(before))
+                hidden = (
+                    short + HIDDEN
+                    if short
+                    else self._word(word, depth, script=_runs_script(before))
+                )
             result.append(hidden)
             # `Authorization: Bearer x`, `password = x`: what comes is still the value
-            before = before if word.lower() in _SCHEMES else before + word if word in ("=", ":") else word
+            before = (
+                before
+                if word.lower() in _SCHEMES
+                else before + word
+                if word in ("=", ":")
+                else word
+            )
         return result
 
     def _after(self, before: str, word: str, letters: str) -> str | None:
         """What becomes of a word because of the one before it; None: nothing."""
-        if not before or _HIDDEN_ALREADY.fullmatch(word) or word.lower() in _SCHEMES or word in ("=", ":"):
+        if (
+            not before
+            or _HIDDEN_ALREADY.fullmatch(word)
+            or word.lower() in _SCHEMES
+            or word in ("=", ":")
+        ):
             return None
         option = before.startswith("-") and "=" not in before
         if _USER.fullmatch(before) and ":" in word:
@@ -95,7 +127,13 @@ class Redactor:
         if option and len(before) == 2 and before[1] in letters:
             return HIDDEN
         named = option or before.endswith((":", "=")) or before.lower() in _SCHEMES
-        return HIDDEN if named and (before.lower() == "bearer" or self._names.search(before)) and " " not in before else None
+        return (
+            HIDDEN
+            if named
+            and (before.lower() == "bearer" or self._names.search(before))
+            and " " not in before
+            else None
+        )
 
     def _word(self, word: str, depth: int, *, script: bool) -> str:
         """A word by itself. As an argument it may be long, quoted, or a script."""
@@ -113,7 +151,9 @@ class Redactor:
         return self._inside.sub(rf"\1{HIDDEN}", word)
 
     def _up_to_value(self, word: str) -> int:
-        """Where the value begins in `--name=value`, `NAME=value`, `Name: value` and `--header=Name: value`; 0: it is none of these."""
+        """Where the value begins in `--name=value`, `NAME=value`, `Name: value` and `--header=Name:
+        value`; 0: it is none of these.
+        """
         position = 0
         while (match := _NAMED.match(word, position)) and match.end() < len(word):
             position = match.end()
@@ -122,7 +162,9 @@ class Redactor:
         return 0
 
     def _script(self, text: str, found: list[str], depth: int) -> str:
-        """A text of several words, which may be quoted, with its words changed and all between them kept."""
+        """A text of several words, which may be quoted, with its words changed and all between them
+        kept.
+        """
         if depth >= DEEPEST:
             return HIDDEN
         plain = [_unquoted(word) for word in found]
@@ -131,13 +173,23 @@ class Redactor:
 
         def put(match: re.Match[str]) -> str:
             old, new = next(before), next(changed)
-            return match[0] if new == old else new if match[0] == old else shlex.quote(new) if " " in new else new
+            return (
+                match[0]
+                if new == old
+                else new
+                if match[0] == old
+                else shlex.quote(new)
+                if " " in new
+                else new
+            )
 
         return _WORD.sub(put, text)
 
     def _letters(self, word: str) -> str:
         program = word.rpartition("/")[2]
-        return next((letters for pattern, letters in self._options if fnmatchcase(program, pattern)), "")
+        return next(
+            (letters for pattern, letters in self._options if fnmatchcase(program, pattern)), ""
+        )
 
 
 def _option(word: str) -> tuple[str, str]:

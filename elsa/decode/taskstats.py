@@ -1,8 +1,10 @@
-"""taskstats: the messages that the kernel sends when a thread ends, and its answers about living ones, to named figures.
+"""taskstats: the messages that the kernel sends when a thread ends, and its answers about living
+ones, to named figures.
 
-A datagram holds generic netlink messages. Each has a struct taskstats about one thread, or about a thread group (a process), or both:
-only the message of the last thread of a process that had several carries the group's. The struct names its version; its size goes with
-the version, and what a version lacks is None here.
+A datagram holds generic netlink messages. Each has a struct taskstats about one thread, or about a
+thread group (a process), or both: only the message of the last thread of a process that had several
+carries the group's. The struct names its version; its size goes with the version, and what a
+version lacks is None here.
 """
 
 from __future__ import annotations
@@ -14,12 +16,14 @@ from typing import Any, NamedTuple
 from elsa.decode.comm import escape_comm
 from elsa.errors import DataError
 
-# struct taskstats, include/uapi/linux/taskstats.h. Every 64-bit field is aligned to 8 bytes on every machine, in the host's byte order.
-# Here its pieces, to put the versions together from: fields are only ever added at the end, but for version 15.
+# struct taskstats, include/uapi/linux/taskstats.h. Every 64-bit field is aligned to 8 bytes on
+# every machine, in the host's byte order. Here its pieces, to put the versions together from:
+# fields are only ever added at the end, but for version 15.
 _START = "=H2xIB7x"  # version at 0, ac_exitcode at 4, ac_flag at 8, ac_nice
 _DELAY = "2Q"  # count, total
 _PEAK = "16x"  # max, min: behind each delay in version 15, at the very end since
-_RUN_TO_NIVCSW = "2Q32s8x5I4x18Q24x"  # run_real 64, run_virtual, comm 80, uid 120 .. btime 136, etime 144 .. nivcsw 280, scaled times
+# run_real 64, run_virtual, comm 80, uid 120 .. btime 136, etime 144 .. nivcsw 280, scaled times
+_RUN_TO_NIVCSW = "2Q32s8x5I4x18Q24x"
 _TGID_TO_INODE = "I4x2Qq"  # ac_tgid 368, ac_tgetime 376, ac_exe_dev 384, ac_exe_inode 392
 # Version 8, for many years: up to freepages_delay_total; 328 bytes.
 _V8 = struct.Struct(_START + 3 * _DELAY + _RUN_TO_NIVCSW + _DELAY)
@@ -35,9 +39,18 @@ _V12 = struct.Struct(_V11.format + _TGID_TO_INODE)
 _V13 = struct.Struct(_V12.format + _DELAY)
 # Version 14: irq_count 416, irq_delay_total.
 _V14 = struct.Struct(_V13.format + _DELAY)
-# Version 15, in Linux 6.14 until a stable release took it back: a maximum and a minimum behind every delay, so that all else moved.
+# Version 15, in Linux 6.14 until a stable release took it back: a maximum and a minimum behind
+# every delay, so that all else moved.
 _V15 = struct.Struct(
-    _START + 3 * (_DELAY + _PEAK) + _RUN_TO_NIVCSW + 2 * (_DELAY + _PEAK) + "Q" + _DELAY + _PEAK + _TGID_TO_INODE + 2 * (_DELAY + _PEAK)
+    _START
+    + 3 * (_DELAY + _PEAK)
+    + _RUN_TO_NIVCSW
+    + 2 * (_DELAY + _PEAK)
+    + "Q"
+    + _DELAY
+    + _PEAK
+    + _TGID_TO_INODE
+    + 2 * (_DELAY + _PEAK)
 )
 # Version 16, in Linux 6.18: as version 14, then all maxima and minima from 432 on.
 _V16 = struct.Struct(_V14.format + 8 * _PEAK)
@@ -45,26 +58,32 @@ _V16 = struct.Struct(_V14.format + 8 * _PEAK)
 _LAYOUTS = {8: _V8, 9: _V9, 10: _V10, 11: _V11, 12: _V12, 13: _V13, 14: _V14, 15: _V15, 16: _V16}
 _NEWEST = max(_LAYOUTS)
 
-# struct nlmsghdr: length, type (below 16: the protocol's own, such as an acknowledgement), flags, sequence number, port.
+# struct nlmsghdr: length, type (below 16: the protocol's own, such as an acknowledgement), flags,
+# sequence number, port.
 _MESSAGE = struct.Struct("=IH10x")
 _FAMILIES = 16
 # struct genlmsghdr: command, version, reserved.
 _GENERIC = struct.Struct("=BBH")
 _CMD_NEW = 2
-# struct nlattr: length with these four bytes, type with two flags in its top bits. What follows is padded to 4 bytes.
+# struct nlattr: length with these four bytes, type with two flags in its top bits. What follows is
+# padded to 4 bytes.
 _ATTRIBUTE = struct.Struct("=HH")
 _TYPE_BITS = 0x3FFF
 _VERSION = struct.Struct("=H")
 
-# The enums of taskstats.h. AGGR_PID holds PID and STATS, AGGR_TGID holds TGID and STATS; machines that must align add TYPE_NULL.
+# The enums of taskstats.h. AGGR_PID holds PID and STATS, AGGR_TGID holds TGID and STATS; machines
+# that must align add TYPE_NULL.
 _TYPE_PID, _TYPE_TGID, _TYPE_STATS, _TYPE_AGGR_PID, _TYPE_AGGR_TGID = range(1, 6)
 
 AGROUP = 0x20
-"""The flag of the last thread of a process, include/uapi/linux/acct.h; since version 12. Those of elsa.decode.acct hold here too."""
+"""The flag of the last thread of a process, include/uapi/linux/acct.h; since version 12. Those of
+elsa.decode.acct hold here too.
+"""
 
 
 class Taskstats(NamedTuple):
-    """One struct taskstats, in the kernel's units and order. Of a thread, unless it is the part of a message about the group.
+    """One struct taskstats, in the kernel's units and order. Of a thread, unless it is the part of
+    a message about the group.
 
     The group's part holds delays, run times, utime, stime and context switches of all its threads, and 0 for the rest (etime_us there is
     a sum that means nothing). The kernel cuts characters, system calls and bytes of every thread down to a multiple of 1024.
@@ -77,7 +96,9 @@ class Taskstats(NamedTuple):
     flag: int
     """AFORK, ASU, ACORE, AXSIG (elsa.decode.acct), AGROUP."""
     cpu_count: int
-    """How often it was put on a CPU: at least once. Of a group: the sum, which tells whether a thread's message is missing."""
+    """How often it was put on a CPU: at least once. Of a group: the sum, which tells whether a
+    thread's message is missing.
+    """
     cpu_delay_ns: int
     """Ready to run, waiting for a CPU."""
     blkio_count: int
@@ -104,20 +125,25 @@ class Taskstats(NamedTuple):
     etime_us: int
     """Elapsed since the thread's start, on the monotonic clock."""
     utime_us: int
-    """User CPU time; where the kernel samples it at ticks (CONFIG_TICK_CPU_ACCOUNTING) a multiple of a tick, often 0."""
+    """User CPU time; where the kernel samples it at ticks (CONFIG_TICK_CPU_ACCOUNTING) a multiple
+    of a tick, often 0.
+    """
     stime_us: int
     """System CPU time, likewise."""
     minflt: int
     majflt: int
     coremem_mb_us: int
-    """Resident memory of the process, summed over this thread's CPU time (not over elapsed time)."""
+    """Resident memory of the process, summed over this thread's CPU time (not over elapsed time).
+    """
     virtmem_mb_us: int
     """Virtual memory, likewise."""
     hiwater_rss_kib: int
     """Peak resident memory of the process so far."""
     hiwater_vm_kib: int
     read_chars: int
-    """Bytes that reads returned, from anywhere; in multiples of 1024, as all down to cancelled_write_bytes."""
+    """Bytes that reads returned, from anywhere; in multiples of 1024, as all down to
+    cancelled_write_bytes.
+    """
     write_chars: int
     read_syscalls: int
     write_syscalls: int
@@ -157,7 +183,8 @@ class Taskstats(NamedTuple):
 
 
 _COMM = Taskstats._fields.index("comm")
-# What stands for the fields that a version lacks, by how many it has; _make is twice as fast as filling in defaults.
+# What stands for the fields that a version lacks, by how many it has; _make is twice as fast as
+# filling in defaults.
 _LACKING = [(None,) * (len(Taskstats._fields) - had) for had in range(len(Taskstats._fields) + 1)]
 
 
@@ -167,10 +194,13 @@ class Message(NamedTuple):
     thread: Taskstats | None
     """None in an answer about a group."""
     group: Taskstats | None
-    """In an answer about a group, and in the message of the last thread of a process that had several."""
+    """In an answer about a group, and in the message of the last thread of a process that had
+    several.
+    """
 
 
-# Where the struct stands when nothing is padded, and where in front of it the message and attribute headers are.
+# Where the struct stands when nothing is padded, and where in front of it the message and attribute
+# headers are.
 _STATS_AT = 36
 
 
@@ -180,12 +210,15 @@ def _simple_headers(version: int, size: int) -> bytes:
     return generic + aggregate + _ATTRIBUTE.pack(4 + size, _TYPE_STATS) + _VERSION.pack(version)
 
 
-# All that is constant in a datagram with one struct, to what unpacks it: a look-up instead of a walk for nearly every message.
+# All that is constant in a datagram with one struct, to what unpacks it: a look-up instead of a
+# walk for nearly every message.
 _SIMPLE = {_simple_headers(version, layout.size): layout for version, layout in _LAYOUTS.items()}
 
 
 def decode(datagram: bytes) -> list[Message]:
-    """The messages of a datagram, in order; what is none of taskstats' is passed over. DataError where lengths contradict each other."""
+    """The messages of a datagram, in order; what is none of taskstats' is passed over. DataError
+    where lengths contradict each other.
+    """
     layout = _SIMPLE.get(datagram[:4] + datagram[16:28] + datagram[32:38])
     if layout is not None and len(datagram) == _STATS_AT + layout.size:
         return [Message(_named(layout.unpack_from(datagram, _STATS_AT)), None)]
@@ -246,11 +279,15 @@ def _stats(aggregate: bytes) -> Taskstats:
 
 
 def _layout(stats: bytes) -> struct.Struct:
-    """The layout of a struct by its version and length: a version has one length, but for those to come, which go on at the end."""
+    """The layout of a struct by its version and length: a version has one length, but for those to
+    come, which go on at the end.
+    """
     version = _VERSION.unpack_from(stats)[0] if len(stats) >= _VERSION.size else 0
     layout = _LAYOUTS.get(version)
     if layout is not None and layout.size == len(stats):
         return layout
     if version > _NEWEST and len(stats) >= _V14.size:
         return _V14
-    raise DataError(f"taskstats of version {version} in {len(stats)} bytes, which is none of the known layouts")
+    raise DataError(
+        f"taskstats of version {version} in {len(stats)} bytes, which is none of the known layouts"
+    )

@@ -1,1 +1,3 @@
-"""Sockets and files of the kernel to bytes; nothing is decoded here. OSError is translated to our errors at this edge."""
+"""Sockets and files of the kernel to bytes; nothing is decoded here. OSError is translated to our
+errors at this edge.
+"""

@@ -1,6 +1,8 @@
-"""The kernel's switch for process accounting: turning it on and off, finding out where it writes, and when it would pause.
+"""The kernel's switch for process accounting: turning it on and off, finding out where it writes,
+and when it would pause.
 
-There is one switch for the whole pid namespace, and no way to ask for its state but to end a process and look for its record.
+There is one switch for the whole pid namespace, and no way to ask for its state but to end a
+process and look for its record.
 """
 
 from __future__ import annotations
@@ -16,17 +18,21 @@ from typing import NamedTuple
 
 from elsa.config import ACCT_FILES
 from elsa.errors import DataError, ElsaError, InputMissingError, PrivilegeError, UnavailableError
-from elsa.kernel.acctfile import AcctFile, rotated, translated
+from elsa.kernel.acct_file import AcctFile, rotated, translated
 
 _RECORD = 64
 _PID_START, _PID_END = (
     16,
     20,
-)  # ac_pid of struct acct_v3, include/uapi/linux/acct.h: all that is looked at here, and in the host's byte order
+    # ac_pid of struct acct_v3, include/uapi/linux/acct.h: all that is looked at here, and in the host's
+    # byte order
+)
 
 
 class Thresholds(NamedTuple):
-    """kernel.acct: when the kernel, without a word, stops writing records for lack of space, and when it goes on."""
+    """kernel.acct: when the kernel, without a word, stops writing records for lack of space, and
+    when it goes on.
+    """
 
     resume_percent: int
     """Writing goes on when this much of the file system is free."""
@@ -37,14 +43,21 @@ class Thresholds(NamedTuple):
 
 
 def switch_on(path: str | os.PathLike[str]) -> None:
-    """Write a record to the end of this file for each process that ends from now on; the file is made if it is not there.
+    """Write a record to the end of this file for each process that ends from now on; the file is
+    made if it is not there.
 
-    If accounting was on already it changes to this file without losing a process, and leaves a record about this process in the old one.
+    If accounting was on already it changes to this file without losing a process, and leaves a
+    record about this process in the old one.
     """
     path = Path(path)
     try:
-        # 0640: command names and users are not everybody's business; a group may be given the file to read
-        os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o640))
+        # 0640: command names and users are not everybody's business; a group may be given the file
+        # to read
+        os.close(
+            os.open(
+                path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o640
+            )
+        )
     except OSError as error:
         raise translated(error, path) from None
     _acct(path)
@@ -66,13 +79,19 @@ def _acct(path: Path | None) -> None:
 def _refusal(number: int, path: Path | None) -> ElsaError:
     """Our error for what acct(2) said; its manual page has the reasons."""
     if number == errno.EPERM:
-        return PrivilegeError("process accounting is switched on and off by root only (CAP_SYS_PACCT)")
+        return PrivilegeError(
+            "process accounting is switched on and off by root only (CAP_SYS_PACCT)"
+        )
     if number == errno.ENOSYS:
-        return UnavailableError("this kernel was built without process accounting (CONFIG_BSD_PROCESS_ACCT)")
+        return UnavailableError(
+            "this kernel was built without process accounting (CONFIG_BSD_PROCESS_ACCT)"
+        )
     if number == errno.ENOENT:
         return InputMissingError(f"{path}: no such file")
     if number == errno.EACCES:
-        return DataError(f"{path}: is not a regular file that may be written, where an accounting file is needed")
+        return DataError(
+            f"{path}: is not a regular file that may be written, where an accounting file is needed"
+        )
     return DataError(f"{path}: accounting cannot write there: {os.strerror(number)}")
 
 
@@ -82,7 +101,9 @@ def thresholds(proc: Path = Path("/proc")) -> Thresholds:
     try:
         return Thresholds(*map(int, path.read_text(encoding="ascii").split()))
     except FileNotFoundError:
-        raise UnavailableError("this kernel was built without process accounting (CONFIG_BSD_PROCESS_ACCT)") from None
+        raise UnavailableError(
+            "this kernel was built without process accounting (CONFIG_BSD_PROCESS_ACCT)"
+        ) from None
     except OSError as error:
         raise translated(error, path) from None
     except (ValueError, TypeError):
@@ -90,7 +111,9 @@ def thresholds(proc: Path = Path("/proc")) -> Thresholds:
 
 
 def free_percent(path: str | os.PathLike[str]) -> float:
-    """How much of the file system of this path is free, in the measure that the kernel compares with its thresholds."""
+    """How much of the file system of this path is free, in the measure that the kernel compares
+    with its thresholds.
+    """
     try:
         status = os.statvfs(path)
     except OSError as error:
@@ -99,28 +122,37 @@ def free_percent(path: str | os.PathLike[str]) -> float:
 
 
 def canary(*more: str | os.PathLike[str]) -> Path | None:
-    """The file that the kernel writes accounting records to, proved by ending a process and finding its record there.
+    """The file that the kernel writes accounting records to, proved by ending a process and finding
+    its record there.
 
     Looks into the usual files, those given and their rotated siblings, since a rotated file is written to until accounting is switched.
     None: accounting is off, paused for lack of space, seen from another pid namespace, or written to a file that is not looked at.
     """
     with ExitStack() as opened:
-        files = [opened.enter_context(file) for file in _plain_files([*map(Path, more), *ACCT_FILES])]
+        files = [
+            opened.enter_context(file) for file in _plain_files([*map(Path, more), *ACCT_FILES])
+        ]
         sizes = [file.identity().size for file in files]
         pid = _ended_process()
-        # The record is written before the parent is woken, so it is there now, perhaps among those of others.
+        # The record is written before the parent is woken, so it is there now, perhaps among those
+        # of others.
         for file, size in zip(files, sizes, strict=True):
             grown = b"".join(data for _, data in file.chunks(size))
             if any(
-                grown[start + _PID_START : start + _PID_END] == pid.to_bytes(4, sys.byteorder) for start in range(0, len(grown), _RECORD)
+                grown[start + _PID_START : start + _PID_END] == pid.to_bytes(4, sys.byteorder)
+                for start in range(0, len(grown), _RECORD)
             ):
                 return file.path
     return None
 
 
 def _plain_files(paths: Iterable[Path]) -> Iterator[AcctFile]:
-    """These files and their rotated siblings, each once; the kernel writes to no compressed one. What is not there is left out."""
-    for path in dict.fromkeys(sibling for live in paths for sibling in (live, *reversed(rotated(live)))):
+    """These files and their rotated siblings, each once; the kernel writes to no compressed one.
+    What is not there is left out.
+    """
+    for path in dict.fromkeys(
+        sibling for live in paths for sibling in (live, *reversed(rotated(live)))
+    ):
         with suppress(InputMissingError):
             file = AcctFile(path)
             if file.compressed:
@@ -133,10 +165,14 @@ def _ended_process() -> int:
     """The pid of a process that was started and has ended."""
     program = shutil.which("true")
     if program is None:
-        raise UnavailableError("true: no such program, so there is no process to try accounting with")
+        raise UnavailableError(
+            "true: no such program, so there is no process to try accounting with"
+        )
     try:
         pid = os.posix_spawn(program, ["true"], {})
     except OSError as error:
-        raise UnavailableError(f"{program}: cannot be run to try accounting: {error.strerror}") from None
+        raise UnavailableError(
+            f"{program}: cannot be run to try accounting: {error.strerror}"
+        ) from None
     os.waitpid(pid, 0)
     return pid

@@ -1,7 +1,7 @@
 """Users and groups of this host: from names to ids, as people write them, and back.
 
-A name may be a number (as some directories give them out), so what is written is a name first, and a number only where nobody has that
-name; `uid:4711` and `gid:100` are always numbers.
+A name may be a number (as some directories give them out), so what is written is a name first, and
+a number only where nobody has that name; `uid:4711` and `gid:100` are always numbers.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""The clocks, and how far they lie apart: process events speak CLOCK_MONOTONIC, accounting the wall clock, /proc the time since boot."""
+"""The clocks, and how far they lie apart: process events speak CLOCK_MONOTONIC, accounting the wall
+clock, /proc the time since boot.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ _TICKS_NS = range(900_000, 42_000_000)
 
 
 def tick_ns() -> int | None:
-    """The kernel's tick, 1/CONFIG_HZ; None where something tells of none (a sandbox that plays the kernel)."""
+    """The kernel's tick, 1/CONFIG_HZ; None where something tells of none (a sandbox that plays the
+    kernel).
+    """
     try:
         tick = round(time.clock_getres(_CLOCK_MONOTONIC_COARSE) * 1e9)
     except OSError:
@@ -62,22 +66,32 @@ _TFD_NONBLOCK = os.O_NONBLOCK
 _TFD_CLOEXEC = os.O_CLOEXEC
 _TFD_TIMER_ABSTIME = 1
 _TFD_TIMER_CANCEL_ON_SET = 2
-# struct itimerspec: interval and expiry, each seconds and nanoseconds; this expiry is never reached.
+# struct itimerspec: interval and expiry, each seconds and nanoseconds; this expiry is never
+# reached.
 _NEVER = struct.pack("=4q", 0, 0, 2**40, 0)
 
 
 class SetAlarm:
-    """Becomes readable when the wall clock is set, or jumps because the machine slept (timerfd_create(2), TFD_TIMER_CANCEL_ON_SET)."""
+    """Becomes readable when the wall clock is set, or jumps because the machine slept
+    (timerfd_create(2), TFD_TIMER_CANCEL_ON_SET).
+    """
 
     def __init__(self) -> None:
         self._libc = ctypes.CDLL(None, use_errno=True)
-        self._descriptor = self._libc.timerfd_create(time.CLOCK_REALTIME, _TFD_NONBLOCK | _TFD_CLOEXEC)
+        self._descriptor = self._libc.timerfd_create(
+            time.CLOCK_REALTIME, _TFD_NONBLOCK | _TFD_CLOEXEC
+        )
         if self._descriptor < 0:
             raise OSError(ctypes.get_errno(), "timerfd_create")
         self._arm()
 
     def _arm(self) -> None:
-        if self._libc.timerfd_settime(self._descriptor, _TFD_TIMER_ABSTIME | _TFD_TIMER_CANCEL_ON_SET, _NEVER, None) < 0:
+        if (
+            self._libc.timerfd_settime(
+                self._descriptor, _TFD_TIMER_ABSTIME | _TFD_TIMER_CANCEL_ON_SET, _NEVER, None
+            )
+            < 0
+        ):
             raise OSError(ctypes.get_errno(), "timerfd_settime")
 
     def fileno(self) -> int:

@@ -1,6 +1,8 @@
-"""The process events connector (cn_proc): every fork, exec, exit, uid, gid, session and name change of the host, as raw datagrams.
+"""The process events connector (cn_proc): every fork, exec, exit, uid, gid, session and name change
+of the host, as raw datagrams.
 
-Nothing is decoded here but the acknowledgement of our own request to listen; elsa.decode.events reads the rest.
+Nothing is decoded here but the acknowledgement of our own request to listen; elsa.decode.events
+reads the rest.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ from pyroute2.netlink.connector import cn_proc
 from elsa.errors import ElsaError, PrivilegeError, UnavailableError
 from elsa.kernel import netlink
 
-# linux/cn_proc.h behind a nlmsghdr: cn_msg.ack at 28, proc_event.what at 36, the error of an acknowledgement at 52.
+# linux/cn_proc.h behind a nlmsghdr: cn_msg.ack at 28, proc_event.what at 36, the error of an
+# acknowledgement at 52.
 _ACK = struct.Struct("=28xI4xI12xI")
 _ACK_WHAT = 0
 # A process event is 76 bytes; the rest is room for kernels whose events grow.
@@ -32,10 +35,13 @@ ACK_TIMEOUT_S = 2.0
 # Only before Linux 6.6; since then anyone may listen.
 _NO_PRIVILEGE = "process events need CAP_NET_ADMIN; run as root"
 _NO_ANSWER = (
-    "the kernel ignores the request for process events: it comes from another pid or user namespace (a container?); "
-    "run ELSA in the host's own namespaces"
+    "the kernel ignores the request for process events: it comes from another pid or user namespace"
+    " (a container?); run ELSA in the host's own namespaces"
 )
-_OTHER_NETWORK = "no process events in this network namespace; run ELSA in the host's own (no PrivateNetwork, no container network)"
+_OTHER_NETWORK = (
+    "no process events in this network namespace; run ELSA in the host's own (no PrivateNetwork, no"
+    " container network)"
+)
 _NOT_BUILT = "this kernel has no process events; it needs CONFIG_CONNECTOR and CONFIG_PROC_EVENTS"
 
 
@@ -48,8 +54,9 @@ class Connector:
 
     def __init__(self, buffer_bytes: int = 256 << 20, ack_timeout_s: float = ACK_TIMEOUT_S) -> None:
         self._endpoint: Any = cn_proc.ProcEventSocket()
-        # Of pyroute2 we take the socket and the encoding. Its asyncio reader must never run: it would swallow the first events, and
-        # decoding one message at a time costs fifty times too much. The raw socket is thread-local there, so it is kept here.
+        # Of pyroute2 we take the socket and the encoding. Its asyncio reader must never run: it
+        # would swallow the first events, and decoding one message at a time costs fifty times too
+        # much. The raw socket is thread-local there, so it is kept here.
         self._socket: socket.socket = self._endpoint.asyncore.socket
         self._early: list[bytes] = []
         try:
@@ -63,15 +70,17 @@ class Connector:
 
     def _open(self, buffer_bytes: int, ack_timeout_s: float) -> None:
         netlink.prepare(self._socket, buffer_bytes)
-        # Bound here, not by pyroute2's bind(), which tries 180 addresses and forgets why the kernel refused. Bound before LISTEN,
-        # or the events in between would be lost.
+        # Bound here, not by pyroute2's bind(), which tries 180 addresses and forgets why the kernel
+        # refused. Bound before LISTEN, or the events in between would be lost.
         self._socket.bind((0, cn_proc.CN_IDX_PROC))
         token = secrets.randbelow(2**32 - 1)
         self._socket.send(_control(cn_proc.PROC_CN_MCAST_LISTEN, token))
         self._await_ack(token + 1, time.monotonic() + ack_timeout_s)
 
     def _await_ack(self, expected: int, deadline: float) -> None:
-        """Read until our own acknowledgement came. Everything read is kept, in order: the first events are already among it."""
+        """Read until our own acknowledgement came. Everything read is kept, in order: the first
+        events are already among it.
+        """
         heard: list[bytes] = []
         while (left := deadline - time.monotonic()) > 0:
             select.select([self._socket], [], [], left)
@@ -100,7 +109,9 @@ class Connector:
         return batch
 
     def drops(self) -> int:
-        """How many events the kernel threw away so far because the receive buffer was full; exact, until 2^32."""
+        """How many events the kernel threw away so far because the receive buffer was full; exact,
+        until 2^32.
+        """
         return netlink.drops(self._socket)
 
     def fill(self) -> float:

@@ -1,4 +1,6 @@
-"""What both netlink sockets need: a receive buffer as large as asked for, the exact count of its losses, reading without waiting."""
+"""What both netlink sockets need: a receive buffer as large as asked for, the exact count of its
+losses, reading without waiting.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,15 @@ SO_RCVBUFFORCE = 33
 SO_MEMINFO = 55
 SOL_NETLINK = 270
 NETLINK_NO_ENOBUFS = 5
-# Nine uint32 (linux/sock_diag.h): the first is SK_MEMINFO_RMEM_ALLOC, the second SK_MEMINFO_RCVBUF, the last SK_MEMINFO_DROPS.
+# Nine uint32 (linux/sock_diag.h): the first is SK_MEMINFO_RMEM_ALLOC, the second SK_MEMINFO_RCVBUF,
+# the last SK_MEMINFO_DROPS.
 _MEMINFO = struct.Struct("=9I")
 
 
 def prepare(sock: socket.socket, buffer_bytes: int) -> None:
-    """Never wait, hold this much, and never fail for a loss: `drops` is the one witness, and it is exact."""
+    """Never wait, hold this much, and never fail for a loss: `drops` is the one witness, and it is
+    exact.
+    """
     sock.setblocking(False)
     # The kernel doubles what is asked for, to cover its own bookkeeping, and so takes half.
     half = min(buffer_bytes // 2, 2**30 - 1)
@@ -28,7 +33,9 @@ def prepare(sock: socket.socket, buffer_bytes: int) -> None:
 
 
 def drops(sock: socket.socket) -> int:
-    """How many datagrams the kernel threw away so far because the receive buffer was full; exact, until 2^32."""
+    """How many datagrams the kernel threw away so far because the receive buffer was full; exact,
+    until 2^32.
+    """
     count: int = _MEMINFO.unpack(sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, _MEMINFO.size))[8]
     return count
 

@@ -1,6 +1,8 @@
-"""/proc as bytes: who is alive, and what the kernel says about itself. elsa.decode.procfs gives the bytes a meaning.
+"""/proc as bytes: who is alive, and what the kernel says about itself. elsa.decode.procfs gives the
+bytes a meaning.
 
-Descriptors are read with os.open/os.read, four times as fast as open().read(); a scan of a busy host has thousands to read.
+Descriptors are read with os.open/os.read, four times as fast as open().read(); a scan of a busy
+host has thousands to read.
 """
 
 from __future__ import annotations
@@ -11,7 +13,8 @@ from pathlib import Path
 
 from elsa.errors import UnavailableError
 
-# Files that are one short record (stat, status, comm, sysctls) fit in one read; /proc/stat grows with the CPUs.
+# Files that are one short record (stat, status, comm, sysctls) fit in one read; /proc/stat grows
+# with the CPUs.
 _CHUNK = 65536
 _NSPID = re.compile(rb"^NSpid:([\d\t ]+)$", re.MULTILINE)
 _BTIME = re.compile(rb"^btime (\d+)$", re.MULTILINE)
@@ -30,7 +33,7 @@ class Procfs:
     def pids(self) -> list[int]:
         """Every process (not thread) there is, in ascending order."""
         try:
-            names = os.listdir(self._root)  # noqa: PTH208 - Path.iterdir() makes an object per entry
+            names = os.listdir(self._root)  # noqa: PTH208
         except OSError as error:
             raise UnavailableError(f"{self._root}: {error.strerror}; is /proc mounted?") from None
         return sorted(int(name) for name in names if name.isascii() and name.isdigit())
@@ -49,7 +52,8 @@ class Procfs:
         return comm if comm is None else comm.removesuffix(b"\n")
 
     def read_cmdline(self, pid: int, most: int) -> bytes | None:
-        """The arguments, each ended by a NUL, at most so many bytes (there may be megabytes of them).
+        """The arguments, each ended by a NUL, at most so many bytes (there may be megabytes of
+        them).
 
         Empty for a kernel thread or a zombie, None when the process is gone.
         """
@@ -60,11 +64,15 @@ class Procfs:
         return _read(f"{self._root}{pid}/cgroup")
 
     def read_loginuid(self, pid: int) -> bytes | None:
-        """Who logged in, whatever became of the uid since; None when the process is gone or the kernel does not audit."""
+        """Who logged in, whatever became of the uid since; None when the process is gone or the
+        kernel does not audit.
+        """
         return _read(f"{self._root}{pid}/loginuid")
 
     def read_schedstat(self, pid: int) -> bytes | None:
-        """On a CPU and waiting for one, in ns, of the leader; None when the process is gone or the kernel does not count it."""
+        """On a CPU and waiting for one, in ns, of the leader; None when the process is gone or the
+        kernel does not count it.
+        """
         return _read(f"{self._root}{pid}/schedstat")
 
     def read_threads_io(self, pid: int) -> list[bytes]:
@@ -77,32 +85,42 @@ class Procfs:
         return [data for name in names if (data := _read(f"{folder}/{name}/io")) is not None]
 
     def link(self, pid: int, name: str) -> str | None:
-        """What `exe` or `cwd` point to; None when the process is gone, has none, or is not ours to look at."""
+        """What `exe` or `cwd` point to; None when the process is gone, has none, or is not ours to
+        look at.
+        """
         try:
             return os.readlink(f"{self._root}{pid}/{name}")  # noqa: PTH115 - called for every exec
         except OSError:
             return None
 
     def namespace(self, kind: str, pid: int | None = None) -> int | None:
-        """The inode number of a namespace (pid, user, net) of a process or of ourselves; None if it may not be seen."""
+        """The inode number of a namespace (pid, user, net) of a process or of ourselves; None if it
+        may not be seen.
+        """
         try:
             return Path(self._root, "self" if pid is None else str(pid), "ns", kind).stat().st_ino
         except OSError:
             return None
 
     def open_namespace(self, kind: str, pid: int) -> int:
-        """A descriptor of a process's namespace. Raises OSError where the process is gone or not ours to look at."""
+        """A descriptor of a process's namespace. Raises OSError where the process is gone or not
+        ours to look at.
+        """
         return os.open(f"{self._root}{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
 
     def read_nspid(self, pid: int) -> list[int]:
-        """Its number in every pid namespace that it is in, from ours to its own; nothing where it is gone or the kernel does not tell."""
+        """Its number in every pid namespace that it is in, from ours to its own; nothing where it
+        is gone or the kernel does not tell.
+        """
         status = _read(f"{self._root}{pid}/status") or b""
         found = _NSPID.search(status)
         return [int(word) for word in found[1].split()] if found else []
 
     def boot_id(self) -> str:
         """The kernel's random name for this boot."""
-        return self._need(f"{self._root}sys/kernel/random/boot_id").decode("ascii", "replace").strip()
+        return (
+            self._need(f"{self._root}sys/kernel/random/boot_id").decode("ascii", "replace").strip()
+        )
 
     def boot_time(self) -> int:
         """When the machine booted, in seconds since the epoch as the wall clock sees it now."""
@@ -119,7 +137,11 @@ class Procfs:
 
     def hostname(self) -> str:
         """The host's name, as of now."""
-        return self._need(f"{self._root}sys/kernel/hostname").decode("utf-8", "surrogateescape").strip()
+        return (
+            self._need(f"{self._root}sys/kernel/hostname")
+            .decode("utf-8", "surrogateescape")
+            .strip()
+        )
 
     def sysctl(self, name: str) -> str | None:
         """A kernel setting such as `kernel.acct`; None where the kernel has no such setting."""
@@ -138,7 +160,9 @@ class Procfs:
 
 
 def _read(path: str, most: int | None = None) -> bytes | None:
-    """A whole file, or so many bytes of it; None when it, or the process it speaks of, is gone or closed to us."""
+    """A whole file, or so many bytes of it; None when it, or the process it speaks of, is gone or
+    closed to us.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

@@ -1,4 +1,5 @@
-"""taskstats over generic netlink: one message per thread that ends, and answers about living ones, as raw datagrams.
+"""taskstats over generic netlink: one message per thread that ends, and answers about living ones,
+as raw datagrams.
 
 Only the thread's id is read here, for `elsa check`; elsa.decode.taskstats reads the rest.
 """
@@ -22,33 +23,43 @@ from pyroute2.netlink.taskstats import TASKSTATS_CMD_GET, TaskStats
 from elsa.errors import ElsaError, PrivilegeError, UnavailableError
 from elsa.kernel import netlink
 
-# linux/netlink.h, linux/genetlink.h: nlmsghdr (length, type, flags, sequence number, port), genlmsghdr (command, version), one nlattr
-# (length, type). The kernel does not ask for padding behind the last attribute.
+# linux/netlink.h, linux/genetlink.h: nlmsghdr (length, type, flags, sequence number, port),
+# genlmsghdr (command, version), one nlattr (length, type). The kernel does not ask for padding
+# behind the last attribute.
 _REQUEST = struct.Struct("=IHHIIBBHHH")
-# nlmsghdr.nlmsg_type, nlmsg_seq and nlmsg_pid, and behind a NLMSG_ERROR's header the error, negative or 0.
+# nlmsghdr.nlmsg_type, nlmsg_seq and nlmsg_pid, and behind a NLMSG_ERROR's header the error,
+# negative or 0.
 _HEADER = struct.Struct("=4xH2xII")
 _ERROR = struct.Struct("=16xi")
 # linux/taskstats.h
 _GENERIC_VERSION = 1
 _ATTR_PID, _ATTR_TGID, _ATTR_REGISTER_CPUMASK, _ATTR_DEREGISTER_CPUMASK = range(1, 5)
-# An exit message: nlmsghdr 16, genlmsghdr 4, TASKSTATS_TYPE_AGGR_PID header 4, TASKSTATS_TYPE_PID header 4, then the thread's id.
+# An exit message: nlmsghdr 16, genlmsghdr 4, TASKSTATS_TYPE_AGGR_PID header 4, TASKSTATS_TYPE_PID
+# header 4, then the thread's id.
 _PID = struct.Struct("=28xI")
 # Two structs of 560 bytes and their headers in version 16; room for those to come.
 _DATAGRAM_MAX = 4096
 _ANSWER_TIMEOUT_S = 2.0
 
 _NO_PRIVILEGE = "taskstats need CAP_NET_ADMIN on the host; run as root in the host's own namespaces"
-_NOT_BUILT = "this kernel has no taskstats (CONFIG_TASKSTATS), or shows none in this pid namespace; run ELSA on the host"
+_NOT_BUILT = (
+    "this kernel has no taskstats (CONFIG_TASKSTATS), or shows none in this pid namespace; run ELSA"
+    " on the host"
+)
 
 
 class _Endpoint:
-    """A generic netlink socket that knows the number of the family TASKSTATS, and the errors of its kernel."""
+    """A generic netlink socket that knows the number of the family TASKSTATS, and the errors of its
+    kernel.
+    """
 
     def __init__(self, buffer_bytes: int) -> None:
         self._endpoint: Any = TaskStats()
-        # Of pyroute2 we take the socket and the family; the raw socket is thread-local there, so it is kept here.
+        # Of pyroute2 we take the socket and the family; the raw socket is thread-local there, so it
+        # is kept here.
         self._socket: socket.socket = self._endpoint.asyncore.socket
-        # Where the kernel has no taskstats our error says so; pyroute2 would print three lines more.
+        # Where the kernel has no taskstats our error says so; pyroute2 would print three lines
+        # more.
         self._endpoint.asyncore.module_err_level = "debug"
         self._sequence = 0
         try:
@@ -69,16 +80,28 @@ class _Endpoint:
         """What is to be asked for as soon as the socket is there."""
 
     def _send(self, attribute: int, payload: bytes, flags: int = 0) -> None:
-        """One command with one attribute: the kernel takes no more at once. Its answer bears the number that is now in _sequence."""
+        """One command with one attribute: the kernel takes no more at once. Its answer bears the
+        number that is now in _sequence.
+        """
         self._sequence += 1
         flags |= NLM_F_REQUEST
         length = _REQUEST.size + len(payload)
         generic = (TASKSTATS_CMD_GET, _GENERIC_VERSION, 0)
-        head = _REQUEST.pack(length, self._endpoint.prid, flags, self._sequence, 0, *generic, 4 + len(payload), attribute)
+        head = _REQUEST.pack(
+            length,
+            self._endpoint.prid,
+            flags,
+            self._sequence,
+            0,
+            *generic,
+            4 + len(payload),
+            attribute,
+        )
         self._socket.send(head + payload)
 
     def _answer(self, others: list[bytes]) -> bytes:
-        """The kernel's answer to what was sent last, or its error raised; what comes before it goes to `others`.
+        """The kernel's answer to what was sent last, or its error raised; what comes before it goes
+        to `others`.
 
         An answer bears our port and number, an exit message port 0.
         """
@@ -110,7 +133,8 @@ class _Endpoint:
 
 
 class TaskstatsSocket(_Endpoint):
-    """A socket that receives the record of every thread that ends, on any CPU, also on those that come online later.
+    """A socket that receives the record of every thread that ends, on any CPU, also on those that
+    come online later.
 
     `buffer_bytes` is the receive buffer; the kernel charges 1280 bytes to it per queued message, and only while one is queued.
     Raises PrivilegeError, or UnavailableError with what to do about it.
@@ -121,7 +145,9 @@ class TaskstatsSocket(_Endpoint):
         super().__init__(buffer_bytes)
 
     def _begin(self) -> None:
-        """Ask for the exits of every CPU. By hand, as pyroute2's register_mask() asks for no answer and so never fails."""
+        """Ask for the exits of every CPU. By hand, as pyroute2's register_mask() asks for no answer
+        and so never fails.
+        """
         self._send(_ATTR_REGISTER_CPUMASK, _possible_cpus(), NLM_F_ACK)
         self._answer(self._early)
 
@@ -132,7 +158,9 @@ class TaskstatsSocket(_Endpoint):
         return batch
 
     def drops(self) -> int:
-        """How many messages the kernel threw away so far because the receive buffer was full; exact, until 2^32."""
+        """How many messages the kernel threw away so far because the receive buffer was full;
+        exact, until 2^32.
+        """
         return netlink.drops(self._socket)
 
     def fill(self) -> float:
@@ -157,13 +185,16 @@ class TaskstatsSocket(_Endpoint):
 
 
 class TaskstatsQuery(_Endpoint):
-    """Asks for the statistics of living processes. A socket of its own: exit messages would stand before the answers."""
+    """Asks for the statistics of living processes. A socket of its own: exit messages would stand
+    before the answers.
+    """
 
     def __init__(self) -> None:
         super().__init__(1 << 20)
 
     def get(self, tgid: int) -> tuple[bytes, bytes] | None:
-        """The messages about a process's leader and about the process; None if there is no such process. About 10 us.
+        """The messages about a process's leader and about the process; None if there is no such
+        process. About 10 us.
 
         The leader's has its own figures only; the process's, of all threads dead and living, has run times, delays, utime, stime and
         context switches, but neither I/O nor memory (for I/O see /proc/PID/io), and nothing at all once the process is a zombie.
@@ -194,7 +225,9 @@ def thread_id(message: bytes) -> int:
 
 
 def _possible_cpus() -> bytes:
-    """Every CPU that there may ever be, as a list such as "0-3" with a NUL; a list with any other one is refused."""
+    """Every CPU that there may ever be, as a list such as "0-3" with a NUL; a list with any other
+    one is refused.
+    """
     return Path("/sys/devices/system/cpu/possible").read_bytes().strip() + b"\0"
 
 

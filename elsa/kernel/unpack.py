@@ -1,7 +1,8 @@
-"""Compressed files read like plain ones: gzip, bzip2, xz and zstd, told by their first bytes, in bounded memory.
+"""Compressed files read like plain ones: gzip, bzip2, xz and zstd, told by their first bytes, in
+bounded memory.
 
-Logrotate compresses with whatever it is told to. The standard library unpacks all but zstd, which Python has from 3.14 on; before that the
-backport of the same module does.
+Logrotate compresses with whatever it is told to. The standard library unpacks all but zstd, which
+Python has from 3.14 on; before that the backport of the same module does.
 """
 
 from __future__ import annotations
@@ -104,21 +105,30 @@ def format_of(start: bytes) -> Format | None:
 class Unpacked:
     """The content of a compressed file, read forward; going backwards starts over.
 
-    Keeps the piece read last, so that reading on from a little before its end, as resynchronising does, needs no new start.
+    Keeps the piece read last, so that reading on from a little before its end, as resynchronising
+    does, needs no new start.
     """
 
     def __init__(self, path: Path, read: Callable[[int, int], bytes], how: Format) -> None:
-        """`read` gives bytes of the file: so many, from a position on. DataError for a format that cannot be read."""
+        """`read` gives bytes of the file: so many, from a position on. DataError for a format that
+        cannot be read.
+        """
         self._path, self._read, self._name = path, read, how.name
         self._errors: tuple[type[Exception], ...] = (zlib.error, lzma.LZMAError, OSError, EOFError)
         if how.make is None:
-            raise DataError(f"{path}: compressed with {how.name}, which is not read here; unpack it, or compress it with gzip, xz or zstd")
+            raise DataError(
+                f"{path}: compressed with {how.name}, which is not read here; unpack it, or"
+                " compress it with gzip, xz or zstd"
+            )
         self._make = how.make
         if how.name == "zstd":
             try:
                 self._errors += (_zstd().ZstdError,)
             except ImportError:
-                words = "compressed with zstd, which this Python cannot read; unpack it (zstd -d), or pip install backports.zstd"
+                words = (
+                    "compressed with zstd, which this Python cannot read; unpack it (zstd -d), or"
+                    " pip install backports.zstd"
+                )
                 raise DataError(f"{path}: {words}") from None
         self._restart()
 
@@ -134,7 +144,9 @@ class Unpacked:
         self._failure: str | None = None
 
     def read(self, position: int, size: int) -> bytes:
-        """Content from a position on; DataError when there is nothing more from there because of damage."""
+        """Content from a position on; DataError when there is nothing more from there because of
+        damage.
+        """
         if position < self._start:
             self._restart()
         while self._start + len(self.window) < position + size:
@@ -151,9 +163,15 @@ class Unpacked:
         return data
 
     def _unpack(self) -> bytes:
-        """The next piece of content, at most CHUNK bytes; nothing at the end or at the damage, which `_failure` then tells."""
+        """The next piece of content, at most CHUNK bytes; nothing at the end or at the damage,
+        which `_failure` then tells.
+        """
         while self._failure is None:
-            if not self._pending and (self._unpacker is None or self._unpacker.needs_input) and not self._refill():
+            if (
+                not self._pending
+                and (self._unpacker is None or self._unpacker.needs_input)
+                and not self._refill()
+            ):
                 if self._unpacker is not None:
                     self._failure = "it ends in the middle"
                 return b""
@@ -170,7 +188,10 @@ class Unpacked:
                 return self._up_to_damage()
             self._given += len(data)
             if self._unpacker.eof:
-                self._pending, self._unpacker = self._unpacker.unused_data, None  # another member may follow
+                self._pending, self._unpacker = (
+                    self._unpacker.unused_data,
+                    None,
+                )  # another member may follow
             if data:
                 return data
         return b""
@@ -187,7 +208,9 @@ class Unpacked:
         return bool(self._pending)
 
     def _up_to_damage(self) -> bytes:
-        """What can be had before the damage: all that was unpacked in one go is given up for one bad byte, so it is fed again singly."""
+        """What can be had before the damage: all that was unpacked in one go is given up for one
+        bad byte, so it is fed again singly.
+        """
         unpacker, data, passed = self._make(), bytearray(), 0
         try:
             for position in range(self._member_at, self._fed_at, CHUNK):

@@ -1,27 +1,35 @@
-"""The two witnesses compared: what the connector and accounting both saw, what only one of them did, when, and the likely cause."""
+"""The two witnesses compared: what the connector and accounting both saw, what only one of them
+did, when, and the likely cause.
+"""
 
 from __future__ import annotations
 
 import sqlite3
 from typing import NamedTuple, TextIO
 
-from elsa.report import completeness, render, rolled
-from elsa.report.output import Output
-from elsa.report.query import Condition, Query, select
-from elsa.report.render import Report, Row
-from elsa.report.selection import Selection
-from elsa.report.silence import silence
-from elsa.report.times import Window
-from elsa.report.warehouse import several_hosts
-from elsa.store import assets
+from elsa.report import completeness
+from elsa.report.collector_status import silence
+from elsa.report.query import rollup_source
+from elsa.report.query.selection import Selection
+from elsa.report.query.statement import Condition, Query, select
+from elsa.report.query.times import Window
+from elsa.report.query.warehouse import several_hosts
+from elsa.report.render import writer
+from elsa.report.render.output import Output
+from elsa.report.render.writer import Report, Row
+from elsa.store import sql_files
 from elsa.store.rollups import CLASS
 
-# The views audit, audit_stretch and audit_ticks are the same without a window; a test holds them equal.
+# The views audit, audit_stretch and audit_ticks are the same without a window; a test holds them
+# equal.
 _SUMS = ("processes", "records", "first_ns", "last_ns")
 _COMPARED = ("compared", "compared_ns", "compared_ticks")
 _CLASS_SHOWN = ("what", "processes", "records", "first_ended_at", "last_ended_at")
 _CLASS_COLUMNS = ("class", *_CLASS_SHOWN)
-_TIMES = {f"{edge}_ended_at": f"strftime('%Y-%m-%dT%H:%M:%fZ', u.{edge}_ns / 1e9, 'unixepoch')" for edge in ("first", "last")}
+_TIMES = {
+    f"{edge}_ended_at": f"strftime('%Y-%m-%dT%H:%M:%fZ', u.{edge}_ns / 1e9, 'unixepoch')"
+    for edge in ("first", "last")
+}
 _STRETCH = {
     "host": "h.name",
     "boot_id": "u.boot_id",
@@ -40,7 +48,9 @@ _SELF_NS = "u.ended * 1000000000"
 
 
 class Audit(NamedTuple):
-    """The classes, the stretches in which the doubtful ones cluster, and what ticks lost where both witnesses tell the CPU time."""
+    """The classes, the stretches in which the doubtful ones cluster, and what ticks lost where both
+    witnesses tell the CPU time.
+    """
 
     classes: Report
     stretches: Report
@@ -62,15 +72,26 @@ def audit(connection: sqlite3.Connection, window: Window, output: Output, now_ns
     gaps = completeness.gaps(connection, window)
     words = completeness.cut(len(stretches), output.limit)
     if gaps:
-        words.append(f"{completeness.count(gaps, 'gap')}{' in this window' if window else ''} (see: elsa report gaps)")
+        words.append(
+            f"{completeness.count(gaps, 'gap')}{' in this window' if window else ''} (see: elsa"
+            " report gaps)"
+        )
     words += [*_concluded(connection, window), *completeness.pruned(connection, Selection(window))]
     some = any(row[2] or row[3] for row in classes)
-    words = [*words, *silence(connection, window, now_ns)] if some else [completeness.nothing(connection, Selection(window)), *words]
+    words = (
+        [*words, *silence(connection, window, now_ns)]
+        if some
+        else [completeness.nothing(connection, Selection(window)), *words]
+    )
     shown = output.choose(_CLASS_COLUMNS, _CLASS_SHOWN)
     usual = ("host", *_STRETCH_SHOWN) if several_hosts(connection) else _STRETCH_SHOWN
     return Audit(
         Report(_CLASS_COLUMNS, shown, classes),
-        Report(tuple(_STRETCH), usual if output.form == "table" else tuple(_STRETCH), stretches[: output.limit]),
+        Report(
+            tuple(_STRETCH),
+            usual if output.form == "table" else tuple(_STRETCH),
+            stretches[: output.limit],
+        ),
         Report(_TICKS, _TICKS, [_ticks(found)]),
         words,
     )
@@ -80,44 +101,82 @@ def _concluded(connection: sqlite3.Connection, window: Window) -> list[str]:
     """How many ends only a record tells whose elapsed time was cut."""
     told = "u.late_s is not null and coalesce(p.end_how, 3) = 3"
     where = " and ".join([told, *window.where(_SELF_NS)])
-    count = connection.execute(f"select count(*) from acct as u left join process as p on p.id = u.process_id where {where}").fetchone()[0]
+    count = connection.execute(
+        "select count(*) from acct as u left join process as p on p.id = u.process_id where"
+        f" {where}"
+    ).fetchone()[0]
     whose = "1 process that lived" if count == 1 else f"{count} processes that lived"
-    return [f"the end of {whose} for over 46 hours is inferred to a few seconds, from where its record stands in the file"] if count else []
+    return (
+        [
+            f"the end of {whose} for over 46 hours is inferred to a few seconds, from where its"
+            " record stands in the file"
+        ]
+        if count
+        else []
+    )
 
 
 def _summed(window: Window, keys: str, names: tuple[str, ...], *conditions: Condition) -> Query:
     """Sums over what ended in a window, by some keys."""
-    sums = {name: rolled.sums(CLASS)[name] for name in names}
-    source = rolled.source(CLASS, window, sums.values(), *conditions)
+    sums = {name: rollup_source.sums(CLASS)[name] for name in names}
+    source = rollup_source.source(CLASS, window, sums.values(), *conditions)
     listed = ", ".join((keys, *(f"{text} as {name}" for name, text in sums.items())))
     return Query(f"select {listed} {source.sql} group by {keys}", source.values)
 
 
 def _classes(window: Window) -> Query:
-    """A row per class that has anything in it: its name, first and last end in text, and what is compared."""
+    """A row per class that has anything in it: its name, first and last end in text, and what is
+    compared.
+    """
     summed = _summed(window, "u.class", (*_SUMS, *_COMPARED))
     own = " and ".join(["u.join_how = 3", *window.where(_SELF_NS)])
     times = f"min({_SELF_NS}) as first_ns, max({_SELF_NS}) as last_ns"
-    union = f"{summed.sql}\nunion all\nselect 'self', 0, count(*), {times}, 0, null, null from acct as u where {own}"
-    listed = ", ".join(("u.class", "u.processes", "u.records", *_TIMES.values(), *(f"u.{name}" for name in _COMPARED)))
+    union = (
+        f"{summed.sql}\nunion all\nselect 'self', 0, count(*), {times}, 0, null, null from acct as"
+        f" u where {own}"
+    )
+    listed = ", ".join(
+        (
+            "u.class",
+            "u.processes",
+            "u.records",
+            *_TIMES.values(),
+            *(f"u.{name}" for name in _COMPARED),
+        )
+    )
     return Query(f"select {listed} from ({union}) as u", summed.values)
 
 
 def _named(connection: sqlite3.Connection, window: Window, found: list[Row]) -> list[Row]:
     sums = {row[0]: row[1:5] for row in found}
     names = connection.execute("select class, what from audit_class order by place").fetchall()
-    return [(name, what, *sums.get(name, (0, 0, None, None))) for name, what in names if not (window and name == "running")]
+    return [
+        (name, what, *sums.get(name, (0, 0, None, None)))
+        for name, what in names
+        if not (window and name == "running")
+    ]
 
 
 def _ticks(found: list[Row]) -> Row:
     processes, cpu_ns, ticks = (sum(row[place] or 0 for row in found) for place in (5, 6, 7))
     lost_ns = cpu_ns - ticks * 10_000_000
-    return (processes, cpu_ns / 1e9, ticks / 100, lost_ns / 1e9, round(lost_ns * 100 / cpu_ns, 6) if cpu_ns else None)
+    return (
+        processes,
+        cpu_ns / 1e9,
+        ticks / 100,
+        lost_ns / 1e9,
+        round(lost_ns * 100 / cpu_ns, 6) if cpu_ns else None,
+    )
 
 
 def _stretches(window: Window) -> Query:
-    """The stretches of doubts that ended in a window, and for each boot what ended in it before anybody listened; the newest first."""
-    sums = "count(u.process_id) as processes, count(u.acct_id) as records, min(u.ended_ns) as first_ns, max(u.ended_ns) as last_ns"
+    """The stretches of doubts that ended in a window, and for each boot what ended in it before
+    anybody listened; the newest first.
+    """
+    sums = (
+        "count(u.process_id) as processes, count(u.acct_id) as records, min(u.ended_ns) as"
+        " first_ns, max(u.ended_ns) as last_ns"
+    )
     conditions = window.where("u.ended_ns")
     where = f" where {' and '.join(conditions)}" if conditions else ""
     keys = "u.boot_id, u.class, u.cause"
@@ -141,28 +200,37 @@ order by u.last_ns desc, u.class""",
 
 
 def _doubts(window: Window) -> str:
-    """The view audit_doubt, where there is a window with the hours of that alone: a condition around the view comes too late."""
+    """The view audit_doubt, where there is a window with the hours of that alone: a condition
+    around the view comes too late.
+    """
     hours = window.hours("u.ended_hour")
     if not hours:
         return "audit_doubt"
-    theirs = f"audit_doubtful as (select * from main.audit_doubtful as u where {' and '.join(hours)})"
-    return f"(with {theirs} select * from ({assets.select('audit_doubt')}))"
+    theirs = (
+        f"audit_doubtful as (select * from main.audit_doubtful as u where {' and '.join(hours)})"
+    )
+    return f"(with {theirs} select * from ({sql_files.select('audit_doubt')}))"
 
 
 def write(report: Audit, output: Output, out: TextIO) -> None:
-    """Classes, stretches, ticks; where one file is one table, the classes alone, and so with columns of one's own choice."""
+    """Classes, stretches, ticks; where one file is one table, the classes alone, and so with
+    columns of one's own choice.
+    """
     if output.form in ("json", "jsonl") and output.columns is None:
         parts = {"classes": report.classes, "stretches": report.stretches, "ticks": report.ticks}
-        found = {name: [render.as_object(part.columns, row) for row in part.rows] for name, part in parts.items()}
-        out.write(render.as_json(found, indent=2 if output.form == "json" else None) + "\n")
+        found = {
+            name: [writer.as_object(part.columns, row) for row in part.rows]
+            for name, part in parts.items()
+        }
+        out.write(writer.as_json(found, indent=2 if output.form == "json" else None) + "\n")
         return
-    render.write(report.classes, output, out)
+    writer.write(report.classes, output, out)
     if output.form != "table" or output.columns is not None:
         return
     if report.stretches.rows:
         out.write("\n")
-        render.write(report.stretches, output, out)
+        writer.write(report.stretches, output, out)
         report.words.extend(report.stretches.words)
     if any(row[0] for row in report.ticks.rows):
         out.write("\nCPU time lost by accounting, which cuts it down to ticks:\n")
-        render.write(report.ticks, output, out)
+        writer.write(report.ticks, output, out)

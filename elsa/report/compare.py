@@ -1,7 +1,9 @@
-"""Runs compared: what jobs of one name, or one job and another, cost, how that changed, and through which commands.
+"""Runs compared: what jobs of one name, or one job and another, cost, how that changed, and through
+which commands.
 
-A side is one or more runs; of several there are the median and the 95th percentile. With one name given, its last run stands against
-those before it. More is worse in every measure; a change counts only if it leaves the range of the first side by more than 5 per cent.
+A side is one or more runs; of several there are the median and the 95th percentile. With one name
+given, its last run stands against those before it. More is worse in every measure; a change counts
+only if it leaves the range of the first side by more than 5 per cent.
 """
 
 from __future__ import annotations
@@ -13,15 +15,27 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, TextIO
 
 from elsa.errors import UsageError
-from elsa.report import completeness, measures, render
-from elsa.report.columns import COLUMNS
-from elsa.report.output import Output
-from elsa.report.query import THESE, Query, rows, select
-from elsa.report.render import Report, Row
-from elsa.report.selection import Selection, job_ids
+from elsa.report import completeness
+from elsa.report.query import sums as measures
+from elsa.report.query.selection import Selection, job_ids
+from elsa.report.query.statement import THESE, Query, rows, select
+from elsa.report.render import writer
+from elsa.report.render.columns import COLUMNS
+from elsa.report.render.output import Output
+from elsa.report.render.writer import Report, Row
 from elsa.text import printable
 
-MEASURES = ("wall_s", "cpu_s", "user_s", "system_s", "rss_kib", "read_bytes", "write_bytes", "processes", "major_faults")
+MEASURES = (
+    "wall_s",
+    "cpu_s",
+    "user_s",
+    "system_s",
+    "rss_kib",
+    "read_bytes",
+    "write_bytes",
+    "processes",
+    "major_faults",
+)
 MEASURED = ("measure", "side", "runs", "p50", "p95", "least", "most", "change_percent", "verdict")
 _SHOWN = ("measure", "side", "runs", "p50", "p95", "change_percent", "verdict")
 BY_COMMAND = ("command", "base_cpu_s", "new_cpu_s", "more_cpu_s", "base_processes", "new_processes")
@@ -29,7 +43,12 @@ _WORTH = 5.0
 """Per cent."""
 _LISTED = 10
 _AMONG = f"u.job_id in ({THESE})"
-_JOBS = {"job_id": "u.job_id", "name": "u.name", "running": "u.running", **{key: f"u.{key}" for key in (*MEASURES, *completeness.MEASURED)}}
+_JOBS = {
+    "job_id": "u.job_id",
+    "name": "u.name",
+    "running": "u.running",
+    **{key: f"u.{key}" for key in (*MEASURES, *completeness.MEASURED)},
+}
 
 
 class Side(NamedTuple):
@@ -48,13 +67,18 @@ class Comparison(NamedTuple):
 
 
 def sides(connection: sqlite3.Connection, names: Sequence[str], runs: int | None) -> list[Side]:
-    """What is meant by ids, names or globs: of one the last run against those before it. Raises UsageError."""
+    """What is meant by ids, names or globs: of one the last run against those before it. Raises
+    UsageError.
+    """
     found = [Side(text, tuple(job_ids(connection, text))[-(runs or 0) :]) for text in names]
     if len(found) > 1:
         return found
     (only,) = found
     if len(only.jobs) < 2:
-        raise UsageError(f"{printable(only.name)} is a single job; name a second one, or a name that several runs bear")
+        raise UsageError(
+            f"{printable(only.name)} is a single job; name a second one, or a name that several"
+            " runs bear"
+        )
     return [Side("before", only.jobs[:-1]), Side("last", only.jobs[-1:])]
 
 
@@ -82,13 +106,27 @@ def compare(connection: sqlite3.Connection, chosen: Sequence[Side], output: Outp
     told = [line for key in MEASURES for line in _lines(key, chosen, figures, output)]
     changed = _commands(of_commands.run(connection), chosen[0], chosen[-1])
     running = [str(number) for number, row in figures.items() if row["running"]]
-    words = [f"job {', '.join(running)} still runs, so its figures are not the last word"] if running else []
+    words = (
+        [f"job {', '.join(running)} still runs, so its figures are not the last word"]
+        if running
+        else []
+    )
     words += completeness.words(connection, Selection(jobs=tuple(figures)))
-    words += completeness.measured(connection, tuple(_JOBS), [tuple(row.values()) for row in figures.values()], MEASURES)
+    words += completeness.measured(
+        connection, tuple(_JOBS), [tuple(row.values()) for row in figures.values()], MEASURES
+    )
     shown = output.choose(MEASURED, _SHOWN)
     return Comparison(
         Report(MEASURED, shown, told),
-        Report(BY_COMMAND, BY_COMMAND, changed[: output.limit or _LISTED] if output.form == "table" else changed[: output.limit]),
+        Report(
+            BY_COMMAND,
+            BY_COMMAND,
+            (
+                changed[: output.limit or _LISTED]
+                if output.form == "table"
+                else changed[: output.limit]
+            ),
+        ),
         words,
     )
 
@@ -102,8 +140,13 @@ def percentile(values: Sequence[float], part: float) -> float:
     return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
 
 
-def _lines(key: str, chosen: Sequence[Side], figures: dict[int, dict[str, Any]], output: Output) -> list[Row]:
-    known = [[figures[number][key] for number in side.jobs if figures[number][key] is not None] for side in chosen]
+def _lines(
+    key: str, chosen: Sequence[Side], figures: dict[int, dict[str, Any]], output: Output
+) -> list[Row]:
+    known = [
+        [figures[number][key] for number in side.jobs if figures[number][key] is not None]
+        for side in chosen
+    ]
     found: list[Row] = []
     for side, values in zip(chosen, known, strict=True):
         if not values:
@@ -112,10 +155,22 @@ def _lines(key: str, chosen: Sequence[Side], figures: dict[int, dict[str, Any]],
         middle = percentile(values, 0.5)
         base = percentile(known[0], 0.5) if known[0] and side is not chosen[0] else None
         change = None if not base else (middle - base) / base * 100
-        statistics = [round(value, 6) for value in (middle, percentile(values, 0.95), min(values), max(values))]
-        texts = [_text(key, value, output) if output.form == "table" else value for value in statistics]
+        statistics = [
+            round(value, 6)
+            for value in (middle, percentile(values, 0.95), min(values), max(values))
+        ]
+        texts = [
+            _text(key, value, output) if output.form == "table" else value for value in statistics
+        ]
         found.append(
-            (key, side.name, len(values), *texts, None if change is None else round(change, 6), _verdict(middle, known[0], change))
+            (
+                key,
+                side.name,
+                len(values),
+                *texts,
+                None if change is None else round(change, 6),
+                _verdict(middle, known[0], change),
+            )
         )
     return found
 
@@ -143,20 +198,31 @@ def _commands(found: sqlite3.Cursor, base: Side, new: Side) -> list[Row]:
             if job in side.jobs:
                 sums[command][place] += (cpu_s or 0.0) / len(side.jobs)
                 sums[command][place + 2] += processes / len(side.jobs)
-    lines = [(command, was, now, now - was, before, after) for command, (was, now, before, after) in sums.items()]
-    return sorted(((line[0], *(round(value, 6) for value in line[1:])) for line in lines), key=lambda line: (-abs(line[3]), line[0] or ""))
+    lines = [
+        (command, was, now, now - was, before, after)
+        for command, (was, now, before, after) in sums.items()
+    ]
+    return sorted(
+        ((line[0], *(round(value, 6) for value in line[1:])) for line in lines),
+        key=lambda line: (-abs(line[3]), line[0] or ""),
+    )
 
 
 def write(report: Comparison, output: Output, out: TextIO) -> None:
-    """Measures, then commands; where one file is one table the measures alone, and so with columns of one's own choice."""
+    """Measures, then commands; where one file is one table the measures alone, and so with columns
+    of one's own choice.
+    """
     if output.form in ("json", "jsonl") and output.columns is None:
         parts = {"measures": report.measures, "commands": report.commands}
-        found = {name: [render.as_object(part.columns, row) for row in part.rows] for name, part in parts.items()}
-        out.write(render.as_json(found, indent=2 if output.form == "json" else None) + "\n")
+        found = {
+            name: [writer.as_object(part.columns, row) for row in part.rows]
+            for name, part in parts.items()
+        }
+        out.write(writer.as_json(found, indent=2 if output.form == "json" else None) + "\n")
         return
-    render.write(report.measures, output, out)
+    writer.write(report.measures, output, out)
     report.words.extend(report.measures.words)
     if output.form == "table" and output.columns is None and report.commands.rows:
         out.write("\nCPU time per run by command, what changed most first:\n")
-        render.write(report.commands, output, out)
+        writer.write(report.commands, output, out)
         report.words.extend(report.commands.words)

@@ -7,11 +7,11 @@ import sqlite3
 from collections.abc import Iterable
 from datetime import datetime
 
-from elsa.report import rolled
-from elsa.report.query import THESE, Condition, Query, listed, rows, select
-from elsa.report.render import Row
-from elsa.report.selection import Selection
-from elsa.report.times import Window
+from elsa.report.query import rollup_source
+from elsa.report.query.selection import Selection
+from elsa.report.query.statement import THESE, Condition, Query, listed, rows, select
+from elsa.report.query.times import Window
+from elsa.report.render.writer import Row
 from elsa.state.clock import HOUR_NS
 from elsa.state.codes import How
 from elsa.store.measures import LONGEST_TICK_NS, tick
@@ -23,27 +23,50 @@ _MEMBERS = {
         "{} processes were put in their jobs by inference: their lines to a member were not heard",
     ),
     "part_life_unknown": (
-        "1 process was in its job for a part of its life only; what it used there is not known (it may still run)",
-        "{} processes were in their jobs for a part of their life only; what they used there is not known (they may still run)",
+        (
+            "1 process was in its job for a part of its life only; what it used there is not known"
+            " (it may still run)"
+        ),
+        (
+            "{} processes were in their jobs for a part of their life only; what they used there is"
+            " not known (they may still run)"
+        ),
     ),
     "part_life": (
         "1 process was in its job for a part of its life only, and is charged for that part",
-        "{} processes were in their jobs for a part of their life only, and are charged for that part",
+        (
+            "{} processes were in their jobs for a part of their life only, and are charged for"
+            " that part"
+        ),
     ),
     "part_life_whole": (
-        "1 process was in its job for a part of its life only; all of its usage is charged, as its counters were not read",
-        "{} processes were in their jobs for a part of their life only; all of their usage is charged, as their counters were not read",
+        (
+            "1 process was in its job for a part of its life only; all of its usage is charged, as"
+            " its counters were not read"
+        ),
+        (
+            "{} processes were in their jobs for a part of their life only; all of their usage is"
+            " charged, as their counters were not read"
+        ),
     ),
 }
-# What accounting cuts off of a process's CPU time at most: of user and of system time up to 1/100 s each.
+# What accounting cuts off of a process's CPU time at most: of user and of system time up to 1/100 s
+# each.
 _CUT_S = 0.02
 _FINE_S = 81.91
 # What measured() wants to know.
 MEASURED = ("with_usage", "with_ticks", "usage_partial", "sampled", "threads", "cpu_s", "run_ns")
 _CPU = {"user_s", "system_s", "cpu_s", "total_cpu_s", "run_ns", "cpu_hours", "sbu"}
-# Classes of sql/audit_class.sql that are accounting records without a process.
+# Classes of sql/audit/audit_class.sql that are accounting records without a process.
 _LOOSE = ("pending", "ambiguous")
-WITNESSES = ("seen_by_both", "uncertain", "without_record", "only_by_acct", "still_running", "unjoined")
+WITNESSES = (
+    "seen_by_both",
+    "uncertain",
+    "without_record",
+    "only_by_acct",
+    "still_running",
+    "unjoined",
+)
 """The sums that tell the classes of all processes and records."""
 
 
@@ -64,79 +87,131 @@ def words(
     found = classes(connection, selection) if found is None else found
     line = _line(connection, found, _losses(connection, selection) if losses is None else losses)
     members = _members(connection, selection) if selection.jobs is not None else []
-    return ([line] if line else []) + members + (pruned(connection, selection, rollup) if lacking is None else lacking)
+    return (
+        ([line] if line else [])
+        + members
+        + (pruned(connection, selection, rollup) if lacking is None else lacking)
+    )
 
 
 def count(number: int, noun: str) -> str:
     """So many of something."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}{'es' if noun.endswith('s') else 's'}"
+    return (
+        f"{number} {noun}"
+        if number == 1
+        else f"{number} {noun}{'es' if noun.endswith('s') else 's'}"
+    )
 
 
 def classes(connection: sqlite3.Connection, selection: Selection) -> dict[str, tuple[int, int]]:
-    """Processes and records by class: who saw them. Nothing that still runs is in a window; a record without a process is in no job."""
-    for table in (rolled.ALL, "rollup_user"):
-        if rolled.suits(table, selection):
+    """Processes and records by class: who saw them. Nothing that still runs is in a window; a
+    record without a process is in no job.
+    """
+    for table in (rollup_source.ALL, "rollup_user"):
+        if rollup_source.suits(table, selection):
             return _rolled_classes(connection, table, selection)
     if selection.choices or selection.clip:
         source = rows(selection, ["u.class", "u.process_id", "u.acct_id"])
-        found = Query(f"select u.class, count(u.process_id), count(u.acct_id) {source.sql} group by 1", source.values).run(connection)
+        found = Query(
+            f"select u.class, count(u.process_id), count(u.acct_id) {source.sql} group by 1",
+            source.values,
+        ).run(connection)
     else:
-        member = f"u.process_id in (select m.process_id from membership as m where m.job_id in ({THESE}))"
+        member = (
+            "u.process_id in (select m.process_id from membership as m where m.job_id in"
+            f" ({THESE}))"
+        )
         when = " and ".join([member, *selection.window.where("u.ended_ns")])
-        text = f"select u.class, count(*), count(u.acct_id) from incarnation_usage as u where {when} group by 1"
+        text = (
+            f"select u.class, count(*), count(u.acct_id) from incarnation_usage as u where {when}"
+            " group by 1"
+        )
         found = connection.execute(text, (json.dumps(selection.jobs),))
     return {name: (processes, records) for name, processes, records in found}
 
 
-def pruned(connection: sqlite3.Connection, selection: Selection, rollup: str | None = None) -> list[str]:
+def pruned(
+    connection: sqlite3.Connection, selection: Selection, rollup: str | None = None
+) -> list[str]:
     """Say of which processes a report would show more if they had not been pruned.
 
-    A report from a table of hourly sums, `rollup`, lacks only those of hours that its window cuts; any other lacks them all.
+    A report from a table of hourly sums, `rollup`, lacks only those of hours that its window cuts;
+    any other lacks them all.
     """
     conditions = ["u.pruned = 1", *_hours(selection, cut=rollup is not None)]
     if rollup is not None and len(conditions) == 1:
         return []
     table = rollup or ("rollup_user" if selection.jobs is None else "rollup_job")
-    of_jobs = [] if selection.jobs is None else [Condition(f"u.job_id in ({THESE})", (json.dumps(selection.jobs),))]
-    choices = [*of_jobs, *(selection.choices if rolled.knows(table, selection.choices) else ())]
+    of_jobs = (
+        []
+        if selection.jobs is None
+        else [Condition(f"u.job_id in ({THESE})", (json.dumps(selection.jobs),))]
+    )
+    choices = [
+        *of_jobs,
+        *(selection.choices if rollup_source.knows(table, selection.choices) else ()),
+    ]
     where = " and ".join([*conditions, *(choice.sql for choice in choices)])
-    text = f"select sum(u.processes), max(u.hour) from {rolled.by_hour(table)} as u where {where}"
-    number, last = Query(text, tuple(value for choice in choices for value in choice.values)).run(connection).fetchone()
+    text = (
+        f"select sum(u.processes), max(u.hour) from {rollup_source.by_hour(table)} as u where"
+        f" {where}"
+    )
+    number, last = (
+        Query(text, tuple(value for choice in choices for value in choice.values))
+        .run(connection)
+        .fetchone()
+    )
     if not number:
         return []
     until = datetime.fromtimestamp((last + 1) * 3600).astimezone().strftime("%Y-%m-%d %H:%M")
     were = "was" if number == 1 else "were"
     if rollup is not None:
         return [
-            f"{count(number, 'process')} {were} pruned and not counted: the window cuts hours of which only sums are left; take whole hours"
+            f"{count(number, 'process')} {were} pruned and not counted: the window cuts hours of"
+            " which only sums are left; take whole hours"
         ]
-    return [f"{count(number, 'process')} that ended until {until} {were} pruned: only hourly sums by command, user, group and job are left"]
+    return [
+        f"{count(number, 'process')} that ended until {until} {were} pruned: only hourly sums by"
+        " command, user, group and job are left"
+    ]
 
 
 def without_name(gone: list[int]) -> list[str]:
     """Say that the line without a name is of so many processes that were pruned."""
     number = sum(gone)
     were = "was" if number == 1 else "were"
-    return [f"{count(number, 'process')} {were} pruned: what is left of them is the sum in the line without a name"] if number else []
+    return (
+        [
+            f"{count(number, 'process')} {were} pruned: what is left of them is the sum in the line"
+            " without a name"
+        ]
+        if number
+        else []
+    )
 
 
 def _hours(selection: Selection, *, cut: bool) -> list[str]:
-    """Conditions for the hours that a selection's window touches, or cuts; none if it is all hours, or cuts none."""
+    """Conditions for the hours that a selection's window touches, or cuts; none if it is all hours,
+    or cuts none.
+    """
     since, until = selection.window
     if cut:
         edges = selection.window.cut_hours()
         return [f"u.hour in ({', '.join(map(str, edges))})"] if edges else []
     # What lives on after a window is in it, too, where each process is spread over its life.
-    return Window(None if since is None else since // HOUR_NS, None if until is None or selection.clip else -(-until // HOUR_NS)).where(
-        "u.hour"
-    )
+    return Window(
+        None if since is None else since // HOUR_NS,
+        None if until is None or selection.clip else -(-until // HOUR_NS),
+    ).where("u.hour")
 
 
-def _rolled_classes(connection: sqlite3.Connection, table: str, selection: Selection) -> dict[str, tuple[int, int]]:
+def _rolled_classes(
+    connection: sqlite3.Connection, table: str, selection: Selection
+) -> dict[str, tuple[int, int]]:
     """The same from the hourly sums."""
-    sums = rolled.sums(table)
+    sums = rollup_source.sums(table)
     asked = [sums[name] for name in WITNESSES]
-    source = rolled.source(table, selection.window, asked, *selection.choices, days=True)
+    source = rollup_source.source(table, selection.window, asked, *selection.choices, days=True)
     row = Query(f"select {', '.join(asked)} {source.sql}", source.values).run(connection).fetchone()
     return told_by(row)
 
@@ -158,13 +233,19 @@ def told_by(sums: Row) -> dict[str, tuple[int, int]]:
 def _losses(connection: sqlite3.Connection, selection: Selection) -> str:
     if selection.jobs is None or selection.window:
         return losses(gaps(connection, selection.window), selection)
-    found = connection.execute(f"select sum(gaps + usage_gaps) from {rolled.job_usage(listed(selection.jobs))}").fetchone()[0]
+    found = connection.execute(
+        f"select sum(gaps + usage_gaps) from {rollup_source.job_usage(listed(selection.jobs))}"
+    ).fetchone()[0]
     return losses(found, selection)
 
 
 def losses(found: int, selection: Selection) -> str:
     """Say how many known losses touch a window, or the life of jobs."""
-    of_jobs = "" if selection.jobs is None else f" while {'this job' if selection.job is not None else 'these jobs'} lived"
+    of_jobs = (
+        ""
+        if selection.jobs is None
+        else f" while {'this job' if selection.job is not None else 'these jobs'} lived"
+    )
     when = " in this window" if selection.window else of_jobs
     return f"{count(found, 'gap')}{when} (see: elsa report gaps)" if found else ""
 
@@ -176,7 +257,9 @@ def _line(connection: sqlite3.Connection, found: dict[str, tuple[int, int]], los
     total = sum(processes for processes, _ in found.values())
     if total:
         what = connection.execute("select class, what from audit_class order by place")
-        seen = ", ".join(f"{found[name][0]} {text}" for name, text in what if found.get(name, (0, 0))[0])
+        seen = ", ".join(
+            f"{found[name][0]} {text}" for name, text in what if found.get(name, (0, 0))[0]
+        )
         parts.append(f"{count(total, 'process')}: {seen}")
     loose = sum(found.get(name, (0, 0))[1] for name in _LOOSE)
     if loose:
@@ -192,14 +275,22 @@ def _members(connection: sqlite3.Connection, selection: Selection) -> list[str]:
     columns = {
         "inferred": "count(case when u.how = 'inferred' then 1 end)",
         "part_life_unknown": "count(case when u.part_life = 1 and u.cpu_s is null then 1 end)",
-        "part_life": "count(case when u.part_life = 1 and u.part_life_whole = 0 and u.cpu_s is not null then 1 end)",
-        "part_life_whole": "count(case when u.part_life_whole = 1 and u.cpu_s is not null then 1 end)",
+        "part_life": (
+            "count(case when u.part_life = 1 and u.part_life_whole = 0 and u.cpu_s is not null then"
+            " 1 end)"
+        ),
+        "part_life_whole": (
+            "count(case when u.part_life_whole = 1 and u.cpu_s is not null then 1 end)"
+        ),
     }
-    # A process counts in each of the jobs. Most were born in them and stayed: those need not be looked at.
+    # A process counts in each of the jobs. Most were born in them and stayed: those need not be
+    # looked at.
     source = rows(selection, columns.values(), members=True, whole=f"s.how = {How.INFERRED:d}")
     sums = Query(f"{select(columns)} {source.sql}", source.values).run(connection).fetchone()
     return [
-        one if number == 1 else several.format(number) for number, (one, several) in zip(sums, _MEMBERS.values(), strict=True) if number
+        one if number == 1 else several.format(number)
+        for number, (one, several) in zip(sums, _MEMBERS.values(), strict=True)
+        if number
     ]
 
 
@@ -207,11 +298,18 @@ def estimate(selection: Selection) -> list[str]:
     """Say that the figures of a window were cut by time, if they were."""
     if not selection.clip:
         return []
-    return ["estimate: what a process used is spread evenly over its life, and cut to the window; counts and peaks are not cut"]
+    return [
+        "estimate: what a process used is spread evenly over its life, and cut to the window;"
+        " counts and peaks are not cut"
+    ]
 
 
-def measured(connection: sqlite3.Connection, columns: tuple[str, ...], rows: list[Row], shown: Iterable[str]) -> list[str]:
-    """What of the CPU time that is shown was measured and what sampled, and how far it may be off; and that taskstats did not tell all."""
+def measured(
+    connection: sqlite3.Connection, columns: tuple[str, ...], rows: list[Row], shown: Iterable[str]
+) -> list[str]:
+    """What of the CPU time that is shown was measured and what sampled, and how far it may be off;
+    and that taskstats did not tell all.
+    """
     found = {key: sum(row[columns.index(key)] or 0 for row in rows) for key in MEASURED}
     told, ticks, sampled = found["with_usage"], found["with_ticks"], found["sampled"]
     cut = ticks  # records of no known process too, of which a job has none
@@ -221,21 +319,31 @@ def measured(connection: sqlite3.Connection, columns: tuple[str, ...], rows: lis
     threads, (tick_s, a_tick) = found["threads"], _tick(connection)
     if told > sampled and _CPU & {*shown}:
         more = f"up to {threads * tick_s:.2f} s more was used"
-        words.append(f"CPU time of {count(threads, 'thread')} is measured, but for the last part of a tick ({a_tick}) of each: {more}")
+        words.append(
+            f"CPU time of {count(threads, 'thread')} is measured, but for the last part of a tick"
+            f" ({a_tick}) of each: {more}"
+        )
     if sampled and _CPU & {*shown}:
         rest_s = found["cpu_s"] - found["run_ns"] / 1e9
         share = "" if cut else f" ({max(rest_s, 0):.2f} s)"
         most = f"right on average, and up to {sampled * tick_s:.2f} s more or less in all"
-        words.append(f"CPU time of {count(sampled, 'process')} shorter than a tick ({a_tick}) is sampled{share}: {most}")
+        words.append(
+            f"CPU time of {count(sampled, 'process')} shorter than a tick ({a_tick}) is"
+            f" sampled{share}: {most}"
+        )
     if cut and _CPU & {*shown}:
         # What is longer has 13 bits in the record.
         most_s = cut * _CUT_S + (found["cpu_s"] / 1024 if found["cpu_s"] > _FINE_S else 0)
-        words.append(f"CPU time of {count(cut, 'record')} is cut down to 1/100 s: up to {most_s:.2f} s more was used")
+        words.append(
+            f"CPU time of {count(cut, 'record')} is cut down to 1/100 s: up to {most_s:.2f} s more"
+            " was used"
+        )
     if told and ticks:
         words.append(f"memory and I/O are known of {told} of {told + ticks} processes")
     if found["usage_partial"]:
         words.append(
-            f"of {count(found['usage_partial'], 'process')} statistics of threads were lost: memory, I/O and faults are at least so much"
+            f"of {count(found['usage_partial'], 'process')} statistics of threads were lost:"
+            " memory, I/O and faults are at least so much"
         )
     return words
 
@@ -245,24 +353,32 @@ def of_each(connection: sqlite3.Connection, shown: Iterable[str]) -> list[str]:
     if not _CPU & {*shown}:
         return []
     return [
-        f"CPU time is measured to a thread's last tick ({_tick(connection)[1]}), and sampled where a process is shorter;"
-        " where only accounting tells it is cut down to 1/100 s: each may be off by so much"
+        f"CPU time is measured to a thread's last tick ({_tick(connection)[1]}), and sampled where"
+        " a process is shorter; where only accounting tells it is cut down to 1/100 s: each may be"
+        " off by so much"
     ]
 
 
 def _tick(connection: sqlite3.Connection) -> tuple[float, str]:
     """The longest tick of the kernels of a warehouse, in seconds and in words."""
-    text = f"select min(tick_ns), max(coalesce(tick_ns, {LONGEST_TICK_NS})), count(*) - count(tick_ns) from boot where uuid is not null"
+    text = (
+        f"select min(tick_ns), max(coalesce(tick_ns, {LONGEST_TICK_NS})), count(*) - count(tick_ns)"
+        " from boot where uuid is not null"
+    )
     least, most, unknown = connection.execute(text).fetchone()
     most = most or LONGEST_TICK_NS
     words = tick(most) if least == most else f"up to {tick(most)}"
     if unknown:
-        words += f", assumed for {unknown} boot{'' if unknown == 1 else 's'} of which it is not known"
+        words += (
+            f", assumed for {unknown} boot{'' if unknown == 1 else 's'} of which it is not known"
+        )
     return most / 1e9, words
 
 
 def touching(window: Window) -> str:
-    """The where clause for the known losses that touch a window; one at an unknown time may touch any."""
+    """The where clause for the known losses that touch a window; one at an unknown time may touch
+    any.
+    """
     conditions = []
     if window.until is not None:
         conditions.append(f"(started_ns is null or started_ns < {window.until})")
@@ -278,23 +394,45 @@ def gaps(connection: sqlite3.Connection, window: Window) -> int:
 
 def cut(found: int, limit: int | None) -> list[str]:
     """Say that a limit hid rows."""
-    return [f"showing {limit} of {found} rows; --limit shows more"] if limit is not None and found > limit else []
+    return (
+        [f"showing {limit} of {found} rows; --limit shows more"]
+        if limit is not None and found > limit
+        else []
+    )
 
 
 def left_out(number: int, noun: str) -> list[str]:
     """Say that rows were left out of which nothing is known yet."""
-    return [f"{count(number, noun)} left out, of which all processes still run; --all shows them"] if number else []
+    return (
+        [f"{count(number, noun)} left out, of which all processes still run; --all shows them"]
+        if number
+        else []
+    )
 
 
 def nothing(connection: sqlite3.Connection, selection: Selection) -> str:
     """Why a report has no rows."""
-    if not connection.execute("select exists (select 1 from process) or exists (select 1 from acct)").fetchone()[0]:
-        return "nothing is recorded yet; start the collector with: elsa jobd, and read the accounting file with: elsa ingest"
-    of = "" if selection.jobs is None else " of that job" if selection.job is not None else " of those jobs"
+    if not connection.execute(
+        "select exists (select 1 from process) or exists (select 1 from acct)"
+    ).fetchone()[0]:
+        return (
+            "nothing is recorded yet; start the collector with: elsa jobd, and read the accounting"
+            " file with: elsa ingest"
+        )
+    of = (
+        ""
+        if selection.jobs is None
+        else " of that job"
+        if selection.job is not None
+        else " of those jobs"
+    )
     if selection.choices:
         of += " that was asked for"
     if pruned(connection, selection):
-        return f"no process{of}{' of that window' if selection.window else ''} is left in the warehouse"
+        return (
+            f"no process{of}{' of that window' if selection.window else ''} is left in the"
+            " warehouse"
+        )
     if selection.window:
         return f"no process{of} {'lived' if selection.clip else 'ended'} in that window"
     return f"no process{of} has ended yet"

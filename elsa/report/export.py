@@ -1,7 +1,9 @@
-"""The warehouse as files for other tools: processes and memberships by day of end, and jobs; Parquet or JSON lines.
+"""The warehouse as files for other tools: processes and memberships by day of end, and jobs;
+Parquet or JSON lines.
 
-Folders are named as Hive and its kin read them (processes/day=2026-11-02/part.parquet), days are UTC. A file appears whole or not at
-all, so an export that was stopped goes on with what is missing. Only days that are over are written.
+Folders are named as Hive and its kin read them (processes/day=2026-11-02/part.parquet), days are
+UTC. A file appears whole or not at all, so an export that was stopped goes on with what is missing.
+Only days that are over are written.
 """
 
 from __future__ import annotations
@@ -16,12 +18,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from elsa.errors import ElsaError, UsageError
-from elsa.report.columns import COLUMNS, local_time, tag_list
 from elsa.report.jobs import COLUMNS as OF_JOBS
 from elsa.report.processes import COLUMNS as OF_PROCESSES
-from elsa.report.query import of_host
-from elsa.report.times import Window
-from elsa.report.warehouse import several_hosts
+from elsa.report.query.statement import of_host
+from elsa.report.query.times import Window
+from elsa.report.query.warehouse import several_hosts
+from elsa.report.render.columns import COLUMNS, local_time, tag_list
 from elsa.store.measures import MEASURES
 from elsa.text import printable
 
@@ -33,7 +35,9 @@ _NAMES = {
     "group": "group_name(u.gid)",
     "owner": "user_name(u.owner_uid)",
 }
-_NAMES_APART = {key: of_host(text) for key, text in _NAMES.items()} | {"owner": "owner_name(u.owner_uid, u.job_id)"}
+_NAMES_APART = {key: of_host(text) for key, text in _NAMES.items()} | {
+    "owner": "owner_name(u.owner_uid, u.job_id)"
+}
 _OF_STAYS = ("job_id", "process_id", "pid", "how", "since_at", "until_at")
 
 Progress = Callable[[int, int], None]
@@ -52,9 +56,17 @@ class Dataset(NamedTuple):
 
 DATASETS = (
     Dataset(
-        "processes", tuple(key for key in OF_PROCESSES if key != "flags"), "process_usage as u where u.ended_hour between ? and ?", True
+        "processes",
+        tuple(key for key in OF_PROCESSES if key != "flags"),
+        "process_usage as u where u.ended_hour between ? and ?",
+        True,
     ),
-    Dataset("memberships", _OF_STAYS, "job_stay as u join process as p on p.id = u.process_id where p.ended_hour between ? and ?", True),
+    Dataset(
+        "memberships",
+        _OF_STAYS,
+        "job_stay as u join process as p on p.id = u.process_id where p.ended_hour between ? and ?",
+        True,
+    ),
     Dataset("jobs", OF_JOBS, "job_usage as u", False),
 )
 
@@ -69,7 +81,9 @@ class Written(NamedTuple):
 
 
 def kind(key: str) -> type:
-    """What a column holds: str, int, float or datetime (which views and JSON lines give as text), as the registry of columns has it."""
+    """What a column holds: str, int, float or datetime (which views and JSON lines give as text),
+    as the registry of columns has it.
+    """
     column = COLUMNS.get(key)
     if key.endswith("_at") if column is None else column.format is local_time:
         return datetime
@@ -78,23 +92,39 @@ def kind(key: str) -> type:
 
 
 def _kinds(connection: sqlite3.Connection, dataset: Dataset) -> dict[str, type]:
-    """What the columns of a dataset hold: of jobs, sums that are larger than any integer of 64 bits are floats."""
+    """What the columns of a dataset hold: of jobs, sums that are larger than any integer of 64 bits
+    are floats.
+    """
     kinds = {key: kind(key) for key in dataset.columns}
     if dataset.by_day:
         return kinds
     sums = [key for key in MEASURES if kinds.get(key) is int]
     asked = ", ".join(f"max(typeof(u.{key}) = 'real')" for key in sums)
     large = connection.execute(f"select {asked} from {dataset.rows}")
-    return kinds | {key: float for key, is_large in zip(sums, large.fetchone(), strict=True) if is_large}
+    return kinds | {
+        key: float for key, is_large in zip(sums, large.fetchone(), strict=True) if is_large
+    }
 
 
 def export(
-    connection: sqlite3.Connection, to: Path, form: str, window: Window, now_ns: int, progress: Progress, *, again: bool = False
+    connection: sqlite3.Connection,
+    to: Path,
+    form: str,
+    window: Window,
+    now_ns: int,
+    progress: Progress,
+    *,
+    again: bool = False,
 ) -> Written:
-    """Write what is missing, or with `again` everything. Raises UsageError where pyarrow is needed and not there."""
+    """Write what is missing, or with `again` everything. Raises UsageError where pyarrow is needed
+    and not there.
+    """
     write = _WRITERS[form]()
     pieces: list[tuple[Dataset, int | None]] = [
-        (dataset, day) for day in _days(connection, window, now_ns) for dataset in DATASETS if dataset.by_day
+        (dataset, day)
+        for day in _days(connection, window, now_ns)
+        for dataset in DATASETS
+        if dataset.by_day
     ]
     pieces += [(dataset, None) for dataset in DATASETS if not dataset.by_day]
     files = rows = kept = 0
@@ -110,7 +140,9 @@ def export(
 
 
 def _days(connection: sqlite3.Connection, window: Window, now_ns: int) -> list[int]:
-    """The days (since 1970, UTC) that are over and wholly in the window, and in which something ended."""
+    """The days (since 1970, UTC) that are over and wholly in the window, and in which something
+    ended.
+    """
     day_ns = HOURS * 3600 * 10**9
     bounds = connection.execute("select min(ended_hour), max(ended_hour) from process").fetchone()
     if bounds[0] is None:
@@ -120,7 +152,9 @@ def _days(connection: sqlite3.Connection, window: Window, now_ns: int) -> list[i
         first = max(first, -(-window.since // day_ns))
     last = min(last, (now_ns if window.until is None else min(window.until, now_ns)) // day_ns)
     some = "select exists (select 1 from process where ended_hour between ? and ?)"
-    return [day for day in range(first, last) if connection.execute(some, _hours(day)).fetchone()[0]]
+    return [
+        day for day in range(first, last) if connection.execute(some, _hours(day)).fetchone()[0]
+    ]
 
 
 def _hours(day: int) -> tuple[int, int]:
@@ -130,7 +164,12 @@ def _hours(day: int) -> tuple[int, int]:
 def _path(to: Path, dataset: Dataset, day: int | None, form: str) -> Path:
     if day is None:
         return to / f"{dataset.name}.{form}"
-    return to / dataset.name / f"day={datetime.fromtimestamp(day * 86400, UTC):%Y-%m-%d}" / f"part.{form}"
+    return (
+        to
+        / dataset.name
+        / f"day={datetime.fromtimestamp(day * 86400, UTC):%Y-%m-%d}"
+        / f"part.{form}"
+    )
 
 
 def _file(
@@ -143,7 +182,9 @@ def _file(
     """One file, whole or not at all; returns how many rows it has."""
     names = _NAMES_APART if several_hosts(connection) else _NAMES
     listed = ", ".join(f'{names.get(key, f"u.{key}")} as "{key}"' for key in dataset.columns)
-    found = connection.execute(f"select {listed} from {dataset.rows}", () if day is None else _hours(day))
+    found = connection.execute(
+        f"select {listed} from {dataset.rows}", () if day is None else _hours(day)
+    )
     count = 0
 
     def batches() -> Iterator[list[Any]]:
@@ -170,7 +211,11 @@ def _jsonl() -> Write:
         with path.open("w", encoding="utf-8") as out:
             for row in itertools.chain.from_iterable(batches):
                 values = {
-                    key: COLUMNS[key].machine(value) if value is not None and key in COLUMNS else value
+                    key: (
+                        COLUMNS[key].machine(value)
+                        if value is not None and key in COLUMNS
+                        else value
+                    )
                     for key, value in zip(kinds, row, strict=True)
                 }
                 out.write(json.dumps(values, ensure_ascii=False) + "\n")
@@ -183,8 +228,16 @@ def _parquet() -> Write:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError:
-        raise UsageError("Parquet needs pyarrow; install it with: pip install 'elsa-accounting[parquet]', or use --format jsonl") from None
-    types = {str: pa.string(), int: pa.int64(), float: pa.float64(), datetime: pa.timestamp("ms", tz="UTC")}
+        raise UsageError(
+            "Parquet needs pyarrow; install it with: pip install 'elsa-accounting[parquet]', or use"
+            " --format jsonl"
+        ) from None
+    types = {
+        str: pa.string(),
+        int: pa.int64(),
+        float: pa.float64(),
+        datetime: pa.timestamp("ms", tz="UTC"),
+    }
 
     def moments(key: str, values: Sequence[Any]) -> Sequence[Any]:
         """Text of a time as a time; anything else as it is."""
@@ -198,7 +251,12 @@ def _parquet() -> Write:
         with path.open("wb") as file, pq.ParquetWriter(file, schema, compression="zstd") as out:
             for rows in batches:
                 columns = zip(kinds, zip(*rows, strict=True), schema.types, strict=True)
-                out.write_table(pa.table([pa.array(moments(key, values), type_) for key, values, type_ in columns], schema))
+                out.write_table(
+                    pa.table(
+                        [pa.array(moments(key, values), type_) for key, values, type_ in columns],
+                        schema,
+                    )
+                )
 
     return write
 

@@ -1,7 +1,9 @@
-"""Folded stacks: `make;sh;cc1 1234`, one line per path of commands, as flamegraph.pl and speedscope read them.
+"""Folded stacks: `make;sh;cc1 1234`, one line per path of commands, as flamegraph.pl and speedscope
+read them.
 
-A weight is what the processes of a path used themselves: microseconds of CPU time, bytes of I/O, or microseconds of wall time in which
-none of their children ran (so a shell that waits weighs nothing).
+A weight is what the processes of a path used themselves: microseconds of CPU time, bytes of I/O, or
+microseconds of wall time in which none of their children ran (so a shell that waits weighs
+nothing).
 """
 
 from __future__ import annotations
@@ -78,7 +80,11 @@ def _alone_ns(node: Node) -> int:
     if node.began_ns is None or node.ended_ns is None:
         return 0
     born, died = node.began_ns, node.ended_ns
-    spans = sorted((child.began_ns, child.ended_ns or died) for child in node.children if child.began_ns is not None)
+    spans = sorted(
+        (child.began_ns, child.ended_ns or died)
+        for child in node.children
+        if child.began_ns is not None
+    )
     alone, until = 0, born
     for began, ended in spans:
         alone += max(0, min(began, died) - until)

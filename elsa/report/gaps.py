@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from elsa.report import completeness
-from elsa.report.output import Output
-from elsa.report.query import Query, select
-from elsa.report.render import Report, Row
-from elsa.report.silence import Open, silence, still_open
-from elsa.report.times import Window
-from elsa.report.warehouse import several_hosts
+from elsa.report.collector_status import Open, silence, still_open
+from elsa.report.query.statement import Query, select
+from elsa.report.query.times import Window
+from elsa.report.query.warehouse import several_hosts
+from elsa.report.render.output import Output
+from elsa.report.render.writer import Report, Row
 
 _COLUMNS = (
     "gap_id",
@@ -29,7 +29,17 @@ _COLUMNS = (
     "to_position",
     "note",
 )
-_SHOWN = ("started_at", "ended_at", "duration_s", "what", "lost", "path", "from_position", "to_position", "note")
+_SHOWN = (
+    "started_at",
+    "ended_at",
+    "duration_s",
+    "what",
+    "lost",
+    "path",
+    "from_position",
+    "to_position",
+    "note",
+)
 SILENCE = "silence"
 """The kind of a gap that has not ended."""
 _STILL = "jobd has stored nothing since"
@@ -37,23 +47,43 @@ _STILL = "jobd has stored nothing since"
 _OF_FILES = ("path", "from_position", "to_position")
 
 
-def query(window: Window, output: Output, hosts: Sequence[int] | None = None, *, apart: bool = False) -> tuple[Query, tuple[str, ...]]:
-    """The known losses that touch a window, of some hosts or of all, the newest first; and the columns to write."""
+def query(
+    window: Window, output: Output, hosts: Sequence[int] | None = None, *, apart: bool = False
+) -> tuple[Query, tuple[str, ...]]:
+    """The known losses that touch a window, of some hosts or of all, the newest first; and the
+    columns to write.
+    """
     known = {key: key for key in _COLUMNS}
     shown = output.choose(known, ("host", *_SHOWN) if apart else _SHOWN)
     order = output.order(known, "gap_id desc")
     theirs = "" if hosts is None else f" where host_id in ({', '.join(map(str, hosts))})"
-    return Query(f"{select(known)}\nfrom (select * from gaps{theirs}){completeness.touching(window)}\n{order}"), shown
+    return (
+        Query(
+            f"{select(known)}\nfrom (select * from"
+            f" gaps{theirs}){completeness.touching(window)}\n{order}"
+        ),
+        shown,
+    )
 
 
-def gaps(connection: sqlite3.Connection, window: Window, output: Output, now_ns: int, hosts: Sequence[int] | None = None) -> Report:
+def gaps(
+    connection: sqlite3.Connection,
+    window: Window,
+    output: Output,
+    now_ns: int,
+    hosts: Sequence[int] | None = None,
+) -> Report:
     """The known losses that touch a window, of some hosts or of all, the newest first."""
     asked, shown = query(window, output, hosts, apart=several_hosts(connection))
     rows: list[Row] = asked.run(connection).fetchall()
     silent = still_open(connection, window, now_ns)
     if silent is not None and (hosts is None or silent.host_id in hosts):  # the newest
         rows = output.ordered(_COLUMNS, [_open(silent), *rows])
-    if output.columns is None and output.form == "table" and all(row[_COLUMNS.index("path")] is None for row in rows):
+    if (
+        output.columns is None
+        and output.form == "table"
+        and all(row[_COLUMNS.index("path")] is None for row in rows)
+    ):
         shown = tuple(key for key in shown if key not in _OF_FILES)
     place = " in that window" if window else ""
     return Report(
@@ -67,7 +97,13 @@ def gaps(connection: sqlite3.Connection, window: Window, output: Output, now_ns:
 
 def _open(silent: Open) -> Row:
     """The row of a gap that has not ended: so it has no id yet, no end and no length."""
-    known = {"host": silent.host, "boot_id": silent.boot_id, "kind": SILENCE, "what": _STILL, "started_at": silent.since_at}
+    known = {
+        "host": silent.host,
+        "boot_id": silent.boot_id,
+        "kind": SILENCE,
+        "what": _STILL,
+        "started_at": silent.since_at,
+    }
     note = "stopped" if silent.stopped else "without notice: killed, or it cannot write"
     return tuple((known | {"note": note}).get(key) for key in _COLUMNS)
 

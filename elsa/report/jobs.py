@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple, TextIO
 
-from elsa.report import completeness, measures, render, rolled, usage
-from elsa.report.measures import COUNTERS
-from elsa.report.output import Output
-from elsa.report.query import Condition, Query, listed, rows, select
-from elsa.report.render import Report, Row
-from elsa.report.selection import Selection
-from elsa.report.times import Window
+from elsa.report import completeness, usage
+from elsa.report.query import rollup_source
+from elsa.report.query import sums as measures
+from elsa.report.query.selection import Selection
+from elsa.report.query.statement import Condition, Query, listed, rows, select
+from elsa.report.query.sums import COUNTERS
+from elsa.report.query.times import Window
+from elsa.report.render import writer
+from elsa.report.render.output import Output
+from elsa.report.render.writer import Report, Row
 
 COLUMNS = (
     "job_id",
@@ -87,14 +90,26 @@ _SHOWN = (
 )
 # What says the same as another line of the block, and what is for `--summary ja` and for programs.
 _HIDDEN = {
-    *("minflt", "majflt", "owner_uid", "etime_ticks", "utime_ticks", "stime_ticks", "utime_us", "stime_us", "exit_code", "exit_signal"),
+    *(
+        "minflt",
+        "majflt",
+        "owner_uid",
+        "etime_ticks",
+        "utime_ticks",
+        "stime_ticks",
+        "utime_us",
+        "stime_us",
+        "exit_code",
+        "exit_signal",
+    ),
     *("run_ns", "vm_kib", "coremem_mb_s", "virtmem_mb_s", *COUNTERS),
 } - {"read_bytes", "write_bytes"}
 _NO_JOB = "there is no job yet; make one with: elsa job run --name NAME -- COMMAND"
 _NO_SUCH_JOB = "no job is like that"
 _WHOLE = {key: "user_name(u.owner_uid)" if key == "owner" else f"u.{key}" for key in COLUMNS}
 
-# In a window: the sums over the processes that ended in it; a job's own span and completeness are not a window's.
+# In a window: the sums over the processes that ended in it; a job's own span and completeness are
+# not a window's.
 _FACTS = {
     "job_id": "j.id",
     "name": "j.name",
@@ -102,7 +117,18 @@ _FACTS = {
     "owner_uid": "j.owner_uid",
     "state": "case when j.closed_at_ns is null then 'open' else 'closed' end",
 }
-_WINDOW_SHOWN = ("job_id", "name", "owner", "state", "processes", "elapsed_s", "cpu_s", "rss_kib", "read_bytes", "write_bytes")
+_WINDOW_SHOWN = (
+    "job_id",
+    "name",
+    "owner",
+    "state",
+    "processes",
+    "elapsed_s",
+    "cpu_s",
+    "rss_kib",
+    "read_bytes",
+    "write_bytes",
+)
 _LOSSES = ("gaps", "usage_gaps")
 
 
@@ -122,17 +148,21 @@ def columns(window: Window, *, clip: bool = False) -> dict[str, str]:
     shared = measures.sums(measures.share(window), members=True)
     if clip:
         return _FACTS | shared | {"estimate": "1"}
-    sums = rolled.sums("rollup_job")
+    sums = rollup_source.sums("rollup_job")
     return _FACTS | {key: sums[key] for key in shared}
 
 
-def query(selection: Selection, conditions: Sequence[Condition], output: Output) -> tuple[Query, tuple[str, ...]]:
+def query(
+    selection: Selection, conditions: Sequence[Condition], output: Output
+) -> tuple[Query, tuple[str, ...]]:
     """The jobs that fulfil conditions on job_usage, the newest first; and the columns to write.
 
     In a window those of which a process ended in it, with what those processes used.
     """
     known = columns(selection.window, clip=selection.clip)
-    usual = _WINDOW_SHOWN + (("estimate",) if selection.clip else ()) if selection.window else _SHOWN
+    usual = (
+        _WINDOW_SHOWN + (("estimate",) if selection.clip else ()) if selection.window else _SHOWN
+    )
     if selection.apart:
         known = _of_hosts(known, "j.id" if selection.window else "u.job_id")
         usual = ("host", *usual)
@@ -140,32 +170,59 @@ def query(selection: Selection, conditions: Sequence[Condition], output: Output)
     helpers = ("job_id", *completeness.MEASURED, *(() if selection.window else _LOSSES))
     chosen = {key: known[key] for key in dict.fromkeys((*shown, *helpers))}
     order = output.order(known, "job_id desc")
-    limit = "" if output.limit is None else f"\nlimit {output.limit + 1}"  # one more than is shown, to know that there is more
+    limit = (
+        "" if output.limit is None else f"\nlimit {output.limit + 1}"
+    )  # one more than is shown, to know that there is more
     where = "\nwhere " + " and ".join(each.sql for each in conditions) if conditions else ""
     values = tuple(value for each in conditions for value in each.values)
     if not selection.window:
         # The newest of all are known before anything is summed.
         newest = limit and not conditions and output.sort is None
-        view = rolled.job_usage(f"select j.id from job as j order by j.id desc{limit}") if newest else "job_usage"
+        view = (
+            rollup_source.job_usage(f"select j.id from job as j order by j.id desc{limit}")
+            if newest
+            else "job_usage"
+        )
         return Query(f"{select(chosen)}\nfrom {view} as u{where}\n{order}{limit}", values), shown
     jobs = "select c.job_id from chosen as c" if conditions else None
-    before = f"with chosen as materialized (select u.job_id from job_usage as u{where})\n" if conditions else ""
+    before = (
+        f"with chosen as materialized (select u.job_id from job_usage as u{where})\n"
+        if conditions
+        else ""
+    )
     if selection.clip:
         among = [] if jobs is None else [Condition(f"u.job_id in ({jobs})")]
-        source = rows(Selection(selection.window, selection.clip), [*chosen.values(), order, "u.job_id"], *among, members=True)
+        source = rows(
+            Selection(selection.window, selection.clip),
+            [*chosen.values(), order, "u.job_id"],
+            *among,
+            members=True,
+        )
     else:
-        source = rolled.source("rollup_job", selection.window, [*chosen.values(), order], days=True, jobs=jobs)
-    text = f"{before}{select(chosen)}\n{source.sql} join job as j on j.id = u.job_id\ngroup by j.id\n{order}{limit}"
+        source = rollup_source.source(
+            "rollup_job", selection.window, [*chosen.values(), order], days=True, jobs=jobs
+        )
+    text = (
+        f"{before}{select(chosen)}\n{source.sql} join job as j on j.id = u.job_id\ngroup by"
+        f" j.id\n{order}{limit}"
+    )
     return Query(text, values + source.values), shown
 
 
 def _of_hosts(known: dict[str, str], job: str) -> dict[str, str]:
-    """The columns of jobs where there are several hosts: the job's host, and the name that its owner has there."""
+    """The columns of jobs where there are several hosts: the job's host, and the name that its
+    owner has there.
+    """
     owner = known["owner"].replace("user_name(", "owner_name(").replace(")", f", {job})")
     return {"host": f"host_of_job({job})", **known, "owner": owner}
 
 
-def jobs(connection: sqlite3.Connection, selection: Selection, conditions: Sequence[Condition], output: Output) -> Report:
+def jobs(
+    connection: sqlite3.Connection,
+    selection: Selection,
+    conditions: Sequence[Condition],
+    output: Output,
+) -> Report:
     """Jobs, the newest first, with what they cost."""
     asked, shown = query(selection, conditions, output)
     found = asked.run(connection)
@@ -173,23 +230,38 @@ def jobs(connection: sqlite3.Connection, selection: Selection, conditions: Seque
     every = found.fetchall()
     kept = every[: output.limit]
     rollup = None if selection.clip else "rollup_job"
-    words = completeness.pruned(connection, selection, rollup) if selection.window and not kept else []
+    words = (
+        completeness.pruned(connection, selection, rollup) if selection.window and not kept else []
+    )
     if kept:
         place = names.index("job_id")
         ids = tuple(row[place] for row in kept)
         losses = None if selection.window else _losses(names, kept)
         listed_jobs = Selection(selection.window, selection.clip, ids)
         words = completeness.words(connection, listed_jobs, losses, rollup=rollup)
-        words += completeness.measured(connection, names, kept, shown) + completeness.estimate(selection)
+        words += completeness.measured(connection, names, kept, shown) + completeness.estimate(
+            selection
+        )
     if len(every) > len(kept):
-        words.append(f"showing {'the newest ' if output.sort is None else ''}{output.limit} jobs; --limit shows more")
-    return Report(names, shown, kept, words, nothing=partial(_nothing, connection, selection, conditions))
+        words.append(
+            f"showing {'the newest ' if output.sort is None else ''}{output.limit} jobs; --limit"
+            " shows more"
+        )
+    return Report(
+        names, shown, kept, words, nothing=partial(_nothing, connection, selection, conditions)
+    )
 
 
-def _nothing(connection: sqlite3.Connection, selection: Selection, conditions: Sequence[Condition]) -> str:
+def _nothing(
+    connection: sqlite3.Connection, selection: Selection, conditions: Sequence[Condition]
+) -> str:
     if not connection.execute("select exists (select 1 from job)").fetchone()[0]:
         return _NO_JOB
-    return _NO_SUCH_JOB if conditions and not selection.window else completeness.nothing(connection, selection)
+    return (
+        _NO_SUCH_JOB
+        if conditions and not selection.window
+        else completeness.nothing(connection, selection)
+    )
 
 
 def _losses(names: tuple[str, ...], found: list[Row]) -> str:
@@ -203,15 +275,31 @@ def job_query(selection: Selection) -> Query:
     """The one job of a selection; in a window what those of its processes cost that ended in it."""
     if not selection.window:
         whole = _of_hosts(_WHOLE, "u.job_id") if selection.apart else _WHOLE
-        return Query(f"{select(whole)}\nfrom {rolled.job_usage(listed(selection.jobs or ()))} as u\nwhere u.job_id = ?", (selection.job,))
+        return Query(
+            f"{select(whole)}\nfrom {rollup_source.job_usage(listed(selection.jobs or ()))} as"
+            " u\nwhere u.job_id = ?",
+            (selection.job,),
+        )
     known = columns(selection.window, clip=selection.clip)
     sums = {key: expression for key, expression in known.items() if key not in _FACTS}
     if selection.clip:
         source = rows(selection, sums.values())
     else:
-        source = rolled.source("rollup_job", selection.window, sums.values(), days=True, jobs=listed(selection.jobs or ()))
-    facts = f"{select(_of_hosts(_FACTS, 'j.id') if selection.apart else _FACTS)}\nfrom job as j where j.id = ?"
-    return Query(f"select *\nfrom ({facts})\ncross join (\n{select(sums)}\n{source.sql}\n)", (selection.job, *source.values))
+        source = rollup_source.source(
+            "rollup_job",
+            selection.window,
+            sums.values(),
+            days=True,
+            jobs=listed(selection.jobs or ()),
+        )
+    facts = (
+        f"{select(_of_hosts(_FACTS, 'j.id') if selection.apart else _FACTS)}\nfrom job as j where"
+        " j.id = ?"
+    )
+    return Query(
+        f"select *\nfrom ({facts})\ncross join (\n{select(sums)}\n{source.sql}\n)",
+        (selection.job, *source.values),
+    )
 
 
 def job(connection: sqlite3.Connection, selection: Selection, output: Output) -> JobReport:
@@ -220,9 +308,20 @@ def job(connection: sqlite3.Connection, selection: Selection, output: Output) ->
     known = ("host", *known) if selection.apart else known
     row = job_query(selection).run(connection).fetchone()
     # Only objects carry every figure of the commands.
-    every = Output("json" if output.form in ("json", "jsonl") and output.columns is None else "table", None, output.sort, output.limit)
-    losses = None if selection.window else completeness.losses(sum(row[known.index(key)] for key in _LOSSES), selection)
-    commands = usage.usage(connection, usage.COMMANDS, selection, every, everything=True, losses=losses)
+    every = Output(
+        "json" if output.form in ("json", "jsonl") and output.columns is None else "table",
+        None,
+        output.sort,
+        output.limit,
+    )
+    losses = (
+        None
+        if selection.window
+        else completeness.losses(sum(row[known.index(key)] for key in _LOSSES), selection)
+    )
+    commands = usage.usage(
+        connection, usage.COMMANDS, selection, every, everything=True, losses=losses
+    )
     words = [] if commands.rows or row[known.index("processes")] else [commands.nothing()]
     if selection.window and not selection.clip:
         words += completeness.pruned(connection, selection, "rollup_job")
@@ -230,22 +329,31 @@ def job(connection: sqlite3.Connection, selection: Selection, output: Output) ->
 
 
 def write_job(report: JobReport, output: Output, out: TextIO) -> None:
-    """The summary and its commands; where one file is one table the summary alone, and so with columns of one's own choice."""
+    """The summary and its commands; where one file is one table the summary alone, and so with
+    columns of one's own choice.
+    """
     shown = output.choose(report.columns, [key for key in report.columns if key not in _HIDDEN])
     if output.form == "table":
-        out.write(render.block(report.columns, report.row, shown, units=output.units) + "\n")
+        out.write(writer.block(report.columns, report.row, shown, units=output.units) + "\n")
         found = list(report.commands.rows)
         if found and output.columns is None:
-            usual = tuple(key for key in (*usage.COMMANDS.shown, *usage.SHOWN) if key in report.commands.columns)
+            usual = tuple(
+                key
+                for key in (*usage.COMMANDS.shown, *usage.SHOWN)
+                if key in report.commands.columns
+            )
             out.write("\n")
             part = Report(report.commands.columns, usual, found)
-            render.write(part, output, out)
+            writer.write(part, output, out)
             report.words.extend(part.words)
     elif output.form in ("json", "jsonl"):
         row = tuple(report.row[report.columns.index(key)] for key in shown)
-        made = render.as_object(shown, row)
+        made = writer.as_object(shown, row)
         if output.columns is None:
-            made["commands"] = [render.as_object(report.commands.shown, each) for each in render.written(report.commands)]
-        out.write(render.as_json(made, indent=2 if output.form == "json" else None) + "\n")
+            made["commands"] = [
+                writer.as_object(report.commands.shown, each)
+                for each in writer.written(report.commands)
+            ]
+        out.write(writer.as_json(made, indent=2 if output.form == "json" else None) + "\n")
     else:
-        render.write(Report(report.columns, shown, [report.row]), output, out)
+        writer.write(Report(report.columns, shown, [report.row]), output, out)

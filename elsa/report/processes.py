@@ -1,4 +1,6 @@
-"""Single processes: what each one used, in the order in which they ended, or as lastcomm shows them, the newest first."""
+"""Single processes: what each one used, in the order in which they ended, or as lastcomm shows
+them, the newest first.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +10,11 @@ from functools import partial
 from typing import NamedTuple
 
 from elsa.report import completeness
-from elsa.report.measures import COUNTERS
-from elsa.report.output import Output
-from elsa.report.query import Condition, Query, of_host, rows, select
-from elsa.report.render import Report, Row
-from elsa.report.selection import Selection
+from elsa.report.query.selection import Selection
+from elsa.report.query.statement import Condition, Query, of_host, rows, select
+from elsa.report.query.sums import COUNTERS
+from elsa.report.render.output import Output
+from elsa.report.render.writer import Report, Row
 from elsa.state.clock import HOUR_NS
 
 COLUMNS = (
@@ -80,8 +82,36 @@ class View(NamedTuple):
     newest_first: bool
 
 
-PROCESSES = View(("pid", "ppid", "command", "forked_only", "user", "started_at", "elapsed_s", "user_s", "system_s", *_FIGURES), False)
-LAST = View(("command", "flags", "user", "tty", "pid", "cpu_s", "elapsed_s", "started_at", "ended_at", "exit_status"), True)
+PROCESSES = View(
+    (
+        "pid",
+        "ppid",
+        "command",
+        "forked_only",
+        "user",
+        "started_at",
+        "elapsed_s",
+        "user_s",
+        "system_s",
+        *_FIGURES,
+    ),
+    False,
+)
+LAST = View(
+    (
+        "command",
+        "flags",
+        "user",
+        "tty",
+        "pid",
+        "cpu_s",
+        "elapsed_s",
+        "started_at",
+        "ended_at",
+        "exit_status",
+    ),
+    True,
+)
 """lastcomm's question, with its flags."""
 
 # Looked up by key for each row, since a join would read all of that view first.
@@ -90,7 +120,10 @@ _SPECIAL = {
     "user": "user_name(u.uid)",
     "group": "group_name(u.gid)",
     # lastcomm's letters; NULL where nothing is known of them
-    "flags": "iif(u.superuser, 'S', '') || iif(u.forked_only, 'F', '') || iif(u.dumped_core, 'D', '') || iif(u.killed, 'X', '')",
+    "flags": (
+        "iif(u.superuser, 'S', '') || iif(u.forked_only, 'F', '') || iif(u.dumped_core, 'D', '') ||"
+        " iif(u.killed, 'X', '')"
+    ),
 }
 _OF_JOBS = ("job_id", "how", "part_life", "part_life_whole")
 
@@ -99,64 +132,114 @@ def columns(selection: Selection) -> dict[str, str]:
     """Every column that there is, with its expression."""
     named = {key: of_host(text) for key, text in _SPECIAL.items()} if selection.apart else _SPECIAL
     known = {key: named.get(key, f"u.{key}") for key in COLUMNS}
-    known |= {key: f"(select x.{key} from process_program as x where x.process_id = u.process_id)" for key in _PROGRAM}
+    known |= {
+        key: f"(select x.{key} from process_program as x where x.process_id = u.process_id)"
+        for key in _PROGRAM
+    }
     return known if selection.jobs is None else known | {key: f"u.{key}" for key in _OF_JOBS}
 
 
-def query(view: View, selection: Selection, output: Output, *more: Condition, everything: bool = False) -> tuple[Query, tuple[str, ...]]:
+def query(
+    view: View, selection: Selection, output: Output, *more: Condition, everything: bool = False
+) -> tuple[Query, tuple[str, ...]]:
     """The processes and the accounting records that are joined to none; and the columns to write.
 
-    With a limit one more than that, to know that there are more; in the order of their ends, those from the last end back.
+    With a limit one more than that, to know that there are more; in the order of their ends, those
+    from the last end back.
     """
     known = columns(selection)
     usual = ("host", *view.shown) if selection.apart else view.shown
     shown = output.choose(known, usual if selection.jobs is None else (*usual, "how"))
     backwards = view.newest_first or output.limit is not None
-    by_end = "u.out_ns desc nulls first, u.process_id desc" if backwards else "u.out_ns nulls last, u.process_id"
+    by_end = (
+        "u.out_ns desc nulls first, u.process_id desc"
+        if backwards
+        else "u.out_ns nulls last, u.process_id"
+    )
     order = output.order(known, by_end)
     chosen = {key: known[key] for key in shown}
-    known_of = "u.state = 'ended' or u.acct_id is not null" + (" or u.until_ns is not null" if selection.jobs is not None else "")
+    known_of = "u.state = 'ended' or u.acct_id is not null" + (
+        " or u.until_ns is not null" if selection.jobs is not None else ""
+    )
     ended = [] if everything else [Condition(f"({known_of})")]
     source = rows(selection, [*chosen.values(), order], *ended, *more)
     limit = "" if output.limit is None else f"\nlimit {output.limit + 1}"
     return Query(f"{select(chosen)}\n{source.sql}\n{order}{limit}", source.values), shown
 
 
-def processes(connection: sqlite3.Connection, view: View, selection: Selection, output: Output, *, everything: bool = False) -> Report:
-    """The processes of the host or of jobs. Those that still run have no figures yet, and are there only with `everything`."""
+def processes(
+    connection: sqlite3.Connection,
+    view: View,
+    selection: Selection,
+    output: Output,
+    *,
+    everything: bool = False,
+) -> Report:
+    """The processes of the host or of jobs. Those that still run have no figures yet, and are there
+    only with `everything`.
+    """
     shown, found = _found(connection, view, selection, output, everything=everything)
     classes = completeness.classes(connection, selection)
     words = completeness.words(connection, selection, found=classes)
     if not everything:
         running, _ = classes.get("running", (0, 0))
-        words += [f"{running} of them left out, since they still run; --all shows them"] if running else []
+        words += (
+            [f"{running} of them left out, since they still run; --all shows them"]
+            if running
+            else []
+        )
     if output.limit is not None:
         last = list(found)
         turned = not view.newest_first and output.sort is None
         found = last[: output.limit][:: -1 if turned else 1]
         which = "the last" if output.sort is None else "the first"
-        words += [f"showing {which} {output.limit}; --limit shows more"] if len(last) > output.limit else []
+        words += (
+            [f"showing {which} {output.limit}; --limit shows more"]
+            if len(last) > output.limit
+            else []
+        )
     words += completeness.of_each(connection, shown)
-    return Report(shown, shown, found, words, nothing=partial(completeness.nothing, connection, selection))
+    return Report(
+        shown, shown, found, words, nothing=partial(completeness.nothing, connection, selection)
+    )
 
 
 def _found(
-    connection: sqlite3.Connection, view: View, selection: Selection, output: Output, *, everything: bool
+    connection: sqlite3.Connection,
+    view: View,
+    selection: Selection,
+    output: Output,
+    *,
+    everything: bool,
 ) -> tuple[tuple[str, ...], Iterable[Row]]:
-    """The columns and the rows. The last so many are sought from the last hour back, so that not all that ever ended is looked at."""
+    """The columns and the rows. The last so many are sought from the last hour back, so that not
+    all that ever ended is looked at.
+    """
     asked, shown = query(view, selection, output, everything=everything)
     if output.limit is None or output.sort is not None or selection.jobs is not None or everything:
         return shown, asked.run(connection)  # read while it is written
     # Each by itself, since an index tells the first or the last, but not both at once.
-    ends = [f"(select {end}(ended_hour) from {part})" for part in ("incarnation_usage", "unjoined_usage") for end in ("min", "max")]
-    hours = [hour for hour in connection.execute(f"select {', '.join(ends)}").fetchone() if hour is not None]
+    ends = [
+        f"(select {end}(ended_hour) from {part})"
+        for part in ("incarnation_usage", "unjoined_usage")
+        for end in ("min", "max")
+    ]
+    hours = [
+        hour
+        for hour in connection.execute(f"select {', '.join(ends)}").fetchone()
+        if hour is not None
+    ]
     oldest, newest = min(hours, default=0), max(hours, default=None)
     if selection.window.until is not None and newest is not None:
         newest = min(newest, selection.window.until // HOUR_NS)
     span = 1
     while newest is not None and newest - span > oldest:
         since = Condition(f"u.ended_hour > {newest - span}")
-        rows_found = query(view, selection, output, since, everything=everything)[0].run(connection).fetchall()
+        rows_found = (
+            query(view, selection, output, since, everything=everything)[0]
+            .run(connection)
+            .fetchall()
+        )
         if len(rows_found) > output.limit:
             return shown, rows_found
         span *= 4

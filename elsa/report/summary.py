@@ -1,30 +1,71 @@
-"""The totals of a job in the manner of CSA's `ja`: span, CPU time, memory, transfers, delays, commands and billing units."""
+"""The totals of a job in the manner of CSA's `ja`: span, CPU time, memory, transfers, delays,
+commands and billing units.
+"""
 
 from __future__ import annotations
 
 import sqlite3
 from typing import NamedTuple, TextIO
 
-from elsa.report import completeness, measures, render, rolled
-from elsa.report.output import Output
-from elsa.report.query import Query, listed, rows, select
-from elsa.report.render import Report, Row
-from elsa.report.selection import Selection
+from elsa.report import completeness
+from elsa.report.query import rollup_source
+from elsa.report.query import sums as measures
+from elsa.report.query.selection import Selection
+from elsa.report.query.statement import Query, listed, rows, select
+from elsa.report.render import writer
+from elsa.report.render.output import Output
+from elsa.report.render.writer import Report, Row
 
 _FIGURES = (
-    *("user_s", "system_s", "cpu_s", "run_ns", "coremem_mb_s", "virtmem_mb_s", "rss_kib", "vm_kib", "minor_faults", "major_faults"),
+    *(
+        "user_s",
+        "system_s",
+        "cpu_s",
+        "run_ns",
+        "coremem_mb_s",
+        "virtmem_mb_s",
+        "rss_kib",
+        "vm_kib",
+        "minor_faults",
+        "major_faults",
+    ),
     *measures.COUNTERS,
-    *("processes", "with_usage", "with_ticks", "without_usage", "usage_partial", "sampled", "threads"),
+    *(
+        "processes",
+        "with_usage",
+        "with_ticks",
+        "without_usage",
+        "usage_partial",
+        "sampled",
+        "threads",
+    ),
 )
 _COLUMNS = ("job_id", "name", "owner", "started_at", "ended_at", "wall_s", *_FIGURES, "sbu")
 # Words for those who look at it; programs get the counts.
-_HIDDEN = {"run_ns", "with_usage", "with_ticks", "without_usage", "usage_partial", "sampled", "threads"}
+_HIDDEN = {
+    "run_ns",
+    "with_usage",
+    "with_ticks",
+    "without_usage",
+    "usage_partial",
+    "sampled",
+    "threads",
+}
 
 # CSA lets a site weigh everything; this is what costs most anywhere, and no weight is hidden.
 _SBU = "cpu_s + coremem_mb_s / 1024"
-SBU_WORDS = "1 sbu = 1 CPU second, or 1 GiB of memory resident for a CPU second: sbu = cpu + resident / 1024"
+SBU_WORDS = (
+    "1 sbu = 1 CPU second, or 1 GiB of memory resident for a CPU second: sbu = cpu + resident /"
+    " 1024"
+)
 # Counted only if somebody wants them, since that costs every switch a little.
-_OPTIONAL = ("blkio_delay_ns", "swapin_delay_ns", "reclaim_delay_ns", "thrashing_delay_ns", "compact_delay_ns")
+_OPTIONAL = (
+    "blkio_delay_ns",
+    "swapin_delay_ns",
+    "reclaim_delay_ns",
+    "thrashing_delay_ns",
+    "compact_delay_ns",
+)
 # When a process came into the job, in real time: at its birth, or later.
 _CAME_NS = "(u.started_ns + max(u.since_ns - u.start_ns, 0))"
 _NOT_COUNTED = "not counted: kernel.task_delayacct is 0"
@@ -62,8 +103,11 @@ def query(selection: Selection) -> Query:
         source = rows(selection, columns.values())
         totals = Query(f"{select(columns)} {source.sql}", source.values)
     else:
-        view = f"{rolled.job_usage(listed(selection.jobs or ()))} where job_id = ?"
-        totals = Query(f"select started_at, ended_at, wall_s, {', '.join(_FIGURES)} from {view}", (selection.job,))
+        view = f"{rollup_source.job_usage(listed(selection.jobs or ()))} where job_id = ?"
+        totals = Query(
+            f"select started_at, ended_at, wall_s, {', '.join(_FIGURES)} from {view}",
+            (selection.job,),
+        )
     owner = "owner_name(j.owner_uid, j.id)" if selection.apart else "user_name(j.owner_uid)"
     text = f"""select j.id, j.name, {owner}, t.*, round({_SBU}, 6)
                from ({totals.sql}) as t join job as j on j.id = ?"""
@@ -71,15 +115,24 @@ def query(selection: Selection) -> Query:
 
 
 def write(report: Summary, output: Output, out: TextIO) -> None:
-    """Lines of heading and value, with the formula of the billing units; for programs one object or row."""
+    """Lines of heading and value, with the formula of the billing units; for programs one object or
+    row.
+    """
     if output.form == "table":
         told = report.row[_COLUMNS.index("with_usage")]
         unknown = dict.fromkeys(_OPTIONAL, _NOT_COUNTED) if told else {}
         shown = output.choose(_COLUMNS, [key for key in _COLUMNS if key not in _HIDDEN])
-        out.write(render.block(_COLUMNS, report.row, shown, unknown, output.units) + f"\n{SBU_WORDS}\n")
+        out.write(
+            writer.block(_COLUMNS, report.row, shown, unknown, output.units) + f"\n{SBU_WORDS}\n"
+        )
     elif output.form in ("json", "jsonl"):
         shown = output.choose(_COLUMNS, _COLUMNS)
         row = tuple(report.row[_COLUMNS.index(key)] for key in shown)
-        out.write(render.as_json(render.as_object(shown, row), indent=2 if output.form == "json" else None) + "\n")
+        out.write(
+            writer.as_json(
+                writer.as_object(shown, row), indent=2 if output.form == "json" else None
+            )
+            + "\n"
+        )
     else:
-        render.write(Report(_COLUMNS, output.choose(_COLUMNS, _COLUMNS), [report.row]), output, out)
+        writer.write(Report(_COLUMNS, output.choose(_COLUMNS, _COLUMNS), [report.row]), output, out)

@@ -1,7 +1,8 @@
-"""Process trees: who started whom, with what each process used itself and what it cost with all below it.
+"""Process trees: who started whom, with what each process used itself and what it cost with all
+below it.
 
-Trees may be 10,000 levels deep and have 100,000 processes, so nothing here calls itself: all is done along one order, parents before
-children.
+Trees may be 10,000 levels deep and have 100,000 processes, so nothing here calls itself: all is
+done along one order, parents before children.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from functools import partial
 
 from elsa.errors import UsageError
 from elsa.report import completeness
-from elsa.report.output import Output
-from elsa.report.query import Condition, Query, rows, select
-from elsa.report.render import Report, Row
-from elsa.report.selection import Selection, job_id
+from elsa.report.query.selection import Selection, job_id
+from elsa.report.query.statement import Condition, Query, rows, select
+from elsa.report.render.output import Output
+from elsa.report.render.writer import Report, Row
 from elsa.text import printable
 
 COLUMNS = (
@@ -76,7 +77,9 @@ class Node:
 
 
 def target(connection: sqlite3.Connection, text: str) -> tuple[Selection, list[str]]:
-    """The processes of a job, by its id or name, or of `pid:N`: the newest process with that pid and its descendants. Raises UsageError."""
+    """The processes of a job, by its id or name, or of `pid:N`: the newest process with that pid
+    and its descendants. Raises UsageError.
+    """
     word = text.removeprefix("pid:")
     if text == word:
         try:
@@ -85,13 +88,18 @@ def target(connection: sqlite3.Connection, text: str) -> tuple[Selection, list[s
             if not (text.isascii() and text.isdigit()):
                 raise
     if not (word.isascii() and word.isdigit() and len(word) < 10):
-        raise UsageError(f"{printable(text)} is neither a job nor a pid; write for example build, 12 or pid:4711")
+        raise UsageError(
+            f"{printable(text)} is neither a job nor a pid; write for example build, 12 or pid:4711"
+        )
     found = connection.execute(
-        "select id, boot_id, start_ns, count(*) over () from process where pid = ? order by boot_id desc, start_ns desc limit 1",
+        "select id, boot_id, start_ns, count(*) over () from process where pid = ? order by boot_id"
+        " desc, start_ns desc limit 1",
         (int(word),),
     ).fetchone()
     if found is None:
-        raise UsageError(f"no job has the id {word}, and no process the pid; see jobs with: elsa report jobs")
+        raise UsageError(
+            f"no job has the id {word}, and no process the pid; see jobs with: elsa report jobs"
+        )
     root, boot, start_ns, lives = found
     ids = _descendants(connection, root, boot, start_ns)
     words = [f"pid {word} was used {lives} times; this is the newest"] if lives > 1 else []
@@ -101,9 +109,14 @@ def target(connection: sqlite3.Connection, text: str) -> tuple[Selection, list[s
 def title(connection: sqlite3.Connection, selection: Selection, text: str) -> str:
     """What to call a target: the job by its name, a process by its command and pid."""
     if selection.job is not None:
-        return str(connection.execute("select name from job where id = ?", (selection.job,)).fetchone()[0])
+        return str(
+            connection.execute("select name from job where id = ?", (selection.job,)).fetchone()[0]
+        )
     pid = int(text.removeprefix("pid:"))
-    root = "select command from incarnation_usage where pid = ? order by boot_id desc, start_ns desc limit 1"
+    root = (
+        "select command from incarnation_usage where pid = ? order by boot_id desc, start_ns desc"
+        " limit 1"
+    )
     command = connection.execute(root, (pid,)).fetchone()[0]
     return f"pid {pid}" if command is None else f"{command} (pid {pid})"
 
@@ -111,7 +124,10 @@ def title(connection: sqlite3.Connection, selection: Selection, text: str) -> st
 def _descendants(connection: sqlite3.Connection, root: int, boot: int, start_ns: int) -> list[int]:
     children = defaultdict(list)
     # No child is older than its parent, so that what began before the root is not looked at.
-    query = "select id, parent_id from process where boot_id = ? and start_ns >= ? and parent_id is not null"
+    query = (
+        "select id, parent_id from process where boot_id = ? and start_ns >= ? and parent_id is not"
+        " null"
+    )
     for child, parent in connection.execute(query, (boot, start_ns)):
         children[parent].append(child)
     found = [root]
@@ -145,7 +161,9 @@ def load(connection: sqlite3.Connection, selection: Selection) -> list[Node]:
 
 
 def downwards(roots: Iterable[Node]) -> list[Node]:
-    """Every node, each before its children and with its depth, as the tree is read from top to bottom."""
+    """Every node, each before its children and with its depth, as the tree is read from top to
+    bottom.
+    """
     order = []
     waiting = list(roots)[::-1]
     for root in waiting:
@@ -163,7 +181,12 @@ def add_up(roots: list[Node]) -> None:
     """Give every node its totals, and put the dearest children first."""
     for node in reversed(downwards(roots)):
         below = node.children
-        node.processes, node.total_cpu_ns, node.total_io_bytes, node.last_ns = node.times, node.cpu_ns, node.io_bytes, node.ended_ns
+        node.processes, node.total_cpu_ns, node.total_io_bytes, node.last_ns = (
+            node.times,
+            node.cpu_ns,
+            node.io_bytes,
+            node.ended_ns,
+        )
         if not below:
             continue
         node.processes += sum([child.processes for child in below])
@@ -183,7 +206,9 @@ def fold(roots: list[Node]) -> list[Node]:
     shapes: dict[tuple[str, tuple[int, ...]], int] = {}
     shape_of: dict[int, int] = {}
     for node in reversed(downwards(roots)):
-        below = tuple(sorted({shape_of[id(child)] for child in node.children})) if node.children else ()
+        below = (
+            tuple(sorted({shape_of[id(child)] for child in node.children})) if node.children else ()
+        )
         shape_of[id(node)] = shapes.setdefault((node.command, below), len(shapes))
     top: list[Node] = []
     families = [(roots, top)]
@@ -195,14 +220,25 @@ def fold(roots: list[Node]) -> list[Node]:
             one = _merged(found)
             folded.append(one)
             if found[0].children:  # then all of them have some
-                families.append(([child for member in found for child in member.children], one.children))
+                families.append(
+                    ([child for member in found for child in member.children], one.children)
+                )
     return top
 
 
 def _merged(members: list[Node]) -> Node:
     first = members[0]
     if len(members) == 1:
-        return Node(first.command, first.pid, first.cpu_ns, first.elapsed_ns, first.io_bytes, first.began_ns, first.ended_ns, first.times)
+        return Node(
+            first.command,
+            first.pid,
+            first.cpu_ns,
+            first.elapsed_ns,
+            first.io_bytes,
+            first.began_ns,
+            first.ended_ns,
+            first.times,
+        )
     return Node(
         first.command,
         None,
@@ -225,8 +261,17 @@ def _last(ends: list[int | None]) -> int | None:
     return max(end for end in ends if end is not None) if None not in ends else None
 
 
-def tree(connection: sqlite3.Connection, selection: Selection, output: Output, *, folding: bool, blocks: bool) -> Report:
-    """The tree as rows: a line drawn for people, depth and command for programs; the dearest branches first."""
+def tree(
+    connection: sqlite3.Connection,
+    selection: Selection,
+    output: Output,
+    *,
+    folding: bool,
+    blocks: bool,
+) -> Report:
+    """The tree as rows: a line drawn for people, depth and command for programs; the dearest
+    branches first.
+    """
     roots = load(connection, selection)
     if folding:
         roots = fold(roots)
@@ -235,7 +280,13 @@ def tree(connection: sqlite3.Connection, selection: Selection, output: Output, *
     lines: list[Row] = list(_lines(roots, blocks=blocks))
     words = completeness.words(connection, selection) + completeness.cut(len(lines), output.limit)
     words += completeness.of_each(connection, shown)
-    return Report(COLUMNS, shown, lines[: output.limit], words, nothing=partial(completeness.nothing, connection, selection))
+    return Report(
+        COLUMNS,
+        shown,
+        lines[: output.limit],
+        words,
+        nothing=partial(completeness.nothing, connection, selection),
+    )
 
 
 def _lines(roots: list[Node], *, blocks: bool) -> Iterator[Row]:
@@ -265,7 +316,11 @@ def _lines(roots: list[Node], *, blocks: bool) -> Iterator[Row]:
             _per(node.cpu_ns, 1e9),
             _per(node.total_cpu_ns, 1e9),
             _per(node.elapsed_ns, 1e9),
-            None if node.last_ns is None or node.began_ns is None else (node.last_ns - node.began_ns) / 1e9,
+            (
+                None
+                if node.last_ns is None or node.began_ns is None
+                else (node.last_ns - node.began_ns) / 1e9
+            ),
             node.io_bytes,
             node.total_io_bytes,
         )

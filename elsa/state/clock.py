@@ -1,17 +1,22 @@
-"""The clocks of a boot: when the offset between real and monotonic time changed (a step of the clock, a suspend)."""
+"""The clocks of a boot: when the offset between real and monotonic time changed (a step of the
+clock, a suspend).
+"""
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from typing import NamedTuple
 
-# A slew moves both clocks alike; what is left between two readings is the time between reading the one and the other.
+# A slew moves both clocks alike; what is left between two readings is the time between reading the
+# one and the other.
 STEP_NS = 2_000_000
 HOUR_NS = 3600 * 10**9
 
 
 class Clock(NamedTuple):
-    """From `since_ns` (monotonic) on: real time = monotonic + offset_ns, boot time = monotonic + boottime_offset_ns."""
+    """From `since_ns` (monotonic) on: real time = monotonic + offset_ns, boot time = monotonic +
+    boottime_offset_ns.
+    """
 
     id: int
     since_ns: int
@@ -34,11 +39,18 @@ class Clocks:
         """The newest."""
         return self.known[-1]
 
-    def observe(self, next_id: int, now_ns: int, offset_ns: int, boottime_offset_ns: int) -> Clock | None:
-        """Compare a reading with the newest clock; returns the new clock if the time was stepped, else None."""
+    def observe(
+        self, next_id: int, now_ns: int, offset_ns: int, boottime_offset_ns: int
+    ) -> Clock | None:
+        """Compare a reading with the newest clock; returns the new clock if the time was stepped,
+        else None.
+        """
         if self.known:
             last = self.known[-1]
-            if abs(offset_ns - last.offset_ns) < STEP_NS and abs(boottime_offset_ns - last.boottime_offset_ns) < STEP_NS:
+            if (
+                abs(offset_ns - last.offset_ns) < STEP_NS
+                and abs(boottime_offset_ns - last.boottime_offset_ns) < STEP_NS
+            ):
                 return None
         clock = Clock(next_id, now_ns, offset_ns, boottime_offset_ns)
         self.known.append(clock)
@@ -52,23 +64,31 @@ class Clocks:
         return self.known[max(index - 1, 0)]
 
     def monotonic_ns(self, at_ns: int) -> int:
-        """The monotonic time of a real one; the latest, where the clock was set back and it came twice."""
+        """The monotonic time of a real one; the latest, where the clock was set back and it came
+        twice.
+        """
         for clock in reversed(self.known):
             if at_ns - clock.offset_ns >= clock.since_ns:
                 return at_ns - clock.offset_ns
         return at_ns - self.known[0].offset_ns
 
     def from_boottime_ns(self, time_ns: int) -> int:
-        """The monotonic time of one on CLOCK_BOOTTIME, which went on while the machine slept: by the offset that held then.
+        """The monotonic time of one on CLOCK_BOOTTIME, which went on while the machine slept: by
+        the offset that held then.
 
-        The end of a sleep is noticed a little later; a time that an offset puts after its own end was under the next one.
+        The end of a sleep is noticed a little later; a time that an offset puts after its own end
+        was under the next one.
         """
         following = None
         for clock in reversed(self.known):
             there_ns = time_ns - clock.boottime_offset_ns
             if there_ns >= clock.since_ns:
                 late = following is not None and there_ns >= following.since_ns
-                return time_ns - following.boottime_offset_ns if late and following is not None else there_ns
+                return (
+                    time_ns - following.boottime_offset_ns
+                    if late and following is not None
+                    else there_ns
+                )
             following = clock
         return time_ns - self.known[0].boottime_offset_ns
 

@@ -1,4 +1,5 @@
-"""The small numbers that stand in the big tables of the warehouse, and the words that the views show for them.
+"""The small numbers that stand in the big tables of the warehouse, and the words that the views
+show for them.
 
 A test holds the `case` expressions of sql/ to these tables.
 """
@@ -22,9 +23,13 @@ class Origin(IntEnum):
     FORK = 1
     """Its fork was heard: start and parent are exact."""
     SNAPSHOT = 2
-    """It was found alive in /proc: start is exact to a clock tick, parent is the one at that moment."""
+    """It was found alive in /proc: start is exact to a clock tick, parent is the one at that
+    moment.
+    """
     ACCT = 3
-    """Only an accounting record tells of it: start and end are known to the second, parent where certain."""
+    """Only an accounting record tells of it: start and end are known to the second, parent where
+    certain.
+    """
 
 
 class End(IntEnum):
@@ -39,7 +44,9 @@ class End(IntEnum):
     REUSED = 4
     """Its pid was seen in the hands of another; the time is when that began."""
     REBOOT = 5
-    """The machine went down before its end was heard; the time is the last moment known of that boot."""
+    """The machine went down before its end was heard; the time is the last moment known of that
+    boot.
+    """
 
 
 class How(IntEnum):
@@ -64,7 +71,8 @@ class Join(IntEnum):
     UNCERTAIN = 2
     """Joined, but a known gap touches the time in question."""
     SELF = 3
-    """Not an end of a process: the record that acct(2) writes about its own caller. Never counted."""
+    """Not an end of a process: the record that acct(2) writes about its own caller. Never counted.
+    """
     OWN = 4
     """No witness but the record itself; its incarnation was made from it."""
     AMBIGUOUS = 5

@@ -1,9 +1,11 @@
-"""The wait status of a process whose threads ended with different codes: which of them counts, or that nothing tells. Pure.
+"""The wait status of a process whose threads ended with different codes: which of them counts, or
+that nothing tells. Pure.
 
-The kernel takes the code of exit_group(2) or of the fatal signal, or, where every thread ended by itself, of the
-last to begin to. Whoever was ended by another thread (taskstats' flag AXSIG) has that code itself. Where nobody was,
-the order of the messages of taskstats tells, which are sent before anybody who waits for a thread goes on; but two
-CPUs may send in another order than they began to end, some microseconds apart.
+The kernel takes the code of exit_group(2) or of the fatal signal, or, where every thread ended by
+itself, of the last to begin to. Whoever was ended by another thread (taskstats' flag AXSIG) has
+that code itself. Where nobody was, the order of the messages of taskstats tells, which are sent
+before anybody who waits for a thread goes on; but two CPUs may send in another order than they
+began to end, some microseconds apart.
 """
 
 from __future__ import annotations
@@ -12,16 +14,19 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 CORE = 0x80
-# Messages of two CPUs that are so far apart are in order; seen in another one were some that were 38 us apart.
+# Messages of two CPUs that are so far apart are in order; seen in another one were some that were
+# 38 us apart.
 APART_NS = 10_000_000
-# The same for a code other than 0 after zeros: every library ends a single thread with 0 and the process with a code.
-# Seen in another order were some 23 us apart; who waits for a thread and ends then takes longer.
+# The same for a code other than 0 after zeros: every library ends a single thread with 0 and the
+# process with a code. Seen in another order were some 23 us apart; who waits for a thread and ends
+# then takes longer.
 PLAIN_APART_NS = 30_000
 # Exit events are told later, in another order where a thread waits for another: up to this much.
 OVERTAKEN_NS = 100_000_000
 # A fork is told this much after the thread began, on a busy host.
 FORK_LAG_NS = 50_000_000
-# So many codes and threads of one process are remembered: more than programs have at once, bounded for those that ask for it.
+# So many codes and threads of one process are remembered: more than programs have at once, bounded
+# for those that ask for it.
 MOST_KEPT = 64
 
 
@@ -70,7 +75,8 @@ class Exits:
 def wait_status(told: Ends, exits: Exits, start_ns: int, exec_ns: int | None) -> int | None:
     """The wait status of a process that began at `start_ns`; None if nothing decides.
 
-    `exec_ns` is when a thread executed a program and so ended all others, which does not count here.
+    `exec_ns` is when a thread executed a program and so ended all others, which does not count
+    here.
     """
     ends = told.threads
     if exec_ns is not None:
@@ -91,7 +97,9 @@ def wait_status(told: Ends, exits: Exits, start_ns: int, exec_ns: int | None) ->
 
 
 def of_messages(ends: Sequence[ThreadEnd], exits: Exits) -> int | None:
-    """The code of the last message, unless another one came so near that they may have overtaken each other."""
+    """The code of the last message, unless another one came so near that they may have overtaken
+    each other.
+    """
     *others, last = ends
     cpus = exits.cpus
     for other in others:
@@ -105,10 +113,14 @@ def of_messages(ends: Sequence[ThreadEnd], exits: Exits) -> int | None:
 def of_events(exits: Exits) -> int | None:
     """The code of the last exit that was heard, unless there was another one shortly before."""
     last_ns = max((time_ns for time_ns, _ in exits.by_code.values()), default=0)
-    return _one(code for code, (time_ns, _) in exits.by_code.items() if last_ns - time_ns <= OVERTAKEN_NS)
+    return _one(
+        code for code, (time_ns, _) in exits.by_code.items() if last_ns - time_ns <= OVERTAKEN_NS
+    )
 
 
 def _one(codes: Iterable[int]) -> int | None:
-    """The only code among these: only the thread that died of a signal has the bit that tells of its core."""
+    """The only code among these: only the thread that died of a signal has the bit that tells of
+    its core.
+    """
     found = set(codes)
     return max(found) if len({code & ~CORE for code in found}) == 1 else None

@@ -1,4 +1,6 @@
-"""The jobs of one boot that are open, or closed with processes still in them: names, owners, how many processes live in each. Pure."""
+"""The jobs of one boot that are open, or closed with processes still in them: names, owners, how
+many processes live in each. Pure.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ class Job:
 
 
 class Jobs:
-    """Jobs by id and name. `emptied` gathers those whose last process ended, with the monotonic time of that end."""
+    """Jobs by id and name. `emptied` gathers those whose last process ended, with the monotonic
+    time of that end.
+    """
 
     def __init__(self, next_id: int = 1) -> None:
         self.open: dict[int, Job] = {}
@@ -35,7 +39,15 @@ class Jobs:
         self.next_id = next_id
         """The id of the next job."""
 
-    def create(self, name: str, owner_uid: int, now_at_ns: int, *, closes_itself: bool = False, tags: dict[str, str] | None = None) -> Job:
+    def create(
+        self,
+        name: str,
+        owner_uid: int,
+        now_at_ns: int,
+        *,
+        closes_itself: bool = False,
+        tags: dict[str, str] | None = None,
+    ) -> Job:
         """A new job; ids are never used again."""
         job = Job(self.next_id, name, owner_uid, now_at_ns, closes_itself, dict(tags or {}))
         self.restore(job)
@@ -48,7 +60,9 @@ class Jobs:
         self.next_id = max(self.next_id, job.id + 1)
 
     def seen(self, owner_uid: int | None) -> Mapping[int, Job]:
-        """The open jobs of one owner by id, or with None all: without a look at those of others, however many these are."""
+        """The open jobs of one owner by id, or with None all: without a look at those of others,
+        however many these are.
+        """
         return self.open if owner_uid is None else self._of_owner.get(owner_uid, {})
 
     def find(self, key: int | str, owner_uid: int | None = None) -> Job:
@@ -62,7 +76,10 @@ class Jobs:
             named = [job for job in seen.values() if job.name == key]
         if not named:
             asked = key if isinstance(key, int) else repr(key)
-            raise UsageError(f"no open job {asked}; see: elsa-job list (what a closed one cost: elsa-report job JOB)")
+            raise UsageError(
+                f"no open job {asked}; see: elsa-job list (what a closed one cost: elsa-report job"
+                " JOB)"
+            )
         if len(named) > 1:
             ids = ", ".join(str(job.id) for job in named[:10])
             raise UsageError(f"{len(named)} open jobs are named {key!r}; name one by its id: {ids}")

@@ -1,7 +1,9 @@
-"""What usage costs: versions of a tariff, prime-time factors by weekday and hour, and exact arithmetic on money. Pure.
+"""What usage costs: versions of a tariff, prime-time factors by weekday and hour, and exact
+arithmetic on money. Pure.
 
-A process is charged by the version that was valid, and at the factor that held, when it ended: it belongs to the window in which it ended
-in every report, so months add up, and a bill can be made from hourly sums as well as from single processes.
+A process is charged by the version that was valid, and at the factor that held, when it ended: it
+belongs to the window in which it ended in every report, so months add up, and a bill can be made
+from hourly sums as well as from single processes.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ from elsa.errors import ConfigError
 
 SECOND_NS = 1_000_000_000
 QUARTER_NS = 900 * SECOND_NS
-"""Every zone of the world is a whole number of quarters of an hour from UTC, so within one neither weekday nor hour changes."""
+"""Every zone of the world is a whole number of quarters of an hour from UTC, so within one neither
+weekday nor hour changes.
+"""
 NS_PER_HOUR = 3600 * SECOND_NS
 MB_US_PER_GIB_HOUR = 1024 * 3600 * 1_000_000
 BYTES_PER_GIB = 1 << 30
@@ -81,7 +85,10 @@ def zone(name: str) -> tzinfo:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ConfigError(f"no time zone {name!r} on this host; name it as Europe/Berlin, or UTC (package tzdata has them)") from None
+        raise ConfigError(
+            f"no time zone {name!r} on this host; name it as Europe/Berlin, or UTC (package tzdata"
+            " has them)"
+        ) from None
 
 
 class Tariffs:
@@ -99,13 +106,17 @@ class Tariffs:
 
 
 def rounded(amounts: Sequence[Fraction], decimals: int) -> tuple[Decimal, ...]:
-    """Amounts of money to so many digits after the point, adding up to their sum, which is rounded once, halves up.
+    """Amounts of money to so many digits after the point, adding up to their sum, which is rounded
+    once, halves up.
 
-    Each is rounded down, and what is then missing goes to those that lost most. No amount is negative.
+    Each is rounded down, and what is then missing goes to those that lost most. No amount is
+    negative.
     """
     scaled = [amount * 10**decimals for amount in amounts]
     whole = [int(amount) for amount in scaled]
     missing = int(sum(scaled) + Fraction(1, 2)) - sum(whole)
-    for place in sorted(range(len(whole)), key=lambda place: whole[place] - scaled[place])[:missing]:
+    for place in sorted(range(len(whole)), key=lambda place: whole[place] - scaled[place])[
+        :missing
+    ]:
         whole[place] += 1
     return tuple(Decimal(number).scaleb(-decimals) for number in whole)

@@ -1,8 +1,10 @@
-"""Messages about threads to sums about processes: one `ProcessStats` per process that ended, in the order in which they did.
+"""Messages about threads to sums about processes: one `ProcessStats` per process that ended, in the
+order in which they did.
 
-Pure. The kernel tells of every thread; the message of a process's last one has the flag AGROUP, and where there were others before it,
-also the group's part. That part counts every thread since the process began, heard or not, but knows no I/O and no memory: those are
-summed here, and the part tells whether the sum is whole.
+Pure. The kernel tells of every thread; the message of a process's last one has the flag AGROUP, and
+where there were others before it, also the group's part. That part counts every thread since the
+process began, heard or not, but knows no I/O and no memory: those are summed here, and the part
+tells whether the sum is whole.
 """
 
 from __future__ import annotations
@@ -16,30 +18,72 @@ from elsa.decode.acct import AFORK, AXSIG
 from elsa.decode.taskstats import AGROUP, Message, Taskstats
 from elsa.state.ending import MOST_KEPT, Ends, ThreadEnd
 
-# Processes of which a thread has ended and others live on, about 2 KB each when full. More of them than a busy host has; what fills it
-# in time are those whose last message was lost.
+# Processes of which a thread has ended and others live on, about 2 KB each when full. More of them
+# than a busy host has; what fills it in time are those whose last message was lost.
 MOST_PENDING = 16384
 
-# What is added up over the threads of a process. The rest is said by one thread for all, or is a peak.
+# What is added up over the threads of a process. The rest is said by one thread for all, or is a
+# peak.
 _SUMMED = (
-    *("cpu_count", "cpu_delay_ns", "blkio_count", "blkio_delay_ns", "swapin_count", "swapin_delay_ns"),
-    *("cpu_run_real_ns", "cpu_run_virtual_ns", "utime_us", "stime_us", "minflt", "majflt", "coremem_mb_us", "virtmem_mb_us"),
-    *("read_chars", "write_chars", "read_syscalls", "write_syscalls", "read_bytes", "write_bytes", "cancelled_write_bytes"),
-    *("nvcsw", "nivcsw", "freepages_count", "freepages_delay_ns", "thrashing_count", "thrashing_delay_ns"),
-    *("compact_count", "compact_delay_ns", "wpcopy_count", "wpcopy_delay_ns", "irq_count", "irq_delay_ns"),
+    *(
+        "cpu_count",
+        "cpu_delay_ns",
+        "blkio_count",
+        "blkio_delay_ns",
+        "swapin_count",
+        "swapin_delay_ns",
+    ),
+    *(
+        "cpu_run_real_ns",
+        "cpu_run_virtual_ns",
+        "utime_us",
+        "stime_us",
+        "minflt",
+        "majflt",
+        "coremem_mb_us",
+        "virtmem_mb_us",
+    ),
+    *(
+        "read_chars",
+        "write_chars",
+        "read_syscalls",
+        "write_syscalls",
+        "read_bytes",
+        "write_bytes",
+        "cancelled_write_bytes",
+    ),
+    *(
+        "nvcsw",
+        "nivcsw",
+        "freepages_count",
+        "freepages_delay_ns",
+        "thrashing_count",
+        "thrashing_delay_ns",
+    ),
+    *(
+        "compact_count",
+        "compact_delay_ns",
+        "wpcopy_count",
+        "wpcopy_delay_ns",
+        "irq_count",
+        "irq_delay_ns",
+    ),
 )
 _INDICES = tuple(map(Taskstats._fields.index, _SUMMED))
 
 
 def fields_of(*names: str) -> itemgetter[Any]:
-    """What takes several fields out of a Taskstats at once: ten times as fast as one after the other."""
+    """What takes several fields out of a Taskstats at once: ten times as fast as one after the
+    other.
+    """
     return itemgetter(*map(Taskstats._fields.index, names))
 
 
 _summed = fields_of(*_SUMMED)
 _CPU_COUNT = _SUMMED.index("cpu_count")
 _RSS, _VM, _FLAG, _EXITCODE, _ETIME, _TGETIME = map(
-    Taskstats._fields.index, ("hiwater_rss_kib", "hiwater_vm_kib", "flag", "exitcode", "etime_us", "tgetime_us")
+    Taskstats._fields.index,
+    ("hiwater_rss_kib", "hiwater_vm_kib", "flag", "exitcode", "etime_us", "tgetime_us"),
 )
 
 
@@ -61,7 +105,11 @@ class ProcessStats(NamedTuple):
     @property
     def ends(self) -> Ends:
         """How its threads ended."""
-        return self.several if self.several is not None else Ends((_end_of(self.total),), (self.total.pid,), self.complete)
+        return (
+            self.several
+            if self.several is not None
+            else Ends((_end_of(self.total),), (self.total.pid,), self.complete)
+        )
 
 
 def _end_of(thread: Taskstats) -> ThreadEnd:
@@ -72,7 +120,17 @@ def _end_of(thread: Taskstats) -> ThreadEnd:
 class _Group:
     """The threads of one process that have ended so far."""
 
-    __slots__ = ("doubtful", "ends", "flags", "leader", "peak_rss", "peak_vm", "sums", "threads", "tids")
+    __slots__ = (
+        "doubtful",
+        "ends",
+        "flags",
+        "leader",
+        "peak_rss",
+        "peak_vm",
+        "sums",
+        "threads",
+        "tids",
+    )
 
     def __init__(self, thread: Taskstats) -> None:
         self.threads = 1
@@ -105,14 +163,17 @@ class _Group:
         self.peak_rss = max(self.peak_rss, thread.hiwater_rss_kib)
         self.peak_vm = max(self.peak_vm, thread.hiwater_vm_kib)
         self._note_end(thread)
-        # A thread other than the leader that executes a program takes the leader's id: then the later one is what the process became.
+        # A thread other than the leader that executes a program takes the leader's id: then the
+        # later one is what the process became.
         if thread.pid == thread.tgid or self.leader.pid != self.leader.tgid:
             self.leader = thread
 
     def total(self, last: Taskstats, whole: Taskstats) -> Taskstats:
         """The sums, or where it is more the group's own part, under the names of the leader."""
         values: list[Any] = list(self.leader)
-        for index, mine, theirs, known in zip(_INDICES, self.sums, _numbers(whole), _summed(last), strict=True):
+        for index, mine, theirs, known in zip(
+            _INDICES, self.sums, _numbers(whole), _summed(last), strict=True
+        ):
             values[index] = None if known is None else max(mine, theirs)
         values[_RSS], values[_VM] = self.peak_rss, self.peak_vm
         values[_FLAG] = self.flags | self.leader.flag
@@ -145,12 +206,16 @@ class ProcessSums:
         return len(self._pending)
 
     def ended_threads(self, tgid: int) -> Mapping[str, int]:
-        """What the threads of a living process that have ended used, by the names of the fields of Taskstats."""
+        """What the threads of a living process that have ended used, by the names of the fields of
+        Taskstats.
+        """
         group = self._pending.get(tgid)
         return dict(zip(_SUMMED, group.sums, strict=True)) if group is not None else {}
 
     def note_loss(self) -> None:
-        """Messages were lost: the last one of any process pending may be among them, and its id may come back as another process's."""
+        """Messages were lost: the last one of any process pending may be among them, and its id may
+        come back as another process's.
+        """
         for group in self._pending.values():
             group.doubtful = True
 
@@ -189,7 +254,8 @@ class ProcessSums:
         self.unfinished += 1
 
     def _finish(self, tgid: int, last: Taskstats, whole: Taskstats) -> ProcessStats:
-        """Compare how often its threads were put on a CPU with what the group's part says: any thread was, at least once.
+        """Compare how often its threads were put on a CPU with what the group's part says: any
+        thread was, at least once.
 
         A thread may be put on a CPU once more between the two counts of the kernel, hence the tolerance; where a loss makes it possible
         that the first of these threads belong to an earlier process of the same id, there is none. If so, they are left out.
@@ -204,4 +270,6 @@ class ProcessSums:
             self.unfinished += 1
             return ProcessStats(tgid, 1, False, _Group(last).total(last, whole))
         complete = excess >= 0
-        return ProcessStats(tgid, group.threads, complete, group.total(last, whole), group.told(complete=complete))
+        return ProcessStats(
+            tgid, group.threads, complete, group.total(last, whole), group.told(complete=complete)
+        )

@@ -1,4 +1,6 @@
-"""Hosts, boots and clocks as rows: found by what they are (machine id, boot id), made where they are new. Callers hold a transaction."""
+"""Hosts, boots and clocks as rows: found by what they are (machine id, boot id), made where they
+are new. Callers hold a transaction.
+"""
 
 from __future__ import annotations
 
@@ -23,18 +25,32 @@ class Machine(NamedTuple):
 def host_row(connection: sqlite3.Connection, machine_id: str | None, name: str) -> int:
     """The id of a host; one without a machine id is known by its name."""
     if machine_id is not None:
-        found = connection.execute("select id from host where machine_id = ?", (machine_id,)).fetchone()
+        found = connection.execute(
+            "select id from host where machine_id = ?", (machine_id,)
+        ).fetchone()
     else:
-        found = connection.execute("select id from host where machine_id is null and name = ?", (name,)).fetchone()
+        found = connection.execute(
+            "select id from host where machine_id is null and name = ?", (name,)
+        ).fetchone()
     if found:
-        connection.execute("update host set name = ? where id = ? and name <> ?", (name, found[0], name))
+        connection.execute(
+            "update host set name = ? where id = ? and name <> ?", (name, found[0], name)
+        )
         return int(found[0])
-    return insert(connection, "insert into host (id, machine_id, name) values (?, ?, ?)", "host", machine_id, name)
+    return insert(
+        connection,
+        "insert into host (id, machine_id, name) values (?, ?, ?)",
+        "host",
+        machine_id,
+        name,
+    )
 
 
 def boot_row(connection: sqlite3.Connection, machine: Machine) -> int:
     """The id of the current boot of this host."""
-    found = connection.execute("select id from boot where uuid = ?", (machine.boot_uuid,)).fetchone()
+    found = connection.execute(
+        "select id from boot where uuid = ?", (machine.boot_uuid,)
+    ).fetchone()
     if found:
         return int(found[0])
     host_id = host_row(connection, machine.machine_id, machine.name)
@@ -51,7 +67,9 @@ def boot_row(connection: sqlite3.Connection, machine: Machine) -> int:
 
 def unknown_boot_row(connection: sqlite3.Connection, host_id: int) -> int:
     """The id of the row that stands for the boots of a host of which only accounting records tell."""
-    found = connection.execute("select id from boot where host_id = ? and uuid is null", (host_id,)).fetchone()
+    found = connection.execute(
+        "select id from boot where host_id = ? and uuid is null", (host_id,)
+    ).fetchone()
     if found:
         return int(found[0])
     return insert(connection, "insert into boot (id, host_id) values (?, ?)", "boot", host_id)
@@ -59,13 +77,18 @@ def unknown_boot_row(connection: sqlite3.Connection, host_id: int) -> int:
 
 def clocks_of(connection: sqlite3.Connection, boot_id: int) -> Clocks:
     """The clocks of a boot, oldest first."""
-    rows = connection.execute("select id, since_ns, offset_ns, boottime_offset_ns from clock where boot_id = ?", (boot_id,))
+    rows = connection.execute(
+        "select id, since_ns, offset_ns, boottime_offset_ns from clock where boot_id = ?",
+        (boot_id,),
+    )
     return Clocks([Clock(*row) for row in rows])
 
 
 def add_clock(connection: sqlite3.Connection, boot_id: int, clock: Clock) -> None:
     """Store one clock."""
-    connection.execute("insert or ignore into clock values (?, ?, ?, ?, ?)", (clock.id, boot_id, *clock[1:]))
+    connection.execute(
+        "insert or ignore into clock values (?, ?, ?, ?, ?)", (clock.id, boot_id, *clock[1:])
+    )
 
 
 def next_id(connection: sqlite3.Connection, table: str) -> int:
@@ -73,7 +96,8 @@ def next_id(connection: sqlite3.Connection, table: str) -> int:
     return int(connection.execute(f"select coalesce(max(id), 0) + 1 from {table}").fetchone()[0])
 
 
-# Two programs number the same rows (incarnations, clocks) without asking each other: the collector's ids are even, the ingester's odd.
+# Two programs number the same rows (incarnations, clocks) without asking each other: the
+# collector's ids are even, the ingester's odd.
 COLLECTOR_IDS = 0
 INGESTER_IDS = 1
 

@@ -1,7 +1,9 @@
-"""Opening the warehouse: for writing, for reading, and the check that its schema is the one this version knows.
+"""Opening the warehouse: for writing, for reading, and the check that its schema is the one this
+version knows.
 
-Every connection is a plain sqlite3 one in autocommit mode, so that a transaction begins and ends only where the code says so.
-Never open the warehouse with a second copy of SQLite in the same process (apsw, DuckDB): closing one handle drops the other's locks.
+Every connection is a plain sqlite3 one in autocommit mode, so that a transaction begins and ends
+only where the code says so. Never open the warehouse with a second copy of SQLite in the same
+process (apsw, DuckDB): closing one handle drops the other's locks.
 """
 
 from __future__ import annotations
@@ -16,17 +18,18 @@ from itertools import chain
 from pathlib import Path
 
 from elsa.errors import ConfigError, ElsaError, InputMissingError, PrivilegeError, RetryError
-from elsa.kernel import places
+from elsa.kernel import safe_paths
 from elsa.state.codes import End, EventKind, How, Join, Origin
-from elsa.store import assets
+from elsa.store import sql_files
 
-# For a value that is not exactly an int, a float or a str the module sqlite3 looks for an adapter, and to find none takes longer than all
-# the rest: a third of the time of a row with some NULLs.
+# For a value that is not exactly an int, a float or a str the module sqlite3 looks for an adapter,
+# and to find none takes longer than all the rest: a third of the time of a row with some NULLs.
 sqlite3.register_adapter(type(None), lambda none: none)
 for _code in (End, EventKind, How, Join, Origin):
     sqlite3.register_adapter(_code, int)
 
-# A writer waits this long for another one's transaction. Ours last well under a second; a backup or an upgrade may take longer.
+# A writer waits this long for another one's transaction. Ours last well under a second; a backup or
+# an upgrade may take longer.
 BUSY_TIMEOUT_MS = 10_000
 LOG_BYTES = 64 << 20
 # Inserted by one statement.
@@ -36,12 +39,28 @@ ROWS = 20
 _UNSOUND = "not a sound SQLite warehouse; restore it from a backup or move it away"
 # SQLite's error names by their beginnings, with our error and what to do about it.
 _MEANINGS: tuple[tuple[tuple[str, ...], type[ElsaError], str], ...] = (
-    (("SQLITE_BUSY", "SQLITE_LOCKED"), RetryError, "the warehouse is locked by another program; try again later"),
+    (
+        ("SQLITE_BUSY", "SQLITE_LOCKED"),
+        RetryError,
+        "the warehouse is locked by another program; try again later",
+    ),
     (("SQLITE_FULL",), RetryError, "no space left on the device; make room and try again"),
-    (("SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH"), PrivilegeError, "the warehouse cannot be written by this user"),
+    (
+        ("SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH"),
+        PrivilegeError,
+        "the warehouse cannot be written by this user",
+    ),
     (("SQLITE_CORRUPT", "SQLITE_NOTADB"), ConfigError, _UNSOUND),
-    (("SQLITE_CANTOPEN",), PrivilegeError, "the warehouse cannot be opened by this user; root and the elsa group may"),
-    (("SQLITE_IOERR",), RetryError, "the disk is full, a disk quota is used up, or the disk reports an error"),
+    (
+        ("SQLITE_CANTOPEN",),
+        PrivilegeError,
+        "the warehouse cannot be opened by this user; root and the elsa group may",
+    ),
+    (
+        ("SQLITE_IOERR",),
+        RetryError,
+        "the disk is full, a disk quota is used up, or the disk reports an error",
+    ),
 )
 # What SQLite may say where the file system is read-only.
 _WRITE_ERRORS = ("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_IOERR")
@@ -50,7 +69,7 @@ _WRITE_ERRORS = ("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_IOERR")
 def translate(error: sqlite3.Error, path: Path) -> ElsaError:
     """Our error for one of SQLite's: one line, with what to do about it."""
     name = getattr(error, "sqlite_errorname", "") or ""
-    if name.startswith(_WRITE_ERRORS) and places.read_only(path.parent):
+    if name.startswith(_WRITE_ERRORS) and safe_paths.read_only(path.parent):
         why = "read-only file system, mounted so or after an error of the disk (see dmesg)"
         return RetryError(f"{path}: {why}; mount it writable, or name another with --db")
     for beginnings, kind, meaning in _MEANINGS:
@@ -76,20 +95,30 @@ def check_place(path: Path) -> None:
 
     Raises PrivilegeError, ConfigError, or InputMissingError where there is no such folder.
     """
-    places.check(path)
+    safe_paths.check(path)
     folder = Path(os.path.realpath(path)).parent
     try:
-        open_to_others = places.others_write(folder)
+        open_to_others = safe_paths.others_write(folder)
         path.exists()  # a folder that may not be looked into says so here
     except PermissionError:
-        raise PrivilegeError(f"{folder}: this user may not look into it; run as the user who owns the warehouse") from None
+        raise PrivilegeError(
+            f"{folder}: this user may not look into it; run as the user who owns the warehouse"
+        ) from None
     except OSError as error:
-        raise InputMissingError(f"{folder}: {error.strerror}; create it or name another place with --db") from None
+        raise InputMissingError(
+            f"{folder}: {error.strerror}; create it or name another place with --db"
+        ) from None
     if open_to_others:
-        raise PrivilegeError(f"{folder}: others can write this folder, so a warehouse would not be safe in it; use a folder of its own")
-    places.refuse_what_is_no_file(path, "the warehouse's file")
+        raise PrivilegeError(
+            f"{folder}: others can write this folder, so a warehouse would not be safe in it; use a"
+            " folder of its own"
+        )
+    safe_paths.refuse_what_is_no_file(path, "the warehouse's file")
     if path.exists() and path.stat().st_mode & stat.S_IWOTH:
-        raise PrivilegeError(f"{path}: others can write this warehouse, so its figures cannot be trusted; mend it with: chmod o-w {path}")
+        raise PrivilegeError(
+            f"{path}: others can write this warehouse, so its figures cannot be trusted; mend it"
+            f" with: chmod o-w {path}"
+        )
 
 
 def open_for_writing(path: Path, *, check_head: bool = True) -> sqlite3.Connection:
@@ -102,7 +131,11 @@ def open_for_writing(path: Path, *, check_head: bool = True) -> sqlite3.Connecti
         raise InputMissingError(f"{path}: no warehouse yet; run: elsa db upgrade --db {path}")
     with translated(path):
         connection = sqlite3.connect(
-            path.absolute().as_uri() + "?mode=rw", uri=True, timeout=BUSY_TIMEOUT_MS / 1000, isolation_level=None, check_same_thread=False
+            path.absolute().as_uri() + "?mode=rw",
+            uri=True,
+            timeout=BUSY_TIMEOUT_MS / 1000,
+            isolation_level=None,
+            check_same_thread=False,
         )
         with _closed_on_failure(connection):
             if check_head:
@@ -122,7 +155,8 @@ def _closed_on_failure(connection: sqlite3.Connection) -> Iterator[None]:
 
 def _set_up(connection: sqlite3.Connection) -> None:
     connection.execute("pragma journal_mode = wal")
-    # A crash of the machine may lose the last commits but never harms the file; jobd says what it heard last, so that becomes a gap.
+    # A crash of the machine may lose the last commits but never harms the file; jobd says what it
+    # heard last, so that becomes a gap.
     connection.execute("pragma synchronous = normal")
     # A long reader makes the log grow; when it is gone, the log shall not stay that large.
     connection.execute(f"pragma journal_size_limit = {LOG_BYTES}")
@@ -136,22 +170,32 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     try:
         exists = path.exists()
     except PermissionError:
-        raise PrivilegeError(f"{path}: this user may not look there; root and the elsa group may") from None
+        raise PrivilegeError(
+            f"{path}: this user may not look there; root and the elsa group may"
+        ) from None
     if not exists:
-        raise InputMissingError(f"{path}: no warehouse there; create one with: elsa db upgrade --db {path}, or name another with --db")
-    places.refuse_what_is_no_file(path, "the warehouse's file")
+        raise InputMissingError(
+            f"{path}: no warehouse there; create one with: elsa db upgrade --db {path}, or name"
+            " another with --db"
+        )
+    safe_paths.refuse_what_is_no_file(path, "the warehouse's file")
     uri = path.absolute().as_uri()
     with translated(path):
-        connection = sqlite3.connect(uri + "?mode=ro", uri=True, timeout=BUSY_TIMEOUT_MS / 1000, isolation_level=None)
+        connection = sqlite3.connect(
+            uri + "?mode=ro", uri=True, timeout=BUSY_TIMEOUT_MS / 1000, isolation_level=None
+        )
         try:
             with _closed_on_failure(connection):
                 connection.execute("select count(*) from sqlite_master").fetchone()
         except sqlite3.OperationalError:
-            # Without a writer there is no shared-memory file, and who may not write the folder cannot make one. With no log beside
-            # the warehouse nothing is missing from it, so it may be read as it stands.
+            # Without a writer there is no shared-memory file, and who may not write the folder
+            # cannot make one. With no log beside the warehouse nothing is missing from it, so it
+            # may be read as it stands.
             if Path(f"{path}-wal").exists() and os.path.getsize(f"{path}-wal") > 0:  # noqa: PTH202
                 raise
-            connection = sqlite3.connect(uri + "?mode=ro&immutable=1", uri=True, isolation_level=None)
+            connection = sqlite3.connect(
+                uri + "?mode=ro&immutable=1", uri=True, isolation_level=None
+            )
         with _closed_on_failure(connection):
             require_head(connection, path)
     return connection
@@ -159,7 +203,9 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
 
 def revision(connection: sqlite3.Connection) -> str | None:
     """The schema revision of a warehouse; None if it has none yet."""
-    if not connection.execute("select 1 from sqlite_master where name = 'alembic_version'").fetchone():
+    if not connection.execute(
+        "select 1 from sqlite_master where name = 'alembic_version'"
+    ).fetchone():
         return None
     row = connection.execute("select version_num from alembic_version").fetchone()
     return row[0] if row else None
@@ -167,14 +213,20 @@ def revision(connection: sqlite3.Connection) -> str | None:
 
 def require_head(connection: sqlite3.Connection, path: Path) -> None:
     """Raise ConfigError unless the warehouse is at the revision that this version of ELSA knows."""
-    have, need = revision(connection), assets.head()
+    have, need = revision(connection), sql_files.head()
     if have == need:
         return
     if have is None:
         raise ConfigError(f"{path}: not an ELSA warehouse yet; run: elsa db upgrade --db {path}")
     if have > need:
-        raise ConfigError(f"{path}: this warehouse is at revision {have}, made by a newer ELSA (this one knows {need}); upgrade ELSA")
-    raise ConfigError(f"{path}: the warehouse is at revision {have} and {need} is needed; run: elsa db upgrade --db {path}")
+        raise ConfigError(
+            f"{path}: this warehouse is at revision {have}, made by a newer ELSA (this one knows"
+            f" {need}); upgrade ELSA"
+        )
+    raise ConfigError(
+        f"{path}: the warehouse is at revision {have} and {need} is needed; run: elsa db upgrade"
+        f" --db {path}"
+    )
 
 
 @cache
@@ -183,22 +235,29 @@ def _values(width: int, rows: int) -> str:
     return f" values {', '.join([row] * rows)}"
 
 
-def insert_rows(connection: sqlite3.Connection, into: str, rows: Sequence[tuple[object, ...]]) -> None:
+def insert_rows(
+    connection: sqlite3.Connection, into: str, rows: Sequence[tuple[object, ...]]
+) -> None:
     """Insert rows by `into`, an insert statement up to its values. Callers hold a transaction.
 
-    Many at a time, since a statement with triggers takes as long to begin as to store a row, and lets other threads in between.
+    Many at a time, since a statement with triggers takes as long to begin as to store a row, and
+    lets other threads in between.
     """
     if not rows:
         return
     width, whole = len(rows[0]), len(rows) - len(rows) % ROWS
-    many = (tuple(chain.from_iterable(rows[index : index + ROWS])) for index in range(0, whole, ROWS))
+    many = (
+        tuple(chain.from_iterable(rows[index : index + ROWS])) for index in range(0, whole, ROWS)
+    )
     connection.executemany(into + _values(width, ROWS), many)
     connection.executemany(into + _values(width, 1), rows[whole:])
 
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """One write transaction: committed at the end of the block, rolled back if anything is raised in it."""
+    """One write transaction: committed at the end of the block, rolled back if anything is raised
+    in it.
+    """
     connection.execute("begin immediate")
     try:
         yield

@@ -1,4 +1,5 @@
-"""One writer of a kind per warehouse: lock files beside it, held while the process lives, so that a killed one leaves nothing behind.
+"""One writer of a kind per warehouse: lock files beside it, held while the process lives, so that a
+killed one leaves nothing behind.
 
 Whoever may write the warehouse may take its locks, whoever made them.
 """
@@ -12,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from elsa.errors import RetryError, UnavailableError
-from elsa.kernel import places
+from elsa.kernel import safe_paths
 
 COLLECTOR = "jobd"
 INGESTER = "ingest"
@@ -22,11 +23,16 @@ PRUNE = "prune"
 
 @contextmanager
 def only(kind: str, db: Path) -> Iterator[None]:
-    """Be the only one of this kind. Raises if another is at work: of a daemon UnavailableError, of an ingester, that ends, RetryError."""
+    """Be the only one of this kind. Raises if another is at work: of a daemon UnavailableError, of
+    an ingester, that ends, RetryError.
+    """
     lock = _open(kind, db)
     try:
         if not _take(lock):
-            told = f"{db}: another elsa {kind} is at work on this warehouse; stop it, or name another with --db"
+            told = (
+                f"{db}: another elsa {kind} is at work on this warehouse; stop it, or name another"
+                " with --db"
+            )
             raise UnavailableError(told) if kind == COLLECTOR else RetryError(told)
         yield
     finally:
@@ -43,17 +49,21 @@ def held(kind: str, db: Path) -> bool:
 
 
 def _open(kind: str, db: Path) -> int:
-    path = Path(f"{os.path.realpath(db)}-{kind}.lock")  # one warehouse, one lock, by whatever name it is called
+    path = Path(
+        f"{os.path.realpath(db)}-{kind}.lock"
+    )  # one warehouse, one lock, by whatever name it is called
     try:
         lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
-        raise places.translated(error, path, "run as the user who owns the warehouse") from None
+        raise safe_paths.translated(error, path, "run as the user who owns the warehouse") from None
     _share(lock, db)
     return lock
 
 
 def _share(lock: int, db: Path) -> None:
-    """Give the lock file the owner and group of the warehouse, and let those open it who may write the warehouse, as far as we may."""
+    """Give the lock file the owner and group of the warehouse, and let those open it who may write
+    the warehouse, as far as we may.
+    """
     with suppress(OSError):
         like, own, user = db.stat(), os.fstat(lock), os.geteuid()
         if user not in (0, own.st_uid):

@@ -1,4 +1,6 @@
-"""Running the migrations, with views and triggers, in one transaction. The one user of Alembic, whose import takes long."""
+"""Running the migrations, with views and triggers, in one transaction. The one user of Alembic,
+whose import takes long.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +13,13 @@ from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
-from elsa.store import assets, database
+from elsa.store import database, sql_files
 
 
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
     """Bring the warehouse to head."""
     config = Config()
-    config.set_main_option("script_location", str(assets.folder("migrations")))
+    config.set_main_option("script_location", str(sql_files.folder("migrations")))
     config.set_main_option("path_separator", "os")
     engine = create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool)
 

@@ -1,4 +1,6 @@
-"""Names as small numbers: command names in the table `comm`, longer strings in the table `text`, once each."""
+"""Names as small numbers: command names in the table `comm`, longer strings in the table `text`,
+once each.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +17,18 @@ class Names:
 
     def __init__(self, table: str, column: str, most: int) -> None:
         next_id = f"select coalesce(max(id), 0) + 1 from {table}"
-        self._insert = f"insert into {table} (id, {column}) values (({next_id}), ?) on conflict do nothing"
+        self._insert = (
+            f"insert into {table} (id, {column}) values (({next_id}), ?) on conflict do nothing"
+        )
         self._select = f"select id from {table} where {column} = ?"
         self._most = most
         self._ids: dict[str, int] = {}
 
-    def ids(self, connection: sqlite3.Connection, names: Iterable[str | None]) -> dict[str | None, int | None]:
-        """The ids of these names (None stays None), making rows for new ones. Callers hold a transaction.
+    def ids(
+        self, connection: sqlite3.Connection, names: Iterable[str | None]
+    ) -> dict[str | None, int | None]:
+        """The ids of these names (None stays None), making rows for new ones. Callers hold a
+        transaction.
 
         The answer is good for this transaction; call `forget` if it is rolled back.
         """

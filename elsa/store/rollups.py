@@ -1,8 +1,10 @@
-"""Rolling up: the sums over what ended in an hour, by command, user, job and witness, made from the views and kept beside them.
+"""Rolling up: the sums over what ended in an hour, by command, user, job and witness, made from the
+views and kept beside them.
 
-An hour is true as long as its row in rollup_hour stands; triggers (staleness.py) take that away when anything changes that ended in
-the hour. The sums are made without a transaction, so that nobody waits: the row stands from before, not ready, and if it is gone
-afterwards, something changed meanwhile and the hour is done again another time.
+An hour is true as long as its row in rollup_hour stands; triggers (staleness.py) take that away
+when anything changes that ended in the hour. The sums are made without a transaction, so that
+nobody waits: the row stands from before, not ready, and if it is gone afterwards, something changed
+meanwhile and the hour is done again another time.
 """
 
 from __future__ import annotations
@@ -18,9 +20,18 @@ from typing import NamedTuple
 from elsa.errors import RetryError
 from elsa.state.clock import HOUR_NS
 from elsa.state.codes import How
-from elsa.store import database, days, locks
+from elsa.store import daily_rollups, database, locks
 from elsa.store.database import transaction
-from elsa.store.measures import OF_CLASS, ROLLED, ROLLED_OF_JOB, Aggregate, Measure, columns, of_parts, parts
+from elsa.store.measures import (
+    OF_CLASS,
+    ROLLED,
+    ROLLED_OF_JOB,
+    Aggregate,
+    Measure,
+    columns,
+    of_parts,
+    parts,
+)
 from elsa.store.sums import summed
 
 # An hour that has just passed still changes: records are joined, statistics come in.
@@ -49,33 +60,51 @@ class Rollup(NamedTuple):
 
 _PROCESSES = "process_usage"
 PARTS = {_PROCESSES: ("incarnation_usage", "unjoined_usage")}
-"""The views of which another is the union. Of a union SQLite computes every column, and lets no condition with a subquery sink into it."""
-# in_job: 1 of processes that were ever in a job, 0 of others; so these sums tell what is in none too.
+"""The views of which another is the union. Of a union SQLite computes every column, and lets no
+condition with a subquery sink into it.
+"""
+# in_job: 1 of processes that were ever in a job, 0 of others; so these sums tell what is in none
+# too.
 _OF_USER = ("uid", "gid", "in_job", "host_id")
 ROLLUPS = {
-    "rollup_command": Rollup(_PROCESSES, "ended_hour", ("command", "forked_only"), ("comm_id", "forked_only"), ROLLED),
+    "rollup_command": Rollup(
+        _PROCESSES, "ended_hour", ("command", "forked_only"), ("comm_id", "forked_only"), ROLLED
+    ),
     "rollup_user": Rollup(_PROCESSES, "ended_hour", _OF_USER, _OF_USER, ROLLED),
     "rollup_job": Rollup("job_process_usage", "out_hour", ("job_id",), ("job_id",), ROLLED_OF_JOB),
 }
 
 CLASS = "rollup_class"
-CLASSES = Rollup(_PROCESSES, "ended_hour", ("boot_id", "class", "unheard"), ("boot_id", "class", "unheard"), OF_CLASS)
-"""What the audit counts: only of what is there, so nothing is kept of it when processes are pruned."""
-# The processes that only one witness saw, or both with a doubt. Where nobody listened yet, that is no doubt.
+CLASSES = Rollup(
+    _PROCESSES,
+    "ended_hour",
+    ("boot_id", "class", "unheard"),
+    ("boot_id", "class", "unheard"),
+    OF_CLASS,
+)
+"""What the audit counts: only of what is there, so nothing is kept of it when processes are pruned.
+"""
+# The processes that only one witness saw, or both with a doubt. Where nobody listened yet, that is
+# no doubt.
 DOUBTFUL = "(class in ('uncertain', 'only_connector') or class = 'only_acct' and unheard = 0)"
 _INTO_CLASSES = f"insert into {CLASS} ({', '.join(('hour', *CLASSES.stored, *columns(OF_CLASS)))})"
 
 # What the processes of an hour add to every table.
-_GATHERING = {table: rollup for table, rollup in ROLLUPS.items() if rollup.view == _PROCESSES} | {CLASS: CLASSES}
+_GATHERING = {table: rollup for table, rollup in ROLLUPS.items() if rollup.view == _PROCESSES} | {
+    CLASS: CLASSES
+}
 _OF_JOB = {key: measure for key, measure in ROLLED_OF_JOB.items() if key not in ROLLED}
 _FACTS = ("process_id", "state", "start_ns", "end_ns", "started_ns", "ended_ns", "exit_status")
 _KEYS = (*dict.fromkeys(key for rollup in _GATHERING.values() for key in rollup.keys), *_FACTS)
 _ADDED = parts(ROLLED | OF_CLASS)
 _GATHERED = f"create temp table if not exists gathered ({', '.join((*_KEYS, *_ADDED))})"
 
-# Most members of a job are in it from birth to end, and used there all that they used: the view need not find that out for each.
+# Most members of a job are in it from birth to end, and used there all that they used: the view
+# need not find that out for each.
 _HOW = " ".join(f"when {how:d} then '{how.name.lower()}'" for how in How)
-PART_OF_LIFE = "select s.process_id from membership as s where (s.since_ns <> 0 or s.until_ns is not null)"
+PART_OF_LIFE = (
+    "select s.process_id from membership as s where (s.since_ns <> 0 or s.until_ns is not null)"
+)
 """Who came into a job after its birth, or was taken out of one."""
 _ODD = f"{PART_OF_LIFE} and s.process_id = g.process_id"
 _MEMBERS = f"""(
@@ -86,15 +115,24 @@ _MEMBERS = f"""(
 
 
 def chosen(rollup: Rollup, hours: str) -> list[str]:
-    """Conditions for the rows `u` of a rollup's view that lie in some hours, by indexes; a row meets one of them at most."""
+    """Conditions for the rows `u` of a rollup's view that lie in some hours, by indexes; a row
+    meets one of them at most.
+    """
     if rollup.hour == "ended_hour":
         return [f"u.ended_hour in ({hours})"]
-    left = f"u.process_id in (select m.process_id from membership as m where m.left_hour in ({hours}))"
-    return [f"u.until_ns is null and u.ended_hour in ({hours})", f"{left} and u.until_ns is not null and u.out_hour in ({hours})"]
+    left = (
+        f"u.process_id in (select m.process_id from membership as m where m.left_hour in ({hours}))"
+    )
+    return [
+        f"u.until_ns is null and u.ended_hour in ({hours})",
+        f"{left} and u.until_ns is not null and u.out_hour in ({hours})",
+    ]
 
 
 class Keeper:
-    """Rolls up beside other work, as far as nothing stands in the way: reports are right without it."""
+    """Rolls up beside other work, as far as nothing stands in the way: reports are right without
+    it.
+    """
 
     def __init__(self, db: Path) -> None:
         self._db = db
@@ -108,29 +146,46 @@ class Keeper:
 
     def roll_up(self, progress: Progress | None = None, most: int | None = None) -> None:
         """What there is, unless another one does it or the warehouse is locked."""
-        with suppress(RetryError), database.translated(self._db), closing(database.open_for_writing(self._db)) as connection:
+        with (
+            suppress(RetryError),
+            database.translated(self._db),
+            closing(database.open_for_writing(self._db)) as connection,
+        ):
             refresh(connection, self._db, time.time_ns(), progress, most)
 
 
-def refresh(connection: sqlite3.Connection, db: Path, now_ns: int, progress: Progress | None = None, most: int | None = None) -> int:
-    """Roll up every settled hour that is not, the newest first; returns how many. Raises RetryError while another one does it."""
+def refresh(
+    connection: sqlite3.Connection,
+    db: Path,
+    now_ns: int,
+    progress: Progress | None = None,
+    most: int | None = None,
+) -> int:
+    """Roll up every settled hour that is not, the newest first; returns how many. Raises RetryError
+    while another one does it.
+    """
     with locks.only(locks.ROLLUP, db):
         if connection.execute("select 1 from rollup_hour where ready = 0").fetchone():
             with transaction(connection):
-                connection.execute("delete from rollup_hour where ready = 0")  # of one that was killed
+                connection.execute(
+                    "delete from rollup_hour where ready = 0"
+                )  # of one that was killed
         hours = stale_hours(connection, now_ns)[::-1][:most]
         done = 0
         for number, hour in enumerate(hours, start=1):
             done += _roll_up(connection, hour)
             if progress is not None:
                 progress(number, len(hours))
-        days.put_together(connection, (now_ns - SETTLE_NS) // HOUR_NS)
+        daily_rollups.put_together(connection, (now_ns - SETTLE_NS) // HOUR_NS)
         return done
 
 
 def stale_hours(connection: sqlite3.Connection, now_ns: int) -> list[int]:
     """The settled hours in which something ended and that are not rolled up, oldest first."""
-    rows = connection.execute("select hour from unrolled_hour where hour < ? order by hour", ((now_ns - SETTLE_NS) // HOUR_NS,))
+    rows = connection.execute(
+        "select hour from unrolled_hour where hour < ? order by hour",
+        ((now_ns - SETTLE_NS) // HOUR_NS,),
+    )
     return [hour for (hour,) in rows]
 
 
@@ -140,13 +195,18 @@ def _roll_up(connection: sqlite3.Connection, hour: int) -> bool:
         connection.execute("insert into rollup_hour values (?, 0)", (hour,))
     rows = _sums(connection, hour)
     with transaction(connection):
-        if not connection.execute("update rollup_hour set ready = 1 where hour = ?", (hour,)).rowcount:
+        if not connection.execute(
+            "update rollup_hour set ready = 1 where hour = ?", (hour,)
+        ).rowcount:
             return False
         for table in ROLLUPS:
             connection.execute(f"delete from {table} where hour = ? and pruned = 0", (hour,))
             database.insert_rows(connection, into(table), [(hour, 0, *row) for row in rows[table]])
         database.insert_rows(connection, _INTO_CLASSES, [(hour, *row) for row in rows[CLASS]])
-        connection.execute(f"insert into rollup_doubt select ?, process_id from temp.gathered where {DOUBTFUL}", (hour,))
+        connection.execute(
+            f"insert into rollup_doubt select ?, process_id from temp.gathered where {DOUBTFUL}",
+            (hour,),
+        )
     return True
 
 
@@ -161,20 +221,28 @@ def _sums(connection: sqlite3.Connection, hour: int) -> dict[str, list[tuple[obj
     for query in _gather():
         connection.execute(query, (hour,))
     rows = {table: summed(connection, *_fold(table)) for table in _GATHERING}
-    rows["rollup_job"] = [row for query in _of_jobs() for row in summed(connection, *query, {"hour": hour})]
+    rows["rollup_job"] = [
+        row for query in _of_jobs() for row in summed(connection, *query, {"hour": hour})
+    ]
     return rows
 
 
 @cache
 def _gather() -> list[str]:
     listed = ", ".join((*(f"u.{key}" for key in _KEYS), *_ADDED.values()))
-    return [f"insert into gathered select {listed} from {part} as u where u.ended_hour = ?" for part in PARTS[_PROCESSES]]
+    return [
+        f"insert into gathered select {listed} from {part} as u where u.ended_hour = ?"
+        for part in PARTS[_PROCESSES]
+    ]
 
 
 @cache
 def _fold(table: str) -> tuple[list[str], dict[str, Aggregate], str]:
     rollup = _GATHERING[table]
-    stored = ["(select id from comm where name = command)" if key == "command" else key for key in rollup.keys]
+    stored = [
+        "(select id from comm where name = command)" if key == "command" else key
+        for key in rollup.keys
+    ]
     return stored, of_parts(rollup.measures), f"from gathered group by {', '.join(rollup.keys)}"
 
 
@@ -186,13 +254,22 @@ def _of_jobs() -> list[tuple[list[str], dict[str, Aggregate], str]]:
     stayed, left = chosen(rollup, ":hour")
     odd = f"u.process_id in (select g.process_id from temp.gathered as g where exists ({_ODD}))"
     return [
-        (["u.job_id"], of_parts(ROLLED) | columns(_OF_JOB), f"from {_MEMBERS} as u group by u.job_id"),
+        (
+            ["u.job_id"],
+            of_parts(ROLLED) | columns(_OF_JOB),
+            f"from {_MEMBERS} as u group by u.job_id",
+        ),
         (["u.job_id"], part, f"from {rollup.view} as u where {odd} and {stayed} group by u.job_id"),
         (["u.job_id"], part, f"from {rollup.view} as u where {left} group by u.job_id"),
     ]
 
 
 def into(table: str) -> str:
-    """An insert statement for rows of one of the tables, up to their values: hour, pruned, the keys as stored, the measures."""
+    """An insert statement for rows of one of the tables, up to their values: hour, pruned, the keys
+    as stored, the measures.
+    """
     rollup = ROLLUPS[table]
-    return f"insert into {table} ({', '.join(('hour', 'pruned', *rollup.stored, *columns(rollup.measures)))})"
+    return (
+        f"insert into {table}"
+        f" ({', '.join(('hour', 'pruned', *rollup.stored, *columns(rollup.measures)))})"
+    )

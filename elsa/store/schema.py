@@ -1,12 +1,16 @@
-"""The tables of the warehouse, as SQLAlchemy Core metadata. migrations/ builds them, sql/ looks at them.
+"""The tables of the warehouse, as SQLAlchemy Core metadata. migrations/ builds them, sql/ looks at
+them.
 
-Conventions: kernel values are stored raw, in the kernel's units, and views convert. NULL is "unknown", never 0.
-Times of processes and events are CLOCK_MONOTONIC nanoseconds of their boot (`*_ns`), because that clock never steps; a clock row turns
-them into real time: real = monotonic + clock.offset_ns. Times of people's acts (a job created, a file read) are real nanoseconds
-since 1970 (`*_at_ns`). Wait statuses are encoded as wait(2) does. The small numbers are spelled out in elsa/state/codes.py.
+Conventions: kernel values are stored raw, in the kernel's units, and views convert. NULL is
+"unknown", never 0. Times of processes and events are CLOCK_MONOTONIC nanoseconds of their boot
+(`*_ns`), because that clock never steps; a clock row turns them into real time: real = monotonic +
+clock.offset_ns. Times of people's acts (a job created, a file read) are real nanoseconds since 1970
+(`*_at_ns`). Wait statuses are encoded as wait(2) does. The small numbers are spelled out in
+elsa/state/codes.py.
 
-A pid means nothing without a boot and a boot nothing without a host, so every table but the tariffs reaches a boot and a host,
-by its own column or through its row's parent; integer ids are local to a warehouse and can be shifted when several are merged.
+A pid means nothing without a boot and a boot nothing without a host, so every table but the tariffs
+reaches a boot and a host, by its own column or through its row's parent; integer ids are local to a
+warehouse and can be shifted when several are merged.
 """
 
 from __future__ import annotations
@@ -33,7 +37,8 @@ from elsa.store.measures import Measure
 
 metadata = MetaData()
 
-# SQLite keeps every integer in as few bytes as it needs; other databases want to be told of the big ones.
+# SQLite keeps every integer in as few bytes as it needs; other databases want to be told of the big
+# ones.
 Big: TypeEngine[int] = BigInteger().with_variant(Integer(), "sqlite")
 
 
@@ -48,7 +53,9 @@ def _table(name: str, *items: SchemaItem, rowid: bool = True) -> Table:
 host = _table(
     "host",
     _id(),
-    Column("machine_id", Text, unique=True),  # /etc/machine-id; NULL for a host known only by name, from a file that was brought here
+    Column(
+        "machine_id", Text, unique=True
+    ),  # /etc/machine-id; NULL for a host known only by name, from a file that was brought here
     Column("name", Text, nullable=False),
 )
 
@@ -56,9 +63,19 @@ boot = _table(
     "boot",
     _id(),
     Column("host_id", Big, ForeignKey("host.id"), nullable=False),
-    Column("uuid", Text, unique=True),  # /proc/sys/kernel/random/boot_id; NULL stands for "some earlier boot", known only from acct records
-    Column("started_at_ns", Big),  # real time of the boot, as the kernel gave it (btime of /proc/stat)
-    Column("ended_at_ns", Big),  # the last moment that jobd or a record tells of a boot that is over
+    Column(
+        "uuid",
+        Text,
+        unique=True,
+        # /proc/sys/kernel/random/boot_id; NULL stands for "some earlier boot", known only from acct
+        # records
+    ),
+    Column(
+        "started_at_ns", Big
+    ),  # real time of the boot, as the kernel gave it (btime of /proc/stat)
+    Column(
+        "ended_at_ns", Big
+    ),  # the last moment that jobd or a record tells of a boot that is over
     Column("tick_ns", Big),  # the kernel's tick, 1/CONFIG_HZ; NULL where it is not known
 )
 
@@ -66,7 +83,9 @@ clock = _table(
     "clock",
     _id(),
     Column("boot_id", Big, ForeignKey("boot.id"), nullable=False),
-    Column("since_ns", Big, nullable=False),  # monotonic time from which the offsets hold: a step or a suspend makes a new row
+    Column(
+        "since_ns", Big, nullable=False
+    ),  # monotonic time from which the offsets hold: a step or a suspend makes a new row
     Column("offset_ns", Big, nullable=False),  # CLOCK_REALTIME - CLOCK_MONOTONIC
     Column("boottime_offset_ns", Big, nullable=False),  # CLOCK_BOOTTIME - CLOCK_MONOTONIC
 )
@@ -82,7 +101,9 @@ collector = _table(
     Column("stopped_ns", Big),  # a clean stop; NULL while running, or if it was killed
     Column("events", Big, nullable=False),
     Column("lost", Big, nullable=False),
-    Column("job_ids_until", Big, nullable=False),  # job ids below this may have been told to somebody, even if no job bears them
+    Column(
+        "job_ids_until", Big, nullable=False
+    ),  # job ids below this may have been told to somebody, even if no job bears them
     Index("collector_boot", "boot_id", "since_ns"),  # when a boot was first listened to
 )
 
@@ -90,7 +111,9 @@ gap = _table(
     "gap",  # every known loss: what may be missing, from when to when
     _id(),
     Column("boot_id", Big, ForeignKey("boot.id")),
-    Column("kind", Text, nullable=False),  # boot, shutdown, crash, down, overrun, sequence, backlog, replaced, taskstats, file
+    Column(
+        "kind", Text, nullable=False
+    ),  # boot, shutdown, crash, down, overrun, sequence, backlog, replaced, taskstats, file
     Column("from_ns", Big),  # monotonic
     Column("to_ns", Big),
     Column("lost", Big),  # how many events or records, where that is known
@@ -103,7 +126,9 @@ gap = _table(
 comm = _table(
     "comm",  # command names, once each
     _id(),
-    Column("name", Text, nullable=False, unique=True),  # bytes that are not printable UTF-8 stand as \xNN, a backslash as \\
+    Column(
+        "name", Text, nullable=False, unique=True
+    ),  # bytes that are not printable UTF-8 stand as \xNN, a backslash as \\
 )
 
 process = _table(
@@ -113,35 +138,58 @@ process = _table(
     Column("pid", Integer, nullable=False),  # the thread group id
     Column("parent_id", Big),  # the parent's incarnation (process.id), NULL where unknown
     Column("origin", Integer, nullable=False),  # codes.Origin
-    Column("parent_pid", Integer),  # only where the fork was heard but the parent's incarnation was not known: which pid it had
+    Column(
+        "parent_pid", Integer
+    ),  # only where the fork was heard but the parent's incarnation was not known: which pid it had
     Column("parent_inferred", Integer),  # 1 where the parent was concluded, not heard; else NULL
     Column("start_ns", Big, nullable=False),  # monotonic
     Column("clock_id", Big, ForeignKey("clock.id"), nullable=False),  # the clock at the start
     Column("elapsed_ns", Big),  # monotonic, so never negative; NULL while it runs
     Column("end_clock_id", Big, ForeignKey("clock.id")),
     Column("end_how", Integer),  # codes.End
-    Column("exit_status", Integer),  # wait status; NULL with a known end: nothing tells whose code counts (elsa/state/ending.py)
+    Column(
+        "exit_status", Integer
+    ),  # wait status; NULL with a known end: nothing tells whose code counts (elsa/state/ending.py)
     Column("leader_status", Integer),  # the leader's own, only where it differs
     Column("uid", Big),  # real uid as last known from events and /proc
-    Column("comm_id", Big, ForeignKey("comm.id")),  # as last seen alive; the acct record knows better
-    Column("ended_hour", Integer),  # hours since 1970 (real time) in which it ended; kept by triggers (elsa/store/staleness.py)
+    Column(
+        "comm_id", Big, ForeignKey("comm.id")
+    ),  # as last seen alive; the acct record knows better
+    Column(
+        "ended_hour",
+        Integer,
+        # hours since 1970 (real time) in which it ended; kept by triggers
+        # (elsa/store/rollup_triggers.py)
+    ),
     Index("process_ended", "ended_hour"),  # the way to the processes of a window
-    Index("process_orphan", "boot_id", "parent_pid", sqlite_where=text("parent_pid is not null")),  # whose parent a record may still tell
-    Index("process_inexact", "id", sqlite_where=text("end_how = 2 or end_how >= 4")),  # ends that a record may still tell better
-    Index("process_running", "boot_id", "pid", sqlite_where=text("elapsed_ns is null")),  # what a restart must look at
-    # Of few processes: who bore a pid at some time and began long before (elsa/store/begun.py).
+    Index(
+        "process_orphan", "boot_id", "parent_pid", sqlite_where=text("parent_pid is not null")
+    ),  # whose parent a record may still tell
+    Index(
+        "process_inexact", "id", sqlite_where=text("end_how = 2 or end_how >= 4")
+    ),  # ends that a record may still tell better
+    Index(
+        "process_running", "boot_id", "pid", sqlite_where=text("elapsed_ns is null")
+    ),  # what a restart must look at
+    # Of few processes: who bore a pid at some time and began long before
+    # (elsa/store/process_lookup.py).
     Index("process_lasting", "boot_id", "pid", sqlite_where=text("elapsed_ns > 10000000000")),
 )
 
 begun = _table(
-    "begun",  # which blocks of ids hold what began in a stretch of time: the way to it (elsa/store/begun.py); kept by triggers
+    # which blocks of ids hold what began in a stretch of time: the way to it
+    # (elsa/store/process_lookup.py); kept by triggers
+    "begun",
     Column("boot_id", Big, ForeignKey("boot.id"), primary_key=True, autoincrement=False),
-    Column("stretch", Integer, primary_key=True, autoincrement=False),  # process.start_ns in whole 10 s
+    Column(
+        "stretch", Integer, primary_key=True, autoincrement=False
+    ),  # process.start_ns in whole 10 s
     Column("block", Big, primary_key=True, autoincrement=False),  # process.id in whole 1024s
     rowid=False,
 )
 
-# What taskstats counts, in the kernel's units; NULL where this kernel's version does not know it or does not count it now.
+# What taskstats counts, in the kernel's units; NULL where this kernel's version does not know it or
+# does not count it now.
 _COUNTERS = (
     "run_ns",  # on a CPU, measured to the last tick or switch of each thread
     "utime_us",
@@ -176,7 +224,9 @@ usage = _table(
     "usage",  # one row per incarnation whose end taskstats told of: the sums over its threads
     Column("process_id", Big, primary_key=True, autoincrement=False),
     Column("threads", Integer, nullable=False),  # how many of its threads are in the sums
-    Column("complete", Integer, nullable=False),  # 0: the exits of some threads were lost, so memory, faults and I/O are at least so much
+    Column(
+        "complete", Integer, nullable=False
+    ),  # 0: the exits of some threads were lost, so memory, faults and I/O are at least so much
     *_counters(),
     Column("rss_kib", Big),  # the most that was resident at once
     Column("vm_kib", Big),
@@ -185,10 +235,14 @@ usage = _table(
 )
 
 baseline = _table(
-    "baseline",  # the counters of a living process when it came into a job (edge 0) or was taken out of it (edge 1)
+    # the counters of a living process when it came into a job (edge 0) or was taken out of it (edge
+    # 1)
+    "baseline",
     Column("job_id", Big, ForeignKey("job.id"), primary_key=True, autoincrement=False),
     Column("process_id", Big, primary_key=True, autoincrement=False),
-    Column("since_ns", Big, primary_key=True, autoincrement=False),  # which stay: membership.since_ns
+    Column(
+        "since_ns", Big, primary_key=True, autoincrement=False
+    ),  # which stay: membership.since_ns
     Column("edge", Integer, primary_key=True, autoincrement=False),
     *_counters(),
     rowid=False,
@@ -203,7 +257,9 @@ text_ = _table(
 program = _table(
     "program",  # what an incarnation executed last, as far as it lived long enough to be looked at
     Column("process_id", Big, primary_key=True, autoincrement=False),
-    Column("cmdline_id", Big, ForeignKey("text.id")),  # arguments, quoted as for a shell, secrets replaced
+    Column(
+        "cmdline_id", Big, ForeignKey("text.id")
+    ),  # arguments, quoted as for a shell, secrets replaced
     Column("exe_id", Big, ForeignKey("text.id")),
     Column("cwd_id", Big, ForeignKey("text.id")),
     Column("cgroup_id", Big, ForeignKey("text.id")),
@@ -235,9 +291,16 @@ job = _table(
     Column("owner_uid", Big, nullable=False),
     Column("created_at_ns", Big, nullable=False),
     Column("closed_at_ns", Big),
-    Column("close_how", Text),  # request, ended (its last process did, and it was made to close then), reboot, defined, defining, failed
+    Column(
+        "close_how",
+        Text,
+        # request, ended (its last process did, and it was made to close then), reboot, defined,
+        # defining, failed
+    ),
     Column("closes_itself", Integer, nullable=False),  # 1: when its last process has ended
-    Index("job_owner", "owner_uid"),  # the newest of a user, however many others have: jobd looks for them while it hears
+    Index(
+        "job_owner", "owner_uid"
+    ),  # the newest of a user, however many others have: jobd looks for them while it hears
 )
 
 job_tag = _table(
@@ -259,7 +322,9 @@ membership = _table(
     Index("membership_process", "process_id"),
     # The way to those that were taken out in a window, and to when one was.
     Index("membership_left", "left_hour", sqlite_where=text("left_hour is not null")),
-    Index("membership_left_of", "process_id", "left_hour", sqlite_where=text("left_hour is not null")),
+    Index(
+        "membership_left_of", "process_id", "left_hour", sqlite_where=text("left_hour is not null")
+    ),
     rowid=False,
 )
 
@@ -270,10 +335,14 @@ tariff = _table(
     Column("added_at_ns", Big, nullable=False),
     Column("withdrawn_at_ns", Big),  # real; NULL while it holds
     Column("currency", Text, nullable=False),
-    Column("zone", Text, nullable=False),  # IANA name: by whose clock months, weekdays and hours are meant
+    Column(
+        "zone", Text, nullable=False
+    ),  # IANA name: by whose clock months, weekdays and hours are meant
     Column("decimals", Integer, nullable=False),  # digits after the point of a charge
     Column("note", Text),
-    Column("process", Text, nullable=False),  # prices, as decimal numbers: for one process that ended, ...
+    Column(
+        "process", Text, nullable=False
+    ),  # prices, as decimal numbers: for one process that ended, ...
     Column("cpu_hour", Text, nullable=False),
     Column("memory_gib_hour", Text, nullable=False),  # ... resident memory integrated over CPU time
     Column("read_gib", Text, nullable=False),  # ... from storage
@@ -281,25 +350,36 @@ tariff = _table(
 )
 
 tariff_factor = _table(
-    "tariff_factor",  # by what all prices are multiplied in an hour of the week; 1 where there is no row
+    # by what all prices are multiplied in an hour of the week; 1 where there is no row
+    "tariff_factor",
     Column("tariff_id", Big, ForeignKey("tariff.id"), primary_key=True, autoincrement=False),
     Column("weekday", Integer, primary_key=True, autoincrement=False),  # 0 is Monday
-    Column("hour", Integer, primary_key=True, autoincrement=False),  # from 0, in the zone of the tariff
+    Column(
+        "hour", Integer, primary_key=True, autoincrement=False
+    ),  # from 0, in the zone of the tariff
     Column("factor", Text, nullable=False),
     rowid=False,
 )
 
 acct_file = _table(
-    "acct_file",  # one row per accounting file that was read, known by its content, since names and inode numbers are used again
+    # one row per accounting file that was read, known by its content, since names and inode numbers
+    # are used again
+    "acct_file",
     _id(),
     Column("host_id", Big, ForeignKey("host.id"), nullable=False),
     Column("path", Text, nullable=False),  # where it was last seen
     Column("device", Big, nullable=False),
     Column("inode", Big, nullable=False),
-    Column("disk_size", Big, nullable=False),  # bytes on disk when it was last read to its end, and ...
-    Column("modified_at_ns", Big, nullable=False),  # ... its modification time: unchanged since, it need not be opened again
+    Column(
+        "disk_size", Big, nullable=False
+    ),  # bytes on disk when it was last read to its end, and ...
+    Column(
+        "modified_at_ns", Big, nullable=False
+    ),  # ... its modification time: unchanged since, it need not be opened again
     Column("head", LargeBinary, nullable=False),  # its first record
-    Column("tail", LargeBinary, nullable=False),  # the last bytes before `position`: together they tell this file from any other
+    Column(
+        "tail", LargeBinary, nullable=False
+    ),  # the last bytes before `position`: together they tell this file from any other
     Column("position", Big, nullable=False),  # bytes consumed: the resume point
     Column("records", Big, nullable=False),  # records read
     Column("skipped_bytes", Big, nullable=False),
@@ -336,11 +416,15 @@ acct = _table(
     Column("majflt", Big, nullable=False),
     Column("swaps", Big, nullable=False),
     Column("comm_id", Big, ForeignKey("comm.id"), nullable=False),
-    # NULL where the record itself tells the second of the end. Where etime was cut to 24 bits: how many seconds later it is at the least,
-    # as was concluded from the place in the file.
+    # NULL where the record itself tells the second of the end. Where etime was cut to 24 bits: how
+    # many seconds later it is at the least, as was concluded from the place in the file.
     Column("late_s", Integer),
     Column("ended", Big, Computed(_ENDED, persisted=False)),  # the second of the end, since 1970
-    Column("ended_hour", Integer, Computed("(ended - case when ended < 0 then 3599 else 0 end) / 3600", persisted=False)),
+    Column(
+        "ended_hour",
+        Integer,
+        Computed("(ended - case when ended < 0 then 3599 else 0 end) / 3600", persisted=False),
+    ),
     Index("acct_process", "process_id", unique=True, sqlite_where=text("process_id is not null")),
     Index("acct_pending", "pid", sqlite_where=text("join_how = 0")),
     # The way to the records of a window that are joined to none.
@@ -351,37 +435,66 @@ acct = _table(
 
 
 def _sums(summed: dict[str, Measure]) -> list[Column[int]]:
-    return [Column(name, REAL if name in measures.REAL else Big) for name in measures.columns(summed)]
+    return [
+        Column(name, REAL if name in measures.REAL else Big) for name in measures.columns(summed)
+    ]
 
 
-def _rollup(name: str, keys: list[Column[int]], sums: dict[str, Measure], *more: SchemaItem) -> Table:
-    """Sums over what ended in an hour. Of an hour that is not ready in rollup_hour only the pruned rows count."""
-    hour, pruned = Column("hour", Integer, nullable=False), Column("pruned", Integer, nullable=False)
-    indexes = Index(f"{name}_hour", "hour"), Index(f"{name}_pruned", "hour", sqlite_where=text("pruned = 1"))
+def _rollup(
+    name: str, keys: list[Column[int]], sums: dict[str, Measure], *more: SchemaItem
+) -> Table:
+    """Sums over what ended in an hour. Of an hour that is not ready in rollup_hour only the pruned
+    rows count.
+    """
+    hour, pruned = (
+        Column("hour", Integer, nullable=False),
+        Column("pruned", Integer, nullable=False),
+    )
+    indexes = (
+        Index(f"{name}_hour", "hour"),
+        Index(f"{name}_pruned", "hour", sqlite_where=text("pruned = 1")),
+    )
     return _table(name, hour, pruned, *keys, *_sums(sums), *indexes, *more)
 
 
-def _of_day(name: str, keys: list[Column[int]], sums: dict[str, Measure], *more: SchemaItem) -> Table:
+def _of_day(
+    name: str, keys: list[Column[int]], sums: dict[str, Measure], *more: SchemaItem
+) -> Table:
     """The sums over the hours of a day, of what was pruned and of what was not."""
-    return _table(name, Column("day", Integer, nullable=False), *keys, *_sums(sums), Index(f"{name}_day", "day"), *more)
+    return _table(
+        name,
+        Column("day", Integer, nullable=False),
+        *keys,
+        *_sums(sums),
+        Index(f"{name}_day", "day"),
+        *more,
+    )
 
 
 rollup_hour = _table(
-    "rollup_hour",  # one row per hour that is rolled up; whatever changes what ended in it takes the row away
+    # one row per hour that is rolled up; whatever changes what ended in it takes the row away
+    "rollup_hour",
     Column("hour", Integer, primary_key=True, autoincrement=False),  # hours since 1970, real time
     Column("ready", Integer, nullable=False),  # 0 while it is being rolled up
 )
 rollup_command = _rollup(
-    "rollup_command",  # pruned 1: of processes that are not in the warehouse any more; 0: of those that are
+    # pruned 1: of processes that are not in the warehouse any more; 0: of those that are
+    "rollup_command",
     [Column("comm_id", Big, ForeignKey("comm.id")), Column("forked_only", Integer)],
     measures.ROLLED,
 )
 
 
 def _of_user() -> list[Column[int]]:
-    # in_job: 1 of processes that were ever in a job, 0 of the others and of records without a process
+    # in_job: 1 of processes that were ever in a job, 0 of the others and of records without a
+    # process
     host_id = Column("host_id", Big, ForeignKey("host.id"))
-    return [Column("uid", Big), Column("gid", Big), Column("in_job", Integer, nullable=False), host_id]
+    return [
+        Column("uid", Big),
+        Column("gid", Big),
+        Column("in_job", Integer, nullable=False),
+        host_id,
+    ]
 
 
 rollup_user = _rollup("rollup_user", _of_user(), measures.ROLLED)
@@ -392,11 +505,15 @@ rollup_job = _rollup(
     Index("rollup_job_job", "job_id"),
 )
 rollup_day = _table(
-    "rollup_day",  # one row per day all of whose hours are in the tables below; it and they go with the first hour that is forgotten
+    # one row per day all of whose hours are in the tables below; it and they go with the first hour
+    # that is forgotten
+    "rollup_day",
     Column("day", Integer, primary_key=True, autoincrement=False),  # days since 1970, UTC
 )
 rollup_day_command = _of_day(
-    "rollup_day_command", [Column("comm_id", Big, ForeignKey("comm.id")), Column("forked_only", Integer)], measures.ROLLED
+    "rollup_day_command",
+    [Column("comm_id", Big, ForeignKey("comm.id")), Column("forked_only", Integer)],
+    measures.ROLLED,
 )
 rollup_day_user = _of_day("rollup_day_user", _of_user(), measures.ROLLED)
 rollup_day_job = _of_day(
@@ -412,7 +529,9 @@ rollup_day_hour = _table(
     Index("rollup_day_hour_hour", "hour"),
 )
 rollup_class = _table(
-    "rollup_class",  # what ended in an hour, by who saw it (see the view audit_sum); it goes with the row in rollup_hour
+    # what ended in an hour, by who saw it (see the view audit_sum); it goes with the row in
+    # rollup_hour
+    "rollup_class",
     Column("hour", Integer, nullable=False),
     Column("boot_id", Big, ForeignKey("boot.id")),
     Column("class", Text, nullable=False),
@@ -421,7 +540,8 @@ rollup_class = _table(
     Index("rollup_class_hour", "hour"),
 )
 rollup_doubt = _table(
-    "rollup_doubt",  # the incarnations of such an hour that only one witness saw, or both with a doubt
+    # the incarnations of such an hour that only one witness saw, or both with a doubt
+    "rollup_doubt",
     Column("hour", Integer, primary_key=True, autoincrement=False),
     Column("process_id", Big, primary_key=True, autoincrement=False),
     rowid=False,

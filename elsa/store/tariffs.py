@@ -1,4 +1,6 @@
-"""Tariffs in the warehouse. A version is never altered: another one takes its place, or it is withdrawn and stays on record."""
+"""Tariffs in the warehouse. A version is never altered: another one takes its place, or it is
+withdrawn and stays on record.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ def read_file(path: Path) -> dict[str, Any]:
 
 
 def draft(fields: Mapping[str, Any]) -> Tariff:
-    """A tariff, not stored yet, from the keys of a TOML file. Raises UsageError or ConfigError with the key that is wrong."""
+    """A tariff, not stored yet, from the keys of a TOML file. Raises UsageError or ConfigError with
+    the key that is wrong.
+    """
     unknown = sorted(fields.keys() - _KEYS)
     if unknown:
         raise UsageError(f"unknown key {unknown[0]!r}; the keys are {', '.join(sorted(_KEYS))}")
@@ -50,7 +54,16 @@ def draft(fields: Mapping[str, Any]) -> Tariff:
     place = str(fields.get("zone", "UTC"))
     rates = _rates(fields["rates"])
     factors = _factors(fields.get("factors", ()))
-    return Tariff(0, _moment(fields["valid_from"], place), currency, place, decimals, rates, factors, None if note is None else str(note))
+    return Tariff(
+        0,
+        _moment(fields["valid_from"], place),
+        currency,
+        place,
+        decimals,
+        rates,
+        factors,
+        None if note is None else str(note),
+    )
 
 
 def _rates(given: object) -> dict[str, Decimal]:
@@ -78,7 +91,9 @@ def _factors(given: object) -> dict[tuple[int, int], Decimal]:
         if not isinstance(each, Mapping) or each.keys() != {"weekdays", "hours", "factor"}:
             raise UsageError("factors: each needs weekdays, hours and factor")
         number = _number(each["factor"], "factor")
-        for hour in _span(str(each["hours"]), tuple(str(hour) for hour in range(25)), "hours", last_too=False):
+        for hour in _span(
+            str(each["hours"]), tuple(str(hour) for hour in range(25)), "hours", last_too=False
+        ):
             for day in _span(str(each["weekdays"]).lower(), WEEKDAYS, "weekdays", last_too=True):
                 if found.setdefault((day, hour), number) is not number:
                     raise UsageError(f"factors: {WEEKDAYS[day]} {hour}-{hour + 1} has two")
@@ -86,13 +101,18 @@ def _factors(given: object) -> dict[tuple[int, int], Decimal]:
 
 
 def _span(text: str, names: tuple[str, ...], what: str, *, last_too: bool) -> list[int]:
-    """Places in a circle of names, from a list of names and spans like mon-fri,sun or 22-6: over the end back to the beginning."""
+    """Places in a circle of names, from a list of names and spans like mon-fri,sun or 22-6: over
+    the end back to the beginning.
+    """
     length = len(names) if last_too else len(names) - 1
     found = []
     for part in text.replace(" ", "").split(","):
         first, dash, last = part.partition("-")
         if first not in names or (dash and last not in names) or (not dash and not last_too):
-            raise UsageError(f"{what}: cannot read {text!r}; write for example {'mon-fri' if last_too else '8-18'}")
+            raise UsageError(
+                f"{what}: cannot read {text!r}; write for example"
+                f" {'mon-fri' if last_too else '8-18'}"
+            )
         begin, end = names.index(first) % length, names.index(last) if dash else names.index(first)
         count = (end - begin + (1 if last_too else 0)) % length or length
         found += [(begin + step) % length for step in range(count)]
@@ -105,7 +125,10 @@ def _moment(value: object, place: str) -> int:
         try:
             value = datetime.fromisoformat(value)
         except ValueError:
-            raise UsageError(f"valid_from: cannot read the time {value!r}; write for example 2026-11-01 or 2026-11-01T06:00") from None
+            raise UsageError(
+                f"valid_from: cannot read the time {value!r}; write for example 2026-11-01 or"
+                " 2026-11-01T06:00"
+            ) from None
     if isinstance(value, date) and not isinstance(value, datetime):
         value = datetime.combine(value, time())
     if not isinstance(value, datetime):
@@ -113,25 +136,34 @@ def _moment(value: object, place: str) -> int:
     moment = value if value.tzinfo else value.replace(tzinfo=zone(place))
     at_ns = int(moment.timestamp()) * 1_000_000_000
     if not 1970 <= moment.year < 2200:  # what a column holds ends in 2262
-        raise UsageError(f"valid_from: a tariff begins from 1970 on and before 2200, not in {moment.year}")
+        raise UsageError(
+            f"valid_from: a tariff begins from 1970 on and before 2200, not in {moment.year}"
+        )
     if at_ns % QUARTER_NS or moment.microsecond:
         raise UsageError("valid_from: a tariff begins at a whole quarter of an hour")
     return at_ns
 
 
-# --- the tables ---------------------------------------------------------------------------------------------------------------------
+# --- the tables
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 def add(connection: sqlite3.Connection, tariff: Tariff, now_at_ns: int) -> int:
-    """Store a version; its id. Raises UsageError if it would change what time that is over costs by another version."""
+    """Store a version; its id. Raises UsageError if it would change what time that is over costs by
+    another version.
+    """
     with transaction(connection):
         charged_by = load(connection).at(now_at_ns)
         if tariff.valid_from_at_ns < now_at_ns and charged_by is not None:
             other = charged_by.id
-            raise UsageError(f"time that is over is charged by tariff {other}; begin the new one from now on, or withdraw {other} first")
+            raise UsageError(
+                f"time that is over is charged by tariff {other}; begin the new one from now on, or"
+                f" withdraw {other} first"
+            )
         number = boots.insert(
             connection,
-            f"insert into tariff (added_at_ns, {_COLUMNS}) values ({now_at_ns:d}, ?, ?, ?, ?, ?, ?, {', '.join('?' * len(RATES))})",
+            f"insert into tariff (added_at_ns, {_COLUMNS}) values ({now_at_ns:d}, ?, ?, ?, ?, ?, ?,"
+            f" {', '.join('?' * len(RATES))})",
             "tariff",
             tariff.valid_from_at_ns,
             tariff.currency,
@@ -140,16 +172,22 @@ def add(connection: sqlite3.Connection, tariff: Tariff, now_at_ns: int) -> int:
             tariff.note,
             *(format(tariff.rates[rate], "f") for rate in RATES),
         )
-        rows = [(number, day, hour, format(factor, "f")) for (day, hour), factor in tariff.factors.items()]
+        rows = [
+            (number, day, hour, format(factor, "f"))
+            for (day, hour), factor in tariff.factors.items()
+        ]
         connection.executemany("insert into tariff_factor values (?, ?, ?, ?)", rows)
     return number
 
 
 def withdraw(connection: sqlite3.Connection, tariff_id: int, now_at_ns: int) -> None:
-    """From now on bills are made as if there were no such version; what they were before can be asked for. Raises UsageError."""
+    """From now on bills are made as if there were no such version; what they were before can be
+    asked for. Raises UsageError.
+    """
     with transaction(connection):
         changed = connection.execute(
-            "update tariff set withdrawn_at_ns = ? where id = ? and withdrawn_at_ns is null", (now_at_ns, tariff_id)
+            "update tariff set withdrawn_at_ns = ? where id = ? and withdrawn_at_ns is null",
+            (now_at_ns, tariff_id),
         ).rowcount
         if not changed:
             raise UsageError(f"no tariff {tariff_id} is in force; see: elsa db tariff list --all")
@@ -176,7 +214,9 @@ def one(connection: sqlite3.Connection, tariff_id: int) -> Tariff:
 
 def _tariff(connection: sqlite3.Connection, row: tuple[Any, ...]) -> Tariff:
     number, valid_from_at_ns, currency, place, decimals, note, *rates = row
-    factors = connection.execute("select weekday, hour, factor from tariff_factor where tariff_id = ?", (number,))
+    factors = connection.execute(
+        "select weekday, hour, factor from tariff_factor where tariff_id = ?", (number,)
+    )
     return Tariff(
         id=number,
         valid_from_at_ns=valid_from_at_ns,

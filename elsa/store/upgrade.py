@@ -1,7 +1,9 @@
-"""Creating a warehouse and bringing an old one to the newest revision, in one transaction, views included.
+"""Creating a warehouse and bringing an old one to the newest revision, in one transaction, views
+included.
 
-Every unit that starts asks for it, so it looks first, which writes nothing and needs neither Alembic nor room on the disk. Where
-revision, views and triggers are those of this version there is nothing to do.
+Every unit that starts asks for it, so it looks first, which writes nothing and needs neither
+Alembic nor room on the disk. Where revision, views and triggers are those of this version there is
+nothing to do.
 """
 
 from __future__ import annotations
@@ -13,10 +15,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from elsa.errors import ConfigError, ElsaError, PrivilegeError
-from elsa.kernel import places
-from elsa.store import assets, begun, database, staleness
+from elsa.kernel import safe_paths
+from elsa.store import database, process_lookup, rollup_triggers, sql_files
 
-# Owner writes, the group reads, nobody else: command lines and costs of other users are not everybody's business.
+# Owner writes, the group reads, nobody else: command lines and costs of other users are not
+# everybody's business.
 FILE_MODE = 0o640
 FOLDER_MODE = 0o750
 
@@ -28,7 +31,9 @@ class Upgrade(NamedTuple):
     """The revision that was found; None for a new warehouse."""
     after: str
     changed: bool
-    """False: tables, views and triggers were those of this version already, and nothing was written."""
+    """False: tables, views and triggers were those of this version already, and nothing was
+    written.
+    """
 
 
 def upgrade(path: Path) -> Upgrade:
@@ -37,12 +42,14 @@ def upgrade(path: Path) -> Upgrade:
     All or nothing: an upgrade that fails leaves the warehouse as it was. Raises an ElsaError.
     """
     if _is_up_to_date(path):
-        return Upgrade(assets.head(), assets.head(), changed=False)
+        return Upgrade(sql_files.head(), sql_files.head(), changed=False)
     _make_place(path)
     from elsa.store.migrating import migrate
 
     with database.translated(path):
-        connection = sqlite3.connect(path, timeout=database.BUSY_TIMEOUT_MS / 1000, isolation_level=None)
+        connection = sqlite3.connect(
+            path, timeout=database.BUSY_TIMEOUT_MS / 1000, isolation_level=None
+        )
     try:
         with database.translated(path):
             before = database.revision(connection)
@@ -60,14 +67,20 @@ def upgrade(path: Path) -> Upgrade:
 
 
 def _is_up_to_date(path: Path) -> bool:
-    """Whether nothing is to be done; False also where that cannot be told: the upgrade itself then says why."""
+    """Whether nothing is to be done; False also where that cannot be told: the upgrade itself then
+    says why.
+    """
     try:
         database.check_place(path)
         with database.translated(path), closing(database.open_for_reading(path)) as connection:
-            found = connection.execute("select sql from sqlite_master where type in ('view', 'trigger')").fetchall()
+            found = connection.execute(
+                "select sql from sqlite_master where type in ('view', 'trigger')"
+            ).fetchall()
     except ElsaError:
         return False
-    return {_comparable(sql) for (sql,) in found} == {_comparable(sql) for sql in (*triggers(), *views())}
+    return {_comparable(sql) for (sql,) in found} == {
+        _comparable(sql) for sql in (*triggers(), *views())
+    }
 
 
 def _comparable(sql: str) -> str:
@@ -76,29 +89,39 @@ def _comparable(sql: str) -> str:
 
 
 def triggers() -> list[str]:
-    """The statements that create what keeps the rollups true, and the way to what began about some time."""
-    return [*staleness.triggers(), *begun.triggers()]
+    """The statements that create what keeps the rollups true, and the way to what began about some
+    time.
+    """
+    return [*rollup_triggers.triggers(), *process_lookup.triggers()]
 
 
 def views() -> list[str]:
     """The statements that create every view, in an order in which that can be done."""
-    return [path.read_text(encoding="utf-8").rstrip().rstrip(";") for path in assets.views()]
+    return [path.read_text(encoding="utf-8").rstrip().rstrip(";") for path in sql_files.views()]
 
 
 def _refuse_foreign(connection: sqlite3.Connection, path: Path, revision: str | None) -> None:
     """Refuse what is no warehouse of ours, or one of a revision that nobody knows how to upgrade."""
     if revision is None:
         if connection.execute("select 1 from sqlite_master limit 1").fetchone():
-            raise ConfigError(f"{path}: an SQLite file of another program, or a damaged warehouse; name another with --db")
-    elif revision > assets.head():
+            raise ConfigError(
+                f"{path}: an SQLite file of another program, or a damaged warehouse; name another"
+                " with --db"
+            )
+    elif revision > sql_files.head():
         database.require_head(connection, path)
-    elif not list((assets.folder("migrations") / "versions").glob(f"{revision}_*.py")):
-        raise ConfigError(f"{path}: revision {revision} is none that this ELSA knows; restore the warehouse from a backup")
+    elif not list((sql_files.folder("migrations") / "versions").glob(f"{revision}_*.py")):
+        raise ConfigError(
+            f"{path}: revision {revision} is none that this ELSA knows; restore the warehouse from"
+            " a backup"
+        )
 
 
 def _make_place(path: Path) -> None:
-    """Make the folder and an empty file with safe modes, so that no moment exists in which others could read it."""
-    places.check(path)
+    """Make the folder and an empty file with safe modes, so that no moment exists in which others
+    could read it.
+    """
+    safe_paths.check(path)
     try:
         missing = [folder for folder in path.parents if not folder.exists()]
         for folder in reversed(missing):
@@ -106,6 +129,8 @@ def _make_place(path: Path) -> None:
         database.check_place(path)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE))
     except PermissionError as error:
-        raise PrivilegeError(f"{error.filename}: {error.strerror}; run as root or name another place with --db") from None
+        raise PrivilegeError(
+            f"{error.filename}: {error.strerror}; run as root or name another place with --db"
+        ) from None
     except OSError as error:
-        raise places.translated(error, error.filename, "name another place with --db") from None
+        raise safe_paths.translated(error, error.filename, "name another place with --db") from None

@@ -1,7 +1,8 @@
-"""The program that looks for the processes which fit somebody's own SQL condition: elsa/store/where.py runs this file's text.
+"""The program that looks for the processes which fit somebody's own SQL condition:
+elsa/store/where.py runs this file's text.
 
-Nothing but the standard library is imported. An order comes on stdin; ids go to stdout, eight bytes each, then -1, and then in words
-what is wrong with the condition.
+Nothing but the standard library is imported. An order comes on stdin; ids go to stdout, eight bytes
+each, then -1, and then in words what is wrong with the condition.
 """
 
 from __future__ import annotations
@@ -18,22 +19,35 @@ from typing import Any
 CHUNK = 10_000
 _PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
 # What a condition may do: compute, and read. Not: write, attach, change settings or load code.
-_HARMLESS = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
+_HARMLESS = {
+    sqlite3.SQLITE_SELECT,
+    sqlite3.SQLITE_READ,
+    sqlite3.SQLITE_FUNCTION,
+    sqlite3.SQLITE_RECURSIVE,
+}
 _REFUSED_FUNCTIONS = {"load_extension", "writefile", "edit", "fts3_tokenizer"}
 
 
-def _authorise(action: int, _what: str | None, function: str | None, _database: str | None, _via: str | None) -> int:
-    harmless = action in _HARMLESS and not (action == sqlite3.SQLITE_FUNCTION and function in _REFUSED_FUNCTIONS)
+def _authorise(
+    action: int, _what: str | None, function: str | None, _database: str | None, _via: str | None
+) -> int:
+    harmless = action in _HARMLESS and not (
+        action == sqlite3.SQLITE_FUNCTION and function in _REFUSED_FUNCTIONS
+    )
     return sqlite3.SQLITE_OK if harmless else sqlite3.SQLITE_DENY
 
 
 def _opened(order: dict[str, Any]) -> sqlite3.Connection:
     try:
-        connection = sqlite3.connect(order["uri"] + "?mode=ro", uri=True, timeout=10, isolation_level=None)
+        connection = sqlite3.connect(
+            order["uri"] + "?mode=ro", uri=True, timeout=10, isolation_level=None
+        )
         connection.execute("select count(*) from sqlite_master").fetchone()
     except sqlite3.OperationalError:
         # As elsa.store.database has it: without a writer, and where no file can be made beside it.
-        connection = sqlite3.connect(order["uri"] + "?mode=ro&immutable=1", uri=True, isolation_level=None)
+        connection = sqlite3.connect(
+            order["uri"] + "?mode=ro&immutable=1", uri=True, isolation_level=None
+        )
     return connection
 
 
@@ -49,7 +63,10 @@ def main() -> None:
         connection = _opened(order)
         connection.set_authorizer(_authorise)
         # On a line of its own, so that a comment in it ends.
-        rows = connection.execute(f"select process_id from incarnation_usage as process_usage where (\n{order['condition']}\n)")
+        rows = connection.execute(
+            "select process_id from incarnation_usage as process_usage where"
+            f" (\n{order['condition']}\n)"
+        )
         while chunk := rows.fetchmany(CHUNK):
             sys.stdout.buffer.write(array.array("q", (id_ for (id_,) in chunk)).tobytes())
     except (sqlite3.Error, sqlite3.Warning, UnicodeError) as error:

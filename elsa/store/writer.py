@@ -1,7 +1,9 @@
-"""The collector's rows into the warehouse: one batch, one transaction, written by a thread of its own.
+"""The collector's rows into the warehouse: one batch, one transaction, written by a thread of its
+own.
 
-The reader of the kernel's events hands over batches and goes on; a disk that stalls or a warehouse that another program has locked
-holds up only this thread, which tries the same batch again until it is in.
+The reader of the kernel's events hands over batches and goes on; a disk that stalls or a warehouse
+that another program has locked holds up only this thread, which tries the same batch again until it
+is in.
 """
 
 from __future__ import annotations
@@ -20,8 +22,8 @@ from pathlib import Path
 
 from elsa.errors import ConfigError
 from elsa.state.clock import Clock
+from elsa.state.incarnation import Changes, EventRow, Incarnation, ProgramRow
 from elsa.state.jobs import Job
-from elsa.state.lives import Changes, EventRow, Incarnation, ProgramRow
 from elsa.store import boots, database, names
 from elsa.store.names import Names
 
@@ -35,13 +37,32 @@ ProcessRow = tuple[int | str | None, ...]
 
 # ended_hour comes last: where a row is changed, a trigger sees to it.
 _PROCESS = (
-    *("comm_id", "end_clock_id", "end_how", "elapsed_ns", "exit_status", "leader_status", "uid", "parent_id", "parent_pid"),
+    *(
+        "comm_id",
+        "end_clock_id",
+        "end_how",
+        "elapsed_ns",
+        "exit_status",
+        "leader_status",
+        "uid",
+        "parent_id",
+        "parent_pid",
+    ),
     *("parent_inferred", "origin", "start_ns", "clock_id", "pid", "id"),
 )
 _INSERT_PROCESS = f"insert into process ({', '.join(_PROCESS)}, ended_hour, boot_id)"
-_UPDATE_PROCESS = f"update process set {', '.join(f'{name} = ?' for name in _PROCESS[:-2])} where pid = ? and id = ?"
-_INSERT_EVENT = "insert into event (boot_id, kind, time_ns, cpu, pid, tgid, parent_pid, parent_tgid, code, signal, process_id)"
-_INSERT_STAY = "insert into membership (job_id, process_id, since_ns, until_ns, how) values (?, ?, ?, ?, ?) on conflict do nothing"
+_UPDATE_PROCESS = (
+    f"update process set {', '.join(f'{name} = ?' for name in _PROCESS[:-2])} where pid = ? and"
+    " id = ?"
+)
+_INSERT_EVENT = (
+    "insert into event (boot_id, kind, time_ns, cpu, pid, tgid, parent_pid, parent_tgid, code,"
+    " signal, process_id)"
+)
+_INSERT_STAY = (
+    "insert into membership (job_id, process_id, since_ns, until_ns, how) values (?, ?, ?, ?, ?) on"
+    " conflict do nothing"
+)
 _INSERT_USAGE = "insert or replace into usage"
 # An exec changes what is executed; the rest stays as it was last seen.
 _INSERT_PROGRAM = """
@@ -50,11 +71,16 @@ _INSERT_PROGRAM = """
         cwd_id = coalesce(excluded.cwd_id, cwd_id), cgroup_id = coalesce(excluded.cgroup_id, cgroup_id),
         loginuid = coalesce(excluded.loginuid, loginuid), session = coalesce(excluded.session, session)"""
 _INSERT_BASELINE = f"insert or replace into baseline values ({', '.join('?' * 26)})"
-_END_STAY = "update membership set until_ns = ? where job_id = ? and process_id = ? and until_ns is null and since_ns <= ?"
+_END_STAY = (
+    "update membership set until_ns = ? where job_id = ? and process_id = ? and until_ns is null"
+    " and since_ns <= ?"
+)
 
 
 def process_row(life: Incarnation) -> ProcessRow:
-    """An incarnation as it stands now, in the order of the statements above; the command's name comes first and has no id yet."""
+    """An incarnation as it stands now, in the order of the statements above; the command's name
+    comes first and has no id yet.
+    """
     clock = life.end_clock
     return (
         life.comm,
@@ -89,7 +115,9 @@ class Gap:
 
 @dataclass
 class Batch:
-    """Everything for one transaction. Rows are frozen copies: the state goes on changing while they wait."""
+    """Everything for one transaction. Rows are frozen copies: the state goes on changing while they
+    wait.
+    """
 
     born: list[ProcessRow] = field(default_factory=list)
     amended: list[ProcessRow] = field(default_factory=list)
@@ -126,57 +154,117 @@ class Batch:
         self.baselines.extend(changes.baselines)
 
     def given_up(self, since_ns: int) -> Batch:
-        """What is left of a batch that cannot be stored: that it is lost. Nobody is told that it was committed."""
-        gap = Gap("backlog", since_ns or self.heard_ns, self.heard_ns, len(self), "could not be stored")
+        """What is left of a batch that cannot be stored: that it is lost. Nobody is told that it
+        was committed.
+        """
+        gap = Gap(
+            "backlog", since_ns or self.heard_ns, self.heard_ns, len(self), "could not be stored"
+        )
         left = Batch(clocks=self.clocks, gaps=[*self.gaps, gap])
-        left.heard_ns, left.events_total, left.lost_total = self.heard_ns, self.events_total, self.lost_total + len(self)
+        left.heard_ns, left.events_total, left.lost_total = (
+            self.heard_ns,
+            self.events_total,
+            self.lost_total + len(self),
+        )
         left.stopped_ns = self.stopped_ns
         return left
 
     def __len__(self) -> int:
-        return len(self.born) + len(self.amended) + len(self.events) + len(self.entered) + len(self.left) + len(self.usage)
+        return (
+            len(self.born)
+            + len(self.amended)
+            + len(self.events)
+            + len(self.entered)
+            + len(self.left)
+            + len(self.usage)
+        )
 
     @property
     def matters(self) -> bool:
         """Whether there is more to store than that nothing happened."""
-        return bool(len(self) or self.programs or self.jobs or self.closed or self.clocks or self.gaps or self.then)
+        return bool(
+            len(self)
+            or self.programs
+            or self.jobs
+            or self.closed
+            or self.clocks
+            or self.gaps
+            or self.then
+        )
 
 
-def write(connection: sqlite3.Connection, batch: Batch, boot_id: int, collector_id: int, comms: Names, texts: Names) -> None:
+def write(
+    connection: sqlite3.Connection,
+    batch: Batch,
+    boot_id: int,
+    collector_id: int,
+    comms: Names,
+    texts: Names,
+) -> None:
     """One batch in one transaction: all of it or nothing."""
     with database.transaction(connection):
         for clock in batch.clocks:
             boots.add_clock(connection, boot_id, clock)
         _write_jobs(connection, batch, boot_id)
-        ids = comms.ids(connection, {row[0] for rows in (batch.born, batch.amended) for row in rows})  # type: ignore[misc]
-        database.insert_rows(connection, _INSERT_PROCESS, [(ids[row[0]], *row[1:], boot_id) for row in batch.born])  # type: ignore[index]
-        connection.executemany(_UPDATE_PROCESS, [(ids[row[0]], *row[1:-1]) for row in batch.amended])  # type: ignore[index]
+        names = {row[0] for rows in (batch.born, batch.amended) for row in rows}
+        ids = comms.ids(connection, names)  # type: ignore[arg-type]
+        born = [(ids[row[0]], *row[1:], boot_id) for row in batch.born]  # type: ignore[index]
+        amended = [(ids[row[0]], *row[1:-1]) for row in batch.amended]  # type: ignore[index]
+        database.insert_rows(connection, _INSERT_PROCESS, born)
+        connection.executemany(_UPDATE_PROCESS, amended)
         database.insert_rows(connection, _INSERT_EVENT, [(boot_id, *row) for row in batch.events])
         connection.executemany(_INSERT_STAY, batch.entered)
-        connection.executemany(_END_STAY, [(until_ns, job_id, process_id, until_ns) for until_ns, job_id, process_id in batch.left])
+        connection.executemany(
+            _END_STAY,
+            [
+                (until_ns, job_id, process_id, until_ns)
+                for until_ns, job_id, process_id in batch.left
+            ],
+        )
         database.insert_rows(connection, _INSERT_USAGE, batch.usage)
         connection.executemany(_INSERT_BASELINE, batch.baselines)
         _write_programs(connection, batch.programs, texts)
-        connection.executemany("update job set closed_at_ns = ?, close_how = ? where id = ?", batch.closed)
+        connection.executemany(
+            "update job set closed_at_ns = ?, close_how = ? where id = ?", batch.closed
+        )
         _write_gaps(connection, batch.gaps, boot_id)
         connection.execute(
-            "update collector set heard_ns = ?, job_ids_until = max(job_ids_until, ?), events = ?, lost = ?, stopped_ns = ? where id = ?",
-            (batch.heard_ns, batch.job_ids_until, batch.events_total, batch.lost_total, batch.stopped_ns, collector_id),
+            "update collector set heard_ns = ?, job_ids_until = max(job_ids_until, ?), events = ?,"
+            " lost = ?, stopped_ns = ? where id = ?",
+            (
+                batch.heard_ns,
+                batch.job_ids_until,
+                batch.events_total,
+                batch.lost_total,
+                batch.stopped_ns,
+                collector_id,
+            ),
         )
 
 
 def _write_jobs(connection: sqlite3.Connection, batch: Batch, boot_id: int) -> None:
     connection.executemany(
-        "insert into job (id, boot_id, name, owner_uid, created_at_ns, closes_itself) values (?, ?, ?, ?, ?, ?)",
-        [(job.id, boot_id, job.name, job.owner_uid, job.created_at_ns, int(job.closes_itself)) for job in batch.jobs],
+        "insert into job (id, boot_id, name, owner_uid, created_at_ns, closes_itself) values (?, ?,"
+        " ?, ?, ?, ?)",
+        [
+            (job.id, boot_id, job.name, job.owner_uid, job.created_at_ns, int(job.closes_itself))
+            for job in batch.jobs
+        ],
     )
-    connection.executemany("insert into job_tag values (?, ?, ?)", [(job.id, *tag) for job in batch.jobs for tag in job.tags.items()])
+    connection.executemany(
+        "insert into job_tag values (?, ?, ?)",
+        [(job.id, *tag) for job in batch.jobs for tag in job.tags.items()],
+    )
 
 
-def _write_programs(connection: sqlite3.Connection, programs: Iterable[ProgramRow], texts: Names) -> None:
+def _write_programs(
+    connection: sqlite3.Connection, programs: Iterable[ProgramRow], texts: Names
+) -> None:
     rows = list(programs)
     ids = texts.ids(connection, {text for row in rows for text in row[1:5]})
-    connection.executemany(_INSERT_PROGRAM, [(row[0], *(ids[text] for text in row[1:5]), *row[5:]) for row in rows])
+    connection.executemany(
+        _INSERT_PROGRAM, [(row[0], *(ids[text] for text in row[1:5]), *row[5:]) for row in rows]
+    )
 
 
 def _write_gaps(connection: sqlite3.Connection, gaps: Iterable[Gap], boot_id: int) -> None:
@@ -187,8 +275,13 @@ def _write_gaps(connection: sqlite3.Connection, gaps: Iterable[Gap], boot_id: in
 
 
 def _contradicts(error: Exception) -> bool:
-    """Whether rows can never be stored because of what is stored already (a trigger's refusal may pass)."""
-    return isinstance(error, sqlite3.IntegrityError) and error.sqlite_errorname != "SQLITE_CONSTRAINT_TRIGGER"
+    """Whether rows can never be stored because of what is stored already (a trigger's refusal may
+    pass).
+    """
+    return (
+        isinstance(error, sqlite3.IntegrityError)
+        and error.sqlite_errorname != "SQLITE_CONSTRAINT_TRIGGER"
+    )
 
 
 def _inode(path: Path) -> tuple[int, int] | None:
@@ -219,7 +312,9 @@ class Writer:
         self.stored_ns = 0
         """Up to here (monotonic) everything is in the warehouse; 0 before the first batch."""
         self.replaced = False
-        """Another warehouse stands at the path, which does not know this run or less of it than was stored: the owner must begin anew."""
+        """Another warehouse stands at the path, which does not know this run or less of it than was
+        stored: the owner must begin anew.
+        """
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._thread.start()
 
@@ -289,7 +384,9 @@ class Writer:
         connection = database.open_for_writing(self._path)
         self._opened = _inode(self._path)
         run = (self._collector_id, self._boot_id)
-        known = connection.execute("select heard_ns from collector where id = ? and boot_id = ?", run).fetchone()
+        known = connection.execute(
+            "select heard_ns from collector where id = ? and boot_id = ?", run
+        ).fetchone()
         if known is None or known[0] < self.stored_ns:
             connection.close()
             self.replaced = True
@@ -298,28 +395,46 @@ class Writer:
         return connection
 
     def _look(self, connection: sqlite3.Connection) -> None:
-        """Have SQLite read again what it will build on: as long as it remembers a page it would not notice that the file's is damaged."""
+        """Have SQLite read again what it will build on: as long as it remembers a page it would not
+        notice that the file's is damaged.
+        """
         if time.monotonic() - self._looked_s >= LOOK_S:
             connection.execute("pragma shrink_memory")
             connection.execute("select count(*) from sqlite_master").fetchone()
             self._looked_s = time.monotonic()
 
     def _is_in_place(self) -> bool:
-        """Whether the open file is still the one at the path: SQLite would go on writing to one that was deleted, replaced or emptied.
+        """Whether the open file is still the one at the path: SQLite would go on writing to one
+        that was deleted, replaced or emptied.
 
-        Only by stat: opening the file here would, on closing it, drop the locks that SQLite holds on it in this process.
+        Only by stat: opening the file here would, on closing it, drop the locks that SQLite holds
+        on it in this process.
         """
         return _inode(self._path) == self._opened and self._path.stat().st_size > 0
 
-    def _after_failure(self, connection: sqlite3.Connection | None, error: Exception) -> sqlite3.Connection | None:
-        """Say it once, wait, and let the next try open the warehouse anew unless it was only locked."""
-        told = str(database.translate(error, self._path)) if isinstance(error, sqlite3.Error) else f"{error}"
+    def _after_failure(
+        self, connection: sqlite3.Connection | None, error: Exception
+    ) -> sqlite3.Connection | None:
+        """Say it once, wait, and let the next try open the warehouse anew unless it was only
+        locked.
+        """
+        told = (
+            str(database.translate(error, self._path))
+            if isinstance(error, sqlite3.Error)
+            else f"{error}"
+        )
         if self.trouble is None:
             log.error("%s; keeping events in memory and trying again", told)
         self.trouble = told
-        locked = isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+        locked = isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode in (
+            sqlite3.SQLITE_BUSY,
+            sqlite3.SQLITE_LOCKED,
+        )
         if connection is not None and not locked:
-            if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+            if (
+                isinstance(error, sqlite3.OperationalError)
+                and error.sqlite_errorcode == sqlite3.SQLITE_FULL
+            ):
                 # Our own log may be what fills the disk.
                 with contextlib.suppress(sqlite3.Error):
                     connection.execute("pragma wal_checkpoint(truncate)")

@@ -1,7 +1,7 @@
 """Every table, as elsa/store/schema.py describes it.
 
-Until the first release there is this one revision, and a change of the schema changes it. The release
-that comes first writes the tables out here, and later changes are revisions of their own.
+Until the first release there is this one revision, and a change of the schema changes it. The
+release that comes first writes the tables out here, and later changes are revisions of their own.
 """
 
 from alembic import op

@@ -1,5 +1,5 @@
--- What a user's processes that ended yesterday (local time) cost, by command. Put the uid in the place of 1000.
--- sqlite3 -box /var/lib/elsa/elsa.db < user_yesterday.sql
+-- What a user's processes that ended yesterday (local time) cost, by command. Put the uid in the
+-- place of 1000. sqlite3 -box /var/lib/elsa/elsa.db < user_yesterday.sql
 with bounds as (
     select
         1000 as uid,

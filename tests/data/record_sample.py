@@ -1,7 +1,9 @@
-"""Records tests/data/sample.pacct on a real kernel: run as root, with accounting off, from the top of the repository.
+"""Records tests/data/sample.pacct on a real kernel: run as root, with accounting off, from the top
+of the repository.
 
-Only the workload's own records are kept (it has a group id of its own), with the kernel threads and the records that acct(2) wrote
-about its caller, so that the file holds nothing of the machine that it was made on.
+Only the workload's own records are kept (it has a group id of its own), with the kernel threads and
+the records that acct(2) wrote about its caller, so that the file holds nothing of the machine that
+it was made on.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done
 sleep 1.2
 """
 # A file system on a loop device has kernel threads, which end with it.
-MOUNT = "truncate -s 8M disk && mkfs.ext4 -q disk && mkdir -p at && mount -o loop disk at && umount at"
+MOUNT = (
+    "truncate -s 8M disk && mkfs.ext4 -q disk && mkdir -p at && mount -o loop disk at && umount at"
+)
 
 
 def main() -> None:
@@ -39,20 +43,32 @@ def main() -> None:
             raise SystemExit("accounting is on: switch it off first")
         try:
             switch_on(pacct)
-            subprocess.run(["setpriv", f"--regid={GROUP}", "--clear-groups", "sh", "-c", NIGHTLY], cwd=folder, check=True)
+            subprocess.run(
+                ["setpriv", f"--regid={GROUP}", "--clear-groups", "sh", "-c", NIGHTLY],
+                cwd=folder,
+                check=True,
+            )
             switch_on(pacct)  # leaves a record about this process, in the middle
             subprocess.run(["sh", "-c", MOUNT], cwd=folder, check=True)
             os.sync()
         finally:
             switch_off()
         raw = pacct.read_bytes()
-    kept = [raw[start : start + RECORD_SIZE] for start in range(0, len(raw), RECORD_SIZE) if _wanted(raw, start)]
+    kept = [
+        raw[start : start + RECORD_SIZE]
+        for start in range(0, len(raw), RECORD_SIZE)
+        if _wanted(raw, start)
+    ]
     Path(__file__).with_name("sample.pacct").write_bytes(b"".join(kept))
 
 
 def _wanted(raw: bytes, start: int) -> bool:
     record = decode_record(raw, start)
-    return record.gid == GROUP or record.ppid == 2 or (is_self_record(record) and record.pid == os.getpid())
+    return (
+        record.gid == GROUP
+        or record.ppid == 2
+        or (is_self_record(record) and record.pid == os.getpid())
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
-"""`make fuzz [INPUTS=n] [SEED=n] [TARGET=name]`: so many inputs in all (a million), shared out by the table in targets.py.
+"""`make fuzz [INPUTS=n] [SEED=n] [TARGET=name]`: so many inputs in all (a million), shared out by
+the table in targets.py.
 
-Prints, per target, inputs, how many of them were refused in the stated way, how many kinds of answers there were, and faults: each with the
-input that shows it, in a file and as Python writes it. Exit code 1 if there is a fault. `python -m tests.fuzz TARGET FILE` tries one input.
+Prints, per target, inputs, how many of them were refused in the stated way, how many kinds of
+answers there were, and faults: each with the input that shows it, in a file and as Python writes
+it. Exit code 1 if there is a fault. `python -m tests.fuzz TARGET FILE` tries one input.
 """
 
 from __future__ import annotations
@@ -23,11 +25,17 @@ def main(words: list[str]) -> int:
     inputs, seed, name = int(words[0]), int(words[1]), (words[2] if len(words) > 2 else "")
     targets = [target for target in TARGETS if name in ("", target.name)]
     if not targets:
-        print(f"no target {name!r}; they are: {', '.join(target.name for target in TARGETS)}", file=sys.stderr)
+        print(
+            f"no target {name!r}; they are: {', '.join(target.name for target in TARGETS)}",
+            file=sys.stderr,
+        )
         return 2
     shares = sum(target.share for target in targets)
     total = faults = 0
-    print(f"seed {seed}\n{'target':<16}{'inputs':>9}{'refused':>9}{'kinds':>7}{'seconds':>9}{'faults':>8}")
+    print(
+        "seed"
+        f" {seed}\n{'target':<16}{'inputs':>9}{'refused':>9}{'kinds':>7}{'seconds':>9}{'faults':>8}"
+    )
     for target in targets:
         began = time.thread_time()
         outcome = fuzz(target, max(1, inputs * target.share // shares), seed)
@@ -49,7 +57,10 @@ def tell(target: Target, outcome: Outcome) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
         shown = repr(data) if len(data) <= 200 else f"{data[:200]!r}... of {len(data)} bytes"
-        print(f"  {what}\n    {count} times, as with {shown}\n    again: python -m tests.fuzz '{target.name}' {path}")
+        print(
+            f"  {what}\n    {count} times, as with {shown}\n    again: python -m tests.fuzz"
+            f" '{target.name}' {path}"
+        )
 
 
 def retry(name: str, path: Path) -> int:

@@ -1,8 +1,10 @@
-"""Throws inputs at a target: mutations of its samples, and plain random bytes; all from one seed, so a run can be repeated.
+"""Throws inputs at a target: mutations of its samples, and plain random bytes; all from one seed,
+so a run can be repeated.
 
-An input that is answered in a way not seen before (another line of code refused it, or another kind of result came out) is kept and
-mutated further. A fault is an exception that the target does not state, an answer that breaks what the target promises (AssertionError),
-or an input that takes seconds.
+An input that is answered in a way not seen before (another line of code refused it, or another kind
+of result came out) is kept and mutated further. A fault is an exception that the target does not
+state, an answer that breaks what the target promises (AssertionError), or an input that takes
+seconds.
 """
 
 from __future__ import annotations
@@ -22,9 +24,48 @@ MOST_KEPT = 2000
 TICK_S = 2.0
 """CPU seconds; an input that still runs after a whole one of these is a fault."""
 # Values at which widths, signs and tables end.
-_EDGES = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF, (1 << 63) - 1, 1 << 63, (1 << 64) - 1)
-_NUMBERS = (b"0", b"-1", b"1", b"255", b"65536", b"4194304", b"9223372036854775807", b"9223372036854775808", b"1" + b"0" * 40, b"1e999")
-_TROUBLE = (b"\0", b"\n", b"\\", b"'", b'"', b"\xff", b"\xed\xb3\xbf", b"\xe2\x80\xae", b"\x1b[2J", b"%s", b"*" * 40, b"(" * 40)
+_EDGES = (
+    0,
+    1,
+    0x7F,
+    0x80,
+    0xFF,
+    0x7FFF,
+    0x8000,
+    0xFFFF,
+    0x7FFF_FFFF,
+    0x8000_0000,
+    0xFFFF_FFFF,
+    (1 << 63) - 1,
+    1 << 63,
+    (1 << 64) - 1,
+)
+_NUMBERS = (
+    b"0",
+    b"-1",
+    b"1",
+    b"255",
+    b"65536",
+    b"4194304",
+    b"9223372036854775807",
+    b"9223372036854775808",
+    b"1" + b"0" * 40,
+    b"1e999",
+)
+_TROUBLE = (
+    b"\0",
+    b"\n",
+    b"\\",
+    b"'",
+    b'"',
+    b"\xff",
+    b"\xed\xb3\xbf",
+    b"\xe2\x80\xae",
+    b"\x1b[2J",
+    b"%s",
+    b"*" * 40,
+    b"(" * 40,
+)
 
 
 class Target(NamedTuple):
@@ -32,14 +73,17 @@ class Target(NamedTuple):
 
     name: str
     call: Callable[[bytes], Hashable]
-    """Takes an input; asserts what holds of the answer, and returns roughly what kind of answer it was."""
+    """Takes an input; asserts what holds of the answer, and returns roughly what kind of answer it
+    was.
+    """
     stated: tuple[type[BaseException], ...]
     """What it may raise, and nothing else."""
     samples: Callable[[], Sequence[bytes]]
     words: tuple[bytes, ...] = ()
     """What inputs are made of."""
     share: int = 100
-    """How many of the inputs of a run it gets, relative to the others: fewer where one takes long."""
+    """How many of the inputs of a run it gets, relative to the others: fewer where one takes long.
+    """
 
 
 class TooSlowError(Exception):
@@ -62,12 +106,24 @@ class Outcome:
 class Mutator:
     """Makes inputs."""
 
-    def __init__(self, chance: random.Random, samples: Sequence[bytes], words: Sequence[bytes]) -> None:
+    def __init__(
+        self, chance: random.Random, samples: Sequence[bytes], words: Sequence[bytes]
+    ) -> None:
         self._chance = chance
         self._words = (*words, *_NUMBERS, *_TROUBLE)
         self.kept = list(samples)
         self._changes: tuple[Callable[[bytearray], None], ...] = (
-            *(self._flip, self._set, self._cut, self._repeat, self._insert, self._insert, self._edge, self._number, self._splice),
+            *(
+                self._flip,
+                self._set,
+                self._cut,
+                self._repeat,
+                self._insert,
+                self._insert,
+                self._edge,
+                self._number,
+                self._splice,
+            ),
         )
 
     def keep(self, data: bytes) -> None:
@@ -134,7 +190,7 @@ class Mutator:
 
 def fuzz(target: Target, inputs: int, seed: int) -> Outcome:
     """Throw so many inputs at a target; what was found."""
-    mutator = Mutator(random.Random(f"{seed} {target.name}"), target.samples(), target.words)  # noqa: S311 - no secret
+    mutator = Mutator(random.Random(f"{seed} {target.name}"), target.samples(), target.words)
     outcome, seen = Outcome(), set[Hashable]()
     first = list(mutator.kept)
     with watched(outcome):
@@ -160,13 +216,19 @@ def attempt(target: Target, data: bytes, outcome: Outcome) -> Hashable:
     except (KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as error:
-        return _fault(f"{type(error).__name__} in {_place(error)}: {_short(str(error))}", data, outcome)
+        return _fault(
+            f"{type(error).__name__} in {_place(error)}: {_short(str(error))}", data, outcome
+        )
 
 
 def _assert_told(error: BaseException, outcome: Outcome, data: bytes) -> None:
     """What a person is told is one line that no terminal obeys."""
     if isinstance(error, ElsaError) and not str(error).isprintable():
-        _fault(f"{type(error).__name__} in {_place(error)} with words that are not printable", data, outcome)
+        _fault(
+            f"{type(error).__name__} in {_place(error)} with words that are not printable",
+            data,
+            outcome,
+        )
 
 
 def _fault(what: str, data: bytes, outcome: Outcome) -> Hashable:
@@ -202,10 +264,12 @@ def _short(text: str) -> str:
 
 @contextmanager
 def watched(outcome: Outcome) -> Iterator[None]:
-    """Ends an input that takes a whole tick of CPU time: nothing costs per input, so it may take up to two."""
+    """Ends an input that takes a whole tick of CPU time: nothing costs per input, so it may take up
+    to two.
+    """
     last = -1
 
-    def look(_number: int, _frame: Any) -> None:  # noqa: ANN401 - a frame
+    def look(_number: int, _frame: Any) -> None:
         nonlocal last
         if last == outcome.inputs:
             raise TooSlowError(f"more than {TICK_S:g} s of CPU time")

@@ -1,4 +1,6 @@
-"""Every place that takes bytes from a stranger, one line of TARGETS each: what it may raise, and what holds of its answer."""
+"""Every place that takes bytes from a stranger, one line of TARGETS each: what it may raise, and
+what holds of its answer.
+"""
 
 from __future__ import annotations
 
@@ -37,20 +39,20 @@ from elsa.control.server import ControlServer
 from elsa.decode import acct, cmdline, comm, events, procfs, taskstats
 from elsa.decode.redact import Redactor
 from elsa.errors import ConfigError, DataError, ElsaError, UsageError
-from elsa.kernel.acctfile import MARK, AcctFile
+from elsa.gnu import dump_acct, lastcomm, layouts, sa
+from elsa.ingest.ingester import Ingester
+from elsa.ingest.record_reader import pieces
+from elsa.jobd.redaction import configured
+from elsa.kernel.acct_file import MARK, AcctFile
 from elsa.kernel.procfs import Procfs
-from elsa.pipeline.ingest import Ingester
-from elsa.pipeline.pieces import pieces
-from elsa.pipeline.redaction import configured
-from elsa.report import query, selection, times, warehouse
-from elsa.report.columns import COLUMNS
-from elsa.report.gnu import dump_acct, lastcomm, layouts, sa
-from elsa.report.output import FORMATS, ColumnsHelp, Output
+from elsa.matching.taskstats import usage_row
+from elsa.report.query import selection, statement, times, warehouse
+from elsa.report.render.columns import COLUMNS
+from elsa.report.render.output import FORMATS, ColumnsHelp, Output
 from elsa.state import tariff
-from elsa.state.selection import Selection
+from elsa.state.criteria import Selection
 from elsa.state.taskstats import ProcessSums
-from elsa.state.witness import usage_row
-from elsa.store import defining, retention, tariffs, upgrade
+from elsa.store import defined_jobs, retention, tariffs, upgrade
 from tests.fuzz.engine import Target
 
 ROOT = Path(__file__).parents[2]
@@ -94,7 +96,8 @@ def assert_held(values: Iterable[Any]) -> None:
             value.encode()
 
 
-# --- accounting ---------------------------------------------------------------------------------------------------------------------
+# --- accounting
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 @cache
@@ -103,20 +106,51 @@ def sample() -> bytes:
 
 
 def extreme() -> list[bytes]:
-    """Records in which everything but the name is as large as it can be, and those with a time that nothing can last."""
+    """Records in which everything but the name is as large as it can be, and those with a time that
+    nothing can last.
+    """
     largest = struct.pack(
-        "<BBH6If8H16s", 0x3F, 3, 0xFFFF, 0xFFFF, *[2**32 - 1] * 2, *[2**22 - 1] * 2, 2**32 - 1, 2.0**32, *[0xFFFF] * 8, b"x"
+        "<BBH6If8H16s",
+        0x3F,
+        3,
+        0xFFFF,
+        0xFFFF,
+        *[2**32 - 1] * 2,
+        *[2**22 - 1] * 2,
+        2**32 - 1,
+        2.0**32,
+        *[0xFFFF] * 8,
+        b"x",
     )
-    return [largest, *(largest[:28] + struct.pack("<f", ticks) + largest[32:] for ticks in (1.8e12, 3e38, -1, math.inf, math.nan))]
+    return [
+        largest,
+        *(
+            largest[:28] + struct.pack("<f", ticks) + largest[32:]
+            for ticks in (1.8e12, 3e38, -1, math.inf, math.nan)
+        ),
+    ]
 
 
 @cache
 def records() -> tuple[bytes, ...]:
     """Recorded ones, in every version and byte order."""
     rows = list(acct.decode_rows(sample()))[::5]
-    made = [one for version in (0, 2, 3) for swap in (False, True) for one in layouts.raw(rows, version, byteswap=swap)]
+    made = [
+        one
+        for version in (0, 2, 3)
+        for swap in (False, True)
+        for one in layouts.raw(rows, version, byteswap=swap)
+    ]
     # Version 1 is as version 0 here; and some that nobody knows yet.
-    return (*made, *extreme(), *(one[:1] + bytes([number]) + one[2:] for one in made[:3] for number in (1, 0x81, 4, 0x84, 0x7F)))
+    return (
+        *made,
+        *extreme(),
+        *(
+            one[:1] + bytes([number]) + one[2:]
+            for one in made[:3]
+            for number in (1, 0x81, 4, 0x84, 0x7F)
+        ),
+    )
 
 
 def files() -> tuple[bytes, ...]:
@@ -135,7 +169,11 @@ def files() -> tuple[bytes, ...]:
 
 def packed_files() -> tuple[bytes, ...]:
     data = sample()
-    some = (gzip.compress(data), gzip.compress(data[:640]) + gzip.compress(data[640:1280]), gzip.compress(data, 0)[:3000])
+    some = (
+        gzip.compress(data),
+        gzip.compress(data[:640]) + gzip.compress(data[640:1280]),
+        gzip.compress(data, 0)[:3000],
+    )
     return (
         *some,
         bz2.compress(data),
@@ -149,7 +187,11 @@ def packed_files() -> tuple[bytes, ...]:
 def acct_record(data: bytes) -> Hashable:
     record = acct.decode_record(data)
     assert_held(value for value in record if not isinstance(value, float))
-    return tuple(size(value) for value in record[10:13]), acct.plausible(data), acct.is_self_record(record)
+    return (
+        tuple(size(value) for value in record[10:13]),
+        acct.plausible(data),
+        acct.is_self_record(record),
+    )
 
 
 def acct_walk(data: bytes) -> Hashable:
@@ -162,7 +204,10 @@ def acct_walk(data: bytes) -> Hashable:
             position = run.end
             found.append(run.records)
             if run.records:
-                assert len(list(acct.decode_rows(data[run.start : run.end]))) * 64 == run.end - run.start
+                assert (
+                    len(list(acct.decode_rows(data[run.start : run.end]))) * 64
+                    == run.end - run.start
+                )
         assert len(data) - position < (acct.LOOKAHEAD if more else acct.RECORD_SIZE)
     return tuple(found)
 
@@ -171,12 +216,16 @@ def acct_rows(data: bytes) -> Hashable:
     """Columns at a time gives what one record at a time gives."""
     whole = data[: len(data) // 64 * 64]
     rows = list(acct.decode_rows(whole))
-    assert repr(rows) == repr([tuple(acct.decode_record(whole, at)) for at in range(0, len(whole), 64)])  # NaN is not itself
+    assert repr(rows) == repr(
+        [tuple(acct.decode_record(whole, at)) for at in range(0, len(whole), 64)]
+    )  # NaN is not itself
     return size(len(rows))
 
 
 def acct_content(data: bytes) -> Hashable:
-    return acct.content(lambda position, most: data[position : position + most], "pacct"), acct.foreign_version(data)
+    return acct.content(
+        lambda position, most: data[position : position + most], "pacct"
+    ), acct.foreign_version(data)
 
 
 def acct_file(data: bytes) -> Hashable:
@@ -193,9 +242,20 @@ def acct_file(data: bytes) -> Hashable:
 
 def acct_programs(data: bytes) -> Hashable:
     """sa, lastcomm and dump-acct over whatever was taken for records."""
-    rows = [row for run in acct.walk(data, more=False) if run.records for row in acct.decode_rows(data[run.start : run.end])]
-    kinds = [size(sum(map(len, made))) for made in (dump_acct.lines(rows), lastcomm.lines(rows, lastcomm.Wanted()), sa.each(rows))]
-    for shape in (sa.Shape(), sa.Shape(sort="real", percentages=True, ratio=True, paging=True, all_names=True)):
+    rows = [
+        row
+        for run in acct.walk(data, more=False)
+        if run.records
+        for row in acct.decode_rows(data[run.start : run.end])
+    ]
+    kinds = [
+        size(sum(map(len, made)))
+        for made in (dump_acct.lines(rows), lastcomm.lines(rows, lastcomm.Wanted()), sa.each(rows))
+    ]
+    for shape in (
+        sa.Shape(),
+        sa.Shape(sort="real", percentages=True, ratio=True, paging=True, all_names=True),
+    ):
         kinds.append(size(sum(map(len, sa.by_command(rows, shape, lambda _name, _calls: True)))))
         kinds.append(size(sum(map(len, sa.by_owner(rows, shape)))))
     raw = (layouts.raw(rows, version, byteswap=bool(version & 1), ahz=1024) for version in range(4))
@@ -203,12 +263,19 @@ def acct_programs(data: bytes) -> Hashable:
 
 
 def acct_stored(data: bytes) -> Hashable:
-    """A whole pass of the ingester: every byte is read or skipped, once; then the views can be read."""
+    """A whole pass of the ingester: every byte is read or skipped, once; then the views can be
+    read.
+    """
     path = folder() / "stored.db"
-    with contextlib.closing(sqlite3.connect(path)) as target, contextlib.closing(sqlite3.connect(empty())) as source:
+    with (
+        contextlib.closing(sqlite3.connect(path)) as target,
+        contextlib.closing(sqlite3.connect(empty())) as source,
+    ):
         source.backup(target)
     file = file_of(data, "pacct")
-    ingester = Ingester(Config(db=path, acct_file=file, socket=folder() / "none"), Procfs(), "elsewhere")
+    ingester = Ingester(
+        Config(db=path, acct_file=file, socket=folder() / "none"), Procfs(), "elsewhere"
+    )
     first = ingester.run_once([file])
     again = ingester.run_once([file])
     assert again.records == 0
@@ -228,7 +295,8 @@ def acct_stored(data: bytes) -> Hashable:
     return size(first.records), size(skipped), len(first.troubles)
 
 
-# --- other decoders -----------------------------------------------------------------------------------------------------------------
+# --- other decoders
+# -----------------------------------------------------------------------------------------------------------------
 
 
 def some_events() -> tuple[bytes, ...]:
@@ -241,7 +309,8 @@ def some_events() -> tuple[bytes, ...]:
         events.EXIT: (7, 7, 256, 17, 1, 1),
     }
     return tuple(
-        layout.pack(1, 1, seq, 0, 40, 0, what, 0, 10**12, *(*data, *[0] * 6)[:6]) for seq, (what, data) in enumerate(words.items())
+        layout.pack(1, 1, seq, 0, 40, 0, what, 0, 10**12, *(*data, *[0] * 6)[:6])
+        for seq, (what, data) in enumerate(words.items())
     )
 
 
@@ -268,9 +337,14 @@ def some_statistics() -> tuple[bytes, ...]:
     def part(kind: int, version: int) -> bytes:
         stats = bytearray(struct.pack("=H", version).ljust(sizes[version], b"\1"))
         stats[8] = taskstats.AGROUP
-        return attribute(kind, attribute(kind - 3, struct.pack("=I", 77)) + attribute(3, bytes(stats)))
+        return attribute(
+            kind, attribute(kind - 3, struct.pack("=I", 77)) + attribute(3, bytes(stats))
+        )
 
-    return (*(message(part(4, version)) for version in sizes), *(message(part(4, version), part(5, version)) for version in (12, 16)))
+    return (
+        *(message(part(4, version)) for version in sizes),
+        *(message(part(4, version), part(5, version)) for version in (12, 16)),
+    )
 
 
 def statistics(data: bytes) -> Hashable:
@@ -293,12 +367,22 @@ def some_proc() -> tuple[bytes, ...]:
 
 def proc_files(data: bytes) -> Hashable:
     found: list[Hashable] = []
-    for parse in (procfs.parse_stat, procfs.parse_io, procfs.parse_memory, procfs.parse_real_uid, procfs.parse_effective_capabilities):
+    for parse in (
+        procfs.parse_stat,
+        procfs.parse_io,
+        procfs.parse_memory,
+        procfs.parse_real_uid,
+        procfs.parse_effective_capabilities,
+    ):
         try:
             value: Any = parse(data)
         except DataError as error:
             assert str(error).isprintable(), error
-            found.append(error.__traceback__.tb_next.tb_lineno if error.__traceback__ and error.__traceback__.tb_next else 0)
+            found.append(
+                error.__traceback__.tb_next.tb_lineno
+                if error.__traceback__ and error.__traceback__.tb_next
+                else 0
+            )
             continue
         assert_held(value if isinstance(value, tuple) else () if value is None else (value,))
         found.append(type(value))
@@ -314,14 +398,27 @@ def command_lines() -> tuple[bytes, ...]:
     lines = [
         ["sh", "-c", "A_TOKEN=x B_PASSWORD='y z' make -j8"],
         ["bash", "-lc", "curl -u joe:x https://a:b@host/x?token=1 | cat"],
-        ["tool", '["--password", "x y", \'z\']', "--header=Authorization: Bearer x", "password", "=", "x"],
+        [
+            "tool",
+            '["--password", "x y", \'z\']',
+            "--header=Authorization: Bearer x",
+            "password",
+            "=",
+            "x",
+        ],
         ["psql", "-c", "alter user a identified by 'x y' valid"],
         ["sh", "-c", "sh -c 'sh -c \"mysql -pq db\"'"],
         ["mysqldump", "-uroot", "-px", "db"],
         ["redis-cli", "-a", "secret", "{'api_key': \"v\"}"],
     ]
     recorded = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in (1, os.getpid())]
-    return (*recorded, *("\0".join(line).encode() + b"\0" for line in lines), b"", b"\0", b"caf\xe9\0\xff")
+    return (
+        *recorded,
+        *("\0".join(line).encode() + b"\0" for line in lines),
+        b"",
+        b"\0",
+        b"caf\xe9\0\xff",
+    )
 
 
 def command_line(data: bytes) -> Hashable:
@@ -348,12 +445,19 @@ def command_name(data: bytes) -> Hashable:
     return comm.unescape_comm(text_of(data)) == data
 
 
-# --- the control socket -------------------------------------------------------------------------------------------------------------
+# --- the control socket
+# -------------------------------------------------------------------------------------------------------------
 
 
 def requests() -> tuple[bytes, ...]:
     fields: dict[str, dict[str, object]] = {
-        "create": {"name": "a", "tags": {"k": "v"}, "pids": [1, 2], "launched": 1, "closes_itself": True},
+        "create": {
+            "name": "a",
+            "tags": {"k": "v"},
+            "pids": [1, 2],
+            "launched": 1,
+            "closes_itself": True,
+        },
         "define": {
             "name": "a",
             "root": 7,
@@ -371,7 +475,10 @@ def requests() -> tuple[bytes, ...]:
         "of": {"pid": 1},
         "list": {"all": True},
     }
-    return tuple(protocol.encode_request(op, fields.get(op, {"job": 1} if op == "close" else {})) for op in protocol.REQUESTS)
+    return tuple(
+        protocol.encode_request(op, fields.get(op, {"job": 1} if op == "close" else {}))
+        for op in protocol.REQUESTS
+    )
 
 
 def answers() -> tuple[bytes, ...]:
@@ -400,7 +507,9 @@ class Loop:
     def __init__(self) -> None:
         self.selector = selectors.DefaultSelector()
         self.path = folder() / "s"
-        self.server = ControlServer(self.selector, self.path, "elsa", lambda _request, _peer, reply: reply({}), lambda: 0.0)
+        self.server = ControlServer(
+            self.selector, self.path, "elsa", lambda _request, _peer, reply: reply({}), lambda: 0.0
+        )
         atexit.register(self.server.close)
 
     def settle(self) -> None:
@@ -446,7 +555,8 @@ def exchange(data: bytes) -> Hashable:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(os.fspath(path))
         listener.listen()
-        # It reads after it was answered, so that one thread is enough: the connection waits in the queue.
+        # It reads after it was answered, so that one thread is enough: the connection waits in the
+        # queue.
         listener.setblocking(False)
         client = Client(path, timeout_s=1.0)
         with _answering(listener, data):
@@ -454,7 +564,7 @@ def exchange(data: bytes) -> Hashable:
 
 
 @contextlib.contextmanager
-def _answering(listener: socket.socket, data: bytes) -> Any:  # noqa: ANN401 - a generator
+def _answering(listener: socket.socket, data: bytes) -> Any:
     """Let the client's connect be followed at once by our answer."""
     original = Client._connect
 
@@ -476,7 +586,8 @@ def _answering(listener: socket.socket, data: bytes) -> Any:  # noqa: ANN401 - a
             one.close()
 
 
-# --- what people write --------------------------------------------------------------------------------------------------------------
+# --- what people write
+# --------------------------------------------------------------------------------------------------------------
 
 
 @cache
@@ -490,7 +601,7 @@ def empty() -> Path:
 def small() -> Path:
     """A warehouse with a few jobs and processes."""
     path = folder() / "small.db"
-    spec = importlib.util.spec_from_file_location("given", ROOT / "tests/views/given.py")
+    spec = importlib.util.spec_from_file_location("given", ROOT / "tests/support/given.py")
     assert spec is not None
     assert spec.loader is not None
     given = importlib.util.module_from_spec(spec)
@@ -504,7 +615,13 @@ def small() -> Path:
             made.acct(number, number, comm=name, utime=number)
         made.process(4, start=20, seconds=None, comm="sleep")
         made.job(1, "build", members=(1, 2))
-        made.job(2, "night", members=(2, 3), closed_at_ns=given.REAL + 40 * given.SECOND, close_how="ended")
+        made.job(
+            2,
+            "night",
+            members=(2, 3),
+            closed_at_ns=given.REAL + 40 * given.SECOND,
+            close_how="ended",
+        )
         made.insert("job_tag", job_id=1, key="project", value="x")
     return path
 
@@ -518,8 +635,30 @@ def reader() -> sqlite3.Connection:
 
 
 _TIMES = (
-    *("2026-11-02", "2026-11-02T09:30", "2026-11-02T09:30+01:00", "2026-11", "1102", "110226", "11/02/26-09:30", "09:30", "9:30pm", "noon"),
-    *("today", "yesterday", "midnight", "tomorrow", "now", "now-2hours", "now-1day", "now+3w", "2026-W45-1", "20261102T093000Z"),
+    *(
+        "2026-11-02",
+        "2026-11-02T09:30",
+        "2026-11-02T09:30+01:00",
+        "2026-11",
+        "1102",
+        "110226",
+        "11/02/26-09:30",
+        "09:30",
+        "9:30pm",
+        "noon",
+    ),
+    *(
+        "today",
+        "yesterday",
+        "midnight",
+        "tomorrow",
+        "now",
+        "now-2hours",
+        "now-1day",
+        "now+3w",
+        "2026-W45-1",
+        "20261102T093000Z",
+    ),
 )
 _CHOSEN = {
     "user": ("root", "0", "1000", "nobody"),
@@ -527,7 +666,19 @@ _CHOSEN = {
     "command": ("make", "cc*", "[a-c]?", "sh"),
     "tty": ("pts/3", "tty1", "ttyS0", "136:3", "none", "console"),
     "pid": ("1", "4711"),
-    "exit": ("0", "3", "code 3", "nonzero", "signal", "core", "SIGKILL", "kill", "signal 9", "0:9", "1:0"),
+    "exit": (
+        "0",
+        "3",
+        "code 3",
+        "nonzero",
+        "signal",
+        "core",
+        "SIGKILL",
+        "kill",
+        "signal 9",
+        "0:9",
+        "1:0",
+    ),
     "state": ("running", "ended", "CD", "f", "open"),
     "job": ("1", "build", "n*", "2"),
     "tag": ("project", "project=x", "project=*"),
@@ -547,11 +698,20 @@ def written_time(data: bytes) -> Hashable:
 
 def written_choices() -> tuple[bytes, ...]:
     singles = [f"{kind}={text}" for kind, texts in _CHOSEN.items() for text in texts]
-    return tuple(line.encode() for line in (*singles, "job=build\nexit=nonzero\nuser=0", "since=2026-01\nuntil=now\ncommand=*"))
+    return tuple(
+        line.encode()
+        for line in (
+            *singles,
+            "job=build\nexit=nonzero\nuser=0",
+            "since=2026-01\nuntil=now\ncommand=*",
+        )
+    )
 
 
 def choice(data: bytes) -> Hashable:
-    """What is understood can be asked of the warehouse, for processes, for the processes of jobs and for the jobs themselves."""
+    """What is understood can be asked of the warehouse, for processes, for the processes of jobs
+    and for the jobs themselves.
+    """
     asked: dict[str, tuple[str, ...]] = {}
     for line in text_of(data).split("\n"):
         kind, _, text = line.partition("=")
@@ -560,10 +720,14 @@ def choice(data: bytes) -> Hashable:
     for one in ("since", "until"):
         asked[one] = asked.get(one, ())[:1]
     chosen = selection.resolve(reader(), asked, NOW)
-    part = query.rows(chosen, ["u.process_id"])
+    part = statement.rows(chosen, ["u.process_id"])
     found = reader().execute(f"select count(*) {part.sql}", part.values).fetchone()[0]
-    for condition in selection.job_conditions(reader(), {kind: texts for kind, texts in asked.items() if kind != "state"}):
-        reader().execute(f"select count(*) from job_usage as u where {condition.sql}", condition.values)
+    for condition in selection.job_conditions(
+        reader(), {kind: texts for kind, texts in asked.items() if kind != "state"}
+    ):
+        reader().execute(
+            f"select count(*) from job_usage as u where {condition.sql}", condition.values
+        )
     return found, tuple(sorted(kind for kind in asked if asked[kind]))
 
 
@@ -590,7 +754,9 @@ def columns(data: bytes) -> Hashable:
     rows: list[tuple[Any, ...]] = [(1, "x", 0.5, None, "{}", "z"), (2, "a", None, "u", None, "y")]
     assert len(output.ordered(has, rows)) == len(rows)
     clause = output.order({name: name for name in has}, "pid")
-    reader().execute(f"select * from (select {', '.join(f'1 as {name}' for name in has)}) {clause}").fetchall()
+    reader().execute(
+        f"select * from (select {', '.join(f'1 as {name}' for name in has)}) {clause}"
+    ).fetchall()
     return names, output.sort is None
 
 
@@ -613,7 +779,7 @@ def condition(data: bytes) -> Hashable:
     protocol.parse_request(protocol.encode_request("define", {"name": "a", "where": text}))
     with contextlib.closing(sqlite3.connect(small(), isolation_level=None)) as connection:
         before = connection.execute("pragma data_version").fetchone()
-        found = defining.find(connection, small(), Selection(where=text), None)
+        found = defined_jobs.find(connection, small(), Selection(where=text), None)
         assert connection.execute("pragma data_version").fetchone() == before
     return found.processes, found.running
 
@@ -632,14 +798,22 @@ factors = [ { weekdays = "mon-fri,sun", hours = "8-18", factor = 1.5 }, { weekda
 def written_tariffs() -> tuple[bytes, ...]:
     other = 'valid_from = "2026-11-01T06:15:00Z"\ncurrency = "$"\n[rates]\ncpu_hour = "1"\n'
     other += '[[factors]]\nweekdays = "mon"\nhours = "0-24"\nfactor = 2\n'
-    return _PLAIN_TARIFF.encode(), other.encode(), _PLAIN_TARIFF.replace("2026-11-01", "2026-11-01T07:30:00+01:00").encode()
+    return (
+        _PLAIN_TARIFF.encode(),
+        other.encode(),
+        _PLAIN_TARIFF.replace("2026-11-01", "2026-11-01T07:30:00+01:00").encode(),
+    )
 
 
 def tariff_file(data: bytes) -> Hashable:
-    """What is understood prices, and comes back from the file that `elsa db tariff show` makes of it."""
+    """What is understood prices, and comes back from the file that `elsa db tariff show` makes of
+    it.
+    """
     version = tariffs.draft(tariffs.read_file(file_of(data, "tariff.toml")))
     _assert_prices(version)
-    again = tariffs.draft(tariffs.read_file(file_of(tariff_command._as_toml(version).encode(), "again.toml")))
+    again = tariffs.draft(
+        tariffs.read_file(file_of(tariff_command._as_toml(version).encode(), "again.toml"))
+    )
     assert again == version
     return len(version.factors), version.decimals, version.zone, version.note is None
 
@@ -653,14 +827,24 @@ def _assert_prices(version: tariff.Tariff) -> None:
 
 
 def tariff_options() -> tuple[bytes, ...]:
-    return (b"2026-11-01|EUR|UTC|0.04|mon-fri 8-18 1.5", b"2026-11-01T06:00|EUR|Europe/Berlin|1|sat 22-6 0.5|sun 0-24 2")
+    return (
+        b"2026-11-01|EUR|UTC|0.04|mon-fri 8-18 1.5",
+        b"2026-11-01T06:00|EUR|Europe/Berlin|1|sat 22-6 0.5|sun 0-24 2",
+    )
 
 
 def tariff_given(data: bytes) -> Hashable:
     """The same from options."""
     start, currency, place, price, *factors = (*text_of(data).split("|"), "", "", "")
     given: dict[str, Any] = dict.fromkeys(tariff.RATES)
-    given |= {"valid_from": start, "currency": currency, "zone": place, "cpu_hour": price, "decimals": None, "note": None}
+    given |= {
+        "valid_from": start,
+        "currency": currency,
+        "zone": place,
+        "cpu_hour": price,
+        "decimals": None,
+        "note": None,
+    }
     version = tariffs.draft(tariff_command._fields([factor for factor in factors if factor], given))
     _assert_prices(version)
     return len(version.factors), version.zone
@@ -670,7 +854,8 @@ def configurations() -> tuple[bytes, ...]:
     fields = vars(Config())
     words = {True: "true", False: "false"}
     lines = [
-        f"{key} = {words[value] if isinstance(value, bool) else value if isinstance(value, int) else json.dumps(str(value))}\n"
+        f"{key} ="
+        f" {words[value] if isinstance(value, bool) else value if isinstance(value, int) else json.dumps(str(value))}\n"
         for key, value in fields.items()
     ]
     return (
@@ -694,7 +879,8 @@ def environment(data: bytes) -> Hashable:
 
 
 def _usable(settings: Config) -> Hashable:
-    # The expression is as long as an administrator makes it; what is refused must be refused here and not when something is executed.
+    # The expression is as long as an administrator makes it; what is refused must be refused here
+    # and not when something is executed.
     configured(settings)(["tool", "--password=x", "a" * 50])
     for name in ("keep_events", "keep_processes", "keep_rollups"):
         assert (retention.cutoff(getattr(settings, name), 10**18, name) or 0) in HELD
@@ -734,16 +920,25 @@ def invocation(data: bytes) -> Hashable:
     arguments = [text_of(argument) for argument in data.split(b"\0")]
     if len(arguments) > 40 or any(word.startswith(("-o", "--o", "--db")) for word in arguments):
         return None  # what is written or opened elsewhere is no matter of this target
-    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace") for _ in range(2))  # as elsa.cli.main makes them
+    out, err = (
+        io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace") for _ in range(2)
+    )  # as elsa.cli.main makes them
     stdin, sys.stdin = sys.stdin, io.TextIOWrapper(io.BytesIO())
     environ = {**os.environ, "ELSA_DB": str(small()), "ELSA_CONFIG": os.devnull}
     before = dict(os.environ)
     os.environ.update(environ)
     try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), contextlib.chdir(folder()):
+        with (
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+            contextlib.chdir(folder()),
+        ):
             report.main(arguments, prog_name="elsa-report", standalone_mode=False)
     except click.ClickException as error:
-        return type(error).__name__, re.sub(r"'[^']*'|\"[^\"]*\"|[-\d]+", "", error.format_message())[:60]
+        return (
+            type(error).__name__,
+            re.sub(r"'[^']*'|\"[^\"]*\"|[-\d]+", "", error.format_message())[:60],
+        )
     finally:
         sys.stdin = stdin
         os.environ.clear()
@@ -755,35 +950,100 @@ TARGETS = (
     Target("acct record", acct_record, (DataError,), records, (b"\3", b"\x83")),
     Target("acct walk", acct_walk, (), files, records()[-2:], 40),
     Target("acct rows", acct_rows, (DataError,), files, records()[-2:], 30),
-    Target("acct content", acct_content, (DataError,), lambda: (*files(), *records()), records()[:16:5], 60),
+    Target(
+        "acct content",
+        acct_content,
+        (DataError,),
+        lambda: (*files(), *records()),
+        records()[:16:5],
+        60,
+    ),
     Target("acct file", acct_file, (DataError,), lambda: (*packed_files(), *files()), share=30),
     Target("acct programs", acct_programs, (), files, records()[-2:], 5),
     Target("acct stored", acct_stored, (), lambda: (*files(), *packed_files()), records()[-2:], 1),
     Target("events", process_events, (), some_events),
     Target("taskstats", statistics, (DataError,), some_statistics, share=60),
-    Target("procfs", proc_files, (), some_proc, (b"VmRSS:\t", b"Uid:\t", b") ", b" (", b": ", b"\n"), 60),
+    Target(
+        "procfs",
+        proc_files,
+        (),
+        some_proc,
+        (b"VmRSS:\t", b"Uid:\t", b") ", b" (", b": ", b"\n"),
+        60,
+    ),
     Target("cmdline", command_line, (), command_lines, (b"password=", b"-c\0", b"'", b" "), 60),
     Target(
-        "redact", redaction, (), command_lines, (b"password", b"token=", b"Bearer ", b" -u a:b", b"://a:b@", b"\\'", b'"', b"=" * 30), 60
+        "redact",
+        redaction,
+        (),
+        command_lines,
+        (b"password", b"token=", b"Bearer ", b" -u a:b", b"://a:b@", b"\\'", b'"', b"=" * 30),
+        60,
     ),
     Target(
-        "comm", command_name, (DataError,), lambda: (b"sh", b"caf\xe9", b"a\\b\t", b"a\\\\b", b"\\x41", b"\xe2\x80\xae"), (b"\\x", b"\\")
+        "comm",
+        command_name,
+        (DataError,),
+        lambda: (b"sh", b"caf\xe9", b"a\\b\t", b"a\\\\b", b"\\x41", b"\xe2\x80\xae"),
+        (b"\\x", b"\\"),
     ),
     Target(
         "request",
         request,
         (UsageError,),
         requests,
-        (b'"', b"{", b"[", b",", b"\\ud800", b"null", b"NaN", *(b'"%b":' % name.encode() for name in protocol.FIELDS)),
+        (
+            b'"',
+            b"{",
+            b"[",
+            b",",
+            b"\\ud800",
+            b"null",
+            b"NaN",
+            *(b'"%b":' % name.encode() for name in protocol.FIELDS),
+        ),
     ),
-    Target("answer", answer, (ElsaError,), answers, (b'"', b"{", b'"ok":', b'"error":', b'"kind":"usage"', b"null")),
-    Target("server", framing, (), lambda: (*requests(), b"\n" * 9, b"".join(requests())), (b"\n",), 20),
-    Target("client", exchange, (ElsaError,), answers, (b"\n",), 20),
-    Target("times", written_time, (UsageError,), written_times, (b"now", b"-", b"+", b":", b"T", b"Z", b"hours", b"W", b"pm")),
-    Target("choices", choice, (UsageError,), written_choices, tuple(f"\n{kind}=".encode() for kind in _CHOSEN), 10),
-    Target("columns", columns, (UsageError, ColumnsHelp), written_columns, (b"%", b"|", b",", b"+", b"-", b"pid", b"cpu_s"), 60),
     Target(
-        "where", condition, (UsageError,), conditions, (b"(", b")", b"'", b"select", b" from process ", b"\0", b";", b"pragma x", b"/*"), 4
+        "answer",
+        answer,
+        (ElsaError,),
+        answers,
+        (b'"', b"{", b'"ok":', b'"error":', b'"kind":"usage"', b"null"),
+    ),
+    Target(
+        "server", framing, (), lambda: (*requests(), b"\n" * 9, b"".join(requests())), (b"\n",), 20
+    ),
+    Target("client", exchange, (ElsaError,), answers, (b"\n",), 20),
+    Target(
+        "times",
+        written_time,
+        (UsageError,),
+        written_times,
+        (b"now", b"-", b"+", b":", b"T", b"Z", b"hours", b"W", b"pm"),
+    ),
+    Target(
+        "choices",
+        choice,
+        (UsageError,),
+        written_choices,
+        tuple(f"\n{kind}=".encode() for kind in _CHOSEN),
+        10,
+    ),
+    Target(
+        "columns",
+        columns,
+        (UsageError, ColumnsHelp),
+        written_columns,
+        (b"%", b"|", b",", b"+", b"-", b"pid", b"cpu_s"),
+        60,
+    ),
+    Target(
+        "where",
+        condition,
+        (UsageError,),
+        conditions,
+        (b"(", b")", b"'", b"select", b" from process ", b"\0", b";", b"pragma x", b"/*"),
+        4,
     ),
     Target(
         "tariff",
@@ -793,13 +1053,29 @@ TARGETS = (
         (b"[[factors]]\n", b" = ", b"1e9", b"inf", b"nan", b"mon-sun", b"0-24"),
         15,
     ),
-    Target("tariff options", tariff_given, (UsageError, ConfigError), tariff_options, (b"|", b"-", b",", b"mon", b"24", b"T"), 40),
-    Target("config", configuration, (ConfigError,), configurations, (b" = ", b'"', b"'", b"[", b"forever", b"{9}", b"(?", b"\n"), 15),
+    Target(
+        "tariff options",
+        tariff_given,
+        (UsageError, ConfigError),
+        tariff_options,
+        (b"|", b"-", b",", b"mon", b"24", b"T"),
+        40,
+    ),
+    Target(
+        "config",
+        configuration,
+        (ConfigError,),
+        configurations,
+        (b" = ", b'"', b"'", b"[", b"forever", b"{9}", b"(?", b"\n"),
+        15,
+    ),
     Target(
         "environment",
         environment,
         (ConfigError,),
-        lambda: tuple(f"ELSA_{key.upper()}={value}".encode() for key, value in vars(Config()).items()),
+        lambda: tuple(
+            f"ELSA_{key.upper()}={value}".encode() for key, value in vars(Config()).items()
+        ),
         (b"ELSA_", b"=", b"(?P<a>", b"{99999999999}", b" days"),
         40,
     ),

@@ -1,4 +1,6 @@
-"""A few inputs at every target, and that the fuzzer finds what it looks for; `make fuzz` throws a million."""
+"""A few inputs at every target, and that the fuzzer finds what it looks for; `make fuzz` throws a
+million.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,10 @@ PLANTED = Target("planted", _planted, (DataError,), lambda: (b"12345", b"abc"))
 
 def test_every_fault_is_found_once_with_a_short_input_that_shows_it() -> None:
     found = fuzz(PLANTED, 3000, seed=4)
-    assert sorted(what.partition(" in ")[0] for what in found.faults) == ["AssertionError", "KeyError"]
+    assert sorted(what.partition(" in ")[0] for what in found.faults) == [
+        "AssertionError",
+        "KeyError",
+    ]
     for what, (count, data) in found.faults.items():
         assert count > 1
         with pytest.raises(KeyError if what.startswith("KeyError") else AssertionError):
@@ -56,7 +61,9 @@ def test_words_that_a_terminal_would_obey_are_a_fault() -> None:
     assert len(fuzz(PLANTED._replace(call=call), 3, seed=1).faults) == 1
 
 
-def test_input_that_takes_long_is_a_fault_and_the_next_one_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_input_that_takes_long_is_a_fault_and_the_next_one_follows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def call(data: bytes) -> int:
         while data == b"abc":
             pass

@@ -1,4 +1,6 @@
-"""What is installed is whole: the wheel carries sql/ and migrations/ and works away from the repository."""
+"""What is installed is whole: the wheel carries sql/ and migrations/ and works away from the
+repository.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,12 @@ ROOT = Path(__file__).parents[2]
 def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The content of the wheel, in a folder of its own."""
     folder = tmp_path_factory.mktemp("wheel")
-    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder], cwd=ROOT, check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
     (wheel,) = folder.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(folder / "site")
@@ -26,8 +33,16 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_wheel_carries_every_view_and_every_migration(unpacked: Path) -> None:
     for name in ("sql", "migrations"):
-        mine = {path.relative_to(ROOT / name) for path in (ROOT / name).rglob("*") if path.suffix in (".sql", ".py", ".mako")}
-        theirs = {path.relative_to(unpacked / "elsa" / name) for path in (unpacked / "elsa" / name).rglob("*") if path.is_file()}
+        mine = {
+            path.relative_to(ROOT / name)
+            for path in (ROOT / name).rglob("*")
+            if path.suffix in (".sql", ".py", ".mako")
+        }
+        theirs = {
+            path.relative_to(unpacked / "elsa" / name)
+            for path in (unpacked / "elsa" / name).rglob("*")
+            if path.is_file()
+        }
         assert mine == theirs
 
 
@@ -37,11 +52,19 @@ def test_wheel_carries_a_man_page_of_every_command(unpacked: Path) -> None:
     assert len(pages) > 25
 
 
-def test_warehouse_can_be_made_and_reported_on_away_from_the_repository(unpacked: Path, tmp_path: Path) -> None:
+def test_warehouse_can_be_made_and_reported_on_away_from_the_repository(
+    unpacked: Path, tmp_path: Path
+) -> None:
     def elsa(*arguments: str) -> str:
         program = "import sys; from elsa.cli.main import elsa; elsa()"
         environ = {**os.environ, "PYTHONPATH": str(unpacked), "ELSA_DB": str(tmp_path / "elsa.db")}
-        done = subprocess.run([sys.executable, "-c", program, *arguments], cwd=tmp_path, env=environ, text=True, capture_output=True)  # noqa: PLW1510
+        done = subprocess.run(
+            [sys.executable, "-c", program, *arguments],
+            cwd=tmp_path,
+            env=environ,
+            text=True,
+            capture_output=True,
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 

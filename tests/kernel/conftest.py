@@ -1,4 +1,6 @@
-"""What the tests on the real kernel share: a skip that CI can forbid, and the one accounting switch, one test at a time."""
+"""What the tests on the real kernel share: a skip that CI can forbid, and the one accounting
+switch, one test at a time.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +17,13 @@ from elsa.errors import ElsaError
 from elsa.kernel import accounting as kernel
 from elsa.kernel.connector import Connector
 from elsa.store.upgrade import upgrade
-from tests.kernel.elsa_host import Host, compiled
+from tests.support.elsa_host import Host, compiled
 
 
 def _require_kernel(holds: object, reason: str) -> None:
-    """Skip the test, with the reason, unless something holds; ELSA_REQUIRE_KERNEL=1 makes that a failure."""
+    """Skip the test, with the reason, unless something holds; ELSA_REQUIRE_KERNEL=1 makes that a
+    failure.
+    """
     if holds:
         return
     if os.environ.get("ELSA_REQUIRE_KERNEL") == "1":
@@ -35,7 +39,8 @@ def require_kernel() -> Callable[[object, str], None]:
 
 @pytest.fixture
 def accounting(tmp_path: Path) -> Iterator[Path]:
-    """The kernel's accounting, switched to a file of this test's own; as it was before in any case afterwards.
+    """The kernel's accounting, switched to a file of this test's own; as it was before in any case
+    afterwards.
 
     There is one switch for everybody, so whoever uses it holds a lock. Where it was on, with a usual file, it goes back to that file, which
     gets one record about this process. With any other file it could not be told from off: nobody can ask the kernel.
@@ -44,14 +49,20 @@ def accounting(tmp_path: Path) -> Iterator[Path]:
     with Path(tempfile.gettempdir(), "elsa-acct.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         before = kernel.canary()
-        _require_kernel(before is None or before in kernel.ACCT_FILES, f"accounting writes to {before}, which rotation has renamed")
+        _require_kernel(
+            before is None or before in kernel.ACCT_FILES,
+            f"accounting writes to {before}, which rotation has renamed",
+        )
         path = tmp_path / "pacct"
         try:
             kernel.switch_on(path)
         except ElsaError as error:
             _require_kernel(holds=False, reason=str(error))
         try:
-            _require_kernel(kernel.canary(path) == path, "accounting does not write here: too little space, or another pid namespace")
+            _require_kernel(
+                kernel.canary(path) == path,
+                "accounting does not write here: too little space, or another pid namespace",
+            )
             yield path
         finally:
             if before is None:
@@ -70,7 +81,9 @@ def empty_warehouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def host(accounting: Path, tmp_path: Path, empty_warehouse: Path) -> Iterator[Host]:
-    """Warehouse, jobd (to be started) and commands, over the kernel's accounting; nothing of it runs on afterwards."""
+    """Warehouse, jobd (to be started) and commands, over the kernel's accounting; nothing of it
+    runs on afterwards.
+    """
     try:
         Connector(1 << 20).close()
     except ElsaError as error:

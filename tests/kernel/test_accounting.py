@@ -12,12 +12,20 @@ from pathlib import Path
 
 import pytest
 
-from elsa.decode.acct import AFORK, AXSIG, AcctRecord, decode_rows, exit_second, is_self_record, walk
+from elsa.decode.acct import (
+    AFORK,
+    AXSIG,
+    AcctRecord,
+    decode_rows,
+    exit_second,
+    is_self_record,
+    walk,
+)
 from elsa.decode.comm import unescape_comm
 from elsa.errors import DataError, InputMissingError
 from elsa.kernel.accounting import canary, free_percent, switch_off, switch_on, thresholds
-from elsa.kernel.acctfile import AcctFile
-from tests.peers import as_dump_acct, dump_acct, peer, same_as_gnu
+from elsa.kernel.acct_file import AcctFile
+from tests.support.peers import as_dump_acct, dump_acct, peer, same_as_gnu
 
 pytestmark = pytest.mark.kernel
 
@@ -70,11 +78,22 @@ def test_status_signal_and_times_are_those_of_the_process(accounting: Path) -> N
     assert by_pid[victim].exitcode == 9
     assert by_pid[victim].flag & AXSIG
     assert 20 <= by_pid[victim].etime <= (after - before) * 100 + 1
-    # Both clocks are read to the second and the elapsed time is cut to whole ones, so one second is the doubt.
+    # Both clocks are read to the second and the elapsed time is cut to whole ones, so one second is
+    # the doubt.
     assert int(before) - 1 <= exit_second(by_pid[victim]) <= int(after) + 1
 
 
-@pytest.mark.parametrize("name", [b"caf\xc3\xa9", b"\xff\xfe\x01", b"tab\there", b"back\\slash", b"a name of 15 b.", b"a name of 16 byt"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"caf\xc3\xa9",
+        b"\xff\xfe\x01",
+        b"tab\there",
+        b"back\\slash",
+        b"a name of 15 b.",
+        b"a name of 16 byt",
+    ],
+)
 def test_names_of_any_bytes_arrive(accounting: Path, tmp_path: Path, name: bytes) -> None:
     program = os.fsencode(tmp_path) + b"/" + name
     shutil.copy(TRUE, program)
@@ -85,7 +104,10 @@ def test_names_of_any_bytes_arrive(accounting: Path, tmp_path: Path, name: bytes
 
 
 def test_a_short_name_after_a_long_one_leaves_no_rest(accounting: Path) -> None:
-    code = "import ctypes\nlibc = ctypes.CDLL(None)\nlibc.prctl(15, b'fifteen letters')\nlibc.prctl(15, b'ab')"
+    code = (
+        "import ctypes\nlibc = ctypes.CDLL(None)\nlibc.prctl(15, b'fifteen"
+        " letters')\nlibc.prctl(15, b'ab')"
+    )
     pid, _ = ended(sys.executable, "-c", code)
     assert [record.comm for record in of(accounting, pid)] == ["ab"]
 
@@ -98,17 +120,21 @@ def test_whoever_calls_acct_is_recorded_without_having_ended(accounting: Path) -
     assert all(map(is_self_record, mine))
 
 
-def test_a_caller_of_acct_whose_threads_ended_is_known_in_spite_of_their_faults(accounting: Path) -> None:
+def test_a_caller_of_acct_whose_threads_ended_is_known_in_spite_of_their_faults(
+    accounting: Path,
+) -> None:
     code = f"""
 import threading, time
 from pathlib import Path
 from elsa.kernel.accounting import switch_on
 def burn():
     memory, end = bytearray(20_000_000), time.thread_time() + 0.1
-    while time.thread_time() < end: sum(range(10_000))  # asking for the time alone would burn the kernel's time
+    # asking for the time alone would burn the kernel's time
+    while time.thread_time() < end: sum(range(10_000))
 thread = threading.Thread(target=burn)
 thread.start(); thread.join()
-while len(list(Path("/proc/self/task").iterdir())) > 1: pass  # join returns a moment before the kernel has seen the end
+# join returns a moment before the kernel has seen the end
+while len(list(Path("/proc/self/task").iterdir())) > 1: pass
 switch_on(Path({str(accounting)!r}))
 """
     pid, status = ended(sys.executable, "-c", code)
@@ -118,7 +144,10 @@ switch_on(Path({str(accounting)!r}))
     assert bogus.utime > 0
     assert is_self_record(bogus)
     assert not is_self_record(real)
-    assert (real.utime >= bogus.utime, real.stime >= bogus.stime) == (True, True)  # counting both would count those ticks twice
+    assert (real.utime >= bogus.utime, real.stime >= bogus.stime) == (
+        True,
+        True,
+    )  # counting both would count those ticks twice
 
 
 @pytest.mark.peers
@@ -140,26 +169,43 @@ wait
 """
     subprocess.run(["sh", "-c", script], stderr=subprocess.DEVNULL, check=False)
     for _ in range(100):
-        pid = os.posix_spawn(TRUE, [TRUE], {})  # vfork: the child borrows our memory until it executes
+        pid = os.posix_spawn(
+            TRUE, [TRUE], {}
+        )  # vfork: the child borrows our memory until it executes
         os.waitpid(pid, 0)
     everything = records(accounting)
     assert len(everything) > 650
     assert {record.pid for record in everything if is_self_record(record)} <= {os.getpid()}
-    assert all(record.mem > 0 for record in everything if record.ppid not in {0, 2} and not is_self_record(record))
+    assert all(
+        record.mem > 0
+        for record in everything
+        if record.ppid not in {0, 2} and not is_self_record(record)
+    )
 
 
 def test_kernel_threads_are_recorded_and_are_no_callers_of_acct(
     accounting: Path, tmp_path: Path, require_kernel: Callable[[object, str], None]
 ) -> None:
-    mount = "truncate -s 8M disk && mkfs.ext4 -q disk && mkdir at && mount -o loop disk at && umount at"
+    mount = (
+        "truncate -s 8M disk && mkfs.ext4 -q disk && mkdir at && mount -o loop disk at && umount at"
+    )
     done = subprocess.run(["sh", "-c", mount], cwd=tmp_path, capture_output=True, check=False)
     if done.returncode != 0:
-        pytest.skip(f"no loop device to start kernel threads with: {done.stderr.decode(errors='replace').strip()}")
+        pytest.skip(
+            "no loop device to start kernel threads with:"
+            f" {done.stderr.decode(errors='replace').strip()}"
+        )
     deadline = time.monotonic() + 10
-    while not (threads := [record for record in records(accounting) if record.ppid == 2]) and time.monotonic() < deadline:
+    while (
+        not (threads := [record for record in records(accounting) if record.ppid == 2])
+        and time.monotonic() < deadline
+    ):
         time.sleep(0.05)
     require_kernel(threads, "no kernel thread ended in time")
-    assert all(record.flag & AFORK and record.mem == record.minflt == 0 and not is_self_record(record) for record in threads)
+    assert all(
+        record.flag & AFORK and record.mem == record.minflt == 0 and not is_self_record(record)
+        for record in threads
+    )
 
 
 def test_the_canary_finds_where_accounting_writes(accounting: Path) -> None:
@@ -207,15 +253,27 @@ def test_dump_acct_reads_the_same_numbers(accounting: Path) -> None:
 
 @pytest.mark.peers
 def test_the_gnu_programs_print_the_same_of_what_the_kernel_wrote(accounting: Path) -> None:
-    ended("sh", "-c", "for i in 1 2 3 4 5; do seq 30000 | sort -r | tail -n 1 >&2; (exit 3); done; kill -TERM $$")
+    ended(
+        "sh",
+        "-c",
+        "for i in 1 2 3 4 5; do seq 30000 | sort -r | tail -n 1 >&2; (exit 3); done; kill -TERM $$",
+    )
     switch_off()
     same_as_gnu(accounting)
 
 
 @pytest.mark.parametrize(
-    ("path", "error"), [(".", DataError), ("none/pacct", InputMissingError), ("/dev/null", DataError), ("/proc/version", DataError)]
+    ("path", "error"),
+    [
+        (".", DataError),
+        ("none/pacct", InputMissingError),
+        ("/dev/null", DataError),
+        ("/proc/version", DataError),
+    ],
 )
-def test_accounting_into_what_is_no_file_is_refused(accounting: Path, tmp_path: Path, path: str, error: type[Exception]) -> None:
+def test_accounting_into_what_is_no_file_is_refused(
+    accounting: Path, tmp_path: Path, path: str, error: type[Exception]
+) -> None:
     with pytest.raises(error, match=str(tmp_path / path)):
         switch_on(tmp_path / path)
     assert canary(accounting) == accounting
@@ -237,7 +295,9 @@ except PrivilegeError as error:
     assert "root only" in done.stdout
 
 
-def test_the_thresholds_are_as_the_kernel_says(require_kernel: Callable[[object, str], None]) -> None:
+def test_the_thresholds_are_as_the_kernel_says(
+    require_kernel: Callable[[object, str], None],
+) -> None:
     require_kernel(Path("/proc/sys/kernel/acct").exists(), "this kernel has no process accounting")
     assert thresholds().suspend_percent <= thresholds().resume_percent
     assert 0 <= free_percent("/proc/..") <= 100

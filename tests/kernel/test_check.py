@@ -13,8 +13,8 @@ import pytest
 from elsa.config import Config
 from elsa.control.client import Client
 from elsa.errors import ElsaError
-from elsa.pipeline import check
-from elsa.pipeline.check import Place, Status
+from elsa.host import checks
+from elsa.host.checks import Place, Status
 from elsa.store.upgrade import upgrade
 
 pytestmark = pytest.mark.kernel
@@ -52,29 +52,40 @@ def flags(settings: Config) -> list[str | Path]:
 
 
 def test_a_host_that_is_set_up_passes(settings: Config) -> None:
-    outcome = subprocess.run([ELSA, "check", *flags(settings)], capture_output=True, text=True, check=False)
+    outcome = subprocess.run(
+        [ELSA, "check", *flags(settings)], capture_output=True, text=True, check=False
+    )
     assert (outcome.returncode, outcome.stderr) == (0, "")
     lines = [line for line in outcome.stdout.splitlines() if not line.startswith(" ")]
-    assert [line.split()[1] for line in lines] == list(check.CHECKS)
+    assert [line.split()[1] for line in lines] == list(checks.CHECKS)
     # What this host has apart from what was set up may still give a warning.
     assert {line.split()[1] for line in lines if not line.startswith("ok")} <= {"rotation", "space"}
 
 
-def test_accounting_into_a_file_that_is_not_known_is_no_accounting(settings: Config, tmp_path: Path) -> None:
+def test_accounting_into_a_file_that_is_not_known_is_no_accounting(
+    settings: Config, tmp_path: Path
+) -> None:
     other = Config(db=settings.db, socket=settings.socket, acct_file=tmp_path / "other")
-    outcome = subprocess.run([ELSA, "check", *flags(other)], capture_output=True, text=True, check=False)
+    outcome = subprocess.run(
+        [ELSA, "check", *flags(other)], capture_output=True, text=True, check=False
+    )
     assert outcome.returncode == 69
     assert "1 of 10 checks failed: accounting" in outcome.stderr
 
 
 def test_the_connector_is_proved_by_a_canary(require_kernel: Callable[[object, str], None]) -> None:
-    status, found, _ = check.connector(Place())
+    status, found, _ = checks.connector(Place())
     require_kernel(status is Status.OK, found)
     assert found == "a canary's fork, exec and exit were heard"
 
 
 def test_another_network_namespace_fails_the_connector_only(settings: Config) -> None:
-    outcome = subprocess.run(["unshare", "--net", ELSA, "check", *flags(settings)], capture_output=True, text=True, check=False)
+    outcome = subprocess.run(
+        ["unshare", "--net", ELSA, "check", *flags(settings)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert outcome.returncode == 69
     assert "fail  connector" in outcome.stdout
     assert "warn  taskstats" in outcome.stdout

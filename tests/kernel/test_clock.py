@@ -1,4 +1,6 @@
-"""The wall clock set during the life of processes: durations, ends and joins stay right. The clock is put back to where it would be."""
+"""The wall clock set during the life of processes: durations, ends and joins stay right. The clock
+is put back to where it would be.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from elsa.kernel import clocks
-from tests.kernel.elsa_host import Host, wait_until
+from tests.support.elsa_host import Host, wait_until
 
 pytestmark = pytest.mark.kernel
 
@@ -23,7 +25,9 @@ def set_clock(require_kernel: Callable[[object, str], None]) -> Iterator[Callabl
     right_ns = clocks.offsets().realtime_ns
 
     def set_beside(seconds: int) -> None:
-        time.clock_settime_ns(time.CLOCK_REALTIME, clocks.monotonic_ns() + right_ns + seconds * SECOND)
+        time.clock_settime_ns(
+            time.CLOCK_REALTIME, clocks.monotonic_ns() + right_ns + seconds * SECOND
+        )
 
     try:
         set_beside(0)
@@ -35,8 +39,12 @@ def set_clock(require_kernel: Callable[[object, str], None]) -> Iterator[Callabl
         set_beside(0)
 
 
-def test_setting_the_clock_moves_no_duration_and_no_join(host: Host, set_clock: Callable[[int], None]) -> None:
-    """Processes that live through a step forward, through a step back and through both, and the pids of all are joined exactly."""
+def test_setting_the_clock_moves_no_duration_and_no_join(
+    host: Host, set_clock: Callable[[int], None]
+) -> None:
+    """Processes that live through a step forward, through a step back and through both, and the
+    pids of all are joined exactly.
+    """
     host.start()
     job_id = host.create("steps")
     truth: dict[int, tuple[int, int, int]] = {}
@@ -56,7 +64,10 @@ def test_setting_the_clock_moves_no_duration_and_no_join(host: Host, set_clock: 
 
     def step(seconds: int) -> None:
         set_clock(seconds)
-        wait_until("jobd saw the step", lambda: abs(host.request("status")["heard_at_ns"] - clocks.realtime_ns()) < 60 * SECOND)
+        wait_until(
+            "jobd saw the step",
+            lambda: abs(host.request("status")["heard_at_ns"] - clocks.realtime_ns()) < 60 * SECOND,
+        )
 
     through_both, through_forward = begin(), begin()
     step(STEP_S)
@@ -69,7 +80,11 @@ def test_setting_the_clock_moves_no_duration_and_no_join(host: Host, set_clock: 
     end(through_both)
 
     host.ingest()
-    rows = host.sql("select pid, elapsed_s, ended_ns, record, exit_signal from job_process_usage where job_id = ?", job_id)
+    rows = host.sql(
+        "select pid, elapsed_s, ended_ns, record, exit_signal from job_process_usage where"
+        " job_id = ?",
+        job_id,
+    )
     assert len(rows) == len(truth) == 4
     for pid, elapsed_s, ended_ns, record, signal in rows:
         began_ns, gone_ns, gone_at_ns = truth[pid]

@@ -1,4 +1,6 @@
-"""The real connector: everything is heard from the first moment on, losses are counted exactly, and every refusal says what to do."""
+"""The real connector: everything is heard from the first moment on, losses are counted exactly, and
+every refusal says what to do.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ def connector(require_kernel: Callable[[object, str], None]) -> Iterator[Connect
 
 def storm(children: int) -> None:
     """Processes that do nothing but begin and end."""
-    subprocess.run(["sh", "-c", f"i=0; while [ $i -lt {children} ]; do (exit 0); i=$((i+1)); done"], check=True)
+    subprocess.run(
+        ["sh", "-c", f"i=0; while [ $i -lt {children} ]; do (exit 0); i=$((i+1)); done"], check=True
+    )
 
 
 def heard(listener: Connector, pid: int, *, until: int = events.EXIT) -> list[events.Event]:
@@ -44,7 +48,9 @@ def heard(listener: Connector, pid: int, *, until: int = events.EXIT) -> list[ev
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline:
         batch = events.decode(listener.drain(1_000_000))
-        found += [event for event in batch if (event.c if event.what == events.FORK else event.a) == pid]
+        found += [
+            event for event in batch if (event.c if event.what == events.FORK else event.a) == pid
+        ]
         if any(event.what == until for event in found):
             return found
         time.sleep(0.005)
@@ -77,7 +83,8 @@ def test_nothing_is_missed_while_listening_begins() -> None:
                 forked = {event.c for event in found if event.what == events.FORK}
                 ended = {event.a for event in found if event.what == events.EXIT}
                 assert {child.pid for child in children} <= forked & ended
-                # Each CPU numbers its events without a gap, so a missing number would be an event that was swallowed.
+                # Each CPU numbers its events without a gap, so a missing number would be an event
+                # that was swallowed.
                 for cpu in {event.cpu for event in found}:
                     numbers = [event.seq for event in found if event.cpu == cpu]
                     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
@@ -93,7 +100,9 @@ def test_a_name_that_is_no_text_arrives_as_it_is(connector: Connector) -> None:
     program = "import pathlib; pathlib.Path('/proc/self/comm').write_bytes(b'\\xff\\xfe)( x')"
     child = subprocess.Popen([sys.executable, "-c", program])
     child.wait()
-    names = [events.comm_of(event) for event in heard(connector, child.pid) if event.what == events.COMM]
+    names = [
+        events.comm_of(event) for event in heard(connector, child.pid) if event.what == events.COMM
+    ]
     assert names[-1] == b"\xff\xfe)( x"
 
 
@@ -116,7 +125,8 @@ def test_drain_does_not_wait(connector: Connector) -> None:
 
 
 def test_losses_are_counted_exactly(connector: Connector) -> None:
-    # Other processes of the host may fall between the reads of the two sockets, so not every attempt can agree; chance cannot make one.
+    # Other processes of the host may fall between the reads of the two sockets, so not every
+    # attempt can agree; chance cannot make one.
     for _ in range(20):
         with Connector(128 << 10) as small:
             small.drain(1_000_000)
@@ -143,10 +153,20 @@ def test_closing_twice_is_closing_once(connector: Connector) -> None:
     gc.collect()
 
 
-@pytest.mark.parametrize(("flags", "reason"), [(["--net"], "network namespace"), (["--pid", "--fork"], "pid or user namespace")])
-def test_another_namespace_is_refused_with_what_to_do(connector: Connector, tmp_path: Path, flags: list[str], reason: str) -> None:
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [(["--net"], "network namespace"), (["--pid", "--fork"], "pid or user namespace")],
+)
+def test_another_namespace_is_refused_with_what_to_do(
+    connector: Connector, tmp_path: Path, flags: list[str], reason: str
+) -> None:
     program = "from elsa.kernel.connector import Connector; Connector(ack_timeout_s=0.3)"
-    outcome = subprocess.run(["unshare", *flags, sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    outcome = subprocess.run(
+        ["unshare", *flags, sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert "UnavailableError" in outcome.stderr
     assert reason in outcome.stderr
     assert "run ELSA" in outcome.stderr

@@ -1,4 +1,5 @@
-"""What happens to warehouses and their writers: killed at any moment, two at once, locked, full, read-only.
+"""What happens to warehouses and their writers: killed at any moment, two at once, locked, full,
+read-only.
 
 Nothing is doubled, nothing is lost unsaid, and work goes on when the cause is gone.
 """
@@ -18,8 +19,8 @@ import pytest
 
 from elsa.errors import EXIT_RETRY
 from elsa.kernel import accounting as kernel
-from tests.kernel.elsa_host import Host, Workload, records, wait_until, workload
-from tests.kernel.truth import OF_THE_STORM, assert_no_record_is_joined_to_another_life
+from tests.support.elsa_host import Host, Workload, records, wait_until, workload
+from tests.support.truth import OF_THE_STORM, assert_no_record_is_joined_to_another_life
 
 pytestmark = pytest.mark.kernel
 
@@ -37,18 +38,21 @@ def run_storm(host: Host, storm: Workload, name: str = "storm") -> int:
 def assert_each_is_there_once(host: Host, started: int) -> None:
     """Every process of the storm has one record, and every record its own life."""
     named = f"from acct as a join comm as n on n.id = a.comm_id where n.name {OF_THE_STORM}"
-    assert host.sql(f"select count(*), count(distinct n.name), count(distinct a.process_id), sum(a.join_how = 1) {named}") == [
-        (started,) * 4
-    ]
+    assert host.sql(
+        "select count(*), count(distinct n.name), count(distinct a.process_id), sum(a.join_how ="
+        f" 1) {named}"
+    ) == [(started,) * 4]
     read = records(host.read_part())
     assert host.value("select in_all from reconciliation where measure = 'records'") == len(read)
-    assert host.value("select in_all from reconciliation where measure = 'stime_ticks'") == sum(record.stime for record in read)
+    assert host.value("select in_all from reconciliation where measure = 'stime_ticks'") == sum(
+        record.stime for record in read
+    )
     assert_no_record_is_joined_to_another_life(host)
     host.assert_sound()
 
 
 def test_the_ingester_may_die_at_any_moment(host: Host, native: Callable[[str], Path]) -> None:
-    chance = random.Random(1)  # noqa: S311 - moments, not secrets
+    chance = random.Random(1)
     host.start()
     deaths = 0
     with workload(native("storm"), 2, 5000, 20) as storm:
@@ -68,8 +72,12 @@ def test_the_ingester_may_die_at_any_moment(host: Host, native: Callable[[str], 
     assert host.sql("select * from gap") == []
 
 
-def test_a_long_transaction_may_die_at_any_moment(host: Host, native: Callable[[str], Path]) -> None:
-    """All records are at hand at once, and the ingester gets a little more time whenever it was killed."""
+def test_a_long_transaction_may_die_at_any_moment(
+    host: Host, native: Callable[[str], Path]
+) -> None:
+    """All records are at hand at once, and the ingester gets a little more time whenever it was
+    killed.
+    """
     host.start()
     with workload(native("storm"), 2, 4000, 20) as storm:
         started = run_storm(host, storm)
@@ -88,11 +96,15 @@ def test_a_long_transaction_may_die_at_any_moment(host: Host, native: Callable[[
     assert_each_is_there_once(host, started)
 
 
-def test_of_ingesters_at_once_one_works_and_the_others_say_so(host: Host, native: Callable[[str], Path]) -> None:
+def test_of_ingesters_at_once_one_works_and_the_others_say_so(
+    host: Host, native: Callable[[str], Path]
+) -> None:
     host.start()
     with workload(native("storm"), 2, 1500, 20) as storm:
         started = run_storm(host, storm)
-    together = [host.popen("ingest", "--quiet", stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    together = [
+        host.popen("ingest", "--quiet", stderr=subprocess.PIPE, text=True) for _ in range(4)
+    ]
     outcomes = [(one.communicate(timeout=60)[1], one.returncode) for one in together]
     assert {code for _, code in outcomes} <= {0, EXIT_RETRY}
     assert 0 in {code for _, code in outcomes}
@@ -101,7 +113,9 @@ def test_of_ingesters_at_once_one_works_and_the_others_say_so(host: Host, native
     assert_each_is_there_once(host, started)
 
 
-def test_a_warehouse_that_another_program_locks_costs_nothing(host: Host, native: Callable[[str], Path]) -> None:
+def test_a_warehouse_that_another_program_locks_costs_nothing(
+    host: Host, native: Callable[[str], Path]
+) -> None:
     host.start(commit_ms=20)
     with closing(sqlite3.connect(host.db, isolation_level=None)) as other:
         other.execute("begin immediate")
@@ -111,7 +125,9 @@ def test_a_warehouse_that_another_program_locks_costs_nothing(host: Host, native
             started = storm.line()[0]
             storm.rest()
         assert host.run("report", "jobs").returncode == 0
-        follower = host.popen("ingest", "--follow", "--quiet", "--interval", "0.05", stderr=subprocess.DEVNULL)
+        follower = host.popen(
+            "ingest", "--follow", "--quiet", "--interval", "0.05", stderr=subprocess.DEVNULL
+        )
         time.sleep(1)
         assert host.request("status")["backlog"] >= started
         other.execute("rollback")
@@ -123,7 +139,9 @@ def test_a_warehouse_that_another_program_locks_costs_nothing(host: Host, native
     assert host.sql("select * from gap") == []
 
 
-def test_while_the_writer_is_behind_the_kernel_keeps_what_memory_has_no_room_for(host: Host, native: Callable[[str], Path]) -> None:
+def test_while_the_writer_is_behind_the_kernel_keeps_what_memory_has_no_room_for(
+    host: Host, native: Callable[[str], Path]
+) -> None:
     """Whether somebody who was there before jobd has ended may wait as well, whoever it is."""
     with ExitStack() as stack:
         early = [stack.enter_context(workload("/bin/cat")) for _ in range(10)]
@@ -139,14 +157,21 @@ def test_while_the_writer_is_behind_the_kernel_keeps_what_memory_has_no_room_for
             started = storm.line()[0]
             storm.rest()
         other.execute("rollback")
-    stored = f"select count(*) from process as p join comm as n on n.id = p.comm_id where n.name {OF_THE_STORM} and p.elapsed_ns > 0"
-    wait_until("all is stored", lambda: host.value(stored) == started)  # a request would have jobd take in everything at once
+    stored = (
+        "select count(*) from process as p join comm as n on n.id = p.comm_id where n.name"
+        f" {OF_THE_STORM} and p.elapsed_ns > 0"
+    )
+    wait_until(
+        "all is stored", lambda: host.value(stored) == started
+    )  # a request would have jobd take in everything at once
     host.ingest_all()
     assert_each_is_there_once(host, started)
     assert host.sql("select * from gap") == []
 
 
-def test_what_memory_cannot_hold_while_the_warehouse_is_locked_is_a_gap(host: Host, native: Callable[[str], Path]) -> None:
+def test_what_memory_cannot_hold_while_the_warehouse_is_locked_is_a_gap(
+    host: Host, native: Callable[[str], Path]
+) -> None:
     host.start(commit_ms=20, backlog_events=2000)
     with closing(sqlite3.connect(host.db, isolation_level=None)) as other:
         job = None
@@ -155,12 +180,16 @@ def test_what_memory_cannot_hold_while_the_warehouse_is_locked_is_a_gap(host: Ho
             job = host.create("storm", *workers, member.pid)
             other.execute("begin immediate")
             storm.go()
-            while not storm.has_printed():  # before it answers jobd takes in what else would wait in the kernel
+            while (
+                not storm.has_printed()
+            ):  # before it answers jobd takes in what else would wait in the kernel
                 assert host.request("status")["backlog"] < 20_000
             started = storm.line()[0]
             storm.rest()
             other.execute("rollback")
-            wait_until("the gap is stored", lambda: host.sql("select * from gap where kind = 'backlog'"))
+            wait_until(
+                "the gap is stored", lambda: host.sql("select * from gap where kind = 'backlog'")
+            )
             assert [one["pid"] for one in host.request("show", job=job)["members"]] == [member.pid]
     host.ingest_all()
     (gap,) = host.sql("select kind, from_ns < to_ns, lost > 1000, note from gap")
@@ -169,19 +198,33 @@ def test_what_memory_cannot_hold_while_the_warehouse_is_locked_is_a_gap(host: Ho
     assert host.sql(f"select count(*), count(distinct n.name) {named}") == [(started, started)]
     assert host.value(f"select count(a.process_id) - count(distinct a.process_id) {named}") == 0
     assert_no_record_is_joined_to_another_life(host)
-    inside = {name for (name,) in host.sql("select command from job_process_usage where job_id = ?", job)}
+    inside = {
+        name for (name,) in host.sql("select command from job_process_usage where job_id = ?", job)
+    }
     joined = [name for (name,) in host.sql(f"select n.name {named} and a.process_id is not null")]
     assert {name[1] for name in joined if name not in inside} <= {"-"}
     host.assert_sound()
 
 
 @pytest.fixture
-def small(accounting: Path, tmp_path: Path, empty_warehouse: Path, require_kernel: Callable[[object, str], None]) -> Iterator[Host]:
+def small(
+    accounting: Path,
+    tmp_path: Path,
+    empty_warehouse: Path,
+    require_kernel: Callable[[object, str], None],
+) -> Iterator[Host]:
     """A host whose warehouse is on a disk of 6 MiB."""
     disk = tmp_path / "disk"
     disk.mkdir(mode=0o700)
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m,mode=700", "elsa-test", disk], capture_output=True, check=False)
-    require_kernel(mounted.returncode == 0, f"no tmpfs can be mounted here: {mounted.stderr.decode(errors='replace').strip()}")
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=6m,mode=700", "elsa-test", disk],
+        capture_output=True,
+        check=False,
+    )
+    require_kernel(
+        mounted.returncode == 0,
+        f"no tmpfs can be mounted here: {mounted.stderr.decode(errors='replace').strip()}",
+    )
     host = Host(disk, accounting, empty_warehouse)
     try:
         yield host
@@ -191,7 +234,9 @@ def small(accounting: Path, tmp_path: Path, empty_warehouse: Path, require_kerne
         kernel.switch_on(accounting)  # umount ended it if the file was there; it is not
 
 
-def test_a_full_disk_is_said_and_waited_out(small: Host, native: Callable[[str], Path], tmp_path: Path) -> None:
+def test_a_full_disk_is_said_and_waited_out(
+    small: Host, native: Callable[[str], Path], tmp_path: Path
+) -> None:
     small.log = tmp_path / "jobd.log"  # on another disk
     small.start(commit_ms=20)
     ballast = small.db.with_name("ballast")
@@ -216,7 +261,9 @@ def test_a_full_disk_is_said_and_waited_out(small: Host, native: Callable[[str],
     assert "can be written again" in small.log.read_text()
 
 
-def test_jobd_that_is_started_on_a_full_disk_listens_and_waits_for_room(small: Host, native: Callable[[str], Path], tmp_path: Path) -> None:
+def test_jobd_that_is_started_on_a_full_disk_listens_and_waits_for_room(
+    small: Host, native: Callable[[str], Path], tmp_path: Path
+) -> None:
     small.log = tmp_path / "jobd.log"
     ballast = small.db.with_name("ballast")
     small.start()
@@ -225,7 +272,10 @@ def test_jobd_that_is_started_on_a_full_disk_listens_and_waits_for_room(small: H
     small.elsa("db", "upgrade")
     with small.log.open("wb") as output:
         small.jobd = small.popen("jobd", stderr=output)
-    wait_until("jobd says why it waits", lambda: b"full" in small.log.read_bytes() or b"no space" in small.log.read_bytes())
+    wait_until(
+        "jobd says why it waits",
+        lambda: b"full" in small.log.read_bytes() or b"no space" in small.log.read_bytes(),
+    )
     with workload(native("storm"), 2, 500, 20) as storm:
         storm.line()
         storm.go()
@@ -235,11 +285,16 @@ def test_jobd_that_is_started_on_a_full_disk_listens_and_waits_for_room(small: H
     ballast.unlink()
     wait_until("jobd answers", small._answers)
     small.ingest_all()
-    heard = f"select count(*) from process as p join comm as n on n.id = p.comm_id where n.name {OF_THE_STORM} and p.origin = 1"
+    heard = (
+        "select count(*) from process as p join comm as n on n.id = p.comm_id where n.name"
+        f" {OF_THE_STORM} and p.origin = 1"
+    )
     assert small.value(heard) == started
     # It looked into /proc only then, so until then nothing is passed off as certain.
     named = f"from acct as a join comm as n on n.id = a.comm_id where n.name {OF_THE_STORM}"
-    assert small.sql(f"select count(*), count(distinct a.process_id), min(a.join_how) > 0 {named}") == [(started, started, 1)]
+    assert small.sql(
+        f"select count(*), count(distinct a.process_id), min(a.join_how) > 0 {named}"
+    ) == [(started, started, 1)]
     assert [kind for (kind,) in small.sql("select kind from gap")] == ["down"]
     assert_no_record_is_joined_to_another_life(small)
     small.assert_sound()

@@ -1,4 +1,6 @@
-"""Pruning beside a jobd in a storm, an ingester and readers, and killed again and again: nothing is lost, and every sum stays."""
+"""Pruning beside a jobd in a storm, an ingester and readers, and killed again and again: nothing is
+lost, and every sum stays.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +17,19 @@ from typing import Any
 
 import pytest
 
-from tests.kernel.elsa_host import PATIENCE_S, Host, workload
-from tests.month import Month, write
+from tests.support.elsa_host import PATIENCE_S, Host, workload
+from tests.support.month import Month, write
 
 pytestmark = pytest.mark.kernel
-PRUNE = (str(Path(sys.executable).with_name("elsa")), "db", "prune", "--events", "24h", "--processes", "24h")
+PRUNE = (
+    str(Path(sys.executable).with_name("elsa")),
+    "db",
+    "prune",
+    "--events",
+    "24h",
+    "--processes",
+    "24h",
+)
 
 
 @pytest.fixture
@@ -36,11 +46,16 @@ def old(host: Host, tmp_path: Path, empty_warehouse: Path) -> Host:
 
 def sums(host: Host) -> list[list[dict[str, Any]]]:
     """What the month used, by command, user, day and job."""
-    reports = [host.report(name, "--until", "2026-11-01", "--columns", "all") for name in ("commands", "users", "days", "jobs")]
+    reports = [
+        host.report(name, "--until", "2026-11-01", "--columns", "all")
+        for name in ("commands", "users", "days", "jobs")
+    ]
     return [sorted(rows, key=str) for rows in reports]
 
 
-def test_pruning_beside_everything_else_and_killed_at_any_moment_changes_no_sum(old: Host, native: Callable[[str], Path]) -> None:
+def test_pruning_beside_everything_else_and_killed_at_any_moment_changes_no_sum(
+    old: Host, native: Callable[[str], Path]
+) -> None:
     before = sums(old)
     old.start()
     old.popen("ingest", "--follow", "--quiet")
@@ -73,6 +88,11 @@ def test_pruning_beside_everything_else_and_killed_at_any_moment_changes_no_sum(
         process.wait(deadline - time.monotonic())
     old.ingest_all()
     assert sums(old) == before
-    assert old.report("jobs", "--job", str(job), "--columns", "processes,records") == [{"processes": started + 3, "records": started + 3}]
-    assert old.value("select count(*) from process where ended_hour < ?", 1_793_404_800 // 3600) < 1_000
+    assert old.report("jobs", "--job", str(job), "--columns", "processes,records") == [
+        {"processes": started + 3, "records": started + 3}
+    ]
+    assert (
+        old.value("select count(*) from process where ended_hour < ?", 1_793_404_800 // 3600)
+        < 1_000
+    )
     old.elsa("db", "check")

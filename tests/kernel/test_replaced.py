@@ -1,4 +1,6 @@
-"""The warehouse is taken away under a running jobd, and another put in its place: jobs go on in it, and what it lacks is a gap."""
+"""The warehouse is taken away under a running jobd, and another put in its place: jobs go on in it,
+and what it lacks is a gap.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.elsa_host import Host, children_of, ended_afterwards, wait_until, workload
+from tests.support.elsa_host import Host, children_of, ended_afterwards, wait_until, workload
 
 pytestmark = pytest.mark.kernel
 
@@ -50,11 +52,19 @@ def restored(host: Host, backup: Path, _empty: Path) -> None:
     shutil.copy(backup, host.db)
 
 
-@pytest.mark.parametrize("replace", [deleted, emptied, another, restored], ids=lambda replace: replace.__name__)
-def test_open_jobs_go_on_in_the_warehouse_that_took_the_place_of_ours(host: Host, empty_warehouse: Path, replace: object) -> None:
+@pytest.mark.parametrize(
+    "replace", [deleted, emptied, another, restored], ids=lambda replace: replace.__name__
+)
+def test_open_jobs_go_on_in_the_warehouse_that_took_the_place_of_ours(
+    host: Host, empty_warehouse: Path, replace: object
+) -> None:
     assert callable(replace)
     script = "read a; sleep 300 & echo 1; read b; sh -c 'exit 5'; sleep 300 & echo 2; read c"
-    with workload("/bin/sh", "-c", script, start_new_session=True) as member, workload("/bin/cat") as added, ended_afterwards(member):
+    with (
+        workload("/bin/sh", "-c", script, start_new_session=True) as member,
+        workload("/bin/cat") as added,
+        ended_afterwards(member),
+    ):
         host.start(commit_ms=50)
         host.request("sync")
         backup = host.db.with_name("backup.db")
@@ -69,14 +79,22 @@ def test_open_jobs_go_on_in_the_warehouse_that_took_the_place_of_ours(host: Host
         replace(host, backup, empty_warehouse)
         member.go()
         assert member.line() == [2]
-        wait_until("jobd found the other warehouse", lambda: "has taken the place of ours" in host.log.read_text(), 20)
+        wait_until(
+            "jobd found the other warehouse",
+            lambda: "has taken the place of ours" in host.log.read_text(),
+            20,
+        )
         wait_until("jobd answers", host._answers, 20)
         (shown,) = host.request("list")["jobs"]
         assert shown["id"] == (2 if replace is another else job)
         job = shown["id"]
         assert (shown["name"], shown["owner_uid"]) == ("long", os.geteuid())
         host.request("sync")  # whether what ended just then was missed is known only now
-        assert {one["pid"] for one in host.request("show", job=job)["members"]} == {member.pid, added.pid, *children_of(member.pid)}
+        assert {one["pid"] for one in host.request("show", job=job)["members"]} == {
+            member.pid,
+            added.pid,
+            *children_of(member.pid),
+        }
         assert host.request("create", name="next", pids=[])["job"]["id"] > job
         added.process.kill()
         added.process.wait()
@@ -88,8 +106,14 @@ def test_open_jobs_go_on_in_the_warehouse_that_took_the_place_of_ours(host: Host
     assert from_ns < to_ns
     assert abs(from_ns - before_ns) < 10_000_000_000
     assert ("job 1 goes on as 2" in note) == (replace is another)
-    rows = host.sql("select pid, state, part_life, record from job_process_usage where job_id = ?", job)
-    assert {(pid, bool(part)) for pid, _, part, _ in rows} >= {(member.pid, True), (added.pid, True), (first, False)}
+    rows = host.sql(
+        "select pid, state, part_life, record from job_process_usage where job_id = ?", job
+    )
+    assert {(pid, bool(part)) for pid, _, part, _ in rows} >= {
+        (member.pid, True),
+        (added.pid, True),
+        (first, False),
+    }
     assert [record for pid, _, _, record in rows if pid == added.pid] != [None]
     assert host.value("select complete from job_usage where job_id = ?", job) == 0
     host.assert_sound()

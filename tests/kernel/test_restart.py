@@ -1,4 +1,6 @@
-"""The collector ends, in peace or killed, and begins again: jobs live on, and what happened meanwhile is concluded and marked so."""
+"""The collector ends, in peace or killed, and begins again: jobs live on, and what happened
+meanwhile is concluded and marked so.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.elsa_host import Host, children_of, ended_afterwards, wait_until, workload
-from tests.kernel.truth import OF_THE_STORM, assert_no_record_is_joined_to_another_life
+from tests.support.elsa_host import Host, children_of, ended_afterwards, wait_until, workload
+from tests.support.truth import OF_THE_STORM, assert_no_record_is_joined_to_another_life
 
 pytestmark = pytest.mark.kernel
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_job_lives_through_an_outage(host: Host, number: signal.Signals) -> None:
-    meanwhile = 'read go; sleep 300 & for code in 5 6 7; do sh -c "sleep 0.05; exit $code"; done; echo 1; read end'
+    meanwhile = (
+        'read go; sleep 300 & for code in 5 6 7; do sh -c "sleep 0.05; exit $code"; done; echo 1;'
+        " read end"
+    )
     with (
         workload("/bin/sh", "-c", meanwhile, start_new_session=True) as parent,
         workload("/bin/cat") as victim,
@@ -38,7 +43,10 @@ def test_a_job_lives_through_an_outage(host: Host, number: signal.Signals) -> No
             time.sleep(0.3)
             beginning_ns = time.monotonic_ns()
             host.start(commit_ms=50)
-            assert {one["pid"] for one in host.request("show", job=job)["members"]} >= {parent.pid, living}
+            assert {one["pid"] for one in host.request("show", job=job)["members"]} >= {
+                parent.pid,
+                living,
+            }
             wait_until("the victim is closed", lambda: host.request("show", job=job)["living"] == 2)
             assert host.request("show", job="second")["living"] == 0
             assert host.request("of", pid=other.pid)["jobs"] == []
@@ -59,23 +67,31 @@ def test_a_job_lives_through_an_outage(host: Host, number: signal.Signals) -> No
     rows.pop(parent.pid, None)  # killed just now; whether that is stored already does not matter
     command, how, status, record, elapsed_s, etime = rows.pop(victim.pid)
     assert (command, how, status) == ("cat", "added", 9)
-    # When it began its record tells to the second: one that may have begun in the gap may be another's.
+    # When it began its record tells to the second: one that may have begun in the gap may be
+    # another's.
     before_ns = from_ns - host.value("select start_ns from process where pid = ?", victim.pid)
-    assert record == ("uncertain" if before_ns < 200_000_000 else "exact" if before_ns > 1_300_000_000 else record)
+    assert record == (
+        "uncertain" if before_ns < 200_000_000 else "exact" if before_ns > 1_300_000_000 else record
+    )
     assert record in ("uncertain", "exact")
-    # Its record tells when it ended, not the moment of which it was missed; in the job it was for a part of that.
+    # Its record tells when it ended, not the moment of which it was missed; in the job it was for a
+    # part of that.
     whole_s = host.value("select elapsed_s from process_usage where pid = ?", victim.pid)
     assert whole_s == pytest.approx(etime / 100, abs=0.02)
     assert 0 <= elapsed_s < whole_s
-    assert sorted((command, how, status, record) for command, how, status, record, *_ in rows.values() if command == "sh") == [
-        ("sh", "inferred", code << 8, "own") for code in (5, 6, 7)
-    ]
-    assert host.sql("select command, how from job_process_usage where job_id = ? and pid = ?", job, living) == [("sleep", "inferred")]
+    assert sorted(
+        (command, how, status, record)
+        for command, how, status, record, *_ in rows.values()
+        if command == "sh"
+    ) == [("sh", "inferred", code << 8, "own") for code in (5, 6, 7)]
+    assert host.sql(
+        "select command, how from job_process_usage where job_id = ? and pid = ?", job, living
+    ) == [("sleep", "inferred")]
     host.assert_sound()
 
 
 def test_jobd_may_die_at_any_moment_of_a_storm(host: Host, native: Callable[[str], Path]) -> None:
-    chance = random.Random(0)  # noqa: S311 - moments, not secrets
+    chance = random.Random(0)
     host.start(commit_ms=20)
     with workload(native("storm"), 2, 3000, 20, 400) as storm:
         workers = storm.line()
@@ -95,16 +111,23 @@ def test_jobd_may_die_at_any_moment_of_a_storm(host: Host, native: Callable[[str
     assert host.value("select count(*) from gap where kind = 'down'") == deaths
     assert host.value("select count(*) from collector") == deaths + 1
     named = host.sql(
-        f"select n.name, a.process_id, a.join_how from acct as a join comm as n on n.id = a.comm_id where n.name {OF_THE_STORM}"
+        "select n.name, a.process_id, a.join_how from acct as a join comm as n on n.id = a.comm_id"
+        f" where n.name {OF_THE_STORM}"
     )
     assert len(named) == len({name for name, _, _ in named}) == started
     joined = [process for _, process, _ in named if process is not None]
     assert len(joined) == len(set(joined)) > 0.95 * started  # a few fit several lives equally well
     assert_no_record_is_joined_to_another_life(host)
-    inside = {name for (name,) in host.sql("select command from job_process_usage where job_id = ?", job)}
+    inside = {
+        name for (name,) in host.sql("select command from job_process_usage where job_id = ?", job)
+    }
     # What cannot always be told is whose child one was that was left to init.
     outside = [name for name, process, _ in named if process is not None and name not in inside]
     assert {name[1] for name in outside} <= {"-"}
     assert {name for name in inside if not name[0].isdigit()} <= {"storm", "worker"}
-    assert [row for row in host.sql("select pid from process_usage where state = 'running'") if row[0] in workers] == []
+    assert [
+        row
+        for row in host.sql("select pid from process_usage where state = 'running'")
+        if row[0] in workers
+    ] == []
     host.assert_sound()

@@ -1,6 +1,8 @@
-"""Pids that come again and again: every record belongs to the right life, and every life to the right job.
+"""Pids that come again and again: every record belongs to the right life, and every life to the
+right job.
 
-Each process names itself, so that who is who is known without what the joining goes by (pid, times, exit code).
+Each process names itself, so that who is who is known without what the joining goes by (pid, times,
+exit code).
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.elsa_host import Host, workload
+from tests.support.elsa_host import Host, workload
 
 pytestmark = pytest.mark.kernel
 
@@ -29,7 +31,11 @@ def few_pids(highest: int) -> Iterator[None]:
         PID_MAX.write_text(before)
 
 
-@pytest.mark.parametrize(("count", "pid", "highest"), [(3000, 0, 1000), (3000, 30_000, None)], ids=["wrapping", "the-same-pid"])
+@pytest.mark.parametrize(
+    ("count", "pid", "highest"),
+    [(3000, 0, 1000), (3000, 30_000, None)],
+    ids=["wrapping", "the-same-pid"],
+)
 def test_every_life_of_a_pid_keeps_its_record_and_its_job(
     host: Host, native: Callable[[str], Path], count: int, pid: int, highest: int | None
 ) -> None:
@@ -60,7 +66,12 @@ def test_every_life_of_a_pid_keeps_its_record_and_its_job(
     for name, (true_pid, status, begin_ns, end_ns) in truth.items():
         joined, life_pid, exit_status, start_ns, ended_ns, record_pid, exitcode, how = seen[name]
         assert (joined, how) == (name, 1), name
-        assert (life_pid, record_pid, exit_status, exitcode) == (true_pid, true_pid, status, status), name
+        assert (life_pid, record_pid, exit_status, exitcode) == (
+            true_pid,
+            true_pid,
+            status,
+            status,
+        ), name
         assert start_ns < begin_ns < end_ns < ended_ns, name
 
     members = host.sql(
@@ -70,5 +81,9 @@ def test_every_life_of_a_pid_keeps_its_record_and_its_job(
     assert sorted(members) == sorted((name[0].upper(), name) for name in truth)
     usage = {row["job_id"]: row for row in host.report("jobs")}
     for job in jobs.values():
-        assert (usage[job]["processes"], usage[job]["uncertain"], usage[job]["gaps"]) == (count + count // 10 + 1, 0, 0)
+        assert (usage[job]["processes"], usage[job]["uncertain"], usage[job]["gaps"]) == (
+            count + count // 10 + 1,
+            0,
+            0,
+        )
     host.assert_sound()

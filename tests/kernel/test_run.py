@@ -1,4 +1,6 @@
-"""`elsa run` on the real kernel, with a jobd and without: the command's own ending, and a bill that holds what was truly used."""
+"""`elsa run` on the real kernel, with a jobd and without: the command's own ending, and a bill that
+holds what was truly used.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ import pytest
 from elsa.errors import EXIT_NO_INPUT, EXIT_PERMISSION, EXIT_USAGE, ElsaError
 from elsa.kernel.connector import Connector
 from elsa.kernel.taskstats import TaskstatsSocket
-from tests.kernel.elsa_host import Host, wait_until
+from tests.support.elsa_host import Host, wait_until
 
 pytestmark = pytest.mark.kernel
 
@@ -30,7 +32,9 @@ BURN = "import time\nend = time.process_time() + {}\nwhile time.process_time() <
 
 
 @pytest.fixture
-def quiet(tmp_path: Path, empty_warehouse: Path, require_kernel: Callable[[object, str], None]) -> Iterator[Host]:
+def quiet(
+    tmp_path: Path, empty_warehouse: Path, require_kernel: Callable[[object, str], None]
+) -> Iterator[Host]:
     """A host whose accounting is left alone."""
     try:
         Connector(1 << 20).close()
@@ -52,20 +56,25 @@ def door(request: pytest.FixtureRequest, quiet: Host) -> Host:
     return quiet
 
 
-def start(host: Host, *words: object, **options: Any) -> subprocess.Popen[str]:  # noqa: ANN401 - as Popen
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": host.environ}
+def start(host: Host, *words: object, **options: Any) -> subprocess.Popen[str]:
+    pipes = {
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        "text": True,
+        "env": host.environ,
+    }
     process = subprocess.Popen([ELSA, "run", *map(str, words)], **(pipes | options))
     host.started.append(process)
     return process
 
 
-def run(host: Host, *words: object, **options: Any) -> subprocess.CompletedProcess[str]:  # noqa: ANN401 - as Popen
+def run(host: Host, *words: object, **options: Any) -> subprocess.CompletedProcess[str]:
     process = start(host, *words, **options)
     out, err = process.communicate(timeout=60)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
-def bill(host: Host, *words: object, **options: Any) -> dict[str, Any]:  # noqa: ANN401 - as Popen
+def bill(host: Host, *words: object, **options: Any) -> dict[str, Any]:
     """The bill of a command that must succeed."""
     done = run(host, "--format", "json", *words, **options)
     assert done.returncode == 0, done.stderr
@@ -80,7 +89,10 @@ def test_the_command_ends_as_it_would_without_elsa(door: Host) -> None:
     assert killed.returncode == -signal.SIGKILL
     assert "signal 9 (SIGKILL)" in killed.stderr
     missing = run(door, "--", "no-such-command-here")
-    assert (missing.returncode, missing.stderr.splitlines()[-1]) == (127, "elsa: no-such-command-here: command not found")
+    assert (missing.returncode, missing.stderr.splitlines()[-1]) == (
+        127,
+        "elsa: no-such-command-here: command not found",
+    )
     done = run(door, "sh", "-c", "echo out; echo err >&2")
     assert (done.returncode, done.stdout, done.stderr.splitlines()[0]) == (0, "out\n", "err")
 
@@ -97,10 +109,18 @@ def test_a_signal_goes_to_the_command(door: Host) -> None:
 
 def test_every_process_is_on_the_bill(door: Host, tmp_path: Path) -> None:
     shutil.copy(os.path.realpath(shutil.which("true") or "true"), tmp_path / "eltrue")
-    told = bill(door, "sh", "-c", "for i in $(seq 300); do ./eltrue & done; wait; ./eltrue; exit 0", cwd=tmp_path)
+    told = bill(
+        door,
+        "sh",
+        "-c",
+        "for i in $(seq 300); do ./eltrue & done; wait; ./eltrue; exit 0",
+        cwd=tmp_path,
+    )
     assert told["processes"] == 303, "300, one more, the shell, and seq"
     assert told["threads"] == 303
-    assert sum(row["processes"] for row in told["commands"] if row["command"] == "eltrue") == 301, "named, however short they live"
+    assert sum(row["processes"] for row in told["commands"] if row["command"] == "eltrue") == 301, (
+        "named, however short they live"
+    )
     assert (told["complete"], told["running"], told["unknown"], told["lost"]) == (True, 0, 0, 0)
 
 
@@ -120,7 +140,9 @@ def test_many_short_processes_are_not_cheaper_than_wait_knows(door: Host) -> Non
     assert told["cpu_s"] >= counted * 0.5
 
 
-def test_one_thread_never_uses_more_than_one_cpu_and_commands_no_more_than_the_whole(door: Host) -> None:
+def test_one_thread_never_uses_more_than_one_cpu_and_commands_no_more_than_the_whole(
+    door: Host,
+) -> None:
     for _ in range(5):
         told = bill(door, "true")
         assert 0 <= told["cpus"] <= 1, "what elsa run itself used before is not in it"
@@ -128,11 +150,19 @@ def test_one_thread_never_uses_more_than_one_cpu_and_commands_no_more_than_the_w
 
 
 def test_memory_from_before_an_exec_is_on_the_bill_where_it_was_waited_for(door: Host) -> None:
-    told = bill(door, sys.executable, "-c", "import os; x = bytearray(128 << 20); os.execvp('true', ['true'])")
+    told = bill(
+        door,
+        sys.executable,
+        "-c",
+        "import os; x = bytearray(128 << 20); os.execvp('true', ['true'])",
+    )
     assert 128 * 1024 <= told["peak_rss_kib"] < 256 * 1024
     assert told["peak_command"] is None, "wait4 does not tell whose it was"
     told = bill(door, "true")
-    assert (told["peak_rss_kib"] < 16 * 1024, told["peak_command"]) == (True, "true"), "not that of elsa run itself"
+    assert (told["peak_rss_kib"] < 16 * 1024, told["peak_command"]) == (
+        True,
+        "true",
+    ), "not that of elsa run itself"
 
 
 def test_the_bill_has_no_secrets(door: Host) -> None:
@@ -147,10 +177,18 @@ def test_the_bill_can_go_to_stdout(door: Host) -> None:
     assert (out, json.loads(told)["exit_code"], done.stderr) == ("out", 0, "")
 
 
-def test_a_jobd_that_is_killed_meanwhile_leaves_what_it_had_stored_and_what_wait_knows(quiet: Host) -> None:
+def test_a_jobd_that_is_killed_meanwhile_leaves_what_it_had_stored_and_what_wait_knows(
+    quiet: Host,
+) -> None:
     quiet.start()
     process = start(
-        quiet, "--format", "json", sys.executable, "-c", f"print('up', flush=True)\n{BURN.format(0.3)}\ninput()", stdin=subprocess.PIPE
+        quiet,
+        "--format",
+        "json",
+        sys.executable,
+        "-c",
+        f"print('up', flush=True)\n{BURN.format(0.3)}\ninput()",
+        stdin=subprocess.PIPE,
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "up\n"
@@ -160,20 +198,33 @@ def test_a_jobd_that_is_killed_meanwhile_leaves_what_it_had_stored_and_what_wait
     assert (process.returncode, told["exit_code"], told["complete"]) == (0, 0, False)
     assert told["cpu_s"] >= 0.3
     assert told["read_chars"] is None
-    assert any("jobd does not answer" in word or "no jobd" in word for word in told["notes"]), told["notes"]
+    assert any("jobd does not answer" in word or "no jobd" in word for word in told["notes"]), told[
+        "notes"
+    ]
 
 
 def test_written_and_read_bytes_are_on_the_bill(door: Host, tmp_path: Path) -> None:
-    told = bill(door, "sh", "-c", "dd if=/dev/zero of=data bs=1M count=8 status=none; cat < data > copy", cwd=tmp_path)
+    told = bill(
+        door,
+        "sh",
+        "-c",
+        "dd if=/dev/zero of=data bs=1M count=8 status=none; cat < data > copy",
+        cwd=tmp_path,
+    )
     assert 16 * MIB <= told["write_chars"] < 17 * MIB
     assert 16 * MIB <= told["read_chars"] < 17 * MIB
 
 
 def test_a_daemon_is_waited_for_and_billed(door: Host, tmp_path: Path) -> None:
-    daemon = f"sleep 0.3; dd if=/dev/zero of=data bs=1M count=8; exec {sys.executable} -c '{BURN.format(0.4)}'"
+    daemon = (
+        f"sleep 0.3; dd if=/dev/zero of=data bs=1M count=8; exec {sys.executable} -c"
+        f" '{BURN.format(0.4)}'"
+    )
     (tmp_path / "daemon").write_text(daemon)
     began = time.monotonic()
-    told = bill(door, "sh", "-c", "(setsid sh ./daemon > /dev/null 2>&1 < /dev/null &)", cwd=tmp_path)
+    told = bill(
+        door, "sh", "-c", "(setsid sh ./daemon > /dev/null 2>&1 < /dev/null &)", cwd=tmp_path
+    )
     assert time.monotonic() - began >= 0.7
     assert told["wall_s"] >= 0.7 > told["command_s"]
     assert told["cpu_s"] >= 0.4
@@ -184,7 +235,14 @@ def test_a_daemon_is_waited_for_and_billed(door: Host, tmp_path: Path) -> None:
 
 def test_without_waiting_the_bill_comes_with_the_command_and_says_who_runs(door: Host) -> None:
     began = time.monotonic()
-    told = bill(door, "--no-wait", "sh", "-c", "sleep 30 > /dev/null 2>&1 < /dev/null & echo $! > pid", cwd=door.db.parent)
+    told = bill(
+        door,
+        "--no-wait",
+        "sh",
+        "-c",
+        "sleep 30 > /dev/null 2>&1 < /dev/null & echo $! > pid",
+        cwd=door.db.parent,
+    )
     try:
         assert time.monotonic() - began < 20
         assert (told["running"], told["complete"]) == (1, False)
@@ -199,7 +257,10 @@ def test_who_has_waited_enough_gets_the_bill_so_far(door: Host) -> None:
     process = start(door, "sh", "-c", "sleep 30 > /dev/null 2>&1 < /dev/null & echo $!; exit 4")
     assert process.stdout is not None
     daemon = int(process.stdout.readline())
-    wait_until("the command ended", lambda: not Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split())
+    wait_until(
+        "the command ended",
+        lambda: not Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split(),
+    )
     time.sleep(0.3)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
@@ -211,7 +272,10 @@ def test_who_has_waited_enough_gets_the_bill_so_far(door: Host) -> None:
 def test_the_bill_goes_to_a_file_and_is_appended(door: Host, tmp_path: Path) -> None:
     for number in range(3):
         mode = ["--append"] if number else []
-        assert run(door, "--output", tmp_path / "bills", *mode, "--format", "json", "true").stderr == ""
+        assert (
+            run(door, "--output", tmp_path / "bills", *mode, "--format", "json", "true").stderr
+            == ""
+        )
     lines = (tmp_path / "bills").read_text().splitlines()
     assert [json.loads(line)["command"] for line in lines] == [["true"]] * 3
     assert run(door, "-o", tmp_path / "bills", "true").returncode == 0
@@ -232,21 +296,26 @@ def test_a_full_disk_does_not_change_how_the_command_ends(door: Host) -> None:
     assert "elsa: no bill: " in done.stderr
 
 
-def test_without_privilege_one_line_says_what_to_do(quiet: Host, tmp_path: Path, require_kernel: Callable[[object, str], None]) -> None:
+def test_without_privilege_one_line_says_what_to_do(
+    quiet: Host, tmp_path: Path, require_kernel: Callable[[object, str], None]
+) -> None:
     require_kernel(shutil.which("setpriv"), "there is no setpriv to give up privileges with")
     less = ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-all", "--ambient-caps=-all", "--"]
     command = [*less, ELSA, "run", "touch", tmp_path / "ran"]
     done = subprocess.run(command, env=quiet.environ, capture_output=True, text=True, check=False)
     assert done.returncode == EXIT_PERMISSION
-    assert done.stderr == (
-        f"elsa: no jobd answers on {quiet.socket}, and without one only root can account a command; "
-        "start one (elsa jobd), or run this as root\n"
+    assert (
+        done.stderr
+        == f"elsa: no jobd answers on {quiet.socket}, and without one only root can account a"
+        " command; start one (elsa jobd), or run this as root\n"
     )
     assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("with_jobd", [True, False], ids=["jobd", "inside"])
-def test_what_was_lost_is_said_and_nobody_is_waited_for_in_vain(quiet: Host, with_jobd: bool) -> None:
+def test_what_was_lost_is_said_and_nobody_is_waited_for_in_vain(
+    quiet: Host, with_jobd: bool
+) -> None:
     deaf = {"receive_buffer_mib": 1, "drain_ms": 1500}
     if with_jobd:
         quiet.start(**deaf)
@@ -262,7 +331,9 @@ def test_what_was_lost_is_said_and_nobody_is_waited_for_in_vain(quiet: Host, wit
 
 def test_the_command_has_the_signals_and_descriptors_that_elsa_was_given(door: Host) -> None:
     look = "grep -E '^Sig(Blk|Ign|Cgt)' /proc/self/status; ls /proc/self/fd"
-    plain = subprocess.run(["sh", "-c", look], check=True, capture_output=True, text=True, stdin=subprocess.DEVNULL).stdout
+    plain = subprocess.run(
+        ["sh", "-c", look], check=True, capture_output=True, text=True, stdin=subprocess.DEVNULL
+    ).stdout
     assert run(door, "sh", "-c", look, stdin=subprocess.DEVNULL).stdout == plain
 
 
@@ -281,15 +352,28 @@ def test_the_warehouse_of_jobd_is_the_warehouse_that_is_named(quiet: Host) -> No
     assert bill(quiet, "--db", quiet.db, "true")["job_id"] == 1
 
 
-# --- live ------------------------------------------------------------------------------------------------------------------------
+# --- live
+# ------------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def reader(quiet: Host) -> Host:
     """A job `live` whose shell has waited for a reader of 32 MiB and now waits for a sleeper."""
     quiet.start()
-    start(quiet, "--name", "live", "sh", "-c", "dd if=/dev/zero of=/dev/null bs=1M count=32; sleep 60; :")
-    wait_until("the reader is done", lambda: "sleep" in quiet.elsa("job", "show", "live") if quiet.request("list")["jobs"] else False)
+    start(
+        quiet,
+        "--name",
+        "live",
+        "sh",
+        "-c",
+        "dd if=/dev/zero of=/dev/null bs=1M count=32; sleep 60; :",
+    )
+    wait_until(
+        "the reader is done",
+        lambda: (
+            "sleep" in quiet.elsa("job", "show", "live") if quiet.request("list")["jobs"] else False
+        ),
+    )
     return quiet
 
 
@@ -299,17 +383,28 @@ def test_what_children_used_that_were_waited_for_is_not_counted_twice(reader: Ho
     assert usage["finished"]["processes"] == 1
     assert 32 * MIB <= usage["finished"]["read_chars"] < 33 * MIB
     assert usage["running"]["read_chars"] < MIB
-    assert usage["together"]["read_chars"] == usage["finished"]["read_chars"] + usage["running"]["read_chars"]
+    assert (
+        usage["together"]["read_chars"]
+        == usage["finished"]["read_chars"] + usage["running"]["read_chars"]
+    )
 
 
 def test_show_and_top_print_running_and_finished_apart(reader: Host) -> None:
-    for text in (reader.elsa("job", "show", "live"), reader.elsa("job", "top", "live"), reader.elsa("job", "top")):
+    for text in (
+        reader.elsa("job", "show", "live"),
+        reader.elsa("job", "top", "live"),
+        reader.elsa("job", "top"),
+    ):
         for word in ("running", "finished", "together", "32.0M"):
             assert word in text
 
 
-def test_who_joined_later_or_lost_threads_is_shown_with_its_part(quiet: Host, tmp_path: Path) -> None:
-    """12 MiB before it came in, 8 MiB by a thread that has ended, 4 MiB by the one that lives; then taken out, and written on."""
+def test_who_joined_later_or_lost_threads_is_shown_with_its_part(
+    quiet: Host, tmp_path: Path
+) -> None:
+    """12 MiB before it came in, 8 MiB by a thread that has ended, 4 MiB by the one that lives; then
+    taken out, and written on.
+    """
     quiet.start()
     script = f"""
 import os, sys, threading
@@ -324,7 +419,9 @@ thread(8); write(4); sys.stdin.readline()
 write(16); sys.stdin.readline()
 """
     job = quiet.create("part")
-    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
         assert child.stdin is not None
         assert child.stdout is not None
 
@@ -335,7 +432,7 @@ write(16); sys.stdin.readline()
             child.stdin.write("\n")  # type: ignore[union-attr]
             child.stdin.flush()  # type: ignore[union-attr]
 
-        def usage() -> Any:  # noqa: ANN401 - json
+        def usage() -> Any:
             return json.loads(quiet.elsa("job", "show", job, "--format", "json"))
 
         steps(1)
@@ -352,14 +449,19 @@ write(16); sys.stdin.readline()
         assert shown["usage"]["running"]["processes"] == 0
         assert 12 * MIB <= shown["usage"]["finished"]["write_chars"] < 12.1 * MIB
         quiet.request("add", job=job, pids=[child.pid])
-        assert 12 * MIB <= usage()["usage"]["together"]["write_chars"] < 12.1 * MIB, "nothing more since it is back"
+        assert 12 * MIB <= usage()["usage"]["together"]["write_chars"] < 12.1 * MIB, (
+            "nothing more since it is back"
+        )
         go_on()
 
 
 def test_rates_are_shown_in_a_pipe_too(quiet: Host) -> None:
     quiet.start()
     start(quiet, "--name", "busy", sys.executable, "-c", BURN.format(30))
-    wait_until("it is busy", lambda: quiet.request("list")["jobs"] and "python" in quiet.elsa("job", "top", "busy"))
+    wait_until(
+        "it is busy",
+        lambda: quiet.request("list")["jobs"] and "python" in quiet.elsa("job", "top", "busy"),
+    )
     line = next(line for line in quiet.elsa("job", "top", "busy").splitlines() if "python" in line)
     assert float(line.split()[0]) > 0.1
 
@@ -367,7 +469,9 @@ def test_rates_are_shown_in_a_pipe_too(quiet: Host) -> None:
 def test_top_refreshes_until_q(reader: Host) -> None:
     ours, theirs = pty.openpty()
     command = [ELSA, "job", "top", "live", "--every", "0.2"]
-    with subprocess.Popen(command, env=reader.environ, stdin=theirs, stdout=theirs, stderr=theirs) as process:
+    with subprocess.Popen(
+        command, env=reader.environ, stdin=theirs, stdout=theirs, stderr=theirs
+    ) as process:
         os.close(theirs)
         seen = b""
         deadline = time.monotonic() + 30

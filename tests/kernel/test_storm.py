@@ -1,4 +1,5 @@
-"""A hundred thousand processes: none lost, none wrong; and when jobd is made to lose some, it says exactly how many, and nothing is wrong.
+"""A hundred thousand processes: none lost, none wrong; and when jobd is made to lose some, it says
+exactly how many, and nothing is wrong.
 
 Each process names itself, so that who is who is known without what the joining goes by.
 """
@@ -17,8 +18,15 @@ from pathlib import Path
 import pytest
 
 from elsa.kernel.connector import Connector
-from tests.kernel.elsa_host import Host, children_of, ended_afterwards, records, wait_until, workload
-from tests.kernel.truth import OF_THE_STORM, assert_no_record_is_joined_to_another_life
+from tests.support.elsa_host import (
+    Host,
+    children_of,
+    ended_afterwards,
+    records,
+    wait_until,
+    workload,
+)
+from tests.support.truth import OF_THE_STORM, assert_no_record_is_joined_to_another_life
 
 pytestmark = pytest.mark.kernel
 
@@ -51,7 +59,9 @@ def test_of_a_storm_nothing_is_lost_and_nothing_wrong(
         "processes_per_s": round(started / took),
         "events_per_s": round(status["events"] / heard),
         "jobd_peak_mib": peak >> 10,
-        "records_per_s": round(status["events"] and host.value("select count(*) from acct") / ingested),
+        "records_per_s": round(
+            status["events"] and host.value("select count(*) from acct") / ingested
+        ),
     }
     for name, value in figures.items():
         record_property(name, value)
@@ -65,18 +75,33 @@ def test_of_a_storm_nothing_is_lost_and_nothing_wrong(
             where m.job_id = ? and n.name {OF_THE_STORM}""",
         job,
     )
-    assert members == [(started, codes, lowest, highest, started, codes, started, started, started, started)]
-    names = {name for (name,) in host.sql("select command from job_process_usage where job_id = ?", job)}
+    assert members == [
+        (started, codes, lowest, highest, started, codes, started, started, started, started)
+    ]
+    names = {
+        name for (name,) in host.sql("select command from job_process_usage where job_id = ?", job)
+    }
     mine = [record for record in records(host.pacct) if record.comm in names]
     assert len(mine) == started + 3
-    usage = host.sql("select processes, records, utime_ticks, stime_ticks, minflt, complete from job_usage where job_id = ?", job)
-    sums = [sum(column) for column in zip(*((record.utime, record.stime, record.minflt) for record in mine), strict=True)]
+    usage = host.sql(
+        "select processes, records, utime_ticks, stime_ticks, minflt, complete from job_usage where"
+        " job_id = ?",
+        job,
+    )
+    sums = [
+        sum(column)
+        for column in zip(
+            *((record.utime, record.stime, record.minflt) for record in mine), strict=True
+        )
+    ]
     assert usage == [(started + 3, started + 3, *sums, 1)]
     assert_no_record_is_joined_to_another_life(host)
     host.assert_sound()
 
 
-def test_what_an_overrun_loses_is_counted_and_mended_and_nothing_is_guessed(host: Host, native: Callable[[str], Path]) -> None:
+def test_what_an_overrun_loses_is_counted_and_mended_and_nothing_is_guessed(
+    host: Host, native: Callable[[str], Path]
+) -> None:
     """With the smallest buffer, and stopped in the middle of a storm, jobd must lose something."""
     stops = 3
     sleeper = "read go; sleep 300 & sleep 301 & wait"
@@ -84,7 +109,10 @@ def test_what_an_overrun_loses_is_counted_and_mended_and_nothing_is_guessed(host
         host.start(receive_buffer_mib=1)
         witness.drain(1_000_000)
         early = witnessed(host, witness, 0)
-        members = [stack.enter_context(workload("/bin/sh", "-c", sleeper, start_new_session=True)) for _ in range(stops)]
+        members = [
+            stack.enter_context(workload("/bin/sh", "-c", sleeper, start_new_session=True))
+            for _ in range(stops)
+        ]
         stack.enter_context(ended_afterwards(*members))
         storm = stack.enter_context(workload(native("storm"), 2, 2500 * stops, 20, 100))
         workers = storm.line()
@@ -116,16 +144,21 @@ def test_what_an_overrun_loses_is_counted_and_mended_and_nothing_is_guessed(host
         living = {member["pid"]: member for member in host.request("show", job=job)["members"]}
         sleeps = {pid for one in members for pid in children_of(one.pid)}
         assert len(sleeps) == 2 * stops
-        wait_until("the victims are closed", lambda: host.request("show", job=job)["living"] == 3 * stops)
+        wait_until(
+            "the victims are closed", lambda: host.request("show", job=job)["living"] == 3 * stops
+        )
         living = {member["pid"] for member in host.request("show", job=job)["members"]}
         assert living == sleeps | {one.pid for one in members}
         assert host.request("sync")
         status = host.request("status")
-        assert host.sql("select sum(lost), min(to_ns >= from_ns) from gap where kind = 'overrun'") == [(status["lost"], 1)]
+        assert host.sql(
+            "select sum(lost), min(to_ns >= from_ns) from gap where kind = 'overrun'"
+        ) == [(status["lost"], 1)]
         assert status["lost"] > 1000
     host.ingest_all()
 
-    # Every process of the storm has one record, and every record one life, of the same name wherever the life's name was heard.
+    # Every process of the storm has one record, and every record one life, of the same name
+    # wherever the life's name was heard.
     named = host.sql(
         f"""select n.name, a.process_id, a.join_how from acct as a join comm as n on n.id = a.comm_id where n.name {OF_THE_STORM}"""
     )
@@ -134,15 +167,26 @@ def test_what_an_overrun_loses_is_counted_and_mended_and_nothing_is_guessed(host
     assert hows[2] > 0
     assert hows[0] + hows[5] < 0.05 * started  # a few fit several lives equally well
     assert_no_record_is_joined_to_another_life(host)
-    # All whose parent was there when they ended are in the job; of those left to init some cannot be told.
-    inside = {name for (name,) in host.sql("select command from job_process_usage where job_id = ?", job)}
+    # All whose parent was there when they ended are in the job; of those left to init some cannot
+    # be told.
+    inside = {
+        name for (name,) in host.sql("select command from job_process_usage where job_id = ?", job)
+    }
     outside = [name for name, process, _ in named if process is not None and name not in inside]
     assert {name[1] for name in outside} <= {"-"}
-    assert {name for name in inside if not name[0].isdigit()} <= {"storm", "worker", "sh", "sleep", "cat"}
+    assert {name for name in inside if not name[0].isdigit()} <= {
+        "storm",
+        "worker",
+        "sh",
+        "sleep",
+        "cat",
+    }
     host.assert_sound()
 
 
-def test_what_a_cpu_lost_is_counted_once_though_it_is_silent_for_long_afterwards(host: Host) -> None:
+def test_what_a_cpu_lost_is_counted_once_though_it_is_silent_for_long_afterwards(
+    host: Host,
+) -> None:
     host.start(receive_buffer_mib=1)
     assert host.jobd is not None
     host.jobd.send_signal(signal.SIGSTOP)
@@ -161,11 +205,15 @@ def test_what_a_cpu_lost_is_counted_once_though_it_is_silent_for_long_afterwards
 def processes_on_the_last_cpu(count: int) -> None:
     """So many, one after the other, and nothing on another CPU meanwhile."""
     script = f"i=0; while [ $i -lt {count} ]; do (:); i=$((i+1)); done"
-    subprocess.run(["taskset", "-c", str((os.cpu_count() or 1) - 1), "sh", "-c", script], check=True)
+    subprocess.run(
+        ["taskset", "-c", str((os.cpu_count() or 1) - 1), "sh", "-c", script], check=True
+    )
 
 
 def witnessed(host: Host, witness: Connector, before: int) -> tuple[int, int, int]:
-    """Events that came before jobd was asked, events that it heard or knows to be lost, events that came before it answered."""
+    """Events that came before jobd was asked, events that it heard or knows to be lost, events that
+    came before it answered.
+    """
     first = before + len(witness.drain(1_000_000))
     status = host.request("status")
     return first, status["events"] + status["lost"], first + len(witness.drain(1_000_000))

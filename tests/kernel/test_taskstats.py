@@ -1,4 +1,6 @@
-"""The real taskstats: what a process used arrives whole, agrees with what the kernel says elsewhere, and what is missing is known."""
+"""The real taskstats: what a process used arrives whole, agrees with what the kernel says
+elsewhere, and what is missing is known.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,16 @@ pytestmark = pytest.mark.kernel
 
 LAST_PID = Path("/proc/sys/kernel/ns_last_pid")
 # Adds up a thread's message and the group's: what both know.
-COMMON = ("cpu_count", "cpu_delay_ns", "cpu_run_real_ns", "cpu_run_virtual_ns", "utime_us", "stime_us", "nvcsw", "nivcsw")
+COMMON = (
+    "cpu_count",
+    "cpu_delay_ns",
+    "cpu_run_real_ns",
+    "cpu_run_virtual_ns",
+    "utime_us",
+    "stime_us",
+    "nvcsw",
+    "nivcsw",
+)
 
 
 @pytest.fixture
@@ -47,8 +58,16 @@ def heard(listener: TaskstatsSocket, pids: set[int]) -> list[Message]:
     left, deadline = set(pids), time.monotonic() + 10
     while left and time.monotonic() < deadline:
         messages = [message for datagram in listener.drain(100_000) for message in decode(datagram)]
-        found += [message for message in messages if message.thread is not None and message.thread.tgid in pids]
-        left -= {thread.tgid for thread, _ in messages if thread is not None and thread.tgid is not None and thread.flag & AGROUP}
+        found += [
+            message
+            for message in messages
+            if message.thread is not None and message.thread.tgid in pids
+        ]
+        left -= {
+            thread.tgid
+            for thread, _ in messages
+            if thread is not None and thread.tgid is not None and thread.flag & AGROUP
+        }
         time.sleep(0.002)
     assert not left
     assert listener.drops() == 0
@@ -61,10 +80,13 @@ def stats_of(listener: TaskstatsSocket, pid: int) -> ProcessStats:
 
 
 def python(program: str, *arguments: object, **options: object) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, "-c", program, *map(str, arguments)], text=True, **options)  # type: ignore[call-overload,no-any-return]
+    return subprocess.Popen(
+        [sys.executable, "-c", program, *map(str, arguments)], text=True, **options
+    )  # type: ignore[call-overload,no-any-return]
 
 
-# Threads that end one by one, each after writing n times 1500 bytes; then, as the last words, what /proc knows.
+# Threads that end one by one, each after writing n times 1500 bytes; then, as the last words, what
+# /proc knows.
 WRITER = """
 import os, sys, threading
 def write(name, count):
@@ -84,7 +106,11 @@ os._exit(3)
 def facts(text: str) -> dict[str, int]:
     """The numbers in "name: number" lines."""
     lines = (line.partition(":") for line in text.splitlines())
-    return {name: int(value.split()[0]) for name, _, value in lines if value.split()[:1] and value.split()[0].isdigit()}
+    return {
+        name: int(value.split()[0])
+        for name, _, value in lines
+        if value.split()[:1] and value.split()[0].isdigit()
+    }
 
 
 def test_a_childs_record_arrives_under_its_id(listener: TaskstatsSocket) -> None:
@@ -104,12 +130,18 @@ def test_a_short_message_has_no_thread() -> None:
     assert thread_id(b"\0" * 20) == 0
 
 
-def test_a_multithreaded_writer_is_charged_every_byte_of_every_thread(listener: TaskstatsSocket, tmp_path: Path) -> None:
+def test_a_multithreaded_writer_is_charged_every_byte_of_every_thread(
+    listener: TaskstatsSocket, tmp_path: Path
+) -> None:
     counts = (1, 7, 100, 1000)
     child = python(WRITER, tmp_path, *counts, stdout=subprocess.PIPE)
     told = facts(child.communicate()[0])
     messages = heard(listener, {child.pid})
-    written = {thread.pid: thread.write_chars for thread, _ in messages if thread is not None and thread.pid != child.pid}
+    written = {
+        thread.pid: thread.write_chars
+        for thread, _ in messages
+        if thread is not None and thread.pid != child.pid
+    }
     # Each thread's figure is cut down to a multiple of 1024.
     assert sorted(written.values()) == [count * 1500 // 1024 * 1024 for count in counts]
     (stats,) = ProcessSums().feed(messages)
@@ -121,7 +153,10 @@ def test_a_multithreaded_writer_is_charged_every_byte_of_every_thread(listener: 
 
 
 def test_the_peak_of_memory_is_the_programs_own(listener: TaskstatsSocket) -> None:
-    program = "import os; x = bytearray(64 << 20); del x; os.write(1, open('/proc/self/status').read().encode()); os._exit(0)"
+    program = (
+        "import os; x = bytearray(64 << 20); del x; os.write(1,"
+        " open('/proc/self/status').read().encode()); os._exit(0)"
+    )
     child = python(program, stdout=subprocess.PIPE)
     told = facts(child.communicate()[0])
     total = stats_of(listener, child.pid).total
@@ -141,7 +176,9 @@ def test_burned_time_is_neither_lost_nor_invented(listener: TaskstatsSocket) -> 
     # It ends with the last tick, and a tick has 10 ms at most.
     assert 0.39e9 < total.cpu_run_virtual_ns <= used_ns
     assert 0.5 < (total.utime_us + total.stime_us) * 1000 / total.cpu_run_virtual_ns < 1.5
-    assert (total.utime_us + total.stime_us) * 1000 == pytest.approx(total.cpu_run_real_ns, abs=2000)
+    assert (total.utime_us + total.stime_us) * 1000 == pytest.approx(
+        total.cpu_run_real_ns, abs=2000
+    )
     assert total.coremem_mb_us > 0
     assert total.tgetime_us is not None
     assert total.tgetime_us * 1000 >= total.cpu_run_virtual_ns
@@ -167,14 +204,19 @@ def test_the_executable_is_known_by_device_and_inode(listener: TaskstatsSocket) 
 
 def test_fifty_at_once_are_kept_apart(listener: TaskstatsSocket, tmp_path: Path) -> None:
     program = (
-        "import os, sys; fd = os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY); os.write(fd, b'x' * 1024 * int(sys.argv[2])); os._exit(0)"
+        "import os, sys; fd = os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY); os.write(fd, b'x' *"
+        " 1024 * int(sys.argv[2])); os._exit(0)"
     )
     children = {python(program, tmp_path / str(number), number): number for number in range(50)}
     for child in children:
         child.wait()
     sums = ProcessSums()
-    found = {stats.tgid: stats for stats in sums.feed(heard(listener, {child.pid for child in children}))}
-    assert {child.pid: number << 10 for child, number in children.items()} == {pid: each.total.write_chars for pid, each in found.items()}
+    found = {
+        stats.tgid: stats for stats in sums.feed(heard(listener, {child.pid for child in children}))
+    }
+    assert {child.pid: number << 10 for child, number in children.items()} == {
+        pid: each.total.write_chars for pid, each in found.items()
+    }
     assert all(each.complete for each in found.values())
     assert (len(sums), sums.unfinished) == (0, 0)
 
@@ -192,7 +234,9 @@ for first in range(0, 400, 40):
 """
 
 
-def test_hundreds_of_threads_add_up_to_what_the_kernel_says_of_the_group(listener: TaskstatsSocket) -> None:
+def test_hundreds_of_threads_add_up_to_what_the_kernel_says_of_the_group(
+    listener: TaskstatsSocket,
+) -> None:
     child = python(MANY)
     child.wait()
     messages = heard(listener, {child.pid})
@@ -203,14 +247,24 @@ def test_hundreds_of_threads_add_up_to_what_the_kernel_says_of_the_group(listene
     assert group is not None
     threads = [thread for thread, _ in messages if thread is not None]
     for name in COMMON:
-        # The kernel looks twice at a thread that is still running, for the group first; a tick of 10 ms or less may fall in between.
-        whole, sum_of_threads = getattr(group, name), sum(getattr(thread, name) for thread in threads)
-        assert whole <= sum_of_threads <= whole * 1.05 + {"ns": 30_000_000, "us": 30_000}.get(name[-2:], 0), name
+        # The kernel looks twice at a thread that is still running, for the group first; a tick of
+        # 10 ms or less may fall in between.
+        whole, sum_of_threads = (
+            getattr(group, name),
+            sum(getattr(thread, name) for thread in threads),
+        )
+        assert (
+            whole
+            <= sum_of_threads
+            <= whole * 1.05 + {"ns": 30_000_000, "us": 30_000}.get(name[-2:], 0)
+        ), name
     for name in set(Taskstats._fields) - {*COMMON, "version", "comm", "etime_us"}:
         assert name.endswith(("_count", "_delay_ns")) or getattr(group, name) == 0, name
 
 
-def test_threads_that_ended_before_anyone_listened_are_missed_by_name_only(require_kernel: Callable[[object, str], None]) -> None:
+def test_threads_that_ended_before_anyone_listened_are_missed_by_name_only(
+    require_kernel: Callable[[object, str], None],
+) -> None:
     program = """
 import os, threading, time
 def burn():
@@ -260,19 +314,26 @@ def test_under_pid_reuse_the_messages_come_in_the_order_of_the_lives(
     while len(found) <= len(codes) and time.monotonic() < deadline:
         messages = [message for datagram in listener.drain(10_000) for message in decode(datagram)]
         # Between two of ours the id may have been somebody else's.
-        found += [stats for stats in ProcessSums().feed(messages) if stats.tgid == first.pid and stats.total.ppid == os.getpid()]
+        found += [
+            stats
+            for stats in ProcessSums().feed(messages)
+            if stats.tgid == first.pid and stats.total.ppid == os.getpid()
+        ]
     assert found.pop(0).total.comm == "true"
     assert [stats.total.exitcode for stats in found] == codes
     assert len(codes) == 100
 
 
 def test_losses_are_counted_exactly(listener: TaskstatsSocket) -> None:
-    # Other processes of the host may end between the reads of the two sockets, so not every attempt can agree; chance cannot make one.
+    # Other processes of the host may end between the reads of the two sockets, so not every attempt
+    # can agree; chance cannot make one.
     for _ in range(20):
         with TaskstatsSocket(64 << 10) as small:
             small.drain(1_000_000)
             listener.drain(1_000_000)
-            subprocess.run(["sh", "-c", "i=0; while [ $i -lt 500 ]; do (exit 0); i=$((i+1)); done"], check=True)
+            subprocess.run(
+                ["sh", "-c", "i=0; while [ $i -lt 500 ]; do (exit 0); i=$((i+1)); done"], check=True
+            )
             received = len(small.drain(1_000_000))
             drops, everything = small.drops(), len(listener.drain(1_000_000))
         assert drops > 0
@@ -306,22 +367,38 @@ def test_a_living_process_can_be_asked_about(listener: TaskstatsSocket) -> None:
 
 
 @pytest.mark.parametrize("what", ["TaskstatsSocket", "TaskstatsQuery"])
-def test_without_the_privilege_it_is_refused_with_what_to_do(listener: TaskstatsSocket, what: str) -> None:
-    program = f"from elsa.kernel.taskstats import {what} as It; import os; os.setuid(65534); It().get(1) if 'Query' in '{what}' else It()"
-    outcome = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+def test_without_the_privilege_it_is_refused_with_what_to_do(
+    listener: TaskstatsSocket, what: str
+) -> None:
+    program = (
+        f"from elsa.kernel.taskstats import {what} as It; import os; os.setuid(65534); It().get(1)"
+        f" if 'Query' in '{what}' else It()"
+    )
+    outcome = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
     assert "PrivilegeError: taskstats need CAP_NET_ADMIN" in outcome.stderr
     assert listener.fileno() >= 0
 
 
 @pytest.mark.parametrize("flags", [["--pid", "--fork"], ["--user"]])
-def test_another_namespace_is_refused_with_what_to_do(listener: TaskstatsSocket, flags: list[str]) -> None:
+def test_another_namespace_is_refused_with_what_to_do(
+    listener: TaskstatsSocket, flags: list[str]
+) -> None:
     program = "from elsa.kernel.taskstats import TaskstatsSocket; TaskstatsSocket()"
-    outcome = subprocess.run(["unshare", *flags, sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    outcome = subprocess.run(
+        ["unshare", *flags, sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert "UnavailableError" in outcome.stderr or "PrivilegeError" in outcome.stderr
     assert listener.fileno() >= 0
 
 
-def test_in_another_network_namespace_nothing_arrives_and_nothing_says_so(listener: TaskstatsSocket) -> None:
+def test_in_another_network_namespace_nothing_arrives_and_nothing_says_so(
+    listener: TaskstatsSocket,
+) -> None:
     """Which is why whoever relies on it must begin with a canary."""
     program = """
 import subprocess, time
@@ -331,6 +408,11 @@ with TaskstatsSocket() as deaf:
     time.sleep(0.1)
     print(len(deaf.drain(1000)), deaf.drops())
 """
-    outcome = subprocess.run(["unshare", "--net", sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    outcome = subprocess.run(
+        ["unshare", "--net", sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert outcome.stdout == "0 0\n"
     assert listener.fileno() >= 0

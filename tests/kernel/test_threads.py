@@ -1,4 +1,6 @@
-"""Processes of many threads: each is one incarnation with one end, whatever the order in which its threads end."""
+"""Processes of many threads: each is one incarnation with one end, whatever the order in which its
+threads end.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.elsa_host import Host, Workload, wait_until, workload
+from tests.support.elsa_host import Host, Workload, wait_until, workload
 
 pytestmark = pytest.mark.kernel
 
@@ -28,7 +30,9 @@ CASES = {
 }
 
 
-def start_all(native: Callable[[str], Path], stack: ExitStack, *modes: tuple[str, int]) -> list[Workload]:
+def start_all(
+    native: Callable[[str], Path], stack: ExitStack, *modes: tuple[str, int]
+) -> list[Workload]:
     started = [stack.enter_context(workload(native("threads"), *mode)) for mode in modes]
     assert [one.line() for one in started] == [[one.pid] for one in started]
     return started
@@ -42,7 +46,9 @@ def end(one: Workload) -> int:
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["heard-from-birth", "found-alive"])
-def test_threads_are_one_process_with_one_end(host: Host, native: Callable[[str], Path], known: bool) -> None:
+def test_threads_are_one_process_with_one_end(
+    host: Host, native: Callable[[str], Path], known: bool
+) -> None:
     with ExitStack() as stack:
         if known:
             host.start()
@@ -68,14 +74,21 @@ def test_threads_are_one_process_with_one_end(host: Host, native: Callable[[str]
         assert rows[one.pid] == [1 if known else 2, 1, status, leader, recorded, 1], mode
         assert host.value("select count(*) from process where pid = ?", one.pid) == 1, mode
     forking = started[[mode for mode, _ in CASES].index("forking")]
-    children = "select count(*) from job_process_usage where job_id = ? and ppid = ? and exit_code = 8 and record = 'exact'"
+    children = (
+        "select count(*) from job_process_usage where job_id = ? and ppid = ? and exit_code = 8 and"
+        " record = 'exact'"
+    )
     assert host.value(children, job, forking.pid) == 20
     assert host.value("select count(*) from membership where job_id = ?", job) == len(CASES) + 20
     host.assert_sound()
 
 
-def test_threads_that_begin_and_end_while_jobd_begins_are_not_counted_wrong(host: Host, native: Callable[[str], Path]) -> None:
-    """The count of threads of a process that was found is not sure: an exit on its way could end it in our books while it still runs."""
+def test_threads_that_begin_and_end_while_jobd_begins_are_not_counted_wrong(
+    host: Host, native: Callable[[str], Path]
+) -> None:
+    """The count of threads of a process that was found is not sure: an exit on its way could end it
+    in our books while it still runs.
+    """
     with ExitStack() as stack:
         storms = start_all(native, stack, *[("storm", 40_000)] * 2)
         for one in storms:
@@ -85,7 +98,10 @@ def test_threads_that_begin_and_end_while_jobd_begins_are_not_counted_wrong(host
         assert [one.process.wait(60) for one in storms] == [3, 3]
         wait_until("their ends are known", lambda: host.request("show", job=job)["living"] == 0)
     assert host.stop() == 0
-    ends = host.sql("select pid, origin, end_how, exit_status from process where pid in (?, ?)", *(one.pid for one in storms))
+    ends = host.sql(
+        "select pid, origin, end_how, exit_status from process where pid in (?, ?)",
+        *(one.pid for one in storms),
+    )
     assert sorted(ends) == sorted((one.pid, 2, 1, 3 << 8) for one in storms)
 
 
@@ -101,7 +117,9 @@ ENDINGS = [
 TIMES = 30
 
 
-def test_a_wait_status_is_the_true_one_or_unknown_whichever_thread_ends_first(host: Host, native: Callable[[str], Path]) -> None:
+def test_a_wait_status_is_the_true_one_or_unknown_whichever_thread_ends_first(
+    host: Host, native: Callable[[str], Path]
+) -> None:
     host.start()
     program = str(native("exits"))
     true: dict[int, tuple[str, int, bool]] = {}
@@ -110,10 +128,17 @@ def test_a_wait_status_is_the_true_one_or_unknown_whichever_thread_ends_first(ho
             pid = os.posix_spawn(program, [program, mode, str(us)], {})
             true[pid] = f"{mode} {us}", os.waitpid(pid, 0)[1], sure
     host.ingest()
-    rows = host.sql("select pid, exit_status, record, killed from process_usage where command = 'exits' and state = 'ended'")
+    rows = host.sql(
+        "select pid, exit_status, record, killed from process_usage where command = 'exits' and"
+        " state = 'ended'"
+    )
     assert {row[0] for row in rows} == set(true)
     assert {row[2] for row in rows} == {"exact"}, "the record has the code of the leader"
-    wrong = [(true[pid], told) for pid, told, _, killed in rows if told is not None and (told, killed) != (true[pid][1], told & 127 > 0)]
+    wrong = [
+        (true[pid], told)
+        for pid, told, _, killed in rows
+        if told is not None and (told, killed) != (true[pid][1], told & 127 > 0)
+    ]
     assert wrong == []
     unknown = Counter(true[pid][0] for pid, told, *_ in rows if told is None)
     assert [mode for pid, (mode, _, sure) in true.items() if sure and mode in unknown] == []
@@ -121,7 +146,9 @@ def test_a_wait_status_is_the_true_one_or_unknown_whichever_thread_ends_first(ho
 
 
 @pytest.mark.parametrize("taskstats", ["on", "off"])
-def test_the_command_of_a_job_ends_as_who_waited_for_it_saw_it(host: Host, native: Callable[[str], Path], taskstats: str) -> None:
+def test_the_command_of_a_job_ends_as_who_waited_for_it_saw_it(
+    host: Host, native: Callable[[str], Path], taskstats: str
+) -> None:
     """Whatever its threads and its record say; the report says the same."""
     host.start(taskstats=taskstats)
     true = {}

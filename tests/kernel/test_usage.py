@@ -1,4 +1,6 @@
-"""What taskstats, /proc and exec tell, from the real kernel to the warehouse, against truths of the processes' own."""
+"""What taskstats, /proc and exec tell, from the real kernel to the warehouse, against truths of the
+processes' own.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.elsa_host import Host, wait_until, workload
+from tests.support.elsa_host import Host, wait_until, workload
 
 pytestmark = pytest.mark.kernel
 
@@ -49,8 +51,13 @@ def finish(host: Host) -> None:
 
 def unheard(host: Host) -> int:
     members = "select process_id from membership"
-    return int(host.value(f"select count(*) from process where elapsed_ns is null and id in ({members})")) + int(
-        host.value(f"select count(*) from membership where process_id not in (select process_id from usage) and process_id in ({members})")
+    return int(
+        host.value(f"select count(*) from process where elapsed_ns is null and id in ({members})")
+    ) + int(
+        host.value(
+            "select count(*) from membership where process_id not in (select process_id from"
+            f" usage) and process_id in ({members})"
+        )
     )
 
 
@@ -62,24 +69,42 @@ def in_job(host: Host, *command: str) -> str:
 
 
 def usage(host: Host, columns: str) -> tuple[int, ...]:
-    ((*row,),) = host.sql(f"select {columns} from usage join membership using (process_id) join process on id = process_id where how = 3")
+    ((*row,),) = host.sql(
+        f"select {columns} from usage join membership using (process_id) join process on id ="
+        " process_id where how = 3"
+    )
     return tuple(row)
 
 
 @pytest.mark.parametrize("threads", [1, 4])
-def test_cpu_memory_and_bytes_are_those_of_all_threads(running: Host, tmp_path: Path, threads: int) -> None:
+def test_cpu_memory_and_bytes_are_those_of_all_threads(
+    running: Host, tmp_path: Path, threads: int
+) -> None:
     size, memory = 3_000_000, 60 << 20
     cpu_s, maxrss = json.loads(
-        in_job(running, sys.executable, "-c", WORK, "0.15", str(size), str(threads), str(memory), str(tmp_path / "f"))
+        in_job(
+            running,
+            sys.executable,
+            "-c",
+            WORK,
+            "0.15",
+            str(size),
+            str(threads),
+            str(memory),
+            str(tmp_path / "f"),
+        )
     )
     finish(running)
     counted, complete, run_ns, utime_us, stime_us, chars, rss = usage(
         running, "threads, complete, run_ns, utime_us, stime_us, write_chars, rss_kib"
     )
     assert (counted, complete) == (threads, 1)
-    # The program asked before its last breath, so a little less than it used; ticks of 4 ms per thread make the other difference.
+    # The program asked before its last breath, so a little less than it used; ticks of 4 ms per
+    # thread make the other difference.
     assert cpu_s - 0.02 <= run_ns / 1e9 <= cpu_s + 0.2
-    assert abs((utime_us + stime_us) / 1e6 - run_ns / 1e9) < 0.05 * (threads + 1), "ticks are samples, worse ones on a busy host"
+    assert abs((utime_us + stime_us) / 1e6 - run_ns / 1e9) < 0.05 * (threads + 1), (
+        "ticks are samples, worse ones on a busy host"
+    )
     # The kernel cuts each thread down to whole KiB.
     assert 0 <= threads * size + KIB - chars < (threads + 1) * KIB
     assert memory // KIB <= rss <= maxrss + 4096
@@ -109,15 +134,15 @@ def test_fifty_at_once_are_told_apart(running: Host, tmp_path: Path) -> None:
     for child in children:
         child.communicate(b"\n")
     finish(running)
-    rows = running.sql(
-        """select parent.pid, write_chars
+    rows = running.sql("""select parent.pid, write_chars
            from usage join process on process.id = process_id join process as parent on parent.id = process.parent_id
-           where parent.id in (select process_id from membership where how = 1)"""
-    )
+           where parent.id in (select process_id from membership where how = 1)""")
     assert dict(rows) == sizes
 
 
-def test_part_of_a_life_in_a_job_has_the_counters_of_both_ends(running: Host, tmp_path: Path) -> None:
+def test_part_of_a_life_in_a_job_has_the_counters_of_both_ends(
+    running: Host, tmp_path: Path
+) -> None:
     script = f"""
 import os, sys
 for size in (1000000, 500000, 250000):
@@ -128,7 +153,9 @@ for size in (1000000, 500000, 250000):
     sys.stdin.readline()
 """
     job = running.create("part")
-    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
         assert child.stdin is not None
         assert child.stdout is not None
         child.stdout.readline()
@@ -144,8 +171,12 @@ for size in (1000000, 500000, 250000):
     assert after[1] >= before[1] > 0
 
 
-def test_arguments_are_stored_without_secrets_and_with_where_they_ran(running: Host, tmp_path: Path) -> None:
-    done = running.run("job", "run", "--", "sh", "-c", "sleep 0.3", "--password=hunter2", cwd=tmp_path)
+def test_arguments_are_stored_without_secrets_and_with_where_they_ran(
+    running: Host, tmp_path: Path
+) -> None:
+    done = running.run(
+        "job", "run", "--", "sh", "-c", "sleep 0.3", "--password=hunter2", cwd=tmp_path
+    )
     assert done.returncode == 0
     finish(running)
     query = """select (select value from text where id = cmdline_id), (select value from text where id = cwd_id),
@@ -171,9 +202,18 @@ def test_what_ran_before_jobd_has_its_program_and_control_group_stored(host: Hos
     with workload("/bin/cat", "-", "--", "-") as one:
         host.start()
         job = host.create("early", one.pid)
-        query = "select cmdline, cgroup from membership join process_program using (process_id) where job_id = ?"
-        cgroup = next(line[3:] for line in Path(f"/proc/{one.pid}/cgroup").read_text().splitlines() if line.startswith("0::"))
-        wait_until("it was looked at", lambda: host.sql(query, job) == [("/bin/cat - -- -", cgroup)])
+        query = (
+            "select cmdline, cgroup from membership join process_program using (process_id) where"
+            " job_id = ?"
+        )
+        cgroup = next(
+            line[3:]
+            for line in Path(f"/proc/{one.pid}/cgroup").read_text().splitlines()
+            if line.startswith("0::")
+        )
+        wait_until(
+            "it was looked at", lambda: host.sql(query, job) == [("/bin/cat - -- -", cgroup)]
+        )
 
 
 def test_without_the_option_nothing_of_the_kind_is_kept(host: Host) -> None:
@@ -181,13 +221,21 @@ def test_without_the_option_nothing_of_the_kind_is_kept(host: Host) -> None:
     in_job(host, "sleep", "0.2")
     host.request("sync")
     assert host.value("select count(*) from process where elapsed_ns is not null") > 0
-    assert host.value("select count(*) from usage") == host.value("select count(*) from program") == 0
+    assert (
+        host.value("select count(*) from usage") == host.value("select count(*) from program") == 0
+    )
 
 
 @pytest.fixture
 def cpu_cgroup() -> Iterator[Path]:
-    """A control group of this test's own that counts CPU time (v1 cpuacct, or v2 where every group does)."""
-    for mount in (Path("/sys/fs/cgroup/cpuacct"), Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup")):
+    """A control group of this test's own that counts CPU time (v1 cpuacct, or v2 where every group
+    does).
+    """
+    for mount in (
+        Path("/sys/fs/cgroup/cpuacct"),
+        Path("/sys/fs/cgroup/unified"),
+        Path("/sys/fs/cgroup"),
+    ):
         group = mount / f"elsa-test-{os.getpid()}"
         try:
             group.mkdir()
@@ -208,27 +256,44 @@ def cgroup_cpu_ns(group: Path) -> int:
     """CPU time of everything that ever ran in a group."""
     if (group / "cpuacct.usage").exists():
         return int((group / "cpuacct.usage").read_text())
-    return 1000 * int(dict(line.split() for line in (group / "cpu.stat").read_text().splitlines())["usage_usec"])
+    return 1000 * int(
+        dict(line.split() for line in (group / "cpu.stat").read_text().splitlines())["usage_usec"]
+    )
 
 
-def test_a_control_group_around_the_job_counts_the_same_cpu_time(running: Host, cpu_cgroup: Path, tmp_path: Path) -> None:
-    """The group is an independent truth for the whole tree, daemon included; what taskstats leaves out are the last moments of each."""
+def test_a_control_group_around_the_job_counts_the_same_cpu_time(
+    running: Host, cpu_cgroup: Path, tmp_path: Path
+) -> None:
+    """The group is an independent truth for the whole tree, daemon included; what taskstats leaves
+    out are the last moments of each.
+    """
     program = tmp_path / "burn.py"
-    program.write_text("import time\nend = time.process_time() + 0.3\nwhile time.process_time() < end: pass\n")
+    program.write_text(
+        "import time\nend = time.process_time() + 0.3\nwhile time.process_time() < end: pass\n"
+    )
     burn = f"{sys.executable} {program}"
-    script = f'echo $$ > {cpu_cgroup}/cgroup.procs; {burn}; (setsid sh -c "{burn}" &) ; for i in 1 2 3 4 5 6 7 8 9 10; do /bin/true; done'
+    script = (
+        f'echo $$ > {cpu_cgroup}/cgroup.procs; {burn}; (setsid sh -c "{burn}" &) ; for i in 1 2 3 4'
+        " 5 6 7 8 9 10; do /bin/true; done"
+    )
     in_job(running, "sh", "-c", script)
     wait_until("the job's last process ended", lambda: not running.request("list")["jobs"])
     finish(running)
     mine = running.value("select sum(run_ns) from usage join membership using (process_id)")
-    ticks = running.value("select 1000 * sum(utime_us + stime_us) from usage join membership using (process_id)")
+    ticks = running.value(
+        "select 1000 * sum(utime_us + stime_us) from usage join membership using (process_id)"
+    )
     theirs = cgroup_cpu_ns(cpu_cgroup)
-    print(f"CPU time: taskstats {mine / 1e9:.3f} s, its ticks {ticks / 1e9:.3f} s, the control group {theirs / 1e9:.3f} s")
+    print(
+        f"CPU time: taskstats {mine / 1e9:.3f} s, its ticks {ticks / 1e9:.3f} s, the control group"
+        f" {theirs / 1e9:.3f} s"
+    )
     assert 550_000_000 <= mine <= theirs * 1.01
     assert mine >= 0.85 * theirs
 
 
-# --- the same for memory and storage: control groups of version 1 or 2, whatever the host has ------------------------------------------
+# --- the same for memory and storage: control groups of version 1 or 2, whatever the host has
+# ------------------------------------------
 
 
 @pytest.fixture
@@ -237,7 +302,11 @@ def wide_cgroup(tmp_path: Path) -> Iterator[list[Path]]:
     device = tmp_path.stat().st_dev
     name = f"elsa-test-{os.getpid()}"
     mount = Path("/sys/fs/cgroup")
-    groups = [mount / "memory" / name, mount / "blkio" / name] if (mount / "blkio").exists() else [mount / name]
+    groups = (
+        [mount / "memory" / name, mount / "blkio" / name]
+        if (mount / "blkio").exists()
+        else [mount / name]
+    )
     made: list[Path] = []
     try:
         for group in groups:
@@ -254,12 +323,18 @@ def wide_cgroup(tmp_path: Path) -> Iterator[list[Path]]:
                         limit.write_text(f"{os.major(device)}:{os.minor(device)} {10**12}")
                     except OSError as error:
                         pytest.skip(f"the I/O of this file system cannot be counted: {error}")
-        if not any((group / file).exists() for group in made for file in ("blkio.throttle.io_service_bytes", "io.stat")):
+        if not any(
+            (group / file).exists()
+            for group in made
+            for file in ("blkio.throttle.io_service_bytes", "io.stat")
+        ):
             pytest.skip("no control group here counts I/O")
         yield made
     finally:
         for group in made:
-            wait_until("the group is empty", lambda group=group: not (group / "cgroup.procs").read_text())  # type: ignore[misc]
+            wait_until(
+                "the group is empty", lambda group=group: not (group / "cgroup.procs").read_text()
+            )  # type: ignore[misc]
             group.rmdir()
 
 
@@ -267,11 +342,19 @@ def cgroup_io(groups: list[Path]) -> tuple[int, int]:
     """Bytes that reached the devices, read and written."""
     for group in groups:
         if (group / "blkio.throttle.io_service_bytes").exists():
-            rows = [line.split() for line in (group / "blkio.throttle.io_service_bytes").read_text().splitlines()]
-            return tuple(sum(int(row[2]) for row in rows if row[1:2] == [kind]) for kind in ("Read", "Write"))  # type: ignore[return-value]
+            rows = [
+                line.split()
+                for line in (group / "blkio.throttle.io_service_bytes").read_text().splitlines()
+            ]
+            return tuple(
+                sum(int(row[2]) for row in rows if row[1:2] == [kind]) for kind in ("Read", "Write")
+            )  # type: ignore[return-value]
         if (group / "io.stat").exists():
             words = (group / "io.stat").read_text().split()
-            return tuple(sum(int(word[7:]) for word in words if word.startswith(kind)) for kind in ("rbytes=", "wbytes="))  # type: ignore[return-value]
+            return tuple(
+                sum(int(word[7:]) for word in words if word.startswith(kind))
+                for kind in ("rbytes=", "wbytes=")
+            )  # type: ignore[return-value]
     return 0, 0
 
 
@@ -287,29 +370,46 @@ def cgroup_peak(groups: list[Path]) -> int | None:
 def test_a_control_group_around_the_job_sees_the_same_bytes_read_and_written(
     running: Host, wide_cgroup: list[Path], tmp_path: Path
 ) -> None:
-    """A writer, and a reader that is a daemon, both past the page cache, so that what processes ask for is what devices do."""
+    """A writer, and a reader that is a daemon, both past the page cache, so that what processes ask
+    for is what devices do.
+    """
     mib = 24
     enter = "; ".join(f"echo $$ > {group}/cgroup.procs" for group in wide_cgroup)
     probe = subprocess.run(
-        ["dd", "if=/dev/zero", f"of={tmp_path}/probe", "bs=1M", "count=1", "oflag=direct"], check=False, capture_output=True
+        ["dd", "if=/dev/zero", f"of={tmp_path}/probe", "bs=1M", "count=1", "oflag=direct"],
+        check=False,
+        capture_output=True,
     )
     if probe.returncode:
         pytest.skip("this file system knows no direct I/O")
     write = f"dd if=/dev/zero of={tmp_path}/data bs=1M count={mib} oflag=direct conv=fsync"
     read = f"dd if={tmp_path}/data of=/dev/null bs=1M iflag=direct"
     hold = f"{sys.executable} -c 'x = bytearray(64 << 20)'"
-    in_job(running, "sh", "-c", f"{enter}; {write}; {hold}; (setsid sh -c '{read}' > /dev/null 2>&1 < /dev/null &)")
+    in_job(
+        running,
+        "sh",
+        "-c",
+        f"{enter}; {write}; {hold}; (setsid sh -c '{read}' > /dev/null 2>&1 < /dev/null &)",
+    )
     wait_until("the job's last process ended", lambda: not running.request("list")["jobs"])
     finish(running)
     ((read_bytes, write_bytes, rss_kib),) = running.sql(
-        "select sum(read_bytes), sum(write_bytes), max(rss_kib) from usage join membership using (process_id)"
+        "select sum(read_bytes), sum(write_bytes), max(rss_kib) from usage join membership using"
+        " (process_id)"
     )
     theirs = cgroup_io(wide_cgroup)
     peak = cgroup_peak(wide_cgroup)
-    print(f"read: taskstats {read_bytes}, control group {theirs[0]}; written: {write_bytes}, {theirs[1]}; peak: {rss_kib * 1024}, {peak}")
+    print(
+        f"read: taskstats {read_bytes}, control group {theirs[0]}; written: {write_bytes},"
+        f" {theirs[1]}; peak: {rss_kib * 1024}, {peak}"
+    )
     assert mib << 20 <= read_bytes
-    assert abs(read_bytes - theirs[0]) <= 1 << 20, "but for what each reads of programs and directories"
+    assert abs(read_bytes - theirs[0]) <= 1 << 20, (
+        "but for what each reads of programs and directories"
+    )
     assert mib << 20 <= write_bytes
     assert abs(write_bytes - theirs[1]) <= 1 << 20, "but for what the file system writes of its own"
     assert rss_kib >= 64 * KIB
-    assert peak is None or peak >= 64 << 20, "of all processes at once, page cache included: not less than the largest"
+    assert peak is None or peak >= 64 << 20, (
+        "of all processes at once, page cache included: not less than the largest"
+    )

@@ -1,4 +1,6 @@
-"""Accounting records under arbitrary bytes: nothing raised but DataError, no byte lost or counted twice, nothing depends on the cutting."""
+"""Accounting records under arbitrary bytes: nothing raised but DataError, no byte lost or counted
+twice, nothing depends on the cutting.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,17 @@ from contextlib import suppress
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from elsa.decode.acct import LOOKAHEAD, AcctRecord, Run, comp_table, decode_record, decode_rows, plausible, sniff, walk
+from elsa.decode.acct import (
+    LOOKAHEAD,
+    AcctRecord,
+    Run,
+    comp_table,
+    decode_record,
+    decode_rows,
+    plausible,
+    sniff,
+    walk,
+)
 from elsa.decode.comm import escape_comm, unescape_comm
 from elsa.errors import DataError
 
@@ -25,15 +37,25 @@ def packed(draw: st.DrawFn) -> bytes:
     version = 3 if order == "<" else 0x83
     words = (draw(u16), draw(u32), draw(u32), draw(pids), draw(pids), draw(u32))
     etime = float(draw(st.integers(0, 1 << 24)))
-    head = struct.pack(f"{order}BBH6If", draw(st.integers(0, 0x3F)), version, draw(u16), *words, etime)
-    return head + struct.pack(f"{order}8H", *(draw(u16) for _ in range(8))) + draw(comms).ljust(16, b"\0")
+    head = struct.pack(
+        f"{order}BBH6If", draw(st.integers(0, 0x3F)), version, draw(u16), *words, etime
+    )
+    return (
+        head
+        + struct.pack(f"{order}8H", *(draw(u16) for _ in range(8)))
+        + draw(comms).ljust(16, b"\0")
+    )
 
 
 def fields(record: bytes) -> tuple[object, ...]:
     """The record read the plain way."""
     order = ">" if record[1] & 0x80 else "<"
     values = struct.unpack(f"{order}BBHIIIIIIfHHHHHHHH16s", record)
-    return (*values[:10], *((value & 0x1FFF) << 3 * (value >> 13) for value in values[10:18]), escape_comm(values[18]))
+    return (
+        *values[:10],
+        *((value & 0x1FFF) << 3 * (value >> 13) for value in values[10:18]),
+        escape_comm(values[18]),
+    )
 
 
 @given(st.lists(packed(), max_size=20))
@@ -42,7 +64,9 @@ def test_what_is_packed_is_decoded(records: list[bytes]) -> None:
     assert list(decode_rows(b"".join(records))) == expected
     assert [decode_record(record) for record in records] == expected
     assert all(map(plausible, records))
-    assert walk(b"".join(records), more=False) == ([Run(0, 64 * len(records), records=True)] if records else [])
+    assert walk(b"".join(records), more=False) == (
+        [Run(0, 64 * len(records), records=True)] if records else []
+    )
 
 
 @given(st.binary(max_size=400), st.integers(0, 400))
@@ -64,13 +88,19 @@ def test_any_64_bytes_of_version_3_decode(raw: bytearray, big: bool) -> None:
     raw[1] = 0x83 if big else 0x03
     record = decode_record(bytes(raw))
     assert isinstance(record, AcctRecord)
-    assert repr(list(decode_rows(bytes(raw)))) == repr([tuple(record)])  # repr, since NaN is not itself
+    assert repr(list(decode_rows(bytes(raw)))) == repr(
+        [tuple(record)]
+    )  # repr, since NaN is not itself
 
 
 def pieces() -> st.SearchStrategy[list[bytes]]:
     """Records, torn records and junk, in any order; junk likes the bytes that records are made of."""
-    junk = st.one_of(st.binary(max_size=150), st.lists(st.sampled_from([0, 1, 3, 0x83]), max_size=150).map(bytes))
-    torn = st.tuples(packed(), st.integers(0, 64), st.integers(0, 64)).map(lambda cut: cut[0][min(cut[1:]) : max(cut[1:])])
+    junk = st.one_of(
+        st.binary(max_size=150), st.lists(st.sampled_from([0, 1, 3, 0x83]), max_size=150).map(bytes)
+    )
+    torn = st.tuples(packed(), st.integers(0, 64), st.integers(0, 64)).map(
+        lambda cut: cut[0][min(cut[1:]) : max(cut[1:])]
+    )
     return st.lists(st.one_of(packed(), packed(), packed(), junk, torn), max_size=12)
 
 
@@ -90,9 +120,15 @@ def test_every_byte_is_accounted_for_exactly_once(parts: list[bytes]) -> None:
 
 
 @given(pieces(), st.lists(st.integers(LOOKAHEAD, 1000), min_size=1, max_size=20))
-def test_the_outcome_does_not_depend_on_how_the_file_was_cut(parts: list[bytes], sizes: list[int]) -> None:
+def test_the_outcome_does_not_depend_on_how_the_file_was_cut(
+    parts: list[bytes], sizes: list[int]
+) -> None:
     data = b"".join(parts)
-    found = [(run.start + at, run.end + at, run.records) for at, runs in walked(data, sizes) for run in runs]
+    found = [
+        (run.start + at, run.end + at, run.records)
+        for at, runs in walked(data, sizes)
+        for run in runs
+    ]
     joined: list[Run] = []
     for start, end, records in found:
         if joined and joined[-1].records == records:
@@ -116,9 +152,19 @@ def walked(data: bytes, sizes: list[int]) -> list[tuple[int, list[Run]]]:
             return done
 
 
-@given(st.lists(packed(), min_size=2, max_size=8), st.lists(packed(), min_size=2, max_size=8), st.binary(min_size=1, max_size=200))
-@example([b"\0\3" + bytes(14) + b"\1" + bytes(47)] * 2, [b"\0\3" + bytes(14) + b"\1" + bytes(47)] * 2, bytes(64))
-def test_records_on_both_sides_of_junk_are_all_found(before: list[bytes], after: list[bytes], junk: bytes) -> None:
+@given(
+    st.lists(packed(), min_size=2, max_size=8),
+    st.lists(packed(), min_size=2, max_size=8),
+    st.binary(min_size=1, max_size=200),
+)
+@example(
+    [b"\0\3" + bytes(14) + b"\1" + bytes(47)] * 2,
+    [b"\0\3" + bytes(14) + b"\1" + bytes(47)] * 2,
+    bytes(64),
+)
+def test_records_on_both_sides_of_junk_are_all_found(
+    before: list[bytes], after: list[bytes], junk: bytes
+) -> None:
     # No version byte in the junk, so that no piece of it can be the head of a record.
     junk = junk.translate(bytes.maketrans(b"\3\x83", b"\4\x84"))
     start = 64 * len(before)

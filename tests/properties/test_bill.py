@@ -1,4 +1,6 @@
-"""Whatever was used and whatever it costs: every line is as computed by hand, columns add up to the charge, and lines to the total."""
+"""Whatever was used and whatever it costs: every line is as computed by hand, columns add up to the
+charge, and lines to the total.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from elsa.report import bill
-from elsa.report.output import Output
-from elsa.report.selection import Selection
+from elsa.report.query.selection import Selection
+from elsa.report.render.output import Output
 from elsa.state.tariff import RATES, Tariff
 from elsa.store import rollups, tariffs
 from elsa.store.upgrade import upgrade
@@ -52,10 +54,18 @@ processes = st.builds(
 )
 versions = st.builds(
     lambda quarter, zone, hours, factor, decimals, rates: Tariff(
-        0, BEGIN + quarter * 900 * S, "EUR", zone, decimals, rates, {(weekday, hour): factor for weekday in range(5) for hour in hours}
+        0,
+        BEGIN + quarter * 900 * S,
+        "EUR",
+        zone,
+        decimals,
+        rates,
+        {(weekday, hour): factor for weekday in range(5) for hour in hours},
     ),
     # Some prices change within a day or an hour of UTC, so that the sums of it are of no use.
-    quarter=st.one_of(*(st.integers(-96 // step, 13 * 96 // step).map(step.__mul__) for step in (96, 4, 1))),
+    quarter=st.one_of(
+        *(st.integers(-96 // step, 13 * 96 // step).map(step.__mul__) for step in (96, 4, 1))
+    ),
     zone=st.sampled_from(["UTC", "Europe/Berlin", "Asia/Kolkata"]),
     hours=st.one_of(st.just(set()), st.sets(st.integers(0, 23))),
     factor=prices,
@@ -77,7 +87,9 @@ def fill(connection: sqlite3.Connection, used: list[Used], held: list[Tariff]) -
     connection.execute("insert into boot values (1, 1, 'b', 0, null, 4000000)")
     connection.execute("insert into clock values (1, 1, 0, ?, 0)", (BEGIN,))
     connection.executemany(
-        "insert into job (id, boot_id, name, owner_uid, created_at_ns, closes_itself) values (?, 1, 'j', 0, 0, 0)", [(1,), (2,), (3,)]
+        "insert into job (id, boot_id, name, owner_uid, created_at_ns, closes_itself) values (?, 1,"
+        " 'j', 0, 0, 0)",
+        [(1,), (2,), (3,)],
     )
     for number, one in enumerate(used, start=1):
         row = (number, number, max(one.end_s - 1, 0) * S, min(one.end_s, 1) * S, one.uid)
@@ -87,11 +99,25 @@ def fill(connection: sqlite3.Connection, used: list[Used], held: list[Tariff]) -
             row,
         )
         if one.cpu_ms is not None:
-            usage = (number, one.cpu_ms * 1_000_000, one.cpu_ms * 1000, one.memory_mb_us, one.read_bytes)
-            columns = "process_id, threads, complete, run_ns, utime_us, stime_us, coremem_mb_us, read_bytes"
-            connection.execute(f"insert into usage ({columns}) values (?, 1, 1, ?, ?, 0, ?, ?)", usage)
+            usage = (
+                number,
+                one.cpu_ms * 1_000_000,
+                one.cpu_ms * 1000,
+                one.memory_mb_us,
+                one.read_bytes,
+            )
+            columns = (
+                "process_id, threads, complete, run_ns, utime_us, stime_us, coremem_mb_us,"
+                " read_bytes"
+            )
+            connection.execute(
+                f"insert into usage ({columns}) values (?, 1, 1, ?, ?, 0, ?, ?)", usage
+            )
         if one.job is not None:
-            connection.execute("insert into membership (job_id, process_id, since_ns, how) values (?, ?, 0, 2)", (one.job, number))
+            connection.execute(
+                "insert into membership (job_id, process_id, since_ns, how) values (?, ?, 0, 2)",
+                (one.job, number),
+            )
     for version in held:
         tariffs.add(connection, version, 0)
 
@@ -125,18 +151,36 @@ def decimals_of(used: list[Used], held: list[Tariff]) -> int:
     found = [2] if not used else []
     for one in used:
         valid = [version for version in held if version.valid_from_at_ns <= BEGIN + one.end_s * S]
-        found += [max(enumerate(valid), key=lambda pair: (pair[1].valid_from_at_ns, pair[0]))[1].decimals] if valid else []
+        found += (
+            [
+                max(enumerate(valid), key=lambda pair: (pair[1].valid_from_at_ns, pair[0]))[
+                    1
+                ].decimals
+            ]
+            if valid
+            else []
+        )
     return max(found, default=2)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(
     used=st.lists(processes, max_size=25),
     held=st.lists(versions, min_size=1, max_size=3),
     by=st.sampled_from(["user", "job"]),
     rolled_up=st.booleans(),
 )
-def test_bills_add_up(template: sqlite3.Connection, tmp_path: Path, used: list[Used], held: list[Tariff], by: str, rolled_up: bool) -> None:
+def test_bills_add_up(
+    template: sqlite3.Connection,
+    tmp_path: Path,
+    used: list[Used],
+    held: list[Tariff],
+    by: str,
+    rolled_up: bool,
+) -> None:
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         template.backup(connection)
         fill(connection, used, held)
@@ -161,5 +205,13 @@ def test_bills_add_up(template: sqlite3.Connection, tmp_path: Path, used: list[U
         for key, amount in zip(CHARGES, exact, strict=True):
             assert abs(Fraction(line[key]) - amount) < Fraction(1, 10**digits), key
         assert line["charge"] == sum(line[key] for key in CHARGES)
-    for key in ("charge", *CHARGES, "processes", "read_bytes", "without_usage", "without_io", "uncharged"):
+    for key in (
+        "charge",
+        *CHARGES,
+        "processes",
+        "read_bytes",
+        "without_usage",
+        "without_io",
+        "uncharged",
+    ):
         assert total[key] == sum(line[key] for line in lines), key

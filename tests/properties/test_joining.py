@@ -1,6 +1,8 @@
-"""Joins against the truth, through the warehouse: pids that come again within milliseconds, with events and records lost.
+"""Joins against the truth, through the warehouse: pids that come again within milliseconds, with
+events and records lost.
 
-What is joined exactly is right as long as every loss of events is known; lost records are not known of at all.
+What is joined exactly is right as long as every loss of events is known; lost records are not known
+of at all.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elsa.store.upgrade import upgrade
-from tests.simulation import Lived, Machine, Spans, Warehouse, run
+from tests.support.simulation import Lived, Machine, Spans, Warehouse, run
 
 MS = 1_000_000
 Outcome = Callable[..., Counter[str]]
@@ -34,7 +36,8 @@ shares = st.sampled_from([0.0, 0.05, 0.5])
 
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
-    """A function that tells what joining makes of a history with gaps and lost records, in an empty warehouse each time.
+    """A function that tells what joining makes of a history with gaps and lost records, in an empty
+    warehouse each time.
 
     Given `later_at_work`, a while later: with jobd still at work or not.
     """
@@ -42,7 +45,9 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
     upgrade(path)
     with closing(sqlite3.connect(path)) as template:
 
-        def count(history: list[Lived], gaps: Spans, lost: set[int], later_at_work: bool | None = None) -> Counter[str]:
+        def count(
+            history: list[Lived], gaps: Spans, lost: set[int], later_at_work: bool | None = None
+        ) -> Counter[str]:
             with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
                 template.backup(connection)
                 warehouse = Warehouse(connection, history, gaps, lost)
@@ -70,7 +75,9 @@ def torn(history: list[Lived], draw: random.Random, number: int) -> Spans:
 
 @settings(max_examples=100)
 @given(machines, chances)
-def test_with_nothing_lost_all_is_exact_and_right(outcome: Outcome, machine: Machine, chance: random.Random) -> None:
+def test_with_nothing_lost_all_is_exact_and_right(
+    outcome: Outcome, machine: Machine, chance: random.Random
+) -> None:
     assert outcome(run(machine, chance), [], set()) == {"exact": machine.processes}
 
 
@@ -95,12 +102,16 @@ def test_with_events_lost_too_no_pair_that_is_wrong_is_called_exact(
     lost = some(history, share, chance)
     counts = outcome(history, torn(history, chance, holes), lost)
     assert counts["wrong exact"] == 0
-    assert counts.total() - counts["wrong uncertain"] - counts["known, but own"] == machine.processes - len(lost)
+    assert counts.total() - counts["wrong uncertain"] - counts[
+        "known, but own"
+    ] == machine.processes - len(lost)
 
 
 @pytest.mark.parametrize("at_work", [True, False])
-def test_a_minute_later_no_record_waits_any_more_though_half_of_all_went_unheard(outcome: Outcome, at_work: bool) -> None:
-    chance = random.Random(7)  # noqa: S311
+def test_a_minute_later_no_record_waits_any_more_though_half_of_all_went_unheard(
+    outcome: Outcome, at_work: bool
+) -> None:
+    chance = random.Random(7)
     history = run(Machine(pids=5, processes=400), chance)
     gaps = [(one.fork_ns - 1, one.fork_ns + MS) for one in history[::4]]
     lost = some(history, 0.2, chance)
@@ -112,7 +123,7 @@ def test_a_minute_later_no_record_waits_any_more_though_half_of_all_went_unheard
 
 
 def test_of_thousands_of_processes_under_few_pids_none_is_wrong_unsaid(outcome: Outcome) -> None:
-    chance = random.Random(5)  # noqa: S311
+    chance = random.Random(5)
     history = run(Machine(processes=4000, pause_ns=2 * MS), chance)
     lost = some(history, 0.05, chance)
     counts = outcome(history, [(history[1000].fork_ns, history[1200].fork_ns)], lost)

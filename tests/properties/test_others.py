@@ -1,6 +1,8 @@
-"""What others run and own shows in no answer to a user who is neither root nor in the group: not in counts, errors or lists.
+"""What others run and own shows in no answer to a user who is neither root nor in the group: not in
+counts, errors or lists.
 
-Two worlds in which everything of the user's own is the same, and nothing of the others', give the same answers to whatever he asks.
+Two worlds in which everything of the user's own is the same, and nothing of the others', give the
+same answers to whatever he asks.
 """
 
 from __future__ import annotations
@@ -19,12 +21,12 @@ from elsa.config import Config
 from elsa.control import protocol
 from elsa.control.server import Peer
 from elsa.errors import ElsaError
-from elsa.pipeline.service import Service
+from elsa.jobd.requests import Service
 from elsa.state.codes import Origin
+from elsa.state.criteria import Selection
 from elsa.state.jobs import Job, Jobs
-from elsa.state.processes import Processes
-from elsa.state.selection import Selection
-from elsa.store import defining
+from elsa.state.process_table import Processes
+from elsa.store import defined_jobs
 from elsa.store.upgrade import upgrade
 
 SECOND = 1_000_000_000
@@ -34,7 +36,8 @@ PEER = Peer(1, ME, ME, frozenset(), manages=False)
 PIDS = st.integers(100, 106)
 NAMES = ("sh", "ssh", "secret", "s")
 
-# --- what is recorded ------------------------------------------------------------------------------------------------------------
+# --- what is recorded
+# ------------------------------------------------------------------------------------------------------------
 
 
 class Recorded(NamedTuple):
@@ -95,29 +98,44 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def warehouse(empty: Path, own: list[Recorded], others: list[tuple[Recorded, int]]) -> sqlite3.Connection:
+def warehouse(
+    empty: Path, own: list[Recorded], others: list[tuple[Recorded, int]]
+) -> sqlite3.Connection:
     """A copy with these processes in it; those of the user have even ids, the others' odd ones."""
     connection = sqlite3.connect(":memory:", isolation_level=None)
     with sqlite3.connect(empty) as source:
         source.backup(connection)
     source.close()
-    whose = [(2 * place, one, ME) for place, one in enumerate(own, 1)] + [(2 * n + 1, one, uid) for n, (one, uid) in enumerate(others, 1)]
+    whose = [(2 * place, one, ME) for place, one in enumerate(own, 1)] + [
+        (2 * n + 1, one, uid) for n, (one, uid) in enumerate(others, 1)
+    ]
     for id_, one, uid in whose:
         ended = (None, None, None) if one.seconds is None else (one.seconds * SECOND, 1, 1)
         connection.execute(
             """insert into process (id, boot_id, pid, comm_id, start_ns, clock_id, elapsed_ns, end_clock_id, end_how, uid, parent_id,
                                     parent_inferred, origin) values (?, 1, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, 1)""",
-            (id_, one.pid, NAMES.index(one.name), one.start * SECOND, *ended, uid, one.parent, one.inferred or None),
+            (
+                id_,
+                one.pid,
+                NAMES.index(one.name),
+                one.start * SECOND,
+                *ended,
+                uid,
+                one.parent,
+                one.inferred or None,
+            ),
         )
         if one.session is not None:
-            connection.execute("insert into program (process_id, session) values (?, ?)", (id_, one.session))
+            connection.execute(
+                "insert into program (process_id, session) values (?, ?)", (id_, one.session)
+            )
     return connection
 
 
 def found(connection: sqlite3.Connection, selection: Selection) -> object:
     """What the user is told, the members included."""
     try:
-        told = defining.describe(defining.find(connection, Path("none"), selection, ME))
+        told = defined_jobs.describe(defined_jobs.find(connection, Path("none"), selection, ME))
     except ElsaError as error:
         return type(error), str(error)
     return told, connection.execute("select * from temp.chosen order by 1").fetchall()
@@ -127,9 +145,18 @@ OTHER_RECORDED = st.lists(st.tuples(RECORDED, st.sampled_from(OTHERS)), max_size
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(own=st.lists(RECORDED, max_size=6), one=OTHER_RECORDED, other=OTHER_RECORDED, selection=SELECTIONS)
+@given(
+    own=st.lists(RECORDED, max_size=6),
+    one=OTHER_RECORDED,
+    other=OTHER_RECORDED,
+    selection=SELECTIONS,
+)
 def test_what_others_ran_makes_no_difference_to_a_job_after_the_fact(
-    empty: Path, own: list[Recorded], one: list[tuple[Recorded, int]], other: list[tuple[Recorded, int]], selection: Selection
+    empty: Path,
+    own: list[Recorded],
+    one: list[tuple[Recorded, int]],
+    other: list[tuple[Recorded, int]],
+    selection: Selection,
 ) -> None:
     worlds = [warehouse(empty, own, others) for others in (one, other)]
     try:
@@ -139,26 +166,35 @@ def test_what_others_ran_makes_no_difference_to_a_job_after_the_fact(
             world.close()
 
 
-# --- what lives now --------------------------------------------------------------------------------------------------------------
+# --- what lives now
+# --------------------------------------------------------------------------------------------------------------
 
 
 class Lives(NamedTuple):
-    """Living processes by pid, each with its jobs by their places, the names of the jobs, and who else is in all of them."""
+    """Living processes by pid, each with its jobs by their places, the names of the jobs, and who
+    else is in all of them.
+    """
 
     processes: dict[int, frozenset[int]]
     jobs: list[str]
     guests: frozenset[int] = frozenset()
 
 
-def lives(pids: st.SearchStrategy[int], guests: st.SearchStrategy[frozenset[int]]) -> st.SearchStrategy[Lives]:
+def lives(
+    pids: st.SearchStrategy[int], guests: st.SearchStrategy[frozenset[int]]
+) -> st.SearchStrategy[Lives]:
     """A part of a world."""
     names = st.lists(st.sampled_from(NAMES), max_size=4)
-    return st.builds(Lives, st.dictionaries(pids, st.frozensets(st.integers(0, 5)), max_size=4), names, guests)
+    return st.builds(
+        Lives, st.dictionaries(pids, st.frozensets(st.integers(0, 5)), max_size=4), names, guests
+    )
 
 
 OWN_PIDS = st.sampled_from([100, 102, 104, 106])
 OWN = lives(OWN_PIDS, st.just(frozenset()))
-FOREIGN = lives(st.sampled_from([101, 103, 105, 107]), st.frozensets(OWN_PIDS, max_size=2))  # root may put anybody into a job of his
+FOREIGN = lives(
+    st.sampled_from([101, 103, 105, 107]), st.frozensets(OWN_PIDS, max_size=2)
+)  # root may put anybody into a job of his
 JOB = st.integers(1, 16) | st.sampled_from(NAMES)
 ANY_PID = st.integers(100, 108)
 SOME_PIDS = st.lists(ANY_PID, unique=True, max_size=3).map(tuple)
@@ -180,7 +216,9 @@ FIRST_OF_OTHERS = 9
 
 
 class World:
-    """A service over processes and jobs; own jobs have the ids 1, 2, ..., those of others 9, 10, ..."""
+    """A service over processes and jobs; own jobs have the ids 1, 2, ..., those of others 9, 10,
+    ...
+    """
 
     def __init__(self, own: Lives, others: Lives) -> None:
         self.processes = Processes(Jobs())
@@ -193,12 +231,21 @@ class World:
         count = len(others.processes)
         collector = SimpleNamespace(
             processes=self.processes,
-            storing=SimpleNamespace(commit=lambda reply, answer: reply(answer), job=self.ignore, close=self.ignore, job_ids_until=1000),
+            storing=SimpleNamespace(
+                commit=lambda reply, answer: reply(answer),
+                job=self.ignore,
+                close=self.ignore,
+                job_ids_until=1000,
+            ),
             counting=SimpleNamespace(read=self.ignore, ended_threads=lambda _pid: {}),
             helpers=SimpleNamespace(start=lambda *order: self.helped.append(order[:3])),
             drain=self.ignore,
             sync=lambda reply: reply({"heard_ns": 1}),
-            status=lambda: {"db": "elsa.db", "jobs": len(self.processes.jobs.open), **dict.fromkeys(HOST_COUNTS, count)},
+            status=lambda: {
+                "db": "elsa.db",
+                "jobs": len(self.processes.jobs.open),
+                **dict.fromkeys(HOST_COUNTS, count),
+            },
             ended_jobs=lambda uid: [{"id": 0, "owner": uid}],
         )
         self.service = Service(cast("Any", collector), Config(jobs_per_process=2, jobs_per_user=4))
@@ -227,7 +274,9 @@ class World:
             self.service.handle(request, PEER, told.append)
         except ElsaError as error:
             told.append(error)
-        return [(type(one), str(one)) if isinstance(one, ElsaError) else one for one in told], self.helped
+        return [
+            (type(one), str(one)) if isinstance(one, ElsaError) else one for one in told
+        ], self.helped
 
 
 HOST_COUNTS = ("heard_at_ns", "events", "lost", "gaps", "backlog", "processes", "withheld")
@@ -242,8 +291,15 @@ def still(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("still")
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(own=OWN, one=FOREIGN, other=FOREIGN, requests=st.lists(st.one_of(*ASKED.values()), min_size=1, max_size=6))
-def test_what_others_own_makes_no_difference_to_any_answer(own: Lives, one: Lives, other: Lives, requests: list[protocol.Request]) -> None:
+@given(
+    own=OWN,
+    one=FOREIGN,
+    other=FOREIGN,
+    requests=st.lists(st.one_of(*ASKED.values()), min_size=1, max_size=6),
+)
+def test_what_others_own_makes_no_difference_to_any_answer(
+    own: Lives, one: Lives, other: Lives, requests: list[protocol.Request]
+) -> None:
     worlds = [World(own, others) for others in (one, other)]
     for request in requests:
         assert worlds[0].ask(request) == worlds[1].ask(request)

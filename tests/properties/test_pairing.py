@@ -1,4 +1,6 @@
-"""Pairs against the truth: many lives of one pid as the kernel would tell them twice, by events and by records, with either torn."""
+"""Pairs against the truth: many lives of one pid as the kernel would tell them twice, by events and
+by records, with either torn.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +11,8 @@ from itertools import combinations
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from elsa.state import pairing
-from elsa.state.pairing import SECOND_NS, TICK_NS, Life, Outcome, Record, alignments, pair
+from elsa.matching import pairing
+from elsa.matching.pairing import SECOND_NS, TICK_NS, Life, Outcome, Record, alignments, pair
 
 MS = 1_000_000
 REAL = 1_700_000_000 * SECOND_NS
@@ -21,25 +23,49 @@ def float32(number: float) -> float:
     return float(struct.unpack("f", struct.pack("f", number))[0])
 
 
-def told_twice(id_: int, start_ns: int, elapsed_ns: int, lag_ns: int, code: int, offsets: tuple[int, ...]) -> tuple[Life, Record]:
-    """One life and its record, both under the same id. The record is written at the first of the offsets; the exit is heard later."""
+def told_twice(
+    id_: int, start_ns: int, elapsed_ns: int, lag_ns: int, code: int, offsets: tuple[int, ...]
+) -> tuple[Life, Record]:
+    """One life and its record, both under the same id. The record is written at the first of the
+    offsets; the exit is heard later.
+    """
     exit_ns = start_ns + elapsed_ns + offsets[0]
-    record = Record(id_, exit_ns // SECOND_NS - elapsed_ns // SECOND_NS, float32(elapsed_ns // TICK_NS), code)
-    return Life(id_, start_ns, start_ns + elapsed_ns + lag_ns, start_ns, True, code, offsets), record
+    record = Record(
+        id_, exit_ns // SECOND_NS - elapsed_ns // SECOND_NS, float32(elapsed_ns // TICK_NS), code
+    )
+    return (
+        Life(id_, start_ns, start_ns + elapsed_ns + lag_ns, start_ns, True, code, offsets),
+        record,
+    )
 
 
 @st.composite
 def histories(draw: st.DrawFn, max_lives: int = 25) -> tuple[list[Life], list[Record]]:
-    """The lives of one pid, one after the other, mostly short, some microseconds apart, with the clock stepped in between."""
+    """The lives of one pid, one after the other, mostly short, some microseconds apart, with the
+    clock stepped in between.
+    """
     now_ns = draw(st.integers(0, 3 * SECOND_NS))
     offset = REAL + draw(st.integers(0, SECOND_NS))
-    spans = st.one_of(st.integers(20_000, 200_000), st.integers(0, 30 * MS), st.integers(0, 4 * SECOND_NS))
+    spans = st.one_of(
+        st.integers(20_000, 200_000), st.integers(0, 30 * MS), st.integers(0, 4 * SECOND_NS)
+    )
     lives, records = [], []
     for id_ in range(draw(st.integers(0, max_lives))):
-        elapsed_ns, pause_ns, code = draw(spans), draw(spans), draw(st.sampled_from([0, 0, 0, 256, 9]))
+        elapsed_ns, pause_ns, code = (
+            draw(spans),
+            draw(spans),
+            draw(st.sampled_from([0, 0, 0, 256, 9])),
+        )
         step_ns = draw(STEPS)
         offsets = (offset, offset + step_ns) if step_ns else (offset,)
-        life, record = told_twice(id_, now_ns, elapsed_ns, draw(st.integers(0, 38 * MS)), code, draw(st.permutations(offsets)))
+        life, record = told_twice(
+            id_,
+            now_ns,
+            elapsed_ns,
+            draw(st.integers(0, 38 * MS)),
+            code,
+            draw(st.permutations(offsets)),
+        )
         lives.append(life)
         records.append(record)
         offset += step_ns
@@ -54,23 +80,33 @@ def without(draw: st.DrawFn, everything: list[Record]) -> list[Record]:
 
 
 @given(histories(60))
-def test_with_nothing_lost_every_record_is_paired_with_its_life(history: tuple[list[Life], list[Record]]) -> None:
+def test_with_nothing_lost_every_record_is_paired_with_its_life(
+    history: tuple[list[Life], list[Record]],
+) -> None:
     lives, records = history
     outcome = pair(lives, records)
     assert (outcome.ambiguous, outcome.alone) == ([], [])
-    assert [(one.record_id, one.life_id) for one in outcome.pairs] == [(life.id, life.id) for life in lives]
+    assert [(one.record_id, one.life_id) for one in outcome.pairs] == [
+        (life.id, life.id) for life in lives
+    ]
 
 
 @given(histories(), st.data())
-def test_with_records_lost_no_pair_is_wrong(history: tuple[list[Life], list[Record]], data: st.DataObject) -> None:
+def test_with_records_lost_no_pair_is_wrong(
+    history: tuple[list[Life], list[Record]], data: st.DataObject
+) -> None:
     lives, records = history
     kept = without(data.draw, records)
     unheard = data.draw(st.sets(st.integers(0, 25)))
-    lives = [life._replace(end_ns=None, code=None) if life.id in unheard else life for life in lives]
+    lives = [
+        life._replace(end_ns=None, code=None) if life.id in unheard else life for life in lives
+    ]
     outcome = pair(lives, kept)
     assert all(one.record_id == one.life_id for one in outcome.pairs)
     assert outcome.alone == []
-    assert sorted([one.record_id for one in outcome.pairs] + outcome.ambiguous) == [record.id for record in kept]
+    assert sorted([one.record_id for one in outcome.pairs] + outcome.ambiguous) == [
+        record.id for record in kept
+    ]
 
 
 @given(histories(), st.data())
@@ -85,14 +121,22 @@ def test_whatever_is_lost_every_record_has_one_fate_and_every_life_one_record_at
     assert sorted(fates) == [record.id for record in kept]
     taken = [one.life_id for one in outcome.pairs]
     assert len(taken) == len(set(taken))
-    fitting = {(life.id, record.id) for life in lives for record in kept if pairing.fits(life, record)}
+    fitting = {
+        (life.id, record.id) for life in lives for record in kept if pairing.fits(life, record)
+    }
     assert {(one.life_id, one.record_id) for one in outcome.pairs} <= fitting
 
 
-# --- against brute force ----------------------------------------------------------------------------------------------------------
+# --- against brute force
+# ----------------------------------------------------------------------------------------------------------
 
 tables = st.integers(0, 6).flatmap(
-    lambda width: st.tuples(st.just(width), st.lists(st.sets(st.integers(0, max(width - 1, 0)), max_size=width).map(sorted), max_size=6))
+    lambda width: st.tuples(
+        st.just(width),
+        st.lists(
+            st.sets(st.integers(0, max(width - 1, 0)), max_size=width).map(sorted), max_size=6
+        ),
+    )
 )
 
 
@@ -101,8 +145,13 @@ def every_alignment(rows: list[list[int]], width: int) -> list[dict[int, int]]:
     ways = []
     for size in range(min(len(rows), width) + 1):
         for chosen in combinations(range(len(rows)), size):
-            some = (dict(zip(chosen, columns, strict=True)) for columns in combinations(range(width), size))
-            ways.extend(way for way in some if all(column in rows[row] for row, column in way.items()))
+            some = (
+                dict(zip(chosen, columns, strict=True))
+                for columns in combinations(range(width), size)
+            )
+            ways.extend(
+                way for way in some if all(column in rows[row] for row, column in way.items())
+            )
     return ways
 
 
@@ -113,7 +162,10 @@ def test_alignments_are_what_trying_everything_gives(table: tuple[int, list[list
     ways = every_alignment(rows, width)
     most = max(map(len, ways))
     best = [way for way in ways if len(way) == most]
-    expected = [(sorted({way[row] for way in best if row in way}), any(row not in way for way in best)) for row in range(len(rows))]
+    expected = [
+        (sorted({way[row] for way in best if row in way}), any(row not in way for way in best))
+        for row in range(len(rows))
+    ]
     assert alignments(rows, width) == expected
 
 
@@ -131,7 +183,8 @@ def test_pairing_part_by_part_is_pairing_at_once(table: tuple[int, list[list[int
     for part in parts:
         pairing._pair_part(lives, records, rows, part, by_parts, 10**6)
     pairing._pair_part(lives, records, rows, whole, at_once, 10**6)
-    # Part by part it is seen where all records have a life; at once a single one without casts doubt on all.
+    # Part by part it is seen where all records have a life; at once a single one without casts
+    # doubt on all.
     certain = {one for one in at_once.pairs if one.certain}
     assert certain <= set(by_parts.pairs)
     assert sorted(one[:2] for one in by_parts.pairs) == sorted(one[:2] for one in at_once.pairs)
@@ -139,13 +192,21 @@ def test_pairing_part_by_part_is_pairing_at_once(table: tuple[int, list[list[int
 
 
 def test_a_thousand_lives_with_losses_are_paired_without_a_wrong_one() -> None:
-    """A pid that passes on four times a second for minutes: far too many for brute force, and every twentieth record is lost."""
-    chance = random.Random(3)  # noqa: S311
+    """A pid that passes on four times a second for minutes: far too many for brute force, and every
+    twentieth record is lost.
+    """
+    chance = random.Random(3)
     now_ns, both = 0, []
     for id_ in range(1000):
         elapsed_ns = chance.randrange(48_000, 60 * MS)
-        both.append(told_twice(id_, now_ns, elapsed_ns, chance.randrange(38 * MS), chance.choice([0, 256]), (REAL,)))
+        both.append(
+            told_twice(
+                id_, now_ns, elapsed_ns, chance.randrange(38 * MS), chance.choice([0, 256]), (REAL,)
+            )
+        )
         now_ns += elapsed_ns + chance.randrange(400 * MS)
-    outcome = pair([life for life, _ in both], [record for _, record in both if chance.random() > 0.05])
+    outcome = pair(
+        [life for life, _ in both], [record for _, record in both if chance.random() > 0.05]
+    )
     assert all(one.record_id == one.life_id for one in outcome.pairs)
     assert len(outcome.pairs) > 500

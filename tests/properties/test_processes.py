@@ -1,4 +1,6 @@
-"""A small kernel with few pids, and what the state makes of its events: the truth; after a loss, the truth as far as /proc shows it."""
+"""A small kernel with few pids, and what the state makes of its events: the truth; after a loss,
+the truth as far as /proc shows it.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +14,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from elsa.decode.events import Event
 from elsa.state.codes import End, How, Origin
 from elsa.state.ending import OVERTAKEN_NS
+from elsa.state.incarnation import TICK_NS, Found, Incarnation, same_start
 from elsa.state.jobs import Job, Jobs
-from elsa.state.lives import TICK_NS, Found, Incarnation, same_start
-from elsa.state.processes import Processes
-from tests.unit.state.events import INIT, clone, execed, exited, fork
+from elsa.state.process_table import Processes
+from tests.support.events import INIT, clone, execed, exited, fork
 
 PIDS = range(2, 8)
 JOBS = range(3)
@@ -69,10 +71,18 @@ class Kernel(RuleBasedStateMachine):
 
     def shown(self, life: Truth) -> Found:
         """A living process as /proc shows it now."""
-        ppid = life.parent.pid if life.parent and self.living.get(life.parent.pid) is life.parent else INIT
-        zombie = life.pid not in life.tids  # a leader that has exited stays, and counts, until the last of its threads has too
+        ppid = (
+            life.parent.pid
+            if life.parent and self.living.get(life.parent.pid) is life.parent
+            else INIT
+        )
+        zombie = (
+            life.pid not in life.tids
+        )  # a leader that has exited stays, and counts, until the last of its threads has too
         start_ns = life.start_ns // TICK_NS * TICK_NS
-        return Found(life.pid, ppid, start_ns, len(life.tids) + zombie, zombie, None, b"x", self.now_ns)
+        return Found(
+            life.pid, ppid, start_ns, len(life.tids) + zombie, zombie, None, b"x", self.now_ns
+        )
 
     def believed(self, pid: int) -> Incarnation | None:
         """The incarnation of a living pid, if the state knows it."""
@@ -84,7 +94,9 @@ class Kernel(RuleBasedStateMachine):
 
     def bear(self, pid: int, parent_pid: int) -> Event:
         parent = self.living.get(parent_pid)
-        life = Truth(pid, self.now_ns, parent, [pid], dict.fromkeys(parent.jobs, 0) if parent else {})
+        life = Truth(
+            pid, self.now_ns, parent, [pid], dict.fromkeys(parent.jobs, 0) if parent else {}
+        )
         self.living[pid] = life
         self.history.append(life)
         self.entered.extend((job, len(self.history) - 1, 0) for job in life.jobs)
@@ -137,7 +149,9 @@ class Kernel(RuleBasedStateMachine):
 
     @rule(pid=pids, pause=pauses)
     def exec_in_a_thread(self, pid: int, pause: int) -> None:
-        """Another thread than the leader calls exec: all others exit, the leader with code 0, and it becomes the leader."""
+        """Another thread than the leader calls exec: all others exit, the leader with code 0, and
+        it becomes the leader.
+        """
         life = self.living.get(pid)
         if life and life.tids[-1] != pid:
             self.touch(pid)
@@ -168,7 +182,9 @@ class Kernel(RuleBasedStateMachine):
 
 
 class NothingLost(Kernel):
-    """Every event is heard in queue order, but the exit of an earlier life may come after the next fork of its pid."""
+    """Every event is heard in queue order, but the exit of an earlier life may come after the next
+    fork of its pid.
+    """
 
     @initialize()
     def begin(self) -> None:
@@ -181,9 +197,20 @@ class NothingLost(Kernel):
     def touch(self, pid: int) -> None:
         self.processes.apply(self.late.pop(pid, []))
 
-    @rule(pid=pids, parent=pids, code=codes, pause=pauses, lag=st.sampled_from([0, 1, 9_000_000]), before=st.booleans())
-    def pass_on_at_once(self, pid: int, parent: int, code: int, pause: int, lag: int, before: bool) -> None:
-        """The last thread exits, the pid passes to another, and only then the exit is heard: with an earlier time, or without a parent."""
+    @rule(
+        pid=pids,
+        parent=pids,
+        code=codes,
+        pause=pauses,
+        lag=st.sampled_from([0, 1, 9_000_000]),
+        before=st.booleans(),
+    )
+    def pass_on_at_once(
+        self, pid: int, parent: int, code: int, pause: int, lag: int, before: bool
+    ) -> None:
+        """The last thread exits, the pid passes to another, and only then the exit is heard: with
+        an earlier time, or without a parent.
+        """
         life = self.living.get(pid)
         if life and len(life.tids) == 1 and parent != pid:
             self.touch(parent)
@@ -207,7 +234,8 @@ class NothingLost(Kernel):
         assert [life.id for life in born] == list(range(2, 2 + 2 * len(born), 2))
         places = {id(life): place for place, life in enumerate(self.history)}
         assert [life.parent_id for life in born] == [
-            born[places[id(life.parent)]].id if life.parent is not None else None for life in self.history
+            born[places[id(life.parent)]].id if life.parent is not None else None
+            for life in self.history
         ]
 
     @invariant()
@@ -224,7 +252,11 @@ class NothingLost(Kernel):
                 self.job[job].id: since_ns for job, since_ns in true.jobs.items()
             }
         for n, job in enumerate(self.job):
-            assert job.living == sum(n in true.jobs for true in self.living.values()) == len(self.processes.members(job))
+            assert (
+                job.living
+                == sum(n in true.jobs for true in self.living.values())
+                == len(self.processes.members(job))
+            )
 
     @invariant()
     def stays_are_the_true_ones(self) -> None:
@@ -232,12 +264,16 @@ class NothingLost(Kernel):
         assert [stay[:3] for stay in changes.entered] == [
             (self.job[job].id, born[place].id, since_ns) for job, place, since_ns in self.entered
         ]
-        assert changes.left == [(until_ns, self.job[job].id, born[place].id) for until_ns, job, place in self.left]
+        assert changes.left == [
+            (until_ns, self.job[job].id, born[place].id) for until_ns, job, place in self.left
+        ]
 
     @invariant()
     def every_end_is_the_true_one(self) -> None:
         unheard = {pid: len(events) for pid, events in self.late.items()}
-        for life, true in reversed(list(zip(self.processes.changes.born, self.history, strict=True))):
+        for life, true in reversed(
+            list(zip(self.processes.changes.born, self.history, strict=True))
+        ):
             if true.end_ns is None:
                 assert life.end_how is None
             elif unheard.get(life.pid):
@@ -253,12 +289,20 @@ class NothingLost(Kernel):
             return [life, *line(life.parent)] if life else []
 
         for pid, root in self.living.items():
-            expected = {other for other, life in self.living.items() if any(one is root for one in line(life))}
-            assert {life.pid for life in self.processes.with_descendants([self.processes.living[pid]])} == expected
+            expected = {
+                other
+                for other, life in self.living.items()
+                if any(one is root for one in line(life))
+            }
+            assert {
+                life.pid for life in self.processes.with_descendants([self.processes.living[pid]])
+            } == expected
 
 
 class Scanned(Kernel):
-    """Every event is heard, but /proc is read at any time while events wait in the queue: this must not make any difference."""
+    """Every event is heard, but /proc is read at any time while events wait in the queue: this must
+    not make any difference.
+    """
 
     @initialize()
     def begin(self) -> None:
@@ -288,7 +332,9 @@ class Scanned(Kernel):
         self.queue.clear()
         self.looked = False
         for pid in list(self.processes.doubts):
-            self.processes.resolve_doubt(pid, self.shown(self.living[pid]) if pid in self.living else None)
+            self.processes.resolve_doubt(
+                pid, self.shown(self.living[pid]) if pid in self.living else None
+            )
 
     @invariant()
     def with_everything_heard_all_is_as_it_truly_was(self) -> None:
@@ -303,16 +349,29 @@ class Scanned(Kernel):
         for true in self.history:
             life = born[true.pid, true.start_ns]
             parent = born[true.parent.pid, true.parent.start_ns].id if true.parent else None
-            assert (life.origin, life.parent_id, life.parent_inferred) == (Origin.FORK, parent, None)
+            assert (life.origin, life.parent_id, life.parent_inferred) == (
+                Origin.FORK,
+                parent,
+                None,
+            )
             if true.end_ns is None:
                 assert life.end_how is None
                 assert {job_id: life.member_since(job_id) for job_id in life.jobs} == {
                     self.job[job].id: since_ns for job, since_ns in true.jobs.items()
                 }
             else:
-                assert (life.end_how, life.elapsed_ns, life.exit_status) == (End.EXIT, true.end_ns - true.start_ns, true.status)
+                assert (life.end_how, life.elapsed_ns, life.exit_status) == (
+                    End.EXIT,
+                    true.end_ns - true.start_ns,
+                    true.status,
+                )
         stays = [
-            (self.job[job].id, born[self.history[place].pid, self.history[place].start_ns].id, since) for job, place, since in self.entered
+            (
+                self.job[job].id,
+                born[self.history[place].pid, self.history[place].start_ns].id,
+                since,
+            )
+            for job, place, since in self.entered
         ]
         assert sorted(stay[:3] for stay in self.processes.changes.entered) == sorted(stays)
 
@@ -340,9 +399,18 @@ class Lossy(Kernel):
     def note_mistake(self) -> None:
         """Whose heard parent is not the true one, because its pid changed hands unheard."""
         born, newest = self.processes.changes.born, self.history[-1] if self.history else None
-        if born and newest and born[-1].pid == newest.pid and born[-1].start_ns == newest.start_ns and born[-1].parent_id is not None:
+        if (
+            born
+            and newest
+            and born[-1].pid == newest.pid
+            and born[-1].start_ns == newest.start_ns
+            and born[-1].parent_id is not None
+        ):
             parent = next(life for life in born if life.id == born[-1].parent_id)
-            if newest.parent is None or (parent.pid, parent.start_ns // TICK_NS) != (newest.parent.pid, newest.parent.start_ns // TICK_NS):
+            if newest.parent is None or (parent.pid, parent.start_ns // TICK_NS) != (
+                newest.parent.pid,
+                newest.parent.start_ns // TICK_NS,
+            ):
                 self.mistaken.add(born[-1].id)
 
     def believed(self, pid: int) -> Incarnation | None:
@@ -352,7 +420,9 @@ class Lossy(Kernel):
     @rule()
     def look_around(self) -> None:
         self.wait(1)
-        missing = self.processes.reconcile([self.shown(life) for life in self.living.values()], infer=True)
+        missing = self.processes.reconcile(
+            [self.shown(life) for life in self.living.values()], infer=True
+        )
         self.processes.vanished(missing, self.now_ns)
         self.reconciled = True
 
@@ -360,24 +430,35 @@ class Lossy(Kernel):
     @precondition(lambda self: self.processes.doubts)
     def settle_doubts(self, pid: int) -> None:
         if pid in self.processes.doubts:
-            self.processes.resolve_doubt(pid, self.shown(self.living[pid]) if pid in self.living else None)
+            self.processes.resolve_doubt(
+                pid, self.shown(self.living[pid]) if pid in self.living else None
+            )
 
     @invariant()
     def after_a_look_around_the_living_are_the_true_ones(self) -> None:
         if self.reconciled:
             assert self.processes.living.keys() == self.living.keys()
-            assert all(same_start(life, self.living[pid].start_ns) for pid, life in self.processes.living.items())
+            assert all(
+                same_start(life, self.living[pid].start_ns)
+                for pid, life in self.processes.living.items()
+            )
 
     @invariant()
     def nobody_is_in_a_job_without_a_line_unless_that_is_marked_as_inferred(self) -> None:
         born = {life.id: life for life in self.processes.changes.born}
-        how = {(job_id, life_id): how for job_id, life_id, _, _, how in self.processes.changes.entered}
+        how = {
+            (job_id, life_id): how for job_id, life_id, _, _, how in self.processes.changes.entered
+        }
 
         def excused(job_id: int, life: Incarnation) -> bool:
             if life.id in self.mistaken or how[job_id, life.id] == How.INFERRED:
                 return True
             parent = born.get(life.parent_id or 0)
-            return how[job_id, life.id] == How.INHERITED and parent is not None and excused(job_id, parent)
+            return (
+                how[job_id, life.id] == How.INHERITED
+                and parent is not None
+                and excused(job_id, parent)
+            )
 
         for pid, life in self.processes.living.items():
             true = self.living.get(pid)

@@ -1,4 +1,6 @@
-"""Whatever comes over the control socket, the protocol understands it or says what is wrong with it."""
+"""Whatever comes over the control socket, the protocol understands it or says what is wrong with
+it.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from hypothesis import strategies as st
 from elsa.control import protocol
 from elsa.errors import ElsaError, UnavailableError, UsageError
 
-printable = st.text(alphabet=st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1, max_size=64)
+printable = st.text(
+    alphabet=st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1, max_size=64
+)
 names = printable.filter(lambda name: not name.isdigit())
 jobs = st.one_of(names, st.integers(1, protocol.MAX_ID))
 pids = st.lists(st.integers(1, protocol.MAX_PID), max_size=20, unique=True).map(tuple)
@@ -51,8 +55,16 @@ requests = st.one_of(
     st.just(protocol.Sync()),
 )
 anything = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text()),
-    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.text(), inner, max_size=4)),
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.floats(allow_nan=False, allow_infinity=False),
+        st.text(),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4), st.dictionaries(st.text(), inner, max_size=4)
+    ),
     max_leaves=8,
 )
 
@@ -82,8 +94,13 @@ def test_almost_json_is_refused_with_a_usage_error(line: str) -> None:
     understood_or_refused(line.encode())
 
 
-@given(st.sampled_from(list(protocol.REQUESTS)), st.dictionaries(st.sampled_from([*protocol.FIELDS, "op", "elsa", "x"]), anything))
-def test_fields_of_any_type_are_taken_or_refused_with_a_usage_error(op: str, fields: dict[str, object]) -> None:
+@given(
+    st.sampled_from(list(protocol.REQUESTS)),
+    st.dictionaries(st.sampled_from([*protocol.FIELDS, "op", "elsa", "x"]), anything),
+)
+def test_fields_of_any_type_are_taken_or_refused_with_a_usage_error(
+    op: str, fields: dict[str, object]
+) -> None:
     understood_or_refused(json.dumps({"elsa": 1, "op": op, **fields}).encode())
 
 
@@ -92,7 +109,9 @@ def test_a_valid_request_arrives_as_it_was_sent(request: protocol.Request) -> No
     assert protocol.parse_request(line_of(request).rstrip(b"\n")) == request
 
 
-@given(st.dictionaries(st.text().filter(lambda key: key not in ("elsa", "ok")), anything, max_size=4))
+@given(
+    st.dictionaries(st.text().filter(lambda key: key not in ("elsa", "ok")), anything, max_size=4)
+)
 def test_a_reply_arrives_as_it_was_sent_whatever_its_texts_hold(reply: dict[str, object]) -> None:
     line = protocol.encode_reply(reply)
     assert line.count(b"\n") == 1
@@ -100,7 +119,9 @@ def test_a_reply_arrives_as_it_was_sent_whatever_its_texts_hold(reply: dict[str,
 
 
 @given(requests, st.data())
-def test_a_damaged_request_never_raises_anything_else(request: protocol.Request, data: st.DataObject) -> None:
+def test_a_damaged_request_never_raises_anything_else(
+    request: protocol.Request, data: st.DataObject
+) -> None:
     line = bytearray(line_of(request))
     line[data.draw(st.integers(0, len(line) - 1))] = data.draw(st.integers(0, 255))
     understood_or_refused(bytes(line))
@@ -114,14 +135,18 @@ def test_a_reply_of_arbitrary_bytes_raises_only_errors_of_the_family(line: bytes
 
 @given(st.text())
 def test_what_an_answer_says_cannot_move_the_cursor_whoever_answers(message: str) -> None:
-    line = json.dumps({"elsa": 1, "ok": False, "error": {"kind": "usage", "message": message}}).encode()
+    line = json.dumps(
+        {"elsa": 1, "ok": False, "error": {"kind": "usage", "message": message}}
+    ).encode()
     with pytest.raises(UsageError) as raised:
         protocol.parse_reply(line)
     assert str(raised.value).isprintable()
 
 
 @given(st.sampled_from(list(protocol.KINDS.values())), st.text())
-def test_an_error_is_raised_by_the_client_as_the_server_raised_it(kind: type[ElsaError], message: str) -> None:
+def test_an_error_is_raised_by_the_client_as_the_server_raised_it(
+    kind: type[ElsaError], message: str
+) -> None:
     line = protocol.encode_reply(kind(message))
     assert line.count(b"\n") == 1
     with pytest.raises(kind) as raised:
@@ -153,12 +178,27 @@ def test_an_error_is_raised_by_the_client_as_the_server_raised_it(kind: type[Els
         (b'{"elsa":1,"op":"create","name":"' + b"a" * 129 + b'"}', "1 to 128"),
         (b'{"elsa":1,"op":"create","name":"a","launched":7}', "not among the pids"),
         (b'{"elsa":1,"op":"create","name":"a","tags":{"":"x"}}', "1 to 64"),
-        (json.dumps({"elsa": 1, "op": "create", "name": "a", "tags": {str(n): "" for n in range(33)}}).encode(), "at most 32 tags"),
         (
-            json.dumps({"elsa": 1, "op": "create", "name": "a", "tags": {str(n): "x" * 256 for n in range(16)}}).encode(),
+            json.dumps(
+                {"elsa": 1, "op": "create", "name": "a", "tags": {str(n): "" for n in range(33)}}
+            ).encode(),
+            "at most 32 tags",
+        ),
+        (
+            json.dumps(
+                {
+                    "elsa": 1,
+                    "op": "create",
+                    "name": "a",
+                    "tags": {str(n): "x" * 256 for n in range(16)},
+                }
+            ).encode(),
             "4096 bytes together",
         ),
-        (json.dumps({"elsa": 1, "op": "add", "job": 1, "pids": list(range(1, 4098))}).encode(), "at most 4096 pids"),
+        (
+            json.dumps({"elsa": 1, "op": "add", "job": 1, "pids": list(range(1, 4098))}).encode(),
+            "at most 4096 pids",
+        ),
         (b'{"elsa":1,"op":"close","job":0}', "job: needs a whole number"),
         (b"\xff\xfe", "not a line of JSON"),
         (b"", "not a line of JSON"),
@@ -176,9 +216,14 @@ def test_a_reply_of_another_version_says_so() -> None:
 
 
 def test_every_field_of_every_request_has_a_check_and_no_check_is_idle() -> None:
-    assert {field.name for kind in protocol.REQUESTS.values() for field in dataclasses.fields(kind)} == set(protocol.FIELDS)
+    assert {
+        field.name for kind in protocol.REQUESTS.values() for field in dataclasses.fields(kind)
+    } == set(protocol.FIELDS)
 
 
 def test_the_largest_add_fits_into_a_request() -> None:
     pids = list(range(protocol.MAX_PID - protocol.MAX_PIDS, protocol.MAX_PID))
-    assert len(protocol.encode_request("add", {"job": "x" * protocol.MAX_NAME, "pids": pids})) <= protocol.MAX_REQUEST
+    assert (
+        len(protocol.encode_request("add", {"job": "x" * protocol.MAX_NAME, "pids": pids}))
+        <= protocol.MAX_REQUEST
+    )

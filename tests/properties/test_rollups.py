@@ -1,4 +1,6 @@
-"""Whatever is written into a warehouse, in whatever order, sums by way of the rollups are those over the processes themselves."""
+"""Whatever is written into a warehouse, in whatever order, sums by way of the rollups are those
+over the processes themselves.
+"""
 
 from __future__ import annotations
 
@@ -11,27 +13,32 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elsa.report import measures, rolled
-from elsa.report.query import Query, rows
-from elsa.report.selection import Selection
-from elsa.report.times import Window
+from elsa.report.query import rollup_source, sums
+from elsa.report.query.selection import Selection
+from elsa.report.query.statement import Query, rows
+from elsa.report.query.times import Window
 from elsa.state.clock import HOUR_NS
 from elsa.store import rollups
 from elsa.store.upgrade import upgrade
 
 MINUTE = 60 * 10**9
-# Real time at monotonic 0: a quarter past some hour. From three hours on the clock is two hours ahead.
+# Real time at monotonic 0: a quarter past some hour. From three hours on the clock is two hours
+# ahead.
 REAL = 490_000 * HOUR_NS + 15 * MINUTE
 CLOCKS = {1: 0, 2: 2 * HOUR_NS}
 # The first of the two days that the tests are about is over.
 NOW = REAL + 24 * HOUR_NS
 
-KEYS = {table: ", ".join(f"u.{key}" for key in rollup.keys) for table, rollup in rollups.ROLLUPS.items()} | {rolled.ALL: "null"}
+KEYS = {
+    table: ", ".join(f"u.{key}" for key in rollup.keys) for table, rollup in rollups.ROLLUPS.items()
+} | {rollup_source.ALL: "null"}
 """By what is summed."""
 
 small = st.integers(0, 5)
 minutes = st.integers(0, 400)
-moments = st.one_of(st.none(), st.integers(0, 12).map(lambda hours: hours * HOUR_NS), st.integers(0, 12 * HOUR_NS))
+moments = st.one_of(
+    st.none(), st.integers(0, 12).map(lambda hours: hours * HOUR_NS), st.integers(0, 12 * HOUR_NS)
+)
 
 Act = Callable[[sqlite3.Connection], object]
 
@@ -43,13 +50,21 @@ def sql(text: str) -> Callable[..., Act]:
 
 def refresh(connection: sqlite3.Connection) -> int:
     """Roll up what is settled."""
-    return rollups.refresh(connection, Path(connection.execute("pragma database_list").fetchone()[2]), NOW)
+    return rollups.refresh(
+        connection, Path(connection.execute("pragma database_list").fetchone()[2]), NOW
+    )
 
 
-PROCESS = "insert or ignore into process (id, boot_id, pid, origin, start_ns, clock_id, uid, comm_id, elapsed_ns, end_clock_id, end_how)"
+PROCESS = (
+    "insert or ignore into process (id, boot_id, pid, origin, start_ns, clock_id, uid, comm_id,"
+    " elapsed_ns, end_clock_id, end_how)"
+)
 RECORD = f"""insert or ignore into acct
     values (?, 1, ?, ?, ?, ?, 3, 0, 0, 5, ?, 7, 1, {REAL // 10**9} + ? * 60, ?, 3, 4, 5, 0, 0, 6, 7, 0, 2, null)"""
-MARGINS = "insert or replace into baseline (job_id, process_id, since_ns, edge, run_ns, utime_us, stime_us) values (?, ?, ?, ?, 1, 2, 3)"
+MARGINS = (
+    "insert or replace into baseline (job_id, process_id, since_ns, edge, run_ns, utime_us,"
+    " stime_us) values (?, ?, ?, ?, 1, 2, 3)"
+)
 ACTS = st.one_of(
     st.just(refresh),
     st.builds(
@@ -62,9 +77,19 @@ ACTS = st.one_of(
         st.one_of(st.none(), minutes),
         st.sampled_from((1, 2, None)),
     ),
-    st.builds(sql(f"update process set elapsed_ns = ? * {MINUTE}, end_clock_id = ? where id = ?"), minutes, st.sampled_from((1, 2)), small),
+    st.builds(
+        sql(f"update process set elapsed_ns = ? * {MINUTE}, end_clock_id = ? where id = ?"),
+        minutes,
+        st.sampled_from((1, 2)),
+        small,
+    ),
     st.builds(sql(f"update process set start_ns = ? * {MINUTE} where id = ?"), minutes, small),
-    st.builds(sql("update process set uid = ?, comm_id = ? where id = ?"), small, st.sampled_from((1, 2)), small),
+    st.builds(
+        sql("update process set uid = ?, comm_id = ? where id = ?"),
+        small,
+        st.sampled_from((1, 2)),
+        small,
+    ),
     st.builds(sql("update process set exit_status = ? where id = ?"), small, small),
     st.builds(sql("delete from process where id = ?"), small),
     st.builds(
@@ -79,13 +104,16 @@ ACTS = st.one_of(
         st.floats(0, 10**6, width=32),
     ),
     st.builds(
-        sql("update or ignore acct set process_id = ?, join_how = ? where id = ?"), st.one_of(st.none(), small), st.integers(0, 5), small
+        sql("update or ignore acct set process_id = ?, join_how = ? where id = ?"),
+        st.one_of(st.none(), small),
+        st.integers(0, 5),
+        small,
     ),
     st.builds(sql("delete from acct where id = ?"), small),
     st.builds(
         sql(
-            "insert or replace into usage (process_id, threads, complete, run_ns, utime_us, stime_us, rss_kib, coremem_mb_us)"
-            " values (?, 1, ?, ?, 20, 30, ?, 10)"
+            "insert or replace into usage (process_id, threads, complete, run_ns, utime_us,"
+            " stime_us, rss_kib, coremem_mb_us) values (?, 1, ?, ?, 20, 30, ?, 10)"
         ),
         small,
         st.sampled_from((0, 1)),
@@ -94,15 +122,22 @@ ACTS = st.one_of(
     ),
     st.builds(sql("delete from usage where process_id = ?"), small),
     st.builds(
-        sql(f"insert or ignore into membership (job_id, process_id, since_ns, until_ns, how) values (?, ?, ? * {MINUTE}, ? * {MINUTE}, ?)"),
+        sql(
+            "insert or ignore into membership (job_id, process_id, since_ns, until_ns, how) values"
+            f" (?, ?, ? * {MINUTE}, ? * {MINUTE}, ?)"
+        ),
         st.integers(1, 3),
         small,
         st.sampled_from((0, 5)),
         st.sampled_from((None, 50)),
         st.integers(1, 4),
     ),
-    st.builds(sql(f"update membership set until_ns = ? * {MINUTE} where process_id = ?"), minutes, small),
-    st.builds(sql("delete from membership where process_id = ? and job_id = ?"), small, st.integers(1, 3)),
+    st.builds(
+        sql(f"update membership set until_ns = ? * {MINUTE} where process_id = ?"), minutes, small
+    ),
+    st.builds(
+        sql("delete from membership where process_id = ? and job_id = ?"), small, st.integers(1, 3)
+    ),
     st.builds(
         sql(MARGINS),
         st.integers(1, 3),
@@ -122,13 +157,21 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
         connection.execute("insert into host values (1, 'm', 'here')")
         connection.execute("insert into boot values (1, 1, 'b', 0, null, 4000000)")
         for id_, ahead_ns in CLOCKS.items():
-            connection.execute("insert into clock values (?, 1, ?, ?, 0)", (id_, (id_ - 1) * 3 * HOUR_NS, REAL + ahead_ns))
+            connection.execute(
+                "insert into clock values (?, 1, ?, ?, 0)",
+                (id_, (id_ - 1) * 3 * HOUR_NS, REAL + ahead_ns),
+            )
         connection.executemany("insert into comm values (?, ?)", [(1, "one"), (2, "two")])
         for id_ in (1, 2, 3):
             connection.execute("insert into job values (?, 1, 'job', 1, 0, null, null, 0)", (id_,))
-        connection.execute("insert into acct_file values (1, 1, 'f', 1, 1, 0, 0, x'', x'', 0, 0, 0, 0)")
+        connection.execute(
+            "insert into acct_file values (1, 1, 'f', 1, 1, 0, 0, x'', x'', 0, 0, 0, 0)"
+        )
         # Before it was started nobody listened.
-        connection.execute("insert into collector values (1, 1, 1, 'v', ?, ?, null, 0, 0, 0)", (60 * MINUTE, 300 * MINUTE))
+        connection.execute(
+            "insert into collector values (1, 1, 1, 'v', ?, ?, null, 0, 0, 0)",
+            (60 * MINUTE, 300 * MINUTE),
+        )
     return path
 
 
@@ -137,7 +180,15 @@ def emptied(template: Path) -> Iterator[sqlite3.Connection]:
     """The warehouse without what an earlier test, or example, left in it."""
     with closing(sqlite3.connect(template, isolation_level=None)) as connection:
         connection.execute("pragma journal_mode = memory")
-        for table in ("process", "acct", "usage", "membership", "baseline", "rollup_hour", *rollups.ROLLUPS):
+        for table in (
+            "process",
+            "acct",
+            "usage",
+            "membership",
+            "baseline",
+            "rollup_hour",
+            *rollups.ROLLUPS,
+        ):
             connection.execute(f"delete from {table}")
         yield connection
 
@@ -154,28 +205,42 @@ def test_sums_by_way_of_rollups_are_those_over_the_processes(
             for span in (Window(), Window(since, until)):
                 for table in KEYS:
                     expected = summed(connection, span, table)
-                    assert [summed_by_rollup(connection, span, table, days=days) for days in (False, True)] == [expected, expected]
+                    assert [
+                        summed_by_rollup(connection, span, table, days=days)
+                        for days in (False, True)
+                    ] == [expected, expected]
         assert audited(connection) == by_itself(connection, audited)
         refresh(connection)
         assert audited(connection) == by_itself(connection, audited)
 
 
-def test_an_hour_that_changes_while_it_is_rolled_up_is_not_taken_for_rolled_up(template: Path) -> None:
+def test_an_hour_that_changes_while_it_is_rolled_up_is_not_taken_for_rolled_up(
+    template: Path,
+) -> None:
     with emptied(template) as connection:
         sql(f"{PROCESS} values (1, 1, 7, 1, 0, 1, 5, 1, 9, 1, 1)")()(connection)
         connection.set_trace_callback(
-            # The first sum has been read; before the next one something is told of a process of that hour.
-            lambda text: connection.execute("update process set uid = 6 where id = 1") if text.startswith("select uid") else None
+            # The first sum has been read; before the next one something is told of a process of
+            # that hour.
+            lambda text: (
+                connection.execute("update process set uid = 6 where id = 1")
+                if text.startswith("select uid")
+                else None
+            )
         )
         refresh(connection)
         connection.set_trace_callback(None)
         assert connection.execute("select * from rollup_hour where ready = 1").fetchall() == []
 
 
-def test_what_is_told_late_of_an_hour_in_which_nothing_had_ended_is_in_the_sums_of_its_day(template: Path) -> None:
+def test_what_is_told_late_of_an_hour_in_which_nothing_had_ended_is_in_the_sums_of_its_day(
+    template: Path,
+) -> None:
     with emptied(template) as connection:
         for id_, minute in ((1, 0), (2, 120)):
-            sql(f"{PROCESS} values (?, 1, 7, 1, 0, 1, 5, 1, ? * {MINUTE}, 1, 1)")(id_, minute)(connection)
+            sql(f"{PROCESS} values (?, 1, 7, 1, 0, 1, 5, 1, ? * {MINUTE}, 1, 1)")(id_, minute)(
+                connection
+            )
             refresh(connection)
             assert connection.execute("select count(*) from rollup_day").fetchone() == (1,)
             same_by_day_and_hour(connection)
@@ -186,7 +251,9 @@ def test_sums_of_an_hour_that_nothing_ended_in_any_more_stay_forgotten(template:
         sql(f"{PROCESS} values (1, 1, 7, 1, 0, 1, 5, 1, 9, 1, 1)")()(connection)
         refresh(connection)
         sql(f"update process set elapsed_ns = 120 * {MINUTE}")()(connection)
-        assert connection.execute("select (select count(*) from rollup_day), (select count(*) from rollup_day_user)").fetchone() == (0, 0)
+        assert connection.execute(
+            "select (select count(*) from rollup_day), (select count(*) from rollup_day_user)"
+        ).fetchone() == (0, 0)
         refresh(connection)
         assert connection.execute("select sum(processes) from rollup_day_user").fetchone() == (1,)
         same_by_day_and_hour(connection)
@@ -198,7 +265,9 @@ def audited(connection: sqlite3.Connection) -> dict[str, list[str]]:
     return {view: sorted(map(repr, connection.execute(f"select * from {view}"))) for view in views}
 
 
-def by_itself(connection: sqlite3.Connection, ask: Callable[[sqlite3.Connection], dict[str, list[str]]]) -> dict[str, list[str]]:
+def by_itself(
+    connection: sqlite3.Connection, ask: Callable[[sqlite3.Connection], dict[str, list[str]]]
+) -> dict[str, list[str]]:
     """What is answered where nothing is rolled up."""
     connection.execute("savepoint rolled_up")
     connection.execute("delete from rollup_hour")
@@ -212,21 +281,34 @@ def same_by_day_and_hour(connection: sqlite3.Connection) -> None:
     """By way of days, of hours, and over the processes."""
     for table in KEYS:
         expected = summed(connection, Window(), table)
-        assert [summed_by_rollup(connection, Window(), table, days=days) for days in (False, True)] == [expected, expected]
+        assert [
+            summed_by_rollup(connection, Window(), table, days=days) for days in (False, True)
+        ] == [expected, expected]
 
 
 def summed(connection: sqlite3.Connection, window: Window, table: str) -> list[tuple[object, ...]]:
     """By the keys of a rollup, over the processes."""
     keys = KEYS[table]
-    figures = measures.sums(members=table == "rollup_job")
+    figures = sums.sums(members=table == "rollup_job")
     source = rows(Selection(window), [keys, *figures.values()], members=table == "rollup_job")
-    return Query(f"select {keys}, {', '.join(figures.values())} {source.sql} group by {keys} order by {keys}").run(connection).fetchall()
+    return (
+        Query(
+            f"select {keys}, {', '.join(figures.values())} {source.sql} group by {keys} order by"
+            f" {keys}"
+        )
+        .run(connection)
+        .fetchall()
+    )
 
 
-def summed_by_rollup(connection: sqlite3.Connection, window: Window, table: str, *, days: bool) -> list[tuple[object, ...]]:
+def summed_by_rollup(
+    connection: sqlite3.Connection, window: Window, table: str, *, days: bool
+) -> list[tuple[object, ...]]:
     """The same by way of the rollup."""
     keys = KEYS[table]
-    known = rolled.sums(table)
-    figures = ", ".join(known[key] for key in measures.sums(members=table == "rollup_job"))
-    source = rolled.source(table, window, rolled.sums(table).values(), days=days)
-    return connection.execute(f"select {keys}, {figures} {source.sql} group by {keys} order by {keys}").fetchall()
+    known = rollup_source.sums(table)
+    figures = ", ".join(known[key] for key in sums.sums(members=table == "rollup_job"))
+    source = rollup_source.source(table, window, rollup_source.sums(table).values(), days=days)
+    return connection.execute(
+        f"select {keys}, {figures} {source.sql} group by {keys} order by {keys}"
+    ).fetchall()

@@ -1,4 +1,6 @@
-"""However a file grows, is rotated and copied, in whatever order and damaged on the way: each record is read exactly once."""
+"""However a file grows, is rotated and copied, in whatever order and damaged on the way: each
+record is read exactly once.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from elsa.config import Config
+from elsa.ingest.ingester import Ingester
 from elsa.kernel.procfs import Procfs
-from elsa.pipeline.ingest import Ingester
 from elsa.store.upgrade import upgrade
 
 LAYOUT = struct.Struct("<2BH6If8H16s")
@@ -33,7 +35,9 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Disk:
-    """A folder with an accounting file that only this class writes, and the warehouse that it is read into."""
+    """A folder with an accounting file that only this class writes, and the warehouse that it is
+    read into.
+    """
 
     def __init__(self, folder: Path, empty: Path) -> None:
         self.folder, self.live, self.written, self.copies = folder, folder / "pacct", 0, 0
@@ -43,12 +47,36 @@ class Disk:
     def grow(self, path: Path | None = None, count: int = 20) -> None:
         with (path or self.live).open("ab") as file:
             for number in range(self.written, self.written + count):
-                file.write(LAYOUT.pack(0, 3, 0, 0, 0, 0, 1000 + number, 1, NOW + number // 7, 5.0, 1, 1, 9, 0, 0, 10, 0, 0, b"work"))
+                file.write(
+                    LAYOUT.pack(
+                        0,
+                        3,
+                        0,
+                        0,
+                        0,
+                        0,
+                        1000 + number,
+                        1,
+                        NOW + number // 7,
+                        5.0,
+                        1,
+                        1,
+                        9,
+                        0,
+                        0,
+                        10,
+                        0,
+                        0,
+                        b"work",
+                    )
+                )
         self.written += count
 
     def shift(self) -> None:
         """As savelog: .0 is compressed and becomes .1.gz."""
-        numbered = sorted(self.folder.glob("pacct.*.gz"), key=lambda path: -int(path.suffixes[-2][1:]))
+        numbered = sorted(
+            self.folder.glob("pacct.*.gz"), key=lambda path: -int(path.suffixes[-2][1:])
+        )
         for path in numbered:
             path.rename(self.folder / f"pacct.{int(path.suffixes[-2][1:]) + 1}.gz")
         first = self.folder / "pacct.0"
@@ -68,11 +96,15 @@ class Disk:
         os.truncate(self.live, 0)
 
     def read(self, *paths: Path) -> None:
-        config = Config(db=self.folder / "elsa.db", socket=self.folder / "sock", acct_file=self.live)
+        config = Config(
+            db=self.folder / "elsa.db", socket=self.folder / "sock", acct_file=self.live
+        )
         Ingester(config, Procfs(), host="test").run_once(paths)
 
     def read_copy(self, cut: int, hole: int) -> None:
-        """A copy of what is there now, cut short, and with a hole that spares no record that it touches."""
+        """A copy of what is there now, cut short, and with a hole that spares no record that it
+        touches.
+        """
         self.read()
         data = self.live.read_bytes()
         data = data[: len(data) - cut % (len(data) // 2 + 1)]
@@ -87,7 +119,9 @@ class Disk:
 
     def numbers(self) -> Iterator[int]:
         with closing(sqlite3.connect(self.folder / "elsa.db")) as connection:
-            yield from (pid - 1000 for (pid,) in connection.execute("select pid from acct order by pid"))
+            yield from (
+                pid - 1000 for (pid,) in connection.execute("select pid from acct order by pid")
+            )
 
 
 STEPS = st.one_of(

@@ -1,4 +1,6 @@
-"""taskstats under arbitrary bytes, order and loss: nothing raised but DataError, and each process gets what its own threads used."""
+"""taskstats under arbitrary bytes, order and loss: nothing raised but DataError, and each process
+gets what its own threads used.
+"""
 
 from __future__ import annotations
 
@@ -35,8 +37,14 @@ def test_arbitrary_bytes_raise_nothing_but_a_data_error(data: bytes) -> None:
         decode(data)
 
 
-@given(usual(), st.lists(st.tuples(st.integers(0, 39), st.integers(0, 255)), max_size=4), st.integers(0, 700))
-def test_a_damaged_message_raises_nothing_but_a_data_error(datagram: bytes, damage: list[tuple[int, int]], cut: int) -> None:
+@given(
+    usual(),
+    st.lists(st.tuples(st.integers(0, 39), st.integers(0, 255)), max_size=4),
+    st.integers(0, 700),
+)
+def test_a_damaged_message_raises_nothing_but_a_data_error(
+    datagram: bytes, damage: list[tuple[int, int]], cut: int
+) -> None:
     raw = bytearray(datagram)
     for offset, value in damage:
         raw[offset] = value
@@ -60,11 +68,14 @@ def life(tgid: int, threads: list[tuple[int, int]]) -> list[Message]:
     """The messages of a process, each thread with how often it was on a CPU and what it wrote."""
     base = Taskstats._make([0] * len(Taskstats._fields))._replace(version=16, comm="x", tgid=tgid)
     messages = [
-        Message(base._replace(pid=tgid + number, cpu_count=turns, write_bytes=wrote), None) for number, (turns, wrote) in enumerate(threads)
+        Message(base._replace(pid=tgid + number, cpu_count=turns, write_bytes=wrote), None)
+        for number, (turns, wrote) in enumerate(threads)
     ]
     final = messages[-1].thread
     assert final is not None
-    group = base._replace(cpu_count=sum(turns for turns, _ in threads)) if len(threads) > 1 else None
+    group = (
+        base._replace(cpu_count=sum(turns for turns, _ in threads)) if len(threads) > 1 else None
+    )
     return [*messages[:-1], Message(final._replace(flag=AGROUP), group)]
 
 
@@ -72,7 +83,9 @@ threads = st.lists(st.tuples(st.integers(1, 50), st.integers(0, 1 << 40)), min_s
 
 
 @given(st.lists(threads, min_size=1, max_size=8), st.randoms(use_true_random=False))
-def test_any_interleaving_of_processes_gives_each_its_own(lives: list[list[tuple[int, int]]], random: Random) -> None:
+def test_any_interleaving_of_processes_gives_each_its_own(
+    lives: list[list[tuple[int, int]]], random: Random
+) -> None:
     queues = [life(100 * number, each) for number, each in enumerate(lives, 1)]
     messages = []
     while any(queues):
@@ -82,7 +95,11 @@ def test_any_interleaving_of_processes_gives_each_its_own(lives: list[list[tuple
     assert len(found) == len(lives)
     for number, each in enumerate(lives, 1):
         stats = found[100 * number]
-        assert (stats.complete, stats.threads, stats.total.write_bytes) == (True, len(each), sum(wrote for _, wrote in each))
+        assert (stats.complete, stats.threads, stats.total.write_bytes) == (
+            True,
+            len(each),
+            sum(wrote for _, wrote in each),
+        )
     assert (len(sums), sums.unfinished) == (0, 0)
 
 
@@ -90,7 +107,9 @@ def test_any_interleaving_of_processes_gives_each_its_own(lives: list[list[tuple
 def test_whatever_is_lost_of_an_id_used_again_and_again_a_complete_sum_has_every_turn(
     lives: list[list[tuple[int, int]]], lost: set[int]
 ) -> None:
-    """Also where a process's last message is among the lost, so that its threads stand before the next one's."""
+    """Also where a process's last message is among the lost, so that its threads stand before the
+    next one's.
+    """
     messages = [(number, message) for number, each in enumerate(lives) for message in life(7, each)]
     sums = ProcessSums()
     for position, (number, message) in enumerate(messages):
@@ -102,6 +121,8 @@ def test_whatever_is_lost_of_an_id_used_again_and_again_a_complete_sum_has_every
             if stats.complete:
                 assert stats.total.cpu_count == sum(turns for turns, _ in lives[number])
             assert stats.total.cpu_count >= lives[number][-1][0]
-            if not any(position in lost for position, (owner, _) in enumerate(messages) if owner <= number):
+            if not any(
+                position in lost for position, (owner, _) in enumerate(messages) if owner <= number
+            ):
                 assert (stats.complete, stats.total.write_bytes) == (True, wrote)
     assert len(sums) <= 1

@@ -1,8 +1,9 @@
-"""Windows add up: hours, days and months to each other, to users and to the job, against an addition in plain Python over the raw rows."""
+"""Windows add up: hours, days and months to each other, to users and to the job, against an
+addition in plain Python over the raw rows.
+"""
 
 from __future__ import annotations
 
-import importlib.util
 import sqlite3
 import time
 from collections import defaultdict
@@ -18,18 +19,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from elsa.report import periods, usage, warehouse
-from elsa.report.output import Output
-from elsa.report.render import Row
-from elsa.report.selection import Selection
-from elsa.report.times import Window
+from elsa.report import usage
+from elsa.report.query import periods, warehouse
+from elsa.report.query.selection import Selection
+from elsa.report.query.times import Window
+from elsa.report.render.output import Output
+from elsa.report.render.writer import Row
 from elsa.store.upgrade import upgrade
-
-_spec = importlib.util.spec_from_file_location("given", Path(__file__).parents[1] / "views" / "given.py")
-assert _spec is not None
-assert _spec.loader is not None
-rows = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(rows)
+from tests.support import given as rows
 
 SECOND = 10**9
 # 2026-10-24T12:00Z: the day before the one of 25 hours in Berlin.
@@ -40,7 +37,9 @@ BY = (usage.HOURS, usage.DAYS, usage.MONTHS)
 
 
 class Life(NamedTuple):
-    """One process: when it began and ended (ns since the boot), what it used, and its stay in the job."""
+    """One process: when it began and ended (ns since the boot), what it used, and its stay in the
+    job.
+    """
 
     start: int
     end: int | None
@@ -72,10 +71,18 @@ class Life(NamedTuple):
 @st.composite
 def lives(draw: st.DrawFn) -> Life:
     start = draw(st.integers(0, HOURS * 3600 * SECOND))
-    length = draw(st.one_of(st.none(), st.integers(0, 2 * SECOND), st.integers(0, 40 * 3600 * SECOND)))
+    length = draw(
+        st.one_of(st.none(), st.integers(0, 2 * SECOND), st.integers(0, 40 * 3600 * SECOND))
+    )
     end = None if length is None else start + length
     used = tuple(draw(st.integers(0, 10**6)) for _ in SUMMED)
-    edges = sorted(draw(st.lists(st.integers(start + 1, end or start + 10**14), min_size=2, max_size=2))) if length != 0 else [0, 0]
+    edges = (
+        sorted(
+            draw(st.lists(st.integers(start + 1, end or start + 10**14), min_size=2, max_size=2))
+        )
+        if length != 0
+        else [0, 0]
+    )
     late, early = (draw(st.booleans()) and length != 0 for _ in range(2))
     return Life(start, end, used, edges[0] if late else None, edges[1] if early else None)
 
@@ -105,7 +112,11 @@ def stored(template: Path, found: list[Life]) -> sqlite3.Connection:
     connection.execute("update clock set offset_ns = ?", (BOOT,))
     made.job(1)
     for number, life in enumerate(found, start=1):
-        more = {} if life.end is None else {"elapsed_ns": life.end - life.start, "end_clock_id": 1, "end_how": 1}
+        more = (
+            {}
+            if life.end is None
+            else {"elapsed_ns": life.end - life.start, "end_clock_id": 1, "end_how": 1}
+        )
         made.process(number, seconds=None, uid=number % 3, **(more | {"start_ns": life.start}))
         if life.end is not None:
             made.usage(number, stime_us=0, **counters(life.used))
@@ -119,7 +130,10 @@ def stored(template: Path, found: list[Life]) -> sqlite3.Connection:
 
 
 def counters(used: tuple[int, ...]) -> dict[str, int]:
-    return {{"minor_faults": "minflt"}.get(key, key): value for key, value in zip(SUMMED, used, strict=True)}
+    return {
+        {"minor_faults": "minflt"}.get(key, key): value
+        for key, value in zip(SUMMED, used, strict=True)
+    }
 
 
 def label(by: usage.By, ns: int) -> str:
@@ -130,7 +144,9 @@ def label(by: usage.By, ns: int) -> str:
     return f"{local:%Y-%m-%d}" if by.period == periods.DAY else f"{local:%Y-%m}"
 
 
-def asked(connection: sqlite3.Connection, by: usage.By, selection: Selection) -> dict[str, dict[str, Any]]:
+def asked(
+    connection: sqlite3.Connection, by: usage.By, selection: Selection
+) -> dict[str, dict[str, Any]]:
     report = usage.usage(connection, by, selection, Output("json"), everything=True)
     found: list[Row] = list(report.rows)
     return {row[0]: dict(zip(report.columns, row, strict=True)) for row in found}
@@ -142,7 +158,9 @@ def total(found: dict[str, dict[str, Any]], key: str) -> int:
 
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(lives(), max_size=12), st.booleans())
-def test_periods_by_end_are_what_plain_python_adds_up_and_sum_to_the_whole_exactly(template: Path, found: list[Life], of_job: bool) -> None:
+def test_periods_by_end_are_what_plain_python_adds_up_and_sum_to_the_whole_exactly(
+    template: Path, found: list[Life], of_job: bool
+) -> None:
     selection = Selection(jobs=(1,) if of_job else None)
     with closing(stored(template, found)) as connection:
         users = asked(connection, usage.USERS, selection)
@@ -151,14 +169,23 @@ def test_periods_by_end_are_what_plain_python_adds_up_and_sum_to_the_whole_exact
             for life in found:
                 if (charged := life.charged(of_job=of_job)) is not None:
                     name = label(by, charged[1])
-                    expected[name] = [a + b for a, b in zip(expected[name], charged[2], strict=True)]
+                    expected[name] = [
+                        a + b for a, b in zip(expected[name], charged[2], strict=True)
+                    ]
             got = asked(connection, by, selection)
             assert {name: [row[key] for key in SUMMED] for name, row in got.items()} == expected
-            assert list(got) == sorted(got, key=lambda name: datetime.fromisoformat(name if len(name) > 7 else f"{name}-01").timestamp())
+            assert list(got) == sorted(
+                got,
+                key=lambda name: datetime.fromisoformat(
+                    name if len(name) > 7 else f"{name}-01"
+                ).timestamp(),
+            )
             for key in (*SUMMED, "utime_ticks"):
                 assert total(got, key) == total(users, key)
             for key in ("cpu_s", "user_s", "elapsed_s"):
-                assert sum(round(row[key] * 1e9) for row in got.values()) == sum(round((row[key] or 0) * 1e9) for row in users.values())
+                assert sum(round(row[key] * 1e9) for row in got.values()) == sum(
+                    round((row[key] or 0) * 1e9) for row in users.values()
+                )
 
 
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -176,26 +203,40 @@ def test_clipped_periods_are_the_parts_of_each_life_in_them_and_sum_to_the_whole
             assert last is not None
             selection = Selection(chosen, clip=True, jobs=(1,) if of_job else None)
             for by in BY:
-                expected: dict[str, list[Fraction]] = defaultdict(lambda: [Fraction(0)] * len(SUMMED))
+                expected: dict[str, list[Fraction]] = defaultdict(
+                    lambda: [Fraction(0)] * len(SUMMED)
+                )
                 lived: dict[str, int] = defaultdict(int)
                 for period in periods.lay(by.period or "", BOOT, BOOT + 10**6 * SECOND):
                     for life in found:
                         charged = life.charged(of_job=of_job)
-                        part = share(charged, max(period.since_ns, first), min(period.until_ns, last))
+                        part = share(
+                            charged, max(period.since_ns, first), min(period.until_ns, last)
+                        )
                         if charged is not None and part is not None:
                             lived[period.label] += 1
-                            expected[period.label] = [a + b * part for a, b in zip(expected[period.label], charged[2], strict=True)]
+                            expected[period.label] = [
+                                a + b * part
+                                for a, b in zip(expected[period.label], charged[2], strict=True)
+                            ]
                 got = asked(connection, by, selection)
                 assert {name: row["processes"] for name, row in got.items()} == lived
                 for name, row in got.items():
-                    assert all(abs(row[key] - value) <= 1 for key, value in zip(SUMMED, expected[name], strict=True)), name
+                    assert all(
+                        abs(row[key] - value) <= 1
+                        for key, value in zip(SUMMED, expected[name], strict=True)
+                    ), name
                     assert row["estimate"] == 1
             whole = asked(connection, usage.USERS, selection)
             for key in SUMMED:
-                assert abs(total(whole, key) - total(asked(connection, usage.HOURS, selection), key)) <= 1 + 0.5 * (2 * HOURS + 3)
+                assert abs(
+                    total(whole, key) - total(asked(connection, usage.HOURS, selection), key)
+                ) <= 1 + 0.5 * (2 * HOURS + 3)
 
 
-def share(charged: tuple[int, int, tuple[int, ...]] | None, since: int, until: int) -> Fraction | None:
+def share(
+    charged: tuple[int, int, tuple[int, ...]] | None, since: int, until: int
+) -> Fraction | None:
     """Which part of a life, or of a stay, lies between two moments; None if there is none."""
     if charged is None or since >= until:
         return None
@@ -217,7 +258,9 @@ def test_day_of_twenty_five_hours_has_as_many_periods_and_every_moment_is_in_one
     assert day == (start, end, "2026-10-25")
 
 
-def test_clock_that_changes_by_half_an_hour_leaves_no_moment_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clock_that_changes_by_half_an_hour_leaves_no_moment_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("TZ", "LHST-10:30LHDT-11,M10.1.0,M4.1.0")
     time.tzset()
     start = int(datetime(2026, 4, 5).timestamp()) * SECOND

@@ -1,4 +1,6 @@
-"""Hours, days, months and written times in every time zone: those that skipped a day, changed by half an hour, or by odd seconds."""
+"""Hours, days, months and written times in every time zone: those that skipped a day, changed by
+half an hour, or by odd seconds.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +14,42 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from elsa.report import periods, times
+from elsa.report.query import periods, times
 
 ZONES = (
-    *("Pacific/Apia", "Pacific/Kwajalein", "Australia/Lord_Howe", "Africa/Casablanca", "Africa/Monrovia", "America/St_Johns"),
-    *("Asia/Kathmandu", "Asia/Pyongyang", "America/Caracas", "Pacific/Kiritimati", "America/Sao_Paulo", "Asia/Gaza", "Africa/Cairo"),
-    *("Antarctica/Troll", "Europe/Dublin", "America/Scoresbysund", "Pacific/Chatham", "Asia/Tehran", "Africa/Juba", "UTC"),
+    *(
+        "Pacific/Apia",
+        "Pacific/Kwajalein",
+        "Australia/Lord_Howe",
+        "Africa/Casablanca",
+        "Africa/Monrovia",
+        "America/St_Johns",
+    ),
+    *(
+        "Asia/Kathmandu",
+        "Asia/Pyongyang",
+        "America/Caracas",
+        "Pacific/Kiritimati",
+        "America/Sao_Paulo",
+        "Asia/Gaza",
+        "Africa/Cairo",
+    ),
+    *(
+        "Antarctica/Troll",
+        "Europe/Dublin",
+        "America/Scoresbysund",
+        "Pacific/Chatham",
+        "Asia/Tehran",
+        "Africa/Juba",
+        "UTC",
+    ),
 )
 DAY = 86400
 # From 1970 to 2037, so that 32-bit tables know it all.
 MOMENTS = st.integers(0, 67 * 365 * DAY)
-SOME = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+SOME = settings(
+    max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
 
 
 @cache
@@ -60,7 +87,9 @@ def _local(second: int) -> datetime:
     return datetime.fromtimestamp(second)
 
 
-def test_periods_follow_each_other_and_bear_the_name_that_the_clock_gives_their_moments(zone: str) -> None:
+def test_periods_follow_each_other_and_bear_the_name_that_the_clock_gives_their_moments(
+    zone: str,
+) -> None:
     @SOME
     @given(moments(zone), st.integers(0, 3 * DAY), st.sampled_from(["hour", "day", "month"]))
     def holds(first: int, length: int, kind: str) -> None:
@@ -108,7 +137,9 @@ def test_yesterday_today_and_tomorrow_are_in_order_on_any_day(zone: str) -> None
     @given(moments(zone))
     def holds(now: int) -> None:
         clock = datetime.fromtimestamp(now, UTC)
-        yesterday, today, tomorrow = (times.moment(word, clock) // 10**9 for word in ("yesterday", "today", "tomorrow"))
+        yesterday, today, tomorrow = (
+            times.moment(word, clock) // 10**9 for word in ("yesterday", "today", "tomorrow")
+        )
         assert yesterday < today <= now
         assert now < tomorrow or _local(now).fold  # midnight may come twice
         assert _local(today).date() == _local(now).date()

@@ -30,7 +30,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def roff(*arguments: str) -> subprocess.CompletedProcess[str]:
     if shutil.which("groff") is None:
         pytest.skip("groff is not installed")
-    return subprocess.run(["groff", "-man", "-Tascii", "-P-cbou", *arguments], text=True, capture_output=True, check=True)
+    return subprocess.run(
+        ["groff", "-man", "-Tascii", "-P-cbou", *arguments],
+        text=True,
+        capture_output=True,
+        check=True,
+    )
 
 
 def test_every_command_has_its_page(folder: Path) -> None:
@@ -49,14 +54,23 @@ def test_a_page_shows_every_option_and_the_examples_as_they_are(folder: Path, na
     for parameter in command.params:
         for option in parameter.opts if isinstance(parameter, click.Option) else ():
             assert re.search(rf"^ +.*{option}\b", shown, re.MULTILINE), option
-    examples = re.findall(r"^ +elsa .*$", (command.help or "").rpartition("Examples:")[2], re.MULTILINE)
+    examples = re.findall(
+        r"^ +elsa .*$", (command.help or "").rpartition("Examples:")[2], re.MULTILINE
+    )
     assert len(examples) > 1
     lines = [line.strip() for line in shown.splitlines()]
     assert all(example.strip() in lines for example in examples)
 
 
 def test_text_that_roff_would_take_for_its_own_is_kept() -> None:
-    context = click.Context(click.Command("x", help=".sh begins 'this' \\fBtext\\fR -- and `that` \u2026 ^~\n\n\b\nExample:\n  .run \\x"))
+    context = click.Context(
+        click.Command(
+            "x",
+            help=(
+                ".sh begins 'this' \\fBtext\\fR -- and `that` \u2026 ^~\n\n\b\nExample:\n  .run \\x"
+            ),
+        )
+    )
     page = man.page(["elsa", "x"], context)
     assert r"\&.sh begins \(aqthis\(aq \efBtext\efR \-\- and \(gathat\(ga \[u2026] \(ha\(ti" in page
     assert "\n  .run \\ex\n" in page

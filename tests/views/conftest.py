@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -12,13 +11,7 @@ from typing import Any
 import pytest
 
 from elsa.store.upgrade import upgrade
-
-# By its path, since test folders are no packages.
-_spec = importlib.util.spec_from_file_location("given", Path(__file__).with_name("given.py"))
-assert _spec is not None
-assert _spec.loader is not None
-given = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(given)
+from tests.support import given
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,6 @@
-"""audit, audit_stretch: who saw what. Every incarnation and every record is in one class, and what one witness lacks has a cause."""
+"""audit, audit_stretch: who saw what. Every incarnation and every record is in one class, and what
+one witness lacks has a cause.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +20,23 @@ if TYPE_CHECKING:
 
 SECOND = 10**9
 REAL_S = 1_767_323_045  # real time of monotonic 0 (see given.py)
-CLASSES = ["both", "uncertain", "only_connector", "only_acct", "running", "pending", "ambiguous", "self"]
+CLASSES = [
+    "both",
+    "uncertain",
+    "only_connector",
+    "only_acct",
+    "running",
+    "pending",
+    "ambiguous",
+    "self",
+]
 
 
 def classes(warehouse: Warehouse) -> dict[str, tuple[int, int]]:
-    return {row["class"]: (row["processes"], row["records"]) for row in warehouse.rows("select * from audit")}
+    return {
+        row["class"]: (row["processes"], row["records"])
+        for row in warehouse.rows("select * from audit")
+    }
 
 
 def causes(warehouse: Warehouse) -> dict[int, str]:
@@ -31,10 +45,13 @@ def causes(warehouse: Warehouse) -> dict[int, str]:
 
 def stretches(warehouse: Warehouse) -> list[tuple[Any, ...]]:
     keys = ("class", "cause", "processes", "first_ended_at", "last_ended_at")
-    return [tuple(row[key] for key in keys) for row in warehouse.rows("select * from audit_stretch order by first_ended_at")]
+    return [
+        tuple(row[key] for key in keys)
+        for row in warehouse.rows("select * from audit_stretch order by first_ended_at")
+    ]
 
 
-def lonely(warehouse: Warehouse, number: int, **more: Any) -> None:  # noqa: ANN401
+def lonely(warehouse: Warehouse, number: int, **more: Any) -> None:
     """A process of which only its record tells."""
     warehouse.process(number, **({"origin": 3, "end_how": 3} | more))
     warehouse.acct(number, number, join=4, btime=REAL_S + int(more.get("start", 10)))
@@ -80,7 +97,9 @@ def test_each_class_counts_its_processes_and_its_records(warehouse: Warehouse) -
 
 
 def class_of(origin: int | None, elapsed: float | None, join: int | None) -> str:
-    """What audit_row says in SQL: of a process (with its record's join, if it has one), or of a record alone (origin None)."""
+    """What audit_row says in SQL: of a process (with its record's join, if it has one), or of a
+    record alone (origin None).
+    """
     if origin is None:
         return {Join.SELF: "self", Join.AMBIGUOUS: "ambiguous"}.get(Join(join), "pending")  # type: ignore[arg-type]
     if origin == Origin.ACCT or join == Join.OWN:
@@ -91,15 +110,22 @@ def class_of(origin: int | None, elapsed: float | None, join: int | None) -> str
 
 
 @pytest.mark.parametrize("seed", range(25))
-def test_every_process_and_every_record_is_in_exactly_one_class(warehouse: Warehouse, seed: int) -> None:
-    dice = random.Random(seed)  # noqa: S311
+def test_every_process_and_every_record_is_in_exactly_one_class(
+    warehouse: Warehouse, seed: int
+) -> None:
+    dice = random.Random(seed)
     processes: Counter[str] = Counter()
     records: Counter[str] = Counter()
     if dice.random() < 0.8:
         collector(warehouse, dice.randrange(100), dice.randrange(100, 300))
     for number in range(dice.randrange(4)):
         warehouse.insert(
-            "gap", id=number, boot_id=1, kind=dice.choice(["down", "overrun"]), from_ns=dice.randrange(300) * SECOND, to_ns=None
+            "gap",
+            id=number,
+            boot_id=1,
+            kind=dice.choice(["down", "overrun"]),
+            from_ns=dice.randrange(300) * SECOND,
+            to_ns=None,
         )
     for number in range(1, dice.randrange(1, 60)):
         elapsed = dice.choice([None, 0, 1, 70])
@@ -117,39 +143,69 @@ def test_every_process_and_every_record_is_in_exactly_one_class(warehouse: Wareh
         records[class_of(None, None, join)] += 1
     found = classes(warehouse)
     assert found == {name: (processes[name], records[name]) for name in CLASSES}
-    assert sum(count for count, _ in found.values()) == warehouse.row("select count(*) as n from process")["n"]
+    assert (
+        sum(count for count, _ in found.values())
+        == warehouse.row("select count(*) as n from process")["n"]
+    )
     counted = sum(count for name, (_, count) in found.items() if name != "self")
     assert counted == warehouse.row("select count(*) as n from acct_records where counted")["n"]
-    sums = warehouse.rows("select class, sum(processes) as processes, sum(records) as records from audit_stretch group by class")
+    sums = warehouse.rows(
+        "select class, sum(processes) as processes, sum(records) as records from audit_stretch"
+        " group by class"
+    )
     assert {row["class"]: (row["processes"], row["records"]) for row in sums} == {
         name: found[name] for name in ("uncertain", "only_connector", "only_acct") if found[name][0]
     }
 
 
 @pytest.mark.parametrize("seed", range(25, 40))
-def test_audit_is_the_same_when_hours_are_rolled_up(warehouse: Warehouse, tmp_path: Path, seed: int) -> None:
-    dice = random.Random(seed)  # noqa: S311
+def test_audit_is_the_same_when_hours_are_rolled_up(
+    warehouse: Warehouse, tmp_path: Path, seed: int
+) -> None:
+    dice = random.Random(seed)
     if dice.random() < 0.8:
         collector(warehouse, dice.randrange(5000), dice.randrange(10_000, 20_000))
     for number in range(dice.randrange(4)):
-        warehouse.insert("gap", id=number, boot_id=1, kind="down", from_ns=dice.randrange(20_000) * SECOND, to_ns=None)
+        warehouse.insert(
+            "gap",
+            id=number,
+            boot_id=1,
+            kind="down",
+            from_ns=dice.randrange(20_000) * SECOND,
+            to_ns=None,
+        )
     for number in range(1, 80):
         join = dice.choice([None, 1, 1, 1, 2, 4])
         start = dice.randrange(20_000)
-        warehouse.process(number, origin=3 if join == 4 else 1, start=start, seconds=dice.choice([None, 0, 1, 70]))
+        warehouse.process(
+            number, origin=3 if join == 4 else 1, start=start, seconds=dice.choice([None, 0, 1, 70])
+        )
         if join:
             warehouse.acct(number, number, join=join, btime=REAL_S + start)
         if dice.random() < 0.3:
             warehouse.usage(number, utime_us=dice.randrange(50_000))
     for number in range(100, 110):
-        warehouse.acct(number, None, join=dice.choice([0, 3, 5]), pid=1000 + number - 100, btime=REAL_S + dice.randrange(20_000))
+        warehouse.acct(
+            number,
+            None,
+            join=dice.choice([0, 3, 5]),
+            pid=1000 + number - 100,
+            btime=REAL_S + dice.randrange(20_000),
+        )
     views = ("audit", "audit_ticks", "audit_doubt", "audit_stretch")
     before = {view: sorted(map(repr, warehouse.rows(f"select * from {view}"))) for view in views}
-    assert rollups.refresh(warehouse.connection, tmp_path / "elsa.db", (REAL_S + 30 * 3600) * SECOND) > 4
-    assert {view: sorted(map(repr, warehouse.rows(f"select * from {view}"))) for view in views} == before
+    assert (
+        rollups.refresh(warehouse.connection, tmp_path / "elsa.db", (REAL_S + 30 * 3600) * SECOND)
+        > 4
+    )
+    assert {
+        view: sorted(map(repr, warehouse.rows(f"select * from {view}"))) for view in views
+    } == before
 
 
-def test_process_without_a_record_is_explained_by_the_records_around_it(warehouse: Warehouse) -> None:
+def test_process_without_a_record_is_explained_by_the_records_around_it(
+    warehouse: Warehouse,
+) -> None:
     warehouse.process(1, start=9)
     assert causes(warehouse) == {1: "never"}
     for number, second in ((2, 20), (3, 40)):
@@ -162,10 +218,14 @@ def test_process_without_a_record_is_explained_by_the_records_around_it(warehous
     assert causes(warehouse) == {1: "until", 4: "between", 5: "since", 6: "unjoined", 7: "reboot"}
 
 
-def test_process_that_only_its_record_tells_of_is_explained_by_what_the_collector_missed(warehouse: Warehouse) -> None:
+def test_process_that_only_its_record_tells_of_is_explained_by_what_the_collector_missed(
+    warehouse: Warehouse,
+) -> None:
     collector(warehouse, since=100, heard=1000)
     warehouse.insert("gap", id=1, boot_id=1, kind="down", from_ns=200 * SECOND, to_ns=300 * SECOND)
-    warehouse.insert("gap", id=2, boot_id=1, kind="overrun", from_ns=400 * SECOND, to_ns=401 * SECOND)
+    warehouse.insert(
+        "gap", id=2, boot_id=1, kind="overrun", from_ns=400 * SECOND, to_ns=401 * SECOND
+    )
     warehouse.insert("boot", id=2, host_id=1)
     warehouse.insert("clock", id=2, boot_id=2, since_ns=0, offset_ns=0, boottime_offset_ns=0)
     warehouse.insert("boot", id=3, host_id=1, uuid="never heard")
@@ -174,32 +234,55 @@ def test_process_that_only_its_record_tells_of_is_explained_by_what_the_collecto
     lonely(warehouse, 6, boot_id=2, clock_id=2, end_clock_id=2)
     lonely(warehouse, 7, boot_id=3)
     told = {2: "down", 3: "lost", 4: "unexplained", 5: "down", 7: "boot"}
-    assert causes(warehouse) == told, "the others are from before the first collector, which is no doubt"
-    unheard = {(row["boot_id"], row["cause"], row["processes"]) for row in warehouse.rows("select * from audit_stretch where stretch = 0")}
+    assert causes(warehouse) == told, (
+        "the others are from before the first collector, which is no doubt"
+    )
+    unheard = {
+        (row["boot_id"], row["cause"], row["processes"])
+        for row in warehouse.rows("select * from audit_stretch where stretch = 0")
+    }
     assert unheard == {(1, "before", 1), (2, "earlier_boot", 1)}
 
 
-def test_a_boot_that_is_not_the_first_one_heard_has_causes_of_its_own_for_what_was_missed_at_its_edges(warehouse: Warehouse) -> None:
+def test_a_boot_that_is_not_the_first_one_heard_has_causes_of_its_own_for_what_was_missed_at_its_edges(
+    warehouse: Warehouse,
+) -> None:
     collector(warehouse, since=100, heard=1000)
     warehouse.insert("boot", id=2, host_id=1, uuid="b2", started_at_ns=(REAL_S + 2000) * SECOND)
-    warehouse.insert("clock", id=2, boot_id=2, since_ns=0, offset_ns=(REAL_S + 2000) * SECOND, boottime_offset_ns=0)
+    warehouse.insert(
+        "clock",
+        id=2,
+        boot_id=2,
+        since_ns=0,
+        offset_ns=(REAL_S + 2000) * SECOND,
+        boottime_offset_ns=0,
+    )
     warehouse.insert("collector", id=2, boot_id=2, since_ns=20 * SECOND, heard_ns=500 * SECOND)
     edges = ((1, 1, "shutdown", 1000, 1990), (2, 2, "boot", 0, 21), (3, 2, "crash", 500, None))
     for number, boot, kind, first, last in edges:
         until = None if last is None else last * SECOND
-        warehouse.insert("gap", id=number, boot_id=boot, kind=kind, from_ns=first * SECOND, to_ns=until)
+        warehouse.insert(
+            "gap", id=number, boot_id=boot, kind=kind, from_ns=first * SECOND, to_ns=until
+        )
     lonely(warehouse, 1, start=1005)
     second_boot: dict[str, Any] = {"boot_id": 2, "clock_id": 2, "end_clock_id": 2}
     for number, second in ((2, 5), (3, 20), (4, 510), (5, 100)):
         lonely(warehouse, number, start=second, **second_boot)
     assert causes(warehouse) == {1: "shutdown", 2: "boot", 3: "boot", 4: "crash", 5: "unexplained"}
     assert warehouse.rows("select 1 from audit_stretch where stretch = 0") == []
-    whys = [row["why"] for row in warehouse.rows("select why from audit_stretch where cause in ('boot', 'shutdown', 'crash')")]
+    whys = [
+        row["why"]
+        for row in warehouse.rows(
+            "select why from audit_stretch where cause in ('boot', 'shutdown', 'crash')"
+        )
+    ]
     assert len(set(whys)) == 3
 
 
 @pytest.mark.parametrize("kind", ["crash", "shutdown"])
-def test_record_that_was_not_on_disk_when_the_power_was_cut_is_no_sign_that_accounting_was_off(warehouse: Warehouse, kind: str) -> None:
+def test_record_that_was_not_on_disk_when_the_power_was_cut_is_no_sign_that_accounting_was_off(
+    warehouse: Warehouse, kind: str
+) -> None:
     collector(warehouse, since=5, heard=1000)
     warehouse.insert("gap", id=1, boot_id=1, kind=kind, from_ns=1000 * SECOND, to_ns=2000 * SECOND)
     for number, second in ((1, 900), (2, 960)):
@@ -211,9 +294,13 @@ def test_record_that_was_not_on_disk_when_the_power_was_cut_is_no_sign_that_acco
     assert causes(warehouse) == {3: "between", 4: "between", 5: last, 6: last}
 
 
-def test_accounting_that_had_been_off_long_before_the_power_was_cut_is_not_laid_to_it(warehouse: Warehouse) -> None:
+def test_accounting_that_had_been_off_long_before_the_power_was_cut_is_not_laid_to_it(
+    warehouse: Warehouse,
+) -> None:
     collector(warehouse, since=5, heard=1000)
-    warehouse.insert("gap", id=1, boot_id=1, kind="crash", from_ns=1000 * SECOND, to_ns=2000 * SECOND)
+    warehouse.insert(
+        "gap", id=1, boot_id=1, kind="crash", from_ns=1000 * SECOND, to_ns=2000 * SECOND
+    )
     for number, second in ((1, 10), (2, 500), (3, 930), (4, 950)):
         warehouse.process(number, start=second)
     assert set(causes(warehouse).values()) == {"never"}
@@ -221,54 +308,77 @@ def test_accounting_that_had_been_off_long_before_the_power_was_cut_is_not_laid_
     assert causes(warehouse) == {2: "since", 3: "since", 4: "crash"}
 
 
-def test_second_in_which_the_collector_started_may_be_explained_by_a_gap_in_it(warehouse: Warehouse) -> None:
+def test_second_in_which_the_collector_started_may_be_explained_by_a_gap_in_it(
+    warehouse: Warehouse,
+) -> None:
     collector(warehouse, since=100)
     for number, second in ((1, 99), (2, 99.5)):
         lonely(warehouse, number, start=second)
     assert causes(warehouse) == {2: "before"}
     warehouse.insert("gap", id=1, boot_id=1, kind="down", from_ns=100 * SECOND, to_ns=101 * SECOND)
     assert causes(warehouse) == {2: "down"}
-    assert [row[:3] for row in stretches(warehouse)] == [("only_acct", "before", 1), ("only_acct", "down", 1)]
+    assert [row[:3] for row in stretches(warehouse)] == [
+        ("only_acct", "before", 1),
+        ("only_acct", "down", 1),
+    ]
 
 
 def test_doubt_about_a_joining_comes_from_the_gap_it_touches(warehouse: Warehouse) -> None:
     collector(warehouse)
     warehouse.insert("gap", id=1, boot_id=1, kind="down", from_ns=200 * SECOND, to_ns=300 * SECOND)
-    warehouse.insert("gap", id=2, boot_id=1, kind="sequence", from_ns=400 * SECOND, to_ns=401 * SECOND)
+    warehouse.insert(
+        "gap", id=2, boot_id=1, kind="sequence", from_ns=400 * SECOND, to_ns=401 * SECOND
+    )
     for number, second in ((1, 197), (2, 403), (3, 350)):
         warehouse.process(number, start=second)
         warehouse.acct(number, number, join=2)
     assert causes(warehouse) == {1: "down", 2: "lost", 3: "unexplained"}
-    warehouse.insert("gap", id=3, boot_id=1, kind="taskstats", from_ns=350 * SECOND, to_ns=351 * SECOND)
+    warehouse.insert(
+        "gap", id=3, boot_id=1, kind="taskstats", from_ns=350 * SECOND, to_ns=351 * SECOND
+    )
     assert causes(warehouse)[3] == "unexplained", "lost statistics hide no fork"
 
 
-def test_doubt_in_the_first_and_last_seconds_of_the_collector_comes_from_where_it_did_not_hear(warehouse: Warehouse) -> None:
+def test_doubt_in_the_first_and_last_seconds_of_the_collector_comes_from_where_it_did_not_hear(
+    warehouse: Warehouse,
+) -> None:
     collector(warehouse, since=100, heard=1000)
     for number, second in ((1, 50), (2, 103), (3, 105), (4, 999), (5, 997)):
         warehouse.process(number, start=second)
         warehouse.acct(number, number, join=2)
-    assert causes(warehouse) == {1: "before", 2: "before", 3: "unexplained", 4: "down", 5: "unexplained"}
+    assert causes(warehouse) == {
+        1: "before",
+        2: "before",
+        3: "unexplained",
+        4: "down",
+        5: "unexplained",
+    }
 
 
-def test_stretch_ends_where_time_passes_and_both_witnesses_saw_something(warehouse: Warehouse) -> None:
+def test_stretch_ends_where_time_passes_and_both_witnesses_saw_something(
+    warehouse: Warehouse,
+) -> None:
     for number, second in ((1, 10), (2, 100), (3, 110), (4, 300), (5, 420)):
         warehouse.process(number, start=second)
     for number, second in ((6, 0), (7, 105), (8, 200), (9, 500)):
         warehouse.process(number, start=second)
         warehouse.acct(number, number, btime=REAL_S + second)
-    # From 1 to 2 and from 4 to 5 only time passes, between 2 and 3 both saw one, and from 3 to 4 it is either.
+    # From 1 to 2 and from 4 to 5 only time passes, between 2 and 3 both saw one, and from 3 to 4 it
+    # is either.
     assert stretches(warehouse) == [
         ("only_connector", "between", 3, "2026-01-02T03:04:16.000Z", "2026-01-02T03:05:56.000Z"),
         ("only_connector", "between", 2, "2026-01-02T03:09:06.000Z", "2026-01-02T03:11:06.000Z"),
     ]
 
 
-def test_stretch_ends_also_where_hours_pass_and_both_witnesses_saw_something_in_one_of_them(warehouse: Warehouse) -> None:
+def test_stretch_ends_also_where_hours_pass_and_both_witnesses_saw_something_in_one_of_them(
+    warehouse: Warehouse,
+) -> None:
     hour = 3600
     for number, second in ((1, 10), (2, 2 * hour), (3, 4 * hour), (4, 6 * hour)):
         warehouse.process(number, start=second)
-    # Hours apart: a both in the hour of the first of two, between, or in the hour of the second; none between 2 and 3.
+    # Hours apart: a both in the hour of the first of two, between, or in the hour of the second;
+    # none between 2 and 3.
     for number, second in ((5, 0), (6, 1000), (7, 5 * hour), (8, 7 * hour)):
         warehouse.process(number, start=second)
         warehouse.acct(number, number, btime=REAL_S + second)
@@ -283,7 +393,9 @@ def test_causes_do_not_share_a_stretch_and_are_told_in_words(warehouse: Warehous
     warehouse.insert("gap", id=1, boot_id=1, kind="down", from_ns=200 * SECOND, to_ns=210 * SECOND)
     for number, second in ((1, 205), (2, 206), (3, 240)):
         lonely(warehouse, number, start=second)
-    rows = warehouse.rows("select why, processes, host, boot_id from audit_stretch order by first_ended_at")
+    rows = warehouse.rows(
+        "select why, processes, host, boot_id from audit_stretch order by first_ended_at"
+    )
     assert [tuple(row.values()) for row in rows] == [
         ("the collector did not run", 2, "here", 1),
         ("no known loss explains it", 1, "here", 1),
@@ -299,4 +411,10 @@ def test_ticks_are_compared_where_both_witnesses_tell_the_cpu_time(warehouse: Wa
     for number in (2, 3):
         warehouse.usage(number, utime_us=19_999, stime_us=20_001)
     row = warehouse.row("select * from audit_ticks")
-    assert row == {"processes": 1, "taskstats_s": 0.04, "acct_s": 0.03, "lost_s": 0.01, "lost_percent": 25.0}
+    assert row == {
+        "processes": 1,
+        "taskstats_s": 0.04,
+        "acct_s": 0.03,
+        "lost_s": 0.01,
+        "lost_percent": 25.0,
+    }

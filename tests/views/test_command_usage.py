@@ -9,13 +9,18 @@ if TYPE_CHECKING:
 
 
 def test_command_and_fork_flag_are_the_key_as_in_sa(warehouse: Warehouse) -> None:
-    for number, (comm, flag, utime) in enumerate([("sh", 0, 5), ("sh", 1, 7), ("sh", 0, 1), ("cc", 0, 2)], start=1):
+    for number, (comm, flag, utime) in enumerate(
+        [("sh", 0, 5), ("sh", 1, 7), ("sh", 0, 1), ("cc", 0, 2)], start=1
+    ):
         warehouse.process(number)
         warehouse.acct(number, number, comm=comm, flag=flag, utime=utime, stime=1, etime=200.0)
     warehouse.acct(9, None, comm="sh", utime=10, etime=50.0)
     warehouse.acct(10, None, join=3, comm="sh", utime=10_000)
     warehouse.process(11, comm="sh", seconds=None)
-    columns = "command, forked_only, processes, running, records, etime_ticks, utime_ticks, stime_ticks, cpu_s"
+    columns = (
+        "command, forked_only, processes, running, records, etime_ticks, utime_ticks, stime_ticks,"
+        " cpu_s"
+    )
     rows = warehouse.rows(f"select {columns} from command_usage order by command, forked_only")
     assert [tuple(row.values()) for row in rows] == [
         ("cc", 0, 1, 0, 1, 200.0, 2, 1, 0.03),
@@ -30,23 +35,33 @@ def test_user_usage_has_one_row_per_uid(warehouse: Warehouse) -> None:
     warehouse.acct(1, 1, uid=5, utime=1, minflt=3)
     warehouse.process(2, uid=6)
     warehouse.acct(2, None, uid=5, utime=2, minflt=4)
-    rows = warehouse.rows("select uid, processes, records, utime_ticks, minflt from user_usage order by uid")
+    rows = warehouse.rows(
+        "select uid, processes, records, utime_ticks, minflt from user_usage order by uid"
+    )
     assert [tuple(row.values()) for row in rows] == [(5, 1, 2, 3, 7), (6, 1, 0, None, None)]
 
 
-def test_job_command_usage_and_job_user_usage_know_only_the_job_s_processes(warehouse: Warehouse) -> None:
+def test_job_command_usage_and_job_user_usage_know_only_the_job_s_processes(
+    warehouse: Warehouse,
+) -> None:
     for number in (1, 2, 3):
         warehouse.process(number)
         warehouse.acct(number, number, comm="cc", utime=number, uid=number % 2)
     warehouse.job(1, members=(1, 2))
     warehouse.job(2, members=(2,))
-    commands = warehouse.rows("select job_id, command, processes, utime_ticks from job_command_usage order by job_id")
+    commands = warehouse.rows(
+        "select job_id, command, processes, utime_ticks from job_command_usage order by job_id"
+    )
     assert [tuple(row.values()) for row in commands] == [(1, "cc", 2, 3), (2, "cc", 1, 2)]
-    users = warehouse.rows("select job_id, uid, utime_ticks from job_user_usage order by job_id, uid")
+    users = warehouse.rows(
+        "select job_id, uid, utime_ticks from job_user_usage order by job_id, uid"
+    )
     assert [tuple(row.values()) for row in users] == [(1, 0, 2), (1, 1, 1), (2, 0, 2)]
 
 
-def test_sums_and_peaks_of_taskstats_are_over_what_it_told_and_say_of_how_many(warehouse: Warehouse) -> None:
+def test_sums_and_peaks_of_taskstats_are_over_what_it_told_and_say_of_how_many(
+    warehouse: Warehouse,
+) -> None:
     for number in (1, 2, 3, 4):
         warehouse.process(number, comm="cc", uid=5, seconds=None if number == 4 else 1)
     warehouse.usage(1, utime_us=1500, stime_us=0, rss_kib=10, read_bytes=4096, threads=2)
@@ -55,7 +70,10 @@ def test_sums_and_peaks_of_taskstats_are_over_what_it_told_and_say_of_how_many(w
     warehouse.acct(5, 5, comm="cc", uid=5, utime=2)
     warehouse.acct(6, None, comm="sh", uid=6, utime=1)
     warehouse.job(1, members=(1, 2, 3, 4))
-    columns = "with_usage, with_ticks, without_usage, usage_partial, user_s, cpu_s, threads, utime_us, rss_kib, read_bytes, write_bytes"
+    columns = (
+        "with_usage, with_ticks, without_usage, usage_partial, user_s, cpu_s, threads, utime_us,"
+        " rss_kib, read_bytes, write_bytes"
+    )
     told = (0.004001, 3, 4000, 30, 4096, None)
     for view, key in (("job_command_usage", "command = 'cc'"), ("job_user_usage", "uid = 5")):
         row = warehouse.row(f"select {columns} from {view} where {key}")

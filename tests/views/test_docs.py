@@ -10,14 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from elsa.store import assets, schema
+from elsa.store import schema, sql_files
 
 TEXT = (Path(__file__).parents[2] / "docs" / "schema.md").read_text(encoding="utf-8")
 # Views that are described by the columns of another one.
 LIKE = {
     **dict.fromkeys(("incarnation_usage", "unjoined_usage", "job_process_usage"), "process_usage"),
-    **dict.fromkeys(("rolled_user", "rolled_job", "command_part", "user_part", "job_part"), "rolled_command"),
-    **dict.fromkeys(("user_usage", "job_command_usage", "job_user_usage", "unattributed_usage"), "command_usage"),
+    **dict.fromkeys(
+        ("rolled_user", "rolled_job", "command_part", "user_part", "job_part"), "rolled_command"
+    ),
+    **dict.fromkeys(
+        ("user_usage", "job_command_usage", "job_user_usage", "unattributed_usage"), "command_usage"
+    ),
 }
 
 
@@ -34,16 +38,25 @@ def section(heading: str) -> str:
     return found.group(1)
 
 
-@pytest.mark.parametrize("view", [path.stem for path in assets.views()])
+@pytest.mark.parametrize("view", [path.stem for path in sql_files.views()])
 def test_view_and_all_its_columns_are_documented(connection: sqlite3.Connection, view: str) -> None:
-    columns = {column[0] for column in connection.execute(f'select * from "{view}" limit 0').description}
+    columns = {
+        column[0] for column in connection.execute(f'select * from "{view}" limit 0').description
+    }
     text = section(view)
-    documented = set(re.findall(r"`(\w+)`", text + section(LIKE.get(view, view)) + (section("process_job") if view in LIKE else "")))
+    documented = set(
+        re.findall(
+            r"`(\w+)`",
+            text + section(LIKE.get(view, view)) + (section("process_job") if view in LIKE else ""),
+        )
+    )
     assert columns <= documented
 
 
 def test_every_table_is_documented() -> None:
-    assert set(schema.metadata.tables) == set(re.findall(r"^\| `(\w+)` \| [^|]+\|$", TEXT.split("## Tables")[1], flags=re.MULTILINE))
+    assert set(schema.metadata.tables) == set(
+        re.findall(r"^\| `(\w+)` \| [^|]+\|$", TEXT.split("## Tables")[1], flags=re.MULTILINE)
+    )
 
 
 def test_examples_run(connection: sqlite3.Connection) -> None:

@@ -13,8 +13,24 @@ if TYPE_CHECKING:
 # What taskstats counts and jobs add up.
 ADDED = (
     *("threads", "run_ns", "utime_us", "stime_us"),
-    *("read_chars", "write_chars", "read_syscalls", "write_syscalls", "read_bytes", "write_bytes", "cancelled_write_bytes"),
-    *("nvcsw", "nivcsw", "cpu_delay_ns", "blkio_delay_ns", "swapin_delay_ns", "reclaim_delay_ns", "thrashing_delay_ns"),
+    *(
+        "read_chars",
+        "write_chars",
+        "read_syscalls",
+        "write_syscalls",
+        "read_bytes",
+        "write_bytes",
+        "cancelled_write_bytes",
+    ),
+    *(
+        "nvcsw",
+        "nivcsw",
+        "cpu_delay_ns",
+        "blkio_delay_ns",
+        "swapin_delay_ns",
+        "reclaim_delay_ns",
+        "thrashing_delay_ns",
+    ),
     "compact_delay_ns",
 )
 
@@ -87,30 +103,56 @@ def test_job_with_a_running_process_has_no_end_and_no_wall_time_yet(warehouse: W
     row = warehouse.row("select * from job_usage")
     assert (row["state"], row["processes"], row["running"], row["records"]) == ("open", 2, 1, 1)
     assert (row["ended_at"], row["ended_ns"], row["wall_s"]) == (None, None, None)
-    assert (row["utime_ticks"], row["elapsed_s"], row["without_record"], row["complete"]) == (1, 5.0, 0, 0)
+    assert (row["utime_ticks"], row["elapsed_s"], row["without_record"], row["complete"]) == (
+        1,
+        5.0,
+        0,
+        0,
+    )
 
 
-def test_job_ends_where_its_processes_are_taken_out_though_they_run_on(warehouse: Warehouse) -> None:
+def test_job_ends_where_its_processes_are_taken_out_though_they_run_on(
+    warehouse: Warehouse,
+) -> None:
     warehouse.process(1, start=10, seconds=None)
     warehouse.job(1)
     warehouse.stay(1, 1, since=12, until=15)
     row = warehouse.row("select running, wall_s, elapsed_s, started_at, complete from job_usage")
-    assert row == {"running": 0, "wall_s": 3.0, "elapsed_s": 3.0, "started_at": "2026-01-02T03:04:17.000Z", "complete": 0}
+    assert row == {
+        "running": 0,
+        "wall_s": 3.0,
+        "elapsed_s": 3.0,
+        "started_at": "2026-01-02T03:04:17.000Z",
+        "complete": 0,
+    }
 
 
-def test_job_begins_where_its_first_process_comes_in_and_elapsed_time_is_that_of_all_stays(warehouse: Warehouse) -> None:
+def test_job_begins_where_its_first_process_comes_in_and_elapsed_time_is_that_of_all_stays(
+    warehouse: Warehouse,
+) -> None:
     warehouse.process(1, start=10, seconds=20)
     warehouse.job(1)
     warehouse.stay(1, 1, since=12, until=15)
     warehouse.stay(1, 1, since=21)
     row = warehouse.row("select wall_s, elapsed_s, started_at, ended_at from job_usage")
-    assert row == {"wall_s": 18.0, "elapsed_s": 12.0, "started_at": "2026-01-02T03:04:17.000Z", "ended_at": "2026-01-02T03:04:35.000Z"}
+    assert row == {
+        "wall_s": 18.0,
+        "elapsed_s": 12.0,
+        "started_at": "2026-01-02T03:04:17.000Z",
+        "ended_at": "2026-01-02T03:04:35.000Z",
+    }
 
 
 def test_job_that_nothing_was_ever_in_is_a_row_with_unknown_usage(warehouse: Warehouse) -> None:
     warehouse.job(1)
     row = warehouse.row("select * from job_usage")
-    assert (row["processes"], row["running"], row["cpu_s"], row["wall_s"], row["tags"]) == (0, 0, None, None, "{}")
+    assert (row["processes"], row["running"], row["cpu_s"], row["wall_s"], row["tags"]) == (
+        0,
+        0,
+        None,
+        None,
+        "{}",
+    )
 
 
 def test_process_that_stayed_twice_is_charged_once(warehouse: Warehouse) -> None:
@@ -142,7 +184,17 @@ def test_whatever_is_doubtful_is_counted_and_makes_the_job_incomplete(
 
 @pytest.mark.parametrize(
     ("from_s", "to_s", "touches"),
-    [(1, 9, 0), (1, 10, 1), (12, 13, 1), (20, 30, 1), (21, 30, 0), (None, 5, 0), (None, 15, 1), (15, None, 1), (21, None, 0)],
+    [
+        (1, 9, 0),
+        (1, 10, 1),
+        (12, 13, 1),
+        (20, 30, 1),
+        (21, 30, 0),
+        (None, 5, 0),
+        (None, 15, 1),
+        (15, None, 1),
+        (21, None, 0),
+    ],
 )
 def test_gap_touches_a_job_when_it_overlaps_the_span_from_its_first_member_to_its_last_end(
     warehouse: Warehouse, from_s: int | None, to_s: int | None, touches: int
@@ -162,7 +214,9 @@ def test_gap_touches_a_job_when_it_overlaps_the_span_from_its_first_member_to_it
     assert row == {"gaps": touches, "complete": 1 - touches}
 
 
-def test_gap_before_a_long_lived_process_was_added_does_not_touch_its_job(warehouse: Warehouse) -> None:
+def test_gap_before_a_long_lived_process_was_added_does_not_touch_its_job(
+    warehouse: Warehouse,
+) -> None:
     warehouse.process(1, start=10, seconds=None)
     warehouse.job(1)
     warehouse.stay(1, 1, since=100, how=1)
@@ -184,14 +238,32 @@ def test_job_adds_up_what_taskstats_told_and_says_of_how_many(warehouse: Warehou
         warehouse.process(number, seconds=None if number == 4 else 1)
     for number in (1, 2):
         counts = {key: 10**number for key in ADDED if key != "threads"}
-        warehouse.usage(number, rss_kib=number * 100, vm_kib=9, coremem_mb_us=500_000, complete=2 - number, **counts)
+        warehouse.usage(
+            number,
+            rss_kib=number * 100,
+            vm_kib=9,
+            coremem_mb_us=500_000,
+            complete=2 - number,
+            **counts,
+        )
     warehouse.acct(1, 1, utime=50)
     warehouse.acct(3, 3, utime=50)
     warehouse.job(1, members=(1, 2, 3, 4))
     row = warehouse.row("select * from job_usage")
     assert {row[key] for key in ADDED if key != "threads"} == {110}
-    assert (row["threads"], row["rss_kib"], row["vm_kib"], row["coremem_mb_s"], row["virtmem_mb_s"]) == (2, 200, 9, 1.0, None)
-    assert (row["with_usage"], row["with_ticks"], row["without_usage"], row["usage_partial"]) == (2, 1, 1, 1)
+    assert (
+        row["threads"],
+        row["rss_kib"],
+        row["vm_kib"],
+        row["coremem_mb_s"],
+        row["virtmem_mb_s"],
+    ) == (2, 200, 9, 1.0, None)
+    assert (row["with_usage"], row["with_ticks"], row["without_usage"], row["usage_partial"]) == (
+        2,
+        1,
+        1,
+        1,
+    )
     assert (row["utime_ticks"], row["user_s"], row["usage_complete"]) == (100, 0.50011, 0)
 
 
@@ -202,6 +274,8 @@ def test_lost_statistics_make_the_usage_incomplete_but_not_the_joins(warehouse: 
     warehouse.job(1, members=(1,))
     columns = "gaps, usage_gaps, complete, usage_complete"
     assert tuple(warehouse.row(f"select {columns} from job_usage").values()) == (0, 0, 1, 1)
-    warehouse.insert("gap", id=1, boot_id=1, kind="taskstats", from_ns=12 * 10**9, to_ns=13 * 10**9, lost=2)
+    warehouse.insert(
+        "gap", id=1, boot_id=1, kind="taskstats", from_ns=12 * 10**9, to_ns=13 * 10**9, lost=2
+    )
     assert tuple(warehouse.row(f"select {columns} from job_usage").values()) == (0, 1, 1, 0)
     assert warehouse.row("select what from gaps") == {"what": "statistics of threads were lost"}

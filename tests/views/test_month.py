@@ -1,4 +1,6 @@
-"""The month that is made up for tests and measurements holds everything that a month of a busy host has, and holds together."""
+"""The month that is made up for tests and measurements holds everything that a month of a busy host
+has, and holds together.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.month import Month, write
+from tests.support.month import Month, write
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +31,12 @@ def test_the_same_seed_gives_the_same_rows_and_another_gives_others() -> None:
 
 def test_its_books_balance_and_no_reference_leads_nowhere(month: sqlite3.Connection) -> None:
     assert month.execute("select count(*) from process").fetchone() == (6000,)
-    assert month.execute("select measure, difference from reconciliation where difference <> 0").fetchall() == []
+    assert (
+        month.execute(
+            "select measure, difference from reconciliation where difference <> 0"
+        ).fetchall()
+        == []
+    )
     assert month.execute("select * from pragma_foreign_key_check").fetchall() == []
 
 
@@ -39,7 +46,10 @@ def test_its_books_balance_and_no_reference_leads_nowhere(month: sqlite3.Connect
         "process where elapsed_ns is null",
         "process where elapsed_ns > 86400e9",
         "process where end_how = 5",
-        "process as p where not exists (select 1 from acct where process_id = p.id) and elapsed_ns is not null",
+        (
+            "process as p where not exists (select 1 from acct where process_id = p.id) and"
+            " elapsed_ns is not null"
+        ),
         "usage where complete = 0",
         "acct where join_how = 0",
         "acct where join_how = 2",

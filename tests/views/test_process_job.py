@@ -1,4 +1,6 @@
-"""process_job: one row per job and incarnation. job_stay: one per stay. job_process_usage: the first, with what was used."""
+"""process_job: one row per job and incarnation. job_stay: one per stay. job_process_usage: the
+first, with what was used.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,15 @@ def test_stay_from_birth_to_end_is_the_whole_life(warehouse: Warehouse) -> None:
     warehouse.process(1)
     warehouse.job(1, members=(1,))
     row = warehouse.row("select * from process_job")
-    assert row == {"job_id": 1, "process_id": 1, "how": "inherited", "since_ns": 0, "until_ns": None, "stays": 1, "part_life": 0}
+    assert row == {
+        "job_id": 1,
+        "process_id": 1,
+        "how": "inherited",
+        "since_ns": 0,
+        "until_ns": None,
+        "stays": 1,
+        "part_life": 0,
+    }
 
 
 def test_several_stays_are_one_row_from_the_first_to_the_last(warehouse: Warehouse) -> None:
@@ -21,7 +31,12 @@ def test_several_stays_are_one_row_from_the_first_to_the_last(warehouse: Warehou
     warehouse.stay(1, 1, since=20, until=30, how=1)
     warehouse.stay(1, 1, since=40, until=50, how=4)
     row = warehouse.row("select * from process_job")
-    assert (row["how"], row["since_ns"], row["until_ns"], row["stays"]) == ("added", 20 * 10**9, 50 * 10**9, 2)
+    assert (row["how"], row["since_ns"], row["until_ns"], row["stays"]) == (
+        "added",
+        20 * 10**9,
+        50 * 10**9,
+        2,
+    )
     assert row["part_life"] == 1
 
 
@@ -39,7 +54,9 @@ def test_process_in_two_jobs_has_its_usage_in_each(warehouse: Warehouse) -> None
     warehouse.acct(1, 1, utime=5)
     warehouse.job(1, members=(1,))
     warehouse.job(2, members=(1,))
-    rows = warehouse.rows("select job_id, process_id, how, utime_ticks from job_process_usage order by job_id")
+    rows = warehouse.rows(
+        "select job_id, process_id, how, utime_ticks from job_process_usage order by job_id"
+    )
     assert rows == [
         {"job_id": 1, "process_id": 1, "how": "inherited", "utime_ticks": 5},
         {"job_id": 2, "process_id": 1, "how": "inherited", "utime_ticks": 5},
@@ -52,9 +69,21 @@ def test_job_stay_tells_every_stay_in_words_and_real_times(warehouse: Warehouse)
     warehouse.stay(1, 1, since=0, until=30, how=3)
     warehouse.stay(1, 1, since=40, how=1)
     first, second = warehouse.rows("select * from job_stay order by since_ns")
-    assert (first["name"], first["command"], first["pid"], first["how"]) == ("night", "sshd", 1001, "launched")
-    assert (first["since_at"], first["until_at"]) == ("2026-01-02T03:04:15.000Z", "2026-01-02T03:04:35.000Z")
-    assert (second["how"], second["since_at"], second["until_at"]) == ("added", "2026-01-02T03:04:45.000Z", None)
+    assert (first["name"], first["command"], first["pid"], first["how"]) == (
+        "night",
+        "sshd",
+        1001,
+        "launched",
+    )
+    assert (first["since_at"], first["until_at"]) == (
+        "2026-01-02T03:04:15.000Z",
+        "2026-01-02T03:04:35.000Z",
+    )
+    assert (second["how"], second["since_at"], second["until_at"]) == (
+        "added",
+        "2026-01-02T03:04:45.000Z",
+        None,
+    )
 
 
 # The walks from hour to hour in unrolled_hour.
@@ -62,16 +91,30 @@ WALKS = ("ended", "recorded", "taken_out", "known")
 
 
 def test_question_about_one_job_reads_only_that_job(warehouse: Warehouse) -> None:
-    for view in ("process_job", "job_process_usage", "job_command_usage", "job_user_usage", "job_part"):
+    for view in (
+        "process_job",
+        "job_process_usage",
+        "job_command_usage",
+        "job_user_usage",
+        "job_part",
+    ):
         plan = warehouse.plan(f"select * from {view} where job_id = 1")
-        scans = [line for line in plan.splitlines() if line.startswith("SCAN") and line.split()[1] not in {view, "u", "g", *WALKS}]
+        scans = [
+            line
+            for line in plan.splitlines()
+            if line.startswith("SCAN") and line.split()[1] not in {view, "u", "g", *WALKS}
+        ]
         assert scans == [], f"{view}: {plan}"
 
 
-def charged(warehouse: Warehouse, columns: str = "run_ns, read_chars, part_life_whole") -> tuple[Any, ...]:
+def charged(
+    warehouse: Warehouse, columns: str = "run_ns, read_chars, part_life_whole"
+) -> tuple[Any, ...]:
     """What the only job is charged, which is the same by process, by command, by user and in all."""
     (row,) = {
-        tuple(warehouse.row(f"select {columns.replace(', part_life_whole', '')} from {view}").values())
+        tuple(
+            warehouse.row(f"select {columns.replace(', part_life_whole', '')} from {view}").values()
+        )
         for view in ("job_process_usage", "job_command_usage", "job_user_usage", "job_usage")
     }
     return (*row, warehouse.row("select part_life_whole from job_usage")["part_life_whole"])
@@ -80,18 +123,47 @@ def charged(warehouse: Warehouse, columns: str = "run_ns, read_chars, part_life_
 def test_process_that_was_added_is_charged_from_then_on(warehouse: Warehouse) -> None:
     warehouse.process(1, seconds=50)
     warehouse.acct(1, 1, utime=7)
-    warehouse.usage(1, run_ns=4_000_000_000, read_chars=5000, utime_us=3_000_000, stime_us=1_000_000, coremem_mb_us=4_000_000, minflt=9)
+    warehouse.usage(
+        1,
+        run_ns=4_000_000_000,
+        read_chars=5000,
+        utime_us=3_000_000,
+        stime_us=1_000_000,
+        coremem_mb_us=4_000_000,
+        minflt=9,
+    )
     warehouse.job(1)
     warehouse.stay(1, 1, since=20, how=1)
     warehouse.baseline(
-        1, 1, since=20, run_ns=1_000_000_000, read_chars=6000, utime_us=1_000_000, stime_us=0, coremem_mb_us=1_500_000, minflt=4
+        1,
+        1,
+        since=20,
+        run_ns=1_000_000_000,
+        read_chars=6000,
+        utime_us=1_000_000,
+        stime_us=0,
+        coremem_mb_us=1_500_000,
+        minflt=4,
     )
     assert charged(warehouse) == (3_000_000_000, 0, 0)
     row = warehouse.row("select * from job_process_usage")
-    assert (row["user_s"], row["system_s"], row["cpu_s"], row["utime_us"], row["coremem_mb_s"]) == (2.25, 0.75, 3.0, 2_000_000, 2.5)
-    assert (row["utime_ticks"], row["minor_faults"], row["part_life"], row["provenance"]) == (7, 5, 1, "taskstats")
+    assert (row["user_s"], row["system_s"], row["cpu_s"], row["utime_us"], row["coremem_mb_s"]) == (
+        2.25,
+        0.75,
+        3.0,
+        2_000_000,
+        2.5,
+    )
+    assert (row["utime_ticks"], row["minor_faults"], row["part_life"], row["provenance"]) == (
+        7,
+        5,
+        1,
+        "taskstats",
+    )
     assert warehouse.row("select run_ns from process_usage") == {"run_ns": 4_000_000_000}
-    figures = warehouse.row("select in_all, in_jobs, difference from reconciliation where measure = 'run_ns'")
+    figures = warehouse.row(
+        "select in_all, in_jobs, difference from reconciliation where measure = 'run_ns'"
+    )
     assert figures == {"in_all": 4_000_000_000, "in_jobs": 4_000_000_000, "difference": 0}
 
 
@@ -101,8 +173,14 @@ def test_process_that_left_is_charged_until_then_even_while_it_runs(warehouse: W
     warehouse.stay(1, 1, until=30)
     warehouse.baseline(1, 1, edge=1, run_ns=10_000_000, utime_us=12_000, stime_us=0)
     assert charged(warehouse) == (10_000_000, None, 0)
-    assert warehouse.row("select cpu_s, provenance from job_process_usage") == {"cpu_s": 0.01, "provenance": "taskstats"}
-    assert warehouse.row("select cpu_s, with_usage from job_usage") == {"cpu_s": 0.01, "with_usage": 1}
+    assert warehouse.row("select cpu_s, provenance from job_process_usage") == {
+        "cpu_s": 0.01,
+        "provenance": "taskstats",
+    }
+    assert warehouse.row("select cpu_s, with_usage from job_usage") == {
+        "cpu_s": 0.01,
+        "with_usage": 1,
+    }
 
 
 def test_several_stays_add_up(warehouse: Warehouse) -> None:
@@ -116,7 +194,9 @@ def test_several_stays_add_up(warehouse: Warehouse) -> None:
     assert charged(warehouse) == (300, 300, 0)
 
 
-def test_the_whole_is_charged_where_an_edge_was_not_read_and_that_is_said(warehouse: Warehouse) -> None:
+def test_the_whole_is_charged_where_an_edge_was_not_read_and_that_is_said(
+    warehouse: Warehouse,
+) -> None:
     warehouse.process(1, seconds=50)
     warehouse.usage(1, run_ns=1000, read_chars=1000)
     warehouse.job(1)
@@ -134,5 +214,13 @@ def test_end_that_only_the_record_tells_is_charged_less_the_baseline(warehouse: 
     warehouse.job(1)
     warehouse.stay(1, 1, since=20, how=1)
     warehouse.baseline(1, 1, since=20, utime_us=1_004_000, stime_us=0, run_ns=1_000_000_000)
-    row = warehouse.row("select user_s, cpu_s, run_ns, utime_ticks, provenance from job_process_usage")
-    assert row == {"user_s": 2.0, "cpu_s": 2.0, "run_ns": None, "utime_ticks": 300, "provenance": "acct"}
+    row = warehouse.row(
+        "select user_s, cpu_s, run_ns, utime_ticks, provenance from job_process_usage"
+    )
+    assert row == {
+        "user_s": 2.0,
+        "cpu_s": 2.0,
+        "run_ns": None,
+        "utime_ticks": 300,
+        "provenance": "acct",
+    }

@@ -14,15 +14,43 @@ if TYPE_CHECKING:
 REAL_S = 1_767_323_045  # real time of monotonic 0 (see given.py)
 # What only taskstats tells.
 USAGE = (
-    *("threads", "usage_complete", "run_ns", "utime_us", "stime_us", "rss_kib", "vm_kib", "coremem_mb_us", "virtmem_mb_us"),
+    *(
+        "threads",
+        "usage_complete",
+        "run_ns",
+        "utime_us",
+        "stime_us",
+        "rss_kib",
+        "vm_kib",
+        "coremem_mb_us",
+        "virtmem_mb_us",
+    ),
     *("coremem_mb_s", "virtmem_mb_s"),
-    *("read_chars", "write_chars", "read_syscalls", "write_syscalls", "read_bytes", "write_bytes", "cancelled_write_bytes"),
-    *("nvcsw", "nivcsw", "cpu_delay_ns", "blkio_delay_ns", "swapin_delay_ns", "reclaim_delay_ns", "thrashing_delay_ns"),
+    *(
+        "read_chars",
+        "write_chars",
+        "read_syscalls",
+        "write_syscalls",
+        "read_bytes",
+        "write_bytes",
+        "cancelled_write_bytes",
+    ),
+    *(
+        "nvcsw",
+        "nivcsw",
+        "cpu_delay_ns",
+        "blkio_delay_ns",
+        "swapin_delay_ns",
+        "reclaim_delay_ns",
+        "thrashing_delay_ns",
+    ),
     *("compact_delay_ns", "exe_dev", "exe_inode"),
 )
 
 
-def test_process_with_a_record_shows_both_witnesses_in_raw_and_human_units(warehouse: Warehouse) -> None:
+def test_process_with_a_record_shows_both_witnesses_in_raw_and_human_units(
+    warehouse: Warehouse,
+) -> None:
     warehouse.process(1, start=5, comm="make")
     warehouse.process(2, start=10, seconds=2.5, comm="sh", parent_id=1)
     more = {"minflt": 40, "majflt": 2, "mem": 512, "io": 77, "tty": 34816, "uid": 7, "gid": 8}
@@ -89,19 +117,50 @@ def test_what_is_unknown_of_a_running_process_is_null_and_never_zero(warehouse: 
     warehouse.process(1, seconds=None)
     row = warehouse.row("select * from process_usage")
     known = {name for name, value in row.items() if value is not None}
-    identity = {"process_id", "host", "host_id", "boot_id", "pid", "command", "uid", "start_ns", "started_ns", "started_at"}
+    identity = {
+        "process_id",
+        "host",
+        "host_id",
+        "boot_id",
+        "pid",
+        "command",
+        "uid",
+        "start_ns",
+        "started_ns",
+        "started_at",
+    }
     assert known == identity | {"state", "origin", "class", "in_job", "tick_ns"}
-    assert (row["state"], row["class"], row["command"], row["uid"]) == ("running", "running", "work", 1000)
+    assert (row["state"], row["class"], row["command"], row["uid"]) == (
+        "running",
+        "running",
+        "work",
+        1000,
+    )
 
 
 @pytest.mark.parametrize(("join", "word"), [(0, "pending"), (5, "ambiguous")])
-def test_record_that_is_joined_to_no_process_is_a_row_of_its_own(warehouse: Warehouse, join: int | None, word: str) -> None:
+def test_record_that_is_joined_to_no_process_is_a_row_of_its_own(
+    warehouse: Warehouse, join: int | None, word: str
+) -> None:
     warehouse.acct(1, None, join=join, pid=77, ppid=7, btime=REAL_S, etime=250.0, utime=3, stime=4)
     row = warehouse.row("select * from process_usage")
     assert row["process_id"] is None
-    assert (row["pid"], row["ppid"], row["record"], row["state"], row["host"]) == (77, 7, word, "ended", "here")
-    assert (row["started_at"], row["ended_at"]) == ("2026-01-02T03:04:05.000Z", "2026-01-02T03:04:07.000Z")
-    assert (row["started_ns"], row["ended_ns"], row["elapsed_s"]) == (REAL_S * 10**9, (REAL_S + 2) * 10**9, 2.5)
+    assert (row["pid"], row["ppid"], row["record"], row["state"], row["host"]) == (
+        77,
+        7,
+        word,
+        "ended",
+        "here",
+    )
+    assert (row["started_at"], row["ended_at"]) == (
+        "2026-01-02T03:04:05.000Z",
+        "2026-01-02T03:04:07.000Z",
+    )
+    assert (row["started_ns"], row["ended_ns"], row["elapsed_s"]) == (
+        REAL_S * 10**9,
+        (REAL_S + 2) * 10**9,
+        2.5,
+    )
     assert (row["utime_ticks"], row["stime_ticks"], row["cpu_s"]) == (3, 4, 0.07)
 
 
@@ -113,7 +172,9 @@ def test_record_that_acct_wrote_about_its_own_caller_is_nowhere(warehouse: Wareh
 
 
 @pytest.mark.parametrize(("join", "word"), [(1, "exact"), (2, "uncertain"), (4, "own")])
-def test_record_column_says_how_the_record_was_joined(warehouse: Warehouse, join: int | None, word: str) -> None:
+def test_record_column_says_how_the_record_was_joined(
+    warehouse: Warehouse, join: int | None, word: str
+) -> None:
     warehouse.process(1)
     warehouse.acct(1, 1, join=join)
     assert warehouse.row("select record from process_usage") == {"record": word}
@@ -121,23 +182,38 @@ def test_record_column_says_how_the_record_was_joined(warehouse: Warehouse, join
 
 def test_end_is_told_by_the_clock_at_the_end_even_after_a_step(warehouse: Warehouse) -> None:
     hour = 3600 * 10**9
-    warehouse.insert("clock", id=2, boot_id=1, since_ns=11 * 10**9, offset_ns=REAL_S * 10**9 + hour, boottime_offset_ns=0)
+    warehouse.insert(
+        "clock",
+        id=2,
+        boot_id=1,
+        since_ns=11 * 10**9,
+        offset_ns=REAL_S * 10**9 + hour,
+        boottime_offset_ns=0,
+    )
     warehouse.process(1, start=10, seconds=2, end_clock_id=2)
     row = warehouse.row("select started_at, ended_at, elapsed_s from process_usage")
-    assert row == {"started_at": "2026-01-02T03:04:15.000Z", "ended_at": "2026-01-02T04:04:17.000Z", "elapsed_s": 2.0}
+    assert row == {
+        "started_at": "2026-01-02T03:04:15.000Z",
+        "ended_at": "2026-01-02T04:04:17.000Z",
+        "elapsed_s": 2.0,
+    }
 
 
 @pytest.mark.parametrize(
     ("status", "decoded"),
     [(0, (0, 0, 0, 0)), (3 << 8, (3, 0, 0, 0)), (9, (None, 9, 1, 0)), (11 | 128, (None, 11, 1, 1))],
 )
-def test_wait_status_is_decoded_as_wait_does(warehouse: Warehouse, status: int, decoded: tuple[int | None, int, int, int]) -> None:
+def test_wait_status_is_decoded_as_wait_does(
+    warehouse: Warehouse, status: int, decoded: tuple[int | None, int, int, int]
+) -> None:
     warehouse.process(1, exit_status=status)
     row = warehouse.row("select exit_code, exit_signal, killed, dumped_core from process_usage")
     assert tuple(row.values()) == decoded
 
 
-def test_exit_status_is_the_connector_s_first_since_the_record_has_the_leader_s(warehouse: Warehouse) -> None:
+def test_exit_status_is_the_connector_s_first_since_the_record_has_the_leader_s(
+    warehouse: Warehouse,
+) -> None:
     warehouse.process(1, exit_status=6 << 8)
     warehouse.acct(1, 1, exitcode=0)
     warehouse.process(2, exit_status=None, end_how=2)
@@ -146,10 +222,16 @@ def test_exit_status_is_the_connector_s_first_since_the_record_has_the_leader_s(
     warehouse.acct(3, 3, exitcode=5 << 8)
     warehouse.usage(3, threads=2)
     rows = warehouse.rows("select exit_code from process_usage order by process_id")
-    assert [row["exit_code"] for row in rows] == [6, 5, None], "of several threads the leader's need not be that of all"
+    assert [row["exit_code"] for row in rows] == [
+        6,
+        5,
+        None,
+    ], "of several threads the leader's need not be that of all"
 
 
-def test_an_exit_status_that_nothing_decides_is_not_taken_from_the_leader(warehouse: Warehouse) -> None:
+def test_an_exit_status_that_nothing_decides_is_not_taken_from_the_leader(
+    warehouse: Warehouse,
+) -> None:
     """All exits were heard, and so it is known that there is more than one code."""
     warehouse.process(1, exit_status=None, leader_status=7 << 8)
     warehouse.acct(1, 1, exitcode=7 << 8)
@@ -161,8 +243,12 @@ def test_an_exit_status_that_nothing_decides_is_not_taken_from_the_leader(wareho
 
 
 @pytest.mark.parametrize(("status", "killed"), [(0, 0), (9, 1)])
-def test_a_process_was_killed_if_its_wait_status_says_so(warehouse: Warehouse, status: int, killed: int) -> None:
-    """The record's flag alone is set as well where a thread was ended because another one ended the process."""
+def test_a_process_was_killed_if_its_wait_status_says_so(
+    warehouse: Warehouse, status: int, killed: int
+) -> None:
+    """The record's flag alone is set as well where a thread was ended because another one ended the
+    process.
+    """
     warehouse.process(1, exit_status=status)
     warehouse.acct(1, 1, flag=AXSIG, exitcode=0)
     assert warehouse.row("select killed from process_usage") == {"killed": killed}
@@ -171,38 +257,84 @@ def test_a_process_was_killed_if_its_wait_status_says_so(warehouse: Warehouse, s
 def test_ppid_is_the_record_s_where_the_parent_is_unknown(warehouse: Warehouse) -> None:
     warehouse.process(1)
     warehouse.acct(1, 1, ppid=42)
-    assert warehouse.row("select parent_process_id, ppid from process_usage") == {"parent_process_id": None, "ppid": 42}
+    assert warehouse.row("select parent_process_id, ppid from process_usage") == {
+        "parent_process_id": None,
+        "ppid": 42,
+    }
 
 
-def test_what_taskstats_tells_goes_before_the_record_s_ticks_which_stay_as_they_are(warehouse: Warehouse) -> None:
+def test_what_taskstats_tells_goes_before_the_record_s_ticks_which_stay_as_they_are(
+    warehouse: Warehouse,
+) -> None:
     warehouse.process(1)
     warehouse.acct(1, 1, utime=150, stime=25, minflt=8, majflt=7)
-    counts = {"minflt": 9, "utime_us": 1_504_000, "stime_us": 258_000, "run_ns": 1_760_000_123, "read_chars": 4096, "blkio_delay_ns": None}
+    counts = {
+        "minflt": 9,
+        "utime_us": 1_504_000,
+        "stime_us": 258_000,
+        "run_ns": 1_760_000_123,
+        "read_chars": 4096,
+        "blkio_delay_ns": None,
+    }
     warehouse.usage(1, threads=3, coremem_mb_us=2_500_000, rss_kib=900, exe_inode=7, **counts)
     row = warehouse.row("select * from process_usage")
     assert (row["utime_ticks"], row["stime_ticks"], row["provenance"]) == (150, 25, "taskstats")
-    assert (row["user_s"], row["system_s"], row["cpu_s"]) == pytest.approx((1.502293, 0.257707, 1.76), abs=1e-6)
+    assert (row["user_s"], row["system_s"], row["cpu_s"]) == pytest.approx(
+        (1.502293, 0.257707, 1.76), abs=1e-6
+    )
     assert row["run_ns"] == 1_760_000_123
-    assert (row["threads"], row["usage_complete"], row["rss_kib"], row["coremem_mb_s"], row["exe_inode"]) == (3, 1, 900, 2.5, 7)
+    assert (
+        row["threads"],
+        row["usage_complete"],
+        row["rss_kib"],
+        row["coremem_mb_s"],
+        row["exe_inode"],
+    ) == (3, 1, 900, 2.5, 7)
     assert (row["minflt"], row["minor_faults"], row["majflt"], row["major_faults"]) == (8, 9, 7, 7)
     assert (row["read_chars"], row["write_chars"], row["blkio_delay_ns"]) == (4096, None, None)
 
 
-def test_process_without_a_record_has_the_figures_of_taskstats_all_the_same(warehouse: Warehouse) -> None:
+def test_process_without_a_record_has_the_figures_of_taskstats_all_the_same(
+    warehouse: Warehouse,
+) -> None:
     warehouse.process(1)
     warehouse.usage(1, utime_us=4000, stime_us=0, complete=0)
     row = warehouse.row("select cpu_s, utime_ticks, provenance, usage_complete from process_usage")
-    assert row == {"cpu_s": 0.004, "utime_ticks": None, "provenance": "taskstats", "usage_complete": 0}
+    assert row == {
+        "cpu_s": 0.004,
+        "utime_ticks": None,
+        "provenance": "taskstats",
+        "usage_complete": 0,
+    }
 
 
 def test_program_is_told_in_words(warehouse: Warehouse) -> None:
     warehouse.process(1)
-    for number, value in enumerate(("cc -o 'a b'", "/usr/bin/cc", "/src", "/system.slice"), start=1):
+    for number, value in enumerate(
+        ("cc -o 'a b'", "/usr/bin/cc", "/src", "/system.slice"), start=1
+    ):
         warehouse.insert("text", id=number, value=value)
-    warehouse.insert("program", process_id=1, cmdline_id=1, exe_id=2, cwd_id=3, cgroup_id=4, loginuid=1000, session=77)
+    warehouse.insert(
+        "program",
+        process_id=1,
+        cmdline_id=1,
+        exe_id=2,
+        cwd_id=3,
+        cgroup_id=4,
+        loginuid=1000,
+        session=77,
+    )
     warehouse.insert("program", process_id=2, session=5)
     first, second = warehouse.rows("select * from process_program order by process_id")
-    assert tuple(first.values()) == (1, "cc -o 'a b'", "/usr/bin/cc", "/src", "/system.slice", 1000, 77)
+    assert tuple(first.values()) == (
+        1,
+        "cc -o 'a b'",
+        "/usr/bin/cc",
+        "/src",
+        "/system.slice",
+        1000,
+        77,
+    )
     assert tuple(second.values()) == (2, None, None, None, None, None, 5)
 
 
@@ -210,16 +342,29 @@ def test_program_is_told_in_words(warehouse: Warehouse) -> None:
     ("run_ns", "utime_us", "stime_us", "cpu_s", "user_s"),
     [
         (761_000_000, 0, 4000, 0.761, 0.0),  # slept through every tick: the samples missed it
-        (761_000_000, 0, 0, 0.761, 0.761),  # the kernel takes what was never sampled for user time, too
+        (
+            761_000_000,
+            0,
+            0,
+            0.761,
+            0.761,
+        ),  # the kernel takes what was never sampled for user time, too
         (0, 4000, 0, 0.004, 0.004),  # shorter than a tick: the measurement ends before it begins
         (300_000, 0, 0, 0.0003, 0.0003),
         (None, 4000, 4000, 0.008, 0.004),
     ],
 )
 def test_cpu_time_is_measured_where_it_can_be_and_sampled_where_not(
-    warehouse: Warehouse, run_ns: int | None, utime_us: int, stime_us: int, cpu_s: float, user_s: float
+    warehouse: Warehouse,
+    run_ns: int | None,
+    utime_us: int,
+    stime_us: int,
+    cpu_s: float,
+    user_s: float,
 ) -> None:
     warehouse.process(1)
     warehouse.usage(1, run_ns=run_ns, utime_us=utime_us, stime_us=stime_us)
     row = warehouse.row("select cpu_s, user_s, system_s from process_usage")
-    assert (row["cpu_s"], row["user_s"], row["system_s"]) == pytest.approx((cpu_s, user_s, cpu_s - user_s))
+    assert (row["cpu_s"], row["user_s"], row["system_s"]) == pytest.approx(
+        (cpu_s, user_s, cpu_s - user_s)
+    )

@@ -5,18 +5,20 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from elsa.store import assets
+from elsa.store import sql_files
 
 if TYPE_CHECKING:
     from given import Warehouse
 
 
 def run(warehouse: Warehouse, name: str) -> list[tuple]:
-    text = (assets.folder("sql") / "queries" / f"{name}.sql").read_text(encoding="utf-8")
+    text = (sql_files.folder("sql") / "queries" / f"{name}.sql").read_text(encoding="utf-8")
     return [tuple(row.values()) for row in warehouse.rows(text)]
 
 
-def test_job_tree_indents_children_and_shows_a_lost_line_as_a_second_tree(warehouse: Warehouse) -> None:
+def test_job_tree_indents_children_and_shows_a_lost_line_as_a_second_tree(
+    warehouse: Warehouse,
+) -> None:
     for number, parent in ((1, None), (2, 1), (3, 2), (4, 1), (5, 99)):
         warehouse.process(number, comm=f"c{number}", parent_id=parent)
     warehouse.job(1, members=(1, 2, 3, 4, 5))
@@ -34,6 +36,8 @@ def test_top_jobs_by_cpu_come_dearest_first(warehouse: Warehouse) -> None:
 def test_user_yesterday_shows_only_that_user_and_that_day(warehouse: Warehouse) -> None:
     now = time.localtime()
     midnight = int(time.mktime((now.tm_year, now.tm_mon, now.tm_mday, 0, 0, 0, 0, 0, -1)))
-    for number, (uid, end) in enumerate([(1000, midnight - 60), (1000, midnight + 60), (7, midnight - 60)], start=1):
+    for number, (uid, end) in enumerate(
+        [(1000, midnight - 60), (1000, midnight + 60), (7, midnight - 60)], start=1
+    ):
         warehouse.acct(number, None, uid=uid, btime=end, etime=0.0, utime=number)
     assert [row[:4] for row in run(warehouse, "user_yesterday")] == [("work", 1, 1, 0.01)]

@@ -1,4 +1,6 @@
-"""House tests of sql/: the words of the views are those of elsa/state/codes.py, and every view states its grain."""
+"""House tests of sql/: the words of the views are those of elsa/state/codes.py, and every view
+states its grain.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,17 @@ from pathlib import Path
 import pytest
 
 from elsa.state import codes
-from elsa.store import assets
+from elsa.store import sql_files
 
-ENUMS: dict[str, type[IntEnum]] = {"origin": codes.Origin, "end_how": codes.End, "how": codes.How, "join_how": codes.Join}
+ENUMS: dict[str, type[IntEnum]] = {
+    "origin": codes.Origin,
+    "end_how": codes.End,
+    "how": codes.How,
+    "join_how": codes.Join,
+}
 CASE = re.compile(r"case \w+\.(\w+)\n((?:\s+when \d+ then '\w+'\n)+)\s+end")
 WHEN = re.compile(r"when (\d+) then '(\w+)'")
-FILES = assets.views()
+FILES = sql_files.views()
 
 
 def test_case_words_are_the_names_of_the_codes() -> None:
@@ -29,7 +36,9 @@ def test_case_words_are_the_names_of_the_codes() -> None:
         )
         for column, body in cases:
             words = {int(number): word for number, word in WHEN.findall(body)}
-            assert words == {member.value: member.name.lower() for member in ENUMS[column]}, f"{path.name}: {column}"
+            assert words == {member.value: member.name.lower() for member in ENUMS[column]}, (
+                f"{path.name}: {column}"
+            )
             seen.add(column)
     assert seen == set(ENUMS)
 
@@ -42,14 +51,25 @@ def test_view_file_names_its_view_and_states_its_grain(path: Path) -> None:
 
 
 def test_bare_numbers_of_the_views_mean_what_they_are_taken_for() -> None:
-    """`join_how <> 3` is the record of acct's own caller, `= 2` an uncertain join, `end_how = 2 or end_how >= 4` an end not heard."""
+    """`join_how <> 3` is the record of acct's own caller, `= 2` an uncertain join, `end_how = 2 or
+    end_how >= 4` an end not heard.
+    """
     assert (codes.Join.SELF, codes.Join.UNCERTAIN) == (3, 2)
-    assert (codes.Join.PENDING, codes.Join.EXACT, codes.Join.OWN, codes.Join.AMBIGUOUS) == (0, 1, 4, 5)
+    assert (codes.Join.PENDING, codes.Join.EXACT, codes.Join.OWN, codes.Join.AMBIGUOUS) == (
+        0,
+        1,
+        4,
+        5,
+    )
     assert (codes.Origin.ACCT, codes.End.REBOOT) == (3, 5)
-    assert {codes.End.VANISHED, codes.End.REUSED, codes.End.REBOOT} == {end for end in codes.End if end == 2 or end >= 4}
+    assert {codes.End.VANISHED, codes.End.REUSED, codes.End.REBOOT} == {
+        end for end in codes.End if end == 2 or end >= 4
+    }
 
 
-@pytest.mark.parametrize("path", sorted(assets.folder("sql").glob("queries/*.sql")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted(sql_files.folder("sql").glob("queries/*.sql")), ids=lambda path: path.stem
+)
 def test_ready_made_query_says_what_it_is_for_and_runs(path: Path, template: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert text.startswith("-- ")

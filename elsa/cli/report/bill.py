@@ -15,16 +15,31 @@ from elsa.errors import UsageError
 if TYPE_CHECKING:
     import sqlite3
 
-    from elsa.report.selection import Selection
+    from elsa.report.query.selection import Selection
 
 
 @report.command()
-@click.option("--by", default="user", show_default=True, metavar="user|group|job|tag[:KEY]", help="For whom there is a line each.")
-@click.option("--month", metavar="YYYY-MM", help="What ended in this month, by the clock of the tariff's zone.")
-@click.option("--as-of", metavar="TIME", help="By the tariffs as they were then: what this bill said at that time.")
+@click.option(
+    "--by",
+    default="user",
+    show_default=True,
+    metavar="user|group|job|tag[:KEY]",
+    help="For whom there is a line each.",
+)
+@click.option(
+    "--month",
+    metavar="YYYY-MM",
+    help="What ended in this month, by the clock of the tariff's zone.",
+)
+@click.option(
+    "--as-of",
+    metavar="TIME",
+    help="By the tariffs as they were then: what this bill said at that time.",
+)
 @reports(*PROCESSES)
 def bill(*, request: Request, by: str, month: str | None, as_of: str | None) -> None:
-    """What it costs, by the tariff that was valid when each process ended; tariffs are kept by elsa db tariff.
+    """What it costs, by the tariff that was valid when each process ended; tariffs are kept by elsa
+    db tariff.
 
     A line is rounded once, and the total is the sum of the lines. Where processes are in several jobs, the total has each of them once,
     and says what the lines add up to. What is not known is not charged, and counted.
@@ -42,15 +57,21 @@ def bill(*, request: Request, by: str, month: str | None, as_of: str | None) -> 
     as_of_ns = _moment(as_of)
 
     def chosen(connection: sqlite3.Connection, selection: Selection) -> Selection:
-        return selection if month is None else replace(selection, window=made.month(connection, month, as_of_ns))
+        return (
+            selection
+            if month is None
+            else replace(selection, window=made.month(connection, month, as_of_ns))
+        )
 
     request.show(
         lambda connection, selection: [made.query(by, chosen(connection, selection))],
-        lambda connection, selection: made.bill(connection, by, chosen(connection, selection), request.output, as_of_ns),
+        lambda connection, selection: made.bill(
+            connection, by, chosen(connection, selection), request.output, as_of_ns
+        ),
     )
 
 
 def _moment(text: str | None) -> int | None:
-    from elsa.report.times import moment
+    from elsa.report.query.times import moment
 
     return None if text is None else moment(text, datetime.now().astimezone(), "--as-of")

@@ -1,4 +1,6 @@
-"""Reports as other programs print them: GNU acct's sa, lastcomm and dump-acct, over the warehouse or a file, and the original ELSA's."""
+"""Reports as other programs print them: GNU acct's sa, lastcomm and dump-acct, over the warehouse
+or a file, and the original ELSA's.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ from elsa.cli.report.group import report
 from elsa.errors import UsageError
 
 if TYPE_CHECKING:
-    from elsa.report.gnu.records import Records
+    from elsa.gnu.records import Records
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -33,7 +35,10 @@ SORTS = {
     "sort_num_calls": "calls",
     "sort_real_time": "real",
 }
-MERGE = "the warehouse keeps every record, so nothing is merged into summary files; leave it out, and give --since and --until for a time"
+MERGE = (
+    "the warehouse keeps every record, so nothing is merged into summary files; leave it out, and"
+    " give --since and --until for a time"
+)
 # Lines that are written at once.
 _LINES = 512
 # A name as it is; whether it can be read is seen when it is.
@@ -42,15 +47,24 @@ _GIVEN = "elsa.cli.report.gnu.given"
 
 
 class GnuCommand(Command):
-    """A command with two habits of getopt_long: long options may be shortened, and which one was given last is known."""
+    """A command with two habits of getopt_long: long options may be shortened, and which one was
+    given last is known.
+    """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Write shortened options out, and note which options were given, in order."""
-        names = [name for parameter in self.get_params(ctx) for name in parameter.opts if name.startswith("--")]
+        names = [
+            name
+            for parameter in self.get_params(ctx)
+            for name in parameter.opts
+            if name.startswith("--")
+        ]
         end = args.index("--") if "--" in args else len(args)
         args = [_whole(arg, names) for arg in args[:end]] + args[end:]
         if not ctx.resilient_parsing:
-            ctx.meta[_GIVEN] = [parameter.name for parameter in self.make_parser(ctx).parse_args(list(args))[2]]
+            ctx.meta[_GIVEN] = [
+                parameter.name for parameter in self.make_parser(ctx).parse_args(list(args))[2]
+            ]
         return super().parse_args(ctx, args)
 
 
@@ -64,7 +78,9 @@ def _whole(arg: str, names: list[str]) -> str:
 
 
 def picking(*kinds: str) -> Callable[[Function], Function]:
-    """What the originals lack: --since, --until, --db, and of --job and --user those that are named."""
+    """What the originals lack: --since, --until, --db, and of --job and --user those that are
+    named.
+    """
 
     def decorate(function: Function) -> Function:
         for add in reversed([*request.selecting(kinds), options.db]):
@@ -76,9 +92,15 @@ def picking(*kinds: str) -> Callable[[Function], Function]:
 
 def taken_options(function: Function) -> Function:
     """--ahz and --debug, which change nothing in what is printed."""
-    function = click.option("--debug", is_flag=True, help="Accepted for scripts; prints nothing more.")(function)
+    function = click.option(
+        "--debug", is_flag=True, help="Accepted for scripts; prints nothing more."
+    )(function)
     return click.option(
-        "--ahz", type=click.IntRange(min=1), default=100, metavar="HZ", help="Accepted for scripts; records of version 3 have 100."
+        "--ahz",
+        type=click.IntRange(min=1),
+        default=100,
+        metavar="HZ",
+        help="Accepted for scripts; records of version 3 have 100.",
     )(function)
 
 
@@ -109,19 +131,35 @@ def flag(*names: str, says: str) -> Callable[[Function], Function]:
 @flag("-t", "--print-ratio", says="Add elapsed time divided by CPU time.")
 @flag("-u", "--print-users", says="A line per record: user, CPU time, memory, io, command.")
 @click.option(
-    "-v", "--threshold", type=click.IntRange(min=1), metavar="N", help="Ask of commands called N times or less whether they are **junk**."
+    "-v",
+    "--threshold",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Ask of commands called N times or less whether they are **junk**.",
 )
-@flag("--separate-forks", says="Always so: commands that never called exec are told apart, by a star.")
+@flag(
+    "--separate-forks", says="Always so: commands that never called exec are told apart, by a star."
+)
 @flag("--sort-real-time", says="Sort by elapsed time.")
 @click.option("--other-acct-file", type=_FILE, metavar="FILE", help="The same as FILE.")
-@click.option("--other-savacct-file", metavar="FILE", help="Refused: no summary files are read or written.")
+@click.option(
+    "--other-savacct-file", metavar="FILE", help="Refused: no summary files are read or written."
+)
 @click.option("--other-usracct-file", metavar="FILE", help="Refused, too.")
 @taken_options
 @picking("job", "user")
 @click.argument("file", required=False, type=_FILE)
 @click.pass_context
-def sa(ctx: click.Context, /, *, file: str | None, other_acct_file: str | None, **given: Any) -> None:  # noqa: ANN401 (as click parsed it)
-    """What commands used, as GNU sa prints it: calls, minutes elapsed (re) and of CPU (cp), mean io (avio), mean memory (k).
+def sa(
+    ctx: click.Context,
+    /,
+    *,
+    file: str | None,
+    other_acct_file: str | None,
+    **given: Any,  # noqa: ANN401
+) -> None:
+    """What commands used, as GNU sa prints it: calls, minutes elapsed (re) and of CPU (cp), mean io
+    (avio), mean memory (k).
 
     Over the warehouse, or over an accounting FILE (- is standard input) without touching the warehouse. The options and the
     output are those of sa, docs/compat.md lists the few that differ. What was called once goes into ***other, a star marks what never
@@ -134,13 +172,16 @@ def sa(ctx: click.Context, /, *, file: str | None, other_acct_file: str | None, 
       elsa report sa -m --since yesterday --until today
       elsa report sa /var/log/account/pacct.1.gz
     """
-    from elsa.report.gnu import sa as program
+    from elsa.gnu import sa as program
 
     for refused in ("merge", "other_savacct_file", "other_usracct_file"):
         if given[refused]:
             raise UsageError(f"--{refused.replace('_', '-')}: {MERGE}")
     if given["print_users"] and (given["user_summary"] or given["group_summary"]):
-        raise UsageError("--print-users lists every record; --user-summary and --group-summary sum them up: give one of them")
+        raise UsageError(
+            "--print-users lists every record; --user-summary and --group-summary sum them up: give"
+            " one of them"
+        )
     files = [name for name in (file or other_acct_file,) if name]
     found = _records(files, given)
     shape = program.Shape(
@@ -168,22 +209,55 @@ def sa(ctx: click.Context, /, *, file: str | None, other_acct_file: str | None, 
 @report.command(cls=GnuCommand)
 @flag("--strict-match", says="Only records that match everything given.")
 @flag("--print-controls", says="Unprintable bytes of names as they are, not as question marks.")
-@click.option("--user", "users", multiple=True, type=click.UNPROCESSED, metavar="NAME", help="Records of this user; may be repeated.")
 @click.option(
-    "--command", "commands", multiple=True, type=click.UNPROCESSED, metavar="NAME", help="Records of this command; may be repeated."
+    "--user",
+    "users",
+    multiple=True,
+    type=click.UNPROCESSED,
+    metavar="NAME",
+    help="Records of this user; may be repeated.",
 )
-@click.option("--tty", "ttys", multiple=True, type=click.UNPROCESSED, metavar="NAME", help="Records of this terminal; may be repeated.")
+@click.option(
+    "--command",
+    "commands",
+    multiple=True,
+    type=click.UNPROCESSED,
+    metavar="NAME",
+    help="Records of this command; may be repeated.",
+)
+@click.option(
+    "--tty",
+    "ttys",
+    multiple=True,
+    type=click.UNPROCESSED,
+    metavar="NAME",
+    help="Records of this terminal; may be repeated.",
+)
 @flag("--forwards", says="The oldest first.")
 @click.option(
-    "-f", "--file", "files", multiple=True, type=_FILE, metavar="FILE", help="Read this file (- is standard input); may be repeated."
+    "-f",
+    "--file",
+    "files",
+    multiple=True,
+    type=_FILE,
+    metavar="FILE",
+    help="Read this file (- is standard input); may be repeated.",
 )
 @flag("-p", "--show-paging", says="Page faults instead of user and terminal.")
 @flag("--pid", says="Add the pid and that of the parent.")
 @taken_options
 @picking("job")
 @click.argument("names", nargs=-1, type=click.UNPROCESSED)
-def lastcomm(*, names: tuple[str, ...], files: tuple[str, ...], forwards: bool, print_controls: bool, **given: Any) -> None:  # noqa: ANN401
-    """Which commands ended, the last one first, as GNU lastcomm prints them: name, flags, user, terminal, CPU time, start.
+def lastcomm(
+    *,
+    names: tuple[str, ...],
+    files: tuple[str, ...],
+    forwards: bool,
+    print_controls: bool,
+    **given: Any,  # noqa: ANN401
+) -> None:
+    """Which commands ended, the last one first, as GNU lastcomm prints them: name, flags, user,
+    terminal, CPU time, start.
 
     NAMES are commands, users or terminals; a record is printed if it has any of them, or one of those that --user, --command and
     --tty name. Flags: S superuser, F never called exec, D dumped core, X killed by a signal. Reads the warehouse, or a file without
@@ -196,13 +270,17 @@ def lastcomm(*, names: tuple[str, ...], files: tuple[str, ...], forwards: bool, 
       elsa report lastcomm --strict-match --command make --user alice
       elsa report lastcomm -f /var/log/account/pacct --pid
     """
-    from elsa.report.gnu import lastcomm as program
+    from elsa.gnu import lastcomm as program
 
     matching = {key: tuple(map(os.fsencode, given[key])) for key in ("users", "commands", "ttys")}
-    wanted = program.Wanted(tuple(map(os.fsencode, names)), **matching, strict=given["strict_match"])
+    wanted = program.Wanted(
+        tuple(map(os.fsencode, names)), **matching, strict=given["strict_match"]
+    )
     wanted.check()
     found = _records(files, given, backwards=not forwards and "-" not in files)
-    lines = program.lines(found, wanted, controls=print_controls, paging=given["show_paging"], pid=given["pid"])
+    lines = program.lines(
+        found, wanted, controls=print_controls, paging=given["show_paging"], pid=given["pid"]
+    )
     _write(lines, found, as_they_are=print_controls)
 
 
@@ -216,11 +294,25 @@ def _format(_ctx: click.Context, _parameter: click.Parameter, value: str | None)
 
 @report.command("dump-acct", cls=GnuCommand)
 @flag("-r", "--reverse", says="The newest first.")
-@click.option("-n", "--num", type=click.IntRange(min=1), metavar="N", help="Print at most N records.")
+@click.option(
+    "-n", "--num", type=click.IntRange(min=1), metavar="N", help="Print at most N records."
+)
 @flag("-R", "--raw", says="Write records as bytes, not as text.")
-@click.option("--format", "version", callback=_format, metavar="VERSION", help="With --raw: records of this version, 0 to 3.  [default: 3]")
+@click.option(
+    "--format",
+    "version",
+    callback=_format,
+    metavar="VERSION",
+    help="With --raw: records of this version, 0 to 3.  [default: 3]",
+)
 @flag("--byteswap", says="With --raw: in the other byte order.")
-@click.option("--ahz", type=click.IntRange(min=1), default=100, metavar="HZ", help="With --raw --format 0 or 2: ticks per second there.")
+@click.option(
+    "--ahz",
+    type=click.IntRange(min=1),
+    default=100,
+    metavar="HZ",
+    help="With --raw --format 0 or 2: ticks per second there.",
+)
 @picking("job", "user")
 @click.argument("files", nargs=-1, type=_FILE)
 def dump_acct(
@@ -236,7 +328,8 @@ def dump_acct(
 ) -> None:
     """Every accounting record, as GNU dump-acct prints it.
 
-    name|version|user ticks|system ticks|elapsed ticks|uid|gid|KiB|io|pid|parent|flags|exit code|terminal|start
+    name|version|user ticks|system ticks|elapsed ticks|uid|gid|KiB|io|pid|parent|flags|exit
+    code|terminal|start
 
     Over the warehouse, or over FILES without touching the warehouse. With --raw an accounting file comes out, which may be
     written for other programs: all of a job, say.
@@ -247,8 +340,8 @@ def dump_acct(
       elsa report dump-acct --raw --job build > build.pacct
       elsa report dump-acct -r -n 20 /var/log/account/pacct
     """
-    from elsa.report.gnu import dump_acct as program
-    from elsa.report.gnu import layouts
+    from elsa.gnu import dump_acct as program
+    from elsa.gnu import layouts
 
     found = _records(files, given, backwards=reverse)
     rows = islice(found, num)
@@ -262,9 +355,9 @@ def _records(files: Sequence[str], given: dict[str, Any], *, backwards: bool = F
     """The records that these options pick."""
     from datetime import datetime
 
-    from elsa.report.gnu.records import Pick, Records
-    from elsa.report.selection import uid_of
-    from elsa.report.times import window
+    from elsa.gnu.records import Pick, Records
+    from elsa.report.query.selection import uid_of
+    from elsa.report.query.times import window
 
     users = request.values("user", given.get("user", ()))
     times = window(given["since"], given["until"], datetime.now().astimezone())
@@ -273,7 +366,9 @@ def _records(files: Sequence[str], given: dict[str, Any], *, backwards: bool = F
 
 
 def _write(lines: Iterable[bytes], found: Records, *, as_they_are: bool = False) -> None:
-    """Write lines to stdout as bytes; on a terminal unprintable characters become question marks, since names may be anything."""
+    """Write lines to stdout as bytes; on a terminal unprintable characters become question marks,
+    since names may be anything.
+    """
     out = sys.stdout.buffer
     masked = not as_they_are and out.isatty()
     source = iter(lines)
@@ -285,7 +380,9 @@ def _write(lines: Iterable[bytes], found: Records, *, as_they_are: bool = False)
 
 def _shown(piece: bytes) -> bytes:
     text = piece.decode("utf-8", "surrogateescape")
-    return "".join(character if character.isprintable() or character == "\n" else "?" for character in text).encode()
+    return "".join(
+        character if character.isprintable() or character == "\n" else "?" for character in text
+    ).encode()
 
 
 def _yes(_name: bytes) -> bool:
@@ -308,7 +405,8 @@ def _ask(name: bytes) -> bool:
 def classic(*, job: str | None, db: Path | None) -> None:
     """What the original ELSA printed of a JOB, or of every job, with its times in seconds.
 
-    All from the accounting records: number of processes, elapsed time (the sum over them), user and system time, page faults.
+    All from the accounting records: number of processes, elapsed time (the sum over them), user and
+    system time, page faults.
 
     \b
     Examples:
@@ -316,10 +414,12 @@ def classic(*, job: str | None, db: Path | None) -> None:
       elsa report classic
     """
     from elsa.report import classic as made
-    from elsa.report import selection, warehouse
+    from elsa.report.query import selection, warehouse
 
     words: list[str] = []
     with warehouse.reading(config.load({"db": db}).db) as connection:
-        for block in made.classic(connection, None if job is None else selection.job_id(connection, job), words):
+        for block in made.classic(
+            connection, None if job is None else selection.job_id(connection, job), words
+        ):
             click.echo(block)
     request.say(words)

@@ -59,7 +59,8 @@ def report() -> None:
       elsa report gaps                                    when something may have been missed
       elsa report audit --since yesterday                 who saw what: are the figures complete, and if not, why?
     """
-    # A report changes nothing, and SQLite may work on one statement for long, or for ever: Ctrl-C ends it at once.
+    # A report changes nothing, and SQLite may work on one statement for long, or for ever: Ctrl-C
+    # ends it at once.
     with contextlib.suppress(ValueError):  # not in the main thread, where there is no Ctrl-C
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             signal.signal(signal.SIGINT, signal.SIG_DFL)

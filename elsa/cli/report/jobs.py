@@ -17,7 +17,7 @@ from elsa.errors import ElsaError
 if TYPE_CHECKING:
     import sqlite3
 
-    from elsa.report.selection import Selection
+    from elsa.report.query.selection import Selection
 
 # Live usage is asked of jobd: not for long, and not of more members than a report is worth.
 LIVE_TIMEOUT_S = 3.0
@@ -29,7 +29,8 @@ MOST_LIVE = 1000
 def jobs(*, request: Request) -> None:
     """Every job with what it cost, the newest first.
 
-    With --since or --until: the jobs of which processes ended in that window, with what those processes used.
+    With --since or --until: the jobs of which processes ended in that window, with what those
+    processes used.
 
     \b
     Examples:
@@ -39,13 +40,17 @@ def jobs(*, request: Request) -> None:
       elsa report jobs --since today --format json
     """
     from elsa.report import jobs as made
-    from elsa.report.selection import job_conditions
+    from elsa.report.query.selection import job_conditions
 
     # Here the choices are of jobs, so a selection of processes has only the window of them.
     plain = request.only_window()
     plain.show(
-        lambda connection, selection: [made.query(selection, job_conditions(connection, request.asked), request.output)[0]],
-        lambda connection, selection: made.jobs(connection, selection, job_conditions(connection, request.asked), request.output),
+        lambda connection, selection: [
+            made.query(selection, job_conditions(connection, request.asked), request.output)[0]
+        ],
+        lambda connection, selection: made.jobs(
+            connection, selection, job_conditions(connection, request.asked), request.output
+        ),
     )
 
 
@@ -54,7 +59,8 @@ def jobs(*, request: Request) -> None:
 @click.option("--summary", type=click.Choice(["ja"]), help="Totals only: those of CSA's ja.")
 @reports(clip=True)
 def job(*, job: str, summary: str | None, request: Request) -> None:
-    """One job, by its id or name: what it cost in all and by command (csv, tsv, parsable and --columns: in all only).
+    """One job, by its id or name: what it cost in all and by command (csv, tsv, parsable and
+    --columns: in all only).
 
     Of several jobs with one name the only open one is meant. With --since or --until: what those of its processes cost that ended then.
     With --summary ja: span, CPU time, memory integrals and peaks, transfers, delays and billing units.
@@ -67,8 +73,8 @@ def job(*, job: str, summary: str | None, request: Request) -> None:
       elsa report job 12 --columns name,cpu_s,rss_kib --format parsable
       elsa report job build --since yesterday --until today
     """
-    from elsa.report.selection import job_id
-    from elsa.report.silence import late
+    from elsa.report.collector_status import late
+    from elsa.report.query.selection import job_id
 
     words: list[str] = []
     running: int | None = None
@@ -89,10 +95,13 @@ def job(*, job: str, summary: str | None, request: Request) -> None:
 
 @report.command()
 @click.argument("jobs", nargs=-1, required=True, metavar="JOB...", shell_complete=complete.jobs)
-@click.option("--runs", type=click.IntRange(min=1), metavar="N", help="Of each name only the last N runs.")
+@click.option(
+    "--runs", type=click.IntRange(min=1), metavar="N", help="Of each name only the last N runs."
+)
 @reports(window=False, sort=False)
 def compare(*, jobs: tuple[str, ...], runs: int | None, request: Request) -> None:
-    """Compare jobs: wall and CPU time, peak memory, I/O, what got worse, and through which commands.
+    """Compare jobs: wall and CPU time, peak memory, I/O, what got worse, and through which
+    commands.
 
     Each JOB is an id, or a name or glob for all runs that bear it; the first is what the others are compared with. With a single name its
     last run is compared with those before it. Of several runs there are the median and the 95th percentile.
@@ -118,7 +127,9 @@ def compare(*, jobs: tuple[str, ...], runs: int | None, request: Request) -> Non
     say(words)
 
 
-def _totals(connection: sqlite3.Connection, selection: Selection, request: Request, out: TextIO) -> list[str]:
+def _totals(
+    connection: sqlite3.Connection, selection: Selection, request: Request, out: TextIO
+) -> list[str]:
     from elsa.report import summary as made
 
     if request.explain:
@@ -129,7 +140,9 @@ def _totals(connection: sqlite3.Connection, selection: Selection, request: Reque
     return total.words
 
 
-def _job(connection: sqlite3.Connection, selection: Selection, request: Request, out: TextIO) -> tuple[list[str], bool]:
+def _job(
+    connection: sqlite3.Connection, selection: Selection, request: Request, out: TextIO
+) -> tuple[list[str], bool]:
     """Write a job; returns what must be said, and whether what it uses so far should be shown too."""
     from elsa.report import jobs as made
     from elsa.report import usage
@@ -140,20 +153,24 @@ def _job(connection: sqlite3.Connection, selection: Selection, request: Request,
         return [], False
     found = made.job(connection, selection, request.output)
     made.write_job(found, request.output, out)
-    whole = request.output.form == "table" and request.output.columns is None and not selection.window
+    whole = (
+        request.output.form == "table" and request.output.columns is None and not selection.window
+    )
     values = dict(zip(found.columns, found.row, strict=True))
     return found.words, whole and bool(values["running"]) and values["state"] == "open"
 
 
 def _show_live(path: Path, job_id: int) -> None:
-    """What the members that still run use so far, told apart from the finished; nothing where jobd does not answer."""
+    """What the members that still run use so far, told apart from the finished; nothing where jobd
+    does not answer.
+    """
     from tabulate import tabulate
 
     from elsa.cli import live as show
     from elsa.control.client import Client
-    from elsa.kernel.places import same_file
     from elsa.kernel.procfs import Procfs
-    from elsa.pipeline.live import look
+    from elsa.kernel.safe_paths import same_file
+    from elsa.run.live_usage import look
 
     client = Client(config.load().socket, LIVE_TIMEOUT_S)
     try:
@@ -164,5 +181,14 @@ def _show_live(path: Path, job_id: int) -> None:
         say([f"what the running processes use so far is unknown: {error}"])
         return
     align = ("left", *["right"] * (len(show.SUMMARY) - 1))
-    click.echo("\n" + tabulate(show.summary(now), show.SUMMARY, tablefmt="simple", colalign=align, disable_numparse=True))
+    click.echo(
+        "\n"
+        + tabulate(
+            show.summary(now),
+            show.SUMMARY,
+            tablefmt="simple",
+            colalign=align,
+            disable_numparse=True,
+        )
+    )
     say(show.words(now))

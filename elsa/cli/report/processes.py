@@ -15,8 +15,12 @@ def _show(request: Request, kind: str, *, everything: bool) -> None:
     view = {"processes": made.PROCESSES, "last": made.LAST}[kind]
     everything = everything or request.wants_running
     request.show(
-        lambda _, selection: [made.query(view, selection, request.output, everything=everything)[0]],
-        lambda connection, selection: made.processes(connection, view, selection, request.output, everything=everything),
+        lambda _, selection: [
+            made.query(view, selection, request.output, everything=everything)[0]
+        ],
+        lambda connection, selection: made.processes(
+            connection, view, selection, request.output, everything=everything
+        ),
     )
 
 
@@ -26,7 +30,8 @@ def _show(request: Request, kind: str, *, everything: bool) -> None:
 def processes(*, request: Request, everything: bool) -> None:
     """Single processes that ended, the newest last; with --all also those that still run.
 
-    Each is shown whole, so there is no --clip: what part of a process lies in a window is an estimate, and has its place in sums.
+    Each is shown whole, so there is no --clip: what part of a process lies in a window is an
+    estimate, and has its place in sums.
 
     \b
     Examples:
@@ -39,11 +44,18 @@ def processes(*, request: Request, everything: bool) -> None:
 
 
 @report.command()
-@click.argument("commands", nargs=-1, type=click.UNPROCESSED, metavar="[COMMAND]...", shell_complete=complete.commands)
+@click.argument(
+    "commands",
+    nargs=-1,
+    type=click.UNPROCESSED,
+    metavar="[COMMAND]...",
+    shell_complete=complete.commands,
+)
 @reports(*PROCESSES)
 @everything_option
 def last(*, commands: tuple[str, ...], request: Request, everything: bool) -> None:
-    """Who ran what, the newest first: lastcomm's question. Named commands are those that --command chooses.
+    """Who ran what, the newest first: lastcomm's question. Named commands are those that --command
+    chooses.
 
     Each is shown whole, so there is no --clip, as in processes.
 

@@ -1,4 +1,6 @@
-"""What every report understands: which processes are meant, how it is written, what it asks; and how it comes to stdout."""
+"""What every report understands: which processes are meant, how it is written, what it asks; and
+how it comes to stdout.
+"""
 
 from __future__ import annotations
 
@@ -20,37 +22,55 @@ import click
 from elsa import config
 from elsa.cli import complete, options
 from elsa.cli.main import tell
-from elsa.report.columns import UNITS
-from elsa.report.output import FORMATS, ColumnsHelp, Output
+from elsa.report.render.columns import UNITS
+from elsa.report.render.output import FORMATS, ColumnsHelp, Output
 
 if TYPE_CHECKING:
     import sqlite3
 
-    from elsa.report.query import Query
-    from elsa.report.render import Report
-    from elsa.report.selection import Selection
+    from elsa.report.query.selection import Selection
+    from elsa.report.query.statement import Query
+    from elsa.report.render.writer import Report
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 PROCESSES = ("host", "job", "user", "group", "command", "tty", "pid", "exit", "state", "tag")
 """The choices of reports on processes."""
 _SELECTING: dict[str, tuple[str, str]] = {
     "host": ("HOST", "Only this host, by name or glob, where the warehouse has several."),
-    "job": ("JOB", "Only processes that were ever in this job: its id, its name, or a glob for several."),
+    "job": (
+        "JOB",
+        "Only processes that were ever in this job: its id, its name, or a glob for several.",
+    ),
     "user": ("USER", "Only this real user, by name or uid; uid:N is never a name."),
     "group": ("GROUP", "Only this real group, by name or gid; gid:N is never a name."),
-    "command": ("COMMAND", "Only this command name; a glob like 'cc*' is one too. The kernel keeps 15 bytes of a name."),
+    "command": (
+        "COMMAND",
+        (
+            "Only this command name; a glob like 'cc*' is one too. The kernel keeps 15 bytes of a"
+            " name."
+        ),
+    ),
     "tty": ("TTY", "Only this terminal: pts/3, tty1, none."),
     "pid": ("PID", "Only this process id, whoever had it."),
     "exit": ("EXIT", "Only what ended so: 0, 3, nonzero, signal, SIGKILL, core."),
     "state": ("STATE", "Only what is running, ended, completed (exit 0) or failed."),
-    "tag": ("TAG", "Only processes of jobs with this tag: KEY or KEY=VALUE. Several must all be there."),
+    "tag": (
+        "TAG",
+        "Only processes of jobs with this tag: KEY or KEY=VALUE. Several must all be there.",
+    ),
 }
 _OF_JOBS: dict[str, tuple[str, str]] = {
     "host": ("HOST", "Only jobs of this host, by name or glob, where the warehouse has several."),
     "job": ("JOB", "Only this job: its id, its name, or a glob."),
     "user": ("USER", "Only jobs of this owner, by name or uid; uid:N is never a name."),
-    "exit": ("EXIT", "Only jobs whose launched command ended so: 0, 3, nonzero, signal, SIGKILL, core."),
-    "state": ("STATE", "Only jobs that are open, closed, running, completed (closed, exit 0) or failed."),
+    "exit": (
+        "EXIT",
+        "Only jobs whose launched command ended so: 0, 3, nonzero, signal, SIGKILL, core.",
+    ),
+    "state": (
+        "STATE",
+        "Only jobs that are open, closed, running, completed (closed, exit 0) or failed.",
+    ),
     "tag": ("TAG", "Only jobs with this tag: KEY or KEY=VALUE. Several must all be there."),
 }
 MOST_ROWS = 2**62
@@ -78,7 +98,7 @@ class Request:
     @contextmanager
     def warehouse(self) -> Iterator[sqlite3.Connection]:
         """The warehouse, open for reading."""
-        from elsa.report import warehouse
+        from elsa.report.query import warehouse
 
         with warehouse.reading(self.path) as connection:
             yield connection
@@ -92,13 +112,17 @@ class Request:
         """Which processes are meant."""
         from datetime import datetime
 
-        from elsa.report.selection import resolve
+        from elsa.report.query.selection import resolve
 
         return resolve(connection, self.asked, datetime.now().astimezone(), clip=self.clip)
 
     def choosing(self, **more: tuple[str, ...]) -> Request:
         """The same with further choices."""
-        return replace(self, asked=self.asked | {kind: self.asked.get(kind, ()) + values for kind, values in more.items()})
+        return replace(
+            self,
+            asked=self.asked
+            | {kind: self.asked.get(kind, ()) + values for kind, values in more.items()},
+        )
 
     def only_window(self) -> Request:
         """The same for all processes of the window."""
@@ -110,30 +134,42 @@ class Request:
         make: Callable[[sqlite3.Connection, Selection], Report],
         draw: Callable[[sqlite3.Connection, Report], str] | None = None,
     ) -> None:
-        """Print a report, or a drawing of it, its words after its rows; or what it asks the warehouse."""
-        from elsa.report import render
-        from elsa.report.silence import late
+        """Print a report, or a drawing of it, its words after its rows; or what it asks the
+        warehouse.
+        """
+        from elsa.report.collector_status import late
+        from elsa.report.render import writer
 
         words: list[str] = []
         with self.printing() as (connection, out):
             selection = self.selection(connection)
             if self.explain:
-                out.write("\n".join(query.readable() for query in ask(connection, selection)) + "\n")
+                out.write(
+                    "\n".join(query.readable() for query in ask(connection, selection)) + "\n"
+                )
                 return
             made = make(connection, selection)
             if draw is not None and made.rows:
                 out.write(draw(connection, made) + "\n")
                 count = 1
             else:
-                count = render.write(made, self.output, out)
+                count = writer.write(made, self.output, out)
             words = [*selection.words, *(made.words if count else [made.nothing(), *made.words])]
-            words += [line for line in late(connection, selection, time.time_ns()) if line not in words]
+            words += [
+                line for line in late(connection, selection, time.time_ns()) if line not in words
+            ]
         say(words)
 
     @contextmanager
     def printing(self) -> Iterator[tuple[sqlite3.Connection, TextIO]]:
-        """The warehouse and where to write: stdout, or for long text on a terminal a pager, which comes when the warehouse is let go."""
-        sheet = io.StringIO() if self.pager and self.output.width is not None and self.output.form == "table" else None
+        """The warehouse and where to write: stdout, or for long text on a terminal a pager, which
+        comes when the warehouse is let go.
+        """
+        sheet = (
+            io.StringIO()
+            if self.pager and self.output.width is not None and self.output.form == "table"
+            else None
+        )
         with self.warehouse() as connection:
             try:
                 yield connection, sheet or sys.stdout
@@ -144,7 +180,9 @@ class Request:
 
 
 def page(text: str) -> None:
-    """Show a text on a terminal, as git does: through $PAGER or less if it is longer than the screen."""
+    """Show a text on a terminal, as git does: through $PAGER or less if it is longer than the
+    screen.
+    """
     if text.count("\n") < shutil.get_terminal_size().lines:
         click.echo(text, nl=False)
         return
@@ -154,7 +192,12 @@ def page(text: str) -> None:
 
 def everything_option(function: Function) -> Function:
     """--all."""
-    return click.option("--all", "everything", is_flag=True, help="Also that of which nothing is known yet, since it still runs.")(function)
+    return click.option(
+        "--all",
+        "everything",
+        is_flag=True,
+        help="Also that of which nothing is known yet, since it still runs.",
+    )(function)
 
 
 def blocks() -> bool:
@@ -178,40 +221,73 @@ def reports(
         def command(**given: Any) -> Any:  # noqa: ANN401
             return function(request=_request(given, kinds, window=window), **given)
 
-        for add in reversed([*selecting(kinds, of_jobs=of_jobs, window=window, clip=clip), *_writing(sort=sort)]):
+        for add in reversed(
+            [*selecting(kinds, of_jobs=of_jobs, window=window, clip=clip), *_writing(sort=sort)]
+        ):
             command = add(command)
         return command  # type: ignore[return-value]
 
     return decorate
 
 
-def selecting(kinds: tuple[str, ...], *, of_jobs: bool = False, window: bool = True, clip: bool = False) -> Iterator[Callable[[Any], Any]]:
+def selecting(
+    kinds: tuple[str, ...], *, of_jobs: bool = False, window: bool = True, clip: bool = False
+) -> Iterator[Callable[[Any], Any]]:
     """The options that choose, for these kinds."""
     texts = _OF_JOBS if of_jobs else _SELECTING
     for kind in kinds:
         name, text = texts[kind]
         # A command name is bytes of any kind.
         type_ = click.UNPROCESSED if kind == "command" else None
-        yield click.option(f"--{kind}", multiple=True, type=type_, metavar=name, help=text, shell_complete=complete.BY_KIND.get(kind))
+        yield click.option(
+            f"--{kind}",
+            multiple=True,
+            type=type_,
+            metavar=name,
+            help=text,
+            shell_complete=complete.BY_KIND.get(kind),
+        )
     if window:
         yield click.option("--since", metavar="TIME", help="Only what ended then or later.")
         yield click.option("--until", metavar="TIME", help="Only what ended before then.")
     if clip:
-        text = "Count what lived in the window, for its part in it (an estimate), rather than what ended in it."
+        text = (
+            "Count what lived in the window, for its part in it (an estimate), rather than what"
+            " ended in it."
+        )
         yield click.option("--clip", is_flag=True, help=text)
 
 
 def _writing(*, sort: bool) -> Iterator[Callable[[Any], Any]]:
-    yield click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True, help="How to print it.")
-    text = "Which columns, with widths if you like: name,tags%20. +NAME adds to the usual ones; `help` lists them all."
+    yield click.option(
+        "--format",
+        "form",
+        type=click.Choice(FORMATS),
+        default="table",
+        show_default=True,
+        help="How to print it.",
+    )
+    text = (
+        "Which columns, with widths if you like: name,tags%20. +NAME adds to the usual ones; `help`"
+        " lists them all."
+    )
     yield click.option("--columns", metavar="LIST", help=text, shell_complete=complete.columns)
     text = "Order by these columns; - before a name: the largest first."
     if sort:
-        yield click.option("--sort", metavar="KEY[,-KEY]", help=text, shell_complete=complete.columns)
-    yield click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Show at most N rows.")
+        yield click.option(
+            "--sort", metavar="KEY[,-KEY]", help=text, shell_complete=complete.columns
+        )
+    yield click.option(
+        "--limit", type=click.IntRange(min=1), metavar="N", help="Show at most N rows."
+    )
     text = "Sizes in these units; raw: every value as programs get it."
-    yield click.option("--units", type=click.Choice(UNITS), default="auto", show_default=True, help=text)
-    text = "csv: text as it is; without this a quote (') makes text of what a spreadsheet would take for a formula."
+    yield click.option(
+        "--units", type=click.Choice(UNITS), default="auto", show_default=True, help=text
+    )
+    text = (
+        "csv: text as it is; without this a quote (') makes text of what a spreadsheet would take"
+        " for a formula."
+    )
     yield click.option("--raw", is_flag=True, help=text)
     yield click.option("--no-header", is_flag=True, help="Leave the headings out.")
     yield click.option("--no-pager", is_flag=True, help="Never show it through a pager.")
@@ -238,17 +314,32 @@ def _request(given: dict[str, Any], kinds: tuple[str, ...], *, window: bool) -> 
         raw=given.pop("raw"),
         colour=terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb",
     )
-    return Request(asked, given.pop("clip", False), output, given.pop("explain"), not given.pop("no_pager"), given.pop("db"))
+    return Request(
+        asked,
+        given.pop("clip", False),
+        output,
+        given.pop("explain"),
+        not given.pop("no_pager"),
+        given.pop("db"),
+    )
 
 
 def values(kind: str, given: tuple[str, ...]) -> tuple[str, ...]:
-    r"""What was given for one kind: several times, or several values with commas; `\,` is a comma in a value, `\ ` a blank at its end."""
+    r"""What was given for one kind: several times, or several values with commas; `\,` is a comma
+    in a value, `\ ` a blank at its end.
+    """
     if kind in _WHOLE:
         return given
     # No argument has a NUL in it. Two backslashes are one in a stored name, and hide no comma.
-    held = (re.sub(r"\\\\|\\([, ])", lambda found: _HELD.get(found[1], found[0]), text) for text in given)
+    held = (
+        re.sub(r"\\\\|\\([, ])", lambda found: _HELD.get(found[1], found[0]), text)
+        for text in given
+    )
     parts = (part.strip() for text in held for part in text.split(","))
-    return tuple(functools.reduce(lambda part, pair: part.replace(pair[1], pair[0]), _HELD.items(), part) for part in parts)
+    return tuple(
+        functools.reduce(lambda part, pair: part.replace(pair[1], pair[0]), _HELD.items(), part)
+        for part in parts
+    )
 
 
 _HELD = {",": "\0c", " ": "\0b"}

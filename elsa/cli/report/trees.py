@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import sqlite3
 
     from elsa.report.folded import Frame
-    from elsa.report.selection import Selection
+    from elsa.report.query.selection import Selection
 
 # As in elsa.report.folded, which is not imported for the sake of --help.
 WEIGHTS = ("cpu", "io", "wall")
@@ -25,17 +25,25 @@ WEIGHTS = ("cpu", "io", "wall")
 
 @report.command()
 @click.argument("target", metavar="JOB|PID", shell_complete=complete.jobs)
-@click.option("--no-fold", is_flag=True, help="A line for every process, instead of one for siblings that are alike.")
+@click.option(
+    "--no-fold",
+    is_flag=True,
+    help="A line for every process, instead of one for siblings that are alike.",
+)
 @click.option(
     "--collapsed",
     type=click.Choice(WEIGHTS),
     is_flag=False,
     flag_value="cpu",
-    help="Write folded stacks for flame graph tools instead: CPU time and wall time in us, I/O in bytes.",
+    help=(
+        "Write folded stacks for flame graph tools instead: CPU time and wall time in us, I/O in"
+        " bytes."
+    ),
 )
 @reports(window=False, sort=False)
 def tree(*, target: str, no_fold: bool, collapsed: str | None, request: Request) -> None:
-    """The process tree of a job, or of a process and its descendants: own cost, and that of the whole branch.
+    """The process tree of a job, or of a process and its descendants: own cost, and that of the
+    whole branch.
 
     A number is a job's id, or a pid where there is no such job; pid:4711 is always a pid. The dearest branches come first; siblings of one
     command that look alike share a line, as in "sh x 120". A process whose parent is not in the job stands at the left.
@@ -61,10 +69,12 @@ def tree(*, target: str, no_fold: bool, collapsed: str | None, request: Request)
             words += more
             out.writelines(f"{line}\n" for line in folded.lines(frames))
         else:
-            from elsa.report import render
+            from elsa.report.render import writer
 
-            found = made.tree(connection, selection, request.output, folding=not no_fold, blocks=blocks())
-            count = render.write(found, request.output, out)
+            found = made.tree(
+                connection, selection, request.output, folding=not no_fold, blocks=blocks()
+            )
+            count = writer.write(found, request.output, out)
             words += found.words if count else [found.nothing(), *found.words]
     say(words)
 
@@ -79,11 +89,19 @@ def tree(*, target: str, no_fold: bool, collapsed: str | None, request: Request)
     required=True,
     help="The SVG file to write, - for stdout.",
 )
-@click.option("--by", "weight", type=click.Choice(WEIGHTS), default="cpu", show_default=True, help="What makes a bar wide.")
+@click.option(
+    "--by",
+    "weight",
+    type=click.Choice(WEIGHTS),
+    default="cpu",
+    show_default=True,
+    help="What makes a bar wide.",
+)
 @click.option("--title", help="The heading.  [default: the job's name]")
 @options.db
 def flame(*, target: str, path: Path, weight: str, title: str | None, db: Path | None) -> None:
-    """Draw the process tree of a job as a flame graph: commands upon those that started them, as wide as what they cost.
+    """Draw the process tree of a job as a flame graph: commands upon those that started them, as
+    wide as what they cost.
 
     \b
     Examples:
@@ -92,18 +110,30 @@ def flame(*, target: str, path: Path, weight: str, title: str | None, db: Path |
       elsa report flame pid:4711 -o - > 4711.svg
     """
     from elsa import config
-    from elsa.report import flame as made
     from elsa.report import tree as trees
-    from elsa.report import warehouse
+    from elsa.report.query import warehouse
+    from elsa.report.render import flame as made
 
     with warehouse.reading(config.load({"db": db}).db) as connection:
         selection, words = trees.target(connection, target)
         top, more = _frames(connection, selection, weight)
         heading = trees.title(connection, selection, target) if title is None else title
-    say([*words, *more, *([] if top.total else [f"nothing is known of the {weight} of {target}: the picture is empty"])])
+    say(
+        [
+            *words,
+            *more,
+            *(
+                []
+                if top.total
+                else [f"nothing is known of the {weight} of {target}: the picture is empty"]
+            ),
+        ]
+    )
     lines = (f"{line}\n" for line in made.draw(top, heading, weight))
     if path == Path("-"):
-        sys.stdout.buffer.write("".join(lines).encode())  # as its first line says, whatever the locale
+        sys.stdout.buffer.write(
+            "".join(lines).encode()
+        )  # as its first line says, whatever the locale
         return
     try:
         with path.open("w", encoding="utf-8") as file:
@@ -112,9 +142,13 @@ def flame(*, target: str, path: Path, weight: str, title: str | None, db: Path |
         raise RetryError(f"{path}: the picture cannot be written: {error.strerror}") from None
 
 
-def _frames(connection: sqlite3.Connection, selection: Selection, weight: str) -> tuple[Frame, list[str]]:
+def _frames(
+    connection: sqlite3.Connection, selection: Selection, weight: str
+) -> tuple[Frame, list[str]]:
     """The frames of a selection, and what must be said of them."""
     from elsa.report import completeness, folded, tree
 
-    words = completeness.pruned(connection, selection) + (completeness.of_each(connection, ("cpu_s",)) if weight == "cpu" else [])
+    words = completeness.pruned(connection, selection) + (
+        completeness.of_each(connection, ("cpu_s",)) if weight == "cpu" else []
+    )
     return folded.frames(tree.load(connection, selection), weight), words

@@ -1,4 +1,6 @@
-"""`elsa report commands`, `users` and `groups`: what they used; `hours`, `days` and `months`: what was used then."""
+"""`elsa report commands`, `users` and `groups`: what they used; `hours`, `days` and `months`: what
+was used then.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,14 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 def plot_option(function: Function) -> Function:
     """--plot [KEY]."""
     text = "Draw this figure as bars instead of printing a table; cpu_s if none is named."
-    return click.option("--plot", is_flag=False, flag_value="cpu_s", metavar="[KEY]", help=text, shell_complete=complete.columns)(function)
+    return click.option(
+        "--plot",
+        is_flag=False,
+        flag_value="cpu_s",
+        metavar="[KEY]",
+        help=text,
+        shell_complete=complete.columns,
+    )(function)
 
 
 def _show(request: Request, kind: str, *, everything: bool) -> None:
@@ -29,14 +38,16 @@ def _show(request: Request, kind: str, *, everything: bool) -> None:
     everything = everything or request.wants_running
     request.show(
         lambda connection, selection: made.prepared(connection, by, selection, request.output)[0],
-        lambda connection, selection: made.usage(connection, by, selection, request.output, everything=everything),
+        lambda connection, selection: made.usage(
+            connection, by, selection, request.output, everything=everything
+        ),
     )
 
 
 def _over_time(request: Request, kind: str, plot: str | None) -> None:
     from elsa.report import usage as made
-    from elsa.report.output import known
-    from elsa.report.selection import Selection
+    from elsa.report.query.selection import Selection
+    from elsa.report.render.output import known
 
     by = {"hours": made.HOURS, "days": made.DAYS, "months": made.MONTHS}[kind]
     output = request.output
@@ -49,8 +60,16 @@ def _over_time(request: Request, kind: str, plot: str | None) -> None:
         output = replace(output, columns=f"{by.noun},{plot}")
     request.show(
         lambda connection, selection: made.prepared(connection, by, selection, output)[0],
-        lambda connection, selection: made.usage(connection, by, selection, output, everything=True),
-        None if plot is None else lambda connection, report: made.plot(connection, report, by, plot, output, blocks=blocks()),
+        lambda connection, selection: made.usage(
+            connection, by, selection, output, everything=True
+        ),
+        (
+            None
+            if plot is None
+            else lambda connection, report: made.plot(
+                connection, report, by, plot, output, blocks=blocks()
+            )
+        ),
     )
 
 
@@ -58,7 +77,8 @@ def _over_time(request: Request, kind: str, plot: str | None) -> None:
 @reports(*PROCESSES, clip=True)
 @everything_option
 def commands(*, request: Request, everything: bool) -> None:
-    """What each command used, the dearest first; * marks processes that never called exec, as in sa.
+    """What each command used, the dearest first; * marks processes that never called exec, as in
+    sa.
 
     \b
     Examples:
@@ -100,9 +120,11 @@ def groups(*, request: Request, everything: bool) -> None:
 @reports(*PROCESSES, clip=True)
 @plot_option
 def hours(*, request: Request, plot: str | None) -> None:
-    """What was used in each hour of this host's clock, by the end of the processes; they add up to the whole.
+    """What was used in each hour of this host's clock, by the end of the processes; they add up to
+    the whole.
 
-    With --clip each process is spread over its life instead, so that a long one counts in every hour that it lived in.
+    With --clip each process is spread over its life instead, so that a long one counts in every
+    hour that it lived in.
 
     \b
     Examples:
@@ -116,9 +138,11 @@ def hours(*, request: Request, plot: str | None) -> None:
 @reports(*PROCESSES, clip=True)
 @plot_option
 def days(*, request: Request, plot: str | None) -> None:
-    """What was used in each day of this host's clock, by the end of the processes; they add up to the whole.
+    """What was used in each day of this host's clock, by the end of the processes; they add up to
+    the whole.
 
-    With --clip each process is spread over its life instead, so that a long one counts in every day that it lived in.
+    With --clip each process is spread over its life instead, so that a long one counts in every day
+    that it lived in.
 
     \b
     Examples:
@@ -133,9 +157,11 @@ def days(*, request: Request, plot: str | None) -> None:
 @reports(*PROCESSES, clip=True)
 @plot_option
 def months(*, request: Request, plot: str | None) -> None:
-    """What was used in each month of this host's clock, by the end of the processes; they add up to the whole.
+    """What was used in each month of this host's clock, by the end of the processes; they add up to
+    the whole.
 
-    With --clip each process is spread over its life instead, so that a long one counts in every month that it lived in.
+    With --clip each process is spread over its life instead, so that a long one counts in every
+    month that it lived in.
 
     \b
     Examples:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 def gaps(*, request: Request) -> None:
     """Known losses of events and records, the newest first: from when to when, why, and how much.
 
-    With --since or --until: those that touch that window. A loss at an unknown time, as in a file, may touch any.
+    With --since or --until: those that touch that window. A loss at an unknown time, as in a file,
+    may touch any.
 
     \b
     Examples:
@@ -25,21 +26,26 @@ def gaps(*, request: Request) -> None:
       elsa report gaps --since yesterday --format json
     """
     from elsa.report import gaps as made
-    from elsa.report.selection import host_ids
+    from elsa.report.query.selection import host_ids
 
     def hosts(connection: sqlite3.Connection) -> list[int] | None:
         return host_ids(connection, request.asked["host"]) if request.asked["host"] else None
 
     request.show(
-        lambda connection, selection: [made.query(selection.window, request.output, hosts(connection))[0]],
-        lambda connection, selection: made.gaps(connection, selection.window, request.output, time.time_ns(), hosts(connection)),
+        lambda connection, selection: [
+            made.query(selection.window, request.output, hosts(connection))[0]
+        ],
+        lambda connection, selection: made.gaps(
+            connection, selection.window, request.output, time.time_ns(), hosts(connection)
+        ),
     )
 
 
 @report.command()
 @reports(sort=False)
 def audit(*, request: Request) -> None:
-    """Who saw what: the kernel's process events (the connector) compared with its accounting records.
+    """Who saw what: the kernel's process events (the connector) compared with its accounting
+    records.
 
     First how many processes and records both, or only one of them, tell of; then the stretches of time in which they do not agree, the
     newest first, with the likely cause; then what accounting lost by cutting CPU time down to ticks, where taskstats tells it better.
@@ -57,7 +63,12 @@ def audit(*, request: Request) -> None:
     with request.printing() as (connection, out):
         window = request.selection(connection).window
         if request.explain:
-            out.write("\n\n".join(f"-- {name}\n{query.readable()}" for name, query in made.queries(window).items()) + "\n")
+            out.write(
+                "\n\n".join(
+                    f"-- {name}\n{query.readable()}" for name, query in made.queries(window).items()
+                )
+                + "\n"
+            )
             return
         found = made.audit(connection, window, request.output, time.time_ns())
         made.write(found, request.output, out)

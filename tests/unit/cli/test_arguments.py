@@ -1,4 +1,6 @@
-"""Every argument of every command, whoever wrote it: one line says what is wrong with it, and nothing in it reaches a terminal raw."""
+"""Every argument of every command, whoever wrote it: one line says what is wrong with it, and
+nothing in it reaches a terminal raw.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +18,23 @@ from elsa.store import database
 from elsa.store.upgrade import upgrade
 
 # What is written where a command wants something of this kind before it does anything.
-NEEDED = {"COMMAND": "true", "PID": "1", "SHELL": "bash", "REF": "1", "FOLDER": "out", "NUMBER": "1"}
+NEEDED = {
+    "COMMAND": "true",
+    "PID": "1",
+    "SHELL": "bash",
+    "REF": "1",
+    "FOLDER": "out",
+    "NUMBER": "1",
+}
 HOSTILE = {"not UTF-8": "caf\udcc3\udcff", "controls": "\x1b[31m\u202egpj\n\r\tx", "empty": ""}
 
 
-def _walk(words: list[str], command: click.Command) -> Iterator[tuple[list[str], click.Parameter | None, click.Command]]:
-    """Every command that can be typed with each of its parameters, and each group with a word that is no command."""
+def _walk(
+    words: list[str], command: click.Command
+) -> Iterator[tuple[list[str], click.Parameter | None, click.Command]]:
+    """Every command that can be typed with each of its parameters, and each group with a word that
+    is no command.
+    """
     if isinstance(command, click.Group):
         context = click.Context(command)
         yield words, None, command
@@ -34,7 +47,9 @@ def _walk(words: list[str], command: click.Command) -> Iterator[tuple[list[str],
         yield words, parameter, command
 
 
-def _argv(words: list[str], parameter: click.Parameter | None, command: click.Command, text: str) -> list[str]:
+def _argv(
+    words: list[str], parameter: click.Parameter | None, command: click.Command, text: str
+) -> list[str]:
     """The command line with this text for one parameter, and what is needed for the others."""
     options, arguments = [], []
     for each in command.params:
@@ -47,12 +62,21 @@ def _argv(words: list[str], parameter: click.Parameter | None, command: click.Co
         elif hostile:
             arguments.append(text)
         elif each.required:
-            arguments.append(NEEDED.get(each.make_metavar(click.Context(command)).strip("[].").split("|")[0], "build"))
+            arguments.append(
+                NEEDED.get(
+                    each.make_metavar(click.Context(command)).strip("[].").split("|")[0], "build"
+                )
+            )
     return [*words, *options, *([text] if parameter is None else []), "--", *arguments]
 
 
 CASES = [
-    pytest.param(words, parameter, command, id=f"{' '.join(words)} {parameter.opts[0] if parameter else 'COMMAND'}")
+    pytest.param(
+        words,
+        parameter,
+        command,
+        id=f"{' '.join(words)} {parameter.opts[0] if parameter else 'COMMAND'}",
+    )
     for words, parameter, command in _walk([], main.group)
     if parameter is None or not getattr(parameter, "is_flag", False)
 ]
@@ -80,10 +104,10 @@ def harmless(db: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ELSA_DB", str(db))
     monkeypatch.setenv("ELSA_SOCKET", str(tmp_path / "none.sock"))
     monkeypatch.setenv("ELSA_ACCT_FILE", str(tmp_path / "pacct"))
-    monkeypatch.setattr("elsa.pipeline.check.run", unavailable)
-    monkeypatch.setattr("elsa.pipeline.collector.collect", unavailable)
+    monkeypatch.setattr("elsa.host.checks.run", unavailable)
+    monkeypatch.setattr("elsa.jobd.collector.collect", unavailable)
     monkeypatch.setattr("elsa.cli.run._accountant", unavailable)
-    monkeypatch.setattr("elsa.pipeline.ingest.Ingester.follow", unavailable)
+    monkeypatch.setattr("elsa.ingest.ingester.Ingester.follow", unavailable)
 
 
 @pytest.mark.parametrize(("words", "parameter", "command"), CASES)
@@ -112,10 +136,17 @@ def test_every_command_is_tried() -> None:
     assert len(CASES) > 200
 
 
-def test_a_file_whose_name_is_not_utf_8_is_read_and_named_safely(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_file_whose_name_is_not_utf_8_is_read_and_named_safely(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     name = "pacct-\udcff\x1b[31m"
     (tmp_path / name).write_bytes((Path(__file__).parents[2] / "data/sample.pacct").read_bytes())
-    for arguments in (["ingest", name], ["report", "dump-acct", name], ["report", "sa", name], ["report", "lastcomm", "-f", name]):
+    for arguments in (
+        ["ingest", name],
+        ["report", "dump-acct", name],
+        ["report", "sa", name],
+        ["report", "lastcomm", "-f", name],
+    ):
         sys.argv = ["elsa", *arguments]
         with pytest.raises(SystemExit) as ended:
             main.run(main.group, "elsa")
@@ -150,7 +181,11 @@ def test_a_file_whose_name_is_not_utf_8_is_read_and_named_safely(tmp_path: Path,
 def test_an_error_names_the_option_that_was_given(
     line: str, option: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["elsa", *(word.replace(",", " ") if "factor" in line else word for word in line.split())])
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        ["elsa", *(word.replace(",", " ") if "factor" in line else word for word in line.split())],
+    )
     with pytest.raises(SystemExit) as ended:
         main.run(main.group, "elsa")
     assert ended.value.code in (2, 78)

@@ -44,7 +44,9 @@ def db(tmp_path_factory: pytest.TempPathFactory) -> Path:
         connection.execute("insert into boot values (1, 1, 'b', 0, null, 4000000)")
         for number, name in enumerate(["nightly", "nightly", "night x", "day"], start=1):
             connection.execute(
-                "insert into job (id, boot_id, name, owner_uid, created_at_ns, closes_itself) values (?, 1, ?, 0, 0, 0)", (number, name)
+                "insert into job (id, boot_id, name, owner_uid, created_at_ns, closes_itself)"
+                " values (?, 1, ?, 0, 0, 0)",
+                (number, name),
             )
         connection.execute("insert into job_tag values (1, 'project', 'web')")
         connection.execute("insert into comm values (1, 'cc1plus')")
@@ -70,7 +72,9 @@ def test_names_that_fit_are_offered(db: Path, line: str, expected: list[str]) ->
     assert offered(line, db) == expected
 
 
-def test_nothing_is_offered_and_nothing_said_where_the_warehouse_cannot_be_read(tmp_path: Path) -> None:
+def test_nothing_is_offered_and_nothing_said_where_the_warehouse_cannot_be_read(
+    tmp_path: Path,
+) -> None:
     assert offered("elsa report job ", tmp_path / "none.db") == []
     (tmp_path / "other.db").write_bytes(b"no warehouse" * 999)
     assert offered("elsa report job ", tmp_path / "other.db") == []
@@ -80,7 +84,11 @@ def test_completing_changes_nothing_in_the_warehouse(db: Path) -> None:
     before = db.read_bytes()
     assert offered("elsa report job nig", db) == ["nightly"]
     # Whoever reads a warehouse first has SQLite make an empty log beside it, and the map of it.
-    left = {path.name: path.read_bytes() for path in db.parent.iterdir() if not path.name.endswith("-shm")}
+    left = {
+        path.name: path.read_bytes()
+        for path in db.parent.iterdir()
+        if not path.name.endswith("-shm")
+    }
     assert left == {db.name: before, f"{db.name}-wal": b""}
 
 
@@ -97,7 +105,17 @@ def test_script_is_one_that_the_shell_can_read(shell: str, tmp_path: Path) -> No
 
 
 def test_every_choice_of_processes_and_jobs_can_be_completed_or_is_free_text() -> None:
-    assert set(complete.BY_KIND) <= {"job", "user", "group", "command", "tty", "pid", "exit", "state", "tag"}
+    assert set(complete.BY_KIND) <= {
+        "job",
+        "user",
+        "group",
+        "command",
+        "tty",
+        "pid",
+        "exit",
+        "state",
+        "tag",
+    }
     report = main.load("report")
     assert isinstance(report, click.Group)
     for name in ("jobs", "commands", "last"):

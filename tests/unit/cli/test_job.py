@@ -24,7 +24,15 @@ from elsa.control import protocol
 from elsa.control.server import ControlServer, Peer, Reply
 from elsa.errors import EXIT_PERMISSION, EXIT_UNAVAILABLE, EXIT_USAGE, ElsaError, PrivilegeError
 
-JOB = {"id": 17, "name": "build", "owner_uid": 0, "created_at_ns": 10**18, "closed_at_ns": None, "living": 2, "tags": {"a": "b"}}
+JOB = {
+    "id": 17,
+    "name": "build",
+    "owner_uid": 0,
+    "created_at_ns": 10**18,
+    "closed_at_ns": None,
+    "living": 2,
+    "tags": {"a": "b"},
+}
 ELSA_JOB = [sys.executable, "-W", "error", "-c", "from elsa.cli.main import elsa_job; elsa_job()"]
 
 
@@ -71,21 +79,24 @@ def jobd() -> Iterator[Jobd]:
 
 
 def call(jobd: Jobd, *args: str) -> Result:
-    return CliRunner().invoke(job, [args[0], "--socket", os.fspath(jobd.path), *args[1:]], catch_exceptions=True)
+    return CliRunner().invoke(
+        job, [args[0], "--socket", os.fspath(jobd.path), *args[1:]], catch_exceptions=True
+    )
 
 
-def start(socket_path: Path, *args: str, **how: Any) -> subprocess.Popen[str]:  # noqa: ANN401 - as Popen
+def start(socket_path: Path, *args: str, **how: Any) -> subprocess.Popen[str]:
     how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **how}
     return subprocess.Popen([*ELSA_JOB, "run", "--socket", os.fspath(socket_path), *args], **how)
 
 
-def run(socket_path: Path, *args: str, **how: Any) -> tuple[int, str, str]:  # noqa: ANN401 - as Popen
+def run(socket_path: Path, *args: str, **how: Any) -> tuple[int, str, str]:
     with start(socket_path, *args, **how) as process:
         out, err = process.communicate(timeout=20)
     return process.returncode, out, err
 
 
-# --- requests --------------------------------------------------------------------------------------------------------------------
+# --- requests
+# --------------------------------------------------------------------------------------------------------------------
 
 
 def test_create_prints_the_id_alone(jobd: Jobd) -> None:
@@ -99,14 +110,28 @@ def test_add_and_remove_say_what_happened_on_stderr(jobd: Jobd) -> None:
         protocol.Add: {"job": JOB, "added": [1, 2], "already": [3]},
         protocol.Remove: {"job": JOB, "removed": [1]},
     }
-    assert call(jobd, "add", "17", "1", "2", "3", "--tree").stderr == "job 17 (build): 2 processes added, 1 already in it\n"
+    assert (
+        call(jobd, "add", "17", "1", "2", "3", "--tree").stderr
+        == "job 17 (build): 2 processes added, 1 already in it\n"
+    )
     assert call(jobd, "remove", "build", "1").stderr == "job 17 (build): 1 process removed\n"
     assert call(jobd, "close", "build").stderr == "job 17 (build): closed\n"
-    assert jobd.asked == [protocol.Add(17, (1, 2, 3), tree=True), protocol.Remove("build", (1,)), protocol.Close("build")]
+    assert jobd.asked == [
+        protocol.Add(17, (1, 2, 3), tree=True),
+        protocol.Remove("build", (1,)),
+        protocol.Close("build"),
+    ]
 
 
 def test_list_show_and_of_print_tables(jobd: Jobd) -> None:
-    member = {"pid": 5, "ppid": 1, "comm": "evil\x1b[2J", "uid": 0, "since_at_ns": 10**18, "from_birth": False}
+    member = {
+        "pid": 5,
+        "ppid": 1,
+        "comm": "evil\x1b[2J",
+        "uid": 0,
+        "since_at_ns": 10**18,
+        "from_birth": False,
+    }
     jobd.answers = {
         protocol.List: {"jobs": [JOB]},
         protocol.Of: {"pid": 5, "jobs": [JOB]},
@@ -126,9 +151,18 @@ def test_list_show_and_of_print_tables(jobd: Jobd) -> None:
 
 
 def test_json_is_the_whole_reply(jobd: Jobd) -> None:
-    jobd.answers = {protocol.Status: {"version": "1", "since_at_ns": 10**18, "events": 5, "writer": "ok"}}
-    assert json.loads(call(jobd, "status", "--format", "json").stdout) == jobd.answers[protocol.Status]
-    assert [line.split()[0] for line in call(jobd, "status").stdout.splitlines()] == ["version", "since", "events", "writer"]
+    jobd.answers = {
+        protocol.Status: {"version": "1", "since_at_ns": 10**18, "events": 5, "writer": "ok"}
+    }
+    assert (
+        json.loads(call(jobd, "status", "--format", "json").stdout) == jobd.answers[protocol.Status]
+    )
+    assert [line.split()[0] for line in call(jobd, "status").stdout.splitlines()] == [
+        "version",
+        "since",
+        "events",
+        "writer",
+    ]
 
 
 def test_nothing_is_said_in_words_and_not_as_an_empty_table(jobd: Jobd) -> None:
@@ -146,7 +180,16 @@ def test_a_change_that_is_not_committed_yet_is_warned_of(jobd: Jobd) -> None:
     assert "database is locked" in result.stderr
 
 
-@pytest.mark.parametrize("args", [["add", "17", "x"], ["add", "17", "0"], ["add", "17"], ["create", "a", "--tag", "x"], ["of", "9999999"]])
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["add", "17", "x"],
+        ["add", "17", "0"],
+        ["add", "17"],
+        ["create", "a", "--tag", "x"],
+        ["of", "9999999"],
+    ],
+)
 def test_wrong_arguments_are_usage_errors(jobd: Jobd, args: list[str]) -> None:
     assert call(jobd, *args).exit_code == EXIT_USAGE
     assert not jobd.asked
@@ -154,38 +197,68 @@ def test_wrong_arguments_are_usage_errors(jobd: Jobd, args: list[str]) -> None:
 
 def test_an_error_of_jobd_becomes_one_line_and_its_exit_code(jobd: Jobd) -> None:
     jobd.answers = {protocol.Close: PrivilegeError("job 17 belongs to root")}
-    done = subprocess.run([*ELSA_JOB, "close", "17", "--socket", os.fspath(jobd.path)], check=False, capture_output=True, text=True)
-    assert (done.returncode, done.stdout, done.stderr) == (EXIT_PERMISSION, "", "elsa-job: job 17 belongs to root\n")
+    done = subprocess.run(
+        [*ELSA_JOB, "close", "17", "--socket", os.fspath(jobd.path)],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (
+        EXIT_PERMISSION,
+        "",
+        "elsa-job: job 17 belongs to root\n",
+    )
 
 
 def test_the_shell_completes_jobs_and_is_left_alone_where_jobd_is_silent(jobd: Jobd) -> None:
     jobd.answers = {protocol.List: {"jobs": [JOB, {**JOB, "id": 18, "name": "night"}]}}
 
     def complete(socket_path: Path, word: str) -> str:
-        environ = {**os.environ, "_ELSA_JOB_COMPLETE": "bash_complete", "COMP_WORDS": f"elsa-job show {word}", "COMP_CWORD": "2"}
+        environ = {
+            **os.environ,
+            "_ELSA_JOB_COMPLETE": "bash_complete",
+            "COMP_WORDS": f"elsa-job show {word}",
+            "COMP_CWORD": "2",
+        }
         environ["ELSA_SOCKET"] = os.fspath(socket_path)
-        return subprocess.run(ELSA_JOB, check=True, capture_output=True, text=True, env=environ).stdout
+        return subprocess.run(
+            ELSA_JOB, check=True, capture_output=True, text=True, env=environ
+        ).stdout
 
     assert complete(jobd.path, "b") == "plain,build\n"
     assert complete(jobd.path, "1") == "plain,17\nplain,18\n"
     assert complete(jobd.path.with_name("none"), "b") == "\n"
 
 
-# --- run -------------------------------------------------------------------------------------------------------------------------
+# --- run
+# -------------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("code", [0, 3])
 def test_the_exit_status_is_passed_back_and_stdout_is_the_commands(jobd: Jobd, code: int) -> None:
-    assert run(jobd.path, "--", "sh", "-c", f"echo out; exit {code}") == (code, "out\n", "job 17 (build)\n")
+    assert run(jobd.path, "--", "sh", "-c", f"echo out; exit {code}") == (
+        code,
+        "out\n",
+        "job 17 (build)\n",
+    )
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGSEGV, signal.SIGINT], ids=lambda number: number.name)
-def test_if_the_command_dies_from_a_signal_so_does_the_runner(jobd: Jobd, number: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGTERM, signal.SIGKILL, signal.SIGSEGV, signal.SIGINT],
+    ids=lambda number: number.name,
+)
+def test_if_the_command_dies_from_a_signal_so_does_the_runner(
+    jobd: Jobd, number: signal.Signals
+) -> None:
     assert run(jobd.path, "--", "sh", "-c", f"ulimit -c 0; kill -{number} $$")[0] == -number
 
 
 def test_the_runner_leaves_no_core_of_its_own(jobd: Jobd, tmp_path: Path) -> None:
-    code = f"ulimit -c unlimited; exec {' '.join(map(repr, ELSA_JOB))} run --socket {jobd.path} -- sh -c 'ulimit -c 0; kill -ABRT $$'"
+    code = (
+        f"ulimit -c unlimited; exec {' '.join(map(repr, ELSA_JOB))} run --socket {jobd.path} -- sh"
+        " -c 'ulimit -c 0; kill -ABRT $$'"
+    )
     done = subprocess.run(["sh", "-c", code], check=False, capture_output=True, cwd=tmp_path)
     assert done.returncode == -signal.SIGABRT
     assert not list(tmp_path.iterdir())
@@ -207,17 +280,26 @@ def test_a_command_that_cannot_be_executed_is_126(jobd: Jobd, tmp_path: Path) ->
 def test_without_jobd_nothing_is_run(tmp_path: Path) -> None:
     code, _, err = run(tmp_path / "s", "touch", os.fspath(tmp_path / "ran"))
     assert code == EXIT_UNAVAILABLE
-    assert err == f"elsa-job: jobd does not answer on {tmp_path}/s; start it with: elsa jobd --socket {tmp_path}/s\n"
+    assert (
+        err == f"elsa-job: jobd does not answer on {tmp_path}/s; start it with: elsa jobd --socket"
+        f" {tmp_path}/s\n"
+    )
     assert not (tmp_path / "ran").exists()
 
 
 def test_if_jobd_refuses_nothing_is_run(jobd: Jobd, tmp_path: Path) -> None:
     jobd.answers = {protocol.Create: PrivilegeError("too many jobs")}
-    assert run(jobd.path, "touch", os.fspath(tmp_path / "ran")) == (EXIT_PERMISSION, "", "elsa-job: too many jobs\n")
+    assert run(jobd.path, "touch", os.fspath(tmp_path / "ran")) == (
+        EXIT_PERMISSION,
+        "",
+        "elsa-job: too many jobs\n",
+    )
     assert not (tmp_path / "ran").exists()
 
 
-def test_the_command_does_not_begin_before_jobd_has_answered(jobd: Jobd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_does_not_begin_before_jobd_has_answered(
+    jobd: Jobd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     waiting: list[protocol.Create] = []
     arrived, answer = threading.Event(), threading.Event()
 
@@ -238,7 +320,9 @@ def test_the_command_does_not_begin_before_jobd_has_answered(jobd: Jobd, tmp_pat
         assert child != process.pid
         while Path(f"/proc/{child}/stat").read_text().rsplit(")", 1)[1].split()[0] != "S":
             pass  # it is still on its way to where it waits
-        assert b"elsa_job" in Path(f"/proc/{child}/cmdline").read_bytes(), "still the runner's fork, not the command"
+        assert b"elsa_job" in Path(f"/proc/{child}/cmdline").read_bytes(), (
+            "still the runner's fork, not the command"
+        )
         assert not marker.exists()
         answer.set()
         assert process.wait(10) == 0
@@ -248,7 +332,11 @@ def test_the_command_does_not_begin_before_jobd_has_answered(jobd: Jobd, tmp_pat
 def test_what_a_command_used_is_stored_when_its_runner_ends(jobd: Jobd) -> None:
     with start(jobd.path, "sh", "-c", "exit 3") as process:
         assert process.wait(10) == 3
-    assert [type(request) for request in jobd.asked] == [protocol.Create, protocol.Ended, protocol.Sync]
+    assert [type(request) for request in jobd.asked] == [
+        protocol.Create,
+        protocol.Ended,
+        protocol.Sync,
+    ]
     assert jobd.asked[1] == protocol.Ended(17, 3 << 8)
 
 
@@ -262,12 +350,18 @@ def test_if_the_runner_is_killed_before_the_answer_the_command_is_never_run(
         os.close(write_end)
         assert arrived.wait(10)
         process.kill()
-    assert os.read(read_end, 1) == b"", "when runner and child are gone, so is every copy of the write end"
+    assert os.read(read_end, 1) == b"", (
+        "when runner and child are gone, so is every copy of the write end"
+    )
     os.close(read_end)
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGINT, signal.SIGRTMIN], ids=str)
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGINT, signal.SIGRTMIN],
+    ids=str,
+)
 def test_signals_are_passed_on_to_the_command(jobd: Jobd, number: int) -> None:
     code = (
         f"from signal import *; pthread_sigmask(SIG_BLOCK, [{number:d}]); print('up', flush=True);"
@@ -284,12 +378,15 @@ def test_signals_are_passed_on_to_the_command(jobd: Jobd, number: int) -> None:
 def test_what_the_terminal_sends_arrives_once(jobd: Jobd) -> None:
     # The runner is held until the command has taken its signal: two that wait at once would be one.
     counts = (
-        "import os, signal as s; s.pthread_sigmask(s.SIG_BLOCK, [s.SIGINT]); os.kill(os.getppid(), s.SIGSTOP); print('up', flush=True);"
-        "s.sigwait([s.SIGINT]); os.kill(os.getppid(), s.SIGCONT); print('second' if s.sigtimedwait([s.SIGINT], 0.3) else 'once')"
+        "import os, signal as s; s.pthread_sigmask(s.SIG_BLOCK, [s.SIGINT]); os.kill(os.getppid(),"
+        " s.SIGSTOP); print('up', flush=True);s.sigwait([s.SIGINT]); os.kill(os.getppid(),"
+        " s.SIGCONT); print('second' if s.sigtimedwait([s.SIGINT], 0.3) else 'once')"
     )
     command = [*ELSA_JOB, "run", "--socket", os.fspath(jobd.path), sys.executable, "-c", counts]
     terminal = f"import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn({command!r})))"
-    with subprocess.Popen([sys.executable, "-c", terminal], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", terminal], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         while process.stdout.readline().strip() != "up":
@@ -312,12 +409,17 @@ def test_the_runner_stops_and_continues_with_the_command(jobd: Jobd) -> None:
 
 def test_the_command_has_the_signals_and_descriptors_that_the_runner_was_given(jobd: Jobd) -> None:
     look = "grep -E '^Sig(Blk|Ign|Cgt)' /proc/self/status; ls /proc/self/fd"
-    plain = subprocess.run(["sh", "-c", look], check=True, capture_output=True, text=True, stdin=subprocess.DEVNULL).stdout
+    plain = subprocess.run(
+        ["sh", "-c", look], check=True, capture_output=True, text=True, stdin=subprocess.DEVNULL
+    ).stdout
     assert run(jobd.path, "sh", "-c", look, stdin=subprocess.DEVNULL)[1] == plain
 
 
 def test_ignored_signals_stay_ignored_as_under_nohup(jobd: Jobd) -> None:
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGHUP, signal.SIGCHLD, signal.SIGINT)}
+    before = {
+        number: signal.signal(number, signal.SIG_IGN)
+        for number in (signal.SIGHUP, signal.SIGCHLD, signal.SIGINT)
+    }
     try:
         process = start(jobd.path, "grep", "SigIgn", "/proc/self/status")
     finally:
@@ -340,7 +442,8 @@ def test_options_of_the_command_are_its_own(jobd: Jobd) -> None:
     assert jobd.asked[0].name == "echo"  # type: ignore[union-attr]
 
 
-# --- after the fact --------------------------------------------------------------------------------------------------------------
+# --- after the fact
+# --------------------------------------------------------------------------------------------------------------
 
 
 def test_define_asks_jobd_where_the_warehouse_is_not_to_be_written(jobd: Jobd) -> None:
@@ -352,15 +455,32 @@ def test_define_asks_jobd_where_the_warehouse_is_not_to_be_written(jobd: Jobd) -
         "ended_at_ns": None,
         "commands": {"sh": 3},
     }
-    jobd.answers = {protocol.Status: {"db": "/nowhere/elsa.db", "pid": 600}, protocol.Define: {"job": JOB, "found": found}}
-    result = call(jobd, "define", "late", "--root", "4711@2026-01-02T03:04:05Z", "--tag", "a=b", "--until", "2026-01-03T00:00Z")
+    jobd.answers = {
+        protocol.Status: {"db": "/nowhere/elsa.db", "pid": 600},
+        protocol.Define: {"job": JOB, "found": found},
+    }
+    result = call(
+        jobd,
+        "define",
+        "late",
+        "--root",
+        "4711@2026-01-02T03:04:05Z",
+        "--tag",
+        "a=b",
+        "--until",
+        "2026-01-03T00:00Z",
+    )
     assert (result.exit_code, result.stdout) == (0, "17\n")
-    assert result.stderr.splitlines()[0].startswith("3 processes, 1 of them running, from 2001-09-09")
+    assert result.stderr.splitlines()[0].startswith(
+        "3 processes, 1 of them running, from 2001-09-09"
+    )
     assert result.stderr.splitlines()[1:] == [
         "1 of them by inference: their line or session was not heard, but concluded",
         "commands: sh (3)",
     ]
-    assert jobd.asked[-1] == protocol.Define("late", {"a": "b"}, root=4711, at_ns=1_767_323_045 * 10**9, until_ns=1_767_398_400 * 10**9)
+    assert jobd.asked[-1] == protocol.Define(
+        "late", {"a": "b"}, root=4711, at_ns=1_767_323_045 * 10**9, until_ns=1_767_398_400 * 10**9
+    )
     jobd.answers[protocol.Define] = {"job": None, "found": found}
     result = call(jobd, "define", "late", "--command", "cc1*", "--command", "ld", "--dry-run")
     assert (result.stdout.splitlines()[-1], result.stderr) == ("commands: sh (3)", "")
@@ -369,9 +489,19 @@ def test_define_asks_jobd_where_the_warehouse_is_not_to_be_written(jobd: Jobd) -
 
 @pytest.mark.parametrize(
     "args",
-    [["--root", "x"], ["--root", "1@"], ["--root", "1@never"], ["--root", "1", "--session", "2"], [], ["--where", ""], ["--root", "0"]],
+    [
+        ["--root", "x"],
+        ["--root", "1@"],
+        ["--root", "1@never"],
+        ["--root", "1", "--session", "2"],
+        [],
+        ["--where", ""],
+        ["--root", "0"],
+    ],
 )
-def test_a_selection_that_makes_no_sense_is_refused_before_jobd_is_asked(jobd: Jobd, args: list[str]) -> None:
+def test_a_selection_that_makes_no_sense_is_refused_before_jobd_is_asked(
+    jobd: Jobd, args: list[str]
+) -> None:
     result = call(jobd, "define", "late", *args)
     assert isinstance(result.exception, ElsaError)
     assert result.exception.exit_code == EXIT_USAGE

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from elsa.cli.live import fitting, words
-from elsa.pipeline.ledger import Fineness
-from elsa.pipeline.live import JobNow
+from elsa.run.jobd_usage import Fineness
+from elsa.run.live_usage import JobNow
 
 HEADERS = ("pid", "ppid", "command", "member since", "cpu s")
 ROWS = [(4711, 1, "make", "2026-01-02 03:04:05", "12.34"), (4712, 4711, "cc1", "birth", "0.01")]
@@ -17,7 +17,10 @@ def test_everything_is_shown_where_there_is_room_or_no_terminal() -> None:
         assert fitting(HEADERS, ROWS, width) == (list(HEADERS), [list(row) for row in ROWS], [])
 
 
-@pytest.mark.parametrize(("width", "gone"), [(46, ["member since"]), (25, ["member since", "ppid"]), (5, ["member since", "ppid"])])
+@pytest.mark.parametrize(
+    ("width", "gone"),
+    [(46, ["member since"]), (25, ["member since", "ppid"]), (5, ["member since", "ppid"])],
+)
 def test_what_matters_least_goes_first_and_is_named(width: int, gone: list[str]) -> None:
     headers, rows, words = fitting(HEADERS, ROWS, width)
     assert headers == [header for header in HEADERS if header not in gone]
@@ -34,19 +37,27 @@ def test_a_table_without_rows_fits_too() -> None:
     [
         (None, []),
         (Fineness(0, 0, 4_000_000), []),
-        (Fineness(0, 10, 10_000_000), ["finished: CPU time of 10 threads measured, up to 0.10 s more was used"]),
+        (
+            Fineness(0, 10, 10_000_000),
+            ["finished: CPU time of 10 threads measured, up to 0.10 s more was used"],
+        ),
         (
             Fineness(50, 1, 4_000_000),
             [
-                "finished: CPU time of 1 thread measured, up to 0.00 s more was used;"
-                " of 50 processes shorter than a tick (4 ms at 250 Hz) sampled, up to 0.20 s more or less"
+                "finished: CPU time of 1 thread measured, up to 0.00 s more was used; of 50"
+                " processes shorter than a tick (4 ms at 250 Hz) sampled, up to 0.20 s more or less"
             ],
         ),
         (
             Fineness(1, 0, None),
-            ["finished: CPU time of 1 process shorter than a tick (10 ms at 100 Hz, assumed) sampled, up to 0.01 s more or less"],
+            [
+                "finished: CPU time of 1 process shorter than a tick (10 ms at 100 Hz, assumed)"
+                " sampled, up to 0.01 s more or less"
+            ],
         ),
     ],
 )
-def test_what_of_the_cpu_time_of_finished_processes_is_sampled_is_said_with_the_bound(fineness: Fineness | None, said: list[str]) -> None:
+def test_what_of_the_cpu_time_of_finished_processes_is_sampled_is_said_with_the_bound(
+    fineness: Fineness | None, said: list[str]
+) -> None:
     assert words(JobNow({}, 0, [], None, 0, "", fineness=fineness)) == said

@@ -14,8 +14,12 @@ REPORT = (sys.executable, "-c", "from elsa.cli.main import elsa_report; elsa_rep
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-@pytest.mark.parametrize("arguments", [("dump-acct", str(SAMPLE)), ("sa", "-v3", str(SAMPLE)), ("sa", "-")])
-def test_streams_that_were_closed_before_are_as_empty_ones(arguments: tuple[str, ...], closed: str) -> None:
+@pytest.mark.parametrize(
+    "arguments", [("dump-acct", str(SAMPLE)), ("sa", "-v3", str(SAMPLE)), ("sa", "-")]
+)
+def test_streams_that_were_closed_before_are_as_empty_ones(
+    arguments: tuple[str, ...], closed: str
+) -> None:
     command = ["sh", "-c", f'exec "$@" {closed}', "sh", *REPORT, *arguments]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=True)
     assert done.stderr == b""
@@ -25,7 +29,15 @@ def test_streams_that_were_closed_before_are_as_empty_ones(arguments: tuple[str,
 def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
     big = tmp_path / "pacct"
     big.write_bytes(SAMPLE.read_bytes() * 200)
-    command = ["sh", "-c", '{ "$@"; echo "status $?" >&2; } | head -n 1', "sh", *REPORT, "dump-acct", str(big)]
+    command = [
+        "sh",
+        "-c",
+        '{ "$@"; echo "status $?" >&2; } | head -n 1',
+        "sh",
+        *REPORT,
+        "dump-acct",
+        str(big),
+    ]
     done = subprocess.run(command, text=True, capture_output=True, check=True)
     assert done.stdout.count("\n") == 1
     assert done.stderr == "status 0\n"
@@ -33,8 +45,11 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
 
 def test_ctrl_c_while_the_programs_are_imported_leaves_no_traceback() -> None:
     code = (
-        "import importlib, os, signal; from elsa.cli import entry; there = importlib.import_module;"
-        "importlib.import_module = lambda name: (os.kill(os.getpid(), signal.SIGINT), there(name))[1]; entry.elsa()"
+        "import importlib, os, signal; from elsa.cli import entry; there ="
+        " importlib.import_module;importlib.import_module = lambda name: (os.kill(os.getpid(),"
+        " signal.SIGINT), there(name))[1]; entry.elsa()"
     )
-    done = subprocess.run([sys.executable, "-c", code, "--version"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--version"], capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")

@@ -1,4 +1,6 @@
-"""`elsa run` asks the right jobd for the right job, and whatever becomes of the bill, the command ends as it ended."""
+"""`elsa run` asks the right jobd for the right job, and whatever becomes of the bill, the command
+ends as it ended.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +23,22 @@ from elsa.control import protocol
 from elsa.control.server import ControlServer, Peer, Reply
 from elsa.errors import EXIT_PERMISSION, EXIT_USAGE, ElsaError, PrivilegeError, UsageError
 
-JOB = {"id": 17, "name": "build", "owner_uid": 0, "created_at_ns": 10**18, "closed_at_ns": None, "living": 1, "tags": {}}
+JOB = {
+    "id": 17,
+    "name": "build",
+    "owner_uid": 0,
+    "created_at_ns": 10**18,
+    "closed_at_ns": None,
+    "living": 1,
+    "tags": {},
+}
 ELSA_RUN = [sys.executable, "-W", "error", "-c", "from elsa.cli.main import elsa; elsa()", "run"]
 
 
 class Jobd:
-    """A jobd in a thread: makes jobs, in which as many live as `living` says, one less each time it is asked; has no warehouse."""
+    """A jobd in a thread: makes jobs, in which as many live as `living` says, one less each time it
+    is asked; has no warehouse.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -46,7 +58,11 @@ class Jobd:
             reply(self.refusal or {"job": JOB})
         elif isinstance(request, protocol.Show):
             self.living -= 1
-            reply({"job": JOB, "living": self.living + 1, "members": []} if self.living >= 0 else UsageError("no open job 17"))
+            reply(
+                {"job": JOB, "living": self.living + 1, "members": []}
+                if self.living >= 0
+                else UsageError("no open job 17")
+            )
         elif isinstance(request, protocol.Status):
             reply({"db": str(self.path.with_name("none.db"))})
         else:
@@ -76,10 +92,12 @@ def jobd() -> Iterator[Jobd]:
     shutil.rmtree(folder)
 
 
-def run(jobd: Jobd, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:  # noqa: ANN401 - as run
+def run(jobd: Jobd, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
     environ = {**os.environ, "ELSA_SOCKET": os.fspath(jobd.path), "ELSA_CONFIG": os.devnull}
     how: dict[str, Any] = {"capture_output": True} | options
-    return subprocess.run([*ELSA_RUN, *words], check=False, text=True, env=environ, timeout=30, **how)
+    return subprocess.run(
+        [*ELSA_RUN, *words], check=False, text=True, env=environ, timeout=30, **how
+    )
 
 
 def kinds(jobd: Jobd) -> list[str]:
@@ -94,7 +112,12 @@ def test_a_job_is_made_waited_for_and_read(jobd: Jobd) -> None:
     assert jobd.asked[2] == protocol.Ended(17, 3 << 8)
     create = jobd.asked[1]
     assert isinstance(create, protocol.Create)
-    assert (create.name, create.tags, create.closes_itself, create.pids) == ("build", {"a": "b"}, True, (create.launched,))
+    assert (create.name, create.tags, create.closes_itself, create.pids) == (
+        "build",
+        {"a": "b"},
+        True,
+        (create.launched,),
+    )
 
 
 def test_without_waiting_nobody_is_asked_who_lives(jobd: Jobd) -> None:
@@ -106,11 +129,17 @@ def test_who_may_not_read_the_warehouse_gets_what_wait_told(jobd: Jobd) -> None:
     done = run(jobd, "--format", "json", "sh", "-c", "exit 3")
     assert done.returncode == 3
     told = json.loads(done.stderr)
-    assert (told["job_id"], told["exit_code"], told["complete"], told["processes"]) == (17, 3, False, None)
+    assert (told["job_id"], told["exit_code"], told["complete"], told["processes"]) == (
+        17,
+        3,
+        False,
+        None,
+    )
     assert told["peak_rss_kib"] is None, "wait told our own child's, which was larger"
     assert told["notes"] == [
-        f"only what the command waited for is known: {jobd.path.with_name('none.db')}: no warehouse there; "
-        f"create one with: elsa db upgrade --db {jobd.path.with_name('none.db')}, or name another with --db"
+        f"only what the command waited for is known: {jobd.path.with_name('none.db')}: no warehouse"
+        f" there; create one with: elsa db upgrade --db {jobd.path.with_name('none.db')}, or name"
+        " another with --db"
     ]
 
 
@@ -123,11 +152,21 @@ def test_if_jobd_refuses_nothing_is_run(jobd: Jobd, tmp_path: Path) -> None:
 
 def test_a_closed_stderr_does_not_change_how_the_command_ends(jobd: Jobd) -> None:
     with Path("/dev/full").open("w") as full:
-        done = run(jobd, "sh", "-c", "echo out; exit 3", capture_output=False, stdout=subprocess.PIPE, stderr=full)
+        done = run(
+            jobd,
+            "sh",
+            "-c",
+            "echo out; exit 3",
+            capture_output=False,
+            stdout=subprocess.PIPE,
+            stderr=full,
+        )
     assert (done.returncode, done.stdout) == (3, "out\n")
 
 
-@pytest.mark.parametrize("words", [[], ["--append", "true"], ["--format", "csv", "true"], ["--tag", "x", "true"]])
+@pytest.mark.parametrize(
+    "words", [[], ["--append", "true"], ["--format", "csv", "true"], ["--tag", "x", "true"]]
+)
 def test_wrong_arguments_are_usage_errors(jobd: Jobd, words: list[str]) -> None:
     assert run(jobd, *words).returncode == EXIT_USAGE
     assert not jobd.asked
@@ -139,5 +178,7 @@ def test_options_of_the_command_are_its_own(jobd: Jobd) -> None:
 
 def test_the_command_has_the_signals_and_descriptors_that_elsa_was_given(jobd: Jobd) -> None:
     look = "grep -E '^Sig(Blk|Ign|Cgt)' /proc/self/status; ls /proc/self/fd"
-    plain = subprocess.run(["sh", "-c", look], check=True, capture_output=True, text=True, stdin=subprocess.DEVNULL).stdout
+    plain = subprocess.run(
+        ["sh", "-c", look], check=True, capture_output=True, text=True, stdin=subprocess.DEVNULL
+    ).stdout
     assert run(jobd, "sh", "-c", look, stdin=subprocess.DEVNULL).stdout == plain

@@ -1,4 +1,6 @@
-"""A control server in the test's own loop: nothing happens unless the test turns it, so no test waits or races."""
+"""A control server in the test's own loop: nothing happens unless the test turns it, so no test
+waits or races.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +22,16 @@ from elsa.control.server import ControlServer, Handler, Peer, Reply
 
 
 class Served:
-    """A server and its loop; `asked` has what came to the handler, which answers {"op": class name} unless another is given."""
+    """A server and its loop; `asked` has what came to the handler, which answers {"op": class name}
+    unless another is given.
+    """
 
     def __init__(self, path: Path, handler: Handler | None = None) -> None:
         self.path = path
         self.asked: list[tuple[protocol.Request, Peer, Reply]] = []
-        self.handler = handler or (lambda request, peer, reply: reply({"op": type(request).__name__}))
+        self.handler = handler or (
+            lambda request, peer, reply: reply({"op": type(request).__name__})
+        )
         self.selector = selectors.DefaultSelector()
         self.cpu_s = 0.0
         self.cost_s = 0.0  # CPU time that each request seems to take

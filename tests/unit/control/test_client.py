@@ -24,7 +24,11 @@ def jobd(folder: Path) -> Iterator[Client]:
     def handler(request: protocol.Request, _peer: Peer, reply: Reply) -> None:
         if isinstance(request, protocol.Close):
             raise PrivilegeError("not yours")
-        reply({"text": "x" * 1_000_000} if isinstance(request, protocol.Sync) else {"op": type(request).__name__})
+        reply(
+            {"text": "x" * 1_000_000}
+            if isinstance(request, protocol.Sync)
+            else {"op": type(request).__name__}
+        )
 
     selector = selectors.DefaultSelector()
     server = ControlServer(selector, folder / "s", "elsa", handler)
@@ -118,19 +122,28 @@ def test_a_directory_that_does_not_let_one_through_is_said(jobd: Client, folder:
         os.seteuid(0)
 
 
-def test_a_jobd_that_does_not_answer_is_a_matter_of_trying_again(impostor: Callable[[bytes | None], Client]) -> None:
+def test_a_jobd_that_does_not_answer_is_a_matter_of_trying_again(
+    impostor: Callable[[bytes | None], Client],
+) -> None:
     with pytest.raises(RetryError, match=r"within 0\.1 s"):
         impostor(None).request("status")
 
 
-def test_a_jobd_with_a_full_queue_is_waited_for(impostor: Callable[[bytes | None], Client], folder: Path) -> None:
+def test_a_jobd_with_a_full_queue_is_waited_for(
+    impostor: Callable[[bytes | None], Client], folder: Path
+) -> None:
     with socket.socket(socket.AF_UNIX) as first:
         first.connect(os.fspath(folder / "s"))
         with pytest.raises(RetryError):
             impostor(None).request("status")
 
 
-@pytest.mark.parametrize("line", [b"", b'{"elsa":1,', b"SSH-2.0-x\n", b'{"elsa":1,"ok":false}\n', b'{"elsa":9,"ok":true}\n'])
-def test_whatever_else_answers_is_not_taken_for_jobd(impostor: Callable[[bytes | None], Client], line: bytes) -> None:
+@pytest.mark.parametrize(
+    "line",
+    [b"", b'{"elsa":1,', b"SSH-2.0-x\n", b'{"elsa":1,"ok":false}\n', b'{"elsa":9,"ok":true}\n'],
+)
+def test_whatever_else_answers_is_not_taken_for_jobd(
+    impostor: Callable[[bytes | None], Client], line: bytes
+) -> None:
     with pytest.raises(UnavailableError):
         impostor(line).request("status")

@@ -48,7 +48,9 @@ def test_a_request_is_answered_and_the_next_one_on_the_same_connection_too(serve
 
 
 def test_a_reply_may_come_later_and_others_are_served_meanwhile(serve: Serve) -> None:
-    served = serve(lambda request, peer, reply: reply({}) if isinstance(request, protocol.Status) else None)
+    served = serve(
+        lambda request, peer, reply: reply({}) if isinstance(request, protocol.Status) else None
+    )
     waiting, other = served.connect(), served.connect()
     served.say(waiting, protocol.encode_request("sync", {}))
     assert served.ask(other, "status")["ok"]
@@ -64,7 +66,10 @@ def test_errors_raised_or_replied_reach_the_client_with_their_kind(serve: Serve)
 
     served = serve(handler)
     connection = served.connect()
-    assert served.ask(connection, "status")["error"] == {"kind": "permission", "message": "not yours"}
+    assert served.ask(connection, "status")["error"] == {
+        "kind": "permission",
+        "message": "not yours",
+    }
     assert served.ask(connection, "sync")["error"] == {"kind": "retry", "message": "later"}
 
 
@@ -112,7 +117,9 @@ def test_garbage_is_refused_and_the_connection_goes_on(serve: Serve) -> None:
     assert served.ask(connection, "status")["ok"]
 
 
-@pytest.mark.parametrize("line", [b"a" * 300_000, b"a" * (protocol.MAX_REQUEST + 1) + b"\n"], ids=["endless", "too long"])
+@pytest.mark.parametrize(
+    "line", [b"a" * 300_000, b"a" * (protocol.MAX_REQUEST + 1) + b"\n"], ids=["endless", "too long"]
+)
 def test_a_huge_line_is_refused_and_hung_up_on(serve: Serve, line: bytes) -> None:
     served = serve()
     connection = served.connect()
@@ -183,7 +190,11 @@ def test_an_answer_that_never_comes_is_given_up_and_a_late_one_ignored(serve: Se
 
 
 def test_a_client_that_never_reads_is_dropped_and_holds_nobody_up(serve: Serve) -> None:
-    served = serve(lambda request, peer, reply: reply({"text": "x" * 4_000_000} if isinstance(request, protocol.Sync) else {}))
+    served = serve(
+        lambda request, peer, reply: reply(
+            {"text": "x" * 4_000_000} if isinstance(request, protocol.Sync) else {}
+        )
+    )
     deaf, other = served.connect(), served.connect()
     served.say(deaf, protocol.encode_request("sync", {}))
     assert served.ask(other, "status")["ok"]
@@ -195,8 +206,12 @@ def test_a_client_that_never_reads_is_dropped_and_holds_nobody_up(serve: Serve) 
     assert served.ask(other, "status")["ok"]
 
 
-def test_a_long_answer_arrives_whole_and_a_monstrous_one_becomes_an_error(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "peer_of", lambda *_: server.Peer(1, 1234, 1234, frozenset(), manages=False))
+def test_a_long_answer_arrives_whole_and_a_monstrous_one_becomes_an_error(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        server, "peer_of", lambda *_: server.Peer(1, 1234, 1234, frozenset(), manages=False)
+    )
     sizes = {protocol.Sync: 4_000_000, protocol.Status: server.MAX_REPLY}
     served = serve(lambda request, peer, reply: reply({"text": "x" * sizes[type(request)]}))
     connection = served.connect()
@@ -222,8 +237,12 @@ def test_a_flood_of_requests_gets_its_share_of_the_cpu_and_no_more(serve: Serve)
     assert 58 <= len(served.asked) <= 61, "a fifth of three seconds, at 10 ms each"
 
 
-def test_a_request_that_cost_very_much_is_paid_off_before_the_next(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "peer_of", lambda *_: server.Peer(1, 1234, 1234, frozenset(), manages=False))
+def test_a_request_that_cost_very_much_is_paid_off_before_the_next(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        server, "peer_of", lambda *_: server.Peer(1, 1234, 1234, frozenset(), manages=False)
+    )
     served = serve()
     served.cost_s = 1.1
     connection = served.connect()
@@ -292,7 +311,9 @@ def test_where_every_place_is_taken_who_has_most_gives_one_up(serve: Serve) -> N
 
 
 @needs_root
-def test_one_connection_of_each_of_many_users_keeps_nobody_out_but_none_that_is_at_work_is_given_up(serve: Serve) -> None:
+def test_one_connection_of_each_of_many_users_keeps_nobody_out_but_none_that_is_at_work_is_given_up(
+    serve: Serve,
+) -> None:
     served = serve(lambda request, peer, reply: None)
     for uid in range(60_000, 60_000 + server.MAX_CLIENTS):
         with as_user(uid, uid, []):
@@ -312,7 +333,9 @@ def test_one_connection_of_each_of_many_users_keeps_nobody_out_but_none_that_is_
 
 @needs_root
 def test_answers_that_nobody_reads_take_bounded_room(serve: Serve) -> None:
-    served = serve(lambda request, peer, reply: reply({"text": "x" * (server.MAX_REPLY // 2 - 100)}))
+    served = serve(
+        lambda request, peer, reply: reply({"text": "x" * (server.MAX_REPLY // 2 - 100)})
+    )
     with as_user(65533, 65533, []):
         connections = [served.connect() for _ in range(3)]
     for connection in connections:
@@ -378,7 +401,9 @@ def test_connections_beyond_what_one_turn_takes_are_taken_in_the_next(serve: Ser
     assert len(served.selector.get_map()) == 2 + server.MAX_ACCEPTS
 
 
-def test_without_file_descriptors_the_server_waits_for_the_next_tick_instead_of_spinning(serve: Serve) -> None:
+def test_without_file_descriptors_the_server_waits_for_the_next_tick_instead_of_spinning(
+    serve: Serve,
+) -> None:
     import resource
 
     served = serve()
@@ -422,8 +447,12 @@ def test_the_server_knows_who_asks(serve: Serve) -> None:
 
 
 @needs_root
-@pytest.mark.parametrize(("gid", "groups"), [(77, []), (5678, [1, 77])], ids=["primary", "supplementary"])
-def test_members_of_the_group_manage(serve: Serve, monkeypatch: pytest.MonkeyPatch, gid: int, groups: list[int]) -> None:
+@pytest.mark.parametrize(
+    ("gid", "groups"), [(77, []), (5678, [1, 77])], ids=["primary", "supplementary"]
+)
+def test_members_of_the_group_manage(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, gid: int, groups: list[int]
+) -> None:
     monkeypatch.setattr(server, "_gid", lambda name: 77)
     served = serve()
     with as_user(1234, gid, groups):
@@ -438,7 +467,11 @@ def test_a_group_that_does_not_exist_manages_nothing() -> None:
 
 actions = st.lists(
     st.tuples(
-        st.integers(0, 3), st.one_of(st.sampled_from(["hang up", "tick", STATUS, STATUS * 3, STATUS[:9], b"\n"]), st.binary(max_size=200))
+        st.integers(0, 3),
+        st.one_of(
+            st.sampled_from(["hang up", "tick", STATUS, STATUS * 3, STATUS[:9], b"\n"]),
+            st.binary(max_size=200),
+        ),
     ),
     max_size=30,
 )
@@ -446,7 +479,9 @@ actions = st.lists(
 
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(actions)
-def test_whatever_four_clients_do_a_fifth_is_served(serve: Serve, steps: list[tuple[int, str | bytes]]) -> None:
+def test_whatever_four_clients_do_a_fifth_is_served(
+    serve: Serve, steps: list[tuple[int, str | bytes]]
+) -> None:
     served = serve(lambda request, peer, reply: reply({}))
     clients = [served.connect() for _ in range(4)]
     for now_s, (number, step) in enumerate(steps):
@@ -462,7 +497,8 @@ def test_whatever_four_clients_do_a_fifth_is_served(serve: Serve, steps: list[tu
     served.close()
 
 
-# --- whose pids a client means ----------------------------------------------------------------------------------------------------
+# --- whose pids a client means
+# ----------------------------------------------------------------------------------------------------
 
 
 def test_a_client_in_this_pid_namespace_means_the_same_pids(serve: Serve) -> None:
@@ -481,7 +517,9 @@ if os.fork() == 0:
 """
 
 
-def test_whose_pids_are_meant_is_not_known_where_the_process_that_connected_has_ended(serve: Serve) -> None:
+def test_whose_pids_are_meant_is_not_known_where_the_process_that_connected_has_ended(
+    serve: Serve,
+) -> None:
     served = serve()
     done = subprocess.run([sys.executable, "-c", SPEAK, served.path, STATUS.decode()], check=False)
     assert done.returncode == 0
@@ -495,9 +533,19 @@ def test_whose_pids_are_meant_is_not_known_where_the_process_that_connected_has_
 def test_a_client_in_another_pid_namespace_is_told_from_one_here(serve: Serve) -> None:
     served = serve()
     program = (
-        "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.sendall(bytes(sys.argv[2], 'ascii')); s.recv(9)"
+        "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]);"
+        " s.sendall(bytes(sys.argv[2], 'ascii')); s.recv(9)"
     )
-    words = ["unshare", "--pid", "--fork", sys.executable, "-c", program, str(served.path), STATUS.decode()]
+    words = [
+        "unshare",
+        "--pid",
+        "--fork",
+        sys.executable,
+        "-c",
+        program,
+        str(served.path),
+        STATUS.decode(),
+    ]
     with subprocess.Popen(words) as client:
         deadline = time.monotonic() + 20
         while not served.asked and time.monotonic() < deadline:

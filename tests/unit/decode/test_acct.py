@@ -30,7 +30,7 @@ from elsa.decode.acct import (
 from elsa.decode.comm import escape_comm, unescape_comm
 from elsa.errors import DataError
 from elsa.store.schema import acct
-from tests.peers import as_dump_acct, dump_acct
+from tests.support.peers import as_dump_acct, dump_acct
 
 SAMPLE = Path(__file__).resolve().parents[2] / "data" / "sample.pacct"
 
@@ -64,7 +64,9 @@ GOOD = Raw().pack()
 
 def test_fields_stand_in_the_order_of_the_columns() -> None:
     columns = [column.name for column in acct.columns]
-    assert columns[columns.index("flag") : columns.index("comm_id")] == list(AcctRecord._fields[:-1])
+    assert columns[columns.index("flag") : columns.index("comm_id")] == list(
+        AcctRecord._fields[:-1]
+    )
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -170,7 +172,9 @@ def test_a_text_that_is_no_escaped_name_is_refused(text: str) -> None:
         Raw(comm=b"sixteen letters!"),
         Raw(comm=b"rest\0after"),
     ],
-    ids=lambda raw: str({name: value for name, value in vars(raw).items() if value != getattr(Raw(), name)}),
+    ids=lambda raw: str(
+        {name: value for name, value in vars(raw).items() if value != getattr(Raw(), name)}
+    ),
 )
 def test_what_no_kernel_writes_is_implausible(raw: Raw) -> None:
     bad = raw.pack()
@@ -204,30 +208,47 @@ def test_with_more_to_come_the_last_record_waits_for_what_follows() -> None:
     assert walk(GOOD, more=True) == []
 
 
-@pytest.mark.parametrize("junk", [b"\n", b"x" * 63, b"junk" * 16, bytes(200), b"\3" * 70, GOOD[:30], GOOD[10:]])
+@pytest.mark.parametrize(
+    "junk", [b"\n", b"x" * 63, b"junk" * 16, bytes(200), b"\3" * 70, GOOD[:30], GOOD[10:]]
+)
 def test_records_are_found_again_after_junk(junk: bytes) -> None:
     start, end = 192, 192 + len(junk)
-    expected = [Run(0, start, records=True), Run(start, end, records=False), Run(end, end + 192, records=True)]
+    expected = [
+        Run(0, start, records=True),
+        Run(start, end, records=False),
+        Run(end, end + 192, records=True),
+    ]
     assert walk(GOOD * 3 + junk + GOOD * 3, more=False) == expected
 
 
 def test_one_record_between_junk_is_found() -> None:
-    assert walk(b"?" * 7 + GOOD + b"!" * 100, more=False)[:2] == [Run(0, 7, records=False), Run(7, 71, records=True)]
+    assert walk(b"?" * 7 + GOOD + b"!" * 100, more=False)[:2] == [
+        Run(0, 7, records=False),
+        Run(7, 71, records=True),
+    ]
 
 
 @pytest.mark.parametrize("after", [1, 2])
 def test_a_torn_head_completed_by_the_next_record_is_no_record(after: int) -> None:
-    # 60 bytes of a record with a long name, and the next record's first 4 bytes in place of the rest: every field looks right.
+    # 60 bytes of a record with a long name, and the next record's first 4 bytes in place of the
+    # rest: every field looks right.
     following = Raw(tty=0)
     chimera = Raw(comm=b"twelve bytes").pack()[:60] + following.pack()[:4]
     assert plausible(chimera)
     data = GOOD + chimera[:60] + following.pack() * after
-    expected = [Run(0, 64, records=True), Run(64, 124, records=False), Run(124, 124 + 64 * after, records=True)]
+    expected = [
+        Run(0, 64, records=True),
+        Run(64, 124, records=False),
+        Run(124, 124 + 64 * after, records=True),
+    ]
     assert walk(data, more=False) == expected
 
 
 def test_junk_to_the_end_keeps_what_may_become_a_record() -> None:
-    assert walk(GOOD + b"j" * 100, more=False) == [Run(0, 64, records=True), Run(64, 101, records=False)]
+    assert walk(GOOD + b"j" * 100, more=False) == [
+        Run(0, 64, records=True),
+        Run(64, 101, records=False),
+    ]
 
 
 def test_junk_is_passed_over_even_with_more_to_come() -> None:
@@ -243,13 +264,23 @@ def test_the_recorded_file_holds_what_its_description_says() -> None:
     assert records == [decode_record(data, start) for start in range(0, len(data), 64)]
     assert len(records) == 55
     assert sum(record.gid == 4242 for record in records) == 51
-    assert [record.comm for record in records if record.ppid == 2] == ["kworker/R-ext4-", "jbd2/loop0-8"]
+    assert [record.comm for record in records if record.ppid == 2] == [
+        "kworker/R-ext4-",
+        "jbd2/loop0-8",
+    ]
     assert [record.comm for record in records if is_self_record(record)] == ["python", "python"]
-    assert Counter(record.exitcode for record in records if record.exitcode) == {9: 1, 768: 1, 11: 1}
+    assert Counter(record.exitcode for record in records if record.exitcode) == {
+        9: 1,
+        768: 1,
+        11: 1,
+    }
     assert {r"caf\xe9", r"tab\\\x09here"} < {record.comm for record in records}
     other = [record for record in records if record.uid == 1001]
     assert (sum(record.utime for record in other), sum(record.stime for record in other)) == (72, 8)
-    assert sum(record.flag == 1 and record.comm == "sh" and record.ppid != 1 for record in records) == 6
+    assert (
+        sum(record.flag == 1 and record.comm == "sh" and record.ppid != 1 for record in records)
+        == 6
+    )
 
 
 def test_the_exit_second_stands_in_file_order() -> None:
@@ -272,7 +303,9 @@ def test_a_begin_before_1970_has_its_sign() -> None:
 @pytest.mark.parametrize("tick", [0, 1, 99, 255, 1023])
 def test_the_true_end_is_no_later_than_the_cut_allows(days: int, tick: int) -> None:
     ticks = days * 8_640_000 + tick
-    cut = ticks - (ticks % (1 << max(0, ticks.bit_length() - 24)))  # as encode_float() in kernel/acct.c
+    cut = ticks - (
+        ticks % (1 << max(0, ticks.bit_length() - 24))
+    )  # as encode_float() in kernel/acct.c
     row = decode_record(Raw(btime=1000, etime=float(cut)).pack())
     assert exit_second(row) <= 1000 + ticks // 100 <= exit_second(row) + late_most(row)
 
@@ -285,7 +318,9 @@ DAYS_400 = 400 * 8_640_000.0  # cut to a multiple of 256
     [(None, 0), (-1, 0), (0, 0), (1, 1), (2, 2), (3, 0), (10_000, 0)],
     ids=["nothing", "earlier", "same", "1 s", "most", "clock set", "clock set far"],
 )
-def test_a_cut_record_was_written_no_earlier_than_the_one_before_it(before: int | None, late: int) -> None:
+def test_a_cut_record_was_written_no_earlier_than_the_one_before_it(
+    before: int | None, late: int
+) -> None:
     end, day = 1_793_491_201, 8_640_000
     cut = decode_record(Raw(btime=end - 400 * day // 100, etime=DAYS_400).pack())
     assert (exit_second(cut), late_most(cut)) == (end, 2)
@@ -301,7 +336,10 @@ def test_a_cut_record_was_written_no_earlier_than_the_one_before_it(before: int 
     ("raw", "is_self"),
     [
         (Raw(flag=0, exitcode=0, comp=(0,) * 8), True),
-        (Raw(flag=2, exitcode=0, comp=(3, 4, 0, 0, 0, 5, 6, 0)), True),  # of a caller whose threads have ended
+        (
+            Raw(flag=2, exitcode=0, comp=(3, 4, 0, 0, 0, 5, 6, 0)),
+            True,
+        ),  # of a caller whose threads have ended
         (Raw(flag=0, exitcode=0, comp=(0, 0, 9, 0, 0, 0, 0, 0)), False),
         (Raw(flag=1, exitcode=0, ppid=2, comp=(0,) * 8), False),  # a kernel thread
         (Raw(flag=0, exitcode=256, comp=(0,) * 8), False),
@@ -315,7 +353,9 @@ def test_the_caller_of_acct_is_told_from_what_ended(raw: Raw, is_self: bool) -> 
 def old_record(version: int, order: str) -> bytes:
     """A record of versions 0 to 2, with no pid in it."""
     record = bytearray(64)
-    struct.pack_into(f"{order}BBHH", record, 0, 0, version | (0x80 if order == ">" else 0), 1000, 1000)
+    struct.pack_into(
+        f"{order}BBHH", record, 0, 0, version | (0x80 if order == ">" else 0), 1000, 1000
+    )
     struct.pack_into(f"{order}I", record, 8, 1_500_000_000)
     struct.pack_into(f"{order}I4s", record, 32, 256, b"cron")
     return bytes(record)
@@ -324,11 +364,17 @@ def old_record(version: int, order: str) -> bytes:
 @pytest.mark.parametrize("version", [0, 1, 2])
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_old_versions_are_refused_with_the_reason(version: int, order: str) -> None:
-    with pytest.raises(DataError, match=f"^old: acct version {version} records carry no pid and cannot be joined to a job"):
+    with pytest.raises(
+        DataError,
+        match=f"^old: acct version {version} records carry no pid and cannot be joined to a job",
+    ):
         sniff(old_record(version, order) * 2, "old")
 
 
-@pytest.mark.parametrize("start", [b"#!/bin/sh\n" * 20, bytes(4096), b"\x1f\x8b\x08", GOOD[:50], b"\xff" * 128, b"\x03" * 128])
+@pytest.mark.parametrize(
+    "start",
+    [b"#!/bin/sh\n" * 20, bytes(4096), b"\x1f\x8b\x08", GOOD[:50], b"\xff" * 128, b"\x03" * 128],
+)
 def test_what_is_no_accounting_file_is_refused(start: bytes) -> None:
     with pytest.raises(DataError, match=r"^it: not an accounting file$"):
         sniff(start, "it")

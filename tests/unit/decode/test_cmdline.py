@@ -30,9 +30,15 @@ def decoded(*arguments: str) -> str | None:
         (("git", "clone", "https://hunter2@host/x"), "git clone 'https://***@host/x'"),
         (("curl", "-H", "Authorization: Bearer hunter2"), "curl -H 'Authorization: ***'"),
         (("curl", "--header=X-Api-Token:hunter2"), "curl '--header=X-Api-Token:***'"),
-        (("curl", "-d", '{"password": "hunter2", "a": 1}'), """curl -d '{"password": "***", "a": 1}'"""),
+        (
+            ("curl", "-d", '{"password": "hunter2", "a": 1}'),
+            """curl -d '{"password": "***", "a": 1}'""",
+        ),
         (("curl", "-u", "joe:hunter2"), "curl -u 'joe:***'"),
-        (("tool", "--private-key=x", "--access_key", "y", "--pwd=z"), "tool '--private-key=***' --access_key '***' '--pwd=***'"),
+        (
+            ("tool", "--private-key=x", "--access_key", "y", "--pwd=z"),
+            "tool '--private-key=***' --access_key '***' '--pwd=***'",
+        ),
         (("passwd", "joe"), "passwd joe"),
         (("tool", "--token", "--verbose"), "tool --token --verbose"),
         (("printf", "a\nb"), "printf 'a\\x0ab'"),
@@ -56,7 +62,9 @@ def test_a_line_is_marked_as_cut_where_what_is_left_out_was_never_looked_at() ->
     assert line == "tool --password '***'" + CUT
 
 
-@pytest.mark.parametrize("arguments", [("x" * MOST,), ("x" * (MOST - 2), CUT), ("tool", CUT), ("tool", "wait" + CUT)])
+@pytest.mark.parametrize(
+    "arguments", [("x" * MOST,), ("x" * (MOST - 2), CUT), ("tool", CUT), ("tool", "wait" + CUT)]
+)
 def test_a_whole_line_never_looks_as_if_it_was_cut(arguments: tuple[str, ...]) -> None:
     line = decoded(*arguments)
     assert line is not None
@@ -69,16 +77,31 @@ def test_any_bytes_become_one_printable_line(data: bytes) -> None:
     assert text is None or text.isprintable()
 
 
-@given(st.lists(st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="\\=:"), min_size=1), min_size=1, max_size=5))
+@given(
+    st.lists(
+        st.text(
+            st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="\\=:"),
+            min_size=1,
+        ),
+        min_size=1,
+        max_size=5,
+    )
+)
 def test_what_is_no_secret_can_be_typed_again(arguments: list[str]) -> None:
-    text = decode_cmdline(b"\0".join(argument.encode() for argument in arguments) + b"\0", Redactor("", ""))
+    text = decode_cmdline(
+        b"\0".join(argument.encode() for argument in arguments) + b"\0", Redactor("", "")
+    )
     assert text is not None
     assert shlex.split(text) == arguments
 
 
 @given(st.text("abcXYZ0189", min_size=6))
 def test_value_of_a_secret_option_is_nowhere_in_the_text(value: str) -> None:
-    for arguments in (("t", f"--password={value}"), ("t", "--secret", value), ("t", f"TOKEN={value}")):
+    for arguments in (
+        ("t", f"--password={value}"),
+        ("t", "--secret", value),
+        ("t", f"TOKEN={value}"),
+    ):
         text = decoded(*arguments)
         assert text is not None
         assert value not in text

@@ -12,7 +12,9 @@ from elsa.decode.comm import LONGEST, escape_comm, is_too_long, wanted
 
 
 def _globs(name: str, pattern: str) -> bool:
-    return bool(sqlite3.connect(":memory:").execute("select ? glob ?", (name, pattern)).fetchone()[0])
+    return bool(
+        sqlite3.connect(":memory:").execute("select ? glob ?", (name, pattern)).fetchone()[0]
+    )
 
 
 @given(st.binary(min_size=1, max_size=40).filter(lambda raw: not set(raw) & set(b"\0*?[")))
@@ -55,5 +57,7 @@ def test_what_is_written_is_looked_for_as_it_is_stored(text: str, stored: str) -
         ("very-long-name*x", ["very-long-namex"], ["very-long-namey"]),
     ],
 )
-def test_a_glob_that_is_too_long_is_cut_as_the_kernel_cuts(pattern: str, names: list[str], others: list[str]) -> None:
+def test_a_glob_that_is_too_long_is_cut_as_the_kernel_cuts(
+    pattern: str, names: list[str], others: list[str]
+) -> None:
     assert [name for name in names + others if _globs(name, wanted(pattern))] == names

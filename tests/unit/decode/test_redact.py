@@ -20,10 +20,22 @@ S = "Hunter2"
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["sh", "-c", f"A_TOKEN={S} B_PASSWORD='{S} x' make -j8"], ["sh", "-c", "A_TOKEN=*** B_PASSWORD=*** make -j8"]),
-        (["sh", "-c", f"tool --password {S} --user joe; ls"], ["sh", "-c", "tool --password *** --user joe; ls"]),
-        (["bash", "-lc", f"curl -u joe:{S} https://a:{S}@host/x | cat"], ["bash", "-lc", "curl -u joe:*** https://***@host/x | cat"]),
-        (["sh", "-c", f"curl -H 'Authorization: Bearer {S}' https://h"], ["sh", "-c", "curl -H 'Authorization: ***' https://h"]),
+        (
+            ["sh", "-c", f"A_TOKEN={S} B_PASSWORD='{S} x' make -j8"],
+            ["sh", "-c", "A_TOKEN=*** B_PASSWORD=*** make -j8"],
+        ),
+        (
+            ["sh", "-c", f"tool --password {S} --user joe; ls"],
+            ["sh", "-c", "tool --password *** --user joe; ls"],
+        ),
+        (
+            ["bash", "-lc", f"curl -u joe:{S} https://a:{S}@host/x | cat"],
+            ["bash", "-lc", "curl -u joe:*** https://***@host/x | cat"],
+        ),
+        (
+            ["sh", "-c", f"curl -H 'Authorization: Bearer {S}' https://h"],
+            ["sh", "-c", "curl -H 'Authorization: ***' https://h"],
+        ),
         (["sh", "-c", f'sh -c "mysql -p{S} db"'], ["sh", "-c", "sh -c 'mysql -p*** db'"]),
         (["mysqldump", "-uroot", f"-p{S}", "db"], ["mysqldump", "-uroot", "-p***", "db"]),
         (["sudo", "/usr/bin/mysql", f"-p{S}"], ["sudo", "/usr/bin/mysql", "-p***"]),
@@ -32,19 +44,31 @@ S = "Hunter2"
         (["curl", f"-ujoe:{S}"], ["curl", "-ujoe:***"]),
         (["curl", f"--user=joe:{S}"], ["curl", "--user=joe:***"]),
         (["wget", f"https://h/?token={S}&page=2"], ["wget", "https://h/?token=***&page=2"]),
-        (["docker", "run", "-e", f"DB_PASSWORD={S} {S}", "x"], ["docker", "run", "-e", "DB_PASSWORD=***", "x"]),
+        (
+            ["docker", "run", "-e", f"DB_PASSWORD={S} {S}", "x"],
+            ["docker", "run", "-e", "DB_PASSWORD=***", "x"],
+        ),
         (["tool", f"--header=Authorization: Bearer {S}"], ["tool", "--header=Authorization: ***"]),
         (["tool", f"--build-arg=NPM_TOKEN={S} {S}"], ["tool", "--build-arg=NPM_TOKEN=***"]),
-        (["python", "-c", f"connect(password='{S}', port=1)"], ["python", "-c", "connect(password=*** port=1)"]),
+        (
+            ["python", "-c", f"connect(password='{S}', port=1)"],
+            ["python", "-c", "connect(password=*** port=1)"],
+        ),
         (["tool", f'["--password", "{S}", "x"]'], ["tool", '["--password", "***", "x"]']),
         (["sh", "-c", f"read x\nTOKEN={S}\nmake all"], ["sh", "-c", "read x\nTOKEN=***\nmake all"]),
         (["tool", "password", "=", S], ["tool", "password", "=", "***"]),
         (["tool", f"password = {S}"], ["tool", "password = ***"]),
         (["python", "-c", f"password = '{S} x'; f()"], ["python", "-c", 'password = "***"; f()']),
-        (["psql", "-c", f"alter user a password '{S} x' valid"], ["psql", "-c", 'alter user a password "***" valid']),
+        (
+            ["psql", "-c", f"alter user a password '{S} x' valid"],
+            ["psql", "-c", 'alter user a password "***" valid'],
+        ),
         (["curl", "-sSu", f"joe:{S}"], ["curl", "-sSu", "joe:***"]),
         (["make", "-j8", "CC=gcc -O2", "all"], ["make", "-j8", "CC=gcc -O2", "all"]),
-        (["sh", "-c", "for i in 1 2; do echo \"$i\" 'a b'; done"], ["sh", "-c", "for i in 1 2; do echo \"$i\" 'a b'; done"]),
+        (
+            ["sh", "-c", "for i in 1 2; do echo \"$i\" 'a b'; done"],
+            ["sh", "-c", "for i in 1 2; do echo \"$i\" 'a b'; done"],
+        ),
     ],
 )
 def test_only_the_secret_is_hidden(arguments: list[str], expected: list[str]) -> None:
@@ -52,9 +76,11 @@ def test_only_the_secret_is_hidden(arguments: list[str], expected: list[str]) ->
 
 
 words = st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=12)
-secrets = st.text(st.characters(min_codepoint=32, max_codepoint=126, exclude_characters="-"), min_size=1, max_size=10).map(
-    lambda text: f"Q{text}ZQ"
-)
+secrets = st.text(
+    st.characters(min_codepoint=32, max_codepoint=126, exclude_characters="-"),
+    min_size=1,
+    max_size=10,
+).map(lambda text: f"Q{text}ZQ")
 CARRIERS: list[Callable[[str], list[str]]] = [
     lambda secret: ["tool", f"--password={secret}"],
     lambda secret: ["tool", "--api-key", secret],
@@ -90,8 +116,41 @@ def test_arguments_without_secrets_stay_as_they_are(arguments: list[str]) -> Non
 
 
 PIECES = [
-    *("-u", "-su", "-uroot:pw", "-u'root:pw'", '-u"a b:c"', "root:pw", "-", "u", ":", "'", '"', " ", "\\", "=", "--user", "-unwind", "x-u"),
-    *("\n", ";", "''", "sh", "-c", "mysql", "-pX", "-p", "password", "TOKEN", "bearer", "http://", "x", "@"),
+    *(
+        "-u",
+        "-su",
+        "-uroot:pw",
+        "-u'root:pw'",
+        '-u"a b:c"',
+        "root:pw",
+        "-",
+        "u",
+        ":",
+        "'",
+        '"',
+        " ",
+        "\\",
+        "=",
+        "--user",
+        "-unwind",
+        "x-u",
+    ),
+    *(
+        "\n",
+        ";",
+        "''",
+        "sh",
+        "-c",
+        "mysql",
+        "-pX",
+        "-p",
+        "password",
+        "TOKEN",
+        "bearer",
+        "http://",
+        "x",
+        "@",
+    ),
 ]
 
 
@@ -137,7 +196,15 @@ def test_both_empty_switches_it_off() -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "options"), [("(", ""), ("x{99999999999}", ""), ("(" * 5000, ""), ("x", "mysql"), ("x", "mysql:-"), ("x", ":p")]
+    ("names", "options"),
+    [
+        ("(", ""),
+        ("x{99999999999}", ""),
+        ("(" * 5000, ""),
+        ("x", "mysql"),
+        ("x", "mysql:-"),
+        ("x", ":p"),
+    ],
 )
 def test_what_makes_no_sense_is_refused(names: str, options: str) -> None:
     with pytest.raises(ValueError, match=r"is (no regular|not of the form)"):

@@ -1,4 +1,6 @@
-"""taskstats messages: every version's fields stand where that version's header puts them; only whole messages are taken."""
+"""taskstats messages: every version's fields stand where that version's header puts them; only
+whole messages are taken.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,14 @@ from elsa.errors import DataError
 # The size of struct taskstats by version.
 SIZES = {8: 328, 9: 344, 10: 352, 11: 368, 12: 400, 13: 416, 14: 432, 15: 560, 16: 560}
 # What each version has for the first time.
-FIRST = {9: "thrashing_count", 10: "btime64", 11: "compact_count", 12: "tgid", 13: "wpcopy_count", 14: "irq_count"}
+FIRST = {
+    9: "thrashing_count",
+    10: "btime64",
+    11: "compact_count",
+    12: "tgid",
+    13: "wpcopy_count",
+    14: "irq_count",
+}
 # Offsets of the fields in every version but 15, which has two more words behind each delay.
 OFFSETS = {
     "cpu_count": 16, "cpu_delay_ns": 24, "blkio_count": 32, "blkio_delay_ns": 40, "swapin_count": 48, "swapin_delay_ns": 56,
@@ -71,7 +80,9 @@ def test_every_field_of_every_version_is_where_its_header_puts_it(version: int) 
     lacking |= {field.replace("_count", "_delay_ns") for field in lacking}
     if version < 12:
         lacking |= {"tgetime_us", "exe_dev", "exe_inode"}
-    names = [name for name in Taskstats._fields if name not in {"version", "flag", "comm", *lacking}]
+    names = [
+        name for name in Taskstats._fields if name not in {"version", "flag", "comm", *lacking}
+    ]
     values: dict[str, int | bytes] = {name: 1000 + number for number, name in enumerate(names)}
     stats = packed(version, None, **values, flag=bytes([AGROUP]), comm=b"a\xffb")
     found = thread_of(message(aggregate(4, 1, stats)))
@@ -81,10 +92,15 @@ def test_every_field_of_every_version_is_where_its_header_puts_it(version: int) 
 
 def test_a_version_to_come_is_read_as_far_as_it_is_known() -> None:
     stats = packed(17, 1000, tgid=5, irq_delay_ns=9)
-    assert (thread_of(message(aggregate(4, 1, stats))).tgid, thread_of(message(aggregate(4, 1, stats))).irq_delay_ns) == (5, 9)
+    assert (
+        thread_of(message(aggregate(4, 1, stats))).tgid,
+        thread_of(message(aggregate(4, 1, stats))).irq_delay_ns,
+    ) == (5, 9)
 
 
-@pytest.mark.parametrize(("version", "size"), [(7, 328), (0, 0), (8, 327), (14, 560), (16, 432), (17, 431), (13, 424)])
+@pytest.mark.parametrize(
+    ("version", "size"), [(7, 328), (0, 0), (8, 327), (14, 560), (16, 432), (17, 431), (13, 424)]
+)
 def test_a_size_that_the_version_never_had_is_refused(version: int, size: int) -> None:
     stats = packed(version, 1000)[:size]
     with pytest.raises(DataError, match=f"in {size} bytes"):
@@ -107,7 +123,9 @@ def test_an_answer_about_a_group_has_no_thread() -> None:
 
 def test_padding_and_unknown_attributes_are_passed_over() -> None:
     null, strange = attribute(6, b""), attribute(99, b"abc")
-    padded = attribute(4, attribute(1, struct.pack("=I", 7)) + null + attribute(3, packed(16, pid=7)))
+    padded = attribute(
+        4, attribute(1, struct.pack("=I", 7)) + null + attribute(3, packed(16, pid=7))
+    )
     assert thread_of(message(null, strange, padded, strange)).pid == 7
     nested_flag = attribute(0x8000 | 4, attribute(3, packed(16, pid=8)))
     assert thread_of(message(nested_flag)).pid == 8
@@ -123,7 +141,9 @@ def test_acknowledgements_and_other_commands_are_passed_over() -> None:
     assert decode(acknowledgement) == []
     assert decode(message(b"", command=1)) == []
     assert decode(b"") == []
-    assert decode(acknowledgement + message(aggregate(4, 1, packed(16, pid=1))))[0].thread is not None
+    assert (
+        decode(acknowledgement + message(aggregate(4, 1, packed(16, pid=1))))[0].thread is not None
+    )
 
 
 @pytest.mark.parametrize("cut", [1, 15, 17, 21, 35, 37, 595])

@@ -40,5 +40,7 @@ def test_free_space_is_a_percentage(tmp_path: Path) -> None:
         (errno.EROFS, DataError),
     ],
 )
-def test_every_refusal_of_the_kernel_has_an_error_of_ours(number: int, error: type[Exception]) -> None:
+def test_every_refusal_of_the_kernel_has_an_error_of_ours(
+    number: int, error: type[Exception]
+) -> None:
     assert type(_refusal(number, Path("/x"))) is error

@@ -21,7 +21,15 @@ def directory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "uid"), [("104711", 7), ("uid:104711", 104711), ("anna", 1000), ("1000", 1000), ("uid:7", 7), ("4294967294", 2**32 - 2)]
+    ("text", "uid"),
+    [
+        ("104711", 7),
+        ("uid:104711", 104711),
+        ("anna", 1000),
+        ("1000", 1000),
+        ("uid:7", 7),
+        ("4294967294", 2**32 - 2),
+    ],
 )
 def test_a_user_is_a_name_first_and_a_number_where_it_is_none(text: str, uid: int) -> None:
     assert accounts.uid(text) == uid
@@ -32,7 +40,20 @@ def test_a_group_likewise(text: str, gid: int) -> None:
     assert accounts.gid(text) == gid
 
 
-@pytest.mark.parametrize("text", ["", "nobody-here", "-1", "4294967295", "99999999999999999999", "uid:", "uid:anna", "\u0663", "1 "])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "nobody-here",
+        "-1",
+        "4294967295",
+        "99999999999999999999",
+        "uid:",
+        "uid:anna",
+        "\u0663",
+        "1 ",
+    ],
+)
 def test_anything_else_is_no_user(text: str) -> None:
     with pytest.raises(KeyError):
         accounts.uid(text)

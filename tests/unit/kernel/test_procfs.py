@@ -1,4 +1,6 @@
-"""/proc is read from any root: a fake tree here, the real one in two tests that hold for every Linux."""
+"""/proc is read from any root: a fake tree here, the real one in two tests that hold for every
+Linux.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,12 @@ def test_pids_are_the_numeric_entries_in_order(tree: Path) -> None:
 
 def test_a_gone_process_reads_as_none(tree: Path) -> None:
     procfs = Procfs(tree)
-    assert (procfs.read_stat(7), procfs.read_status(7), procfs.read_comm(7), procfs.read_cmdline(7, 99)) == (None, None, None, None)
+    assert (
+        procfs.read_stat(7),
+        procfs.read_status(7),
+        procfs.read_comm(7),
+        procfs.read_cmdline(7, 99),
+    ) == (None, None, None, None)
 
 
 def test_comm_loses_its_own_newline_only(tree: Path) -> None:

@@ -1,8 +1,9 @@
-"""A small warehouse on disk with two jobs that share a process, and a way to run `elsa report` over it."""
+"""A small warehouse on disk with two jobs that share a process, and a way to run `elsa report` over
+it.
+"""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sqlite3
 from collections.abc import Iterator
@@ -15,13 +16,7 @@ from click.testing import CliRunner, Result
 
 from elsa.cli.report import report
 from elsa.store.upgrade import upgrade
-
-# The given rows of the view tests, by their path, since test folders are no packages.
-_spec = importlib.util.spec_from_file_location("given", Path(__file__).parents[2] / "views" / "given.py")
-assert _spec is not None
-assert _spec.loader is not None
-given = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(given)
+from tests.support import given
 
 
 class Reports(NamedTuple):
@@ -32,9 +27,11 @@ class Reports(NamedTuple):
 
     def run(self, *arguments: str) -> Result:
         """Run `elsa report ...`; what is raised comes out."""
-        return CliRunner().invoke(report, [*arguments, "--db", str(self.path)], catch_exceptions=False)
+        return CliRunner().invoke(
+            report, [*arguments, "--db", str(self.path)], catch_exceptions=False
+        )
 
-    def json(self, *arguments: str) -> Any:  # noqa: ANN401 (whatever json holds)
+    def json(self, *arguments: str) -> Any:
         """What `--format json` prints."""
         return json.loads(self.run(*arguments, "--format", "json").stdout)
 
@@ -58,7 +55,9 @@ def reports(empty: Path, tmp_path: Path) -> Iterator[Reports]:
 
 @pytest.fixture
 def filled(reports: Reports) -> Reports:
-    """Job 1 `build` (make, cc), job 2 `night` (cc, and a shell that runs), one process in no job and one record without a process."""
+    """Job 1 `build` (make, cc), job 2 `night` (cc, and a shell that runs), one process in no job
+    and one record without a process.
+    """
     warehouse = reports.warehouse
     warehouse.process(1, start=10, seconds=20, comm="make")
     warehouse.acct(1, 1, comm="make", utime=100, stime=10, etime=2000.0, uid=4_000_000_000)

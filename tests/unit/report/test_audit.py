@@ -1,4 +1,6 @@
-"""`elsa report audit` and `elsa report gaps`: who saw what, when something was missed, and what is said about it."""
+"""`elsa report audit` and `elsa report gaps`: who saw what, when something was missed, and what is
+said about it.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from elsa.report.columns import COLUMNS
+from elsa.report.render.columns import COLUMNS
 
 if TYPE_CHECKING:
     from conftest import Reports
@@ -22,11 +24,27 @@ REAL = 1_767_323_045 * SECOND  # real time of monotonic 0 (see given.py): 2026-0
 
 @pytest.fixture
 def doubtful(reports: Reports) -> Reports:
-    """Two processes that both saw, one without a record between them, three from when the collector did not run, one that runs."""
+    """Two processes that both saw, one without a record between them, three from when the collector
+    did not run, one that runs.
+    """
     warehouse = reports.warehouse
     warehouse.insert("collector", id=1, boot_id=1, since_ns=5 * SECOND, heard_ns=1000 * SECOND)
-    warehouse.insert("gap", id=1, boot_id=1, kind="down", from_ns=200 * SECOND, to_ns=300 * SECOND, note="the collector did not run")
-    for number, second, more in ((1, 10, {}), (2, 900, {}), (4, 210, {"origin": 3}), (5, 220, {"origin": 3}), (6, 230, {"origin": 3})):
+    warehouse.insert(
+        "gap",
+        id=1,
+        boot_id=1,
+        kind="down",
+        from_ns=200 * SECOND,
+        to_ns=300 * SECOND,
+        note="the collector did not run",
+    )
+    for number, second, more in (
+        (1, 10, {}),
+        (2, 900, {}),
+        (4, 210, {"origin": 3}),
+        (5, 220, {"origin": 3}),
+        (6, 230, {"origin": 3}),
+    ):
         warehouse.process(number, start=second, **more)
         warehouse.acct(number, number, join=4 if more else 1, btime=REAL // SECOND + second)
     warehouse.process(3, start=100)
@@ -36,13 +54,26 @@ def doubtful(reports: Reports) -> Reports:
 
 
 def counts(found: dict[str, Any]) -> dict[str, tuple[int, int]]:
-    return {row["class"]: (row["processes"], row["records"]) for row in found["classes"] if row["processes"] or row["records"]}
+    return {
+        row["class"]: (row["processes"], row["records"])
+        for row in found["classes"]
+        if row["processes"] or row["records"]
+    }
 
 
 def test_audit_counts_who_saw_what_and_says_when_and_why_they_differ(doubtful: Reports) -> None:
     found = doubtful.json("audit")
-    assert counts(found) == {"both": (2, 2), "only_connector": (1, 0), "only_acct": (3, 3), "running": (1, 0), "self": (0, 1)}
-    told = [(row["class"], row["cause"], row["processes"], row["first_ended_at"], row["last_ended_at"]) for row in found["stretches"]]
+    assert counts(found) == {
+        "both": (2, 2),
+        "only_connector": (1, 0),
+        "only_acct": (3, 3),
+        "running": (1, 0),
+        "self": (0, 1),
+    }
+    told = [
+        (row["class"], row["cause"], row["processes"], row["first_ended_at"], row["last_ended_at"])
+        for row in found["stretches"]
+    ]
     assert told == [
         ("only_acct", "down", 3, "2026-01-02T03:07:36.000Z", "2026-01-02T03:07:56.000Z"),
         ("only_connector", "between", 1, "2026-01-02T03:05:46.000Z", "2026-01-02T03:05:46.000Z"),
@@ -55,11 +86,15 @@ def test_audit_counts_who_saw_what_and_says_when_and_why_they_differ(doubtful: R
 
 
 def test_audit_of_a_window_has_what_ended_in_it(doubtful: Reports) -> None:
-    found = doubtful.json("audit", "--since", "2026-01-02T03:07:40Z", "--until", "2026-01-02T03:07:50Z")
+    found = doubtful.json(
+        "audit", "--since", "2026-01-02T03:07:40Z", "--until", "2026-01-02T03:07:50Z"
+    )
     assert counts(found) == {"only_acct": (1, 1)}
     assert "running" not in {row["class"] for row in found["classes"]}
     assert [(row["cause"], row["processes"]) for row in found["stretches"]] == [("down", 1)]
-    words = doubtful.run("audit", "--since", "2026-01-02T05:00Z", "--until", "2026-01-02T06:00Z").stderr
+    words = doubtful.run(
+        "audit", "--since", "2026-01-02T05:00Z", "--until", "2026-01-02T06:00Z"
+    ).stderr
     assert "no process ended in that window" in words
     assert "gap" not in words
 
@@ -72,13 +107,20 @@ def test_audit_as_csv_is_one_table_of_classes(doubtful: Reports) -> None:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_audit_is_its_views_and_windows_that_follow_each_other_add_up_to_it(reports: Reports, seed: int) -> None:
-    dice = random.Random(seed)  # noqa: S311
+def test_audit_is_its_views_and_windows_that_follow_each_other_add_up_to_it(
+    reports: Reports, seed: int
+) -> None:
+    dice = random.Random(seed)
     warehouse = reports.warehouse
     for number in range(1, 60):
         join = dice.choice([None, 1, 1, 2, 4])
         start = dice.randrange(1000)
-        warehouse.process(number, start=start, origin=3 if join == 4 else 1, seconds=dice.choice([None, 1]) if join is None else 1)
+        warehouse.process(
+            number,
+            start=start,
+            origin=3 if join == 4 else 1,
+            seconds=dice.choice([None, 1]) if join is None else 1,
+        )
         if join:
             warehouse.acct(number, number, join=join)
         elif dice.random() < 0.5:
@@ -86,12 +128,25 @@ def test_audit_is_its_views_and_windows_that_follow_each_other_add_up_to_it(repo
     found = reports.json("audit")
     assert found["classes"] == warehouse.rows("select * from audit")
     views = warehouse.rows("select * from audit_stretch")
-    assert sorted(map(repr, found["stretches"])) == sorted(repr({k: v for k, v in row.items() if k != "stretch"}) for row in views)
-    bounds = ["2026-01-02T03:04:05Z", "2026-01-02T03:09:00Z", "2026-01-02T03:15:00Z", "2026-01-02T04:00:00Z"]
-    parts = [counts(reports.json("audit", "--since", since, "--until", until)) for since, until in pairwise(bounds)]
+    assert sorted(map(repr, found["stretches"])) == sorted(
+        repr({k: v for k, v in row.items() if k != "stretch"}) for row in views
+    )
+    bounds = [
+        "2026-01-02T03:04:05Z",
+        "2026-01-02T03:09:00Z",
+        "2026-01-02T03:15:00Z",
+        "2026-01-02T04:00:00Z",
+    ]
+    parts = [
+        counts(reports.json("audit", "--since", since, "--until", until))
+        for since, until in pairwise(bounds)
+    ]
     whole = counts(found)
     whole.pop("running", None)
-    assert {name: tuple(sum(part.get(name, (0, 0))[place] for part in parts) for place in (0, 1)) for name in whole} == whole
+    assert {
+        name: tuple(sum(part.get(name, (0, 0))[place] for part in parts) for place in (0, 1))
+        for name in whole
+    } == whole
 
 
 def test_nothing_recorded_yet_is_said(reports: Reports) -> None:
@@ -103,7 +158,12 @@ def test_nothing_recorded_yet_is_said(reports: Reports) -> None:
 
 
 def test_gaps_have_real_times_words_and_sizes_the_newest_first(doubtful: Reports) -> None:
-    more = {"acct_file_id": 1, "from_position": 64, "to_position": 70, "note": "bytes that are no record"}
+    more = {
+        "acct_file_id": 1,
+        "from_position": 64,
+        "to_position": 70,
+        "note": "bytes that are no record",
+    }
     doubtful.warehouse.insert("gap", id=2, kind="file", **more)
     silence, file, down = doubtful.json("gaps")
     assert (silence["gap_id"], silence["kind"], silence["started_at"], silence["ended_at"]) == (
@@ -112,33 +172,55 @@ def test_gaps_have_real_times_words_and_sizes_the_newest_first(doubtful: Reports
         "2026-01-02T03:20:45Z",
         None,
     )
-    assert (down["started_at"], down["ended_at"], down["duration_s"]) == ("2026-01-02T03:07:25.000Z", "2026-01-02T03:09:05.000Z", 100.0)
+    assert (down["started_at"], down["ended_at"], down["duration_s"]) == (
+        "2026-01-02T03:07:25.000Z",
+        "2026-01-02T03:09:05.000Z",
+        100.0,
+    )
     assert (down["kind"], down["what"], down["lost"]) == ("down", "jobd was not listening", None)
-    assert (file["path"], file["from_position"], file["to_position"]) == ("/var/log/account/pacct", 64, 70)
+    assert (file["path"], file["from_position"], file["to_position"]) == (
+        "/var/log/account/pacct",
+        64,
+        70,
+    )
     assert "from byte" in doubtful.run("gaps").stdout
     assert set(file) <= set(COLUMNS)
     assert [row["gap_id"] for row in doubtful.json("gaps", "--limit", "2")] == [None, 2]
 
 
 def test_gaps_of_a_window_are_those_that_touch_it(doubtful: Reports) -> None:
-    assert [row["gap_id"] for row in doubtful.json("gaps", "--since", "2026-01-02T03:09:00Z")] == [None, 1]
-    result = doubtful.run("gaps", "--since", "2026-01-02T03:10:00Z", "--until", "2026-01-02T03:11:00Z")
-    assert (result.stdout, result.stderr) == ("", "elsa-report: no gaps: no loss of events or records is known in that window\n")
+    assert [row["gap_id"] for row in doubtful.json("gaps", "--since", "2026-01-02T03:09:00Z")] == [
+        None,
+        1,
+    ]
+    result = doubtful.run(
+        "gaps", "--since", "2026-01-02T03:10:00Z", "--until", "2026-01-02T03:11:00Z"
+    )
+    assert (result.stdout, result.stderr) == (
+        "",
+        "elsa-report: no gaps: no loss of events or records is known in that window\n",
+    )
     table = doubtful.run("gaps").stdout
     assert "jobd was not listening" in table
     assert "byte" not in table
 
 
-def test_collector_that_does_not_hear_now_is_said_since_that_is_no_gap_yet(doubtful: Reports) -> None:
+def test_collector_that_does_not_hear_now_is_said_since_that_is_no_gap_yet(
+    doubtful: Reports,
+) -> None:
     for kind in ("gaps", "audit"):
         assert "the collector has stored nothing since 2026-01-02 " in doubtful.run(kind).stderr
         assert "the collector" not in doubtful.run(kind, "--until", "2026-01-02T03:20:00Z").stderr
-    doubtful.warehouse.connection.execute("update collector set heard_ns = ?", (time.time_ns() - REAL,))
+    doubtful.warehouse.connection.execute(
+        "update collector set heard_ns = ?", (time.time_ns() - REAL,)
+    )
     assert "the collector" not in doubtful.run("gaps").stderr
 
 
 def test_audit_tells_what_cutting_cpu_time_down_to_ticks_lost(reports: Reports) -> None:
-    assert reports.json("audit")["ticks"] == [{"processes": 0, "taskstats_s": 0.0, "acct_s": 0.0, "lost_s": 0.0, "lost_percent": None}]
+    assert reports.json("audit")["ticks"] == [
+        {"processes": 0, "taskstats_s": 0.0, "acct_s": 0.0, "lost_s": 0.0, "lost_percent": None}
+    ]
     for number, second in ((1, 10), (2, 100), (3, 100)):
         reports.warehouse.process(number, start=second)
         if number < 3:
@@ -146,6 +228,12 @@ def test_audit_tells_what_cutting_cpu_time_down_to_ticks_lost(reports: Reports) 
         reports.warehouse.usage(number, utime_us=36_000, stime_us=14_000)
     (row,) = reports.json("audit")["ticks"]
     assert row == reports.warehouse.row("select * from audit_ticks")
-    assert row == {"processes": 2, "taskstats_s": 0.1, "acct_s": 0.08, "lost_s": 0.02, "lost_percent": 20.0}
+    assert row == {
+        "processes": 2,
+        "taskstats_s": 0.1,
+        "acct_s": 0.08,
+        "lost_s": 0.02,
+        "lost_percent": 20.0,
+    }
     assert reports.json("audit", "--since", "2026-01-02T03:05:00Z")["ticks"][0]["processes"] == 1
     assert "CPU time lost by accounting" in reports.run("audit").stdout

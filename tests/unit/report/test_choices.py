@@ -1,4 +1,6 @@
-"""The selection language: every choice of `elsa report`, alone and together, against a plain filter over the same rows."""
+"""The selection language: every choice of `elsa report`, alone and together, against a plain filter
+over the same rows.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from elsa.decode import tty as ttys
 from elsa.errors import UsageError
-from elsa.report import ttys
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,20 +24,32 @@ Row = dict[str, Any]
 
 @pytest.fixture
 def busy(reports: Reports) -> Reports:
-    """Forty processes of two users, three groups and two terminals, in three jobs that overlap; some run, some died."""
-    dice = random.Random(7)  # noqa: S311
+    """Forty processes of two users, three groups and two terminals, in three jobs that overlap;
+    some run, some died.
+    """
+    dice = random.Random(7)
     for number in range(1, 41):
         uid = dice.choice([0, 1000])
         seconds = dice.choice([None, 1, 2, 3])
         comm = dice.choice(["cc1", "cc1plus", "ld", "["])
         status = dice.choice([0, 0, 256, 3 << 8, 9, 11 | 128])
         more = {} if seconds is None else {"exit_status": status}
-        reports.warehouse.process(number, start=number * 10, seconds=seconds, comm=comm, uid=uid, **more)
+        reports.warehouse.process(
+            number, start=number * 10, seconds=seconds, comm=comm, uid=uid, **more
+        )
         if seconds is not None and dice.random() < 0.9:
             tty = dice.choice([0, 136 << 8 | 3])
             flag = 0x10 if status & 127 else 0
             reports.warehouse.acct(
-                number, number, comm=comm, uid=uid, gid=dice.choice([0, 5, 100]), tty=tty, exitcode=status, flag=flag, utime=number
+                number,
+                number,
+                comm=comm,
+                uid=uid,
+                gid=dice.choice([0, 5, 100]),
+                tty=tty,
+                exitcode=status,
+                flag=flag,
+                utime=number,
             )
     reports.warehouse.job(1, "night-a", members=tuple(range(1, 21)))
     reports.warehouse.job(2, "night-b", members=tuple(range(11, 31)))
@@ -75,19 +89,27 @@ CHOICES: list[tuple[list[str], Callable[[Row], bool]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("arguments", "wanted"), CHOICES, ids=[" ".join(arguments) for arguments, _ in CHOICES])
+@pytest.mark.parametrize(
+    ("arguments", "wanted"), CHOICES, ids=[" ".join(arguments) for arguments, _ in CHOICES]
+)
 def test_choice_keeps_what_a_plain_filter_keeps_in_lists_and_in_sums(
     busy: Reports, arguments: list[str], wanted: Callable[[Row], bool]
 ) -> None:
     expected = [row for row in busy.json("processes", "--all") if wanted(row)]
     assert expected, "a choice that chooses nothing tests nothing"
     assert busy.json("processes", "--all", *arguments) == expected
-    newest = sorted(expected, key=lambda row: (row["ended_at"] or "z", row["process_id"]), reverse=True)
-    assert [row["process_id"] for row in busy.json("last", "--all", *arguments)] == [row["process_id"] for row in newest]
+    newest = sorted(
+        expected, key=lambda row: (row["ended_at"] or "z", row["process_id"]), reverse=True
+    )
+    assert [row["process_id"] for row in busy.json("last", "--all", *arguments)] == [
+        row["process_id"] for row in newest
+    ]
     for kind in ("commands", "users", "groups"):
         found = busy.json(kind, "--all", *arguments)
         assert sum(row["processes"] for row in found) == len(expected), kind
-        assert sum(row["utime_ticks"] or 0 for row in found) == sum(row["utime_ticks"] or 0 for row in expected), kind
+        assert sum(row["utime_ticks"] or 0 for row in found) == sum(
+            row["utime_ticks"] or 0 for row in expected
+        ), kind
 
 
 @pytest.mark.parametrize(
@@ -103,19 +125,31 @@ def test_choice_keeps_what_a_plain_filter_keeps_in_lists_and_in_sums(
         (["--job", "1", "--tag", "team"], []),
     ],
 )
-def test_process_of_several_chosen_jobs_counts_once(busy: Reports, arguments: list[str], members: list[int]) -> None:
-    assert sorted(row["process_id"] for row in busy.json("processes", "--all", *arguments)) == list(members)
-    assert sum(row["processes"] for row in busy.json("commands", "--all", *arguments)) == len(members)
+def test_process_of_several_chosen_jobs_counts_once(
+    busy: Reports, arguments: list[str], members: list[int]
+) -> None:
+    assert sorted(row["process_id"] for row in busy.json("processes", "--all", *arguments)) == list(
+        members
+    )
+    assert sum(row["processes"] for row in busy.json("commands", "--all", *arguments)) == len(
+        members
+    )
 
 
-def test_process_that_was_in_one_of_the_jobs_for_its_whole_life_is_charged_whole(busy: Reports) -> None:
+def test_process_that_was_in_one_of_the_jobs_for_its_whole_life_is_charged_whole(
+    busy: Reports,
+) -> None:
     busy.warehouse.process(90, start=500, seconds=10)
     busy.warehouse.usage(90, run_ns=9 * 10**9, utime_us=9_000_000, stime_us=0)
     for job, since in ((4, 505), (5, 0)):
         busy.warehouse.job(job, f"j{job}")
         busy.warehouse.stay(job, 90, since=since)
     busy.warehouse.baseline(4, 90, since=505, run_ns=4 * 10**9, utime_us=4_000_000, stime_us=0)
-    assert [busy.json("commands", "--job", ids)[0]["cpu_s"] for ids in ("4", "5", "4,5")] == [5.0, 9.0, 9.0]
+    assert [busy.json("commands", "--job", ids)[0]["cpu_s"] for ids in ("4", "5", "4,5")] == [
+        5.0,
+        9.0,
+        9.0,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -131,7 +165,9 @@ def test_process_that_was_in_one_of_the_jobs_for_its_whole_life_is_charged_whole
         (["--state", "closed", "--since", "2026-01-01"], ["day"]),
     ],
 )
-def test_jobs_are_chosen_by_what_they_are(busy: Reports, arguments: list[str], names: list[str]) -> None:
+def test_jobs_are_chosen_by_what_they_are(
+    busy: Reports, arguments: list[str], names: list[str]
+) -> None:
     assert [row["name"] for row in busy.json("jobs", *arguments)] == names
 
 
@@ -155,7 +191,9 @@ def test_name_that_several_jobs_bear_means_all_of_them_in_the_list_of_jobs(busy:
         (["--job", "nope*"], "no job has the id or name"),
     ],
 )
-def test_choice_that_cannot_be_read_says_what_can(busy: Reports, arguments: list[str], words: str) -> None:
+def test_choice_that_cannot_be_read_says_what_can(
+    busy: Reports, arguments: list[str], words: str
+) -> None:
     with pytest.raises(UsageError, match=words.replace("*", r"\*")):
         busy.run("processes", *arguments)
 
@@ -163,7 +201,10 @@ def test_choice_that_cannot_be_read_says_what_can(busy: Reports, arguments: list
 def test_completeness_is_said_of_the_chosen_processes_only(busy: Reports) -> None:
     rows = busy.json("processes", "--all", "--user", "0")
     assert f"{len(rows)} processes: " in busy.run("commands", "--user", "0").stderr
-    assert "no process that was asked for has ended yet" in busy.run("processes", "--user", "77").stderr
+    assert (
+        "no process that was asked for has ended yet"
+        in busy.run("processes", "--user", "77").stderr
+    )
 
 
 @pytest.mark.parametrize(
@@ -189,7 +230,9 @@ def test_terminal_that_cannot_be_is_refused(text: str) -> None:
         ttys.number(text)
 
 
-def test_last_so_many_are_the_end_of_all_of_them_however_many_hours_lie_between(busy: Reports) -> None:
+def test_last_so_many_are_the_end_of_all_of_them_however_many_hours_lie_between(
+    busy: Reports,
+) -> None:
     for number in range(60, 90):
         busy.warehouse.process(number, start=number**3, seconds=1, uid=number % 2)
         busy.warehouse.acct(number, None, join=0, btime=1_767_323_045 + number * 10_000)
@@ -197,8 +240,11 @@ def test_last_so_many_are_the_end_of_all_of_them_however_many_hours_lie_between(
         everything = busy.json("processes", *arguments)
         for limit in (1, 7, 40, 1000):
             assert busy.json("processes", *arguments, "--limit", str(limit)) == everything[-limit:]
-            assert busy.json("last", *arguments, "--limit", str(limit), "--columns", "acct_id,process_id") == [
-                {"acct_id": row["acct_id"], "process_id": row["process_id"]} for row in everything[::-1][:limit]
+            assert busy.json(
+                "last", *arguments, "--limit", str(limit), "--columns", "acct_id,process_id"
+            ) == [
+                {"acct_id": row["acct_id"], "process_id": row["process_id"]}
+                for row in everything[::-1][:limit]
             ]
 
 
@@ -219,20 +265,30 @@ def test_a_backslash_makes_a_comma_or_a_blank_part_of_a_name(reports: Reports) -
     assert found("--command", "a\\,b", "--command", "b") == ["a,b", "b"]
 
 
-def test_a_command_longer_than_the_kernel_keeps_is_found_by_its_first_15_bytes_and_that_is_said(reports: Reports) -> None:
+def test_a_command_longer_than_the_kernel_keeps_is_found_by_its_first_15_bytes_and_that_is_said(
+    reports: Reports,
+) -> None:
     reports.warehouse.process(1, start=1, seconds=1, comm="compile-everyth")
-    for arguments in (("commands", "--command", "compile-everything"), ("last", "compile-everything*")):
+    for arguments in (
+        ("commands", "--command", "compile-everything"),
+        ("last", "compile-everything*"),
+    ):
         done = reports.run(*arguments)
         assert "compile-everyth" in done.stdout
         assert "keeps 15 bytes" in done.stderr
     assert "keeps" not in reports.run("commands", "--command", "compile-everyth").stderr
 
 
-def test_a_name_of_digits_is_a_name_before_it_is_a_number(reports: Reports, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_of_digits_is_a_name_before_it_is_a_number(
+    reports: Reports, monkeypatch: pytest.MonkeyPatch
+) -> None:
     logins = {"104711": SimpleNamespace(pw_uid=7)}
     monkeypatch.setattr(pwd, "getpwnam", lambda name: logins[name])
     reports.warehouse.process(1, start=1, seconds=1, uid=7)
     reports.warehouse.process(2, start=2, seconds=1, uid=104711)
     assert [row["uid"] for row in reports.json("processes", "--user", "104711")] == [7]
     assert [row["uid"] for row in reports.json("processes", "--user", "uid:104711")] == [104711]
-    assert sorted(row["uid"] for row in reports.json("users", "--user", "7,uid:104711")) == [7, 104711]
+    assert sorted(row["uid"] for row in reports.json("users", "--user", "7,uid:104711")) == [
+        7,
+        104711,
+    ]

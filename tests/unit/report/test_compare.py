@@ -1,4 +1,6 @@
-"""`elsa report compare`: medians and percentiles over runs, what got worse, and through which commands."""
+"""`elsa report compare`: medians and percentiles over runs, what got worse, and through which
+commands.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +24,23 @@ SECONDS = (10, 12, 11, 13, 20)
 
 @pytest.fixture
 def nightly(reports: Reports) -> Reports:
-    """Five runs of `nightly`, the last of them slower through cc alone, and a single run of `other`."""
+    """Five runs of `nightly`, the last of them slower through cc alone, and a single run of
+    `other`.
+    """
     number = 0
     for run, seconds in enumerate(SECONDS, start=1):
         reports.warehouse.job(run, "nightly")
         for comm, cpu in (("cc", seconds), ("ld", 2)):
             number += 1
             reports.warehouse.process(number, start=1000 * run, seconds=seconds, comm=comm)
-            reports.warehouse.usage(number, run_ns=cpu * 10**9, utime_us=cpu * 10**6, stime_us=0, rss_kib=2048, read_bytes=4096)
+            reports.warehouse.usage(
+                number,
+                run_ns=cpu * 10**9,
+                utime_us=cpu * 10**6,
+                stime_us=0,
+                rss_kib=2048,
+                read_bytes=4096,
+            )
             reports.warehouse.stay(run, number)
     reports.warehouse.job(9, "other", members=(1,))
     return reports
@@ -46,27 +57,70 @@ def test_last_run_of_a_name_is_compared_with_those_before_it(nightly: Reports) -
     found = nightly.json("compare", "nightly")
     by = {(row["measure"], row["side"]): row for row in found["measures"]}
     before, last = by["wall_s", "before"], by["wall_s", "last"]
-    assert (before["runs"], before["p50"], before["least"], before["most"], before["verdict"]) == (4, 11.5, 10, 13, None)
-    assert (last["runs"], last["p50"], last["change_percent"], last["verdict"]) == (1, 20, pytest.approx(73.913043), "worse")
-    assert (by["rss_kib", "last"]["change_percent"], by["rss_kib", "last"]["verdict"]) == (0, "same")
+    assert (before["runs"], before["p50"], before["least"], before["most"], before["verdict"]) == (
+        4,
+        11.5,
+        10,
+        13,
+        None,
+    )
+    assert (last["runs"], last["p50"], last["change_percent"], last["verdict"]) == (
+        1,
+        20,
+        pytest.approx(73.913043),
+        "worse",
+    )
+    assert (by["rss_kib", "last"]["change_percent"], by["rss_kib", "last"]["verdict"]) == (
+        0,
+        "same",
+    )
     cc, ld = found["commands"]
-    assert (cc["command"], cc["base_cpu_s"], cc["new_cpu_s"], cc["more_cpu_s"]) == ("cc", 11.5, 20.0, 8.5)
-    assert (ld["command"], ld["more_cpu_s"], ld["base_processes"], ld["new_processes"]) == ("ld", 0.0, 1.0, 1.0)
+    assert (cc["command"], cc["base_cpu_s"], cc["new_cpu_s"], cc["more_cpu_s"]) == (
+        "cc",
+        11.5,
+        20.0,
+        8.5,
+    )
+    assert (ld["command"], ld["more_cpu_s"], ld["base_processes"], ld["new_processes"]) == (
+        "ld",
+        0.0,
+        1.0,
+        1.0,
+    )
     table = nightly.run("compare", "nightly").stdout
-    assert " ".join(next(line for line in table.splitlines() if line.startswith("wall") and "last" in line).split()) == (
-        "wall last 1 20.00 s 20.00 s +73.9 worse"
+    assert (
+        " ".join(
+            next(
+                line for line in table.splitlines() if line.startswith("wall") and "last" in line
+            ).split()
+        )
+        == "wall last 1 20.00 s 20.00 s +73.9 worse"
     )
 
 
 def test_jobs_are_compared_with_the_first_and_a_name_stands_for_its_runs(nightly: Reports) -> None:
-    rows = [row for row in nightly.json("compare", "nightly", "other")["measures"] if row["measure"] == "cpu_s"]
+    rows = [
+        row
+        for row in nightly.json("compare", "nightly", "other")["measures"]
+        if row["measure"] == "cpu_s"
+    ]
     assert [(row["side"], row["runs"], row["p50"], row["verdict"]) for row in rows] == [
         ("nightly", 5, 14.0, None),
         ("other", 1, 10.0, "better"),
     ]
-    rows = [row for row in nightly.json("compare", "1", "2", "night*", "--runs", "2")["measures"] if row["measure"] == "wall_s"]
-    assert [(row["side"], row["runs"], row["p50"]) for row in rows] == [("1", 1, 10), ("2", 1, 12), ("night*", 2, 16.5)]
-    lines = list(csv.DictReader(io.StringIO(nightly.run("compare", "1", "5", "--format", "csv").stdout)))
+    rows = [
+        row
+        for row in nightly.json("compare", "1", "2", "night*", "--runs", "2")["measures"]
+        if row["measure"] == "wall_s"
+    ]
+    assert [(row["side"], row["runs"], row["p50"]) for row in rows] == [
+        ("1", 1, 10),
+        ("2", 1, 12),
+        ("night*", 2, 16.5),
+    ]
+    lines = list(
+        csv.DictReader(io.StringIO(nightly.run("compare", "1", "5", "--format", "csv").stdout))
+    )
     assert {line["measure"] for line in lines} == set(compare.MEASURES)
 
 
@@ -76,8 +130,14 @@ def test_run_that_is_not_over_is_said_and_its_wall_time_is_not_known(nightly: Re
     nightly.warehouse.stay(10, 50)
     found = nightly.run("compare", "nightly")
     assert "job 10 still runs" in found.stderr
-    rows = {(row["measure"], row["side"]): row for row in nightly.json("compare", "nightly")["measures"]}
-    assert (rows["wall_s", "last"]["runs"], rows["wall_s", "last"]["p50"], rows["wall_s", "last"]["change_percent"]) == (0, None, None)
+    rows = {
+        (row["measure"], row["side"]): row for row in nightly.json("compare", "nightly")["measures"]
+    }
+    assert (
+        rows["wall_s", "last"]["runs"],
+        rows["wall_s", "last"]["p50"],
+        rows["wall_s", "last"]["change_percent"],
+    ) == (0, None, None)
 
 
 def test_single_run_has_nothing_to_be_compared_with(nightly: Reports) -> None:

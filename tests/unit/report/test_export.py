@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from elsa.errors import UsageError
-from elsa.report import warehouse
 from elsa.report.export import DATASETS, export, kind
-from elsa.report.times import Window
+from elsa.report.query import warehouse
+from elsa.report.query.times import Window
 from elsa.store.upgrade import upgrade
-from tests.month import BEGIN_NS, END_NS, HOUR, Month, write
+from tests.support.month import BEGIN_NS, END_NS, HOUR, Month, write
 
 DAY = 24 * HOUR
 
@@ -37,33 +37,52 @@ def quiet(_done: int, _total: int) -> None:
     """No bar."""
 
 
-def test_every_process_that_ended_is_in_the_file_of_its_day_once(connection: sqlite3.Connection, tmp_path: Path) -> None:
+def test_every_process_that_ended_is_in_the_file_of_its_day_once(
+    connection: sqlite3.Connection, tmp_path: Path
+) -> None:
     export(connection, tmp_path, "jsonl", Window(), END_NS, quiet)
     found = []
     for path in tmp_path.glob("processes/day=*/part.jsonl"):
         rows = [json.loads(line) for line in path.read_text().splitlines()]
         assert {row["ended_at"][:10] for row in rows} == {path.parent.name.removeprefix("day=")}
         found += [(row["process_id"], row["acct_id"], row["cpu_s"]) for row in rows]
-    told = connection.execute("select process_id, acct_id, cpu_s from process_usage where state = 'ended'").fetchall()
+    told = connection.execute(
+        "select process_id, acct_id, cpu_s from process_usage where state = 'ended'"
+    ).fetchall()
     assert sorted(found, key=str) == sorted(told, key=str)
 
 
 def test_jobs_and_memberships_are_there(connection: sqlite3.Connection, tmp_path: Path) -> None:
     export(connection, tmp_path, "jsonl", Window(), END_NS, quiet)
     jobs = [json.loads(line) for line in (tmp_path / "jobs.jsonl").read_text().splitlines()]
-    assert [(row["job_id"], row["processes"]) for row in jobs] == connection.execute("select job_id, processes from job_usage").fetchall()
-    stays = sum(len(path.read_text().splitlines()) for path in tmp_path.glob("memberships/day=*/part.jsonl"))
-    ended = "select count(*) from membership join process on id = process_id where elapsed_ns is not null"
+    assert [(row["job_id"], row["processes"]) for row in jobs] == connection.execute(
+        "select job_id, processes from job_usage"
+    ).fetchall()
+    stays = sum(
+        len(path.read_text().splitlines()) for path in tmp_path.glob("memberships/day=*/part.jsonl")
+    )
+    ended = (
+        "select count(*) from membership join process on id = process_id where elapsed_ns is not"
+        " null"
+    )
     assert connection.execute(ended).fetchone() == (stays,)
 
 
-def test_only_days_that_are_over_and_wholly_in_the_window_are_written(connection: sqlite3.Connection, tmp_path: Path) -> None:
+def test_only_days_that_are_over_and_wholly_in_the_window_are_written(
+    connection: sqlite3.Connection, tmp_path: Path
+) -> None:
     window = Window(BEGIN_NS + DAY - HOUR, BEGIN_NS + 9 * DAY)
     export(connection, tmp_path, "jsonl", window, BEGIN_NS + 4 * DAY + HOUR, quiet)
-    assert sorted(path.name for path in tmp_path.glob("processes/*")) == ["day=2026-10-02", "day=2026-10-03", "day=2026-10-04"]
+    assert sorted(path.name for path in tmp_path.glob("processes/*")) == [
+        "day=2026-10-02",
+        "day=2026-10-03",
+        "day=2026-10-04",
+    ]
 
 
-def test_what_is_there_is_kept_and_an_interrupted_export_goes_on(connection: sqlite3.Connection, tmp_path: Path) -> None:
+def test_what_is_there_is_kept_and_an_interrupted_export_goes_on(
+    connection: sqlite3.Connection, tmp_path: Path
+) -> None:
     def stop(done: int, _total: int) -> None:
         if done == 7:
             raise KeyboardInterrupt
@@ -75,7 +94,9 @@ def test_what_is_there_is_kept_and_an_interrupted_export_goes_on(connection: sql
     assert export(connection, tmp_path, "jsonl", Window(), END_NS, quiet).kept == 7
     assert {path: path.stat().st_mtime_ns for path in made} == made
     assert export(connection, tmp_path, "jsonl", Window(), END_NS, quiet, again=True).kept == 0
-    assert [path for path in tmp_path.rglob("*") if path.is_file() and path.name.startswith(".")] == []
+    assert [
+        path for path in tmp_path.rglob("*") if path.is_file() and path.name.startswith(".")
+    ] == []
 
 
 def test_without_pyarrow_one_line_says_what_to_install(
@@ -86,19 +107,32 @@ def test_without_pyarrow_one_line_says_what_to_install(
         export(connection, tmp_path, "parquet", Window(), END_NS, quiet)
 
 
-def test_parquet_has_the_rows_and_types_of_the_columns(connection: sqlite3.Connection, tmp_path: Path) -> None:
+def test_parquet_has_the_rows_and_types_of_the_columns(
+    connection: sqlite3.Connection, tmp_path: Path
+) -> None:
     parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
     export(connection, tmp_path, "parquet", Window(), END_NS, quiet)
     export(connection, tmp_path, "jsonl", Window(), END_NS, quiet)
     names = {str: "string", int: "int64", float: "double", datetime: "timestamp[ms, tz=UTC]"}
     for dataset in DATASETS:
-        paths = sorted(path for path in tmp_path.rglob("*.parquet") if dataset.name in str(path.relative_to(tmp_path)))
+        paths = sorted(
+            path
+            for path in tmp_path.rglob("*.parquet")
+            if dataset.name in str(path.relative_to(tmp_path))
+        )
         for path in paths:
             table = parquet.ParquetFile(path).read()
-            assert {field.name: str(field.type) for field in table.schema} == {key: names[kind(key)] for key in dataset.columns}
-            lines = [json.loads(line) for line in path.with_suffix(".jsonl").read_text().splitlines()]
+            assert {field.name: str(field.type) for field in table.schema} == {
+                key: names[kind(key)] for key in dataset.columns
+            }
+            lines = [
+                json.loads(line) for line in path.with_suffix(".jsonl").read_text().splitlines()
+            ]
             for key in (key for key in dataset.columns if kind(key) is datetime):
-                told = [None if line[key] is None else datetime.fromisoformat(line[key]) for line in lines]
+                told = [
+                    None if line[key] is None else datetime.fromisoformat(line[key])
+                    for line in lines
+                ]
                 assert table.column(key).to_pylist() == told
             assert table.num_rows == len(lines)
         assert paths

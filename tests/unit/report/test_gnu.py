@@ -1,4 +1,6 @@
-"""The GNU programs and the original ELSA's report over a warehouse and over files: what is selected, refused and left untouched."""
+"""The GNU programs and the original ELSA's report over a warehouse and over files: what is
+selected, refused and left untouched.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,9 @@ from click.testing import CliRunner, Result
 
 from elsa.cli.report import gnu, report
 from elsa.errors import DataError, InputMissingError, UsageError
-from elsa.report.gnu import layouts, sa
-from elsa.report.gnu.lastcomm import Wanted
-from tests.peers import theirs
+from elsa.gnu import layouts, sa
+from elsa.gnu.lastcomm import Wanted
+from tests.support.peers import theirs
 
 if TYPE_CHECKING:
     from conftest import Reports
@@ -25,7 +27,14 @@ NOW = 1_700_000_000
 
 
 def record(
-    comm: bytes = b"work", *, uid: int = 0, pid: int = 1, btime: int = NOW, etime: float = 5.0, utime: int = 0, mem: int = 9
+    comm: bytes = b"work",
+    *,
+    uid: int = 0,
+    pid: int = 1,
+    btime: int = NOW,
+    etime: float = 5.0,
+    utime: int = 0,
+    mem: int = 9,
 ) -> bytes:
     return LAYOUT.pack(0, 3, 0, 0, uid, 0, pid, 1, btime, etime, utime, 0, mem, 0, 0, 1, 0, 0, comm)
 
@@ -36,9 +45,15 @@ def run(*arguments: str, stdin: bytes = b"") -> Result:
 
 @pytest.fixture
 def pacct(tmp_path: Path) -> Path:
-    """A file of three processes that ended at NOW, NOW + 10 and NOW + 20, the second one another user's."""
+    """A file of three processes that ended at NOW, NOW + 10 and NOW + 20, the second one another
+    user's.
+    """
     path = tmp_path / "pacct"
-    path.write_bytes(record(b"one", pid=1) + record(b"two", uid=4_000_000_000, pid=2, btime=NOW + 10) + record(b"three", btime=NOW + 20))
+    path.write_bytes(
+        record(b"one", pid=1)
+        + record(b"two", uid=4_000_000_000, pid=2, btime=NOW + 10)
+        + record(b"three", btime=NOW + 20)
+    )
     return path
 
 
@@ -49,18 +64,26 @@ def names(result: Result) -> list[str]:
 def test_a_job_selects_the_records_of_its_processes(filled: Reports) -> None:
     assert names(filled.run("lastcomm", "--forwards", "--job", "build")) == ["make", "cc"]
     assert names(filled.run("dump-acct", "-r", "--job", "2")) == ["cc"]
-    assert names(filled.run("dump-acct", "--job", "build,2")) == names(filled.run("dump-acct", "--job", "[bn]*")) == ["make", "cc"]
+    assert (
+        names(filled.run("dump-acct", "--job", "build,2"))
+        == names(filled.run("dump-acct", "--job", "[bn]*"))
+        == ["make", "cc"]
+    )
     assert filled.run("sa", "-a", "--job", "night").stdout.splitlines()[0].split()[0] == "1"
 
 
 def test_members_without_a_record_are_told_of_on_stderr(filled: Reports) -> None:
     assert filled.run("lastcomm", "--job", "build").stderr == ""
-    assert filled.run("sa", "--job", "night").stderr == (
-        "elsa-report: 1 of the job's 2 processes have no accounting record, so they are left out\n"
+    assert (
+        filled.run("sa", "--job", "night").stderr
+        == "elsa-report: 1 of the job's 2 processes have no accounting record, so they are left"
+        " out\n"
     )
 
 
-def test_without_a_job_the_warehouse_gives_every_record_it_read_even_unjoined_ones(filled: Reports) -> None:
+def test_without_a_job_the_warehouse_gives_every_record_it_read_even_unjoined_ones(
+    filled: Reports,
+) -> None:
     assert names(filled.run("lastcomm")) == ["lost", "cron", "cc", "make"]
     assert names(filled.run("dump-acct")) == ["make", "cc", "cron", "lost"]
 
@@ -69,10 +92,15 @@ def test_a_user_selects_by_uid_and_by_name(filled: Reports, pacct: Path) -> None
     assert names(filled.run("dump-acct", "--user", "4000000001")) == ["cc"]
     assert names(run("dump-acct", "--user", "4000000000", str(pacct))) == ["two"]
     assert names(run("dump-acct", "--user", "4000000000,0", str(pacct))) == ["one", "two", "three"]
-    assert names(run("dump-acct", "--user", pwd.getpwuid(0).pw_name, str(pacct))) == ["one", "three"]
+    assert names(run("dump-acct", "--user", pwd.getpwuid(0).pw_name, str(pacct))) == [
+        "one",
+        "three",
+    ]
 
 
-def test_a_window_takes_what_ended_in_it_the_same_from_a_file_and_a_warehouse(reports: Reports, pacct: Path) -> None:
+def test_a_window_takes_what_ended_in_it_the_same_from_a_file_and_a_warehouse(
+    reports: Reports, pacct: Path
+) -> None:
     for number, name in enumerate(("one", "two", "three")):
         reports.warehouse.acct(number + 1, None, comm=name, btime=NOW + 10 * number, etime=5.0)
     stamps = [f"2023-11-14T22:13:{20 + second}+00:00" for second in (10, 20)]  # NOW is 22:13:20
@@ -85,11 +113,16 @@ def test_a_window_takes_what_ended_in_it_the_same_from_a_file_and_a_warehouse(re
         assert names(reports.run("dump-acct", *window)) == expected
 
 
-def test_a_file_is_read_without_a_warehouse(pacct: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_read_without_a_warehouse(
+    pacct: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ELSA_DB", str(tmp_path / "none.db"))
     before = sorted(tmp_path.iterdir())
     assert names(run("lastcomm", "-f", str(pacct))) == ["three", "two", "one"]
-    assert run("sa", "-a", str(pacct)).stdout == run("sa", "-a", "--other-acct-file", str(pacct)).stdout
+    assert (
+        run("sa", "-a", str(pacct)).stdout
+        == run("sa", "-a", "--other-acct-file", str(pacct)).stdout
+    )
     assert sorted(tmp_path.iterdir()) == before
 
 
@@ -99,40 +132,66 @@ def test_a_file_is_read_without_a_warehouse(pacct: Path, tmp_path: Path, monkeyp
         (["lastcomm", "--job", "1", "-f"], "a file knows no jobs"),
         (["sa", "--job", "1"], "a file knows no jobs"),
         (["sa", "-s"], "--merge: the warehouse keeps every record"),
-        (["sa", "--other-savacct-file", "x"], "--other-savacct-file: the warehouse keeps every record"),
+        (
+            ["sa", "--other-savacct-file", "x"],
+            "--other-savacct-file: the warehouse keeps every record",
+        ),
         (["sa", "-u", "-m"], "give one of them"),
         (["sa", "--user", "no such user"], "this host knows no user no such user"),
-        (["lastcomm", "--strict-match", "--user", "a", "--user", "b", "-f"], "no record has two of them"),
+        (
+            ["lastcomm", "--strict-match", "--user", "a", "--user", "b", "-f"],
+            "no record has two of them",
+        ),
     ],
 )
-def test_what_makes_no_sense_is_refused_in_one_line(pacct: Path, arguments: list[str], reason: str) -> None:
+def test_what_makes_no_sense_is_refused_in_one_line(
+    pacct: Path, arguments: list[str], reason: str
+) -> None:
     with pytest.raises(UsageError, match=reason) as caught:
         run(*arguments, str(pacct))
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("arguments", [["dump-acct", "--format", "4"], ["dump-acct", "-n", "0"], ["sa", "-v", "0"], ["sa", "a", "b"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["dump-acct", "--format", "4"], ["dump-acct", "-n", "0"], ["sa", "-v", "0"], ["sa", "a", "b"]],
+)
 def test_values_that_mean_nothing_are_usage_errors(arguments: list[str]) -> None:
     assert run(*arguments).exit_code == 2
 
 
-def test_a_missing_file_another_file_and_old_records_are_refused_with_the_reason(tmp_path: Path) -> None:
+def test_a_missing_file_another_file_and_old_records_are_refused_with_the_reason(
+    tmp_path: Path,
+) -> None:
     with pytest.raises(InputMissingError, match="no such file"):
         run("sa", str(tmp_path / "none"))
     other = tmp_path / "other"
     other.write_bytes(b"x" * 640)
     with pytest.raises(DataError, match="not an accounting file"):
         run("dump-acct", str(other))
-    other.write_bytes(b"".join(layouts.raw([(0, 3, 0, 0, 1, 1, 1, 1, NOW, 1.0, 1, 1, 1, 0, 0, 0, 0, 0, "old")], 2)))
+    other.write_bytes(
+        b"".join(
+            layouts.raw([(0, 3, 0, 0, 1, 1, 1, 1, NOW, 1.0, 1, 1, 1, 0, 0, 0, 0, 0, "old")], 2)
+        )
+    )
     with pytest.raises(DataError, match="version 2 records carry no pid"):
         run("lastcomm", "-f", str(other))
 
 
 @pytest.mark.parametrize(
-    "program", [["dump-acct"], ["dump-acct", "-r"], ["sa", "-a"], ["lastcomm", "-f"], ["lastcomm", "--forwards", "-f"]]
+    "program",
+    [
+        ["dump-acct"],
+        ["dump-acct", "-r"],
+        ["sa", "-a"],
+        ["lastcomm", "-f"],
+        ["lastcomm", "--forwards", "-f"],
+    ],
 )
 def test_gzipped_piped_and_plain_records_give_the_same(tmp_path: Path, program: list[str]) -> None:
-    """Long enough for several pieces, so that reading backwards goes through them in the right order."""
+    """Long enough for several pieces, so that reading backwards goes through them in the right
+    order.
+    """
     data = b"".join(record(b"n%d" % number, pid=number + 1) for number in range(3000))
     plain, packed = tmp_path / "plain", tmp_path / "packed.gz"
     plain.write_bytes(data)
@@ -192,19 +251,27 @@ def test_the_last_of_several_sorting_options_counts(tmp_path: Path) -> None:
 
 def test_long_options_may_be_shortened_as_far_as_they_are_unlike_others(pacct: Path) -> None:
     assert run("sa", "--list", "--perc", str(pacct)).stdout == run("sa", "-ac", str(pacct)).stdout
-    assert run("dump-acct", "--num=1", "--rev", str(pacct)).stdout == run("dump-acct", "-rn1", str(pacct)).stdout
+    assert (
+        run("dump-acct", "--num=1", "--rev", str(pacct)).stdout
+        == run("dump-acct", "-rn1", str(pacct)).stdout
+    )
     assert run("sa", "--sort", str(pacct)).exit_code == 2
     assert names(run("lastcomm", "--file", str(pacct), "one", "--", "--pid")) == ["one"]
 
 
-@pytest.mark.parametrize(("times", "ticks"), [(54, 5), (6, 5), (2, 15), (1, 30), (10, 9), (90, 3), (150, 1), (450, 1), (1050, 3)])
+@pytest.mark.parametrize(
+    ("times", "ticks"),
+    [(54, 5), (6, 5), (2, 15), (1, 30), (10, 9), (90, 3), (150, 1), (450, 1), (1050, 3)],
+)
 def test_sums_are_added_up_record_by_record(times: int, ticks: int) -> None:
-    """At the edge between two hundredths of a minute the order and way of adding decides what is shown."""
+    """At the edge between two hundredths of a minute the order and way of adding decides what is
+    shown.
+    """
     total = 0.0
     for _ in range(times):
         total += ticks / 100.0
     row = (0, 3, 0, 0, 0, 0, 1, 1, NOW, 0.0, ticks, 0, 0, 0, 0, 0, 0, 0, "work")
-    (line, *_) = sa.by_command([row] * times, sa.Shape(all_names=True), lambda _: False)
+    line, *_ = sa.by_command([row] * times, sa.Shape(all_names=True), lambda _: False)
     assert b"%10.2fcp" % (total / 60.0) in line
     assert sa.tally([row] * times, lambda _: 0, sa.Stats())[0].user == total
 
@@ -222,19 +289,28 @@ def test_matching_is_any_or_strictly_every() -> None:
 
 
 @pytest.mark.peers
-def test_the_records_of_a_job_given_to_the_originals_print_the_same(filled: Reports, tmp_path: Path) -> None:
+def test_the_records_of_a_job_given_to_the_originals_print_the_same(
+    filled: Reports, tmp_path: Path
+) -> None:
     path = tmp_path / "build.pacct"
     path.write_bytes(filled.run("dump-acct", "--raw", "--job", "build").stdout_bytes)
     assert path.stat().st_size == 2 * 64
-    for program, *arguments in (["sa", "-ia"], ["sa", "-imc"], ["lastcomm", "--pid", "-f"], ["dump-acct"]):
+    for program, *arguments in (
+        ["sa", "-ia"],
+        ["sa", "-imc"],
+        ["lastcomm", "--pid", "-f"],
+        ["dump-acct"],
+    ):
         mine = [argument for argument in arguments if argument != "-f"]
-        assert filled.run(program, *mine, "--job", "build").stdout_bytes == theirs(program, [*arguments, str(path)])
+        assert filled.run(program, *mine, "--job", "build").stdout_bytes == theirs(
+            program, [*arguments, str(path)]
+        )
 
 
 def test_classic_prints_the_block_of_a_job_in_seconds(filled: Reports) -> None:
     done = filled.run("classic", "build")
-    assert done.stdout == (
-        "Results for job ID 1\n"
+    assert (
+        done.stdout == "Results for job ID 1\n"
         "  number of processes: 2\n"
         "  elapsed time (sum):  25.00 s\n"
         "  user time:           3.00 s\n"
@@ -248,7 +324,10 @@ def test_classic_prints_the_block_of_a_job_in_seconds(filled: Reports) -> None:
 
 def test_classic_prints_every_job_and_says_where_records_are_missing(filled: Reports) -> None:
     done = filled.run("classic")
-    assert [line for line in done.stdout.splitlines() if line.startswith("Results")] == ["Results for job ID 1", "Results for job ID 2"]
+    assert [line for line in done.stdout.splitlines() if line.startswith("Results")] == [
+        "Results for job ID 1",
+        "Results for job ID 2",
+    ]
     assert "job 2: 1 of 2 processes have no accounting record" in done.stderr
 
 

@@ -1,4 +1,6 @@
-"""A warehouse of several hosts: their users are told apart, and only this host's ids bear its names."""
+"""A warehouse of several hosts: their users are told apart, and only this host's ids bear its
+names.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,17 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def two(reports: Reports) -> Reports:
-    """Ourselves, and another host of which a file was brought here; root used 1 s here and 2 s there, others 4 s there."""
+    """Ourselves, and another host of which a file was brought here; root used 1 s here and 2 s
+    there, others 4 s there.
+    """
     warehouse = reports.warehouse
-    warehouse.connection.execute("update host set machine_id = ?", (Procfs().machine_id() or "none",))
+    warehouse.connection.execute(
+        "update host set machine_id = ?", (Procfs().machine_id() or "none",)
+    )
     if Procfs().machine_id() is None:
-        warehouse.connection.execute("update host set machine_id = null, name = ?", (Procfs().hostname(),))
+        warehouse.connection.execute(
+            "update host set machine_id = null, name = ?", (Procfs().hostname(),)
+        )
     warehouse.connection.execute("update host set name = 'here' where machine_id is not null")
     warehouse.insert("host", id=2, machine_id=None, name="web1")
     warehouse.insert("boot", id=2, host_id=2, uuid=None)
@@ -40,16 +48,24 @@ def _here(reports: Reports) -> str:
 
 
 @pytest.mark.parametrize("rolled_up", [False, True])
-def test_one_uid_of_two_hosts_is_two_users_of_whom_one_has_a_name_here(two: Reports, rolled_up: bool) -> None:
+def test_one_uid_of_two_hosts_is_two_users_of_whom_one_has_a_name_here(
+    two: Reports, rolled_up: bool
+) -> None:
     if rolled_up:
         rollups.refresh(two.warehouse.connection, two.path, 2**61)
     here = _here(two)
-    users = {(row["host"], row["user"], row["uid"], row["utime_ticks"]) for row in two.json("users")}
+    users = {
+        (row["host"], row["user"], row["uid"], row["utime_ticks"]) for row in two.json("users")
+    }
     assert users == {(here, "root", 0, 100), ("web1", "0", 0, 200), ("web1", "7", 7, 400)}
-    groups = {(row["host"], row["group"], row["gid"], row["utime_ticks"]) for row in two.json("groups")}
+    groups = {
+        (row["host"], row["group"], row["gid"], row["utime_ticks"]) for row in two.json("groups")
+    }
     assert groups == {(here, "root", 0, 100), ("web1", "0", 0, 600)}
     view = two.warehouse.rows("select host, uid, utime_ticks from user_usage")
-    assert {tuple(row.values()) for row in view} == {(host, uid, ticks) for host, _, uid, ticks in users}
+    assert {tuple(row.values()) for row in view} == {
+        (host, uid, ticks) for host, _, uid, ticks in users
+    }
     assert two.run("users").stdout.split()[0] == "host"
 
 
@@ -71,11 +87,18 @@ def test_processes_and_jobs_show_their_host(two: Reports) -> None:
 def test_host_chooses(two: Reports, rolled_up: bool) -> None:
     if rolled_up:
         rollups.refresh(two.warehouse.connection, two.path, 2**61)
-    for report, key in (("users", "utime_ticks"), ("commands", "utime_ticks"), ("months", "utime_ticks"), ("processes", "utime_ticks")):
+    for report, key in (
+        ("users", "utime_ticks"),
+        ("commands", "utime_ticks"),
+        ("months", "utime_ticks"),
+        ("processes", "utime_ticks"),
+    ):
         assert sum(row[key] for row in two.json(report, "--host", "web*")) == 600, report
         assert sum(row[key] for row in two.json(report, "--host", _here(two))) == 100, report
     assert [row["name"] for row in two.json("jobs", "--host", "web1")] == ["theirs"]
-    with pytest.raises(UsageError, match=r"--host: nothing is recorded of a host web2; write one of .*web1"):
+    with pytest.raises(
+        UsageError, match=r"--host: nothing is recorded of a host web2; write one of .*web1"
+    ):
         two.run("users", "--host", "web2")
     two.warehouse.insert("gap", id=1, boot_id=2, kind="down", from_ns=1, to_ns=2)
     assert [row["host"] for row in two.json("gaps", "--host", "web1")] == ["web1"]
@@ -85,11 +108,22 @@ def test_host_chooses(two: Reports, rolled_up: bool) -> None:
 def test_a_bill_has_a_line_for_each_host(two: Reports) -> None:
     connection = two.warehouse.connection
     prices = "'0', '3600', '0', '0', '0'"
-    connection.execute(f"insert into tariff values (1, 0, 0, null, 'EUR', 'UTC', 2, null, {prices})")
+    connection.execute(
+        f"insert into tariff values (1, 0, 0, null, 'EUR', 'UTC', 2, null, {prices})"
+    )
     lines = {(row["host"], row["user"], row["uid"], row["charge"]) for row in two.json("bill")}
-    assert lines == {(_here(two), "root", 0, "1.00"), ("web1", "0", 0, "2.00"), ("web1", "7", 7, "4.00")}
-    assert {(row["host"], row["charge"]) for row in two.json("bill", "--by", "group", "--host", "web1")} == {("web1", "6.00")}
-    assert {(row["name"], row["owner"]) for row in two.json("bill", "--by", "job")} >= {("theirs", "0"), ("ours", "root")}
+    assert lines == {
+        (_here(two), "root", 0, "1.00"),
+        ("web1", "0", 0, "2.00"),
+        ("web1", "7", 7, "4.00"),
+    }
+    assert {
+        (row["host"], row["charge"]) for row in two.json("bill", "--by", "group", "--host", "web1")
+    } == {("web1", "6.00")}
+    assert {(row["name"], row["owner"]) for row in two.json("bill", "--by", "job")} >= {
+        ("theirs", "0"),
+        ("ours", "root"),
+    }
 
 
 def test_explained_sql_runs_without_our_functions(two: Reports) -> None:

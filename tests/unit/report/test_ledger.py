@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from elsa.pipeline import ledger
-from elsa.pipeline.ledger import Fineness
-from elsa.pipeline.tally import Used
+from elsa.run import jobd_usage
+from elsa.run.jobd_usage import Fineness
+from elsa.run.usage_sums import Used
 
 
 @pytest.mark.parametrize(
@@ -21,23 +21,35 @@ from elsa.pipeline.tally import Used
     ],
 )
 def test_what_is_sampled_of_the_finished_ones_is_by_the_tick_of_the_kernel(
-    reports: Any,  # noqa: ANN401 - the fixture's
+    reports: Any,
     tick_ns: int | None,
     cpu_s: float,
     fineness: Fineness,
 ) -> None:
     warehouse = reports.warehouse
     warehouse.connection.execute("update boot set tick_ns = ?", (tick_ns,))
-    for number, run_ns, utime_us, threads in ((1, 2_000_000, 4000, 1), (2, 5_000_000, 8000, 3), (3, 14_000_000, 8000, 4)):
+    for number, run_ns, utime_us, threads in (
+        (1, 2_000_000, 4000, 1),
+        (2, 5_000_000, 8000, 3),
+        (3, 14_000_000, 8000, 4),
+    ):
         warehouse.process(number)
-        told = dict.fromkeys(Used._fields, 0) | {"run_ns": run_ns, "utime_us": utime_us, "threads": threads, "complete": 1}
+        told = dict.fromkeys(Used._fields, 0) | {
+            "run_ns": run_ns,
+            "utime_us": utime_us,
+            "threads": threads,
+            "complete": 1,
+        }
         warehouse.usage(number, **told)
     warehouse.job(1, members=(1, 2))
     warehouse.stay(1, 3, since=10.5)
     warehouse.baseline(1, 3, since=10.5, run_ns=500_000, utime_us=0, stime_us=0)
-    known = ledger.known(reports.path, 1, 0)
+    known = jobd_usage.known(reports.path, 1, 0)
     assert known.cpu_s == pytest.approx(cpu_s)
     assert known.fineness == fineness
-    assert ledger.tally(reports.path, 1).tick_ns == tick_ns
+    assert jobd_usage.tally(reports.path, 1).tick_ns == tick_ns
     whole = warehouse.row("select cpu_s, sampled from job_usage where job_id = 1")
-    assert whole == {"cpu_s": pytest.approx(cpu_s), "sampled": fineness.sampled}, "as the views have it"
+    assert whole == {
+        "cpu_s": pytest.approx(cpu_s),
+        "sampled": fineness.sampled,
+    }, "as the views have it"

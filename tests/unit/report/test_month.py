@@ -1,4 +1,6 @@
-"""Every report on a month of a busy host against plain Python over the raw rows of the tables, which knows nothing of SQL."""
+"""Every report on a month of a busy host against plain Python over the raw rows of the tables,
+which knows nothing of SQL.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +15,16 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from elsa.report import compare, completeness, jobs, processes, rolled, tree, usage, warehouse
-from elsa.report.output import Output
-from elsa.report.query import Condition, listed, rows
-from elsa.report.render import Report
-from elsa.report.selection import Selection, resolve
-from elsa.report.times import Window
+from elsa.report import compare, completeness, jobs, processes, tree, usage
+from elsa.report.query import rollup_source, warehouse
+from elsa.report.query.selection import Selection, resolve
+from elsa.report.query.statement import Condition, listed, rows
+from elsa.report.query.times import Window
+from elsa.report.render.output import Output
+from elsa.report.render.writer import Report
 from elsa.state.codes import Join
 from elsa.store import rollups
-from tests.month import BEGIN_NS, COLUMNS, HOUR, Month, write
+from tests.support.month import BEGIN_NS, COLUMNS, HOUR, Month, write
 
 ALL = Output("json", columns="all")
 DAY = 24 * HOUR
@@ -55,13 +58,25 @@ class Raw:
                 self.rows[table] += [dict(zip(COLUMNS[table], row, strict=True)) for row in found]
         names = {row["id"]: row["name"] for row in self.rows["comm"]}
         clocks = {row["id"]: row["offset_ns"] for row in self.rows["clock"]}
-        records = {row["process_id"]: row for row in self.rows["acct"] if row["process_id"] and row["join_how"] != Join.SELF}
+        records = {
+            row["process_id"]: row
+            for row in self.rows["acct"]
+            if row["process_id"] and row["join_how"] != Join.SELF
+        }
         measured = {row["process_id"]: row for row in self.rows["usage"]}
         self.lives = []
         for row in self.rows["process"]:
             record, told = records.get(row["id"]), measured.get(row["id"])
-            ended = None if row["elapsed_ns"] is None else row["start_ns"] + row["elapsed_ns"] + clocks[row["end_clock_id"]]
-            status = row["exit_status"] if row["exit_status"] is not None else record and record["exitcode"]
+            ended = (
+                None
+                if row["elapsed_ns"] is None
+                else row["start_ns"] + row["elapsed_ns"] + clocks[row["end_clock_id"]]
+            )
+            status = (
+                row["exit_status"]
+                if row["exit_status"] is not None
+                else record and record["exitcode"]
+            )
             self.lives.append(
                 Life(
                     row["id"],
@@ -141,7 +156,12 @@ def told(report: Report) -> list[dict[str, Any]]:
 
 
 def by(report: Report, *keys: str) -> dict[Any, tuple[Any, ...]]:
-    found = {tuple(row[key] for key in keys): tuple(row[name] for name in ("processes", "records", *SUMS)) for row in told(report)}
+    found = {
+        tuple(row[key] for key in keys): tuple(
+            row[name] for name in ("processes", "records", *SUMS)
+        )
+        for row in told(report)
+    }
     return {key[0] if len(keys) == 1 else key: values for key, values in found.items()}
 
 
@@ -168,17 +188,33 @@ def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("window", [Window(), WINDOW], ids=["all", "window"])
-def test_commands_users_groups_and_periods_are_what_plain_python_adds_up(connection: sqlite3.Connection, raw: Raw, window: Window) -> None:
-    lives = [life for life in raw.ended() if not window or (window.since or 0) <= life.ended_ns < (window.until or 0)]  # type: ignore[operator]
+def test_commands_users_groups_and_periods_are_what_plain_python_adds_up(
+    connection: sqlite3.Connection, raw: Raw, window: Window
+) -> None:
+    lives = [
+        life
+        for life in raw.ended()
+        if not window or (window.since or 0) <= life.ended_ns < (window.until or 0)
+    ]  # type: ignore[operator]
     selection = Selection(window)
     commands = by(usage.usage(connection, usage.COMMANDS, selection, ALL), "command", "forked_only")
     merged: dict[str, list[Any]] = {}
     for (command, _), values in commands.items():
-        merged[command] = [total([a, b]) for a, b in zip(merged.get(command, [None] * 6), values, strict=True)]
+        merged[command] = [
+            total([a, b]) for a, b in zip(merged.get(command, [None] * 6), values, strict=True)
+        ]
     expected = added(lives, lambda life: life.command)
-    assert {key: value[1:] for key, value in merged.items()} == {key: list(value[1:]) for key, value in expected.items()}
-    for of, key, length in ((usage.HOURS, "hour", 13), (usage.DAYS, "day", 10), (usage.MONTHS, "month", 7)):
-        assert by(usage.usage(connection, of, selection, ALL, everything=True), key) == added(lives, iso(length))
+    assert {key: value[1:] for key, value in merged.items()} == {
+        key: list(value[1:]) for key, value in expected.items()
+    }
+    for of, key, length in (
+        (usage.HOURS, "hour", 13),
+        (usage.DAYS, "day", 10),
+        (usage.MONTHS, "month", 7),
+    ):
+        assert by(usage.usage(connection, of, selection, ALL, everything=True), key) == added(
+            lives, iso(length)
+        )
     for of, name in ((usage.USERS, "uid"), (usage.GROUPS, "gid")):
         got = by(usage.usage(connection, of, selection, ALL, everything=True), name)
         expected = added(lives, lambda life, name=name: getattr(life, name))  # type: ignore[misc]
@@ -187,29 +223,62 @@ def test_commands_users_groups_and_periods_are_what_plain_python_adds_up(connect
         }
 
 
-def test_choices_together_choose_what_plain_python_does(connection: sqlite3.Connection, raw: Raw) -> None:
-    asked = {"command": ("command1*",), "exit": ("nonzero",), "user": tuple(str(uid) for uid in range(1000, 1020))}
-    selection = resolve(connection, asked | {"since": ("2026-10-06",), "until": ("2026-10-26T07:30",)}, datetime.now(UTC))
+def test_choices_together_choose_what_plain_python_does(
+    connection: sqlite3.Connection, raw: Raw
+) -> None:
+    asked = {
+        "command": ("command1*",),
+        "exit": ("nonzero",),
+        "user": tuple(str(uid) for uid in range(1000, 1020)),
+    }
+    selection = resolve(
+        connection,
+        asked | {"since": ("2026-10-06",), "until": ("2026-10-26T07:30",)},
+        datetime.now(UTC),
+    )
     since, until = (
-        int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()) * 10**9 for text in ("2026-10-06", "2026-10-26T07:30")
+        int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()) * 10**9
+        for text in ("2026-10-06", "2026-10-26T07:30")
     )
     lives = raw.ended(
         lambda life: (
-            since <= (life.ended_ns or 0) < until and life.command.startswith("command1") and bool(life.exit_status) and life.uid < 1020
+            since <= (life.ended_ns or 0) < until
+            and life.command.startswith("command1")
+            and bool(life.exit_status)
+            and life.uid < 1020
         )
     )
     assert len(lives) > 10
-    assert by(usage.usage(connection, usage.DAYS, selection, ALL, everything=True), "day") == added(lives, iso(10))
-    rows = told(processes.processes(connection, processes.LAST, selection, Output("json", columns="process_id,acct_id")))
+    assert by(usage.usage(connection, usage.DAYS, selection, ALL, everything=True), "day") == added(
+        lives, iso(10)
+    )
+    rows = told(
+        processes.processes(
+            connection, processes.LAST, selection, Output("json", columns="process_id,acct_id")
+        )
+    )
     ordered = sorted(lives, key=lambda life: (-(life.ended_ns or 0), -(life.process_id or 0)))
-    assert {(row["process_id"], row["acct_id"]) for row in rows} == {(life.process_id, life.acct_id) for life in lives}
-    assert [row["process_id"] for row in rows if row["process_id"]] == [life.process_id for life in ordered if life.process_id]
-    limited = told(processes.processes(connection, processes.LAST, selection, Output("json", columns="process_id,acct_id", limit=7)))
+    assert {(row["process_id"], row["acct_id"]) for row in rows} == {
+        (life.process_id, life.acct_id) for life in lives
+    }
+    assert [row["process_id"] for row in rows if row["process_id"]] == [
+        life.process_id for life in ordered if life.process_id
+    ]
+    limited = told(
+        processes.processes(
+            connection,
+            processes.LAST,
+            selection,
+            Output("json", columns="process_id,acct_id", limit=7),
+        )
+    )
     assert limited == rows[:7]
 
 
 def charged(raw: Raw) -> dict[int, dict[int, int | None]]:
-    """CPU nanoseconds of every member of every job: the counters at the end of its stay less those before it, where they were read."""
+    """CPU nanoseconds of every member of every job: the counters at the end of its stay less those
+    before it, where they were read.
+    """
     edges = defaultdict(list)
     for row in raw.rows["baseline"]:
         edges[row["job_id"], row["process_id"]].append((row["edge"], row["run_ns"]))
@@ -225,23 +294,38 @@ def charged(raw: Raw) -> dict[int, dict[int, int | None]]:
     return found
 
 
-def test_jobs_are_charged_what_plain_python_charges_and_their_days_add_up_to_them(connection: sqlite3.Connection, raw: Raw) -> None:
-    expected = {job: (len(members), total(list(members.values()))) for job, members in charged(raw).items()}
+def test_jobs_are_charged_what_plain_python_charges_and_their_days_add_up_to_them(
+    connection: sqlite3.Connection, raw: Raw
+) -> None:
+    expected = {
+        job: (len(members), total(list(members.values()))) for job, members in charged(raw).items()
+    }
     listed = told(jobs.jobs(connection, Selection(), [], ALL))
-    assert {row["job_id"]: (row["processes"], row["run_ns"]) for row in listed if row["processes"]} == expected
+    assert {
+        row["job_id"]: (row["processes"], row["run_ns"]) for row in listed if row["processes"]
+    } == expected
     for job in list(expected)[::9]:
-        days = told(usage.usage(connection, usage.DAYS, Selection(jobs=(job,)), ALL, everything=True))
+        days = told(
+            usage.usage(connection, usage.DAYS, Selection(jobs=(job,)), ALL, everything=True)
+        )
         assert total([row["run_ns"] for row in days]) == expected[job][1]
         (row,) = [row for row in listed if row["job_id"] == job]
-        assert round(sum((day["cpu_s"] or 0) * 1e9 for day in days)) == round((row["cpu_s"] or 0) * 1e9)
+        assert round(sum((day["cpu_s"] or 0) * 1e9 for day in days)) == round(
+            (row["cpu_s"] or 0) * 1e9
+        )
 
 
-def test_several_jobs_take_each_process_once_and_whole_where_it_was_whole_in_one(connection: sqlite3.Connection, raw: Raw) -> None:
+def test_several_jobs_take_each_process_once_and_whole_where_it_was_whole_in_one(
+    connection: sqlite3.Connection, raw: Raw
+) -> None:
     selection = resolve(connection, {"tag": ("project=p1",), "job": ("job*",)}, datetime.now(UTC))
     tagged = [row["job_id"] for row in raw.rows["job_tag"] if row["value"] == "p1"]
     assert sorted(selection.jobs or ()) == sorted(tagged)
     wide = Selection(jobs=tuple(sorted(charged(raw))))
-    stays = {(row["job_id"], row["process_id"]): row["since_ns"] == 0 and row["until_ns"] is None for row in raw.rows["membership"]}
+    stays = {
+        (row["job_id"], row["process_id"]): row["since_ns"] == 0 and row["until_ns"] is None
+        for row in raw.rows["membership"]
+    }
     for chosen in (selection, wide):
         values: dict[int, int | None] = {}
         whole: set[int] = set()
@@ -258,30 +342,53 @@ def test_several_jobs_take_each_process_once_and_whole_where_it_was_whole_in_one
 
 @pytest.fixture
 def odd(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """The month, with a second stay of some, and stays in further jobs of others: of whole lives and of parts, in older jobs and newer."""
+    """The month, with a second stay of some, and stays in further jobs of others: of whole lives
+    and of parts, in older jobs and newer.
+    """
     connection.execute("savepoint odd")
-    found = connection.execute("select job_id, process_id, since_ns, until_ns from membership order by process_id, job_id").fetchall()
+    found = connection.execute(
+        "select job_id, process_id, since_ns, until_ns from membership order by process_id, job_id"
+    ).fetchall()
     for number, (job, process, since, until) in enumerate(found[::7]):
         last = bool(number % 2)
         if until is not None:
             row = (job, process, until + 1000, None if last else until + 2000)
         else:
-            row = ((job + number) % 140 + 1, process, since if number % 3 else since + 5, None if last else since + 10)
-        connection.execute("insert or ignore into membership (job_id, process_id, since_ns, until_ns, how) values (?, ?, ?, ?, 4)", row)
+            row = (
+                (job + number) % 140 + 1,
+                process,
+                since if number % 3 else since + 5,
+                None if last else since + 10,
+            )
+        connection.execute(
+            "insert or ignore into membership (job_id, process_id, since_ns, until_ns, how) values"
+            " (?, ?, ?, ?, 4)",
+            row,
+        )
     yield connection
     connection.execute("rollback to odd")
     connection.execute("release odd")
 
 
-def test_whoever_was_in_a_job_for_life_is_read_past_the_view_and_is_the_same(odd: sqlite3.Connection) -> None:
-    columns = [f"u.{name}" for (name,) in odd.execute("select name from pragma_table_info('job_process_usage')")]
+def test_whoever_was_in_a_job_for_life_is_read_past_the_view_and_is_the_same(
+    odd: sqlite3.Connection,
+) -> None:
+    columns = [
+        f"u.{name}"
+        for (name,) in odd.execute("select name from pragma_table_info('job_process_usage')")
+    ]
     ids = [job for (job,) in odd.execute("select distinct job_id from membership")]
     order = "order by u.job_id, u.process_id"
     for chosen in (None, tuple(ids), *((job,) for job in ids[::29])):
         wanted = "" if chosen is None else f"where u.job_id in ({listed(chosen)})"
-        expected = odd.execute(f"select {', '.join(columns)} from job_process_usage as u {wanted} {order}").fetchall()
+        expected = odd.execute(
+            f"select {', '.join(columns)} from job_process_usage as u {wanted} {order}"
+        ).fetchall()
         made = rows(Selection(jobs=chosen), columns, members=True)
-        assert odd.execute(f"select {', '.join(columns)} {made.sql} {order}", made.values).fetchall() == expected
+        assert (
+            odd.execute(f"select {', '.join(columns)} {made.sql} {order}", made.values).fetchall()
+            == expected
+        )
     kinds = odd.execute("select distinct part_life, stays from job_process_usage").fetchall()
     assert set(kinds) == {(0, 1), (1, 1), (1, 2)}
 
@@ -290,7 +397,7 @@ def test_the_sums_of_some_jobs_are_those_of_the_view_of_all(odd: sqlite3.Connect
     expected = {row[0]: row for row in odd.execute("select * from job_usage")}
     assert len(expected) > 100
     for chosen in (list(expected), list(expected)[::5], *([job] for job in list(expected)[::11])):
-        found = odd.execute(f"select * from {rolled.job_usage(listed(chosen))}").fetchall()
+        found = odd.execute(f"select * from {rollup_source.job_usage(listed(chosen))}").fetchall()
         assert {row[0]: row for row in found} == {job: expected[job] for job in chosen}
     newest = jobs_told(odd, Output("json", columns="all", limit=30))
     assert newest == jobs_told(odd, Output("json", columns="all", sort="-job_id"))[:30]
@@ -300,7 +407,9 @@ def jobs_told(connection: sqlite3.Connection, output: Output) -> list[dict[str, 
     return told(jobs.jobs(connection, Selection(), [], output))
 
 
-def test_who_saw_the_processes_of_jobs_is_told_by_the_same_look_as_their_sums(odd: sqlite3.Connection) -> None:
+def test_who_saw_the_processes_of_jobs_is_told_by_the_same_look_as_their_sums(
+    odd: sqlite3.Connection,
+) -> None:
     wide = tuple(job for (job,) in odd.execute("select id from job"))
     for chosen in (wide, *((job,) for job in wide[::9])):
         for choices in ((), (Condition("u.uid < 1030"),)):
@@ -312,7 +421,9 @@ def test_who_saw_the_processes_of_jobs_is_told_by_the_same_look_as_their_sums(od
             assert seen == completeness.classes(odd, selection)
 
 
-def test_trees_hold_every_member_and_every_branch_all_below_it(connection: sqlite3.Connection, raw: Raw) -> None:
+def test_trees_hold_every_member_and_every_branch_all_below_it(
+    connection: sqlite3.Connection, raw: Raw
+) -> None:
     parents = {life.process_id: life.parent for life in raw.lives}
     for job, members in list(charged(raw).items())[::7]:
         roots = tree.load(connection, Selection(jobs=(job,)))
@@ -322,16 +433,26 @@ def test_trees_hold_every_member_and_every_branch_all_below_it(connection: sqlit
         folded = tree.fold(roots)
         tree.add_up(folded)
         assert sum(root.processes for root in folded) == len(members)
-        assert total([root.total_cpu_ns for root in folded]) == total([root.total_cpu_ns for root in roots])
+        assert total([root.total_cpu_ns for root in folded]) == total(
+            [root.total_cpu_ns for root in roots]
+        )
 
 
-def test_runs_are_compared_by_the_medians_of_plain_python(connection: sqlite3.Connection, raw: Raw) -> None:
+def test_runs_are_compared_by_the_medians_of_plain_python(
+    connection: sqlite3.Connection, raw: Raw
+) -> None:
     used = charged(raw)
     sides = compare.sides(connection, ["job1", "job2", "job3"], None)
-    found = {(row["measure"], row["side"]): row for row in told(compare.compare(connection, sides, ALL).measures)}
+    found = {
+        (row["measure"], row["side"]): row
+        for row in told(compare.compare(connection, sides, ALL).measures)
+    }
     for side in sides:
         counts = [len(used[job]) for job in side.jobs]
         assert len(counts) > 2
         row = found["processes", side.name]
-        assert (row["runs"], row["p50"]) == (len(counts), sorted(counts)[len(counts) // 2] if len(counts) % 2 else row["p50"])
+        assert (row["runs"], row["p50"]) == (
+            len(counts),
+            sorted(counts)[len(counts) // 2] if len(counts) % 2 else row["p50"],
+        )
         assert row["p95"] == pytest.approx(quantiles(counts, n=20, method="inclusive")[-1])

@@ -16,11 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elsa.errors import UsageError
-from elsa.report import columns, render
-from elsa.report.columns import COLUMNS
-from elsa.report.output import FORMATS, Output
-from elsa.report.query import Query, literal
-from elsa.report.render import Report
+from elsa.report.query.statement import Query, literal
+from elsa.report.render import columns, writer
+from elsa.report.render.columns import COLUMNS
+from elsa.report.render.output import FORMATS, Output
+from elsa.report.render.writer import Report
 from elsa.text import printable
 
 if TYPE_CHECKING:
@@ -30,15 +30,17 @@ ROOT = Path(__file__).parents[3]
 KEYS = ("name", "cpu_s", "rss_kib", "tags")
 
 
-def written(rows: list[tuple[Any, ...]], **asked: Any) -> tuple[str, list[str]]:  # noqa: ANN401
+def written(rows: list[tuple[Any, ...]], **asked: Any) -> tuple[str, list[str]]:
     report = Report(KEYS, KEYS, rows)
     out = io.StringIO()
-    render.write(report, Output(**asked), out)
+    writer.write(report, Output(**asked), out)
     return out.getvalue(), report.words
 
 
 def test_docs_columns_md_is_made_from_the_registry() -> None:
-    assert (ROOT / "docs/columns.md").read_text(encoding="utf-8") == columns.document(), "python -m elsa.report.columns > docs/columns.md"
+    assert (ROOT / "docs/columns.md").read_text(encoding="utf-8") == columns.document(), (
+        "python -m elsa.report.render.columns > docs/columns.md"
+    )
 
 
 def test_parsable_is_separated_by_bars_and_no_name_can_break_a_row() -> None:
@@ -61,7 +63,10 @@ def test_units_are_for_sizes_in_tables_and_parsable_only() -> None:
 def test_wide_table_cuts_texts_before_it_leaves_columns_out_and_marks_both() -> None:
     row = ("a-very-long-name-of-a-job", 1.5, 3 * 1024, '{"project": "something-long"}')
     whole, words = written([row])
-    assert (max(map(len, whole.splitlines())), words) == (max(len(line) for line in whole.splitlines()), [])
+    assert (max(map(len, whole.splitlines())), words) == (
+        max(len(line) for line in whole.splitlines()),
+        [],
+    )
     cut, words = written([row], width=40)
     assert max(map(len, cut.splitlines())) <= 40
     assert cut.count("+") == 2
@@ -73,10 +78,18 @@ def test_wide_table_cuts_texts_before_it_leaves_columns_out_and_marks_both() -> 
 
 
 @given(
-    st.lists(st.tuples(st.text(), st.none() | st.floats(0, 1e9), st.none() | st.integers(0, 2**60), st.none()), min_size=1, max_size=4),
+    st.lists(
+        st.tuples(
+            st.text(), st.none() | st.floats(0, 1e9), st.none() | st.integers(0, 2**60), st.none()
+        ),
+        min_size=1,
+        max_size=4,
+    ),
     st.integers(25, 120),
 )
-def test_table_is_never_wider_than_the_terminal_unless_one_column_is(rows: list[tuple[Any, ...]], width: int) -> None:
+def test_table_is_never_wider_than_the_terminal_unless_one_column_is(
+    rows: list[tuple[Any, ...]], width: int
+) -> None:
     assert max(map(len, written(rows, width=width)[0].splitlines())) <= width
 
 
@@ -105,7 +118,9 @@ def test_no_format_lets_a_name_move_the_cursor(name: str) -> None:
         assert all(character.isprintable() or character in "\n\t" for character in text), form
 
 
-@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", " =1", "\uff1d1", "'=1", "-rf", "\t=1", "\r=1"])
+@pytest.mark.parametrize(
+    "name", ["=1+1", "+1", "-1", "@SUM(A1)", " =1", "\uff1d1", "'=1", "-rf", "\t=1", "\r=1"]
+)
 def test_no_text_in_csv_is_a_formula_unless_raw(name: str) -> None:
     text, _ = written([(name, -1.5, -3, None)], form="csv")
     ((cell, *numbers),) = list(csv.reader(io.StringIO(text)))[1:]
@@ -127,13 +142,23 @@ def test_two_texts_are_two_cells(one: str, other: str) -> None:
 
 
 def test_columns_are_chosen_added_or_listed_and_a_mistyped_one_is_guessed(filled: Reports) -> None:
-    assert filled.run("jobs", "--format", "csv", "--columns", "name,CPU_S").stdout == "name,cpu_s\nnight,2.0\nbuild,3.1\n"
+    assert (
+        filled.run("jobs", "--format", "csv", "--columns", "name,CPU_S").stdout
+        == "name,cpu_s\nnight,2.0\nbuild,3.1\n"
+    )
     usual = filled.run("jobs", "--format", "parsable").stdout.splitlines()[0]
-    assert filled.run("jobs", "--format", "parsable", "--columns", "+tags,name").stdout.splitlines()[0] == f"{usual}|tags"
+    assert (
+        filled.run("jobs", "--format", "parsable", "--columns", "+tags,name").stdout.splitlines()[0]
+        == f"{usual}|tags"
+    )
     assert set(filled.json("jobs", "--columns", "all")[0]) == set(filled.json("jobs")[0])
     listed = filled.run("users", "--columns", "help").stdout.splitlines()
     assert [line.split()[0] for line in listed][:3] == ["user", "uid", "processes"]
-    for wrong, hint in (("cpu", "did you mean cpu_s"), ("procs", "did you mean processes"), ("zzz", "--columns help lists them all")):
+    for wrong, hint in (
+        ("cpu", "did you mean cpu_s"),
+        ("procs", "did you mean processes"),
+        ("zzz", "--columns help lists them all"),
+    ):
         with pytest.raises(UsageError, match=hint):
             filled.run("commands", "--columns", wrong)
     with pytest.raises(UsageError, match="write for example name%20"):
@@ -143,8 +168,13 @@ def test_columns_are_chosen_added_or_listed_and_a_mistyped_one_is_guessed(filled
 def test_rows_are_sorted_by_any_column_and_the_unknown_come_last(filled: Reports) -> None:
     by = [row["command"] for row in filled.json("processes", "--all", "--sort", "-cpu_s,command")]
     assert by == ["cc", "make", "lost", "cron", "sh"]
-    assert [row["command"] for row in filled.json("commands", "--sort", "command", "--limit", "2")] == ["cc", "cron"]
-    assert [row["name"] for row in filled.json("jobs", "--sort", "cpu_s", "--columns", "name")] == ["night", "build"]
+    assert [
+        row["command"] for row in filled.json("commands", "--sort", "command", "--limit", "2")
+    ] == ["cc", "cron"]
+    assert [row["name"] for row in filled.json("jobs", "--sort", "cpu_s", "--columns", "name")] == [
+        "night",
+        "build",
+    ]
     with pytest.raises(UsageError, match="--sort: this report has no column"):
         filled.run("users", "--sort", "command")
 
@@ -170,19 +200,29 @@ EXPLAINED = [
 
 
 @pytest.mark.parametrize("arguments", EXPLAINED, ids=" ".join)
-def test_explained_sql_runs_in_the_sqlite3_shell_and_says_the_same(filled: Reports, arguments: list[str]) -> None:
+def test_explained_sql_runs_in_the_sqlite3_shell_and_says_the_same(
+    filled: Reports, arguments: list[str]
+) -> None:
     sql = filled.run(*arguments, "--explain", "--format", "csv").stdout
     with closing(sqlite3.connect(filled.path)) as plain:
         plain.row_factory = sqlite3.Row
-        found = [dict(row) for text in sql.split(";\n") if text.strip() for row in plain.execute(text)]
+        found = [
+            dict(row) for text in sql.split(";\n") if text.strip() for row in plain.execute(text)
+        ]
     if arguments[0] in ("processes", "commands", "groups", "users"):
         limit = 2 if "--limit" in arguments else None
         shown = filled.json(*arguments)
-        assert [row["command"] for row in found][:limit] == [row["command"] for row in shown][::-1] if limit else len(found) >= len(shown)
+        assert (
+            [row["command"] for row in found][:limit] == [row["command"] for row in shown][::-1]
+            if limit
+            else len(found) >= len(shown)
+        )
 
 
 @given(st.text())
-def test_bound_text_is_written_so_that_sqlite_reads_it_back_and_no_terminal_obeys_it(text: str) -> None:
+def test_bound_text_is_written_so_that_sqlite_reads_it_back_and_no_terminal_obeys_it(
+    text: str,
+) -> None:
     written_out = literal(text)
     assert written_out.isascii()
     assert written_out.isprintable()
@@ -192,15 +232,22 @@ def test_bound_text_is_written_so_that_sqlite_reads_it_back_and_no_terminal_obey
 
 
 def test_readable_query_has_its_values_in_their_places() -> None:
-    assert Query("select ? + ?, user_name(u.uid)", (1, "o'x")).readable() == "select 1 + 'o''x', u.uid;"
+    assert (
+        Query("select ? + ?, user_name(u.uid)", (1, "o'x")).readable()
+        == "select 1 + 'o''x', u.uid;"
+    )
 
 
 def test_broken_pipe_is_silent(filled: Reports) -> None:
     code = "from elsa.cli.main import elsa_report; elsa_report()"
-    command = f"{sys.executable} -c '{code}' processes --format jsonl --db {filled.path} | head -c 1"
+    command = (
+        f"{sys.executable} -c '{code}' processes --format jsonl --db {filled.path} | head -c 1"
+    )
     for number in range(100, 2000):
         filled.warehouse.process(number)
-    done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, check=False
+    )
     assert (done.stdout, done.returncode) == ("{", 0)
     assert "Error" not in done.stderr
     assert "rror" not in done.stderr

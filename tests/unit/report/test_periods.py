@@ -1,4 +1,6 @@
-"""`elsa report hours`, `days` and `months`: tables, bars, and the marks of an estimate. Their sums: tests/properties/test_windows.py."""
+"""`elsa report hours`, `days` and `months`: tables, bars, and the marks of an estimate. Their sums:
+tests/properties/test_windows.py.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from elsa.errors import UsageError
-from elsa.report import periods, plot
-from elsa.report.columns import COLUMNS
+from elsa.report.query import periods
+from elsa.report.render import plot
+from elsa.report.render.columns import COLUMNS
 
 if TYPE_CHECKING:
     from conftest import Reports
@@ -27,25 +30,49 @@ def test_periods_come_in_their_order_and_a_limit_keeps_the_newest(filled: Report
     assert "no process ended in that window" in filled.run("days", "--since", "2027-01-01").stderr
 
 
-def test_clipped_figures_are_marked_as_an_estimate_in_a_column_and_in_words(filled: Reports) -> None:
+def test_clipped_figures_are_marked_as_an_estimate_in_a_column_and_in_words(
+    filled: Reports,
+) -> None:
     window = ["--since", "2026-01-02T03:04:25Z", "--until", "2026-01-02T03:04:30Z"]
-    for kind in (["commands"], ["users"], ["groups"], ["hours"], ["days"], ["months"], ["jobs"], ["job", "build"]):
+    for kind in (
+        ["commands"],
+        ["users"],
+        ["groups"],
+        ["hours"],
+        ["days"],
+        ["months"],
+        ["jobs"],
+        ["job", "build"],
+    ):
         result = filled.run(*kind, *window, "--clip")
         assert "estimate" in result.stdout, kind
-        assert "elsa-report: estimate: what a process used is spread evenly over its life" in result.stderr, kind
+        assert (
+            "elsa-report: estimate: what a process used is spread evenly over its life"
+            in result.stderr
+        ), kind
     (make,) = filled.json("commands", *window, "--clip", "--job", "build")
     # 5 of its 20 seconds
-    assert (make["command"], make["utime_ticks"], make["elapsed_s"], make["processes"], make["estimate"]) == ("make", 25, 5.0, 1, 1)
+    assert (
+        make["command"],
+        make["utime_ticks"],
+        make["elapsed_s"],
+        make["processes"],
+        make["estimate"],
+    ) == ("make", 25, 5.0, 1, 1)
     assert "estimate" not in filled.run("commands", *window, "--format", "csv").stdout
 
 
-def test_process_that_was_taken_out_of_a_job_belongs_to_the_window_in_which_that_was(filled: Reports) -> None:
+def test_process_that_was_taken_out_of_a_job_belongs_to_the_window_in_which_that_was(
+    filled: Reports,
+) -> None:
     filled.warehouse.process(20, start=10, seconds=None, comm="daemon")
     filled.warehouse.job(5, "left")
     filled.warehouse.stay(5, 20, until=100)
     filled.warehouse.baseline(5, 20, edge=1, run_ns=2 * 10**9, utime_us=2_000_000, stime_us=0)
     assert filled.json("job", "left")["cpu_s"] == 2.0
-    assert [(row["day"], row["cpu_s"]) for row in filled.json("days", "--job", "left")] == [("2026-01-02", 2.0)]
+    assert [(row["day"], row["cpu_s"]) for row in filled.json("days", "--job", "left")] == [
+        ("2026-01-02", 2.0)
+    ]
     assert [row["pid"] for row in filled.json("processes", "--job", "left")] == [1020]
     assert [row["cpu_s"] for row in filled.json("users", "--job", "left")] == [2.0]
     assert filled.json("job", "left", "--until", "2026-01-02T03:05:00Z")["processes"] == 0
@@ -66,11 +93,18 @@ def test_bars_are_as_long_as_their_values_and_empty_periods_stand_between(filled
 
 def test_bars_are_ascii_where_nothing_else_can_be_read() -> None:
     text = plot.bars([("a", 2.0), ("b", 1.0), ("c", None)], COLUMNS["cpu_s"], 30, blocks=False)
-    assert text.splitlines() == ["cpu in s", f"a  {'#' * 21}  2.00", f"b  {'#' * 10:<21}  1.00", f"c  {' ' * 21}     -"]
+    assert text.splitlines() == [
+        "cpu in s",
+        f"a  {'#' * 21}  2.00",
+        f"b  {'#' * 10:<21}  1.00",
+        f"c  {' ' * 21}     -",
+    ]
 
 
 def test_plot_of_what_is_no_figure_or_no_drawing_is_refused(filled: Reports) -> None:
-    with pytest.raises(UsageError, match="--plot: this report has no column 'cpu'; did you mean cpu_s"):
+    with pytest.raises(
+        UsageError, match="--plot: this report has no column 'cpu'; did you mean cpu_s"
+    ):
         filled.run("hours", "--plot", "cpu")
     with pytest.raises(UsageError, match="a figure"):
         filled.run("hours", "--plot", "hour")
@@ -81,16 +115,24 @@ def test_plot_of_what_is_no_figure_or_no_drawing_is_refused(filled: Reports) -> 
 def test_hours_of_half_a_century_are_those_in_which_there_is_something(filled: Reports) -> None:
     filled.warehouse.acct(9, None, comm="old", btime=3600, etime=100.0, utime=7)
     hours = filled.json("hours")
-    assert [(row["hour"][:13], row["utime_ticks"]) for row in hours] == [("1970-01-01T01", 7), ("2026-01-02T03", 304)]
+    assert [(row["hour"][:13], row["utime_ticks"]) for row in hours] == [
+        ("1970-01-01T01", 7),
+        ("2026-01-02T03", 304),
+    ]
     assert [row["utime_ticks"] for row in filled.json("hours", "--clip")] == [7, 304]
     assert [row["day"] for row in filled.json("days")] == ["1970-01-01", "2026-01-02"]
     lines = filled.run("hours", "--plot").stdout.splitlines()
     assert len(lines) == 4
     assert lines[2].split("  ")[0] == "490921 h without any"
-    assert [line[:10] for line in filled.run("months", "--plot").stdout.splitlines()[1::2]] == ["1970-01   ", "2026-01   "]
+    assert [line[:10] for line in filled.run("months", "--plot").stdout.splitlines()[1::2]] == [
+        "1970-01   ",
+        "2026-01   ",
+    ]
 
 
-def test_a_life_of_years_is_spread_over_its_newest_hours_and_the_older_ones_are_named(reports: Reports) -> None:
+def test_a_life_of_years_is_spread_over_its_newest_hours_and_the_older_ones_are_named(
+    reports: Reports,
+) -> None:
     years = 3 * 365 * 86400
     reports.warehouse.process(1, start=-years, seconds=years)
     reports.warehouse.acct(1, 1, utime=3 * 365 * 24)
@@ -100,12 +142,16 @@ def test_a_life_of_years_is_spread_over_its_newest_hours_and_the_older_ones_are_
     assert sum(row["elapsed_s"] for row in reports.json("months", "--clip")) == pytest.approx(years)
 
 
-def test_days_across_one_that_the_clock_skipped(reports: Reports, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_days_across_one_that_the_clock_skipped(
+    reports: Reports, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TZ", "Pacific/Apia")
     time.tzset()
     try:
         for number, day in enumerate(("2011-12-29T12:00-10:00", "2011-12-31T12:00+14:00")):
-            reports.warehouse.acct(number + 1, None, btime=int(datetime.fromisoformat(day).timestamp()))
+            reports.warehouse.acct(
+                number + 1, None, btime=int(datetime.fromisoformat(day).timestamp())
+            )
         assert [row["day"] for row in reports.json("days")] == ["2011-12-29", "2011-12-31"]
         assert len(reports.run("days", "--plot").stdout.splitlines()) == 3
     finally:

@@ -1,4 +1,6 @@
-"""Of processes that were pruned only hourly sums are left: every report that would show more of them says so, and no other."""
+"""Of processes that were pruned only hourly sums are left: every report that would show more of
+them says so, and no other.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ from elsa.report import completeness
 from elsa.state.tariff import RATES, Tariff
 from elsa.store import database, retention, rollups, tariffs
 from elsa.store.upgrade import upgrade
-from tests.month import BEGIN_NS, END_NS, HOUR, Month, write
+from tests.support.month import BEGIN_NS, END_NS, HOUR, Month, write
 
 DAY = 24 * HOUR
 HALF = BEGIN_NS + 15 * DAY
@@ -35,7 +37,9 @@ def db(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with closing(database.open_for_writing(path)) as connection:
         rollups.refresh(connection, path, END_NS + DAY)
         connection.execute("update job set closed_at_ns = created_at_ns where closed_at_ns is null")
-        retention.prune(connection, path, retention.Cutoffs(None, HALF, None), lambda _done, _total: None)
+        retention.prune(
+            connection, path, retention.Cutoffs(None, HALF, None), lambda _done, _total: None
+        )
     return path
 
 
@@ -64,17 +68,28 @@ def run(db: Path, *arguments: str) -> Result:
         ("dump-acct", *WHOLE),
     ],
 )
-def test_a_report_of_the_processes_themselves_says_which_of_them_are_gone(db: Path, arguments: tuple[str, ...]) -> None:
+def test_a_report_of_the_processes_themselves_says_which_of_them_are_gone(
+    db: Path, arguments: tuple[str, ...]
+) -> None:
     assert "pruned: only hourly sums" in run(db, *arguments).stderr
 
 
-@pytest.mark.parametrize("arguments", [("commands", "--job", "3"), ("users", "--job", "3"), ("job", "3")])
-def test_what_was_pruned_of_one_job_is_a_line_without_a_name(db: Path, arguments: tuple[str, ...]) -> None:
-    assert "pruned: what is left of them is the sum in the line without a name" in run(db, *arguments).stderr
+@pytest.mark.parametrize(
+    "arguments", [("commands", "--job", "3"), ("users", "--job", "3"), ("job", "3")]
+)
+def test_what_was_pruned_of_one_job_is_a_line_without_a_name(
+    db: Path, arguments: tuple[str, ...]
+) -> None:
+    assert (
+        "pruned: what is left of them is the sum in the line without a name"
+        in run(db, *arguments).stderr
+    )
 
 
 @pytest.mark.parametrize("name", ["commands", "users", "groups", "hours", "days", "months", "jobs"])
-def test_a_report_from_hourly_sums_says_only_of_hours_which_its_window_cuts_that_they_are_left_out(db: Path, name: str) -> None:
+def test_a_report_from_hourly_sums_says_only_of_hours_which_its_window_cuts_that_they_are_left_out(
+    db: Path, name: str
+) -> None:
     assert "pruned" not in run(db, name).stderr
     assert "pruned" not in run(db, name, *WHOLE).stderr
     assert "pruned" not in run(db, name, *LATER).stderr
@@ -83,12 +98,23 @@ def test_a_report_from_hourly_sums_says_only_of_hours_which_its_window_cuts_that
 
 def test_nothing_is_said_of_a_job_or_a_time_of_which_nothing_was_pruned(db: Path) -> None:
     with closing(sqlite3.connect(db)) as connection:
-        young = connection.execute("select min(id) from job where id not in (select job_id from rollup_job where pruned = 1)").fetchone()[0]
-    for arguments in (("tree", str(young)), ("commands", "--job", str(young)), ("last", *LATER), ("sa", *LATER), ("audit", *LATER)):
+        young = connection.execute(
+            "select min(id) from job where id not in (select job_id from rollup_job where pruned"
+            " = 1)"
+        ).fetchone()[0]
+    for arguments in (
+        ("tree", str(young)),
+        ("commands", "--job", str(young)),
+        ("last", *LATER),
+        ("sa", *LATER),
+        ("audit", *LATER),
+    ):
         assert "pruned" not in run(db, *arguments).stderr
 
 
-def test_days_that_begin_within_an_hour_say_that_they_lack_what_was_pruned(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_days_that_begin_within_an_hour_say_that_they_lack_what_was_pruned(
+    db: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import time
 
     monkeypatch.setenv("TZ", "Asia/Kathmandu")
@@ -104,9 +130,14 @@ def test_a_flame_graph_says_what_it_lacks(db: Path, tmp_path: Path) -> None:
     assert "pruned: only hourly sums" in run(db, "flame", "3", "-o", str(tmp_path / "x.svg")).stderr
 
 
-def test_of_a_job_that_was_pruned_as_a_whole_nothing_is_left_but_sums_which_is_not_that_nothing_ended(db: Path) -> None:
+def test_of_a_job_that_was_pruned_as_a_whole_nothing_is_left_but_sums_which_is_not_that_nothing_ended(
+    db: Path,
+) -> None:
     with closing(sqlite3.connect(db)) as connection:
-        gone = "select min(job_id) from rollup_job where pruned = 1 and job_id not in (select job_id from membership)"
+        gone = (
+            "select min(job_id) from rollup_job where pruned = 1 and job_id not in (select job_id"
+            " from membership)"
+        )
         job = str(connection.execute(gone).fetchone()[0])
     words = run(db, "processes", "--job", job).stderr
     assert "no process of that job is left in the warehouse" in words
@@ -115,9 +146,14 @@ def test_of_a_job_that_was_pruned_as_a_whole_nothing_is_left_but_sums_which_is_n
         assert "in the line without a name" in run(db, name, "--job", job).stderr
 
 
-def test_a_job_in_a_window_says_which_hours_the_window_cuts_and_not_that_nothing_ended_where_sums_tell(db: Path) -> None:
+def test_a_job_in_a_window_says_which_hours_the_window_cuts_and_not_that_nothing_ended_where_sums_tell(
+    db: Path,
+) -> None:
     with closing(sqlite3.connect(db)) as connection:
-        most = "select job_id, min(hour) * 3600 from rollup_job where pruned = 1 group by job_id having max(hour) > min(hour) limit 1"
+        most = (
+            "select job_id, min(hour) * 3600 from rollup_job where pruned = 1 group by job_id"
+            " having max(hour) > min(hour) limit 1"
+        )
         job, second = connection.execute(most).fetchone()
     since = (datetime.fromtimestamp(second + more, UTC).isoformat() for more in (0, 1800))
     whole, cut = (run(db, "job", str(job), "--since", text) for text in since)
@@ -128,9 +164,13 @@ def test_a_job_in_a_window_says_which_hours_the_window_cuts_and_not_that_nothing
 
 
 @pytest.mark.parametrize("name", ["commands", "jobs", "processes", "bill"])
-def test_why_there_is_nothing_is_looked_up_only_where_there_is_nothing(db: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_why_there_is_nothing_is_looked_up_only_where_there_is_nothing(
+    db: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if name == "bill":
         with closing(database.open_for_writing(db)) as connection:
-            tariffs.add(connection, Tariff(0, 0, "EUR", "UTC", 2, dict.fromkeys(RATES, Decimal(1)), {}), 0)
+            tariffs.add(
+                connection, Tariff(0, 0, "EUR", "UTC", 2, dict.fromkeys(RATES, Decimal(1)), {}), 0
+            )
     monkeypatch.setattr(completeness, "nothing", lambda *_: pytest.fail("asked in vain"))
     assert run(db, name).stdout

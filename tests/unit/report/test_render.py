@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elsa.report import columns, render
-from elsa.report.columns import COLUMNS
-from elsa.report.output import Output
-from elsa.report.render import Report
+from elsa.report.render import columns, writer
+from elsa.report.render.columns import COLUMNS
+from elsa.report.render.output import Output
+from elsa.report.render.writer import Report
 
 KEYS = ("command", "forked_only", "processes", "cpu_s", "exit_status")
 ROWS = [("cc1", 0, 12, 3.456, 256), ('a, "b"', None, 3, None, 9)]
@@ -23,7 +23,7 @@ ROWS = [("cc1", 0, 12, 3.456, 256), ('a, "b"', None, 3, None, 9)]
 
 def written(form: str, rows: list[tuple[Any, ...]]) -> str:
     out = io.StringIO()
-    assert render.write(Report(KEYS, KEYS, iter(rows)), Output(form), out) == len(rows)
+    assert writer.write(Report(KEYS, KEYS, iter(rows)), Output(form), out) == len(rows)
     return out.getvalue()
 
 
@@ -52,7 +52,10 @@ def test_json_and_jsonl_have_raw_values_and_null_for_what_is_unknown() -> None:
     assert [json.loads(line) for line in written("jsonl", ROWS).splitlines()] == objects
 
 
-@pytest.mark.parametrize(("form", "text"), [("table", ""), ("csv", ",".join(KEYS) + "\n"), ("json", "[]\n"), ("jsonl", "")])
+@pytest.mark.parametrize(
+    ("form", "text"),
+    [("table", ""), ("csv", ",".join(KEYS) + "\n"), ("json", "[]\n"), ("jsonl", "")],
+)
 def test_no_rows_are_no_table_a_csv_header_and_empty_json(form: str, text: str) -> None:
     assert written(form, []) == text
 
@@ -63,7 +66,9 @@ def test_nothing_that_a_table_shows_can_move_the_cursor(text: str) -> None:
 
 
 @given(st.lists(st.tuples(st.text(), st.none() | st.integers()), max_size=5))
-def test_json_gives_back_what_went_in_and_csv_has_one_line_a_row(pairs: list[tuple[str, int | None]]) -> None:
+def test_json_gives_back_what_went_in_and_csv_has_one_line_a_row(
+    pairs: list[tuple[str, int | None]],
+) -> None:
     rows: list[tuple[Any, ...]] = [(text, number, 0, 0.0, 0) for text, number in pairs]
     assert [tuple(item.values()) for item in json.loads(written("json", rows))] == rows
     assert len(written("csv", rows).splitlines()) == len(rows) + 1
@@ -78,9 +83,21 @@ def test_every_column_says_what_it_is_and_is_registered_once() -> None:
 
 
 def test_exit_words_name_the_signal() -> None:
-    assert [columns.exit_word(status) for status in (0, 3 << 8, 11 | 128, 34 + 5)] == ["0", "3", "SIGSEGV", "signal 39"]
+    assert [columns.exit_word(status) for status in (0, 3 << 8, 11 | 128, 34 + 5)] == [
+        "0",
+        "3",
+        "SIGSEGV",
+        "signal 39",
+    ]
 
 
 def test_sizes_are_told_in_the_largest_unit_that_leaves_a_whole_number() -> None:
     sizes = (0, 1023, 1024, 1_572_864, 5 * 2**30, 3 * 2**50)
-    assert [columns.size(value) for value in sizes] == ["0 B", "1023 B", "1.0 KiB", "1.5 MiB", "5.0 GiB", "3072.0 TiB"]
+    assert [columns.size(value) for value in sizes] == [
+        "0 B",
+        "1023 B",
+        "1.0 KiB",
+        "1.5 MiB",
+        "5.0 GiB",
+        "3072.0 TiB",
+    ]

@@ -1,4 +1,6 @@
-"""`elsa report`: what it prints on stdout, what it says on stderr, and that its figures are those of the views."""
+"""`elsa report`: what it prints on stdout, what it says on stderr, and that its figures are those
+of the views.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +18,9 @@ import pytest
 from elsa.control.client import Client
 from elsa.errors import ConfigError, InputMissingError, UsageError
 from elsa.report import jobs, processes
-from elsa.report.columns import COLUMNS
-from elsa.report.measures import MEASURES
-from elsa.report.output import FORMATS
+from elsa.report.query.sums import MEASURES
+from elsa.report.render.columns import COLUMNS
+from elsa.report.render.output import FORMATS
 
 if TYPE_CHECKING:
     from conftest import Reports
@@ -37,19 +39,42 @@ def test_nothing_recorded_is_said_in_words_and_is_no_error(reports: Reports, kin
 
 def test_jobs_are_listed_newest_first_with_their_figures(filled: Reports) -> None:
     night, build = filled.json("jobs")
-    assert (night["job_id"], night["state"], night["running"], night["ended_at"], night["wall_s"]) == (2, "open", 1, None, None)
-    assert (build["name"], build["owner_uid"], build["processes"], build["cpu_s"], build["wall_s"]) == ("build", 1000, 2, 3.1, 20.0)
-    assert (build["exit_code"], build["complete"], build["tags"]) == (0, 1, {"project": "x\x1b[31m"})
+    assert (
+        night["job_id"],
+        night["state"],
+        night["running"],
+        night["ended_at"],
+        night["wall_s"],
+    ) == (2, "open", 1, None, None)
+    assert (
+        build["name"],
+        build["owner_uid"],
+        build["processes"],
+        build["cpu_s"],
+        build["wall_s"],
+    ) == ("build", 1000, 2, 3.1, 20.0)
+    assert (build["exit_code"], build["complete"], build["tags"]) == (
+        0,
+        1,
+        {"project": "x\x1b[31m"},
+    )
 
 
 def without_bounds(words: str) -> str:
     """What is said but for how far CPU time may be off."""
-    return "".join(line for line in words.splitlines(keepends=True) if not line.startswith("elsa-report: CPU time"))
+    return "".join(
+        line
+        for line in words.splitlines(keepends=True)
+        if not line.startswith("elsa-report: CPU time")
+    )
 
 
 def test_jobs_say_what_is_missing_on_stderr_only(filled: Reports) -> None:
     result = filled.run("jobs")
-    assert without_bounds(result.stderr) == "elsa-report: 3 processes: 2 seen by both witnesses, 1 still running\n"
+    assert (
+        without_bounds(result.stderr)
+        == "elsa-report: 3 processes: 2 seen by both witnesses, 1 still running\n"
+    )
     assert "still running" not in result.stdout
 
 
@@ -61,22 +86,34 @@ def test_job_shows_its_summary_and_its_commands(filled: Reports) -> None:
     assert [line.split()[0] for line in lines[-2:]] == ["cc", "make"]
     found = filled.json("job", "1")
     assert [command["command"] for command in found["commands"]] == ["cc", "make"]
-    assert found["utime_ticks"] == sum(command["utime_ticks"] for command in found["commands"]) == 300
+    assert (
+        found["utime_ticks"] == sum(command["utime_ticks"] for command in found["commands"]) == 300
+    )
     (row,) = csv.DictReader(io.StringIO(filled.run("job", "1", "--format", "csv").stdout))
     assert (row["name"], row["utime_ticks"], row["close_how"]) == ("build", "300", "ended")
 
 
-def test_processes_come_in_the_order_of_their_ends_and_running_ones_only_on_demand(filled: Reports) -> None:
+def test_processes_come_in_the_order_of_their_ends_and_running_ones_only_on_demand(
+    filled: Reports,
+) -> None:
     rows = filled.json("processes", "--all")
     assert [row["command"] for row in rows] == ["lost", "cc", "make", "cron", "sh"]
     assert [row["record"] for row in rows] == ["pending", "exact", "exact", "exact", None]
     assert filled.json("processes") == rows[:-1]
     assert filled.json("processes", "--limit", "2") == rows[2:4]
     assert filled.json("processes", "--all", "--limit", "2") == rows[3:]
-    assert "1 of them left out, since they still run; --all shows them" in filled.run("processes").stderr
+    assert (
+        "1 of them left out, since they still run; --all shows them"
+        in filled.run("processes").stderr
+    )
     assert "left out" not in filled.run("processes", "--all").stderr
-    (cc, shell) = filled.json("processes", "--job", "night", "--all")
-    assert (shell["command"], shell["how"], shell["cpu_s"], shell["exit_status"]) == ("sh", "inherited", None, None)
+    cc, shell = filled.json("processes", "--job", "night", "--all")
+    assert (shell["command"], shell["how"], shell["cpu_s"], shell["exit_status"]) == (
+        "sh",
+        "inherited",
+        None,
+        None,
+    )
     assert (cc["exit_signal"], cc["exit_code"], cc["user"]) == (9, None, "4000000001")
 
 
@@ -91,22 +128,42 @@ def test_limit_is_kept_and_said(filled: Reports) -> None:
 @pytest.mark.parametrize("limit", [2**63 - 1, 10**30])
 def test_limit_beyond_all_there_is_shows_all(filled: Reports, limit: int) -> None:
     for kind in KINDS:
-        assert filled.run(kind, "--limit", str(limit)).stdout == filled.run(kind, "--limit", "1000").stdout, kind
+        assert (
+            filled.run(kind, "--limit", str(limit)).stdout
+            == filled.run(kind, "--limit", "1000").stdout
+        ), kind
 
 
-def test_commands_and_users_count_the_records_that_no_process_has_and_say_so(filled: Reports) -> None:
+def test_commands_and_users_count_the_records_that_no_process_has_and_say_so(
+    filled: Reports,
+) -> None:
     commands = {row["command"]: row for row in filled.json("commands")}
-    assert (commands["lost"]["processes"], commands["lost"]["records"], commands["lost"]["unjoined"]) == (0, 1, 1)
+    assert (
+        commands["lost"]["processes"],
+        commands["lost"]["records"],
+        commands["lost"]["unjoined"],
+    ) == (0, 1, 1)
     assert list(commands) == ["cc", "make", "lost", "cron"]
     users = filled.run("users")
     assert "; 1 accounting record joined to no process" in users.stderr
     assert "accounting record" not in filled.run("users", "--job", "build").stderr
 
 
-def test_commands_and_users_of_which_nothing_is_known_yet_are_left_out_and_counted(filled: Reports) -> None:
-    assert "1 command left out, of which all processes still run; --all shows them" in filled.run("commands").stderr
+def test_commands_and_users_of_which_nothing_is_known_yet_are_left_out_and_counted(
+    filled: Reports,
+) -> None:
+    assert (
+        "1 command left out, of which all processes still run; --all shows them"
+        in filled.run("commands").stderr
+    )
     everything = filled.run("commands", "--all", "--format", "json")
-    assert [row["command"] for row in json.loads(everything.stdout)] == ["cc", "make", "lost", "cron", "sh"]
+    assert [row["command"] for row in json.loads(everything.stdout)] == [
+        "cc",
+        "make",
+        "lost",
+        "cron",
+        "sh",
+    ]
     assert "left out" not in everything.stderr
     filled.warehouse.process(6, seconds=None, comm="cc")
     filled.warehouse.process(7, seconds=None, uid=5)
@@ -119,11 +176,17 @@ def test_nothing_but_what_still_runs_is_said_in_words(reports: Reports) -> None:
     reports.warehouse.process(1, seconds=None)
     for kind in ("commands", "users", "processes"):
         result = reports.run(kind)
-        assert (result.stdout, "no process has ended yet" in result.stderr, "--all" in result.stderr) == ("", True, True), kind
+        assert (
+            result.stdout,
+            "no process has ended yet" in result.stderr,
+            "--all" in result.stderr,
+        ) == ("", True, True), kind
 
 
 def test_known_losses_are_said(filled: Reports) -> None:
-    filled.warehouse.insert("gap", id=1, boot_id=1, kind="overrun", from_ns=11 * 10**9, to_ns=12 * 10**9)
+    filled.warehouse.insert(
+        "gap", id=1, boot_id=1, kind="overrun", from_ns=11 * 10**9, to_ns=12 * 10**9
+    )
     for arguments, words in (
         (["jobs"], "2 of these jobs touched by gaps"),
         (["job", "build"], "1 gap while this job lived"),
@@ -143,10 +206,20 @@ def test_how_complete_it_is_stands_in_one_line_below_every_report(filled: Report
     filled.warehouse.process(8, start=16)
     filled.warehouse.acct(8, 8, join=2)
     filled.warehouse.job(3, "all", members=(1, 2, 6, 7, 8))
-    seen = "2 seen by both witnesses, 1 seen by both but with a doubt, 1 only by the connector, 1 only by accounting"
+    seen = (
+        "2 seen by both witnesses, 1 seen by both but with a doubt, 1 only by the connector, 1 only"
+        " by accounting"
+    )
     seen += "; no loss in that time itself explains the doubt (see: elsa report audit)"
-    for arguments in (["job", "all"], ["commands", "--job", "all"], ["users", "--job", "all"], ["processes", "--job", "all"]):
-        assert without_bounds(filled.run(*arguments).stderr) == f"elsa-report: 5 processes: {seen}\n", arguments
+    for arguments in (
+        ["job", "all"],
+        ["commands", "--job", "all"],
+        ["users", "--job", "all"],
+        ["processes", "--job", "all"],
+    ):
+        assert (
+            without_bounds(filled.run(*arguments).stderr) == f"elsa-report: 5 processes: {seen}\n"
+        ), arguments
     assert f"5 processes: {seen}\n" in filled.run("jobs", "--limit", "1").stderr
     window = ["--since", "2026-01-02T03:04:20Z", "--until", "2026-01-02T03:04:22Z"]
     for kind in KINDS:
@@ -154,52 +227,113 @@ def test_how_complete_it_is_stands_in_one_line_below_every_report(filled: Report
         assert f"elsa-report: {line}\n" in filled.run(kind, *window, "--format", "csv").stderr, kind
 
 
-def test_nothing_but_bounds_of_cpu_time_is_said_where_both_witnesses_saw_everything(filled: Reports) -> None:
-    for arguments in (["job", "build"], ["commands", "--job", "build"], ["processes", "--job", "build"], ["users", "--job", "build"]):
+def test_nothing_but_bounds_of_cpu_time_is_said_where_both_witnesses_saw_everything(
+    filled: Reports,
+) -> None:
+    for arguments in (
+        ["job", "build"],
+        ["commands", "--job", "build"],
+        ["processes", "--job", "build"],
+        ["users", "--job", "build"],
+    ):
         assert without_bounds(filled.run(*arguments).stderr) == "", arguments
 
 
 def test_windows_that_follow_each_other_add_up(filled: Reports) -> None:
-    bounds = ["2026-01-02T03:04:05Z", "2026-01-02T03:04:20Z", "2026-01-02T03:04:35Z", "2026-01-02T04:00:00Z"]
-    for arguments in (["jobs"], ["users"], ["commands"], ["commands", "--job", "build"], ["processes"]):
+    bounds = [
+        "2026-01-02T03:04:05Z",
+        "2026-01-02T03:04:20Z",
+        "2026-01-02T03:04:35Z",
+        "2026-01-02T04:00:00Z",
+    ]
+    for arguments in (
+        ["jobs"],
+        ["users"],
+        ["commands"],
+        ["commands", "--job", "build"],
+        ["processes"],
+    ):
         whole = sum(row["utime_ticks"] or 0 for row in filled.json(*arguments))
         parts = 0
         for since, until in pairwise(bounds):
-            parts += sum(row["utime_ticks"] for row in filled.json(*arguments, "--since", since, "--until", until))
+            parts += sum(
+                row["utime_ticks"]
+                for row in filled.json(*arguments, "--since", since, "--until", until)
+            )
         assert parts == whole, arguments
 
 
-def test_job_in_a_window_has_what_those_of_its_processes_cost_that_ended_in_it(filled: Reports) -> None:
+def test_job_in_a_window_has_what_those_of_its_processes_cost_that_ended_in_it(
+    filled: Reports,
+) -> None:
     first = filled.json("job", "build", "--until", "2026-01-02T03:04:30Z")
-    assert (first["name"], first["processes"], first["utime_ticks"], first["state"]) == ("build", 1, 200, "closed")
+    assert (first["name"], first["processes"], first["utime_ticks"], first["state"]) == (
+        "build",
+        1,
+        200,
+        "closed",
+    )
     assert [row["command"] for row in first["commands"]] == ["cc"]
-    (row,) = csv.DictReader(io.StringIO(filled.run("job", "build", "--since", "2026-01-02T03:04:30Z", "--format", "csv").stdout))
+    (row,) = csv.DictReader(
+        io.StringIO(
+            filled.run("job", "build", "--since", "2026-01-02T03:04:30Z", "--format", "csv").stdout
+        )
+    )
     assert (row["processes"], row["utime_ticks"]) == ("1", "100")
-    assert "cpu 2.00 s" in " ".join(filled.run("job", "build", "--until", "2026-01-02T03:04:30Z").stdout.split())
+    assert "cpu 2.00 s" in " ".join(
+        filled.run("job", "build", "--until", "2026-01-02T03:04:30Z").stdout.split()
+    )
     nothing = filled.run("job", "build", "--since", "2027-01-01", "--format", "json")
-    assert (json.loads(nothing.stdout)["processes"], json.loads(nothing.stdout)["utime_ticks"]) == (0, None)
+    assert (json.loads(nothing.stdout)["processes"], json.loads(nothing.stdout)["utime_ticks"]) == (
+        0,
+        None,
+    )
     assert nothing.stderr == "elsa-report: no process of that job ended in that window\n"
 
 
 def test_window_takes_a_process_by_its_end(filled: Reports) -> None:
     # make ends at monotonic 30 s, which is 03:04:35.
-    assert [row["command"] for row in filled.json("processes", "--since", "2026-01-02T03:04:35Z", "--until", "2026-01-02T03:04:36Z")] == [
-        "make"
-    ]
-    assert filled.json("processes", "--since", "2026-01-02T03:04:34Z", "--until", "2026-01-02T03:04:35Z") == []
+    assert [
+        row["command"]
+        for row in filled.json(
+            "processes", "--since", "2026-01-02T03:04:35Z", "--until", "2026-01-02T03:04:36Z"
+        )
+    ] == ["make"]
+    assert (
+        filled.json(
+            "processes", "--since", "2026-01-02T03:04:34Z", "--until", "2026-01-02T03:04:35Z"
+        )
+        == []
+    )
     result = filled.run("commands", "--since", "2027-01-01")
     assert (result.stdout, "no process ended in that window" in result.stderr) == ("", True)
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_reports_are_the_views_to_the_last_figure(reports: Reports, seed: int) -> None:
-    dice = random.Random(seed)  # noqa: S311
+    dice = random.Random(seed)
     for number in range(1, 30):
-        reports.warehouse.process(number, seconds=dice.choice([None, 1, 2]), comm=dice.choice("abc"), uid=dice.randrange(3))
+        reports.warehouse.process(
+            number,
+            seconds=dice.choice([None, 1, 2]),
+            comm=dice.choice("abc"),
+            uid=dice.randrange(3),
+        )
         if dice.random() < 0.8:
             owner = number if dice.random() < 0.8 else None
-            more = {"uid": dice.randrange(3), "flag": dice.randrange(2), "utime": dice.randrange(99), "majflt": dice.randrange(9)}
-            reports.warehouse.acct(number, owner, join=dice.choice([1, 2, 4] if owner else [0, 3, 5]), comm=dice.choice("abc"), **more)
+            more = {
+                "uid": dice.randrange(3),
+                "flag": dice.randrange(2),
+                "utime": dice.randrange(99),
+                "majflt": dice.randrange(9),
+            }
+            reports.warehouse.acct(
+                number,
+                owner,
+                join=dice.choice([1, 2, 4] if owner else [0, 3, 5]),
+                comm=dice.choice("abc"),
+                **more,
+            )
     reports.warehouse.job(1, members=tuple(range(1, 30, 2)))
     for kind, keys, view in [
         (["commands", "--all"], ("command", "forked_only"), "command_usage"),
@@ -209,7 +343,10 @@ def test_reports_are_the_views_to_the_last_figure(reports: Reports, seed: int) -
     ]:
         names = (*keys, *MEASURES)
         shown = [tuple(row[name] for name in names) for row in reports.json(*kind)]
-        stored = [tuple(row.values()) for row in reports.warehouse.rows(f"select {', '.join(names)} from {view}")]
+        stored = [
+            tuple(row.values())
+            for row in reports.warehouse.rows(f"select {', '.join(names)} from {view}")
+        ]
         assert sorted(shown, key=repr) == sorted(stored, key=repr)
 
 
@@ -217,7 +354,10 @@ def test_every_column_of_every_report_is_registered(filled: Reports) -> None:
     for kind in KINDS:
         for arguments in ([kind], [kind, "--since", "2026-01-01"]):
             assert set(filled.json(*arguments)[0]) <= set(COLUMNS)
-    for shown, keys in [(jobs._SHOWN, jobs.COLUMNS), (processes.PROCESSES.shown, processes.COLUMNS)]:
+    for shown, keys in [
+        (jobs._SHOWN, jobs.COLUMNS),
+        (processes.PROCESSES.shown, processes.COLUMNS),
+    ]:
         assert set(shown) <= set(keys)
 
 
@@ -242,7 +382,9 @@ def test_help_teaches_with_examples(reports: Reports, kind: str) -> None:
         (["jobs", "--since", "today", "--until", "yesterday"], UsageError),
     ],
 )
-def test_request_that_makes_no_sense_is_one_of_our_errors(filled: Reports, arguments: list[str], error: type[Exception]) -> None:
+def test_request_that_makes_no_sense_is_one_of_our_errors(
+    filled: Reports, arguments: list[str], error: type[Exception]
+) -> None:
     with pytest.raises(error):
         filled.run(*arguments)
 
@@ -251,21 +393,43 @@ def test_missing_warehouse_and_one_that_is_none_are_told_apart(reports: Reports)
     with pytest.raises(InputMissingError, match="elsa db upgrade"):
         reports._replace(path=reports.path.with_name("missing.db")).run("jobs")
     other = reports.path.with_name("other.db")
-    other.write_bytes(b"not a warehouse at all, but long enough to be looked at as if it were one" * 20)
+    other.write_bytes(
+        b"not a warehouse at all, but long enough to be looked at as if it were one" * 20
+    )
     with pytest.raises(ConfigError):
         reports._replace(path=other).run("jobs")
 
 
 def test_help_starts_without_what_only_the_store_needs() -> None:
-    """Importing every report must not import SQLAlchemy, Alembic or, before a table is printed, tabulate."""
-    code = "import sys, elsa.cli.report, elsa.report.jobs, elsa.report.processes, elsa.report.selection, elsa.report.warehouse\n"
-    code += "print(*{'sqlalchemy', 'alembic', 'pyroute2', 'tabulate'} & {name.split('.')[0] for name in sys.modules})"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split() == []
+    """Importing every report must not import SQLAlchemy, Alembic or, before a table is printed,
+    tabulate.
+    """
+    code = (
+        "import sys, elsa.cli.report, elsa.report.jobs, elsa.report.processes,"
+        " elsa.report.query.selection, elsa.report.query.warehouse\n"
+    )
+    code += (
+        "print(*{'sqlalchemy', 'alembic', 'pyroute2', 'tabulate'} & {name.split('.')[0] for name in"
+        " sys.modules})"
+    )
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.split()
+        == []
+    )
 
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_every_format_of_every_report_runs(filled: Reports, form: str) -> None:
-    for arguments in (["jobs"], ["job", "night"], ["processes"], ["commands"], ["users"], ["jobs", "--until", "now"]):
+    for arguments in (
+        ["jobs"],
+        ["job", "night"],
+        ["processes"],
+        ["commands"],
+        ["users"],
+        ["jobs", "--until", "now"],
+    ):
         result = filled.run(*arguments, "--format", form)
         assert result.exit_code == 0
         assert result.stdout
@@ -273,11 +437,17 @@ def test_every_format_of_every_report_runs(filled: Reports, form: str) -> None:
 
 def test_what_taskstats_told_of_some_only_or_lost_is_said(filled: Reports) -> None:
     filled.warehouse.usage(1, complete=0, utime_us=1_000_000, stime_us=0)
-    for arguments in (["job", "build"], ["commands", "--job", "build"], ["users", "--job", "build"]):
+    for arguments in (
+        ["job", "build"],
+        ["commands", "--job", "build"],
+        ["users", "--job", "build"],
+    ):
         words = filled.run(*arguments).stderr
         assert "memory and I/O are known of 1 of 2 processes" in words, arguments
         assert "of 1 process statistics of threads were lost" in words, arguments
-    filled.warehouse.insert("gap", id=1, boot_id=1, kind="taskstats", from_ns=11 * 10**9, to_ns=12 * 10**9)
+    filled.warehouse.insert(
+        "gap", id=1, boot_id=1, kind="taskstats", from_ns=11 * 10**9, to_ns=12 * 10**9
+    )
     assert "1 gap while this job lived" in filled.run("job", "build").stderr
     assert "2 of these jobs touched by gaps" in filled.run("jobs").stderr
 
@@ -294,37 +464,63 @@ def test_process_shows_its_program_and_its_figures_to_programs(filled: Reports) 
     filled.warehouse.insert("text", id=1, value="make -j2")
     filled.warehouse.insert("program", process_id=1, cmdline_id=1, session=9)
     filled.warehouse.usage(1, rss_kib=2048, read_bytes=10_240)
-    make, cc = (next(row for row in filled.json("processes") if row["command"] == name) for name in ("make", "cc"))
-    assert (make["cmdline"], make["exe"], make["session"], make["rss_kib"], make["provenance"]) == ("make -j2", None, 9, 2048, "taskstats")
+    make, cc = (
+        next(row for row in filled.json("processes") if row["command"] == name)
+        for name in ("make", "cc")
+    )
+    assert (make["cmdline"], make["exe"], make["session"], make["rss_kib"], make["provenance"]) == (
+        "make -j2",
+        None,
+        9,
+        2048,
+        "taskstats",
+    )
     assert (cc["cmdline"], cc["rss_kib"], cc["provenance"]) == (None, None, "acct")
     table = filled.run("processes").stdout
     assert "2.0 MiB" in table
     assert "10.0 KiB" in table
 
 
-def test_every_report_of_cpu_time_says_what_is_measured_and_what_sampled_and_the_bound(filled: Reports) -> None:
+def test_every_report_of_cpu_time_says_what_is_measured_and_what_sampled_and_the_bound(
+    filled: Reports,
+) -> None:
     warehouse = filled.warehouse
     warehouse.job(3, "short")
     for number in range(50, 53):
         warehouse.process(number)
         warehouse.stay(3, number)
         warehouse.acct(number, number, utime=1)
-    of_job = (["job", "short"], ["commands", "--job", "short"], ["users", "--job", "short"], ["days", "--job", "short"])
+    of_job = (
+        ["job", "short"],
+        ["commands", "--job", "short"],
+        ["users", "--job", "short"],
+        ["days", "--job", "short"],
+    )
     of_job = (*of_job, ["jobs", "--limit", "1"], ["job", "short", "--summary", "ja"])
     for words in of_job:
-        assert "CPU time of 3 records is cut down to 1/100 s: up to 0.06 s more was used" in filled.run(*words).stderr, words
+        assert (
+            "CPU time of 3 records is cut down to 1/100 s: up to 0.06 s more was used"
+            in filled.run(*words).stderr
+        ), words
     for number in range(50, 53):
         warehouse.usage(number, run_ns=1, utime_us=4000, stime_us=0)
     sampled = "is sampled (0.01 s): right on average, and up to 0.01 s more or less in all"
     for words in of_job:
         told = filled.run(*words).stderr
-        assert f"CPU time of 3 processes shorter than a tick (4 ms at 250 Hz) {sampled}" in told, words
+        assert f"CPU time of 3 processes shorter than a tick (4 ms at 250 Hz) {sampled}" in told, (
+            words
+        )
         assert "measured" not in told, words
     for number in range(50, 53):
-        warehouse.connection.execute("update usage set run_ns = 5000000, threads = 7 where process_id = ?", (number,))
+        warehouse.connection.execute(
+            "update usage set run_ns = 5000000, threads = 7 where process_id = ?", (number,)
+        )
     for words in of_job:
         told = filled.run(*words).stderr
-        assert "CPU time of 21 threads is measured, but for the last part of a tick (4 ms at 250 Hz) of each: up to 0.08 s more" in told
+        assert (
+            "CPU time of 21 threads is measured, but for the last part of a tick (4 ms at 250 Hz)"
+            " of each: up to 0.08 s more" in told
+        )
         assert "sampled" not in told, words
     for words in (["processes"], ["last"], ["tree", "short"], ["commands", "--job", "short,build"]):
         assert "CPU time" in filled.run(*words).stderr, words
@@ -338,17 +534,41 @@ def test_every_report_of_cpu_time_says_what_is_measured_and_what_sampled_and_the
             [10_000_000],
             9_000_000,
             0.012,
-            "1 process shorter than a tick (10 ms at 100 Hz) is sampled (0.00 s): right on average, and up to 0.01 s",
+            (
+                "1 process shorter than a tick (10 ms at 100 Hz) is sampled (0.00 s): right on"
+                " average, and up to 0.01 s"
+            ),
         ),
         (
             [1_000_000],
             2_000_000,
             0.002,
-            "1 thread is measured, but for the last part of a tick (1 ms at 1000 Hz) of each: up to 0.00 s more",
+            (
+                "1 thread is measured, but for the last part of a tick (1 ms at 1000 Hz) of each:"
+                " up to 0.00 s more"
+            ),
         ),
-        ([3_333_333], 3_333_332, 0.012, "1 process shorter than a tick (3.33 ms at 300 Hz) is sampled"),
-        ([1_000_000, 10_000_000], 2_000_000, 0.002, "a tick (up to 10 ms at 100 Hz) of each: up to 0.01 s more"),
-        ([None], 9_000_000, 0.012, "shorter than a tick (up to 10 ms at 100 Hz, assumed for 1 boot of which it is not known) is sampled"),
+        (
+            [3_333_333],
+            3_333_332,
+            0.012,
+            "1 process shorter than a tick (3.33 ms at 300 Hz) is sampled",
+        ),
+        (
+            [1_000_000, 10_000_000],
+            2_000_000,
+            0.002,
+            "a tick (up to 10 ms at 100 Hz) of each: up to 0.01 s more",
+        ),
+        (
+            [None],
+            9_000_000,
+            0.012,
+            (
+                "shorter than a tick (up to 10 ms at 100 Hz, assumed for 1 boot of which it is not"
+                " known) is sampled"
+            ),
+        ),
     ],
 )
 def test_what_is_sampled_and_the_bound_are_by_the_tick_of_the_kernel(
@@ -369,7 +589,10 @@ def test_what_is_sampled_and_the_bound_are_by_the_tick_of_the_kernel(
 
 
 def test_a_flame_graph_of_cpu_time_says_what_is_measured_and_what_sampled(filled: Reports) -> None:
-    words = "CPU time is measured to a thread's last tick (4 ms at 250 Hz), and sampled where a process is shorter"
+    words = (
+        "CPU time is measured to a thread's last tick (4 ms at 250 Hz), and sampled where a process"
+        " is shorter"
+    )
     assert words in filled.run("flame", "build", "-o", "-").stderr
     assert words in filled.run("tree", "build", "--collapsed").stderr
     assert "CPU time" not in filled.run("flame", "build", "-o", "-", "--by", "io").stderr
@@ -379,7 +602,10 @@ def test_charging_for_a_part_of_a_life_is_said(filled: Reports) -> None:
     filled.warehouse.usage(1, run_ns=3_000_000_000, utime_us=3_000_000, stime_us=0)
     filled.warehouse.job(3, "late")
     filled.warehouse.stay(3, 1, since=15, how=1)
-    assert "all of its usage is charged, as its counters were not read" in filled.run("job", "late").stderr
+    assert (
+        "all of its usage is charged, as its counters were not read"
+        in filled.run("job", "late").stderr
+    )
     filled.warehouse.process(77, start=5, seconds=None)
     filled.warehouse.job(4, "still")
     filled.warehouse.stay(4, 77, since=15, how=1)
@@ -390,7 +616,12 @@ def test_charging_for_a_part_of_a_life_is_said(filled: Reports) -> None:
     filled.warehouse.baseline(3, 1, since=15, run_ns=1_000_000_000, utime_us=1_000_000, stime_us=0)
     assert "is charged for that part" in filled.run("job", "late").stderr
     found = filled.json("job", "late")
-    assert (found["run_ns"], found["cpu_s"], found["part_life"], found["part_life_whole"]) == (2_000_000_000, 2.0, 1, 0)
+    assert (found["run_ns"], found["cpu_s"], found["part_life"], found["part_life_whole"]) == (
+        2_000_000_000,
+        2.0,
+        1,
+        0,
+    )
     assert filled.json("processes", "--job", "late")[0]["run_ns"] == 2_000_000_000
 
 

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elsa.errors import UsageError
-from elsa.report import selection, times
-from elsa.report.times import Window
+from elsa.report.query import selection, times
+from elsa.report.query.times import Window
 
 if TYPE_CHECKING:
     from conftest import Reports
@@ -77,10 +77,24 @@ def test_day_on_which_the_clock_changes_has_its_own_length() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "soon", "25:00", "2026-13-01", "2026-13", "1302", "13:00pm", "now-", "now-2fortnights", "-1", "now-99999999999999999999days"],
+    [
+        "",
+        "soon",
+        "25:00",
+        "2026-13-01",
+        "2026-13",
+        "1302",
+        "13:00pm",
+        "now-",
+        "now-2fortnights",
+        "-1",
+        "now-99999999999999999999days",
+    ],
 )
 def test_time_that_cannot_be_read_is_an_error_with_examples(text: str) -> None:
-    with pytest.raises(UsageError, match=r"--since: cannot read the time .*; write for example 2026-11-02"):
+    with pytest.raises(
+        UsageError, match=r"--since: cannot read the time .*; write for example 2026-11-02"
+    ):
         times.moment(text, NOW, "--since")
 
 
@@ -119,10 +133,14 @@ def test_name_of_several_jobs_means_the_only_open_one(reports: Reports) -> None:
 
 
 @pytest.mark.parametrize("closed_at_ns", [None, 5])
-def test_name_that_leaves_a_choice_is_an_error_that_lists_the_ids(reports: Reports, closed_at_ns: int | None) -> None:
+def test_name_that_leaves_a_choice_is_an_error_that_lists_the_ids(
+    reports: Reports, closed_at_ns: int | None
+) -> None:
     reports.warehouse.job(1, "build", closed_at_ns=closed_at_ns)
     reports.warehouse.job(2, "build", closed_at_ns=closed_at_ns)
-    with pytest.raises(UsageError, match=r"several jobs have the name build; name one by its id: 1, 2"):
+    with pytest.raises(
+        UsageError, match=r"several jobs have the name build; name one by its id: 1, 2"
+    ):
         selection.job_id(reports.warehouse.connection, "build")
 
 

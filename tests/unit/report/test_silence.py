@@ -1,8 +1,9 @@
-"""Reports say when what feeds the warehouse is silent: only where they reach to now, and only where it matters."""
+"""Reports say when what feeds the warehouse is silent: only where they reach to now, and only where
+it matters.
+"""
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sqlite3
 import subprocess
@@ -15,18 +16,12 @@ import pytest
 
 from elsa.kernel.procfs import INITIAL_NAMESPACES, Procfs
 from elsa.report import gaps
-from elsa.report.output import Output
-from elsa.report.selection import Selection
-from elsa.report.silence import SECOND, late, silence
-from elsa.report.times import Window
+from elsa.report.collector_status import SECOND, late, silence
+from elsa.report.query.selection import Selection
+from elsa.report.query.times import Window
+from elsa.report.render.output import Output
 from elsa.store.upgrade import upgrade
-
-# The given rows of the view tests, by their path, since test folders are no packages.
-_spec = importlib.util.spec_from_file_location("given", Path(__file__).parents[2] / "views" / "given.py")
-assert _spec is not None
-assert _spec.loader is not None
-given = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(given)
+from tests.support import given
 
 HEARD = 1000
 NOW = given.REAL + (HEARD + 5) * SECOND
@@ -43,7 +38,9 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def warehouse(path: Path) -> Iterator[Any]:
-    """A collector that has heard up to HEARD, a job that is over, one that is open, one that is closed but runs on; nothing is kept."""
+    """A collector that has heard up to HEARD, a job that is over, one that is open, one that is
+    closed but runs on; nothing is kept.
+    """
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("begin")
         made = given.Warehouse(connection)
@@ -58,28 +55,46 @@ def warehouse(path: Path) -> Iterator[Any]:
         connection.execute("rollback")
 
 
-def test_a_collector_that_hears_is_not_spoken_of(warehouse: Any) -> None:  # noqa: ANN401
-    assert silence(warehouse.connection, Window(), NOW) == late(warehouse.connection, Selection(), NOW) == []
+def test_a_collector_that_hears_is_not_spoken_of(warehouse: Any) -> None:
+    assert (
+        silence(warehouse.connection, Window(), NOW)
+        == late(warehouse.connection, Selection(), NOW)
+        == []
+    )
 
 
-@pytest.mark.parametrize(("until", "told"), [(None, True), (LATER + SECOND, True), (given.REAL + 900 * SECOND, False)])
-def test_a_silent_collector_matters_where_the_window_reaches_that_far(warehouse: Any, until: int | None, told: bool) -> None:  # noqa: ANN401
+@pytest.mark.parametrize(
+    ("until", "told"), [(None, True), (LATER + SECOND, True), (given.REAL + 900 * SECOND, False)]
+)
+def test_a_silent_collector_matters_where_the_window_reaches_that_far(
+    warehouse: Any, until: int | None, told: bool
+) -> None:
     words = late(warehouse.connection, Selection(Window(None, until)), LATER)
     assert [line.startswith(HEARS_NOTHING) for line in words] == [True] * told
 
 
-@pytest.mark.parametrize(("jobs", "told"), [((1,), False), ((2,), True), ((3,), True), ((1, 2), True)])
-def test_of_jobs_it_matters_unless_all_were_over(warehouse: Any, jobs: tuple[int, ...], told: bool) -> None:  # noqa: ANN401
+@pytest.mark.parametrize(
+    ("jobs", "told"), [((1,), False), ((2,), True), ((3,), True), ((1, 2), True)]
+)
+def test_of_jobs_it_matters_unless_all_were_over(
+    warehouse: Any, jobs: tuple[int, ...], told: bool
+) -> None:
     assert bool(late(warehouse.connection, Selection(jobs=jobs), LATER)) is told
 
 
-def test_where_accounting_alone_is_used_only_the_witnesses_reports_speak_of_the_collector(warehouse: Any) -> None:  # noqa: ANN401
+def test_where_accounting_alone_is_used_only_the_witnesses_reports_speak_of_the_collector(
+    warehouse: Any,
+) -> None:
     warehouse.connection.execute("delete from collector")
-    assert silence(warehouse.connection, Window(), LATER) == ["the collector was never started here; start it with: elsa jobd"]
+    assert silence(warehouse.connection, Window(), LATER) == [
+        "the collector was never started here; start it with: elsa jobd"
+    ]
     assert late(warehouse.connection, Selection(), LATER) == []
 
 
-def test_accounting_that_is_read_no_more_is_said_while_the_collector_hears(warehouse: Any) -> None:  # noqa: ANN401
+def test_accounting_that_is_read_no_more_is_said_while_the_collector_hears(
+    warehouse: Any,
+) -> None:
     days = 3 * 86_400
     warehouse.connection.execute("update collector set heard_ns = ?", (days * SECOND,))
     (line,) = late(warehouse.connection, Selection(), given.REAL + (days + 1) * SECOND)
@@ -89,9 +104,12 @@ def test_accounting_that_is_read_no_more_is_said_while_the_collector_hears(wareh
     assert late(warehouse.connection, Selection(), given.REAL + (days + 1) * SECOND) == []
 
 
-def test_a_silence_up_to_now_is_a_gap_that_has_not_ended(warehouse: Any) -> None:  # noqa: ANN401
+def test_a_silence_up_to_now_is_a_gap_that_has_not_ended(warehouse: Any) -> None:
     warehouse.insert("gap", id=7, boot_id=1, kind="down", from_ns=10 * SECOND, to_ns=20 * SECOND)
-    for stopped, note in ((HEARD * SECOND, "stopped"), (None, "without notice: killed, or it cannot write")):
+    for stopped, note in (
+        (HEARD * SECOND, "stopped"),
+        (None, "without notice: killed, or it cannot write"),
+    ):
         warehouse.connection.execute("update collector set stopped_ns = ?", (stopped,))
         report = gaps.gaps(warehouse.connection, Window(), Output(), LATER)
         rows = [dict(zip(report.columns, row, strict=True)) for row in report.rows]
@@ -102,15 +120,22 @@ def test_a_silence_up_to_now_is_a_gap_that_has_not_ended(warehouse: Any) -> None
         assert rows[0]["started_at"] == "2026-01-02T03:20:45Z"
     assert len(gaps.gaps(warehouse.connection, Window(), Output(), NOW).rows) == 1  # type: ignore[arg-type]
     assert len(gaps.gaps(warehouse.connection, Window(until=NOW), Output(), LATER).rows) == 1  # type: ignore[arg-type]
-    assert [row[0] for row in gaps.gaps(warehouse.connection, Window(), Output(sort="started_at"), LATER).rows] == [7, None]
+    assert [
+        row[0]
+        for row in gaps.gaps(warehouse.connection, Window(), Output(sort="started_at"), LATER).rows
+    ] == [7, None]
 
 
-def test_check_knows_the_gaps_since_a_time(warehouse: Any) -> None:  # noqa: ANN401
+def test_check_knows_the_gaps_since_a_time(warehouse: Any) -> None:
     warehouse.insert("gap", id=7, boot_id=1, kind="down", from_ns=10 * SECOND, to_ns=20 * SECOND)
     warehouse.insert("gap", id=8, boot_id=1, kind="down", from_ns=30 * SECOND, to_ns=40 * SECOND)
     warehouse.insert("gap", id=9, kind="file", acct_file_id=1, from_position=0, to_position=64)
-    assert [known[:2] for known in gaps.since(warehouse.connection, given.REAL, NOW)] == [("jobd was not listening", 2)]
-    assert [known[:2] for known in gaps.since(warehouse.connection, given.REAL + 30 * SECOND, LATER)] == [
+    assert [known[:2] for known in gaps.since(warehouse.connection, given.REAL, NOW)] == [
+        ("jobd was not listening", 2)
+    ]
+    assert [
+        known[:2] for known in gaps.since(warehouse.connection, given.REAL + 30 * SECOND, LATER)
+    ] == [
         ("jobd was not listening", 1),
         ("jobd has stored nothing since", 1),
     ]
@@ -119,12 +144,14 @@ def test_check_knows_the_gaps_since_a_time(warehouse: Any) -> None:  # noqa: ANN
     assert file == ("bytes of an accounting file that are no records", 1, None)
 
 
-def test_a_collector_that_is_gone_is_silent_at_once(warehouse: Any) -> None:  # noqa: ANN401
+def test_a_collector_that_is_gone_is_silent_at_once(warehouse: Any) -> None:
     with subprocess.Popen(["true"]) as gone:
         gone.wait()
     warehouse.connection.execute("update collector set pid = ?", (gone.pid,))
     if Procfs().namespace("pid") == INITIAL_NAMESPACES["pid"]:
         assert silence(warehouse.connection, Window(), NOW)[0].startswith(HEARS_NOTHING)
-    warehouse.connection.execute("update collector set pid = ?, stopped_ns = heard_ns", (os.getpid(),))
+    warehouse.connection.execute(
+        "update collector set pid = ?, stopped_ns = heard_ns", (os.getpid(),)
+    )
     assert silence(warehouse.connection, Window(), NOW)[0].startswith(HEARS_NOTHING)
     assert silence(warehouse.connection, Window(until=NOW - 5 * SECOND), NOW) == []

@@ -1,4 +1,6 @@
-"""What a person at a terminal gets: as wide as it is, through a pager when it is longer, in colour unless NO_COLOR says no."""
+"""What a person at a terminal gets: as wide as it is, through a pager when it is longer, in colour
+unless NO_COLOR says no.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,13 @@ import pytest
 if TYPE_CHECKING:
     from conftest import Reports
 
-ELSA_REPORT = [sys.executable, "-W", "error", "-c", "from elsa.cli.main import elsa_report; elsa_report()"]
+ELSA_REPORT = [
+    sys.executable,
+    "-W",
+    "error",
+    "-c",
+    "from elsa.cli.main import elsa_report; elsa_report()",
+]
 
 
 def on_terminal(reports: Reports, *arguments: str, **environment: str) -> str:
@@ -22,7 +30,13 @@ def on_terminal(reports: Reports, *arguments: str, **environment: str) -> str:
     shell = {"TERM": "xterm", "LINES": "8", "COLUMNS": "60", "PAGER": "sed s/^/PAGED:/"}
     clean = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "LESS")}
     command = [*ELSA_REPORT, *arguments, "--db", str(reports.path)]
-    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=subprocess.DEVNULL, env=clean | shell | environment)
+    process = subprocess.Popen(
+        command,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=subprocess.DEVNULL,
+        env=clean | shell | environment,
+    )
     os.close(theirs)
     text = b""
     try:
@@ -60,7 +74,9 @@ def test_pager_shows_what_is_longer_than_the_screen_and_only_that(long: Reports)
 
 def test_name_that_would_move_the_cursor_reaches_no_terminal(filled: Reports) -> None:
     for form in ("table", "csv", "json", "parsable"):
-        shown = on_terminal(filled, "jobs", "--columns", "name,tags", "--format", form, NO_COLOR="1")
+        shown = on_terminal(
+            filled, "jobs", "--columns", "name,tags", "--format", form, NO_COLOR="1"
+        )
         assert "x1b[31m" in shown or "u001b[31m" in shown
         assert "\x1b" not in shown
 
@@ -68,7 +84,10 @@ def test_name_that_would_move_the_cursor_reaches_no_terminal(filled: Reports) ->
 def test_name_and_tree_that_the_locale_cannot_write_are_written_in_ascii(filled: Reports) -> None:
     filled.warehouse.job(7, "größe", members=(1, 2))
     plain = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    for arguments, expected in ((["jobs", "--columns", "name"], "gr\\xf6\\xdfe"), (["tree", "7"], "`- cc")):
+    for arguments, expected in (
+        (["jobs", "--columns", "name"], "gr\\xf6\\xdfe"),
+        (["tree", "7"], "`- cc"),
+    ):
         command = [*ELSA_REPORT, *arguments, "--db", str(filled.path)]
         done = subprocess.run(command, env=plain, capture_output=True, text=True, check=True)
         assert expected in done.stdout

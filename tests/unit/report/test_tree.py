@@ -1,4 +1,6 @@
-"""`elsa report tree` and `flame`: totals, folding, folded stacks and the picture, of any tree, however deep or wide."""
+"""`elsa report tree` and `flame`: totals, folding, folded stacks and the picture, of any tree,
+however deep or wide.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elsa.errors import RetryError, UsageError
-from elsa.report import flame, folded, tree
+from elsa.report import folded, tree
+from elsa.report.render import flame
 from elsa.report.tree import Node
 
 if TYPE_CHECKING:
@@ -23,19 +26,44 @@ SECOND = 10**9
 
 @pytest.fixture
 def build(reports: Reports) -> Reports:
-    """Make with three sh, of which two run cc and one cc and ld, and a daemon whose parent is not in the job."""
+    """Make with three sh, of which two run cc and one cc and ld, and a daemon whose parent is not
+    in the job.
+    """
     warehouse = reports.warehouse
-    parents = {1: (None, "make"), 2: (1, "sh"), 3: (1, "sh"), 4: (1, "sh"), 5: (2, "cc"), 6: (3, "cc"), 7: (4, "cc"), 8: (4, "ld")}
+    parents = {
+        1: (None, "make"),
+        2: (1, "sh"),
+        3: (1, "sh"),
+        4: (1, "sh"),
+        5: (2, "cc"),
+        6: (3, "cc"),
+        7: (4, "cc"),
+        8: (4, "ld"),
+    }
     for number, (parent, comm) in parents.items():
         warehouse.process(number, start=number, seconds=10, parent_id=parent, comm=comm)
-        warehouse.usage(number, run_ns=number * SECOND, utime_us=number * 10**6, stime_us=0, read_bytes=1024, write_bytes=number)
+        warehouse.usage(
+            number,
+            run_ns=number * SECOND,
+            utime_us=number * 10**6,
+            stime_us=0,
+            read_bytes=1024,
+            write_bytes=number,
+        )
     warehouse.process(9, start=5, seconds=None, parent_id=77, comm="a;b")
     warehouse.job(1, members=tuple(range(1, 10)))
     return reports
 
 
-def test_tree_has_own_cost_and_that_of_the_branch_the_dearest_first_and_folds_what_is_alike(build: Reports) -> None:
-    lines = [line.split()[:5] for line in build.run("tree", "build").stdout.replace("─ ", "─").replace("│", " ").splitlines()[3:]]
+def test_tree_has_own_cost_and_that_of_the_branch_the_dearest_first_and_folds_what_is_alike(
+    build: Reports,
+) -> None:
+    lines = [
+        line.split()[:5]
+        for line in (
+            build.run("tree", "build").stdout.replace("─ ", "─").replace("│", " ").splitlines()[3:]
+        )
+    ]
     assert [" ".join(line) for line in lines] == [
         "make 1001 8 1.00 36.00",
         "├─sh 1004 3 4.00 19.00",
@@ -46,23 +74,31 @@ def test_tree_has_own_cost_and_that_of_the_branch_the_dearest_first_and_folds_wh
         "a;b 1009 1 - -",
     ]
     rows = build.json("tree", "1")
-    assert [(row["depth"], row["command"], row["times"], row["total_io_bytes"]) for row in rows][3:5] == [
+    assert [(row["depth"], row["command"], row["times"], row["total_io_bytes"]) for row in rows][
+        3:5
+    ] == [
         (2, "cc", 1, 1031),
         (1, "sh", 2, 4112),
     ]
     assert sum(row["cpu_s"] or 0 for row in rows) == rows[0]["total_cpu_s"] == 36.0
 
 
-def test_every_process_has_a_line_when_nothing_is_folded_and_ascii_draws_it_too(build: Reports) -> None:
+def test_every_process_has_a_line_when_nothing_is_folded_and_ascii_draws_it_too(
+    build: Reports,
+) -> None:
     assert len(build.json("tree", "build", "--no-fold")) == 9
-    roots = tree.load(build.warehouse.connection, tree.target(build.warehouse.connection, "build")[0])
+    roots = tree.load(
+        build.warehouse.connection, tree.target(build.warehouse.connection, "build")[0]
+    )
     tree.add_up(roots)
     drawn = [row[0] for row in tree._lines(roots, blocks=False)]
     assert drawn[:4] == ["make", "|- sh", "|  |- ld", "|  `- cc"]
     assert drawn[-3:] == ["`- sh", "   `- cc", "a;b"]
 
 
-def test_tree_of_a_pid_is_the_newest_process_that_had_it_with_all_it_started(build: Reports) -> None:
+def test_tree_of_a_pid_is_the_newest_process_that_had_it_with_all_it_started(
+    build: Reports,
+) -> None:
     assert [row["command"] for row in build.json("tree", "pid:1004")] == ["sh", "ld", "cc"]
     assert build.json("tree", "1004") == build.json("tree", "pid:1004")
     build.warehouse.process(50, start=900, pid=1004, comm="new")
@@ -82,15 +118,25 @@ def test_folded_stacks_have_paths_and_whole_weights(build: Reports) -> None:
     ]
     assert "make;sh;ld 1032" in build.run("tree", "build", "--collapsed", "io").stdout
     # make is alone for a second until its first child begins, each sh for three.
-    wall = dict(line.rsplit(" ", 1) for line in build.run("tree", "build", "--collapsed", "wall").stdout.splitlines())
-    assert wall == {"make": "1000000", "make;sh": "9000000", "make;sh;cc": "30000000", "make;sh;ld": "10000000"}
+    wall = dict(
+        line.rsplit(" ", 1)
+        for line in build.run("tree", "build", "--collapsed", "wall").stdout.splitlines()
+    )
+    assert wall == {
+        "make": "1000000",
+        "make;sh": "9000000",
+        "make;sh;cc": "30000000",
+        "make;sh;ld": "10000000",
+    }
 
 
-def test_flame_graph_is_a_sound_picture_in_which_every_frame_has_its_weight(build: Reports, tmp_path: Path) -> None:
+def test_flame_graph_is_a_sound_picture_in_which_every_frame_has_its_weight(
+    build: Reports, tmp_path: Path
+) -> None:
     build.warehouse.usage(9, run_ns=SECOND, utime_us=10**6, stime_us=0)
     path = tmp_path / "job.svg"
     assert build.run("flame", "build", "-o", str(path), "--title", "<b>").exit_code == 0
-    root = ET.fromstring(path.read_text(encoding="utf-8"))  # noqa: S314 (our own)
+    root = ET.fromstring(path.read_text(encoding="utf-8"))
     titles = [title.text for title in root.iter("{http://www.w3.org/2000/svg}title")]
     assert titles == [
         "a:b: 1.00 s CPU, 2.7%",
@@ -103,13 +149,15 @@ def test_flame_graph_is_a_sound_picture_in_which_every_frame_has_its_weight(buil
         build.run("flame", "build", "-o", str(tmp_path / "no" / "job.svg"))
 
 
-def test_flame_graph_goes_to_stdout_and_bears_the_job_s_name(build: Reports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flame_graph_goes_to_stdout_and_bears_the_job_s_name(
+    build: Reports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     build.warehouse.connection.execute("update job set name = 'b\x01\u202e<' where id = 1")
 
     def heading(*arguments: str) -> str | None:
         text = build.run("flame", *arguments, "-o", "-").stdout
-        return next(text.text for text in ET.fromstring(text) if text.get("class") == "h")  # noqa: S314 (our own)
+        return next(text.text for text in ET.fromstring(text) if text.get("class") == "h")
 
     assert heading("1") == "b\\x01\\u202e<: 36.00 s CPU"
     assert (heading("1", "--title", "") or "").startswith(": ")
@@ -136,7 +184,12 @@ def test_deep_and_wide_trees_are_no_different(depth: int, width: int) -> None:
     assert "".join(flame.draw(top, "t", "cpu")).endswith("</svg>")
 
 
-@given(st.lists(st.tuples(st.integers(0, 10), st.sampled_from("abc"), st.none() | st.integers(0, 10**6)), max_size=40))
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 10), st.sampled_from("abc"), st.none() | st.integers(0, 10**6)),
+        max_size=40,
+    )
+)
 def test_folding_loses_no_process_and_no_cost(rows: list[tuple[int, str, int | None]]) -> None:
     nodes: list[Node] = []
     roots: list[Node] = []

@@ -1,10 +1,22 @@
-"""Which of its threads' codes is the wait status of a process: the one that the kernel's own order tells, or none."""
+"""Which of its threads' codes is the wait status of a process: the one that the kernel's own order
+tells, or none.
+"""
 
 from __future__ import annotations
 
 import pytest
 
-from elsa.state.ending import APART_NS, FORK_LAG_NS, MOST_KEPT, OVERTAKEN_NS, PLAIN_APART_NS, Ends, Exits, ThreadEnd, wait_status
+from elsa.state.ending import (
+    APART_NS,
+    FORK_LAG_NS,
+    MOST_KEPT,
+    OVERTAKEN_NS,
+    PLAIN_APART_NS,
+    Ends,
+    Exits,
+    ThreadEnd,
+    wait_status,
+)
 
 SECOND = 1_000_000_000
 START = 7 * SECOND
@@ -26,14 +38,23 @@ def heard(*told: tuple[int, int, int, int]) -> Exits:
 
 def exits(threads: list[ThreadEnd], *cpus: int) -> Exits:
     """The exit events of these threads, on these CPUs."""
-    return heard(*((end.tid, end.code, cpu, START + end.at_us * 1000) for end, cpu in zip(threads, cpus or range(9), strict=False)))
+    return heard(
+        *(
+            (end.tid, end.code, cpu, START + end.at_us * 1000)
+            for end, cpu in zip(threads, cpus or range(9), strict=False)
+        )
+    )
 
 
-def wait(threads: list[ThreadEnd], exits: Exits, exec_ns: int | None = None, *, complete: bool = True) -> int | None:
+def wait(
+    threads: list[ThreadEnd], exits: Exits, exec_ns: int | None = None, *, complete: bool = True
+) -> int | None:
     return wait_status(Ends(threads, [end.tid for end in threads], complete), exits, START, exec_ns)
 
 
-def status(threads: list[ThreadEnd], *cpus: int, exec_ns: int | None = None, complete: bool = True) -> int | None:
+def status(
+    threads: list[ThreadEnd], *cpus: int, exec_ns: int | None = None, complete: bool = True
+) -> int | None:
     return wait(threads, exits(threads, *cpus), exec_ns, complete=complete)
 
 
@@ -43,8 +64,13 @@ def apart(code: int, last: int, apart_ns: int) -> list[ThreadEnd]:
 
 @pytest.mark.parametrize("complete", [True, False])
 def test_who_was_ended_by_another_thread_has_the_code_of_all(complete: bool) -> None:
-    """exit_group(0) just after the leader ended with 7, while a third thread slept; its message comes first or last."""
-    for told in ([(SEVEN, 9, False), (NONE, 9, False), (NONE, 9, True)], [(NONE, 9, True), (NONE, 9, False), (SEVEN, 9, False)]):
+    """exit_group(0) just after the leader ended with 7, while a third thread slept; its message
+    comes first or last.
+    """
+    for told in (
+        [(SEVEN, 9, False), (NONE, 9, False), (NONE, 9, True)],
+        [(NONE, 9, True), (NONE, 9, False), (SEVEN, 9, False)],
+    ):
         assert status(ends(*told), 0, 1, 2, complete=complete) == NONE
 
 
@@ -58,8 +84,13 @@ def test_without_such_a_thread_the_last_message_tells() -> None:
     assert status(apart(NONE, SEVEN, 20_000_000)) == SEVEN
 
 
-@pytest.mark.parametrize(("code", "last", "limit_ns"), [(SEVEN, NONE, APART_NS), (SEVEN, 0x0500, APART_NS), (NONE, SEVEN, PLAIN_APART_NS)])
-def test_messages_of_two_cpus_that_are_near_each_other_tell_nothing(code: int, last: int, limit_ns: int) -> None:
+@pytest.mark.parametrize(
+    ("code", "last", "limit_ns"),
+    [(SEVEN, NONE, APART_NS), (SEVEN, 0x0500, APART_NS), (NONE, SEVEN, PLAIN_APART_NS)],
+)
+def test_messages_of_two_cpus_that_are_near_each_other_tell_nothing(
+    code: int, last: int, limit_ns: int
+) -> None:
     assert status(apart(code, last, limit_ns - 1000), 0, 1) is None
     assert status(apart(code, last, limit_ns - 1000), 1, 1) == last, "one CPU has one order"
     assert status(apart(code, last, limit_ns), 0, 1) == last
@@ -72,7 +103,9 @@ def test_a_thread_that_is_waited_for_comes_before_who_waits() -> None:
 
 
 def test_one_cpu_has_one_order_though_other_threads_with_the_same_code_are_heard_later() -> None:
-    """Many threads end by themselves one after the other; the order of their exit events is another one."""
+    """Many threads end by themselves one after the other; the order of their exit events is another
+    one.
+    """
     threads = apart(NONE, SEVEN, 20_000)
     told = heard((100, NONE, 1, START), (101, SEVEN, 1, START), (99, NONE, 0, START + 500_000))
     assert wait(threads, told) == SEVEN

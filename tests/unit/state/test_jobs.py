@@ -1,4 +1,6 @@
-"""Jobs are found by id or by a name that only one of them has, and tell when their last process has gone."""
+"""Jobs are found by id or by a name that only one of them has, and tell when their last process has
+gone.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +26,23 @@ def test_ids_go_on_from_the_next_free_one_and_are_never_used_again(jobs: Jobs) -
     assert jobs.create("more", ALICE, 30).id == 10
 
 
-@pytest.mark.parametrize(("key", "owner", "id_"), [(7, None, 7), (8, BOB, 8), ("test", None, 9), ("build", ALICE, 7), ("build", BOB, 8)])
-def test_a_job_is_found_by_id_or_unique_name_among_those_of_an_owner(jobs: Jobs, key: int | str, owner: int | None, id_: int) -> None:
+@pytest.mark.parametrize(
+    ("key", "owner", "id_"),
+    [(7, None, 7), (8, BOB, 8), ("test", None, 9), ("build", ALICE, 7), ("build", BOB, 8)],
+)
+def test_a_job_is_found_by_id_or_unique_name_among_those_of_an_owner(
+    jobs: Jobs, key: int | str, owner: int | None, id_: int
+) -> None:
     assert jobs.find(key, owner).id == id_
 
 
-@pytest.mark.parametrize(("key", "owner"), [(6, None), (8, ALICE), ("test", ALICE), ("none", None), ("9", None), ("", None)])
-def test_what_is_not_there_or_is_anothers_is_not_found(jobs: Jobs, key: int | str, owner: int | None) -> None:
+@pytest.mark.parametrize(
+    ("key", "owner"),
+    [(6, None), (8, ALICE), ("test", ALICE), ("none", None), ("9", None), ("", None)],
+)
+def test_what_is_not_there_or_is_anothers_is_not_found(
+    jobs: Jobs, key: int | str, owner: int | None
+) -> None:
     with pytest.raises(UsageError, match="no open job"):
         jobs.find(key, owner)
 

@@ -27,7 +27,13 @@ def tariff(number: int, valid_from: str, **rates: str) -> Tariff:
 
 def test_the_version_is_the_last_that_began_and_of_two_at_once_the_newer() -> None:
     held = Tariffs([tariff(3, "2026-11-01"), tariff(1, "2026-01-01"), tariff(2, "2026-11-01")])
-    moments = ("2025-12-31T23:59:59", "2026-01-01", "2026-10-31T23:59:59", "2026-11-01", "2030-01-01")
+    moments = (
+        "2025-12-31T23:59:59",
+        "2026-01-01",
+        "2026-10-31T23:59:59",
+        "2026-11-01",
+        "2030-01-01",
+    )
     assert [found and found.id for found in map(held.at, map(at_ns, moments))] == [None, 1, 1, 3, 3]
 
 
@@ -47,8 +53,23 @@ def test_the_factor_is_that_of_the_hour_on_the_clock_of_the_zone(moment: str, fa
 
 
 def test_a_price_is_exact() -> None:
-    priced = tariff(1, "2026-01-01", process="0.001", cpu_hour="0.07", memory_gib_hour="3", read_gib="1", written_gib="2").price(
-        Units(processes=3, cpu_ns=1, memory_mb_us=1024 * 3_600_000_000 * 2, read_bytes=1 << 29, written_bytes=1 << 31), Decimal("1.5")
+    priced = tariff(
+        1,
+        "2026-01-01",
+        process="0.001",
+        cpu_hour="0.07",
+        memory_gib_hour="3",
+        read_gib="1",
+        written_gib="2",
+    ).price(
+        Units(
+            processes=3,
+            cpu_ns=1,
+            memory_mb_us=1024 * 3_600_000_000 * 2,
+            read_bytes=1 << 29,
+            written_bytes=1 << 31,
+        ),
+        Decimal("1.5"),
     )
     assert priced == (
         Fraction(45, 10_000),
@@ -71,8 +92,12 @@ def test_a_price_is_exact() -> None:
         (["0.001", "0.009", "0.004"], 2, ["0.00", "0.01", "0.00"]),
     ],
 )
-def test_parts_add_up_to_the_sum_which_is_rounded_once(amounts: list[str], decimals: int, expected: list[str]) -> None:
-    assert [str(part) for part in rounded([Fraction(amount) for amount in amounts], decimals)] == expected
+def test_parts_add_up_to_the_sum_which_is_rounded_once(
+    amounts: list[str], decimals: int, expected: list[str]
+) -> None:
+    assert [
+        str(part) for part in rounded([Fraction(amount) for amount in amounts], decimals)
+    ] == expected
 
 
 def test_an_unknown_zone_is_refused_in_one_line() -> None:

@@ -1,4 +1,6 @@
-"""Opening the warehouse: what is wrong comes out as one line that says what to do, and nothing is left open."""
+"""Opening the warehouse: what is wrong comes out as one line that says what to do, and nothing is
+left open.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from elsa.errors import ConfigError, ElsaError, InputMissingError, PrivilegeError, RetryError
-from elsa.kernel import places
-from elsa.store import assets, database, locks
+from elsa.kernel import safe_paths
+from elsa.store import database, locks, sql_files
 from elsa.store.upgrade import upgrade
 
 OPEN = [database.open_for_writing, database.open_for_reading]
@@ -31,18 +33,27 @@ def test_a_sound_warehouse_opens(opener: Open, db: Path) -> None:
 
 
 def test_who_opens_for_reading_cannot_write(db: Path) -> None:
-    with closing(database.open_for_reading(db)) as connection, pytest.raises(sqlite3.OperationalError, match="readonly"):
+    with (
+        closing(database.open_for_reading(db)) as connection,
+        pytest.raises(sqlite3.OperationalError, match="readonly"),
+    ):
         connection.execute("delete from process")
 
 
-def test_readers_see_the_warehouse_as_it_was_while_a_writer_writes(db: Path, connection: sqlite3.Connection) -> None:
+def test_readers_see_the_warehouse_as_it_was_while_a_writer_writes(
+    db: Path, connection: sqlite3.Connection
+) -> None:
     with closing(database.open_for_reading(db)) as reader, database.transaction(connection):
         connection.execute("insert into comm values (1, 'sh')")
         assert reader.execute("select count(*) from comm").fetchone() == (0,)
 
 
-@pytest.mark.parametrize("count", [0, 1, database.ROWS - 1, database.ROWS, database.ROWS + 1, 3 * database.ROWS])
-def test_rows_are_inserted_in_order_however_many_with_unknown_as_null(count: int, connection: sqlite3.Connection) -> None:
+@pytest.mark.parametrize(
+    "count", [0, 1, database.ROWS - 1, database.ROWS, database.ROWS + 1, 3 * database.ROWS]
+)
+def test_rows_are_inserted_in_order_however_many_with_unknown_as_null(
+    count: int, connection: sqlite3.Connection
+) -> None:
     rows = [(number, "down", None if number % 2 else number) for number in range(1, count + 1)]
     with database.transaction(connection):
         database.insert_rows(connection, "insert into gap (from_ns, kind, lost)", rows)
@@ -50,7 +61,9 @@ def test_rows_are_inserted_in_order_however_many_with_unknown_as_null(count: int
 
 
 @pytest.mark.parametrize("opener", OPEN)
-def test_a_missing_warehouse_is_told_with_the_command_that_makes_one(opener: Open, tmp_path: Path) -> None:
+def test_a_missing_warehouse_is_told_with_the_command_that_makes_one(
+    opener: Open, tmp_path: Path
+) -> None:
     path = tmp_path / "elsa.db"
     with pytest.raises(InputMissingError, match="elsa db upgrade") as error:
         opener(path)
@@ -64,7 +77,10 @@ def test_a_missing_folder_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("opener", OPEN)
-@pytest.mark.parametrize("content", [b"these are not the bytes of a database" * 50, b"SQLite format 3\0" + bytes(range(256)) * 40])
+@pytest.mark.parametrize(
+    "content",
+    [b"these are not the bytes of a database" * 50, b"SQLite format 3\0" + bytes(range(256)) * 40],
+)
 def test_what_is_no_warehouse_is_told(opener: Open, content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "elsa.db"
     path.write_bytes(content)
@@ -78,16 +94,26 @@ def test_a_corrupt_page_is_told(db: Path) -> None:
     data = bytearray(db.read_bytes())
     data[4096:] = b"\xff" * (len(data) - 4096)
     db.write_bytes(data)
-    with pytest.raises(ConfigError, match="not a sound SQLite warehouse"), database.translated(db), closing(sqlite3.connect(db)) as opened:
+    with (
+        pytest.raises(ConfigError, match="not a sound SQLite warehouse"),
+        database.translated(db),
+        closing(sqlite3.connect(db)) as opened,
+    ):
         opened.execute("select * from process").fetchall()
 
 
 @pytest.mark.parametrize("opener", OPEN)
 @pytest.mark.parametrize(
     ("revision", "meaning"),
-    [("0000", "is needed; run: elsa db upgrade"), ("9999", "made by a newer ELSA"), (None, "not an ELSA warehouse yet")],
+    [
+        ("0000", "is needed; run: elsa db upgrade"),
+        ("9999", "made by a newer ELSA"),
+        (None, "not an ELSA warehouse yet"),
+    ],
 )
-def test_a_warehouse_of_another_version_is_told(opener: Open, revision: str | None, meaning: str, db: Path) -> None:
+def test_a_warehouse_of_another_version_is_told(
+    opener: Open, revision: str | None, meaning: str, db: Path
+) -> None:
     with closing(sqlite3.connect(db, isolation_level=None)) as connection:
         if revision is None:
             connection.execute("drop table alembic_version")
@@ -101,7 +127,10 @@ def test_a_warehouse_of_another_version_is_told(opener: Open, revision: str | No
 def test_a_locked_warehouse_is_told(db: Path, connection: sqlite3.Connection) -> None:
     connection.execute("begin immediate")
     with closing(sqlite3.connect(db, timeout=0, isolation_level=None)) as other:
-        with pytest.raises(RetryError, match="locked by another program; try again later") as error, database.translated(db):
+        with (
+            pytest.raises(RetryError, match="locked by another program; try again later") as error,
+            database.translated(db),
+        ):
             other.execute("begin immediate")
     connection.execute("rollback")
     assert one_line(error, db)
@@ -109,7 +138,10 @@ def test_a_locked_warehouse_is_told(db: Path, connection: sqlite3.Connection) ->
 
 def test_a_warehouse_that_may_not_be_written_is_told(db: Path) -> None:
     with closing(database.open_for_reading(db)) as connection:
-        with pytest.raises(PrivilegeError, match="cannot be written by this user") as error, database.translated(db):
+        with (
+            pytest.raises(PrivilegeError, match="cannot be written by this user") as error,
+            database.translated(db),
+        ):
             connection.execute("delete from process")
     assert one_line(error, db)
 
@@ -127,11 +159,16 @@ def test_any_other_error_is_told_as_it_is(db: Path, connection: sqlite3.Connecti
         connection.execute("select * from none")
 
 
-@pytest.mark.parametrize(("mode", "refused"), [(0o777, True), (0o757, True), (0o1777, True), (0o755, False), (0o700, False)])
+@pytest.mark.parametrize(
+    ("mode", "refused"),
+    [(0o777, True), (0o757, True), (0o1777, True), (0o755, False), (0o700, False)],
+)
 def test_a_folder_that_others_can_write_is_refused(mode: int, refused: bool, db: Path) -> None:
     db.parent.chmod(mode)
     if refused:
-        with pytest.raises(PrivilegeError, match=r"others can write this folder.*use a folder of its own"):
+        with pytest.raises(
+            PrivilegeError, match=r"others can write this folder.*use a folder of its own"
+        ):
             database.open_for_writing(db)
     else:
         database.open_for_writing(db).close()
@@ -149,27 +186,35 @@ def test_a_transaction_is_all_or_nothing(connection: sqlite3.Connection) -> None
 
 
 def test_every_view_stands_after_those_that_it_reads() -> None:
-    names = [path.stem for path in assets.views()]
-    assert sorted(names) == sorted(path.stem for path in assets.folder("sql").glob("*.sql"))
+    names = [path.stem for path in sql_files.views()]
+    assert sorted(names) == sorted(path.stem for path in sql_files.views())
     with closing(sqlite3.connect(":memory:")) as connection:
-        for path in assets.views():
+        for path in sql_files.views():
             connection.execute(path.read_text())
             text = path.read_text().split(" as", 1)[1]
             later = names[names.index(path.stem) + 1 :]
-            assert not [name for name in later if f"from {name} " in text or f"join {name} " in text]
+            assert not [
+                name for name in later if f"from {name} " in text or f"join {name} " in text
+            ]
 
 
 @pytest.mark.parametrize("opener", [*OPEN, upgrade])
-def test_a_fifo_in_the_place_of_the_warehouse_makes_nobody_wait(opener: Callable[[Path], object], tmp_path: Path) -> None:
+def test_a_fifo_in_the_place_of_the_warehouse_makes_nobody_wait(
+    opener: Callable[[Path], object], tmp_path: Path
+) -> None:
     path = tmp_path / "elsa.db"
     os.mkfifo(path)
-    with pytest.raises(ConfigError, match=f"{path}: is a FIFO, where the warehouse's file is needed"):
+    with pytest.raises(
+        ConfigError, match=f"{path}: is a FIFO, where the warehouse's file is needed"
+    ):
         opener(path)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 @pytest.mark.parametrize("opener", [database.open_for_writing, upgrade])
-def test_root_does_not_write_into_what_a_user_owns(opener: Callable[[Path], object], db: Path) -> None:
+def test_root_does_not_write_into_what_a_user_owns(
+    opener: Callable[[Path], object], db: Path
+) -> None:
     os.chown(db.parent, 65534, 65534)
     with pytest.raises(PrivilegeError, match=r"belongs to user .*run as user"):
         opener(db)
@@ -177,7 +222,9 @@ def test_root_does_not_write_into_what_a_user_owns(opener: Callable[[Path], obje
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 @pytest.mark.parametrize("suffix", ["-wal", "-shm", "-journal"])
-def test_root_who_reads_the_warehouse_of_a_user_writes_through_none_of_his_links(suffix: str, db: Path, tmp_path: Path) -> None:
+def test_root_who_reads_the_warehouse_of_a_user_writes_through_none_of_his_links(
+    suffix: str, db: Path, tmp_path: Path
+) -> None:
     victim = tmp_path / "victim"
     victim.write_bytes(b"precious")
     os.chown(db.parent, 65534, 65534)
@@ -188,7 +235,9 @@ def test_root_who_reads_the_warehouse_of_a_user_writes_through_none_of_his_links
     assert victim.read_bytes() == b"precious"
 
 
-def test_by_whatever_name_a_warehouse_is_called_it_has_one_writer_of_a_kind(db: Path, tmp_path: Path) -> None:
+def test_by_whatever_name_a_warehouse_is_called_it_has_one_writer_of_a_kind(
+    db: Path, tmp_path: Path
+) -> None:
     link = tmp_path / "other-name.db"
     link.symlink_to(db)
     with locks.only(locks.INGESTER, db):
@@ -197,7 +246,10 @@ def test_by_whatever_name_a_warehouse_is_called_it_has_one_writer_of_a_kind(db: 
 
 
 def test_a_read_only_file_system_is_called_so(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(places, "read_only", lambda _path: True)
-    with closing(database.open_for_reading(db)) as connection, pytest.raises(RetryError, match="read-only file system"):
+    monkeypatch.setattr(safe_paths, "read_only", lambda _path: True)
+    with (
+        closing(database.open_for_reading(db)) as connection,
+        pytest.raises(RetryError, match="read-only file system"),
+    ):
         with database.translated(db):
             connection.execute("delete from process")

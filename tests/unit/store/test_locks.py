@@ -27,18 +27,27 @@ def mode_of_lock(db: Path) -> int:
 def test_one_of_a_kind_at_a_time(db: Path) -> None:
     with locks.only(locks.COLLECTOR, db), locks.only(locks.INGESTER, db):
         assert locks.held(locks.COLLECTOR, db)
-        with pytest.raises(UnavailableError, match="another elsa jobd"), locks.only(locks.COLLECTOR, db):
+        with (
+            pytest.raises(UnavailableError, match="another elsa jobd"),
+            locks.only(locks.COLLECTOR, db),
+        ):
             pass
         with pytest.raises(RetryError, match="another elsa ingest"), locks.only(locks.INGESTER, db):
             pass
     assert not locks.held(locks.COLLECTOR, db)
 
 
-@pytest.mark.parametrize(("warehouse", "lock"), [(0o600, 0o600), (0o640, 0o600), (0o660, 0o660), (0o664, 0o660)])
-def test_who_may_write_the_warehouse_may_lock_it_and_nobody_else(db: Path, warehouse: int, lock: int) -> None:
+@pytest.mark.parametrize(
+    ("warehouse", "lock"), [(0o600, 0o600), (0o640, 0o600), (0o660, 0o660), (0o664, 0o660)]
+)
+def test_who_may_write_the_warehouse_may_lock_it_and_nobody_else(
+    db: Path, warehouse: int, lock: int
+) -> None:
     db.chmod(warehouse)
     assert mode_of_lock(db) == lock
-    Path(f"{db}-prune.lock").chmod(0o600)  # of an older version, or from before the warehouse was opened to others
+    Path(f"{db}-prune.lock").chmod(
+        0o600
+    )  # of an older version, or from before the warehouse was opened to others
     assert mode_of_lock(db) == lock
 
 

@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 from elsa.errors import ConfigError
-from elsa.report import measures, rolled
-from elsa.report.times import Window
+from elsa.report.query import rollup_source
+from elsa.report.query import sums as measures
+from elsa.report.query.times import Window
 from elsa.store import database, retention, rollups, schema
 from elsa.store.retention import Cutoffs, prune
 from elsa.store.upgrade import upgrade
-from tests.month import BEGIN_NS, END_NS, HOUR, Month, write
+from tests.support.month import BEGIN_NS, END_NS, HOUR, Month, write
 
 DAY = 24 * HOUR
 HALF = BEGIN_NS + 15 * DAY
@@ -49,15 +50,28 @@ def quiet(_done: int, _total: int) -> None:
     """No bar."""
 
 
-def sums(connection: sqlite3.Connection, *, days: bool = True) -> dict[str, list[tuple[object, ...]]]:
+def sums(
+    connection: sqlite3.Connection, *, days: bool = True
+) -> dict[str, list[tuple[object, ...]]]:
     """All sums by command, user and job, and all jobs."""
     found = {}
-    for table in (*rollups.ROLLUPS, rolled.ALL):
-        keys = ", ".join(f"u.{key}" for key in rollups.ROLLUPS[table].keys) if table in rollups.ROLLUPS else "null"
-        known = rolled.sums(table)
+    for table in (*rollups.ROLLUPS, rollup_source.ALL):
+        keys = (
+            ", ".join(f"u.{key}" for key in rollups.ROLLUPS[table].keys)
+            if table in rollups.ROLLUPS
+            else "null"
+        )
+        known = rollup_source.sums(table)
         figures = ", ".join(known[key] for key in measures.sums(members=table == "rollup_job"))
-        for name, window in {"all": Window(), "some": Window(BEGIN_NS + 3 * DAY, BEGIN_NS + 20 * DAY)}.items():
-            query = f"select {keys}, {figures} {rolled.source(table, window, [figures], days=days).sql} group by {keys} order by {keys}"
+        for name, window in {
+            "all": Window(),
+            "some": Window(BEGIN_NS + 3 * DAY, BEGIN_NS + 20 * DAY),
+        }.items():
+            query = (
+                f"select {keys}, {figures}"
+                f" {rollup_source.source(table, window, [figures], days=days).sql} group by {keys}"
+                f" order by {keys}"
+            )
             found[f"{table} {name}"] = connection.execute(query).fetchall()
     found["jobs"] = connection.execute("select * from job_usage order by job_id").fetchall()
     return found
@@ -78,41 +92,61 @@ def test_sums_by_command_user_and_job_are_the_same_after_processes_were_pruned(
     assert sums(opened) == before
 
 
-def test_pruned_processes_leave_nothing_behind_and_the_books_balance(opened: sqlite3.Connection, db: Path) -> None:
+def test_pruned_processes_leave_nothing_behind_and_the_books_balance(
+    opened: sqlite3.Connection, db: Path
+) -> None:
     prune(opened, db, Cutoffs(None, HALF, None), quiet)
     for table in (*retention.OF_PROCESS, "event"):
-        lost = f"select count(*) from {table} where process_id is not null and process_id not in (select id from process)"
+        lost = (
+            f"select count(*) from {table} where process_id is not null and process_id not in"
+            " (select id from process)"
+        )
         assert opened.execute(lost).fetchone() == (0,), table
     assert opened.execute("select * from reconciliation where difference <> 0").fetchall() == []
     assert opened.execute("pragma foreign_key_check").fetchall() == []
 
 
-def test_blocks_of_ids_that_hold_nothing_any_more_are_forgotten(opened: sqlite3.Connection, db: Path) -> None:
-    held = "select boot_id, stretch, block from begun where block in (select id / 1024 from process) order by 1, 2, 3"
+def test_blocks_of_ids_that_hold_nothing_any_more_are_forgotten(
+    opened: sqlite3.Connection, db: Path
+) -> None:
+    held = (
+        "select boot_id, stretch, block from begun where block in (select id / 1024 from process)"
+        " order by 1, 2, 3"
+    )
     every = "select boot_id, stretch, block from begun order by 1, 2, 3"
     # Far from all others, so that their block is theirs alone.
     columns = "boot_id, pid, origin, start_ns, clock_id, elapsed_ns, end_clock_id, end_how"
-    opened.execute(f"insert into process (id, {columns}) select id + 1 << 20, {columns} from process where elapsed_ns is not null")
+    opened.execute(
+        f"insert into process (id, {columns}) select id + 1 << 20, {columns} from process where"
+        " elapsed_ns is not null"
+    )
     prune(opened, db, Cutoffs(None, HALF, None), quiet)
     assert opened.execute(every).fetchall() == opened.execute(held).fetchall() != []
 
 
 def test_every_table_that_tells_of_a_process_is_pruned_with_it() -> None:
-    telling = {name for name, table in schema.metadata.tables.items() if "process_id" in table.columns}
+    telling = {
+        name for name, table in schema.metadata.tables.items() if "process_id" in table.columns
+    }
     assert telling == {*retention.OF_PROCESS, "event", "rollup_doubt"}
 
 
 def test_what_an_open_job_needs_stays(opened: sqlite3.Connection, db: Path) -> None:
     opened.execute("update job set closed_at_ns = null, close_how = null where id = 3")
     members = "select count(*) from membership where job_id = 3"
-    processes = "select count(*) from process where id in (select process_id from membership where job_id = 3)"
+    processes = (
+        "select count(*) from process where id in (select process_id from membership where job_id"
+        " = 3)"
+    )
     before = opened.execute(members).fetchone(), opened.execute(processes).fetchone()
     prune(opened, db, Cutoffs(None, END_NS, None), quiet)
     assert (opened.execute(members).fetchone(), opened.execute(processes).fetchone()) == before
     assert before[0][0] > 0
 
 
-def test_what_runs_and_records_that_wait_stay_and_no_id_is_free_again(opened: sqlite3.Connection, db: Path) -> None:
+def test_what_runs_and_records_that_wait_stay_and_no_id_is_free_again(
+    opened: sqlite3.Connection, db: Path
+) -> None:
     kept = [
         "select count(*) from process where elapsed_ns is null",
         "select count(*) from acct where join_how = 0",
@@ -146,7 +180,9 @@ def test_a_dry_run_tells_what_would_go_and_leaves_it(opened: sqlite3.Connection,
     assert (gone.events, gone.processes) == (told.events, told.processes)
 
 
-def test_interrupted_anywhere_it_leaves_every_sum_as_it_was(opened: sqlite3.Connection, db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_anywhere_it_leaves_every_sum_as_it_was(
+    opened: sqlite3.Connection, db: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(retention, "PROCESSES", 50)
     before = sums(opened)
 
@@ -172,18 +208,28 @@ def test_space_is_given_back(opened: sqlite3.Connection, db: Path) -> None:
     assert db.stat().st_size < before
 
 
-def test_sums_of_pruned_processes_go_at_an_age_of_their_own(opened: sqlite3.Connection, db: Path) -> None:
+def test_sums_of_pruned_processes_go_at_an_age_of_their_own(
+    opened: sqlite3.Connection, db: Path
+) -> None:
     prune(opened, db, Cutoffs(None, HALF, None), quiet)
     rollups.refresh(opened, db, END_NS)
-    kept = opened.execute("select count(*) from rollup_user where pruned = 1 and hour >= ?", ((BEGIN_NS + 9 * DAY) // HOUR,)).fetchone()
+    kept = opened.execute(
+        "select count(*) from rollup_user where pruned = 1 and hour >= ?",
+        ((BEGIN_NS + 9 * DAY) // HOUR,),
+    ).fetchone()
     assert prune(opened, db, Cutoffs(None, None, BEGIN_NS + 9 * DAY), quiet).rollups > 100
     assert opened.execute("select count(*) from rollup_user where pruned = 1").fetchone() == kept
     assert sums(opened) == sums(opened, days=False)
 
 
-@pytest.mark.parametrize(("age", "hours"), [("36 hours", 36), ("30d", 720), ("2 weeks", 336), ("1 year", 8760), ("forever", None)])
+@pytest.mark.parametrize(
+    ("age", "hours"),
+    [("36 hours", 36), ("30d", 720), ("2 weeks", 336), ("1 year", 8760), ("forever", None)],
+)
 def test_ages_are_read_as_people_write_them(age: str, hours: int | None) -> None:
-    assert retention.cutoff(age, 10**18, "--events") == (None if hours is None else 10**18 - hours * HOUR)
+    assert retention.cutoff(age, 10**18, "--events") == (
+        None if hours is None else 10**18 - hours * HOUR
+    )
 
 
 def test_an_age_beyond_all_time_is_as_far_back_as_a_column_goes() -> None:

@@ -1,4 +1,6 @@
-"""Sums are exact, however large: where one is stored, in a view, in a report, in a bill, and after processes were pruned."""
+"""Sums are exact, however large: where one is stored, in a view, in a report, in a bill, and after
+processes were pruned.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,9 @@ from click.testing import CliRunner
 
 from elsa.cli.ingest import ingest as command
 from elsa.cli.report import report
-from elsa.report import warehouse
 from elsa.report.export import export
-from elsa.report.times import Window
+from elsa.report.query import warehouse
+from elsa.report.query.times import Window
 from elsa.state.clock import HOUR_NS
 from elsa.store import database, retention, rollups
 from elsa.store.measures import Aggregate
@@ -31,12 +33,18 @@ NOW = (HOUR + 100) * HOUR_NS
 YEAR_NS = 365 * 86_400 * 10**9
 
 
-@pytest.mark.parametrize("values", [[1, 2], [MOST, 1], [MOST] * 5, [2**62, None, 2**62, 2**62], [None], [3, None]])
+@pytest.mark.parametrize(
+    "values", [[1, 2], [MOST, 1], [MOST] * 5, [2**62, None, 2**62, 2**62], [None], [3, None]]
+)
 def test_a_sum_that_no_integer_holds_is_kept_in_rows_that_add_up(values: list[int | None]) -> None:
     with closing(sqlite3.connect(":memory:")) as connection:
         connection.execute("create table given (key text, x integer)")
         connection.executemany("insert into given values ('a', ?)", [(value,) for value in values])
-        sums = {"x": Aggregate("sum", "x"), "most": Aggregate("max", "x"), "known": Aggregate("count", "x")}
+        sums = {
+            "x": Aggregate("sum", "x"),
+            "most": Aggregate("max", "x"),
+            "known": Aggregate("count", "x"),
+        }
         kept = summed(connection, ["key"], sums, "from given group by key")
     known = [value for value in values if value is not None]
     assert sum(row[1] or 0 for row in kept) == sum(known)
@@ -56,7 +64,9 @@ def test_halves_are_put_together_as_they_were() -> None:
 
 @pytest.fixture
 def huge(tmp_path: Path) -> Iterator[tuple[Path, sqlite3.Connection]]:
-    """Of one hour a job of 40 processes of 280 CPU-years each, 11,200 in all, and one process in none; counters near 2**63."""
+    """Of one hour a job of 40 processes of 280 CPU-years each, 11,200 in all, and one process in
+    none; counters near 2**63.
+    """
     path = tmp_path / "elsa.db"
     upgrade(path)
     with closing(database.open_for_writing(path)) as connection:
@@ -67,16 +77,16 @@ def huge(tmp_path: Path) -> Iterator[tuple[Path, sqlite3.Connection]]:
         connection.execute("insert into job values (1, 1, 'long', 0, 0, 1, 'request', 0)")
         for id_ in range(1, 43):
             connection.execute(
-                "insert into process (id, boot_id, pid, origin, start_ns, clock_id, uid, comm_id, elapsed_ns, end_clock_id, end_how)"
-                " values (?, 1, ?, 1, 0, 1, 5, 1, ?, 1, 1)",
+                "insert into process (id, boot_id, pid, origin, start_ns, clock_id, uid, comm_id,"
+                " elapsed_ns, end_clock_id, end_how) values (?, 1, ?, 1, 0, 1, 5, 1, ?, 1, 1)",
                 (id_, id_ + 1000, 10**9 if id_ < 42 else None),
             )
             if id_ < 41:
                 connection.execute("insert into membership values (1, ?, 0, null, 2, null)", (id_,))
             if id_ < 42:
                 connection.execute(
-                    "insert into usage (process_id, threads, complete, run_ns, utime_us, stime_us, read_bytes, minflt, nvcsw)"
-                    " values (?, 1, 1, ?, ?, ?, ?, ?, 3)",
+                    "insert into usage (process_id, threads, complete, run_ns, utime_us, stime_us,"
+                    " read_bytes, minflt, nvcsw) values (?, 1, 1, ?, ?, ?, ?, ?, 3)",
                     (id_, 280 * YEAR_NS, MOST, MOST, MOST, MOST),
                 )
         yield path, connection
@@ -90,7 +100,12 @@ def become(path: Path, connection: sqlite3.Connection, state: str) -> None:
     """Roll up and prune, in that order or the other."""
     for word in state.split(" and ") if state != STATES[0] else ():
         if word == "pruned":
-            assert retention.prune(connection, path, Cutoffs(None, NOW - HOUR_NS, None), lambda _done, _total: None).processes >= 40
+            assert (
+                retention.prune(
+                    connection, path, Cutoffs(None, NOW - HOUR_NS, None), lambda _done, _total: None
+                ).processes
+                >= 40
+            )
         else:
             assert rollups.refresh(connection, path, NOW) <= 1
             assert rollups.stale_hours(connection, NOW) == []
@@ -98,13 +113,17 @@ def become(path: Path, connection: sqlite3.Connection, state: str) -> None:
 
 def asked(path: Path, *words: str) -> list[dict[str, Any]]:
     """The rows of a report."""
-    done = CliRunner().invoke(report, [*words, "--format", "json", "--db", str(path)], catch_exceptions=False)
+    done = CliRunner().invoke(
+        report, [*words, "--format", "json", "--db", str(path)], catch_exceptions=False
+    )
     found: list[dict[str, Any]] = json.loads(done.stdout)
     return found
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_views_and_reports_are_right_beyond_what_64_bits_hold(huge: tuple[Path, sqlite3.Connection], state: str) -> None:
+def test_views_and_reports_are_right_beyond_what_64_bits_hold(
+    huge: tuple[Path, sqlite3.Connection], state: str
+) -> None:
     path, connection = huge
     become(path, connection, state)
     for view, where, processes in (
@@ -113,44 +132,91 @@ def test_views_and_reports_are_right_beyond_what_64_bits_hold(huge: tuple[Path, 
         ("job_usage", "", 40),
         ("unattributed_usage", "", 1),
     ):
-        found = connection.execute(f"select sum(processes - running), sum(cpu_s), sum(read_bytes), sum(minor_faults) from {view}{where}")
-        assert found.fetchone() == (processes, processes * CPU_S, pytest.approx(processes * MOST), pytest.approx(processes * MOST)), view
-    for words in (["commands"], ["users"], ["days"], ["hours"], ["months"], ["days", "--user", "5"]):
+        found = connection.execute(
+            "select sum(processes - running), sum(cpu_s), sum(read_bytes), sum(minor_faults) from"
+            f" {view}{where}"
+        )
+        assert found.fetchone() == (
+            processes,
+            processes * CPU_S,
+            pytest.approx(processes * MOST),
+            pytest.approx(processes * MOST),
+        ), view
+    for words in (
+        ["commands"],
+        ["users"],
+        ["days"],
+        ["hours"],
+        ["months"],
+        ["days", "--user", "5"],
+    ):
         assert sum(row["cpu_s"] for row in asked(path, *words)) == 41 * CPU_S, words
-    for words in (["jobs"], ["jobs", "--since", "2000-01-01"], ["commands", "--job", "1"], ["users", "--job", "1"], ["days", "--job", "1"]):
+    for words in (
+        ["jobs"],
+        ["jobs", "--since", "2000-01-01"],
+        ["commands", "--job", "1"],
+        ["users", "--job", "1"],
+        ["days", "--job", "1"],
+    ):
         assert sum(row["cpu_s"] for row in asked(path, *words)) == 40 * CPU_S, words
     assert connection.execute("select * from reconciliation where difference <> 0").fetchall() == []
-    assert CliRunner().invoke(report, ["audit", "--db", str(path)], catch_exceptions=False).exit_code == 0
+    assert (
+        CliRunner().invoke(report, ["audit", "--db", str(path)], catch_exceptions=False).exit_code
+        == 0
+    )
 
 
 def test_a_bill_of_what_64_bits_do_not_hold_is_exact(huge: tuple[Path, sqlite3.Connection]) -> None:
     path, connection = huge
-    connection.execute("insert into tariff values (1, 0, 0, null, 'EUR', 'UTC', 2, null, '0', '1', '0', '0', '0.01')")
+    connection.execute(
+        "insert into tariff values (1, 0, 0, null, 'EUR', 'UTC', 2, null, '0', '1', '0', '0',"
+        " '0.01')"
+    )
     for state in ("as it came", "rolled up", "pruned"):
         become(path, connection, state)
         (line,) = asked(path, "bill", "--by", "user")
-        assert (line["charge"], line["cpu_hours"]) == (f"{41 * CPU_S // 3600}.00", 41 * CPU_S / 3600), state
+        assert (line["charge"], line["cpu_hours"]) == (
+            f"{41 * CPU_S // 3600}.00",
+            41 * CPU_S / 3600,
+        ), state
         of_job, of_none = asked(path, "bill", "--by", "job")
-        assert [of_job["processes"], of_none["processes"], of_none["charge"]] == [40, 1, f"{CPU_S // 3600}.00"], state
+        assert [of_job["processes"], of_none["processes"], of_none["charge"]] == [
+            40,
+            1,
+            f"{CPU_S // 3600}.00",
+        ], state
 
 
-def test_a_file_of_the_largest_records_that_can_be_forged_is_ingested_and_summed(tmp_path: Path) -> None:
+def test_a_file_of_the_largest_records_that_can_be_forged_is_ingested_and_summed(
+    tmp_path: Path,
+) -> None:
     path, pacct = tmp_path / "elsa.db", tmp_path / "pacct"
     upgrade(path)
     record = struct.Struct("=BBHIIIIIIfHHHHHHHH16s")
     # etime of 100 s; the largest comp_t, 2**13 - 1 eighths of 8**8, in all counters
-    pacct.write_bytes(b"".join(record.pack(0, 3, 0, 0, 0, 0, 300 + i, 1, HOUR * 3600, 1e4, *[0xFFFF] * 8, b"forged") for i in range(200)))
+    pacct.write_bytes(
+        b"".join(
+            record.pack(0, 3, 0, 0, 0, 0, 300 + i, 1, HOUR * 3600, 1e4, *[0xFFFF] * 8, b"forged")
+            for i in range(200)
+        )
+    )
     done = CliRunner().invoke(command, [str(pacct), "--db", str(path)], catch_exceptions=False)
     assert "200 new records" in done.output
     with closing(sqlite3.connect(path)) as connection:
         ticks = 200 * (0x1FFF << 21)
-        found = connection.execute("select utime_ticks, stime_ticks, user_s, cpu_s, minflt from user_usage").fetchone()
+        found = connection.execute(
+            "select utime_ticks, stime_ticks, user_s, cpu_s, minflt from user_usage"
+        ).fetchone()
         assert found == (ticks, ticks, ticks / 100, 2 * ticks / 100, ticks)
-        assert connection.execute("select count(*) from rollup_hour where ready = 1").fetchone()[0] > 0
+        assert (
+            connection.execute("select count(*) from rollup_hour where ready = 1").fetchone()[0] > 0
+        )
 
 
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])
-def test_an_export_of_jobs_has_sums_that_no_integer_holds(huge: tuple[Path, sqlite3.Connection], tmp_path: Path, form: str) -> None:
+def test_an_export_of_jobs_has_sums_that_no_integer_holds(
+    huge: tuple[Path, sqlite3.Connection], tmp_path: Path, form: str
+) -> None:
     path, _ = huge
     to = tmp_path / "export"
     with warehouse.reading(path) as connection:
@@ -163,5 +229,9 @@ def test_an_export_of_jobs_has_sums_that_no_integer_holds(huge: tuple[Path, sqli
     assert (job["run_ns"], job["processes"], job["nvcsw"]) == (40.0 * 280 * YEAR_NS, 40, 120)
     assert isinstance(job["run_ns"], float)
     assert isinstance(job["nvcsw"], int)
-    shown = CliRunner().invoke(report, ["users", "--columns", "read_bytes,minor_faults", "--db", str(path)], catch_exceptions=False)
+    shown = CliRunner().invoke(
+        report,
+        ["users", "--columns", "read_bytes,minor_faults", "--db", str(path)],
+        catch_exceptions=False,
+    )
     assert str(int(41.0 * MOST)) in shown.stdout

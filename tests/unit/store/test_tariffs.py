@@ -16,25 +16,33 @@ from elsa.store import tariffs
 
 DAY = 86_400 * 10**9
 NOW = 1_790_000_000 * 10**9
-GIVEN: dict[str, Any] = {"valid_from": "2026-11-01", "currency": "EUR", "zone": "Europe/Berlin", "rates": {"cpu_hour": "0.04"}}
+GIVEN: dict[str, Any] = {
+    "valid_from": "2026-11-01",
+    "currency": "EUR",
+    "zone": "Europe/Berlin",
+    "rates": {"cpu_hour": "0.04"},
+}
 
 
 def test_a_file_is_read_to_the_last_digit(tmp_path: Path) -> None:
     path = tmp_path / "tariff.toml"
-    path.write_text(
-        """
+    path.write_text("""
         valid_from = 2026-11-01
         currency = "EUR"
         zone = "Europe/Berlin"
         decimals = 3
         rates = { cpu_hour = 0.100000000001, process = 2 }
         factors = [ { weekdays = "mon-tue,sun", hours = "22-2", factor = 1.5 } ]
-        """
-    )
+        """)
     found = tariffs.draft(tariffs.read_file(path))
     assert found.valid_from_at_ns == 1_793_487_600 * 10**9  # midnight in Berlin
-    assert found.rates == dict.fromkeys(RATES, Decimal(0)) | {"cpu_hour": Decimal("0.100000000001"), "process": Decimal(2)}
-    assert found.factors == {(day, hour): Decimal("1.5") for day in (0, 1, 6) for hour in (22, 23, 0, 1)}
+    assert found.rates == dict.fromkeys(RATES, Decimal(0)) | {
+        "cpu_hour": Decimal("0.100000000001"),
+        "process": Decimal(2),
+    }
+    assert found.factors == {
+        (day, hour): Decimal("1.5") for day in (0, 1, 6) for hour in (22, 23, 0, 1)
+    }
     assert (found.currency, found.zone, found.decimals) == ("EUR", "Europe/Berlin", 3)
 
 
@@ -60,10 +68,20 @@ def test_a_file_is_read_to_the_last_digit(tmp_path: Path) -> None:
         ({"factors": [{"weekdays": "mon"}]}, "factors"),
         ({"factors": [{"weekdays": "monday", "hours": "8-18", "factor": 1}]}, "weekdays"),
         ({"factors": [{"weekdays": "mon", "hours": "8", "factor": 1}]}, "hours"),
-        ({"factors": [{"weekdays": "mon-fri", "hours": hours, "factor": 1} for hours in ("8-18", "17-20")]}, "two"),
+        (
+            {
+                "factors": [
+                    {"weekdays": "mon-fri", "hours": hours, "factor": 1}
+                    for hours in ("8-18", "17-20")
+                ]
+            },
+            "two",
+        ),
     ],
 )
-def test_what_cannot_be_understood_is_refused_by_its_name(change: dict[str, Any], word: str) -> None:
+def test_what_cannot_be_understood_is_refused_by_its_name(
+    change: dict[str, Any], word: str
+) -> None:
     with pytest.raises(ElsaError, match=word):
         tariffs.draft(GIVEN | change)
 
@@ -78,13 +96,21 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_is_stored_comes_back(connection: sqlite3.Connection) -> None:
-    draft = tariffs.draft(GIVEN | {"note": "first", "factors": [{"weekdays": "sat", "hours": "0-24", "factor": "0.5"}]})
+    draft = tariffs.draft(
+        GIVEN
+        | {
+            "note": "first",
+            "factors": [{"weekdays": "sat", "hours": "0-24", "factor": "0.5"}],
+        }
+    )
     assert tariffs.add(connection, draft, NOW) == 1
     assert tariffs.one(connection, 1) == replace(draft, id=1)
     assert tariffs.load(connection).versions == [replace(draft, id=1)]
 
 
-def test_time_that_was_charged_is_never_charged_otherwise_unless_a_version_is_withdrawn(connection: sqlite3.Connection) -> None:
+def test_time_that_was_charged_is_never_charged_otherwise_unless_a_version_is_withdrawn(
+    connection: sqlite3.Connection,
+) -> None:
     draft = replace(tariffs.draft(GIVEN), valid_from_at_ns=NOW - 10 * DAY)
     assert tariffs.add(connection, draft, NOW) == 1
     for days in (-20, -5):
@@ -96,7 +122,10 @@ def test_time_that_was_charged_is_never_charged_otherwise_unless_a_version_is_wi
         tariffs.withdraw(connection, 1, NOW + 2)
     assert tariffs.add(connection, draft, NOW + 3) == 3
     assert [version.id for version in tariffs.load(connection).versions] == [3, 2]
-    assert [version.id for version in tariffs.load(connection, NOW).versions] == [1, 2]  # as it was then
+    assert [version.id for version in tariffs.load(connection, NOW).versions] == [
+        1,
+        2,
+    ]  # as it was then
 
 
 def test_an_unknown_tariff_is_refused(connection: sqlite3.Connection) -> None:

@@ -1,4 +1,6 @@
-"""Making a warehouse and bringing it to head: safe modes, all or nothing, and the tables that schema.py tells."""
+"""Making a warehouse and bringing it to head: safe modes, all or nothing, and the tables that
+schema.py tells.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
 
 from elsa.errors import ConfigError, ElsaError, PrivilegeError
-from elsa.store import assets, database, schema
+from elsa.store import database, schema, sql_files
 from elsa.store.upgrade import upgrade
 
 
@@ -29,17 +31,25 @@ def dump(path: Path) -> list[str]:
 
 def test_a_new_warehouse_is_at_head_with_every_table_and_view(tmp_path: Path) -> None:
     path = tmp_path / "elsa.db"
-    assert upgrade(path) == (None, assets.head(), True)
+    assert upgrade(path) == (None, sql_files.head(), True)
     with closing(database.open_for_reading(path)) as connection:
-        made = dict(connection.execute("select name, type from sqlite_master where type in ('table', 'view')").fetchall())
+        made = dict(
+            connection.execute(
+                "select name, type from sqlite_master where type in ('table', 'view')"
+            ).fetchall()
+        )
         assert connection.execute("pragma journal_mode").fetchone() == ("wal",)
         assert connection.execute("pragma integrity_check").fetchone() == ("ok",)
-    expected = dict.fromkeys(schema.metadata.tables, "table") | {view.stem: "view" for view in assets.views()}
+    expected = dict.fromkeys(schema.metadata.tables, "table") | {
+        view.stem: "view" for view in sql_files.views()
+    }
     assert made == expected | {"alembic_version": "table"}
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
-def test_nobody_but_owner_and_group_can_read_a_new_warehouse_and_only_the_owner_write(umask: int, tmp_path: Path) -> None:
+def test_nobody_but_owner_and_group_can_read_a_new_warehouse_and_only_the_owner_write(
+    umask: int, tmp_path: Path
+) -> None:
     path = tmp_path / "lib" / "elsa" / "elsa.db"
     before = os.umask(umask)
     try:
@@ -52,7 +62,7 @@ def test_nobody_but_owner_and_group_can_read_a_new_warehouse_and_only_the_owner_
 
 def test_upgrading_again_looks_and_writes_nothing(db: Path) -> None:
     before = db.stat().st_mtime_ns, db.read_bytes()
-    assert upgrade(db) == (assets.head(), assets.head(), False)
+    assert upgrade(db) == (sql_files.head(), sql_files.head(), False)
     assert (db.stat().st_mtime_ns, db.read_bytes()) == before
     # SQLite makes an empty one for whoever reads.
     log = db.with_name("elsa.db-wal")
@@ -90,12 +100,20 @@ def test_any_view_or_trigger_that_is_not_of_this_version_is_mended(db: Path, cha
     assert not upgrade(db).changed
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("mount"), reason="to mount a small file system needs root")
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("mount"), reason="to mount a small file system needs root"
+)
 @pytest.mark.parametrize(("how", "in_use"), [("full", False), ("full", True), ("read-only", False)])
-def test_upgrading_again_needs_no_room_on_the_disk(template: Path, tmp_path: Path, how: str, in_use: bool) -> None:
+def test_upgrading_again_needs_no_room_on_the_disk(
+    template: Path, tmp_path: Path, how: str, in_use: bool
+) -> None:
     place = tmp_path / "small"
     place.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m,mode=755", "none", place], check=False, capture_output=True).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m,mode=755", "none", place],
+        check=False,
+        capture_output=True,
+    ).returncode:
         pytest.skip("this machine lets nobody mount a file system")
     try:
         db = Path(shutil.copy(template, place / "elsa.db"))
@@ -107,10 +125,13 @@ def test_upgrading_again_needs_no_room_on_the_disk(template: Path, tmp_path: Pat
             if how == "read-only":
                 subprocess.run(["mount", "-o", "remount,ro", place], check=True)
             else:
-                with (place / "rest").open("wb", 0) as rest, pytest.raises(OSError, match="No space"):
+                with (
+                    (place / "rest").open("wb", 0) as rest,
+                    pytest.raises(OSError, match="No space"),
+                ):
                     while True:
                         rest.write(bytes(4096))
-            assert upgrade(db) == (assets.head(), assets.head(), False)
+            assert upgrade(db) == (sql_files.head(), sql_files.head(), False)
     finally:
         subprocess.run(["umount", "--lazy", place], check=True)
 
@@ -132,7 +153,12 @@ def test_data_stay_and_views_are_made_anew(db: Path) -> None:
 def test_the_migrations_build_the_tables_that_the_schema_tells(template: Path) -> None:
     engine = create_engine(f"sqlite:///{template}")
     with engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), schema.metadata) == []
+        assert (
+            compare_metadata(
+                MigrationContext.configure(connection, opts={"compare_type": True}), schema.metadata
+            )
+            == []
+        )
     engine.dispose()
 
 
@@ -142,13 +168,28 @@ def test_the_migrated_tables_have_the_constraints_that_the_schema_tells(template
     with engine.begin() as made:
         schema.metadata.create_all(made)
         with closing(sqlite3.connect(template)) as migrated:
-            for pragma in ("table_list", *(f"table_info({name})" for name in schema.metadata.tables)):
-                told = [row for row in made.exec_driver_sql(f"pragma {pragma}") if "alembic" not in str(row) and row[2] != "view"]
-                have = [row for row in migrated.execute(f"pragma {pragma}") if "alembic" not in str(row) and row[2] != "view"]
+            for pragma in (
+                "table_list",
+                *(f"table_info({name})" for name in schema.metadata.tables),
+            ):
+                told = [
+                    row
+                    for row in made.exec_driver_sql(f"pragma {pragma}")
+                    if "alembic" not in str(row) and row[2] != "view"
+                ]
+                have = [
+                    row
+                    for row in migrated.execute(f"pragma {pragma}")
+                    if "alembic" not in str(row) and row[2] != "view"
+                ]
                 assert sorted(map(tuple, told)) == sorted(have)
             indices = "select name, sql from sqlite_master where type = 'index' and sql is not null"
-            told_indices = {name: " ".join(sql.split()).lower() for name, sql in made.exec_driver_sql(indices)}
-            assert {name: " ".join(sql.split()).lower() for name, sql in migrated.execute(indices)} == told_indices
+            told_indices = {
+                name: " ".join(sql.split()).lower() for name, sql in made.exec_driver_sql(indices)
+            }
+            assert {
+                name: " ".join(sql.split()).lower() for name, sql in migrated.execute(indices)
+            } == told_indices
     engine.dispose()
 
 
@@ -156,10 +197,12 @@ def test_the_migrated_tables_have_the_constraints_that_the_schema_tells(template
 def test_a_view_that_does_not_fit_leaves_everything_as_it_was(
     fresh: bool, template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sql = Path(shutil.copytree(assets.folder("sql"), tmp_path / "sql"))
-    (sql / "zz.sql").write_text("create view zz as\n-- Grain: none.\nselect missing from process\n")
-    real = assets.folder
-    monkeypatch.setattr(assets, "folder", lambda name: sql if name == "sql" else real(name))
+    sql = Path(shutil.copytree(sql_files.folder("sql"), tmp_path / "sql"))
+    (sql / "job" / "zz.sql").write_text(
+        "create view zz as\n-- Grain: none.\nselect missing from process\n"
+    )
+    real = sql_files.folder
+    monkeypatch.setattr(sql_files, "folder", lambda name: sql if name == "sql" else real(name))
     path = tmp_path / "elsa.db"
     if not fresh:
         shutil.copy(template, path)

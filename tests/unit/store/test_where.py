@@ -16,7 +16,10 @@ from elsa.errors import RetryError, UsageError
 from elsa.store import where
 
 NEVER = {
-    "steps": "exists (with recursive n(i) as (select 1 union all select i + 1 from n) select 1 from n where i < 0)",
+    "steps": (
+        "exists (with recursive n(i) as (select 1 union all select i + 1 from n) select 1 from n"
+        " where i < 0)"
+    ),
     # one call of a function, within which SQLite looks at nothing
     "a call": "instr(zeroblob(20000000), cast(zeroblob(10000000) || x'01' as blob))",
 }
@@ -27,10 +30,16 @@ SECONDS = 20
 @pytest.fixture
 def one(template: Path, connection: object, db: Path) -> Path:
     """A warehouse with a process in it."""
-    insert = "insert into process (id, boot_id, pid, start_ns, clock_id, origin) values (2, 1, 100, 1, 1, 1)"
+    insert = (
+        "insert into process (id, boot_id, pid, start_ns, clock_id, origin) values (2, 1, 100, 1,"
+        " 1, 1)"
+    )
     connection.execute("insert into host (id, machine_id, name) values (1, 'm', 'here')")  # type: ignore[attr-defined]
     connection.execute("insert into boot (id, host_id, uuid, started_at_ns) values (1, 1, 'b', 0)")  # type: ignore[attr-defined]
-    connection.execute("insert into clock (id, boot_id, since_ns, offset_ns, boottime_offset_ns) values (1, 1, 0, 0, 0)")  # type: ignore[attr-defined]
+    connection.execute(
+        "insert into clock (id, boot_id, since_ns, offset_ns, boottime_offset_ns) values (1, 1, 0,"
+        " 0, 0)"
+    )  # type: ignore[attr-defined]
     connection.execute(insert)  # type: ignore[attr-defined]
     return db
 
@@ -49,7 +58,9 @@ def test_what_fits_is_found(one: Path) -> None:
 
 
 @pytest.mark.parametrize("condition", NEVER.values(), ids=NEVER)
-def test_a_condition_that_never_ends_is_ended_when_its_time_is_over(one: Path, condition: str) -> None:
+def test_a_condition_that_never_ends_is_ended_when_its_time_is_over(
+    one: Path, condition: str
+) -> None:
     before, began = children(), time.monotonic()
     with pytest.raises(RetryError, match=r"--where: .*longer than 0.5 s .*define_s"):
         ids(one, condition, 0.5)
@@ -58,7 +69,9 @@ def test_a_condition_that_never_ends_is_ended_when_its_time_is_over(one: Path, c
 
 
 def test_a_condition_that_makes_no_sense_is_refused_in_words(one: Path) -> None:
-    with pytest.raises(UsageError, match="--where: no such column: nonsense; it is an SQL condition"):
+    with pytest.raises(
+        UsageError, match="--where: no such column: nonsense; it is an SQL condition"
+    ):
         ids(one, "nonsense")
 
 
@@ -69,7 +82,10 @@ def test_a_condition_ends_with_who_asked_for_it(one: Path, number: signal.Signal
         "print('up', flush=True); list(where.matching(Path(sys.argv[1]), sys.argv[2], 600))"
     )
     asker = subprocess.Popen(
-        [sys.executable, "-c", program, one, NEVER["a call"]], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [sys.executable, "-c", program, one, NEVER["a call"]],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     )
     with asker:
         assert asker.stdout is not None
@@ -82,7 +98,9 @@ def test_a_condition_ends_with_who_asked_for_it(one: Path, number: signal.Signal
         time.sleep(0.3)  # it has its order
         asker.send_signal(number)
         asker.wait(SECONDS)
-    while Path(f"/proc/{pid}").exists() and "State:\tZ" not in Path(f"/proc/{pid}/status").read_text():
+    while (
+        Path(f"/proc/{pid}").exists() and "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    ):
         assert time.monotonic() < deadline + SECONDS
         time.sleep(0.01)
 
@@ -102,7 +120,11 @@ class Working:
 database.open_for_reading = Working
 elsa_report()
 """
-    report = subprocess.Popen([sys.executable, "-c", program, "jobs", "--db", one], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    report = subprocess.Popen(
+        [sys.executable, "-c", program, "jobs", "--db", one],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     with report:
         assert report.stdout is not None
         assert report.stdout.readline() == b"at work\n"

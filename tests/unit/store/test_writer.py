@@ -1,4 +1,6 @@
-"""Batches into the warehouse: each whole, once and in order, whatever stands in the way for a while."""
+"""Batches into the warehouse: each whole, once and in order, whatever stands in the way for a
+while.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +19,11 @@ import pytest
 from elsa.state.clock import HOUR_NS, Clock, Clocks
 from elsa.state.codes import End, EventKind, How, Origin
 from elsa.state.jobs import Job, Jobs
-from elsa.state.processes import Processes
-from elsa.store import database, runs, writer
+from elsa.state.process_table import Processes
+from elsa.store import collector_runs, database, writer
 from elsa.store.boots import Machine
 from elsa.store.writer import Batch, Gap, Writer
-from tests.unit.state.events import INIT, exited, fork
+from tests.support.events import INIT, exited, fork
 
 MACHINE = Machine("0123", "host", "a-boot", 1_700_000_000 * 10**9)
 BOOT, COLLECTOR = 1, 1
@@ -36,7 +38,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def begun(db: Path, connection: sqlite3.Connection) -> sqlite3.Connection:
     """A warehouse in which a collector has begun."""
-    assert runs.begin(connection, MACHINE, 1, 100)[:2] == (BOOT, COLLECTOR)
+    assert collector_runs.begin(connection, MACHINE, 1, 100)[:2] == (BOOT, COLLECTOR)
     return connection
 
 
@@ -57,7 +59,9 @@ def store(connection: sqlite3.Connection, batch: Batch) -> None:
 
 def small(number: int, then: Callable[[], None] | None = None) -> Batch:
     """A batch with one gap, so that rows can be counted."""
-    return Batch(gaps=[Gap("down", number, number, None)], heard_ns=number, then=[then] if then else [])
+    return Batch(
+        gaps=[Gap("down", number, number, None)], heard_ns=number, then=[then] if then else []
+    )
 
 
 def numbers(connection: sqlite3.Connection) -> list[int]:
@@ -82,7 +86,9 @@ def await_trouble(one: Writer, told: str) -> None:
 
 
 def full_batch() -> Batch:
-    """A batch with something of everything: 50 is in a job, its child 51 has come and gone, and 50 has left."""
+    """A batch with something of everything: 50 is in a job, its child 51 has come and gone, and 50
+    has left.
+    """
     jobs = Jobs(next_id=3)
     job = jobs.create("build", 1000, 5, tags={"ticket": "12"}, closes_itself=True)
     processes = Processes(jobs)
@@ -93,7 +99,12 @@ def full_batch() -> Batch:
     processes.apply([fork(3000, 50, 51), exited(3500, 51, 256)])
     processes.remove(life, job, 4000)
     batch = Batch(
-        jobs=[job], clocks=[Clock(0, 0, 10**18, 0)], gaps=[Gap("overrun", 1, 2, 3, "why")], heard_ns=5000, events_total=3, lost_total=4
+        jobs=[job],
+        clocks=[Clock(0, 0, 10**18, 0)],
+        gaps=[Gap("overrun", 1, 2, 3, "why")],
+        heard_ns=5000,
+        events_total=3,
+        lost_total=4,
     )
     batch.take(processes.take_changes())
     batch.closed.append((6000, "request", job.id))
@@ -122,17 +133,24 @@ def test_everything_in_a_batch_is_stored(begun: sqlite3.Connection) -> None:
         (3, 2, 2000, 4000, How.ADDED),
         (3, 4, 0, None, How.INHERITED),
     ]
-    assert rows("select id, name, owner_uid, created_at_ns, closed_at_ns, close_how, closes_itself from job") == [
-        (3, "build", 1000, 5, 6000, "request", 1)
-    ]
+    assert rows(
+        "select id, name, owner_uid, created_at_ns, closed_at_ns, close_how, closes_itself from job"
+    ) == [(3, "build", 1000, 5, 6000, "request", 1)]
     assert rows("select * from job_tag") == [(3, "ticket", "12")]
     assert rows("select * from clock") == [(0, BOOT, 0, 10**18, 0)]
-    assert rows("select boot_id, kind, from_ns, to_ns, lost, note from gap") == [(BOOT, "overrun", 1, 2, 3, "why")]
+    assert rows("select boot_id, kind, from_ns, to_ns, lost, note from gap") == [
+        (BOOT, "overrun", 1, 2, 3, "why")
+    ]
     assert rows("select heard_ns, events, lost, stopped_ns from collector") == [(5000, 3, 4, None)]
 
 
-def test_a_batch_that_fails_leaves_nothing_behind(at_work: Writer, begun: sqlite3.Connection) -> None:
-    begun.execute("create trigger no_gaps before insert on gap begin select raise(abort, 'no gaps today'); end")
+def test_a_batch_that_fails_leaves_nothing_behind(
+    at_work: Writer, begun: sqlite3.Connection
+) -> None:
+    begun.execute(
+        "create trigger no_gaps before insert on gap begin select raise(abort, 'no gaps"
+        " today'); end"
+    )
     batch = full_batch()
     batch.gaps.append(Gap("down", 1, 2, None))
     before = list(begun.iterdump())
@@ -151,14 +169,25 @@ def test_a_later_batch_amends_what_an_earlier_one_stored(begun: sqlite3.Connecti
     second.take(processes.take_changes())
     processes.apply([exited(3000, 50, 9)])
     third.take(processes.take_changes())
-    assert [(len(batch.born), len(batch.amended)) for batch in (first, second, third)] == [(1, 0), (0, 1), (0, 1)]
+    assert [(len(batch.born), len(batch.amended)) for batch in (first, second, third)] == [
+        (1, 0),
+        (0, 1),
+        (0, 1),
+    ]
     for batch in (first, second, third):
         store(begun, batch)
-    assert begun.execute("select elapsed_ns, end_how, exit_status from process").fetchall() == [(2000, End.EXIT, 9)]
+    assert begun.execute("select elapsed_ns, end_how, exit_status from process").fetchall() == [
+        (2000, End.EXIT, 9)
+    ]
 
 
-def test_an_exec_that_nobody_saw_leaves_of_a_program_what_an_exec_does_not_change(begun: sqlite3.Connection) -> None:
-    for row in ((2, "sh -c x", "/bin/sh", "/tmp", "/a.slice", 1000, 9), (2, None, None, None, None, None, None)):
+def test_an_exec_that_nobody_saw_leaves_of_a_program_what_an_exec_does_not_change(
+    begun: sqlite3.Connection,
+) -> None:
+    for row in (
+        (2, "sh -c x", "/bin/sh", "/tmp", "/a.slice", 1000, 9),
+        (2, None, None, None, None, None, None),
+    ):
         store(begun, Batch(programs=[row]))
     query = "select cmdline, exe, cwd, cgroup, loginuid, session from process_program"
     assert begun.execute(query).fetchall() == [(None, None, "/tmp", "/a.slice", 1000, 9)]
@@ -167,7 +196,9 @@ def test_an_exec_that_nobody_saw_leaves_of_a_program_what_an_exec_does_not_chang
 def test_the_hour_of_an_end_is_that_of_the_clock_that_held_then(begun: sqlite3.Connection) -> None:
     clocks = [Clock(0, 0, 10**18, 0), Clock(2, 5000, 10**18 + 2 * HOUR_NS, 0)]
     processes = Processes(Jobs(), clocks=Clocks(clocks))
-    processes.apply([fork(1000, INIT, 50), fork(1000, INIT, 51), exited(3000, 50), fork(4000, INIT, 52)])
+    processes.apply(
+        [fork(1000, INIT, 50), fork(1000, INIT, 51), exited(3000, 50), fork(4000, INIT, 52)]
+    )
     batch, later = Batch(clocks=clocks), Batch()
     processes.apply([exited(6000, 51)])
     batch.take(processes.take_changes())
@@ -176,24 +207,39 @@ def test_the_hour_of_an_end_is_that_of_the_clock_that_held_then(begun: sqlite3.C
     for one in (batch, later):
         store(begun, one)
     hour = 10**18 // HOUR_NS
-    assert begun.execute("select pid, ended_hour from process order by pid").fetchall() == [(50, hour), (51, hour + 2), (52, hour + 2)]
+    assert begun.execute("select pid, ended_hour from process order by pid").fetchall() == [
+        (50, hour),
+        (51, hour + 2),
+        (52, hour + 2),
+    ]
 
 
-def test_a_stay_that_has_ended_keeps_its_end_when_a_later_one_ends(begun: sqlite3.Connection) -> None:
+def test_a_stay_that_has_ended_keeps_its_end_when_a_later_one_ends(
+    begun: sqlite3.Connection,
+) -> None:
     jobs = Jobs()
     processes = Processes(jobs)
     job = jobs.create("build", 0, 0)
     processes.apply([fork(1000, INIT, 50)])
     batch = Batch(jobs=[job], clocks=[Clock(0, 0, 0, 0)])
-    for now_ns, move in ((2000, processes.add), (3000, processes.remove), (4000, processes.add), (5000, processes.remove)):
+    for now_ns, move in (
+        (2000, processes.add),
+        (3000, processes.remove),
+        (4000, processes.add),
+        (5000, processes.remove),
+    ):
         move(processes.living[50], job, now_ns)
         batch.take(processes.take_changes())
         store(begun, batch)
         batch = Batch()
-    assert begun.execute("select since_ns, until_ns from membership order by since_ns").fetchall() == [(2000, 3000), (4000, 5000)]
+    assert begun.execute(
+        "select since_ns, until_ns from membership order by since_ns"
+    ).fetchall() == [(2000, 3000), (4000, 5000)]
 
 
-def test_the_rows_of_a_batch_do_not_change_with_the_state_while_they_wait(begun: sqlite3.Connection) -> None:
+def test_the_rows_of_a_batch_do_not_change_with_the_state_while_they_wait(
+    begun: sqlite3.Connection,
+) -> None:
     processes = Processes(Jobs())
     processes.apply([fork(1000, INIT, 50)])
     batch = Batch(clocks=[Clock(0, 0, 0, 0)])
@@ -203,7 +249,9 @@ def test_the_rows_of_a_batch_do_not_change_with_the_state_while_they_wait(begun:
     assert begun.execute("select elapsed_ns from process").fetchall() == [(None,)]
 
 
-def test_batches_are_committed_in_order_and_whoever_waits_is_called_after_that(at_work: Writer, begun: sqlite3.Connection) -> None:
+def test_batches_are_committed_in_order_and_whoever_waits_is_called_after_that(
+    at_work: Writer, begun: sqlite3.Connection
+) -> None:
     seen: list[object] = []
     for number in range(20):
         at_work.submit(small(number, lambda number=number: seen.append(number in numbers(begun))))
@@ -213,7 +261,9 @@ def test_batches_are_committed_in_order_and_whoever_waits_is_called_after_that(a
     assert begun.execute("select heard_ns from collector").fetchone() == (19,)
 
 
-def test_nobody_is_called_before_collect_by_the_thread_that_owns_the_writer(at_work: Writer) -> None:
+def test_nobody_is_called_before_collect_by_the_thread_that_owns_the_writer(
+    at_work: Writer,
+) -> None:
     done: list[object] = []
     at_work.submit(small(1, lambda: done.append(1)))
     assert select.select([at_work.fileno()], [], [], 5)[0]
@@ -242,7 +292,10 @@ def test_a_locked_warehouse_is_waited_for_without_holding_up_the_owner(
     await_commits(at_work, done, 3)
     assert at_work.trouble is None
     assert numbers(begun) == [0, 1, 2]
-    assert [record.levelno for record in caplog.records] == [logging.ERROR, logging.WARNING]  # told once, and once when it was over
+    assert [record.levelno for record in caplog.records] == [
+        logging.ERROR,
+        logging.WARNING,
+    ]  # told once, and once when it was over
 
 
 def test_the_backlog_counts_the_rows_that_wait(at_work: Writer, begun: sqlite3.Connection) -> None:
@@ -275,9 +328,14 @@ def test_a_warehouse_that_was_away_is_opened_anew(db: Path, begun: sqlite3.Conne
         assert numbers(connection) == [7]
 
 
-def test_names_learnt_in_a_batch_that_failed_are_learnt_again(at_work: Writer, begun: sqlite3.Connection) -> None:
+def test_names_learnt_in_a_batch_that_failed_are_learnt_again(
+    at_work: Writer, begun: sqlite3.Connection
+) -> None:
     """The ids of names that were rolled back must not be used: another may have taken them since."""
-    begun.execute("create trigger no_gaps before insert on gap begin select raise(abort, 'no gaps today'); end")
+    begun.execute(
+        "create trigger no_gaps before insert on gap begin select raise(abort, 'no gaps"
+        " today'); end"
+    )
     done: list[object] = []
     batch = full_batch()
     batch.then.append(lambda: done.append(1))
@@ -285,13 +343,19 @@ def test_names_learnt_in_a_batch_that_failed_are_learnt_again(at_work: Writer, b
     await_trouble(at_work, "no gaps today")
     with database.transaction(begun):
         begun.execute("drop trigger no_gaps")
-        begun.execute("insert into comm select max(coalesce((select max(id) from comm), 0)) + 1, 'other'")
+        begun.execute(
+            "insert into comm select max(coalesce((select max(id) from comm), 0)) + 1, 'other'"
+        )
     await_commits(at_work, done, 1)
-    assert set(begun.execute("select name from process join comm on comm.id = comm_id").fetchall()) == {("sh",)}
+    assert set(
+        begun.execute("select name from process join comm on comm.id = comm_id").fetchall()
+    ) == {("sh",)}
     assert begun.execute("select count(*) from process").fetchone() == (2,)
 
 
-def test_a_batch_that_contradicts_the_warehouse_becomes_a_gap_and_holds_up_nobody(at_work: Writer, begun: sqlite3.Connection) -> None:
+def test_a_batch_that_contradicts_the_warehouse_becomes_a_gap_and_holds_up_nobody(
+    at_work: Writer, begun: sqlite3.Connection
+) -> None:
     done: list[object] = []
     first, same, other = full_batch(), full_batch(), small(7, lambda: done.append(1))
     same.then.append(lambda: done.append("a lie"))
@@ -300,14 +364,18 @@ def test_a_batch_that_contradicts_the_warehouse_becomes_a_gap_and_holds_up_nobod
     await_commits(at_work, done, 1)
     assert done == [1]
     assert begun.execute("select count(*) from process").fetchone() == (2,)
-    assert begun.execute("select lost from gap where note = 'could not be stored'").fetchall() == [(len(same),)]
+    assert begun.execute("select lost from gap where note = 'could not be stored'").fetchall() == [
+        (len(same),)
+    ]
     assert at_work.backlog == 0
 
 
 def test_damage_to_the_file_is_noticed_though_it_was_read_before_and_mended_it_is_written_on(
     db: Path, begun: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another process does it, to pages of the schema; opening the file here would drop the locks of SQLite."""
+    """Another process does it, to pages of the schema; opening the file here would drop the locks
+    of SQLite.
+    """
     monkeypatch.setattr(writer, "LOOK_S", 0)
     one = Writer(db, BOOT, COLLECTOR)
     done: list[object] = []
@@ -344,7 +412,9 @@ def test_a_stop_writes_what_is_left(db: Path, begun: sqlite3.Connection) -> None
     assert done == numbers(begun) == list(range(10))
 
 
-def test_a_stop_gives_up_after_its_patience_and_says_so(db: Path, begun: sqlite3.Connection) -> None:
+def test_a_stop_gives_up_after_its_patience_and_says_so(
+    db: Path, begun: sqlite3.Connection
+) -> None:
     begun.execute("begin immediate")
     one = Writer(db, BOOT, COLLECTOR)
     one.submit(full_batch())
@@ -359,7 +429,9 @@ def test_a_job_is_stored_with_the_job_object_of_the_state() -> None:
     assert batch.matters
 
 
-def test_a_stay_that_ended_does_not_end_the_next_one_in_the_same_batch(begun: sqlite3.Connection) -> None:
+def test_a_stay_that_ended_does_not_end_the_next_one_in_the_same_batch(
+    begun: sqlite3.Connection,
+) -> None:
     jobs = Jobs()
     processes = Processes(jobs)
     job = jobs.create("build", 0, 0)
@@ -371,4 +443,6 @@ def test_a_stay_that_ended_does_not_end_the_next_one_in_the_same_batch(begun: sq
     batch = Batch(jobs=[job], clocks=[Clock(0, 0, 0, 0)])
     batch.take(processes.take_changes())
     store(begun, batch)
-    assert begun.execute("select since_ns, until_ns from membership order by since_ns").fetchall() == [(2000, 3000), (4000, None)]
+    assert begun.execute(
+        "select since_ns, until_ns from membership order by since_ns"
+    ).fetchall() == [(2000, 3000), (4000, None)]

@@ -1,0 +1,11 @@
+"""The programs of GNU acct over ELSA's records, with their own options and, byte for byte, their
+output.
+
+records   one stream of accounting records, of files or of the warehouse, in file order or backwards
+words     names of users, groups and terminals, flags, dates: as C prints them on this host
+hashtable the order in which GNU's hash table gives its keys back, which is seen where sa's sorting ends in a tie
+sa, lastcomm, dump_acct   one program each: records in, lines out
+layouts   records as bytes, of version 3 and of the older ones: dump-acct --raw
+
+What is equal and what is not, and why, stands in docs/compat.md.
+"""

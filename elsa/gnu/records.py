@@ -1,0 +1,216 @@
+"""One stream of accounting records for the GNU programs: of files as they are, or of the warehouse
+in the order it read them.
+
+Reading a file touches nothing else: no warehouse is opened, nothing is written. Memory is bounded
+whatever the size, but for a pipe or a gzipped file that is wanted backwards: their records are
+held, 64 bytes each.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import chain
+from math import inf
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, Protocol
+
+from elsa.decode import acct
+from elsa.decode.acct import AcctRecord, AcctRow
+from elsa.errors import UsageError
+from elsa.kernel.acct_file import CHUNK, AcctFile
+from elsa.report import completeness
+from elsa.report.query import warehouse
+from elsa.report.query.selection import Selection, jobs_of
+from elsa.report.query.times import Window
+
+STDIN = "-"
+_EVER = (-inf, inf)
+
+_Piece = tuple[int, bytes, int | None]
+"""Position and bytes of whole records, and the second in which the one before them was written, if
+that is known.
+"""
+_MEMBERS = """
+    select count(distinct m.process_id), count(distinct a.process_id)
+    from membership as m
+    left join acct as a
+        on a.process_id = m.process_id
+"""
+
+
+class Pick(NamedTuple):
+    """Which records are wanted: what the originals cannot select."""
+
+    jobs: tuple[str, ...] = ()
+    uids: tuple[int, ...] = ()
+    window: Window = Window()
+
+
+class _Readable(Protocol):
+    def read(self, position: int, size: int) -> bytes:
+        """Bytes from a position on, fewer than size only at the end."""
+        ...
+
+
+@dataclass
+class Records:
+    """Records of these files, or without files of the warehouse; `words` says after the reading
+    what was not a record.
+    """
+
+    files: Sequence[str]
+    db: Path
+    pick: Pick
+    backwards: bool = False
+    words: list[str] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[AcctRow]:
+        """The records that are wanted. Raises UsageError, DataError, InputMissingError,
+        ConfigError.
+        """
+        return chain.from_iterable(self._parts())  # no Python code runs per record
+
+    def _parts(self) -> Iterator[Iterable[AcctRow]]:
+        if not self.files:
+            yield from self._stored()
+            return
+        if self.pick.jobs:
+            raise UsageError(
+                "--job needs the warehouse, as a file knows no jobs; read it with elsa ingest, then"
+                " leave it out here"
+            )
+        for name in self.files:
+            yield from self._read(name)
+
+    def _stored(self) -> Iterator[Iterable[AcctRow]]:
+        with warehouse.reading(self.db) as connection:
+            where = _conditions(self.pick)
+            jobs = jobs_of(connection, {"job": self.pick.jobs})
+            if jobs is not None:
+                chosen = f"m.job_id in ({_listed(jobs)})"
+                where.append(
+                    f"a.process_id in (select m.process_id from membership as m where {chosen})"
+                )
+                members, known = connection.execute(f"{_MEMBERS} where {chosen}").fetchone()
+                if known < members:
+                    whose = "the job's" if len(jobs) == 1 else "the jobs'"
+                    self.words.append(
+                        f"{members - known} of {whose} {members} processes have no accounting"
+                        " record, so they are left out"
+                    )
+            self.words += completeness.pruned(connection, Selection(self.pick.window, jobs=jobs))
+            columns = ", ".join(
+                "n.name" if column == "comm" else f"a.{column}" for column in AcctRecord._fields
+            )
+            query = f"select {columns} from acct as a join comm as n on n.id = a.comm_id"
+            query += f" where {' and '.join(where)}" if where else ""
+            yield connection.execute(f"{query} order by a.id{' desc' if self.backwards else ''}")
+
+    def _wanted(self, data: bytes, before: int | None) -> Iterable[AcctRow]:
+        """Those of some records that are wanted; the one before them ended in that second."""
+        rows: Iterable[AcctRow] = acct.decode_rows(data)
+        uids = frozenset(self.pick.uids)
+        if self._by_time():
+            rows = list(rows)
+            since, until = (
+                limit if limit is not None else otherwise
+                for limit, otherwise in zip(self.pick.window, _EVER, strict=True)
+            )
+            late, _ = acct.late_seconds(rows, before)
+            ends = (
+                (acct.exit_second(row) + (late_s or 0)) * 1_000_000_000
+                for row, late_s in zip(rows, late, strict=True)
+            )
+            rows = [row for row, end in zip(rows, ends, strict=True) if since <= end < until]
+        return (row for row in rows if row[4] in uids) if uids else rows
+
+    def _by_time(self) -> bool:
+        return any(limit is not None for limit in self.pick.window)
+
+    def _read(self, name: str) -> Iterator[Iterable[AcctRow]]:
+        with ExitStack() as stack:
+            file: _Readable = (
+                _Pipe(sys.stdin.buffer) if name == STDIN else stack.enter_context(AcctFile(name))
+            )
+            shown = "standard input" if name == STDIN else name
+            acct.content(file.read, shown)
+            seekable = isinstance(file, AcctFile) and not file.compressed
+            pieces = self._timed(self._pieces(file, shown))
+            if self.backwards:
+                pieces = (
+                    _reread(file, [(at, len(data), before) for at, data, before in pieces])
+                    if seekable
+                    else reversed(list(pieces))
+                )
+            for _, data, before in pieces:
+                rows = self._wanted(data, before)
+                yield reversed(list(rows)) if self.backwards else rows
+
+    def _timed(self, pieces: Iterator[tuple[int, bytes]]) -> Iterator[_Piece]:
+        """With the second in which the record before each piece was written, where times are asked
+        for.
+        """
+        before: int | None = None
+        for at, data in pieces:
+            yield at, data, before
+            if self._by_time():
+                _, before = acct.late_seconds(list(acct.decode_rows(data)), before)
+
+    def _pieces(self, file: _Readable, name: str) -> Iterator[tuple[int, bytes]]:
+        """Positions and bytes of whole records. A torn one at the end is none yet: the kernel may
+        be writing it.
+        """
+        position = skipped = 0
+        more = True
+        while more:
+            data = file.read(position, CHUNK)
+            more = len(data) == CHUNK
+            runs = acct.walk(data, more=more)
+            for start, end, records in runs:
+                if records:
+                    yield position + start, data[start:end]
+                else:
+                    skipped += end - start
+            position += runs[-1].end if runs else 0
+        if skipped:
+            self.words.append(
+                f"{name}: {skipped} bytes that are no accounting records were skipped"
+            )
+
+
+def _reread(file: _Readable, pieces: list[tuple[int, int, int | None]]) -> Iterator[_Piece]:
+    """Pieces of a file from the last to the first."""
+    return ((at, file.read(at, size), before) for at, size, before in reversed(pieces))
+
+
+def _conditions(pick: Pick) -> list[str]:
+    """SQL for what the records themselves tell; plain integers of ours, so nothing to bind."""
+    where = pick.window.where("a.ended * 1000000000")
+    return [f"a.uid in ({_listed(pick.uids)})", *where] if pick.uids else where
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    return ", ".join(map(str, numbers))
+
+
+class _Pipe:
+    """Standard input, read forward; keeps the piece read last, of which the next one may want the
+    end again.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._start = 0
+        self._window = b""
+
+    def read(self, position: int, size: int) -> bytes:
+        if position > self._start:
+            self._window = self._window[position - self._start :]
+            self._start = position
+        missing = size - len(self._window)
+        if missing > 0:
+            self._window += self._stream.read(missing)
+        return self._window[:size]

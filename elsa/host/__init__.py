@@ -1,0 +1,1 @@
+"""The host: which processes live on it, and whether ELSA works on it."""

@@ -1,0 +1,440 @@
+"""Does ELSA work on this host? One function per question; each proves what it can by a canary
+instead of believing a setting.
+
+To add a check: a function from Place to Result, and its line in CHECKS.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+import sqlite3
+import subprocess
+import time
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import NamedTuple
+
+from elsa.config import ACCT_FILES, Config
+from elsa.decode import events
+from elsa.decode.procfs import parse_effective_capabilities
+from elsa.errors import ElsaError, RetryError
+from elsa.kernel import accounting, safe_paths, taskstats
+from elsa.kernel.connector import Connector
+from elsa.kernel.procfs import INITIAL_NAMESPACES, Procfs
+
+# How long a canary's echo may take on a busy host; it is there within a millisecond on a quiet one.
+PATIENCE_S = 1.0
+
+# How long a gap is news where nobody says since when.
+RECENT_NS = 24 * 3600 * 10**9
+
+# Kernel options, and what is lost without each.
+NEEDED_OPTIONS = ("CONNECTOR", "PROC_EVENTS", "BSD_PROCESS_ACCT", "BSD_PROCESS_ACCT_V3")
+USEFUL_OPTIONS = ("TASKSTATS", "TASK_XACCT", "TASK_DELAY_ACCT", "TASK_IO_ACCOUNTING")
+
+# include/uapi/linux/capability.h, and what needs each.
+CAPABILITIES = {
+    "CAP_NET_ADMIN": (12, "process events before Linux 6.6, their large buffer, taskstats"),
+    "CAP_SYS_PTRACE": (19, "/proc of other users"),
+    "CAP_SYS_PACCT": (20, "switching accounting on"),
+}
+
+# Where distributions keep what rotates the accounting file: Debian's acct, RHEL's psacct.
+ROTATIONS = ("cron.daily/acct", "logrotate.d/psacct", "logrotate.d/acct", "logrotate.d/elsa")
+
+
+class Status(StrEnum):
+    """How a check went."""
+
+    OK = "ok"
+    WARN = "warn"
+    """Something is missing that ELSA can do without, or it could not be found out."""
+    FAIL = "fail"
+    """ELSA does not work without it."""
+
+
+class Result(NamedTuple):
+    """What one check found, and what to do about it."""
+
+    name: str
+    status: Status
+    found: str
+    mend: str = ""
+
+
+@dataclass(frozen=True)
+class Place:
+    """What is checked: the settings, and where the host shows itself (tests build a tree of their
+    own).
+    """
+
+    settings: Config = field(default_factory=Config)
+    procfs: Procfs = field(default_factory=Procfs)
+    etc: Path = Path("/etc")
+    boot: Path = Path("/boot")
+    since_ns: int | None = None
+    """From when on a gap matters, in real time; None: of the last day."""
+
+
+def run(place: Place) -> list[Result]:
+    """Every check, in the order in which a newcomer would mend what fails. Never raises."""
+    return [_guarded(name, check, place) for name, check in CHECKS.items()]
+
+
+def _guarded(name: str, check: Callable[[Place], tuple[Status, str, str]], place: Place) -> Result:
+    try:
+        return Result(name, *check(place))
+    except ElsaError as error:
+        # Our errors say what is wrong, and behind the semicolon what to do.
+        found, _, mend = str(error).partition("; ")
+        return Result(
+            name,
+            Status.WARN if isinstance(error, RetryError) or name in OPTIONAL else Status.FAIL,
+            found,
+            mend,
+        )
+    except Exception as error:  # a check that breaks is a finding, not the end of the other checks
+        return Result(
+            name, Status.FAIL, f"the check itself failed: {error!r}", "report this as a bug of ELSA"
+        )
+
+
+def kernel_options(place: Place) -> tuple[Status, str, str]:
+    """Is the kernel built with what ELSA hears?"""
+    config = _kernel_config(place)
+    if config is None:
+        return (
+            Status.WARN,
+            "how this kernel was built is not to be found",
+            "no need: the checks below prove what works",
+        )
+    lines = set(config.splitlines())
+    missing = [name for name in NEEDED_OPTIONS if not _is_on(name, lines)]
+    if missing:
+        return (
+            Status.FAIL,
+            f"this kernel lacks {_options(missing)}",
+            "boot a kernel that has them; distributions' kernels do",
+        )
+    unused = [name for name in USEFUL_OPTIONS if not _is_on(name, lines)]
+    if unused:
+        return (
+            Status.WARN,
+            f"this kernel lacks {_options(unused)}",
+            "process accounting works; taskstats will say less or nothing",
+        )
+    return Status.OK, "process events, BSD accounting v3 and taskstats are built in", ""
+
+
+def _kernel_config(place: Place) -> str | None:
+    compressed = place.procfs.kernel_config()
+    if compressed is not None:
+        try:
+            return gzip.decompress(compressed).decode("utf-8", "replace")
+        except (OSError, EOFError, zlib.error):
+            return None
+    try:
+        return (place.boot / f"config-{os.uname().release}").read_text(
+            encoding="utf-8", errors="replace"
+        )
+    except OSError:
+        return None
+
+
+def _is_on(name: str, lines: set[str]) -> bool:
+    return f"CONFIG_{name}=y" in lines or f"CONFIG_{name}=m" in lines
+
+
+def _options(names: Iterable[str]) -> str:
+    return ", ".join(f"CONFIG_{name}" for name in names)
+
+
+def privileges(place: Place) -> tuple[Status, str, str]:
+    """Which of the capabilities that jobd may need are there? Only a hint: what works without them
+    is proved below.
+    """
+    status = place.procfs.read_status(os.getpid())
+    held = parse_effective_capabilities(status) if status else 0
+    missing = [
+        f"{name} ({purpose})"
+        for name, (bit, purpose) in CAPABILITIES.items()
+        if not held >> bit & 1
+    ]
+    if missing:
+        return (
+            Status.WARN,
+            f"not held: {', '.join(missing)}",
+            "run as root; packaging/elsa-jobd.service gives jobd what it needs",
+        )
+    return Status.OK, ", ".join(CAPABILITIES), ""
+
+
+def namespaces(place: Place) -> tuple[Status, str, str]:
+    """Are we where the kernel speaks to us? From other namespaces its streams are silent, without
+    an error.
+    """
+    own = {kind: place.procfs.namespace(kind) for kind in ("pid", "user", "net")}
+    private = [kind for kind, inode in INITIAL_NAMESPACES.items() if own[kind] not in (None, inode)]
+    host = place.procfs.namespace("net", 1)
+    if "pid" not in private and None not in (own["net"], host) and own["net"] != host:
+        private.append("net")
+    if private:
+        found = f"not the host's own {' and '.join(private)} namespace (a container?)"
+        return (
+            Status.FAIL,
+            found,
+            (
+                "run ELSA on the host itself; a service must not set PrivateNetwork, PrivateUsers"
+                " or PrivatePIDs"
+            ),
+        )
+    if host is None:
+        return (
+            Status.OK,
+            (
+                "the host's own pid and user namespace; the network namespace is proved by the"
+                " connector"
+            ),
+            "",
+        )
+    return Status.OK, "the host's own pid, user and network namespace", ""
+
+
+def connector(place: Place) -> tuple[Status, str, str]:
+    """Are a canary's fork, exec and exit heard?"""
+    asked = place.settings.receive_buffer_mib << 20
+    missing = {events.FORK: "fork", events.EXEC: "exec", events.EXIT: "exit"}
+    with Connector(asked) as listener:
+        canary, deadline = _canary(), time.monotonic() + PATIENCE_S
+        while missing and time.monotonic() < deadline:
+            for event in events.decode(listener.drain(100_000)):
+                if (event.c if event.what == events.FORK else event.a) == canary:
+                    missing.pop(event.what, None)
+            time.sleep(0.002)
+        granted = listener.buffer_bytes()
+    if missing:
+        return (
+            Status.FAIL,
+            f"a canary's {' and '.join(missing.values())} was not heard",
+            "run ELSA on the host itself, as root",
+        )
+    if granted < asked:
+        found = (
+            "a canary's fork, exec and exit were heard, but with a receive buffer of only"
+            f" {granted >> 10} KiB"
+        )
+        return (
+            Status.WARN,
+            found,
+            "run with CAP_NET_ADMIN, or bursts of events will be lost (and counted)",
+        )
+    return Status.OK, "a canary's fork, exec and exit were heard", ""
+
+
+def _canary() -> int:
+    """The pid of a process that was forked, executed a program and ended."""
+    child = subprocess.Popen([shutil.which("true") or "/bin/true"], stdin=subprocess.DEVNULL)
+    child.wait()
+    return child.pid
+
+
+def _acct_file(place: Place) -> Path | None:
+    """The accounting file that is set, or else that of a distribution; None where there is none."""
+    return next((path for path in (place.settings.acct_file, *ACCT_FILES) if path.exists()), None)
+
+
+def accounting_on(place: Place) -> tuple[Status, str, str]:
+    """Does a canary's record arrive, and in which file? There is no other way to know."""
+    wanted = place.settings.acct_file
+    path = accounting.canary(wanted)
+    if path is None:
+        found = (
+            f"off, or written to a file that ELSA does not know; no record of a canary in {wanted}"
+        )
+        return (
+            Status.FAIL,
+            found,
+            (
+                f"as root: touch {wanted} && accton {wanted} (package acct or psacct), or set"
+                " acct_file to the file in use"
+            ),
+        )
+    if path == wanted:
+        return Status.OK, f"a canary's record arrived in {path}", ""
+    found = f"on, but a canary's record arrived in {path} and not in {wanted}"
+    return (
+        Status.WARN,
+        found,
+        f"if it was not just rotated, set acct_file (ELSA_ACCT_FILE) to {path}",
+    )
+
+
+def space(place: Place) -> tuple[Status, str, str]:
+    """Is there room? Below a threshold the kernel stops writing records, without a word."""
+    path = _acct_file(place)
+    if path is None:
+        return Status.WARN, "no accounting file yet", ""
+    folder = path.parent
+    limits, free = accounting.thresholds(), accounting.free_percent(folder)
+    if free <= limits.suspend_percent:
+        found = (
+            f"only {free:.1f} % of the file system of {folder} is free: the kernel has stopped"
+            " writing records"
+        )
+        return (
+            Status.FAIL,
+            found,
+            f"make room; it goes on above {limits.resume_percent} % (sysctl kernel.acct)",
+        )
+    found = (
+        f"{free:.0f} % of the file system of {folder} is free; the kernel stops writing records"
+        f" below {limits.suspend_percent} %"
+    )
+    return (
+        (Status.OK, found, "")
+        if free > limits.resume_percent + 1
+        else (Status.WARN, found, "make room soon")
+    )
+
+
+def rotation(place: Place) -> tuple[Status, str, str]:
+    """Will somebody keep the accounting file from filling the disk?"""
+    path = _acct_file(place)
+    if path is None:
+        return Status.WARN, "no accounting file yet", ""
+    size = f"{path} holds {path.stat().st_size / 1e6:.1f} MB"
+    rotating = [str(place.etc / name) for name in ROTATIONS if (place.etc / name).exists()]
+    if rotating:
+        return Status.OK, f"{size}; rotated by {', '.join(rotating)}", ""
+    return (
+        Status.WARN,
+        f"{size} and nothing known rotates it",
+        "it grows by 64 bytes per process; docs/operations.md shows a rotation",
+    )
+
+
+def taskstats_arrive(_: Place) -> tuple[Status, str, str]:
+    """Does the kernel send a canary's statistics? Accounting goes on without them."""
+    with taskstats.TaskstatsSocket() as listener:
+        if canary_arrives(listener):
+            return Status.OK, "a canary's statistics arrived", ""
+    return (
+        Status.WARN,
+        "a canary's statistics did not arrive",
+        "only ticks and faults will be known; run as root on the host itself",
+    )
+
+
+def canary_arrives(listener: taskstats.TaskstatsSocket) -> bool:
+    """Whether the statistics of a process that ends now come to a socket."""
+    canary, deadline = _canary(), time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        if canary in map(taskstats.thread_id, listener.drain(10_000)):
+            return True
+        time.sleep(0.002)
+    return False
+
+
+def warehouse(place: Place) -> tuple[Status, str, str]:
+    """Is there one, of the right version, and may we write it?"""
+    from elsa.store import database, sql_files
+
+    path = place.settings.db
+    if not path.exists():
+        return Status.FAIL, f"no warehouse at {path}", f"run: elsa db upgrade --db {path}"
+    owner = path.stat().st_uid
+    if os.geteuid() == 0 and owner != 0:
+        database.open_for_reading(path).close()
+        return (
+            Status.OK,
+            f"{path} is at revision {sql_files.head()}; only {safe_paths.user(owner)} writes it",
+            "",
+        )
+    connection = database.open_for_writing(path)
+    try:
+        with database.translated(path), database.transaction(connection):
+            pass
+    finally:
+        connection.close()
+    return (
+        Status.OK,
+        f"{path} is writable and at revision {sql_files.head()} (SQLite {sqlite3.sqlite_version})",
+        "",
+    )
+
+
+def jobd(place: Place) -> tuple[Status, str, str]:
+    """Does the collector answer, and did it lose anything?"""
+    from elsa.control.client import Client
+
+    reply = Client(place.settings.socket, PATIENCE_S).request("status")
+    lost = reply.get("lost")  # None: it tells root and the group only
+    counts = (
+        f"; {reply.get('events')} events heard and {lost} lost since it was started"
+        if lost is not None
+        else ""
+    )
+    known, since = _losses(place)
+    found = f"answers on {place.settings.socket}{counts}; {known or f'no gaps since {since}'}"
+    if not known:
+        return Status.OK, found, ""
+    return (
+        Status.FAIL,
+        found,
+        (
+            f"elsa report gaps --since '{since}' shows them; what you know of, leave out with a"
+            " later --since"
+        ),
+    )
+
+
+def _losses(place: Place) -> tuple[str, str]:
+    """The gaps since the time that was asked for, in words, none if there are none; and that time."""
+    from elsa.report import gaps
+    from elsa.report.query import warehouse
+    from elsa.report.render.columns import local_time
+
+    now_ns = time.time_ns()
+    since_ns = now_ns - RECENT_NS if place.since_ns is None else place.since_ns
+    since = datetime.fromtimestamp(since_ns // 10**9).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    try:
+        with warehouse.reading(place.settings.db) as connection:
+            found = gaps.since(connection, since_ns, now_ns)
+    except ElsaError as error:  # the check of the warehouse says it too
+        return f"which gaps there are is not known: {str(error).partition('; ')[0]}", since
+    kinds = [
+        f"{one.number} x {one.what}"
+        + (f" (last at {local_time(one.last_at)})" if one.last_at else "")
+        for one in found
+    ]
+    number = sum(one.number for one in found)
+    return (
+        (
+            f"{number} gap{'' if number == 1 else 's'} since {since}: {', '.join(kinds)}"
+            if found
+            else ""
+        ),
+        since,
+    )
+
+
+CHECKS: dict[str, Callable[[Place], tuple[Status, str, str]]] = {
+    "kernel": kernel_options,
+    "privileges": privileges,
+    "namespaces": namespaces,
+    "connector": connector,
+    "accounting": accounting_on,
+    "space": space,
+    "rotation": rotation,
+    "taskstats": taskstats_arrive,
+    "warehouse": warehouse,
+    "jobd": jobd,
+}
+# What ELSA can do without even when the check cannot be made.
+OPTIONAL = {"privileges", "space", "rotation", "taskstats"}

@@ -1,0 +1,1 @@
+"""The ingester: accounting files into the warehouse, each record exactly once."""

@@ -1,0 +1,207 @@
+"""Which accounting files a pass of the ingester looks at: those named, or the live one and what it
+was rotated to, oldest first.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from math import inf
+from pathlib import Path
+from typing import NamedTuple
+
+from elsa.decode import acct
+from elsa.errors import ElsaError, InputMissingError
+from elsa.kernel import acct_file
+from elsa.kernel.acct_file import AcctFile
+
+# How long a file without a name is kept open although it does not grow.
+LET_GO_S = 600.0
+
+Unchanged = Callable[[os.stat_result], bool]
+"""Whether a file was read to its end before and is as it was then."""
+
+
+class Source(NamedTuple):
+    """A file to be read, as it was when the pass began."""
+
+    file: AcctFile
+    size: int | None
+    """Where to stop; None for a compressed file, which is read to its end."""
+    disk_size: int
+    modified_at_ns: int
+    begun: float
+    """The second in which its first process ended, or, if its clock was not set then, in which the
+    file was changed last.
+    """
+    live: bool
+    """The kernel may write to it, as far as one can tell: a record that is torn at its end may
+    still become whole.
+    """
+
+
+@dataclass
+class _Kept:
+    """A file kept open while following."""
+
+    file: AcctFile
+    since_s: float
+    """When it last had a name or grew."""
+
+
+class Sources:
+    """Finds and opens what is to be read. `keep_open` is for those who follow: the kernel writes on
+    into a file that was removed.
+    """
+
+    def __init__(self, live: Path) -> None:
+        self._live = live
+        self._kept: dict[tuple[int, int], _Kept] | None = None
+
+    def keep_open(self) -> None:
+        """From now on keep live files open until `close`."""
+        self._kept = {}
+
+    def keeps_removed(self) -> bool:
+        """Whether a file is open that nobody can open any more."""
+        return any(kept.file.status().st_nlink == 0 for kept in (self._kept or {}).values())
+
+    def close(self) -> None:
+        """Let go of what is kept open."""
+        for kept in (self._kept or {}).values():
+            kept.file.close()
+        self._kept = None
+
+    def find(
+        self,
+        paths: Sequence[Path],
+        unchanged: Unchanged,
+        opened: ExitStack,
+        troubles: list[ElsaError],
+    ) -> list[Source]:
+        """What is new in these files, or in the usual ones if none are named; what cannot be read
+        is added to the troubles.
+
+        Raises InputMissingError where none are named and there is none.
+        """
+        named = self._named(paths)
+        sources = self._removed(named, unchanged)
+        for path in named:
+            try:
+                source = self._open(path, unchanged, opened)
+            except ElsaError as error:
+                troubles.append(error)
+            else:
+                sources += [source] if source is not None else []
+        self._keep(paths or [self._live])
+        # Numbers, dates and times of change say in which order files were written, but their
+        # records say it best.
+        return sorted(sources, key=lambda source: (source.live, source.begun))
+
+    def unread(self) -> list[Path]:
+        """Accounting files beside the usual one whose names are not those of rotated ones."""
+        return [path for path in acct_file.siblings(self._live).others if _is_accounting(path)]
+
+    def _named(self, paths: Sequence[Path]) -> Sequence[Path]:
+        """The files to look at; none, where the only one was removed and is still open here."""
+        found = list(paths) or acct_file.rotated(self._live)
+        if not paths and self._live.exists():
+            found.append(self._live)
+        if not found and not self._kept:
+            raise InputMissingError(
+                f"{self._live}: no such file; switch accounting on (accton {self._live}), or name"
+                " the file"
+            )
+        return found
+
+    def _keep(self, live: Sequence[Path]) -> None:
+        """Keep files open that the kernel may go on writing to when their names are gone."""
+        if self._kept is None:
+            return
+        for path in live:
+            with suppress(ElsaError):
+                file = AcctFile(path)
+                status = file.status()
+                if file.compressed or (status.st_dev, status.st_ino) in self._kept:
+                    file.close()
+                else:
+                    self._kept[status.st_dev, status.st_ino] = _Kept(file, time.monotonic())
+
+    def _removed(self, named: Sequence[Path], unchanged: Unchanged) -> list[Source]:
+        """Files that have no name any more and have grown; what has long stopped growing is let go,
+        so that its space is given back.
+        """
+        here = set()
+        for path in named:
+            with suppress(OSError):
+                here.add((path.stat().st_dev, path.stat().st_ino))
+        sources = []
+        for key, kept in list((self._kept or {}).items()):
+            status = kept.file.status()
+            if key in here:
+                kept.since_s = time.monotonic()
+            elif not unchanged(status) and status.st_size:
+                kept.since_s = time.monotonic()
+                sources.append(
+                    Source(
+                        kept.file,
+                        status.st_size,
+                        status.st_size,
+                        status.st_mtime_ns,
+                        begun=inf,
+                        live=True,
+                    )
+                )
+            elif time.monotonic() - kept.since_s > LET_GO_S and self._kept is not None:
+                kept.file.close()
+                del self._kept[key]
+        return sources
+
+    def _open(self, path: Path, unchanged: Unchanged, opened: ExitStack) -> Source | None:
+        """Open a file unless there is nothing new in it."""
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise acct_file.translated(error, path) from None
+        if unchanged(status):
+            return None
+        file = opened.enter_context(AcctFile(path))
+        if acct.content(file.read, str(path)) is acct.Content.EMPTY:
+            return None
+        status = (
+            file.status()
+        )  # of what was opened: the name may have passed to another file meanwhile
+        size = None if file.compressed else status.st_size
+        begun = _begun(file, status)
+        return Source(
+            file,
+            size,
+            status.st_size,
+            status.st_mtime_ns,
+            begun,
+            live=not file.compressed and self._is_live(status),
+        )
+
+    def _is_live(self, status: os.stat_result) -> bool:
+        try:
+            live = self._live.stat()
+        except OSError:
+            return False
+        return (live.st_dev, live.st_ino) == (status.st_dev, status.st_ino)
+
+
+def _begun(file: AcctFile, status: os.stat_result) -> float:
+    head = file.read(0, acct.RECORD_SIZE)
+    second = acct.exit_second(acct.decode_record(head)) if acct.plausible(head) else 0
+    return second if second >= acct.CLOCK_SET else status.st_mtime_ns / 1e9
+
+
+def _is_accounting(path: Path) -> bool:
+    try:
+        with AcctFile(path) as file:
+            return acct.content(file.read, str(path)) is not acct.Content.EMPTY
+    except ElsaError:
+        return False

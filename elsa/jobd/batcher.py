@@ -1,0 +1,226 @@
+"""What the collector has for the warehouse: gathered into batches, handed to the writer, answered
+for when committed.
+
+When the warehouse cannot be written for too long, what memory cannot hold is dropped, and that
+becomes a gap.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+from elsa.config import Config
+from elsa.control.server import Reply
+from elsa.errors import RetryError
+from elsa.kernel import clocks
+from elsa.state.clock import Clock
+from elsa.state.jobs import Job
+from elsa.state.process_table import Processes
+from elsa.store.collector_runs import JOB_IDS, Beginning
+from elsa.store.writer import Batch, Gap, Writer
+
+log = logging.getLogger(__name__)
+
+MS = 1_000_000
+SECOND = 1_000_000_000
+COMMIT_ROWS = 20_000
+# With nothing to store, how often it is noted that nothing happened.
+IDLE_COMMIT_NS = 10 * SECOND
+# How long an answer waits for its commit before it says that it is not committed yet.
+PATIENCE_NS = 3 * SECOND
+
+
+class Storing:
+    """Batches on their way to the warehouse."""
+
+    def __init__(self, config: Config, beginning: Beginning, processes: Processes) -> None:
+        self._config = config
+        self._processes = processes
+        self._batch = Batch()
+        self._waiting: list[tuple[int, Reply, dict[str, Any] | None]] = []
+        self._shed_since_ns: int | None = None
+        self._shed = self._shed_until_ns = 0
+        self._commit_at_ns = self._idle_since_ns = 0
+        self.writer = Writer(config.db, beginning.boot_id, beginning.collector_id)
+        self._since_ns = beginning.since_ns
+        self.heard_ns = beginning.since_ns if beginning.heard_ns is None else beginning.heard_ns
+        """Monotonic: whatever happened before is known, or concluded."""
+        self._handed_ns = self.heard_ns
+        """Monotonic: whatever happened before has been handed to the writer."""
+        self.events = self.lost = self.gaps = 0
+        self.job_ids_until = beginning.next_job_id + JOB_IDS
+        """Jobs may be given ids below this: whatever happens, they are not given out again."""
+
+    @property
+    def backlog(self) -> int:
+        """Rows that are not in the warehouse yet."""
+        return self.writer.backlog + len(self._processes.changes)
+
+    @property
+    def stored_ns(self) -> int:
+        """Monotonic: whatever happened before is in the warehouse, as far as it was heard."""
+        return self.writer.stored_ns or self._since_ns
+
+    # --- what is to be stored
+    # ---------------------------------------------------------------------------------------------------
+
+    def gap(
+        self, kind: str, from_ns: int, to_ns: int, lost: int | None, note: str | None = None
+    ) -> None:
+        """Put a loss on record."""
+        self.gaps += 1
+        self.lost += lost or 0
+        self._batch.gaps.append(Gap(kind, from_ns, to_ns, lost, note))
+        log.warning(
+            "gap (%s) of %.3f s: %s events lost",
+            kind,
+            (to_ns - from_ns) / SECOND,
+            "unknown" if lost is None else lost,
+        )
+
+    def clock(self, clock: Clock) -> None:
+        """Store a new clock."""
+        self._batch.clocks.append(clock)
+
+    def job(self, job: Job) -> None:
+        """Store a new job."""
+        self._batch.jobs.append(job)
+
+    def close(self, job: Job) -> None:
+        """Store the end of a job."""
+        self._batch.closed.append((job.closed_at_ns, job.close_how, job.id))
+
+    # --- when
+    # -------------------------------------------------------------------------------------------------------------------
+
+    def due_ns(self) -> int | None:
+        """When `tick` wants to be called next, for what has gathered so far."""
+        due = [at_ns for at_ns, _, _ in self._waiting]
+        if len(self._processes.changes):
+            due.append(self._commit_at_ns)
+        return min(due, default=None)
+
+    def tick(self, now_ns: int) -> None:
+        """Commit if it is time to, and tell those who have waited too long."""
+        if now_ns >= self._commit_at_ns or len(self._processes.changes) >= COMMIT_ROWS:
+            self.flush(now_ns)
+        self._answer_late(now_ns)
+
+    def flush(self, now_ns: int, *, stopped_ns: int | None = None) -> None:
+        """Hand everything new to the writer; too much waiting there already, keep only what memory
+        is sure to hold.
+        """
+        self._commit_at_ns = now_ns + self._config.commit_ms * MS
+        self._close_emptied()
+        # While the warehouse can be written, what comes in one burst may stand above the limit for
+        # a moment.
+        waiting = self.backlog if self.writer.trouble else self.writer.backlog
+        if waiting > self._config.backlog_events and stopped_ns is None:
+            shed = self._processes.changes.shed()
+            if shed:
+                if self._shed_since_ns is None:
+                    self._shed_since_ns = self._handed_ns
+                    log.error(
+                        "the warehouse has not been written for too long; forgetting events from"
+                        " now on"
+                    )
+                self._shed += shed
+                self._shed_until_ns = clocks.monotonic_ns()
+            return
+        if self._shed_since_ns is not None:
+            self.gap(
+                "backlog",
+                self._shed_since_ns,
+                self._shed_until_ns,
+                self._shed,
+                "the warehouse could not be written",
+            )
+            self._shed_since_ns, self._shed = None, 0
+        batch = self._batch
+        batch.take(self._processes.take_changes())
+        self._handed_ns = self.heard_ns
+        if not (
+            batch.matters
+            or stopped_ns is not None
+            or now_ns - self._idle_since_ns >= IDLE_COMMIT_NS
+        ):
+            return
+        self._idle_since_ns = now_ns
+        if batch.jobs:
+            batch.job_ids_until = self._processes.jobs.next_id + JOB_IDS
+            batch.then.append(partial(setattr, self, "job_ids_until", batch.job_ids_until))
+        batch.heard_ns, batch.events_total, batch.lost_total, batch.stopped_ns = (
+            self.heard_ns,
+            self.events,
+            self.lost,
+            stopped_ns,
+        )
+        self.writer.submit(batch)
+        self._batch = Batch()
+
+    def _close_emptied(self) -> None:
+        jobs, clock_at = self._processes.jobs, self._processes.clocks.at
+        for job_id, time_ns in jobs.emptied.items():
+            job = jobs.open.get(job_id)
+            if job is not None and job.closes_itself and not job.living:
+                end_ns = time_ns or self.heard_ns
+                jobs.close(job, end_ns + clock_at(end_ns).offset_ns, "ended")
+                self.close(job)
+        jobs.emptied.clear()
+
+    def finish(self) -> None:
+        """Store what is left. Raises RetryError if that cannot be done in half a minute: it is lost
+        then.
+        """
+        now_ns = clocks.monotonic_ns()
+        self.flush(now_ns, stopped_ns=now_ns)
+        stored = self.writer.stop(patience_s=0 if self.writer.replaced else 30)
+        self._answer_late(now_ns=2**63)
+        if not stored and not self.writer.replaced:
+            left, why = self.writer.backlog, self.writer.trouble
+            raise RetryError(
+                f"{self._config.db}: stopped with {left} rows that could not be stored and are lost"
+                f" ({why})"
+            )
+
+    # --- answers that wait for a commit
+    # -----------------------------------------------------------------------------------------
+
+    def commit(self, reply: Reply, answer: dict[str, Any]) -> None:
+        """Store everything soon; answer when that is done, or after a while that it is not."""
+        self._commit(reply, answer, answer)
+
+    def commit_all(self, replies: Iterable[Reply]) -> None:
+        """Store everything soon; answer how far the warehouse reaches, but only when it truly does."""
+        for reply in replies:
+            self._commit(reply, {"heard_ns": self.heard_ns}, None)
+
+    def _commit(self, reply: Reply, answer: dict[str, Any], if_late: dict[str, Any] | None) -> None:
+        now_ns = clocks.monotonic_ns()
+        waiting = (now_ns + PATIENCE_NS, reply, if_late)
+        self._waiting.append(waiting)
+
+        def committed() -> None:
+            if waiting in self._waiting:
+                self._waiting.remove(waiting)
+            reply(answer)
+
+        self._batch.then.append(committed)
+        self._commit_at_ns = 0  # at the next tick, together with all that is asked for by then
+
+    def _answer_late(self, now_ns: int) -> None:
+        """Whoever waits too long for a commit is told why."""
+        late = [one for one in self._waiting if now_ns >= one[0]]
+        if not late:
+            return
+        self._waiting = [one for one in self._waiting if now_ns < one[0]]
+        why = self.writer.trouble or "the warehouse is busy"
+        for _, reply, answer in late:
+            reply(
+                RetryError(f"not committed yet: {why}")
+                if answer is None
+                else {**answer, "committed": False, "why": why}
+            )

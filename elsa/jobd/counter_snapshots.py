@@ -1,0 +1,119 @@
+"""The counters of a living process, read when it comes into a job or is taken out: the job is
+charged for what lies in between.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+
+from elsa.decode import taskstats as decoding
+from elsa.decode.procfs import Io, parse_io, parse_stat
+from elsa.decode.taskstats import Taskstats
+from elsa.errors import DataError, ElsaError
+from elsa.host.proc_scan import TICKS_PER_S, Monotonic, start_ns
+from elsa.kernel.procfs import Procfs
+from elsa.kernel.taskstats import TaskstatsQuery
+from elsa.matching.taskstats import held
+from elsa.state.incarnation import Incarnation, same_start
+
+log = logging.getLogger(__name__)
+
+CounterRow = tuple[int | None, ...]
+
+
+def _summed(threads: Sequence[Io]) -> Io:
+    """The sum over threads; unknown where there is none to be read."""
+    return (
+        Io(*(sum(one) if one and None not in one else None for one in zip(*threads, strict=True)))
+        if threads
+        else parse_io(None)
+    )
+
+
+class Counting:
+    """Reads counters from taskstats, or where that is not to be had, from /proc."""
+
+    def __init__(
+        self, procfs: Procfs, ended_threads: Callable[[int], Mapping[str, int]], *, delays: bool
+    ) -> None:
+        """`ended_threads` tells what those threads of a process used that are gone from /proc."""
+        self._procfs = procfs
+        self.ended_threads = ended_threads
+        self._delays = delays
+        self._query: TaskstatsQuery | None = None
+        try:
+            self._query = TaskstatsQuery()
+        except ElsaError as error:
+            log.info("counters of living processes come from /proc alone: %s", error)
+
+    def close(self) -> None:
+        """Close the socket."""
+        if self._query is not None:
+            self._query.close()
+
+    def read(self, life: Incarnation, monotonic: Monotonic) -> CounterRow | None:
+        """The counters so far, in the order of the columns of table baseline; None if the process
+        is gone.
+
+        Taskstats knows times and switches of the whole process, but its I/O and memory not: I/O and faults come from /proc. The I/O is that
+        of the threads that live now and of those that were heard to end: what /proc tells of the process as a whole contains every child
+        that it has reaped.
+        """
+        pid = life.pid
+        threads = self._procfs.read_threads_io(pid)
+        data = self._procfs.read_stat(pid)
+        if data is None:
+            return None
+        try:
+            stat, io = parse_stat(data), _summed([parse_io(one) for one in threads])
+        except DataError:
+            return None
+        if not same_start(life, start_ns(stat, monotonic)):
+            return None  # its pid has passed to another
+        group, ended = self._group(pid), self.ended_threads(pid)
+        tick_us = 1_000_000 // TICKS_PER_S
+        counters = (
+            group.cpu_run_virtual_ns if group else None,
+            group.utime_us if group else stat.utime_ticks * tick_us,
+            group.stime_us if group else stat.stime_ticks * tick_us,
+            stat.minflt,
+            stat.majflt,
+            None,  # integrals of memory are told at the end only
+            None,
+            *(
+                None if alive is None else alive + ended.get(name, 0)
+                for alive, name in (
+                    (io.rchar, "read_chars"),
+                    (io.wchar, "write_chars"),
+                    (io.read_bytes, "read_bytes"),
+                    (io.write_bytes, "write_bytes"),
+                    (io.cancelled_write_bytes, "cancelled_write_bytes"),
+                    (io.syscr, "read_syscalls"),
+                    (io.syscw, "write_syscalls"),
+                )
+            ),
+            group.nvcsw if group else None,
+            group.nivcsw if group else None,
+            group.cpu_delay_ns if group else None,
+            *self._delay_columns(group),
+        )
+        return held(counters)
+
+    def _group(self, pid: int) -> Taskstats | None:
+        answer = self._query.get(pid) if self._query is not None else None
+        if answer is None:
+            return None
+        messages = decoding.decode(answer[1])
+        return messages[0].group if messages else None
+
+    def _delay_columns(self, group: Taskstats | None) -> CounterRow:
+        if group is None or not self._delays:
+            return (None,) * 5
+        return (
+            group.blkio_delay_ns,
+            group.swapin_delay_ns,
+            group.freepages_delay_ns,
+            group.thrashing_delay_ns,
+            group.compact_delay_ns,
+        )

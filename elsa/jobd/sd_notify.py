@@ -1,0 +1,56 @@
+"""sd_notify(3) in a few lines: tell the service manager how the daemon is, where one listens."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+
+READY = "READY=1"
+STOPPING = "STOPPING=1"
+WATCHDOG = "WATCHDOG=1"
+
+
+def status(text: str) -> str:
+    """A STATUS= line, as `systemctl status` shows it."""
+    return "STATUS=" + text.replace("\n", " ")
+
+
+def extend_start(seconds: int) -> str:
+    """An EXTEND_TIMEOUT_USEC= line: starting takes longer, and is not to be given up on for so long
+    from now.
+    """
+    return f"EXTEND_TIMEOUT_USEC={seconds * 1_000_000}"
+
+
+def notify(*states: str, environ: Mapping[str, str] | None = None) -> bool:
+    """Send states to $NOTIFY_SOCKET; False if there is none or it does not take them, which is
+    never a reason to fail.
+    """
+    address = (os.environ if environ is None else environ).get("NOTIFY_SOCKET", "")
+    if not address.startswith(("/", "@")):
+        return False
+    if address.startswith("@"):
+        # An abstract socket: its name begins with a NUL.
+        address = "\0" + address[1:]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        # A stuck service manager must not stop the accounting.
+        sock.setblocking(False)
+        try:
+            sock.sendto("\n".join(states).encode(), address)
+        except OSError:
+            return False
+    return True
+
+
+def watchdog_seconds(environ: Mapping[str, str] | None = None) -> float | None:
+    """How often WATCHDOG=1 should be sent: half of what the service manager waits. None if it does
+    not watch this process.
+    """
+    environ = os.environ if environ is None else environ
+    if environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+        return None
+    try:
+        return int(environ["WATCHDOG_USEC"]) / 2e6
+    except (KeyError, ValueError):
+        return None

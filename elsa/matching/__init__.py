@@ -1,0 +1,1 @@
+"""Which accounting record and which taskstats message belongs to which process."""

@@ -1,0 +1,334 @@
+"""Which accounting record tells of which incarnation: the two witnesses brought together, pid by
+pid. Pure.
+
+Lives of one pid never overlap, so in queue order they stand as their records stand in the file.
+With nothing lost the k-th is the k-th; once anything was lost order alone would shift every later
+pair. So a pair must also fit in time, duration, parent and exit code, and it counts only if every
+best way to pair all of them (most pairs, none crossing) contains it.
+
+A pair is certain if it stands in every way to pair at least those records whose life is known for
+sure. Among these ways is the truth, whatever other records, and however many records altogether,
+are missing; so a certain pair is right.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from typing import NamedTuple
+
+SECOND_NS = 1_000_000_000
+TICK_NS = 10_000_000
+# How far the stamps of fork event and record may be apart beyond their rounding: they are taken at
+# different points of fork and exit.
+SLACK_NS = 12_000_000
+DURATION_SLACK_NS = 1_000_000
+# A busy host may hold up a fork between the start that the record tells and the event; believed
+# where the number of records bears it out.
+LATE_NS = 100_000_000
+# A start out of /proc is cut to a tick and converted between clocks.
+FOUND_SLACK_NS = 2 * TICK_NS
+# Above this many cells the table of best alignments is not worth its time and memory: then only
+# what is unique by itself is paired.
+MAX_CELLS = 1_000_000
+
+
+class Life(NamedTuple):
+    """An incarnation, as far as pairing needs it; times are monotonic."""
+
+    id: int
+    start_ns: int
+    end_ns: int | None
+    """None while it runs or if its end is not known exactly."""
+    alive_ns: int
+    """It was alive at this time for sure."""
+    exact_start: bool
+    """The fork was heard; else the start was cut to a tick."""
+    code: int | None
+    """Wait status of the group's leader, None if not known."""
+    offsets: tuple[int, ...]
+    """Real minus monotonic time at its end: more than one where the clock was stepped about then.
+    """
+    ppid: int | None = None
+    """Pid of its parent, None if that is not known or may have died first."""
+    running: bool = False
+    """Its end has not been heard so far."""
+
+
+class Record(NamedTuple):
+    """An accounting record that wants an incarnation."""
+
+    id: int
+    btime: int
+    """With its sign: before 1970 it is negative."""
+    etime: float
+    """1/100 s; a whole number"""
+    exitcode: int
+    pid: int = 0
+    ppid: int | None = None
+    uid: int = 0
+    comm_id: int | None = None
+    """None of a new record, whose name has no number yet."""
+    late_s: int = 0
+    """So much later than btime and etime say it ended, by its place in the file; only where etime
+    was cut.
+    """
+    unseen: bool = False
+    """It may be that of a life that went unnoticed: a loss of events touches its time."""
+    after_ns: int | None = None
+    by_ns: int | None = None
+    """Monotonic times between which it was written, as far as its neighbours in the file tell."""
+
+    @property
+    def exit_second(self) -> int:
+        """The second, since 1970, in which it ended."""
+        return self.btime + int(self.etime) // 100 + self.late_s
+
+    @property
+    def end_by_ns(self) -> int:
+        """Real time by which it had ended for sure."""
+        return (self.exit_second + 1) * SECOND_NS + float_slack_ns(self.etime)
+
+
+class Pair(NamedTuple):
+    """A record and its incarnation, by their ids."""
+
+    record_id: int
+    life_id: int
+    certain: bool = True
+
+
+class Outcome(NamedTuple):
+    """What became of the records of one pid."""
+
+    pairs: list[Pair]
+    ambiguous: list[int]
+    """Records that fit several lives equally well."""
+    alone: list[int]
+    """Records that fit no life, or for which none is left."""
+
+
+def start_window(record: Record) -> tuple[int, int]:
+    """When the process may have started, in real nanoseconds: btime is (second of the exit) -
+    (whole seconds of elapsed time).
+    """
+    second_ns = record.btime * SECOND_NS
+    return second_ns - (int(record.etime) % 100 + 1) * TICK_NS, second_ns + SECOND_NS + 4_000_000
+
+
+def fits(life: Life, record: Record, late_ns: int = 0) -> bool:
+    """Whether the record may be that of this life; `late_ns` is how much later than usual its fork
+    may have been told.
+    """
+    if life.code is not None and life.code != record.exitcode:
+        return False
+    if life.ppid is not None and record.ppid is not None and life.ppid != record.ppid:
+        return False
+    if life.alive_ns + min(life.offsets) > record.end_by_ns + SLACK_NS:
+        return False
+    before_ns = SLACK_NS + float_slack_ns(record.etime)
+    after_ns = before_ns + late_ns
+    if not life.exact_start:
+        before_ns += FOUND_SLACK_NS
+    duration_ns = record.etime * TICK_NS
+    if (
+        life.end_ns is not None
+        and life.end_ns - life.start_ns
+        < duration_ns - DURATION_SLACK_NS - before_ns + SLACK_NS - late_ns
+    ):
+        return False
+    if not _fits_neighbours(life, record, before_ns):
+        return False
+    first, last = start_window(record)
+    first_ns, last_ns = first - before_ns - life.start_ns, last + after_ns - life.start_ns
+    return any(first_ns < offset <= last_ns for offset in life.offsets)
+
+
+def _fits_neighbours(life: Life, record: Record, slack_ns: int) -> bool:
+    """Whether the life can have ended where the record stands in its file, and have begun as long
+    before as the record says.
+    """
+    if record.by_ns is not None and max(life.start_ns, life.alive_ns) > record.by_ns:
+        return False
+    if record.after_ns is None:
+        return True
+    began_ns = record.after_ns - int(record.etime + 1) * TICK_NS - slack_ns
+    return life.start_ns >= began_ns and (life.end_ns is None or life.end_ns >= record.after_ns)
+
+
+def float_slack_ns(etime: float) -> int:
+    """The rounding of elapsed time in its 24-bit mantissa, in nanoseconds: nothing below 46 hours."""
+    return int(etime * TICK_NS / 2**23) if etime > 2**24 else 0
+
+
+def pair(lives: Sequence[Life], records: Sequence[Record], max_cells: int = MAX_CELLS) -> Outcome:
+    """Pair the records of one pid (in file order) with its lives (in queue order).
+
+    What would need a table of more than `max_cells` is called ambiguous.
+    """
+    if (
+        lives
+        and lives[-1].end_ns is None
+        and not any(fits(lives[-1], record) for record in records)
+    ):
+        lives = lives[:-1]  # it still runs
+    if _in_order(lives, records):
+        return Outcome(
+            [Pair(record.id, life.id) for life, record in zip(lives, records, strict=True)], [], []
+        )
+    outcome = Outcome([], [], [])
+    options = _options(lives, records)
+    outcome.alone.extend(
+        record.id for record, possible in zip(records, options, strict=True) if not possible
+    )
+    for part in _parts(options):
+        _pair_part(lives, records, options, part, outcome, max_cells)
+    return outcome
+
+
+def _in_order(lives: Sequence[Life], records: Sequence[Record]) -> bool:
+    """Whether nothing seems to be lost and the k-th record fits the k-th life, as is nearly always
+    so.
+    """
+    return len(lives) == len(records) and all(
+        not record.unseen and fits(life, record, LATE_NS)
+        for life, record in zip(lives, records, strict=True)
+    )
+
+
+def _options(lives: Sequence[Life], records: Sequence[Record]) -> list[list[int]]:
+    """Which lives (by index) each record fits; those that began far from its window are not even
+    looked at.
+    """
+    starts = [life.start_ns for life in lives]
+    if starts != sorted(starts):
+        return [
+            [index for index, life in enumerate(lives) if fits(life, record)] for record in records
+        ]
+    least = min((offset for life in lives for offset in life.offsets), default=0)
+    most = max((offset for life in lives for offset in life.offsets), default=0)
+    options = []
+    for record in records:
+        first, last = start_window(record)
+        slack = SLACK_NS + FOUND_SLACK_NS + float_slack_ns(record.etime)
+        near = range(
+            bisect_left(starts, first - most - slack), bisect_right(starts, last - least + slack)
+        )
+        options.append([index for index in near if fits(lives[index], record)])
+    return options
+
+
+def _parts(options: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Groups of records (by index) whose possible lives do not overlap those of other groups, so
+    each can be paired by itself.
+
+    Records without a possible life are in none.
+    """
+    parts: list[tuple[list[int], int, int]] = []  # with their first and last life, ascending
+    for record, lives in enumerate(options):
+        if not lives:
+            continue
+        part, first, last = [record], lives[0], lives[-1]
+        while parts and first <= parts[-1][2]:
+            earlier, earlier_first, earlier_last = parts.pop()
+            earlier.extend(part)
+            part, first, last = earlier, min(first, earlier_first), max(last, earlier_last)
+        parts.append((part, first, last))
+    return [part for part, _, _ in parts]
+
+
+def _pair_part(
+    lives: Sequence[Life],
+    records: Sequence[Record],
+    options: Sequence[Sequence[int]],
+    part: Sequence[int],
+    outcome: Outcome,
+    max_cells: int,
+) -> None:
+    possible = sorted({life for record in part for life in options[record]})
+    place = {life: column for column, life in enumerate(possible)}
+    rows = [[place[life] for life in options[record]] for record in part]
+    if (len(part) + 1) * (len(possible) + 1) > max_cells:
+        outcome.ambiguous.extend(records[record].id for record in part)
+        return
+    found = alignments(rows, len(possible))
+    certain = _certain(rows, len(possible), [not records[record].unseen for record in part], found)
+    for row, (columns, skippable) in enumerate(found):
+        record_id = records[part[row]].id
+        if not columns:
+            outcome.alone.append(record_id)
+        elif len(columns) == 1 and not skippable:
+            outcome.pairs.append(Pair(record_id, lives[possible[columns[0]]].id, row in certain))
+        else:
+            outcome.ambiguous.append(record_id)
+
+
+Alignments = list[tuple[list[int], bool]]
+
+
+def _certain(
+    rows: Sequence[Sequence[int]], width: int, sure: Sequence[bool], found: Alignments
+) -> set[int]:
+    """The rows that have one and the same column in whatever alignment takes at least all `sure`
+    rows.
+
+    None if no alignment takes all of those: then more was lost than is known. `found` is what
+    aligning the most rows gave.
+    """
+    strict = found if all(sure) else alignments(rows, width, sure)
+    if any(skippable for (_, skippable), one in zip(strict, sure, strict=True) if one):
+        return set()
+    return {
+        row
+        for row, (columns, skippable) in enumerate(strict)
+        if len(columns) == 1 and not skippable
+    }
+
+
+def alignments(
+    rows: Sequence[Sequence[int]], width: int, counts: Sequence[bool] | None = None
+) -> Alignments:
+    """For each row: the columns that it has in some best alignment, and whether some best alignment
+    leaves it out.
+
+    `rows` lists the columns (0 to width - 1, ascending) that each row may take; an alignment takes each column at most once and never
+    crosses; the best take the most rows, or the most of those that count.
+    """
+    height = len(rows)
+    counts = counts if counts is not None else [True] * height
+    before = _best(rows, width, counts)
+    reverse = [[width - 1 - column for column in reversed(row)] for row in reversed(rows)]
+    after = _best(
+        reverse, width, counts[::-1]
+    )  # after[height - r][width - c]: the best of rows r.. with columns c..
+    best = before[height][width]
+    answer = []
+    for row, columns in enumerate(rows):
+        rest, gain = after[height - row - 1], int(counts[row])
+        taken = [
+            column
+            for column in columns
+            if before[row][column] + gain + rest[width - column - 1] == best
+        ]
+        skippable = any(
+            before[row][column] + rest[width - column] == best for column in range(width + 1)
+        )
+        answer.append((taken, skippable))
+    return answer
+
+
+def _best(rows: Sequence[Sequence[int]], width: int, counts: Sequence[bool]) -> list[list[int]]:
+    """best[r][c]: the most of those of the first r rows that count that the first c columns can
+    take.
+    """
+    table = [[0] * (width + 1)]
+    for row, gain in zip(rows, counts, strict=True):
+        above = table[-1]
+        line = above[:]
+        if gain:  # else it never gains by a column
+            allowed = set(row)
+            for column in range(width):
+                take = above[column] + 1 if column in allowed else 0
+                line[column + 1] = max(line[column], above[column + 1], take)
+        table.append(line)
+    return table

@@ -1,0 +1,1 @@
+"""Choosing: which processes and times a report is about, as SQL."""

@@ -1,0 +1,250 @@
+"""Sums over long windows from the rollups: whole days and hours that are rolled up come from there,
+all else from the processes themselves.
+
+The result is the same as over the processes, since rollups are true (elsa/store/rollups.py), only
+sooner. Where processes were pruned, the rollups are all that is left of them. The views
+command_part, user_part and job_part are what `source` gives without a window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from elsa.report.query.selection import Selection
+from elsa.report.query.statement import OUT, Condition, Query, columns_of, members
+from elsa.report.query.times import Window
+from elsa.state.clock import HOUR_NS
+from elsa.store import measures, sql_files
+from elsa.store.daily_rollups import HOURS
+from elsa.store.measures import ROLLED
+from elsa.store.rollups import CLASS, CLASSES, PARTS, ROLLUPS, Rollup, chosen
+
+# Where the sums by some keys are, of days.
+_DAYS = {
+    "rollup_command": (
+        "(select n.name as command, r.* from rollup_day_command as r left join comm as n on n.id ="
+        " r.comm_id)"
+    ),
+    "rollup_user": "rollup_day_user",
+    "rollup_job": "rollup_day_job",
+}
+ALL = "rollup_hour"
+"""The sums over all that ended, by no key."""
+_ROLLUPS = ROLLUPS | {ALL: Rollup("process_usage", "ended_hour", (), (), ROLLED), CLASS: CLASSES}
+
+
+def suits(table: str, selection: Selection) -> bool:
+    """Whether a rollup knows all that a selection asks for."""
+    return selection.jobs is None and not selection.clip and knows(table, selection.choices)
+
+
+def knows(table: str, choices: Iterable[Condition]) -> bool:
+    """Whether all choices are on the keys of a rollup."""
+    return columns_of(choice.sql for choice in choices) <= set(_ROLLUPS[table].keys)
+
+
+def by_hour(table: str) -> str:
+    """Where a rollup's rows of every hour are."""
+    return {ALL: "rolled_user", CLASS: CLASS}.get(table) or table.replace("rollup", "rolled")
+
+
+def sums(table: str) -> dict[str, str]:
+    """The SQL of each figure over rows of `source`."""
+    return {key: measure.of_parts(key) for key, measure in _ROLLUPS[table].measures.items()}
+
+
+def source(
+    table: str,
+    window: Window,
+    expressions: Iterable[str],
+    *conditions: Condition,
+    days: bool = False,
+    jobs: str | None = None,
+) -> Query:
+    """The from clause, with the alias `u`, for sums by the keys of a rollup and by `ended_hour`
+    over all that is in a window.
+
+    It has the sums that the expressions name: a union computes whatever it is asked for. Conditions are on the keys. Several rows may be
+    of one key and hour. With `days` a whole day may count as its first hour. What still runs is there if there is no window. Of `jobs`,
+    which is SQL that lists some, only what is theirs is looked at.
+    """
+    rollup = _ROLLUPS[table]
+    keys = [f"u.{key}" for key in rollup.keys]
+    wanted = columns_of(expressions)
+    stored = {
+        name: text for name, text in measures.parts(rollup.measures).items() if name in wanted
+    }
+    hours = whole_hours(window)
+    theirs = conditions if jobs is None else (Condition(f"u.job_id in ({jobs})"), *conditions)
+    parts = [
+        _part(
+            [*keys, f"{hour} as ended_hour", *(f"u.{name}" for name in stored)], name, rows, theirs
+        )
+        for name, hour, rows in _rolled(table, hours, days=days)
+    ]
+    # Not summed here: below a sum SQLite would look up every table of these views, asked for or
+    # not.
+    each = [text if text == f"u.{name}" else f"{text} as {name}" for name, text in stored.items()]
+    if jobs is not None:
+        parts.append(
+            _rest_of_jobs(
+                jobs, _select([*keys, "u.out_hour as ended_hour", *each]), window, conditions
+            )
+        )
+    for rows in _rest(rollup, window, hours) if jobs is None else ():
+        listed = [
+            *keys,
+            "u.ended_hour" if rollup.hour == "ended_hour" else f"u.{rollup.hour} as ended_hour",
+            *each,
+        ]
+        parts += [
+            _part(listed, view, [rows], conditions)
+            for view in PARTS.get(rollup.view, (rollup.view,))
+        ]
+    text = "\nunion all\n".join(part.sql for part in parts)
+    return Query(f"from (\n{text}\n) as u", tuple(value for part in parts for value in part.values))
+
+
+class Hours(NamedTuple):
+    """The hours that are whole in a window: the first, and the one after the last; None is without
+    end.
+    """
+
+    first: int | None
+    last: int | None
+
+    def where(self, column: str, length: int = 1) -> list[str]:
+        """The conditions that a number of an hour, or of a stretch of some whole hours, is in."""
+        least = [] if self.first is None else [f"{column} >= {-(-self.first // length)}"]
+        return least + ([] if self.last is None else [f"{column} < {self.last // length}"])
+
+    def cut(self, length: int) -> list[int]:
+        """The hours at either end that are in no whole stretch."""
+        cut: set[int] = set()
+        if self.first is not None:
+            cut |= {*range(self.first, -(-self.first // length) * length)}
+        if self.last is not None:
+            cut |= {*range(self.last // length * length, self.last)}
+        return sorted(
+            hour
+            for hour in cut
+            if (self.first or 0) <= hour and (self.last is None or hour < self.last)
+        )
+
+
+def _rolled(table: str, hours: Hours, *, days: bool) -> Iterator[tuple[str, str, list[str]]]:
+    """Where the sums of some whole hours are: the tables, what tells the hour there, and which
+    rows.
+    """
+    apart = _hours_of("apart_hour", hours)
+    if table == ALL:
+        yield "rollup_day_hour", "u.hour", hours.where("u.hour")
+        yield by_hour(table), "u.hour", [f"u.hour in ({apart})"]
+    elif days:
+        yield _DAYS[table], f"u.day * {HOURS}", hours.where("u.day", HOURS)
+        # The first and the last day of a window may be there in part.
+        cut = hours.cut(HOURS)
+        among = f" union all select value from json_each('{cut}')" if cut else ""
+        yield by_hour(table), "u.hour", [f"u.hour in ({apart}{among})"]
+    else:
+        yield by_hour(table), "u.hour", hours.where("u.hour")
+
+
+def _select(columns: Iterable[str]) -> str:
+    return "select\n    " + ",\n    ".join(columns)
+
+
+def _part(
+    columns: Iterable[str], name: str, rows: list[str], conditions: tuple[Condition, ...]
+) -> Query:
+    texts = [*rows, *(condition.sql for condition in conditions)]
+    where = "\nwhere\n    " + "\n    and ".join(texts) if texts else ""
+    return Query(
+        f"{_select(columns)}\nfrom {name} as u{where}",
+        tuple(value for condition in conditions for value in condition.values),
+    )
+
+
+def whole_hours(window: Window) -> Hours:
+    """The hours that a window does not cut."""
+    first = None if window.since is None else -(-window.since // HOUR_NS)
+    return Hours(first, None if window.until is None else max(window.until // HOUR_NS, first or 0))
+
+
+def _hours_of(view: str, hours: Hours) -> str:
+    """SQL of those hours of a view that are among some."""
+    conditions = hours.where("h.hour")
+    return f"select h.hour from {view} as h" + (
+        f" where {' and '.join(conditions)}" if conditions else ""
+    )
+
+
+def _rest(rollup: Rollup, window: Window, hours: Hours) -> list[str]:
+    """Conditions for what no rollup has: hours that are not rolled up, the two that are not whole,
+    and what still runs.
+    """
+    found = chosen(rollup, _hours_of("unrolled_hour", hours))
+    edges = {time // HOUR_NS for time in window if time is not None and time % HOUR_NS}
+    if edges:
+        out = "u.ended_ns" if rollup.hour == "ended_hour" else OUT
+        inside = "".join(f" and {text}" for text in window.where(out))
+        found += [f"{rows}{inside}" for rows in chosen(rollup, ", ".join(map(str, sorted(edges))))]
+    if not window:
+        found.append(
+            "u.ended_hour is null"
+            if rollup.hour == "ended_hour"
+            else "u.until_ns is null and u.ended_hour is null"
+        )
+    return found
+
+
+def _rest_of_jobs(
+    jobs: str, select: str, window: Window, conditions: tuple[Condition, ...]
+) -> Query:
+    """The same of some jobs. Of those who were in one from birth to end only those are looked up
+    who ended in such an hour, or run.
+    """
+    unrolled = _hours_of("unrolled_hour", whole_hours(window))
+    edges = sorted({time // HOUR_NS for time in window if time is not None and time % HOUR_NS})
+    found = [f"u.out_hour in ({unrolled})"]
+    if edges:
+        found.append(
+            " and ".join(
+                [f"u.out_hour in ({', '.join(map(str, edges))})", *window.where("u.out_ns")]
+            )
+        )
+    if not window:
+        found.append("u.out_hour is null")
+    late = (
+        f"select p.id from process as p where p.ended_hour in ({unrolled} union all select value"
+        f" from json_each('{edges}'))"
+    )
+    late += "" if window else " union all select p.id from process as p where p.ended_hour is null"
+    rest = members(
+        jobs,
+        [select],
+        Condition(f"({' or '.join(found)})"),
+        *conditions,
+        whole=f"+s.process_id in ({late})",
+    )
+    return Query(f"{select}\n{rest.sql}", rest.values)
+
+
+def job_usage(jobs: str) -> str:
+    """The view job_usage for some jobs only, which SQL lists: it reads what is theirs alone.
+
+    SQLite lets a condition sink through one sum, but not through a sum of sums. So the view's own select is given their rows alone under
+    the name of job_part.
+    """
+    theirs = source(
+        "rollup_job",
+        Window(),
+        (f"u.{name}" for name in measures.parts(measures.ROLLED_OF_JOB)),
+        days=True,
+        jobs=jobs,
+    )
+    return (
+        f"(with job_part as (select * {theirs.sql}) select * from ({sql_files.select('job_usage')})"
+        f" where job_id in ({jobs}))"
+    )

@@ -1,0 +1,398 @@
+"""Which processes a report is about, in one language for all reports: jobs, users, commands, exits,
+states, and a window of time.
+
+What people write (an `Asked`) is resolved once, against the warehouse and this host's names, into a
+frozen `Selection`, which gives SQL conditions with bound values. Several values of one kind mean
+any of them, several kinds mean all of them; tags must all be there.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from elsa.decode import comm, tty
+from elsa.errors import UsageError
+from elsa.kernel import accounts
+from elsa.report.query.statement import THESE, Condition
+from elsa.report.query.times import Window, window
+from elsa.report.query.warehouse import several_hosts
+from elsa.text import printable
+
+Asked = Mapping[str, tuple[str, ...]]
+"""What was written for each kind of choice; since and until have at most one value."""
+KINDS = ("host", "job", "user", "group", "command", "tty", "pid", "exit", "state", "tag")
+_GLOB = re.compile(r"[*?]|\[.+\]")
+_ALWAYS = Window()
+
+# What a process may be in, with sacct's words and letters for it.
+_STATES = {
+    "running": "u.state = 'running'",
+    "ended": "u.state = 'ended'",
+    "completed": "u.exit_status = 0",
+    "failed": "u.exit_status <> 0",
+}
+_JOB_STATES = {
+    "open": "u.closed_at is null",
+    "closed": "u.closed_at is not null",
+    "running": "u.running > 0",
+    "completed": "u.closed_at is not null and u.exit_status = 0",
+    "failed": "u.exit_status <> 0",
+}
+_SHORT = {"r": "running", "cd": "completed", "f": "failed"}
+_EXITS = {
+    "nonzero": "u.exit_status <> 0",
+    "failed": "u.exit_status <> 0",
+    "signal": "u.exit_status & 127 <> 0",
+    "core": "u.exit_status & 128 <> 0",
+}
+_CODE = "(u.exit_status & 127 = 0 and u.exit_status >> 8 & 255 = ?)"
+_SIGNAL = "u.exit_status & 127 = ?"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The chosen processes; of each kind None means all."""
+
+    window: Window = _ALWAYS
+    clip: bool = False
+    """Take every process that lived in the window, for its part in it, rather than those that ended
+    in it.
+    """
+    jobs: tuple[int, ...] | None = None
+    """Ids. A process that is in several of them is taken once: in that where it was for its whole
+    life, else in the oldest.
+    """
+    choices: tuple[Condition, ...] = ()
+    """Everything else, on the columns of a process."""
+    apart: bool = False
+    """The warehouse knows several hosts: their users are told apart."""
+    words: tuple[str, ...] = ()
+    """What must be said of how it was understood."""
+
+    def __bool__(self) -> bool:
+        """Whether anything is chosen at all."""
+        return bool(self.window or self.jobs is not None or self.choices)
+
+    @property
+    def job(self) -> int | None:
+        """The job, where there is exactly one."""
+        return self.jobs[0] if self.jobs is not None and len(self.jobs) == 1 else None
+
+    def conditions(self) -> list[Condition]:
+        """All conditions on the rows of elsa.report.query.statement.rows, but for the jobs."""
+        return [*(Condition(text) for text in self._of_window()), *self.choices]
+
+    def _of_window(self) -> list[str]:
+        since, until = self.window
+        if not self.clip:
+            return self.window.where("u.out_ns")
+        # What began and ended at once has no length to cut, and belongs to where it ended.
+        after = (
+            []
+            if since is None
+            else [f"(u.out_ns > {since} or (u.in_ns = u.out_ns and u.out_ns = {since}))"]
+        )
+        before = [] if until is None else [f"u.in_ns < {until}"]
+        return (
+            ([*after, *before] or ["u.out_ns is not null"])
+            if self.window
+            else ["u.out_ns is not null"]
+        )
+
+
+def resolve(
+    connection: sqlite3.Connection, asked: Asked, now: datetime, *, clip: bool = False
+) -> Selection:
+    """What is meant by what was written. Raises UsageError."""
+    choices = []
+    for kind, make in _CHOICES.items():
+        if asked.get(kind):
+            parts = [make(text) for text in asked[kind]]
+            choices.append(any_of(parts))
+    if asked.get("host"):
+        choices.append(
+            Condition(f"u.host_id in ({', '.join(map(str, host_ids(connection, asked['host'])))})")
+        )
+    jobs, said = jobs_of(connection, asked), tuple(cut_commands(asked.get("command", ())))
+    return Selection(
+        asked_window(asked, now),
+        clip,
+        jobs,
+        tuple(choices),
+        apart=several_hosts(connection),
+        words=said,
+    )
+
+
+def host_ids(connection: sqlite3.Connection, texts: Iterable[str]) -> list[int]:
+    """Ids of the hosts that are meant by names and globs. Raises UsageError."""
+    found: set[int] = set()
+    for text in texts:
+        how = "glob" if _GLOB.search(text) else "="
+        ids = {
+            number
+            for (number,) in connection.execute(f"select id from host where name {how} ?", (text,))
+        }
+        if not ids:
+            known = ", ".join(
+                printable(name)
+                for (name,) in connection.execute("select name from host order by id limit 10")
+            )
+            raise UsageError(
+                f"--host: nothing is recorded of a host {printable(text)}; write one of {known}"
+            )
+        found |= ids
+    return sorted(found)
+
+
+def cut_commands(texts: Iterable[str]) -> Iterator[str]:
+    """Say which names are looked for in place of those that are too long for the kernel."""
+    for text in texts:
+        if comm.is_too_long(text):
+            kept, name = printable(comm.wanted(text)), printable(text)
+            yield (
+                f"--command {name}: the kernel keeps {comm.LONGEST} bytes of a name, so this is"
+                f" {kept}, as whatever begins so"
+            )
+
+
+def asked_window(asked: Asked, now: datetime) -> Window:
+    """The window that was asked for. Raises UsageError."""
+    since, until = (next(iter(asked.get(name, ())), None) for name in ("since", "until"))
+    return window(since, until, now)
+
+
+def any_of(parts: list[Condition]) -> Condition:
+    """At least one of several conditions."""
+    if len(parts) == 1:
+        return parts[0]
+    return Condition(
+        "(" + " or ".join(part.sql for part in parts) + ")",
+        tuple(value for part in parts for value in part.values),
+    )
+
+
+def job_conditions(connection: sqlite3.Connection, asked: Asked) -> list[Condition]:
+    """The same for the list of jobs: conditions on the columns of job_usage; a name means every job
+    that bears it.
+    """
+    found = []
+    if asked.get("job"):
+        ids = sorted({number for text in asked["job"] for number in job_ids(connection, text)})
+        found.append(Condition(f"u.job_id in ({THESE})", (json.dumps(ids),)))
+    if asked.get("tag"):
+        found.append(
+            Condition(f"u.job_id in ({THESE})", (json.dumps(_tagged(connection, asked["tag"])),))
+        )
+    if asked.get("host"):
+        hosts = ", ".join(map(str, host_ids(connection, asked["host"])))
+        theirs = (
+            "select j.id from job as j join boot as b on b.id = j.boot_id where b.host_id in"
+            f" ({hosts})"
+        )
+        found.append(Condition(f"u.job_id in ({theirs})"))
+    makers: dict[str, Callable[[str], Condition]] = {
+        "user": lambda text: Condition("u.owner_uid = ?", (uid_of(text),)),
+        "exit": _exit,
+        "state": lambda text: _word(text, _JOB_STATES, "--state"),
+    }
+    return found + [
+        any_of([make(text) for text in asked[kind]])
+        for kind, make in makers.items()
+        if asked.get(kind)
+    ]
+
+
+def job_id(connection: sqlite3.Connection, text: str) -> int:
+    """Id of the job that is meant by an id or a name; of several with one name, the only open one.
+    Raises UsageError.
+    """
+    found = _by_id(connection, text)
+    if found is not None:
+        return found
+    rows = connection.execute(
+        "select id, closed_at_ns is null from job where name = ? order by id", (text,)
+    ).fetchall()
+    if not rows:
+        raise UsageError(
+            f"no job has the id or name {printable(text)}; see them with: elsa report jobs"
+        )
+    if len(rows) == 1:
+        return int(rows[0][0])
+    running = [number for number, is_open in rows if is_open]
+    if len(running) == 1:
+        return int(running[0])
+    ids = ", ".join(str(number) for number, _ in rows[-10:])
+    more = "" if len(rows) <= 10 else f"the newest of {len(rows)} being "
+    raise UsageError(
+        f"several jobs have the name {printable(text)}; name one by its id: {more}{ids}"
+    )
+
+
+def job_ids(connection: sqlite3.Connection, text: str) -> list[int]:
+    """Ids of all jobs that are meant by an id, a name or a glob. Raises UsageError if there is
+    none.
+    """
+    found = _by_id(connection, text)
+    if found is not None:
+        return [found]
+    ids = [
+        number
+        for (number,) in connection.execute(
+            "select id from job where name = ? order by id", (text,)
+        )
+    ]
+    if not ids and _GLOB.search(text):
+        ids = [
+            number
+            for (number,) in connection.execute(
+                "select id from job where name glob ? order by id", (text,)
+            )
+        ]
+    if not ids:
+        raise UsageError(
+            f"no job has the id or name {printable(text)}; see them with: elsa report jobs"
+        )
+    return ids
+
+
+def _by_id(connection: sqlite3.Connection, text: str) -> int | None:
+    if text.isascii() and text.isdigit():
+        found = connection.execute(
+            "select id from job where id = ?", (min(int(text), 2**63 - 1),)
+        ).fetchone()
+        return None if found is None else int(found[0])
+    return None
+
+
+def jobs_of(connection: sqlite3.Connection, asked: Asked) -> tuple[int, ...] | None:
+    """Ids of the jobs that are meant by ids, names, globs and tags; None: nobody asked. Raises
+    UsageError.
+    """
+    chosen: set[int] | None = None
+    if asked.get("job"):
+        chosen = set()
+        for text in asked["job"]:
+            chosen.update(
+                job_ids(connection, text) if _GLOB.search(text) else [job_id(connection, text)]
+            )
+    if asked.get("tag"):
+        tagged = set(_tagged(connection, asked["tag"]))
+        chosen = tagged if chosen is None else chosen & tagged
+    return None if chosen is None else tuple(sorted(chosen))
+
+
+def _tagged(connection: sqlite3.Connection, tags: Iterable[str]) -> list[int]:
+    """Ids of the jobs that have all of these tags: KEY, or KEY=VALUE, where the value may be a
+    glob. Raises UsageError.
+    """
+    chosen: set[int] | None = None
+    for tag in tags:
+        key, equals, value = tag.partition("=")
+        found = connection.execute(
+            "select job_id from job_tag where key = ? and value glob ?",
+            (key, value if equals else "*"),
+        )
+        ids = {number for (number,) in found}
+        chosen = ids if chosen is None else chosen & ids
+    if not chosen:
+        raise UsageError(
+            f"no job has the tag {printable(' '.join(tags))}; see them with: elsa report jobs"
+            " --columns job_id,name,tags"
+        )
+    return sorted(chosen)
+
+
+def _number(text: str) -> bool:
+    """Whether it is a number that a column of SQLite can hold."""
+    return text.isascii() and text.isdigit() and len(text) < 19
+
+
+def uid_of(text: str) -> int:
+    """The uid that is meant by a name or a number. Raises UsageError."""
+    try:
+        return accounts.uid(text)
+    except KeyError:
+        raise UsageError(
+            f"--user: this host knows no user {printable(text)}; write a name, a uid or uid:N"
+        ) from None
+
+
+def _gid(text: str) -> int:
+    try:
+        return accounts.gid(text)
+    except KeyError:
+        raise UsageError(
+            f"--group: this host knows no group {printable(text)}; write a name, a gid or gid:N"
+        ) from None
+
+
+def _tty(text: str) -> int:
+    try:
+        return tty.number(text)
+    except ValueError:
+        raise UsageError(
+            f"--tty: cannot read {printable(text)}; write for example pts/3, tty1, ttyS0, 136:3 or"
+            " none"
+        ) from None
+
+
+def _pid(text: str) -> int:
+    if _number(text):
+        return int(text)
+    raise UsageError(f"--pid: {printable(text)} is not a pid; write a number")
+
+
+def _word(text: str, known: Mapping[str, str], option: str) -> Condition:
+    word = text.strip().lower()
+    sql = known.get(_SHORT.get(word, word))
+    if sql is None:
+        raise UsageError(
+            f"{option}: cannot read {printable(text)}; write one of {', '.join(known)}"
+        )
+    return Condition(sql)
+
+
+def _exit(text: str) -> Condition:
+    """A wait status as people write it: 0, 3, `code 3`, nonzero, signal, core, SIGKILL, KILL,
+    `signal 9`, and sacct's 0:9.
+    """
+    word = " ".join(text.split()).lower()
+    if word in _EXITS:
+        return Condition(_EXITS[word])
+    if (found := re.fullmatch(r"(?:code )?(\d{1,3})", word)) and int(found[1]) < 256:
+        return Condition(_CODE, (int(found[1]),))
+    if found := re.fullmatch(r"signal (\d{1,2})", word):
+        return Condition(_SIGNAL, (int(found[1]),))
+    if found := re.fullmatch(r"(\d{1,3}):(\d{1,2})", word):
+        return (
+            Condition(_SIGNAL, (int(found[2]),))
+            if int(found[2])
+            else Condition(_CODE, (int(found[1]),))
+        )
+    try:
+        return Condition(_SIGNAL, (signal.Signals["SIG" + word.upper().removeprefix("SIG")].value,))
+    except KeyError:
+        raise UsageError(
+            f"--exit: cannot read {printable(text)}; write for example 0, 3, nonzero, signal,"
+            " SIGKILL or core"
+        ) from None
+
+
+_CHOICES: dict[str, Callable[[str], Condition]] = {
+    "user": lambda text: Condition("u.uid = ?", (uid_of(text),)),
+    "group": lambda text: Condition("u.gid = ?", (_gid(text),)),
+    "command": lambda text: Condition(
+        f"u.command {'glob' if _GLOB.search(text) else '='} ?", (comm.wanted(text),)
+    ),
+    "tty": lambda text: Condition("u.tty = ?", (_tty(text),)),
+    "pid": lambda text: Condition("u.pid = ?", (_pid(text),)),
+    "exit": _exit,
+    "state": lambda text: _word(text, _STATES, "--state"),
+}

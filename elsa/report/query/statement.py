@@ -1,0 +1,217 @@
+"""A select statement with its bound values: to run, or to show to people who want to know what a
+report asks.
+
+Where a report is about processes, `rows` is its source: one row per process or accounting record,
+under the alias `u`, with the columns of the view process_usage (of job_process_usage, if jobs are
+chosen), and two of its own: `in_ns` and `out_ns`, the real times at which its life began and ended;
+in a job, at which it came in and went out.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from elsa.store.rollups import PART_OF_LIFE, PARTS
+
+if TYPE_CHECKING:
+    from elsa.report.query.selection import Selection
+
+OUT = "case when u.until_ns is null then u.ended_ns else u.until_ns + u.started_ns - u.start_ns end"
+"""When a process went out of its job, real time in ns, over rows `u` of job_process_usage: where it
+was taken out of it, by the clock of its birth, as in job_usage; NULL while it is in it and runs."""
+_COLUMN = re.compile(r"\bu\.(\w+)")
+_LIFE = "coalesce(u.end_ns - u.start_ns, u.ended_ns - u.started_ns)"
+_STAY = (
+    "coalesce(u.until_ns, u.end_ns) - case when u.since_ns > u.start_ns then u.since_ns else"
+    " u.start_ns end"
+)
+_OF_HOST = {"out_ns": "u.ended_ns", "in_ns": f"u.ended_ns - {_LIFE}"}
+_OF_JOB = {"out_ns": OUT, "in_ns": f"{OUT} - ({_STAY})"}
+THESE = "select value from json_each(?)"
+"""The ids of a json list."""
+# What job_process_usage says of whoever was in a job from birth to end.
+_WHOLE_LIFE = """(
+        select
+            m.job_id,
+            (select o.how from process_job as o where o.job_id = m.job_id and o.process_id = m.process_id) as how,
+            0 as since_ns, null as until_ns, 1 as stays, 0 as part_life, 0 as part_life_whole, i.ended_hour as out_hour, i.*
+        from ({}) as m cross join incarnation_usage as i on i.process_id = m.process_id
+    )"""
+# A process of several jobs is taken once: in that where it was for its whole life, else in the
+# oldest.
+_BETTER = """select 1 from process_job as o
+        where o.process_id = u.process_id and +o.job_id in ({}) and (o.part_life, o.job_id) < (u.part_life, u.job_id)"""
+# Keys that SQL wants in quotes.
+_RESERVED = ("group",)
+# A function of ours that the sqlite3 shell does not have.
+_NAMED = re.compile(
+    r"\b(?:user_name|group_name|owner_name|host_name|host_of_job)\(([\w.]+)(?:, [\w.]+)?\)"
+)
+
+
+def of_host(text: str) -> str:
+    """An expression for a name of this host, as one for the name that it has on the host of the
+    row.
+    """
+    return re.sub(r"_name\((u\.[ug]id)\)", r"_name(\1, u.host_id)", text)
+
+
+class Query(NamedTuple):
+    """SQL and the values for its question marks."""
+
+    sql: str
+    values: tuple[object, ...] = ()
+
+    def run(self, connection: sqlite3.Connection) -> sqlite3.Cursor:
+        """Run it."""
+        return connection.execute(self.sql, self.values)
+
+    def readable(self) -> str:
+        """The statement as the sqlite3 shell takes it: values in their places, ids where a report
+        shows names.
+        """
+        first, *rest = self.sql.split("?")
+        text = first + "".join(
+            literal(value) + part for value, part in zip(self.values, rest, strict=True)
+        )
+        return _NAMED.sub(r"\1", text).strip() + ";"
+
+
+class Condition(NamedTuple):
+    """One condition on the rows, with the values for its question marks."""
+
+    sql: str
+    values: tuple[object, ...] = ()
+
+
+def literal(value: object) -> str:
+    """A value as SQL text. Characters that would move the cursor of a terminal are spelled out."""
+    if value is None:
+        return "null"
+    if not isinstance(value, str):
+        return str(value)
+    parts = re.split(r"([^ -~])", value)
+    quoted = [
+        (
+            f"char({ord(part)})"
+            if len(part) == 1 and not " " <= part <= "~"
+            else "'" + part.replace("'", "''") + "'"
+        )
+        for part in parts
+    ]
+    return " || ".join(part for part in quoted if part != "''") or "''"
+
+
+def select(columns: Mapping[str, str]) -> str:
+    """A select list, each column under its key."""
+    names = {key: f'"{key}"' if key in _RESERVED else key for key in columns}
+    listed = ",\n    ".join(
+        expression if expression == key else f"{expression} as {names[key]}"
+        for key, expression in columns.items()
+    )
+    return f"select\n    {listed}"
+
+
+def columns_of(texts: Iterable[str]) -> set[str]:
+    """The columns of `u` that SQL names."""
+    return set(_COLUMN.findall(" ".join(texts)))
+
+
+def rows(
+    selection: Selection,
+    expressions: Iterable[str],
+    *more: Condition,
+    members: bool = False,
+    whole: str = "",
+) -> Query:
+    """The from clause for the rows of a selection, with what columns the expressions need of them;
+    `members`: one row per job and process.
+
+    `whole` is a condition on the stays `s` from birth to end, for who wants few of them. Only the columns that are needed are asked of the
+    views, each for itself, since SQLite would compute every column of a union of them.
+    """
+    conditions = [*selection.conditions(), *more]
+    needed = sorted(columns_of(expressions) or {"process_id"})
+    if selection.jobs is None and not members:
+        ended = selection.window._replace(until=None) if selection.clip else selection.window
+        conditions += [Condition(text) for text in ended.hours("u.ended_hour")]
+        parts = [_part(view, _OF_HOST, needed, conditions) for view in PARTS["process_usage"]]
+    else:
+        among = None if selection.jobs is None else listed(selection.jobs)
+        parts = _of_jobs(
+            among, needed, conditions, members=members or selection.job is not None, whole=whole
+        )
+    return _together(parts)
+
+
+def members(
+    among: str, expressions: Iterable[str], condition: Condition, *more: Condition, whole: str = ""
+) -> Query:
+    """The same for some jobs, which `among` lists in SQL: one row per job and process."""
+    return _together(
+        _of_jobs(
+            among, sorted(columns_of(expressions)), [condition, *more], members=True, whole=whole
+        )
+    )
+
+
+def listed(ids: Iterable[int]) -> str:
+    """SQL that lists some ids, however many."""
+    return f"select value from json_each('{json.dumps([int(id_) for id_ in ids])}')"
+
+
+def _together(parts: list[Query]) -> Query:
+    sql = "\n    union all\n".join(part.sql for part in parts)
+    return Query(f"from (\n{sql}\n) as u", tuple(value for part in parts for value in part.values))
+
+
+def _of_jobs(
+    among: str | None, needed: list[str], conditions: list[Condition], *, members: bool, whole: str
+) -> list[Query]:
+    """Those of job_process_usage, in two parts, of which either has a process in whichever job.
+
+    Most were in them from birth to end, and have used there what they used at all: to look that up
+    takes half the time of that view.
+    """
+    theirs, once = (
+        "" if among is None else f" and s.job_id in ({among})",
+        among is not None and not members,
+    )
+    odd = f"{PART_OF_LIFE}{theirs}"
+    stays = f"""select {"min(s.job_id) as job_id" if once else "s.job_id"}, s.process_id from membership as s
+        where s.since_ns = 0 and s.until_ns is null{theirs}{f" and {whole}" if whole else ""} and s.process_id not in ({odd})
+        {"group by s.process_id" if once else ""}"""
+    part = [Condition(f"u.process_id in ({odd})")]
+    # The plus keeps SQLite from looking for each process in each job of the list.
+    part += [] if among is None else [Condition(f"+u.job_id in ({among})")]
+    part += [Condition(f"not exists ({_BETTER.format(among)})")] if once else []
+    return [
+        _part(_WHOLE_LIFE.format(stays), _OF_HOST, needed, conditions),
+        _part("job_process_usage", _OF_JOB, needed, part + conditions),
+    ]
+
+
+def _part(
+    view: str, derived: Mapping[str, str], needed: list[str], conditions: list[Condition]
+) -> Query:
+    columns = ", ".join(
+        f"{derived[name]} as {name}" if name in derived else f"u.{name}" for name in needed
+    )
+    where = ""
+    if conditions:
+        texts = [
+            _COLUMN.sub(
+                lambda found: f"({derived[found[1]]})" if found[1] in derived else found[0],
+                each.sql,
+            )
+            for each in conditions
+        ]
+        where = "\n    where " + "\n        and ".join(texts)
+    return Query(
+        f"    select {columns}\n    from {view} as u{where}",
+        tuple(value for each in conditions for value in each.values),
+    )

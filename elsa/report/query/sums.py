@@ -1,0 +1,33 @@
+"""Sums over the rows `u` of elsa.report.query.statement.rows, or the part of them that falls into a
+window.
+"""
+
+from __future__ import annotations
+
+from elsa.report.query.times import Window
+from elsa.store import measures
+from elsa.store.measures import MEASURES, OF_MEMBERS
+
+COUNTERS = measures.COUNTERS
+
+
+def share(window: Window) -> str:
+    """Which part of a row's life lies in a window: 0 to 1. What has no length lies where it ended."""
+    return overlap(
+        f"min(u.out_ns, {window.until})" if window.until is not None else "u.out_ns",
+        f"max(u.in_ns, {window.since})" if window.since is not None else "u.in_ns",
+    )
+
+
+def overlap(until: str, since: str) -> str:
+    """The same between two SQL expressions."""
+    return (
+        f"(case when u.out_ns > u.in_ns then ({until} - {since}) * 1.0 / (u.out_ns - u.in_ns) else"
+        " 1.0 end)"
+    )
+
+
+def sums(part: str | None = None, *, members: bool = False) -> dict[str, str]:
+    """Every measure's aggregate, by column; with a share, the estimated part."""
+    listed = MEASURES | OF_MEMBERS if members else MEASURES
+    return {key: measure.sql(part) for key, measure in listed.items()}

@@ -1,0 +1,104 @@
+"""Opening the warehouse for reports: reading only, with the names of users and groups at hand."""
+
+from __future__ import annotations
+
+import functools
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from elsa.kernel import accounts
+from elsa.kernel.procfs import Procfs
+from elsa.store import database
+
+
+class Names:
+    """Names of users, groups and hosts. Ids of another host are not given the names that they have
+    on this one: they stay numbers.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.hosts: dict[int, str] = {}
+        self._others: set[int] = set()
+        rows = connection.execute("select id, machine_id, name from host").fetchall()
+        for number, machine_id, name in rows:
+            self.hosts[number] = name
+            # A single one that was heard or read here is this one, wherever the warehouse was
+            # brought to since.
+            if not _is_this(machine_id, name) and (len(rows) > 1 or machine_id is None):
+                self._others.add(number)
+        of_jobs = connection.execute(
+            "select j.id, b.host_id from job as j join boot as b on b.id = j.boot_id"
+        )
+        self._host_of_job = dict(of_jobs) if len(rows) > 1 else {}
+
+    def user(self, uid: int | None, host_id: int | None) -> str | None:
+        """Name of a uid, or the number as text where it has none; None of an unknown uid."""
+        return user_name(uid) if uid is None or host_id not in self._others else str(uid)
+
+    def group(self, gid: int | None, host_id: int | None) -> str | None:
+        """The same of a gid."""
+        return group_name(gid) if gid is None or host_id not in self._others else str(gid)
+
+    def owner(self, uid: int | None, job_id: int) -> str | None:
+        """The same of the owner of a job."""
+        return self.user(uid, self._host_of_job.get(job_id))
+
+    def host(self, host_id: int | None) -> str | None:
+        """Name of a host."""
+        return None if host_id is None else self.hosts.get(host_id)
+
+    def host_of_job(self, job_id: int) -> str | None:
+        """Name of the host of a job, where there is more than one."""
+        return self.host(self._host_of_job.get(job_id))
+
+
+@functools.cache
+def user_name(uid: int | None) -> str | None:
+    """Name of a uid on this host, or the number as text where it has none; None of an unknown uid."""
+    return None if uid is None else accounts.user(uid)
+
+
+@functools.cache
+def group_name(gid: int | None) -> str | None:
+    """Name of a gid on this host, or the number as text where it has none; None of an unknown gid."""
+    return None if gid is None else accounts.group(gid)
+
+
+def _is_this(machine_id: str | None, name: str) -> bool:
+    procfs = Procfs()
+    return name == procfs.hostname() if machine_id is None else machine_id == procfs.machine_id()
+
+
+def several_hosts(connection: sqlite3.Connection) -> bool:
+    """Whether what is of one host must be told from what is of another."""
+    return bool(connection.execute("select count(*) > 1 from host").fetchone()[0])
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection for reports, with names as SQL functions; what SQLite raises comes out as an
+    ElsaError.
+    """
+    with database.translated(path), closing(database.open_for_reading(path)) as connection:
+        named = Names(connection)
+        two: dict[str, Callable[..., str | None]] = {
+            "user_name": named.user,
+            "group_name": named.group,
+            "owner_name": named.owner,
+        }
+        # Where there is one host, no report looks it up for each row.
+        only = next(iter(named.hosts), None)
+        one: dict[str, Callable[..., str | None]] = {
+            "user_name": functools.partial(named.user, host_id=only),
+            "group_name": functools.partial(named.group, host_id=only),
+            "host_name": named.host,
+            "host_of_job": named.host_of_job,
+        }
+        for count, functions in ((1, one), (2, two)):
+            for name, function in functions.items():
+                connection.create_function(name, count, function, deterministic=True)
+        # One report sees one state of the warehouse, whatever others write meanwhile.
+        connection.execute("begin")
+        yield connection

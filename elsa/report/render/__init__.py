@@ -1,0 +1,1 @@
+"""Writing: rows as tables, csv, json, plots and pictures."""

@@ -1,0 +1,543 @@
+"""Every column that a report can show, once: its name for programs, its heading and unit for
+people, and what it means.
+
+The key is the column's name in the views of sql/, in csv and in json; values are what the view
+gave, None where unknown. Only tables format them. docs/columns.md is made from here (python -m
+elsa.report.render.columns > docs/columns.md); docs/schema.md says the same for people who query
+with sqlite3.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from elsa.decode import tty
+from elsa.text import printable
+
+UNKNOWN = "-"
+SIZES = ("B", "K", "M", "G", "T")
+UNITS = ("auto", "raw", *SIZES)
+
+
+class Column(NamedTuple):
+    """One column of one or more reports."""
+
+    key: str
+    heading: str
+    unit: str
+    format: Callable[[Any], str]
+    """A known value as a table shows it."""
+    doc: str
+    right: bool = True
+    """Numbers stand to the right, text to the left."""
+    machine: Callable[[Any], Any] = lambda value: value
+    """A known value as json carries it."""
+    size: int = 0
+    """How many bytes 1 of it is, where it is a size."""
+
+    def text(self, value: Any, units: str = "auto") -> str:  # noqa: ANN401 (whatever a view gives)
+        """A cell of a table: in the units that suit it, in one of SIZES, or raw as programs get it."""
+        if value is None:
+            return UNKNOWN
+        if units == "raw":
+            return printable(value)
+        if self.size and units in SIZES:
+            return f"{value * self.size / 1024 ** SIZES.index(units):.{0 if units == 'B' else 2}f}{units}"
+        return self.format(value)
+
+
+def local_time(value: str) -> str:
+    """A view's UTC time on this host's clock, to the second."""
+    return datetime.fromisoformat(value).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def seconds(value: float) -> str:
+    """Seconds to the hundredth, which is the kernel's tick."""
+    return f"{value:.2f}"
+
+
+def size(value: float) -> str:
+    """Bytes in the largest unit of 1024 that leaves a whole number."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} TiB"
+
+
+def exit_word(status: int) -> str:
+    """A wait status: the exit code, or the signal that killed."""
+    number = status & 0x7F
+    if not number:
+        return str(status >> 8 & 0xFF)
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def yes_no(value: int) -> str:
+    """A flag."""
+    return "yes" if value else "no"
+
+
+def tag_list(value: str) -> str:
+    """A job's tags, from a json object."""
+    return printable(" ".join(f"{key}={text}" for key, text in json.loads(value).items()))
+
+
+def _text(key: str, heading: str, doc: str) -> Column:
+    return Column(key, heading, "", printable, doc, right=False)
+
+
+def _count(key: str, heading: str, doc: str, unit: str = "") -> Column:
+    return Column(key, heading, unit, lambda value: str(int(value)), doc)
+
+
+def _seconds(key: str, heading: str, doc: str, unit: str = "s") -> Column:
+    return Column(key, heading, unit, seconds, doc)
+
+
+def _nanoseconds(key: str, heading: str, doc: str) -> Column:
+    return Column(key, heading, "s", lambda value: seconds(value / 1e9), doc)
+
+
+def _bytes(key: str, heading: str, doc: str) -> Column:
+    return Column(key, heading, "", size, doc, size=1)
+
+
+def _kib(key: str, heading: str, doc: str) -> Column:
+    return Column(key, heading, "", lambda value: size(value * 1024), doc, size=1024)
+
+
+def _time(key: str, heading: str, doc: str) -> Column:
+    return Column(key, heading, "", local_time, doc, right=False)
+
+
+def _money(key: str, heading: str, doc: str) -> Column:
+    return Column(key, heading, "", str, doc, machine=str)
+
+
+def _hours(key: str, heading: str, doc: str, unit: str) -> Column:
+    return Column(key, heading, unit, lambda value: f"{value:.3f}", doc)
+
+
+def _flag(key: str, heading: str, doc: str) -> Column:
+    return Column(key, heading, "", yes_no, doc, right=False)
+
+
+_ALL = (
+    _count("job_id", "job", "the job's id, never used again"),
+    _text("name", "name", "the job's name"),
+    _text("owner", "owner", "who made the job, by name on this host; by uid on another"),
+    _count("owner_uid", "owner uid", "uid of who made the job"),
+    _text("state", "state", "open or closed for a job, running or ended for a process"),
+    _time("created_at", "created", "when the job was made"),
+    _time("closed_at", "closed", "when the job was closed"),
+    _text(
+        "close_how",
+        "closed by",
+        "request, ended (its last process), reboot, or defined: it was made after the fact",
+    ),
+    _time("started_at", "started", "start of the process, or of the job's first"),
+    _time(
+        "ended_at", "ended", "end of the process, or of the job's last; unknown while anything runs"
+    ),
+    _text("hour", "hour", "hour of this host's clock, with its distance from UTC"),
+    _text("day", "day", "day of this host's clock"),
+    _text("month", "month", "month of this host's clock"),
+    _text(
+        "tree",
+        "command",
+        "the command in its place in the tree; x 120: so many siblings that are alike",
+    ),
+    _count("depth", "depth", "how many processes stand above it"),
+    _count("times", "times", "how many siblings that are alike are shown as one"),
+    _count("processes", "procs", "processes, one for each life of a pid"),
+    _count("running", "run", "of these, how many still run"),
+    _count("records", "records", "accounting records counted"),
+    _count(
+        "without_record",
+        "no record",
+        "ended processes without an accounting record: their CPU time and faults are unknown",
+    ),
+    _count("uncertain", "uncertain", "records whose joining a known loss of events puts in doubt"),
+    _count(
+        "unjoined",
+        "unjoined",
+        "records that are joined to no process: they count here, but in no job",
+    ),
+    _count("inferred", "inferred", "processes whose line to the job was concluded, not heard"),
+    _count("part_life", "part life", "processes that were in the job for a part of their life"),
+    _count(
+        "part_life_whole",
+        "charged whole",
+        "of these, those charged for their whole life, as their counters were not read when they"
+        " came or left",
+    ),
+    _count("gaps", "gaps", "known losses of events while the job lived"),
+    _count("usage_gaps", "usage gaps", "known losses of statistics of threads while the job lived"),
+    _flag("complete", "complete", "whether nothing that ended is missing or doubtful"),
+    _flag("usage_complete", "usage complete", "whether taskstats told of every thread that ended"),
+    _count("with_usage", "by taskstats", "processes whose figures are taskstats'"),
+    _count(
+        "with_ticks",
+        "by ticks",
+        "processes, and records that are joined to none, of which only the accounting record tells:"
+        " CPU time is cut down to 1/100 s, memory and I/O are unknown",
+    ),
+    _count(
+        "without_usage",
+        "unmeasured",
+        "processes of which no figures are known, those that run included",
+    ),
+    _count(
+        "usage_partial",
+        "partial",
+        "processes of which statistics of threads were lost: faults, memory and I/O are at least so"
+        " much",
+    ),
+    _count(
+        "sampled",
+        "sampled",
+        "processes of which taskstats told, but shorter than a tick of the kernel: their CPU time"
+        " is sampled, not measured",
+    ),
+    _text("provenance", "by", "who tells its CPU time: taskstats, or acct (ticks only)"),
+    _seconds(
+        "wall_s",
+        "wall",
+        "last end - first start, without the time in which the machine slept or its clock was set",
+    ),
+    _seconds("elapsed_s", "elapsed", "from start to end, summed over processes"),
+    _count("etime_ticks", "etime", "elapsed time as the accounting records have it", "1/100 s"),
+    _count("utime_ticks", "utime", "user CPU time", "1/100 s"),
+    _count("stime_ticks", "stime", "system CPU time", "1/100 s"),
+    _seconds(
+        "user_s",
+        "user",
+        "user CPU time, by taskstats where it is known, else by the accounting record; how far it"
+        " may be off is said below the table",
+    ),
+    _seconds("system_s", "system", "system CPU time, likewise"),
+    _seconds("cpu_s", "cpu", "user + system CPU time"),
+    _seconds("total_cpu_s", "total", "CPU time of the process and all below it"),
+    _bytes("io_bytes", "i/o", "bytes read from and written to storage"),
+    _bytes("total_io_bytes", "total i/o", "the same of the process and all below it"),
+    _count("minflt", "minflt", "minor page faults, by the accounting record"),
+    _count("majflt", "majflt", "major page faults, likewise"),
+    _count(
+        "minor_faults",
+        "minor faults",
+        "page faults without I/O, by taskstats where it is known, else by the accounting record",
+    ),
+    _count("major_faults", "major faults", "page faults with I/O, likewise"),
+    _count("swaps", "swaps", "always 0 on Linux"),
+    _kib("mem_kib", "mem", "virtual memory at the end"),
+    _count("threads", "threads", "threads that are in the sums"),
+    _nanoseconds(
+        "run_ns",
+        "on cpu",
+        "time on a CPU, measured by the scheduler to the last tick or switch of each thread",
+    ),
+    _count("utime_us", "utime", "user CPU time by taskstats", "us"),
+    _count("stime_us", "stime", "system CPU time by taskstats", "us"),
+    _kib("rss_kib", "peak", "the most memory that was resident at once, in one process"),
+    _kib("vm_kib", "peak vm", "the most virtual memory, in one process"),
+    _seconds("coremem_mb_s", "resident", "resident memory summed over CPU time", "MB s"),
+    _seconds("virtmem_mb_s", "virtual", "virtual memory summed over CPU time", "MB s"),
+    _bytes("read_chars", "chars read", "bytes that reads returned, from anywhere"),
+    _bytes("write_chars", "chars written", "bytes given to writes"),
+    _count(
+        "read_syscalls",
+        "reads",
+        "read system calls, at least: the kernel cuts down those of each thread to a multiple of"
+        " 1024",
+    ),
+    _count("write_syscalls", "writes", "write system calls, likewise"),
+    _bytes("read_bytes", "read", "bytes read from storage"),
+    _bytes("write_bytes", "written", "bytes to be written to storage"),
+    _bytes(
+        "cancelled_write_bytes",
+        "cancelled",
+        "of the written bytes, those that a truncation spared storage",
+    ),
+    _count("nvcsw", "waits", "voluntary context switches"),
+    _count("nivcsw", "preempted", "involuntary context switches"),
+    _nanoseconds("cpu_delay_ns", "cpu delay", "ready to run, but waiting for a CPU"),
+    _nanoseconds("blkio_delay_ns", "block I/O delay", "waiting for block I/O"),
+    _nanoseconds("swapin_delay_ns", "swap delay", "waiting for swapped pages"),
+    _nanoseconds("reclaim_delay_ns", "reclaim delay", "reclaiming memory"),
+    _nanoseconds(
+        "thrashing_delay_ns", "thrashing delay", "waiting for pages that were just thrown out"
+    ),
+    _nanoseconds("compact_delay_ns", "compaction delay", "compacting memory"),
+    _count("exe_dev", "exe device", "device of the executable, as stat tells it"),
+    _count("exe_inode", "exe inode", "inode number of the executable"),
+    _text(
+        "cmdline",
+        "command line",
+        "the arguments, quoted as for a shell, secrets replaced; one that was cut ends in `…`, as"
+        " no whole one does",
+    ),
+    _text("exe", "executable", "path of the executable"),
+    _text("cwd", "directory", "working directory after it executed"),
+    _text("cgroup", "cgroup", "control group"),
+    _count("loginuid", "login uid", "uid of the login that it descends from"),
+    _count("session", "session", "pid of its session's leader"),
+    Column(
+        "sbu",
+        "sbu",
+        "",
+        seconds,
+        "billing units: 1 for a CPU second, 1 for a GiB of memory resident for a CPU second",
+    ),
+    _seconds(
+        "taskstats_s", "by taskstats", "CPU time by taskstats, of the processes that both tell of"
+    ),
+    _seconds(
+        "acct_s",
+        "by acct",
+        "CPU time of the same by their accounting records, in whole ticks of 1/100 s",
+    ),
+    _seconds("lost_s", "lost", "the difference: what cutting down to ticks lost"),
+    Column(
+        "lost_percent",
+        "lost",
+        "%",
+        seconds,
+        "the difference in percent of the CPU time by taskstats",
+    ),
+    Column(
+        "measure",
+        "measure",
+        "",
+        lambda key: COLUMNS[key].heading,
+        "which figure; for programs the name of its column",
+        right=False,
+    ),
+    _text(
+        "side", "runs of", "which runs: as they were named, or those before the last, and the last"
+    ),
+    _count("runs", "runs", "of how many runs the figure is known"),
+    _text("p50", "p50", "the median over the runs, in the unit of the measure")._replace(
+        right=True
+    ),
+    _text("p95", "p95", "the 95th percentile over the runs")._replace(right=True),
+    _text("least", "least", "the smallest of the runs")._replace(right=True),
+    _text("most", "most", "the largest of the runs")._replace(right=True),
+    Column(
+        "change_percent",
+        "change",
+        "%",
+        lambda value: f"{value:+.1f}",
+        "how the median differs from that of the first side",
+    ),
+    _text(
+        "verdict",
+        "verdict",
+        "worse or better: outside all runs of the first side, by more than 5 %; else same",
+    ),
+    _seconds("base_cpu_s", "cpu before", "CPU time per run on the first side"),
+    _seconds("new_cpu_s", "cpu after", "CPU time per run on the last side"),
+    Column("more_cpu_s", "more", "s", lambda value: f"{value:+.2f}", "the difference"),
+    Column(
+        "base_processes",
+        "procs before",
+        "",
+        lambda value: f"{value:g}",
+        "processes per run on the first side",
+    ),
+    Column(
+        "new_processes",
+        "procs after",
+        "",
+        lambda value: f"{value:g}",
+        "processes per run on the last side",
+    ),
+    Column(
+        "exit_status",
+        "exit",
+        "",
+        exit_word,
+        "how it ended, unknown where nothing tells, a job as the process launched in it: tables"
+        " show the exit code or the signal that killed, programs get the wait status of wait(2):"
+        " 256 x code + signal, + 128 for a dumped core",
+    ),
+    _count("exit_code", "code", "exit code, unknown of a process that a signal killed"),
+    _count("exit_signal", "signal", "number of the signal that killed, 0 for none"),
+    Column("tags", "tags", "", tag_list, "the job's tags", right=False, machine=json.loads),
+    _count("process_id", "process", "the incarnation's id in the warehouse"),
+    _count("acct_id", "record id", "the accounting record's id in the warehouse"),
+    _text("host", "host", "name of the host"),
+    _count("boot_id", "boot", "the boot's id in the warehouse"),
+    _count("pid", "pid", "process id, of the thread group"),
+    _count("ppid", "ppid", "pid of the parent at birth; where that is unknown, at the end"),
+    _count("parent_process_id", "parent", "the parent's incarnation"),
+    _text("command", "command", "command name as the kernel has it, at most 15 bytes"),
+    Column(
+        "forked_only",
+        "fork",
+        "",
+        lambda value: "*" if value else "",
+        "* (for programs 1) for a process that never called exec",
+        right=False,
+    ),
+    _flag("superuser", "su", "used superuser privilege"),
+    _flag("dumped_core", "core", "dumped core"),
+    _flag("killed", "killed", "killed by a signal"),
+    _text(
+        "flags",
+        "flags",
+        "lastcomm's letters: S used superuser privilege, F never called exec, D dumped core, X was"
+        " killed by a signal",
+    ),
+    _flag(
+        "estimate",
+        "estimate",
+        "yes (for programs 1): figures were cut to the window by time (`--clip`), they were not"
+        " measured there",
+    ),
+    _text(
+        "user", "user", "name of the real uid on this host; the number of a user of another host"
+    ),
+    _count("uid", "uid", "real user id"),
+    _text(
+        "group", "group", "name of the real gid on this host; the number of a group of another host"
+    ),
+    _count("gid", "gid", "real group id"),
+    Column(
+        "tty",
+        "tty",
+        "",
+        tty.word,
+        "controlling terminal; for programs major << 8 | minor, 0 for none",
+        right=False,
+    ),
+    _text(
+        "how", "how", "added, inherited, launched, inferred or defined: how it came into the job"
+    ),
+    _text("origin", "origin", "how the process became known"),
+    _text("end_how", "end by", "how its end became known"),
+    _text(
+        "class",
+        "class",
+        "both, uncertain, only_connector, only_acct, running, pending, ambiguous or self: which"
+        " witness saw it",
+    ),
+    _text("what", "what", "the class, or the kind of a known loss, in words"),
+    _text("cause", "cause", "why one witness did not see it, or why the joining is in doubt"),
+    _text("why", "likely cause", "the cause in words"),
+    _time("first_ended_at", "first end", "end of the first of them"),
+    _time("last_ended_at", "last end", "end of the last of them"),
+    _count("gap_id", "gap", "the known loss's id in the warehouse"),
+    _text(
+        "kind",
+        "kind",
+        "boot, shutdown, crash, down, overrun, sequence, backlog, replaced, taskstats or file: how"
+        " it came to a loss; silence: it goes on",
+    ),
+    _seconds("duration_s", "duration", "from start to end"),
+    _count("lost", "lost", "how many events or records, where that is known"),
+    _text("path", "file", "the accounting file"),
+    _count("from_position", "from byte", "first byte that is missing"),
+    _count("to_position", "to byte", "first byte after it that is good again"),
+    _text("note", "note", "what else is known of it"),
+    _text("tag", "tag", "value of the tag that was asked for, or KEY=VALUE of all tags"),
+    _money("charge", "charge", "what it costs: the sum of the charges by kind"),
+    _text("currency", "in", "currency of the charges, as the tariff has it"),
+    _money("charge_processes", "for processes", "charge for processes that ended"),
+    _money("charge_cpu", "for cpu", "charge for CPU time"),
+    _money("charge_memory", "for memory", "charge for resident memory over CPU time"),
+    _money("charge_read", "for reading", "charge for bytes read from storage"),
+    _money("charge_written", "for writing", "charge for bytes written to storage"),
+    _hours("cpu_hours", "cpu", "CPU time that is charged", "h"),
+    _hours("memory_gib_hours", "memory", "resident memory over CPU time that is charged", "GiB h"),
+    _count(
+        "without_io",
+        "no I/O",
+        "processes, and records that are joined to none, of which neither memory nor I/O is known:"
+        " that is not charged",
+    ),
+    _count(
+        "uncharged",
+        "uncharged",
+        "processes, and records that are joined to none, that ended when no tariff was valid",
+    ),
+    _text(
+        "record",
+        "record",
+        "how its accounting record was joined: exact, uncertain, own, pending, ambiguous",
+    ),
+)
+COLUMNS: dict[str, Column] = {column.key: column for column in _ALL}
+
+
+def document() -> str:
+    """docs/columns.md."""
+    lines = [
+        "# The columns of the reports",
+        "",
+        (
+            "What `--columns` and `--sort` take, and the names in csv and json. Made from"
+            " `elsa/report/render/columns.py` by"
+        ),
+        (
+            "`python -m elsa.report.render.columns > docs/columns.md`; `elsa report KIND --columns"
+            " help` lists those of one report."
+        ),
+        "",
+        (
+            "Programs (csv, tsv, parsable, json, jsonl) get raw values under these names, in the"
+            " unit given: times as text in UTC, flags as"
+        ),
+        (
+            "1 and 0, tags as an object in json, and nothing or null for what is unknown. A name"
+            " means the same in every report, in the"
+        ),
+        (
+            "views (docs/schema.md) and in `elsa job show --format json`: `read_bytes` and"
+            " `write_bytes` are storage's, `read_chars` and"
+        ),
+        (
+            "`write_chars` what system calls read and wrote, from and to anywhere; tables call"
+            " these chars read and chars written."
+        ),
+        "",
+        (
+            "Csv is for spreadsheets, too, which take text for a formula that begins with = + - or"
+            " @ (blanks before it, and wide forms,"
+        ),
+        (
+            "included). Such text, and text that begins with a quote ('), has a quote before it"
+            " there: take one away to have it back, or"
+        ),
+        (
+            "write with `--raw`. Numbers are numbers, negative ones too. The other formats are for"
+            " programs and have text as it is. In"
+        ),
+        (
+            "every format but json each character that could move a cursor or turn a line around is"
+            " spelled out, as in \\x1b or \\u202e;"
+        ),
+        "in json it is escaped.",
+        "",
+        "| column | heading | unit | meaning |",
+        "|---|---|---|---|",
+    ]
+    for column in _ALL:
+        unit = column.unit or {1: "bytes", 1024: "KiB"}.get(column.size, "")
+        unit += "; ns for programs" if column.key.endswith("_ns") else ""
+        lines.append(
+            f"| `{column.key}` | {column.heading} | {unit} |"
+            f" {column.doc.replace('|', chr(92) + '|')} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(document(), end="")

@@ -1,0 +1,1 @@
+"""`elsa run` and `elsa job run`: start a command and say what it cost."""

@@ -1,0 +1,79 @@
+"""Days: the hourly sums put together once more, so that a report on a month reads thirty rows of a
+command and not seven hundred.
+
+A day is made when each of its hours is rolled up, and is true as long as its row in rollup_day
+stands: triggers (staleness.py) take that away, and the sums with it, as soon as one of the hours is
+forgotten. Hours in which nothing ended are marked as rolled up too, so that what is told of them
+later is noticed as well.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from functools import cache
+
+from elsa.store.database import insert_rows, transaction
+from elsa.store.measures import ROLLED, ROLLED_OF_JOB, Aggregate, Measure, columns, of_parts
+from elsa.store.sums import summed
+
+HOURS = 24
+
+
+def put_together(connection: sqlite3.Connection, before_hour: int) -> None:
+    """Make every day that is over by an hour, of which there are hourly sums and nothing is left to
+    be rolled up.
+    """
+    days = connection.execute(
+        """select distinct h.hour / 24 from apart_hour as h
+           where h.hour / 24 < ? and h.hour / 24 not in (select u.hour / 24 from unrolled_hour as u) order by 1 desc""",
+        (before_hour // HOURS,),
+    ).fetchall()
+    for (day,) in days:
+        with transaction(connection):
+            _make(connection, day)
+
+
+def _make(connection: sqlite3.Connection, day: int) -> None:
+    """One day, unless something has changed in it by now. Callers hold a transaction."""
+    hours = range(day * HOURS, (day + 1) * HOURS)
+    if connection.execute(
+        "select 1 from unrolled_hour where hour between ? and ?", (hours[0], hours[-1])
+    ).fetchone():
+        return
+    ready = {
+        hour
+        for (hour,) in connection.execute(
+            "select hour from rollup_hour where hour between ? and ?", (hours[0], hours[-1])
+        )
+    }
+    for hour in (hour for hour in hours if hour not in ready):
+        for table in ("rollup_command", "rollup_user", "rollup_job"):
+            connection.execute(
+                f"delete from {table} where hour = ? and pruned = 0", (hour,)
+            )  # of before it was forgotten
+        connection.execute("insert into rollup_hour values (?, 1)", (hour,))
+    for into, keys, summed_up, source in _sums():
+        rows = summed(
+            connection, keys, summed_up, source, {"day": day, "first": hours[0], "last": hours[-1]}
+        )
+        insert_rows(connection, into, rows)
+    connection.execute("insert into rollup_day values (?)", (day,))
+
+
+@cache
+def _sums() -> list[tuple[str, list[str], dict[str, Aggregate], str]]:
+    return [
+        _sum("rollup_day_command", [":day", "comm_id", "forked_only"], "rollup_command", ROLLED),
+        _sum("rollup_day_user", [":day", "uid", "gid", "in_job", "host_id"], "rollup_user", ROLLED),
+        _sum("rollup_day_job", [":day", "job_id"], "rollup_job", ROLLED_OF_JOB),
+        _sum("rollup_day_hour", ["hour"], "rollup_user", ROLLED),
+    ]
+
+
+def _sum(
+    into: str, keys: list[str], table: str, measures: dict[str, Measure]
+) -> tuple[str, list[str], dict[str, Aggregate], str]:
+    """An insert statement up to its values, and of what sums these are."""
+    names = ", ".join((*(key.removeprefix(":") for key in keys), *columns(measures)))
+    source = f"from {table} where hour between :first and :last group by {', '.join(keys)}"
+    return f"insert into {into} ({names})", keys, of_parts(measures), source

@@ -1,0 +1,61 @@
+"""Where sql/ and migrations/ are: inside the installed package, or at the top of the repository in
+a checkout.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import elsa
+
+
+def folder(name: str) -> Path:
+    """Path of the folder `sql` or `migrations`."""
+    package = Path(elsa.__file__).parent
+    inside = package / name
+    return inside if inside.is_dir() else package.parent / name
+
+
+def views() -> list[Path]:
+    """The view files in the order in which they must be created: a view stands after those that it
+    reads.
+    """
+    files = {
+        path.stem: path
+        for path in sorted(folder("sql").glob("*/*.sql"))
+        if path.parent.name != "queries"
+    }
+    ordered: dict[str, Path] = {}
+
+    def place(name: str) -> None:
+        if name in ordered:
+            return
+        words = set(
+            re.findall(r"\w+", re.sub(r"--.*", "", files[name].read_text(encoding="utf-8")))
+        )
+        for other in sorted(words & files.keys() - {name}):
+            place(other)
+        ordered[name] = files[name]
+
+    for name in files:
+        place(name)
+    return list(ordered.values())
+
+
+def select(view: str) -> str:
+    """The select statement of which a view is made."""
+    (path,) = folder("sql").glob(f"*/{view}.sql")
+    return path.read_text(encoding="utf-8").removeprefix(f"create view {view} as\n")
+
+
+# Read at once: a daemon whose package is upgraded or removed is still of the version that it began
+# with.
+_HEAD = max(
+    path.name for path in (folder("migrations") / "versions").glob("[0-9][0-9][0-9][0-9]_*.py")
+)[:4]
+
+
+def head() -> str:
+    """The newest revision that this version of ELSA knows: migrations/versions/NNNN_*.py."""
+    return _HEAD

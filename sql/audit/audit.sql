@@ -1,0 +1,38 @@
+create view audit as
+-- Grain: one row per class: how far the connector and accounting agree. The processes of all
+-- classes are all incarnations, the records of all classes but self all records that count.
+with summed as (
+    select
+        s.class,
+        s.processes,
+        s.records,
+        s.first_ns,
+        s.last_ns
+    from audit_sum as s
+    union all
+    select
+        'self' as class,
+        0 as processes,
+        count(*) as records,
+        min(a.ended * 1000000000) as first_ns,
+        max(a.ended * 1000000000) as last_ns
+    from acct as a
+    where a.join_how = 3
+)
+
+select
+    k.class,
+    k.what,
+    coalesce(sum(s.processes), 0) as processes,
+    coalesce(sum(s.records), 0) as records,
+    strftime('%Y-%m-%dT%H:%M:%fZ', min(s.first_ns) / 1e9, 'unixepoch') as first_ended_at,
+    strftime('%Y-%m-%dT%H:%M:%fZ', max(s.last_ns) / 1e9, 'unixepoch') as last_ended_at
+from audit_class as k
+left join summed as s
+    on s.class = k.class
+group by
+    k.place,
+    k.class,
+    k.what
+order by
+    k.place

@@ -1,0 +1,248 @@
+create view audit_doubt as
+-- Grain: one row per incarnation that only one witness saw, or both with a doubt, with the likely
+-- cause; those apart of which only accounting could tell, as nobody listened yet (see
+-- audit_stretch). stretch numbers the rows that belong together, within boot, class and cause: a
+-- new one begins where a process that both saw ended in a minute of the clock between that of the
+-- one before and its own.
+with loose as (
+    -- records that are joined to none, by pid
+    select
+        f.host_id,
+        a.pid,
+        (min(a.ended) - 2) * 1000000000 as first_ns,
+        (max(a.ended) + 2) * 1000000000 as last_ns
+    from acct as a
+    join acct_file as f
+        on f.id = a.acct_file_id
+    where
+        a.process_id is null
+        and a.join_how <> 3
+        -- for the index
+        and a.ended_hour is not null
+    group by
+        f.host_id,
+        a.pid
+),
+
+recorded_of_boot as materialized (
+    select
+        s.boot_id,
+        min(s.first_ns) as first_ns,
+        max(s.last_ns) as last_ns
+    from audit_sum as s
+    where s.records > 0
+    group by s.boot_id
+),
+
+recorded as (
+    -- between which times records were written, as far as they have been read
+    select
+        r.host_id,
+        min(r.first_ns) as first_ns,
+        max(r.last_ns) as last_ns
+    from (
+        select
+            b.host_id,
+            s.first_ns,
+            s.last_ns
+        from recorded_of_boot as s
+        join boot as b
+            on b.id = s.boot_id
+        union all
+        select
+            l.host_id,
+            l.first_ns + 2000000000 as first_ns,
+            l.last_ns - 2000000000 as last_ns
+        from loose as l
+    ) as r
+    group by r.host_id
+),
+
+heard as (
+    -- heard_before: the collector had run on this host before this boot
+    select
+        b.id as boot_id,
+        min(c.since_ns) as since_ns,
+        max(c.heard_ns) as heard_ns,
+        exists (
+            select 1
+            from boot as e
+            join collector as o
+                on o.boot_id = e.id
+            where
+                e.host_id = b.host_id
+                and e.id < b.id
+        ) as heard_before
+    from boot as b
+    left join collector as c
+        on c.boot_id = b.id
+    group by b.id
+),
+
+crashed as (
+    -- boots that ended without notice: of what ended in the last minute before the records need not
+    -- have been on disk yet
+    select
+        g.boot_id,
+        max(g.from_ns) - 60000000000 as since_ns
+    from gap as g
+    where g.kind = 'crash'
+    group by g.boot_id
+),
+
+
+placed as (
+    select
+        u.process_id,
+        u.acct_id,
+        b.host_id,
+        u.boot_id,
+        u.pid,
+        u.class,
+        u.start_ns,
+        u.ended_ns,
+        u.end_how,
+        h.since_ns,
+        h.heard_ns,
+        h.heard_before,
+        u.end_ns >= k.since_ns and u.ended_ns >= coalesce(o.last_ns, 0) as unsynced,
+        -- The fork is what was missed. Records tell its second, and joining allows some more, so
+        -- gaps within 4 s of it count.
+        case
+            when u.class <> 'only_connector'
+                then (
+                    select min(case when g.kind in ('boot', 'shutdown', 'crash', 'down') then g.kind else 'lost' end)
+                    from gap as g
+                    where
+                        g.boot_id = u.boot_id
+                        and g.kind <> 'taskstats'
+                        and coalesce(g.from_ns, u.start_ns) <= u.start_ns + 4000000000
+                        and coalesce(g.to_ns, u.start_ns) >= u.start_ns - 4000000000
+                )
+        end as gap_cause
+    from audit_doubtful as d
+    join incarnation_usage as u
+        on u.process_id = d.process_id
+    left join boot as b
+        on b.id = u.boot_id
+    left join heard as h
+        on h.boot_id = u.boot_id
+    left join crashed as k
+        on k.boot_id = u.boot_id
+    left join recorded_of_boot as o
+        on o.boot_id = u.boot_id
+),
+
+caused as (
+    select
+        d.process_id,
+        d.acct_id,
+        d.host_id,
+        d.boot_id,
+        d.pid,
+        d.class,
+        d.ended_ns,
+        case
+            when d.class = 'only_connector'
+                then case
+                    when d.end_how = 'reboot' then 'reboot'
+                    when d.ended_ns between l.first_ns and l.last_ns then 'unjoined'
+                    when r.host_id is null then 'never'
+                    when d.unsynced then 'crash'
+                    when d.ended_ns >= r.last_ns then 'since'
+                    when d.ended_ns < r.first_ns then 'until'
+                    else 'between'
+                end
+            when d.gap_cause is not null then d.gap_cause
+            -- Of the second in which the collector started a gap is the better guess; and in its
+            -- first seconds nobody can tell whose records those of processes that had just ended
+            -- are.
+            when d.since_ns is null or d.start_ns < d.since_ns + case d.class when 'uncertain' then 4000000000 else 0 end
+                then case when d.heard_before then 'boot' else 'before' end
+            when d.start_ns + 2000000000 > d.heard_ns then 'down'
+            else 'unexplained'
+        end as cause
+    from placed as d
+    left join recorded as r
+        on r.host_id = d.host_id
+    left join loose as l
+        on l.host_id = d.host_id
+        and l.pid = d.pid
+),
+
+preceded as (
+    select
+        c.*,
+        c.ended_ns / 60000000000 as minute,
+        lag(c.ended_ns / 60000000000) over (partition by c.boot_id, c.class, c.cause order by c.ended_ns, c.process_id) as minute_before
+    from caused as c
+),
+
+both as materialized (
+    -- the minutes in which such processes ended that both saw
+    select
+        s.boot_id,
+        s.hour,
+        s.minutes
+    from audit_sum as s
+    where s.class = 'both'
+),
+
+marked as (
+    select
+        p.*,
+        case
+            when p.minute - p.minute_before <= 1 or p.minute_before is null then 0
+            when p.minute / 60 = p.minute_before / 60
+                then exists (
+                    select 1
+                    from both as s
+                    where
+                        s.boot_id = p.boot_id
+                        and s.hour = p.minute / 60
+                        and s.minutes & ((1 << (p.minute % 60)) - (2 << (p.minute_before % 60)))
+                )
+            else exists (
+                select 1
+                from both as s
+                where
+                    s.boot_id = p.boot_id
+                    and s.hour = p.minute / 60
+                    and s.minutes & ((1 << (p.minute % 60)) - 1)
+            )
+            or exists (
+                select 1
+                from both as s
+                where
+                    s.boot_id = p.boot_id
+                    and s.hour = p.minute_before / 60
+                    and s.minutes & -(2 << (p.minute_before % 60))
+            )
+            or exists (
+                select 1
+                from both as s
+                where
+                    s.boot_id = p.boot_id
+                    and s.hour > p.minute_before / 60
+                    and s.hour < p.minute / 60
+            )
+        end as begins
+    from preceded as p
+)
+
+select
+    m.process_id,
+    m.acct_id,
+    h.name as host,
+    m.boot_id,
+    m.pid,
+    m.class,
+    m.cause,
+    k.why,
+    m.ended_ns,
+    1 + sum(m.begins) over (partition by m.boot_id, m.class, m.cause order by m.ended_ns, m.process_id) as stretch
+from marked as m
+join audit_cause as k
+    on k.cause = m.cause
+left join host as h
+    on h.id = m.host_id

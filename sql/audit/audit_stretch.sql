@@ -1,0 +1,63 @@
+create view audit_stretch as
+-- Grain: one row per stretch of time in which processes were seen by one witness only, or with a
+-- doubt, for one likely cause. What ended before anybody listened is one stretch for each boot, and
+-- is not in audit_doubt.
+with stretch as (
+    select
+        d.boot_id,
+        d.class,
+        d.cause,
+        d.stretch,
+        count(d.process_id) as processes,
+        count(d.acct_id) as records,
+        min(d.ended_ns) as first_ns,
+        max(d.ended_ns) as last_ns
+    from audit_doubt as d
+    group by
+        d.boot_id,
+        d.class,
+        d.cause,
+        d.stretch
+    union all
+    select
+        s.boot_id,
+        s.class,
+        case when b.uuid is null then 'earlier_boot' else 'before' end as cause,
+        0 as stretch,
+        sum(s.processes) as processes,
+        sum(s.records) as records,
+        min(s.first_ns) as first_ns,
+        max(s.last_ns) as last_ns
+    from audit_sum as s
+    join boot as b
+        on b.id = s.boot_id
+    where
+        s.class = 'only_acct'
+        and s.unheard = 1
+    group by
+        s.boot_id,
+        s.class,
+        b.uuid
+)
+
+select
+    h.name as host,
+    t.boot_id,
+    t.class,
+    c.what,
+    t.cause,
+    k.why,
+    t.stretch,
+    t.processes,
+    t.records,
+    strftime('%Y-%m-%dT%H:%M:%fZ', t.first_ns / 1e9, 'unixepoch') as first_ended_at,
+    strftime('%Y-%m-%dT%H:%M:%fZ', t.last_ns / 1e9, 'unixepoch') as last_ended_at
+from stretch as t
+join audit_class as c
+    on c.class = t.class
+join audit_cause as k
+    on k.cause = t.cause
+join boot as b
+    on b.id = t.boot_id
+join host as h
+    on h.id = b.host_id

@@ -1,0 +1,37 @@
+create view job_stay as
+-- Grain: one row per stay of an incarnation in a job, in words and real times: who came in how and
+-- when, who left when. since_at is its birth where it was in the job from birth; until_at is NULL
+-- where it stayed to its end.
+select
+    m.job_id,
+    j.name,
+    m.process_id,
+    p.pid,
+    n.name as command,
+    case m.how
+        when 1 then 'added'
+        when 2 then 'inherited'
+        when 3 then 'launched'
+        when 4 then 'inferred'
+        when 5 then 'defined'
+    end as how,
+    m.since_ns,
+    m.until_ns,
+    strftime(
+        '%Y-%m-%dT%H:%M:%fZ',
+        (case when m.since_ns = 0 then p.start_ns else m.since_ns end + c.offset_ns) / 1e9,
+        'unixepoch'
+    ) as since_at,
+    strftime('%Y-%m-%dT%H:%M:%fZ', (m.until_ns + c.offset_ns) / 1e9, 'unixepoch') as until_at
+from membership as m
+left join job as j
+    on j.id = m.job_id
+left join process as p
+    on p.id = m.process_id
+left join clock as c
+    on c.id = p.clock_id
+left join acct as a
+    on a.process_id = p.id
+    and a.join_how <> 3
+left join comm as n
+    on n.id = coalesce(a.comm_id, p.comm_id)

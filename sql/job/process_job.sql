@@ -1,0 +1,54 @@
+create view process_job as
+-- Grain: one row per job and incarnation that was ever in it: several stays are one row, that of
+-- the first, until the end of the last. since_ns 0 is "from its birth", until_ns NULL "to its end";
+-- both monotonic. No `group by` here, so that a condition on job_id or process_id reaches the keys
+-- of membership from any query around this view.
+with stay as (
+    select
+        m.job_id,
+        m.process_id,
+        m.how,
+        m.since_ns,
+        (
+            select count(*)
+            from membership as s
+            where
+                s.job_id = m.job_id
+                and s.process_id = m.process_id
+        ) as stays,
+        -- the stay that began last ended last
+        (
+            select s.until_ns
+            from membership as s
+            where
+                s.job_id = m.job_id
+                and s.process_id = m.process_id
+            order by s.since_ns desc
+            limit 1
+        ) as until_ns
+    from membership as m
+    where
+        not exists (
+            select 1
+            from membership as s
+            where
+                s.job_id = m.job_id
+                and s.process_id = m.process_id
+                and s.since_ns < m.since_ns
+        )
+)
+select
+    stay.job_id,
+    stay.process_id,
+    case stay.how
+        when 1 then 'added'
+        when 2 then 'inherited'
+        when 3 then 'launched'
+        when 4 then 'inferred'
+        when 5 then 'defined'
+    end as how,
+    stay.since_ns,
+    stay.until_ns,
+    stay.stays,
+    case when stay.since_ns <> 0 or stay.stays > 1 or stay.until_ns is not null then 1 else 0 end as part_life
+from stay

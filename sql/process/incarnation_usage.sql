@@ -1,0 +1,231 @@
+create view incarnation_usage as
+-- Grain: one row per incarnation, that is one life of one pid, with what taskstats and its
+-- accounting record say it used. in_job is 1 if it was ever in a job. class says which witness saw
+-- it (in words in audit_class), unheard 1 that only accounting could: the collector had never been
+-- started on this host yet. NULL is unknown. user_s, system_s and cpu_s are taskstats' where it
+-- told of the end, else the record's: provenance says which. Every table but the first is joined
+-- `left`, though most have a row for certain: so the planner always starts from the process, looks
+-- the rest up by key, and skips the tables whose columns nobody asks for.
+with life as (
+    select
+        p.id as process_id,
+        a.id as acct_id,
+        h.name as host,
+        p.boot_id,
+        p.pid,
+        p.parent_id as parent_process_id,
+        -- the parent at birth where it is known, else the one at the end
+        coalesce(parent.pid, a.ppid) as ppid,
+        -- the record names the command as it ended
+        n.name as command,
+        a.flag,
+        coalesce(a.uid, p.uid) as uid,
+        a.gid,
+        a.tty,
+        p.start_ns,
+        p.start_ns + p.elapsed_ns as end_ns,
+        p.start_ns + born.offset_ns as started_ns,
+        -- the clock at the end: a step of the clock in between must not move the end
+        p.start_ns + p.elapsed_ns + coalesce(died.offset_ns, born.offset_ns) as ended_ns,
+        p.ended_hour,
+        p.elapsed_ns,
+        cast(a.etime as integer) as etime_ticks,
+        a.utime as utime_ticks,
+        a.stime as stime_ticks,
+        a.minflt,
+        a.majflt,
+        a.swaps,
+        a.mem as mem_kib,
+        a.io as io_raw,
+        coalesce(s.minflt, a.minflt) as minor_faults,
+        coalesce(s.majflt, a.majflt) as major_faults,
+        s.threads,
+        s.complete as usage_complete,
+        s.run_ns,
+        coalesce(b.tick_ns, 10000000) as tick_ns,
+        -- run_ns is measured, but ends with the last tick: below one the samples are right on
+        -- average, and it is not
+        case
+            when s.run_ns >= coalesce(b.tick_ns, 10000000) then s.run_ns
+            -- the cast: more than 292 years are taken for so much
+            else coalesce(max(s.run_ns, cast((s.utime_us + s.stime_us) * 1000 as integer)), cast((s.utime_us + s.stime_us) * 1000 as integer))
+        end as measured_ns,
+        -- the samples tell how it divides, as the kernel does for getrusage
+        case when s.utime_us + s.stime_us > 0 then s.utime_us * 1.0 / (s.utime_us + s.stime_us) else 1.0 end as user_share,
+        s.utime_us,
+        s.stime_us,
+        s.rss_kib,
+        s.vm_kib,
+        s.coremem_mb_us,
+        s.virtmem_mb_us,
+        s.read_chars,
+        s.write_chars,
+        -- cut down to a multiple of 1024 per thread: 0 says no more than that they were few
+        nullif(s.read_syscalls, 0) as read_syscalls,
+        nullif(s.write_syscalls, 0) as write_syscalls,
+        s.read_bytes,
+        s.write_bytes,
+        s.cancelled_write_bytes,
+        s.nvcsw,
+        s.nivcsw,
+        s.cpu_delay_ns,
+        s.blkio_delay_ns,
+        s.swapin_delay_ns,
+        s.reclaim_delay_ns,
+        s.thrashing_delay_ns,
+        s.compact_delay_ns,
+        s.exe_dev,
+        s.exe_inode,
+        -- the record knows only the leader's own status; where an end was heard but nothing tells
+        -- which thread's counts, it is NULL
+        case when p.end_how = 1 or s.threads > 1 then p.exit_status else coalesce(p.exit_status, a.exitcode) end as exit_status,
+        p.origin,
+        p.end_how,
+        a.join_how,
+        b.uuid,
+        b.host_id,
+        exists (select 1 from membership as m where m.process_id = p.id) as in_job
+    from process as p
+    left join boot as b
+        on b.id = p.boot_id
+    left join host as h
+        on h.id = b.host_id
+    left join clock as born
+        on born.id = p.clock_id
+    left join clock as died
+        on died.id = p.end_clock_id
+    left join process as parent
+        on parent.id = p.parent_id
+    left join acct as a
+        on a.process_id = p.id
+        and a.join_how <> 3
+    left join usage as s
+        on s.process_id = p.id
+    left join comm as n
+        on n.id = coalesce(a.comm_id, p.comm_id)
+)
+select
+    life.process_id,
+    life.acct_id,
+    life.host,
+    life.host_id,
+    life.boot_id,
+    life.pid,
+    life.parent_process_id,
+    life.ppid,
+    life.command,
+    life.flag & 1 as forked_only,
+    (life.flag >> 1) & 1 as superuser,
+    coalesce((life.flag >> 3) & 1, (life.exit_status >> 7) & 1) as dumped_core,
+    -- the record's flag is set as well where a thread was ended because another one ended the
+    -- process
+    coalesce((life.exit_status & 127) <> 0, (life.flag >> 4) & 1) as killed,
+    life.uid,
+    life.gid,
+    life.tty,
+    life.start_ns,
+    life.end_ns,
+    life.started_ns,
+    life.ended_ns,
+    life.ended_hour,
+    strftime('%Y-%m-%dT%H:%M:%fZ', life.started_ns / 1e9, 'unixepoch') as started_at,
+    strftime('%Y-%m-%dT%H:%M:%fZ', life.ended_ns / 1e9, 'unixepoch') as ended_at,
+    life.elapsed_ns,
+    life.elapsed_ns / 1e9 as elapsed_s,
+    life.etime_ticks,
+    life.utime_ticks,
+    life.stime_ticks,
+    coalesce(min(life.measured_ns, cast(life.measured_ns * life.user_share as integer)), life.utime_ticks * 10000000) as user_ns,
+    coalesce(life.measured_ns - min(life.measured_ns, cast(life.measured_ns * life.user_share as integer)), life.stime_ticks * 10000000) as system_ns,
+    coalesce(min(life.measured_ns, cast(life.measured_ns * life.user_share as integer)), life.utime_ticks * 10000000) / 1e9 as user_s,
+    coalesce(life.measured_ns - min(life.measured_ns, cast(life.measured_ns * life.user_share as integer)), life.stime_ticks * 10000000) / 1e9 as system_s,
+    coalesce(life.measured_ns, (life.utime_ticks + life.stime_ticks) * 10000000) / 1e9 as cpu_s,
+    case when life.threads is not null then 'taskstats' when life.acct_id is not null then 'acct' end as provenance,
+    life.minflt,
+    life.majflt,
+    life.swaps,
+    life.mem_kib,
+    life.io_raw,
+    life.minor_faults,
+    life.major_faults,
+    life.threads,
+    life.usage_complete,
+    life.run_ns,
+    life.tick_ns,
+    life.utime_us,
+    life.stime_us,
+    life.rss_kib,
+    life.vm_kib,
+    life.coremem_mb_us,
+    life.virtmem_mb_us,
+    life.coremem_mb_us / 1e6 as coremem_mb_s,
+    life.virtmem_mb_us / 1e6 as virtmem_mb_s,
+    life.read_chars,
+    life.write_chars,
+    life.read_syscalls,
+    life.write_syscalls,
+    life.read_bytes,
+    life.write_bytes,
+    life.cancelled_write_bytes,
+    life.nvcsw,
+    life.nivcsw,
+    life.cpu_delay_ns,
+    life.blkio_delay_ns,
+    life.swapin_delay_ns,
+    life.reclaim_delay_ns,
+    life.thrashing_delay_ns,
+    life.compact_delay_ns,
+    life.exe_dev,
+    life.exe_inode,
+    life.exit_status,
+    case when life.exit_status & 127 = 0 then (life.exit_status >> 8) & 255 end as exit_code,
+    life.exit_status & 127 as exit_signal,
+    case when life.elapsed_ns is null then 'running' else 'ended' end as state,
+    case life.origin
+        when 1 then 'fork'
+        when 2 then 'snapshot'
+        when 3 then 'acct'
+    end as origin,
+    case life.end_how
+        when 1 then 'exit'
+        when 2 then 'vanished'
+        when 3 then 'acct'
+        when 4 then 'reused'
+        when 5 then 'reboot'
+    end as end_how,
+    case life.join_how
+        when 0 then 'pending'
+        when 1 then 'exact'
+        when 2 then 'uncertain'
+        when 3 then 'self'
+        when 4 then 'own'
+        when 5 then 'ambiguous'
+    end as record,
+    case
+        when life.origin = 3 or life.join_how = 4 then 'only_acct'
+        when life.join_how = 0 then 'pending'
+        when life.join_how = 1 then 'both'
+        when life.join_how = 2 then 'uncertain'
+        when life.join_how = 5 then 'ambiguous'
+        when life.elapsed_ns is null then 'running'
+        else 'only_connector'
+    end as class,
+    -- its start is known to the second
+    case
+        when life.origin = 3 or life.join_how = 4
+            then life.uuid is null
+                or (
+                    coalesce(life.start_ns + 1000000000 <= (select min(c.since_ns) from collector as c where c.boot_id = life.boot_id), 1)
+                    and not exists (
+                        select 1
+                        from boot as e
+                        join collector as c
+                            on c.boot_id = e.id
+                        where
+                            e.host_id = life.host_id
+                            and e.id < life.boot_id
+                    )
+                )
+    end as unheard,
+    life.in_job
+from life

@@ -1,0 +1,104 @@
+create view unjoined_usage as
+-- Grain: one row per counted accounting record that is joined to no incarnation (pending or
+-- ambiguous), in the columns of a process. Its times are known to the second: that of the end is
+-- acct.ended, and btime was counted back from there.
+select
+    cast(null as integer) as process_id,
+    a.id as acct_id,
+    h.name as host,
+    f.host_id,
+    cast(null as integer) as boot_id,
+    a.pid,
+    cast(null as integer) as parent_process_id,
+    a.ppid,
+    n.name as command,
+    a.flag & 1 as forked_only,
+    (a.flag >> 1) & 1 as superuser,
+    (a.flag >> 3) & 1 as dumped_core,
+    (a.flag >> 4) & 1 as killed,
+    a.uid,
+    a.gid,
+    a.tty,
+    cast(null as integer) as start_ns,
+    cast(null as integer) as end_ns,
+    (a.btime - case when a.ended < a.btime then 4294967296 else 0 end) * 1000000000 as started_ns,
+    a.ended * 1000000000 as ended_ns,
+    a.ended_hour,
+    strftime(
+        '%Y-%m-%dT%H:%M:%fZ', a.btime - case when a.ended < a.btime then 4294967296 else 0 end, 'unixepoch'
+    ) as started_at,
+    strftime('%Y-%m-%dT%H:%M:%fZ', a.ended, 'unixepoch') as ended_at,
+    cast(a.etime * 10000000 as integer) as elapsed_ns,
+    a.etime / 100.0 as elapsed_s,
+    cast(a.etime as integer) as etime_ticks,
+    a.utime as utime_ticks,
+    a.stime as stime_ticks,
+    a.utime * 10000000 as user_ns,
+    a.stime * 10000000 as system_ns,
+    a.utime / 100.0 as user_s,
+    a.stime / 100.0 as system_s,
+    (a.utime + a.stime) / 100.0 as cpu_s,
+    'acct' as provenance,
+    a.minflt,
+    a.majflt,
+    a.swaps,
+    a.mem as mem_kib,
+    a.io as io_raw,
+    a.minflt as minor_faults,
+    a.majflt as major_faults,
+    cast(null as integer) as threads,
+    cast(null as integer) as usage_complete,
+    cast(null as integer) as run_ns,
+    cast(null as integer) as tick_ns,
+    cast(null as integer) as utime_us,
+    cast(null as integer) as stime_us,
+    cast(null as integer) as rss_kib,
+    cast(null as integer) as vm_kib,
+    cast(null as integer) as coremem_mb_us,
+    cast(null as integer) as virtmem_mb_us,
+    cast(null as real) as coremem_mb_s,
+    cast(null as real) as virtmem_mb_s,
+    cast(null as integer) as read_chars,
+    cast(null as integer) as write_chars,
+    cast(null as integer) as read_syscalls,
+    cast(null as integer) as write_syscalls,
+    cast(null as integer) as read_bytes,
+    cast(null as integer) as write_bytes,
+    cast(null as integer) as cancelled_write_bytes,
+    cast(null as integer) as nvcsw,
+    cast(null as integer) as nivcsw,
+    cast(null as integer) as cpu_delay_ns,
+    cast(null as integer) as blkio_delay_ns,
+    cast(null as integer) as swapin_delay_ns,
+    cast(null as integer) as reclaim_delay_ns,
+    cast(null as integer) as thrashing_delay_ns,
+    cast(null as integer) as compact_delay_ns,
+    cast(null as integer) as exe_dev,
+    cast(null as integer) as exe_inode,
+    a.exitcode as exit_status,
+    case when a.exitcode & 127 = 0 then (a.exitcode >> 8) & 255 end as exit_code,
+    a.exitcode & 127 as exit_signal,
+    'ended' as state,
+    cast(null as text) as origin,
+    cast(null as text) as end_how,
+    case a.join_how
+        when 0 then 'pending'
+        when 1 then 'exact'
+        when 2 then 'uncertain'
+        when 3 then 'self'
+        when 4 then 'own'
+        when 5 then 'ambiguous'
+    end as record,
+    case when a.join_how = 5 then 'ambiguous' else 'pending' end as class,
+    cast(null as integer) as unheard,
+    0 as in_job
+from acct as a
+left join acct_file as f
+    on f.id = a.acct_file_id
+left join host as h
+    on h.id = f.host_id
+left join comm as n
+    on n.id = a.comm_id
+where
+    a.process_id is null
+    and a.join_how <> 3

@@ -1,0 +1,221 @@
+"""Processes found by pid and time through blocks of ids, against a look at every process, whatever
+was written and in whatever order.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from elsa.store import process_lookup
+from elsa.store.process_lookup import BLOCK, LASTING_NS, SECOND_NS, STRETCH_NS, Span
+from elsa.store.upgrade import upgrade
+
+BOOTS = (1, 2)
+MOST_NS = 60 * SECOND_NS
+
+# On both sides of every edge that matters; starts may lie before the beginning of a boot, by a
+# record's second.
+edges = st.builds(
+    lambda whole, off: whole * STRETCH_NS + off,
+    st.integers(-1, 5),
+    st.sampled_from((-1, 0, 1, SECOND_NS)),
+)
+times = st.one_of(edges, st.integers(-STRETCH_NS, MOST_NS))
+lengths = st.one_of(
+    st.none(),
+    st.integers(0, MOST_NS),
+    st.sampled_from((0, LASTING_NS - 1, LASTING_NS, LASTING_NS + 1)),
+)
+pids = st.integers(300, 303)
+# Not in the order of time: as after a restart, or when a record tells late of who was not heard.
+ids = st.one_of(
+    st.integers(1, 40),
+    st.integers(1, 6 * BLOCK),
+    st.sampled_from((BLOCK - 1, BLOCK, 2 * BLOCK - 1, 2 * BLOCK)),
+)
+spans = st.dictionaries(
+    pids,
+    st.lists(
+        st.tuples(times, st.integers(0, MOST_NS)).map(lambda two: (two[0], sum(two))),
+        min_size=1,
+        max_size=3,
+    ),
+)
+
+
+class Life(NamedTuple):
+    """What the search asks of a process, and how it came to be known and ended, which must not
+    matter.
+    """
+
+    id: int
+    boot_id: int
+    pid: int
+    start_ns: int
+    elapsed_ns: int | None
+    origin: int
+    end_how: int | None
+    clock_id: int
+
+
+lives = st.builds(
+    lambda id_, boot, pid, start, length, origin, how, late: Life(
+        id_, boot, pid, start, length, origin, how if length is not None else None, 2 * boot + late
+    ),
+    ids,
+    st.sampled_from(BOOTS),
+    pids,
+    times,
+    lengths,
+    st.integers(1, 3),
+    st.integers(1, 5),
+    st.integers(0, 1),
+)
+places = st.integers(0, 30)
+moves = st.tuples(places, times, lengths)
+instants = st.tuples(places, st.booleans(), st.sampled_from((-1, 0, 1)))
+
+
+@pytest.fixture(scope="module")
+def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]:
+    """A warehouse with two boots, in each of which the clock was set back by an hour."""
+    path: Path = tmp_path_factory.mktemp("begun") / "elsa.db"
+    upgrade(path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("insert into host values (1, 'm', 'here')")
+        for boot in BOOTS:
+            connection.execute(
+                "insert into boot values (?, 1, ?, 0, null, 4000000)", (boot, f"boot {boot}")
+            )
+            for late in (0, 1):
+                row = (
+                    2 * boot + late,
+                    boot,
+                    late * MOST_NS // 2,
+                    (boot * 24 - late) * 3600 * SECOND_NS,
+                )
+                connection.execute("insert into clock values (?, ?, ?, ?, 0)", row)
+        yield connection
+
+
+@contextmanager
+def undone(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """Nothing that is written stays."""
+    connection.execute("begin")
+    try:
+        yield connection
+    finally:
+        connection.execute("rollback")
+
+
+def written(
+    connection: sqlite3.Connection,
+    some: list[Life],
+    moved: list[tuple[int, int, int | None]],
+    gone: list[int],
+) -> list[Life]:
+    """Write these lives, date some of them anew, and delete others; what is left."""
+    left = {life.id: life for life in some}
+    connection.executemany(
+        """insert into process (id, boot_id, pid, start_ns, elapsed_ns, origin, end_how, clock_id, end_clock_id)
+           values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, iif(?5 is null, null, ?8))""",
+        left.values(),
+    )
+    for place, start_ns, elapsed_ns in moved:
+        if place < len(some):
+            life = left[some[place].id] = left[some[place].id]._replace(
+                start_ns=start_ns, elapsed_ns=elapsed_ns
+            )
+            connection.execute(
+                "update process set start_ns = ?, elapsed_ns = ? where id = ?",
+                (start_ns, elapsed_ns, life.id),
+            )
+    for place in gone:
+        if place < len(some) and left.pop(some[place].id, None):
+            connection.execute("delete from process where id = ?", (some[place].id,))
+    if gone:
+        process_lookup.forget_emptied(connection)
+    return list(left.values())
+
+
+def with_instants(
+    asked: dict[int, list[Span]], left: list[Life], some: list[tuple[int, bool, int]]
+) -> dict[int, list[Span]]:
+    """What is asked, and the very moments, or those next to them, at which some of the lives began
+    or ended.
+    """
+    every = {pid: [*spans_of] for pid, spans_of in asked.items()}
+    for place, at_end, off in some:
+        if place < len(left):
+            life = left[place]
+            moment_ns = life.start_ns + (life.elapsed_ns or 0) * at_end + off
+            every.setdefault(life.pid, []).append((moment_ns, moment_ns))
+    return every
+
+
+def began(life: Life, span: Span) -> bool:
+    return span[0] <= life.start_ns <= span[1]
+
+
+def lived(life: Life, span: Span) -> bool:
+    return life.start_ns <= span[1] and (
+        life.elapsed_ns is None or life.start_ns + life.elapsed_ns >= span[0]
+    )
+
+
+@settings(max_examples=400)
+@example(
+    [Life(1, 1, 300, 0, LASTING_NS, 1, 1, 2)], [], [], {}, [(0, True, 0)]
+)  # at its very end, just too short to be lasting
+@given(
+    st.lists(lives, max_size=30),
+    st.lists(moves, max_size=5),
+    st.lists(places, max_size=8),
+    spans,
+    st.lists(instants, max_size=8),
+)
+def test_every_process_is_found_by_its_pid_and_when_it_began_or_lived(
+    warehouse: sqlite3.Connection,
+    some: list[Life],
+    moved: list[tuple[int, int, int | None]],
+    gone: list[int],
+    stated: dict[int, list[Span]],
+    exact: list[tuple[int, bool, int]],
+) -> None:
+    with undone(warehouse) as connection:
+        left = written(connection, some, moved, gone)
+        asked = with_instants(stated, left, exact)
+        for boot in BOOTS:
+            process_lookup.want(connection, asked)
+            found = connection.execute(
+                f"select process.id from {process_lookup.WANTED_BEGUN} order by 1",
+                {"boot_id": boot},
+            ).fetchall()
+            of_boot = [life for life in left if life.boot_id == boot]
+            beginning = [
+                life.id
+                for life in of_boot
+                if any(began(life, span) for span in asked.get(life.pid, ()))
+            ]
+            assert found == [(id_,) for id_ in sorted(beginning)]
+
+            process_lookup.gather_bearers(connection, boot, asked)
+            bearers = defaultdict(set)
+            for pid, id_ in connection.execute("select pid, id from temp.bearer"):
+                bearers[pid].add(id_)
+            for pid, times_of in asked.items():
+                living = {
+                    life.id
+                    for life in of_boot
+                    if life.pid == pid and any(lived(life, span) for span in times_of)
+                }
+                assert living <= bearers[pid] <= {life.id for life in of_boot if life.pid == pid}

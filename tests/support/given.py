@@ -1,0 +1,186 @@
+"""Given rows: a warehouse that tests fill one line at a time, with an ordinary value for everything
+that a test does not care about.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+SECOND = 1_000_000_000
+# Real time at monotonic 0 of the boot that every warehouse of the tests starts with:
+# 2026-01-02T03:04:05Z.
+REAL = 1_767_323_045 * SECOND
+RUNNING = None
+
+
+class Warehouse:
+    """A migrated warehouse with host 1, boot 1, clock 1 and accounting file 1. Times are seconds of
+    the boot's monotonic clock.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+        self.insert("host", id=1, machine_id="m1", name="here")
+        self.insert("boot", id=1, host_id=1, uuid="b1", started_at_ns=REAL, tick_ns=4_000_000)
+        self.insert("clock", id=1, boot_id=1, since_ns=0, offset_ns=REAL, boottime_offset_ns=0)
+        self.insert("acct_file", id=1, host_id=1, path="/var/log/account/pacct")
+
+    def insert(self, table: str, **row: object) -> None:
+        """One row, by column names; columns that must have a value and are not named get an empty
+        one.
+        """
+        for _, name, kind, needed, _, key in self.connection.execute(
+            f"pragma table_info({table})"
+        ).fetchall():
+            if needed and not key:
+                row.setdefault(name, {"TEXT": "", "BLOB": b""}.get(kind, 0))
+        columns = ", ".join(row)
+        marks = ", ".join(f":{name}" for name in row)
+        self.connection.execute(f"insert into {table} ({columns}) values ({marks})", row)
+
+    def comm(self, name: str) -> int:
+        """Id of a command name."""
+        found = self.connection.execute("select id from comm where name = ?", (name,)).fetchone()
+        if found:
+            return int(found[0])
+        number = int(self.connection.execute("select count(*) + 1 from comm").fetchone()[0])
+        self.insert("comm", id=number, name=name)
+        return number
+
+    def process(
+        self,
+        id_: int,
+        *,
+        start: float = 10,
+        seconds: float | None = 1,
+        comm: str | None = "work",
+        **more: object,
+    ) -> int:
+        """One incarnation; `seconds=RUNNING` leaves it alive."""
+        row: dict[str, Any] = {
+            "boot_id": 1,
+            "pid": 1000 + id_,
+            "origin": 1,
+            "start_ns": int(start * SECOND),
+            "clock_id": 1,
+            "uid": 1000,
+            "comm_id": None if comm is None else self.comm(comm),
+        }
+        if seconds is not None:
+            row |= {
+                "elapsed_ns": int(seconds * SECOND),
+                "end_clock_id": 1,
+                "end_how": 1,
+                "exit_status": 0,
+            }
+        self.insert("process", **({"id": id_} | row | more))
+        return id_
+
+    def acct(
+        self,
+        id_: int,
+        process_id: int | None,
+        *,
+        join: int | None = None,
+        comm: str = "work",
+        **more: object,
+    ) -> int:
+        """One accounting record: joined exactly to a process, or pending when there is none."""
+        row = {
+            "acct_file_id": 1,
+            "position": 64 * id_,
+            "process_id": process_id,
+            "join_how": join if join is not None else (0 if process_id is None else 1),
+            "flag": 0,
+            "version": 3,
+            "tty": 0,
+            "exitcode": 0,
+            "uid": 1000,
+            "gid": 100,
+            "pid": 1000 + (process_id or 500 + id_),
+            "ppid": 1,
+            "btime": REAL // SECOND + 10,
+            "etime": 100.0,
+            "utime": 0,
+            "stime": 0,
+            "mem": 4096,
+            "io": 0,
+            "rw": 0,
+            "minflt": 0,
+            "majflt": 0,
+            "swaps": 0,
+            "comm_id": self.comm(comm),
+        }
+        self.insert("acct", **({"id": id_} | row | more))
+        return id_
+
+    def usage(
+        self, process_id: int, *, threads: int = 1, complete: int = 1, **more: object
+    ) -> None:
+        """What taskstats told of the end of a process; counters that are not named are unknown."""
+        self.insert("usage", process_id=process_id, threads=threads, complete=complete, **more)
+
+    def job(
+        self, id_: int, name: str = "build", *, members: tuple[int, ...] = (), **more: object
+    ) -> int:
+        """One job, with processes that were in it from birth to end."""
+        row = {
+            "boot_id": 1,
+            "name": name,
+            "owner_uid": 1000,
+            "created_at_ns": REAL,
+            "closes_itself": 0,
+        }
+        self.insert("job", **({"id": id_} | row | more))
+        for process_id in members:
+            self.stay(id_, process_id)
+        return id_
+
+    def stay(
+        self,
+        job_id: int,
+        process_id: int,
+        *,
+        since: float = 0,
+        until: float | None = None,
+        how: int = 2,
+    ) -> None:
+        """One stay of a process in a job."""
+        until_ns = None if until is None else int(until * SECOND)
+        self.insert(
+            "membership",
+            job_id=job_id,
+            process_id=process_id,
+            since_ns=int(since * SECOND),
+            until_ns=until_ns,
+            how=how,
+        )
+
+    def baseline(
+        self, job_id: int, process_id: int, *, since: float = 0, edge: int = 0, **counters: int
+    ) -> None:
+        """The counters of a process when a stay in a job began (edge 0) or ended (edge 1)."""
+        self.insert(
+            "baseline",
+            job_id=job_id,
+            process_id=process_id,
+            since_ns=int(since * SECOND),
+            edge=edge,
+            **counters,
+        )
+
+    def rows(self, sql: str, *parameters: object) -> list[dict[str, Any]]:
+        """Every row of a query, by column names."""
+        cursor = self.connection.execute(sql, parameters)
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor]
+
+    def row(self, sql: str, *parameters: object) -> dict[str, Any]:
+        """The only row of a query."""
+        (only,) = self.rows(sql, *parameters)
+        return only
+
+    def plan(self, sql: str) -> str:
+        """How SQLite would run a query."""
+        return "\n".join(row["detail"] for row in self.rows(f"explain query plan {sql}"))

@@ -1,0 +1,203 @@
+"""Every check gives a finding and a remedy, whatever it meets; none raises."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import sqlite3
+import time
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from elsa.cli.check import check as command
+from elsa.config import Config
+from elsa.host import checks
+from elsa.host.checks import Place, Status
+from elsa.kernel.procfs import Procfs
+from elsa.store.upgrade import upgrade
+
+EVERYTHING = "".join(
+    f"CONFIG_{name}=y\n" for name in (*checks.NEEDED_OPTIONS, *checks.USEFUL_OPTIONS)
+)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """A host on which nothing is set up."""
+    settings = Config(
+        db=tmp_path / "elsa.db", socket=tmp_path / "jobd.sock", acct_file=tmp_path / "pacct"
+    )
+    return Place(settings, Procfs(tmp_path / "proc"), etc=tmp_path / "etc", boot=tmp_path / "boot")
+
+
+def write(path: Path, content: str | bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+def test_kernel_options_are_read_from_proc_or_boot(
+    place: Place, tmp_path: Path, compressed: bool
+) -> None:
+    if compressed:
+        write(tmp_path / "proc/config.gz", gzip.compress(EVERYTHING.encode()))
+    else:
+        write(tmp_path / f"boot/config-{os.uname().release}", EVERYTHING)
+    assert checks.kernel_options(place)[0] is Status.OK
+
+
+def test_an_unknown_kernel_is_no_failure(place: Place) -> None:
+    assert checks.kernel_options(place)[0] is Status.WARN
+
+
+def test_a_damaged_kernel_configuration_is_an_unknown_one(place: Place, tmp_path: Path) -> None:
+    write(tmp_path / "proc/config.gz", gzip.compress(EVERYTHING.encode())[:-12])
+    assert checks.kernel_options(place)[0] is Status.WARN
+
+
+def test_a_missing_needed_option_fails_and_is_named(place: Place, tmp_path: Path) -> None:
+    write(
+        tmp_path / "proc/config.gz",
+        gzip.compress(
+            EVERYTHING.replace("CONFIG_PROC_EVENTS=y", "# CONFIG_PROC_EVENTS is not set").encode()
+        ),
+    )
+    status, found, _ = checks.kernel_options(place)
+    assert status is Status.FAIL
+    assert "CONFIG_PROC_EVENTS" in found
+    assert "TASKSTATS" not in found
+
+
+def test_a_missing_useful_option_warns(place: Place, tmp_path: Path) -> None:
+    write(
+        tmp_path / "proc/config.gz",
+        gzip.compress(EVERYTHING.replace("CONFIG_TASKSTATS=y", "").encode()),
+    )
+    assert checks.kernel_options(place)[0] is Status.WARN
+
+
+@pytest.mark.parametrize(
+    ("held", "missing"), [("181000", ""), ("0", "CAP_NET_ADMIN"), ("101000", "CAP_SYS_PTRACE")]
+)
+def test_missing_capabilities_are_named(
+    place: Place, tmp_path: Path, held: str, missing: str
+) -> None:
+    write(tmp_path / f"proc/{os.getpid()}/status", f"Name:\tx\nCapEff:\t{held:0>16}\n")
+    status, found, _ = checks.privileges(place)
+    assert (status is Status.OK) is not bool(missing)
+    assert missing in found
+
+
+def test_a_container_is_told_from_the_host(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    inodes = {"pid": 5, "user": checks.INITIAL_NAMESPACES["user"], "net": 7}
+    monkeypatch.setattr(Procfs, "namespace", lambda _self, kind, pid=None: inodes[kind])
+    status, found, mend = checks.namespaces(place)
+    assert status is Status.FAIL
+    assert "pid namespace" in found
+    assert "PrivateNetwork" in mend
+    inodes["pid"] = checks.INITIAL_NAMESPACES["pid"]
+    assert checks.namespaces(place)[0] is Status.OK
+
+
+def test_namespaces_that_may_not_be_seen_are_no_failure(place: Place) -> None:
+    assert checks.namespaces(place)[0] is Status.OK
+
+
+def test_rotation_is_found(place: Place, tmp_path: Path) -> None:
+    write(tmp_path / "pacct", b"\0" * 64)
+    assert checks.rotation(place)[0] is Status.WARN
+    write(tmp_path / "etc/cron.daily/acct", "#!/bin/sh\n")
+    status, found, _ = checks.rotation(place)
+    assert status is Status.OK
+    assert "cron.daily/acct" in found
+
+
+def test_space_fails_where_the_kernel_stops_writing(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "pacct", b"")
+    limits = checks.accounting.Thresholds(resume_percent=4, suspend_percent=2, check_seconds=30)
+    monkeypatch.setattr(checks.accounting, "thresholds", lambda: limits)
+    for free, expected in (
+        (1.9, Status.FAIL),
+        (2.0, Status.FAIL),
+        (3.0, Status.WARN),
+        (50.0, Status.OK),
+    ):
+        monkeypatch.setattr(checks.accounting, "free_percent", lambda _path, free=free: free)
+        assert checks.space(place)[0] is expected
+
+
+def test_the_warehouse_must_be_there_and_writable(place: Place) -> None:
+    result = {result.name: result for result in checks.run(place)}["warehouse"]
+    assert result.status is Status.FAIL
+    assert f"elsa db upgrade --db {place.settings.db}" in result.mend
+    upgrade(place.settings.db)
+    assert checks.warehouse(place)[0] is Status.OK
+
+
+def test_a_check_that_breaks_is_a_finding(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: Place) -> tuple[Status, str, str]:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(checks, "CHECKS", {"broken": broken})
+    (result,) = checks.run(place)
+    assert result.status is Status.FAIL
+    assert "ZeroDivisionError" in result.found
+
+
+def test_every_check_that_fails_or_warns_of_something_to_mend_says_how(place: Place) -> None:
+    for result in checks.run(place):
+        assert "\n" not in result.found + result.mend
+        assert result.status is not Status.FAIL or result.mend
+
+
+def test_the_command_ends_with_69_and_names_what_failed(place: Place) -> None:
+    flags = [
+        "--db",
+        str(place.settings.db),
+        "--socket",
+        str(place.settings.socket),
+        "--acct-file",
+        str(place.settings.acct_file),
+    ]
+    outcome = CliRunner().invoke(command, [*flags, "--format", "json"])
+    assert getattr(outcome.exception, "exit_code", None) == 69
+    report = json.loads(outcome.stdout)
+    assert report["works"] is False
+    assert [entry["name"] for entry in report["checks"]] == list(checks.CHECKS)
+    plain = CliRunner().invoke(command, flags)
+    assert "fail  warehouse" in plain.stdout
+    assert "\x1b" not in plain.stdout
+
+
+def test_a_gap_fails_the_check_of_jobd_until_a_later_time_is_named(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upgrade(place.settings.db)
+    now_ns = time.time_ns()
+    with closing(sqlite3.connect(place.settings.db, isolation_level=None)) as connection:
+        connection.execute("insert into host values (1, 'm', 'h')")
+        connection.execute("insert into boot values (1, 1, 'b', 0, null, 4000000)")
+        connection.execute("insert into clock values (1, 1, 0, ?, 0)", (now_ns - 7200 * 10**9,))
+        run = (1, 1, 1, "1", 0, 7200 * 10**9, None, 5, 0, 1)
+        connection.execute("insert into collector values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", run)
+    monkeypatch.setattr("elsa.control.client.Client.request", lambda *_: {"events": 5, "lost": 0})
+    assert checks.jobd(place)[0] is Status.OK
+    with closing(sqlite3.connect(place.settings.db, isolation_level=None)) as connection:
+        connection.execute(
+            "insert into gap (id, boot_id, kind, from_ns, to_ns) values (1, 1, 'crash', ?, ?)",
+            (3500 * 10**9, 3600 * 10**9),
+        )
+    status, found, mend = checks.jobd(place)
+    assert status is Status.FAIL
+    assert "1 gap since " in found
+    assert "without notice" in found
+    assert "--since" in mend
+    assert checks.jobd(replace(place, since_ns=now_ns - 3600 * 10**9))[0] is Status.OK
+    assert checks.jobd(replace(place, since_ns=now_ns - 3601 * 10**9))[0] is Status.FAIL

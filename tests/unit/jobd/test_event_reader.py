@@ -1,0 +1,146 @@
+"""The collector's ear: what /proc shows and what is heard around that moment, in whatever order."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from elsa.decode import events as ev
+from elsa.jobd.event_reader import Hearing
+from elsa.kernel.procfs import Procfs
+from elsa.state.codes import End
+from elsa.state.incarnation import Found, Incarnation
+from elsa.state.jobs import Jobs
+from elsa.state.process_table import Processes
+from tests.unit.decode.test_events import packed
+
+SECOND = 1_000_000_000
+ALIVE = Found(200, 1, SECOND, 2, False, 0, b"work", 2 * SECOND)
+
+
+def exited(seq: int, thread: int, code: int, time_ns: int) -> bytes:
+    """The exit of a thread of process 200."""
+    parent = 1 if thread == 200 else 0
+    return packed(
+        ev.EXIT, struct.pack("=6I", thread, 200, code, 17, parent, parent), seq=seq, time_ns=time_ns
+    )
+
+
+class Queue:
+    """A connector; each drain takes what one of the calls to `send` put there."""
+
+    def __init__(self) -> None:
+        self._sent: list[list[bytes]] = []
+
+    def send(self, *datagrams: bytes) -> None:
+        self._sent.append(list(datagrams))
+
+    def drain(self, _limit: int) -> list[bytes]:
+        return self._sent.pop(0) if self._sent else []
+
+    def drops(self) -> int:
+        return 0
+
+
+@pytest.fixture
+def heard() -> tuple[Hearing, Processes, Queue, Callable[[list[Found | None]], None]]:
+    """An ear, and a word for what /proc shows of process 200 at one look after the other."""
+    processes, queue = Processes(Jobs()), Queue()
+    notes = SimpleNamespace(events=0, heard_ns=0, gap=pytest.fail, clock=pytest.fail)
+    hearing = Hearing(cast("Any", queue), None, Procfs(), processes, notes, 1, None)
+
+    def shows(looks: list[Found | None]) -> None:
+        hearing._find = lambda _pid: looks.pop(0)  # type: ignore[method-assign]
+
+    processes.reconcile([ALIVE], infer=False)
+    return hearing, processes, queue, shows
+
+
+def last(processes: Processes) -> Incarnation:
+    (life,) = processes.changes.born
+    return life
+
+
+def test_who_ends_between_the_look_and_the_listening_is_not_taken_to_live_on(
+    heard: tuple[Hearing, Processes, Queue, Callable[[list[Found | None]], None]],
+) -> None:
+    hearing, processes, queue, shows = heard
+    shows([ALIVE, None])
+    queue.send(exited(1, 201, 0, 3 * SECOND))
+    queue.send(exited(2, 200, 0x0500, 4 * SECOND))  # heard only after the first look
+    assert hearing.drain()
+    life = last(processes)
+    assert (life.end_how, life.elapsed_ns, life.exit_status) == (End.EXIT, 3 * SECOND, 0x0500)
+    assert not processes.living
+
+
+def test_who_is_there_at_a_look_that_nothing_follows_lives_on(
+    heard: tuple[Hearing, Processes, Queue, Callable[[list[Found | None]], None]],
+) -> None:
+    hearing, processes, queue, shows = heard
+    shows([ALIVE])
+    queue.send(exited(1, 201, 0, 3 * SECOND))
+    assert hearing.drain()
+    assert last(processes).end_how is None
+    assert hearing.due_ns() is None
+
+
+def test_threads_that_end_at_every_look_are_looked_at_again_soon(
+    heard: tuple[Hearing, Processes, Queue, Callable[[list[Found | None]], None]],
+) -> None:
+    hearing, processes, queue, shows = heard
+    shows([ALIVE] * 3)
+    for number in range(4):
+        queue.send(exited(1 + number, 201 + number, 0, 3 * SECOND + number))
+    assert hearing.drain()
+    assert list(processes.doubts) == [200]
+    assert hearing.due_ns() is not None
+    shows([None])
+    hearing.tick(5 * SECOND)
+    assert (last(processes).end_how, hearing.due_ns()) == (End.EXIT, None)
+
+
+def test_after_a_loss_proc_is_read_in_pieces_and_what_is_heard_meanwhile_comes_after_it(
+    heard: tuple[Hearing, Processes, Queue, Callable[[list[Found | None]], None]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """So that thousands of processes that live keep nobody waiting."""
+    hearing, processes, queue, _ = heard
+    shown = [
+        ALIVE,
+        *(Found(pid, 1, 3 * SECOND, 1, False, 0, b"new", 4 * SECOND) for pid in (300, 301)),
+    ]
+    monkeypatch.setattr("elsa.host.proc_scan.find_all", lambda *_: iter(shown))
+    monkeypatch.setattr("elsa.jobd.event_reader.LOOK_NS", 0)
+    told: list[int | None] = []
+    hearing._notes.gap = lambda _kind, _since_ns, _until_ns, lost, _note=None: told.append(lost)  # type: ignore[method-assign]
+    queue.send(exited(1, 900, 0, 2 * SECOND))
+    queue.send(exited(9, 901, 0, 2 * SECOND))  # seven are missing between
+    hearing.drain()
+    now = 10**18
+    turns = 0
+    while not hearing.settled and turns < 20:
+        hearing.tick(now)
+        turns += 1
+        if turns == 2:
+            queue.send(
+                packed(
+                    ev.EXIT,
+                    struct.pack("=6I", 300, 300, 0x0700, 17, 1, 1),
+                    seq=10,
+                    time_ns=5 * SECOND,
+                )
+            )
+            assert not hearing.drain()
+            assert 300 not in processes.living
+    assert turns > len(shown)
+    assert told == [7]
+    assert 301 in processes.living
+    hearing.drain()
+    assert hearing.drain()
+    (life,) = (life for life in processes.changes.born if life.pid == 300)
+    assert 300 in processes.doubts or life.end_how == End.EXIT

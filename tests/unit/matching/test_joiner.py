@@ -1,0 +1,106 @@
+"""Records of processes whose end was not heard: what is believed of them while jobd is at work, and
+while it is not.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+
+import pytest
+
+from elsa.matching.pairing import SECOND_NS
+from elsa.state.codes import End
+from tests.support.simulation import Lived, Warehouse
+
+MS = 1_000_000
+# It began at 10.5 s, and its record tells: between 9.99 s and 11.004 s.
+LONG = Lived(0, 500, 3, 10_500 * MS, 10_500 * MS, 20_500 * MS, 20_510 * MS, 0)
+CLEARLY_LATER_NS, SOON_NS = 11_300 * MS, 11_100 * MS
+
+
+def joins(
+    connection: sqlite3.Connection,
+    history: list[Lived],
+    lost: set[int],
+    heard_ns: int,
+    *,
+    at_work: bool = False,
+) -> Counter[str]:
+    return Warehouse(connection, history, [], lost, heard_ns, at_work=at_work).count()
+
+
+@pytest.mark.parametrize(("heard_ns", "how"), [(CLEARLY_LATER_NS, "exact"), (SOON_NS, "uncertain")])
+def test_while_jobd_is_down_only_a_process_that_began_clearly_before_is_joined_exactly(
+    connection: sqlite3.Connection, heard_ns: int, how: str
+) -> None:
+    assert joins(connection, [LONG], set(), heard_ns) == {how: 1}
+
+
+def test_the_record_of_who_had_the_pid_next_is_not_taken_for_sure_to_be_that_of_who_ended_unheard(
+    connection: sqlite3.Connection,
+) -> None:
+    """Both began within a second, and the first one's record is missing: nothing tells that there
+    were two.
+    """
+    first = LONG._replace(write_ns=10_700 * MS, exit_ns=10_701 * MS)
+    second = Lived(1, 500, 3, 10_800 * MS, 10_800 * MS, 10_900 * MS, 10_901 * MS, 0)
+    assert joins(connection, [first, second], {0}, 10_600 * MS) == {
+        "uncertain": 1,
+        "wrong uncertain": 1,
+    }
+
+
+def test_who_began_while_jobd_was_down_is_known_by_the_record_alone(
+    connection: sqlite3.Connection,
+) -> None:
+    assert joins(connection, [LONG], set(), 5 * SECOND_NS) == {"own": 1}
+    ended = (
+        "(start_ns + elapsed_ns + (select offset_ns from clock where id = end_clock_id)) /"
+        " 3600000000000"
+    )
+    assert connection.execute(
+        f"select ended_hour = {ended} from process where origin = 3"
+    ).fetchall() == [(1,)]
+
+
+def test_while_jobd_is_at_work_a_record_waits_for_the_end_of_its_process(
+    connection: sqlite3.Connection,
+) -> None:
+    """The record is written up to 38 ms before the exit is heard."""
+    assert joins(connection, [LONG], set(), 20_505 * MS, at_work=True) == {"pending": 1}
+    assert connection.execute("select end_how from process where pid = 500").fetchone() == (None,)
+
+
+@pytest.mark.parametrize("late_s", [None, 0, 2])
+def test_end_that_a_cut_record_tells_is_no_earlier_than_its_place_in_the_file(
+    connection: sqlite3.Connection, late_s: int | None
+) -> None:
+    """The elapsed time of 400 days is cut by 2.55 s; a record before it in the file was written 2 s
+    later than it says.
+    """
+    ticks = 400 * 86_400 * 100
+    start_ns, end_ns = 10 * SECOND_NS, (ticks + 255) * 10 * MS + 10 * SECOND_NS
+    warehouse = Warehouse(
+        connection,
+        [Lived(0, 500, 3, start_ns, start_ns, end_ns, end_ns, 0)],
+        [],
+        {0},
+        start_ns + SECOND_NS,
+    )
+    real_ns = connection.execute("select offset_ns from clock").fetchone()[0]
+    btime = (end_ns + real_ns) // SECOND_NS - (ticks + 255) // 100
+    connection.execute(
+        """insert into acct (id, position, exitcode, pid, ppid, btime, etime, acct_file_id, join_how, version, flag, tty, uid, gid,
+                             utime, stime, mem, io, rw, minflt, majflt, swaps, comm_id, late_s)
+           values (1, 0, 0, 500, 3, ?, ?, 1, 0, 3, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1, ?)""",
+        (btime, float(ticks), late_s),
+    )
+    warehouse.join_later(at_work=False)
+    warehouse.close_from_records()
+    told = connection.execute(
+        "select elapsed_ns / 1000000, end_how from process where pid = 500"
+    ).fetchone()
+    earliest_ms = (btime + ticks // 100 + (late_s or 0)) * 1000 - (start_ns + real_ns) // MS
+    assert told == (ticks * 10 if late_s is None else max(ticks * 10, earliest_ms), End.ACCT)
+    assert earliest_ms <= (end_ns - start_ns) // MS

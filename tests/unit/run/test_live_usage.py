@@ -1,0 +1,137 @@
+"""What a living member uses is read from /proc only if it is that member, and never with what its
+children used.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from elsa.kernel.clocks import Offsets
+from elsa.kernel.procfs import Procfs
+from elsa.run.live_usage import Figures, JobNow, Running, running
+
+# A process that began 50 s after boot; real time is 1000 s ahead of monotonic time, and the machine
+# slept for 20 s.
+OFFSETS = Offsets(1000 * 10**9, 20 * 10**9)
+BEGAN_AT_NS = (50 - 20 + 1000) * 10**9
+IO = (
+    "rchar: {}\nwchar: 2\nsyscr: 3\nsyscw: 4\nread_bytes: 5\nwrite_bytes:"
+    " 6\ncancelled_write_bytes: 7\n"
+)
+
+
+def member(**fields: Any) -> dict[str, Any]:
+    return {
+        "pid": 42,
+        "ppid": 1,
+        "comm": "x",
+        "uid": 0,
+        "since_at_ns": BEGAN_AT_NS,
+        "from_birth": True,
+    } | fields
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    process = tmp_path / "42"
+    for thread in (42, 43):
+        (process / "task" / str(thread)).mkdir(parents=True)
+        (process / "task" / str(thread) / "io").write_text(IO.format(1000))
+    (process / "io").write_text(IO.format(999_999))
+    (process / "stat").write_text("42 (x) R 1 1 1 0 -1 0 0 0 0 0 150 50 7 7 20 0 2 0 5000 0 0\n")
+    (process / "status").write_text("Name:\tx\nVmHWM:\t 300 kB\nVmRSS:\t 200 kB\n")
+    return tmp_path
+
+
+def test_a_member_is_read_and_its_io_is_that_of_its_threads(root: Path) -> None:
+    assert running(Procfs(root), member(), OFFSETS) == Running(
+        42, 2.0, 2, 200, 300, 2000, 4, 10, 12
+    )
+
+
+def test_threads_that_have_ended_are_in_it(root: Path) -> None:
+    ended = {"read_chars": 1024, "write_chars": 0, "read_bytes": 4096, "write_bytes": 8192}
+    found = running(Procfs(root), member(ended_threads=ended), OFFSETS)
+    assert found is not None
+    assert (found.read_chars, found.write_chars, found.read_bytes, found.write_bytes) == (
+        3024,
+        4,
+        4106,
+        8204,
+    )
+
+
+def test_who_came_in_later_is_shown_with_what_it_used_since() -> None:
+    one = Running(42, 2.0, 1, 200, 300, 1000, 2000, None, 4000)
+    assert one.since((500_000_000, 400, 3000, 1, None)) == Running(
+        42, 1.5, 1, 200, 300, 600, 0, None, None
+    )
+    assert one.since(None) == one
+    assert one.since((None, 0, 0, 0, 0)).cpu_s == 2.0
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"since_at_ns": BEGAN_AT_NS - 10**9}, {"since_at_ns": BEGAN_AT_NS + 10**9}, {"pid": 7}],
+)
+def test_another_process_of_the_same_pid_is_not_the_member(
+    root: Path, other: dict[str, Any]
+) -> None:
+    assert running(Procfs(root), member(**other), OFFSETS) is None
+
+
+def test_who_joined_later_began_before(root: Path) -> None:
+    later = member(since_at_ns=BEGAN_AT_NS + 10**9, from_birth=False)
+    assert running(Procfs(root), later, OFFSETS) is not None
+    assert (
+        running(Procfs(root), member(since_at_ns=BEGAN_AT_NS - 10**9, from_birth=False), OFFSETS)
+        is None
+    )
+
+
+def test_a_pid_that_passes_on_while_it_is_read_is_noticed(root: Path) -> None:
+    class Reused(Procfs):
+        def read_status(self, pid: int) -> bytes | None:
+            stat = root / "42/stat"
+            stat.write_text(stat.read_text().replace(" 5000 ", " 5001 "))
+            return super().read_status(pid)
+
+    assert running(Reused(root), member(), OFFSETS) is None
+
+
+def test_io_that_may_not_be_read_is_unknown_and_not_0(root: Path) -> None:
+    for path in root.glob("42/task/*/io"):
+        path.unlink()
+    found = running(Procfs(root), member(), OFFSETS)
+    assert found is not None
+    assert found.read_chars is found.write_bytes is None
+    assert found.cpu_s == 2.0
+
+
+def test_a_zombie_has_no_memory(root: Path) -> None:
+    (root / "42/status").write_text("Name:\tx\nUid:\t0\n")
+    found = running(Procfs(root), member(), OFFSETS)
+    assert found is not None
+    assert (found.rss_kib, found.peak_rss_kib) == (0, 0)
+
+
+def test_running_and_finished_make_together() -> None:
+    now = JobNow(
+        {},
+        2,
+        [(member(), Running(42, 2.0, 1, 200, 300, 1, 2, 3, 4)), (member(), None)],
+        None,
+        0,
+        "",
+    )
+    assert now.running == Figures(1, 2.0, 300, 1, 2, 3, 4)
+    assert now.together is None, "what is unknown is not 0"
+    now.finished = Figures(10, 1.0, 500, 10, 20, None, 40)
+    assert now.together == Figures(11, 3.0, 500, 11, 22, None, 44)
+    now.finished = Figures(10, None, None, None, None, None, None)
+    assert now.together == Figures(11, None, 300, None, None, None, None), (
+        "of a peak the one that is known is a lower bound"
+    )

@@ -1,0 +1,1007 @@
+"""Events to incarnations: who lives, whose child, in which jobs, and how each ended."""
+
+from __future__ import annotations
+
+import gc
+from itertools import permutations
+
+import pytest
+
+from elsa.decode import events as ev
+from elsa.decode.events import Event
+from elsa.errors import UsageError
+from elsa.state.clock import Clock, Clocks
+from elsa.state.codes import End, EventKind, How, Origin
+from elsa.state.ending import Ends, ThreadEnd
+from elsa.state.incarnation import TICK_NS, Found, Incarnation, ProgramRow
+from elsa.state.jobs import Job, Jobs
+from elsa.state.process_table import LATE_NS, TOLD_WITHIN_NS, Processes
+from tests.support.events import INIT, clone, event, execed, exited, fork
+
+MS = 1_000_000
+SECOND = 1_000_000_000
+
+
+def found(
+    pid: int,
+    start_ns: int = 0,
+    *,
+    ppid: int = INIT,
+    threads: int = 1,
+    zombie: bool = False,
+    seen_ns: int = 10 * SECOND,
+    uid: int = 0,
+) -> Found:
+    return Found(pid, ppid, start_ns // TICK_NS * TICK_NS, threads, zombie, uid, b"found", seen_ns)
+
+
+@pytest.fixture
+def processes() -> Processes:
+    """Process 100 runs, born at 1 s."""
+    processes = Processes(Jobs())
+    processes.apply([fork(1 * SECOND, INIT, 100)])
+    return processes
+
+
+def new_job(processes: Processes, name: str = "job") -> Job:
+    return processes.jobs.create(name, 0, 0)
+
+
+def all_lives(processes: Processes) -> list[Incarnation]:
+    return processes.changes.born
+
+
+# --- one life
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_fork_is_a_birth_and_the_exit_of_its_only_thread_the_end(processes: Processes) -> None:
+    life = processes.living[100]
+    assert (life.origin, life.start_ns, life.parent_id) == (Origin.FORK, SECOND, None)
+    processes.apply([exited(3 * SECOND, 100, 0x0700)])
+    assert processes.living == {}
+    assert (life.elapsed_ns, life.end_how, life.exit_status, life.leader_status) == (
+        2 * SECOND,
+        End.EXIT,
+        0x0700,
+        0x0700,
+    )
+
+
+def test_a_child_has_the_parent_the_user_and_the_name_of_its_parent(processes: Processes) -> None:
+    parent = processes.living[100]
+    parent.uid, parent.comm = 1000, "sh"
+    processes.apply([fork(2 * SECOND, 100, 101)])
+    child = processes.living[101]
+    assert (child.parent_id, child.parent_inferred, child.uid, child.comm) == (
+        parent.id,
+        None,
+        1000,
+        "sh",
+    )
+
+
+def test_ids_are_two_apart_and_go_on_from_the_next_free_one() -> None:
+    processes = Processes(Jobs(), next_id=40)
+    processes.apply([fork(1, INIT, pid) for pid in (5, 6, 7)])
+    assert [life.id for life in all_lives(processes)] == [40, 42, 44]
+
+
+def test_an_exec_asks_for_the_new_name_until_the_process_has_gone(processes: Processes) -> None:
+    processes.name(processes.living[100], b"before")
+    processes.apply(
+        [
+            fork(2 * SECOND, 100, 101),
+            execed(2 * SECOND, 100),
+            execed(2 * SECOND, 101),
+            execed(2 * SECOND, 999),
+        ]
+    )
+    assert processes.living[100].comm is None
+    assert processes.execed == {100, 101}
+    processes.apply([exited(3 * SECOND, 100)])
+    assert processes.execed == {101}
+
+
+def row(life: Incarnation, cmdline: str | None) -> ProgramRow:
+    """A row of table program; where the last exec was not seen, what it executed is NULL."""
+    return (life.id, cmdline, cmdline and "exe", "cwd", "cgroup", 1000, 1)
+
+
+def programs(processes: Processes) -> list[ProgramRow]:
+    """What is to be stored of programs."""
+    return list(processes.changes.programs.values())
+
+
+def test_what_a_process_executed_before_its_last_exec_does_not_stay_its_program(
+    processes: Processes,
+) -> None:
+    """It was gone before anybody looked: seen by its end, or by a look in vain."""
+    processes.apply([fork(1 * SECOND, INIT, 200), execed(2 * SECOND, 100), execed(2 * SECOND, 200)])
+    first, second = processes.living[100], processes.living[200]
+    for life in (first, second):
+        processes.show_program(life, row(life, "sh"), 2 * SECOND + 10 * MS)
+    assert processes.execed == set()
+    processes.apply([execed(3 * SECOND, 100), execed(3 * SECOND, 200), exited(3 * SECOND, 100)])
+    processes.show_program(second, None, 3 * SECOND + 10 * MS)
+    processes.apply([exited(4 * SECOND, 200)])
+    assert programs(processes) == [row(first, None), row(second, None)]
+
+
+def test_a_program_that_was_looked_at_before_its_exec_was_read_from_the_queue_stays(
+    processes: Processes,
+) -> None:
+    life = processes.living[100]
+    processes.apply([execed(2 * SECOND, 100)])
+    processes.name(life, b"second")
+    processes.show_program(life, row(life, "second"), 4 * SECOND)
+    processes.apply([execed(3 * SECOND, 100), exited(5 * SECOND, 100)])
+    assert (programs(processes), life.comm) == ([row(life, "second")], "second")
+
+
+def test_a_process_that_never_was_looked_at_has_no_program(processes: Processes) -> None:
+    processes.apply([execed(2 * SECOND, 100), exited(3 * SECOND, 100)])
+    assert programs(processes) == []
+
+
+def test_who_was_found_is_to_be_looked_at_and_so_is_everybody_after_a_loss(
+    processes: Processes,
+) -> None:
+    """An exec may be among what was lost."""
+    life = processes.living[100]
+    processes.show_program(life, row(life, "sh"), 2 * SECOND)
+    processes.reconcile([found(100, SECOND), found(300, 2 * SECOND)], infer=True)
+    assert set(processes.unsure) == {100, 300}
+    processes.apply([exited(20 * SECOND, 100), exited(20 * SECOND, 300)])
+    for pid in (100, 300):
+        processes.resolve_doubt(pid, None)
+    assert (programs(processes), processes.unsure) == ([row(life, None)], {})
+
+
+def test_who_ends_while_events_are_missing_may_have_executed_something_else(
+    processes: Processes,
+) -> None:
+    life = processes.living[100]
+    processes.show_program(life, row(life, "sh"), 2 * SECOND)
+    processes.uncertain = True
+    processes.apply([exited(3 * SECOND, 100)])
+    assert programs(processes) == [row(life, None)]
+
+
+def test_a_command_line_that_comes_late_is_that_of_the_program_which_was_looked_at(
+    processes: Processes,
+) -> None:
+    life = processes.living[100]
+    seen = row(life, None)
+    processes.show_program(life, seen, 2 * SECOND)
+    processes.take_changes()
+    processes.show_cmdline(life, seen, 2 * SECOND, None)
+    assert programs(processes) == []
+    processes.show_cmdline(life, seen, 2 * SECOND, "sh -c true")
+    assert programs(processes) == [(life.id, "sh -c true", *seen[2:])]
+    processes.show_program(life, seen, 3 * SECOND)
+    processes.show_cmdline(life, seen, 2 * SECOND, "sh -c true")
+    assert programs(processes) == [seen]
+    processes.apply([execed(4 * SECOND, 100), exited(5 * SECOND, 100)])
+    processes.show_cmdline(life, seen, 3 * SECOND, "sh -c false")
+    assert programs(processes) == [row(life, None)]
+
+
+def test_a_uid_event_and_a_comm_event_of_the_leader_tell_user_and_name(
+    processes: Processes,
+) -> None:
+    letters = int.from_bytes(b"ed\0\0", "little")
+    other = int.from_bytes(b"no\0\0", "little")
+    processes.apply(
+        [
+            event(ev.UID, 2, 100, 100, 1000, 0),
+            event(ev.COMM, 2, 100, 100, letters),
+            event(ev.COMM, 2, 105, 100, other),
+        ]
+    )
+    life = processes.living[100]
+    assert (life.uid, life.comm) == (1000, "ed")
+
+
+def test_events_are_kept_as_the_kernel_sent_them_with_the_incarnation_concerned(
+    processes: Processes,
+) -> None:
+    processes.apply(
+        [
+            clone(2, 100, 105),
+            execed(3, 100),
+            exited(4, 100, 9, tid=105),
+            exited(5, 200, 7, parent=3),
+            event(ev.SID, 6, 1, 1),
+        ]
+    )
+    id_ = processes.living[100].id
+    assert processes.changes.events == [
+        (EventKind.FORK, SECOND, 0, 100, 100, INIT, INIT, None, None, id_),
+        (EventKind.FORK, 2, 0, 105, 100, INIT, INIT, None, None, id_),
+        (EventKind.EXEC, 3, 0, 100, 100, None, None, None, None, id_),
+        (EventKind.EXIT, 4, 0, 105, 100, None, None, 9, 17, id_),
+        (EventKind.EXIT, 5, 0, 200, 200, 3, 3, 7, 17, None),
+    ]
+
+
+def test_a_stored_life_that_changes_is_amended_once_per_batch(processes: Processes) -> None:
+    life = processes.living[100]
+    life.stored = True
+    processes.name(life, b"one")
+    processes.name(life, b"two")
+    processes.apply([exited(2 * SECOND, 100)])
+    assert processes.take_changes().amended == {life.id: life}
+    assert len(processes.changes) == 0
+
+
+def test_elapsed_time_is_never_negative(processes: Processes) -> None:
+    life = processes.living[100]
+    processes.apply([exited(SECOND - 100_000, 100)])
+    assert life.elapsed_ns == 0
+
+
+def test_start_and_end_each_have_the_clock_that_held_then_and_not_when_they_were_heard() -> None:
+    processes = Processes(
+        Jobs(), clocks=Clocks([Clock(2, 0, 0, 0), Clock(4, 5 * SECOND, 3600 * SECOND, 0)])
+    )
+    processes.reconcile([found(60, 5 * SECOND)], infer=False)
+    processes.apply(
+        [fork(4 * SECOND, INIT, 50), fork(5 * SECOND - MS, INIT, 60), exited(6 * SECOND, 50)]
+    )
+    assert [
+        (life.start_clock_id, life.end_clock and life.end_clock.id) for life in all_lives(processes)
+    ] == [(2, None), (2, 4)]
+
+
+# --- threads
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_process_outlives_its_leader_and_ends_with_the_status_of_its_last_thread(
+    processes: Processes,
+) -> None:
+    life = processes.living[100]
+    processes.apply(
+        [
+            clone(2, 100, 105),
+            clone(3, 100, 106),
+            exited(4 * SECOND, 100, 0),
+            exited(5 * SECOND, 100, 0x0600, tid=105),
+        ]
+    )
+    assert processes.living == {100: life}
+    processes.apply([exited(6 * SECOND, 100, 0x0600, tid=106)])
+    assert processes.living == {}
+    assert (life.elapsed_ns, life.exit_status, life.leader_status) == (5 * SECOND, 0x0600, 0)
+
+
+@pytest.mark.parametrize(("later_ns", "status"), [(MS, None), (SECOND, 0)])
+def test_of_codes_that_were_heard_soon_after_each_other_events_alone_tell_none(
+    processes: Processes, later_ns: int, status: int | None
+) -> None:
+    processes.apply([clone(2 * SECOND, 100, 101), exited(3 * SECOND, 100, 0x0500, tid=101)])
+    life = processes.living[100]
+    processes.apply([exited(3 * SECOND + later_ns, 100)])
+    assert (life.end_how, life.exit_status, life.leader_status) == (End.EXIT, status, 0)
+
+
+@pytest.mark.parametrize("early", [True, False], ids=["before its exit", "after it"])
+def test_taskstats_decide_between_codes_whenever_they_are_heard(
+    processes: Processes, early: bool
+) -> None:
+    life = processes.living[100]
+    life.stored = True
+    ends = Ends(
+        [
+            ThreadEnd(100, 0x0700, 2_000_000, zapped=False),
+            ThreadEnd(101, 0, 2_020_000, zapped=False),
+        ],
+        [100, 101],
+        complete=True,
+    )
+    processes.apply([clone(2 * SECOND, 100, 101), exited(3 * SECOND, 100, 0x0700)])
+    if early:
+        processes.hear_ends(life, ends)
+    processes.apply([exited(3 * SECOND + 20 * MS, 100, tid=101)])
+    if not early:
+        assert life.exit_status is None
+        processes.hear_ends(life, ends)
+    assert (life.exit_status, life.leader_status) == (0, 0x0700)
+    assert life.id in processes.changes.amended
+
+
+def test_taskstats_tell_the_status_where_no_exit_was_heard(processes: Processes) -> None:
+    life = processes.living[100]
+    processes.vanished([life], 3 * SECOND)
+    processes.hear_ends(
+        life, Ends([ThreadEnd(100, 0x0700, 2_000_000, zapped=False)], [100], complete=True)
+    )
+    assert (life.end_how, life.exit_status) == (End.VANISHED, 0x0700)
+
+
+def test_who_waited_for_the_command_of_a_job_knows_its_status_best(processes: Processes) -> None:
+    life, job = processes.living[100], new_job(processes)
+    life.stored = True
+    processes.add(life, job, 0, How.LAUNCHED)
+    processes.apply(
+        [
+            clone(2 * SECOND, 100, 101),
+            exited(3 * SECOND, 100, 0x0700),
+            exited(3 * SECOND, 100, 0, tid=101),
+        ]
+    )
+    assert life.exit_status is None
+    for told in ((job.id, 0, 4711), (job.id + 1, 0, 0), (job.id, 0x0100, 0)):
+        with pytest.raises(UsageError):
+            processes.tell_status(*told)
+    assert life.exit_status is None
+    processes.tell_status(job.id, 0, 0)
+    assert (life.exit_status, life.leader_status) == (0, 0x0700)
+    assert life.id in processes.changes.amended
+    with pytest.raises(UsageError, match="no command that has just ended"):
+        processes.tell_status(job.id, 0, 0)
+
+
+def test_a_status_may_be_told_where_no_exit_was_heard_but_not_for_long(
+    processes: Processes,
+) -> None:
+    processes.apply([fork(1 * SECOND, INIT, 200)])
+    lives, jobs = (
+        [processes.living[pid] for pid in (100, 200)],
+        [new_job(processes), new_job(processes)],
+    )
+    for life, job in zip(lives, jobs, strict=True):
+        processes.add(life, job, 0, How.LAUNCHED)
+    processes.vanished(lives, 3 * SECOND)
+    processes.tell_status(jobs[0].id, 0x0300)
+    processes.forget_late(3 * SECOND + TOLD_WITHIN_NS + 1)
+    with pytest.raises(UsageError):
+        processes.tell_status(jobs[1].id, 0x0300)
+    assert [life.exit_status for life in lives] == [0x0300, None]
+
+
+def test_the_exec_of_another_thread_is_not_the_end_though_the_leader_exits(
+    processes: Processes,
+) -> None:
+    life = processes.living[100]
+    processes.apply([clone(2, 100, 105), exited(3, 100, 0), execed(4, 100)])
+    assert processes.living == {100: life}
+    assert life.threads == 1
+    processes.apply([exited(9 * SECOND, 100, 0x0300)])
+    assert (life.end_how, life.exit_status, life.leader_status, life.exec_ns) == (
+        End.EXIT,
+        0x0300,
+        0x0300,
+        4,
+    )
+
+
+@pytest.mark.parametrize("leader_at", [0, 150, 300])
+def test_hundreds_of_threads_are_one_process_with_one_end(
+    processes: Processes, leader_at: int
+) -> None:
+    tids = list(range(1000, 1300))
+    processes.apply(clone(2, 100, tid) for tid in tids)
+    tids.insert(leader_at, 100)
+    for tid in tids:
+        assert 100 in processes.living
+        processes.apply([exited(3 * SECOND, 100, 0x0100, tid=tid)])
+    assert processes.living == {}
+    assert len(all_lives(processes)) == 1
+
+
+def test_a_thread_may_fork_and_the_child_is_that_of_its_process(processes: Processes) -> None:
+    processes.apply([clone(2, 100, 105), event(ev.FORK, 3, 105, 100, 300, 300)])
+    assert processes.living[300].parent_id == processes.living[100].id
+
+
+# --- a pid that is used again
+# -----------------------------------------------------------------------------------------------------
+
+
+def test_a_pid_that_is_used_again_at_once_is_another_incarnation(processes: Processes) -> None:
+    processes.apply(
+        [
+            exited(2 * SECOND, 100, 1),
+            fork(2 * SECOND + 48_000, INIT, 100),
+            exited(3 * SECOND, 100, 2),
+        ]
+    )
+    assert [(life.id, life.exit_status) for life in all_lives(processes)] == [(2, 1), (4, 2)]
+
+
+@pytest.mark.parametrize(
+    "late",
+    [exited(2 * SECOND + 9 * MS, 100, 1, parent=0), exited(2 * SECOND - 1, 100, 1)],
+    ids=["reaped", "earlier"],
+)
+def test_an_exit_that_is_queued_after_the_next_fork_of_its_pid_ends_the_earlier_life(
+    processes: Processes, late: Event
+) -> None:
+    old = processes.living[100]
+    processes.apply([fork(2 * SECOND, INIT, 100)])
+    assert (old.end_how, old.elapsed_ns, old.exit_status) == (End.REUSED, SECOND, None)
+    new = processes.living[100]
+    processes.apply([late])
+    assert processes.living == {100: new}
+    assert (old.end_how, old.exit_status) == (End.EXIT, 1)
+    assert (old.elapsed_ns or 0) <= SECOND  # over before the next began
+    processes.apply([exited(4 * SECOND, 100, 2)])
+    assert (new.elapsed_ns, new.exit_status, old.exit_status) == (2 * SECOND, 2, 1)
+
+
+def test_the_own_exit_of_the_next_life_is_its_own_though_the_earlier_one_owes_one(
+    processes: Processes,
+) -> None:
+    processes.apply([fork(2 * SECOND, INIT, 100)])
+    new = processes.living[100]
+    processes.apply([exited(3 * SECOND, 100, 2)])
+    assert processes.living == {}
+    assert new.exit_status == 2
+
+
+def test_a_thread_that_exits_is_not_taken_for_an_earlier_life_that_owes_an_exit(
+    processes: Processes,
+) -> None:
+    old = processes.living[100]
+    processes.apply(
+        [
+            fork(2 * SECOND, INIT, 100),
+            clone(3 * SECOND, 100, 105),
+            exited(4 * SECOND, 100, 5, tid=105),
+        ]
+    )
+    assert processes.living[100].threads == 1
+    assert old.exit_status is None
+
+
+def test_two_earlier_lives_get_their_late_exits_in_order(processes: Processes) -> None:
+    processes.apply([fork(2 * SECOND, INIT, 100), fork(3 * SECOND, INIT, 100)])
+    processes.apply(
+        [exited(3 * SECOND + 1, 100, 1, parent=0), exited(3 * SECOND + 2, 100, 2, parent=0)]
+    )
+    assert [life.exit_status for life in all_lives(processes)] == [1, 2, None]
+
+
+def test_an_exit_that_does_not_come_is_given_up(processes: Processes) -> None:
+    old = processes.living[100]
+    processes.apply([fork(2 * SECOND, INIT, 100)])
+    new = processes.living[100]
+    processes.apply([exited(2 * SECOND + LATE_NS + 1, 100, 2, parent=0)])
+    assert (old.end_how, new.end_how, new.exit_status) == (End.REUSED, End.EXIT, 2)
+
+
+def test_housekeeping_forgets_only_the_exits_that_are_not_coming(processes: Processes) -> None:
+    old = processes.living[100]
+    processes.apply([fork(2 * SECOND, INIT, 100)])
+    processes.forget_late(2 * SECOND + LATE_NS)
+    processes.apply([exited(2 * SECOND, 100, 1, parent=0)])
+    assert old.end_how == End.EXIT
+    newer = processes.living[100]
+    processes.apply([fork(3 * SECOND, INIT, 100)])
+    processes.forget_late(3 * SECOND + LATE_NS + 1)
+    processes.apply([exited(3 * SECOND, 100, 2, parent=0)])
+    assert (newer.end_how, processes.living) == (End.REUSED, {})
+
+
+# --- jobs
+# -------------------------------------------------------------------------------------------------------------------------
+
+
+def test_children_born_after_the_add_are_in_the_job_from_birth_and_those_born_before_are_not(
+    processes: Processes,
+) -> None:
+    job = new_job(processes)
+    processes.apply([fork(2 * SECOND, 100, 101)])
+    assert processes.add(processes.living[100], job, 3 * SECOND)
+    processes.apply([fork(4 * SECOND, 100, 102), fork(5 * SECOND, 102, 103)])
+    assert {life.pid: life.member_since(job.id) for life in processes.members(job)} == {
+        100: 3 * SECOND,
+        102: 0,
+        103: 0,
+    }
+    ids = {life.pid: life.id for life in all_lives(processes)}
+    assert processes.changes.entered == [
+        (job.id, ids[100], 3 * SECOND, None, How.ADDED),
+        (job.id, ids[102], 0, None, How.INHERITED),
+        (job.id, ids[103], 0, None, How.INHERITED),
+    ]
+
+
+def test_a_fork_before_the_add_that_is_heard_after_it_is_not_in_the_job(
+    processes: Processes,
+) -> None:
+    job = new_job(processes)
+    processes.add(processes.living[100], job, 3 * SECOND)
+    processes.apply([fork(3 * SECOND - 1, 100, 101), fork(3 * SECOND, 100, 102)])
+    assert [life.pid for life in processes.members(job)] == [100, 102]
+
+
+def test_adding_twice_changes_nothing(processes: Processes) -> None:
+    job = new_job(processes)
+    assert processes.add(processes.living[100], job, 3 * SECOND)
+    assert not processes.add(processes.living[100], job, 4 * SECOND)
+    assert (len(processes.changes.entered), job.living) == (1, 1)
+
+
+def test_a_process_may_be_in_several_jobs_and_its_children_are_in_all_of_them(
+    processes: Processes,
+) -> None:
+    one, two = new_job(processes, "one"), new_job(processes, "two")
+    processes.add(processes.living[100], one, 2 * SECOND)
+    processes.apply([fork(3 * SECOND, 100, 101)])
+    processes.add(processes.living[100], two, 4 * SECOND)
+    processes.apply([fork(5 * SECOND, 100, 102)])
+    assert {pid: life.jobs for pid, life in processes.living.items()} == {
+        100: (1, 2),
+        101: (1,),
+        102: (1, 2),
+    }
+    assert (one.living, two.living) == (3, 2)
+
+
+def test_removing_a_process_keeps_its_children_so_far_and_spares_the_later_ones(
+    processes: Processes,
+) -> None:
+    job = new_job(processes)
+    parent = processes.living[100]
+    processes.add(parent, job, 2 * SECOND)
+    processes.apply([fork(3 * SECOND, 100, 101)])
+    assert processes.remove(parent, job, 4 * SECOND)
+    assert not processes.remove(parent, job, 4 * SECOND)
+    processes.apply([fork(5 * SECOND, 100, 102)])
+    assert [life.pid for life in processes.members(job)] == [101]
+    assert processes.changes.left == [(4 * SECOND, job.id, parent.id)]
+
+
+def test_a_process_that_comes_back_into_a_job_is_in_it_since_then(processes: Processes) -> None:
+    job = new_job(processes)
+    life = processes.living[100]
+    processes.add(life, job, 2 * SECOND)
+    processes.remove(life, job, 3 * SECOND)
+    processes.add(life, job, 4 * SECOND)
+    assert life.member_since(job.id) == 4 * SECOND
+    assert job.living == 1
+
+
+def test_the_last_end_in_a_job_empties_it_at_that_time(processes: Processes) -> None:
+    job = new_job(processes)
+    processes.add(processes.living[100], job, 2 * SECOND)
+    processes.apply([fork(3 * SECOND, 100, 101), exited(4 * SECOND, 100)])
+    assert processes.jobs.emptied == {}
+    processes.apply([exited(5 * SECOND, 101)])
+    assert processes.jobs.emptied == {job.id: 5 * SECOND}
+
+
+# --- descendants
+# ------------------------------------------------------------------------------------------------------------------
+
+
+def descendants(processes: Processes, *pids: int) -> list[int]:
+    return sorted(
+        life.pid for life in processes.with_descendants(processes.living[pid] for pid in pids)
+    )
+
+
+def test_descendants_are_reached_through_parents_that_are_dead(processes: Processes) -> None:
+    processes.apply([fork(2, 100, 101), fork(3, 101, 102), fork(4, 102, 103), fork(5, INIT, 200)])
+    processes.apply([exited(6, 102), exited(7, 101)])
+    assert descendants(processes, 100) == [100, 103]
+    assert descendants(processes, 103, 200) == [103, 200]
+
+
+@pytest.mark.parametrize("order", list(permutations([101, 102, 103])), ids=str)
+def test_descendants_are_reached_in_whatever_order_those_between_died(
+    processes: Processes, order: tuple[int, ...]
+) -> None:
+    processes.apply([fork(2, 100, 101), fork(3, 101, 102), fork(4, 102, 103), fork(5, 103, 104)])
+    processes.apply(exited(6, pid) for pid in order)
+    assert descendants(processes, 100) == [100, 104]
+
+
+def test_a_daemon_that_forks_and_exits_again_and_again_leaves_no_chain_of_the_dead(
+    processes: Processes,
+) -> None:
+    pid = 1000
+    processes.apply([fork(2 * SECOND, 100, pid)])
+    for n in range(100_000):
+        child = 1000 + (pid - 999) % 30_000
+        processes.apply([fork(3 * SECOND + n, pid, child), exited(3 * SECOND + n, pid)])
+        pid = child
+        if n % 1000 == 0:
+            processes.take_changes()
+    processes.take_changes()
+    assert descendants(processes, 100) == [100, pid]
+    gc.collect()
+    reachable = 0
+    life: Incarnation | None = processes.living[pid]
+    while life is not None:
+        reachable += 1
+        life = life.ancestor
+    assert reachable <= 3
+    held = sum(isinstance(one, Incarnation) for one in gc.get_objects())
+    assert held <= 100
+
+
+# --- what /proc showed
+# ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_process_found_alive_is_an_incarnation_of_its_own_kind() -> None:
+    processes = Processes(Jobs())
+    assert (
+        processes.reconcile(
+            [found(50, 2 * SECOND, uid=1000), found(60, 3 * SECOND, ppid=50)], infer=False
+        )
+        == []
+    )
+    parent, child = processes.living[50], processes.living[60]
+    assert (parent.origin, parent.start_ns, parent.uid, parent.comm) == (
+        Origin.SNAPSHOT,
+        2 * SECOND,
+        1000,
+        "found",
+    )
+    assert (child.parent_id, child.parent_inferred) == (parent.id, 1)
+    assert descendants(processes, 50) == [50, 60]
+
+
+def test_a_zombie_is_over_but_one_with_threads_is_not() -> None:
+    processes = Processes(Jobs())
+    processes.reconcile([found(50, zombie=True), found(60, zombie=True, threads=3)], infer=False)
+    assert list(processes.living) == [60]
+
+
+def outcome(processes: Processes) -> list[tuple[object, ...]]:
+    """All that is known of every life, apart from what only /proc tells."""
+    pids = {life.id: (life.pid, life.start_ns) for life in all_lives(processes)}
+    return sorted(
+        (
+            life.pid,
+            life.start_ns,
+            life.elapsed_ns or -1,
+            life.end_how or 0,
+            life.exit_status or 0,
+            life.jobs,
+            str(pids.get(life.parent_id or 0)),
+        )
+        for life in all_lives(processes)
+    )
+
+
+STORY = [
+    fork(11 * SECOND, 100, 101),
+    clone(12 * SECOND, 101, 105),
+    fork(13 * SECOND, 101, 102),
+    exited(14 * SECOND, 101, 0),
+    exited(15 * SECOND, 101, 0x0600, tid=105),
+    fork(16 * SECOND, 102, 103),
+    exited(17 * SECOND, 102, 1),
+    fork(18 * SECOND, INIT, 101),
+]
+# What /proc showed after so many events of the story: 100 from before, then who lived with how many
+# threads.
+LIVING = [
+    {},
+    {101: (11, 100, 1)},
+    {101: (11, 100, 2)},
+    {101: (11, 100, 2), 102: (13, 101, 1)},
+    {101: (11, 100, 2), 102: (13, 101, 1)},
+    {102: (13, INIT, 1)},
+    {102: (13, INIT, 1), 103: (16, 102, 1)},
+    {103: (16, INIT, 1)},
+    {103: (16, INIT, 1), 101: (18, INIT, 1)},
+]
+
+
+def told(story: list[Event], scan_after: int | None) -> Processes:
+    """A collector that listens from before the story; if it scans, it does so at some moment and
+    reads the queue afterwards.
+    """
+    processes = Processes(Jobs())
+    processes.apply([fork(SECOND, INIT, 100)])
+    processes.add(processes.living[100], new_job(processes), 2 * SECOND)
+    if scan_after is not None:
+        seen_ns = (11 + scan_after) * SECOND - SECOND // 2
+        shown = [found(100, SECOND, seen_ns=seen_ns)]
+        for pid, (start_s, ppid, threads) in LIVING[scan_after].items():
+            zombie = pid == 101 and scan_after == 4
+            shown.append(
+                found(
+                    pid,
+                    start_s * SECOND,
+                    ppid=ppid,
+                    threads=threads,
+                    zombie=zombie,
+                    seen_ns=seen_ns,
+                )
+            )
+        processes.reconcile(shown, infer=True)
+    processes.apply(story)
+    return processes
+
+
+@pytest.mark.parametrize("scan_after", range(9))
+def test_events_that_overlap_a_scan_give_what_they_give_alone(scan_after: int) -> None:
+    assert outcome(told(STORY, scan_after)) == outcome(told(STORY, None))
+
+
+def test_a_process_seen_just_before_its_fork_got_its_time_is_not_two() -> None:
+    processes = Processes(Jobs())
+    processes.reconcile([found(50, 2 * SECOND, seen_ns=2 * SECOND + 5 * MS)], infer=False)
+    processes.apply([fork(2 * SECOND + 6 * MS, INIT, 50)])
+    assert [(life.origin, life.start_ns) for life in all_lives(processes)] == [
+        (Origin.FORK, 2 * SECOND + 6 * MS)
+    ]
+
+
+def test_the_heard_parent_counts_and_not_who_took_in_the_orphan() -> None:
+    processes = Processes(Jobs())
+    processes.reconcile(
+        [found(INIT), found(50, 12 * SECOND, ppid=INIT, seen_ns=20 * SECOND)], infer=False
+    )
+    processes.apply([fork(12 * SECOND, 49, 50)])  # 49 came and went before anybody looked
+    life = processes.living[50]
+    assert (life.parent_id, life.parent_inferred) == (None, None)
+
+
+def test_a_job_concluded_from_the_wrong_parent_is_taken_back_when_the_birth_is_heard() -> None:
+    processes = Processes(Jobs())
+    processes.apply([fork(1 * SECOND, INIT, 40), fork(1 * SECOND, INIT, 49)])
+    job = new_job(processes)
+    processes.add(processes.living[40], job, 2 * SECOND)
+    # 40 took in the orphan of 49.
+    processes.reconcile([found(40, SECOND), found(50, 5 * SECOND, ppid=40)], infer=True)
+    assert processes.living[50].jobs == (job.id,)
+    processes.apply([fork(5 * SECOND, 49, 50), exited(6 * SECOND, 49)])
+    assert (processes.living[50].jobs, job.living) == ((), 1)
+    assert [entry[1] for entry in processes.changes.entered] == [processes.living[40].id]
+    assert processes.changes.left == []
+
+
+def test_whoever_has_the_pid_of_the_parent_now_but_is_younger_is_not_the_parent() -> None:
+    processes = Processes(Jobs())
+    processes.reconcile([found(60, 5 * SECOND, ppid=50), found(50, 9 * SECOND)], infer=True)
+    assert processes.living[60].parent_id is None
+
+
+# --- doubts
+# -----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def doubtful() -> Processes:
+    """Process 50 was found with two threads at 10 s."""
+    processes = Processes(Jobs())
+    processes.reconcile([found(50, threads=2)], infer=False)
+    return processes
+
+
+def test_the_exit_of_a_thread_of_a_found_process_is_a_doubt_that_proc_decides(
+    doubtful: Processes,
+) -> None:
+    life = doubtful.living[50]
+    doubtful.apply([exited(11 * SECOND, 50, 0)])
+    assert list(doubtful.doubts) == [50]
+    doubtful.resolve_doubt(50, found(50, zombie=True, threads=2, seen_ns=12 * SECOND))
+    assert (doubtful.doubts, doubtful.living) == ({}, {50: life})
+    doubtful.apply([exited(13 * SECOND, 50, 0x0600, tid=51)])
+    doubtful.resolve_doubt(50, found(50, zombie=True, seen_ns=14 * SECOND))
+    assert (life.end_how, life.elapsed_ns, life.exit_status, life.leader_status) == (
+        End.EXIT,
+        13 * SECOND,
+        0x0600,
+        0,
+    )
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [None, found(50, zombie=True), found(50, 11 * SECOND)],
+    ids=["gone", "zombie", "another"],
+)
+def test_a_doubt_ends_a_life_that_proc_does_not_show_any_more(
+    doubtful: Processes, shown: Found | None
+) -> None:
+    life = doubtful.living[50]
+    doubtful.apply([exited(11 * SECOND, 50, 9)])
+    doubtful.resolve_doubt(50, shown)
+    assert (life.end_how, life.elapsed_ns, life.exit_status) == (End.EXIT, 11 * SECOND, 9)
+
+
+def test_the_newest_exit_is_the_doubt(doubtful: Processes) -> None:
+    life = doubtful.living[50]
+    doubtful.apply([exited(11 * SECOND, 50, 0), exited(12 * SECOND, 50, 0x0600, tid=51)])
+    doubtful.resolve_doubt(50, None)
+    assert (life.elapsed_ns, life.exit_status, life.leader_status) == (12 * SECOND, 0x0600, 0)
+
+
+def test_the_next_life_of_the_pid_decides_a_doubt(doubtful: Processes) -> None:
+    life = doubtful.living[50]
+    doubtful.apply([exited(11 * SECOND, 50, 3), fork(12 * SECOND, INIT, 50)])
+    assert (life.end_how, life.elapsed_ns, life.exit_status) == (End.EXIT, 11 * SECOND, 3)
+    assert doubtful.doubts == {}
+
+
+def test_the_late_exit_of_a_thread_that_proc_showed_no_more_is_not_the_end() -> None:
+    processes = Processes(Jobs())
+    processes.reconcile([found(50, threads=1, seen_ns=10 * SECOND)], infer=False)
+    processes.apply([exited(10 * SECOND + MS, 50, 0, tid=51)])
+    processes.resolve_doubt(50, found(50, threads=1, seen_ns=11 * SECOND))
+    assert 50 in processes.living
+
+
+# --- loss and restart
+# -------------------------------------------------------------------------------------------------------------
+
+
+def test_who_is_not_shown_is_reported_and_ends_only_when_the_owner_says_so(
+    processes: Processes,
+) -> None:
+    processes.apply([fork(2 * SECOND, INIT, 101), fork(2 * SECOND, INIT, 102)])
+    gone, coming, zombie = (processes.living[pid] for pid in (100, 101, 102))
+    missing = processes.reconcile([found(102, 2 * SECOND, zombie=True)], infer=True)
+    assert missing == [gone, coming, zombie]
+    assert len(processes.living) == 3
+    processes.apply(
+        [exited(9 * SECOND, 101, 5), exited(9 * SECOND, 102, 6), fork(9 * SECOND, INIT, 101)]
+    )  # heard after all
+    processes.resolve_doubt(102, None)
+    processes.vanished(missing, 10 * SECOND)
+    assert [(life.end_how, life.exit_status) for life in missing] == [
+        (End.VANISHED, None),
+        (End.EXIT, 5),
+        (End.EXIT, 6),
+    ]
+    assert gone.elapsed_ns == 9 * SECOND
+    assert list(processes.living) == [101]  # its next life was not meant
+
+
+def test_a_pid_that_has_passed_to_another_unheard_is_two_lives(processes: Processes) -> None:
+    old = processes.living[100]
+    processes.reconcile([found(100, 5 * SECOND)], infer=True)
+    assert (old.end_how, old.elapsed_ns) == (End.REUSED, 4 * SECOND)
+    assert processes.living[100].origin == Origin.SNAPSHOT
+    processes.apply([exited(4 * SECOND, 100, 7, parent=0)])  # its exit was only late
+    assert (old.end_how, old.elapsed_ns, old.exit_status) == (End.EXIT, 3 * SECOND, 7)
+
+
+def test_an_exit_in_the_tick_in_which_proc_dates_the_next_life_is_that_of_the_earlier_one(
+    processes: Processes,
+) -> None:
+    old = processes.living[100]
+    processes.reconcile([found(100, 4 * SECOND + 2 * MS)], infer=True)
+    processes.apply([exited(4 * SECOND + MS, 100, 7), fork(4 * SECOND + 2 * MS, INIT, 100)])
+    assert (old.end_how, old.elapsed_ns, old.exit_status) == (End.EXIT, 3 * SECOND + MS, 7)
+    assert (processes.living[100].start_ns, len(all_lives(processes))) == (4 * SECOND + 2 * MS, 2)
+
+
+def test_a_life_is_over_when_the_next_one_of_its_pid_is_born_and_not_ticks_later_as_proc_dates_it(
+    processes: Processes,
+) -> None:
+    old = processes.living[100]
+    processes.reconcile([found(100, 4 * SECOND)], infer=True)
+    processes.apply(
+        [fork(4 * SECOND + 2 * MS, INIT, 100), exited(4 * SECOND + 38 * MS, 100, 7, parent=0)]
+    )
+    assert (old.end_how, old.elapsed_ns, old.exit_status) == (End.EXIT, 3 * SECOND + 2 * MS, 7)
+    assert processes.living[100].start_ns == 4 * SECOND + 2 * MS
+
+
+def test_a_life_that_owes_its_exit_is_not_drawn_out_to_a_birth_after_the_next_one(
+    processes: Processes,
+) -> None:
+    old = processes.living[100]
+    processes.apply([fork(4 * SECOND, INIT, 100), exited(4 * SECOND + 30 * MS, 100)])
+    processes.reconcile([found(100, 4 * SECOND + 60 * MS)], infer=True)
+    processes.apply(
+        [fork(4 * SECOND + 60 * MS, INIT, 100), exited(4 * SECOND + 80 * MS, 100, 7, parent=0)]
+    )
+    assert (old.end_how, old.elapsed_ns, old.exit_status) == (End.EXIT, 3 * SECOND, 7)
+    assert [life.end_how for life in all_lives(processes)] == [End.EXIT, End.EXIT, None]
+
+
+def test_what_the_earlier_life_did_is_its_own_though_proc_showed_the_next_one_already(
+    processes: Processes,
+) -> None:
+    old = processes.living[100]
+    job = new_job(processes)
+    processes.add(old, job, 2 * SECOND)
+    processes.reconcile([found(100, 5 * SECOND)], infer=True)
+    processes.apply(
+        [
+            fork(3 * SECOND, 100, 101),
+            clone(3 * SECOND, 100, 105),
+            exited(4 * SECOND, 100, 0),
+            fork(5 * SECOND, INIT, 100),
+        ]
+    )
+    processes.apply([exited(4 * SECOND + MS, 100, 0x0600, tid=105)])
+    assert (processes.living[101].parent_id, processes.living[101].jobs) == (old.id, (job.id,))
+    assert (old.end_how, old.elapsed_ns, old.exit_status, old.leader_status) == (
+        End.EXIT,
+        3 * SECOND + MS,
+        0x0600,
+        0,
+    )
+    assert (processes.living[100].origin, processes.living[100].jobs) == (Origin.FORK, ())
+
+
+def test_after_a_loss_a_living_child_of_a_member_is_in_the_job_and_marked_as_inferred(
+    processes: Processes,
+) -> None:
+    job = new_job(processes)
+    processes.add(processes.living[100], job, 5 * SECOND)
+    processes.reconcile(
+        [
+            found(100, SECOND),
+            found(101, 6 * SECOND, ppid=100),
+            found(102, 7 * SECOND, ppid=101),
+            found(103, 3 * SECOND, ppid=100),
+        ],
+        infer=True,
+    )
+    assert sorted(life.pid for life in processes.members(job)) == [100, 101, 102]
+    ids = {life.pid: life.id for life in all_lives(processes)}
+    assert processes.changes.entered[1:] == [
+        (job.id, ids[101], 0, None, How.INFERRED),
+        (job.id, ids[102], 0, None, How.INFERRED),
+    ]
+    assert processes.living[103].parent_inferred == 1
+
+
+def test_at_the_first_look_nothing_is_concluded_about_jobs(processes: Processes) -> None:
+    job = new_job(processes)
+    processes.add(processes.living[100], job, 5 * SECOND)
+    processes.reconcile([found(100, SECOND), found(101, 6 * SECOND, ppid=100)], infer=False)
+    assert [life.pid for life in processes.members(job)] == [100]
+
+
+def test_restored_lives_go_on_in_their_jobs_and_are_known_again() -> None:
+    jobs = Jobs()
+    jobs.restore(Job(3, "old", 0, 0))
+    processes = Processes(jobs, next_id=30)
+    lives = [
+        Incarnation(10, 100, SECOND, 0, Origin.FORK),
+        Incarnation(12, 101, 2 * SECOND + 3 * MS, 0, Origin.FORK),
+    ]
+    lives[0].jobs = lives[1].jobs = (3,)
+    lives[1].parent_id = 10
+    for life in lives:
+        processes.restore(life)
+    processes.link_ancestors()
+    assert jobs.open[3].living == 2
+    assert descendants(processes, 100) == [100, 101]
+    # While nobody heard, 101 forked 102, 100 ended, and its pid passed to a stranger.
+    missing = processes.reconcile(
+        [found(100, 8 * SECOND), found(101, 2 * SECOND, ppid=1), found(102, 5 * SECOND, ppid=101)],
+        infer=True,
+    )
+    assert missing == []
+    assert processes.living[101] is lives[1]
+    assert lives[1].start_ns == 2 * SECOND + 3 * MS
+    assert (lives[0].end_how, processes.living[100].jobs) == (End.REUSED, ())
+    assert processes.living[102].jobs == (3,)
+    assert [life.id for life in all_lives(processes)] == [30, 32]
+    assert processes.changes.amended[lives[0].id] is lives[0]
+    assert jobs.open[3].living == 2
+
+
+# --- a full memory
+# ----------------------------------------------------------------------------------------------------------------
+
+
+def test_shedding_lets_go_of_events_and_of_lives_that_came_and_went_and_says_how_many(
+    processes: Processes,
+) -> None:
+    job = new_job(processes)
+    parent = processes.living[100]
+    processes.add(parent, job, SECOND)
+    processes.apply(
+        [fork(2 * SECOND, 100, 101), fork(2 * SECOND, 100, 102), exited(3 * SECOND, 101)]
+    )
+    assert processes.changes.shed() == 4 + 1
+    assert [life.pid for life in processes.changes.born] == [100, 102]
+    assert [stay[1] for stay in processes.changes.entered] == [parent.id, processes.living[102].id]
+    assert processes.changes.events == []
