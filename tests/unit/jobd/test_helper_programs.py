@@ -146,7 +146,9 @@ def test_a_program_ends_with_its_client(asked: Asked) -> None:
     with pytest.raises(RetryError):
         asked.start("echo")
     client.gone = True
-    while not client.told:  # what is told to end before it has begun does not hear it, and is ended later
+    while (
+        not client.told
+    ):  # what is told to end before it has begun does not hear it, and is ended later
         asked.helpers.tick(clocks.monotonic_ns())
         for key, mask in asked.selector.select(0.1):
             key.data(mask)
