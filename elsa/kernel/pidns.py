@@ -21,6 +21,12 @@ class ForeignPids:
         self._pid = pid
         self._inode = inode
         self._procfs = procfs or Procfs()
+        self._seen: dict[int, list[int]] | None = None
+        """Where the kernel does not tell: which processes have a number in any namespace but ours, as of the last `look`."""
+
+    def look(self) -> None:
+        """From here on numbers are those of now: to be called for each request, however many pids it names."""
+        self._seen = None
 
     @property
     def known(self) -> bool:
@@ -67,6 +73,11 @@ class ForeignPids:
         return None
 
     def _search(self, theirs: int) -> int | None:
-        """Look at every process: where it is not known which of two it is, it is none."""
-        found = [pid for pid in self._procfs.pids() if theirs in self._procfs.read_nspid(pid)[1:] and self.theirs(pid) == theirs]
+        """Look at every process, once: where it is not known which of two it is, it is none."""
+        if self._seen is None:
+            self._seen = {}
+            for pid in self._procfs.pids():
+                for number in self._procfs.read_nspid(pid)[1:]:
+                    self._seen.setdefault(number, []).append(pid)
+        found = [pid for pid in self._seen.get(theirs, ()) if self.theirs(pid) == theirs]
         return found[0] if len(found) == 1 else None

@@ -96,6 +96,7 @@ class Service:
             raise UsageError("whose pids these are is not known: the client has ended, or is in a pid namespace that jobd does not see")
         if isinstance(request, protocol.Define):
             raise UsageError(defining.FOREIGN)
+        foreign.look()
         starts = {pid: self._found_abroad(pid, foreign) for pid in named}
         # Whoever was there when it was asked has been heard of by now.
         ours = {pid: one.pid for pid, one in starts.items() if one is not None and self._is_living(one)}

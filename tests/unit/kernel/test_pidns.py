@@ -107,3 +107,14 @@ def test_a_namespace_whose_process_is_gone_or_another_tells_of_nobody(box: Box) 
     for foreign in (ForeignPids(0, None), ForeignPids(2**22 + 1, inode), ForeignPids(os.getpid(), inode), ForeignPids(box.sleeper, None)):
         assert not foreign.known
         assert foreign.ours(1) is None
+
+
+def test_an_older_kernel_s_processes_are_looked_at_once_a_request_however_many_pids_it_names(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    foreign, listed = box.foreign(), []
+    monkeypatch.setattr(Procfs, "pids", lambda self: listed.append(self) or [*box])
+    for _ in range(2):
+        foreign.look()
+        assert [foreign._search(theirs) for theirs in (1, 77, 78)] == [box.init, None, None]
+    assert len(listed) == 2

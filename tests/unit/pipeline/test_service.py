@@ -69,6 +69,9 @@ class Abroad:
         self.known = known
         self._ours = dict(ours_by_theirs)
 
+    def look(self) -> None:
+        """Nothing changes here."""
+
     def ours(self, theirs: int) -> int | None:
         return self._ours.get(theirs)
 
