@@ -31,7 +31,7 @@ from elsa.pipeline.cmdlines import Cmdlines
 from elsa.pipeline.counting import Counting
 from elsa.pipeline.hearing import Hearing
 from elsa.pipeline.helpers import Helpers
-from elsa.pipeline.service import Service
+from elsa.pipeline.service import Service, Work
 from elsa.pipeline.spawner import Spawner
 from elsa.pipeline.storing import MS, SECOND, Storing
 from elsa.state.carrying import carry_over
@@ -69,6 +69,8 @@ class Asked(NamedTuple):
     request: Request
     peer: Peer
     reply: Reply
+    rest: Work | None = None
+    """What is left of it, where it was begun."""
 
 
 class Collector:
@@ -279,7 +281,16 @@ class Collector:
                 self._asked.append(one)
                 continue
             with self._server.charged(one.peer.uid):
-                carry_out(partial(self._service.handle, one.request, one.peer, one.reply), one.peer, one.reply)
+                carry_out(partial(self._carry_on, one, until_ns), one.peer, one.reply)
+
+    def _carry_on(self, one: Asked, until_ns: int) -> None:
+        rest = one.rest if one.rest is not None else self._service.handle(one.request, one.peer, one.reply)
+        while rest is not None:
+            if clocks.monotonic_ns() >= until_ns:
+                self._asked.append(one._replace(rest=rest))
+                return
+            if next(rest, rest) is rest:
+                return
 
     def drain(self, *, patient: bool = False) -> None:
         """Take in the events that the kernel has queued, all of them if there is time.

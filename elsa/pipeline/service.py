@@ -7,7 +7,7 @@ answered when it is committed, so that a job whose id was told survives whatever
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 from elsa.config import Config
@@ -30,11 +30,19 @@ from elsa.store.defining import DEFINING
 # One person may have many uids (subuids). All users that do not manage have so many times what one may have: a process in jobs of
 # theirs, and they in open jobs.
 OWNERS_OF_A_PROCESS = 4
+# So many processes go into a job, or out of it, before somebody else gets a turn: their counters are read, some 50 us each.
+PIECE = 200
+# How often a job that is closed is looked through for what was started meanwhile, before that is done at once.
+ROUNDS = 5
 OWNERS_OF_JOBS = 20
 # What /proc forgets of a thread when it ends.
 _IO = ("read_chars", "write_chars", "read_bytes", "write_bytes")
 # What the status tells of all users together.
 _OF_ALL = ("heard_at_ns", "events", "lost", "gaps", "backlog", "processes", "withheld")
+
+
+Work = Iterator[None]
+"""What is left of a request, in pieces."""
 
 
 class Collector(Protocol):
@@ -61,7 +69,7 @@ class Service:
     def __init__(self, collector: Collector, config: Config) -> None:
         self._collector = collector
         self._config = config
-        self._by_kind: dict[type, Callable[[Any, Peer, Reply], None]] = {
+        self._by_kind: dict[type, Callable[[Any, Peer, Reply], Work | None]] = {
             protocol.Create: self._create,
             protocol.Define: self._define,
             protocol.Reserve: self._reserve,
@@ -76,14 +84,20 @@ class Service:
             protocol.Sync: self._sync,
         }
 
-    def handle(self, request: protocol.Request, peer: Peer, reply: Reply) -> None:
-        """Answer one request. Whatever happened before it was sent has been taken in, so that a new process is known."""
+    def handle(self, request: protocol.Request, peer: Peer, reply: Reply) -> Work | None:
+        """Answer one request. Whatever happened before it was sent has been taken in, so that a new process is known.
+
+        What is about thousands of processes is not done at once: the rest is to be done in pieces, between which jobd hears.
+        """
+        work = self._begun(request, peer, reply)
+        return work if work is not None and next(work, work) is not work else None
+
+    def _begun(self, request: protocol.Request, peer: Peer, reply: Reply) -> Work | None:
         if peer.foreign is None:
-            self._by_kind[type(request)](request, peer, reply)
-            return
+            return self._by_kind[type(request)](request, peer, reply)
         translated = self._translated(request, peer.foreign)
         try:
-            self._by_kind[type(request)](translated, peer, _translating(reply, peer.foreign))
+            return self._by_kind[type(request)](translated, peer, _translating(reply, peer.foreign))
         except ElsaError as error:
             raise type(error)(f"{error} (pids are the host's)" if protocol.pids_of(request) else str(error)) from None
 
@@ -119,7 +133,7 @@ class Service:
     def _processes(self) -> Processes:
         return self._collector.processes
 
-    def _create(self, request: protocol.Create, peer: Peer, reply: Reply) -> None:
+    def _create(self, request: protocol.Create, peer: Peer, reply: Reply) -> Work:
         jobs = self._processes.jobs
         self._check_open_jobs(peer)
         self._check_ids()
@@ -128,13 +142,18 @@ class Service:
         now_at_ns = clocks.realtime_ns()
         job = jobs.create(request.name, peer.uid, now_at_ns, closes_itself=request.closes_itself, tags=dict(request.tags))
         self._collector.storing.job(job)
-        for life in lives:
-            if life.pid == request.launched:
-                # Since its birth: until it was let go it only waited.
-                self._processes.add(life, job, 0, How.LAUNCHED)
-            else:
-                self._enter(life, job)
-        self._collector.storing.commit(reply, {"job": describe(job), "added": [life.pid for life in lives]})
+        launched = [life for life in lives if life.pid == request.launched]
+        for life in launched:
+            # Since its birth: until it was let go it only waited.
+            self._processes.add(life, job, 0, How.LAUNCHED)
+        added = dict.fromkeys((life.pid for life in launched), True)
+        return self._entering(
+            [life for life in lives if life not in launched],
+            job,
+            peer,
+            added,
+            lambda: self._collector.storing.commit(reply, {"job": describe(job), "added": [pid for pid in request.pids if pid in added]}),
+        )
 
     def _check_open_jobs(self, peer: Peer) -> None:
         jobs, most = self._processes.jobs, self._config.jobs_per_user
@@ -190,30 +209,50 @@ class Service:
         self._collector.storing.close(job)
         self._collector.storing.commit(reply, {"job": describe(job)})
 
-    def _add(self, request: protocol.Add, peer: Peer, reply: Reply) -> None:
+    def _add(self, request: protocol.Add, peer: Peer, reply: Reply) -> Work:
         job = self._job(request.job, peer)
         lives = self._own(request.pids, peer)
         if request.tree:
             # What others run below it is left out without a word, which would tell what they run.
             lives = [life for life in self._processes.with_descendants(lives) if _manages(peer, life)]
         self._check_stays((life for life in lives if job.id not in life.jobs), job.owner_uid, peer)
-        added = {life.pid: self._enter(life, job) for life in lives}
-        answer = {
-            "job": describe(job),
-            "added": [pid for pid, new in added.items() if new],
-            "already": [pid for pid, new in added.items() if not new],
-        }
-        self._collector.storing.commit(reply, answer)
+        added: dict[int, bool] = {}
 
-    def _remove(self, request: protocol.Remove, peer: Peer, reply: Reply) -> None:
+        def done() -> None:
+            told = {"added": [pid for pid, new in added.items() if new], "already": [pid for pid, new in added.items() if not new]}
+            self._collector.storing.commit(reply, {"job": describe(job), **told})
+
+        return self._entering(lives, job, peer, added, done)
+
+    def _entering(self, lives: list[Incarnation], job: Job, peer: Peer, added: dict[int, bool], done: Callable[[], None]) -> Work:
+        """Put processes into a job, piece by piece, as long as both are there; `added` tells of each whether it was new in it."""
+        for number, life in enumerate(lives, 1):
+            if job.id in self._processes.jobs.open and self._processes.living.get(life.pid) is life:
+                if number > PIECE and job.id not in life.jobs:  # who else asked meanwhile?
+                    self._check_stays([life], job.owner_uid, peer)
+                added[life.pid] = self._enter(life, job)
+            if number % PIECE == 0:
+                yield
+        done()
+
+    def _leaving(self, lives: list[Incarnation], job: Job) -> Work:
+        """Take processes out of a job, piece by piece, as far as they are still there and in it."""
+        for number, life in enumerate(lives, 1):
+            if job.id in life.jobs and self._processes.living.get(life.pid) is life:
+                self._leave(life, job)
+            if number % PIECE == 0:
+                yield
+
+    def _remove(self, request: protocol.Remove, peer: Peer, reply: Reply) -> Work:
         job = self._job(request.job, peer)
         living = self._processes.living
         outside = [pid for pid in request.pids if pid not in living or job.id not in living[pid].jobs]
         if outside:
             raise UsageError(f"not in job {job.id} ({job.name}): {_some(outside)}")
-        lives = [living[pid] for pid in request.pids]
-        for life in lives:
-            self._leave(life, job)
+        return self._removing([living[pid] for pid in request.pids], job, reply)
+
+    def _removing(self, lives: list[Incarnation], job: Job, reply: Reply) -> Work:
+        yield from self._leaving(lives, job)
         self._collector.storing.commit(reply, {"job": describe(job), "removed": [life.pid for life in lives]})
 
     def _ended(self, request: protocol.Ended, peer: Peer, reply: Reply) -> None:
@@ -223,12 +262,20 @@ class Service:
         self._processes.tell_status(request.job, request.status, _sees_of(peer))
         reply({})
 
-    def _close(self, request: protocol.Close, peer: Peer, reply: Reply) -> None:
-        job = self._job(request.job, peer)
+    def _close(self, request: protocol.Close, peer: Peer, reply: Reply) -> Work:
+        return self._closing(self._job(request.job, peer), reply)
+
+    def _closing(self, job: Job, reply: Reply) -> Work:
+        for _ in range(ROUNDS):  # what members start meanwhile is in it too
+            members = self._processes.members(job)
+            if len(members) < PIECE:
+                break
+            yield from self._leaving(members, job)
         for life in self._processes.members(job):
             self._leave(life, job)
-        self._processes.jobs.close(job, clocks.realtime_ns(), "request")
-        self._collector.storing.close(job)
+        if job.id in self._processes.jobs.open:  # nobody closed it meanwhile, nor has it closed itself
+            self._processes.jobs.close(job, clocks.realtime_ns(), "request")
+            self._collector.storing.close(job)
         self._collector.storing.commit(reply, {"job": describe(job)})
 
     def _enter(self, life: Incarnation, job: Job) -> bool:

@@ -13,7 +13,7 @@ from elsa.control import protocol
 from elsa.control.server import Peer
 from elsa.errors import ElsaError, PrivilegeError, RetryError, UsageError
 from elsa.pipeline import scan
-from elsa.pipeline.service import OWNERS_OF_A_PROCESS, OWNERS_OF_JOBS, Service
+from elsa.pipeline.service import OWNERS_OF_A_PROCESS, OWNERS_OF_JOBS, PIECE, Service, Work
 from elsa.state.codes import Origin
 from elsa.state.jobs import Jobs
 from elsa.state.lives import Found
@@ -267,3 +267,67 @@ def test_the_host_s_counts_are_told_to_who_manages(ask: Asked) -> None:
     assert ask(ROOT, "status") == {"db": "elsa.db", "jobs": 77, "processes": 3, "lost": 0}
     mine = ask(ANN, "status")
     assert (mine["db"], mine["jobs"], mine["processes"], mine["lost"]) == ("elsa.db", 1, None, None)
+
+
+class Crowd(Asked):
+    """The same with thousands of processes of Ann's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pids = range(1000, 1000 + 3 * PIECE)
+        self.told: list[Mapping[str, Any] | ElsaError] = []
+        for pid in self.pids:
+            self.processes.adopt(pid, 1, Origin.FORK).uid = ANN.uid
+
+    def begin(self, op: str, **fields: object) -> Work | None:
+        return self.service.handle(protocol.parse_request(protocol.encode_request(op, fields)), ANN, self.told.append)
+
+
+def test_thousands_of_processes_come_into_a_job_and_leave_it_in_pieces() -> None:
+    crowd = Crowd()
+    work = crowd.begin("create", name="crowd", pids=[MINE, *crowd.pids], launched=MINE)
+    job = next(iter(crowd.processes.jobs.open.values()))
+    assert work is not None
+    assert job.living == PIECE + 1
+    gone = crowd.processes.living.pop(crowd.pids[-1])
+    list(work)
+    (told,) = crowd.told
+    assert not isinstance(told, ElsaError)
+    assert told["added"] == [MINE, *crowd.pids[:-1]]
+    assert job.living == len(told["added"])
+    crowd.processes.living[gone.pid] = gone
+
+    work = crowd.begin("close", job=job.id)
+    assert work is not None
+    child = crowd.processes.adopt(9000, 2, Origin.FORK)
+    crowd.processes.add(child, job, 0)  # born meanwhile to one that is still in it
+    list(work)
+    assert (job.living, job.close_how, child.jobs) == (0, "request", ())
+    assert len(crowd.told) == 2
+
+
+def test_a_job_that_is_closed_takes_nobody_more_who_was_on_his_way_into_it() -> None:
+    crowd = Crowd()
+    job = crowd(ANN, "create", name="crowd")["job"]["id"]
+    work = crowd.begin("add", job=job, pids=list(crowd.pids))
+    assert work is not None
+    left = crowd.begin("close", job=job)
+    list(left or ())
+    list(work)
+    assert [life.pid for life in crowd.processes.living.values() if life.jobs] == []
+    told = crowd.told[-1]
+    assert not isinstance(told, ElsaError)
+    assert (len(told["added"]), told["job"]["closed_at_ns"] is not None) == (PIECE, True)
+
+
+def test_whoever_asks_in_two_ways_at_once_does_not_get_past_the_limit() -> None:
+    crowd = Crowd()
+    last = crowd.pids[-1]
+    jobs = [crowd(ANN, "create", name="j")["job"]["id"] for _ in range(PER_PROCESS + 1)]
+    works = [crowd.begin("add", job=job, pids=list(crowd.pids)) for job in jobs[:-1]]
+    crowd(ANN, "add", job=jobs[-1], pids=[last])
+    for work in works[:-1]:
+        list(work or ())
+    with pytest.raises(UsageError, match="jobs_per_process"):
+        list(works[-1] or ())
+    assert crowd.jobs_of(last) == PER_PROCESS
