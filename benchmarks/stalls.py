@@ -8,6 +8,40 @@ hearing, forks and execs, also takes the CPUs from whoever asks: so the worst wa
 
 The last run:
 
+    2 cores, Linux 6.18.44, Python 3.11.7, 2026-11-29
+    status asked by another user [ms]
+                                    median        min        max   ratio
+      nobody attacks                 1.366      0.514      8.789    1.00
+      forks in 16 jobs               2.476      0.956     31.591    1.81
+      execs, 16 KB of secrets        1.222      0.541     24.898    0.89
+      execs, 128 KB of secrets       1.242      0.625     27.712    0.91
+      connections of one             0.993      0.653     40.389    0.73
+      connections of 40 uids       308.153    131.512    592.165  225.61
+      sync                           2.345      0.761     19.371    1.72
+      sync of 8 uids                12.095      1.132     46.231    8.86
+      long lists                     1.972      0.572    220.793    1.44
+      long lists of 8 uids           1.655      0.451     23.593    1.21
+      nonsense of 8 uids            17.260      6.435     60.382   12.64
+      define of 8 uids              74.043     40.838    152.972   54.21
+      crowded jobs                   1.060      0.486     10.741    0.78
+      a large job shown              1.023      0.422    137.473    0.75
+    a job made and closed by another user [ms]
+                                    median        min        max   ratio
+      nobody attacks                 3.147      2.025     12.777    1.00
+      forks in 16 jobs             191.286     54.791    561.428   60.79
+      execs, 16 KB of secrets        8.340      3.443     65.183    2.65
+      execs, 128 KB of secrets      10.180      3.057     60.193    3.24
+      connections of one             4.840      1.581    124.329    1.54
+      connections of 40 uids      1114.625    668.585   1282.220  354.22
+      sync                          12.058      3.479     38.421    3.83
+      sync of 8 uids                31.249     15.956    147.032    9.93
+      long lists                     4.288      1.599    467.341    1.36
+      long lists of 8 uids          19.582      4.647     65.857    6.22
+      nonsense of 8 uids            77.465     38.615    117.721   24.62
+      define of 8 uids             291.085    227.529    582.326   92.51
+      crowded jobs                   5.731      2.299    117.170    1.82
+      a large job shown              3.094      1.771   1052.710    0.98
+    events lost: 0 under each
 """
 
 from __future__ import annotations
