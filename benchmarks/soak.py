@@ -34,7 +34,7 @@ from tests.kernel.elsa_host import Host, compiled, wait_until, workload
 from tests.kernel.truth import OF_THE_STORM, assert_no_record_is_joined_to_another_life
 
 WORKERS, CHILDREN, EVERY, PAUSE_US = 2, 1500, 20, 100
-REPORTS = ("jobs", "commands", "users", "processes --limit 20")
+REPORTS = ("jobs --job soak*", "commands", "users", "processes --limit 20")
 # Beyond what jobd had after the first round.
 MORE_MIB = 64
 LONGEST_ANSWER_S = 1.0

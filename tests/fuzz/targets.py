@@ -37,6 +37,7 @@ from elsa.control.server import ControlServer
 from elsa.decode import acct, cmdline, comm, events, procfs, taskstats
 from elsa.decode.redact import Redactor
 from elsa.errors import ConfigError, DataError, ElsaError, UsageError
+from elsa.kernel import unpack
 from elsa.kernel.acctfile import MARK, AcctFile
 from elsa.kernel.procfs import Procfs
 from elsa.pipeline.ingest import Ingester
@@ -142,7 +143,7 @@ def packed_files() -> tuple[bytes, ...]:
         lzma.compress(data),
         lzma.compress(data, lzma.FORMAT_ALONE),
         data[:640],
-        b"\x28\xb5\x2f\xfd" + data[:99],
+        unpack._zstd().compress(data),
     )
 
 
@@ -762,9 +763,9 @@ TARGETS = (
     Target("events", process_events, (), some_events),
     Target("taskstats", statistics, (DataError,), some_statistics, share=60),
     Target("procfs", proc_files, (), some_proc, (b"VmRSS:\t", b"Uid:\t", b") ", b" (", b": ", b"\n"), 60),
-    Target("cmdline", command_line, (), command_lines, (b"password=", b"-c\0", b"'", b" "), 60),
+    Target("cmdline", command_line, (), command_lines, (b"password=", b"-c\0", b"'", b" "), 20),
     Target(
-        "redact", redaction, (), command_lines, (b"password", b"token=", b"Bearer ", b" -u a:b", b"://a:b@", b"\\'", b'"', b"=" * 30), 60
+        "redact", redaction, (), command_lines, (b"password", b"token=", b"Bearer ", b" -u a:b", b"://a:b@", b"\\'", b'"', b"=" * 30), 30
     ),
     Target(
         "comm", command_name, (DataError,), lambda: (b"sh", b"caf\xe9", b"a\\b\t", b"a\\\\b", b"\\x41", b"\xe2\x80\xae"), (b"\\x", b"\\")
@@ -777,7 +778,7 @@ TARGETS = (
         (b'"', b"{", b"[", b",", b"\\ud800", b"null", b"NaN", *(b'"%b":' % name.encode() for name in protocol.FIELDS)),
     ),
     Target("answer", answer, (ElsaError,), answers, (b'"', b"{", b'"ok":', b'"error":', b'"kind":"usage"', b"null")),
-    Target("server", framing, (), lambda: (*requests(), b"\n" * 9, b"".join(requests())), (b"\n",), 20),
+    Target("server", framing, (), lambda: (*requests(), b"\n" * 9, b"".join(requests())), (b"\n",), 4),
     Target("client", exchange, (ElsaError,), answers, (b"\n",), 20),
     Target("times", written_time, (UsageError,), written_times, (b"now", b"-", b"+", b":", b"T", b"Z", b"hours", b"W", b"pm")),
     Target("choices", choice, (UsageError,), written_choices, tuple(f"\n{kind}=".encode() for kind in _CHOSEN), 10),
