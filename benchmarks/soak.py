@@ -34,7 +34,7 @@ from tests.kernel.elsa_host import Host, compiled, wait_until, workload
 from tests.kernel.truth import OF_THE_STORM, assert_no_record_is_joined_to_another_life
 
 WORKERS, CHILDREN, EVERY, PAUSE_US = 2, 1500, 20, 100
-REPORTS = ("jobs --job soak*", "commands", "users", "processes --limit 20")
+REPORTS = ("job {}", "commands", "users", "processes --limit 20")
 # Beyond what jobd had after the first round.
 MORE_MIB = 64
 LONGEST_ANSWER_S = 1.0
@@ -85,12 +85,8 @@ class Soak:
 
     def start(self) -> None:
         """A jobd of the priority that the packaged one has."""
-        mine = os.getpriority(os.PRIO_PROCESS, 0)
-        os.setpriority(os.PRIO_PROCESS, 0, NICE)  # inherited by all its threads
-        try:
+        with urgent():
             self.host.start()
-        finally:
-            os.setpriority(os.PRIO_PROCESS, 0, mine)
 
     def follow(self) -> subprocess.Popen[Any]:
         """An ingester that follows the accounting file."""
@@ -108,7 +104,7 @@ class Soak:
             time.sleep(self.chance.uniform(0, 0.5))
             self.events[event]()
             for report in itertools.cycle(REPORTS):
-                self.read(report)
+                self.read(report.format(job))
                 if storm.has_printed():
                     break
             started, codes, _, _ = storm.line()
@@ -120,7 +116,8 @@ class Soak:
 
     def read(self, report: str) -> None:
         """One report, which must work whatever else goes on."""
-        done = self.host.run("report", *report.split(), timeout=SLOWEST_REPORT_S)
+        with urgent():  # so that there is time for more than one round of trouble
+            done = self.host.run("report", *report.split(), timeout=SLOWEST_REPORT_S)
         assert done.returncode == 0, done.stderr
         self.reports += 1
 
@@ -260,6 +257,17 @@ def _rows(path: Path) -> Iterator[AcctRow]:
     """The whole records of a file, read without the ingester."""
     data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     return decode_rows(data[: len(data) // RECORD_SIZE * RECORD_SIZE])
+
+
+@contextmanager
+def urgent() -> Iterator[None]:
+    """What is started in here has the priority of the packaged jobd, with all its threads."""
+    mine = os.getpriority(os.PRIO_PROCESS, 0)
+    os.setpriority(os.PRIO_PROCESS, 0, NICE)
+    try:
+        yield
+    finally:
+        os.setpriority(os.PRIO_PROCESS, 0, mine)
 
 
 @contextmanager
