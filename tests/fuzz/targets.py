@@ -79,6 +79,11 @@ def text_of(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
 
 
+def given_text(data: bytes) -> str:
+    """As a command hands over what it was given: what has a NUL or is not UTF-8 was refused before, as the target `report` shows."""
+    return data.decode("utf-8", "replace").replace("\0", "")
+
+
 def size(value: int) -> int:
     """About how large something is: to tell kinds of answers, not each from each."""
     return value.bit_length()
@@ -554,7 +559,7 @@ def written_choices() -> tuple[bytes, ...]:
 def choice(data: bytes) -> Hashable:
     """What is understood can be asked of the warehouse, for processes, for the processes of jobs and for the jobs themselves."""
     asked: dict[str, tuple[str, ...]] = {}
-    for line in text_of(data).split("\n"):
+    for line in given_text(data).split("\n"):
         kind, _, text = line.partition("=")
         if kind in _CHOSEN:
             asked[kind] = (*asked.get(kind, ()), text)
