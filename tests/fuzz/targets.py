@@ -36,7 +36,7 @@ from elsa.control.client import Client
 from elsa.control.server import ControlServer
 from elsa.decode import acct, cmdline, comm, events, procfs, taskstats
 from elsa.decode.redact import Redactor
-from elsa.errors import ConfigError, DataError, ElsaError, UsageError
+from elsa.errors import ConfigError, DataError, ElsaError, RetryError, UsageError
 from elsa.kernel import unpack
 from elsa.kernel.acctfile import MARK, AcctFile
 from elsa.kernel.procfs import Procfs
@@ -619,7 +619,7 @@ def condition(data: bytes) -> Hashable:
     protocol.parse_request(protocol.encode_request("define", {"name": "a", "where": text}))
     with contextlib.closing(sqlite3.connect(small(), isolation_level=None)) as connection:
         before = connection.execute("pragma data_version").fetchone()
-        found = defining.find(connection, small(), Selection(where=text), None)
+        found = defining.find(connection, small(), Selection(where=text), None, limit_s=10)
         assert connection.execute("pragma data_version").fetchone() == before
     return found.processes, found.running
 
@@ -789,7 +789,12 @@ TARGETS = (
     Target("choices", choice, (UsageError,), written_choices, tuple(f"\n{kind}=".encode() for kind in _CHOSEN), 10),
     Target("columns", columns, (UsageError, ColumnsHelp), written_columns, (b"%", b"|", b",", b"+", b"-", b"pid", b"cpu_s"), 60),
     Target(
-        "where", condition, (UsageError,), conditions, (b"(", b")", b"'", b"select", b" from process ", b"\0", b";", b"pragma x", b"/*"), 4
+        "where",
+        condition,
+        (UsageError, RetryError),
+        conditions,
+        (b"(", b")", b"'", b"select", b" from process ", b"\0", b";", b"pragma x", b"/*"),
+        1,  # a process each
     ),
     Target(
         "tariff",
