@@ -219,6 +219,9 @@ class Collector:
         if self._asked or self._syncs:
             self.drain()
             self._answer()
+            if self.storing.is_asked:
+                # What is stored of a change then reaches up to it: should we die now, who begins meanwhile began after it.
+                self.drain()
             self._answer_syncs()
         self.helpers.tick(now_ns)
         self.storing.tick(now_ns)

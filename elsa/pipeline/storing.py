@@ -92,6 +92,11 @@ class Storing:
             due.append(self._commit_at_ns)
         return min(due, default=None)
 
+    @property
+    def is_asked(self) -> bool:
+        """Whether somebody waits for a change to be committed, which the next tick begins with."""
+        return self._commit_at_ns == 0
+
     def tick(self, now_ns: int) -> None:
         """Commit if it is time to, and tell those who have waited too long."""
         if now_ns >= self._commit_at_ns or len(self._processes.changes) >= COMMIT_ROWS:

@@ -124,3 +124,23 @@ def test_who_had_least_of_jobd_s_time_comes_first_and_what_is_too_much_waits_for
     bench.collector._answer()
     assert len(bench.done) == 3
     assert len(bench.collector._asked) == 2
+
+
+@pytest.mark.parametrize("changed", [True, False])
+def test_what_is_stored_of_a_change_reaches_up_to_it(changed: bool) -> None:
+    """Else a process that begins after it, and ends while jobd is away, might have begun before it."""
+    done: list[str] = []
+    storing = SimpleNamespace(is_asked=False, tick=lambda _now_ns: done.append("store"))
+
+    def answer() -> None:
+        done.append("answer")
+        storing.is_asked = changed
+
+    collector = Collector.__new__(Collector)
+    nothing = SimpleNamespace(tick=lambda *_, **__: None, expire=lambda _now_s: None)
+    vars(collector).update(
+        _drain_at_ns=None, _hearing=nothing, _cmdlines=None, _asked=[object()], _syncs=[], helpers=nothing, storing=storing, _server=nothing
+    )
+    vars(collector).update(_kept_house_ns=1, _may_wait=bool, drain=lambda: done.append("hear"), _answer=answer, _answer_syncs=list)
+    collector._tick(1)
+    assert done == ["hear", "answer", *(["hear"] if changed else []), "store"]
