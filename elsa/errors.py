@@ -6,6 +6,8 @@ Whatever else escapes is a bug. OSError and sqlite3.Error are translated once, w
 
 from __future__ import annotations
 
+from elsa.text import printable
+
 # Exit codes, after sysexits.h where it has one.
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
@@ -21,6 +23,10 @@ class ElsaError(Exception):
     """Something that the user can be told in one line; `exit_code` is what the command ends with."""
 
     exit_code = EXIT_FAILURE
+
+    def __str__(self) -> str:
+        """The sentence, safe to show whoever chose the names in it."""
+        return printable(super().__str__())
 
 
 class UsageError(ElsaError):

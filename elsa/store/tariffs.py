@@ -9,7 +9,7 @@ import sqlite3
 import tomllib
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime, time
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +22,26 @@ _MOST_DECIMALS = 9
 _KEYS = {"valid_from", "currency", "zone", "decimals", "note", "rates", "factors"}
 _COLUMNS = f"id, valid_from_at_ns, currency, zone, decimals, note, {', '.join(RATES)}"
 _RATE = re.compile(r"\d{1,12}(\.\d{1,12})?")
+_MOST_DIGITS = 12
 
 
 def read_file(path: Path) -> dict[str, Any]:
     """A tariff as a TOML file has it; `draft` understands it. Raises InputMissingError, UsageError."""
     try:
         text = path.read_text(encoding="utf-8")
-        return tomllib.loads(text, parse_float=Decimal)
+        return tomllib.loads(text, parse_float=_decimal)
     except OSError as error:
         raise InputMissingError(f"{path}: {error.strerror}") from None
     except ValueError as error:  # not TOML, not UTF-8
         raise UsageError(f"{path}: {' '.join(str(error).split())}") from None
+
+
+def _decimal(text: str) -> Decimal:
+    """A number of a TOML file as it is written."""
+    try:
+        return Decimal(text)
+    except InvalidOperation:  # an exponent that no Decimal has
+        raise ValueError(f"{text} is no number like 0.05") from None
 
 
 def draft(fields: Mapping[str, Any]) -> Tariff:
@@ -77,7 +86,10 @@ def _rates(given: object) -> dict[str, Decimal]:
 
 def _number(value: object, what: str) -> Decimal:
     """A price or factor: not negative, at most twelve digits before and after the point."""
-    text = format(value, "f") if isinstance(value, Decimal) else str(value)
+    text = str(value)
+    # Of a huge exponent the digits would fill the memory.
+    if isinstance(value, Decimal) and abs(value.adjusted()) <= _MOST_DIGITS:
+        text = format(value, "f")
     if not _RATE.fullmatch(text):
         raise UsageError(f"{what}: {text!r} is no number like 0.05")
     return Decimal(text)

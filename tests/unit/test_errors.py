@@ -1,0 +1,14 @@
+"""What an error says is one line that a terminal can show, whoever chose the names in it."""
+
+from __future__ import annotations
+
+import pytest
+
+from elsa.errors import ElsaError, InputMissingError
+
+
+@pytest.mark.parametrize("error", [ElsaError, InputMissingError])
+def test_an_error_is_one_printable_line(error: type[ElsaError]) -> None:
+    assert str(error("\udcff\n\x1b[2J\u202ea: no such file")) == (
+        r"\xff\n\x1b[2J\u202ea: no such file"
+    )
