@@ -113,7 +113,11 @@ def compare(connection: sqlite3.Connection, chosen: Sequence[Side], output: Outp
     )
     words += completeness.words(connection, Selection(jobs=tuple(figures)))
     words += completeness.measured(
-        connection, tuple(_JOBS), [tuple(row.values()) for row in figures.values()], MEASURES
+        connection,
+        tuple(_JOBS),
+        [tuple(row.values()) for row in figures.values()],
+        MEASURES,
+        jobs=True,
     )
     shown = output.choose(MEASURED, _SHOWN)
     return Comparison(

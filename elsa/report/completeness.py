@@ -165,15 +165,41 @@ def pruned(
         return []
     until = datetime.fromtimestamp((last + 1) * 3600).astimezone().strftime("%Y-%m-%d %H:%M")
     were = "was" if number == 1 else "were"
+    # What jobs had in common is not known of sums.
+    several = table == "rollup_job" and len(selection.jobs or ()) != 1
+    often = "; a process counts once for each job that it was in" if several else ""
     if rollup is not None:
         return [
-            f"{count(number, 'process')} {were} pruned and not counted: the window cuts hours of"
-            " which only sums are left; take whole hours"
+            f"{count(number, 'process')} {were} pruned and not counted: the window cuts"
+            f" hours of which only sums are left; take whole hours{often}"
         ]
     return [
-        f"{count(number, 'process')} that ended until {until} {were} pruned: only hourly sums by"
-        " command, user, group and job are left"
+        f"{count(number, 'process')} that ended until {until} {were} pruned: only hourly"
+        f" sums by command, user, group and job are left{often}"
     ]
+
+
+def pruned_of_jobs(connection: sqlite3.Connection, selection: Selection) -> list[str]:
+    """Say that the figures of jobs have pruned processes in them, which no count of witnesses has:
+    how many they were in all is not known, as jobs may overlap.
+    """
+    where = " and ".join(
+        [
+            "u.pruned = 1",
+            f"u.job_id in ({THESE})",
+            *rollup_source.whole_hours(selection.window).where("u.hour"),
+        ]
+    )
+    text = f"select exists (select 1 from {rollup_source.by_hour('rollup_job')} as u where {where})"
+    (found,) = connection.execute(text, (json.dumps(selection.jobs),)).fetchone()
+    return (
+        [
+            "of some processes of these jobs only sums are left: they are in the figures, and not in"
+            " the counts of who saw them"
+        ]
+        if found
+        else []
+    )
 
 
 def without_name(gone: list[int]) -> list[str]:
@@ -272,19 +298,18 @@ def _line(connection: sqlite3.Connection, found: dict[str, tuple[int, int]], los
 
 
 def _members(connection: sqlite3.Connection, selection: Selection) -> list[str]:
-    columns = {
-        "inferred": "count(case when u.how = 'inferred' then 1 end)",
-        "part_life_unknown": "count(case when u.part_life = 1 and u.cpu_s is null then 1 end)",
-        "part_life": (
-            "count(case when u.part_life = 1 and u.part_life_whole = 0 and u.cpu_s is not null then"
-            " 1 end)"
-        ),
-        "part_life_whole": (
-            "count(case when u.part_life_whole = 1 and u.cpu_s is not null then 1 end)"
-        ),
+    conditions = {
+        "inferred": "u.how = 'inferred'",
+        "part_life_unknown": "u.part_life = 1 and u.cpu_s is null",
+        "part_life": "u.part_life = 1 and u.part_life_whole = 0 and u.cpu_s is not null",
+        "part_life_whole": "u.part_life_whole = 1 and u.cpu_s is not null",
     }
-    # A process counts in each of the jobs. Most were born in them and stayed: those need not be
-    # looked at.
+    columns = {
+        name: f"count(distinct case when {condition} then u.process_id end)"
+        for name, condition in conditions.items()
+    }
+    # A process may be in several jobs, and counts once. Most were born in them and stayed: those
+    # need not be looked at.
     source = rows(selection, columns.values(), members=True, whole=f"s.how = {How.INFERRED:d}")
     sums = Query(f"{select(columns)} {source.sql}", source.values).run(connection).fetchone()
     return [
@@ -305,45 +330,72 @@ def estimate(selection: Selection) -> list[str]:
 
 
 def measured(
-    connection: sqlite3.Connection, columns: tuple[str, ...], rows: list[Row], shown: Iterable[str]
+    connection: sqlite3.Connection,
+    columns: tuple[str, ...],
+    rows: list[Row],
+    shown: Iterable[str],
+    *,
+    jobs: bool = False,
 ) -> list[str]:
     """What of the CPU time that is shown was measured and what sampled, and how far it may be off;
-    and that taskstats did not tell all.
+    and that taskstats did not tell all. Rows of several `jobs` may share processes, so that their
+    sum would count one of them more than once: each is spoken of by itself, by the most in any.
     """
-    found = {key: sum(row[columns.index(key)] or 0 for row in rows) for key in MEASURED}
-    told, ticks, sampled = found["with_usage"], found["with_ticks"], found["sampled"]
-    cut = ticks  # records of no known process too, of which a job has none
-    if "unjoined" in columns:
-        ticks -= sum(row[columns.index("unjoined")] for row in rows)
+    keys = tuple(key for key in (*MEASURED, "unjoined") if key in columns)
+    figures = [{key: row[columns.index(key)] or 0 for key in keys} for row in rows]
+    each = jobs and len(rows) > 1
+    if not each:
+        figures = [{key: sum(figure[key] for figure in figures) for key in keys}]
+    most, of_each, in_all = ("up to ", " in each job", "") if each else ("", "", " in all")
     words = []
-    threads, (tick_s, a_tick) = found["threads"], _tick(connection)
-    if told > sampled and _CPU & {*shown}:
-        more = f"up to {threads * tick_s:.2f} s more was used"
+    if _CPU & {*shown}:
+        tick_s, a_tick = _tick(connection)
+        threads = max(figure["threads"] for figure in figures)
+        if any(figure["with_usage"] > figure["sampled"] for figure in figures):
+            words.append(
+                f"CPU time of {most}{count(threads, 'thread')}{of_each} is measured, but for the"
+                f" last part of a tick ({a_tick}) of each: up to {threads * tick_s:.2f} s more was"
+                " used"
+            )
+        if sampled := max(figure["sampled"] for figure in figures):
+            (whole,) = figures if not each else (None,)
+            share = (
+                f" ({max(whole['cpu_s'] - whole['run_ns'] / 1e9, 0):.2f} s)"
+                if whole and not whole["with_ticks"]
+                else ""
+            )
+            words.append(
+                f"CPU time of {most}{count(sampled, 'process')} shorter than a tick ({a_tick})"
+                f"{of_each} is sampled{share}: right on average, and up to"
+                f" {sampled * tick_s:.2f} s more or less{in_all}"
+            )
+        # Records of no known process too, of which a job has none.
+        if records := max(figure["with_ticks"] for figure in figures):
+            most_s = max(
+                # What is longer has 13 bits in the record.
+                figure["with_ticks"] * _CUT_S
+                + (figure["cpu_s"] / 1024 if figure["cpu_s"] > _FINE_S else 0)
+                for figure in figures
+                if figure["with_ticks"]
+            )
+            words.append(
+                f"CPU time of {most}{count(records, 'record')}{of_each} is cut down to 1/100 s: up"
+                f" to {most_s:.2f} s more was used"
+            )
+    ticks = [figure["with_ticks"] - figure.get("unjoined", 0) for figure in figures]
+    told = [figure["with_usage"] for figure in figures]
+    mixed = sum(1 for known, unknown in zip(told, ticks, strict=True) if known and unknown)
+    if mixed:
         words.append(
-            f"CPU time of {count(threads, 'thread')} is measured, but for the last part of a tick"
-            f" ({a_tick}) of each: {more}"
+            f"memory and I/O are known of a part of the processes only in {count(mixed, 'job')}"
+            if each
+            else f"memory and I/O are known of {told[0]} of {told[0] + ticks[0]} processes"
         )
-    if sampled and _CPU & {*shown}:
-        rest_s = found["cpu_s"] - found["run_ns"] / 1e9
-        share = "" if cut else f" ({max(rest_s, 0):.2f} s)"
-        most = f"right on average, and up to {sampled * tick_s:.2f} s more or less in all"
+    lossy = [figure["usage_partial"] for figure in figures if figure["usage_partial"]]
+    if lossy:
+        of = f"some processes of {count(len(lossy), 'job')}" if each else count(lossy[0], "process")
         words.append(
-            f"CPU time of {count(sampled, 'process')} shorter than a tick ({a_tick}) is"
-            f" sampled{share}: {most}"
-        )
-    if cut and _CPU & {*shown}:
-        # What is longer has 13 bits in the record.
-        most_s = cut * _CUT_S + (found["cpu_s"] / 1024 if found["cpu_s"] > _FINE_S else 0)
-        words.append(
-            f"CPU time of {count(cut, 'record')} is cut down to 1/100 s: up to {most_s:.2f} s more"
-            " was used"
-        )
-    if told and ticks:
-        words.append(f"memory and I/O are known of {told} of {told + ticks} processes")
-    if found["usage_partial"]:
-        words.append(
-            f"of {count(found['usage_partial'], 'process')} statistics of threads were lost:"
-            " memory, I/O and faults are at least so much"
+            f"of {of} statistics of threads were lost: memory, I/O and faults are at least so much"
         )
     return words
 

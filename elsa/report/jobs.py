@@ -239,9 +239,10 @@ def jobs(
         losses = None if selection.window else _losses(names, kept)
         listed_jobs = Selection(selection.window, selection.clip, ids)
         words = completeness.words(connection, listed_jobs, losses, rollup=rollup)
-        words += completeness.measured(connection, names, kept, shown) + completeness.estimate(
-            selection
-        )
+        if rollup is not None:
+            words += completeness.pruned_of_jobs(connection, listed_jobs)
+        words += completeness.measured(connection, names, kept, shown, jobs=True)
+        words += completeness.estimate(selection)
     if len(every) > len(kept):
         words.append(
             f"showing {'the newest ' if output.sort is None else ''}{output.limit} jobs; --limit"

@@ -86,6 +86,13 @@ def test_what_was_pruned_of_one_job_is_a_line_without_a_name(
     )
 
 
+def test_jobs_with_pruned_processes_say_that_these_are_in_no_count_of_witnesses(db: Path) -> None:
+    words = "only sums are left: they are in the figures, and not in the counts of who saw them"
+    assert words in run(db, "jobs").stderr
+    assert words in run(db, "jobs", *WHOLE).stderr
+    assert words not in run(db, "jobs", *LATER).stderr
+
+
 @pytest.mark.parametrize("name", ["commands", "users", "groups", "hours", "days", "months", "jobs"])
 def test_a_report_from_hourly_sums_says_only_of_hours_which_its_window_cuts_that_they_are_left_out(
     db: Path, name: str

@@ -527,6 +527,41 @@ def test_every_report_of_cpu_time_says_what_is_measured_and_what_sampled_and_the
     assert "CPU time" not in filled.run("commands", "--columns", "command,processes").stderr
 
 
+def test_what_jobs_have_in_common_is_in_no_total_twice(filled: Reports) -> None:
+    warehouse = filled.warehouse
+    for job in (1, 2):
+        warehouse.connection.execute("delete from membership where job_id = ?", (job,))
+    for job in (3, 4, 5):
+        warehouse.job(job, f"short{job}")
+    for number in range(50, 53):
+        warehouse.process(number)
+        warehouse.acct(number, number, utime=1)
+        for job in (3, 4, 5):
+            warehouse.stay(job, number, how=4)
+    told = filled.run("jobs").stderr
+    assert "3 processes: 3 " in told or "processes:" not in told
+    assert "3 processes were put in their jobs by inference" in told
+    cut = (
+        "CPU time of up to 3 records in each job is cut down to 1/100 s: up to 0.06 s more was used"
+    )
+    assert f"{cut}\n" in told
+    assert "up to 0.06 s more was used" in filled.run("compare", "short3", "short4").stderr
+    for number in range(50, 53):
+        warehouse.usage(number, run_ns=1, utime_us=4000, stime_us=0)
+    assert (
+        "CPU time of up to 3 processes shorter than a tick (4 ms at 250 Hz) in each job is sampled:"
+        " right on average, and up to 0.01 s more or less\n"
+    ) in filled.run("jobs").stderr
+    warehouse.connection.execute("update usage set run_ns = 5000000, threads = 7, complete = 0")
+    told = filled.run("jobs").stderr
+    assert "CPU time of up to 21 threads in each job is measured" in told
+    assert "of each: up to 0.08 s more was used" in told
+    assert "of some processes of 3 jobs statistics of threads were lost" in told
+    warehouse.connection.execute("delete from usage where process_id = 52")
+    told = filled.run("jobs").stderr
+    assert "memory and I/O are known of a part of the processes only in 3 jobs" in told
+
+
 @pytest.mark.parametrize(
     ("ticks", "run_ns", "cpu_s", "words"),
     [
