@@ -54,7 +54,7 @@ def _halves(operands: dict[str, str]) -> list[str]:
 
 def _compared() -> Iterator[str]:
     """For each figure a row with what all, those in jobs and those in none have of it."""
-    for key in _COMPARED:
+    for place, key in enumerate(_COMPARED):
         sides = []
         for alias, side in (("e", "all"), ("j", "jobs"), ("r", "none")):
             high, low = (
@@ -63,11 +63,27 @@ def _compared() -> Iterator[str]:
                 else (f"{alias}.{key}_high", f"{alias}.{key}_low")
             )
             sides.append(f"{high} as {side}_high, {low} as {side}_low")
-        listed = ",\n    ".join([f"'{key}' as measure", *sides])
+        listed = ",\n    ".join([f"{place} as place, '{key}' as measure", *sides])
         yield (
             f"select\n    {listed}\nfrom everything as e\ncross join attributed as j\ncross join"
             " rest as r"
         )
+
+
+def _compared_pruned() -> Iterator[str]:
+    """The same of what was pruned in jobs, or in none."""
+    for place, key in enumerate(_COMPARED):
+        high, low = ("0", f"p.{key}") if key in _COUNTED else (f"p.{key}_high", f"p.{key}_low")
+        halves = [
+            f"{high} as all_high, {low} as all_low",
+            *(
+                f"case when p.in_job = {flag} then {high} end as {side}_high,"
+                f" case when p.in_job = {flag} then {low} end as {side}_low"
+                for flag, side in ((1, "jobs"), (0, "none"))
+            ),
+        ]
+        listed = ",\n    ".join([f"{place} as place, '{key}' as measure", *halves])
+        yield f"select\n    {listed}\nfrom gone as p"
 
 
 def _union(table: str) -> str:
@@ -104,7 +120,7 @@ LISTS: dict[str, Callable[[str], list[str]]] = {
 }
 TEXTS: dict[str, Callable[[str], str]] = {
     "union": _union,
-    "compared": lambda _: "\nunion all\n".join(_compared()),
+    "compared": lambda _: "\nunion all\n".join([*_compared(), *_compared_pruned()]),
 }
 
 

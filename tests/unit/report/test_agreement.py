@@ -208,6 +208,23 @@ def test_what_is_in_no_job_is_the_same_in_the_view_and_the_bill_and_as_before(
     assert line["cpu_hours"] == pytest.approx(row["cpu_s"] / 3600, abs=1e-6)
 
 
+def test_the_reconciliation_agrees_with_what_is_in_no_job_and_is_as_before(
+    states: tuple[sqlite3.Connection, sqlite3.Connection],
+) -> None:
+    before, after = states
+    view = "select * from reconciliation"
+    rows = table(after, view)
+    assert rows == table(before, view)
+    (none,) = table(after, "select * from unattributed_usage")
+    assert {row["measure"]: row["in_none"] for row in rows} == {
+        row["measure"]: none[row["measure"]] for row in rows
+    }
+    assert all(row["in_jobs"] for row in rows[:3])
+    (whole,) = table(after, "select sum(processes) as n from command_usage")
+    assert rows[0]["in_all"] == whole["n"]
+    assert {row["difference"] for row in rows} <= {0, None}
+
+
 def test_the_audit_is_the_same_in_the_views_and_the_report(
     states: tuple[sqlite3.Connection, sqlite3.Connection],
 ) -> None:
