@@ -16,8 +16,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from elsa.errors import ElsaError
-
 LONGEST = 4096
 """Bytes of a mutated input; longer samples are taken as they are and cut when they are changed."""
 MOST_KEPT = 2000
@@ -211,23 +209,12 @@ def attempt(target: Target, data: bytes, outcome: Outcome) -> Hashable:
         return target.call(data)
     except target.stated as error:
         outcome.refused += 1
-        _assert_told(error, outcome, data)
         return type(error), *_lines(error)[-2:]
     except (KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as error:
         return _fault(
             f"{type(error).__name__} in {_place(error)}: {_short(str(error))}", data, outcome
-        )
-
-
-def _assert_told(error: BaseException, outcome: Outcome, data: bytes) -> None:
-    """What a person is told is one line that no terminal obeys."""
-    if isinstance(error, ElsaError) and not str(error).isprintable():
-        _fault(
-            f"{type(error).__name__} in {_place(error)} with words that are not printable",
-            data,
-            outcome,
         )
 
 

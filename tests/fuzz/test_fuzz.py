@@ -54,14 +54,6 @@ def test_run_is_the_same_again_from_the_same_seed() -> None:
     assert fuzz(PLANTED, 500, seed=4) == fuzz(PLANTED, 500, seed=4) != fuzz(PLANTED, 500, seed=5)
 
 
-def test_words_that_a_terminal_would_obey_are_a_fault() -> None:
-    def call(_data: bytes) -> int:
-        raise ValueError("\x1b[2J")
-
-    planted = PLANTED._replace(call=call, stated=(ValueError,))
-    assert len(fuzz(planted, 3, seed=1).faults) == 1
-
-
 def test_input_that_takes_long_is_a_fault_and_the_next_one_follows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
