@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from elsa.decode import acct
-from elsa.errors import ElsaError, InputMissingError
+from elsa.errors import DataError, ElsaError, InputMissingError
 from elsa.kernel import acct_file
 from elsa.kernel.acct_file import AcctFile
 
 # How long a file without a name is kept open although it does not grow.
 LET_GO_S = 600.0
+# A compressor that is at work has written to its file within this time.
+AT_WORK_S = 60.0
 
 Unchanged = Callable[[os.stat_result], bool]
 """Whether a file was read to its end before and is as it was then."""
@@ -60,6 +62,7 @@ class Sources:
     def __init__(self, live: Path) -> None:
         self._live = live
         self._kept: dict[tuple[int, int], _Kept] | None = None
+        self._copies: dict[Path, tuple[int, ...]] = {}
 
     def keep_open(self) -> None:
         """From now on keep live files open until `close`."""
@@ -91,6 +94,8 @@ class Sources:
         sources = self._removed(named, unchanged)
         for path in named:
             try:
+                if self._is_copy(path, named, unchanged):
+                    continue
                 source = self._open(path, unchanged, opened)
             except ElsaError as error:
                 troubles.append(error)
@@ -116,6 +121,29 @@ class Sources:
                 " the file"
             )
         return found
+
+    def _is_copy(self, path: Path, named: Sequence[Path], unchanged: Unchanged) -> bool:
+        """Whether the plain form of a compressed file is read, too, and holds all that it does. Both
+        are there while a compressor is at work; what it has written so far is no damaged file.
+        """
+        plain = acct_file.unpacked_name(path)
+        if plain == path or plain not in named:
+            return False
+        with suppress(ElsaError), AcctFile(path) as part, AcctFile(plain) as whole:
+            status = part.status()
+            if unchanged(status) or whole.compressed:
+                return False
+            seen = (*_version(status), *_version(whole.status()))
+            if self._copies.get(path) == seen:
+                return True
+            try:
+                same = acct_file.holds(whole, part)
+            except DataError:  # damaged, or not finished yet
+                return abs(time.time() - status.st_mtime) < AT_WORK_S
+            if same:
+                self._copies[path] = seen
+            return same
+        return False
 
     def _keep(self, live: Sequence[Path]) -> None:
         """Keep files open that the kernel may go on writing to when their names are gone."""
@@ -191,6 +219,10 @@ class Sources:
         except OSError:
             return False
         return (live.st_dev, live.st_ino) == (status.st_dev, status.st_ino)
+
+
+def _version(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _begun(file: AcctFile, status: os.stat_result) -> float:

@@ -200,11 +200,11 @@ def siblings(live: str | os.PathLike[str]) -> Siblings:
     """The files beside an accounting file: NAME.N, NAME-DATE, NAME.old and the like, all of them
     compressed or not, and others.
 
-    Ordered by what the names tell; where numbers and dates are mixed, by time of last change. While a file is being compressed both forms
-    are there: the plain one is the whole one. No such directory: no siblings.
+    Ordered by what the names tell; where numbers and dates are mixed, by time of last change; the
+    plain form of a file before the compressed one. No such directory: no siblings.
     """
     live = Path(live)
-    found: dict[str, _Rotated] = {}
+    entries: list[_Rotated] = []
     others: list[Path] = []
     try:
         # Sorted, so that the plain name comes before the compressed one
@@ -224,19 +224,32 @@ def siblings(live: str | os.PathLike[str]) -> Siblings:
             others.append(live.with_name(name))
             continue
         number = None if match["number"] is None else int(match["number"])
-        entry = _Rotated(
-            live.with_name(name),
-            number,
-            re.sub(r"^(\d{4})-(\d\d)-(\d\d)", r"\1\2\3", match["date"] or ""),
-            modified_ns,
+        entries.append(
+            _Rotated(
+                live.with_name(name),
+                number,
+                re.sub(r"^(\d{4})-(\d\d)-(\d\d)", r"\1\2\3", match["date"] or ""),
+                modified_ns,
+            )
         )
-        found.setdefault(name.removesuffix(match["packed"]), entry)
-    entries = sorted(found.values(), key=lambda entry: entry.modified_ns)
+    entries.sort(key=lambda entry: entry.modified_ns)
     if all(entry.number is not None for entry in entries):
         entries.sort(key=lambda entry: entry.number or 0, reverse=True)
     elif all(entry.date for entry in entries):
         entries.sort(key=lambda entry: entry.date)
     return Siblings([entry.path for entry in entries], others)
+
+
+def unpacked_name(path: Path) -> Path:
+    """The name of a file before it was compressed: without the ending that a compressor adds."""
+    return path.with_suffix("") if path.suffix[1:] in unpack.SUFFIXES else path
+
+
+def holds(whole: AcctFile, part: AcctFile) -> bool:
+    """Whether a file begins with all that can be read of another one, which is then its copy as
+    far as it goes; DataError if the other one is damaged behind that.
+    """
+    return all(whole.read(position, len(data)) == data for position, data in part.chunks())
 
 
 def rotated(live: str | os.PathLike[str]) -> list[Path]:

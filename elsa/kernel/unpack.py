@@ -1,5 +1,5 @@
-"""Compressed files read like plain ones: gzip, bzip2, xz and zstd, told by their first bytes, in
-bounded memory.
+"""Compressed files read like plain ones: gzip, bzip2, xz, lzma and zstd, told by their first bytes,
+in bounded memory.
 
 Logrotate compresses with whatever it is told to. The standard library unpacks all but zstd, which
 Python has from 3.14 on; before that the backport of the same module does.
@@ -86,13 +86,20 @@ _MAGICS: dict[bytes, Format] = {
     b"\x1f\x8b": Format("gzip", _Gunzip),
     b"BZh": Format("bzip2", bz2.BZ2Decompressor),
     b"\xfd7zXZ\0": Format("xz", lambda: lzma.LZMADecompressor(memlimit=_MOST_MEMORY)),
+    # lzma has no magic: its usual properties, then a dictionary size of whole 64 KiB. No accounting
+    # record begins so.
+    b"\x5d\0\0": Format(
+        "lzma", lambda: lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=_MOST_MEMORY)
+    ),
     b"\x28\xb5\x2f\xfd": Format("zstd", _unzstd),
     b"\x04\x22\x4d\x18": Format("lz4", None),
     b"\x1f\x9d": Format("compress", None),
+    b"LZIP": Format("lzip", None),
+    b"\x89LZO": Format("lzop", None),
     b"PK\x03\x04": Format("zip", None),
     b"7z\xbc\xaf\x27\x1c": Format("7z", None),
 }
-SUFFIXES = ("gz", "bz2", "xz", "zst", "lz4", "Z", "zip", "7z")
+SUFFIXES = ("gz", "bz2", "xz", "lzma", "zst", "lz4", "lz", "lzo", "Z", "zip", "7z")
 MAGIC = max(map(len, _MAGICS))
 """So many bytes tell the format."""
 

@@ -185,6 +185,76 @@ def test_accounting_file_of_another_name_is_not_read_without_a_word(
     ]
 
 
+def test_files_of_one_stem_are_all_read_where_their_records_differ(place: Path, live: Path) -> None:
+    files = {
+        "pacct-20231113": records(0, 50),
+        "pacct-20231113.gz": gzip.compress(records(50, 100)),
+        "pacct.5.gz": gzip.compress(records(100, 150)),
+        "pacct.5.xz": lzma.compress(records(150, 200)),
+        "pacct.4.lzma": lzma.compress(records(200, 250), lzma.FORMAT_ALONE),
+        "pacct.gz": gzip.compress(records(250, 300)),
+        "pacct": records(300, 350),
+    }
+    for name, data in files.items():
+        (place / name).write_bytes(data)
+    outcome = run(place)
+    assert (outcome.troubles, outcome.unread, outcome.repeated) == ([], [], {})
+    assert numbers(place) == list(range(350))
+    assert run(place).records == 0
+
+
+@pytest.mark.parametrize("start", [NOW, 20])
+def test_compressor_at_work_does_no_harm(place: Path, live: Path, start: int) -> None:
+    """Its file is damaged until it has finished; then both are there, then only the new one."""
+    live.write_bytes(records(0, 3))
+    plain, zipped = place / "pacct.1", place / "pacct.1.gz"
+    plain.write_bytes(boot(1, 0, 900, start=start))
+    packed = gzip.compress(plain.read_bytes())
+    for written in (0, 10, 400, len(packed) // 2, len(packed) - 1, len(packed)):
+        zipped.write_bytes(packed[:written])
+        outcome = run(place)
+        assert (outcome.troubles, outcome.repeated, outcome.skipped) == ([], {}, []), written
+        assert len(pids(place)) == 903
+    plain.unlink()
+    outcome = run(place)
+    assert (outcome.records, outcome.troubles, outcome.repeated) == (0, [], {})
+    assert gaps(place) == []
+
+
+def test_damaged_archive_beside_its_plain_file_is_named_when_no_compressor_is_at_work(
+    place: Path, live: Path
+) -> None:
+    (place / "pacct.1").write_bytes(records(0, 900))
+    zipped = place / "pacct.1.gz"
+    zipped.write_bytes(gzip.compress(records(0, 1800))[:-100])
+    os.utime(zipped, (NOW, NOW))
+    assert ["damaged gzip file" in str(trouble) for trouble in run(place).troubles] == [True]
+    there = numbers(place)
+    assert len(there) > 900
+    assert there == list(range(len(there)))
+
+
+def test_plain_copy_is_compared_once_while_following(
+    place: Path, live: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live.write_bytes(records(0, 3))
+    (place / "pacct.1").write_bytes(records(3, 9))
+    (place / "pacct.1.gz").write_bytes(gzip.compress(records(3, 9)))
+    compared = []
+    holds = acct_file.holds
+    monkeypatch.setattr(acct_file, "holds", lambda *files: (compared.append(1), holds(*files))[1])
+    passes = 0
+
+    def tell(_outcome: Outcome) -> None:
+        nonlocal passes
+        passes += 1
+
+    config = Config(db=place / "elsa.db", socket=place / "sock", acct_file=live)
+    Ingester(config, Procfs(), host="test").follow((), 0.01, lambda: passes > 3, tell)
+    assert compared == [1]
+    assert numbers(place) == list(range(9))
+
+
 def test_copytruncate_reads_the_copy_no_second_time(place: Path, live: Path) -> None:
     live.write_bytes(records(0, 10))
     run(place)

@@ -47,6 +47,7 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
     "gzip": gzip.compress,
     "bzip2": bz2.compress,
     "xz": lzma.compress,
+    "lzma": lambda data: lzma.compress(data, lzma.FORMAT_ALONE),
     "zstd": zstd_compress,
 }
 
@@ -285,7 +286,7 @@ def test_numbers_and_dates_together_are_ordered_by_time(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("packed", ["", ".gz", ".bz2", ".xz", ".zst"])
+@pytest.mark.parametrize("packed", ["", ".gz", ".bz2", ".xz", ".lzma", ".zst"])
 @pytest.mark.parametrize(
     "ending",
     [
@@ -330,8 +331,11 @@ def test_other_files_are_not_taken_for_rotated_ones(tmp_path: Path) -> None:
     assert siblings(tmp_path / "none" / "pacct") == ([], [])
 
 
-def test_while_gzip_is_at_work_the_whole_file_is_taken(tmp_path: Path) -> None:
-    assert names(made(tmp_path, "pacct.1", "pacct.1.gz", "pacct.0")) == ["pacct.1", "pacct.0"]
+def test_every_form_of_a_file_is_found_the_plain_one_first(tmp_path: Path) -> None:
+    live = made(tmp_path, "pacct.5.xz", "pacct.4.lzma", "pacct.1", "pacct.1.gz", "pacct.gz")
+    assert set(names(live)) == {"pacct.5.xz", "pacct.4.lzma", "pacct.1", "pacct.1.gz", "pacct.gz"}
+    (tmp_path / "pacct.gz").unlink()
+    assert names(live) == ["pacct.5.xz", "pacct.4.lzma", "pacct.1", "pacct.1.gz"]
 
 
 def test_a_name_with_special_characters_is_taken_as_it_is(tmp_path: Path) -> None:
