@@ -136,8 +136,8 @@ def _tell_trouble(outcome: Outcome) -> None:
         )
     for path, count in outcome.repeated.items():
         tell(
-            f"elsa-ingest: {path}: a damaged copy; {count} of its records were read before and are"
-            " not counted again"
+            f"elsa-ingest: {path}: {count} of its records repeat those of a file that was read"
+            " before; they are held back as a copy's, and counted if the file goes on by itself"
         )
     for path in outcome.unread:
         tell(

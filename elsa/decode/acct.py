@@ -70,6 +70,8 @@ _STATUS_END = 1 << 16  # a wait status: exit code or signal, a byte each
 # for one.
 _SNIFFED = 4096
 _SNIFFED_MOST = 1 << 20
+_SQLITE = b"SQLite format 3\0"
+"""Such a file may hold accounting records byte for byte, as ELSA's own warehouse does."""
 
 LOOKAHEAD = 3 * RECORD_SIZE
 """`walk` decides about a byte when it has seen this many from it on; a piece of a file must be
@@ -362,12 +364,26 @@ def _extend(runs: list[Run], start: int, end: int, *, records: bool) -> None:
 def content(read: Callable[[int, int], bytes], name: str) -> Content:
     """What kind of file it is of which `read` gives the bytes: from a position on, at most so many.
 
-    DataError, with the name in front, if no record of version 3 lies within its first MiB.
+    DataError, with the name in front, if no record of version 3 lies within its first MiB; or if it
+    begins with none and from the first one on, most bytes are none: by chance any large file holds
+    what looks like a record somewhere.
     """
     try:
-        return sniff(read(0, _SNIFFED), name)
+        kind = sniff(start := read(0, _SNIFFED), name)
     except DataError:
-        return sniff(read(0, _SNIFFED_MOST), name)
+        kind = sniff(start := read(0, _SNIFFED_MOST), name)
+    if kind is not Content.EMPTY and not plausible(start):
+        _refuse_chance(read, name)
+    return kind
+
+
+def _refuse_chance(read: Callable[[int, int], bytes], name: str) -> None:
+    start = read(0, _SNIFFED_MOST)
+    found = _next_plausible(start, 0, len(start))
+    rest = read(found, _SNIFFED_MOST)
+    held = sum(run.end - run.start for run in walk(rest, more=False) if run.records)
+    if start.startswith(_SQLITE) or 2 * held < len(rest):
+        raise DataError(f"{name}: not an accounting file")
 
 
 def sniff(start: bytes, name: str) -> Content:

@@ -338,6 +338,29 @@ def test_junk_before_the_first_record_is_searched_for_one_for_a_mebibyte(
     assert [str(trouble) for trouble in run(place).troubles] == [f"{live}: not an accounting file"]
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"SQLite format 3\0" + records(0, 50),
+        b"\x7fELF" + b"code" * 500 + records(0, 1) + b"code" * 5000,
+        b"text " * 400 + (records(0, 1) + b"text " * 30) * 148,
+        b"text " * 4000 + (records(0, 1) + b"text " * 30) * 148,
+    ],
+    ids=["sqlite", "program", "many by chance", "the first of them behind 4 KiB"],
+)
+def test_file_that_holds_a_record_by_chance_is_refused_and_gives_nothing(
+    place: Path, data: bytes
+) -> None:
+    other = place / "other"
+    other.write_bytes(data)
+    outcome = run(place, other)
+    assert [str(trouble) for trouble in outcome.troubles] == [f"{other}: not an accounting file"]
+    assert query(place, "select count(*) from acct union all select count(*) from acct_file") == [
+        (0,),
+        (0,),
+    ]
+
+
 def test_record_about_the_caller_of_acct_is_never_counted(place: Path, live: Path) -> None:
     live.write_bytes(record(0) + record(1, comm=b"accton", mem=0))
     outcome = run(place)
