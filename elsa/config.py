@@ -120,6 +120,8 @@ def _from_file(named: str | None, fields: Mapping[str, dataclasses.Field[Any]]) 
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: nested too deeply") from None
     for key in table:
         if key not in fields:
             raise ConfigError(f"{path}: unknown key {key!r}; the keys are: {', '.join(fields)}")

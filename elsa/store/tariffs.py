@@ -34,6 +34,8 @@ def read_file(path: Path) -> dict[str, Any]:
         raise InputMissingError(f"{path}: {error.strerror}") from None
     except ValueError as error:  # not TOML, not UTF-8
         raise UsageError(f"{path}: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise UsageError(f"{path}: nested too deeply") from None
 
 
 def _decimal(text: str) -> Decimal:
