@@ -180,9 +180,9 @@ def test_what_memory_cannot_hold_while_the_warehouse_is_locked_is_a_gap(
             job = host.create("storm", *workers, member.pid)
             other.execute("begin immediate")
             storm.go()
-            while (
-                not storm.has_printed()
-            ):  # before it answers jobd takes in what else would wait in the kernel
+            while not storm.has_printed():
+                # Before it answers `list` jobd takes in what else would wait in the kernel.
+                host.request("list")
                 assert host.request("status")["backlog"] < 20_000
             started = storm.line()[0]
             storm.rest()
@@ -230,7 +230,12 @@ def small(
         yield host
     finally:
         host.close()
-        subprocess.run(["umount", disk], check=True)
+        # The programs that jobd had started end when they notice that it has.
+        umount = ["umount", disk]
+        wait_until(
+            "nothing uses the disk",
+            lambda: subprocess.run(umount, capture_output=True, check=False).returncode == 0,
+        )
         kernel.switch_on(accounting)  # umount ended it if the file was there; it is not
 
 
