@@ -76,7 +76,10 @@ def audit(connection: sqlite3.Connection, window: Window, output: Output, now_ns
             f"{completeness.count(gaps, 'gap')}{' in this window' if window else ''} (see: elsa"
             " report gaps)"
         )
-    words += [*_concluded(connection, window), *completeness.pruned(connection, Selection(window))]
+    words += [
+        *completeness.concluded(connection, window),
+        *completeness.pruned(connection, Selection(window)),
+    ]
     some = any(row[2] or row[3] for row in classes)
     words = (
         [*words, *silence(connection, window, now_ns)]
@@ -94,25 +97,6 @@ def audit(connection: sqlite3.Connection, window: Window, output: Output, now_ns
         ),
         Report(_TICKS, _TICKS, [_ticks(found)]),
         words,
-    )
-
-
-def _concluded(connection: sqlite3.Connection, window: Window) -> list[str]:
-    """How many ends only a record tells whose elapsed time was cut."""
-    told = "u.late_s is not null and coalesce(p.end_how, 3) = 3"
-    where = " and ".join([told, *window.where(_SELF_NS)])
-    count = connection.execute(
-        "select count(*) from acct as u left join process as p on p.id = u.process_id where"
-        f" {where}"
-    ).fetchone()[0]
-    whose = "1 process that lived" if count == 1 else f"{count} processes that lived"
-    return (
-        [
-            f"the end of {whose} for over 46 hours is inferred to a few seconds, from where its"
-            " record stands in the file"
-        ]
-        if count
-        else []
     )
 
 

@@ -319,6 +319,25 @@ def _members(connection: sqlite3.Connection, selection: Selection) -> list[str]:
     ]
 
 
+def concluded(connection: sqlite3.Connection, window: Window) -> list[str]:
+    """Say how many ends only a record tells whose elapsed time was cut."""
+    told = "u.late_s is not null and coalesce(p.end_how, 3) = 3"
+    where = " and ".join([told, *window.where("u.ended * 1000000000")])
+    count = connection.execute(
+        "select count(*) from acct as u left join process as p on p.id = u.process_id where"
+        f" {where}"
+    ).fetchone()[0]
+    whose = "1 process that lived" if count == 1 else f"{count} processes that lived"
+    return (
+        [
+            f"the end of {whose} for over 46 hours is inferred to a few seconds, from where its"
+            " record stands in the file"
+        ]
+        if count
+        else []
+    )
+
+
 def estimate(selection: Selection) -> list[str]:
     """Say that the figures of a window were cut by time, if they were."""
     if not selection.clip:

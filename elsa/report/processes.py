@@ -70,6 +70,7 @@ COLUMNS = (
     "exit_signal",
     "origin",
     "end_how",
+    "ended_inferred",
     "record",
 )
 _FIGURES = ("rss_kib", "read_bytes", "write_bytes", "exit_status", "record")
@@ -198,6 +199,8 @@ def processes(
             if len(last) > output.limit
             else []
         )
+    if selection.jobs is None and not selection.choices:
+        words += completeness.concluded(connection, selection.window)
     words += completeness.of_each(connection, shown)
     return Report(
         shown, shown, found, words, nothing=partial(completeness.nothing, connection, selection)

@@ -227,6 +227,8 @@ def usage(
         + completeness.measured(connection, names, groups, shown)
         + completeness.estimate(selection)
     )
+    if (by.period or selection.window) and selection.jobs is None and not selection.choices:
+        words += completeness.concluded(connection, selection.window)
     words += completeness.left_out(len(groups) - len(kept), by.noun) + completeness.cut(
         len(kept), output.limit
     )

@@ -413,6 +413,7 @@ charged as (
         member.state,
         member.origin,
         member.end_how,
+        member.ended_inferred,
         member.record,
         member.class,
         member.unheard
@@ -504,6 +505,7 @@ select
     charged.state,
     charged.origin,
     charged.end_how,
+    charged.ended_inferred,
     charged.record,
     charged.class,
     charged.unheard

@@ -81,6 +81,7 @@ with life as (
         case when p.end_how = 1 or s.threads > 1 then p.exit_status else coalesce(p.exit_status, a.exitcode) end as exit_status,
         p.origin,
         p.end_how,
+        a.late_s,
         a.join_how,
         b.uuid,
         b.host_id,
@@ -193,6 +194,8 @@ select
         when 4 then 'reused'
         when 5 then 'reboot'
     end as end_how,
+    -- only its record tells, whose elapsed time the kernel cut
+    case when life.end_how is not null then life.end_how = 3 and life.late_s is not null end as ended_inferred,
     case life.join_how
         when 0 then 'pending'
         when 1 then 'exact'

@@ -81,6 +81,7 @@ select
     'ended' as state,
     cast(null as text) as origin,
     cast(null as text) as end_how,
+    a.late_s is not null as ended_inferred,
     case a.join_how
         when 0 then 'pending'
         when 1 then 'exact'

@@ -102,6 +102,7 @@ def test_process_with_a_record_shows_both_witnesses_in_raw_and_human_units(
         "state": "ended",
         "origin": "fork",
         "end_how": "exit",
+        "ended_inferred": 0,
         "record": "exact",
         "class": "both",
         "unheard": None,
@@ -368,3 +369,24 @@ def test_cpu_time_is_measured_where_it_can_be_and_sampled_where_not(
     assert (row["cpu_s"], row["user_s"], row["system_s"]) == pytest.approx(
         (cpu_s, user_s, cpu_s - user_s)
     )
+
+
+def test_end_is_marked_as_inferred_where_only_a_record_tells_it_whose_elapsed_time_was_cut(
+    warehouse: Warehouse,
+) -> None:
+    warehouse.process(1, seconds=None)
+    warehouse.process(2, end_how=1)  # its exit was heard
+    warehouse.process(3, end_how=3)
+    warehouse.process(4, end_how=3)
+    for number, late_s in ((2, 4), (3, 0), (4, None)):
+        warehouse.acct(number, number, late_s=late_s)
+    warehouse.acct(5, None, late_s=3)
+    warehouse.acct(6, None)
+    found = warehouse.rows(
+        "select process_id, acct_id, ended_inferred from process_usage order by process_id nulls"
+        " last, acct_id"
+    )
+    assert [row["ended_inferred"] for row in found] == [None, 0, 1, 0, 1, 0]
+    warehouse.job(1, members=(2, 3))
+    of_job = warehouse.rows("select ended_inferred from job_process_usage order by process_id")
+    assert [row["ended_inferred"] for row in of_job] == [0, 1]

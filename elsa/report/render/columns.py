@@ -423,6 +423,12 @@ _ALL = (
     ),
     _text("origin", "origin", "how the process became known"),
     _text("end_how", "end by", "how its end became known"),
+    _flag(
+        "ended_inferred",
+        "end inferred",
+        "whether its end was inferred from the order of the accounting file, as only its record"
+        " tells it, and the kernel cut the elapsed time there",
+    ),
     _text(
         "class",
         "class",

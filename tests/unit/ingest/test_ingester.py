@@ -28,8 +28,9 @@ from elsa.ingest.ingester import Ingester, Outcome
 from elsa.kernel import acct_file, unpack
 from elsa.kernel.acct_file import AcctFile
 from elsa.kernel.procfs import Procfs
-from elsa.report import audit
+from elsa.report import audit, processes, usage
 from elsa.report.query import warehouse
+from elsa.report.query.selection import Selection
 from elsa.report.query.times import Window
 from elsa.report.render.output import Output
 from elsa.state.codes import Join
@@ -577,11 +578,24 @@ def test_long_life_of_which_nothing_tells_ends_when_its_record_says_and_is_marke
         place, "select ended_at, ended_inferred from acct_records order by acct_id limit 1"
     ) == [("2026-10-31T23:59:59Z", 1)]
     with warehouse.reading(place / "elsa.db") as connection:
-        words = audit.audit(connection, Window(), Output(), 0).words
-    assert (
-        "the end of 1 process that lived for over 46 hours is inferred to a few seconds, from where"
-        " its record stands in the file" in words
-    )
+        made = (
+            audit.audit(connection, Window(), Output(), 0),
+            usage.usage(connection, usage.DAYS, Selection(), Output()),
+            processes.processes(connection, processes.LAST, Selection(), Output()),
+        )
+        hidden = processes.processes(
+            connection,
+            processes.PROCESSES,
+            Selection(),
+            Output("json", "command,ended_inferred"),
+        )
+        marked = dict(hidden.rows)
+    for each in made:
+        assert (
+            "the end of 1 process that lived for over 46 hours is inferred to a few seconds, from"
+            " where its record stands in the file" in each.words
+        )
+    assert marked == {"daemon": 1, "after": 0}
 
 
 def test_process_that_began_before_1970_is_told_so(place: Path, live: Path) -> None:
