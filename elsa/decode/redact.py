@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import warnings
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
@@ -49,8 +50,11 @@ class Redactor:
         self._options = [_option(word) for word in options.split()]
         names = names or "(?!)"
         try:
-            self._names = re.compile(names, re.IGNORECASE)
-        except (re.error, OverflowError, RecursionError) as error:
+            with warnings.catch_warnings():
+                # Such as [a||b], which another version of Python may read differently.
+                warnings.simplefilter("error", FutureWarning)
+                self._names = re.compile(names, re.IGNORECASE)
+        except (re.error, OverflowError, RecursionError, FutureWarning) as error:
             raise ValueError(f"{names!r} is no regular expression: {error}") from None
         # Most command lines have nothing of the kind, and are done with this.
         programs = "".join(

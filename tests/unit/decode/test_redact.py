@@ -209,3 +209,8 @@ def test_both_empty_switches_it_off() -> None:
 def test_what_makes_no_sense_is_refused(names: str, options: str) -> None:
     with pytest.raises(ValueError, match=r"is (no regular|not of the form)"):
         Redactor(names, options)
+
+
+def test_a_pattern_that_another_python_may_read_differently_is_refused() -> None:
+    with pytest.raises(ValueError, match="no regular expression: Possible set union"):
+        Redactor("secre[t|token||x]", "")
