@@ -25,8 +25,8 @@ class ElsaError(Exception):
     exit_code = EXIT_FAILURE
 
     def __str__(self) -> str:
-        """The sentence, safe to show whoever chose the names in it."""
-        return printable(super().__str__())
+        """The sentence in one line, safe to show whoever chose the names in it."""
+        return printable(super().__str__().replace("\n", " "))
 
 
 class UsageError(ElsaError):

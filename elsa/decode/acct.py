@@ -380,7 +380,8 @@ def content(read: Callable[[int, int], bytes], name: str) -> Content:
 def _refuse_chance(read: Callable[[int, int], bytes], name: str) -> None:
     start = read(0, _SNIFFED_MOST)
     found = _next_plausible(start, 0, len(start))
-    rest = read(found, _SNIFFED_MOST)
+    # From the beginning again, since a pipe gives nothing back of what it was read past.
+    rest = read(0, found + _SNIFFED_MOST)[found:]
     held = sum(run.end - run.start for run in walk(rest, more=False) if run.records)
     if start.startswith(_SQLITE) or 2 * held < len(rest):
         raise DataError(f"{name}: not an accounting file")
