@@ -215,5 +215,7 @@ def witnessed(host: Host, witness: Connector, before: int) -> tuple[int, int, in
     came before it answered.
     """
     first = before + len(witness.drain(1_000_000))
+    # Unlike `status`, `list` waits until jobd has taken in what happened before.
+    host.request("list")
     status = host.request("status")
     return first, status["events"] + status["lost"], first + len(witness.drain(1_000_000))
