@@ -2,9 +2,9 @@
 command and not seven hundred.
 
 A day is made when each of its hours is rolled up, and is true as long as its row in rollup_day
-stands: triggers (staleness.py) take that away, and the sums with it, as soon as one of the hours is
-forgotten. Hours in which nothing ended are marked as rolled up too, so that what is told of them
-later is noticed as well.
+stands: triggers (rollup_triggers.py) take that away, and the sums with it, as soon as one of the
+hours is forgotten. Hours in which nothing ended are marked as rolled up too, so that what is told
+of them later is noticed as well.
 """
 
 from __future__ import annotations

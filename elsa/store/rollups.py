@@ -1,8 +1,8 @@
 """Rolling up: the sums over what ended in an hour, by command, user, job and witness, made from the
 views and kept beside them.
 
-An hour is true as long as its row in rollup_hour stands; triggers (staleness.py) take that away
-when anything changes that ended in the hour. The sums are made without a transaction, so that
+An hour is true as long as its row in rollup_hour stands; triggers (rollup_triggers.py) take that
+away when anything changes that ended in the hour. The sums are made without a transaction, so that
 nobody waits: the row stands from before, not ready, and if it is gone afterwards, something changed
 meanwhile and the hour is done again another time.
 """

@@ -21,8 +21,8 @@ from elsa.store.database import transaction
 _MOST_DECIMALS = 9
 _KEYS = {"valid_from", "currency", "zone", "decimals", "note", "rates", "factors"}
 _COLUMNS = f"id, valid_from_at_ns, currency, zone, decimals, note, {', '.join(RATES)}"
-_RATE = re.compile(r"\d{1,12}(\.\d{1,12})?")
 _MOST_DIGITS = 12
+_RATE = re.compile(rf"\d{{1,{_MOST_DIGITS}}}(\.\d{{1,{_MOST_DIGITS}}})?")
 
 
 def read_file(path: Path) -> dict[str, Any]:
