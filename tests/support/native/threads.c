@@ -9,8 +9,8 @@
  *   other-exec      the last of COUNT threads executes `sh -c "exit 5"`
  *   killed          the leader exits with 0, another thread kills the process with SIGKILL
  *   code            a thread alone exits with 5, and a while later the leader ends the process with 0
- *   many            COUNT threads at once, joined; 4
- *   storm           COUNT threads, eight at a time, joined; 3
+ *   many            COUNT threads at once, joined, and a while later; 4
+ *   storm           COUNT threads, eight at a time, joined, and a while later; 3
  *   forking         the leader exits with 0, another thread forks COUNT children that exit with 8, and ends the process with 2
  *   old             COUNT threads are there before the line is read: then the leader exits with 0, later another ends the process with 7
  */
@@ -53,6 +53,7 @@ static void *last(void *nothing)
     usleep(20000); /* the leader is gone by now */
     for (int index = 0; index < count; index++)
         sem_post(&done);
+    usleep(20000); /* which of two codes came last is certain then; exits.c has those that are nearer */
     if (!strcmp(mode, "group-exit"))
         syscall(SYS_exit_group, 6);
     if (!strcmp(mode, "old"))
@@ -110,6 +111,7 @@ int main(int argc, char **argv)
             for (int at_once = 0; at_once < 8; at_once++)
                 pthread_join(threads[at_once], NULL);
         }
+        usleep(20000);
         return 3;
     }
     if (!strcmp(mode, "code")) {
@@ -130,6 +132,7 @@ int main(int argc, char **argv)
             sem_post(&done);
         for (int index = 0; index < count; index++)
             pthread_join(threads[index], NULL);
+        usleep(20000);
         return 4;
     }
     start(last);
