@@ -84,7 +84,7 @@ _RECORD = struct.Struct("<2BH6If8H16s")
 _NAMES = [b"command%d" % number for number in range(300)]
 
 
-class Life(NamedTuple):
+class Candidate(NamedTuple):
     """A process as both witnesses tell of it."""
 
     pid: int
@@ -113,7 +113,7 @@ class Life(NamedTuple):
         )
 
 
-def lives(count: int) -> Iterator[Life]:
+def lives(count: int) -> Iterator[Candidate]:
     """A month of processes, in the order in which they ended; pids come again."""
     chance = random.Random(count)  # noqa: S311 - no secret
     step_ns = SPAN_S * SECOND_NS // count
@@ -123,7 +123,7 @@ def lives(count: int) -> Iterator[Life]:
         end_ns += step_ns
         elapsed_ns = min(int(chance.expovariate(2) * SECOND_NS), end_ns)
         ppid = max(pid - chance.randrange(1, 50), 1)
-        yield Life(
+        yield Candidate(
             pid,
             ppid,
             end_ns - elapsed_ns,
@@ -161,7 +161,7 @@ def write_lives(path: Path, count: int) -> None:
         )
         connection.executemany(
             """insert into process
-                   (id, boot_id, pid, origin, start_ns, clock_id, elapsed_ns, end_clock_id, end_how, exit_status, uid, comm_id)
+                   (id, boot_id, pid, origin, start_ns, clock_id, elapsed_ns, end_clock_id, end_source, exit_status, uid, comm_id)
                values (?, 1, ?, 1, ?, 1, ?, 1, 1, 0, ?, ?)""",
             (
                 (2 * id_, one.pid, one.start_ns, one.elapsed_ns, one.uid, one.name + 1)

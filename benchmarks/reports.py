@@ -255,7 +255,7 @@ def exported(path: Path, to: Path) -> bool:
 # -----------------------------------------------------------------------------------------------------------------
 
 _PROCESS = """insert into process
-    (id, boot_id, pid, origin, start_ns, clock_id, elapsed_ns, end_clock_id, end_how, exit_status, uid, comm_id)
+    (id, boot_id, pid, origin, start_ns, clock_id, elapsed_ns, end_clock_id, end_source, exit_status, uid, comm_id)
     values (?, 9, ?, 1, ?, 90, 30000000, 90, 1, 0, 1000, 1)"""
 _USAGE = """insert into usage (process_id, threads, complete, run_ns, utime_us, stime_us, rss_kib)
     values (?, 1, 1, 9000000, 5000, 4000, 2000)"""

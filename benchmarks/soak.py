@@ -289,7 +289,7 @@ class Soak:
             "gaps:",
             self.host.sql("select kind, count(*), sum(lost) from gap group by kind order by kind"),
         )
-        rows = self.host.sql("select join_how, count(*) from acct group by 1 order by 1")
+        rows = self.host.sql("select join_outcome, count(*) from acct group by 1 order by 1")
         print(f"{len(self.rounds)} storms, {started} processes, {started / seconds:.0f} per second")
         print(f"{self.rotations} rotations, {self.outages} ends of jobd, {self.reports} reports")
         print(

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from elsa.report.query import rollup_source
 from elsa.report.query.times import Window
 from elsa.store import measures
-from elsa.store.measures import COUNTERS, MEASURES, OF_CLASS, ROLLED, ROLLED_OF_JOB, Aggregate
+from elsa.store.measures import COUNTERS, MEASURES, OF_AUDIT, ROLLED, ROLLED_OF_JOB, Aggregate
 from elsa.store.rollups import ROLLUPS
 
 FOLDER = Path(__file__).resolve().parent.parent / "sql"
@@ -106,7 +106,7 @@ LISTS: dict[str, Callable[[str], list[str]]] = {
     "names": lambda words: [f"{words.split()[0]}.{key}" for key in _of(words.partition(" ")[2])],
     "rolled": lambda alias: [f"{alias}.{name}" for name in measures.columns(ROLLED)],
     "rolled-of-job": lambda alias: [f"{alias}.{name}" for name in measures.columns(ROLLED_OF_JOB)],
-    "class": lambda keys: [f"{OF_CLASS[key].sql()} as {key}" for key in keys.split()],
+    "class": lambda keys: [f"{OF_AUDIT[key].sql()} as {key}" for key in keys.split()],
     "halves-of-records": lambda alias: _halves(
         {key: f"{alias}.{column}" for key, column in _RECORDED.items()}
     ),

@@ -83,18 +83,18 @@ def ingest(
     """
     from elsa.ingest.ingester import Ingester
     from elsa.kernel.procfs import Procfs
-    from elsa.store.rollups import Keeper
+    from elsa.store.rollups import RollupScheduler
 
     if host is not None and not host.strip():
         raise click.BadParameter("a name is needed", param_hint="--host")
     logging.basicConfig(level=logging.WARNING, format="elsa-ingest: %(message)s")
     settings = config.load({"db": db, "socket": socket})
-    ingester, keeper = Ingester(settings, Procfs(), host), Keeper(settings.db)
+    ingester, scheduler = Ingester(settings, Procfs(), host), RollupScheduler(settings.db)
     if follow:
 
         def after(outcome: Outcome) -> None:
             _tell(outcome, quiet=quiet, following=True)
-            keeper.now_and_then()
+            scheduler.now_and_then()
 
         stopping = _stop_on_signal()
         ingester.follow(files, interval, lambda: bool(stopping), after)
@@ -103,7 +103,7 @@ def ingest(
         outcome = ingester.run_once(files, show)
     _tell(outcome, quiet=quiet, following=False)
     with progress.bar("rolling up", from_total=48, quiet=quiet) as show:
-        keeper.roll_up(show)
+        scheduler.roll_up(show)
     if outcome.troubles:
         sys.exit(outcome.troubles[0].exit_code)
 

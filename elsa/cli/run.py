@@ -38,9 +38,9 @@ from elsa.run.launch import end_like, launch, title_of
 from elsa.run.usage_sums import Tally, Waited
 
 if TYPE_CHECKING:
-    from elsa.run.own_collector import Inside
+    from elsa.run.own_collector import OwnCollector
 
-    Accountant = Inside | WithJobd
+    Accountant = OwnCollector | WithJobd
 
 # How long a jobd of our own may take to begin.
 PATIENCE_S = 20.0
@@ -159,10 +159,10 @@ def _accountant(
     accountant: Accountant
     if theirs is None:
         from elsa.run.own_collector import (
-            Inside,  # what it needs takes a third of a second to import
+            OwnCollector,  # what it needs takes a third of a second to import
         )
 
-        accountant = Inside(settings)
+        accountant = OwnCollector(settings)
     else:
         accountant = WithJobd(client, theirs, title, tags)
     stack.callback(accountant.close)

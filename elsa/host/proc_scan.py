@@ -14,7 +14,7 @@ from elsa.decode.procfs import Stat, parse_memory, parse_real_uid, parse_stat
 from elsa.errors import DataError
 from elsa.kernel import clocks
 from elsa.kernel.procfs import Procfs
-from elsa.state.incarnation import Found, Incarnation, ProgramRow, same_start
+from elsa.state.incarnation import Incarnation, ProcSnapshot, ProgramRow, same_start
 from elsa.store.boots import Machine
 
 Monotonic = Callable[[int], int]
@@ -42,7 +42,9 @@ def start_ns(stat: Stat, monotonic: Monotonic) -> int:
     return monotonic(stat.starttime_ticks * 1_000_000_000 // TICKS_PER_S)
 
 
-def find(procfs: Procfs, pid: int, monotonic: Monotonic, *, with_uid: bool = True) -> Found | None:
+def find(
+    procfs: Procfs, pid: int, monotonic: Monotonic, *, with_uid: bool = True
+) -> ProcSnapshot | None:
     """One process, or None if it is gone."""
     seen_ns = clocks.monotonic_ns()
     data = procfs.read_stat(pid)
@@ -55,7 +57,7 @@ def find(procfs: Procfs, pid: int, monotonic: Monotonic, *, with_uid: bool = Tru
             uid = parse_real_uid(status)
     except DataError:
         return None
-    return Found(
+    return ProcSnapshot(
         pid=pid,
         ppid=stat.ppid,
         start_ns=start_ns(stat, monotonic),
@@ -68,7 +70,9 @@ def find(procfs: Procfs, pid: int, monotonic: Monotonic, *, with_uid: bool = Tru
     )
 
 
-def find_all(procfs: Procfs, monotonic: Monotonic, breathe: Callable[[], None]) -> Iterator[Found]:
+def find_all(
+    procfs: Procfs, monotonic: Monotonic, breathe: Callable[[], None]
+) -> Iterator[ProcSnapshot]:
     """Every process of the host; calls `breathe` now and then."""
     for count, pid in enumerate(procfs.pids()):
         if count % BREATH == 0:

@@ -33,7 +33,7 @@ from elsa.ingest.resume import Known
 from elsa.kernel import clocks
 from elsa.kernel.acct_file import AcctFile
 from elsa.kernel.procfs import Procfs
-from elsa.matching.joiner import NEVER_NS, Boot, Joiner, Verdict
+from elsa.matching.joiner import NEVER_NS, Boot, Joiner, JoinResult
 from elsa.matching.pairing import Record
 from elsa.state.codes import Join
 from elsa.store import boots, database, locks, names
@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 BATCH = 10_000
 SYNC_TIMEOUT_S = 15.0
 
-ITSELF = Verdict(None, Join.SELF)
+ITSELF = JoinResult(None, Join.SELF)
 NONE_NEW = 2**62
 
 Progress = Callable[[int, int], None]
@@ -98,12 +98,12 @@ class Copy(NamedTuple):
     holds_nothing_else: bool
 
 
-def _settled(verdicts: dict[int, Verdict], first_new_id: int) -> list[tuple[int, Verdict]]:
-    """The verdicts that end the waiting of earlier records."""
+def _settled(results: dict[int, JoinResult], first_new_id: int) -> list[tuple[int, JoinResult]]:
+    """The results that end the waiting of earlier records."""
     return [
-        (id_, verdict)
-        for id_, verdict in verdicts.items()
-        if id_ < first_new_id and verdict.how is not Join.PENDING
+        (id_, result)
+        for id_, result in results.items()
+        if id_ < first_new_id and result.how is not Join.PENDING
     ]
 
 
@@ -358,7 +358,7 @@ class Ingester:
             [row for _, row in rows], resume.second_before(connection, known)
         )
         # Decided without a transaction: jobd wants to write as well.
-        verdicts = joiner.join(
+        results = joiner.join(
             [
                 Record(
                     first_id + index,
@@ -376,7 +376,7 @@ class Ingester:
             ]
         )
         with database.transaction(connection):
-            self._insert(connection, joiner, known.id, first_id, rows, late, verdicts)
+            self._insert(connection, joiner, known.id, first_id, rows, late, results)
             for one in skipped:
                 resume.skip(connection, known, *one)
             if batch:
@@ -387,9 +387,9 @@ class Ingester:
         outcome.skipped += [(known.path, one) for one in skipped]
         outcome.files[known.path] = outcome.files.get(known.path, 0) + len(rows)
         outcome.joins.update(
-            verdicts.get(id_, ITSELF).how for id_ in range(first_id, first_id + len(rows))
+            results.get(id_, ITSELF).how for id_ in range(first_id, first_id + len(rows))
         )
-        self._count_late(verdicts, first_id, outcome)
+        self._count_late(results, first_id, outcome)
 
     def _insert(
         self,
@@ -399,9 +399,9 @@ class Ingester:
         first_id: int,
         rows: Sequence[tuple[int, AcctRow]],
         late: Sequence[int | None],
-        verdicts: dict[int, Verdict],
+        results: dict[int, JoinResult],
     ) -> None:
-        """New records with their verdicts, and the verdicts on records that waited."""
+        """New records with their results, and the results on records that waited."""
         try:
             comm_ids = self._comms.ids(connection, (row[-1] for _, row in rows))
             records = [
@@ -409,7 +409,7 @@ class Ingester:
                     id_,
                     file_id,
                     position,
-                    *verdicts.get(id_, ITSELF),
+                    *results.get(id_, ITSELF),
                     *row[:18],
                     comm_ids[row[18]],
                     late_s,
@@ -419,7 +419,7 @@ class Ingester:
                 )
             ]
             joiner.write_made({record[0]: record[-2] for record in records})  # type: ignore[misc]
-            self._update(connection, verdicts, first_id)
+            self._update(connection, results, first_id)
             database.insert_rows(connection, "insert into acct", records)
             joiner.trace_lines()
         except BaseException:
@@ -428,34 +428,35 @@ class Ingester:
 
     def _settle(self, connection: sqlite3.Connection, joiner: Joiner, outcome: Outcome) -> None:
         """What waits, from this pass and earlier ones, is joined now if it can be."""
-        verdicts = joiner.join_pending()
+        results = joiner.join_pending()
         with database.transaction(connection):
             joiner.write_made({})
-            self._update(connection, verdicts, NONE_NEW)
+            self._update(connection, results, NONE_NEW)
             joiner.end_boots()
             joiner.trace_lines()
             joiner.close_from_records(
                 collector_at_work=locks.held(locks.COLLECTOR, self._config.db)
             )
-        self._count_late(verdicts, NONE_NEW, outcome)
+        self._count_late(results, NONE_NEW, outcome)
         outcome.waiting = connection.execute(
-            "select count(*) from acct where join_how = 0"
+            "select count(*) from acct where join_outcome = 0"
         ).fetchone()[0]
 
     @staticmethod
     def _update(
-        connection: sqlite3.Connection, verdicts: dict[int, Verdict], first_new_id: int
+        connection: sqlite3.Connection, results: dict[int, JoinResult], first_new_id: int
     ) -> None:
-        """Store the verdicts on records that waited."""
+        """Store the results on records that waited."""
         rows = [
-            (verdict.process_id, verdict.how, id_)
-            for id_, verdict in _settled(verdicts, first_new_id)
+            (result.process_id, result.how, id_) for id_, result in _settled(results, first_new_id)
         ]
-        connection.executemany("update acct set process_id = ?, join_how = ? where id = ?", rows)
+        connection.executemany(
+            "update acct set process_id = ?, join_outcome = ? where id = ?", rows
+        )
 
     @staticmethod
-    def _count_late(verdicts: dict[int, Verdict], first_new_id: int, outcome: Outcome) -> None:
-        late = [verdict.how for _, verdict in _settled(verdicts, first_new_id)]
+    def _count_late(results: dict[int, JoinResult], first_new_id: int, outcome: Outcome) -> None:
+        late = [result.how for _, result in _settled(results, first_new_id)]
         outcome.settled_late += len(late)
         outcome.joins.update(late)
         outcome.joins[Join.PENDING] -= len(late)

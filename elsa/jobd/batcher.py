@@ -91,7 +91,7 @@ class Storing:
 
     def close(self, job: Job) -> None:
         """Store the end of a job."""
-        self._batch.closed.append((job.closed_at_ns, job.close_how, job.id))
+        self._batch.closed.append((job.closed_at_ns, job.close_reason, job.id))
 
     # --- when
     # -------------------------------------------------------------------------------------------------------------------

@@ -53,7 +53,7 @@ class Counting:
             self._query.close()
 
     def read(self, life: Incarnation, monotonic: Monotonic) -> CounterRow | None:
-        """The counters so far, in the order of the columns of table baseline; None if the process
+        """The counters so far, in the order of the columns of table counter_snapshot; None if the process
         is gone.
 
         Taskstats knows times and switches of the whole process, but its I/O and memory not: I/O and faults come from /proc. The I/O is that

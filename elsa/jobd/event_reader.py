@@ -18,7 +18,7 @@ from elsa.kernel import clocks
 from elsa.kernel.connector import Connector
 from elsa.kernel.procfs import Procfs
 from elsa.kernel.taskstats import TaskstatsSocket
-from elsa.state.incarnation import Found, Incarnation, same_start
+from elsa.state.incarnation import Incarnation, ProcSnapshot, same_start
 from elsa.state.loss_counter import Losses
 from elsa.state.loss_counter import Sequence as Numbering
 from elsa.state.process_table import SKEW_NS, Processes
@@ -92,8 +92,8 @@ class Hearing:
         )  # up to here no event was lost that has not been put on record
         self._loss_since_ns: int | None = None
         self._scanned_ns = 0
-        self._scan: Iterator[Found] | None = None
-        self._found: list[Found] = []
+        self._scan: Iterator[ProcSnapshot] | None = None
+        self._found: list[ProcSnapshot] = []
         self._loss: Loss | None = None
         """For which the scan is made."""
         self.newest_ns = 0
@@ -341,7 +341,7 @@ class Hearing:
                 if self._processes.doubts.get(pid) is event:
                     self._processes.resolve_doubt(pid, found)
 
-    def _find(self, pid: int) -> Found | None:
+    def _find(self, pid: int) -> ProcSnapshot | None:
         return proc_scan.find(self._procfs, pid, self._clocks.from_boottime_ns, with_uid=False)
 
     # --- the clock

@@ -25,7 +25,7 @@ from elsa.kernel import clocks
 from elsa.kernel.pid_namespace import ForeignPids
 from elsa.kernel.procfs import Procfs
 from elsa.state.codes import How
-from elsa.state.incarnation import Found, Incarnation, same_start
+from elsa.state.incarnation import Incarnation, ProcSnapshot, same_start
 from elsa.state.jobs import Job
 from elsa.state.process_table import Processes
 from elsa.store.defined_jobs import DEFINING
@@ -116,7 +116,7 @@ class Service:
             raise UsageError(f"no such process in your pid namespace: {_some(missing)}")
         return protocol.with_pids(request, ours)
 
-    def _found_abroad(self, theirs: int, foreign: ForeignPids) -> Found | None:
+    def _found_abroad(self, theirs: int, foreign: ForeignPids) -> ProcSnapshot | None:
         """The process that they mean, as /proc shows it; the number is asked for twice, so that
         what lies in between is of one process.
         """
@@ -128,7 +128,7 @@ class Service:
         )
         return found if found is not None and foreign.ours(theirs) == ours else None
 
-    def _is_living(self, found: Found) -> bool:
+    def _is_living(self, found: ProcSnapshot) -> bool:
         life = self._processes.living.get(found.pid)
         return life is not None and same_start(life, found.start_ns)
 
@@ -300,7 +300,9 @@ class Service:
     def _note_counters(self, life: Incarnation, job: Job, since_ns: int, edge: int) -> None:
         counters = self._collector.counting.read(life, self._processes.clocks.from_boottime_ns)
         if counters is not None:
-            self._processes.changes.baselines.append((job.id, life.id, since_ns, edge, *counters))
+            self._processes.changes.counter_snapshots.append(
+                (job.id, life.id, since_ns, edge, *counters)
+            )
 
     def _list(self, request: protocol.List, peer: Peer, reply: Reply) -> None:
         jobs = [describe(job) for job in self._processes.jobs.seen(_sees_of(peer)).values()]

@@ -13,7 +13,7 @@ from elsa.errors import DataError
 from elsa.kernel import clocks
 from elsa.kernel.procfs import Procfs
 from elsa.kernel.taskstats import TaskstatsSocket
-from elsa.matching.taskstats import Witness
+from elsa.matching.taskstats import UsageMatcher
 from elsa.state.clock import Clock
 from elsa.state.process_table import Processes
 from elsa.state.taskstats import ProcessSums
@@ -53,7 +53,7 @@ class Statistics:
         self._procfs = procfs
         self._notes = notes
         self._sums = ProcessSums()
-        self._witness = Witness(processes, delays=self._delays_are_counted())
+        self._matcher = UsageMatcher(processes, delays=self._delays_are_counted())
         self._gathered: list[Message] = []
         self._drops = 0
         self._read_ns = clocks.monotonic_ns()
@@ -63,7 +63,7 @@ class Statistics:
     @property
     def waiting(self) -> bool:
         """Whether lives that have ended still wait for their message."""
-        return self._witness.waiting
+        return self._matcher.waiting
 
     def _delays_are_counted(self) -> bool:
         return self._procfs.sysctl("kernel.task_delayacct") == "1"
@@ -80,7 +80,7 @@ class Statistics:
             try:
                 self._gathered += decoding.decode(datagram)
             except DataError:
-                self._witness.homeless += 1
+                self._matcher.homeless += 1
         drops = self._socket.drops()
         if drops != self._drops:
             self._notes.gap(
@@ -110,7 +110,7 @@ class Statistics:
         if not up_to_date and len(self._gathered) <= MOST_GATHERED:
             return True
         messages, self._gathered = self._gathered[:HEAR_MOST], self._gathered[HEAR_MOST:]
-        self._witness.hear(self._sums.feed(messages), clocks.monotonic_ns())
+        self._matcher.hear(self._sums.feed(messages), clocks.monotonic_ns())
         if self._gathered:
             return False
         self.heard_ns = self._read_ns
@@ -118,5 +118,5 @@ class Statistics:
 
     def keep_house(self) -> None:
         """Give up on messages that have not come, and see whether delays are counted now."""
-        self._witness.forget(self.heard_ns)
-        self._witness.delays = self._delays_are_counted()
+        self._matcher.forget(self.heard_ns)
+        self._matcher.delays = self._delays_are_counted()

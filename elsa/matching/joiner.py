@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 from elsa.decode.acct import WRAP
 from elsa.matching import pairing, parentage, record_order
-from elsa.matching.pairing import SECOND_NS, TICK_NS, Life, Record
-from elsa.matching.record_order import Bracket
+from elsa.matching.pairing import SECOND_NS, TICK_NS, Candidate, Record
+from elsa.matching.record_order import WrittenBetween
 from elsa.state.clock import Clock, Clocks
 from elsa.state.codes import End, Join, Origin
 from elsa.store import boot_ends, boots, process_lookup
@@ -39,36 +39,38 @@ MOST_SECONDS = 100_000
 
 
 _INSERT_OWN = """insert into process
-    (id, boot_id, pid, parent_pid, uid, start_ns, clock_id, elapsed_ns, end_clock_id, exit_status, ended_hour, origin, end_how, comm_id)"""
+    (id, boot_id, pid, parent_pid, uid, start_ns, clock_id, elapsed_ns, end_clock_id, exit_status,
+     ended_hour, origin, end_source, comm_id)"""
 
-_RECORD = f"""acct.id, btime - iif(ended < btime, {WRAP}, 0), etime, exitcode, pid, ppid, acct.uid, comm_id, coalesce(late_s, 0)"""
+_RECORD = f"""acct.id, btime - iif(ended < btime, {WRAP}, 0), etime, exitcode, pid, ppid, acct.uid, comm_id,
+    coalesce(late_s, 0)"""
 """The columns of a Record."""
 
-# The columns of a Life, but for the offsets. An end counts if it was heard; a parent, if it surely
+# The columns of a Candidate, but for the offsets. An end counts if it was heard; a parent, if it surely
 # outlived its child.
 _LIVES = f"""
-    select process.pid, process.id, process.start_ns, iif(process.end_how = {End.EXIT:d}, process.start_ns + process.elapsed_ns, null),
-           iif(process.end_how is null, :alive_ns, process.start_ns), process.origin = {Origin.FORK:d},
-           iif(process.end_how = {End.EXIT:d}, coalesce(process.leader_status, process.exit_status), null),
-           iif(process.end_how = {End.EXIT:d} and iif(parent.elapsed_ns is null, :heard_ns, parent.start_ns + parent.elapsed_ns)
+    select process.pid, process.id, process.start_ns, iif(process.end_source = {End.EXIT:d}, process.start_ns + process.elapsed_ns, null),
+           iif(process.end_source is null, :alive_ns, process.start_ns), process.origin = {Origin.FORK:d},
+           iif(process.end_source = {End.EXIT:d}, coalesce(process.leader_status, process.exit_status), null),
+           iif(process.end_source = {End.EXIT:d} and iif(parent.elapsed_ns is null, :heard_ns, parent.start_ns + parent.elapsed_ns)
                    >= process.start_ns + process.elapsed_ns + {LAG_NS}, parent.pid, null),
-           process.end_how is null
+           process.end_source is null
     from {process_lookup.WANTED_BEGUN}
     left join acct on acct.process_id = process.id
     left join process as parent
-        on parent.id = process.parent_id and process.parent_inferred is null and coalesce(parent.end_how, {End.EXIT:d}) = {End.EXIT:d}
+        on parent.id = process.parent_id and process.parent_inferred is null and coalesce(parent.end_source, {End.EXIT:d}) = {End.EXIT:d}
     where process.origin <> {Origin.ACCT:d} and acct.id is null
     order by process.id"""
 
 
-class Verdict(NamedTuple):
+class JoinResult(NamedTuple):
     """What a record was joined to, and how."""
 
     process_id: int | None
     how: Join
 
 
-PENDING = Verdict(None, Join.PENDING)
+PENDING = JoinResult(None, Join.PENDING)
 
 
 class Boot(NamedTuple):
@@ -166,36 +168,36 @@ class Joiner:
     # --- pairing
     # ----------------------------------------------------------------------------------------------------------------
 
-    def join(self, new: Sequence[Record]) -> dict[int, Verdict]:
+    def join(self, new: Sequence[Record]) -> dict[int, JoinResult]:
         """Verdicts for new records and for those of the same pids that wait already; more records
         may be at hand.
         """
         return self._join([*sorted(self._waiting(record.pid for record in new)), *new], final=False)
 
-    def join_pending(self) -> dict[int, Verdict]:
+    def join_pending(self) -> dict[int, JoinResult]:
         """Verdicts for every record that waits, now that all are at hand."""
         rows = self._connection.execute(
             f"""select {_RECORD} from acct indexed by acct_pending join acct_file on acct_file.id = acct_file_id
-                where join_how = 0 and host_id = ?""",
+                where join_outcome = 0 and host_id = ?""",
             (self._host_id,),
         )
         return self._join(sorted(starmap(Record, rows)), final=True)
 
-    def _join(self, records: Sequence[Record], *, final: bool) -> dict[int, Verdict]:
+    def _join(self, records: Sequence[Record], *, final: bool) -> dict[int, JoinResult]:
         heard: dict[int, tuple[Boot, dict[int, list[Record]]]] = {}
-        verdicts: dict[int, Verdict] = {}
+        results: dict[int, JoinResult] = {}
         for record in records:
             boot, _ = self.boot_of(record)
             self._note_last(boot, record)
             if boot.heard_ns is None:
-                verdicts[record.id] = self._alone(boot, record)  # there is nothing to pair it with
+                results[record.id] = self._alone(boot, record)  # there is nothing to pair it with
                 continue
             if boot.id not in heard:
                 heard[boot.id] = boot, defaultdict(list)
             heard[boot.id][1][record.pid].append(record)
         for boot, groups in heard.values():
             lives = self._lives(boot, groups)
-            brackets: dict[int, Bracket] = {}
+            brackets: dict[int, WrittenBetween] = {}
             if final and lives:
                 waiting = [record.id for pid in lives for record in groups[pid]]
                 brackets = record_order.brackets(self._connection, boot.id, waiting)
@@ -205,12 +207,12 @@ class Joiner:
                         boot,
                         self._for_pairing(boot, group, brackets),
                         lives[pid],
-                        verdicts,
+                        results,
                         final=final,
                     )
                 else:
-                    verdicts.update((record.id, self._alone(boot, record)) for record in group)
-        return verdicts
+                    results.update((record.id, self._alone(boot, record)) for record in group)
+        return results
 
     def _note_last(self, boot: Boot, record: Record) -> None:
         """Remember the last moment that records tell of a boot that seemed to be over by then."""
@@ -245,8 +247,8 @@ class Joiner:
         self,
         boot: Boot,
         records: list[Record],
-        lives: list[Life],
-        verdicts: dict[int, Verdict],
+        lives: list[Candidate],
+        results: dict[int, JoinResult],
         *,
         final: bool,
     ) -> None:
@@ -263,20 +265,20 @@ class Joiner:
             joined = self._joined(
                 boot, by_id[pair.record_id], life_of[pair.life_id], certain=pair.certain
             )
-            verdicts[pair.record_id] = PENDING if wait else joined
+            results[pair.record_id] = PENDING if wait else joined
         for record_id in outcome.ambiguous:
             old = final and boot.is_over_for(by_id[record_id])
-            verdicts[record_id] = Verdict(None, Join.AMBIGUOUS) if old else PENDING
+            results[record_id] = JoinResult(None, Join.AMBIGUOUS) if old else PENDING
         for record_id in outcome.alone:
-            verdicts[record_id] = self._alone(boot, by_id[record_id])
+            results[record_id] = self._alone(boot, by_id[record_id])
 
-    def _alone(self, boot: Boot, record: Record) -> Verdict:
+    def _alone(self, boot: Boot, record: Record) -> JoinResult:
         """No incarnation fits: it was never seen, unless its events are still to come."""
         if not boot.complete and record.end_by_ns > boot.heard_at_ns:
             return PENDING
-        return Verdict(self._make_process(boot, record), Join.OWN)
+        return JoinResult(self._make_process(boot, record), Join.OWN)
 
-    def _joined(self, boot: Boot, record: Record, life: Life, *, certain: bool) -> Verdict:
+    def _joined(self, boot: Boot, record: Record, life: Candidate, *, certain: bool) -> JoinResult:
         """An end that is not heard is no proof: while a collector is at work it will be; else
         another may have had the pid by then.
         """
@@ -284,10 +286,10 @@ class Joiner:
             return PENDING
         if life.end_ns is None and boot.heard_ns is not None:
             certain = certain and not self._may_be_unseen(record, [(boot.heard_ns, NEVER_NS)])
-        return Verdict(life.id, Join.EXACT if certain else Join.UNCERTAIN)
+        return JoinResult(life.id, Join.EXACT if certain else Join.UNCERTAIN)
 
     def _for_pairing(
-        self, boot: Boot, records: list[Record], brackets: Mapping[int, Bracket]
+        self, boot: Boot, records: list[Record], brackets: Mapping[int, WrittenBetween]
     ) -> list[Record]:
         """Records with what is known of their surroundings."""
         if boot.gaps:
@@ -314,12 +316,12 @@ class Joiner:
 
     def _waiting(self, pids: Iterable[int]) -> list[Record]:
         rows = self._connection.execute(
-            f"select {_RECORD} from acct indexed by acct_pending where join_how = 0"
+            f"select {_RECORD} from acct indexed by acct_pending where join_outcome = 0"
         )
         wanted = set(pids)
         return [record for record in starmap(Record, rows) if record.pid in wanted]
 
-    def _lives(self, boot: Boot, groups: dict[int, list[Record]]) -> dict[int, list[Life]]:
+    def _lives(self, boot: Boot, groups: dict[int, list[Record]]) -> dict[int, list[Candidate]]:
         """The incarnations of these pids that may have a record among these and have none yet, in
         queue order.
         """
@@ -329,7 +331,7 @@ class Joiner:
         )
         heard_ns = boot.heard_ns or 0
         told = {"boot_id": boot.id, "heard_ns": heard_ns, "alive_ns": heard_ns - LAG_NS}
-        lives: dict[int, list[Life]] = defaultdict(list)
+        lives: dict[int, list[Candidate]] = defaultdict(list)
         for (
             pid,
             id_,
@@ -341,7 +343,9 @@ class Joiner:
             ppid,
             running,
         ) in self._connection.execute(_LIVES, told):
-            life = Life(id_, start_ns, end_ns, alive_ns, exact_start, code, offsets, ppid, running)
+            life = Candidate(
+                id_, start_ns, end_ns, alive_ns, exact_start, code, offsets, ppid, running
+            )
             lives[pid].append(life if end_ns is None else _with_surroundings(boot, life, end_ns))
         return lives
 
@@ -356,7 +360,7 @@ class Joiner:
         itself.
         """
         # By these indexes, or SQLite would go through every process of the boot.
-        unheard = {"process_inexact": "end_how = 2 or end_how >= 4"}
+        unheard = {"process_inexact": "end_source = 2 or end_source >= 4"}
         if not collector_at_work:
             unheard["process_running"] = "elapsed_ns is null"
         closed = 0
@@ -373,7 +377,7 @@ class Joiner:
                         elapsed_ns, boot.clocks.monotonic_ns(ended * SECOND_NS) - start_ns
                     )
                 self._connection.execute(
-                    """update process set elapsed_ns = ?, end_how = ?, end_clock_id = ?, exit_status =
+                    """update process set elapsed_ns = ?, end_source = ?, end_clock_id = ?, exit_status =
                        coalesce(exit_status, iif((select threads from usage where process_id = process.id) > 1, null, ?)) where id = ?""",
                     (elapsed_ns, End.ACCT, boot.clocks.at(start_ns + elapsed_ns).id, exitcode, id_),
                 )
@@ -433,7 +437,7 @@ def _spans(records: list[Record], offsets: Sequence[int]) -> list[tuple[int, int
     return spans
 
 
-def _with_surroundings(boot: Boot, life: Life, end_ns: int) -> Life:
+def _with_surroundings(boot: Boot, life: Candidate, end_ns: int) -> Candidate:
     """An end as far as it is sure: near a gap threads may have come or gone unheard, near a step of
     the clock its real time is doubtful.
     """

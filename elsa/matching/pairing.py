@@ -33,7 +33,7 @@ FOUND_SLACK_NS = 2 * TICK_NS
 MAX_CELLS = 1_000_000
 
 
-class Life(NamedTuple):
+class Candidate(NamedTuple):
     """An incarnation, as far as pairing needs it; times are monotonic."""
 
     id: int
@@ -116,7 +116,7 @@ def start_window(record: Record) -> tuple[int, int]:
     return second_ns - (int(record.etime) % 100 + 1) * TICK_NS, second_ns + SECOND_NS + 4_000_000
 
 
-def fits(life: Life, record: Record, late_ns: int = 0) -> bool:
+def fits(life: Candidate, record: Record, late_ns: int = 0) -> bool:
     """Whether the record may be that of this life; `late_ns` is how much later than usual its fork
     may have been told.
     """
@@ -144,7 +144,7 @@ def fits(life: Life, record: Record, late_ns: int = 0) -> bool:
     return any(first_ns < offset <= last_ns for offset in life.offsets)
 
 
-def _fits_neighbours(life: Life, record: Record, slack_ns: int) -> bool:
+def _fits_neighbours(life: Candidate, record: Record, slack_ns: int) -> bool:
     """Whether the life can have ended where the record stands in its file, and have begun as long
     before as the record says.
     """
@@ -161,7 +161,9 @@ def float_slack_ns(etime: float) -> int:
     return int(etime * TICK_NS / 2**23) if etime > 2**24 else 0
 
 
-def pair(lives: Sequence[Life], records: Sequence[Record], max_cells: int = MAX_CELLS) -> Outcome:
+def pair(
+    lives: Sequence[Candidate], records: Sequence[Record], max_cells: int = MAX_CELLS
+) -> Outcome:
     """Pair the records of one pid (in file order) with its lives (in queue order).
 
     What would need a table of more than `max_cells` is called ambiguous.
@@ -186,7 +188,7 @@ def pair(lives: Sequence[Life], records: Sequence[Record], max_cells: int = MAX_
     return outcome
 
 
-def _in_order(lives: Sequence[Life], records: Sequence[Record]) -> bool:
+def _in_order(lives: Sequence[Candidate], records: Sequence[Record]) -> bool:
     """Whether nothing seems to be lost and the k-th record fits the k-th life, as is nearly always
     so.
     """
@@ -196,7 +198,7 @@ def _in_order(lives: Sequence[Life], records: Sequence[Record]) -> bool:
     )
 
 
-def _options(lives: Sequence[Life], records: Sequence[Record]) -> list[list[int]]:
+def _options(lives: Sequence[Candidate], records: Sequence[Record]) -> list[list[int]]:
     """Which lives (by index) each record fits; those that began far from its window are not even
     looked at.
     """
@@ -238,7 +240,7 @@ def _parts(options: Sequence[Sequence[int]]) -> list[list[int]]:
 
 
 def _pair_part(
-    lives: Sequence[Life],
+    lives: Sequence[Candidate],
     records: Sequence[Record],
     options: Sequence[Sequence[int]],
     part: Sequence[int],

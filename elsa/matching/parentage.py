@@ -44,7 +44,7 @@ _BEGUN_SINCE = """
     where elapsed_ns is null and boot_id = :boot_id and parent_id is not null and start_ns > :since_ns"""
 
 
-class Orphan(NamedTuple):
+class MissingParent(NamedTuple):
     """A process without a parent."""
 
     id: int
@@ -68,7 +68,7 @@ class Orphan(NamedTuple):
         return self.start_ns + (self.elapsed_ns or 0) if self.by_record else self.start_ns
 
 
-class Holder(NamedTuple):
+class ParentCandidate(NamedTuple):
     """A process that had a pid about then."""
 
     id: int
@@ -111,94 +111,101 @@ def _find_parents(connection: sqlite3.Connection, boot_id: int) -> tuple[list[in
            where boot_id = ? and parent_pid is not null order by process.id desc limit ?""",
         (boot_id, MOST_ORPHANS),
     )
-    orphans = [Orphan(*row) for row in rows]
-    process_lookup.gather_bearers(connection, boot_id, _moments(orphans))
+    children = [MissingParent(*row) for row in rows]
+    process_lookup.gather_bearers(connection, boot_id, _moments(children))
     attached, heirs = [], set()
-    for orphan in orphans:
-        parent = _parent(connection, boot_id, orphan)
+    for child in children:
+        parent = _parent(connection, boot_id, child)
         if parent is not None:
-            attached.append(orphan.id)
-            if _attach(connection, orphan, parent):
-                heirs.add(orphan.id)
+            attached.append(child.id)
+            if _attach(connection, child, parent):
+                heirs.add(child.id)
     return attached, heirs
 
 
-def _moments(orphans: Iterable[Orphan]) -> dict[int, list[process_lookup.Span]]:
+def _moments(children: Iterable[MissingParent]) -> dict[int, list[process_lookup.Span]]:
     """By the pids of their parents about when these had them."""
     found = defaultdict(list)
-    for orphan in orphans:
-        found[orphan.parent_pid].append(
-            (orphan.told_ns - NEAR_NS - MOVED_NS, orphan.told_ns + NEAR_NS)
+    for child in children:
+        found[child.parent_pid].append(
+            (child.told_ns - NEAR_NS - MOVED_NS, child.told_ns + NEAR_NS)
         )
     return found
 
 
-def _parent(connection: sqlite3.Connection, boot_id: int, orphan: Orphan) -> Holder | None:
+def _parent(
+    connection: sqlite3.Connection, boot_id: int, child: MissingParent
+) -> ParentCandidate | None:
     """Who had the parent's pid then. Only one of the candidates can be meant, or none is."""
-    if _is_waited_for(connection, orphan):
+    if _is_waited_for(connection, child):
         return None
     rows = connection.execute(
         """select process.id, start_ns, elapsed_ns is null, acct.id
            from temp.bearer cross join process on process.id = bearer.id left join acct on acct.process_id = process.id
            where bearer.pid = ? and process.id <> ? and start_ns < ? and (elapsed_ns is null or start_ns + elapsed_ns > ?)
            order by start_ns, process.id limit 50""",
-        (orphan.parent_pid, orphan.id, orphan.told_ns + NEAR_NS, orphan.told_ns - NEAR_NS),
+        (child.parent_pid, child.id, child.told_ns + NEAR_NS, child.told_ns - NEAR_NS),
     ).fetchall()
-    # No parent is younger than its child, nor is one that takes in orphans: that is an ancestor
+    # No parent is younger than its child, nor is one that takes in children: that is an ancestor
     # too.
-    eldest_ns = orphan.start_ns + (SECOND_NS if orphan.by_record else 0)
-    holders = [Holder(*row) for row in rows if row[1] <= eldest_ns]
-    if len(holders) <= 1:
-        return holders[0] if holders else None
-    return _by_order(connection, boot_id, orphan, holders)
+    eldest_ns = child.start_ns + (SECOND_NS if child.by_record else 0)
+    candidates = [ParentCandidate(*row) for row in rows if row[1] <= eldest_ns]
+    if len(candidates) <= 1:
+        return candidates[0] if candidates else None
+    return _by_order(connection, boot_id, child, candidates)
 
 
-def _is_waited_for(connection: sqlite3.Connection, orphan: Orphan) -> bool:
+def _is_waited_for(connection: sqlite3.Connection, child: MissingParent) -> bool:
     """Whether a record that may be the parent's is still to be joined."""
-    query = "select exists (select 1 from acct where join_how = 0 and pid = ? and id > ?)"
-    return bool(connection.execute(query, (orphan.parent_pid, orphan.record_id or 0)).fetchone()[0])
+    query = "select exists (select 1 from acct where join_outcome = 0 and pid = ? and id > ?)"
+    return bool(connection.execute(query, (child.parent_pid, child.record_id or 0)).fetchone()[0])
 
 
 def _by_order(
-    connection: sqlite3.Connection, boot_id: int, orphan: Orphan, holders: list[Holder]
-) -> Holder | None:
+    connection: sqlite3.Connection,
+    boot_id: int,
+    child: MissingParent,
+    candidates: list[ParentCandidate],
+) -> ParentCandidate | None:
     """Of several the one whose record is the next after that moment; or that runs on, if all others
     have ended before.
     """
-    if any(holder.record_id is None and not holder.running for holder in holders):
+    if any(candidate.record_id is None and not candidate.running for candidate in candidates):
         return None  # nobody knows when it ended
     recorded = sorted(
-        (holder for holder in holders if holder.record_id is not None),
-        key=lambda holder: holder.record_id or 0,
+        (candidate for candidate in candidates if candidate.record_id is not None),
+        key=lambda candidate: candidate.record_id or 0,
     )
-    running = [holder for holder in holders if holder.record_id is None]
-    if orphan.by_record:
+    running = [candidate for candidate in candidates if candidate.record_id is None]
+    if child.by_record:
         later = [
-            holder
-            for holder in recorded
-            if orphan.record_id is None or (holder.record_id or 0) > orphan.record_id
+            candidate
+            for candidate in recorded
+            if child.record_id is None or (candidate.record_id or 0) > child.record_id
         ]
         return next(iter([*later, *running]), None)
     brackets = record_order.brackets(
-        connection, boot_id, [holder.record_id or 0 for holder in recorded]
+        connection, boot_id, [candidate.record_id or 0 for candidate in recorded]
     )
-    for holder in recorded:
-        after_ns, by_ns = brackets[holder.record_id or 0]
-        if after_ns is not None and after_ns >= orphan.start_ns:
-            return holder
-        if by_ns is None or by_ns >= orphan.start_ns:
-            return None if len(recorded) + len(running) > recorded.index(holder) + 1 else holder
+    for candidate in recorded:
+        after_ns, by_ns = brackets[candidate.record_id or 0]
+        if after_ns is not None and after_ns >= child.start_ns:
+            return candidate
+        if by_ns is None or by_ns >= child.start_ns:
+            return (
+                None if len(recorded) + len(running) > recorded.index(candidate) + 1 else candidate
+            )
     return next(iter(running), None)
 
 
-def _attach(connection: sqlite3.Connection, orphan: Orphan, parent: Holder) -> bool:
+def _attach(connection: sqlite3.Connection, child: MissingParent, parent: ParentCandidate) -> bool:
     """Now it has a parent; whether it came into a job by that."""
     connection.execute(
         "update process set parent_id = ?, parent_pid = null, parent_inferred = 1 where id = ?",
-        (parent.id, orphan.id),
+        (parent.id, child.id),
     )
-    _begin_after(connection, orphan.id, parent.id)
-    return _inherit(connection, orphan.id, parent.id)
+    _begin_after(connection, child.id, parent.id)
+    return _inherit(connection, child.id, parent.id)
 
 
 def _begin_after(connection: sqlite3.Connection, child_id: int, parent_id: int) -> bool:
@@ -248,7 +255,7 @@ def _inherit(connection: sqlite3.Connection, child_id: int, parent_id: int) -> b
            select job_id, ?, 0, null, ? from membership
            where process_id = ? and since_ns <= (select start_ns from process where id = ?)
              and (until_ns is null or until_ns >= (select start_ns from process where id = ?))
-             and job_id not in (select id from job where close_how in ('defining', 'defined'))
+             and job_id not in (select id from job where close_reason in ('defining', 'defined'))
            on conflict do nothing""",
         (child_id, How.INFERRED, parent_id, child_id, child_id),
     )

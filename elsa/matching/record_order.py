@@ -19,22 +19,22 @@ REACH = 64
 MOST = 20_000
 
 
-class Bracket(NamedTuple):
+class WrittenBetween(NamedTuple):
     """Monotonic times between which a record was written; None where no neighbour tells."""
 
     after_ns: int | None = None
     by_ns: int | None = None
 
 
-NOWHERE = Bracket()
+NOWHERE = WrittenBetween()
 
 
 def brackets(
     connection: sqlite3.Connection, boot_id: int, record_ids: Iterable[int]
-) -> dict[int, Bracket]:
+) -> dict[int, WrittenBetween]:
     """Brackets of records of one boot."""
     wanted = sorted(record_ids)
-    found: dict[int, Bracket] = {}
+    found: dict[int, WrittenBetween] = {}
     index = 0
     while index < len(wanted):
         first = last = index
@@ -49,11 +49,13 @@ def brackets(
     return found
 
 
-def _within(connection: sqlite3.Connection, boot_id: int, wanted: list[int]) -> dict[int, Bracket]:
+def _within(
+    connection: sqlite3.Connection, boot_id: int, wanted: list[int]
+) -> dict[int, WrittenBetween]:
     """Brackets of records that stand near each other."""
     rows = connection.execute(
         """select acct.id, acct_file_id, start_ns, start_ns + elapsed_ns
-           from acct left join process on process.id = process_id and boot_id = ? and join_how = ? and origin = ? and end_how = ?
+           from acct left join process on process.id = process_id and boot_id = ? and join_outcome = ? and origin = ? and end_source = ?
            where acct.id between ? and ? order by acct.id""",
         (boot_id, Join.EXACT, Origin.FORK, End.EXIT, wanted[0] - REACH, wanted[-1] + REACH),
     ).fetchall()
@@ -77,10 +79,10 @@ def _within(connection: sqlite3.Connection, boot_id: int, wanted: list[int]) -> 
     return found
 
 
-def _consistent(after_ns: int | None, by_ns: int | None) -> Bracket:
+def _consistent(after_ns: int | None, by_ns: int | None) -> WrittenBetween:
     """Neighbours that contradict each other tell nothing."""
     return (
         NOWHERE
         if after_ns is not None and by_ns is not None and after_ns > by_ns
-        else Bracket(after_ns, by_ns)
+        else WrittenBetween(after_ns, by_ns)
     )

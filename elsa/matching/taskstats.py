@@ -26,7 +26,7 @@ MOST = 2**63 - 1
 """The largest number that SQLite holds."""
 
 
-class Witness:
+class UsageMatcher:
     """Gives every message to its life."""
 
     def __init__(self, processes: Processes, *, delays: bool) -> None:
@@ -51,7 +51,7 @@ class Witness:
                 self.homeless += 1
                 continue
             self._processes.name_late(life, stats.total.comm)
-            if life.exits is not None or life.end_how != End.EXIT:
+            if life.exits is not None or life.end_source != End.EXIT:
                 self._processes.hear_ends(life, stats.ends)
             self._processes.changes.usage.append(usage_row(life.id, stats, delays=self.delays))
 
@@ -116,7 +116,7 @@ def _fits(life: Incarnation, stats: ProcessStats, now_ns: int) -> bool:
     least_ns = elapsed_us * 1000 - SLACK_NS
     if life.elapsed_ns is None:
         return now_ns - life.start_ns >= least_ns
-    if life.end_how != End.EXIT:
+    if life.end_source != End.EXIT:
         return life.elapsed_ns >= least_ns
     # Of several threads the last one to be heard need not be the one that ended it all.
     status_differs = (

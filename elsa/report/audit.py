@@ -20,7 +20,7 @@ from elsa.report.render.writer import Report, Row
 from elsa.store import sql_files
 from elsa.store.rollups import CLASS
 
-# The views audit, audit_stretch and audit_ticks are the same without a window; a test holds them
+# The views audit, audit_period and audit_ticks are the same without a window; a test holds them
 # equal.
 _SUMS = ("processes", "records", "first_ns", "last_ns")
 _COMPARED = ("compared", "compared_ns", "compared_ticks")
@@ -43,24 +43,24 @@ _STRETCH = {
 }
 _STRETCH_SHOWN = ("what", "first_ended_at", "last_ended_at", "processes", "why")
 _TICKS = ("processes", "taskstats_s", "acct_s", "lost_s", "lost_percent")
-_UNHEARD = Condition("u.unheard = 1")
+_UNHEARD = Condition("u.before_first_start = 1")
 _SELF_NS = "u.ended * 1000000000"
 
 
 class Audit(NamedTuple):
-    """The classes, the stretches in which the doubtful ones cluster, and what ticks lost where both
+    """The classes, the periods in which the doubtful ones cluster, and what ticks lost where both
     witnesses tell the CPU time.
     """
 
     classes: Report
-    stretches: Report
+    periods: Report
     ticks: Report
     words: list[str]
 
 
 def queries(window: Window) -> dict[str, Query]:
     """The questions by the names of their answers; what still runs is in no window."""
-    return {"classes": _classes(window), "stretches": _stretches(window)}
+    return {"classes": _classes(window), "periods": _periods(window)}
 
 
 def audit(connection: sqlite3.Connection, window: Window, output: Output, now_ns: int) -> Audit:
@@ -68,9 +68,9 @@ def audit(connection: sqlite3.Connection, window: Window, output: Output, now_ns
     asked = queries(window)
     found = asked["classes"].run(connection).fetchall()
     classes = _named(connection, window, found)
-    stretches: list[Row] = asked["stretches"].run(connection).fetchall()
+    periods: list[Row] = asked["periods"].run(connection).fetchall()
     gaps = completeness.gaps(connection, window)
-    words = completeness.cut(len(stretches), output.limit)
+    words = completeness.cut(len(periods), output.limit)
     if gaps:
         words.append(
             f"{completeness.count(gaps, 'gap')}{' in this window' if window else ''} (see: elsa"
@@ -93,7 +93,7 @@ def audit(connection: sqlite3.Connection, window: Window, output: Output, now_ns
         Report(
             tuple(_STRETCH),
             usual if output.form == "table" else tuple(_STRETCH),
-            stretches[: output.limit],
+            periods[: output.limit],
         ),
         Report(_TICKS, _TICKS, [_ticks(found)]),
         words,
@@ -113,7 +113,7 @@ def _classes(window: Window) -> Query:
     compared.
     """
     summed = _summed(window, "u.class", (*_SUMS, *_COMPARED))
-    own = " and ".join(["u.join_how = 3", *window.where(_SELF_NS)])
+    own = " and ".join(["u.join_outcome = 3", *window.where(_SELF_NS)])
     times = f"min({_SELF_NS}) as first_ns, max({_SELF_NS}) as last_ns"
     union = (
         f"{summed.sql}\nunion all\nselect 'self', 0, count(*), {times}, 0, null, null from acct as"
@@ -153,8 +153,8 @@ def _ticks(found: list[Row]) -> Row:
     )
 
 
-def _stretches(window: Window) -> Query:
-    """The stretches of doubts that ended in a window, and for each boot what ended in it before
+def _periods(window: Window) -> Query:
+    """The periods of doubts that ended in a window, and for each boot what ended in it before
     anybody listened; the newest first.
     """
     sums = (
@@ -164,13 +164,13 @@ def _stretches(window: Window) -> Query:
     conditions = window.where("u.ended_ns")
     where = f" where {' and '.join(conditions)}" if conditions else ""
     keys = "u.boot_id, u.class, u.cause"
-    doubts = f"select {keys}, {sums} from {_doubts(window)} as u{where} group by {keys}, u.stretch"
-    unheard = _summed(window, "u.boot_id, u.class", _SUMS, _UNHEARD)
+    doubts = f"select {keys}, {sums} from {_doubts(window)} as u{where} group by {keys}, u.period"
+    before_first_start = _summed(window, "u.boot_id, u.class", _SUMS, _UNHEARD)
     before = "case when b.uuid is null then 'earlier_boot' else 'before' end"
     listed = ", ".join(f"u.{name}" for name in _SUMS)
     union = f"""{doubts}
 union all
-select u.boot_id, u.class, {before}, {listed} from ({unheard.sql}) as u join boot as b on b.id = u.boot_id"""
+select u.boot_id, u.class, {before}, {listed} from ({before_first_start.sql}) as u join boot as b on b.id = u.boot_id"""
     return Query(
         f"""{select(_STRETCH)}
 from ({union}) as u
@@ -179,29 +179,27 @@ join audit_cause as k on k.cause = u.cause
 join boot as b on b.id = u.boot_id
 join host as h on h.id = b.host_id
 order by u.last_ns desc, u.class""",
-        unheard.values,
+        before_first_start.values,
     )
 
 
 def _doubts(window: Window) -> str:
-    """The view audit_doubt, where there is a window with the hours of that alone: a condition
+    """The view audit_unconfirmed, where there is a window with the hours of that alone: a condition
     around the view comes too late.
     """
     hours = window.hours("u.ended_hour")
     if not hours:
-        return "audit_doubt"
-    theirs = (
-        f"audit_doubtful as (select * from main.audit_doubtful as u where {' and '.join(hours)})"
-    )
-    return f"(with {theirs} select * from ({sql_files.select('audit_doubt')}))"
+        return "audit_unconfirmed"
+    theirs = f"audit_unconfirmed_process as (select * from main.audit_unconfirmed_process as u where {' and '.join(hours)})"
+    return f"(with {theirs} select * from ({sql_files.select('audit_unconfirmed')}))"
 
 
 def write(report: Audit, output: Output, out: TextIO) -> None:
-    """Classes, stretches, ticks; where one file is one table, the classes alone, and so with
+    """Classes, periods, ticks; where one file is one table, the classes alone, and so with
     columns of one's own choice.
     """
     if output.form in ("json", "jsonl") and output.columns is None:
-        parts = {"classes": report.classes, "stretches": report.stretches, "ticks": report.ticks}
+        parts = {"classes": report.classes, "periods": report.periods, "ticks": report.ticks}
         found = {
             name: [writer.as_object(part.columns, row) for row in part.rows]
             for name, part in parts.items()
@@ -211,10 +209,10 @@ def write(report: Audit, output: Output, out: TextIO) -> None:
     writer.write(report.classes, output, out)
     if output.form != "table" or output.columns is not None:
         return
-    if report.stretches.rows:
+    if report.periods.rows:
         out.write("\n")
-        writer.write(report.stretches, output, out)
-        report.words.extend(report.stretches.words)
+        writer.write(report.periods, output, out)
+        report.words.extend(report.periods.words)
     if any(row[0] for row in report.ticks.rows):
         out.write("\nCPU time lost by accounting, which cuts it down to ticks:\n")
         writer.write(report.ticks, output, out)

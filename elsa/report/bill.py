@@ -551,7 +551,7 @@ def _by_beginning(connection: sqlite3.Connection, window: Window, held: Tariffs)
     cut = window.cut_hours()
     hours = " and ".join(["u.pruned = 1", *window.hours("u.hour")])
     found = connection.execute(
-        f"select u.hour, sum(u.processes) from rolled_user as u where {hours} group by 1"
+        f"select u.hour, sum(u.processes) from rollup_user_ready as u where {hours} group by 1"
     )
     number = sum(
         processes for hour, processes in found if hour in cut or len(_prices_in(held, hour)) > 1

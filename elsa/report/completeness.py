@@ -321,7 +321,7 @@ def _members(connection: sqlite3.Connection, selection: Selection) -> list[str]:
 
 def concluded(connection: sqlite3.Connection, window: Window) -> list[str]:
     """Say how many ends only a record tells whose elapsed time was cut."""
-    told = "u.late_s is not null and coalesce(p.end_how, 3) = 3"
+    told = "u.late_s is not null and coalesce(p.end_source, 3) = 3"
     where = " and ".join([told, *window.where("u.ended * 1000000000")])
     count = connection.execute(
         "select count(*) from acct as u left join process as p on p.id = u.process_id where"

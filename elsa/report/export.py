@@ -64,7 +64,7 @@ DATASETS = (
     Dataset(
         "memberships",
         _OF_STAYS,
-        "job_stay as u join process as p on p.id = u.process_id where p.ended_hour between ? and ?",
+        "job_membership as u join process as p on p.id = u.process_id where p.ended_hour between ? and ?",
         True,
     ),
     Dataset("jobs", OF_JOBS, "job_usage as u", False),

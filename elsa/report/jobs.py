@@ -26,7 +26,7 @@ COLUMNS = (
     "state",
     "created_at",
     "closed_at",
-    "close_how",
+    "close_reason",
     "started_at",
     "ended_at",
     "processes",

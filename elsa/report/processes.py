@@ -69,7 +69,7 @@ COLUMNS = (
     "exit_code",
     "exit_signal",
     "origin",
-    "end_how",
+    "end_source",
     "ended_inferred",
     "record",
 )
@@ -224,7 +224,7 @@ def _found(
     # Each by itself, since an index tells the first or the last, but not both at once.
     ends = [
         f"(select {end}(ended_hour) from {part})"
-        for part in ("incarnation_usage", "unjoined_usage")
+        for part in ("incarnation_usage", "unjoined_record_usage")
         for end in ("min", "max")
     ]
     hours = [

@@ -76,7 +76,7 @@ _FINISHED = f"""
 # what they have now.
 _BEFORE = """
     select b.process_id, {}
-    from baseline b
+    from counter_snapshot b
     where b.job_id = :job
     group by b.process_id
     having count(*) = (

@@ -56,7 +56,7 @@ class Memory:
         """Nothing depends on real time here."""
 
 
-class Inside:
+class OwnCollector:
     """Accounts one command."""
 
     job: tuple[int, str] | None = None

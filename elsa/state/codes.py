@@ -33,7 +33,7 @@ class Origin(IntEnum):
 
 
 class End(IntEnum):
-    """How the end of an incarnation became known (column process.end_how; NULL while it runs)."""
+    """How the end of an incarnation became known (column process.end_source; NULL while it runs)."""
 
     EXIT = 1
     """Its last thread's exit was heard."""
@@ -62,7 +62,7 @@ class How(IntEnum):
 
 
 class Join(IntEnum):
-    """What became of an accounting record (column acct.join_how)."""
+    """What became of an accounting record (column acct.join_outcome)."""
 
     PENDING = 0
     """Its events may still come."""

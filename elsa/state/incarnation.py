@@ -24,7 +24,7 @@ ProgramRow = tuple[int, str | None, str | None, str | None, str | None, int | No
 """process_id, cmdline, exe, cwd, cgroup, loginuid, session"""
 
 
-class Found(NamedTuple):
+class ProcSnapshot(NamedTuple):
     """A process as /proc showed it."""
 
     pid: int
@@ -55,7 +55,7 @@ class Incarnation:
         "comm",
         "elapsed_ns",
         "end_clock",
-        "end_how",
+        "end_source",
         "ends",
         "exec_ns",
         "exits",
@@ -108,7 +108,7 @@ class Incarnation:
         """
         self.elapsed_ns: int | None = None
         self.end_clock: Clock | None = None
-        self.end_how: int | None = None
+        self.end_source: int | None = None
         self.status: int | None = 0
         """The wait status, as far as its threads' exits tell while it runs; None: they contradict
         each other.
@@ -138,7 +138,7 @@ class Incarnation:
         """
         if self.told is not None:
             return self.told
-        return self.status if self.end_how == End.EXIT else None
+        return self.status if self.end_source == End.EXIT else None
 
     def member_since(self, job_id: int) -> int:
         """Monotonic time since which it is in a job; 0 if from its birth."""
@@ -161,8 +161,8 @@ class Changes:
     """In the order of the columns of table usage."""
     programs: dict[int, ProgramRow] = field(default_factory=dict)
     """By process_id: the newest."""
-    baselines: list[tuple[int | None, ...]] = field(default_factory=list)
-    """In the order of the columns of table baseline."""
+    counter_snapshots: list[tuple[int | None, ...]] = field(default_factory=list)
+    """In the order of the columns of table counter_snapshot."""
 
     def __len__(self) -> int:
         return sum(len(rows) for rows in vars(self).values())

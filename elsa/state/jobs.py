@@ -23,7 +23,7 @@ class Job:
     """Closes when its last process has ended."""
     tags: dict[str, str] = field(default_factory=dict)
     closed_at_ns: int | None = None
-    close_how: str | None = None
+    close_reason: str | None = None
     living: int = 0
 
 
@@ -88,7 +88,7 @@ class Jobs:
     def close(self, job: Job, now_at_ns: int, how: str) -> None:
         """Close a job; its processes must have left."""
         job.closed_at_ns = now_at_ns
-        job.close_how = how
+        job.close_reason = how
         del self.open[job.id]
         of_owner = self._of_owner[job.owner_uid]
         del of_owner[job.id]

@@ -2,7 +2,7 @@
 in, when and how it ended.
 
 Pure: no I/O and no clock. Events come in queue order, which is the truth across CPUs; what was
-found in /proc comes as `Found`. What must be stored gathers in `changes`, which the owner takes
+found in /proc comes as `ProcSnapshot`. What must be stored gathers in `changes`, which the owner takes
 away whenever it likes.
 
 A process ends when its count of threads comes to 0: the leader's own exit is often not the last,
@@ -22,7 +22,14 @@ from elsa.errors import UsageError
 from elsa.state.clock import Clock, Clocks
 from elsa.state.codes import End, EventKind, How, Origin
 from elsa.state.ending import Ends, Exits, wait_status
-from elsa.state.incarnation import TICK_NS, Changes, Found, Incarnation, ProgramRow, same_start
+from elsa.state.incarnation import (
+    TICK_NS,
+    Changes,
+    Incarnation,
+    ProcSnapshot,
+    ProgramRow,
+    same_start,
+)
 from elsa.state.jobs import Job, Jobs
 
 # An exit may be heard up to 38 ms after the next life of the same pid has begun; beyond this, it is
@@ -278,7 +285,7 @@ class Processes:
             owing.pop(0)
             if not owing:
                 del self._late[event.b]
-            late.end_how = End.EXIT
+            late.end_source = End.EXIT
             self._date_end(late, min(over_ns, event.time_ns))
             self._settle_status(late)
             self._amend(late)
@@ -344,7 +351,7 @@ class Processes:
         life.ends = ends
         if life.elapsed_ns is None:
             return  # its exit is still to be heard
-        if life.end_how == End.EXIT:
+        if life.end_source == End.EXIT:
             self._learn_status(life)
         elif life.told is None:
             life.told = wait_status(ends, Exits(), life.start_ns, life.exec_ns)
@@ -357,7 +364,7 @@ class Processes:
         job, life = self.launched.get(job_id, (None, None))
         if job is None or life is None or owner_uid not in (None, job.owner_uid):
             raise UsageError(f"job {job_id} has no command that has just ended")
-        if life.end_how == End.EXIT and status not in (
+        if life.end_source == End.EXIT and status not in (
             life.exits.by_code if life.exits is not None else [life.status]
         ):
             raise UsageError(
@@ -367,7 +374,7 @@ class Processes:
         life.told = status
         self._amend(life)
 
-    def resolve_doubt(self, pid: int, found: Found | None) -> None:
+    def resolve_doubt(self, pid: int, found: ProcSnapshot | None) -> None:
         """Answer a doubt: `found` is the process as /proc shows it now, None if there is no such
         pid.
         """
@@ -380,7 +387,7 @@ class Processes:
         else:
             life.seen_ns = found.seen_ns
 
-    def reconcile(self, found: Iterable[Found], *, infer: bool) -> list[Incarnation]:
+    def reconcile(self, found: Iterable[ProcSnapshot], *, infer: bool) -> list[Incarnation]:
         """Compare with a whole reading of /proc; returns those living to us that it did not show
         alive.
 
@@ -390,7 +397,7 @@ class Processes:
         """
         shown = sorted(found, key=lambda one: (one.start_ns, one.pid))
         seen: set[int] = set()
-        adopted: list[tuple[Incarnation, Found]] = []
+        adopted: list[tuple[Incarnation, ProcSnapshot]] = []
         for one in shown:
             life = self.living.get(one.pid)
             if life is not None and not same_start(life, one.start_ns):
@@ -414,7 +421,7 @@ class Processes:
         over = {one.pid for one in shown if one.over}
         return [life for pid, life in self.living.items() if pid not in seen or pid in over]
 
-    def _attach(self, life: Incarnation, one: Found, *, infer: bool) -> None:
+    def _attach(self, life: Incarnation, one: ProcSnapshot, *, infer: bool) -> None:
         parent = self.living.get(one.ppid)
         if parent is None or parent is life or parent.start_ns > life.start_ns + TICK_NS:
             return  # none, or the pid of the parent has passed to another since
@@ -526,8 +533,8 @@ class Processes:
         self.unsure.pop(life.pid, None)
         self.doubts.pop(life.pid, None)
         self._date_end(life, time_ns)
-        life.end_how = how
-        while life.ancestor is not None and life.ancestor.end_how is not None:
+        life.end_source = how
+        while life.ancestor is not None and life.ancestor.end_source is not None:
             life.ancestor = life.ancestor.ancestor
         self._settle_status(life)
         if self.ended is not None:

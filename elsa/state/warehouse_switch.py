@@ -17,7 +17,7 @@ from elsa.state.jobs import Job
 from elsa.state.process_table import Processes
 
 
-class Moved(NamedTuple):
+class SwitchResult(NamedTuple):
     """What is new to the warehouse, besides the changes of the processes."""
 
     clocks: list[Clock]
@@ -29,7 +29,7 @@ class Moved(NamedTuple):
 
 def carry_over(
     old: Processes, new: Processes, taken: Container[int], next_clock_id: int, now_ns: int
-) -> Moved:
+) -> SwitchResult:
     """Add what the old state knows to the new one, as it was restored from the new warehouse.
 
     A job keeps its id unless it is among the taken ones, which other jobs of the new warehouse
@@ -53,7 +53,7 @@ def carry_over(
     begun = [old.clocks.monotonic_ns(job.created_at_ns) for job in moved.values()]
     for job in moved.values():
         begun += [life.member_since(job.id) or life.start_ns for life in new.members(job)]
-    return Moved(clocks, moved, min(begun, default=now_ns))
+    return SwitchResult(clocks, moved, min(begun, default=now_ns))
 
 
 def _carry_clocks(old: Processes, new: Processes, next_id: int) -> list[Clock]:

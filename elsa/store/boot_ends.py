@@ -30,7 +30,7 @@ NEWEST_RECORDS = 10_000
 # By these indexes, or SQLite would go through every process of the boot.
 _OPEN = {
     "process_running": "elapsed_ns is null",
-    "process_inexact": f"(end_how = 2 or end_how >= 4) and end_how = {End.REBOOT:d}",
+    "process_inexact": f"(end_source = 2 or end_source >= 4) and end_source = {End.REBOOT:d}",
 }
 
 
@@ -144,12 +144,12 @@ def _end(
     connection.execute("update boot set ended_at_ns = ? where id = ?", (ended_at_ns, boot_id))
     for index, which in _OPEN.items():
         connection.execute(
-            f"""update process indexed by {index} set elapsed_ns = max(? - start_ns, 0), end_clock_id = ?, end_how = ?
+            f"""update process indexed by {index} set elapsed_ns = max(? - start_ns, 0), end_clock_id = ?, end_source = ?
                 where boot_id = ? and {which}""",
             (last_ns, clock.id, End.REBOOT, boot_id),
         )
     connection.execute(
-        """update job set closed_at_ns = ?, close_how = 'reboot'
-           where boot_id = ? and (closed_at_ns is null or close_how = 'reboot')""",
+        """update job set closed_at_ns = ?, close_reason = 'reboot'
+           where boot_id = ? and (closed_at_ns is null or close_reason = 'reboot')""",
         (ended_at_ns, boot_id),
     )

@@ -24,8 +24,8 @@ def put_together(connection: sqlite3.Connection, before_hour: int) -> None:
     be rolled up.
     """
     days = connection.execute(
-        """select distinct h.hour / 24 from apart_hour as h
-           where h.hour / 24 < ? and h.hour / 24 not in (select u.hour / 24 from unrolled_hour as u) order by 1 desc""",
+        """select distinct h.hour / 24 from hour_without_day as h
+           where h.hour / 24 < ? and h.hour / 24 not in (select u.hour / 24 from hour_without_rollup as u) order by 1 desc""",
         (before_hour // HOURS,),
     ).fetchall()
     for (day,) in days:
@@ -37,7 +37,7 @@ def _make(connection: sqlite3.Connection, day: int) -> None:
     """One day, unless something has changed in it by now. Callers hold a transaction."""
     hours = range(day * HOURS, (day + 1) * HOURS)
     if connection.execute(
-        "select 1 from unrolled_hour where hour between ? and ?", (hours[0], hours[-1])
+        "select 1 from hour_without_rollup where hour between ? and ?", (hours[0], hours[-1])
     ).fetchone():
         return
     ready = {
@@ -66,7 +66,7 @@ def _sums() -> list[tuple[str, list[str], dict[str, Aggregate], str]]:
         _sum("rollup_day_command", [":day", "comm_id", "forked_only"], "rollup_command", ROLLED),
         _sum("rollup_day_user", [":day", "uid", "gid", "in_job", "host_id"], "rollup_user", ROLLED),
         _sum("rollup_day_job", [":day", "job_id"], "rollup_job", ROLLED_OF_JOB),
-        _sum("rollup_day_hour", ["hour"], "rollup_user", ROLLED),
+        _sum("rollup_day_total", ["hour"], "rollup_user", ROLLED),
     ]
 
 

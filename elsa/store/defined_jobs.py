@@ -32,7 +32,7 @@ LOOK_UP = 1_000_000
 COMMANDS_SHOWN = 10
 
 DEFINED, DEFINING, FAILED = "defined", "defining", "failed"
-"""What job.close_how says of a job made after the fact: it is whole; it is being filled, or was
+"""What job.close_reason says of a job made after the fact: it is whole; it is being filled, or was
 broken off; it could not be filled.
 """
 
@@ -40,7 +40,7 @@ Progress = Callable[[int, int], None]
 """Called with how many members are written, and of how many."""
 
 
-class Life(NamedTuple):
+class Candidate(NamedTuple):
     """An incarnation that a selection begins from. Times with `_at_ns` are real."""
 
     id: int
@@ -52,7 +52,7 @@ class Life(NamedTuple):
     ended_at_ns: int | None
 
 
-class Found(NamedTuple):
+class ProcSnapshot(NamedTuple):
     """What a selection holds."""
 
     boot_id: int
@@ -73,7 +73,7 @@ def find(
     selection: Selection,
     only_uid: int | None,
     limit_s: float = LIMIT_S,
-) -> Found:
+) -> ProcSnapshot:
     """Gather in `chosen` what is selected, with `only_uid` of this user alone: nothing that this
     does or says depends on what others ran.
 
@@ -115,7 +115,7 @@ def _look_up() -> None:
 # ---------------------------------------------------------------------------------------------------------------
 
 
-def _lives(connection: sqlite3.Connection, pid: int, only_uid: int | None) -> list[Life]:
+def _lives(connection: sqlite3.Connection, pid: int, only_uid: int | None) -> list[Candidate]:
     """Every recorded life of a pid, the oldest first. Raises PrivilegeError if none is of the user
     whose processes alone are chosen.
     """
@@ -124,7 +124,7 @@ def _lives(connection: sqlite3.Connection, pid: int, only_uid: int | None) -> li
            where boot_id in (select id from boot) and pid = ? order by started_ns, process_id""",
         (pid,),
     )
-    lives = [life for life in map(Life._make, rows) if only_uid in (None, life.uid)]
+    lives = [life for life in map(Candidate._make, rows) if only_uid in (None, life.uid)]
     if not lives and only_uid is not None:  # another's is the same as none
         raise PrivilegeError(
             f"process {pid} was not yours; only root and the elsa group define jobs of those of"
@@ -135,7 +135,7 @@ def _lives(connection: sqlite3.Connection, pid: int, only_uid: int | None) -> li
 
 def _holder(
     connection: sqlite3.Connection, pid: int, at_ns: int | None, only_uid: int | None
-) -> Life:
+) -> Candidate:
     """Who bore a pid at some time, or last. A whole second means any moment of it, since that is
     how reports show times.
     """
@@ -165,7 +165,7 @@ def _holder(
 
 def _leader(
     connection: sqlite3.Connection, pid: int, at_ns: int | None, only_uid: int | None
-) -> Life:
+) -> Candidate:
     """The process that gave a session its number, which no other process can bear while the session
     lives.
     """
@@ -179,7 +179,7 @@ def _leader(
     return begun[-1]
 
 
-def _starts(lives: list[Life]) -> str:
+def _starts(lives: list[Candidate]) -> str:
     """When the newest of these began, as local times that can be given back."""
     words = [
         datetime.fromtimestamp(life.started_at_ns / SECOND_NS)
@@ -206,7 +206,7 @@ def _and_visible(process_id: str, only_uid: int | None) -> str:
     )
 
 
-def _prepare_lines(connection: sqlite3.Connection, first: Life, only_uid: int | None) -> None:
+def _prepare_lines(connection: sqlite3.Connection, first: Candidate, only_uid: int | None) -> None:
     """The lines of descent of a boot since a process began, to be followed downwards; the table
     process has no index for that.
     """
@@ -224,7 +224,7 @@ def _prepare_lines(connection: sqlite3.Connection, first: Life, only_uid: int | 
     connection.execute("create index temp.line_parent on line (parent_id)")
 
 
-def _choose_tree(connection: sqlite3.Connection, root: Life, only_uid: int | None) -> None:
+def _choose_tree(connection: sqlite3.Connection, root: Candidate, only_uid: int | None) -> None:
     _prepare_lines(connection, root, only_uid)
     connection.execute(
         f"""insert into temp.chosen
@@ -239,7 +239,9 @@ def _choose_tree(connection: sqlite3.Connection, root: Life, only_uid: int | Non
     )
 
 
-def _choose_session(connection: sqlite3.Connection, leader: Life, only_uid: int | None) -> None:
+def _choose_session(
+    connection: sqlite3.Connection, leader: Candidate, only_uid: int | None
+) -> None:
     """Those that were seen in the session, and their descendants that were not looked at: a session
     is inherited, so they are concluded.
     """
@@ -312,7 +314,7 @@ def _trim(connection: sqlite3.Connection, selection: Selection) -> None:
     )
 
 
-def _found(connection: sqlite3.Connection) -> Found:
+def _found(connection: sqlite3.Connection) -> ProcSnapshot:
     groups = connection.execute(
         f"""select coalesce(u.command, '-'), count(*), count(case when u.state = 'running' then 1 end),
                    count(case when c.how = {How.INFERRED:d} then 1 end), min(u.started_ns), max(u.ended_ns), min(u.boot_id), max(u.boot_id)
@@ -332,7 +334,7 @@ def _found(connection: sqlite3.Connection) -> Found:
             f"the {sum(processes)} processes are of several boots, and a job lies in one; narrow"
             " them by --since and --until"
         )
-    return Found(
+    return ProcSnapshot(
         boot_id=min(first_boots),
         processes=sum(processes),
         running=sum(running),
@@ -367,7 +369,7 @@ def reserve(
     with locks.only(locks.COLLECTOR, db), transaction(connection):
         job_id = collector_runs.next_job_id(connection)
         connection.execute(
-            "insert into job (id, boot_id, name, owner_uid, created_at_ns, closed_at_ns, close_how,"
+            "insert into job (id, boot_id, name, owner_uid, created_at_ns, closed_at_ns, close_reason,"
             " closes_itself) values (?, ?, ?, ?, ?, ?, ?, 0)",
             (job_id, boot_id, name, owner_uid, now_at_ns, now_at_ns, DEFINING),
         )
@@ -377,7 +379,9 @@ def reserve(
     return job_id
 
 
-def fill(connection: sqlite3.Connection, job_id: int, found: Found, progress: Progress) -> int:
+def fill(
+    connection: sqlite3.Connection, job_id: int, found: ProcSnapshot, progress: Progress
+) -> int:
     """Make what was chosen the members of a reserved job; returns how many. If that fails the job
     is left without any, and says so.
     """
@@ -385,7 +389,7 @@ def fill(connection: sqlite3.Connection, job_id: int, found: Found, progress: Pr
         count = _write_members(connection, job_id, found.processes, progress)
         with transaction(connection):
             connection.execute(
-                "update job set close_how = ?, boot_id = ? where id = ?",
+                "update job set close_reason = ?, boot_id = ? where id = ?",
                 (DEFINED, found.boot_id, job_id),
             )
     except BaseException:
@@ -425,9 +429,9 @@ def _empty(connection: sqlite3.Connection, job_id: int) -> None:
         with transaction(connection):
             more = connection.execute(delete, (job_id, job_id, CHUNK)).rowcount > 0
     with transaction(connection):
-        connection.execute("update job set close_how = ? where id = ?", (FAILED, job_id))
+        connection.execute("update job set close_reason = ? where id = ?", (FAILED, job_id))
 
 
-def describe(found: Found) -> dict[str, Any]:
+def describe(found: ProcSnapshot) -> dict[str, Any]:
     """What was found, as the protocol shows it."""
     return {key: value for key, value in found._asdict().items() if key != "boot_id"}

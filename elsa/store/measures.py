@@ -205,7 +205,7 @@ ROLLED_OF_JOB = ROLLED | OF_MEMBERS | _SPAN
 """What a row of a job's rollup holds."""
 
 _COMPARED = "case when u.provenance = 'taskstats' and u.acct_id is not null then {} end"
-OF_CLASS = {
+OF_AUDIT = {
     "processes": MEASURES["processes"],
     "records": MEASURES["records"],
     "first_ns": Measure("u.ended_ns", "min"),

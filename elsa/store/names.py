@@ -53,4 +53,4 @@ def comms() -> Names:
 
 def texts() -> Names:
     """Arguments, paths and the like."""
-    return Names("text", "value", MOST_TEXTS)
+    return Names("long_text", "value", MOST_TEXTS)

@@ -1,7 +1,7 @@
 """Who bore a pid and began, or lived, at some time: found without an index by pid of all processes.
 
 Incarnations are numbered about as they begin, so a few blocks of ids hold all that began within
-some seconds. The table `begun` says which, for every stretch of time; triggers keep it, so that
+some seconds. The table `process_start_block` says which, for every slot of ten seconds; triggers keep it, so that
 nobody who writes incarnations has to think of it. It has a row where an index by pid has a hundred,
 and it is written at its end: an index by pid is written all over, the dearer the larger the
 warehouse.
@@ -15,7 +15,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 
 SECOND_NS = 1_000_000_000
-STRETCH_NS = 10 * SECOND_NS
+SLOT_NS = 10 * SECOND_NS
 """The longer, the fewer rows on a quiet host, and the more to read on a busy one: a block of 512
 processes takes it 0.06 ms.
 """
@@ -31,9 +31,13 @@ Span = tuple[int, int]
 """Monotonic times, both included."""
 
 WANTED_BEGUN = f"""(
-        select distinct begun.block
-        from (select distinct first_ns / {STRETCH_NS} as first, last_ns / {STRETCH_NS} as last from temp.wanted) as stretches
-        cross join begun on begun.boot_id = :boot_id and begun.stretch between stretches.first and stretches.last
+        select distinct process_start_block.block
+        from (
+            select distinct first_ns / {SLOT_NS} as first, last_ns / {SLOT_NS} as last from temp.wanted
+        ) as slots
+        cross join process_start_block
+            on process_start_block.boot_id = :boot_id
+            and process_start_block.time_slot between slots.first and slots.last
     ) as near
     cross join process not indexed on process.id between near.block * {BLOCK} and near.block * {BLOCK} + {BLOCK - 1}
         and process.boot_id = :boot_id
@@ -52,17 +56,17 @@ _GATHER = f"""insert into temp.bearer
     union
     {_OF_WANTED.format("process_running", "elapsed_ns is null")}"""
 
-_PLACE = f"new.boot_id, new.start_ns / {STRETCH_NS}, new.id / {BLOCK}"
-KNOWN = f"exists (select 1 from begun as b where (b.boot_id, b.stretch, b.block) = ({_PLACE}))"
+_PLACE = f"new.boot_id, new.start_ns / {SLOT_NS}, new.id / {BLOCK}"
+KNOWN = f"exists (select 1 from process_start_block as b where (b.boot_id, b.time_slot, b.block) = ({_PLACE}))"
 """Whether the process `new` is found."""
 _TRIGGERS = {
     "process_begun": (
-        f"after insert on process when not {KNOWN} begin insert into begun values ({_PLACE}); end"
+        f"after insert on process when not {KNOWN} begin insert into process_start_block values ({_PLACE}); end"
     ),
     "process_begun_else": (
         f"""after update of id, boot_id, start_ns on process
         when (new.start_ns <> old.start_ns or new.boot_id <> old.boot_id or new.id <> old.id) and not {KNOWN}
-        begin insert into begun values ({_PLACE}); end"""
+        begin insert into process_start_block values ({_PLACE}); end"""
     ),
 }
 
@@ -110,7 +114,7 @@ def gather_bearers(
 def forget_emptied(connection: sqlite3.Connection) -> None:
     """Let go of blocks that hold nothing any more. The caller holds a transaction."""
     connection.execute(
-        f"""delete from begun
+        f"""delete from process_start_block
             where not exists (select 1 from process where process.id between block * {BLOCK} and block * {BLOCK} + {BLOCK - 1})"""
     )
 

@@ -37,7 +37,7 @@ _UNITS = {"h": HOUR_NS, "d": 24 * HOUR_NS, "w": 7 * 24 * HOUR_NS, "y": 365 * 24 
 Progress = Callable[[int, int], None]
 """Called with the rows done and the rows to do."""
 
-OF_PROCESS = ("membership", "baseline", "usage", "program", "acct")
+OF_PROCESS = ("membership", "counter_snapshot", "usage", "program", "acct")
 """The tables whose rows go with their process; its events are as old as it is and have gone before.
 """
 
@@ -46,14 +46,14 @@ _OPEN = (
     " and j.closed_at_ns is null)"
 )
 _PENDING = (
-    "exists (select 1 from acct as a where a.process_id = p.id and (a.join_how = 0 or a.id ="
+    "exists (select 1 from acct as a where a.process_id = p.id and (a.join_outcome = 0 or a.id ="
     " (select max(id) from acct)))"
 )
 _RECORDED = "exists (select 1 from acct as a where a.process_id = p.id)"
 _OLD_PROCESS = f"""from process as p
     where p.ended_hour = ? and p.id < (select max(id) from process) and not {_OPEN.format("p.id")} and not {_PENDING}"""
 _OLD_RECORD = """from acct as a
-    where a.process_id is null and a.join_how = 5 and a.ended_hour = ?
+    where a.process_id is null and a.join_outcome = 5 and a.ended_hour = ?
         and a.id < (select max(id) from acct)"""
 # An event's real time, by that clock of its boot which makes it youngest.
 _OLD_EVENT = f"""from event as e
@@ -175,7 +175,7 @@ def _old_hours(connection: sqlite3.Connection, cutoffs: Cutoffs) -> list[int]:
                select min(ended_hour) from process
                union all select (select min(ended_hour) from process where ended_hour > hour) from ended where hour is not null
            ), recorded (hour) as (
-               select ended_hour from acct where process_id is null and join_how <> 3
+               select ended_hour from acct where process_id is null and join_outcome <> 3
            )
            select hour from ended where hour < :hour union select hour from recorded where hour < :hour order by 1""",
         {"hour": cutoffs.processes_ns // HOUR_NS},
@@ -255,7 +255,7 @@ def _forget_records(connection: sqlite3.Connection, hour: int) -> None:
         f" {_OLD_RECORD.replace('?', str(hour))})"
     )
     for table in ("rollup_command", "rollup_user"):
-        _keep_sums(connection, table, "unjoined_usage", of_hour)
+        _keep_sums(connection, table, "unjoined_record_usage", of_hour)
     connection.execute(f"delete from acct where id in (select a.id {_OLD_RECORD})", (hour,))
 
 

@@ -148,15 +148,15 @@ _TRIGGERS = {
     ),
     "usage_changed": f"after update on usage begin {_forget('new.process_id')} end",
     "usage_gone": f"after delete on usage begin {_forget('old.process_id')} end",
-    "baseline_told": f"after insert on baseline begin {_forget('new.process_id')} end",
-    "baseline_changed": f"after update on baseline begin {_forget('new.process_id')} end",
-    "baseline_gone": f"after delete on baseline begin {_forget('old.process_id')} end",
+    "baseline_told": f"after insert on counter_snapshot begin {_forget('new.process_id')} end",
+    "baseline_changed": f"after update on counter_snapshot begin {_forget('new.process_id')} end",
+    "baseline_gone": f"after delete on counter_snapshot begin {_forget('old.process_id')} end",
     # What is put together of hours goes with any of them.
     "hour_forgotten": (
         """after delete on rollup_hour
         begin
-            delete from rollup_class where hour = old.hour;
-            delete from rollup_doubt where hour = old.hour;
+            delete from rollup_audit where hour = old.hour;
+            delete from rollup_unconfirmed where hour = old.hour;
             delete from rollup_day where day = old.hour / 24;
         end"""
     ),
@@ -166,7 +166,7 @@ _TRIGGERS = {
             delete from rollup_day_command where day = old.day;
             delete from rollup_day_user where day = old.day;
             delete from rollup_day_job where day = old.day;
-            delete from rollup_day_hour where hour between old.day * 24 and old.day * 24 + 23;
+            delete from rollup_day_total where hour between old.day * 24 and old.day * 24 + 23;
         end"""
     ),
 }

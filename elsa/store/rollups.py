@@ -23,7 +23,7 @@ from elsa.state.codes import How
 from elsa.store import daily_rollups, database, locks
 from elsa.store.database import transaction
 from elsa.store.measures import (
-    OF_CLASS,
+    OF_AUDIT,
     ROLLED,
     ROLLED_OF_JOB,
     Aggregate,
@@ -59,7 +59,7 @@ class Rollup(NamedTuple):
 
 
 _PROCESSES = "process_usage"
-PARTS = {_PROCESSES: ("incarnation_usage", "unjoined_usage")}
+PARTS = {_PROCESSES: ("incarnation_usage", "unjoined_record_usage")}
 """The views of which another is the union. Of a union SQLite computes every column, and lets no
 condition with a subquery sink into it.
 """
@@ -74,20 +74,22 @@ ROLLUPS = {
     "rollup_job": Rollup("job_process_usage", "out_hour", ("job_id",), ("job_id",), ROLLED_OF_JOB),
 }
 
-CLASS = "rollup_class"
+CLASS = "rollup_audit"
 CLASSES = Rollup(
     _PROCESSES,
     "ended_hour",
-    ("boot_id", "class", "unheard"),
-    ("boot_id", "class", "unheard"),
-    OF_CLASS,
+    ("boot_id", "class", "before_first_start"),
+    ("boot_id", "class", "before_first_start"),
+    OF_AUDIT,
 )
 """What the audit counts: only of what is there, so nothing is kept of it when processes are pruned.
 """
 # The processes that only one witness saw, or both with a doubt. Where nobody listened yet, that is
 # no doubt.
-DOUBTFUL = "(class in ('uncertain', 'only_connector') or class = 'only_acct' and unheard = 0)"
-_INTO_CLASSES = f"insert into {CLASS} ({', '.join(('hour', *CLASSES.stored, *columns(OF_CLASS)))})"
+DOUBTFUL = (
+    "(class in ('uncertain', 'only_connector') or class = 'only_acct' and before_first_start = 0)"
+)
+_INTO_CLASSES = f"insert into {CLASS} ({', '.join(('hour', *CLASSES.stored, *columns(OF_AUDIT)))})"
 
 # What the processes of an hour add to every table.
 _GATHERING = {table: rollup for table, rollup in ROLLUPS.items() if rollup.view == _PROCESSES} | {
@@ -96,7 +98,7 @@ _GATHERING = {table: rollup for table, rollup in ROLLUPS.items() if rollup.view 
 _OF_JOB = {key: measure for key, measure in ROLLED_OF_JOB.items() if key not in ROLLED}
 _FACTS = ("process_id", "state", "start_ns", "end_ns", "started_ns", "ended_ns", "exit_status")
 _KEYS = (*dict.fromkeys(key for rollup in _GATHERING.values() for key in rollup.keys), *_FACTS)
-_ADDED = parts(ROLLED | OF_CLASS)
+_ADDED = parts(ROLLED | OF_AUDIT)
 _GATHERED = f"create temp table if not exists gathered ({', '.join((*_KEYS, *_ADDED))})"
 
 # Most members of a job are in it from birth to end, and used there all that they used: the view
@@ -129,7 +131,7 @@ def chosen(rollup: Rollup, hours: str) -> list[str]:
     ]
 
 
-class Keeper:
+class RollupScheduler:
     """Rolls up beside other work, as far as nothing stands in the way: reports are right without
     it.
     """
@@ -183,7 +185,7 @@ def refresh(
 def stale_hours(connection: sqlite3.Connection, now_ns: int) -> list[int]:
     """The settled hours in which something ended and that are not rolled up, oldest first."""
     rows = connection.execute(
-        "select hour from unrolled_hour where hour < ? order by hour",
+        "select hour from hour_without_rollup where hour < ? order by hour",
         ((now_ns - SETTLE_NS) // HOUR_NS,),
     )
     return [hour for (hour,) in rows]
@@ -204,7 +206,7 @@ def _roll_up(connection: sqlite3.Connection, hour: int) -> bool:
             database.insert_rows(connection, into(table), [(hour, 0, *row) for row in rows[table]])
         database.insert_rows(connection, _INTO_CLASSES, [(hour, *row) for row in rows[CLASS]])
         connection.execute(
-            f"insert into rollup_doubt select ?, process_id from temp.gathered where {DOUBTFUL}",
+            f"insert into rollup_unconfirmed select ?, process_id from temp.gathered where {DOUBTFUL}",
             (hour,),
         )
     return True

@@ -146,7 +146,7 @@ process = _table(
     Column("clock_id", Big, ForeignKey("clock.id"), nullable=False),  # the clock at the start
     Column("elapsed_ns", Big),  # monotonic, so never negative; NULL while it runs
     Column("end_clock_id", Big, ForeignKey("clock.id")),
-    Column("end_how", Integer),  # codes.End
+    Column("end_source", Integer),  # codes.End
     Column(
         "exit_status", Integer
     ),  # wait status; NULL with a known end: nothing tells whose code counts (elsa/state/ending.py)
@@ -166,7 +166,7 @@ process = _table(
         "process_orphan", "boot_id", "parent_pid", sqlite_where=text("parent_pid is not null")
     ),  # whose parent a record may still tell
     Index(
-        "process_inexact", "id", sqlite_where=text("end_how = 2 or end_how >= 4")
+        "process_inexact", "id", sqlite_where=text("end_source = 2 or end_source >= 4")
     ),  # ends that a record may still tell better
     Index(
         "process_running", "boot_id", "pid", sqlite_where=text("elapsed_ns is null")
@@ -176,13 +176,13 @@ process = _table(
     Index("process_lasting", "boot_id", "pid", sqlite_where=text("elapsed_ns > 10000000000")),
 )
 
-begun = _table(
-    # which blocks of ids hold what began in a stretch of time: the way to it
+process_start_block = _table(
+    # which blocks of ids hold what began in a time slot of ten seconds: the way to it
     # (elsa/store/process_lookup.py); kept by triggers
-    "begun",
+    "process_start_block",
     Column("boot_id", Big, ForeignKey("boot.id"), primary_key=True, autoincrement=False),
     Column(
-        "stretch", Integer, primary_key=True, autoincrement=False
+        "time_slot", Integer, primary_key=True, autoincrement=False
     ),  # process.start_ns in whole 10 s
     Column("block", Big, primary_key=True, autoincrement=False),  # process.id in whole 1024s
     rowid=False,
@@ -234,10 +234,10 @@ usage = _table(
     Column("exe_inode", Big),
 )
 
-baseline = _table(
+counter_snapshot = _table(
     # the counters of a living process when it came into a job (edge 0) or was taken out of it (edge
     # 1)
-    "baseline",
+    "counter_snapshot",
     Column("job_id", Big, ForeignKey("job.id"), primary_key=True, autoincrement=False),
     Column("process_id", Big, primary_key=True, autoincrement=False),
     Column(
@@ -248,8 +248,8 @@ baseline = _table(
     rowid=False,
 )
 
-text_ = _table(
-    "text",  # long strings, once each
+long_text = _table(
+    "long_text",  # long strings, once each
     _id(),
     Column("value", Text, nullable=False, unique=True),
 )
@@ -258,11 +258,11 @@ program = _table(
     "program",  # what an incarnation executed last, as far as it lived long enough to be looked at
     Column("process_id", Big, primary_key=True, autoincrement=False),
     Column(
-        "cmdline_id", Big, ForeignKey("text.id")
+        "cmdline_id", Big, ForeignKey("long_text.id")
     ),  # arguments, quoted as for a shell, secrets replaced
-    Column("exe_id", Big, ForeignKey("text.id")),
-    Column("cwd_id", Big, ForeignKey("text.id")),
-    Column("cgroup_id", Big, ForeignKey("text.id")),
+    Column("exe_id", Big, ForeignKey("long_text.id")),
+    Column("cwd_id", Big, ForeignKey("long_text.id")),
+    Column("cgroup_id", Big, ForeignKey("long_text.id")),
     Column("loginuid", Big),
     Column("session", Integer),  # pid of the session's leader
 )
@@ -292,7 +292,7 @@ job = _table(
     Column("created_at_ns", Big, nullable=False),
     Column("closed_at_ns", Big),
     Column(
-        "close_how",
+        "close_reason",
         Text,
         # request, ended (its last process did, and it was made to close then), reboot, defined,
         # defining, failed
@@ -396,7 +396,7 @@ acct = _table(
     Column("acct_file_id", Big, ForeignKey("acct_file.id"), nullable=False),
     Column("position", Big, nullable=False),  # byte offset of the record in its file
     Column("process_id", Big),  # the incarnation that it was joined to
-    Column("join_how", Integer, nullable=False),  # codes.Join
+    Column("join_outcome", Integer, nullable=False),  # codes.Join
     Column("flag", Integer, nullable=False),
     Column("version", Integer, nullable=False),  # with bit 0x80 where the record is big-endian
     Column("tty", Integer, nullable=False),
@@ -426,11 +426,13 @@ acct = _table(
         Computed("(ended - case when ended < 0 then 3599 else 0 end) / 3600", persisted=False),
     ),
     Index("acct_process", "process_id", unique=True, sqlite_where=text("process_id is not null")),
-    Index("acct_pending", "pid", sqlite_where=text("join_how = 0")),
+    Index("acct_pending", "pid", sqlite_where=text("join_outcome = 0")),
     # The way to the records of a window that are joined to none.
-    Index("acct_unjoined", "ended_hour", sqlite_where=text("process_id is null and join_how <> 3")),
+    Index(
+        "acct_unjoined", "ended_hour", sqlite_where=text("process_id is null and join_outcome <> 3")
+    ),
     Index("acct_late", "id", sqlite_where=text("late_s is not null")),  # the audit counts them
-    Index("acct_self", "id", sqlite_where=text("join_how = 3")),  # the audit counts them apart
+    Index("acct_self", "id", sqlite_where=text("join_outcome = 3")),  # the audit counts them apart
 )
 
 
@@ -522,26 +524,26 @@ rollup_day_job = _of_day(
     measures.ROLLED_OF_JOB,
     Index("rollup_day_job_job", "job_id"),
 )
-rollup_day_hour = _table(
-    "rollup_day_hour",  # the sums over all that ended in an hour of such a day
+rollup_day_total = _table(
+    "rollup_day_total",  # the sums over all that ended in an hour of such a day
     Column("hour", Integer, nullable=False),
     *_sums(measures.ROLLED),
     Index("rollup_day_hour_hour", "hour"),
 )
-rollup_class = _table(
-    # what ended in an hour, by who saw it (see the view audit_sum); it goes with the row in
+rollup_audit = _table(
+    # what ended in an hour, by who saw it (see the view audit_hour); it goes with the row in
     # rollup_hour
-    "rollup_class",
+    "rollup_audit",
     Column("hour", Integer, nullable=False),
     Column("boot_id", Big, ForeignKey("boot.id")),
     Column("class", Text, nullable=False),
-    Column("unheard", Integer),
-    *_sums(measures.OF_CLASS),
+    Column("before_first_start", Integer),
+    *_sums(measures.OF_AUDIT),
     Index("rollup_class_hour", "hour"),
 )
-rollup_doubt = _table(
+rollup_unconfirmed = _table(
     # the incarnations of such an hour that only one witness saw, or both with a doubt
-    "rollup_doubt",
+    "rollup_unconfirmed",
     Column("hour", Integer, primary_key=True, autoincrement=False),
     Column("process_id", Big, primary_key=True, autoincrement=False),
     rowid=False,

@@ -40,7 +40,7 @@ _PROCESS = (
     *(
         "comm_id",
         "end_clock_id",
-        "end_how",
+        "end_source",
         "elapsed_ns",
         "exit_status",
         "leader_status",
@@ -70,7 +70,7 @@ _INSERT_PROGRAM = """
     on conflict (process_id) do update set cmdline_id = excluded.cmdline_id, exe_id = excluded.exe_id,
         cwd_id = coalesce(excluded.cwd_id, cwd_id), cgroup_id = coalesce(excluded.cgroup_id, cgroup_id),
         loginuid = coalesce(excluded.loginuid, loginuid), session = coalesce(excluded.session, session)"""
-_INSERT_BASELINE = f"insert or replace into baseline values ({', '.join('?' * 26)})"
+_INSERT_BASELINE = f"insert or replace into counter_snapshot values ({', '.join('?' * 26)})"
 _END_STAY = (
     "update membership set until_ns = ? where job_id = ? and process_id = ? and until_ns is null"
     " and since_ns <= ?"
@@ -85,7 +85,7 @@ def process_row(life: Incarnation) -> ProcessRow:
     return (
         life.comm,
         None if clock is None else clock.id,
-        life.end_how,
+        life.end_source,
         life.elapsed_ns,
         life.exit_status,
         life.leader_status if life.leader_status != life.exit_status else None,
@@ -126,10 +126,10 @@ class Batch:
     left: list[tuple[int, int, int]] = field(default_factory=list)
     usage: list[tuple[int | None, ...]] = field(default_factory=list)
     programs: list[ProgramRow] = field(default_factory=list)
-    baselines: list[tuple[int | None, ...]] = field(default_factory=list)
+    counter_snapshots: list[tuple[int | None, ...]] = field(default_factory=list)
     jobs: list[Job] = field(default_factory=list)
     closed: list[tuple[int | None, str | None, int]] = field(default_factory=list)
-    """closed_at_ns, close_how, job id"""
+    """closed_at_ns, close_reason, job id"""
     clocks: list[Clock] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
     heard_ns: int = 0
@@ -151,7 +151,7 @@ class Batch:
         self.left.extend(changes.left)
         self.usage.extend(changes.usage)
         self.programs.extend(changes.programs.values())
-        self.baselines.extend(changes.baselines)
+        self.counter_snapshots.extend(changes.counter_snapshots)
 
     def given_up(self, since_ns: int) -> Batch:
         """What is left of a batch that cannot be stored: that it is lost. Nobody is told that it
@@ -222,10 +222,10 @@ def write(
             ],
         )
         database.insert_rows(connection, _INSERT_USAGE, batch.usage)
-        connection.executemany(_INSERT_BASELINE, batch.baselines)
+        connection.executemany(_INSERT_BASELINE, batch.counter_snapshots)
         _write_programs(connection, batch.programs, texts)
         connection.executemany(
-            "update job set closed_at_ns = ?, close_how = ? where id = ?", batch.closed
+            "update job set closed_at_ns = ?, close_reason = ? where id = ?", batch.closed
         )
         _write_gaps(connection, batch.gaps, boot_id)
         connection.execute(

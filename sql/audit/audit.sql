@@ -8,7 +8,7 @@ with summed as (
         s.records,
         s.first_ns,
         s.last_ns
-    from audit_sum as s
+    from audit_hour as s
     union all
     select
         'self' as class,
@@ -17,7 +17,7 @@ with summed as (
         min(a.ended * 1000000000) as first_ns,
         max(a.ended * 1000000000) as last_ns
     from acct as a
-    where a.join_how = 3
+    where a.join_outcome = 3
 )
 
 select

@@ -7,7 +7,7 @@ with summed as (
         coalesce(sum(s.compared), 0) as processes,
         coalesce(sum(s.compared_ns >> 32) * 4294967296 + sum(s.compared_ns & 4294967295), 0) as taskstats_ns,
         coalesce(sum(s.compared_ticks >> 32) * 4294967296 + sum(s.compared_ticks & 4294967295), 0) as ticks
-    from audit_sum as s
+    from audit_hour as s
 )
 
 select

@@ -18,7 +18,7 @@ with stayed as (
             when f.edge is null then 0
             else (
                 select count(*)
-                from baseline as b
+                from counter_snapshot as b
                 where
                     b.job_id = pj.job_id
                     and b.process_id = pj.process_id
@@ -31,10 +31,10 @@ with stayed as (
             )
         end as in_part,
         u.*
-    from process_job as pj
+    from job_member as pj
     join incarnation_usage as u
         on u.process_id = pj.process_id
-    left join baseline as f
+    left join counter_snapshot as f
         on f.job_id = pj.job_id
         and f.process_id = pj.process_id
         and f.since_ns = pj.since_ns
@@ -52,7 +52,7 @@ member as (
                         then max(0, case when stayed.until_ns is null then stayed.user_ns + stayed.system_ns else 0 end
                             + sum((2 * b.edge - 1) * coalesce(b.run_ns, (b.utime_us + b.stime_us) * 1000)))
                 end
-                from baseline as b
+                from counter_snapshot as b
                 where b.job_id = stayed.job_id and b.process_id = stayed.process_id
             )
         end as charged_ns,
@@ -61,7 +61,7 @@ member as (
             stayed.user_ns * 1.0 / nullif(stayed.user_ns + stayed.system_ns, 0),
             (
                 select sum(b.edge * b.utime_us) * 1.0 / nullif(sum(b.edge * (b.utime_us + b.stime_us)), 0)
-                from baseline as b
+                from counter_snapshot as b
                 where b.job_id = stayed.job_id and b.process_id = stayed.process_id
             ),
             1.0
@@ -140,7 +140,7 @@ charged as (
                         then max(0, case when member.until_ns is null then member.minor_faults else 0 end
                             + sum((2 * b.edge - 1) * b.minflt))
                 end
-                from baseline as b
+                from counter_snapshot as b
                 where b.job_id = member.job_id and b.process_id = member.process_id
             )
         end as minor_faults,
@@ -152,7 +152,7 @@ charged as (
                         then max(0, case when member.until_ns is null then member.major_faults else 0 end
                             + sum((2 * b.edge - 1) * b.majflt))
                 end
-                from baseline as b
+                from counter_snapshot as b
                 where b.job_id = member.job_id and b.process_id = member.process_id
             )
         end as major_faults,
@@ -166,7 +166,7 @@ charged as (
                         then max(0, case when member.until_ns is null then member.run_ns else 0 end
                             + sum((2 * b.edge - 1) * b.run_ns))
                 end
-                from baseline as b
+                from counter_snapshot as b
                 where b.job_id = member.job_id and b.process_id = member.process_id
             )
         end as run_ns,
@@ -179,7 +179,7 @@ charged as (
                         then max(0, case when member.until_ns is null then member.utime_us else 0 end
                             + sum((2 * b.edge - 1) * b.utime_us))
                 end
-                from baseline as b
+                from counter_snapshot as b
                 where b.job_id = member.job_id and b.process_id = member.process_id
             )
         end as utime_us,
@@ -191,7 +191,7 @@ charged as (
                         then max(0, case when member.until_ns is null then member.stime_us else 0 end
                             + sum((2 * b.edge - 1) * b.stime_us))
                 end
-                from baseline as b
+                from counter_snapshot as b
                 where b.job_id = member.job_id and b.process_id = member.process_id
             )
         end as stime_us,
@@ -205,7 +205,7 @@ charged as (
                         then max(0, case when member.until_ns is null then member.coremem_mb_us else 0 end
                             + sum((2 * b.edge - 1) * b.coremem_mb_us))
                 end
-                from baseline as b
+                from counter_snapshot as b
                 where b.job_id = member.job_id and b.process_id = member.process_id
             )
         end as coremem_mb_us,
@@ -217,7 +217,7 @@ charged as (
                         then max(0, case when member.until_ns is null then member.virtmem_mb_us else 0 end
                             + sum((2 * b.edge - 1) * b.virtmem_mb_us))
                 end
-                from baseline as b
+                from counter_snapshot as b
                 where b.job_id = member.job_id and b.process_id = member.process_id
             )
         end as virtmem_mb_us,
@@ -229,7 +229,7 @@ charged as (
                         then max(0, case when member.until_ns is null then member.read_chars else 0 end
                             + sum((2 * b.edge - 1) * b.read_chars))
                 end
-                from baseline as b
+                from counter_snapshot as b
                 where b.job_id = member.job_id and b.process_id = member.process_id
             )
         end as read_chars,
@@ -241,7 +241,7 @@ charged as (
                         then max(0, case when member.until_ns is null then member.write_chars else 0 end
                             + sum((2 * b.edge - 1) * b.write_chars))
                 end
-                from baseline as b
+                from counter_snapshot as b
                 where b.job_id = member.job_id and b.process_id = member.process_id
             )
         end as write_chars,
@@ -255,7 +255,7 @@ charged as (
                             case when member.until_ns is null then 0 end
                         )
                 end
-                from baseline as b
+                from counter_snapshot as b
                 where b.job_id = member.job_id and b.process_id = member.process_id
             )
         end as read_syscalls,
@@ -269,7 +269,7 @@ charged as (
                             case when member.until_ns is null then 0 end
                         )
                 end
-                from baseline as b
+                from counter_snapshot as b
                 where b.job_id = member.job_id and b.process_id = member.process_id
             )
         end as write_syscalls,
@@ -281,7 +281,7 @@ charged as (
                         then max(0, case when member.until_ns is null then member.read_bytes else 0 end
                             + sum((2 * b.edge - 1) * b.read_bytes))
                 end
-                from baseline as b
+                from counter_snapshot as b
                 where b.job_id = member.job_id and b.process_id = member.process_id
             )
         end as read_bytes,
@@ -293,7 +293,7 @@ charged as (
                         then max(0, case when member.until_ns is null then member.write_bytes else 0 end
                             + sum((2 * b.edge - 1) * b.write_bytes))
                 end
-                from baseline as b
+                from counter_snapshot as b
                 where b.job_id = member.job_id and b.process_id = member.process_id
             )
         end as write_bytes,
@@ -305,7 +305,7 @@ charged as (
                         then max(0, case when member.until_ns is null then member.cancelled_write_bytes else 0 end
                             + sum((2 * b.edge - 1) * b.cancelled_write_bytes))
                 end
-                from baseline as b
+                from counter_snapshot as b
                 where b.job_id = member.job_id and b.process_id = member.process_id
             )
         end as cancelled_write_bytes,
@@ -317,7 +317,7 @@ charged as (
                         then max(0, case when member.until_ns is null then member.nvcsw else 0 end
                             + sum((2 * b.edge - 1) * b.nvcsw))
                 end
-                from baseline as b
+                from counter_snapshot as b
                 where b.job_id = member.job_id and b.process_id = member.process_id
             )
         end as nvcsw,
@@ -329,7 +329,7 @@ charged as (
                         then max(0, case when member.until_ns is null then member.nivcsw else 0 end
                             + sum((2 * b.edge - 1) * b.nivcsw))
                 end
-                from baseline as b
+                from counter_snapshot as b
                 where b.job_id = member.job_id and b.process_id = member.process_id
             )
         end as nivcsw,
@@ -341,7 +341,7 @@ charged as (
                         then max(0, case when member.until_ns is null then member.cpu_delay_ns else 0 end
                             + sum((2 * b.edge - 1) * b.cpu_delay_ns))
                 end
-                from baseline as b
+                from counter_snapshot as b
                 where b.job_id = member.job_id and b.process_id = member.process_id
             )
         end as cpu_delay_ns,
@@ -353,7 +353,7 @@ charged as (
                         then max(0, case when member.until_ns is null then member.blkio_delay_ns else 0 end
                             + sum((2 * b.edge - 1) * b.blkio_delay_ns))
                 end
-                from baseline as b
+                from counter_snapshot as b
                 where b.job_id = member.job_id and b.process_id = member.process_id
             )
         end as blkio_delay_ns,
@@ -365,7 +365,7 @@ charged as (
                         then max(0, case when member.until_ns is null then member.swapin_delay_ns else 0 end
                             + sum((2 * b.edge - 1) * b.swapin_delay_ns))
                 end
-                from baseline as b
+                from counter_snapshot as b
                 where b.job_id = member.job_id and b.process_id = member.process_id
             )
         end as swapin_delay_ns,
@@ -377,7 +377,7 @@ charged as (
                         then max(0, case when member.until_ns is null then member.reclaim_delay_ns else 0 end
                             + sum((2 * b.edge - 1) * b.reclaim_delay_ns))
                 end
-                from baseline as b
+                from counter_snapshot as b
                 where b.job_id = member.job_id and b.process_id = member.process_id
             )
         end as reclaim_delay_ns,
@@ -389,7 +389,7 @@ charged as (
                         then max(0, case when member.until_ns is null then member.thrashing_delay_ns else 0 end
                             + sum((2 * b.edge - 1) * b.thrashing_delay_ns))
                 end
-                from baseline as b
+                from counter_snapshot as b
                 where b.job_id = member.job_id and b.process_id = member.process_id
             )
         end as thrashing_delay_ns,
@@ -401,7 +401,7 @@ charged as (
                         then max(0, case when member.until_ns is null then member.compact_delay_ns else 0 end
                             + sum((2 * b.edge - 1) * b.compact_delay_ns))
                 end
-                from baseline as b
+                from counter_snapshot as b
                 where b.job_id = member.job_id and b.process_id = member.process_id
             )
         end as compact_delay_ns,
@@ -412,11 +412,11 @@ charged as (
         member.exit_signal,
         member.state,
         member.origin,
-        member.end_how,
+        member.end_source,
         member.ended_inferred,
         member.record,
         member.class,
-        member.unheard
+        member.before_first_start
     from member
 )
 
@@ -504,9 +504,9 @@ select
     charged.exit_signal,
     charged.state,
     charged.origin,
-    charged.end_how,
+    charged.end_source,
     charged.ended_inferred,
     charged.record,
     charged.class,
-    charged.unheard
+    charged.before_first_start
 from charged

@@ -65,7 +65,7 @@ with used as (
         sum(u.part_life_whole) as part_life_whole,
         sum(u.uncertain) as uncertain,
         sum(u.without_record) as without_record
-    from job_part as u
+    from job_usage_part as u
     group by
         u.job_id
     union all
@@ -136,7 +136,7 @@ with used as (
         )
         and not exists (
             select 1
-            from rolled_job as r
+            from rollup_job_ready as r
             where r.job_id = j.id
         )
 ),
@@ -148,7 +148,7 @@ touched as (
         j.owner_uid,
         j.created_at_ns,
         j.closed_at_ns,
-        j.close_how,
+        j.close_reason,
         (
             select count(*)
             from gap as g
@@ -180,7 +180,7 @@ select
     touched.owner_uid,
     strftime('%Y-%m-%dT%H:%M:%fZ', touched.created_at_ns / 1e9, 'unixepoch') as created_at,
     strftime('%Y-%m-%dT%H:%M:%fZ', touched.closed_at_ns / 1e9, 'unixepoch') as closed_at,
-    touched.close_how,
+    touched.close_reason,
     case when touched.closed_at_ns is null then 'open' else 'closed' end as state,
     touched.processes,
     touched.running,
@@ -242,12 +242,12 @@ select
     touched.gaps,
     touched.usage_gaps,
     case
-        when touched.close_how in ('defining', 'failed') then 0
+        when touched.close_reason in ('defining', 'failed') then 0
         when touched.inferred + touched.uncertain + touched.without_record + touched.gaps + touched.unfinished = 0 then 1
         else 0
     end as complete,
     case
-        when touched.close_how in ('defining', 'failed') then 0
+        when touched.close_reason in ('defining', 'failed') then 0
         when touched.usage_missing + touched.usage_partial + touched.usage_gaps + touched.part_life_whole + touched.unfinished = 0 then 1
         else 0
     end as usage_complete,

@@ -109,7 +109,7 @@ select
     sum(u.thrashing_delay_ns >> 32) * 4294967296 + sum(u.thrashing_delay_ns & 4294967295) as thrashing_delay_ns,
     sum(u.compact_delay_ns >> 32) * 4294967296 + sum(u.compact_delay_ns & 4294967295) as compact_delay_ns
     -- to here
-from rolled_job as u
+from rollup_job_ready as u
 where u.pruned = 1
 group by
     u.job_id

@@ -9,7 +9,7 @@ select
     f.path,
     a.position,
     a.process_id,
-    case a.join_how
+    case a.join_outcome
         when 0 then 'pending'
         when 1 then 'exact'
         when 2 then 'uncertain'
@@ -17,7 +17,7 @@ select
         when 4 then 'own'
         when 5 then 'ambiguous'
     end as record,
-    case when a.join_how = 3 then 0 else 1 end as counted,
+    case when a.join_outcome = 3 then 0 else 1 end as counted,
     n.name as command,
     a.flag,
     a.flag & 1 as forked_only,

@@ -1,7 +1,7 @@
 create view incarnation_usage as
 -- Grain: one row per incarnation, that is one life of one pid, with what taskstats and its
 -- accounting record say it used. in_job is 1 if it was ever in a job. class says which witness saw
--- it (in words in audit_class), unheard 1 that only accounting could: the collector had never been
+-- it (in words in audit_class), before_first_start 1 that only accounting could: the collector had never been
 -- started on this host yet. NULL is unknown. user_s, system_s and cpu_s are taskstats' where it
 -- told of the end, else the record's: provenance says which. Every table but the first is joined
 -- `left`, though most have a row for certain: so the planner always starts from the process, looks
@@ -78,11 +78,11 @@ with life as (
         s.exe_inode,
         -- the record knows only the leader's own status; where an end was heard but nothing tells
         -- which thread's counts, it is NULL
-        case when p.end_how = 1 or s.threads > 1 then p.exit_status else coalesce(p.exit_status, a.exitcode) end as exit_status,
+        case when p.end_source = 1 or s.threads > 1 then p.exit_status else coalesce(p.exit_status, a.exitcode) end as exit_status,
         p.origin,
-        p.end_how,
+        p.end_source,
         a.late_s,
-        a.join_how,
+        a.join_outcome,
         b.uuid,
         b.host_id,
         exists (select 1 from membership as m where m.process_id = p.id) as in_job
@@ -99,7 +99,7 @@ with life as (
         on parent.id = p.parent_id
     left join acct as a
         on a.process_id = p.id
-        and a.join_how <> 3
+        and a.join_outcome <> 3
     left join usage as s
         on s.process_id = p.id
     left join comm as n
@@ -187,16 +187,16 @@ select
         when 2 then 'snapshot'
         when 3 then 'acct'
     end as origin,
-    case life.end_how
+    case life.end_source
         when 1 then 'exit'
         when 2 then 'vanished'
         when 3 then 'acct'
         when 4 then 'reused'
         when 5 then 'reboot'
-    end as end_how,
+    end as end_source,
     -- only its record tells, whose elapsed time the kernel cut
-    case when life.end_how is not null then life.end_how = 3 and life.late_s is not null end as ended_inferred,
-    case life.join_how
+    case when life.end_source is not null then life.end_source = 3 and life.late_s is not null end as ended_inferred,
+    case life.join_outcome
         when 0 then 'pending'
         when 1 then 'exact'
         when 2 then 'uncertain'
@@ -205,17 +205,17 @@ select
         when 5 then 'ambiguous'
     end as record,
     case
-        when life.origin = 3 or life.join_how = 4 then 'only_acct'
-        when life.join_how = 0 then 'pending'
-        when life.join_how = 1 then 'both'
-        when life.join_how = 2 then 'uncertain'
-        when life.join_how = 5 then 'ambiguous'
+        when life.origin = 3 or life.join_outcome = 4 then 'only_acct'
+        when life.join_outcome = 0 then 'pending'
+        when life.join_outcome = 1 then 'both'
+        when life.join_outcome = 2 then 'uncertain'
+        when life.join_outcome = 5 then 'ambiguous'
         when life.elapsed_ns is null then 'running'
         else 'only_connector'
     end as class,
     -- its start is known to the second
     case
-        when life.origin = 3 or life.join_how = 4
+        when life.origin = 3 or life.join_outcome = 4
             then life.uuid is null
                 or (
                     coalesce(life.start_ns + 1000000000 <= (select min(c.since_ns) from collector as c where c.boot_id = life.boot_id), 1)
@@ -229,6 +229,6 @@ select
                             and e.id < life.boot_id
                     )
                 )
-    end as unheard,
+    end as before_first_start,
     life.in_job
 from life

@@ -12,11 +12,11 @@ select
     p.loginuid,
     p.session
 from program as p
-left join text as line
+left join long_text as line
     on line.id = p.cmdline_id
-left join text as exe
+left join long_text as exe
     on exe.id = p.exe_id
-left join text as cwd
+left join long_text as cwd
     on cwd.id = p.cwd_id
-left join text as cgroup
+left join long_text as cgroup
     on cgroup.id = p.cgroup_id

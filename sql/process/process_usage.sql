@@ -4,4 +4,4 @@ create view process_usage as
 -- acct(2) writes about its own caller never.
 select * from incarnation_usage
 union all
-select * from unjoined_usage
+select * from unjoined_record_usage

@@ -54,7 +54,7 @@ select
     sum(u.thrashing_delay_ns >> 32) * 4294967296 + sum(u.thrashing_delay_ns & 4294967295) as thrashing_delay_ns,
     sum(u.compact_delay_ns >> 32) * 4294967296 + sum(u.compact_delay_ns & 4294967295) as compact_delay_ns
     -- to here
-from command_part as u
+from command_usage_part as u
 group by
     u.command,
     u.forked_only

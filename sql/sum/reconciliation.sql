@@ -19,7 +19,7 @@ with recorded as (
         sum(a.majflt & 4294967295) as majflt_low
         -- to here
     from acct as a
-    where a.join_how <> 3
+    where a.join_outcome <> 3
 ),
 
 told as (

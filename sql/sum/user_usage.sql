@@ -52,7 +52,7 @@ select
     sum(u.thrashing_delay_ns >> 32) * 4294967296 + sum(u.thrashing_delay_ns & 4294967295) as thrashing_delay_ns,
     sum(u.compact_delay_ns >> 32) * 4294967296 + sum(u.compact_delay_ns & 4294967295) as compact_delay_ns
     -- to here
-from user_part as u
+from user_usage_part as u
 group by
     u.uid,
     u.host_id

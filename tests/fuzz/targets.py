@@ -633,7 +633,7 @@ def small() -> Path:
             "night",
             members=(2, 3),
             closed_at_ns=given.REAL + 40 * given.SECOND,
-            close_how="ended",
+            close_reason="ended",
         )
         made.insert("job_tag", job_id=1, key="project", value="x")
     return path

@@ -39,7 +39,7 @@ def assert_each_is_there_once(host: Host, started: int) -> None:
     """Every process of the storm has one record, and every record its own life."""
     named = f"from acct as a join comm as n on n.id = a.comm_id where n.name {OF_THE_STORM}"
     assert host.sql(
-        "select count(*), count(distinct n.name), count(distinct a.process_id), sum(a.join_how ="
+        "select count(*), count(distinct n.name), count(distinct a.process_id), sum(a.join_outcome ="
         f" 1) {named}"
     ) == [(started,) * 4]
     read = records(host.read_part())
@@ -298,7 +298,7 @@ def test_jobd_that_is_started_on_a_full_disk_listens_and_waits_for_room(
     # It looked into /proc only then, so until then nothing is passed off as certain.
     named = f"from acct as a join comm as n on n.id = a.comm_id where n.name {OF_THE_STORM}"
     assert small.sql(
-        f"select count(*), count(distinct a.process_id), min(a.join_how) > 0 {named}"
+        f"select count(*), count(distinct a.process_id), min(a.join_outcome) > 0 {named}"
     ) == [(started, started, 1)]
     assert [kind for (kind,) in small.sql("select kind from gap")] == ["down"]
     assert_no_record_is_joined_to_another_life(small)

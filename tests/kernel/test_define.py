@@ -60,8 +60,8 @@ def test_the_subtree_of_a_session_is_the_job_that_ran_at_the_time(host: Host) ->
     assert len(host.sql(members, late)) > 60
     measures = f"select {MEASURES} from job_usage where job_id = ?"
     assert host.sql(measures, late) == host.sql(measures, ran)
-    assert host.sql("select distinct how from process_job where job_id = ?", late) == [("defined",)]
-    assert host.sql("select state, close_how, tags from job_usage where job_id = ?", late) == [
+    assert host.sql("select distinct how from job_member where job_id = ?", late) == [("defined",)]
+    assert host.sql("select state, close_reason, tags from job_usage where job_id = ?", late) == [
         ("closed", "defined", '{"a":"b"}')
     ]
     host.assert_sound()

@@ -38,7 +38,7 @@ def old(host: Host, tmp_path: Path, empty_warehouse: Path) -> Host:
     made = shutil.copy(empty_warehouse, tmp_path / "month.db")
     with closing(sqlite3.connect(made, isolation_level=None)) as connection:
         write(connection, Month(12_000, events=True))
-        connection.execute("delete from acct where join_how = 0")
+        connection.execute("delete from acct where join_outcome = 0")
         connection.execute("update job set closed_at_ns = created_at_ns where closed_at_ns is null")
     shutil.move(made, host.db)
     return host

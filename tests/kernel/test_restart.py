@@ -111,7 +111,7 @@ def test_jobd_may_die_at_any_moment_of_a_storm(host: Host, native: Callable[[str
     assert host.value("select count(*) from gap where kind = 'down'") == deaths
     assert host.value("select count(*) from collector") == deaths + 1
     named = host.sql(
-        "select n.name, a.process_id, a.join_how from acct as a join comm as n on n.id = a.comm_id"
+        "select n.name, a.process_id, a.join_outcome from acct as a join comm as n on n.id = a.comm_id"
         f" where n.name {OF_THE_STORM}"
     )
     assert len(named) == len({name for name, _, _ in named}) == started

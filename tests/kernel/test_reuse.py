@@ -57,7 +57,7 @@ def test_every_life_of_a_pid_keeps_its_record_and_its_job(
     pids = [life[0] for life in truth.values()]
     assert len(set(pids)) < len(pids) / 3
     rows = host.sql(
-        """select name.name, command.name, p.pid, p.exit_status, p.start_ns, p.start_ns + p.elapsed_ns, a.pid, a.exitcode, a.join_how
+        """select name.name, command.name, p.pid, p.exit_status, p.start_ns, p.start_ns + p.elapsed_ns, a.pid, a.exitcode, a.join_outcome
            from process as p join comm as name on name.id = p.comm_id
            left join acct as a on a.process_id = p.id left join comm as command on command.id = a.comm_id"""
     )

@@ -129,7 +129,7 @@ def assert_the_same(host: Host, rotation: Rotation) -> None:
     ours = host.run("report", "dump-acct", text=False)
     assert sorted(storms_records(ours.stdout)) == sorted(raw)
     assert len(raw) > 1000
-    assert host.sql("select count(*) from acct where join_how not in (1, 3, 4)") == [(0,)]
+    assert host.sql("select count(*) from acct where join_outcome not in (1, 3, 4)") == [(0,)]
     host.assert_sound()
 
 

@@ -63,7 +63,7 @@ def test_threads_are_one_process_with_one_end(
     rows = {
         pid: rest
         for pid, *rest in host.sql(
-            """select p.pid, p.origin, p.end_how, p.exit_status, p.leader_status, a.exitcode, a.join_how
+            """select p.pid, p.origin, p.end_source, p.exit_status, p.leader_status, a.exitcode, a.join_outcome
                from membership as m join process as p on p.id = m.process_id
                left join acct as a on a.process_id = p.id where m.job_id = ? and m.how = 1""",
             job,
@@ -99,7 +99,7 @@ def test_threads_that_begin_and_end_while_jobd_begins_are_not_counted_wrong(
         wait_until("their ends are known", lambda: host.request("show", job=job)["living"] == 0)
     assert host.stop() == 0
     ends = host.sql(
-        "select pid, origin, end_how, exit_status from process where pid in (?, ?)",
+        "select pid, origin, end_source, exit_status from process where pid in (?, ?)",
         *(one.pid for one in storms),
     )
     assert sorted(ends) == sorted((one.pid, 2, 1, 3 << 8) for one in storms)

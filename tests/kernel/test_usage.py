@@ -46,10 +46,12 @@ def running(host: Host) -> Iterator[Host]:
 
 def finish(host: Host) -> None:
     """Have everything stored, and the statistics of the last to end as well."""
-    wait_until("every life was told of", lambda: host.request("sync") and not unheard(host))
+    wait_until(
+        "every life was told of", lambda: host.request("sync") and not before_first_start(host)
+    )
 
 
-def unheard(host: Host) -> int:
+def before_first_start(host: Host) -> int:
     members = "select process_id from membership"
     return int(
         host.value(f"select count(*) from process where elapsed_ns is null and id in ({members})")
@@ -166,7 +168,7 @@ for size in (1000000, 500000, 250000):
         running.request("remove", job=job, pids=[child.pid])
         child.communicate("\n")
     finish(running)
-    before, after = running.sql("select write_chars, run_ns from baseline order by edge")
+    before, after = running.sql("select write_chars, run_ns from counter_snapshot order by edge")
     assert 500_000 <= after[0] - before[0] < 500_000 + KIB  # and what it printed
     assert after[1] >= before[1] > 0
 
@@ -179,8 +181,8 @@ def test_arguments_are_stored_without_secrets_and_with_where_they_ran(
     )
     assert done.returncode == 0
     finish(running)
-    query = """select (select value from text where id = cmdline_id), (select value from text where id = cwd_id),
-                      (select value from text where id = exe_id), session
+    query = """select (select value from long_text where id = cmdline_id), (select value from long_text where id = cwd_id),
+                      (select value from long_text where id = exe_id), session
                from program join membership using (process_id) where how = 3"""
     ((cmdline, cwd, exe, session),) = running.sql(query)
     assert cmdline == "sh -c 'sleep 0.3' '--password=***'"

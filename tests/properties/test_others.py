@@ -112,7 +112,7 @@ def warehouse(
     for id_, one, uid in whose:
         ended = (None, None, None) if one.seconds is None else (one.seconds * SECOND, 1, 1)
         connection.execute(
-            """insert into process (id, boot_id, pid, comm_id, start_ns, clock_id, elapsed_ns, end_clock_id, end_how, uid, parent_id,
+            """insert into process (id, boot_id, pid, comm_id, start_ns, clock_id, elapsed_ns, end_clock_id, end_source, uid, parent_id,
                                     parent_inferred, origin) values (?, 1, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, 1)""",
             (
                 id_,

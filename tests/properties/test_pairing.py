@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from elsa.matching import pairing
-from elsa.matching.pairing import SECOND_NS, TICK_NS, Life, Outcome, Record, alignments, pair
+from elsa.matching.pairing import SECOND_NS, TICK_NS, Candidate, Outcome, Record, alignments, pair
 
 MS = 1_000_000
 REAL = 1_700_000_000 * SECOND_NS
@@ -25,7 +25,7 @@ def float32(number: float) -> float:
 
 def told_twice(
     id_: int, start_ns: int, elapsed_ns: int, lag_ns: int, code: int, offsets: tuple[int, ...]
-) -> tuple[Life, Record]:
+) -> tuple[Candidate, Record]:
     """One life and its record, both under the same id. The record is written at the first of the
     offsets; the exit is heard later.
     """
@@ -34,13 +34,13 @@ def told_twice(
         id_, exit_ns // SECOND_NS - elapsed_ns // SECOND_NS, float32(elapsed_ns // TICK_NS), code
     )
     return (
-        Life(id_, start_ns, start_ns + elapsed_ns + lag_ns, start_ns, True, code, offsets),
+        Candidate(id_, start_ns, start_ns + elapsed_ns + lag_ns, start_ns, True, code, offsets),
         record,
     )
 
 
 @st.composite
-def histories(draw: st.DrawFn, max_lives: int = 25) -> tuple[list[Life], list[Record]]:
+def histories(draw: st.DrawFn, max_lives: int = 25) -> tuple[list[Candidate], list[Record]]:
     """The lives of one pid, one after the other, mostly short, some microseconds apart, with the
     clock stepped in between.
     """
@@ -81,7 +81,7 @@ def without(draw: st.DrawFn, everything: list[Record]) -> list[Record]:
 
 @given(histories(60))
 def test_with_nothing_lost_every_record_is_paired_with_its_life(
-    history: tuple[list[Life], list[Record]],
+    history: tuple[list[Candidate], list[Record]],
 ) -> None:
     lives, records = history
     outcome = pair(lives, records)
@@ -93,13 +93,14 @@ def test_with_nothing_lost_every_record_is_paired_with_its_life(
 
 @given(histories(), st.data())
 def test_with_records_lost_no_pair_is_wrong(
-    history: tuple[list[Life], list[Record]], data: st.DataObject
+    history: tuple[list[Candidate], list[Record]], data: st.DataObject
 ) -> None:
     lives, records = history
     kept = without(data.draw, records)
-    unheard = data.draw(st.sets(st.integers(0, 25)))
+    before_first_start = data.draw(st.sets(st.integers(0, 25)))
     lives = [
-        life._replace(end_ns=None, code=None) if life.id in unheard else life for life in lives
+        life._replace(end_ns=None, code=None) if life.id in before_first_start else life
+        for life in lives
     ]
     outcome = pair(lives, kept)
     assert all(one.record_id == one.life_id for one in outcome.pairs)
@@ -111,7 +112,7 @@ def test_with_records_lost_no_pair_is_wrong(
 
 @given(histories(), st.data())
 def test_whatever_is_lost_every_record_has_one_fate_and_every_life_one_record_at_most(
-    history: tuple[list[Life], list[Record]], data: st.DataObject
+    history: tuple[list[Candidate], list[Record]], data: st.DataObject
 ) -> None:
     lives, records = history
     kept = without(data.draw, records)
@@ -174,7 +175,7 @@ def test_alignments_are_what_trying_everything_gives(table: tuple[int, list[list
 @example((1, [[0], [], [], [0]]))
 def test_pairing_part_by_part_is_pairing_at_once(table: tuple[int, list[list[int]]]) -> None:
     width, rows = table
-    lives = [Life(column, column, None, column, True, None, (0,)) for column in range(width)]
+    lives = [Candidate(column, column, None, column, True, None, (0,)) for column in range(width)]
     records = [Record(row, 0, 0.0, 0) for row in range(len(rows))]
     by_parts, at_once = Outcome([], [], []), Outcome([], [], [])
     parts = pairing._parts(rows)

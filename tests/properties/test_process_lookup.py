@@ -16,7 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from elsa.store import process_lookup
-from elsa.store.process_lookup import BLOCK, LASTING_NS, SECOND_NS, STRETCH_NS, Span
+from elsa.store.process_lookup import BLOCK, LASTING_NS, SECOND_NS, SLOT_NS, Span
 from elsa.store.upgrade import upgrade
 
 BOOTS = (1, 2)
@@ -25,11 +25,11 @@ MOST_NS = 60 * SECOND_NS
 # On both sides of every edge that matters; starts may lie before the beginning of a boot, by a
 # record's second.
 edges = st.builds(
-    lambda whole, off: whole * STRETCH_NS + off,
+    lambda whole, off: whole * SLOT_NS + off,
     st.integers(-1, 5),
     st.sampled_from((-1, 0, 1, SECOND_NS)),
 )
-times = st.one_of(edges, st.integers(-STRETCH_NS, MOST_NS))
+times = st.one_of(edges, st.integers(-SLOT_NS, MOST_NS))
 lengths = st.one_of(
     st.none(),
     st.integers(0, MOST_NS),
@@ -52,7 +52,7 @@ spans = st.dictionaries(
 )
 
 
-class Life(NamedTuple):
+class Candidate(NamedTuple):
     """What the search asks of a process, and how it came to be known and ended, which must not
     matter.
     """
@@ -63,12 +63,12 @@ class Life(NamedTuple):
     start_ns: int
     elapsed_ns: int | None
     origin: int
-    end_how: int | None
+    end_source: int | None
     clock_id: int
 
 
 lives = st.builds(
-    lambda id_, boot, pid, start, length, origin, how, late: Life(
+    lambda id_, boot, pid, start, length, origin, how, late: Candidate(
         id_, boot, pid, start, length, origin, how if length is not None else None, 2 * boot + late
     ),
     ids,
@@ -119,14 +119,14 @@ def undone(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
 
 def written(
     connection: sqlite3.Connection,
-    some: list[Life],
+    some: list[Candidate],
     moved: list[tuple[int, int, int | None]],
     gone: list[int],
-) -> list[Life]:
+) -> list[Candidate]:
     """Write these lives, date some of them anew, and delete others; what is left."""
     left = {life.id: life for life in some}
     connection.executemany(
-        """insert into process (id, boot_id, pid, start_ns, elapsed_ns, origin, end_how, clock_id, end_clock_id)
+        """insert into process (id, boot_id, pid, start_ns, elapsed_ns, origin, end_source, clock_id, end_clock_id)
            values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, iif(?5 is null, null, ?8))""",
         left.values(),
     )
@@ -148,7 +148,7 @@ def written(
 
 
 def with_instants(
-    asked: dict[int, list[Span]], left: list[Life], some: list[tuple[int, bool, int]]
+    asked: dict[int, list[Span]], left: list[Candidate], some: list[tuple[int, bool, int]]
 ) -> dict[int, list[Span]]:
     """What is asked, and the very moments, or those next to them, at which some of the lives began
     or ended.
@@ -162,11 +162,11 @@ def with_instants(
     return every
 
 
-def began(life: Life, span: Span) -> bool:
+def began(life: Candidate, span: Span) -> bool:
     return span[0] <= life.start_ns <= span[1]
 
 
-def lived(life: Life, span: Span) -> bool:
+def lived(life: Candidate, span: Span) -> bool:
     return life.start_ns <= span[1] and (
         life.elapsed_ns is None or life.start_ns + life.elapsed_ns >= span[0]
     )
@@ -174,7 +174,7 @@ def lived(life: Life, span: Span) -> bool:
 
 @settings(max_examples=400)
 @example(
-    [Life(1, 1, 300, 0, LASTING_NS, 1, 1, 2)], [], [], {}, [(0, True, 0)]
+    [Candidate(1, 1, 300, 0, LASTING_NS, 1, 1, 2)], [], [], {}, [(0, True, 0)]
 )  # at its very end, just too short to be lasting
 @given(
     st.lists(lives, max_size=30),
@@ -185,7 +185,7 @@ def lived(life: Life, span: Span) -> bool:
 )
 def test_every_process_is_found_by_its_pid_and_when_it_began_or_lived(
     warehouse: sqlite3.Connection,
-    some: list[Life],
+    some: list[Candidate],
     moved: list[tuple[int, int, int | None]],
     gone: list[int],
     stated: dict[int, list[Span]],

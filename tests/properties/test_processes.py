@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from elsa.decode.events import Event
 from elsa.state.codes import End, How, Origin
 from elsa.state.ending import OVERTAKEN_NS
-from elsa.state.incarnation import TICK_NS, Found, Incarnation, same_start
+from elsa.state.incarnation import TICK_NS, Incarnation, ProcSnapshot, same_start
 from elsa.state.jobs import Job, Jobs
 from elsa.state.process_table import Processes
 from tests.support.events import INIT, clone, execed, exited, fork
@@ -45,7 +45,7 @@ class Watched(Processes):
     """Nothing ends twice."""
 
     def _end(self, life: Incarnation, time_ns: int, how: End) -> None:
-        assert life.end_how is None
+        assert life.end_source is None
         super()._end(life, time_ns, how)
 
 
@@ -69,7 +69,7 @@ class Kernel(RuleBasedStateMachine):
     def touch(self, pid: int) -> None:
         """Before anything else happens to a pid."""
 
-    def shown(self, life: Truth) -> Found:
+    def shown(self, life: Truth) -> ProcSnapshot:
         """A living process as /proc shows it now."""
         ppid = (
             life.parent.pid
@@ -80,7 +80,7 @@ class Kernel(RuleBasedStateMachine):
             life.pid not in life.tids
         )  # a leader that has exited stays, and counts, until the last of its threads has too
         start_ns = life.start_ns // TICK_NS * TICK_NS
-        return Found(
+        return ProcSnapshot(
             life.pid, ppid, start_ns, len(life.tids) + zombie, zombie, None, b"x", self.now_ns
         )
 
@@ -270,17 +270,17 @@ class NothingLost(Kernel):
 
     @invariant()
     def every_end_is_the_true_one(self) -> None:
-        unheard = {pid: len(events) for pid, events in self.late.items()}
+        before_first_start = {pid: len(events) for pid, events in self.late.items()}
         for life, true in reversed(
             list(zip(self.processes.changes.born, self.history, strict=True))
         ):
             if true.end_ns is None:
-                assert life.end_how is None
-            elif unheard.get(life.pid):
-                unheard[life.pid] -= 1
-                assert (life.end_how, life.exit_status) == (End.REUSED, None)
+                assert life.end_source is None
+            elif before_first_start.get(life.pid):
+                before_first_start[life.pid] -= 1
+                assert (life.end_source, life.exit_status) == (End.REUSED, None)
             else:
-                assert (life.end_how, life.exit_status) == (End.EXIT, true.status)
+                assert (life.end_source, life.exit_status) == (End.EXIT, true.status)
                 assert 0 <= (life.elapsed_ns or 0) - (true.end_ns - true.start_ns) <= 48_000
 
     @invariant()
@@ -355,12 +355,12 @@ class Scanned(Kernel):
                 None,
             )
             if true.end_ns is None:
-                assert life.end_how is None
+                assert life.end_source is None
                 assert {job_id: life.member_since(job_id) for job_id in life.jobs} == {
                     self.job[job].id: since_ns for job, since_ns in true.jobs.items()
                 }
             else:
-                assert (life.end_how, life.elapsed_ns, life.exit_status) == (
+                assert (life.end_source, life.elapsed_ns, life.exit_status) == (
                     End.EXIT,
                     true.end_ns - true.start_ns,
                     true.status,
@@ -397,7 +397,7 @@ class Lossy(Kernel):
                 self.note_mistake()
 
     def note_mistake(self) -> None:
-        """Whose heard parent is not the true one, because its pid changed hands unheard."""
+        """Whose heard parent is not the true one, because its pid changed hands before_first_start."""
         born, newest = self.processes.changes.born, self.history[-1] if self.history else None
         if (
             born
@@ -476,7 +476,7 @@ class Lossy(Kernel):
         ids = [life.id for life in self.processes.changes.born]
         assert ids == list(range(2, 2 + 2 * len(ids), 2))
         assert {life.id for life in self.processes.living.values()} == {
-            life.id for life in self.processes.changes.born if life.end_how is None
+            life.id for life in self.processes.changes.born if life.end_source is None
         }
 
 

@@ -57,12 +57,12 @@ def refresh(connection: sqlite3.Connection) -> int:
 
 PROCESS = (
     "insert or ignore into process (id, boot_id, pid, origin, start_ns, clock_id, uid, comm_id,"
-    " elapsed_ns, end_clock_id, end_how)"
+    " elapsed_ns, end_clock_id, end_source)"
 )
 RECORD = f"""insert or ignore into acct
     values (?, 1, ?, ?, ?, ?, 3, 0, 0, 5, ?, 7, 1, {REAL // 10**9} + ? * 60, ?, 3, 4, 5, 0, 0, 6, 7, 0, 2, null)"""
 MARGINS = (
-    "insert or replace into baseline (job_id, process_id, since_ns, edge, run_ns, utime_us,"
+    "insert or replace into counter_snapshot (job_id, process_id, since_ns, edge, run_ns, utime_us,"
     " stime_us) values (?, ?, ?, ?, 1, 2, 3)"
 )
 ACTS = st.one_of(
@@ -104,7 +104,7 @@ ACTS = st.one_of(
         st.floats(0, 10**6, width=32),
     ),
     st.builds(
-        sql("update or ignore acct set process_id = ?, join_how = ? where id = ?"),
+        sql("update or ignore acct set process_id = ?, join_outcome = ? where id = ?"),
         st.one_of(st.none(), small),
         st.integers(0, 5),
         small,
@@ -185,7 +185,7 @@ def emptied(template: Path) -> Iterator[sqlite3.Connection]:
             "acct",
             "usage",
             "membership",
-            "baseline",
+            "counter_snapshot",
             "rollup_hour",
             *rollups.ROLLUPS,
         ):
@@ -261,7 +261,7 @@ def test_sums_of_an_hour_that_nothing_ended_in_any_more_stay_forgotten(template:
 
 def audited(connection: sqlite3.Connection) -> dict[str, list[str]]:
     """What the views of the audit say, by their names."""
-    views = ("audit", "audit_ticks", "audit_doubt", "audit_stretch")
+    views = ("audit", "audit_ticks", "audit_unconfirmed", "audit_period")
     return {view: sorted(map(repr, connection.execute(f"select * from {view}"))) for view in views}
 
 

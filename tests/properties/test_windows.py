@@ -36,7 +36,7 @@ SUMMED = ("run_ns", "utime_us", "read_bytes", "minor_faults")
 BY = (usage.HOURS, usage.DAYS, usage.MONTHS)
 
 
-class Life(NamedTuple):
+class Candidate(NamedTuple):
     """One process: when it began and ended (ns since the boot), what it used, and its stay in the
     job.
     """
@@ -69,7 +69,7 @@ class Life(NamedTuple):
 
 
 @st.composite
-def lives(draw: st.DrawFn) -> Life:
+def lives(draw: st.DrawFn) -> Candidate:
     start = draw(st.integers(0, HOURS * 3600 * SECOND))
     length = draw(
         st.one_of(st.none(), st.integers(0, 2 * SECOND), st.integers(0, 40 * 3600 * SECOND))
@@ -84,7 +84,7 @@ def lives(draw: st.DrawFn) -> Life:
         else [0, 0]
     )
     late, early = (draw(st.booleans()) and length != 0 for _ in range(2))
-    return Life(start, end, used, edges[0] if late else None, edges[1] if early else None)
+    return Candidate(start, end, used, edges[0] if late else None, edges[1] if early else None)
 
 
 @pytest.fixture(autouse=True)
@@ -103,7 +103,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def stored(template: Path, found: list[Life]) -> sqlite3.Connection:
+def stored(template: Path, found: list[Candidate]) -> sqlite3.Connection:
     connection = sqlite3.connect(":memory:", isolation_level=None)
     with closing(sqlite3.connect(template)) as source:
         source.backup(connection)
@@ -115,7 +115,7 @@ def stored(template: Path, found: list[Life]) -> sqlite3.Connection:
         more = (
             {}
             if life.end is None
-            else {"elapsed_ns": life.end - life.start, "end_clock_id": 1, "end_how": 1}
+            else {"elapsed_ns": life.end - life.start, "end_clock_id": 1, "end_source": 1}
         )
         made.process(number, seconds=None, uid=number % 3, **(more | {"start_ns": life.start}))
         if life.end is not None:
@@ -123,9 +123,9 @@ def stored(template: Path, found: list[Life]) -> sqlite3.Connection:
         stay = {"job_id": 1, "process_id": number, "since_ns": life.since or 0}
         made.insert("membership", **stay, until_ns=life.until, how=1)
         if life.since is not None:
-            made.insert("baseline", **stay, edge=0, stime_us=0, **counters(life.at_in()))
+            made.insert("counter_snapshot", **stay, edge=0, stime_us=0, **counters(life.at_in()))
         if life.until is not None:
-            made.insert("baseline", **stay, edge=1, stime_us=0, **counters(life.at_out()))
+            made.insert("counter_snapshot", **stay, edge=1, stime_us=0, **counters(life.at_out()))
     return connection
 
 
@@ -159,7 +159,7 @@ def total(found: dict[str, dict[str, Any]], key: str) -> int:
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(lives(), max_size=12), st.booleans())
 def test_periods_by_end_are_what_plain_python_adds_up_and_sum_to_the_whole_exactly(
-    template: Path, found: list[Life], of_job: bool
+    template: Path, found: list[Candidate], of_job: bool
 ) -> None:
     selection = Selection(jobs=(1,) if of_job else None)
     with closing(stored(template, found)) as connection:
@@ -191,7 +191,7 @@ def test_periods_by_end_are_what_plain_python_adds_up_and_sum_to_the_whole_exact
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(lives(), max_size=12), st.integers(0, HOURS), st.integers(1, HOURS), st.booleans())
 def test_clipped_periods_are_the_parts_of_each_life_in_them_and_sum_to_the_whole_within_rounding(
-    template: Path, found: list[Life], since: int, hours: int, of_job: bool
+    template: Path, found: list[Candidate], since: int, hours: int, of_job: bool
 ) -> None:  # fmt: skip
     window = Window(BOOT + since * 3600 * SECOND, BOOT + (since + hours) * 3600 * SECOND)
     assert window.since is not None

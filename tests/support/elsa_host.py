@@ -207,7 +207,7 @@ elsa_{command}()
         deadline = time.monotonic() + 15
         self.ingest()
         while (
-            self.value("select count(*) from acct where join_how = 0")
+            self.value("select count(*) from acct where join_outcome = 0")
             and time.monotonic() < deadline
         ):
             time.sleep(0.5)

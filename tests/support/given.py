@@ -71,7 +71,7 @@ class Warehouse:
             row |= {
                 "elapsed_ns": int(seconds * SECOND),
                 "end_clock_id": 1,
-                "end_how": 1,
+                "end_source": 1,
                 "exit_status": 0,
             }
         self.insert("process", **({"id": id_} | row | more))
@@ -91,7 +91,7 @@ class Warehouse:
             "acct_file_id": 1,
             "position": 64 * id_,
             "process_id": process_id,
-            "join_how": join if join is not None else (0 if process_id is None else 1),
+            "join_outcome": join if join is not None else (0 if process_id is None else 1),
             "flag": 0,
             "version": 3,
             "tty": 0,
@@ -157,12 +157,12 @@ class Warehouse:
             how=how,
         )
 
-    def baseline(
+    def counter_snapshot(
         self, job_id: int, process_id: int, *, since: float = 0, edge: int = 0, **counters: int
     ) -> None:
         """The counters of a process when a stay in a job began (edge 0) or ended (edge 1)."""
         self.insert(
-            "baseline",
+            "counter_snapshot",
             job_id=job_id,
             process_id=process_id,
             since_ns=int(since * SECOND),

@@ -53,7 +53,7 @@ FORK, EXEC, GONE = (int(kind) for kind in EventKind)
 Row = tuple[Any, ...]
 Rows = dict[str, list[Row]]
 
-_COUNTERS = tuple(column.name for column in schema.baseline.columns)[4:]
+_COUNTERS = tuple(column.name for column in schema.counter_snapshot.columns)[4:]
 COLUMNS: dict[str, tuple[str, ...]] = {
     table: tuple(
         column.name for column in schema.metadata.tables[table].columns if column.computed is None
@@ -67,7 +67,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "comm",
         "process",
         "usage",
-        "baseline",
+        "counter_snapshot",
         "job",
         "job_tag",
         "acct_file",
@@ -89,7 +89,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
             "elapsed_ns",
             "end_clock_id",
         ),
-        *("end_how", "exit_status", "uid", "comm_id"),
+        *("end_source", "exit_status", "uid", "comm_id"),
     ),
     "event": (
         "boot_id",
@@ -142,7 +142,7 @@ class Profile(NamedTuple):
     ticks: Row
     """etime to swaps of acct."""
     counters: Row
-    """As in baseline."""
+    """As in counter_snapshot."""
     tail: Row
     """What comes after the counters in usage."""
     threads: int
@@ -520,10 +520,10 @@ class Month:
             gone = start_ns + 3 * quarter if who % 4 and ended else None
             rows["membership"].append((job_id, process_id, late, gone, ADDED if late else how))
             if who % 5:  # else nobody could read the counters
-                rows["baseline"] += [
+                rows["counter_snapshot"] += [
                     (job_id, process_id, late, 0, *_part(profile.counters, 1))
                 ] * bool(late)
-                rows["baseline"] += [
+                rows["counter_snapshot"] += [
                     (job_id, process_id, late, 1, *_part(profile.counters, 3))
                 ] * bool(gone)
 

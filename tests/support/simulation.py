@@ -150,7 +150,7 @@ class Warehouse:
         verdicts = joiner.join_pending()
         joiner.write_made({})
         self.connection.executemany(
-            "update acct set process_id = ?, join_how = ? where id = ?",
+            "update acct set process_id = ?, join_outcome = ? where id = ?",
             [(*verdict, id_) for id_, verdict in verdicts.items()],
         )
 
@@ -165,7 +165,7 @@ class Warehouse:
     ) -> None:
         elapsed_ns, how, status = (end[0] - start_ns, *end[1:]) if end else (None, None, None)
         self.connection.execute(
-            """insert into process (id, boot_id, pid, parent_id, origin, start_ns, clock_id, elapsed_ns, end_how, exit_status)
+            """insert into process (id, boot_id, pid, parent_id, origin, start_ns, clock_id, elapsed_ns, end_source, exit_status)
                values (?, 1, ?, ?, ?, ?, 2, ?, ?, ?)""",
             (id_, pid, parent, origin, start_ns, elapsed_ns, how, status),
         )
@@ -178,18 +178,20 @@ class Warehouse:
             reused[one.number] = next_of.get(one.pid, 2**62)
             next_of[one.pid] = one.fork_ns
         for one in self.history:
-            missed, unheard = within(gaps, one.fork_ns), within(gaps, one.exit_ns)
+            missed, before_first_start = within(gaps, one.fork_ns), within(gaps, one.exit_ns)
             if missed and one.write_ns < missed[1] + MS:
                 continue  # it was gone before anybody looked
             known_ns = missed[1] if missed else one.fork_ns
             if known_ns > heard_ns:
                 continue
-            seen.append((known_ns, one, missed, unheard))
-        for id_, (_, one, missed, unheard) in enumerate(sorted(seen, key=lambda row: row[0]), 100):
+            seen.append((known_ns, one, missed, before_first_start))
+        for id_, (_, one, missed, before_first_start) in enumerate(
+            sorted(seen, key=lambda row: row[0]), 100
+        ):
             how = End.EXIT
             end_ns = min(one.exit_ns, reused[one.number])
-            if unheard:
-                end_ns, how = min(unheard[1], reused[one.number]), End.VANISHED
+            if before_first_start:
+                end_ns, how = min(before_first_start[1], reused[one.number]), End.VANISHED
             elif one.exit_ns > heard_ns >= end_ns:
                 how = End.REUSED
             start_ns, origin = (
@@ -217,7 +219,7 @@ class Warehouse:
             # The number stands where joining does not look.
             rows.append((len(rows) + 1, one.number, one.code, one.pid, one.ppid, btime, etime))
         self.connection.executemany(
-            """insert into acct (id, position, exitcode, pid, ppid, btime, etime, acct_file_id, join_how, version, flag, tty, uid, gid,
+            """insert into acct (id, position, exitcode, pid, ppid, btime, etime, acct_file_id, join_outcome, version, flag, tty, uid, gid,
                                  utime, stime, mem, io, rw, minflt, majflt, swaps, comm_id)
                values (?, ?, ?, ?, ?, ?, ?, 1, 0, 3, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1)""",
             rows,
@@ -227,7 +229,7 @@ class Warehouse:
         """What became of the records: by join, and how many are wrong, marked or not."""
         counts: Counter[str] = Counter()
         for number, process_id, how in self.connection.execute(
-            "select position, process_id, join_how from acct"
+            "select position, process_id, join_outcome from acct"
         ):
             word = Join(how).name.lower()
             counts[word] += 1

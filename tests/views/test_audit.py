@@ -1,4 +1,4 @@
-"""audit, audit_stretch: who saw what. Every incarnation and every record is in one class, and what
+"""audit, audit_period: who saw what. Every incarnation and every record is in one class, and what
 one witness lacks has a cause.
 """
 
@@ -40,20 +40,22 @@ def classes(warehouse: Warehouse) -> dict[str, tuple[int, int]]:
 
 
 def causes(warehouse: Warehouse) -> dict[int, str]:
-    return {row["process_id"]: row["cause"] for row in warehouse.rows("select * from audit_doubt")}
+    return {
+        row["process_id"]: row["cause"] for row in warehouse.rows("select * from audit_unconfirmed")
+    }
 
 
 def stretches(warehouse: Warehouse) -> list[tuple[Any, ...]]:
     keys = ("class", "cause", "processes", "first_ended_at", "last_ended_at")
     return [
         tuple(row[key] for key in keys)
-        for row in warehouse.rows("select * from audit_stretch order by first_ended_at")
+        for row in warehouse.rows("select * from audit_period order by first_ended_at")
     ]
 
 
 def lonely(warehouse: Warehouse, number: int, **more: Any) -> None:
     """A process of which only its record tells."""
-    warehouse.process(number, **({"origin": 3, "end_how": 3} | more))
+    warehouse.process(number, **({"origin": 3, "end_source": 3} | more))
     warehouse.acct(number, number, join=4, btime=REAL_S + int(more.get("start", 10)))
 
 
@@ -97,7 +99,7 @@ def test_each_class_counts_its_processes_and_its_records(warehouse: Warehouse) -
 
 
 def class_of(origin: int | None, elapsed: float | None, join: int | None) -> str:
-    """What audit_row says in SQL: of a process (with its record's join, if it has one), or of a
+    """What audit_item says in SQL: of a process (with its record's join, if it has one), or of a
     record alone (origin None).
     """
     if origin is None:
@@ -150,7 +152,7 @@ def test_every_process_and_every_record_is_in_exactly_one_class(
     counted = sum(count for name, (_, count) in found.items() if name != "self")
     assert counted == warehouse.row("select count(*) as n from acct_records where counted")["n"]
     sums = warehouse.rows(
-        "select class, sum(processes) as processes, sum(records) as records from audit_stretch"
+        "select class, sum(processes) as processes, sum(records) as records from audit_period"
         " group by class"
     )
     assert {row["class"]: (row["processes"], row["records"]) for row in sums} == {
@@ -192,7 +194,7 @@ def test_audit_is_the_same_when_hours_are_rolled_up(
             pid=1000 + number - 100,
             btime=REAL_S + dice.randrange(20_000),
         )
-    views = ("audit", "audit_ticks", "audit_doubt", "audit_stretch")
+    views = ("audit", "audit_ticks", "audit_unconfirmed", "audit_period")
     before = {view: sorted(map(repr, warehouse.rows(f"select * from {view}"))) for view in views}
     assert (
         rollups.refresh(warehouse.connection, tmp_path / "elsa.db", (REAL_S + 30 * 3600) * SECOND)
@@ -213,7 +215,7 @@ def test_process_without_a_record_is_explained_by_the_records_around_it(
         warehouse.acct(number, number, btime=REAL_S + second)
     for number, second in ((4, 30), (5, 50), (6, 31)):
         warehouse.process(number, start=second)
-    warehouse.process(7, start=30, end_how=5)
+    warehouse.process(7, start=30, end_source=5)
     warehouse.acct(9, None, join=5, pid=1006, btime=REAL_S + 31)
     assert causes(warehouse) == {1: "until", 4: "between", 5: "since", 6: "unjoined", 7: "reboot"}
 
@@ -237,11 +239,11 @@ def test_process_that_only_its_record_tells_of_is_explained_by_what_the_collecto
     assert causes(warehouse) == told, (
         "the others are from before the first collector, which is no doubt"
     )
-    unheard = {
+    before_first_start = {
         (row["boot_id"], row["cause"], row["processes"])
-        for row in warehouse.rows("select * from audit_stretch where stretch = 0")
+        for row in warehouse.rows("select * from audit_period where period = 0")
     }
-    assert unheard == {(1, "before", 1), (2, "earlier_boot", 1)}
+    assert before_first_start == {(1, "before", 1), (2, "earlier_boot", 1)}
 
 
 def test_a_boot_that_is_not_the_first_one_heard_has_causes_of_its_own_for_what_was_missed_at_its_edges(
@@ -269,11 +271,11 @@ def test_a_boot_that_is_not_the_first_one_heard_has_causes_of_its_own_for_what_w
     for number, second in ((2, 5), (3, 20), (4, 510), (5, 100)):
         lonely(warehouse, number, start=second, **second_boot)
     assert causes(warehouse) == {1: "shutdown", 2: "boot", 3: "boot", 4: "crash", 5: "unexplained"}
-    assert warehouse.rows("select 1 from audit_stretch where stretch = 0") == []
+    assert warehouse.rows("select 1 from audit_period where period = 0") == []
     whys = [
         row["why"]
         for row in warehouse.rows(
-            "select why from audit_stretch where cause in ('boot', 'shutdown', 'crash')"
+            "select why from audit_period where cause in ('boot', 'shutdown', 'crash')"
         )
     ]
     assert len(set(whys)) == 3
@@ -394,7 +396,7 @@ def test_causes_do_not_share_a_stretch_and_are_told_in_words(warehouse: Warehous
     for number, second in ((1, 205), (2, 206), (3, 240)):
         lonely(warehouse, number, start=second)
     rows = warehouse.rows(
-        "select why, processes, host, boot_id from audit_stretch order by first_ended_at"
+        "select why, processes, host, boot_id from audit_period order by first_ended_at"
     )
     assert [tuple(row.values()) for row in rows] == [
         ("the collector did not run", 2, "here", 1),

@@ -15,9 +15,18 @@ from elsa.store import schema, sql_files
 TEXT = (Path(__file__).parents[2] / "docs" / "schema.md").read_text(encoding="utf-8")
 # Views that are described by the columns of another one.
 LIKE = {
-    **dict.fromkeys(("incarnation_usage", "unjoined_usage", "job_process_usage"), "process_usage"),
     **dict.fromkeys(
-        ("rolled_user", "rolled_job", "command_part", "user_part", "job_part"), "rolled_command"
+        ("incarnation_usage", "unjoined_record_usage", "job_process_usage"), "process_usage"
+    ),
+    **dict.fromkeys(
+        (
+            "rollup_user_ready",
+            "rollup_job_ready",
+            "command_usage_part",
+            "user_usage_part",
+            "job_usage_part",
+        ),
+        "rollup_command_ready",
     ),
     **dict.fromkeys(
         ("user_usage", "job_command_usage", "job_user_usage", "unattributed_usage"), "command_usage"
@@ -47,7 +56,7 @@ def test_view_and_all_its_columns_are_documented(connection: sqlite3.Connection,
     documented = set(
         re.findall(
             r"`(\w+)`",
-            text + section(LIKE.get(view, view)) + (section("process_job") if view in LIKE else ""),
+            text + section(LIKE.get(view, view)) + (section("job_member") if view in LIKE else ""),
         )
     )
     assert columns <= documented

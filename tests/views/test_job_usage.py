@@ -42,7 +42,9 @@ def test_finished_job_sums_its_processes_and_tells_wall_from_elapsed(warehouse: 
     warehouse.acct(1, 1, utime=100, stime=10, etime=3000.0, minflt=5, majflt=1)
     warehouse.acct(2, 2, utime=1, stime=2, etime=3000.0, minflt=6, join=4)
     warehouse.acct(3, 3, utime=1000)
-    warehouse.job(7, "build", members=(2,), closed_at_ns=1_767_323_100 * 10**9, close_how="ended")
+    warehouse.job(
+        7, "build", members=(2,), closed_at_ns=1_767_323_100 * 10**9, close_reason="ended"
+    )
     warehouse.stay(7, 1, how=3)
     warehouse.insert("job_tag", job_id=7, key="project", value="x")
     row = warehouse.row("select * from job_usage")
@@ -53,7 +55,7 @@ def test_finished_job_sums_its_processes_and_tells_wall_from_elapsed(warehouse: 
         "owner_uid": 1000,
         "created_at": "2026-01-02T03:04:05.000Z",
         "closed_at": "2026-01-02T03:05:00.000Z",
-        "close_how": "ended",
+        "close_reason": "ended",
         "state": "closed",
         "processes": 2,
         "running": 0,

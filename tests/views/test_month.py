@@ -45,17 +45,17 @@ def test_its_books_balance_and_no_reference_leads_nowhere(month: sqlite3.Connect
     [
         "process where elapsed_ns is null",
         "process where elapsed_ns > 86400e9",
-        "process where end_how = 5",
+        "process where end_source = 5",
         (
             "process as p where not exists (select 1 from acct where process_id = p.id) and"
             " elapsed_ns is not null"
         ),
         "usage where complete = 0",
-        "acct where join_how = 0",
-        "acct where join_how = 2",
-        "acct where join_how = 3",
-        "acct where join_how = 4",
-        "acct where join_how = 5",
+        "acct where join_outcome = 0",
+        "acct where join_outcome = 2",
+        "acct where join_outcome = 3",
+        "acct where join_outcome = 4",
+        "acct where join_outcome = 5",
         "job where closed_at_ns is null",
         "gap where kind = 'taskstats'",
         "(select 1 from membership group by process_id having count(*) = 3)",

@@ -101,11 +101,11 @@ def test_process_with_a_record_shows_both_witnesses_in_raw_and_human_units(
         "exit_signal": 0,
         "state": "ended",
         "origin": "fork",
-        "end_how": "exit",
+        "end_source": "exit",
         "ended_inferred": 0,
         "record": "exact",
         "class": "both",
-        "unheard": None,
+        "before_first_start": None,
         "in_job": 0,
         "tick_ns": 4_000_000,
         **dict.fromkeys(USAGE),
@@ -217,9 +217,9 @@ def test_exit_status_is_the_connector_s_first_since_the_record_has_the_leader_s(
 ) -> None:
     warehouse.process(1, exit_status=6 << 8)
     warehouse.acct(1, 1, exitcode=0)
-    warehouse.process(2, exit_status=None, end_how=2)
+    warehouse.process(2, exit_status=None, end_source=2)
     warehouse.acct(2, 2, exitcode=5 << 8)
-    warehouse.process(3, exit_status=None, end_how=2)
+    warehouse.process(3, exit_status=None, end_source=2)
     warehouse.acct(3, 3, exitcode=5 << 8)
     warehouse.usage(3, threads=2)
     rows = warehouse.rows("select exit_code from process_usage order by process_id")
@@ -314,7 +314,7 @@ def test_program_is_told_in_words(warehouse: Warehouse) -> None:
     for number, value in enumerate(
         ("cc -o 'a b'", "/usr/bin/cc", "/src", "/system.slice"), start=1
     ):
-        warehouse.insert("text", id=number, value=value)
+        warehouse.insert("long_text", id=number, value=value)
     warehouse.insert(
         "program",
         process_id=1,
@@ -375,9 +375,9 @@ def test_end_is_marked_as_inferred_where_only_a_record_tells_it_whose_elapsed_ti
     warehouse: Warehouse,
 ) -> None:
     warehouse.process(1, seconds=None)
-    warehouse.process(2, end_how=1)  # its exit was heard
-    warehouse.process(3, end_how=3)
-    warehouse.process(4, end_how=3)
+    warehouse.process(2, end_source=1)  # its exit was heard
+    warehouse.process(3, end_source=3)
+    warehouse.process(4, end_source=3)
     for number, late_s in ((2, 4), (3, 0), (4, None)):
         warehouse.acct(number, number, late_s=late_s)
     warehouse.acct(5, None, late_s=3)

@@ -17,9 +17,9 @@ from elsa.store import sql_files
 
 ENUMS: dict[str, type[IntEnum]] = {
     "origin": codes.Origin,
-    "end_how": codes.End,
+    "end_source": codes.End,
     "how": codes.How,
-    "join_how": codes.Join,
+    "join_outcome": codes.Join,
 }
 CASE = re.compile(r"case \w+\.(\w+)\n((?:\s+when \d+ then '\w+'\n)+)\s+end")
 WHEN = re.compile(r"when (\d+) then '(\w+)'")
@@ -51,8 +51,8 @@ def test_view_file_names_its_view_and_states_its_grain(path: Path) -> None:
 
 
 def test_bare_numbers_of_the_views_mean_what_they_are_taken_for() -> None:
-    """`join_how <> 3` is the record of acct's own caller, `= 2` an uncertain join, `end_how = 2 or
-    end_how >= 4` an end not heard.
+    """`join_outcome <> 3` is the record of acct's own caller, `= 2` an uncertain join, `end_source = 2 or
+    end_source >= 4` an end not heard.
     """
     assert (codes.Join.SELF, codes.Join.UNCERTAIN) == (3, 2)
     assert (codes.Join.PENDING, codes.Join.EXACT, codes.Join.OWN, codes.Join.AMBIGUOUS) == (

@@ -3,7 +3,7 @@ all else from the processes themselves.
 
 The result is the same as over the processes, since rollups are true (elsa/store/rollups.py), only
 sooner. Where processes were pruned, the rollups are all that is left of them. The views
-command_part, user_part and job_part are what `source` gives without a window.
+command_usage_part, user_usage_part and job_usage_part are what `source` gives without a window.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def knows(table: str, choices: Iterable[Condition]) -> bool:
 
 def by_hour(table: str) -> str:
     """Where a rollup's rows of every hour are."""
-    return {ALL: "rolled_user", CLASS: CLASS}.get(table) or table.replace("rollup", "rolled")
+    return {ALL: "rollup_user_ready", CLASS: CLASS}.get(table) or f"{table}_ready"
 
 
 def sums(table: str) -> dict[str, str]:
@@ -137,9 +137,9 @@ def _rolled(table: str, hours: Hours, *, days: bool) -> Iterator[tuple[str, str,
     """Where the sums of some whole hours are: the tables, what tells the hour there, and which
     rows.
     """
-    apart = _hours_of("apart_hour", hours)
+    apart = _hours_of("hour_without_day", hours)
     if table == ALL:
-        yield "rollup_day_hour", "u.hour", hours.where("u.hour")
+        yield "rollup_day_total", "u.hour", hours.where("u.hour")
         yield by_hour(table), "u.hour", [f"u.hour in ({apart})"]
     elif days:
         yield _DAYS[table], f"u.day * {HOURS}", hours.where("u.day", HOURS)
@@ -184,7 +184,7 @@ def _rest(rollup: Rollup, window: Window, hours: Hours) -> list[str]:
     """Conditions for what no rollup has: hours that are not rolled up, the two that are not whole,
     and what still runs.
     """
-    found = chosen(rollup, _hours_of("unrolled_hour", hours))
+    found = chosen(rollup, _hours_of("hour_without_rollup", hours))
     edges = {time // HOUR_NS for time in window if time is not None and time % HOUR_NS}
     if edges:
         out = "u.ended_ns" if rollup.hour == "ended_hour" else OUT
@@ -205,7 +205,7 @@ def _rest_of_jobs(
     """The same of some jobs. Of those who were in one from birth to end only those are looked up
     who ended in such an hour, or run.
     """
-    unrolled = _hours_of("unrolled_hour", whole_hours(window))
+    unrolled = _hours_of("hour_without_rollup", whole_hours(window))
     edges = sorted({time // HOUR_NS for time in window if time is not None and time % HOUR_NS})
     found = [f"u.out_hour in ({unrolled})"]
     if edges:
@@ -235,7 +235,7 @@ def job_usage(jobs: str) -> str:
     """The view job_usage for some jobs only, which SQL lists: it reads what is theirs alone.
 
     SQLite lets a condition sink through one sum, but not through a sum of sums. So the view's own select is given their rows alone under
-    the name of job_part.
+    the name of job_usage_part.
     """
     theirs = source(
         "rollup_job",
@@ -245,6 +245,6 @@ def job_usage(jobs: str) -> str:
         jobs=jobs,
     )
     return (
-        f"(with job_part as (select * {theirs.sql}) select * from ({sql_files.select('job_usage')})"
+        f"(with job_usage_part as (select * {theirs.sql}) select * from ({sql_files.select('job_usage')})"
         f" where job_id in ({jobs}))"
     )

@@ -37,13 +37,13 @@ THESE = "select value from json_each(?)"
 _WHOLE_LIFE = """(
         select
             m.job_id,
-            (select o.how from process_job as o where o.job_id = m.job_id and o.process_id = m.process_id) as how,
+            (select o.how from job_member as o where o.job_id = m.job_id and o.process_id = m.process_id) as how,
             0 as since_ns, null as until_ns, 1 as stays, 0 as part_life, 0 as part_life_whole, i.ended_hour as out_hour, i.*
         from ({}) as m cross join incarnation_usage as i on i.process_id = m.process_id
     )"""
 # A process of several jobs is taken once: in that where it was for its whole life, else in the
 # oldest.
-_BETTER = """select 1 from process_job as o
+_BETTER = """select 1 from job_member as o
         where o.process_id = u.process_id and +o.job_id in ({}) and (o.part_life, o.job_id) < (u.part_life, u.job_id)"""
 # Keys that SQL wants in quotes.
 _RESERVED = ("group",)

@@ -139,7 +139,7 @@ _ALL = (
     _time("created_at", "created", "when the job was made"),
     _time("closed_at", "closed", "when the job was closed"),
     _text(
-        "close_how",
+        "close_reason",
         "closed by",
         "request, ended (its last process), reboot, or defined: it was made after the fact",
     ),
@@ -422,7 +422,7 @@ _ALL = (
         "how", "how", "added, inherited, launched, inferred or defined: how it came into the job"
     ),
     _text("origin", "origin", "how the process became known"),
-    _text("end_how", "end by", "how its end became known"),
+    _text("end_source", "end by", "how its end became known"),
     _flag(
         "ended_inferred",
         "end inferred",

@@ -91,7 +91,7 @@ def numbers(place: Path) -> list[int]:
     """Which records are in the warehouse, by what makes them unlike each other."""
     return sorted(
         (btime - NOW) * 10 + (pid - 1000) % 10
-        for btime, pid in query(place, "select btime, pid from acct where join_how <> 3")
+        for btime, pid in query(place, "select btime, pid from acct where join_outcome <> 3")
     )
 
 

@@ -13,13 +13,13 @@ from elsa.decode import events as ev
 from elsa.jobd.event_reader import Hearing
 from elsa.kernel.procfs import Procfs
 from elsa.state.codes import End
-from elsa.state.incarnation import Found, Incarnation
+from elsa.state.incarnation import Incarnation, ProcSnapshot
 from elsa.state.jobs import Jobs
 from elsa.state.process_table import Processes
 from tests.unit.decode.test_events import packed
 
 SECOND = 1_000_000_000
-ALIVE = Found(200, 1, SECOND, 2, False, 0, b"work", 2 * SECOND)
+ALIVE = ProcSnapshot(200, 1, SECOND, 2, False, 0, b"work", 2 * SECOND)
 
 
 def exited(seq: int, thread: int, code: int, time_ns: int) -> bytes:
@@ -47,13 +47,13 @@ class Queue:
 
 
 @pytest.fixture
-def heard() -> tuple[Hearing, Processes, Queue, Callable[[list[Found | None]], None]]:
+def heard() -> tuple[Hearing, Processes, Queue, Callable[[list[ProcSnapshot | None]], None]]:
     """An ear, and a word for what /proc shows of process 200 at one look after the other."""
     processes, queue = Processes(Jobs()), Queue()
     notes = SimpleNamespace(events=0, heard_ns=0, gap=pytest.fail, clock=pytest.fail)
     hearing = Hearing(cast("Any", queue), None, Procfs(), processes, notes, 1, None)
 
-    def shows(looks: list[Found | None]) -> None:
+    def shows(looks: list[ProcSnapshot | None]) -> None:
         hearing._find = lambda _pid: looks.pop(0)  # type: ignore[method-assign]
 
     processes.reconcile([ALIVE], infer=False)
@@ -66,7 +66,7 @@ def last(processes: Processes) -> Incarnation:
 
 
 def test_who_ends_between_the_look_and_the_listening_is_not_taken_to_live_on(
-    heard: tuple[Hearing, Processes, Queue, Callable[[list[Found | None]], None]],
+    heard: tuple[Hearing, Processes, Queue, Callable[[list[ProcSnapshot | None]], None]],
 ) -> None:
     hearing, processes, queue, shows = heard
     shows([ALIVE, None])
@@ -74,23 +74,23 @@ def test_who_ends_between_the_look_and_the_listening_is_not_taken_to_live_on(
     queue.send(exited(2, 200, 0x0500, 4 * SECOND))  # heard only after the first look
     assert hearing.drain()
     life = last(processes)
-    assert (life.end_how, life.elapsed_ns, life.exit_status) == (End.EXIT, 3 * SECOND, 0x0500)
+    assert (life.end_source, life.elapsed_ns, life.exit_status) == (End.EXIT, 3 * SECOND, 0x0500)
     assert not processes.living
 
 
 def test_who_is_there_at_a_look_that_nothing_follows_lives_on(
-    heard: tuple[Hearing, Processes, Queue, Callable[[list[Found | None]], None]],
+    heard: tuple[Hearing, Processes, Queue, Callable[[list[ProcSnapshot | None]], None]],
 ) -> None:
     hearing, processes, queue, shows = heard
     shows([ALIVE])
     queue.send(exited(1, 201, 0, 3 * SECOND))
     assert hearing.drain()
-    assert last(processes).end_how is None
+    assert last(processes).end_source is None
     assert hearing.due_ns() is None
 
 
 def test_threads_that_end_at_every_look_are_looked_at_again_soon(
-    heard: tuple[Hearing, Processes, Queue, Callable[[list[Found | None]], None]],
+    heard: tuple[Hearing, Processes, Queue, Callable[[list[ProcSnapshot | None]], None]],
 ) -> None:
     hearing, processes, queue, shows = heard
     shows([ALIVE] * 3)
@@ -101,18 +101,18 @@ def test_threads_that_end_at_every_look_are_looked_at_again_soon(
     assert hearing.due_ns() is not None
     shows([None])
     hearing.tick(5 * SECOND)
-    assert (last(processes).end_how, hearing.due_ns()) == (End.EXIT, None)
+    assert (last(processes).end_source, hearing.due_ns()) == (End.EXIT, None)
 
 
 def test_after_a_loss_proc_is_read_in_pieces_and_what_is_heard_meanwhile_comes_after_it(
-    heard: tuple[Hearing, Processes, Queue, Callable[[list[Found | None]], None]],
+    heard: tuple[Hearing, Processes, Queue, Callable[[list[ProcSnapshot | None]], None]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """So that thousands of processes that live keep nobody waiting."""
     hearing, processes, queue, _ = heard
     shown = [
         ALIVE,
-        *(Found(pid, 1, 3 * SECOND, 1, False, 0, b"new", 4 * SECOND) for pid in (300, 301)),
+        *(ProcSnapshot(pid, 1, 3 * SECOND, 1, False, 0, b"new", 4 * SECOND) for pid in (300, 301)),
     ]
     monkeypatch.setattr("elsa.host.proc_scan.find_all", lambda *_: iter(shown))
     monkeypatch.setattr("elsa.jobd.event_reader.LOOK_NS", 0)
@@ -143,4 +143,4 @@ def test_after_a_loss_proc_is_read_in_pieces_and_what_is_heard_meanwhile_comes_a
     hearing.drain()
     assert hearing.drain()
     (life,) = (life for life in processes.changes.born if life.pid == 300)
-    assert 300 in processes.doubts or life.end_how == End.EXIT
+    assert 300 in processes.doubts or life.end_source == End.EXIT

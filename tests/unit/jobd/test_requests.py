@@ -17,7 +17,7 @@ from elsa.errors import ElsaError, PrivilegeError, RetryError, UsageError
 from elsa.host import proc_scan
 from elsa.jobd.requests import OWNERS_OF_A_PROCESS, OWNERS_OF_JOBS, Service
 from elsa.state.codes import Origin
-from elsa.state.incarnation import Found
+from elsa.state.incarnation import ProcSnapshot
 from elsa.state.jobs import Jobs
 from elsa.state.process_table import Processes
 
@@ -96,8 +96,8 @@ def abroad(
 ) -> Peer:
     """Ann in another pid namespace; in /proc her processes began at `start_ns`."""
 
-    def find(_procfs: object, pid: int, _monotonic: object, *, with_uid: bool) -> Found:
-        return Found(pid, 0, start_ns, 1, False, None, b"", 0)
+    def find(_procfs: object, pid: int, _monotonic: object, *, with_uid: bool) -> ProcSnapshot:
+        return ProcSnapshot(pid, 0, start_ns, 1, False, None, b"", 0)
 
     monkeypatch.setattr(proc_scan, "find", find)
     return ANN._replace(foreign=cast("Any", Abroad(ours_by_theirs, known=known)))

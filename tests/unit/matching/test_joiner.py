@@ -69,7 +69,9 @@ def test_while_jobd_is_at_work_a_record_waits_for_the_end_of_its_process(
 ) -> None:
     """The record is written up to 38 ms before the exit is heard."""
     assert joins(connection, [LONG], set(), 20_505 * MS, at_work=True) == {"pending": 1}
-    assert connection.execute("select end_how from process where pid = 500").fetchone() == (None,)
+    assert connection.execute("select end_source from process where pid = 500").fetchone() == (
+        None,
+    )
 
 
 @pytest.mark.parametrize("late_s", [None, 0, 2])
@@ -91,7 +93,7 @@ def test_end_that_a_cut_record_tells_is_no_earlier_than_its_place_in_the_file(
     real_ns = connection.execute("select offset_ns from clock").fetchone()[0]
     btime = (end_ns + real_ns) // SECOND_NS - (ticks + 255) // 100
     connection.execute(
-        """insert into acct (id, position, exitcode, pid, ppid, btime, etime, acct_file_id, join_how, version, flag, tty, uid, gid,
+        """insert into acct (id, position, exitcode, pid, ppid, btime, etime, acct_file_id, join_outcome, version, flag, tty, uid, gid,
                              utime, stime, mem, io, rw, minflt, majflt, swaps, comm_id, late_s)
            values (1, 0, 0, 500, 3, ?, ?, 1, 0, 3, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1, ?)""",
         (btime, float(ticks), late_s),
@@ -99,7 +101,7 @@ def test_end_that_a_cut_record_tells_is_no_earlier_than_its_place_in_the_file(
     warehouse.join_later(at_work=False)
     warehouse.close_from_records()
     told = connection.execute(
-        "select elapsed_ns / 1000000, end_how from process where pid = 500"
+        "select elapsed_ns / 1000000, end_source from process where pid = 500"
     ).fetchone()
     earliest_ms = (btime + ticks // 100 + (late_s or 0)) * 1000 - (start_ns + real_ns) // MS
     assert told == (ticks * 10 if late_s is None else max(ticks * 10, earliest_ms), End.ACCT)

@@ -12,7 +12,7 @@ from elsa.matching import pairing
 from elsa.matching.pairing import (
     SECOND_NS,
     TICK_NS,
-    Life,
+    Candidate,
     Outcome,
     Pair,
     Record,
@@ -36,8 +36,8 @@ def life(
     exact: bool = True,
     code: int | None = 0,
     offsets: tuple[int, ...] = (REAL,),
-) -> Life:
-    return Life(
+) -> Candidate:
+    return Candidate(
         id, start_ns, end_ns, start_ns if alive_ns is None else alive_ns, exact, code, offsets
     )
 
@@ -142,7 +142,7 @@ def test_elapsed_time_is_exact_for_46_hours_and_then_within_the_rounding_of_a_fl
 # -------------------------------------------------------------------------------------------------------
 
 
-def burst(count: int) -> tuple[list[Life], list[Record]]:
+def burst(count: int) -> tuple[list[Candidate], list[Record]]:
     """Many lives of one pid within the same second, some microseconds each, and their records."""
     starts = [10 * SECOND_NS + n * 100_000 for n in range(count)]
     return [life(start, start + 48_000, id=2 * n) for n, start in enumerate(starts)], [

@@ -95,7 +95,7 @@ def test_a_record_that_may_be_the_parents_is_waited_for(warehouse: Warehouse) ->
     warehouse.acct(1, 9)
     warehouse.acct(2, None, pid=50)
     assert traced(warehouse)[0] is None
-    warehouse.connection.execute("update acct set process_id = 2, join_how = 1 where id = 2")
+    warehouse.connection.execute("update acct set process_id = 2, join_outcome = 1 where id = 2")
     assert traced(warehouse)[0] == 2
 
 

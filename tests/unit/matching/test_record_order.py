@@ -7,7 +7,7 @@ import sqlite3
 import pytest
 
 from elsa.matching import record_order
-from elsa.matching.record_order import Bracket
+from elsa.matching.record_order import WrittenBetween
 from tests.support.given import SECOND, Warehouse
 
 
@@ -19,8 +19,8 @@ def warehouse(connection: sqlite3.Connection) -> Warehouse:
     return warehouse
 
 
-def seconds(*times: int | None) -> Bracket:
-    return Bracket(*(None if time is None else time * SECOND for time in times))
+def seconds(*times: int | None) -> WrittenBetween:
+    return WrittenBetween(*(None if time is None else time * SECOND for time in times))
 
 
 def test_what_stands_between_two_records_was_written_between_them(warehouse: Warehouse) -> None:
@@ -30,7 +30,7 @@ def test_what_stands_between_two_records_was_written_between_them(warehouse: War
     assert found == {1: seconds(None, 14), 4: seconds(13, 15), 7: seconds(13, None)}
 
 
-@pytest.mark.parametrize("change", ["join_how = 2", "join_how = 4", "acct_file_id = 2"])
+@pytest.mark.parametrize("change", ["join_outcome = 2", "join_outcome = 4", "acct_file_id = 2"])
 def test_only_exact_neighbours_in_the_same_file_tell(warehouse: Warehouse, change: str) -> None:
     for id_, process in ((1, 2), (2, None), (3, 4)):
         warehouse.acct(id_, process)

@@ -7,7 +7,7 @@ from __future__ import annotations
 from elsa.decode import events as ev
 from elsa.decode.events import Event
 from elsa.decode.taskstats import Taskstats
-from elsa.matching.taskstats import Witness
+from elsa.matching.taskstats import UsageMatcher
 from elsa.state.jobs import Jobs
 from elsa.state.process_table import Processes
 from elsa.state.taskstats import ProcessStats
@@ -44,30 +44,30 @@ def told(processes: Processes) -> list[int | None]:
 
 def test_kth_message_is_of_the_kth_life_however_the_streams_are_interleaved() -> None:
     processes = Processes(Jobs())
-    witness = Witness(processes, delays=True)
+    matcher = UsageMatcher(processes, delays=True)
     processes.apply([fork(0), exited(5 * MS), fork(6 * MS), exited(9 * MS), fork(10 * MS)])
     first, second, third = (life.id for life in processes.changes.born)
-    witness.hear([stats(5 * MS), stats(3 * MS)], 20 * MS)
-    witness.hear([stats(9 * MS)], 20 * MS)
+    matcher.hear([stats(5 * MS), stats(3 * MS)], 20 * MS)
+    matcher.hear([stats(9 * MS)], 20 * MS)
     processes.apply([exited(19 * MS)])
-    witness.forget(10**12)
+    matcher.forget(10**12)
     assert told(processes) == [first, second, third]
-    assert not witness.waiting
+    assert not matcher.waiting
 
 
 def test_message_that_comes_before_the_exit_event_is_taken_for_the_living() -> None:
     processes = Processes(Jobs())
-    witness = Witness(processes, delays=True)
+    matcher = UsageMatcher(processes, delays=True)
     processes.apply([fork(0)])
-    witness.hear([stats(5 * MS)], 6 * MS)
+    matcher.hear([stats(5 * MS)], 6 * MS)
     processes.apply([exited(6 * MS), fork(7 * MS), exited(8 * MS)])
-    witness.hear([stats(1 * MS)], 9 * MS)
+    matcher.hear([stats(1 * MS)], 9 * MS)
     assert told(processes) == [life.id for life in processes.changes.born]
 
 
 def test_lost_message_leaves_out_its_life_and_shifts_no_other() -> None:
     processes = Processes(Jobs())
-    witness = Witness(processes, delays=True)
+    matcher = UsageMatcher(processes, delays=True)
     processes.apply(
         [
             fork(0),
@@ -78,67 +78,67 @@ def test_lost_message_leaves_out_its_life_and_shifts_no_other() -> None:
             exited(4000 * MS),
         ]
     )
-    witness.hear([stats(3909 * MS)], 4001 * MS)
+    matcher.hear([stats(3909 * MS)], 4001 * MS)
     assert told(processes) == [processes.changes.born[2].id]
 
 
 def test_message_of_an_earlier_life_that_nobody_heard_of_takes_no_later_ones_place() -> None:
     processes = Processes(Jobs())
-    witness = Witness(processes, delays=True)
+    matcher = UsageMatcher(processes, delays=True)
     processes.apply([fork(0), exited(MS)])
-    witness.hear([stats(90_000 * MS), stats(MS)], 5000 * MS)
+    matcher.hear([stats(90_000 * MS), stats(MS)], 5000 * MS)
     assert told(processes) == [processes.changes.born[0].id]
-    assert witness.homeless == 1
+    assert matcher.homeless == 1
 
 
 def test_message_of_a_process_that_nobody_heard_of_is_counted_and_given_to_nobody() -> None:
     processes = Processes(Jobs())
-    witness = Witness(processes, delays=True)
+    matcher = UsageMatcher(processes, delays=True)
     processes.apply([fork(0)])
-    witness.hear([stats(MS, pid=7), stats(500 * MS)], 100 * MS)
+    matcher.hear([stats(MS, pid=7), stats(500 * MS)], 100 * MS)
     assert told(processes) == []
-    assert witness.homeless == 2
+    assert matcher.homeless == 2
 
 
 def test_delays_that_the_kernel_does_not_count_are_unknown_not_zero() -> None:
     for delays in (False, True):
         processes = Processes(Jobs())
-        witness = Witness(processes, delays=delays)
+        matcher = UsageMatcher(processes, delays=delays)
         processes.apply([fork(0), exited(MS)])
-        witness.hear([stats(MS)], 2 * MS)
+        matcher.hear([stats(MS)], 2 * MS)
         (row,) = processes.changes.usage
         assert row[20] == (7 if delays else None)
 
 
 def test_lives_do_not_wait_for_ever() -> None:
     processes = Processes(Jobs())
-    witness = Witness(processes, delays=True)
+    matcher = UsageMatcher(processes, delays=True)
     processes.apply([fork(0), exited(MS)])
-    witness.forget(2 * MS)
-    assert witness.waiting
-    witness.forget(10_000 * MS)
-    assert not witness.waiting
+    matcher.forget(2 * MS)
+    assert matcher.waiting
+    matcher.forget(10_000 * MS)
+    assert not matcher.waiting
 
 
 def test_name_at_the_end_is_taken_where_no_other_is_known() -> None:
     processes = Processes(Jobs())
-    witness = Witness(processes, delays=True)
+    matcher = UsageMatcher(processes, delays=True)
     processes.apply([fork(0), exited(MS), fork(0, 7), exited(MS, pid=7)])
     named, nameless = processes.changes.born
     named.comm = "sh"
-    witness.hear([stats(MS), stats(MS, pid=7)], 2 * MS)
+    matcher.hear([stats(MS), stats(MS, pid=7)], 2 * MS)
     assert (named.comm, nameless.comm) == ("sh", "cc1")
 
 
 def test_counter_that_ran_over_is_unknown_and_the_others_stay() -> None:
     processes = Processes(Jobs())
-    witness = Witness(processes, delays=True)
+    matcher = UsageMatcher(processes, delays=True)
     processes.apply([fork(0), exited(5 * MS)])
     one = stats(5 * MS)
     total = one.total._replace(
         utime_us=7, virtmem_mb_us=2**63 - 1, cpu_delay_ns=2**64 - 1, blkio_delay_ns=2**63
     )
-    witness.hear([one._replace(total=total)], 6 * MS)
+    matcher.hear([one._replace(total=total)], 6 * MS)
     (row,) = processes.changes.usage
     assert {7, 2**63 - 1} <= set(row)
     assert row.count(None) == 2

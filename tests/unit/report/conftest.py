@@ -67,7 +67,7 @@ def filled(reports: Reports) -> Reports:
     warehouse.process(4, start=100, seconds=1, comm="cron")
     warehouse.acct(4, 4, comm="cron", flag=1, utime=1)
     warehouse.acct(5, None, comm="lost", utime=3)
-    warehouse.job(1, "build", closed_at_ns=given.REAL + 40 * given.SECOND, close_how="ended")
+    warehouse.job(1, "build", closed_at_ns=given.REAL + 40 * given.SECOND, close_reason="ended")
     warehouse.stay(1, 1, how=3)
     warehouse.stay(1, 2)
     warehouse.insert("job_tag", job_id=1, key="project", value="x\x1b[31m")

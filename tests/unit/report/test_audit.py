@@ -72,7 +72,7 @@ def test_audit_counts_who_saw_what_and_says_when_and_why_they_differ(doubtful: R
     }
     told = [
         (row["class"], row["cause"], row["processes"], row["first_ended_at"], row["last_ended_at"])
-        for row in found["stretches"]
+        for row in found["periods"]
     ]
     assert told == [
         ("only_acct", "down", 3, "2026-01-02T03:07:36.000Z", "2026-01-02T03:07:56.000Z"),
@@ -91,7 +91,7 @@ def test_audit_of_a_window_has_what_ended_in_it(doubtful: Reports) -> None:
     )
     assert counts(found) == {"only_acct": (1, 1)}
     assert "running" not in {row["class"] for row in found["classes"]}
-    assert [(row["cause"], row["processes"]) for row in found["stretches"]] == [("down", 1)]
+    assert [(row["cause"], row["processes"]) for row in found["periods"]] == [("down", 1)]
     words = doubtful.run(
         "audit", "--since", "2026-01-02T05:00Z", "--until", "2026-01-02T06:00Z"
     ).stderr
@@ -127,9 +127,9 @@ def test_audit_is_its_views_and_windows_that_follow_each_other_add_up_to_it(
             warehouse.acct(number, None, join=dice.choice([0, 3, 5]), btime=REAL // SECOND + start)
     found = reports.json("audit")
     assert found["classes"] == warehouse.rows("select * from audit")
-    views = warehouse.rows("select * from audit_stretch")
-    assert sorted(map(repr, found["stretches"])) == sorted(
-        repr({k: v for k, v in row.items() if k != "stretch"}) for row in views
+    views = warehouse.rows("select * from audit_period")
+    assert sorted(map(repr, found["periods"])) == sorted(
+        repr({k: v for k, v in row.items() if k != "period"}) for row in views
     )
     bounds = [
         "2026-01-02T03:04:05Z",

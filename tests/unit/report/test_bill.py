@@ -294,7 +294,7 @@ def used_in(month: Month) -> Iterator[tuple[int, int, tuple[int, ...]]]:
             tables[name] += [dict(zip(COLUMNS[name], row, strict=True)) for row in found]
     offsets = {clock["id"]: clock["offset_ns"] for clock in tables["clock"]}
     told = {usage["process_id"]: usage for usage in tables["usage"]}
-    records = [record for record in tables["acct"] if record["join_how"] != Join.SELF]
+    records = [record for record in tables["acct"] if record["join_outcome"] != Join.SELF]
     joined = {
         record["process_id"]: record for record in records if record["process_id"] is not None
     }

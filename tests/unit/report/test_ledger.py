@@ -43,7 +43,7 @@ def test_what_is_sampled_of_the_finished_ones_is_by_the_tick_of_the_kernel(
         warehouse.usage(number, **told)
     warehouse.job(1, members=(1, 2))
     warehouse.stay(1, 3, since=10.5)
-    warehouse.baseline(1, 3, since=10.5, run_ns=500_000, utime_us=0, stime_us=0)
+    warehouse.counter_snapshot(1, 3, since=10.5, run_ns=500_000, utime_us=0, stime_us=0)
     known = jobd_usage.known(reports.path, 1, 0)
     assert known.cpu_s == pytest.approx(cpu_s)
     assert known.fineness == fineness

@@ -32,7 +32,7 @@ SUMS = ("utime_ticks", "minflt", "run_ns", "read_bytes")
 WINDOW = Window(BEGIN_NS + 5 * DAY + 1234, BEGIN_NS + 9 * DAY + 7 * HOUR + 99)
 
 
-class Life(NamedTuple):
+class Candidate(NamedTuple):
     """What is known of one process, or of one record that is joined to none."""
 
     process_id: int | None
@@ -61,7 +61,7 @@ class Raw:
         records = {
             row["process_id"]: row
             for row in self.rows["acct"]
-            if row["process_id"] and row["join_how"] != Join.SELF
+            if row["process_id"] and row["join_outcome"] != Join.SELF
         }
         measured = {row["process_id"]: row for row in self.rows["usage"]}
         self.lives = []
@@ -78,7 +78,7 @@ class Raw:
                 else record and record["exitcode"]
             )
             self.lives.append(
-                Life(
+                Candidate(
                     row["id"],
                     record and record["id"],
                     row["parent_id"],
@@ -93,13 +93,15 @@ class Raw:
                 )
             )
         for row in self.rows["acct"]:
-            if row["process_id"] is None and row["join_how"] != Join.SELF:
+            if row["process_id"] is None and row["join_outcome"] != Join.SELF:
                 ended = (row["btime"] + int(row["etime"]) // 100) * 10**9
                 times = (0, row["btime"] * 10**9, ended)
                 whose = (names[row["comm_id"]], row["uid"], row["gid"], row["exitcode"])
-                self.lives.append(Life(None, row["id"], None, *times, *whose, figures(row, None)))
+                self.lives.append(
+                    Candidate(None, row["id"], None, *times, *whose, figures(row, None))
+                )
 
-    def ended(self, wanted: Callable[[Life], bool] = lambda _: True) -> list[Life]:
+    def ended(self, wanted: Callable[[Candidate], bool] = lambda _: True) -> list[Candidate]:
         return [life for life in self.lives if life.ended_ns is not None and wanted(life)]
 
 
@@ -112,7 +114,7 @@ def figures(record: dict[str, Any] | None, told: dict[str, Any] | None) -> dict[
     }
 
 
-def added(lives: list[Life], key: Callable[[Life], Any]) -> dict[Any, tuple[Any, ...]]:
+def added(lives: list[Candidate], key: Callable[[Candidate], Any]) -> dict[Any, tuple[Any, ...]]:
     """By key: processes, records, and the sums of what is known."""
     groups = defaultdict(list)
     for life in lives:
@@ -165,10 +167,10 @@ def by(report: Report, *keys: str) -> dict[Any, tuple[Any, ...]]:
     return {key[0] if len(keys) == 1 else key: values for key, values in found.items()}
 
 
-def iso(length: int) -> Callable[[Life], str]:
+def iso(length: int) -> Callable[[Candidate], str]:
     """The hour, day or month of an end in UTC, which is the zone of these tests."""
 
-    def label(life: Life) -> str:
+    def label(life: Candidate) -> str:
         assert life.ended_ns is not None
         text = datetime.fromtimestamp(life.ended_ns // 10**9, UTC).isoformat()
         return text[:length] if length < 13 else f"{text[:13]}:00+00:00"
@@ -280,7 +282,7 @@ def charged(raw: Raw) -> dict[int, dict[int, int | None]]:
     before it, where they were read.
     """
     edges = defaultdict(list)
-    for row in raw.rows["baseline"]:
+    for row in raw.rows["counter_snapshot"]:
         edges[row["job_id"], row["process_id"]].append((row["edge"], row["run_ns"]))
     whole = {life.process_id: life.figures["run_ns"] for life in raw.lives}
     found: dict[int, dict[int, int | None]] = defaultdict(dict)

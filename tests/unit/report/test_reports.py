@@ -90,7 +90,7 @@ def test_job_shows_its_summary_and_its_commands(filled: Reports) -> None:
         found["utime_ticks"] == sum(command["utime_ticks"] for command in found["commands"]) == 300
     )
     (row,) = csv.DictReader(io.StringIO(filled.run("job", "1", "--format", "csv").stdout))
-    assert (row["name"], row["utime_ticks"], row["close_how"]) == ("build", "300", "ended")
+    assert (row["name"], row["utime_ticks"], row["close_reason"]) == ("build", "300", "ended")
 
 
 def test_processes_come_in_the_order_of_their_ends_and_running_ones_only_on_demand(
@@ -461,7 +461,7 @@ def test_records_without_a_process_are_not_told_as_processes(filled: Reports) ->
 
 
 def test_process_shows_its_program_and_its_figures_to_programs(filled: Reports) -> None:
-    filled.warehouse.insert("text", id=1, value="make -j2")
+    filled.warehouse.insert("long_text", id=1, value="make -j2")
     filled.warehouse.insert("program", process_id=1, cmdline_id=1, session=9)
     filled.warehouse.usage(1, rss_kib=2048, read_bytes=10_240)
     make, cc = (
@@ -644,11 +644,15 @@ def test_charging_for_a_part_of_a_life_is_said(filled: Reports) -> None:
     filled.warehouse.process(77, start=5, seconds=None)
     filled.warehouse.job(4, "still")
     filled.warehouse.stay(4, 77, since=15, how=1)
-    filled.warehouse.baseline(4, 77, since=15, run_ns=1_000_000_000, utime_us=1_000_000, stime_us=0)
+    filled.warehouse.counter_snapshot(
+        4, 77, since=15, run_ns=1_000_000_000, utime_us=1_000_000, stime_us=0
+    )
     said = filled.run("job", "still").stderr
     assert "what it used there is not known" in said
     assert "charged" not in said
-    filled.warehouse.baseline(3, 1, since=15, run_ns=1_000_000_000, utime_us=1_000_000, stime_us=0)
+    filled.warehouse.counter_snapshot(
+        3, 1, since=15, run_ns=1_000_000_000, utime_us=1_000_000, stime_us=0
+    )
     assert "is charged for that part" in filled.run("job", "late").stderr
     found = filled.json("job", "late")
     assert (found["run_ns"], found["cpu_s"], found["part_life"], found["part_life_whole"]) == (

@@ -48,9 +48,9 @@ def warehouse(path: Path) -> Iterator[Any]:
         made.connection.execute("update acct_file set read_at_ns = ?", (given.REAL,))
         made.process(2)
         made.process(4, seconds=given.RUNNING)
-        made.job(1, members=(2,), closed_at_ns=given.REAL + 20 * SECOND, close_how="request")
+        made.job(1, members=(2,), closed_at_ns=given.REAL + 20 * SECOND, close_reason="request")
         made.job(2)
-        made.job(3, members=(4,), closed_at_ns=given.REAL + 20 * SECOND, close_how="request")
+        made.job(3, members=(4,), closed_at_ns=given.REAL + 20 * SECOND, close_reason="request")
         yield made
         connection.execute("rollback")
 

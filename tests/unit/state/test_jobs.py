@@ -55,7 +55,7 @@ def test_a_name_of_several_jobs_is_refused_with_their_ids(jobs: Jobs) -> None:
 def test_a_closed_job_is_not_found_and_says_when_and_how_it_closed(jobs: Jobs) -> None:
     job = jobs.find("test")
     jobs.close(job, 99, "request")
-    assert (job.closed_at_ns, job.close_how) == (99, "request")
+    assert (job.closed_at_ns, job.close_reason) == (99, "request")
     with pytest.raises(UsageError):
         jobs.find("test")
 

@@ -13,7 +13,7 @@ from elsa.errors import UsageError
 from elsa.state.clock import Clock, Clocks
 from elsa.state.codes import End, EventKind, How, Origin
 from elsa.state.ending import Ends, ThreadEnd
-from elsa.state.incarnation import TICK_NS, Found, Incarnation, ProgramRow
+from elsa.state.incarnation import TICK_NS, Incarnation, ProcSnapshot, ProgramRow
 from elsa.state.jobs import Job, Jobs
 from elsa.state.process_table import LATE_NS, TOLD_WITHIN_NS, Processes
 from tests.support.events import INIT, clone, event, execed, exited, fork
@@ -31,8 +31,10 @@ def found(
     zombie: bool = False,
     seen_ns: int = 10 * SECOND,
     uid: int = 0,
-) -> Found:
-    return Found(pid, ppid, start_ns // TICK_NS * TICK_NS, threads, zombie, uid, b"found", seen_ns)
+) -> ProcSnapshot:
+    return ProcSnapshot(
+        pid, ppid, start_ns // TICK_NS * TICK_NS, threads, zombie, uid, b"found", seen_ns
+    )
 
 
 @pytest.fixture
@@ -60,7 +62,7 @@ def test_a_fork_is_a_birth_and_the_exit_of_its_only_thread_the_end(processes: Pr
     assert (life.origin, life.start_ns, life.parent_id) == (Origin.FORK, SECOND, None)
     processes.apply([exited(3 * SECOND, 100, 0x0700)])
     assert processes.living == {}
-    assert (life.elapsed_ns, life.end_how, life.exit_status, life.leader_status) == (
+    assert (life.elapsed_ns, life.end_source, life.exit_status, life.leader_status) == (
         2 * SECOND,
         End.EXIT,
         0x0700,
@@ -283,7 +285,7 @@ def test_of_codes_that_were_heard_soon_after_each_other_events_alone_tell_none(
     processes.apply([clone(2 * SECOND, 100, 101), exited(3 * SECOND, 100, 0x0500, tid=101)])
     life = processes.living[100]
     processes.apply([exited(3 * SECOND + later_ns, 100)])
-    assert (life.end_how, life.exit_status, life.leader_status) == (End.EXIT, status, 0)
+    assert (life.end_source, life.exit_status, life.leader_status) == (End.EXIT, status, 0)
 
 
 @pytest.mark.parametrize("early", [True, False], ids=["before its exit", "after it"])
@@ -317,7 +319,7 @@ def test_taskstats_tell_the_status_where_no_exit_was_heard(processes: Processes)
     processes.hear_ends(
         life, Ends([ThreadEnd(100, 0x0700, 2_000_000, zapped=False)], [100], complete=True)
     )
-    assert (life.end_how, life.exit_status) == (End.VANISHED, 0x0700)
+    assert (life.end_source, life.exit_status) == (End.VANISHED, 0x0700)
 
 
 def test_who_waited_for_the_command_of_a_job_knows_its_status_best(processes: Processes) -> None:
@@ -369,7 +371,7 @@ def test_the_exec_of_another_thread_is_not_the_end_though_the_leader_exits(
     assert processes.living == {100: life}
     assert life.threads == 1
     processes.apply([exited(9 * SECOND, 100, 0x0300)])
-    assert (life.end_how, life.exit_status, life.leader_status, life.exec_ns) == (
+    assert (life.end_source, life.exit_status, life.leader_status, life.exec_ns) == (
         End.EXIT,
         0x0300,
         0x0300,
@@ -421,11 +423,11 @@ def test_an_exit_that_is_queued_after_the_next_fork_of_its_pid_ends_the_earlier_
 ) -> None:
     old = processes.living[100]
     processes.apply([fork(2 * SECOND, INIT, 100)])
-    assert (old.end_how, old.elapsed_ns, old.exit_status) == (End.REUSED, SECOND, None)
+    assert (old.end_source, old.elapsed_ns, old.exit_status) == (End.REUSED, SECOND, None)
     new = processes.living[100]
     processes.apply([late])
     assert processes.living == {100: new}
-    assert (old.end_how, old.exit_status) == (End.EXIT, 1)
+    assert (old.end_source, old.exit_status) == (End.EXIT, 1)
     assert (old.elapsed_ns or 0) <= SECOND  # over before the next began
     processes.apply([exited(4 * SECOND, 100, 2)])
     assert (new.elapsed_ns, new.exit_status, old.exit_status) == (2 * SECOND, 2, 1)
@@ -469,7 +471,7 @@ def test_an_exit_that_does_not_come_is_given_up(processes: Processes) -> None:
     processes.apply([fork(2 * SECOND, INIT, 100)])
     new = processes.living[100]
     processes.apply([exited(2 * SECOND + LATE_NS + 1, 100, 2, parent=0)])
-    assert (old.end_how, new.end_how, new.exit_status) == (End.REUSED, End.EXIT, 2)
+    assert (old.end_source, new.end_source, new.exit_status) == (End.REUSED, End.EXIT, 2)
 
 
 def test_housekeeping_forgets_only_the_exits_that_are_not_coming(processes: Processes) -> None:
@@ -477,12 +479,12 @@ def test_housekeeping_forgets_only_the_exits_that_are_not_coming(processes: Proc
     processes.apply([fork(2 * SECOND, INIT, 100)])
     processes.forget_late(2 * SECOND + LATE_NS)
     processes.apply([exited(2 * SECOND, 100, 1, parent=0)])
-    assert old.end_how == End.EXIT
+    assert old.end_source == End.EXIT
     newer = processes.living[100]
     processes.apply([fork(3 * SECOND, INIT, 100)])
     processes.forget_late(3 * SECOND + LATE_NS + 1)
     processes.apply([exited(3 * SECOND, 100, 2, parent=0)])
-    assert (newer.end_how, processes.living) == (End.REUSED, {})
+    assert (newer.end_source, processes.living) == (End.REUSED, {})
 
 
 # --- jobs
@@ -661,7 +663,7 @@ def outcome(processes: Processes) -> list[tuple[object, ...]]:
             life.pid,
             life.start_ns,
             life.elapsed_ns or -1,
-            life.end_how or 0,
+            life.end_source or 0,
             life.exit_status or 0,
             life.jobs,
             str(pids.get(life.parent_id or 0)),
@@ -788,7 +790,7 @@ def test_the_exit_of_a_thread_of_a_found_process_is_a_doubt_that_proc_decides(
     assert (doubtful.doubts, doubtful.living) == ({}, {50: life})
     doubtful.apply([exited(13 * SECOND, 50, 0x0600, tid=51)])
     doubtful.resolve_doubt(50, found(50, zombie=True, seen_ns=14 * SECOND))
-    assert (life.end_how, life.elapsed_ns, life.exit_status, life.leader_status) == (
+    assert (life.end_source, life.elapsed_ns, life.exit_status, life.leader_status) == (
         End.EXIT,
         13 * SECOND,
         0x0600,
@@ -802,12 +804,12 @@ def test_the_exit_of_a_thread_of_a_found_process_is_a_doubt_that_proc_decides(
     ids=["gone", "zombie", "another"],
 )
 def test_a_doubt_ends_a_life_that_proc_does_not_show_any_more(
-    doubtful: Processes, shown: Found | None
+    doubtful: Processes, shown: ProcSnapshot | None
 ) -> None:
     life = doubtful.living[50]
     doubtful.apply([exited(11 * SECOND, 50, 9)])
     doubtful.resolve_doubt(50, shown)
-    assert (life.end_how, life.elapsed_ns, life.exit_status) == (End.EXIT, 11 * SECOND, 9)
+    assert (life.end_source, life.elapsed_ns, life.exit_status) == (End.EXIT, 11 * SECOND, 9)
 
 
 def test_the_newest_exit_is_the_doubt(doubtful: Processes) -> None:
@@ -820,7 +822,7 @@ def test_the_newest_exit_is_the_doubt(doubtful: Processes) -> None:
 def test_the_next_life_of_the_pid_decides_a_doubt(doubtful: Processes) -> None:
     life = doubtful.living[50]
     doubtful.apply([exited(11 * SECOND, 50, 3), fork(12 * SECOND, INIT, 50)])
-    assert (life.end_how, life.elapsed_ns, life.exit_status) == (End.EXIT, 11 * SECOND, 3)
+    assert (life.end_source, life.elapsed_ns, life.exit_status) == (End.EXIT, 11 * SECOND, 3)
     assert doubtful.doubts == {}
 
 
@@ -849,7 +851,7 @@ def test_who_is_not_shown_is_reported_and_ends_only_when_the_owner_says_so(
     )  # heard after all
     processes.resolve_doubt(102, None)
     processes.vanished(missing, 10 * SECOND)
-    assert [(life.end_how, life.exit_status) for life in missing] == [
+    assert [(life.end_source, life.exit_status) for life in missing] == [
         (End.VANISHED, None),
         (End.EXIT, 5),
         (End.EXIT, 6),
@@ -861,10 +863,10 @@ def test_who_is_not_shown_is_reported_and_ends_only_when_the_owner_says_so(
 def test_a_pid_that_has_passed_to_another_unheard_is_two_lives(processes: Processes) -> None:
     old = processes.living[100]
     processes.reconcile([found(100, 5 * SECOND)], infer=True)
-    assert (old.end_how, old.elapsed_ns) == (End.REUSED, 4 * SECOND)
+    assert (old.end_source, old.elapsed_ns) == (End.REUSED, 4 * SECOND)
     assert processes.living[100].origin == Origin.SNAPSHOT
     processes.apply([exited(4 * SECOND, 100, 7, parent=0)])  # its exit was only late
-    assert (old.end_how, old.elapsed_ns, old.exit_status) == (End.EXIT, 3 * SECOND, 7)
+    assert (old.end_source, old.elapsed_ns, old.exit_status) == (End.EXIT, 3 * SECOND, 7)
 
 
 def test_an_exit_in_the_tick_in_which_proc_dates_the_next_life_is_that_of_the_earlier_one(
@@ -873,7 +875,7 @@ def test_an_exit_in_the_tick_in_which_proc_dates_the_next_life_is_that_of_the_ea
     old = processes.living[100]
     processes.reconcile([found(100, 4 * SECOND + 2 * MS)], infer=True)
     processes.apply([exited(4 * SECOND + MS, 100, 7), fork(4 * SECOND + 2 * MS, INIT, 100)])
-    assert (old.end_how, old.elapsed_ns, old.exit_status) == (End.EXIT, 3 * SECOND + MS, 7)
+    assert (old.end_source, old.elapsed_ns, old.exit_status) == (End.EXIT, 3 * SECOND + MS, 7)
     assert (processes.living[100].start_ns, len(all_lives(processes))) == (4 * SECOND + 2 * MS, 2)
 
 
@@ -885,7 +887,7 @@ def test_a_life_is_over_when_the_next_one_of_its_pid_is_born_and_not_ticks_later
     processes.apply(
         [fork(4 * SECOND + 2 * MS, INIT, 100), exited(4 * SECOND + 38 * MS, 100, 7, parent=0)]
     )
-    assert (old.end_how, old.elapsed_ns, old.exit_status) == (End.EXIT, 3 * SECOND + 2 * MS, 7)
+    assert (old.end_source, old.elapsed_ns, old.exit_status) == (End.EXIT, 3 * SECOND + 2 * MS, 7)
     assert processes.living[100].start_ns == 4 * SECOND + 2 * MS
 
 
@@ -898,8 +900,8 @@ def test_a_life_that_owes_its_exit_is_not_drawn_out_to_a_birth_after_the_next_on
     processes.apply(
         [fork(4 * SECOND + 60 * MS, INIT, 100), exited(4 * SECOND + 80 * MS, 100, 7, parent=0)]
     )
-    assert (old.end_how, old.elapsed_ns, old.exit_status) == (End.EXIT, 3 * SECOND, 7)
-    assert [life.end_how for life in all_lives(processes)] == [End.EXIT, End.EXIT, None]
+    assert (old.end_source, old.elapsed_ns, old.exit_status) == (End.EXIT, 3 * SECOND, 7)
+    assert [life.end_source for life in all_lives(processes)] == [End.EXIT, End.EXIT, None]
 
 
 def test_what_the_earlier_life_did_is_its_own_though_proc_showed_the_next_one_already(
@@ -919,7 +921,7 @@ def test_what_the_earlier_life_did_is_its_own_though_proc_showed_the_next_one_al
     )
     processes.apply([exited(4 * SECOND + MS, 100, 0x0600, tid=105)])
     assert (processes.living[101].parent_id, processes.living[101].jobs) == (old.id, (job.id,))
-    assert (old.end_how, old.elapsed_ns, old.exit_status, old.leader_status) == (
+    assert (old.end_source, old.elapsed_ns, old.exit_status, old.leader_status) == (
         End.EXIT,
         3 * SECOND + MS,
         0x0600,
@@ -981,7 +983,7 @@ def test_restored_lives_go_on_in_their_jobs_and_are_known_again() -> None:
     assert missing == []
     assert processes.living[101] is lives[1]
     assert lives[1].start_ns == 2 * SECOND + 3 * MS
-    assert (lives[0].end_how, processes.living[100].jobs) == (End.REUSED, ())
+    assert (lives[0].end_source, processes.living[100].jobs) == (End.REUSED, ())
     assert processes.living[102].jobs == (3,)
     assert [life.id for life in all_lives(processes)] == [30, 32]
     assert processes.changes.amended[lives[0].id] is lives[0]

@@ -95,9 +95,9 @@ def test_of_an_older_state_of_the_same_warehouse_only_what_is_new_is_added() -> 
     (child,) = new.changes.born
     assert (child.pid, child.start_ns, child.parent_id, child.jobs) == (51, 40 * S, 50, (7,))
     assert [
-        (life.pid, life.start_ns, life.end_how)
+        (life.pid, life.start_ns, life.end_source)
         for life in new.changes.amended.values()
-        if life.end_how
+        if life.end_source
     ] == [(51, 12 * S, End.VANISHED)]
     assert moved.since_ns == NOW
     assert job.living == 2

@@ -109,7 +109,7 @@ def test_job_that_was_over_before_jobd_stopped_is_not_touched_by_what_came_after
     collector_runs.begin(connection, later(3600), 5, 10)
     connection.execute(
         "delete from membership where job_id = 1 and process_id in (select id from process where"
-        " end_how = 5)"
+        " end_source = 5)"
     )
     assert rows(connection, "select gaps from job_usage where job_id = 1") == [(0,)]
 
@@ -175,7 +175,7 @@ def test_what_was_open_ends_at_the_last_moment_that_a_record_tells_of(
     assert rows(connection, "select ended_at_ns from boot where id = 1") == [(ended_at,)]
     ends = rows(
         connection,
-        "select pid, (start_ns + elapsed_ns) / 1000000000, end_how from process order by pid",
+        "select pid, (start_ns + elapsed_ns) / 1000000000, end_source from process order by pid",
     )
     assert ends == [
         (100, 80, End.REBOOT),
@@ -183,7 +183,7 @@ def test_what_was_open_ends_at_the_last_moment_that_a_record_tells_of(
         (102, 15, End.EXIT),
         (200, 15, End.EXIT),
     ]
-    assert rows(connection, "select closed_at_ns, close_how from job order by id") == [
+    assert rows(connection, "select closed_at_ns, close_reason from job order by id") == [
         (ended_at, "reboot"),
         (16, "request"),
     ]
@@ -243,7 +243,7 @@ def test_records_tell_who_forked_on_after_jobd_had_stopped(
     assert rows(connection, f"{members} order by 1") == [(300, How.INFERRED), (301, How.INFERRED)]
     ends = rows(
         connection,
-        "select pid, (start_ns + elapsed_ns) / 1000000000, end_how from process where pid in (100,"
+        "select pid, (start_ns + elapsed_ns) / 1000000000, end_source from process where pid in (100,"
         " 101) order by pid",
     )
     assert ends == [(100, 75, End.ACCT), (101, 78, End.REBOOT)]
@@ -251,7 +251,7 @@ def test_records_tell_who_forked_on_after_jobd_had_stopped(
     assert rows(connection, "select processes, complete, gaps from job_usage where job_id = 1") == [
         (5, 0, 1)
     ]
-    causes = rows(connection, "select pid, class, cause from audit_doubt order by pid")
+    causes = rows(connection, "select pid, class, cause from audit_unconfirmed order by pid")
     assert [row for row in causes if row[0] >= 300] == [
         (pid, "only_acct", "shutdown") for pid in (300, 301, 302)
     ]

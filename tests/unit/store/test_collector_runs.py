@@ -161,7 +161,7 @@ def test_a_restored_life_that_ends_is_amended_in_its_row(first: sqlite3.Connecti
     batch.take(processes.take_changes())
     store(first, begun, batch)
     assert first.execute(
-        "select elapsed_ns, end_how, exit_status, uid from process where pid = 100"
+        "select elapsed_ns, end_source, exit_status, uid from process where pid = 100"
     ).fetchall() == [(50 * S, End.EXIT, 9, 1000)]
 
 
@@ -171,14 +171,16 @@ def test_a_new_boot_closes_what_was_open_on_the_old_at_the_last_moment_heard(
     begun = collector_runs.begin(first, AFTER, 5, 10)
     assert (begun.boot_id, begun.heard_ns) == (2, 0)
     assert first.execute(
-        "select pid, elapsed_ns, end_how, end_clock_id from process order by id"
+        "select pid, elapsed_ns, end_source, end_clock_id from process order by id"
     ).fetchall() == [
         (100, 39 * S, End.REBOOT, 2),
         (101, 37 * S, End.REBOOT, 2),
         (102, 1 * S, End.EXIT, 2),
     ]
     ended_at = BOOTED_AT + 50 * S
-    assert first.execute("select id, closed_at_ns, close_how from job order by id").fetchall() == [
+    assert first.execute(
+        "select id, closed_at_ns, close_reason from job order by id"
+    ).fetchall() == [
         (1, ended_at, "reboot"),
         (2, ended_at, "reboot"),
         (3, 18, "request"),
@@ -243,7 +245,7 @@ def test_the_newest_closed_jobs_are_told_to_those_who_may_see_them(
 
 
 def test_a_restored_stay_counts_only_while_its_job_is_open(first: sqlite3.Connection) -> None:
-    first.execute("update job set closed_at_ns = 1, close_how = 'request' where id = 1")
+    first.execute("update job set closed_at_ns = 1, close_reason = 'request' where id = 1")
     processes = collector_runs.restore(first, 1, 1)
     assert processes.living[101].jobs == ()
     assert isinstance(processes.living[101], Incarnation)

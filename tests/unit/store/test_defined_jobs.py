@@ -199,7 +199,7 @@ def test_a_defined_job_is_a_job_like_any_other(
         1000,
         '{"a":"b"}',
     )
-    assert (usage["state"], usage["close_how"], usage["processes"], usage["running"]) == (
+    assert (usage["state"], usage["close_reason"], usage["processes"], usage["running"]) == (
         "closed",
         "defined",
         6,
@@ -213,7 +213,7 @@ def test_a_defined_job_is_a_job_like_any_other(
     )
     hows = {
         row["process_id"]: row["how"]
-        for row in warehouse.rows("select process_id, how from job_stay")
+        for row in warehouse.rows("select process_id, how from job_membership")
     }
     assert hows == dict.fromkeys((2, 4, 5, 6, 8), "defined") | {7: "inferred"}
     assert [
@@ -232,16 +232,16 @@ def test_a_job_that_could_not_be_filled_is_left_empty_and_says_so(
 
     def interrupt(done: int, _total: int) -> None:
         if done >= 4:
-            assert warehouse.row("select close_how, complete from job_usage") == {
-                "close_how": "defining",
+            assert warehouse.row("select close_reason, complete from job_usage") == {
+                "close_reason": "defining",
                 "complete": 0,
             }
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         defined_jobs.fill(warehouse.connection, job_id, found, interrupt)
-    assert warehouse.row("select close_how, processes, complete from job_usage") == {
-        "close_how": "failed",
+    assert warehouse.row("select close_reason, processes, complete from job_usage") == {
+        "close_reason": "failed",
         "processes": 0,
         "complete": 0,
     }

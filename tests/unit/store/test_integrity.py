@@ -45,7 +45,7 @@ def test_a_process_that_would_not_be_found_is_found(path: Path) -> None:
         " 5, 1)",
     )
     assert faults(path) == []
-    change(path, "delete from begun")
+    change(path, "delete from process_start_block")
     assert faults(path) == ["a process is not found by when it began"]
 
 

@@ -110,12 +110,12 @@ def test_blocks_of_ids_that_hold_nothing_any_more_are_forgotten(
     opened: sqlite3.Connection, db: Path
 ) -> None:
     held = (
-        "select boot_id, stretch, block from begun where block in (select id / 1024 from process)"
+        "select boot_id, time_slot, block from process_start_block where block in (select id / 1024 from process)"
         " order by 1, 2, 3"
     )
-    every = "select boot_id, stretch, block from begun order by 1, 2, 3"
+    every = "select boot_id, time_slot, block from process_start_block order by 1, 2, 3"
     # Far from all others, so that their block is theirs alone.
-    columns = "boot_id, pid, origin, start_ns, clock_id, elapsed_ns, end_clock_id, end_how"
+    columns = "boot_id, pid, origin, start_ns, clock_id, elapsed_ns, end_clock_id, end_source"
     opened.execute(
         f"insert into process (id, {columns}) select id + 1 << 20, {columns} from process where"
         " elapsed_ns is not null"
@@ -128,11 +128,11 @@ def test_every_table_that_tells_of_a_process_is_pruned_with_it() -> None:
     telling = {
         name for name, table in schema.metadata.tables.items() if "process_id" in table.columns
     }
-    assert telling == {*retention.OF_PROCESS, "event", "rollup_doubt"}
+    assert telling == {*retention.OF_PROCESS, "event", "rollup_unconfirmed"}
 
 
 def test_what_an_open_job_needs_stays(opened: sqlite3.Connection, db: Path) -> None:
-    opened.execute("update job set closed_at_ns = null, close_how = null where id = 3")
+    opened.execute("update job set closed_at_ns = null, close_reason = null where id = 3")
     members = "select count(*) from membership where job_id = 3"
     processes = (
         "select count(*) from process where id in (select process_id from membership where job_id"
@@ -149,7 +149,7 @@ def test_what_runs_and_records_that_wait_stay_and_no_id_is_free_again(
 ) -> None:
     kept = [
         "select count(*) from process where elapsed_ns is null",
-        "select count(*) from acct where join_how = 0",
+        "select count(*) from acct where join_outcome = 0",
         "select max(id) from process",
         "select max(id) from acct",
         "select count(*) from acct_file",

@@ -78,7 +78,7 @@ def huge(tmp_path: Path) -> Iterator[tuple[Path, sqlite3.Connection]]:
         for id_ in range(1, 43):
             connection.execute(
                 "insert into process (id, boot_id, pid, origin, start_ns, clock_id, uid, comm_id,"
-                " elapsed_ns, end_clock_id, end_how) values (?, 1, ?, 1, 0, 1, 5, 1, ?, 1, 1)",
+                " elapsed_ns, end_clock_id, end_source) values (?, 1, ?, 1, 0, 1, 5, 1, ?, 1, 1)",
                 (id_, id_ + 1000, 10**9 if id_ < 42 else None),
             )
             if id_ < 41:

@@ -118,7 +118,7 @@ def test_everything_in_a_batch_is_stored(begun: sqlite3.Connection) -> None:
         return begun.execute(sql).fetchall()
 
     assert rows(
-        """select process.id, pid, parent_id, origin, start_ns, elapsed_ns, end_how, exit_status, name
+        """select process.id, pid, parent_id, origin, start_ns, elapsed_ns, end_source, exit_status, name
            from process left join comm on comm_id = comm.id"""
     ) == [
         (2, 50, None, Origin.FORK, 1000, None, None, None, "sh"),
@@ -134,7 +134,7 @@ def test_everything_in_a_batch_is_stored(begun: sqlite3.Connection) -> None:
         (3, 4, 0, None, How.INHERITED),
     ]
     assert rows(
-        "select id, name, owner_uid, created_at_ns, closed_at_ns, close_how, closes_itself from job"
+        "select id, name, owner_uid, created_at_ns, closed_at_ns, close_reason, closes_itself from job"
     ) == [(3, "build", 1000, 5, 6000, "request", 1)]
     assert rows("select * from job_tag") == [(3, "ticket", "12")]
     assert rows("select * from clock") == [(0, BOOT, 0, 10**18, 0)]
@@ -176,7 +176,7 @@ def test_a_later_batch_amends_what_an_earlier_one_stored(begun: sqlite3.Connecti
     ]
     for batch in (first, second, third):
         store(begun, batch)
-    assert begun.execute("select elapsed_ns, end_how, exit_status from process").fetchall() == [
+    assert begun.execute("select elapsed_ns, end_source, exit_status from process").fetchall() == [
         (2000, End.EXIT, 9)
     ]
 

@@ -1,4 +1,4 @@
-"""process_job: one row per job and incarnation. job_stay: one per stay. job_process_usage: the
+"""job_member: one row per job and incarnation. job_membership: one per stay. job_process_usage: the
 first, with what was used.
 """
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def test_stay_from_birth_to_end_is_the_whole_life(warehouse: Warehouse) -> None:
     warehouse.process(1)
     warehouse.job(1, members=(1,))
-    row = warehouse.row("select * from process_job")
+    row = warehouse.row("select * from job_member")
     assert row == {
         "job_id": 1,
         "process_id": 1,
@@ -30,7 +30,7 @@ def test_several_stays_are_one_row_from_the_first_to_the_last(warehouse: Warehou
     warehouse.job(1)
     warehouse.stay(1, 1, since=20, until=30, how=1)
     warehouse.stay(1, 1, since=40, until=50, how=4)
-    row = warehouse.row("select * from process_job")
+    row = warehouse.row("select * from job_member")
     assert (row["how"], row["since_ns"], row["until_ns"], row["stays"]) == (
         "added",
         20 * 10**9,
@@ -45,7 +45,7 @@ def test_last_stay_to_the_end_leaves_until_null_and_part_life_set(warehouse: War
     warehouse.job(1)
     warehouse.stay(1, 1, since=0, until=30)
     warehouse.stay(1, 1, since=40)
-    row = warehouse.row("select until_ns, part_life from process_job")
+    row = warehouse.row("select until_ns, part_life from job_member")
     assert row == {"until_ns": None, "part_life": 1}
 
 
@@ -68,7 +68,7 @@ def test_job_stay_tells_every_stay_in_words_and_real_times(warehouse: Warehouse)
     warehouse.job(1, "night")
     warehouse.stay(1, 1, since=0, until=30, how=3)
     warehouse.stay(1, 1, since=40, how=1)
-    first, second = warehouse.rows("select * from job_stay order by since_ns")
+    first, second = warehouse.rows("select * from job_membership order by since_ns")
     assert (first["name"], first["command"], first["pid"], first["how"]) == (
         "night",
         "sshd",
@@ -86,17 +86,17 @@ def test_job_stay_tells_every_stay_in_words_and_real_times(warehouse: Warehouse)
     )
 
 
-# The walks from hour to hour in unrolled_hour.
+# The walks from hour to hour in hour_without_rollup.
 WALKS = ("ended", "recorded", "taken_out", "known")
 
 
 def test_question_about_one_job_reads_only_that_job(warehouse: Warehouse) -> None:
     for view in (
-        "process_job",
+        "job_member",
         "job_process_usage",
         "job_command_usage",
         "job_user_usage",
-        "job_part",
+        "job_usage_part",
     ):
         plan = warehouse.plan(f"select * from {view} where job_id = 1")
         scans = [
@@ -134,7 +134,7 @@ def test_process_that_was_added_is_charged_from_then_on(warehouse: Warehouse) ->
     )
     warehouse.job(1)
     warehouse.stay(1, 1, since=20, how=1)
-    warehouse.baseline(
+    warehouse.counter_snapshot(
         1,
         1,
         since=20,
@@ -171,7 +171,7 @@ def test_process_that_left_is_charged_until_then_even_while_it_runs(warehouse: W
     warehouse.process(1, seconds=None)
     warehouse.job(1)
     warehouse.stay(1, 1, until=30)
-    warehouse.baseline(1, 1, edge=1, run_ns=10_000_000, utime_us=12_000, stime_us=0)
+    warehouse.counter_snapshot(1, 1, edge=1, run_ns=10_000_000, utime_us=12_000, stime_us=0)
     assert charged(warehouse) == (10_000_000, None, 0)
     assert warehouse.row("select cpu_s, provenance from job_process_usage") == {
         "cpu_s": 0.01,
@@ -190,7 +190,7 @@ def test_several_stays_add_up(warehouse: Warehouse) -> None:
     warehouse.stay(1, 1, since=20, until=30, how=1)
     warehouse.stay(1, 1, since=40, how=1)
     for since, edge, run_ns in ((20, 0, 100), (20, 1, 300), (40, 0, 900)):
-        warehouse.baseline(1, 1, since=since, edge=edge, run_ns=run_ns, read_chars=run_ns)
+        warehouse.counter_snapshot(1, 1, since=since, edge=edge, run_ns=run_ns, read_chars=run_ns)
     assert charged(warehouse) == (300, 300, 0)
 
 
@@ -202,9 +202,9 @@ def test_the_whole_is_charged_where_an_edge_was_not_read_and_that_is_said(
     warehouse.job(1)
     warehouse.stay(1, 1, since=20, until=30, how=1)
     assert charged(warehouse) == (1000, 1000, 1)
-    warehouse.baseline(1, 1, since=20, run_ns=100, read_chars=100)
+    warehouse.counter_snapshot(1, 1, since=20, run_ns=100, read_chars=100)
     assert charged(warehouse) == (1000, 1000, 1)
-    warehouse.baseline(1, 1, since=20, edge=1, run_ns=300)
+    warehouse.counter_snapshot(1, 1, since=20, edge=1, run_ns=300)
     assert charged(warehouse) == (200, None, 0)
 
 
@@ -213,7 +213,7 @@ def test_end_that_only_the_record_tells_is_charged_less_the_baseline(warehouse: 
     warehouse.acct(1, 1, utime=300, stime=0)
     warehouse.job(1)
     warehouse.stay(1, 1, since=20, how=1)
-    warehouse.baseline(1, 1, since=20, utime_us=1_004_000, stime_us=0, run_ns=1_000_000_000)
+    warehouse.counter_snapshot(1, 1, since=20, utime_us=1_004_000, stime_us=0, run_ns=1_000_000_000)
     row = warehouse.row(
         "select user_s, cpu_s, run_ns, utime_ticks, provenance from job_process_usage"
     )

@@ -1,4 +1,4 @@
-create view unjoined_usage as
+create view unjoined_record_usage as
 -- Grain: one row per counted accounting record that is joined to no incarnation (pending or
 -- ambiguous), in the columns of a process. Its times are known to the second: that of the end is
 -- acct.ended, and btime was counted back from there.
@@ -80,9 +80,9 @@ select
     a.exitcode & 127 as exit_signal,
     'ended' as state,
     cast(null as text) as origin,
-    cast(null as text) as end_how,
+    cast(null as text) as end_source,
     a.late_s is not null as ended_inferred,
-    case a.join_how
+    case a.join_outcome
         when 0 then 'pending'
         when 1 then 'exact'
         when 2 then 'uncertain'
@@ -90,8 +90,8 @@ select
         when 4 then 'own'
         when 5 then 'ambiguous'
     end as record,
-    case when a.join_how = 5 then 'ambiguous' else 'pending' end as class,
-    cast(null as integer) as unheard,
+    case when a.join_outcome = 5 then 'ambiguous' else 'pending' end as class,
+    cast(null as integer) as before_first_start,
     0 as in_job
 from acct as a
 left join acct_file as f
@@ -102,4 +102,4 @@ left join comm as n
     on n.id = a.comm_id
 where
     a.process_id is null
-    and a.join_how <> 3
+    and a.join_outcome <> 3

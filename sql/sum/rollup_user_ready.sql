@@ -1,13 +1,15 @@
-create view rolled_job as
--- Grain: one row per hour and job, of those hours that are rolled up: sums over what ended in the
--- hour, or was taken out of the job in it. Where processes were pruned there is a row for them and
--- one for what is left, so sum these rows. Hours that are not rolled up (yet) are in process_usage
--- alone.
+create view rollup_user_ready as
+-- Grain: one row per hour, uid, gid, in_job and host_id, of those hours that are rolled up: sums
+-- over what ended in the hour. Where processes were pruned there is a row for them and one for what
+-- is left, so sum these rows. Hours that are not rolled up (yet) are in process_usage alone.
 select
     r.hour,
     r.pruned,
-    r.job_id,
-    -- made by scripts/sql.py: rolled-of-job r
+    r.uid,
+    r.gid,
+    r.in_job,
+    r.host_id,
+    -- made by scripts/sql.py: rolled r
     r.processes,
     r.running,
     r.records,
@@ -55,19 +57,9 @@ select
     r.compact_delay_ns,
     r.seen_by_both,
     r.still_running,
-    r.only_by_acct,
-    r.inferred,
-    r.part_life,
-    r.part_life_whole,
-    r.living,
-    r.usage_missing,
-    r.start_ns,
-    r.end_ns,
-    r.started_ns,
-    r.ended_ns,
-    r.exit_status
+    r.only_by_acct
     -- to here
-from rollup_job as r
+from rollup_user as r
 where
     r.pruned = 1
     or exists (

@@ -1,16 +1,13 @@
-create view user_part as
--- Grain: one row per uid, gid, in_job, host_id and part of what they used: days and hours that are
--- rolled up, or of which only sums are left, and single processes, and records without one, that
--- ended since or still run. in_job is 1 of processes that were ever in a job, 0 of others. Add the
--- rows up, and take the least and the most of times and peaks. ended_hour is the hour (since 1970,
--- real time) in which they ended, of a whole day its first, NULL of what runs. Processes are not
--- summed here, since below a sum SQLite looks up every table of their view, asked for or not. made
--- by scripts/sql.py: union rollup_user
+create view command_usage_part as
+-- Grain: one row per command, forked_only and part of what it used: days and hours that are rolled
+-- up, or of which only sums are left, and single processes, and records without one, that ended
+-- since or still run. Add the rows up, and take the least and the most of times and peaks.
+-- ended_hour is the hour (since 1970, real time) in which they ended, of a whole day its first,
+-- NULL of what runs. Processes are not summed here, since below a sum SQLite looks up every table
+-- of their view, asked for or not. made by scripts/sql.py: union rollup_command
 select
-    u.uid,
-    u.gid,
-    u.in_job,
-    u.host_id,
+    u.command,
+    u.forked_only,
     u.day * 24 as ended_hour,
     u.processes,
     u.running,
@@ -60,13 +57,11 @@ select
     u.seen_by_both,
     u.still_running,
     u.only_by_acct
-from rollup_day_user as u
+from (select n.name as command, r.* from rollup_day_command as r left join comm as n on n.id = r.comm_id) as u
 union all
 select
-    u.uid,
-    u.gid,
-    u.in_job,
-    u.host_id,
+    u.command,
+    u.forked_only,
     u.hour as ended_hour,
     u.processes,
     u.running,
@@ -116,15 +111,13 @@ select
     u.seen_by_both,
     u.still_running,
     u.only_by_acct
-from rolled_user as u
+from rollup_command_ready as u
 where
-    u.hour in (select h.hour from apart_hour as h)
+    u.hour in (select h.hour from hour_without_day as h)
 union all
 select
-    u.uid,
-    u.gid,
-    u.in_job,
-    u.host_id,
+    u.command,
+    u.forked_only,
     u.ended_hour,
     (u.process_id) is not null as processes,
     (case when u.state = 'running' then 1 end) is not null as running,
@@ -176,13 +169,11 @@ select
     (case when u.origin = 'acct' or u.record = 'own' then 1 end) is not null as only_by_acct
 from incarnation_usage as u
 where
-    u.ended_hour in (select h.hour from unrolled_hour as h)
+    u.ended_hour in (select h.hour from hour_without_rollup as h)
 union all
 select
-    u.uid,
-    u.gid,
-    u.in_job,
-    u.host_id,
+    u.command,
+    u.forked_only,
     u.ended_hour,
     (u.process_id) is not null as processes,
     (case when u.state = 'running' then 1 end) is not null as running,
@@ -232,15 +223,13 @@ select
     (case when u.record = 'exact' and u.origin <> 'acct' then 1 end) is not null as seen_by_both,
     (case when u.state = 'running' and u.acct_id is null then 1 end) is not null as still_running,
     (case when u.origin = 'acct' or u.record = 'own' then 1 end) is not null as only_by_acct
-from unjoined_usage as u
+from unjoined_record_usage as u
 where
-    u.ended_hour in (select h.hour from unrolled_hour as h)
+    u.ended_hour in (select h.hour from hour_without_rollup as h)
 union all
 select
-    u.uid,
-    u.gid,
-    u.in_job,
-    u.host_id,
+    u.command,
+    u.forked_only,
     u.ended_hour,
     (u.process_id) is not null as processes,
     (case when u.state = 'running' then 1 end) is not null as running,
@@ -295,10 +284,8 @@ where
     u.ended_hour is null
 union all
 select
-    u.uid,
-    u.gid,
-    u.in_job,
-    u.host_id,
+    u.command,
+    u.forked_only,
     u.ended_hour,
     (u.process_id) is not null as processes,
     (case when u.state = 'running' then 1 end) is not null as running,
@@ -348,7 +335,7 @@ select
     (case when u.record = 'exact' and u.origin <> 'acct' then 1 end) is not null as seen_by_both,
     (case when u.state = 'running' and u.acct_id is null then 1 end) is not null as still_running,
     (case when u.origin = 'acct' or u.record = 'own' then 1 end) is not null as only_by_acct
-from unjoined_usage as u
+from unjoined_record_usage as u
 where
     u.ended_hour is null
 -- to here

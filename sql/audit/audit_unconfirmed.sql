@@ -1,7 +1,7 @@
-create view audit_doubt as
+create view audit_unconfirmed as
 -- Grain: one row per incarnation that only one witness saw, or both with a doubt, with the likely
 -- cause; those apart of which only accounting could tell, as nobody listened yet (see
--- audit_stretch). stretch numbers the rows that belong together, within boot, class and cause: a
+-- audit_period). period numbers the rows that belong together, within boot, class and cause: a
 -- new one begins where a process that both saw ended in a minute of the clock between that of the
 -- one before and its own.
 with loose as (
@@ -16,7 +16,7 @@ with loose as (
         on f.id = a.acct_file_id
     where
         a.process_id is null
-        and a.join_how <> 3
+        and a.join_outcome <> 3
         -- for the index
         and a.ended_hour is not null
     group by
@@ -29,7 +29,7 @@ recorded_of_boot as materialized (
         s.boot_id,
         min(s.first_ns) as first_ns,
         max(s.last_ns) as last_ns
-    from audit_sum as s
+    from audit_hour as s
     where s.records > 0
     group by s.boot_id
 ),
@@ -101,7 +101,7 @@ placed as (
         u.class,
         u.start_ns,
         u.ended_ns,
-        u.end_how,
+        u.end_source,
         h.since_ns,
         h.heard_ns,
         h.heard_before,
@@ -120,7 +120,7 @@ placed as (
                         and coalesce(g.to_ns, u.start_ns) >= u.start_ns - 4000000000
                 )
         end as gap_cause
-    from audit_doubtful as d
+    from audit_unconfirmed_process as d
     join incarnation_usage as u
         on u.process_id = d.process_id
     left join boot as b
@@ -145,7 +145,7 @@ caused as (
         case
             when d.class = 'only_connector'
                 then case
-                    when d.end_how = 'reboot' then 'reboot'
+                    when d.end_source = 'reboot' then 'reboot'
                     when d.ended_ns between l.first_ns and l.last_ns then 'unjoined'
                     when r.host_id is null then 'never'
                     when d.unsynced then 'crash'
@@ -184,7 +184,7 @@ both as materialized (
         s.boot_id,
         s.hour,
         s.minutes
-    from audit_sum as s
+    from audit_hour as s
     where s.class = 'both'
 ),
 
@@ -240,7 +240,7 @@ select
     m.cause,
     k.why,
     m.ended_ns,
-    1 + sum(m.begins) over (partition by m.boot_id, m.class, m.cause order by m.ended_ns, m.process_id) as stretch
+    1 + sum(m.begins) over (partition by m.boot_id, m.class, m.cause order by m.ended_ns, m.process_id) as period
 from marked as m
 join audit_cause as k
     on k.cause = m.cause

@@ -1,39 +1,39 @@
-create view audit_stretch as
--- Grain: one row per stretch of time in which processes were seen by one witness only, or with a
--- doubt, for one likely cause. What ended before anybody listened is one stretch for each boot, and
--- is not in audit_doubt.
-with stretch as (
+create view audit_period as
+-- Grain: one row per period of time in which processes were seen by one witness only, or with a
+-- doubt, for one likely cause. What ended before anybody listened is one period for each boot, and
+-- is not in audit_unconfirmed.
+with period as (
     select
         d.boot_id,
         d.class,
         d.cause,
-        d.stretch,
+        d.period,
         count(d.process_id) as processes,
         count(d.acct_id) as records,
         min(d.ended_ns) as first_ns,
         max(d.ended_ns) as last_ns
-    from audit_doubt as d
+    from audit_unconfirmed as d
     group by
         d.boot_id,
         d.class,
         d.cause,
-        d.stretch
+        d.period
     union all
     select
         s.boot_id,
         s.class,
         case when b.uuid is null then 'earlier_boot' else 'before' end as cause,
-        0 as stretch,
+        0 as period,
         sum(s.processes) as processes,
         sum(s.records) as records,
         min(s.first_ns) as first_ns,
         max(s.last_ns) as last_ns
-    from audit_sum as s
+    from audit_hour as s
     join boot as b
         on b.id = s.boot_id
     where
         s.class = 'only_acct'
-        and s.unheard = 1
+        and s.before_first_start = 1
     group by
         s.boot_id,
         s.class,
@@ -47,12 +47,12 @@ select
     c.what,
     t.cause,
     k.why,
-    t.stretch,
+    t.period,
     t.processes,
     t.records,
     strftime('%Y-%m-%dT%H:%M:%fZ', t.first_ns / 1e9, 'unixepoch') as first_ended_at,
     strftime('%Y-%m-%dT%H:%M:%fZ', t.last_ns / 1e9, 'unixepoch') as last_ended_at
-from stretch as t
+from period as t
 join audit_class as c
     on c.class = t.class
 join audit_cause as k

@@ -1,4 +1,4 @@
-create view job_stay as
+create view job_membership as
 -- Grain: one row per stay of an incarnation in a job, in words and real times: who came in how and
 -- when, who left when. since_at is its birth where it was in the job from birth; until_at is NULL
 -- where it stayed to its end.
@@ -32,6 +32,6 @@ left join clock as c
     on c.id = p.clock_id
 left join acct as a
     on a.process_id = p.id
-    and a.join_how <> 3
+    and a.join_outcome <> 3
 left join comm as n
     on n.id = coalesce(a.comm_id, p.comm_id)

@@ -1,4 +1,4 @@
-create view audit_row as
+create view audit_item as
 -- Grain: one row per incarnation, plus one row (process_id NULL) per accounting record that is
 -- joined to none, those included that acct(2) writes about its own caller. So every incarnation and
 -- every record stands here exactly once, in one class. ended_ns is real; of a record without a
@@ -16,4 +16,4 @@ select
     'self' as class,
     a.ended * 1000000000 as ended_ns
 from acct as a
-where a.join_how = 3
+where a.join_outcome = 3

@@ -1,14 +1,14 @@
-create view audit_sum as
+create view audit_hour as
 -- Grain: one row per hour (since 1970, real time; NULL: of what has not ended), boot, class and
--- unheard, with sums over what ended in it. minutes has a bit for each minute of the hour in which
+-- before_first_start, with sums over what ended in it. minutes has a bit for each minute of the hour in which
 -- one ended, compared counts those whose CPU time both witnesses tell. Hours that are rolled up are
--- from rollup_class, all else from the processes and records themselves; several rows may be of one
+-- from rollup_audit, all else from the processes and records themselves; several rows may be of one
 -- key.
 select
     r.hour,
     r.boot_id,
     r.class,
-    r.unheard,
+    r.before_first_start,
     r.processes,
     r.records,
     r.first_ns,
@@ -17,13 +17,13 @@ select
     r.compared,
     r.compared_ns,
     r.compared_ticks
-from rollup_class as r
+from rollup_audit as r
 union all
 select
     u.ended_hour as hour,
     u.boot_id,
     u.class,
-    u.unheard,
+    u.before_first_start,
     count(u.process_id) as processes,
     count(u.acct_id) as records,
     min(u.ended_ns) as first_ns,
@@ -35,18 +35,18 @@ select
     sum((case when u.provenance = 'taskstats' and u.acct_id is not null then u.utime_ticks + u.stime_ticks end) >> 32) * 4294967296 + sum((case when u.provenance = 'taskstats' and u.acct_id is not null then u.utime_ticks + u.stime_ticks end) & 4294967295) as compared_ticks
     -- to here
 from incarnation_usage as u
-where u.ended_hour in (select h.hour from unrolled_hour as h)
+where u.ended_hour in (select h.hour from hour_without_rollup as h)
 group by
     u.ended_hour,
     u.boot_id,
     u.class,
-    u.unheard
+    u.before_first_start
 union all
 select
     null as hour,
     u.boot_id,
     u.class,
-    u.unheard,
+    u.before_first_start,
     count(u.process_id) as processes,
     count(u.acct_id) as records,
     null as first_ns,
@@ -62,13 +62,13 @@ where u.ended_hour is null
 group by
     u.boot_id,
     u.class,
-    u.unheard
+    u.before_first_start
 union all
 select
     u.ended_hour as hour,
     null as boot_id,
     u.class,
-    null as unheard,
+    null as before_first_start,
     0 as processes,
     count(u.acct_id) as records,
     min(u.ended_ns) as first_ns,
@@ -77,8 +77,8 @@ select
     0 as compared,
     null as compared_ns,
     null as compared_ticks
-from unjoined_usage as u
-where u.ended_hour in (select h.hour from unrolled_hour as h)
+from unjoined_record_usage as u
+where u.ended_hour in (select h.hour from hour_without_rollup as h)
 group by
     u.ended_hour,
     u.class

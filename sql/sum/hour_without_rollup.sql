@@ -1,4 +1,4 @@
-create view unrolled_hour as
+create view hour_without_rollup as
 -- Grain: one row per hour (since 1970) in which something ended, or was taken out of a job, and
 -- that is not rolled up. Three walks through indexes, each step one search for the next hour.
 with recursive ended (hour) as (
@@ -19,14 +19,14 @@ recorded (hour) as (
     from acct as a
     where
         a.process_id is null
-        and a.join_how <> 3
+        and a.join_outcome <> 3
     union all
     select (
         select min(a.ended_hour)
         from acct as a
         where
             a.process_id is null
-            and a.join_how <> 3
+            and a.join_outcome <> 3
             and a.ended_hour > recorded.hour
     )
     from recorded
