@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from elsa import __version__
 from elsa.state.codes import How, Join
 
 ROOT = Path(__file__).parents[2]
@@ -97,3 +98,18 @@ def test_licence_that_is_declared_is_the_one_that_is_there() -> None:
     assert "Version 2, June 1991" in (ROOT / name).read_text(encoding="utf-8")
     readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     assert "version 2 or (at your option) any later version" in readme
+
+
+def test_changelog_has_the_version_that_the_package_states() -> None:
+    sections = re.split(
+        r"^## ", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
+    assert sections[1].startswith("[Unreleased]\n")
+    assert any(re.search(rf"(?<![\d.]){re.escape(__version__)}\b", part) for part in sections[1:])
+
+
+def test_changelog_lists_days_from_the_newest_to_the_oldest() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    days = re.findall(r"^##.* (\d{4}-\d\d-\d\d)$", text, flags=re.MULTILINE)
+    assert days
+    assert days == sorted(set(days), reverse=True)
