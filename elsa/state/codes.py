@@ -59,6 +59,12 @@ class How(IntEnum):
     """Its line to a member was not heard but concluded."""
     DEFINED = 5
     """It was recorded, and selected for a job that was defined after the fact."""
+    MOVED = 6
+    """It was moved into the control group of an automatic job."""
+    SAMPLED = 7
+    """An exec or exit of it was recorded in that control group; its way there was not."""
+    PRESENT = 8
+    """It was in that control group when jobd started to listen."""
 
 
 class Join(IntEnum):

@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 
 from elsa.errors import UsageError
 
+MANUAL = "manual"
+"""The kind of a job that a request made; every other one is automatic."""
+
 
 @dataclass
 class Job:
@@ -25,6 +28,17 @@ class Job:
     closed_at_ns: int | None = None
     close_reason: str | None = None
     living: int = 0
+    kind: str = MANUAL
+    cgroup: str | None = None
+    """Path of the control group that an automatic job is."""
+    cgroup_inode: int | None = None
+    invocation: str | None = None
+    """Of the systemd unit, where that is known."""
+
+    @property
+    def automatic(self) -> bool:
+        """Whether a rule made it, and not a request."""
+        return self.kind != MANUAL
 
 
 class Jobs:
@@ -47,9 +61,11 @@ class Jobs:
         *,
         closes_itself: bool = False,
         tags: dict[str, str] | None = None,
+        kind: str = MANUAL,
     ) -> Job:
         """A new job; ids are never used again."""
         job = Job(self.next_id, name, owner_uid, now_at_ns, closes_itself, dict(tags or {}))
+        job.kind = kind
         self.restore(job)
         return job
 

@@ -98,8 +98,10 @@ def restore(connection: sqlite3.Connection, boot_id: int, next_job_id: int) -> P
     """The clocks and open jobs of this boot, and the incarnations that ran when last heard of."""
     jobs = Jobs(next_job_id)
     for row in connection.execute(
-        "select id, name, owner_uid, created_at_ns, closes_itself from job where boot_id = ? and"
-        " closed_at_ns is null",
+        """select job.id, name, owner_uid, created_at_ns, closes_itself, kind, value, cgroup_inode,
+                  invocation
+           from job left join long_text on long_text.id = job.cgroup_id
+           where boot_id = ? and closed_at_ns is null""",
         (boot_id,),
     ).fetchall():
         tags = dict(
@@ -107,7 +109,9 @@ def restore(connection: sqlite3.Connection, boot_id: int, next_job_id: int) -> P
                 "select key, value from job_tag where job_id = ?", (row[0],)
             ).fetchall()
         )
-        jobs.restore(Job(row[0], row[1], row[2], row[3], bool(row[4]), tags))
+        job = Job(row[0], row[1], row[2], row[3], bool(row[4]), tags)
+        job.kind, job.cgroup, job.cgroup_inode, job.invocation = row[5:]
+        jobs.restore(job)
     next_id = boots.next_own_id(connection, "process", boots.COLLECTOR_IDS)
     processes = Processes(jobs, next_id, boots.clocks_of(connection, boot_id))
     for row in connection.execute(

@@ -161,6 +161,10 @@ process = _table(
         # hours since 1970 (real time) in which it ended; kept by triggers
         # (elsa/store/rollup_triggers.py)
     ),
+    Column(
+        "exe_id", Big, ForeignKey("long_text.id")
+    ),  # path of the program that it executed last, as it was given to execve(2); NULL: none, or
+    # not known
     Index("process_ended", "ended_hour"),  # the way to the processes of a window
     Index(
         "process_orphan", "boot_id", "parent_pid", sqlite_where=text("parent_pid is not null")
@@ -298,6 +302,13 @@ job = _table(
         # defining, failed
     ),
     Column("closes_itself", Integer, nullable=False),  # 1: when its last process has ended
+    # manual: made by a request or after the fact; every other kind: automatic, by a rule
+    Column("kind", Text, nullable=False, server_default="manual"),
+    # Of an automatic job: the path of its control group, its id (the inode of the group's directory
+    # in cgroup2), and the invocation of the systemd unit.
+    Column("cgroup_id", Big, ForeignKey("long_text.id")),
+    Column("cgroup_inode", Big),
+    Column("invocation", Text),
     Index(
         "job_owner", "owner_uid"
     ),  # the newest of a user, however many others have: jobd looks for them while it hears
@@ -309,6 +320,20 @@ job_tag = _table(
     Column("key", Text, primary_key=True),
     Column("value", Text, nullable=False),
     rowid=False,
+)
+
+job_cgroup = _table(
+    # the control group's own counters for a job that is one, as last read while the group existed;
+    # what it had counted before the job was known is taken off
+    "job_cgroup",
+    Column("job_id", Big, ForeignKey("job.id"), primary_key=True, autoincrement=False),
+    Column("read_ns", Big, nullable=False),  # monotonic: when they were read
+    Column("final", Integer, nullable=False),  # 1: read after the last member had ended
+    Column("user_us", Big),  # cpu.stat
+    Column("system_us", Big),
+    Column("memory_peak", Big),  # bytes; NULL without the memory controller, before Linux 5.19
+    Column("read_bytes", Big),  # io.stat, over all devices; NULL without the io controller
+    Column("write_bytes", Big),
 )
 
 membership = _table(

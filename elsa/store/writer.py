@@ -16,7 +16,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,6 +59,10 @@ _INSERT_EVENT = (
     "insert into event (boot_id, kind, time_ns, cpu, pid, tgid, parent_pid, parent_tgid, code,"
     " signal, process_id)"
 )
+_INSERT_JOB = """
+    insert into job (id, boot_id, name, owner_uid, created_at_ns, closes_itself, kind, cgroup_id,
+        cgroup_inode, invocation) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    on conflict (id) do update set name = excluded.name, owner_uid = excluded.owner_uid"""
 _INSERT_STAY = (
     "insert into membership (job_id, process_id, since_ns, until_ns, how) values (?, ?, ?, ?, ?) on"
     " conflict do nothing"
@@ -205,7 +209,7 @@ def write(
     with database.transaction(connection):
         for clock in batch.clocks:
             boots.add_clock(connection, boot_id, clock)
-        _write_jobs(connection, batch, boot_id)
+        _write_jobs(connection, batch.jobs, boot_id, texts)
         names = {row[0] for rows in (batch.born, batch.amended) for row in rows}
         ids = comms.ids(connection, names)  # type: ignore[arg-type]
         born = [(ids[row[0]], *row[1:], boot_id) for row in batch.born]  # type: ignore[index]
@@ -242,18 +246,32 @@ def write(
         )
 
 
-def _write_jobs(connection: sqlite3.Connection, batch: Batch, boot_id: int) -> None:
+def _write_jobs(
+    connection: sqlite3.Connection, jobs: Sequence[Job], boot_id: int, texts: Names
+) -> None:
+    """Jobs that are new, or have another name, owner or tags since."""
+    ids = texts.ids(connection, {job.cgroup for job in jobs})
     connection.executemany(
-        "insert into job (id, boot_id, name, owner_uid, created_at_ns, closes_itself) values (?, ?,"
-        " ?, ?, ?, ?)",
+        _INSERT_JOB,
         [
-            (job.id, boot_id, job.name, job.owner_uid, job.created_at_ns, int(job.closes_itself))
-            for job in batch.jobs
+            (
+                job.id,
+                boot_id,
+                job.name,
+                job.owner_uid,
+                job.created_at_ns,
+                int(job.closes_itself),
+                job.kind,
+                ids[job.cgroup],
+                job.cgroup_inode,
+                job.invocation,
+            )
+            for job in jobs
         ],
     )
     connection.executemany(
-        "insert into job_tag values (?, ?, ?)",
-        [(job.id, *tag) for job in batch.jobs for tag in job.tags.items()],
+        "insert or replace into job_tag values (?, ?, ?)",
+        [(job.id, *tag) for job in jobs for tag in job.tags.items()],
     )
 
 

@@ -51,6 +51,7 @@ select
         when 'backlog' then 'jobd could not write and dropped events'
         when 'replaced' then 'the warehouse was replaced while jobd ran'
         when 'taskstats' then 'statistics of threads were lost'
+        when 'cgroup' then 'moves between control groups were lost'
         when 'file' then 'bytes of an accounting file that are no records'
         else timed.kind
     end as what,

@@ -46,6 +46,9 @@ select
         when 3 then 'launched'
         when 4 then 'inferred'
         when 5 then 'defined'
+        when 6 then 'moved'
+        when 7 then 'sampled'
+        when 8 then 'present'
     end as how,
     stay.since_ns,
     stay.until_ns,

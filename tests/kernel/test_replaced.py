@@ -41,7 +41,10 @@ def another(host: Host, _backup: Path, empty: Path) -> None:
     with closing(sqlite3.connect(foreign)) as connection, connection:
         connection.execute("insert into host values (1, null, 'elsewhere')")
         connection.execute("insert into boot (id, host_id) values (1, 1)")
-        connection.execute("insert into job values (1, 1, 'theirs', 0, 5, 6, 'request', 0)")
+        connection.execute(
+            """insert into job (id, boot_id, name, owner_uid, created_at_ns, closed_at_ns,
+                close_reason, closes_itself) values (1, 1, 'theirs', 0, 5, 6, 'request', 0)"""
+        )
     remove(host)
     foreign.rename(host.db)
 

@@ -163,7 +163,11 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
             )
         connection.executemany("insert into comm values (?, ?)", [(1, "one"), (2, "two")])
         for id_ in (1, 2, 3):
-            connection.execute("insert into job values (?, 1, 'job', 1, 0, null, null, 0)", (id_,))
+            connection.execute(
+                """insert into job (id, boot_id, name, owner_uid, created_at_ns, closed_at_ns,
+                close_reason, closes_itself) values (?, 1, 'job', 1, 0, null, null, 0)""",
+                (id_,),
+            )
         connection.execute(
             "insert into acct_file values (1, 1, 'f', 1, 1, 0, 0, x'', x'', 0, 0, 0, 0)"
         )

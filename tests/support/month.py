@@ -76,6 +76,10 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     )
 } | {
     "membership": ("job_id", "process_id", "since_ns", "until_ns", "how"),
+    "job": (
+        *("id", "boot_id", "name", "owner_uid", "created_at_ns", "closed_at_ns", "close_reason"),
+        "closes_itself",
+    ),
     "process": (
         *(
             "id",

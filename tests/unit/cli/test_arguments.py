@@ -89,7 +89,10 @@ def db(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with closing(database.open_for_writing(path)) as connection:
         connection.execute("insert into host values (1, 'm', 'h')")
         connection.execute("insert into boot values (1, 1, 'b', 0, null, 4000000)")
-        connection.execute("insert into job values (1, 1, 'build', 0, 0, 5, 'ended', 0)")
+        connection.execute(
+            """insert into job (id, boot_id, name, owner_uid, created_at_ns, closed_at_ns,
+                close_reason, closes_itself) values (1, 1, 'build', 0, 0, 5, 'ended', 0)"""
+        )
     return path
 
 

@@ -260,7 +260,10 @@ def test_job_id_that_a_killed_collector_may_have_told_is_never_given_out_again(
     killed = collector_runs.begin(connection, MACHINE, 6, 20 * S)
     assert killed.next_job_id == first.next_job_id + collector_runs.JOB_IDS
     connection.execute("update collector set stopped_ns = 30")
-    connection.execute("insert into job values (7, 1, 'a', 0, 1, null, null, 0)")
+    connection.execute(
+        """insert into job (id, boot_id, name, owner_uid, created_at_ns, closed_at_ns,
+                close_reason, closes_itself) values (7, 1, 'a', 0, 1, null, null, 0)"""
+    )
     assert collector_runs.begin(connection, MACHINE, 7, 40 * S).next_job_id == 8
 
 

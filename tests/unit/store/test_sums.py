@@ -74,7 +74,10 @@ def huge(tmp_path: Path) -> Iterator[tuple[Path, sqlite3.Connection]]:
         connection.execute("insert into boot values (1, 1, 'b', 0, null, 4000000)")
         connection.execute("insert into clock values (1, 1, 0, ?, 0)", (HOUR * HOUR_NS,))
         connection.execute("insert into comm values (1, 'solver')")
-        connection.execute("insert into job values (1, 1, 'long', 0, 0, 1, 'request', 0)")
+        connection.execute(
+            """insert into job (id, boot_id, name, owner_uid, created_at_ns, closed_at_ns,
+                close_reason, closes_itself) values (1, 1, 'long', 0, 0, 1, 'request', 0)"""
+        )
         for id_ in range(1, 43):
             connection.execute(
                 "insert into process (id, boot_id, pid, origin, start_ns, clock_id, uid, comm_id,"
