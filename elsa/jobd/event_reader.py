@@ -114,7 +114,11 @@ class Hearing:
         due = [self._missing[0].at_ns] if self._missing else []
         if self._stats is not None and self._stats.waiting:
             due.append(clocks.monotonic_ns() + GRACE_NS)
-        if self._processes.doubts or self._processes.execed or self._processes.unsure:
+        if (
+            self._processes.unconfirmed_exits
+            or self._processes.execed
+            or self._processes.unread_programs
+        ):
             due.append(clocks.monotonic_ns() + DOUBT_NS)
         if self._scan is not None or self._held:
             due.append(0)
@@ -137,7 +141,9 @@ class Hearing:
         if self._missing and now_ns >= self._missing[0].at_ns:
             self._settle_missing()
         if (
-            self._processes.doubts or self._processes.execed or self._processes.unsure
+            self._processes.unconfirmed_exits
+            or self._processes.execed
+            or self._processes.unread_programs
         ) and not wait:
             self.drain()
 
@@ -147,7 +153,7 @@ class Hearing:
 
     def keep_house(self, now_ns: int) -> None:
         """Give up on what has not come."""
-        self._processes.forget_late(now_ns)
+        self._processes.drop_overdue(now_ns)
         if self._stats is not None:
             self._stats.keep_house()
 
@@ -215,7 +221,7 @@ class Hearing:
         """Numbers that were skipped tell early, the kernel's own counter tells exactly how many."""
         if self._loss_since_ns is None:
             self._loss_since_ns = self._complete_ns
-            self._processes.uncertain = True
+            self._processes.events_lost = True
 
     def _repair(self) -> None:
         """After a loss: begin to compare with /proc."""
@@ -223,7 +229,7 @@ class Hearing:
         since_ns = self._loss_since_ns
         assert since_ns is not None  # noqa: S101
         self._loss_since_ns = None
-        kind, lost = self._losses.tell()
+        kind, lost = self._losses.take_new()
         self._loss = Loss(kind, since_ns, lost)
         self._begin_to_look()
 
@@ -236,7 +242,7 @@ class Hearing:
         if not self._look_on(infer=True):
             return
         self._loss = None
-        self._processes.uncertain = False
+        self._processes.events_lost = False
         if loss.lost:
             # To the end of the scan: what was born in the gap may have ended before it was its turn
             # to be looked at.
@@ -286,7 +292,7 @@ class Hearing:
         if not self.drain() and self.newest_ns < self._missing[0].at_ns:
             return
         missing = self._missing.pop(0)
-        self._processes.vanished(
+        self._processes.end_vanished(
             [life for life in missing.lives if not self._is_alive(life)], missing.scanned_ns
         )
 
@@ -301,24 +307,24 @@ class Hearing:
         until_ns = clocks.monotonic_ns() + LOOK_NS
         processes = self._processes
         if self._cmdlines is None:
-            processes.unsure.clear()  # the name is known of whoever was found
-        for pid in {**dict.fromkeys(processes.execed), **processes.unsure}:
+            processes.unread_programs.clear()  # the name is known of whoever was found
+        for pid in {**dict.fromkeys(processes.execed), **processes.unread_programs}:
             looked_ns = clocks.monotonic_ns()
             if looked_ns > until_ns:
                 break
             life = processes.living[pid]
             seen, found = None, self._find(pid)
             if found is not None and same_start(life, found.start_ns):
-                processes.name(life, found.comm)
+                processes.set_comm(life, found.comm)
                 if self._cmdlines is not None:
                     seen = proc_scan.program(self._procfs, life, self._clocks.from_boottime_ns)
             row, arguments = seen or (None, b"")
-            processes.show_program(life, row, looked_ns)
+            processes.note_program(life, row, looked_ns)
             if row is not None and arguments and self._cmdlines is not None:
                 self._cmdlines.submit(
                     life.uid,
                     arguments,
-                    functools.partial(processes.show_cmdline, life, row, looked_ns),
+                    functools.partial(processes.note_cmdline, life, row, looked_ns),
                 )
 
     def _settle_doubts(self) -> None:
@@ -329,7 +335,8 @@ class Hearing:
         """
         for _ in range(DOUBT_TURNS):
             looked = [
-                (event, pid, self._find(pid)) for pid, event in self._processes.doubts.items()
+                (event, pid, self._find(pid))
+                for pid, event in self._processes.unconfirmed_exits.items()
             ]
             if not looked:
                 return
@@ -338,8 +345,8 @@ class Hearing:
             if len(datagrams) == DRAIN_CHUNK:
                 return  # its last event may stand behind these
             for event, pid, found in looked:
-                if self._processes.doubts.get(pid) is event:
-                    self._processes.resolve_doubt(pid, found)
+                if self._processes.unconfirmed_exits.get(pid) is event:
+                    self._processes.resolve_exit(pid, found)
 
     def _find(self, pid: int) -> ProcSnapshot | None:
         return proc_scan.find(self._procfs, pid, self._clocks.from_boottime_ns, with_uid=False)

@@ -165,7 +165,7 @@ class Service:
         jobs, most = self._processes.jobs, self._config.jobs_per_user
         if peer.manages:
             return
-        if len(jobs.seen(peer.uid)) >= most:
+        if len(jobs.of_owner(peer.uid)) >= most:
             raise UsageError(f"you have {most} open jobs already; close some: elsa-job close JOB")
         if len(jobs.open) >= OWNERS_OF_JOBS * most:
             raise RetryError(
@@ -177,7 +177,7 @@ class Service:
         """Refuse to put processes into one more job of an owner: whatever they start from then on
         costs work for each of their jobs.
         """
-        most, owned = self._config.jobs_per_process, self._processes.jobs.seen(owner_uid)
+        most, owned = self._config.jobs_per_process, self._processes.jobs.of_owner(owner_uid)
         for life in lives:
             if sum(job_id in owned for job_id in life.jobs) >= most:
                 whose = "yours" if owner_uid == peer.uid else f"user {owner_uid}"
@@ -270,7 +270,7 @@ class Service:
         """The job may be closed by now, so only its id names it."""
         if not isinstance(request.job, int):
             raise UsageError("name the job by its id")
-        self._processes.tell_status(request.job, request.status, _sees_of(peer))
+        self._processes.report_status(request.job, request.status, _sees_of(peer))
         reply({})
 
     def _close(self, request: protocol.Close, peer: Peer, reply: Reply) -> None:
@@ -305,7 +305,7 @@ class Service:
             )
 
     def _list(self, request: protocol.List, peer: Peer, reply: Reply) -> None:
-        jobs = [describe(job) for job in self._processes.jobs.seen(_sees_of(peer)).values()]
+        jobs = [describe(job) for job in self._processes.jobs.of_owner(_sees_of(peer)).values()]
         ended = self._collector.ended_jobs(_sees_of(peer)) if request.all else []
         reply({"jobs": sorted([*jobs, *ended], key=lambda job: int(job["id"]))})
 
@@ -337,7 +337,7 @@ class Service:
 
     def _of(self, request: protocol.Of, peer: Peer, reply: Reply) -> None:
         seen, life = (
-            self._processes.jobs.seen(_sees_of(peer)),
+            self._processes.jobs.of_owner(_sees_of(peer)),
             self._processes.living.get(request.pid),
         )
         jobs = (
@@ -352,7 +352,9 @@ class Service:
     def _status(self, _request: protocol.Status, peer: Peer, reply: Reply) -> None:
         status = self._collector.status()
         if not peer.manages:  # what tells of others is not told
-            status |= dict.fromkeys(_OF_ALL) | {"jobs": len(self._processes.jobs.seen(peer.uid))}
+            status |= dict.fromkeys(_OF_ALL) | {
+                "jobs": len(self._processes.jobs.of_owner(peer.uid))
+            }
         reply(status)
 
     def _sync(self, _request: protocol.Sync, _peer: Peer, reply: Reply) -> None:

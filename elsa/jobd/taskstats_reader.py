@@ -80,7 +80,7 @@ class Statistics:
             try:
                 self._gathered += decoding.decode(datagram)
             except DataError:
-                self._matcher.homeless += 1
+                self._matcher.unmatched += 1
         drops = self._socket.drops()
         if drops != self._drops:
             self._notes.gap(

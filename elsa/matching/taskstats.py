@@ -37,7 +37,7 @@ class UsageMatcher:
         """Ids of lives of which taskstats told before their exit was heard."""
         self.delays = delays
         """The kernel counts delays now (kernel.task_delayacct); else their zeros mean nothing."""
-        self.homeless = 0
+        self.unmatched = 0
         """Messages that belong to no life that is known."""
 
     def hear(self, messages: Iterable[ProcessStats], now_ns: int) -> None:
@@ -48,11 +48,11 @@ class UsageMatcher:
         for stats in messages:
             life = self._whose(stats, now_ns)
             if life is None:
-                self.homeless += 1
+                self.unmatched += 1
                 continue
-            self._processes.name_late(life, stats.total.comm)
+            self._processes.set_final_comm(life, stats.total.comm)
             if life.exits is not None or life.end_source != End.EXIT:
-                self._processes.hear_ends(life, stats.ends)
+                self._processes.note_thread_ends(life, stats.ends)
             self._processes.changes.usage.append(usage_row(life.id, stats, delays=self.delays))
 
     def forget(self, heard_ns: int) -> None:

@@ -116,7 +116,9 @@ class OwnCollector:
             self._kept_house_ns = now_ns
             self._hearing.keep_house(now_ns)
         changes = self._processes.take_changes()
-        self._untold.update((life.id, life) for life in changes.born if self._job.id in life.jobs)
+        self._untold.update(
+            (life.id, life) for life in changes.started if self._job.id in life.jobs
+        )
         for row in changes.usage:
             process_id = cast(int, row[0])
             if process_id in self._untold:

@@ -1,1 +1,1 @@
-"""Events to processes, jobs and pairs: pure, no I/O, no clock reads; time is an argument."""
+"""From events to processes and jobs. Pure: no I/O, no reading of clocks; time is an argument."""

@@ -1,5 +1,5 @@
-"""The clocks of a boot: when the offset between real and monotonic time changed (a step of the
-clock, a suspend).
+"""The clocks of a boot: when the offset between real and monotonic time changed, because somebody
+set the clock or the machine was suspended.
 """
 
 from __future__ import annotations
@@ -7,8 +7,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import NamedTuple
 
-# A slew moves both clocks alike; what is left between two readings is the time between reading the
-# one and the other.
+# A slew moves both clocks alike. A smaller difference comes from the time between reading the first
+# clock and reading the second.
 STEP_NS = 2_000_000
 HOUR_NS = 3600 * 10**9
 
@@ -36,14 +36,14 @@ class Clocks:
 
     @property
     def current(self) -> Clock:
-        """The newest."""
+        """The newest clock."""
         return self.known[-1]
 
     def observe(
         self, next_id: int, now_ns: int, offset_ns: int, boottime_offset_ns: int
     ) -> Clock | None:
-        """Compare a reading with the newest clock; returns the new clock if the time was stepped,
-        else None.
+        """Compare a reading with the newest clock. Returns a new clock if an offset changed, else
+        None.
         """
         if self.known:
             last = self.known[-1]
@@ -57,15 +57,15 @@ class Clocks:
         return clock
 
     def at(self, time_ns: int) -> Clock:
-        """The clock that held at a monotonic time (the first, for times before it)."""
+        """The clock that was valid at a monotonic time (the first, for times before it)."""
         if time_ns >= self.known[-1].since_ns:
             return self.known[-1]
         index = bisect_right(self.known, time_ns, key=lambda clock: clock.since_ns)
         return self.known[max(index - 1, 0)]
 
     def monotonic_ns(self, at_ns: int) -> int:
-        """The monotonic time of a real one; the latest, where the clock was set back and it came
-        twice.
+        """The monotonic time of a real time; the later one, if the clock was set back and this real
+        time came twice.
         """
         for clock in reversed(self.known):
             if at_ns - clock.offset_ns >= clock.since_ns:
@@ -73,27 +73,24 @@ class Clocks:
         return at_ns - self.known[0].offset_ns
 
     def from_boottime_ns(self, time_ns: int) -> int:
-        """The monotonic time of one on CLOCK_BOOTTIME, which went on while the machine slept: by
-        the offset that held then.
+        """The monotonic time of a CLOCK_BOOTTIME time, which includes suspends, by the offset that
+        was valid then.
 
-        The end of a sleep is noticed a little later; a time that an offset puts after its own end
-        was under the next one.
+        The end of a suspend is noticed a little later. So if a clock's offset gives a time at which
+        the following clock was valid already, the following clock's offset is used.
         """
         following = None
         for clock in reversed(self.known):
-            there_ns = time_ns - clock.boottime_offset_ns
-            if there_ns >= clock.since_ns:
-                late = following is not None and there_ns >= following.since_ns
-                return (
-                    time_ns - following.boottime_offset_ns
-                    if late and following is not None
-                    else there_ns
-                )
+            monotonic_ns = time_ns - clock.boottime_offset_ns
+            if monotonic_ns >= clock.since_ns:
+                if following is not None and monotonic_ns >= following.since_ns:
+                    return time_ns - following.boottime_offset_ns
+                return monotonic_ns
             following = clock
         return time_ns - self.known[0].boottime_offset_ns
 
     def around(self, time_ns: int, margin_ns: int) -> list[Clock]:
-        """Every clock that held at some moment within `margin_ns` of a monotonic time."""
+        """Every clock that was valid at some moment within `margin_ns` of a monotonic time."""
         first = bisect_right(self.known, time_ns - margin_ns, key=lambda clock: clock.since_ns)
         last = bisect_right(self.known, time_ns + margin_ns, key=lambda clock: clock.since_ns)
         return self.known[max(first - 1, 0) : max(last, 1)]

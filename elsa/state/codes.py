@@ -1,7 +1,6 @@
-"""The small numbers that stand in the big tables of the warehouse, and the words that the views
-show for them.
+"""The codes that the warehouse's tables hold; the views show a word for each.
 
-A test holds the `case` expressions of sql/ to these tables.
+A test compares the `case` expressions of sql/ with these enumerations.
 """
 
 from __future__ import annotations
@@ -21,30 +20,30 @@ class Origin(IntEnum):
     """How an incarnation became known (column process.origin)."""
 
     FORK = 1
-    """Its fork was heard: start and parent are exact."""
+    """Its fork was received: start and parent are exact."""
     SNAPSHOT = 2
-    """It was found alive in /proc: start is exact to a clock tick, parent is the one at that
-    moment.
+    """It was found alive in /proc: the start is exact to a clock tick, the parent is its parent at
+    that moment.
     """
     ACCT = 3
-    """Only an accounting record tells of it: start and end are known to the second, parent where
-    certain.
+    """It is known from an accounting record only: start and end are exact to a second, and the
+    parent is set only if it is certain.
     """
 
 
 class End(IntEnum):
-    """How the end of an incarnation became known (column process.end_source; NULL while it runs)."""
+    """How an incarnation's end became known (column process.end_source; NULL while it runs)."""
 
     EXIT = 1
-    """Its last thread's exit was heard."""
+    """Its last thread's exit was received."""
     VANISHED = 2
     """It was gone from /proc after a gap; the time is when that was noticed."""
     ACCT = 3
-    """Its accounting record tells."""
+    """Its end is known from its accounting record."""
     REUSED = 4
-    """Its pid was seen in the hands of another; the time is when that began."""
+    """Another process had its pid; the time is when that process started."""
     REBOOT = 5
-    """The machine went down before its end was heard; the time is the last moment known of that
+    """The machine went down before its exit was received; the time is the last moment known of that
     boot.
     """
 
@@ -56,9 +55,9 @@ class How(IntEnum):
     INHERITED = 2
     LAUNCHED = 3
     INFERRED = 4
-    """Its line to a member was not heard but concluded."""
+    """Its parentage was not received but inferred."""
     DEFINED = 5
-    """It was recorded, and selected for a job that was defined after the fact."""
+    """It was recorded first, and selected later for a job that was defined after the fact."""
     MOVED = 6
     """It was moved into the control group of an automatic job."""
     SAMPLED = 7
@@ -71,15 +70,15 @@ class Join(IntEnum):
     """What became of an accounting record (column acct.join_outcome)."""
 
     PENDING = 0
-    """Its events may still come."""
+    """Its process's events may still come."""
     EXACT = 1
     """Joined to an incarnation; nothing else fits."""
     UNCERTAIN = 2
-    """Joined, but a known gap touches the time in question."""
+    """Joined, but a known gap overlaps its time."""
     SELF = 3
     """Not an end of a process: the record that acct(2) writes about its own caller. Never counted.
     """
     OWN = 4
-    """No witness but the record itself; its incarnation was made from it."""
+    """No other source knows the process; its incarnation was made from the record."""
     AMBIGUOUS = 5
-    """Several pairings fit equally well: counted, but with no incarnation."""
+    """It fits several incarnations equally well: counted, but joined to none."""

@@ -1,4 +1,4 @@
-"""Which recorded processes somebody means: what a job that is defined after the fact is made of."""
+"""Which recorded processes a job that is defined after the fact selects."""
 
 from __future__ import annotations
 
@@ -9,35 +9,24 @@ from elsa.errors import UsageError
 
 @dataclass(frozen=True)
 class Selection:
-    """Which recorded processes: exactly one of root, session, commands and where, and when they
-    began.
-    """
+    """Exactly one of root, session, commands and where; and when the processes started."""
 
     root: int | None = None
-    """Pid: this process and all that descends from it."""
+    """A pid: this process and all its descendants."""
     session: int | None = None
-    """Pid of a session's leader: the processes of that session."""
+    """The pid of a session's leader: the processes of that session."""
     at_ns: int | None = None
-    """Real time at which `root` or `session` bore that pid; None: the last one that did."""
+    """Real time at which a process had the pid `root` or `session`; None: the last that had it."""
     commands: tuple[str, ...] = ()
-    """Patterns as of a shell; one of them fits."""
+    """Shell patterns, of which the command has to match one."""
     where: str | None = None
     """SQL condition on the columns of process_usage."""
     since_ns: int | None = None
-    """Real time: only those that began then or later, ..."""
+    """Real time: only processes that started then or later, ..."""
     until_ns: int | None = None
-    """... and before then."""
+    """... and before this."""
 
     def __post_init__(self) -> None:
-        if (
-            sum(
-                (
-                    self.root is not None,
-                    self.session is not None,
-                    bool(self.commands),
-                    self.where is not None,
-                )
-            )
-            != 1
-        ):
+        criteria = (self.root, self.session, self.commands or None, self.where)
+        if sum(criterion is not None for criterion in criteria) != 1:
             raise UsageError("name exactly one of --root, --session, --command and --where")

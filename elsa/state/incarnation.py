@@ -1,5 +1,5 @@
-"""One life of one pid, how /proc shows one, and what of lives is to be stored. Plain data;
-elsa/state/process_table.py moves it.
+"""An incarnation, a process as /proc shows it, and the changes to be stored. Plain data, which
+elsa/state/process_table.py changes.
 """
 
 from __future__ import annotations
@@ -9,17 +9,16 @@ from typing import NamedTuple
 
 from elsa.state.clock import Clock
 from elsa.state.codes import End, Origin
-from elsa.state.ending import Ends, Exits
+from elsa.state.ending import ThreadEnds, ThreadExits
 
-# A start time out of /proc is cut to a clock tick of 1/100 s, and its conversion may be one tick
-# too low.
+# A start time from /proc is cut to a clock tick of 1/100 s, and its conversion may be one tick too
+# low.
 TICK_NS = 10_000_000
-NOT_TOLD = Ends()
+NO_THREAD_ENDS = ThreadEnds()
 EventRow = tuple[
     int, int, int, int, int, int | None, int | None, int | None, int | None, int | None
 ]
-
-
+"""kind, time_ns, cpu, pid, tgid, parent_pid, parent_tgid, code, signal, process_id"""
 ProgramRow = tuple[int, str | None, str | None, str | None, str | None, int | None, int | None]
 """process_id, cmdline, exe, cwd, cgroup, loginuid, session"""
 
@@ -33,22 +32,22 @@ class ProcSnapshot(NamedTuple):
     """Monotonic, cut to a tick."""
     threads: int
     zombie: bool
-    """The leader has exited; the process is over unless other threads remain (`threads` > 1)."""
+    """The leader has exited; the process has ended unless other threads remain (`threads` > 1)."""
     uid: int | None
     comm: bytes
     seen_ns: int
-    """Monotonic time just before it was looked at."""
+    """Monotonic time just before /proc was read."""
     session: int = 0
     """Pid of the session's leader."""
 
     @property
     def over(self) -> bool:
-        """Only its exit status remains to be fetched."""
+        """Whether it has ended and only waits to be reaped."""
         return self.zombie and self.threads <= 1
 
 
 class Incarnation:
-    """One life of one pid."""
+    """A process: one use of a pid, from fork to end."""
 
     __slots__ = (
         "ancestor",
@@ -68,6 +67,7 @@ class Incarnation:
         "parent_pid",
         "pid",
         "program_ns",
+        "reported_status",
         "seen_ns",
         "since",
         "start_clock_id",
@@ -75,81 +75,79 @@ class Incarnation:
         "status",
         "stored",
         "threads",
-        "told",
         "uid",
     )
 
-    def __init__(self, id: int, pid: int, start_ns: int, clock_id: int, origin: Origin) -> None:  # noqa: A002
-        self.id = id
+    def __init__(self, id_: int, pid: int, start_ns: int, clock_id: int, origin: Origin) -> None:
+        self.id = id_
         self.pid = pid
         self.start_ns = start_ns
         self.start_clock_id = clock_id
         self.origin = origin
         self.parent_id: int | None = None
         self.parent_pid: int | None = None
-        """Only where the fork was heard and the parent is not known."""
+        """Only if the fork was received and the parent's incarnation is not known."""
         self.parent_inferred: int | None = None
         self.ancestor: Incarnation | None = None
-        """The parent, or once that is dead what was its nearest living ancestor when it died: so no
-        chain of the dead is kept.
+        """The parent; once the parent has ended, the parent's nearest ancestor that was alive then.
+        So no chain of ended processes is kept.
         """
         self.threads = 1
         self.seen_ns = 0
-        """Where it was found in /proc: events of its threads before this moment are in the count
-        already, as far as that is sure.
+        """When /proc showed it, else 0. Events of its threads before this moment are mostly counted
+        in `threads` already.
         """
         self.jobs: tuple[int, ...] = ()
         self.since: dict[int, int] | None = None
-        """When it came into a job, for those jobs in which it was not born."""
+        """When it entered a job, for jobs that it entered after its start."""
         self.uid: int | None = None
         self.comm: str | None = None
         self.program_ns = 0
-        """When the program was looked at that is stored as the last that it executed; 0: none is.
+        """When /proc was read for the program that is stored as the last that it executed; 0: no
+        program is stored.
         """
         self.elapsed_ns: int | None = None
         self.end_clock: Clock | None = None
         self.end_source: int | None = None
         self.status: int | None = 0
-        """The wait status, as far as its threads' exits tell while it runs; None: they contradict
-        each other.
-        """
-        self.exits: Exits | None = None
-        """How its threads ended since it last executed something; None where there was but one."""
-        self.ends = NOT_TOLD
-        """The same as taskstats tells it."""
+        """The wait status by its threads' exits so far; None: they do not decide it."""
+        self.exits: ThreadExits | None = None
+        """How its threads ended since its last exec; None if it has had only one."""
+        self.ends = NO_THREAD_ENDS
+        """The same as taskstats reports it."""
         self.exec_ns: int | None = None
-        """When it executed something, which ended other threads of it."""
-        self.told: int | None = None
-        """The wait status as somebody else than its threads' exits knows it: who waited for it, or
-        taskstats where no exit was heard.
+        """When it called exec and that ended its other threads."""
+        self.reported_status: int | None = None
+        """The wait status that the process that waited for it reported, or taskstats where no exit
+        was received.
         """
         self.leader_status: int | None = None
         self.stored = False
 
     @property
-    def doubtful(self) -> bool:
-        """Whether the count of its threads is not sure."""
+    def thread_count_uncertain(self) -> bool:
+        """Whether `threads` comes from /proc and so may be wrong."""
         return self.seen_ns > 0
 
     @property
     def exit_status(self) -> int | None:
-        """Its wait status, once its end was heard; None as well where nothing decides between its
-        threads'.
+        """Its wait status, once its exit was received; None also if its threads' exits do not
+        decide it.
         """
-        if self.told is not None:
-            return self.told
+        if self.reported_status is not None:
+            return self.reported_status
         return self.status if self.end_source == End.EXIT else None
 
     def member_since(self, job_id: int) -> int:
-        """Monotonic time since which it is in a job; 0 if from its birth."""
+        """Monotonic time since which it is in a job; 0 if it is since its start."""
         return self.since.get(job_id, 0) if self.since else 0
 
 
 @dataclass
 class Changes:
-    """What is to be stored: new and changed incarnations, events, and stays in jobs."""
+    """What is to be stored: new and changed incarnations, events, memberships and usage."""
 
-    born: list[Incarnation] = field(default_factory=list)
+    started: list[Incarnation] = field(default_factory=list)
     amended: dict[int, Incarnation] = field(default_factory=dict)
     """By id."""
     events: list[EventRow] = field(default_factory=list)
@@ -160,7 +158,7 @@ class Changes:
     usage: list[tuple[int | None, ...]] = field(default_factory=list)
     """In the order of the columns of table usage."""
     programs: dict[int, ProgramRow] = field(default_factory=dict)
-    """By process_id: the newest."""
+    """By process_id; only the newest program."""
     counter_snapshots: list[tuple[int | None, ...]] = field(default_factory=list)
     """In the order of the columns of table counter_snapshot."""
 
@@ -168,20 +166,20 @@ class Changes:
         return sum(len(rows) for rows in vars(self).values())
 
     def shed(self) -> int:
-        """Let go of all that a full memory can do without: events, and lives that are over and were
-        never stored; returns how many.
+        """Drop what memory has no room for: events, usage, programs, and processes that have ended
+        and were never stored. Returns how many.
 
-        What stays is bounded by the number of living processes.
+        What is kept is bounded by the number of living processes.
         """
-        gone = {life.id for life in self.born if life.elapsed_ns is not None}
-        lost = len(self.events) + len(gone) + len(self.usage)
+        dropped = {life.id for life in self.started if life.elapsed_ns is not None}
+        lost = len(self.events) + len(dropped) + len(self.usage)
         self.events, self.usage, self.programs = [], [], {}
-        self.born = [life for life in self.born if life.elapsed_ns is None]
-        self.entered = [stay for stay in self.entered if stay[1] not in gone]
-        self.left = [stay for stay in self.left if stay[2] not in gone]
+        self.started = [life for life in self.started if life.elapsed_ns is None]
+        self.entered = [entry for entry in self.entered if entry[1] not in dropped]
+        self.left = [leave for leave in self.left if leave[2] not in dropped]
         return lost
 
 
 def same_start(life: Incarnation, start_ns: int) -> bool:
-    """Whether a start time, one of the two cut to a tick, is that of this life."""
+    """Whether a start time is that of this process, where one of the two is cut to a tick."""
     return abs(life.start_ns - start_ns) <= 2 * TICK_NS

@@ -1,6 +1,4 @@
-"""The jobs of one boot that are open, or closed with processes still in them: names, owners, how
-many processes live in each. Pure.
-"""
+"""The open jobs of a boot: names, owners, and how many living members each has. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ MANUAL = "manual"
 
 @dataclass
 class Job:
-    """One job."""
+    """A job."""
 
     id: int
     name: str
@@ -42,16 +40,14 @@ class Job:
 
 
 class Jobs:
-    """Jobs by id and name. `emptied` gathers those whose last process ended, with the monotonic
-    time of that end.
-    """
+    """The open jobs by id and name."""
 
     def __init__(self, next_id: int = 1) -> None:
         self.open: dict[int, Job] = {}
-        self._of_owner: dict[int, dict[int, Job]] = {}
+        self._by_owner: dict[int, dict[int, Job]] = {}
         self.emptied: dict[int, int] = {}
+        """Ids of jobs whose last member has ended or left, with the monotonic time of that."""
         self.next_id = next_id
-        """The id of the next job."""
 
     def create(
         self,
@@ -72,28 +68,28 @@ class Jobs:
     def restore(self, job: Job) -> None:
         """Put back a stored open job."""
         self.open[job.id] = job
-        self._of_owner.setdefault(job.owner_uid, {})[job.id] = job
+        self._by_owner.setdefault(job.owner_uid, {})[job.id] = job
         self.next_id = max(self.next_id, job.id + 1)
 
-    def seen(self, owner_uid: int | None) -> Mapping[int, Job]:
-        """The open jobs of one owner by id, or with None all: without a look at those of others,
-        however many these are.
+    def of_owner(self, owner_uid: int | None) -> Mapping[int, Job]:
+        """The open jobs of an owner by id; with None the jobs of all. The time that this takes does
+        not depend on how many jobs other owners have.
         """
-        return self.open if owner_uid is None else self._of_owner.get(owner_uid, {})
+        return self.open if owner_uid is None else self._by_owner.get(owner_uid, {})
 
     def find(self, key: int | str, owner_uid: int | None = None) -> Job:
-        """The open job with an id or a unique name, among those of one owner if given.
+        """The open job with an id or a unique name, among the jobs of an owner if given.
 
-        Raises UsageError where there is none, or several of that name.
+        Raises UsageError if there is none, or several have that name.
         """
-        seen = self.seen(owner_uid)
-        named = [seen[key]] if isinstance(key, int) and key in seen else []
+        jobs = self.of_owner(owner_uid)
+        named = [jobs[key]] if isinstance(key, int) and key in jobs else []
         if isinstance(key, str):
-            named = [job for job in seen.values() if job.name == key]
+            named = [job for job in jobs.values() if job.name == key]
         if not named:
-            asked = key if isinstance(key, int) else repr(key)
+            wanted = key if isinstance(key, int) else repr(key)
             raise UsageError(
-                f"no open job {asked}; see: elsa-job list (what a closed one cost: elsa-report job"
+                f"no open job {wanted}; see: elsa-job list (what a closed job cost: elsa-report job"
                 " JOB)"
             )
         if len(named) > 1:
@@ -106,13 +102,13 @@ class Jobs:
         job.closed_at_ns = now_at_ns
         job.close_reason = how
         del self.open[job.id]
-        of_owner = self._of_owner[job.owner_uid]
+        of_owner = self._by_owner[job.owner_uid]
         del of_owner[job.id]
         if not of_owner:
-            del self._of_owner[job.owner_uid]
+            del self._by_owner[job.owner_uid]
 
     def count(self, job_ids: Iterable[int], step: int, time_ns: int = 0) -> None:
-        """A process came into these jobs (+1) or went out of them (-1) at a monotonic time."""
+        """A process entered these jobs (+1) or left them (-1) at a monotonic time."""
         for job_id in job_ids:
             job = self.open.get(job_id)
             if job is None:

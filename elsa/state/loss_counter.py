@@ -1,5 +1,5 @@
-"""Loss in the stream of process events: each CPU numbers its events, so a number that is skipped is
-an event that was lost. Pure.
+"""How many process events were lost: each CPU numbers its events, so a number that is skipped is a
+lost event. Pure.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ WRAP = 2**32
 
 
 class Sequence:
-    """The next number that each CPU owes."""
+    """The next number expected of each CPU."""
 
     def __init__(self) -> None:
         self._next: dict[int, int] = {}
@@ -21,36 +21,37 @@ class Sequence:
     def missing(self, events: Iterable[Event]) -> int:
         """Take in events, in queue order; returns how many are missing before or among them.
 
-        A CPU's first event is taken as it is. Acknowledgements are numbered like events, those of
-        other listeners too.
+        A CPU's first event may have any number. Acknowledgements, also those for other listeners,
+        are numbered like events.
         """
-        owed = self._next
+        next_seq = self._next
         lost = 0
         for event in events:
             seq, cpu = event.seq, event.cpu
-            expected = owed.get(cpu, seq)
+            expected = next_seq.get(cpu, seq)
             if seq != expected:
                 lost += (seq - expected) % WRAP
-            owed[cpu] = (seq + 1) % WRAP
+            next_seq[cpu] = (seq + 1) % WRAP
         return lost
 
 
 @dataclass
 class Losses:
-    """How many events were lost since the beginning, by both who tell of it: a CPU's next number,
-    and the kernel's own counter.
+    """How many events were lost since the beginning, counted in two ways: numbers that were
+    skipped, and the kernel's own counter.
 
-    A CPU that is silent for long tells late what was counted long ago, so the two are never added.
+    A number is noticed only with the CPU's next event, perhaps long after the kernel counted the
+    loss, so the two are never added.
     """
 
     skipped: int = 0
     counted: int = 0
-    _told: int = 0
-    _counted_told: int = 0
+    _reported: int = 0
+    _reported_counted: int = 0
 
-    def tell(self) -> tuple[str, int]:
-        """The kind of gap, and how many of the lost have not been told before."""
-        kind = "overrun" if self.counted > self._counted_told else "sequence"
+    def take_new(self) -> tuple[str, int]:
+        """The kind of gap, and how many events were lost since the last call."""
+        kind = "overrun" if self.counted > self._reported_counted else "sequence"
         lost = max(self.counted, self.skipped)
-        new, self._told, self._counted_told = lost - self._told, lost, self.counted
+        new, self._reported, self._reported_counted = lost - self._reported, lost, self.counted
         return kind, new

@@ -1,9 +1,9 @@
 """What usage costs: versions of a tariff, prime-time factors by weekday and hour, and exact
 arithmetic on money. Pure.
 
-A process is charged by the version that was valid, and at the factor that held, when it ended: it
-belongs to the window in which it ended in every report, so months add up, and a bill can be made
-from hourly sums as well as from single processes.
+A process is charged by the version and the factor that were valid when it ended. Every report
+counts it in the window in which it ended, so months add up, and a bill can be made from hourly sums
+as well as from single processes.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from elsa.errors import ConfigError
 
 SECOND_NS = 1_000_000_000
 QUARTER_NS = 900 * SECOND_NS
-"""Every zone of the world is a whole number of quarters of an hour from UTC, so within one neither
-weekday nor hour changes.
+"""Every time zone is a whole number of quarters of an hour from UTC, so neither weekday nor hour
+changes within a quarter.
 """
 NS_PER_HOUR = 3600 * SECOND_NS
 MB_US_PER_GIB_HOUR = 1024 * 3600 * 1_000_000
@@ -44,21 +44,21 @@ class Units(NamedTuple):
 RATES = ("process", "cpu_hour", "memory_gib_hour", "read_gib", "written_gib")
 """The rate for each of Units, ..."""
 _PER = (1, NS_PER_HOUR, MB_US_PER_GIB_HOUR, BYTES_PER_GIB, BYTES_PER_GIB)
-"""... and how many units it is for."""
+"""... and for how many units it is."""
 
 
 @dataclass(frozen=True)
 class Tariff:
-    """One version. Where no factor is given it is 1."""
+    """A version of the tariff. A factor that is not given is 1."""
 
     id: int
     valid_from_at_ns: int
     """Real time, a whole quarter of an hour."""
     currency: str
     zone: str
-    """IANA name of the zone by whose clock weekdays and hours are meant, and months."""
+    """IANA name of the time zone of weekdays, hours and months."""
     decimals: int
-    """To how many digits after the point a line is rounded."""
+    """To how many digits after the point amounts are rounded."""
     rates: Mapping[str, Decimal]
     """By the names in RATES."""
     factors: Mapping[tuple[int, int], Decimal]
@@ -79,7 +79,7 @@ class Tariff:
 
 
 def zone(name: str) -> tzinfo:
-    """A zone by its IANA name. Raises ConfigError."""
+    """A time zone by its IANA name. Raises ConfigError."""
     if name == "UTC":
         return UTC
     try:
@@ -92,10 +92,10 @@ def zone(name: str) -> tzinfo:
 
 
 class Tariffs:
-    """All versions that hold, by the time from which they are valid."""
+    """All versions, by the time from which they are valid."""
 
     def __init__(self, versions: Sequence[Tariff]) -> None:
-        # Of two from the same moment the later one holds.
+        # Of two versions that are valid from the same moment the one made later is used.
         self.versions = sorted(versions, key=lambda tariff: (tariff.valid_from_at_ns, tariff.id))
         self._from = [tariff.valid_from_at_ns for tariff in self.versions]
 
@@ -106,17 +106,16 @@ class Tariffs:
 
 
 def rounded(amounts: Sequence[Fraction], decimals: int) -> tuple[Decimal, ...]:
-    """Amounts of money to so many digits after the point, adding up to their sum, which is rounded
-    once, halves up.
+    """Amounts of money rounded to `decimals` digits after the point, so that they add up to their
+    rounded sum (halves up).
 
-    Each is rounded down, and what is then missing goes to those that lost most. No amount is
+    Each amount is rounded down; the missing units go to the amounts that lost most. No amount is
     negative.
     """
     scaled = [amount * 10**decimals for amount in amounts]
     whole = [int(amount) for amount in scaled]
     missing = int(sum(scaled) + Fraction(1, 2)) - sum(whole)
-    for place in sorted(range(len(whole)), key=lambda place: whole[place] - scaled[place])[
-        :missing
-    ]:
+    most_lost = sorted(range(len(whole)), key=lambda place: whole[place] - scaled[place])
+    for place in most_lost[:missing]:
         whole[place] += 1
     return tuple(Decimal(number).scaleb(-decimals) for number in whole)

@@ -1,10 +1,10 @@
-"""Messages about threads to sums about processes: one `ProcessStats` per process that ended, in the
-order in which they did.
+"""From taskstats messages about threads to sums about processes: a `ProcessStats` for each process
+that ended, in the order of their ends.
 
-Pure. The kernel tells of every thread; the message of a process's last one has the flag AGROUP, and
-where there were others before it, also the group's part. That part counts every thread since the
-process began, heard or not, but knows no I/O and no memory: those are summed here, and the part
-tells whether the sum is whole.
+Pure. The kernel sends a message for every thread. The message of a process's last thread has the
+flag AGROUP and, if the process had other threads, also the group's totals. These count all threads
+since the process started, also those whose messages were lost, but not I/O and memory: I/O and
+memory are summed here, and the totals show whether the sum is complete.
 """
 
 from __future__ import annotations
@@ -16,65 +16,29 @@ from typing import Any, NamedTuple
 
 from elsa.decode.acct import AFORK, AXSIG
 from elsa.decode.taskstats import AGROUP, Message, Taskstats
-from elsa.state.ending import MOST_KEPT, Ends, ThreadEnd
+from elsa.state.ending import MOST_KEPT, ThreadEnd, ThreadEnds
 
-# Processes of which a thread has ended and others live on, about 2 KB each when full. More of them
-# than a busy host has; what fills it in time are those whose last message was lost.
+# How many processes are kept of which a thread has ended and others still run, about 2 KB each at
+# most. No busy host has as many; processes whose last message was lost fill it in time.
 MOST_PENDING = 16384
 
-# What is added up over the threads of a process. The rest is said by one thread for all, or is a
-# peak.
-_SUMMED = (
-    *(
-        "cpu_count",
-        "cpu_delay_ns",
-        "blkio_count",
-        "blkio_delay_ns",
-        "swapin_count",
-        "swapin_delay_ns",
-    ),
-    *(
-        "cpu_run_real_ns",
-        "cpu_run_virtual_ns",
-        "utime_us",
-        "stime_us",
-        "minflt",
-        "majflt",
-        "coremem_mb_us",
-        "virtmem_mb_us",
-    ),
-    *(
-        "read_chars",
-        "write_chars",
-        "read_syscalls",
-        "write_syscalls",
-        "read_bytes",
-        "write_bytes",
-        "cancelled_write_bytes",
-    ),
-    *(
-        "nvcsw",
-        "nivcsw",
-        "freepages_count",
-        "freepages_delay_ns",
-        "thrashing_count",
-        "thrashing_delay_ns",
-    ),
-    *(
-        "compact_count",
-        "compact_delay_ns",
-        "wpcopy_count",
-        "wpcopy_delay_ns",
-        "irq_count",
-        "irq_delay_ns",
-    ),
-)
+# What is added up over the threads of a process. The other fields are peaks, or the same for all
+# threads.
+_SUMMED_FIELDS = """
+    cpu_count cpu_delay_ns blkio_count blkio_delay_ns swapin_count swapin_delay_ns
+    cpu_run_real_ns cpu_run_virtual_ns utime_us stime_us minflt majflt coremem_mb_us virtmem_mb_us
+    read_chars write_chars read_syscalls write_syscalls
+    read_bytes write_bytes cancelled_write_bytes
+    nvcsw nivcsw freepages_count freepages_delay_ns thrashing_count thrashing_delay_ns
+    compact_count compact_delay_ns wpcopy_count wpcopy_delay_ns irq_count irq_delay_ns
+"""
+_SUMMED = tuple(_SUMMED_FIELDS.split())
 _INDICES = tuple(map(Taskstats._fields.index, _SUMMED))
 
 
 def fields_of(*names: str) -> itemgetter[Any]:
-    """What takes several fields out of a Taskstats at once: ten times as fast as one after the
-    other.
+    """A function that takes several fields of a Taskstats at once, which is ten times as fast as
+    taking one after the other.
     """
     return itemgetter(*map(Taskstats._fields.index, names))
 
@@ -94,22 +58,24 @@ class ProcessStats(NamedTuple):
     threads: int
     """How many messages of threads are in the sums."""
     complete: bool
-    """Every thread is in. If not, run times, utime, stime, context switches and delays are whole all the same (the group's part has them);
-    faults, memory integrals, characters, system calls and bytes are those of some threads only: at least so much."""
+    """The messages of all threads are in the sums. If not, run times, utime, stime, context
+    switches and delays are whole all the same, since the group's totals have them; faults, memory
+    integrals, characters, system calls and bytes are lower bounds.
+    """
     total: Taskstats
-    """Sums over the threads; hiwater_rss_kib and hiwater_vm_kib are the largest; exitcode, tgetime_us and etime_us (here the same) are
-    those at the last thread's end; flags are everybody's, but AFORK, names and ids are the leader's where it was heard."""
-    several: Ends | None = None
-    """How its threads ended; None where one thread alone was heard to."""
+    """Sums over the threads. hiwater_rss_kib and hiwater_vm_kib are the largest; exitcode,
+    tgetime_us and etime_us (here the same) are those at the last thread's end; flags are of all
+    threads, except AFORK; AFORK, names and ids are the leader's if its message was received.
+    """
+    several: ThreadEnds | None = None
+    """How its threads ended; None if there was the message of one thread only."""
 
     @property
-    def ends(self) -> Ends:
+    def ends(self) -> ThreadEnds:
         """How its threads ended."""
-        return (
-            self.several
-            if self.several is not None
-            else Ends((_end_of(self.total),), (self.total.pid,), self.complete)
-        )
+        if self.several is not None:
+            return self.several
+        return ThreadEnds((_end_of(self.total),), (self.total.pid,), self.complete)
 
 
 def _end_of(thread: Taskstats) -> ThreadEnd:
@@ -121,7 +87,7 @@ class _Group:
     """The threads of one process that have ended so far."""
 
     __slots__ = (
-        "doubtful",
+        "after_loss",
         "ends",
         "flags",
         "leader",
@@ -138,7 +104,7 @@ class _Group:
         self.flags = thread.flag & ~AFORK
         self.sums = _numbers(thread)
         self.peak_rss, self.peak_vm = thread.hiwater_rss_kib, thread.hiwater_vm_kib
-        self.doubtful = False
+        self.after_loss = False
         self.ends: dict[tuple[int, bool], ThreadEnd] = {}
         self.tids: deque[int] = deque(maxlen=MOST_KEPT)
         self._note_end(thread)
@@ -146,15 +112,15 @@ class _Group:
     def _note_end(self, thread: Taskstats) -> None:
         end = _end_of(thread)
         self.tids.append(end.tid)
-        key = end.code, end.zapped
+        key = end.code, end.killed
         self.ends.pop(key, None)
         self.ends[key] = end
         if len(self.ends) > MOST_KEPT:
             del self.ends[next(iter(self.ends))]
 
-    def told(self, *, complete: bool) -> Ends:
+    def thread_ends(self, *, complete: bool) -> ThreadEnds:
         """How its threads ended."""
-        return Ends(tuple(self.ends.values()), frozenset(self.tids), complete)
+        return ThreadEnds(tuple(self.ends.values()), frozenset(self.tids), complete)
 
     def add(self, thread: Taskstats) -> None:
         self.threads += 1
@@ -163,13 +129,13 @@ class _Group:
         self.peak_rss = max(self.peak_rss, thread.hiwater_rss_kib)
         self.peak_vm = max(self.peak_vm, thread.hiwater_vm_kib)
         self._note_end(thread)
-        # A thread other than the leader that executes a program takes the leader's id: then the
-        # later one is what the process became.
+        # A thread that calls exec takes the leader's id. So of two threads with that id the later
+        # one ran the process's last program.
         if thread.pid == thread.tgid or self.leader.pid != self.leader.tgid:
             self.leader = thread
 
     def total(self, last: Taskstats, whole: Taskstats) -> Taskstats:
-        """The sums, or where it is more the group's own part, under the names of the leader."""
+        """The sums, or the group's totals if larger, with the leader's name and ids."""
         values: list[Any] = list(self.leader)
         for index, mine, theirs, known in zip(
             _INDICES, self.sums, _numbers(whole), _summed(last), strict=True
@@ -183,41 +149,39 @@ class _Group:
 
 
 def _numbers(thread: Taskstats) -> tuple[int, ...]:
-    """The fields to be summed, with 0 for those that the version lacks."""
+    """The fields to be summed, with 0 for fields that the kernel's version lacks."""
     fields = _summed(thread)
     return tuple([field or 0 for field in fields]) if None in fields else fields
 
 
 class ProcessSums:
-    """Feed it every message in queue order.
-
-    `unfinished` counts processes that were given up because their last message will not come, `nameless` messages that do not say which
-    process they belong to (taskstats before version 12): these are not summed.
-    """
+    """Adds up the messages of threads, which must be fed in queue order."""
 
     def __init__(self, most_pending: int = MOST_PENDING) -> None:
         self._most_pending = most_pending
         self._pending: dict[int, _Group] = {}
         self.unfinished = 0
-        self.nameless = 0
+        """How many processes were dropped because their last message was lost."""
+        self.without_tgid = 0
+        """How many messages did not say to which process they belong (taskstats before version 12);
+        they are not summed.
+        """
 
     def __len__(self) -> int:
-        """How many processes have lost a thread and live on, as far as is known."""
+        """Of how many processes a thread has ended and others seem to run."""
         return len(self._pending)
 
     def ended_threads(self, tgid: int) -> Mapping[str, int]:
-        """What the threads of a living process that have ended used, by the names of the fields of
-        Taskstats.
-        """
+        """What the ended threads of a living process used, by the field names of Taskstats."""
         group = self._pending.get(tgid)
         return dict(zip(_SUMMED, group.sums, strict=True)) if group is not None else {}
 
     def note_loss(self) -> None:
-        """Messages were lost: the last one of any process pending may be among them, and its id may
-        come back as another process's.
+        """Messages were lost: the last message of any pending process may be among them, and its
+        pid may then be used again.
         """
         for group in self._pending.values():
-            group.doubtful = True
+            group.after_loss = True
 
     def feed(self, messages: Iterable[Message]) -> list[ProcessStats]:
         """The processes that ended with these messages."""
@@ -228,37 +192,38 @@ class ProcessSums:
                 continue
             tgid = thread.tgid
             if tgid is None:
-                self.nameless += 1
+                self.without_tgid += 1
             elif not thread.flag & AGROUP:
-                self._keep(tgid, thread)
+                self._add(tgid, thread)
             elif whole is not None:
                 ended.append(self._finish(tgid, thread, whole))
             else:
-                # The first thread to end was the last one too.
+                # The process had only this thread.
                 if tgid in pending:
-                    self._give_up(tgid)
+                    self._drop(tgid)
                 ended.append(ProcessStats(tgid, 1, True, thread))
         return ended
 
-    def _keep(self, tgid: int, thread: Taskstats) -> None:
+    def _add(self, tgid: int, thread: Taskstats) -> None:
         group = self._pending.get(tgid)
         if group is not None:
             group.add(thread)
             return
         if len(self._pending) >= self._most_pending:
-            self._give_up(next(iter(self._pending)))
+            self._drop(next(iter(self._pending)))
         self._pending[tgid] = _Group(thread)
 
-    def _give_up(self, tgid: int) -> None:
+    def _drop(self, tgid: int) -> None:
         del self._pending[tgid]
         self.unfinished += 1
 
     def _finish(self, tgid: int, last: Taskstats, whole: Taskstats) -> ProcessStats:
-        """Compare how often its threads were put on a CPU with what the group's part says: any
-        thread was, at least once.
+        """Compare how often the threads were put on a CPU, at least once each, with the group's
+        total: if they add up to less, messages are missing; if to more, some are of an earlier
+        process with the same pid, and only the last message is used.
 
-        A thread may be put on a CPU once more between the two counts of the kernel, hence the tolerance; where a loss makes it possible
-        that the first of these threads belong to an earlier process of the same id, there is none. If so, they are left out.
+        A thread may be put on a CPU once more between the two counts of the kernel, so that much is
+        tolerated, but not after a loss, when messages of an earlier process are possible.
         """
         group = self._pending.pop(tgid, None)
         if group is None:
@@ -266,10 +231,9 @@ class ProcessSums:
         else:
             group.add(last)
         excess = group.sums[_CPU_COUNT] - whole.cpu_count
-        if excess > (0 if group.doubtful else group.threads):
+        if excess > (0 if group.after_loss else group.threads):
             self.unfinished += 1
             return ProcessStats(tgid, 1, False, _Group(last).total(last, whole))
         complete = excess >= 0
-        return ProcessStats(
-            tgid, group.threads, complete, group.total(last, whole), group.told(complete=complete)
-        )
+        ends = group.thread_ends(complete=complete)
+        return ProcessStats(tgid, group.threads, complete, group.total(last, whole), ends)

@@ -1,8 +1,8 @@
-"""What a collector knows, carried over into another warehouse: open jobs, living incarnations,
-stays and clocks. Pure.
+"""Carries what a collector knows over into another warehouse: open jobs, living incarnations,
+memberships and clocks. Pure.
 
-What the new warehouse tells of this boot stands, as after a restart; what only memory knows is
-added. An incarnation is the same by its pid and start, a job by its id, name, owner and time.
+What the new warehouse records of this boot is kept, as after a restart; what only memory knows is
+added. Incarnations are the same if pid and start are; jobs if id, name, owner and time are.
 """
 
 from __future__ import annotations
@@ -22,42 +22,46 @@ class SwitchResult(NamedTuple):
 
     clocks: list[Clock]
     jobs: dict[int, Job]
-    """By the id that each had before."""
+    """By the id that each had in the old warehouse."""
     since_ns: int
-    """Monotonic: since when the warehouse may lack something of these jobs."""
+    """Monotonic: since when something of these jobs may be missing from the warehouse."""
 
 
 def carry_over(
     old: Processes, new: Processes, taken: Container[int], next_clock_id: int, now_ns: int
 ) -> SwitchResult:
-    """Add what the old state knows to the new one, as it was restored from the new warehouse.
+    """Add what the old state knows to the new state, which was restored from the new warehouse.
 
-    A job keeps its id unless it is among the taken ones, which other jobs of the new warehouse
-    bear; then it gets one that was never given.
+    A job keeps its id unless another job of the new warehouse has it (`taken`); then it gets an id
+    that was never used.
     """
     clocks = _carry_clocks(old, new, next_clock_id)
     new.jobs.next_id = max(new.jobs.next_id, old.jobs.next_id)
     moved: dict[int, Job] = {}
-    here: dict[int, Job] = {}
+    by_old_id: dict[int, Job] = {}
     for job in old.jobs.open.values():
-        there = new.jobs.open.get(job.id)
-        if there is not None and (there.name, there.owner_uid, there.created_at_ns) == (
-            job.name,
-            job.owner_uid,
-            job.created_at_ns,
-        ):
-            here[job.id] = there
+        recorded = new.jobs.open.get(job.id)
+        if recorded is not None and _same_job(job, recorded):
+            by_old_id[job.id] = recorded
         else:
-            here[job.id] = moved[job.id] = _carry_job(job, new, taken)
-    _carry_lives(old, new, here, now_ns)
-    begun = [old.clocks.monotonic_ns(job.created_at_ns) for job in moved.values()]
+            by_old_id[job.id] = moved[job.id] = _carry_job(job, new, taken)
+    _carry_processes(old, new, by_old_id, now_ns)
+    starts = [old.clocks.monotonic_ns(job.created_at_ns) for job in moved.values()]
     for job in moved.values():
-        begun += [life.member_since(job.id) or life.start_ns for life in new.members(job)]
-    return SwitchResult(clocks, moved, min(begun, default=now_ns))
+        starts += [life.member_since(job.id) or life.start_ns for life in new.members(job)]
+    return SwitchResult(clocks, moved, min(starts, default=now_ns))
+
+
+def _same_job(one: Job, other: Job) -> bool:
+    return (one.name, one.owner_uid, one.created_at_ns) == (
+        other.name,
+        other.owner_uid,
+        other.created_at_ns,
+    )
 
 
 def _carry_clocks(old: Processes, new: Processes, next_id: int) -> list[Clock]:
-    """The clocks that began after all that the new warehouse knows of this boot."""
+    """Add the clocks that are newer than all clocks of this boot in the new warehouse."""
     last_ns = new.clocks.known[-1].since_ns if new.clocks.known else -1
     later = [clock for clock in old.clocks.known if clock.since_ns > last_ns]
     carried = [clock._replace(id=next_id + 2 * index) for index, clock in enumerate(later)]
@@ -71,49 +75,41 @@ def _carry_job(job: Job, new: Processes, taken: Container[int]) -> Job:
         job_id, job.name, job.owner_uid, job.created_at_ns, job.closes_itself, dict(job.tags)
     )
     new.jobs.restore(carried)
-    new.jobs.emptied[carried.id] = 0  # until a member comes
+    new.jobs.emptied[carried.id] = 0  # until a member is added
     return carried
 
 
-def _carry_lives(old: Processes, new: Processes, jobs: dict[int, Job], now_ns: int) -> None:
-    lives = {life.id: (life, _life(life, new)) for life in list(old.living.values())}
-    for life, carried in lives.values():
-        parent = lives.get(life.parent_id) if life.parent_id is not None else None
-        if not carried.stored and parent is not None:
-            carried.parent_id = parent[1].id
+def _carry_processes(old: Processes, new: Processes, jobs: dict[int, Job], now_ns: int) -> None:
+    carried_by_id = {life.id: _carry_process(life, new) for life in list(old.living.values())}
+    for job_id, (_, command) in old.launched.items():
+        if command.id in carried_by_id and job_id in jobs:
+            new.launched[jobs[job_id].id] = jobs[job_id], carried_by_id[command.id]
+    for life in old.living.values():
+        carried = carried_by_id[life.id]
+        if not carried.stored and life.parent_id in carried_by_id:
+            carried.parent_id = carried_by_id[life.parent_id].id
         ancestor = life.ancestor
-        while ancestor is not None and ancestor.id not in lives:
+        while ancestor is not None and ancestor.id not in carried_by_id:
             ancestor = ancestor.ancestor
-        for job_id in (
-            job_id
-            for job_id, (_, command) in old.launched.items()
-            if command is life and job_id in jobs
-        ):
-            new.launched[jobs[job_id].id] = jobs[job_id], carried
-        carried.ancestor = lives[ancestor.id][1] if ancestor is not None else None
+        carried.ancestor = carried_by_id[ancestor.id] if ancestor is not None else None
         for job_id in life.jobs:
             since_ns = life.member_since(job_id)
             new.add(carried, jobs[job_id], since_ns, How.ADDED if since_ns else How.INHERITED)
         for job_id, job in jobs.items():
+            # It was removed from the job after the new warehouse was last written.
             if job.id in carried.jobs and job_id not in life.jobs:
-                new.remove(
-                    carried, job, now_ns
-                )  # it was taken out after the new warehouse had been written
+                new.remove(carried, job, now_ns)
 
 
-def _life(life: Incarnation, new: Processes) -> Incarnation:
-    """The same life in the new state: as it is there, or made."""
-    there = new.living.get(life.pid)
-    if there is not None:
-        if same_start(there, life.start_ns):
-            return there
-        new.vanished([there], max(life.start_ns, there.start_ns))
-    made = new.adopt(life.pid, life.start_ns, life.origin)
-    made.parent_inferred, made.uid, made.comm = life.parent_inferred, life.uid, life.comm
-    made.status, made.leader_status, made.exits, made.exec_ns = (
-        life.status,
-        life.leader_status,
-        life.exits,
-        life.exec_ns,
-    )
-    return made
+def _carry_process(life: Incarnation, new: Processes) -> Incarnation:
+    """The same process in the new state: as the warehouse records it, or new."""
+    recorded = new.living.get(life.pid)
+    if recorded is not None:
+        if same_start(recorded, life.start_ns):
+            return recorded
+        new.end_vanished([recorded], max(life.start_ns, recorded.start_ns))
+    carried = new.adopt(life.pid, life.start_ns, life.origin)
+    carried.parent_inferred, carried.uid, carried.comm = life.parent_inferred, life.uid, life.comm
+    carried.status, carried.leader_status = life.status, life.leader_status
+    carried.exits, carried.exec_ns = life.exits, life.exec_ns
+    return carried

@@ -123,7 +123,7 @@ class Batch:
     wait.
     """
 
-    born: list[ProcessRow] = field(default_factory=list)
+    started: list[ProcessRow] = field(default_factory=list)
     amended: list[ProcessRow] = field(default_factory=list)
     events: list[EventRow] = field(default_factory=list)
     entered: list[tuple[int, int, int, None, int]] = field(default_factory=list)
@@ -146,8 +146,8 @@ class Batch:
 
     def take(self, changes: Changes) -> None:
         """Add the state's changes, and mark its incarnations as stored."""
-        for life in changes.born:
-            self.born.append(process_row(life))
+        for life in changes.started:
+            self.started.append(process_row(life))
             life.stored = True
         self.amended.extend(map(process_row, changes.amended.values()))
         self.events.extend(changes.events)
@@ -175,7 +175,7 @@ class Batch:
 
     def __len__(self) -> int:
         return (
-            len(self.born)
+            len(self.started)
             + len(self.amended)
             + len(self.events)
             + len(self.entered)
@@ -210,11 +210,11 @@ def write(
         for clock in batch.clocks:
             boots.add_clock(connection, boot_id, clock)
         _write_jobs(connection, batch.jobs, boot_id, texts)
-        names = {row[0] for rows in (batch.born, batch.amended) for row in rows}
+        names = {row[0] for rows in (batch.started, batch.amended) for row in rows}
         ids = comms.ids(connection, names)  # type: ignore[arg-type]
-        born = [(ids[row[0]], *row[1:], boot_id) for row in batch.born]  # type: ignore[index]
+        started = [(ids[row[0]], *row[1:], boot_id) for row in batch.started]  # type: ignore[index]
         amended = [(ids[row[0]], *row[1:-1]) for row in batch.amended]  # type: ignore[index]
-        database.insert_rows(connection, _INSERT_PROCESS, born)
+        database.insert_rows(connection, _INSERT_PROCESS, started)
         connection.executemany(_UPDATE_PROCESS, amended)
         database.insert_rows(connection, _INSERT_EVENT, [(boot_id, *row) for row in batch.events])
         connection.executemany(_INSERT_STAY, batch.entered)

@@ -264,7 +264,7 @@ class World:
                 if place < len(lives.jobs):
                     self.processes.add(life, self.processes.jobs.open[first + place], 0)
         for pid in lives.guests & self.processes.living.keys():
-            for job in self.processes.jobs.seen(uid).values():
+            for job in self.processes.jobs.of_owner(uid).values():
                 self.processes.add(self.processes.living[pid], job, 0)
 
     def ask(self, request: protocol.Request) -> object:

@@ -227,7 +227,7 @@ class NothingLost(Kernel):
 
     @invariant()
     def births_are_the_true_ones(self) -> None:
-        born = self.processes.changes.born
+        born = self.processes.changes.started
         assert [(life.pid, life.start_ns, life.origin) for life in born] == [
             (life.pid, life.start_ns, Origin.FORK) for life in self.history
         ]
@@ -240,7 +240,7 @@ class NothingLost(Kernel):
 
     @invariant()
     def the_living_are_the_true_ones_in_their_true_jobs(self) -> None:
-        born = self.processes.changes.born
+        born = self.processes.changes.started
         places = {id(life): place for place, life in enumerate(self.history)}
         assert {pid: life.id for pid, life in self.processes.living.items()} == {
             pid: born[places[id(life)]].id for pid, life in self.living.items()
@@ -260,7 +260,7 @@ class NothingLost(Kernel):
 
     @invariant()
     def stays_are_the_true_ones(self) -> None:
-        changes, born = self.processes.changes, self.processes.changes.born
+        changes, born = self.processes.changes, self.processes.changes.started
         assert [stay[:3] for stay in changes.entered] == [
             (self.job[job].id, born[place].id, since_ns) for job, place, since_ns in self.entered
         ]
@@ -272,7 +272,7 @@ class NothingLost(Kernel):
     def every_end_is_the_true_one(self) -> None:
         before_first_start = {pid: len(events) for pid, events in self.late.items()}
         for life, true in reversed(
-            list(zip(self.processes.changes.born, self.history, strict=True))
+            list(zip(self.processes.changes.started, self.history, strict=True))
         ):
             if true.end_ns is None:
                 assert life.end_source is None
@@ -331,8 +331,8 @@ class Scanned(Kernel):
         self.processes.apply(self.queue)
         self.queue.clear()
         self.looked = False
-        for pid in list(self.processes.doubts):
-            self.processes.resolve_doubt(
+        for pid in list(self.processes.unconfirmed_exits):
+            self.processes.resolve_exit(
                 pid, self.shown(self.living[pid]) if pid in self.living else None
             )
 
@@ -340,8 +340,8 @@ class Scanned(Kernel):
     def with_everything_heard_all_is_as_it_truly_was(self) -> None:
         if self.queue:
             return
-        born = {(life.pid, life.start_ns): life for life in self.processes.changes.born}
-        assert len(born) == len(self.processes.changes.born)
+        born = {(life.pid, life.start_ns): life for life in self.processes.changes.started}
+        assert len(born) == len(self.processes.changes.started)
         assert born.keys() == {(life.pid, life.start_ns) for life in self.history}
         assert {pid: life.start_ns for pid, life in self.processes.living.items()} == {
             pid: life.start_ns for pid, life in self.living.items()
@@ -398,7 +398,7 @@ class Lossy(Kernel):
 
     def note_mistake(self) -> None:
         """Whose heard parent is not the true one, because its pid changed hands before_first_start."""
-        born, newest = self.processes.changes.born, self.history[-1] if self.history else None
+        born, newest = self.processes.changes.started, self.history[-1] if self.history else None
         if (
             born
             and newest
@@ -423,14 +423,14 @@ class Lossy(Kernel):
         missing = self.processes.reconcile(
             [self.shown(life) for life in self.living.values()], infer=True
         )
-        self.processes.vanished(missing, self.now_ns)
+        self.processes.end_vanished(missing, self.now_ns)
         self.reconciled = True
 
     @rule(pid=pids)
-    @precondition(lambda self: self.processes.doubts)
+    @precondition(lambda self: self.processes.unconfirmed_exits)
     def settle_doubts(self, pid: int) -> None:
-        if pid in self.processes.doubts:
-            self.processes.resolve_doubt(
+        if pid in self.processes.unconfirmed_exits:
+            self.processes.resolve_exit(
                 pid, self.shown(self.living[pid]) if pid in self.living else None
             )
 
@@ -445,7 +445,7 @@ class Lossy(Kernel):
 
     @invariant()
     def nobody_is_in_a_job_without_a_line_unless_that_is_marked_as_inferred(self) -> None:
-        born = {life.id: life for life in self.processes.changes.born}
+        born = {life.id: life for life in self.processes.changes.started}
         how = {
             (job_id, life_id): how for job_id, life_id, _, _, how in self.processes.changes.entered
         }
@@ -473,10 +473,10 @@ class Lossy(Kernel):
 
     @invariant()
     def every_life_has_an_id_of_its_own(self) -> None:
-        ids = [life.id for life in self.processes.changes.born]
+        ids = [life.id for life in self.processes.changes.started]
         assert ids == list(range(2, 2 + 2 * len(ids), 2))
         assert {life.id for life in self.processes.living.values()} == {
-            life.id for life in self.processes.changes.born if life.end_source is None
+            life.id for life in self.processes.changes.started if life.end_source is None
         }
 
 

@@ -61,7 +61,7 @@ def heard() -> tuple[Hearing, Processes, Queue, Callable[[list[ProcSnapshot | No
 
 
 def last(processes: Processes) -> Incarnation:
-    (life,) = processes.changes.born
+    (life,) = processes.changes.started
     return life
 
 
@@ -97,7 +97,7 @@ def test_threads_that_end_at_every_look_are_looked_at_again_soon(
     for number in range(4):
         queue.send(exited(1 + number, 201 + number, 0, 3 * SECOND + number))
     assert hearing.drain()
-    assert list(processes.doubts) == [200]
+    assert list(processes.unconfirmed_exits) == [200]
     assert hearing.due_ns() is not None
     shows([None])
     hearing.tick(5 * SECOND)
@@ -142,5 +142,5 @@ def test_after_a_loss_proc_is_read_in_pieces_and_what_is_heard_meanwhile_comes_a
     assert 301 in processes.living
     hearing.drain()
     assert hearing.drain()
-    (life,) = (life for life in processes.changes.born if life.pid == 300)
-    assert 300 in processes.doubts or life.end_source == End.EXIT
+    (life,) = (life for life in processes.changes.started if life.pid == 300)
+    assert 300 in processes.unconfirmed_exits or life.end_source == End.EXIT

@@ -46,7 +46,7 @@ def test_kth_message_is_of_the_kth_life_however_the_streams_are_interleaved() ->
     processes = Processes(Jobs())
     matcher = UsageMatcher(processes, delays=True)
     processes.apply([fork(0), exited(5 * MS), fork(6 * MS), exited(9 * MS), fork(10 * MS)])
-    first, second, third = (life.id for life in processes.changes.born)
+    first, second, third = (life.id for life in processes.changes.started)
     matcher.hear([stats(5 * MS), stats(3 * MS)], 20 * MS)
     matcher.hear([stats(9 * MS)], 20 * MS)
     processes.apply([exited(19 * MS)])
@@ -62,7 +62,7 @@ def test_message_that_comes_before_the_exit_event_is_taken_for_the_living() -> N
     matcher.hear([stats(5 * MS)], 6 * MS)
     processes.apply([exited(6 * MS), fork(7 * MS), exited(8 * MS)])
     matcher.hear([stats(1 * MS)], 9 * MS)
-    assert told(processes) == [life.id for life in processes.changes.born]
+    assert told(processes) == [life.id for life in processes.changes.started]
 
 
 def test_lost_message_leaves_out_its_life_and_shifts_no_other() -> None:
@@ -79,7 +79,7 @@ def test_lost_message_leaves_out_its_life_and_shifts_no_other() -> None:
         ]
     )
     matcher.hear([stats(3909 * MS)], 4001 * MS)
-    assert told(processes) == [processes.changes.born[2].id]
+    assert told(processes) == [processes.changes.started[2].id]
 
 
 def test_message_of_an_earlier_life_that_nobody_heard_of_takes_no_later_ones_place() -> None:
@@ -87,8 +87,8 @@ def test_message_of_an_earlier_life_that_nobody_heard_of_takes_no_later_ones_pla
     matcher = UsageMatcher(processes, delays=True)
     processes.apply([fork(0), exited(MS)])
     matcher.hear([stats(90_000 * MS), stats(MS)], 5000 * MS)
-    assert told(processes) == [processes.changes.born[0].id]
-    assert matcher.homeless == 1
+    assert told(processes) == [processes.changes.started[0].id]
+    assert matcher.unmatched == 1
 
 
 def test_message_of_a_process_that_nobody_heard_of_is_counted_and_given_to_nobody() -> None:
@@ -97,7 +97,7 @@ def test_message_of_a_process_that_nobody_heard_of_is_counted_and_given_to_nobod
     processes.apply([fork(0)])
     matcher.hear([stats(MS, pid=7), stats(500 * MS)], 100 * MS)
     assert told(processes) == []
-    assert matcher.homeless == 2
+    assert matcher.unmatched == 2
 
 
 def test_delays_that_the_kernel_does_not_count_are_unknown_not_zero() -> None:
@@ -124,7 +124,7 @@ def test_name_at_the_end_is_taken_where_no_other_is_known() -> None:
     processes = Processes(Jobs())
     matcher = UsageMatcher(processes, delays=True)
     processes.apply([fork(0), exited(MS), fork(0, 7), exited(MS, pid=7)])
-    named, nameless = processes.changes.born
+    named, nameless = processes.changes.started
     named.comm = "sh"
     matcher.hear([stats(MS), stats(MS, pid=7)], 2 * MS)
     assert (named.comm, nameless.comm) == ("sh", "cc1")

@@ -12,9 +12,9 @@ from elsa.state.ending import (
     MOST_KEPT,
     OVERTAKEN_NS,
     PLAIN_APART_NS,
-    Ends,
-    Exits,
     ThreadEnd,
+    ThreadEnds,
+    ThreadExits,
     wait_status,
 )
 
@@ -28,15 +28,15 @@ def ends(*told: tuple[int, int, bool]) -> list[ThreadEnd]:
     return [ThreadEnd(100 + place, *one) for place, one in enumerate(told)]
 
 
-def heard(*told: tuple[int, int, int, int]) -> Exits:
+def heard(*told: tuple[int, int, int, int]) -> ThreadExits:
     """Exit events: thread, code, CPU, time."""
-    exits = Exits()
+    exits = ThreadExits()
     for one in told:
         exits.note(*one)
     return exits
 
 
-def exits(threads: list[ThreadEnd], *cpus: int) -> Exits:
+def exits(threads: list[ThreadEnd], *cpus: int) -> ThreadExits:
     """The exit events of these threads, on these CPUs."""
     return heard(
         *(
@@ -47,9 +47,15 @@ def exits(threads: list[ThreadEnd], *cpus: int) -> Exits:
 
 
 def wait(
-    threads: list[ThreadEnd], exits: Exits, exec_ns: int | None = None, *, complete: bool = True
+    threads: list[ThreadEnd],
+    exits: ThreadExits,
+    exec_ns: int | None = None,
+    *,
+    complete: bool = True,
 ) -> int | None:
-    return wait_status(Ends(threads, [end.tid for end in threads], complete), exits, START, exec_ns)
+    return wait_status(
+        ThreadEnds(threads, [end.tid for end in threads], complete), exits, START, exec_ns
+    )
 
 
 def status(
@@ -150,4 +156,4 @@ def test_near_an_exec_events_alone_tell_since_a_fork_is_told_late() -> None:
 
 
 def test_of_nothing_follows_nothing() -> None:
-    assert wait([], Exits(), complete=False) is None
+    assert wait([], ThreadExits(), complete=False) is None

@@ -76,12 +76,12 @@ def test_what_was_dropped_between_heard_events_of_a_cpu_is_counted_exactly(
 def test_what_the_kernel_counted_is_not_lost_again_when_a_silent_cpu_goes_on() -> None:
     losses = Losses()
     losses.counted = 5
-    assert losses.tell() == ("overrun", 5)
+    assert losses.take_new() == ("overrun", 5)
     losses.skipped = 5  # the next event of the CPU that lost them
-    assert losses.tell() == ("sequence", 0)
+    assert losses.take_new() == ("sequence", 0)
     losses.skipped = 8  # told early, ...
-    assert losses.tell() == ("sequence", 3)
+    assert losses.take_new() == ("sequence", 3)
     losses.counted = 9  # ... and then exactly
-    assert losses.tell() == ("overrun", 1)
+    assert losses.take_new() == ("overrun", 1)
     losses.skipped = 9
-    assert losses.tell() == ("sequence", 0)
+    assert losses.take_new() == ("sequence", 0)

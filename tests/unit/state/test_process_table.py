@@ -12,10 +12,10 @@ from elsa.decode.events import Event
 from elsa.errors import UsageError
 from elsa.state.clock import Clock, Clocks
 from elsa.state.codes import End, EventKind, How, Origin
-from elsa.state.ending import Ends, ThreadEnd
+from elsa.state.ending import ThreadEnd, ThreadEnds
 from elsa.state.incarnation import TICK_NS, Incarnation, ProcSnapshot, ProgramRow
 from elsa.state.jobs import Job, Jobs
-from elsa.state.process_table import LATE_NS, TOLD_WITHIN_NS, Processes
+from elsa.state.process_table import LATE_NS, REPORTED_WITHIN_NS, Processes
 from tests.support.events import INIT, clone, event, execed, exited, fork
 
 MS = 1_000_000
@@ -50,7 +50,7 @@ def new_job(processes: Processes, name: str = "job") -> Job:
 
 
 def all_lives(processes: Processes) -> list[Incarnation]:
-    return processes.changes.born
+    return processes.changes.started
 
 
 # --- one life
@@ -90,7 +90,7 @@ def test_ids_are_two_apart_and_go_on_from_the_next_free_one() -> None:
 
 
 def test_an_exec_asks_for_the_new_name_until_the_process_has_gone(processes: Processes) -> None:
-    processes.name(processes.living[100], b"before")
+    processes.set_comm(processes.living[100], b"before")
     processes.apply(
         [
             fork(2 * SECOND, 100, 101),
@@ -122,10 +122,10 @@ def test_what_a_process_executed_before_its_last_exec_does_not_stay_its_program(
     processes.apply([fork(1 * SECOND, INIT, 200), execed(2 * SECOND, 100), execed(2 * SECOND, 200)])
     first, second = processes.living[100], processes.living[200]
     for life in (first, second):
-        processes.show_program(life, row(life, "sh"), 2 * SECOND + 10 * MS)
+        processes.note_program(life, row(life, "sh"), 2 * SECOND + 10 * MS)
     assert processes.execed == set()
     processes.apply([execed(3 * SECOND, 100), execed(3 * SECOND, 200), exited(3 * SECOND, 100)])
-    processes.show_program(second, None, 3 * SECOND + 10 * MS)
+    processes.note_program(second, None, 3 * SECOND + 10 * MS)
     processes.apply([exited(4 * SECOND, 200)])
     assert programs(processes) == [row(first, None), row(second, None)]
 
@@ -135,8 +135,8 @@ def test_a_program_that_was_looked_at_before_its_exec_was_read_from_the_queue_st
 ) -> None:
     life = processes.living[100]
     processes.apply([execed(2 * SECOND, 100)])
-    processes.name(life, b"second")
-    processes.show_program(life, row(life, "second"), 4 * SECOND)
+    processes.set_comm(life, b"second")
+    processes.note_program(life, row(life, "second"), 4 * SECOND)
     processes.apply([execed(3 * SECOND, 100), exited(5 * SECOND, 100)])
     assert (programs(processes), life.comm) == ([row(life, "second")], "second")
 
@@ -151,21 +151,21 @@ def test_who_was_found_is_to_be_looked_at_and_so_is_everybody_after_a_loss(
 ) -> None:
     """An exec may be among what was lost."""
     life = processes.living[100]
-    processes.show_program(life, row(life, "sh"), 2 * SECOND)
+    processes.note_program(life, row(life, "sh"), 2 * SECOND)
     processes.reconcile([found(100, SECOND), found(300, 2 * SECOND)], infer=True)
-    assert set(processes.unsure) == {100, 300}
+    assert set(processes.unread_programs) == {100, 300}
     processes.apply([exited(20 * SECOND, 100), exited(20 * SECOND, 300)])
     for pid in (100, 300):
-        processes.resolve_doubt(pid, None)
-    assert (programs(processes), processes.unsure) == ([row(life, None)], {})
+        processes.resolve_exit(pid, None)
+    assert (programs(processes), processes.unread_programs) == ([row(life, None)], {})
 
 
 def test_who_ends_while_events_are_missing_may_have_executed_something_else(
     processes: Processes,
 ) -> None:
     life = processes.living[100]
-    processes.show_program(life, row(life, "sh"), 2 * SECOND)
-    processes.uncertain = True
+    processes.note_program(life, row(life, "sh"), 2 * SECOND)
+    processes.events_lost = True
     processes.apply([exited(3 * SECOND, 100)])
     assert programs(processes) == [row(life, None)]
 
@@ -175,17 +175,17 @@ def test_a_command_line_that_comes_late_is_that_of_the_program_which_was_looked_
 ) -> None:
     life = processes.living[100]
     seen = row(life, None)
-    processes.show_program(life, seen, 2 * SECOND)
+    processes.note_program(life, seen, 2 * SECOND)
     processes.take_changes()
-    processes.show_cmdline(life, seen, 2 * SECOND, None)
+    processes.note_cmdline(life, seen, 2 * SECOND, None)
     assert programs(processes) == []
-    processes.show_cmdline(life, seen, 2 * SECOND, "sh -c true")
+    processes.note_cmdline(life, seen, 2 * SECOND, "sh -c true")
     assert programs(processes) == [(life.id, "sh -c true", *seen[2:])]
-    processes.show_program(life, seen, 3 * SECOND)
-    processes.show_cmdline(life, seen, 2 * SECOND, "sh -c true")
+    processes.note_program(life, seen, 3 * SECOND)
+    processes.note_cmdline(life, seen, 2 * SECOND, "sh -c true")
     assert programs(processes) == [seen]
     processes.apply([execed(4 * SECOND, 100), exited(5 * SECOND, 100)])
-    processes.show_cmdline(life, seen, 3 * SECOND, "sh -c false")
+    processes.note_cmdline(life, seen, 3 * SECOND, "sh -c false")
     assert programs(processes) == [row(life, None)]
 
 
@@ -230,8 +230,8 @@ def test_events_are_kept_as_the_kernel_sent_them_with_the_incarnation_concerned(
 def test_a_stored_life_that_changes_is_amended_once_per_batch(processes: Processes) -> None:
     life = processes.living[100]
     life.stored = True
-    processes.name(life, b"one")
-    processes.name(life, b"two")
+    processes.set_comm(life, b"one")
+    processes.set_comm(life, b"two")
     processes.apply([exited(2 * SECOND, 100)])
     assert processes.take_changes().amended == {life.id: life}
     assert len(processes.changes) == 0
@@ -294,30 +294,30 @@ def test_taskstats_decide_between_codes_whenever_they_are_heard(
 ) -> None:
     life = processes.living[100]
     life.stored = True
-    ends = Ends(
+    ends = ThreadEnds(
         [
-            ThreadEnd(100, 0x0700, 2_000_000, zapped=False),
-            ThreadEnd(101, 0, 2_020_000, zapped=False),
+            ThreadEnd(100, 0x0700, 2_000_000, killed=False),
+            ThreadEnd(101, 0, 2_020_000, killed=False),
         ],
         [100, 101],
         complete=True,
     )
     processes.apply([clone(2 * SECOND, 100, 101), exited(3 * SECOND, 100, 0x0700)])
     if early:
-        processes.hear_ends(life, ends)
+        processes.note_thread_ends(life, ends)
     processes.apply([exited(3 * SECOND + 20 * MS, 100, tid=101)])
     if not early:
         assert life.exit_status is None
-        processes.hear_ends(life, ends)
+        processes.note_thread_ends(life, ends)
     assert (life.exit_status, life.leader_status) == (0, 0x0700)
     assert life.id in processes.changes.amended
 
 
 def test_taskstats_tell_the_status_where_no_exit_was_heard(processes: Processes) -> None:
     life = processes.living[100]
-    processes.vanished([life], 3 * SECOND)
-    processes.hear_ends(
-        life, Ends([ThreadEnd(100, 0x0700, 2_000_000, zapped=False)], [100], complete=True)
+    processes.end_vanished([life], 3 * SECOND)
+    processes.note_thread_ends(
+        life, ThreadEnds([ThreadEnd(100, 0x0700, 2_000_000, killed=False)], [100], complete=True)
     )
     assert (life.end_source, life.exit_status) == (End.VANISHED, 0x0700)
 
@@ -336,13 +336,13 @@ def test_who_waited_for_the_command_of_a_job_knows_its_status_best(processes: Pr
     assert life.exit_status is None
     for told in ((job.id, 0, 4711), (job.id + 1, 0, 0), (job.id, 0x0100, 0)):
         with pytest.raises(UsageError):
-            processes.tell_status(*told)
+            processes.report_status(*told)
     assert life.exit_status is None
-    processes.tell_status(job.id, 0, 0)
+    processes.report_status(job.id, 0, 0)
     assert (life.exit_status, life.leader_status) == (0, 0x0700)
     assert life.id in processes.changes.amended
     with pytest.raises(UsageError, match="no command that has just ended"):
-        processes.tell_status(job.id, 0, 0)
+        processes.report_status(job.id, 0, 0)
 
 
 def test_a_status_may_be_told_where_no_exit_was_heard_but_not_for_long(
@@ -355,11 +355,11 @@ def test_a_status_may_be_told_where_no_exit_was_heard_but_not_for_long(
     )
     for life, job in zip(lives, jobs, strict=True):
         processes.add(life, job, 0, How.LAUNCHED)
-    processes.vanished(lives, 3 * SECOND)
-    processes.tell_status(jobs[0].id, 0x0300)
-    processes.forget_late(3 * SECOND + TOLD_WITHIN_NS + 1)
+    processes.end_vanished(lives, 3 * SECOND)
+    processes.report_status(jobs[0].id, 0x0300)
+    processes.drop_overdue(3 * SECOND + REPORTED_WITHIN_NS + 1)
     with pytest.raises(UsageError):
-        processes.tell_status(jobs[1].id, 0x0300)
+        processes.report_status(jobs[1].id, 0x0300)
     assert [life.exit_status for life in lives] == [0x0300, None]
 
 
@@ -477,12 +477,12 @@ def test_an_exit_that_does_not_come_is_given_up(processes: Processes) -> None:
 def test_housekeeping_forgets_only_the_exits_that_are_not_coming(processes: Processes) -> None:
     old = processes.living[100]
     processes.apply([fork(2 * SECOND, INIT, 100)])
-    processes.forget_late(2 * SECOND + LATE_NS)
+    processes.drop_overdue(2 * SECOND + LATE_NS)
     processes.apply([exited(2 * SECOND, 100, 1, parent=0)])
     assert old.end_source == End.EXIT
     newer = processes.living[100]
     processes.apply([fork(3 * SECOND, INIT, 100)])
-    processes.forget_late(3 * SECOND + LATE_NS + 1)
+    processes.drop_overdue(3 * SECOND + LATE_NS + 1)
     processes.apply([exited(3 * SECOND, 100, 2, parent=0)])
     assert (newer.end_source, processes.living) == (End.REUSED, {})
 
@@ -785,11 +785,11 @@ def test_the_exit_of_a_thread_of_a_found_process_is_a_doubt_that_proc_decides(
 ) -> None:
     life = doubtful.living[50]
     doubtful.apply([exited(11 * SECOND, 50, 0)])
-    assert list(doubtful.doubts) == [50]
-    doubtful.resolve_doubt(50, found(50, zombie=True, threads=2, seen_ns=12 * SECOND))
-    assert (doubtful.doubts, doubtful.living) == ({}, {50: life})
+    assert list(doubtful.unconfirmed_exits) == [50]
+    doubtful.resolve_exit(50, found(50, zombie=True, threads=2, seen_ns=12 * SECOND))
+    assert (doubtful.unconfirmed_exits, doubtful.living) == ({}, {50: life})
     doubtful.apply([exited(13 * SECOND, 50, 0x0600, tid=51)])
-    doubtful.resolve_doubt(50, found(50, zombie=True, seen_ns=14 * SECOND))
+    doubtful.resolve_exit(50, found(50, zombie=True, seen_ns=14 * SECOND))
     assert (life.end_source, life.elapsed_ns, life.exit_status, life.leader_status) == (
         End.EXIT,
         13 * SECOND,
@@ -808,14 +808,14 @@ def test_a_doubt_ends_a_life_that_proc_does_not_show_any_more(
 ) -> None:
     life = doubtful.living[50]
     doubtful.apply([exited(11 * SECOND, 50, 9)])
-    doubtful.resolve_doubt(50, shown)
+    doubtful.resolve_exit(50, shown)
     assert (life.end_source, life.elapsed_ns, life.exit_status) == (End.EXIT, 11 * SECOND, 9)
 
 
 def test_the_newest_exit_is_the_doubt(doubtful: Processes) -> None:
     life = doubtful.living[50]
     doubtful.apply([exited(11 * SECOND, 50, 0), exited(12 * SECOND, 50, 0x0600, tid=51)])
-    doubtful.resolve_doubt(50, None)
+    doubtful.resolve_exit(50, None)
     assert (life.elapsed_ns, life.exit_status, life.leader_status) == (12 * SECOND, 0x0600, 0)
 
 
@@ -823,14 +823,14 @@ def test_the_next_life_of_the_pid_decides_a_doubt(doubtful: Processes) -> None:
     life = doubtful.living[50]
     doubtful.apply([exited(11 * SECOND, 50, 3), fork(12 * SECOND, INIT, 50)])
     assert (life.end_source, life.elapsed_ns, life.exit_status) == (End.EXIT, 11 * SECOND, 3)
-    assert doubtful.doubts == {}
+    assert doubtful.unconfirmed_exits == {}
 
 
 def test_the_late_exit_of_a_thread_that_proc_showed_no_more_is_not_the_end() -> None:
     processes = Processes(Jobs())
     processes.reconcile([found(50, threads=1, seen_ns=10 * SECOND)], infer=False)
     processes.apply([exited(10 * SECOND + MS, 50, 0, tid=51)])
-    processes.resolve_doubt(50, found(50, threads=1, seen_ns=11 * SECOND))
+    processes.resolve_exit(50, found(50, threads=1, seen_ns=11 * SECOND))
     assert 50 in processes.living
 
 
@@ -849,8 +849,8 @@ def test_who_is_not_shown_is_reported_and_ends_only_when_the_owner_says_so(
     processes.apply(
         [exited(9 * SECOND, 101, 5), exited(9 * SECOND, 102, 6), fork(9 * SECOND, INIT, 101)]
     )  # heard after all
-    processes.resolve_doubt(102, None)
-    processes.vanished(missing, 10 * SECOND)
+    processes.resolve_exit(102, None)
+    processes.end_vanished(missing, 10 * SECOND)
     assert [(life.end_source, life.exit_status) for life in missing] == [
         (End.VANISHED, None),
         (End.EXIT, 5),
@@ -1004,6 +1004,6 @@ def test_shedding_lets_go_of_events_and_of_lives_that_came_and_went_and_says_how
         [fork(2 * SECOND, 100, 101), fork(2 * SECOND, 100, 102), exited(3 * SECOND, 101)]
     )
     assert processes.changes.shed() == 4 + 1
-    assert [life.pid for life in processes.changes.born] == [100, 102]
+    assert [life.pid for life in processes.changes.started] == [100, 102]
     assert [stay[1] for stay in processes.changes.entered] == [parent.id, processes.living[102].id]
     assert processes.changes.events == []

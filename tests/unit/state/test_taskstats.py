@@ -163,4 +163,4 @@ def test_what_the_version_lacks_stays_unknown() -> None:
 def test_messages_that_name_no_process_are_counted_only() -> None:
     sums = ProcessSums()
     assert sums.feed([Message(NOTHING._replace(tgid=None), None), Message(None, NOTHING)]) == []
-    assert sums.nameless == 1
+    assert sums.without_tgid == 1

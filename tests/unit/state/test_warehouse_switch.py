@@ -28,7 +28,7 @@ def known() -> tuple[Processes, Job]:
     old.apply([fork(10 * S, INIT, 50), fork(11 * S, INIT, 60)])
     old.add(old.living[50], job, 20 * S)
     old.apply([fork(40 * S, 50, 51), fork(41 * S, 50, 52), exited(42 * S, 52)])
-    old.name(old.living[50], b"sh")
+    old.set_comm(old.living[50], b"sh")
     return old, job
 
 
@@ -64,7 +64,7 @@ def test_an_empty_warehouse_gets_all_that_lives_under_the_same_job_id() -> None:
         (7, fifty.id, 20 * S, None, How.ADDED),
         (7, child.id, 0, None, How.INHERITED),
     ]
-    assert len(new.changes.born) == 3
+    assert len(new.changes.started) == 3
     assert moved.since_ns == 15 * S
     assert job.id == 7
 
@@ -92,7 +92,7 @@ def test_of_an_older_state_of_the_same_warehouse_only_what_is_new_is_added() -> 
     assert moved.clocks == [Clock(4, 30 * S, REAL + S, 0)]
     assert new.living[50].id == 50  # as it was
     assert new.changes.left == [(NOW, 7, 60)]  # taken out since
-    (child,) = new.changes.born
+    (child,) = new.changes.started
     assert (child.pid, child.start_ns, child.parent_id, child.jobs) == (51, 40 * S, 50, (7,))
     assert [
         (life.pid, life.start_ns, life.end_source)

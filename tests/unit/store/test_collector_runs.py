@@ -52,7 +52,7 @@ def first(connection: sqlite3.Connection) -> sqlite3.Connection:
     four = jobs.create("four", 0, 6)
     processes.apply([fork(11 * S, INIT, 100)])
     life = processes.living[100]
-    processes.name(life, b"sh")
+    processes.set_comm(life, b"sh")
     for job in (one, two, three):
         processes.add(life, job, 12 * S)
     processes.apply([fork(13 * S, 100, 101), fork(14 * S, 100, 102), exited(15 * S, 102)])

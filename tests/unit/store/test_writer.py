@@ -94,7 +94,7 @@ def full_batch() -> Batch:
     processes = Processes(jobs)
     processes.apply([fork(1000, INIT, 50)])
     life = processes.living[50]
-    processes.name(life, b"sh")
+    processes.set_comm(life, b"sh")
     processes.add(life, job, 2000)
     processes.apply([fork(3000, 50, 51), exited(3500, 51, 256)])
     processes.remove(life, job, 4000)
@@ -165,11 +165,11 @@ def test_a_later_batch_amends_what_an_earlier_one_stored(begun: sqlite3.Connecti
     processes.apply([fork(1000, INIT, 50)])
     first, second, third = Batch(clocks=[Clock(0, 0, 0, 0)]), Batch(), Batch()
     first.take(processes.take_changes())
-    processes.name(processes.living[50], b"ed")
+    processes.set_comm(processes.living[50], b"ed")
     second.take(processes.take_changes())
     processes.apply([exited(3000, 50, 9)])
     third.take(processes.take_changes())
-    assert [(len(batch.born), len(batch.amended)) for batch in (first, second, third)] == [
+    assert [(len(batch.started), len(batch.amended)) for batch in (first, second, third)] == [
         (1, 0),
         (0, 1),
         (0, 1),
