@@ -60,6 +60,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -109,12 +110,13 @@ def cpu_s(pid: int | None) -> float:
     return (int(fields[11]) + int(fields[12])) / HZ
 
 
-def idle(pid: int) -> None:
-    """Wait until a process uses no CPU time any more."""
+def idle(pid: int) -> int:
+    """Wait until a process uses no CPU time any more; it loses nothing that is known."""
     before = -1.0
     while (now := cpu_s(pid)) > before:
         before = now
         time.sleep(0.3)
+    return 0
 
 
 @contextmanager
@@ -131,7 +133,7 @@ def listener(name: str, folder: Path, listen: Path) -> Iterator[Listener]:
             subprocess.Popen(command, stdout=told) as process,
         ):
             time.sleep(0.5)
-            yield Listener(process.pid, lambda: idle(process.pid) or 0)
+            yield Listener(process.pid, partial(idle, process.pid))
             process.send_signal(signal.SIGTERM)
     else:
         with ExitStack() as stack:

@@ -162,8 +162,8 @@ def executes(program: str = "/bin/true") -> None:
     """Programs with long arguments that look like nothing but secrets, one after the other."""
     chance = random.Random(os.getuid())  # noqa: S311 - no secret
     while True:
-        words = []
-        while sum(map(len, words)) < ARGUMENT_BYTES:
+        words: list[str] = []
+        while sum(len(word) for word in words) < ARGUMENT_BYTES:
             secret = "".join(
                 chance.choices(string.ascii_letters + "'\"\\ =:", k=chance.choice((8, 200, 16_000)))
             )

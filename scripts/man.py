@@ -14,12 +14,18 @@ import sys
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-try:
+if TYPE_CHECKING:
+    from hatchling.builders.config import BuilderConfig
     from hatchling.builders.hooks.plugin.interface import BuildHookInterface
-except ImportError:  # only a build needs it
-    BuildHookInterface = object
+
+    Interface = BuildHookInterface[BuilderConfig]
+else:
+    try:
+        from hatchling.builders.hooks.plugin.interface import BuildHookInterface as Interface
+    except ImportError:  # only a build needs it
+        Interface = object
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # the package itself may not be installed while its wheel is built
@@ -30,7 +36,7 @@ from elsa import __version__, errors  # noqa: E402
 from elsa.cli import main  # noqa: E402
 
 
-class BuildHook(BuildHookInterface):  # type: ignore[type-arg, misc]
+class BuildHook(Interface):
     """What hatchling calls before it puts a wheel together."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:

@@ -93,6 +93,11 @@ def size(value: int) -> int:
     return value.bit_length()
 
 
+def length(lines: Iterable[bytes]) -> int:
+    """About how long a text is."""
+    return size(sum(len(line) for line in lines))
+
+
 def assert_held(values: Iterable[Any]) -> None:
     """SQLite can hold what a decoder yields."""
     for value in values:
@@ -257,17 +262,18 @@ def acct_programs(data: bytes) -> Hashable:
         for row in acct.decode_rows(data[run.start : run.end])
     ]
     kinds = [
-        size(sum(map(len, made)))
+        length(made)
         for made in (dump_acct.lines(rows), lastcomm.lines(rows, lastcomm.Wanted()), sa.each(rows))
     ]
     for shape in (
         sa.Shape(),
         sa.Shape(sort="real", percentages=True, ratio=True, paging=True, all_names=True),
+        sa.Shape(threshold=2),
     ):
-        kinds.append(size(sum(map(len, sa.by_command(rows, shape, lambda _name, _calls: True)))))
-        kinds.append(size(sum(map(len, sa.by_owner(rows, shape)))))
+        kinds.append(length(sa.by_command(rows, shape, lambda _name: True)))
+        kinds.append(length(sa.by_owner(rows, shape)))
     raw = (layouts.raw(rows, version, byteswap=bool(version & 1), ahz=1024) for version in range(4))
-    return tuple(kinds), *(size(sum(map(len, made))) for made in raw)
+    return tuple(kinds), *(length(made) for made in raw)
 
 
 def acct_stored(data: bytes) -> Hashable:
@@ -393,7 +399,7 @@ def proc_files(data: bytes) -> Hashable:
             )
             continue
         assert_held(value if isinstance(value, tuple) else () if value is None else (value,))
-        found.append(type(value))
+        found.append(type(value).__name__)
     return tuple(found)
 
 

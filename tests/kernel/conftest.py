@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from elsa.config import ACCT_FILES
 from elsa.errors import ElsaError
 from elsa.kernel import accounting as kernel
 from elsa.kernel.connector import Connector
@@ -50,7 +51,7 @@ def accounting(tmp_path: Path) -> Iterator[Path]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         before = kernel.canary()
         _require_kernel(
-            before is None or before in kernel.ACCT_FILES,
+            before is None or before in ACCT_FILES,
             f"accounting writes to {before}, which rotation has renamed",
         )
         path = tmp_path / "pacct"

@@ -96,7 +96,7 @@ def test_status_signal_and_times_are_those_of_the_process(accounting: Path) -> N
 )
 def test_names_of_any_bytes_arrive(accounting: Path, tmp_path: Path, name: bytes) -> None:
     program = os.fsencode(tmp_path) + b"/" + name
-    shutil.copy(TRUE, program)
+    shutil.copy(os.fsencode(TRUE), program)
     pid = os.posix_spawn(program, [program], {})
     os.waitpid(pid, 0)
     (record,) = of(accounting, pid)

@@ -26,7 +26,7 @@ def settings(accounting: Path, tmp_path: Path) -> Iterator[Config]:
     """A host on which everything is set up: accounting, a warehouse and a jobd."""
     settings = Config(db=tmp_path / "elsa.db", socket=tmp_path / "jobd.sock", acct_file=accounting)
     upgrade(settings.db)
-    command = [ELSA, "jobd", "--db", settings.db, "--socket", settings.socket]
+    command = [str(ELSA), "jobd", "--db", str(settings.db), "--socket", str(settings.socket)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as daemon:
         try:
             deadline = time.monotonic() + 20

@@ -231,7 +231,7 @@ def small(
     finally:
         host.close()
         # The programs that jobd had started end when they notice that it has.
-        umount = ["umount", disk]
+        umount = ["umount", str(disk)]
         wait_until(
             "nothing uses the disk",
             lambda: subprocess.run(umount, capture_output=True, check=False).returncode == 0,

@@ -272,7 +272,12 @@ def test_anybody_may_query_the_warehouse_with_sqlite(host: Host) -> None:
     host.ingest()
     shell = shutil.which("sqlite3")
     if shell:
-        command = [shell, "-readonly", host.db, "select name, processes, exit_code from job_usage"]
+        command = [
+            shell,
+            "-readonly",
+            str(host.db),
+            "select name, processes, exit_code from job_usage",
+        ]
         assert (
             subprocess.run(command, capture_output=True, check=True, text=True).stdout
             == "one|1|0\n"
@@ -333,8 +338,8 @@ def test_without_root_nothing_is_done_and_the_reason_is_told(host: Host, tmp_pat
     for command in (["jobd"], ["ingest"], ["report", "jobs"]):
         refused(host.as_nobody(*command), EXIT_PERMISSION)
     job = host.create("roots", os.getpid())
-    for command in (["show", job], ["add", job, os.getpid()], ["close", job]):
-        refused(host.as_nobody("job", *command), EXIT_USAGE, f"no open job {job}")
+    for request in (["show", job], ["add", job, os.getpid()], ["close", job]):
+        refused(host.as_nobody("job", *request), EXIT_USAGE, f"no open job {job}")
     refused(
         host.as_nobody("job", "add", nobodys_job(host), os.getpid()),
         EXIT_PERMISSION,

@@ -126,8 +126,8 @@ def assert_the_same(host: Host, rotation: Rotation) -> None:
         b"".join(theirs("dump-acct", [str(path)]) for path in sorted(rotation.folder.iterdir()))
     )
     host.ingest_all()
-    ours = host.run("report", "dump-acct", text=False)
-    assert sorted(storms_records(ours.stdout)) == sorted(raw)
+    ours = host.run("report", "dump-acct", errors="surrogateescape", encoding="utf-8")
+    assert sorted(storms_records(os.fsencode(ours.stdout))) == sorted(raw)
     assert len(raw) > 1000
     assert host.sql("select count(*) from acct where join_outcome not in (1, 3, 4)") == [(0,)]
     host.assert_sound()

@@ -57,13 +57,15 @@ def door(request: pytest.FixtureRequest, quiet: Host) -> Host:
 
 
 def start(host: Host, *words: object, **options: Any) -> subprocess.Popen[str]:
-    pipes = {
+    pipes: dict[str, Any] = {
         "stdout": subprocess.PIPE,
         "stderr": subprocess.PIPE,
         "text": True,
         "env": host.environ,
     }
-    process = subprocess.Popen([ELSA, "run", *map(str, words)], **(pipes | options))
+    process: subprocess.Popen[str] = subprocess.Popen(
+        [ELSA, "run", *map(str, words)], **(pipes | options)
+    )
     host.started.append(process)
     return process
 
@@ -301,7 +303,7 @@ def test_without_privilege_one_line_says_what_to_do(
 ) -> None:
     require_kernel(shutil.which("setpriv"), "there is no setpriv to give up privileges with")
     less = ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-all", "--ambient-caps=-all", "--"]
-    command = [*less, ELSA, "run", "touch", tmp_path / "ran"]
+    command = [*less, str(ELSA), "run", "touch", str(tmp_path / "ran")]
     done = subprocess.run(command, env=quiet.environ, capture_output=True, text=True, check=False)
     assert done.returncode == EXIT_PERMISSION
     assert (
@@ -468,7 +470,7 @@ def test_rates_are_shown_in_a_pipe_too(quiet: Host) -> None:
 
 def test_top_refreshes_until_q(reader: Host) -> None:
     ours, theirs = pty.openpty()
-    command = [ELSA, "job", "top", "live", "--every", "0.2"]
+    command = [str(ELSA), "job", "top", "live", "--every", "0.2"]
     with subprocess.Popen(
         command, env=reader.environ, stdin=theirs, stdout=theirs, stderr=theirs
     ) as process:

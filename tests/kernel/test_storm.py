@@ -119,6 +119,7 @@ def test_what_an_overrun_loses_is_counted_and_mended_and_nothing_is_guessed(
         victims = [stack.enter_context(workload("/bin/cat")) for _ in range(stops)]
         job = host.create("storm", *workers, *(one.pid for one in (*members, *victims)))
         storm.go()
+        assert host.jobd is not None
         for member, victim in zip(members, victims, strict=True):
             time.sleep(0.2)
             host.jobd.send_signal(signal.SIGSTOP)
@@ -141,7 +142,6 @@ def test_what_an_overrun_loses_is_counted_and_mended_and_nothing_is_guessed(
             return late[0] - early[2] <= late[1] - early[1] <= late[2] - early[0]
 
         wait_until("every event is heard or counted as lost", all_known, 20)
-        living = {member["pid"]: member for member in host.request("show", job=job)["members"]}
         sleeps = {pid for one in members for pid in children_of(one.pid)}
         assert len(sleeps) == 2 * stops
         wait_until(

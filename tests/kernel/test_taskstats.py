@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,10 +80,11 @@ def stats_of(listener: TaskstatsSocket, pid: int) -> ProcessStats:
     return stats
 
 
-def python(program: str, *arguments: object, **options: object) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+def python(program: str, *arguments: object, **options: Any) -> subprocess.Popen[str]:
+    process: subprocess.Popen[str] = subprocess.Popen(
         [sys.executable, "-c", program, *map(str, arguments)], text=True, **options
-    )  # type: ignore[call-overload,no-any-return]
+    )
+    return process
 
 
 # Threads that end one by one, each after writing n times 1500 bytes; then, as the last words, what

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -298,6 +299,10 @@ def test_a_control_group_around_the_job_counts_the_same_cpu_time(
 # ------------------------------------------
 
 
+def is_empty(group: Path) -> bool:
+    return not (group / "cgroup.procs").read_text()
+
+
 @pytest.fixture
 def wide_cgroup(tmp_path: Path) -> Iterator[list[Path]]:
     """Groups of this test's own that count memory and I/O: two of version 1, or one of version 2."""
@@ -334,9 +339,7 @@ def wide_cgroup(tmp_path: Path) -> Iterator[list[Path]]:
         yield made
     finally:
         for group in made:
-            wait_until(
-                "the group is empty", lambda group=group: not (group / "cgroup.procs").read_text()
-            )  # type: ignore[misc]
+            wait_until("the group is empty", partial(is_empty, group))
             group.rmdir()
 
 

@@ -18,7 +18,6 @@ from elsa.decode.acct import comp_table
 from elsa.gnu.layouts import comp
 from elsa.ingest.ingester import Ingester
 from elsa.kernel.procfs import Procfs
-from elsa.store.upgrade import upgrade
 from tests.support.peers import ours, same_as_gnu, theirs
 
 # Enough for sums, ties, tables that grow, and spawning the original as seldom as that allows.
@@ -255,13 +254,6 @@ def test_the_bytes_of_dump_acct_are_the_same(pacct: Path, data: bytes, chosen: l
     assert ours("dump-acct", arguments) == theirs("dump-acct", arguments)
 
 
-@pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("gnu") / "empty.db"
-    upgrade(path)
-    return path
-
-
 PROGRAMS = (
     ["sa"],
     ["sa", "-am"],
@@ -276,9 +268,9 @@ PROGRAMS = (
 
 @given(files())
 @settings(EXAMPLES, max_examples=15)
-def test_the_warehouse_gives_what_its_file_gives(pacct: Path, empty: Path, data: bytes) -> None:
+def test_the_warehouse_gives_what_its_file_gives(pacct: Path, template: Path, data: bytes) -> None:
     db = pacct.with_name("elsa.db")
-    shutil.copy(empty, db)
+    shutil.copy(template, db)
     pacct.write_bytes(data)
     Ingester(
         Config(db=db, socket=pacct.with_name("none"), acct_file=pacct), Procfs(), host="test"

@@ -64,7 +64,7 @@ def histories(draw: st.DrawFn, max_lives: int = 25) -> tuple[list[Candidate], li
             elapsed_ns,
             draw(st.integers(0, 38 * MS)),
             code,
-            draw(st.permutations(offsets)),
+            tuple(draw(st.permutations(offsets))),
         )
         lives.append(life)
         records.append(record)
@@ -74,8 +74,8 @@ def histories(draw: st.DrawFn, max_lives: int = 25) -> tuple[list[Candidate], li
     return [life._replace(offsets=tuple(sorted(life.offsets))) for life in lives], records
 
 
-def without(draw: st.DrawFn, everything: list[Record]) -> list[Record]:
-    kept = draw(st.lists(st.booleans(), min_size=len(everything), max_size=len(everything)))
+def without(data: st.DataObject, everything: list[Record]) -> list[Record]:
+    kept = data.draw(st.lists(st.booleans(), min_size=len(everything), max_size=len(everything)))
     return [one for one, keep in zip(everything, kept, strict=True) if keep]
 
 
@@ -96,7 +96,7 @@ def test_with_records_lost_no_pair_is_wrong(
     history: tuple[list[Candidate], list[Record]], data: st.DataObject
 ) -> None:
     lives, records = history
-    kept = without(data.draw, records)
+    kept = without(data, records)
     before_first_start = data.draw(st.sets(st.integers(0, 25)))
     lives = [
         life._replace(end_ns=None, code=None) if life.id in before_first_start else life
@@ -115,7 +115,7 @@ def test_whatever_is_lost_every_record_has_one_fate_and_every_life_one_record_at
     history: tuple[list[Candidate], list[Record]], data: st.DataObject
 ) -> None:
     lives, records = history
-    kept = without(data.draw, records)
+    kept = without(data, records)
     gone = data.draw(st.sets(st.integers(0, 25)))
     outcome = pair([life for life in lives if life.id not in gone], kept)
     fates = [one.record_id for one in outcome.pairs] + outcome.ambiguous + outcome.alone
@@ -143,7 +143,7 @@ tables = st.integers(0, 6).flatmap(
 
 def every_alignment(rows: list[list[int]], width: int) -> list[dict[int, int]]:
     """All ways to give rows columns without crossing, best or not."""
-    ways = []
+    ways: list[dict[int, int]] = []
     for size in range(min(len(rows), width) + 1):
         for chosen in combinations(range(len(rows)), size):
             some = (

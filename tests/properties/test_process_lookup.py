@@ -140,7 +140,8 @@ def written(
                 (start_ns, elapsed_ns, life.id),
             )
     for place in gone:
-        if place < len(some) and left.pop(some[place].id, None):
+        if place < len(some) and some[place].id in left:
+            del left[some[place].id]
             connection.execute("delete from process where id = ?", (some[place].id,))
     if gone:
         process_lookup.forget_emptied(connection)

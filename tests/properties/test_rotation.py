@@ -14,24 +14,15 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from elsa.config import Config
 from elsa.ingest.ingester import Ingester
 from elsa.kernel.procfs import Procfs
-from elsa.store.upgrade import upgrade
 
 LAYOUT = struct.Struct("<2BH6If8H16s")
 NOW = 1_700_000_000
-
-
-@pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("empty") / "elsa.db"
-    upgrade(path)
-    return path
 
 
 class Disk:
@@ -39,9 +30,9 @@ class Disk:
     read into.
     """
 
-    def __init__(self, folder: Path, empty: Path) -> None:
+    def __init__(self, folder: Path, template: Path) -> None:
         self.folder, self.live, self.written, self.copies = folder, folder / "pacct", 0, 0
-        shutil.copy(empty, folder / "elsa.db")
+        shutil.copy(template, folder / "elsa.db")
         self.live.touch()
 
     def grow(self, path: Path | None = None, count: int = 20) -> None:
@@ -133,9 +124,11 @@ STEPS = st.one_of(
 @settings(max_examples=30)
 @given(st.lists(STEPS, max_size=10))
 @example([(1, 0), (0, 0)])  # a copy with a damaged first record is completed
-def test_every_record_is_read_exactly_once(empty: Path, steps: list[str | tuple[int, int]]) -> None:
+def test_every_record_is_read_exactly_once(
+    template: Path, steps: list[str | tuple[int, int]]
+) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        disk = Disk(Path(folder), empty)
+        disk = Disk(Path(folder), template)
         disk.grow()
         for step in steps:
             if isinstance(step, tuple):

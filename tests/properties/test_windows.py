@@ -25,7 +25,6 @@ from elsa.report.query.selection import Selection
 from elsa.report.query.times import Window
 from elsa.report.render.output import Output
 from elsa.report.render.writer import Row
-from elsa.store.upgrade import upgrade
 from tests.support import given as rows
 
 SECOND = 10**9
@@ -96,13 +95,6 @@ def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     time.tzset()
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path: Path = tmp_path_factory.mktemp("template") / "elsa.db"
-    upgrade(path)
-    return path
-
-
 def stored(template: Path, found: list[Candidate]) -> sqlite3.Connection:
     connection = sqlite3.connect(":memory:", isolation_level=None)
     with closing(sqlite3.connect(template)) as source:
@@ -112,7 +104,7 @@ def stored(template: Path, found: list[Candidate]) -> sqlite3.Connection:
     connection.execute("update clock set offset_ns = ?", (BOOT,))
     made.job(1)
     for number, life in enumerate(found, start=1):
-        more = (
+        more: dict[str, Any] = (
             {}
             if life.end is None
             else {"elapsed_ns": life.end - life.start, "end_clock_id": 1, "end_source": 1}

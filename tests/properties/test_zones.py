@@ -78,7 +78,7 @@ def zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
 def moments(draw: st.DrawFn, zone: str) -> int:
     """Any second; mostly near a change of the clock."""
     changes = _changes(zone)
-    if changes and draw(st.integers(0, 3)):
+    if changes and draw(st.integers(0, 3)) > 0:
         return draw(st.sampled_from(changes)) + draw(st.integers(-2 * DAY, 2 * DAY))
     return draw(MOMENTS)
 

@@ -282,7 +282,7 @@ class Workload:
 
     def __init__(self, program: Path | str, *arguments: object, **options: Any) -> None:
         command: Sequence[str] = [str(program), *map(str, arguments)]
-        self.process = subprocess.Popen(
+        self.process: subprocess.Popen[str] = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **options
         )
         self.pid = self.process.pid
@@ -294,6 +294,7 @@ class Workload:
 
     def has_printed(self) -> bool:
         """Whether a line waits to be read."""
+        assert self.process.stdout is not None
         return bool(select.select([self.process.stdout], [], [], 0)[0])
 
     def go(self) -> None:

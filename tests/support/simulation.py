@@ -209,7 +209,7 @@ class Warehouse:
         self.connection.execute(
             "insert into acct_file values (1, 1, '/pacct', 0, 0, 0, 0, x'', x'', 0, 0, 0, 0)"
         )
-        rows = []
+        rows: list[tuple[int | float, ...]] = []
         for one in sorted(self.history, key=lambda one: one.write_ns):
             if one.number in lost:
                 continue

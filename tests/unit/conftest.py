@@ -1,4 +1,4 @@
-"""A migrated warehouse, made once and copied for every test."""
+"""A warehouse of its own for every test."""
 
 from __future__ import annotations
 
@@ -11,20 +11,11 @@ from pathlib import Path
 import pytest
 
 from elsa.store import database
-from elsa.store.upgrade import upgrade
-
-
-@pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A warehouse at head with nothing in it."""
-    path: Path = tmp_path_factory.mktemp("template") / "elsa.db"
-    upgrade(path)
-    return path
 
 
 @pytest.fixture
 def db(template: Path, tmp_path: Path) -> Path:
-    """The path of a warehouse of one's own."""
+    """The path of an empty warehouse at the newest revision."""
     return Path(shutil.copy(template, tmp_path / "elsa.db"))
 
 

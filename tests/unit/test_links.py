@@ -112,4 +112,4 @@ def test_changelog_lists_days_from_the_newest_to_the_oldest() -> None:
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     days = re.findall(r"^##.* (\d{4}-\d\d-\d\d)$", text, flags=re.MULTILINE)
     assert days
-    assert days == sorted(set(days), reverse=True)
+    assert days == sorted(days, reverse=True)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
-if TYPE_CHECKING:
-    from given import Warehouse
+from tests.support.given import Warehouse
 
 REAL_S = 1_767_323_045  # real time of monotonic 0 (see given.py)
 

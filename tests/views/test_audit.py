@@ -6,17 +6,14 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from elsa.state.codes import Join, Origin
 from elsa.store import rollups
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from given import Warehouse
+from tests.support.given import Warehouse
 
 SECOND = 10**9
 REAL_S = 1_767_323_045  # real time of monotonic 0 (see given.py)

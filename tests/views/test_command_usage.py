@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from given import Warehouse
+from tests.support.given import Warehouse
 
 
 def test_command_and_fork_flag_are_the_key_as_in_sa(warehouse: Warehouse) -> None:

@@ -4,10 +4,9 @@ first, with what was used.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from given import Warehouse
+from tests.support.given import Warehouse
 
 
 def test_stay_from_birth_to_end_is_the_whole_life(warehouse: Warehouse) -> None:

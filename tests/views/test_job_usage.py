@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 import pytest
 
-if TYPE_CHECKING:
-    from given import Warehouse
+from tests.support.given import Warehouse
 
 # What taskstats counts and jobs add up.
 ADDED = (

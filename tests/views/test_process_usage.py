@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pytest
 
 from elsa.decode.acct import AXSIG
-
-if TYPE_CHECKING:
-    from given import Warehouse
+from tests.support.given import Warehouse
 
 REAL_S = 1_767_323_045  # real time of monotonic 0 (see given.py)
 # What only taskstats tells.
@@ -269,7 +267,7 @@ def test_what_taskstats_tells_goes_before_the_record_s_ticks_which_stay_as_they_
 ) -> None:
     warehouse.process(1)
     warehouse.acct(1, 1, utime=150, stime=25, minflt=8, majflt=7)
-    counts = {
+    counts: dict[str, Any] = {
         "minflt": 9,
         "utime_us": 1_504_000,
         "stime_us": 258_000,

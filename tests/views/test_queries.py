@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import Any
 
 from elsa.store import sql_files
-
-if TYPE_CHECKING:
-    from given import Warehouse
+from tests.support.given import Warehouse
 
 
-def run(warehouse: Warehouse, name: str) -> list[tuple]:
+def run(warehouse: Warehouse, name: str) -> list[tuple[Any, ...]]:
     text = (sql_files.folder("sql") / "queries" / f"{name}.sql").read_text(encoding="utf-8")
     return [tuple(row.values()) for row in warehouse.rows(text)]
 

@@ -8,12 +8,11 @@ import random
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pytest
 
-if TYPE_CHECKING:
-    from given import Warehouse
+from tests.support.given import Warehouse
 
 MEASURES = {
     "records": None,
@@ -47,7 +46,7 @@ TOLD = (
 )
 
 
-def figures(warehouse: Warehouse) -> dict[str, tuple[int, int, int, int]]:
+def figures(warehouse: Warehouse) -> dict[str, tuple[int | None, ...]]:
     rows = warehouse.rows("select * from reconciliation")
     return {
         row["measure"]: (row["in_all"], row["in_jobs"], row["in_none"], row["difference"])
@@ -110,10 +109,10 @@ def fill(warehouse: Warehouse, seed: int) -> dict[int, dict[str, int]]:
             number, seconds=dice.choice([None, 0, 0.5, 100]), comm=dice.choice(["a", "b", None])
         )
         if dice.random() < 0.7:
-            warehouse.usage(
-                number,
-                **{name: dice.choice([None, 0, 1, 2**40]) for name in TOLD if name != "threads"},
-            )
+            counters: dict[str, Any] = {
+                name: dice.choice([None, 0, 1, 2**40]) for name in TOLD if name != "threads"
+            }
+            warehouse.usage(number, **counters)
     loose = [*range(1, processes + 1)]
     dice.shuffle(loose)
     for number in range(1, dice.randrange(1, 50)):

@@ -18,7 +18,8 @@ from elsa.cli.check import check as command
 from elsa.config import Config
 from elsa.host import checks
 from elsa.host.checks import Place, Status
-from elsa.kernel.procfs import Procfs
+from elsa.kernel import accounting
+from elsa.kernel.procfs import INITIAL_NAMESPACES, Procfs
 from elsa.store.upgrade import upgrade
 
 EVERYTHING = "".join(
@@ -94,13 +95,13 @@ def test_missing_capabilities_are_named(
 
 
 def test_a_container_is_told_from_the_host(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    inodes = {"pid": 5, "user": checks.INITIAL_NAMESPACES["user"], "net": 7}
+    inodes = {"pid": 5, "user": INITIAL_NAMESPACES["user"], "net": 7}
     monkeypatch.setattr(Procfs, "namespace", lambda _self, kind, pid=None: inodes[kind])
     status, found, mend = checks.namespaces(place)
     assert status is Status.FAIL
     assert "pid namespace" in found
     assert "PrivateNetwork" in mend
-    inodes["pid"] = checks.INITIAL_NAMESPACES["pid"]
+    inodes["pid"] = INITIAL_NAMESPACES["pid"]
     assert checks.namespaces(place)[0] is Status.OK
 
 
@@ -121,15 +122,15 @@ def test_space_fails_where_the_kernel_stops_writing(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path / "pacct", b"")
-    limits = checks.accounting.Thresholds(resume_percent=4, suspend_percent=2, check_seconds=30)
-    monkeypatch.setattr(checks.accounting, "thresholds", lambda: limits)
+    limits = accounting.Thresholds(resume_percent=4, suspend_percent=2, check_seconds=30)
+    monkeypatch.setattr(accounting, "thresholds", lambda: limits)
     for free, expected in (
         (1.9, Status.FAIL),
         (2.0, Status.FAIL),
         (3.0, Status.WARN),
         (50.0, Status.OK),
     ):
-        monkeypatch.setattr(checks.accounting, "free_percent", lambda _path, free=free: free)
+        monkeypatch.setattr(accounting, "free_percent", lambda _path, free=free: free)
         assert checks.space(place)[0] is expected
 
 

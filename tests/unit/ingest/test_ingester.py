@@ -243,7 +243,12 @@ def test_plain_copy_is_compared_once_while_following(
     (place / "pacct.1.gz").write_bytes(gzip.compress(records(3, 9)))
     compared = []
     holds = acct_file.holds
-    monkeypatch.setattr(acct_file, "holds", lambda *files: (compared.append(1), holds(*files))[1])
+
+    def counted(*files: AcctFile) -> bool:
+        compared.append(1)
+        return holds(*files)
+
+    monkeypatch.setattr(acct_file, "holds", counted)
     passes = 0
 
     def tell(_outcome: Outcome) -> None:
@@ -589,7 +594,7 @@ def test_long_life_of_which_nothing_tells_ends_when_its_record_says_and_is_marke
             Selection(),
             Output("json", "command,ended_inferred"),
         )
-        marked = dict(hidden.rows)
+        marked: dict[str, int] = dict(hidden.rows)
     for each in made:
         assert (
             "the end of 1 process that lived for over 46 hours is inferred to a few seconds, from"

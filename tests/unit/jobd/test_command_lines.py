@@ -18,6 +18,7 @@ from elsa.errors import ConfigError
 from elsa.jobd import command_lines, redaction
 from elsa.jobd.command_lines import BATCH, MOST, MOST_OF_USER, Cmdlines
 from elsa.jobd.spawner import Spawner
+from elsa.kernel import clocks
 
 ANN, BOB = 1000, 1001
 LONGEST = (b"password=hunter2\0" * MOST_BYTES)[:MOST_BYTES]
@@ -125,7 +126,7 @@ def test_what_a_program_had_that_ended_is_withheld_and_another_goes_on(
     assert searched.answers[3] == "three"
     assert searched.pid != first
     with caplog.at_level(logging.WARNING):
-        searched.lines.tick(command_lines.PAUSE_NS + command_lines.clocks.monotonic_ns())
+        searched.lines.tick(command_lines.PAUSE_NS + clocks.monotonic_ns())
     assert "1 command lines are not stored" in caplog.text
 
 
@@ -134,9 +135,9 @@ def test_a_program_that_takes_too_long_is_given_up(searched: Searched) -> None:
     searched.settle()
     os.kill(searched.pid, signal.SIGSTOP)
     searched.submit(ANN, b"two\0", 2)
-    searched.lines.tick(command_lines.clocks.monotonic_ns())
+    searched.lines.tick(clocks.monotonic_ns())
     assert searched.lines.busy
-    searched.lines.tick(command_lines.clocks.monotonic_ns() + command_lines.PATIENCE_NS)
+    searched.lines.tick(clocks.monotonic_ns() + command_lines.PATIENCE_NS)
     assert searched.answers == {1: "one", 2: None}
     assert not searched.lines.busy
 

@@ -47,14 +47,16 @@ class Queue:
 
 
 @pytest.fixture
-def heard() -> tuple[Hearing, Processes, Queue, Callable[[list[ProcSnapshot | None]], None]]:
+def heard(
+    monkeypatch: pytest.MonkeyPatch,
+) -> tuple[Hearing, Processes, Queue, Callable[[list[ProcSnapshot | None]], None]]:
     """An ear, and a word for what /proc shows of process 200 at one look after the other."""
     processes, queue = Processes(Jobs()), Queue()
     notes = SimpleNamespace(events=0, heard_ns=0, gap=pytest.fail, clock=pytest.fail)
     hearing = Hearing(cast("Any", queue), None, Procfs(), processes, notes, 1, None)
 
     def shows(looks: list[ProcSnapshot | None]) -> None:
-        hearing._find = lambda _pid: looks.pop(0)  # type: ignore[method-assign]
+        monkeypatch.setattr(hearing, "_find", lambda _pid: looks.pop(0))
 
     processes.reconcile([ALIVE], infer=False)
     return hearing, processes, queue, shows
@@ -117,7 +119,9 @@ def test_after_a_loss_proc_is_read_in_pieces_and_what_is_heard_meanwhile_comes_a
     monkeypatch.setattr("elsa.host.proc_scan.find_all", lambda *_: iter(shown))
     monkeypatch.setattr("elsa.jobd.event_reader.LOOK_NS", 0)
     told: list[int | None] = []
-    hearing._notes.gap = lambda _kind, _since_ns, _until_ns, lost, _note=None: told.append(lost)  # type: ignore[method-assign]
+    monkeypatch.setattr(
+        hearing._notes, "gap", lambda _kind, _since, _until, lost, _note=None: told.append(lost)
+    )
     queue.send(exited(1, 900, 0, 2 * SECOND))
     queue.send(exited(9, 901, 0, 2 * SECOND))  # seven are missing between
     hearing.drain()

@@ -86,7 +86,12 @@ def test_reading_on_from_a_little_before_does_not_start_over(
     path.write_bytes(gzip.compress(CONTENT))
     starts = []
     restart = Unpacked._restart
-    monkeypatch.setattr(Unpacked, "_restart", lambda self: (starts.append(1), restart(self)))
+
+    def counted(unpacked: Unpacked) -> None:
+        starts.append(1)
+        restart(unpacked)
+
+    monkeypatch.setattr(Unpacked, "_restart", counted)
     with AcctFile(path) as file:
         position = 0
         while len(data := file.read(position)) == CHUNK:

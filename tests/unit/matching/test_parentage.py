@@ -13,7 +13,7 @@ from elsa.matching import parentage
 from elsa.state.codes import How, Origin
 from tests.support.given import SECOND, Warehouse
 
-ACCT = {"origin": int(Origin.ACCT), "parent_pid": 50}
+ACCT: dict[str, Any] = {"origin": int(Origin.ACCT), "parent_pid": 50}
 
 
 @pytest.fixture

@@ -4,51 +4,23 @@ it.
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
-from click.testing import CliRunner, Result
 
-from elsa.cli.report import report
-from elsa.store.upgrade import upgrade
 from tests.support import given
-
-
-class Reports(NamedTuple):
-    """A warehouse, and the command over it."""
-
-    path: Path
-    warehouse: Any
-
-    def run(self, *arguments: str) -> Result:
-        """Run `elsa report ...`; what is raised comes out."""
-        return CliRunner().invoke(
-            report, [*arguments, "--db", str(self.path)], catch_exceptions=False
-        )
-
-    def json(self, *arguments: str) -> Any:
-        """What `--format json` prints."""
-        return json.loads(self.run(*arguments, "--format", "json").stdout)
-
-
-@pytest.fixture(scope="session")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path: Path = tmp_path_factory.mktemp("empty") / "elsa.db"
-    upgrade(path)
-    return path
+from tests.support.reports import Reports
 
 
 @pytest.fixture
-def reports(empty: Path, tmp_path: Path) -> Iterator[Reports]:
+def reports(template: Path, tmp_path: Path) -> Iterator[Reports]:
     """A warehouse with a host and nothing recorded."""
     path = tmp_path / "elsa.db"
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        with closing(sqlite3.connect(empty)) as source:
+        with closing(sqlite3.connect(template)) as source:
             source.backup(connection)
         yield Reports(path, given.Warehouse(connection))
 

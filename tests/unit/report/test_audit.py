@@ -9,14 +9,12 @@ import io
 import random
 import time
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from elsa.report.render.columns import COLUMNS
-
-if TYPE_CHECKING:
-    from conftest import Reports
+from tests.support.reports import Reports
 
 SECOND = 10**9
 REAL = 1_767_323_045 * SECOND  # real time of monotonic 0 (see given.py): 2026-01-02T03:04:05Z
@@ -38,13 +36,14 @@ def doubtful(reports: Reports) -> Reports:
         to_ns=300 * SECOND,
         note="the collector did not run",
     )
-    for number, second, more in (
+    ends: list[tuple[int, int, dict[str, Any]]] = [
         (1, 10, {}),
         (2, 900, {}),
         (4, 210, {"origin": 3}),
         (5, 220, {"origin": 3}),
         (6, 230, {"origin": 3}),
-    ):
+    ]
+    for number, second, more in ends:
         warehouse.process(number, start=second, **more)
         warehouse.acct(number, number, join=4 if more else 1, btime=REAL // SECOND + second)
     warehouse.process(3, start=100)

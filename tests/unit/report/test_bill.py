@@ -23,7 +23,9 @@ from elsa.report.render.writer import Report
 from elsa.state.codes import Join
 from elsa.state.tariff import RATES, Tariff, rounded
 from elsa.store import rollups, tariffs
+from tests.support.given import Warehouse
 from tests.support.month import COLUMNS, Month, write
+from tests.support.reports import Reports
 
 HOUR = 3_600
 # The given warehouse begins at 2026-01-02T03:04:05Z, a Friday.
@@ -47,7 +49,7 @@ def rows(report: Report) -> list[dict[str, Any]]:
     return [dict(zip(report.columns, row, strict=True)) for row in report.rows]
 
 
-def used(warehouse: Any, number: int, hours: float, end: float, **more: Any) -> None:
+def used(warehouse: Warehouse, number: int, hours: float, end: float, **more: Any) -> None:
     """A process with so many hours of CPU time that ended so many hours after the beginning."""
     warehouse.process(number, start=end * HOUR - 1, seconds=1, **more)
     warehouse.usage(
@@ -61,7 +63,7 @@ def used(warehouse: Any, number: int, hours: float, end: float, **more: Any) -> 
 
 
 @pytest.fixture
-def warehouse(reports: Any) -> Any:
+def warehouse(reports: Reports) -> Any:
     """Three users' processes, of which nothing is known of one, and one runs."""
     made = reports.warehouse
     used(made, 1, 2, 1, uid=0)
@@ -73,7 +75,7 @@ def warehouse(reports: Any) -> Any:
 
 
 def test_each_user_pays_for_what_ended_and_the_total_is_the_sum(
-    warehouse: Any,
+    warehouse: Warehouse,
 ) -> None:
     tariff(warehouse.connection, 0, cpu_hour="0.105", read_gib="0.01", process="1")
     report = bill.bill(warehouse.connection, "user", Selection(), Output())
@@ -97,7 +99,7 @@ def test_each_user_pays_for_what_ended_and_the_total_is_the_sum(
     assert "of 1 process no CPU time is known, and none is charged" in report.words
 
 
-def test_the_version_and_the_factor_of_the_end_hold(warehouse: Any) -> None:
+def test_the_version_and_the_factor_of_the_end_hold(warehouse: Warehouse) -> None:
     connection = warehouse.connection
     tariff(
         connection, 1_767_225_600, cpu_hour="1", factors={(4, 4): Decimal("1.5")}
@@ -116,7 +118,7 @@ def test_the_version_and_the_factor_of_the_end_hold(warehouse: Any) -> None:
 
 
 def test_what_ended_before_any_tariff_is_not_charged_and_that_is_said(
-    warehouse: Any,
+    warehouse: Warehouse,
 ) -> None:
     tariff(warehouse.connection, 1_767_355_200, cpu_hour="10")
     report = bill.bill(warehouse.connection, "user", Selection(), Output())
@@ -129,7 +131,7 @@ def test_what_ended_before_any_tariff_is_not_charged_and_that_is_said(
     assert "3 processes ended when no tariff was valid, and are not charged" in report.words
 
 
-def test_jobs_and_what_is_in_none_add_up_to_all(warehouse: Any) -> None:
+def test_jobs_and_what_is_in_none_add_up_to_all(warehouse: Warehouse) -> None:
     tariff(warehouse.connection, 0, cpu_hour="1")
     warehouse.job(7, "build", members=(1,))
     warehouse.job(8, "test", members=(2,))
@@ -144,7 +146,7 @@ def test_jobs_and_what_is_in_none_add_up_to_all(warehouse: Any) -> None:
 
 
 def test_jobs_that_share_processes_are_more_than_the_total_and_that_is_said(
-    warehouse: Any,
+    warehouse: Warehouse,
 ) -> None:
     tariff(warehouse.connection, 0, cpu_hour="1")
     warehouse.job(7, "build", members=(1, 2, 3))
@@ -160,7 +162,7 @@ def test_jobs_that_share_processes_are_more_than_the_total_and_that_is_said(
     assert report.words[1].startswith("the lines add up to 5.00 EUR, and not to the total")
 
 
-def test_tags_gather_their_jobs(warehouse: Any) -> None:
+def test_tags_gather_their_jobs(warehouse: Warehouse) -> None:
     tariff(warehouse.connection, 0, cpu_hour="1")
     for number, members, tags in (
         (7, (1,), {"customer": "acme"}),
@@ -191,7 +193,7 @@ def test_tags_gather_their_jobs(warehouse: Any) -> None:
     )
 
 
-def test_a_month_is_one_of_the_tariffs_zone(warehouse: Any) -> None:
+def test_a_month_is_one_of_the_tariffs_zone(warehouse: Warehouse) -> None:
     connection = warehouse.connection
     tariff(connection, 0, cpu_hour="1")
     assert bill.month(connection, "2026-01") == Window(1_767_225_600 * 10**9, 1_769_904_000 * 10**9)
@@ -209,7 +211,7 @@ def test_a_month_is_one_of_the_tariffs_zone(warehouse: Any) -> None:
     )
 
 
-def test_a_withdrawn_tariff_makes_the_bill_of_its_time(warehouse: Any) -> None:
+def test_a_withdrawn_tariff_makes_the_bill_of_its_time(warehouse: Warehouse) -> None:
     connection = warehouse.connection
     tariffs.withdraw(connection, tariff(connection, 0, cpu_hour="1"), 500)
     connection.execute("update tariff set added_at_ns = 100")
@@ -222,7 +224,7 @@ def test_a_withdrawn_tariff_makes_the_bill_of_its_time(warehouse: Any) -> None:
     assert totals == [Decimal("8.00"), Decimal("4.00"), Decimal("8.00")]
 
 
-def test_what_makes_no_sense_is_refused(warehouse: Any) -> None:
+def test_what_makes_no_sense_is_refused(warehouse: Warehouse) -> None:
     connection = warehouse.connection
     with pytest.raises(UsageError, match="no tariff yet"):
         bill.bill(connection, "user", Selection(), Output())
@@ -236,7 +238,7 @@ def test_what_makes_no_sense_is_refused(warehouse: Any) -> None:
 
 
 def test_the_command_prints_lines_and_total_and_says_so_beside_a_spreadsheet(
-    reports: Any, warehouse: Any
+    reports: Reports, warehouse: Warehouse
 ) -> None:
     tariff(warehouse.connection, 0, cpu_hour="1")
     table = reports.run("bill", "--month", "2026-01")
@@ -266,7 +268,7 @@ def test_the_command_prints_lines_and_total_and_says_so_beside_a_spreadsheet(
     )
 
 
-def test_a_bill_of_chosen_jobs_has_each_in_full(warehouse: Any) -> None:
+def test_a_bill_of_chosen_jobs_has_each_in_full(warehouse: Warehouse) -> None:
     tariff(warehouse.connection, 0, cpu_hour="1")
     warehouse.job(7, "build", members=(1, 2))
     warehouse.job(8, "test", members=(2,))
@@ -279,7 +281,7 @@ def test_a_bill_of_chosen_jobs_has_each_in_full(warehouse: Any) -> None:
     ]
 
 
-def test_a_month_and_a_window_are_not_both_to_be_had(reports: Any) -> None:
+def test_a_month_and_a_window_are_not_both_to_be_had(reports: Reports) -> None:
     with pytest.raises(UsageError, match="--month"):
         reports.run("bill", "--month", "2026-01", "--since", "today")
 
@@ -338,7 +340,7 @@ def units(
     )
 
 
-def test_the_bill_of_a_busy_month_is_that_of_its_raw_rows(reports: Any) -> None:
+def test_the_bill_of_a_busy_month_is_that_of_its_raw_rows(reports: Reports) -> None:
     connection = reports.warehouse.connection
     for table in ("acct_file", "clock", "boot", "host"):
         connection.execute(f"delete from {table}")
@@ -369,7 +371,7 @@ def test_the_bill_of_a_busy_month_is_that_of_its_raw_rows(reports: Any) -> None:
 
 @pytest.mark.parametrize("place", ["UTC", "Asia/Kolkata"])
 def test_a_bill_is_the_same_when_only_hourly_sums_are_left(
-    reports: Any, warehouse: Any, place: str
+    reports: Reports, warehouse: Warehouse, place: str
 ) -> None:
     """In a zone whose hours begin at half past those of UTC, prices change within an hour; what is
     left is charged by its beginning.
@@ -399,7 +401,7 @@ def test_a_bill_is_the_same_when_only_hourly_sums_are_left(
 
 @pytest.mark.parametrize("changes", [False, True])
 def test_bills_of_windows_that_cut_pruned_hours_still_add_up_and_say_so(
-    reports: Any, warehouse: Any, changes: bool
+    reports: Reports, warehouse: Warehouse, changes: bool
 ) -> None:
     """A pruned hour is charged where it begins, whether or not prices change in it, so that none is
     charged twice or forgotten.

@@ -6,18 +6,15 @@ from __future__ import annotations
 
 import pwd
 import random
+from collections.abc import Callable
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from elsa.decode import tty as ttys
 from elsa.errors import UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from conftest import Reports
+from tests.support.reports import Reports
 
 Row = dict[str, Any]
 

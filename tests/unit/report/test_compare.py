@@ -7,7 +7,6 @@ from __future__ import annotations
 import csv
 import io
 import statistics
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -15,9 +14,7 @@ from hypothesis import strategies as st
 
 from elsa.errors import UsageError
 from elsa.report import compare
-
-if TYPE_CHECKING:
-    from conftest import Reports
+from tests.support.reports import Reports
 
 SECONDS = (10, 12, 11, 13, 20)
 

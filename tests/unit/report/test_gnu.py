@@ -8,7 +8,6 @@ import gzip
 import pwd
 import struct
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner, Result
@@ -18,9 +17,7 @@ from elsa.errors import DataError, InputMissingError, UsageError
 from elsa.gnu import layouts, sa
 from elsa.gnu.lastcomm import Wanted
 from tests.support.peers import theirs
-
-if TYPE_CHECKING:
-    from conftest import Reports
+from tests.support.reports import Reports
 
 LAYOUT = struct.Struct("<2BH6If8H16s")
 NOW = 1_700_000_000

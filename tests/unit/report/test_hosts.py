@@ -4,16 +4,12 @@ names.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from elsa.errors import UsageError
 from elsa.kernel.procfs import Procfs
 from elsa.store import rollups
-
-if TYPE_CHECKING:
-    from conftest import Reports
+from tests.support.reports import Reports
 
 
 @pytest.fixture

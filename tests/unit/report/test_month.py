@@ -73,21 +73,19 @@ class Raw:
                 else row["start_ns"] + row["elapsed_ns"] + clocks[row["end_clock_id"]]
             )
             status = (
-                row["exit_status"]
-                if row["exit_status"] is not None
-                else record and record["exitcode"]
+                row["exit_status"] if row["exit_status"] is not None else field(record, "exitcode")
             )
             self.lives.append(
                 Candidate(
                     row["id"],
-                    record and record["id"],
+                    field(record, "id"),
                     row["parent_id"],
                     row["start_ns"],
                     row["start_ns"] + clocks[row["clock_id"]],
                     ended,
                     names[record["comm_id"] if record else row["comm_id"]],
                     record["uid"] if record else row["uid"],
-                    record and record["gid"],
+                    field(record, "gid"),
                     status,
                     figures(record, told),
                 )
@@ -105,12 +103,16 @@ class Raw:
         return [life for life in self.lives if life.ended_ns is not None and wanted(life)]
 
 
-def figures(record: dict[str, Any] | None, told: dict[str, Any] | None) -> dict[str, int | None]:
+def field(row: dict[str, Any] | None, name: str) -> int | None:
+    return None if row is None else row[name]
+
+
+def figures(record: dict[str, Any] | None, stats: dict[str, Any] | None) -> dict[str, int | None]:
     return {
-        "utime_ticks": record and record["utime"],
-        "minflt": record and record["minflt"],
-        "run_ns": told and told["run_ns"],
-        "read_bytes": told and told["read_bytes"],
+        "utime_ticks": field(record, "utime"),
+        "minflt": field(record, "minflt"),
+        "run_ns": field(stats, "run_ns"),
+        "read_bytes": field(stats, "read_bytes"),
     }
 
 
@@ -140,14 +142,16 @@ def raw() -> Raw:
 
 
 @pytest.fixture(scope="module", params=["from processes", "from rollups"])
-def connection(request: pytest.FixtureRequest, empty: Path) -> Iterator[sqlite3.Connection]:
+def connection(request: pytest.FixtureRequest, template: Path) -> Iterator[sqlite3.Connection]:
     """The month in a warehouse, its last hours rolled up or none."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as made:
-        with closing(sqlite3.connect(empty)) as source:
+        with closing(sqlite3.connect(template)) as source:
             source.backup(made)
         write(made, Month(3000, seed=3))
         if request.param == "from rollups":
-            assert rollups.refresh(made, empty.with_name("month.db"), BEGIN_NS + 40 * DAY, most=150)
+            assert rollups.refresh(
+                made, template.with_name("month.db"), BEGIN_NS + 40 * DAY, most=150
+            )
         made.create_function("user_name", 1, warehouse.user_name)
         made.create_function("group_name", 1, warehouse.group_name)
         yield made
@@ -196,8 +200,8 @@ def test_commands_users_groups_and_periods_are_what_plain_python_adds_up(
     lives = [
         life
         for life in raw.ended()
-        if not window or (window.since or 0) <= life.ended_ns < (window.until or 0)
-    ]  # type: ignore[operator]
+        if not window or (window.since or 0) <= (life.ended_ns or 0) < (window.until or 0)
+    ]
     selection = Selection(window)
     commands = by(usage.usage(connection, usage.COMMANDS, selection, ALL), "command", "forked_only")
     merged: dict[str, list[Any]] = {}

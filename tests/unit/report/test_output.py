@@ -9,7 +9,7 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -22,9 +22,7 @@ from elsa.report.render.columns import COLUMNS
 from elsa.report.render.output import FORMATS, Output
 from elsa.report.render.writer import Report
 from elsa.text import printable
-
-if TYPE_CHECKING:
-    from conftest import Reports
+from tests.support.reports import Reports
 
 ROOT = Path(__file__).parents[3]
 KEYS = ("name", "cpu_s", "rss_kib", "tags")

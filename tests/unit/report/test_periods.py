@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import time
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,9 +13,7 @@ from elsa.errors import UsageError
 from elsa.report.query import periods
 from elsa.report.render import plot
 from elsa.report.render.columns import COLUMNS
-
-if TYPE_CHECKING:
-    from conftest import Reports
+from tests.support.reports import Reports
 
 
 def test_periods_come_in_their_order_and_a_limit_keeps_the_newest(filled: Reports) -> None:

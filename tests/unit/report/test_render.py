@@ -16,6 +16,7 @@ from elsa.report.render import columns, writer
 from elsa.report.render.columns import COLUMNS
 from elsa.report.render.output import Output
 from elsa.report.render.writer import Report
+from elsa.text import printable
 
 KEYS = ("command", "forked_only", "processes", "cpu_s", "exit_status")
 ROWS = [("cc1", 0, 12, 3.456, 256), ('a, "b"', None, 3, None, 9)]
@@ -62,7 +63,7 @@ def test_no_rows_are_no_table_a_csv_header_and_empty_json(form: str, text: str) 
 
 @given(st.text())
 def test_nothing_that_a_table_shows_can_move_the_cursor(text: str) -> None:
-    assert columns.printable(text).isprintable()
+    assert printable(text).isprintable()
 
 
 @given(st.lists(st.tuples(st.text(), st.none() | st.integers()), max_size=5))

@@ -11,19 +11,16 @@ import random
 import subprocess
 import sys
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import pytest
 
 from elsa.control.client import Client
 from elsa.errors import ConfigError, InputMissingError, UsageError
 from elsa.report import jobs, processes
-from elsa.report.query.sums import MEASURES
 from elsa.report.render.columns import COLUMNS
 from elsa.report.render.output import FORMATS
-
-if TYPE_CHECKING:
-    from conftest import Reports
+from elsa.store.measures import MEASURES
+from tests.support.reports import Reports
 
 KINDS = ("jobs", "processes", "commands", "users")
 
@@ -495,8 +492,9 @@ def test_every_report_of_cpu_time_says_what_is_measured_and_what_sampled_and_the
         ["commands", "--job", "short"],
         ["users", "--job", "short"],
         ["days", "--job", "short"],
+        ["jobs", "--limit", "1"],
+        ["job", "short", "--summary", "ja"],
     )
-    of_job = (*of_job, ["jobs", "--limit", "1"], ["job", "short", "--summary", "ja"])
     for words in of_job:
         assert (
             "CPU time of 3 records is cut down to 1/100 s: up to 0.06 s more was used"

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from elsa.report.query import rollup_source
 from elsa.report.query.statement import listed
-
-if TYPE_CHECKING:
-    from conftest import Reports
+from tests.support.reports import Reports
 
 
 def test_the_sums_of_some_jobs_are_those_of_the_view_read_from_their_own_rows_alone(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
@@ -14,9 +13,7 @@ from hypothesis import strategies as st
 from elsa.errors import UsageError
 from elsa.report.query import selection, times
 from elsa.report.query.times import Window
-
-if TYPE_CHECKING:
-    from conftest import Reports
+from tests.support.reports import Reports
 
 HOUR = 3600
 # 2026-11-04 15:30:20 in Berlin, which is UTC+1 in winter.

@@ -22,6 +22,7 @@ from elsa.report.query.times import Window
 from elsa.report.render.output import Output
 from elsa.store.upgrade import upgrade
 from tests.support import given
+from tests.support.given import Warehouse
 
 HEARD = 1000
 NOW = given.REAL + (HEARD + 5) * SECOND
@@ -55,7 +56,7 @@ def warehouse(path: Path) -> Iterator[Any]:
         connection.execute("rollback")
 
 
-def test_a_collector_that_hears_is_not_spoken_of(warehouse: Any) -> None:
+def test_a_collector_that_hears_is_not_spoken_of(warehouse: Warehouse) -> None:
     assert (
         silence(warehouse.connection, Window(), NOW)
         == late(warehouse.connection, Selection(), NOW)
@@ -67,7 +68,7 @@ def test_a_collector_that_hears_is_not_spoken_of(warehouse: Any) -> None:
     ("until", "told"), [(None, True), (LATER + SECOND, True), (given.REAL + 900 * SECOND, False)]
 )
 def test_a_silent_collector_matters_where_the_window_reaches_that_far(
-    warehouse: Any, until: int | None, told: bool
+    warehouse: Warehouse, until: int | None, told: bool
 ) -> None:
     words = late(warehouse.connection, Selection(Window(None, until)), LATER)
     assert [line.startswith(HEARS_NOTHING) for line in words] == [True] * told
@@ -77,13 +78,13 @@ def test_a_silent_collector_matters_where_the_window_reaches_that_far(
     ("jobs", "told"), [((1,), False), ((2,), True), ((3,), True), ((1, 2), True)]
 )
 def test_of_jobs_it_matters_unless_all_were_over(
-    warehouse: Any, jobs: tuple[int, ...], told: bool
+    warehouse: Warehouse, jobs: tuple[int, ...], told: bool
 ) -> None:
     assert bool(late(warehouse.connection, Selection(jobs=jobs), LATER)) is told
 
 
 def test_where_accounting_alone_is_used_only_the_witnesses_reports_speak_of_the_collector(
-    warehouse: Any,
+    warehouse: Warehouse,
 ) -> None:
     warehouse.connection.execute("delete from collector")
     assert silence(warehouse.connection, Window(), LATER) == [
@@ -93,7 +94,7 @@ def test_where_accounting_alone_is_used_only_the_witnesses_reports_speak_of_the_
 
 
 def test_accounting_that_is_read_no_more_is_said_while_the_collector_hears(
-    warehouse: Any,
+    warehouse: Warehouse,
 ) -> None:
     days = 3 * 86_400
     warehouse.connection.execute("update collector set heard_ns = ?", (days * SECOND,))
@@ -104,7 +105,7 @@ def test_accounting_that_is_read_no_more_is_said_while_the_collector_hears(
     assert late(warehouse.connection, Selection(), given.REAL + (days + 1) * SECOND) == []
 
 
-def test_a_silence_up_to_now_is_a_gap_that_has_not_ended(warehouse: Any) -> None:
+def test_a_silence_up_to_now_is_a_gap_that_has_not_ended(warehouse: Warehouse) -> None:
     warehouse.insert("gap", id=7, boot_id=1, kind="down", from_ns=10 * SECOND, to_ns=20 * SECOND)
     for stopped, note in (
         (HEARD * SECOND, "stopped"),
@@ -126,7 +127,7 @@ def test_a_silence_up_to_now_is_a_gap_that_has_not_ended(warehouse: Any) -> None
     ] == [7, None]
 
 
-def test_check_knows_the_gaps_since_a_time(warehouse: Any) -> None:
+def test_check_knows_the_gaps_since_a_time(warehouse: Warehouse) -> None:
     warehouse.insert("gap", id=7, boot_id=1, kind="down", from_ns=10 * SECOND, to_ns=20 * SECOND)
     warehouse.insert("gap", id=8, boot_id=1, kind="down", from_ns=30 * SECOND, to_ns=40 * SECOND)
     warehouse.insert("gap", id=9, kind="file", acct_file_id=1, from_position=0, to_position=64)
@@ -144,7 +145,7 @@ def test_check_knows_the_gaps_since_a_time(warehouse: Any) -> None:
     assert file == ("bytes of an accounting file that are no records", 1, None)
 
 
-def test_a_collector_that_is_gone_is_silent_at_once(warehouse: Any) -> None:
+def test_a_collector_that_is_gone_is_silent_at_once(warehouse: Warehouse) -> None:
     with subprocess.Popen(["true"]) as gone:
         gone.wait()
     warehouse.connection.execute("update collector set pid = ?", (gone.pid,))

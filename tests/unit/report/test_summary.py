@@ -5,15 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-from typing import TYPE_CHECKING
 
 import pytest
 
 from elsa.report import summary
 from elsa.report.render.columns import COLUMNS
-
-if TYPE_CHECKING:
-    from conftest import Reports
+from tests.support.reports import Reports
 
 
 @pytest.fixture

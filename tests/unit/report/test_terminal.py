@@ -8,12 +8,10 @@ import os
 import pty
 import subprocess
 import sys
-from typing import TYPE_CHECKING
 
 import pytest
 
-if TYPE_CHECKING:
-    from conftest import Reports
+from tests.support.reports import Reports
 
 ELSA_REPORT = [
     sys.executable,

@@ -5,7 +5,7 @@ however deep or wide.
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -15,11 +15,7 @@ from elsa.errors import RetryError, UsageError
 from elsa.report import folded, tree
 from elsa.report.render import flame
 from elsa.report.tree import Node
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from conftest import Reports
+from tests.support.reports import Reports
 
 SECOND = 10**9
 

@@ -16,6 +16,7 @@ from elsa.matching import parentage
 from elsa.state.criteria import Selection
 from elsa.store import defined_jobs, locks
 from tests.support import given
+from tests.support.given import Warehouse
 
 REAL, S, RUNNING = given.REAL, given.SECOND, given.RUNNING
 
@@ -37,7 +38,7 @@ def warehouse(connection: sqlite3.Connection) -> Any:
     return made
 
 
-def chosen(warehouse: Any, only_uid: int | None = None, **selection: Any) -> dict[int, int]:
+def chosen(warehouse: Warehouse, only_uid: int | None = None, **selection: Any) -> dict[int, int]:
     """Incarnations that are found, and how they would be members."""
     path = Path(warehouse.connection.execute("pragma database_list").fetchone()[2])
     defined_jobs.find(warehouse.connection, path, Selection(**selection), only_uid)
@@ -45,7 +46,7 @@ def chosen(warehouse: Any, only_uid: int | None = None, **selection: Any) -> dic
 
 
 def test_a_root_is_who_bore_the_pid_then_and_brings_all_its_descendants(
-    warehouse: Any,
+    warehouse: Warehouse,
 ) -> None:
     tree = {2: 5, 4: 5, 5: 5, 6: 5, 7: 4, 8: 5}
     assert chosen(warehouse, root=100, at_ns=REAL + 15 * S) == tree
@@ -72,21 +73,21 @@ def test_descent_is_followed_whatever_the_order_of_the_ids(connection: sqlite3.C
     assert 100 < len(expected) < 300
 
 
-def test_a_window_is_of_the_beginning(warehouse: Any) -> None:
+def test_a_window_is_of_the_beginning(warehouse: Warehouse) -> None:
     assert chosen(warehouse, root=100, at_ns=REAL + 15 * S, until_ns=REAL + 12 * S) == {2: 5, 4: 5}
     assert chosen(
         warehouse, root=100, at_ns=REAL + 15 * S, since_ns=REAL + 13 * S, until_ns=REAL + 40 * S
     ) == {6: 5, 8: 5}
 
 
-def test_commands_are_matched_as_a_shell_does(warehouse: Any) -> None:
+def test_commands_are_matched_as_a_shell_does(warehouse: Warehouse) -> None:
     assert chosen(warehouse, commands=("cc1*", "make")) == {4: 5, 6: 5, 7: 5}
     with pytest.raises(UsageError, match="nothing is recorded"):
         chosen(warehouse, commands=("CC1",))
 
 
 def test_a_session_is_whom_it_was_seen_of_and_who_was_not_looked_at_below_them(
-    warehouse: Any,
+    warehouse: Warehouse,
 ) -> None:
     warehouse.insert("program", process_id=2, session=100)
     warehouse.insert(
@@ -103,7 +104,7 @@ def test_a_session_is_whom_it_was_seen_of_and_who_was_not_looked_at_below_them(
     assert chosen(warehouse, session=100) == {9: 5, 10: 5}
 
 
-def test_a_condition_selects_and_can_do_nothing_else(warehouse: Any) -> None:
+def test_a_condition_selects_and_can_do_nothing_else(warehouse: Warehouse) -> None:
     assert set(
         chosen(warehouse, where="command like 'cc1%' and process_usage.uid = 1000 -- compilers")
     ) == {6, 7}
@@ -125,7 +126,7 @@ def test_a_condition_selects_and_can_do_nothing_else(warehouse: Any) -> None:
 
 
 def test_the_warehouse_cannot_be_changed_nor_another_attached_by_a_condition(
-    warehouse: Any, tmp_path: Path
+    warehouse: Warehouse, tmp_path: Path
 ) -> None:
     other = tmp_path / "other.db"
     for condition in (f"1); attach '{other}' as o --", "1) union select 1; drop table job --"):
@@ -134,7 +135,7 @@ def test_the_warehouse_cannot_be_changed_nor_another_attached_by_a_condition(
     assert not other.exists()
 
 
-def test_an_ordinary_user_gets_only_his_own(warehouse: Any) -> None:
+def test_an_ordinary_user_gets_only_his_own(warehouse: Warehouse) -> None:
     assert chosen(warehouse, only_uid=1000, root=100, at_ns=REAL + 15 * S) == {
         2: 5,
         4: 5,
@@ -161,20 +162,20 @@ def test_an_ordinary_user_gets_only_his_own(warehouse: Any) -> None:
     ],
 )
 def test_what_is_not_there_is_refused_with_what_is(
-    warehouse: Any, selection: dict[str, Any], words: str
+    warehouse: Warehouse, selection: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(UsageError, match=words):
         chosen(warehouse, **selection)
 
 
-def test_a_selection_of_several_boots_is_refused(warehouse: Any) -> None:
+def test_a_selection_of_several_boots_is_refused(warehouse: Warehouse) -> None:
     warehouse.insert("boot", id=2, host_id=1, uuid="b2")
     warehouse.process(20, boot_id=2, comm="make")
     with pytest.raises(UsageError, match="several boots"):
         chosen(warehouse, commands=("make",))
 
 
-def defined(warehouse: Any, db: Path, **selection: Any) -> int:
+def defined(warehouse: Warehouse, db: Path, **selection: Any) -> int:
     found = defined_jobs.find(warehouse.connection, db, Selection(**selection), None)
     job_id = defined_jobs.reserve(
         warehouse.connection, db, found.boot_id, "late", 1000, {"a": "b"}, REAL
@@ -187,7 +188,7 @@ def defined(warehouse: Any, db: Path, **selection: Any) -> int:
 
 
 def test_a_defined_job_is_a_job_like_any_other(
-    warehouse: Any, db: Path, monkeypatch: pytest.MonkeyPatch
+    warehouse: Warehouse, db: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(defined_jobs, "CHUNK", 2)
     warehouse.usage(4, run_ns=3 * S, utime_us=3_000_000, stime_us=0)
@@ -222,7 +223,7 @@ def test_a_defined_job_is_a_job_like_any_other(
 
 
 def test_a_job_that_could_not_be_filled_is_left_empty_and_says_so(
-    warehouse: Any, db: Path, monkeypatch: pytest.MonkeyPatch
+    warehouse: Warehouse, db: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(defined_jobs, "CHUNK", 2)
     found = defined_jobs.find(
@@ -247,7 +248,7 @@ def test_a_job_that_could_not_be_filled_is_left_empty_and_says_so(
     }
 
 
-def test_ids_are_jobds_to_give_while_one_is_at_work(warehouse: Any, db: Path) -> None:
+def test_ids_are_jobds_to_give_while_one_is_at_work(warehouse: Warehouse, db: Path) -> None:
     with locks.only(locks.COLLECTOR, db), pytest.raises(UnavailableError, match="--socket"):
         defined_jobs.reserve(warehouse.connection, db, 1, "late", 1000, {}, REAL)
     warehouse.insert(
@@ -256,7 +257,7 @@ def test_ids_are_jobds_to_give_while_one_is_at_work(warehouse: Any, db: Path) ->
     assert defined_jobs.reserve(warehouse.connection, db, 1, "late", 1000, {}, REAL) == 500
 
 
-def test_a_defined_job_takes_no_more(warehouse: Any, db: Path) -> None:
+def test_a_defined_job_takes_no_more(warehouse: Warehouse, db: Path) -> None:
     """A process that the ingester finds to be a child of a member is in the member's jobs, but for
     those that are selections.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -28,19 +29,19 @@ SECONDS = 20
 
 
 @pytest.fixture
-def one(template: Path, connection: object, db: Path) -> Path:
+def one(connection: sqlite3.Connection, db: Path) -> Path:
     """A warehouse with a process in it."""
     insert = (
         "insert into process (id, boot_id, pid, start_ns, clock_id, origin) values (2, 1, 100, 1,"
         " 1, 1)"
     )
-    connection.execute("insert into host (id, machine_id, name) values (1, 'm', 'here')")  # type: ignore[attr-defined]
-    connection.execute("insert into boot (id, host_id, uuid, started_at_ns) values (1, 1, 'b', 0)")  # type: ignore[attr-defined]
+    connection.execute("insert into host (id, machine_id, name) values (1, 'm', 'here')")
+    connection.execute("insert into boot (id, host_id, uuid, started_at_ns) values (1, 1, 'b', 0)")
     connection.execute(
         "insert into clock (id, boot_id, since_ns, offset_ns, boottime_offset_ns) values (1, 1, 0,"
         " 0, 0)"
-    )  # type: ignore[attr-defined]
-    connection.execute(insert)  # type: ignore[attr-defined]
+    )
+    connection.execute(insert)
     return db
 
 

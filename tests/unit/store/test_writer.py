@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -253,8 +254,12 @@ def test_batches_are_committed_in_order_and_whoever_waits_is_called_after_that(
     at_work: Writer, begun: sqlite3.Connection
 ) -> None:
     seen: list[object] = []
+
+    def note(number: int) -> None:
+        seen.append(number in numbers(begun))
+
     for number in range(20):
-        at_work.submit(small(number, lambda number=number: seen.append(number in numbers(begun))))
+        at_work.submit(small(number, partial(note, number)))
     await_commits(at_work, seen, 20)
     assert all(seen)
     assert numbers(begun) == list(range(20))
@@ -280,7 +285,7 @@ def test_a_locked_warehouse_is_waited_for_without_holding_up_the_owner(
     done: list[object] = []
     begun.execute("begin immediate")
     began_s = time.monotonic()
-    batches = [small(number, lambda number=number: done.append(number)) for number in range(3)]
+    batches = [small(number, partial(done.append, number)) for number in range(3)]
     for batch in batches:
         at_work.submit(batch)
     assert time.monotonic() - began_s < 0.1
@@ -384,6 +389,7 @@ def test_damage_to_the_file_is_noticed_though_it_was_read_before_and_mended_it_i
     begun.execute("pragma wal_checkpoint(truncate)")
     begun.close()
     wreck = f"""
+from functools import partial
 from pathlib import Path
 db, saved = Path({str(db)!r}), Path({str(db) + ".saved"!r})
 saved.write_bytes(pages := db.read_bytes())
@@ -407,7 +413,7 @@ def test_a_stop_writes_what_is_left(db: Path, begun: sqlite3.Connection) -> None
     one = Writer(db, BOOT, COLLECTOR)
     done: list[object] = []
     for number in range(10):
-        one.submit(small(number, lambda number=number: done.append(number)))
+        one.submit(small(number, partial(done.append, number)))
     assert one.stop(patience_s=5)
     assert done == numbers(begun) == list(range(10))
 
