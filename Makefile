@@ -33,7 +33,7 @@ sql: .venv/.dev ## write what views have in common into sql/, after a change of 
 
 bench: .venv/.dev ## measure what speed matters for, one table per file in benchmarks/
 	@scripts/peers.sh "$(ELSA_PEERS)"
-	@for file in $(filter-out %/soak.py %/outages.py %/measure.py %/bill.py,$(sort $(wildcard benchmarks/*.py))); do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
+	@for file in $(filter-out %/soak.py %/outages.py %/measure.py %/cost_report.py,$(sort $(wildcard benchmarks/*.py))); do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
 
 soak: .venv/.dev ## storms, rotations, restarts, kills and reports at once for MINUTES=n (1), then the books must balance (root)
 	@$(BIN)/python benchmarks/soak.py $(MINUTES)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
@@ -24,6 +24,9 @@ from elsa.control import protocol
 from elsa.control.client import Client
 from elsa.errors import ElsaError, UsageError
 from elsa.kernel import accounts
+
+if TYPE_CHECKING:
+    from elsa.run.live_usage import Running
 
 Row = Mapping[str, Any]
 # Words of `top` are folded at this width in a pipe, where no terminal says its own.
@@ -206,9 +209,9 @@ def show(ref: protocol.JobRef, limit: int, form: str, socket: Path | None) -> No
     """
     from elsa.cli import live
     from elsa.kernel.procfs import Procfs
-    from elsa.run.live_usage import look
+    from elsa.run.live_usage import read_job
 
-    now = look(_client(socket), Procfs(), ref, limit)
+    now = read_job(_client(socket), Procfs(), ref, limit)
     if form == "json":
         click.echo(json.dumps(live.as_object(now), indent=2))
         return
@@ -227,12 +230,12 @@ def show(ref: protocol.JobRef, limit: int, form: str, socket: Path | None) -> No
         click.echo(
             _table(
                 _MEMBER + live.USAGE,
-                [(*_member(member), *live.usage_cells(one)) for member, one in now.members],
+                [(*_member(member), *live.usage_cells(used)) for member, used in now.members],
             )
         )
     click.echo("\n" + _table(live.SUMMARY, live.summary(now)))
-    for word in live.words(now):
-        click.echo(f"note: {_clean(word)}")
+    for note in live.notes(now):
+        click.echo(f"note: {_clean(note)}")
 
 
 @job.command()
@@ -262,55 +265,51 @@ def top(ref: protocol.JobRef | None, every: float, socket: Path | None) -> None:
     """
     from elsa.cli import live
     from elsa.kernel.procfs import Procfs
-    from elsa.run.live_usage import look
+    from elsa.run.live_usage import read_job
 
     client, procfs, rates = _client(socket), Procfs(), live.Rates()
 
     def fit(
         headers: Sequence[str], rows: Sequence[Sequence[Any]], width: int | None
     ) -> tuple[list[str], list[str]]:
-        kept, cells, words = live.fitting(
+        kept, cells, notes = live.fitting(
             headers, [[_clean(_text(cell)) for cell in row] for row in rows], width
         )
-        return _table(kept, cells).splitlines(), words
+        return _table(kept, cells).splitlines(), notes
+
+    def folded(notes: Iterable[str], width: int | None) -> list[str]:
+        return [
+            line for note in notes for line in textwrap.wrap(_clean(note), width or LONGEST_LINE)
+        ]
 
     def one_job(width: int | None) -> Sequence[str]:
         assert ref is not None  # noqa: S101
-        now = look(client, procfs, ref, protocol.MAX_MEMBERS)
-        running = [(member, one) for member, one in now.members if one is not None]
-        rate = rates.next(
-            {member["process_id"]: one.cpu_s for member, one in running}, time.monotonic()
-        )
-        busy = dict(zip((one.pid for _, one in running), rate.values(), strict=True))
-        running.sort(key=lambda pair: (-(busy[pair[1].pid] or 0), -pair[1].cpu_s))
+        now = read_job(client, procfs, ref, protocol.MAX_MEMBERS)
+        running = [(member, process) for member, process in now.members if process is not None]
+        cpu_s = {member["process_id"]: process.usage.cpu_s or 0.0 for member, process in running}
+        rate = rates.next(cpu_s, time.monotonic())
+
+        def most_cpu_first(pair: tuple[Row, Running]) -> tuple[float, float]:
+            key = pair[0]["process_id"]
+            return -(rate[key] or 0), -cpu_s[key]
+
         rows = [
-            (_rate(busy[one.pid]), *_member(member), *live.usage_cells(one))
-            for member, one in running
+            (_rate(rate[member["process_id"]]), *_member(member), *live.usage_cells(process))
+            for member, process in sorted(running, key=most_cpu_first)
         ]
-        members, lacking = fit(("cpus", *_MEMBER, *live.USAGE), rows, width)
-        summary, short = fit(live.SUMMARY, live.summary(now), width)
-        words = [
-            line
-            for word in (*live.words(now), *(lacking or short))
-            for line in textwrap.wrap(_clean(word), width or LONGEST_LINE)
-        ]
-        return [_title(now.job), "", *summary, "", *words, *members]
+        members, left_out = fit(("cpus", *_MEMBER, *live.USAGE), rows, width)
+        summary, left_out_above = fit(live.SUMMARY, live.summary(now), width)
+        notes = folded((*live.notes(now), *(left_out or left_out_above)), width)
+        return [_title(now.job), "", *summary, "", *notes, *members]
 
     def all_jobs(width: int | None) -> Sequence[str]:
         jobs = []
         for job in client.request("list")["jobs"]:
             with contextlib.suppress(UsageError):  # it has ended meanwhile
-                jobs.append(look(client, procfs, job["id"], protocol.MAX_MEMBERS))
-        rate = rates.next(
-            {now.job["id"]: (now.together or now.running).cpu_s or 0.0 for now in jobs},
-            time.monotonic(),
-        )
-        jobs.sort(
-            key=lambda now: (
-                -(rate[now.job["id"]] or 0),
-                -((now.together or now.running).cpu_s or 0.0),
-            )
-        )
+                jobs.append(read_job(client, procfs, job["id"], protocol.MAX_MEMBERS))
+        cpu_s = {now.job["id"]: (now.together or now.running).cpu_s or 0.0 for now in jobs}
+        rate = rates.next(cpu_s, time.monotonic())
+        jobs.sort(key=lambda now: (-(rate[now.job["id"]] or 0), -cpu_s[now.job["id"]]))
         rows = [
             (
                 now.job["id"],
@@ -322,15 +321,11 @@ def top(ref: protocol.JobRef | None, every: float, socket: Path | None) -> None:
             for now in jobs
             for kind in live.summary(now)
         ]
-        table, lacking = fit(
+        table, left_out = fit(
             ("id", "name", "user", "cpus", "members", *live.SUMMARY[1:]), rows, width
         )
-        lacking += [
-            line
-            for word in live.fineness(jobs)
-            for line in textwrap.wrap(word, width or LONGEST_LINE)
-        ]
-        return [*table, *lacking] if rows else ["no open jobs"]
+        notes = folded(live.precision(jobs), width)
+        return [*table, *left_out, *notes] if rows else ["no open jobs"]
 
     live.refresh(all_jobs if ref is None else one_job, every)
 

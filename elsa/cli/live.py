@@ -14,14 +14,15 @@ import tty
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from elsa.run.live_usage import Figures, JobNow, Running
+from elsa.run.live_usage import JobNow, Running
+from elsa.run.usage_sums import Usage
 from elsa.store.measures import LONGEST_TICK_NS, tick
 
 CLEAR, HOME, TO_END, TO_LINE_END = "\x1b[2J", "\x1b[H", "\x1b[J", "\x1b[K"
 UNKNOWN = "-"
-# What a terminal that does not know its size is taken for.
+# The size that is assumed of a terminal that does not report its own.
 UNSIZED = (80, 24)
-# How long the first rate takes.
+# After how long the first rate is shown.
 RATE_S = 0.5
 
 
@@ -44,15 +45,16 @@ def _kib(count: int | None) -> str:
 USAGE = ("cpu s", "rss", "chars read", "chars written", "read", "written")
 
 
-def usage_cells(one: Running | None) -> tuple[str, ...]:
+def usage_cells(process: Running | None) -> tuple[str, ...]:
     """Cells under USAGE."""
-    if one is None:
+    if process is None:
         return (UNKNOWN,) * len(USAGE)
-    return (
-        f"{one.cpu_s:.2f}",
-        _kib(one.rss_kib),
-        *map(size, (one.read_chars, one.write_chars, one.read_bytes, one.write_bytes)),
-    )
+    used = process.usage
+    return _seconds(used.cpu_s), _kib(process.rss_kib), *map(size, used.io)
+
+
+def _seconds(seconds: float | None) -> str:
+    return UNKNOWN if seconds is None else f"{seconds:.2f}"
 
 
 SUMMARY = ("", "processes", "cpu s", "peak rss", "chars read", "chars written", "read", "written")
@@ -61,107 +63,100 @@ SUMMARY = ("", "processes", "cpu s", "peak rss", "chars read", "chars written", 
 def summary(now: JobNow) -> list[tuple[str, ...]]:
     """Rows under SUMMARY: running, finished, together."""
     rows = [("running", now.running), ("finished", now.finished), ("together", now.together)]
-    return [(name, *_figures(figures)) for name, figures in rows]
+    return [(name, *_cells(usage)) for name, usage in rows]
 
 
-def _figures(one: Figures | None) -> tuple[str, ...]:
-    if one is None:
+def _cells(used: Usage | None) -> tuple[str, ...]:
+    if used is None:
         return (UNKNOWN,) * (len(SUMMARY) - 1)
-    sizes = map(size, (one.read_chars, one.write_chars, one.read_bytes, one.write_bytes))
-    return (
-        str(one.processes),
-        UNKNOWN if one.cpu_s is None else f"{one.cpu_s:.2f}",
-        _kib(one.peak_rss_kib),
-        *sizes,
-    )
+    return str(used.processes), _seconds(used.cpu_s), _kib(used.peak_rss_kib), *map(size, used.io)
 
 
-def words(now: JobNow) -> list[str]:
-    """What must be said beside the figures."""
-    said = [f"finished: unknown: {now.why}"] if now.why else []
-    if now.without_figures:
-        have = "has" if now.without_figures == 1 else "have"
-        said.append(
-            f"{now.without_figures} of the finished processes {have} no statistics: the figures are"
-            " at least so much"
+def notes(now: JobNow) -> list[str]:
+    """What a reader of the figures must know."""
+    lines = [f"finished: unknown: {now.why}"] if now.why else []
+    without = 0 if now.ended is None else now.ended.without_usage
+    if without:
+        lines.append(
+            f"{without} of the finished processes {'has' if without == 1 else 'have'} no"
+            " statistics: the figures are lower bounds"
         )
-    said += fineness([now])
+    lines += precision([now])
     if now.whole:
-        life, are, they = (
-            ("its life", "is", "it") if now.whole == 1 else ("their life", "are", "they")
-        )
-        said.append(
-            f"{now.whole} of the running processes joined in the middle of {life}, and {are} shown"
-            f" whole: what {they} had used is not known"
+        they = "it" if now.whole == 1 else "they"
+        lines.append(
+            f"{now.whole} of the running processes joined the job after {they} had started; all"
+            f" that {they} used is shown, since what {they} had used before is not known"
         )
     if len(now.members) < now.living:
-        said.append(f"only {len(now.members)} of {now.living} living processes were looked at")
-    return said
+        lines.append(f"only {len(now.members)} of {now.living} living processes were read")
+    return lines
 
 
-def fineness(jobs: Sequence[JobNow]) -> list[str]:
+def precision(jobs: Sequence[JobNow]) -> list[str]:
     """What of the CPU time of finished processes is measured and what sampled, with the bound. The
-    jobs live, so they are of one boot.
+    jobs are open, so they are of one boot.
     """
-    known = [now.fineness for now in jobs if now.fineness is not None]
-    sampled, threads = (sum(getattr(one, name) for one in known) for name in ("sampled", "threads"))
+    known = [now.ended.precision for now in jobs if now.ended is not None]
+    sampled = sum(each.sampled for each in known)
+    threads = sum(each.threads for each in known)
     if not sampled + threads:
         return []
     tick_ns = known[0].tick_ns
     tick_s = (tick_ns or LONGEST_TICK_NS) / 1e9
-    words = []
+    parts = []
     if threads:
-        words.append(
+        parts.append(
             f"{threads} thread{'' if threads == 1 else 's'} measured, up to {threads * tick_s:.2f}"
             " s more was used"
         )
     if sampled:
         bound = f"up to {sampled * tick_s:.2f} s more or less"
-        words.append(
+        parts.append(
             f"{sampled} process{'' if sampled == 1 else 'es'} shorter than a tick ({tick(tick_ns)})"
             f" sampled, {bound}"
         )
-    return [f"finished: CPU time of {'; of '.join(words)}"]
+    return [f"finished: CPU time of {'; of '.join(parts)}"]
 
 
 def as_object(now: JobNow) -> dict[str, Any]:
     """What programs get."""
     members = [
-        {**member, "usage": one._asdict() if one is not None else None}
-        for member, one in now.members
+        {**member, "usage": process.as_object() if process is not None else None}
+        for member, process in now.members
     ]
     sums = {"running": now.running, "finished": now.finished, "together": now.together}
-    usage = {
-        name: figures._asdict() if figures is not None else None for name, figures in sums.items()
-    }
+    usage = {name: used._asdict() if used is not None else None for name, used in sums.items()}
     return {
         "job": dict(now.job),
         "living": now.living,
         "members": members,
         "usage": usage,
-        "notes": words(now),
+        "notes": notes(now),
     }
 
 
 class Rates:
-    """CPUs used since the last look."""
+    """CPUs used since the last time."""
 
     def __init__(self) -> None:
-        self._before: dict[object, tuple[float, float]] = {}
+        self._before: Mapping[int, float] = {}
+        self._before_s = 0.0
 
-    def next(self, figures: Mapping[Any, float], now_s: float) -> dict[object, float | None]:
-        """By key; None for what was not there before."""
-        rates: dict[object, float | None] = {}
-        for key, cpu_s in figures.items():
-            then = self._before.get(key)
-            rates[key] = (
-                max(cpu_s - then[0], 0.0) / (now_s - then[1]) if then and now_s > then[1] else None
-            )
-        self._before = {key: (cpu_s, now_s) for key, cpu_s in figures.items()}
+    def next(self, cpu_s: Mapping[int, float], now_s: float) -> dict[int, float | None]:
+        """By key, from the CPU time by key; None for a key that was not there before."""
+        elapsed_s = now_s - self._before_s
+        rates = {
+            key: max(used - self._before[key], 0.0) / elapsed_s
+            if key in self._before and elapsed_s > 0
+            else None
+            for key, used in cpu_s.items()
+        }
+        self._before, self._before_s = dict(cpu_s), now_s
         return rates
 
 
-# Columns that a narrow terminal can do without, the first to go first.
+# Columns that are left out on a narrow terminal, the first of them first.
 _LEAST = (
     "member since",
     "ppid",
@@ -184,23 +179,22 @@ def _width(header: str, cells: Sequence[object]) -> int:
 def fitting(
     headers: Sequence[str], rows: Sequence[Sequence[object]], width: int | None
 ) -> tuple[list[str], list[list[object]], list[str]]:
-    """The columns for which there is room, and words about those that are left out."""
-    columns = [(header, [row[place] for row in rows]) for place, header in enumerate(headers)]
-    gone: list[str] = []
-    for least in _LEAST:
-        if width is None or sum(GAP + _width(*column) for column in columns) - GAP <= width:
+    """The columns for which there is room, and a note about those that are left out."""
+    columns = {header: [row[place] for row in rows] for place, header in enumerate(headers)}
+    left_out: list[str] = []
+    for header in _LEAST:
+        if width is None or sum(GAP + _width(*each) for each in columns.items()) - GAP <= width:
             break
-        kept = [column for column in columns if column[0] != least]
-        gone += [least] if len(kept) < len(columns) else []
-        columns = kept
-    left = [list(cells) for cells in zip(*(cells for _, cells in columns), strict=True)]
-    words = [f"no room for: {', '.join(gone)}; widen the terminal"] if gone else []
-    return [header for header, _ in columns], left, words
+        if columns.pop(header, None) is not None:
+            left_out.append(header)
+    cells = [list(row) for row in zip(*columns.values(), strict=True)]
+    notes = [f"no room for: {', '.join(left_out)}; widen the terminal"] if left_out else []
+    return list(columns), cells, notes
 
 
 def refresh(draw: Callable[[int | None], Sequence[str]], every_s: float) -> None:
-    """Draw again and again, for so many columns, until q or Ctrl-C; where nobody watches look
-    twice, for the rates, and print once.
+    """Draw again and again, for the columns of the terminal, until q or Ctrl-C. Where stdout is no
+    terminal, draw twice, for the rates, and print once.
     """
     if not (sys.stdout.isatty() and sys.stdin.isatty()):
         draw(None)
@@ -219,13 +213,9 @@ def refresh(draw: Callable[[int | None], Sequence[str]], every_s: float) -> None
                 for line in draw(columns - 1)
             ]
             if len(lines) >= height:
-                lines = [
-                    *lines[: height - 2],
-                    (
-                        f"... {len(lines) - height + 2} more lines: make the terminal higher, or"
-                        " use elsa job show"
-                    ),
-                ]
+                more = len(lines) - height + 2
+                note = f"... {more} more lines: make the terminal higher, or use elsa job show"
+                lines = [*lines[: height - 2], note]
             sys.stdout.write(HOME + "".join(f"{line}{TO_LINE_END}\r\n" for line in lines) + TO_END)
             sys.stdout.flush()
             if _quit_within(min(every_s, RATE_S) if first else every_s):
@@ -235,7 +225,7 @@ def refresh(draw: Callable[[int | None], Sequence[str]], every_s: float) -> None
 
 @contextlib.contextmanager
 def _keys() -> Iterator[None]:
-    """Keys come at once and are not shown."""
+    """Read keys at once, without showing them."""
     before = termios.tcgetattr(sys.stdin)
     tty.setcbreak(sys.stdin)
     try:

@@ -1,5 +1,5 @@
-"""`elsa run`: run a command and print what it cost, with everything that it started. With jobd's
-help, or without.
+"""`elsa run`: run a command and print what it cost, with everything that it started. It uses jobd
+where jobd answers, and else collects by itself.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from elsa.kernel import clocks
 from elsa.kernel.procfs import Procfs
 from elsa.kernel.safe_paths import same_file
 from elsa.run import live_usage
-from elsa.run.cost_report import Bill
+from elsa.run.cost_report import CostReport
 from elsa.run.jobd_usage import WithJobd
 from elsa.run.launch import end_like, launch, title_of
-from elsa.run.usage_sums import Tally, Waited
+from elsa.run.usage_sums import JobTotals, Waited
 
 if TYPE_CHECKING:
     from elsa.run.own_collector import OwnCollector
 
     Accountant = OwnCollector | WithJobd
 
-# How long a jobd of our own may take to begin.
+# How long a jobd of our own may take to start.
 PATIENCE_S = 20.0
 
 
@@ -50,7 +50,7 @@ PATIENCE_S = 20.0
 @click.option(
     "--no-wait",
     is_flag=True,
-    help="Print the bill when COMMAND itself has ended, whatever it left running.",
+    help="Print the report when COMMAND itself has ended, whatever it left running.",
 )
 @click.option(
     "--format",
@@ -58,14 +58,14 @@ PATIENCE_S = 20.0
     type=click.Choice(["text", "json"]),
     default="text",
     show_default=True,
-    help="Format of the bill.",
+    help="Format of the report.",
 )
 @click.option(
     "--output",
     "-o",
     type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
     metavar="FILE",
-    help="Write the bill there, - for stdout.  [default: stderr]",
+    help="Write the report there, - for stdout.  [default: stderr]",
 )
 @click.option("--append", "-a", is_flag=True, help="Append to the output file.")
 @click.option("--name", help="Name of the job.  [default: name of the command]")
@@ -75,7 +75,7 @@ PATIENCE_S = 20.0
     "--db",
     type=click.Path(path_type=Path),
     metavar="PATH",
-    help="Keep the accounting in this warehouse, made if it is missing.",
+    help="Store the accounting in this warehouse, which is made if it is missing.",
 )
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(
@@ -91,14 +91,16 @@ def run(
 ) -> None:
     """Run COMMAND and print what it cost, with every process that it started, daemons included.
 
-    The bill comes when the last of them has ended; Ctrl-C while waiting for that prints what is known so far. Signals are passed on to
-    the command and its exit status is passed back, as `elsa job run` does. Where jobd answers, the command becomes a job of its;
-    elsewhere this needs root, hears the kernel itself for as long as it takes, and changes nothing on the host.
+    The report is printed when the last of them has ended; Ctrl-C while waiting for that prints what
+    is known so far. Signals are passed on to the command and its exit status is passed back, as
+    `elsa job run` does. Where jobd answers, the command becomes a job in its warehouse; elsewhere
+    this needs root, collects from the kernel itself as long as the command runs, and changes
+    nothing on the host.
 
     \b
     Examples:
       elsa run -- make -j8
-      elsa run --format json --output bill.json -- ./nightly.sh
+      elsa run --format json --output cost.json -- ./nightly.sh
       elsa run --format json -o - -- make -s all | jq .cpu_s
       elsa run --no-wait -- ./start-server
       elsa run --db ./elsa.db -- make -j8         keep it for elsa report
@@ -110,25 +112,24 @@ def run(
         out = _output(output, append, stack)
         accountant = _accountant(settings, db, title, tags, stack)
         enough = stack.enter_context(_patience())
-        status, write_bill = _account(accountant, command, shown, enough, wait=not no_wait)
+        status, make_report = _account(accountant, command, shown, enough, wait=not no_wait)
         try:
-            bill = write_bill()
-            text = bill.json() if form == "json" else bill.text()
+            report = make_report()
+            text = report.json() if form == "json" else report.text()
             if out is None:
                 click.echo(text, nl=False, err=True)
             else:
                 out.write(text.encode())
         except (ElsaError, OSError) as error:
-            with contextlib.suppress(
-                OSError
-            ):  # the command has run: neither this nor a closed stderr may change its exit status
-                click.echo(f"elsa: no bill: {error}", err=True)
+            # The command has run: neither this nor a closed stderr may change its exit status.
+            with contextlib.suppress(OSError):
+                click.echo(f"elsa: no cost report: {error}", err=True)
     end_like(status)
 
 
 def _output(path: Path | None, append: bool, stack: contextlib.ExitStack) -> FileIO | None:
-    """Opened before anything is run, so that a bill is not computed in vain; without a buffer,
-    whose rest could fail later.
+    """Where the report goes: opened before anything is run, so that a bad path is an error at once;
+    without a buffer, since writing what is left in it could fail later.
     """
     if path is None:
         if append:
@@ -145,33 +146,32 @@ def _output(path: Path | None, append: bool, stack: contextlib.ExitStack) -> Fil
 def _accountant(
     settings: Config, db: Path | None, title: str, tags: dict[str, str], stack: contextlib.ExitStack
 ) -> Accountant:
-    """Who does the accounting: the jobd that answers, one of our own for the warehouse that was
-    named, or we ourselves.
+    """The jobd that answers, a jobd of our own for the warehouse that was named, or our own
+    collector.
     """
     client = Client(settings.socket)
     try:
-        theirs = client.warehouse()
+        warehouse = client.warehouse()
     except UnavailableError:
-        theirs = None
-    if db is not None and (theirs is None or not same_file(db, theirs)):
+        warehouse = None
+    if db is not None and (warehouse is None or not same_file(db, warehouse)):
         client = stack.enter_context(_jobd_of_our_own(db))
-        theirs = db
+        warehouse = db
     accountant: Accountant
-    if theirs is None:
-        from elsa.run.own_collector import (
-            OwnCollector,  # what it needs takes a third of a second to import
-        )
+    if warehouse is None:
+        # Imported here, since what it needs takes a third of a second to import.
+        from elsa.run.own_collector import OwnCollector
 
         accountant = OwnCollector(settings)
     else:
-        accountant = WithJobd(client, theirs, title, tags)
+        accountant = WithJobd(client, warehouse, title, tags)
     stack.callback(accountant.close)
     return accountant
 
 
 @contextlib.contextmanager
 def _jobd_of_our_own(db: Path) -> Iterator[Client]:
-    """A whole jobd for the time of this command, out of the reach of the terminal's signals."""
+    """A jobd that runs as long as this command, which the terminal's signals do not reach."""
     if not db.exists():
         from elsa.store.upgrade import upgrade
 
@@ -219,18 +219,19 @@ def _account(
     enough: Callable[[], bool],
     *,
     wait: bool,
-) -> tuple[int, Callable[[], Bill]]:
-    """Run the command; its wait status, and what makes the bill (and waits for the others before,
-    until it is enough).
+) -> tuple[int, Callable[[], CostReport]]:
+    """Run the command; its wait status, and a function that makes the report (and first waits for
+    the other processes, until `enough`).
     """
-    began = [0, 0, 0]
+    started_ns = started_at_ns = own_rss_kib = 0
 
     def register(pid: int) -> None:
+        nonlocal started_ns, started_at_ns, own_rss_kib
         if enough():
             raise KeyboardInterrupt
         accountant.register(pid)
-        accountant.ours_ns, began[2] = used_so_far(Procfs(), pid)
-        began[:2] = clocks.monotonic_ns(), clocks.realtime_ns()
+        accountant.ours_ns, own_rss_kib = used_so_far(Procfs(), pid)
+        started_ns, started_at_ns = clocks.monotonic_ns(), clocks.realtime_ns()
 
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     status = launch(command, register)
@@ -241,48 +242,42 @@ def _account(
         after.ru_utime - before.ru_utime, after.ru_stime - before.ru_stime, after.ru_maxrss
     )
 
-    def write() -> Bill:
-        own = waited.without(
-            accountant.ours_ns, max(began[2], before.ru_maxrss)
-        )  # the largest of all children, the canary too
-        bill = Bill(
-            shown,
-            status,
-            began[1],
-            ended_ns - began[0],
-            ended_ns - began[0],
-            own,
-            job=accountant.job,
+    def make_report() -> CostReport:
+        # The peak is the largest of all children, the canary too.
+        own = waited.without(accountant.ours_ns, max(own_rss_kib, before.ru_maxrss))
+        command_ns = ended_ns - started_ns
+        report = CostReport(
+            shown, status, started_at_ns, command_ns, command_ns, own, job=accountant.job
         )
         try:
             if wait:
                 accountant.wait(enough)
-            tally = accountant.tally()
+            totals = accountant.totals()
         except ElsaError as error:
-            bill.notes.append(f"only what the command waited for is known: {error}")
-            return bill
-        bill.tally, bill.lost = tally, accountant.lost()
-        if tally.running:
+            report.notes.append(f"only what the command waited for is known: {error}")
+            return report
+        report.totals, report.lost = totals, accountant.lost()
+        if totals.running:
             offsets = clocks.offsets()
             so_far = live_usage.total(
                 live_usage.running(Procfs(), member, offsets) for member in accountant.living()
             )
-            bill.so_far = so_far if so_far.processes else None
-        bill.notes += accountant.notes
-        bill.wall_ns = _last_end(tally, ended_ns) - began[0]
-        return bill
+            report.so_far = so_far if so_far.processes else None
+        report.notes += accountant.notes
+        report.wall_ns = _last_end(totals, ended_ns) - started_ns
+        return report
 
-    return status, write
+    return status, make_report
 
 
-def _last_end(tally: Tally, command_ended_ns: int) -> int:
-    return clocks.monotonic_ns() if tally.running else max(tally.end_ns, command_ended_ns)
+def _last_end(totals: JobTotals, command_ended_ns: int) -> int:
+    return clocks.monotonic_ns() if totals.running else max(totals.end_ns, command_ended_ns)
 
 
 @contextlib.contextmanager
 def _patience() -> Iterator[Callable[[], bool]]:
-    """A question whether it is enough: INT, TERM and HUP end the waiting, and not us (unless they
-    were ignored before).
+    """A function that says whether to stop waiting: INT, TERM and HUP end the waiting, and not this
+    program (unless they were ignored before).
     """
     came: list[int] = []
     caught = [

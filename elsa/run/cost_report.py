@@ -1,5 +1,5 @@
-"""What a command with all that it started cost, in words and figures for people, or as an object
-for programs. Pure.
+"""What a command with everything that it started cost: text for people, or an object for programs.
+Pure.
 """
 
 from __future__ import annotations
@@ -9,13 +9,17 @@ import shlex
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from elsa.run.usage_sums import SECOND, Sum, Tally, Waited
+from elsa.run.usage_sums import (
+    SECOND,
+    CommandCost,
+    JobTotals,
+    TaskstatsSum,
+    Usage,
+    Waited,
+)
 from elsa.store.measures import tick
-
-if TYPE_CHECKING:
-    from elsa.run.live_usage import Figures
 
 # Characters of a command line that are shown.
 LONGEST = 120
@@ -23,27 +27,27 @@ UNKNOWN = "-"
 
 
 @dataclass
-class Bill:
-    """Everything that is to be said."""
+class CostReport:
+    """What `elsa run` prints."""
 
     command: Sequence[str]
     """Without secrets."""
     status: int
     """The command's wait status."""
-    began_at_ns: int
+    started_at_ns: int
     """Real time."""
     wall_ns: int
-    """From the moment in which the command was let go to the last end."""
+    """From the start of the command to the last end."""
     command_ns: int
     """To the end of the command itself."""
     waited: Waited
-    tally: Tally | None = None
-    """None: nothing is known but what was waited for."""
+    totals: JobTotals | None = None
+    """None: nothing is known except what was waited for."""
     job: tuple[int, str] | None = None
     """Id and name in jobd's warehouse."""
-    so_far: Figures | None = None
-    """What the members that still run have used, where they could be looked at: in none of the
-    other figures.
+    so_far: Usage | None = None
+    """What the members that still run have used, where that could be read. No other figure includes
+    it.
     """
     lost: int = 0
     """Events and statistics that are known to be lost, of the whole host."""
@@ -52,85 +56,78 @@ class Bill:
     @property
     def complete(self) -> bool:
         """Whether all figures are those of all members."""
-        return self.tally is not None and not (
-            self.lost
-            or self.tally.running
-            or self.tally.unknown
-            or self.tally.partial
-            or self.notes
-        )
+        totals = self.totals
+        if totals is None or totals.running or totals.unknown or totals.partial:
+            return False
+        return not (self.lost or self.notes)
 
-    def words(self) -> list[str]:
-        """What must be said beside the figures."""
-        words = []
-        tally = self.tally
-        if tally is not None and tally.running:
-            but = ", but for what stands under `so far`" if self.so_far else ""
-            words.append(
-                f"{_count(tally.running, 'process')} still running, and not in the figures{but}"
+    def all_notes(self) -> list[str]:
+        """What a reader of the figures must know."""
+        notes = []
+        if self.totals is not None and self.totals.running:
+            see = " (see `so far`)" if self.so_far else ""
+            notes.append(
+                f"{_count(self.totals.running, 'process')} still running, and not in the"
+                f" figures{see}"
             )
-        if tally is not None and tally.unknown:
-            words.append(
-                f"no figures of {_count(tally.unknown, 'process')}: no statistics of them came; CPU"
-                " time is what wait4 told"
+        if self.totals is not None and self.totals.unknown:
+            notes.append(
+                f"no statistics of {_count(self.totals.unknown, 'process')} were received: CPU time"
+                " is what wait4 reported"
             )
-        if tally is not None and tally.partial:
-            words.append(
-                f"only some threads of {_count(tally.partial, 'process')} are in memory and I/O"
+        if self.totals is not None and self.totals.partial:
+            notes.append(
+                "memory and I/O include only some threads of"
+                f" {_count(self.totals.partial, 'process')}"
             )
         if self.lost:
-            words.append(
+            notes.append(
                 f"{self.lost} events or statistics of this host were lost meanwhile: the figures"
-                " are at least so much"
+                " are lower bounds"
             )
-        return words + self.notes
+        return notes + self.notes
 
     def as_object(self) -> dict[str, Any]:
         """What programs get; None is unknown."""
-        user_s, system_s = self._cpu()
-        wall_s = self.wall_ns / SECOND
-        total = self.tally.all if self.tally is not None else Sum()
-        peak_kib, largest = (
-            self.tally.peak(self.waited) if self.tally is not None else (self.waited.rss_kib, None)
-        )
+        totals = self.totals
+        if totals is None:
+            user_s, system_s = self.waited.user_s, self.waited.system_s
+            peak_kib, largest = self.waited.rss_kib, None
+            used = TaskstatsSum(with_usage=0)
+        else:
+            user_s, system_s = totals.cpu(self.waited)
+            peak_kib, largest = totals.peak(self.waited)
+            used = totals.all
+        cpu_s, wall_s = user_s + system_s, self.wall_ns / SECOND
+        job_id, job_name = self.job or (None, None)
+        exited = not self.status & 0x7F
         return {
             "command": list(self.command),
-            "job_id": self.job[0] if self.job else None,
-            "job_name": self.job[1] if self.job else None,
-            "exit_code": self.status >> 8 & 0xFF if not self.status & 0x7F else None,
+            "job_id": job_id,
+            "job_name": job_name,
+            "exit_code": self.status >> 8 & 0xFF if exited else None,
             "exit_signal": self.status & 0x7F,
-            "began_at_ns": self.began_at_ns,
+            "started_at_ns": self.started_at_ns,
             "wall_s": wall_s,
             "command_s": self.command_ns / SECOND,
-            "cpu_s": user_s + system_s,
+            "cpu_s": cpu_s,
             "user_s": user_s,
             "system_s": system_s,
-            "sampled_s": self.tally.sampled_s(self.waited) if self.tally else 0.0,
-            "more_s": self.tally.more_s(self.waited) if self.tally and not self.lost else None,
-            "cpus": (user_s + system_s) / wall_s if wall_s else None,
+            "sampled_s": totals.sampled_s(self.waited) if totals else 0.0,
+            "more_s": totals.more_s(self.waited) if totals and not self.lost else None,
+            "cpus": cpu_s / wall_s if wall_s else None,
             "peak_rss_kib": peak_kib,
             "peak_command": largest,
-            **{name: total.figure(name) for name in _PLAIN},
-            "processes": self.tally.all.processes if self.tally else None,
-            "running": self.tally.running if self.tally else None,
+            **{name: used.known(name) for name in _COUNTERS},
+            "processes": used.processes if totals else None,
+            "running": totals.running if totals else None,
             "so_far": self.so_far._asdict() if self.so_far else None,
-            "unknown": self.tally.unknown if self.tally else None,
+            "unknown": totals.unknown if totals else None,
             "lost": self.lost,
             "complete": self.complete,
-            "notes": self.words(),
-            "commands": (
-                [_row(*one) for one in self.tally.costliest(user_s + system_s)]
-                if self.tally
-                else []
-            ),
+            "notes": self.all_notes(),
+            "commands": [_row(cost) for cost in totals.most_cpu(cpu_s)] if totals else [],
         }
-
-    def _cpu(self) -> tuple[float, float]:
-        return (
-            self.tally.cpu(self.waited)
-            if self.tally is not None
-            else (self.waited.user_s, self.waited.system_s)
-        )
 
     def json(self) -> str:
         """One line."""
@@ -138,78 +135,80 @@ class Bill:
 
     def text(self) -> str:
         """Some lines for people."""
-        told = self.as_object()
+        values = self.as_object()
         least = "" if self.complete else "at least "
-        name = f"job {self.job[0]} ({self.job[1]}): " if self.job else ""
+        wall = f"{values['wall_s']:.2f} s"
+        if self.totals is None:
+            wall = least + wall
+        if self.wall_ns - self.command_ns > SECOND // 100:
+            wall += f", the command itself {values['command_s']:.2f} s"
+        cpu = (
+            f"{least}{values['cpu_s']:.2f} s: user {values['user_s']:.2f}, system"
+            f" {values['system_s']:.2f}; {values['cpus'] or 0:.2f} CPUs used"
+        )
+        title = _short(shlex.join(self.command))
         lines = [
-            name + _short(shlex.join(self.command)),
-            f"  wall         {'' if self.tally is not None else least}{told['wall_s']:.2f} s"
-            + (f", the command itself {told['command_s']:.2f} s" if self._outlived() else ""),
-            (
-                f"  CPU          {least}{told['cpu_s']:.2f} s: user {told['user_s']:.2f}, system"
-                f" {told['system_s']:.2f}; {told['cpus'] or 0:.2f} CPUs used"
-            ),
-            f"  measured     {self._measured(told)}",
-            f"  peak memory  {self._peak(told)}",
+            f"job {self.job[0]} ({self.job[1]}): {title}" if self.job else title,
+            f"  wall         {wall}",
+            f"  CPU          {cpu}",
+            f"  measured     {self._measured(values)}",
+            f"  peak memory  {self._peak(values)}",
         ]
-        if self.tally is not None:
-            deleted = told["cancelled_write_bytes"]
-            cancelled = (
-                f" ({_size(deleted)} that waited to be written were deleted)" if deleted else ""
-            )
-            threads = (
-                f", with {told['threads']} thread{'' if told['threads'] == 1 else 's'}"
-                if self.tally.all.known == told["processes"]
-                else ""
-            )
-            for name, kind in (("storage", "bytes"), ("characters", "chars")):
-                read, written = told[f"read_{kind}"], told[f"write_{kind}"]
-                more = cancelled if kind == "bytes" else ""
-                lines.append(
-                    f"  {name:<11}  {least if read is not None else ''}{_size(read)} read,"
-                    f" {_size(written)} written{more}"
-                )
-            lines.append(f"  processes    {least if self.lost else ''}{told['processes']}{threads}")
+        if self.totals is not None:
+            lines += self._io(values, least)
+            count = values["threads"]
+            threads = f", with {count} thread{'' if count == 1 else 's'}"
+            if self.totals.all.with_usage < values["processes"]:
+                threads = ""
+            few = least if self.lost else ""
+            lines.append(f"  processes    {few}{values['processes']}{threads}")
         if self.so_far:
             lines.append(f"  so far       {_so_far(self.so_far)}")
         lines.append(f"  ended by     {_ending(self.status)}")
-        lines += _table(told["commands"])
-        lines += [f"  note: {word}" for word in self.words()]
+        lines += _table(values["commands"])
+        lines += [f"  note: {note}" for note in values["notes"]]
         return "".join(map("{}\n".format, map(_printable, lines)))
 
-    def _measured(self, told: dict[str, Any]) -> str:
+    @staticmethod
+    def _io(values: dict[str, Any], least: str) -> list[str]:
+        """The lines about storage and about characters."""
+        lines = []
+        for name, kind in (("storage", "bytes"), ("characters", "chars")):
+            read, written = values[f"read_{kind}"], values[f"write_{kind}"]
+            line = f"{'' if read is None else least}{_size(read)} read, {_size(written)} written"
+            cancelled = values["cancelled_write_bytes"]
+            if kind == "bytes" and cancelled:
+                line += f" ({_size(cancelled)} that waited to be written were deleted)"
+            lines.append(f"  {name:<11}  {line}")
+        return lines
+
+    def _measured(self, values: dict[str, Any]) -> str:
         """What of the CPU time is measured and what sampled, with the bound."""
-        sampled_s, more_s = told["sampled_s"], told["more_s"]
-        words = f"{told['cpu_s'] - sampled_s:.2f} s of that, {sampled_s:.2f} s sampled; "
-        if more_s is None or self.tally is None:
-            words += "how much more was used is not known"
+        sampled_s, more_s = values["sampled_s"], values["more_s"]
+        text = f"{values['cpu_s'] - sampled_s:.2f} s of that, {sampled_s:.2f} s sampled; "
+        if more_s is None or self.totals is None:
+            text += "how much more was used is not known"
         else:
             less = f", or {sampled_s:.2f} s less" if sampled_s else ""
-            words += (
+            text += (
                 f"up to {more_s:.2f} s more was used{less}: less than a tick"
-                f" ({tick(self.tally.tick_ns)}) per thread"
+                f" ({tick(self.totals.tick_ns)}) per thread"
             )
-        divided_s = self.tally.divided_s(told["cpu_s"]) if self.tally else 0.0
-        return words + (f"; {divided_s:.2f} s of the commands' is sampled" if divided_s else "")
+        divided_s = self.totals.divided_s(values["cpu_s"]) if self.totals else 0.0
+        return text + (f"; {divided_s:.2f} s of the commands' is sampled" if divided_s else "")
 
-    def _peak(self, told: dict[str, Any]) -> str:
-        if told["peak_rss_kib"] is None:
+    def _peak(self, values: dict[str, Any]) -> str:
+        if values["peak_rss_kib"] is None:
             return UNKNOWN
-        whose = (
-            f" ({told['peak_command']})"
-            if told["peak_command"]
-            else " that was waited for, which may have executed another program since"
-        )
-        return (
-            f"{'' if self.complete else 'at least '}{_size(told['peak_rss_kib'] * 1024)}, the"
-            f" largest single process{whose}"
-        )
-
-    def _outlived(self) -> bool:
-        return self.wall_ns - self.command_ns > SECOND // 100
+        least = "" if self.complete else "at least "
+        which = f" ({values['peak_command']})"
+        if not values["peak_command"]:
+            which = " that was waited for, which may have executed another program since"
+        peak = _size(values["peak_rss_kib"] * 1024)
+        return f"{least}{peak}, the largest single process{which}"
 
 
-_PLAIN = (
+_COUNTERS = (
     "read_chars",
     "write_chars",
     "read_bytes",
@@ -219,18 +218,23 @@ _PLAIN = (
 )
 
 
-def _row(name: str, one: Sum, cpu_s: float | None) -> dict[str, Any]:
-    figures = {key: one.figure(key) for key in ("rss_kib", *_PLAIN[:4])}
-    return {"command": name, "processes": one.processes, "cpu_s": cpu_s, **figures}
+def _row(cost: CommandCost) -> dict[str, Any]:
+    figures = {key: cost.used.known(key) for key in ("rss_kib", *_COUNTERS[:4])}
+    return {
+        "command": cost.command,
+        "processes": cost.used.processes,
+        "cpu_s": cost.cpu_s,
+        **figures,
+    }
 
 
-def _so_far(still: Figures) -> str:
-    """What those that still run have used."""
-    peak = UNKNOWN if still.peak_rss_kib is None else _size(still.peak_rss_kib * 1024)
+def _so_far(used: Usage) -> str:
+    """What the members that still run have used."""
+    peak = UNKNOWN if used.peak_rss_kib is None else _size(used.peak_rss_kib * 1024)
     return (
-        f"{_count(still.processes, 'process')} still running: CPU {still.cpu_s or 0:.2f} s, peak"
-        f" memory {peak}; storage {_size(still.read_bytes)} read, {_size(still.write_bytes)}"
-        f" written; characters {_size(still.read_chars)} read, {_size(still.write_chars)} written"
+        f"{_count(used.processes, 'process')} still running: CPU {used.cpu_s or 0:.2f} s, peak"
+        f" memory {peak}; storage {_size(used.read_bytes)} read, {_size(used.write_bytes)}"
+        f" written; characters {_size(used.read_chars)} read, {_size(used.write_chars)} written"
     )
 
 
@@ -238,7 +242,8 @@ def _table(rows: Sequence[dict[str, Any]]) -> list[str]:
     if not rows:
         return []
     lines = [
-        f"  {'costliest':<16}{'procs':>7}{'CPU s':>10}{'peak':>12}{'chars read':>12}{'chars written':>15}"
+        f"  {'most CPU':<16}{'procs':>7}{'CPU s':>10}{'peak':>12}{'chars read':>12}"
+        f"{'chars written':>15}"
     ]
     for row in rows:
         peak, read, written = map(

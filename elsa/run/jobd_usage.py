@@ -1,5 +1,5 @@
-"""What the warehouse of a jobd knows of one job, for who asks that jobd: read directly, so that
-jobd has nothing to do for it.
+"""What the warehouse of a jobd knows of one job. Clients of that jobd read it directly, so that jobd
+has nothing to do for it.
 """
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,20 +16,20 @@ from elsa.control import protocol
 from elsa.control.client import Client
 from elsa.errors import ElsaError, RetryError, UnavailableError, UsageError
 from elsa.kernel import clocks
-from elsa.run.usage_sums import Member, Tally, Used
+from elsa.run.usage_sums import TASKSTATS_COLUMNS, JobTotals, Member, TaskstatsSum, Usage
 from elsa.state.codes import How
 from elsa.store import database
 from elsa.store.measures import LONGEST_TICK_NS, MEASURES, Aggregate
 
-# Answers of jobd take under a millisecond; the pauses between questions grow, since whoever waits
-# for hours is in no hurry.
+# Answers of jobd take under a millisecond; the pauses between questions grow, since a job that runs
+# for hours need not be noticed at once.
 PAUSE_S, LONGEST_PAUSE_S = 0.02, 0.5
 # A jobd that is being restarted has this long to answer again.
 ABSENCE_S = 10.0
 
-_USED = ", ".join(f"u.{name}" for name in Used._fields)
+_USED = ", ".join(f"u.{name}" for name in TASKSTATS_COLUMNS)
 _MEMBERS = f"""
-    select p.id, n.name, p.start_ns + p.elapsed_ns, {_USED}
+    select p.id, n.name, p.start_ns + p.elapsed_ns, u.process_id is not null, {_USED}
     from process p
     left join comm n on n.id = p.comm_id
     left join usage u on u.process_id = p.id
@@ -46,47 +46,71 @@ _LOST = """
     from gap g
     where g.boot_id = (select boot_id from job where id = ?) and g.from_ns <= ? and g.to_ns >= ?
 """
-_PART_LIFE = (
-    "select m.process_id from membership m where m.job_id = :job and (m.since_ns <> 0 or m.until_ns"
-    " is not null)"
-)
-_FIGURES = ("read_chars", "write_chars", "read_bytes", "write_bytes")
-_SUMS = ", ".join(Aggregate("sum", f"u.{name}").sql for name in _FIGURES)
+# Processes that were members for a part of their lifetime.
+_PART_LIFE = """
+    select m.process_id
+    from membership m
+    where m.job_id = :job and (m.since_ns <> 0 or m.until_ns is not null)
+"""
+_IO = ("read_chars", "write_chars", "read_bytes", "write_bytes")
+_IO_SUMS = ", ".join(Aggregate("sum", f"u.{name}").sql for name in _IO)
 _A_TICK = f"coalesce(b.tick_ns, {LONGEST_TICK_NS})"
 # The rule for CPU time is that of sql/process/incarnation_usage.sql; the slower view itself is
-# needed for those who were members for a part.
-_FINISHED = f"""
-    select count(*), count(u.process_id), total(
-        case when u.run_ns >= {_A_TICK} then u.run_ns
-        else coalesce(max(u.run_ns, (u.utime_us + u.stime_us) * 1000), (u.utime_us + u.stime_us) * 1000) end
-    ) / 1e9, max(u.rss_kib),
+# needed only for processes that were members for a part of their lifetime.
+_ENDED_WHOLE = f"""
+    select count(*), count(u.process_id),
+    total(case
+        when u.run_ns >= {_A_TICK} then u.run_ns
+        else coalesce(
+            max(u.run_ns, (u.utime_us + u.stime_us) * 1000), (u.utime_us + u.stime_us) * 1000
+        )
+    end) / 1e9,
+    max(u.rss_kib),
     count(case when u.process_id is not null and coalesce(u.run_ns, 0) < {_A_TICK} then 1 end),
-    coalesce(sum(case when u.run_ns >= {_A_TICK} then u.threads end), 0), {_SUMS}
+    coalesce(sum(case when u.run_ns >= {_A_TICK} then u.threads end), 0),
+    {_IO_SUMS}
     from process p
     join boot b on b.id = p.boot_id
     left join usage u on u.process_id = p.id
-    where p.id in (select process_id from membership where job_id = :job) and p.elapsed_ns is not null and p.id not in ({_PART_LIFE})
-    union all
-    select count(*), count(u.cpu_s), total(u.cpu_s), max(u.rss_kib),
-    {MEASURES["sampled"].sql()}, coalesce(sum(case when u.run_ns >= u.tick_ns then coalesce(u.threads, 1) end), 0), {_SUMS}
-    from job_process_usage u
-    where u.job_id = :job and u.process_id in ({_PART_LIFE}) and (u.state = 'ended' or u.until_ns is not null)
+    where p.id in (select process_id from membership where job_id = :job)
+    and p.elapsed_ns is not null
+    and p.id not in ({_PART_LIFE})
 """
-# What members had used when they came in, less what they used in earlier stays: to be taken off
-# what they have now.
-_BEFORE = """
-    select b.process_id, {}
+_ENDED_PART = f"""
+    select count(*), count(u.cpu_s), total(u.cpu_s), max(u.rss_kib),
+    {MEASURES["sampled"].sql()},
+    coalesce(sum(case when u.run_ns >= u.tick_ns then coalesce(u.threads, 1) end), 0),
+    {_IO_SUMS}
+    from job_process_usage u
+    where u.job_id = :job
+    and u.process_id in ({_PART_LIFE})
+    and (u.state = 'ended' or u.until_ns is not null)
+"""
+# What members had used when they joined, less what they used in earlier memberships: to be
+# subtracted from what they have used by now. Unknown where a counter snapshot lacks the counter.
+_BEFORE_COLUMNS = ", ".join(
+    f"case when count({counter}) = count(*) then sum((1 - 2 * b.edge) * {counter}) end"
+    for counter in (
+        "coalesce(b.run_ns, (b.utime_us + b.stime_us) * 1000)",
+        *(f"b.{name}" for name in _IO),
+    )
+)
+_BEFORE = f"""
+    select b.process_id, {_BEFORE_COLUMNS}
     from counter_snapshot b
     where b.job_id = :job
     group by b.process_id
     having count(*) = (
-        select sum((m.since_ns <> 0) + (m.until_ns is not null)) from membership m where m.job_id = :job and m.process_id = b.process_id
+        select sum((m.since_ns <> 0) + (m.until_ns is not null))
+        from membership m
+        where m.job_id = :job and m.process_id = b.process_id
     )
 """
 _ENDED_SINCE = """
     select p.id
     from process p
-    where p.id in (select process_id from membership where job_id = :job) and p.start_ns + p.elapsed_ns >= :since
+    where p.id in (select process_id from membership where job_id = :job)
+    and p.start_ns + p.elapsed_ns >= :since
 """
 
 
@@ -97,29 +121,29 @@ def _reading(db: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-def tally(db: Path, job_id: int, ours_ns: int = 0) -> Tally:
+def job_totals(db: Path, job_id: int, ours_ns: int = 0) -> JobTotals:
     """All members of a job, added up; `ours_ns` of the CPU time of the command was not its own."""
     with _reading(db) as connection:
-        total = Tally(_tick(connection, job_id))
+        totals = JobTotals(_tick(connection, job_id))
         command, ended_ns = connection.execute(_COMMAND, (job_id,)).fetchone() or (None, None)
-        for process_id, name, end_ns, *figures in connection.execute(_MEMBERS, (job_id,)):
-            used = Used._make(figures) if figures[0] is not None else None
+        rows = connection.execute(_MEMBERS, (job_id,))
+        for process_id, name, end_ns, has_usage, *counters in rows:
+            used = TaskstatsSum(*counters) if has_usage else None
             if used is not None and process_id == command:
-                used = used.without(ours_ns)
-            total.add(Member(name, end_ns, used), ended_ns)
-    return total
+                used.subtract_cpu(ours_ns)
+            totals.add(Member(name, end_ns, used), ended_ns)
+    return totals
 
 
 def _tick(connection: sqlite3.Connection, job_id: int) -> int | None:
     """The tick of the kernel on which a job runs."""
-    found = connection.execute(
-        "select b.tick_ns from job j join boot b on b.id = j.boot_id where j.id = ?", (job_id,)
-    ).fetchone()
-    return found[0] if found else None
+    select = "select b.tick_ns from job j join boot b on b.id = j.boot_id where j.id = ?"
+    (tick_ns,) = connection.execute(select, (job_id,)).fetchone() or (None,)
+    return None if tick_ns is None else int(tick_ns)
 
 
-class Fineness(NamedTuple):
-    """How finely the CPU time of those that ended is known."""
+class Precision(NamedTuple):
+    """How precisely the CPU time of ended processes is known."""
 
     sampled: int
     """Processes shorter than a tick."""
@@ -129,62 +153,71 @@ class Fineness(NamedTuple):
     """The kernel's; None where it is not known."""
 
 
-class Known(NamedTuple):
-    """What the warehouse knows of a job whose members still run."""
+class EndedMembers(NamedTuple):
+    """What the warehouse knows of the members of an open job that have ended or left."""
+
+    usage: Usage
+    without_usage: int
+    """Ended members without statistics."""
+    precision: Precision
+    recent: Set[int] = frozenset()
+    """The process ids of those that ended since the time that was asked for."""
+    before: Mapping[int, Usage] = {}
+    """By process id: what running members had used before they joined."""
+
+
+class _EndedRow(NamedTuple):
+    """The columns of _ENDED_WHOLE and _ENDED_PART."""
 
     processes: int
-    """How many have ended, or were taken out."""
-    told: int
-    """Of so many of them the figures are."""
+    with_usage: int
     cpu_s: float
     rss_kib: int | None
-    io: tuple[int | None, ...]
-    """Sums in the order of `_FIGURES`; None where nobody told of any."""
-    ended: set[int]
-    """The process ids of those that ended since the time that was asked for."""
-    before: dict[int, tuple[int | None, ...]]
-    """By the process ids of those that came in later: CPU time in ns, then I/O, to be taken off
-    what they have used by now.
-    """
-    fineness: Fineness
+    sampled: int
+    threads: int
+    read_chars: int | None
+    write_chars: int | None
+    read_bytes: int | None
+    write_bytes: int | None
 
 
-def known(db: Path, job_id: int, since_ns: int) -> Known:
-    """What the members used that have ended or left, and what else is needed to tell it from what
-    the others use.
-    """
+def ended_members(db: Path, job_id: int, since_ns: int) -> EndedMembers:
+    """The members that have ended or left, and what distinguishes them from those that run."""
     named = {"job": job_id, "since": since_ns}
-    cpu = "coalesce(b.run_ns, (b.utime_us + b.stime_us) * 1000)"
-    columns = ", ".join(
-        f"case when count({one}) = count(*) then sum((1 - 2 * b.edge) * {one}) end"
-        for one in (cpu, *(f"b.{n}" for n in _FIGURES))
-    )
     with _reading(db) as connection:
-        whole, part = connection.execute(_FINISHED, named).fetchall()
-        told = [row for row in (whole, part) if row[1]]
-        rss_kib = max((row[3] for row in told if row[3] is not None), default=None)
-        fineness = Fineness(whole[4] + part[4], whole[5] + part[5], _tick(connection, job_id))
-        io = tuple(_sum([row[place] for row in told]) for place in range(6, 6 + len(_FIGURES)))
-        ended = {process_id for (process_id,) in connection.execute(_ENDED_SINCE, named)}
+        rows = [
+            _EndedRow._make(connection.execute(select, named).fetchone())
+            for select in (_ENDED_WHOLE, _ENDED_PART)
+        ]
+        precision = Precision(
+            sum(row.sampled for row in rows),
+            sum(row.threads for row in rows),
+            _tick(connection, job_id),
+        )
+        recent = {process_id for (process_id,) in connection.execute(_ENDED_SINCE, named)}
         before = {
-            process_id: tuple(figures)
-            for process_id, *figures in connection.execute(_BEFORE.format(columns), named)
+            process_id: Usage(1, None if cpu_ns is None else cpu_ns / 1e9, None, *io)
+            for process_id, cpu_ns, *io in connection.execute(_BEFORE, named)
         }
-    return Known(
-        whole[0] + part[0],
-        whole[1] + part[1],
-        whole[2] + part[2],
-        rss_kib,
-        io,
-        ended,
-        before,
-        fineness,
-    )
+    without_usage = sum(row.processes - row.with_usage for row in rows)
+    return EndedMembers(_ended_usage(rows), without_usage, precision, recent, before)
 
 
-def _sum(values: list[int | None]) -> int | None:
-    found = [value for value in values if value is not None]
-    return sum(found) if found else None
+def _ended_usage(rows: Sequence[_EndedRow]) -> Usage:
+    """0 as long as no member has ended, unknown if there are no statistics of those that have."""
+    processes = sum(row.processes for row in rows)
+    rows = [row for row in rows if row.with_usage]
+    if not rows:
+        nothing = None if processes else 0
+        return Usage(processes, nothing, None, nothing, nothing, nothing, nothing)
+    peaks = [row.rss_kib for row in rows if row.rss_kib is not None]
+    io = (_sum(getattr(row, name) for row in rows) for name in _IO)
+    return Usage(processes, sum(row.cpu_s for row in rows), max(peaks, default=None), *io)
+
+
+def _sum(values: Iterable[int | None]) -> int | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
 
 
 class WithJobd:
@@ -194,25 +227,23 @@ class WithJobd:
         self._client = client
         self._db = db
         self._new = {"name": name, "tags": tags, "closes_itself": True}
-        self._began_ns = 0
+        self._started_ns = 0
         self._lost = 0
         self.ours_ns = 0
-        """CPU time of the command that was ours: before it was let go."""
+        """CPU time of the command's process that was our own: before it became the command."""
         self.notes: list[str] = []
-        """What must be said of the figures."""
+        """What a reader of the figures must know."""
         self.job: tuple[int, str] | None = None
 
     def register(self, pid: int) -> None:
-        """Called with the pid of the command, which waits to be let go: have a job made with it
-        inside.
-        """
+        """Have a job made with the command's process, which waits, as its first member."""
         job = self._client.request("create", **self._new, pids=[pid], launched=pid)["job"]
         self.job = int(job["id"]), str(job["name"])
-        self._began_ns = clocks.monotonic_ns()
+        self._started_ns = clocks.monotonic_ns()
 
     def ended(self, status: int) -> None:
-        """The command has ended so."""
-        with contextlib.suppress(ElsaError):  # it is told again what the kernel told it, mostly
+        """Report the command's wait status."""
+        with contextlib.suppress(ElsaError):  # mostly jobd has it from the kernel already
             self._client.request("ended", job=self._id, status=status)
 
     @property
@@ -221,7 +252,7 @@ class WithJobd:
         return self.job[0]
 
     def wait(self, enough: Callable[[], bool]) -> None:
-        """Until the last member has ended, or it is enough."""
+        """Wait until the last member has ended, or `enough`."""
         pause_s, answered = PAUSE_S, time.monotonic()
         while not enough():
             try:
@@ -230,7 +261,7 @@ class WithJobd:
                 answered = time.monotonic()
             except (UnavailableError, RetryError):
                 if time.monotonic() - answered > ABSENCE_S:
-                    self.notes.append("nobody tells whether more of its processes run")
+                    self.notes.append("jobd does not answer: more of the processes may still run")
                     return
             time.sleep(pause_s)
             pause_s = min(pause_s * 1.3, LONGEST_PAUSE_S)
@@ -241,22 +272,22 @@ class WithJobd:
         except UsageError:  # it has closed itself already
             return 0
 
-    def tally(self) -> Tally:
-        """All members, those that still run too; where jobd does not answer, as far as it got."""
+    def totals(self) -> JobTotals:
+        """All members, those that still run too; where jobd does not answer, what it has stored."""
         try:
             self._client.request("sync")
         except (UnavailableError, RetryError) as error:
-            self.notes.append(f"what happened last may be missing: {error}")
-        total = tally(self._db, self._id, self.ours_ns)
+            self.notes.append(f"the latest events may be missing: {error}")
+        totals = job_totals(self._db, self._id, self.ours_ns)
         with _reading(self._db) as connection:
             self._lost = connection.execute(
-                _LOST, (self._id, clocks.monotonic_ns(), self._began_ns)
+                _LOST, (self._id, clocks.monotonic_ns(), self._started_ns)
             ).fetchone()[0]
-        return total
+        return totals
 
     def living(self) -> Sequence[Mapping[str, Any]]:
-        """The members that still run, as `elsa.run.live_usage.running` wants them; none where
-        nobody tells.
+        """The members that still run, as `elsa.run.live_usage.running` takes them; none where jobd
+        does not answer.
         """
         try:
             members: list[Mapping[str, Any]] = self._client.request(

@@ -1,12 +1,13 @@
-"""What the members of a job use: those that still run, read from /proc by whoever asks, and those
+"""What the members of a job use: those that still run, read from /proc by the caller, and those
 that have ended, from the warehouse.
 
-jobd only tells who is in the job; nothing here makes it wait.
+jobd only reports which processes are in the job; nothing here makes it wait.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import functools
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -19,6 +20,8 @@ from elsa.host.proc_scan import TICKS_PER_S
 from elsa.kernel import clocks
 from elsa.kernel.procfs import Procfs
 from elsa.run import jobd_usage
+from elsa.run.jobd_usage import EndedMembers
+from elsa.run.usage_sums import NOTHING, Usage
 from elsa.state.incarnation import TICK_NS
 
 # jobd turns a start into real time, and a start in /proc is cut to a tick: both may be off by one.
@@ -26,47 +29,26 @@ SLACK_NS = 3 * TICK_NS
 
 
 class Running(NamedTuple):
-    """What a living process used so far, or since it came into the job; None where that may not be
-    read.
-    """
+    """A member that runs, and what it has used so far, or since it joined the job."""
 
     pid: int
-    cpu_s: float
     threads: int
     rss_kib: int
-    peak_rss_kib: int
-    read_chars: int | None
-    write_chars: int | None
-    read_bytes: int | None
-    write_bytes: int | None
+    usage: Usage
+    """I/O is None where it may not be read."""
 
-    def since(self, before: Sequence[int | None] | None) -> Running:
-        """Less what it had used when it came in: CPU time in ns, then I/O. Of peaks nobody knows a
-        part.
-        """
-        if before is None:
-            return self
-        cpu_ns, *io = before
-        now = (self.read_chars, self.write_chars, self.read_bytes, self.write_bytes)
-        left = [
-            None if one is None or other is None else max(one - other, 0)
-            for one, other in zip(now, io, strict=True)
-        ]
-        cpu_s = self.cpu_s if cpu_ns is None else max(self.cpu_s - cpu_ns / 1e9, 0.0)
-        return Running(self.pid, cpu_s, self.threads, self.rss_kib, self.peak_rss_kib, *left)
+    def since(self, before: Usage | None) -> Running:
+        """The same without what the process had used when it joined."""
+        return self._replace(usage=self.usage.since(before))
+
+    def as_object(self) -> dict[str, Any]:
+        """What programs get."""
+        used = self.usage._asdict()
+        del used["processes"]
+        return {"pid": self.pid, "threads": self.threads, "rss_kib": self.rss_kib, **used}
 
 
-class Figures(NamedTuple):
-    """A sum over processes; None is unknown."""
-
-    processes: int
-    cpu_s: float | None
-    peak_rss_kib: int | None
-    """The largest, not the sum."""
-    read_chars: int | None
-    write_chars: int | None
-    read_bytes: int | None
-    write_bytes: int | None
+Members = list[tuple[Mapping[str, Any], Running | None]]
 
 
 @dataclass
@@ -75,113 +57,80 @@ class JobNow:
 
     job: Mapping[str, Any]
     living: int
-    members: list[tuple[Mapping[str, Any], Running | None]]
-    """As jobd tells of them, and what /proc did; None of who is gone."""
-    finished: Figures | None
-    """Of those that ended, and of those that were taken out."""
-    without_figures: int
-    """How many of the finished ones the warehouse knows no usage of."""
-    why: str
-    """Why the finished ones are unknown."""
+    members: Members
+    """As jobd reports them, with what /proc shows; None where the process is gone."""
+    ended: EndedMembers | None
+    """None where the warehouse could not be read."""
+    why: str = ""
+    """Why it could not."""
     whole: int = 0
-    """How many of the members came in later, but are shown whole, as what they had used by then is
-    not known.
+    """Members that joined while they ran, but are shown with all that they used, since what they
+    had used before is not known.
     """
-    fineness: jobd_usage.Fineness | None = None
-    """Of the CPU time of the finished ones."""
 
     @property
-    def running(self) -> Figures:
-        """The sum over those that were found running."""
-        return total(one for _, one in self.members)
+    def running(self) -> Usage:
+        """The sum over the members that were read."""
+        return total(process for _, process in self.members)
 
     @property
-    def together(self) -> Figures | None:
-        """Running and finished ones."""
-        if self.finished is None:
-            return None
-        return Figures(
-            *(
-                _both(name, getattr(self.running, name), getattr(self.finished, name))
-                for name in Figures._fields
-            )
-        )
+    def finished(self) -> Usage | None:
+        """Of the members that have ended or left."""
+        return None if self.ended is None else self.ended.usage
+
+    @property
+    def together(self) -> Usage | None:
+        """Running and finished members."""
+        return None if self.finished is None else self.running.plus(self.finished)
 
 
-_IO = ("read_chars", "write_chars", "read_bytes", "write_bytes")
+def total(members: Iterable[Running | None]) -> Usage:
+    """The sum over the members that were read."""
+    used = (process.usage for process in members if process is not None)
+    return functools.reduce(Usage.plus, used, NOTHING)
 
 
-def total(members: Iterable[Running | None]) -> Figures:
-    """The sum over those that were found running."""
-    found = [one for one in members if one is not None]
-    peak = max((one.peak_rss_kib for one in found), default=0)
-    return Figures(
-        len(found), sum(one.cpu_s for one in found), peak, *(_sum(found, name) for name in _IO)
-    )
-
-
-def _sum(found: Iterable[Running], name: str) -> int | None:
-    values = [getattr(one, name) for one in found]
-    return None if None in values else sum(values)
-
-
-def _both(name: str, one: Any, other: Any) -> Any:  # noqa: ANN401 - int or float
-    if name == "peak_rss_kib":
-        return max((value for value in (one, other) if value is not None), default=None)
-    if one is None or other is None:
-        return None
-    return one + other
-
-
-def look(client: Client, procfs: Procfs, ref: protocol.JobRef, limit: int) -> JobNow:
+def read_job(client: Client, procfs: Procfs, ref: protocol.JobRef, limit: int) -> JobNow:
     """A job as it is now, with at most `limit` of its members."""
-    seen_ns = clocks.monotonic_ns()
+    asked_ns = clocks.monotonic_ns()
     reply = client.request("show", job=ref, limit=limit)
     offsets = clocks.offsets()
     members = [
         (_named(procfs, member), running(procfs, member, offsets)) for member in reply["members"]
     ]
-    finished, without, why, before, fineness = None, 0, "", {}, None
     try:
         db = client.warehouse()
         client.request("sync")
-        known = jobd_usage.known(db, int(reply["job"]["id"]), seen_ns)
-        # Who ended between the two looks is among the finished ones.
-        members = [
-            (member, None if member["process_id"] in known.ended else one)
-            for member, one in members
-        ]
-        before, without = known.before, known.processes - known.told
-        finished, fineness = _finished(known), known.fineness
+        ended = jobd_usage.ended_members(db, int(reply["job"]["id"]), asked_ns)
     except ElsaError as error:
-        why = str(error)
-    late = [
-        (member, one) for member, one in members if one is not None and not member["from_birth"]
-    ]
-    whole = sum(int(member["process_id"]) not in before for member, _ in late)
+        whole = len(_joined_later(members))
+        return JobNow(reply["job"], reply["living"], members, None, str(error), whole)
+    # A member that ended between the two readings is among the finished ones.
     members = [
-        (member, one and one.since(before.get(int(member["process_id"]))))
-        for member, one in members
+        (member, None if member["process_id"] in ended.recent else process)
+        for member, process in members
     ]
-    return JobNow(reply["job"], reply["living"], members, finished, without, why, whole, fineness)
+    whole = len(_joined_later(members) - ended.before.keys())
+    members = [
+        (member, process and process.since(ended.before.get(int(member["process_id"]))))
+        for member, process in members
+    ]
+    return JobNow(reply["job"], reply["living"], members, ended, whole=whole)
 
 
-def _finished(known: jobd_usage.Known) -> Figures:
-    """Nothing is 0 as long as nobody has ended, and unknown if nobody told of those who have."""
-    if known.told or not known.processes:
-        return Figures(
-            known.processes,
-            known.cpu_s,
-            known.rss_kib,
-            *(known.io if known.told else (0,) * len(known.io)),
-        )
-    return Figures(known.processes, None, None, *known.io)
+def _joined_later(members: Members) -> set[int]:
+    """The process ids of the running members that joined while they ran."""
+    return {
+        int(member["process_id"])
+        for member, process in members
+        if process is not None and not member["from_birth"]
+    }
 
 
 def running(procfs: Procfs, member: Mapping[str, Any], offsets: clocks.Offsets) -> Running | None:
-    """What a member used so far; None if it is gone, or in no pid namespace that we see.
+    """What a member has used so far; None if it is gone, or in no pid namespace that we see.
 
-    Its pid may have passed to another: the start tells, before and after.
+    Its pid may have passed to another process: its start time is compared, before and after.
     """
     if member["pid"] is None:
         return None
@@ -190,14 +139,9 @@ def running(procfs: Procfs, member: Mapping[str, Any], offsets: clocks.Offsets) 
     threads = procfs.read_threads_io(pid)
     status = procfs.read_status(pid)
     after = _stat(procfs, pid)
-    if (
-        before is None
-        or after is None
-        or status is None
-        or before.starttime_ticks != after.starttime_ticks
-    ):
+    if before is None or after is None or status is None:
         return None
-    if not _is(member, after, offsets):
+    if before.starttime_ticks != after.starttime_ticks or not _is(member, after, offsets):
         return None
     try:
         rss_kib, peak_kib = parse_memory(status) or (0, 0)
@@ -205,24 +149,23 @@ def running(procfs: Procfs, member: Mapping[str, Any], offsets: clocks.Offsets) 
     except DataError:
         return None
     ended = member.get("ended_threads") or {}
-    names = zip(("rchar", "wchar", "read_bytes", "write_bytes"), _IO, strict=True)
-    sums = [
-        sum(getattr(one, name) or 0 for one in io) + ended.get(key, 0) if io else None
-        for name, key in names
-    ]
-    return Running(
-        pid,
-        (after.utime_ticks + after.stime_ticks) / TICKS_PER_S,
-        after.num_threads,
-        rss_kib,
-        peak_kib,
-        *sums,
+    names = {
+        "rchar": "read_chars",
+        "wchar": "write_chars",
+        "read_bytes": "read_bytes",
+        "write_bytes": "write_bytes",
+    }
+    sums = (
+        sum(getattr(thread, name) or 0 for thread in io) + ended.get(key, 0) if io else None
+        for name, key in names.items()
     )
+    cpu_s = (after.utime_ticks + after.stime_ticks) / TICKS_PER_S
+    return Running(pid, after.num_threads, rss_kib, Usage(1, cpu_s, peak_kib, *sums))
 
 
 def _named(procfs: Procfs, member: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Names are known to jobd from execs; who only forked has that of its parent, which /proc
-    tells.
+    """Names come to jobd with execs; a process that only forked has its parent's, which /proc
+    shows.
     """
     if member["comm"] is not None or member["pid"] is None:
         return member
@@ -239,13 +182,10 @@ def _stat(procfs: Procfs, pid: int) -> Stat | None:
 
 
 def _is(member: Mapping[str, Any], stat: Stat, offsets: clocks.Offsets) -> bool:
-    """Whether this is the process that jobd speaks of: born when it joined, or before where it
+    """Whether this is the process that jobd means: it started when it joined, or before if it
     joined later.
     """
-    start_at_ns = (
-        stat.starttime_ticks * 1_000_000_000 // TICKS_PER_S
-        - offsets.boottime_ns
-        + offsets.realtime_ns
-    )
+    started_ns = stat.starttime_ticks * 1_000_000_000 // TICKS_PER_S
+    start_at_ns = started_ns - offsets.boottime_ns + offsets.realtime_ns
     later_ns = int(member["since_at_ns"]) - start_at_ns
     return later_ns >= -SLACK_NS and (later_ns <= SLACK_NS or not member["from_birth"])

@@ -1,8 +1,8 @@
-"""The collector within one command: hears the kernel for as long as a command and its descendants
-live, and changes nothing on the host.
+"""A collector for one command: it receives the kernel's events as long as the command and its
+descendants run, and changes nothing on the host.
 
-The same ears as jobd's, without warehouse and control socket: a thread listens while the command
-runs, the caller itself afterwards.
+It reads the same sockets as jobd, without warehouse and control socket. A thread reads them while
+the command runs, the caller itself afterwards.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from operator import itemgetter
+from typing import Any
 
 from elsa.config import Config
 from elsa.errors import ElsaError, PrivilegeError, UnavailableError
@@ -21,7 +22,7 @@ from elsa.kernel import clocks
 from elsa.kernel.connector import Connector
 from elsa.kernel.procfs import Procfs
 from elsa.kernel.taskstats import TaskstatsSocket
-from elsa.run.usage_sums import Member, Tally, Used
+from elsa.run.usage_sums import TASKSTATS_COLUMNS, JobTotals, Member, TaskstatsSum
 from elsa.state.clock import Clock, Clocks
 from elsa.state.codes import How
 from elsa.state.incarnation import Incarnation
@@ -32,15 +33,18 @@ from elsa.store import schema
 HOUSEKEEPING_NS = 5 * SECOND
 # How often the queue is emptied in one go: a storm may fill it as fast.
 DRAIN_TURNS = 10
-# How long what was lost may take to be concluded when all is over; and a starved host to let us
-# hear what was said by then.
+# How long to wait at the end for statistics that may have been lost; and for a host that is so busy
+# that this process hardly runs.
 PATIENCE_NS = 3 * SECOND
 STARVED_NS = 20 * SECOND
-_PLACES = [list(schema.usage.columns.keys()).index(name) for name in Used._fields]
+# From a row for the table `usage`.
+_USAGE_COLUMNS = list(schema.usage.columns.keys())
+_PROCESS_ID = _USAGE_COLUMNS.index("process_id")
+_counters = itemgetter(*map(_USAGE_COLUMNS.index, TASKSTATS_COLUMNS))
 
 
 class Memory:
-    """What ears tell of losses is counted, and nothing kept."""
+    """Counts the losses that are reported, and keeps nothing."""
 
     def __init__(self) -> None:
         self.events = self.lost = self.gaps = self.heard_ns = 0
@@ -64,8 +68,8 @@ class OwnCollector:
 
     def __init__(self, config: Config) -> None:
         self.ours_ns = 0
-        """CPU time of the command that was ours: before it was let go."""
-        self._connector, self._taskstats = _ears(config)
+        """CPU time of the command's process that was our own: before it became the command."""
+        self._connector, self._taskstats = _sockets(config)
         self._memory = Memory()
         self._processes = Processes(Jobs(), clocks=Clocks())
         self._hearing = Hearing(
@@ -74,39 +78,39 @@ class OwnCollector:
         self._hearing.look_at_clock()
         self._job = self._processes.jobs.create("run", 0, 0)
         self._root: Incarnation | None = None
-        self._untold: dict[int, Incarnation] = {}
-        self._used: dict[int, Used] = {}
-        self._tally = Tally(clocks.tick_ns())
+        self._unreported: dict[int, Incarnation] = {}
+        self._used: dict[int, TaskstatsSum] = {}
+        self._totals = JobTotals(clocks.tick_ns())
         self._kept_house_ns = 0
         self._pause_s = config.drain_ms * MS / SECOND
         self._over = threading.Event()
         self._listener = threading.Thread(target=self._listen, daemon=True)
 
     # --- while the command runs
-    # -------------------------------------------------------------------------------------------------
 
     def register(self, pid: int) -> None:
-        """Called with the pid of the command, which waits to be let go: its fork has been heard."""
+        """Make the command's process, which waits, a member; its fork event was received."""
         self._turn()
         life = self._processes.living.get(pid)
         if life is None:
             raise UnavailableError(
-                "the fork of the command was not heard: is this host out of memory for events?"
+                "the fork event of the command was not received: is this host out of memory for"
+                " events?"
             )
         self._root = life
         self._processes.add(life, self._job, 0, How.LAUNCHED)
-        self._untold[life.id] = life
+        self._unreported[life.id] = life
         self._listener.start()
 
     def ended(self, status: int) -> None:
-        """The command has ended so, which the bill tells."""
+        """The wait status is in the cost report; nothing else needs it."""
 
     def _listen(self) -> None:
         while not self._over.wait(self._pause_s):
             self._turn()
 
     def _turn(self) -> None:
-        """Take in what has happened, and add up who has ended."""
+        """Process the events that came, and add up the members that have ended."""
         for _ in range(DRAIN_TURNS):
             if self._hearing.drain():
                 break
@@ -116,65 +120,62 @@ class OwnCollector:
             self._kept_house_ns = now_ns
             self._hearing.keep_house(now_ns)
         changes = self._processes.take_changes()
-        self._untold.update(
+        self._unreported.update(
             (life.id, life) for life in changes.started if self._job.id in life.jobs
         )
         for row in changes.usage:
-            process_id = cast(int, row[0])
-            if process_id in self._untold:
-                self._used[process_id] = Used._make(
-                    cast("list[int]", [row[place] for place in _PLACES])
-                )
+            process_id: Any = row[_PROCESS_ID]
+            if process_id in self._unreported:
+                self._used[process_id] = TaskstatsSum(*_counters(row))
         for process_id in list(self._used):
-            if self._untold[process_id].elapsed_ns is not None:
-                self._count(self._untold.pop(process_id), self._used.pop(process_id))
+            if self._unreported[process_id].elapsed_ns is not None:
+                self._count(self._unreported.pop(process_id), self._used.pop(process_id))
 
-    def _count(self, life: Incarnation, used: Used | None) -> None:
+    def _count(self, life: Incarnation, used: TaskstatsSum | None) -> None:
         root = self._root
         assert root is not None  # noqa: S101
         if life is root and used is not None:
-            used = used.without(self.ours_ns)
-        self._tally.add(Member(life.comm, _end_ns(life), used), _end_ns(root))
+            used.subtract_cpu(self.ours_ns)
+        self._totals.add(Member(life.comm, _end_ns(life), used), _end_ns(root))
 
     # --- afterwards
-    # -------------------------------------------------------------------------------------------------------------
 
     def _take_over(self) -> None:
-        """From here on the caller listens, and not the thread."""
+        """Stop the thread; from here on the caller reads the sockets."""
         self._over.set()
         if self._listener.is_alive():
             self._listener.join()
         self._turn()
 
     def wait(self, enough: Callable[[], bool]) -> None:
-        """Until the last descendant has ended, or it is enough."""
+        """Wait until the last descendant has ended, or `enough`."""
         self._take_over()
         while self._job.living and not enough():
             time.sleep(self._pause_s)
             self._turn()
 
-    def tally(self) -> Tally:
+    def totals(self) -> JobTotals:
         """All members, those that still run too; to be called once."""
         self._take_over()
-        began_ns = clocks.monotonic_ns()
-        while not (self._hearing.settled and self._all_told()):
+        started_ns = clocks.monotonic_ns()
+        while not (self._hearing.settled and self._all_reported()):
             if (
-                self._hearing.statistics_ns > began_ns + PATIENCE_NS
-                or clocks.monotonic_ns() > began_ns + STARVED_NS
+                self._hearing.statistics_ns > started_ns + PATIENCE_NS
+                or clocks.monotonic_ns() > started_ns + STARVED_NS
             ):
                 break
             time.sleep(self._pause_s)
             self._turn()
-        for life in self._untold.values():
+        for life in self._unreported.values():
             self._count(life, None)
-        self._untold.clear()
-        return self._tally
+        self._unreported.clear()
+        return self._totals
 
-    def _all_told(self) -> bool:
-        return all(life.elapsed_ns is None for life in self._untold.values())
+    def _all_reported(self) -> bool:
+        return all(life.elapsed_ns is None for life in self._unreported.values())
 
     def living(self) -> Sequence[Mapping[str, Any]]:
-        """The members that still run, as `elsa.run.live_usage.running` wants them."""
+        """The members that still run, as `elsa.run.live_usage.running` takes them."""
         realtime_ns = clocks.offsets().realtime_ns
         return [
             {
@@ -192,7 +193,7 @@ class OwnCollector:
         return self._memory.lost
 
     def close(self) -> None:
-        """Hear no more."""
+        """Close the sockets."""
         self._over.set()
         if self._listener.is_alive():
             self._listener.join()
@@ -204,7 +205,7 @@ def _end_ns(life: Incarnation) -> int | None:
     return None if life.elapsed_ns is None else life.start_ns + life.elapsed_ns
 
 
-def _ears(config: Config) -> tuple[Connector, TaskstatsSocket]:
+def _sockets(config: Config) -> tuple[Connector, TaskstatsSocket]:
     """Both sockets; or the error that says what to do in this situation."""
     hint = f"no jobd answers on {config.socket}, and without one"
     try:

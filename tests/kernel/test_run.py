@@ -295,7 +295,7 @@ def test_what_cannot_be_written_is_said_before_anything_is_run(quiet: Host, tmp_
 def test_a_full_disk_does_not_change_how_the_command_ends(door: Host) -> None:
     done = run(door, "--output", "/dev/full", "sh", "-c", "exit 3")
     assert done.returncode == 3
-    assert "elsa: no bill: " in done.stderr
+    assert "elsa: no cost report: " in done.stderr
 
 
 def test_without_privilege_one_line_says_what_to_do(
@@ -327,7 +327,7 @@ def test_what_was_lost_is_said_and_nobody_is_waited_for_in_vain(
     assert told["lost"] > 0
     assert told["running"] == 0
     assert not told["complete"]
-    assert "at least so much" in told["notes"][-1]
+    assert "lower bounds" in told["notes"][-1]
     assert told["cpu_s"] > 0.05, "the command itself was waited for"
 
 

@@ -170,13 +170,13 @@ def _show_live(path: Path, job_id: int) -> None:
     from elsa.control.client import Client
     from elsa.kernel.procfs import Procfs
     from elsa.kernel.safe_paths import same_file
-    from elsa.run.live_usage import look
+    from elsa.run.live_usage import read_job
 
     client = Client(config.load().socket, LIVE_TIMEOUT_S)
     try:
         if not same_file(path, client.warehouse()):
             return  # that jobd keeps another warehouse, with other jobs under these ids
-        now = look(client, Procfs(), job_id, MOST_LIVE)
+        now = read_job(client, Procfs(), job_id, MOST_LIVE)
     except ElsaError as error:
         say([f"what the running processes use so far is unknown: {error}"])
         return
@@ -191,4 +191,4 @@ def _show_live(path: Path, job_id: int) -> None:
             disable_numparse=True,
         )
     )
-    say(show.words(now))
+    say(show.notes(now))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from elsa.cli.live import fitting, words
-from elsa.run.jobd_usage import Fineness
+from elsa.cli.live import Rates, fitting, notes
+from elsa.run.jobd_usage import EndedMembers, Precision
 from elsa.run.live_usage import JobNow
+from elsa.run.usage_sums import NOTHING
 
 HEADERS = ("pid", "ppid", "command", "member since", "cpu s")
 ROWS = [(4711, 1, "make", "2026-01-02 03:04:05", "12.34"), (4712, 4711, "cc1", "birth", "0.01")]
@@ -22,10 +23,10 @@ def test_everything_is_shown_where_there_is_room_or_no_terminal() -> None:
     [(46, ["member since"]), (25, ["member since", "ppid"]), (5, ["member since", "ppid"])],
 )
 def test_what_matters_least_goes_first_and_is_named(width: int, gone: list[str]) -> None:
-    headers, rows, words = fitting(HEADERS, ROWS, width)
+    headers, rows, left_out = fitting(HEADERS, ROWS, width)
     assert headers == [header for header in HEADERS if header not in gone]
     assert [len(row) for row in rows] == [len(headers)] * 2
-    assert words == [f"no room for: {', '.join(gone)}; widen the terminal"]
+    assert left_out == [f"no room for: {', '.join(gone)}; widen the terminal"]
 
 
 def test_a_table_without_rows_fits_too() -> None:
@@ -33,23 +34,23 @@ def test_a_table_without_rows_fits_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fineness", "said"),
+    ("precision", "lines"),
     [
         (None, []),
-        (Fineness(0, 0, 4_000_000), []),
+        (Precision(0, 0, 4_000_000), []),
         (
-            Fineness(0, 10, 10_000_000),
+            Precision(0, 10, 10_000_000),
             ["finished: CPU time of 10 threads measured, up to 0.10 s more was used"],
         ),
         (
-            Fineness(50, 1, 4_000_000),
+            Precision(50, 1, 4_000_000),
             [
                 "finished: CPU time of 1 thread measured, up to 0.00 s more was used; of 50"
                 " processes shorter than a tick (4 ms at 250 Hz) sampled, up to 0.20 s more or less"
             ],
         ),
         (
-            Fineness(1, 0, None),
+            Precision(1, 0, None),
             [
                 "finished: CPU time of 1 process shorter than a tick (10 ms at 100 Hz, assumed)"
                 " sampled, up to 0.01 s more or less"
@@ -58,6 +59,14 @@ def test_a_table_without_rows_fits_too() -> None:
     ],
 )
 def test_what_of_the_cpu_time_of_finished_processes_is_sampled_is_said_with_the_bound(
-    fineness: Fineness | None, said: list[str]
+    precision: Precision | None, lines: list[str]
 ) -> None:
-    assert words(JobNow({}, 0, [], None, 0, "", fineness=fineness)) == said
+    ended = None if precision is None else EndedMembers(NOTHING, 0, precision)
+    assert notes(JobNow({}, 0, [], ended)) == lines
+
+
+def test_a_rate_is_the_cpu_time_since_the_last_time_and_unknown_at_first() -> None:
+    rates = Rates()
+    assert rates.next({1: 5.0}, 100.0) == {1: None}
+    assert rates.next({1: 6.0, 2: 9.0}, 102.0) == {1: 0.5, 2: None}
+    assert rates.next({2: 8.0}, 104.0) == {2: 0.0}, "never negative"

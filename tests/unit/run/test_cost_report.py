@@ -1,5 +1,5 @@
-"""A bill adds up what members used, says what it does not know, and never counts a process in two
-places.
+"""A cost report adds up what members used, says what it does not know, and never counts a process
+twice.
 """
 
 from __future__ import annotations
@@ -9,38 +9,44 @@ from typing import Any
 
 import pytest
 
-from elsa.run.cost_report import Bill
-from elsa.run.live_usage import Figures
-from elsa.run.usage_sums import SECOND, Member, Sum, Tally, Used, Waited
+from elsa.run.cost_report import CostReport
+from elsa.run.usage_sums import (
+    NOTHING,
+    SECOND,
+    JobTotals,
+    Member,
+    TaskstatsSum,
+    Usage,
+    Waited,
+)
 
 COMMAND_ENDED = 10 * SECOND
 
 
-def used(**figures: int) -> Used:
-    plain = dict.fromkeys(Used._fields, 0) | {"threads": 1, "complete": 1}
-    return Used(**(plain | figures))
+def used(**figures: int) -> TaskstatsSum:
+    return TaskstatsSum(**({"threads": 1, "complete": 1} | figures))
 
 
-def tally(*members: Member) -> Tally:
-    total = Tally()
+def totals(*members: Member) -> JobTotals:
+    total = JobTotals()
     for member in members:
         total.add(member, COMMAND_ENDED)
     return total
 
 
-def bill(total: Tally | None, **other: Any) -> Bill:
+def report(total: JobTotals | None, **other: Any) -> CostReport:
     plain: dict[str, Any] = {
         "waited": Waited(0.5, 0.25, 2048),
         "wall_ns": 2 * SECOND,
         "command_ns": 2 * SECOND,
     }
-    return Bill(["make", "-j8"], 0, 10**18, tally=total, **(plain | other))
+    return CostReport(["make", "-j8"], 0, 10**18, totals=total, **(plain | other))
 
 
 def test_sums_are_over_members_and_the_peak_is_the_largest() -> None:
     one = used(run_ns=3 * SECOND, read_chars=10, write_bytes=5, rss_kib=100, threads=4)
     other = used(run_ns=1 * SECOND, read_chars=32, write_bytes=7, rss_kib=300)
-    total = tally(Member("cc1", 5 * SECOND, one), Member("ld", 9 * SECOND, other))
+    total = totals(Member("cc1", 5 * SECOND, one), Member("ld", 9 * SECOND, other))
     assert (total.all.processes, total.all.threads, total.all.run_ns) == (2, 5, 4 * SECOND)
     assert (total.all.read_chars, total.all.write_bytes, total.all.rss_kib, total.largest) == (
         42,
@@ -52,30 +58,30 @@ def test_sums_are_over_members_and_the_peak_is_the_largest() -> None:
     assert not total.late.processes
 
 
-def test_what_wait_told_counts_when_taskstats_lacks_the_short_ones() -> None:
+def test_what_wait_reported_counts_when_taskstats_lacks_short_processes() -> None:
     short = [Member("true", 5 * SECOND, used(run_ns=1000)) for _ in range(1000)]
-    assert tally(*short).cpu(Waited(0.5, 0.25, 0)) == (0.5, 0.25)
+    assert totals(*short).cpu(Waited(0.5, 0.25, 0)) == (0.5, 0.25)
 
 
-def test_what_taskstats_told_counts_when_it_knows_more_than_was_waited_for() -> None:
+def test_what_taskstats_reported_counts_when_it_is_more_than_was_waited_for() -> None:
     daemon = Member(
         "daemon", 5 * SECOND, used(run_ns=4 * SECOND, utime_us=3_000_000, stime_us=1_000_000)
     )
-    assert tally(daemon).cpu(Waited(0.5, 0.25, 0)) == (3.0, 1.0)
+    assert totals(daemon).cpu(Waited(0.5, 0.25, 0)) == (3.0, 1.0)
 
 
-def test_who_ended_after_the_command_is_added_to_what_was_waited_for() -> None:
+def test_processes_that_ended_after_the_command_are_added_to_what_was_waited_for() -> None:
     short = [Member("true", 5 * SECOND, used(run_ns=1000)) for _ in range(1000)]
     daemon = Member(
         "daemon",
         COMMAND_ENDED + SECOND,
         used(run_ns=4 * SECOND, utime_us=3_000_000, stime_us=1_000_000),
     )
-    assert tally(*short, daemon).cpu(Waited(0.5, 0.25, 0)) == (3.5, 1.25)
+    assert totals(*short, daemon).cpu(Waited(0.5, 0.25, 0)) == (3.5, 1.25)
 
 
 def test_the_command_itself_is_not_among_those_after_it_though_clocks_of_cpus_differ() -> None:
-    assert not tally(
+    assert not totals(
         Member("sh", COMMAND_ENDED, used()), Member("sh", COMMAND_ENDED + 200_000, used())
     ).late.processes
 
@@ -98,32 +104,35 @@ def test_the_command_itself_is_not_among_those_after_it_though_clocks_of_cpus_di
 def test_sampled_ticks_fill_in_only_what_can_be_lacking(
     run_ns: int, ticks_us: int, threads: int, expected_s: float
 ) -> None:
-    assert Sum(run_ns=run_ns, utime_us=ticks_us, threads=threads).cpu_s(10_000_000) == expected_s
+    assert (
+        TaskstatsSum(run_ns=run_ns, utime_us=ticks_us, threads=threads).cpu_s(10_000_000)
+        == expected_s
+    )
 
 
-def test_the_bill_says_what_of_the_cpu_time_is_measured_and_what_sampled_and_the_bound() -> None:
+def test_the_report_says_what_of_the_cpu_time_is_measured_and_sampled_and_the_bound() -> None:
     daemon = Member(
         "daemon",
         5 * SECOND,
         used(run_ns=4 * SECOND, utime_us=3_000_000, stime_us=1_000_000, threads=5),
     )
-    total = tally(daemon)
+    total = totals(daemon)
     total.tick_ns = 4_000_000
     line = (
         "  measured     4.00 s of that, 0.00 s sampled; up to 0.02 s more was used: less than a"
         " tick (4 ms at 250 Hz) per thread\n"
     )
-    assert line in bill(total).text()
-    told = bill(total).as_object()
-    assert (told["sampled_s"], told["more_s"]) == (0.0, pytest.approx(0.02))
+    assert line in report(total).text()
+    values = report(total).as_object()
+    assert (values["sampled_s"], values["more_s"]) == (0.0, pytest.approx(0.02))
     assert (
         "measured     0.75 s of that, 0.00 s sampled; how much more was used is not known\n"
-        in bill(None).text()
+        in report(None).text()
     )
     for uncertain in (
-        bill(total, lost=1),
-        bill(tally(daemon, Member("b", SECOND, None))),
-        bill(tally(Member("c", 1, used(complete=0)))),
+        report(total, lost=1),
+        report(totals(daemon, Member("b", SECOND, None))),
+        report(totals(Member("c", 1, used(complete=0)))),
     ):
         assert "how much more was used is not known" in uncertain.text()
         assert uncertain.as_object()["more_s"] is None
@@ -136,15 +145,15 @@ def test_the_bill_says_what_of_the_cpu_time_is_measured_and_what_sampled_and_the
 def test_what_is_sampled_of_those_after_the_command_is_within_a_tick_of_each(
     tick_ns: int | None, sampled_s: float, more_s: float, words: str
 ) -> None:
-    total = tally(
+    total = totals(
         *(Member("true", SECOND, used()) for _ in range(200)),
         *(Member("late", 11 * SECOND, used(utime_us=10_000)) for _ in range(100)),
     )
     total.tick_ns = tick_ns
-    one = bill(total)
-    told = one.as_object()
-    assert told["cpu_s"] == pytest.approx(0.75 + sampled_s), "what was waited for is measured"
-    assert (told["sampled_s"], told["more_s"]) == (sampled_s, pytest.approx(more_s))
+    one = report(total)
+    values = one.as_object()
+    assert values["cpu_s"] == pytest.approx(0.75 + sampled_s), "what was waited for is measured"
+    assert (values["sampled_s"], values["more_s"]) == (sampled_s, pytest.approx(more_s))
     bound = (
         f"up to {more_s:.2f} s more was used, or {sampled_s:.2f} s less: less than a tick ({words})"
         " per thread"
@@ -155,29 +164,34 @@ def test_what_is_sampled_of_those_after_the_command_is_within_a_tick_of_each(
     )
 
 
-def test_the_costliest_commands_come_first_and_five_are_enough() -> None:
+def test_the_five_commands_with_most_cpu_time_are_listed() -> None:
     members = [Member(f"c{number}", SECOND, used(run_ns=number * SECOND)) for number in range(1, 9)]
-    assert [name for name, _, _ in tally(*members).costliest(36)] == ["c8", "c7", "c6", "c5", "c4"]
+    costs = totals(*members).most_cpu(36)
+    assert [cost.command for cost in costs] == ["c8", "c7", "c6", "c5", "c4"]
 
 
-def test_what_those_that_still_run_have_used_is_told_apart() -> None:
-    total = tally(Member("a", None, None), Member("c", SECOND, used(read_chars=5)))
-    so_far = Figures(1, 1.5, 2048, None, 7, 0, 4096)
-    with_it, without = bill(total, so_far=so_far), bill(total)
+def test_what_running_processes_have_used_is_shown_apart() -> None:
+    total = totals(Member("a", None, None), Member("c", SECOND, used(read_chars=5)))
+    so_far = Usage(1, 1.5, 2048, None, 7, 0, 4096)
+    with_it, without = report(total, so_far=so_far), report(total)
     line = (
         "1 process still running: CPU 1.50 s, peak memory 2.0 MiB; storage 0 B read, 4.0 KiB"
         " written; characters - read, 7 B written"
     )
     assert line in with_it.text()
-    told = with_it.as_object()
-    assert (told["so_far"], told["read_chars"], told["complete"]) == (so_far._asdict(), 5, False)
+    values = with_it.as_object()
+    assert (values["so_far"], values["read_chars"], values["complete"]) == (
+        so_far._asdict(),
+        5,
+        False,
+    )
     assert "so far" not in without.text()
     assert without.as_object()["so_far"] is None
 
 
-def test_who_runs_or_has_no_statistics_is_said_and_makes_the_figures_a_lower_bound() -> None:
-    one = bill(
-        tally(
+def test_running_processes_and_missing_statistics_are_noted_and_make_figures_lower_bounds() -> None:
+    one = report(
+        totals(
             Member("a", None, None),
             Member("b", SECOND, None),
             Member("c", SECOND, used(complete=0)),
@@ -188,7 +202,7 @@ def test_who_runs_or_has_no_statistics_is_said_and_makes_the_figures_a_lower_bou
     text = one.text()
     for words in (
         "1 process still running",
-        "no figures of 1 process:",
+        "no statistics of 1 process were received:",
         "only some threads of 1 process",
         "7 events",
         "at least",
@@ -196,8 +210,10 @@ def test_who_runs_or_has_no_statistics_is_said_and_makes_the_figures_a_lower_bou
         assert words in text
 
 
-def test_a_whole_bill_says_nothing_about_what_is_missing() -> None:
-    one = bill(tally(Member("make", SECOND, used(run_ns=SECOND, rss_kib=2048))), job=(17, "build"))
+def test_a_complete_report_says_nothing_about_what_is_missing() -> None:
+    one = report(
+        totals(Member("make", SECOND, used(run_ns=SECOND, rss_kib=2048))), job=(17, "build")
+    )
     assert one.complete
     text = one.text()
     assert text.startswith("job 17 (build): make -j8\n")
@@ -211,26 +227,26 @@ def test_a_whole_bill_says_nothing_about_what_is_missing() -> None:
 @pytest.mark.parametrize(
     ("status", "words"), [(3 << 8, "exit status 3"), (9, "SIGKILL"), (127 - 1, "signal 126")]
 )
-def test_the_end_is_told_in_words_and_numbers(status: int, words: str) -> None:
-    one = bill(tally())
+def test_the_end_is_shown_in_words_and_numbers(status: int, words: str) -> None:
+    one = report(totals())
     one.status = status
     assert words in one.text()
-    told = json.loads(one.json())
-    assert (told["exit_code"], told["exit_signal"]) == (
+    values = json.loads(one.json())
+    assert (values["exit_code"], values["exit_signal"]) == (
         (status >> 8, 0) if status > 255 else (None, status)
     )
 
 
-def test_without_the_warehouse_what_was_waited_for_is_the_bill() -> None:
-    one = bill(None, notes=["only what the command waited for is known: no right to look"])
-    told = json.loads(one.json())
-    assert (told["cpu_s"], told["user_s"], told["peak_rss_kib"], told["complete"]) == (
+def test_without_the_warehouse_the_report_has_what_was_waited_for() -> None:
+    one = report(None, notes=["only what the command waited for is known: no right to look"])
+    values = json.loads(one.json())
+    assert (values["cpu_s"], values["user_s"], values["peak_rss_kib"], values["complete"]) == (
         0.75,
         0.5,
         2048,
         False,
     )
-    assert told["processes"] is told["read_chars"] is told["write_bytes"] is None, (
+    assert values["processes"] is values["read_chars"] is values["write_bytes"] is None, (
         "unknown is not 0"
     )
     assert "0 B" not in one.text()
@@ -238,13 +254,13 @@ def test_without_the_warehouse_what_was_waited_for_is_the_bill() -> None:
     assert "processes" not in one.text()
 
 
-def test_what_nobody_told_of_who_still_runs_is_unknown_and_not_0() -> None:
-    one = bill(tally(Member("sleep", None, None)))
-    told = json.loads(one.json())
+def test_unreported_usage_of_running_processes_is_unknown_and_not_0() -> None:
+    one = report(totals(Member("sleep", None, None)))
+    values = json.loads(one.json())
     for name in ("read_chars", "write_bytes", "cancelled_write_bytes", "threads"):
-        assert told[name] is None
-    assert (told["processes"], told["running"], told["cpu_s"]) == (1, 1, 0.75)
-    assert told["commands"] == [
+        assert values[name] is None
+    assert (values["processes"], values["running"], values["cpu_s"]) == (1, 1, 0.75)
+    assert values["commands"] == [
         {
             "command": "sleep",
             "processes": 1,
@@ -262,10 +278,14 @@ def test_commands_never_cost_more_than_the_whole() -> None:
         for name in ("a", "b")
         for _ in range(100)
     ]
-    told = json.loads(bill(tally(*short, Member("c", SECOND, used(run_ns=SECOND // 2)))).json())
-    assert told["cpu_s"] == 0.75
-    assert sum(row["cpu_s"] for row in told["commands"]) == pytest.approx(0.75)
-    assert told["commands"][0] | {"cpu_s": 0.5} == told["commands"][0], "what was measured stays"
+    values = json.loads(
+        report(totals(*short, Member("c", SECOND, used(run_ns=SECOND // 2)))).json()
+    )
+    assert values["cpu_s"] == 0.75
+    assert sum(row["cpu_s"] for row in values["commands"]) == pytest.approx(0.75)
+    assert values["commands"][0] | {"cpu_s": 0.5} == values["commands"][0], (
+        "what was measured stays"
+    )
 
 
 def test_what_our_own_child_used_before_it_became_the_command_is_not_the_command_s() -> None:
@@ -274,30 +294,50 @@ def test_what_our_own_child_used_before_it_became_the_command_is_not_the_command
     assert rest.rss_kib is None
     assert Waited(0.03, 0.01, 90_000).without(20_000_000, 29_000).rss_kib == 90_000
     assert Waited(0.0, 0.0, 0).without(5, 0) == Waited(0.0, 0.0, None)
-    one = used(run_ns=5_000_000, utime_us=4000, stime_us=1000).without(2_000_000)
+    one = used(run_ns=5_000_000, utime_us=4000, stime_us=1000)
+    one.subtract_cpu(2_000_000)
     assert (one.run_ns, one.utime_us, one.stime_us) == (3_000_000, 3000, 0)
 
 
 def test_peak_before_an_exec_is_known_where_it_was_waited_for() -> None:
-    total = tally(Member("true", SECOND, used(rss_kib=1000)))
-    text = bill(total, waited=Waited(0.5, 0.25, 204_800)).text()
+    total = totals(Member("true", SECOND, used(rss_kib=1000)))
+    text = report(total, waited=Waited(0.5, 0.25, 204_800)).text()
     assert "200.0 MiB, the largest single process that was waited for" in text
     assert (
         "1000.0 KiB, the largest single process (true)"
-        in bill(total, waited=Waited(0.5, 0.25, None)).text()
+        in report(total, waited=Waited(0.5, 0.25, None)).text()
     )
-    assert "peak memory  -" in bill(None, waited=Waited(0.5, 0.25, None)).text()
+    assert "peak memory  -" in report(None, waited=Waited(0.5, 0.25, None)).text()
 
 
 def test_json_is_one_line_whatever_names_hold() -> None:
-    one = bill(tally(Member("evil\x1b[2J\n", SECOND, used(rss_kib=1))))
+    one = report(totals(Member("evil\x1b[2J\n", SECOND, used(rss_kib=1))))
     assert one.json().count("\n") == 1
     assert json.loads(one.json())["commands"][0]["command"] == "evil\x1b[2J\n"
     assert "\x1b" not in one.text()
 
 
 def test_a_long_command_line_is_cut() -> None:
-    one = bill(tally())
+    one = report(totals())
     one.command = ["sh", "-c", "x" * 500]
     assert len(one.text().splitlines()[0]) == 120
     assert json.loads(one.json())["command"] == one.command
+
+
+def test_usage_adds_up_and_unknown_stays_unknown() -> None:
+    one = Usage(1, 2.0, 300, 1, 2, None, 4)
+    other = Usage(10, 1.0, 500, 10, 20, 30, 40)
+    assert one.plus(other) == Usage(11, 3.0, 500, 11, 22, None, 44)
+    assert NOTHING.plus(one) == one
+    assert one.plus(Usage(10, None, None, *[None] * 4)) == Usage(11, None, 300, *[None] * 4), (
+        "the known peak is a lower bound"
+    )
+
+
+def test_what_was_used_before_is_subtracted_and_never_more_than_there_is() -> None:
+    used_now = Usage(1, 2.0, 300, 1000, 2000, None, 4000)
+    assert used_now.since(Usage(1, 0.5, None, 400, 3000, 1, None)) == Usage(
+        1, 1.5, 300, 600, 0, None, None
+    )
+    assert used_now.since(None) == used_now
+    assert used_now.since(Usage(1, None, None, 0, 0, 0, 0)).cpu_s == 2.0

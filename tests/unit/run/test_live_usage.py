@@ -11,7 +11,9 @@ import pytest
 
 from elsa.kernel.clocks import Offsets
 from elsa.kernel.procfs import Procfs
-from elsa.run.live_usage import Figures, JobNow, Running, running
+from elsa.run.jobd_usage import EndedMembers, Precision
+from elsa.run.live_usage import JobNow, Running, running
+from elsa.run.usage_sums import Usage
 
 # A process that began 50 s after boot; real time is 1000 s ahead of monotonic time, and the machine
 # slept for 20 s.
@@ -48,29 +50,37 @@ def root(tmp_path: Path) -> Path:
 
 def test_a_member_is_read_and_its_io_is_that_of_its_threads(root: Path) -> None:
     assert running(Procfs(root), member(), OFFSETS) == Running(
-        42, 2.0, 2, 200, 300, 2000, 4, 10, 12
+        42, 2, 200, Usage(1, 2.0, 300, 2000, 4, 10, 12)
     )
 
 
 def test_threads_that_have_ended_are_in_it(root: Path) -> None:
     ended = {"read_chars": 1024, "write_chars": 0, "read_bytes": 4096, "write_bytes": 8192}
-    found = running(Procfs(root), member(ended_threads=ended), OFFSETS)
-    assert found is not None
-    assert (found.read_chars, found.write_chars, found.read_bytes, found.write_bytes) == (
-        3024,
-        4,
-        4106,
-        8204,
-    )
+    process = running(Procfs(root), member(ended_threads=ended), OFFSETS)
+    assert process is not None
+    assert process.usage.io == (3024, 4, 4106, 8204)
 
 
-def test_who_came_in_later_is_shown_with_what_it_used_since() -> None:
-    one = Running(42, 2.0, 1, 200, 300, 1000, 2000, None, 4000)
-    assert one.since((500_000_000, 400, 3000, 1, None)) == Running(
-        42, 1.5, 1, 200, 300, 600, 0, None, None
+def test_a_member_that_joined_later_is_shown_with_what_it_used_since() -> None:
+    process = Running(42, 1, 200, Usage(1, 2.0, 300, 1000, 2000, None, 4000))
+    assert process.since(Usage(1, 0.5, None, 400, 3000, 1, None)) == Running(
+        42, 1, 200, Usage(1, 1.5, 300, 600, 0, None, None)
     )
-    assert one.since(None) == one
-    assert one.since((None, 0, 0, 0, 0)).cpu_s == 2.0
+    assert process.since(None) == process
+
+
+def test_programs_get_a_running_process_in_one_flat_object() -> None:
+    assert Running(42, 1, 200, Usage(1, 2.0, 300, 1, 2, None, 4)).as_object() == {
+        "pid": 42,
+        "threads": 1,
+        "rss_kib": 200,
+        "cpu_s": 2.0,
+        "peak_rss_kib": 300,
+        "read_chars": 1,
+        "write_chars": 2,
+        "read_bytes": None,
+        "write_bytes": 4,
+    }
 
 
 @pytest.mark.parametrize(
@@ -83,7 +93,7 @@ def test_another_process_of_the_same_pid_is_not_the_member(
     assert running(Procfs(root), member(**other), OFFSETS) is None
 
 
-def test_who_joined_later_began_before(root: Path) -> None:
+def test_a_member_that_joined_later_started_before(root: Path) -> None:
     later = member(since_at_ns=BEGAN_AT_NS + 10**9, from_birth=False)
     assert running(Procfs(root), later, OFFSETS) is not None
     assert (
@@ -105,33 +115,23 @@ def test_a_pid_that_passes_on_while_it_is_read_is_noticed(root: Path) -> None:
 def test_io_that_may_not_be_read_is_unknown_and_not_0(root: Path) -> None:
     for path in root.glob("42/task/*/io"):
         path.unlink()
-    found = running(Procfs(root), member(), OFFSETS)
-    assert found is not None
-    assert found.read_chars is found.write_bytes is None
-    assert found.cpu_s == 2.0
+    process = running(Procfs(root), member(), OFFSETS)
+    assert process is not None
+    assert process.usage.io == (None,) * 4
+    assert process.usage.cpu_s == 2.0
 
 
 def test_a_zombie_has_no_memory(root: Path) -> None:
     (root / "42/status").write_text("Name:\tx\nUid:\t0\n")
-    found = running(Procfs(root), member(), OFFSETS)
-    assert found is not None
-    assert (found.rss_kib, found.peak_rss_kib) == (0, 0)
+    process = running(Procfs(root), member(), OFFSETS)
+    assert process is not None
+    assert (process.rss_kib, process.usage.peak_rss_kib) == (0, 0)
 
 
 def test_running_and_finished_make_together() -> None:
-    now = JobNow(
-        {},
-        2,
-        [(member(), Running(42, 2.0, 1, 200, 300, 1, 2, 3, 4)), (member(), None)],
-        None,
-        0,
-        "",
-    )
-    assert now.running == Figures(1, 2.0, 300, 1, 2, 3, 4)
+    process = Running(42, 1, 200, Usage(1, 2.0, 300, 1, 2, 3, 4))
+    now = JobNow({}, 2, [(member(), process), (member(), None)], None)
+    assert now.running == process.usage
     assert now.together is None, "what is unknown is not 0"
-    now.finished = Figures(10, 1.0, 500, 10, 20, None, 40)
-    assert now.together == Figures(11, 3.0, 500, 11, 22, None, 44)
-    now.finished = Figures(10, None, None, None, None, None, None)
-    assert now.together == Figures(11, None, 300, None, None, None, None), (
-        "of a peak the one that is known is a lower bound"
-    )
+    now.ended = EndedMembers(Usage(10, 1.0, 500, 10, 20, None, 40), 0, Precision(0, 0, None))
+    assert now.together == Usage(11, 3.0, 500, 11, 22, None, 44)

@@ -1,7 +1,7 @@
 """What time(1), perf stat and `elsa run` say of one and the same build, which leaves a server
 behind: the comparison in docs/run.md.
 
-Run it as root with .venv/bin/python benchmarks/bill.py; it needs GNU time, perf, gcc and make, and
+Run it as root with .venv/bin/python benchmarks/cost_report.py; it needs GNU time, perf, gcc and make, and
 prints what each of them says.
 """
 
