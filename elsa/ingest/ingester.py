@@ -421,7 +421,7 @@ class Ingester:
             joiner.write_made({record[0]: record[-2] for record in records})  # type: ignore[misc]
             self._update(connection, results, first_id)
             database.insert_rows(connection, "insert into acct", records)
-            joiner.trace_lines()
+            joiner.infer_parents()
         except BaseException:
             self._comms.forget()
             raise
@@ -433,9 +433,9 @@ class Ingester:
             joiner.write_made({})
             self._update(connection, results, NONE_NEW)
             joiner.end_boots()
-            joiner.trace_lines()
+            joiner.infer_parents()
             joiner.close_from_records(
-                collector_at_work=locks.held(locks.COLLECTOR, self._config.db)
+                collector_running=locks.held(locks.COLLECTOR, self._config.db)
             )
         self._count_late(results, NONE_NEW, outcome)
         outcome.waiting = connection.execute(
@@ -487,7 +487,7 @@ class Ingester:
             (host_id,),
         ).fetchall()
         current = self._procfs.boot_id()
-        at_work = self._host is None and locks.held(locks.COLLECTOR, self._config.db)
+        collector_running = self._host is None and locks.held(locks.COLLECTOR, self._config.db)
         gaps = connection.execute(
             "select boot_id, from_ns, coalesce(to_ns, ?) from gap where from_ns is not null and"
             " kind <> 'taskstats'",
@@ -499,7 +499,7 @@ class Ingester:
                 boots.clocks_of(connection, boot_id),
                 heard_ns,
                 complete=complete or uuid != current,
-                at_work=at_work and uuid == current,
+                collector_running=collector_running and uuid == current,
                 now_at_ns=clocks.realtime_ns(),
                 ended_at_ns=ended_at_ns,
                 gaps=[

@@ -110,7 +110,7 @@ class Statistics:
         if not up_to_date and len(self._gathered) <= MOST_GATHERED:
             return True
         messages, self._gathered = self._gathered[:HEAR_MOST], self._gathered[HEAR_MOST:]
-        self._matcher.hear(self._sums.feed(messages), clocks.monotonic_ns())
+        self._matcher.add(self._sums.feed(messages), clocks.monotonic_ns())
         if self._gathered:
             return False
         self.heard_ns = self._read_ns
@@ -118,5 +118,5 @@ class Statistics:
 
     def keep_house(self) -> None:
         """Give up on messages that have not come, and see whether delays are counted now."""
-        self._matcher.forget(self.heard_ns)
+        self._matcher.drop_overdue(self.heard_ns)
         self._matcher.delays = self._delays_are_counted()

@@ -1,1 +1,1 @@
-"""Which accounting record and which taskstats message belongs to which process."""
+"""Which accounting record and which taskstats message belong to which process."""

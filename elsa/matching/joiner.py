@@ -1,8 +1,8 @@
-"""Joining accounting records to incarnations: loads both sides, has elsa.matching.pairing decide,
-and gives lonely records an incarnation.
+"""Joins accounting records to incarnations: loads both, lets elsa.matching.pairing decide, and
+makes incarnations for records that belong to none.
 
-Deciding needs no transaction, so that it holds up no other writer; only what was decided is written
-in one. A record waits (PENDING) as long as its events may still come.
+Deciding needs no transaction, so it does not hold up other writers; only the results are written in
+one. A record is pending as long as its process's events may still come.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from elsa.state.codes import End, Join, Origin
 from elsa.store import boot_ends, boots, process_lookup
 from elsa.store.database import insert_rows, transaction
 
-# While a file is being read, pairs that need a large table wait until all of it is there.
+# While a file is being read, pairs that need a larger table wait until all of it is there.
 QUICK_CELLS = 10_000
-# All tables of one pass together: some ten seconds. What would need more stays ambiguous.
+# All tables of a pass together: some ten seconds. Records that would need more stay ambiguous.
 MOST_CELLS = 30_000_000
-# A record that fits several incarnations equally well is given up on when nothing new can be
-# expected to decide it.
-GIVE_UP_NS = 60 * SECOND_NS
-# An exit may be heard this long after its record was written.
+# A record that fits several incarnations equally well is called ambiguous this long after its
+# process's end.
+UNDECIDED_NS = 60 * SECOND_NS
+# An exit may be received this long after its record was written.
 LAG_NS = 200_000_000
-# Around the beginning of a boot and a step of the clock, times in records may lie a little outside.
-EDGE_NS = 2 * SECOND_NS
+# Near the start of a boot and near a change of the clock, times in records may be this much off.
+MARGIN_NS = 2 * SECOND_NS
 NEVER_NS = 2**62
-# Of so many seconds it is remembered which boot they are of.
+# For how many seconds it is remembered to which boot they belong.
 MOST_SECONDS = 100_000
 
 
@@ -42,25 +42,45 @@ _INSERT_OWN = """insert into process
     (id, boot_id, pid, parent_pid, uid, start_ns, clock_id, elapsed_ns, end_clock_id, exit_status,
      ended_hour, origin, end_source, comm_id)"""
 
-_RECORD = f"""acct.id, btime - iif(ended < btime, {WRAP}, 0), etime, exitcode, pid, ppid, acct.uid, comm_id,
-    coalesce(late_s, 0)"""
+_RECORD = f"""acct.id, btime - iif(ended < btime, {WRAP}, 0), etime, exitcode, pid, ppid,
+    acct.uid, comm_id, coalesce(late_s, 0)"""
 """The columns of a Record."""
 
-# The columns of a Candidate, but for the offsets. An end counts if it was heard; a parent, if it surely
-# outlived its child.
-_LIVES = f"""
-    select process.pid, process.id, process.start_ns, iif(process.end_source = {End.EXIT:d}, process.start_ns + process.elapsed_ns, null),
-           iif(process.end_source is null, :alive_ns, process.start_ns), process.origin = {Origin.FORK:d},
-           iif(process.end_source = {End.EXIT:d}, coalesce(process.leader_status, process.exit_status), null),
-           iif(process.end_source = {End.EXIT:d} and iif(parent.elapsed_ns is null, :heard_ns, parent.start_ns + parent.elapsed_ns)
-                   >= process.start_ns + process.elapsed_ns + {LAG_NS}, parent.pid, null),
+# pid, and the fields of a Candidate, except the offsets. An end counts if it was received; a
+# parent, if it certainly outlived its child.
+_CANDIDATES = f"""
+    select process.pid, process.id, process.start_ns,
+           iif(process.end_source = {End.EXIT:d}, process.start_ns + process.elapsed_ns, null),
+           iif(process.end_source is null, :alive_ns, process.start_ns),
+           process.origin = {Origin.FORK:d},
+           iif(process.end_source = {End.EXIT:d},
+               coalesce(process.leader_status, process.exit_status), null),
+           iif(process.end_source = {End.EXIT:d}
+                   and iif(parent.elapsed_ns is null, :heard_ns,
+                           parent.start_ns + parent.elapsed_ns)
+                       >= process.start_ns + process.elapsed_ns + {LAG_NS}, parent.pid, null),
            process.end_source is null
     from {process_lookup.WANTED_BEGUN}
     left join acct on acct.process_id = process.id
     left join process as parent
-        on parent.id = process.parent_id and process.parent_inferred is null and coalesce(parent.end_source, {End.EXIT:d}) = {End.EXIT:d}
+        on parent.id = process.parent_id and process.parent_inferred is null
+            and coalesce(parent.end_source, {End.EXIT:d}) = {End.EXIT:d}
     where process.origin <> {Origin.ACCT:d} and acct.id is null
     order by process.id"""
+
+# Processes whose end was not received but is in their record. SQLite is told the index: without it,
+# it would read every process of the boot.
+_ENDS_IN_RECORDS = """
+    select process.id, start_ns, etime, exitcode, ended, late_s
+    from process indexed by {index} join acct on acct.process_id = process.id
+    where ({which}) and boot_id = ?"""
+# The record has the status of the leader, which may not be that of a process with several threads.
+_SET_END = """
+    update process
+    set elapsed_ns = ?, end_source = ?, end_clock_id = ?,
+        exit_status = coalesce(exit_status,
+            iif((select threads from usage where process_id = process.id) > 1, null, ?))
+    where id = ?"""
 
 
 class JoinResult(NamedTuple):
@@ -79,34 +99,39 @@ class Boot(NamedTuple):
     id: int
     clocks: Clocks
     heard_ns: int | None
-    """Monotonic: up to here every process is in the warehouse; what comes later may still come, unless `complete`.
-    None: no collector heard anything of this boot."""
+    """Monotonic: all processes that ended before this are in the warehouse; later ones may still
+    come, unless `complete`. None: no collector received events of this boot.
+    """
     complete: bool
-    """No collector is at work on it, or it has just told everything: nothing that happened before
-    now can still come.
+    """No collector runs on it, or a collector has just stored everything: nothing that happened
+    before now can still come.
     """
     gaps: list[tuple[int, int]]
     """Monotonic times between which processes may have gone unnoticed."""
-    at_work: bool = False
-    """A collector is at work on it: it hears of every end itself."""
+    collector_running: bool = False
+    """A collector runs on it and receives every end itself."""
     now_at_ns: int = 0
     """Real time of this pass."""
     ended_at_ns: int | None = None
-    """Real time of the last moment known of a boot that is over."""
+    """Real time of the last moment known of a boot that has ended."""
 
     @property
     def heard_at_ns(self) -> int:
         """`heard_ns` in real time."""
         return (self.heard_ns or 0) + self.clocks.current.offset_ns
 
-    def is_over_for(self, record: Record) -> bool:
-        """Whether so much time has passed that nothing new can be expected to tell of a record."""
-        reached_at_ns = self.heard_at_ns if self.at_work else max(self.heard_at_ns, self.now_at_ns)
-        return record.end_by_ns + GIVE_UP_NS < reached_at_ns
+    def is_final_for(self, record: Record) -> bool:
+        """Whether so much time has passed that no more events about a record's process are
+        expected.
+        """
+        known_at_ns = self.heard_at_ns
+        if not self.collector_running:
+            known_at_ns = max(known_at_ns, self.now_at_ns)
+        return record.end_by_ns + UNDECIDED_NS < known_at_ns
 
 
 class Joiner:
-    """Joins the records of one host, in one pass of the ingester."""
+    """Joins the records of a host, in one pass of the ingester."""
 
     def __init__(
         self, connection: sqlite3.Connection, host_id: int, host_boots: Sequence[Boot]
@@ -119,21 +144,21 @@ class Joiner:
         self._made: list[tuple[tuple[int | None, ...], Record]] = []
         self._cells = MOST_CELLS
         self._boot_at: dict[int, tuple[Boot, Clock]] = {}
-        self._lived_on: dict[int, int] = {}
+        self._last_records: dict[int, int] = {}
+        """By boot id: real time of the last record after the boot had seemed to end."""
         connection.execute("pragma temp_store = memory")
 
     # --- which boot
-    # -------------------------------------------------------------------------------------------------------------
 
     def boot_of(self, record: Record) -> tuple[Boot, Clock]:
-        """The boot in which a record was written, and the clock by which its times are to be read."""
+        """The boot in which a record was written, and the clock that was valid then."""
         second = record.exit_second
-        found = self._boot_at.get(second)
-        if found is None:
+        boot = self._boot_at.get(second)
+        if boot is None:
             if len(self._boot_at) >= MOST_SECONDS:
                 self._boot_at.clear()
-            found = self._boot_at[second] = self._boot_in(second * SECOND_NS)
-        return found
+            boot = self._boot_at[second] = self._boot_in(second * SECOND_NS)
+        return boot
 
     def _boot_in(self, at_ns: int) -> tuple[Boot, Clock]:
         """The boot and the clock of a real time."""
@@ -143,104 +168,91 @@ class Joiner:
                 since_ns = known[index].since_ns if index else 0
                 until_ns = known[index + 1].since_ns if index + 1 < len(known) else None
                 time_ns = at_ns - known[index].offset_ns
-                if time_ns > since_ns - EDGE_NS and (until_ns is None or time_ns < until_ns):
+                if time_ns > since_ns - MARGIN_NS and (until_ns is None or time_ns < until_ns):
                     return boot, known[index]
         unknown = self._unknown_boot()
         return unknown, unknown.clocks.current
 
     def _unknown_boot(self) -> Boot:
-        """The row that stands for boots of which only records tell: its monotonic time is real
-        time.
-        """
+        """The row for boots that are known from records only: monotonic time is real time."""
         if self._unknown is None:
             with transaction(self._connection):
                 boot_id = boots.unknown_boot_row(self._connection, self._host_id)
                 clocks = boots.clocks_of(self._connection, boot_id)
                 if not clocks.known:
-                    clock = Clock(
-                        boots.next_own_id(self._connection, "clock", boots.INGESTER_IDS), 0, 0, 0
-                    )
+                    clock_id = boots.next_own_id(self._connection, "clock", boots.INGESTER_IDS)
+                    clock = Clock(clock_id, 0, 0, 0)
                     boots.add_clock(self._connection, boot_id, clock)
                     clocks.known.append(clock)
             self._unknown = Boot(boot_id, clocks, None, complete=True, gaps=[])
         return self._unknown
 
     # --- pairing
-    # ----------------------------------------------------------------------------------------------------------------
 
     def join(self, new: Sequence[Record]) -> dict[int, JoinResult]:
-        """Verdicts for new records and for those of the same pids that wait already; more records
-        may be at hand.
-        """
-        return self._join([*sorted(self._waiting(record.pid for record in new)), *new], final=False)
+        """Join new records and the pending records of the same pids; more records may follow."""
+        return self._join([*sorted(self._pending(record.pid for record in new)), *new], final=False)
 
     def join_pending(self) -> dict[int, JoinResult]:
-        """Verdicts for every record that waits, now that all are at hand."""
+        """Join all pending records, when all records have been read."""
         rows = self._connection.execute(
-            f"""select {_RECORD} from acct indexed by acct_pending join acct_file on acct_file.id = acct_file_id
+            f"""select {_RECORD}
+                from acct indexed by acct_pending join acct_file on acct_file.id = acct_file_id
                 where join_outcome = 0 and host_id = ?""",
             (self._host_id,),
         )
         return self._join(sorted(starmap(Record, rows)), final=True)
 
     def _join(self, records: Sequence[Record], *, final: bool) -> dict[int, JoinResult]:
-        heard: dict[int, tuple[Boot, dict[int, list[Record]]]] = {}
+        by_boot: dict[int, tuple[Boot, dict[int, list[Record]]]] = {}
         results: dict[int, JoinResult] = {}
         for record in records:
             boot, _ = self.boot_of(record)
             self._note_last(boot, record)
             if boot.heard_ns is None:
-                results[record.id] = self._alone(boot, record)  # there is nothing to pair it with
+                results[record.id] = self._unpaired(boot, record)  # there are no candidates
                 continue
-            if boot.id not in heard:
-                heard[boot.id] = boot, defaultdict(list)
-            heard[boot.id][1][record.pid].append(record)
-        for boot, groups in heard.values():
-            lives = self._lives(boot, groups)
-            brackets: dict[int, WrittenBetween] = {}
+            if boot.id not in by_boot:
+                by_boot[boot.id] = boot, defaultdict(list)
+            by_boot[boot.id][1][record.pid].append(record)
+        for boot, groups in by_boot.values():
+            lives = self._candidates(boot, groups)
+            written: dict[int, WrittenBetween] = {}
             if final and lives:
-                waiting = [record.id for pid in lives for record in groups[pid]]
-                brackets = record_order.brackets(self._connection, boot.id, waiting)
+                pending = [record.id for pid in lives for record in groups[pid]]
+                written = record_order.written_between(self._connection, boot.id, pending)
             for pid, group in groups.items():
                 if pid in lives:
-                    self._join_pid(
-                        boot,
-                        self._for_pairing(boot, group, brackets),
-                        lives[pid],
-                        results,
-                        final=final,
-                    )
+                    known = self._for_pairing(boot, group, written)
+                    self._join_pid(boot, known, lives[pid], results, final=final)
                 else:
-                    results.update((record.id, self._alone(boot, record)) for record in group)
+                    results.update((record.id, self._unpaired(boot, record)) for record in group)
         return results
 
     def _note_last(self, boot: Boot, record: Record) -> None:
-        """Remember the last moment that records tell of a boot that seemed to be over by then."""
+        """Remember the latest record of a boot that seemed to have ended before."""
         at_ns = record.exit_second * SECOND_NS
-        if boot.ended_at_ns is not None and at_ns > max(
-            boot.ended_at_ns, self._lived_on.get(boot.id, 0)
-        ):
-            self._lived_on[boot.id] = at_ns
+        if boot.ended_at_ns is None or at_ns <= boot.ended_at_ns:
+            return
+        if at_ns > self._last_records.get(boot.id, 0):
+            self._last_records[boot.id] = at_ns
 
     def end_boots(self) -> None:
-        """Have boots that are over, and what was open then, end no earlier than the last record of
-        them. The caller holds a transaction.
+        """Let boots that have ended, and what was running then, end no earlier than their last
+        record. The caller holds a transaction.
         """
-        for boot_id, at_ns in self._lived_on.items():
+        for boot_id, at_ns in self._last_records.items():
             boot_ends.lived_on(self._connection, boot_id, at_ns)
 
     def write_made(self, comm_ids: Mapping[int, int]) -> None:
-        """Store the incarnations that records were given since the last call; `comm_ids` are those
-        of new records.
+        """Store the incarnations that were made for records since the last call; `comm_ids` has the
+        comm of each new record.
         """
-        insert_rows(
-            self._connection,
-            _INSERT_OWN,
-            [
-                (*own, record.comm_id if record.comm_id is not None else comm_ids[record.id])
-                for own, record in self._made
-            ],
-        )
+        rows = [
+            (*own, record.comm_id if record.comm_id is not None else comm_ids[record.id])
+            for own, record in self._made
+        ]
+        insert_rows(self._connection, _INSERT_OWN, rows)
         self._made.clear()
 
     def _join_pid(
@@ -258,195 +270,172 @@ class Joiner:
             most = max(QUICK_CELLS, min(pairing.MAX_CELLS, self._cells))
             self._cells -= min(len(lives) * len(records), most)
         outcome = pairing.pair(lives, records, most)
-        life_of = {life.id: life for life in lives}
-        for pair in outcome.pairs:
-            # With all of the file at hand the neighbours tell more.
-            wait = not final and not pair.certain
-            joined = self._joined(
-                boot, by_id[pair.record_id], life_of[pair.life_id], certain=pair.certain
-            )
-            results[pair.record_id] = PENDING if wait else joined
+        candidates = {life.id: life for life in lives}
+        for record_id, process_id, certain in outcome.pairs:
+            if final or certain:
+                results[record_id] = self._joined(
+                    boot, by_id[record_id], candidates[process_id], certain=certain
+                )
+            else:
+                results[record_id] = PENDING  # later records of the file say more
         for record_id in outcome.ambiguous:
-            old = final and boot.is_over_for(by_id[record_id])
-            results[record_id] = JoinResult(None, Join.AMBIGUOUS) if old else PENDING
-        for record_id in outcome.alone:
-            results[record_id] = self._alone(boot, by_id[record_id])
+            decided = final and boot.is_final_for(by_id[record_id])
+            results[record_id] = JoinResult(None, Join.AMBIGUOUS) if decided else PENDING
+        for record_id in outcome.unpaired:
+            results[record_id] = self._unpaired(boot, by_id[record_id])
 
-    def _alone(self, boot: Boot, record: Record) -> JoinResult:
-        """No incarnation fits: it was never seen, unless its events are still to come."""
+    def _unpaired(self, boot: Boot, record: Record) -> JoinResult:
+        """No incarnation fits: its process was never seen, unless events are still to come."""
         if not boot.complete and record.end_by_ns > boot.heard_at_ns:
             return PENDING
         return JoinResult(self._make_process(boot, record), Join.OWN)
 
     def _joined(self, boot: Boot, record: Record, life: Candidate, *, certain: bool) -> JoinResult:
-        """An end that is not heard is no proof: while a collector is at work it will be; else
-        another may have had the pid by then.
+        """A pair whose process's exit was not received is not certain. While a collector runs, the
+        exit will come; else another process may have had the pid when the record was written.
         """
-        if life.running and boot.at_work:
+        if life.running and boot.collector_running:
             return PENDING
         if life.end_ns is None and boot.heard_ns is not None:
             certain = certain and not self._may_be_unseen(record, [(boot.heard_ns, NEVER_NS)])
         return JoinResult(life.id, Join.EXACT if certain else Join.UNCERTAIN)
 
     def _for_pairing(
-        self, boot: Boot, records: list[Record], brackets: Mapping[int, WrittenBetween]
+        self, boot: Boot, records: list[Record], written: Mapping[int, WrittenBetween]
     ) -> list[Record]:
-        """Records with what is known of their surroundings."""
+        """Records with what is known from gaps and adjacent records."""
         if boot.gaps:
             records = [
                 record._replace(unseen=self._may_be_unseen(record, boot.gaps)) for record in records
             ]
-        if brackets:
+        if written:
             records = [
-                record._replace(**brackets.get(record.id, record_order.NOWHERE)._asdict())
+                record._replace(**written.get(record.id, record_order.UNKNOWN)._asdict())
                 for record in records
             ]
         return records
 
     def _may_be_unseen(self, record: Record, gaps: Sequence[tuple[int, int]]) -> bool:
-        """Whether its process may have both begun and ended within a gap: what lived on was found
-        afterwards.
+        """Whether its process may have both started and ended within a gap: a process that was
+        still alive after the gap was seen then.
         """
         boot, clock = self.boot_of(record)
-        slack_ns = LAG_NS if len(boot.clocks.known) == 1 else EDGE_NS
+        slack_ns = LAG_NS if len(boot.clocks.known) == 1 else MARGIN_NS
         first, last = pairing.start_window(record)
         first_ns, last_ns = first - clock.offset_ns - slack_ns, last - clock.offset_ns + slack_ns
-        begun_ns = max(first_ns, record.exit_second * SECOND_NS - clock.offset_ns - slack_ns)
-        return any(from_ns <= last_ns and begun_ns <= to_ns for from_ns, to_ns in gaps)
+        ended_ns = max(first_ns, record.exit_second * SECOND_NS - clock.offset_ns - slack_ns)
+        return any(from_ns <= last_ns and ended_ns <= to_ns for from_ns, to_ns in gaps)
 
-    def _waiting(self, pids: Iterable[int]) -> list[Record]:
+    def _pending(self, pids: Iterable[int]) -> list[Record]:
         rows = self._connection.execute(
             f"select {_RECORD} from acct indexed by acct_pending where join_outcome = 0"
         )
         wanted = set(pids)
         return [record for record in starmap(Record, rows) if record.pid in wanted]
 
-    def _lives(self, boot: Boot, groups: dict[int, list[Record]]) -> dict[int, list[Candidate]]:
-        """The incarnations of these pids that may have a record among these and have none yet, in
-        queue order.
+    def _candidates(
+        self, boot: Boot, groups: dict[int, list[Record]]
+    ) -> dict[int, list[Candidate]]:
+        """By pid, in queue order: the incarnations to which these records may belong, if they have
+        no record yet.
         """
         offsets = tuple(clock.offset_ns for clock in boot.clocks.known)
         process_lookup.want(
             self._connection, {pid: _spans(group, offsets) for pid, group in groups.items()}
         )
         heard_ns = boot.heard_ns or 0
-        told = {"boot_id": boot.id, "heard_ns": heard_ns, "alive_ns": heard_ns - LAG_NS}
-        lives: dict[int, list[Candidate]] = defaultdict(list)
-        for (
-            pid,
-            id_,
-            start_ns,
-            end_ns,
-            alive_ns,
-            exact_start,
-            code,
-            ppid,
-            running,
-        ) in self._connection.execute(_LIVES, told):
+        times = {"boot_id": boot.id, "heard_ns": heard_ns, "alive_ns": heard_ns - LAG_NS}
+        candidates: dict[int, list[Candidate]] = defaultdict(list)
+        for row in self._connection.execute(_CANDIDATES, times):
+            pid, id_, start_ns, end_ns, alive_ns, exact_start, code, ppid, running = row
             life = Candidate(
                 id_, start_ns, end_ns, alive_ns, exact_start, code, offsets, ppid, running
             )
-            lives[pid].append(life if end_ns is None else _with_surroundings(boot, life, end_ns))
-        return lives
+            candidates[pid].append(life if end_ns is None else _checked(boot, life, end_ns))
+        return candidates
 
-    # --- ends that records tell
-    # ------------------------------------------------------------------------------------------------
+    # --- ends known from records
 
-    def close_from_records(self, *, collector_at_work: bool) -> int:
-        """Give incarnations whose exit was not heard the end that their record tells; returns how
-        many.
+    def close_from_records(self, *, collector_running: bool) -> int:
+        """Give incarnations whose exit was not received the end that is in their record; returns
+        how many.
 
-        Those that seem to run are left to the collector while one is at work: it hears of their end
+        Processes that seem to run are left to the collector while it runs: it receives their end
         itself.
         """
-        # By these indexes, or SQLite would go through every process of the boot.
-        unheard = {"process_inexact": "end_source = 2 or end_source >= 4"}
-        if not collector_at_work:
-            unheard["process_running"] = "elapsed_ns is null"
+        inexact = {"process_inexact": "end_source = 2 or end_source >= 4"}
+        if not collector_running:
+            inexact["process_running"] = "elapsed_ns is null"
         closed = 0
-        for boot, (index, which) in product(self._boots, unheard.items()):
-            rows = self._connection.execute(
-                f"""select process.id, start_ns, etime, exitcode, ended, late_s
-                    from process indexed by {index} join acct on acct.process_id = process.id where ({which}) and boot_id = ?""",
-                (boot.id,),
-            ).fetchall()
+        for boot, (index, which) in product(self._boots, inexact.items()):
+            query = _ENDS_IN_RECORDS.format(index=index, which=which)
+            rows = self._connection.execute(query, (boot.id,)).fetchall()
             for id_, start_ns, etime, exitcode, ended, late_s in rows:
                 elapsed_ns = int(etime) * TICK_NS
-                if late_s is not None:  # etime was cut, and the second may tell more
-                    elapsed_ns = max(
-                        elapsed_ns, boot.clocks.monotonic_ns(ended * SECOND_NS) - start_ns
-                    )
+                if late_s is not None:  # etime was cut, and the second of the end may say more
+                    end_ns = boot.clocks.monotonic_ns(ended * SECOND_NS)
+                    elapsed_ns = max(elapsed_ns, end_ns - start_ns)
+                end_clock = boot.clocks.at(start_ns + elapsed_ns)
                 self._connection.execute(
-                    """update process set elapsed_ns = ?, end_source = ?, end_clock_id = ?, exit_status =
-                       coalesce(exit_status, iif((select threads from usage where process_id = process.id) > 1, null, ?)) where id = ?""",
-                    (elapsed_ns, End.ACCT, boot.clocks.at(start_ns + elapsed_ns).id, exitcode, id_),
+                    _SET_END, (elapsed_ns, End.ACCT, end_clock.id, exitcode, id_)
                 )
             closed += len(rows)
         return closed
 
-    # --- records that only tell of themselves
-    # -----------------------------------------------------------------------------------
+    # --- processes that are known from their record only
 
     def _make_process(self, boot: Boot, record: Record) -> int:
-        """An incarnation from a record alone: known to the second, or better where that is when no
-        fork could be heard any more.
+        """Make an incarnation from a record. Its start is known to the second, or better if events
+        were lost only in a part of that second.
         """
         _, clock = self.boot_of(record)
         elapsed_ns = int(record.etime) * TICK_NS + record.late_s * SECOND_NS
         start_ns = record.exit_second * SECOND_NS - elapsed_ns - clock.offset_ns
-        spans = boot.gaps if boot.heard_ns is None else [*boot.gaps, (boot.heard_ns, NEVER_NS)]
-        unheard = [
+        gaps = boot.gaps if boot.heard_ns is None else [*boot.gaps, (boot.heard_ns, NEVER_NS)]
+        possible_starts = [
             max(from_ns, start_ns)
-            for from_ns, to_ns in spans
+            for from_ns, to_ns in gaps
             if from_ns < start_ns + SECOND_NS and to_ns > start_ns
         ]
-        start_ns = min(unheard, default=start_ns)
+        start_ns = min(possible_starts, default=start_ns)
         process_id = self._next_id
         self._next_id += 2
-        # init takes in every orphan, so it need not be the parent; and of an unknown boot nothing
-        # more can be learnt.
-        parent_pid = (
-            record.ppid if record.ppid is not None and record.ppid > 1 and clock.offset_ns else None
-        )
+        # init adopts every orphan, so it need not be the parent; and for an unknown boot no parent
+        # can be inferred.
+        parent_pid = record.ppid
+        if parent_pid is None or parent_pid <= 1 or not clock.offset_ns:
+            parent_pid = None
+        ended_hour = clock.hour(start_ns + elapsed_ns)
         who = (process_id, boot.id, record.pid, parent_pid, record.uid)
-        times = (
-            start_ns,
-            clock.id,
-            elapsed_ns,
-            clock.id,
-            record.exitcode,
-            clock.hour(start_ns + elapsed_ns),
-        )
+        times = (start_ns, clock.id, elapsed_ns, clock.id, record.exitcode, ended_hour)
         self._made.append(((*who, *times, Origin.ACCT, End.ACCT), record))
         return process_id
 
-    def trace_lines(self) -> None:
-        """Find parents for what has none yet, on every boot that was heard."""
+    def infer_parents(self) -> None:
+        """Infer the parents of processes that have none yet, on every known boot."""
         for boot in self._boots:
-            parentage.trace(self._connection, boot.id)
+            parentage.infer_parents(self._connection, boot.id)
 
 
 def _spans(records: list[Record], offsets: Sequence[int]) -> list[tuple[int, int]]:
-    """Monotonic times between which the processes of some records of a pid began."""
+    """Monotonic times between which the processes of some records of a pid started."""
     least, most = min(offsets), max(offsets)
     spans = []
     for record in records:
         first, last = pairing.start_window(record)
-        slack = pairing.float_slack_ns(record.etime) + EDGE_NS
+        slack = pairing.float_slack_ns(record.etime) + MARGIN_NS
         spans.append((first - most - slack, last - least + slack))
     return spans
 
 
-def _with_surroundings(boot: Boot, life: Candidate, end_ns: int) -> Candidate:
-    """An end as far as it is sure: near a gap threads may have come or gone unheard, near a step of
-    the clock its real time is doubtful.
+def _checked(boot: Boot, life: Candidate, end_ns: int) -> Candidate:
+    """A candidate with only what is certain of its end: if a gap overlaps its lifetime, forks and
+    exits of its threads may be missing; near a change of the clock the end's real time is not
+    certain.
     """
-    if boot.gaps and any(
-        from_ns <= end_ns and life.start_ns <= to_ns for from_ns, to_ns in boot.gaps
-    ):
+    if any(from_ns <= end_ns and life.start_ns <= to_ns for from_ns, to_ns in boot.gaps):
         return life._replace(end_ns=None, code=None, ppid=None)
     if len(life.offsets) > 1:
-        return life._replace(
-            offsets=tuple(clock.offset_ns for clock in boot.clocks.around(end_ns, LAG_NS))
-        )
+        offsets = tuple(clock.offset_ns for clock in boot.clocks.around(end_ns, LAG_NS))
+        return life._replace(offsets=offsets)
     return life

@@ -1,14 +1,14 @@
-"""Which accounting record tells of which incarnation: the two witnesses brought together, pid by
-pid. Pure.
+"""Which accounting record belongs to which incarnation, decided for each pid by itself. Pure.
 
-Lives of one pid never overlap, so in queue order they stand as their records stand in the file.
-With nothing lost the k-th is the k-th; once anything was lost order alone would shift every later
-pair. So a pair must also fit in time, duration, parent and exit code, and it counts only if every
-best way to pair all of them (most pairs, none crossing) contains it.
+Incarnations of one pid never overlap, so their order in the event queue is the order of their
+records in the file. If nothing was lost, the k-th record belongs to the k-th incarnation; if
+anything was lost, order alone would shift all later pairs. So a pair must also fit in time,
+duration, parent and exit code, and it counts only if every best alignment (most pairs, none
+crossing) contains it.
 
-A pair is certain if it stands in every way to pair at least those records whose life is known for
-sure. Among these ways is the truth, whatever other records, and however many records altogether,
-are missing; so a certain pair is right.
+A pair is certain if it is in every alignment that pairs at least those records whose process was
+not missed. The true alignment is one of these, however many other records are missing; so a certain
+pair is right.
 """
 
 from __future__ import annotations
@@ -19,65 +19,64 @@ from typing import NamedTuple
 
 SECOND_NS = 1_000_000_000
 TICK_NS = 10_000_000
-# How far the stamps of fork event and record may be apart beyond their rounding: they are taken at
+# How far the times of event and record may differ beyond their rounding: the kernel takes them at
 # different points of fork and exit.
 SLACK_NS = 12_000_000
 DURATION_SLACK_NS = 1_000_000
-# A busy host may hold up a fork between the start that the record tells and the event; believed
-# where the number of records bears it out.
+# On a busy host the fork event may come this much later than the start in the record. That is
+# accepted only if there are as many records as incarnations.
 LATE_NS = 100_000_000
-# A start out of /proc is cut to a tick and converted between clocks.
-FOUND_SLACK_NS = 2 * TICK_NS
-# Above this many cells the table of best alignments is not worth its time and memory: then only
-# what is unique by itself is paired.
+# A start from /proc is cut to a tick and converted between clocks.
+SNAPSHOT_SLACK_NS = 2 * TICK_NS
+# A table of best alignments with more cells than this is not worth its time and memory: its records
+# are called ambiguous.
 MAX_CELLS = 1_000_000
 
 
 class Candidate(NamedTuple):
-    """An incarnation, as far as pairing needs it; times are monotonic."""
+    """An incarnation that a record may belong to; times are monotonic."""
 
     id: int
     start_ns: int
     end_ns: int | None
     """None while it runs or if its end is not known exactly."""
     alive_ns: int
-    """It was alive at this time for sure."""
+    """It was certainly alive at this time."""
     exact_start: bool
-    """The fork was heard; else the start was cut to a tick."""
+    """The fork was received; else the start was cut to a tick."""
     code: int | None
     """Wait status of the group's leader, None if not known."""
     offsets: tuple[int, ...]
-    """Real minus monotonic time at its end: more than one where the clock was stepped about then.
-    """
+    """Real minus monotonic time at its end: several if the clock was set at about that time."""
     ppid: int | None = None
-    """Pid of its parent, None if that is not known or may have died first."""
+    """Pid of its parent, None if that is not known or may have ended first."""
     running: bool = False
-    """Its end has not been heard so far."""
+    """Its exit has not been received so far."""
 
 
 class Record(NamedTuple):
-    """An accounting record that wants an incarnation."""
+    """An accounting record that is to be joined."""
 
     id: int
     btime: int
-    """With its sign: before 1970 it is negative."""
+    """Seconds since 1970; negative before."""
     etime: float
-    """1/100 s; a whole number"""
+    """1/100 s; a whole number."""
     exitcode: int
     pid: int = 0
     ppid: int | None = None
     uid: int = 0
     comm_id: int | None = None
-    """None of a new record, whose name has no number yet."""
+    """None for a new record, whose name is not stored yet."""
     late_s: int = 0
-    """So much later than btime and etime say it ended, by its place in the file; only where etime
-    was cut.
+    """How much later it ended than btime and etime say, by its place in the file; only if etime was
+    cut.
     """
     unseen: bool = False
-    """It may be that of a life that went unnoticed: a loss of events touches its time."""
+    """Its process may have gone unnoticed: a loss of events overlaps its time."""
     after_ns: int | None = None
     by_ns: int | None = None
-    """Monotonic times between which it was written, as far as its neighbours in the file tell."""
+    """Monotonic times between which it was written, as far as known from adjacent records."""
 
     @property
     def exit_second(self) -> int:
@@ -86,15 +85,15 @@ class Record(NamedTuple):
 
     @property
     def end_by_ns(self) -> int:
-        """Real time by which it had ended for sure."""
+        """Real time by which it had certainly ended."""
         return (self.exit_second + 1) * SECOND_NS + float_slack_ns(self.etime)
 
 
 class Pair(NamedTuple):
-    """A record and its incarnation, by their ids."""
+    """A record and its incarnation."""
 
     record_id: int
-    life_id: int
+    process_id: int
     certain: bool = True
 
 
@@ -103,9 +102,9 @@ class Outcome(NamedTuple):
 
     pairs: list[Pair]
     ambiguous: list[int]
-    """Records that fit several lives equally well."""
-    alone: list[int]
-    """Records that fit no life, or for which none is left."""
+    """Records that fit several incarnations equally well."""
+    unpaired: list[int]
+    """Records that fit no incarnation, or for which none is left."""
 
 
 def start_window(record: Record) -> tuple[int, int]:
@@ -117,8 +116,8 @@ def start_window(record: Record) -> tuple[int, int]:
 
 
 def fits(life: Candidate, record: Record, late_ns: int = 0) -> bool:
-    """Whether the record may be that of this life; `late_ns` is how much later than usual its fork
-    may have been told.
+    """Whether the record may belong to this incarnation; `late_ns` is how much later than usual its
+    fork event may have come.
     """
     if life.code is not None and life.code != record.exitcode:
         return False
@@ -129,58 +128,50 @@ def fits(life: Candidate, record: Record, late_ns: int = 0) -> bool:
     before_ns = SLACK_NS + float_slack_ns(record.etime)
     after_ns = before_ns + late_ns
     if not life.exact_start:
-        before_ns += FOUND_SLACK_NS
-    duration_ns = record.etime * TICK_NS
-    if (
-        life.end_ns is not None
-        and life.end_ns - life.start_ns
-        < duration_ns - DURATION_SLACK_NS - before_ns + SLACK_NS - late_ns
-    ):
+        before_ns += SNAPSHOT_SLACK_NS
+    least_ns = record.etime * TICK_NS - DURATION_SLACK_NS - before_ns + SLACK_NS - late_ns
+    if life.end_ns is not None and life.end_ns - life.start_ns < least_ns:
         return False
-    if not _fits_neighbours(life, record, before_ns):
+    if not _fits_place(life, record, before_ns):
         return False
     first, last = start_window(record)
     first_ns, last_ns = first - before_ns - life.start_ns, last + after_ns - life.start_ns
     return any(first_ns < offset <= last_ns for offset in life.offsets)
 
 
-def _fits_neighbours(life: Candidate, record: Record, slack_ns: int) -> bool:
-    """Whether the life can have ended where the record stands in its file, and have begun as long
-    before as the record says.
+def _fits_place(life: Candidate, record: Record, slack_ns: int) -> bool:
+    """Whether the incarnation can have ended when the record was written, by the record's place in
+    the file, and have started as long before as the record says.
     """
     if record.by_ns is not None and max(life.start_ns, life.alive_ns) > record.by_ns:
         return False
     if record.after_ns is None:
         return True
-    began_ns = record.after_ns - int(record.etime + 1) * TICK_NS - slack_ns
-    return life.start_ns >= began_ns and (life.end_ns is None or life.end_ns >= record.after_ns)
+    earliest_ns = record.after_ns - int(record.etime + 1) * TICK_NS - slack_ns
+    return life.start_ns >= earliest_ns and (life.end_ns is None or life.end_ns >= record.after_ns)
 
 
 def float_slack_ns(etime: float) -> int:
-    """The rounding of elapsed time in its 24-bit mantissa, in nanoseconds: nothing below 46 hours."""
+    """The rounding of elapsed time in its 24-bit mantissa, in nanoseconds: 0 below 46 hours."""
     return int(etime * TICK_NS / 2**23) if etime > 2**24 else 0
 
 
 def pair(
     lives: Sequence[Candidate], records: Sequence[Record], max_cells: int = MAX_CELLS
 ) -> Outcome:
-    """Pair the records of one pid (in file order) with its lives (in queue order).
+    """Pair the records of one pid (in file order) with its incarnations (in queue order).
 
-    What would need a table of more than `max_cells` is called ambiguous.
+    Records that would need a table of more than `max_cells` are called ambiguous.
     """
-    if (
-        lives
-        and lives[-1].end_ns is None
-        and not any(fits(lives[-1], record) for record in records)
-    ):
-        lives = lives[:-1]  # it still runs
+    if lives and lives[-1].end_ns is None:
+        still_runs = not any(fits(lives[-1], record) for record in records)
+        lives = lives[:-1] if still_runs else lives
     if _in_order(lives, records):
-        return Outcome(
-            [Pair(record.id, life.id) for life, record in zip(lives, records, strict=True)], [], []
-        )
+        pairs = [Pair(record.id, life.id) for life, record in zip(lives, records, strict=True)]
+        return Outcome(pairs, [], [])
     outcome = Outcome([], [], [])
     options = _options(lives, records)
-    outcome.alone.extend(
+    outcome.unpaired.extend(
         record.id for record, possible in zip(records, options, strict=True) if not possible
     )
     for part in _parts(options):
@@ -189,8 +180,8 @@ def pair(
 
 
 def _in_order(lives: Sequence[Candidate], records: Sequence[Record]) -> bool:
-    """Whether nothing seems to be lost and the k-th record fits the k-th life, as is nearly always
-    so.
+    """Whether nothing seems to be lost and the k-th record fits the k-th incarnation, which is
+    nearly always so.
     """
     return len(lives) == len(records) and all(
         not record.unseen and fits(life, record, LATE_NS)
@@ -199,8 +190,8 @@ def _in_order(lives: Sequence[Candidate], records: Sequence[Record]) -> bool:
 
 
 def _options(lives: Sequence[Candidate], records: Sequence[Record]) -> list[list[int]]:
-    """Which lives (by index) each record fits; those that began far from its window are not even
-    looked at.
+    """The indices of the incarnations that each record fits. Only incarnations that started near
+    the record's start window are tried.
     """
     starts = [life.start_ns for life in lives]
     if starts != sorted(starts):
@@ -212,7 +203,7 @@ def _options(lives: Sequence[Candidate], records: Sequence[Record]) -> list[list
     options = []
     for record in records:
         first, last = start_window(record)
-        slack = SLACK_NS + FOUND_SLACK_NS + float_slack_ns(record.etime)
+        slack = SLACK_NS + SNAPSHOT_SLACK_NS + float_slack_ns(record.etime)
         near = range(
             bisect_left(starts, first - most - slack), bisect_right(starts, last - least + slack)
         )
@@ -221,12 +212,12 @@ def _options(lives: Sequence[Candidate], records: Sequence[Record]) -> list[list
 
 
 def _parts(options: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Groups of records (by index) whose possible lives do not overlap those of other groups, so
-    each can be paired by itself.
+    """Groups of records (by index) whose possible incarnations do not overlap those of other
+    groups, so that each group can be paired by itself.
 
-    Records without a possible life are in none.
+    Records without a possible incarnation are in no group.
     """
-    parts: list[tuple[list[int], int, int]] = []  # with their first and last life, ascending
+    parts: list[tuple[list[int], int, int]] = []  # with first and last incarnation, ascending
     for record, lives in enumerate(options):
         if not lives:
             continue
@@ -253,12 +244,13 @@ def _pair_part(
     if (len(part) + 1) * (len(possible) + 1) > max_cells:
         outcome.ambiguous.extend(records[record].id for record in part)
         return
-    found = alignments(rows, len(possible))
-    certain = _certain(rows, len(possible), [not records[record].unseen for record in part], found)
-    for row, (columns, skippable) in enumerate(found):
+    best = alignments(rows, len(possible))
+    seen = [not records[record].unseen for record in part]
+    certain = _certain(rows, len(possible), seen, best)
+    for row, (columns, skippable) in enumerate(best):
         record_id = records[part[row]].id
         if not columns:
-            outcome.alone.append(record_id)
+            outcome.unpaired.append(record_id)
         elif len(columns) == 1 and not skippable:
             outcome.pairs.append(Pair(record_id, lives[possible[columns[0]]].id, row in certain))
         else:
@@ -269,16 +261,15 @@ Alignments = list[tuple[list[int], bool]]
 
 
 def _certain(
-    rows: Sequence[Sequence[int]], width: int, sure: Sequence[bool], found: Alignments
+    rows: Sequence[Sequence[int]], width: int, seen: Sequence[bool], best: Alignments
 ) -> set[int]:
-    """The rows that have one and the same column in whatever alignment takes at least all `sure`
-    rows.
+    """The rows that have the same column in every alignment that takes at least all `seen` rows.
 
-    None if no alignment takes all of those: then more was lost than is known. `found` is what
-    aligning the most rows gave.
+    No rows if no alignment takes all of these: then more was lost than is known. `best` are the
+    alignments that take the most rows of all.
     """
-    strict = found if all(sure) else alignments(rows, width, sure)
-    if any(skippable for (_, skippable), one in zip(strict, sure, strict=True) if one):
+    strict = best if all(seen) else alignments(rows, width, seen)
+    if any(is_seen and skippable for (_, skippable), is_seen in zip(strict, seen, strict=True)):
         return set()
     return {
         row
@@ -293,16 +284,16 @@ def alignments(
     """For each row: the columns that it has in some best alignment, and whether some best alignment
     leaves it out.
 
-    `rows` lists the columns (0 to width - 1, ascending) that each row may take; an alignment takes each column at most once and never
-    crosses; the best take the most rows, or the most of those that count.
+    `rows` lists the columns (0 to width - 1, ascending) that each row may take. An alignment takes
+    each column at most once and never crosses. The best alignments take the most rows, or the most
+    of the rows that count.
     """
     height = len(rows)
     counts = counts if counts is not None else [True] * height
     before = _best(rows, width, counts)
     reverse = [[width - 1 - column for column in reversed(row)] for row in reversed(rows)]
-    after = _best(
-        reverse, width, counts[::-1]
-    )  # after[height - r][width - c]: the best of rows r.. with columns c..
+    # after[height - r][width - c] is the best of rows r.. with columns c..
+    after = _best(reverse, width, counts[::-1])
     best = before[height][width]
     answer = []
     for row, columns in enumerate(rows):
@@ -320,17 +311,17 @@ def alignments(
 
 
 def _best(rows: Sequence[Sequence[int]], width: int, counts: Sequence[bool]) -> list[list[int]]:
-    """best[r][c]: the most of those of the first r rows that count that the first c columns can
-    take.
+    """best[r][c]: how many of the first r rows, of those that count, can be aligned with the first
+    c columns.
     """
     table = [[0] * (width + 1)]
     for row, gain in zip(rows, counts, strict=True):
         above = table[-1]
-        line = above[:]
-        if gain:  # else it never gains by a column
+        cells = above[:]
+        if gain:
             allowed = set(row)
             for column in range(width):
                 take = above[column] + 1 if column in allowed else 0
-                line[column + 1] = max(line[column], above[column + 1], take)
-        table.append(line)
+                cells[column + 1] = max(cells[column], above[column + 1], take)
+        table.append(cells)
     return table

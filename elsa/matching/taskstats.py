@@ -1,8 +1,8 @@
-"""Which incarnation a message of taskstats tells of. Pure.
+"""Which incarnation a taskstats message about a process belongs to. Pure.
 
-The kernel sends it when the last thread ends, before the pid can be given out again, so of one pid
-the k-th message is the k-th life. Where messages were lost, duration and exit status tell which
-lives they leave out.
+The kernel sends it when the last thread ends, before the pid can be used again, so the k-th message
+for a pid belongs to its k-th incarnation. If messages were lost, duration and exit status show
+which incarnations have none.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from elsa.state.process_table import Processes
 from elsa.state.taskstats import ProcessStats, fields_of
 
 SECOND = 1_000_000_000
-# A life that has ended waits this long for its message; then it was lost.
+# How long the message of a process that has ended is waited for; then it was lost.
 PATIENCE_NS = 5 * SECOND
-# The message is made a little before the exit event, which may lag on a busy host; the start is
-# that of the task, and the event of the fork is stamped later, by as long as a busy host keeps the
-# parent from going on in between.
+# The message is made a little before the exit event, which may lag on a busy host. Its start is
+# that of the task; the fork event gets its time later, by as long as the parent does not run in
+# between.
 SLACK_NS = 50_000_000
 LAG_NS = 2 * SECOND
 MOST = 2**63 - 1
@@ -27,26 +27,27 @@ MOST = 2**63 - 1
 
 
 class UsageMatcher:
-    """Gives every message to its life."""
+    """Matches every message with its incarnation."""
 
     def __init__(self, processes: Processes, *, delays: bool) -> None:
         self._processes = processes
         self._processes.ended = []
-        self._untold: dict[int, list[Incarnation]] = {}
+        self._waiting: dict[int, list[Incarnation]] = {}
+        """By pid: processes that have ended and whose message has not come, oldest first."""
         self._early: set[int] = set()
-        """Ids of lives of which taskstats told before their exit was heard."""
+        """Ids of processes whose message came before their exit."""
         self.delays = delays
         """The kernel counts delays now (kernel.task_delayacct); else their zeros mean nothing."""
         self.unmatched = 0
-        """Messages that belong to no life that is known."""
+        """How many messages belong to no known process."""
 
-    def hear(self, messages: Iterable[ProcessStats], now_ns: int) -> None:
+    def add(self, messages: Iterable[ProcessStats], now_ns: int) -> None:
         """Take in messages, in queue order; every fork that happened before them must have been
         applied.
         """
-        self._gather_ended()
+        self._add_ended()
         for stats in messages:
-            life = self._whose(stats, now_ns)
+            life = self._process_of(stats, now_ns)
             if life is None:
                 self.unmatched += 1
                 continue
@@ -55,47 +56,48 @@ class UsageMatcher:
                 self._processes.note_thread_ends(life, stats.ends)
             self._processes.changes.usage.append(usage_row(life.id, stats, delays=self.delays))
 
-    def forget(self, heard_ns: int) -> None:
-        """Give up on messages that have not come, where all that were sent before `heard_ns` were
+    def drop_overdue(self, heard_ns: int) -> None:
+        """Stop waiting for messages that are overdue; all that were sent before `heard_ns` were
         taken in.
         """
-        self._gather_ended()
-        for pid, lives in list(self._untold.items()):
+        self._add_ended()
+        for pid, lives in list(self._waiting.items()):
             while lives and heard_ns - _end_ns(lives[0]) > PATIENCE_NS:
                 del lives[0]
             if not lives:
-                del self._untold[pid]
+                del self._waiting[pid]
 
     @property
     def waiting(self) -> bool:
-        """Whether lives that have ended still wait for their message."""
-        return bool(self._untold)
+        """Whether processes that have ended still wait for their message."""
+        return bool(self._waiting)
 
-    def _gather_ended(self) -> None:
+    def _add_ended(self) -> None:
         ended, self._processes.ended = self._processes.ended or [], []
         for life in ended:
             if life.id in self._early:
                 self._early.remove(life.id)
             else:
-                waiting = self._untold.get(life.pid)
+                waiting = self._waiting.get(life.pid)
                 if waiting is None:
-                    self._untold[life.pid] = [life]
+                    self._waiting[life.pid] = [life]
                 else:
                     waiting.append(life)
 
-    def _whose(self, stats: ProcessStats, now_ns: int) -> Incarnation | None:
-        """The first life of the pid that it fits: the messages of those before it were lost.
+    def _process_of(self, stats: ProcessStats, now_ns: int) -> Incarnation | None:
+        """The pid's first incarnation that the message fits: the messages of those before it were
+        lost.
 
-        One that fits none is of a life that was not heard of, maybe of an earlier one: so it takes
-        no other's place.
+        A message that fits none belongs to a process that is not known, perhaps an earlier one, so
+        it changes nothing.
         """
-        lives = self._untold.get(stats.tgid, [])
+        lives = self._waiting.get(stats.tgid, [])
         for place, life in enumerate(lives):
             if _fits(life, stats, now_ns):
                 if place + 1 < len(lives):
-                    self._untold[stats.tgid] = lives[place + 1 :]
+                    self._waiting[stats.tgid] = lives[place + 1 :]
                 else:
-                    del self._untold[stats.tgid]
+                    del self._waiting[stats.tgid]
                 return life
         alive = self._processes.living.get(stats.tgid)
         if alive is None or alive.id in self._early or not _fits(alive, stats, now_ns):
@@ -109,54 +111,33 @@ def _end_ns(life: Incarnation) -> int:
 
 
 def _fits(life: Incarnation, stats: ProcessStats, now_ns: int) -> bool:
-    """Whether a life lasted as long as the message says and ended in the way it says."""
-    elapsed_us = (
-        stats.total.tgetime_us if stats.total.tgetime_us is not None else stats.total.etime_us
-    )
+    """Whether a process lasted as long as the message says and ended as it says."""
+    total = stats.total
+    elapsed_us = total.tgetime_us if total.tgetime_us is not None else total.etime_us
     least_ns = elapsed_us * 1000 - SLACK_NS
     if life.elapsed_ns is None:
         return now_ns - life.start_ns >= least_ns
     if life.end_source != End.EXIT:
         return life.elapsed_ns >= least_ns
-    # Of several threads the last one to be heard need not be the one that ended it all.
+    # Of several threads the last whose message came need not be the one that ended the process.
     status_differs = (
-        life.exit_status is not None
-        and stats.threads == 1
-        and stats.total.exitcode != life.exit_status
+        life.exit_status is not None and stats.threads == 1 and total.exitcode != life.exit_status
     )
     return not status_differs and least_ns <= life.elapsed_ns <= elapsed_us * 1000 + LAG_NS
 
 
-# The columns of table usage, in order; delays beyond that of the CPU are counted only where the
-# kernel was asked to.
-_COUNTED = fields_of(
-    *(
-        "cpu_run_virtual_ns",
-        "utime_us",
-        "stime_us",
-        "minflt",
-        "majflt",
-        "coremem_mb_us",
-        "virtmem_mb_us",
-    ),
-    *(
-        "read_chars",
-        "write_chars",
-        "read_bytes",
-        "write_bytes",
-        "cancelled_write_bytes",
-        "read_syscalls",
-        "write_syscalls",
-    ),
-    *("nvcsw", "nivcsw", "cpu_delay_ns"),
-)
-_DELAYS = fields_of(
-    "blkio_delay_ns",
-    "swapin_delay_ns",
-    "freepages_delay_ns",
-    "thrashing_delay_ns",
-    "compact_delay_ns",
-)
+# The columns of table usage, in order. The kernel counts delays other than that of the CPU only if
+# kernel.task_delayacct is set.
+_COUNTED_FIELDS = """
+    cpu_run_virtual_ns utime_us stime_us minflt majflt coremem_mb_us virtmem_mb_us
+    read_chars write_chars read_bytes write_bytes cancelled_write_bytes read_syscalls write_syscalls
+    nvcsw nivcsw cpu_delay_ns
+"""
+_DELAY_FIELDS = """
+    blkio_delay_ns swapin_delay_ns freepages_delay_ns thrashing_delay_ns compact_delay_ns
+"""
+_COUNTED = fields_of(*_COUNTED_FIELDS.split())
+_DELAYS = fields_of(*_DELAY_FIELDS.split())
 _NOT_COUNTED = (None,) * 5
 _REST = fields_of("hiwater_rss_kib", "hiwater_vm_kib", "exe_dev", "exe_inode")
 
@@ -169,8 +150,8 @@ def usage_row(process_id: int, stats: ProcessStats, *, delays: bool) -> tuple[in
 
 
 def held(row: tuple[int | None, ...]) -> tuple[int | None, ...]:
-    """Counters as SQLite holds them: what is larger is a counter of the kernel that ran over, and
-    so unknown.
+    """Counters as SQLite can hold them: a larger number is a kernel counter that ran over, and so
+    unknown.
     """
     if max(filter(None, row), default=0) <= MOST:
         return row

@@ -52,7 +52,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
                 template.backup(connection)
                 warehouse = Warehouse(connection, history, gaps, lost)
                 if later_at_work is not None:
-                    warehouse.join_later(at_work=later_at_work)
+                    warehouse.join_later(collector_running=later_at_work)
                 return warehouse.count()
 
         yield count
@@ -107,15 +107,15 @@ def test_with_events_lost_too_no_pair_that_is_wrong_is_called_exact(
     ] == machine.processes - len(lost)
 
 
-@pytest.mark.parametrize("at_work", [True, False])
+@pytest.mark.parametrize("collector_running", [True, False])
 def test_a_minute_later_no_record_waits_any_more_though_half_of_all_went_unheard(
-    outcome: Outcome, at_work: bool
+    outcome: Outcome, collector_running: bool
 ) -> None:
     chance = random.Random(7)
     history = run(Machine(pids=5, processes=400), chance)
     gaps = [(one.fork_ns - 1, one.fork_ns + MS) for one in history[::4]]
     lost = some(history, 0.2, chance)
-    soon, later = outcome(history, gaps, lost), outcome(history, gaps, lost, at_work)
+    soon, later = outcome(history, gaps, lost), outcome(history, gaps, lost, collector_running)
     assert soon["pending"] > 0
     assert later["pending"] == 0
     assert later["wrong exact"] == 0

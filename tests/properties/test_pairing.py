@@ -85,8 +85,8 @@ def test_with_nothing_lost_every_record_is_paired_with_its_life(
 ) -> None:
     lives, records = history
     outcome = pair(lives, records)
-    assert (outcome.ambiguous, outcome.alone) == ([], [])
-    assert [(one.record_id, one.life_id) for one in outcome.pairs] == [
+    assert (outcome.ambiguous, outcome.unpaired) == ([], [])
+    assert [(one.record_id, one.process_id) for one in outcome.pairs] == [
         (life.id, life.id) for life in lives
     ]
 
@@ -103,8 +103,8 @@ def test_with_records_lost_no_pair_is_wrong(
         for life in lives
     ]
     outcome = pair(lives, kept)
-    assert all(one.record_id == one.life_id for one in outcome.pairs)
-    assert outcome.alone == []
+    assert all(one.record_id == one.process_id for one in outcome.pairs)
+    assert outcome.unpaired == []
     assert sorted([one.record_id for one in outcome.pairs] + outcome.ambiguous) == [
         record.id for record in kept
     ]
@@ -118,14 +118,14 @@ def test_whatever_is_lost_every_record_has_one_fate_and_every_life_one_record_at
     kept = without(data, records)
     gone = data.draw(st.sets(st.integers(0, 25)))
     outcome = pair([life for life in lives if life.id not in gone], kept)
-    fates = [one.record_id for one in outcome.pairs] + outcome.ambiguous + outcome.alone
+    fates = [one.record_id for one in outcome.pairs] + outcome.ambiguous + outcome.unpaired
     assert sorted(fates) == [record.id for record in kept]
-    taken = [one.life_id for one in outcome.pairs]
+    taken = [one.process_id for one in outcome.pairs]
     assert len(taken) == len(set(taken))
     fitting = {
         (life.id, record.id) for life in lives for record in kept if pairing.fits(life, record)
     }
-    assert {(one.life_id, one.record_id) for one in outcome.pairs} <= fitting
+    assert {(one.process_id, one.record_id) for one in outcome.pairs} <= fitting
 
 
 # --- against brute force
@@ -209,5 +209,5 @@ def test_a_thousand_lives_with_losses_are_paired_without_a_wrong_one() -> None:
     outcome = pair(
         [life for life, _ in both], [record for _, record in both if chance.random() > 0.05]
     )
-    assert all(one.record_id == one.life_id for one in outcome.pairs)
+    assert all(one.record_id == one.process_id for one in outcome.pairs)
     assert len(outcome.pairs) > 500

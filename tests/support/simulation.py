@@ -99,7 +99,7 @@ class Warehouse:
         lost: set[int],
         heard_ns: int | None = None,
         *,
-        at_work: bool = True,
+        collector_running: bool = True,
     ) -> None:
         """In `gaps` nothing is heard; the records of the processes `lost` are not there.
 
@@ -122,7 +122,13 @@ class Warehouse:
         self._write(lost)
         clocks = Clocks([Clock(2, 0, REAL, 0)])
         self._boot = Boot(
-            1, clocks, heard_ns, complete=True, gaps=gaps, at_work=at_work, now_at_ns=REAL + now_ns
+            1,
+            clocks,
+            heard_ns,
+            complete=True,
+            gaps=gaps,
+            collector_running=collector_running,
+            now_at_ns=REAL + now_ns,
         )
         for _ in range(2):
             self._join(self._boot)
@@ -132,18 +138,20 @@ class Warehouse:
         """When the last exit was told."""
         return max((one.exit_ns for one in self.history), default=0)
 
-    def join_later(self, *, at_work: bool) -> None:
+    def join_later(self, *, collector_running: bool) -> None:
         """Two minutes later, with jobd still at work or not since the end."""
-        if at_work:
+        if collector_running:
             self._join(self._boot._replace(heard_ns=self.end_ns + 120 * SECOND_NS))
         else:
             self._join(
-                self._boot._replace(at_work=False, now_at_ns=REAL + self.end_ns + 120 * SECOND_NS)
+                self._boot._replace(
+                    collector_running=False, now_at_ns=REAL + self.end_ns + 120 * SECOND_NS
+                )
             )
 
     def close_from_records(self) -> None:
         """What the ingester does when all is joined."""
-        Joiner(self.connection, 1, [self._boot]).close_from_records(collector_at_work=False)
+        Joiner(self.connection, 1, [self._boot]).close_from_records(collector_running=False)
 
     def _join(self, boot: Boot) -> None:
         joiner = Joiner(self.connection, 1, [boot])

@@ -25,9 +25,11 @@ def joins(
     lost: set[int],
     heard_ns: int,
     *,
-    at_work: bool = False,
+    collector_running: bool = False,
 ) -> Counter[str]:
-    return Warehouse(connection, history, [], lost, heard_ns, at_work=at_work).count()
+    return Warehouse(
+        connection, history, [], lost, heard_ns, collector_running=collector_running
+    ).count()
 
 
 @pytest.mark.parametrize(("heard_ns", "how"), [(CLEARLY_LATER_NS, "exact"), (SOON_NS, "uncertain")])
@@ -68,7 +70,7 @@ def test_while_jobd_is_at_work_a_record_waits_for_the_end_of_its_process(
     connection: sqlite3.Connection,
 ) -> None:
     """The record is written up to 38 ms before the exit is heard."""
-    assert joins(connection, [LONG], set(), 20_505 * MS, at_work=True) == {"pending": 1}
+    assert joins(connection, [LONG], set(), 20_505 * MS, collector_running=True) == {"pending": 1}
     assert connection.execute("select end_source from process where pid = 500").fetchone() == (
         None,
     )
@@ -98,7 +100,7 @@ def test_end_that_a_cut_record_tells_is_no_earlier_than_its_place_in_the_file(
            values (1, 0, 0, 500, 3, ?, ?, 1, 0, 3, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1, ?)""",
         (btime, float(ticks), late_s),
     )
-    warehouse.join_later(at_work=False)
+    warehouse.join_later(collector_running=False)
     warehouse.close_from_records()
     told = connection.execute(
         "select elapsed_ns / 1000000, end_source from process where pid = 500"

@@ -23,7 +23,7 @@ def warehouse(connection: sqlite3.Connection) -> Warehouse:
 
 def traced(warehouse: Warehouse, id_: int = 9) -> tuple[Any, ...]:
     """Parent, whether it was inferred, and the jobs of a process after tracing."""
-    parentage.trace(warehouse.connection, 1)
+    parentage.infer_parents(warehouse.connection, 1)
     found = warehouse.row(
         "select parent_id, parent_inferred, start_ns / 1e9 as start from process where id = ?", id_
     )
@@ -147,7 +147,7 @@ def test_children_of_those_that_came_into_a_job_come_into_it_too(warehouse: Ware
 def test_a_parent_that_does_not_come_is_given_up(warehouse: Warehouse) -> None:
     warehouse.process(9, start=10, **ACCT)
     warehouse.process(11, start=10 + 2 * parentage.ORPHAN_NS / SECOND, origin=3, parent_pid=51)
-    parentage.trace(warehouse.connection, 1)
+    parentage.infer_parents(warehouse.connection, 1)
     assert [
         row["parent_pid"] for row in warehouse.rows("select parent_pid from process order by id")
     ] == [None, 51]

@@ -47,10 +47,10 @@ def test_kth_message_is_of_the_kth_life_however_the_streams_are_interleaved() ->
     matcher = UsageMatcher(processes, delays=True)
     processes.apply([fork(0), exited(5 * MS), fork(6 * MS), exited(9 * MS), fork(10 * MS)])
     first, second, third = (life.id for life in processes.changes.started)
-    matcher.hear([stats(5 * MS), stats(3 * MS)], 20 * MS)
-    matcher.hear([stats(9 * MS)], 20 * MS)
+    matcher.add([stats(5 * MS), stats(3 * MS)], 20 * MS)
+    matcher.add([stats(9 * MS)], 20 * MS)
     processes.apply([exited(19 * MS)])
-    matcher.forget(10**12)
+    matcher.drop_overdue(10**12)
     assert told(processes) == [first, second, third]
     assert not matcher.waiting
 
@@ -59,9 +59,9 @@ def test_message_that_comes_before_the_exit_event_is_taken_for_the_living() -> N
     processes = Processes(Jobs())
     matcher = UsageMatcher(processes, delays=True)
     processes.apply([fork(0)])
-    matcher.hear([stats(5 * MS)], 6 * MS)
+    matcher.add([stats(5 * MS)], 6 * MS)
     processes.apply([exited(6 * MS), fork(7 * MS), exited(8 * MS)])
-    matcher.hear([stats(1 * MS)], 9 * MS)
+    matcher.add([stats(1 * MS)], 9 * MS)
     assert told(processes) == [life.id for life in processes.changes.started]
 
 
@@ -78,7 +78,7 @@ def test_lost_message_leaves_out_its_life_and_shifts_no_other() -> None:
             exited(4000 * MS),
         ]
     )
-    matcher.hear([stats(3909 * MS)], 4001 * MS)
+    matcher.add([stats(3909 * MS)], 4001 * MS)
     assert told(processes) == [processes.changes.started[2].id]
 
 
@@ -86,7 +86,7 @@ def test_message_of_an_earlier_life_that_nobody_heard_of_takes_no_later_ones_pla
     processes = Processes(Jobs())
     matcher = UsageMatcher(processes, delays=True)
     processes.apply([fork(0), exited(MS)])
-    matcher.hear([stats(90_000 * MS), stats(MS)], 5000 * MS)
+    matcher.add([stats(90_000 * MS), stats(MS)], 5000 * MS)
     assert told(processes) == [processes.changes.started[0].id]
     assert matcher.unmatched == 1
 
@@ -95,7 +95,7 @@ def test_message_of_a_process_that_nobody_heard_of_is_counted_and_given_to_nobod
     processes = Processes(Jobs())
     matcher = UsageMatcher(processes, delays=True)
     processes.apply([fork(0)])
-    matcher.hear([stats(MS, pid=7), stats(500 * MS)], 100 * MS)
+    matcher.add([stats(MS, pid=7), stats(500 * MS)], 100 * MS)
     assert told(processes) == []
     assert matcher.unmatched == 2
 
@@ -105,7 +105,7 @@ def test_delays_that_the_kernel_does_not_count_are_unknown_not_zero() -> None:
         processes = Processes(Jobs())
         matcher = UsageMatcher(processes, delays=delays)
         processes.apply([fork(0), exited(MS)])
-        matcher.hear([stats(MS)], 2 * MS)
+        matcher.add([stats(MS)], 2 * MS)
         (row,) = processes.changes.usage
         assert row[20] == (7 if delays else None)
 
@@ -114,9 +114,9 @@ def test_lives_do_not_wait_for_ever() -> None:
     processes = Processes(Jobs())
     matcher = UsageMatcher(processes, delays=True)
     processes.apply([fork(0), exited(MS)])
-    matcher.forget(2 * MS)
+    matcher.drop_overdue(2 * MS)
     assert matcher.waiting
-    matcher.forget(10_000 * MS)
+    matcher.drop_overdue(10_000 * MS)
     assert not matcher.waiting
 
 
@@ -126,7 +126,7 @@ def test_name_at_the_end_is_taken_where_no_other_is_known() -> None:
     processes.apply([fork(0), exited(MS), fork(0, 7), exited(MS, pid=7)])
     named, nameless = processes.changes.started
     named.comm = "sh"
-    matcher.hear([stats(MS), stats(MS, pid=7)], 2 * MS)
+    matcher.add([stats(MS), stats(MS, pid=7)], 2 * MS)
     assert (named.comm, nameless.comm) == ("sh", "cc1")
 
 
@@ -138,7 +138,7 @@ def test_counter_that_ran_over_is_unknown_and_the_others_stay() -> None:
     total = one.total._replace(
         utime_us=7, virtmem_mb_us=2**63 - 1, cpu_delay_ns=2**64 - 1, blkio_delay_ns=2**63
     )
-    matcher.hear([one._replace(total=total)], 6 * MS)
+    matcher.add([one._replace(total=total)], 6 * MS)
     (row,) = processes.changes.usage
     assert {7, 2**63 - 1} <= set(row)
     assert row.count(None) == 2

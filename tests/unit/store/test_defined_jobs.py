@@ -269,5 +269,5 @@ def test_a_defined_job_takes_no_more(warehouse: Warehouse, db: Path) -> None:
         comm="late",
         parent_pid=warehouse.row("select pid from process where id = 2")["pid"],
     )
-    parentage.trace(warehouse.connection, 1)
+    parentage.infer_parents(warehouse.connection, 1)
     assert warehouse.rows("select job_id from membership where process_id = 21") == [{"job_id": 1}]
