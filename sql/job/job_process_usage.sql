@@ -1,11 +1,15 @@
 create view job_process_usage as
 -- Grain: one row per job and incarnation that was ever in it, with what the process used while it
--- was; where its counters were not read at every edge of a part-life stay the whole is charged
--- (part_life_whole). The accounting record's own columns (ticks, minflt), threads, peaks, start and
--- end are those of the whole life. The charge is the counters at the end (of the life, or of the
--- last stay) less those when it came in, over all stays, never below 0. A process in several jobs
--- has a row in each, so never sum this over jobs: see reconciliation.
-with stayed as (
+-- was a member: its counters at each leave and at its end, less those at each entry, never below 0.
+-- That holds for CPU time, page faults and the sums of taskstats; the accounting record's own
+-- columns (ticks, minflt), threads, peaks, start and end are those of the whole process. Where the
+-- counters of a part-life member were not read at each entry and leave, the whole process is
+-- charged (part_life_whole = 1). A process in several jobs has a row in each, so never sum this
+-- over jobs: see reconciliation.
+with member as (
+    -- charge is what the counters say of its time in the job, one JSON object in which null is
+    -- unknown; it is NULL where not every entry and leave has its snapshot. json_each stands in for
+    -- the lateral join that SQLite does not have: the snapshots of a member are read once.
     select
         pj.job_id,
         pj.how,
@@ -13,500 +17,253 @@ with stayed as (
         pj.until_ns,
         pj.stays,
         pj.part_life,
-        -- f, its first edge, is a cheap look before all of them are counted
-        case
-            when f.edge is null then 0
-            else (
-                select count(*)
-                from counter_snapshot as b
-                where
-                    b.job_id = pj.job_id
-                    and b.process_id = pj.process_id
-            ) = (
-                select sum((m.since_ns <> 0) + (m.until_ns is not null))
-                from membership as m
-                where
-                    m.job_id = pj.job_id
-                    and m.process_id = pj.process_id
-            )
-        end as in_part,
-        u.*
-    from job_member as pj
+        u.*,
+        c.value as charge,
+        c.value is not null as in_part
+    from (select m.*, m.until_ns is null as at_end from job_member as m) as pj
     join incarnation_usage as u
         on u.process_id = pj.process_id
-    left join counter_snapshot as f
-        on f.job_id = pj.job_id
-        and f.process_id = pj.process_id
-        and f.since_ns = pj.since_ns
-        and f.edge = case when pj.since_ns = 0 then 1 else 0 end
+    left join json_each((
+        select json_array(json_object(
+            -- up to the leaves
+            'user_us', sum(b.edge * b.utime_us),
+            'user_and_system_us', sum(b.edge * (b.utime_us + b.stime_us)),
+            'cpu_ns', case when count(coalesce(b.run_ns, b.utime_us + b.stime_us)) = count(*)
+                then max(
+                    0,
+                    sum(b.sign * coalesce(b.run_ns, (b.utime_us + b.stime_us) * 1000))
+                    + iif(pj.at_end, u.user_ns + u.system_ns, 0)
+                ) end,
+            'minor_faults', case when count(b.minflt) = count(*)
+                then max(0, sum(b.sign * b.minflt) + iif(pj.at_end, u.minor_faults, 0)) end,
+            'major_faults', case when count(b.majflt) = count(*)
+                then max(0, sum(b.sign * b.majflt) + iif(pj.at_end, u.major_faults, 0)) end,
+            'run_ns', case when count(b.run_ns) = count(*)
+                then max(0, sum(b.sign * b.run_ns) + iif(pj.at_end, u.run_ns, 0)) end,
+            'utime_us', case when count(b.utime_us) = count(*)
+                then max(0, sum(b.sign * b.utime_us) + iif(pj.at_end, u.utime_us, 0)) end,
+            'stime_us', case when count(b.stime_us) = count(*)
+                then max(0, sum(b.sign * b.stime_us) + iif(pj.at_end, u.stime_us, 0)) end,
+            'coremem_mb_us', case when count(b.coremem_mb_us) = count(*)
+                then max(0, sum(b.sign * b.coremem_mb_us) + iif(pj.at_end, u.coremem_mb_us, 0)) end,
+            'virtmem_mb_us', case when count(b.virtmem_mb_us) = count(*)
+                then max(0, sum(b.sign * b.virtmem_mb_us) + iif(pj.at_end, u.virtmem_mb_us, 0)) end,
+            'read_chars', case when count(b.read_chars) = count(*)
+                then max(0, sum(b.sign * b.read_chars) + iif(pj.at_end, u.read_chars, 0)) end,
+            'write_chars', case when count(b.write_chars) = count(*)
+                then max(0, sum(b.sign * b.write_chars) + iif(pj.at_end, u.write_chars, 0)) end,
+            'read_syscalls', case when count(b.read_syscalls) = count(*)
+                then nullif(
+                    max(0, sum(b.sign * b.read_syscalls) + iif(pj.at_end, u.read_syscalls, 0)),
+                    iif(pj.at_end, 0, null)
+                ) end,
+            'write_syscalls', case when count(b.write_syscalls) = count(*)
+                then nullif(
+                    max(0, sum(b.sign * b.write_syscalls) + iif(pj.at_end, u.write_syscalls, 0)),
+                    iif(pj.at_end, 0, null)
+                ) end,
+            'read_bytes', case when count(b.read_bytes) = count(*)
+                then max(0, sum(b.sign * b.read_bytes) + iif(pj.at_end, u.read_bytes, 0)) end,
+            'write_bytes', case when count(b.write_bytes) = count(*)
+                then max(0, sum(b.sign * b.write_bytes) + iif(pj.at_end, u.write_bytes, 0)) end,
+            'cancelled_write_bytes', case when count(b.cancelled_write_bytes) = count(*)
+                then max(
+                    0,
+                    sum(b.sign * b.cancelled_write_bytes)
+                    + iif(pj.at_end, u.cancelled_write_bytes, 0)
+                ) end,
+            'nvcsw', case when count(b.nvcsw) = count(*)
+                then max(0, sum(b.sign * b.nvcsw) + iif(pj.at_end, u.nvcsw, 0)) end,
+            'nivcsw', case when count(b.nivcsw) = count(*)
+                then max(0, sum(b.sign * b.nivcsw) + iif(pj.at_end, u.nivcsw, 0)) end,
+            'cpu_delay_ns', case when count(b.cpu_delay_ns) = count(*)
+                then max(0, sum(b.sign * b.cpu_delay_ns) + iif(pj.at_end, u.cpu_delay_ns, 0)) end,
+            'blkio_delay_ns', case when count(b.blkio_delay_ns) = count(*)
+                then max(
+                    0, sum(b.sign * b.blkio_delay_ns) + iif(pj.at_end, u.blkio_delay_ns, 0)
+                ) end,
+            'swapin_delay_ns', case when count(b.swapin_delay_ns) = count(*)
+                then max(
+                    0, sum(b.sign * b.swapin_delay_ns) + iif(pj.at_end, u.swapin_delay_ns, 0)
+                ) end,
+            'reclaim_delay_ns', case when count(b.reclaim_delay_ns) = count(*)
+                then max(
+                    0, sum(b.sign * b.reclaim_delay_ns) + iif(pj.at_end, u.reclaim_delay_ns, 0)
+                ) end,
+            'thrashing_delay_ns', case when count(b.thrashing_delay_ns) = count(*)
+                then max(
+                    0, sum(b.sign * b.thrashing_delay_ns) + iif(pj.at_end, u.thrashing_delay_ns, 0)
+                ) end,
+            'compact_delay_ns', case when count(b.compact_delay_ns) = count(*)
+                then max(
+                    0, sum(b.sign * b.compact_delay_ns) + iif(pj.at_end, u.compact_delay_ns, 0)
+                ) end
+        ))
+        from (select s.*, 2 * s.edge - 1 as sign from counter_snapshot as s) as b
+        where
+            b.job_id = pj.job_id
+            and b.process_id = pj.process_id
+        group by
+            b.job_id,
+            b.process_id
+        having count(*) = (
+            select sum((s.since_ns <> 0) + (s.until_ns is not null))
+            from membership as s
+            where
+                s.job_id = pj.job_id
+                and s.process_id = pj.process_id
+        )
+    )) as c
 ),
 
-member as (
+measured as (
     select
-        stayed.*,
+        m.*,
         case
-            when stayed.in_part = 0 then stayed.user_ns + stayed.system_ns
+            when m.part_life = 0 then m.elapsed_ns
             else (
                 select case
-                    when count(coalesce(b.run_ns, (b.utime_us + b.stime_us) * 1000)) = count(*)
-                        then max(0, case when stayed.until_ns is null then stayed.user_ns + stayed.system_ns else 0 end
-                            + sum((2 * b.edge - 1) * coalesce(b.run_ns, (b.utime_us + b.stime_us) * 1000)))
+                    when count(coalesce(s.until_ns, m.end_ns)) = count(*)
+                        -- An end that only the record gives is cut to a tick, so it may lie before
+                        -- the entry.
+                        then sum(
+                            max(0, coalesce(s.until_ns, m.end_ns) - max(s.since_ns, m.start_ns))
+                        )
                 end
-                from counter_snapshot as b
-                where b.job_id = stayed.job_id and b.process_id = stayed.process_id
+                from membership as s
+                where
+                    s.job_id = m.job_id
+                    and s.process_id = m.process_id
             )
-        end as charged_ns,
-        -- of the whole life, or while that is not over, up to when it was taken out
+        end as member_elapsed_ns,
+        case
+            when m.in_part = 0 then m.user_ns + m.system_ns
+            else json_extract(m.charge, '$.cpu_ns')
+        end as cpu_ns,
+        -- as in the whole process; while that runs, as up to the last leave
         coalesce(
-            stayed.user_ns * 1.0 / nullif(stayed.user_ns + stayed.system_ns, 0),
-            (
-                select sum(b.edge * b.utime_us) * 1.0 / nullif(sum(b.edge * (b.utime_us + b.stime_us)), 0)
-                from counter_snapshot as b
-                where b.job_id = stayed.job_id and b.process_id = stayed.process_id
-            ),
+            m.user_ns * 1.0 / nullif(m.user_ns + m.system_ns, 0),
+            json_extract(m.charge, '$.user_us') * 1.0
+            / nullif(json_extract(m.charge, '$.user_and_system_us'), 0),
             1.0
         ) as user_share
-    from stayed
+    from member as m
 ),
 
 charged as (
     select
-        member.job_id,
-        member.how,
-        member.since_ns,
-        member.until_ns,
-        member.stays,
-        member.part_life,
-        member.part_life - member.in_part as part_life_whole,
-        member.process_id,
-        member.acct_id,
-        member.host,
-        member.host_id,
-        member.boot_id,
-        member.pid,
-        member.parent_process_id,
-        member.ppid,
-        member.command,
-        member.forked_only,
-        member.superuser,
-        member.dumped_core,
-        member.killed,
-        member.uid,
-        member.gid,
-        member.tty,
-        member.start_ns,
-        member.end_ns,
-        member.started_ns,
-        member.ended_ns,
-        member.ended_hour,
+        m.*,
         case
-            when member.until_ns is null then member.ended_hour
-            else (member.until_ns + member.started_ns - member.start_ns) / 3600000000000
-        end as out_hour,
-        member.started_at,
-        member.ended_at,
+            when m.in_part = 0 then m.user_ns
+            else min(m.cpu_ns, cast(m.cpu_ns * m.user_share as integer))
+        end as member_user_ns,
         case
-            when member.part_life = 0 then member.elapsed_ns
-            else (
-                select case
-                    when count(coalesce(m.until_ns, member.end_ns)) = count(*)
-                        -- an end that only a record tells is cut to a tick, and so may lie before
-                        -- the moment of joining
-                        then sum(max(coalesce(m.until_ns, member.end_ns) - max(m.since_ns, member.start_ns), 0))
-                end
-                from membership as m
-                where m.job_id = member.job_id and m.process_id = member.process_id
-            )
-        end as elapsed_ns,
-        member.etime_ticks,
-        member.utime_ticks,
-        member.stime_ticks,
-        case when member.in_part = 0 then member.user_ns else min(member.charged_ns, cast(member.charged_ns * member.user_share as integer)) end as user_ns,
-        case
-            when member.in_part = 0 then member.system_ns
-            else member.charged_ns - min(member.charged_ns, cast(member.charged_ns * member.user_share as integer))
-        end as system_ns,
-        case when member.in_part = 1 and member.until_ns is not null then 'taskstats' else member.provenance end as provenance,
-        member.minflt,
-        member.majflt,
-        member.swaps,
-        member.mem_kib,
-        member.io_raw,
-        case
-            when member.in_part = 0 then member.minor_faults
-            else (
-                select case
-                    when count(b.minflt) = count(*)
-                        then max(0, case when member.until_ns is null then member.minor_faults else 0 end
-                            + sum((2 * b.edge - 1) * b.minflt))
-                end
-                from counter_snapshot as b
-                where b.job_id = member.job_id and b.process_id = member.process_id
-            )
-        end as minor_faults,
-        case
-            when member.in_part = 0 then member.major_faults
-            else (
-                select case
-                    when count(b.majflt) = count(*)
-                        then max(0, case when member.until_ns is null then member.major_faults else 0 end
-                            + sum((2 * b.edge - 1) * b.majflt))
-                end
-                from counter_snapshot as b
-                where b.job_id = member.job_id and b.process_id = member.process_id
-            )
-        end as major_faults,
-        member.threads,
-        member.usage_complete,
-        case
-            when member.in_part = 0 then member.run_ns
-            else (
-                select case
-                    when count(b.run_ns) = count(*)
-                        then max(0, case when member.until_ns is null then member.run_ns else 0 end
-                            + sum((2 * b.edge - 1) * b.run_ns))
-                end
-                from counter_snapshot as b
-                where b.job_id = member.job_id and b.process_id = member.process_id
-            )
-        end as run_ns,
-        member.tick_ns,
-        case
-            when member.in_part = 0 then member.utime_us
-            else (
-                select case
-                    when count(b.utime_us) = count(*)
-                        then max(0, case when member.until_ns is null then member.utime_us else 0 end
-                            + sum((2 * b.edge - 1) * b.utime_us))
-                end
-                from counter_snapshot as b
-                where b.job_id = member.job_id and b.process_id = member.process_id
-            )
-        end as utime_us,
-        case
-            when member.in_part = 0 then member.stime_us
-            else (
-                select case
-                    when count(b.stime_us) = count(*)
-                        then max(0, case when member.until_ns is null then member.stime_us else 0 end
-                            + sum((2 * b.edge - 1) * b.stime_us))
-                end
-                from counter_snapshot as b
-                where b.job_id = member.job_id and b.process_id = member.process_id
-            )
-        end as stime_us,
-        member.rss_kib,
-        member.vm_kib,
-        case
-            when member.in_part = 0 then member.coremem_mb_us
-            else (
-                select case
-                    when count(b.coremem_mb_us) = count(*)
-                        then max(0, case when member.until_ns is null then member.coremem_mb_us else 0 end
-                            + sum((2 * b.edge - 1) * b.coremem_mb_us))
-                end
-                from counter_snapshot as b
-                where b.job_id = member.job_id and b.process_id = member.process_id
-            )
-        end as coremem_mb_us,
-        case
-            when member.in_part = 0 then member.virtmem_mb_us
-            else (
-                select case
-                    when count(b.virtmem_mb_us) = count(*)
-                        then max(0, case when member.until_ns is null then member.virtmem_mb_us else 0 end
-                            + sum((2 * b.edge - 1) * b.virtmem_mb_us))
-                end
-                from counter_snapshot as b
-                where b.job_id = member.job_id and b.process_id = member.process_id
-            )
-        end as virtmem_mb_us,
-        case
-            when member.in_part = 0 then member.read_chars
-            else (
-                select case
-                    when count(b.read_chars) = count(*)
-                        then max(0, case when member.until_ns is null then member.read_chars else 0 end
-                            + sum((2 * b.edge - 1) * b.read_chars))
-                end
-                from counter_snapshot as b
-                where b.job_id = member.job_id and b.process_id = member.process_id
-            )
-        end as read_chars,
-        case
-            when member.in_part = 0 then member.write_chars
-            else (
-                select case
-                    when count(b.write_chars) = count(*)
-                        then max(0, case when member.until_ns is null then member.write_chars else 0 end
-                            + sum((2 * b.edge - 1) * b.write_chars))
-                end
-                from counter_snapshot as b
-                where b.job_id = member.job_id and b.process_id = member.process_id
-            )
-        end as write_chars,
-        case
-            when member.in_part = 0 then member.read_syscalls
-            else (
-                select case
-                    when count(b.read_syscalls) = count(*)
-                        then nullif(
-                            max(0, case when member.until_ns is null then member.read_syscalls else 0 end + sum((2 * b.edge - 1) * b.read_syscalls)),
-                            case when member.until_ns is null then 0 end
-                        )
-                end
-                from counter_snapshot as b
-                where b.job_id = member.job_id and b.process_id = member.process_id
-            )
-        end as read_syscalls,
-        case
-            when member.in_part = 0 then member.write_syscalls
-            else (
-                select case
-                    when count(b.write_syscalls) = count(*)
-                        then nullif(
-                            max(0, case when member.until_ns is null then member.write_syscalls else 0 end + sum((2 * b.edge - 1) * b.write_syscalls)),
-                            case when member.until_ns is null then 0 end
-                        )
-                end
-                from counter_snapshot as b
-                where b.job_id = member.job_id and b.process_id = member.process_id
-            )
-        end as write_syscalls,
-        case
-            when member.in_part = 0 then member.read_bytes
-            else (
-                select case
-                    when count(b.read_bytes) = count(*)
-                        then max(0, case when member.until_ns is null then member.read_bytes else 0 end
-                            + sum((2 * b.edge - 1) * b.read_bytes))
-                end
-                from counter_snapshot as b
-                where b.job_id = member.job_id and b.process_id = member.process_id
-            )
-        end as read_bytes,
-        case
-            when member.in_part = 0 then member.write_bytes
-            else (
-                select case
-                    when count(b.write_bytes) = count(*)
-                        then max(0, case when member.until_ns is null then member.write_bytes else 0 end
-                            + sum((2 * b.edge - 1) * b.write_bytes))
-                end
-                from counter_snapshot as b
-                where b.job_id = member.job_id and b.process_id = member.process_id
-            )
-        end as write_bytes,
-        case
-            when member.in_part = 0 then member.cancelled_write_bytes
-            else (
-                select case
-                    when count(b.cancelled_write_bytes) = count(*)
-                        then max(0, case when member.until_ns is null then member.cancelled_write_bytes else 0 end
-                            + sum((2 * b.edge - 1) * b.cancelled_write_bytes))
-                end
-                from counter_snapshot as b
-                where b.job_id = member.job_id and b.process_id = member.process_id
-            )
-        end as cancelled_write_bytes,
-        case
-            when member.in_part = 0 then member.nvcsw
-            else (
-                select case
-                    when count(b.nvcsw) = count(*)
-                        then max(0, case when member.until_ns is null then member.nvcsw else 0 end
-                            + sum((2 * b.edge - 1) * b.nvcsw))
-                end
-                from counter_snapshot as b
-                where b.job_id = member.job_id and b.process_id = member.process_id
-            )
-        end as nvcsw,
-        case
-            when member.in_part = 0 then member.nivcsw
-            else (
-                select case
-                    when count(b.nivcsw) = count(*)
-                        then max(0, case when member.until_ns is null then member.nivcsw else 0 end
-                            + sum((2 * b.edge - 1) * b.nivcsw))
-                end
-                from counter_snapshot as b
-                where b.job_id = member.job_id and b.process_id = member.process_id
-            )
-        end as nivcsw,
-        case
-            when member.in_part = 0 then member.cpu_delay_ns
-            else (
-                select case
-                    when count(b.cpu_delay_ns) = count(*)
-                        then max(0, case when member.until_ns is null then member.cpu_delay_ns else 0 end
-                            + sum((2 * b.edge - 1) * b.cpu_delay_ns))
-                end
-                from counter_snapshot as b
-                where b.job_id = member.job_id and b.process_id = member.process_id
-            )
-        end as cpu_delay_ns,
-        case
-            when member.in_part = 0 then member.blkio_delay_ns
-            else (
-                select case
-                    when count(b.blkio_delay_ns) = count(*)
-                        then max(0, case when member.until_ns is null then member.blkio_delay_ns else 0 end
-                            + sum((2 * b.edge - 1) * b.blkio_delay_ns))
-                end
-                from counter_snapshot as b
-                where b.job_id = member.job_id and b.process_id = member.process_id
-            )
-        end as blkio_delay_ns,
-        case
-            when member.in_part = 0 then member.swapin_delay_ns
-            else (
-                select case
-                    when count(b.swapin_delay_ns) = count(*)
-                        then max(0, case when member.until_ns is null then member.swapin_delay_ns else 0 end
-                            + sum((2 * b.edge - 1) * b.swapin_delay_ns))
-                end
-                from counter_snapshot as b
-                where b.job_id = member.job_id and b.process_id = member.process_id
-            )
-        end as swapin_delay_ns,
-        case
-            when member.in_part = 0 then member.reclaim_delay_ns
-            else (
-                select case
-                    when count(b.reclaim_delay_ns) = count(*)
-                        then max(0, case when member.until_ns is null then member.reclaim_delay_ns else 0 end
-                            + sum((2 * b.edge - 1) * b.reclaim_delay_ns))
-                end
-                from counter_snapshot as b
-                where b.job_id = member.job_id and b.process_id = member.process_id
-            )
-        end as reclaim_delay_ns,
-        case
-            when member.in_part = 0 then member.thrashing_delay_ns
-            else (
-                select case
-                    when count(b.thrashing_delay_ns) = count(*)
-                        then max(0, case when member.until_ns is null then member.thrashing_delay_ns else 0 end
-                            + sum((2 * b.edge - 1) * b.thrashing_delay_ns))
-                end
-                from counter_snapshot as b
-                where b.job_id = member.job_id and b.process_id = member.process_id
-            )
-        end as thrashing_delay_ns,
-        case
-            when member.in_part = 0 then member.compact_delay_ns
-            else (
-                select case
-                    when count(b.compact_delay_ns) = count(*)
-                        then max(0, case when member.until_ns is null then member.compact_delay_ns else 0 end
-                            + sum((2 * b.edge - 1) * b.compact_delay_ns))
-                end
-                from counter_snapshot as b
-                where b.job_id = member.job_id and b.process_id = member.process_id
-            )
-        end as compact_delay_ns,
-        member.exe_dev,
-        member.exe_inode,
-        member.exit_status,
-        member.exit_code,
-        member.exit_signal,
-        member.state,
-        member.origin,
-        member.end_source,
-        member.ended_inferred,
-        member.record,
-        member.class,
-        member.before_first_start
-    from member
+            when m.in_part = 0 then m.system_ns
+            else m.cpu_ns - min(m.cpu_ns, cast(m.cpu_ns * m.user_share as integer))
+        end as member_system_ns
+    from measured as m
 )
 
 select
-    charged.job_id,
-    charged.how,
-    charged.since_ns,
-    charged.until_ns,
-    charged.stays,
-    charged.part_life,
-    charged.part_life_whole,
-    charged.process_id,
-    charged.acct_id,
-    charged.host,
-    charged.host_id,
-    charged.boot_id,
-    charged.pid,
-    charged.parent_process_id,
-    charged.ppid,
-    charged.command,
-    charged.forked_only,
-    charged.superuser,
-    charged.dumped_core,
-    charged.killed,
-    charged.uid,
-    charged.gid,
-    charged.tty,
-    charged.start_ns,
-    charged.end_ns,
-    charged.started_ns,
-    charged.ended_ns,
-    charged.ended_hour,
-    charged.out_hour,
-    charged.started_at,
-    charged.ended_at,
-    charged.elapsed_ns,
-    charged.elapsed_ns / 1e9 as elapsed_s,
-    charged.etime_ticks,
-    charged.utime_ticks,
-    charged.stime_ticks,
-    charged.user_ns,
-    charged.system_ns,
-    charged.user_ns / 1e9 as user_s,
-    charged.system_ns / 1e9 as system_s,
-    (charged.user_ns + charged.system_ns) / 1e9 as cpu_s,
-    charged.provenance,
-    charged.minflt,
-    charged.majflt,
-    charged.swaps,
-    charged.mem_kib,
-    charged.io_raw,
-    charged.minor_faults,
-    charged.major_faults,
-    charged.threads,
-    charged.usage_complete,
-    charged.run_ns,
-    charged.tick_ns,
-    charged.utime_us,
-    charged.stime_us,
-    charged.rss_kib,
-    charged.vm_kib,
-    charged.coremem_mb_us,
-    charged.virtmem_mb_us,
-    charged.coremem_mb_us / 1e6 as coremem_mb_s,
-    charged.virtmem_mb_us / 1e6 as virtmem_mb_s,
-    charged.read_chars,
-    charged.write_chars,
-    charged.read_syscalls,
-    charged.write_syscalls,
-    charged.read_bytes,
-    charged.write_bytes,
-    charged.cancelled_write_bytes,
-    charged.nvcsw,
-    charged.nivcsw,
-    charged.cpu_delay_ns,
-    charged.blkio_delay_ns,
-    charged.swapin_delay_ns,
-    charged.reclaim_delay_ns,
-    charged.thrashing_delay_ns,
-    charged.compact_delay_ns,
-    charged.exe_dev,
-    charged.exe_inode,
-    charged.exit_status,
-    charged.exit_code,
-    charged.exit_signal,
-    charged.state,
-    charged.origin,
-    charged.end_source,
-    charged.ended_inferred,
-    charged.record,
-    charged.class,
-    charged.before_first_start
-from charged
+    m.job_id,
+    m.how,
+    m.since_ns,
+    m.until_ns,
+    m.stays,
+    m.part_life,
+    m.part_life - m.in_part as part_life_whole,
+    m.process_id,
+    m.acct_id,
+    m.host,
+    m.host_id,
+    m.boot_id,
+    m.pid,
+    m.parent_process_id,
+    m.ppid,
+    m.command,
+    m.forked_only,
+    m.superuser,
+    m.dumped_core,
+    m.killed,
+    m.uid,
+    m.gid,
+    m.tty,
+    m.start_ns,
+    m.end_ns,
+    m.started_ns,
+    m.ended_ns,
+    m.ended_hour,
+    case
+        when m.until_ns is null then m.ended_hour
+        else (m.until_ns + m.started_ns - m.start_ns) / 3600000000000
+    end as out_hour,
+    m.started_at,
+    m.ended_at,
+    m.member_elapsed_ns as elapsed_ns,
+    m.member_elapsed_ns / 1e9 as elapsed_s,
+    m.etime_ticks,
+    m.utime_ticks,
+    m.stime_ticks,
+    m.member_user_ns as user_ns,
+    m.member_system_ns as system_ns,
+    m.member_user_ns / 1e9 as user_s,
+    m.member_system_ns / 1e9 as system_s,
+    (m.member_user_ns + m.member_system_ns) / 1e9 as cpu_s,
+    case
+        when m.in_part = 1 and m.until_ns is not null then 'taskstats'
+        else m.provenance
+    end as provenance,
+    m.minflt,
+    m.majflt,
+    m.swaps,
+    m.mem_kib,
+    m.io_raw,
+    iif(m.in_part, json_extract(m.charge, '$.minor_faults'), m.minor_faults) as minor_faults,
+    iif(m.in_part, json_extract(m.charge, '$.major_faults'), m.major_faults) as major_faults,
+    m.threads,
+    m.usage_complete,
+    iif(m.in_part, json_extract(m.charge, '$.run_ns'), m.run_ns) as run_ns,
+    m.tick_ns,
+    iif(m.in_part, json_extract(m.charge, '$.utime_us'), m.utime_us) as utime_us,
+    iif(m.in_part, json_extract(m.charge, '$.stime_us'), m.stime_us) as stime_us,
+    m.rss_kib,
+    m.vm_kib,
+    iif(m.in_part, json_extract(m.charge, '$.coremem_mb_us'), m.coremem_mb_us) as coremem_mb_us,
+    iif(m.in_part, json_extract(m.charge, '$.virtmem_mb_us'), m.virtmem_mb_us) as virtmem_mb_us,
+    iif(m.in_part, json_extract(m.charge, '$.coremem_mb_us'), m.coremem_mb_us) / 1e6
+        as coremem_mb_s,
+    iif(m.in_part, json_extract(m.charge, '$.virtmem_mb_us'), m.virtmem_mb_us) / 1e6
+        as virtmem_mb_s,
+    iif(m.in_part, json_extract(m.charge, '$.read_chars'), m.read_chars) as read_chars,
+    iif(m.in_part, json_extract(m.charge, '$.write_chars'), m.write_chars) as write_chars,
+    iif(m.in_part, json_extract(m.charge, '$.read_syscalls'), m.read_syscalls) as read_syscalls,
+    iif(m.in_part, json_extract(m.charge, '$.write_syscalls'), m.write_syscalls) as write_syscalls,
+    iif(m.in_part, json_extract(m.charge, '$.read_bytes'), m.read_bytes) as read_bytes,
+    iif(m.in_part, json_extract(m.charge, '$.write_bytes'), m.write_bytes) as write_bytes,
+    iif(m.in_part, json_extract(m.charge, '$.cancelled_write_bytes'), m.cancelled_write_bytes)
+        as cancelled_write_bytes,
+    iif(m.in_part, json_extract(m.charge, '$.nvcsw'), m.nvcsw) as nvcsw,
+    iif(m.in_part, json_extract(m.charge, '$.nivcsw'), m.nivcsw) as nivcsw,
+    iif(m.in_part, json_extract(m.charge, '$.cpu_delay_ns'), m.cpu_delay_ns) as cpu_delay_ns,
+    iif(m.in_part, json_extract(m.charge, '$.blkio_delay_ns'), m.blkio_delay_ns) as blkio_delay_ns,
+    iif(m.in_part, json_extract(m.charge, '$.swapin_delay_ns'), m.swapin_delay_ns)
+        as swapin_delay_ns,
+    iif(m.in_part, json_extract(m.charge, '$.reclaim_delay_ns'), m.reclaim_delay_ns)
+        as reclaim_delay_ns,
+    iif(m.in_part, json_extract(m.charge, '$.thrashing_delay_ns'), m.thrashing_delay_ns)
+        as thrashing_delay_ns,
+    iif(m.in_part, json_extract(m.charge, '$.compact_delay_ns'), m.compact_delay_ns)
+        as compact_delay_ns,
+    m.exe_dev,
+    m.exe_inode,
+    m.exit_status,
+    m.exit_code,
+    m.exit_signal,
+    m.state,
+    m.origin,
+    m.end_source,
+    m.ended_inferred,
+    m.record,
+    m.class,
+    m.before_first_start
+from charged as m

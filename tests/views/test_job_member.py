@@ -101,7 +101,10 @@ def test_question_about_one_job_reads_only_that_job(warehouse: Warehouse) -> Non
         scans = [
             line
             for line in plan.splitlines()
-            if line.startswith("SCAN") and line.split()[1] not in {view, "u", "g", *WALKS}
+            if line.startswith("SCAN")
+            and line.split()[1] not in {view, "u", "g", *WALKS}
+            # json_each over the snapshots of one member
+            and not line.startswith("SCAN c VIRTUAL TABLE")
         ]
         assert scans == [], f"{view}: {plan}"
 
