@@ -28,7 +28,7 @@ lint: .venv/.dev ## style, types and the layers of the architecture
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python scripts/sql.py --check
 
-sql: .venv/.dev ## write what views have in common into sql/, after a change of elsa/store/measures.py
+sql: .venv/.dev ## write what views and documents have in common into sql/ and docs/, after a change of elsa/measures.py
 	$(BIN)/python scripts/sql.py
 
 bench: .venv/.dev ## measure what speed matters for, one table per file in benchmarks/

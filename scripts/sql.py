@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Writes what the views of sql/ have in common: the blocks between two comments, from
-elsa/store/measures.py and elsa/report/query/rollup_source.py.
+"""Writes what the views of sql/ have in common, and the tables of measures and columns in docs/: the
+blocks between two comments, from elsa/measures.py, elsa/report/render/columns.py and
+elsa/report/query/rollup_source.py.
 
     scripts/sql.py [--check]
 
@@ -18,20 +19,34 @@ from textwrap import indent
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from elsa.measures import MEASURES, OF_AUDIT, OF_MEMBERS, ROLLED, ROLLED_OF_JOB, Measure
 from elsa.report.query import rollup_source
 from elsa.report.query.times import Window
-from elsa.store import measures
-from elsa.store.measures import COUNTERS, MEASURES, OF_AUDIT, ROLLED, ROLLED_OF_JOB, Aggregate
+from elsa.report.render.columns import COLUMNS
+from elsa.store import aggregates
+from elsa.store.aggregates import Aggregate
 from elsa.store.rollups import ROLLUPS
 
-FOLDER = Path(__file__).resolve().parent.parent / "sql"
+ROOT = Path(__file__).resolve().parent.parent
 _BLOCK = re.compile(
     r"^( *)-- made by scripts/sql\.py: (.*)\n(?:.*\n)*?\1-- to here\n(?= *([\w);]+))",
     flags=re.MULTILINE,
 )
-# What the reconciliation compares: what records tell, by their columns, and what taskstats tells.
-_RECORDED = {"utime_ticks": "utime", "stime_ticks": "stime", "minflt": "minflt", "majflt": "majflt"}
-_TOLD = ("threads", "run_ns", "utime_us", "stime_us", *COUNTERS)
+_TABLE = re.compile(
+    r"^(<!-- made by scripts/sql\.py: (\w+) -->\n)(?:.*\n)*?(?=<!-- to here -->)",
+    flags=re.MULTILINE,
+)
+# What the reconciliation compares: the integers of records, by their columns, and of taskstats.
+_RECORDED = {
+    measure.name: measure.field
+    for measure in MEASURES.values()
+    if measure.source == "acct" and measure.name != "etime_ticks"
+}
+_TOLD = tuple(
+    measure.name
+    for measure in MEASURES.values()
+    if measure.source == "taskstats" and measure.fold == "sum"
+)
 _COUNTED = ("processes", "records", "with_usage")
 _COMPARED = (*_COUNTED[:2], *_RECORDED, _COUNTED[2], *_TOLD)
 
@@ -88,7 +103,7 @@ def _compared_pruned() -> Iterator[str]:
 
 def _union(table: str) -> str:
     """The rows that add up to what is known by the keys of a rollup."""
-    columns = measures.parts(ROLLUPS[table].measures)
+    columns = aggregates.parts(ROLLUPS[table].measures)
     return (
         rollup_source.source(table, Window(), [f"u.{name}" for name in columns], days=True)
         .sql.removeprefix("from (\n")
@@ -98,15 +113,17 @@ def _union(table: str) -> str:
 
 # By the first word after the colon: lists of columns, or whole text.
 LISTS: dict[str, Callable[[str], list[str]]] = {
-    "rows": lambda words: [f"{MEASURES[key].sql()} as {key}" for key in _of(words)],
-    "parts": lambda words: [f"{MEASURES[key].of_parts(key)} as {key}" for key in _of(words)],
+    "rows": lambda words: [f"{aggregates.of_rows(MEASURES[key])} as {key}" for key in _of(words)],
+    "parts": lambda words: [f"{aggregates.of_sums(MEASURES[key])} as {key}" for key in _of(words)],
     "nothing": lambda words: [
         f"{'0' if MEASURES[key].fold == 'count' else 'null'} as {key}" for key in _of(words)
     ],
     "names": lambda words: [f"{words.split()[0]}.{key}" for key in _of(words.partition(" ")[2])],
-    "rolled": lambda alias: [f"{alias}.{name}" for name in measures.columns(ROLLED)],
-    "rolled-of-job": lambda alias: [f"{alias}.{name}" for name in measures.columns(ROLLED_OF_JOB)],
-    "class": lambda keys: [f"{OF_AUDIT[key].sql()} as {key}" for key in keys.split()],
+    "rolled": lambda alias: [f"{alias}.{name}" for name in aggregates.columns(ROLLED)],
+    "rolled-of-job": lambda alias: [
+        f"{alias}.{name}" for name in aggregates.columns(ROLLED_OF_JOB)
+    ],
+    "class": lambda keys: [f"{aggregates.of_rows(OF_AUDIT[key])} as {key}" for key in keys.split()],
     "halves-of-records": lambda alias: _halves(
         {key: f"{alias}.{column}" for key, column in _RECORDED.items()}
     ),
@@ -122,6 +139,50 @@ TEXTS: dict[str, Callable[[str], str]] = {
     "union": _union,
     "compared": lambda _: "\nunion all\n".join([*_compared(), *_compared_pruned()]),
 }
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |\n"
+
+
+def _source(measure: Measure) -> str:
+    """Which kernel struct and field says it."""
+    struct = measure.source.replace("both", "taskstats or acct")
+    return f"{struct}: {measure.field}" if measure.field else struct
+
+
+def _columns() -> Iterator[str]:
+    """All that reports can show."""
+    yield _row("column", "heading", "unit", "source", "meaning") + "|---|---|---|---|---|\n"
+    measures = MEASURES | OF_MEMBERS
+    for key, column in COLUMNS.items():
+        unit = column.unit or {1: "bytes", 1024: "KiB"}.get(column.size, "")
+        unit += "; ns for programs" if key.endswith("_ns") else ""
+        source = _source(measures[key]) if key in measures else ""
+        yield _row(f"`{key}`", column.heading, unit, source, column.doc)
+
+
+def _measures() -> Iterator[str]:
+    """All that is added up over processes."""
+    yield _row("column", "unit", "adds up", "in rollups", "source", "meaning")
+    yield "|---|---|---|---|---|---|\n"
+    for measure in (MEASURES | OF_MEMBERS).values():
+        yield _row(
+            f"`{measure.name}`",
+            measure.unit,
+            measure.fold.replace("float", "sum"),
+            f"`{measure.stored}`" if measure.stored else "",
+            _source(measure),
+            measure.doc,
+        )
+
+
+TABLES = {"columns": _columns, "measures": _measures}
+
+
+def table(found: re.Match[str]) -> str:
+    """A table of a document as it should be."""
+    return found[1] + "".join(TABLES[found[2]]())
 
 
 def written(text: str) -> str:
@@ -141,15 +202,21 @@ def written(text: str) -> str:
 
 
 def main() -> int:
-    """Write the views, or say which are not as they should be."""
-    found = {path: path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*/*.sql"))}
-    changed = {path: new for path, text in found.items() if (new := written(text)) != text}
+    """Write what is not as it should be, or only say so."""
+    changed = {}
+    for path in sorted([*ROOT.glob("sql/*/*.sql"), *ROOT.glob("docs/*.md")]):
+        text = path.read_text(encoding="utf-8")
+        new = written(text) if path.suffix == ".sql" else _TABLE.sub(table, text)
+        if new != text:
+            changed[path] = new
     if "--check" not in sys.argv:
-        for path, text in changed.items():
-            path.write_text(text, encoding="utf-8")
+        for path, new in changed.items():
+            path.write_text(new, encoding="utf-8")
         return 0
     for path in changed:
-        print(f"sql/{path.name} is not as elsa/store/measures.py has it: make sql", file=sys.stderr)
+        print(
+            f"{path.relative_to(ROOT)} is not as elsa/measures.py has it: make sql", file=sys.stderr
+        )
     return 1 if changed else 0
 
 

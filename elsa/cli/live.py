@@ -14,9 +14,9 @@ import tty
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from elsa.measures import LONGEST_TICK_NS, tick
 from elsa.run.live_usage import JobNow, Running
 from elsa.run.usage_sums import Usage
-from elsa.store.measures import LONGEST_TICK_NS, tick
 
 CLEAR, HOME, TO_END, TO_LINE_END = "\x1b[2J", "\x1b[H", "\x1b[J", "\x1b[K"
 UNKNOWN = "-"

@@ -15,11 +15,13 @@ from elsa.host.proc_scan import TICKS_PER_S, Monotonic, start_ns
 from elsa.kernel.procfs import Procfs
 from elsa.kernel.taskstats import TaskstatsQuery
 from elsa.matching.taskstats import held
+from elsa.measures import COUNTERS
 from elsa.state.incarnation import Incarnation, same_start
 
 log = logging.getLogger(__name__)
 
 CounterRow = tuple[int | None, ...]
+_TICK_US = 1_000_000 // TICKS_PER_S
 
 
 def _summed(threads: Sequence[Io]) -> Io:
@@ -71,34 +73,34 @@ class Counting:
             return None
         if not same_start(life, start_ns(stat, monotonic)):
             return None  # its pid has passed to another
-        group, ended = self._group(pid), self.ended_threads(pid)
-        tick_us = 1_000_000 // TICKS_PER_S
-        counters = (
-            group.cpu_run_virtual_ns if group else None,
-            group.utime_us if group else stat.utime_ticks * tick_us,
-            group.stime_us if group else stat.stime_ticks * tick_us,
-            stat.minflt,
-            stat.majflt,
-            None,  # integrals of memory are told at the end only
-            None,
-            *(
-                None if alive is None else alive + ended.get(name, 0)
-                for alive, name in (
-                    (io.rchar, "read_chars"),
-                    (io.wchar, "write_chars"),
-                    (io.read_bytes, "read_bytes"),
-                    (io.write_bytes, "write_bytes"),
-                    (io.cancelled_write_bytes, "cancelled_write_bytes"),
-                    (io.syscr, "read_syscalls"),
-                    (io.syscw, "write_syscalls"),
-                )
-            ),
-            group.nvcsw if group else None,
-            group.nivcsw if group else None,
-            group.cpu_delay_ns if group else None,
-            *self._delay_columns(group),
-        )
-        return held(counters)
+        alive = {
+            "read_chars": io.rchar,
+            "write_chars": io.wchar,
+            "read_syscalls": io.syscr,
+            "write_syscalls": io.syscw,
+            "read_bytes": io.read_bytes,
+            "write_bytes": io.write_bytes,
+            "cancelled_write_bytes": io.cancelled_write_bytes,
+        }
+        ended = self.ended_threads(pid)
+        counters = {
+            "minflt": stat.minflt,
+            "majflt": stat.majflt,
+            "utime_us": stat.utime_ticks * _TICK_US,
+            "stime_us": stat.stime_ticks * _TICK_US,
+        } | {
+            name: None if value is None else value + ended.get(name, 0)
+            for name, value in alive.items()
+        }
+        group = self._group(pid)
+        if group is not None:
+            counters |= {
+                measure.field: getattr(group, measure.field)
+                for measure in COUNTERS
+                if measure.of_group and (self._delays or not measure.delay)
+            }
+        # Integrals of memory are known only at the end.
+        return held(tuple(counters.get(measure.field) for measure in COUNTERS))
 
     def _group(self, pid: int) -> Taskstats | None:
         answer = self._query.get(pid) if self._query is not None else None
@@ -106,14 +108,3 @@ class Counting:
             return None
         messages = decoding.decode(answer[1])
         return messages[0].group if messages else None
-
-    def _delay_columns(self, group: Taskstats | None) -> CounterRow:
-        if group is None or not self._delays:
-            return (None,) * 5
-        return (
-            group.blkio_delay_ns,
-            group.swapin_delay_ns,
-            group.freepages_delay_ns,
-            group.thrashing_delay_ns,
-            group.compact_delay_ns,
-        )

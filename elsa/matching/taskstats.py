@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from elsa.measures import COUNTERS, DELAYS, PEAKS
 from elsa.state.codes import End
 from elsa.state.incarnation import Incarnation
 from elsa.state.process_table import Processes
@@ -128,18 +129,10 @@ def _fits(life: Incarnation, stats: ProcessStats, now_ns: int) -> bool:
 
 # The columns of table usage, in order. The kernel counts delays other than that of the CPU only if
 # kernel.task_delayacct is set.
-_COUNTED_FIELDS = """
-    cpu_run_virtual_ns utime_us stime_us minflt majflt coremem_mb_us virtmem_mb_us
-    read_chars write_chars read_bytes write_bytes cancelled_write_bytes read_syscalls write_syscalls
-    nvcsw nivcsw cpu_delay_ns
-"""
-_DELAY_FIELDS = """
-    blkio_delay_ns swapin_delay_ns freepages_delay_ns thrashing_delay_ns compact_delay_ns
-"""
-_COUNTED = fields_of(*_COUNTED_FIELDS.split())
-_DELAYS = fields_of(*_DELAY_FIELDS.split())
-_NOT_COUNTED = (None,) * 5
-_REST = fields_of("hiwater_rss_kib", "hiwater_vm_kib", "exe_dev", "exe_inode")
+_COUNTED = fields_of(*(measure.field for measure in COUNTERS if not measure.delay))
+_DELAYS = fields_of(*(measure.field for measure in COUNTERS if measure.delay))
+_NOT_COUNTED = (None,) * len(DELAYS)
+_REST = fields_of(*(measure.field for measure in PEAKS), "exe_dev", "exe_inode")
 
 
 def usage_row(process_id: int, stats: ProcessStats, *, delays: bool) -> tuple[int | None, ...]:

@@ -41,8 +41,8 @@ from elsa.state.tariff import (
     zone,
 )
 from elsa.store import tariffs
+from elsa.store.aggregates import Aggregate
 from elsa.store.daily_rollups import HOURS
-from elsa.store.measures import Aggregate
 
 BY = ("user", "group", "job", "tag")
 IN_NO_JOB, TOTAL, NO_TAG = "(in no job)", "(total)", "(no tag)"

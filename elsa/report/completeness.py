@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterable
 from datetime import datetime
 
+from elsa.measures import LONGEST_TICK_NS, tick
 from elsa.report.query import rollup_source
 from elsa.report.query.selection import Selection
 from elsa.report.query.statement import THESE, Condition, Query, listed, rows, select
@@ -14,7 +15,6 @@ from elsa.report.query.times import Window
 from elsa.report.render.writer import Row
 from elsa.state.clock import HOUR_NS
 from elsa.state.codes import How
-from elsa.store.measures import LONGEST_TICK_NS, tick
 
 # What to say of one, or of several, processes that are in their jobs by more or less than birth.
 _MEMBERS = {

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from elsa.errors import ElsaError, UsageError
+from elsa.measures import MEASURES
 from elsa.report.jobs import COLUMNS as OF_JOBS
 from elsa.report.processes import COLUMNS as OF_PROCESSES
 from elsa.report.query.statement import of_host
 from elsa.report.query.times import Window
 from elsa.report.query.warehouse import several_hosts
 from elsa.report.render.columns import COLUMNS, local_time, tag_list
-from elsa.store.measures import MEASURES
 from elsa.text import printable
 
 HOURS = 24

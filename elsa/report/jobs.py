@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple, TextIO
 
+from elsa.measures import OF_TASKSTATS_ALONE
 from elsa.report import completeness, usage
 from elsa.report.query import rollup_source
 from elsa.report.query import sums as measures
 from elsa.report.query.selection import Selection
 from elsa.report.query.statement import Condition, Query, listed, rows, select
-from elsa.report.query.sums import COUNTERS
 from elsa.report.query.times import Window
 from elsa.report.render import writer
 from elsa.report.render.output import Output
@@ -57,7 +57,7 @@ COLUMNS = (
     "vm_kib",
     "coremem_mb_s",
     "virtmem_mb_s",
-    *COUNTERS,
+    *OF_TASKSTATS_ALONE,
     "exit_status",
     "exit_code",
     "exit_signal",
@@ -102,7 +102,7 @@ _HIDDEN = {
         "exit_code",
         "exit_signal",
     ),
-    *("run_ns", "vm_kib", "coremem_mb_s", "virtmem_mb_s", *COUNTERS),
+    *("run_ns", "vm_kib", "coremem_mb_s", "virtmem_mb_s", *OF_TASKSTATS_ALONE),
 } - {"read_bytes", "write_bytes"}
 _NO_JOB = "there is no job yet; make one with: elsa job run --name NAME -- COMMAND"
 _NO_SUCH_JOB = "no job is like that"

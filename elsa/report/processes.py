@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from functools import partial
 from typing import NamedTuple
 
+from elsa.measures import OF_TASKSTATS_ALONE
 from elsa.report import completeness
 from elsa.report.query.selection import Selection
 from elsa.report.query.statement import Condition, Query, of_host, rows, select
-from elsa.report.query.sums import COUNTERS
 from elsa.report.render.output import Output
 from elsa.report.render.writer import Report, Row
 from elsa.state.clock import HOUR_NS
@@ -62,7 +62,7 @@ COLUMNS = (
     "vm_kib",
     "coremem_mb_s",
     "virtmem_mb_s",
-    *COUNTERS,
+    *OF_TASKSTATS_ALONE,
     "exe_dev",
     "exe_inode",
     "exit_status",

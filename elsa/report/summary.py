@@ -7,6 +7,7 @@ from __future__ import annotations
 import sqlite3
 from typing import NamedTuple, TextIO
 
+from elsa.measures import DELAYS, OF_TASKSTATS_ALONE
 from elsa.report import completeness
 from elsa.report.query import rollup_source
 from elsa.report.query import sums as measures
@@ -29,7 +30,7 @@ _FIGURES = (
         "minor_faults",
         "major_faults",
     ),
-    *measures.COUNTERS,
+    *OF_TASKSTATS_ALONE,
     *(
         "processes",
         "with_usage",
@@ -57,14 +58,6 @@ _SBU = "cpu_s + coremem_mb_s / 1024"
 SBU_WORDS = (
     "1 sbu = 1 CPU second, or 1 GiB of memory resident for a CPU second: sbu = cpu + resident /"
     " 1024"
-)
-# Counted only if somebody wants them, since that costs every switch a little.
-_OPTIONAL = (
-    "blkio_delay_ns",
-    "swapin_delay_ns",
-    "reclaim_delay_ns",
-    "thrashing_delay_ns",
-    "compact_delay_ns",
 )
 # When a process came into the job, in real time: at its birth, or later.
 _CAME_NS = "(u.started_ns + max(u.since_ns - u.start_ns, 0))"
@@ -120,7 +113,7 @@ def write(report: Summary, output: Output, out: TextIO) -> None:
     """
     if output.form == "table":
         told = report.row[_COLUMNS.index("with_usage")]
-        unknown = dict.fromkeys(_OPTIONAL, _NOT_COUNTED) if told else {}
+        unknown = dict.fromkeys(DELAYS, _NOT_COUNTED) if told else {}
         shown = output.choose(_COLUMNS, [key for key in _COLUMNS if key not in _HIDDEN])
         out.write(
             writer.block(_COLUMNS, report.row, shown, unknown, output.units) + f"\n{SBU_WORDS}\n"

@@ -9,6 +9,7 @@ from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
+from elsa.measures import ROLLED
 from elsa.report import completeness
 from elsa.report.query import periods, rollup_source
 from elsa.report.query import sums as measures
@@ -17,7 +18,7 @@ from elsa.report.query.statement import Query, listed, of_host, rows, select
 from elsa.report.render.output import Output
 from elsa.report.render.writer import Report, Row
 from elsa.state.clock import HOUR_NS
-from elsa.store.measures import ROLLED
+from elsa.store import aggregates
 
 SHOWN = (
     "processes",
@@ -128,7 +129,9 @@ def query(
     chosen = {key: known[key] for key in dict.fromkeys((*shown, *_ALWAYS))}
     if _tells_seen(by, selection):
         chosen |= {
-            key: measure.sql() for key, measure in ROLLED.items() if key in completeness.WITNESSES
+            key: aggregates.of_rows(measure)
+            for key, measure in ROLLED.items()
+            if key in completeness.WITNESSES
         }
     keys = ", ".join((*by.keys.values(), *by.apart))
     order = output.order(

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from elsa.measures import tick
 from elsa.run.usage_sums import (
     SECOND,
     CommandCost,
@@ -19,7 +20,6 @@ from elsa.run.usage_sums import (
     Usage,
     Waited,
 )
-from elsa.store.measures import tick
 
 # Characters of a command line that are shown.
 LONGEST = 120

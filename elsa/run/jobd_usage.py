@@ -16,10 +16,11 @@ from elsa.control import protocol
 from elsa.control.client import Client
 from elsa.errors import ElsaError, RetryError, UnavailableError, UsageError
 from elsa.kernel import clocks
+from elsa.measures import LONGEST_TICK_NS, MEASURES
 from elsa.run.usage_sums import TASKSTATS_COLUMNS, JobTotals, Member, TaskstatsSum, Usage
 from elsa.state.codes import How
 from elsa.store import database
-from elsa.store.measures import LONGEST_TICK_NS, MEASURES, Aggregate
+from elsa.store.aggregates import Aggregate, of_rows
 
 # Answers of jobd take under a millisecond; the pauses between questions grow, since a job that runs
 # for hours need not be noticed at once.
@@ -78,7 +79,7 @@ _ENDED_WHOLE = f"""
 """
 _ENDED_PART = f"""
     select count(*), count(u.cpu_s), total(u.cpu_s), max(u.rss_kib),
-    {MEASURES["sampled"].sql()},
+    {of_rows(MEASURES["sampled"])},
     coalesce(sum(case when u.run_ns >= u.tick_ns then coalesce(u.threads, 1) end), 0),
     {_IO_SUMS}
     from job_process_usage u

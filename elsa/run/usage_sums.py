@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from typing import NamedTuple
 
-from elsa.store.measures import LONGEST_TICK_NS
+from elsa.measures import LONGEST_TICK_NS
 
 SECOND = 1_000_000_000
 # Events of two CPUs may disagree about the time by 0.2 ms (178 us were seen).

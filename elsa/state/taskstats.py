@@ -22,17 +22,13 @@ from elsa.state.ending import MOST_KEPT, ThreadEnd, ThreadEnds
 # most. No busy host has as many; processes whose last message was lost fill it in time.
 MOST_PENDING = 16384
 
-# What is added up over the threads of a process. The other fields are peaks, or the same for all
-# threads.
-_SUMMED_FIELDS = """
-    cpu_count cpu_delay_ns blkio_count blkio_delay_ns swapin_count swapin_delay_ns
-    cpu_run_real_ns cpu_run_virtual_ns utime_us stime_us minflt majflt coremem_mb_us virtmem_mb_us
-    read_chars write_chars read_syscalls write_syscalls
-    read_bytes write_bytes cancelled_write_bytes
-    nvcsw nivcsw freepages_count freepages_delay_ns thrashing_count thrashing_delay_ns
-    compact_count compact_delay_ns wpcopy_count wpcopy_delay_ns irq_count irq_delay_ns
-"""
-_SUMMED = tuple(_SUMMED_FIELDS.split())
+# What one thread says for all, and the peaks. All else is added up over the threads of a process.
+_OF_ONE_THREAD = {
+    *("version", "exitcode", "flag", "comm", "uid", "gid", "pid", "ppid", "tgid"),
+    *("btime", "btime64", "etime_us", "tgetime_us", "exe_dev", "exe_inode"),
+    *("hiwater_rss_kib", "hiwater_vm_kib"),
+}
+_SUMMED = tuple(name for name in Taskstats._fields if name not in _OF_ONE_THREAD)
 _INDICES = tuple(map(Taskstats._fields.index, _SUMMED))
 
 

@@ -12,8 +12,9 @@ from __future__ import annotations
 import sqlite3
 from functools import cache
 
+from elsa.measures import ROLLED, ROLLED_OF_JOB, Measure
+from elsa.store.aggregates import Aggregate, columns, of_parts
 from elsa.store.database import insert_rows, transaction
-from elsa.store.measures import ROLLED, ROLLED_OF_JOB, Aggregate, Measure, columns, of_parts
 from elsa.store.sums import summed
 
 HOURS = 24

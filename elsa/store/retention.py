@@ -19,8 +19,8 @@ from typing import NamedTuple
 from elsa.errors import ConfigError
 from elsa.state.clock import HOUR_NS
 from elsa.store import locks, process_lookup
+from elsa.store.aggregates import columns, of_parts
 from elsa.store.database import insert_rows, transaction
-from elsa.store.measures import columns, of_parts
 from elsa.store.rollups import ROLLUPS, into
 from elsa.store.sums import summed
 

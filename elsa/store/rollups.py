@@ -18,20 +18,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from elsa.errors import RetryError
+from elsa.measures import OF_AUDIT, ROLLED, ROLLED_OF_JOB, Measure
 from elsa.state.clock import HOUR_NS
 from elsa.state.codes import How
 from elsa.store import daily_rollups, database, locks
+from elsa.store.aggregates import Aggregate, columns, of_parts, parts
 from elsa.store.database import transaction
-from elsa.store.measures import (
-    OF_AUDIT,
-    ROLLED,
-    ROLLED_OF_JOB,
-    Aggregate,
-    Measure,
-    columns,
-    of_parts,
-    parts,
-)
 from elsa.store.sums import summed
 
 # An hour that has just passed still changes: records are joined, statistics come in.

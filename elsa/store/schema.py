@@ -32,8 +32,8 @@ from sqlalchemy.schema import SchemaItem
 from sqlalchemy.types import REAL, TypeEngine
 
 from elsa.decode.acct import WRAP, YEAR_2106
-from elsa.store import measures
-from elsa.store.measures import Measure
+from elsa.measures import COUNTERS, OF_AUDIT, PEAKS, ROLLED, ROLLED_OF_JOB, Measure
+from elsa.store import aggregates
 
 metadata = MetaData()
 
@@ -192,36 +192,12 @@ process_start_block = _table(
     rowid=False,
 )
 
-# What taskstats counts, in the kernel's units; NULL where this kernel's version does not know it or
-# does not count it now.
-_COUNTERS = (
-    "run_ns",  # on a CPU, measured to the last tick or switch of each thread
-    "utime_us",
-    "stime_us",
-    "minflt",
-    "majflt",
-    "coremem_mb_us",  # resident memory integrated over CPU time: MB times microseconds
-    "virtmem_mb_us",
-    "read_chars",  # through read(2) and its kin; floored to 1 KiB per thread, as are the next five
-    "write_chars",
-    "read_bytes",  # from storage
-    "write_bytes",
-    "cancelled_write_bytes",  # written, but truncated before it reached storage
-    "read_syscalls",
-    "write_syscalls",
-    "nvcsw",
-    "nivcsw",
-    "cpu_delay_ns",  # ready, waiting for a CPU
-    "blkio_delay_ns",  # from here on only with kernel.task_delayacct = 1
-    "swapin_delay_ns",
-    "reclaim_delay_ns",
-    "thrashing_delay_ns",
-    "compact_delay_ns",
-)
-
 
 def _counters() -> list[Column[int]]:
-    return [Column(name, Big) for name in _COUNTERS]
+    """What taskstats counts, in the kernel's units; NULL where this kernel's version does not know
+    it or does not count it now.
+    """
+    return [Column(measure.column, Big) for measure in COUNTERS]
 
 
 usage = _table(
@@ -232,8 +208,7 @@ usage = _table(
         "complete", Integer, nullable=False
     ),  # 0: the exits of some threads were lost, so memory, faults and I/O are at least so much
     *_counters(),
-    Column("rss_kib", Big),  # the most that was resident at once
-    Column("vm_kib", Big),
+    *(Column(measure.column, Big) for measure in PEAKS),
     Column("exe_dev", Big),
     Column("exe_inode", Big),
 )
@@ -463,7 +438,8 @@ acct = _table(
 
 def _sums(summed: dict[str, Measure]) -> list[Column[int]]:
     return [
-        Column(name, REAL if name in measures.REAL else Big) for name in measures.columns(summed)
+        Column(name, REAL if name in aggregates.REAL else Big)
+        for name in aggregates.columns(summed)
     ]
 
 
@@ -508,7 +484,7 @@ rollup_command = _rollup(
     # pruned 1: of processes that are not in the warehouse any more; 0: of those that are
     "rollup_command",
     [Column("comm_id", Big, ForeignKey("comm.id")), Column("forked_only", Integer)],
-    measures.ROLLED,
+    ROLLED,
 )
 
 
@@ -524,11 +500,11 @@ def _of_user() -> list[Column[int]]:
     ]
 
 
-rollup_user = _rollup("rollup_user", _of_user(), measures.ROLLED)
+rollup_user = _rollup("rollup_user", _of_user(), ROLLED)
 rollup_job = _rollup(
     "rollup_job",
     [Column("job_id", Big, ForeignKey("job.id"), nullable=False)],
-    measures.ROLLED_OF_JOB,
+    ROLLED_OF_JOB,
     Index("rollup_job_job", "job_id"),
 )
 rollup_day = _table(
@@ -540,19 +516,19 @@ rollup_day = _table(
 rollup_day_command = _of_day(
     "rollup_day_command",
     [Column("comm_id", Big, ForeignKey("comm.id")), Column("forked_only", Integer)],
-    measures.ROLLED,
+    ROLLED,
 )
-rollup_day_user = _of_day("rollup_day_user", _of_user(), measures.ROLLED)
+rollup_day_user = _of_day("rollup_day_user", _of_user(), ROLLED)
 rollup_day_job = _of_day(
     "rollup_day_job",
     [Column("job_id", Big, ForeignKey("job.id"), nullable=False)],
-    measures.ROLLED_OF_JOB,
+    ROLLED_OF_JOB,
     Index("rollup_day_job_job", "job_id"),
 )
 rollup_day_total = _table(
     "rollup_day_total",  # the sums over all that ended in an hour of such a day
     Column("hour", Integer, nullable=False),
-    *_sums(measures.ROLLED),
+    *_sums(ROLLED),
     Index("rollup_day_hour_hour", "hour"),
 )
 rollup_audit = _table(
@@ -563,7 +539,7 @@ rollup_audit = _table(
     Column("boot_id", Big, ForeignKey("boot.id")),
     Column("class", Text, nullable=False),
     Column("before_first_start", Integer),
-    *_sums(measures.OF_AUDIT),
+    *_sums(OF_AUDIT),
     Index("rollup_class_hour", "hour"),
 )
 rollup_unconfirmed = _table(

@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from elsa.store.measures import Aggregate
+from elsa.store.aggregates import Aggregate
 
 Row = tuple[Any, ...]
 Values = Sequence[object] | Mapping[str, object]

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from elsa.errors import ConfigError
+from elsa.measures import COUNTERS
 from elsa.state.clock import Clock
 from elsa.state.incarnation import Changes, EventRow, Incarnation, ProgramRow
 from elsa.state.jobs import Job
@@ -74,7 +75,9 @@ _INSERT_PROGRAM = """
     on conflict (process_id) do update set cmdline_id = excluded.cmdline_id, exe_id = excluded.exe_id,
         cwd_id = coalesce(excluded.cwd_id, cwd_id), cgroup_id = coalesce(excluded.cgroup_id, cgroup_id),
         loginuid = coalesce(excluded.loginuid, loginuid), session = coalesce(excluded.session, session)"""
-_INSERT_BASELINE = f"insert or replace into counter_snapshot values ({', '.join('?' * 26)})"
+_INSERT_BASELINE = (
+    f"insert or replace into counter_snapshot values ({', '.join('?' * (4 + len(COUNTERS)))})"
+)
 _END_STAY = (
     "update membership set until_ns = ? where job_id = ? and process_id = ? and until_ns is null"
     " and since_ns <= ?"

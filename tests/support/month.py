@@ -191,29 +191,26 @@ def _profile(rng: random.Random) -> Profile:
         rng.randrange(1 << 18) << 10,
         rng.choice((0, 0, 0, rng.randrange(1 << 12) << 12)),
     )
-    counters = (
-        *(
-            run_ns,
-            user_us,
-            system_us,
-            faults,
-            major,
-            run_ns // 1000 * rss // 1024,
-            run_ns // 1000 * rss * 3 // 1024,
-        ),
-        *(
-            chars,
-            chars // 3,
-            bytes_,
-            bytes_ // 2,
-            0,
-            chars >> 12,
-            chars >> 13,
-            rng.randrange(60),
-            rng.randrange(20),
-        ),
-        *(run_ns // 20, None, None, None, None, None),
-    )
+    known = {
+        "run_ns": run_ns,
+        "utime_us": user_us,
+        "stime_us": system_us,
+        "minflt": faults,
+        "majflt": major,
+        "coremem_mb_us": run_ns // 1000 * rss // 1024,
+        "virtmem_mb_us": run_ns // 1000 * rss * 3 // 1024,
+        "read_chars": chars,
+        "write_chars": chars // 3,
+        "read_bytes": bytes_,
+        "write_bytes": bytes_ // 2,
+        "cancelled_write_bytes": 0,
+        "read_syscalls": chars >> 12,
+        "write_syscalls": chars >> 13,
+        "nvcsw": rng.randrange(60),
+        "nivcsw": rng.randrange(20),
+        "cpu_delay_ns": run_ns // 20,
+    }
+    counters = tuple(known.get(name) for name in _COUNTERS)
     threads = rng.choice((1, 1, 1, 1, 1, 1, 4))
     return Profile(
         elapsed_ns,

@@ -56,7 +56,10 @@ def test_view_and_all_its_columns_are_documented(connection: sqlite3.Connection,
     documented = set(
         re.findall(
             r"`(\w+)`",
-            text + section(LIKE.get(view, view)) + (section("job_member") if view in LIKE else ""),
+            text
+            + section("Measures")
+            + section(LIKE.get(view, view))
+            + (section("job_member") if view in LIKE else ""),
         )
     )
     assert columns <= documented

@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from elsa.measures import ROLLED, ROLLED_OF_JOB
 from elsa.report.query.selection import Selection
 from elsa.report.query.statement import OUT, Condition, Query, columns_of, members
 from elsa.report.query.times import Window
 from elsa.state.clock import HOUR_NS
-from elsa.store import measures, sql_files
+from elsa.store import aggregates, sql_files
 from elsa.store.daily_rollups import HOURS
-from elsa.store.measures import ROLLED
 from elsa.store.rollups import CLASS, CLASSES, PARTS, ROLLUPS, Rollup, chosen
 
 # Where the sums by some keys are, of days.
@@ -51,7 +51,7 @@ def by_hour(table: str) -> str:
 
 def sums(table: str) -> dict[str, str]:
     """The SQL of each figure over rows of `source`."""
-    return {key: measure.of_parts(key) for key, measure in _ROLLUPS[table].measures.items()}
+    return {key: aggregates.of_sums(measure) for key, measure in _ROLLUPS[table].measures.items()}
 
 
 def source(
@@ -73,7 +73,7 @@ def source(
     keys = [f"u.{key}" for key in rollup.keys]
     wanted = columns_of(expressions)
     stored = {
-        name: text for name, text in measures.parts(rollup.measures).items() if name in wanted
+        name: text for name, text in aggregates.parts(rollup.measures).items() if name in wanted
     }
     hours = whole_hours(window)
     theirs = conditions if jobs is None else (Condition(f"u.job_id in ({jobs})"), *conditions)
@@ -240,7 +240,7 @@ def job_usage(jobs: str) -> str:
     theirs = source(
         "rollup_job",
         Window(),
-        (f"u.{name}" for name in measures.parts(measures.ROLLED_OF_JOB)),
+        (f"u.{name}" for name in aggregates.parts(ROLLED_OF_JOB)),
         days=True,
         jobs=jobs,
     )

@@ -4,11 +4,9 @@ window.
 
 from __future__ import annotations
 
+from elsa.measures import MEASURES, OF_MEMBERS
 from elsa.report.query.times import Window
-from elsa.store import measures
-from elsa.store.measures import MEASURES, OF_MEMBERS
-
-COUNTERS = measures.COUNTERS
+from elsa.store import aggregates
 
 
 def share(window: Window) -> str:
@@ -30,4 +28,4 @@ def overlap(until: str, since: str) -> str:
 def sums(part: str | None = None, *, members: bool = False) -> dict[str, str]:
     """Every measure's aggregate, by column; with a share, the estimated part."""
     listed = MEASURES | OF_MEMBERS if members else MEASURES
-    return {key: measure.sql(part) for key, measure in listed.items()}
+    return {key: aggregates.of_rows(measure, part) for key, measure in listed.items()}

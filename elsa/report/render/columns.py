@@ -1,10 +1,9 @@
-"""Every column that a report can show, once: its name for programs, its heading and unit for
-people, and what it means.
+"""Every column that a report can show: its name for programs, its heading and unit for people, and
+what it means. Measures come from their registry (elsa/measures.py); all other columns are here.
 
 The key is the column's name in the views of sql/, in csv and in json; values are what the view
-gave, None where unknown. Only tables format them. docs/columns.md is made from here (python -m
-elsa.report.render.columns > docs/columns.md); docs/schema.md says the same for people who query
-with sqlite3.
+gave, None where unknown. Only tables format them. `make sql` writes docs/columns.md from here;
+docs/schema.md says the same for people who query with sqlite3.
 """
 
 from __future__ import annotations
@@ -13,9 +12,11 @@ import json
 import signal
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 from elsa.decode import tty
+from elsa.measures import MEASURES, OF_MEMBERS, Measure, Unit
 from elsa.text import printable
 
 UNKNOWN = "-"
@@ -130,6 +131,23 @@ def _flag(key: str, heading: str, doc: str) -> Column:
     return Column(key, heading, "", yes_no, doc, right=False)
 
 
+_OF_UNIT: dict[Unit, Callable[[str, str, str], Column]] = {
+    "": _count,
+    "1/100 s": partial(_count, unit="1/100 s"),
+    "us": partial(_count, unit="us"),
+    "ns": _nanoseconds,
+    "s": _seconds,
+    "MB s": partial(_seconds, unit="MB s"),
+    "bytes": _bytes,
+    "KiB": _kib,
+}
+
+
+def _measure(measure: Measure) -> Column:
+    return _OF_UNIT[measure.unit](measure.name, measure.heading, measure.doc)
+
+
+_MEASURES = MEASURES | OF_MEMBERS
 _ALL = (
     _count("job_id", "job", "the job's id, never used again"),
     _text("name", "name", "the job's name"),
@@ -157,125 +175,22 @@ _ALL = (
     ),
     _count("depth", "depth", "how many processes stand above it"),
     _count("times", "times", "how many siblings that are alike are shown as one"),
-    _count("processes", "procs", "processes, one for each life of a pid"),
-    _count("running", "run", "of these, how many still run"),
-    _count("records", "records", "accounting records counted"),
-    _count(
-        "without_record",
-        "no record",
-        "ended processes without an accounting record: their CPU time and faults are unknown",
-    ),
-    _count("uncertain", "uncertain", "records whose joining a known loss of events puts in doubt"),
-    _count(
-        "unjoined",
-        "unjoined",
-        "records that are joined to no process: they count here, but in no job",
-    ),
-    _count("inferred", "inferred", "processes whose line to the job was concluded, not heard"),
-    _count("part_life", "part life", "processes that were in the job for a part of their life"),
-    _count(
-        "part_life_whole",
-        "charged whole",
-        "of these, those charged for their whole life, as their counters were not read when they"
-        " came or left",
-    ),
+    *map(_measure, _MEASURES.values()),
     _count("gaps", "gaps", "known losses of events while the job lived"),
     _count("usage_gaps", "usage gaps", "known losses of statistics of threads while the job lived"),
     _flag("complete", "complete", "whether nothing that ended is missing or doubtful"),
     _flag("usage_complete", "usage complete", "whether taskstats told of every thread that ended"),
-    _count("with_usage", "by taskstats", "processes whose figures are taskstats'"),
-    _count(
-        "with_ticks",
-        "by ticks",
-        "processes, and records that are joined to none, of which only the accounting record tells:"
-        " CPU time is cut down to 1/100 s, memory and I/O are unknown",
-    ),
-    _count(
-        "without_usage",
-        "unmeasured",
-        "processes of which no figures are known, those that run included",
-    ),
-    _count(
-        "usage_partial",
-        "partial",
-        "processes of which statistics of threads were lost: faults, memory and I/O are at least so"
-        " much",
-    ),
-    _count(
-        "sampled",
-        "sampled",
-        "processes of which taskstats told, but shorter than a tick of the kernel: their CPU time"
-        " is sampled, not measured",
-    ),
     _text("provenance", "by", "who tells its CPU time: taskstats, or acct (ticks only)"),
     _seconds(
         "wall_s",
         "wall",
         "last end - first start, without the time in which the machine slept or its clock was set",
     ),
-    _seconds("elapsed_s", "elapsed", "from start to end, summed over processes"),
-    _count("etime_ticks", "etime", "elapsed time as the accounting records have it", "1/100 s"),
-    _count("utime_ticks", "utime", "user CPU time", "1/100 s"),
-    _count("stime_ticks", "stime", "system CPU time", "1/100 s"),
-    _seconds(
-        "user_s",
-        "user",
-        "user CPU time, by taskstats where it is known, else by the accounting record; how far it"
-        " may be off is said below the table",
-    ),
-    _seconds("system_s", "system", "system CPU time, likewise"),
-    _seconds("cpu_s", "cpu", "user + system CPU time"),
     _seconds("total_cpu_s", "total", "CPU time of the process and all below it"),
     _bytes("io_bytes", "i/o", "bytes read from and written to storage"),
     _bytes("total_io_bytes", "total i/o", "the same of the process and all below it"),
-    _count("minflt", "minflt", "minor page faults, by the accounting record"),
-    _count("majflt", "majflt", "major page faults, likewise"),
-    _count(
-        "minor_faults",
-        "minor faults",
-        "page faults without I/O, by taskstats where it is known, else by the accounting record",
-    ),
-    _count("major_faults", "major faults", "page faults with I/O, likewise"),
     _count("swaps", "swaps", "always 0 on Linux"),
     _kib("mem_kib", "mem", "virtual memory at the end"),
-    _count("threads", "threads", "threads that are in the sums"),
-    _nanoseconds(
-        "run_ns",
-        "on cpu",
-        "time on a CPU, measured by the scheduler to the last tick or switch of each thread",
-    ),
-    _count("utime_us", "utime", "user CPU time by taskstats", "us"),
-    _count("stime_us", "stime", "system CPU time by taskstats", "us"),
-    _kib("rss_kib", "peak", "the most memory that was resident at once, in one process"),
-    _kib("vm_kib", "peak vm", "the most virtual memory, in one process"),
-    _seconds("coremem_mb_s", "resident", "resident memory summed over CPU time", "MB s"),
-    _seconds("virtmem_mb_s", "virtual", "virtual memory summed over CPU time", "MB s"),
-    _bytes("read_chars", "chars read", "bytes that reads returned, from anywhere"),
-    _bytes("write_chars", "chars written", "bytes given to writes"),
-    _count(
-        "read_syscalls",
-        "reads",
-        "read system calls, at least: the kernel cuts down those of each thread to a multiple of"
-        " 1024",
-    ),
-    _count("write_syscalls", "writes", "write system calls, likewise"),
-    _bytes("read_bytes", "read", "bytes read from storage"),
-    _bytes("write_bytes", "written", "bytes to be written to storage"),
-    _bytes(
-        "cancelled_write_bytes",
-        "cancelled",
-        "of the written bytes, those that a truncation spared storage",
-    ),
-    _count("nvcsw", "waits", "voluntary context switches"),
-    _count("nivcsw", "preempted", "involuntary context switches"),
-    _nanoseconds("cpu_delay_ns", "cpu delay", "ready to run, but waiting for a CPU"),
-    _nanoseconds("blkio_delay_ns", "block I/O delay", "waiting for block I/O"),
-    _nanoseconds("swapin_delay_ns", "swap delay", "waiting for swapped pages"),
-    _nanoseconds("reclaim_delay_ns", "reclaim delay", "reclaiming memory"),
-    _nanoseconds(
-        "thrashing_delay_ns", "thrashing delay", "waiting for pages that were just thrown out"
-    ),
-    _nanoseconds("compact_delay_ns", "compaction delay", "compacting memory"),
     _count("exe_dev", "exe device", "device of the executable, as stat tells it"),
     _count("exe_inode", "exe inode", "inode number of the executable"),
     _text(
@@ -481,69 +396,3 @@ _ALL = (
     ),
 )
 COLUMNS: dict[str, Column] = {column.key: column for column in _ALL}
-
-
-def document() -> str:
-    """docs/columns.md."""
-    lines = [
-        "# The columns of the reports",
-        "",
-        (
-            "What `--columns` and `--sort` take, and the names in csv and json. Made from"
-            " `elsa/report/render/columns.py` by"
-        ),
-        (
-            "`python -m elsa.report.render.columns > docs/columns.md`; `elsa report KIND --columns"
-            " help` lists those of one report."
-        ),
-        "",
-        (
-            "Programs (csv, tsv, parsable, json, jsonl) get raw values under these names, in the"
-            " unit given: times as text in UTC, flags as"
-        ),
-        (
-            "1 and 0, tags as an object in json, and nothing or null for what is unknown. A name"
-            " means the same in every report, in the"
-        ),
-        (
-            "views (docs/schema.md) and in `elsa job show --format json`: `read_bytes` and"
-            " `write_bytes` are storage's, `read_chars` and"
-        ),
-        (
-            "`write_chars` what system calls read and wrote, from and to anywhere; tables call"
-            " these chars read and chars written."
-        ),
-        "",
-        (
-            "Csv is for spreadsheets, too, which take text for a formula that begins with = + - or"
-            " @ (blanks before it, and wide forms,"
-        ),
-        (
-            "included). Such text, and text that begins with a quote ('), has a quote before it"
-            " there: take one away to have it back, or"
-        ),
-        (
-            "write with `--raw`. Numbers are numbers, negative ones too. The other formats are for"
-            " programs and have text as it is. In"
-        ),
-        (
-            "every format but json each character that could move a cursor or turn a line around is"
-            " spelled out, as in \\x1b or \\u202e;"
-        ),
-        "in json it is escaped.",
-        "",
-        "| column | heading | unit | meaning |",
-        "|---|---|---|---|",
-    ]
-    for column in _ALL:
-        unit = column.unit or {1: "bytes", 1024: "KiB"}.get(column.size, "")
-        unit += "; ns for programs" if column.key.endswith("_ns") else ""
-        lines.append(
-            f"| `{column.key}` | {column.heading} | {unit} |"
-            f" {column.doc.replace('|', chr(92) + '|')} |"
-        )
-    return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    print(document(), end="")

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from elsa.measures import MEASURES
 from elsa.report import audit, bill, jobs, usage
 from elsa.report.query import warehouse
 from elsa.report.query.selection import Selection
@@ -20,7 +21,6 @@ from elsa.report.query.times import Window
 from elsa.report.render.output import Output
 from elsa.report.render.writer import Report
 from elsa.store import database, retention, rollups
-from elsa.store.measures import MEASURES
 from elsa.store.upgrade import upgrade
 from tests.support.month import BEGIN_NS, END_NS, HOUR, Month, write
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from elsa.errors import UsageError
 from elsa.report.query.statement import Query, literal
-from elsa.report.render import columns, writer
+from elsa.report.render import writer
 from elsa.report.render.columns import COLUMNS
 from elsa.report.render.output import FORMATS, Output
 from elsa.report.render.writer import Report
@@ -33,12 +33,6 @@ def written(rows: list[tuple[Any, ...]], **asked: Any) -> tuple[str, list[str]]:
     out = io.StringIO()
     writer.write(report, Output(**asked), out)
     return out.getvalue(), report.words
-
-
-def test_docs_columns_md_is_made_from_the_registry() -> None:
-    assert (ROOT / "docs/columns.md").read_text(encoding="utf-8") == columns.document(), (
-        "python -m elsa.report.render.columns > docs/columns.md"
-    )
 
 
 def test_parsable_is_separated_by_bars_and_no_name_can_break_a_row() -> None:

@@ -16,10 +16,10 @@ import pytest
 
 from elsa.control.client import Client
 from elsa.errors import ConfigError, InputMissingError, UsageError
+from elsa.measures import MEASURES
 from elsa.report import jobs, processes
 from elsa.report.render.columns import COLUMNS
 from elsa.report.render.output import FORMATS
-from elsa.store.measures import MEASURES
 from tests.support.reports import Reports
 
 KINDS = ("jobs", "processes", "commands", "users")

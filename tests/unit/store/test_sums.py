@@ -22,7 +22,7 @@ from elsa.report.query import warehouse
 from elsa.report.query.times import Window
 from elsa.state.clock import HOUR_NS
 from elsa.store import database, retention, rollups
-from elsa.store.measures import Aggregate
+from elsa.store.aggregates import Aggregate
 from elsa.store.retention import Cutoffs
 from elsa.store.sums import pieces, summed, whole
 from elsa.store.upgrade import upgrade
