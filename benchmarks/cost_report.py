@@ -1,8 +1,8 @@
 """What time(1), perf stat and `elsa run` say of one and the same build, which leaves a server
 behind: the comparison in docs/run.md.
 
-Run it as root with .venv/bin/python benchmarks/cost_report.py; it needs GNU time, perf, gcc and make, and
-prints what each of them says.
+Run it as root with .venv/bin/python benchmarks/cost_report.py; it needs GNU time, perf, gcc and
+make, and prints what each of them says.
 """
 
 from __future__ import annotations
@@ -36,8 +36,15 @@ clean:
 """
 FUNCTION = """int u{unit}_f{number}(const char *s, double *d, int n) {{
     int i, sum = {number};
-    for (i = 0; i < n; i++) {{ d[i] += d[(i * {number}) % n] * s[i % 7]; sum += printf("%s%d", s, i) + qsorted(d[i]); }}
-    switch (sum % 5) {{ case 0: return sum + strlen(s); case 1: return memcmp(s, d, n); case 2: return atoi(s); }}
+    for (i = 0; i < n; i++) {{
+        d[i] += d[(i * {number}) % n] * s[i % 7];
+        sum += printf("%s%d", s, i) + qsorted(d[i]);
+    }}
+    switch (sum % 5) {{
+    case 0: return sum + strlen(s);
+    case 1: return memcmp(s, d, n);
+    case 2: return atoi(s);
+    }}
     return sum;
 }}
 """

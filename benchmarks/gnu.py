@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -39,7 +40,7 @@ def bench(options: argparse.Namespace) -> list[Table]:
                 continue
             commands = {"GNU": [peer, *arguments], "ELSA": measure.elsa("report", name, *arguments)}
             samples = measure.in_turns(
-                {who: lambda words=words: measure.run(words) for who, words in commands.items()},  # type: ignore[misc]
+                {who: partial(measure.run, words) for who, words in commands.items()},
                 options.rounds,
             )
             made += measure.tables(

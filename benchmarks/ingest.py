@@ -152,7 +152,8 @@ def write_lives(path: Path, count: int) -> None:
         )
         connection.execute("insert into clock values (1, 1, 0, ?, 0)", (BOOTED_S * SECOND_NS,))
         connection.execute(
-            """insert into collector (id, boot_id, pid, version, since_ns, heard_ns, stopped_ns, events, lost, job_ids_until)
+            """insert into collector (id, boot_id, pid, version, since_ns, heard_ns, stopped_ns,
+               events, lost, job_ids_until)
                values (1, 1, 1, '0', 0, ?1, ?1, 0, 0, 1)""",
             (2 * SPAN_S * SECOND_NS,),
         )
@@ -162,7 +163,8 @@ def write_lives(path: Path, count: int) -> None:
         )
         connection.executemany(
             """insert into process
-                   (id, boot_id, pid, origin, start_ns, clock_id, elapsed_ns, end_clock_id, end_source, exit_status, uid, comm_id)
+                   (id, boot_id, pid, origin, start_ns, clock_id, elapsed_ns, end_clock_id,
+                   end_source, exit_status, uid, comm_id)
                values (?, 1, ?, 1, ?, 1, ?, 1, 1, 0, ?, ?)""",
             (
                 (2 * id_, one.pid, one.start_ns, one.elapsed_ns, one.uid, one.name + 1)
@@ -244,9 +246,12 @@ def bench(options: argparse.Namespace) -> list[Table]:
                 file=sys.stderr,
             )
             return made
-        readers = {"sa": [sa, "-i", place.pacct], "dump-acct": [dump_acct, place.pacct]}
+        readers: dict[str, list[str | Path]] = {
+            "sa": [sa, "-i", place.pacct],
+            "dump-acct": [dump_acct, place.pacct],
+        }
         samples = measure.in_turns(
-            {name: lambda words=words: measure.run(words) for name, words in readers.items()},  # type: ignore[misc]
+            {name: partial(measure.run, words) for name, words in readers.items()},
             options.rounds,
         )
         return [

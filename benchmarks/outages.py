@@ -7,8 +7,10 @@ then records fit several processes, and are said to.
 
 Four rounds on 2 cores, Linux 6.18 (2026-11):
 
-    ordinary pids: 13 deaths, 17600 processes, of 880 left to init 492 not in the job, of all others none; nobody wrongly in it
-    1000 pids: 12 deaths, 17600 processes, of 880 left to init 224 not in the job, of the others 169; nobody wrongly in it
+    ordinary pids: 13 deaths, 17600 processes, of 880 left to init 492 not in the job, of all others
+    none; none wrongly in it
+    1000 pids: 12 deaths, 17600 processes, of 880 left to init 224 not in the job, of the others
+    169; none wrongly in it
 """
 
 from __future__ import annotations
@@ -71,7 +73,8 @@ def compared(host: Host, job: int) -> Counter[str]:
         host.sql("select p.id, n.name from process as p join comm as n on n.id = p.comm_id")
     )
     rows = host.sql(f"""select n.name, a.process_id, p.origin, p.parent_id, a.ppid
-            from acct as a join comm as n on n.id = a.comm_id left join process as p on p.id = a.process_id
+            from acct as a join comm as n on n.id = a.comm_id
+            left join process as p on p.id = a.process_id
             where n.name {OF_THE_STORM}""")
     for name, process, origin, _, ppid in rows:
         names[process] = name
@@ -95,7 +98,8 @@ def compared(host: Host, job: int) -> Counter[str]:
         for command, _ in inside
         if command
     )
-    younger = """select count(*) from process as c join process as p on p.id = c.parent_id where c.start_ns < p.start_ns"""
+    younger = """select count(*) from process as c
+        join process as p on p.id = c.parent_id where c.start_ns < p.start_ns"""
     counts["born before their parent"] = host.value(younger)
     complete = host.value("select complete from job_usage where job_id = ?", job)
     assert not complete, "a job with outages cannot be complete"

@@ -1,18 +1,18 @@
 """How long reports take on a made-up month of a busy host: the whole command, and its SQL alone;
 against sa, lastcomm and DuckDB.
 
-    benchmarks/reports.py [--processes N ...] [--folder FOLDER] [--parquet] [--beside-writers] [--json]
+    benchmarks/reports.py [--processes N ...] [--folder FOLDER] [--parquet] [--beside-writers]
+                          [--json]
 
 The month (tests/support/month.py) has 1,000 jobs, 200 users and 300 commands, and of enough
 processes a job of 100,000; its hours and days are rolled up, as `elsa ingest` keeps them. Several
 sizes show how each report grows. A warehouse made in --folder is taken from there the next time.
 
 * wall s: the command, Python's start included, with the file in the cache of the operating system
-  as the runs before left it. sa and
-  lastcomm read the same records from an accounting file.
+  as the runs before left it. sa and lastcomm read the same records from an accounting file.
 * query s: what `--explain` prints, in a new connection. With --parquet and DuckDB installed (it is
-  no dependency) the same question in
-  DuckDB over what `elsa db export` wrote, in a new connection too.
+  no dependency) the same question in DuckDB over what `elsa db export` wrote, in a new connection
+  too.
 * --beside-writers: all of it while one process writes as jobd does and another as the ingester
   does, into the same warehouse.
 
@@ -20,25 +20,26 @@ The last run, medians of five (of 10,000,000: sa and lastcomm once); DuckDB befo
 machine:
 
     2 cores, Linux 6.18.44, Python 3.11.7, SQLite 3.40.1, DuckDB 2.0.0, 2026-11-23
-                                  processes      100,000       1,000,000               10,000,000
-                                               wall  query    wall  query  DuckDB    wall  query  DuckDB
-      summary of a job (401, 4,251, 19,981)    0.14  0.018    0.19  0.037   0.10     0.35  0.129   0.42
-      commands of the month                    0.15  0.030    0.20  0.043   0.13     0.24  0.069   0.95
-      users of the month                       0.16  0.015    0.17  0.022   0.11     0.20  0.042   0.65
-      days of the month                        0.14  0.009    0.16  0.013   0.18     0.19  0.031   1.07
-      commands of a day                        0.14  0.012    0.17  0.024   0.03     0.23  0.061   0.08
-      the newest 20 jobs                       0.14  0.015    0.39  0.049   0.03     0.62  0.115   0.09
-      last 100 of a user                       0.13           0.15          0.12     0.17          0.84
-      bill of the month                        0.19  0.021    0.20  0.026   0.09     0.22  0.032   0.54
-      tree of a job (401, 100,000, 100,000)    0.15  0.008    1.92  0.304            1.78  0.331
-      audit                                    0.23  0.088    0.75  0.454            3.88  3.36
-      sa                                       0.35           2.33                  22.6
-      GNU sa -i                                0.021          0.12                   1.18
-      GNU lastcomm                             0.26           2.33                  23.8
+                                processes    100,000       1,000,000               10,000,000
+                                           wall  query    wall  query  DuckDB    wall  query  DuckDB
+    summary of a job (401, 4,251, 19,981)  0.14  0.018    0.19  0.037   0.10     0.35  0.129   0.42
+    commands of the month                  0.15  0.030    0.20  0.043   0.13     0.24  0.069   0.95
+    users of the month                     0.16  0.015    0.17  0.022   0.11     0.20  0.042   0.65
+    days of the month                      0.14  0.009    0.16  0.013   0.18     0.19  0.031   1.07
+    commands of a day                      0.14  0.012    0.17  0.024   0.03     0.23  0.061   0.08
+    the newest 20 jobs                     0.14  0.015    0.39  0.049   0.03     0.62  0.115   0.09
+    last 100 of a user                     0.13           0.15          0.12     0.17          0.84
+    bill of the month                      0.19  0.021    0.20  0.026   0.09     0.22  0.032   0.54
+    tree of a job (401, 100,000, 100,000)  0.15  0.008    1.92  0.304            1.78  0.331
+    audit                                  0.23  0.088    0.75  0.454            3.88  3.36
+    sa                                     0.35           2.33                  22.6
+    GNU sa -i                              0.021          0.12                   1.18
+    GNU lastcomm                           0.26           2.33                  23.8
 
-    1,000,000, beside writers at 200 processes/s (11,000 to 25,000 of them not rolled up), wall and query
-      summary of a job 0.28 0.093, commands 0.29 0.099, users 0.35 0.071, days 0.20 0.066, commands of a day 0.18 0.026,
-      the newest 20 jobs 0.34 0.061, last 100 of a user 0.19, bill 0.28 0.032, tree 3.1 0.65, audit 5.5 5.3; GNU sa -i 0.16
+    1,000,000, beside writers at 200 processes/s (11,000 to 25,000 of them not rolled up), wall and
+    query: summary of a job 0.28 0.093, commands 0.29 0.099, users 0.35 0.071, days 0.20 0.066,
+    commands of a day 0.18 0.026, the newest 20 jobs 0.34 0.061, last 100 of a user 0.19, bill 0.28
+    0.032, tree 3.1 0.65, audit 5.5 5.3; GNU sa -i 0.16
 """
 
 from __future__ import annotations
@@ -100,6 +101,7 @@ def questions(path: Path) -> dict[str, Question]:
     day = value(path, "select date(min(hour) * 3600 + 10 * 86400, 'unixepoch') from rollup_hour")
     at = "from '{at}/processes/*/*.parquet'"
     keys = f"command, forked_only, {_SUMS}"
+    members = value(path, f"select count(*) from membership where job_id = {large}")
     top = "group by all order by cpu desc nulls last limit 20"
     return {
         "summary of a job": Question(
@@ -127,9 +129,7 @@ def questions(path: Path) -> dict[str, Question]:
             f"select command, uid, tty, pid, cpu_s, elapsed_s, epoch_ms(ended_at) {at} where uid ="
             f" {uid} order by ended_at desc limit 100",
         ),
-        f"tree of {value(path, f'select count(*) from membership where job_id = {large}')} processes": Question(
-            ["tree", large]
-        ),
+        f"tree of {members} processes": Question(["tree", large]),
         "bill of the month": Question(
             ["bill", "--month", day[:7]],
             f"select uid, sum(cpu_s), sum(coremem_mb_s), sum(read_bytes), sum(write_bytes) {at}"
@@ -147,7 +147,6 @@ def value(path: Path, sql: str) -> str:
 
 
 # --- the warehouse
-# ------------------------------------------------------------------------------------------------------------------
 
 
 def made(path: Path, processes: int) -> None:
@@ -189,7 +188,6 @@ def made(path: Path, processes: int) -> None:
 
 
 # --- one measurement
-# ----------------------------------------------------------------------------------------------------------------
 
 
 def explained(path: Path, words: list[str]) -> list[str]:
@@ -252,10 +250,10 @@ def exported(path: Path, to: Path) -> bool:
 
 
 # --- beside writers
-# -----------------------------------------------------------------------------------------------------------------
 
 _PROCESS = """insert into process
-    (id, boot_id, pid, origin, start_ns, clock_id, elapsed_ns, end_clock_id, end_source, exit_status, uid, comm_id)
+    (id, boot_id, pid, origin, start_ns, clock_id, elapsed_ns, end_clock_id, end_source,
+    exit_status, uid, comm_id)
     values (?, 9, ?, 1, ?, 90, 30000000, 90, 1, 0, 1000, 1)"""
 _USAGE = """insert into usage (process_id, threads, complete, run_ns, utime_us, stime_us, rss_kib)
     values (?, 1, 1, 9000000, 5000, 4000, 2000)"""
@@ -322,7 +320,6 @@ def writers(path: Path) -> Iterator[None]:
 
 
 # --- tables
-# -------------------------------------------------------------------------------------------------------------------------
 
 
 def bench(options: argparse.Namespace) -> list[Table]:

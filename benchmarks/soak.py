@@ -97,12 +97,13 @@ class Soak:
             return self.host.popen("ingest", "--follow", "--quiet", "--interval", "0.2", stderr=log)
 
     def round(self, event: str) -> None:
-        """A storm in a job of its own, some trouble in the middle of it, and reports all the time."""
+        """A storm in a job of its own, with a fault in the middle, and reports all the time."""
         began_ns = time.monotonic_ns()
         with workload(self.storm, WORKERS, CHILDREN, EVERY, PAUSE_US) as storm:
             workers = storm.line()
             job = self.host.create("soak", *workers)
-            # jobd answers after a while even if a long transaction of another keeps it from storing the job, and says that it did not.
+            # jobd answers even if a long transaction of another process keeps it from storing the
+            # job, and says that it did not store it.
             wait_until(
                 "the job is stored",
                 lambda: self.host.value("select count(*) from job where id = ?", job),
@@ -129,7 +130,6 @@ class Soak:
         self.reports += 1
 
     # --- trouble
-    # ----------------------------------------------------------------------------------------------------------------
 
     def rotate_off_and_on(self) -> None:
         """As Debian's savelog does: what ends in between leaves no record."""
@@ -195,7 +195,6 @@ class Soak:
         self.follower = self.follow()
 
     # --- the end
-    # ----------------------------------------------------------------------------------------------------------------
 
     def reconcile(self) -> None:
         """Compare with what the storms and the files say."""

@@ -245,7 +245,6 @@ ATTACKS: dict[str, Attack | None] = {
 
 
 # --- measuring
-# -------------------------------------------------------------------------------------------------------------------
 
 
 def become(uid: int, what: Callable[[], object]) -> int:

@@ -20,7 +20,7 @@ EXIT_CONFIG = 78
 
 
 class ElsaError(Exception):
-    """Something that the user can be told in one line; `exit_code` is what the command ends with."""
+    """An error that a message of one line explains; the command ends with `exit_code`."""
 
     exit_code = EXIT_FAILURE
 

@@ -186,7 +186,7 @@ def answers(client: Client, daemon: subprocess.Popen[bytes], log: Path) -> bool:
 
 
 def end_members(client: Client) -> None:
-    """End what still runs of the job, wherever it went; nothing does, unless we were interrupted."""
+    """End what still runs of the job; nothing does, unless the demonstration was interrupted."""
     with suppress(ElsaError):
         for job in client.request("list")["jobs"]:
             for member in client.request("show", job=job["id"])["members"]:

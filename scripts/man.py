@@ -111,7 +111,7 @@ _DASH = r"\-"
 
 
 def _blocks(text: str) -> list[list[str]]:
-    """The paragraphs of a help text, as lines; those that click must not fill anew keep their form."""
+    """The paragraphs of a help text, as lines; those that click must not rewrap keep their form."""
     blocks: list[list[str]] = []
     for paragraph in re.split(r"\n\s*\n", inspect.cleandoc(text)):
         lines = paragraph.rstrip().split("\n")

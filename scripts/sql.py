@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Writes what the views of sql/ have in common, and the tables of measures and columns in docs/: the
-blocks between two comments, from elsa/measures.py, elsa/report/render/columns.py and
+"""Writes what the views of sql/ have in common, and the tables of measures and columns in docs/:
+the blocks between two comments, from elsa/measures.py, elsa/report/render/columns.py and
 elsa/report/query/rollup_source.py.
 
     scripts/sql.py [--check]

@@ -3,7 +3,7 @@ output.
 
 records   one stream of accounting records, of files or of the warehouse, in file order or backwards
 words     names of users, groups and terminals, flags, dates: as C prints them on this host
-hashtable the order in which GNU's hash table gives its keys back, which is seen where sa's sorting ends in a tie
+hashtable the order of the keys in GNU's hash table, which shows where sa's sorting has a tie
 sa, lastcomm, dump_acct   one program each: records in, lines out
 layouts   records as bytes, of version 3 and of the older ones: dump-acct --raw
 

@@ -47,7 +47,7 @@ def masked(name: bytes) -> bytes:
 
 @cache
 def user(uid: int) -> bytes:
-    """The name of a user, else the number: negative from 2**31 on, since it goes through a C int."""
+    """The name of a user, else the number: negative from 2**31 on, as GNU prints it as a C int."""
     with suppress(KeyError, OverflowError):
         return os.fsencode(pwd.getpwuid(uid).pw_name)
     return b"%d" % signed(uid)

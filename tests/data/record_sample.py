@@ -18,14 +18,21 @@ from elsa.kernel.accounting import canary, switch_off, switch_on
 
 GROUP = 4242
 NIGHTLY = r"""
-setpriv --reuid=1001 sh -c 'seq 3000000 | sort -r | md5sum'                       # a pipeline, of another user
-setsid sh -c '(sleep 0.7; head -c 20000000 /dev/zero | gzip | wc -c) & exit 0'    # a daemon that left session and parent
-sleep 600 & sleep 0.2; kill -9 $!; wait $!                                        # killed
-sh -c 'exit 3'                                                                    # failed
+# a pipeline of another user
+setpriv --reuid=1001 sh -c 'seq 3000000 | sort -r | md5sum'
+# a daemon
+setsid sh -c '(sleep 0.7; head -c 20000000 /dev/zero | gzip | wc -c) & exit 0'
+# killed
+sleep 600 & sleep 0.2; kill -9 $!; wait $!
+# failed
+sh -c 'exit 3'
 sh -c 'kill -SEGV $$'
-(: ; exit 0)                                                                      # forked, never executed anything
-cp /bin/true "$(printf 'caf\351')" && "./$(printf 'caf\351')"                            # a name that is not UTF-8
-cp /bin/true "$(printf 'tab\\\there')" && "./$(printf 'tab\\\there')"                    # a backslash and a tab
+# forked, executed nothing
+(: ; exit 0)
+# a name that is not UTF-8
+cp /bin/true "$(printf 'caf\351')" && "./$(printf 'caf\351')"
+# a backslash and a tab
+cp /bin/true "$(printf 'tab\\\there')" && "./$(printf 'tab\\\there')"
 for n in 1 2 3 4 5 6 7 8; do /bin/true; cat /dev/null; sh -c :; done | cat
 i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done
 sleep 1.2

@@ -41,7 +41,8 @@ def main(words: list[str]) -> int:
         outcome = fuzz(target, max(1, inputs * target.share // shares), seed)
         spent = time.thread_time() - began
         print(
-            f"{target.name:<16}{outcome.inputs:>9}{outcome.refused:>9}{outcome.kinds:>7}{spent:>9.1f}{len(outcome.faults):>8}",
+            f"{target.name:<16}{outcome.inputs:>9}{outcome.refused:>9}{outcome.kinds:>7}"
+            f"{spent:>9.1f}{len(outcome.faults):>8}",
             flush=True,
         )
         tell(target, outcome)

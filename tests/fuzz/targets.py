@@ -110,7 +110,6 @@ def assert_held(values: Iterable[Any]) -> None:
 
 
 # --- accounting
-# ---------------------------------------------------------------------------------------------------------------------
 
 
 @cache
@@ -310,7 +309,6 @@ def acct_stored(data: bytes) -> Hashable:
 
 
 # --- other decoders
-# -----------------------------------------------------------------------------------------------------------------
 
 
 def some_events() -> tuple[bytes, ...]:
@@ -460,7 +458,6 @@ def command_name(data: bytes) -> Hashable:
 
 
 # --- the control socket
-# -------------------------------------------------------------------------------------------------------------
 
 
 def requests() -> tuple[bytes, ...]:
@@ -606,7 +603,6 @@ def _answering(listener: socket.socket, data: bytes) -> Any:
 
 
 # --- what people write
-# --------------------------------------------------------------------------------------------------------------
 
 
 @cache
@@ -809,8 +805,16 @@ currency = "EUR"
 zone = "Europe/Berlin"
 decimals = 3
 note = "x"
-rates = { cpu_hour = 0.04, memory_gib_hour = 0.005, read_gib = 0.001, written_gib = 0.002, process = 0 }
-factors = [ { weekdays = "mon-fri,sun", hours = "8-18", factor = 1.5 }, { weekdays = "sat", hours = "22-6", factor = 0.5 } ]
+factors = [
+  { weekdays = "mon-fri,sun", hours = "8-18", factor = 1.5 },
+  { weekdays = "sat", hours = "22-6", factor = 0.5 },
+]
+[rates]
+cpu_hour = 0.04
+memory_gib_hour = 0.005
+read_gib = 0.001
+written_gib = 0.002
+process = 0
 """
 
 
@@ -872,12 +876,11 @@ def tariff_given(data: bytes) -> Hashable:
 
 def configurations() -> tuple[bytes, ...]:
     fields = vars(Config())
-    words = {True: "true", False: "false"}
-    lines = [
-        f"{key} ="
-        f" {words[value] if isinstance(value, bool) else value if isinstance(value, int) else json.dumps(str(value))}\n"
-        for key, value in fields.items()
-    ]
+    lines = []
+    for key, value in fields.items():
+        # TOML writes truth and numbers as JSON does.
+        shown = json.dumps(value if isinstance(value, int) else str(value))
+        lines.append(f"{key} = {shown}\n")
     return (
         "".join(lines).encode(),
         *(line.encode() for line in lines),

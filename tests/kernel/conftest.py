@@ -43,8 +43,9 @@ def accounting(tmp_path: Path) -> Iterator[Path]:
     """The kernel's accounting, switched to a file of this test's own; as it was before in any case
     afterwards.
 
-    There is one switch for everybody, so whoever uses it holds a lock. Where it was on, with a usual file, it goes back to that file, which
-    gets one record about this process. With any other file it could not be told from off: nobody can ask the kernel.
+    The host has one switch, so a test that uses it holds a lock. If accounting was on, with a usual
+    file, it goes back to that file, which gets one record about this process. Any other file cannot
+    be distinguished from off, since the kernel does not report the file.
     """
     _require_kernel(os.geteuid() == 0, "process accounting needs root")
     with Path(tempfile.gettempdir(), "elsa-acct.lock").open("w") as lock:

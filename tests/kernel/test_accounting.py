@@ -163,7 +163,7 @@ def test_no_process_that_ended_looks_like_a_caller_of_acct(accounting: Path) -> 
     script = """
 for n in $(seq 300); do /bin/true; done             # in a hurry
 for n in $(seq 200); do (:); done                   # forked, never executed anything
-for n in $(seq 50); do sleep 9 & kill -9 $!; done   # killed, most of them before they executed anything
+for n in $(seq 50); do sleep 9 & kill -9 $!; done   # killed, mostly before an exec
 for n in $(seq 20); do /nonexistent; done
 wait
 """

@@ -39,8 +39,8 @@ def assert_each_is_there_once(host: Host, started: int) -> None:
     """Every process of the storm has one record, and every record its own life."""
     named = f"from acct as a join comm as n on n.id = a.comm_id where n.name {OF_THE_STORM}"
     assert host.sql(
-        "select count(*), count(distinct n.name), count(distinct a.process_id), sum(a.join_outcome ="
-        f" 1) {named}"
+        "select count(*), count(distinct n.name), count(distinct a.process_id),"
+        f" sum(a.join_outcome = 1) {named}"
     ) == [(started,) * 4]
     read = records(host.read_part())
     assert host.value("select in_all from reconciliation where measure = 'records'") == len(read)

@@ -30,11 +30,14 @@ from tests.support.peers import peer
 
 pytestmark = pytest.mark.kernel
 
-# Names that no other process of the host bears: copies of real programs.
+# Copies of real programs, under names that no other process of the host has.
 SCRIPT = """
-seq 1 200000 | ./elsort -rn | ./elsum > /dev/null                       # a pipeline
-(setsid ./elsh -c './elseq 1 200000 | ./elsum' > /dev/null 2>&1 < /dev/null &)   # a daemon, forked twice, in a session of its own
-./elsh -c '(sleep 0.2; ./elzip -1 < ./data | ./elwc -c) > /dev/null 2>&1 < /dev/null &'   # a grandchild of a dead parent
+# a pipeline
+seq 1 200000 | ./elsort -rn | ./elsum > /dev/null
+# a daemon, forked twice, in a session of its own
+(setsid ./elsh -c './elseq 1 200000 | ./elsum' > /dev/null 2>&1 < /dev/null &)
+# a grandchild of a dead parent
+./elsh -c '(sleep 0.2; ./elzip -1 < ./data | ./elwc -c) > /dev/null 2>&1 < /dev/null &'
 ./elzip -1 < ./data > /dev/null
 exit 3
 """
@@ -384,7 +387,6 @@ def test_a_second_jobd_is_refused_on_the_same_socket_and_on_the_same_warehouse(h
 
 
 # --- the command that stands in
-# ---------------------------------------------------------------------------------------------------
 
 
 def test_the_status_of_the_command_is_passed_back(host: Host) -> None:
@@ -456,7 +458,8 @@ def test_a_client_in_another_pid_namespace_means_its_own_pids(host: Host) -> Non
     elsa = Path(sys.executable).with_name("elsa")
     inside = f"""
         {elsa} job run --name inbox -- sh -c '/bin/true; /bin/true; exit 5'; echo $?
-        JOB=$({elsa} job create addbox); {elsa} job add $JOB $$; {elsa} job show $JOB --format json > {host.db.parent}/shown
+        JOB=$({elsa} job create addbox); {elsa} job add $JOB $$
+        {elsa} job show $JOB --format json > {host.db.parent}/shown
         {elsa} job of $$ > /dev/null && {elsa} job add $JOB 99999; echo $?
         {elsa} job define late --root 1; echo $?
         {elsa} run --name bill -o /dev/null -- sh -c '/bin/true; exit 6'; echo $?

@@ -94,7 +94,8 @@ def test_a_running_jobd_needs_nothing_of_its_package_any_more(
     )
     assert ("sh", 3, "exact") in members
     assert host.sql(
-        "select value from program join long_text on long_text.id = cmdline_id where value like '%exit 3%'"
+        "select value from program join long_text on long_text.id = cmdline_id"
+        " where value like '%exit 3%'"
     )
     told = host.log.read_text()
     assert "Error" not in told

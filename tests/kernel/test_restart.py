@@ -59,7 +59,8 @@ def test_a_job_lives_through_an_outage(host: Host, number: signal.Signals) -> No
     rows = {
         pid: (command, how, status, record, round(elapsed_s, 3), etime)
         for pid, command, how, status, record, elapsed_s, etime in host.sql(
-            """select pid, command, how, exit_status, record, elapsed_s, etime_ticks from job_process_usage
+            """select pid, command, how, exit_status, record, elapsed_s, etime_ticks
+               from job_process_usage
                where job_id = ? and state = 'ended'""",
             job,
         )
@@ -111,8 +112,8 @@ def test_jobd_may_die_at_any_moment_of_a_storm(host: Host, native: Callable[[str
     assert host.value("select count(*) from gap where kind = 'down'") == deaths
     assert host.value("select count(*) from collector") == deaths + 1
     named = host.sql(
-        "select n.name, a.process_id, a.join_outcome from acct as a join comm as n on n.id = a.comm_id"
-        f" where n.name {OF_THE_STORM}"
+        "select n.name, a.process_id, a.join_outcome from acct as a"
+        f" join comm as n on n.id = a.comm_id where n.name {OF_THE_STORM}"
     )
     assert len(named) == len({name for name, _, _ in named}) == started
     joined = [process for _, process, _ in named if process is not None]

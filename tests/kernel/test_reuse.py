@@ -57,9 +57,11 @@ def test_every_life_of_a_pid_keeps_its_record_and_its_job(
     pids = [life[0] for life in truth.values()]
     assert len(set(pids)) < len(pids) / 3
     rows = host.sql(
-        """select name.name, command.name, p.pid, p.exit_status, p.start_ns, p.start_ns + p.elapsed_ns, a.pid, a.exitcode, a.join_outcome
+        """select name.name, command.name, p.pid, p.exit_status, p.start_ns,
+           p.start_ns + p.elapsed_ns, a.pid, a.exitcode, a.join_outcome
            from process as p join comm as name on name.id = p.comm_id
-           left join acct as a on a.process_id = p.id left join comm as command on command.id = a.comm_id"""
+           left join acct as a on a.process_id = p.id
+           left join comm as command on command.id = a.comm_id"""
     )
     seen = {row[0]: row[1:] for row in rows if row[0] in truth}
     assert seen.keys() == truth.keys()
@@ -76,7 +78,8 @@ def test_every_life_of_a_pid_keeps_its_record_and_its_job(
 
     members = host.sql(
         """select j.name, n.name from membership as m join job as j on j.id = m.job_id
-           join process as p on p.id = m.process_id join comm as n on n.id = p.comm_id where m.since_ns = 0"""
+           join process as p on p.id = m.process_id join comm as n on n.id = p.comm_id
+           where m.since_ns = 0"""
     )
     assert sorted(members) == sorted((name[0].upper(), name) for name in truth)
     usage = {row["job_id"]: row for row in host.report("jobs")}

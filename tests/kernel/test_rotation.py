@@ -81,7 +81,7 @@ class Rotation:
         self.logrotate()
 
     def copytruncate(self) -> None:
-        """The storm stands still, as what ends between copy and truncation is lost for everybody."""
+        """The storm pauses, since the records written between copy and truncation are lost."""
         os.killpg(self.storm, signal.SIGSTOP)
         time.sleep(0.05)
         self.shift()

@@ -355,7 +355,6 @@ def test_the_warehouse_of_jobd_is_the_warehouse_that_is_named(quiet: Host) -> No
 
 
 # --- live
-# ------------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -68,9 +68,12 @@ def test_of_a_storm_nothing_is_lost_and_nothing_wrong(
     print(figures)
 
     members = host.sql(
-        f"""select count(*), sum(p.exit_status >> 8), min(p.pid), max(p.pid), count(a.id), sum(a.exitcode >> 8), sum(a.join_outcome = 1),
-                   sum(p.origin = 1 and p.end_source = 1), sum(a.comm_id = p.comm_id), count(distinct p.comm_id)
-            from membership as m join process as p on p.id = m.process_id join comm as n on n.id = p.comm_id
+        f"""select count(*), sum(p.exit_status >> 8), min(p.pid), max(p.pid), count(a.id),
+                   sum(a.exitcode >> 8), sum(a.join_outcome = 1),
+                   sum(p.origin = 1 and p.end_source = 1), sum(a.comm_id = p.comm_id),
+                   count(distinct p.comm_id)
+            from membership as m join process as p on p.id = m.process_id
+            join comm as n on n.id = p.comm_id
             left join acct as a on a.process_id = p.id
             where m.job_id = ? and n.name {OF_THE_STORM}""",
         job,
@@ -160,7 +163,8 @@ def test_what_an_overrun_loses_is_counted_and_mended_and_nothing_is_guessed(
     # Every process of the storm has one record, and every record one life, of the same name
     # wherever the life's name was heard.
     named = host.sql(
-        f"""select n.name, a.process_id, a.join_outcome from acct as a join comm as n on n.id = a.comm_id where n.name {OF_THE_STORM}"""
+        f"""select n.name, a.process_id, a.join_outcome from acct as a
+            join comm as n on n.id = a.comm_id where n.name {OF_THE_STORM}"""
     )
     hows = Counter(how for _, _, how in named)
     assert len(named) == len({name for name, _, _ in named}) == started

@@ -97,7 +97,10 @@ def write(name, count):
         os.write(fd, b"x" * 1500)
     os.close(fd)
 folder, *counts = sys.argv[1:]
-threads = [threading.Thread(target=write, args=(f"{folder}/{n}", int(count))) for n, count in enumerate(counts)]
+threads = [
+    threading.Thread(target=write, args=(f"{folder}/{n}", int(count)))
+    for n, count in enumerate(counts)
+]
 for thread in threads: thread.start()
 for thread in threads: thread.join()
 os.write(1, open("/proc/self/io").read().encode() + open("/proc/self/status").read().encode())

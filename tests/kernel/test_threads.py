@@ -63,7 +63,8 @@ def test_threads_are_one_process_with_one_end(
     rows = {
         pid: rest
         for pid, *rest in host.sql(
-            """select p.pid, p.origin, p.end_source, p.exit_status, p.leader_status, a.exitcode, a.join_outcome
+            """select p.pid, p.origin, p.end_source, p.exit_status, p.leader_status, a.exitcode,
+               a.join_outcome
                from membership as m join process as p on p.id = m.process_id
                left join acct as a on a.process_id = p.id where m.job_id = ? and m.how = 1""",
             job,

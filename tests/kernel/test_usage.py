@@ -22,7 +22,8 @@ KIB = 1024
 # Burns CPU, writes, holds memory; says at the end what getrusage makes of it.
 WORK = """
 import json, os, resource, sys, threading, time
-seconds, size, threads, memory = float(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+seconds = float(sys.argv[1])
+size, threads, memory = map(int, sys.argv[2:5])
 hold = b"x" * memory
 def work():
     end = time.thread_time() + seconds
@@ -138,7 +139,8 @@ def test_fifty_at_once_are_told_apart(running: Host, tmp_path: Path) -> None:
         child.communicate(b"\n")
     finish(running)
     rows = running.sql("""select parent.pid, write_chars
-           from usage join process on process.id = process_id join process as parent on parent.id = process.parent_id
+           from usage join process on process.id = process_id
+           join process as parent on parent.id = process.parent_id
            where parent.id in (select process_id from membership where how = 1)""")
     assert dict(rows) == sizes
 
@@ -182,7 +184,8 @@ def test_arguments_are_stored_without_secrets_and_with_where_they_ran(
     )
     assert done.returncode == 0
     finish(running)
-    query = """select (select value from long_text where id = cmdline_id), (select value from long_text where id = cwd_id),
+    query = """select (select value from long_text where id = cmdline_id),
+                      (select value from long_text where id = cwd_id),
                       (select value from long_text where id = exe_id), session
                from program join membership using (process_id) where how = 3"""
     ((cmdline, cwd, exe, session),) = running.sql(query)
@@ -193,7 +196,7 @@ def test_arguments_are_stored_without_secrets_and_with_where_they_ran(
 
 
 def test_a_program_is_that_of_the_last_exec_or_unknown(running: Host) -> None:
-    """Whoever is gone when jobd comes to look is not given the command line of what it was before."""
+    """A process that is gone when jobd reads /proc does not get its earlier command line."""
     in_job(running, "sh", "-c", "sleep 0.2; exec true never looked at")
     finish(running)
     query = """select command, cmdline, exe, session is not null from job_process_usage
@@ -305,7 +308,7 @@ def is_empty(group: Path) -> bool:
 
 @pytest.fixture
 def wide_cgroup(tmp_path: Path) -> Iterator[list[Path]]:
-    """Groups of this test's own that count memory and I/O: two of version 1, or one of version 2."""
+    """New control groups that count memory and I/O: two of version 1, or one of version 2."""
     device = tmp_path.stat().st_dev
     name = f"elsa-test-{os.getpid()}"
     mount = Path("/sys/fs/cgroup")

@@ -94,7 +94,7 @@ def test_any_64_bytes_of_version_3_decode(raw: bytearray, big: bool) -> None:
 
 
 def pieces() -> st.SearchStrategy[list[bytes]]:
-    """Records, torn records and junk, in any order; junk likes the bytes that records are made of."""
+    """Records, torn records and junk, in any order; junk is mostly bytes that records contain."""
     junk = st.one_of(
         st.binary(max_size=150), st.lists(st.sampled_from([0, 1, 3, 0x83]), max_size=150).map(bytes)
     )

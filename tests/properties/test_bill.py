@@ -94,7 +94,8 @@ def fill(connection: sqlite3.Connection, used: list[Used], held: list[Tariff]) -
     for number, one in enumerate(used, start=1):
         row = (number, number, max(one.end_s - 1, 0) * S, min(one.end_s, 1) * S, one.uid)
         connection.execute(
-            """insert into process (id, boot_id, pid, origin, start_ns, clock_id, elapsed_ns, end_clock_id, end_source, uid)
+            """insert into process (id, boot_id, pid, origin, start_ns, clock_id, elapsed_ns,
+               end_clock_id, end_source, uid)
                values (?, 1, ?, 1, ?, 1, ?, 1, 1, ?)""",
             row,
         )

@@ -37,7 +37,6 @@ PIDS = st.integers(100, 106)
 NAMES = ("sh", "ssh", "secret", "s")
 
 # --- what is recorded
-# ------------------------------------------------------------------------------------------------------------
 
 
 class Recorded(NamedTuple):
@@ -90,7 +89,8 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
         f"""insert into host (id, machine_id, name) values (1, 'm', 'here');
             insert into boot (id, host_id, uuid, started_at_ns) values (1, 1, 'b', {REAL});
             insert into boot (id, host_id, uuid, started_at_ns) values (2, 1, 'c', {REAL});
-            insert into clock (id, boot_id, since_ns, offset_ns, boottime_offset_ns) values (1, 1, 0, {REAL}, 0);"""
+            insert into clock (id, boot_id, since_ns, offset_ns, boottime_offset_ns)
+            values (1, 1, 0, {REAL}, 0);"""
     )
     connection.executemany("insert into comm (id, name) values (?, ?)", enumerate(NAMES))
     connection.commit()
@@ -112,8 +112,9 @@ def warehouse(
     for id_, one, uid in whose:
         ended = (None, None, None) if one.seconds is None else (one.seconds * SECOND, 1, 1)
         connection.execute(
-            """insert into process (id, boot_id, pid, comm_id, start_ns, clock_id, elapsed_ns, end_clock_id, end_source, uid, parent_id,
-                                    parent_inferred, origin) values (?, 1, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, 1)""",
+            """insert into process (id, boot_id, pid, comm_id, start_ns, clock_id, elapsed_ns,
+               end_clock_id, end_source, uid, parent_id, parent_inferred, origin)
+               values (?, 1, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, 1)""",
             (
                 id_,
                 one.pid,
@@ -167,7 +168,6 @@ def test_what_others_ran_makes_no_difference_to_a_job_after_the_fact(
 
 
 # --- what lives now
-# --------------------------------------------------------------------------------------------------------------
 
 
 class Lives(NamedTuple):

@@ -129,7 +129,6 @@ def test_whatever_is_lost_every_record_has_one_fate_and_every_life_one_record_at
 
 
 # --- against brute force
-# ----------------------------------------------------------------------------------------------------------
 
 tables = st.integers(0, 6).flatmap(
     lambda width: st.tuples(

@@ -126,7 +126,8 @@ def written(
     """Write these lives, date some of them anew, and delete others; what is left."""
     left = {life.id: life for life in some}
     connection.executemany(
-        """insert into process (id, boot_id, pid, start_ns, elapsed_ns, origin, end_source, clock_id, end_clock_id)
+        """insert into process (id, boot_id, pid, start_ns, elapsed_ns, origin, end_source,
+           clock_id, end_clock_id)
            values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, iif(?5 is null, null, ?8))""",
         left.values(),
     )

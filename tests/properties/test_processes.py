@@ -50,7 +50,7 @@ class Watched(Processes):
 
 
 class Kernel(RuleBasedStateMachine):
-    """Forks, clones, execs, exits and moves between jobs; subclasses say how the events are heard."""
+    """Forks, clones, execs, exits and moves between jobs; subclasses deliver the events."""
 
     @initialize()
     def begin(self) -> None:
@@ -397,7 +397,7 @@ class Lossy(Kernel):
                 self.note_mistake()
 
     def note_mistake(self) -> None:
-        """Whose heard parent is not the true one, because its pid changed hands before_first_start."""
+        """Whose recorded parent is not the true one, since its pid was reused before the start."""
         born, newest = self.processes.changes.started, self.history[-1] if self.history else None
         if (
             born

@@ -60,7 +60,8 @@ PROCESS = (
     " elapsed_ns, end_clock_id, end_source)"
 )
 RECORD = f"""insert or ignore into acct
-    values (?, 1, ?, ?, ?, ?, 3, 0, 0, 5, ?, 7, 1, {REAL // 10**9} + ? * 60, ?, 3, 4, 5, 0, 0, 6, 7, 0, 2, null)"""
+    values (?, 1, ?, ?, ?, ?, 3, 0, 0, 5, ?, 7, 1, {REAL // 10**9} + ? * 60, ?, 3, 4, 5, 0, 0,
+            6, 7, 0, 2, null)"""
 MARGINS = (
     "insert or replace into counter_snapshot (job_id, process_id, since_ns, edge, run_ns, utime_us,"
     " stime_us) values (?, ?, ?, ?, 1, 2, 3)"

@@ -93,7 +93,6 @@ class Host:
             shutil.copy(template, self.db)
 
     # --- jobd
-    # -------------------------------------------------------------------------------------------------------------------
 
     def start(self, **settings: object) -> None:
         """Start jobd and wait until it answers; settings by their ELSA_ names, in lower case."""
@@ -140,7 +139,6 @@ class Host:
         return int(self.request("create", name=name, pids=list(pids))["job"]["id"])
 
     # --- commands
-    # ---------------------------------------------------------------------------------------------------------------
 
     def popen(self, command: str, *arguments: object, **options: Any) -> subprocess.Popen[Any]:
         """Start elsa-COMMAND."""
@@ -173,7 +171,8 @@ class Host:
         """
         program = f"""
 import os, sys
-sys.path[:] = [f"/proc/self/fd/{{os.open(path, os.O_PATH)}}" for path in sys.path if os.path.isdir(path)]
+folders = [path for path in sys.path if os.path.isdir(path)]
+sys.path[:] = [f"/proc/self/fd/{{os.open(path, os.O_PATH)}}" for path in folders]
 os.setgroups([]); os.setresgid(*[{NOBODY}] * 3); os.setresuid(*[{NOBODY}] * 3)
 from elsa.cli.main import elsa_{command}
 elsa_{command}()
@@ -220,7 +219,6 @@ elsa_{command}()
         return rows
 
     # --- the warehouse
-    # ----------------------------------------------------------------------------------------------------------
 
     def sql(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
         """The rows of a query, over a connection that ELSA knows nothing of."""

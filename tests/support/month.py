@@ -277,7 +277,7 @@ class Month:
         return jobs
 
     def batches(self) -> Iterator[Rows]:
-        """The rows of every table, an hour at a time; the first batch has what all others refer to."""
+        """The rows of every table, an hour at a time; the first batch has what others refer to."""
         yield self._beginnings()
         weights = [
             1 + 3 * max(math.sin((hour % 24 - 6) / 24 * 2 * math.pi), 0) for hour in range(HOURS)

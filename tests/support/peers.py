@@ -60,7 +60,10 @@ def as_dump_acct(record: AcctRecord) -> bytes:
         for letter, bit in (("S", 2), ("F", 1), ("C", 4), ("D", 8), ("X", 16))
     )
     ticks = "|".join(f"{value:9.2f}" for value in (record.utime, record.stime, record.etime))
-    rest = f"|v3|{ticks}|{record.uid:6}|{record.gid:6}|{record.mem:9.2f}|{record.io:9.2f}|{record.pid:8}|{record.ppid:8}|{flags}"
+    rest = (
+        f"|v3|{ticks}|{record.uid:6}|{record.gid:6}|{record.mem:9.2f}|{record.io:9.2f}"
+        f"|{record.pid:8}|{record.ppid:8}|{flags}"
+    )
     return unescape_comm(record.comm).ljust(16) + f"{rest}|{record.exitcode >> 8:8}".encode()
 
 

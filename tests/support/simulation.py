@@ -173,7 +173,8 @@ class Warehouse:
     ) -> None:
         elapsed_ns, how, status = (end[0] - start_ns, *end[1:]) if end else (None, None, None)
         self.connection.execute(
-            """insert into process (id, boot_id, pid, parent_id, origin, start_ns, clock_id, elapsed_ns, end_source, exit_status)
+            """insert into process (id, boot_id, pid, parent_id, origin, start_ns, clock_id,
+               elapsed_ns, end_source, exit_status)
                values (?, 1, ?, ?, ?, ?, 2, ?, ?, ?)""",
             (id_, pid, parent, origin, start_ns, elapsed_ns, how, status),
         )
@@ -227,7 +228,8 @@ class Warehouse:
             # The number stands where joining does not look.
             rows.append((len(rows) + 1, one.number, one.code, one.pid, one.ppid, btime, etime))
         self.connection.executemany(
-            """insert into acct (id, position, exitcode, pid, ppid, btime, etime, acct_file_id, join_outcome, version, flag, tty, uid, gid,
+            """insert into acct (id, position, exitcode, pid, ppid, btime, etime, acct_file_id,
+               join_outcome, version, flag, tty, uid, gid,
                                  utime, stime, mem, io, rw, minflt, majflt, swaps, comm_id)
                values (?, ?, ?, ?, ?, ?, ?, 1, 0, 3, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1)""",
             rows,

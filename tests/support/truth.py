@@ -15,9 +15,11 @@ def assert_no_record_is_joined_to_another_life(host: Host) -> None:
     be lost in a gap.
     """
     wrong = f"""select p.id, p.pid, name.name, command.name, a.join_outcome
-        from acct as a join process as p on p.id = a.process_id join comm as name on name.id = p.comm_id
+        from acct as a join process as p on p.id = a.process_id
+        join comm as name on name.id = p.comm_id
         join comm as command on command.id = a.comm_id
-        where (name.name {OF_THE_STORM} or command.name {OF_THE_STORM}) and name.name <> command.name
+        where (name.name {OF_THE_STORM} or command.name {OF_THE_STORM})
+        and name.name <> command.name
         and not (name.name in ('worker', 'storm') and command.name {OF_THE_STORM})
         and name.name <> replace(replace(command.name, '+', '.'), '-', '.')"""
     assert host.sql(wrong) == []

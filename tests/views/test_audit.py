@@ -243,7 +243,7 @@ def test_process_that_only_its_record_tells_of_is_explained_by_what_the_collecto
     assert before_first_start == {(1, "before", 1), (2, "earlier_boot", 1)}
 
 
-def test_a_boot_that_is_not_the_first_one_heard_has_causes_of_its_own_for_what_was_missed_at_its_edges(
+def test_a_later_boot_has_its_own_causes_for_what_was_missed_at_its_start_and_end(
     warehouse: Warehouse,
 ) -> None:
     collector(warehouse, since=100, heard=1000)

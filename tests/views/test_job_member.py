@@ -112,7 +112,7 @@ def test_question_about_one_job_reads_only_that_job(warehouse: Warehouse) -> Non
 def charged(
     warehouse: Warehouse, columns: str = "run_ns, read_chars, part_life_whole"
 ) -> tuple[Any, ...]:
-    """What the only job is charged, which is the same by process, by command, by user and in all."""
+    """The charge of the only job, which is the same by process, command and user and in total."""
     (row,) = {
         tuple(
             warehouse.row(f"select {columns.replace(', part_life_whole', '')} from {view}").values()

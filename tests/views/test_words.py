@@ -51,8 +51,8 @@ def test_view_file_names_its_view_and_states_its_grain(path: Path) -> None:
 
 
 def test_bare_numbers_of_the_views_mean_what_they_are_taken_for() -> None:
-    """`join_outcome <> 3` is the record of acct's own caller, `= 2` an uncertain join, `end_source = 2 or
-    end_source >= 4` an end not heard.
+    """`join_outcome <> 3` excludes the record of acct's own caller, `= 2` is an uncertain join, and
+    `end_source = 2 or end_source >= 4` an end that was not received.
     """
     assert (codes.Join.SELF, codes.Join.UNCERTAIN) == (3, 2)
     assert (codes.Join.PENDING, codes.Join.EXACT, codes.Join.OWN, codes.Join.AMBIGUOUS) == (

@@ -96,7 +96,6 @@ def run(socket_path: Path, *args: str, **how: Any) -> tuple[int, str, str]:
 
 
 # --- requests
-# --------------------------------------------------------------------------------------------------------------------
 
 
 def test_create_prints_the_id_alone(jobd: Jobd) -> None:
@@ -231,7 +230,6 @@ def test_the_shell_completes_jobs_and_is_left_alone_where_jobd_is_silent(jobd: J
 
 
 # --- run
-# -------------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("code", [0, 3])
@@ -443,7 +441,6 @@ def test_options_of_the_command_are_its_own(jobd: Jobd) -> None:
 
 
 # --- after the fact
-# --------------------------------------------------------------------------------------------------------------
 
 
 def test_define_asks_jobd_where_the_warehouse_is_not_to_be_written(jobd: Jobd) -> None:

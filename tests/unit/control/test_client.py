@@ -54,7 +54,7 @@ def jobd(folder: Path) -> Iterator[Client]:
 
 @pytest.fixture
 def impostor(folder: Path) -> Iterator[Callable[[bytes | None], Client]]:
-    """Something that listens on the path and answers what it is told to, or nothing (None) at all."""
+    """A server on the path that gives the answer it got, or none (None)."""
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(os.fspath(folder / "s"))
     listener.listen(0)

@@ -498,7 +498,6 @@ def test_whatever_four_clients_do_a_fifth_is_served(
 
 
 # --- whose pids a client means
-# ----------------------------------------------------------------------------------------------------
 
 
 def test_a_client_in_this_pid_namespace_means_the_same_pids(serve: Serve) -> None:

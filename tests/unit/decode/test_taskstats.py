@@ -24,12 +24,15 @@ FIRST = {
 }
 # Offsets of the fields in every version but 15, which has two more words behind each delay.
 OFFSETS = {
-    "cpu_count": 16, "cpu_delay_ns": 24, "blkio_count": 32, "blkio_delay_ns": 40, "swapin_count": 48, "swapin_delay_ns": 56,
-    "cpu_run_real_ns": 64, "cpu_run_virtual_ns": 72, "etime_us": 144, "utime_us": 152, "stime_us": 160, "minflt": 168, "majflt": 176,
-    "coremem_mb_us": 184, "virtmem_mb_us": 192, "hiwater_rss_kib": 200, "hiwater_vm_kib": 208, "read_chars": 216, "write_chars": 224,
-    "read_syscalls": 232, "write_syscalls": 240, "read_bytes": 248, "write_bytes": 256, "cancelled_write_bytes": 264, "nvcsw": 272,
-    "nivcsw": 280, "freepages_count": 312, "freepages_delay_ns": 320, "thrashing_count": 328, "thrashing_delay_ns": 336, "btime64": 344,
-    "compact_count": 352, "compact_delay_ns": 360, "tgetime_us": 376, "exe_dev": 384, "exe_inode": 392, "wpcopy_count": 400,
+    "cpu_count": 16, "cpu_delay_ns": 24, "blkio_count": 32, "blkio_delay_ns": 40,
+    "swapin_count": 48, "swapin_delay_ns": 56, "cpu_run_real_ns": 64, "cpu_run_virtual_ns": 72,
+    "etime_us": 144, "utime_us": 152, "stime_us": 160, "minflt": 168, "majflt": 176,
+    "coremem_mb_us": 184, "virtmem_mb_us": 192, "hiwater_rss_kib": 200, "hiwater_vm_kib": 208,
+    "read_chars": 216, "write_chars": 224, "read_syscalls": 232, "write_syscalls": 240,
+    "read_bytes": 248, "write_bytes": 256, "cancelled_write_bytes": 264, "nvcsw": 272,
+    "nivcsw": 280, "freepages_count": 312, "freepages_delay_ns": 320, "thrashing_count": 328,
+    "thrashing_delay_ns": 336, "btime64": 344, "compact_count": 352, "compact_delay_ns": 360,
+    "tgetime_us": 376, "exe_dev": 384, "exe_inode": 392, "wpcopy_count": 400,
     "wpcopy_delay_ns": 408, "irq_count": 416, "irq_delay_ns": 424,
 }  # fmt: skip
 WORDS = {"exitcode": 4, "uid": 120, "gid": 124, "pid": 128, "ppid": 132, "btime": 136, "tgid": 368}

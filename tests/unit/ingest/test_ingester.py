@@ -752,7 +752,7 @@ def test_second_boot_counts_from_its_first_record_however_slowly_it_is_written(
 def test_boot_that_only_goes_further_than_one_before_the_clock_was_set_is_another(
     place: Path, live: Path
 ) -> None:
-    """The first was cut off by its power; its file is still there, so the other is no continuation."""
+    """The first boot lost power; its file still exists, so the other file does not continue it."""
     (place / "pacct.1").write_bytes(boot(1, 40, 40, start=20))
     run(place)
     live.write_bytes(boot(2, 40, 50, start=20))

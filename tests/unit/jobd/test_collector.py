@@ -144,7 +144,7 @@ def test_who_had_least_of_jobd_s_time_comes_first_and_what_is_too_much_waits_for
 
 @pytest.mark.parametrize("changed", [True, False])
 def test_what_is_stored_of_a_change_reaches_up_to_it(changed: bool) -> None:
-    """Else a process that begins after it, and ends while jobd is away, might have begun before it."""
+    """A process that starts later and ends while jobd is down could have started earlier then."""
     done: list[str] = []
     storing = SimpleNamespace(is_asked=False, tick=lambda _now_ns: done.append("store"))
 

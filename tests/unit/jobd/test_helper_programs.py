@@ -88,7 +88,10 @@ def test_a_user_has_one_at_a_time_and_all_together_a_few(asked: Asked) -> None:
 def test_the_program_that_defines_jobs_answers_whatever_it_is_given(
     asked: Asked, tmp_path: Path
 ) -> None:
-    selection = '{"root":1,"session":null,"at_ns":null,"commands":[],"where":null,"since_ns":null,"until_ns":null}'
+    selection = (
+        '{"root":1,"session":null,"at_ns":null,"commands":[],"where":null,"since_ns":null,'
+        '"until_ns":null}'
+    )
     whose = (
         '"socket":null,"name":"x","tags":{},"owner_uid":1,"only_uid":1,"dry_run":true,"limit_s":60'
     )

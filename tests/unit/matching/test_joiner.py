@@ -95,8 +95,9 @@ def test_end_that_a_cut_record_tells_is_no_earlier_than_its_place_in_the_file(
     real_ns = connection.execute("select offset_ns from clock").fetchone()[0]
     btime = (end_ns + real_ns) // SECOND_NS - (ticks + 255) // 100
     connection.execute(
-        """insert into acct (id, position, exitcode, pid, ppid, btime, etime, acct_file_id, join_outcome, version, flag, tty, uid, gid,
-                             utime, stime, mem, io, rw, minflt, majflt, swaps, comm_id, late_s)
+        """insert into acct (id, position, exitcode, pid, ppid, btime, etime, acct_file_id,
+           join_outcome, version, flag, tty, uid, gid,
+           utime, stime, mem, io, rw, minflt, majflt, swaps, comm_id, late_s)
            values (1, 0, 0, 500, 3, ?, ?, 1, 0, 3, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1, ?)""",
         (btime, float(ticks), late_s),
     )

@@ -71,9 +71,7 @@ def test_a_record_fits_its_life_wherever_in_the_second_that_began_and_ended(
     assert fits(life(start_ns, start_ns + elapsed_ns), record(start_ns, elapsed_ns))
 
 
-def test_a_record_whose_elapsed_time_was_cut_fits_a_life_that_was_alive_when_it_says_that_it_had_ended() -> (
-    None
-):
+def test_a_record_with_a_cut_elapsed_time_fits_a_process_that_ran_at_its_stated_end() -> None:
     elapsed_ns = (400 * 86_400 * 100 + 255) * TICK_NS  # 2.55 s of it are cut
     end_ns = 10 * SECOND_NS + elapsed_ns
     cut = record(elapsed_ns=elapsed_ns - elapsed_ns % (256 * TICK_NS))._replace(
@@ -139,7 +137,6 @@ def test_elapsed_time_is_exact_for_46_hours_and_then_within_the_rounding_of_a_fl
 
 
 # --- bringing many together
-# -------------------------------------------------------------------------------------------------------
 
 
 def burst(count: int) -> tuple[list[Candidate], list[Record]]:

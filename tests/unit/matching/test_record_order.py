@@ -1,4 +1,4 @@
-"""Between which times a record was written, told by the records around it that are joined exactly."""
+"""Between which times a record was written, known from exactly joined records around it."""
 
 from __future__ import annotations
 

@@ -76,13 +76,19 @@ CHOICES: list[tuple[list[str], Callable[[Row], bool]]] = [
     (["--exit", "signal 9,code 3"], lambda row: row["exit_signal"] == 9 or row["exit_code"] == 3),
     (["--exit", "0:9"], lambda row: row["exit_signal"] == 9),
     (["--exit", "1:0"], lambda row: row["exit_code"] == 1),
-    (["--exit", "core"], lambda row: bool(row["exit_status"] is not None and row["exit_status"] & 128)),
+    (["--exit", "core"], lambda row: bool((row["exit_status"] or 0) & 128)),
     (["--state", "ended"], lambda row: row["state"] == "ended"),
     (["--state", "COMPLETED"], lambda row: row["exit_status"] == 0),
     (["--state", "F"], lambda row: bool(row["exit_status"])),
     (["--state", "running"], lambda row: row["state"] == "running"),
-    (["--since", "2026-01-02T03:06:00Z", "--until", "2026-01-02T03:07:00Z"], lambda row: "03:06" <= (row["ended_at"] or "")[11:] < "03:07"),
-    (["--user", "0", "--exit", "nonzero", "--tty", "none"], lambda row: row["uid"] == row["tty"] == 0 and bool(row["exit_status"])),
+    (
+        ["--since", "2026-01-02T03:06:00Z", "--until", "2026-01-02T03:07:00Z"],
+        lambda row: "03:06" <= (row["ended_at"] or "")[11:] < "03:07",
+    ),
+    (
+        ["--user", "0", "--exit", "nonzero", "--tty", "none"],
+        lambda row: row["uid"] == row["tty"] == 0 and bool(row["exit_status"]),
+    ),
 ]  # fmt: skip
 
 

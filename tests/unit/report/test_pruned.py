@@ -137,7 +137,7 @@ def test_a_flame_graph_says_what_it_lacks(db: Path, tmp_path: Path) -> None:
     assert "pruned: only hourly sums" in run(db, "flame", "3", "-o", str(tmp_path / "x.svg")).stderr
 
 
-def test_of_a_job_that_was_pruned_as_a_whole_nothing_is_left_but_sums_which_is_not_that_nothing_ended(
+def test_a_wholly_pruned_job_is_reported_as_pruned_and_not_as_one_that_has_not_ended(
     db: Path,
 ) -> None:
     with closing(sqlite3.connect(db)) as connection:
@@ -153,7 +153,7 @@ def test_of_a_job_that_was_pruned_as_a_whole_nothing_is_left_but_sums_which_is_n
         assert "in the line without a name" in run(db, name, "--job", job).stderr
 
 
-def test_a_job_in_a_window_says_which_hours_the_window_cuts_and_not_that_nothing_ended_where_sums_tell(
+def test_a_pruned_job_in_a_window_names_the_hours_that_the_window_cuts(
     db: Path,
 ) -> None:
     with closing(sqlite3.connect(db)) as connection:

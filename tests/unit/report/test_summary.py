@@ -15,7 +15,7 @@ from tests.support.reports import Reports
 
 @pytest.fixture
 def measured(filled: Reports) -> Reports:
-    """Job `build` with what taskstats tells of both of its processes, without delays but the CPU's."""
+    """Job `build` with taskstats of both of its processes, without delays other than the CPU's."""
     counts = {
         "coremem_mb_us": 512_000_000,
         "read_bytes": 3_145_728,

@@ -54,7 +54,6 @@ def all_lives(processes: Processes) -> list[Incarnation]:
 
 
 # --- one life
-# ---------------------------------------------------------------------------------------------------------------------
 
 
 def test_a_fork_is_a_birth_and_the_exit_of_its_only_thread_the_end(processes: Processes) -> None:
@@ -257,7 +256,6 @@ def test_start_and_end_each_have_the_clock_that_held_then_and_not_when_they_were
 
 
 # --- threads
-# ----------------------------------------------------------------------------------------------------------------------
 
 
 def test_a_process_outlives_its_leader_and_ends_with_the_status_of_its_last_thread(
@@ -404,7 +402,6 @@ def test_a_thread_may_fork_and_the_child_is_that_of_its_process(processes: Proce
 
 
 # --- a pid that is used again
-# -----------------------------------------------------------------------------------------------------
 
 
 def test_a_pid_that_is_used_again_at_once_is_another_incarnation(processes: Processes) -> None:
@@ -493,7 +490,6 @@ def test_housekeeping_forgets_only_the_exits_that_are_not_coming(processes: Proc
 
 
 # --- jobs
-# -------------------------------------------------------------------------------------------------------------------------
 
 
 def test_children_born_after_the_add_are_in_the_job_from_birth_and_those_born_before_are_not(
@@ -582,7 +578,6 @@ def test_the_last_end_in_a_job_empties_it_at_that_time(processes: Processes) -> 
 
 
 # --- descendants
-# ------------------------------------------------------------------------------------------------------------------
 
 
 def descendants(processes: Processes, *pids: int) -> list[int]:
@@ -632,7 +627,6 @@ def test_a_daemon_that_forks_and_exits_again_and_again_leaves_no_chain_of_the_de
 
 
 # --- what /proc showed
-# ------------------------------------------------------------------------------------------------------------
 
 
 def test_a_process_found_alive_is_an_incarnation_of_its_own_kind() -> None:
@@ -774,7 +768,6 @@ def test_whoever_has_the_pid_of_the_parent_now_but_is_younger_is_not_the_parent(
 
 
 # --- doubts
-# -----------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -840,7 +833,6 @@ def test_the_late_exit_of_a_thread_that_proc_showed_no_more_is_not_the_end() -> 
 
 
 # --- loss and restart
-# -------------------------------------------------------------------------------------------------------------
 
 
 def test_who_is_not_shown_is_reported_and_ends_only_when_the_owner_says_so(
@@ -996,7 +988,6 @@ def test_restored_lives_go_on_in_their_jobs_and_are_known_again() -> None:
 
 
 # --- a full memory
-# ----------------------------------------------------------------------------------------------------------------
 
 
 def test_shedding_lets_go_of_events_and_of_lives_that_came_and_went_and_says_how_many(

@@ -18,7 +18,7 @@ NOW = 100 * S
 
 
 def known() -> tuple[Processes, Job]:
-    """50 is in a job since 20 s, its child 51 from birth; 52 was in it and is over; 60 is in none."""
+    """50 is in a job since 20 s, its child 51 from its fork; 52 was in it and ended; 60 is not."""
     old = Processes(
         Jobs(next_id=7),
         next_id=200,

@@ -243,8 +243,8 @@ def test_records_tell_who_forked_on_after_jobd_had_stopped(
     assert rows(connection, f"{members} order by 1") == [(300, How.INFERRED), (301, How.INFERRED)]
     ends = rows(
         connection,
-        "select pid, (start_ns + elapsed_ns) / 1000000000, end_source from process where pid in (100,"
-        " 101) order by pid",
+        "select pid, (start_ns + elapsed_ns) / 1000000000, end_source from process"
+        " where pid in (100, 101) order by pid",
     )
     assert ends == [(100, 75, End.ACCT), (101, 78, End.REBOOT)]
     assert rows(connection, "select closed_at_ns from job where id = 1") == [((BOOTED_S + 78) * S,)]

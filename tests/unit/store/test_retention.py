@@ -110,8 +110,8 @@ def test_blocks_of_ids_that_hold_nothing_any_more_are_forgotten(
     opened: sqlite3.Connection, db: Path
 ) -> None:
     held = (
-        "select boot_id, time_slot, block from process_start_block where block in (select id / 1024 from process)"
-        " order by 1, 2, 3"
+        "select boot_id, time_slot, block from process_start_block"
+        " where block in (select id / 1024 from process) order by 1, 2, 3"
     )
     every = "select boot_id, time_slot, block from process_start_block order by 1, 2, 3"
     # Far from all others, so that their block is theirs alone.

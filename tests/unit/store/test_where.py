@@ -1,4 +1,4 @@
-"""A condition that never ends is ended, whatever it does: by its time, and with who asked for it."""
+"""A condition that never ends is ended, whatever it does: by its time limit or with its client."""
 
 from __future__ import annotations
 
@@ -116,7 +116,9 @@ class Working:
     def __init__(self, path):
         print("at work", flush=True)
         import sqlite3
-        sqlite3.connect(":memory:").execute("select instr(zeroblob(20000000), cast(zeroblob(10000000) || x'01' as blob))")
+        sqlite3.connect(":memory:").execute(
+            "select instr(zeroblob(20000000), cast(zeroblob(10000000) || x'01' as blob))"
+        )
 
 database.open_for_reading = Working
 elsa_report()

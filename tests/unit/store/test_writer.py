@@ -119,7 +119,8 @@ def test_everything_in_a_batch_is_stored(begun: sqlite3.Connection) -> None:
         return begun.execute(sql).fetchall()
 
     assert rows(
-        """select process.id, pid, parent_id, origin, start_ns, elapsed_ns, end_source, exit_status, name
+        """select process.id, pid, parent_id, origin, start_ns, elapsed_ns, end_source,
+           exit_status, name
            from process left join comm on comm_id = comm.id"""
     ) == [
         (2, 50, None, Origin.FORK, 1000, None, None, None, "sh"),
@@ -135,7 +136,8 @@ def test_everything_in_a_batch_is_stored(begun: sqlite3.Connection) -> None:
         (3, 4, 0, None, How.INHERITED),
     ]
     assert rows(
-        "select id, name, owner_uid, created_at_ns, closed_at_ns, close_reason, closes_itself from job"
+        "select id, name, owner_uid, created_at_ns, closed_at_ns, close_reason, closes_itself"
+        " from job"
     ) == [(3, "build", 1000, 5, 6000, "request", 1)]
     assert rows("select * from job_tag") == [(3, "ticket", "12")]
     assert rows("select * from clock") == [(0, BOOT, 0, 10**18, 0)]
@@ -336,7 +338,7 @@ def test_a_warehouse_that_was_away_is_opened_anew(db: Path, begun: sqlite3.Conne
 def test_names_learnt_in_a_batch_that_failed_are_learnt_again(
     at_work: Writer, begun: sqlite3.Connection
 ) -> None:
-    """The ids of names that were rolled back must not be used: another may have taken them since."""
+    """Ids of names that were rolled back must not be used: another program may have taken them."""
     begun.execute(
         "create trigger no_gaps before insert on gap begin select raise(abort, 'no gaps"
         " today'); end"
