@@ -19,7 +19,7 @@ from textwrap import indent
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from elsa.measures import MEASURES, OF_AUDIT, OF_MEMBERS, ROLLED, ROLLED_OF_JOB, Measure
+from elsa.measures import COUNTERS, MEASURES, OF_AUDIT, OF_MEMBERS, ROLLED, ROLLED_OF_JOB, Measure
 from elsa.report.query import rollup_source
 from elsa.report.query.times import Window
 from elsa.report.render.columns import COLUMNS
@@ -111,6 +111,24 @@ def _union(table: str) -> str:
     )
 
 
+def _counter(alias: str, key: str) -> str:
+    """A counter of one process, as its column of table usage says it: where calls were cut down to
+    0, it says no more than that they were few.
+    """
+    return f"nullif({alias}.{key}, 0)" if key.endswith("_syscalls") else f"{alias}.{key}"
+
+
+def _charge(measure: Measure) -> str:
+    """What a process used between its entries and leaves, from its counters `b` then, and `u` at
+    its end. Snapshots know calls exactly, the end knows nothing of 0.
+    """
+    key, column = measure.rolled, f"b.{measure.column}"
+    charge = f"max(0, sum(b.sign * {column}) + iif(pj.at_end, u.{key}, 0))"
+    if key.endswith("_syscalls"):
+        charge = f"nullif(\n        {charge},\n        iif(pj.at_end, 0, null)\n    )"
+    return f"'{key}', case when count({column}) = count(*)\n    then {charge} end"
+
+
 # By the first word after the colon: lists of columns, or whole text.
 LISTS: dict[str, Callable[[str], list[str]]] = {
     "rows": lambda words: [f"{aggregates.of_rows(MEASURES[key])} as {key}" for key in _of(words)],
@@ -119,6 +137,17 @@ LISTS: dict[str, Callable[[str], list[str]]] = {
         f"{'0' if MEASURES[key].fold == 'count' else 'null'} as {key}" for key in _of(words)
     ],
     "names": lambda words: [f"{words.split()[0]}.{key}" for key in _of(words.partition(" ")[2])],
+    "counters": lambda words: [
+        text if text == f"s.{key}" else f"{text} as {key}"
+        for key in _of(words)
+        for text in (_counter("s", key),)
+    ],
+    "unknown": lambda words: [f"cast(null as integer) as {key}" for key in _of(words)],
+    "charges": lambda _: [_charge(measure) for measure in COUNTERS],
+    "charged": lambda words: [
+        f"iif(m.in_part, json_extract(m.charge, '$.{key}'), m.{key})\n    as {key}"
+        for key in _of(words)
+    ],
     "rolled": lambda alias: [f"{alias}.{name}" for name in aggregates.columns(ROLLED)],
     "rolled-of-job": lambda alias: [
         f"{alias}.{name}" for name in aggregates.columns(ROLLED_OF_JOB)
@@ -127,12 +156,7 @@ LISTS: dict[str, Callable[[str], list[str]]] = {
     "halves-of-records": lambda alias: _halves(
         {key: f"{alias}.{column}" for key, column in _RECORDED.items()}
     ),
-    "halves-of-usage": lambda alias: _halves(
-        {
-            key: f"nullif({alias}.{key}, 0)" if key.endswith("_syscalls") else f"{alias}.{key}"
-            for key in _TOLD
-        }
-    ),
+    "halves-of-usage": lambda alias: _halves({key: _counter(alias, key) for key in _TOLD}),
     "halves": lambda alias: _halves({key: f"{alias}.{key}" for key in (*_RECORDED, *_TOLD)}),
 }
 TEXTS: dict[str, Callable[[str], str]] = {
@@ -191,7 +215,7 @@ def written(text: str) -> str:
     def block(found: re.Match[str]) -> str:
         margin, what, after = found.groups()
         kind, _, words = what.partition(" ")
-        comma = "" if after == "from" else ","
+        comma = "" if after == "from" or after.startswith(")") else ","
         body = TEXTS[kind](words) if kind in TEXTS else ",\n".join(LISTS[kind](words)) + comma
         return (
             f"{margin}-- made by scripts/sql.py: {what}\n{indent(body, margin)}\n{margin}-- to"

@@ -34,6 +34,7 @@ with member as (
                     sum(b.sign * coalesce(b.run_ns, (b.utime_us + b.stime_us) * 1000))
                     + iif(pj.at_end, u.user_ns + u.system_ns, 0)
                 ) end,
+            -- made by scripts/sql.py: charges
             'minor_faults', case when count(b.minflt) = count(*)
                 then max(0, sum(b.sign * b.minflt) + iif(pj.at_end, u.minor_faults, 0)) end,
             'major_faults', case when count(b.majflt) = count(*)
@@ -67,11 +68,7 @@ with member as (
             'write_bytes', case when count(b.write_bytes) = count(*)
                 then max(0, sum(b.sign * b.write_bytes) + iif(pj.at_end, u.write_bytes, 0)) end,
             'cancelled_write_bytes', case when count(b.cancelled_write_bytes) = count(*)
-                then max(
-                    0,
-                    sum(b.sign * b.cancelled_write_bytes)
-                    + iif(pj.at_end, u.cancelled_write_bytes, 0)
-                ) end,
+                then max(0, sum(b.sign * b.cancelled_write_bytes) + iif(pj.at_end, u.cancelled_write_bytes, 0)) end,
             'nvcsw', case when count(b.nvcsw) = count(*)
                 then max(0, sum(b.sign * b.nvcsw) + iif(pj.at_end, u.nvcsw, 0)) end,
             'nivcsw', case when count(b.nivcsw) = count(*)
@@ -79,25 +76,16 @@ with member as (
             'cpu_delay_ns', case when count(b.cpu_delay_ns) = count(*)
                 then max(0, sum(b.sign * b.cpu_delay_ns) + iif(pj.at_end, u.cpu_delay_ns, 0)) end,
             'blkio_delay_ns', case when count(b.blkio_delay_ns) = count(*)
-                then max(
-                    0, sum(b.sign * b.blkio_delay_ns) + iif(pj.at_end, u.blkio_delay_ns, 0)
-                ) end,
+                then max(0, sum(b.sign * b.blkio_delay_ns) + iif(pj.at_end, u.blkio_delay_ns, 0)) end,
             'swapin_delay_ns', case when count(b.swapin_delay_ns) = count(*)
-                then max(
-                    0, sum(b.sign * b.swapin_delay_ns) + iif(pj.at_end, u.swapin_delay_ns, 0)
-                ) end,
+                then max(0, sum(b.sign * b.swapin_delay_ns) + iif(pj.at_end, u.swapin_delay_ns, 0)) end,
             'reclaim_delay_ns', case when count(b.reclaim_delay_ns) = count(*)
-                then max(
-                    0, sum(b.sign * b.reclaim_delay_ns) + iif(pj.at_end, u.reclaim_delay_ns, 0)
-                ) end,
+                then max(0, sum(b.sign * b.reclaim_delay_ns) + iif(pj.at_end, u.reclaim_delay_ns, 0)) end,
             'thrashing_delay_ns', case when count(b.thrashing_delay_ns) = count(*)
-                then max(
-                    0, sum(b.sign * b.thrashing_delay_ns) + iif(pj.at_end, u.thrashing_delay_ns, 0)
-                ) end,
+                then max(0, sum(b.sign * b.thrashing_delay_ns) + iif(pj.at_end, u.thrashing_delay_ns, 0)) end,
             'compact_delay_ns', case when count(b.compact_delay_ns) = count(*)
-                then max(
-                    0, sum(b.sign * b.compact_delay_ns) + iif(pj.at_end, u.compact_delay_ns, 0)
-                ) end
+                then max(0, sum(b.sign * b.compact_delay_ns) + iif(pj.at_end, u.compact_delay_ns, 0)) end
+            -- to here
         ))
         from (select s.*, 2 * s.edge - 1 as sign from counter_snapshot as s) as b
         where
@@ -234,18 +222,29 @@ select
         as coremem_mb_s,
     iif(m.in_part, json_extract(m.charge, '$.virtmem_mb_us'), m.virtmem_mb_us) / 1e6
         as virtmem_mb_s,
-    iif(m.in_part, json_extract(m.charge, '$.read_chars'), m.read_chars) as read_chars,
-    iif(m.in_part, json_extract(m.charge, '$.write_chars'), m.write_chars) as write_chars,
-    iif(m.in_part, json_extract(m.charge, '$.read_syscalls'), m.read_syscalls) as read_syscalls,
-    iif(m.in_part, json_extract(m.charge, '$.write_syscalls'), m.write_syscalls) as write_syscalls,
-    iif(m.in_part, json_extract(m.charge, '$.read_bytes'), m.read_bytes) as read_bytes,
-    iif(m.in_part, json_extract(m.charge, '$.write_bytes'), m.write_bytes) as write_bytes,
+    -- made by scripts/sql.py: charged from read_chars
+    iif(m.in_part, json_extract(m.charge, '$.read_chars'), m.read_chars)
+        as read_chars,
+    iif(m.in_part, json_extract(m.charge, '$.write_chars'), m.write_chars)
+        as write_chars,
+    iif(m.in_part, json_extract(m.charge, '$.read_syscalls'), m.read_syscalls)
+        as read_syscalls,
+    iif(m.in_part, json_extract(m.charge, '$.write_syscalls'), m.write_syscalls)
+        as write_syscalls,
+    iif(m.in_part, json_extract(m.charge, '$.read_bytes'), m.read_bytes)
+        as read_bytes,
+    iif(m.in_part, json_extract(m.charge, '$.write_bytes'), m.write_bytes)
+        as write_bytes,
     iif(m.in_part, json_extract(m.charge, '$.cancelled_write_bytes'), m.cancelled_write_bytes)
         as cancelled_write_bytes,
-    iif(m.in_part, json_extract(m.charge, '$.nvcsw'), m.nvcsw) as nvcsw,
-    iif(m.in_part, json_extract(m.charge, '$.nivcsw'), m.nivcsw) as nivcsw,
-    iif(m.in_part, json_extract(m.charge, '$.cpu_delay_ns'), m.cpu_delay_ns) as cpu_delay_ns,
-    iif(m.in_part, json_extract(m.charge, '$.blkio_delay_ns'), m.blkio_delay_ns) as blkio_delay_ns,
+    iif(m.in_part, json_extract(m.charge, '$.nvcsw'), m.nvcsw)
+        as nvcsw,
+    iif(m.in_part, json_extract(m.charge, '$.nivcsw'), m.nivcsw)
+        as nivcsw,
+    iif(m.in_part, json_extract(m.charge, '$.cpu_delay_ns'), m.cpu_delay_ns)
+        as cpu_delay_ns,
+    iif(m.in_part, json_extract(m.charge, '$.blkio_delay_ns'), m.blkio_delay_ns)
+        as blkio_delay_ns,
     iif(m.in_part, json_extract(m.charge, '$.swapin_delay_ns'), m.swapin_delay_ns)
         as swapin_delay_ns,
     iif(m.in_part, json_extract(m.charge, '$.reclaim_delay_ns'), m.reclaim_delay_ns)
@@ -254,6 +253,7 @@ select
         as thrashing_delay_ns,
     iif(m.in_part, json_extract(m.charge, '$.compact_delay_ns'), m.compact_delay_ns)
         as compact_delay_ns,
+    -- to here
     m.exe_dev,
     m.exe_inode,
     m.exit_status,

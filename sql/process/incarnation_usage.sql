@@ -58,9 +58,11 @@ with life as (
         s.vm_kib,
         s.coremem_mb_us,
         s.virtmem_mb_us,
+        -- system calls are cut down to a multiple of 1024 per thread: 0 says no more than that they
+        -- were few
+        -- made by scripts/sql.py: counters from read_chars
         s.read_chars,
         s.write_chars,
-        -- cut down to a multiple of 1024 per thread: 0 says no more than that they were few
         nullif(s.read_syscalls, 0) as read_syscalls,
         nullif(s.write_syscalls, 0) as write_syscalls,
         s.read_bytes,
@@ -74,6 +76,7 @@ with life as (
         s.reclaim_delay_ns,
         s.thrashing_delay_ns,
         s.compact_delay_ns,
+        -- to here
         s.exe_dev,
         s.exe_inode,
         -- the record knows only the leader's own status; where an end was heard but nothing tells
@@ -161,6 +164,7 @@ select
     life.virtmem_mb_us,
     life.coremem_mb_us / 1e6 as coremem_mb_s,
     life.virtmem_mb_us / 1e6 as virtmem_mb_s,
+    -- made by scripts/sql.py: names life from read_chars
     life.read_chars,
     life.write_chars,
     life.read_syscalls,
@@ -176,6 +180,7 @@ select
     life.reclaim_delay_ns,
     life.thrashing_delay_ns,
     life.compact_delay_ns,
+    -- to here
     life.exe_dev,
     life.exe_inode,
     life.exit_status,

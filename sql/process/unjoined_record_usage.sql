@@ -58,6 +58,7 @@ select
     cast(null as integer) as virtmem_mb_us,
     cast(null as real) as coremem_mb_s,
     cast(null as real) as virtmem_mb_s,
+    -- made by scripts/sql.py: unknown from read_chars
     cast(null as integer) as read_chars,
     cast(null as integer) as write_chars,
     cast(null as integer) as read_syscalls,
@@ -73,6 +74,7 @@ select
     cast(null as integer) as reclaim_delay_ns,
     cast(null as integer) as thrashing_delay_ns,
     cast(null as integer) as compact_delay_ns,
+    -- to here
     cast(null as integer) as exe_dev,
     cast(null as integer) as exe_inode,
     a.exitcode as exit_status,
