@@ -1,1 +1,3 @@
-"""The collector daemon: kernel events in, processes and jobs kept, rows and answers out."""
+"""The collector daemon: reads kernel events, keeps processes and jobs, writes the warehouse and
+answers requests.
+"""

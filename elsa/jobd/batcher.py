@@ -1,8 +1,8 @@
-"""What the collector has for the warehouse: gathered into batches, handed to the writer, answered
-for when committed.
+"""Collects what is to be stored into batches, hands these to the writer, and answers clients when a
+batch is committed.
 
-When the warehouse cannot be written for too long, what memory cannot hold is dropped, and that
-becomes a gap.
+If the warehouse cannot be written for too long, rows for which there is no memory are dropped, and
+a gap is recorded.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ log = logging.getLogger(__name__)
 MS = 1_000_000
 SECOND = 1_000_000_000
 COMMIT_ROWS = 20_000
-# With nothing to store, how often it is noted that nothing happened.
+# How often heard_ns is stored if there is nothing else to store.
 IDLE_COMMIT_NS = 10 * SECOND
-# How long an answer waits for its commit before it says that it is not committed yet.
+# How long an answer waits for its commit; then it says that the change is not committed yet.
 PATIENCE_NS = 3 * SECOND
 
 
-class Storing:
-    """Batches on their way to the warehouse."""
+class Batcher:
+    """The batch that is being filled, and the answers that wait for a commit."""
 
     def __init__(self, config: Config, beginning: Beginning, processes: Processes) -> None:
         self._config = config
@@ -47,12 +47,12 @@ class Storing:
         self.writer = Writer(config.db, beginning.boot_id, beginning.collector_id)
         self._since_ns = beginning.since_ns
         self.heard_ns = beginning.since_ns if beginning.heard_ns is None else beginning.heard_ns
-        """Monotonic: whatever happened before is known, or concluded."""
+        """Monotonic: all that happened before was received, or inferred."""
         self._handed_ns = self.heard_ns
-        """Monotonic: whatever happened before has been handed to the writer."""
+        """Monotonic: all that happened before has been handed to the writer."""
         self.events = self.lost = self.gaps = 0
         self.job_ids_until = beginning.next_job_id + JOB_IDS
-        """Jobs may be given ids below this: whatever happens, they are not given out again."""
+        """New jobs may have ids below this: the warehouse records that they were used."""
 
     @property
     def backlog(self) -> int:
@@ -61,16 +61,15 @@ class Storing:
 
     @property
     def stored_ns(self) -> int:
-        """Monotonic: whatever happened before is in the warehouse, as far as it was heard."""
+        """Monotonic: all that happened before is in the warehouse, if it was received."""
         return self.writer.stored_ns or self._since_ns
 
     # --- what is to be stored
-    # ---------------------------------------------------------------------------------------------------
 
     def gap(
         self, kind: str, from_ns: int, to_ns: int, lost: int | None, note: str | None = None
     ) -> None:
-        """Put a loss on record."""
+        """Record a loss."""
         self.gaps += 1
         self.lost += lost or 0
         self._batch.gaps.append(Gap(kind, from_ns, to_ns, lost, note))
@@ -94,55 +93,39 @@ class Storing:
         self._batch.closed.append((job.closed_at_ns, job.close_reason, job.id))
 
     # --- when
-    # -------------------------------------------------------------------------------------------------------------------
 
     def due_ns(self) -> int | None:
-        """When `tick` wants to be called next, for what has gathered so far."""
+        """When `tick` is to be called next."""
         due = [at_ns for at_ns, _, _ in self._waiting]
         if len(self._processes.changes):
             due.append(self._commit_at_ns)
         return min(due, default=None)
 
     @property
-    def is_asked(self) -> bool:
-        """Whether somebody waits for a change to be committed, which the next tick begins with."""
+    def commit_requested(self) -> bool:
+        """Whether an answer waits for a commit, which starts with the next tick."""
         return self._commit_at_ns == 0
 
     def tick(self, now_ns: int) -> None:
-        """Commit if it is time to, and tell those who have waited too long."""
+        """Commit if it is time, and answer clients that have waited too long."""
         if now_ns >= self._commit_at_ns or len(self._processes.changes) >= COMMIT_ROWS:
             self.flush(now_ns)
         self._answer_late(now_ns)
 
     def flush(self, now_ns: int, *, stopped_ns: int | None = None) -> None:
-        """Hand everything new to the writer; too much waiting there already, keep only what memory
-        is sure to hold.
+        """Hand all changes to the writer, or drop what memory has no room for if the writer has too
+        much already.
         """
         self._commit_at_ns = now_ns + self._config.commit_ms * MS
         self._close_emptied()
-        # While the warehouse can be written, what comes in one burst may stand above the limit for
-        # a moment.
+        # While the warehouse can be written, a burst may exceed the limit for a moment.
         waiting = self.backlog if self.writer.trouble else self.writer.backlog
         if waiting > self._config.backlog_events and stopped_ns is None:
-            shed = self._processes.changes.shed()
-            if shed:
-                if self._shed_since_ns is None:
-                    self._shed_since_ns = self._handed_ns
-                    log.error(
-                        "the warehouse has not been written for too long; forgetting events from"
-                        " now on"
-                    )
-                self._shed += shed
-                self._shed_until_ns = clocks.monotonic_ns()
+            self._shed_changes()
             return
         if self._shed_since_ns is not None:
-            self.gap(
-                "backlog",
-                self._shed_since_ns,
-                self._shed_until_ns,
-                self._shed,
-                "the warehouse could not be written",
-            )
+            note = "the warehouse could not be written"
+            self.gap("backlog", self._shed_since_ns, self._shed_until_ns, self._shed, note)
             self._shed_since_ns, self._shed = None, 0
         batch = self._batch
         batch.take(self._processes.take_changes())
@@ -157,14 +140,22 @@ class Storing:
         if batch.jobs:
             batch.job_ids_until = self._processes.jobs.next_id + JOB_IDS
             batch.then.append(partial(setattr, self, "job_ids_until", batch.job_ids_until))
-        batch.heard_ns, batch.events_total, batch.lost_total, batch.stopped_ns = (
-            self.heard_ns,
-            self.events,
-            self.lost,
-            stopped_ns,
-        )
+        batch.heard_ns, batch.stopped_ns = self.heard_ns, stopped_ns
+        batch.events_total, batch.lost_total = self.events, self.lost
         self.writer.submit(batch)
         self._batch = Batch()
+
+    def _shed_changes(self) -> None:
+        shed = self._processes.changes.shed()
+        if not shed:
+            return
+        if self._shed_since_ns is None:
+            self._shed_since_ns = self._handed_ns
+            log.error(
+                "the warehouse has not been written for too long; events are dropped from now on"
+            )
+        self._shed += shed
+        self._shed_until_ns = clocks.monotonic_ns()
 
     def _close_emptied(self) -> None:
         jobs, clock_at = self._processes.jobs, self._processes.clocks.at
@@ -177,8 +168,8 @@ class Storing:
         jobs.emptied.clear()
 
     def finish(self) -> None:
-        """Store what is left. Raises RetryError if that cannot be done in half a minute: it is lost
-        then.
+        """Store what is left. Raises RetryError if that takes more than half a minute; what is left
+        then is lost.
         """
         now_ns = clocks.monotonic_ns()
         self.flush(now_ns, stopped_ns=now_ns)
@@ -192,14 +183,17 @@ class Storing:
             )
 
     # --- answers that wait for a commit
-    # -----------------------------------------------------------------------------------------
 
     def commit(self, reply: Reply, answer: dict[str, Any]) -> None:
-        """Store everything soon; answer when that is done, or after a while that it is not."""
+        """Store all changes soon; answer when they are committed, or after a while that they are
+        not.
+        """
         self._commit(reply, answer, answer)
 
     def commit_all(self, replies: Iterable[Reply]) -> None:
-        """Store everything soon; answer how far the warehouse reaches, but only when it truly does."""
+        """Store all changes soon; answer up to when the warehouse is complete, or after a while
+        with an error.
+        """
         for reply in replies:
             self._commit(reply, {"heard_ns": self.heard_ns}, None)
 
@@ -214,18 +208,17 @@ class Storing:
             reply(answer)
 
         self._batch.then.append(committed)
-        self._commit_at_ns = 0  # at the next tick, together with all that is asked for by then
+        self._commit_at_ns = 0  # at the next tick, together with all requests until then
 
     def _answer_late(self, now_ns: int) -> None:
-        """Whoever waits too long for a commit is told why."""
-        late = [one for one in self._waiting if now_ns >= one[0]]
+        """Answer clients that have waited too long for a commit, with the reason."""
+        late = [waiting for waiting in self._waiting if now_ns >= waiting[0]]
         if not late:
             return
-        self._waiting = [one for one in self._waiting if now_ns < one[0]]
+        self._waiting = [waiting for waiting in self._waiting if now_ns < waiting[0]]
         why = self.writer.trouble or "the warehouse is busy"
         for _, reply, answer in late:
-            reply(
-                RetryError(f"not committed yet: {why}")
-                if answer is None
-                else {**answer, "committed": False, "why": why}
-            )
+            if answer is None:
+                reply(RetryError(f"not committed yet: {why}"))
+            else:
+                reply({**answer, "committed": False, "why": why})

@@ -1,9 +1,9 @@
-"""jobd: hears the kernel's process events, keeps who is in which job, writes both to the warehouse,
-and answers the control socket.
+"""jobd: receives the kernel's process events, keeps which process is in which job, writes both to
+the warehouse, and answers requests on the control socket.
 
-One thread reads and thinks, another (store/writer.py) writes. Events gather for some milliseconds
-before they are read, because waking for each of them would slow down every fork of the host;
-requests are answered at once.
+One thread reads events and answers requests, another (store/writer.py) writes. Events are left in
+the queue for some milliseconds before they are read, because waking for each event would slow down
+every fork of the host; requests are answered at once.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from elsa.control.server import ControlServer, Peer, Reply, carry_out
 from elsa.errors import ElsaError, RetryError
 from elsa.host import checks, proc_scan
 from elsa.jobd import define_job, redaction, sd_notify
-from elsa.jobd.batcher import MS, SECOND, Storing
-from elsa.jobd.command_lines import Cmdlines
-from elsa.jobd.counter_snapshots import Counting
-from elsa.jobd.event_reader import Hearing
-from elsa.jobd.helper_programs import Helpers
-from elsa.jobd.requests import Service
+from elsa.jobd.batcher import MS, SECOND, Batcher
+from elsa.jobd.command_lines import CommandLines
+from elsa.jobd.counter_snapshots import CounterReader
+from elsa.jobd.event_reader import EventReader
+from elsa.jobd.helper_programs import HelperPrograms
+from elsa.jobd.requests import RequestHandler
 from elsa.jobd.spawner import Spawner
 from elsa.kernel import clocks
 from elsa.kernel.connector import Connector
@@ -43,31 +43,30 @@ from elsa.store import boots, collector_runs, database, locks
 from elsa.store.collector_runs import Beginning
 
 log = logging.getLogger(__name__)
-Began = TypeVar("Began")
+Started = TypeVar("Started")
 
 HOUSEKEEPING_NS = 5 * SECOND
-# How long events are taken in, and requests carried out, before something else gets its turn: a
-# storm may fill the queue as fast.
+# How long events are read, or requests carried out, before other work gets its turn: a storm of
+# events may fill the queue as fast as it is read.
 TURN_NS = 50 * MS
-# So that whoever fills every CPU with processes does not keep jobd from hearing of them, nor from
-# answering.
+# So that processes that keep every CPU busy do not keep jobd from receiving events and answering.
 NICE = -10
-# How often at the end, when nothing else matters any more.
+# How many such turns events are read when jobd stops.
 LAST_TURNS = 50
-# While the writer is behind, what is not urgent waits in the kernel's receive buffers, where it
-# takes less memory, as long as these are less full than this.
+# While the writer is behind, events wait in the kernel's receive buffers, where they take less
+# memory, as long as these are less full than this.
 FULL = 0.5
 HOLD_NS = 50 * MS
-# How long command lines may take to be searched for secrets, where somebody waits for them.
+# How long a client waits for command lines to be searched for secrets.
 CMDLINES_S = 1.0
-# While it waits for the warehouse a service manager is asked for so much more time again and again.
+# How much more time the service manager is asked for while jobd waits for the warehouse.
 START_S = 60
-# What is started as programs of their own.
+# Modules that are run as programs of their own.
 PROGRAMS = (define_job.__name__, redaction.__name__)
 
 
-class Asked(NamedTuple):
-    """A request that waits until all that happened before it has been taken in."""
+class PendingRequest(NamedTuple):
+    """A request that waits until all events before it have been read."""
 
     at_ns: int
     request: Request
@@ -76,81 +75,80 @@ class Asked(NamedTuple):
 
 
 class Collector:
-    """The daemon. `run` returns when `stop` was called, normally by a signal."""
+    """The daemon. `run` returns after a call of `stop`, normally by a signal."""
 
     def __init__(
         self, config: Config, procfs: Procfs, spawner: Spawner, before: Collector | None = None
     ) -> None:
-        """`before` is the collector of a warehouse that was replaced: what it knows goes on in the
-        new one.
+        """`before` is the collector of a warehouse that was replaced: what it knows is carried over
+        to the new warehouse.
         """
         self._config = config
         self._spawner = spawner
         self._selector = selectors.DefaultSelector()
-        # The socket first: whether another jobd runs should be known before anything is touched.
+        # The socket first: if another jobd runs, nothing must be changed.
         self._server = ControlServer(self._selector, config.socket, config.group, self._handle)
         try:
-            self._begin(procfs, before)
+            self._start(procfs, before)
         except BaseException:
             self._server.close()
             raise
 
-    def _begin(self, procfs: Procfs, before: Collector | None) -> None:
-        """Begin without a hole: the socket listens first, so whatever happens while the rest is set
-        up waits in its queue.
+    def _start(self, procfs: Procfs, before: Collector | None) -> None:
+        """Start without a gap: the socket listens first, so events that come while the rest is set
+        up wait in its queue.
         """
         config = self._config
         self._connector = Connector(config.receive_buffer_mib << 20)
         self._since_ns = clocks.monotonic_ns()
         self._taskstats = _proven_taskstats() if config.taskstats else None
-        begin = partial(self._begin_run, procfs, before)
-        beginning, next_clock_id, taken = _patiently(begin) if before is None else begin()
-        self.storing = Storing(config, beginning, self.processes)
-        gap = _unheard(beginning)
+        start = partial(self._start_run, procfs, before)
+        beginning, next_clock_id, taken = _until_writable(start) if before is None else start()
+        self.batcher = Batcher(config, beginning, self.processes)
+        gap = _gap_before(beginning)
         if before is not None:
             gap, next_clock_id = self._carry_over(before, beginning, taken, next_clock_id)
         self._cmdlines = (
-            Cmdlines(self._selector, self._spawner, config) if config.cmdlines else None
+            CommandLines(self._selector, self._spawner, config) if config.cmdlines else None
         )
-        self._hearing = Hearing(
+        self._reader = EventReader(
             self._connector,
             self._taskstats,
             procfs,
             self.processes,
-            self.storing,
+            self.batcher,
             next_clock_id,
             self._cmdlines,
         )
-        self.counting = Counting(
+        self.counter_reader = CounterReader(
             procfs,
-            self._hearing.ended_threads,
+            self._reader.ended_threads,
             delays=procfs.sysctl("kernel.task_delayacct") == "1",
         )
-        self.helpers = Helpers(self._selector, self._spawner)
-        self._service = Service(self, config)
+        self.helpers = HelperPrograms(self._selector, self._spawner)
+        self._requests = RequestHandler(self, config)
         self._alarm = clocks.SetAlarm()
-        self._gathering = (
-            False  # events wait to be read; meanwhile the connector is not in the selector
-        )
+        # Events wait to be read; meanwhile the connector is not in the selector.
+        self._gathering = False
         self._drain_at_ns: int | None = self._since_ns
-        self._kept_house_ns = 0
-        self._asked: list[Asked] = []
+        self._housekeeping_ns = 0
+        self._pending: list[PendingRequest] = []
         self._syncs: list[tuple[int, Reply]] = []
         self._socket_trouble = ""
         self._stopping = False
-        self._hearing.look_at_clock()
-        self._hearing.look_around(infer=gap is not None)
+        self._reader.check_clock()
+        self._reader.scan_all(infer=gap is not None)
         if gap is not None:
             kind, from_ns, note = gap
-            # To the end of the look around: what was born meanwhile may have ended before it was
-            # its turn.
-            self.storing.gap(kind, from_ns, clocks.monotonic_ns(), None, note)
+            # Up to the end of the scan: a process that started meanwhile may have ended before the
+            # scan came to it.
+            self.batcher.gap(kind, from_ns, clocks.monotonic_ns(), None, note)
 
-    def _begin_run(
+    def _start_run(
         self, procfs: Procfs, before: Collector | None
     ) -> tuple[Beginning, int, set[int]]:
-        """Put this run into the warehouse; where it begins, the next id of a clock, and which ids
-        of open jobs are taken there.
+        """Record this run in the warehouse. Returns where it begins, the next id of a clock, and
+        which ids of open jobs other jobs of the warehouse have.
         """
         path = self._config.db
         with (
@@ -175,25 +173,23 @@ class Collector:
     def _carry_over(
         self, before: Collector, beginning: Beginning, taken: set[int], next_clock_id: int
     ) -> tuple[tuple[str, int, str], int]:
-        """What the collector of a replaced warehouse knew goes on here; the gap (kind, since when,
-        note) and the next clock id.
+        """Carry over what the collector of a replaced warehouse knows. Returns the gap (kind, since
+        when, note) and the next clock id.
         """
         moved = carry_over(before.processes, self.processes, taken, next_clock_id, self._since_ns)
         for clock in moved.clocks:
-            self.storing.clock(clock)
+            self.batcher.clock(clock)
         for job in moved.jobs.values():
-            self.storing.job(job)
-        from_ns = min(
-            before.storing.stored_ns,
-            moved.since_ns,
-            *([] if beginning.heard_ns is None else [beginning.heard_ns]),
-        )
+            self.batcher.job(job)
+        from_ns = min(before.batcher.stored_ns, moved.since_ns)
+        if beginning.heard_ns is not None:
+            from_ns = min(from_ns, beginning.heard_ns)
         renamed = [
             f"job {old_id} goes on as {job.id}"
             for old_id, job in moved.jobs.items()
             if job.id != old_id
         ]
-        note = "; ".join(["what the warehouse before this one held is not in it", *renamed])
+        note = "; ".join(["data of the warehouse before this one is not in it", *renamed])
         log.error(
             "%s: another warehouse has taken the place of ours; %d open jobs go on in it; %s",
             self._config.db,
@@ -203,21 +199,19 @@ class Collector:
         return ("replaced", from_ns, note), next_clock_id + 2 * len(moved.clocks)
 
     # --- the loop
-    # ---------------------------------------------------------------------------------------------------------------
 
     def run(self) -> bool:
-        """Hear, think and answer until stopped (True), with everything heard stored, or until the
-        warehouse was replaced (False).
+        """Receive events and answer requests until stopped, when all that was received has been
+        stored (True), or until the warehouse was replaced (False).
         """
         with contextlib.suppress(PermissionError):
-            os.setpriority(
-                os.PRIO_PROCESS, 0, min(NICE, os.getpriority(os.PRIO_PROCESS, 0))
-            )  # of this thread
+            priority = min(NICE, os.getpriority(os.PRIO_PROCESS, 0))
+            os.setpriority(os.PRIO_PROCESS, 0, priority)  # of this thread
         with self._signals():
             self._selector.register(
-                self.storing.writer.fileno(),
+                self.batcher.writer.fileno(),
                 selectors.EVENT_READ,
-                lambda _mask: self.storing.writer.collect(),
+                lambda _mask: self.batcher.writer.collect(),
             )
             self._selector.register(
                 self._connector.fileno(), selectors.EVENT_READ, self._events_wait
@@ -226,16 +220,16 @@ class Collector:
             watchdog_s = sd_notify.watchdog_seconds()
             pulse_ns = int(watchdog_s * SECOND) if watchdog_s else None
             pulse_at_ns = 0
-            # What is here now stays; the collector of cycles need not look at it again.
+            # Objects that exist now will stay; garbage collection need not look at them again.
             gc.collect()
             gc.freeze()
-            sd_notify.notify(sd_notify.READY, sd_notify.status("hearing process events"))
+            sd_notify.notify(sd_notify.READY, sd_notify.status("receiving process events"))
             log.info(
-                "hearing process events; %d processes alive, %d open jobs",
+                "receiving process events; %d processes alive, %d open jobs",
                 len(self.processes.living),
                 len(self.processes.jobs.open),
             )
-            while not self._stopping and not self.storing.writer.replaced:
+            while not self._stopping and not self.batcher.writer.replaced:
                 for key, mask in self._selector.select(self._timeout_s()):
                     key.data(mask)
                 now_ns = clocks.monotonic_ns()
@@ -247,7 +241,7 @@ class Collector:
         return self._stopping
 
     def stop(self) -> None:
-        """Have `run` return."""
+        """Let `run` return."""
         self._stopping = True
 
     @contextlib.contextmanager
@@ -271,54 +265,55 @@ class Collector:
             os.close(writer)
 
     def _events_wait(self, _mask: int) -> None:
-        """The first event of a new batch is there: let others gather."""
+        """The first event of a new batch has come: wait for more before they are read."""
         self._selector.unregister(self._connector.fileno())
         self._gathering = True
         self._drain_at_ns = clocks.monotonic_ns() + self._config.drain_ms * MS
 
     def _clock_was_set(self, _mask: int) -> None:
         self._alarm.acknowledge()
-        self._hearing.look_at_clock()
+        self._reader.check_clock()
 
     def _timeout_s(self) -> float:
         now_ns = clocks.monotonic_ns()
         due = (
-            now_ns if self._asked else now_ns + SECOND,
+            now_ns if self._pending else now_ns + SECOND,
             self._drain_at_ns,
-            self._hearing.due_ns(),
-            self.storing.due_ns(),
+            self._reader.due_ns(),
+            self.batcher.due_ns(),
         )
         return max(min(at_ns for at_ns in due if at_ns is not None) - now_ns, 0) / SECOND
 
     def _tick(self, now_ns: int) -> None:
         if self._drain_at_ns is not None and now_ns >= self._drain_at_ns:
             self.drain(patient=True)
-        self._hearing.tick(now_ns, wait=self._may_wait())
+        self._reader.tick(now_ns, wait=self._may_wait())
         if self._cmdlines is not None:
             self._cmdlines.tick(now_ns)
-        if self._asked or self._syncs:
+        if self._pending or self._syncs:
             self.drain()
             self._answer()
-            if self.storing.is_asked:
-                # What is stored of a change then reaches up to it: should we die now, who begins meanwhile began after it.
+            if self.batcher.commit_requested:
+                # Then everything up to the change is stored with it. If jobd dies now, processes
+                # that are not stored started after the change.
                 self.drain()
             self._answer_syncs()
         self.helpers.tick(now_ns)
-        self.storing.tick(now_ns)
-        if now_ns - self._kept_house_ns >= HOUSEKEEPING_NS:
-            self._kept_house_ns = now_ns
-            self._hearing.keep_house(now_ns)
+        self.batcher.tick(now_ns)
+        if now_ns - self._housekeeping_ns >= HOUSEKEEPING_NS:
+            self._housekeeping_ns = now_ns
+            self._reader.drop_overdue(now_ns)
             self._keep_socket()
         self._server.expire(now_ns / SECOND)
 
     def _keep_socket(self) -> None:
         try:
             if self._server.stay():
-                log.warning("%s was removed; it is there again", self._config.socket)
+                log.warning("%s was removed; it was made again", self._config.socket)
             self._socket_trouble = ""
         except ElsaError as error:
             if str(error) != self._socket_trouble:
-                log.error("nobody can ask jobd any more: %s; trying again", error)
+                log.error("jobd cannot be reached any more: %s; trying again", error)
             self._socket_trouble = str(error)
 
     def _finish(self) -> None:
@@ -330,60 +325,53 @@ class Collector:
         if self._cmdlines is not None:
             self._cmdlines.finish(CMDLINES_S)
         try:
-            self.storing.finish()
+            self.batcher.finish()
         finally:
             self.helpers.close()
             self._server.close()
             self._connector.close()
             if self._taskstats is not None:
                 self._taskstats.close()
-            self.counting.close()
+            self.counter_reader.close()
             self._alarm.close()
             self._selector.close()
             gc.unfreeze()
-        log.info("stopped; %d events heard, %d lost", self.storing.events, self.storing.lost)
+        log.info("stopped; %d events received, %d lost", self.batcher.events, self.batcher.lost)
 
-    # --- what requests need (service.Collector)
-    # ---------------------------------------------------------------------------------
+    # --- requests (see requests.Collector)
 
     def _handle(self, request: Request, peer: Peer, reply: Reply) -> None:
-        if isinstance(request, Status):  # answered whatever else there is to do
-            self._service.handle(request, peer, reply)
+        if isinstance(request, Status):  # answered at once, even if events wait
+            self._requests.handle(request, peer, reply)
         else:
-            self._asked.append(Asked(clocks.monotonic_ns(), request, peer, reply))
+            self._pending.append(PendingRequest(clocks.monotonic_ns(), request, peer, reply))
 
     def _answer(self) -> None:
-        """Carry out what was asked for, once all that happened before has been taken in.
-
-        Who had least of jobd's time comes first.
+        """Carry out the requests before which all events have been read. Users who had least of
+        jobd's time come first.
         """
         until_ns = clocks.monotonic_ns() + TURN_NS
-        heard_ns = until_ns if self._drain_at_ns is None else self._hearing.newest_ns
-        waiting, self._asked = self._asked, []
-        for one in sorted(
-            waiting, key=lambda one: (self._server.charge_of(one.peer.uid), one.at_ns)
-        ):
-            if one.at_ns > heard_ns or clocks.monotonic_ns() >= until_ns:
-                self._asked.append(one)
+        heard_ns = until_ns if self._drain_at_ns is None else self._reader.newest_ns
+        pending, self._pending = self._pending, []
+        pending.sort(key=lambda asked: (self._server.charge_of(asked.peer.uid), asked.at_ns))
+        for asked in pending:
+            if asked.at_ns > heard_ns or clocks.monotonic_ns() >= until_ns:
+                self._pending.append(asked)
                 continue
-            with self._server.charged(one.peer.uid):
-                carry_out(
-                    partial(self._service.handle, one.request, one.peer, one.reply),
-                    one.peer,
-                    one.reply,
-                )
+            request, peer, reply = asked.request, asked.peer, asked.reply
+            with self._server.charged(peer.uid):
+                carry_out(partial(self._requests.handle, request, peer, reply), peer, reply)
 
     def drain(self, *, patient: bool = False) -> None:
-        """Take in the events that the kernel has queued, all of them if there is time.
-
-        Where one is `patient`, only until the writer is behind.
+        """Read the events that the kernel has queued, all of them if there is time; with `patient`
+        only while the writer keeps up.
         """
         until_ns = clocks.monotonic_ns() + TURN_NS
         while not (patient and self._may_wait()):
-            if self._hearing.drain():
+            if self._reader.drain():
                 break
             now_ns = clocks.monotonic_ns()
-            self.storing.tick(now_ns)
+            self.batcher.tick(now_ns)
             if now_ns >= until_ns:
                 self._drain_at_ns = now_ns
                 return
@@ -398,10 +386,10 @@ class Collector:
             self._gathering = False
 
     def _may_wait(self) -> bool:
-        """Whether to leave events to the kernel for a while: the writer has enough to do, and there
-        is room.
+        """Whether events may wait in the kernel's buffers: the writer is behind, and the buffers
+        have room.
         """
-        behind = self.storing.writer.backlog > self._config.backlog_events // 2 and not self._syncs
+        behind = self.batcher.writer.backlog > self._config.backlog_events // 2 and not self._syncs
         return (
             behind
             and self._connector.fill() < FULL
@@ -409,78 +397,75 @@ class Collector:
         )
 
     def sync(self, reply: Reply) -> None:
-        """Answer when all that happened so far is in the warehouse, and all that was missed is
-        concluded.
+        """Answer when all that happened so far is in the warehouse, and all that was missed has
+        been inferred.
         """
         self._syncs.append((clocks.monotonic_ns(), reply))
         self._answer_syncs()
 
     def _answer_syncs(self) -> None:
-        if not (self._syncs and self._hearing.settled and self._drain_at_ns is None):
+        if not (self._syncs and self._reader.settled and self._drain_at_ns is None):
             return
-        # Command lines are waited for only as long as no flood of them keeps everybody waiting.
-        until_ns = clocks.monotonic_ns() - (
-            int(CMDLINES_S * SECOND) if self._cmdlines is not None and self._cmdlines.busy else 0
-        )
+        until_ns = clocks.monotonic_ns()
+        # Command lines are waited for, but not so long that a flood of them delays all clients.
+        if self._cmdlines is not None and self._cmdlines.busy:
+            until_ns -= int(CMDLINES_S * SECOND)
         ready = [reply for asked_ns, reply in self._syncs if asked_ns <= until_ns]
         self._syncs = [sync for sync in self._syncs if sync[0] > until_ns]
         if ready:
-            self.storing.commit_all(ready)
+            self.batcher.commit_all(ready)
 
     def status(self) -> dict[str, Any]:
-        """How the daemon is."""
+        """The state of the daemon."""
         offset_ns = self.processes.clocks.current.offset_ns
         return {
             "version": __version__,
             "pid": os.getpid(),
             "since_at_ns": self._since_ns + offset_ns,
-            "heard_at_ns": self.storing.heard_ns + offset_ns,
-            "events": self.storing.events,
-            "lost": self.storing.lost,
-            "gaps": self.storing.gaps,
-            "backlog": self.storing.backlog,
+            "heard_at_ns": self.batcher.heard_ns + offset_ns,
+            "events": self.batcher.events,
+            "lost": self.batcher.lost,
+            "gaps": self.batcher.gaps,
+            "backlog": self.batcher.backlog,
             "processes": len(self.processes.living),
             "jobs": len(self.processes.jobs.open),
             "db": str(self._config.db),
             "withheld": self._cmdlines.withheld if self._cmdlines is not None else 0,
-            "writer": self.storing.writer.trouble or "ok",
+            "writer": self.batcher.writer.trouble or "ok",
         }
 
     def ended_jobs(self, uid: int | None) -> list[dict[str, Any]]:
-        """The newest jobs that are over, of one user or of all."""
+        """The newest jobs that have ended, of a user or of all."""
         try:
-            connection = database.open_for_reading(self._config.db)
-            try:
+            with contextlib.closing(database.open_for_reading(self._config.db)) as connection:
                 return collector_runs.ended_jobs(connection, uid)
-            finally:
-                connection.close()
         except ElsaError as error:
             log.warning("%s", error)
             return []
 
 
-def _patiently(begin: Callable[[], Began]) -> Began:
-    """Begin as soon as the warehouse can be written (a full disk, a long lock): until then the
-    kernel keeps what it has to tell.
+def _until_writable(start: Callable[[], Started]) -> Started:
+    """Start as soon as the warehouse can be written (a full disk, a long lock): until then the
+    kernel keeps the events.
     """
-    told = ""
+    reported = ""
     while True:
         try:
-            return begin()
+            return start()
         except RetryError as error:
-            if str(error) != told:
+            if str(error) != reported:
                 log.error("%s; listening, and trying again", error)
-            told = str(error)
+            reported = str(error)
             sd_notify.notify(
                 sd_notify.extend_start(START_S),
-                sd_notify.status(f"waiting for the warehouse: {told}"),
+                sd_notify.status(f"waiting for the warehouse: {reported}"),
             )
             time.sleep(1)
 
 
-def _unheard(beginning: Beginning) -> tuple[str, int, str] | None:
-    """The gap (kind, since when, note) that a collector finds when it begins; the time before the
-    first on a host is none.
+def _gap_before(beginning: Beginning) -> tuple[str, int, str] | None:
+    """The gap (kind, since when, note) before a collector's start; the time before the first
+    collector of a host is none.
     """
     if beginning.heard_ns is None:
         return None
@@ -490,10 +475,9 @@ def _unheard(beginning: Beginning) -> tuple[str, int, str] | None:
 
 
 def _proven_taskstats() -> TaskstatsSocket | None:
-    """The socket of taskstats, if the statistics of a canary really arrive on it; else None, and a
-    warning that says why.
+    """The taskstats socket, if a canary's statistics arrive on it; else None, with a warning.
 
-    Without privilege, or in a namespace of its own, the kernel would be silent without an error.
+    Without privilege, or in a namespace of its own, jobd would receive nothing and get no error.
     """
     try:
         taskstats = TaskstatsSocket()
@@ -511,29 +495,28 @@ def _proven_taskstats() -> TaskstatsSocket | None:
 
 
 def collect(config: Config) -> None:
-    """Run the daemon until it is told to stop. Raises an ElsaError if it cannot begin."""
-    # The warehouse is opened once before the lock is taken, for its clear errors: no folder, no
+    """Run the daemon until it is to stop. Raises an ElsaError if it cannot start."""
+    # The warehouse is opened before the lock is taken for its clear errors: no folder, no
     # warehouse, wrong version.
     with contextlib.suppress(RetryError):
         database.open_for_writing(config.db).close()
     with locks.only(locks.COLLECTOR, config.db), contextlib.closing(Spawner(PROGRAMS)) as spawner:
         collector = Collector(config, Procfs(), spawner)
-        with contextlib.suppress(
-            OSError
-        ):  # it may take long on a busy host; who needs it then asks again
+        # On a busy host this may take long; `start` waits again when it is needed.
+        with contextlib.suppress(OSError):
             spawner.wait(START_S)
         while not collector.run():
-            collector = _anew(config, spawner, collector)
+            collector = _for_new_warehouse(config, spawner, collector)
 
 
-def _anew(config: Config, spawner: Spawner, before: Collector) -> Collector:
-    """A collector for the warehouse that was put in the place of another, as soon as it can be had."""
-    told = ""
+def _for_new_warehouse(config: Config, spawner: Spawner, before: Collector) -> Collector:
+    """A collector for the warehouse that replaced another, as soon as it can be opened."""
+    reported = ""
     while True:
         try:
             return Collector(config, Procfs(), spawner, before)
         except ElsaError as error:
-            if str(error) != told:
+            if str(error) != reported:
                 log.error("%s; trying again", error)
-            told = str(error)
+            reported = str(error)
             time.sleep(1)

@@ -1,10 +1,9 @@
-"""Command lines on their way through a program of its own, elsa/jobd/redaction.py, that takes the
-secrets out of them.
+"""Sends command lines through a separate program, elsa/jobd/redaction.py, which removes secrets.
 
-To look for secrets takes microseconds for each byte, and whoever executes programs decides how many
-bytes there are: too much for jobd, which has to hear meanwhile. Who has the least waiting comes
-first. What a user, or all together, have too much of is withheld, and so is what is not done in
-time: such a command line is unknown, and never stored as it is.
+To search for secrets takes microseconds per byte, and users decide how many bytes there are: too
+much for jobd, which has to receive events meanwhile. Users with the fewest bytes waiting come
+first. Command lines are withheld if a user, or all users together, have too many bytes waiting, or
+if the search takes too long: a withheld command line is unknown, and never stored as it is.
 """
 
 from __future__ import annotations
@@ -26,22 +25,22 @@ from elsa.kernel import clocks
 log = logging.getLogger(__name__)
 
 SECOND = 1_000_000_000
-# Bytes that may wait: of a user some twenty of the longest command lines, of all some seconds of
-# work.
+# How many bytes may wait: of a user some twenty of the longest command lines, of all users some
+# seconds of work.
 MOST_OF_USER = 384 * 1024
 MOST = 1024 * 1024
-# What a line takes besides.
+# What a line takes in addition to its bytes.
 EACH = 128
-# Bytes handed over at once: they fit into the socket, which is empty then, and are a fraction of a
-# second of work.
+# How many bytes are sent at once: they fit into the empty socket, and are a fraction of a second of
+# work.
 BATCH = 48 * 1024
 PATIENCE_NS = 5 * SECOND
-# How often the program is started again, and how often it is told that something was withheld.
+# How often at most the program is started again, and a warning about withheld lines is logged.
 PAUSE_NS = 10 * SECOND
 READ_CHUNK = 256 * 1024
 
 Then = Callable[[str | None], None]
-"""Takes the command line without its secrets, or None where there is none or it is withheld."""
+"""Called with the command line without its secrets, or None if it is empty or withheld."""
 
 
 class _Line(NamedTuple):
@@ -49,9 +48,9 @@ class _Line(NamedTuple):
     then: Then
 
 
-class Cmdlines:
-    """The lines that wait, the program, and the lines that it has. Raises ConfigError where a
-    setting makes no sense.
+class CommandLines:
+    """The lines that wait, the program, and the lines that were sent to it. Raises ConfigError if a
+    setting is not valid.
     """
 
     def __init__(self, selector: selectors.BaseSelector, spawner: Spawner, config: Config) -> None:
@@ -62,63 +61,63 @@ class Cmdlines:
         self._waiting: dict[int, deque[_Line]] = {}
         self._bytes: dict[int, int] = {}
         self._total = 0
-        self._given: list[_Line] = []
+        self._sent: list[_Line] = []
         self._answer = bytearray()
-        self._deadline_ns = self._start_at_ns = self._told_ns = 0
+        self._deadline_ns = self._start_at_ns = self._reported_ns = 0
         self._program: Program | None = None
         self._socket: socket.socket | None = None
         self.withheld = 0
-        """So many command lines were withheld."""
-        self._untold = 0
+        """How many command lines were withheld."""
+        self._unreported = 0
+        """How many of them since the last warning."""
 
     @property
     def busy(self) -> bool:
         """Whether lines are being searched, or wait for that."""
-        return bool(self._given or (self._waiting and self._program is not None))
+        return bool(self._sent or (self._waiting and self._program is not None))
 
     def submit(self, uid: int | None, data: bytes, then: Then) -> None:
-        """Have the secrets taken out of a command line as /proc/PID/cmdline shows it."""
-        whose = -1 if uid is None else uid
-        self._waiting.setdefault(whose, deque()).append(_Line(data, then))
-        self._bytes[whose] = self._bytes.get(whose, 0) + EACH + len(data)
+        """Remove the secrets from a command line, which is given as /proc/PID/cmdline shows it."""
+        user = -1 if uid is None else uid
+        self._waiting.setdefault(user, deque()).append(_Line(data, then))
+        self._bytes[user] = self._bytes.get(user, 0) + EACH + len(data)
         self._total += EACH + len(data)
-        while self._bytes.get(whose, 0) > MOST_OF_USER:
-            self._withhold(self._take(whose))
+        while self._bytes.get(user, 0) > MOST_OF_USER:
+            self._withhold(self._take(user))
         while self._total > MOST:
             self._withhold(self._take(max(self._bytes, key=self._bytes.__getitem__)))
-        self._give()
+        self._send_next()
 
     def tick(self, now_ns: int) -> None:
-        """Give up on a program that takes too long, and say what was withheld."""
-        if self._given and now_ns >= self._deadline_ns:
+        """End a program that takes too long, and log how many lines were withheld."""
+        if self._sent and now_ns >= self._deadline_ns:
             self._fail("it took too long")
         elif self._waiting:
-            self._give()
-        if self._untold and now_ns - self._told_ns >= PAUSE_NS:
+            self._send_next()
+        if self._unreported and now_ns - self._reported_ns >= PAUSE_NS:
             log.warning(
                 "%d command lines are not stored, since looking for secrets in them would take too"
                 " long",
-                self._untold,
+                self._unreported,
             )
-            self._told_ns, self._untold = now_ns, 0
+            self._reported_ns, self._unreported = now_ns, 0
 
     def finish(self, patience_s: float) -> None:
-        """Wait for what is under way, for at most so long, and end the program; what is left then
-        is withheld.
+        """Wait at most so long for lines that are being searched or wait, withhold the rest, and
+        end the program.
         """
         until_ns = clocks.monotonic_ns() + int(patience_s * SECOND)
-        while (
-            self.busy
-            and self._socket is not None
-            and (left_ns := until_ns - clocks.monotonic_ns()) > 0
-        ):
+        while self.busy and self._socket is not None:
+            left_ns = until_ns - clocks.monotonic_ns()
+            if left_ns <= 0:
+                break
             self._socket.settimeout(left_ns / SECOND)
             self._read(0)
         self._withhold_all()
         self._end()
 
     def _take(self, uid: int) -> _Line:
-        """The oldest line of a user."""
+        """Remove and return the oldest line of a user."""
         lines = self._waiting[uid]
         line = lines.popleft()
         self._bytes[uid] -= EACH + len(line.data)
@@ -129,36 +128,36 @@ class Cmdlines:
 
     def _withhold(self, line: _Line) -> None:
         self.withheld += 1
-        self._untold += 1
+        self._unreported += 1
         line.then(None)
 
     def _withhold_all(self) -> None:
-        lines, self._given = self._given, []
+        lines, self._sent = self._sent, []
         while self._waiting:
             lines.append(self._take(next(iter(self._waiting))))
         for line in lines:
             self._withhold(line)
 
-    def _give(self) -> None:
-        """Hand over the next lines, if the program has none."""
-        if self._given or not self._waiting or not self._is_there():
+    def _send_next(self) -> None:
+        """Send the next lines to the program, if it has none."""
+        if self._sent or not self._waiting or not self._start_program():
             return
         size = 0
         for uid in sorted(self._bytes, key=self._bytes.__getitem__):
             while uid in self._waiting and size < BATCH:
-                self._given.append(self._take(uid))
-                size += EACH + len(self._given[-1].data)
+                self._sent.append(self._take(uid))
+                size += EACH + len(self._sent[-1].data)
         self._deadline_ns = clocks.monotonic_ns() + PATIENCE_NS
-        self._send(redaction.framed([line.data for line in self._given]))
+        self._send(redaction.framed([line.data for line in self._sent]))
 
     def _send(self, data: bytes) -> None:
         assert self._socket is not None  # noqa: S101
         try:
-            whole = self._socket.send(data) == len(data)
+            all_sent = self._socket.send(data) == len(data)
         except OSError:
-            whole = False
-        if not whole:
-            self._fail("it takes nothing")
+            all_sent = False
+        if not all_sent:
+            self._fail("it does not read its input")
 
     def _read(self, _mask: int) -> None:
         assert self._socket is not None  # noqa: S101
@@ -170,16 +169,16 @@ class Cmdlines:
             chunk = b""
         self._answer += chunk
         texts = redaction.unframed(self._answer)
-        if texts is not None and len(texts) == len(self._given):
-            given, self._given, self._answer = self._given, [], bytearray()
-            for line, text in zip(given, texts, strict=True):
+        if texts is not None and len(texts) == len(self._sent):
+            lines, self._sent, self._answer = self._sent, [], bytearray()
+            for line, text in zip(lines, texts, strict=True):
                 line.then(text.decode() or None)
-            self._give()
+            self._send_next()
         elif not chunk or texts is not None:
             self._fail("it ended")
 
-    def _is_there(self) -> bool:
-        """Whether there is a program; starts one."""
+    def _start_program(self) -> bool:
+        """Start the program if it does not run; returns whether it runs."""
         if self._program is not None:
             return True
         now_ns = clocks.monotonic_ns()
@@ -194,8 +193,8 @@ class Cmdlines:
                 )
         except OSError as error:
             log.error(
-                "the program that looks for secrets in command lines cannot be started (%s): none"
-                " is stored",
+                "the program that looks for secrets in command lines cannot be started (%s); no"
+                " command line is stored",
                 error.strerror or error,
             )
             self._socket.close()
@@ -208,11 +207,13 @@ class Cmdlines:
         return self._program is not None
 
     def _fail(self, why: str) -> None:
-        """Let go of the program, and of what it has; another one is started for what comes."""
+        """End the program and withhold the lines that were sent to it; it is started again for the
+        next lines.
+        """
         log.warning("the program that looks for secrets in command lines failed: %s", why)
-        given, self._given, self._answer = self._given, [], bytearray()
+        lines, self._sent, self._answer = self._sent, [], bytearray()
         self._end()
-        for line in given:
+        for line in lines:
             self._withhold(line)
 
     def _end(self) -> None:

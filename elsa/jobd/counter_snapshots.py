@@ -1,5 +1,5 @@
-"""The counters of a living process, read when it comes into a job or is taken out: the job is
-charged for what lies in between.
+"""The counters of a living process, read when it enters a job or leaves it: the job is charged for
+the difference.
 """
 
 from __future__ import annotations
@@ -25,21 +25,20 @@ _TICK_US = 1_000_000 // TICKS_PER_S
 
 
 def _summed(threads: Sequence[Io]) -> Io:
-    """The sum over threads; unknown where there is none to be read."""
-    return (
-        Io(*(sum(one) if one and None not in one else None for one in zip(*threads, strict=True)))
-        if threads
-        else parse_io(None)
-    )
+    """The sum over threads; unknown if no thread can be read."""
+    if not threads:
+        return parse_io(None)
+    columns = zip(*threads, strict=True)
+    return Io(*(None if None in column else sum(column) for column in columns))
 
 
-class Counting:
-    """Reads counters from taskstats, or where that is not to be had, from /proc."""
+class CounterReader:
+    """Reads counters from taskstats, or if that is not available, from /proc."""
 
     def __init__(
         self, procfs: Procfs, ended_threads: Callable[[int], Mapping[str, int]], *, delays: bool
     ) -> None:
-        """`ended_threads` tells what those threads of a process used that are gone from /proc."""
+        """`ended_threads` returns what a process's ended threads used, by names of Taskstats."""
         self._procfs = procfs
         self.ended_threads = ended_threads
         self._delays = delays
@@ -55,11 +54,12 @@ class Counting:
             self._query.close()
 
     def read(self, life: Incarnation, monotonic: Monotonic) -> CounterRow | None:
-        """The counters so far, in the order of the columns of table counter_snapshot; None if the process
-        is gone.
+        """The counters so far, in the order of the columns of table counter_snapshot; None if the
+        process has ended.
 
-        Taskstats knows times and switches of the whole process, but its I/O and memory not: I/O and faults come from /proc. The I/O is that
-        of the threads that live now and of those that were heard to end: what /proc tells of the process as a whole contains every child
+        taskstats has times and context switches of the whole process, but not its I/O and memory,
+        so I/O and faults come from /proc. The I/O is added up over the threads that run now and
+        those whose end was received: /proc's counters of the whole process include all children
         that it has reaped.
         """
         pid = life.pid
@@ -68,11 +68,11 @@ class Counting:
         if data is None:
             return None
         try:
-            stat, io = parse_stat(data), _summed([parse_io(one) for one in threads])
+            stat, io = parse_stat(data), _summed([parse_io(thread) for thread in threads])
         except DataError:
             return None
         if not same_start(life, start_ns(stat, monotonic)):
-            return None  # its pid has passed to another
+            return None  # its pid was reused
         alive = {
             "read_chars": io.rchar,
             "write_chars": io.wchar,
@@ -99,7 +99,7 @@ class Counting:
                 for measure in COUNTERS
                 if measure.of_group and (self._delays or not measure.delay)
             }
-        # Integrals of memory are known only at the end.
+        # taskstats reports memory integrals at the end only.
         return held(tuple(counters.get(measure.field) for measure in COUNTERS))
 
     def _group(self, pid: int) -> Taskstats | None:

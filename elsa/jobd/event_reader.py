@@ -1,5 +1,5 @@
-"""The collector's ear: takes in process events, notices what was lost, and looks into /proc where
-events alone do not tell enough.
+"""Reads process events for the collector, notices lost events, and reads /proc where events alone
+do not say enough.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import NamedTuple
 from elsa.decode import events as ev
 from elsa.host import proc_scan
 from elsa.jobd.batcher import MS, SECOND
-from elsa.jobd.command_lines import Cmdlines
-from elsa.jobd.taskstats_reader import Notes, Statistics
+from elsa.jobd.command_lines import CommandLines
+from elsa.jobd.taskstats_reader import Recorder, TaskstatsReader
 from elsa.kernel import clocks
 from elsa.kernel.connector import Connector
 from elsa.kernel.procfs import Procfs
@@ -26,23 +26,21 @@ from elsa.state.process_table import SKEW_NS, Processes
 log = logging.getLogger(__name__)
 
 DRAIN_CHUNK = 2_500
-# In one call: so that a storm does not keep the writer from its work, nor requests from being
-# answered.
+# How many events are read in one call, so that a storm delays neither the writer nor requests.
 DRAIN_MOST = 5_000
-# A process that /proc does not show any more may have its exit on its way for this long.
+# The exit of a process that /proc no longer shows may be in the queue for this long.
 GRACE_NS = 500 * MS
 RESCAN_NS = SECOND
-# How often to look, in one go, at processes whose threads go on ending meanwhile; what is left is
-# looked at soon.
-DOUBT_TURNS = 3
-DOUBT_NS = 20 * MS
-# How long, in one go, to look at what was executed: what is left is looked at soon, if it still
-# runs.
+# How often in one call /proc is read for unconfirmed exits, if threads of these processes end
+# meanwhile; the rest waits for the next call.
+CONFIRM_TURNS = 3
+RETRY_NS = 20 * MS
+# How long in one call /proc is read for programs or for a scan; the rest waits for the next call.
 LOOK_NS = 20 * MS
 
 
 class Loss(NamedTuple):
-    """What was lost, as it goes on record."""
+    """A loss, as it is recorded."""
 
     kind: str
     since_ns: int
@@ -50,16 +48,16 @@ class Loss(NamedTuple):
 
 
 class Missing(NamedTuple):
-    """Lives that a scan did not show."""
+    """Processes that a scan did not show."""
 
     at_ns: int
-    """When to conclude that they are over."""
+    """When they are taken to have ended, if their exits have not come."""
     scanned_ns: int
     lives: Sequence[Incarnation]
 
 
-class Hearing:
-    """Everything that is heard and seen of processes."""
+class EventReader:
+    """Applies events, scans of /proc and taskstats messages to the processes."""
 
     def __init__(
         self,
@@ -67,18 +65,18 @@ class Hearing:
         taskstats: TaskstatsSocket | None,
         procfs: Procfs,
         processes: Processes,
-        notes: Notes,
+        recorder: Recorder,
         next_clock_id: int,
-        cmdlines: Cmdlines | None,
+        cmdlines: CommandLines | None,
     ) -> None:
-        """`cmdlines` takes the secrets out of command lines; None: look at no program at all."""
+        """`cmdlines` removes secrets from command lines; None: programs are not read at all."""
         self._connector = connector
-        self._stats = (
-            Statistics(taskstats, procfs, processes, notes) if taskstats is not None else None
-        )
+        self._stats: TaskstatsReader | None = None
+        if taskstats is not None:
+            self._stats = TaskstatsReader(taskstats, procfs, processes, recorder)
         self._procfs = procfs
         self._processes = processes
-        self._notes = notes
+        self._recorder = recorder
         self._cmdlines = cmdlines
         self._clocks = processes.clocks
         self._next_clock_id = next_clock_id
@@ -87,39 +85,42 @@ class Hearing:
         self._missing: list[Missing] = []
         self._losses = Losses()
         self._drops = 0
-        self._complete_ns = (
-            clocks.monotonic_ns()
-        )  # up to here no event was lost that has not been put on record
+        self._complete_ns = clocks.monotonic_ns()
+        """Monotonic: all losses before this have been recorded."""
         self._loss_since_ns: int | None = None
         self._scanned_ns = 0
         self._scan: Iterator[ProcSnapshot] | None = None
-        self._found: list[ProcSnapshot] = []
+        self._scanned: list[ProcSnapshot] = []
         self._loss: Loss | None = None
-        """For which the scan is made."""
+        """The loss for which the scan is made."""
         self.newest_ns = 0
-        """Whatever happened before has been taken in, unless it was lost."""
+        """Monotonic: all events before this have been read, unless they were lost."""
 
     @property
     def settled(self) -> bool:
-        """Nothing that was lost or looked for in vain is still to be concluded."""
+        """Whether all that was lost or is missing has been inferred."""
         return self._loss_since_ns is None and self._loss is None and not self._missing
 
     @property
-    def statistics_ns(self) -> int:
-        """All statistics that were sent before have been taken in; now where there are none."""
+    def taskstats_ns(self) -> int:
+        """Monotonic: all taskstats messages that were sent before have been read; now if taskstats
+        is not used.
+        """
         return self._stats.heard_ns if self._stats is not None else clocks.monotonic_ns()
 
+    @property
+    def _has_to_read_proc(self) -> bool:
+        """Whether /proc is to be read for exits or programs."""
+        processes = self._processes
+        return bool(processes.unconfirmed_exits or processes.execed or processes.unread_programs)
+
     def due_ns(self) -> int | None:
-        """When `tick` wants to be called next."""
+        """When `tick` is to be called next."""
         due = [self._missing[0].at_ns] if self._missing else []
         if self._stats is not None and self._stats.waiting:
             due.append(clocks.monotonic_ns() + GRACE_NS)
-        if (
-            self._processes.unconfirmed_exits
-            or self._processes.execed
-            or self._processes.unread_programs
-        ):
-            due.append(clocks.monotonic_ns() + DOUBT_NS)
+        if self._has_to_read_proc:
+            due.append(clocks.monotonic_ns() + RETRY_NS)
         if self._scan is not None or self._held:
             due.append(0)
         elif self._loss_since_ns is not None:
@@ -127,154 +128,145 @@ class Hearing:
         return min(due, default=None)
 
     def tick(self, now_ns: int, *, wait: bool = False) -> None:
-        """Mend what was lost, and conclude what has been waited for; with `wait` not what may wait
-        as long as the events do.
+        """Infer what was lost and what has been waited for long enough. With `wait`, exits and
+        programs are not read from /proc, as long as the events wait too.
         """
         if self._scan is not None:
-            self._go_on_repairing()
+            self._continue_repair()
             return
         if self._held:
             self.drain()
         if self._loss_since_ns is not None and now_ns - self._scanned_ns >= RESCAN_NS:
-            self._repair()
+            self._start_repair()
             return
         if self._missing and now_ns >= self._missing[0].at_ns:
             self._settle_missing()
-        if (
-            self._processes.unconfirmed_exits
-            or self._processes.execed
-            or self._processes.unread_programs
-        ) and not wait:
+        if self._has_to_read_proc and not wait:
             self.drain()
 
     def ended_threads(self, tgid: int) -> Mapping[str, int]:
-        """What the threads of a living process that have ended used, as far as it was heard."""
+        """What the ended threads of a living process used, as far as messages came."""
         return self._stats.ended_threads(tgid) if self._stats is not None else {}
 
-    def keep_house(self, now_ns: int) -> None:
-        """Give up on what has not come."""
+    def drop_overdue(self, now_ns: int) -> None:
+        """Stop waiting for exits and messages that have not come."""
         self._processes.drop_overdue(now_ns)
         if self._stats is not None:
-            self._stats.keep_house()
+            self._stats.drop_overdue()
 
     # --- events
-    # -----------------------------------------------------------------------------------------------------------------
 
     def drain(self) -> bool:
-        """Take in every event that the kernel has queued (or very many); returns whether that was
-        all.
+        """Read the events that the kernel has queued (or very many of them); returns whether these
+        were all.
         """
-        began_ns = clocks.monotonic_ns()
+        started_ns = clocks.monotonic_ns()
         if self._scan is not None:
             self._hold()
             return False
         if self._held:
-            self._hear(self._held[:DRAIN_MOST])
+            self._apply(self._held[:DRAIN_MOST])
             del self._held[:DRAIN_MOST]
             return False
         for _ in range(DRAIN_MOST // DRAIN_CHUNK):
-            # Before the events, so that the forks of those that the statistics tell of are known
-            # when they are looked at.
-            told = self._stats is None or self._stats.gather()
+            # Messages before events, so that the fork of a message's process is known when the
+            # message is matched.
+            no_more_messages = self._stats is None or self._stats.gather()
             datagrams = self._connector.drain(DRAIN_CHUNK)
             if datagrams:
-                self._hear(datagrams)
-            if len(datagrams) < DRAIN_CHUNK and told:
-                self._all_heard(began_ns)
+                self._apply(datagrams)
+            if len(datagrams) < DRAIN_CHUNK and no_more_messages:
+                self._note_empty(started_ns)
                 empty = True
                 break
         else:
             empty = False
-        self._look_at_programs()
+        self._read_programs()
         if empty:
-            self._settle_doubts()
-        heard = self._stats is None or self._stats.hear(up_to_date=empty)
-        return empty and heard
+            self._confirm_exits()
+        all_matched = self._stats is None or self._stats.match(up_to_date=empty)
+        return empty and all_matched
 
-    def _hear(self, datagrams: list[bytes]) -> None:
+    def _apply(self, datagrams: list[bytes]) -> None:
         events = ev.decode(datagrams)
         skipped = self._numbering.missing(events)
         if skipped:
             self._note_loss()
             self._losses.skipped += skipped
-        self._notes.events += len(events)
+        self._recorder.events += len(events)
         self._processes.apply(events)
         if events:
             self.newest_ns = events[-1].time_ns - SKEW_NS
 
-    def _all_heard(self, began_ns: int) -> None:
-        """The queue is empty: whatever happened before `began_ns` is known, unless it was lost."""
+    def _note_empty(self, started_ns: int) -> None:
+        """The queue is empty: all events before `started_ns` have been read, unless lost."""
         drops = self._connector.drops()
         if drops != self._drops:
             self._note_loss()
             self._losses.counted += (drops - self._drops) % 2**32
             self._drops = drops
         if self._loss_since_ns is None:
-            self._complete_ns = began_ns
+            self._complete_ns = started_ns
         if self.settled:
-            self._notes.heard_ns = began_ns
+            self._recorder.heard_ns = started_ns
 
     # --- losses
-    # -----------------------------------------------------------------------------------------------------------------
 
     def _note_loss(self) -> None:
-        """Numbers that were skipped tell early, the kernel's own counter tells exactly how many."""
+        """Events were lost since the queue was last empty."""
         if self._loss_since_ns is None:
             self._loss_since_ns = self._complete_ns
             self._processes.events_lost = True
 
-    def _repair(self) -> None:
-        """After a loss: begin to compare with /proc."""
+    def _start_repair(self) -> None:
+        """After a loss: start to compare with /proc."""
         self.drain()
         since_ns = self._loss_since_ns
         assert since_ns is not None  # noqa: S101
         self._loss_since_ns = None
         kind, lost = self._losses.take_new()
         self._loss = Loss(kind, since_ns, lost)
-        self._begin_to_look()
+        self._start_scan()
 
-    def _go_on_repairing(self) -> None:
-        """Compare for some milliseconds; at the end conclude what was missed, and put the gap on
-        record.
-        """
+    def _continue_repair(self) -> None:
+        """Scan for some milliseconds; at the end infer what was missed, and record the gap."""
         loss = self._loss
         assert loss is not None  # noqa: S101
-        if not self._look_on(infer=True):
+        if not self._continue_scan(infer=True):
             return
         self._loss = None
         self._processes.events_lost = False
         if loss.lost:
-            # To the end of the scan: what was born in the gap may have ended before it was its turn
-            # to be looked at.
-            self._notes.gap(loss.kind, loss.since_ns, clocks.monotonic_ns(), loss.lost)
+            # Up to the end of the scan: a process that started in the gap may have ended before the
+            # scan came to it.
+            self._recorder.gap(loss.kind, loss.since_ns, clocks.monotonic_ns(), loss.lost)
 
     # --- /proc
-    # ------------------------------------------------------------------------------------------------------------------
 
-    def look_around(self, *, infer: bool) -> None:
+    def scan_all(self, *, infer: bool) -> None:
         """Compare all of /proc with what is known, in one go."""
-        self._begin_to_look()
-        while not self._look_on(infer=infer):
+        self._start_scan()
+        while not self._continue_scan(infer=infer):
             pass
 
-    def _begin_to_look(self) -> None:
+    def _start_scan(self) -> None:
         self._scanned_ns = clocks.monotonic_ns()
-        self._found = []
+        self._scanned = []
         self._scan = proc_scan.find_all(self._procfs, self._clocks.from_boottime_ns, self._hold)
 
-    def _look_on(self, *, infer: bool) -> bool:
-        """Read some more of /proc; returns whether that was all, which is compared with what is
-        known then.
+    def _continue_scan(self, *, infer: bool) -> bool:
+        """Read some more of /proc; at the end compare it with what is known. Returns whether that
+        was the end.
         """
         assert self._scan is not None  # noqa: S101
         until_ns = clocks.monotonic_ns() + LOOK_NS
-        for found in self._scan:
-            self._found.append(found)
+        for process in self._scan:
+            self._scanned.append(process)
             if clocks.monotonic_ns() >= until_ns:
                 return False
         self._scan = None
-        missing = self._processes.reconcile(self._found, infer=infer)
-        self._found = []
+        missing = self._processes.reconcile(self._scanned, infer=infer)
+        self._scanned = []
         if missing:
             self._missing.append(
                 Missing(clocks.monotonic_ns() + GRACE_NS, self._scanned_ns, missing)
@@ -282,13 +274,13 @@ class Hearing:
         return True
 
     def _hold(self) -> None:
-        """The sockets listen on while /proc is read: what happens meanwhile is taken in afterwards."""
+        """Empty the sockets while /proc is read; the events are applied after the scan."""
         if self._stats is not None:
             self._stats.gather()
         self._held += self._connector.drain(DRAIN_CHUNK)
 
     def _settle_missing(self) -> None:
-        """What a scan did not show, and whose exit has not come since, is over."""
+        """End the processes that a scan did not show and whose exit has not come since."""
         if not self.drain() and self.newest_ns < self._missing[0].at_ns:
             return
         missing = self._missing.pop(0)
@@ -297,76 +289,72 @@ class Hearing:
         )
 
     def _is_alive(self, life: Incarnation) -> bool:
-        found = self._find(life.pid)
-        return found is not None and not found.over and same_start(life, found.start_ns)
+        shown = self._find(life.pid)
+        return shown is not None and not shown.over and same_start(life, shown.start_ns)
 
-    def _look_at_programs(self) -> None:
-        """After an exec only /proc knows the new name and program; who is gone already is named by
-        its accounting record.
+    def _read_programs(self) -> None:
+        """After an exec only /proc has the new name and program. A process that has ended already
+        gets its name from its accounting record.
         """
         until_ns = clocks.monotonic_ns() + LOOK_NS
         processes = self._processes
         if self._cmdlines is None:
-            processes.unread_programs.clear()  # the name is known of whoever was found
+            processes.unread_programs.clear()  # the names are known from the scan
         for pid in {**dict.fromkeys(processes.execed), **processes.unread_programs}:
             looked_ns = clocks.monotonic_ns()
             if looked_ns > until_ns:
                 break
             life = processes.living[pid]
-            seen, found = None, self._find(pid)
-            if found is not None and same_start(life, found.start_ns):
-                processes.set_comm(life, found.comm)
+            program, shown = None, self._find(pid)
+            if shown is not None and same_start(life, shown.start_ns):
+                processes.set_comm(life, shown.comm)
                 if self._cmdlines is not None:
-                    seen = proc_scan.program(self._procfs, life, self._clocks.from_boottime_ns)
-            row, arguments = seen or (None, b"")
+                    program = proc_scan.program(self._procfs, life, self._clocks.from_boottime_ns)
+            row, arguments = program or (None, b"")
             processes.note_program(life, row, looked_ns)
             if row is not None and arguments and self._cmdlines is not None:
-                self._cmdlines.submit(
-                    life.uid,
-                    arguments,
-                    functools.partial(processes.note_cmdline, life, row, looked_ns),
-                )
+                note = functools.partial(processes.note_cmdline, life, row, looked_ns)
+                self._cmdlines.submit(life.uid, arguments, note)
 
-    def _settle_doubts(self) -> None:
-        """Look first, then listen: whoever is gone has sent its last event by then.
+    def _confirm_exits(self) -> None:
+        """Read /proc first, then the queue: a process that /proc does not show has sent its last
+        event by then.
 
-        Who was still there may have gone between the look and the listening: of whom an exit is
-        heard there, the look says nothing.
+        A process that /proc shows may end before the queue is read. So if another exit of it comes,
+        the reading of /proc is not used.
         """
-        for _ in range(DOUBT_TURNS):
-            looked = [
+        for _ in range(CONFIRM_TURNS):
+            readings = [
                 (event, pid, self._find(pid))
                 for pid, event in self._processes.unconfirmed_exits.items()
             ]
-            if not looked:
+            if not readings:
                 return
             datagrams = self._connector.drain(DRAIN_CHUNK)
-            self._hear(datagrams)
+            self._apply(datagrams)
             if len(datagrams) == DRAIN_CHUNK:
-                return  # its last event may stand behind these
-            for event, pid, found in looked:
+                return  # more events are in the queue
+            for event, pid, shown in readings:
                 if self._processes.unconfirmed_exits.get(pid) is event:
-                    self._processes.resolve_exit(pid, found)
+                    self._processes.resolve_exit(pid, shown)
 
     def _find(self, pid: int) -> ProcSnapshot | None:
         return proc_scan.find(self._procfs, pid, self._clocks.from_boottime_ns, with_uid=False)
 
     # --- the clock
-    # --------------------------------------------------------------------------------------------------------------
 
-    def look_at_clock(self) -> None:
-        """Have a new offset between the clocks stored, if there is one; events find their clock by
-        their time.
-        """
+    def check_clock(self) -> None:
+        """Record a new clock if the offset between real and monotonic time has changed."""
         offsets = clocks.offsets()
         clock = self._clocks.observe(
             self._next_clock_id, clocks.monotonic_ns(), offsets.realtime_ns, offsets.boottime_ns
         )
         if clock is not None:
             self._next_clock_id += 2
-            self._notes.clock(clock)
+            self._recorder.clock(clock)
             if len(self._clocks.known) > 1:
                 step_ns = clock.offset_ns - self._clocks.known[-2].offset_ns
                 log.warning(
-                    "the clock was set, or the machine slept: it went %+.3f s", step_ns / SECOND
+                    "the clock was set, or the machine was suspended: it moved by %+.3f s",
+                    step_ns / SECOND,
                 )

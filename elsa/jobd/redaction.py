@@ -1,9 +1,8 @@
-"""What is kept out of command lines, as configured: the same for what jobd stores and for the bill
-of `elsa run`.
+"""Removes secrets from command lines, as configured: for jobd, and for the report of `elsa run`.
 
-As a program this does it for jobd (elsa/jobd/command_lines.py): the settings and then batches of
-command lines come on stdin, each batch is answered on stdout. A batch is its length and the lengths
-of its parts, and then the parts.
+jobd runs this as a program (elsa/jobd/command_lines.py). It reads the settings and then batches of
+command lines from stdin, and answers each batch on stdout. A batch is a head (how many parts, how
+many bytes), the lengths of its parts, and the parts.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ _HEAD = struct.Struct("=II")
 
 
 def configured(config: Config) -> Redactor:
-    """Raises ConfigError where a setting makes no sense."""
+    """The redactor for the settings. Raises ConfigError if a setting is not valid."""
     try:
         return Redactor(config.redact, config.redact_options)
     except ValueError as error:
@@ -34,7 +33,7 @@ def configured(config: Config) -> Redactor:
 
 
 def settings(config: Config) -> list[bytes]:
-    """What the program has to know, as its first batch."""
+    """The settings that the program needs, as the parts of its first batch."""
     return [
         config.redact.encode("utf-8", "surrogateescape"),
         config.redact_options.encode("utf-8", "surrogateescape"),
@@ -42,13 +41,13 @@ def settings(config: Config) -> list[bytes]:
 
 
 def framed(parts: Sequence[bytes]) -> bytes:
-    """A batch as it travels."""
+    """A batch as it is sent."""
     lengths = struct.pack(f"={len(parts)}I", *map(len, parts))
     return b"".join((_HEAD.pack(len(parts), sum(map(len, parts))), lengths, *parts))
 
 
 def unframed(data: bytes | bytearray) -> list[bytes] | None:
-    """The parts of a batch; None as long as it is not whole."""
+    """The parts of a batch; None as long as bytes are missing."""
     if len(data) < _HEAD.size:
         return None
     count, size = _HEAD.unpack_from(data)
@@ -71,15 +70,12 @@ def _batch(stream: BinaryIO) -> list[bytes]:
 
 def main() -> None:
     """Answer batches until there are no more."""
-    for number in (
-        signal.SIGINT,
-        signal.SIGTERM,
-    ):  # it ends when jobd does, which has first to hear of the rest
+    # jobd needs the answers until its own end.
+    for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     os.setpriority(os.PRIO_PROCESS, 0, 0)  # jobd's own is higher
-    with contextlib.suppress(
-        OSError
-    ):  # if memory is short, rather this than the jobd that started it
+    # If memory is short, the kernel should kill this program rather than jobd.
+    with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
     names, options = (
         setting.decode("utf-8", "surrogateescape") for setting in _batch(sys.stdin.buffer)
@@ -87,7 +83,6 @@ def main() -> None:
     redact = Redactor(names, options)
     with contextlib.suppress(BrokenPipeError):
         while batch := _batch(sys.stdin.buffer):
-            sys.stdout.buffer.write(
-                framed([(decode_cmdline(data, redact) or "").encode() for data in batch])
-            )
+            answers = [(decode_cmdline(data, redact) or "").encode() for data in batch]
+            sys.stdout.buffer.write(framed(answers))
             sys.stdout.buffer.flush()

@@ -1,9 +1,9 @@
-"""What jobd does for a request that came over the control socket: who may do what, and the answer.
+"""What jobd does for a request on the control socket: who may do what, and the answer.
 docs/protocol.md has the details.
 
-Root and the elsa group manage everything; any user may create jobs, put own processes into own jobs
-and see own jobs. A change is answered when it is committed, so that a job whose id was told
-survives whatever happens next.
+Root and the elsa group manage everything; other users may create jobs, add their own processes to
+their own jobs, and see these. A change is answered when it is committed, so a job whose id a client
+has got is not lost whatever happens next.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from elsa.control.server import Peer, Reply
 from elsa.errors import ElsaError, PrivilegeError, RetryError, UsageError
 from elsa.host import proc_scan
 from elsa.jobd import define_job
-from elsa.jobd.batcher import Storing
-from elsa.jobd.counter_snapshots import Counting
-from elsa.jobd.helper_programs import Helpers
+from elsa.jobd.batcher import Batcher
+from elsa.jobd.counter_snapshots import CounterReader
+from elsa.jobd.helper_programs import HelperPrograms
 from elsa.kernel import clocks
 from elsa.kernel.pid_namespace import ForeignPids
 from elsa.kernel.procfs import Procfs
@@ -30,35 +30,35 @@ from elsa.state.jobs import Job
 from elsa.state.process_table import Processes
 from elsa.store.defined_jobs import DEFINING
 
-# One person may have many uids (subuids). All users that do not manage have so many times what one
-# may have: a process in jobs of theirs, and they in open jobs.
+# A person may have many uids (subuids). So there are limits for all users together, managers not
+# counted: this many times the limit of a user, for the jobs of a process and for open jobs.
 OWNERS_OF_A_PROCESS = 4
 OWNERS_OF_JOBS = 20
-# What /proc forgets of a thread when it ends.
+# Counters that /proc loses when a thread ends.
 _IO = ("read_chars", "write_chars", "read_bytes", "write_bytes")
-# What the status tells of all users together.
+# Fields of the status that are about all users together.
 _OF_ALL = ("heard_at_ns", "events", "lost", "gaps", "backlog", "processes", "withheld")
 
 
 class Collector(Protocol):
-    """What the requests need of the collector."""
+    """What requests need of the collector."""
 
     processes: Processes
-    storing: Storing
-    counting: Counting
-    helpers: Helpers
+    batcher: Batcher
+    counter_reader: CounterReader
+    helpers: HelperPrograms
 
     def sync(self, reply: Reply) -> None:
         """Answer when all that happened so far is in the warehouse."""
 
     def status(self) -> dict[str, Any]:
-        """How the daemon is."""
+        """The state of the daemon."""
 
     def ended_jobs(self, uid: int | None) -> list[dict[str, Any]]:
-        """The newest jobs that are over, of one user or of all."""
+        """The newest jobs that have ended, of a user or of all."""
 
 
-class Service:
+class RequestHandler:
     """Answers requests; `handle` is what ControlServer calls."""
 
     def __init__(self, collector: Collector, config: Config) -> None:
@@ -80,9 +80,7 @@ class Service:
         }
 
     def handle(self, request: protocol.Request, peer: Peer, reply: Reply) -> None:
-        """Answer one request. Whatever happened before it was sent has been taken in, so that a new
-        process is known.
-        """
+        """Answer a request. All events before it have been read, so new processes are known."""
         if peer.foreign is None:
             self._by_kind[type(request)](request, peer, reply)
             return
@@ -90,47 +88,47 @@ class Service:
         try:
             self._by_kind[type(request)](translated, peer, _translating(reply, peer.foreign))
         except ElsaError as error:
-            raise type(error)(
-                f"{error} (pids are the host's)" if protocol.pids_of(request) else str(error)
-            ) from None
+            note = " (pids are the host's)" if protocol.pids_of(request) else ""
+            raise type(error)(f"{error}{note}") from None
 
     def _translated(self, request: protocol.Request, foreign: ForeignPids) -> protocol.Request:
-        """The request of a client in another pid namespace, with our pids for its own."""
+        """The request of a client in another pid namespace, with its pids translated to ours."""
         named = protocol.pids_of(request)
         if not named:
             return request
         if not foreign.known:
             raise UsageError(
-                "whose pids these are is not known: the client has ended, or is in a pid namespace"
+                "these pids cannot be translated: the client has ended, or is in a pid namespace"
                 " that jobd does not see"
             )
         if isinstance(request, protocol.Define):
             raise UsageError(define_job.FOREIGN)
-        starts = {pid: self._found_abroad(pid, foreign) for pid in named}
-        # Whoever was there when it was asked has been heard of by now.
+        shown = {pid: self._find_foreign(pid, foreign) for pid in named}
+        # The forks of all processes that existed when the request was sent have been read.
         ours = {
-            pid: one.pid for pid, one in starts.items() if one is not None and self._is_living(one)
+            pid: process.pid
+            for pid, process in shown.items()
+            if process is not None and self._is_living(process)
         }
         missing = [pid for pid in named if pid not in ours]
         if missing:
             raise UsageError(f"no such process in your pid namespace: {_some(missing)}")
         return protocol.with_pids(request, ours)
 
-    def _found_abroad(self, theirs: int, foreign: ForeignPids) -> ProcSnapshot | None:
-        """The process that they mean, as /proc shows it; the number is asked for twice, so that
-        what lies in between is of one process.
+    def _find_foreign(self, theirs: int, foreign: ForeignPids) -> ProcSnapshot | None:
+        """The process with a pid of another namespace, as /proc shows it. The pid is translated
+        twice, so that the process in between is certain to be the one that is meant.
         """
         ours = foreign.ours(theirs)
-        found = (
-            proc_scan.find(Procfs(), ours, self._processes.clocks.from_boottime_ns, with_uid=False)
-            if ours is not None
-            else None
-        )
-        return found if found is not None and foreign.ours(theirs) == ours else None
+        if ours is None:
+            return None
+        monotonic = self._processes.clocks.from_boottime_ns
+        shown = proc_scan.find(Procfs(), ours, monotonic, with_uid=False)
+        return shown if foreign.ours(theirs) == ours else None
 
-    def _is_living(self, found: ProcSnapshot) -> bool:
-        life = self._processes.living.get(found.pid)
-        return life is not None and same_start(life, found.start_ns)
+    def _is_living(self, shown: ProcSnapshot) -> bool:
+        life = self._processes.living.get(shown.pid)
+        return life is not None and same_start(life, shown.start_ns)
 
     @property
     def _processes(self) -> Processes:
@@ -141,7 +139,7 @@ class Service:
         self._check_open_jobs(peer)
         self._check_ids()
         lives = self._own(request.pids, peer)
-        self._check_stays(lives, peer.uid, peer)
+        self._check_memberships(lives, peer.uid, peer)
         now_at_ns = clocks.realtime_ns()
         job = jobs.create(
             request.name,
@@ -150,14 +148,14 @@ class Service:
             closes_itself=request.closes_itself,
             tags=dict(request.tags),
         )
-        self._collector.storing.job(job)
+        self._collector.batcher.job(job)
         for life in lives:
             if life.pid == request.launched:
-                # Since its birth: until it was let go it only waited.
+                # Since its start: until now it has only waited.
                 self._processes.add(life, job, 0, How.LAUNCHED)
             else:
                 self._enter(life, job)
-        self._collector.storing.commit(
+        self._collector.batcher.commit(
             reply, {"job": describe(job), "added": [life.pid for life in lives]}
         )
 
@@ -173,34 +171,34 @@ class Service:
                 " elsa group"
             )
 
-    def _check_stays(self, lives: Iterable[Incarnation], owner_uid: int, peer: Peer) -> None:
-        """Refuse to put processes into one more job of an owner: whatever they start from then on
-        costs work for each of their jobs.
+    def _check_memberships(self, lives: Iterable[Incarnation], owner_uid: int, peer: Peer) -> None:
+        """Refuse to add processes to one more job of an owner if they are in too many: each process
+        that they start from then on costs work for each of their jobs.
         """
         most, owned = self._config.jobs_per_process, self._processes.jobs.of_owner(owner_uid)
         for life in lives:
             if sum(job_id in owned for job_id in life.jobs) >= most:
                 whose = "yours" if owner_uid == peer.uid else f"user {owner_uid}"
                 raise UsageError(
-                    f"process {life.pid} is in {most} open jobs of {whose} already, and may be in"
-                    " no more (setting jobs_per_process); close one, or take it out of one:"
+                    f"process {life.pid} is in {most} open jobs of {whose} already, the most that"
+                    " jobs_per_process allows; close a job, or remove the process from one:"
                     " elsa-job remove JOB PID"
                 )
             if not peer.manages and len(life.jobs) >= OWNERS_OF_A_PROCESS * most:
                 raise UsageError(
-                    f"process {life.pid} is in too many open jobs; only root and the elsa group put"
-                    " it into more"
+                    f"process {life.pid} is in too many open jobs; only root and the elsa group may"
+                    " add it to more"
                 )
 
     def _check_ids(self) -> None:
-        if self._processes.jobs.next_id >= self._collector.storing.job_ids_until:
+        if self._processes.jobs.next_id >= self._collector.batcher.job_ids_until:
             raise RetryError(
-                "too many new jobs wait for the warehouse, which cannot be written; try again later"
+                "too many new jobs wait because the warehouse cannot be written; try again later"
             )
 
     def _define(self, request: protocol.Define, peer: Peer, reply: Reply) -> None:
-        """Have a program of its own look through the warehouse, which may take long; it comes back
-        with a `reserve`.
+        """Start a program that searches the warehouse, which may take long; it then sends a
+        `reserve`.
         """
         config, only_uid = self._config, None if peer.manages else peer.uid
         order = define_job.Order(
@@ -219,55 +217,57 @@ class Service:
         )
 
     def _reserve(self, request: protocol.Reserve, peer: Peer, reply: Reply) -> None:
-        """A job that holds nobody who lives, so it is closed from the start; whoever may write the
-        warehouse fills it there.
+        """Make a job without living members, which is closed from the start; a program that may
+        write the warehouse adds its members there.
         """
-        if (
-            not peer.manages and peer.uid != os.geteuid()
-        ):  # the program that jobd itself has started for a define
-            raise PrivilegeError("only root and the elsa group reserve jobs; use define")
+        # The program that jobd starts for a define runs as jobd's user.
+        if not peer.manages and peer.uid != os.geteuid():
+            raise PrivilegeError("only root and the elsa group may reserve jobs; use define")
         self._check_ids()
         jobs, now_at_ns = self._processes.jobs, clocks.realtime_ns()
         job = jobs.create(request.name, request.owner_uid, now_at_ns, tags=dict(request.tags))
-        self._collector.storing.job(job)
+        self._collector.batcher.job(job)
         jobs.close(job, now_at_ns, DEFINING)
-        self._collector.storing.close(job)
-        self._collector.storing.commit(reply, {"job": describe(job)})
+        self._collector.batcher.close(job)
+        self._collector.batcher.commit(reply, {"job": describe(job)})
 
     def _add(self, request: protocol.Add, peer: Peer, reply: Reply) -> None:
         job = self._job(request.job, peer)
         lives = self._own(request.pids, peer)
         if request.tree:
-            # What others run below it is left out without a word, which would tell what they run.
+            # Descendants of other users are left out without an error: it would reveal them.
             lives = [
                 life for life in self._processes.with_descendants(lives) if _manages(peer, life)
             ]
-        self._check_stays((life for life in lives if job.id not in life.jobs), job.owner_uid, peer)
+        entering = (life for life in lives if job.id not in life.jobs)
+        self._check_memberships(entering, job.owner_uid, peer)
         added = {life.pid: self._enter(life, job) for life in lives}
         answer = {
             "job": describe(job),
             "added": [pid for pid, new in added.items() if new],
             "already": [pid for pid, new in added.items() if not new],
         }
-        self._collector.storing.commit(reply, answer)
+        self._collector.batcher.commit(reply, answer)
 
     def _remove(self, request: protocol.Remove, peer: Peer, reply: Reply) -> None:
         job = self._job(request.job, peer)
         living = self._processes.living
-        outside = [
+        not_members = [
             pid for pid in request.pids if pid not in living or job.id not in living[pid].jobs
         ]
-        if outside:
-            raise UsageError(f"not in job {job.id} ({job.name}): {_some(outside)}")
+        if not_members:
+            raise UsageError(f"not in job {job.id} ({job.name}): {_some(not_members)}")
         lives = [living[pid] for pid in request.pids]
         for life in lives:
             self._leave(life, job)
-        self._collector.storing.commit(
+        self._collector.batcher.commit(
             reply, {"job": describe(job), "removed": [life.pid for life in lives]}
         )
 
     def _ended(self, request: protocol.Ended, peer: Peer, reply: Reply) -> None:
-        """The job may be closed by now, so only its id names it."""
+        """Record the wait status of a job's command. The job may be closed already, so it has to be
+        named by its id.
+        """
         if not isinstance(request.job, int):
             raise UsageError("name the job by its id")
         self._processes.report_status(request.job, request.status, _sees_of(peer))
@@ -278,13 +278,11 @@ class Service:
         for life in self._processes.members(job):
             self._leave(life, job)
         self._processes.jobs.close(job, clocks.realtime_ns(), "request")
-        self._collector.storing.close(job)
-        self._collector.storing.commit(reply, {"job": describe(job)})
+        self._collector.batcher.close(job)
+        self._collector.batcher.commit(reply, {"job": describe(job)})
 
     def _enter(self, life: Incarnation, job: Job) -> bool:
-        """Put a process into a job now, and note what it has used so far; False if it is in it
-        already.
-        """
+        """Add a process to a job now, with a counter snapshot; False if it is a member already."""
         now_ns = clocks.monotonic_ns()
         if not self._processes.add(life, job, now_ns):
             return False
@@ -292,13 +290,15 @@ class Service:
         return True
 
     def _leave(self, life: Incarnation, job: Job) -> None:
-        """Take a process out of a job now, and note what it has used so far."""
+        """Remove a process from a job now, with a counter snapshot."""
         since_ns = life.member_since(job.id)
         self._processes.remove(life, job, clocks.monotonic_ns())
         self._note_counters(life, job, since_ns, edge=1)
 
     def _note_counters(self, life: Incarnation, job: Job, since_ns: int, edge: int) -> None:
-        counters = self._collector.counting.read(life, self._processes.clocks.from_boottime_ns)
+        counters = self._collector.counter_reader.read(
+            life, self._processes.clocks.from_boottime_ns
+        )
         if counters is not None:
             self._processes.changes.counter_snapshots.append(
                 (job.id, life.id, since_ns, edge, *counters)
@@ -312,62 +312,54 @@ class Service:
     def _show(self, request: protocol.Show, peer: Peer, reply: Reply) -> None:
         job = self._job(request.job, peer)
         pids = {life.id: life.pid for life in self._processes.living.values()}
-        members = [
-            {
-                "pid": life.pid,
-                "process_id": life.id,
-                "ppid": pids.get(life.parent_id) if life.parent_id is not None else None,
-                "comm": life.comm,
-                "uid": life.uid,
-                "since_at_ns": (
-                    clocks.realtime_ns()
-                    - clocks.monotonic_ns()
-                    + (life.member_since(job.id) or life.start_ns)
-                ),
-                "from_birth": life.member_since(job.id) == 0,
-                "ended_threads": (
-                    {name: ended[name] for name in _IO}
-                    if (ended := self._collector.counting.ended_threads(life.pid))
-                    else None
-                ),
-            }
-            for life in self._processes.members(job)[: request.limit]
-        ]
-        reply({"job": describe(job), "living": job.living, "members": members})
+        members = self._processes.members(job)[: request.limit]
+        described = [self._describe_member(life, job, pids) for life in members]
+        reply({"job": describe(job), "living": job.living, "members": described})
+
+    def _describe_member(
+        self, life: Incarnation, job: Job, pids: Mapping[int, int]
+    ) -> dict[str, Any]:
+        """A member as the protocol shows it; `pids` are those of all living processes, by id."""
+        since_ns = life.member_since(job.id)
+        offset_ns = clocks.realtime_ns() - clocks.monotonic_ns()
+        ended = self._collector.counter_reader.ended_threads(life.pid)
+        return {
+            "pid": life.pid,
+            "process_id": life.id,
+            "ppid": pids.get(life.parent_id) if life.parent_id is not None else None,
+            "comm": life.comm,
+            "uid": life.uid,
+            "since_at_ns": offset_ns + (since_ns or life.start_ns),
+            "from_birth": since_ns == 0,
+            "ended_threads": {name: ended[name] for name in _IO} if ended else None,
+        }
 
     def _of(self, request: protocol.Of, peer: Peer, reply: Reply) -> None:
-        seen, life = (
-            self._processes.jobs.of_owner(_sees_of(peer)),
-            self._processes.living.get(request.pid),
-        )
-        jobs = (
-            [describe(seen[job_id]) for job_id in life.jobs if job_id in seen]
-            if life is not None
-            else []
-        )
-        if not jobs:  # to belong to a job of his is enough to be looked at
+        visible = self._processes.jobs.of_owner(_sees_of(peer))
+        life = self._processes.living.get(request.pid)
+        job_ids = life.jobs if life is not None else ()
+        jobs = [describe(visible[job_id]) for job_id in job_ids if job_id in visible]
+        if not jobs:  # a user may ask about any process in a job of his, else only about his own
             self._own([request.pid], peer)
         reply({"pid": request.pid, "jobs": jobs})
 
     def _status(self, _request: protocol.Status, peer: Peer, reply: Reply) -> None:
         status = self._collector.status()
-        if not peer.manages:  # what tells of others is not told
-            status |= dict.fromkeys(_OF_ALL) | {
-                "jobs": len(self._processes.jobs.of_owner(peer.uid))
-            }
+        if not peer.manages:  # nothing about other users
+            own_jobs = len(self._processes.jobs.of_owner(peer.uid))
+            status |= dict.fromkeys(_OF_ALL) | {"jobs": own_jobs}
         reply(status)
 
     def _sync(self, _request: protocol.Sync, _peer: Peer, reply: Reply) -> None:
         self._collector.sync(reply)
 
     def _job(self, key: int | str, peer: Peer) -> Job:
-        """The open job that the peer means. Another's job is no job to those who may not see it."""
-        jobs = self._processes.jobs
-        return jobs.find(key, _sees_of(peer))
+        """The open job that the peer names. Jobs that the peer may not see do not exist for it."""
+        return self._processes.jobs.find(key, _sees_of(peer))
 
     def _own(self, pids: Iterable[int], peer: Peer) -> list[Incarnation]:
-        """The processes that the peer may manage. To who does not manage all, another's process is
-        the same as none.
+        """The processes with these pids, which the peer has to be allowed to manage. The error does
+        not reveal to a user whether another user's process exists.
         """
         living = self._processes.living
         refused = [pid for pid in pids if pid not in living or not _manages(peer, living[pid])]
@@ -375,32 +367,35 @@ class Service:
             raise UsageError(f"no such process: {_some(refused)}")
         if refused:
             raise PrivilegeError(
-                f"not your process: {_some(refused)}; only root and the elsa group manage those of"
-                " others"
+                f"not your process: {_some(refused)}; only root and the elsa group may manage"
+                " processes of others"
             )
         return [living[pid] for pid in pids]
 
 
 # Lists of pids in replies.
-_PIDS_TOLD = ("added", "already", "removed")
+_PID_LISTS = ("added", "already", "removed")
 
 
 def _translating(reply: Reply, foreign: ForeignPids) -> Reply:
-    """The reply for a client in another pid namespace: its own pids, null for what it does not see."""
+    """The reply for a client in another pid namespace: with its own pids, and null for processes
+    that it does not see.
+    """
 
     def translated(answer: Mapping[str, Any] | ElsaError) -> None:
-        if not isinstance(answer, ElsaError):
-            told: dict[str, Any] = {
-                name: [foreign.theirs(pid) for pid in answer[name]]
-                for name in _PIDS_TOLD
-                if name in answer
-            }
-            if "members" in answer:
-                told["members"] = [_member(member, foreign) for member in answer["members"]]
-            if "pid" in answer:
-                told["pid"] = foreign.theirs(answer["pid"])
-            answer = {**answer, **told}
-        reply(answer)
+        if isinstance(answer, ElsaError):
+            reply(answer)
+            return
+        fields: dict[str, Any] = {
+            name: [foreign.theirs(pid) for pid in answer[name]]
+            for name in _PID_LISTS
+            if name in answer
+        }
+        if "members" in answer:
+            fields["members"] = [_member(member, foreign) for member in answer["members"]]
+        if "pid" in answer:
+            fields["pid"] = foreign.theirs(answer["pid"])
+        reply({**answer, **fields})
 
     return translated
 
@@ -419,7 +414,7 @@ def _manages(peer: Peer, life: Incarnation) -> bool:
 
 
 def _sees_of(peer: Peer) -> int | None:
-    """Whose jobs the peer sees; None: everybody's."""
+    """The user whose jobs the peer may see; None: all users."""
     return None if peer.manages else peer.uid
 
 

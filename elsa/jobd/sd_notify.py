@@ -1,4 +1,4 @@
-"""sd_notify(3) in a few lines: tell the service manager how the daemon is, where one listens."""
+"""sd_notify(3) in a few lines: reports the daemon's state to the service manager, if any."""
 
 from __future__ import annotations
 
@@ -17,15 +17,13 @@ def status(text: str) -> str:
 
 
 def extend_start(seconds: int) -> str:
-    """An EXTEND_TIMEOUT_USEC= line: starting takes longer, and is not to be given up on for so long
-    from now.
-    """
+    """An EXTEND_TIMEOUT_USEC= line: starting may take this much longer from now."""
     return f"EXTEND_TIMEOUT_USEC={seconds * 1_000_000}"
 
 
 def notify(*states: str, environ: Mapping[str, str] | None = None) -> bool:
-    """Send states to $NOTIFY_SOCKET; False if there is none or it does not take them, which is
-    never a reason to fail.
+    """Send states to $NOTIFY_SOCKET. Returns False if there is no socket or it does not take them;
+    that is never an error.
     """
     address = (os.environ if environ is None else environ).get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):
@@ -44,8 +42,8 @@ def notify(*states: str, environ: Mapping[str, str] | None = None) -> bool:
 
 
 def watchdog_seconds(environ: Mapping[str, str] | None = None) -> float | None:
-    """How often WATCHDOG=1 should be sent: half of what the service manager waits. None if it does
-    not watch this process.
+    """How often WATCHDOG=1 is to be sent: at half the time that the service manager waits. None if
+    it does not watch this process.
     """
     environ = os.environ if environ is None else environ
     if environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):

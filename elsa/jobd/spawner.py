@@ -1,10 +1,10 @@
-"""Starting programs of ours from what was imported when jobd began, so that nothing of the package
-is needed any more while it runs.
+"""Starts programs of ELSA from code that was imported when jobd started, so that a running jobd
+does not need the installed package.
 
-An upgrade or a removal replaces the package under a running jobd: a program started from it then
-would be another version's, or none. So one program, this module's, is started at the beginning; it
-imports all that may be needed, and forks. An order comes over a socket, with the stdin and stdout
-of the new program, and is answered with a pidfd of it.
+An upgrade or removal changes the package under a running jobd: a program started from it would be
+another version, or missing. So this module is started as a program at the beginning; it imports all
+that may be needed, and forks. An order comes over a socket together with the new program's stdin
+and stdout, and is answered with a pidfd of the new program.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-# A fork takes a millisecond; without an answer within this time it is given up.
+# How long an answer is waited for; a fork takes a millisecond.
 PATIENCE_S = 2.0
 _MOST_BYTES = 4096
 
@@ -41,23 +41,23 @@ class Program:
             signal.pidfd_send_signal(self._pidfd, number)
 
     def wait(self, patience_s: float) -> bool:
-        """Wait for its end, for at most so long; whether it has ended."""
+        """Wait at most so long for its end; returns whether it has ended."""
         return bool(select.select([self._pidfd], [], [], patience_s)[0])
 
     def close(self) -> None:
-        """Forget it."""
+        """Close the pidfd."""
         os.close(self._pidfd)
 
 
 class Spawner:
-    """The owner's end: the program that forks the others."""
+    """The program that forks the others, as its owner sees it."""
 
     def __init__(self, modules: Sequence[str]) -> None:
-        """`modules` are those whose `main` can be started; `wait` for them to be imported."""
+        """The `main` of these modules can be started; `wait` for them to be imported."""
         self._modules = modules
-        self._begin()
+        self._start_forker()
 
-    def _begin(self) -> None:
+    def _start_forker(self) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._is_ready = False
         with theirs:
@@ -77,9 +77,7 @@ class Spawner:
             )
 
     def wait(self, patience_s: float) -> None:
-        """Wait until nothing is to be imported any more. Raises OSError if that takes too long, or
-        fails.
-        """
+        """Wait until all modules are imported. Raises OSError if that takes too long, or fails."""
         if not self._is_ready:
             self._socket.settimeout(patience_s)
             self._received(0)
@@ -87,61 +85,57 @@ class Spawner:
 
     def start(self, module: str, stdin: int, stdout: int, *, cpu_s: int | None = None) -> Program:
         """Start `main` of a module; after `cpu_s` seconds of CPU time it is ended. Raises OSError
-        where that cannot be done.
+        if it cannot be started.
         """
         if self._program.poll() is not None:
             self.close()
-            self._begin()
+            self._start_forker()
         self.wait(PATIENCE_S)
         self._socket.settimeout(PATIENCE_S)
-        socket.send_fds(
-            self._socket, [json.dumps({"module": module, "cpu_s": cpu_s}).encode()], [stdin, stdout]
-        )
+        order = json.dumps({"module": module, "cpu_s": cpu_s}).encode()
+        socket.send_fds(self._socket, [order], [stdin, stdout])
         try:
             pid, descriptors = self._received(1)
         except TimeoutError:
-            self._program.kill()  # else the answer would be taken for that of the next order
+            self._program.kill()  # else its answer would be taken for that of the next order
             raise
         return Program(int(pid), *descriptors)
 
-    def _received(self, descriptors: int) -> tuple[bytes, list[int]]:
-        answer, found, _, _ = socket.recv_fds(self._socket, _MOST_BYTES, descriptors)
+    def _received(self, most_descriptors: int) -> tuple[bytes, list[int]]:
+        answer, descriptors, _, _ = socket.recv_fds(self._socket, _MOST_BYTES, most_descriptors)
         if not answer:
             raise ConnectionResetError(errno.ECONNRESET, "the program that starts others has ended")
-        return answer, found
+        return answer, descriptors
 
     def close(self) -> None:
-        """End it; what it has started goes on."""
+        """End the program; the programs that it has started go on."""
         self._socket.close()
         self._program.kill()
         self._program.wait()
 
 
 # --- the program
-# -----------------------------------------------------------------------------------------------------------------
 
 
 def main() -> None:
-    """Fork a program for every order, until the owner is gone."""
-    for number in (
-        signal.SIGINT,
-        signal.SIGTERM,
-    ):  # it ends when its owner does, who may still need it
+    """Fork a program for every order, until the owner has ended."""
+    # The owner may need this program until its own end.
+    for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, lambda *_: _reap())
     mains = {name: importlib.import_module(name).main for name in sys.argv[2:]}
     with socket.socket(fileno=int(sys.argv[1])) as ours:
         ours.send(b"ready")
         while True:
-            order, descriptors, _, _ = socket.recv_fds(ours, _MOST_BYTES, 2)
-            if not order:
+            message, descriptors, _, _ = socket.recv_fds(ours, _MOST_BYTES, 2)
+            if not message:
                 return
-            told = json.loads(order)
+            order = json.loads(message)
             with _no_child_is_reaped():
                 pid = os.fork()
                 if not pid:
-                    _become(ours, descriptors, told["cpu_s"])
-                    mains[told["module"]]()
+                    _set_up_child(ours, descriptors, order["cpu_s"])
+                    mains[order["module"]]()
                     return
                 pidfd = os.pidfd_open(pid)
             socket.send_fds(ours, [b"%d" % pid], [pidfd])
@@ -157,7 +151,7 @@ def _reap() -> None:
 
 @contextmanager
 def _no_child_is_reaped() -> Iterator[None]:
-    """So that the pid of a new one is its own for as long."""
+    """So that the pid of a new child cannot be reused meanwhile."""
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
     try:
         yield
@@ -165,8 +159,8 @@ def _no_child_is_reaped() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
 
 
-def _become(ours: socket.socket, descriptors: list[int], cpu_s: int | None) -> None:
-    """In the new process: nothing of the spawner's is left but what it has imported."""
+def _set_up_child(ours: socket.socket, descriptors: list[int], cpu_s: int | None) -> None:
+    """In the new process: keep nothing of this program except what it has imported."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
@@ -175,7 +169,7 @@ def _become(ours: socket.socket, descriptors: list[int], cpu_s: int | None) -> N
     for stream, descriptor in enumerate((*descriptors, nowhere)):
         os.dup2(descriptor, stream)
         os.close(descriptor)
-    # What it does for somebody is not more urgent than what others do, however urgent its owner is.
+    # The child works for a user, so it does not inherit the owner's high priority.
     os.setpriority(os.PRIO_PROCESS, 0, max(0, os.getpriority(os.PRIO_PROCESS, 0)))
     if cpu_s is not None:
         resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s))

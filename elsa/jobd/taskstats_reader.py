@@ -1,5 +1,5 @@
-"""The collector's third stream: what taskstats tells of every thread that ends, given to the
-incarnation that it was part of.
+"""Reads taskstats messages for the collector, sums them over the threads of each process, and finds
+the incarnation that each sum belongs to.
 """
 
 from __future__ import annotations
@@ -19,17 +19,15 @@ from elsa.state.process_table import Processes
 from elsa.state.taskstats import ProcessSums
 
 READ_CHUNK = 5_000
-# Messages that wait until every event before them has been taken in; more than these are heard even
-# so.
+# How many messages wait until every event before them has been read; if there are more, they are
+# matched anyway.
 MOST_GATHERED = 250_000
-# So many are heard in one go.
-HEAR_MOST = 10_000
+# How many are matched in one call.
+MATCH_MOST = 10_000
 
 
-class Notes(Protocol):
-    """What ears write down beside what they hear of processes: Storing for the warehouse, less
-    where there is none.
-    """
+class Recorder(Protocol):
+    """What records losses and clocks: jobd's Batcher, or the collector of `elsa run`."""
 
     events: int
     heard_ns: int
@@ -37,44 +35,44 @@ class Notes(Protocol):
     def gap(
         self, kind: str, from_ns: int, to_ns: int, lost: int | None, note: str | None = None
     ) -> None:
-        """A loss."""
+        """Record a loss."""
 
     def clock(self, clock: Clock) -> None:
-        """The offset between the clocks has changed."""
+        """Record that the offset between real and monotonic time has changed."""
 
 
-class Statistics:
-    """Reads the socket, sums threads to processes and finds whose they are."""
+class TaskstatsReader:
+    """Reads, sums and matches taskstats messages."""
 
     def __init__(
-        self, socket: TaskstatsSocket, procfs: Procfs, processes: Processes, notes: Notes
+        self, socket: TaskstatsSocket, procfs: Procfs, processes: Processes, recorder: Recorder
     ) -> None:
         self._socket = socket
         self._procfs = procfs
-        self._notes = notes
+        self._recorder = recorder
         self._sums = ProcessSums()
         self._matcher = UsageMatcher(processes, delays=self._delays_are_counted())
         self._gathered: list[Message] = []
         self._drops = 0
         self._read_ns = clocks.monotonic_ns()
         self.heard_ns = self._read_ns
-        """Every message that was sent before has been taken in."""
+        """Monotonic: all messages that were sent before have been matched."""
 
     @property
     def waiting(self) -> bool:
-        """Whether lives that have ended still wait for their message."""
+        """Whether processes that have ended still wait for their message."""
         return self._matcher.waiting
 
     def _delays_are_counted(self) -> bool:
         return self._procfs.sysctl("kernel.task_delayacct") == "1"
 
     def gather(self) -> bool:
-        """Read the messages that the kernel has queued, or very many; returns whether these were
-        all.
+        """Read the messages that the kernel has queued (or very many of them); returns whether
+        these were all.
 
-        Often, since a message takes more of a receive buffer than an event.
+        Call it often: a message takes more of a receive buffer than an event.
         """
-        began_ns = clocks.monotonic_ns()
+        started_ns = clocks.monotonic_ns()
         datagrams = self._socket.drain(READ_CHUNK)
         for datagram in datagrams:
             try:
@@ -83,10 +81,10 @@ class Statistics:
                 self._matcher.unmatched += 1
         drops = self._socket.drops()
         if drops != self._drops:
-            self._notes.gap(
+            self._recorder.gap(
                 "taskstats",
                 self._read_ns,
-                began_ns,
+                started_ns,
                 (drops - self._drops) % 2**32,
                 "statistics of threads were lost",
             )
@@ -94,29 +92,27 @@ class Statistics:
             self._sums.note_loss()
         if len(datagrams) == READ_CHUNK:
             return False
-        self._read_ns = began_ns
+        self._read_ns = started_ns
         return True
 
     def ended_threads(self, tgid: int) -> Mapping[str, int]:
-        """What the threads of a living process that have ended used."""
+        """What the ended threads of a living process used."""
         return self._sums.ended_threads(tgid)
 
-    def hear(self, *, up_to_date: bool) -> bool:
-        """Give what was gathered to its lives, once every event that happened before it has been
-        taken in.
-
-        Or where too much waits for that. Returns whether nothing is left that could be heard now.
+    def match(self, *, up_to_date: bool) -> bool:
+        """Match the messages with incarnations if all events before them have been read
+        (`up_to_date`), or if too many wait for that. Returns whether no more can be matched now.
         """
         if not up_to_date and len(self._gathered) <= MOST_GATHERED:
             return True
-        messages, self._gathered = self._gathered[:HEAR_MOST], self._gathered[HEAR_MOST:]
+        messages, self._gathered = self._gathered[:MATCH_MOST], self._gathered[MATCH_MOST:]
         self._matcher.add(self._sums.feed(messages), clocks.monotonic_ns())
         if self._gathered:
             return False
         self.heard_ns = self._read_ns
         return True
 
-    def keep_house(self) -> None:
-        """Give up on messages that have not come, and see whether delays are counted now."""
+    def drop_overdue(self) -> None:
+        """Stop waiting for overdue messages, and check whether delays are counted now."""
         self._matcher.drop_overdue(self.heard_ns)
         self._matcher.delays = self._delays_are_counted()

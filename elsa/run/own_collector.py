@@ -17,7 +17,7 @@ from elsa.config import Config
 from elsa.errors import ElsaError, PrivilegeError, UnavailableError
 from elsa.host import checks
 from elsa.jobd.batcher import MS, SECOND
-from elsa.jobd.event_reader import Hearing
+from elsa.jobd.event_reader import EventReader
 from elsa.kernel import clocks
 from elsa.kernel.connector import Connector
 from elsa.kernel.procfs import Procfs
@@ -72,10 +72,10 @@ class OwnCollector:
         self._connector, self._taskstats = _sockets(config)
         self._memory = Memory()
         self._processes = Processes(Jobs(), clocks=Clocks())
-        self._hearing = Hearing(
+        self._reader = EventReader(
             self._connector, self._taskstats, Procfs(), self._processes, self._memory, 1, None
         )
-        self._hearing.look_at_clock()
+        self._reader.check_clock()
         self._job = self._processes.jobs.create("run", 0, 0)
         self._root: Incarnation | None = None
         self._unreported: dict[int, Incarnation] = {}
@@ -112,13 +112,13 @@ class OwnCollector:
     def _turn(self) -> None:
         """Process the events that came, and add up the members that have ended."""
         for _ in range(DRAIN_TURNS):
-            if self._hearing.drain():
+            if self._reader.drain():
                 break
         now_ns = clocks.monotonic_ns()
-        self._hearing.tick(now_ns)
+        self._reader.tick(now_ns)
         if now_ns - self._kept_house_ns > HOUSEKEEPING_NS:
             self._kept_house_ns = now_ns
-            self._hearing.keep_house(now_ns)
+            self._reader.drop_overdue(now_ns)
         changes = self._processes.take_changes()
         self._unreported.update(
             (life.id, life) for life in changes.started if self._job.id in life.jobs
@@ -158,9 +158,9 @@ class OwnCollector:
         """All members, those that still run too; to be called once."""
         self._take_over()
         started_ns = clocks.monotonic_ns()
-        while not (self._hearing.settled and self._all_reported()):
+        while not (self._reader.settled and self._all_reported()):
             if (
-                self._hearing.statistics_ns > started_ns + PATIENCE_NS
+                self._reader.taskstats_ns > started_ns + PATIENCE_NS
                 or clocks.monotonic_ns() > started_ns + STARVED_NS
             ):
                 break
@@ -182,7 +182,7 @@ class OwnCollector:
                 "pid": life.pid,
                 "since_at_ns": life.start_ns + realtime_ns,
                 "from_birth": True,
-                "ended_threads": self._hearing.ended_threads(life.pid),
+                "ended_threads": self._reader.ended_threads(life.pid),
             }
             for life in self._processes.living.values()
             if self._job.id in life.jobs

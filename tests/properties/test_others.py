@@ -21,7 +21,7 @@ from elsa.config import Config
 from elsa.control import protocol
 from elsa.control.server import Peer
 from elsa.errors import ElsaError
-from elsa.jobd.requests import Service
+from elsa.jobd.requests import RequestHandler
 from elsa.state.codes import Origin
 from elsa.state.criteria import Selection
 from elsa.state.jobs import Job, Jobs
@@ -231,13 +231,13 @@ class World:
         count = len(others.processes)
         collector = SimpleNamespace(
             processes=self.processes,
-            storing=SimpleNamespace(
+            batcher=SimpleNamespace(
                 commit=lambda reply, answer: reply(answer),
                 job=self.ignore,
                 close=self.ignore,
                 job_ids_until=1000,
             ),
-            counting=SimpleNamespace(read=self.ignore, ended_threads=lambda _pid: {}),
+            counter_reader=SimpleNamespace(read=self.ignore, ended_threads=lambda _pid: {}),
             helpers=SimpleNamespace(start=lambda *order: self.helped.append(order[:3])),
             drain=self.ignore,
             sync=lambda reply: reply({"heard_ns": 1}),
@@ -248,7 +248,9 @@ class World:
             },
             ended_jobs=lambda uid: [{"id": 0, "owner": uid}],
         )
-        self.service = Service(cast("Any", collector), Config(jobs_per_process=2, jobs_per_user=4))
+        self.service = RequestHandler(
+            cast("Any", collector), Config(jobs_per_process=2, jobs_per_user=4)
+        )
 
     @staticmethod
     def ignore(*_: object) -> None:

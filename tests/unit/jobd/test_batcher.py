@@ -8,7 +8,7 @@ import pytest
 
 from elsa.config import Config
 from elsa.jobd import batcher
-from elsa.jobd.batcher import Storing
+from elsa.jobd.batcher import Batcher
 from elsa.kernel import clocks
 from elsa.state.jobs import Jobs
 from elsa.state.process_table import Processes
@@ -41,9 +41,9 @@ def processes() -> Processes:
 
 
 @pytest.fixture
-def stuck(processes: Processes, monkeypatch: pytest.MonkeyPatch) -> Storing:
+def stuck(processes: Processes, monkeypatch: pytest.MonkeyPatch) -> Batcher:
     monkeypatch.setattr(batcher, "Writer", StuckWriter)
-    return Storing(
+    return Batcher(
         Config(db=Path("elsa.db"), backlog_events=LIMIT), Beginning(1, 1, 0, 1, None), processes
     )
 
@@ -53,7 +53,7 @@ def burst(processes: Processes, events: int) -> None:
 
 
 def test_no_burst_exceeds_the_limit_while_the_warehouse_cannot_be_written(
-    stuck: Storing, processes: Processes
+    stuck: Batcher, processes: Processes
 ) -> None:
     stuck.writer.trouble = "locked"
     for now_ns, events in enumerate((LIMIT // 2, 20 * LIMIT, 20 * LIMIT), 1):
@@ -63,7 +63,7 @@ def test_no_burst_exceeds_the_limit_while_the_warehouse_cannot_be_written(
 
 
 def test_what_was_dropped_is_a_gap_when_the_warehouse_can_be_written_again(
-    stuck: Storing, processes: Processes
+    stuck: Batcher, processes: Processes
 ) -> None:
     stuck.writer.trouble = "locked"
     burst(processes, 3 * LIMIT)
@@ -73,12 +73,12 @@ def test_what_was_dropped_is_a_gap_when_the_warehouse_can_be_written_again(
     assert [(gap.kind, gap.lost) for gap in gaps(stuck)] == [("backlog", 3 * LIMIT)]
 
 
-def gaps(stuck: Storing) -> list[Gap]:
+def gaps(stuck: Batcher) -> list[Gap]:
     return [gap for batch in stuck.writer.batches for gap in batch.gaps]  # type: ignore[attr-defined]
 
 
 def test_the_gap_reaches_over_all_that_was_dropped_from_the_last_batch_to_the_last_drop(
-    stuck: Storing, processes: Processes
+    stuck: Batcher, processes: Processes
 ) -> None:
     stuck.heard_ns = 100
     burst(processes, 3 * LIMIT)
@@ -98,7 +98,7 @@ def test_the_gap_reaches_over_all_that_was_dropped_from_the_last_batch_to_the_la
 
 
 def test_while_nothing_new_comes_nothing_is_dropped_and_no_gap(
-    stuck: Storing, processes: Processes
+    stuck: Batcher, processes: Processes
 ) -> None:
     burst(processes, 3 * LIMIT)
     stuck.flush(1)
@@ -110,7 +110,7 @@ def test_while_nothing_new_comes_nothing_is_dropped_and_no_gap(
 
 
 def test_a_burst_is_kept_while_the_warehouse_can_be_written(
-    stuck: Storing, processes: Processes
+    stuck: Batcher, processes: Processes
 ) -> None:
     burst(processes, 3 * LIMIT)
     stuck.flush(1)

@@ -34,8 +34,8 @@ class Bench:
             _config=Config(db=Path("elsa.db"), backlog_events=LIMIT),
             _connector=SimpleNamespace(fill=lambda: fill),
             _taskstats=SimpleNamespace(fill=lambda: 0.0),
-            _hearing=SimpleNamespace(drain=self.take_in),
-            storing=SimpleNamespace(writer=self.writer, tick=lambda _now_ns: None),
+            _reader=SimpleNamespace(drain=self.take_in),
+            batcher=SimpleNamespace(writer=self.writer, tick=lambda _now_ns: None),
             _syncs=[],
             _gathering=False,
             _drain_at_ns=0,
@@ -86,10 +86,10 @@ class Answering:
     def __init__(self) -> None:
         self.done: list[tuple[str, int]] = []
         self.charges = {ANN.uid: 0.0, BOB.uid: 0.0}
-        self.hearing = SimpleNamespace(newest_ns=0)
+        self.reader = SimpleNamespace(newest_ns=0)
         self.collector = Collector.__new__(Collector)
         vars(self.collector).update(
-            _service=SimpleNamespace(
+            _requests=SimpleNamespace(
                 handle=lambda request, peer, _reply: self.done.append(
                     (type(request).__name__, peer.uid)
                 )
@@ -97,8 +97,8 @@ class Answering:
             _server=SimpleNamespace(
                 charge_of=self.charges.__getitem__, charged=contextlib.nullcontext
             ),
-            _hearing=self.hearing,
-            _asked=[],
+            _reader=self.reader,
+            _pending=[],
             _drain_at_ns=1,  # the queue is not empty
         )
 
@@ -112,16 +112,16 @@ def test_a_status_is_answered_at_once_and_all_else_when_what_happened_before_is_
     bench.ask(protocol.Status(), BOB)
     bench.collector._answer()
     assert bench.done == [("Status", BOB.uid)]
-    bench.hearing.newest_ns = (
+    bench.reader.newest_ns = (
         clocks.monotonic_ns()
-    )  # a storm that never ends keeps nobody waiting for ever
+    )  # a storm that never ends does not delay answers for ever
     bench.ask(protocol.List(), BOB)
     bench.collector._answer()
     assert bench.done[1:] == [("List", ANN.uid)]
     bench.collector._drain_at_ns = None
     bench.collector._answer()
     assert bench.done[2:] == [("List", BOB.uid)]
-    assert bench.collector._asked == []
+    assert bench.collector._pending == []
 
 
 def test_who_had_least_of_jobd_s_time_comes_first_and_what_is_too_much_waits_for_the_next_turn(
@@ -139,33 +139,33 @@ def test_who_had_least_of_jobd_s_time_comes_first_and_what_is_too_much_waits_for
     monkeypatch.setattr("elsa.jobd.collector.TURN_NS", 0)
     bench.collector._answer()
     assert len(bench.done) == 3
-    assert len(bench.collector._asked) == 2
+    assert len(bench.collector._pending) == 2
 
 
 @pytest.mark.parametrize("changed", [True, False])
 def test_what_is_stored_of_a_change_reaches_up_to_it(changed: bool) -> None:
     """A process that starts later and ends while jobd is down could have started earlier then."""
     done: list[str] = []
-    storing = SimpleNamespace(is_asked=False, tick=lambda _now_ns: done.append("store"))
+    batcher = SimpleNamespace(commit_requested=False, tick=lambda _now_ns: done.append("store"))
 
     def answer() -> None:
         done.append("answer")
-        storing.is_asked = changed
+        batcher.commit_requested = changed
 
     collector = Collector.__new__(Collector)
     nothing = SimpleNamespace(tick=lambda *_, **__: None, expire=lambda _now_s: None)
     vars(collector).update(
         _drain_at_ns=None,
-        _hearing=nothing,
+        _reader=nothing,
         _cmdlines=None,
-        _asked=[object()],
+        _pending=[object()],
         _syncs=[],
         helpers=nothing,
-        storing=storing,
+        batcher=batcher,
         _server=nothing,
     )
     vars(collector).update(
-        _kept_house_ns=1,
+        _housekeeping_ns=1,
         _may_wait=bool,
         drain=lambda: done.append("hear"),
         _answer=answer,

@@ -16,7 +16,7 @@ from elsa.config import Config
 from elsa.decode.cmdline import MOST_BYTES, decode_cmdline
 from elsa.errors import ConfigError
 from elsa.jobd import command_lines, redaction
-from elsa.jobd.command_lines import BATCH, MOST, MOST_OF_USER, Cmdlines
+from elsa.jobd.command_lines import BATCH, MOST, MOST_OF_USER, CommandLines
 from elsa.jobd.spawner import Spawner
 from elsa.kernel import clocks
 
@@ -31,7 +31,7 @@ class Searched:
         self.selector = selectors.DefaultSelector()
         self.spawner = Spawner([redaction.__name__])
         self.spawner.wait(60)
-        self.lines = Cmdlines(self.selector, self.spawner, Config())
+        self.lines = CommandLines(self.selector, self.spawner, Config())
         self.answers: dict[object, str | None] = {}
 
     def submit(self, uid: int, data: bytes, key: object) -> None:
@@ -165,4 +165,4 @@ def test_a_stop_waits_for_what_is_under_way_and_then_no_longer(searched: Searche
 
 def test_a_setting_that_makes_no_sense_is_refused_at_once(searched: Searched) -> None:
     with pytest.raises(ConfigError, match="redact"):
-        Cmdlines(searched.selector, searched.spawner, Config(redact="("))
+        CommandLines(searched.selector, searched.spawner, Config(redact="("))

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from elsa.decode import events as ev
-from elsa.jobd.event_reader import Hearing
+from elsa.jobd.event_reader import EventReader
 from elsa.kernel.procfs import Procfs
 from elsa.state.codes import End
 from elsa.state.incarnation import Incarnation, ProcSnapshot
@@ -49,11 +49,11 @@ class Queue:
 @pytest.fixture
 def heard(
     monkeypatch: pytest.MonkeyPatch,
-) -> tuple[Hearing, Processes, Queue, Callable[[list[ProcSnapshot | None]], None]]:
+) -> tuple[EventReader, Processes, Queue, Callable[[list[ProcSnapshot | None]], None]]:
     """An ear, and a word for what /proc shows of process 200 at one look after the other."""
     processes, queue = Processes(Jobs()), Queue()
     notes = SimpleNamespace(events=0, heard_ns=0, gap=pytest.fail, clock=pytest.fail)
-    hearing = Hearing(cast("Any", queue), None, Procfs(), processes, notes, 1, None)
+    hearing = EventReader(cast("Any", queue), None, Procfs(), processes, notes, 1, None)
 
     def shows(looks: list[ProcSnapshot | None]) -> None:
         monkeypatch.setattr(hearing, "_find", lambda _pid: looks.pop(0))
@@ -68,7 +68,7 @@ def last(processes: Processes) -> Incarnation:
 
 
 def test_who_ends_between_the_look_and_the_listening_is_not_taken_to_live_on(
-    heard: tuple[Hearing, Processes, Queue, Callable[[list[ProcSnapshot | None]], None]],
+    heard: tuple[EventReader, Processes, Queue, Callable[[list[ProcSnapshot | None]], None]],
 ) -> None:
     hearing, processes, queue, shows = heard
     shows([ALIVE, None])
@@ -81,7 +81,7 @@ def test_who_ends_between_the_look_and_the_listening_is_not_taken_to_live_on(
 
 
 def test_who_is_there_at_a_look_that_nothing_follows_lives_on(
-    heard: tuple[Hearing, Processes, Queue, Callable[[list[ProcSnapshot | None]], None]],
+    heard: tuple[EventReader, Processes, Queue, Callable[[list[ProcSnapshot | None]], None]],
 ) -> None:
     hearing, processes, queue, shows = heard
     shows([ALIVE])
@@ -92,7 +92,7 @@ def test_who_is_there_at_a_look_that_nothing_follows_lives_on(
 
 
 def test_threads_that_end_at_every_look_are_looked_at_again_soon(
-    heard: tuple[Hearing, Processes, Queue, Callable[[list[ProcSnapshot | None]], None]],
+    heard: tuple[EventReader, Processes, Queue, Callable[[list[ProcSnapshot | None]], None]],
 ) -> None:
     hearing, processes, queue, shows = heard
     shows([ALIVE] * 3)
@@ -107,7 +107,7 @@ def test_threads_that_end_at_every_look_are_looked_at_again_soon(
 
 
 def test_after_a_loss_proc_is_read_in_pieces_and_what_is_heard_meanwhile_comes_after_it(
-    heard: tuple[Hearing, Processes, Queue, Callable[[list[ProcSnapshot | None]], None]],
+    heard: tuple[EventReader, Processes, Queue, Callable[[list[ProcSnapshot | None]], None]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """So that thousands of processes that live keep nobody waiting."""
@@ -120,7 +120,7 @@ def test_after_a_loss_proc_is_read_in_pieces_and_what_is_heard_meanwhile_comes_a
     monkeypatch.setattr("elsa.jobd.event_reader.LOOK_NS", 0)
     told: list[int | None] = []
     monkeypatch.setattr(
-        hearing._notes, "gap", lambda _kind, _since, _until, lost, _note=None: told.append(lost)
+        hearing._recorder, "gap", lambda _kind, _since, _until, lost, _note=None: told.append(lost)
     )
     queue.send(exited(1, 900, 0, 2 * SECOND))
     queue.send(exited(9, 901, 0, 2 * SECOND))  # seven are missing between

@@ -13,7 +13,7 @@ import pytest
 
 from elsa.control.server import Answer
 from elsa.errors import ElsaError, RetryError, UsageError
-from elsa.jobd.helper_programs import MOST, PATIENCE_S, Helpers
+from elsa.jobd.helper_programs import MOST, PATIENCE_S, HelperPrograms
 from elsa.jobd.spawner import Spawner
 from elsa.kernel import clocks
 
@@ -35,7 +35,7 @@ class Asked:
         self.selector = selectors.DefaultSelector()
         self.spawner = Spawner([*PROGRAMS, "elsa.jobd.define_job"])
         self.spawner.wait(60)
-        self.helpers = Helpers(self.selector, self.spawner)
+        self.helpers = HelperPrograms(self.selector, self.spawner)
         self.answers: list[Mapping[str, Any] | ElsaError] = []
 
     def start(self, program: str, order: str = "", uid: int = 1000) -> None:

@@ -15,7 +15,7 @@ from elsa.control import protocol
 from elsa.control.server import Peer
 from elsa.errors import ElsaError, PrivilegeError, RetryError, UsageError
 from elsa.host import proc_scan
-from elsa.jobd.requests import OWNERS_OF_A_PROCESS, OWNERS_OF_JOBS, Service
+from elsa.jobd.requests import OWNERS_OF_A_PROCESS, OWNERS_OF_JOBS, RequestHandler
 from elsa.state.codes import Origin
 from elsa.state.incarnation import ProcSnapshot
 from elsa.state.jobs import Jobs
@@ -37,17 +37,17 @@ class Asked:
         self.processes.living[CHILD].ancestor = self.processes.living[MINE]
         collector = SimpleNamespace(
             processes=self.processes,
-            storing=SimpleNamespace(
+            batcher=SimpleNamespace(
                 commit=lambda reply, answer: reply(answer),
                 job=len_of,
                 close=len_of,
                 job_ids_until=10_000,
             ),
-            counting=SimpleNamespace(read=lambda *_: None, ended_threads=lambda _pid: {}),
+            counter_reader=SimpleNamespace(read=lambda *_: None, ended_threads=lambda _pid: {}),
             drain=lambda: None,
             status=lambda: {"db": "elsa.db", "jobs": 77, "processes": 3, "lost": 0},
         )
-        self.service = Service(
+        self.service = RequestHandler(
             cast("Any", collector), Config(jobs_per_process=PER_PROCESS, jobs_per_user=PER_USER)
         )
 
@@ -174,7 +174,7 @@ def test_a_pid_that_cannot_be_translated_is_refused_and_nobody_is_touched(
 def test_pids_of_the_past_cannot_be_named_from_another_namespace(
     ask: Asked, monkeypatch: pytest.MonkeyPatch, field: str
 ) -> None:
-    with pytest.raises(UsageError, match="on record bears the host's pids"):
+    with pytest.raises(UsageError, match="recorded processes have the host's pids"):
         ask(abroad(monkeypatch, {1: MINE}), "define", name="late", **{field: 1})
 
 

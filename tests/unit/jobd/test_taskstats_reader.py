@@ -6,7 +6,7 @@ from pathlib import Path
 
 from elsa.decode import events as ev
 from elsa.decode.events import Event
-from elsa.jobd.taskstats_reader import Statistics
+from elsa.jobd.taskstats_reader import TaskstatsReader
 from elsa.kernel.procfs import Procfs
 from elsa.kernel.taskstats import TaskstatsSocket
 from elsa.state.clock import Clock
@@ -47,7 +47,7 @@ def test_life_waits_for_its_message_until_everything_sent_by_then_was_taken_in(
     tmp_path: Path,
 ) -> None:
     processes = Processes(Jobs())
-    statistics = Statistics(Silent(), Procfs(tmp_path), processes, Deaf())
+    statistics = TaskstatsReader(Silent(), Procfs(tmp_path), processes, Deaf())
     began_ns = statistics.heard_ns
     processes.apply(
         [
@@ -56,9 +56,9 @@ def test_life_waits_for_its_message_until_everything_sent_by_then_was_taken_in(
         ]
     )
     statistics.gather()
-    statistics.hear(up_to_date=False)
-    statistics.keep_house()
+    statistics.match(up_to_date=False)
+    statistics.drop_overdue()
     assert statistics.waiting
     assert statistics.heard_ns == began_ns
-    statistics.hear(up_to_date=True)
+    statistics.match(up_to_date=True)
     assert statistics.heard_ns > began_ns
