@@ -12,13 +12,15 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from elsa.errors import ConfigError
+from elsa.kernel.acct_paths import ACCT_FILES
+
+if TYPE_CHECKING:
+    from elsa.state.job_rules import Rule
 
 DEFAULT_FILE = Path("/etc/elsa/elsa.toml")
-# Where distributions keep the accounting file: Debian, then RHEL and its kin.
-ACCT_FILES = (Path("/var/log/account/pacct"), Path("/var/account/pacct"))
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,13 @@ class Config:
     """
     jobs_per_user: int = 1000
     """How many open jobs a user may have who is neither root nor in `group`."""
+    auto_jobs: bool = True
+    """Whether jobd makes a job of each service, session, container and so on, without being asked.
+    """
+    job_rule_defaults: bool = True
+    """Whether the built-in rules for automatic jobs come after those in `job_rule`."""
+    job_rule: tuple[Rule, ...] = ()
+    """Rules for automatic jobs, tables of the file alone; the first that matches decides."""
     define_s: int = 300
     """How many seconds it may take to find what a job after the fact is made of."""
     backlog_events: int = 250_000
@@ -131,6 +140,8 @@ def _from_file(named: str | None, fields: Mapping[str, dataclasses.Field[Any]]) 
 def _convert(field: dataclasses.Field[Any], value: object, where: str) -> object:
     """One value in the type of its field; the type is read off the default."""
     kind = type(field.default)
+    if kind is tuple:
+        return _job_rules(value, where)
     if issubclass(kind, Path):
         if isinstance(value, str | Path) and str(value) and "\0" not in str(value):
             return Path(value)
@@ -153,3 +164,20 @@ def _convert(field: dataclasses.Field[Any], value: object, where: str) -> object
     if isinstance(value, str) and (value or field.name.startswith("redact")):
         return value
     raise ConfigError(f"{where}: a text is needed, not {value!r}")
+
+
+def _job_rules(tables: object, where: str) -> tuple[Rule, ...]:
+    """The rules of automatic jobs; an error names the rule by its number, from 1."""
+    from elsa.state.job_rules import MOST_RULES, rule_of  # few files have any
+
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise ConfigError(f"{where}: rules are tables [[job_rule]] of the configuration file")
+    if len(tables) > MOST_RULES:
+        raise ConfigError(f"{where}: at most {MOST_RULES} rules are possible, not {len(tables)}")
+    rules = []
+    for number, table in enumerate(tables, start=1):
+        try:
+            rules.append(rule_of(table))
+        except ValueError as error:
+            raise ConfigError(f"{where} {number}: {error}") from None
+    return tuple(rules)

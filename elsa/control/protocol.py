@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from elsa import errors
 from elsa.errors import ElsaError, UnavailableError, UsageError
 from elsa.state.criteria import Selection
+from elsa.state.job_names import MAX_NAME, MAX_TAG_KEY, MAX_TAG_VALUE
 
 VERSION = 1
 MAX_REQUEST = 64 * 1024
@@ -28,13 +29,10 @@ MAX_UID = 2**32 - 2
 MAX_STATUS = 0xFFFF
 """A wait status: the exit code in the upper byte; a signal and whether it left a core in the lower.
 """
-MAX_NAME = 128
 MAX_COMMANDS = 64
 """Patterns of one `define`."""
 MAX_WHERE = 4096
 MAX_TAGS = 32
-MAX_TAG_KEY = 64
-MAX_TAG_VALUE = 256
 MAX_TAG_BYTES = 4096
 """UTF-8 bytes of all tags of a job together, so that a list of many jobs stays a list."""
 MAX_MEMBERS = 10_000

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 import shlex
-import warnings
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+
+from elsa.decode.regex import compiled
 
 HIDDEN = "***"
 # Scripts within scripts; what lies deeper is hidden whole.
@@ -49,13 +50,7 @@ class Redactor:
         self._off = not names and not options
         self._options = [_option(word) for word in options.split()]
         names = names or "(?!)"
-        try:
-            with warnings.catch_warnings():
-                # Such as [a||b], which another version of Python may read differently.
-                warnings.simplefilter("error", FutureWarning)
-                self._names = re.compile(names, re.IGNORECASE)
-        except (re.error, OverflowError, RecursionError, FutureWarning) as error:
-            raise ValueError(f"{names!r} is no regular expression: {error}") from None
+        self._names = compiled(names, re.IGNORECASE)
         # Most command lines have nothing of the kind, and are done with this.
         programs = "".join(
             "|" + re.escape(re.split(r"[*?[]", pattern)[0]) for pattern, _ in self._options

@@ -20,11 +20,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
-from elsa.config import ACCT_FILES, Config
+from elsa.config import Config
 from elsa.decode import events
 from elsa.decode.procfs import parse_effective_capabilities
 from elsa.errors import ElsaError, RetryError
 from elsa.kernel import accounting, safe_paths, taskstats
+from elsa.kernel.acct_paths import ACCT_FILES
 from elsa.kernel.connector import Connector
 from elsa.kernel.procfs import INITIAL_NAMESPACES, Procfs
 

@@ -16,9 +16,9 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from elsa.config import ACCT_FILES
 from elsa.errors import DataError, ElsaError, InputMissingError, PrivilegeError, UnavailableError
 from elsa.kernel.acct_file import AcctFile, rotated, translated
+from elsa.kernel.acct_paths import ACCT_FILES
 
 _RECORD = 64
 _PID_START, _PID_END = (

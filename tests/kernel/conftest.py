@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from elsa.config import ACCT_FILES
 from elsa.errors import ElsaError
 from elsa.kernel import accounting as kernel
+from elsa.kernel.acct_paths import ACCT_FILES
 from elsa.kernel.connector import Connector
 from elsa.store.upgrade import upgrade
 from tests.support.elsa_host import Host, compiled

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from elsa.control import protocol
 from elsa.errors import ElsaError, UnavailableError, UsageError
+from elsa.state.job_names import MAX_NAME
 
 printable = st.text(
     alphabet=st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1, max_size=64
@@ -224,6 +225,6 @@ def test_every_field_of_every_request_has_a_check_and_no_check_is_idle() -> None
 def test_the_largest_add_fits_into_a_request() -> None:
     pids = list(range(protocol.MAX_PID - protocol.MAX_PIDS, protocol.MAX_PID))
     assert (
-        len(protocol.encode_request("add", {"job": "x" * protocol.MAX_NAME, "pids": pids}))
+        len(protocol.encode_request("add", {"job": "x" * MAX_NAME, "pids": pids}))
         <= protocol.MAX_REQUEST
     )

@@ -1,0 +1,17 @@
+"""Regular expressions that an administrator writes: compiled, or refused in one sentence. Pure."""
+
+from __future__ import annotations
+
+import re
+import warnings
+
+
+def compiled(text: str, flags: int = 0) -> re.Pattern[str]:
+    """The expression. Raises ValueError for what is none, or what another Python reads otherwise."""
+    try:
+        with warnings.catch_warnings():
+            # Such as [a||b], which another version of Python may read differently.
+            warnings.simplefilter("error", FutureWarning)
+            return re.compile(text, flags)
+    except (re.error, OverflowError, RecursionError, FutureWarning) as error:
+        raise ValueError(f"{text!r} is no regular expression: {error}") from None

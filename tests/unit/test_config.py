@@ -1,0 +1,65 @@
+"""The rules of automatic jobs in the configuration: read, checked, and refused by their number."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from elsa import config
+from elsa.errors import ConfigError
+
+RULE = """
+[[job_rule]]
+cgroup = '/batch\\.slice/(?P<customer>.+)\\.service'
+name = "batch/{customer}"
+"""
+
+
+def load(tmp_path: Path, text: str, **environ: str) -> config.Config:
+    path = tmp_path / "elsa.toml"
+    path.write_text(text)
+    return config.load({}, {"ELSA_CONFIG": str(path), **environ})
+
+
+def test_rules_are_read_in_their_order(tmp_path: Path) -> None:
+    settings = load(tmp_path, RULE + "[[job_rule]]\ncgroup = '/noise'\nskip = true\n")
+    assert [rule.name and rule.name.text for rule in settings.job_rule] == [
+        "batch/{customer}",
+        None,
+    ]
+    assert settings.auto_jobs
+    assert settings.job_rule_defaults
+
+
+def test_automatic_jobs_and_the_built_in_rules_can_be_switched_off(tmp_path: Path) -> None:
+    settings = load(tmp_path, "auto_jobs = false\n", ELSA_JOB_RULE_DEFAULTS="no")
+    assert (settings.auto_jobs, settings.job_rule_defaults) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (RULE + "[[job_rule]]\nname = 'x'\n", "job_rule 2: says of no process"),
+        (RULE + "kindd = 'x'\n", "job_rule 1: unknown key 'kindd'"),
+        ("[[job_rule]]\ncgroup = '/(a+)+'\nname='x'\n", "job_rule 1: cgroup: .*try for long"),
+        ("[[job_rule]]\ncgroup = '/(a'\nname='x'\n", "job_rule 1: cgroup: .*no regular expression"),
+        ("[[job_rule]]\ncgroup = '/a'\nname='{b}'\n", "job_rule 1: name: no group is named 'b'"),
+        ("job_rule = 3\n", "job_rule: rules are tables"),
+        ("job_rule = [1]\n", "job_rule: rules are tables"),
+        ("[job_rule]\ncgroup = '/a'\n", "job_rule: rules are tables"),
+        ("[[job_rule]]\ncgroup='/a'\nname='a'\n" * 201, "at most 200 rules"),
+        ("auto_jobs = 7\n", "auto_jobs: true or false is needed"),
+    ],
+)
+def test_an_error_names_the_rule_by_its_number_in_one_line(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message) as error:
+        load(tmp_path, text)
+    assert "\n" not in str(error.value)
+
+
+def test_rules_cannot_come_from_the_environment(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"ELSA_JOB_RULE: rules are tables \[\[job_rule\]\]"):
+        load(tmp_path, "", ELSA_JOB_RULE="x")
