@@ -19,6 +19,7 @@ from click.shell_completion import CompletionItem
 from elsa import config
 from elsa.cli import options
 from elsa.cli.define import define
+from elsa.cli.job_rules import rules
 from elsa.cli.main import CONTEXT, Group
 from elsa.control import protocol
 from elsa.control.client import Client
@@ -94,6 +95,7 @@ def job() -> None:
 
 
 job.add_command(define)
+job.add_command(rules)
 
 
 @job.command()

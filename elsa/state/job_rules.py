@@ -102,6 +102,11 @@ class Rule:
                 return found
         return None
 
+    def pattern_of(self, path: str) -> str | None:
+        """The text of the pattern that matches a path."""
+        names = names_of(path)
+        return next((each.text for each in self.patterns if each.outermost(names)), None)
+
     def job(self, values: Values, group: str, rule: int, *, settled: bool = True) -> AutomaticJob:
         """The job with these values in its name and tags."""
         assert self.name is not None  # noqa: S101
@@ -180,7 +185,7 @@ class Rules:
 
     def decide(self, path: str) -> Decision:
         """What holds for the processes of a group, by its path in the hierarchy."""
-        names = tuple(name for name in path.split("/") if name)
+        names = names_of(path)
         children = []
         for number, rule in enumerate(self.rules):
             found = rule.matches(names)
@@ -194,6 +199,11 @@ class Rules:
             job = rule.job(values, group, number) if rule.name else None
             return Decision(path, job, number, tuple(children), self._user_name)
         return Decision(path, None, None, tuple(children), self._user_name)
+
+
+def names_of(path: str) -> tuple[str, ...]:
+    """The names in a path from the root group."""
+    return tuple(name for name in path.split("/") if name)
 
 
 def _owner(text: str) -> int | str | None:
