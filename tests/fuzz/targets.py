@@ -36,7 +36,8 @@ from elsa.config import Config
 from elsa.control import protocol
 from elsa.control.client import Client
 from elsa.control.server import ControlServer
-from elsa.decode import acct, cmdline, comm, events, procfs, taskstats
+from elsa.decode import acct, cgroups, cmdline, comm, events, procfs, taskstats, tracepoint
+from elsa.decode.cgroup_events import Decoder
 from elsa.decode.redact import Redactor
 from elsa.errors import ConfigError, DataError, ElsaError, RetryError, UsageError
 from elsa.gnu import dump_acct, lastcomm, layouts, sa
@@ -55,6 +56,7 @@ from elsa.state.criteria import Selection
 from elsa.state.taskstats import ProcessSums
 from elsa.store import defined_jobs, retention, tariffs, upgrade
 from tests.fuzz.engine import Target
+from tests.support import perf_records
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime.fromisoformat("2026-11-29T12:00:00+01:00")
@@ -333,6 +335,59 @@ def process_events(data: bytes) -> Hashable:
     for event in found:
         assert len(events.comm_of(event)) <= 16
     return len(found), *(event.what for event in found[:1])
+
+
+def some_rings() -> tuple[bytes, ...]:
+    """A record of each kind, alone and all together."""
+    records = (
+        perf_records.attach(1, 2, 3, b"/a"),
+        perf_records.group("cgroup_mkdir", 2, 3, b"/a/b\xff"),
+        perf_records.newtask(3, 4, 5),
+        perf_records.execution(4, 5, 6, b"/bin/true"),
+        perf_records.execution(4, 5, None, b""),
+        perf_records.exit_group(5, 6, 7),
+        perf_records.end(6, 7, 8),
+        perf_records.lost(7, 8),
+    )
+    return *records, b"".join(records)
+
+
+def perf_ring(data: bytes) -> Hashable:
+    """Each record is decoded once, in order of time."""
+    decoder = Decoder(perf_records.opened(), perf_records.NAMES)
+    early, late = decoder.decode([data], 5), decoder.decode([], 1 << 64)
+    times_ns = [record.time_ns for record in early + late]
+    assert times_ns == sorted(times_ns)
+    assert all(record.time_ns <= 5 for record in early)
+    return tuple(type(record) for record in (early + late)[:3])
+
+
+def tracepoint_format(data: bytes) -> Hashable:
+    """Fields that are numbers can be read from a record that is long enough."""
+    fields = tracepoint.parse_format(data)
+    numbers = [name for name, field in fields.items() if field.size in (1, 2, 4, 8)]
+    assert_held(value for field in fields.values() for value in field)
+    values = tracepoint.reader(fields, numbers[:3])(bytes(1 << 16), 0)
+    assert len(values) == len(numbers[:3])
+    return len(fields), len(values)
+
+
+def cgroup_files(data: bytes) -> Hashable:
+    found: list[Hashable] = []
+    for parse in (
+        cgroups.parse_cpu_stat,
+        cgroups.parse_io_stat,
+        cgroups.parse_counter,
+        lambda data: cgroups.path_of(data, 0),
+    ):
+        try:
+            value: Any = parse(data)
+        except DataError as error:
+            found.append(str(error))
+            continue
+        assert_held(value if isinstance(value, tuple) else [value] * isinstance(value, int))
+        found.append(type(value).__name__)
+    return tuple(found)
 
 
 def some_statistics() -> tuple[bytes, ...]:
@@ -986,6 +1041,28 @@ TARGETS = (
     Target("acct programs", acct_programs, (), files, records()[-2:], 5),
     Target("acct stored", acct_stored, (), lambda: (*files(), *packed_files()), records()[-2:], 1),
     Target("events", process_events, (), some_events),
+    Target("perf ring", perf_ring, (DataError,), some_rings, (b"\x09\0\0\0", b"\x02\0\0\0")),
+    Target(
+        "tracepoint format",
+        tracepoint_format,
+        (DataError,),
+        lambda: tuple(perf_records.FORMATS.values()),
+        (b"\tfield:", b"offset:", b"size:", b"signed:1;", b"__data_loc char[] ", b";\n"),
+        20,
+    ),
+    Target(
+        "cgroup files",
+        cgroup_files,
+        (),
+        lambda: (
+            b"0::/a (deleted)\n1:name=systemd:/\n",
+            b"usage_usec 3\nuser_usec 1\nsystem_usec 2\n",
+            b"8:0 rbytes=1 wbytes=2 rios=3 wios=4\n",
+            b"4096\n",
+        ),
+        (b"0::/", b"usage_usec ", b"rbytes=", b"max"),
+        30,
+    ),
     Target("taskstats", statistics, (DataError,), some_statistics, share=60),
     Target(
         "procfs",

@@ -1,0 +1,101 @@
+"""Files of control groups to records: /proc/PID/cgroup, and the counters of a group (pure)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from elsa.errors import DataError
+
+# What SQLite holds.
+_MOST = (1 << 63) - 1
+# What the kernel appends to the path of a group that was removed while a zombie is in it.
+_REMOVED = " (deleted)"
+
+
+def path_of(data: bytes, hierarchy: int) -> str | None:
+    """The path of a process's group in this hierarchy (0 is version 2), of a /proc/PID/cgroup; None
+    where it is in none. Raises DataError.
+    """
+    for line in data.removesuffix(b"\n").split(b"\n") if data else ():
+        # A group's name may hold any character but a newline: no splitlines.
+        number, _controllers, path = (*line.split(b":", 2), b"", b"")[:3]
+        if not number.isdigit() or not path.startswith(b"/"):
+            raise DataError("/proc/PID/cgroup cannot be read")
+        if number == b"%d" % hierarchy:
+            return path.decode("utf-8", "surrogateescape").removesuffix(_REMOVED)
+    return None
+
+
+class CpuTime(NamedTuple):
+    """cpu.stat: the CPU time of all processes that were ever in the group or below, in
+    microseconds.
+    """
+
+    usage_us: int
+    user_us: int
+    system_us: int
+
+
+def parse_cpu_stat(data: bytes | None) -> CpuTime | None:
+    """One cpu.stat; None of None. Raises DataError."""
+    if data is None:
+        return None
+    try:
+        values = dict(line.split(b" ", 1) for line in data.splitlines())
+        names = (b"usage_usec", b"user_usec", b"system_usec")
+        return CpuTime(*(_number(values[name]) for name in names))
+    except (KeyError, ValueError):
+        raise DataError("cpu.stat of a control group cannot be read") from None
+
+
+class DiskIo(NamedTuple):
+    """io.stat: what the group and those below it read and wrote, over all disks."""
+
+    read_bytes: int
+    write_bytes: int
+    reads: int
+    writes: int
+
+
+def parse_io_stat(data: bytes | None) -> DiskIo | None:
+    """One io.stat; None of None, and zeros of an empty one: no I/O yet. Raises DataError.
+
+    A line is a disk's numbers and its counters: 8:0 rbytes=1 wbytes=2 rios=1 wios=1 ...
+    """
+    if data is None:
+        return None
+    sums = dict.fromkeys((b"rbytes", b"wbytes", b"rios", b"wios"), 0)
+    try:
+        for word in data.split():
+            name, equals, value = word.partition(b"=")
+            if equals and name in sums:
+                sums[name] = _storable(sums[name] + _number(value))
+    except ValueError:
+        raise DataError("io.stat of a control group cannot be read") from None
+    return DiskIo(*sums.values())
+
+
+def parse_counter(data: bytes | None) -> int | None:
+    """A file with one number: memory.peak, memory.current, pids.current. None of None, and of
+    "max", which is no number. Raises DataError.
+    """
+    if data is None or data.strip() == b"max":
+        return None
+    try:
+        return _number(data)
+    except ValueError:
+        raise DataError("a counter of a control group cannot be read") from None
+
+
+def _number(digits: bytes) -> int:
+    """A count that can be stored. Raises ValueError."""
+    text = digits.strip()
+    if not text.isdigit() or len(text) > 19:
+        raise ValueError("no count")
+    return _storable(int(text))
+
+
+def _storable(number: int) -> int:
+    if number > _MOST:
+        raise ValueError("a count is too large")
+    return number

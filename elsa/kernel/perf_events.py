@@ -1,0 +1,506 @@
+"""Tracepoints of the whole host through perf_event_open(2): one ring buffer per CPU, its records as
+bytes.
+
+    tracepoints = [Tracepoint("sched/sched_process_exec", raw=True, cgroup=True)]
+    with PerfEvents(tracepoints) as events:
+        names, opened = events.names, events.opened  # what a decoder has to know
+        selector.register(events.fileno(), ...)      # readable: a ring is an eighth full
+        taken = events.drain()                       # call it on a timer too
+        lost = events.lost()                         # since the last call, exact since Linux 6.0
+        without = events.follow_cpus()               # CPUs that came or went; those without a ring
+
+To open them takes root (or CAP_PERFMON with kernel.perf_event_paranoid at most 2, and tracefs
+readable). Open rings go on to deliver and to count losses after all privileges are dropped; only a
+CPU that comes online later then stays without a ring. Nothing waits: when a ring is full, the kernel
+drops records and counts them.
+
+Records of one ring are in the order in which that CPU wrote them. Each has its time of
+CLOCK_MONOTONIC, the time base of the process events. A record may be written up to some
+microseconds after its time stamp was taken (milliseconds where a hypervisor stopped the CPU in
+between), so whoever merges rings by time holds the last records back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import mmap
+import os
+import platform
+import resource
+import select
+import struct
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from elsa.errors import DataError, ElsaError, PrivilegeError, UnavailableError
+
+# glibc has no function for it. asm/unistd.h; every machine of asm-generic has 241.
+_PERF_EVENT_OPEN = {"x86_64": 298, "s390x": 331}
+_PERF_EVENT_OPEN |= dict.fromkeys(("aarch64", "riscv64", "loongarch64"), 241)
+# asm-generic/unistd.h: numbers from 424 on are the same on every machine.
+_FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432
+_FSCONFIG_CMD_CREATE = 6
+_FSOPEN_CLOEXEC = _FSMOUNT_CLOEXEC = 1
+_MOUNT_ATTR_RDONLY_NOSUID_NODEV_NOEXEC = 0xF
+
+# include/uapi/linux/perf_event.h. struct perf_event_attr up to clockid (PERF_ATTR_SIZE_VER3): type,
+# size, config, sample_period, sample_type, read_format, flags, wakeup_watermark, ..., clockid.
+_ATTR = struct.Struct("=2I5QI40xi")
+_TYPE_TRACEPOINT = 2
+_SAMPLE_TID, _SAMPLE_TIME, _SAMPLE_RAW = 1 << 1, 1 << 2, 1 << 10
+_SAMPLE_IDENTIFIER, _SAMPLE_CGROUP = 1 << 16, 1 << 21
+_FORMAT_LOST = 1 << 4  # Linux 6.0
+# Bit fields: disabled, watermark, sample_id_all, use_clockid.
+_FLAG_BITS = (0, 14, 18, 25)
+_FLAGS = sum(1 << (bit if sys.byteorder == "little" else 63 - bit) for bit in _FLAG_BITS)
+_FD_CLOEXEC = 8
+_ENABLE, _SET_OUTPUT = 0x2400, 0x2405
+_SET_FILTER, _GET_ID = 0x40082406, 0x80082407
+# struct perf_event_mmap_page: data_head at 1024 and data_tail at 1032, in words of 8 bytes. The ring
+# itself begins on the next page.
+_HEAD, _TAIL = 128, 129
+_LOST_READ = struct.Struct("=8xQ")  # read(2) of an event: its count, and what it lost
+
+_RING_BYTES = 2 << 20
+_NO_PRIVILEGE = (
+    "tracepoints are opened by root, or with CAP_PERFMON where kernel.perf_event_paranoid is at"
+    " most 2"
+)
+_TOO_OLD = "this kernel cannot report control groups with tracepoints; it needs Linux 5.7"
+_NOT_BUILT = (
+    "this kernel has no perf events or tracepoints (CONFIG_PERF_EVENTS, CONFIG_TRACEPOINTS)"
+)
+_NO_TRACEFS = "no tracefs: mount it on /sys/kernel/tracing (mount -t tracefs nodev)"
+
+
+class Tracepoint(NamedTuple):
+    """What to receive of a tracepoint. Each record has a pid, a thread id and a time in any case."""
+
+    path: str
+    """Below events/ of tracefs, such as sched/sched_process_exec."""
+    raw: bool = True
+    """With the tracepoint's own fields."""
+    cgroup: bool = False
+    """With the id of the control group of the process on the CPU."""
+    filters: tuple[str, ...] = ("",)
+    """Conditions on its fields, evaluated in the kernel: the first that the kernel accepts counts,
+    as not every kernel has every field. Empty: everything.
+    """
+    optional: bool = False
+    """Leave it out where the kernel does not have it."""
+
+    @property
+    def name(self) -> str:
+        """Without the subsystem: sched_process_exec."""
+        return self.path.rpartition("/")[2]
+
+
+class Opened(NamedTuple):
+    """A tracepoint as it was opened."""
+
+    format: bytes
+    """The kernel's description of its fields."""
+    filter: str
+    """The condition that the kernel accepted."""
+
+
+class Taken(NamedTuple):
+    """What was drained."""
+
+    time_ns: int
+    """CLOCK_MONOTONIC before the first ring was read: records that were written earlier are in."""
+    chunks: list[bytes]
+    """Of each CPU that had any, all its new records, whole and in its order."""
+
+
+class PerfEvents:
+    """Tracepoints on every CPU, open from the moment this exists.
+
+    Kernel memory is `ring_bytes` (a power of two) for each CPU; a fork with exec and exit takes
+    about 150 bytes of it. Raises PrivilegeError, or UnavailableError with what to do about it.
+    """
+
+    def __init__(
+        self,
+        tracepoints: Sequence[Tracepoint],
+        ring_bytes: int = _RING_BYTES,
+        sys_cpu: Path = Path("/sys/devices/system/cpu"),
+    ) -> None:
+        self.names: dict[int, str] = {}
+        """From the identifier in a record to the name of its tracepoint; grows with the CPUs."""
+        self.opened: dict[str, Opened] = {}
+        """By name, each tracepoint that the kernel has."""
+        self._ring_bytes = ring_bytes
+        self._online = sys_cpu / "online"
+        self._rings: dict[int, _Ring] = {}
+        self._left: list[bytes] = []
+        self._lost_with_rings = 0
+        self._lost_reported = 0
+        self._poll = select.epoll()
+        try:
+            self._plans = self._planned(tracepoints)
+            self._open_all(self._cpus())
+        except OSError as error:
+            self.close()
+            raise _explained(error) from None
+        except BaseException:
+            self.close()
+            raise
+
+    def _planned(self, tracepoints: Sequence[Tracepoint]) -> list[_Plan]:
+        """What to open on each CPU; notes formats and filters."""
+        plans = []
+        with _tracefs() as root:
+            for tracepoint in tracepoints:
+                folder = root / "events" / tracepoint.path
+                try:
+                    number = int((folder / "id").read_text(encoding="ascii"))
+                    described = (folder / "format").read_bytes()
+                except FileNotFoundError:
+                    if tracepoint.optional:
+                        continue
+                    raise UnavailableError(
+                        f"this kernel has no tracepoint {tracepoint.path}"
+                    ) from None
+                plan = _plan(tracepoint, number, self._ring_bytes)
+                self.opened[tracepoint.name] = Opened(described, plan.filter)
+                plans.append(plan)
+        return plans
+
+    def _open_all(self, cpus: Sequence[int]) -> None:
+        _allow_descriptors(len(cpus) * (len(self._plans) + 1))
+        for cpu in cpus:
+            try:
+                self._open(cpu)
+            except OSError as error:
+                if error.errno != errno.ENODEV:  # it went offline just now
+                    raise
+
+    def _open(self, cpu: int) -> None:
+        ring = _Ring(cpu, self._plans, self._ring_bytes)
+        self._rings[cpu] = ring
+        self.names.update(ring.names)
+        self._poll.register(ring.fileno(), select.EPOLLIN)
+
+    def _cpus(self) -> list[int]:
+        """The CPUs that are online: "0-3,8" in sysfs."""
+        try:
+            text = self._online.read_text(encoding="ascii").strip()
+            spans = [part.partition("-") for part in text.split(",")]
+            return [cpu for low, _, high in spans for cpu in range(int(low), int(high or low) + 1)]
+        except OSError as error:
+            raise UnavailableError(f"{self._online}: {error.strerror}; is /sys mounted?") from None
+        except ValueError:
+            raise DataError(f"{self._online}: a list of CPUs is expected there") from None
+
+    def fileno(self) -> int:
+        """For select and poll: readable once each time that a ring has filled by another eighth.
+
+        Drain on a timer too: fewer records wake nobody.
+        """
+        return self._poll.fileno()
+
+    def drain(self) -> Taken:
+        """All records that are there, without waiting. The rings are empty afterwards."""
+        now = time.monotonic_ns()
+        chunks, self._left = self._left, []
+        chunks += [chunk for ring in self._rings.values() if (chunk := ring.take())]
+        return Taken(now, chunks)
+
+    def lost(self) -> int | None:
+        """How many records the kernel dropped for lack of room since the last call, exact; None
+        where it does not count them (before Linux 6.0: then the records of loss among the others
+        are all there is, and the last loss is reported when a ring has room again).
+
+        Each call interrupts every CPU once for each tracepoint, so call it when a record of loss
+        was drained, and every few seconds.
+        """
+        if not _counts_losses(self._plans):
+            return None
+        total = self._lost_with_rings + sum(ring.lost() for ring in self._rings.values())
+        new, self._lost_reported = total - self._lost_reported, total
+        return new
+
+    def follow_cpus(self) -> list[int]:
+        """Open a ring for each CPU that came online since, close those of CPUs that went offline
+        (what they hold comes with the next drain), and return the CPUs that run without a ring.
+
+        Until this is called nothing is received from a CPU that came. A CPU that went and came back
+        between two calls is noticed as well.
+        """
+        online = self._cpus()
+        for cpu in [cpu for cpu, ring in self._rings.items() if cpu not in online or ring.dead()]:
+            self._retire(cpu)
+        missing = [cpu for cpu in online if cpu not in self._rings]
+        for cpu in list(missing):
+            # Without the privileges of the start this is refused: the CPU stays in the list.
+            with contextlib.suppress(OSError):
+                self._open(cpu)
+                missing.remove(cpu)
+        return missing
+
+    def _retire(self, cpu: int) -> None:
+        ring = self._rings.pop(cpu)
+        if chunk := ring.take():
+            self._left.append(chunk)
+        if _counts_losses(self._plans):
+            self._lost_with_rings += ring.lost()
+        self._poll.unregister(ring.fileno())
+        ring.close()
+
+    def close(self) -> None:
+        """Close every event and unmap every ring. May be called twice."""
+        while self._rings:
+            self._rings.popitem()[1].close()
+        self._poll.close()
+
+    def __enter__(self) -> PerfEvents:
+        """For `with`."""
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Close."""
+        self.close()
+
+
+class _Plan(NamedTuple):
+    """How to open a tracepoint on a CPU."""
+
+    name: str
+    attr: bytes
+    filter: str
+    counts_losses: bool
+
+
+def _plan(tracepoint: Tracepoint, number: int, ring_bytes: int) -> _Plan:
+    """The attributes and the filter that this kernel accepts, found out with an event on this very
+    process that is never enabled.
+    """
+    counts_losses = True
+    try:
+        event = _perf_event_open(_attr(tracepoint, number, ring_bytes, _FORMAT_LOST), 0, -1)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        counts_losses = False
+        event = _perf_event_open(_attr(tracepoint, number, ring_bytes, 0), 0, -1)
+    try:
+        accepted = _accepted(event, tracepoint.filters)
+    finally:
+        os.close(event)
+    if accepted is None:
+        raise UnavailableError(
+            f"tracepoint {tracepoint.path}: this kernel refuses the filter {tracepoint.filters[-1]}"
+        )
+    attr = _attr(tracepoint, number, ring_bytes, _FORMAT_LOST if counts_losses else 0)
+    return _Plan(tracepoint.name, attr, accepted, counts_losses)
+
+
+def _accepted(event: int, filters: Sequence[str]) -> str | None:
+    for text in filters:
+        try:
+            _set_filter(event, text)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+        else:
+            return text
+    return None
+
+
+def _set_filter(event: int, text: str) -> None:
+    if text:
+        fcntl.ioctl(event, _SET_FILTER, text.encode("ascii") + b"\0")
+
+
+def _counts_losses(plans: Sequence[_Plan]) -> bool:
+    return all(plan.counts_losses for plan in plans)
+
+
+def _attr(tracepoint: Tracepoint, number: int, ring_bytes: int, read_format: int) -> bytes:
+    sample = _SAMPLE_IDENTIFIER | _SAMPLE_TID | _SAMPLE_TIME
+    if tracepoint.raw:
+        sample |= _SAMPLE_RAW
+    if tracepoint.cgroup:
+        sample |= _SAMPLE_CGROUP
+    return _ATTR.pack(
+        _TYPE_TRACEPOINT,
+        _ATTR.size,
+        number,
+        1,  # every one
+        sample,
+        read_format,
+        _FLAGS,
+        ring_bytes // 8,
+        time.CLOCK_MONOTONIC,
+    )
+
+
+class _Ring:
+    """The events of one CPU, and the ring buffer that they share."""
+
+    def __init__(self, cpu: int, plans: Sequence[_Plan], ring_bytes: int) -> None:
+        self.names: dict[int, str] = {}
+        self._events: list[int] = []
+        self._memory: mmap.mmap | None = None
+        self._mask = ring_bytes - 1
+        try:
+            self._open(cpu, plans, ring_bytes)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, cpu: int, plans: Sequence[_Plan], ring_bytes: int) -> None:
+        for plan in plans:
+            event = _perf_event_open(plan.attr, -1, cpu)
+            self._events.append(event)
+            self.names[int.from_bytes(fcntl.ioctl(event, _GET_ID, bytes(8)), sys.byteorder)] = (
+                plan.name
+            )
+            _set_filter(event, plan.filter)
+        # Writable: only then the kernel waits for the tail and drops what has no room, instead of
+        # writing over what was not read.
+        self._memory = mmap.mmap(self.fileno(), mmap.PAGESIZE + ring_bytes, mmap.MAP_SHARED)
+        self._words = memoryview(self._memory).cast("Q")
+        self._tail = self._words[_TAIL]
+        for event in self._events[1:]:
+            fcntl.ioctl(event, _SET_OUTPUT, self.fileno())
+        for event in self._events:
+            fcntl.ioctl(event, _ENABLE, 0)
+
+    def fileno(self) -> int:
+        """The event that owns the ring: what poll(2) says of the others is nothing."""
+        return self._events[0]
+
+    def take(self) -> bytes:
+        """All records that are there, and their room back to the kernel.
+
+        One aligned load of the head and one aligned store of the tail, each 8 bytes: memoryview
+        copies an item at once.
+        """
+        memory, head, tail = self._memory, self._words[_HEAD], self._tail
+        if memory is None or head == tail:
+            return b""
+        _barrier()  # no record is read before the head that covers it
+        start, end = mmap.PAGESIZE + (tail & self._mask), mmap.PAGESIZE + (head & self._mask)
+        data = memory[start:end]
+        if start >= end:  # around the end of the buffer
+            data = memory[start:] + memory[mmap.PAGESIZE : end]
+        _barrier()  # no room is given back before it was read
+        self._words[_TAIL] = self._tail = head
+        return data
+
+    def lost(self) -> int:
+        """How many records its events have dropped so far."""
+        reads = (os.read(event, 16) for event in self._events)
+        # A read is empty when the event is in an error state.
+        return sum(_LOST_READ.unpack(data)[0] for data in reads if len(data) == 16)
+
+    def dead(self) -> bool:
+        """Whether its CPU went offline: the events do not come back with it."""
+        poll = select.poll()
+        poll.register(self.fileno(), 0)
+        return bool(poll.poll(0))
+
+    def close(self) -> None:
+        """Unmap and close. May be called twice."""
+        if self._memory is not None:
+            with contextlib.suppress(AttributeError):  # never got as far as that
+                self._words.release()
+            self._memory.close()
+            self._memory = None
+        while self._events:
+            os.close(self._events.pop())
+
+
+_lock = threading.Lock()
+
+
+def _barrier() -> None:
+    """Order the accesses to memory before it against those after it: what a lock does when it is
+    released and taken again. x86 needs none between these; others do.
+    """
+    with _lock:
+        pass
+    with _lock:
+        pass
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _syscall(number: int, *arguments: object) -> int:
+    result = int(_libc.syscall(ctypes.c_long(number), *arguments))
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return result
+
+
+def _perf_event_open(attr: bytes, pid: int, cpu: int) -> int:
+    """perf_event_open(2) for a process or a CPU (the other is -1). Raises OSError."""
+    number = _PERF_EVENT_OPEN.get(platform.machine())
+    if number is None:
+        raise UnavailableError(f"tracepoints cannot be opened on {platform.machine()} yet")
+    no_group, flags = ctypes.c_int(-1), ctypes.c_ulong(_FD_CLOEXEC)
+    return _syscall(number, attr, ctypes.c_int(pid), ctypes.c_int(cpu), no_group, flags)
+
+
+@contextlib.contextmanager
+def _tracefs() -> Iterator[Path]:
+    """Where tracefs is; mounted for this moment, where nobody else sees it, if it is nowhere."""
+    for place in (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing")):
+        if (place / "events").exists():
+            yield place
+            return
+    try:
+        mount = _private_mount(b"tracefs")
+    except OSError as error:
+        raise (
+            PrivilegeError(_NO_PRIVILEGE)
+            if error.errno == errno.EPERM
+            else UnavailableError(_NO_TRACEFS)
+        ) from None
+    try:
+        yield Path(f"/proc/self/fd/{mount}")
+    finally:
+        os.close(mount)
+
+
+def _private_mount(kind: bytes) -> int:
+    """A descriptor of a mount that is attached to no place (fsopen(2)); it ends with the
+    descriptor. Raises OSError.
+    """
+    context = _syscall(_FSOPEN, kind, ctypes.c_uint(_FSOPEN_CLOEXEC))
+    try:
+        _syscall(_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0)
+        return _syscall(_FSMOUNT, context, _FSMOUNT_CLOEXEC, _MOUNT_ATTR_RDONLY_NOSUID_NODEV_NOEXEC)
+    finally:
+        os.close(context)
+
+
+def _allow_descriptors(count: int) -> None:
+    """Raise the soft limit of open files by what is needed, as far as the hard limit allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + 256  # the rest of the program
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))
+
+
+def _explained(error: OSError) -> ElsaError:
+    if error.errno in (errno.EPERM, errno.EACCES):
+        return PrivilegeError(_NO_PRIVILEGE)
+    if error.errno in (errno.ENOSYS, errno.ENOENT, errno.EOPNOTSUPP):
+        return UnavailableError(_NOT_BUILT)
+    if error.errno == errno.EINVAL:
+        return UnavailableError(_TOO_OLD)
+    if error.errno == errno.EMFILE:
+        return UnavailableError("tracepoints: too many open files; raise LimitNOFILE")
+    return UnavailableError(f"tracepoints: {error.strerror}")
