@@ -27,9 +27,12 @@ lint: .venv/.dev ## style, types and the layers of the architecture
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python scripts/sql.py --check
+	$(BIN)/python scripts/schema.py --check
 
-sql: .venv/.dev ## write what views and documents have in common into sql/ and docs/, after a change of elsa/measures.py
+# After a change of elsa/measures.py or elsa/store/schema.py.
+sql: .venv/.dev ## write the generated parts of sql/ and docs/, and the first migration
 	$(BIN)/python scripts/sql.py
+	$(BIN)/python scripts/schema.py
 
 bench: .venv/.dev ## measure what speed matters for, one table per file in benchmarks/
 	@scripts/peers.sh "$(ELSA_PEERS)"

@@ -1,16 +1,20 @@
-"""Every table, as elsa/store/schema.py describes it.
+"""Every table and index; the statements are in 0001_initial.sql.
 
-Until the first release there is this one revision, and a change of the schema changes it. The
-release that comes first writes the tables out here, and later changes are revisions of their own.
+Until the first release this is the only revision, and a change of elsa/store/schema.py changes it:
+`make sql` writes the statements again. After the release it never changes.
 """
 
-from alembic import op
+from pathlib import Path
 
-from elsa.store import schema
+from alembic import op
 
 revision = "0001"
 down_revision = None
 
 
 def upgrade() -> None:
-    schema.metadata.create_all(op.get_bind())
+    connection = op.get_bind()
+    text = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
+    for statement in text.split(";\n"):
+        if statement.strip():
+            connection.exec_driver_sql(statement)

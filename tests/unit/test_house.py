@@ -93,9 +93,10 @@ def test_every_option_that_gnu_has_too_is_told_equal_or_not(name: str) -> None:
             assert not option.startswith("-") or re.search(rf"[` ]{option}[` ]", text), option
 
 
-def test_the_views_are_as_the_measures_have_them() -> None:
+@pytest.mark.parametrize("script", ["sql.py", "schema.py"])
+def test_generated_sql_is_up_to_date(script: str) -> None:
     done = subprocess.run(
-        [sys.executable, "scripts/sql.py", "--check"],
+        [sys.executable, f"scripts/{script}", "--check"],
         cwd=ROOT,
         capture_output=True,
         text=True,
