@@ -94,7 +94,7 @@ def ingest(
 
         def after(outcome: Outcome) -> None:
             _tell(outcome, quiet=quiet, following=True)
-            scheduler.now_and_then()
+            scheduler.roll_up_if_due()
 
         stopping = _stop_on_signal()
         ingester.follow(files, interval, lambda: bool(stopping), after)

@@ -211,7 +211,7 @@ def show(number: int, db: Path | None) -> None:
 
     path = config.load({"db": db}).db
     with database.translated(path), closing(database.open_for_reading(path)) as connection:
-        sys.stdout.write(_as_toml(tariffs.one(connection, number)))
+        sys.stdout.write(_as_toml(tariffs.load_version(connection, number)))
 
 
 def _as_toml(version: Tariff) -> str:

@@ -19,7 +19,7 @@ from elsa.kernel import clocks
 from elsa.state.clock import Clock
 from elsa.state.jobs import Job
 from elsa.state.process_table import Processes
-from elsa.store.collector_runs import JOB_IDS, Beginning
+from elsa.store.collector_runs import JOB_IDS, CollectorRun
 from elsa.store.writer import Batch, Gap, Writer
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ PATIENCE_NS = 3 * SECOND
 class Batcher:
     """The batch that is being filled, and the answers that wait for a commit."""
 
-    def __init__(self, config: Config, beginning: Beginning, processes: Processes) -> None:
+    def __init__(self, config: Config, beginning: CollectorRun, processes: Processes) -> None:
         self._config = config
         self._processes = processes
         self._batch = Batch()
@@ -131,7 +131,7 @@ class Batcher:
         batch.take(self._processes.take_changes())
         self._handed_ns = self.heard_ns
         if not (
-            batch.matters
+            batch.has_content
             or stopped_ns is not None
             or now_ns - self._idle_since_ns >= IDLE_COMMIT_NS
         ):

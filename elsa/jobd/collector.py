@@ -40,7 +40,7 @@ from elsa.kernel.taskstats import TaskstatsSocket
 from elsa.state.process_table import Processes
 from elsa.state.warehouse_switch import carry_over
 from elsa.store import boots, collector_runs, database, locks
-from elsa.store.collector_runs import Beginning
+from elsa.store.collector_runs import CollectorRun
 
 log = logging.getLogger(__name__)
 Started = TypeVar("Started")
@@ -146,7 +146,7 @@ class Collector:
 
     def _start_run(
         self, procfs: Procfs, before: Collector | None
-    ) -> tuple[Beginning, int, set[int]]:
+    ) -> tuple[CollectorRun, int, set[int]]:
         """Record this run in the warehouse. Returns where it begins, the next id of a clock, and
         which ids of open jobs other jobs of the warehouse have.
         """
@@ -164,14 +164,14 @@ class Collector:
             )
             next_clock_id = boots.next_own_id(connection, "clock", boots.COLLECTOR_IDS)
             taken = (
-                collector_runs.taken_job_ids(connection, before.processes.jobs.open)
+                collector_runs.used_job_ids(connection, before.processes.jobs.open)
                 if before is not None
                 else set()
             )
         return beginning, next_clock_id, taken
 
     def _carry_over(
-        self, before: Collector, beginning: Beginning, taken: set[int], next_clock_id: int
+        self, before: Collector, beginning: CollectorRun, taken: set[int], next_clock_id: int
     ) -> tuple[tuple[str, int, str], int]:
         """Carry over what the collector of a replaced warehouse knows. Returns the gap (kind, since
         when, note) and the next clock id.
@@ -463,7 +463,7 @@ def _until_writable(start: Callable[[], Started]) -> Started:
             time.sleep(1)
 
 
-def _gap_before(beginning: Beginning) -> tuple[str, int, str] | None:
+def _gap_before(beginning: CollectorRun) -> tuple[str, int, str] | None:
     """The gap (kind, since when, note) before a collector's start; the time before the first
     collector of a host is none.
     """

@@ -60,7 +60,7 @@ _CANDIDATES = f"""
                            parent.start_ns + parent.elapsed_ns)
                        >= process.start_ns + process.elapsed_ns + {LAG_NS}, parent.pid, null),
            process.end_source is null
-    from {process_lookup.WANTED_BEGUN}
+    from {process_lookup.WANTED_STARTED}
     left join acct on acct.process_id = process.id
     left join process as parent
         on parent.id = process.parent_id and process.parent_inferred is null
@@ -242,7 +242,7 @@ class Joiner:
         record. The caller holds a transaction.
         """
         for boot_id, at_ns in self._last_records.items():
-            boot_ends.lived_on(self._connection, boot_id, at_ns)
+            boot_ends.extend_boot(self._connection, boot_id, at_ns)
 
     def write_made(self, comm_ids: Mapping[int, int]) -> None:
         """Store the incarnations that were made for records since the last call; `comm_ids` has the
@@ -340,7 +340,7 @@ class Joiner:
         no record yet.
         """
         offsets = tuple(clock.offset_ns for clock in boot.clocks.known)
-        process_lookup.want(
+        process_lookup.set_wanted(
             self._connection, {pid: _spans(group, offsets) for pid, group in groups.items()}
         )
         heard_ns = boot.heard_ns or 0

@@ -115,7 +115,7 @@ def _attach_children(connection: sqlite3.Connection, boot_id: int) -> tuple[list
         (boot_id, MOST_ORPHANS),
     )
     children = [MissingParent(*row) for row in rows]
-    process_lookup.gather_bearers(connection, boot_id, _moments(children))
+    process_lookup.find_candidates(connection, boot_id, _moments(children))
     attached, new_members = [], set()
     for child in children:
         parent = _parent(connection, boot_id, child)
@@ -144,9 +144,9 @@ def _parent(
     seen_ns = child.parent_seen_ns
     rows = connection.execute(
         """select process.id, start_ns, elapsed_ns is null, acct.id
-           from temp.bearer cross join process on process.id = bearer.id
+           from temp.candidate cross join process on process.id = candidate.id
            left join acct on acct.process_id = process.id
-           where bearer.pid = ? and process.id <> ? and start_ns < ?
+           where candidate.pid = ? and process.id <> ? and start_ns < ?
                and (elapsed_ns is null or start_ns + elapsed_ns > ?)
            order by start_ns, process.id limit 50""",
         (child.parent_pid, child.id, seen_ns + NEAR_NS, seen_ns - NEAR_NS),

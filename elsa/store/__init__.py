@@ -1,1 +1,1 @@
-"""The SQLite warehouse: schema, migrations, batched writes, joining of the witnesses."""
+"""The SQLite warehouse: schema, migrations, batched writes, rollups, retention."""

@@ -1,5 +1,5 @@
-"""Hosts, boots and clocks as rows: found by what they are (machine id, boot id), made where they
-are new. Callers hold a transaction.
+"""The rows of hosts, boots and clocks. Hosts are known by machine id and boots by boot id; new ones
+are inserted. Callers hold a transaction.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from elsa.state.clock import Clock, Clocks
 
 
 class Machine(NamedTuple):
-    """The host and the boot that the kernel speaks of."""
+    """The host and the boot on which this program runs."""
 
     machine_id: str | None
     name: str
@@ -19,24 +19,25 @@ class Machine(NamedTuple):
     booted_at_ns: int
     """Real time."""
     tick_ns: int | None = None
-    """The kernel's tick; None where it is not known."""
+    """The kernel's tick; None if it is not known."""
 
 
 def host_row(connection: sqlite3.Connection, machine_id: str | None, name: str) -> int:
-    """The id of a host; one without a machine id is known by its name."""
+    """The id of a host. A host without a machine id is identified by its name."""
     if machine_id is not None:
-        found = connection.execute(
+        row = connection.execute(
             "select id from host where machine_id = ?", (machine_id,)
         ).fetchone()
     else:
-        found = connection.execute(
+        row = connection.execute(
             "select id from host where machine_id is null and name = ?", (name,)
         ).fetchone()
-    if found:
+    if row:
+        host_id = int(row[0])
         connection.execute(
-            "update host set name = ? where id = ? and name <> ?", (name, found[0], name)
+            "update host set name = ? where id = ? and name <> ?", (name, host_id, name)
         )
-        return int(found[0])
+        return host_id
     return insert(
         connection,
         "insert into host (id, machine_id, name) values (?, ?, ?)",
@@ -48,11 +49,9 @@ def host_row(connection: sqlite3.Connection, machine_id: str | None, name: str) 
 
 def boot_row(connection: sqlite3.Connection, machine: Machine) -> int:
     """The id of the current boot of this host."""
-    found = connection.execute(
-        "select id from boot where uuid = ?", (machine.boot_uuid,)
-    ).fetchone()
-    if found:
-        return int(found[0])
+    row = connection.execute("select id from boot where uuid = ?", (machine.boot_uuid,)).fetchone()
+    if row:
+        return int(row[0])
     host_id = host_row(connection, machine.machine_id, machine.name)
     return insert(
         connection,
@@ -66,12 +65,12 @@ def boot_row(connection: sqlite3.Connection, machine: Machine) -> int:
 
 
 def unknown_boot_row(connection: sqlite3.Connection, host_id: int) -> int:
-    """The id of the row that stands for the boots of a host of which only accounting records tell."""
-    found = connection.execute(
+    """The id of the row for all boots of a host that are known from accounting records only."""
+    row = connection.execute(
         "select id from boot where host_id = ? and uuid is null", (host_id,)
     ).fetchone()
-    if found:
-        return int(found[0])
+    if row:
+        return int(row[0])
     return insert(connection, "insert into boot (id, host_id) values (?, ?)", "boot", host_id)
 
 
@@ -96,14 +95,14 @@ def next_id(connection: sqlite3.Connection, table: str) -> int:
     return int(connection.execute(f"select coalesce(max(id), 0) + 1 from {table}").fetchone()[0])
 
 
-# Two programs number the same rows (incarnations, clocks) without asking each other: the
-# collector's ids are even, the ingester's odd.
+# jobd and the ingester both number incarnations and clocks, without asking each other: jobd's ids
+# are even, the ingester's are odd.
 COLLECTOR_IDS = 0
 INGESTER_IDS = 1
 
 
 def next_own_id(connection: sqlite3.Connection, table: str, parity: int) -> int:
-    """The next free id of one of the two; those after it are two apart."""
+    """The next free id of jobd or the ingester; its following ids are two apart."""
     free = next_id(connection, table)
     return free + (free + parity) % 2
 

@@ -1,7 +1,7 @@
-"""Runs of the collector: what the last one left behind, and the row of the new one.
+"""Runs of jobd (table `collector`): insert the row of a new run, and load what the last run left.
 
-What ran when the last collector stopped is loaded, so that jobs live on through a restart; a boot
-that is over is closed.
+The processes and jobs that were open when the last jobd stopped are loaded, so that jobs survive a
+restart. Boots that are over are closed.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from elsa.store import boot_ends, boots
 from elsa.store.boots import Machine
 from elsa.store.database import transaction
 
-# So many ids of jobs are reserved ahead: as many jobs can be made while the warehouse cannot be
-# written.
+# This many job ids are reserved in advance, so this many jobs can be created while the warehouse
+# cannot be written.
 JOB_IDS = 1000
 
 
-class Beginning(NamedTuple):
-    """Where a collector begins."""
+class CollectorRun(NamedTuple):
+    """A run of jobd that has just started."""
 
     boot_id: int
     collector_id: int
     since_ns: int
-    """Listening since."""
+    """When it started to listen."""
     next_job_id: int
     heard_ns: int | None
-    """Up to when (monotonic) earlier runs heard this boot; 0 if only earlier boots were heard, None
-    if this host never was.
+    """Up to when (monotonic) earlier runs received events of this boot; 0 if jobd ran in earlier
+    boots only, None if it never ran on this host.
     """
 
 
 def begin(
     connection: sqlite3.Connection, machine: Machine, pid: int, now_ns: int, least_job_id: int = 1
-) -> Beginning:
-    """Close what belongs to boots that are over, and make the row of this run. It gives out no job
-    id below `least_job_id`.
+) -> CollectorRun:
+    """Close boots that are over, and insert the row of this run. Job ids start at `least_job_id` or
+    above.
     """
     with transaction(connection):
         boot_id = boots.boot_row(connection, machine)
@@ -59,35 +59,38 @@ def begin(
             pid,
             __version__,
             now_ns,
-            # Not further than before, until what happened meanwhile is concluded.
+            # Not later than before, until what happened meanwhile is inferred.
             now_ns if heard_ns is None else heard_ns,
             first_job_id + JOB_IDS,
         )
-    return Beginning(boot_id, collector_id, now_ns, first_job_id, heard_ns)
+    return CollectorRun(boot_id, collector_id, now_ns, first_job_id, heard_ns)
 
 
 def _heard_ns(connection: sqlite3.Connection, boot_id: int) -> int | None:
-    """Up to when this boot was heard, for a Beginning."""
-    heard_ns, before = connection.execute(
+    """CollectorRun.heard_ns of a boot."""
+    heard_ns: int | None
+    heard_ns, ran_before = connection.execute(
         "select (select max(heard_ns) from collector where boot_id = boot.id),"
-        f" {boot_ends.HEARD_BEFORE} from boot where id = ?",
+        f" {boot_ends.JOBD_RAN_BEFORE} from boot where id = ?",
         (boot_id,),
     ).fetchone()
-    return heard_ns if heard_ns is not None else 0 if before else None
+    if heard_ns is None and ran_before:
+        return 0
+    return heard_ns
 
 
 def next_job_id(connection: sqlite3.Connection) -> int:
-    """No id is given out twice: one that a killed collector had told somebody, but could not store,
-    is passed over.
+    """The next job id that was never given out. A jobd that was killed may have given out ids that
+    it could not store; those are skipped.
     """
-    told = connection.execute(
+    (reserved,) = connection.execute(
         "select max(job_ids_until) from collector where stopped_ns is null"
-    ).fetchone()[0]
-    return max(boots.next_id(connection, "job"), told or 0)
+    ).fetchone()
+    return max(boots.next_id(connection, "job"), reserved or 0)
 
 
-def taken_job_ids(connection: sqlite3.Connection, ids: Iterable[int]) -> set[int]:
-    """Which of these ids a job bears."""
+def used_job_ids(connection: sqlite3.Connection, ids: Iterable[int]) -> set[int]:
+    """Which of these job ids are in use."""
     rows = connection.execute(
         "select id from job where id in (select value from json_each(?))", (json.dumps(list(ids)),)
     )
@@ -95,7 +98,7 @@ def taken_job_ids(connection: sqlite3.Connection, ids: Iterable[int]) -> set[int
 
 
 def restore(connection: sqlite3.Connection, boot_id: int, next_job_id: int) -> Processes:
-    """The clocks and open jobs of this boot, and the incarnations that ran when last heard of."""
+    """The clocks and open jobs of this boot, and the processes that ran when jobd last stopped."""
     jobs = Jobs(next_job_id)
     for row in connection.execute(
         """select job.id, name, owner_uid, created_at_ns, closes_itself, kind, value, cgroup_inode,
@@ -115,34 +118,37 @@ def restore(connection: sqlite3.Connection, boot_id: int, next_job_id: int) -> P
     next_id = boots.next_own_id(connection, "process", boots.COLLECTOR_IDS)
     processes = Processes(jobs, next_id, boots.clocks_of(connection, boot_id))
     for row in connection.execute(
-        """select process.id, pid, start_ns, clock_id, origin, parent_id, parent_inferred, uid, comm.name
+        """select process.id, pid, start_ns, clock_id, origin, parent_id, parent_inferred, uid,
+                  comm.name
            from process left join comm on comm.id = process.comm_id
            where boot_id = ? and elapsed_ns is null""",
         (boot_id,),
     ).fetchall():
         life = Incarnation(row[0], row[1], row[2], row[3], Origin(row[4]))
         life.parent_id, life.parent_inferred, life.uid, life.comm = row[5:]
-        _restore_stays(connection, life, processes)
+        _restore_memberships(connection, life, processes)
         processes.restore(life)
     processes.link_ancestors()
     jobs.emptied.update({job.id: 0 for job in jobs.open.values() if not job.living})
     return processes
 
 
-def _restore_stays(connection: sqlite3.Connection, life: Incarnation, processes: Processes) -> None:
+def _restore_memberships(
+    connection: sqlite3.Connection, life: Incarnation, processes: Processes
+) -> None:
     jobs = processes.jobs
-    stays = connection.execute(
+    memberships = connection.execute(
         "select job_id, since_ns, how from membership where process_id = ? and until_ns is null"
         " order by since_ns, job_id",
         (life.id,),
     ).fetchall()
-    life.jobs = tuple(dict.fromkeys(job_id for job_id, *_ in stays if job_id in jobs.open))
+    life.jobs = tuple(dict.fromkeys(job_id for job_id, *_ in memberships if job_id in jobs.open))
     life.since = {
-        job_id: since_ns for job_id, since_ns, _ in stays if since_ns and job_id in life.jobs
+        job_id: since_ns for job_id, since_ns, _ in memberships if since_ns and job_id in life.jobs
     } or None
     processes.launched |= {
         job_id: (jobs.open[job_id], life)
-        for job_id, _, how in stays
+        for job_id, _, how in memberships
         if how == How.LAUNCHED and job_id in life.jobs
     }
 
@@ -150,16 +156,16 @@ def _restore_stays(connection: sqlite3.Connection, life: Incarnation, processes:
 def ended_jobs(
     connection: sqlite3.Connection, uid: int | None, limit: int = 1000
 ) -> list[dict[str, object]]:
-    """The newest closed jobs, of one owner or of all, as the protocol shows jobs."""
-    whose = "" if uid is None else f"and owner_uid = {uid:d}"
+    """The newest closed jobs, of one owner or of all, in the form of the protocol."""
+    of_owner = "" if uid is None else f"and owner_uid = {uid:d}"
+    names = ("id", "name", "owner_uid", "created_at_ns", "closed_at_ns", "closes_itself")
     rows = connection.execute(
-        f"""select id, name, owner_uid, created_at_ns, closed_at_ns, closes_itself,
-                   coalesce((select json_group_object(key, value) from job_tag where job_id = job.id), '{{}}')
-            from job where closed_at_ns is not null {whose} order by id desc limit ?""",
+        f"""select {", ".join(names)}, coalesce(
+                (select json_group_object(key, value) from job_tag where job_id = job.id), '{{}}')
+            from job where closed_at_ns is not null {of_owner} order by id desc limit ?""",
         (limit,),
     )
-    names = ("id", "name", "owner_uid", "created_at_ns", "closed_at_ns", "closes_itself")
     return [
-        {**dict(zip(names, row[:6], strict=True)), "living": 0, "tags": json.loads(row[6])}
-        for row in rows
+        {**dict(zip(names, values, strict=True)), "living": 0, "tags": json.loads(tags)}
+        for *values, tags in rows
     ]

@@ -1,10 +1,10 @@
-"""Days: the hourly sums put together once more, so that a report on a month reads thirty rows of a
-command and not seven hundred.
+"""Daily rollups: the hourly sums added up by day, so that a report on a month reads thirty rows of
+a command instead of seven hundred.
 
-A day is made when each of its hours is rolled up, and is true as long as its row in rollup_day
-stands: triggers (rollup_triggers.py) take that away, and the sums with it, as soon as one of the
-hours is forgotten. Hours in which nothing ended are marked as rolled up too, so that what is told
-of them later is noticed as well.
+A day is rolled up when each of its hours is. Its sums are valid as long as its row in rollup_day
+exists: triggers (rollup_triggers.py) delete that row, and the sums, as soon as one of the hours
+becomes stale. Hours in which nothing ended are marked as rolled up too, so that the triggers also
+notice what is added to them later.
 """
 
 from __future__ import annotations
@@ -20,22 +20,24 @@ from elsa.store.sums import summed
 HOURS = 24
 
 
-def put_together(connection: sqlite3.Connection, before_hour: int) -> None:
-    """Make every day that is over by an hour, of which there are hourly sums and nothing is left to
-    be rolled up.
+def roll_up_days(connection: sqlite3.Connection, before_hour: int) -> None:
+    """Roll up every day before an hour that has hourly sums and no hour that is still to be rolled
+    up.
     """
     days = connection.execute(
         """select distinct h.hour / 24 from hour_without_day as h
-           where h.hour / 24 < ? and h.hour / 24 not in (select u.hour / 24 from hour_without_rollup as u) order by 1 desc""",
+           where h.hour / 24 < ?
+               and h.hour / 24 not in (select u.hour / 24 from hour_without_rollup as u)
+           order by 1 desc""",
         (before_hour // HOURS,),
     ).fetchall()
     for (day,) in days:
         with transaction(connection):
-            _make(connection, day)
+            _roll_up_day(connection, day)
 
 
-def _make(connection: sqlite3.Connection, day: int) -> None:
-    """One day, unless something has changed in it by now. Callers hold a transaction."""
+def _roll_up_day(connection: sqlite3.Connection, day: int) -> None:
+    """Roll up a day, unless something has changed in it by now. Callers hold a transaction."""
     hours = range(day * HOURS, (day + 1) * HOURS)
     if connection.execute(
         "select 1 from hour_without_rollup where hour between ? and ?", (hours[0], hours[-1])
@@ -49,9 +51,8 @@ def _make(connection: sqlite3.Connection, day: int) -> None:
     }
     for hour in (hour for hour in hours if hour not in ready):
         for table in ("rollup_command", "rollup_user", "rollup_job"):
-            connection.execute(
-                f"delete from {table} where hour = ? and pruned = 0", (hour,)
-            )  # of before it was forgotten
+            # sums from before the hour became stale
+            connection.execute(f"delete from {table} where hour = ? and pruned = 0", (hour,))
         connection.execute("insert into rollup_hour values (?, 1)", (hour,))
     for into, keys, summed_up, source in _sums():
         rows = summed(
@@ -74,7 +75,7 @@ def _sums() -> list[tuple[str, list[str], dict[str, Aggregate], str]]:
 def _sum(
     into: str, keys: list[str], table: str, measures: dict[str, Measure]
 ) -> tuple[str, list[str], dict[str, Aggregate], str]:
-    """An insert statement up to its values, and of what sums these are."""
+    """An insert statement up to its values, then the arguments of `summed` that make the values."""
     names = ", ".join((*(key.removeprefix(":") for key in keys), *columns(measures)))
     source = f"from {table} where hour between :first and :last group by {', '.join(keys)}"
     return f"insert into {into} ({names})", keys, of_parts(measures), source

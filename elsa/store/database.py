@@ -1,9 +1,8 @@
-"""Opening the warehouse: for writing, for reading, and the check that its schema is the one this
-version knows.
+"""Open the warehouse for writing or for reading, and check that this version knows its schema.
 
-Every connection is a plain sqlite3 one in autocommit mode, so that a transaction begins and ends
-only where the code says so. Never open the warehouse with a second copy of SQLite in the same
-process (apsw, DuckDB): closing one handle drops the other's locks.
+Every connection is a plain sqlite3 connection in autocommit mode, so that transactions start and
+end only where the code says so. Never open the warehouse with a second copy of SQLite in the same
+process (apsw, DuckDB): closing one handle drops the locks of the other.
 """
 
 from __future__ import annotations
@@ -22,22 +21,21 @@ from elsa.kernel import safe_paths
 from elsa.state.codes import End, EventKind, How, Join, Origin
 from elsa.store import sql_files
 
-# For a value that is not exactly an int, a float or a str the module sqlite3 looks for an adapter,
-# and to find none takes longer than all the rest: a third of the time of a row with some NULLs.
+# For every value that is not exactly an int, float or str, sqlite3 searches for an adapter. Without
+# this adapter for None, that search takes a third of the time of inserting a row with some NULLs.
 sqlite3.register_adapter(type(None), lambda none: none)
 for _code in (End, EventKind, How, Join, Origin):
     sqlite3.register_adapter(_code, int)
 
-# A writer waits this long for another one's transaction. Ours last well under a second; a backup or
-# an upgrade may take longer.
+# How long a writer waits for the transaction of another program. ELSA's last well under a second; a
+# backup or an upgrade may take longer.
 BUSY_TIMEOUT_MS = 10_000
 LOG_BYTES = 64 << 20
-# Inserted by one statement.
-ROWS = 20
+ROWS_PER_INSERT = 20
 
 
 _UNSOUND = "not a sound SQLite warehouse; restore it from a backup or move it away"
-# SQLite's error names by their beginnings, with our error and what to do about it.
+# Prefixes of SQLite's error names, the ELSA error for them, and what the user can do.
 _MEANINGS: tuple[tuple[tuple[str, ...], type[ElsaError], str], ...] = (
     (
         ("SQLITE_BUSY", "SQLITE_LOCKED"),
@@ -62,47 +60,47 @@ _MEANINGS: tuple[tuple[tuple[str, ...], type[ElsaError], str], ...] = (
         "the disk is full, a disk quota is used up, or the disk reports an error",
     ),
 )
-# What SQLite may say where the file system is read-only.
+# Errors that SQLite may report on a read-only file system.
 _WRITE_ERRORS = ("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_IOERR")
 
 
 def translate(error: sqlite3.Error, path: Path) -> ElsaError:
-    """Our error for one of SQLite's: one line, with what to do about it."""
+    """The ELSA error for an SQLite error: one line that says what to do."""
     name = getattr(error, "sqlite_errorname", "") or ""
     if name.startswith(_WRITE_ERRORS) and safe_paths.read_only(path.parent):
         why = "read-only file system, mounted so or after an error of the disk (see dmesg)"
         return RetryError(f"{path}: {why}; mount it writable, or name another with --db")
-    for beginnings, kind, meaning in _MEANINGS:
-        if name.startswith(beginnings):
+    for prefixes, kind, meaning in _MEANINGS:
+        if name.startswith(prefixes):
             return kind(f"{path}: {meaning} ({error})")
     return ElsaError(f"{path}: {error}")
 
 
 @contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """Whatever SQLite raises inside comes out as one of our errors."""
+    """Translate what SQLite raises in the block into ELSA errors."""
     try:
         yield
     except sqlite3.Error as error:
         raise translate(error, path) from error
     except UnicodeDecodeError as error:
-        # SQLite's own words quote what it found in a damaged schema.
+        # The message of SQLite quotes bytes of a damaged schema.
         raise ConfigError(f"{path}: {_UNSOUND} ({error})") from error
 
 
 def check_place(path: Path) -> None:
-    """Refuse a warehouse that others could write or replace, and what is no file.
+    """Refuse a warehouse that others could write or replace, or that is not a regular file.
 
-    Raises PrivilegeError, ConfigError, or InputMissingError where there is no such folder.
+    Raises PrivilegeError, ConfigError, or InputMissingError if the folder does not exist.
     """
     safe_paths.check(path)
     folder = Path(os.path.realpath(path)).parent
     try:
         open_to_others = safe_paths.others_write(folder)
-        path.exists()  # a folder that may not be looked into says so here
+        path.exists()  # raises PermissionError if the folder may not be searched
     except PermissionError:
         raise PrivilegeError(
-            f"{folder}: this user may not look into it; run as the user who owns the warehouse"
+            f"{folder}: this user may not read it; run as the user who owns the warehouse"
         ) from None
     except OSError as error:
         raise InputMissingError(
@@ -116,13 +114,13 @@ def check_place(path: Path) -> None:
     safe_paths.refuse_what_is_no_file(path, "the warehouse's file")
     if path.exists() and path.stat().st_mode & stat.S_IWOTH:
         raise PrivilegeError(
-            f"{path}: others can write this warehouse, so its figures cannot be trusted; mend it"
+            f"{path}: others can write this warehouse, so its figures cannot be trusted; fix it"
             f" with: chmod o-w {path}"
         )
 
 
 def open_for_writing(path: Path, *, check_head: bool = True) -> sqlite3.Connection:
-    """A connection that may write, in WAL mode. The warehouse must exist and be at head.
+    """A connection that may write, in WAL mode. The warehouse must exist and be at head revision.
 
     Raises InputMissingError, PrivilegeError, ConfigError (wrong version), RetryError (locked).
     """
@@ -155,10 +153,10 @@ def _closed_on_failure(connection: sqlite3.Connection) -> Iterator[None]:
 
 def _set_up(connection: sqlite3.Connection) -> None:
     connection.execute("pragma journal_mode = wal")
-    # A crash of the machine may lose the last commits but never harms the file; jobd says what it
-    # heard last, so that becomes a gap.
+    # A crash of the machine may lose the last commits but never harms the file. jobd stores up to
+    # when it received events, so what was lost becomes a gap.
     connection.execute("pragma synchronous = normal")
-    # A long reader makes the log grow; when it is gone, the log shall not stay that large.
+    # A long read makes the write-ahead log grow; this shrinks it afterwards.
     connection.execute(f"pragma journal_size_limit = {LOG_BYTES}")
 
 
@@ -171,7 +169,7 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
         exists = path.exists()
     except PermissionError:
         raise PrivilegeError(
-            f"{path}: this user may not look there; root and the elsa group may"
+            f"{path}: this user may not read it; root and the elsa group may"
         ) from None
     if not exists:
         raise InputMissingError(
@@ -188,9 +186,9 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
             with _closed_on_failure(connection):
                 connection.execute("select count(*) from sqlite_master").fetchone()
         except sqlite3.OperationalError:
-            # Without a writer there is no shared-memory file, and who may not write the folder
-            # cannot make one. With no log beside the warehouse nothing is missing from it, so it
-            # may be read as it stands.
+            # Without a writer there is no shared-memory file, and a user who may not write the
+            # folder cannot create it. If there is no write-ahead log either, the file is complete
+            # and can be read as it is.
             if Path(f"{path}-wal").exists() and os.path.getsize(f"{path}-wal") > 0:  # noqa: PTH202
                 raise
             connection = sqlite3.connect(
@@ -238,26 +236,25 @@ def _values(width: int, rows: int) -> str:
 def insert_rows(
     connection: sqlite3.Connection, into: str, rows: Sequence[tuple[object, ...]]
 ) -> None:
-    """Insert rows by `into`, an insert statement up to its values. Callers hold a transaction.
+    """Insert rows with `into`, an insert statement up to its values. Callers hold a transaction.
 
-    Many at a time, since a statement with triggers takes as long to begin as to store a row, and
-    lets other threads in between.
+    One statement inserts many rows, since starting a statement with triggers takes as long as
+    storing a row, and lets other threads run.
     """
     if not rows:
         return
-    width, whole = len(rows[0]), len(rows) - len(rows) % ROWS
+    step = ROWS_PER_INSERT
+    width, whole = len(rows[0]), len(rows) - len(rows) % step
     many = (
-        tuple(chain.from_iterable(rows[index : index + ROWS])) for index in range(0, whole, ROWS)
+        tuple(chain.from_iterable(rows[index : index + step])) for index in range(0, whole, step)
     )
-    connection.executemany(into + _values(width, ROWS), many)
+    connection.executemany(into + _values(width, step), many)
     connection.executemany(into + _values(width, 1), rows[whole:])
 
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """One write transaction: committed at the end of the block, rolled back if anything is raised
-    in it.
-    """
+    """One write transaction: committed at the end of the block, rolled back on an exception."""
     connection.execute("begin immediate")
     try:
         yield

@@ -1,9 +1,9 @@
-"""Jobs after the fact: finding recorded processes by descent, session, command or condition, and
-making them the members of a job.
+"""Jobs after the fact: find recorded processes by descent, session, command or condition, and make
+them the members of a job.
 
-What is found gathers in the temporary table `chosen` of the connection, which SQLite keeps on disk,
-so memory is bounded however many they are. Finding needs no transaction; members are written so
-many at a time, so that no other writer waits for long.
+The selected processes are collected in the temporary table `chosen` of the connection, which SQLite
+keeps on disk, so memory is bounded whatever their number. Finding them needs no transaction. The
+members are written in chunks, so that no other writer waits for long.
 """
 
 from __future__ import annotations
@@ -22,26 +22,25 @@ from elsa.store import collector_runs, locks, where
 from elsa.store.database import transaction
 
 SECOND_NS = 1_000_000_000
-# Members are written so many in one transaction, which takes some hundredths of a second.
+# Members that are written in one transaction, which takes some hundredths of a second.
 CHUNK = 10_000
 LIMIT_S = 300.0
-# Instructions of SQLite after which it lets Python look whether it was told to stop; some
-# milliseconds.
-LOOK_UP = 1_000_000
+# After this many instructions, some milliseconds, SQLite calls Python, which then handles signals.
+INSTRUCTIONS_PER_CALL = 1_000_000
 # How many commands a summary names.
 COMMANDS_SHOWN = 10
 
 DEFINED, DEFINING, FAILED = "defined", "defining", "failed"
-"""What job.close_reason says of a job made after the fact: it is whole; it is being filled, or was
-broken off; it could not be filled.
+"""job.close_reason of a job after the fact: all members are written; they are being written, or
+writing was interrupted; they could not be written.
 """
 
 Progress = Callable[[int, int], None]
-"""Called with how many members are written, and of how many."""
+"""Called with the number of members written and the number of all members."""
 
 
 class Candidate(NamedTuple):
-    """An incarnation that a selection begins from. Times with `_at_ns` are real."""
+    """A process that a selection may start from. Times with `_at_ns` are real."""
 
     id: int
     boot_id: int
@@ -52,19 +51,19 @@ class Candidate(NamedTuple):
     ended_at_ns: int | None
 
 
-class ProcSnapshot(NamedTuple):
-    """What a selection holds."""
+class Found(NamedTuple):
+    """A summary of the processes that a selection found."""
 
     boot_id: int
     processes: int
     running: int
     inferred: int
-    """Of these, those whose line or session was concluded, not heard."""
+    """How many of the processes have an inferred parentage or session."""
     started_at_ns: int
     ended_at_ns: int | None
-    """End of the last that has ended."""
+    """The latest end of a process; None if all run."""
     commands: dict[str, int]
-    """How many of the most frequent commands."""
+    """The number of processes by command, for the most frequent commands."""
 
 
 def find(
@@ -73,27 +72,25 @@ def find(
     selection: Selection,
     only_uid: int | None,
     limit_s: float = LIMIT_S,
-) -> ProcSnapshot:
-    """Gather in `chosen` what is selected, with `only_uid` of this user alone: nothing that this
-    does or says depends on what others ran.
+) -> Found:
+    """Fill `chosen` with the selected processes. With `only_uid`, only processes of that user are
+    read, so nothing in the result or in an error depends on what other users ran.
 
-    A condition may take `limit_s`. Raises UsageError where there is nothing, or a condition makes no sense, RetryError where it takes too
-    long, PrivilegeError for what is not this user's.
+    A condition may take `limit_s`. Raises UsageError if no process matches or a condition is wrong,
+    RetryError if it takes too long, PrivilegeError if the processes belong to another user.
     """
-    connection.set_progress_handler(_look_up, LOOK_UP)
+    connection.set_progress_handler(_let_signals_in, INSTRUCTIONS_PER_CALL)
     connection.execute(
         "create temp table if not exists chosen (process_id integer primary key, how integer not"
         " null)"
     )
     connection.execute("delete from temp.chosen")
     if selection.root is not None:
-        _choose_tree(
-            connection, _holder(connection, selection.root, selection.at_ns, only_uid), only_uid
-        )
+        root = _process_with_pid(connection, selection.root, selection.at_ns, only_uid)
+        _choose_tree(connection, root, only_uid)
     elif selection.session is not None:
-        _choose_session(
-            connection, _leader(connection, selection.session, selection.at_ns, only_uid), only_uid
-        )
+        leader = _leader(connection, selection.session, selection.at_ns, only_uid)
+        _choose_session(connection, leader, only_uid)
     elif selection.where is not None:
         if only_uid is not None:
             raise PrivilegeError(
@@ -103,100 +100,105 @@ def find(
         _choose_where(connection, db, selection.where, limit_s)
     else:
         _choose_commands(connection, selection.commands, only_uid)
-    _trim(connection, selection)
+    _keep_window(connection, selection)
     return _found(connection)
 
 
-def _look_up() -> None:
-    """Signals are handled here; what one raises ends the statement."""
+def _let_signals_in() -> None:
+    """Python handles signals around this call; an exception of a handler ends the statement."""
 
 
-# --- whom a pid means
-# ---------------------------------------------------------------------------------------------------------------
+# --- the process that a pid stands for
 
 
-def _lives(connection: sqlite3.Connection, pid: int, only_uid: int | None) -> list[Candidate]:
-    """Every recorded life of a pid, the oldest first. Raises PrivilegeError if none is of the user
-    whose processes alone are chosen.
+def _with_pid(connection: sqlite3.Connection, pid: int, only_uid: int | None) -> list[Candidate]:
+    """Every recorded process with a pid, oldest first. Raises PrivilegeError if `only_uid` is given
+    and none belongs to that user.
     """
     rows = connection.execute(
-        """select process_id, boot_id, pid, uid, start_ns, started_ns, ended_ns from incarnation_usage
+        """select process_id, boot_id, pid, uid, start_ns, started_ns, ended_ns
+           from incarnation_usage
            where boot_id in (select id from boot) and pid = ? order by started_ns, process_id""",
         (pid,),
     )
-    lives = [life for life in map(Candidate._make, rows) if only_uid in (None, life.uid)]
-    if not lives and only_uid is not None:  # another's is the same as none
+    processes = [row for row in map(Candidate._make, rows) if only_uid in (None, row.uid)]
+    if not processes and only_uid is not None:  # the same error whether another user had the pid
         raise PrivilegeError(
-            f"process {pid} was not yours; only root and the elsa group define jobs of those of"
-            " others"
+            f"process {pid} was not yours; only root and the elsa group define jobs of other users'"
+            " processes"
         )
-    return lives
+    return processes
 
 
-def _holder(
+def _process_with_pid(
     connection: sqlite3.Connection, pid: int, at_ns: int | None, only_uid: int | None
 ) -> Candidate:
-    """Who bore a pid at some time, or last. A whole second means any moment of it, since that is
-    how reports show times.
+    """The process that had a pid at some time, or the last that had it. A whole second means any
+    moment in it, since reports show times in seconds.
     """
-    lives = _lives(connection, pid, only_uid)
-    if not lives:
-        raise UsageError(f"no process is recorded that ever bore pid {pid}")
+    processes = _with_pid(connection, pid, only_uid)
+    if not processes:
+        raise UsageError(f"no recorded process had pid {pid}")
     if at_ns is None:
-        return lives[-1]
+        return processes[-1]
     until_ns = at_ns + (SECOND_NS if at_ns % SECOND_NS == 0 else 1)
-    fitting = [
-        life
-        for life in lives
-        if life.started_at_ns < until_ns and (life.ended_at_ns is None or life.ended_at_ns >= at_ns)
+    alive = [
+        process
+        for process in processes
+        if process.started_at_ns < until_ns
+        and (process.ended_at_ns is None or process.ended_at_ns >= at_ns)
     ]
-    if not fitting:
+    if not alive:
         raise UsageError(
-            f"no process is recorded that bore pid {pid} then; processes that bore it began at"
-            f" {_starts(lives)}"
+            f"no recorded process had pid {pid} then; processes that had it started at"
+            f" {_starts(processes)}"
         )
-    if len(fitting) > 1:
+    if len(alive) > 1:
         raise UsageError(
-            f"{len(fitting)} processes bore pid {pid} in that second; name a moment:"
-            f" {_starts(fitting)}"
+            f"{len(alive)} processes had pid {pid} in that second; give one of these start times:"
+            f" {_starts(alive)}"
         )
-    return fitting[0]
+    return alive[0]
 
 
 def _leader(
     connection: sqlite3.Connection, pid: int, at_ns: int | None, only_uid: int | None
 ) -> Candidate:
-    """The process that gave a session its number, which no other process can bear while the session
-    lives.
+    """The leader of a session. Its pid is the session's id, which the kernel gives to no other
+    process while the session exists.
     """
-    lives = _lives(connection, pid, only_uid)
-    begun = [life for life in lives if at_ns is None or life.started_at_ns < at_ns + SECOND_NS]
-    if not begun:
+    processes = _with_pid(connection, pid, only_uid)
+    started = [
+        process
+        for process in processes
+        if at_ns is None or process.started_at_ns < at_ns + SECOND_NS
+    ]
+    if not started:
         raise UsageError(
-            f"no process is recorded that bore pid {pid}{' by then' if lives else ''}, so its"
+            f"no recorded process had pid {pid}{' by then' if processes else ''}, so its"
             " session is not known"
         )
-    return begun[-1]
+    return started[-1]
 
 
-def _starts(lives: list[Candidate]) -> str:
-    """When the newest of these began, as local times that can be given back."""
-    words = [
-        datetime.fromtimestamp(life.started_at_ns / SECOND_NS)
+def _starts(processes: list[Candidate]) -> str:
+    """The start times of the newest processes, as local times that --at accepts."""
+    newest = processes[-5:]
+    times = [
+        datetime.fromtimestamp(process.started_at_ns / SECOND_NS)
         .astimezone()
         .isoformat(timespec="milliseconds")
-        for life in lives[-5:]
+        for process in newest
     ]
-    return ("..., " if len(lives) > len(words) else "") + ", ".join(words)
+    return ("..., " if len(processes) > len(newest) else "") + ", ".join(times)
 
 
-# --- choosing
-# -----------------------------------------------------------------------------------------------------------------------
+# --- choosing processes
 
 
 def _and_visible(process_id: str, only_uid: int | None) -> str:
-    """One more condition on a column: only processes of this user. It has to stand wherever
-    processes are read.
+    """A further condition on a column: only processes of this user. Every query that reads
+    processes needs it.
     """
     if only_uid is None:
         return ""
@@ -206,35 +208,37 @@ def _and_visible(process_id: str, only_uid: int | None) -> str:
     )
 
 
-def _prepare_lines(connection: sqlite3.Connection, first: Candidate, only_uid: int | None) -> None:
-    """The lines of descent of a boot since a process began, to be followed downwards; the table
-    process has no index for that.
+def _load_parentage(connection: sqlite3.Connection, first: Candidate, only_uid: int | None) -> None:
+    """Fill the temporary table `parentage` with the processes of a boot since the start of
+    `first`, indexed by parent. The table `process` has no such index.
     """
-    connection.execute("drop table if exists temp.line")
+    connection.execute("drop table if exists temp.parentage")
     connection.execute(
-        "create temp table line (process_id integer primary key, parent_id integer not null,"
+        "create temp table parentage (process_id integer primary key, parent_id integer not null,"
         " inferred integer)"
     )
-    # Of what only its record tells, the start is known to the second.
+    # The start of a process that only its accounting record shows is known to the second.
     connection.execute(
-        f"""insert into temp.line select id, parent_id, parent_inferred from process
-            where boot_id = ? and parent_id is not null and start_ns >= ? {_and_visible("process.id", only_uid)}""",
+        f"""insert into temp.parentage select id, parent_id, parent_inferred from process
+            where boot_id = ? and parent_id is not null and start_ns >= ?
+                {_and_visible("process.id", only_uid)}""",
         (first.boot_id, first.start_ns - 2 * SECOND_NS),
     )
-    connection.execute("create index temp.line_parent on line (parent_id)")
+    connection.execute("create index temp.parentage_parent on parentage (parent_id)")
 
 
 def _choose_tree(connection: sqlite3.Connection, root: Candidate, only_uid: int | None) -> None:
-    _prepare_lines(connection, root, only_uid)
+    _load_parentage(connection, root, only_uid)
     connection.execute(
         f"""insert into temp.chosen
             with recursive tree(id) as (
                 select :root
                 union
-                select l.process_id from tree as t join temp.line as l on l.parent_id = t.id
+                select p.process_id from tree as t join temp.parentage as p on p.parent_id = t.id
             )
-            select t.id, case when l.inferred = 1 and t.id <> :root then {How.INFERRED:d} else {How.DEFINED:d} end
-            from tree as t left join temp.line as l on l.process_id = t.id""",
+            select t.id, case when p.inferred = 1 and t.id <> :root
+                              then {How.INFERRED:d} else {How.DEFINED:d} end
+            from tree as t left join temp.parentage as p on p.process_id = t.id""",
         {"root": root.id},
     )
 
@@ -242,35 +246,39 @@ def _choose_tree(connection: sqlite3.Connection, root: Candidate, only_uid: int 
 def _choose_session(
     connection: sqlite3.Connection, leader: Candidate, only_uid: int | None
 ) -> None:
-    """Those that were seen in the session, and their descendants that were not looked at: a session
-    is inherited, so they are concluded.
+    """Choose the processes that /proc showed in the session, and their descendants whose session is
+    not known: a session is inherited, so their membership is inferred.
     """
-    _prepare_lines(connection, leader, only_uid)
-    later = connection.execute(
+    _load_parentage(connection, leader, only_uid)
+    (pid_reused_ns,) = connection.execute(
         "select min(start_ns) from process where boot_id = ? and pid = ? and start_ns > ?"
         f" {_and_visible('process.id', only_uid)}",
         (leader.boot_id, leader.pid, leader.start_ns),
-    ).fetchone()[0]
+    ).fetchone()
     connection.execute(
         f"""insert into temp.chosen
             with recursive member(id, how) as (
                 select :leader, {How.DEFINED:d}
                 union
-                select s.process_id, {How.DEFINED:d} from program as s join process as p on p.id = s.process_id
-                where s.session = :pid and p.boot_id = :boot and p.start_ns >= :since and (:until is null or p.start_ns < :until)
+                select s.process_id, {How.DEFINED:d}
+                from program as s join process as p on p.id = s.process_id
+                where s.session = :pid and p.boot_id = :boot and p.start_ns >= :since
+                      and (:until is null or p.start_ns < :until)
                       {_and_visible("p.id", only_uid)}
                 union
-                select l.process_id, {How.INFERRED:d}
-                from member as m join temp.line as l on l.parent_id = m.id left join program as s on s.process_id = l.process_id
+                select c.process_id, {How.INFERRED:d}
+                from member as m
+                join temp.parentage as c on c.parent_id = m.id
+                left join program as s on s.process_id = c.process_id
                 where s.session is null
             )
-            select id, max(how) from member group by id""",  # DEFINED is more than INFERRED
+            select id, max(how) from member group by id""",  # DEFINED is greater than INFERRED
         {
             "leader": leader.id,
             "pid": leader.pid,
             "boot": leader.boot_id,
             "since": leader.start_ns,
-            "until": later,
+            "until": pid_reused_ns,
         },
     )
 
@@ -278,63 +286,66 @@ def _choose_session(
 def _choose_commands(
     connection: sqlite3.Connection, patterns: tuple[str, ...], only_uid: int | None
 ) -> None:
-    # Materialized: no pattern is tried on a name of another's process, which might tell it by how
-    # long that takes.
-    fits = " or ".join("command glob ?" for _ in patterns)
-    whose = "" if only_uid is None else f"where uid = {only_uid:d}"
+    # Materialized, so that no pattern is matched with the command of another user's process: the
+    # time that takes might reveal the command.
+    matches = " or ".join("command glob ?" for _ in patterns)
+    of_user = "" if only_uid is None else f"where uid = {only_uid:d}"
     connection.execute(
         f"""insert into temp.chosen
-            with visible as materialized (select process_id, command from incarnation_usage {whose})
-            select process_id, {How.DEFINED:d} from visible where {fits}""",
+            with visible as materialized (
+                select process_id, command from incarnation_usage {of_user}
+            )
+            select process_id, {How.DEFINED:d} from visible where {matches}""",
         tuple(map(comm.wanted, patterns)),
     )
 
 
 def _choose_where(connection: sqlite3.Connection, db: Path, condition: str, limit_s: float) -> None:
     for ids in where.matching(db, condition, limit_s):
-        connection.execute("begin")  # of the temporary table alone: it holds up nobody
+        connection.execute("begin")  # writes the temporary table only, so no other writer waits
         connection.executemany(
             f"insert or ignore into temp.chosen values (?, {How.DEFINED:d})", zip(ids, strict=True)
         )
         connection.execute("commit")
 
 
-def _trim(connection: sqlite3.Connection, selection: Selection) -> None:
-    """Keep what began in the window."""
-    if selection.since_ns is None and selection.until_ns is None:
+def _keep_window(connection: sqlite3.Connection, selection: Selection) -> None:
+    """Delete from `chosen` the processes that did not start in the window."""
+    since_ns, until_ns = selection.since_ns, selection.until_ns
+    if since_ns is None and until_ns is None:
         return
     connection.execute(
         """delete from temp.chosen where not exists (
                select 1 from process as p join clock as c on c.id = p.clock_id
-               where p.id = process_id and p.start_ns + c.offset_ns >= ? and p.start_ns + c.offset_ns < ?)""",
-        (
-            selection.since_ns or 0,
-            selection.until_ns if selection.until_ns is not None else 2**63 - 1,
-        ),
+               where p.id = process_id
+                   and p.start_ns + c.offset_ns >= ? and p.start_ns + c.offset_ns < ?)""",
+        (since_ns or 0, 2**63 - 1 if until_ns is None else until_ns),
     )
 
 
-def _found(connection: sqlite3.Connection) -> ProcSnapshot:
+def _found(connection: sqlite3.Connection) -> Found:
     groups = connection.execute(
-        f"""select coalesce(u.command, '-'), count(*), count(case when u.state = 'running' then 1 end),
-                   count(case when c.how = {How.INFERRED:d} then 1 end), min(u.started_ns), max(u.ended_ns), min(u.boot_id), max(u.boot_id)
+        f"""select coalesce(u.command, '-'), count(*),
+                   count(case when u.state = 'running' then 1 end),
+                   count(case when c.how = {How.INFERRED:d} then 1 end),
+                   min(u.started_ns), max(u.ended_ns), min(u.boot_id), max(u.boot_id)
             from temp.chosen as c join incarnation_usage as u on u.process_id = c.process_id
             group by u.command order by 2 desc, 1"""
     ).fetchall()
     if not groups:
         raise UsageError(
-            "nothing is recorded that fits; what has just ended may still have to be read: elsa"
-            " ingest"
+            "no recorded process matches; processes that have just ended may have to be read first:"
+            " elsa ingest"
         )
     commands, processes, running, inferred, starts, ends, first_boots, last_boots = zip(
         *groups, strict=True
     )
     if min(first_boots) != max(last_boots):
         raise UsageError(
-            f"the {sum(processes)} processes are of several boots, and a job lies in one; narrow"
-            " them by --since and --until"
+            f"the {sum(processes)} processes are of several boots, and a job has one boot; narrow"
+            " them with --since and --until"
         )
-    return ProcSnapshot(
+    return Found(
         boot_id=min(first_boots),
         processes=sum(processes),
         running=sum(running),
@@ -345,8 +356,7 @@ def _found(connection: sqlite3.Connection) -> ProcSnapshot:
     )
 
 
-# --- writing
-# ------------------------------------------------------------------------------------------------------------------------
+# --- writing members
 
 
 def reserve(
@@ -358,19 +368,19 @@ def reserve(
     tags: Mapping[str, str],
     now_at_ns: int,
 ) -> int:
-    """A job to be filled, made without a jobd; its id. Raises UnavailableError while one is at
-    work: it gives out the ids then.
+    """Insert a job without members, where no jobd runs, and return its id. Raises UnavailableError
+    while a jobd runs, since jobd then gives out the ids.
     """
     if locks.held(locks.COLLECTOR, db):
         raise UnavailableError(
-            f"{db}: a jobd that is not on this socket is at work on this warehouse; name its socket"
-            " with --socket"
+            f"{db}: a jobd with another socket is at work on this warehouse; name its socket with"
+            " --socket"
         )
     with locks.only(locks.COLLECTOR, db), transaction(connection):
         job_id = collector_runs.next_job_id(connection)
         connection.execute(
-            "insert into job (id, boot_id, name, owner_uid, created_at_ns, closed_at_ns, close_reason,"
-            " closes_itself) values (?, ?, ?, ?, ?, ?, ?, 0)",
+            "insert into job (id, boot_id, name, owner_uid, created_at_ns, closed_at_ns,"
+            " close_reason, closes_itself) values (?, ?, ?, ?, ?, ?, ?, 0)",
             (job_id, boot_id, name, owner_uid, now_at_ns, now_at_ns, DEFINING),
         )
         connection.executemany(
@@ -379,11 +389,9 @@ def reserve(
     return job_id
 
 
-def fill(
-    connection: sqlite3.Connection, job_id: int, found: ProcSnapshot, progress: Progress
-) -> int:
-    """Make what was chosen the members of a reserved job; returns how many. If that fails the job
-    is left without any, and says so.
+def fill(connection: sqlite3.Connection, job_id: int, found: Found, progress: Progress) -> int:
+    """Make the chosen processes the members of a reserved job; return their number. On failure the
+    job keeps no members, and its close_reason says so.
     """
     try:
         count = _write_members(connection, job_id, found.processes, progress)
@@ -393,7 +401,7 @@ def fill(
                 (DEFINED, found.boot_id, job_id),
             )
     except BaseException:
-        _empty(connection, job_id)
+        _remove_members(connection, job_id)
         raise
     return count
 
@@ -401,9 +409,10 @@ def fill(
 def _write_members(
     connection: sqlite3.Connection, job_id: int, total: int, progress: Progress
 ) -> int:
-    # What was pruned meanwhile is not there any more.
+    # The join leaves out processes that were pruned meanwhile.
     insert = """insert or ignore into membership (job_id, process_id, since_ns, until_ns, how)
-                select ?, c.process_id, 0, null, c.how from temp.chosen as c join process as p on p.id = c.process_id
+                select ?, c.process_id, 0, null, c.how
+                from temp.chosen as c join process as p on p.id = c.process_id
                 where c.process_id > ? and c.process_id <= ?"""
     last, done, count = 0, 0, 0
     while done < total:
@@ -421,9 +430,10 @@ def _write_members(
     return count
 
 
-def _empty(connection: sqlite3.Connection, job_id: int) -> None:
-    """Take back the members that were written."""
-    delete = """delete from membership where job_id = ? and process_id in (select process_id from membership where job_id = ? limit ?)"""
+def _remove_members(connection: sqlite3.Connection, job_id: int) -> None:
+    """Delete the members that were written, and record that the job could not be filled."""
+    delete = """delete from membership where job_id = ? and process_id in (
+                    select process_id from membership where job_id = ? limit ?)"""
     more = True
     while more:
         with transaction(connection):
@@ -432,6 +442,6 @@ def _empty(connection: sqlite3.Connection, job_id: int) -> None:
         connection.execute("update job set close_reason = ? where id = ?", (FAILED, job_id))
 
 
-def describe(found: ProcSnapshot) -> dict[str, Any]:
-    """What was found, as the protocol shows it."""
+def describe(found: Found) -> dict[str, Any]:
+    """The summary in the form of the protocol."""
     return {key: value for key, value in found._asdict().items() if key != "boot_id"}

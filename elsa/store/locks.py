@@ -1,7 +1,7 @@
-"""One writer of a kind per warehouse: lock files beside it, held while the process lives, so that a
-killed one leaves nothing behind.
+"""Lock files beside the warehouse: at most one jobd, ingester, rollup and pruning at a time.
 
-Whoever may write the warehouse may take its locks, whoever made them.
+A lock is held with flock(2) while its process runs, so a killed process leaves no lock behind.
+Every user who may write the warehouse may take its locks, whichever user created the lock files.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ PRUNE = "prune"
 
 @contextmanager
 def only(kind: str, db: Path) -> Iterator[None]:
-    """Be the only one of this kind. Raises if another is at work: of a daemon UnavailableError, of
-    an ingester, that ends, RetryError.
+    """Hold the lock of this kind. If another process holds it, raise UnavailableError for jobd,
+    which keeps running, and RetryError for programs that end by themselves.
     """
     lock = _open(kind, db)
     try:
         if not _take(lock):
-            told = (
+            message = (
                 f"{db}: another elsa {kind} is at work on this warehouse; stop it, or name another"
                 " with --db"
             )
-            raise UnavailableError(told) if kind == COLLECTOR else RetryError(told)
+            raise UnavailableError(message) if kind == COLLECTOR else RetryError(message)
         yield
     finally:
         os.close(lock)
 
 
 def held(kind: str, db: Path) -> bool:
-    """Whether somebody is at work."""
+    """Whether a process holds the lock of this kind."""
     lock = _open(kind, db)
     try:
         return not _take(lock)
@@ -49,9 +49,8 @@ def held(kind: str, db: Path) -> bool:
 
 
 def _open(kind: str, db: Path) -> int:
-    path = Path(
-        f"{os.path.realpath(db)}-{kind}.lock"
-    )  # one warehouse, one lock, by whatever name it is called
+    # the resolved path: one lock per warehouse, also if it is named by a symbolic link
+    path = Path(f"{os.path.realpath(db)}-{kind}.lock")
     try:
         lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
@@ -61,8 +60,8 @@ def _open(kind: str, db: Path) -> int:
 
 
 def _share(lock: int, db: Path) -> None:
-    """Give the lock file the owner and group of the warehouse, and let those open it who may write
-    the warehouse, as far as we may.
+    """Give the lock file the owner and group of the warehouse, and let every user open it who may
+    write the warehouse. Do nothing where this process may not.
     """
     with suppress(OSError):
         like, own, user = db.stat(), os.fstat(lock), os.geteuid()

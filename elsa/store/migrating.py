@@ -1,5 +1,5 @@
-"""Running the migrations, with views and triggers, in one transaction. The one user of Alembic,
-whose import takes long.
+"""Run the migrations, with views and triggers, in one transaction. Only this module imports
+Alembic, which takes long to import.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from elsa.store import database, sql_files
 
 
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
-    """Bring the warehouse to head."""
+    """Upgrade the warehouse to the head revision."""
     config = Config()
     config.set_main_option("script_location", str(sql_files.folder("migrations")))
     config.set_main_option("path_separator", "os")
@@ -25,7 +25,7 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
 
     @event.listens_for(engine, "begin")
     def begin_at_once(bound: Connection) -> None:
-        # The driver's own way begins too late for DDL to be atomic.
+        # The driver itself would start the transaction too late for DDL to be atomic.
         bound.exec_driver_sql("begin immediate")
 
     try:

@@ -1,5 +1,5 @@
-"""Names as small numbers: command names in the table `comm`, longer strings in the table `text`,
-once each.
+"""Strings stored once and referred to by id: command names in the table `comm`, longer strings in
+the table `long_text`.
 """
 
 from __future__ import annotations
@@ -7,13 +7,13 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable
 
-# A hostile user can make up names without end; what is remembered of them is bounded.
+# A hostile user can make up any number of names, so the caches of ids are bounded.
 MOST_COMMS = 50_000
 MOST_TEXTS = 2_000
 
 
 class Names:
-    """Ids of the strings of one table, remembered between transactions."""
+    """The ids of the strings of a table, cached between transactions."""
 
     def __init__(self, table: str, column: str, most: int) -> None:
         next_id = f"select coalesce(max(id), 0) + 1 from {table}"
@@ -27,10 +27,8 @@ class Names:
     def ids(
         self, connection: sqlite3.Connection, names: Iterable[str | None]
     ) -> dict[str | None, int | None]:
-        """The ids of these names (None stays None), making rows for new ones. Callers hold a
-        transaction.
-
-        The answer is good for this transaction; call `forget` if it is rolled back.
+        """The ids of these names (None for None). Inserts rows for new names; callers hold a
+        transaction, and call `forget` if it is rolled back.
         """
         if len(self._ids) > self._most:
             self._ids.clear()
@@ -42,7 +40,7 @@ class Names:
         return {name: None if name is None else self._ids[name] for name in wanted}
 
     def forget(self) -> None:
-        """Drop what was learnt in a transaction that was rolled back."""
+        """Empty the cache, since a transaction was rolled back."""
         self._ids.clear()
 
 

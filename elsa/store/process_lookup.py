@@ -1,12 +1,12 @@
-"""Who bore a pid and began, or lived, at some time: found without an index by pid of all processes.
+"""Find the process that had a pid at some time, without an index by pid over all processes.
 
-Incarnations are numbered about as they begin, so a few blocks of ids hold all that began within
-some seconds. The table `process_start_block` says which, for every slot of ten seconds; triggers keep it, so that
-nobody who writes incarnations has to think of it. It has a row where an index by pid has a hundred,
-and it is written at its end: an index by pid is written all over, the dearer the larger the
-warehouse.
+Process ids follow the order of process starts closely, so the processes that started within some
+seconds are in a few blocks of ids. For every slot of ten seconds the table `process_start_block`
+lists these blocks; triggers maintain it, so that code that writes processes need not. The table has
+one row where an index by pid has a hundred, and new rows go to its end. An index by pid is written
+at random places, which costs the more the larger the warehouse is.
 
-A block is read as a whole, so it pays to ask for many at once.
+A block is read as a whole, so look up many pids at once.
 """
 
 from __future__ import annotations
@@ -16,57 +16,63 @@ from collections.abc import Mapping, Sequence
 
 SECOND_NS = 1_000_000_000
 SLOT_NS = 10 * SECOND_NS
-"""The longer, the fewer rows on a quiet host, and the more to read on a busy one: a block of 512
-processes takes it 0.06 ms.
+"""A longer slot means fewer rows on a quiet host, and more to read on a busy host: reading a block
+of 512 processes takes 0.06 ms.
 """
 BLOCK = 1024
-"""So many ids, every other of which is jobd's: some 25 KiB of rows."""
+"""The ids in a block. Half of them are jobd's, so a block is some 25 KiB of rows."""
 
-LASTING_NS = 10 * SECOND_NS
-"""The few that live longer have an index by pid, process_lasting, and so have those that run;
-others lived soon after they began.
+LONG_LIVED_NS = 10 * SECOND_NS
+"""The few processes that run longer have an index by pid, process_lasting, and so have those that
+still run. All others ended soon after they started.
 """
 
 Span = tuple[int, int]
-"""Monotonic times, both included."""
+"""First and last monotonic time, both included."""
 
-WANTED_BEGUN = f"""(
+WANTED_STARTED = f"""(
         select distinct process_start_block.block
         from (
-            select distinct first_ns / {SLOT_NS} as first, last_ns / {SLOT_NS} as last from temp.wanted
+            select distinct first_ns / {SLOT_NS} as first, last_ns / {SLOT_NS} as last
+            from temp.wanted
         ) as slots
         cross join process_start_block
             on process_start_block.boot_id = :boot_id
             and process_start_block.time_slot between slots.first and slots.last
     ) as near
-    cross join process not indexed on process.id between near.block * {BLOCK} and near.block * {BLOCK} + {BLOCK - 1}
+    cross join process not indexed
+        on process.id between near.block * {BLOCK} and near.block * {BLOCK} + {BLOCK - 1}
         and process.boot_id = :boot_id
-    cross join temp.wanted on wanted.pid = process.pid and process.start_ns between wanted.first_ns and wanted.last_ns"""
-"""What to select from, after `want`: each `process` of the boot :boot_id that bore a wanted pid and
-began in one of its spans, once.
+    cross join temp.wanted on wanted.pid = process.pid
+        and process.start_ns between wanted.first_ns and wanted.last_ns"""
+"""A from clause, for use after `set_wanted`: each `process` of the boot :boot_id that had a wanted
+pid and started in one of its spans, once.
 """
 
 _OF_WANTED = """select process.pid, process.id
     from (select distinct pid from temp.wanted) as asked
-    cross join process indexed by {} on process.boot_id = :boot_id and process.pid = asked.pid and process.{}"""
-_GATHER = f"""insert into temp.bearer
-    select process.pid, process.id from {WANTED_BEGUN}
+    cross join process indexed by {}
+        on process.boot_id = :boot_id and process.pid = asked.pid and process.{}"""
+_FIND = f"""insert into temp.candidate
+    select process.pid, process.id from {WANTED_STARTED}
     union
-    {_OF_WANTED.format("process_lasting", f"elapsed_ns > {LASTING_NS}")}
+    {_OF_WANTED.format("process_lasting", f"elapsed_ns > {LONG_LIVED_NS}")}
     union
     {_OF_WANTED.format("process_running", "elapsed_ns is null")}"""
 
 _PLACE = f"new.boot_id, new.start_ns / {SLOT_NS}, new.id / {BLOCK}"
-KNOWN = f"exists (select 1 from process_start_block as b where (b.boot_id, b.time_slot, b.block) = ({_PLACE}))"
-"""Whether the process `new` is found."""
+HAS_BLOCK = f"""exists (
+        select 1 from process_start_block as b where (b.boot_id, b.time_slot, b.block) = ({_PLACE})
+    )"""
+"""Whether process_start_block leads to the process `new`."""
+_INSERT = f"begin insert into process_start_block values ({_PLACE}); end"
 _TRIGGERS = {
-    "process_begun": (
-        f"after insert on process when not {KNOWN} begin insert into process_start_block values ({_PLACE}); end"
-    ),
-    "process_begun_else": (
+    "process_start_inserted": f"after insert on process when not {HAS_BLOCK} {_INSERT}",
+    "process_start_changed": (
         f"""after update of id, boot_id, start_ns on process
-        when (new.start_ns <> old.start_ns or new.boot_id <> old.boot_id or new.id <> old.id) and not {KNOWN}
-        begin insert into process_start_block values ({_PLACE}); end"""
+        when (new.start_ns <> old.start_ns or new.boot_id <> old.boot_id or new.id <> old.id)
+            and not {HAS_BLOCK}
+        {_INSERT}"""
     ),
 }
 
@@ -76,51 +82,55 @@ def triggers() -> list[str]:
     return [f"create trigger {name} {body}" for name, body in _TRIGGERS.items()]
 
 
-def want(connection: sqlite3.Connection, spans: Mapping[int, Sequence[Span]]) -> None:
-    """Say by pid when those began that `WANTED_BEGUN` is to find."""
+def set_wanted(connection: sqlite3.Connection, spans: Mapping[int, Sequence[Span]]) -> None:
+    """Set the pids, and for each the spans of start times, that `WANTED_STARTED` looks up."""
     connection.execute(
-        """create temp table if not exists wanted
-           (pid integer not null, first_ns integer not null, last_ns integer not null, primary key (pid, first_ns)) without rowid"""
+        """create temp table if not exists wanted (
+               pid integer not null, first_ns integer not null, last_ns integer not null,
+               primary key (pid, first_ns)
+           ) without rowid"""
     )
     connection.execute("delete from temp.wanted")
     rows = [
         (pid, *span)
-        for pid, some in spans.items()
-        for span in (some if len(some) == 1 else _merged(some))
+        for pid, of_pid in spans.items()
+        for span in (of_pid if len(of_pid) == 1 else _merged(of_pid))
     ]
     connection.executemany("insert into temp.wanted values (?, ?, ?)", rows)
 
 
-def gather_bearers(
+def find_candidates(
     connection: sqlite3.Connection, boot_id: int, spans: Mapping[int, Sequence[Span]]
 ) -> None:
-    """Fill the temporary table `bearer` (pid, id) with all of a boot that lived under these pids at
-    some time in their spans.
+    """Fill the temporary table `candidate` (pid, id) with every process of a boot that ran under
+    one of these pids at some time in its spans.
 
-    Others that bore the pids may be in it.
+    It may hold further processes that had these pids.
     """
-    want(
-        connection,
-        {pid: [(first - LASTING_NS, last) for first, last in some] for pid, some in spans.items()},
-    )
+    started = {
+        pid: [(first - LONG_LIVED_NS, last) for first, last in of_pid]
+        for pid, of_pid in spans.items()
+    }
+    set_wanted(connection, started)
     connection.execute(
-        "create temp table if not exists bearer (pid integer, id integer, primary key (pid, id))"
+        "create temp table if not exists candidate (pid integer, id integer, primary key (pid, id))"
         " without rowid"
     )
-    connection.execute("delete from temp.bearer")
-    connection.execute(_GATHER, {"boot_id": boot_id})
+    connection.execute("delete from temp.candidate")
+    connection.execute(_FIND, {"boot_id": boot_id})
 
 
-def forget_emptied(connection: sqlite3.Connection) -> None:
-    """Let go of blocks that hold nothing any more. The caller holds a transaction."""
+def delete_empty_blocks(connection: sqlite3.Connection) -> None:
+    """Delete blocks whose processes are all gone. The caller holds a transaction."""
     connection.execute(
-        f"""delete from process_start_block
-            where not exists (select 1 from process where process.id between block * {BLOCK} and block * {BLOCK} + {BLOCK - 1})"""
+        f"""delete from process_start_block where not exists (
+                select 1 from process
+                where process.id between block * {BLOCK} and block * {BLOCK} + {BLOCK - 1})"""
     )
 
 
 def _merged(spans: Sequence[Span]) -> list[Span]:
-    """Spans in order, those that overlap made one."""
+    """The spans in order; overlapping spans are merged."""
     merged: list[Span] = []
     for first, last in sorted(spans):
         if merged and first <= merged[-1][1]:

@@ -1,11 +1,11 @@
-"""Pruning: what is old goes, each kind at its own age; of processes the hourly sums stay, by
-command, user and job.
+"""Pruning: delete old rows, each kind at its own age. Of pruned processes the hourly sums by
+command, user and job are kept.
 
-One short transaction after the other, each of which leaves the warehouse whole and every sum as it
-was, so that it may be stopped at any instant, and jobd, the ingester and readers go on beside it.
-What an open job needs stays, and so does what another may still write about: records that wait for
-their process, and the newest rows, whose ids would else be given out again. Names (comm, text)
-stay, since jobd remembers their ids, and so do the resume points of accounting files.
+Pruning runs in short transactions, each of which leaves the warehouse consistent and every sum as
+it was. So it may be stopped at any instant, and jobd, the ingester and readers run beside it. It
+keeps what an open job needs and what other programs may still write about: records that wait for
+their process, and the newest rows, whose ids would otherwise be given out again. It also keeps
+names (comm, long_text), since jobd caches their ids, and the resume points of accounting files.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from elsa.state.clock import HOUR_NS
 from elsa.store import locks, process_lookup
 from elsa.store.aggregates import columns, of_parts
 from elsa.store.database import insert_rows, transaction
-from elsa.store.rollups import ROLLUPS, into
+from elsa.store.rollups import ROLLUPS, insert_into
 from elsa.store.sums import summed
 
-# So many at once: about a tenth of a second in which others cannot write.
+# Rows and pages per transaction: others cannot write for about a tenth of a second.
 PROCESSES = 1000
 EVENTS = 20_000
 PAGES = 2000
 
-# What has just ended may still be told of.
-LEAST_NS = 24 * HOUR_NS
+# Data about what has just ended may still arrive.
+SHORTEST_NS = 24 * HOUR_NS
 _AGE = re.compile(r"(\d{1,6})\s*(h|d|w|y|(?:hour|day|week|year)s?)")
 _UNITS = {"h": HOUR_NS, "d": 24 * HOUR_NS, "w": 7 * 24 * HOUR_NS, "y": 365 * 24 * HOUR_NS}
 
@@ -38,32 +38,36 @@ Progress = Callable[[int, int], None]
 """Called with the rows done and the rows to do."""
 
 OF_PROCESS = ("membership", "counter_snapshot", "usage", "program", "acct")
-"""The tables whose rows go with their process; its events are as old as it is and have gone before.
+"""Tables whose rows are deleted with their process. Its events are as old and were pruned before.
 """
 
-_OPEN = (
-    "exists (select 1 from membership as m join job as j on j.id = m.job_id where m.process_id = {}"
-    " and j.closed_at_ns is null)"
-)
-_PENDING = (
-    "exists (select 1 from acct as a where a.process_id = p.id and (a.join_outcome = 0 or a.id ="
-    " (select max(id) from acct)))"
-)
+_IN_OPEN_JOB = """exists (
+        select 1 from membership as m join job as j on j.id = m.job_id
+        where m.process_id = {} and j.closed_at_ns is null
+    )"""
+_PENDING = """exists (
+        select 1 from acct as a
+        where a.process_id = p.id
+            and (a.join_outcome = 0 or a.id = (select max(id) from acct))
+    )"""
 _RECORDED = "exists (select 1 from acct as a where a.process_id = p.id)"
 _OLD_PROCESS = f"""from process as p
-    where p.ended_hour = ? and p.id < (select max(id) from process) and not {_OPEN.format("p.id")} and not {_PENDING}"""
+    where p.ended_hour = ? and p.id < (select max(id) from process)
+        and not {_IN_OPEN_JOB.format("p.id")} and not {_PENDING}"""
 _OLD_RECORD = """from acct as a
     where a.process_id is null and a.join_outcome = 5 and a.ended_hour = ?
         and a.id < (select max(id) from acct)"""
-# An event's real time, by that clock of its boot which makes it youngest.
+# The latest real time that an event may have by any clock of its boot.
 _OLD_EVENT = f"""from event as e
-    where e.id > ? and e.id <= ? and e.time_ns + (select max(c.offset_ns) from clock as c where c.boot_id = e.boot_id) < ?
-        and not {_OPEN.format("e.process_id")}"""
+    where e.id > ? and e.id <= ?
+        and e.time_ns
+            + (select max(c.offset_ns) from clock as c where c.boot_id = e.boot_id) < ?
+        and not {_IN_OPEN_JOB.format("e.process_id")}"""
 
 
 class Cutoffs(NamedTuple):
-    """Before which real time (ns) each kind goes; None keeps all of it. With processes their events
-    go too.
+    """The real time (ns) before which each kind is deleted; None keeps all of it. Events of pruned
+    processes are deleted too.
     """
 
     events_ns: int | None
@@ -72,7 +76,7 @@ class Cutoffs(NamedTuple):
 
 
 class Pruned(NamedTuple):
-    """How many rows of each kind went, or would go."""
+    """How many rows of each kind were deleted, or would be."""
 
     events: int
     processes: int
@@ -80,18 +84,23 @@ class Pruned(NamedTuple):
 
 
 def cutoff(age: str, now_ns: int, name: str) -> int | None:
-    """Before when a kind goes, by how long it is kept; None if forever. Raises ConfigError."""
+    """The time before which a kind is deleted, by how long it is kept; None if it is kept forever.
+    Raises ConfigError.
+    """
     text = age.strip().lower()
     if text == "forever":
         return None
-    found = _AGE.fullmatch(text)
-    length_ns = int(found[1]) * _UNITS[found[2][0]] if found else 0
-    if length_ns < LEAST_NS:
+    match = _AGE.fullmatch(text)
+    length_ns = 0
+    if match:
+        number, unit = match.groups()
+        length_ns = int(number) * _UNITS[unit[0]]
+    if length_ns < SHORTEST_NS:
         raise ConfigError(
             f"{name}: cannot keep for {age!r}; write for example 36 hours, 30 days, 8 weeks, 2"
             " years (a day at least) or forever"
         )
-    return max(now_ns - length_ns, -(2**63))  # no column goes further back
+    return max(now_ns - length_ns, -(2**63))  # the earliest time that a column can hold
 
 
 def prune(
@@ -102,36 +111,35 @@ def prune(
     *,
     dry_run: bool = False,
 ) -> Pruned:
-    """Let go of what is old. Raises RetryError while another one does it."""
+    """Delete what is older than the cutoffs. Raises RetryError while another process prunes."""
     if cutoffs.processes_ns is not None:
         cutoffs = cutoffs._replace(events_ns=max(cutoffs.events_ns or 0, cutoffs.processes_ns))
     with locks.only(locks.PRUNE, db):
         connection.execute("create temp table if not exists doomed (id integer primary key)")
-        found = Pruned(
+        old = Pruned(
             _count_events(connection, cutoffs),
             _count_processes(connection, cutoffs),
             _count_rollups(connection, cutoffs),
         )
         if dry_run:
-            return found
-        total, done = sum(found), 0
+            return old
+        total, done = sum(old), 0
 
         def step(rows: int) -> None:
             nonlocal done
             done += rows
             progress(min(done, total), total)
 
-        gone = Pruned(
-            _events(connection, cutoffs, step),
-            _processes(connection, db, cutoffs, step),
-            _rollups(connection, cutoffs, step),
+        pruned = Pruned(
+            _prune_events(connection, cutoffs, step),
+            _prune_processes(connection, db, cutoffs, step),
+            _prune_rollups(connection, cutoffs, step),
         )
-        _give_back(connection)
-        return gone
+        _free_space(connection)
+        return pruned
 
 
 # --- events
-# -----------------------------------------------------------------------------------------------------------------------
 
 
 def _count_events(connection: sqlite3.Connection, cutoffs: Cutoffs) -> int:
@@ -144,43 +152,51 @@ def _count_events(connection: sqlite3.Connection, cutoffs: Cutoffs) -> int:
     )
 
 
-def _events(connection: sqlite3.Connection, cutoffs: Cutoffs, step: Callable[[int], None]) -> int:
-    """Stretch by stretch of ids, which are in the order of time but for what lived long."""
+def _prune_events(
+    connection: sqlite3.Connection, cutoffs: Cutoffs, step: Callable[[int], None]
+) -> int:
+    """Delete old events, one range of ids after the other."""
     if cutoffs.events_ns is None:
         return 0
-    gone, first = 0, -1
+    pruned, first = 0, -1
     while True:
-        stretch = "select max(id) from (select id from event where id > ? order by id limit ?)"
-        last = connection.execute(stretch, (first, EVENTS)).fetchone()[0]
+        last_of_range = (
+            "select max(id) from (select id from event where id > ? order by id limit ?)"
+        )
+        (last,) = connection.execute(last_of_range, (first, EVENTS)).fetchone()
         if last is None:
-            return gone
+            return pruned
         with transaction(connection):
             rows = connection.execute(
                 f"delete from event where id in (select e.id {_OLD_EVENT})",
                 (first, last, cutoffs.events_ns),
             ).rowcount
-        gone, first = gone + rows, last
+        pruned, first = pruned + rows, last
         step(rows)
 
 
 # --- processes
-# --------------------------------------------------------------------------------------------------------------------
 
 
 def _old_hours(connection: sqlite3.Connection, cutoffs: Cutoffs) -> list[int]:
     if cutoffs.processes_ns is None:
         return []
-    found = connection.execute(
+    rows = connection.execute(
         """with recursive ended (hour) as (
                select min(ended_hour) from process
-               union all select (select min(ended_hour) from process where ended_hour > hour) from ended where hour is not null
+               union all
+               select (select min(ended_hour) from process where ended_hour > hour)
+               from ended where hour is not null
            ), recorded (hour) as (
                select ended_hour from acct where process_id is null and join_outcome <> 3
            )
-           select hour from ended where hour < :hour union select hour from recorded where hour < :hour order by 1""",
+           select hour from ended where hour < :hour
+           union
+           select hour from recorded where hour < :hour
+           order by 1""",
         {"hour": cutoffs.processes_ns // HOUR_NS},
     )
-    return [hour for (hour,) in found]
+    return [hour for (hour,) in rows]
 
 
 def _count_processes(connection: sqlite3.Connection, cutoffs: Cutoffs) -> int:
@@ -191,28 +207,28 @@ def _count_processes(connection: sqlite3.Connection, cutoffs: Cutoffs) -> int:
     )
 
 
-def _processes(
+def _prune_processes(
     connection: sqlite3.Connection, db: Path, cutoffs: Cutoffs, step: Callable[[int], None]
 ) -> int:
-    gone = 0
+    pruned = 0
     for hour in _old_hours(connection, cutoffs):
-        while rows := _some(connection, db, hour):
-            gone += rows
+        while rows := _prune_chunk(connection, db, hour):
+            pruned += rows
             step(rows)
         with transaction(connection):
-            _forget_records(connection, hour)
-            _merge(connection, hour)
+            _prune_ambiguous_records(connection, hour)
+            _merge_pruned_sums(connection, hour)
     with transaction(connection):
-        process_lookup.forget_emptied(connection)
-    return gone
+        process_lookup.delete_empty_blocks(connection)
+    return pruned
 
 
-def _some(connection: sqlite3.Connection, db: Path, hour: int) -> int:
-    """Some processes of an hour, with all that is known of them alone: their sums are kept in the
-    same transaction.
+def _prune_chunk(connection: sqlite3.Connection, db: Path, hour: int) -> int:
+    """Delete some processes of an hour with their rows in other tables, and keep their sums, in one
+    transaction. Returns the number of processes.
     """
     with transaction(connection):
-        # To a process that has no record yet, an ingester may be joining one just now.
+        # A running ingester may be joining a record to a process that has none yet.
         safe = f" and {_RECORDED}" if locks.held(locks.INGESTER, db) else ""
         connection.execute("delete from doomed")
         connection.execute(
@@ -232,8 +248,8 @@ def _some(connection: sqlite3.Connection, db: Path, hour: int) -> int:
 
 
 def _keep_sums(connection: sqlite3.Connection, table: str, part: str, where: str) -> None:
-    """Add the sums over rows of a rollup's view, or of one part of process_usage, to what is kept
-    of pruned ones.
+    """Store the sums over rows of a rollup's view, or of one part of process_usage, as sums of
+    pruned rows.
     """
     rollup = ROLLUPS[table]
     view = part if rollup.view == "process_usage" else rollup.view
@@ -243,11 +259,11 @@ def _keep_sums(connection: sqlite3.Connection, table: str, part: str, where: str
     grouped = ", ".join(f"u.{key}" for key in (rollup.hour, *rollup.keys))
     source = f"from {view} as u where {where} group by {grouped}"
     kept = summed(connection, [f"u.{rollup.hour}", "1", *keys], columns(rollup.measures), source)
-    insert_rows(connection, into(table), kept)
+    insert_rows(connection, insert_into(table), kept)
 
 
-def _forget_records(connection: sqlite3.Connection, hour: int) -> None:
-    """Records that fit several processes and will never be joined to one."""
+def _prune_ambiguous_records(connection: sqlite3.Connection, hour: int) -> None:
+    """Delete records of an hour that fit several processes and will never be joined."""
     if not connection.execute(f"select 1 {_OLD_RECORD}", (hour,)).fetchone():
         return
     of_hour = (
@@ -259,9 +275,9 @@ def _forget_records(connection: sqlite3.Connection, hour: int) -> None:
     connection.execute(f"delete from acct where id in (select a.id {_OLD_RECORD})", (hour,))
 
 
-def _merge(connection: sqlite3.Connection, hour: int) -> None:
-    """One row for each key of what was pruned in some steps, and none of an hour of which nothing
-    else is left.
+def _merge_pruned_sums(connection: sqlite3.Connection, hour: int) -> None:
+    """Merge the sums of the chunks that were pruned of an hour into one row for each key. Delete
+    the sums of processes that exist if the hour is not rolled up: they are stale.
     """
     for table, rollup in ROLLUPS.items():
         source = f"from {table} where hour = ? and pruned = 1 group by {', '.join(rollup.stored)}"
@@ -277,11 +293,10 @@ def _merge(connection: sqlite3.Connection, hour: int) -> None:
             " rollup_hour))",
             (hour,),
         )
-        insert_rows(connection, into(table), merged)
+        insert_rows(connection, insert_into(table), merged)
 
 
 # --- rollups
-# ----------------------------------------------------------------------------------------------------------------------
 
 
 def _count_rollups(connection: sqlite3.Connection, cutoffs: Cutoffs) -> int:
@@ -296,13 +311,13 @@ def _count_rollups(connection: sqlite3.Connection, cutoffs: Cutoffs) -> int:
     )
 
 
-def _rollups(connection: sqlite3.Connection, cutoffs: Cutoffs, step: Callable[[int], None]) -> int:
-    """The sums of what was pruned: after that nothing is left of it. Sums of what is there go with
-    it.
-    """
+def _prune_rollups(
+    connection: sqlite3.Connection, cutoffs: Cutoffs, step: Callable[[int], None]
+) -> int:
+    """Delete old sums of pruned processes: the last that was kept of them."""
     if cutoffs.rollups_ns is None:
         return 0
-    gone = 0
+    pruned = 0
     for table in ROLLUPS:
         for (hour,) in connection.execute(
             f"select distinct hour from {table} where pruned = 1 and hour < ? order by hour",
@@ -313,18 +328,17 @@ def _rollups(connection: sqlite3.Connection, cutoffs: Cutoffs, step: Callable[[i
                 rows = connection.execute(
                     f"delete from {table} where hour = ? and pruned = 1", (hour,)
                 ).rowcount
-            gone += rows
+            pruned += rows
             step(rows)
-    return gone
+    return pruned
 
 
 # --- space
-# ------------------------------------------------------------------------------------------------------------------------
 
 
-def _give_back(connection: sqlite3.Connection) -> None:
-    """Free pages to the file system, some at a time; an older warehouse keeps them for new rows
-    until it is vacuumed.
+def _free_space(connection: sqlite3.Connection) -> None:
+    """Return free pages to the file system, some at a time. A warehouse without incremental vacuum
+    keeps them for new rows.
     """
     if connection.execute("pragma auto_vacuum").fetchone()[0] == 2:
         while connection.execute("pragma freelist_count").fetchone()[0]:

@@ -1,10 +1,10 @@
-"""Rolling up: the sums over what ended in an hour, by command, user, job and witness, made from the
-views and kept beside them.
+"""Hourly rollups: sums over what ended in an hour, by command, user, job and class, made from the
+views.
 
-An hour is true as long as its row in rollup_hour stands; triggers (rollup_triggers.py) take that
-away when anything changes that ended in the hour. The sums are made without a transaction, so that
-nobody waits: the row stands from before, not ready, and if it is gone afterwards, something changed
-meanwhile and the hour is done again another time.
+The sums of an hour are valid as long as its row in rollup_hour exists. Triggers
+(rollup_triggers.py) delete the row when anything changes that ended in the hour. The sums are
+computed outside a transaction, so that no writer waits: the row is inserted first with ready = 0.
+If it is gone afterwards, something changed meanwhile, and the hour is rolled up again later.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from elsa.store.aggregates import Aggregate, columns, of_parts, parts
 from elsa.store.database import transaction
 from elsa.store.sums import summed
 
-# An hour that has just passed still changes: records are joined, statistics come in.
+# An hour that has just passed still changes: records are joined, taskstats messages arrive.
 SETTLE_NS = 15 * 60 * 10**9
-# Beside other work: how often, and how many hours at once.
+# RollupScheduler: how often it rolls up, and how many hours at once.
 EVERY_S = 60.0
 MOST_AT_A_TIME = 24
 
@@ -37,26 +37,25 @@ Progress = Callable[[int, int], None]
 
 
 class Rollup(NamedTuple):
-    """One table of sums."""
+    """What a table of sums holds: sums over a view, grouped by hour and keys."""
 
     view: str
-    """What it sums, ..."""
     hour: str
-    """... by this column ..."""
+    """The view's column of the hour."""
     keys: tuple[str, ...]
-    """... and these."""
+    """The view's columns of the keys."""
     stored: tuple[str, ...]
-    """The columns of the table for the keys."""
+    """The table's columns of the keys."""
     measures: dict[str, Measure]
 
 
 _PROCESSES = "process_usage"
 PARTS = {_PROCESSES: ("incarnation_usage", "unjoined_record_usage")}
-"""The views of which another is the union. Of a union SQLite computes every column, and lets no
-condition with a subquery sink into it.
+"""The views whose union is process_usage. They are queried one by one: in a union SQLite computes
+every column, and does not push down conditions with a subquery.
 """
-# in_job: 1 of processes that were ever in a job, 0 of others; so these sums tell what is in none
-# too.
+# in_job: 1 for processes that were ever in a job, 0 for others; so these sums also give what is in
+# no job.
 _OF_USER = ("uid", "gid", "in_job", "host_id")
 ROLLUPS = {
     "rollup_command": Rollup(
@@ -74,16 +73,15 @@ CLASSES = Rollup(
     ("boot_id", "class", "before_first_start"),
     OF_AUDIT,
 )
-"""What the audit counts: only of what is there, so nothing is kept of it when processes are pruned.
-"""
-# The processes that only one witness saw, or both with a doubt. Where nobody listened yet, that is
-# no doubt.
-DOUBTFUL = (
+"""What the audit counts. It covers only processes that exist, so pruning keeps nothing of it."""
+# Processes that only one source reports, or whose join is uncertain. Only a record is normal for a
+# process that ended before jobd first ran.
+UNCONFIRMED = (
     "(class in ('uncertain', 'only_connector') or class = 'only_acct' and before_first_start = 0)"
 )
 _INTO_CLASSES = f"insert into {CLASS} ({', '.join(('hour', *CLASSES.stored, *columns(OF_AUDIT)))})"
 
-# What the processes of an hour add to every table.
+# The tables that are summed from temp.gathered, which holds the processes of an hour.
 _GATHERING = {table: rollup for table, rollup in ROLLUPS.items() if rollup.view == _PROCESSES} | {
     CLASS: CLASSES
 }
@@ -93,24 +91,25 @@ _KEYS = (*dict.fromkeys(key for rollup in _GATHERING.values() for key in rollup.
 _ADDED = parts(ROLLED | OF_AUDIT)
 _GATHERED = f"create temp table if not exists gathered ({', '.join((*_KEYS, *_ADDED))})"
 
-# Most members of a job are in it from birth to end, and used there all that they used: the view
-# need not find that out for each.
+# Most members are in their job from start to end, so the job is charged all that they used. Only
+# for the others is the view job_process_usage needed.
 _HOW = " ".join(f"when {how:d} then '{how.name.lower()}'" for how in How)
 PART_OF_LIFE = (
     "select s.process_id from membership as s where (s.since_ns <> 0 or s.until_ns is not null)"
 )
-"""Who came into a job after its birth, or was taken out of one."""
-_ODD = f"{PART_OF_LIFE} and s.process_id = g.process_id"
+"""SQL for the processes that entered a job after their start or left it before their end."""
+_IS_PART_MEMBER = f"{PART_OF_LIFE} and s.process_id = g.process_id"
 _MEMBERS = f"""(
-    select m.job_id, case m.how {_HOW} end as how, 0 as since_ns, null as until_ns, 0 as part_life, 0 as part_life_whole, g.*
+    select m.job_id, case m.how {_HOW} end as how, 0 as since_ns, null as until_ns,
+        0 as part_life, 0 as part_life_whole, g.*
     from temp.gathered as g cross join membership as m on m.process_id = g.process_id
-    where not exists ({_ODD})
+    where not exists ({_IS_PART_MEMBER})
 )"""
 
 
 def chosen(rollup: Rollup, hours: str) -> list[str]:
-    """Conditions for the rows `u` of a rollup's view that lie in some hours, by indexes; a row
-    meets one of them at most.
+    """Conditions for the rows `u` of a rollup's view that belong to some hours. They use indexes,
+    and each row meets at most one of them.
     """
     if rollup.hour == "ended_hour":
         return [f"u.ended_hour in ({hours})"]
@@ -124,22 +123,22 @@ def chosen(rollup: Rollup, hours: str) -> list[str]:
 
 
 class RollupScheduler:
-    """Rolls up beside other work, as far as nothing stands in the way: reports are right without
-    it.
+    """Rolls up now and then. Failure is ignored where it is temporary, since reports are right
+    without rollups, only slower.
     """
 
     def __init__(self, db: Path) -> None:
         self._db = db
         self._last_s = -EVERY_S
 
-    def now_and_then(self) -> None:
-        """Some hours, if the last time was a while ago."""
+    def roll_up_if_due(self) -> None:
+        """Roll up some hours, if the last time was a while ago."""
         if time.monotonic() - self._last_s >= EVERY_S:
             self._last_s = time.monotonic()
             self.roll_up(most=MOST_AT_A_TIME)
 
     def roll_up(self, progress: Progress | None = None, most: int | None = None) -> None:
-        """What there is, unless another one does it or the warehouse is locked."""
+        """Roll up all settled hours, unless another process does or the warehouse is locked."""
         with (
             suppress(RetryError),
             database.translated(self._db),
@@ -155,22 +154,21 @@ def refresh(
     progress: Progress | None = None,
     most: int | None = None,
 ) -> int:
-    """Roll up every settled hour that is not, the newest first; returns how many. Raises RetryError
-    while another one does it.
+    """Roll up every settled hour that is not rolled up, newest first; return how many. Raises
+    RetryError while another process rolls up.
     """
     with locks.only(locks.ROLLUP, db):
+        # left by a process that was killed
         if connection.execute("select 1 from rollup_hour where ready = 0").fetchone():
             with transaction(connection):
-                connection.execute(
-                    "delete from rollup_hour where ready = 0"
-                )  # of one that was killed
+                connection.execute("delete from rollup_hour where ready = 0")
         hours = stale_hours(connection, now_ns)[::-1][:most]
         done = 0
         for number, hour in enumerate(hours, start=1):
             done += _roll_up(connection, hour)
             if progress is not None:
                 progress(number, len(hours))
-        daily_rollups.put_together(connection, (now_ns - SETTLE_NS) // HOUR_NS)
+        daily_rollups.roll_up_days(connection, (now_ns - SETTLE_NS) // HOUR_NS)
         return done
 
 
@@ -184,7 +182,7 @@ def stale_hours(connection: sqlite3.Connection, now_ns: int) -> list[int]:
 
 
 def _roll_up(connection: sqlite3.Connection, hour: int) -> bool:
-    """Whether it is rolled up now; it is not if something changed in it meanwhile."""
+    """Roll up an hour. Returns False if something changed in it meanwhile: it is stale again."""
     with transaction(connection):
         connection.execute("insert into rollup_hour values (?, 0)", (hour,))
     rows = _sums(connection, hour)
@@ -195,20 +193,23 @@ def _roll_up(connection: sqlite3.Connection, hour: int) -> bool:
             return False
         for table in ROLLUPS:
             connection.execute(f"delete from {table} where hour = ? and pruned = 0", (hour,))
-            database.insert_rows(connection, into(table), [(hour, 0, *row) for row in rows[table]])
+            stored = [(hour, 0, *row) for row in rows[table]]
+            database.insert_rows(connection, insert_into(table), stored)
         database.insert_rows(connection, _INTO_CLASSES, [(hour, *row) for row in rows[CLASS]])
         connection.execute(
-            f"insert into rollup_unconfirmed select ?, process_id from temp.gathered where {DOUBTFUL}",
+            "insert into rollup_unconfirmed"
+            f" select ?, process_id from temp.gathered where {UNCONFIRMED}",
             (hour,),
         )
     return True
 
 
 def _sums(connection: sqlite3.Connection, hour: int) -> dict[str, list[tuple[object, ...]]]:
-    """The rows of each table for one hour; a job may have two, which count together.
+    """The rows of each table for one hour. A job may have several rows, which add up.
 
-    What the processes used is looked up once, and then summed in four ways. The statements are the same for every hour: SQLite takes
-    longer to prepare one than to sum some hundred processes.
+    What the processes used is read once, into temp.gathered, and then summed in four ways. The
+    statements are the same for every hour, since SQLite takes longer to prepare a statement than to
+    sum some hundred processes.
     """
     connection.execute(_GATHERED)
     connection.execute("delete from temp.gathered")
@@ -242,25 +243,34 @@ def _fold(table: str) -> tuple[list[str], dict[str, Aggregate], str]:
 
 @cache
 def _of_jobs() -> list[tuple[list[str], dict[str, Aggregate], str]]:
-    """The members that were in their jobs from birth to end, and the others."""
+    """Arguments of `summed` for rollup_job: first for members that were in their job from start to
+    end, then for other members that were in it to their end, then for members that left it.
+    """
     rollup = ROLLUPS["rollup_job"]
     part = columns(rollup.measures)
     stayed, left = chosen(rollup, ":hour")
-    odd = f"u.process_id in (select g.process_id from temp.gathered as g where exists ({_ODD}))"
+    part_members = (
+        "u.process_id in"
+        f" (select g.process_id from temp.gathered as g where exists ({_IS_PART_MEMBER}))"
+    )
     return [
         (
             ["u.job_id"],
             of_parts(ROLLED) | columns(_OF_JOB),
             f"from {_MEMBERS} as u group by u.job_id",
         ),
-        (["u.job_id"], part, f"from {rollup.view} as u where {odd} and {stayed} group by u.job_id"),
+        (
+            ["u.job_id"],
+            part,
+            f"from {rollup.view} as u where {part_members} and {stayed} group by u.job_id",
+        ),
         (["u.job_id"], part, f"from {rollup.view} as u where {left} group by u.job_id"),
     ]
 
 
-def into(table: str) -> str:
-    """An insert statement for rows of one of the tables, up to their values: hour, pruned, the keys
-    as stored, the measures.
+def insert_into(table: str) -> str:
+    """An insert statement for rows of a table up to their values: hour, pruned, the stored keys,
+    the measures.
     """
     rollup = ROLLUPS[table]
     return (

@@ -1,16 +1,15 @@
-"""The tables of the warehouse, as SQLAlchemy Core metadata. migrations/ builds them, sql/ looks at
-them.
+"""The tables of the warehouse, as SQLAlchemy Core metadata. migrations/ creates them, sql/
+reads them.
 
 Conventions: kernel values are stored raw, in the kernel's units, and views convert. NULL is
 "unknown", never 0. Times of processes and events are CLOCK_MONOTONIC nanoseconds of their boot
 (`*_ns`), because that clock never steps; a clock row turns them into real time: real = monotonic +
-clock.offset_ns. Times of people's acts (a job created, a file read) are real nanoseconds since 1970
-(`*_at_ns`). Wait statuses are encoded as wait(2) does. The small numbers are spelled out in
-elsa/state/codes.py.
+clock.offset_ns. Times of actions (a job created, a file read) are real nanoseconds since 1970
+(`*_at_ns`). Wait statuses are encoded as in wait(2). elsa/state/codes.py defines the small numbers.
 
-A pid means nothing without a boot and a boot nothing without a host, so every table but the tariffs
-reaches a boot and a host, by its own column or through its row's parent; integer ids are local to a
-warehouse and can be shifted when several are merged.
+A pid identifies a process only within a boot, and a boot belongs to a host. So every table except
+the tariffs leads to a boot and a host, by its own column or through its parent row. Integer ids are
+local to a warehouse; add an offset to them to merge warehouses.
 """
 
 from __future__ import annotations
@@ -37,8 +36,7 @@ from elsa.store import aggregates
 
 metadata = MetaData()
 
-# SQLite keeps every integer in as few bytes as it needs; other databases want to be told of the big
-# ones.
+# SQLite stores each integer in as few bytes as it needs; other databases need a type for big ones.
 Big: TypeEngine[int] = BigInteger().with_variant(Integer(), "sqlite")
 
 
@@ -53,9 +51,9 @@ def _table(name: str, *items: SchemaItem, rowid: bool = True) -> Table:
 host = _table(
     "host",
     _id(),
-    Column(
-        "machine_id", Text, unique=True
-    ),  # /etc/machine-id; NULL for a host known only by name, from a file that was brought here
+    # /etc/machine-id; NULL for a host that is known only by name, from an
+    # imported file
+    Column("machine_id", Text, unique=True),
     Column("name", Text, nullable=False),
 )
 
@@ -70,12 +68,10 @@ boot = _table(
         # /proc/sys/kernel/random/boot_id; NULL stands for "some earlier boot", known only from acct
         # records
     ),
-    Column(
-        "started_at_ns", Big
-    ),  # real time of the boot, as the kernel gave it (btime of /proc/stat)
-    Column(
-        "ended_at_ns", Big
-    ),  # the last moment that jobd or a record tells of a boot that is over
+    # real time of the boot as the kernel reports it (btime of /proc/stat)
+    Column("started_at_ns", Big),
+    # the last moment that jobd or a record shows of a boot that is over
+    Column("ended_at_ns", Big),
     Column("tick_ns", Big),  # the kernel's tick, 1/CONFIG_HZ; NULL where it is not known
 )
 
@@ -83,15 +79,14 @@ clock = _table(
     "clock",
     _id(),
     Column("boot_id", Big, ForeignKey("boot.id"), nullable=False),
-    Column(
-        "since_ns", Big, nullable=False
-    ),  # monotonic time from which the offsets hold: a step or a suspend makes a new row
+    # monotonic time from which the offsets hold: a step or a suspend makes a new row
+    Column("since_ns", Big, nullable=False),
     Column("offset_ns", Big, nullable=False),  # CLOCK_REALTIME - CLOCK_MONOTONIC
     Column("boottime_offset_ns", Big, nullable=False),  # CLOCK_BOOTTIME - CLOCK_MONOTONIC
 )
 
 collector = _table(
-    "collector",  # one row per run of jobd: when the kernel's events were heard
+    "collector",  # one row per run of jobd: when kernel events were received
     _id(),
     Column("boot_id", Big, ForeignKey("boot.id"), nullable=False),
     Column("pid", Integer, nullable=False),
@@ -101,19 +96,17 @@ collector = _table(
     Column("stopped_ns", Big),  # a clean stop; NULL while running, or if it was killed
     Column("events", Big, nullable=False),
     Column("lost", Big, nullable=False),
-    Column(
-        "job_ids_until", Big, nullable=False
-    ),  # job ids below this may have been told to somebody, even if no job bears them
-    Index("collector_boot", "boot_id", "since_ns"),  # when a boot was first listened to
+    # job ids below this may have been given out, even if no job has them
+    Column("job_ids_until", Big, nullable=False),
+    Index("collector_boot", "boot_id", "since_ns"),  # when jobd first listened in a boot
 )
 
 gap = _table(
-    "gap",  # every known loss: what may be missing, from when to when
+    "gap",  # every known loss: what may be missing, and when
     _id(),
     Column("boot_id", Big, ForeignKey("boot.id")),
-    Column(
-        "kind", Text, nullable=False
-    ),  # boot, shutdown, crash, down, overrun, sequence, backlog, replaced, taskstats, file
+    # boot, shutdown, crash, down, overrun, sequence, backlog, replaced, taskstats, file
+    Column("kind", Text, nullable=False),
     Column("from_ns", Big),  # monotonic
     Column("to_ns", Big),
     Column("lost", Big),  # how many events or records, where that is known
@@ -124,89 +117,80 @@ gap = _table(
 )
 
 comm = _table(
-    "comm",  # command names, once each
+    "comm",  # command names, each stored once
     _id(),
-    Column(
-        "name", Text, nullable=False, unique=True
-    ),  # bytes that are not printable UTF-8 stand as \xNN, a backslash as \\
+    # bytes that are not printable UTF-8 are written as \xNN, a backslash as \\
+    Column("name", Text, nullable=False, unique=True),
 )
 
 process = _table(
-    "process",  # one row per incarnation: one life of one pid
+    "process",  # one row per incarnation: one use of a pid
     _id(),
     Column("boot_id", Big, ForeignKey("boot.id"), nullable=False),
     Column("pid", Integer, nullable=False),  # the thread group id
     Column("parent_id", Big),  # the parent's incarnation (process.id), NULL where unknown
     Column("origin", Integer, nullable=False),  # codes.Origin
-    Column(
-        "parent_pid", Integer
-    ),  # only where the fork was heard but the parent's incarnation was not known: which pid it had
-    Column("parent_inferred", Integer),  # 1 where the parent was concluded, not heard; else NULL
+    # the parent's pid, only if the fork was received but the parent's incarnation was not known
+    Column("parent_pid", Integer),
+    Column("parent_inferred", Integer),  # 1 if the parent was inferred; else NULL
     Column("start_ns", Big, nullable=False),  # monotonic
     Column("clock_id", Big, ForeignKey("clock.id"), nullable=False),  # the clock at the start
     Column("elapsed_ns", Big),  # monotonic, so never negative; NULL while it runs
     Column("end_clock_id", Big, ForeignKey("clock.id")),
     Column("end_source", Integer),  # codes.End
-    Column(
-        "exit_status", Integer
-    ),  # wait status; NULL with a known end: nothing tells whose code counts (elsa/state/ending.py)
+    # wait status; NULL with a known end: unknown which thread's counts (elsa/state/ending.py)
+    Column("exit_status", Integer),
     Column("leader_status", Integer),  # the leader's own, only where it differs
     Column("uid", Big),  # real uid as last known from events and /proc
-    Column(
-        "comm_id", Big, ForeignKey("comm.id")
-    ),  # as last seen alive; the acct record knows better
+    # as last seen while it ran; the acct record is more exact
+    Column("comm_id", Big, ForeignKey("comm.id")),
     Column(
         "ended_hour",
         Integer,
         # hours since 1970 (real time) in which it ended; kept by triggers
         # (elsa/store/rollup_triggers.py)
     ),
-    Column(
-        "exe_id", Big, ForeignKey("long_text.id")
-    ),  # path of the program that it executed last, as it was given to execve(2); NULL: none, or
-    # not known
-    Index("process_ended", "ended_hour"),  # the way to the processes of a window
+    # path of the program that it executed last, as it was given to execve(2); NULL: none, or not
+    # known
+    Column("exe_id", Big, ForeignKey("long_text.id")),
+    Index("process_ended", "ended_hour"),  # finds the processes of a window
     Index(
         "process_orphan", "boot_id", "parent_pid", sqlite_where=text("parent_pid is not null")
-    ),  # whose parent a record may still tell
+    ),  # a record may still show their parent
     Index(
         "process_inexact", "id", sqlite_where=text("end_source = 2 or end_source >= 4")
-    ),  # ends that a record may still tell better
+    ),  # a record may still show their end more exactly
     Index(
         "process_running", "boot_id", "pid", sqlite_where=text("elapsed_ns is null")
-    ),  # what a restart must look at
-    # Of few processes: who bore a pid at some time and began long before
+    ),  # a restart reads these
+    # Few processes: finds those that had a pid at some time and started long before
     # (elsa/store/process_lookup.py).
     Index("process_lasting", "boot_id", "pid", sqlite_where=text("elapsed_ns > 10000000000")),
 )
 
 process_start_block = _table(
-    # which blocks of ids hold what began in a time slot of ten seconds: the way to it
-    # (elsa/store/process_lookup.py); kept by triggers
+    # which blocks of ids hold the processes that started in a time slot of ten seconds, to find
+    # them (elsa/store/process_lookup.py); kept by triggers
     "process_start_block",
     Column("boot_id", Big, ForeignKey("boot.id"), primary_key=True, autoincrement=False),
-    Column(
-        "time_slot", Integer, primary_key=True, autoincrement=False
-    ),  # process.start_ns in whole 10 s
+    # process.start_ns in whole 10 s
+    Column("time_slot", Integer, primary_key=True, autoincrement=False),
     Column("block", Big, primary_key=True, autoincrement=False),  # process.id in whole 1024s
     rowid=False,
 )
 
 
 def _counters() -> list[Column[int]]:
-    """What taskstats counts, in the kernel's units; NULL where this kernel's version does not know
-    it or does not count it now.
-    """
+    """What taskstats counts, in the kernel's units; NULL if this kernel does not count it."""
     return [Column(measure.column, Big) for measure in COUNTERS]
 
 
 usage = _table(
-    "usage",  # one row per incarnation whose end taskstats told of: the sums over its threads
+    "usage",  # one row per incarnation whose end taskstats reported: sums over its threads
     Column("process_id", Big, primary_key=True, autoincrement=False),
     Column("threads", Integer, nullable=False),  # how many of its threads are in the sums
-    Column(
-        "complete", Integer, nullable=False
-    ),  # 0: the exits of some threads were lost, so memory, faults and I/O are at least so much
+    # 0: the exits of some threads were lost, so memory, faults and I/O are lower bounds
+    Column("complete", Integer, nullable=False),
     *_counters(),
     *(Column(measure.column, Big) for measure in PEAKS),
     Column("exe_dev", Big),
@@ -214,31 +198,28 @@ usage = _table(
 )
 
 counter_snapshot = _table(
-    # the counters of a living process when it came into a job (edge 0) or was taken out of it (edge
-    # 1)
+    # the counters of a living process when it entered a job (edge 0) or left it (edge 1)
     "counter_snapshot",
     Column("job_id", Big, ForeignKey("job.id"), primary_key=True, autoincrement=False),
     Column("process_id", Big, primary_key=True, autoincrement=False),
-    Column(
-        "since_ns", Big, primary_key=True, autoincrement=False
-    ),  # which stay: membership.since_ns
+    # membership.since_ns
+    Column("since_ns", Big, primary_key=True, autoincrement=False),
     Column("edge", Integer, primary_key=True, autoincrement=False),
     *_counters(),
     rowid=False,
 )
 
 long_text = _table(
-    "long_text",  # long strings, once each
+    "long_text",  # long strings, each stored once
     _id(),
     Column("value", Text, nullable=False, unique=True),
 )
 
 program = _table(
-    "program",  # what an incarnation executed last, as far as it lived long enough to be looked at
+    "program",  # what an incarnation executed last, if it ran long enough to be read in /proc
     Column("process_id", Big, primary_key=True, autoincrement=False),
-    Column(
-        "cmdline_id", Big, ForeignKey("long_text.id")
-    ),  # arguments, quoted as for a shell, secrets replaced
+    # arguments, quoted as for a shell, secrets replaced
+    Column("cmdline_id", Big, ForeignKey("long_text.id")),
     Column("exe_id", Big, ForeignKey("long_text.id")),
     Column("cwd_id", Big, ForeignKey("long_text.id")),
     Column("cgroup_id", Big, ForeignKey("long_text.id")),
@@ -264,7 +245,7 @@ event = _table(
 
 job = _table(
     "job",
-    _id(),  # never used again
+    _id(),  # never reused
     Column("boot_id", Big, ForeignKey("boot.id"), nullable=False),
     Column("name", Text, nullable=False),
     Column("owner_uid", Big, nullable=False),
@@ -273,7 +254,7 @@ job = _table(
     Column(
         "close_reason",
         Text,
-        # request, ended (its last process did, and it was made to close then), reboot, defined,
+        # request, ended (its last process ended, and the job closes itself), reboot, defined,
         # defining, failed
     ),
     Column("closes_itself", Integer, nullable=False),  # 1: when its last process has ended
@@ -284,9 +265,8 @@ job = _table(
     Column("cgroup_id", Big, ForeignKey("long_text.id")),
     Column("cgroup_inode", Big),
     Column("invocation", Text),
-    Index(
-        "job_owner", "owner_uid"
-    ),  # the newest of a user, however many others have: jobd looks for them while it hears
+    # jobd reads the newest jobs of a user while it receives events, however many others have.
+    Index("job_owner", "owner_uid"),
 )
 
 job_tag = _table(
@@ -298,8 +278,8 @@ job_tag = _table(
 )
 
 job_cgroup = _table(
-    # the control group's own counters for a job that is one, as last read while the group existed;
-    # what it had counted before the job was known is taken off
+    # the counters of an automatic job's control group, as last read while the group existed; what
+    # the group had counted before the job was known is subtracted
     "job_cgroup",
     Column("job_id", Big, ForeignKey("job.id"), primary_key=True, autoincrement=False),
     Column("read_ns", Big, nullable=False),  # monotonic: when they were read
@@ -312,15 +292,15 @@ job_cgroup = _table(
 )
 
 membership = _table(
-    "membership",  # one row per stay of an incarnation in a job
+    "membership",  # one row per membership of an incarnation in a job
     Column("job_id", Big, ForeignKey("job.id"), primary_key=True, autoincrement=False),
     Column("process_id", Big, primary_key=True, autoincrement=False),
-    Column("since_ns", Big, primary_key=True, autoincrement=False),  # monotonic; 0: from its birth
+    Column("since_ns", Big, primary_key=True, autoincrement=False),  # monotonic; 0: from its start
     Column("until_ns", Big),  # monotonic; NULL: to its end
     Column("how", Integer, nullable=False),  # codes.How
     Column("left_hour", Integer),  # of until_ns, in hours since 1970 (real time); kept by triggers
     Index("membership_process", "process_id"),
-    # The way to those that were taken out in a window, and to when one was.
+    # Finds the members that left in a window, and when a member left.
     Index("membership_left", "left_hour", sqlite_where=text("left_hour is not null")),
     Index(
         "membership_left_of", "process_id", "left_hour", sqlite_where=text("left_hour is not null")
@@ -329,20 +309,18 @@ membership = _table(
 )
 
 tariff = _table(
-    "tariff",  # a version of what usage costs; never altered, only withdrawn
+    "tariff",  # a version of the prices of usage; never altered, only withdrawn
     _id(),
-    Column("valid_from_at_ns", Big, nullable=False),  # real; until the next version that holds
+    Column("valid_from_at_ns", Big, nullable=False),  # real; until the next version in force
     Column("added_at_ns", Big, nullable=False),
-    Column("withdrawn_at_ns", Big),  # real; NULL while it holds
+    Column("withdrawn_at_ns", Big),  # real; NULL while it is in force
     Column("currency", Text, nullable=False),
-    Column(
-        "zone", Text, nullable=False
-    ),  # IANA name: by whose clock months, weekdays and hours are meant
+    # IANA name: the zone of its months, weekdays and hours
+    Column("zone", Text, nullable=False),
     Column("decimals", Integer, nullable=False),  # digits after the point of a charge
     Column("note", Text),
-    Column(
-        "process", Text, nullable=False
-    ),  # prices, as decimal numbers: for one process that ended, ...
+    # prices, as decimal numbers: for one process that ended, ...
+    Column("process", Text, nullable=False),
     Column("cpu_hour", Text, nullable=False),
     Column("memory_gib_hour", Text, nullable=False),  # ... resident memory integrated over CPU time
     Column("read_gib", Text, nullable=False),  # ... from storage
@@ -350,43 +328,39 @@ tariff = _table(
 )
 
 tariff_factor = _table(
-    # by what all prices are multiplied in an hour of the week; 1 where there is no row
+    # the factor of all prices in an hour of the week; 1 if there is no row
     "tariff_factor",
     Column("tariff_id", Big, ForeignKey("tariff.id"), primary_key=True, autoincrement=False),
     Column("weekday", Integer, primary_key=True, autoincrement=False),  # 0 is Monday
-    Column(
-        "hour", Integer, primary_key=True, autoincrement=False
-    ),  # from 0, in the zone of the tariff
+    # from 0, in the zone of the tariff
+    Column("hour", Integer, primary_key=True, autoincrement=False),
     Column("factor", Text, nullable=False),
     rowid=False,
 )
 
 acct_file = _table(
-    # one row per accounting file that was read, known by its content, since names and inode numbers
-    # are used again
+    # one row per accounting file that was read; identified by its content, since names and inode
+    # numbers are reused
     "acct_file",
     _id(),
     Column("host_id", Big, ForeignKey("host.id"), nullable=False),
     Column("path", Text, nullable=False),  # where it was last seen
     Column("device", Big, nullable=False),
     Column("inode", Big, nullable=False),
-    Column(
-        "disk_size", Big, nullable=False
-    ),  # bytes on disk when it was last read to its end, and ...
-    Column(
-        "modified_at_ns", Big, nullable=False
-    ),  # ... its modification time: unchanged since, it need not be opened again
+    # bytes on disk when it was last read to its end, and ...
+    Column("disk_size", Big, nullable=False),
+    # ... its modification time: if both are unchanged it is not opened again
+    Column("modified_at_ns", Big, nullable=False),
     Column("head", LargeBinary, nullable=False),  # its first record
-    Column(
-        "tail", LargeBinary, nullable=False
-    ),  # the last bytes before `position`: together they tell this file from any other
+    # the last bytes before `position`: with the head they identify this file
+    Column("tail", LargeBinary, nullable=False),
     Column("position", Big, nullable=False),  # bytes consumed: the resume point
     Column("records", Big, nullable=False),  # records read
     Column("skipped_bytes", Big, nullable=False),
     Column("read_at_ns", Big, nullable=False),  # when it was last read
 )
 
-# A second of 2106 is one before 1970, of which btime has lost the sign (elsa/decode/acct.py).
+# A second in 2106 stands for a second before 1970: btime has no sign (elsa/decode/acct.py).
 _SUMMED_UP = "btime + cast(etime / 100 as integer) + coalesce(late_s, 0)"
 _ENDED = f"{_SUMMED_UP} - case when {_SUMMED_UP} >= {YEAR_2106} then {WRAP} else 0 end"
 
@@ -416,8 +390,8 @@ acct = _table(
     Column("majflt", Big, nullable=False),
     Column("swaps", Big, nullable=False),
     Column("comm_id", Big, ForeignKey("comm.id"), nullable=False),
-    # NULL where the record itself tells the second of the end. Where etime was cut to 24 bits: how
-    # many seconds later it is at the least, as was concluded from the place in the file.
+    # NULL if the record itself shows the second of the end. Else etime was cut to 24 bits, and the
+    # end was at least this many seconds later, inferred from the position in the file.
     Column("late_s", Integer),
     Column("ended", Big, Computed(_ENDED, persisted=False)),  # the second of the end, since 1970
     Column(
@@ -427,7 +401,7 @@ acct = _table(
     ),
     Index("acct_process", "process_id", unique=True, sqlite_where=text("process_id is not null")),
     Index("acct_pending", "pid", sqlite_where=text("join_outcome = 0")),
-    # The way to the records of a window that are joined to none.
+    # Finds the records of a window that are not joined to a process.
     Index(
         "acct_unjoined", "ended_hour", sqlite_where=text("process_id is null and join_outcome <> 3")
     ),
@@ -446,8 +420,8 @@ def _sums(summed: dict[str, Measure]) -> list[Column[int]]:
 def _rollup(
     name: str, keys: list[Column[int]], sums: dict[str, Measure], *more: SchemaItem
 ) -> Table:
-    """Sums over what ended in an hour. Of an hour that is not ready in rollup_hour only the pruned
-    rows count.
+    """Sums over what ended in an hour. If the hour is not ready in rollup_hour, only rows of
+    pruned processes are valid.
     """
     hour, pruned = (
         Column("hour", Integer, nullable=False),
@@ -463,7 +437,7 @@ def _rollup(
 def _of_day(
     name: str, keys: list[Column[int]], sums: dict[str, Measure], *more: SchemaItem
 ) -> Table:
-    """The sums over the hours of a day, of what was pruned and of what was not."""
+    """Sums over the hours of a day, of pruned processes and of others."""
     return _table(
         name,
         Column("day", Integer, nullable=False),
@@ -475,13 +449,13 @@ def _of_day(
 
 
 rollup_hour = _table(
-    # one row per hour that is rolled up; whatever changes what ended in it takes the row away
+    # one row per hour that is rolled up; a change to what ended in it deletes the row
     "rollup_hour",
     Column("hour", Integer, primary_key=True, autoincrement=False),  # hours since 1970, real time
     Column("ready", Integer, nullable=False),  # 0 while it is being rolled up
 )
 rollup_command = _rollup(
-    # pruned 1: of processes that are not in the warehouse any more; 0: of those that are
+    # pruned 1: of processes that were pruned; 0: of processes in the warehouse
     "rollup_command",
     [Column("comm_id", Big, ForeignKey("comm.id")), Column("forked_only", Integer)],
     ROLLED,
@@ -489,7 +463,7 @@ rollup_command = _rollup(
 
 
 def _of_user() -> list[Column[int]]:
-    # in_job: 1 of processes that were ever in a job, 0 of the others and of records without a
+    # in_job: 1 for processes that were ever in a job, 0 for others and for records without a
     # process
     host_id = Column("host_id", Big, ForeignKey("host.id"))
     return [
@@ -508,8 +482,8 @@ rollup_job = _rollup(
     Index("rollup_job_job", "job_id"),
 )
 rollup_day = _table(
-    # one row per day all of whose hours are in the tables below; it and they go with the first hour
-    # that is forgotten
+    # one row per day all of whose hours are in the tables below; when one of the hours becomes
+    # stale, the row and the sums of the day are deleted
     "rollup_day",
     Column("day", Integer, primary_key=True, autoincrement=False),  # days since 1970, UTC
 )
@@ -526,14 +500,13 @@ rollup_day_job = _of_day(
     Index("rollup_day_job_job", "job_id"),
 )
 rollup_day_total = _table(
-    "rollup_day_total",  # the sums over all that ended in an hour of such a day
+    "rollup_day_total",  # sums over everything that ended in an hour of such a day
     Column("hour", Integer, nullable=False),
     *_sums(ROLLED),
     Index("rollup_day_hour_hour", "hour"),
 )
 rollup_audit = _table(
-    # what ended in an hour, by who saw it (see the view audit_hour); it goes with the row in
-    # rollup_hour
+    # what ended in an hour, by class (see the view audit_hour); deleted with the row in rollup_hour
     "rollup_audit",
     Column("hour", Integer, nullable=False),
     Column("boot_id", Big, ForeignKey("boot.id")),
@@ -543,7 +516,7 @@ rollup_audit = _table(
     Index("rollup_class_hour", "hour"),
 )
 rollup_unconfirmed = _table(
-    # the incarnations of such an hour that only one witness saw, or both with a doubt
+    # the incarnations of such an hour that only one source reports, or whose join is uncertain
     "rollup_unconfirmed",
     Column("hour", Integer, primary_key=True, autoincrement=False),
     Column("process_id", Big, primary_key=True, autoincrement=False),

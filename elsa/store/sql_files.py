@@ -1,5 +1,5 @@
-"""Where sql/ and migrations/ are: inside the installed package, or at the top of the repository in
-a checkout.
+"""Find sql/ and migrations/: inside the installed package, or at the top of the repository in a
+checkout.
 """
 
 from __future__ import annotations
@@ -13,14 +13,12 @@ import elsa
 def folder(name: str) -> Path:
     """Path of the folder `sql` or `migrations`."""
     package = Path(elsa.__file__).parent
-    inside = package / name
-    return inside if inside.is_dir() else package.parent / name
+    installed = package / name
+    return installed if installed.is_dir() else package.parent / name
 
 
 def views() -> list[Path]:
-    """The view files in the order in which they must be created: a view stands after those that it
-    reads.
-    """
+    """The view files in the order in which to create them: each view after the views it reads."""
     files = {
         path.stem: path
         for path in sorted(folder("sql").glob("*/*.sql"))
@@ -44,13 +42,12 @@ def views() -> list[Path]:
 
 
 def select(view: str) -> str:
-    """The select statement of which a view is made."""
+    """The select statement of a view."""
     (path,) = folder("sql").glob(f"*/{view}.sql")
     return path.read_text(encoding="utf-8").removeprefix(f"create view {view} as\n")
 
 
-# Read at once: a daemon whose package is upgraded or removed is still of the version that it began
-# with.
+# Read at import: a daemon keeps its version even if its package is upgraded or removed.
 _HEAD = max(
     path.name for path in (folder("migrations") / "versions").glob("[0-9][0-9][0-9][0-9]_*.py")
 )[:4]

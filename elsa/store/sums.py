@@ -1,9 +1,9 @@
-"""Sums as they are stored: exact, whatever their size. One that no 64-bit integer holds is kept in
-several rows of its key, which add up.
+"""Sums for the rollup tables: exact, whatever their size. A sum that exceeds a 64-bit integer is
+stored in several rows of its key, which add up to it.
 
-So does whoever reads them: rows of one key are summed in any case, since what was pruned has a row
-of its own. There are such sums on hosts that use more than 292 years of CPU time in an hour or a
-day, and where somebody forges accounting records.
+Readers sum the rows of a key in any case, since pruned processes have a row of their own. Such
+sums occur if more than 292 years of CPU time are used in an hour or a day, and with forged
+accounting records.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def summed(
     source: str,
     values: Values = (),
 ) -> list[Row]:
-    """The rows to be stored: keys and sums over a source, which is SQL from its `from` on. Of one
-    key there may be several.
+    """The rows to store: keys and sums over a source, which is SQL from its `from` on. There may be
+    several rows of a key.
     """
     listed = ", ".join((*keys, *(sum_.plain for sum_ in sums.values())))
     try:
@@ -45,23 +45,24 @@ def _exact(
     source: str,
     values: Values,
 ) -> Iterator[Row]:
-    """The same once more, put together from their halves by Python, whose integers have no end."""
+    """The same rows, with sums that SQLite computes in halves and Python combines."""
     columns = [
         sum_.halves if sum_.fold == "sum" else (sum_.plain, "null") for sum_ in sums.values()
     ]
     listed = ", ".join((*keys, *(text for pair in columns for text in pair)))
     for row in connection.execute(f"select {listed} {source}", values):
         key, halves = row[: len(keys)], row[len(keys) :]
-        yield from ((*key, *piece) for piece in pieces(list(map(whole, halves[::2], halves[1::2]))))
+        figures = list(map(combined, halves[::2], halves[1::2]))
+        yield from ((*key, *chunk) for chunk in storable_rows(figures))
 
 
-def whole(high: Any, low: int | None) -> Any:  # noqa: ANN401 (what SQLite gives)
-    """A sum from its halves; what has no other half is whole already."""
+def combined(high: Any, low: int | None) -> Any:  # noqa: ANN401 (what SQLite gives)
+    """A sum from its halves. Without a low half, `high` is the whole sum."""
     return high if low is None else (high << 32) + low
 
 
-def pieces(figures: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    """The figures of one key in rows that SQLite can hold: nearly always one."""
+def storable_rows(figures: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """The sums of a key as rows that SQLite can store; nearly always one row."""
     while True:
         rest = [
             figure - _MOST if isinstance(figure, int) and figure > _MOST else None

@@ -1,5 +1,5 @@
-"""Tariffs in the warehouse. A version is never altered: another one takes its place, or it is
-withdrawn and stays on record.
+"""Tariffs in the warehouse. A version is never altered: it is replaced by a newer version, or
+withdrawn and kept on record.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ _MOST_DECIMALS = 9
 _KEYS = {"valid_from", "currency", "zone", "decimals", "note", "rates", "factors"}
 _COLUMNS = f"id, valid_from_at_ns, currency, zone, decimals, note, {', '.join(RATES)}"
 _MOST_DIGITS = 12
+_HOURS = tuple(str(hour) for hour in range(25))
 _RATE = re.compile(rf"\d{{1,{_MOST_DIGITS}}}(\.\d{{1,{_MOST_DIGITS}}})?")
 
 
 def read_file(path: Path) -> dict[str, Any]:
-    """A tariff as a TOML file has it; `draft` understands it. Raises InputMissingError, UsageError."""
+    """The keys of a tariff's TOML file, for `draft`. Raises InputMissingError or UsageError."""
     try:
         text = path.read_text(encoding="utf-8")
         return tomllib.loads(text, parse_float=_decimal)
@@ -39,16 +40,16 @@ def read_file(path: Path) -> dict[str, Any]:
 
 
 def _decimal(text: str) -> Decimal:
-    """A number of a TOML file as it is written."""
+    """A number of a TOML file, exactly as written."""
     try:
         return Decimal(text)
-    except InvalidOperation:  # an exponent that no Decimal has
+    except InvalidOperation:  # the exponent is too large for a Decimal
         raise ValueError(f"{text} is no number like 0.05") from None
 
 
 def draft(fields: Mapping[str, Any]) -> Tariff:
-    """A tariff, not stored yet, from the keys of a TOML file. Raises UsageError or ConfigError with
-    the key that is wrong.
+    """A tariff, not stored yet, from the keys of a TOML file. Raises UsageError or ConfigError that
+    names the wrong key.
     """
     unknown = sorted(fields.keys() - _KEYS)
     if unknown:
@@ -89,7 +90,7 @@ def _rates(given: object) -> dict[str, Decimal]:
 def _number(value: object, what: str) -> Decimal:
     """A price or factor: not negative, at most twelve digits before and after the point."""
     text = str(value)
-    # Of a huge exponent the digits would fill the memory.
+    # With a huge exponent, the digits would fill the memory.
     if isinstance(value, Decimal) and abs(value.adjusted()) <= _MOST_DIGITS:
         text = format(value, "f")
     if not _RATE.fullmatch(text):
@@ -98,43 +99,44 @@ def _number(value: object, what: str) -> Decimal:
 
 
 def _factors(given: object) -> dict[tuple[int, int], Decimal]:
-    found: dict[tuple[int, int], Decimal] = {}
+    """The factor of each weekday and hour that has one."""
+    factors: dict[tuple[int, int], Decimal] = {}
     if not isinstance(given, Iterable) or isinstance(given, str | Mapping):
         raise UsageError("factors: needs a list of tables with weekdays, hours and factor")
     for each in given:
         if not isinstance(each, Mapping) or each.keys() != {"weekdays", "hours", "factor"}:
             raise UsageError("factors: each needs weekdays, hours and factor")
         number = _number(each["factor"], "factor")
-        for hour in _span(
-            str(each["hours"]), tuple(str(hour) for hour in range(25)), "hours", last_too=False
-        ):
-            for day in _span(str(each["weekdays"]).lower(), WEEKDAYS, "weekdays", last_too=True):
-                if found.setdefault((day, hour), number) is not number:
-                    raise UsageError(f"factors: {WEEKDAYS[day]} {hour}-{hour + 1} has two")
-    return found
+        hours = _span(str(each["hours"]), _HOURS, "hours", last_included=False)
+        days = _span(str(each["weekdays"]).lower(), WEEKDAYS, "weekdays", last_included=True)
+        for hour in hours:
+            for day in days:
+                if factors.setdefault((day, hour), number) is not number:
+                    raise UsageError(f"factors: {WEEKDAYS[day]} {hour}-{hour + 1} has two factors")
+    return factors
 
 
-def _span(text: str, names: tuple[str, ...], what: str, *, last_too: bool) -> list[int]:
-    """Places in a circle of names, from a list of names and spans like mon-fri,sun or 22-6: over
-    the end back to the beginning.
+def _span(text: str, names: tuple[str, ...], what: str, *, last_included: bool) -> list[int]:
+    """The positions of names in a cycle, from a list of names and ranges like mon-fri,sun or 22-6.
+    A range may continue at the beginning of the cycle.
     """
-    length = len(names) if last_too else len(names) - 1
-    found = []
+    length = len(names) if last_included else len(names) - 1
+    positions = []
     for part in text.replace(" ", "").split(","):
         first, dash, last = part.partition("-")
-        if first not in names or (dash and last not in names) or (not dash and not last_too):
+        if first not in names or (dash and last not in names) or (not dash and not last_included):
             raise UsageError(
                 f"{what}: cannot read {text!r}; write for example"
-                f" {'mon-fri' if last_too else '8-18'}"
+                f" {'mon-fri' if last_included else '8-18'}"
             )
-        begin, end = names.index(first) % length, names.index(last) if dash else names.index(first)
-        count = (end - begin + (1 if last_too else 0)) % length or length
-        found += [(begin + step) % length for step in range(count)]
-    return found
+        start, end = names.index(first) % length, names.index(last) if dash else names.index(first)
+        count = (end - start + int(last_included)) % length or length
+        positions += [(start + step) % length for step in range(count)]
+    return positions
 
 
 def _moment(value: object, place: str) -> int:
-    """A date, or a time, by the clock of the zone unless it names another, in ns since 1970."""
+    """A date or a time in ns since 1970; in the zone `place` unless it names its own."""
     if isinstance(value, str):
         try:
             value = datetime.fromisoformat(value)
@@ -149,32 +151,31 @@ def _moment(value: object, place: str) -> int:
         raise UsageError("valid_from: needs a date or a time, as in 2026-11-01")
     moment = value if value.tzinfo else value.replace(tzinfo=zone(place))
     at_ns = int(moment.timestamp()) * 1_000_000_000
-    if not 1970 <= moment.year < 2200:  # what a column holds ends in 2262
+    if not 1970 <= moment.year < 2200:  # a column cannot hold times after 2262
         raise UsageError(
-            f"valid_from: a tariff begins from 1970 on and before 2200, not in {moment.year}"
+            f"valid_from: a tariff starts in 1970 or later and before 2200, not in {moment.year}"
         )
     if at_ns % QUARTER_NS or moment.microsecond:
-        raise UsageError("valid_from: a tariff begins at a whole quarter of an hour")
+        raise UsageError("valid_from: a tariff starts at a whole quarter of an hour")
     return at_ns
 
 
-# --- the tables
-# ---------------------------------------------------------------------------------------------------------------------
+# --- tables
 
 
 def add(connection: sqlite3.Connection, tariff: Tariff, now_at_ns: int) -> int:
-    """Store a version; its id. Raises UsageError if it would change what time that is over costs by
-    another version.
+    """Store a version; return its id. Raises UsageError if it would change the price of past time
+    that another version covers.
     """
     with transaction(connection):
         charged_by = load(connection).at(now_at_ns)
         if tariff.valid_from_at_ns < now_at_ns and charged_by is not None:
             other = charged_by.id
             raise UsageError(
-                f"time that is over is charged by tariff {other}; begin the new one from now on, or"
-                f" withdraw {other} first"
+                f"past time is charged by tariff {other}; let the new tariff start later than now,"
+                f" or withdraw tariff {other} first"
             )
-        number = boots.insert(
+        tariff_id = boots.insert(
             connection,
             f"insert into tariff (added_at_ns, {_COLUMNS}) values ({now_at_ns:d}, ?, ?, ?, ?, ?, ?,"
             f" {', '.join('?' * len(RATES))})",
@@ -187,16 +188,16 @@ def add(connection: sqlite3.Connection, tariff: Tariff, now_at_ns: int) -> int:
             *(format(tariff.rates[rate], "f") for rate in RATES),
         )
         rows = [
-            (number, day, hour, format(factor, "f"))
+            (tariff_id, day, hour, format(factor, "f"))
             for (day, hour), factor in tariff.factors.items()
         ]
         connection.executemany("insert into tariff_factor values (?, ?, ?, ?)", rows)
-    return number
+    return tariff_id
 
 
 def withdraw(connection: sqlite3.Connection, tariff_id: int, now_at_ns: int) -> None:
-    """From now on bills are made as if there were no such version; what they were before can be
-    asked for. Raises UsageError.
+    """Withdraw a version: new bills do not use it, but a bill as of an earlier time still does.
+    Raises UsageError.
     """
     with transaction(connection):
         changed = connection.execute(
@@ -208,17 +209,20 @@ def withdraw(connection: sqlite3.Connection, tariff_id: int, now_at_ns: int) -> 
 
 
 def load(connection: sqlite3.Connection, as_of_ns: int | None = None) -> Tariffs:
-    """The versions that hold, or those that held at some time."""
+    """The versions that are in force now, or that were in force at some time."""
     rows = connection.execute(
         f"""select {_COLUMNS} from tariff
-            where case when :as_of is null then withdrawn_at_ns is null
-                  else added_at_ns <= :as_of and (withdrawn_at_ns is null or withdrawn_at_ns > :as_of) end""",
+            where case
+                when :as_of is null then withdrawn_at_ns is null
+                else added_at_ns <= :as_of
+                    and (withdrawn_at_ns is null or withdrawn_at_ns > :as_of)
+            end""",
         {"as_of": as_of_ns},
     ).fetchall()
     return Tariffs([_tariff(connection, row) for row in rows])
 
 
-def one(connection: sqlite3.Connection, tariff_id: int) -> Tariff:
+def load_version(connection: sqlite3.Connection, tariff_id: int) -> Tariff:
     """A version by its id, withdrawn or not. Raises UsageError."""
     row = connection.execute(f"select {_COLUMNS} from tariff where id = ?", (tariff_id,)).fetchone()
     if row is None:
@@ -227,12 +231,12 @@ def one(connection: sqlite3.Connection, tariff_id: int) -> Tariff:
 
 
 def _tariff(connection: sqlite3.Connection, row: tuple[Any, ...]) -> Tariff:
-    number, valid_from_at_ns, currency, place, decimals, note, *rates = row
+    tariff_id, valid_from_at_ns, currency, place, decimals, note, *rates = row
     factors = connection.execute(
-        "select weekday, hour, factor from tariff_factor where tariff_id = ?", (number,)
+        "select weekday, hour, factor from tariff_factor where tariff_id = ?", (tariff_id,)
     )
     return Tariff(
-        id=number,
+        id=tariff_id,
         valid_from_at_ns=valid_from_at_ns,
         currency=currency,
         zone=place,

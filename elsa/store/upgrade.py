@@ -1,9 +1,8 @@
-"""Creating a warehouse and bringing an old one to the newest revision, in one transaction, views
-included.
+"""Create a warehouse, or upgrade it to the newest revision with its views, in one transaction.
 
-Every unit that starts asks for it, so it looks first, which writes nothing and needs neither
-Alembic nor room on the disk. Where revision, views and triggers are those of this version there is
-nothing to do.
+Every systemd unit upgrades the warehouse when it starts. So this first reads whether revision,
+views and triggers are those of this version; that writes nothing and needs neither Alembic nor
+space on the disk.
 """
 
 from __future__ import annotations
@@ -18,8 +17,7 @@ from elsa.errors import ConfigError, ElsaError, PrivilegeError
 from elsa.kernel import safe_paths
 from elsa.store import database, process_lookup, rollup_triggers, sql_files
 
-# Owner writes, the group reads, nobody else: command lines and costs of other users are not
-# everybody's business.
+# The owner writes, the group reads. No other user may see the command lines and costs of all users.
 FILE_MODE = 0o640
 FOLDER_MODE = 0o750
 
@@ -28,12 +26,10 @@ class Upgrade(NamedTuple):
     """What an upgrade did."""
 
     before: str | None
-    """The revision that was found; None for a new warehouse."""
+    """The revision before; None for a new warehouse."""
     after: str
     changed: bool
-    """False: tables, views and triggers were those of this version already, and nothing was
-    written.
-    """
+    """False if the warehouse was up to date, so nothing was written."""
 
 
 def upgrade(path: Path) -> Upgrade:
@@ -54,7 +50,7 @@ def upgrade(path: Path) -> Upgrade:
         with database.translated(path):
             before = database.revision(connection)
             _refuse_foreign(connection, path, before)
-            # Only a new file takes it: what is pruned can then be given back to the file system.
+            # Effective for a new file only: pruning can then return space to the file system.
             connection.execute("pragma auto_vacuum = incremental")
             connection.execute("pragma journal_mode = wal")
             migrate(connection, path)
@@ -67,41 +63,39 @@ def upgrade(path: Path) -> Upgrade:
 
 
 def _is_up_to_date(path: Path) -> bool:
-    """Whether nothing is to be done; False also where that cannot be told: the upgrade itself then
-    says why.
+    """Whether revision, views and triggers are those of this version. False also if that cannot be
+    read: the upgrade then reports why.
     """
     try:
         database.check_place(path)
         with database.translated(path), closing(database.open_for_reading(path)) as connection:
-            found = connection.execute(
+            rows = connection.execute(
                 "select sql from sqlite_master where type in ('view', 'trigger')"
             ).fetchall()
     except ElsaError:
         return False
-    return {_comparable(sql) for (sql,) in found} == {
+    return {_comparable(sql) for (sql,) in rows} == {
         _comparable(sql) for sql in (*triggers(), *views())
     }
 
 
 def _comparable(sql: str) -> str:
-    """A create statement as SQLite keeps it: it writes the first two words anew."""
+    """A create statement without its first two words, which SQLite rewrites."""
     return sql.split(maxsplit=2)[2]
 
 
 def triggers() -> list[str]:
-    """The statements that create what keeps the rollups true, and the way to what began about some
-    time.
-    """
+    """The statements that create every trigger."""
     return [*rollup_triggers.triggers(), *process_lookup.triggers()]
 
 
 def views() -> list[str]:
-    """The statements that create every view, in an order in which that can be done."""
+    """The statements that create every view, each after the views that it reads."""
     return [path.read_text(encoding="utf-8").rstrip().rstrip(";") for path in sql_files.views()]
 
 
 def _refuse_foreign(connection: sqlite3.Connection, path: Path, revision: str | None) -> None:
-    """Refuse what is no warehouse of ours, or one of a revision that nobody knows how to upgrade."""
+    """Refuse a file of another program, and a warehouse of an unknown revision."""
     if revision is None:
         if connection.execute("select 1 from sqlite_master limit 1").fetchone():
             raise ConfigError(
@@ -112,15 +106,13 @@ def _refuse_foreign(connection: sqlite3.Connection, path: Path, revision: str | 
         database.require_head(connection, path)
     elif not list((sql_files.folder("migrations") / "versions").glob(f"{revision}_*.py")):
         raise ConfigError(
-            f"{path}: revision {revision} is none that this ELSA knows; restore the warehouse from"
-            " a backup"
+            f"{path}: this ELSA does not know revision {revision}; restore the warehouse from a"
+            " backup"
         )
 
 
 def _make_place(path: Path) -> None:
-    """Make the folder and an empty file with safe modes, so that no moment exists in which others
-    could read it.
-    """
+    """Create the folder and an empty file with safe modes, so that others can never read them."""
     safe_paths.check(path)
     try:
         missing = [folder for folder in path.parents if not folder.exists()]

@@ -1,8 +1,8 @@
-"""Which processes fit somebody's own SQL condition: found by a program of its own, which can be
-ended whatever it does.
+"""Find the processes that match an SQL condition of the user, in a child process that can be
+killed.
 
-A condition may never end, within one call of a function of SQLite's, where nothing looks at signals
-or at the time.
+Evaluating a condition may never end. While SQLite is within one function call, it neither handles
+signals nor checks a time limit.
 """
 
 from __future__ import annotations
@@ -20,20 +20,19 @@ from pathlib import Path
 from elsa.errors import RetryError, UsageError
 
 READ_CHUNK = 64 * 1024
-# As of when this was imported: what jobd starts later needs nothing of the package.
+# Read at import, so that jobd can start it later even if the package was upgraded or removed.
 _PROGRAM = Path(__file__).with_name("where_program.py").read_text(encoding="utf-8")
 
 
 def matching(db: Path, condition: str, limit_s: float) -> Iterator[array.array[int]]:
-    """Ids of the processes that fit, some at a time.
+    """The ids of the processes that match, in chunks.
 
-    Raises UsageError for a condition that makes no sense, RetryError where it takes longer than
-    `limit_s`.
+    Raises UsageError if the condition is wrong, RetryError if it takes longer than `limit_s`.
     """
     order = {"uri": db.absolute().as_uri(), "condition": condition, "parent": os.getpid()}
     command = [sys.executable, "-I", "-S", "-c", _PROGRAM]
     until_s = time.monotonic() + limit_s
-    told: bytes | None = None
+    failure: bytes | None = None  # the message after the end mark; None before the mark was read
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as program:
@@ -44,29 +43,25 @@ def matching(db: Path, condition: str, limit_s: float) -> Iterator[array.array[i
             program.stdin.close()
             rest = b""
             while chunk := _read(program.stdout.fileno(), until_s, limit_s):
+                if failure is not None:
+                    failure += chunk
+                    continue
                 rest += chunk
-                ids = (
-                    array.array("q", rest[: len(rest) // 8 * 8])
-                    if told is None
-                    else array.array("q")
-                )
+                ids = array.array("q", rest[: len(rest) // 8 * 8])
                 rest = rest[8 * len(ids) :]
                 if -1 in ids:
                     end = ids.index(-1)
-                    told, ids = ids[end + 1 :].tobytes() + rest, ids[:end]
-                    rest = b""
-                elif told is not None:
-                    told, rest = told + rest, b""
+                    failure, ids = ids[end + 1 :].tobytes() + rest, ids[:end]
                 yield ids
         finally:
             program.kill()
-    if told is None:
-        raise UsageError("--where: the program that looked for it was ended; is it about too much?")
-    if told:
-        words = told.decode("utf-8", "replace")
+    if failure is None:
+        raise UsageError("--where: the program that evaluates it was killed; narrow the condition")
+    if failure:
+        message = failure.decode("utf-8", "replace")
         raise UsageError(
-            f"--where: {words}; it is an SQL condition on the columns of process_usage, as in: uid"
-            " = 1000"
+            f"--where: {message}; it is an SQL condition on the columns of process_usage, as in:"
+            " uid = 1000"
         )
 
 

@@ -1,8 +1,8 @@
-"""The program that looks for the processes which fit somebody's own SQL condition:
-elsa/store/where.py runs this file's text.
+"""The program that finds the processes that match an SQL condition; elsa/store/where.py runs the
+text of this file.
 
-Nothing but the standard library is imported. An order comes on stdin; ids go to stdout, eight bytes
-each, then -1, and then in words what is wrong with the condition.
+It imports the standard library only. It reads an order from stdin, and writes to stdout the ids,
+eight bytes each, then -1, then a message if the condition is wrong.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 CHUNK = 10_000
 _PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
-# What a condition may do: compute, and read. Not: write, attach, change settings or load code.
+# A condition may compute and read. It may not write, attach, change settings or load code.
 _HARMLESS = {
     sqlite3.SQLITE_SELECT,
     sqlite3.SQLITE_READ,
@@ -44,7 +44,7 @@ def _opened(order: dict[str, Any]) -> sqlite3.Connection:
         )
         connection.execute("select count(*) from sqlite_master").fetchone()
     except sqlite3.OperationalError:
-        # As elsa.store.database has it: without a writer, and where no file can be made beside it.
+        # As in elsa/store/database.py: no writer runs, and this user cannot create files there.
         connection = sqlite3.connect(
             order["uri"] + "?mode=ro&immutable=1", uri=True, isolation_level=None
         )
@@ -52,17 +52,17 @@ def _opened(order: dict[str, Any]) -> sqlite3.Connection:
 
 
 def main() -> None:
-    """Carry out the order on stdin, and end with who gave it."""
+    """Carry out the order on stdin; die with the parent."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started it is told too, and ends it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent receives it too, and kills this
     order = json.loads(sys.stdin.read())
     if os.getppid() != order["parent"]:
         sys.exit(1)
-    told = ""
+    failure = ""
     try:
         connection = _opened(order)
         connection.set_authorizer(_authorise)
-        # On a line of its own, so that a comment in it ends.
+        # The condition has lines of its own, so that a comment in it ends.
         rows = connection.execute(
             "select process_id from incarnation_usage as process_usage where"
             f" (\n{order['condition']}\n)"
@@ -70,8 +70,8 @@ def main() -> None:
         while chunk := rows.fetchmany(CHUNK):
             sys.stdout.buffer.write(array.array("q", (id_ for (id_,) in chunk)).tobytes())
     except (sqlite3.Error, sqlite3.Warning, UnicodeError) as error:
-        told = " ".join(str(error).split())
-    sys.stdout.buffer.write(array.array("q", [-1]).tobytes() + told.encode("utf-8", "replace"))
+        failure = " ".join(str(error).split())
+    sys.stdout.buffer.write(array.array("q", [-1]).tobytes() + failure.encode("utf-8", "replace"))
 
 
 if __name__ == "__main__":

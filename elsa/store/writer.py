@@ -1,9 +1,8 @@
-"""The collector's rows into the warehouse: one batch, one transaction, written by a thread of its
-own.
+"""Write jobd's rows to the warehouse: a separate thread writes each batch in one transaction.
 
-The reader of the kernel's events hands over batches and goes on; a disk that stalls or a warehouse
-that another program has locked holds up only this thread, which tries the same batch again until it
-is in.
+The thread that reads kernel events hands over batches and does not wait. If the disk stalls, or
+another program has locked the warehouse, only the writer thread waits; it tries the same batch
+again until it is stored.
 """
 
 from __future__ import annotations
@@ -31,25 +30,28 @@ from elsa.store.names import Names
 log = logging.getLogger(__name__)
 
 RETRY_S = 0.5
-# So often what SQLite remembers of the file is forgotten, so that damage to it is noticed soon.
-LOOK_S = 60.0
+# How often SQLite's cache is emptied, so that damage to the file is noticed soon.
+CHECK_S = 60.0
 
 ProcessRow = tuple[int | str | None, ...]
 
-# ended_hour comes last: where a row is changed, a trigger sees to it.
+# ended_hour comes last, since only inserts set it: on updates a trigger does.
 _PROCESS = (
-    *(
-        "comm_id",
-        "end_clock_id",
-        "end_source",
-        "elapsed_ns",
-        "exit_status",
-        "leader_status",
-        "uid",
-        "parent_id",
-        "parent_pid",
-    ),
-    *("parent_inferred", "origin", "start_ns", "clock_id", "pid", "id"),
+    "comm_id",
+    "end_clock_id",
+    "end_source",
+    "elapsed_ns",
+    "exit_status",
+    "leader_status",
+    "uid",
+    "parent_id",
+    "parent_pid",
+    "parent_inferred",
+    "origin",
+    "start_ns",
+    "clock_id",
+    "pid",
+    "id",
 )
 _INSERT_PROCESS = f"insert into process ({', '.join(_PROCESS)}, ended_hour, boot_id)"
 _UPDATE_PROCESS = (
@@ -64,29 +66,34 @@ _INSERT_JOB = """
     insert into job (id, boot_id, name, owner_uid, created_at_ns, closes_itself, kind, cgroup_id,
         cgroup_inode, invocation) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     on conflict (id) do update set name = excluded.name, owner_uid = excluded.owner_uid"""
-_INSERT_STAY = (
+_INSERT_MEMBERSHIP = (
     "insert into membership (job_id, process_id, since_ns, until_ns, how) values (?, ?, ?, ?, ?) on"
     " conflict do nothing"
 )
 _INSERT_USAGE = "insert or replace into usage"
-# An exec changes what is executed; the rest stays as it was last seen.
+# An exec changes the command line and the executable; other columns keep their last known value.
 _INSERT_PROGRAM = """
-    insert into program (process_id, cmdline_id, exe_id, cwd_id, cgroup_id, loginuid, session) values (?, ?, ?, ?, ?, ?, ?)
-    on conflict (process_id) do update set cmdline_id = excluded.cmdline_id, exe_id = excluded.exe_id,
-        cwd_id = coalesce(excluded.cwd_id, cwd_id), cgroup_id = coalesce(excluded.cgroup_id, cgroup_id),
-        loginuid = coalesce(excluded.loginuid, loginuid), session = coalesce(excluded.session, session)"""
-_INSERT_BASELINE = (
+    insert into program (process_id, cmdline_id, exe_id, cwd_id, cgroup_id, loginuid, session)
+    values (?, ?, ?, ?, ?, ?, ?)
+    on conflict (process_id) do update set
+        cmdline_id = excluded.cmdline_id,
+        exe_id = excluded.exe_id,
+        cwd_id = coalesce(excluded.cwd_id, cwd_id),
+        cgroup_id = coalesce(excluded.cgroup_id, cgroup_id),
+        loginuid = coalesce(excluded.loginuid, loginuid),
+        session = coalesce(excluded.session, session)"""
+_INSERT_SNAPSHOT = (
     f"insert or replace into counter_snapshot values ({', '.join('?' * (4 + len(COUNTERS)))})"
 )
-_END_STAY = (
+_END_MEMBERSHIP = (
     "update membership set until_ns = ? where job_id = ? and process_id = ? and until_ns is null"
     " and since_ns <= ?"
 )
 
 
 def process_row(life: Incarnation) -> ProcessRow:
-    """An incarnation as it stands now, in the order of the statements above; the command's name
-    comes first and has no id yet.
+    """An incarnation in its current state, in the column order of the statements above. The first
+    column is the name of the command, since its id is not known yet.
     """
     clock = life.end_clock
     return (
@@ -122,9 +129,7 @@ class Gap:
 
 @dataclass
 class Batch:
-    """Everything for one transaction. Rows are frozen copies: the state goes on changing while they
-    wait.
-    """
+    """Everything for one transaction. Rows are copies, since the state changes while they wait."""
 
     started: list[ProcessRow] = field(default_factory=list)
     amended: list[ProcessRow] = field(default_factory=list)
@@ -145,7 +150,7 @@ class Batch:
     lost_total: int = 0
     stopped_ns: int | None = None
     then: list[Callable[[], None]] = field(default_factory=list)
-    """Called by the owner's thread (see Writer.collect) once the batch is committed."""
+    """Called in the owner's thread (see Writer.collect) once the batch is committed."""
 
     def take(self, changes: Changes) -> None:
         """Add the state's changes, and mark its incarnations as stored."""
@@ -160,21 +165,21 @@ class Batch:
         self.programs.extend(changes.programs.values())
         self.counter_snapshots.extend(changes.counter_snapshots)
 
-    def given_up(self, since_ns: int) -> Batch:
-        """What is left of a batch that cannot be stored: that it is lost. Nobody is told that it
-        was committed.
+    def as_gap(self, since_ns: int) -> Batch:
+        """What to store instead of a batch that cannot be stored: a gap. Its callbacks are dropped,
+        since its rows are never committed.
         """
         gap = Gap(
             "backlog", since_ns or self.heard_ns, self.heard_ns, len(self), "could not be stored"
         )
-        left = Batch(clocks=self.clocks, gaps=[*self.gaps, gap])
-        left.heard_ns, left.events_total, left.lost_total = (
-            self.heard_ns,
-            self.events_total,
-            self.lost_total + len(self),
+        return Batch(
+            clocks=self.clocks,
+            gaps=[*self.gaps, gap],
+            heard_ns=self.heard_ns,
+            events_total=self.events_total,
+            lost_total=self.lost_total + len(self),
+            stopped_ns=self.stopped_ns,
         )
-        left.stopped_ns = self.stopped_ns
-        return left
 
     def __len__(self) -> int:
         return (
@@ -187,8 +192,8 @@ class Batch:
         )
 
     @property
-    def matters(self) -> bool:
-        """Whether there is more to store than that nothing happened."""
+    def has_content(self) -> bool:
+        """Whether there is anything to store beyond the counters of the collector's row."""
         return bool(
             len(self)
             or self.programs
@@ -208,7 +213,7 @@ def write(
     comms: Names,
     texts: Names,
 ) -> None:
-    """One batch in one transaction: all of it or nothing."""
+    """Write a batch in one transaction: all of it or nothing."""
     with database.transaction(connection):
         for clock in batch.clocks:
             boots.add_clock(connection, boot_id, clock)
@@ -220,16 +225,16 @@ def write(
         database.insert_rows(connection, _INSERT_PROCESS, started)
         connection.executemany(_UPDATE_PROCESS, amended)
         database.insert_rows(connection, _INSERT_EVENT, [(boot_id, *row) for row in batch.events])
-        connection.executemany(_INSERT_STAY, batch.entered)
+        connection.executemany(_INSERT_MEMBERSHIP, batch.entered)
         connection.executemany(
-            _END_STAY,
+            _END_MEMBERSHIP,
             [
                 (until_ns, job_id, process_id, until_ns)
                 for until_ns, job_id, process_id in batch.left
             ],
         )
         database.insert_rows(connection, _INSERT_USAGE, batch.usage)
-        connection.executemany(_INSERT_BASELINE, batch.counter_snapshots)
+        connection.executemany(_INSERT_SNAPSHOT, batch.counter_snapshots)
         _write_programs(connection, batch.programs, texts)
         connection.executemany(
             "update job set closed_at_ns = ?, close_reason = ? where id = ?", batch.closed
@@ -252,7 +257,7 @@ def write(
 def _write_jobs(
     connection: sqlite3.Connection, jobs: Sequence[Job], boot_id: int, texts: Names
 ) -> None:
-    """Jobs that are new, or have another name, owner or tags since."""
+    """Write jobs that are new, or whose name, owner or tags have changed."""
     ids = texts.ids(connection, {job.cgroup for job in jobs})
     connection.executemany(
         _INSERT_JOB,
@@ -295,9 +300,9 @@ def _write_gaps(connection: sqlite3.Connection, gaps: Iterable[Gap], boot_id: in
     )
 
 
-def _contradicts(error: Exception) -> bool:
-    """Whether rows can never be stored because of what is stored already (a trigger's refusal may
-    pass).
+def _is_permanent(error: Exception) -> bool:
+    """Whether the rows contradict stored rows, so that they can never be stored. An error that a
+    trigger raises may be temporary.
     """
     return (
         isinstance(error, sqlite3.IntegrityError)
@@ -305,7 +310,7 @@ def _contradicts(error: Exception) -> bool:
     )
 
 
-def _inode(path: Path) -> tuple[int, int] | None:
+def _device_and_inode(path: Path) -> tuple[int, int] | None:
     try:
         status = path.stat()
     except OSError:
@@ -314,7 +319,7 @@ def _inode(path: Path) -> tuple[int, int] | None:
 
 
 class Writer:
-    """The thread that writes batches, in order, each until it is in."""
+    """The thread that writes batches in order, and tries each again until it is stored."""
 
     def __init__(self, path: Path, boot_id: int, collector_id: int) -> None:
         self._path = path
@@ -323,33 +328,34 @@ class Writer:
         self._queue: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
         self._done: deque[tuple[Batch, int]] = deque()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._giving_up = threading.Event()
-        self._looked_s = time.monotonic()
+        self._out_of_patience = threading.Event()
+        self._checked_s = time.monotonic()
         self._opened: tuple[int, int] | None = None
+        """Device and inode of the open file."""
         self.backlog = 0
-        """Rows handed over and not yet committed, as far as `collect` has seen."""
+        """Rows handed over and not yet committed, as of the last `collect`."""
         self.trouble: str | None = None
-        """Why the warehouse cannot be written just now; None while it can."""
+        """Why the warehouse cannot be written at the moment; None while it can."""
         self.stored_ns = 0
-        """Up to here (monotonic) everything is in the warehouse; 0 before the first batch."""
+        """Up to this monotonic time everything is stored; 0 before the first batch."""
         self.replaced = False
-        """Another warehouse stands at the path, which does not know this run or less of it than was
-        stored: the owner must begin anew.
+        """Another warehouse is at the path: it does not have this run, or has less of it than was
+        stored. The owner must start again.
         """
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._thread.start()
 
     def fileno(self) -> int:
-        """Readable when a batch has been committed: call `collect`."""
+        """A file descriptor that is readable when a batch was committed: call `collect` then."""
         return self._wake
 
     def submit(self, batch: Batch) -> None:
-        """Hand over a batch; returns at once."""
+        """Hand over a batch, without waiting."""
         self.backlog += len(batch)
         self._queue.put(batch)
 
     def collect(self) -> None:
-        """Take note of what was committed since the last call, and call what waited for it."""
+        """Count what was committed since the last call, and run the callbacks of its batches."""
         try:
             os.eventfd_read(self._wake)
         except BlockingIOError:
@@ -361,10 +367,10 @@ class Writer:
                 call()
 
     def stop(self, patience_s: float) -> bool:
-        """Write what is left, for at most `patience_s`; returns whether all of it is in."""
+        """Write what is left for at most `patience_s`; return whether all of it is stored."""
         self._queue.put(None)
         self._thread.join(patience_s)
-        self._giving_up.set()
+        self._out_of_patience.set()
         self._thread.join()
         self.collect()
         os.close(self._wake)
@@ -375,23 +381,23 @@ class Writer:
         comms, texts = names.comms(), names.texts()
         while (batch := self._queue.get()) is not None:
             rows = len(batch)
-            while not self._giving_up.is_set():
+            while not self._out_of_patience.is_set():
                 try:
                     if connection is not None and not self._is_in_place():
                         connection.close()
                         connection = None
                     if connection is None:
                         connection = self._open()
-                    self._look(connection)
+                    self._check_file(connection)
                     write(connection, batch, self._boot_id, self._collector_id, comms, texts)
                     self.stored_ns = batch.heard_ns
                     break
                 except Exception as error:
                     comms.forget()
                     texts.forget()
-                    if _contradicts(error) and len(batch):
-                        # It would never go in, and hold up all that comes after it.
-                        batch = batch.given_up(self.stored_ns)
+                    if _is_permanent(error) and len(batch):
+                        # Trying again would fail forever and block all later batches.
+                        batch = batch.as_gap(self.stored_ns)
                     connection = self._after_failure(connection, error)
             else:
                 break
@@ -403,60 +409,55 @@ class Writer:
 
     def _open(self) -> sqlite3.Connection:
         connection = database.open_for_writing(self._path)
-        self._opened = _inode(self._path)
+        self._opened = _device_and_inode(self._path)
         run = (self._collector_id, self._boot_id)
-        known = connection.execute(
+        row = connection.execute(
             "select heard_ns from collector where id = ? and boot_id = ?", run
         ).fetchone()
-        if known is None or known[0] < self.stored_ns:
+        if row is None or row[0] < self.stored_ns:
             connection.close()
             self.replaced = True
             os.eventfd_write(self._wake, 1)
             raise ConfigError(f"{self._path}: another warehouse has taken the place of ours")
         return connection
 
-    def _look(self, connection: sqlite3.Connection) -> None:
-        """Have SQLite read again what it will build on: as long as it remembers a page it would not
-        notice that the file's is damaged.
+    def _check_file(self, connection: sqlite3.Connection) -> None:
+        """Now and then have SQLite read pages again: it does not notice damage to the file in pages
+        that it has cached.
         """
-        if time.monotonic() - self._looked_s >= LOOK_S:
+        if time.monotonic() - self._checked_s >= CHECK_S:
             connection.execute("pragma shrink_memory")
             connection.execute("select count(*) from sqlite_master").fetchone()
-            self._looked_s = time.monotonic()
+            self._checked_s = time.monotonic()
 
     def _is_in_place(self) -> bool:
-        """Whether the open file is still the one at the path: SQLite would go on writing to one
-        that was deleted, replaced or emptied.
+        """Whether the open file is still the file at the path. SQLite itself would write on to a
+        file that was deleted, replaced or emptied.
 
-        Only by stat: opening the file here would, on closing it, drop the locks that SQLite holds
+        This uses stat only: to open and close the file here would drop the locks that SQLite holds
         on it in this process.
         """
-        return _inode(self._path) == self._opened and self._path.stat().st_size > 0
+        return _device_and_inode(self._path) == self._opened and self._path.stat().st_size > 0
 
     def _after_failure(
         self, connection: sqlite3.Connection | None, error: Exception
     ) -> sqlite3.Connection | None:
-        """Say it once, wait, and let the next try open the warehouse anew unless it was only
-        locked.
+        """Log the first of several failures and wait. Unless the warehouse was only locked, close
+        the connection, so that the next try opens the warehouse again.
         """
-        told = (
-            str(database.translate(error, self._path))
-            if isinstance(error, sqlite3.Error)
-            else f"{error}"
-        )
+        code: int | None = None
+        if isinstance(error, sqlite3.OperationalError):
+            code = error.sqlite_errorcode
+        message = str(error)
+        if isinstance(error, sqlite3.Error):
+            message = str(database.translate(error, self._path))
         if self.trouble is None:
-            log.error("%s; keeping events in memory and trying again", told)
-        self.trouble = told
-        locked = isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode in (
-            sqlite3.SQLITE_BUSY,
-            sqlite3.SQLITE_LOCKED,
-        )
+            log.error("%s; keeping events in memory and trying again", message)
+        self.trouble = message
+        locked = code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
         if connection is not None and not locked:
-            if (
-                isinstance(error, sqlite3.OperationalError)
-                and error.sqlite_errorcode == sqlite3.SQLITE_FULL
-            ):
-                # Our own log may be what fills the disk.
+            if code == sqlite3.SQLITE_FULL:
+                # ELSA's own write-ahead log may be what fills the disk.
                 with contextlib.suppress(sqlite3.Error):
                     connection.execute("pragma wal_checkpoint(truncate)")
             connection.close()

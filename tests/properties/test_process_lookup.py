@@ -16,7 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from elsa.store import process_lookup
-from elsa.store.process_lookup import BLOCK, LASTING_NS, SECOND_NS, SLOT_NS, Span
+from elsa.store.process_lookup import BLOCK, LONG_LIVED_NS, SECOND_NS, SLOT_NS, Span
 from elsa.store.upgrade import upgrade
 
 BOOTS = (1, 2)
@@ -33,7 +33,7 @@ times = st.one_of(edges, st.integers(-SLOT_NS, MOST_NS))
 lengths = st.one_of(
     st.none(),
     st.integers(0, MOST_NS),
-    st.sampled_from((0, LASTING_NS - 1, LASTING_NS, LASTING_NS + 1)),
+    st.sampled_from((0, LONG_LIVED_NS - 1, LONG_LIVED_NS, LONG_LIVED_NS + 1)),
 )
 pids = st.integers(300, 303)
 # Not in the order of time: as after a restart, or when a record tells late of who was not heard.
@@ -145,7 +145,7 @@ def written(
             del left[some[place].id]
             connection.execute("delete from process where id = ?", (some[place].id,))
     if gone:
-        process_lookup.forget_emptied(connection)
+        process_lookup.delete_empty_blocks(connection)
     return list(left.values())
 
 
@@ -176,7 +176,7 @@ def lived(life: Candidate, span: Span) -> bool:
 
 @settings(max_examples=400)
 @example(
-    [Candidate(1, 1, 300, 0, LASTING_NS, 1, 1, 2)], [], [], {}, [(0, True, 0)]
+    [Candidate(1, 1, 300, 0, LONG_LIVED_NS, 1, 1, 2)], [], [], {}, [(0, True, 0)]
 )  # at its very end, just too short to be lasting
 @given(
     st.lists(lives, max_size=30),
@@ -197,9 +197,9 @@ def test_every_process_is_found_by_its_pid_and_when_it_began_or_lived(
         left = written(connection, some, moved, gone)
         asked = with_instants(stated, left, exact)
         for boot in BOOTS:
-            process_lookup.want(connection, asked)
+            process_lookup.set_wanted(connection, asked)
             found = connection.execute(
-                f"select process.id from {process_lookup.WANTED_BEGUN} order by 1",
+                f"select process.id from {process_lookup.WANTED_STARTED} order by 1",
                 {"boot_id": boot},
             ).fetchall()
             of_boot = [life for life in left if life.boot_id == boot]
@@ -210,14 +210,14 @@ def test_every_process_is_found_by_its_pid_and_when_it_began_or_lived(
             ]
             assert found == [(id_,) for id_ in sorted(beginning)]
 
-            process_lookup.gather_bearers(connection, boot, asked)
-            bearers = defaultdict(set)
-            for pid, id_ in connection.execute("select pid, id from temp.bearer"):
-                bearers[pid].add(id_)
+            process_lookup.find_candidates(connection, boot, asked)
+            candidates = defaultdict(set)
+            for pid, id_ in connection.execute("select pid, id from temp.candidate"):
+                candidates[pid].add(id_)
             for pid, times_of in asked.items():
                 living = {
                     life.id
                     for life in of_boot
                     if life.pid == pid and any(lived(life, span) for span in times_of)
                 }
-                assert living <= bearers[pid] <= {life.id for life in of_boot if life.pid == pid}
+                assert living <= candidates[pid] <= {life.id for life in of_boot if life.pid == pid}

@@ -54,4 +54,4 @@ def test_the_file_that_is_shown_adds_the_same_version_again(
     again = tariffs.draft(tariffs.read_file(file))
     assert again.note == note
     with closing(database.open_for_reading(db)) as connection:
-        assert replace(again, id=1) == tariffs.one(connection, 1)
+        assert replace(again, id=1) == tariffs.load_version(connection, 1)

@@ -12,7 +12,7 @@ from elsa.jobd.batcher import Batcher
 from elsa.kernel import clocks
 from elsa.state.jobs import Jobs
 from elsa.state.process_table import Processes
-from elsa.store.collector_runs import Beginning
+from elsa.store.collector_runs import CollectorRun
 from elsa.store.writer import Batch, Gap
 
 
@@ -44,7 +44,7 @@ def processes() -> Processes:
 def stuck(processes: Processes, monkeypatch: pytest.MonkeyPatch) -> Batcher:
     monkeypatch.setattr(batcher, "Writer", StuckWriter)
     return Batcher(
-        Config(db=Path("elsa.db"), backlog_events=LIMIT), Beginning(1, 1, 0, 1, None), processes
+        Config(db=Path("elsa.db"), backlog_events=LIMIT), CollectorRun(1, 1, 0, 1, None), processes
     )
 
 

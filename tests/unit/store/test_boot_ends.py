@@ -20,7 +20,7 @@ from elsa.state.jobs import Jobs
 from elsa.state.process_table import Processes
 from elsa.store import boot_ends, boots, collector_runs, database
 from elsa.store.boots import Machine
-from elsa.store.collector_runs import Beginning
+from elsa.store.collector_runs import CollectorRun
 from elsa.store.writer import Batch, Writer
 from tests.support.events import INIT, exited, fork
 
@@ -36,7 +36,7 @@ def later(seconds: int, name: str = "next") -> Machine:
     return FIRST._replace(boot_uuid=name, booted_at_ns=(BOOTED_S + seconds) * S)
 
 
-def store(connection: sqlite3.Connection, begun: Beginning, batch: Batch) -> None:
+def store(connection: sqlite3.Connection, begun: CollectorRun, batch: Batch) -> None:
     writer = Writer(
         Path(connection.execute("pragma database_list").fetchone()[2]),
         begun.boot_id,
@@ -48,7 +48,7 @@ def store(connection: sqlite3.Connection, begun: Beginning, batch: Batch) -> Non
 
 def hear(
     connection: sqlite3.Connection, machine: Machine, heard_s: int, *, stopped: bool
-) -> Beginning:
+) -> CollectorRun:
     """A run that hears up to a time: pids 100 and 101 run on in job 1, whose 102 has ended; job 2
     is over by then.
     """
@@ -170,7 +170,7 @@ def test_what_was_open_ends_at_the_last_moment_that_a_record_tells_of(
     collector_runs.begin(connection, later(3600), 5, 10)
     with database.transaction(connection):
         for at_s in (80, 70):
-            boot_ends.lived_on(connection, 1, (BOOTED_S + at_s) * S)
+            boot_ends.extend_boot(connection, 1, (BOOTED_S + at_s) * S)
     ended_at = (BOOTED_S + 80) * S
     assert rows(connection, "select ended_at_ns from boot where id = 1") == [(ended_at,)]
     ends = rows(
@@ -188,7 +188,7 @@ def test_what_was_open_ends_at_the_last_moment_that_a_record_tells_of(
         (16, "request"),
     ]
     with database.transaction(connection):
-        boot_ends.lived_on(connection, 1, (BOOTED_S + 9999) * S)
+        boot_ends.extend_boot(connection, 1, (BOOTED_S + 9999) * S)
     assert rows(connection, "select ended_at_ns from boot where id = 1") == [
         ((BOOTED_S + 3600) * S,)
     ], "the next boot had begun"

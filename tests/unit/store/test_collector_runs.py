@@ -16,7 +16,7 @@ from elsa.state.jobs import Job, Jobs
 from elsa.state.process_table import Processes
 from elsa.store import boots, collector_runs
 from elsa.store.boots import Machine
-from elsa.store.collector_runs import Beginning
+from elsa.store.collector_runs import CollectorRun
 from elsa.store.writer import Batch, Writer
 from tests.support.events import INIT, event, exited, fork
 
@@ -26,7 +26,7 @@ MACHINE = Machine("0123", "host", "first-boot", BOOTED_AT)
 AFTER = MACHINE._replace(boot_uuid="second-boot", booted_at_ns=BOOTED_AT + 3600 * S)
 
 
-def store(connection: sqlite3.Connection, begun: Beginning, batch: Batch) -> None:
+def store(connection: sqlite3.Connection, begun: CollectorRun, batch: Batch) -> None:
     writer = Writer(
         Path(connection.execute("pragma database_list").fetchone()[2]),
         begun.boot_id,

@@ -48,8 +48,11 @@ def test_readers_see_the_warehouse_as_it_was_while_a_writer_writes(
         assert reader.execute("select count(*) from comm").fetchone() == (0,)
 
 
+STEPS = ((1, -1), (1, 0), (1, 1), (3, 0))
+
+
 @pytest.mark.parametrize(
-    "count", [0, 1, database.ROWS - 1, database.ROWS, database.ROWS + 1, 3 * database.ROWS]
+    "count", [0, 1, *(factor * database.ROWS_PER_INSERT + more for factor, more in STEPS)]
 )
 def test_rows_are_inserted_in_order_however_many_with_unknown_as_null(
     count: int, connection: sqlite3.Connection

@@ -45,7 +45,7 @@ def chosen(warehouse: Warehouse, only_uid: int | None = None, **selection: Any) 
     return dict(warehouse.connection.execute("select * from temp.chosen"))
 
 
-def test_a_root_is_who_bore_the_pid_then_and_brings_all_its_descendants(
+def test_a_root_is_the_process_that_had_the_pid_then_and_brings_all_its_descendants(
     warehouse: Warehouse,
 ) -> None:
     tree = {2: 5, 4: 5, 5: 5, 6: 5, 7: 4, 8: 5}
@@ -82,7 +82,7 @@ def test_a_window_is_of_the_beginning(warehouse: Warehouse) -> None:
 
 def test_commands_are_matched_as_a_shell_does(warehouse: Warehouse) -> None:
     assert chosen(warehouse, commands=("cc1*", "make")) == {4: 5, 6: 5, 7: 5}
-    with pytest.raises(UsageError, match="nothing is recorded"):
+    with pytest.raises(UsageError, match="no recorded process"):
         chosen(warehouse, commands=("CC1",))
 
 
@@ -147,15 +147,15 @@ def test_an_ordinary_user_gets_only_his_own(warehouse: Warehouse) -> None:
         chosen(warehouse, only_uid=1000, root=1008)
     with pytest.raises(PrivilegeError, match="condition"):
         chosen(warehouse, only_uid=1000, where="1")
-    with pytest.raises(UsageError, match="nothing is recorded that fits"):
+    with pytest.raises(UsageError, match="no recorded process matches"):
         chosen(warehouse, only_uid=1000, commands=("id",))
 
 
 @pytest.mark.parametrize(
     ("selection", "words"),
     [
-        ({"root": 77}, "ever bore pid 77"),
-        ({"root": 100, "at_ns": REAL + 35 * S}, "began at 2026-01-02T"),
+        ({"root": 77}, "no recorded process had pid 77"),
+        ({"root": 100, "at_ns": REAL + 35 * S}, "started at 2026-01-02T"),
         ({"session": 77}, "not known"),
         ({"root": 100, "session": 100}, "exactly one"),
         ({}, "exactly one"),

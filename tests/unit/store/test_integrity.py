@@ -46,7 +46,7 @@ def test_a_process_that_would_not_be_found_is_found(path: Path) -> None:
     )
     assert faults(path) == []
     change(path, "delete from process_start_block")
-    assert faults(path) == ["a process is not found by when it began"]
+    assert faults(path) == ["a process is not found by its start time"]
 
 
 def test_pages_that_were_overwritten_are_found(path: Path) -> None:

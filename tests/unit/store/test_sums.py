@@ -24,7 +24,7 @@ from elsa.state.clock import HOUR_NS
 from elsa.store import database, retention, rollups
 from elsa.store.aggregates import Aggregate
 from elsa.store.retention import Cutoffs
-from elsa.store.sums import pieces, summed, whole
+from elsa.store.sums import combined, storable_rows, summed
 from elsa.store.upgrade import upgrade
 
 MOST = 2**63 - 1
@@ -57,9 +57,9 @@ def test_a_sum_that_no_integer_holds_is_kept_in_rows_that_add_up(values: list[in
 
 def test_halves_are_put_together_as_they_were() -> None:
     for number in (0, 5, 2**32, 2**64 + 7, -1, -(2**40)):
-        assert whole(number >> 32, number & 0xFFFFFFFF) == number
-    assert whole("key", None) == "key"
-    assert list(pieces(["a", None, 2.5, 7])) == [["a", None, 2.5, 7]]
+        assert combined(number >> 32, number & 0xFFFFFFFF) == number
+    assert combined("key", None) == "key"
+    assert list(storable_rows(["a", None, 2.5, 7])) == [["a", None, 2.5, 7]]
 
 
 @pytest.fixture

@@ -118,7 +118,7 @@ def test_what_is_stored_comes_back(connection: sqlite3.Connection) -> None:
         }
     )
     assert tariffs.add(connection, draft, NOW) == 1
-    assert tariffs.one(connection, 1) == replace(draft, id=1)
+    assert tariffs.load_version(connection, 1) == replace(draft, id=1)
     assert tariffs.load(connection).versions == [replace(draft, id=1)]
 
 
@@ -144,4 +144,4 @@ def test_time_that_was_charged_is_never_charged_otherwise_unless_a_version_is_wi
 
 def test_an_unknown_tariff_is_refused(connection: sqlite3.Connection) -> None:
     with pytest.raises(UsageError, match="no tariff 7"):
-        tariffs.one(connection, 7)
+        tariffs.load_version(connection, 7)

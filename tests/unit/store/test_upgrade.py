@@ -87,10 +87,11 @@ assert not sys.modules.keys() & {{"alembic", "sqlalchemy", "elsa.store.schema"}}
     "change",
     [
         "drop view gaps",
-        "drop trigger acct_gone",
+        "drop trigger acct_deleted",
         "create view another as select 1",
         "drop view gaps; create view gaps as select 1 as gap_id",
-        "drop trigger acct_gone; create trigger acct_gone after delete on acct begin select 1; end",
+        "drop trigger acct_deleted;"
+        " create trigger acct_deleted after delete on acct begin select 1; end",
     ],
 )
 def test_any_view_or_trigger_that_is_not_of_this_version_is_mended(db: Path, change: str) -> None:
@@ -257,5 +258,5 @@ def test_a_revision_that_nobody_knows_is_told_in_one_line(tmp_path: Path) -> Non
     upgrade(path)
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("update alembic_version set version_num = '0000'")
-    with pytest.raises(ConfigError, match="revision 0000 is none that this ELSA knows"):
+    with pytest.raises(ConfigError, match="this ELSA does not know revision 0000"):
         upgrade(path)

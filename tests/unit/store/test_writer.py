@@ -383,7 +383,7 @@ def test_damage_to_the_file_is_noticed_though_it_was_read_before_and_mended_it_i
     """Another process does it, to pages of the schema; opening the file here would drop the locks
     of SQLite.
     """
-    monkeypatch.setattr(writer, "LOOK_S", 0)
+    monkeypatch.setattr(writer, "CHECK_S", 0)
     one = Writer(db, BOOT, COLLECTOR)
     done: list[object] = []
     one.submit(small(1, lambda: done.append(1)))
@@ -434,7 +434,7 @@ def test_a_stop_gives_up_after_its_patience_and_says_so(
 def test_a_job_is_stored_with_the_job_object_of_the_state() -> None:
     batch = Batch(jobs=[Job(1, "a", 0, 0)])
     assert len(batch) == 0
-    assert batch.matters
+    assert batch.has_content
 
 
 def test_a_stay_that_ended_does_not_end_the_next_one_in_the_same_batch(
