@@ -168,6 +168,7 @@ _OF_TASKSTATS_ALONE = _named(
     _delay("reclaim_delay_ns", "reclaim delay", "reclaiming memory", "freepages_delay_ns"),
     _delay("thrashing_delay_ns", "thrashing delay", "waiting for pages that were just thrown out"),
     _delay("compact_delay_ns", "compaction delay", "compacting memory"),
+    _delay("irq_delay_ns", "irq delay", "held up while the CPU handled interrupts"),
 )
 
 _ANY = _named(

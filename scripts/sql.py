@@ -222,7 +222,10 @@ def written(text: str) -> str:
             " here\n"
         )
 
-    return _BLOCK.sub(block, text + ";\n").removesuffix(";\n")
+    new, blocks = _BLOCK.subn(block, text + ";\n")
+    if blocks != text.count("scripts/sql.py:") or blocks != text.count("-- to here"):
+        raise SystemExit(f"a mark of a block is damaged in:\n{text[:200]}")
+    return new.removesuffix(";\n")
 
 
 def main() -> int:

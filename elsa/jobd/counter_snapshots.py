@@ -14,7 +14,7 @@ from elsa.errors import DataError, ElsaError
 from elsa.host.proc_scan import TICKS_PER_S, Monotonic, start_ns
 from elsa.kernel.procfs import Procfs
 from elsa.kernel.taskstats import TaskstatsQuery
-from elsa.matching.taskstats import held
+from elsa.matching.taskstats import held, known_delays
 from elsa.measures import COUNTERS
 from elsa.state.incarnation import Incarnation, same_start
 
@@ -107,4 +107,5 @@ class CounterReader:
         if answer is None:
             return None
         messages = decoding.decode(answer[1])
-        return messages[0].group if messages else None
+        group = messages[0].group if messages else None
+        return known_delays(group) if group is not None else None

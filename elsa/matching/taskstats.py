@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from elsa.decode.taskstats import Taskstats
 from elsa.measures import COUNTERS, DELAYS, PEAKS
 from elsa.state.codes import End
 from elsa.state.incarnation import Incarnation
@@ -139,7 +140,16 @@ def usage_row(process_id: int, stats: ProcessStats, *, delays: bool) -> tuple[in
     """A row of table usage."""
     total = stats.total
     counted = (process_id, stats.threads, int(stats.complete), *_COUNTED(total))
-    return held((*counted, *(_DELAYS(total) if delays else _NOT_COUNTED), *_REST(total)))
+    waited = _DELAYS(known_delays(total)) if delays else _NOT_COUNTED
+    return held((*counted, *waited, *_REST(total)))
+
+
+def known_delays(stats: Taskstats) -> Taskstats:
+    """The same, with an unknown delay by interrupts where the kernel never counted one: it does not
+    without CONFIG_IRQ_TIME_ACCOUNTING. With it, it counts a delay, often of 0, at each update of
+    the CPU's clock.
+    """
+    return stats._replace(irq_delay_ns=None) if stats.irq_count == 0 else stats
 
 
 def held(row: tuple[int | None, ...]) -> tuple[int | None, ...]:

@@ -62,6 +62,7 @@ SBU_WORDS = (
 # When a process came into the job, in real time: at its birth, or later.
 _CAME_NS = "(u.started_ns + max(u.since_ns - u.start_ns, 0))"
 _NOT_COUNTED = "not counted: kernel.task_delayacct is 0"
+_NOT_BUILT_IN = "not counted by this kernel"
 
 
 class Summary(NamedTuple):
@@ -107,13 +108,19 @@ def query(selection: Selection) -> Query:
     return Query(text, (*totals.values, selection.job))
 
 
+def _why_unknown(row: Row) -> str:
+    """Why a delay is unknown: where another one is known, delays were counted."""
+    known = any(row[_COLUMNS.index(key)] is not None for key in DELAYS)
+    return _NOT_BUILT_IN if known else _NOT_COUNTED
+
+
 def write(report: Summary, output: Output, out: TextIO) -> None:
     """Lines of heading and value, with the formula of the billing units; for programs one object or
     row.
     """
     if output.form == "table":
         told = report.row[_COLUMNS.index("with_usage")]
-        unknown = dict.fromkeys(DELAYS, _NOT_COUNTED) if told else {}
+        unknown = dict.fromkeys(DELAYS, _why_unknown(report.row)) if told else {}
         shown = output.choose(_COLUMNS, [key for key in _COLUMNS if key not in _HIDDEN])
         out.write(
             writer.block(_COLUMNS, report.row, shown, unknown, output.units) + f"\n{SBU_WORDS}\n"

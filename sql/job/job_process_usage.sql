@@ -84,7 +84,9 @@ with member as (
             'thrashing_delay_ns', case when count(b.thrashing_delay_ns) = count(*)
                 then max(0, sum(b.sign * b.thrashing_delay_ns) + iif(pj.at_end, u.thrashing_delay_ns, 0)) end,
             'compact_delay_ns', case when count(b.compact_delay_ns) = count(*)
-                then max(0, sum(b.sign * b.compact_delay_ns) + iif(pj.at_end, u.compact_delay_ns, 0)) end
+                then max(0, sum(b.sign * b.compact_delay_ns) + iif(pj.at_end, u.compact_delay_ns, 0)) end,
+            'irq_delay_ns', case when count(b.irq_delay_ns) = count(*)
+                then max(0, sum(b.sign * b.irq_delay_ns) + iif(pj.at_end, u.irq_delay_ns, 0)) end
             -- to here
         ))
         from (select s.*, 2 * s.edge - 1 as sign from counter_snapshot as s) as b
@@ -253,6 +255,8 @@ select
         as thrashing_delay_ns,
     iif(m.in_part, json_extract(m.charge, '$.compact_delay_ns'), m.compact_delay_ns)
         as compact_delay_ns,
+    iif(m.in_part, json_extract(m.charge, '$.irq_delay_ns'), m.irq_delay_ns)
+        as irq_delay_ns,
     -- to here
     m.exe_dev,
     m.exe_inode,

@@ -57,6 +57,7 @@ with used as (
         sum(u.reclaim_delay_ns >> 32) * 4294967296 + sum(u.reclaim_delay_ns & 4294967295) as reclaim_delay_ns,
         sum(u.thrashing_delay_ns >> 32) * 4294967296 + sum(u.thrashing_delay_ns & 4294967295) as thrashing_delay_ns,
         sum(u.compact_delay_ns >> 32) * 4294967296 + sum(u.compact_delay_ns & 4294967295) as compact_delay_ns,
+        sum(u.irq_delay_ns >> 32) * 4294967296 + sum(u.irq_delay_ns & 4294967295) as irq_delay_ns,
         -- to here
         sum(u.usage_missing) as usage_missing,
         max(u.exit_status) as exit_status,
@@ -119,6 +120,7 @@ with used as (
         null as reclaim_delay_ns,
         null as thrashing_delay_ns,
         null as compact_delay_ns,
+        null as irq_delay_ns,
         -- to here
         0 as usage_missing,
         null as exit_status,
@@ -230,6 +232,7 @@ select
     touched.reclaim_delay_ns,
     touched.thrashing_delay_ns,
     touched.compact_delay_ns,
+    touched.irq_delay_ns,
     -- to here
     touched.exit_status,
     case when touched.exit_status & 127 = 0 then (touched.exit_status >> 8) & 255 end as exit_code,

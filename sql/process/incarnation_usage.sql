@@ -76,6 +76,7 @@ with life as (
         s.reclaim_delay_ns,
         s.thrashing_delay_ns,
         s.compact_delay_ns,
+        s.irq_delay_ns,
         -- to here
         s.exe_dev,
         s.exe_inode,
@@ -180,6 +181,7 @@ select
     life.reclaim_delay_ns,
     life.thrashing_delay_ns,
     life.compact_delay_ns,
+    life.irq_delay_ns,
     -- to here
     life.exe_dev,
     life.exe_inode,

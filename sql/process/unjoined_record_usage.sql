@@ -74,6 +74,7 @@ select
     cast(null as integer) as reclaim_delay_ns,
     cast(null as integer) as thrashing_delay_ns,
     cast(null as integer) as compact_delay_ns,
+    cast(null as integer) as irq_delay_ns,
     -- to here
     cast(null as integer) as exe_dev,
     cast(null as integer) as exe_inode,

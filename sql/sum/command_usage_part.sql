@@ -4,7 +4,8 @@ create view command_usage_part as
 -- since or still run. Add the rows up, and take the least and the most of times and peaks.
 -- ended_hour is the hour (since 1970, real time) in which they ended, of a whole day its first,
 -- NULL of what runs. Processes are not summed here, since below a sum SQLite looks up every table
--- of their view, asked for or not. made by scripts/sql.py: union rollup_command
+-- of their view, asked for or not.
+-- made by scripts/sql.py: union rollup_command
 select
     u.command,
     u.forked_only,
@@ -54,6 +55,7 @@ select
     u.reclaim_delay_ns,
     u.thrashing_delay_ns,
     u.compact_delay_ns,
+    u.irq_delay_ns,
     u.seen_by_both,
     u.still_running,
     u.only_by_acct
@@ -108,6 +110,7 @@ select
     u.reclaim_delay_ns,
     u.thrashing_delay_ns,
     u.compact_delay_ns,
+    u.irq_delay_ns,
     u.seen_by_both,
     u.still_running,
     u.only_by_acct
@@ -164,6 +167,7 @@ select
     u.reclaim_delay_ns,
     u.thrashing_delay_ns,
     u.compact_delay_ns,
+    u.irq_delay_ns,
     (case when u.record = 'exact' and u.origin <> 'acct' then 1 end) is not null as seen_by_both,
     (case when u.state = 'running' and u.acct_id is null then 1 end) is not null as still_running,
     (case when u.origin = 'acct' or u.record = 'own' then 1 end) is not null as only_by_acct
@@ -220,6 +224,7 @@ select
     u.reclaim_delay_ns,
     u.thrashing_delay_ns,
     u.compact_delay_ns,
+    u.irq_delay_ns,
     (case when u.record = 'exact' and u.origin <> 'acct' then 1 end) is not null as seen_by_both,
     (case when u.state = 'running' and u.acct_id is null then 1 end) is not null as still_running,
     (case when u.origin = 'acct' or u.record = 'own' then 1 end) is not null as only_by_acct
@@ -276,6 +281,7 @@ select
     u.reclaim_delay_ns,
     u.thrashing_delay_ns,
     u.compact_delay_ns,
+    u.irq_delay_ns,
     (case when u.record = 'exact' and u.origin <> 'acct' then 1 end) is not null as seen_by_both,
     (case when u.state = 'running' and u.acct_id is null then 1 end) is not null as still_running,
     (case when u.origin = 'acct' or u.record = 'own' then 1 end) is not null as only_by_acct
@@ -332,6 +338,7 @@ select
     u.reclaim_delay_ns,
     u.thrashing_delay_ns,
     u.compact_delay_ns,
+    u.irq_delay_ns,
     (case when u.record = 'exact' and u.origin <> 'acct' then 1 end) is not null as seen_by_both,
     (case when u.state = 'running' and u.acct_id is null then 1 end) is not null as still_running,
     (case when u.origin = 'acct' or u.record = 'own' then 1 end) is not null as only_by_acct

@@ -4,7 +4,8 @@ create view job_usage_part as
 -- still run in it. Add the rows up, and take the least and the most of times and peaks. ended_hour
 -- is the hour (since 1970, real time) in which they ended, or were taken out, of a whole day its
 -- first, NULL of what runs. Processes are not summed here, since below a sum SQLite looks up every
--- table of their view, asked for or not. made by scripts/sql.py: union rollup_job
+-- table of their view, asked for or not.
+-- made by scripts/sql.py: union rollup_job
 select
     u.job_id,
     u.day * 24 as ended_hour,
@@ -53,6 +54,7 @@ select
     u.reclaim_delay_ns,
     u.thrashing_delay_ns,
     u.compact_delay_ns,
+    u.irq_delay_ns,
     u.seen_by_both,
     u.still_running,
     u.only_by_acct,
@@ -116,6 +118,7 @@ select
     u.reclaim_delay_ns,
     u.thrashing_delay_ns,
     u.compact_delay_ns,
+    u.irq_delay_ns,
     u.seen_by_both,
     u.still_running,
     u.only_by_acct,
@@ -181,6 +184,7 @@ select
     u.reclaim_delay_ns,
     u.thrashing_delay_ns,
     u.compact_delay_ns,
+    u.irq_delay_ns,
     (case when u.record = 'exact' and u.origin <> 'acct' then 1 end) is not null as seen_by_both,
     (case when u.state = 'running' and u.acct_id is null then 1 end) is not null as still_running,
     (case when u.origin = 'acct' or u.record = 'own' then 1 end) is not null as only_by_acct,
@@ -246,6 +250,7 @@ select
     u.reclaim_delay_ns,
     u.thrashing_delay_ns,
     u.compact_delay_ns,
+    u.irq_delay_ns,
     (case when u.record = 'exact' and u.origin <> 'acct' then 1 end) is not null as seen_by_both,
     (case when u.state = 'running' and u.acct_id is null then 1 end) is not null as still_running,
     (case when u.origin = 'acct' or u.record = 'own' then 1 end) is not null as only_by_acct,
@@ -311,6 +316,7 @@ select
     u.reclaim_delay_ns,
     u.thrashing_delay_ns,
     u.compact_delay_ns,
+    u.irq_delay_ns,
     (case when u.record = 'exact' and u.origin <> 'acct' then 1 end) is not null as seen_by_both,
     (case when u.state = 'running' and u.acct_id is null then 1 end) is not null as still_running,
     (case when u.origin = 'acct' or u.record = 'own' then 1 end) is not null as only_by_acct,

@@ -63,7 +63,9 @@ told as (
         sum(s.thrashing_delay_ns >> 32) as thrashing_delay_ns_high,
         sum(s.thrashing_delay_ns & 4294967295) as thrashing_delay_ns_low,
         sum(s.compact_delay_ns >> 32) as compact_delay_ns_high,
-        sum(s.compact_delay_ns & 4294967295) as compact_delay_ns_low
+        sum(s.compact_delay_ns & 4294967295) as compact_delay_ns_low,
+        sum(s.irq_delay_ns >> 32) as irq_delay_ns_high,
+        sum(s.irq_delay_ns & 4294967295) as irq_delay_ns_low
         -- to here
     from usage as s
 ),
@@ -131,7 +133,9 @@ attributed as (
         sum(u.thrashing_delay_ns >> 32) as thrashing_delay_ns_high,
         sum(u.thrashing_delay_ns & 4294967295) as thrashing_delay_ns_low,
         sum(u.compact_delay_ns >> 32) as compact_delay_ns_high,
-        sum(u.compact_delay_ns & 4294967295) as compact_delay_ns_low
+        sum(u.compact_delay_ns & 4294967295) as compact_delay_ns_low,
+        sum(u.irq_delay_ns >> 32) as irq_delay_ns_high,
+        sum(u.irq_delay_ns & 4294967295) as irq_delay_ns_low
         -- to here
     from incarnation_usage as u
     where
@@ -193,7 +197,9 @@ rest as (
         sum(u.thrashing_delay_ns >> 32) as thrashing_delay_ns_high,
         sum(u.thrashing_delay_ns & 4294967295) as thrashing_delay_ns_low,
         sum(u.compact_delay_ns >> 32) as compact_delay_ns_high,
-        sum(u.compact_delay_ns & 4294967295) as compact_delay_ns_low
+        sum(u.compact_delay_ns & 4294967295) as compact_delay_ns_low,
+        sum(u.irq_delay_ns >> 32) as irq_delay_ns_high,
+        sum(u.irq_delay_ns & 4294967295) as irq_delay_ns_low
         -- to here
     from process_usage as u
     where
@@ -257,7 +263,9 @@ gone as (
         sum(r.thrashing_delay_ns >> 32) as thrashing_delay_ns_high,
         sum(r.thrashing_delay_ns & 4294967295) as thrashing_delay_ns_low,
         sum(r.compact_delay_ns >> 32) as compact_delay_ns_high,
-        sum(r.compact_delay_ns & 4294967295) as compact_delay_ns_low
+        sum(r.compact_delay_ns & 4294967295) as compact_delay_ns_low,
+        sum(r.irq_delay_ns >> 32) as irq_delay_ns_high,
+        sum(r.irq_delay_ns & 4294967295) as irq_delay_ns_low
         -- to here
     from rollup_user as r
     where r.pruned = 1
@@ -501,6 +509,15 @@ measure as (
     cross join rest as r
     union all
     select
+        26 as place, 'irq_delay_ns' as measure,
+        e.irq_delay_ns_high as all_high, e.irq_delay_ns_low as all_low,
+        j.irq_delay_ns_high as jobs_high, j.irq_delay_ns_low as jobs_low,
+        r.irq_delay_ns_high as none_high, r.irq_delay_ns_low as none_low
+    from everything as e
+    cross join attributed as j
+    cross join rest as r
+    union all
+    select
         0 as place, 'processes' as measure,
         0 as all_high, p.processes as all_low,
         case when p.in_job = 1 then 0 end as jobs_high, case when p.in_job = 1 then p.processes end as jobs_low,
@@ -680,6 +697,13 @@ measure as (
         p.compact_delay_ns_high as all_high, p.compact_delay_ns_low as all_low,
         case when p.in_job = 1 then p.compact_delay_ns_high end as jobs_high, case when p.in_job = 1 then p.compact_delay_ns_low end as jobs_low,
         case when p.in_job = 0 then p.compact_delay_ns_high end as none_high, case when p.in_job = 0 then p.compact_delay_ns_low end as none_low
+    from gone as p
+    union all
+    select
+        26 as place, 'irq_delay_ns' as measure,
+        p.irq_delay_ns_high as all_high, p.irq_delay_ns_low as all_low,
+        case when p.in_job = 1 then p.irq_delay_ns_high end as jobs_high, case when p.in_job = 1 then p.irq_delay_ns_low end as jobs_low,
+        case when p.in_job = 0 then p.irq_delay_ns_high end as none_high, case when p.in_job = 0 then p.irq_delay_ns_low end as none_low
     from gone as p
     -- to here
 ),

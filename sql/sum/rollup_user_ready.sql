@@ -55,6 +55,7 @@ select
     r.reclaim_delay_ns,
     r.thrashing_delay_ns,
     r.compact_delay_ns,
+    r.irq_delay_ns,
     r.seen_by_both,
     r.still_running,
     r.only_by_acct

@@ -50,7 +50,8 @@ select
     sum(u.swapin_delay_ns >> 32) * 4294967296 + sum(u.swapin_delay_ns & 4294967295) as swapin_delay_ns,
     sum(u.reclaim_delay_ns >> 32) * 4294967296 + sum(u.reclaim_delay_ns & 4294967295) as reclaim_delay_ns,
     sum(u.thrashing_delay_ns >> 32) * 4294967296 + sum(u.thrashing_delay_ns & 4294967295) as thrashing_delay_ns,
-    sum(u.compact_delay_ns >> 32) * 4294967296 + sum(u.compact_delay_ns & 4294967295) as compact_delay_ns
+    sum(u.compact_delay_ns >> 32) * 4294967296 + sum(u.compact_delay_ns & 4294967295) as compact_delay_ns,
+    sum(u.irq_delay_ns >> 32) * 4294967296 + sum(u.irq_delay_ns & 4294967295) as irq_delay_ns
     -- to here
 from user_usage_part as u
 group by

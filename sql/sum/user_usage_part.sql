@@ -4,8 +4,8 @@ create view user_usage_part as
 -- ended since or still run. in_job is 1 of processes that were ever in a job, 0 of others. Add the
 -- rows up, and take the least and the most of times and peaks. ended_hour is the hour (since 1970,
 -- real time) in which they ended, of a whole day its first, NULL of what runs. Processes are not
--- summed here, since below a sum SQLite looks up every table of their view, asked for or not. made
--- by scripts/sql.py: union rollup_user
+-- summed here, since below a sum SQLite looks up every table of their view, asked for or not.
+-- made by scripts/sql.py: union rollup_user
 select
     u.uid,
     u.gid,
@@ -57,6 +57,7 @@ select
     u.reclaim_delay_ns,
     u.thrashing_delay_ns,
     u.compact_delay_ns,
+    u.irq_delay_ns,
     u.seen_by_both,
     u.still_running,
     u.only_by_acct
@@ -113,6 +114,7 @@ select
     u.reclaim_delay_ns,
     u.thrashing_delay_ns,
     u.compact_delay_ns,
+    u.irq_delay_ns,
     u.seen_by_both,
     u.still_running,
     u.only_by_acct
@@ -171,6 +173,7 @@ select
     u.reclaim_delay_ns,
     u.thrashing_delay_ns,
     u.compact_delay_ns,
+    u.irq_delay_ns,
     (case when u.record = 'exact' and u.origin <> 'acct' then 1 end) is not null as seen_by_both,
     (case when u.state = 'running' and u.acct_id is null then 1 end) is not null as still_running,
     (case when u.origin = 'acct' or u.record = 'own' then 1 end) is not null as only_by_acct
@@ -229,6 +232,7 @@ select
     u.reclaim_delay_ns,
     u.thrashing_delay_ns,
     u.compact_delay_ns,
+    u.irq_delay_ns,
     (case when u.record = 'exact' and u.origin <> 'acct' then 1 end) is not null as seen_by_both,
     (case when u.state = 'running' and u.acct_id is null then 1 end) is not null as still_running,
     (case when u.origin = 'acct' or u.record = 'own' then 1 end) is not null as only_by_acct
@@ -287,6 +291,7 @@ select
     u.reclaim_delay_ns,
     u.thrashing_delay_ns,
     u.compact_delay_ns,
+    u.irq_delay_ns,
     (case when u.record = 'exact' and u.origin <> 'acct' then 1 end) is not null as seen_by_both,
     (case when u.state = 'running' and u.acct_id is null then 1 end) is not null as still_running,
     (case when u.origin = 'acct' or u.record = 'own' then 1 end) is not null as only_by_acct
@@ -345,6 +350,7 @@ select
     u.reclaim_delay_ns,
     u.thrashing_delay_ns,
     u.compact_delay_ns,
+    u.irq_delay_ns,
     (case when u.record = 'exact' and u.origin <> 'acct' then 1 end) is not null as seen_by_both,
     (case when u.state = 'running' and u.acct_id is null then 1 end) is not null as still_running,
     (case when u.origin = 'acct' or u.record = 'own' then 1 end) is not null as only_by_acct

@@ -6,31 +6,11 @@ import json
 
 import pytest
 
+from elsa.measures import OF_TASKSTATS_ALONE
 from tests.support.given import Warehouse
 
 # What taskstats counts and jobs add up.
-ADDED = (
-    *("threads", "run_ns", "utime_us", "stime_us"),
-    *(
-        "read_chars",
-        "write_chars",
-        "read_syscalls",
-        "write_syscalls",
-        "read_bytes",
-        "write_bytes",
-        "cancelled_write_bytes",
-    ),
-    *(
-        "nvcsw",
-        "nivcsw",
-        "cpu_delay_ns",
-        "blkio_delay_ns",
-        "swapin_delay_ns",
-        "reclaim_delay_ns",
-        "thrashing_delay_ns",
-    ),
-    "compact_delay_ns",
-)
+ADDED = ("threads", "run_ns", "utime_us", "stime_us", *OF_TASKSTATS_ALONE)
 
 
 def test_finished_job_sums_its_processes_and_tells_wall_from_elapsed(warehouse: Warehouse) -> None:

@@ -7,42 +7,16 @@ from typing import Any
 import pytest
 
 from elsa.decode.acct import AXSIG
+from elsa.measures import OF_TASKSTATS_ALONE
 from tests.support.given import Warehouse
 
 REAL_S = 1_767_323_045  # real time of monotonic 0 (see given.py)
 # What only taskstats tells.
 USAGE = (
-    *(
-        "threads",
-        "usage_complete",
-        "run_ns",
-        "utime_us",
-        "stime_us",
-        "rss_kib",
-        "vm_kib",
-        "coremem_mb_us",
-        "virtmem_mb_us",
-    ),
-    *("coremem_mb_s", "virtmem_mb_s"),
-    *(
-        "read_chars",
-        "write_chars",
-        "read_syscalls",
-        "write_syscalls",
-        "read_bytes",
-        "write_bytes",
-        "cancelled_write_bytes",
-    ),
-    *(
-        "nvcsw",
-        "nivcsw",
-        "cpu_delay_ns",
-        "blkio_delay_ns",
-        "swapin_delay_ns",
-        "reclaim_delay_ns",
-        "thrashing_delay_ns",
-    ),
-    *("compact_delay_ns", "exe_dev", "exe_inode"),
+    *("threads", "usage_complete", "run_ns", "utime_us", "stime_us", "rss_kib", "vm_kib"),
+    *("coremem_mb_us", "virtmem_mb_us", "coremem_mb_s", "virtmem_mb_s"),
+    *OF_TASKSTATS_ALONE,
+    *("exe_dev", "exe_inode"),
 )
 
 

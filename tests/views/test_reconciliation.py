@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from elsa.measures import OF_TASKSTATS_ALONE
 from tests.support.given import Warehouse
 
 MEASURES = {
@@ -22,28 +23,7 @@ MEASURES = {
     "majflt": "majflt",
 }
 # Those that taskstats tells, by their columns in table usage.
-TOLD = (
-    *("threads", "run_ns", "utime_us", "stime_us"),
-    *(
-        "read_chars",
-        "write_chars",
-        "read_syscalls",
-        "write_syscalls",
-        "read_bytes",
-        "write_bytes",
-        "cancelled_write_bytes",
-    ),
-    *(
-        "nvcsw",
-        "nivcsw",
-        "cpu_delay_ns",
-        "blkio_delay_ns",
-        "swapin_delay_ns",
-        "reclaim_delay_ns",
-        "thrashing_delay_ns",
-    ),
-    "compact_delay_ns",
-)
+TOLD = ("threads", "run_ns", "utime_us", "stime_us", *OF_TASKSTATS_ALONE)
 
 
 def figures(warehouse: Warehouse) -> dict[str, tuple[int | None, ...]]:

@@ -7,10 +7,12 @@ from __future__ import annotations
 from elsa.decode import events as ev
 from elsa.decode.events import Event
 from elsa.decode.taskstats import Taskstats
-from elsa.matching.taskstats import UsageMatcher
+from elsa.matching.taskstats import UsageMatcher, usage_row
+from elsa.measures import COUNTERS, DELAYS, PEAKS
 from elsa.state.jobs import Jobs
 from elsa.state.process_table import Processes
 from elsa.state.taskstats import ProcessStats
+from elsa.store import schema
 
 MS = 1_000_000
 PID = 100
@@ -32,6 +34,7 @@ def stats(elapsed_ns: int, code: int = 0, pid: int = PID) -> ProcessStats:
         etime_us=elapsed_ns // 1000,
         tgetime_us=elapsed_ns // 1000,
         blkio_delay_ns=7,
+        irq_count=1,
         comm="cc1",
     )
     return ProcessStats(pid, 1, True, total)
@@ -142,3 +145,28 @@ def test_counter_that_ran_over_is_unknown_and_the_others_stay() -> None:
     (row,) = processes.changes.usage
     assert {7, 2**63 - 1} <= set(row)
     assert row.count(None) == 2
+
+
+def usage_by_column(total: Taskstats, *, delays: bool) -> dict[str, int | None]:
+    row = usage_row(3, ProcessStats(PID, 1, True, total), delays=delays)
+    return dict(zip(schema.usage.columns.keys(), row, strict=True))
+
+
+def test_every_field_of_a_measure_is_stored_in_its_column() -> None:
+    total = Taskstats._make(range(1000, 1000 + len(Taskstats._fields)))
+    usage = usage_by_column(total, delays=True)
+    for measure in (*COUNTERS, *PEAKS):
+        assert usage[measure.column] == getattr(total, measure.field), measure.name
+
+
+def test_delays_are_unknown_where_the_kernel_does_not_count_them() -> None:
+    total = stats(MS).total
+    unknown = {key for key, value in usage_by_column(total, delays=False).items() if value is None}
+    assert unknown == set(DELAYS)
+
+
+def test_delay_by_interrupts_is_unknown_where_the_kernel_never_counted_one() -> None:
+    total = stats(MS).total
+    assert usage_by_column(total, delays=True)["irq_delay_ns"] == 0
+    usage = usage_by_column(total._replace(irq_count=0), delays=True)
+    assert (usage["irq_delay_ns"], usage["blkio_delay_ns"]) == (None, 7)
