@@ -104,11 +104,7 @@ def _compared_pruned() -> Iterator[str]:
 def _union(table: str) -> str:
     """The rows that add up to what is known by the keys of a rollup."""
     columns = aggregates.parts(ROLLUPS[table].measures)
-    return (
-        rollup_source.source(table, Window(), [f"u.{name}" for name in columns], days=True)
-        .sql.removeprefix("from (\n")
-        .removesuffix("\n) as u")
-    )
+    return rollup_source.parts(table, Window(), [f"u.{name}" for name in columns], days=True).sql
 
 
 def _counter(alias: str, key: str) -> str:

@@ -190,8 +190,9 @@ def _doubts(window: Window) -> str:
     hours = window.hours("u.ended_hour")
     if not hours:
         return "audit_unconfirmed"
-    theirs = f"audit_unconfirmed_process as (select * from main.audit_unconfirmed_process as u where {' and '.join(hours)})"
-    return f"(with {theirs} select * from ({sql_files.select('audit_unconfirmed')}))"
+    view = "audit_unconfirmed_process"
+    theirs = f"select * from main.{view} as u where {' and '.join(hours)}"
+    return sql_files.over("audit_unconfirmed", view, theirs)
 
 
 def write(report: Audit, output: Output, out: TextIO) -> None:

@@ -21,7 +21,7 @@ from elsa.errors import ElsaError, UsageError
 from elsa.measures import MEASURES
 from elsa.report.jobs import COLUMNS as OF_JOBS
 from elsa.report.processes import COLUMNS as OF_PROCESSES
-from elsa.report.query.statement import of_host
+from elsa.report.query import statement
 from elsa.report.query.times import Window
 from elsa.report.query.warehouse import several_hosts
 from elsa.report.render.columns import COLUMNS, local_time, tag_list
@@ -30,14 +30,8 @@ from elsa.text import printable
 HOURS = 24
 # So many rows at a time: what is in memory at once.
 ROWS = 20_000
-_NAMES = {
-    "user": "user_name(u.uid)",
-    "group": "group_name(u.gid)",
-    "owner": "user_name(u.owner_uid)",
-}
-_NAMES_APART = {key: of_host(text) for key, text in _NAMES.items()} | {
-    "owner": "owner_name(u.owner_uid, u.job_id)"
-}
+_NAMES = statement.NAMES | {"owner": "user_name(u.owner_uid)"}
+_NAMES_APART = statement.NAMES_APART | {"owner": "owner_name(u.owner_uid, u.job_id)"}
 _OF_STAYS = ("job_id", "process_id", "pid", "how", "since_at", "until_at")
 
 Progress = Callable[[int, int], None]

@@ -213,7 +213,7 @@ def _of_hosts(known: dict[str, str], job: str) -> dict[str, str]:
     """The columns of jobs where there are several hosts: the job's host, and the name that its
     owner has there.
     """
-    owner = known["owner"].replace("user_name(", "owner_name(").replace(")", f", {job})")
+    owner = f"owner_name({known['owner_uid']}, {job})"
     return {"host": f"host_of_job({job})", **known, "owner": owner}
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from elsa.measures import OF_TASKSTATS_ALONE
 from elsa.report import completeness
 from elsa.report.query.selection import Selection
-from elsa.report.query.statement import Condition, Query, of_host, rows, select
+from elsa.report.query.statement import NAMES, NAMES_APART, Condition, Query, rows, select
 from elsa.report.render.output import Output
 from elsa.report.render.writer import Report, Row
 from elsa.state.clock import HOUR_NS
@@ -117,22 +117,18 @@ LAST = View(
 
 # Looked up by key for each row, since a join would read all of that view first.
 _PROGRAM = ("cmdline", "exe", "cwd", "cgroup", "loginuid", "session")
-_SPECIAL = {
-    "user": "user_name(u.uid)",
-    "group": "group_name(u.gid)",
-    # lastcomm's letters; NULL where nothing is known of them
-    "flags": (
-        "iif(u.superuser, 'S', '') || iif(u.forked_only, 'F', '') || iif(u.dumped_core, 'D', '') ||"
-        " iif(u.killed, 'X', '')"
-    ),
-}
+# lastcomm's letters; NULL where nothing is known of them
+_FLAGS = (
+    "iif(u.superuser, 'S', '') || iif(u.forked_only, 'F', '') || iif(u.dumped_core, 'D', '') ||"
+    " iif(u.killed, 'X', '')"
+)
 _OF_JOBS = ("job_id", "how", "part_life", "part_life_whole")
 
 
 def columns(selection: Selection) -> dict[str, str]:
     """Every column that there is, with its expression."""
-    named = {key: of_host(text) for key, text in _SPECIAL.items()} if selection.apart else _SPECIAL
-    known = {key: named.get(key, f"u.{key}") for key in COLUMNS}
+    special = (NAMES_APART if selection.apart else NAMES) | {"flags": _FLAGS}
+    known = {key: special.get(key, f"u.{key}") for key in COLUMNS}
     known |= {
         key: f"(select x.{key} from process_program as x where x.process_id = u.process_id)"
         for key in _PROGRAM

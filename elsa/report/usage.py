@@ -14,7 +14,7 @@ from elsa.report import completeness
 from elsa.report.query import periods, rollup_source
 from elsa.report.query import sums as measures
 from elsa.report.query.selection import Selection
-from elsa.report.query.statement import Query, listed, of_host, rows, select
+from elsa.report.query.statement import NAMES, NAMES_APART, Query, listed, rows, select
 from elsa.report.render.output import Output
 from elsa.report.render.writer import Report, Row
 from elsa.state.clock import HOUR_NS
@@ -57,7 +57,7 @@ class By(NamedTuple):
             return self
         keys = {
             "host": "host_name(u.host_id)",
-            **{key: of_host(text) for key, text in self.keys.items()},
+            **{key: NAMES_APART.get(key, text) for key, text in self.keys.items()},
         }
         return self._replace(keys=keys, shown=("host", *self.shown), apart=("u.host_id",))
 
@@ -69,9 +69,9 @@ COMMANDS = By(
     ("rollup_command",),
 )
 """By command and whether it ever called exec, which is GNU sa's key."""
-USERS = By("user", {"user": "user_name(u.uid)", "uid": "u.uid"}, ("user",), ("rollup_user",))
+USERS = By("user", {"user": NAMES["user"], "uid": "u.uid"}, ("user",), ("rollup_user",))
 """By real uid."""
-GROUPS = By("group", {"group": "group_name(u.gid)", "gid": "u.gid"}, ("group",), ("rollup_user",))
+GROUPS = By("group", {"group": NAMES["group"], "gid": "u.gid"}, ("group",), ("rollup_user",))
 """By real gid, which only accounting records tell."""
 _OF_PERIODS = (rollup_source.ALL, "rollup_user", "rollup_command")
 HOURS, DAYS, MONTHS = (

@@ -247,7 +247,13 @@ def _prune_chunk(connection: sqlite3.Connection, db: Path, hour: int) -> int:
         ).rowcount
 
 
-def _keep_sums(connection: sqlite3.Connection, table: str, part: str, where: str) -> None:
+def _keep_sums(
+    connection: sqlite3.Connection,
+    table: str,
+    part: str,
+    where: str,
+    values: tuple[int, ...] = (),
+) -> None:
     """Store the sums over rows of a rollup's view, or of one part of process_usage, as sums of
     pruned rows.
     """
@@ -258,7 +264,8 @@ def _keep_sums(connection: sqlite3.Connection, table: str, part: str, where: str
         keys[0] = f"(select id from comm where name = {keys[0]})"
     grouped = ", ".join(f"u.{key}" for key in (rollup.hour, *rollup.keys))
     source = f"from {view} as u where {where} group by {grouped}"
-    kept = summed(connection, [f"u.{rollup.hour}", "1", *keys], columns(rollup.measures), source)
+    stored = [f"u.{rollup.hour}", "1", *keys]
+    kept = summed(connection, stored, columns(rollup.measures), source, values)
     insert_rows(connection, insert_into(table), kept)
 
 
@@ -266,12 +273,9 @@ def _prune_ambiguous_records(connection: sqlite3.Connection, hour: int) -> None:
     """Delete records of an hour that fit several processes and will never be joined."""
     if not connection.execute(f"select 1 {_OLD_RECORD}", (hour,)).fetchone():
         return
-    of_hour = (
-        f"u.ended_hour = {hour} and u.acct_id in (select a.id"
-        f" {_OLD_RECORD.replace('?', str(hour))})"
-    )
+    of_hour = f"u.ended_hour = ? and u.acct_id in (select a.id {_OLD_RECORD})"
     for table in ("rollup_command", "rollup_user"):
-        _keep_sums(connection, table, "unjoined_record_usage", of_hour)
+        _keep_sums(connection, table, "unjoined_record_usage", of_hour, (hour, hour))
     connection.execute(f"delete from acct where id in (select a.id {_OLD_RECORD})", (hour,))
 
 

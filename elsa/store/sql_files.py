@@ -41,10 +41,12 @@ def views() -> list[Path]:
     return list(ordered.values())
 
 
-def select(view: str) -> str:
-    """The select statement of a view."""
+def over(view: str, name: str, rows: str) -> str:
+    """A view over some rows only, for a from clause: `rows` is a select of them, and hides the view
+    `name`, which the view reads.
+    """
     (path,) = folder("sql").glob(f"*/{view}.sql")
-    return path.read_text(encoding="utf-8").removeprefix(f"create view {view} as\n")
+    return f"(with {name} as ({rows}) select * from (\n{path.read_text(encoding='utf-8')}))"
 
 
 # Read at import: a daemon keeps its version even if its package is upgraded or removed.

@@ -91,7 +91,10 @@ def triggers() -> list[str]:
 
 def views() -> list[str]:
     """The statements that create every view, each after the views that it reads."""
-    return [path.read_text(encoding="utf-8").rstrip().rstrip(";") for path in sql_files.views()]
+    return [
+        f"create view {path.stem} as\n{path.read_text(encoding='utf-8').rstrip()}"
+        for path in sql_files.views()
+    ]
 
 
 def _refuse_foreign(connection: sqlite3.Connection, path: Path, revision: str | None) -> None:

@@ -1,4 +1,3 @@
-create view audit as
 -- Grain: one row per class: how far the connector and accounting agree. The processes of all
 -- classes are all incarnations, the records of all classes but self all records that count.
 with summed as (

@@ -1,4 +1,3 @@
-create view audit_cause as
 -- Grain: one row per cause that the reconciliation of the two witnesses knows, in words.
 select
     'reboot' as cause,

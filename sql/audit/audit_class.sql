@@ -1,4 +1,3 @@
-create view audit_class as
 -- Grain: one row per class that the reconciliation of the two witnesses knows, in words; place is
 -- the order to show them in.
 select

@@ -1,4 +1,3 @@
-create view audit_hour as
 -- Grain: one row per hour (since 1970, real time; NULL: of what has not ended), boot, class and
 -- before_first_start, with sums over what ended in it. minutes has a bit for each minute of the hour in which
 -- one ended, compared counts those whose CPU time both witnesses tell. Hours that are rolled up are

@@ -1,4 +1,3 @@
-create view audit_item as
 -- Grain: one row per incarnation, plus one row (process_id NULL) per accounting record that is
 -- joined to none, those included that acct(2) writes about its own caller. So every incarnation and
 -- every record stands here exactly once, in one class. ended_ns is real; of a record without a

@@ -1,4 +1,3 @@
-create view audit_period as
 -- Grain: one row per period of time in which processes were seen by one witness only, or with a
 -- doubt, for one likely cause. What ended before anybody listened is one period for each boot, and
 -- is not in audit_unconfirmed.

@@ -1,4 +1,3 @@
-create view audit_ticks as
 -- Grain: one row: the CPU time of the processes of which both taskstats and an accounting record
 -- tell, by either, and what the record lost: it cuts user and system time of every process down to
 -- ticks of 1/100 s.

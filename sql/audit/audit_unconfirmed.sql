@@ -1,4 +1,3 @@
-create view audit_unconfirmed as
 -- Grain: one row per incarnation that only one witness saw, or both with a doubt, with the likely
 -- cause; those apart of which only accounting could tell, as nobody listened yet (see
 -- audit_period). period numbers the rows that belong together, within boot, class and cause: a

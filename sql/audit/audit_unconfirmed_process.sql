@@ -1,4 +1,3 @@
-create view audit_unconfirmed_process as
 -- Grain: one row per incarnation that is in audit_unconfirmed, and the hour (since 1970, real time) in
 -- which it ended.
 select

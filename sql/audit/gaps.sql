@@ -1,4 +1,3 @@
-create view gaps as
 -- Grain: one row per known loss: what may be missing, between which times (of a boot) or bytes (of
 -- an accounting file). NULL times are unknown; real times are by the clock that held when the gap
 -- began.

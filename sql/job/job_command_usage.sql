@@ -1,4 +1,3 @@
-create view job_command_usage as
 -- Grain: one row per job, command and forked_only: what command_usage is for the host, within one
 -- job. Of pruned processes it is not known any more which commands they were: they are one row of
 -- their job, pruned 1, without a command. So the rows of a job add up to job_usage.

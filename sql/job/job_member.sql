@@ -1,4 +1,3 @@
-create view job_member as
 -- Grain: one row per job and incarnation that was ever in it: several stays are one row, that of
 -- the first, until the end of the last. since_ns 0 is "from its birth", until_ns NULL "to its end";
 -- both monotonic. No `group by` here, so that a condition on job_id or process_id reaches the keys

@@ -1,4 +1,3 @@
-create view job_membership as
 -- Grain: one row per stay of an incarnation in a job, in words and real times: who came in how and
 -- when, who left when. since_at is its birth where it was in the job from birth; until_at is NULL
 -- where it stayed to its end.

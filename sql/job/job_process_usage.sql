@@ -1,4 +1,3 @@
-create view job_process_usage as
 -- Grain: one row per job and incarnation that was ever in it, with what the process used while it
 -- was a member: its counters at each leave and at its end, less those at each entry, never below 0.
 -- That holds for CPU time, page faults and the sums of taskstats; the accounting record's own

@@ -1,4 +1,3 @@
-create view job_usage as
 -- Grain: one row per job. Jobs may share processes, so the rows do not add up to the host: see
 -- reconciliation. A sum is over what is known: `running`, `without_record`, `uncertain`,
 -- `inferred`, `part_life` and `gaps` say what that leaves out, `complete` is 1 when all has ended

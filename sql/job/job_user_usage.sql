@@ -1,4 +1,3 @@
-create view job_user_usage as
 -- Grain: one row per job and real uid: what user_usage is for the host, within one job. Of pruned
 -- processes it is not known any more whose they were: they are one row of their job, pruned 1,
 -- without a uid. So the rows of a job add up to job_usage.

@@ -1,4 +1,3 @@
-create view acct_records as
 -- Grain: one row per accounting record, counted or not, in the kernel's units, with its file and
 -- what became of it. counted is 0 for the records that acct(2) writes about its own caller.
 -- ended_at is the exit second, the one time in it to trust; ended_inferred is 1 where it was

@@ -1,4 +1,3 @@
-create view incarnation_usage as
 -- Grain: one row per incarnation, that is one life of one pid, with what taskstats and its
 -- accounting record say it used. in_job is 1 if it was ever in a job. class says which witness saw
 -- it (in words in audit_class), before_first_start 1 that only accounting could: the collector had never been

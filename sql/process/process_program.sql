@@ -1,4 +1,3 @@
-create view process_program as
 -- Grain: one row per incarnation that lived long enough to be looked at: what it executed last,
 -- NULL where it was gone before that could be seen. cmdline has its arguments quoted as for a
 -- shell, secrets replaced, and ends in … where it was cut; loginuid is NULL for what no login

@@ -1,4 +1,3 @@
-create view unjoined_record_usage as
 -- Grain: one row per counted accounting record that is joined to no incarnation (pending or
 -- ambiguous), in the columns of a process. Its times are known to the second: that of the end is
 -- acct.ended, and btime was counted back from there.

@@ -1,4 +1,3 @@
-create view command_usage as
 -- Grain: one row per command and forked_only, the key of GNU sa: forked_only 1 (sa's `*`) is a
 -- process that never called exec, NULL one without an accounting record (it runs still, or its
 -- record was lost). With sa over the same records: calls = records, re = etime_ticks / 6000

@@ -1,4 +1,3 @@
-create view command_usage_part as
 -- Grain: one row per command, forked_only and part of what it used: days and hours that are rolled
 -- up, or of which only sums are left, and single processes, and records without one, that ended
 -- since or still run. Add the rows up, and take the least and the most of times and peaks.

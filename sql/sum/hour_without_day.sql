@@ -1,4 +1,3 @@
-create view hour_without_day as
 -- Grain: one row per hour (since 1970) of which there are sums, in a day that is not put together
 -- (see rollup_day). Two walks through indexes, each step one search for the next hour; what is put
 -- together is skipped by the day.

@@ -1,4 +1,3 @@
-create view hour_without_rollup as
 -- Grain: one row per hour (since 1970) in which something ended, or was taken out of a job, and
 -- that is not rolled up. Three walks through indexes, each step one search for the next hour.
 with recursive ended (hour) as (

@@ -1,4 +1,3 @@
-create view job_usage_part as
 -- Grain: one row per job and part of what it used: days and hours that are rolled up, or of which
 -- only sums are left, and single processes that ended in it since, were taken out of it since, or
 -- still run in it. Add the rows up, and take the least and the most of times and peaks. ended_hour

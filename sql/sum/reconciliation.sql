@@ -1,4 +1,3 @@
-create view reconciliation as
 -- Grain: one row per measure. in_all is counted straight from process, acct and usage; in_jobs over
 -- the processes that were ever in a job, each once and whole, however many jobs it was in; in_none
 -- over all other processes and the records joined to none. Of what was pruned each has the sums

@@ -1,4 +1,3 @@
-create view rollup_user_ready as
 -- Grain: one row per hour, uid, gid, in_job and host_id, of those hours that are rolled up: sums
 -- over what ended in the hour. Where processes were pruned there is a row for them and one for what
 -- is left, so sum these rows. Hours that are not rolled up (yet) are in process_usage alone.

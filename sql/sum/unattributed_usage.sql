@@ -1,4 +1,3 @@
-create view unattributed_usage as
 -- Grain: one row: all processes that were never in a job, pruned ones too, and all counted records
 -- that are joined to no process.
 select

@@ -1,4 +1,3 @@
-create view user_usage as
 -- Grain: one row per host and real uid; NULL where it is unknown. Read from sums, as far as there
 -- are some; so what was pruned is in it.
 select

@@ -1,4 +1,3 @@
-create view user_usage_part as
 -- Grain: one row per uid, gid, in_job, host_id and part of what they used: days and hours that are
 -- rolled up, or of which only sums are left, and single processes, and records without one, that
 -- ended since or still run. in_job is 1 of processes that were ever in a job, 0 of others. Add the

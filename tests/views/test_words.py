@@ -44,10 +44,8 @@ def test_case_words_are_the_names_of_the_codes() -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_view_file_names_its_view_and_states_its_grain(path: Path) -> None:
-    first, second, *_ = path.read_text(encoding="utf-8").splitlines()
-    assert first == f"create view {path.stem} as"
-    assert second.startswith("-- Grain: one row")
+def test_view_file_states_its_grain(path: Path) -> None:
+    assert path.read_text(encoding="utf-8").startswith("-- Grain: one row")
 
 
 def test_bare_numbers_of_the_views_mean_what_they_are_taken_for() -> None:

@@ -63,7 +63,21 @@ def source(
     jobs: str | None = None,
 ) -> Query:
     """The from clause, with the alias `u`, for sums by the keys of a rollup and by `ended_hour`
-    over all that is in a window.
+    over all that is in a window: the union of `parts`.
+    """
+    union = parts(table, window, expressions, *conditions, days=days, jobs=jobs)
+    return Query(f"from (\n{union.sql}\n) as u", union.values)
+
+
+def parts(
+    table: str,
+    window: Window,
+    expressions: Iterable[str],
+    *conditions: Condition,
+    days: bool = False,
+    jobs: str | None = None,
+) -> Query:
+    """The rows that add up to what is in a window.
 
     It has the sums that the expressions name: a union computes whatever it is asked for. Conditions are on the keys. Several rows may be
     of one key and hour. With `days` a whole day may count as its first hour. What still runs is there if there is no window. Of `jobs`,
@@ -77,7 +91,7 @@ def source(
     }
     hours = whole_hours(window)
     theirs = conditions if jobs is None else (Condition(f"u.job_id in ({jobs})"), *conditions)
-    parts = [
+    union = [
         _part(
             [*keys, f"{hour} as ended_hour", *(f"u.{name}" for name in stored)], name, rows, theirs
         )
@@ -87,7 +101,7 @@ def source(
     # not.
     each = [text if text == f"u.{name}" else f"{text} as {name}" for name, text in stored.items()]
     if jobs is not None:
-        parts.append(
+        union.append(
             _rest_of_jobs(
                 jobs, _select([*keys, "u.out_hour as ended_hour", *each]), window, conditions
             )
@@ -98,12 +112,14 @@ def source(
             "u.ended_hour" if rollup.hour == "ended_hour" else f"u.{rollup.hour} as ended_hour",
             *each,
         ]
-        parts += [
+        union += [
             _part(listed, view, [rows], conditions)
             for view in PARTS.get(rollup.view, (rollup.view,))
         ]
-    text = "\nunion all\n".join(part.sql for part in parts)
-    return Query(f"from (\n{text}\n) as u", tuple(value for part in parts for value in part.values))
+    return Query(
+        "\nunion all\n".join(part.sql for part in union),
+        tuple(value for part in union for value in part.values),
+    )
 
 
 class Hours(NamedTuple):
@@ -234,8 +250,8 @@ def _rest_of_jobs(
 def job_usage(jobs: str) -> str:
     """The view job_usage for some jobs only, which SQL lists: it reads what is theirs alone.
 
-    SQLite lets a condition sink through one sum, but not through a sum of sums. So the view's own select is given their rows alone under
-    the name of job_usage_part.
+    SQLite lets a condition sink through one sum, but not through a sum of sums. So the view is put
+    over their rows of job_usage_part alone.
     """
     theirs = source(
         "rollup_job",
@@ -244,7 +260,5 @@ def job_usage(jobs: str) -> str:
         days=True,
         jobs=jobs,
     )
-    return (
-        f"(with job_usage_part as (select * {theirs.sql}) select * from ({sql_files.select('job_usage')})"
-        f" where job_id in ({jobs}))"
-    )
+    usage = sql_files.over("job_usage", "job_usage_part", f"select * {theirs.sql}")
+    return f"(select * from {usage} where job_id in ({jobs}))"

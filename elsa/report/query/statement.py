@@ -45,19 +45,16 @@ _WHOLE_LIFE = """(
 # oldest.
 _BETTER = """select 1 from job_member as o
         where o.process_id = u.process_id and +o.job_id in ({}) and (o.part_life, o.job_id) < (u.part_life, u.job_id)"""
+NAMES = {"user": "user_name(u.uid)", "group": "group_name(u.gid)"}
+"""The names of users and groups, where all rows are of this host."""
+NAMES_APART = {"user": "user_name(u.uid, u.host_id)", "group": "group_name(u.gid, u.host_id)"}
+"""The same where rows are of several hosts: the name that each has on the host of the row."""
 # Keys that SQL wants in quotes.
 _RESERVED = ("group",)
 # A function of ours that the sqlite3 shell does not have.
 _NAMED = re.compile(
     r"\b(?:user_name|group_name|owner_name|host_name|host_of_job)\(([\w.]+)(?:, [\w.]+)?\)"
 )
-
-
-def of_host(text: str) -> str:
-    """An expression for a name of this host, as one for the name that it has on the host of the
-    row.
-    """
-    return re.sub(r"_name\((u\.[ug]id)\)", r"_name(\1, u.host_id)", text)
 
 
 class Query(NamedTuple):
@@ -198,19 +195,13 @@ def _of_jobs(
 def _part(
     view: str, derived: Mapping[str, str], needed: list[str], conditions: list[Condition]
 ) -> Query:
-    columns = ", ".join(
-        f"{derived[name]} as {name}" if name in derived else f"u.{name}" for name in needed
-    )
-    where = ""
-    if conditions:
-        texts = [
-            _COLUMN.sub(
-                lambda found: f"({derived[found[1]]})" if found[1] in derived else found[0],
-                each.sql,
-            )
-            for each in conditions
-        ]
-        where = "\n    where " + "\n        and ".join(texts)
+    columns = ", ".join(f"u.{name}" for name in needed)
+    texts = [each.sql for each in conditions]
+    where = "\n    where " + "\n        and ".join(texts) if texts else ""
+    added = sorted(derived.keys() & (columns_of(texts) | set(needed)))
+    if added:
+        listed = ", ".join(f"{derived[name]} as {name}" for name in added)
+        view = f"(select u.*, {listed} from {view} as u)"
     return Query(
         f"    select {columns}\n    from {view} as u{where}",
         tuple(value for each in conditions for value in each.values),

@@ -199,9 +199,7 @@ def test_a_view_that_does_not_fit_leaves_everything_as_it_was(
     fresh: bool, template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sql = Path(shutil.copytree(sql_files.folder("sql"), tmp_path / "sql"))
-    (sql / "job" / "zz.sql").write_text(
-        "create view zz as\n-- Grain: none.\nselect missing from process\n"
-    )
+    (sql / "job" / "zz.sql").write_text("-- Grain: none.\nselect missing from process\n")
     real = sql_files.folder
     monkeypatch.setattr(sql_files, "folder", lambda name: sql if name == "sql" else real(name))
     path = tmp_path / "elsa.db"
