@@ -65,17 +65,17 @@ def what_is_missing() -> list[checks.Result]:
         return [
             checks.Result(
                 "privileges",
-                checks.Status.FAIL,
+                checks.Level.FAIL,
                 "you are not root",
                 "run it as root to account a real job",
             )
         ]
     # A privilege that is not held is only a warning to ELSA, but switching accounting on is ours to
     # do here.
-    bad = {"privileges": (checks.Status.WARN, checks.Status.FAIL)}
+    bad = {"privileges": (checks.Level.WARN, checks.Level.FAIL)}
     results = [result for result in checks.run(checks.Place()) if result.name in ESSENTIAL]
     return [
-        result for result in results if result.status in bad.get(result.name, (checks.Status.FAIL,))
+        result for result in results if result.status in bad.get(result.name, (checks.Level.FAIL,))
     ]
 
 

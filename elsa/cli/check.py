@@ -59,7 +59,7 @@ def check(
     settings = config.load({"db": db, "socket": socket, "acct_file": acct_file})
     since_ns = None if since is None else moment(since, datetime.now().astimezone(), "--since")
     results = checks.run(checks.Place(settings, since_ns=since_ns))
-    failed = [result.name for result in results if result.status is checks.Status.FAIL]
+    failed = [result.name for result in results if result.status is checks.Level.FAIL]
     if form == "json":
         click.echo(
             json.dumps(

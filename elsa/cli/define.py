@@ -16,7 +16,7 @@ from elsa.cli import options, progress
 from elsa.cli.main import Command, tell
 from elsa.errors import RetryError, UnavailableError, UsageError
 from elsa.kernel.safe_paths import same_file
-from elsa.state.criteria import Selection
+from elsa.state.criteria import Criteria
 from elsa.text import printable
 
 # How much longer than that to wait for jobd, which gives up by itself.
@@ -98,7 +98,7 @@ def define(
     began = window(since, until, now)
     root_pid, root_at = _pid_at(root, now, "--root")
     session_pid, session_at = _pid_at(session, now, "--session")
-    selection = Selection(
+    selection = Criteria(
         root_pid,
         session_pid,
         root_at or session_at,
@@ -133,7 +133,7 @@ def _pid_at(text: str | None, now: datetime, option: str) -> tuple[int | None, i
 
 
 def _carry_out(
-    settings: config.Config, selection: Selection, fields: dict[str, Any], *, named: bool
+    settings: config.Config, selection: Criteria, fields: dict[str, Any], *, named: bool
 ) -> dict[str, Any]:
     """Do it in this process where the files allow it, else have jobd do it."""
     from elsa.control.client import Client

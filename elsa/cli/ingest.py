@@ -16,7 +16,7 @@ from elsa.cli.main import CONTEXT, Command, tell
 from elsa.text import printable
 
 if TYPE_CHECKING:
-    from elsa.ingest.ingester import Outcome
+    from elsa.ingest.ingester import PassResult
 
 # How a join is told, in the order in which a reader wants to know it.
 WORDS = {
@@ -92,7 +92,7 @@ def ingest(
     ingester, scheduler = Ingester(settings, Procfs(), host), RollupScheduler(settings.db)
     if follow:
 
-        def after(outcome: Outcome) -> None:
+        def after(outcome: PassResult) -> None:
             _tell(outcome, quiet=quiet, following=True)
             scheduler.roll_up_if_due()
 
@@ -116,13 +116,13 @@ def _stop_on_signal() -> list[int]:
     return came
 
 
-def _tell(outcome: Outcome, *, quiet: bool, following: bool) -> None:
+def _tell(outcome: PassResult, *, quiet: bool, following: bool) -> None:
     _tell_trouble(outcome)
     if not quiet and (not following or outcome.records or outcome.settled_late):
         _tell_joins(outcome)
 
 
-def _tell_trouble(outcome: Outcome) -> None:
+def _tell_trouble(outcome: PassResult) -> None:
     for trouble in outcome.troubles:
         tell(f"elsa-ingest: {trouble}")
     for path, skipped in outcome.skipped[:SKIPPED_SHOWN]:
@@ -146,7 +146,7 @@ def _tell_trouble(outcome: Outcome) -> None:
         )
 
 
-def _tell_joins(outcome: Outcome) -> None:
+def _tell_joins(outcome: PassResult) -> None:
     for path, records in outcome.files.items():
         if records or len(outcome.files) == 1:
             click.echo(f"{printable(path)}: {records} new record{'' if records == 1 else 's'}")

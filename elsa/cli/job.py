@@ -29,7 +29,7 @@ from elsa.kernel import accounts
 if TYPE_CHECKING:
     from elsa.run.live_usage import Running
 
-Row = Mapping[str, Any]
+JsonObject = Mapping[str, Any]
 # Words of `top` are folded at this width in a pipe, where no terminal says its own.
 LONGEST_LINE = 1000
 # How long `run` waits for what its command used to be stored; a warehouse that is locked is not
@@ -291,7 +291,7 @@ def top(ref: protocol.JobRef | None, every: float, socket: Path | None) -> None:
         cpu_s = {member["process_id"]: process.usage.cpu_s or 0.0 for member, process in running}
         rate = rates.next(cpu_s, time.monotonic())
 
-        def most_cpu_first(pair: tuple[Row, Running]) -> tuple[float, float]:
+        def most_cpu_first(pair: tuple[JsonObject, Running]) -> tuple[float, float]:
             key = pair[0]["process_id"]
             return -(rate[key] or 0), -cpu_s[key]
 
@@ -430,7 +430,7 @@ def _ask(socket: Path | None, op: str, **fields: object) -> dict[str, Any]:
 
 
 def _show(
-    form: str, reply: Row, table: Callable[[Any], str], rows: Sequence[Any], nothing: str
+    form: str, reply: JsonObject, table: Callable[[Any], str], rows: Sequence[Any], nothing: str
 ) -> None:
     """The whole reply as JSON, or its rows as a table, or in words that there are none."""
     if form == "json":
@@ -441,7 +441,7 @@ def _show(
         click.echo(nothing, err=True)
 
 
-def _jobs_table(jobs: Iterable[Row]) -> str:
+def _jobs_table(jobs: Iterable[JsonObject]) -> str:
     rows = [
         (
             job["id"],
@@ -478,7 +478,7 @@ _NUMBERS = {
 _MEMBER = ("pid", "ppid", "command", "user", "member since")
 
 
-def _member(member: Row) -> tuple[object, ...]:
+def _member(member: JsonObject) -> tuple[object, ...]:
     """Cells under _MEMBER."""
     since = "birth" if member.get("from_birth") else _time(member.get("since_at_ns"))
     return member["pid"], member.get("ppid"), member.get("comm"), _user(member.get("uid")), since
@@ -512,7 +512,7 @@ def _text(cell: object) -> str:
     return "" if cell is None else str(cell)
 
 
-def _title(job: Row) -> str:
+def _title(job: JsonObject) -> str:
     return _clean(f"job {job['id']} ({job['name']})")
 
 

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from elsa import errors
 from elsa.errors import ElsaError, UnavailableError, UsageError
-from elsa.state.criteria import Selection
+from elsa.state.criteria import Criteria
 from elsa.state.job_names import MAX_NAME, MAX_TAG_KEY, MAX_TAG_VALUE
 
 VERSION = 1
@@ -78,9 +78,9 @@ class Define:
     dry_run: bool = False
 
     @property
-    def selection(self) -> Selection:
+    def selection(self) -> Criteria:
         """What is asked for. Raises UsageError unless it is exactly one thing."""
-        return Selection(
+        return Criteria(
             self.root,
             self.session,
             self.at_ns,
@@ -294,7 +294,7 @@ FIELDS: dict[str, Callable[[object], Any]] = {
 }
 
 # kind of an error reply <-> the class that the client raises
-KINDS: dict[str, type[ElsaError]] = {
+ERROR_KINDS: dict[str, type[ElsaError]] = {
     "usage": errors.UsageError,
     "data": errors.DataError,
     "input": errors.InputMissingError,
@@ -343,7 +343,7 @@ def encode_reply(reply: Mapping[str, Any] | ElsaError) -> bytes:
     """The line of a reply: what was asked for, or the error."""
     if not isinstance(reply, ElsaError):
         return _dump({"elsa": VERSION, "ok": True, **reply})
-    kind = next(kind for kind, family in KINDS.items() if isinstance(reply, family))
+    kind = next(kind for kind, family in ERROR_KINDS.items() if isinstance(reply, family))
     return _dump(
         {"elsa": VERSION, "ok": False, "error": {"kind": kind, "message": _one_line(str(reply))}}
     )
@@ -365,7 +365,7 @@ def parse_reply(line: bytes) -> dict[str, Any]:
     failure = message.get("error")
     if not isinstance(failure, dict):
         raise UnavailableError("what answers is not jobd: neither a reply nor an error")
-    raise KINDS.get(str(failure.get("kind")), ElsaError)(
+    raise ERROR_KINDS.get(str(failure.get("kind")), ElsaError)(
         _one_line(str(failure.get("message")))
     )  # it may be no jobd of ours
 

@@ -50,7 +50,7 @@ CAPABILITIES = {
 ROTATIONS = ("cron.daily/acct", "logrotate.d/psacct", "logrotate.d/acct", "logrotate.d/elsa")
 
 
-class Status(StrEnum):
+class Level(StrEnum):
     """How a check went."""
 
     OK = "ok"
@@ -64,7 +64,7 @@ class Result(NamedTuple):
     """What one check found, and what to do about it."""
 
     name: str
-    status: Status
+    status: Level
     found: str
     mend: str = ""
 
@@ -88,7 +88,7 @@ def run(place: Place) -> list[Result]:
     return [_guarded(name, check, place) for name, check in CHECKS.items()]
 
 
-def _guarded(name: str, check: Callable[[Place], tuple[Status, str, str]], place: Place) -> Result:
+def _guarded(name: str, check: Callable[[Place], tuple[Level, str, str]], place: Place) -> Result:
     try:
         return Result(name, *check(place))
     except ElsaError as error:
@@ -96,22 +96,22 @@ def _guarded(name: str, check: Callable[[Place], tuple[Status, str, str]], place
         found, _, mend = str(error).partition("; ")
         return Result(
             name,
-            Status.WARN if isinstance(error, RetryError) or name in OPTIONAL else Status.FAIL,
+            Level.WARN if isinstance(error, RetryError) or name in OPTIONAL else Level.FAIL,
             found,
             mend,
         )
     except Exception as error:  # a check that breaks is a finding, not the end of the other checks
         return Result(
-            name, Status.FAIL, f"the check itself failed: {error!r}", "report this as a bug of ELSA"
+            name, Level.FAIL, f"the check itself failed: {error!r}", "report this as a bug of ELSA"
         )
 
 
-def kernel_options(place: Place) -> tuple[Status, str, str]:
+def kernel_options(place: Place) -> tuple[Level, str, str]:
     """Is the kernel built with what ELSA hears?"""
     config = _kernel_config(place)
     if config is None:
         return (
-            Status.WARN,
+            Level.WARN,
             "how this kernel was built is not to be found",
             "no need: the checks below prove what works",
         )
@@ -119,18 +119,18 @@ def kernel_options(place: Place) -> tuple[Status, str, str]:
     missing = [name for name in NEEDED_OPTIONS if not _is_on(name, lines)]
     if missing:
         return (
-            Status.FAIL,
+            Level.FAIL,
             f"this kernel lacks {_options(missing)}",
             "boot a kernel that has them; distributions' kernels do",
         )
     unused = [name for name in USEFUL_OPTIONS if not _is_on(name, lines)]
     if unused:
         return (
-            Status.WARN,
+            Level.WARN,
             f"this kernel lacks {_options(unused)}",
             "process accounting works; taskstats will say less or nothing",
         )
-    return Status.OK, "process events, BSD accounting v3 and taskstats are built in", ""
+    return Level.OK, "process events, BSD accounting v3 and taskstats are built in", ""
 
 
 def _kernel_config(place: Place) -> str | None:
@@ -156,7 +156,7 @@ def _options(names: Iterable[str]) -> str:
     return ", ".join(f"CONFIG_{name}" for name in names)
 
 
-def privileges(place: Place) -> tuple[Status, str, str]:
+def privileges(place: Place) -> tuple[Level, str, str]:
     """Which of the capabilities that jobd may need are there? Only a hint: what works without them
     is proved below.
     """
@@ -169,14 +169,14 @@ def privileges(place: Place) -> tuple[Status, str, str]:
     ]
     if missing:
         return (
-            Status.WARN,
+            Level.WARN,
             f"not held: {', '.join(missing)}",
             "run as root; packaging/elsa-jobd.service gives jobd what it needs",
         )
-    return Status.OK, ", ".join(CAPABILITIES), ""
+    return Level.OK, ", ".join(CAPABILITIES), ""
 
 
-def namespaces(place: Place) -> tuple[Status, str, str]:
+def namespaces(place: Place) -> tuple[Level, str, str]:
     """Are we where the kernel speaks to us? From other namespaces its streams are silent, without
     an error.
     """
@@ -188,7 +188,7 @@ def namespaces(place: Place) -> tuple[Status, str, str]:
     if private:
         found = f"not the host's own {' and '.join(private)} namespace (a container?)"
         return (
-            Status.FAIL,
+            Level.FAIL,
             found,
             (
                 "run ELSA on the host itself; a service must not set PrivateNetwork, PrivateUsers"
@@ -197,17 +197,17 @@ def namespaces(place: Place) -> tuple[Status, str, str]:
         )
     if host is None:
         return (
-            Status.OK,
+            Level.OK,
             (
                 "the host's own pid and user namespace; the network namespace is proved by the"
                 " connector"
             ),
             "",
         )
-    return Status.OK, "the host's own pid, user and network namespace", ""
+    return Level.OK, "the host's own pid, user and network namespace", ""
 
 
-def connector(place: Place) -> tuple[Status, str, str]:
+def connector(place: Place) -> tuple[Level, str, str]:
     """Are a canary's fork, exec and exit heard?"""
     asked = place.settings.receive_buffer_mib << 20
     missing = {events.FORK: "fork", events.EXEC: "exec", events.EXIT: "exit"}
@@ -221,7 +221,7 @@ def connector(place: Place) -> tuple[Status, str, str]:
         granted = listener.buffer_bytes()
     if missing:
         return (
-            Status.FAIL,
+            Level.FAIL,
             f"a canary's {' and '.join(missing.values())} was not heard",
             "run ELSA on the host itself, as root",
         )
@@ -231,11 +231,11 @@ def connector(place: Place) -> tuple[Status, str, str]:
             f" {granted >> 10} KiB"
         )
         return (
-            Status.WARN,
+            Level.WARN,
             found,
             "run with CAP_NET_ADMIN, or bursts of events will be lost (and counted)",
         )
-    return Status.OK, "a canary's fork, exec and exit were heard", ""
+    return Level.OK, "a canary's fork, exec and exit were heard", ""
 
 
 def _canary() -> int:
@@ -250,7 +250,7 @@ def _acct_file(place: Place) -> Path | None:
     return next((path for path in (place.settings.acct_file, *ACCT_FILES) if path.exists()), None)
 
 
-def accounting_on(place: Place) -> tuple[Status, str, str]:
+def accounting_on(place: Place) -> tuple[Level, str, str]:
     """Does a canary's record arrive, and in which file? There is no other way to know."""
     wanted = place.settings.acct_file
     path = accounting.canary(wanted)
@@ -259,7 +259,7 @@ def accounting_on(place: Place) -> tuple[Status, str, str]:
             f"off, or written to a file that ELSA does not know; no record of a canary in {wanted}"
         )
         return (
-            Status.FAIL,
+            Level.FAIL,
             found,
             (
                 f"as root: touch {wanted} && accton {wanted} (package acct or psacct), or set"
@@ -267,20 +267,20 @@ def accounting_on(place: Place) -> tuple[Status, str, str]:
             ),
         )
     if path == wanted:
-        return Status.OK, f"a canary's record arrived in {path}", ""
+        return Level.OK, f"a canary's record arrived in {path}", ""
     found = f"on, but a canary's record arrived in {path} and not in {wanted}"
     return (
-        Status.WARN,
+        Level.WARN,
         found,
         f"if it was not just rotated, set acct_file (ELSA_ACCT_FILE) to {path}",
     )
 
 
-def space(place: Place) -> tuple[Status, str, str]:
+def space(place: Place) -> tuple[Level, str, str]:
     """Is there room? Below a threshold the kernel stops writing records, without a word."""
     path = _acct_file(place)
     if path is None:
-        return Status.WARN, "no accounting file yet", ""
+        return Level.WARN, "no accounting file yet", ""
     folder = path.parent
     limits, free = accounting.thresholds(), accounting.free_percent(folder)
     if free <= limits.suspend_percent:
@@ -289,7 +289,7 @@ def space(place: Place) -> tuple[Status, str, str]:
             " writing records"
         )
         return (
-            Status.FAIL,
+            Level.FAIL,
             found,
             f"make room; it goes on above {limits.resume_percent} % (sysctl kernel.acct)",
         )
@@ -298,35 +298,35 @@ def space(place: Place) -> tuple[Status, str, str]:
         f" below {limits.suspend_percent} %"
     )
     return (
-        (Status.OK, found, "")
+        (Level.OK, found, "")
         if free > limits.resume_percent + 1
-        else (Status.WARN, found, "make room soon")
+        else (Level.WARN, found, "make room soon")
     )
 
 
-def rotation(place: Place) -> tuple[Status, str, str]:
+def rotation(place: Place) -> tuple[Level, str, str]:
     """Will somebody keep the accounting file from filling the disk?"""
     path = _acct_file(place)
     if path is None:
-        return Status.WARN, "no accounting file yet", ""
+        return Level.WARN, "no accounting file yet", ""
     size = f"{path} holds {path.stat().st_size / 1e6:.1f} MB"
     rotating = [str(place.etc / name) for name in ROTATIONS if (place.etc / name).exists()]
     if rotating:
-        return Status.OK, f"{size}; rotated by {', '.join(rotating)}", ""
+        return Level.OK, f"{size}; rotated by {', '.join(rotating)}", ""
     return (
-        Status.WARN,
+        Level.WARN,
         f"{size} and nothing known rotates it",
         "it grows by 64 bytes per process; docs/operations.md shows a rotation",
     )
 
 
-def taskstats_arrive(_: Place) -> tuple[Status, str, str]:
+def taskstats_arrive(_: Place) -> tuple[Level, str, str]:
     """Does the kernel send a canary's statistics? Accounting goes on without them."""
     with taskstats.TaskstatsSocket() as listener:
         if canary_arrives(listener):
-            return Status.OK, "a canary's statistics arrived", ""
+            return Level.OK, "a canary's statistics arrived", ""
     return (
-        Status.WARN,
+        Level.WARN,
         "a canary's statistics did not arrive",
         "only ticks and faults will be known; run as root on the host itself",
     )
@@ -342,18 +342,18 @@ def canary_arrives(listener: taskstats.TaskstatsSocket) -> bool:
     return False
 
 
-def warehouse(place: Place) -> tuple[Status, str, str]:
+def warehouse(place: Place) -> tuple[Level, str, str]:
     """Is there one, of the right version, and may we write it?"""
     from elsa.store import database, sql_files
 
     path = place.settings.db
     if not path.exists():
-        return Status.FAIL, f"no warehouse at {path}", f"run: elsa db upgrade --db {path}"
+        return Level.FAIL, f"no warehouse at {path}", f"run: elsa db upgrade --db {path}"
     owner = path.stat().st_uid
     if os.geteuid() == 0 and owner != 0:
         database.open_for_reading(path).close()
         return (
-            Status.OK,
+            Level.OK,
             f"{path} is at revision {sql_files.head()}; only {safe_paths.user(owner)} writes it",
             "",
         )
@@ -364,13 +364,13 @@ def warehouse(place: Place) -> tuple[Status, str, str]:
     finally:
         connection.close()
     return (
-        Status.OK,
+        Level.OK,
         f"{path} is writable and at revision {sql_files.head()} (SQLite {sqlite3.sqlite_version})",
         "",
     )
 
 
-def jobd(place: Place) -> tuple[Status, str, str]:
+def jobd(place: Place) -> tuple[Level, str, str]:
     """Does the collector answer, and did it lose anything?"""
     from elsa.control.client import Client
 
@@ -384,9 +384,9 @@ def jobd(place: Place) -> tuple[Status, str, str]:
     known, since = _losses(place)
     found = f"answers on {place.settings.socket}{counts}; {known or f'no gaps since {since}'}"
     if not known:
-        return Status.OK, found, ""
+        return Level.OK, found, ""
     return (
-        Status.FAIL,
+        Level.FAIL,
         found,
         (
             f"elsa report gaps --since '{since}' shows them; what you know of, leave out with a"
@@ -425,7 +425,7 @@ def _losses(place: Place) -> tuple[str, str]:
     )
 
 
-CHECKS: dict[str, Callable[[Place], tuple[Status, str, str]]] = {
+CHECKS: dict[str, Callable[[Place], tuple[Level, str, str]]] = {
     "kernel": kernel_options,
     "privileges": privileges,
     "namespaces": namespaces,

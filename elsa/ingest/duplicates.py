@@ -28,7 +28,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from elsa.decode.acct import CLOCK_SET, AcctRow, decode_record, exit_second, plausible
-from elsa.ingest.resume import Known
+from elsa.ingest.resume import StoredFile
 
 # So many records are compared at a time: each time all that is stored is walked through.
 SEGMENT = 50_000
@@ -72,7 +72,7 @@ class _Other:
 class Copies:
     """What other files of the host told before, for one file that is being read."""
 
-    def __init__(self, connection: sqlite3.Connection, host_id: int, known: Known) -> None:
+    def __init__(self, connection: sqlite3.Connection, host_id: int, known: StoredFile) -> None:
         self._connection = connection
         # Of a file whose first record is damaged nobody knows how far back it goes.
         first = _known(_second(known.head), -1)

@@ -29,14 +29,14 @@ from elsa.ingest import resume
 from elsa.ingest.duplicates import Copies
 from elsa.ingest.files import Source, Sources
 from elsa.ingest.record_reader import Piece, ReplacedError, Skipped, merged, pieces
-from elsa.ingest.resume import Known
+from elsa.ingest.resume import StoredFile
 from elsa.kernel import clocks
 from elsa.kernel.acct_file import AcctFile
 from elsa.kernel.procfs import Procfs
 from elsa.matching.joiner import NEVER_NS, Boot, Joiner, JoinResult
 from elsa.matching.pairing import Record
 from elsa.state.codes import Join
-from elsa.store import boots, database, locks, names
+from elsa.store import boots, database, locks, string_ids
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass
-class Outcome:
+class PassResult:
     """What a pass did."""
 
     records: int = 0
@@ -81,11 +81,11 @@ class Reading(NamedTuple):
 
     connection: sqlite3.Connection
     joiner: Joiner
-    known: Known
+    known: StoredFile
     file: AcctFile
     repeated: set[int]
     """Positions of records that were read from another file."""
-    outcome: Outcome
+    outcome: PassResult
 
 
 class Copy(NamedTuple):
@@ -118,10 +118,10 @@ class Ingester:
         self._config = config
         self._procfs = procfs
         self._host = host
-        self._comms = names.comms()
+        self._comms = string_ids.comms()
         self._sources = Sources(config.acct_file)
 
-    def run_once(self, paths: Sequence[Path], progress: Progress | None = None) -> Outcome:
+    def run_once(self, paths: Sequence[Path], progress: Progress | None = None) -> PassResult:
         """One pass over these files; with none given, over the configured one and what it was
         rotated to, oldest first.
 
@@ -140,7 +140,7 @@ class Ingester:
         paths: Sequence[Path],
         interval_s: float,
         stopped: Callable[[], bool],
-        tell: Callable[[Outcome], None],
+        tell: Callable[[PassResult], None],
     ) -> None:
         """Pass after pass until told to stop. A file that is not there yet, a warehouse that is
         locked, are waited for.
@@ -171,7 +171,7 @@ class Ingester:
             self._read_last(paths, tell)
         self._sources.close()
 
-    def _read_last(self, paths: Sequence[Path], tell: Callable[[Outcome], None]) -> None:
+    def _read_last(self, paths: Sequence[Path], tell: Callable[[PassResult], None]) -> None:
         """What stands in files without a name is gone for everybody once they are closed."""
         try:
             tell(self.run_once(paths))
@@ -184,8 +184,8 @@ class Ingester:
 
     def _pass(
         self, connection: sqlite3.Connection, paths: Sequence[Path], progress: Progress
-    ) -> Outcome:
-        outcome = Outcome()
+    ) -> PassResult:
+        outcome = PassResult()
         with ExitStack() as open_files:
             with database.transaction(connection):
                 host_id = self._host_row(connection)
@@ -238,7 +238,7 @@ class Ingester:
         joiner: Joiner,
         host_id: int,
         source: Source,
-        outcome: Outcome,
+        outcome: PassResult,
         tell: Callable[[int], None],
     ) -> None:
         file = source.file
@@ -287,7 +287,7 @@ class Ingester:
 
     @staticmethod
     def _compared(
-        connection: sqlite3.Connection, host_id: int, known: Known, source: Source
+        connection: sqlite3.Connection, host_id: int, known: StoredFile, source: Source
     ) -> Copy:
         """What the file repeats of others; one that is written on is only compared until it was
         first read to its end.
@@ -314,7 +314,7 @@ class Ingester:
         )
 
     @staticmethod
-    def _hold_back(connection: sqlite3.Connection, known: Known, source: Source) -> None:
+    def _hold_back(connection: sqlite3.Connection, known: StoredFile, source: Source) -> None:
         """Read nothing of a file that only repeats another, so far: should it go on by itself, it
         is no copy, and all of it counts.
         """
@@ -426,7 +426,7 @@ class Ingester:
             self._comms.forget()
             raise
 
-    def _settle(self, connection: sqlite3.Connection, joiner: Joiner, outcome: Outcome) -> None:
+    def _settle(self, connection: sqlite3.Connection, joiner: Joiner, outcome: PassResult) -> None:
         """What waits, from this pass and earlier ones, is joined now if it can be."""
         results = joiner.join_pending()
         with database.transaction(connection):
@@ -455,7 +455,7 @@ class Ingester:
         )
 
     @staticmethod
-    def _count_late(results: dict[int, JoinResult], first_new_id: int, outcome: Outcome) -> None:
+    def _count_late(results: dict[int, JoinResult], first_new_id: int, outcome: PassResult) -> None:
         late = [result.how for _, result in _settled(results, first_new_id)]
         outcome.settled_late += len(late)
         outcome.joins.update(late)

@@ -33,7 +33,7 @@ _COLUMNS = (
 
 
 @dataclass
-class Known:
+class StoredFile:
     """A row of acct_file."""
 
     id: int
@@ -63,7 +63,7 @@ def is_unchanged(connection: sqlite3.Connection, host_id: int, status: os.stat_r
 
 def recognise(
     connection: sqlite3.Connection, host_id: int, file: AcctFile, identity: FileIdentity
-) -> Known | None:
+) -> StoredFile | None:
     """The row of a file that was read before, with the resume point; None for a new one.
 
     One that was cut short since, or is damaged, is a new one: elsa/ingest/duplicates.py tells which of its records are not. Of one of which
@@ -74,7 +74,7 @@ def recognise(
         (host_id, identity.head),
     ).fetchall()
     for row in rows:
-        known = Known(*row)
+        known = StoredFile(*row)
         same = (known.device, known.inode) == (identity.device, identity.inode)
         if not same and (not known.position or (_is_timeless(known) and _is_elsewhere(known))):
             continue
@@ -85,7 +85,7 @@ def recognise(
     return None
 
 
-def _is_timeless(known: Known) -> bool:
+def _is_timeless(known: StoredFile) -> bool:
     """Whether all of it was written before the clock was set."""
     return all(
         exit_second(decode_record(record)) < CLOCK_SET
@@ -94,7 +94,7 @@ def _is_timeless(known: Known) -> bool:
     )
 
 
-def _is_elsewhere(known: Known) -> bool:
+def _is_elsewhere(known: StoredFile) -> bool:
     """Whether the file that was read still stands in its folder, so that any other is another."""
     with suppress(OSError, ElsaError), os.scandir(Path(known.path).parent) as entries:
         for entry in entries:
@@ -104,7 +104,7 @@ def _is_elsewhere(known: Known) -> bool:
     return False
 
 
-def _is_sounder(connection: sqlite3.Connection, file: AcctFile, known: Known) -> bool:
+def _is_sounder(connection: sqlite3.Connection, file: AcctFile, known: StoredFile) -> bool:
     """Whether a file holds records where the known one, otherwise the same, holds none: it is the
     better copy.
     """
@@ -124,7 +124,7 @@ def path_text(path: Path) -> str:
     return printable(path.absolute())
 
 
-def second_before(connection: sqlite3.Connection, known: Known) -> int | None:
+def second_before(connection: sqlite3.Connection, known: StoredFile) -> int | None:
     """The second in which the record before the resume point was written: the last one that was
     read of the host, or else the one there.
 
@@ -142,10 +142,10 @@ def second_before(connection: sqlite3.Connection, known: Known) -> int | None:
     return exit_second(decode_record(known.tail)) if plausible(known.tail) else None
 
 
-def add(connection: sqlite3.Connection, host_id: int, identity: FileIdentity) -> Known:
+def add(connection: sqlite3.Connection, host_id: int, identity: FileIdentity) -> StoredFile:
     """A row for a new file, nothing of it read yet."""
     new_id = connection.execute("select coalesce(max(id), 0) + 1 from acct_file").fetchone()[0]
-    known = Known(
+    known = StoredFile(
         new_id,
         path_text(identity.path),
         identity.device,
@@ -166,7 +166,7 @@ def add(connection: sqlite3.Connection, host_id: int, identity: FileIdentity) ->
     return known
 
 
-def save(connection: sqlite3.Connection, known: Known, now_at_ns: int) -> None:
+def save(connection: sqlite3.Connection, known: StoredFile, now_at_ns: int) -> None:
     """Store the resume point, in the transaction of the rows that it stands for."""
     connection.execute(
         """update acct_file set path = ?, device = ?, inode = ?, disk_size = ?, modified_at_ns = ?, tail = ?, position = ?, records = ?,
@@ -188,7 +188,7 @@ def save(connection: sqlite3.Connection, known: Known, now_at_ns: int) -> None:
     )
 
 
-def look_anew(connection: sqlite3.Connection, known: Known) -> None:
+def look_anew(connection: sqlite3.Connection, known: StoredFile) -> None:
     """Take back what was said of the bytes from the resume point on: they may have become records,
     or be there now.
     """
@@ -200,7 +200,7 @@ def look_anew(connection: sqlite3.Connection, known: Known) -> None:
     known.skipped_bytes -= sum(length for (length,) in gone)
 
 
-def give_up_rest(connection: sqlite3.Connection, known: Known, why: str) -> None:
+def give_up_rest(connection: sqlite3.Connection, known: StoredFile, why: str) -> None:
     """Put on record that a damaged file cannot be read beyond the resume point; nobody knows how
     much is missing.
     """
@@ -210,7 +210,9 @@ def give_up_rest(connection: sqlite3.Connection, known: Known, why: str) -> None
     )
 
 
-def skip(connection: sqlite3.Connection, known: Known, first: int, last: int, what: str) -> None:
+def skip(
+    connection: sqlite3.Connection, known: StoredFile, first: int, last: int, what: str
+) -> None:
     """Put on record that these bytes hold no record."""
     connection.execute(
         "insert into gap (kind, acct_file_id, from_position, to_position, note) values ('file', ?,"

@@ -14,7 +14,7 @@ from elsa.errors import DataError, ElsaError
 from elsa.host.proc_scan import TICKS_PER_S, Monotonic, start_ns
 from elsa.kernel.procfs import Procfs
 from elsa.kernel.taskstats import TaskstatsQuery
-from elsa.matching.taskstats import held, known_delays
+from elsa.matching.usage_matcher import held, known_delays
 from elsa.measures import COUNTERS
 from elsa.state.incarnation import Incarnation, same_start
 

@@ -24,7 +24,7 @@ from elsa.control import protocol
 from elsa.control.client import Client
 from elsa.errors import ElsaError, RetryError
 from elsa.kernel import clocks
-from elsa.state.criteria import Selection
+from elsa.state.criteria import Criteria
 from elsa.store import database, defined_jobs
 from elsa.store.defined_jobs import Progress
 
@@ -47,7 +47,7 @@ class Order:
     owner_uid: int
     only_uid: int | None
     """The user whose processes may be members; None: processes of all users."""
-    selection: Selection
+    selection: Criteria
     dry_run: bool
     limit_s: int
     """How long the search with a condition may take."""
@@ -108,7 +108,7 @@ def from_json(text: str) -> Order:
     """An order as the program reads it."""
     fields = json.loads(text)
     chosen = fields.pop("selection")
-    return Order(selection=Selection(**{**chosen, "commands": tuple(chosen["commands"])}), **fields)
+    return Order(selection=Criteria(**{**chosen, "commands": tuple(chosen["commands"])}), **fields)
 
 
 def main() -> None:

@@ -13,10 +13,10 @@ from elsa.errors import DataError
 from elsa.kernel import clocks
 from elsa.kernel.procfs import Procfs
 from elsa.kernel.taskstats import TaskstatsSocket
-from elsa.matching.taskstats import UsageMatcher
+from elsa.matching.usage_matcher import UsageMatcher
 from elsa.state.clock import Clock
+from elsa.state.process_sums import ProcessSums
 from elsa.state.process_table import Processes
-from elsa.state.taskstats import ProcessSums
 
 READ_CHUNK = 5_000
 # How many messages wait until every event before them has been read; if there are more, they are

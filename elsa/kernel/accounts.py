@@ -10,7 +10,7 @@ import grp
 import pwd
 
 # (uid_t) -1 means nobody (chown(2)), so it is no id; 32 bits are all that records have.
-MAX_ID = 2**32 - 2
+MAX_UID = 2**32 - 2
 
 
 def uid(text: str) -> int:
@@ -46,6 +46,6 @@ def group(number: int) -> str:
 
 
 def _number(text: str) -> int:
-    if text.isascii() and text.isdigit() and len(text) < 11 and int(text) <= MAX_ID:
+    if text.isascii() and text.isdigit() and len(text) < 11 and int(text) <= MAX_UID:
         return int(text)
     raise KeyError(text)

@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 from elsa.decode.acct import WRAP
 from elsa.matching import pairing, parentage, record_order
-from elsa.matching.pairing import SECOND_NS, TICK_NS, Candidate, Record
+from elsa.matching.pairing import ACCT_TICK_NS, SECOND_NS, Candidate, Record
+from elsa.matching.parentage import EXIT_LAG_NS
 from elsa.matching.record_order import WrittenBetween
 from elsa.state.clock import Clock, Clocks
 from elsa.state.codes import End, Join, Origin
@@ -29,8 +30,6 @@ MOST_CELLS = 30_000_000
 # A record that fits several incarnations equally well is called ambiguous this long after its
 # process's end.
 UNDECIDED_NS = 60 * SECOND_NS
-# An exit may be received this long after its record was written.
-LAG_NS = 200_000_000
 # Near the start of a boot and near a change of the clock, times in records may be this much off.
 MARGIN_NS = 2 * SECOND_NS
 NEVER_NS = 2**62
@@ -58,7 +57,7 @@ _CANDIDATES = f"""
            iif(process.end_source = {End.EXIT:d}
                    and iif(parent.elapsed_ns is null, :heard_ns,
                            parent.start_ns + parent.elapsed_ns)
-                       >= process.start_ns + process.elapsed_ns + {LAG_NS}, parent.pid, null),
+                       >= process.start_ns + process.elapsed_ns + {EXIT_LAG_NS}, parent.pid, null),
            process.end_source is null
     from {process_lookup.WANTED_STARTED}
     left join acct on acct.process_id = process.id
@@ -320,7 +319,7 @@ class Joiner:
         still alive after the gap was seen then.
         """
         boot, clock = self.boot_of(record)
-        slack_ns = LAG_NS if len(boot.clocks.known) == 1 else MARGIN_NS
+        slack_ns = EXIT_LAG_NS if len(boot.clocks.known) == 1 else MARGIN_NS
         first, last = pairing.start_window(record)
         first_ns, last_ns = first - clock.offset_ns - slack_ns, last - clock.offset_ns + slack_ns
         ended_ns = max(first_ns, record.exit_second * SECOND_NS - clock.offset_ns - slack_ns)
@@ -344,7 +343,7 @@ class Joiner:
             self._connection, {pid: _spans(group, offsets) for pid, group in groups.items()}
         )
         heard_ns = boot.heard_ns or 0
-        times = {"boot_id": boot.id, "heard_ns": heard_ns, "alive_ns": heard_ns - LAG_NS}
+        times = {"boot_id": boot.id, "heard_ns": heard_ns, "alive_ns": heard_ns - EXIT_LAG_NS}
         candidates: dict[int, list[Candidate]] = defaultdict(list)
         for row in self._connection.execute(_CANDIDATES, times):
             pid, id_, start_ns, end_ns, alive_ns, exact_start, code, ppid, running = row
@@ -371,7 +370,7 @@ class Joiner:
             query = _ENDS_IN_RECORDS.format(index=index, which=which)
             rows = self._connection.execute(query, (boot.id,)).fetchall()
             for id_, start_ns, etime, exitcode, ended, late_s in rows:
-                elapsed_ns = int(etime) * TICK_NS
+                elapsed_ns = int(etime) * ACCT_TICK_NS
                 if late_s is not None:  # etime was cut, and the second of the end may say more
                     end_ns = boot.clocks.monotonic_ns(ended * SECOND_NS)
                     elapsed_ns = max(elapsed_ns, end_ns - start_ns)
@@ -389,7 +388,7 @@ class Joiner:
         were lost only in a part of that second.
         """
         _, clock = self.boot_of(record)
-        elapsed_ns = int(record.etime) * TICK_NS + record.late_s * SECOND_NS
+        elapsed_ns = int(record.etime) * ACCT_TICK_NS + record.late_s * SECOND_NS
         start_ns = record.exit_second * SECOND_NS - elapsed_ns - clock.offset_ns
         gaps = boot.gaps if boot.heard_ns is None else [*boot.gaps, (boot.heard_ns, NEVER_NS)]
         possible_starts = [
@@ -436,6 +435,6 @@ def _checked(boot: Boot, life: Candidate, end_ns: int) -> Candidate:
     if any(from_ns <= end_ns and life.start_ns <= to_ns for from_ns, to_ns in boot.gaps):
         return life._replace(end_ns=None, code=None, ppid=None)
     if len(life.offsets) > 1:
-        offsets = tuple(clock.offset_ns for clock in boot.clocks.around(end_ns, LAG_NS))
+        offsets = tuple(clock.offset_ns for clock in boot.clocks.around(end_ns, EXIT_LAG_NS))
         return life._replace(offsets=offsets)
     return life

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 SECOND_NS = 1_000_000_000
-TICK_NS = 10_000_000
+ACCT_TICK_NS = 10_000_000
 # How far the times of event and record may differ beyond their rounding: the kernel takes them at
 # different points of fork and exit.
 SLACK_NS = 12_000_000
@@ -27,7 +27,7 @@ DURATION_SLACK_NS = 1_000_000
 # accepted only if there are as many records as incarnations.
 LATE_NS = 100_000_000
 # A start from /proc is cut to a tick and converted between clocks.
-SNAPSHOT_SLACK_NS = 2 * TICK_NS
+SNAPSHOT_SLACK_NS = 2 * ACCT_TICK_NS
 # A table of best alignments with more cells than this is not worth its time and memory: its records
 # are called ambiguous.
 MAX_CELLS = 1_000_000
@@ -112,7 +112,9 @@ def start_window(record: Record) -> tuple[int, int]:
     (whole seconds of elapsed time).
     """
     second_ns = record.btime * SECOND_NS
-    return second_ns - (int(record.etime) % 100 + 1) * TICK_NS, second_ns + SECOND_NS + 4_000_000
+    return second_ns - (
+        int(record.etime) % 100 + 1
+    ) * ACCT_TICK_NS, second_ns + SECOND_NS + 4_000_000
 
 
 def fits(life: Candidate, record: Record, late_ns: int = 0) -> bool:
@@ -129,7 +131,7 @@ def fits(life: Candidate, record: Record, late_ns: int = 0) -> bool:
     after_ns = before_ns + late_ns
     if not life.exact_start:
         before_ns += SNAPSHOT_SLACK_NS
-    least_ns = record.etime * TICK_NS - DURATION_SLACK_NS - before_ns + SLACK_NS - late_ns
+    least_ns = record.etime * ACCT_TICK_NS - DURATION_SLACK_NS - before_ns + SLACK_NS - late_ns
     if life.end_ns is not None and life.end_ns - life.start_ns < least_ns:
         return False
     if not _fits_place(life, record, before_ns):
@@ -147,13 +149,13 @@ def _fits_place(life: Candidate, record: Record, slack_ns: int) -> bool:
         return False
     if record.after_ns is None:
         return True
-    earliest_ns = record.after_ns - int(record.etime + 1) * TICK_NS - slack_ns
+    earliest_ns = record.after_ns - int(record.etime + 1) * ACCT_TICK_NS - slack_ns
     return life.start_ns >= earliest_ns and (life.end_ns is None or life.end_ns >= record.after_ns)
 
 
 def float_slack_ns(etime: float) -> int:
     """The rounding of elapsed time in its 24-bit mantissa, in nanoseconds: 0 below 46 hours."""
-    return int(etime * TICK_NS / 2**23) if etime > 2**24 else 0
+    return int(etime * ACCT_TICK_NS / 2**23) if etime > 2**24 else 0
 
 
 def pair(

@@ -24,10 +24,10 @@ ORPHAN_NS = 600 * SECOND_NS
 # How many processes are tried at a time, the newest first: others wait to write meanwhile.
 MOST_ORPHANS = 20_000
 # An exit may be received this long after its record was written.
-LAG_NS = 200_000_000
+EXIT_LAG_NS = 200_000_000
 
 # A recorded start or end may be about this much too early or too late.
-NEAR_NS = SECOND_NS + LAG_NS
+NEAR_NS = SECOND_NS + EXIT_LAG_NS
 # A start that is known to the second is moved by at most this when the parent is inferred
 # (_start_after), and its end with it.
 MOVED_NS = SECOND_NS

@@ -25,7 +25,7 @@ from elsa.report.query import rollup_source
 from elsa.report.query.selection import Selection
 from elsa.report.query.statement import THESE, Condition, Query, rows, select
 from elsa.report.query.times import Window
-from elsa.report.query.warehouse import Names
+from elsa.report.query.warehouse import HostNames
 from elsa.report.render.output import Output
 from elsa.report.render.writer import Report
 from elsa.state.clock import HOUR_NS
@@ -42,7 +42,7 @@ from elsa.state.tariff import (
 )
 from elsa.store import tariffs
 from elsa.store.aggregates import Aggregate
-from elsa.store.daily_rollups import HOURS
+from elsa.store.daily_rollups import HOURS_OF_DAY
 
 BY = ("user", "group", "job", "tag")
 IN_NO_JOB, TOTAL, NO_TAG = "(in no job)", "(total)", "(no tag)"
@@ -206,7 +206,7 @@ def bill(
     return _report(connection, kind, lines, everything, held, selection, output)
 
 
-def query(by: str, selection: Selection, hours: int = HOURS) -> Query:
+def query(by: str, selection: Selection, hours: int = HOURS_OF_DAY) -> Query:
     """What is asked of the warehouse: the units of each uid, gid or job, or of all, by quarter of
     an hour; `none`: of what is in no job.
 
@@ -219,7 +219,7 @@ def query(by: str, selection: Selection, hours: int = HOURS) -> Query:
         columns = {"line": key} | _HOURLY
         conditions = _conditions(by, selection)
         source = rollup_source.source(
-            table, selection.window, columns.values(), *conditions, days=hours == HOURS
+            table, selection.window, columns.values(), *conditions, days=hours == HOURS_OF_DAY
         )
         where = "\nwhere u.ended_hour is not null"
     else:
@@ -254,7 +254,7 @@ def _kind(by: str) -> tuple[str, str]:
 def _lines(
     connection: sqlite3.Connection, kind: str, tag: str, selection: Selection, held: Tariffs
 ) -> dict[Key, Line]:
-    names, found = Names(connection), _sums(connection, kind, selection, held)
+    names, found = HostNames(connection), _sums(connection, kind, selection, held)
     if kind in ("user", "group"):
         return {_of_id(names, kind, number, selection): line for number, line in found.items()}
     lines = _by_job(connection, names, found) if kind == "job" else _by_tag(connection, found, tag)
@@ -264,7 +264,7 @@ def _lines(
     return lines
 
 
-def _of_id(names: Names, kind: str, found: Any, selection: Selection) -> Key:  # noqa: ANN401
+def _of_id(names: HostNames, kind: str, found: Any, selection: Selection) -> Key:  # noqa: ANN401
     """Whom a line of a uid or gid is for."""
     number, host_id = (
         json.loads(found) if selection.apart else (found, next(iter(names.hosts), None))
@@ -274,7 +274,7 @@ def _of_id(names: Names, kind: str, found: Any, selection: Selection) -> Key:  #
 
 
 def _by_job(
-    connection: sqlite3.Connection, names: Names, of_jobs: dict[Any, Line]
+    connection: sqlite3.Connection, names: HostNames, of_jobs: dict[Any, Line]
 ) -> dict[Key, Line]:
     rows_of_jobs = connection.execute("select id, name, owner_uid from job")
     keys = {
@@ -335,7 +335,7 @@ def _units(
     within one.
     """
     window = selection.window
-    for hours in (HOURS, 1) if _rollup(by, selection) is not None else ():
+    for hours in (HOURS_OF_DAY, 1) if _rollup(by, selection) is not None else ():
         found = query(by, selection, hours).run(connection).fetchall()
         if all(
             len(_prices_in(held, first, hours)) == 1

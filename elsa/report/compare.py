@@ -25,7 +25,7 @@ from elsa.report.render.output import Output
 from elsa.report.render.writer import Report, Row
 from elsa.text import printable
 
-MEASURES = (
+COMPARED = (
     "wall_s",
     "cpu_s",
     "user_s",
@@ -36,7 +36,17 @@ MEASURES = (
     "processes",
     "major_faults",
 )
-MEASURED = ("measure", "side", "runs", "p50", "p95", "least", "most", "change_percent", "verdict")
+LINE_COLUMNS = (
+    "measure",
+    "side",
+    "runs",
+    "p50",
+    "p95",
+    "least",
+    "most",
+    "change_percent",
+    "verdict",
+)
 _SHOWN = ("measure", "side", "runs", "p50", "p95", "change_percent", "verdict")
 BY_COMMAND = ("command", "base_cpu_s", "new_cpu_s", "more_cpu_s", "base_processes", "new_processes")
 _WORTH = 5.0
@@ -47,7 +57,7 @@ _JOBS = {
     "job_id": "u.job_id",
     "name": "u.name",
     "running": "u.running",
-    **{key: f"u.{key}" for key in (*MEASURES, *completeness.MEASURED)},
+    **{key: f"u.{key}" for key in (*COMPARED, *completeness.MEASURED)},
 }
 
 
@@ -103,7 +113,7 @@ def compare(connection: sqlite3.Connection, chosen: Sequence[Side], output: Outp
     """The sides, measure by measure, then the commands whose CPU time per run changed most."""
     of_jobs, of_commands = queries(chosen)
     figures = {row[0]: dict(zip(_JOBS, row, strict=True)) for row in of_jobs.run(connection)}
-    told = [line for key in MEASURES for line in _lines(key, chosen, figures, output)]
+    told = [line for key in COMPARED for line in _lines(key, chosen, figures, output)]
     changed = _commands(of_commands.run(connection), chosen[0], chosen[-1])
     running = [str(number) for number, row in figures.items() if row["running"]]
     words = (
@@ -116,12 +126,12 @@ def compare(connection: sqlite3.Connection, chosen: Sequence[Side], output: Outp
         connection,
         tuple(_JOBS),
         [tuple(row.values()) for row in figures.values()],
-        MEASURES,
+        COMPARED,
         jobs=True,
     )
-    shown = output.choose(MEASURED, _SHOWN)
+    shown = output.choose(LINE_COLUMNS, _SHOWN)
     return Comparison(
-        Report(MEASURED, shown, told),
+        Report(LINE_COLUMNS, shown, told),
         Report(
             BY_COMMAND,
             BY_COMMAND,

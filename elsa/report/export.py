@@ -25,11 +25,11 @@ from elsa.report.query import statement
 from elsa.report.query.times import Window
 from elsa.report.query.warehouse import several_hosts
 from elsa.report.render.columns import COLUMNS, local_time, tag_list
+from elsa.store.daily_rollups import HOURS_OF_DAY
 from elsa.text import printable
 
-HOURS = 24
 # So many rows at a time: what is in memory at once.
-ROWS = 20_000
+ROWS_AT_ONCE = 20_000
 _NAMES = statement.NAMES | {"owner": "user_name(u.owner_uid)"}
 _NAMES_APART = statement.NAMES_APART | {"owner": "owner_name(u.owner_uid, u.job_id)"}
 _OF_STAYS = ("job_id", "process_id", "pid", "how", "since_at", "until_at")
@@ -137,11 +137,11 @@ def _days(connection: sqlite3.Connection, window: Window, now_ns: int) -> list[i
     """The days (since 1970, UTC) that are over and wholly in the window, and in which something
     ended.
     """
-    day_ns = HOURS * 3600 * 10**9
+    day_ns = HOURS_OF_DAY * 3600 * 10**9
     bounds = connection.execute("select min(ended_hour), max(ended_hour) from process").fetchone()
     if bounds[0] is None:
         return []
-    first, last = bounds[0] // HOURS, bounds[1] // HOURS + 1
+    first, last = bounds[0] // HOURS_OF_DAY, bounds[1] // HOURS_OF_DAY + 1
     if window.since is not None:
         first = max(first, -(-window.since // day_ns))
     last = min(last, (now_ns if window.until is None else min(window.until, now_ns)) // day_ns)
@@ -152,7 +152,7 @@ def _days(connection: sqlite3.Connection, window: Window, now_ns: int) -> list[i
 
 
 def _hours(day: int) -> tuple[int, int]:
-    return day * HOURS, day * HOURS + HOURS - 1
+    return day * HOURS_OF_DAY, day * HOURS_OF_DAY + HOURS_OF_DAY - 1
 
 
 def _path(to: Path, dataset: Dataset, day: int | None, form: str) -> Path:
@@ -183,7 +183,7 @@ def _file(
 
     def batches() -> Iterator[list[Any]]:
         nonlocal count
-        while rows := found.fetchmany(ROWS):
+        while rows := found.fetchmany(ROWS_AT_ONCE):
             count += len(rows)
             yield rows
 

@@ -1,4 +1,4 @@
-"""Known losses: when something may have been missed, why, and how much."""
+"""LossCount losses: when something may have been missed, why, and how much."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def _open(silent: Open) -> Row:
     return tuple((known | {"note": note}).get(key) for key in _COLUMNS)
 
 
-class Known(NamedTuple):
+class LossCount(NamedTuple):
     """Losses of one kind."""
 
     what: str
@@ -117,11 +117,11 @@ class Known(NamedTuple):
     """When the last of them began; None where that is not known of any."""
 
 
-def since(connection: sqlite3.Connection, since_ns: int, now_ns: int) -> list[Known]:
+def since(connection: sqlite3.Connection, since_ns: int, now_ns: int) -> list[LossCount]:
     """The losses that reach beyond a moment, by kind; those in a file, if it was read since."""
     text = """select g.what, count(*), max(g.started_at)
         from gaps as g join gap as l on l.id = g.gap_id left join acct_file as f on f.id = l.acct_file_id
         where coalesce(g.ended_ns, f.read_at_ns, g.started_ns) > ? group by 1 order by 3"""
-    found = [Known(*row) for row in connection.execute(text, (since_ns,))]
+    found = [LossCount(*row) for row in connection.execute(text, (since_ns,))]
     silent = still_open(connection, Window(), now_ns)
-    return found if silent is None else [*found, Known(_STILL, 1, silent.since_at)]
+    return found if silent is None else [*found, LossCount(_STILL, 1, silent.since_at)]

@@ -25,7 +25,7 @@ from elsa.run.usage_sums import NOTHING, Usage
 from elsa.state.incarnation import TICK_NS
 
 # jobd turns a start into real time, and a start in /proc is cut to a tick: both may be off by one.
-SLACK_NS = 3 * TICK_NS
+START_SLACK_NS = 3 * TICK_NS
 
 
 class Running(NamedTuple):
@@ -188,4 +188,4 @@ def _is(member: Mapping[str, Any], stat: Stat, offsets: clocks.Offsets) -> bool:
     started_ns = stat.starttime_ticks * 1_000_000_000 // TICKS_PER_S
     start_at_ns = started_ns - offsets.boottime_ns + offsets.realtime_ns
     later_ns = int(member["since_at_ns"]) - start_at_ns
-    return later_ns >= -SLACK_NS and (later_ns <= SLACK_NS or not member["from_birth"])
+    return later_ns >= -START_SLACK_NS and (later_ns <= START_SLACK_NS or not member["from_birth"])

@@ -8,7 +8,7 @@ from elsa.errors import UsageError
 
 
 @dataclass(frozen=True)
-class Selection:
+class Criteria:
     """Exactly one of root, session, commands and where; and when the processes started."""
 
     root: int | None = None

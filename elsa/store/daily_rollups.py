@@ -17,7 +17,7 @@ from elsa.store.aggregates import Aggregate, columns, of_parts
 from elsa.store.database import insert_rows, transaction
 from elsa.store.sums import summed
 
-HOURS = 24
+HOURS_OF_DAY = 24
 
 
 def roll_up_days(connection: sqlite3.Connection, before_hour: int) -> None:
@@ -29,7 +29,7 @@ def roll_up_days(connection: sqlite3.Connection, before_hour: int) -> None:
            where h.hour / 24 < ?
                and h.hour / 24 not in (select u.hour / 24 from hour_without_rollup as u)
            order by 1 desc""",
-        (before_hour // HOURS,),
+        (before_hour // HOURS_OF_DAY,),
     ).fetchall()
     for (day,) in days:
         with transaction(connection):
@@ -38,7 +38,7 @@ def roll_up_days(connection: sqlite3.Connection, before_hour: int) -> None:
 
 def _roll_up_day(connection: sqlite3.Connection, day: int) -> None:
     """Roll up a day, unless something has changed in it by now. Callers hold a transaction."""
-    hours = range(day * HOURS, (day + 1) * HOURS)
+    hours = range(day * HOURS_OF_DAY, (day + 1) * HOURS_OF_DAY)
     if connection.execute(
         "select 1 from hour_without_rollup where hour between ? and ?", (hours[0], hours[-1])
     ).fetchone():

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from elsa.decode import comm
 from elsa.errors import PrivilegeError, UnavailableError, UsageError
 from elsa.state.codes import How
-from elsa.state.criteria import Selection
+from elsa.state.criteria import Criteria
 from elsa.store import collector_runs, locks, where
 from elsa.store.database import transaction
 
@@ -39,7 +39,7 @@ Progress = Callable[[int, int], None]
 """Called with the number of members written and the number of all members."""
 
 
-class Candidate(NamedTuple):
+class RootProcess(NamedTuple):
     """A process that a selection may start from. Times with `_at_ns` are real."""
 
     id: int
@@ -69,7 +69,7 @@ class Found(NamedTuple):
 def find(
     connection: sqlite3.Connection,
     db: Path,
-    selection: Selection,
+    selection: Criteria,
     only_uid: int | None,
     limit_s: float = LIMIT_S,
 ) -> Found:
@@ -111,7 +111,7 @@ def _let_signals_in() -> None:
 # --- the process that a pid stands for
 
 
-def _with_pid(connection: sqlite3.Connection, pid: int, only_uid: int | None) -> list[Candidate]:
+def _with_pid(connection: sqlite3.Connection, pid: int, only_uid: int | None) -> list[RootProcess]:
     """Every recorded process with a pid, oldest first. Raises PrivilegeError if `only_uid` is given
     and none belongs to that user.
     """
@@ -121,7 +121,7 @@ def _with_pid(connection: sqlite3.Connection, pid: int, only_uid: int | None) ->
            where boot_id in (select id from boot) and pid = ? order by started_ns, process_id""",
         (pid,),
     )
-    processes = [row for row in map(Candidate._make, rows) if only_uid in (None, row.uid)]
+    processes = [row for row in map(RootProcess._make, rows) if only_uid in (None, row.uid)]
     if not processes and only_uid is not None:  # the same error whether another user had the pid
         raise PrivilegeError(
             f"process {pid} was not yours; only root and the elsa group define jobs of other users'"
@@ -132,7 +132,7 @@ def _with_pid(connection: sqlite3.Connection, pid: int, only_uid: int | None) ->
 
 def _process_with_pid(
     connection: sqlite3.Connection, pid: int, at_ns: int | None, only_uid: int | None
-) -> Candidate:
+) -> RootProcess:
     """The process that had a pid at some time, or the last that had it. A whole second means any
     moment in it, since reports show times in seconds.
     """
@@ -163,7 +163,7 @@ def _process_with_pid(
 
 def _leader(
     connection: sqlite3.Connection, pid: int, at_ns: int | None, only_uid: int | None
-) -> Candidate:
+) -> RootProcess:
     """The leader of a session. Its pid is the session's id, which the kernel gives to no other
     process while the session exists.
     """
@@ -181,7 +181,7 @@ def _leader(
     return started[-1]
 
 
-def _starts(processes: list[Candidate]) -> str:
+def _starts(processes: list[RootProcess]) -> str:
     """The start times of the newest processes, as local times that --at accepts."""
     newest = processes[-5:]
     times = [
@@ -208,7 +208,9 @@ def _and_visible(process_id: str, only_uid: int | None) -> str:
     )
 
 
-def _load_parentage(connection: sqlite3.Connection, first: Candidate, only_uid: int | None) -> None:
+def _load_parentage(
+    connection: sqlite3.Connection, first: RootProcess, only_uid: int | None
+) -> None:
     """Fill the temporary table `parentage` with the processes of a boot since the start of
     `first`, indexed by parent. The table `process` has no such index.
     """
@@ -227,7 +229,7 @@ def _load_parentage(connection: sqlite3.Connection, first: Candidate, only_uid: 
     connection.execute("create index temp.parentage_parent on parentage (parent_id)")
 
 
-def _choose_tree(connection: sqlite3.Connection, root: Candidate, only_uid: int | None) -> None:
+def _choose_tree(connection: sqlite3.Connection, root: RootProcess, only_uid: int | None) -> None:
     _load_parentage(connection, root, only_uid)
     connection.execute(
         f"""insert into temp.chosen
@@ -244,7 +246,7 @@ def _choose_tree(connection: sqlite3.Connection, root: Candidate, only_uid: int 
 
 
 def _choose_session(
-    connection: sqlite3.Connection, leader: Candidate, only_uid: int | None
+    connection: sqlite3.Connection, leader: RootProcess, only_uid: int | None
 ) -> None:
     """Choose the processes that /proc showed in the session, and their descendants whose session is
     not known: a session is inherited, so their membership is inferred.
@@ -309,7 +311,7 @@ def _choose_where(connection: sqlite3.Connection, db: Path, condition: str, limi
         connection.execute("commit")
 
 
-def _keep_window(connection: sqlite3.Connection, selection: Selection) -> None:
+def _keep_window(connection: sqlite3.Connection, selection: Criteria) -> None:
     """Delete from `chosen` the processes that did not start in the window."""
     since_ns, until_ns = selection.since_ns, selection.until_ns
     if since_ns is None and until_ns is None:

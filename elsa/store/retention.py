@@ -25,7 +25,7 @@ from elsa.store.rollups import ROLLUPS, insert_into
 from elsa.store.sums import summed
 
 # Rows and pages per transaction: others cannot write for about a tenth of a second.
-PROCESSES = 1000
+PROCESSES_AT_ONCE = 1000
 EVENTS = 20_000
 PAGES = 2000
 
@@ -232,7 +232,8 @@ def _prune_chunk(connection: sqlite3.Connection, db: Path, hour: int) -> int:
         safe = f" and {_RECORDED}" if locks.held(locks.INGESTER, db) else ""
         connection.execute("delete from doomed")
         connection.execute(
-            f"insert into doomed select p.id {_OLD_PROCESS}{safe} limit ?", (hour, PROCESSES)
+            f"insert into doomed select p.id {_OLD_PROCESS}{safe} limit ?",
+            (hour, PROCESSES_AT_ONCE),
         )
         if not connection.execute("select 1 from doomed").fetchone():
             return 0

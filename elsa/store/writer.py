@@ -24,8 +24,8 @@ from elsa.measures import COUNTERS
 from elsa.state.clock import Clock
 from elsa.state.incarnation import Changes, EventRow, Incarnation, ProgramRow
 from elsa.state.jobs import Job
-from elsa.store import boots, database, names
-from elsa.store.names import Names
+from elsa.store import boots, database, string_ids
+from elsa.store.string_ids import StringIds
 
 log = logging.getLogger(__name__)
 
@@ -210,8 +210,8 @@ def write(
     batch: Batch,
     boot_id: int,
     collector_id: int,
-    comms: Names,
-    texts: Names,
+    comms: StringIds,
+    texts: StringIds,
 ) -> None:
     """Write a batch in one transaction: all of it or nothing."""
     with database.transaction(connection):
@@ -255,7 +255,7 @@ def write(
 
 
 def _write_jobs(
-    connection: sqlite3.Connection, jobs: Sequence[Job], boot_id: int, texts: Names
+    connection: sqlite3.Connection, jobs: Sequence[Job], boot_id: int, texts: StringIds
 ) -> None:
     """Write jobs that are new, or whose name, owner or tags have changed."""
     ids = texts.ids(connection, {job.cgroup for job in jobs})
@@ -284,7 +284,7 @@ def _write_jobs(
 
 
 def _write_programs(
-    connection: sqlite3.Connection, programs: Iterable[ProgramRow], texts: Names
+    connection: sqlite3.Connection, programs: Iterable[ProgramRow], texts: StringIds
 ) -> None:
     rows = list(programs)
     ids = texts.ids(connection, {text for row in rows for text in row[1:5]})
@@ -378,7 +378,7 @@ class Writer:
 
     def _run(self) -> None:
         connection: sqlite3.Connection | None = None
-        comms, texts = names.comms(), names.texts()
+        comms, texts = string_ids.comms(), string_ids.texts()
         while (batch := self._queue.get()) is not None:
             rows = len(batch)
             while not self._out_of_patience.is_set():

@@ -47,13 +47,13 @@ from elsa.jobd.redaction import configured
 from elsa.kernel import unpack
 from elsa.kernel.acct_file import MARK, AcctFile
 from elsa.kernel.procfs import Procfs
-from elsa.matching.taskstats import usage_row
+from elsa.matching.usage_matcher import usage_row
 from elsa.report.query import selection, statement, times, warehouse
 from elsa.report.render.columns import COLUMNS
 from elsa.report.render.output import FORMATS, ColumnsHelp, Output
 from elsa.state import tariff
-from elsa.state.criteria import Selection
-from elsa.state.taskstats import ProcessSums
+from elsa.state.criteria import Criteria
+from elsa.state.process_sums import ProcessSums
 from elsa.store import defined_jobs, retention, tariffs, upgrade
 from tests.fuzz.engine import Target
 from tests.support import perf_records
@@ -548,7 +548,8 @@ def requests() -> tuple[bytes, ...]:
 
 
 def answers() -> tuple[bytes, ...]:
-    errors = [protocol.encode_reply(kind("what\nwent wrong")) for kind in protocol.KINDS.values()]
+    kinds = protocol.ERROR_KINDS.values()
+    errors = [protocol.encode_reply(kind("what\nwent wrong")) for kind in kinds]
     return (
         *errors,
         protocol.encode_reply({"job": {"id": 1, "tags": {"a": "b"}}, "living": 0, "members": []}),
@@ -849,7 +850,7 @@ def condition(data: bytes) -> Hashable:
     protocol.parse_request(protocol.encode_request("define", {"name": "a", "where": text}))
     with contextlib.closing(sqlite3.connect(small(), isolation_level=None)) as connection:
         before = connection.execute("pragma data_version").fetchone()
-        found = defined_jobs.find(connection, small(), Selection(where=text), None, limit_s=10)
+        found = defined_jobs.find(connection, small(), Criteria(where=text), None, limit_s=10)
         assert connection.execute("pragma data_version").fetchone() == before
     return found.processes, found.running
 

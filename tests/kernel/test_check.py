@@ -14,7 +14,7 @@ from elsa.config import Config
 from elsa.control.client import Client
 from elsa.errors import ElsaError
 from elsa.host import checks
-from elsa.host.checks import Place, Status
+from elsa.host.checks import Level, Place
 from elsa.store.upgrade import upgrade
 
 pytestmark = pytest.mark.kernel
@@ -75,7 +75,7 @@ def test_accounting_into_a_file_that_is_not_known_is_no_accounting(
 
 def test_the_connector_is_proved_by_a_canary(require_kernel: Callable[[object, str], None]) -> None:
     status, found, _ = checks.connector(Place())
-    require_kernel(status is Status.OK, found)
+    require_kernel(status is Level.OK, found)
     assert found == "a canary's fork, exec and exit were heard"
 
 

@@ -21,7 +21,7 @@ from elsa.decode.acct import AXSIG
 from elsa.decode.taskstats import AGROUP, Message, Taskstats, decode
 from elsa.errors import ElsaError
 from elsa.kernel.taskstats import TaskstatsQuery, TaskstatsSocket, thread_id
-from elsa.state.taskstats import ProcessStats, ProcessSums
+from elsa.state.process_sums import ProcessStats, ProcessSums
 
 pytestmark = pytest.mark.kernel
 

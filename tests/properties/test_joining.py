@@ -22,7 +22,7 @@ from elsa.store.upgrade import upgrade
 from tests.support.simulation import Lived, Machine, Spans, Warehouse, run
 
 MS = 1_000_000
-Outcome = Callable[..., Counter[str]]
+PassResult = Callable[..., Counter[str]]
 chances = st.integers(0, 2**32).map(random.Random)
 machines = st.builds(
     Machine,
@@ -35,7 +35,7 @@ shares = st.sampled_from([0.0, 0.05, 0.5])
 
 
 @pytest.fixture(scope="module")
-def outcome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
+def outcome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PassResult]:
     """A function that tells what joining makes of a history with gaps and lost records, in an empty
     warehouse each time.
 
@@ -76,7 +76,7 @@ def torn(history: list[Lived], draw: random.Random, number: int) -> Spans:
 @settings(max_examples=100)
 @given(machines, chances)
 def test_with_nothing_lost_all_is_exact_and_right(
-    outcome: Outcome, machine: Machine, chance: random.Random
+    outcome: PassResult, machine: Machine, chance: random.Random
 ) -> None:
     assert outcome(run(machine, chance), [], set()) == {"exact": machine.processes}
 
@@ -84,7 +84,7 @@ def test_with_nothing_lost_all_is_exact_and_right(
 @settings(max_examples=200)
 @given(machines, shares, chances)
 def test_with_records_lost_and_nobody_knowing_no_pair_is_wrong(
-    outcome: Outcome, machine: Machine, share: float, chance: random.Random
+    outcome: PassResult, machine: Machine, share: float, chance: random.Random
 ) -> None:
     history = run(machine, chance)
     lost = some(history, share, chance)
@@ -96,7 +96,7 @@ def test_with_records_lost_and_nobody_knowing_no_pair_is_wrong(
 @settings(max_examples=100)
 @given(machines, shares, st.integers(1, 5), chances)
 def test_with_events_lost_too_no_pair_that_is_wrong_is_called_exact(
-    outcome: Outcome, machine: Machine, share: float, holes: int, chance: random.Random
+    outcome: PassResult, machine: Machine, share: float, holes: int, chance: random.Random
 ) -> None:
     history = run(machine, chance)
     lost = some(history, share, chance)
@@ -109,7 +109,7 @@ def test_with_events_lost_too_no_pair_that_is_wrong_is_called_exact(
 
 @pytest.mark.parametrize("collector_running", [True, False])
 def test_a_minute_later_no_record_waits_any_more_though_half_of_all_went_unheard(
-    outcome: Outcome, collector_running: bool
+    outcome: PassResult, collector_running: bool
 ) -> None:
     chance = random.Random(7)
     history = run(Machine(pids=5, processes=400), chance)
@@ -122,7 +122,7 @@ def test_a_minute_later_no_record_waits_any_more_though_half_of_all_went_unheard
     assert later.total() == soon.total()
 
 
-def test_of_thousands_of_processes_under_few_pids_none_is_wrong_unsaid(outcome: Outcome) -> None:
+def test_of_thousands_of_processes_under_few_pids_none_is_wrong_unsaid(outcome: PassResult) -> None:
     chance = random.Random(5)
     history = run(Machine(processes=4000, pause_ns=2 * MS), chance)
     lost = some(history, 0.05, chance)

@@ -23,7 +23,7 @@ from elsa.control.server import Peer
 from elsa.errors import ElsaError
 from elsa.jobd.requests import RequestHandler
 from elsa.state.codes import Origin
-from elsa.state.criteria import Selection
+from elsa.state.criteria import Criteria
 from elsa.state.jobs import Job, Jobs
 from elsa.state.process_table import Processes
 from elsa.store import defined_jobs
@@ -62,7 +62,7 @@ RECORDED = st.builds(
     st.none() | PIDS,
 )
 SELECTIONS = st.builds(
-    lambda kind, pid, at, patterns, since, until: Selection(
+    lambda kind, pid, at, patterns, since, until: Criteria(
         root=pid if kind == "root" else None,
         session=pid if kind == "session" else None,
         at_ns=None if at is None or kind == "commands" else REAL + at * SECOND,
@@ -133,7 +133,7 @@ def warehouse(
     return connection
 
 
-def found(connection: sqlite3.Connection, selection: Selection) -> object:
+def found(connection: sqlite3.Connection, selection: Criteria) -> object:
     """What the user is told, the members included."""
     try:
         told = defined_jobs.describe(defined_jobs.find(connection, Path("none"), selection, ME))
@@ -157,7 +157,7 @@ def test_what_others_ran_makes_no_difference_to_a_job_after_the_fact(
     own: list[Recorded],
     one: list[tuple[Recorded, int]],
     other: list[tuple[Recorded, int]],
-    selection: Selection,
+    selection: Criteria,
 ) -> None:
     worlds = [warehouse(empty, own, others) for others in (one, other)]
     try:

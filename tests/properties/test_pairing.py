@@ -12,7 +12,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from elsa.matching import pairing
-from elsa.matching.pairing import SECOND_NS, TICK_NS, Candidate, Outcome, Record, alignments, pair
+from elsa.matching.pairing import (
+    ACCT_TICK_NS,
+    SECOND_NS,
+    Candidate,
+    Outcome,
+    Record,
+    alignments,
+    pair,
+)
 
 MS = 1_000_000
 REAL = 1_700_000_000 * SECOND_NS
@@ -31,7 +39,10 @@ def told_twice(
     """
     exit_ns = start_ns + elapsed_ns + offsets[0]
     record = Record(
-        id_, exit_ns // SECOND_NS - elapsed_ns // SECOND_NS, float32(elapsed_ns // TICK_NS), code
+        id_,
+        exit_ns // SECOND_NS - elapsed_ns // SECOND_NS,
+        float32(elapsed_ns // ACCT_TICK_NS),
+        code,
     )
     return (
         Candidate(id_, start_ns, start_ns + elapsed_ns + lag_ns, start_ns, True, code, offsets),

@@ -144,7 +144,7 @@ def test_what_an_answer_says_cannot_move_the_cursor_whoever_answers(message: str
     assert str(raised.value).isprintable()
 
 
-@given(st.sampled_from(list(protocol.KINDS.values())), st.text())
+@given(st.sampled_from(list(protocol.ERROR_KINDS.values())), st.text())
 def test_an_error_is_raised_by_the_client_as_the_server_raised_it(
     kind: type[ElsaError], message: str
 ) -> None:

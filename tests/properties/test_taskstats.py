@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from elsa.decode import taskstats
 from elsa.decode.taskstats import AGROUP, Message, Taskstats, decode
 from elsa.errors import DataError
-from elsa.state.taskstats import ProcessSums
+from elsa.state.process_sums import ProcessSums
 
 SIZES = {8: 328, 9: 344, 10: 352, 11: 368, 12: 400, 13: 416, 14: 432, 15: 560, 16: 560}
 

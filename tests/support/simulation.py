@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from elsa.matching.joiner import Boot, Joiner
-from elsa.matching.pairing import SECOND_NS, TICK_NS
+from elsa.matching.pairing import ACCT_TICK_NS, SECOND_NS
 from elsa.state.clock import Clock, Clocks
 from elsa.state.codes import End, Join, Origin
 
@@ -204,7 +204,7 @@ class Warehouse:
             elif one.exit_ns > heard_ns >= end_ns:
                 how = End.REUSED
             start_ns, origin = (
-                (one.start_ns // TICK_NS * TICK_NS, Origin.SNAPSHOT)
+                (one.start_ns // ACCT_TICK_NS * ACCT_TICK_NS, Origin.SNAPSHOT)
                 if missed
                 else (one.fork_ns, Origin.FORK)
             )
@@ -224,7 +224,7 @@ class Warehouse:
                 continue
             elapsed_ns = one.write_ns - one.start_ns
             btime = (one.write_ns + REAL) // SECOND_NS - elapsed_ns // SECOND_NS
-            etime = struct.unpack("f", struct.pack("f", elapsed_ns // TICK_NS))[0]
+            etime = struct.unpack("f", struct.pack("f", elapsed_ns // ACCT_TICK_NS))[0]
             # The number stands where joining does not look.
             rows.append((len(rows) + 1, one.number, one.code, one.pid, one.ppid, btime, etime))
         self.connection.executemany(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from elsa.cli.report.group import report
-from elsa.cli.report.request import PROCESSES, Request, reports
+from elsa.cli.report.request import PROCESS_CHOICES, Request, reports
 from elsa.errors import UsageError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     metavar="TIME",
     help="By the tariffs as they were then: what this bill said at that time.",
 )
-@reports(*PROCESSES)
+@reports(*PROCESS_CHOICES)
 def bill(*, request: Request, by: str, month: str | None, as_of: str | None) -> None:
     """What it costs, by the tariff that was valid when each process ended; tariffs are kept by elsa
     db tariff.

@@ -9,13 +9,14 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from elsa import config
 from elsa.cli import complete, options
 from elsa.cli.main import Command
+from elsa.cli.options import Function
 from elsa.cli.report import request
 from elsa.cli.report.group import report
 from elsa.errors import UsageError
@@ -23,7 +24,6 @@ from elsa.errors import UsageError
 if TYPE_CHECKING:
     from elsa.gnu.records import Records
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 # Options of sa, as click names them -> what they sort by.
 SORTS = {

@@ -6,7 +6,7 @@ import click
 
 from elsa.cli import complete
 from elsa.cli.report.group import report
-from elsa.cli.report.request import PROCESSES, Request, everything_option, reports
+from elsa.cli.report.request import PROCESS_CHOICES, Request, everything_option, reports
 
 
 def _show(request: Request, kind: str, *, everything: bool) -> None:
@@ -25,7 +25,7 @@ def _show(request: Request, kind: str, *, everything: bool) -> None:
 
 
 @report.command()
-@reports(*PROCESSES)
+@reports(*PROCESS_CHOICES)
 @everything_option
 def processes(*, request: Request, everything: bool) -> None:
     """Single processes that ended, the newest last; with --all also those that still run.
@@ -51,7 +51,7 @@ def processes(*, request: Request, everything: bool) -> None:
     metavar="[COMMAND]...",
     shell_complete=complete.commands,
 )
-@reports(*PROCESSES)
+@reports(*PROCESS_CHOICES)
 @everything_option
 def last(*, commands: tuple[str, ...], request: Request, everything: bool) -> None:
     """Who ran what, the newest first: lastcomm's question. Named commands are those that --command

@@ -15,13 +15,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
 from elsa import config
 from elsa.cli import complete, options
 from elsa.cli.main import tell
+from elsa.cli.options import Function
 from elsa.report.render.columns import UNITS
 from elsa.report.render.output import FORMATS, ColumnsHelp, Output
 
@@ -32,8 +33,7 @@ if TYPE_CHECKING:
     from elsa.report.query.statement import Query
     from elsa.report.render.writer import Report
 
-Function = TypeVar("Function", bound=Callable[..., Any])
-PROCESSES = ("host", "job", "user", "group", "command", "tty", "pid", "exit", "state", "tag")
+PROCESS_CHOICES = ("host", "job", "user", "group", "command", "tty", "pid", "exit", "state", "tag")
 """The choices of reports on processes."""
 _SELECTING: dict[str, tuple[str, str]] = {
     "host": ("HOST", "Only this host, by name or glob, where the warehouse has several."),

@@ -4,18 +4,15 @@ was used then.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, TypeVar
 
 import click
 
 from elsa.cli import complete
+from elsa.cli.options import Function
 from elsa.cli.report.group import report
-from elsa.cli.report.request import PROCESSES, Request, blocks, everything_option, reports
+from elsa.cli.report.request import PROCESS_CHOICES, Request, blocks, everything_option, reports
 from elsa.errors import UsageError
-
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def plot_option(function: Function) -> Function:
@@ -74,7 +71,7 @@ def _over_time(request: Request, kind: str, plot: str | None) -> None:
 
 
 @report.command()
-@reports(*PROCESSES, clip=True)
+@reports(*PROCESS_CHOICES, clip=True)
 @everything_option
 def commands(*, request: Request, everything: bool) -> None:
     """What each command used, the dearest first; * marks processes that never called exec, as in
@@ -89,7 +86,7 @@ def commands(*, request: Request, everything: bool) -> None:
 
 
 @report.command()
-@reports(*PROCESSES, clip=True)
+@reports(*PROCESS_CHOICES, clip=True)
 @everything_option
 def users(*, request: Request, everything: bool) -> None:
     """What each user used, the dearest first.
@@ -103,7 +100,7 @@ def users(*, request: Request, everything: bool) -> None:
 
 
 @report.command()
-@reports(*PROCESSES, clip=True)
+@reports(*PROCESS_CHOICES, clip=True)
 @everything_option
 def groups(*, request: Request, everything: bool) -> None:
     """What each group used, by the real gid of accounting records, the dearest first.
@@ -117,7 +114,7 @@ def groups(*, request: Request, everything: bool) -> None:
 
 
 @report.command()
-@reports(*PROCESSES, clip=True)
+@reports(*PROCESS_CHOICES, clip=True)
 @plot_option
 def hours(*, request: Request, plot: str | None) -> None:
     """What was used in each hour of this host's clock, by the end of the processes; they add up to
@@ -135,7 +132,7 @@ def hours(*, request: Request, plot: str | None) -> None:
 
 
 @report.command()
-@reports(*PROCESSES, clip=True)
+@reports(*PROCESS_CHOICES, clip=True)
 @plot_option
 def days(*, request: Request, plot: str | None) -> None:
     """What was used in each day of this host's clock, by the end of the processes; they add up to
@@ -154,7 +151,7 @@ def days(*, request: Request, plot: str | None) -> None:
 
 
 @report.command()
-@reports(*PROCESSES, clip=True)
+@reports(*PROCESS_CHOICES, clip=True)
 @plot_option
 def months(*, request: Request, plot: str | None) -> None:
     """What was used in each month of this host's clock, by the end of the processes; they add up to

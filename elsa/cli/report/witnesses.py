@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @report.command()
 @reports("host")
 def gaps(*, request: Request) -> None:
-    """Known losses of events and records, the newest first: from when to when, why, and how much.
+    """LossCount losses of events and records, the newest first: from when to when, why, and how much.
 
     With --since or --until: those that touch that window. A loss at an unknown time, as in a file,
     may touch any.

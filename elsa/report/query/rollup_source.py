@@ -17,7 +17,7 @@ from elsa.report.query.statement import OUT, Condition, Query, columns_of, membe
 from elsa.report.query.times import Window
 from elsa.state.clock import HOUR_NS
 from elsa.store import aggregates, sql_files
-from elsa.store.daily_rollups import HOURS
+from elsa.store.daily_rollups import HOURS_OF_DAY
 from elsa.store.rollups import CLASS, CLASSES, PARTS, ROLLUPS, Rollup, chosen
 
 # Where the sums by some keys are, of days.
@@ -158,9 +158,9 @@ def _rolled(table: str, hours: Hours, *, days: bool) -> Iterator[tuple[str, str,
         yield "rollup_day_total", "u.hour", hours.where("u.hour")
         yield by_hour(table), "u.hour", [f"u.hour in ({apart})"]
     elif days:
-        yield _DAYS[table], f"u.day * {HOURS}", hours.where("u.day", HOURS)
+        yield _DAYS[table], f"u.day * {HOURS_OF_DAY}", hours.where("u.day", HOURS_OF_DAY)
         # The first and the last day of a window may be there in part.
-        cut = hours.cut(HOURS)
+        cut = hours.cut(HOURS_OF_DAY)
         among = f" union all select value from json_each('{cut}')" if cut else ""
         yield by_hour(table), "u.hour", [f"u.hour in ({apart}{among})"]
     else:

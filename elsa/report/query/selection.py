@@ -26,7 +26,6 @@ from elsa.text import printable
 
 Asked = Mapping[str, tuple[str, ...]]
 """What was written for each kind of choice; since and until have at most one value."""
-KINDS = ("host", "job", "user", "group", "command", "tty", "pid", "exit", "state", "tag")
 _GLOB = re.compile(r"[*?]|\[.+\]")
 _ALWAYS = Window()
 

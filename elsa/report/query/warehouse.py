@@ -13,7 +13,7 @@ from elsa.kernel.procfs import Procfs
 from elsa.store import database
 
 
-class Names:
+class HostNames:
     """Names of users, groups and hosts. Ids of another host are not given the names that they have
     on this one: they stay numbers.
     """
@@ -82,7 +82,7 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
     ElsaError.
     """
     with database.translated(path), closing(database.open_for_reading(path)) as connection:
-        named = Names(connection)
+        named = HostNames(connection)
         two: dict[str, Callable[..., str | None]] = {
             "user_name": named.user,
             "group_name": named.group,

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from elsa.cli.check import check as command
 from elsa.config import Config
 from elsa.host import checks
-from elsa.host.checks import Place, Status
+from elsa.host.checks import Level, Place
 from elsa.kernel import accounting
 from elsa.kernel.procfs import INITIAL_NAMESPACES, Procfs
 from elsa.store.upgrade import upgrade
@@ -49,16 +49,16 @@ def test_kernel_options_are_read_from_proc_or_boot(
         write(tmp_path / "proc/config.gz", gzip.compress(EVERYTHING.encode()))
     else:
         write(tmp_path / f"boot/config-{os.uname().release}", EVERYTHING)
-    assert checks.kernel_options(place)[0] is Status.OK
+    assert checks.kernel_options(place)[0] is Level.OK
 
 
 def test_an_unknown_kernel_is_no_failure(place: Place) -> None:
-    assert checks.kernel_options(place)[0] is Status.WARN
+    assert checks.kernel_options(place)[0] is Level.WARN
 
 
 def test_a_damaged_kernel_configuration_is_an_unknown_one(place: Place, tmp_path: Path) -> None:
     write(tmp_path / "proc/config.gz", gzip.compress(EVERYTHING.encode())[:-12])
-    assert checks.kernel_options(place)[0] is Status.WARN
+    assert checks.kernel_options(place)[0] is Level.WARN
 
 
 def test_a_missing_needed_option_fails_and_is_named(place: Place, tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_a_missing_needed_option_fails_and_is_named(place: Place, tmp_path: Path
         ),
     )
     status, found, _ = checks.kernel_options(place)
-    assert status is Status.FAIL
+    assert status is Level.FAIL
     assert "CONFIG_PROC_EVENTS" in found
     assert "TASKSTATS" not in found
 
@@ -79,7 +79,7 @@ def test_a_missing_useful_option_warns(place: Place, tmp_path: Path) -> None:
         tmp_path / "proc/config.gz",
         gzip.compress(EVERYTHING.replace("CONFIG_TASKSTATS=y", "").encode()),
     )
-    assert checks.kernel_options(place)[0] is Status.WARN
+    assert checks.kernel_options(place)[0] is Level.WARN
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_missing_capabilities_are_named(
 ) -> None:
     write(tmp_path / f"proc/{os.getpid()}/status", f"Name:\tx\nCapEff:\t{held:0>16}\n")
     status, found, _ = checks.privileges(place)
-    assert (status is Status.OK) is not bool(missing)
+    assert (status is Level.OK) is not bool(missing)
     assert missing in found
 
 
@@ -98,23 +98,23 @@ def test_a_container_is_told_from_the_host(place: Place, monkeypatch: pytest.Mon
     inodes = {"pid": 5, "user": INITIAL_NAMESPACES["user"], "net": 7}
     monkeypatch.setattr(Procfs, "namespace", lambda _self, kind, pid=None: inodes[kind])
     status, found, mend = checks.namespaces(place)
-    assert status is Status.FAIL
+    assert status is Level.FAIL
     assert "pid namespace" in found
     assert "PrivateNetwork" in mend
     inodes["pid"] = INITIAL_NAMESPACES["pid"]
-    assert checks.namespaces(place)[0] is Status.OK
+    assert checks.namespaces(place)[0] is Level.OK
 
 
 def test_namespaces_that_may_not_be_seen_are_no_failure(place: Place) -> None:
-    assert checks.namespaces(place)[0] is Status.OK
+    assert checks.namespaces(place)[0] is Level.OK
 
 
 def test_rotation_is_found(place: Place, tmp_path: Path) -> None:
     write(tmp_path / "pacct", b"\0" * 64)
-    assert checks.rotation(place)[0] is Status.WARN
+    assert checks.rotation(place)[0] is Level.WARN
     write(tmp_path / "etc/cron.daily/acct", "#!/bin/sh\n")
     status, found, _ = checks.rotation(place)
-    assert status is Status.OK
+    assert status is Level.OK
     assert "cron.daily/acct" in found
 
 
@@ -125,10 +125,10 @@ def test_space_fails_where_the_kernel_stops_writing(
     limits = accounting.Thresholds(resume_percent=4, suspend_percent=2, check_seconds=30)
     monkeypatch.setattr(accounting, "thresholds", lambda: limits)
     for free, expected in (
-        (1.9, Status.FAIL),
-        (2.0, Status.FAIL),
-        (3.0, Status.WARN),
-        (50.0, Status.OK),
+        (1.9, Level.FAIL),
+        (2.0, Level.FAIL),
+        (3.0, Level.WARN),
+        (50.0, Level.OK),
     ):
         monkeypatch.setattr(accounting, "free_percent", lambda _path, free=free: free)
         assert checks.space(place)[0] is expected
@@ -136,26 +136,26 @@ def test_space_fails_where_the_kernel_stops_writing(
 
 def test_the_warehouse_must_be_there_and_writable(place: Place) -> None:
     result = {result.name: result for result in checks.run(place)}["warehouse"]
-    assert result.status is Status.FAIL
+    assert result.status is Level.FAIL
     assert f"elsa db upgrade --db {place.settings.db}" in result.mend
     upgrade(place.settings.db)
-    assert checks.warehouse(place)[0] is Status.OK
+    assert checks.warehouse(place)[0] is Level.OK
 
 
 def test_a_check_that_breaks_is_a_finding(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_: Place) -> tuple[Status, str, str]:
+    def broken(_: Place) -> tuple[Level, str, str]:
         raise ZeroDivisionError
 
     monkeypatch.setattr(checks, "CHECKS", {"broken": broken})
     (result,) = checks.run(place)
-    assert result.status is Status.FAIL
+    assert result.status is Level.FAIL
     assert "ZeroDivisionError" in result.found
 
 
 def test_every_check_that_fails_or_warns_of_something_to_mend_says_how(place: Place) -> None:
     for result in checks.run(place):
         assert "\n" not in result.found + result.mend
-        assert result.status is not Status.FAIL or result.mend
+        assert result.status is not Level.FAIL or result.mend
 
 
 def test_the_command_ends_with_69_and_names_what_failed(place: Place) -> None:
@@ -189,16 +189,16 @@ def test_a_gap_fails_the_check_of_jobd_until_a_later_time_is_named(
         run = (1, 1, 1, "1", 0, 7200 * 10**9, None, 5, 0, 1)
         connection.execute("insert into collector values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", run)
     monkeypatch.setattr("elsa.control.client.Client.request", lambda *_: {"events": 5, "lost": 0})
-    assert checks.jobd(place)[0] is Status.OK
+    assert checks.jobd(place)[0] is Level.OK
     with closing(sqlite3.connect(place.settings.db, isolation_level=None)) as connection:
         connection.execute(
             "insert into gap (id, boot_id, kind, from_ns, to_ns) values (1, 1, 'crash', ?, ?)",
             (3500 * 10**9, 3600 * 10**9),
         )
     status, found, mend = checks.jobd(place)
-    assert status is Status.FAIL
+    assert status is Level.FAIL
     assert "1 gap since " in found
     assert "without notice" in found
     assert "--since" in mend
-    assert checks.jobd(replace(place, since_ns=now_ns - 3600 * 10**9))[0] is Status.OK
-    assert checks.jobd(replace(place, since_ns=now_ns - 3601 * 10**9))[0] is Status.FAIL
+    assert checks.jobd(replace(place, since_ns=now_ns - 3600 * 10**9))[0] is Level.OK
+    assert checks.jobd(replace(place, since_ns=now_ns - 3601 * 10**9))[0] is Level.FAIL

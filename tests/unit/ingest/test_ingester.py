@@ -24,7 +24,7 @@ from elsa.decode.acct import ETIME_END
 from elsa.errors import DataError, InputMissingError, RetryError
 from elsa.ingest import files as sources
 from elsa.ingest import ingester
-from elsa.ingest.ingester import Ingester, Outcome
+from elsa.ingest.ingester import Ingester, PassResult
 from elsa.kernel import acct_file, unpack
 from elsa.kernel.acct_file import AcctFile
 from elsa.kernel.procfs import Procfs
@@ -76,7 +76,7 @@ def live(place: Path) -> Path:
     return place / "pacct"
 
 
-def run(place: Path, *paths: Path) -> Outcome:
+def run(place: Path, *paths: Path) -> PassResult:
     """One pass; without paths over `pacct` and what it was rotated to."""
     config = Config(db=place / "elsa.db", socket=place / "sock", acct_file=place / "pacct")
     return Ingester(config, Procfs(), host="test").run_once(paths)
@@ -251,7 +251,7 @@ def test_plain_copy_is_compared_once_while_following(
     monkeypatch.setattr(acct_file, "holds", counted)
     passes = 0
 
-    def tell(_outcome: Outcome) -> None:
+    def tell(_outcome: PassResult) -> None:
         nonlocal passes
         passes += 1
 
@@ -885,7 +885,7 @@ def test_follower_drains_a_file_that_was_removed_while_the_kernel_wrote_on(
 
     with live.open("ab") as kernel:
 
-        def act(_outcome: Outcome) -> None:
+        def act(_outcome: PassResult) -> None:
             step = next(steps, None)
             if step == 10:
                 live.unlink()
@@ -898,7 +898,7 @@ def test_follower_drains_a_file_that_was_removed_while_the_kernel_wrote_on(
 
         seen: list[int] = []
 
-        def tell(outcome: Outcome) -> None:
+        def tell(outcome: PassResult) -> None:
             seen.append(outcome.records)
             act(outcome)
 
@@ -915,7 +915,7 @@ def test_follower_that_is_told_to_stop_reads_the_rest_of_a_file_that_was_removed
     passes = 0
     with live.open("ab") as kernel:
 
-        def tell(_outcome: Outcome) -> None:
+        def tell(_outcome: PassResult) -> None:
             nonlocal passes
             passes += 1
             if passes == 1:
@@ -931,7 +931,7 @@ def test_follower_that_is_told_to_stop_reads_the_rest_of_a_file_that_was_removed
 def test_follower_says_the_same_trouble_once(place: Path) -> None:
     told: list[int] = []
 
-    def tell(outcome: Outcome) -> None:
+    def tell(outcome: PassResult) -> None:
         told.append(len(outcome.troubles))
 
     config = Config(db=place / "elsa.db", socket=place / "sock", acct_file=place / "pacct")

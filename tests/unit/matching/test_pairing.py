@@ -10,8 +10,8 @@ import pytest
 
 from elsa.matching import pairing
 from elsa.matching.pairing import (
+    ACCT_TICK_NS,
     SECOND_NS,
-    TICK_NS,
     Candidate,
     Outcome,
     Pair,
@@ -51,7 +51,7 @@ def record(
     offset: int = REAL,
 ) -> Record:
     """The record that the kernel writes of a life."""
-    etime = struct.unpack("f", struct.pack("f", elapsed_ns // TICK_NS))[0]
+    etime = struct.unpack("f", struct.pack("f", elapsed_ns // ACCT_TICK_NS))[0]
     return Record(
         id, (start_ns + elapsed_ns + offset) // SECOND_NS - elapsed_ns // SECOND_NS, etime, code
     )
@@ -72,9 +72,9 @@ def test_a_record_fits_its_life_wherever_in_the_second_that_began_and_ended(
 
 
 def test_a_record_with_a_cut_elapsed_time_fits_a_process_that_ran_at_its_stated_end() -> None:
-    elapsed_ns = (400 * 86_400 * 100 + 255) * TICK_NS  # 2.55 s of it are cut
+    elapsed_ns = (400 * 86_400 * 100 + 255) * ACCT_TICK_NS  # 2.55 s of it are cut
     end_ns = 10 * SECOND_NS + elapsed_ns
-    cut = record(elapsed_ns=elapsed_ns - elapsed_ns % (256 * TICK_NS))._replace(
+    cut = record(elapsed_ns=elapsed_ns - elapsed_ns % (256 * ACCT_TICK_NS))._replace(
         btime=(end_ns + REAL) // SECOND_NS - elapsed_ns // SECOND_NS
     )
     assert fits(life(10 * SECOND_NS, None, alive_ns=end_ns - MS), cut)
@@ -83,7 +83,7 @@ def test_a_record_with_a_cut_elapsed_time_fits_a_process_that_ran_at_its_stated_
 
 def test_the_start_window_is_a_second_and_what_was_cut_off_elapsed_time() -> None:
     first, last = start_window(Record(1, 100, 325.0, 0))
-    assert (first, last) == (100 * SECOND_NS - 250 * MS - TICK_NS, 101 * SECOND_NS + 4 * MS)
+    assert (first, last) == (100 * SECOND_NS - 250 * MS - ACCT_TICK_NS, 101 * SECOND_NS + 4 * MS)
 
 
 @pytest.mark.parametrize(
@@ -131,8 +131,8 @@ def test_around_a_step_of_the_clock_either_offset_will_do(step_ns: int) -> None:
 
 def test_elapsed_time_is_exact_for_46_hours_and_then_within_the_rounding_of_a_float() -> None:
     assert float_slack_ns(2.0**24) == 0
-    year_ns = 365 * 86_400 * SECOND_NS + 7 * TICK_NS
-    assert 0 < float_slack_ns(year_ns / TICK_NS) < 10 * SECOND_NS
+    year_ns = 365 * 86_400 * SECOND_NS + 7 * ACCT_TICK_NS
+    assert 0 < float_slack_ns(year_ns / ACCT_TICK_NS) < 10 * SECOND_NS
     assert fits(life(0, year_ns), record(0, year_ns))
 
 

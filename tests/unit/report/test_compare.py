@@ -118,7 +118,7 @@ def test_jobs_are_compared_with_the_first_and_a_name_stands_for_its_runs(nightly
     lines = list(
         csv.DictReader(io.StringIO(nightly.run("compare", "1", "5", "--format", "csv").stdout))
     )
-    assert {line["measure"] for line in lines} == set(compare.MEASURES)
+    assert {line["measure"] for line in lines} == set(compare.COMPARED)
 
 
 def test_run_that_is_not_over_is_said_and_its_wall_time_is_not_known(nightly: Reports) -> None:

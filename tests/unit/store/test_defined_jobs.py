@@ -13,7 +13,7 @@ import pytest
 
 from elsa.errors import PrivilegeError, UnavailableError, UsageError
 from elsa.matching import parentage
-from elsa.state.criteria import Selection
+from elsa.state.criteria import Criteria
 from elsa.store import defined_jobs, locks
 from tests.support import given
 from tests.support.given import Warehouse
@@ -41,7 +41,7 @@ def warehouse(connection: sqlite3.Connection) -> Any:
 def chosen(warehouse: Warehouse, only_uid: int | None = None, **selection: Any) -> dict[int, int]:
     """Incarnations that are found, and how they would be members."""
     path = Path(warehouse.connection.execute("pragma database_list").fetchone()[2])
-    defined_jobs.find(warehouse.connection, path, Selection(**selection), only_uid)
+    defined_jobs.find(warehouse.connection, path, Criteria(**selection), only_uid)
     return dict(warehouse.connection.execute("select * from temp.chosen"))
 
 
@@ -176,7 +176,7 @@ def test_a_selection_of_several_boots_is_refused(warehouse: Warehouse) -> None:
 
 
 def defined(warehouse: Warehouse, db: Path, **selection: Any) -> int:
-    found = defined_jobs.find(warehouse.connection, db, Selection(**selection), None)
+    found = defined_jobs.find(warehouse.connection, db, Criteria(**selection), None)
     job_id = defined_jobs.reserve(
         warehouse.connection, db, found.boot_id, "late", 1000, {"a": "b"}, REAL
     )
@@ -227,7 +227,7 @@ def test_a_job_that_could_not_be_filled_is_left_empty_and_says_so(
 ) -> None:
     monkeypatch.setattr(defined_jobs, "CHUNK", 2)
     found = defined_jobs.find(
-        warehouse.connection, db, Selection(root=100, at_ns=REAL + 15 * S), None
+        warehouse.connection, db, Criteria(root=100, at_ns=REAL + 15 * S), None
     )
     job_id = defined_jobs.reserve(warehouse.connection, db, 1, "late", 1000, {}, REAL)
 

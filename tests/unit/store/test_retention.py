@@ -183,7 +183,7 @@ def test_a_dry_run_tells_what_would_go_and_leaves_it(opened: sqlite3.Connection,
 def test_interrupted_anywhere_it_leaves_every_sum_as_it_was(
     opened: sqlite3.Connection, db: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "PROCESSES", 50)
+    monkeypatch.setattr(retention, "PROCESSES_AT_ONCE", 50)
     before = sums(opened)
 
     for limit in (50, 500):

@@ -7,11 +7,11 @@ from __future__ import annotations
 from elsa.decode import events as ev
 from elsa.decode.events import Event
 from elsa.decode.taskstats import Taskstats
-from elsa.matching.taskstats import UsageMatcher, usage_row
+from elsa.matching.usage_matcher import UsageMatcher, usage_row
 from elsa.measures import COUNTERS, DELAYS, PEAKS
 from elsa.state.jobs import Jobs
+from elsa.state.process_sums import ProcessStats
 from elsa.state.process_table import Processes
-from elsa.state.taskstats import ProcessStats
 from elsa.store import schema
 
 MS = 1_000_000

@@ -12,7 +12,7 @@ MOST_COMMS = 50_000
 MOST_TEXTS = 2_000
 
 
-class Names:
+class StringIds:
     """The ids of the strings of a table, cached between transactions."""
 
     def __init__(self, table: str, column: str, most: int) -> None:
@@ -44,11 +44,11 @@ class Names:
         self._ids.clear()
 
 
-def comms() -> Names:
+def comms() -> StringIds:
     """Command names."""
-    return Names("comm", "name", MOST_COMMS)
+    return StringIds("comm", "name", MOST_COMMS)
 
 
-def texts() -> Names:
+def texts() -> StringIds:
     """Arguments, paths and the like."""
-    return Names("long_text", "value", MOST_TEXTS)
+    return StringIds("long_text", "value", MOST_TEXTS)

@@ -13,8 +13,8 @@ from elsa.decode.taskstats import Taskstats
 from elsa.measures import COUNTERS, DELAYS, PEAKS
 from elsa.state.codes import End
 from elsa.state.incarnation import Incarnation
+from elsa.state.process_sums import ProcessStats, fields_of
 from elsa.state.process_table import Processes
-from elsa.state.taskstats import ProcessStats, fields_of
 
 SECOND = 1_000_000_000
 # How long the message of a process that has ended is waited for; then it was lost.
@@ -22,9 +22,9 @@ PATIENCE_NS = 5 * SECOND
 # The message is made a little before the exit event, which may lag on a busy host. Its start is
 # that of the task; the fork event gets its time later, by as long as the parent does not run in
 # between.
-SLACK_NS = 50_000_000
-LAG_NS = 2 * SECOND
-MOST = 2**63 - 1
+EXIT_SLACK_NS = 50_000_000
+EVENT_LAG_NS = 2 * SECOND
+LARGEST_INTEGER = 2**63 - 1
 """The largest number that SQLite holds."""
 
 
@@ -116,7 +116,7 @@ def _fits(life: Incarnation, stats: ProcessStats, now_ns: int) -> bool:
     """Whether a process lasted as long as the message says and ended as it says."""
     total = stats.total
     elapsed_us = total.tgetime_us if total.tgetime_us is not None else total.etime_us
-    least_ns = elapsed_us * 1000 - SLACK_NS
+    least_ns = elapsed_us * 1000 - EXIT_SLACK_NS
     if life.elapsed_ns is None:
         return now_ns - life.start_ns >= least_ns
     if life.end_source != End.EXIT:
@@ -125,7 +125,7 @@ def _fits(life: Incarnation, stats: ProcessStats, now_ns: int) -> bool:
     status_differs = (
         life.exit_status is not None and stats.threads == 1 and total.exitcode != life.exit_status
     )
-    return not status_differs and least_ns <= life.elapsed_ns <= elapsed_us * 1000 + LAG_NS
+    return not status_differs and least_ns <= life.elapsed_ns <= elapsed_us * 1000 + EVENT_LAG_NS
 
 
 # The columns of table usage, in order. The kernel counts delays other than that of the CPU only if
@@ -156,6 +156,6 @@ def held(row: tuple[int | None, ...]) -> tuple[int | None, ...]:
     """Counters as SQLite can hold them: a larger number is a kernel counter that ran over, and so
     unknown.
     """
-    if max(filter(None, row), default=0) <= MOST:
+    if max(filter(None, row), default=0) <= LARGEST_INTEGER:
         return row
-    return tuple(None if value is not None and value > MOST else value for value in row)
+    return tuple(None if value is not None and value > LARGEST_INTEGER else value for value in row)

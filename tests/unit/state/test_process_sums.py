@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from elsa.decode.acct import AFORK, AXSIG
 from elsa.decode.taskstats import AGROUP, Message, Taskstats
-from elsa.state.taskstats import ProcessSums
+from elsa.state.process_sums import ProcessSums
 
 NOTHING = Taskstats._make([0] * len(Taskstats._fields))._replace(version=16, comm="work")
 
