@@ -44,6 +44,21 @@ def _escape_character(character: str) -> str:
     return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape"))
 
 
+def escape_path(path: str) -> str:
+    """The text for a path as os.fsdecode gives it."""
+    return escape(path.encode("utf-8", "surrogateescape"))
+
+
+def unescape_path(text: str) -> str:
+    """The path that `escape_path` made this text of. Raises DataError."""
+    return unescape_comm(text).decode("utf-8", "surrogateescape")
+
+
+def comm_of_path(path: str) -> str:
+    """The command name that the kernel gives to a process that executes this (escaped) path."""
+    return escape_comm(unescape_comm(path.rpartition("/")[2])[:LONGEST])
+
+
 def unescape_comm(text: str) -> bytes:
     """The bytes that `escape_comm` made this text of; DataError where a backslash starts no escape."""
     return _ESCAPE.sub(_unescape_match, text).encode("utf-8", "surrogateescape")

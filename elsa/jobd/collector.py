@@ -27,16 +27,19 @@ from elsa.errors import ElsaError, RetryError
 from elsa.host import checks, proc_scan
 from elsa.jobd import define_job, redaction, sd_notify
 from elsa.jobd.batcher import MS, SECOND, Batcher
+from elsa.jobd.cgroup_reader import CgroupReader, CgroupSource
 from elsa.jobd.command_lines import CommandLines
-from elsa.jobd.counter_snapshots import CounterReader
+from elsa.jobd.counter_snapshots import CounterReader, CounterRow
 from elsa.jobd.event_reader import EventReader
 from elsa.jobd.helper_programs import HelperPrograms
 from elsa.jobd.requests import RequestHandler
 from elsa.jobd.spawner import Spawner
-from elsa.kernel import clocks
+from elsa.kernel import accounts, clocks
 from elsa.kernel.connector import Connector
 from elsa.kernel.procfs import Procfs
 from elsa.kernel.taskstats import TaskstatsSocket
+from elsa.state.default_job_rules import rules
+from elsa.state.incarnation import Incarnation
 from elsa.state.process_table import Processes
 from elsa.state.warehouse_switch import carry_over
 from elsa.store import boots, collector_runs, database, locks
@@ -101,6 +104,8 @@ class Collector:
         config = self._config
         self._connector = Connector(config.receive_buffer_mib << 20)
         self._since_ns = clocks.monotonic_ns()
+        cgroups = _cgroup_source() if config.auto_jobs else None
+        self._cgroups = cgroups
         self._taskstats = _proven_taskstats() if config.taskstats else None
         start = partial(self._start_run, procfs, before)
         beginning, next_clock_id, taken = _until_writable(start) if before is None else start()
@@ -111,6 +116,19 @@ class Collector:
         self._cmdlines = (
             CommandLines(self._selector, self._spawner, config) if config.cmdlines else None
         )
+        groups = (
+            CgroupReader(
+                cgroups,
+                procfs,
+                self.processes,
+                rules(config.job_rule, defaults=config.job_rule_defaults, user_name=accounts.user),
+                self.batcher,
+                self.batcher.job,
+                self._read_counters,
+            )
+            if cgroups is not None
+            else None
+        )
         self._reader = EventReader(
             self._connector,
             self._taskstats,
@@ -119,6 +137,7 @@ class Collector:
             self.batcher,
             next_clock_id,
             self._cmdlines,
+            groups,
         )
         self.counter_reader = CounterReader(
             procfs,
@@ -138,6 +157,8 @@ class Collector:
         self._stopping = False
         self._reader.check_clock()
         self._reader.scan_all(infer=gap is not None)
+        if groups is not None:
+            groups.start()
         if gap is not None:
             kind, from_ns, note = gap
             # Up to the end of the scan: a process that started meanwhile may have ended before the
@@ -197,6 +218,9 @@ class Collector:
             note,
         )
         return ("replaced", from_ns, note), next_clock_id + 2 * len(moved.clocks)
+
+    def _read_counters(self, life: Incarnation) -> CounterRow | None:
+        return self.counter_reader.read(life, self.processes.clocks.from_boottime_ns)
 
     # --- the loop
 
@@ -332,6 +356,8 @@ class Collector:
             self._connector.close()
             if self._taskstats is not None:
                 self._taskstats.close()
+            if self._cgroups is not None:
+                self._cgroups.close()
             self.counter_reader.close()
             self._alarm.close()
             self._selector.close()
@@ -472,6 +498,15 @@ def _gap_before(beginning: CollectorRun) -> tuple[str, int, str] | None:
     if not beginning.heard_ns:
         return "boot", 0, "the collector was not started yet"
     return "down", beginning.heard_ns, "the collector did not run"
+
+
+def _cgroup_source() -> CgroupSource | None:
+    """Control groups, if this host has any; else None, and a warning that says what that means."""
+    try:
+        return CgroupSource()
+    except ElsaError as error:
+        log.warning("no automatic jobs: %s", error)
+        return None
 
 
 def _proven_taskstats() -> TaskstatsSocket | None:

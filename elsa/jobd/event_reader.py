@@ -7,9 +7,10 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from elsa.decode import events as ev
+from elsa.decode.events import Event
 from elsa.host import proc_scan
 from elsa.jobd.batcher import MS, SECOND
 from elsa.jobd.command_lines import CommandLines
@@ -22,6 +23,9 @@ from elsa.state.incarnation import Incarnation, ProcSnapshot, same_start
 from elsa.state.loss_counter import Losses
 from elsa.state.loss_counter import Sequence as Numbering
 from elsa.state.process_table import SKEW_NS, Processes
+
+if TYPE_CHECKING:
+    from elsa.jobd.cgroup_reader import CgroupReader
 
 log = logging.getLogger(__name__)
 
@@ -68,8 +72,11 @@ class EventReader:
         recorder: Recorder,
         next_clock_id: int,
         cmdlines: CommandLines | None,
+        cgroups: CgroupReader | None = None,
     ) -> None:
-        """`cmdlines` removes secrets from command lines; None: programs are not read at all."""
+        """`cmdlines` removes secrets from command lines; None: programs are not read at all.
+        `cgroups` puts processes into automatic jobs; None: there are none.
+        """
         self._connector = connector
         self._stats: TaskstatsReader | None = None
         if taskstats is not None:
@@ -78,6 +85,8 @@ class EventReader:
         self._processes = processes
         self._recorder = recorder
         self._cmdlines = cmdlines
+        self._cgroups = cgroups
+        self._cgroups_read_ns = 0
         self._clocks = processes.clocks
         self._next_clock_id = next_clock_id
         self._numbering = Numbering()
@@ -141,8 +150,12 @@ class EventReader:
             return
         if self._missing and now_ns >= self._missing[0].at_ns:
             self._settle_missing()
-        if self._has_to_read_proc and not wait:
+        if (self._has_to_read_proc or self._cgroups_due(now_ns)) and not wait:
             self.drain()
+
+    def _cgroups_due(self, now_ns: int) -> bool:
+        """Whether moves between control groups may wait though no process event came with them."""
+        return self._cgroups is not None and now_ns - self._cgroups_read_ns >= SECOND
 
     def ended_threads(self, tgid: int) -> Mapping[str, int]:
         """What the ended threads of a living process used, as far as messages came."""
@@ -151,6 +164,8 @@ class EventReader:
     def drop_overdue(self, now_ns: int) -> None:
         """Stop waiting for exits and messages that have not come."""
         self._processes.drop_overdue(now_ns)
+        if self._cgroups is not None:
+            self._cgroups.check(now_ns)
         if self._stats is not None:
             self._stats.drop_overdue()
 
@@ -194,9 +209,25 @@ class EventReader:
             self._note_loss()
             self._losses.skipped += skipped
         self._recorder.events += len(events)
-        self._processes.apply(events)
         if events:
+            self._apply_in_order(events)
             self.newest_ns = events[-1].time_ns - SKEW_NS
+
+    def _apply_in_order(self, events: Sequence[Event]) -> None:
+        """Apply events in queue order, and between them the records of control groups by their
+        time.
+        """
+        done = 0
+        if self._cgroups is not None:
+            for record in self._cgroups.records(events[-1].time_ns):
+                following = done
+                while following < len(events) and events[following].time_ns <= record.time_ns:
+                    following += 1
+                if following > done:
+                    self._processes.apply(events[done:following])
+                    done = following
+                self._cgroups.apply(record)
+        self._processes.apply(events[done:] if done else events)
 
     def _note_empty(self, started_ns: int) -> None:
         """The queue is empty: all events before `started_ns` have been read, unless lost."""
@@ -235,6 +266,8 @@ class EventReader:
         if not self._continue_scan(infer=True):
             return
         self._loss = None
+        if self._cgroups is not None:
+            self._cgroups.rescan()
         self._processes.events_lost = False
         if loss.lost:
             # Up to the end of the scan: a process that started in the gap may have ended before the
@@ -278,6 +311,8 @@ class EventReader:
         if self._stats is not None:
             self._stats.gather()
         self._held += self._connector.drain(DRAIN_CHUNK)
+        if self._cgroups is not None:
+            self._cgroups.hold()
 
     def _settle_missing(self) -> None:
         """End the processes that a scan did not show and whose exit has not come since."""
@@ -311,6 +346,8 @@ class EventReader:
                 if self._cmdlines is not None:
                     program = proc_scan.program(self._procfs, life, self._clocks.from_boottime_ns)
             row, arguments = program or (None, b"")
+            if shown is not None and self._cgroups is not None:
+                self._cgroups.look(life, row[2] if row is not None else None)
             processes.note_program(life, row, looked_ns)
             if row is not None and arguments and self._cmdlines is not None:
                 note = functools.partial(processes.note_cmdline, life, row, looked_ns)

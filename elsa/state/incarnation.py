@@ -51,13 +51,18 @@ class Incarnation:
 
     __slots__ = (
         "ancestor",
+        "automatic",
         "comm",
         "elapsed_ns",
         "end_clock",
         "end_source",
         "ends",
+        "exe",
         "exec_ns",
+        "executed",
         "exits",
+        "group",
+        "group_ns",
         "id",
         "jobs",
         "leader_status",
@@ -100,6 +105,16 @@ class Incarnation:
         self.jobs: tuple[int, ...] = ()
         self.since: dict[int, int] | None = None
         """When it entered a job, for jobs that it entered after its start."""
+        self.group = 0
+        """Id of its control group; 0: not known."""
+        self.group_ns = 0
+        """When that was read from /proc; 0: it was not."""
+        self.automatic: int | None = None
+        """Its automatic job, which is among `jobs`."""
+        self.executed = False
+        """It has called exec since its fork."""
+        self.exe: str | None = None
+        """Path of the program that it executed last, as it was given to execve(2)."""
         self.uid: int | None = None
         self.comm: str | None = None
         self.program_ns = 0
@@ -155,6 +170,8 @@ class Changes:
     """job_id, process_id, since_ns, until_ns, how"""
     left: list[tuple[int, int, int]] = field(default_factory=list)
     """until_ns, job_id, process_id"""
+    dropped: dict[tuple[int, int], None] = field(default_factory=dict)
+    """job_id, process_id: memberships from the start that turned out to be another job's"""
     usage: list[tuple[int | None, ...]] = field(default_factory=list)
     """In the order of the columns of table usage."""
     programs: dict[int, ProgramRow] = field(default_factory=dict)

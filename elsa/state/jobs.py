@@ -32,6 +32,8 @@ class Job:
     cgroup_inode: int | None = None
     invocation: str | None = None
     """Of the systemd unit, where that is known."""
+    is_run: bool = False
+    """An automatic job that is a child of a daemon with all that it starts, not a control group."""
 
     @property
     def automatic(self) -> bool:
@@ -47,6 +49,10 @@ class Jobs:
         self._by_owner: dict[int, dict[int, Job]] = {}
         self.emptied: dict[int, int] = {}
         """Ids of jobs whose last member has ended or left, with the monotonic time of that."""
+        self.divided: set[int | None] = set()
+        """Open automatic jobs of which a child of a member may be a job of its own; None: this
+        holds for processes that are in no automatic job.
+        """
         self.next_id = next_id
 
     def create(
@@ -102,10 +108,27 @@ class Jobs:
         job.closed_at_ns = now_at_ns
         job.close_reason = how
         del self.open[job.id]
+        self._forget_owner(job)
+
+    def rename(self, job: Job, name: str, owner_uid: int) -> None:
+        """Give an open job another name and owner."""
+        job.name = name
+        if owner_uid != job.owner_uid:
+            self._forget_owner(job)
+            job.owner_uid = owner_uid
+            self._by_owner.setdefault(owner_uid, {})[job.id] = job
+
+    def _forget_owner(self, job: Job) -> None:
         of_owner = self._by_owner[job.owner_uid]
         del of_owner[job.id]
         if not of_owner:
             del self._by_owner[job.owner_uid]
+
+    def close_when_empty(self, job: Job, time_ns: int) -> None:
+        """No process will enter a job any more: it closes with its last one, or now."""
+        job.closes_itself = True
+        if job.living == 0:
+            self.emptied.setdefault(job.id, time_ns)
 
     def count(self, job_ids: Iterable[int], step: int, time_ns: int = 0) -> None:
         """A process entered these jobs (+1) or left them (-1) at a monotonic time."""

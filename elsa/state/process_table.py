@@ -13,10 +13,10 @@ the queue. So the caller has to read /proc again: see `unconfirmed_exits`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from elsa.decode import events as ev
-from elsa.decode.comm import escape_comm
+from elsa.decode.comm import comm_of_path, escape_comm
 from elsa.decode.events import Event
 from elsa.errors import UsageError
 from elsa.state.clock import Clock, Clocks
@@ -71,6 +71,10 @@ class Processes:
         self._pending_exits: dict[int, list[tuple[Incarnation, int]]] = {}
         """By pid: processes that have ended and whose exits were not received, oldest first, and by
         when they had ended.
+        """
+        self.divide: Callable[[Incarnation, Incarnation, int], None] = lambda *_: None
+        """Called with each child of a process whose automatic job is in `jobs.divided`, its parent
+        and the time of the fork.
         """
         self._next_id = next_id
 
@@ -133,9 +137,20 @@ class Processes:
             life.uid = parent.uid
             life.comm = parent.comm
             life.parent_inferred = 1 if self.events_lost else None
-        for job_id in jobs:
-            self._enter(life, job_id, 0, How.INFERRED if self.events_lost else How.INHERITED)
+            self._inherit(life, parent, jobs, How.INFERRED if self.events_lost else How.INHERITED)
+            if life.automatic in self.jobs.divided:
+                self.divide(life, parent, time_ns)
         return life
+
+    def _inherit(
+        self, life: Incarnation, parent: Incarnation, jobs: Iterable[int], how: How
+    ) -> None:
+        """Put a process into these jobs of its parent, and into its control group."""
+        life.group = parent.group
+        for job_id in jobs:
+            self._enter(life, job_id, 0, how)
+            if job_id == parent.automatic:
+                life.automatic = job_id
 
     def _is_fork_of_scanned(self, life: Incarnation, time_ns: int) -> bool:
         """Whether this is the fork of a process that /proc showed before the fork was read. /proc
@@ -163,7 +178,8 @@ class Processes:
         life.parent_id = life.ancestor = life.parent_inferred = life.leader_status = None
         life.threads = 1
         life.status, life.exits = 0, None
-        life.seen_ns = 0
+        life.seen_ns = life.group = 0
+        life.automatic = None
         for job_id in set(life.jobs) - set(jobs):
             self._leave(life, job_id, time_ns)
             if not life.stored:
@@ -190,7 +206,7 @@ class Processes:
         if life is not None:
             if life.threads != 1 or life.exits:
                 life.exec_ns = time_ns
-            life.status, life.exits = 0, None
+            life.status, life.exits, life.executed = 0, None, True
             if life.program_ns < time_ns + SKEW_NS:  # else this exec's program was read already
                 life.comm = None
                 self.execed.add(tgid)
@@ -293,6 +309,11 @@ class Processes:
         if life.comm is None and comm:
             life.comm = comm
             self._amend(life)
+
+    def note_exec(self, life: Incarnation, path: str) -> None:
+        """A process executed the program at this path, as it was given to execve(2)."""
+        life.exe, life.comm, life.executed = path, comm_of_path(path), True
+        self._amend(life)
 
     def note_program(self, life: Incarnation, row: ProgramRow | None, looked_ns: int) -> None:
         """A living process executes this program, by a reading of /proc that started at
@@ -406,9 +427,9 @@ class Processes:
         life.ancestor = parent
         life.parent_inferred = 1
         if infer:
-            for job_id in parent.jobs:
-                if parent.member_since(job_id) <= life.start_ns + TICK_NS:
-                    self._enter(life, job_id, 0, How.INFERRED)
+            latest_ns = life.start_ns + TICK_NS
+            jobs = [job_id for job_id in parent.jobs if parent.member_since(job_id) <= latest_ns]
+            self._inherit(life, parent, jobs, How.INFERRED)
 
     def end_vanished(self, lives: Iterable[Incarnation], time_ns: int) -> None:
         """End processes that /proc did not show and whose exit was not received since."""
@@ -458,6 +479,26 @@ class Processes:
         self._leave(life, job.id, now_ns)
         return True
 
+    def change_automatic(
+        self, life: Incarnation, entered: int | None, time_ns: int, how: How, *, from_start: bool
+    ) -> None:
+        """Put a process into another automatic job, or with None into none. With `from_start` it
+        was in that one from its start, and never in the one before.
+        """
+        if life.automatic is not None:
+            if from_start:
+                self._drop(life, life.automatic, time_ns)
+            else:
+                self._leave(life, life.automatic, time_ns)
+        life.automatic = entered
+        if entered is not None:
+            self._enter(life, entered, 0 if from_start else time_ns, how)
+
+    def _drop(self, life: Incarnation, job_id: int, time_ns: int) -> None:
+        life.jobs = tuple(other for other in life.jobs if other != job_id)
+        self.jobs.count((job_id,), -1, time_ns)
+        self.changes.dropped[job_id, life.id] = None
+
     def members(self, job: Job) -> list[Incarnation]:
         """The living members of a job."""
         return [life for life in self.living.values() if job.id in life.jobs]
@@ -487,7 +528,8 @@ class Processes:
         if since_ns:
             life.since = {**(life.since or {}), job_id: since_ns}
         self.jobs.count((job_id,), 1)
-        self.changes.entered.append((job_id, life.id, since_ns, None, how))
+        if since_ns or self.changes.dropped.pop((job_id, life.id), self) is self:
+            self.changes.entered.append((job_id, life.id, since_ns, None, how))
         return True
 
     def _leave(self, life: Incarnation, job_id: int, time_ns: int) -> None:
@@ -506,6 +548,8 @@ class Processes:
         self.unconfirmed_exits.pop(life.pid, None)
         self._date_end(life, time_ns)
         life.end_source = how
+        if life.comm is None and life.exe is not None:
+            life.comm = comm_of_path(life.exe)
         while life.ancestor is not None and life.ancestor.end_source is not None:
             life.ancestor = life.ancestor.ancestor
         self._decide_status(life)

@@ -74,6 +74,8 @@ def _carry_job(job: Job, new: Processes, taken: Container[int]) -> Job:
     carried = Job(
         job_id, job.name, job.owner_uid, job.created_at_ns, job.closes_itself, dict(job.tags)
     )
+    carried.kind, carried.cgroup, carried.cgroup_inode = job.kind, job.cgroup, job.cgroup_inode
+    carried.invocation, carried.is_run = job.invocation, job.is_run
     new.jobs.restore(carried)
     new.jobs.emptied[carried.id] = 0  # until a member is added
     return carried
@@ -95,6 +97,9 @@ def _carry_processes(old: Processes, new: Processes, jobs: dict[int, Job], now_n
         for job_id in life.jobs:
             since_ns = life.member_since(job_id)
             new.add(carried, jobs[job_id], since_ns, How.ADDED if since_ns else How.INHERITED)
+        carried.group = life.group
+        if life.automatic is not None:
+            carried.automatic = jobs[life.automatic].id
         for job_id, job in jobs.items():
             # It was removed from the job after the new warehouse was last written.
             if job.id in carried.jobs and job_id not in life.jobs:

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from elsa import __version__
+from elsa.decode.comm import unescape_path
 from elsa.state.codes import How, Origin
 from elsa.state.incarnation import Incarnation
 from elsa.state.jobs import Job, Jobs
@@ -113,7 +114,9 @@ def restore(connection: sqlite3.Connection, boot_id: int, next_job_id: int) -> P
             ).fetchall()
         )
         job = Job(row[0], row[1], row[2], row[3], bool(row[4]), tags)
-        job.kind, job.cgroup, job.cgroup_inode, job.invocation = row[5:]
+        job.kind, cgroup, job.cgroup_inode, job.invocation = row[5:]
+        job.cgroup = None if cgroup is None else unescape_path(cgroup)
+        job.is_run = job.automatic and job.closes_itself
         jobs.restore(job)
     next_id = boots.next_own_id(connection, "process", boots.COLLECTOR_IDS)
     processes = Processes(jobs, next_id, boots.clocks_of(connection, boot_id))
@@ -146,6 +149,7 @@ def _restore_memberships(
     life.since = {
         job_id: since_ns for job_id, since_ns, _ in memberships if since_ns and job_id in life.jobs
     } or None
+    life.automatic = next((id_ for id_ in life.jobs if jobs.open[id_].automatic), None)
     processes.launched |= {
         job_id: (jobs.open[job_id], life)
         for job_id, _, how in memberships

@@ -43,7 +43,7 @@ OF_PROCESS = ("membership", "counter_snapshot", "usage", "program", "acct")
 
 _IN_OPEN_JOB = """exists (
         select 1 from membership as m join job as j on j.id = m.job_id
-        where m.process_id = {} and j.closed_at_ns is null
+        where m.process_id = {} and j.closed_at_ns is null and j.kind = 'manual'
     )"""
 _PENDING = """exists (
         select 1 from acct as a

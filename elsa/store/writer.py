@@ -18,7 +18,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from elsa.decode.comm import escape_path
 from elsa.errors import ConfigError
 from elsa.measures import COUNTERS
 from elsa.state.clock import Clock
@@ -33,11 +35,13 @@ RETRY_S = 0.5
 # How often SQLite's cache is emptied, so that damage to the file is noticed soon.
 CHECK_S = 60.0
 
-ProcessRow = tuple[int | str | None, ...]
+ProcessRow = tuple[Any, ...]
+"""Text, text and numbers: in the order of the statements below."""
 
 # ended_hour comes last, since only inserts set it: on updates a trigger does.
 _PROCESS = (
     "comm_id",
+    "exe_id",
     "end_clock_id",
     "end_source",
     "elapsed_ns",
@@ -65,7 +69,8 @@ _INSERT_EVENT = (
 _INSERT_JOB = """
     insert into job (id, boot_id, name, owner_uid, created_at_ns, closes_itself, kind, cgroup_id,
         cgroup_inode, invocation) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-    on conflict (id) do update set name = excluded.name, owner_uid = excluded.owner_uid"""
+    on conflict (id) do update set name = excluded.name, owner_uid = excluded.owner_uid,
+        kind = excluded.kind, invocation = excluded.invocation"""
 _INSERT_MEMBERSHIP = (
     "insert into membership (job_id, process_id, since_ns, until_ns, how) values (?, ?, ?, ?, ?) on"
     " conflict do nothing"
@@ -93,11 +98,12 @@ _END_MEMBERSHIP = (
 
 def process_row(life: Incarnation) -> ProcessRow:
     """An incarnation in its current state, in the column order of the statements above. The first
-    column is the name of the command, since its id is not known yet.
+    columns are the command's name and the program's path, since their ids are not known yet.
     """
     clock = life.end_clock
     return (
         life.comm,
+        life.exe,
         None if clock is None else clock.id,
         life.end_source,
         life.elapsed_ns,
@@ -135,6 +141,7 @@ class Batch:
     amended: list[ProcessRow] = field(default_factory=list)
     events: list[EventRow] = field(default_factory=list)
     entered: list[tuple[int, int, int, None, int]] = field(default_factory=list)
+    dropped: list[tuple[int, int]] = field(default_factory=list)
     left: list[tuple[int, int, int]] = field(default_factory=list)
     usage: list[tuple[int | None, ...]] = field(default_factory=list)
     programs: list[ProgramRow] = field(default_factory=list)
@@ -159,7 +166,12 @@ class Batch:
             life.stored = True
         self.amended.extend(map(process_row, changes.amended.values()))
         self.events.extend(changes.events)
-        self.entered.extend(changes.entered)
+        self.entered.extend(
+            [row for row in changes.entered if row[:2] not in changes.dropped]
+            if changes.dropped
+            else changes.entered
+        )
+        self.dropped.extend(changes.dropped)
         self.left.extend(changes.left)
         self.usage.extend(changes.usage)
         self.programs.extend(changes.programs.values())
@@ -187,6 +199,7 @@ class Batch:
             + len(self.amended)
             + len(self.events)
             + len(self.entered)
+            + len(self.dropped)
             + len(self.left)
             + len(self.usage)
         )
@@ -218,13 +231,20 @@ def write(
         for clock in batch.clocks:
             boots.add_clock(connection, boot_id, clock)
         _write_jobs(connection, batch.jobs, boot_id, texts)
-        names = {row[0] for rows in (batch.started, batch.amended) for row in rows}
-        ids = comms.ids(connection, names)  # type: ignore[arg-type]
-        started = [(ids[row[0]], *row[1:], boot_id) for row in batch.started]  # type: ignore[index]
-        amended = [(ids[row[0]], *row[1:-1]) for row in batch.amended]  # type: ignore[index]
+        rows = [*batch.started, *batch.amended]
+        comm_ids = comms.ids(connection, {comm for comm, *_ in rows})
+        exe_ids = texts.ids(connection, {exe for _, exe, *_ in rows})
+        started = [
+            (comm_ids[comm], exe_ids[exe], *row, boot_id) for comm, exe, *row in batch.started
+        ]
+        amended = [(comm_ids[comm], exe_ids[exe], *row[:-1]) for comm, exe, *row in batch.amended]
         database.insert_rows(connection, _INSERT_PROCESS, started)
         connection.executemany(_UPDATE_PROCESS, amended)
         database.insert_rows(connection, _INSERT_EVENT, [(boot_id, *row) for row in batch.events])
+        connection.executemany(
+            "delete from membership where job_id = ? and process_id = ? and since_ns = 0",
+            batch.dropped,
+        )
         connection.executemany(_INSERT_MEMBERSHIP, batch.entered)
         connection.executemany(
             _END_MEMBERSHIP,
@@ -258,7 +278,8 @@ def _write_jobs(
     connection: sqlite3.Connection, jobs: Sequence[Job], boot_id: int, texts: StringIds
 ) -> None:
     """Write jobs that are new, or whose name, owner or tags have changed."""
-    ids = texts.ids(connection, {job.cgroup for job in jobs})
+    groups = [None if job.cgroup is None else escape_path(job.cgroup) for job in jobs]
+    ids = texts.ids(connection, groups)
     connection.executemany(
         _INSERT_JOB,
         [
@@ -270,11 +291,11 @@ def _write_jobs(
                 job.created_at_ns,
                 int(job.closes_itself),
                 job.kind,
-                ids[job.cgroup],
+                ids[group],
                 job.cgroup_inode,
                 job.invocation,
             )
-            for job in jobs
+            for job, group in zip(jobs, groups, strict=True)
         ],
     )
     connection.executemany(

@@ -1,0 +1,228 @@
+"""Control groups for the collector: reads the kernel's cgroup events, tells elsa/state/automatic_jobs.py
+of them in order, and looks up what events alone do not say.
+
+Without cgroup events (no privilege, an old kernel), /proc/PID/cgroup is read at each exec instead:
+processes that end before are missed, and every membership is marked as inferred.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from elsa.decode import cgroups as decoding
+from elsa.decode.cgroup_events import Decoder, Lost, Record
+from elsa.errors import DataError, ElsaError
+from elsa.jobd.counter_snapshots import NOTHING, CounterRow
+from elsa.jobd.taskstats_reader import Recorder
+from elsa.kernel import accounts, cgroups, clocks
+from elsa.kernel.cgroup_events import open_cgroup_events
+from elsa.kernel.cgroups import Hierarchy
+from elsa.kernel.perf_events import PerfEvents
+from elsa.kernel.procfs import Procfs
+from elsa.state.automatic_jobs import AutomaticJobs
+from elsa.state.codes import How
+from elsa.state.incarnation import Incarnation
+from elsa.state.job_rules import Decision, Rules
+from elsa.state.jobs import Job
+from elsa.state.process_table import Processes
+
+log = logging.getLogger(__name__)
+
+SECOND = 1_000_000_000
+# How often CPUs that came online and exact counts of losses are looked at.
+CHECK_NS = 10 * SECOND
+
+
+class CgroupSource:
+    """The hierarchy to follow, and the kernel's events of it, open from the moment this exists."""
+
+    def __init__(self) -> None:
+        """Raises UnavailableError if there are no control groups at all."""
+        self.hierarchy: Hierarchy = cgroups.find_hierarchy()
+        self.events: PerfEvents | None = None
+        try:
+            self.events = open_cgroup_events(self.hierarchy)
+        except ElsaError as error:
+            log.warning(
+                "no cgroup events, so automatic jobs are inferred from /proc and miss processes that"
+                " end within milliseconds: %s",
+                error,
+            )
+
+    def close(self) -> None:
+        """Stop listening."""
+        if self.events is not None:
+            self.events.close()
+
+
+class CgroupReader:
+    """What jobd knows of control groups."""
+
+    def __init__(
+        self,
+        source: CgroupSource,
+        procfs: Procfs,
+        processes: Processes,
+        rules: Rules,
+        recorder: Recorder,
+        store: Callable[[Job], None],
+        read_counters: Callable[[Incarnation], CounterRow | None],
+    ) -> None:
+        """`store` takes jobs that are to be stored; `read_counters` reads those of a living process."""
+        self._hierarchy, self._events = source.hierarchy, source.events
+        self._procfs = procfs
+        self._processes = processes
+        self._rules = rules
+        self._recorder = recorder
+        self.store = store
+        self._read_counters = read_counters
+        self._decoder = (
+            Decoder(self._events.opened, self._events.names) if self._events is not None else None
+        )
+        self._automatic = AutomaticJobs(processes, self)
+        self._complete_ns = self._checked_ns = clocks.monotonic_ns()
+        self._lost = 0
+        self._unseen_cpus: list[int] = []
+
+    # --- what the state asks of the host
+
+    def decide(self, path: str) -> Decision:
+        """What the rules say of a control group."""
+        return self._rules.decide(path)
+
+    def invocation(self, path: str) -> str | None:
+        """The invocation of the systemd unit that has this group; None if it is not known."""
+        return cgroups.invocation_id(self._hierarchy.mount, path)
+
+    def path_of(self, group_id: int) -> str | None:
+        """The path of a control group that no event has named; None if it does not exist."""
+        for found_id, path in cgroups.walk(self._hierarchy.mount):
+            if found_id == group_id:
+                return path
+        return None
+
+    def uid_of(self, owner: str) -> int | None:
+        """The uid of a user; None if there is no such user."""
+        try:
+            return accounts.uid(owner)
+        except KeyError:
+            return None
+
+    # --- events
+
+    def records(self, until_ns: int) -> list[Record]:
+        """The records up to this time, which the connector's events have reached, in order."""
+        if self._events is None or self._decoder is None:
+            return []
+        taken = self._events.drain()
+        try:
+            records = self._decoder.decode(taken.chunks, until_ns)
+        except DataError as error:
+            log.error("cgroup events: %s", error)
+            self._lost += 1
+            return []
+        self._lost += sum(record.records for record in records if isinstance(record, Lost))
+        return records
+
+    def hold(self) -> None:
+        """Empty the rings; the records are kept until `records` is called for their time."""
+        self.records(0)
+
+    def apply(self, record: Record) -> None:
+        """Take in one record."""
+        self._automatic.apply(record)
+
+    def settle(self, now_ns: int) -> None:
+        """After the records up to `now_ns`: those that waited for forks, and the counters of
+        processes that were moved. If records were lost, /proc is read instead.
+        """
+        self._automatic.retry(now_ns)
+        self._note_counters()
+        if self._lost:
+            self._repair(now_ns)
+        else:
+            self._complete_ns = now_ns
+
+    def _note_counters(self) -> None:
+        """A process that has ended before its counters are read is charged to the later job alone."""
+        moves, self._automatic.moves = self._automatic.moves, []
+        rows = self._processes.changes.counter_snapshots
+        for life, time_ns, left, left_since_ns, entered in moves:
+            counters = self._read_counters(life)
+            if left is not None:
+                rows.append((left, life.id, left_since_ns, 1, *(counters or NOTHING)))
+            if entered is not None and counters is not None:
+                rows.append((entered, life.id, time_ns, 0, *counters))
+
+    def _repair(self, now_ns: int) -> None:
+        lost, self._lost = self._lost, 0
+        self._scan(How.INFERRED)
+        self._recorder.gap("cgroup", self._complete_ns, clocks.monotonic_ns(), lost)
+        self._complete_ns = now_ns
+
+    # --- /proc
+
+    def start(self) -> None:
+        """Go on with the stored jobs of the groups that exist, and put every process into its own.
+        To be called when the processes are known.
+        """
+        self._automatic.resume(cgroups.walk(self._hierarchy.mount))
+        self._scan(How.PRESENT)
+
+    def rescan(self) -> None:
+        """Connector events were lost: read the group of every process."""
+        self._scan(How.INFERRED)
+
+    def _scan(self, how: How) -> None:
+        groups = {path: group_id for group_id, path in cgroups.walk(self._hierarchy.mount)}
+        by_start = sorted(self._processes.living.values(), key=lambda life: life.start_ns)
+        for life in by_start:
+            self._find(life, groups.get, how)
+
+    def look(self, life: Incarnation, program: str | None) -> None:
+        """Without cgroup events: a process has executed this program; read its group."""
+        if self._events is None:
+            self._find(life, self._inode, How.INFERRED)
+            if program is not None:
+                self._automatic.executed(life, program, clocks.monotonic_ns())
+
+    def _find(self, life: Incarnation, id_of: Callable[[str], int | None], how: How) -> None:
+        now_ns = clocks.monotonic_ns()
+        data = self._procfs.read_cgroup(life.pid)
+        if data is None:
+            return
+        try:
+            path = decoding.path_of(data, self._hierarchy.number)
+        except DataError:
+            return
+        group_id = id_of(path) if path is not None else None
+        if group_id is not None:
+            self._automatic.find(life, group_id, now_ns, how)
+
+    def _inode(self, path: str) -> int | None:
+        try:
+            return Path(f"{self._hierarchy.mount}{path}").stat().st_ino
+        except OSError:
+            return None
+
+    # --- from time to time
+
+    def check(self, now_ns: int) -> None:
+        """Notice removed groups of which no event came, CPUs without events, and losses."""
+        if now_ns - self._checked_ns < CHECK_NS:
+            return
+        self._checked_ns = now_ns
+        self._automatic.check(cgroups.walk(self._hierarchy.mount))
+        if self._events is None:
+            return
+        lost = self._events.lost()
+        if lost:
+            self._lost = max(self._lost, lost)
+        unseen = self._events.follow_cpus()
+        if unseen and unseen != self._unseen_cpus:
+            log.error("CPUs %s came online and their cgroup events cannot be read", unseen)
+        if unseen:
+            self._lost = max(self._lost, 1)
+        self._unseen_cpus = unseen

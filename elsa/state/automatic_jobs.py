@@ -1,0 +1,392 @@
+"""Automatic jobs: which control group every process is in, and which job that makes.
+
+A child starts in the control group of its parent (the connector's fork event). The records of
+elsa/decode/cgroup_events.py report what changes that, and each exec and end proves in which group a
+process is, or corrects it. Pure: what only the host knows is asked of a `Host`.
+
+A process is in at most one automatic job at any moment. If it is moved before it executes a program
+(as a service manager does with its children), it was in the new job from its start: until then it
+was only being placed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from elsa.decode.cgroup_events import Attach, BornInto, Made, Record, Removed, Sampled
+from elsa.decode.comm import comm_of_path, escape_path
+from elsa.state.codes import How
+from elsa.state.incarnation import Incarnation
+from elsa.state.job_rules import AutomaticJob, Decision, Process
+from elsa.state.jobs import Job
+from elsa.state.process_table import Processes
+
+# A process that has executed nothing and is moved this long after its fork was not only being
+# placed: it may be a worker of a daemon.
+PLACING_NS = 1_000_000_000
+# How long a record waits for the fork of its process, which may stand behind it in the queue.
+FORK_WITHIN_NS = 1_000_000_000
+# The group of a process that was cloned into one that its first sample will name.
+ELSEWHERE = -1
+
+
+class Host(Protocol):
+    """What only the host knows."""
+
+    def decide(self, path: str) -> Decision:
+        """What the rules say of a control group."""
+
+    def invocation(self, path: str) -> str | None:
+        """The invocation of the systemd unit that has this group; None if it is not known."""
+
+    def path_of(self, group_id: int) -> str | None:
+        """The path of a control group that no record has named; None if it does not exist."""
+
+    def uid_of(self, owner: str) -> int | None:
+        """The uid of a user; None if there is no such user."""
+
+    def store(self, job: Job) -> None:
+        """Store a job that is new, or has another name, owner or tags."""
+
+
+class Move(NamedTuple):
+    """A process that had executed a program changed its automatic job at this time (monotonic): its
+    counters at that moment divide its usage.
+    """
+
+    life: Incarnation
+    time_ns: int
+    left: int | None
+    """Id of the job before; None: it was in none."""
+    left_since_ns: int
+    """When it had come into that; 0: with its start."""
+    entered: int | None
+
+
+@dataclass
+class Unit:
+    """A control group that, with all groups below it, is one automatic job at a time."""
+
+    path: str
+    inode: int | None = None
+    job: Job | None = None
+
+
+class Group(NamedTuple):
+    """A control group, and what the rules say of it."""
+
+    path: str
+    decision: Decision
+
+
+class Draft(NamedTuple):
+    """A job whose owner or name is not known before a program is executed in it."""
+
+    job: Job
+    decision: Decision
+    first: Incarnation
+    daemon: str
+    """The comm of the daemon whose child is a job of its own; empty for other jobs."""
+
+
+class AutomaticJobs:
+    """Keeps every living process in the automatic job of its control group."""
+
+    def __init__(self, processes: Processes, host: Host) -> None:
+        self._processes = processes
+        self._jobs = processes.jobs
+        self._host = host
+        self._groups: dict[int, Group] = {}
+        self._units: dict[str, Unit] = {}
+        self._drafts: dict[int, Draft] = {}
+        self._waiting: list[Attach | BornInto] = []
+        self.moves: list[Move] = []
+        """For the caller, who reads the counters and empties the list."""
+        processes.divide = self._divide
+
+    def apply(self, record: Record) -> None:
+        """Take in a record, after all connector events of an earlier time."""
+        if isinstance(record, Sampled):
+            self._sample(record)
+        elif isinstance(record, Attach | BornInto):
+            self._move(record)
+        elif isinstance(record, Made):
+            self.add_group(record.cgroup_id, record.path)
+        elif isinstance(record, Removed):
+            self._remove_group(record.cgroup_id, record.time_ns)
+
+    def retry(self, now_ns: int) -> None:
+        """Apply the records whose process was not known: its fork may have been received since."""
+        waiting, self._waiting = self._waiting, []
+        for record in waiting:
+            if now_ns - record.time_ns < FORK_WITHIN_NS:
+                self._move(record)
+
+    # --- groups
+
+    def add_group(self, group_id: int, path: str) -> Group:
+        """A control group exists."""
+        unit = self._units.get(path)
+        if unit is not None and unit.inode not in (None, group_id):
+            self._close(unit, 0)
+            del self._units[path]
+        group = self._groups[group_id] = Group(path, self._host.decide(path))
+        job = group.decision.job
+        if job is None and group.decision.children:
+            self._jobs.divided.add(None)
+        elif job is not None and job.group == path:
+            self._units.setdefault(path, Unit(path)).inode = group_id
+        return group
+
+    def _remove_group(self, group_id: int, time_ns: int) -> None:
+        """A control group was removed; its job ends with its last process."""
+        group = self._groups.pop(group_id, None)
+        unit = self._units.get(group.path) if group is not None else None
+        if unit is not None and unit.inode == group_id:
+            self._close(unit, time_ns)
+            del self._units[unit.path]
+
+    def _group(self, group_id: int) -> Group | None:
+        group = self._groups.get(group_id)
+        if group is None and group_id > 0:
+            path = self._host.path_of(group_id)
+            group = None if path is None else self.add_group(group_id, path)
+        return group
+
+    # --- processes
+
+    def find(self, life: Incarnation, group_id: int, now_ns: int, how: How) -> None:
+        """/proc showed that a living process is in a group."""
+        life.group_ns = now_ns
+        if life.group != group_id:
+            self._place(life, group_id, now_ns, how)
+
+    def _move(self, record: Attach | BornInto) -> None:
+        life = self._processes.living.get(record.pid)
+        if life is None or life.start_ns > record.time_ns:
+            self._waiting.append(record)
+        elif record.time_ns < life.group_ns:
+            pass  # /proc was read since
+        elif isinstance(record, Attach):
+            self._place(life, record.cgroup_id, record.time_ns, How.MOVED)
+        else:
+            life.group = ELSEWHERE
+            self._switch(life, None, record.time_ns, How.MOVED)
+
+    def _sample(self, record: Sampled) -> None:
+        time_ns, _, tgid, group_id, path = record
+        life = self._processes.living.get(tgid)
+        if life is None or life.start_ns > time_ns:
+            return
+        if group_id is not None and life.group != group_id and life.group_ns < time_ns:
+            if life.group == ELSEWHERE:
+                self._place(life, group_id, time_ns, How.MOVED, from_start=True)
+            else:
+                self._place(life, group_id, time_ns, How.SAMPLED)
+        if path is not None:
+            self.executed(life, escape_path(path), time_ns)
+
+    def executed(self, life: Incarnation, path: str, time_ns: int) -> None:
+        """A process executed the program at this path, which may make a job of it, or settle the
+        name of the job that it is in.
+        """
+        group, parent = self._groups.get(life.group), life.ancestor
+        if life.automatic in self._jobs.divided and group is not None and parent is not None:
+            life.comm = comm_of_path(path)
+            run = self._new_run(group, life, parent, time_ns)
+            if run is not None:
+                self._switch(life, run, time_ns, How.INHERITED)
+        self._processes.note_exec(life, path)
+        draft = self._drafts.get(life.automatic or 0)
+        if draft is not None:
+            self._settle(draft, life)
+
+    def _place(
+        self,
+        life: Incarnation,
+        group_id: int,
+        time_ns: int,
+        how: How,
+        *,
+        from_start: bool = False,
+    ) -> None:
+        """Put a process into the job of a group."""
+        life.group = group_id
+        group = self._group(group_id)
+        run = self._run_of(life)
+        if run is not None and (group is None or self._keeps(run, group.decision)):
+            return
+        job = None
+        if group is not None:
+            job = self._unit_job(group.decision, life, time_ns, entered=how == How.MOVED)
+            parent = life.ancestor
+            if parent is not None and parent.group == group_id and group.decision.children:
+                job = self._run_of(parent) or self._new_run(group, life, parent, time_ns) or job
+        self._switch(life, job, time_ns, how, from_start=from_start)
+
+    def _switch(
+        self,
+        life: Incarnation,
+        job: Job | None,
+        time_ns: int,
+        how: How,
+        *,
+        from_start: bool = False,
+    ) -> None:
+        left, entered = life.automatic, None if job is None else job.id
+        if left == entered:
+            return
+        since_ns = 0 if left is None else life.member_since(left)
+        if not life.executed and life.seen_ns == 0 and time_ns - life.start_ns < PLACING_NS:
+            from_start = True
+        self._processes.change_automatic(life, entered, time_ns, how, from_start=from_start)
+        if not from_start:
+            self.moves.append(Move(life, time_ns, left, since_ns, entered))
+
+    # --- runs: children of a daemon that are jobs of their own
+
+    def _divide(self, life: Incarnation, parent: Incarnation, time_ns: int) -> None:
+        """A daemon has a new child."""
+        group = self._groups.get(life.group)
+        run = self._new_run(group, life, parent, time_ns) if group is not None else None
+        if run is not None:
+            self._switch(life, run, time_ns, How.INHERITED)
+
+    def _new_run(
+        self, group: Group, life: Incarnation, parent: Incarnation, time_ns: int
+    ) -> Job | None:
+        daemon = parent.comm or ""
+        description = group.decision.run(Process(life.comm or daemon, daemon, life.uid))
+        if description is None:
+            return None
+        job = self._create(description, life, time_ns)
+        self._drafts[job.id] = Draft(job, group.decision, life, daemon)
+        return job
+
+    def _run_of(self, life: Incarnation) -> Job | None:
+        """The run that a process is in."""
+        job = self._jobs.open.get(life.automatic or 0)
+        return job if job is not None and job.is_run else None
+
+    def _keeps(self, run: Job, now: Decision) -> bool:
+        """Whether a process stays in its run in the group of this decision."""
+        return self._host.decide(run.cgroup or "/").keeps(now)
+
+    # --- jobs
+
+    def _unit_job(
+        self, decision: Decision, life: Incarnation, time_ns: int, *, entered: bool
+    ) -> Job | None:
+        """The job of the group's processes. If a process `entered` it, not by a fork, the unit may
+        have a new invocation, which is another job.
+        """
+        description = decision.job
+        if description is None:
+            return None
+        unit = self._units.setdefault(description.group, Unit(description.group))
+        if unit.job is not None and entered and description.per == "invocation":
+            invocation = self._host.invocation(unit.path)
+            if unit.job.invocation is None:
+                unit.job.invocation = invocation
+            elif invocation not in (None, unit.job.invocation):
+                self._close(unit, time_ns)
+        if unit.job is None:
+            unit.job = self._create(description, life, time_ns, unit)
+            if decision.children:
+                self._jobs.divided.add(unit.job.id)
+            if description.owner is None:
+                self._drafts[unit.job.id] = Draft(unit.job, decision, life, "")
+        return unit.job
+
+    def _create(
+        self,
+        description: AutomaticJob,
+        life: Incarnation,
+        time_ns: int,
+        unit: Unit | None = None,
+    ) -> Job:
+        job = self._jobs.create(
+            description.name,
+            self._owner_uid(description, life),
+            time_ns + self._processes.clocks.at(time_ns).offset_ns,
+            closes_itself=unit is None,
+            tags=description.tags,
+            kind=description.kind,
+        )
+        job.cgroup, job.is_run = description.group, unit is None
+        if unit is not None:
+            job.cgroup_inode = unit.inode
+            if description.per == "invocation":
+                job.invocation = self._host.invocation(unit.path)
+        self._host.store(job)
+        return job
+
+    def _owner_uid(self, description: AutomaticJob, life: Incarnation) -> int:
+        owner = description.owner
+        uid = self._host.uid_of(owner) if isinstance(owner, str) else owner
+        return uid if uid is not None else life.uid or 0
+
+    def _close(self, unit: Unit, time_ns: int) -> None:
+        """The job of a unit ends with its last process."""
+        if unit.job is not None:
+            self._jobs.divided.discard(unit.job.id)
+            self._jobs.close_when_empty(unit.job, time_ns)
+            unit.job = None
+
+    def _settle(self, draft: Draft, life: Incarnation) -> None:
+        """A program was executed in a job whose owner or name was not known."""
+        job = draft.job
+        if draft.daemon:
+            process = Process(life.comm or draft.daemon, draft.daemon, life.uid)
+            description = draft.decision.run(process)
+        else:
+            description = draft.decision.job if life is draft.first else None
+        if description is None:
+            return
+        self._jobs.rename(job, description.name, self._owner_uid(description, life))
+        job.kind = description.kind
+        job.tags.update(description.tags)
+        if description.settled:
+            del self._drafts[job.id]
+        self._host.store(job)
+
+    def check(self, groups: Iterable[tuple[int, str]]) -> None:
+        """Forget groups that do not exist any more; their jobs end with their last processes. These
+        are all groups there are, by id.
+        """
+        existing = dict(groups)
+        for group_id in [group_id for group_id in self._groups if group_id not in existing]:
+            del self._groups[group_id]
+        for path, unit in list(self._units.items()):
+            if unit.inode is not None and unit.inode not in existing:
+                self._close(unit, 0)
+                del self._units[path]
+            elif unit.job is not None and unit.job.id not in self._jobs.open:
+                unit.job = None
+        for job_id in [job_id for job_id in self._drafts if job_id not in self._jobs.open]:
+            del self._drafts[job_id]
+
+    # --- the start of jobd
+
+    def resume(self, groups: Iterable[tuple[int, str]]) -> None:
+        """All groups that exist, by id. The stored job of a group goes on if that is still the same
+        group, and the same invocation of its unit; else it closes with its last process.
+        """
+        for group_id, path in groups:
+            self.add_group(group_id, path)
+        for job in list(self._jobs.open.values()):
+            if not job.automatic or job.is_run:
+                continue
+            unit = self._units.get(job.cgroup or "")
+            if unit is None or unit.inode != job.cgroup_inode or self._was_restarted(job):
+                self._jobs.close_when_empty(job, 0)
+            else:
+                unit.job = job
+                if self._host.decide(unit.path).children:
+                    self._jobs.divided.add(job.id)
+
+    def _was_restarted(self, job: Job) -> bool:
+        invocation = self._host.invocation(job.cgroup or "/")
+        return None not in (invocation, job.invocation) and invocation != job.invocation

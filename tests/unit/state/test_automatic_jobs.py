@@ -1,0 +1,275 @@
+"""Every process is in the automatic job of its control group, from its start where it was only
+being placed.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from elsa.decode import events as ev
+from elsa.decode.cgroup_events import Attach, BornInto, Made, Removed, Sampled
+from elsa.state.automatic_jobs import AutomaticJobs
+from elsa.state.codes import How
+from elsa.state.default_job_rules import rules
+from elsa.state.job_rules import Decision
+from elsa.state.jobs import Job, Jobs
+from elsa.state.process_table import Processes
+from tests.support.events import event, execed, exited, fork
+
+MS = 1_000_000
+S = 1_000_000_000
+SYSTEMD, CRON = 1, 700
+SERVICE, OTHER, NESTED, CRON_GROUP, SESSION = 10, 11, 12, 13, 14
+PATHS = {
+    SERVICE: "/system.slice/web.service",
+    OTHER: "/system.slice/db.service",
+    NESTED: "/system.slice/web.service/worker",
+    CRON_GROUP: "/system.slice/cron.service",
+    SESSION: "/user.slice/user-1000.slice/session-3.scope",
+}
+
+
+NAMES = {0: "root", 1000: "anna"}
+RULES = rules((), user_name=lambda uid: NAMES.get(uid, str(uid)))
+
+
+class Host:
+    """A host whose groups and invocations are set by hand."""
+
+    def __init__(self) -> None:
+        self.paths: dict[int, str] = {}
+        self.invocations: dict[str, str] = {}
+        self.stored: list[tuple[int, str, int]] = []
+
+    def decide(self, path: str) -> Decision:
+        return RULES.decide(path)
+
+    def invocation(self, path: str) -> str | None:
+        return self.invocations.get(path)
+
+    def path_of(self, group_id: int) -> str | None:
+        return self.paths.get(group_id)
+
+    def uid_of(self, owner: str) -> int | None:
+        return {name: uid for uid, name in NAMES.items()}.get(owner)
+
+    def store(self, job: Job) -> None:
+        self.stored.append((job.id, job.name, job.owner_uid))
+
+
+class World:
+    """A host on which systemd and cron run."""
+
+    def __init__(self) -> None:
+        self.processes = Processes(Jobs())
+        self.host = Host()
+        self.automatic = AutomaticJobs(self.processes, self.host)
+        self.processes.apply([fork(1, 0, SYSTEMD)])
+        for group_id, path in PATHS.items():
+            self.automatic.add_group(group_id, path)
+
+    def job_of(self, pid: int) -> str | None:
+        life = self.processes.living[pid]
+        automatic = [
+            job.name for job_id in life.jobs if (job := self.processes.jobs.open[job_id]).automatic
+        ]
+        assert len(automatic) <= 1
+        return automatic[0] if automatic else None
+
+    def rows(self) -> list[tuple[str, int, int, int | None, int]]:
+        """Memberships as stored: job name, pid, since, until, how."""
+        changes = self.processes.changes
+        pids = {life.id: life.pid for life in changes.started}
+        names = {job_id: name for job_id, name, _ in self.host.stored}
+        left = {(job, life): until for until, job, life in changes.left}
+        return [
+            (names[job], pids[life], since, left.get((job, life)), how)
+            for job, life, since, _, how in changes.entered
+            if (job, life) not in changes.dropped
+        ]
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def moved(world: World, pid: int, group_id: int, at_ns: int) -> None:
+    world.automatic.apply(Attach(at_ns, pid, group_id, world.host.paths.get(group_id, "")))
+
+
+def sampled(world: World, pid: int, group_id: int, at_ns: int, program: str | None = None) -> None:
+    world.automatic.apply(Sampled(at_ns, pid, pid, group_id, program))
+
+
+def programmed(world: World, pid: int, at_ns: int, program: str) -> None:
+    sampled(world, pid, world.processes.living[pid].group, at_ns, program)
+
+
+def start_unit(world: World, pid: int, group_id: int, at_ns: int, parent: int = SYSTEMD) -> None:
+    """As a service manager does: fork, move, exec."""
+    world.processes.apply([fork(at_ns, parent, pid)])
+    moved(world, pid, group_id, at_ns + MS)
+    program = "/usr/sbin/cron" if pid == CRON else f"/usr/sbin/p{pid}"
+    sampled(world, pid, group_id, at_ns + 2 * MS, program)
+    world.processes.apply([execed(at_ns + 2 * MS, pid)])
+    world.processes.set_comm(world.processes.living[pid], program.encode().rpartition(b"/")[2])
+
+
+def test_a_process_moved_before_its_first_exec_is_in_the_job_from_its_start(world: World) -> None:
+    start_unit(world, 50, SERVICE, S)
+    world.processes.apply([fork(2 * S, 50, 51)])
+    assert world.rows() == [("web", 50, 0, None, How.MOVED), ("web", 51, 0, None, How.INHERITED)]
+    assert world.automatic.moves == []
+
+
+def test_a_process_moved_out_of_another_unit_before_its_first_exec_was_never_in_that(
+    world: World,
+) -> None:
+    start_unit(world, 50, SERVICE, S)
+    start_unit(world, 60, OTHER, 2 * S, parent=50)
+    assert world.rows() == [("web", 50, 0, None, How.MOVED), ("db", 60, 0, None, How.MOVED)]
+
+
+def test_a_process_that_is_moved_later_is_in_each_job_for_a_part_of_its_life(world: World) -> None:
+    start_unit(world, 50, SERVICE, S)
+    moved(world, 50, SESSION, 5 * S)
+    world.processes.apply([fork(6 * S, 50, 51)])
+    assert world.rows() == [
+        ("web", 50, 0, 5 * S, How.MOVED),
+        ("session/3", 50, 5 * S, None, How.MOVED),
+        ("session/3", 51, 0, None, How.INHERITED),
+    ]
+    [move] = world.automatic.moves
+    assert (move.life.pid, move.time_ns) == (50, 5 * S)
+
+
+def test_a_process_cloned_into_a_group_is_in_that_job_from_its_start(world: World) -> None:
+    start_unit(world, 50, SERVICE, S)
+    world.processes.apply([fork(2 * S, 50, 60)])
+    world.automatic.apply(BornInto(2 * S + 1, 60, SYSTEMD))
+    assert world.job_of(60) is None
+    world.processes.apply([execed(2 * S + MS, 60)])
+    sampled(world, 60, OTHER, 2 * S + MS)
+    assert world.rows() == [("web", 50, 0, None, How.MOVED), ("db", 60, 0, None, How.MOVED)]
+
+
+def test_a_sample_corrects_what_was_missed_and_says_so(world: World) -> None:
+    start_unit(world, 50, SERVICE, S)
+    world.processes.apply([fork(2 * S, 50, 51)])
+    sampled(world, 51, OTHER, 3 * S)
+    assert world.rows()[1:] == [("db", 51, 0, None, How.SAMPLED)] or world.rows()[1:] == [
+        ("web", 51, 0, 3 * S, How.INHERITED),
+        ("db", 51, 3 * S, None, How.SAMPLED),
+    ]
+    assert world.job_of(51) == "db"
+
+
+def test_groups_below_a_unit_belong_to_its_job(world: World) -> None:
+    start_unit(world, 50, SERVICE, S)
+    start_unit(world, 51, NESTED, 2 * S)
+    moved(world, 50, NESTED, 4 * S)
+    assert world.rows() == [("web", 50, 0, None, How.MOVED), ("web", 51, 0, None, How.MOVED)]
+
+
+def test_a_record_waits_for_the_fork_of_its_process(world: World) -> None:
+    moved(world, 50, SERVICE, S)
+    world.automatic.retry(S + MS)
+    world.processes.apply([fork(S - MS, SYSTEMD, 50)])
+    world.automatic.retry(S + 2 * MS)
+    assert world.rows() == [("web", 50, 0, None, How.MOVED)]
+
+
+def test_a_record_of_a_process_is_not_applied_to_the_next_one_with_its_pid(world: World) -> None:
+    world.processes.apply([fork(S, SYSTEMD, 50)])
+    moved(world, 50, SERVICE, S // 2)
+    world.automatic.retry(S)
+    assert world.job_of(50) is None
+
+
+def test_a_new_invocation_of_a_unit_is_a_job_of_its_own(world: World) -> None:
+    path = PATHS[SERVICE]
+    world.host.invocations[path] = "a"
+    start_unit(world, 50, SERVICE, S)
+    world.processes.apply([exited(2 * S, 50)])
+    start_unit(world, 51, SERVICE, 3 * S)  # the next command of the same invocation
+    world.processes.apply([exited(4 * S, 51)])
+    world.host.invocations[path] = "b"
+    start_unit(world, 52, SERVICE, 5 * S)
+    jobs = {pid: job for job, _, pid in ((job, 0, life) for job, life, *_ in entered(world))}
+    assert len(jobs) == 3
+    assert jobs[ids(world)[50]] == jobs[ids(world)[51]] != jobs[ids(world)[52]]
+
+
+def entered(world: World) -> list[tuple[int, int, int, None, int]]:
+    return world.processes.changes.entered
+
+
+def ids(world: World) -> dict[int, int]:
+    return {life.pid: life.id for life in world.processes.changes.started}
+
+
+def test_the_job_of_a_removed_group_closes_with_its_last_process(world: World) -> None:
+    start_unit(world, 50, SERVICE, S)
+    [job] = world.processes.jobs.open.values()
+    world.automatic.apply(Removed(2 * S, SERVICE, PATHS[SERVICE]))
+    assert job.closes_itself and job.id not in world.processes.jobs.emptied
+    world.processes.apply([exited(2 * S, 50)])
+    assert world.processes.jobs.emptied == {job.id: 2 * S}
+
+
+def test_a_group_made_again_with_the_same_path_is_another_job(world: World) -> None:
+    start_unit(world, 50, SERVICE, S)
+    world.processes.apply([exited(2 * S, 50)])
+    world.automatic.apply(Removed(2 * S, SERVICE, PATHS[SERVICE]))
+    world.automatic.apply(Made(2 * S, 99, PATHS[SERVICE]))
+    start_unit(world, 51, 99, 3 * S)
+    first, second = world.processes.jobs.open.values()
+    assert (first.name, second.name) == ("web", "web")
+    assert (first.closes_itself, second.closes_itself) == (True, False)
+
+
+def test_each_child_of_cron_is_a_job_named_after_its_user_and_first_program(world: World) -> None:
+    start_unit(world, CRON, CRON_GROUP, S)
+    world.processes.apply(
+        [fork(5 * S, CRON, 800), fork(6 * S, 800, 801), event(ev.UID, 6 * S, 801, 801, 1000)]
+    )
+    programmed(world, 801, 7 * S, "/bin/sh")
+    world.processes.apply([execed(7 * S, 801), fork(8 * S, 801, 802)])
+    programmed(world, 802, 9 * S, "/usr/local/bin/backup.sh")
+    world.processes.apply([execed(9 * S, 802)])
+    assert [world.job_of(pid) for pid in (CRON, 800, 801, 802)] == [
+        "cron",
+        *["cron/anna/backup.sh"] * 3,
+    ]
+    world.processes.apply([exited(10 * S, 802), exited(10 * S, 801), exited(11 * S, 800)])
+    [job] = [job for job in world.processes.jobs.open.values() if job.closes_itself]
+    assert (job.owner_uid, world.processes.jobs.emptied) == (1000, {job.id: 11 * S})
+
+
+def test_a_cron_run_keeps_its_job_in_the_session_that_pam_opens_for_it(world: World) -> None:
+    start_unit(world, CRON, CRON_GROUP, S)
+    world.processes.apply([fork(5 * S, CRON, 800)])
+    before = world.job_of(800)
+    moved(world, 800, SESSION, 5 * S + MS)
+    assert world.job_of(800) == before
+    moved(world, 800, OTHER, 6 * S)
+    assert world.job_of(800) == "db"
+
+
+def test_jobs_made_by_hand_lie_across(world: World) -> None:
+    start_unit(world, 50, SERVICE, S)
+    job = world.processes.jobs.create("mine", 1000, 0)
+    world.processes.add(world.processes.living[50], job, 3 * S)
+    moved(world, 50, OTHER, 4 * S)
+    world.processes.apply([fork(5 * S, 50, 51)])
+    jobs = world.processes.living[51].jobs
+    assert {world.processes.jobs.open[job_id].name for job_id in jobs} == {"mine", "db"}
+
+
+def test_the_owner_of_a_service_is_the_user_of_its_first_program(world: World) -> None:
+    world.processes.apply([fork(S, SYSTEMD, 50)])
+    moved(world, 50, SERVICE, S + MS)
+    world.processes.apply([event(ev.UID, S + MS, 50, 50, 1000, 1000), execed(S + 2 * MS, 50)])
+    programmed(world, 50, S + 2 * MS, "/usr/sbin/web")
+    assert world.host.stored == [(1, "web", 0), (1, "web", 1000)]
