@@ -12,8 +12,13 @@ which filters (elsa.kernel.perf_events opens and reads them; elsa.decode.cgroup_
 What is received for each process that starts, runs a program and ends: a sample at the exec with
 the program's path, and a sample at the end, both with the id of its group (the inode number of the
 group's directory): proof for processes that live less than a millisecond too. Only what concerns
-the hierarchy that is followed reaches user space, and no thread's start or exec. Before Linux 6.16
-the end of every thread does.
+the hierarchy that is followed reaches user space, and of threads nothing; before Linux 6.16 their
+ends do, which the decoder passes over.
+
+Where `hierarchy.sampled` is false (the controller perf_event is in a hierarchy of version 1, or
+systemd's hierarchy of version 1 is followed), moves, names and programs are received all the same,
+but no group ids of samples and no ends: a process cloned into a group has to be looked up in
+/proc/PID/cgroup, and nothing is proved.
 """
 
 from __future__ import annotations
@@ -56,13 +61,11 @@ def _tracepoints(hierarchy: Hierarchy) -> list[Tracepoint]:
         Tracepoint("cgroup/cgroup_mkdir", filters=group),
         Tracepoint("cgroup/cgroup_rmdir", filters=group),
     ]
-    if sampled:
+    if hierarchy.number == 0:  # only version 2 knows CLONE_INTO_CGROUP
         into = f"clone_flags & {_CLONE_INTO_CGROUP} && !(clone_flags & {_CLONE_THREAD})"
+        tracepoints.append(Tracepoint("task/task_newtask", filters=(into,)))
+    if sampled:
         last_thread = "group_dead != 0"  # Linux 6.16
-        tracepoints += [
-            Tracepoint("task/task_newtask", filters=(into,)),
-            Tracepoint(
-                "sched/sched_process_exit", raw=False, cgroup=True, filters=(last_thread, "")
-            ),
-        ]
+        exits = Tracepoint("sched/sched_process_exit", raw=False, cgroup=True)
+        tracepoints.append(exits._replace(filters=(last_thread, "")))
     return tracepoints

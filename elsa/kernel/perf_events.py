@@ -56,7 +56,7 @@ _ATTR = struct.Struct("=2I5QI40xi")
 _TYPE_TRACEPOINT = 2
 _SAMPLE_TID, _SAMPLE_TIME, _SAMPLE_RAW = 1 << 1, 1 << 2, 1 << 10
 _SAMPLE_IDENTIFIER, _SAMPLE_CGROUP = 1 << 16, 1 << 21
-_FORMAT_LOST = 1 << 4  # Linux 6.0
+_FORMAT_TIME_ENABLED, _FORMAT_LOST = 1 << 0, 1 << 4  # the second since Linux 6.0
 # Bit fields: disabled, watermark, sample_id_all, use_clockid.
 _FLAG_BITS = (0, 14, 18, 25)
 _FLAGS = sum(1 << (bit if sys.byteorder == "little" else 63 - bit) for bit in _FLAG_BITS)
@@ -66,7 +66,9 @@ _SET_FILTER, _GET_ID = 0x40082406, 0x80082407
 # struct perf_event_mmap_page: data_head at 1024 and data_tail at 1032, in words of 8 bytes. The ring
 # itself begins on the next page.
 _HEAD, _TAIL = 128, 129
-_LOST_READ = struct.Struct("=8xQ")  # read(2) of an event: its count, and what it lost
+# read(2) of an event: its count, for how long it was enabled, and since Linux 6.0 what it lost.
+_READ_BYTES = 24
+_ENABLED_NS, _LOST_RECORDS = slice(8, 16), slice(16, 24)
 
 _RING_BYTES = 2 << 20
 _NO_PRIVILEGE = (
@@ -145,8 +147,10 @@ class PerfEvents:
         self._lost_reported = 0
         self._poll = select.epoll()
         try:
-            self._plans = self._planned(tracepoints)
-            self._open_all(self._cpus())
+            # The last event of a tracepoint takes 30 ms to close: the first ones stay until then.
+            with contextlib.ExitStack() as until_open:
+                self._plans = self._planned(tracepoints, until_open)
+                self._open_all(self._cpus())
         except OSError as error:
             self.close()
             raise _explained(error) from None
@@ -154,7 +158,9 @@ class PerfEvents:
             self.close()
             raise
 
-    def _planned(self, tracepoints: Sequence[Tracepoint]) -> list[_Plan]:
+    def _planned(
+        self, tracepoints: Sequence[Tracepoint], until_open: contextlib.ExitStack
+    ) -> list[_Plan]:
         """What to open on each CPU; notes formats and filters."""
         plans = []
         with _tracefs() as root:
@@ -169,7 +175,7 @@ class PerfEvents:
                     raise UnavailableError(
                         f"this kernel has no tracepoint {tracepoint.path}"
                     ) from None
-                plan = _plan(tracepoint, number, self._ring_bytes)
+                plan = _plan(tracepoint, number, self._ring_bytes, until_open)
                 self.opened[tracepoint.name] = Opened(described, plan.filter)
                 plans.append(plan)
         return plans
@@ -279,27 +285,27 @@ class _Plan(NamedTuple):
     counts_losses: bool
 
 
-def _plan(tracepoint: Tracepoint, number: int, ring_bytes: int) -> _Plan:
+def _plan(
+    tracepoint: Tracepoint, number: int, ring_bytes: int, until_open: contextlib.ExitStack
+) -> _Plan:
     """The attributes and the filter that this kernel accepts, found out with an event on this very
     process that is never enabled.
     """
     counts_losses = True
     try:
-        event = _perf_event_open(_attr(tracepoint, number, ring_bytes, _FORMAT_LOST), 0, -1)
+        event = _perf_event_open(_attr(tracepoint, number, ring_bytes, counts_losses), 0, -1)
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
         counts_losses = False
-        event = _perf_event_open(_attr(tracepoint, number, ring_bytes, 0), 0, -1)
-    try:
-        accepted = _accepted(event, tracepoint.filters)
-    finally:
-        os.close(event)
+        event = _perf_event_open(_attr(tracepoint, number, ring_bytes, counts_losses), 0, -1)
+    until_open.callback(os.close, event)
+    accepted = _accepted(event, tracepoint.filters)
     if accepted is None:
         raise UnavailableError(
             f"tracepoint {tracepoint.path}: this kernel refuses the filter {tracepoint.filters[-1]}"
         )
-    attr = _attr(tracepoint, number, ring_bytes, _FORMAT_LOST if counts_losses else 0)
+    attr = _attr(tracepoint, number, ring_bytes, counts_losses)
     return _Plan(tracepoint.name, attr, accepted, counts_losses)
 
 
@@ -324,7 +330,7 @@ def _counts_losses(plans: Sequence[_Plan]) -> bool:
     return all(plan.counts_losses for plan in plans)
 
 
-def _attr(tracepoint: Tracepoint, number: int, ring_bytes: int, read_format: int) -> bytes:
+def _attr(tracepoint: Tracepoint, number: int, ring_bytes: int, counts_losses: bool) -> bytes:
     sample = _SAMPLE_IDENTIFIER | _SAMPLE_TID | _SAMPLE_TIME
     if tracepoint.raw:
         sample |= _SAMPLE_RAW
@@ -336,7 +342,7 @@ def _attr(tracepoint: Tracepoint, number: int, ring_bytes: int, read_format: int
         number,
         1,  # every one
         sample,
-        read_format,
+        _FORMAT_TIME_ENABLED | (_FORMAT_LOST if counts_losses else 0),
         _FLAGS,
         ring_bytes // 8,
         time.CLOCK_MONOTONIC,
@@ -351,6 +357,7 @@ class _Ring:
         self._events: list[int] = []
         self._memory: mmap.mmap | None = None
         self._mask = ring_bytes - 1
+        self._enabled_ns = 0
         try:
             self._open(cpu, plans, ring_bytes)
         except BaseException:
@@ -399,15 +406,19 @@ class _Ring:
 
     def lost(self) -> int:
         """How many records its events have dropped so far."""
-        reads = (os.read(event, 16) for event in self._events)
-        # A read is empty when the event is in an error state.
-        return sum(_LOST_READ.unpack(data)[0] for data in reads if len(data) == 16)
+        # A read is empty when the event is in an error state: that is 0.
+        return sum(
+            int.from_bytes(os.read(event, _READ_BYTES)[_LOST_RECORDS], sys.byteorder)
+            for event in self._events
+        )
 
     def dead(self) -> bool:
-        """Whether its CPU went offline: the events do not come back with it."""
-        poll = select.poll()
-        poll.register(self.fileno(), 0)
-        return bool(poll.poll(0))
+        """Whether its CPU went offline since the last call, and perhaps came back: the events do
+        not come back with it, and the time for which they were enabled stands still.
+        """
+        enabled = int.from_bytes(os.read(self.fileno(), _READ_BYTES)[_ENABLED_NS], sys.byteorder)
+        stands, self._enabled_ns = enabled == self._enabled_ns, enabled
+        return stands
 
     def close(self) -> None:
         """Unmap and close. May be called twice."""

@@ -4,6 +4,7 @@ and however it got there; programs and names are right, and losses are counted e
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -32,6 +33,7 @@ from elsa.kernel.perf_events import PerfEvents, Tracepoint
 
 pytestmark = pytest.mark.kernel
 
+DISABLE = 0x2401  # PERF_EVENT_IOC_DISABLE
 UNITS = 100
 CHILDREN = 3
 
@@ -134,6 +136,27 @@ def test_every_process_of_a_millisecond_is_known_in_its_group(
     assert [pid for _, pid in leaders if pid in born] == (
         [pid for _, pid in leaders] if way == "into" else []
     )
+
+
+THREADS = """
+import threading
+threads = [threading.Thread(target=int) for _ in range(20)]
+for thread in threads:
+    thread.start()
+"""
+
+
+def test_process_with_threads_ends_once_and_is_not_started_by_its_threads(
+    hierarchy: Hierarchy,
+) -> None:
+    with open_cgroup_events(hierarchy) as events:
+        child = subprocess.Popen([sys.executable, "-c", THREADS])
+        child.wait()
+        decoder = Decoder(events.opened, events.names)
+        records = decoder.decode(events.drain().chunks, time.monotonic_ns())
+    samples = [r for r in records if isinstance(r, Sampled) and r.tgid == child.pid]
+    assert [sample.filename for sample in samples] == [sys.executable, None]
+    assert not [r for r in records if isinstance(r, BornInto) and r.parent_tgid == child.pid]
 
 
 def test_losses_are_counted_exactly(hierarchy: Hierarchy, group: Path) -> None:
@@ -242,6 +265,12 @@ def test_rings_follow_the_cpus_that_are_online(
         assert events.follow_cpus() == []
         before = decoder.decode(events.drain().chunks, time.monotonic_ns())
         assert any(isinstance(record, Sampled) for record in before)
+        assert received(events, decoder) == [second]
+        # What the kernel does to the events of a CPU that goes offline, here without doing it
+        fcntl.ioctl(events._rings[second].fileno(), DISABLE, 0)
+        assert received(events, decoder) == []
+        events.follow_cpus()
+        events.follow_cpus()
         assert received(events, decoder) == [second]
         # A CPU that this machine does not have is like one that may not be opened any more.
         online.write_text(f"{second},4095\n")
