@@ -185,7 +185,7 @@ _ANY = _named(
         "uncertain",
         _if("u.record = 'uncertain'"),
         "uncertain",
-        "records whose joining a known loss of events puts in doubt",
+        "records whose join is not certain, as events were lost",
     ),
     _count(
         "unjoined",
@@ -211,35 +211,35 @@ _ANY = _named(
         "with_usage",
         _if("u.provenance = 'taskstats'"),
         "by taskstats",
-        "processes whose figures are taskstats'",
+        "processes whose usage is from taskstats",
     ),
     _count(
         "with_ticks",
         _if("u.provenance = 'acct'"),
         "by ticks",
-        "processes, and records that are joined to none, of which only the accounting record"
-        " tells: CPU time is cut down to 1/100 s, memory and I/O are unknown",
+        "processes, and unjoined records, of which only the accounting record is known:"
+        " CPU time is cut down to 1/100 s, memory and I/O are unknown",
     ),
     _count(
         "without_usage",
         _if("u.provenance is null"),
         "unmeasured",
-        "processes of which no figures are known, those that run included",
+        "processes of which no usage is known, including those that run",
     ),
     _count(
         "usage_partial",
         _if("u.usage_complete = 0"),
         "partial",
-        "processes of which statistics of threads were lost: faults, memory and I/O are at"
-        " least so much",
+        "processes of which statistics of threads were lost: their faults, memory and I/O are"
+        " lower bounds",
     ),
     # Time on a CPU is measured up to the last tick or switch of a thread: a shorter one is sampled.
     _count(
         "sampled",
         _if("u.provenance = 'taskstats' and coalesce(u.run_ns, 0) < u.tick_ns"),
         "sampled",
-        "processes of which taskstats told, but shorter than a tick of the kernel: their CPU"
-        " time is sampled, not measured",
+        "processes with taskstats that ran shorter than a tick of the kernel: their CPU time is"
+        " sampled, not measured",
     ),
     _seconds(
         "user_s",
@@ -281,7 +281,7 @@ OF_MEMBERS = _named(
         "inferred",
         _if("u.how = 'inferred'"),
         "inferred",
-        "processes whose line to the job was concluded, not heard",
+        "processes whose membership was inferred: their fork was not received",
     ),
     _count(
         "part_life",
