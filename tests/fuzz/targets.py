@@ -91,7 +91,7 @@ def given_text(data: bytes) -> str:
 
 
 def size(value: int) -> int:
-    """About how large something is: to tell kinds of answers, not each from each."""
+    """About how large something is, so that answers are grouped by size."""
     return value.bit_length()
 
 

@@ -99,7 +99,7 @@ def host(accounting: Path, tmp_path: Path, empty_warehouse: Path) -> Iterator[Ho
 
 @pytest.fixture
 def native(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """A function that builds a program of native/ and tells where it is."""
+    """A function that builds a program of native/ and returns its path."""
     _require_kernel(shutil.which("cc"), "there is no C compiler to build the workload with")
     folder = tmp_path_factory.getbasetemp() / "native"
     folder.mkdir(exist_ok=True)

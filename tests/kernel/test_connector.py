@@ -1,5 +1,5 @@
-"""The real connector: everything is heard from the first moment on, losses are counted exactly, and
-every refusal says what to do.
+"""The real connector: every event is received from the first moment on, losses are counted
+exactly, and every refusal says what to do.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def storm(children: int) -> None:
 
 
 def heard(listener: Connector, pid: int, *, until: int = events.EXIT) -> list[events.Event]:
-    """What is heard of a process, up to its end."""
+    """The events of a process, up to its end."""
     found: list[events.Event] = []
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline:

@@ -66,7 +66,7 @@ def test_a_running_jobd_needs_nothing_of_its_package_any_more(
         job = host.create("made", member.pid)
         member.go()
         away = host.db.with_name("away")
-        host.db.rename(away)  # so that it has to be opened anew
+        host.db.rename(away)  # so that it has to be opened again
         wait_until(
             "jobd misses it", lambda: host.request("status")["writer"] != "ok" or host.create("x")
         )

@@ -68,14 +68,14 @@ def test_a_job_lives_through_an_outage(host: Host, number: signal.Signals) -> No
     rows.pop(parent.pid, None)  # killed just now; whether that is stored already does not matter
     command, how, status, record, elapsed_s, etime = rows.pop(victim.pid)
     assert (command, how, status) == ("cat", "added", 9)
-    # When it began its record tells to the second: one that may have begun in the gap may be
+    # Its record states its start to the second: a process that may have started in the gap may be
     # another's.
     before_ns = from_ns - host.value("select start_ns from process where pid = ?", victim.pid)
     assert record == (
         "uncertain" if before_ns < 200_000_000 else "exact" if before_ns > 1_300_000_000 else record
     )
     assert record in ("uncertain", "exact")
-    # Its record tells when it ended, not the moment of which it was missed; in the job it was for a
+    # Its end is dated by its record, not by the moment when it was missed; in the job it was for a
     # part of that.
     whole_s = host.value("select elapsed_s from process_usage where pid = ?", victim.pid)
     assert whole_s == pytest.approx(etime / 100, abs=0.02)

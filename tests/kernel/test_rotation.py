@@ -66,7 +66,7 @@ class Rotation:
         kernel.switch_on(self.live)
 
     def logrotate(self) -> None:
-        """The kernel writes to the renamed file until it is told the new one."""
+        """The kernel writes to the renamed file until accounting is switched to the new one."""
         self.shift()
         self.live.rename(self.live.with_name("pacct.0"))
         time.sleep(0.05)

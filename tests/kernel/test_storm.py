@@ -199,7 +199,7 @@ def test_what_a_cpu_lost_is_counted_once_though_it_is_silent_for_long_afterwards
     wait_until("the loss is told", lambda: host.request("status")["gaps"], 10)
     host.request("sync")
     told = host.request("status")
-    processes_on_the_last_cpu(2)  # its next number tells of the same loss
+    processes_on_the_last_cpu(2)  # its next number shows the same loss
     host.request("sync")
     after = host.request("status")
     assert told["lost"] > 1000

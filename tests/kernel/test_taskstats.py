@@ -404,7 +404,7 @@ def test_another_namespace_is_refused_with_what_to_do(
 def test_in_another_network_namespace_nothing_arrives_and_nothing_says_so(
     listener: TaskstatsSocket,
 ) -> None:
-    """Which is why whoever relies on it must begin with a canary."""
+    """So a program that relies on it has to start with a canary."""
     program = """
 import subprocess, time
 from elsa.kernel.taskstats import TaskstatsSocket

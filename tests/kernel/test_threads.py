@@ -106,7 +106,7 @@ def test_threads_that_begin_and_end_while_jobd_begins_are_not_counted_wrong(
     assert sorted(ends) == sorted((one.pid, 2, 1, 3 << 8) for one in storms)
 
 
-# Mode, microseconds, and whether the kernel's own order always tells.
+# Mode, microseconds, and whether the kernel's own order always decides.
 ENDINGS = [
     ("pair", 20_000, True),
     ("pair", 0, False),

@@ -122,7 +122,7 @@ def test_with_records_lost_no_pair_is_wrong(
 
 
 @given(histories(), st.data())
-def test_whatever_is_lost_every_record_has_one_fate_and_every_life_one_record_at_most(
+def test_with_anything_lost_every_record_has_one_outcome_and_every_process_at_most_one_record(
     history: tuple[list[Candidate], list[Record]], data: st.DataObject
 ) -> None:
     lives, records = history

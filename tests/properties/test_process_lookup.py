@@ -36,7 +36,7 @@ lengths = st.one_of(
     st.sampled_from((0, LONG_LIVED_NS - 1, LONG_LIVED_NS, LONG_LIVED_NS + 1)),
 )
 pids = st.integers(300, 303)
-# Not in the order of time: as after a restart, or when a record tells late of who was not heard.
+# Not in the order of time: as after a restart, or when a late record shows a missed process.
 ids = st.one_of(
     st.integers(1, 40),
     st.integers(1, 6 * BLOCK),
@@ -123,7 +123,7 @@ def written(
     moved: list[tuple[int, int, int | None]],
     gone: list[int],
 ) -> list[Candidate]:
-    """Write these lives, date some of them anew, and delete others; what is left."""
+    """Write these processes, date some of them again, and delete others; returns what is left."""
     left = {life.id: life for life in some}
     connection.executemany(
         """insert into process (id, boot_id, pid, start_ns, elapsed_ns, origin, end_source,

@@ -134,7 +134,7 @@ class Kernel(RuleBasedStateMachine):
             self.touch(pid)
             self.wait(pause)
             self.hear(self.kill(life, life.tids[which % len(life.tids)], code))
-            self.wait(OVERTAKEN_NS + 1)  # sooner, nobody can tell it from the end of them all
+            self.wait(OVERTAKEN_NS + 1)  # sooner, it cannot be distinguished from the end of all
 
     @rule(pid=pids, code=codes, pause=pauses, order=st.randoms(use_true_random=False))
     def exit_process(self, pid: int, code: int, pause: int, order: Random) -> None:
@@ -182,8 +182,8 @@ class Kernel(RuleBasedStateMachine):
 
 
 class NothingLost(Kernel):
-    """Every event is heard in queue order, but the exit of an earlier life may come after the next
-    fork of its pid.
+    """Every event is received in queue order, but the exit of an earlier process may come after
+    the next fork of its pid.
     """
 
     @initialize()
@@ -208,7 +208,7 @@ class NothingLost(Kernel):
     def pass_on_at_once(
         self, pid: int, parent: int, code: int, pause: int, lag: int, before: bool
     ) -> None:
-        """The last thread exits, the pid passes to another, and only then the exit is heard: with
+        """The last thread exits, the pid passes to another, and only then the exit arrives: with
         an earlier time, or without a parent.
         """
         life = self.living.get(pid)
@@ -300,8 +300,8 @@ class NothingLost(Kernel):
 
 
 class Scanned(Kernel):
-    """Every event is heard, but /proc is read at any time while events wait in the queue: this must
-    not make any difference.
+    """Every event is received, but /proc is read at any time while events wait in the queue:
+    this must not make any difference.
     """
 
     @initialize()

@@ -78,7 +78,7 @@ class Disk:
     def rename(self) -> None:
         self.shift()
         self.live.rename(self.folder / "pacct.0")
-        self.grow(self.folder / "pacct.0", 3)  # until the kernel is told of the new one
+        self.grow(self.folder / "pacct.0", 3)  # until accounting is switched to the new one
         self.live.touch()
 
     def copytruncate(self) -> None:

@@ -31,7 +31,7 @@ def execed(time_ns: int, tgid: int) -> Event:
 def exited(
     time_ns: int, tgid: int, code: int = 0, *, tid: int | None = None, parent: int = INIT
 ) -> Event:
-    """The end of a thread, the leader unless told. `parent` is 0 once it has been reaped, and for
+    """The end of a thread, by default the leader. `parent` is 0 once it has been reaped, and for
     all but the leader.
     """
     parent = parent if tid in (None, tgid) else 0

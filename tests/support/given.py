@@ -1,4 +1,4 @@
-"""Given rows: a warehouse that tests fill one line at a time, with an ordinary value for everything
+"""Given rows: a warehouse that tests fill row by row, with an ordinary value for everything
 that a test does not care about.
 """
 
@@ -118,13 +118,13 @@ class Warehouse:
     def usage(
         self, process_id: int, *, threads: int = 1, complete: int = 1, **more: object
     ) -> None:
-        """What taskstats told of the end of a process; counters that are not named are unknown."""
+        """The taskstats of an ended process; counters that are not named are unknown."""
         self.insert("usage", process_id=process_id, threads=threads, complete=complete, **more)
 
     def job(
         self, id_: int, name: str = "build", *, members: tuple[int, ...] = (), **more: object
     ) -> int:
-        """One job, with processes that were in it from birth to end."""
+        """One job, with processes that were in it from their start to their end."""
         row = {
             "boot_id": 1,
             "name": name,

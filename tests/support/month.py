@@ -138,7 +138,7 @@ BOOTS = (
 
 
 class Profile(NamedTuple):
-    """What a kind of process does, whoever runs it."""
+    """What a kind of process does, for any user."""
 
     elapsed_ns: int
     status: int
@@ -466,7 +466,7 @@ class Month:
         whose: Row,
         comm_id: int,
     ) -> None:
-        """What the witnesses tell of an end."""
+        """What the sources record of an end."""
         if not 1000 <= fate < 1700:
             joined: int | None = process_id
             join = OWN if origin == RECORDED else EXACT

@@ -32,12 +32,12 @@ class Lived(NamedTuple):
     pid: int
     ppid: int
     start_ns: int
-    """As the kernel notes it; the fork is told a little later."""
+    """As the kernel records it; the fork event follows a little later."""
     fork_ns: int
     write_ns: int
     """When its record was written."""
     exit_ns: int
-    """When its exit was told."""
+    """When its exit event arrived."""
     code: int
 
 
@@ -101,7 +101,7 @@ class Warehouse:
         *,
         collector_running: bool = True,
     ) -> None:
-        """In `gaps` nothing is heard; the records of the processes `lost` are not there.
+        """In `gaps` no event is received; the records of the processes `lost` are missing.
 
         Where `heard_ns` is given, what happened later has not been heard: not yet, or as jobd is
         not at work any more.
@@ -135,7 +135,7 @@ class Warehouse:
 
     @property
     def end_ns(self) -> int:
-        """When the last exit was told."""
+        """When the last exit event arrived."""
         return max((one.exit_ns for one in self.history), default=0)
 
     def join_later(self, *, collector_running: bool) -> None:

@@ -1,4 +1,4 @@
-"""What an error says is one line that a terminal can show, whoever chose the names in it."""
+"""An error message is one line that a terminal can show, whatever names it contains."""
 
 from __future__ import annotations
 

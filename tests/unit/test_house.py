@@ -59,7 +59,7 @@ def test_readme_names_every_command() -> None:
         assert f"`elsa {name}" in text, name
 
 
-def test_what_the_readme_lets_a_user_type_exists() -> None:
+def test_commands_in_the_readme_exist() -> None:
     """Every `elsa ...` line of the README is a command with options that exist."""
     lines = re.findall(
         r"^    (?:\$ )?elsa[ -]([^\n#|]*)", (ROOT / "README.md").read_text(), re.MULTILINE
@@ -85,7 +85,7 @@ def test_documents_name_no_file_that_does_not_exist() -> None:
 
 
 @pytest.mark.parametrize("name", ["sa", "lastcomm", "dump-acct"])
-def test_every_option_that_gnu_has_too_is_told_equal_or_not(name: str) -> None:
+def test_every_option_that_gnu_has_too_is_documented_as_equal_or_not(name: str) -> None:
     text = (ROOT / "docs/compat.md").read_text()
     command = main.load("report").get_command(click.Context(main.load("report")), name)  # type: ignore[attr-defined]
     for parameter in command.params:

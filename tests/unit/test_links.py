@@ -91,7 +91,7 @@ def test_glossary_explains_every_word_that_views_show_for_a_code() -> None:
         assert f"**{word}**" in text, word
 
 
-def test_licence_that_is_declared_is_the_one_that_is_there() -> None:
+def test_the_licence_file_is_the_declared_licence() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["license"] == "GPL-2.0-or-later"
     (name,) = project["license-files"]

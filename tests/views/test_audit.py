@@ -51,7 +51,7 @@ def stretches(warehouse: Warehouse) -> list[tuple[Any, ...]]:
 
 
 def lonely(warehouse: Warehouse, number: int, **more: Any) -> None:
-    """A process of which only its record tells."""
+    """A process that is known only from its record."""
     warehouse.process(number, **({"origin": 3, "end_source": 3} | more))
     warehouse.acct(number, number, join=4, btime=REAL_S + int(more.get("start", 10)))
 
@@ -217,7 +217,7 @@ def test_process_without_a_record_is_explained_by_the_records_around_it(
     assert causes(warehouse) == {1: "until", 4: "between", 5: "since", 6: "unjoined", 7: "reboot"}
 
 
-def test_process_that_only_its_record_tells_of_is_explained_by_what_the_collector_missed(
+def test_a_process_known_only_from_its_record_is_explained_by_what_the_collector_missed(
     warehouse: Warehouse,
 ) -> None:
     collector(warehouse, since=100, heard=1000)
@@ -322,7 +322,7 @@ def test_second_in_which_the_collector_started_may_be_explained_by_a_gap_in_it(
     ]
 
 
-def test_doubt_about_a_joining_comes_from_the_gap_it_touches(warehouse: Warehouse) -> None:
+def test_an_uncertain_join_is_caused_by_the_gap_that_it_touches(warehouse: Warehouse) -> None:
     collector(warehouse)
     warehouse.insert("gap", id=1, boot_id=1, kind="down", from_ns=200 * SECOND, to_ns=300 * SECOND)
     warehouse.insert(
@@ -338,7 +338,7 @@ def test_doubt_about_a_joining_comes_from_the_gap_it_touches(warehouse: Warehous
     assert causes(warehouse)[3] == "unexplained", "lost statistics hide no fork"
 
 
-def test_doubt_in_the_first_and_last_seconds_of_the_collector_comes_from_where_it_did_not_hear(
+def test_uncertain_joins_near_start_and_stop_of_the_collector_are_caused_by_them(
     warehouse: Warehouse,
 ) -> None:
     collector(warehouse, since=100, heard=1000)
@@ -354,7 +354,7 @@ def test_doubt_in_the_first_and_last_seconds_of_the_collector_comes_from_where_i
     }
 
 
-def test_stretch_ends_where_time_passes_and_both_witnesses_saw_something(
+def test_a_period_ends_after_time_in_which_both_sources_saw_processes(
     warehouse: Warehouse,
 ) -> None:
     for number, second in ((1, 10), (2, 100), (3, 110), (4, 300), (5, 420)):
@@ -370,7 +370,7 @@ def test_stretch_ends_where_time_passes_and_both_witnesses_saw_something(
     ]
 
 
-def test_stretch_ends_also_where_hours_pass_and_both_witnesses_saw_something_in_one_of_them(
+def test_a_period_ends_after_hours_of_which_one_has_processes_that_both_sources_saw(
     warehouse: Warehouse,
 ) -> None:
     hour = 3600
@@ -387,7 +387,7 @@ def test_stretch_ends_also_where_hours_pass_and_both_witnesses_saw_something_in_
     assert [row[2] for row in stretches(warehouse)] == [1, 1, 1, 1]
 
 
-def test_causes_do_not_share_a_stretch_and_are_told_in_words(warehouse: Warehouse) -> None:
+def test_causes_do_not_share_a_period_and_are_shown_in_words(warehouse: Warehouse) -> None:
     collector(warehouse)
     warehouse.insert("gap", id=1, boot_id=1, kind="down", from_ns=200 * SECOND, to_ns=210 * SECOND)
     for number, second in ((1, 205), (2, 206), (3, 240)):
@@ -401,7 +401,7 @@ def test_causes_do_not_share_a_stretch_and_are_told_in_words(warehouse: Warehous
     ]
 
 
-def test_ticks_are_compared_where_both_witnesses_tell_the_cpu_time(warehouse: Warehouse) -> None:
+def test_ticks_are_compared_if_both_sources_have_the_cpu_time(warehouse: Warehouse) -> None:
     for number in (1, 2, 3):
         warehouse.process(number)
     for number in (1, 2):

@@ -56,7 +56,7 @@ def test_job_command_usage_and_job_user_usage_know_only_the_job_s_processes(
     assert [tuple(row.values()) for row in users] == [(1, 0, 2), (1, 1, 1), (2, 0, 2)]
 
 
-def test_sums_and_peaks_of_taskstats_are_over_what_it_told_and_say_of_how_many(
+def test_sums_and_peaks_of_taskstats_say_how_many_processes_they_include(
     warehouse: Warehouse,
 ) -> None:
     for number in (1, 2, 3, 4):

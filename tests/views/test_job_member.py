@@ -9,7 +9,7 @@ from typing import Any
 from tests.support.given import Warehouse
 
 
-def test_stay_from_birth_to_end_is_the_whole_life(warehouse: Warehouse) -> None:
+def test_a_membership_from_fork_to_end_is_the_whole_lifetime(warehouse: Warehouse) -> None:
     warehouse.process(1)
     warehouse.job(1, members=(1,))
     row = warehouse.row("select * from job_member")
@@ -24,7 +24,7 @@ def test_stay_from_birth_to_end_is_the_whole_life(warehouse: Warehouse) -> None:
     }
 
 
-def test_several_stays_are_one_row_from_the_first_to_the_last(warehouse: Warehouse) -> None:
+def test_several_memberships_are_one_row_from_the_first_to_the_last(warehouse: Warehouse) -> None:
     warehouse.process(1, seconds=50)
     warehouse.job(1)
     warehouse.stay(1, 1, since=20, until=30, how=1)
@@ -39,7 +39,9 @@ def test_several_stays_are_one_row_from_the_first_to_the_last(warehouse: Warehou
     assert row["part_life"] == 1
 
 
-def test_last_stay_to_the_end_leaves_until_null_and_part_life_set(warehouse: Warehouse) -> None:
+def test_a_last_membership_until_the_end_leaves_until_null_and_part_life_set(
+    warehouse: Warehouse,
+) -> None:
     warehouse.process(1, seconds=50)
     warehouse.job(1)
     warehouse.stay(1, 1, since=0, until=30)
@@ -62,7 +64,9 @@ def test_process_in_two_jobs_has_its_usage_in_each(warehouse: Warehouse) -> None
     ]
 
 
-def test_job_stay_tells_every_stay_in_words_and_real_times(warehouse: Warehouse) -> None:
+def test_job_membership_shows_every_membership_in_words_and_real_times(
+    warehouse: Warehouse,
+) -> None:
     warehouse.process(1, start=10, seconds=50, comm="sshd")
     warehouse.job(1, "night")
     warehouse.stay(1, 1, since=0, until=30, how=3)
@@ -210,7 +214,9 @@ def test_the_whole_is_charged_where_an_edge_was_not_read_and_that_is_said(
     assert charged(warehouse) == (200, None, 0)
 
 
-def test_end_that_only_the_record_tells_is_charged_less_the_baseline(warehouse: Warehouse) -> None:
+def test_an_end_known_only_from_the_record_is_charged_less_the_baseline(
+    warehouse: Warehouse,
+) -> None:
     warehouse.process(1, seconds=50)
     warehouse.acct(1, 1, utime=300, stime=0)
     warehouse.job(1)

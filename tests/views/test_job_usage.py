@@ -13,7 +13,9 @@ from tests.support.given import Warehouse
 ADDED = ("threads", "run_ns", "utime_us", "stime_us", *OF_TASKSTATS_ALONE)
 
 
-def test_finished_job_sums_its_processes_and_tells_wall_from_elapsed(warehouse: Warehouse) -> None:
+def test_a_finished_job_sums_its_processes_and_separates_wall_from_elapsed_time(
+    warehouse: Warehouse,
+) -> None:
     warehouse.process(1, start=10, seconds=30, exit_status=3 << 8)
     warehouse.process(2, start=15, seconds=30)
     warehouse.process(3, start=15, seconds=30)
@@ -107,7 +109,7 @@ def test_job_ends_where_its_processes_are_taken_out_though_they_run_on(
     }
 
 
-def test_job_begins_where_its_first_process_comes_in_and_elapsed_time_is_that_of_all_stays(
+def test_a_job_starts_when_its_first_process_enters_and_its_elapsed_time_is_that_of_all_memberships(
     warehouse: Warehouse,
 ) -> None:
     warehouse.process(1, start=10, seconds=20)
@@ -149,7 +151,7 @@ def test_process_that_stayed_twice_is_charged_once(warehouse: Warehouse) -> None
     ("join", "how", "column"),
     [(2, 2, "uncertain"), (None, 2, "without_record"), (1, 4, "inferred")],
 )
-def test_whatever_is_doubtful_is_counted_and_makes_the_job_incomplete(
+def test_uncertain_processes_are_counted_and_make_the_job_incomplete(
     warehouse: Warehouse, join: int | None, how: int, column: str
 ) -> None:
     warehouse.process(1)
@@ -213,7 +215,7 @@ def test_gap_of_another_boot_does_not_touch_a_job(warehouse: Warehouse) -> None:
     assert warehouse.row("select gaps from job_usage") == {"gaps": 0}
 
 
-def test_job_adds_up_what_taskstats_told_and_says_of_how_many(warehouse: Warehouse) -> None:
+def test_a_job_sums_taskstats_and_says_of_how_many_processes(warehouse: Warehouse) -> None:
     for number in (1, 2, 3, 4):
         warehouse.process(number, seconds=None if number == 4 else 1)
     for number in (1, 2):

@@ -11,7 +11,7 @@ from elsa.measures import OF_TASKSTATS_ALONE
 from tests.support.given import Warehouse
 
 REAL_S = 1_767_323_045  # real time of monotonic 0 (see given.py)
-# What only taskstats tells.
+# Figures of taskstats alone.
 USAGE = (
     *("threads", "usage_complete", "run_ns", "utime_us", "stime_us", "rss_kib", "vm_kib"),
     *("coremem_mb_us", "virtmem_mb_us", "coremem_mb_s", "virtmem_mb_s"),
@@ -20,7 +20,7 @@ USAGE = (
 )
 
 
-def test_process_with_a_record_shows_both_witnesses_in_raw_and_human_units(
+def test_a_process_with_a_record_shows_both_sources_in_raw_and_human_units(
     warehouse: Warehouse,
 ) -> None:
     warehouse.process(1, start=5, comm="make")
@@ -153,7 +153,7 @@ def test_record_column_says_how_the_record_was_joined(
     assert warehouse.row("select record from process_usage") == {"record": word}
 
 
-def test_end_is_told_by_the_clock_at_the_end_even_after_a_step(warehouse: Warehouse) -> None:
+def test_the_end_is_dated_by_the_clock_at_the_end_even_after_a_step(warehouse: Warehouse) -> None:
     hour = 3600 * 10**9
     warehouse.insert(
         "clock",
@@ -205,7 +205,7 @@ def test_exit_status_is_the_connector_s_first_since_the_record_has_the_leader_s(
 def test_an_exit_status_that_nothing_decides_is_not_taken_from_the_leader(
     warehouse: Warehouse,
 ) -> None:
-    """All exits were heard, and so it is known that there is more than one code."""
+    """All exits were received, so it is known that there is more than one code."""
     warehouse.process(1, exit_status=None, leader_status=7 << 8)
     warehouse.acct(1, 1, exitcode=7 << 8)
     assert warehouse.row("select exit_status, exit_code, state from process_usage") == {
@@ -236,7 +236,7 @@ def test_ppid_is_the_record_s_where_the_parent_is_unknown(warehouse: Warehouse) 
     }
 
 
-def test_what_taskstats_tells_goes_before_the_record_s_ticks_which_stay_as_they_are(
+def test_taskstats_prevail_over_the_ticks_of_the_record_which_are_unchanged(
     warehouse: Warehouse,
 ) -> None:
     warehouse.process(1)
@@ -281,7 +281,7 @@ def test_process_without_a_record_has_the_figures_of_taskstats_all_the_same(
     }
 
 
-def test_program_is_told_in_words(warehouse: Warehouse) -> None:
+def test_the_program_is_shown_as_text(warehouse: Warehouse) -> None:
     warehouse.process(1)
     for number, value in enumerate(
         ("cc -o 'a b'", "/usr/bin/cc", "/src", "/system.slice"), start=1
@@ -343,11 +343,11 @@ def test_cpu_time_is_measured_where_it_can_be_and_sampled_where_not(
     )
 
 
-def test_end_is_marked_as_inferred_where_only_a_record_tells_it_whose_elapsed_time_was_cut(
+def test_an_end_known_only_from_a_record_with_a_cut_elapsed_time_is_marked_as_inferred(
     warehouse: Warehouse,
 ) -> None:
     warehouse.process(1, seconds=None)
-    warehouse.process(2, end_source=1)  # its exit was heard
+    warehouse.process(2, end_source=1)  # its exit was received
     warehouse.process(3, end_source=3)
     warehouse.process(4, end_source=3)
     for number, late_s in ((2, 4), (3, 0), (4, None)):

@@ -14,7 +14,7 @@ def run(warehouse: Warehouse, name: str) -> list[tuple[Any, ...]]:
     return [tuple(row.values()) for row in warehouse.rows(text)]
 
 
-def test_job_tree_indents_children_and_shows_a_lost_line_as_a_second_tree(
+def test_job_tree_indents_children_and_shows_a_process_without_known_parent_as_a_second_tree(
     warehouse: Warehouse,
 ) -> None:
     for number, parent in ((1, None), (2, 1), (3, 2), (4, 1), (5, 99)):
@@ -23,7 +23,7 @@ def test_job_tree_indents_children_and_shows_a_lost_line_as_a_second_tree(
     assert [row[0] for row in run(warehouse, "job_tree")] == ["c1", "  c2", "    c3", "  c4", "c5"]
 
 
-def test_top_jobs_by_cpu_come_dearest_first(warehouse: Warehouse) -> None:
+def test_top_jobs_by_cpu_are_sorted_by_most_cpu_first(warehouse: Warehouse) -> None:
     for number in (1, 2, 3):
         warehouse.process(number)
         warehouse.acct(number, number, utime=100 * (number % 3))

@@ -22,7 +22,7 @@ MEASURES = {
     "minflt": "minflt",
     "majflt": "majflt",
 }
-# Those that taskstats tells, by their columns in table usage.
+# The measures of taskstats, by their columns in table usage.
 TOLD = ("threads", "run_ns", "utime_us", "stime_us", *OF_TASKSTATS_ALONE)
 
 
@@ -42,7 +42,7 @@ def test_empty_warehouse_adds_up_to_nothing(warehouse: Warehouse) -> None:
     assert set(found) == {"processes", "with_usage", *MEASURES, *TOLD}
 
 
-def test_what_nobody_counted_is_unknown_and_what_somebody_did_is_zero_elsewhere(
+def test_a_figure_without_any_source_is_unknown_and_otherwise_zero_elsewhere(
     warehouse: Warehouse,
 ) -> None:
     warehouse.process(1)
@@ -184,7 +184,7 @@ def test_every_way_to_cut_a_job_adds_up_to_the_job(warehouse: Warehouse, seed: i
             assert tuple(row.values()) == whole
 
 
-def test_views_only_look(warehouse: Warehouse, template: Path) -> None:
+def test_views_only_read(warehouse: Warehouse, template: Path) -> None:
     """Every view can be read through a connection that may not write."""
     with closing(sqlite3.connect(f"file:{template}?mode=ro", uri=True)) as connection:
         for (name,) in connection.execute(

@@ -209,7 +209,7 @@ def test_an_error_of_jobd_becomes_one_line_and_its_exit_code(jobd: Jobd) -> None
     )
 
 
-def test_the_shell_completes_jobs_and_is_left_alone_where_jobd_is_silent(jobd: Jobd) -> None:
+def test_jobs_are_completed_and_nothing_is_printed_if_jobd_does_not_run(jobd: Jobd) -> None:
     jobd.answers = {protocol.List: {"jobs": [JOB, {**JOB, "id": 18, "name": "night"}]}}
 
     def complete(socket_path: Path, word: str) -> str:
@@ -295,7 +295,7 @@ def test_if_jobd_refuses_nothing_is_run(jobd: Jobd, tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
-def test_the_command_does_not_begin_before_jobd_has_answered(
+def test_the_command_does_not_start_before_jobd_has_answered(
     jobd: Jobd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waiting: list[protocol.Create] = []

@@ -120,12 +120,12 @@ def test_a_job_is_made_waited_for_and_read(jobd: Jobd) -> None:
     )
 
 
-def test_without_waiting_nobody_is_asked_who_lives(jobd: Jobd) -> None:
+def test_without_waiting_jobd_is_not_asked_which_processes_run(jobd: Jobd) -> None:
     assert run(jobd, "--no-wait", "true").returncode == 0
     assert kinds(jobd) == ["Status", "Create", "Ended", "Sync"]
 
 
-def test_who_may_not_read_the_warehouse_gets_what_wait_told(jobd: Jobd) -> None:
+def test_a_user_who_may_not_read_the_warehouse_gets_the_wait_status(jobd: Jobd) -> None:
     done = run(jobd, "--format", "json", "sh", "-c", "exit 3")
     assert done.returncode == 3
     told = json.loads(done.stderr)

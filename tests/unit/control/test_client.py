@@ -112,7 +112,7 @@ def test_a_path_that_cannot_be_a_socket_is_said(folder: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
-def test_a_directory_that_does_not_let_one_through_is_said(jobd: Client, folder: Path) -> None:
+def test_a_directory_that_may_not_be_entered_is_reported(jobd: Client, folder: Path) -> None:
     folder.chmod(0o700)
     os.seteuid(65534)
     try:

@@ -26,7 +26,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to connect
 
 @contextmanager
 def as_user(uid: int, gid: int, groups: list[int]) -> Iterator[None]:
-    """Connect as somebody else: the kernel tells the server the effective ids."""
+    """Connect as another user: the kernel gives the server the effective ids."""
     before = os.getgroups()
     os.setgroups(groups)
     os.setegid(gid)
@@ -73,7 +73,7 @@ def test_errors_raised_or_replied_reach_the_client_with_their_kind(serve: Serve)
     assert served.ask(connection, "sync")["error"] == {"kind": "retry", "message": "later"}
 
 
-def test_a_bug_in_the_handler_is_told_and_does_not_end_the_server(serve: Serve) -> None:
+def test_a_bug_in_the_handler_is_reported_and_does_not_end_the_server(serve: Serve) -> None:
     served = serve(lambda request, peer, reply: reply({"number": float("nan")}))
     connection = served.connect()
     assert served.ask(connection, "status")["error"]["kind"] == "failure"
@@ -257,7 +257,7 @@ def test_a_request_that_cost_very_much_is_paid_off_before_the_next(
 
 
 @needs_root
-def test_who_manages_does_not_wait(serve: Serve) -> None:
+def test_managers_do_not_wait(serve: Serve) -> None:
     served = serve()
     served.cost_s = 1.0
     served.say(served.connect(), STATUS * 20)
@@ -291,7 +291,7 @@ def test_root_comes_in_when_all_others_have_taken_every_place(serve: Serve) -> N
 
 
 @needs_root
-def test_where_every_place_is_taken_who_has_most_gives_one_up(serve: Serve) -> None:
+def test_if_all_connections_are_taken_the_user_with_most_loses_one(serve: Serve) -> None:
     served = serve()
     each = server.MAX_CLIENTS_PER_USER
     users = server.MAX_CLIENTS // each
@@ -311,7 +311,7 @@ def test_where_every_place_is_taken_who_has_most_gives_one_up(serve: Serve) -> N
 
 
 @needs_root
-def test_one_connection_of_each_of_many_users_keeps_nobody_out_but_none_that_is_at_work_is_given_up(
+def test_one_connection_of_each_of_many_users_blocks_nobody_and_no_busy_connection_is_dropped(
     serve: Serve,
 ) -> None:
     served = serve(lambda request, peer, reply: None)
@@ -434,7 +434,7 @@ def fill_descriptors() -> list[int]:
 
 
 @needs_root
-def test_the_server_knows_who_asks(serve: Serve) -> None:
+def test_the_server_knows_the_uid_and_pid_of_its_client(serve: Serve) -> None:
     served = serve()
     groups = list(range(2000, 3000))
     with as_user(1234, 5678, groups):
@@ -529,7 +529,7 @@ def test_whose_pids_are_meant_is_not_known_where_the_process_that_connected_has_
 
 
 @needs_root
-def test_a_client_in_another_pid_namespace_is_told_from_one_here(serve: Serve) -> None:
+def test_a_client_in_another_pid_namespace_is_recognized(serve: Serve) -> None:
     served = serve()
     program = (
         "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]);"

@@ -289,7 +289,7 @@ def test_the_exit_second_stands_in_file_order() -> None:
     assert exit_second(decode_record(Raw(btime=100, etime=399.0).pack())) == 103
 
 
-def test_a_begin_before_1970_has_its_sign() -> None:
+def test_a_start_before_1970_is_negative() -> None:
     """The clock was set back to 1970 during the life: btime went below 0, and wrapped."""
     row = decode_record(Raw(btime=2**32 - 70, etime=10_000.0).pack())
     assert (begin_second(row), exit_second(row)) == (-70, 30)
@@ -328,7 +328,7 @@ def test_a_cut_record_was_written_no_earlier_than_the_one_before_it(
     rows = [short, cut] if before is not None else [cut]
     assert late_seconds(rows, None) == ([None, late][-len(rows) :], end + late)
     assert late_seconds([cut], None if before is None else end + before) == ([late], end + late)
-    # what was concluded of one tells of the next
+    # the result for a record bounds that of the next
     assert late_seconds([*rows, cut], None) == ([None, late, late][-len(rows) - 1 :], end + late)
 
 
@@ -346,7 +346,7 @@ def test_a_cut_record_was_written_no_earlier_than_the_one_before_it(
         (Raw(flag=16, exitcode=9, comp=(0,) * 8), False),
     ],
 )
-def test_the_caller_of_acct_is_told_from_what_ended(raw: Raw, is_self: bool) -> None:
+def test_the_record_of_the_caller_of_acct_is_recognized(raw: Raw, is_self: bool) -> None:
     assert is_self_record(decode_record(raw.pack())) is is_self
 
 
@@ -380,7 +380,7 @@ def test_what_is_no_accounting_file_is_refused(start: bytes) -> None:
         sniff(start, "it")
 
 
-def test_files_are_told_by_their_first_record() -> None:
+def test_files_are_identified_by_their_first_record() -> None:
     assert sniff(b"", "f") is Content.EMPTY
     assert sniff(GOOD, "f") is Content.LITTLE
     assert sniff(Raw().pack(">") + b"x", "f") is Content.BIG

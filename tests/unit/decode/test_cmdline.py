@@ -57,7 +57,7 @@ def test_a_long_command_line_is_cut_and_says_so(length: int) -> None:
     assert decoded("x" * length) == "x" * (MOST - 1) + CUT
 
 
-def test_a_line_is_marked_as_cut_where_what_is_left_out_was_never_looked_at() -> None:
+def test_a_command_line_is_marked_as_cut_if_the_rest_was_never_read() -> None:
     line = decoded("tool", "--password", "x" * 4 * MOST, "more")
     assert line == "tool --password '***'" + CUT
 
@@ -65,7 +65,7 @@ def test_a_line_is_marked_as_cut_where_what_is_left_out_was_never_looked_at() ->
 @pytest.mark.parametrize(
     "arguments", [("x" * MOST,), ("x" * (MOST - 2), CUT), ("tool", CUT), ("tool", "wait" + CUT)]
 )
-def test_a_whole_line_never_looks_as_if_it_was_cut(arguments: tuple[str, ...]) -> None:
+def test_a_whole_command_line_is_never_marked_as_cut(arguments: tuple[str, ...]) -> None:
     line = decoded(*arguments)
     assert line is not None
     assert line.endswith(CUT) == (len(shlex.join(arguments)) > MOST)

@@ -21,7 +21,7 @@ from elsa.decode.procfs import (
 )
 from elsa.errors import DataError
 
-# Fields 3 to 52 of a real one (Linux 6.18), with numbers that tell which is which.
+# Fields 3 to 52 of a real one (Linux 6.18), with a number of its own for each.
 REST = (
     b"S 41 42 43 0 -1 4194304 90 91 92 93 94 95 96 97 20 0 7 0 123456 5 6 18446744073709551615"
     + b" 0" * 26

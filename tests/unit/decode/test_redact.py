@@ -156,7 +156,7 @@ PIECES = [
 
 @settings(max_examples=1000)
 @given(st.lists(st.lists(st.sampled_from(PIECES), min_size=1, max_size=4).map("".join), max_size=4))
-def test_the_quick_look_with_which_most_are_done_overlooks_nothing(arguments: list[str]) -> None:
+def test_the_fast_search_that_decides_most_lines_overlooks_no_secret(arguments: list[str]) -> None:
     quickly = REDACT(arguments)
     thoroughly = Redactor(Config().redact, Config().redact_options)
     thoroughly._hint = re.compile("")

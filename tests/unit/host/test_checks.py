@@ -56,7 +56,7 @@ def test_an_unknown_kernel_is_no_failure(place: Place) -> None:
     assert checks.kernel_options(place)[0] is Level.WARN
 
 
-def test_a_damaged_kernel_configuration_is_an_unknown_one(place: Place, tmp_path: Path) -> None:
+def test_a_damaged_kernel_configuration_counts_as_unknown(place: Place, tmp_path: Path) -> None:
     write(tmp_path / "proc/config.gz", gzip.compress(EVERYTHING.encode())[:-12])
     assert checks.kernel_options(place)[0] is Level.WARN
 
@@ -94,7 +94,7 @@ def test_missing_capabilities_are_named(
     assert missing in found
 
 
-def test_a_container_is_told_from_the_host(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_container_is_recognized(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     inodes = {"pid": 5, "user": INITIAL_NAMESPACES["user"], "net": 7}
     monkeypatch.setattr(Procfs, "namespace", lambda _self, kind, pid=None: inodes[kind])
     status, found, mend = checks.namespaces(place)

@@ -574,7 +574,7 @@ def test_long_life_ended_no_earlier_than_what_stands_before_it(
     ) == [(2,)]
 
 
-def test_long_life_of_which_nothing_tells_ends_when_its_record_says_and_is_marked(
+def test_a_long_process_without_other_bounds_ends_at_the_time_of_its_record_and_is_marked(
     place: Path, live: Path
 ) -> None:
     live.write_bytes(long_life(2.0) + short(NOVEMBER + 1, b"after"))
@@ -603,7 +603,7 @@ def test_long_life_of_which_nothing_tells_ends_when_its_record_says_and_is_marke
     assert marked == {"daemon": 1, "after": 0}
 
 
-def test_process_that_began_before_1970_is_told_so(place: Path, live: Path) -> None:
+def test_a_process_that_started_before_1970_is_reported_so(place: Path, live: Path) -> None:
     """The clock was set back during its life, so that btime went below 0 and wrapped."""
     live.write_bytes(
         LAYOUT.pack(0, 3, 0, 0, 0, 0, 50, 1, 2**32 - 10, 3000.0, 1, 1, 9, 0, 0, 10, 0, 0, b"early")
@@ -718,7 +718,7 @@ def pids(place: Path) -> list[int]:
 
 @pytest.mark.parametrize("start", [NOW, 20])
 @pytest.mark.parametrize("lasts", [(100, 70), (70, 100), (60, 60), (55, 41)])
-def test_two_boots_that_begin_with_equal_records_both_count(
+def test_two_boots_that_start_with_equal_records_both_count(
     place: Path, live: Path, start: int, lasts: tuple[int, int]
 ) -> None:
     (place / "pacct.1").write_bytes(boot(1, 40, lasts[0], start=start))
@@ -749,7 +749,7 @@ def test_second_boot_counts_from_its_first_record_however_slowly_it_is_written(
     assert run(place).records == 0
 
 
-def test_boot_that_only_goes_further_than_one_before_the_clock_was_set_is_another(
+def test_a_boot_whose_file_only_continues_that_of_a_boot_before_the_clock_was_set_is_another_boot(
     place: Path, live: Path
 ) -> None:
     """The first boot lost power; its file still exists, so the other file does not continue it."""
@@ -829,7 +829,7 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_copytruncate_in_the_middle_of_a_pass_loses_and_doubles_nothing(
     place: Path, live: Path, monkeypatch: pytest.MonkeyPatch, regrown: int
 ) -> None:
-    """The file is copied, cut and written anew between two reads; what was read of it goes on in
+    """The file is copied, cut and written again between two reads; what was read of it goes on in
     the copy.
     """
     live.write_bytes(records(0, 1000))
@@ -908,7 +908,7 @@ def test_follower_drains_a_file_that_was_removed_while_the_kernel_wrote_on(
     assert numbers(place) == list(range(40))
 
 
-def test_follower_that_is_told_to_stop_reads_the_rest_of_a_file_that_was_removed(
+def test_a_follower_that_has_to_stop_reads_the_rest_of_a_removed_file(
     place: Path, live: Path
 ) -> None:
     live.write_bytes(records(0, 10))

@@ -83,7 +83,7 @@ def test_the_gap_reaches_over_all_that_was_dropped_from_the_last_batch_to_the_la
     stuck.heard_ns = 100
     burst(processes, 3 * LIMIT)
     stuck.flush(1)
-    stuck.heard_ns = 200  # what was heard between these two is dropped with the next burst
+    stuck.heard_ns = 200  # what arrives between these two is dropped with the next burst
     began_ns = clocks.monotonic_ns()
     burst(processes, LIMIT)
     stuck.flush(2)

@@ -61,7 +61,7 @@ def test_events_are_taken_in_only_until_the_writer_is_behind_and_the_rest_later(
     assert bench.queued == left - bench.writer.backlog < left
 
 
-def test_whoever_asks_gets_an_answer_about_everything() -> None:
+def test_every_submitted_command_line_gets_an_answer() -> None:
     bench = Bench(3 * LIMIT)
     bench.collector.drain()
     assert (bench.queued, bench.collector._drain_at_ns) == (0, None)
@@ -124,7 +124,7 @@ def test_a_status_is_answered_at_once_and_all_else_when_what_happened_before_is_
     assert bench.collector._pending == []
 
 
-def test_who_had_least_of_jobd_s_time_comes_first_and_what_is_too_much_waits_for_the_next_turn(
+def test_the_user_who_cost_least_time_is_served_first_and_the_rest_waits_for_the_next_turn(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     bench = Answering()

@@ -99,7 +99,9 @@ def test_a_flood_of_one_user_is_withheld_and_another_does_not_wait_for_it(
     assert sum(answer is not None for answer in searched.answers.values()) == taken + 1
 
 
-def test_floods_of_many_users_are_bounded_and_who_has_most_loses_first(searched: Searched) -> None:
+def test_floods_of_many_users_are_bounded_and_the_user_with_most_loses_first(
+    searched: Searched,
+) -> None:
     searched.submit(BOB, b"make\0", "first")  # goes to the program at once
     searched.submit(BOB, b"make\0all\0", "Bob's")
     for uid in range(2000, 2000 + 2 * MOST // len(LONGEST)):

@@ -1,4 +1,4 @@
-"""The collector's ear: what /proc shows and what is heard around that moment, in whatever order."""
+"""The event reader: /proc and the events around the moment of its scan, in any order."""
 
 from __future__ import annotations
 
@@ -67,20 +67,20 @@ def last(processes: Processes) -> Incarnation:
     return life
 
 
-def test_who_ends_between_the_look_and_the_listening_is_not_taken_to_live_on(
+def test_a_process_that_ends_between_the_scan_and_listening_is_not_taken_to_run(
     heard: tuple[EventReader, Processes, Queue, Callable[[list[ProcSnapshot | None]], None]],
 ) -> None:
     hearing, processes, queue, shows = heard
     shows([ALIVE, None])
     queue.send(exited(1, 201, 0, 3 * SECOND))
-    queue.send(exited(2, 200, 0x0500, 4 * SECOND))  # heard only after the first look
+    queue.send(exited(2, 200, 0x0500, 4 * SECOND))  # arrives only after the first scan
     assert hearing.drain()
     life = last(processes)
     assert (life.end_source, life.elapsed_ns, life.exit_status) == (End.EXIT, 3 * SECOND, 0x0500)
     assert not processes.living
 
 
-def test_who_is_there_at_a_look_that_nothing_follows_lives_on(
+def test_a_process_that_a_scan_shows_runs_on_if_no_event_follows(
     heard: tuple[EventReader, Processes, Queue, Callable[[list[ProcSnapshot | None]], None]],
 ) -> None:
     hearing, processes, queue, shows = heard
@@ -91,7 +91,7 @@ def test_who_is_there_at_a_look_that_nothing_follows_lives_on(
     assert hearing.due_ns() is None
 
 
-def test_threads_that_end_at_every_look_are_looked_at_again_soon(
+def test_threads_that_end_during_a_scan_are_read_again_soon(
     heard: tuple[EventReader, Processes, Queue, Callable[[list[ProcSnapshot | None]], None]],
 ) -> None:
     hearing, processes, queue, shows = heard
@@ -106,7 +106,7 @@ def test_threads_that_end_at_every_look_are_looked_at_again_soon(
     assert (last(processes).end_source, hearing.due_ns()) == (End.EXIT, None)
 
 
-def test_after_a_loss_proc_is_read_in_pieces_and_what_is_heard_meanwhile_comes_after_it(
+def test_after_a_loss_proc_is_read_in_parts_and_events_that_arrive_meanwhile_follow(
     heard: tuple[EventReader, Processes, Queue, Callable[[list[ProcSnapshot | None]], None]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

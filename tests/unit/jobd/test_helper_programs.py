@@ -151,7 +151,7 @@ def test_a_program_ends_with_its_client(asked: Asked) -> None:
     client.gone = True
     while (
         not client.told
-    ):  # what is told to end before it has begun does not hear it, and is ended later
+    ):  # a program that is signalled before it has started misses the signal, and is ended later
         asked.helpers.tick(clocks.monotonic_ns())
         for key, mask in asked.selector.select(0.1):
             key.data(mask)

@@ -103,7 +103,7 @@ def abroad(
     return ANN._replace(foreign=cast("Any", Abroad(ours_by_theirs, known=known)))
 
 
-def test_who_is_in_another_pid_namespace_speaks_of_his_own_pids(
+def test_a_client_in_another_pid_namespace_means_its_own_pids(
     ask: Asked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """1 and 100 are other processes here, which are not touched."""
@@ -178,7 +178,7 @@ def test_pids_of_the_past_cannot_be_named_from_another_namespace(
         ask(abroad(monkeypatch, {1: MINE}), "define", name="late", **{field: 1})
 
 
-def test_who_is_gone_may_still_have_asked_for_what_names_no_pid(
+def test_a_request_without_a_pid_is_answered_though_its_client_has_ended(
     ask: Asked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     peer = abroad(monkeypatch, {}, known=False)
@@ -226,7 +226,7 @@ def test_a_process_is_in_so_many_jobs_of_one_owner_and_no_more(ask: Asked, peer:
     assert ask.jobs_of(MINE) == PER_PROCESS
 
 
-def test_nothing_is_added_where_one_of_many_is_in_too_many_jobs(ask: Asked) -> None:
+def test_nothing_is_added_if_one_of_many_processes_is_in_too_many_jobs(ask: Asked) -> None:
     for n in range(PER_PROCESS):
         ask(ROOT, "create", name=f"j{n}", pids=[MINE])
     job = ask(ROOT, "create", name="all")["job"]["id"]
@@ -243,7 +243,7 @@ def test_nobody_keeps_another_from_putting_a_process_into_a_job(ask: Asked) -> N
     assert ask(BOB, "create", name="Bob's", pids=[MINE])["added"] == [MINE]
 
 
-def test_who_has_many_uids_does_not_put_a_process_into_as_many_jobs_as_he_likes(ask: Asked) -> None:
+def test_many_uids_do_not_raise_the_number_of_jobs_of_a_process(ask: Asked) -> None:
     refused = 0
     for uid in range(1000, 1000 + 3 * OWNERS_OF_A_PROCESS):
         ask.processes.living[MINE].uid = uid
@@ -305,7 +305,7 @@ def test_a_tree_is_added_as_far_as_it_is_the_asker_s(ask: Asked) -> None:
     assert ask(ANN, "of", pid=CHILD)["jobs"][0]["id"] == job  # it is a member of his job now
 
 
-def test_the_host_s_counts_are_told_to_who_manages(ask: Asked) -> None:
+def test_the_counts_of_the_host_are_shown_to_managers(ask: Asked) -> None:
     ask(ANN, "create", name="mine")
     assert ask(ROOT, "status") == {"db": "elsa.db", "jobs": 77, "processes": 3, "lost": 0}
     mine = ask(ANN, "status")

@@ -1,4 +1,4 @@
-"""The service manager hears what it is told, and its absence is no error."""
+"""The service manager receives the state of jobd; its absence is no error."""
 
 from __future__ import annotations
 

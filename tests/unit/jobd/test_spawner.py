@@ -113,13 +113,15 @@ def test_a_program_that_fails_or_computes_too_long_ends_and_others_go_on(spawner
     assert said(start(spawner, "told", "x")[1]).startswith("X")
 
 
-def test_the_program_that_starts_others_is_begun_again_when_it_was_killed(spawner: Spawner) -> None:
+def test_the_program_that_starts_helpers_is_started_again_after_it_was_killed(
+    spawner: Spawner,
+) -> None:
     spawner._program.kill()
     spawner._program.wait()
     assert said(start(spawner, "told", "x")[1]).startswith("X")
 
 
-def test_where_it_cannot_be_begun_that_is_an_os_error(spawner: Spawner, modules: Path) -> None:
+def test_a_failed_start_is_an_os_error(spawner: Spawner, modules: Path) -> None:
     modules.rename(modules.with_name("elsewhere"))
     spawner._program.kill()
     spawner._program.wait()

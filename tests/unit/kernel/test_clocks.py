@@ -1,4 +1,4 @@
-"""What the kernel tells of its clocks."""
+"""The clocks of the kernel."""
 
 from __future__ import annotations
 

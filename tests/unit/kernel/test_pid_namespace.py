@@ -109,7 +109,7 @@ def test_a_number_that_they_have_not_is_nobody_even_where_we_have_it(box: Box) -
     assert box.foreign().theirs(ours_alone) is None
 
 
-def test_a_namespace_whose_process_is_gone_or_another_tells_of_nobody(box: Box) -> None:
+def test_a_namespace_whose_process_has_ended_or_changed_translates_no_pid(box: Box) -> None:
     inode = PROCFS.namespace("pid", box.sleeper)
     for foreign in (
         ForeignPids(0, None),

@@ -73,7 +73,7 @@ def test_no_machine_id_is_none(tree: Path) -> None:
     assert Procfs(tree, etc=tree / "nowhere").machine_id() is None
 
 
-def test_a_root_that_is_not_proc_is_told(tmp_path: Path) -> None:
+def test_a_root_that_is_not_proc_is_reported(tmp_path: Path) -> None:
     procfs = Procfs(tmp_path / "nowhere")
     with pytest.raises(UnavailableError, match="is /proc mounted"):
         procfs.pids()

@@ -112,7 +112,7 @@ def test_what_is_no_file_is_named(folder: Path, make: Callable[[Path], object], 
         (20, ConfigError, "Not a directory; do so"),
     ],
 )
-def test_what_the_kernel_refused_is_told_with_what_to_do(
+def test_a_refusal_of_the_kernel_is_reported_with_what_to_do(
     number: int, kind: type[ElsaError], words: str
 ) -> None:
     told = safe_paths.translated(OSError(number, os.strerror(number)), "here", "do so")
@@ -138,7 +138,7 @@ def test_a_file_system_that_refuses_to_be_written_is_called_read_only(
     assert safe_paths.read_only(tmp_path)
 
 
-def test_one_file_is_one_by_whatever_path_and_none_is_another(tmp_path: Path) -> None:
+def test_the_same_file_is_recognized_by_any_path(tmp_path: Path) -> None:
     here, there, none = tmp_path / "here", tmp_path / "there", tmp_path / "none"
     here.touch()
     there.symlink_to(here)

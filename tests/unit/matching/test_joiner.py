@@ -14,7 +14,7 @@ from elsa.state.codes import End
 from tests.support.simulation import Lived, Warehouse
 
 MS = 1_000_000
-# It began at 10.5 s, and its record tells: between 9.99 s and 11.004 s.
+# It started at 10.5 s; its record says: between 9.99 s and 11.004 s.
 LONG = Lived(0, 500, 3, 10_500 * MS, 10_500 * MS, 20_500 * MS, 20_510 * MS, 0)
 CLEARLY_LATER_NS, SOON_NS = 11_300 * MS, 11_100 * MS
 
@@ -39,7 +39,7 @@ def test_while_jobd_is_down_only_a_process_that_began_clearly_before_is_joined_e
     assert joins(connection, [LONG], set(), heard_ns) == {how: 1}
 
 
-def test_the_record_of_who_had_the_pid_next_is_not_taken_for_sure_to_be_that_of_who_ended_unheard(
+def test_the_record_of_the_next_process_of_a_pid_is_not_joined_exactly_to_one_whose_exit_was_missed(
     connection: sqlite3.Connection,
 ) -> None:
     """Both began within a second, and the first one's record is missing: nothing tells that there
@@ -53,7 +53,7 @@ def test_the_record_of_who_had_the_pid_next_is_not_taken_for_sure_to_be_that_of_
     }
 
 
-def test_who_began_while_jobd_was_down_is_known_by_the_record_alone(
+def test_a_process_that_started_while_jobd_was_down_is_known_from_its_record_alone(
     connection: sqlite3.Connection,
 ) -> None:
     assert joins(connection, [LONG], set(), 5 * SECOND_NS) == {"own": 1}
@@ -69,7 +69,7 @@ def test_who_began_while_jobd_was_down_is_known_by_the_record_alone(
 def test_while_jobd_is_at_work_a_record_waits_for_the_end_of_its_process(
     connection: sqlite3.Connection,
 ) -> None:
-    """The record is written up to 38 ms before the exit is heard."""
+    """The record is written up to 38 ms before the exit event arrives."""
     assert joins(connection, [LONG], set(), 20_505 * MS, collector_running=True) == {"pending": 1}
     assert connection.execute("select end_source from process where pid = 500").fetchone() == (
         None,
@@ -77,7 +77,7 @@ def test_while_jobd_is_at_work_a_record_waits_for_the_end_of_its_process(
 
 
 @pytest.mark.parametrize("late_s", [None, 0, 2])
-def test_end_that_a_cut_record_tells_is_no_earlier_than_its_place_in_the_file(
+def test_the_end_from_a_cut_record_is_no_earlier_than_its_place_in_the_file(
     connection: sqlite3.Connection, late_s: int | None
 ) -> None:
     """The elapsed time of 400 days is cut by 2.55 s; a record before it in the file was written 2 s

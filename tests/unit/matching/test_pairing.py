@@ -100,7 +100,7 @@ def test_an_exit_code_must_agree_where_it_is_known(code: int | None, fit: bool) 
     assert fits(life(code=code), record()) is fit
 
 
-def test_a_life_cannot_be_shorter_than_its_record_but_its_exit_may_have_been_heard_later() -> None:
+def test_a_process_is_no_shorter_than_its_record_but_its_exit_may_arrive_later() -> None:
     start_ns = 10 * SECOND_NS
     assert not fits(life(start_ns, start_ns + 240 * MS), record())
     assert fits(life(start_ns, start_ns + 249 * MS), record())
@@ -171,7 +171,7 @@ def test_a_burst_with_a_lost_record_is_ambiguous_and_never_shifted() -> None:
     assert pair(lives, records) == Outcome([], [0, 1, 3, 4], [])
 
 
-def test_where_the_code_tells_them_apart_a_lost_record_does_no_harm() -> None:
+def test_a_lost_record_does_no_harm_if_the_exit_codes_differ() -> None:
     lives, records = burst(4)
     lives = [one._replace(code=n) for n, one in enumerate(lives)]
     records = [one._replace(exitcode=n) for n, one in enumerate(records)]
@@ -179,7 +179,7 @@ def test_where_the_code_tells_them_apart_a_lost_record_does_no_harm() -> None:
     assert pair(lives, records) == Outcome([Pair(0, 0), Pair(2, 4), Pair(3, 6)], [], [])
 
 
-def test_an_end_that_nobody_heard_may_have_left_a_record_too() -> None:
+def test_a_process_whose_exit_was_missed_may_have_a_record_too() -> None:
     # The record of the second life is lost, the end of the first was not heard: by number alone
     # they would be taken for one.
     first = life(10 * SECOND_NS, None, id=2, code=None)
@@ -224,7 +224,7 @@ def test_what_needs_too_large_a_table_is_called_ambiguous() -> None:
         ([[0, 2], [1], [2]], 3, [([0], False), ([1], False), ([2], False)]),
     ],
 )
-def test_alignments_tell_every_best_way_and_who_may_be_left_out(
+def test_alignments_list_every_best_pairing_and_what_may_be_left_out(
     rows: list[list[int]], width: int, expected: list[tuple[list[int], bool]]
 ) -> None:
     assert alignments(rows, width) == expected

@@ -1,4 +1,4 @@
-"""Whose child a process was of which no fork told: the next record of the parent's pid is the
+"""The parent of a process whose fork was not received: the next record of the parent's pid is the
 parent's own.
 """
 
@@ -36,7 +36,7 @@ def traced(warehouse: Warehouse, id_: int = 9) -> tuple[Any, ...]:
     return found["parent_id"], found["parent_inferred"], found["start"], jobs
 
 
-def test_the_only_one_with_that_pid_then_is_the_parent(warehouse: Warehouse) -> None:
+def test_the_only_process_that_had_the_pid_then_is_the_parent(warehouse: Warehouse) -> None:
     warehouse.process(2, pid=50, start=5, seconds=20)
     warehouse.process(4, pid=50, start=40)
     warehouse.job(1, members=(2,))
@@ -56,7 +56,7 @@ def test_of_several_within_the_second_the_next_in_the_file_is_the_parent(
     assert traced(warehouse) == (5, 1, 10, [1])
 
 
-def test_a_parent_that_began_later_than_its_record_told_ended_later_too(
+def test_a_parent_that_started_later_than_its_record_says_ended_later_too(
     warehouse: Warehouse,
 ) -> None:
     """Its own parent moves its start to 10.9 s, so that it may have lived on until 20.9 s; the
@@ -71,7 +71,9 @@ def test_a_parent_that_began_later_than_its_record_told_ended_later_too(
     }
 
 
-def test_after_the_last_record_the_one_that_runs_on_is_the_parent(warehouse: Warehouse) -> None:
+def test_after_the_last_record_the_process_that_still_runs_is_the_parent(
+    warehouse: Warehouse,
+) -> None:
     warehouse.process(2, pid=50, start=10, seconds=0.2)
     warehouse.process(4, pid=50, start=10.4, seconds=None)
     warehouse.process(9, start=10.5, seconds=0.1, **ACCT)
@@ -110,7 +112,7 @@ def test_a_parent_is_never_younger_than_its_child(warehouse: Warehouse) -> None:
 @pytest.mark.parametrize(
     ("start", "parent"), [(10.15, None), (10.05, None), (10.35, 5), (10.25, 5)]
 )
-def test_of_a_fork_that_was_heard_the_neighbours_in_the_file_tell_who_was_the_parent(
+def test_the_parent_of_a_received_fork_is_known_from_adjacent_records(
     warehouse: Warehouse, start: float, parent: int | None
 ) -> None:
     for id_ in (3, 5):
@@ -124,7 +126,7 @@ def test_of_a_fork_that_was_heard_the_neighbours_in_the_file_tell_who_was_the_pa
     assert traced(warehouse, 8)[0] == parent
 
 
-def test_nothing_in_a_line_begins_before_its_parent(warehouse: Warehouse) -> None:
+def test_no_process_starts_before_its_parent(warehouse: Warehouse) -> None:
     warehouse.process(2, pid=50, start=10.7, seconds=5)
     warehouse.process(9, start=10, seconds=1, **ACCT)
     warehouse.process(11, start=10.1, seconds=0.5, origin=3, parent_id=9)

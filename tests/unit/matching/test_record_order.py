@@ -48,7 +48,7 @@ def test_neighbours_that_contradict_each_other_tell_nothing(warehouse: Warehouse
     assert record_order.written_between(warehouse.connection, 1, [2]) == {2: record_order.UNKNOWN}
 
 
-def test_many_records_are_looked_at_piece_by_piece(
+def test_many_records_are_handled_in_chunks(
     warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     warehouse.acct(1, 2)

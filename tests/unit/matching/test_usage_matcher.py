@@ -41,7 +41,7 @@ def stats(elapsed_ns: int, code: int = 0, pid: int = PID) -> ProcessStats:
 
 
 def told(processes: Processes) -> list[int | None]:
-    """Which lives were told of so far, in the order of the messages."""
+    """The processes that have statistics so far, in the order of the messages."""
     return [row[0] for row in processes.changes.usage]
 
 
@@ -85,7 +85,7 @@ def test_lost_message_leaves_out_its_life_and_shifts_no_other() -> None:
     assert told(processes) == [processes.changes.started[2].id]
 
 
-def test_message_of_an_earlier_life_that_nobody_heard_of_takes_no_later_ones_place() -> None:
+def test_statistics_of_an_unknown_earlier_process_are_not_given_to_a_later_one() -> None:
     processes = Processes(Jobs())
     matcher = UsageMatcher(processes, delays=True)
     processes.apply([fork(0), exited(MS)])
@@ -94,7 +94,7 @@ def test_message_of_an_earlier_life_that_nobody_heard_of_takes_no_later_ones_pla
     assert matcher.unmatched == 1
 
 
-def test_message_of_a_process_that_nobody_heard_of_is_counted_and_given_to_nobody() -> None:
+def test_statistics_of_an_unknown_process_are_counted_and_given_to_none() -> None:
     processes = Processes(Jobs())
     matcher = UsageMatcher(processes, delays=True)
     processes.apply([fork(0)])

@@ -60,7 +60,9 @@ def counts(found: dict[str, Any]) -> dict[str, tuple[int, int]]:
     }
 
 
-def test_audit_counts_who_saw_what_and_says_when_and_why_they_differ(doubtful: Reports) -> None:
+def test_audit_counts_what_each_source_saw_and_says_when_and_why_they_differ(
+    doubtful: Reports,
+) -> None:
     found = doubtful.json("audit")
     assert counts(found) == {
         "both": (2, 2),
@@ -216,7 +218,7 @@ def test_collector_that_does_not_hear_now_is_said_since_that_is_no_gap_yet(
     assert "the collector" not in doubtful.run("gaps").stderr
 
 
-def test_audit_tells_what_cutting_cpu_time_down_to_ticks_lost(reports: Reports) -> None:
+def test_audit_shows_how_much_cpu_time_the_cut_to_ticks_lost(reports: Reports) -> None:
     assert reports.json("audit")["ticks"] == [
         {"processes": 0, "taskstats_s": 0.0, "acct_s": 0.0, "lost_s": 0.0, "lost_percent": None}
     ]

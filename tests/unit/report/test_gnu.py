@@ -69,7 +69,7 @@ def test_a_job_selects_the_records_of_its_processes(filled: Reports) -> None:
     assert filled.run("sa", "-a", "--job", "night").stdout.splitlines()[0].split()[0] == "1"
 
 
-def test_members_without_a_record_are_told_of_on_stderr(filled: Reports) -> None:
+def test_members_without_a_record_are_counted_on_stderr(filled: Reports) -> None:
     assert filled.run("lastcomm", "--job", "build").stderr == ""
     assert (
         filled.run("sa", "--job", "night").stderr

@@ -44,7 +44,7 @@ def _here(reports: Reports) -> str:
 
 
 @pytest.mark.parametrize("rolled_up", [False, True])
-def test_one_uid_of_two_hosts_is_two_users_of_whom_one_has_a_name_here(
+def test_one_uid_on_two_hosts_is_two_users_of_which_one_has_a_name_here(
     two: Reports, rolled_up: bool
 ) -> None:
     if rolled_up:

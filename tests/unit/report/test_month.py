@@ -321,7 +321,7 @@ def test_jobs_are_charged_what_plain_python_charges_and_their_days_add_up_to_the
         )
 
 
-def test_several_jobs_take_each_process_once_and_whole_where_it_was_whole_in_one(
+def test_several_jobs_count_a_process_once_and_in_full_if_one_of_them_has_it_in_full(
     connection: sqlite3.Connection, raw: Raw
 ) -> None:
     selection = resolve(connection, {"tag": ("project=p1",), "job": ("job*",)}, datetime.now(UTC))
@@ -376,7 +376,7 @@ def odd(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
     connection.execute("release odd")
 
 
-def test_whoever_was_in_a_job_for_life_is_read_past_the_view_and_is_the_same(
+def test_members_for_their_whole_lifetime_are_read_without_the_view_and_give_the_same_sums(
     odd: sqlite3.Connection,
 ) -> None:
     columns = [
@@ -413,7 +413,7 @@ def jobs_told(connection: sqlite3.Connection, output: Output) -> list[dict[str, 
     return told(jobs.jobs(connection, Selection(), [], output))
 
 
-def test_who_saw_the_processes_of_jobs_is_told_by_the_same_look_as_their_sums(
+def test_the_query_for_the_sums_of_jobs_also_counts_the_sources(
     odd: sqlite3.Connection,
 ) -> None:
     wide = tuple(job for (job,) in odd.execute("select id from job"))

@@ -141,7 +141,7 @@ def test_a_life_of_years_is_spread_over_its_newest_hours_and_the_older_ones_are_
     assert sum(row["elapsed_s"] for row in reports.json("months", "--clip")) == pytest.approx(years)
 
 
-def test_days_across_one_that_the_clock_skipped(
+def test_days_around_a_day_that_the_clock_skipped(
     reports: Reports, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TZ", "Pacific/Apia")

@@ -77,7 +77,7 @@ def test_a_report_of_the_processes_themselves_says_which_of_them_are_gone(
 @pytest.mark.parametrize(
     "arguments", [("commands", "--job", "3"), ("users", "--job", "3"), ("job", "3")]
 )
-def test_what_was_pruned_of_one_job_is_a_line_without_a_name(
+def test_pruned_usage_of_a_job_is_a_row_without_a_name(
     db: Path, arguments: tuple[str, ...]
 ) -> None:
     assert (
@@ -86,7 +86,7 @@ def test_what_was_pruned_of_one_job_is_a_line_without_a_name(
     )
 
 
-def test_jobs_with_pruned_processes_say_that_these_are_in_no_count_of_witnesses(db: Path) -> None:
+def test_jobs_with_pruned_processes_say_that_no_source_count_has_them(db: Path) -> None:
     words = "only sums are left: they are in the figures, and not in the counts of who saw them"
     assert words in run(db, "jobs").stderr
     assert words in run(db, "jobs", *WHOLE).stderr
@@ -119,7 +119,7 @@ def test_nothing_is_said_of_a_job_or_a_time_of_which_nothing_was_pruned(db: Path
         assert "pruned" not in run(db, *arguments).stderr
 
 
-def test_days_that_begin_within_an_hour_say_that_they_lack_what_was_pruned(
+def test_days_that_start_within_an_hour_say_that_they_lack_pruned_usage(
     db: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import time
@@ -171,7 +171,7 @@ def test_a_pruned_job_in_a_window_names_the_hours_that_the_window_cuts(
 
 
 @pytest.mark.parametrize("name", ["commands", "jobs", "processes", "bill"])
-def test_why_there_is_nothing_is_looked_up_only_where_there_is_nothing(
+def test_the_reason_for_an_empty_report_is_queried_only_if_it_is_empty(
     db: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if name == "bill":

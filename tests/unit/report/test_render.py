@@ -92,7 +92,7 @@ def test_exit_words_name_the_signal() -> None:
     ]
 
 
-def test_sizes_are_told_in_the_largest_unit_that_leaves_a_whole_number() -> None:
+def test_sizes_are_shown_in_the_largest_unit_that_leaves_a_whole_number() -> None:
     sizes = (0, 1023, 1024, 1_572_864, 5 * 2**30, 3 * 2**50)
     assert [columns.size(value) for value in sizes] == [
         "0 B",

@@ -224,7 +224,7 @@ def test_how_complete_it_is_stands_in_one_line_below_every_report(filled: Report
         assert f"elsa-report: {line}\n" in filled.run(kind, *window, "--format", "csv").stderr, kind
 
 
-def test_nothing_but_bounds_of_cpu_time_is_said_where_both_witnesses_saw_everything(
+def test_if_both_sources_saw_everything_only_bounds_of_cpu_time_are_stated(
     filled: Reports,
 ) -> None:
     for arguments in (
@@ -386,7 +386,9 @@ def test_request_that_makes_no_sense_is_one_of_our_errors(
         filled.run(*arguments)
 
 
-def test_missing_warehouse_and_one_that_is_none_are_told_apart(reports: Reports) -> None:
+def test_a_missing_warehouse_and_a_file_that_is_no_warehouse_have_different_errors(
+    reports: Reports,
+) -> None:
     with pytest.raises(InputMissingError, match="elsa db upgrade"):
         reports._replace(path=reports.path.with_name("missing.db")).run("jobs")
     other = reports.path.with_name("other.db")
@@ -432,7 +434,7 @@ def test_every_format_of_every_report_runs(filled: Reports, form: str) -> None:
         assert result.stdout
 
 
-def test_what_taskstats_told_of_some_only_or_lost_is_said(filled: Reports) -> None:
+def test_partial_and_lost_taskstats_are_reported(filled: Reports) -> None:
     filled.warehouse.usage(1, complete=0, utime_us=1_000_000, stime_us=0)
     for arguments in (
         ["job", "build"],
@@ -449,7 +451,7 @@ def test_what_taskstats_told_of_some_only_or_lost_is_said(filled: Reports) -> No
     assert "2 of these jobs touched by gaps" in filled.run("jobs").stderr
 
 
-def test_records_without_a_process_are_not_told_as_processes(filled: Reports) -> None:
+def test_records_without_a_process_are_not_counted_as_processes(filled: Reports) -> None:
     filled.warehouse.usage(1, utime_us=1_000_000, stime_us=0)
     for number in range(20, 29):
         filled.warehouse.acct(number, None, comm="loose")
@@ -631,7 +633,7 @@ def test_a_flame_graph_of_cpu_time_says_what_is_measured_and_what_sampled(filled
     assert "CPU time" not in filled.run("flame", "build", "-o", "-", "--by", "io").stderr
 
 
-def test_charging_for_a_part_of_a_life_is_said(filled: Reports) -> None:
+def test_charging_for_part_of_a_lifetime_is_reported(filled: Reports) -> None:
     filled.warehouse.usage(1, run_ns=3_000_000_000, utime_us=3_000_000, stime_us=0)
     filled.warehouse.job(3, "late")
     filled.warehouse.stay(3, 1, since=15, how=1)
@@ -662,7 +664,7 @@ def test_charging_for_a_part_of_a_life_is_said(filled: Reports) -> None:
     assert filled.json("processes", "--job", "late")[0]["run_ns"] == 2_000_000_000
 
 
-def test_a_jobd_of_another_warehouse_that_cannot_be_looked_at_is_not_asked_for_running_processes(
+def test_a_jobd_of_another_warehouse_is_not_asked_for_running_processes(
     filled: Reports, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []

@@ -104,7 +104,7 @@ def test_any_text_is_a_time_or_a_usage_error(text: str) -> None:
         assert "\n" not in str(error)
 
 
-def test_window_that_ends_before_it_begins_is_an_error() -> None:
+def test_a_window_that_ends_before_it_starts_is_an_error() -> None:
     with pytest.raises(UsageError, match="--since today is not before --until yesterday"):
         times.window("today", "yesterday", NOW)
 
@@ -123,7 +123,7 @@ def test_job_is_found_by_id_or_name_and_the_id_goes_first(reports: Reports) -> N
     assert [selection.job_id(connection, text) for text in ("1", "build", "2")] == [1, 1, 2]
 
 
-def test_name_of_several_jobs_means_the_only_open_one(reports: Reports) -> None:
+def test_a_name_of_several_jobs_means_the_only_open_job(reports: Reports) -> None:
     reports.warehouse.job(1, "build", closed_at_ns=5)
     reports.warehouse.job(2, "build")
     assert selection.job_id(reports.warehouse.connection, "build") == 2

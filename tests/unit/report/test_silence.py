@@ -56,7 +56,7 @@ def warehouse(path: Path) -> Iterator[Any]:
         connection.execute("rollback")
 
 
-def test_a_collector_that_hears_is_not_spoken_of(warehouse: Warehouse) -> None:
+def test_a_running_collector_is_not_mentioned(warehouse: Warehouse) -> None:
     assert (
         silence(warehouse.connection, Window(), NOW)
         == late(warehouse.connection, Selection(), NOW)
@@ -67,7 +67,7 @@ def test_a_collector_that_hears_is_not_spoken_of(warehouse: Warehouse) -> None:
 @pytest.mark.parametrize(
     ("until", "told"), [(None, True), (LATER + SECOND, True), (given.REAL + 900 * SECOND, False)]
 )
-def test_a_silent_collector_matters_where_the_window_reaches_that_far(
+def test_a_stopped_collector_is_mentioned_if_the_window_reaches_that_far(
     warehouse: Warehouse, until: int | None, told: bool
 ) -> None:
     words = late(warehouse.connection, Selection(Window(None, until)), LATER)
@@ -83,7 +83,7 @@ def test_of_jobs_it_matters_unless_all_were_over(
     assert bool(late(warehouse.connection, Selection(jobs=jobs), LATER)) is told
 
 
-def test_where_accounting_alone_is_used_only_the_witnesses_reports_speak_of_the_collector(
+def test_with_accounting_alone_only_reports_on_sources_mention_the_collector(
     warehouse: Warehouse,
 ) -> None:
     warehouse.connection.execute("delete from collector")
@@ -105,7 +105,7 @@ def test_accounting_that_is_read_no_more_is_said_while_the_collector_hears(
     assert late(warehouse.connection, Selection(), given.REAL + (days + 1) * SECOND) == []
 
 
-def test_a_silence_up_to_now_is_a_gap_that_has_not_ended(warehouse: Warehouse) -> None:
+def test_the_time_since_jobd_stopped_is_an_open_gap(warehouse: Warehouse) -> None:
     warehouse.insert("gap", id=7, boot_id=1, kind="down", from_ns=10 * SECOND, to_ns=20 * SECOND)
     for stopped, note in (
         (HEARD * SECOND, "stopped"),
@@ -145,7 +145,7 @@ def test_check_knows_the_gaps_since_a_time(warehouse: Warehouse) -> None:
     assert file == ("bytes of an accounting file that are no records", 1, None)
 
 
-def test_a_collector_that_is_gone_is_silent_at_once(warehouse: Warehouse) -> None:
+def test_a_collector_that_has_ended_is_reported_at_once(warehouse: Warehouse) -> None:
     with subprocess.Popen(["true"]) as gone:
         gone.wait()
     warehouse.connection.execute("update collector set pid = ?", (gone.pid,))

@@ -51,7 +51,7 @@ def build(reports: Reports) -> Reports:
     return reports
 
 
-def test_tree_has_own_cost_and_that_of_the_branch_the_dearest_first_and_folds_what_is_alike(
+def test_tree_shows_own_and_branch_cost_by_cost_and_folds_equal_children(
     build: Reports,
 ) -> None:
     lines = [

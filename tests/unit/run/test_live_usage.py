@@ -69,7 +69,7 @@ def test_a_member_that_joined_later_is_shown_with_what_it_used_since() -> None:
     assert process.since(None) == process
 
 
-def test_programs_get_a_running_process_in_one_flat_object() -> None:
+def test_json_has_a_running_process_as_a_flat_object() -> None:
     assert Running(42, 1, 200, Usage(1, 2.0, 300, 1, 2, None, 4)).as_object() == {
         "pid": 42,
         "threads": 1,

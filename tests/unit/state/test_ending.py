@@ -69,7 +69,7 @@ def apart(code: int, last: int, apart_ns: int) -> list[ThreadEnd]:
 
 
 @pytest.mark.parametrize("complete", [True, False])
-def test_who_was_ended_by_another_thread_has_the_code_of_all(complete: bool) -> None:
+def test_a_thread_that_another_thread_ended_has_the_code_of_the_process(complete: bool) -> None:
     """exit_group(0) just after the leader ended with 7, while a third thread slept; its message
     comes first or last.
     """
@@ -80,11 +80,11 @@ def test_who_was_ended_by_another_thread_has_the_code_of_all(complete: bool) -> 
         assert status(ends(*told), 0, 1, 2, complete=complete) == NONE
 
 
-def test_a_core_is_told_by_the_thread_that_died_alone() -> None:
+def test_a_core_dump_is_known_from_the_thread_that_died() -> None:
     assert status(ends((0, 5, False), (0x86, 9, True), (0x06, 9, True))) == 0x86
 
 
-def test_without_such_a_thread_the_last_message_tells() -> None:
+def test_without_such_a_thread_the_last_message_decides() -> None:
     """20 ms later, as in any program whose threads end one after the other."""
     assert status(apart(SEVEN, NONE, 20_000_000)) == NONE
     assert status(apart(NONE, SEVEN, 20_000_000)) == SEVEN
@@ -102,13 +102,13 @@ def test_messages_of_two_cpus_that_are_near_each_other_tell_nothing(
     assert status(apart(code, last, limit_ns), 0, 1) == last
 
 
-def test_a_thread_that_is_waited_for_comes_before_who_waits() -> None:
+def test_a_thread_that_is_waited_for_ends_before_the_thread_that_waits() -> None:
     """pthread_join, then exit(7): whatever the order of the exit events."""
     threads = apart(NONE, SEVEN, 40_000)
     assert wait(threads, heard((101, SEVEN, 1, START), (100, NONE, 0, START + 1_000_000))) == SEVEN
 
 
-def test_one_cpu_has_one_order_though_other_threads_with_the_same_code_are_heard_later() -> None:
+def test_exits_on_one_cpu_are_in_order_though_other_threads_with_the_same_code_follow() -> None:
     """Many threads end by themselves one after the other; the order of their exit events is another
     one.
     """
@@ -136,7 +136,7 @@ def test_messages_that_were_lost_long_before_the_end_do_no_harm() -> None:
 
 
 def test_statistics_that_know_other_codes_than_the_events_are_not_believed() -> None:
-    """An older kernel tells the code of the leader alone."""
+    """An older kernel reports the code of the leader only."""
     threads = ends((NONE, 1, False), (NONE, 90_000, False))
     assert wait(threads, exits(apart(NONE, SEVEN, 90_000_000))) is None
 
@@ -148,7 +148,7 @@ def test_what_ended_before_another_program_was_executed_does_not_count() -> None
     assert wait(threads, after, START + SECOND // 4) == SEVEN
 
 
-def test_near_an_exec_events_alone_tell_since_a_fork_is_told_late() -> None:
+def test_near_an_exec_events_alone_decide_since_a_fork_event_may_be_late() -> None:
     threads = ends((NONE, 1000, True), (SEVEN, 2000, False), (0x0500, 2100, False))
     near = START + 1000 * 1000 - FORK_LAG_NS // 2
     assert wait(threads, heard((101, SEVEN, 0, START), (102, 0x0500, 1, START)), near) is None

@@ -56,7 +56,7 @@ def test_acknowledgements_take_part_in_the_numbering() -> None:
 @given(
     st.lists(st.integers(0, 3), max_size=60), st.sets(st.integers(0, 59)), st.integers(0, WRAP - 1)
 )
-def test_what_was_dropped_between_heard_events_of_a_cpu_is_counted_exactly(
+def test_events_lost_between_received_events_of_a_cpu_are_counted_exactly(
     cpus: list[int], dropped: set[int], first: int
 ) -> None:
     owed = dict.fromkeys(range(4), first)
@@ -73,13 +73,13 @@ def test_what_was_dropped_between_heard_events_of_a_cpu_is_counted_exactly(
     assert Sequence().missing(heard) == lost
 
 
-def test_what_the_kernel_counted_is_not_lost_again_when_a_silent_cpu_goes_on() -> None:
+def test_losses_that_the_kernel_counted_are_not_counted_again_when_an_idle_cpu_continues() -> None:
     losses = Losses()
     losses.counted = 5
     assert losses.take_new() == ("overrun", 5)
     losses.skipped = 5  # the next event of the CPU that lost them
     assert losses.take_new() == ("sequence", 0)
-    losses.skipped = 8  # told early, ...
+    losses.skipped = 8  # reported early, ...
     assert losses.take_new() == ("sequence", 3)
     losses.counted = 9  # ... and then exactly
     assert losses.take_new() == ("overrun", 1)

@@ -95,9 +95,7 @@ def test_after_another_thread_executed_a_program_the_later_leader_counts() -> No
     )
 
 
-def test_a_thread_that_was_not_heard_makes_the_sum_incomplete_but_not_what_the_group_knows() -> (
-    None
-):
+def test_a_missing_thread_makes_the_sum_incomplete_but_not_the_figures_of_the_group() -> None:
     whole = NOTHING._replace(cpu_count=9, cpu_run_virtual_ns=900, utime_us=70, nvcsw=5)
     final = Message(
         thread(5, 5, flag=AGROUP, cpu_count=2, cpu_run_virtual_ns=200, write_bytes=4096), whole

@@ -56,7 +56,9 @@ def all_lives(processes: Processes) -> list[Incarnation]:
 # --- one life
 
 
-def test_a_fork_is_a_birth_and_the_exit_of_its_only_thread_the_end(processes: Processes) -> None:
+def test_a_fork_starts_a_process_and_the_exit_of_its_only_thread_ends_it(
+    processes: Processes,
+) -> None:
     life = processes.living[100]
     assert (life.origin, life.start_ns, life.parent_id) == (Origin.FORK, SECOND, None)
     processes.apply([exited(3 * SECOND, 100, 0x0700)])
@@ -129,7 +131,7 @@ def test_what_a_process_executed_before_its_last_exec_does_not_stay_its_program(
     assert programs(processes) == [row(first, None), row(second, None)]
 
 
-def test_a_program_that_was_looked_at_before_its_exec_was_read_from_the_queue_stays(
+def test_a_program_that_was_read_before_its_exec_event_arrived_is_kept(
     processes: Processes,
 ) -> None:
     life = processes.living[100]
@@ -140,12 +142,12 @@ def test_a_program_that_was_looked_at_before_its_exec_was_read_from_the_queue_st
     assert (programs(processes), life.comm) == ([row(life, "second")], "second")
 
 
-def test_a_process_that_never_was_looked_at_has_no_program(processes: Processes) -> None:
+def test_a_process_that_was_never_read_has_no_program(processes: Processes) -> None:
     processes.apply([execed(2 * SECOND, 100), exited(3 * SECOND, 100)])
     assert programs(processes) == []
 
 
-def test_who_was_found_is_to_be_looked_at_and_so_is_everybody_after_a_loss(
+def test_a_process_found_in_proc_has_to_be_read_and_so_have_all_after_a_loss(
     processes: Processes,
 ) -> None:
     """An exec may be among what was lost."""
@@ -159,7 +161,7 @@ def test_who_was_found_is_to_be_looked_at_and_so_is_everybody_after_a_loss(
     assert (programs(processes), processes.unread_programs) == ([row(life, None)], {})
 
 
-def test_who_ends_while_events_are_missing_may_have_executed_something_else(
+def test_a_process_that_ends_while_events_are_missing_may_have_executed_another_program(
     processes: Processes,
 ) -> None:
     life = processes.living[100]
@@ -169,7 +171,7 @@ def test_who_ends_while_events_are_missing_may_have_executed_something_else(
     assert programs(processes) == [row(life, None)]
 
 
-def test_a_command_line_that_comes_late_is_that_of_the_program_which_was_looked_at(
+def test_a_late_command_line_is_stored_for_the_program_that_was_read(
     processes: Processes,
 ) -> None:
     life = processes.living[100]
@@ -226,7 +228,7 @@ def test_events_are_kept_as_the_kernel_sent_them_with_the_incarnation_concerned(
     ]
 
 
-def test_a_stored_life_that_changes_is_amended_once_per_batch(processes: Processes) -> None:
+def test_a_stored_process_that_changes_is_amended_once_per_batch(processes: Processes) -> None:
     life = processes.living[100]
     life.stored = True
     processes.set_comm(life, b"one")
@@ -242,7 +244,7 @@ def test_elapsed_time_is_never_negative(processes: Processes) -> None:
     assert life.elapsed_ns == 0
 
 
-def test_start_and_end_each_have_the_clock_that_held_then_and_not_when_they_were_heard() -> None:
+def test_start_and_end_have_the_clock_of_their_own_moment_and_not_of_their_arrival() -> None:
     processes = Processes(
         Jobs(), clocks=Clocks([Clock(2, 0, 0, 0), Clock(4, 5 * SECOND, 3600 * SECOND, 0)])
     )
@@ -277,7 +279,7 @@ def test_a_process_outlives_its_leader_and_ends_with_the_status_of_its_last_thre
 
 
 @pytest.mark.parametrize(("later_ns", "status"), [(MS, None), (SECOND, 0)])
-def test_of_codes_that_were_heard_soon_after_each_other_events_alone_tell_none(
+def test_of_exit_codes_that_arrive_close_together_events_alone_select_none(
     processes: Processes, later_ns: int, status: int | None
 ) -> None:
     processes.apply([clone(2 * SECOND, 100, 101), exited(3 * SECOND, 100, 0x0500, tid=101)])
@@ -287,7 +289,7 @@ def test_of_codes_that_were_heard_soon_after_each_other_events_alone_tell_none(
 
 
 @pytest.mark.parametrize("early", [True, False], ids=["before its exit", "after it"])
-def test_taskstats_decide_between_codes_whenever_they_are_heard(
+def test_taskstats_decide_between_exit_codes_whenever_they_arrive(
     processes: Processes, early: bool
 ) -> None:
     life = processes.living[100]
@@ -311,7 +313,7 @@ def test_taskstats_decide_between_codes_whenever_they_are_heard(
     assert life.id in processes.changes.amended
 
 
-def test_taskstats_tell_the_status_where_no_exit_was_heard(processes: Processes) -> None:
+def test_taskstats_give_the_status_if_no_exit_was_received(processes: Processes) -> None:
     life = processes.living[100]
     processes.end_vanished([life], 3 * SECOND)
     processes.note_thread_ends(
@@ -325,7 +327,9 @@ def status_of(life: Incarnation) -> int | None:
     return life.exit_status
 
 
-def test_who_waited_for_the_command_of_a_job_knows_its_status_best(processes: Processes) -> None:
+def test_the_status_from_the_program_that_waited_for_the_command_prevails(
+    processes: Processes,
+) -> None:
     life, job = processes.living[100], new_job(processes)
     life.stored = True
     processes.add(life, job, 0, How.LAUNCHED)
@@ -348,7 +352,7 @@ def test_who_waited_for_the_command_of_a_job_knows_its_status_best(processes: Pr
         processes.report_status(job.id, 0, 0)
 
 
-def test_a_status_may_be_told_where_no_exit_was_heard_but_not_for_long(
+def test_a_status_may_be_reported_without_a_received_exit_but_not_for_long(
     processes: Processes,
 ) -> None:
     processes.apply([fork(1 * SECOND, INIT, 200)])
@@ -420,7 +424,7 @@ def test_a_pid_that_is_used_again_at_once_is_another_incarnation(processes: Proc
     [exited(2 * SECOND + 9 * MS, 100, 1, parent=0), exited(2 * SECOND - 1, 100, 1)],
     ids=["reaped", "earlier"],
 )
-def test_an_exit_that_is_queued_after_the_next_fork_of_its_pid_ends_the_earlier_life(
+def test_an_exit_queued_after_the_next_fork_of_its_pid_ends_the_earlier_process(
     processes: Processes, late: Event
 ) -> None:
     old = processes.living[100]
@@ -435,7 +439,7 @@ def test_an_exit_that_is_queued_after_the_next_fork_of_its_pid_ends_the_earlier_
     assert (new.elapsed_ns, new.exit_status, old.exit_status) == (2 * SECOND, 2, 1)
 
 
-def test_the_own_exit_of_the_next_life_is_its_own_though_the_earlier_one_owes_one(
+def test_the_next_process_of_a_pid_gets_its_own_exit_though_an_earlier_exit_is_pending(
     processes: Processes,
 ) -> None:
     processes.apply([fork(2 * SECOND, INIT, 100)])
@@ -445,7 +449,7 @@ def test_the_own_exit_of_the_next_life_is_its_own_though_the_earlier_one_owes_on
     assert new.exit_status == 2
 
 
-def test_a_thread_that_exits_is_not_taken_for_an_earlier_life_that_owes_an_exit(
+def test_the_exit_of_a_thread_is_not_taken_for_a_pending_exit_of_an_earlier_process(
     processes: Processes,
 ) -> None:
     old = processes.living[100]
@@ -460,7 +464,7 @@ def test_a_thread_that_exits_is_not_taken_for_an_earlier_life_that_owes_an_exit(
     assert old.exit_status is None
 
 
-def test_two_earlier_lives_get_their_late_exits_in_order(processes: Processes) -> None:
+def test_two_earlier_processes_get_their_late_exits_in_order(processes: Processes) -> None:
     processes.apply([fork(2 * SECOND, INIT, 100), fork(3 * SECOND, INIT, 100)])
     processes.apply(
         [exited(3 * SECOND + 1, 100, 1, parent=0), exited(3 * SECOND + 2, 100, 2, parent=0)]
@@ -492,7 +496,7 @@ def test_housekeeping_forgets_only_the_exits_that_are_not_coming(processes: Proc
 # --- jobs
 
 
-def test_children_born_after_the_add_are_in_the_job_from_birth_and_those_born_before_are_not(
+def test_children_forked_after_the_add_are_in_the_job_from_their_fork_and_earlier_children_are_not(
     processes: Processes,
 ) -> None:
     job = new_job(processes)
@@ -512,7 +516,7 @@ def test_children_born_after_the_add_are_in_the_job_from_birth_and_those_born_be
     ]
 
 
-def test_a_fork_before_the_add_that_is_heard_after_it_is_not_in_the_job(
+def test_a_fork_before_the_add_that_arrives_after_it_is_not_in_the_job(
     processes: Processes,
 ) -> None:
     job = new_job(processes)
@@ -655,7 +659,7 @@ def test_a_zombie_is_over_but_one_with_threads_is_not() -> None:
 
 
 def outcome(processes: Processes) -> list[tuple[object, ...]]:
-    """All that is known of every life, apart from what only /proc tells."""
+    """All that is known of every process, except what only /proc shows."""
     pids = {life.id: (life.pid, life.start_ns) for life in all_lives(processes)}
     return sorted(
         (
@@ -737,7 +741,9 @@ def test_a_process_seen_just_before_its_fork_got_its_time_is_not_two() -> None:
     ]
 
 
-def test_the_heard_parent_counts_and_not_who_took_in_the_orphan() -> None:
+def test_the_parent_from_the_fork_event_counts_and_not_the_process_that_adopted_the_orphan() -> (
+    None
+):
     processes = Processes(Jobs())
     processes.reconcile(
         [found(INIT), found(50, 12 * SECOND, ppid=INIT, seen_ns=20 * SECOND)], infer=False
@@ -747,7 +753,7 @@ def test_the_heard_parent_counts_and_not_who_took_in_the_orphan() -> None:
     assert (life.parent_id, life.parent_inferred) == (None, None)
 
 
-def test_a_job_concluded_from_the_wrong_parent_is_taken_back_when_the_birth_is_heard() -> None:
+def test_a_job_inferred_from_the_wrong_parent_is_revoked_when_the_fork_arrives() -> None:
     processes = Processes(Jobs())
     processes.apply([fork(1 * SECOND, INIT, 40), fork(1 * SECOND, INIT, 49)])
     job = new_job(processes)
@@ -761,7 +767,7 @@ def test_a_job_concluded_from_the_wrong_parent_is_taken_back_when_the_birth_is_h
     assert processes.changes.left == []
 
 
-def test_whoever_has_the_pid_of_the_parent_now_but_is_younger_is_not_the_parent() -> None:
+def test_a_younger_process_that_now_has_the_pid_of_the_parent_is_not_the_parent() -> None:
     processes = Processes(Jobs())
     processes.reconcile([found(60, 5 * SECOND, ppid=50), found(50, 9 * SECOND)], infer=True)
     assert processes.living[60].parent_id is None
@@ -778,7 +784,7 @@ def doubtful() -> Processes:
     return processes
 
 
-def test_the_exit_of_a_thread_of_a_found_process_is_a_doubt_that_proc_decides(
+def test_the_exit_of_a_thread_of_a_found_process_is_unconfirmed_until_proc_decides(
     doubtful: Processes,
 ) -> None:
     life = doubtful.living[50]
@@ -801,7 +807,7 @@ def test_the_exit_of_a_thread_of_a_found_process_is_a_doubt_that_proc_decides(
     [None, found(50, zombie=True), found(50, 11 * SECOND)],
     ids=["gone", "zombie", "another"],
 )
-def test_a_doubt_ends_a_life_that_proc_does_not_show_any_more(
+def test_an_unconfirmed_exit_ends_a_process_that_proc_no_longer_shows(
     doubtful: Processes, shown: ProcSnapshot | None
 ) -> None:
     life = doubtful.living[50]
@@ -810,14 +816,14 @@ def test_a_doubt_ends_a_life_that_proc_does_not_show_any_more(
     assert (life.end_source, life.elapsed_ns, life.exit_status) == (End.EXIT, 11 * SECOND, 9)
 
 
-def test_the_newest_exit_is_the_doubt(doubtful: Processes) -> None:
+def test_the_newest_exit_is_the_unconfirmed_one(doubtful: Processes) -> None:
     life = doubtful.living[50]
     doubtful.apply([exited(11 * SECOND, 50, 0), exited(12 * SECOND, 50, 0x0600, tid=51)])
     doubtful.resolve_exit(50, None)
     assert (life.elapsed_ns, life.exit_status, life.leader_status) == (12 * SECOND, 0x0600, 0)
 
 
-def test_the_next_life_of_the_pid_decides_a_doubt(doubtful: Processes) -> None:
+def test_the_next_process_of_the_pid_confirms_an_exit(doubtful: Processes) -> None:
     life = doubtful.living[50]
     doubtful.apply([exited(11 * SECOND, 50, 3), fork(12 * SECOND, INIT, 50)])
     assert (life.end_source, life.elapsed_ns, life.exit_status) == (End.EXIT, 11 * SECOND, 3)
@@ -835,7 +841,7 @@ def test_the_late_exit_of_a_thread_that_proc_showed_no_more_is_not_the_end() -> 
 # --- loss and restart
 
 
-def test_who_is_not_shown_is_reported_and_ends_only_when_the_owner_says_so(
+def test_a_process_that_proc_lacks_is_reported_and_ends_only_when_the_caller_says_so(
     processes: Processes,
 ) -> None:
     processes.apply([fork(2 * SECOND, INIT, 101), fork(2 * SECOND, INIT, 102)])
@@ -845,7 +851,7 @@ def test_who_is_not_shown_is_reported_and_ends_only_when_the_owner_says_so(
     assert len(processes.living) == 3
     processes.apply(
         [exited(9 * SECOND, 101, 5), exited(9 * SECOND, 102, 6), fork(9 * SECOND, INIT, 101)]
-    )  # heard after all
+    )  # it arrives after all
     processes.resolve_exit(102, None)
     processes.end_vanished(missing, 10 * SECOND)
     assert [(life.end_source, life.exit_status) for life in missing] == [
@@ -857,7 +863,7 @@ def test_who_is_not_shown_is_reported_and_ends_only_when_the_owner_says_so(
     assert list(processes.living) == [101]  # its next life was not meant
 
 
-def test_a_pid_that_has_passed_to_another_unheard_is_two_lives(processes: Processes) -> None:
+def test_a_pid_reused_without_received_events_is_two_processes(processes: Processes) -> None:
     old = processes.living[100]
     processes.reconcile([found(100, 5 * SECOND)], infer=True)
     assert (old.end_source, old.elapsed_ns) == (End.REUSED, 4 * SECOND)
@@ -866,7 +872,7 @@ def test_a_pid_that_has_passed_to_another_unheard_is_two_lives(processes: Proces
     assert (old.end_source, old.elapsed_ns, old.exit_status) == (End.EXIT, 3 * SECOND, 7)
 
 
-def test_an_exit_in_the_tick_in_which_proc_dates_the_next_life_is_that_of_the_earlier_one(
+def test_an_exit_in_the_start_tick_of_the_next_process_belongs_to_the_earlier_process(
     processes: Processes,
 ) -> None:
     old = processes.living[100]
@@ -876,7 +882,7 @@ def test_an_exit_in_the_tick_in_which_proc_dates_the_next_life_is_that_of_the_ea
     assert (processes.living[100].start_ns, len(all_lives(processes))) == (4 * SECOND + 2 * MS, 2)
 
 
-def test_a_life_is_over_when_the_next_one_of_its_pid_is_born_and_not_ticks_later_as_proc_dates_it(
+def test_a_process_ends_at_the_fork_of_the_next_one_of_its_pid_and_not_at_the_tick_in_proc(
     processes: Processes,
 ) -> None:
     old = processes.living[100]
@@ -888,7 +894,7 @@ def test_a_life_is_over_when_the_next_one_of_its_pid_is_born_and_not_ticks_later
     assert processes.living[100].start_ns == 4 * SECOND + 2 * MS
 
 
-def test_a_life_that_owes_its_exit_is_not_drawn_out_to_a_birth_after_the_next_one(
+def test_a_process_with_a_pending_exit_does_not_last_until_the_fork_after_the_next(
     processes: Processes,
 ) -> None:
     old = processes.living[100]
@@ -901,7 +907,7 @@ def test_a_life_that_owes_its_exit_is_not_drawn_out_to_a_birth_after_the_next_on
     assert [life.end_source for life in all_lives(processes)] == [End.EXIT, End.EXIT, None]
 
 
-def test_what_the_earlier_life_did_is_its_own_though_proc_showed_the_next_one_already(
+def test_events_of_the_earlier_process_are_its_own_though_proc_already_showed_the_next(
     processes: Processes,
 ) -> None:
     old = processes.living[100]
@@ -950,14 +956,14 @@ def test_after_a_loss_a_living_child_of_a_member_is_in_the_job_and_marked_as_inf
     assert processes.living[103].parent_inferred == 1
 
 
-def test_at_the_first_look_nothing_is_concluded_about_jobs(processes: Processes) -> None:
+def test_the_first_scan_infers_no_memberships(processes: Processes) -> None:
     job = new_job(processes)
     processes.add(processes.living[100], job, 5 * SECOND)
     processes.reconcile([found(100, SECOND), found(101, 6 * SECOND, ppid=100)], infer=False)
     assert [life.pid for life in processes.members(job)] == [100]
 
 
-def test_restored_lives_go_on_in_their_jobs_and_are_known_again() -> None:
+def test_restored_processes_stay_in_their_jobs_and_are_recognized() -> None:
     jobs = Jobs()
     jobs.restore(Job(3, "old", 0, 0))
     processes = Processes(jobs, next_id=30)
@@ -972,7 +978,7 @@ def test_restored_lives_go_on_in_their_jobs_and_are_known_again() -> None:
     processes.link_ancestors()
     assert jobs.open[3].living == 2
     assert descendants(processes, 100) == [100, 101]
-    # While nobody heard, 101 forked 102, 100 ended, and its pid passed to a stranger.
+    # While jobd was down, 101 forked 102, 100 ended, and its pid was reused.
     missing = processes.reconcile(
         [found(100, 8 * SECOND), found(101, 2 * SECOND, ppid=1), found(102, 5 * SECOND, ppid=101)],
         infer=True,
@@ -990,7 +996,7 @@ def test_restored_lives_go_on_in_their_jobs_and_are_known_again() -> None:
 # --- a full memory
 
 
-def test_shedding_lets_go_of_events_and_of_lives_that_came_and_went_and_says_how_many(
+def test_shedding_drops_events_and_short_processes_and_counts_them(
     processes: Processes,
 ) -> None:
     job = new_job(processes)

@@ -36,7 +36,7 @@ def empty(next_id: int = 1) -> Processes:
     return Processes(Jobs(next_id=next_id), clocks=Clocks([]))
 
 
-def test_an_empty_warehouse_gets_all_that_lives_under_the_same_job_id() -> None:
+def test_an_empty_warehouse_gets_all_running_processes_under_the_same_job_id() -> None:
     old, job = known()
     new = empty()
     moved = carry_over(old, new, set(), 4, NOW)
@@ -69,7 +69,7 @@ def test_an_empty_warehouse_gets_all_that_lives_under_the_same_job_id() -> None:
     assert job.id == 7
 
 
-def test_a_job_whose_id_another_one_bears_gets_one_that_was_never_given() -> None:
+def test_a_job_whose_id_is_taken_gets_an_unused_id() -> None:
     for next_id, given in ((500, 500), (3, 8)):
         new = empty(next_id)
         old, _ = known()

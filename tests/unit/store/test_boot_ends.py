@@ -114,7 +114,7 @@ def test_job_that_was_over_before_jobd_stopped_is_not_touched_by_what_came_after
     assert rows(connection, "select gaps from job_usage where job_id = 1") == [(0,)]
 
 
-def test_end_of_a_boot_is_unknown_where_the_clock_says_that_the_next_one_began_before(
+def test_the_end_of_a_boot_is_unknown_if_by_its_clock_the_next_boot_started_earlier(
     connection: sqlite3.Connection,
 ) -> None:
     hear(connection, FIRST, 50, stopped=False)
@@ -153,7 +153,7 @@ def test_boot_in_which_no_collector_was_started_is_a_gap_as_a_whole(
     assert len(gaps(connection)) == 2, "what was closed once is not closed again"
 
 
-def test_a_collector_that_died_before_it_stored_anything_has_heard_nothing(
+def test_a_collector_that_died_before_it_stored_anything_has_received_nothing(
     connection: sqlite3.Connection,
 ) -> None:
     hear(connection, FIRST, 50, stopped=True)
@@ -163,7 +163,7 @@ def test_a_collector_that_died_before_it_stored_anything_has_heard_nothing(
     assert gaps(connection) == [(1, "shutdown", 50, 100, None), (2, "boot", 0, 60, None)]
 
 
-def test_what_was_open_ends_at_the_last_moment_that_a_record_tells_of(
+def test_open_jobs_end_at_the_last_moment_known_from_a_record(
     connection: sqlite3.Connection,
 ) -> None:
     hear(connection, FIRST, 50, stopped=True)
@@ -204,7 +204,7 @@ def record(pid: int, parent: int, began_s: int, ended_s: int) -> bytes:
 @pytest.mark.parametrize(
     "ingested_first", [False, True], ids=["after the next jobd began", "before"]
 )
-def test_records_tell_who_forked_on_after_jobd_had_stopped(
+def test_records_show_processes_that_forked_after_jobd_stopped(
     connection: sqlite3.Connection, tmp_path: Path, *, ingested_first: bool
 ) -> None:
     """100 ignores TERM and forks 300 and 301 before it is killed; 101 is alive when the machine

@@ -72,7 +72,9 @@ def first(connection: sqlite3.Connection) -> sqlite3.Connection:
     return connection
 
 
-def test_the_first_run_on_a_boot_has_heard_nothing_before(connection: sqlite3.Connection) -> None:
+def test_the_first_run_of_a_boot_has_received_nothing_before(
+    connection: sqlite3.Connection,
+) -> None:
     begun = collector_runs.begin(connection, MACHINE._replace(tick_ns=3_333_333), 77, 10)
     assert begun.heard_ns is None
     assert connection.execute("select started_at_ns, tick_ns from boot").fetchall() == [
@@ -153,7 +155,7 @@ def test_a_job_that_was_empty_at_the_restart_is_known_to_be(first: sqlite3.Conne
     assert list(collector_runs.restore(first, 1, 1).jobs.emptied) == [4]
 
 
-def test_a_restored_life_that_ends_is_amended_in_its_row(first: sqlite3.Connection) -> None:
+def test_a_restored_process_that_ends_is_amended_in_its_row(first: sqlite3.Connection) -> None:
     begun = collector_runs.begin(first, MACHINE, 78, 60 * S)
     processes = collector_runs.restore(first, begun.boot_id, begun.next_job_id)
     processes.apply([event(4, 60 * S, 100, 100, 1000, 1000), exited(61 * S, 100, 9)])
@@ -165,7 +167,7 @@ def test_a_restored_life_that_ends_is_amended_in_its_row(first: sqlite3.Connecti
     ).fetchall() == [(50 * S, End.EXIT, 9, 1000)]
 
 
-def test_a_new_boot_closes_what_was_open_on_the_old_at_the_last_moment_heard(
+def test_a_new_boot_closes_the_jobs_of_the_old_boot_at_the_last_received_moment(
     first: sqlite3.Connection,
 ) -> None:
     begun = collector_runs.begin(first, AFTER, 5, 10)
@@ -194,7 +196,7 @@ def test_a_new_boot_closes_what_was_open_on_the_old_at_the_last_moment_heard(
     assert (processes.living, processes.jobs.open) == ({}, {})
 
 
-def test_an_earlier_boot_never_ends_after_the_next_one_began(first: sqlite3.Connection) -> None:
+def test_an_earlier_boot_never_ends_after_the_start_of_the_next(first: sqlite3.Connection) -> None:
     collector_runs.begin(first, AFTER._replace(booted_at_ns=BOOTED_AT + 20 * S), 5, 10)
     assert first.execute("select ended_at_ns from boot where id = 1").fetchone() == (
         BOOTED_AT + 20 * S,
@@ -232,7 +234,7 @@ def test_a_machine_that_went_down_before_anything_was_written_does_no_harm(
     assert begun.boot_id == 2
 
 
-def test_the_newest_closed_jobs_are_told_to_those_who_may_see_them(
+def test_the_newest_closed_jobs_are_listed_for_users_who_may_see_them(
     first: sqlite3.Connection,
 ) -> None:
     assert [
@@ -252,7 +254,7 @@ def test_a_restored_stay_counts_only_while_its_job_is_open(first: sqlite3.Connec
     assert isinstance(processes.jobs.open[2], Job)
 
 
-def test_job_id_that_a_killed_collector_may_have_told_is_never_given_out_again(
+def test_a_job_id_that_a_killed_collector_may_have_returned_is_never_used_again(
     connection: sqlite3.Connection,
 ) -> None:
     first = collector_runs.begin(connection, MACHINE, 5, 10 * S)
@@ -267,7 +269,7 @@ def test_job_id_that_a_killed_collector_may_have_told_is_never_given_out_again(
     assert collector_runs.begin(connection, MACHINE, 7, 40 * S).next_job_id == 8
 
 
-def test_the_newest_jobs_of_a_user_are_found_without_a_look_at_those_of_others(
+def test_the_newest_jobs_of_a_user_are_found_without_reading_those_of_others(
     connection: sqlite3.Connection,
 ) -> None:
     plans: list[str] = []

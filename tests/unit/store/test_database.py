@@ -32,7 +32,7 @@ def test_a_sound_warehouse_opens(opener: Open, db: Path) -> None:
         assert connection.execute("select count(*) from process").fetchone() == (0,)
 
 
-def test_who_opens_for_reading_cannot_write(db: Path) -> None:
+def test_a_connection_for_reading_cannot_write(db: Path) -> None:
     with (
         closing(database.open_for_reading(db)) as connection,
         pytest.raises(sqlite3.OperationalError, match="readonly"),
@@ -64,7 +64,7 @@ def test_rows_are_inserted_in_order_however_many_with_unknown_as_null(
 
 
 @pytest.mark.parametrize("opener", OPEN)
-def test_a_missing_warehouse_is_told_with_the_command_that_makes_one(
+def test_a_missing_warehouse_is_reported_with_the_command_that_creates_it(
     opener: Open, tmp_path: Path
 ) -> None:
     path = tmp_path / "elsa.db"
@@ -74,7 +74,7 @@ def test_a_missing_warehouse_is_told_with_the_command_that_makes_one(
     assert not path.exists()
 
 
-def test_a_missing_folder_is_told(tmp_path: Path) -> None:
+def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(InputMissingError, match=r"No such file or directory; create it"):
         database.open_for_writing(tmp_path / "none" / "elsa.db")
 
@@ -84,7 +84,9 @@ def test_a_missing_folder_is_told(tmp_path: Path) -> None:
     "content",
     [b"these are not the bytes of a database" * 50, b"SQLite format 3\0" + bytes(range(256)) * 40],
 )
-def test_what_is_no_warehouse_is_told(opener: Open, content: bytes, tmp_path: Path) -> None:
+def test_a_file_that_is_no_warehouse_is_reported(
+    opener: Open, content: bytes, tmp_path: Path
+) -> None:
     path = tmp_path / "elsa.db"
     path.write_bytes(content)
     with pytest.raises(ConfigError, match="not a sound SQLite warehouse") as error:
@@ -93,7 +95,7 @@ def test_what_is_no_warehouse_is_told(opener: Open, content: bytes, tmp_path: Pa
     assert path.read_bytes() == content
 
 
-def test_a_corrupt_page_is_told(db: Path) -> None:
+def test_a_corrupt_page_is_reported(db: Path) -> None:
     data = bytearray(db.read_bytes())
     data[4096:] = b"\xff" * (len(data) - 4096)
     db.write_bytes(data)
@@ -114,7 +116,7 @@ def test_a_corrupt_page_is_told(db: Path) -> None:
         (None, "not an ELSA warehouse yet"),
     ],
 )
-def test_a_warehouse_of_another_version_is_told(
+def test_a_warehouse_of_another_version_is_reported(
     opener: Open, revision: str | None, meaning: str, db: Path
 ) -> None:
     with closing(sqlite3.connect(db, isolation_level=None)) as connection:
@@ -127,7 +129,7 @@ def test_a_warehouse_of_another_version_is_told(
     assert one_line(error, db)
 
 
-def test_a_locked_warehouse_is_told(db: Path, connection: sqlite3.Connection) -> None:
+def test_a_locked_warehouse_is_reported(db: Path, connection: sqlite3.Connection) -> None:
     connection.execute("begin immediate")
     with closing(sqlite3.connect(db, timeout=0, isolation_level=None)) as other:
         with (
@@ -139,7 +141,7 @@ def test_a_locked_warehouse_is_told(db: Path, connection: sqlite3.Connection) ->
     assert one_line(error, db)
 
 
-def test_a_warehouse_that_may_not_be_written_is_told(db: Path) -> None:
+def test_a_warehouse_that_may_not_be_written_is_reported(db: Path) -> None:
     with closing(database.open_for_reading(db)) as connection:
         with (
             pytest.raises(PrivilegeError, match="cannot be written by this user") as error,
@@ -149,7 +151,7 @@ def test_a_warehouse_that_may_not_be_written_is_told(db: Path) -> None:
     assert one_line(error, db)
 
 
-def test_a_full_device_is_told(db: Path, connection: sqlite3.Connection) -> None:
+def test_a_full_device_is_reported(db: Path, connection: sqlite3.Connection) -> None:
     pages = connection.execute("pragma page_count").fetchone()[0]
     connection.execute(f"pragma max_page_count = {pages}")
     with pytest.raises(RetryError, match="no space left") as error, database.translated(db):
@@ -157,7 +159,7 @@ def test_a_full_device_is_told(db: Path, connection: sqlite3.Connection) -> None
     assert one_line(error, db)
 
 
-def test_any_other_error_is_told_as_it_is(db: Path, connection: sqlite3.Connection) -> None:
+def test_any_other_error_is_reported_unchanged(db: Path, connection: sqlite3.Connection) -> None:
     with pytest.raises(ElsaError, match="no such table: none"), database.translated(db):
         connection.execute("select * from none")
 
@@ -225,7 +227,7 @@ def test_root_does_not_write_into_what_a_user_owns(
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 @pytest.mark.parametrize("suffix", ["-wal", "-shm", "-journal"])
-def test_root_who_reads_the_warehouse_of_a_user_writes_through_none_of_his_links(
+def test_root_that_reads_the_warehouse_of_a_user_writes_through_no_link_of_that_user(
     suffix: str, db: Path, tmp_path: Path
 ) -> None:
     victim = tmp_path / "victim"
@@ -238,7 +240,7 @@ def test_root_who_reads_the_warehouse_of_a_user_writes_through_none_of_his_links
     assert victim.read_bytes() == b"precious"
 
 
-def test_by_whatever_name_a_warehouse_is_called_it_has_one_writer_of_a_kind(
+def test_a_warehouse_has_one_writer_of_a_kind_by_whatever_name_it_is_opened(
     db: Path, tmp_path: Path
 ) -> None:
     link = tmp_path / "other-name.db"

@@ -73,7 +73,7 @@ def test_descent_is_followed_whatever_the_order_of_the_ids(connection: sqlite3.C
     assert 100 < len(expected) < 300
 
 
-def test_a_window_is_of_the_beginning(warehouse: Warehouse) -> None:
+def test_a_window_selects_by_start_time(warehouse: Warehouse) -> None:
     assert chosen(warehouse, root=100, at_ns=REAL + 15 * S, until_ns=REAL + 12 * S) == {2: 5, 4: 5}
     assert chosen(
         warehouse, root=100, at_ns=REAL + 15 * S, since_ns=REAL + 13 * S, until_ns=REAL + 40 * S
@@ -86,7 +86,7 @@ def test_commands_are_matched_as_a_shell_does(warehouse: Warehouse) -> None:
         chosen(warehouse, commands=("CC1",))
 
 
-def test_a_session_is_whom_it_was_seen_of_and_who_was_not_looked_at_below_them(
+def test_a_session_is_its_known_members_and_their_unread_descendants(
     warehouse: Warehouse,
 ) -> None:
     warehouse.insert("program", process_id=2, session=100)
@@ -248,12 +248,12 @@ def test_a_job_that_could_not_be_filled_is_left_empty_and_says_so(
     }
 
 
-def test_ids_are_jobds_to_give_while_one_is_at_work(warehouse: Warehouse, db: Path) -> None:
+def test_only_jobd_gives_job_ids_while_it_runs(warehouse: Warehouse, db: Path) -> None:
     with locks.only(locks.COLLECTOR, db), pytest.raises(UnavailableError, match="--socket"):
         defined_jobs.reserve(warehouse.connection, db, 1, "late", 1000, {}, REAL)
     warehouse.insert(
         "collector", id=1, boot_id=1, job_ids_until=500
-    )  # it was killed, and may have told ids below 500
+    )  # it was killed, and may have returned ids below 500
     assert defined_jobs.reserve(warehouse.connection, db, 1, "late", 1000, {}, REAL) == 500
 
 

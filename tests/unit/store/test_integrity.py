@@ -1,4 +1,4 @@
-"""`elsa db check`: a sound warehouse passes, a damaged one is told in words."""
+"""`elsa db check`: a sound warehouse passes, damage is reported in words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Locks are held by one of a kind, and open to whoever may write the warehouse."""
+"""A lock of a kind is held once, and open to every user who may write the warehouse."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def mode_of_lock(db: Path) -> int:
         return stat.S_IMODE(Path(f"{db}-prune.lock").stat().st_mode)
 
 
-def test_one_of_a_kind_at_a_time(db: Path) -> None:
+def test_a_lock_of_a_kind_is_held_once(db: Path) -> None:
     with locks.only(locks.COLLECTOR, db), locks.only(locks.INGESTER, db):
         assert locks.held(locks.COLLECTOR, db)
         with (
@@ -40,7 +40,7 @@ def test_one_of_a_kind_at_a_time(db: Path) -> None:
 @pytest.mark.parametrize(
     ("warehouse", "lock"), [(0o600, 0o600), (0o640, 0o600), (0o660, 0o660), (0o664, 0o660)]
 )
-def test_who_may_write_the_warehouse_may_lock_it_and_nobody_else(
+def test_only_users_who_may_write_the_warehouse_may_lock_it(
     db: Path, warehouse: int, lock: int
 ) -> None:
     db.chmod(warehouse)

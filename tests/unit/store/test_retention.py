@@ -124,7 +124,7 @@ def test_blocks_of_ids_that_hold_nothing_any_more_are_forgotten(
     assert opened.execute(every).fetchall() == opened.execute(held).fetchall() != []
 
 
-def test_every_table_that_tells_of_a_process_is_pruned_with_it() -> None:
+def test_every_table_about_a_process_is_pruned_with_it() -> None:
     telling = {
         name for name, table in schema.metadata.tables.items() if "process_id" in table.columns
     }
@@ -170,7 +170,9 @@ def test_events_go_alone(opened: sqlite3.Connection, db: Path) -> None:
     assert sums(opened) == before
 
 
-def test_a_dry_run_tells_what_would_go_and_leaves_it(opened: sqlite3.Connection, db: Path) -> None:
+def test_a_dry_run_reports_what_would_be_deleted_and_deletes_nothing(
+    opened: sqlite3.Connection, db: Path
+) -> None:
     cutoffs = Cutoffs(HALF, HALF, None)
     rows = "select (select count(*) from process) + (select count(*) from event)"
     before = opened.execute(rows).fetchone()

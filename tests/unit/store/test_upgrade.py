@@ -1,5 +1,5 @@
-"""Making a warehouse and bringing it to head: safe modes, all or nothing, and the tables that
-schema.py tells.
+"""Creating a warehouse and bringing it to head: safe modes, all or nothing, and the tables of
+schema.py.
 """
 
 from __future__ import annotations
@@ -60,11 +60,11 @@ def test_nobody_but_owner_and_group_can_read_a_new_warehouse_and_only_the_owner_
     assert stat.S_IMODE(path.parent.stat().st_mode) & ~0o750 == 0
 
 
-def test_upgrading_again_looks_and_writes_nothing(db: Path) -> None:
+def test_upgrading_again_reads_and_writes_nothing(db: Path) -> None:
     before = db.stat().st_mtime_ns, db.read_bytes()
     assert upgrade(db) == (sql_files.head(), sql_files.head(), False)
     assert (db.stat().st_mtime_ns, db.read_bytes()) == before
-    # SQLite makes an empty one for whoever reads.
+    # SQLite creates an empty log for a reader.
     log = db.with_name("elsa.db-wal")
     assert not log.exists() or log.stat().st_size == 0
 
@@ -137,7 +137,7 @@ def test_upgrading_again_needs_no_room_on_the_disk(
         subprocess.run(["umount", "--lazy", place], check=True)
 
 
-def test_data_stay_and_views_are_made_anew(db: Path) -> None:
+def test_data_are_kept_and_views_are_created_again(db: Path) -> None:
     with closing(sqlite3.connect(db, isolation_level=None)) as connection:
         connection.execute("insert into comm values (1, 'sh')")
     full = dump(db)
@@ -151,7 +151,7 @@ def test_data_stay_and_views_are_made_anew(db: Path) -> None:
 
 # of which another test reads the text
 @pytest.mark.filterwarnings("ignore:Skipped unsupported reflection", "ignore:autogenerate skipping")
-def test_the_migrations_build_the_tables_that_the_schema_tells(template: Path) -> None:
+def test_the_migrations_create_the_tables_of_the_schema(template: Path) -> None:
     engine = create_engine(f"sqlite:///{template}")
     with engine.connect() as connection:
         assert (
@@ -163,7 +163,7 @@ def test_the_migrations_build_the_tables_that_the_schema_tells(template: Path) -
     engine.dispose()
 
 
-def test_the_migrated_tables_have_the_constraints_that_the_schema_tells(template: Path) -> None:
+def test_the_migrations_create_the_constraints_of_the_schema(template: Path) -> None:
     """What Alembic does not compare: strict, without rowid, primary keys, partial indices."""
     engine = create_engine("sqlite://")
     with engine.begin() as made:
@@ -235,7 +235,7 @@ def test_no_warehouse_is_made_in_a_folder_that_others_can_write(tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_place_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="Not a directory; name another place"):
         upgrade(tmp_path / "file" / "elsa" / "elsa.db")
@@ -251,7 +251,7 @@ def test_a_file_of_another_program_is_left_alone(tmp_path: Path) -> None:
         assert connection.execute("select name from sqlite_master").fetchall() == [("theirs",)]
 
 
-def test_a_revision_that_nobody_knows_is_told_in_one_line(tmp_path: Path) -> None:
+def test_an_unknown_revision_is_reported_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "elsa.db"
     upgrade(path)
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:

@@ -77,7 +77,7 @@ def test_a_condition_that_makes_no_sense_is_refused_in_words(one: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_condition_ends_with_who_asked_for_it(one: Path, number: signal.Signals) -> None:
+def test_a_condition_ends_with_its_client(one: Path, number: signal.Signals) -> None:
     program = (
         "import sys; from pathlib import Path; from elsa.store import where;"
         "print('up', flush=True); list(where.matching(Path(sys.argv[1]), sys.argv[2], 600))"

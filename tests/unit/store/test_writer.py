@@ -217,7 +217,7 @@ def test_the_hour_of_an_end_is_that_of_the_clock_that_held_then(begun: sqlite3.C
     ]
 
 
-def test_a_stay_that_has_ended_keeps_its_end_when_a_later_one_ends(
+def test_an_ended_membership_keeps_its_end_when_a_later_one_ends(
     begun: sqlite3.Connection,
 ) -> None:
     jobs = Jobs()
@@ -252,7 +252,7 @@ def test_the_rows_of_a_batch_do_not_change_with_the_state_while_they_wait(
     assert begun.execute("select elapsed_ns from process").fetchall() == [(None,)]
 
 
-def test_batches_are_committed_in_order_and_whoever_waits_is_called_after_that(
+def test_batches_are_committed_in_order_before_their_callbacks_run(
     at_work: Writer, begun: sqlite3.Connection
 ) -> None:
     seen: list[object] = []
@@ -268,7 +268,7 @@ def test_batches_are_committed_in_order_and_whoever_waits_is_called_after_that(
     assert begun.execute("select heard_ns from collector").fetchone() == (19,)
 
 
-def test_nobody_is_called_before_collect_by_the_thread_that_owns_the_writer(
+def test_callbacks_run_only_in_collect_by_the_thread_that_owns_the_writer(
     at_work: Writer,
 ) -> None:
     done: list[object] = []
@@ -302,7 +302,7 @@ def test_a_locked_warehouse_is_waited_for_without_holding_up_the_owner(
     assert [record.levelno for record in caplog.records] == [
         logging.ERROR,
         logging.WARNING,
-    ]  # told once, and once when it was over
+    ]  # reported once, and once when it ended
 
 
 def test_the_backlog_counts_the_rows_that_wait(at_work: Writer, begun: sqlite3.Connection) -> None:
@@ -318,7 +318,7 @@ def test_the_backlog_counts_the_rows_that_wait(at_work: Writer, begun: sqlite3.C
     assert at_work.backlog == 0
 
 
-def test_a_warehouse_that_was_away_is_opened_anew(db: Path, begun: sqlite3.Connection) -> None:
+def test_a_warehouse_that_was_missing_is_opened_again(db: Path, begun: sqlite3.Connection) -> None:
     begun.close()
     away = db.with_name("away.db")
     db.rename(away)
@@ -437,7 +437,7 @@ def test_a_job_is_stored_with_the_job_object_of_the_state() -> None:
     assert batch.has_content
 
 
-def test_a_stay_that_ended_does_not_end_the_next_one_in_the_same_batch(
+def test_an_ended_membership_does_not_end_the_next_one_in_the_same_batch(
     begun: sqlite3.Connection,
 ) -> None:
     jobs = Jobs()
