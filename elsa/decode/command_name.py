@@ -76,9 +76,8 @@ def _of_shell(words: Sequence[str], depth: int) -> str | None:
         if word.startswith("-") and not word.startswith("--") and "c" in word:
             script = next(iter(words[place + 1 :]), "")
             names = list(_simple_commands(script, depth))
-            return next((name for name in names if name not in _PREPARATION), None) or next(
-                iter(names), None
-            )
+            real = [name for name in names if name not in _PREPARATION]
+            return next(iter(real or names[-1:]), None)
         if not word.startswith(("-", "+")):
             return _base(word) or None
     return None

@@ -102,7 +102,10 @@ def expression(text: str, longest: int = LONGEST_NAME) -> re.Pattern[str]:
     it could take long on some name.
     """
     pattern = compiled(text)
-    _, steps = _cost(parser.parse(text), longest)
+    try:
+        _, steps = _cost(parser.parse(text), longest)
+    except RecursionError:
+        raise ValueError(f"{text!r} is nested too deeply") from None
     if steps > MOST_STEPS:
         raise ValueError(
             f"{text!r} could try for long on a name made for that; bound its repetitions ({{1,30}}"

@@ -53,6 +53,9 @@ from elsa.report.render.columns import COLUMNS
 from elsa.report.render.output import FORMATS, ColumnsHelp, Output
 from elsa.state import tariff
 from elsa.state.criteria import Criteria
+from elsa.state.default_job_rules import rules
+from elsa.state.job_names import MAX_NAME
+from elsa.state.job_rules import Process
 from elsa.state.process_sums import ProcessSums
 from elsa.store import defined_jobs, retention, tariffs, upgrade
 from tests.fuzz.engine import Target
@@ -933,6 +936,7 @@ def tariff_given(data: bytes) -> Hashable:
 def configurations() -> tuple[bytes, ...]:
     fields = vars(Config())
     lines = []
+    del fields["job_rule"]
     for key, value in fields.items():
         # TOML writes truth and numbers as JSON does.
         shown = json.dumps(value if isinstance(value, int) else str(value))
@@ -944,6 +948,10 @@ def configurations() -> tuple[bytes, ...]:
         b'redact = ""\nredact_options = "a:b"\n',
         b"drain_ms = 1_000\n",
         b"drain_ms = " + b"[" * 3000,
+        b"[[job_rule]]\ncgroup = '/a/(?P<x>.+)-[^b]{1,9}+/**'\nname = '{x}'\ntags = {t='{x}'}\n",
+        b"[[job_rule]]\ncgroup = ['/', '/b.slice**/(?:c|d)*']\nskip = true\n",
+        b"[[job_rule]]\nparent = 'cron'\ncommand = '(?i)x'\nuser = '.*'\nper = 'child'\n"
+        b"name = 'n/{user}/{command}'\nkind = 'cron'\nowner = '0'\n",
     )
 
 
@@ -964,6 +972,12 @@ def _usable(settings: Config) -> Hashable:
     configured(settings)(["tool", "--password=x", "a" * 50])
     for name in ("keep_events", "keep_processes", "keep_rollups"):
         assert (retention.cutoff(getattr(settings, name), 10**18, name) or 0) in HELD
+    job_rules = rules(settings.job_rule)
+    for path in ("/", "/a/" + "b" * 250 + "-c/d", "/b.slice/" + "cd" * 120):
+        decision = job_rules.decide(path)
+        run = decision.run(Process("x", "cron", 0))
+        for job in (decision.job, run):
+            assert job is None or (job.name.isprintable() and 0 < len(job.name) <= MAX_NAME)
     for name in ("receive_buffer_mib", "drain_ms", "commit_ms", "backlog_events"):
         assert getattr(settings, name) > 0
     return tuple(key for key, value in vars(settings).items() if value != getattr(Config(), key))

@@ -28,6 +28,7 @@ from elsa.decode.command_name import command_name
         (["sh", "-c", "TOKEN=secret /opt/a"], "a"),
         (["sh", "-c", "# nothing\n/opt/b"], "b"),
         (["sh", "-c", "cd /srv"], "cd"),
+        (["sh", "-c", 'cd / && nice -n 5 sh -c "sleep 41"'], "sleep"),
         (["sh", "-c", "/opt/x 'never closed"], "x"),
         (["sh", "-c", ""], None),
         (["sh", "-c"], None),

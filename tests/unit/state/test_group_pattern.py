@@ -95,6 +95,7 @@ def test_an_expression_with_bounded_cost_is_taken(text: str, name: str) -> None:
         ("/(a/b)", "no regular expression"),
         ("/(?P<x>a)/(?P<x>b)", "'x' is used twice"),
         ("/(?P<x>a)**/b", "no named group"),
+        ("/" + "(?:" * 330 + "a" + ")+" * 330, "nested too deeply"),
         ("/a" * 33, "more than 32 parts"),
     ],
 )
