@@ -2,7 +2,7 @@
 
 From here come the counter columns of the tables (elsa/store/schema.py), every sum
 (elsa/store/aggregates.py, and the views of sql/ through scripts/sql.py), what is read from
-taskstats (elsa/matching/taskstats.py, elsa/jobd/counter_snapshots.py), the columns of reports
+taskstats (elsa/matching/usage_matcher.py, elsa/jobd/counter_snapshots.py), the columns of reports
 (elsa/report/render/columns.py), and the tables of measures in docs/. docs/architecture.md shows how
 to add a measure.
 
