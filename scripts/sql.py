@@ -19,7 +19,7 @@ from textwrap import indent
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from elsa.measures import COUNTERS, MEASURES, OF_AUDIT, OF_MEMBERS, ROLLED, ROLLED_OF_JOB, Measure
+from elsa.measures import COUNTERS, MEASURES, OF_AUDIT, OF_MEMBERS, Measure
 from elsa.report.query import rollup_source
 from elsa.report.query.times import Window
 from elsa.report.render.columns import COLUMNS
@@ -143,10 +143,6 @@ LISTS: dict[str, Callable[[str], list[str]]] = {
     "charged": lambda words: [
         f"iif(m.in_part, json_extract(m.charge, '$.{key}'), m.{key})\n    as {key}"
         for key in _of(words)
-    ],
-    "rolled": lambda alias: [f"{alias}.{name}" for name in aggregates.columns(ROLLED)],
-    "rolled-of-job": lambda alias: [
-        f"{alias}.{name}" for name in aggregates.columns(ROLLED_OF_JOB)
     ],
     "class": lambda keys: [f"{aggregates.of_rows(OF_AUDIT[key])} as {key}" for key in keys.split()],
     "halves-of-records": lambda alias: _halves(

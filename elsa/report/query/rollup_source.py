@@ -29,6 +29,7 @@ _DAYS = {
     "rollup_user": "rollup_day_user",
     "rollup_job": "rollup_day_job",
 }
+_RUNS = "u.ended_hour is null"
 ALL = "rollup_hour"
 """The sums over all that ended, by no key."""
 _ROLLUPS = ROLLUPS | {ALL: Rollup("process_usage", "ended_hour", (), (), ROLLED), CLASS: CLASSES}
@@ -115,6 +116,8 @@ def parts(
         union += [
             _part(listed, view, [rows], conditions)
             for view in PARTS.get(rollup.view, (rollup.view,))
+            # Of what runs there is no record.
+            if not (rows == _RUNS and view == "unjoined_record_usage")
         ]
     return Query(
         "\nunion all\n".join(part.sql for part in union),
@@ -207,11 +210,7 @@ def _rest(rollup: Rollup, window: Window, hours: Hours) -> list[str]:
         inside = "".join(f" and {text}" for text in window.where(out))
         found += [f"{rows}{inside}" for rows in chosen(rollup, ", ".join(map(str, sorted(edges))))]
     if not window:
-        found.append(
-            "u.ended_hour is null"
-            if rollup.hour == "ended_hour"
-            else "u.until_ns is null and u.ended_hour is null"
-        )
+        found.append(_RUNS if rollup.hour == "ended_hour" else f"u.until_ns is null and {_RUNS}")
     return found
 
 
