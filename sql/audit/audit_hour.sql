@@ -1,8 +1,8 @@
--- Grain: one row per hour (since 1970, real time; NULL: of what has not ended), boot, class and
--- before_first_start, with sums over what ended in it. minutes has a bit for each minute of the hour in which
--- one ended, compared counts those whose CPU time both witnesses tell. Hours that are rolled up are
--- from rollup_audit, all else from the processes and records themselves; several rows may be of one
--- key.
+-- Grain: one row per hour (since 1970, real time; NULL for what has not ended), boot, class and
+-- before_first_start, with sums over what ended in the hour; several rows may have the same key, so
+-- add them up. minutes has a bit for each minute of the hour in which a process ended. compared
+-- counts the processes whose CPU time both sources know. Hours that are rolled up come from
+-- rollup_audit, all others from the processes and records themselves.
 select
     r.hour,
     r.boot_id,

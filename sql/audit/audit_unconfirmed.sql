@@ -1,8 +1,8 @@
--- Grain: one row per incarnation that only one witness saw, or both with a doubt, with the likely
--- cause; those apart of which only accounting could tell, as nobody listened yet (see
--- audit_period). period numbers the rows that belong together, within boot, class and cause: a
--- new one begins where a process that both saw ended in a minute of the clock between that of the
--- one before and its own.
+-- Grain: one row per incarnation that only one of the two sources saw, or both but not with
+-- certainty, with the likely cause. Incarnations that ended before the collector was first started
+-- are not in it (see audit_period). period numbers the rows that belong together, within boot,
+-- class and cause: a new period starts where a process that both sources saw ended in a minute
+-- between the minutes in which the previous row and this row ended.
 with loose as (
     -- records that are joined to none, by pid
     select

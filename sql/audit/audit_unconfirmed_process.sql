@@ -1,5 +1,5 @@
--- Grain: one row per incarnation that is in audit_unconfirmed, and the hour (since 1970, real time) in
--- which it ended.
+-- Grain: one row per incarnation that is in audit_unconfirmed, with the hour (since 1970, real
+-- time) in which it ended.
 select
     d.process_id,
     d.hour as ended_hour

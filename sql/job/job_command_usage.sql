@@ -1,6 +1,6 @@
 -- Grain: one row per job, command and forked_only: what command_usage is for the host, within one
--- job. Of pruned processes it is not known any more which commands they were: they are one row of
--- their job, pruned 1, without a command. So the rows of a job add up to job_usage.
+-- job. The commands of pruned processes are no longer known: they are one row of their job, with
+-- pruned 1 and no command. So the rows of a job add up to job_usage.
 select
     u.job_id,
     u.command,

@@ -1,7 +1,7 @@
--- Grain: one row per job and incarnation that was ever in it: several stays are one row, that of
--- the first, until the end of the last. since_ns 0 is "from its birth", until_ns NULL "to its end";
--- both monotonic. No `group by` here, so that a condition on job_id or process_id reaches the keys
--- of membership from any query around this view.
+-- Grain: one row per job and incarnation that was ever in it. Several memberships of one process
+-- are one row, from the entry of the first (since_ns) to the leave of the last (until_ns), both
+-- monotonic: since_ns 0 is "from its start", until_ns NULL "to its end". There is no `group by`, so
+-- that a condition on job_id or process_id reaches the keys of membership from any query.
 with stay as (
     select
         m.job_id,

@@ -1,6 +1,6 @@
--- Grain: one row per job and real uid: what user_usage is for the host, within one job. Of pruned
--- processes it is not known any more whose they were: they are one row of their job, pruned 1,
--- without a uid. So the rows of a job add up to job_usage.
+-- Grain: one row per job and real uid: what user_usage is for the host, within one job. The uids of
+-- pruned processes are no longer known: they are one row of their job, with pruned 1 and no uid.
+-- So the rows of a job add up to job_usage.
 select
     u.job_id,
     u.uid,

@@ -1,10 +1,10 @@
--- Grain: one row per incarnation, that is one life of one pid, with what taskstats and its
--- accounting record say it used. in_job is 1 if it was ever in a job. class says which witness saw
--- it (in words in audit_class), before_first_start 1 that only accounting could: the collector had never been
--- started on this host yet. NULL is unknown. user_s, system_s and cpu_s are taskstats' where it
--- told of the end, else the record's: provenance says which. Every table but the first is joined
--- `left`, though most have a row for certain: so the planner always starts from the process, looks
--- the rest up by key, and skips the tables whose columns nobody asks for.
+-- Grain: one row per incarnation (one process, from its start to its end), with what taskstats and
+-- its accounting record say it used. NULL is unknown. in_job is 1 if it was ever in a job. class
+-- says which source saw it (audit_class has the words); before_first_start is 1 if only accounting
+-- could, because the collector had not yet been started on this host. user_s, system_s and cpu_s
+-- are from taskstats where it reported the end, else from the record: provenance says which. Every
+-- table but the first is joined `left`, even where a row always exists: so the planner starts from
+-- the process, looks up the rest by key, and skips tables whose columns a query does not use.
 with life as (
     select
         p.id as process_id,

@@ -1,9 +1,9 @@
 -- Grain: one row per measure. in_all is counted straight from process, acct and usage; in_jobs over
 -- the processes that were ever in a job, each once and whole, however many jobs it was in; in_none
--- over all other processes and the records joined to none. Of what was pruned each has the sums
--- that were kept of it. Three counts that know nothing of each other: difference = in_all - in_jobs
--- - in_none is 0, or the warehouse is damaged. NULL: nobody counted that, of any of these processes.
--- Sums are in two halves (high in units of 2^32), so that none can overflow.
+-- over all other processes and the records joined to none. Each includes the sums that were kept of
+-- pruned processes. These are three independent counts: difference = in_all - in_jobs - in_none is
+-- 0, or the warehouse is damaged. NULL: no source counted that for any of these processes. Sums are
+-- in two halves (high in units of 2^32), so that none can overflow.
 with recorded as (
     select
         count(*) as records,
