@@ -1,10 +1,12 @@
-# Everything a newcomer needs, as root or not: `make run` shows what ELSA does on this host, `make test` proves that it does it right.
-# Both set themselves up in .venv and build/; PYTHON names another interpreter (3.11 or newer).
+# Everything a newcomer needs, as root or not: `make run` shows what ELSA does on this host, `make
+# test` proves that it is right. Both set themselves up in .venv and build/; PYTHON names another
+# interpreter (3.11 or newer).
 
 PYTHON ?= python3
 BIN := .venv/bin
-# Tests on the real kernel run one at a time, since there is one accounting switch; the others on every core.
-# The peers that tests compare with are unpacked here, never installed: installing acct would switch accounting on.
+# Tests on the real kernel run one at a time, since there is one accounting switch; the others on
+# every core. The programs that tests compare with are unpacked here, never installed: installing
+# acct would switch accounting on.
 export ELSA_PEERS ?= $(CURDIR)/build/peers
 
 .DEFAULT_GOAL := help
@@ -13,10 +15,10 @@ export ELSA_PEERS ?= $(CURDIR)/build/peers
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
-run: .venv/.run ## account a real job on this host and show what it cost (as root); leaves the host as it was
+run: .venv/.run ## account a real job on this host and show its cost (as root); changes nothing
 	@$(BIN)/python scripts/demo.py
 
-test: lint ## lint, then every test; the kernel's own need root and skip elsewhere (ELSA_REQUIRE_KERNEL=1: fail)
+test: lint ## lint, then every test; kernel tests need root (ELSA_REQUIRE_KERNEL=1: or fail)
 	@scripts/peers.sh "$(ELSA_PEERS)"
 	$(BIN)/pytest -q -n auto --ignore tests/kernel
 	$(BIN)/pytest -q tests/kernel
@@ -34,14 +36,17 @@ sql: .venv/.dev ## write the generated parts of sql/ and docs/, and the first mi
 	$(BIN)/python scripts/sql.py
 	$(BIN)/python scripts/schema.py
 
+BENCHMARKS = $(filter-out %/soak.py %/outages.py %/measure.py %/cost_report.py,\
+	$(sort $(wildcard benchmarks/*.py)))
+
 bench: .venv/.dev ## measure what speed matters for, one table per file in benchmarks/
 	@scripts/peers.sh "$(ELSA_PEERS)"
-	@for file in $(filter-out %/soak.py %/outages.py %/measure.py %/cost_report.py,$(sort $(wildcard benchmarks/*.py))); do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
+	@for file in $(BENCHMARKS); do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
 
-soak: .venv/.dev ## storms, rotations, restarts, kills and reports at once for MINUTES=n (1), then the books must balance (root)
+soak: .venv/.dev ## storms, restarts, kills, reports for MINUTES=n (1), then sums must agree (root)
 	@$(BIN)/python benchmarks/soak.py $(MINUTES)
 
-fuzz: .venv/.dev ## INPUTS=n inputs in all (1000000), from SEED=n, at whatever takes bytes from strangers; TARGET=name: at one
+fuzz: .venv/.dev ## INPUTS=n inputs (1000000) from SEED=n for all parsers, or for TARGET=name
 	@$(BIN)/python -W error -m tests.fuzz $(or $(INPUTS),1000000) $(or $(SEED),1) "$(TARGET)"
 
 man: .venv/.run ## man pages of every command, in build/man (a wheel has them in share/man)
@@ -51,7 +56,8 @@ clean: ## remove .venv, build/ and every cache
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# What is installed follows pyproject.toml. The package itself is installed editable, so that a change of the code needs nothing.
+# What is installed follows pyproject.toml. The package itself is installed editable, so that a
+# change of the code needs nothing.
 .venv/.run: pyproject.toml scripts/setup.sh
 	@scripts/setup.sh "$(PYTHON)" .
 	@touch $@

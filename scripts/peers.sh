@@ -1,19 +1,23 @@
 #!/bin/sh
-# Fetch the programs that tests compare ELSA with (GNU acct, forkstat, GNU time) and unpack them: peers.sh FOLDER
-# They are not installed: Debian's acct package switches accounting on. Without them those tests skip, so nothing here is an error.
+# peers.sh FOLDER: fetch the programs that tests compare ELSA with (GNU acct, forkstat, GNU time)
+# and unpack them. They are not installed: Debian's acct package switches accounting on. Without
+# them those tests skip, so nothing here is an error.
 set -u
 folder=$1
 packages="acct forkstat time"
 
 [ -e "$folder/.complete" ] && exit 0
 for tool in apt-get dpkg; do
-    command -v "$tool" >/dev/null || { echo "no $tool here, so no peers to compare with; those tests will skip" >&2; exit 0; }
+    command -v "$tool" >/dev/null && continue
+    echo "no $tool here, so nothing to compare with; those tests will skip" >&2
+    exit 0
 done
 
 mkdir -p "$folder/packages" && cd "$folder/packages" || exit 0
 # shellcheck disable=SC2086
 fetch() { timeout 120 apt-get download -qq $packages </dev/null >apt.log 2>&1; }
-if ! fetch && ! { [ "$(id -u)" -eq 0 ] && timeout 300 apt-get update -qq </dev/null >apt.log 2>&1 && fetch; }; then
+update() { [ "$(id -u)" -eq 0 ] && timeout 300 apt-get update -qq </dev/null >apt.log 2>&1; }
+if ! fetch && ! { update && fetch; }; then
     echo "the packages $packages cannot be fetched, so those tests will skip:" >&2
     tail -n 3 apt.log >&2
     exit 0

@@ -5,7 +5,8 @@ cd "$(dirname "$0")/.."
 python=$1 requirement=$2
 
 if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-    echo "ELSA needs Python 3.11 or newer, and $python is not; name one that is: make PYTHON=/path/to/python3" >&2
+    echo "ELSA needs Python 3.11 or newer, and $python is older; name another:" \
+        "make PYTHON=/path/to/python3" >&2
     exit 1
 fi
 
@@ -24,4 +25,5 @@ fi
 
 [ -x .venv/bin/pip ] || "$python" -m venv --clear .venv
 echo "installing ELSA and what it needs into .venv" >&2
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input --editable "$requirement"
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input \
+    --editable "$requirement"

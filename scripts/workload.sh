@@ -1,5 +1,6 @@
 #!/bin/sh
-# The job of the demonstration: what build and cron jobs do to an accounting that only looks at a process and its children.
+# The job of the demonstration: what build and cron jobs do that an accounting of a process and its
+# children alone would miss.
 set -eu
 true=$(command -v /bin/true || command -v /usr/bin/true)
 

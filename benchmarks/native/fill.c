@@ -1,12 +1,14 @@
 /*
- * The bound for whatever fills a warehouse: copy rows of one warehouse into another one of the same schema.
+ * The lower bound for filling a warehouse: copies rows into another warehouse of the same schema.
  *
  *     fill FROM TO [TABLE...]
  *
- * Prepared statements, 10,000 rows of each table in turns to a transaction (which is faster than 50,000, and than a table at a time, as
- * rows that belong together are near in the cache), every index and trigger at work; nothing is decoded, decided or joined. So no program
- * that writes these rows through SQLite can be much faster. TO has the schema, and rows only in tables that are not named; with none
- * named, all are copied that hold rows in FROM and none in TO, but for `process_start_block`, which triggers write. Prints the rows written.
+ * Prepared statements; 10,000 rows of each table in turns per transaction, which is faster than
+ * 50,000, and than a table at a time, as rows that belong together are close in the cache. Indices
+ * and triggers are active; nothing is decoded, decided or joined. So no program that writes these
+ * rows through SQLite can be much faster. TO has the schema, and rows only in tables that are not
+ * named. If none is named, all are copied that have rows in FROM and none in TO, except
+ * `process_start_block`, which triggers write. Prints the number of rows.
  */
 #include <sqlite3.h>
 #include <stdio.h>
@@ -124,7 +126,8 @@ int main(int count, char **arguments)
     if (!found) {
         sqlite3_stmt *list;
         const char *sql = "select name from sqlite_master"
-                          " where type = 'table' and name not like 'sqlite\\_%' escape '\\' and name <> 'process_start_block'";
+                          " where type = 'table' and name not like 'sqlite\\_%' escape '\\'"
+                          " and name <> 'process_start_block'";
         check(from, sqlite3_prepare_v2(from, sql, -1, &list, NULL), sql);
         while (sqlite3_step(list) == SQLITE_ROW && found < MOST_TABLES)
             if (is_empty(to, (const char *)sqlite3_column_text(list, 0)))

@@ -1,8 +1,10 @@
 /*
- * The bound for whatever hears the process events connector: decode every event and count it, nothing else.
+ * The lower bound for receiving the process events connector: decodes and counts every event,
+ * nothing else.
  *
- * Waits 20 ms between drains, as jobd does, since being woken by every event costs everybody. Prints a line when it listens; ends on
- * SIGTERM and prints how many forks, execs and exits it decoded and how often the receive buffer (256 MiB) overran.
+ * Waits 20 ms between drains, as jobd does, since waking up for every event slows the machine.
+ * Prints a line when it listens. On SIGTERM it ends and prints how many forks, execs and exits it
+ * decoded, and how often the receive buffer (256 MiB) overran.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -39,7 +41,8 @@ static int listening(void)
         .operation = PROC_CN_MCAST_LISTEN,
     };
     if (sock < 0 || setsockopt(sock, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size) ||
-        bind(sock, (struct sockaddr *)&address, sizeof address) || send(sock, &request, sizeof request, 0) < 0) {
+        bind(sock, (struct sockaddr *)&address, sizeof address) ||
+        send(sock, &request, sizeof request, 0) < 0) {
         perror("listen");
         return -1;
     }

@@ -1,7 +1,7 @@
 /*
  * As many processes as the machine can start: spawn WORKERS COUNT [PROGRAM].
  *
- * Each worker starts COUNT children, one after the other, that execute PROGRAM or, without one, exit at once.
+ * Each worker starts COUNT children, one after the other, that execute PROGRAM, or exit at once.
  */
 #define _GNU_SOURCE
 #include <spawn.h>

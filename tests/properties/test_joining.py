@@ -36,7 +36,7 @@ shares = st.sampled_from([0.0, 0.05, 0.5])
 
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PassResult]:
-    """A function that tells what joining makes of a history with gaps and lost records, in an empty
+    """A function that returns the result of joining with gaps and lost records, in an empty
     warehouse each time.
 
     Given `later_at_work`, a while later: with jobd still at work or not.

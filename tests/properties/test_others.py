@@ -134,7 +134,7 @@ def warehouse(
 
 
 def found(connection: sqlite3.Connection, selection: Criteria) -> object:
-    """What the user is told, the members included."""
+    """What the user is shown, the members included."""
     try:
         told = defined_jobs.describe(defined_jobs.find(connection, Path("none"), selection, ME))
     except ElsaError as error:

@@ -1,11 +1,14 @@
-/* Units as a service manager starts them, each in a control group of its own, and which processes each had.
+/* Units as a service manager starts them, each in a control group of its own, and the processes of
+ * each.
  *
  *   cgroups FOLDER PROGRAM WAY UNITS CHILDREN MICROSECONDS
  *
- * Starts UNITS processes one after the other. WAY says how each gets into its group FOLDER/unitN: "self" moves itself, "parent" is moved by its
- * parent while it waits, "into" is cloned into it (CLONE_INTO_CGROUP). There it forks CHILDREN children, lives for MICROSECONDS and waits for
- * them; every second child runs PROGRAM.N (a link to this program) without arguments, which exits at once, and the others live as long.
- * Prints of every unit: the inode number of its directory, its pid and those of its children. Removes groups and links. */
+ * Starts UNITS processes one after the other. WAY says how each enters its group FOLDER/unitN:
+ * "self" moves itself, "parent" is moved by its parent while it waits, "into" is cloned into it
+ * (CLONE_INTO_CGROUP). There it forks CHILDREN children, runs for MICROSECONDS and waits for them;
+ * every second child runs PROGRAM.N (a link to this program) without arguments, which exits at
+ * once, and the others run as long. Prints of every unit: the inode number of its directory, its
+ * pid and those of its children. Removes groups and links. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -88,7 +91,8 @@ int main(int argc, char **argv)
         int moved[2];
         snprintf(group, sizeof group, "%s/unit%d", folder, number);
         snprintf(program, sizeof program, "%s.%d", argv[2], number);
-        if (mkdir(group, 0755) || stat(group, &status) || symlink("/proc/self/exe", program) || pipe2(moved, O_CLOEXEC))
+        if (mkdir(group, 0755) || stat(group, &status) || symlink("/proc/self/exe", program) ||
+            pipe2(moved, O_CLOEXEC))
             die(group);
         int directory = open(group, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         struct clone_args args = {.exit_signal = SIGCHLD, .flags = 0};

@@ -1,4 +1,4 @@
-// exits MODE US: threads of one process end with codes of their own, at once or US microseconds apart.
+// exits MODE US: threads of a process end with their own codes, at once or US microseconds apart.
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <stdlib.h>
@@ -11,8 +11,18 @@ static pthread_barrier_t barrier;
 
 static void nap(void) { if (us) usleep(us); }
 static void *end_all(void *code) { nap(); syscall(SYS_exit_group, (long)code); return 0; }
-static void *end_all_at_once(void *code) { pthread_barrier_wait(&barrier); syscall(SYS_exit_group, (long)code); return 0; }
-static void *end_itself(void *code) { pthread_barrier_wait(&barrier); syscall(SYS_exit, (long)code); return 0; }
+static void *end_all_at_once(void *code)
+{
+    pthread_barrier_wait(&barrier);
+    syscall(SYS_exit_group, (long)code);
+    return 0;
+}
+static void *end_itself(void *code)
+{
+    pthread_barrier_wait(&barrier);
+    syscall(SYS_exit, (long)code);
+    return 0;
+}
 static void *sleep_on(void *unused) { for (;;) pause(); return unused; }
 static void *end_soon(void *unused) { nap(); return unused; }
 static void *fail(void *unused) { nap(); abort(); return unused; }

@@ -1,11 +1,13 @@
-/* Processes that follow each other under the same pids, and what became of each, known without looking at any pid.
+/* Processes that follow each other under the same pids, and what became of each, known without its
+ * pid.
  *
  *   reuse COUNT PID
  *
- * Two workers, A and B, fork COUNT children each. A child calls itself by its worker and its number ("A17"), forks a child of its own
- * ("a17") if its number divides by 10, and exits with its number modulo 3. With PID, every child of both workers gets that very pid, in turn; with 0
- * the kernel chooses. Prints the pids of the workers, waits for a line on stdin, and prints for every child, its own child
- * included: name, pid, status, monotonic nanoseconds when it began and when it ended. */
+ * Two workers, A and B, fork COUNT children each. A child names itself by its worker and its number
+ * ("A17"), forks a child of its own ("a17") if its number divides by 10, and exits with its number
+ * modulo 3. With PID, every child of both workers gets that very pid, in turn; with 0 the kernel
+ * chooses. Prints the pids of the workers, waits for a line on stdin, and prints for every child
+ * and grandchild: name, pid, status, monotonic nanoseconds when it started and when it ended. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <linux/sched.h>
@@ -43,7 +45,8 @@ static long now(void)
 
 static pid_t fork_as(pid_t pid)
 {
-    struct clone_args args = {.exit_signal = SIGCHLD, .set_tid = (uintptr_t)&pid, .set_tid_size = pid ? 1 : 0};
+    struct clone_args args = {
+        .exit_signal = SIGCHLD, .set_tid = (uintptr_t)&pid, .set_tid_size = pid ? 1 : 0};
     if (!pid)
         args.set_tid = 0;
     for (;;) {
@@ -63,7 +66,8 @@ static void live(struct life *life, char worker, int number)
     prctl(PR_SET_NAME, name);
 }
 
-static void work(char worker, int count, pid_t pid, struct life *lives, struct life *grand, int in, int out)
+static void work(char worker, int count, pid_t pid, struct life *lives, struct life *grand, int in,
+                 int out)
 {
     char token;
     for (int number = 0; number < count; number++) {
@@ -107,7 +111,8 @@ int main(int argc, char **argv)
 {
     int count = argc > 2 ? atoi(argv[1]) : 0, pid = argc > 2 ? atoi(argv[2]) : 0, to[3][2];
     size_t grand = count / EVERY + 1, all = 2 * (count + grand);
-    struct life *lives = mmap(NULL, all * sizeof *lives, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct life *lives =
+        mmap(NULL, all * sizeof *lives, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (lives == MAP_FAILED)
         die("mmap");
     for (int index = 0; index < 3; index++)

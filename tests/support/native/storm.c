@@ -2,10 +2,12 @@
  *
  *   storm WORKERS CHILDREN EVERY [PAUSE]
  *
- * Each worker forks CHILDREN processes, one after the other, that call themselves by worker and number ("2.17") and exit with
- * their number modulo 256; every EVERYth forks one of its own first ("2+17"), which is waited for, and the next one another that is left to
- * init ("2-17"). PAUSE: microseconds between two. Prints its own pid and those of the workers, waits for a line on stdin, and then
- * prints how many processes it started after that, the sum of their exit codes, the lowest and the highest of their pids. */
+ * Each worker forks CHILDREN processes, one after the other, that name themselves by worker and
+ * number ("2.17") and exit with their number modulo 256; every EVERYth forks one of its own first
+ * ("2+17"), which is waited for, and the next one another that is left to init ("2-17"). PAUSE:
+ * microseconds between two. Prints its own pid and those of the workers, waits for a line on stdin,
+ * and then prints how many processes it started after that, the sum of their exit codes, the lowest
+ * and the highest of their pids. */
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <stdlib.h>
@@ -74,9 +76,11 @@ static void work(struct sums *sums, int worker, int children, int every, int pau
 
 int main(int argc, char **argv)
 {
-    int workers = argc > 3 ? atoi(argv[1]) : 0, children = argc > 3 ? atoi(argv[2]) : 0, every = argc > 3 ? atoi(argv[3]) : 0;
+    int workers = argc > 3 ? atoi(argv[1]) : 0, children = argc > 3 ? atoi(argv[2]) : 0;
+    int every = argc > 3 ? atoi(argv[3]) : 0;
     int pause = argc > 4 ? atoi(argv[4]) : 0, gate[2], failed = 0, status;
-    struct sums *sums = mmap(NULL, sizeof *sums, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct sums *sums =
+        mmap(NULL, sizeof *sums, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (sums == MAP_FAILED || pipe(gate))
         die("start");
     sums->lowest = 1L << 30;

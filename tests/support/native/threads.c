@@ -2,17 +2,19 @@
  *
  *   threads MODE [COUNT]
  *
- * Waits for a line on stdin, then is the process that MODE names; its exit status is the one stated there.
+ * Waits for a line on stdin, then is the process that MODE names, with the exit status stated.
  *
  *   leader-first    the leader exits with 0, the last of COUNT threads lets the process end (0)
  *   group-exit      the leader exits with 0, another thread ends the process with 6
  *   other-exec      the last of COUNT threads executes `sh -c "exit 5"`
  *   killed          the leader exits with 0, another thread kills the process with SIGKILL
- *   code            a thread alone exits with 5, and a while later the leader ends the process with 0
+ *   code            a thread alone exits with 5, and later the leader ends the process with 0
  *   many            COUNT threads at once, joined, and a while later; 4
  *   storm           COUNT threads, eight at a time, joined, and a while later; 3
- *   forking         the leader exits with 0, another thread forks COUNT children that exit with 8, and ends the process with 2
- *   old             COUNT threads are there before the line is read: then the leader exits with 0, later another ends the process with 7
+ *   forking         the leader exits with 0, another thread forks COUNT children that exit with 8,
+ *                   and ends the process with 2
+ *   old             COUNT threads exist before the line is read: then the leader exits with 0, and
+ *                   later another ends the process with 7
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -53,7 +55,7 @@ static void *last(void *nothing)
     usleep(20000); /* the leader is gone by now */
     for (int index = 0; index < count; index++)
         sem_post(&done);
-    usleep(20000); /* which of two codes came last is certain then; exits.c has those that are nearer */
+    usleep(20000); /* the last of two codes is certain then; exits.c has closer ones */
     if (!strcmp(mode, "group-exit"))
         syscall(SYS_exit_group, 6);
     if (!strcmp(mode, "old"))
