@@ -16,7 +16,7 @@ from enum import Enum
 from functools import cache
 from itertools import chain
 from math import frexp
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from elsa.decode.comm import escape_comm
 from elsa.errors import DataError
@@ -128,6 +128,17 @@ AcctRow: TypeAlias = tuple[
     int, int, int, int, int, int, int, int, int, float, int, int, int, int, int, int, int, int, str
 ]
 """The fields of an AcctRecord as a plain tuple, which is made faster; an AcctRecord is one too."""
+
+# Positions of fields in an AcctRow.
+FLAG: Final = 0
+EXITCODE: Final = 3
+UID: Final = 4
+PID: Final = 6
+PPID: Final = 7
+BTIME: Final = 8
+ETIME: Final = 9
+MEM: Final = 12
+COMM: Final = 18
 
 
 class Content(Enum):

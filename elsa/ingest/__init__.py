@@ -1,1 +1,1 @@
-"""The ingester: accounting files into the warehouse, each record exactly once."""
+"""The ingester: reads accounting files into the warehouse, each record exactly once."""

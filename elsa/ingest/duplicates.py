@@ -1,21 +1,23 @@
-"""Records of a file that were read before from another one, of which this is a damaged copy: they
+"""Finds repeated records: records of a damaged copy that were already read from another file. They
 must not count twice.
 
-A sound copy is known by its first record and the bytes before the resume point
-(elsa/ingest/resume.py). One that is cut, torn or has a hole is not; but its records are byte for
-byte those that were read, in the same order, so each is compared with what is there.
+A sound copy is recognised by its first record and the bytes before the resume point
+(elsa/ingest/resume.py). A copy that is cut, torn or has a hole is not recognised so; but its
+records are byte for byte those that were read, in the same order. So each record is compared with
+the stored ones.
 
-A record counts unless it is proven to be the same. Two boots of a host without a clock chip begin
-with equal records, too: what tells them from a copy is that each goes on by itself. Damage takes
-records away, and a file that was cut grows by later ones; neither puts other records into the place
-and time of those that were read. And a record of a clock that was never set proves nothing.
+A record counts unless it is certain to be repeated. Two boots of a host without a clock chip start
+with equal records, too, but other records follow in each: that distinguishes them from copies.
+Damage removes records, and a file that was cut grows by later records; neither puts other records
+into the place and time of those that were read. A record with a time at which no clock was set
+proves nothing.
 
 Two processes may leave the same bytes: the same pid twice within a second, with the same figures.
-Within one file both count. Two files are only compared where they overlap by more than a second in
-which both were written, which rotation never makes, or begin alike.
+Within a file both count. Two files are compared only if they have the same first record, or if both
+were written during more than a common second, which rotation never causes.
 
-What was pruned cannot be compared any more: of an hour of which something was, all that such a file
-repeats is taken for read.
+Pruned records cannot be compared any more: in an hour of which records were pruned, all records of
+a file that may be a copy are taken to be repeated.
 """
 
 from __future__ import annotations
@@ -27,18 +29,19 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from elsa.decode.acct import CLOCK_SET, AcctRow, decode_record, exit_second, plausible
+from elsa.decode.acct import BTIME, CLOCK_SET, AcctRow, decode_record, exit_second, plausible
 from elsa.ingest.resume import StoredFile
 
-# So many records are compared at a time: each time all that is stored is walked through.
+# How many records are compared at a time: each time all stored records of these files are read.
 SEGMENT = 50_000
-_BTIME = 8
 _FOREVER = 2**62
 
-_STORED = """select acct.id, acct_file_id, flag, version, tty, exitcode, acct.uid, gid, pid, ppid, btime, etime, utime, stime, mem, io, rw,
-                    minflt, majflt, swaps, comm.name
-             from acct join comm on comm.id = comm_id
-             where acct_file_id in (select value from json_each(?)) and btime between ? and ? order by acct.id"""
+_STORED = """
+    select acct.id, acct_file_id, flag, version, tty, exitcode, acct.uid, gid, pid, ppid, btime,
+           etime, utime, stime, mem, io, rw, minflt, majflt, swaps, comm.name
+    from acct join comm on comm.id = comm_id
+    where acct_file_id in (select value from json_each(?)) and btime between ? and ?
+    order by acct.id"""
 
 Rows = Sequence[tuple[int, AcctRow]]
 """Position and record."""
@@ -46,36 +49,37 @@ Rows = Sequence[tuple[int, AcctRow]]
 
 @dataclass
 class _Other:
-    """A file that was read, and how far the one at hand is a copy of it."""
+    """A file that was read before, which the file that is read now may copy."""
 
     id: int
     first: float
     last: float
     """The seconds in which its first and last process ended."""
-    begins_alike: bool
+    same_head: bool
+    """Both files have the same first record."""
     repeated: set[int] = field(default_factory=set)
-    """The positions of records that stand in it."""
+    """Positions in the new file of records that are in this file, too."""
     proof: bool = False
-    """One of them tells a time that a clock was set to."""
+    """A repeated record has a time at which a clock was set."""
     contradicted: bool = False
-    """Other records stand in the place of its own."""
+    """The new file has other records where this file has its own."""
     latest_id: int = 0
-    """Of its record that was found last."""
+    """The id of this file's latest record that is repeated."""
     since: int | None = None
-    """The first second in which a record since then ended that does not stand in it."""
+    """The first second in which a later record of the new file ended that is not in this file."""
 
     def is_original(self) -> bool:
-        """Whether the file at hand is a copy of this one."""
+        """Whether the new file is a copy of this one."""
         return self.proof and not self.contradicted
 
 
-class Copies:
-    """What other files of the host told before, for one file that is being read."""
+class Duplicates:
+    """Compares a new file with the records that were read from other files of the host."""
 
     def __init__(self, connection: sqlite3.Connection, host_id: int, known: StoredFile) -> None:
         self._connection = connection
-        # Of a file whose first record is damaged nobody knows how far back it goes.
-        first = _known(_second(known.head), -1)
+        # If the first record is damaged, it is not known how far back the file goes.
+        first = _or_default(_second(known.head), -1)
         rows = connection.execute(
             "select id, head, tail, modified_at_ns from acct_file where host_id = ? and id <> ? and"
             " records > 0",
@@ -84,22 +88,22 @@ class Copies:
         others = [
             _Other(
                 id_,
-                _known(_second(head), -1),
-                _known(_second(tail), modified_at_ns // 10**9 + 1),
+                _or_default(_second(head), -1),
+                _or_default(_second(tail), modified_at_ns // 10**9 + 1),
                 head == known.head,
             )
             for id_, head, tail, modified_at_ns in rows
         ]
-        self._others = [other for other in others if other.begins_alike or first < other.last]
+        self._others = [other for other in others if other.same_head or first < other.last]
 
     @property
     def possible(self) -> bool:
-        """Whether the file may repeat another; if not, it need not be looked through."""
+        """Whether the file may repeat another; if not, it need not be compared."""
         return bool(self._others)
 
     def repeated(self, batches: Iterable[Rows]) -> set[int]:
-        """The positions of those of a file's records that were read from another one."""
-        gone: dict[int, list[_Other]] = {}
+        """The positions of records in the new file that were read from another file."""
+        pruned: dict[int, list[_Other]] = {}
         for rows in _segments(batches):
             seconds = [exit_second(row) for _, row in rows]
             others = [
@@ -108,52 +112,52 @@ class Copies:
                 if min(seconds) <= other.last and other.first <= max(seconds)
             ]
             if others:
-                gone.update(self._gone(rows, seconds, others))
-                self._compare(rows, seconds, others, gone)
+                pruned.update(self._pruned(rows, seconds, others))
+                self._compare(rows, seconds, others, pruned)
         for other in self._others:
-            self._look_between(other, _FOREVER)
-        found = {
+            self._check_between(other, _FOREVER)
+        positions = {
             position
-            for position, others in gone.items()
+            for position, others in pruned.items()
             if not all(other.contradicted for other in others)
         }
-        return found.union(*(other.repeated for other in self._others if other.is_original()))
+        return positions.union(*(other.repeated for other in self._others if other.is_original()))
 
     def _compare(
         self,
         rows: Rows,
         seconds: Sequence[int],
         others: Sequence[_Other],
-        gone: dict[int, list[_Other]],
+        pruned: dict[int, list[_Other]],
     ) -> None:
-        there = self._stored(rows, others)
+        stored = self._stored(rows, others)
         for (position, row), second in zip(rows, seconds, strict=True):
             for other in others:
-                ids = there.get((other.id, row), ())
+                ids = stored.get((other.id, row), ())
                 place = bisect_right(ids, other.latest_id)
                 if place < len(ids):
-                    self._look_between(other, ids[place])
+                    self._check_between(other, ids[place])
                     other.latest_id = ids[place]
                     other.repeated.add(position)
                     other.proof |= second >= CLOCK_SET
-                elif position not in gone and (other.since is None or second < other.since):
+                elif position not in pruned and (other.since is None or second < other.since):
                     other.since = second
 
     def _stored(self, rows: Rows, others: Sequence[_Other]) -> dict[tuple[int, AcctRow], list[int]]:
-        """By file and record the ids of those that are equal to one of these, in file order."""
+        """By file and record: the ids of stored records equal to a new one, in file order."""
         wanted = {row for _, row in rows}
-        begun = [row[_BTIME] for _, row in rows]
-        where = (json.dumps([other.id for other in others]), min(begun), max(begun))
-        there: dict[tuple[int, AcctRow], list[int]] = defaultdict(list)
+        btimes = [row[BTIME] for _, row in rows]
+        where = (json.dumps([other.id for other in others]), min(btimes), max(btimes))
+        stored: dict[tuple[int, AcctRow], list[int]] = defaultdict(list)
         for id_, file_id, *values in self._connection.execute(_STORED, where):
             row: AcctRow = tuple(values)
             if row in wanted:
-                there[file_id, row].append(id_)
-        return there
+                stored[file_id, row].append(id_)
+        return stored
 
-    def _look_between(self, other: _Other, id_: int) -> None:
-        """Whether records that only the file at hand has stand where the other has records of its
-        own, and are no later than these.
+    def _check_between(self, other: _Other, id_: int) -> None:
+        """Check whether the new file has records of its own where the other file has records of its
+        own that are no earlier: then it is no copy.
         """
         if other.since is None or (not other.latest_id and id_ == _FOREVER):
             return
@@ -164,29 +168,27 @@ class Copies:
         other.contradicted |= self._connection.execute(sql, between).fetchone() is not None
         other.since = None
 
-    def _gone(
+    def _pruned(
         self, rows: Rows, seconds: Sequence[int], others: Sequence[_Other]
     ) -> dict[int, list[_Other]]:
-        """Those of these that were read, if at all, in an hour of which something was pruned since,
-        and from which files.
+        """By position: records of hours of which something was pruned, and the files from which
+        they may have been read.
         """
-        pruned = {
-            hour
-            for (hour,) in self._connection.execute(
-                "select distinct hour from rollup_command where pruned = 1"
-            )
-        }
-        found = {}
+        hours = self._connection.execute(
+            "select distinct hour from rollup_command where pruned = 1"
+        )
+        pruned_hours = {hour for (hour,) in hours}
+        by_position = {}
         for (position, _), second in zip(rows, seconds, strict=True):
-            if second // 3600 in pruned:
-                theirs = [other for other in others if other.first <= second <= other.last]
-                if theirs:
-                    found[position] = theirs
-        return found
+            if second // 3600 in pruned_hours:
+                possible = [other for other in others if other.first <= second <= other.last]
+                if possible:
+                    by_position[position] = possible
+        return by_position
 
 
 def _segments(batches: Iterable[Rows]) -> Iterator[Rows]:
-    """Some at a time, so that memory is bounded."""
+    """The rows in larger batches, so that memory is bounded."""
     rows: list[tuple[int, AcctRow]] = []
     for batch in batches:
         rows += batch
@@ -202,5 +204,5 @@ def _second(record: bytes) -> int | None:
     return exit_second(decode_record(record)) if plausible(record) else None
 
 
-def _known(second: int | None, otherwise: float) -> float:
-    return otherwise if second is None else second
+def _or_default(second: int | None, default: float) -> float:
+    return default if second is None else second

@@ -1,5 +1,5 @@
-"""Which accounting files a pass of the ingester looks at: those named, or the live one and what it
-was rotated to, oldest first.
+"""Which accounting files a pass of the ingester reads: the named ones, or the live file and its
+rotated files, oldest first.
 """
 
 from __future__ import annotations
@@ -18,31 +18,29 @@ from elsa.errors import DataError, ElsaError, InputMissingError
 from elsa.kernel import acct_file
 from elsa.kernel.acct_file import AcctFile
 
-# How long a file without a name is kept open although it does not grow.
-LET_GO_S = 600.0
-# A compressor that is at work has written to its file within this time.
-AT_WORK_S = 60.0
+# How long a removed file that does not grow is kept open.
+KEPT_OPEN_S = 600.0
+# A compressor that still runs has written to its file within this time.
+COMPRESSING_S = 60.0
 
 Unchanged = Callable[[os.stat_result], bool]
-"""Whether a file was read to its end before and is as it was then."""
+"""Whether a file was read to its end before and has not changed since."""
 
 
 class Source(NamedTuple):
-    """A file to be read, as it was when the pass began."""
+    """A file to be read, as it was when the pass started."""
 
     file: AcctFile
     size: int | None
     """Where to stop; None for a compressed file, which is read to its end."""
     disk_size: int
     modified_at_ns: int
-    begun: float
-    """The second in which its first process ended, or, if its clock was not set then, in which the
+    first_second: float
+    """The second in which its first process ended or, if the clock was not set then, in which the
     file was changed last.
     """
     live: bool
-    """The kernel may write to it, as far as one can tell: a record that is torn at its end may
-    still become whole.
-    """
+    """The kernel may be writing to it: a torn record at its end may still become whole."""
 
 
 @dataclass
@@ -55,8 +53,8 @@ class _Kept:
 
 
 class Sources:
-    """Finds and opens what is to be read. `keep_open` is for those who follow: the kernel writes on
-    into a file that was removed.
+    """Finds and opens the files to be read. When files are followed, `keep_open` is called: the
+    kernel goes on writing to a file that was removed.
     """
 
     def __init__(self, live: Path) -> None:
@@ -69,11 +67,11 @@ class Sources:
         self._kept = {}
 
     def keeps_removed(self) -> bool:
-        """Whether a file is open that nobody can open any more."""
+        """Whether a file without a name is kept open."""
         return any(kept.file.status().st_nlink == 0 for kept in (self._kept or {}).values())
 
     def close(self) -> None:
-        """Let go of what is kept open."""
+        """Close all files that are kept open."""
         for kept in (self._kept or {}).values():
             kept.file.close()
         self._kept = None
@@ -85,10 +83,10 @@ class Sources:
         opened: ExitStack,
         troubles: list[ElsaError],
     ) -> list[Source]:
-        """What is new in these files, or in the usual ones if none are named; what cannot be read
-        is added to the troubles.
+        """Those of these files, or of the usual ones if none are named, that have something new.
+        Errors of files that cannot be read are added to `troubles`.
 
-        Raises InputMissingError where none are named and there is none.
+        Raises InputMissingError if no file is named and there is none.
         """
         named = self._named(paths)
         sources = self._removed(named, unchanged)
@@ -102,29 +100,29 @@ class Sources:
             else:
                 sources += [source] if source is not None else []
         self._keep(paths or [self._live])
-        # Numbers, dates and times of change say in which order files were written, but their
-        # records say it best.
-        return sorted(sources, key=lambda source: (source.live, source.begun))
+        # The order in which files were written is known best from their records, not from their
+        # names or times of change.
+        return sorted(sources, key=lambda source: (source.live, source.first_second))
 
     def unread(self) -> list[Path]:
-        """Accounting files beside the usual one whose names are not those of rotated ones."""
+        """Accounting files beside the usual one whose names are not those of rotated files."""
         return [path for path in acct_file.siblings(self._live).others if _is_accounting(path)]
 
     def _named(self, paths: Sequence[Path]) -> Sequence[Path]:
-        """The files to look at; none, where the only one was removed and is still open here."""
-        found = list(paths) or acct_file.rotated(self._live)
+        """The files to read; none, if the only one was removed and is kept open here."""
+        named = list(paths) or acct_file.rotated(self._live)
         if not paths and self._live.exists():
-            found.append(self._live)
-        if not found and not self._kept:
+            named.append(self._live)
+        if not named and not self._kept:
             raise InputMissingError(
                 f"{self._live}: no such file; switch accounting on (accton {self._live}), or name"
                 " the file"
             )
-        return found
+        return named
 
     def _is_copy(self, path: Path, named: Sequence[Path], unchanged: Unchanged) -> bool:
-        """Whether the plain form of a compressed file is read, too, and holds all that it does. Both
-        are there while a compressor is at work; what it has written so far is no damaged file.
+        """Whether the plain form of a compressed file is read, too, and holds all of its records.
+        Both exist while a compressor runs; what it has written so far is not a damaged file.
         """
         plain = acct_file.unpacked_name(path)
         if plain == path or plain not in named:
@@ -133,20 +131,20 @@ class Sources:
             status = part.status()
             if unchanged(status) or whole.compressed:
                 return False
-            seen = (*_version(status), *_version(whole.status()))
-            if self._copies.get(path) == seen:
+            versions = (*_version(status), *_version(whole.status()))
+            if self._copies.get(path) == versions:
                 return True
             try:
                 same = acct_file.holds(whole, part)
             except DataError:  # damaged, or not finished yet
-                return abs(time.time() - status.st_mtime) < AT_WORK_S
+                return abs(time.time() - status.st_mtime) < COMPRESSING_S
             if same:
-                self._copies[path] = seen
+                self._copies[path] = versions
             return same
         return False
 
     def _keep(self, live: Sequence[Path]) -> None:
-        """Keep files open that the kernel may go on writing to when their names are gone."""
+        """Keep files open to which the kernel may go on writing after they are removed."""
         if self._kept is None:
             return
         for path in live:
@@ -159,37 +157,29 @@ class Sources:
                     self._kept[status.st_dev, status.st_ino] = _Kept(file, time.monotonic())
 
     def _removed(self, named: Sequence[Path], unchanged: Unchanged) -> list[Source]:
-        """Files that have no name any more and have grown; what has long stopped growing is let go,
-        so that its space is given back.
+        """Files that have no name any more and have grown. A file that has not grown for long is
+        closed, so that its space becomes free.
         """
-        here = set()
+        with_names = set()
         for path in named:
             with suppress(OSError):
-                here.add((path.stat().st_dev, path.stat().st_ino))
+                with_names.add((path.stat().st_dev, path.stat().st_ino))
         sources = []
         for key, kept in list((self._kept or {}).items()):
             status = kept.file.status()
-            if key in here:
+            size = status.st_size
+            if key in with_names:
                 kept.since_s = time.monotonic()
-            elif not unchanged(status) and status.st_size:
+            elif not unchanged(status) and size:
                 kept.since_s = time.monotonic()
-                sources.append(
-                    Source(
-                        kept.file,
-                        status.st_size,
-                        status.st_size,
-                        status.st_mtime_ns,
-                        begun=inf,
-                        live=True,
-                    )
-                )
-            elif time.monotonic() - kept.since_s > LET_GO_S and self._kept is not None:
+                sources.append(Source(kept.file, size, size, status.st_mtime_ns, inf, live=True))
+            elif time.monotonic() - kept.since_s > KEPT_OPEN_S and self._kept is not None:
                 kept.file.close()
                 del self._kept[key]
         return sources
 
     def _open(self, path: Path, unchanged: Unchanged, opened: ExitStack) -> Source | None:
-        """Open a file unless there is nothing new in it."""
+        """Open a file unless it has nothing new."""
         try:
             status = path.stat()
         except OSError as error:
@@ -199,19 +189,11 @@ class Sources:
         file = opened.enter_context(AcctFile(path))
         if acct.content(file.read, str(path)) is acct.Content.EMPTY:
             return None
-        status = (
-            file.status()
-        )  # of what was opened: the name may have passed to another file meanwhile
+        status = file.status()  # of the opened file: the path may name another file by now
         size = None if file.compressed else status.st_size
-        begun = _begun(file, status)
-        return Source(
-            file,
-            size,
-            status.st_size,
-            status.st_mtime_ns,
-            begun,
-            live=not file.compressed and self._is_live(status),
-        )
+        first_second = _first_second(file, status)
+        live = not file.compressed and self._is_live(status)
+        return Source(file, size, status.st_size, status.st_mtime_ns, first_second, live)
 
     def _is_live(self, status: os.stat_result) -> bool:
         try:
@@ -225,7 +207,7 @@ def _version(status: os.stat_result) -> tuple[int, ...]:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _begun(file: AcctFile, status: os.stat_result) -> float:
+def _first_second(file: AcctFile, status: os.stat_result) -> float:
     head = file.read(0, acct.RECORD_SIZE)
     second = acct.exit_second(acct.decode_record(head)) if acct.plausible(head) else 0
     return second if second >= acct.CLOCK_SET else status.st_mtime_ns / 1e9

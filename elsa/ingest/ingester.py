@@ -1,8 +1,8 @@
-"""The ingester: accounting files into the warehouse, each record exactly once, joined to its
-incarnation.
+"""The ingester: reads accounting files into the warehouse, each record exactly once, and joins each
+to its incarnation.
 
-One pass looks at the files, asks jobd (if one is at work) to store all it has heard, reads up to
-where the files ended before that, and joins. So of every record that is read, the events are in the
+A pass opens the files, asks jobd (if it runs) to store all that it has received, reads up to where
+the files ended before that, and joins. So the events of every record that is read are in the
 warehouse already. Rows and resume point are committed together.
 """
 
@@ -22,13 +22,22 @@ from typing import NamedTuple
 from elsa.config import Config
 from elsa.control.client import Client
 from elsa.decode import acct
-from elsa.decode.acct import RECORD_SIZE, AcctRow
+from elsa.decode.acct import (
+    COMM,
+    ETIME,
+    EXITCODE,
+    PID,
+    PPID,
+    RECORD_SIZE,
+    UID,
+    AcctRow,
+)
 from elsa.errors import DataError, ElsaError
 from elsa.host import proc_scan
 from elsa.ingest import resume
-from elsa.ingest.duplicates import Copies
+from elsa.ingest.duplicates import Duplicates
 from elsa.ingest.files import Source, Sources
-from elsa.ingest.record_reader import Piece, ReplacedError, Skipped, merged, pieces
+from elsa.ingest.record_reader import Chunk, ReplacedError, Skipped, chunks, merged
 from elsa.ingest.resume import StoredFile
 from elsa.kernel import clocks
 from elsa.kernel.acct_file import AcctFile
@@ -40,16 +49,16 @@ from elsa.store import boots, database, locks, string_ids
 
 log = logging.getLogger(__name__)
 
-# Records per transaction: large enough that its cost does not count, small enough for memory and
-# for others that want to write.
+# Records per transaction: so many that the transaction's cost does not count, and so few that
+# memory suffices and other writers do not wait long.
 BATCH = 10_000
 SYNC_TIMEOUT_S = 15.0
 
-ITSELF = JoinResult(None, Join.SELF)
+SELF = JoinResult(None, Join.SELF)
 NONE_NEW = 2**62
 
 Progress = Callable[[int, int], None]
-"""Called with the bytes done and the bytes to do in this pass."""
+"""Called with the bytes done and all bytes of this pass."""
 
 
 @dataclass
@@ -58,22 +67,22 @@ class PassResult:
 
     records: int = 0
     joins: Counter[Join] = field(default_factory=Counter)
-    """Of the new records, and of those that waited from earlier passes and no longer do."""
+    """Of the new records, and of records of earlier passes that are no longer pending."""
     settled_late: int = 0
     skipped: list[tuple[str, Skipped]] = field(default_factory=list)
-    """By path: bytes that hold no record."""
+    """Path, and bytes that hold no record."""
     repeated: Counter[str] = field(default_factory=Counter)
-    """By path: records that were read before from a file of which this is a damaged copy."""
+    """By path: repeated records of a damaged copy."""
     files: dict[str, int] = field(default_factory=dict)
     """New records by path."""
     troubles: list[ElsaError] = field(default_factory=list)
-    """Files that could not be read, each with its reason; the others were."""
+    """Why files could not be read; the others were."""
     unread: list[str] = field(default_factory=list)
-    """Accounting files beside the usual one that were not read, as their names are none of a
-    rotated one.
+    """Accounting files beside the usual one that were not read, because their names are not those
+    of rotated files.
     """
     waiting: int = 0
-    """Records that still wait for their events."""
+    """Records that are still pending."""
 
 
 class Reading(NamedTuple):
@@ -88,18 +97,18 @@ class Reading(NamedTuple):
     outcome: PassResult
 
 
-class Copy(NamedTuple):
-    """What a file repeats of others."""
+class Comparison(NamedTuple):
+    """Which records of a file were read from another file."""
 
     repeated: set[int]
     """Positions of records that are not to be read again."""
     end: int | None
-    """Up to here it was compared; None if that was not needed."""
-    holds_nothing_else: bool
+    """Up to here the file was compared; None if that was not needed."""
+    all_repeated: bool
 
 
 def _settled(results: dict[int, JoinResult], first_new_id: int) -> list[tuple[int, JoinResult]]:
-    """The results that end the waiting of earlier records."""
+    """The results of earlier records that are no longer pending."""
     return [
         (id_, result)
         for id_, result in results.items()
@@ -107,12 +116,12 @@ def _settled(results: dict[int, JoinResult], first_new_id: int) -> list[tuple[in
     ]
 
 
-def _tell_progress(progress: Progress, before: int, total: int, plain: bool, position: int) -> None:
+def _report(progress: Progress, before: int, total: int, plain: bool, position: int) -> None:
     progress(before + (position if plain else 0), total)
 
 
 class Ingester:
-    """Reads accounting files into one warehouse."""
+    """Reads accounting files into a warehouse."""
 
     def __init__(self, config: Config, procfs: Procfs, host: str | None = None) -> None:
         self._config = config
@@ -122,11 +131,11 @@ class Ingester:
         self._sources = Sources(config.acct_file)
 
     def run_once(self, paths: Sequence[Path], progress: Progress | None = None) -> PassResult:
-        """One pass over these files; with none given, over the configured one and what it was
-        rotated to, oldest first.
+        """Read these files once; if none are given, the configured one and its rotated files,
+        oldest first.
 
-        Raises RetryError while another ingester is at work on the warehouse, and what opening the warehouse raises; what is wrong with
-        single files is told in the outcome.
+        Raises RetryError while another ingester uses the warehouse, and the errors of opening the
+        warehouse. Errors of single files are in the outcome.
         """
         connection = database.open_for_writing(self._config.db)
         try:
@@ -140,44 +149,43 @@ class Ingester:
         paths: Sequence[Path],
         interval_s: float,
         stopped: Callable[[], bool],
-        tell: Callable[[PassResult], None],
+        report: Callable[[PassResult], None],
     ) -> None:
-        """Pass after pass until told to stop. A file that is not there yet, a warehouse that is
-        locked, are waited for.
+        """Read again and again until `stopped`. Missing files and a locked warehouse are waited
+        for; errors and unread files are reported when they are new.
         """
-        told: list[str] = []
-        passed_over: list[str] = []
+        reported: list[str] = []
+        reported_unread: list[str] = []
         self._sources.keep_open()
         while not stopped():
             try:
                 outcome = self.run_once(paths)
                 troubles = [str(error) for error in outcome.troubles]
-                if troubles == told:
-                    outcome.troubles.clear()  # said already
-                outcome.unread, passed_over = (
-                    [path for path in outcome.unread if path not in passed_over],
-                    outcome.unread,
-                )
-                tell(outcome)
+                if troubles == reported:
+                    outcome.troubles.clear()
+                unread = outcome.unread
+                outcome.unread = [path for path in unread if path not in reported_unread]
+                reported_unread = unread
+                report(outcome)
             except ElsaError as error:
                 troubles = [str(error)]
-                if troubles != told:
+                if troubles != reported:
                     log.warning("%s; trying again", error)
-            told = troubles
+            reported = troubles
             deadline = time.monotonic() + interval_s
             while not stopped() and (left := deadline - time.monotonic()) > 0:
                 time.sleep(min(left, 0.2))
         if self._sources.keeps_removed():
-            self._read_last(paths, tell)
+            self._read_last(paths, report)
         self._sources.close()
 
-    def _read_last(self, paths: Sequence[Path], tell: Callable[[PassResult], None]) -> None:
-        """What stands in files without a name is gone for everybody once they are closed."""
+    def _read_last(self, paths: Sequence[Path], report: Callable[[PassResult], None]) -> None:
+        """Read removed files before they are closed, which deletes them."""
         try:
-            tell(self.run_once(paths))
+            report(self.run_once(paths))
         except ElsaError as error:
             log.error(
-                "%s; what stands in an accounting file that was removed could not be read and is"
+                "%s; the newest records of a removed accounting file could not be read and are"
                 " lost",
                 error,
             )
@@ -189,22 +197,17 @@ class Ingester:
         with ExitStack() as open_files:
             with database.transaction(connection):
                 host_id = self._host_row(connection)
-            sources = self._sources.find(
-                paths,
-                partial(resume.is_unchanged, connection, host_id),
-                open_files,
-                outcome.troubles,
-            )
+            unchanged = partial(resume.is_unchanged, connection, host_id)
+            sources = self._sources.find(paths, unchanged, open_files, outcome.troubles)
             complete = self._sync()
-            joiner = Joiner(
-                connection, host_id, self._boots(connection, host_id, complete=complete)
-            )
+            boots_of_host = self._boots(connection, host_id, complete=complete)
+            joiner = Joiner(connection, host_id, boots_of_host)
             total, done = sum(source.disk_size for source in sources), 0
             for source in sources:
-                # Of a compressed file nobody knows how long it is; it counts when it is done.
-                tell = partial(_tell_progress, progress, done, total, source.size is not None)
+                # The length of a compressed file is not known; it counts when it is done.
+                report = partial(_report, progress, done, total, source.size is not None)
                 try:
-                    self._read(connection, joiner, host_id, source, outcome, tell)
+                    self._read(connection, joiner, host_id, source, outcome, report)
                 except ElsaError as error:
                     outcome.troubles.append(error)
                 done += source.disk_size
@@ -215,8 +218,8 @@ class Ingester:
         return outcome
 
     def _sync(self) -> bool:
-        """Have the collector store all it has heard; True if nothing that happened so far can still
-        come.
+        """Let the collector store all that it has received; True if all that happened so far is in
+        the warehouse.
         """
         if self._host is not None or not locks.held(locks.COLLECTOR, self._config.db):
             return True
@@ -224,13 +227,14 @@ class Ingester:
             Client(self._config.socket, SYNC_TIMEOUT_S).request("sync")
         except ElsaError as error:
             log.warning(
-                "jobd does not say how far it is (%s); the newest records may have to wait", error
+                "jobd did not confirm that its events are stored (%s); the newest records may stay"
+                " pending",
+                error,
             )
             return False
         return True
 
     # --- reading
-    # ----------------------------------------------------------------------------------------------------------------
 
     def _read(
         self,
@@ -239,84 +243,78 @@ class Ingester:
         host_id: int,
         source: Source,
         outcome: PassResult,
-        tell: Callable[[int], None],
+        report: Callable[[int], None],
     ) -> None:
         file = source.file
         identity = file.identity()
         with database.transaction(connection):
-            known = resume.recognise(connection, host_id, file, identity) or resume.add(
-                connection, host_id, identity
-            )
-            resume.look_anew(connection, known)
-        known.path, known.device, known.inode = (
-            resume.path_text(file.path),
-            identity.device,
-            identity.inode,
-        )
-        copy = self._compared(connection, host_id, known, source)
-        if copy.repeated:
-            outcome.repeated[known.path] += len(copy.repeated)
-        if copy.holds_nothing_else:
+            known = resume.recognise(connection, host_id, file, identity)
+            known = known or resume.add(connection, host_id, identity)
+            resume.forget_skipped(connection, known)
+        known.path = resume.path_text(file.path)
+        known.device, known.inode = identity.device, identity.inode
+        compared = self._compare(connection, host_id, known, source)
+        if compared.repeated:
+            outcome.repeated[known.path] += len(compared.repeated)
+        if compared.all_repeated:
             self._hold_back(connection, known, source)
             return
-        reading = Reading(connection, joiner, known, file, copy.repeated, outcome)
-        batch: list[Piece] = []
+        reading = Reading(connection, joiner, known, file, compared.repeated, outcome)
+        batch: list[Chunk] = []
         waiting = 0
         damage: ElsaError | None = None
         replaced = False
         try:
-            for piece in pieces(file, known.head, known.tail, known.position, source.size):
-                if copy.end is not None and piece.end > copy.end:
+            for chunk in chunks(file, known.head, known.tail, known.position, source.size):
+                if compared.end is not None and chunk.end > compared.end:
                     replaced = True  # it has grown since it was compared
                     break
-                batch.append(piece)
-                waiting += len(piece.rows)
+                batch.append(chunk)
+                waiting += len(chunk.rows)
                 if waiting >= BATCH:
                     self._store(reading, batch)
-                    tell(known.position)
+                    report(known.position)
                     batch, waiting = [], 0
         except ElsaError as error:
             damage = error
         except ReplacedError:
-            replaced = True  # what was not read of it any more stands in its copy
-        self._store(reading, batch)  # also of a damaged file: what could be read of it is good
+            replaced = True  # the rest of its old content is in a rotated file
+        self._store(reading, batch)  # also of a damaged file, as far as it could be read
         if not replaced and (damage is None or isinstance(damage, DataError)):
             self._finish(reading, source, damage)
         if damage is not None:
             raise damage
 
     @staticmethod
-    def _compared(
+    def _compare(
         connection: sqlite3.Connection, host_id: int, known: StoredFile, source: Source
-    ) -> Copy:
-        """What the file repeats of others; one that is written on is only compared until it was
-        first read to its end.
+    ) -> Comparison:
+        """Compare a file with others. The live file is compared only until it was first read to its
+        end.
         """
-        copies = Copies(connection, host_id, known)
-        if not copies.possible or (known.position and known.disk_size >= 0 and source.live):
-            return Copy(set(), None, holds_nothing_else=False)
+        duplicates = Duplicates(connection, host_id, known)
+        if not duplicates.possible or (known.position and known.disk_size >= 0 and source.live):
+            return Comparison(set(), None, all_repeated=False)
         records, end, sound = 0, 0, True
 
         def batches() -> Iterator[list[tuple[int, AcctRow]]]:
             nonlocal records, end, sound
             try:
-                for piece in pieces(source.file, known.head, b"", 0, source.size):
-                    records, end = records + len(piece.rows), piece.end
-                    yield piece.rows
+                for chunk in chunks(source.file, known.head, b"", 0, source.size):
+                    records, end = records + len(chunk.rows), chunk.end
+                    yield chunk.rows
             except (DataError, ReplacedError):
-                sound = False  # said when it is read
+                sound = False  # the error is reported when the file is read
 
-        repeated = copies.repeated(batches())
-        return Copy(
-            {at for at in repeated if at >= known.position},
-            end,
-            sound and not known.position and 0 < records == len(repeated),
-        )
+        repeated = duplicates.repeated(batches())
+        all_repeated = sound and not known.position and 0 < records == len(repeated)
+        new_repeated = {position for position in repeated if position >= known.position}
+        return Comparison(new_repeated, end, all_repeated)
 
     @staticmethod
     def _hold_back(connection: sqlite3.Connection, known: StoredFile, source: Source) -> None:
-        """Read nothing of a file that only repeats another, so far: should it go on by itself, it
-        is no copy, and all of it counts.
+        """Do not read a file that so far only repeats another: if other records follow, it is no
+        copy, and all of its records count.
         """
         known.disk_size, known.modified_at_ns = source.disk_size, source.modified_at_ns
         with database.transaction(connection):
@@ -324,70 +322,66 @@ class Ingester:
 
     @staticmethod
     def _finish(reading: Reading, source: Source, damage: DataError | None) -> None:
-        """Note that the file was read to its end, and what stands there that is no record. Only the
-        live file's may still become one.
+        """Record that the file was read to its end, and a torn record there; in the live file it
+        may still become whole.
         """
-        connection, _, known, file, _, outcome = reading
-        end = known.position
-        left = (
-            source.size - end
-            if source.size is not None
-            else 0
-            if damage
-            else len(file.read(end, RECORD_SIZE))
-        )
+        connection, known, outcome = reading.connection, reading.known, reading.outcome
+        left = 0
+        if source.size is not None:
+            left = source.size - known.position
+        elif damage is None:
+            left = len(reading.file.read(known.position, RECORD_SIZE))
         if damage is None and left > 0 and source.live:
             return
         known.disk_size, known.modified_at_ns = source.disk_size, source.modified_at_ns
         with database.transaction(connection):
             if damage is not None:
-                resume.give_up_rest(connection, known, str(damage))
+                resume.skip_rest(connection, known, str(damage))
             elif left > 0:
                 torn = Skipped(known.position, known.position + left, "a torn record at the end")
                 resume.skip(connection, known, *torn)
                 outcome.skipped.append((known.path, torn))
             resume.save(connection, known, clocks.realtime_ns())
 
-    def _store(self, reading: Reading, batch: Sequence[Piece]) -> None:
-        """Rows, joins and resume point in one transaction."""
+    def _store(self, reading: Reading, batch: Sequence[Chunk]) -> None:
+        """Store rows, joins and resume point in one transaction."""
         connection, joiner, known, _, repeated, outcome = reading
-        rows = [row for piece in batch for row in piece.rows if row[0] not in repeated]
-        skipped = merged(one for piece in batch for one in piece.skipped)
+        rows = [row for chunk in batch for row in chunk.rows if row[0] not in repeated]
+        skipped = merged(skipped for chunk in batch for skipped in chunk.skipped)
         first_id = boots.next_id(connection, "acct")
         late, _ = acct.late_seconds(
             [row for _, row in rows], resume.second_before(connection, known)
         )
-        # Decided without a transaction: jobd wants to write as well.
+        # Decided without a transaction: jobd has to write, too.
         results = joiner.join(
             [
                 Record(
-                    first_id + index,
-                    acct.begin_second(row),
-                    row[9],
-                    row[3],
-                    row[6],
-                    row[7],
-                    row[4],
-                    None,
-                    late_s or 0,
+                    id=id_,
+                    btime=acct.begin_second(row),
+                    etime=row[ETIME],
+                    exitcode=row[EXITCODE],
+                    pid=row[PID],
+                    ppid=row[PPID],
+                    uid=row[UID],
+                    late_s=late_s or 0,
                 )
-                for index, ((_, row), late_s) in enumerate(zip(rows, late, strict=True))
+                for id_, ((_, row), late_s) in enumerate(zip(rows, late, strict=True), first_id)
                 if not acct.is_self_record(row)
             ]
         )
         with database.transaction(connection):
             self._insert(connection, joiner, known.id, first_id, rows, late, results)
-            for one in skipped:
-                resume.skip(connection, known, *one)
+            for skip in skipped:
+                resume.skip(connection, known, *skip)
             if batch:
                 known.tail, known.position = batch[-1].tail, batch[-1].end
             known.records += len(rows)
             resume.save(connection, known, clocks.realtime_ns())
         outcome.records += len(rows)
-        outcome.skipped += [(known.path, one) for one in skipped]
+        outcome.skipped += [(known.path, skip) for skip in skipped]
         outcome.files[known.path] = outcome.files.get(known.path, 0) + len(rows)
         outcome.joins.update(
-            results.get(id_, ITSELF).how for id_ in range(first_id, first_id + len(rows))
+            results.get(id_, SELF).how for id_ in range(first_id, first_id + len(rows))
         )
         self._count_late(results, first_id, outcome)
 
@@ -401,24 +395,18 @@ class Ingester:
         late: Sequence[int | None],
         results: dict[int, JoinResult],
     ) -> None:
-        """New records with their results, and the results on records that waited."""
+        """Store new records with their results, and the results of pending records."""
         try:
-            comm_ids = self._comms.ids(connection, (row[-1] for _, row in rows))
+            comm_ids = self._comms.ids(connection, (row[COMM] for _, row in rows))
+            ids = range(first_id, first_id + len(rows))
+            comm_of_record = [comm_ids[row[COMM]] for _, row in rows]
             records = [
-                (
-                    id_,
-                    file_id,
-                    position,
-                    *results.get(id_, ITSELF),
-                    *row[:18],
-                    comm_ids[row[18]],
-                    late_s,
-                )
-                for id_, ((position, row), late_s) in enumerate(
-                    zip(rows, late, strict=True), first_id
+                (id_, file_id, position, *results.get(id_, SELF), *row[:COMM], comm_id, late_s)
+                for id_, (position, row), comm_id, late_s in zip(
+                    ids, rows, comm_of_record, late, strict=True
                 )
             ]
-            joiner.write_made({record[0]: record[-2] for record in records})  # type: ignore[misc]
+            joiner.write_made(dict(zip(ids, comm_of_record, strict=True)))  # type: ignore[arg-type]
             self._update(connection, results, first_id)
             database.insert_rows(connection, "insert into acct", records)
             joiner.infer_parents()
@@ -427,7 +415,7 @@ class Ingester:
             raise
 
     def _settle(self, connection: sqlite3.Connection, joiner: Joiner, outcome: PassResult) -> None:
-        """What waits, from this pass and earlier ones, is joined now if it can be."""
+        """Join pending records of this and earlier passes, if that can be decided now."""
         results = joiner.join_pending()
         with database.transaction(connection):
             joiner.write_made({})
@@ -446,7 +434,7 @@ class Ingester:
     def _update(
         connection: sqlite3.Connection, results: dict[int, JoinResult], first_new_id: int
     ) -> None:
-        """Store the results on records that waited."""
+        """Store the results of records that were pending."""
         rows = [
             (result.process_id, result.how, id_) for id_, result in _settled(results, first_new_id)
         ]
@@ -462,7 +450,6 @@ class Ingester:
         outcome.joins[Join.PENDING] -= len(late)
 
     # --- the boots of the host
-    # --------------------------------------------------------------------------------------------------
 
     def _host_row(self, connection: sqlite3.Connection) -> int:
         if self._host is not None:
@@ -482,7 +469,8 @@ class Ingester:
 
     def _boots(self, connection: sqlite3.Connection, host_id: int, *, complete: bool) -> list[Boot]:
         rows = connection.execute(
-            """select boot.id, boot.uuid, boot.ended_at_ns, (select max(heard_ns) from collector where boot_id = boot.id)
+            """select boot.id, boot.uuid, boot.ended_at_ns,
+                      (select max(heard_ns) from collector where boot_id = boot.id)
                from boot where host_id = ? and uuid is not null""",
             (host_id,),
         ).fetchall()

@@ -1,4 +1,4 @@
-"""An accounting file piece by piece: which bytes are records, and which are none."""
+"""Reads an accounting file in chunks: which bytes are records, and which are not."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from elsa.decode import acct
-from elsa.decode.acct import ETIME_END, RECORD_SIZE, VERSION, AcctRow
+from elsa.decode.acct import ETIME, ETIME_END, RECORD_SIZE, VERSION, AcctRow
 from elsa.kernel import acct_file
 from elsa.kernel.acct_file import MARK, AcctFile
 
@@ -15,42 +15,41 @@ ODD_ETIME = "a record whose elapsed time no process can have"
 
 
 class ReplacedError(Exception):
-    """The file was truncated, and perhaps written anew, while it was read: what stands in it now is
-    another file's content.
+    """The file was truncated, and perhaps written again, while it was read: it has other content
+    now.
     """
 
 
 class Skipped(NamedTuple):
-    """Bytes of a file, from first up to last, that hold no record that can be read, and what they
-    are.
-    """
+    """Bytes of a file, from first up to last, that hold no record that can be read."""
 
     first: int
     last: int
     what: str
+    """What they are."""
 
 
-class Piece(NamedTuple):
-    """What was found in the next bytes of a file."""
+class Chunk(NamedTuple):
+    """The records in the next bytes of a file."""
 
     rows: list[tuple[int, AcctRow]]
     """Position and record."""
     skipped: list[Skipped]
     end: int
     tail: bytes
-    """The bytes before the end, by which the file is known again. They are those that were read: by
-    now the file may be cut.
+    """The bytes before the end, by which the file is recognised later. They are as they were read:
+    the file may have been truncated since.
     """
 
 
-def pieces(
+def chunks(
     file: AcctFile, head: bytes, tail: bytes, start: int, size: int | None
-) -> Iterator[Piece]:
-    """Records and gaps of a file from a position on, in order. A torn record at the end is left for
-    the next time.
+) -> Iterator[Chunk]:
+    """Records and skipped bytes of a file from `start` on, in order. A torn record at the end is
+    left for the next time.
 
-    The file begins with `head`, and `tail` stands before the start. Raises ReplacedError when that
-    is there no more.
+    `head` is the start of the file, and `tail` are the bytes before `start`. Raises ReplacedError
+    if the file does not have these any more.
     """
     position = start
     while size is None or position < size:
@@ -73,28 +72,26 @@ def pieces(
                 skipped.append(Skipped(position + run.start, position + run.end, what))
         before = before[: len(tail) + runs[-1].end]
         position, tail = position + runs[-1].end, before[-MARK:]
-        yield Piece(rows, skipped, position, tail)
+        yield Chunk(rows, skipped, position, tail)
         if not more:
             break
     if size is None:
-        file.read(
-            position + RECORD_SIZE, 1
-        )  # a compressed file that is damaged says so when it is asked for more
+        # If a compressed file is damaged at its end, reading on raises the error.
+        file.read(position + RECORD_SIZE, 1)
 
 
 def _take(first: int, data: bytes, rows: list[tuple[int, AcctRow]], skipped: list[Skipped]) -> None:
-    """Sort records into those that can be and those whose times the warehouse could not hold."""
-    found = list(
-        zip(range(first, first + len(data), RECORD_SIZE), acct.decode_rows(data), strict=True)
-    )
-    if max(row[9] for _, row in found) < ETIME_END:
-        rows += found
+    """Add records to the rows, and those whose times the warehouse cannot hold to the skipped."""
+    positions = range(first, first + len(data), RECORD_SIZE)
+    records = list(zip(positions, acct.decode_rows(data), strict=True))
+    if max(row[ETIME] for _, row in records) < ETIME_END:
+        rows += records
         return
-    rows += [(position, row) for position, row in found if row[9] < ETIME_END]
+    rows += [(position, row) for position, row in records if row[ETIME] < ETIME_END]
     skipped += [
         Skipped(position, position + RECORD_SIZE, ODD_ETIME)
-        for position, row in found
-        if row[9] >= ETIME_END
+        for position, row in records
+        if row[ETIME] >= ETIME_END
     ]
 
 
@@ -110,11 +107,11 @@ def _what(data: bytes) -> str:
 
 
 def merged(ranges: Iterable[Skipped]) -> list[Skipped]:
-    """Ranges in order, those that touch made one, called by its beginning."""
-    whole: list[Skipped] = []
-    for one in ranges:
-        if whole and whole[-1].last == one.first:
-            whole[-1] = whole[-1]._replace(last=one.last)
+    """The ranges in order; adjacent ranges become one, with what the first of them is."""
+    result: list[Skipped] = []
+    for skipped in ranges:
+        if result and result[-1].last == skipped.first:
+            result[-1] = result[-1]._replace(last=skipped.last)
         else:
-            whole.append(one)
-    return whole
+            result.append(skipped)
+    return result

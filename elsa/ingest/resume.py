@@ -1,8 +1,8 @@
-"""What is known of the accounting files that were read: their rows, their resume points, and how a
-file is known again.
+"""The accounting files that were read: their rows in the warehouse, their resume points, and how a
+file is recognised.
 
-A file is known by its content: its first record and the bytes before the resume point. Callers hold
-a transaction where they write.
+A file is recognised by its content: its first record and the bytes before the resume point. Callers
+of functions that write hold a transaction.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class StoredFile:
 
 
 def is_unchanged(connection: sqlite3.Connection, host_id: int, status: os.stat_result) -> bool:
-    """Whether exactly this file was read to its end before and nobody touched it since, so that it
-    need not be opened.
+    """Whether this file was read to its end and has not changed since, so that it need not be
+    opened.
     """
     sql = (
         "select 1 from acct_file where host_id = ? and device = ? and inode = ? and disk_size = ?"
@@ -64,10 +64,11 @@ def is_unchanged(connection: sqlite3.Connection, host_id: int, status: os.stat_r
 def recognise(
     connection: sqlite3.Connection, host_id: int, file: AcctFile, identity: FileIdentity
 ) -> StoredFile | None:
-    """The row of a file that was read before, with the resume point; None for a new one.
+    """The row of a file that was read before, with the resume point; None for a new file.
 
-    One that was cut short since, or is damaged, is a new one: elsa/ingest/duplicates.py tells which of its records are not. Of one of which
-    nothing was read its first record proves nothing, nor does it where no clock was set, as every boot may begin with the same.
+    A file that was cut short or damaged since is a new file: elsa/ingest/duplicates.py finds its
+    repeated records. If no record of a file was read, its first record proves nothing; nor if no
+    clock was set, as every boot may start with the same record.
     """
     rows = connection.execute(
         f"select {_COLUMNS} from acct_file where host_id = ? and head = ? order by position desc",
@@ -76,16 +77,15 @@ def recognise(
     for row in rows:
         known = StoredFile(*row)
         same = (known.device, known.inode) == (identity.device, identity.inode)
-        if not same and (not known.position or (_is_timeless(known) and _is_elsewhere(known))):
+        if not same and (not known.position or (_is_undated(known) and _still_exists(known))):
             continue
-        if file.matches(known.head, known.tail, known.position) and not _is_sounder(
-            connection, file, known
-        ):
+        matches = file.matches(known.head, known.tail, known.position)
+        if matches and not _is_sounder(connection, file, known):
             return known
     return None
 
 
-def _is_timeless(known: StoredFile) -> bool:
+def _is_undated(known: StoredFile) -> bool:
     """Whether all of it was written before the clock was set."""
     return all(
         exit_second(decode_record(record)) < CLOCK_SET
@@ -94,20 +94,18 @@ def _is_timeless(known: StoredFile) -> bool:
     )
 
 
-def _is_elsewhere(known: StoredFile) -> bool:
-    """Whether the file that was read still stands in its folder, so that any other is another."""
+def _still_exists(known: StoredFile) -> bool:
+    """Whether the known file is still in its folder, so that a file elsewhere is not that file."""
     with suppress(OSError, ElsaError), os.scandir(Path(known.path).parent) as entries:
         for entry in entries:
             if entry.inode() == known.inode:
-                with AcctFile(entry.path) as there:
-                    return there.matches(known.head, known.tail, known.position)
+                with AcctFile(entry.path) as file:
+                    return file.matches(known.head, known.tail, known.position)
     return False
 
 
 def _is_sounder(connection: sqlite3.Connection, file: AcctFile, known: StoredFile) -> bool:
-    """Whether a file holds records where the known one, otherwise the same, holds none: it is the
-    better copy.
-    """
+    """Whether a file, otherwise the same as the known one, has records where that has damage."""
     if not known.skipped_bytes:
         return False
     skipped = connection.execute(
@@ -120,16 +118,13 @@ def _is_sounder(connection: sqlite3.Connection, file: AcctFile, known: StoredFil
 
 
 def path_text(path: Path) -> str:
-    """A path as it is stored, where a name may be bytes of any kind."""
+    """A path as it is stored, although a name may be any bytes."""
     return printable(path.absolute())
 
 
 def second_before(connection: sqlite3.Connection, known: StoredFile) -> int | None:
-    """The second in which the record before the resume point was written: the last one that was
-    read of the host, or else the one there.
-
-    Of a new file that is the end of the one which it followed, as rotated files are read oldest
-    first.
+    """The second in which the record before the resume point was written. For a new file that is
+    the last record that was read of the host: rotated files are read oldest first.
     """
     row = connection.execute(
         """select acct_file_id, ended, (select host_id from acct_file where id = acct_file_id),
@@ -137,26 +132,28 @@ def second_before(connection: sqlite3.Connection, known: StoredFile) -> int | No
            from acct order by id desc limit 1""",
         (known.id,),
     ).fetchone()
-    if row is not None and (row[0] == known.id or (not known.position and row[2] == row[3])):
-        return int(row[1])
+    if row is not None:
+        file_id, ended, file_host_id, host_id = row
+        if file_id == known.id or (not known.position and file_host_id == host_id):
+            return int(ended)
     return exit_second(decode_record(known.tail)) if plausible(known.tail) else None
 
 
 def add(connection: sqlite3.Connection, host_id: int, identity: FileIdentity) -> StoredFile:
-    """A row for a new file, nothing of it read yet."""
+    """Add a row for a new file, of which nothing was read yet."""
     new_id = connection.execute("select coalesce(max(id), 0) + 1 from acct_file").fetchone()[0]
     known = StoredFile(
-        new_id,
-        path_text(identity.path),
-        identity.device,
-        identity.inode,
-        -1,
-        -1,
-        identity.head,
-        b"",
-        0,
-        0,
-        0,
+        id=new_id,
+        path=path_text(identity.path),
+        device=identity.device,
+        inode=identity.inode,
+        disk_size=-1,
+        modified_at_ns=-1,
+        head=identity.head,
+        tail=b"",
+        position=0,
+        records=0,
+        skipped_bytes=0,
     )
     connection.execute(
         f"insert into acct_file ({_COLUMNS}, host_id, read_at_ns) values (?, ?, ?, ?, ?, ?, ?, ?,"
@@ -167,42 +164,31 @@ def add(connection: sqlite3.Connection, host_id: int, identity: FileIdentity) ->
 
 
 def save(connection: sqlite3.Connection, known: StoredFile, now_at_ns: int) -> None:
-    """Store the resume point, in the transaction of the rows that it stands for."""
+    """Store the resume point, in the same transaction as the rows before it."""
     connection.execute(
-        """update acct_file set path = ?, device = ?, inode = ?, disk_size = ?, modified_at_ns = ?, tail = ?, position = ?, records = ?,
-                                skipped_bytes = ?, read_at_ns = ?
-           where id = ?""",
-        (
-            known.path,
-            known.device,
-            known.inode,
-            known.disk_size,
-            known.modified_at_ns,
-            known.tail,
-            known.position,
-            known.records,
-            known.skipped_bytes,
-            now_at_ns,
-            known.id,
-        ),
+        """
+        update acct_file
+        set path = :path, device = :device, inode = :inode, disk_size = :disk_size,
+            modified_at_ns = :modified_at_ns, tail = :tail, position = :position,
+            records = :records, skipped_bytes = :skipped_bytes, read_at_ns = :now_at_ns
+        where id = :id""",
+        {**vars(known), "now_at_ns": now_at_ns},
     )
 
 
-def look_anew(connection: sqlite3.Connection, known: StoredFile) -> None:
-    """Take back what was said of the bytes from the resume point on: they may have become records,
-    or be there now.
-    """
-    gone = connection.execute(
+def forget_skipped(connection: sqlite3.Connection, known: StoredFile) -> None:
+    """Delete the gaps from the resume point on: these bytes may have become records."""
+    gaps = connection.execute(
         "delete from gap where acct_file_id = ? and from_position >= ? returning"
         " coalesce(to_position - from_position, 0)",
         (known.id, known.position),
     ).fetchall()
-    known.skipped_bytes -= sum(length for (length,) in gone)
+    known.skipped_bytes -= sum(length for (length,) in gaps)
 
 
-def give_up_rest(connection: sqlite3.Connection, known: StoredFile, why: str) -> None:
-    """Put on record that a damaged file cannot be read beyond the resume point; nobody knows how
-    much is missing.
+def skip_rest(connection: sqlite3.Connection, known: StoredFile, why: str) -> None:
+    """Record that a damaged file cannot be read beyond the resume point; how much is missing is not
+    known.
     """
     connection.execute(
         "insert into gap (kind, acct_file_id, from_position, note) values ('file', ?, ?, ?)",
@@ -213,7 +199,7 @@ def give_up_rest(connection: sqlite3.Connection, known: StoredFile, why: str) ->
 def skip(
     connection: sqlite3.Connection, known: StoredFile, first: int, last: int, what: str
 ) -> None:
-    """Put on record that these bytes hold no record."""
+    """Record that these bytes hold no record."""
     connection.execute(
         "insert into gap (kind, acct_file_id, from_position, to_position, note) values ('file', ?,"
         " ?, ?, ?)",

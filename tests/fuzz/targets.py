@@ -42,7 +42,7 @@ from elsa.decode.redact import Redactor
 from elsa.errors import ConfigError, DataError, ElsaError, RetryError, UsageError
 from elsa.gnu import dump_acct, lastcomm, layouts, sa
 from elsa.ingest.ingester import Ingester
-from elsa.ingest.record_reader import pieces
+from elsa.ingest.record_reader import chunks
 from elsa.jobd.redaction import configured
 from elsa.kernel import unpack
 from elsa.kernel.acct_file import MARK, AcctFile
@@ -249,11 +249,11 @@ def acct_file(data: bytes) -> Hashable:
     """Plain, compressed or damaged; what is taken for a record can be stored."""
     with AcctFile(file_of(data, "pacct")) as file:
         found = []
-        for piece in pieces(file, file.read(0, MARK), b"", 0, None):
-            for _, row in piece.rows:
+        for chunk in chunks(file, file.read(0, MARK), b"", 0, None):
+            for _, row in chunk.rows:
                 assert_held(row)
                 assert acct.exit_second(row) * 1_000_000_000 in HELD
-            found.append((size(len(piece.rows)), size(len(piece.skipped))))
+            found.append((size(len(chunk.rows)), size(len(chunk.skipped))))
         return file.compressed, tuple(found)
 
 

@@ -468,7 +468,7 @@ def test_a_client_in_another_pid_namespace_means_its_own_pids(host: Host) -> Non
     done = subprocess.run(words, env=host.environ, capture_output=True, text=True, check=False)
     assert done.stdout.split() == ["5", "2", "2", "6"], done.stderr
     assert "no such process in your pid namespace: 99999" in done.stderr
-    assert "define it from the host" in done.stderr
+    assert "define the job from the host" in done.stderr
     shown = json.loads((host.db.parent / "shown").read_text())["members"]
     assert [(one["pid"], one["usage"]["pid"]) for one in shown if not one["from_birth"]] == [(1, 1)]
     wait_until("all is stored", lambda: host.request("sync"))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from elsa.decode import acct as decoding
 from elsa.decode.acct import (
     LOOKAHEAD,
     AcctRecord,
@@ -391,3 +392,10 @@ def test_files_are_identified_by_their_first_record() -> None:
 def test_dump_acct_says_the_same_of_the_recorded_file() -> None:
     records = [AcctRecord._make(row) for row in decode_rows(SAMPLE.read_bytes())]
     assert dump_acct(SAMPLE) == [as_dump_acct(record) for record in records]
+
+
+@pytest.mark.parametrize(
+    "name", ["flag", "exitcode", "uid", "pid", "ppid", "btime", "etime", "mem", "comm"]
+)
+def test_named_positions_are_those_of_the_fields(name: str) -> None:
+    assert getattr(decoding, name.upper()) == AcctRecord._fields.index(name)
