@@ -231,6 +231,11 @@ class EventReader:
 
     def _note_empty(self, started_ns: int) -> None:
         """The queue is empty: all events before `started_ns` have been read, unless lost."""
+        if self._cgroups is not None:
+            for record in self._cgroups.records(started_ns):
+                self._cgroups.apply(record)
+            self._cgroups.settle(started_ns)
+            self._cgroups_read_ns = started_ns
         drops = self._connector.drops()
         if drops != self._drops:
             self._note_loss()
