@@ -1,3 +1,3 @@
-"""Bytes to records: pure functions, one struct.Struct per layout, each citing the header it
-mirrors.
+"""Decodes bytes into records: pure functions, a struct.Struct for each layout, with the kernel
+header that defines it.
 """

@@ -1,8 +1,8 @@
-"""BSD process accounting, version 3: records out of the bytes of an accounting file.
+"""BSD process accounting, version 3: decodes the records in the bytes of an accounting file.
 
-A record is 64 bytes and carries no checksum, so `plausible` states everything that the kernel
-guarantees about one. `walk` uses it to find the records in a piece of a file, whatever stands
-between them; `decode_rows` decodes what `walk` found, many at a time.
+A record is 64 bytes and has no checksum, so `plausible` checks all that the kernel guarantees about
+a record. `walk` uses it to find the records in a chunk of a file, whatever is between them;
+`decode_rows` decodes what `walk` found, many at a time.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from elsa.errors import DataError
 
 # struct acct_v3, include/uapi/linux/acct.h (Linux 2.6.11 and later): flag, version, tty; exitcode,
 # uid, gid, pid, ppid, btime, etime; utime, stime, mem, io, rw, minflt, majflt, swaps as comp_t;
-# comm. Written in the byte order of the host, told by ACCT_BYTEORDER.
+# comm. Written in the byte order of the host, which ACCT_BYTEORDER shows.
 _V3_LITTLE = struct.Struct("<2BH6If8H16s")
 _V3_BIG = struct.Struct(">2BH6If8H16s")
 RECORD_SIZE = 64
@@ -80,7 +80,7 @@ longer.
 
 
 class AcctRecord(NamedTuple):
-    """One process that ended, in the kernel's units and in the order of the columns of table acct."""
+    """A process that ended, in the kernel's units and in the order of the columns of table acct."""
 
     flag: int
     """AFORK, ASU, ACORE, AXSIG."""
@@ -297,16 +297,17 @@ _CANDIDATE = re.compile(
 
 
 def walk(buffer: bytes, *, more: bool) -> list[Run]:
-    """Tell records from junk in a piece of a file that starts where the last walk ended.
+    """Separate records from other bytes in a chunk of a file that starts where the last walk ended.
 
-    The runs follow each other from 0 on and alternate; what stands after the last one is undecided and belongs to the next piece.
-    With `more` (bytes of the file follow the buffer) those are less than LOOKAHEAD bytes, else less than a record: the kernel may be about
-    to complete it.
+    The runs follow each other from 0 on and alternate; the bytes after the last run are undecided
+    and belong to the next chunk. With `more` (bytes of the file follow the buffer) these are less
+    than LOOKAHEAD bytes, else less than a record: the kernel may be about to complete it.
 
-    A record is taken where one is plausible and so is the next, or the file ends there. Where something else follows, it is taken
-    unless another one starts inside it: then it is a chimera, the torn head of one record completed with the first bytes of the next.
-    All this looks at no more than LOOKAHEAD bytes and remembers nothing, so the outcome does not depend on how a file was cut into pieces,
-    nor on where the reading was interrupted.
+    A plausible record is accepted if the next one is plausible too, or if the file ends there. If
+    something else follows, it is accepted unless another record starts inside it: then it is a
+    chimera, the torn head of a record completed with the first bytes of the next. All this uses no
+    more than LOOKAHEAD bytes and keeps no state, so the result depends neither on how a file was
+    divided into chunks nor on where reading was interrupted.
     """
     runs: list[Run] = []
     position = _leading_records(buffer)
@@ -459,11 +460,9 @@ def _old_version(start: bytes) -> int | None:
 
 def exit_second(record: AcctRow) -> int:
     """The second, since 1970, in which the process ended: right even if the clock was set during
-    its life, as btime is not.
-
-    But early by up to `late_most` where etime was cut.
+    its lifetime, unlike btime. Too early by up to `late_most` if etime was cut.
     """
-    second = record[8] + int(record[9]) // 100
+    second = record[BTIME] + int(record[ETIME]) // 100
     return second - WRAP if second >= YEAR_2106 else second
 
 
@@ -471,14 +470,14 @@ def begin_second(record: AcctRow) -> int:
     """Btime with its sign: before 1970 where the unsigned field went below 0, as a clock that was
     set back during the life makes it.
     """
-    return exit_second(record) - int(record[9]) // 100
+    return exit_second(record) - int(record[ETIME]) // 100
 
 
 def late_most(record: AcctRow) -> int:
     """How many seconds later than `exit_second` the process may have ended: etime is a float of 24
     bits, exact for 46 hours only.
     """
-    etime = record[9]
+    etime = record[ETIME]
     if etime <= EXACT_ETIME:
         return 0
     most = int(etime) + (1 << frexp(etime)[1] - 24) - 1
@@ -489,34 +488,32 @@ def late_seconds(
     records: Sequence[AcctRow], before: int | None
 ) -> tuple[list[int | None], int | None]:
     """How many seconds later than `exit_second` each of these records, in file order, was written;
-    None where etime tells it.
+    None if etime is exact. Also returns the second of the last record.
 
-    The kernel appends in the order of time, so none was written before the one that stands in front of it; a clock that was set in between
-    takes it out of the seconds in which it can have been. `before` is the exit second of the record before them, None if there is none;
-    that of the last one is the second answer.
+    The kernel appends in the order of time, so no record was written before the one in front of it.
+    If the clock was set in between, that one's second is out of the possible range and not used.
+    `before` is the exit second of the record before these, None if there is none.
     """
     if not records:
         return [], before
     late: list[int | None] = [None] * len(records)
-    if max(record[9] for record in records) > EXACT_ETIME:
+    if max(record[ETIME] for record in records) > EXACT_ETIME:
         for index, record in enumerate(records):
             second, most = exit_second(record), late_most(record)
-            if record[9] > EXACT_ETIME:
-                late[index] = (
-                    before - second
-                    if before is not None and second < before <= second + most
-                    else 0
-                )
+            if record[ETIME] > EXACT_ETIME:
+                in_range = before is not None and second < before <= second + most
+                late[index] = before - second if in_range and before is not None else 0
             before = second + (late[index] or 0)
     return late, exit_second(records[-1]) + (late[-1] or 0)
 
 
 def is_self_record(record: AcctRow) -> bool:
-    """Whether acct(2) or umount wrote this about its own caller, which goes on living: no end of a
-    process, not to be counted.
+    """Whether acct(2) or umount wrote this about its own caller, which goes on running: it is not
+    the end of a process, and not counted.
 
-    The kernel fills in memory, status and AFORK only at the end, so they are 0. A process that ended has memory; a kernel
-    thread has none, but has AFORK, as it never executed a program. Page faults and CPU times are no sign: they are already there if other
-    threads of the caller have ended.
+    The kernel fills in memory, status and AFORK only at the end, so here they are 0. A process that
+    has ended has memory; a kernel thread has none, but has AFORK, as it never executed a program.
+    Page faults and CPU times prove nothing: they are filled in if other threads of the caller have
+    ended.
     """
-    return record[12] == 0 and record[3] == 0 and not record[0] & ~ASU
+    return record[MEM] == 0 and record[EXITCODE] == 0 and not record[FLAG] & ~ASU

@@ -60,7 +60,7 @@ def comm_of_path(path: str) -> str:
 
 
 def unescape_comm(text: str) -> bytes:
-    """The bytes that `escape_comm` made this text of; DataError where a backslash starts no escape."""
+    """The bytes that `escape_comm` turned into this text; DataError for an invalid escape."""
     return _ESCAPE.sub(_unescape_match, text).encode("utf-8", "surrogateescape")
 
 

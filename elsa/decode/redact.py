@@ -92,21 +92,16 @@ class Redactor:
             letters = self._letters(word) or letters
             hidden = self._after(before, word, letters)
             if hidden is None:
-                short = word[:2] if len(word) > 2 and word[0] == "-" and word[1] in letters else ""
-                hidden = (
-                    short + HIDDEN
-                    if short
-                    else self._word(word, depth, script=_runs_script(before))
-                )
+                if len(word) > 2 and word[0] == "-" and word[1] in letters:
+                    hidden = word[:2] + HIDDEN
+                else:
+                    hidden = self._word(word, depth, script=_runs_script(before))
             result.append(hidden)
-            # `Authorization: Bearer x`, `password = x`: what comes is still the value
-            before = (
-                before
-                if word.lower() in _SCHEMES
-                else before + word
-                if word in ("=", ":")
-                else word
-            )
+            # `Authorization: Bearer x`, `password = x`: the value is still to come
+            if word in ("=", ":"):
+                before += word
+            elif word.lower() not in _SCHEMES:
+                before = word
         return result
 
     def _after(self, before: str, word: str, letters: str) -> str | None:
@@ -126,13 +121,9 @@ class Redactor:
         if option and len(before) == 2 and before[1] in letters:
             return HIDDEN
         named = option or before.endswith((":", "=")) or before.lower() in _SCHEMES
-        return (
-            HIDDEN
-            if named
-            and (before.lower() == "bearer" or self._names.search(before))
-            and " " not in before
-            else None
-        )
+        if not named or " " in before:
+            return None
+        return HIDDEN if before.lower() == "bearer" or self._names.search(before) else None
 
     def _word(self, word: str, depth: int, *, script: bool) -> str:
         """A word by itself. As an argument it may be long, quoted, or a script."""
@@ -172,15 +163,9 @@ class Redactor:
 
         def put(match: re.Match[str]) -> str:
             old, new = next(before), next(changed)
-            return (
-                match[0]
-                if new == old
-                else new
-                if match[0] == old
-                else shlex.quote(new)
-                if " " in new
-                else new
-            )
+            if new == old:
+                return match[0]
+            return shlex.quote(new) if match[0] != old and " " in new else new
 
         return _WORD.sub(put, text)
 

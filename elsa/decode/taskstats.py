@@ -1,5 +1,5 @@
-"""taskstats: the messages that the kernel sends when a thread ends, and its answers about living
-ones, to named figures.
+"""taskstats: decodes the messages that the kernel sends when a thread ends, and its answers about
+living processes.
 
 A datagram holds generic netlink messages. Each has a struct taskstats about one thread, or about a
 thread group (a process), or both: only the message of the last thread of a process that had several
@@ -82,12 +82,12 @@ elsa.decode.acct hold here too.
 
 
 class Taskstats(NamedTuple):
-    """One struct taskstats, in the kernel's units and order. Of a thread, unless it is the part of
-    a message about the group.
+    """A struct taskstats, in the kernel's units and order, of a thread or a thread group.
 
-    The group's part holds delays, run times, utime, stime and context switches of all its threads, and 0 for the rest (etime_us there is
-    a sum that means nothing). The kernel cuts characters, system calls and bytes of every thread down to a multiple of 1024.
-    A delay counts how often and how long the thread waited; but for the CPU's, all are 0 unless kernel.task_delayacct is 1.
+    A group's has delays, run times, utime, stime and context switches of all its threads, and 0 for
+    the rest (its etime_us is a sum without meaning). The kernel rounds characters, system calls and
+    bytes of every thread down to a multiple of 1024. A delay counts how often and how long the
+    thread waited; all except the CPU's are 0 unless kernel.task_delayacct is 1.
     """
 
     version: int
@@ -109,8 +109,9 @@ class Taskstats(NamedTuple):
     cpu_run_real_ns: int
     """utime + stime, no finer than those."""
     cpu_run_virtual_ns: int
-    """On a CPU, measured: what getrusage splits into user and system time. It ends with the last tick or context switch before the message,
-    so a thread that ran for less than a tick often reads 0; and the work of dying (memory given back) is in none of the times.
+    """Measured time on a CPU, which getrusage splits into user and system time. It ends with the
+    last tick or context switch before the message, so a thread that ran for less than a tick often
+    has 0; and the work of exiting (freeing memory) is in none of the times.
     """
     comm: str
     """Its name, as `escape_comm` writes it."""
@@ -216,8 +217,8 @@ _SIMPLE = {_simple_headers(version, layout.size): layout for version, layout in 
 
 
 def decode(datagram: bytes) -> list[Message]:
-    """The messages of a datagram, in order; what is none of taskstats' is passed over. DataError
-    where lengths contradict each other.
+    """The taskstats messages of a datagram, in order; other messages are skipped. DataError if
+    lengths contradict each other.
     """
     layout = _SIMPLE.get(datagram[:4] + datagram[16:28] + datagram[32:38])
     if layout is not None and len(datagram) == _STATS_AT + layout.size:

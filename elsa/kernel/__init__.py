@@ -1,3 +1,3 @@
-"""Sockets and files of the kernel to bytes; nothing is decoded here. OSError is translated to our
-errors at this edge.
+"""Reads bytes from the kernel's sockets and files; nothing is decoded here. OSError becomes one of
+our errors here.
 """

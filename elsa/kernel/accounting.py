@@ -1,7 +1,7 @@
-"""The kernel's switch for process accounting: turning it on and off, finding out where it writes,
-and when it would pause.
+"""The kernel's switch for process accounting: turns it on and off, finds out where the kernel
+writes, and when it would pause.
 
-There is one switch for the whole pid namespace, and no way to ask for its state but to end a
+There is one switch for the whole pid namespace. The only way to find out its state is to end a
 process and look for its record.
 """
 
@@ -21,16 +21,12 @@ from elsa.kernel.acct_file import AcctFile, rotated, translated
 from elsa.kernel.acct_paths import ACCT_FILES
 
 _RECORD = 64
-_PID_START, _PID_END = (
-    16,
-    20,
-    # ac_pid of struct acct_v3, include/uapi/linux/acct.h: all that is looked at here, and in the host's
-    # byte order
-)
+# ac_pid of struct acct_v3, include/uapi/linux/acct.h, in the host's byte order.
+_PID_START, _PID_END = 16, 20
 
 
 class Thresholds(NamedTuple):
-    """kernel.acct: when the kernel, without a word, stops writing records for lack of space, and
+    """kernel.acct: when the kernel stops writing records for lack of space, without a message, and
     when it goes on.
     """
 
@@ -39,7 +35,7 @@ class Thresholds(NamedTuple):
     suspend_percent: int
     """Writing stops when no more than this is free."""
     check_seconds: int
-    """How often the kernel looks."""
+    """How often the kernel checks."""
 
 
 def switch_on(path: str | os.PathLike[str]) -> None:
@@ -51,13 +47,9 @@ def switch_on(path: str | os.PathLike[str]) -> None:
     """
     path = Path(path)
     try:
-        # 0640: command names and users are not everybody's business; a group may be given the file
-        # to read
-        os.close(
-            os.open(
-                path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o640
-            )
-        )
+        # 0640: command names and users are private; a group may be allowed to read the file.
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+        os.close(os.open(path, flags, 0o640))
     except OSError as error:
         raise translated(error, path) from None
     _acct(path)
@@ -122,11 +114,12 @@ def free_percent(path: str | os.PathLike[str]) -> float:
 
 
 def canary(*more: str | os.PathLike[str]) -> Path | None:
-    """The file that the kernel writes accounting records to, proved by ending a process and finding
-    its record there.
+    """The file to which the kernel writes accounting records, proved by ending a process and
+    finding its record there.
 
-    Looks into the usual files, those given and their rotated siblings, since a rotated file is written to until accounting is switched.
-    None: accounting is off, paused for lack of space, seen from another pid namespace, or written to a file that is not looked at.
+    Reads the usual files, those given and their rotated files, since the kernel writes to a rotated
+    file until accounting is switched. None: accounting is off, paused for lack of space, seen from
+    another pid namespace, or writes to a file that is not read here.
     """
     with ExitStack() as opened:
         files = [
@@ -134,8 +127,8 @@ def canary(*more: str | os.PathLike[str]) -> Path | None:
         ]
         sizes = [file.identity().size for file in files]
         pid = _ended_process()
-        # The record is written before the parent is woken, so it is there now, perhaps among those
-        # of others.
+        # The record is written before the parent is woken, so it is there now, perhaps among other
+        # records.
         for file, size in zip(files, sizes, strict=True):
             grown = b"".join(data for _, data in file.chunks(size))
             if any(

@@ -1,9 +1,9 @@
-"""Accounting files as bytes: opening them plain or compressed, reading from a position, knowing a
-file again, finding the rotated ones.
+"""Accounting files as bytes: opens plain and compressed ones, reads from a position, recognises a
+file, and finds rotated files.
 
 Rotation renames a file, compresses it and uses its inode number again the next day, so neither name
-nor inode number says which file this is. Its bytes do: accounting files only grow, so the first
-record and the bytes before the place where reading stopped stay as they are.
+nor inode number identifies a file. Its bytes do: accounting files only grow, so the first record
+and the bytes before the position where reading stopped do not change.
 """
 
 from __future__ import annotations
@@ -22,12 +22,11 @@ from elsa.kernel import unpack
 from elsa.kernel.unpack import Unpacked
 
 CHUNK = 1 << 16
-"""Bytes per read: 1,024 records. Decoding larger pieces is slower, as they no longer fit the
+"""Bytes per read: 1,024 records. Decoding larger chunks is slower, as they do not fit the
 processor's cache.
 """
 MARK = unpack.KEPT
-"""Bytes that a file is known again by, at its start and before the resume point: one record each.
-"""
+"""How many bytes at the start and before the resume point identify a file: a record each."""
 
 
 class FileIdentity(NamedTuple):
@@ -109,10 +108,10 @@ class AcctFile:
         return self.read(start, position - start)
 
     def matches(self, head: bytes, tail: bytes, position: int) -> bool:
-        """Whether this is the file that began with head and had tail just before position.
+        """Whether this is the file that started with `head` and had `tail` just before `position`.
 
-        Never for an empty head, which proves nothing. Cheap on a plain file; a compressed one is unpacked up to position,
-        but only when its head is right, and reading then goes on from there.
+        Never for an empty head, which proves nothing. Cheap for a plain file; a compressed file is
+        unpacked up to `position` if its head matches, and reading then goes on from there.
         """
         return bool(head) and self.read(0, len(head)) == head and self.before(position) == tail
 
@@ -168,8 +167,8 @@ def translated(error: OSError, path: Path) -> ElsaError:
 
 
 class _Rotated(NamedTuple):
-    """A rotated file and what its name tells of its age: a number that grows as it gets older, or
-    the date of the rotation.
+    """A rotated file, and its age by its name: a number that is larger for older files, or the date
+    of the rotation.
     """
 
     path: Path
@@ -179,19 +178,21 @@ class _Rotated(NamedTuple):
 
 
 class Siblings(NamedTuple):
-    """What stands beside an accounting file."""
+    """The files beside an accounting file."""
 
     rotated: list[Path]
-    """What it was rotated to, as far as its names tell, oldest first."""
+    """Its rotated files, by their names, oldest first."""
     others: list[Path]
-    """Files whose names begin like its own and go on in another way."""
+    """Files whose names start with its own and do not look like names of rotated files."""
 
 
 _PACKED = rf"(?:\.(?:{'|'.join(unpack.SUFFIXES)}))?"
 # savelog and logrotate leave numbers and dates, people "old" and the like; a date may have hyphens,
 # a time or a serial number behind it.
 _ENDING = re.compile(
-    rf"(?:\.(?P<number>\d{{1,4}})|[-._](?P<date>\d{{4}}-?\d\d-?\d\d(?:[-_.T]?[\d:.-]*\d)?)|[-._](?:\d+|old|bak|prev|last|orig|save)|)"
+    r"(?:\.(?P<number>\d{1,4})"
+    r"|[-._](?P<date>\d{4}-?\d\d-?\d\d(?:[-_.T]?[\d:.-]*\d)?)"
+    r"|[-._](?:\d+|old|bak|prev|last|orig|save)|)"
     rf"(?P<packed>{_PACKED})"
 )
 
@@ -253,13 +254,13 @@ def holds(whole: AcctFile, part: AcctFile) -> bool:
 
 
 def rotated(live: str | os.PathLike[str]) -> list[Path]:
-    """What an accounting file was rotated to, as far as names tell, oldest first."""
+    """The rotated files of an accounting file, by their names, oldest first."""
     return siblings(live).rotated
 
 
 def _modified_ns(path: Path) -> int | None:
-    """When a regular file was changed last; None for anything else, and for what was rotated on and
-    will be found under its new name.
+    """When a regular file was changed last; None for anything else, and for a file that was renamed
+    meanwhile.
     """
     try:
         status = path.stat()

@@ -1,4 +1,4 @@
-"""The clocks, and how far they lie apart: process events speak CLOCK_MONOTONIC, accounting the wall
+"""The clocks and their offsets: process events use CLOCK_MONOTONIC, accounting records the wall
 clock, /proc the time since boot.
 """
 
@@ -27,8 +27,8 @@ class Offsets(NamedTuple):
 def offsets(attempts: int = 5) -> Offsets:
     """Both offsets, as of now.
 
-    Each clock is read between two readings of the monotonic one; of several attempts the tightest counts, as a preemption
-    between the readings would shift the result by its length.
+    Each clock is read between two readings of the monotonic clock. Of several attempts the shortest
+    is used, as a preemption between the readings would shift the result by its length.
     """
     return Offsets(_offset(time.CLOCK_REALTIME, attempts), _offset(time.CLOCK_BOOTTIME, attempts))
 
@@ -40,7 +40,7 @@ _TICKS_NS = range(900_000, 42_000_000)
 
 
 def tick_ns() -> int | None:
-    """The kernel's tick, 1/CONFIG_HZ; None where something tells of none (a sandbox that plays the
+    """The kernel's tick, 1/CONFIG_HZ; None if it is not known (in a sandbox that emulates the
     kernel).
     """
     try:
@@ -99,11 +99,11 @@ class SetAlarm:
         return int(self._descriptor)
 
     def acknowledge(self) -> None:
-        """Take note, and wait for the next time."""
-        with contextlib.suppress(OSError):  # ECANCELED is the very news, EAGAIN none
+        """Read the event, and wait for the next."""
+        with contextlib.suppress(OSError):  # ECANCELED: the clock was set; EAGAIN: it was not
             os.read(self._descriptor, 8)
         self._arm()
 
     def close(self) -> None:
-        """Let go of the timer."""
+        """Close the timer."""
         os.close(self._descriptor)

@@ -46,9 +46,9 @@ _NOT_BUILT = "this kernel has no process events; it needs CONFIG_CONNECTOR and C
 
 
 class Connector:
-    """A socket that hears every process event from the moment it exists.
+    """A socket that receives every process event from the moment it exists.
 
-    `buffer_bytes` is the receive buffer; the kernel charges 832 bytes to it per queued event, and only while one is queued.
+    `buffer_bytes` is the receive buffer; the kernel charges 832 bytes to it for each queued event.
     Raises PrivilegeError, or UnavailableError with what to do about it.
     """
 
@@ -81,17 +81,17 @@ class Connector:
         """Read until our own acknowledgement came. Everything read is kept, in order: the first
         events are already among it.
         """
-        heard: list[bytes] = []
+        received: list[bytes] = []
         while (left := deadline - time.monotonic()) > 0:
             select.select([self._socket], [], [], left)
             batch = self.drain(10_000)
-            heard += batch
+            received += batch
             for datagram in batch:
                 ack, what, code = _ACK.unpack_from(datagram)
                 if what == _ACK_WHAT and ack == expected:
                     if code:
                         raise OSError(code, os.strerror(code))
-                    self._early = heard
+                    self._early = received
                     return
         raise UnavailableError(_NO_ANSWER)
 
@@ -123,7 +123,7 @@ class Connector:
         return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
 
     def close(self) -> None:
-        """Tell the kernel that one listener less is there, and close. May be called twice."""
+        """Stop listening and close. May be called twice."""
         if self._socket.fileno() < 0:
             return
         try:

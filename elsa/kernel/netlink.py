@@ -1,5 +1,5 @@
-"""What both netlink sockets need: a receive buffer as large as asked for, the exact count of its
-losses, reading without waiting.
+"""What both netlink sockets need: a receive buffer of the wanted size, the exact count of its
+losses, and reading without waiting.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ _MEMINFO = struct.Struct("=9I")
 
 
 def prepare(sock: socket.socket, buffer_bytes: int) -> None:
-    """Never wait, hold this much, and never fail for a loss: `drops` is the one witness, and it is
-    exact.
+    """Set the socket up: it never waits, has a buffer of this size, and reports no error after a
+    loss, since `drops` counts losses exactly.
     """
     sock.setblocking(False)
     # The kernel doubles what is asked for, to cover its own bookkeeping, and so takes half.

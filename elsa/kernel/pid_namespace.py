@@ -1,6 +1,4 @@
-"""Pids as a process in another pid namespace counts them, and which of ours they are: a container's
-1 is not the host's.
-"""
+"""Translates pids between our pid namespace and another: a container's pid 1 is not the host's."""
 
 from __future__ import annotations
 
@@ -10,18 +8,18 @@ import os
 
 from elsa.kernel.procfs import Procfs
 
-# include/uapi/linux/nsfs.h: the namespace around one (Linux 4.9), and our number for a pid of a
+# include/uapi/linux/nsfs.h: the parent of a namespace (Linux 4.9), and our pid for a pid of a
 # namespace (6.11).
 _NS_GET_PARENT = 0xB702
 _NS_GET_PID_FROM_PIDNS = 0x8004B706
 
 
 class ForeignPids:
-    """The pids of the namespace that a process lives in, which is not ours."""
+    """The pids of a process's pid namespace, which is not ours."""
 
     def __init__(self, pid: int, inode: int | None, procfs: Procfs | None = None) -> None:
-        """`pid` is a process in it, by our count, and `inode` its number; None: nobody knows which
-        it is.
+        """`pid` is our pid of a process in it, and `inode` the namespace's inode number; None: not
+        known.
         """
         self._pid = pid
         self._inode = inode
@@ -29,18 +27,18 @@ class ForeignPids:
 
     @property
     def known(self) -> bool:
-        """Whether it is there, and still that of the process."""
+        """Whether the namespace is known and still that of the process."""
         return self._inode is not None and self._procfs.namespace("pid", self._pid) == self._inode
 
     def ours(self, theirs: int) -> int | None:
-        """Our number for a process or thread of theirs; None where they have none of that number."""
+        """Our pid for a pid of the namespace; None if no process or thread there has it."""
         try:
             namespace = self._procfs.open_namespace("pid", self._pid)
         except OSError:
             return None
         try:
             if os.fstat(namespace).st_ino != self._inode:
-                return None  # its process is gone, and the pid has passed to another
+                return None  # the process has ended, and its pid was reused
             return fcntl.ioctl(namespace, _NS_GET_PID_FROM_PIDNS, theirs)
         except OSError as error:
             if error.errno != errno.ENOTTY:
@@ -50,7 +48,7 @@ class ForeignPids:
         return self._search(theirs)  # an older kernel
 
     def theirs(self, ours: int) -> int | None:
-        """Their number for a process; None where they do not see it, or it is gone."""
+        """The namespace's pid for a process of ours; None if it is not visible there, or gone."""
         numbers = self._procfs.read_nspid(ours)
         if len(numbers) < 2:
             return None
@@ -72,10 +70,10 @@ class ForeignPids:
         return None
 
     def _search(self, theirs: int) -> int | None:
-        """Look at every process: where it is not known which of two it is, it is none."""
-        found = [
+        """Search all processes; None if the pid is not unique."""
+        pids = [
             pid
             for pid in self._procfs.pids()
             if theirs in self._procfs.read_nspid(pid)[1:] and self.theirs(pid) == theirs
         ]
-        return found[0] if len(found) == 1 else None
+        return pids[0] if len(pids) == 1 else None

@@ -1,5 +1,5 @@
-"""/proc as bytes: who is alive, and what the kernel says about itself. elsa.decode.procfs gives the
-bytes a meaning.
+"""/proc as bytes: the processes, and what the kernel says about itself. elsa.decode.procfs decodes
+the bytes.
 
 Descriptors are read with os.open/os.read, four times as fast as open().read(); a scan of a busy
 host has thousands to read.
@@ -64,8 +64,8 @@ class Procfs:
         return _read(f"{self._root}{pid}/cgroup")
 
     def read_loginuid(self, pid: int) -> bytes | None:
-        """Who logged in, whatever became of the uid since; None when the process is gone or the
-        kernel does not audit.
+        """The uid that logged in, whatever the process's uid is now; None when the process is gone
+        or the kernel does not audit.
         """
         return _read(f"{self._root}{pid}/loginuid")
 
@@ -76,7 +76,7 @@ class Procfs:
         return _read(f"{self._root}{pid}/schedstat")
 
     def read_threads_io(self, pid: int) -> list[bytes]:
-        """The `io` of each living thread; without those that are gone or not ours to look at."""
+        """The `io` of each living thread, except threads that have ended or may not be read."""
         folder = f"{self._root}{pid}/task"
         try:
             names = os.listdir(folder)  # noqa: PTH208 - as in pids()
@@ -85,8 +85,8 @@ class Procfs:
         return [data for name in names if (data := _read(f"{folder}/{name}/io")) is not None]
 
     def link(self, pid: int, name: str) -> str | None:
-        """What `exe` or `cwd` point to; None when the process is gone, has none, or is not ours to
-        look at.
+        """What `exe` or `cwd` point to; None when the process is gone, has none, or may not be
+        read.
         """
         try:
             return os.readlink(f"{self._root}{pid}/{name}")  # noqa: PTH115 - called for every exec
@@ -103,18 +103,18 @@ class Procfs:
             return None
 
     def open_namespace(self, kind: str, pid: int) -> int:
-        """A descriptor of a process's namespace. Raises OSError where the process is gone or not
-        ours to look at.
+        """A descriptor of a process's namespace. Raises OSError if the process is gone or may not
+        be read.
         """
         return os.open(f"{self._root}{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
 
     def read_nspid(self, pid: int) -> list[int]:
-        """Its number in every pid namespace that it is in, from ours to its own; nothing where it
-        is gone or the kernel does not tell.
+        """Its pid in every pid namespace that it is in, from ours to its own; empty if it is gone
+        or the kernel does not show it.
         """
         status = _read(f"{self._root}{pid}/status") or b""
-        found = _NSPID.search(status)
-        return [int(word) for word in found[1].split()] if found else []
+        match = _NSPID.search(status)
+        return [int(word) for word in match[1].split()] if match else []
 
     def boot_id(self) -> str:
         """The kernel's random name for this boot."""
@@ -124,10 +124,10 @@ class Procfs:
 
     def boot_time(self) -> int:
         """When the machine booted, in seconds since the epoch as the wall clock sees it now."""
-        found = _BTIME.search(self._need(f"{self._root}stat"))
-        if found is None:
+        match = _BTIME.search(self._need(f"{self._root}stat"))
+        if match is None:
             raise UnavailableError(f"{self._root}stat has no btime")
-        return int(found[1])
+        return int(match[1])
 
     def machine_id(self) -> str | None:
         """The name of this installation (machine-id(5)); None where there is none."""

@@ -1,9 +1,9 @@
-"""Places that nobody else can tamper with: whoever could put another file in the place of ours
-could have us believe him, or write for him.
+"""Checks that no other user can replace a file of ours: a user who could might give us false data,
+or let us write to a file of his choice.
 
-The way to a file is as safe as each folder on it, those of symbolic links included: root's or our
-own, and not for others to write. In a sticky one (/tmp) others may make files, but neither rename
-nor remove ours, so the way may lead through it.
+A path is safe if each folder on it is, those of symbolic links included: it has to belong to root
+or to us, and others must not be able to write to it. In a sticky folder (/tmp) others may make
+files, but neither rename nor remove ours, so a path may go through it.
 """
 
 from __future__ import annotations
@@ -74,7 +74,9 @@ def _others_write(status: os.stat_result) -> bool:
 
 
 def _way(path: Path) -> Iterator[_Step]:
-    """What the kernel passes on its way to a path, step by step, up to where nothing is."""
+    """The folders, links and the file through which the kernel resolves a path, up to the first
+    that does not exist.
+    """
     here, links = Path("/"), 0
     yield _Step(here, here.lstat())
     todo = list(reversed(path.absolute().parts[1:]))
@@ -100,8 +102,8 @@ def _way(path: Path) -> Iterator[_Step]:
 
 
 def refuse_what_is_no_file(path: Path, needed: str) -> None:
-    """Raise ConfigError if something else than a regular file stands at a path (a FIFO would make
-    its reader wait). Nothing may.
+    """Raise ConfigError if a path exists and is not a regular file (a FIFO would make its reader
+    wait).
     """
     try:
         mode = path.stat().st_mode
@@ -125,7 +127,7 @@ def same_file(one: Path, other: Path) -> bool:
 
 
 def user(uid: int) -> str:
-    """How to speak of a user."""
+    """A user in words, for messages."""
     try:
         return f"user {pwd.getpwuid(uid).pw_name}"
     except KeyError:

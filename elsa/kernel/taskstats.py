@@ -1,5 +1,5 @@
-"""taskstats over generic netlink: one message per thread that ends, and answers about living ones,
-as raw datagrams.
+"""taskstats over generic netlink: a message for each thread that ends, and answers about living
+processes, as raw datagrams.
 
 Only the thread's id is read here, for `elsa check`; elsa.decode.taskstats reads the rest.
 """
@@ -49,9 +49,7 @@ _NOT_BUILT = (
 
 
 class _Endpoint:
-    """A generic netlink socket that knows the number of the family TASKSTATS, and the errors of its
-    kernel.
-    """
+    """A generic netlink socket for the family TASKSTATS, with the kernel's errors translated."""
 
     def __init__(self, buffer_bytes: int) -> None:
         self._endpoint: Any = TaskStats()
@@ -77,11 +75,11 @@ class _Endpoint:
             raise
 
     def _begin(self) -> None:
-        """What is to be asked for as soon as the socket is there."""
+        """The first request on the socket."""
 
     def _send(self, attribute: int, payload: bytes, flags: int = 0) -> None:
-        """One command with one attribute: the kernel takes no more at once. Its answer bears the
-        number that is now in _sequence.
+        """Send a command with one attribute: the kernel takes no more at once. Its answer has the
+        sequence number that is now in _sequence.
         """
         self._sequence += 1
         flags |= NLM_F_REQUEST
@@ -100,10 +98,10 @@ class _Endpoint:
         self._socket.send(head + payload)
 
     def _answer(self, others: list[bytes]) -> bytes:
-        """The kernel's answer to what was sent last, or its error raised; what comes before it goes
-        to `others`.
+        """The kernel's answer to the last command; raises its error. Messages before it are
+        appended to `others`.
 
-        An answer bears our port and number, an exit message port 0.
+        An answer has our port and sequence number, an exit message port 0.
         """
         expected = (self._sequence, self._socket.getsockname()[0])
         deadline = time.monotonic() + _ANSWER_TIMEOUT_S
@@ -136,8 +134,8 @@ class TaskstatsSocket(_Endpoint):
     """A socket that receives the record of every thread that ends, on any CPU, also on those that
     come online later.
 
-    `buffer_bytes` is the receive buffer; the kernel charges 1280 bytes to it per queued message, and only while one is queued.
-    Raises PrivilegeError, or UnavailableError with what to do about it.
+    `buffer_bytes` is the receive buffer; the kernel charges 1280 bytes to it for each queued
+    message. Raises PrivilegeError, or UnavailableError with what to do about it.
     """
 
     def __init__(self, buffer_bytes: int = 256 << 20) -> None:
@@ -168,9 +166,9 @@ class TaskstatsSocket(_Endpoint):
         return netlink.fill(self._socket)
 
     def close(self) -> None:
-        """Tell the kernel that one listener less is there, and close. May be called twice."""
+        """Stop listening and close. May be called twice."""
         if self._socket.fileno() >= 0:
-            # Where that fails, the kernel notices the closed socket with the next message for it.
+            # If that fails, the kernel notices the closed socket with the next message for it.
             with contextlib.suppress(OSError):
                 self._send(_ATTR_DEREGISTER_CPUMASK, _possible_cpus())
         super().close()
@@ -196,8 +194,9 @@ class TaskstatsQuery(_Endpoint):
         """The messages about a process's leader and about the process; None if there is no such
         process. About 10 us.
 
-        The leader's has its own figures only; the process's, of all threads dead and living, has run times, delays, utime, stime and
-        context switches, but neither I/O nor memory (for I/O see /proc/PID/io), and nothing at all once the process is a zombie.
+        The leader's message has its own figures only. The process's message has run times, delays,
+        utime, stime and context switches of all threads, ended and living, but neither I/O nor
+        memory (for I/O see /proc/PID/io), and nothing once the process is a zombie.
         """
         number = struct.pack("=I", tgid)
         try:
@@ -220,7 +219,7 @@ class TaskstatsQuery(_Endpoint):
 
 
 def thread_id(message: bytes) -> int:
-    """The id of the thread that an exit message tells of; 0 if it is no exit message."""
+    """The id of the thread that an exit message is about; 0 if it is no exit message."""
     return 0 if len(message) < _PID.size else int(_PID.unpack_from(message)[0])
 
 

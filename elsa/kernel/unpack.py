@@ -1,8 +1,8 @@
-"""Compressed files read like plain ones: gzip, bzip2, xz, lzma and zstd, told by their first bytes,
-in bounded memory.
+"""Reads compressed files like plain ones: gzip, bzip2, xz, lzma and zstd, recognised by their first
+bytes, in bounded memory.
 
-Logrotate compresses with whatever it is told to. The standard library unpacks all but zstd, which
-Python has from 3.14 on; before that the backport of the same module does.
+Logrotate can be set up to use any of these. The standard library unpacks all except zstd, which
+Python has from 3.14 on; before that a backport of the same module is used.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from elsa.errors import DataError
 CHUNK = 1 << 16
 """Bytes per step, packed and unpacked."""
 KEPT = 64
-"""So many bytes before a position are kept, as who reads on looks at them again."""
-_GZIP_WBITS = 16 + zlib.MAX_WBITS  # zlib's way to say: with a gzip header and trailer
-# xz needs as much memory as whoever compressed says; its own presets say 65 MiB at most.
+"""How many bytes before a position are kept, since the next read needs them again."""
+_GZIP_WBITS = 16 + zlib.MAX_WBITS  # for zlib: with a gzip header and trailer
+# The compressed file says how much memory xz needs; xz's own presets need 65 MiB at most.
 _MOST_MEMORY = 1 << 29
-# Of a damaged piece no more than this is looked for; some bytes of a bomb are worth gigabytes.
+# How much is unpacked before damage: a few bytes of a bomb may unpack to gigabytes.
 _MOST_SALVAGED = 1 << 26
 
 
@@ -42,7 +42,7 @@ class _Unpacker(Protocol):
 
 
 class _Gunzip:
-    """zlib's decompressor with the manners of the others."""
+    """zlib's decompressor with the interface of the others."""
 
     def __init__(self) -> None:
         self._inflater = zlib.decompressobj(_GZIP_WBITS)
@@ -101,7 +101,7 @@ _MAGICS: dict[bytes, Format] = {
 }
 SUFFIXES = ("gz", "bz2", "xz", "lzma", "zst", "lz4", "lz", "lzo", "Z", "zip", "7z")
 MAGIC = max(map(len, _MAGICS))
-"""So many bytes tell the format."""
+"""How many bytes at the start show the format."""
 
 
 def format_of(start: bytes) -> Format | None:
@@ -194,11 +194,8 @@ class Unpacked:
                 self._failure = str(error)
                 return self._up_to_damage()
             self._given += len(data)
-            if self._unpacker.eof:
-                self._pending, self._unpacker = (
-                    self._unpacker.unused_data,
-                    None,
-                )  # another member may follow
+            if self._unpacker.eof:  # another member may follow
+                self._pending, self._unpacker = self._unpacker.unused_data, None
             if data:
                 return data
         return b""
@@ -215,8 +212,8 @@ class Unpacked:
         return bool(self._pending)
 
     def _up_to_damage(self) -> bytes:
-        """What can be had before the damage: all that was unpacked in one go is given up for one
-        bad byte, so it is fed again singly.
+        """The content before the damage. One bad byte makes the decompressor discard all that it
+        unpacked in one call, so these bytes are fed again one by one.
         """
         unpacker, data, passed = self._make(), bytearray(), 0
         try:
