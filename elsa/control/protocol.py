@@ -1,5 +1,5 @@
-"""What travels over the control socket: one line of JSON each way, described in docs/protocol.md.
-No I/O here.
+"""The protocol of the control socket: a line of JSON each way, described in docs/protocol.md. No
+I/O here.
 
 To add a request: a dataclass below, its line in REQUESTS, a check for each new field in FIELDS, a
 section in docs/protocol.md.
@@ -40,12 +40,12 @@ MAX_MEMBERS = 10_000
 MAX_MESSAGE = 1000
 
 JobRef = int | str
-"""A job by its id, or by its name where only one open job bears it."""
+"""A job by its id, or by its name if only one open job has it."""
 
 
 @dataclass(frozen=True)
 class Create:
-    """Create a job and put processes into it."""
+    """Create a job and add processes to it."""
 
     name: str
     tags: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -93,7 +93,7 @@ class Define:
 
 @dataclass(frozen=True)
 class Reserve:
-    """Make a job that is closed, and that the asker fills with members in the warehouse."""
+    """Make a closed job, to which the client adds members in the warehouse."""
 
     name: str
     tags: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -102,7 +102,7 @@ class Reserve:
 
 @dataclass(frozen=True)
 class Add:
-    """Put processes into a job, with `tree` all their living descendants too."""
+    """Add processes to a job, with `tree` all their living descendants too."""
 
     job: JobRef
     pids: tuple[int, ...]
@@ -111,7 +111,7 @@ class Add:
 
 @dataclass(frozen=True)
 class Remove:
-    """Take processes out of a job; what they started while in it stays in it."""
+    """Remove processes from a job; processes that they have started remain members."""
 
     job: JobRef
     pids: tuple[int, ...]
@@ -119,7 +119,7 @@ class Remove:
 
 @dataclass(frozen=True)
 class Ended:
-    """The command with which a job was launched has ended: its wait status, from who waited for it."""
+    """A job's command has ended: its wait status, from the client that waited for it."""
 
     job: JobRef
     status: int
@@ -127,7 +127,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class Close:
-    """End a job: what still runs leaves it, and it takes no more processes."""
+    """Close a job: its living members leave it, and it gets no new ones."""
 
     job: JobRef
 
@@ -156,12 +156,12 @@ class Of:
 
 @dataclass(frozen=True)
 class Status:
-    """How the daemon is."""
+    """The state of the daemon."""
 
 
 @dataclass(frozen=True)
 class Sync:
-    """Answered when every event that happened before the request is in the warehouse."""
+    """Wait until all events that happened before the request are in the warehouse."""
 
 
 Request = (
@@ -371,7 +371,7 @@ def parse_reply(line: bytes) -> dict[str, Any]:
 
 
 def _one_line(message: str) -> str:
-    """An error as it is told: nothing in it can move a terminal's cursor."""
+    """An error as one printable line: nothing in it can move a terminal's cursor."""
     return "".join(c if c.isprintable() else " " for c in message[:MAX_MESSAGE])
 
 

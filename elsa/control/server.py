@@ -1,5 +1,5 @@
-"""The server's end of the control socket, driven by the event loop of its owner; a bad client costs
-nothing but itself.
+"""The server's end of the control socket, driven by the event loop of its owner. A client that
+misbehaves harms only itself.
 
 The owner calls `key.data(mask)` for every ready key of the selector, and expire() several times a
 second.
@@ -29,22 +29,22 @@ from elsa.kernel import accounts
 __all__ = ["Answer", "ControlServer", "Handler", "Peer", "Reply"]
 
 MAX_CLIENTS = 128
-"""Connections of all users but root, who has his own: nobody can shut him out."""
+"""Connections of all users except root, who has his own, so that nobody can lock root out."""
 MAX_CLIENTS_PER_USER = 16
 MAX_CLIENTS_ROOT = 64
 MAX_REPLY = 8 * 1024 * 1024
 """Bytes: a list of a thousand jobs with the longest tags."""
 MAX_REPLY_MANAGER = 64 * 1024 * 1024
 MAX_UNREAD = 64 * 1024 * 1024
-"""Bytes of replies to all users but root that wait to be read; of one user as many as one reply may
-have.
+"""Bytes of replies to all users except root that wait to be read; a user may have as many as a
+reply may have.
 """
 SMALL_REPLY = 64 * 1024
-"""What is as short as this may always wait."""
+"""A reply of at most this many bytes may always wait."""
 MAX_ACCEPTS = 32
 """Connections taken in one turn of the loop."""
 MAX_SHARE = 0.2
-"""Part of one CPU that the requests of one user may take; managers are trusted."""
+"""Share of a CPU that the requests of a user may take; managers are not limited."""
 BURST_S = 0.1
 """CPU seconds that a user may take at once before his requests have to wait."""
 READ_CHUNK = 16 * 1024
@@ -134,8 +134,9 @@ class Answer:
 class ControlServer:
     """Takes requests on `path` and hands them to `handler`, one at a time per client.
 
-    Root and the members of `group` come as a Peer that `manages`; what a Peer may do is the handler's affair.
-    `cpu_s` tells the CPU time of this thread, which is what a user's requests are charged. Raises what Listener raises.
+    Root and the members of `group` are a Peer that `manages`; the handler decides what a Peer may
+    do. `cpu_s` returns the CPU time of this thread, by which a user's requests are charged. Raises
+    what Listener raises.
     """
 
     def __init__(
@@ -207,19 +208,19 @@ class ControlServer:
 
     @contextmanager
     def charged(self, uid: int) -> Iterator[None]:
-        """What is done in this block is done for that user."""
+        """Charge the CPU time of this block to a user."""
         if self._charging:
             yield
             return
-        self._charging, began_s = True, self._cpu_s()
+        self._charging, started_s = True, self._cpu_s()
         try:
             yield
         finally:
             self._charging = False
-            self._charged[uid] = self._charged.get(uid, 0.0) + self._cpu_s() - began_s
+            self._charged[uid] = self._charged.get(uid, 0.0) + self._cpu_s() - started_s
 
     def charge_of(self, uid: int) -> float:
-        """CPU seconds that a user has had and that are not forgiven yet: who has least comes first."""
+        """CPU seconds that a user is still charged for; users with the fewest come first."""
         return self._charged.get(uid, 0.0)
 
     def _overdrawn(self, peer: Peer) -> bool:
@@ -267,8 +268,8 @@ class ControlServer:
         self._watch(client, _Phase.READING)
 
     def _is_refused(self, uid: int) -> bool:
-        """Whether a user has enough connections. Where all places are taken, who has most of them
-        gives one up.
+        """Whether a user has too many connections. If all are in use, the user who has most of them
+        loses one.
         """
         own = self._connections[uid]
         if uid == 0 or own >= MAX_CLIENTS_PER_USER:
@@ -277,20 +278,19 @@ class ControlServer:
             return False
         others = [client for client in self._clients if client.peer.uid != 0]
         most = max(self._connections[client.peer.uid] for client in others)
-        # A request that is being carried out is given up only by who has others.
-        giving = [client for client in others if self._connections[client.peer.uid] == most]
+        # A user's only connection is not dropped while its request is being carried out.
+        candidates = [client for client in others if self._connections[client.peer.uid] == most]
         if most == 1:
-            giving = [client for client in giving if client.phase is not _Phase.ASKED]
-        if most <= own or not giving:
+            candidates = [client for client in candidates if client.phase is not _Phase.ASKED]
+        if most <= own or not candidates:
             return True
-        # Who has been at the same point for longest; not who has just come, and had no time to ask.
-        client = min(
-            giving,
-            key=lambda one: (
-                one.phase is _Phase.ASKED,
-                _INFINITE if one.since_s is None else one.since_s,
-            ),
-        )
+
+        # The client that has made no progress for longest; not one that has just connected.
+        def order(client: _Client) -> tuple[bool, float]:
+            since_s = _INFINITE if client.since_s is None else client.since_s
+            return client.phase is _Phase.ASKED, since_s
+
+        client = min(candidates, key=order)
         self._give_up(client, _TOO_MANY)
         if client.phase is not _Phase.GONE:
             self._drop(client)
@@ -436,9 +436,7 @@ def carry_out(work: Callable[[], None], peer: Peer, reply: Reply) -> None:
         reply(error)
     except Exception as error:  # a bug of ours; it must not be a way to end the daemon
         _log.exception("a request of user %d failed", peer.uid)
-        reply(
-            ElsaError(f"jobd failed on this request ({type(error).__name__}); its log tells more")
-        )
+        reply(ElsaError(f"jobd failed on this request ({type(error).__name__}); see its log"))
 
 
 def _gid(group: str) -> int | None:

@@ -107,7 +107,7 @@ def _guarded(name: str, check: Callable[[Place], tuple[Level, str, str]], place:
 
 
 def kernel_options(place: Place) -> tuple[Level, str, str]:
-    """Is the kernel built with what ELSA hears?"""
+    """Is the kernel built with the options that ELSA needs?"""
     config = _kernel_config(place)
     if config is None:
         return (
@@ -208,7 +208,7 @@ def namespaces(place: Place) -> tuple[Level, str, str]:
 
 
 def connector(place: Place) -> tuple[Level, str, str]:
-    """Are a canary's fork, exec and exit heard?"""
+    """Are a canary's fork, exec and exit received?"""
     asked = place.settings.receive_buffer_mib << 20
     missing = {events.FORK: "fork", events.EXEC: "exec", events.EXIT: "exit"}
     with Connector(asked) as listener:
@@ -222,12 +222,12 @@ def connector(place: Place) -> tuple[Level, str, str]:
     if missing:
         return (
             Level.FAIL,
-            f"a canary's {' and '.join(missing.values())} was not heard",
+            f"a canary's {' and '.join(missing.values())} was not received",
             "run ELSA on the host itself, as root",
         )
     if granted < asked:
         found = (
-            "a canary's fork, exec and exit were heard, but with a receive buffer of only"
+            "a canary's fork, exec and exit were received, but with a receive buffer of only"
             f" {granted >> 10} KiB"
         )
         return (
@@ -235,7 +235,7 @@ def connector(place: Place) -> tuple[Level, str, str]:
             found,
             "run with CAP_NET_ADMIN, or bursts of events will be lost (and counted)",
         )
-    return Level.OK, "a canary's fork, exec and exit were heard", ""
+    return Level.OK, "a canary's fork, exec and exit were received", ""
 
 
 def _canary() -> int:
@@ -343,7 +343,7 @@ def canary_arrives(listener: taskstats.TaskstatsSocket) -> bool:
 
 
 def warehouse(place: Place) -> tuple[Level, str, str]:
-    """Is there one, of the right version, and may we write it?"""
+    """Does the warehouse exist, has it the right version, and may we write it?"""
     from elsa.store import database, sql_files
 
     path = place.settings.db
@@ -375,12 +375,10 @@ def jobd(place: Place) -> tuple[Level, str, str]:
     from elsa.control.client import Client
 
     reply = Client(place.settings.socket, PATIENCE_S).request("status")
-    lost = reply.get("lost")  # None: it tells root and the group only
-    counts = (
-        f"; {reply.get('events')} events heard and {lost} lost since it was started"
-        if lost is not None
-        else ""
-    )
+    lost = reply.get("lost")  # None: only root and the elsa group may see it
+    counts = ""
+    if lost is not None:
+        counts = f"; {reply.get('events')} events received and {lost} lost since it was started"
     known, since = _losses(place)
     found = f"answers on {place.settings.socket}{counts}; {known or f'no gaps since {since}'}"
     if not known:
@@ -389,14 +387,14 @@ def jobd(place: Place) -> tuple[Level, str, str]:
         Level.FAIL,
         found,
         (
-            f"elsa report gaps --since '{since}' shows them; what you know of, leave out with a"
-            " later --since"
+            f"elsa report gaps --since '{since}' shows them; leave out the gaps that you know of"
+            " with a later --since"
         ),
     )
 
 
 def _losses(place: Place) -> tuple[str, str]:
-    """The gaps since the time that was asked for, in words, none if there are none; and that time."""
+    """The gaps since the wanted time, in words (empty if there are none); and that time."""
     from elsa.report import gaps
     from elsa.report.query import warehouse
     from elsa.report.render.columns import local_time
@@ -409,20 +407,15 @@ def _losses(place: Place) -> tuple[str, str]:
             found = gaps.since(connection, since_ns, now_ns)
     except ElsaError as error:  # the check of the warehouse says it too
         return f"which gaps there are is not known: {str(error).partition('; ')[0]}", since
+    if not found:
+        return "", since
     kinds = [
-        f"{one.number} x {one.what}"
-        + (f" (last at {local_time(one.last_at)})" if one.last_at else "")
-        for one in found
+        f"{kind.number} x {kind.what}"
+        + (f" (last at {local_time(kind.last_at)})" if kind.last_at else "")
+        for kind in found
     ]
-    number = sum(one.number for one in found)
-    return (
-        (
-            f"{number} gap{'' if number == 1 else 's'} since {since}: {', '.join(kinds)}"
-            if found
-            else ""
-        ),
-        since,
-    )
+    number = sum(kind.number for kind in found)
+    return f"{number} gap{'' if number == 1 else 's'} since {since}: {', '.join(kinds)}", since
 
 
 CHECKS: dict[str, Callable[[Place], tuple[Level, str, str]]] = {

@@ -76,7 +76,7 @@ def test_accounting_into_a_file_that_is_not_known_is_no_accounting(
 def test_the_connector_is_proved_by_a_canary(require_kernel: Callable[[object, str], None]) -> None:
     status, found, _ = checks.connector(Place())
     require_kernel(status is Level.OK, found)
-    assert found == "a canary's fork, exec and exit were heard"
+    assert found == "a canary's fork, exec and exit were received"
 
 
 def test_another_network_namespace_fails_the_connector_only(settings: Config) -> None:
