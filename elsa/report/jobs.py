@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple, TextIO
 
@@ -152,13 +151,12 @@ def columns(window: Window, *, clip: bool = False) -> dict[str, str]:
     return _FACTS | {key: sums[key] for key in shared}
 
 
-def query(
-    selection: Selection, conditions: Sequence[Condition], output: Output
-) -> tuple[Query, tuple[str, ...]]:
-    """The jobs that fulfil conditions on job_usage, the newest first; and the columns to write.
+def query(selection: Selection, output: Output) -> tuple[Query, tuple[str, ...]]:
+    """The jobs of a selection, the newest first; and the columns to write.
 
-    In a window those of which a process ended in it, with what those processes used.
+    In a window, the jobs of which a process ended in it, with what those processes used.
     """
+    conditions = selection.job_conditions
     known = columns(selection.window, clip=selection.clip)
     usual = (
         _WINDOW_SHOWN + (("estimate",) if selection.clip else ()) if selection.window else _SHOWN
@@ -170,9 +168,8 @@ def query(
     helpers = ("job_id", *completeness.MEASURED, *(() if selection.window else _LOSSES))
     chosen = {key: known[key] for key in dict.fromkeys((*shown, *helpers))}
     order = output.order(known, "job_id desc")
-    limit = (
-        "" if output.limit is None else f"\nlimit {output.limit + 1}"
-    )  # one more than is shown, to know that there is more
+    # One more than is shown, to know whether there are more.
+    limit = "" if output.limit is None else f"\nlimit {output.limit + 1}"
     where = "\nwhere " + " and ".join(each.sql for each in conditions) if conditions else ""
     values = tuple(value for each in conditions for value in each.values)
     if not selection.window:
@@ -217,14 +214,9 @@ def _of_hosts(known: dict[str, str], job: str) -> dict[str, str]:
     return {"host": f"host_of_job({job})", **known, "owner": owner}
 
 
-def jobs(
-    connection: sqlite3.Connection,
-    selection: Selection,
-    conditions: Sequence[Condition],
-    output: Output,
-) -> Report:
+def jobs(connection: sqlite3.Connection, selection: Selection, output: Output) -> Report:
     """Jobs, the newest first, with what they cost."""
-    asked, shown = query(selection, conditions, output)
+    asked, shown = query(selection, output)
     found = asked.run(connection)
     names = tuple(column[0] for column in found.description)
     every = found.fetchall()
@@ -248,21 +240,15 @@ def jobs(
             f"showing {'the newest ' if output.sort is None else ''}{output.limit} jobs; --limit"
             " shows more"
         )
-    return Report(
-        names, shown, kept, words, nothing=partial(_nothing, connection, selection, conditions)
-    )
+    return Report(names, shown, kept, words, nothing=partial(_nothing, connection, selection))
 
 
-def _nothing(
-    connection: sqlite3.Connection, selection: Selection, conditions: Sequence[Condition]
-) -> str:
-    if not connection.execute("select exists (select 1 from job)").fetchone()[0]:
+def _nothing(connection: sqlite3.Connection, selection: Selection) -> str:
+    if connection.execute("select 1 from job limit 1").fetchone() is None:
         return _NO_JOB
-    return (
-        _NO_SUCH_JOB
-        if conditions and not selection.window
-        else completeness.nothing(connection, selection)
-    )
+    if selection.job_conditions and not selection.window:
+        return _NO_SUCH_JOB
+    return completeness.nothing(connection, selection)
 
 
 def _losses(names: tuple[str, ...], found: list[Row]) -> str:

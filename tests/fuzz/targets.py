@@ -796,9 +796,8 @@ def choice(data: bytes) -> Hashable:
     chosen = selection.resolve(reader(), asked, NOW)
     part = statement.rows(chosen, ["u.process_id"])
     found = reader().execute(f"select count(*) {part.sql}", part.values).fetchone()[0]
-    for condition in selection.job_conditions(
-        reader(), {kind: texts for kind, texts in asked.items() if kind != "state"}
-    ):
+    of_jobs = {kind: texts for kind, texts in asked.items() if kind != "state"}
+    for condition in selection.resolve_jobs(reader(), of_jobs, NOW).job_conditions:
         reader().execute(
             f"select count(*) from job_usage as u where {condition.sql}", condition.values
         )

@@ -40,17 +40,10 @@ def jobs(*, request: Request) -> None:
       elsa report jobs --since today --format json
     """
     from elsa.report import jobs as made
-    from elsa.report.query.selection import job_conditions
 
-    # Here the choices are of jobs, so a selection of processes has only the window of them.
-    plain = request.only_window()
-    plain.show(
-        lambda connection, selection: [
-            made.query(selection, job_conditions(connection, request.asked), request.output)[0]
-        ],
-        lambda connection, selection: made.jobs(
-            connection, selection, job_conditions(connection, request.asked), request.output
-        ),
+    request.show(
+        lambda _, selection: [made.query(selection, request.output)[0]],
+        lambda connection, selection: made.jobs(connection, selection, request.output),
     )
 
 

@@ -84,6 +84,8 @@ class Request:
     """What was asked for on the command line."""
 
     asked: dict[str, tuple[str, ...]]
+    of_jobs: bool
+    """The choices are of jobs, not of processes."""
     clip: bool
     output: Output
     explain: bool
@@ -109,12 +111,13 @@ class Request:
         return any(text.lower() in ("running", "r") for text in self.asked.get("state", ()))
 
     def selection(self, connection: sqlite3.Connection) -> Selection:
-        """Which processes are meant."""
+        """Which processes, or jobs, are meant."""
         from datetime import datetime
 
-        from elsa.report.query.selection import resolve
+        from elsa.report.query.selection import resolve, resolve_jobs
 
-        return resolve(connection, self.asked, datetime.now().astimezone(), clip=self.clip)
+        resolved = resolve_jobs if self.of_jobs else resolve
+        return resolved(connection, self.asked, datetime.now().astimezone(), clip=self.clip)
 
     def choosing(self, **more: tuple[str, ...]) -> Request:
         """The same with further choices."""
@@ -123,10 +126,6 @@ class Request:
             asked=self.asked
             | {kind: self.asked.get(kind, ()) + values for kind, values in more.items()},
         )
-
-    def only_window(self) -> Request:
-        """The same for all processes of the window."""
-        return replace(self, asked={name: self.asked[name] for name in ("since", "until")})
 
     def show(
         self,
@@ -219,7 +218,7 @@ def reports(
     def decorate(function: Function) -> Function:
         @functools.wraps(function)
         def command(**given: Any) -> Any:  # noqa: ANN401
-            return function(request=_request(given, kinds, window=window), **given)
+            return function(request=_request(given, kinds, of_jobs=of_jobs, window=window), **given)
 
         for add in reversed(
             [*selecting(kinds, of_jobs=of_jobs, window=window, clip=clip), *_writing(sort=sort)]
@@ -295,7 +294,9 @@ def _writing(*, sort: bool) -> Iterator[Callable[[Any], Any]]:
     yield options.db
 
 
-def _request(given: dict[str, Any], kinds: tuple[str, ...], *, window: bool) -> Request:
+def _request(
+    given: dict[str, Any], kinds: tuple[str, ...], *, of_jobs: bool, window: bool
+) -> Request:
     """Take what was given for the languages out of a command's arguments."""
     asked: dict[str, tuple[str, ...]] = {kind: values(kind, given.pop(kind)) for kind in kinds}
     if window:
@@ -316,6 +317,7 @@ def _request(given: dict[str, Any], kinds: tuple[str, ...], *, window: bool) -> 
     )
     return Request(
         asked,
+        of_jobs,
         given.pop("clip", False),
         output,
         given.pop("explain"),

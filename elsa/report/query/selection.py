@@ -69,6 +69,8 @@ class Selection:
     """
     choices: tuple[Condition, ...] = ()
     """Everything else, on the columns of a process."""
+    job_conditions: tuple[Condition, ...] = ()
+    """Where jobs are listed: which of them, on the columns of job_usage."""
     apart: bool = False
     """The warehouse knows several hosts: their users are told apart."""
     words: tuple[str, ...] = ()
@@ -177,10 +179,20 @@ def any_of(parts: list[Condition]) -> Condition:
     )
 
 
-def job_conditions(connection: sqlite3.Connection, asked: Asked) -> list[Condition]:
-    """The same for the list of jobs: conditions on the columns of job_usage; a name means every job
-    that bears it.
-    """
+def resolve_jobs(
+    connection: sqlite3.Connection, asked: Asked, now: datetime, *, clip: bool = False
+) -> Selection:
+    """The same for the list of jobs: the choices are of jobs, and the window is of processes."""
+    return Selection(
+        asked_window(asked, now),
+        clip,
+        job_conditions=tuple(_job_conditions(connection, asked)),
+        apart=several_hosts(connection),
+    )
+
+
+def _job_conditions(connection: sqlite3.Connection, asked: Asked) -> list[Condition]:
+    """Conditions on the columns of job_usage; a name means every job that has it."""
     found = []
     if asked.get("job"):
         ids = sorted({number for text in asked["job"] for number in job_ids(connection, text)})

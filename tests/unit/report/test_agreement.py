@@ -170,7 +170,7 @@ def test_jobs_are_the_same_in_the_view_and_the_report_and_as_before(
     rows = table(after, "select * from job_usage")
     same(
         rows,
-        jobs.jobs(after, Selection(), [], ALL),
+        jobs.jobs(after, Selection(), ALL),
         "job_id",
         "wall_s",
         "complete",

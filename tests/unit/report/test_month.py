@@ -306,7 +306,7 @@ def test_jobs_are_charged_what_plain_python_charges_and_their_days_add_up_to_the
     expected = {
         job: (len(members), total(list(members.values()))) for job, members in charged(raw).items()
     }
-    listed = told(jobs.jobs(connection, Selection(), [], ALL))
+    listed = told(jobs.jobs(connection, Selection(), ALL))
     assert {
         row["job_id"]: (row["processes"], row["run_ns"]) for row in listed if row["processes"]
     } == expected
@@ -410,7 +410,7 @@ def test_the_sums_of_some_jobs_are_those_of_the_view_of_all(odd: sqlite3.Connect
 
 
 def jobs_told(connection: sqlite3.Connection, output: Output) -> list[dict[str, Any]]:
-    return told(jobs.jobs(connection, Selection(), [], output))
+    return told(jobs.jobs(connection, Selection(), output))
 
 
 def test_the_query_for_the_sums_of_jobs_also_counts_the_sources(
