@@ -7,7 +7,8 @@ The workloads start processes as fast as the machine can on every core: fork+exi
 /bin/true, and a small file that is compiled again and again (three processes each). For each
 listener: how long the workload took (its slow-down), the CPU time of the listener per million
 events, its memory and what it lost. jobd hears events and taskstats and writes both into a
-warehouse; "events only" is jobd with taskstats = false.
+warehouse; "no automatic jobs" is jobd with auto_jobs = false, "events only" with taskstats = false
+as well.
 
 The last runs:
 
@@ -74,11 +75,12 @@ from tests.support.peers import program
 PROCESSES = 40_000
 # An exec costs some twenty times as much as a fork.
 EXECS = 4_000
-NOBODY, BARE, FORKSTAT, JOBD, EVENTS_ONLY = (
+NOBODY, BARE, FORKSTAT, JOBD, BY_HAND, EVENTS_ONLY = (
     "nobody listens",
     "C listener",
     "forkstat",
     "jobd",
+    "jobd, no automatic jobs",
     "jobd, events only",
 )
 HZ = os.sysconf("SC_CLK_TCK")
@@ -141,7 +143,7 @@ def listener(name: str, folder: Path, listen: Path) -> Iterator[Listener]:
                 Path(stack.enter_context(tempfile.TemporaryDirectory(dir=folder))), folder / "pacct"
             )
             stack.callback(host.close)
-            host.start(taskstats=name == JOBD)
+            host.start(taskstats=name != EVENTS_ONLY, auto_jobs=name == JOBD)
             assert host.jobd is not None
 
             def settle() -> int:
@@ -202,7 +204,8 @@ def bench(options: argparse.Namespace) -> list[Table]:
     if options.minutes:
         return endure(options.minutes)
     workers = os.cpu_count() or 1
-    names = [NOBODY, BARE, *([FORKSTAT] if program("forkstat") else []), JOBD, EVENTS_ONLY]
+    peers = [FORKSTAT] if program("forkstat") else []
+    names = [NOBODY, BARE, *peers, JOBD, BY_HAND, EVENTS_ONLY]
     made: list[Table] = []
     with tempfile.TemporaryDirectory() as made_in:
         folder = Path(made_in)

@@ -44,6 +44,7 @@ def _escape_character(character: str) -> str:
     return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape"))
 
 
+@lru_cache(maxsize=4096)
 def escape_path(path: str) -> str:
     """The text for a path as os.fsdecode gives it."""
     return escape(path.encode("utf-8", "surrogateescape"))
@@ -54,6 +55,7 @@ def unescape_path(text: str) -> str:
     return unescape_comm(text).decode("utf-8", "surrogateescape")
 
 
+@lru_cache(maxsize=4096)
 def comm_of_path(path: str) -> str:
     """The command name that the kernel gives to a process that executes this (escaped) path."""
     return escape_comm(unescape_comm(path.rpartition("/")[2])[:LONGEST])

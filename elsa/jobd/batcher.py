@@ -7,6 +7,7 @@ a gap is recorded.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Iterable
 from functools import partial
@@ -86,7 +87,8 @@ class Batcher:
 
     def job(self, job: Job) -> None:
         """Store a new job."""
-        self._batch.jobs.append(job)
+        # A copy: the writer's thread reads it, and an automatic job may change later.
+        self._batch.jobs.append(dataclasses.replace(job, tags=dict(job.tags)))
 
     def close(self, job: Job) -> None:
         """Store the end of a job."""

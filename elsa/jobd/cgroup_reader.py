@@ -84,6 +84,7 @@ class CgroupReader:
         self._automatic = AutomaticJobs(processes, self)
         self._complete_ns = self._checked_ns = clocks.monotonic_ns()
         self._lost = 0
+        self._walked: dict[int, str] | None = None
         self._unseen_cpus: list[int] = []
 
     # --- what the state asks of the host
@@ -97,11 +98,13 @@ class CgroupReader:
         return cgroups.invocation_id(self._hierarchy.mount, path)
 
     def path_of(self, group_id: int) -> str | None:
-        """The path of a control group that no event has named; None if it does not exist."""
-        for found_id, path in cgroups.walk(self._hierarchy.mount):
-            if found_id == group_id:
-                return path
-        return None
+        """The path of a control group that no event has named; None if it does not exist.
+
+        One walk through all groups answers for all records that were drained together.
+        """
+        if self._walked is None:
+            self._walked = dict(cgroups.walk(self._hierarchy.mount))
+        return self._walked.get(group_id)
 
     def uid_of(self, owner: str) -> int | None:
         """The uid of a user; None if there is no such user."""
@@ -117,6 +120,7 @@ class CgroupReader:
         if self._events is None or self._decoder is None:
             return []
         taken = self._events.drain()
+        self._walked = None
         try:
             records = self._decoder.decode(taken.chunks, until_ns)
         except DataError as error:

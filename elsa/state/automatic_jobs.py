@@ -170,6 +170,8 @@ class AutomaticJobs:
         elif record.time_ns < life.group_ns:
             pass  # /proc was read since
         elif isinstance(record, Attach):
+            if record.cgroup_id not in self._groups:
+                self.add_group(record.cgroup_id, record.path)
             self._place(life, record.cgroup_id, record.time_ns, How.MOVED)
         else:
             life.group = ELSEWHERE
@@ -289,7 +291,7 @@ class AutomaticJobs:
         if unit.job is not None and entered and description.per == "invocation":
             invocation = self._host.invocation(unit.path)
             if unit.job.invocation is None:
-                unit.job.invocation = invocation
+                self._note_invocation(unit.job, invocation)
             elif invocation not in (None, unit.job.invocation):
                 self._close(unit, time_ns)
         if unit.job is None:
@@ -319,9 +321,15 @@ class AutomaticJobs:
         if unit is not None:
             job.cgroup_inode = unit.inode
             if description.per == "invocation":
-                job.invocation = self._host.invocation(unit.path)
+                self._note_invocation(job, self._host.invocation(unit.path))
         self._host.store(job)
         return job
+
+    def _note_invocation(self, job: Job, invocation: str | None) -> None:
+        """Of which invocation a job is; also a tag, since journalctl is asked by it."""
+        if invocation is not None:
+            job.invocation = job.tags["invocation"] = invocation
+            self._host.store(job)
 
     def _owner_uid(self, description: AutomaticJob, life: Incarnation) -> int:
         owner = description.owner

@@ -1,0 +1,149 @@
+"""The reader of control groups: what it reads from /proc and the group tree where events are
+missing, and what it records of losses.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from elsa.decode.cgroup_events import Lost
+from elsa.jobd import cgroup_reader
+from elsa.jobd.cgroup_reader import CgroupReader
+from elsa.jobd.counter_snapshots import NOTHING
+from elsa.kernel.cgroups import Hierarchy
+from elsa.kernel.procfs import Procfs
+from elsa.state.codes import How
+from elsa.state.default_job_rules import rules
+from elsa.state.jobs import Job, Jobs
+from elsa.state.process_table import Processes
+from tests.support.events import fork
+
+S = 1_000_000_000
+
+
+class Host:
+    """A host with a tree of groups, a /proc and no events, or with those put into `records`."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, *, events: bool) -> None:
+        self.tree, self.proc = folder / "cgroup", folder / "proc"
+        (self.tree / "system.slice/web.service").mkdir(parents=True)
+        self.processes = Processes(Jobs())
+        self.gaps: list[tuple[Any, ...]] = []
+        self.stored: list[Job] = []
+        self.records: list[object] = []
+        source = SimpleNamespace(hierarchy=Hierarchy(self.tree, 0, sampled=True), events=None)
+        if events:
+            source.events = SimpleNamespace(
+                opened={},
+                names={},
+                drain=lambda: SimpleNamespace(chunks=self.records),
+                lost=lambda: 0,
+                follow_cpus=list,
+            )
+            monkeypatch.setattr(
+                cgroup_reader, "Decoder", lambda *_: SimpleNamespace(decode=self._decode)
+            )
+        recorder = SimpleNamespace(gap=lambda *row: self.gaps.append(row))
+        self.counters: dict[int, tuple[int, ...]] = {}
+        self.reader = CgroupReader(
+            cast("Any", source),
+            Procfs(self.proc),
+            self.processes,
+            rules(()),
+            cast("Any", recorder),
+            self.stored.append,
+            lambda life: self.counters.get(life.pid),
+        )
+
+    def _decode(self, records: list[object], _until_ns: int) -> list[object]:
+        self.records = []
+        return records
+
+    def run(self, pid: int, group: str) -> None:
+        """A process that runs in a group."""
+        self.processes.apply([fork(time.monotonic_ns(), 1, pid)])
+        (self.proc / str(pid)).mkdir(parents=True)
+        (self.proc / str(pid) / "cgroup").write_text(f"0::{group}\n")
+
+    def members(self) -> list[tuple[str, int]]:
+        names = {job.id: job.name for job in self.processes.jobs.open.values()}
+        return [(names[job_id], how) for job_id, _, _, _, how in self.processes.changes.entered]
+
+
+@pytest.fixture
+def silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    return Host(tmp_path, monkeypatch, events=False)
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    return Host(tmp_path, monkeypatch, events=True)
+
+
+def test_without_events_the_group_is_read_at_an_exec_and_the_membership_is_inferred(
+    silent: Host,
+) -> None:
+    silent.run(50, "/system.slice/web.service")
+    silent.reader.look(silent.processes.living[50], "/usr/sbin/web")
+    assert silent.members() == [("web", How.INFERRED)]
+    assert silent.processes.living[50].exe == "/usr/sbin/web"
+
+
+def test_processes_that_run_at_the_start_are_in_the_job_of_their_group_from_then_on(
+    host: Host,
+) -> None:
+    host.run(50, "/system.slice/web.service")
+    host.run(51, "/")
+    host.processes.living[50].seen_ns = 1
+    host.reader.start()
+    assert host.members() == [("web", How.PRESENT)]
+    assert host.processes.changes.entered[0][2] > 0
+
+
+def test_after_a_loss_every_group_is_read_and_the_gap_has_the_exact_number(host: Host) -> None:
+    host.run(50, "/system.slice/web.service")
+    host.records = [Lost(S, 7), Lost(S, 3)]
+    for record in host.reader.records(S):
+        host.reader.apply(record)
+    host.reader.settle(time.monotonic_ns())
+    assert host.members() == [("web", How.INFERRED)]
+    [(kind, from_ns, to_ns, lost)] = host.gaps
+    assert (kind, lost) == ("cgroup", 10)
+    assert from_ns < to_ns
+    host.reader.settle(time.monotonic_ns())
+    assert len(host.gaps) == 1
+
+
+def test_a_group_removed_without_an_event_closes_its_job_with_its_last_process(
+    host: Host,
+) -> None:
+    host.run(50, "/system.slice/web.service")
+    host.reader.start()
+    (host.tree / "system.slice/web.service").rmdir()
+    host.reader.check(time.monotonic_ns() + 3600 * S)
+    [job] = host.processes.jobs.open.values()
+    assert job.closes_itself
+
+
+def test_a_process_that_ended_before_its_counters_are_read_is_charged_to_the_later_job(
+    host: Host,
+) -> None:
+    (host.tree / "system.slice/db.service").mkdir()
+    host.run(50, "/system.slice/web.service")
+    host.reader.start()
+    life = host.processes.living[50]
+    life.executed = True
+    host.counters[50] = (5,) * len(NOTHING)
+    host.reader.settle(1)
+    (host.proc / "50/cgroup").write_text("0::/system.slice/db.service\n")
+    del host.counters[50]
+    host.reader.rescan()
+    host.reader.settle(2)
+    [left] = host.processes.changes.counter_snapshots
+    assert left[3] == 1
+    assert left[4:] == NOTHING
