@@ -133,6 +133,7 @@ AcctRow: TypeAlias = tuple[
 FLAG: Final = 0
 EXITCODE: Final = 3
 UID: Final = 4
+GID: Final = 5
 PID: Final = 6
 PPID: Final = 7
 BTIME: Final = 8

@@ -1,9 +1,9 @@
-"""One stream of accounting records for the GNU programs: of files as they are, or of the warehouse
-in the order it read them.
+"""The accounting records for the GNU programs: of files, or of the warehouse in the order in which
+it read them.
 
-Reading a file touches nothing else: no warehouse is opened, nothing is written. Memory is bounded
-whatever the size, but for a pipe or a gzipped file that is wanted backwards: their records are
-held, 64 bytes each.
+To read a file, no warehouse is opened and nothing is written. Memory is bounded whatever the size,
+except for a pipe or a compressed file that is read backwards: their records are held, 64 bytes
+each.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from elsa.report.query.times import Window
 STDIN = "-"
 _EVER = (-inf, inf)
 
-_Piece = tuple[int, bytes, int | None]
-"""Position and bytes of whole records, and the second in which the one before them was written, if
-that is known.
+_Chunk = tuple[int, bytes, int | None]
+"""Position and bytes of whole records, and the second in which the record before them was written,
+if known.
 """
 _MEMBERS = """
     select count(distinct m.process_id), count(distinct a.process_id)
@@ -42,7 +42,7 @@ _MEMBERS = """
 
 
 class Pick(NamedTuple):
-    """Which records are wanted: what the originals cannot select."""
+    """Which records are selected, by conditions that the GNU programs do not have."""
 
     jobs: tuple[str, ...] = ()
     uids: tuple[int, ...] = ()
@@ -110,7 +110,7 @@ class Records:
             yield connection.execute(f"{query} order by a.id{' desc' if self.backwards else ''}")
 
     def _wanted(self, data: bytes, before: int | None) -> Iterable[AcctRow]:
-        """Those of some records that are wanted; the one before them ended in that second."""
+        """The selected records of these; `before` is when the record before them was written."""
         rows: Iterable[AcctRow] = acct.decode_rows(data)
         uids = frozenset(self.pick.uids)
         if self._by_time():
@@ -125,7 +125,7 @@ class Records:
                 for row, late_s in zip(rows, late, strict=True)
             )
             rows = [row for row, end in zip(rows, ends, strict=True) if since <= end < until]
-        return (row for row in rows if row[4] in uids) if uids else rows
+        return (row for row in rows if row[acct.UID] in uids) if uids else rows
 
     def _by_time(self) -> bool:
         return any(limit is not None for limit in self.pick.window)
@@ -138,30 +138,28 @@ class Records:
             shown = "standard input" if name == STDIN else name
             acct.content(file.read, shown)
             seekable = isinstance(file, AcctFile) and not file.compressed
-            pieces = self._timed(self._pieces(file, shown))
+            chunks = self._timed(self._chunks(file, shown))
             if self.backwards:
-                pieces = (
-                    _reread(file, [(at, len(data), before) for at, data, before in pieces])
+                chunks = (
+                    _reread(file, [(at, len(data), before) for at, data, before in chunks])
                     if seekable
-                    else reversed(list(pieces))
+                    else reversed(list(chunks))
                 )
-            for _, data, before in pieces:
+            for _, data, before in chunks:
                 rows = self._wanted(data, before)
                 yield reversed(list(rows)) if self.backwards else rows
 
-    def _timed(self, pieces: Iterator[tuple[int, bytes]]) -> Iterator[_Piece]:
-        """With the second in which the record before each piece was written, where times are asked
-        for.
-        """
+    def _timed(self, chunks: Iterator[tuple[int, bytes]]) -> Iterator[_Chunk]:
+        """Add when the record before each chunk was written, if times are selected."""
         before: int | None = None
-        for at, data in pieces:
+        for at, data in chunks:
             yield at, data, before
             if self._by_time():
                 _, before = acct.late_seconds(list(acct.decode_rows(data)), before)
 
-    def _pieces(self, file: _Readable, name: str) -> Iterator[tuple[int, bytes]]:
-        """Positions and bytes of whole records. A torn one at the end is none yet: the kernel may
-        be writing it.
+    def _chunks(self, file: _Readable, name: str) -> Iterator[tuple[int, bytes]]:
+        """Positions and bytes of whole records. A torn record at the end is left out: the kernel
+        may be writing it.
         """
         position = skipped = 0
         more = True
@@ -181,13 +179,13 @@ class Records:
             )
 
 
-def _reread(file: _Readable, pieces: list[tuple[int, int, int | None]]) -> Iterator[_Piece]:
-    """Pieces of a file from the last to the first."""
-    return ((at, file.read(at, size), before) for at, size, before in reversed(pieces))
+def _reread(file: _Readable, chunks: list[tuple[int, int, int | None]]) -> Iterator[_Chunk]:
+    """Chunks of a file from the last to the first."""
+    return ((at, file.read(at, size), before) for at, size, before in reversed(chunks))
 
 
 def _conditions(pick: Pick) -> list[str]:
-    """SQL for what the records themselves tell; plain integers of ours, so nothing to bind."""
+    """SQL conditions on the records themselves; only integers, so nothing has to be bound."""
     where = pick.window.where("a.ended * 1000000000")
     return [f"a.uid in ({_listed(pick.uids)})", *where] if pick.uids else where
 
@@ -197,7 +195,7 @@ def _listed(numbers: Iterable[int]) -> str:
 
 
 class _Pipe:
-    """Standard input, read forward; keeps the piece read last, of which the next one may want the
+    """Standard input, read forward; keeps the bytes read last, since the next read may need their
     end again.
     """
 

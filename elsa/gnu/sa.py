@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
-from elsa.decode.acct import AFORK, AcctRow
+from elsa.decode.acct import AFORK, COMM, FLAG, GID, UID, AcctRow
 from elsa.gnu import hashtable, text
 
 _PAGE_KIB = os.sysconf("SC_PAGE_SIZE") / 1024
@@ -71,13 +71,13 @@ Ask: TypeAlias = Callable[[bytes], bool]
 
 
 def by_command(rows: Iterable[AcctRow], shape: Shape, ask: Ask) -> Iterator[bytes]:
-    """Lines by command, told apart by whether it was executed; what ran once, or has an unprintable
-    name, is ***other.
+    """A line per command, separately for commands that never called exec; commands that ran once or
+    have an unprintable name are in ***other.
 
     ask(name) decides whether a command that was called no more than `threshold` times is **junk**.
     """
     total = Stats()
-    groups: dict[_Key, Stats] = tally(rows, lambda row: (row[18], row[0] & AFORK), total)
+    groups: dict[_Key, Stats] = tally(rows, lambda row: (row[COMM], row[FLAG] & AFORK), total)
     names = {_command_key(text.command(comm), fork): (comm, fork) for comm, fork in groups}
     other, junk = _Lump(_OTHER), _Lump(_JUNK)
     single: list[tuple[bytes, Stats]] = []
@@ -108,9 +108,9 @@ def by_owner(rows: Iterable[AcctRow], shape: Shape, *, groups: bool = False) -> 
     """Lines by user or by group, the sum first, under a name of nobody."""
     total = Stats()
     name_of = (
-        (lambda row: text.group(row[5])[:_NAME_BYTES])
+        (lambda row: text.group(row[GID])[:_NAME_BYTES])
         if groups
-        else (lambda row: text.user(row[4])[:_NAME_BYTES])
+        else (lambda row: text.user(row[UID])[:_NAME_BYTES])
     )
     found: dict[bytes, Stats] = tally(rows, name_of, total)
     if not found:
@@ -188,8 +188,8 @@ def _command_key(name: bytes, fork: int) -> bytes:
 
 
 def _starred(name: bytes, fork: int) -> bytes:
-    """A name as it stands behind the figures: nothing for none, a star behind one that never
-    executed a program.
+    """A name as it is printed after the figures: with a star if it never called exec, empty if
+    there is no name.
     """
     return b"   " + name + (b"*" if fork else b"") if name else b""
 

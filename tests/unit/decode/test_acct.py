@@ -395,7 +395,7 @@ def test_dump_acct_says_the_same_of_the_recorded_file() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["flag", "exitcode", "uid", "pid", "ppid", "btime", "etime", "mem", "comm"]
+    "name", ["flag", "exitcode", "uid", "gid", "pid", "ppid", "btime", "etime", "mem", "comm"]
 )
 def test_named_positions_are_those_of_the_fields(name: str) -> None:
     assert getattr(decoding, name.upper()) == AcctRecord._fields.index(name)
