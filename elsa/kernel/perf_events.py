@@ -7,7 +7,7 @@ bytes.
         selector.register(events.fileno(), ...)      # readable: a ring is an eighth full
         taken = events.drain()                       # call it on a timer too
         lost = events.lost()                         # since the last call, exact since Linux 6.0
-        without = events.follow_cpus()               # CPUs that came or went; those without a ring
+        cpus = events.follow_cpus()                  # about once a second: rings for CPUs that came
 
 To open them takes root (or CAP_PERFMON with kernel.perf_event_paranoid at most 2, and tracefs
 readable). Open rings go on to deliver and to count losses after all privileges are dropped; only a
@@ -122,6 +122,17 @@ class Taken(NamedTuple):
     """Of each CPU that had any, all its new records, whole and in its order."""
 
 
+class Followed(NamedTuple):
+    """CPUs from which something was not received."""
+
+    opened: list[int]
+    """They have a ring now: nothing was received from when they came online, which was after the
+    call before the last.
+    """
+    missing: list[int]
+    """They are online and have no ring: nothing is received."""
+
+
 class PerfEvents:
     """Tracepoints on every CPU, open from the moment this exists.
 
@@ -234,23 +245,24 @@ class PerfEvents:
         new, self._lost_reported = total - self._lost_reported, total
         return new
 
-    def follow_cpus(self) -> list[int]:
-        """Open a ring for each CPU that came online since, close those of CPUs that went offline
-        (what they hold comes with the next drain), and return the CPUs that run without a ring.
+    def follow_cpus(self) -> Followed:
+        """Open a ring for each CPU that came online since, and close those of CPUs that went
+        offline; what these hold comes with the next drain.
 
-        Until this is called nothing is received from a CPU that came. A CPU that went and came back
-        between two calls is noticed as well.
+        A CPU that went and came back meanwhile is noticed at the second call.
         """
         online = self._cpus()
         for cpu in [cpu for cpu, ring in self._rings.items() if cpu not in online or ring.dead()]:
             self._retire(cpu)
-        missing = [cpu for cpu in online if cpu not in self._rings]
-        for cpu in list(missing):
-            # Without the privileges of the start this is refused: the CPU stays in the list.
-            with contextlib.suppress(OSError):
-                self._open(cpu)
-                missing.remove(cpu)
-        return missing
+        followed = Followed([], [])
+        for cpu in online:
+            if cpu not in self._rings:
+                try:
+                    self._open(cpu)
+                    followed.opened.append(cpu)
+                except OSError:  # without the privileges of the start
+                    followed.missing.append(cpu)
+        return followed
 
     def _retire(self, cpu: int) -> None:
         ring = self._rings.pop(cpu)

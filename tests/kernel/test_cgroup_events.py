@@ -201,7 +201,7 @@ for record in decoder.decode(events.drain().chunks, time.monotonic_ns()):
         print(type(record).__name__, record[-1])
 for _ in range(100):
     subprocess.run(["true"])
-print(events.lost() > 0, events.follow_cpus())
+print(events.lost() > 0, *events.follow_cpus())
 """
 
 
@@ -212,7 +212,7 @@ def test_rings_are_drained_and_count_losses_without_any_privilege(hierarchy: Hie
     shell, ended, sampled, counted = outcome.stdout.splitlines()
     assert shell.startswith("Sampled /")
     assert (ended, sampled) == ("ExitGroup 7", "Sampled None")
-    assert counted == "True []"
+    assert counted == "True [] []"
 
 
 def test_refusal_says_which_privilege_is_missing(hierarchy: Hierarchy) -> None:
@@ -258,23 +258,23 @@ def test_rings_follow_the_cpus_that_are_online(
         decoder = Decoder(events.opened, events.names)
         assert received(events, decoder) == [first]
         online.write_text(f"{first},{second}\n")
-        assert events.follow_cpus() == []
+        assert events.follow_cpus() == ([second], [])
         assert received(events, decoder) == [first, second]
         subprocess.run(["taskset", "-c", str(first), "true"], check=True)
         online.write_text(f"{second}-{second}\n")
-        assert events.follow_cpus() == []
+        assert events.follow_cpus() == ([], [])
         before = decoder.decode(events.drain().chunks, time.monotonic_ns())
         assert any(isinstance(record, Sampled) for record in before)
         assert received(events, decoder) == [second]
         # What the kernel does to the events of a CPU that goes offline, here without doing it
         fcntl.ioctl(events._rings[second].fileno(), DISABLE, 0)
         assert received(events, decoder) == []
-        events.follow_cpus()
-        events.follow_cpus()
+        assert events.follow_cpus() == ([], [])
+        assert events.follow_cpus() == ([second], [])
         assert received(events, decoder) == [second]
         # A CPU that this machine does not have is like one that may not be opened any more.
         online.write_text(f"{second},4095\n")
-        assert events.follow_cpus() == [4095]
+        assert events.follow_cpus() == ([], [4095])
 
 
 def test_walk_names_every_group_with_the_id_of_its_directory(
