@@ -26,6 +26,7 @@ from elsa.state.codes import How
 from elsa.state.incarnation import Incarnation
 from elsa.state.job_rules import Decision, Rules
 from elsa.state.jobs import Job
+from elsa.state.loss_counter import Losses
 from elsa.state.process_table import Processes
 
 log = logging.getLogger(__name__)
@@ -83,7 +84,8 @@ class CgroupReader:
         )
         self._automatic = AutomaticJobs(processes, self)
         self._complete_ns = self._checked_ns = clocks.monotonic_ns()
-        self._lost = 0
+        self._losses = Losses()
+        self._incomplete = False
         self._walked: dict[int, str] | None = None
         self._unseen_cpus: list[int] = []
 
@@ -125,9 +127,11 @@ class CgroupReader:
             records = self._decoder.decode(taken.chunks, until_ns)
         except DataError as error:
             log.error("cgroup events: %s", error)
-            self._lost += 1
+            self._incomplete = True
             return []
-        self._lost += sum(record.records for record in records if isinstance(record, Lost))
+        self._losses.skipped += sum(
+            record.records for record in records if isinstance(record, Lost)
+        )
         return records
 
     def hold(self) -> None:
@@ -144,8 +148,9 @@ class CgroupReader:
         """
         self._automatic.retry(now_ns)
         self._note_counters()
-        if self._lost:
-            self._repair(now_ns)
+        _, lost = self._losses.take_new()
+        if lost or self._incomplete:
+            self._repair(now_ns, lost)
         else:
             self._complete_ns = now_ns
 
@@ -160,10 +165,10 @@ class CgroupReader:
             if entered is not None and counters is not None:
                 rows.append((entered, life.id, time_ns, 0, *counters))
 
-    def _repair(self, now_ns: int) -> None:
-        lost, self._lost = self._lost, 0
+    def _repair(self, now_ns: int, lost: int) -> None:
+        self._incomplete = False
         self._scan(How.INFERRED)
-        self._recorder.gap("cgroup", self._complete_ns, clocks.monotonic_ns(), lost)
+        self._recorder.gap("cgroup", self._complete_ns, clocks.monotonic_ns(), lost or None)
         self._complete_ns = now_ns
 
     # --- /proc
@@ -221,12 +226,10 @@ class CgroupReader:
         self._automatic.check(cgroups.walk(self._hierarchy.mount))
         if self._events is None:
             return
-        lost = self._events.lost()
-        if lost:
-            self._lost = max(self._lost, lost)
-        unseen = self._events.follow_cpus()
+        self._losses.counted += self._events.lost() or 0
+        opened, unseen = self._events.follow_cpus()
         if unseen and unseen != self._unseen_cpus:
             log.error("CPUs %s came online and their cgroup events cannot be read", unseen)
-        if unseen:
-            self._lost = max(self._lost, 1)
+        if opened or unseen:
+            self._incomplete = True
         self._unseen_cpus = unseen

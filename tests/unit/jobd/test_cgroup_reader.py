@@ -16,6 +16,7 @@ from elsa.jobd import cgroup_reader
 from elsa.jobd.cgroup_reader import CgroupReader
 from elsa.jobd.counter_snapshots import NOTHING
 from elsa.kernel.cgroups import Hierarchy
+from elsa.kernel.perf_events import Followed
 from elsa.kernel.procfs import Procfs
 from elsa.state.codes import How
 from elsa.state.default_job_rules import rules
@@ -36,14 +37,16 @@ class Host:
         self.gaps: list[tuple[Any, ...]] = []
         self.stored: list[Job] = []
         self.records: list[object] = []
+        self.lost: int | None = 0
+        self.followed = Followed([], [])
         source = SimpleNamespace(hierarchy=Hierarchy(self.tree, 0, sampled=True), events=None)
         if events:
             source.events = SimpleNamespace(
                 opened={},
                 names={},
                 drain=lambda: SimpleNamespace(chunks=self.records),
-                lost=lambda: 0,
-                follow_cpus=list,
+                lost=lambda: self.lost,
+                follow_cpus=lambda: self.followed,
             )
             monkeypatch.setattr(
                 cgroup_reader, "Decoder", lambda *_: SimpleNamespace(decode=self._decode)
@@ -117,6 +120,31 @@ def test_after_a_loss_every_group_is_read_and_the_gap_has_the_exact_number(host:
     assert from_ns < to_ns
     host.reader.settle(time.monotonic_ns())
     assert len(host.gaps) == 1
+
+
+def test_loss_that_the_kernel_counted_and_the_ring_reported_later_is_one_gap(host: Host) -> None:
+    host.lost = 9
+    host.reader.check(time.monotonic_ns() + 3600 * S)
+    host.reader.settle(time.monotonic_ns())
+    host.lost = 0
+    host.records = [Lost(S, 9)]
+    host.reader.records(S)
+    host.reader.settle(time.monotonic_ns())
+    assert [lost for *_, lost in host.gaps] == [9]
+    host.records = [Lost(2 * S, 4)]
+    host.reader.records(2 * S)
+    host.reader.settle(time.monotonic_ns())
+    assert [lost for *_, lost in host.gaps] == [9, 4]
+
+
+@pytest.mark.parametrize("followed", [Followed([3], []), Followed([], [3])])
+def test_what_a_cpu_did_without_a_ring_is_a_gap_of_unknown_size(
+    host: Host, followed: Followed
+) -> None:
+    host.followed, host.lost = followed, None
+    host.reader.check(time.monotonic_ns() + 3600 * S)
+    host.reader.settle(time.monotonic_ns())
+    assert [lost for *_, lost in host.gaps] == [None]
 
 
 def test_a_group_removed_without_an_event_closes_its_job_with_its_last_process(
