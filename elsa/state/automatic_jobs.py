@@ -30,6 +30,8 @@ PLACING_NS = 1_000_000_000
 FORK_WITHIN_NS = 1_000_000_000
 # The group of a process that was cloned into one that its first sample will name.
 ELSEWHERE = -1
+# How many answers are kept for each group; a hostile user can make up names without end.
+MOST_COMMS = 1000
 
 
 class Host(Protocol):
@@ -79,6 +81,17 @@ class Group(NamedTuple):
 
     path: str
     decision: Decision
+    daemons: dict[str, bool]
+    """By the comm of a process in it, whether a child of that may be a run; as far as was asked."""
+
+    def has_runs_of(self, comm: str) -> bool:
+        """Whether a child of a process with this comm may be a run."""
+        answer = self.daemons.get(comm)
+        if answer is None:
+            if len(self.daemons) >= MOST_COMMS:
+                self.daemons.clear()
+            answer = self.daemons[comm] = self.decision.has_runs_of(comm)
+        return answer
 
 
 class Draft(NamedTuple):
@@ -132,7 +145,7 @@ class AutomaticJobs:
         if unit is not None and unit.inode not in (None, group_id):
             self._close(unit, 0)
             del self._units[path]
-        group = self._groups[group_id] = Group(path, self._host.decide(path))
+        group = self._groups[group_id] = Group(path, self._host.decide(path), {})
         job = group.decision.job
         if job is None and group.decision.children:
             self._jobs.divided.add(None)
@@ -260,6 +273,8 @@ class AutomaticJobs:
         self, group: Group, life: Incarnation, parent: Incarnation, time_ns: int
     ) -> Job | None:
         daemon = parent.comm or ""
+        if not group.has_runs_of(daemon):
+            return None
         description = group.decision.run(Process(life.comm or daemon, daemon, life.uid))
         if description is None:
             return None

@@ -141,6 +141,13 @@ class Decision(NamedTuple):
     children: tuple[_ChildRule, ...]
     user_name: Callable[[int], str]
 
+    def has_runs_of(self, comm: str) -> bool:
+        """Whether a child of a process with this comm may begin a run."""
+        return any(
+            rule.parent is None or (len(comm) <= _MOST_COMM and rule.parent.fullmatch(comm))
+            for rule, *_ in self.children
+        )
+
     def run(self, process: Process) -> AutomaticJob | None:
         """The run that a process begins; None: it begins none.
 
