@@ -1,5 +1,5 @@
-"""The two witnesses compared: what the connector and accounting both saw, what only one of them
-did, when, and the likely cause.
+"""The audit: compare the connector with accounting. Which processes do both report, which only one
+of them, when, and what is the likely cause?
 """
 
 from __future__ import annotations
@@ -20,17 +20,16 @@ from elsa.report.render.writer import Report, Row
 from elsa.store import sql_files
 from elsa.store.rollups import CLASS
 
-# The views audit, audit_period and audit_ticks are the same without a window; a test holds them
-# equal.
+# The views audit, audit_period and audit_ticks are the same without a window; a test checks that.
 _SUMS = ("processes", "records", "first_ns", "last_ns")
 _COMPARED = ("compared", "compared_ns", "compared_ticks")
 _CLASS_SHOWN = ("what", "processes", "records", "first_ended_at", "last_ended_at")
 _CLASS_COLUMNS = ("class", *_CLASS_SHOWN)
 _TIMES = {
-    f"{edge}_ended_at": f"strftime('%Y-%m-%dT%H:%M:%fZ', u.{edge}_ns / 1e9, 'unixepoch')"
-    for edge in ("first", "last")
+    f"{which}_ended_at": f"strftime('%Y-%m-%dT%H:%M:%fZ', u.{which}_ns / 1e9, 'unixepoch')"
+    for which in ("first", "last")
 }
-_STRETCH = {
+_PERIOD = {
     "host": "h.name",
     "boot_id": "u.boot_id",
     "class": "u.class",
@@ -41,15 +40,28 @@ _STRETCH = {
     "records": "u.records",
     **_TIMES,
 }
-_STRETCH_SHOWN = ("what", "first_ended_at", "last_ended_at", "processes", "why")
+_PERIOD_SHOWN = ("what", "first_ended_at", "last_ended_at", "processes", "why")
 _TICKS = ("processes", "taskstats_s", "acct_s", "lost_s", "lost_percent")
-_UNHEARD = Condition("u.before_first_start = 1")
+_BEFORE_FIRST_START = Condition("u.before_first_start = 1")
 _SELF_NS = "u.ended * 1000000000"
 
 
+class ClassSums(NamedTuple):
+    """A row of the query of classes."""
+
+    class_: str
+    processes: int
+    records: int
+    first_ended_at: str | None
+    last_ended_at: str | None
+    compared: int | None
+    compared_ns: int | None
+    compared_ticks: int | None
+
+
 class Audit(NamedTuple):
-    """The classes, the periods in which the doubtful ones cluster, and what ticks lost where both
-    witnesses tell the CPU time.
+    """The classes, the periods in which unconfirmed processes cluster, and the CPU time that
+    accounting lost to ticks, for processes of which taskstats reports it too.
     """
 
     classes: Report
@@ -59,49 +71,41 @@ class Audit(NamedTuple):
 
 
 def queries(window: Window) -> dict[str, Query]:
-    """The questions by the names of their answers; what still runs is in no window."""
+    """The queries of an audit by name. Processes that still run are in no window."""
     return {"classes": _classes(window), "periods": _periods(window)}
 
 
 def audit(connection: sqlite3.Connection, window: Window, output: Output, now_ns: int) -> Audit:
     """The reconciliation of connector and accounting for what ended in a window."""
     asked = queries(window)
-    found = asked["classes"].run(connection).fetchall()
-    classes = _named(connection, window, found)
+    sums = [ClassSums(*row) for row in asked["classes"].run(connection)]
     periods: list[Row] = asked["periods"].run(connection).fetchall()
-    gaps = completeness.gaps(connection, window)
     words = completeness.cut(len(periods), output.limit)
-    if gaps:
-        words.append(
-            f"{completeness.count(gaps, 'gap')}{' in this window' if window else ''} (see: elsa"
-            " report gaps)"
-        )
+    if gaps := completeness.gaps(connection, window):
+        words.append(completeness.losses(gaps, Selection(window)))
     words += [
-        *completeness.concluded(connection, window),
+        *completeness.inferred_ends(connection, window),
         *completeness.pruned(connection, Selection(window)),
     ]
-    some = any(row[2] or row[3] for row in classes)
-    words = (
-        [*words, *silence(connection, window, now_ns)]
-        if some
-        else [completeness.nothing(connection, Selection(window)), *words]
-    )
-    shown = output.choose(_CLASS_COLUMNS, _CLASS_SHOWN)
-    usual = ("host", *_STRETCH_SHOWN) if several_hosts(connection) else _STRETCH_SHOWN
+    classes = _all_classes(connection, window, sums)
+    if any(processes or records for _, _, processes, records, *_ in classes):
+        words += silence(connection, window, now_ns)
+    else:
+        words.insert(0, completeness.nothing(connection, Selection(window)))
+    columns = tuple(_PERIOD)
+    shown = columns
+    if output.form == "table":
+        shown = ("host", *_PERIOD_SHOWN) if several_hosts(connection) else _PERIOD_SHOWN
     return Audit(
-        Report(_CLASS_COLUMNS, shown, classes),
-        Report(
-            tuple(_STRETCH),
-            usual if output.form == "table" else tuple(_STRETCH),
-            periods[: output.limit],
-        ),
-        Report(_TICKS, _TICKS, [_ticks(found)]),
+        Report(_CLASS_COLUMNS, output.choose(_CLASS_COLUMNS, _CLASS_SHOWN), classes),
+        Report(columns, shown, periods[: output.limit]),
+        Report(_TICKS, _TICKS, [_ticks(sums)]),
         words,
     )
 
 
 def _summed(window: Window, keys: str, names: tuple[str, ...], *conditions: Condition) -> Query:
-    """Sums over what ended in a window, by some keys."""
+    """Sums over what ended in a window, by keys."""
     sums = {name: rollup_source.sums(CLASS)[name] for name in names}
     source = rollup_source.source(CLASS, window, sums.values(), *conditions)
     listed = ", ".join((keys, *(f"{text} as {name}" for name, text in sums.items())))
@@ -109,9 +113,7 @@ def _summed(window: Window, keys: str, names: tuple[str, ...], *conditions: Cond
 
 
 def _classes(window: Window) -> Query:
-    """A row per class that has anything in it: its name, first and last end in text, and what is
-    compared.
-    """
+    """A ClassSums row for each class that is not empty."""
     summed = _summed(window, "u.class", (*_SUMS, *_COMPARED))
     own = " and ".join(["u.join_outcome = 3", *window.where(_SELF_NS)])
     times = f"min({_SELF_NS}) as first_ns, max({_SELF_NS}) as last_ns"
@@ -131,31 +133,34 @@ def _classes(window: Window) -> Query:
     return Query(f"select {listed} from ({union}) as u", summed.values)
 
 
-def _named(connection: sqlite3.Connection, window: Window, found: list[Row]) -> list[Row]:
-    sums = {row[0]: row[1:5] for row in found}
+def _all_classes(
+    connection: sqlite3.Connection, window: Window, sums: list[ClassSums]
+) -> list[Row]:
+    """The rows of the report on classes, with those that are empty."""
+    of_class = {
+        row.class_: (row.processes, row.records, row.first_ended_at, row.last_ended_at)
+        for row in sums
+    }
     names = connection.execute("select class, what from audit_class order by place").fetchall()
     return [
-        (name, what, *sums.get(name, (0, 0, None, None)))
+        (name, what, *of_class.get(name, (0, 0, None, None)))
         for name, what in names
         if not (window and name == "running")
     ]
 
 
-def _ticks(found: list[Row]) -> Row:
-    processes, cpu_ns, ticks = (sum(row[place] or 0 for row in found) for place in (5, 6, 7))
+def _ticks(sums: list[ClassSums]) -> Row:
+    processes = sum(row.compared or 0 for row in sums)
+    cpu_ns = sum(row.compared_ns or 0 for row in sums)
+    ticks = sum(row.compared_ticks or 0 for row in sums)
     lost_ns = cpu_ns - ticks * 10_000_000
-    return (
-        processes,
-        cpu_ns / 1e9,
-        ticks / 100,
-        lost_ns / 1e9,
-        round(lost_ns * 100 / cpu_ns, 6) if cpu_ns else None,
-    )
+    lost_percent = round(lost_ns * 100 / cpu_ns, 6) if cpu_ns else None
+    return (processes, cpu_ns / 1e9, ticks / 100, lost_ns / 1e9, lost_percent)
 
 
 def _periods(window: Window) -> Query:
-    """The periods of doubts that ended in a window, and for each boot what ended in it before
-    anybody listened; the newest first.
+    """The periods of unconfirmed processes that ended in a window, and for each boot the processes
+    that ended before jobd first ran; newest first.
     """
     sums = (
         "count(u.process_id) as processes, count(u.acct_id) as records, min(u.ended_ns) as"
@@ -164,15 +169,18 @@ def _periods(window: Window) -> Query:
     conditions = window.where("u.ended_ns")
     where = f" where {' and '.join(conditions)}" if conditions else ""
     keys = "u.boot_id, u.class, u.cause"
-    doubts = f"select {keys}, {sums} from {_doubts(window)} as u{where} group by {keys}, u.period"
-    before_first_start = _summed(window, "u.boot_id, u.class", _SUMS, _UNHEARD)
+    unconfirmed = (
+        f"select {keys}, {sums} from {_unconfirmed(window)} as u{where} group by {keys}, u.period"
+    )
+    before_first_start = _summed(window, "u.boot_id, u.class", _SUMS, _BEFORE_FIRST_START)
     before = "case when b.uuid is null then 'earlier_boot' else 'before' end"
     listed = ", ".join(f"u.{name}" for name in _SUMS)
-    union = f"""{doubts}
+    union = f"""{unconfirmed}
 union all
-select u.boot_id, u.class, {before}, {listed} from ({before_first_start.sql}) as u join boot as b on b.id = u.boot_id"""
+select u.boot_id, u.class, {before}, {listed}
+from ({before_first_start.sql}) as u join boot as b on b.id = u.boot_id"""
     return Query(
-        f"""{select(_STRETCH)}
+        f"""{select(_PERIOD)}
 from ({union}) as u
 join audit_class as c on c.class = u.class
 join audit_cause as k on k.cause = u.cause
@@ -183,29 +191,25 @@ order by u.last_ns desc, u.class""",
     )
 
 
-def _doubts(window: Window) -> str:
-    """The view audit_unconfirmed, where there is a window with the hours of that alone: a condition
-    around the view comes too late.
+def _unconfirmed(window: Window) -> str:
+    """The view audit_unconfirmed; with a window, over the hours of that only. SQLite would not push
+    a condition on the view down to its processes.
     """
     hours = window.hours("u.ended_hour")
     if not hours:
         return "audit_unconfirmed"
     view = "audit_unconfirmed_process"
-    theirs = f"select * from main.{view} as u where {' and '.join(hours)}"
-    return sql_files.over("audit_unconfirmed", view, theirs)
+    of_window = f"select * from main.{view} as u where {' and '.join(hours)}"
+    return sql_files.over("audit_unconfirmed", view, of_window)
 
 
 def write(report: Audit, output: Output, out: TextIO) -> None:
-    """Classes, periods, ticks; where one file is one table, the classes alone, and so with
-    columns of one's own choice.
+    """Write classes, periods and ticks. Write only the classes in formats of one table, and if the
+    user chose columns.
     """
     if output.form in ("json", "jsonl") and output.columns is None:
         parts = {"classes": report.classes, "periods": report.periods, "ticks": report.ticks}
-        found = {
-            name: [writer.as_object(part.columns, row) for row in part.rows]
-            for name, part in parts.items()
-        }
-        out.write(writer.as_json(found, indent=2 if output.form == "json" else None) + "\n")
+        writer.write_parts(parts, output, out)
         return
     writer.write(report.classes, output, out)
     if output.form != "table" or output.columns is not None:
@@ -214,6 +218,7 @@ def write(report: Audit, output: Output, out: TextIO) -> None:
         out.write("\n")
         writer.write(report.periods, output, out)
         report.words.extend(report.periods.words)
-    if any(row[0] for row in report.ticks.rows):
+    (ticks,) = report.ticks.rows
+    if ticks[_TICKS.index("processes")]:
         out.write("\nCPU time lost by accounting, which cuts it down to ticks:\n")
         writer.write(report.ticks, output, out)

@@ -1,14 +1,15 @@
-"""Bills: what the processes that ended in a window cost by the tariff that held then, by user,
-group, job or tag.
+"""Bills: what the processes that ended in a window cost, by user, group, job or tag, with the
+tariff that was valid then.
 
 SQL sums whole units by quarter of an hour, or by whole hours or days in which neither tariff nor
-factor changes; prices are exact fractions of these sums, and only a line is rounded, once. So it
-comes out the same whenever and in whatever bill it is made, and lines add up to the total.
+factor changes. Prices are exact fractions of these sums, and each line is rounded only once. So a
+line has the same charge in every bill, and the lines add up to the total.
 """
 
 from __future__ import annotations
 
 import json
+import operator
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable
@@ -47,10 +48,10 @@ from elsa.store.daily_rollups import HOURS_OF_DAY
 BY = ("user", "group", "job", "tag")
 IN_NO_JOB, TOTAL, NO_TAG = "(in no job)", "(total)", "(no tag)"
 
-# In a job a process is charged when it went out of it, for its time there (out_ns).
+# A job is charged for a process when the process left it or ended (out_ns).
 _ENDED = Condition("u.out_ns is not null")
 _IN_NONE = Condition("u.in_job = 0")
-# Where there are several hosts an id means others on each: the host's id beside it, in json.
+# With several hosts, a key has the id of the host too, as json: a uid may be another user on each.
 _APART = {"user": "json_array(u.uid, u.host_id)", "group": "json_array(u.gid, u.host_id)"}
 _KEYS = {
     "user": "u.uid",
@@ -63,7 +64,7 @@ _KEYS = {
 
 
 def _summed(units: dict[str, str]) -> dict[str, str]:
-    """Sums of integers in their halves: what is charged is exact, whatever its size."""
+    """Sums of integers in halves, so that they are exact whatever their size."""
     halves = {name: Aggregate("sum", operand).halves for name, operand in units.items()}
     return {
         f"{name}_{which}": text
@@ -98,14 +99,14 @@ _HOURLY = {
         {"cpu_ns": "u.cpu_ns", "read_bytes": "u.read_bytes", "written_bytes": "u.write_bytes"}
     ),
 }
-"""The same of the hourly sums."""
+"""The same from the hourly sums."""
 _CHARGES = ("charge_processes", "charge_cpu", "charge_memory", "charge_read", "charge_written")
 _UNITS = ("processes", "cpu_hours", "memory_gib_hours", "read_bytes", "write_bytes")
 _COUNTS = ("without_usage", "without_io", "uncharged")
 
 
 class Key(NamedTuple):
-    """Whom a line is for; what sorts and what is shown."""
+    """The user, group, job or tag that a line charges."""
 
     id: Any
     name: str | None
@@ -113,9 +114,42 @@ class Key(NamedTuple):
     host: str | None = None
 
 
+class UnitRow(NamedTuple):
+    """A row of `query`: the units of a key in a quarter of an hour."""
+
+    key: Any
+    quarter: int
+    processes: int
+    memory_mb_us: float | None
+    unmeasured: int
+    without_io: int
+    ended: int
+    cpu_ns_high: int | None
+    cpu_ns_low: int | None
+    read_bytes_high: int | None
+    read_bytes_low: int | None
+    written_bytes_high: int | None
+    written_bytes_low: int | None
+
+    @property
+    def units(self) -> Units:
+        """The units that are charged."""
+        return Units(
+            self.processes,
+            _whole(self.cpu_ns_high, self.cpu_ns_low),
+            int(self.memory_mb_us or 0),
+            _whole(self.read_bytes_high, self.read_bytes_low),
+            _whole(self.written_bytes_high, self.written_bytes_low),
+        )
+
+
+def _whole(high: int | None, low: int | None) -> int:
+    return ((high or 0) << 32) + (low or 0)
+
+
 @dataclass
 class Line:
-    """What somebody used, by tariff and factor, and of how many processes something is not known."""
+    """A line of a bill: units by tariff and factor, and how many processes have unknown figures."""
 
     units: defaultdict[tuple[int, Decimal], list[int]] = field(
         default_factory=lambda: defaultdict(lambda: [0] * len(Units._fields))
@@ -126,10 +160,10 @@ class Line:
     """Processes without figures of memory and I/O."""
     uncharged: int = 0
     """Processes that ended when no tariff was valid."""
-    loose: int = 0
-    """Accounting records without a process, which are among those without I/O, ..."""
-    loose_uncharged: int = 0
-    """... and of these, those among the uncharged."""
+    unjoined: int = 0
+    """Accounting records without a process; `without_io` counts them too."""
+    unjoined_uncharged: int = 0
+    """Accounting records without a process that `uncharged` counts too."""
 
     @property
     def count(self) -> int:
@@ -137,49 +171,46 @@ class Line:
         return sum(units[0] for units in self.units.values())
 
     def add(self, other: Line) -> None:
-        """Put two together."""
+        """Add another line to this line."""
         for key, units in other.units.items():
-            self.units[key] = [one + more for one, more in zip(self.units[key], units, strict=True)]
+            self.units[key] = list(map(operator.add, self.units[key], units))
         self.unmeasured += other.unmeasured
         self.without_io += other.without_io
         self.uncharged += other.uncharged
-        self.loose += other.loose
-        self.loose_uncharged += other.loose_uncharged
+        self.unjoined += other.unjoined
+        self.unjoined_uncharged += other.unjoined_uncharged
 
     def prices(self, versions: dict[int, Tariff]) -> tuple[Fraction, ...]:
-        """What it costs exactly, for each of Units."""
+        """The exact price of each kind of unit."""
         parts = [
-            versions[number].price(Units(*units), factor)
-            for (number, factor), units in self.units.items()
+            versions[tariff_id].price(Units(*units), factor)
+            for (tariff_id, factor), units in self.units.items()
         ]
-        return tuple(sum(amounts, Fraction(0)) for amounts in zip(*parts, strict=True)) or (
-            Fraction(0),
-        ) * len(Units._fields)
+        if not parts:
+            return (Fraction(0),) * len(Units._fields)
+        return tuple(sum(amounts, Fraction(0)) for amounts in zip(*parts, strict=True))
 
     def totals(self) -> Units:
-        """All units of it, whatever they cost."""
+        """The units over all tariffs and factors."""
         return Units(*map(sum, zip(*self.units.values(), strict=True))) if self.units else Units()
 
 
 def month(connection: sqlite3.Connection, text: str, as_of_ns: int | None = None) -> Window:
-    """The window of a month like 2026-11, by the clock of the zone of the tariff that holds then;
-    of this host where none does.
+    """The window of a month like 2026-11, in the zone of the tariff that is valid then; if none is,
+    in the zone of this host.
     """
     try:
         first = datetime.strptime(text.strip(), "%Y-%m")
     except ValueError:
         raise UsageError(f"--month: cannot read {text!r}; write for example 2026-11") from None
     after = first.replace(year=first.year + first.month // 12, month=first.month % 12 + 1)
-    held = tariffs.load(connection, as_of_ns).at(
-        int(first.timestamp()) * SECOND_NS + 24 * NS_PER_HOUR
-    )  # the first of it, wherever
-    if held is None:
-        since, until = first.timestamp(), after.timestamp()
-    else:
-        since, until = (
-            moment.replace(tzinfo=zone(held.zone)).timestamp() for moment in (first, after)
-        )
-    return Window(int(since) * SECOND_NS, int(until) * SECOND_NS)
+    # A day later, the month has started in every zone.
+    started_ns = int(first.timestamp()) * SECOND_NS + 24 * NS_PER_HOUR
+    tariff = tariffs.load(connection, as_of_ns).at(started_ns)
+    if tariff is not None:
+        place = zone(tariff.zone)
+        first, after = first.replace(tzinfo=place), after.replace(tzinfo=place)
+    return Window(int(first.timestamp()) * SECOND_NS, int(after.timestamp()) * SECOND_NS)
 
 
 def bill(
@@ -189,29 +220,27 @@ def bill(
     output: Output,
     as_of_ns: int | None = None,
 ) -> Report:
-    """The bill of a selection, the dearest line first, in a table with the total last. Raises
-    UsageError for what cannot be added up.
+    """The bill of a selection, highest charge first; a table ends with the total. Raises UsageError
+    if charges cannot be added up.
     """
     kind, tag = _kind(by)
-    held = tariffs.load(connection, as_of_ns)
-    if not held.versions:
+    tariff_set = tariffs.load(connection, as_of_ns)
+    if not tariff_set.versions:
         raise UsageError("there is no tariff yet; add one with: elsa db tariff add --help")
-    lines = _lines(connection, kind, tag, selection, held)
-    # Of users and groups every process has one; it may be in several jobs, or tags.
-    everything = (
-        _together(lines.values())
-        if kind in ("user", "group")
-        else _sums(connection, "all", selection, held).get(1, Line())
-    )
-    return _report(connection, kind, lines, everything, held, selection, output)
+    lines = _lines(connection, kind, tag, selection, tariff_set)
+    if kind in ("user", "group"):
+        everything = _total_line(lines.values())
+    else:  # a process may be in several jobs, or have several tags
+        everything = _sums(connection, "all", selection, tariff_set).get(1, Line())
+    return _report(connection, kind, lines, everything, tariff_set, selection, output)
 
 
 def query(by: str, selection: Selection, hours: int = HOURS_OF_DAY) -> Query:
-    """What is asked of the warehouse: the units of each uid, gid or job, or of all, by quarter of
-    an hour; `none`: of what is in no job.
+    """The query for UnitRow rows: of each uid, gid or job, or of `all`, or of what is in `none` of
+    the jobs.
 
-    By 1 or 24 whole hours, where the hourly sums know enough for that: then it takes less time, and
-    pruned processes are in it.
+    By 1 or 24 whole hours if the hourly sums have the figures: that takes less time and includes
+    pruned processes.
     """
     key = _key(by if by in _KEYS else _kind(by)[0], selection)
     table = _rollup(by, selection)
@@ -231,16 +260,16 @@ def query(by: str, selection: Selection, hours: int = HOURS_OF_DAY) -> Query:
 
 
 def _rollup(by: str, selection: Selection) -> str | None:
-    """The hourly sums that lines are from, if they are."""
+    """The hourly sums that have the figures of the lines, if any."""
     of_jobs = by.partition(":")[0] in ("job", "tag")
     if of_jobs:
-        selection = replace(selection, jobs=None)  # which is the key of its sums
+        selection = replace(selection, jobs=None)  # rollup_job has a key for the job
     table = "rollup_job" if of_jobs else "rollup_user"
     return table if rollup_source.suits(table, selection) else None
 
 
 def _kind(by: str) -> tuple[str, str]:
-    """The two parts of --by, the second for tag:KEY."""
+    """The two parts of --by; the second is the KEY of tag:KEY."""
     kind, colon, tag = by.partition(":")
     if kind not in BY or (colon and (kind != "tag" or not tag)):
         raise UsageError(f"--by: {by!r} is none of user, group, job, tag and tag:KEY")
@@ -248,116 +277,101 @@ def _kind(by: str) -> tuple[str, str]:
 
 
 # --- sums
-# ---------------------------------------------------------------------------------------------------------------------------
 
 
 def _lines(
-    connection: sqlite3.Connection, kind: str, tag: str, selection: Selection, held: Tariffs
+    connection: sqlite3.Connection, kind: str, tag: str, selection: Selection, tariff_set: Tariffs
 ) -> dict[Key, Line]:
-    names, found = HostNames(connection), _sums(connection, kind, selection, held)
+    names, sums = HostNames(connection), _sums(connection, kind, selection, tariff_set)
     if kind in ("user", "group"):
-        return {_of_id(names, kind, number, selection): line for number, line in found.items()}
-    lines = _by_job(connection, names, found) if kind == "job" else _by_tag(connection, found, tag)
+        return {_of_id(names, kind, key, selection): line for key, line in sums.items()}
+    lines = _by_job(connection, names, sums) if kind == "job" else _by_tag(connection, sums, tag)
     if selection.jobs is None:
-        none = _sums(connection, "none", selection, held).get(1)
-        lines |= {Key(None, IN_NO_JOB): none} if none is not None else {}
+        in_no_job = _sums(connection, "none", selection, tariff_set).get(1)
+        if in_no_job is not None:
+            lines[Key(None, IN_NO_JOB)] = in_no_job
     return lines
 
 
-def _of_id(names: HostNames, kind: str, found: Any, selection: Selection) -> Key:  # noqa: ANN401
-    """Whom a line of a uid or gid is for."""
-    number, host_id = (
-        json.loads(found) if selection.apart else (found, next(iter(names.hosts), None))
-    )
-    name = names.user(number, host_id) if kind == "user" else names.group(number, host_id)
-    return Key(number, name, host=names.host(host_id))
+def _of_id(names: HostNames, kind: str, key: Any, selection: Selection) -> Key:  # noqa: ANN401
+    """The user or group of a key of the sums."""
+    if selection.apart:
+        id_, host_id = json.loads(key)
+    else:
+        id_, host_id = key, next(iter(names.hosts), None)
+    name = names.user(id_, host_id) if kind == "user" else names.group(id_, host_id)
+    return Key(id_, name, host=names.host(host_id))
 
 
 def _by_job(
     connection: sqlite3.Connection, names: HostNames, of_jobs: dict[Any, Line]
 ) -> dict[Key, Line]:
-    rows_of_jobs = connection.execute("select id, name, owner_uid from job")
     keys = {
-        number: Key(number, name, names.owner(owner, number))
-        for number, name, owner in rows_of_jobs
+        job_id: Key(job_id, name, names.owner(owner_uid, job_id))
+        for job_id, name, owner_uid in connection.execute("select id, name, owner_uid from job")
     }
-    return {keys[number]: line for number, line in of_jobs.items() if number in keys}
+    return {keys[job_id]: line for job_id, line in of_jobs.items() if job_id in keys}
 
 
 def _by_tag(connection: sqlite3.Connection, of_jobs: dict[Any, Line], key: str) -> dict[Key, Line]:
-    """The lines of jobs put together by the value of a tag, or by each tag that they have."""
+    """The lines of jobs added up by the value of a tag, or by each tag that they have."""
     tags: defaultdict[int, list[str]] = defaultdict(list)
-    for number, name, value in connection.execute(
+    for job_id, name, value in connection.execute(
         "select job_id, key, value from job_tag where ? in ('', key)", (key,)
     ):
-        tags[number].append(value if key else f"{name}={value}")
+        tags[job_id].append(value if key else f"{name}={value}")
     lines: defaultdict[Key, Line] = defaultdict(Line)
-    for number, line in of_jobs.items():
-        for tag in tags.get(number, [NO_TAG]):
+    for job_id, line in of_jobs.items():
+        for tag in tags.get(job_id, [NO_TAG]):
             lines[Key(tag, tag)].add(line)
     return dict(lines)
 
 
 def _sums(
-    connection: sqlite3.Connection, by: str, selection: Selection, held: Tariffs
+    connection: sqlite3.Connection, by: str, selection: Selection, tariff_set: Tariffs
 ) -> dict[Any, Line]:
-    """What each key used."""
+    """The usage of each key."""
     prices: dict[int, tuple[int, Decimal] | None] = {}
     lines: defaultdict[Any, Line] = defaultdict(Line)
-    for name, quarter, processes, memory, unmeasured, without_io, count, *halves in _units(
-        connection, by, selection, held
-    ):
-        if quarter not in prices:
-            prices[quarter] = _price(held, quarter * QUARTER_NS)
-        line, price = lines[name], prices[quarter]
-        line.unmeasured += unmeasured
-        line.without_io += without_io
-        loose = count - processes
-        line.loose += loose
+    for row in map(UnitRow._make, _units(connection, by, selection, tariff_set)):
+        if row.quarter not in prices:
+            prices[row.quarter] = _price(tariff_set, row.quarter * QUARTER_NS)
+        line, price = lines[row.key], prices[row.quarter]
+        unjoined = row.ended - row.processes
+        line.unmeasured += row.unmeasured
+        line.without_io += row.without_io
+        line.unjoined += unjoined
         if price is None:
-            line.uncharged += count
-            line.loose_uncharged += loose
+            line.uncharged += row.ended
+            line.unjoined_uncharged += unjoined
         else:
-            cpu_ns, read, written = (
-                ((high or 0) << 32) + (low or 0)
-                for high, low in zip(halves[::2], halves[1::2], strict=True)
-            )
-            into = line.units[price]
-            for place, unit in enumerate(Units(processes, cpu_ns, int(memory or 0), read, written)):
-                into[place] += unit
+            line.units[price] = list(map(operator.add, line.units[price], row.units))
     return dict(lines)
 
 
 def _units(
-    connection: sqlite3.Connection, by: str, selection: Selection, held: Tariffs
+    connection: sqlite3.Connection, by: str, selection: Selection, tariff_set: Tariffs
 ) -> list[tuple[Any, ...]]:
-    """The units of each key by quarter of an hour; by whole days or hours if no price changes
-    within one.
-    """
+    """UnitRow rows by quarter of an hour; by day or hour if no price changes within them."""
     window = selection.window
     for hours in (HOURS_OF_DAY, 1) if _rollup(by, selection) is not None else ():
-        found = query(by, selection, hours).run(connection).fetchall()
-        if all(
-            len(_prices_in(held, first, hours)) == 1
-            for first in {quarter // 4 // hours * hours for _, quarter, *_ in found}
-        ):
-            # An hour that the end of the window cuts is not among the whole ones.
-            cut = (
-                None
-                if window.until is None
-                else Window(window.until // HOUR_NS * HOUR_NS, window.until)
-            )
-            return found if cut is None else found + _pruned(connection, by, selection, cut)
-    return query(by, selection, hours=0).run(connection).fetchall() + _pruned(
-        connection, by, selection, window
-    )
+        units = query(by, selection, hours).run(connection).fetchall()
+        firsts = {quarter // 4 // hours * hours for _, quarter, *_ in units}
+        if all(len(_prices_in(tariff_set, first, hours)) == 1 for first in firsts):
+            if window.until is None:
+                return units
+            # The whole hours do not include the hour that the end of the window cuts.
+            cut = Window(window.until // HOUR_NS * HOUR_NS, window.until)
+            return units + _pruned(connection, by, selection, cut)
+    units = query(by, selection, hours=0).run(connection).fetchall()
+    return units + _pruned(connection, by, selection, window)
 
 
 def _pruned(
     connection: sqlite3.Connection, by: str, selection: Selection, window: Window
 ) -> list[tuple[Any, ...]]:
-    """The hourly sums of processes that are no longer kept, of hours that begin in a window; they
-    are charged as at that beginning.
+    """UnitRow rows from the hourly sums of pruned processes, for hours that start in a window. They
+    are charged at the price of the start of the hour.
     """
     key, rollup = _key(by, selection), _rollup(by, selection)
     if rollup is None:
@@ -375,37 +389,37 @@ def _pruned(
 
 
 def _conditions(by: str, selection: Selection) -> list[Condition]:
-    """What is chosen of the sums: of jobs only the chosen ones, each of them in full, where other
-    reports take a process once.
+    """The conditions on sums. Each chosen job is charged in full, while other reports count a
+    process of several jobs once.
     """
-    jobs = (
-        []
-        if selection.jobs is None
-        else [Condition(f"u.job_id in ({THESE})", (json.dumps(selection.jobs),))]
-    )
-    return [*selection.choices, *jobs, *([_IN_NONE] if by == "none" else [])]
+    conditions = list(selection.choices)
+    if selection.jobs is not None:
+        conditions.append(Condition(f"u.job_id in ({THESE})", (json.dumps(selection.jobs),)))
+    if by == "none":
+        conditions.append(_IN_NONE)
+    return conditions
 
 
-def _price(held: Tariffs, at_ns: int) -> tuple[int, Decimal] | None:
-    tariff = held.at(at_ns)
+def _price(tariff_set: Tariffs, at_ns: int) -> tuple[int, Decimal] | None:
+    tariff = tariff_set.at(at_ns)
     return None if tariff is None else (tariff.id, tariff.factor(at_ns))
 
 
-def _prices_in(held: Tariffs, first: int, hours: int = 1) -> set[tuple[int, Decimal] | None]:
-    """The prices of the quarters of some hours."""
-    return {_price(held, quarter * QUARTER_NS) for quarter in range(first * 4, (first + hours) * 4)}
+def _prices_in(tariff_set: Tariffs, first: int, hours: int = 1) -> set[tuple[int, Decimal] | None]:
+    """The prices in each quarter of some hours."""
+    quarters = range(first * 4, (first + hours) * 4)
+    return {_price(tariff_set, quarter * QUARTER_NS) for quarter in quarters}
 
 
-def _together(lines: Iterable[Line]) -> Line:
-    """All that lines have in them."""
-    whole = Line()
+def _total_line(lines: Iterable[Line]) -> Line:
+    """The sum of lines."""
+    total = Line()
     for line in lines:
-        whole.add(line)
-    return whole
+        total.add(line)
+    return total
 
 
 # --- the report
-# ---------------------------------------------------------------------------------------------------------------------
 
 
 def _report(
@@ -413,17 +427,17 @@ def _report(
     kind: str,
     lines: dict[Key, Line],
     everything: Line,
-    held: Tariffs,
+    tariff_set: Tariffs,
     selection: Selection,
     output: Output,
 ) -> Report:
-    versions = {version.id: version for version in held.versions}
+    versions = {version.id: version for version in tariff_set.versions}
     used = [versions[number] for number, _ in everything.units]
     currencies = sorted({version.currency for version in used})
     if len(currencies) > 1:
         raise UsageError(
-            f"in that window prices are in {' and '.join(currencies)}, which do not add up; make a"
-            " bill for each"
+            f"in that window prices are in {' and '.join(currencies)}, which cannot be added up;"
+            " make a bill for each"
         )
     decimals = max((version.decimals for version in used), default=2)
     currency = currencies[0] if currencies else None
@@ -440,7 +454,7 @@ def _report(
         "read_bytes",
         "write_bytes",
     )
-    found = [
+    bill_rows = [
         (
             *(key.host for _ in hosts),
             *_cells(kind, key),
@@ -448,15 +462,13 @@ def _report(
         )
         for key, line in lines.items()
     ]
-    place = columns.index("charge")
-    found.sort(key=lambda row: (-row[place], str(row)))
-    lacking = (
-        None
-        if _rollup(kind, selection) is None
-        else _by_beginning(connection, selection.window, held)
-    )
+    charge = columns.index("charge")
+    bill_rows.sort(key=lambda row: (-row[charge], str(row)))
+    lacking = None
+    if _rollup(kind, selection) is not None:
+        lacking = _charged_by_hour(connection, selection.window, tariff_set)
     total, more = _total(
-        [row[place:] for row in found],
+        [row[charge:] for row in bill_rows],
         lines.values(),
         everything,
         _figures(everything, versions, decimals, currency),
@@ -465,22 +477,22 @@ def _report(
         *more,
         *completeness.words(connection, selection, lacking=lacking),
         *completeness.of_each(connection, usual),
-        *completeness.cut(len(found), output.limit),
+        *completeness.cut(len(bill_rows), output.limit),
     ]
-    found = output.ordered(columns, found)[: output.limit]
-    if found and output.form == "table":
-        found.append((*(None for _ in hosts), *_cells(kind, Key(None, TOTAL)), *total))
+    bill_rows = output.ordered(columns, bill_rows)[: output.limit]
+    if bill_rows and output.form == "table":
+        bill_rows.append((*(None for _ in hosts), *_cells(kind, Key(None, TOTAL)), *total))
     return Report(
         columns,
         output.choose(columns, usual),
-        found,
+        bill_rows,
         words,
         partial(completeness.nothing, connection, selection),
     )
 
 
 def _key(by: str, selection: Selection) -> str:
-    """What there is a line for each of."""
+    """The SQL expression of the key of lines."""
     return _APART.get(by, _KEYS[by]) if selection.apart else _KEYS[by]
 
 
@@ -524,78 +536,76 @@ def _figures(
 
 
 def _total(
-    found: list[tuple[Any, ...]], lines: Iterable[Line], everything: Line, figures: tuple[Any, ...]
+    bill_rows: list[tuple[Any, ...]],
+    lines: Iterable[Line],
+    everything: Line,
+    figures: tuple[Any, ...],
 ) -> tuple[tuple[Any, ...], list[str]]:
-    """The total, and words about it: the sum of the lines where they are everything; else what
-    everything costs, each process once.
+    """The figures of the total, and notes on them: the sum of the lines if they are everything;
+    otherwise the cost of everything, with each process counted once.
     """
-    charges = [sum(row[place] for row in found) for place in range(2, 2 + len(_CHARGES))]
-    currency = figures[1] or ""
+    charge, currency, *others = figures
+    charges = [sum(row[2 + place] for row in bill_rows) for place in range(len(_CHARGES))]
+    unit = currency or ""
     words = []
-    if _together(lines) == everything:
-        figures = (sum(charges), figures[1], *charges, *figures[2 + len(_CHARGES) :])
+    if _total_line(lines) == everything:
+        charge = sum(charges)
+        figures = (charge, currency, *charges, *others[len(_CHARGES) :])
     else:
         words = [
-            f"the lines add up to {sum(charges)} {currency}, and not to the total, in which every"
-            " process is once: some are in several lines, or were in a job for a part of their"
-            " life"
+            f"the lines add up to {sum(charges)} {unit}, not to the total, which counts each"
+            " process once: some processes are in several lines, or were in a job for a part of"
+            " their lifetime"
         ]
-    total = f"total: {figures[0]} {currency} for {completeness.count(everything.count, 'process')}"
+    total = f"total: {charge} {unit} for {completeness.count(everything.count, 'process')}"
     return figures, [total, *words, *_missing(everything)]
 
 
-def _by_beginning(connection: sqlite3.Connection, window: Window, held: Tariffs) -> list[str]:
-    """Say how many pruned processes ended in hours that the window or a price cuts: only the sum of
-    such an hour is left to be charged.
+def _charged_by_hour(
+    connection: sqlite3.Connection, window: Window, tariff_set: Tariffs
+) -> list[str]:
+    """A note on pruned processes that ended in hours which the window or a change of price cuts:
+    such an hour is charged as a whole, since only its sum is left.
     """
     cut = window.cut_hours()
     hours = " and ".join(["u.pruned = 1", *window.hours("u.hour")])
-    found = connection.execute(
+    sums = connection.execute(
         f"select u.hour, sum(u.processes) from rollup_user_ready as u where {hours} group by 1"
     )
     number = sum(
-        processes for hour, processes in found if hour in cut or len(_prices_in(held, hour)) > 1
+        processes
+        for hour, processes in sums
+        if hour in cut or len(_prices_in(tariff_set, hour)) > 1
     )
     if not number:
         return []
-    were = "was" if number == 1 else "were"
     return [
-        f"{completeness.count(number, 'process')} {were} pruned, and charged in that bill and at"
-        " that price which hold at the beginning of the hour of the end: so this bill may differ"
-        " from an earlier one"
+        f"{completeness.count(number, 'process')} {completeness.was(number)} pruned, and charged in"
+        " the bill and at the price that are valid at the start of the hour in which they ended: so"
+        " this bill may differ from an earlier bill"
     ]
 
 
-def _apart(number: int, loose: int) -> str:
-    """So many processes, and the accounting records among them that are joined to none."""
-    parts = [completeness.count(number - loose, "process")] if number > loose else []
-    return " and ".join(
-        [
-            *parts,
-            *(
-                [f"{completeness.count(loose, 'accounting record')} joined to none"]
-                if loose
-                else []
-            ),
-        ]
-    )
+def _with_records(number: int, unjoined: int) -> str:
+    """A number of processes, with the accounting records among them that have no process."""
+    parts = []
+    if number > unjoined:
+        parts.append(completeness.count(number - unjoined, "process"))
+    if unjoined:
+        parts.append(f"{completeness.count(unjoined, 'accounting record')} joined to no process")
+    return " and ".join(parts)
 
 
 def _missing(everything: Line) -> list[str]:
+    """Notes on what is not charged."""
     words = []
     if everything.uncharged:
-        words.append(
-            f"{_apart(everything.uncharged, everything.loose_uncharged)} ended when no tariff was"
-            " valid, and are not charged"
-        )
+        uncharged = _with_records(everything.uncharged, everything.unjoined_uncharged)
+        words.append(f"{uncharged} ended when no tariff was valid, and are not charged")
     if everything.unmeasured:
-        words.append(
-            f"of {completeness.count(everything.unmeasured, 'process')} no CPU time is known, and"
-            " none is charged"
-        )
+        unmeasured = completeness.count(everything.unmeasured, "process")
+        words.append(f"CPU time of {unmeasured} is not known and not charged")
     if everything.without_io:
-        words.append(
-            f"of {_apart(everything.without_io, everything.loose)} neither memory nor I/O is known,"
-            " and none is charged"
-        )
+        without_io = _with_records(everything.without_io, everything.unjoined)
+        words.append(f"memory and I/O of {without_io} are not known and not charged")
     return words

@@ -1,5 +1,5 @@
-"""What the original ELSA printed of a job, with honest units: its times were clock ticks under the
-name of nanoseconds.
+"""What the original ELSA printed for a job, with correct units: it printed clock ticks and called
+them nanoseconds.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ _QUERY = (
 
 
 def classic(connection: sqlite3.Connection, job: int | None, words: list[str]) -> Iterator[str]:
-    """A block of text per job, of one or of all; to `words` is added what a block leaves out.
+    """A block of text for a job, or for each job. Notes on what a block leaves out are added to
+    `words`.
 
-    Everything is from the accounting records alone, so it is what the original would have found: elapsed time is the sum over the
-    processes, times are seconds cut off to 1/100 s per process. Swaps are unknown, since Linux counts none.
+    Everything is from accounting records only, as in the original. Elapsed time is the sum over the
+    processes; times are in seconds, cut to 1/100 s per process. Swaps are unknown, since Linux does
+    not count them.
     """
-    for number, processes, records, *ticks, minflt, majflt in connection.execute(
-        _QUERY.format("job_usage" if job is None else rollup_source.job_usage(listed([job])))
+    usage = "job_usage" if job is None else rollup_source.job_usage(listed([job]))
+    for number, processes, records, etime, utime, stime, minflt, majflt in connection.execute(
+        _QUERY.format(usage)
     ):
         lines = [
             ("number of processes", processes),
-            *(
-                (name, _seconds(value))
-                for name, value in zip(
-                    ("elapsed time (sum)", "user time", "system time"), ticks, strict=True
-                )
-            ),
+            ("elapsed time (sum)", _seconds(etime)),
+            ("user time", _seconds(utime)),
+            ("system time", _seconds(stime)),
             ("minor page faults", minflt),
             ("major page faults", majflt),
             ("swaps", None),

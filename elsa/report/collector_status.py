@@ -1,6 +1,4 @@
-"""Whether what feeds the warehouse still does: reports that reach to now say so when the collector
-or the ingester does not.
-"""
+"""Notes for reports that reach to now: jobd does not run, or accounting is not read any more."""
 
 from __future__ import annotations
 
@@ -15,45 +13,51 @@ from elsa.report.query.times import Window
 from elsa.report.render.columns import local_time
 
 SECOND = 1_000_000_000
-# The collector notes at least every ten seconds that it still hears, also when nothing happens.
+# jobd stores at least every ten seconds up to when it received events, even if nothing happens.
 _SILENCE_NS = 20 * SECOND
-# Where accounting is on, hardly an hour passes on any host without a process that ends; but many
-# read the file once a day.
+# On any host, some process ends within an hour; but accounting may be read only once a day.
 _UNREAD_NS = 25 * 3600 * SECOND
 
 
-class Open(NamedTuple):
-    """A silence that has not ended: the collector has stored nothing since."""
+class Silence(NamedTuple):
+    """A time without jobd that has not ended: jobd has stored nothing since."""
 
     host_id: int
     host: str
     boot_id: int
     since_at: str
     stopped: bool
-    """By a request, and not without notice."""
+    """Stopped by a request, not killed."""
 
 
-def still_open(connection: sqlite3.Connection, window: Window, now_ns: int) -> Open | None:
-    """The silence up to now, or to the end of a window: only the next start of the collector puts
-    it on record as a gap.
+class StoredUntil(NamedTuple):
+    """Up to when the newest run of jobd has stored events, in real time."""
+
+    text: str
+    ns: int
+
+
+def still_open(connection: sqlite3.Connection, window: Window, now_ns: int) -> Silence | None:
+    """The silence of jobd up to now, or to the end of a window; None if there is none. jobd records
+    it as a gap when it starts again.
     """
-    heard = _heard(connection)
+    stored = _stored_until(connection)
     end_ns = now_ns if window.until is None else min(window.until, now_ns)
-    if heard is None or end_ns <= heard[1]:
+    if stored is None or end_ns <= stored.ns:
         return None
     host_id, host, boot_id, pid, stopped = connection.execute(
         """select h.id, h.name, c.boot_id, c.pid, c.stopped_ns is not null
            from collector as c join boot as b on b.id = c.boot_id join host as h on h.id = b.host_id
            order by c.id desc limit 1"""
     ).fetchone()
-    if end_ns - heard[1] <= _SILENCE_NS and not stopped and _may_live(pid):
+    if end_ns - stored.ns <= _SILENCE_NS and not stopped and _may_run(pid):
         return None
-    return Open(host_id, host, boot_id, heard[0], bool(stopped))
+    return Silence(host_id, host, boot_id, stored.text, bool(stopped))
 
 
-def _may_live(pid: int) -> bool:
-    """Whether a process may still be there: only where all pids can be seen, none with that pid
-    means that it is not.
+def _may_run(pid: int) -> bool:
+    """Whether a process may still run. In a pid namespace of its own, this program cannot see that
+    it does not.
     """
     try:
         os.kill(pid, 0)
@@ -65,51 +69,53 @@ def _may_live(pid: int) -> bool:
 
 
 def silence(connection: sqlite3.Connection, window: Window, now_ns: int) -> list[str]:
-    """Say that the collector does not hear now, or did not to the end of the window, or that
-    accounting is read no more.
+    """Notes: jobd does not run now, or did not at the end of the window, or accounting is not read
+    any more.
     """
-    if _heard(connection) is None:
+    if _stored_until(connection) is None:
         return ["the collector was never started here; start it with: elsa jobd"]
-    found = still_open(connection, window, now_ns)
-    if found is None:
+    silent = still_open(connection, window, now_ns)
+    if silent is None:
         return _unread(connection, now_ns) if window.until is None or window.until >= now_ns else []
     return [
-        f"the collector has stored nothing since {local_time(found.since_at)}: what happened later"
-        " only accounting can tell"
+        f"jobd has been silent since {local_time(silent.since_at)}; later data is from accounting"
+        " only"
     ]
 
 
 def late(connection: sqlite3.Connection, selection: Selection, now_ns: int) -> list[str]:
-    """The same for a report on a selection, where it matters: not where accounting alone is used,
-    nor for jobs that were over by then.
+    """The same notes for a report on a selection. None if jobd never ran, since only accounting is
+    used then, or if the jobs had ended before the silence.
     """
-    heard = _heard(connection)
-    if heard is None or (
-        selection.jobs is not None and _over(connection, selection.jobs, heard[1])
-    ):
+    stored = _stored_until(connection)
+    if stored is None:
+        return []
+    if selection.jobs is not None and _had_ended(connection, selection.jobs, stored.ns):
         return []
     return silence(connection, selection.window, now_ns)
 
 
-def _heard(connection: sqlite3.Connection) -> tuple[str, int] | None:
-    """Up to when (as text, and real nanoseconds) the newest run of the collector has stored what
-    happened.
-    """
+def _stored_until(connection: sqlite3.Connection) -> StoredUntil | None:
     row = connection.execute(
-        """select strftime('%Y-%m-%dT%H:%M:%SZ', (heard.heard_ns + k.offset_ns) / 1000000000, 'unixepoch'), heard.heard_ns + k.offset_ns
-           from (select boot_id, heard_ns from collector order by id desc limit 1) as heard
-           join clock as k on k.boot_id = heard.boot_id
-           order by k.since_ns > heard.heard_ns, abs(heard.heard_ns - k.since_ns)
-           limit 1"""
+        """select strftime('%Y-%m-%dT%H:%M:%SZ', at_ns / 1000000000, 'unixepoch'), at_ns
+           from (
+               select last.heard_ns + k.offset_ns as at_ns
+               from (select boot_id, heard_ns from collector order by id desc limit 1) as last
+               join clock as k on k.boot_id = last.boot_id
+               order by k.since_ns > last.heard_ns, abs(last.heard_ns - k.since_ns)
+               limit 1
+           )"""
     ).fetchone()
-    return None if row is None else (row[0], int(row[1]))
+    return None if row is None else StoredUntil(row[0], int(row[1]))
 
 
-def _over(connection: sqlite3.Connection, jobs: tuple[int, ...], time_ns: int) -> bool:
-    """Whether all these jobs were closed, and their last processes had ended, before a moment."""
+def _had_ended(connection: sqlite3.Connection, jobs: tuple[int, ...], time_ns: int) -> bool:
+    """Whether all these jobs were closed, and all their processes had ended, before a time."""
     ids = json.dumps(jobs)
     is_open = """select exists (
-            select 1 from job where id in (select value from json_each(?)) and (closed_at_ns is null or closed_at_ns > ?)
+            select 1 from job
+            where id in (select value from json_each(?))
+                and (closed_at_ns is null or closed_at_ns > ?)
         ) or exists (
             select 1 from process as p cross join membership as m on m.process_id = p.id
             where p.elapsed_ns is null and +m.job_id in (select value from json_each(?))
@@ -118,7 +124,7 @@ def _over(connection: sqlite3.Connection, jobs: tuple[int, ...], time_ns: int) -
 
 
 def _unread(connection: sqlite3.Connection, now_ns: int) -> list[str]:
-    """Say that accounting was read once and then no more, although the collector hears on."""
+    """A note that accounting was read, but not any more, although jobd runs."""
     read_at, read_ns = connection.execute(
         "select strftime('%Y-%m-%dT%H:%M:%SZ', max(read_at_ns) / 1000000000, 'unixepoch'),"
         " max(read_at_ns) from acct_file"

@@ -1,9 +1,9 @@
-"""Runs compared: what jobs of one name, or one job and another, cost, how that changed, and through
-which commands.
+"""Compare runs: what jobs of one name, or of several names, cost, how that changed, and which
+commands changed it.
 
-A side is one or more runs; of several there are the median and the 95th percentile. With one name
-given, its last run stands against those before it. More is worse in every measure; a change counts
-only if it leaves the range of the first side by more than 5 per cent.
+A side is one or more runs; several runs are shown by their median and 95th percentile. Given a
+single name, its last run is compared with its earlier runs. More is worse in every measure. A
+change counts only if it is outside the range of the first side and more than 5 per cent.
 """
 
 from __future__ import annotations
@@ -49,9 +49,8 @@ LINE_COLUMNS = (
 )
 _SHOWN = ("measure", "side", "runs", "p50", "p95", "change_percent", "verdict")
 BY_COMMAND = ("command", "base_cpu_s", "new_cpu_s", "more_cpu_s", "base_processes", "new_processes")
-_WORTH = 5.0
-"""Per cent."""
-_LISTED = 10
+_SIGNIFICANT_PERCENT = 5.0
+_COMMANDS_SHOWN = 10
 _AMONG = f"u.job_id in ({THESE})"
 _JOBS = {
     "job_id": "u.job_id",
@@ -62,14 +61,14 @@ _JOBS = {
 
 
 class Side(NamedTuple):
-    """What stands on one side: its name, and the jobs, the oldest first."""
+    """A side of the comparison: its name and its jobs, oldest first."""
 
     name: str
     jobs: tuple[int, ...]
 
 
 class Comparison(NamedTuple):
-    """Measures of all sides, and commands of the first against the last."""
+    """The measures of all sides, and the commands of the first side against the last side."""
 
     measures: Report
     commands: Report
@@ -77,23 +76,23 @@ class Comparison(NamedTuple):
 
 
 def sides(connection: sqlite3.Connection, names: Sequence[str], runs: int | None) -> list[Side]:
-    """What is meant by ids, names or globs: of one the last run against those before it. Raises
-    UsageError.
+    """The sides that ids, names or globs stand for; a single name is split into its earlier runs
+    and its last run. Raises UsageError.
     """
-    found = [Side(text, tuple(job_ids(connection, text))[-(runs or 0) :]) for text in names]
-    if len(found) > 1:
-        return found
-    (only,) = found
+    named = [Side(text, tuple(job_ids(connection, text))[-(runs or 0) :]) for text in names]
+    if len(named) > 1:
+        return named
+    (only,) = named
     if len(only.jobs) < 2:
         raise UsageError(
-            f"{printable(only.name)} is a single job; name a second one, or a name that several"
-            " runs bear"
+            f"{printable(only.name)} is a single job; name a second job, or a name that several"
+            " runs have"
         )
     return [Side("before", only.jobs[:-1]), Side("last", only.jobs[-1:])]
 
 
 def queries(chosen: Sequence[Side]) -> list[Query]:
-    """What is asked: the figures of the jobs, and CPU time by job and command."""
+    """The queries of a comparison: the figures of the jobs, and CPU time by job and command."""
     jobs = tuple(number for side in chosen for number in side.jobs)
     ids = (json.dumps(jobs),)
     columns = {
@@ -113,14 +112,9 @@ def compare(connection: sqlite3.Connection, chosen: Sequence[Side], output: Outp
     """The sides, measure by measure, then the commands whose CPU time per run changed most."""
     of_jobs, of_commands = queries(chosen)
     figures = {row[0]: dict(zip(_JOBS, row, strict=True)) for row in of_jobs.run(connection)}
-    told = [line for key in COMPARED for line in _lines(key, chosen, figures, output)]
+    measured = [line for key in COMPARED for line in _lines(key, chosen, figures, output)]
     changed = _commands(of_commands.run(connection), chosen[0], chosen[-1])
-    running = [str(number) for number, row in figures.items() if row["running"]]
-    words = (
-        [f"job {', '.join(running)} still runs, so its figures are not the last word"]
-        if running
-        else []
-    )
+    words = _running([number for number, row in figures.items() if row["running"]])
     words += completeness.words(connection, Selection(jobs=tuple(figures)))
     words += completeness.measured(
         connection,
@@ -129,24 +123,28 @@ def compare(connection: sqlite3.Connection, chosen: Sequence[Side], output: Outp
         COMPARED,
         jobs=True,
     )
-    shown = output.choose(LINE_COLUMNS, _SHOWN)
+    limit = output.limit
+    if output.form == "table":
+        limit = limit or _COMMANDS_SHOWN
     return Comparison(
-        Report(LINE_COLUMNS, shown, told),
-        Report(
-            BY_COMMAND,
-            BY_COMMAND,
-            (
-                changed[: output.limit or _LISTED]
-                if output.form == "table"
-                else changed[: output.limit]
-            ),
-        ),
+        Report(LINE_COLUMNS, output.choose(LINE_COLUMNS, _SHOWN), measured),
+        Report(BY_COMMAND, BY_COMMAND, changed[:limit]),
         words,
     )
 
 
+def _running(jobs: list[int]) -> list[str]:
+    """A note on jobs that still run."""
+    if not jobs:
+        return []
+    ids = ", ".join(map(str, jobs))
+    if len(jobs) == 1:
+        return [f"job {ids} still runs; its figures are preliminary"]
+    return [f"jobs {ids} still run; their figures are preliminary"]
+
+
 def percentile(values: Sequence[float], part: float) -> float:
-    """The value below which a part of all lies, between the two nearest in proportion."""
+    """The value below which a part of the values is; interpolated between the two nearest."""
     ordered = sorted(values)
     place = (len(ordered) - 1) * part
     below = int(place)
@@ -161,10 +159,10 @@ def _lines(
         [figures[number][key] for number in side.jobs if figures[number][key] is not None]
         for side in chosen
     ]
-    found: list[Row] = []
+    lines: list[Row] = []
     for side, values in zip(chosen, known, strict=True):
         if not values:
-            found.append((key, side.name, 0, *(None,) * 6))
+            lines.append((key, side.name, 0, *(None,) * 6))
             continue
         middle = percentile(values, 0.5)
         base = percentile(known[0], 0.5) if known[0] and side is not chosen[0] else None
@@ -173,24 +171,17 @@ def _lines(
             round(value, 6)
             for value in (middle, percentile(values, 0.95), min(values), max(values))
         ]
-        texts = [
-            _text(key, value, output) if output.form == "table" else value for value in statistics
-        ]
-        found.append(
-            (
-                key,
-                side.name,
-                len(values),
-                *texts,
-                None if change is None else round(change, 6),
-                _verdict(middle, known[0], change),
-            )
-        )
-    return found
+        cells: Sequence[object] = statistics
+        if output.form == "table":
+            cells = [_text(key, value, output) for value in statistics]
+        percent = None if change is None else round(change, 6)
+        verdict = _verdict(middle, known[0], change)
+        lines.append((key, side.name, len(values), *cells, percent, verdict))
+    return lines
 
 
 def _text(key: str, value: float, output: Output) -> str:
-    """A value in the unit of its measure, which differs from line to line."""
+    """A value with the unit of its measure, since each line has another unit."""
     column = COLUMNS[key]
     text = column.text(int(value) if value == int(value) else value, output.units)
     return f"{text} {column.unit}".rstrip() if output.units == "auto" else text
@@ -199,44 +190,38 @@ def _text(key: str, value: float, output: Output) -> str:
 def _verdict(middle: float, base: Sequence[float], change: float | None) -> str | None:
     if change is None:
         return None
-    if middle > max(base) and change > _WORTH:
+    if middle > max(base) and change > _SIGNIFICANT_PERCENT:
         return "worse"
-    return "better" if middle < min(base) and change < -_WORTH else "same"
+    return "better" if middle < min(base) and change < -_SIGNIFICANT_PERCENT else "same"
 
 
-def _commands(found: sqlite3.Cursor, base: Side, new: Side) -> list[Row]:
-    """CPU seconds and processes per run on either side, what changed most first."""
+def _commands(rows: sqlite3.Cursor, base: Side, new: Side) -> list[Row]:
+    """CPU seconds and processes per run on both sides by command, largest change first."""
     sums: dict[str | None, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0, 0.0])
-    for job, command, cpu_s, processes in found:
+    for job, command, cpu_s, processes in rows:
         for place, side in enumerate((base, new)):
             if job in side.jobs:
                 sums[command][place] += (cpu_s or 0.0) / len(side.jobs)
                 sums[command][place + 2] += processes / len(side.jobs)
     lines = [
-        (command, was, now, now - was, before, after)
+        (command, *(round(value, 6) for value in (was, now, now - was, before, after)))
         for command, (was, now, before, after) in sums.items()
     ]
-    return sorted(
-        ((line[0], *(round(value, 6) for value in line[1:])) for line in lines),
-        key=lambda line: (-abs(line[3]), line[0] or ""),
-    )
+    more_cpu_s = BY_COMMAND.index("more_cpu_s")
+    return sorted(lines, key=lambda line: (-abs(line[more_cpu_s]), line[0] or ""))
 
 
 def write(report: Comparison, output: Output, out: TextIO) -> None:
-    """Measures, then commands; where one file is one table the measures alone, and so with columns
-    of one's own choice.
+    """Write measures, then commands. Write only the measures in formats of one table, and if the
+    user chose columns.
     """
     if output.form in ("json", "jsonl") and output.columns is None:
         parts = {"measures": report.measures, "commands": report.commands}
-        found = {
-            name: [writer.as_object(part.columns, row) for row in part.rows]
-            for name, part in parts.items()
-        }
-        out.write(writer.as_json(found, indent=2 if output.form == "json" else None) + "\n")
+        writer.write_parts(parts, output, out)
         return
     writer.write(report.measures, output, out)
     report.words.extend(report.measures.words)
     if output.form == "table" and output.columns is None and report.commands.rows:
-        out.write("\nCPU time per run by command, what changed most first:\n")
+        out.write("\nCPU time per run by command, largest change first:\n")
         writer.write(report.commands, output, out)
         report.words.extend(report.commands.words)

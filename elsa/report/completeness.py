@@ -1,4 +1,4 @@
-"""Saying in words how complete a report is: who saw its processes, and which known losses touch it."""
+"""Notes on how complete a report is: which sources reported its processes, what is missing."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
 
 from elsa.measures import LONGEST_TICK_NS, tick
 from elsa.report.query import rollup_source
@@ -16,50 +17,40 @@ from elsa.report.render.writer import Row
 from elsa.state.clock import HOUR_NS
 from elsa.state.codes import How
 
-# What to say of one, or of several, processes that are in their jobs by more or less than birth.
+# Notes for one process, and for several, that are not members of their jobs from start to end.
 _MEMBERS = {
     "inferred": (
-        "1 process was put in its job by inference: its line to a member was not heard",
-        "{} processes were put in their jobs by inference: their lines to a member were not heard",
+        "the membership of 1 process was inferred: its fork was not received",
+        "the membership of {} processes was inferred: their forks were not received",
     ),
     "part_life_unknown": (
-        (
-            "1 process was in its job for a part of its life only; what it used there is not known"
-            " (it may still run)"
-        ),
-        (
-            "{} processes were in their jobs for a part of their life only; what they used there is"
-            " not known (they may still run)"
-        ),
+        "1 process was in its job for a part of its lifetime only; what it used there is not known"
+        " (it may still run)",
+        "{} processes were in their jobs for a part of their lifetime only; what they used there is"
+        " not known (they may still run)",
     ),
     "part_life": (
-        "1 process was in its job for a part of its life only, and is charged for that part",
-        (
-            "{} processes were in their jobs for a part of their life only, and are charged for"
-            " that part"
-        ),
+        "1 process was in its job for a part of its lifetime only, and is charged for that part",
+        "{} processes were in their jobs for a part of their lifetime only, and are charged for"
+        " that part",
     ),
     "part_life_whole": (
-        (
-            "1 process was in its job for a part of its life only; all of its usage is charged, as"
-            " its counters were not read"
-        ),
-        (
-            "{} processes were in their jobs for a part of their life only; all of their usage is"
-            " charged, as their counters were not read"
-        ),
+        "1 process was in its job for a part of its lifetime only; all of its usage is charged,"
+        " since its counters were not read",
+        "{} processes were in their jobs for a part of their lifetime only; all of their usage is"
+        " charged, since their counters were not read",
     ),
 }
-# What accounting cuts off of a process's CPU time at most: of user and of system time up to 1/100 s
-# each.
+# A record cuts off at most this much CPU time: up to 1/100 s of user time and of system time.
 _CUT_S = 0.02
-_FINE_S = 81.91
-# What measured() wants to know.
+# The longest CPU time that a record holds exactly.
+_EXACT_S = 81.91
+# The columns that measured() reads.
 MEASURED = ("with_usage", "with_ticks", "usage_partial", "sampled", "threads", "cpu_s", "run_ns")
 _CPU = {"user_s", "system_s", "cpu_s", "total_cpu_s", "run_ns", "cpu_hours", "sbu"}
 # Classes of sql/audit/audit_class.sql that are accounting records without a process.
-_LOOSE = ("pending", "ambiguous")
-WITNESSES = (
+_UNJOINED = ("pending", "ambiguous")
+CLASS_SUMS = (
     "seen_by_both",
     "uncertain",
     "without_record",
@@ -67,7 +58,7 @@ WITNESSES = (
     "still_running",
     "unjoined",
 )
-"""The sums that tell the classes of all processes and records."""
+"""The sums that count processes and records by class."""
 
 
 def words(
@@ -78,41 +69,45 @@ def words(
     rollup: str | None = None,
     lacking: list[str] | None = None,
 ) -> list[str]:
-    """How complete a report on a selection is; nothing where both witnesses saw everything.
+    """Notes on how complete a report on a selection is; none if both sources report everything.
 
-    `losses` is to be said of known losses, if somebody knows it already; `found` are its classes, where they were counted already;
-    `rollup` is the table of hourly sums that the report is from, if it is from one; `lacking` says what it lacks of pruned processes, if it
-    knows better.
+    A caller that knows them already passes `losses`, the note on gaps, and `found`, the classes.
+    `rollup` is the table of hourly sums that the report is from, if any. `lacking` replaces the
+    notes on pruned processes.
     """
-    found = classes(connection, selection) if found is None else found
-    line = _line(connection, found, _losses(connection, selection) if losses is None else losses)
+    if found is None:
+        found = classes(connection, selection)
+    if losses is None:
+        losses = _losses(connection, selection)
+    if lacking is None:
+        lacking = pruned(connection, selection, rollup)
+    line = _line(connection, found, losses)
     members = _members(connection, selection) if selection.jobs is not None else []
-    return (
-        ([line] if line else [])
-        + members
-        + (pruned(connection, selection, rollup) if lacking is None else lacking)
-    )
+    return [*([line] if line else []), *members, *lacking]
 
 
 def count(number: int, noun: str) -> str:
-    """So many of something."""
-    return (
-        f"{number} {noun}"
-        if number == 1
-        else f"{number} {noun}{'es' if noun.endswith('s') else 's'}"
-    )
+    """A number with its noun, in singular or plural."""
+    if number == 1:
+        return f"1 {noun}"
+    return f"{number} {noun}{'es' if noun.endswith('s') else 's'}"
+
+
+def was(number: int) -> str:
+    """The verb for a number of things in the past."""
+    return "was" if number == 1 else "were"
 
 
 def classes(connection: sqlite3.Connection, selection: Selection) -> dict[str, tuple[int, int]]:
-    """Processes and records by class: who saw them. Nothing that still runs is in a window; a
-    record without a process is in no job.
+    """The numbers of processes and records by class. No running process is in a window; no record
+    without a process is in a job.
     """
     for table in (rollup_source.ALL, "rollup_user"):
         if rollup_source.suits(table, selection):
             return _rolled_classes(connection, table, selection)
     if selection.choices or selection.clip:
         source = rows(selection, ["u.class", "u.process_id", "u.acct_id"])
-        found = Query(
+        counts = Query(
             f"select u.class, count(u.process_id), count(u.acct_id) {source.sql} group by 1",
             source.values,
         ).run(connection)
@@ -126,62 +121,53 @@ def classes(connection: sqlite3.Connection, selection: Selection) -> dict[str, t
             f"select u.class, count(*), count(u.acct_id) from incarnation_usage as u where {when}"
             " group by 1"
         )
-        found = connection.execute(text, (json.dumps(selection.jobs),))
-    return {name: (processes, records) for name, processes, records in found}
+        counts = connection.execute(text, (json.dumps(selection.jobs),))
+    return {name: (processes, records) for name, processes, records in counts}
 
 
 def pruned(
     connection: sqlite3.Connection, selection: Selection, rollup: str | None = None
 ) -> list[str]:
-    """Say of which processes a report would show more if they had not been pruned.
+    """A note on the pruned processes that a report lacks.
 
     A report from a table of hourly sums, `rollup`, lacks only those of hours that its window cuts;
-    any other lacks them all.
+    other reports lack all of them.
     """
     conditions = ["u.pruned = 1", *_hours(selection, cut=rollup is not None)]
     if rollup is not None and len(conditions) == 1:
         return []
     table = rollup or ("rollup_user" if selection.jobs is None else "rollup_job")
-    of_jobs = (
-        []
-        if selection.jobs is None
-        else [Condition(f"u.job_id in ({THESE})", (json.dumps(selection.jobs),))]
-    )
-    choices = [
-        *of_jobs,
-        *(selection.choices if rollup_source.knows(table, selection.choices) else ()),
-    ]
+    choices: list[Condition] = []
+    if selection.jobs is not None:
+        choices.append(Condition(f"u.job_id in ({THESE})", (json.dumps(selection.jobs),)))
+    if rollup_source.knows(table, selection.choices):
+        choices += selection.choices
     where = " and ".join([*conditions, *(choice.sql for choice in choices)])
-    text = (
-        f"select sum(u.processes), max(u.hour) from {rollup_source.by_hour(table)} as u where"
-        f" {where}"
-    )
-    number, last = (
-        Query(text, tuple(value for choice in choices for value in choice.values))
-        .run(connection)
-        .fetchone()
-    )
+    number, last = connection.execute(
+        f"select sum(u.processes), max(u.hour) from {rollup_source.by_hour(table)} as u"
+        f" where {where}",
+        tuple(value for choice in choices for value in choice.values),
+    ).fetchone()
     if not number:
         return []
     until = datetime.fromtimestamp((last + 1) * 3600).astimezone().strftime("%Y-%m-%d %H:%M")
-    were = "was" if number == 1 else "were"
-    # What jobs had in common is not known of sums.
+    # Sums do not show which processes several jobs have in common.
     several = table == "rollup_job" and len(selection.jobs or ()) != 1
     often = "; a process counts once for each job that it was in" if several else ""
     if rollup is not None:
         return [
-            f"{count(number, 'process')} {were} pruned and not counted: the window cuts"
+            f"{count(number, 'process')} {was(number)} pruned and not counted: the window cuts"
             f" hours of which only sums are left; take whole hours{often}"
         ]
     return [
-        f"{count(number, 'process')} that ended until {until} {were} pruned: only hourly"
+        f"{count(number, 'process')} that ended until {until} {was(number)} pruned: only hourly"
         f" sums by command, user, group and job are left{often}"
     ]
 
 
 def pruned_of_jobs(connection: sqlite3.Connection, selection: Selection) -> list[str]:
-    """Say that the figures of jobs have pruned processes in them, which no count of witnesses has:
-    how many they were in all is not known, as jobs may overlap.
+    """A note that the figures of jobs include pruned processes, which the classes do not. Their
+    number is not known, since jobs may overlap.
     """
     where = " and ".join(
         [
@@ -191,40 +177,35 @@ def pruned_of_jobs(connection: sqlite3.Connection, selection: Selection) -> list
         ]
     )
     text = f"select exists (select 1 from {rollup_source.by_hour('rollup_job')} as u where {where})"
-    (found,) = connection.execute(text, (json.dumps(selection.jobs),)).fetchone()
-    return (
-        [
-            "of some processes of these jobs only sums are left: they are in the figures, and not in"
-            " the counts of who saw them"
-        ]
-        if found
-        else []
-    )
+    (some_pruned,) = connection.execute(text, (json.dumps(selection.jobs),)).fetchone()
+    if not some_pruned:
+        return []
+    return [
+        "only sums are left of some processes of these jobs: the figures include them, but the"
+        " numbers by source do not"
+    ]
 
 
-def without_name(gone: list[int]) -> list[str]:
-    """Say that the line without a name is of so many processes that were pruned."""
-    number = sum(gone)
-    were = "was" if number == 1 else "were"
-    return (
-        [
-            f"{count(number, 'process')} {were} pruned: what is left of them is the sum in the line"
-            " without a name"
-        ]
-        if number
-        else []
-    )
+def without_name(pruned_processes: list[int]) -> list[str]:
+    """A note that the line without a name is the sum over pruned processes."""
+    number = sum(pruned_processes)
+    if not number:
+        return []
+    return [
+        f"{count(number, 'process')} {was(number)} pruned: the line without a name is the sum over"
+        " them"
+    ]
 
 
 def _hours(selection: Selection, *, cut: bool) -> list[str]:
-    """Conditions for the hours that a selection's window touches, or cuts; none if it is all hours,
-    or cuts none.
+    """Conditions for the hours that a selection's window touches, or with `cut` for those that it
+    cuts; none if it touches all hours, or cuts none.
     """
     since, until = selection.window
     if cut:
-        edges = selection.window.cut_hours()
-        return [f"u.hour in ({', '.join(map(str, edges))})"] if edges else []
-    # What lives on after a window is in it, too, where each process is spread over its life.
+        hours = selection.window.cut_hours()
+        return [f"u.hour in ({', '.join(map(str, hours))})"] if hours else []
+    # With --clip, processes that run on after a window are in it too.
     return Window(
         None if since is None else since // HOUR_NS,
         None if until is None or selection.clip else -(-until // HOUR_NS),
@@ -236,44 +217,45 @@ def _rolled_classes(
 ) -> dict[str, tuple[int, int]]:
     """The same from the hourly sums."""
     sums = rollup_source.sums(table)
-    asked = [sums[name] for name in WITNESSES]
+    asked = [sums[name] for name in CLASS_SUMS]
     source = rollup_source.source(table, selection.window, asked, *selection.choices, days=True)
     row = Query(f"select {', '.join(asked)} {source.sql}", source.values).run(connection).fetchone()
-    return told_by(row)
+    return classes_of(row)
 
 
-def told_by(sums: Row) -> dict[str, tuple[int, int]]:
-    """The classes that sums in the order of WITNESSES tell of."""
-    both, uncertain, unrecorded, recorded, running, loose = (number or 0 for number in sums)
-    found = {
+def classes_of(sums: Row) -> dict[str, tuple[int, int]]:
+    """The classes by sums in the order of CLASS_SUMS."""
+    both, uncertain, unrecorded, recorded, running, unjoined = (number or 0 for number in sums)
+    numbers = {
         "both": (both, both),
         "uncertain": (uncertain, uncertain),
         "only_connector": (unrecorded, 0),
         "only_acct": (recorded, recorded),
         "running": (running, 0),
-        "pending": (0, loose),
+        "pending": (0, unjoined),
     }
-    return {name: numbers for name, numbers in found.items() if any(numbers)}
+    return {name: of_class for name, of_class in numbers.items() if any(of_class)}
 
 
 def _losses(connection: sqlite3.Connection, selection: Selection) -> str:
     if selection.jobs is None or selection.window:
         return losses(gaps(connection, selection.window), selection)
-    found = connection.execute(
+    (number,) = connection.execute(
         f"select sum(gaps + usage_gaps) from {rollup_source.job_usage(listed(selection.jobs))}"
-    ).fetchone()[0]
-    return losses(found, selection)
+    ).fetchone()
+    return losses(number, selection)
 
 
-def losses(found: int, selection: Selection) -> str:
-    """Say how many known losses touch a window, or the life of jobs."""
-    of_jobs = (
-        ""
-        if selection.jobs is None
-        else f" while {'this job' if selection.job is not None else 'these jobs'} lived"
-    )
-    when = " in this window" if selection.window else of_jobs
-    return f"{count(found, 'gap')}{when} (see: elsa report gaps)" if found else ""
+def losses(number: int, selection: Selection) -> str:
+    """A note on the number of gaps that touch a window, or the time in which jobs ran."""
+    if not number:
+        return ""
+    when = ""
+    if selection.window:
+        when = " in this window"
+    elif selection.jobs is not None:
+        when = " while this job ran" if selection.job is not None else " while these jobs ran"
+    return f"{count(number, 'gap')}{when} (see: elsa report gaps)"
 
 
 def _line(connection: sqlite3.Connection, found: dict[str, tuple[int, int]], losses: str) -> str:
@@ -283,17 +265,19 @@ def _line(connection: sqlite3.Connection, found: dict[str, tuple[int, int]], los
     total = sum(processes for processes, _ in found.values())
     if total:
         what = connection.execute("select class, what from audit_class order by place")
-        seen = ", ".join(
+        by_class = ", ".join(
             f"{found[name][0]} {text}" for name, text in what if found.get(name, (0, 0))[0]
         )
-        parts.append(f"{count(total, 'process')}: {seen}")
-    loose = sum(found.get(name, (0, 0))[1] for name in _LOOSE)
-    if loose:
-        parts.append(f"{count(loose, 'accounting record')} joined to no process")
+        parts.append(f"{count(total, 'process')}: {by_class}")
+    unjoined = sum(found.get(name, (0, 0))[1] for name in _UNJOINED)
+    if unjoined:
+        parts.append(f"{count(unjoined, 'accounting record')} joined to no process")
     if losses:
         parts.append(losses)
     elif found.get("uncertain"):
-        parts.append("no loss in that time itself explains the doubt (see: elsa report audit)")
+        parts.append(
+            "no gap in that time explains why joins are uncertain (see: elsa report audit)"
+        )
     return "; ".join(parts)
 
 
@@ -308,42 +292,39 @@ def _members(connection: sqlite3.Connection, selection: Selection) -> list[str]:
         name: f"count(distinct case when {condition} then u.process_id end)"
         for name, condition in conditions.items()
     }
-    # A process may be in several jobs, and counts once. Most were born in them and stayed: those
-    # need not be looked at.
+    # A process in several jobs counts once. Most processes are members from start to end and are
+    # not read.
     source = rows(selection, columns.values(), members=True, whole=f"s.how = {How.INFERRED:d}")
     sums = Query(f"{select(columns)} {source.sql}", source.values).run(connection).fetchone()
     return [
-        one if number == 1 else several.format(number)
-        for number, (one, several) in zip(sums, _MEMBERS.values(), strict=True)
+        singular if number == 1 else plural.format(number)
+        for number, (singular, plural) in zip(sums, _MEMBERS.values(), strict=True)
         if number
     ]
 
 
-def concluded(connection: sqlite3.Connection, window: Window) -> list[str]:
-    """Say how many ends only a record tells whose elapsed time was cut."""
-    told = "u.late_s is not null and coalesce(p.end_source, 3) = 3"
-    where = " and ".join([told, *window.where("u.ended * 1000000000")])
-    count = connection.execute(
+def inferred_ends(connection: sqlite3.Connection, window: Window) -> list[str]:
+    """A note on processes whose end is known only from a record with a cut elapsed time."""
+    inferred = "u.late_s is not null and coalesce(p.end_source, 3) = 3"
+    where = " and ".join([inferred, *window.where("u.ended * 1000000000")])
+    (number,) = connection.execute(
         "select count(*) from acct as u left join process as p on p.id = u.process_id where"
         f" {where}"
-    ).fetchone()[0]
-    whose = "1 process that lived" if count == 1 else f"{count} processes that lived"
-    return (
-        [
-            f"the end of {whose} for over 46 hours is inferred to a few seconds, from where its"
-            " record stands in the file"
-        ]
-        if count
-        else []
-    )
+    ).fetchone()
+    if not number:
+        return []
+    return [
+        f"the end of {count(number, 'process')} that ran for over 46 hours is inferred to a few"
+        " seconds, from the position of the record in the file"
+    ]
 
 
 def estimate(selection: Selection) -> list[str]:
-    """Say that the figures of a window were cut by time, if they were."""
+    """A note that usage was clipped to the window, if it was."""
     if not selection.clip:
         return []
     return [
-        "estimate: what a process used is spread evenly over its life, and cut to the window;"
+        "estimate: what a process used is spread evenly over its lifetime, and cut to the window;"
         " counts and peaks are not cut"
     ]
 
@@ -356,82 +337,89 @@ def measured(
     *,
     jobs: bool = False,
 ) -> list[str]:
-    """What of the CPU time that is shown was measured and what sampled, and how far it may be off;
-    and that taskstats did not tell all. Rows of several `jobs` may share processes, so that their
-    sum would count one of them more than once: each is spoken of by itself, by the most in any.
+    """Notes on how exact the shown CPU time is, and on figures that taskstats did not report.
+
+    Rows of several `jobs` may share processes, which a sum over the rows would count repeatedly. So
+    these notes give the largest number in any job instead of a sum.
     """
     keys = tuple(key for key in (*MEASURED, "unjoined") if key in columns)
     figures = [{key: row[columns.index(key)] or 0 for key in keys} for row in rows]
     each = jobs and len(rows) > 1
     if not each:
         figures = [{key: sum(figure[key] for figure in figures) for key in keys}]
-    most, of_each, in_all = ("up to ", " in each job", "") if each else ("", "", " in all")
-    words = []
-    if _CPU & {*shown}:
-        tick_s, a_tick = _tick(connection)
-        threads = max(figure["threads"] for figure in figures)
-        if any(figure["with_usage"] > figure["sampled"] for figure in figures):
-            words.append(
-                f"CPU time of {most}{count(threads, 'thread')}{of_each} is measured, but for the"
-                f" last part of a tick ({a_tick}) of each: up to {threads * tick_s:.2f} s more was"
-                " used"
-            )
-        if sampled := max(figure["sampled"] for figure in figures):
-            (whole,) = figures if not each else (None,)
-            share = (
-                f" ({max(whole['cpu_s'] - whole['run_ns'] / 1e9, 0):.2f} s)"
-                if whole and not whole["with_ticks"]
-                else ""
-            )
-            words.append(
-                f"CPU time of {most}{count(sampled, 'process')} shorter than a tick ({a_tick})"
-                f"{of_each} is sampled{share}: right on average, and up to"
-                f" {sampled * tick_s:.2f} s more or less{in_all}"
-            )
-        # Records of no known process too, of which a job has none.
-        if records := max(figure["with_ticks"] for figure in figures):
-            most_s = max(
-                # What is longer has 13 bits in the record.
-                figure["with_ticks"] * _CUT_S
-                + (figure["cpu_s"] / 1024 if figure["cpu_s"] > _FINE_S else 0)
-                for figure in figures
-                if figure["with_ticks"]
-            )
-            words.append(
-                f"CPU time of {most}{count(records, 'record')}{of_each} is cut down to 1/100 s: up"
-                f" to {most_s:.2f} s more was used"
-            )
-    ticks = [figure["with_ticks"] - figure.get("unjoined", 0) for figure in figures]
-    told = [figure["with_usage"] for figure in figures]
-    mixed = sum(1 for known, unknown in zip(told, ticks, strict=True) if known and unknown)
-    if mixed:
+    words = _cpu_exactness(connection, figures, each=each) if _CPU & {*shown} else []
+    known = [figure["with_usage"] for figure in figures]
+    unknown = [figure["with_ticks"] - figure.get("unjoined", 0) for figure in figures]
+    mixed = sum(1 for some, others in zip(known, unknown, strict=True) if some and others)
+    if mixed and each:
         words.append(
-            f"memory and I/O are known of a part of the processes only in {count(mixed, 'job')}"
-            if each
-            else f"memory and I/O are known of {told[0]} of {told[0] + ticks[0]} processes"
+            f"in {count(mixed, 'job')} memory and I/O are known for a part of the processes only"
+        )
+    elif mixed:
+        words.append(
+            f"memory and I/O are known for {known[0]} of {known[0] + unknown[0]} processes"
         )
     lossy = [figure["usage_partial"] for figure in figures if figure["usage_partial"]]
     if lossy:
         of = f"some processes of {count(len(lossy), 'job')}" if each else count(lossy[0], "process")
         words.append(
-            f"of {of} statistics of threads were lost: memory, I/O and faults are at least so much"
+            f"statistics of threads of {of} were lost: memory, I/O and faults are lower bounds"
         )
     return words
 
 
+def _cpu_exactness(
+    connection: sqlite3.Connection, figures: list[dict[str, Any]], *, each: bool
+) -> list[str]:
+    """Notes on how exact CPU time is: in sum, or with `each` for each job."""
+    up_to, of_each, in_all = ("up to ", " in each job", "") if each else ("", "", " in all")
+    tick_s, tick_words = _tick(connection)
+    words = []
+    threads = max(figure["threads"] for figure in figures)
+    if any(figure["with_usage"] > figure["sampled"] for figure in figures):
+        words.append(
+            f"CPU time of {up_to}{count(threads, 'thread')}{of_each} is measured, except for the"
+            f" last part of a tick ({tick_words}) of each: up to {threads * tick_s:.2f} s more was"
+            " used"
+        )
+    if sampled := max(figure["sampled"] for figure in figures):
+        share = ""
+        if not each and not figures[0]["with_ticks"]:
+            share = f" ({max(figures[0]['cpu_s'] - figures[0]['run_ns'] / 1e9, 0):.2f} s)"
+        words.append(
+            f"CPU time of {up_to}{count(sampled, 'process')} shorter than a tick ({tick_words})"
+            f"{of_each} is sampled{share}: right on average, and up to"
+            f" {sampled * tick_s:.2f} s more or less{in_all}"
+        )
+    # These include records without a process, which no job has.
+    if records := max(figure["with_ticks"] for figure in figures):
+        cut_s = max(_cut_s(figure) for figure in figures if figure["with_ticks"])
+        words.append(
+            f"CPU time of {up_to}{count(records, 'record')}{of_each} is cut down to 1/100 s: up"
+            f" to {cut_s:.2f} s more was used"
+        )
+    return words
+
+
+def _cut_s(figure: dict[str, Any]) -> float:
+    """How much CPU time accounting may have cut off. Longer times have 13 bits in a record."""
+    rounding = figure["cpu_s"] / 1024 if figure["cpu_s"] > _EXACT_S else 0
+    return float(figure["with_ticks"] * _CUT_S + rounding)
+
+
 def of_each(connection: sqlite3.Connection, shown: Iterable[str]) -> list[str]:
-    """The same of single processes, where CPU time is among what is shown."""
+    """The same for a report on single processes, if it shows CPU time."""
     if not _CPU & {*shown}:
         return []
     return [
-        f"CPU time is measured to a thread's last tick ({_tick(connection)[1]}), and sampled where"
-        " a process is shorter; where only accounting tells it is cut down to 1/100 s: each may be"
-        " off by so much"
+        f"CPU time is measured up to a thread's last tick ({_tick(connection)[1]}), and sampled for"
+        " a shorter process; from accounting only, it is cut down to 1/100 s: each time may be off"
+        " by that much"
     ]
 
 
 def _tick(connection: sqlite3.Connection) -> tuple[float, str]:
-    """The longest tick of the kernels of a warehouse, in seconds and in words."""
+    """The longest tick of the kernels in a warehouse, in seconds and as text."""
     text = (
         f"select min(tick_ns), max(coalesce(tick_ns, {LONGEST_TICK_NS})), count(*) - count(tick_ns)"
         " from boot where uuid is not null"
@@ -440,16 +428,12 @@ def _tick(connection: sqlite3.Connection) -> tuple[float, str]:
     most = most or LONGEST_TICK_NS
     words = tick(most) if least == most else f"up to {tick(most)}"
     if unknown:
-        words += (
-            f", assumed for {unknown} boot{'' if unknown == 1 else 's'} of which it is not known"
-        )
+        words += f", assumed for {count(unknown, 'boot')} whose tick is not known"
     return most / 1e9, words
 
 
 def touching(window: Window) -> str:
-    """The where clause for the known losses that touch a window; one at an unknown time may touch
-    any.
-    """
+    """The where clause for gaps that touch a window; a gap at an unknown time may touch any."""
     conditions = []
     if window.until is not None:
         conditions.append(f"(started_ns is null or started_ns < {window.until})")
@@ -459,30 +443,26 @@ def touching(window: Window) -> str:
 
 
 def gaps(connection: sqlite3.Connection, window: Window) -> int:
-    """How many known losses touch a window; without one, all of them."""
+    """The number of gaps that touch a window."""
     return int(connection.execute(f"select count(*) from gaps{touching(window)}").fetchone()[0])
 
 
-def cut(found: int, limit: int | None) -> list[str]:
-    """Say that a limit hid rows."""
-    return (
-        [f"showing {limit} of {found} rows; --limit shows more"]
-        if limit is not None and found > limit
-        else []
-    )
+def cut(number: int, limit: int | None) -> list[str]:
+    """A note that a limit hides rows."""
+    if limit is None or number <= limit:
+        return []
+    return [f"showing {limit} of {number} rows; --limit shows more"]
 
 
 def left_out(number: int, noun: str) -> list[str]:
-    """Say that rows were left out of which nothing is known yet."""
-    return (
-        [f"{count(number, noun)} left out, of which all processes still run; --all shows them"]
-        if number
-        else []
-    )
+    """A note that rows were left out, since no process of them has ended yet."""
+    if not number:
+        return []
+    return [f"{count(number, noun)} left out, since all processes still run; --all shows them"]
 
 
 def nothing(connection: sqlite3.Connection, selection: Selection) -> str:
-    """Why a report has no rows."""
+    """The message of a report without rows."""
     if not connection.execute(
         "select exists (select 1 from process) or exists (select 1 from acct)"
     ).fetchone()[0]:
@@ -490,20 +470,14 @@ def nothing(connection: sqlite3.Connection, selection: Selection) -> str:
             "nothing is recorded yet; start the collector with: elsa jobd, and read the accounting"
             " file with: elsa ingest"
         )
-    of = (
-        ""
-        if selection.jobs is None
-        else " of that job"
-        if selection.job is not None
-        else " of those jobs"
-    )
-    if selection.choices:
-        of += " that was asked for"
+    of = ""
+    if selection.jobs is not None:
+        of = " of that job" if selection.job is not None else " of those jobs"
+    when = " in that window" if selection.window else ""
     if pruned(connection, selection):
-        return (
-            f"no process{of}{' of that window' if selection.window else ''} is left in the"
-            " warehouse"
-        )
+        return f"no process{of} that ended{when} is left in the warehouse: all were pruned"
+    if selection.choices:
+        return f"no {'' if selection.clip else 'ended '}process{of} matches{when}"
     if selection.window:
-        return f"no process{of} {'lived' if selection.clip else 'ended'} in that window"
+        return f"no process{of} {'ran' if selection.clip else 'ended'}{when}"
     return f"no process{of} has ended yet"

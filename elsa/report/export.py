@@ -1,8 +1,8 @@
-"""The warehouse as files for other tools: processes and memberships by day of end, and jobs;
-Parquet or JSON lines.
+"""Export the warehouse to files for other tools, in Parquet or JSON lines: processes and
+memberships by the day on which the process ended, and jobs.
 
-Folders are named as Hive and its kin read them (processes/day=2026-11-02/part.parquet), days are
-UTC. A file appears whole or not at all, so an export that was stopped goes on with what is missing.
+Folders are named as Hive, DuckDB and Spark read them (processes/day=2026-11-02/part.parquet); days
+are UTC. A file appears only when it is complete, so an export that was stopped can be continued.
 Only days that are over are written.
 """
 
@@ -28,19 +28,19 @@ from elsa.report.render.columns import COLUMNS, local_time, tag_list
 from elsa.store.daily_rollups import HOURS_OF_DAY
 from elsa.text import printable
 
-# So many rows at a time: what is in memory at once.
+# Rows that are in memory at once.
 ROWS_AT_ONCE = 20_000
 _NAMES = statement.NAMES | {"owner": "user_name(u.owner_uid)"}
 _NAMES_APART = statement.NAMES_APART | {"owner": "owner_name(u.owner_uid, u.job_id)"}
-_OF_STAYS = ("job_id", "process_id", "pid", "how", "since_at", "until_at")
+_OF_MEMBERSHIPS = ("job_id", "process_id", "pid", "how", "since_at", "until_at")
 
 Progress = Callable[[int, int], None]
 Write = Callable[[Path, dict[str, type], Iterable[list[Any]]], None]
-"""Writes rows to a path, whose columns hold what is told of them."""
+"""Writes batches of rows, with these columns and their types, to a path."""
 
 
 class Dataset(NamedTuple):
-    """One kind of rows."""
+    """A kind of rows that is exported."""
 
     name: str
     columns: tuple[str, ...]
@@ -57,8 +57,9 @@ DATASETS = (
     ),
     Dataset(
         "memberships",
-        _OF_STAYS,
-        "job_membership as u join process as p on p.id = u.process_id where p.ended_hour between ? and ?",
+        _OF_MEMBERSHIPS,
+        "job_membership as u join process as p on p.id = u.process_id"
+        " where p.ended_hour between ? and ?",
         True,
     ),
     Dataset("jobs", OF_JOBS, "job_usage as u", False),
@@ -71,33 +72,33 @@ class Written(NamedTuple):
     files: int
     rows: int
     kept: int
-    """Files that were there already."""
+    """Files that existed already."""
 
 
-def kind(key: str) -> type:
-    """What a column holds: str, int, float or datetime (which views and JSON lines give as text),
-    as the registry of columns has it.
-    """
+def type_of(key: str) -> type:
+    """The type of a column: str, int, float or datetime. Views return times as text."""
     column = COLUMNS.get(key)
-    if key.endswith("_at") if column is None else column.format is local_time:
+    if column is None:
+        is_time, is_text = key.endswith("_at"), key == "how"
+    else:
+        is_time = column.format is local_time
+        is_text = column.format in (printable, tag_list)
+    if is_time:
         return datetime
-    text = key == "how" if column is None else column.format in (printable, tag_list)
-    return str if text else float if key.endswith("_s") else int
+    if is_text:
+        return str
+    return float if key.endswith("_s") else int
 
 
-def _kinds(connection: sqlite3.Connection, dataset: Dataset) -> dict[str, type]:
-    """What the columns of a dataset hold: of jobs, sums that are larger than any integer of 64 bits
-    are floats.
-    """
-    kinds = {key: kind(key) for key in dataset.columns}
+def _types(connection: sqlite3.Connection, dataset: Dataset) -> dict[str, type]:
+    """The types of a dataset's columns. Sums over a job that exceed 64 bits are floats."""
+    types = {key: type_of(key) for key in dataset.columns}
     if dataset.by_day:
-        return kinds
-    sums = [key for key in MEASURES if kinds.get(key) is int]
+        return types
+    sums = [key for key in MEASURES if types.get(key) is int]
     asked = ", ".join(f"max(typeof(u.{key}) = 'real')" for key in sums)
-    large = connection.execute(f"select {asked} from {dataset.rows}")
-    return kinds | {
-        key: float for key, is_large in zip(sums, large.fetchone(), strict=True) if is_large
-    }
+    large = connection.execute(f"select {asked} from {dataset.rows}").fetchone()
+    return types | {key: float for key, is_large in zip(sums, large, strict=True) if is_large}
 
 
 def export(
@@ -110,38 +111,40 @@ def export(
     *,
     again: bool = False,
 ) -> Written:
-    """Write what is missing, or with `again` everything. Raises UsageError where pyarrow is needed
-    and not there.
+    """Write missing files, or with `again` all files. Raises UsageError if pyarrow is needed and
+    not installed.
     """
     write = _WRITERS[form]()
-    pieces: list[tuple[Dataset, int | None]] = [
+    parts: list[tuple[Dataset, int | None]] = [
         (dataset, day)
         for day in _days(connection, window, now_ns)
         for dataset in DATASETS
         if dataset.by_day
     ]
-    pieces += [(dataset, None) for dataset in DATASETS if not dataset.by_day]
+    parts += [(dataset, None) for dataset in DATASETS if not dataset.by_day]
     files = rows = kept = 0
-    for number, (dataset, day) in enumerate(pieces, start=1):
+    for number, (dataset, day) in enumerate(parts, start=1):
         path = _path(to, dataset, day, form)
         if path.exists() and day is not None and not again:
             kept += 1
         else:
-            rows += _file(connection, dataset, day, path, write)
+            rows += _write_file(connection, dataset, day, path, write)
             files += 1
-        progress(number, len(pieces))
+        progress(number, len(parts))
     return Written(files, rows, kept)
 
 
 def _days(connection: sqlite3.Connection, window: Window, now_ns: int) -> list[int]:
-    """The days (since 1970, UTC) that are over and wholly in the window, and in which something
+    """The days (since 1970, UTC) that are over, are entirely in the window, and in which a process
     ended.
     """
     day_ns = HOURS_OF_DAY * 3600 * 10**9
-    bounds = connection.execute("select min(ended_hour), max(ended_hour) from process").fetchone()
-    if bounds[0] is None:
+    first_hour, last_hour = connection.execute(
+        "select min(ended_hour), max(ended_hour) from process"
+    ).fetchone()
+    if first_hour is None:
         return []
-    first, last = bounds[0] // HOURS_OF_DAY, bounds[1] // HOURS_OF_DAY + 1
+    first, last = first_hour // HOURS_OF_DAY, last_hour // HOURS_OF_DAY + 1
     if window.since is not None:
         first = max(first, -(-window.since // day_ns))
     last = min(last, (now_ns if window.until is None else min(window.until, now_ns)) // day_ns)
@@ -158,32 +161,28 @@ def _hours(day: int) -> tuple[int, int]:
 def _path(to: Path, dataset: Dataset, day: int | None, form: str) -> Path:
     if day is None:
         return to / f"{dataset.name}.{form}"
-    return (
-        to
-        / dataset.name
-        / f"day={datetime.fromtimestamp(day * 86400, UTC):%Y-%m-%d}"
-        / f"part.{form}"
-    )
+    date = f"{datetime.fromtimestamp(day * 86400, UTC):%Y-%m-%d}"
+    return to / dataset.name / f"day={date}" / f"part.{form}"
 
 
-def _file(
+def _write_file(
     connection: sqlite3.Connection,
     dataset: Dataset,
     day: int | None,
     path: Path,
     write: Write,
 ) -> int:
-    """One file, whole or not at all; returns how many rows it has."""
+    """Write a file, completely or not at all; return the number of its rows."""
     names = _NAMES_APART if several_hosts(connection) else _NAMES
     listed = ", ".join(f'{names.get(key, f"u.{key}")} as "{key}"' for key in dataset.columns)
-    found = connection.execute(
+    cursor = connection.execute(
         f"select {listed} from {dataset.rows}", () if day is None else _hours(day)
     )
     count = 0
 
     def batches() -> Iterator[list[Any]]:
         nonlocal count
-        while rows := found.fetchmany(ROWS_AT_ONCE):
+        while rows := cursor.fetchmany(ROWS_AT_ONCE):
             count += len(rows)
             yield rows
 
@@ -191,7 +190,7 @@ def _file(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            write(new, _kinds(connection, dataset), batches())
+            write(new, _types(connection, dataset), batches())
             new.replace(path)
         finally:
             new.unlink(missing_ok=True)
@@ -201,17 +200,13 @@ def _file(
 
 
 def _jsonl() -> Write:
-    def write(path: Path, kinds: dict[str, type], batches: Iterable[list[Any]]) -> None:
+    def machine(key: str, value: Any) -> Any:  # noqa: ANN401
+        return COLUMNS[key].machine(value) if value is not None and key in COLUMNS else value
+
+    def write(path: Path, types: dict[str, type], batches: Iterable[list[Any]]) -> None:
         with path.open("w", encoding="utf-8") as out:
             for row in itertools.chain.from_iterable(batches):
-                values = {
-                    key: (
-                        COLUMNS[key].machine(value)
-                        if value is not None and key in COLUMNS
-                        else value
-                    )
-                    for key, value in zip(kinds, row, strict=True)
-                }
+                values = {key: machine(key, value) for key, value in zip(types, row, strict=True)}
                 out.write(json.dumps(values, ensure_ascii=False) + "\n")
 
     return write
@@ -226,7 +221,7 @@ def _parquet() -> Write:
             "Parquet needs pyarrow; install it with: pip install 'elsa-accounting[parquet]', or use"
             " --format jsonl"
         ) from None
-    types = {
+    arrow_types = {
         str: pa.string(),
         int: pa.int64(),
         float: pa.float64(),
@@ -234,17 +229,17 @@ def _parquet() -> Write:
     }
 
     def moments(key: str, values: Sequence[Any]) -> Sequence[Any]:
-        """Text of a time as a time; anything else as it is."""
-        if kind(key) is not datetime:
+        """Times in text as times; other values unchanged."""
+        if type_of(key) is not datetime:
             return values
         return [None if value is None else datetime.fromisoformat(value) for value in values]
 
-    def write(path: Path, kinds: dict[str, type], batches: Iterable[list[Any]]) -> None:
-        schema = pa.schema([(key, types[held]) for key, held in kinds.items()])
-        # Opened here, since Arrow takes no path that is not UTF-8.
+    def write(path: Path, types: dict[str, type], batches: Iterable[list[Any]]) -> None:
+        schema = pa.schema([(key, arrow_types[type_]) for key, type_ in types.items()])
+        # Opened here, since Arrow refuses paths that are not UTF-8.
         with path.open("wb") as file, pq.ParquetWriter(file, schema, compression="zstd") as out:
             for rows in batches:
-                columns = zip(kinds, zip(*rows, strict=True), schema.types, strict=True)
+                columns = zip(types, zip(*rows, strict=True), schema.types, strict=True)
                 out.write_table(
                     pa.table(
                         [pa.array(moments(key, values), type_) for key, values, type_ in columns],

@@ -1,9 +1,8 @@
-"""Folded stacks: `make;sh;cc1 1234`, one line per path of commands, as flamegraph.pl and speedscope
-read them.
+"""Folded stacks for flamegraph.pl and speedscope: one line per path of commands, as in
+`make;sh;cc1 1234`.
 
-A weight is what the processes of a path used themselves: microseconds of CPU time, bytes of I/O, or
-microseconds of wall time in which none of their children ran (so a shell that waits weighs
-nothing).
+The weight of a path is what its processes used themselves: microseconds of CPU time, bytes of I/O,
+or microseconds of wall time in which none of their children ran. So a waiting shell has weight 0.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from elsa.report.tree import Node, downwards
 from elsa.text import printable
 
 WEIGHTS = {"cpu": "us", "io": "bytes", "wall": "us"}
-"""What a stack may weigh, and in which unit."""
+"""The kinds of weight, with their units."""
 
 
 @dataclass(slots=True)
@@ -30,25 +29,25 @@ class Frame:
 
 
 def frames(roots: list[Node], weight: str) -> Frame:
-    """The root of all paths; its own name is empty."""
+    """The root of all frames, whose name is empty."""
     top = Frame("", depth=-1)
-    place = {id(root): top for root in roots}
+    frame_above = {id(root): top for root in roots}
     for node in downwards(roots):
-        above = place.pop(id(node))
+        above = frame_above.pop(id(node))
         name = printable(node.command).replace(";", ":")
         frame = above.below.get(name)
         if frame is None:
             frame = above.below[name] = Frame(name, depth=above.depth + 1)
         frame.own += _weight(node, weight)
         for child in node.children:
-            place[id(child)] = frame
+            frame_above[id(child)] = frame
     for frame in reversed(list(walk(top))):
         frame.total = frame.own + sum(below.total for below in frame.below.values())
     return top
 
 
 def walk(top: Frame) -> Iterator[Frame]:
-    """Every frame, each before those below it, in the order of names."""
+    """Every frame, each before the frames below it, in the order of their names."""
     waiting = [top]
     while waiting:
         frame = waiting.pop()
@@ -76,17 +75,17 @@ def _weight(node: Node, weight: str) -> int:
 
 
 def _alone_ns(node: Node) -> int:
-    """How long it lived without a living child."""
-    if node.began_ns is None or node.ended_ns is None:
+    """How long the process ran while none of its children ran."""
+    if node.started_ns is None or node.ended_ns is None:
         return 0
-    born, died = node.began_ns, node.ended_ns
+    end = node.ended_ns
     spans = sorted(
-        (child.began_ns, child.ended_ns or died)
+        (child.started_ns, child.ended_ns or end)
         for child in node.children
-        if child.began_ns is not None
+        if child.started_ns is not None
     )
-    alone, until = 0, born
-    for began, ended in spans:
-        alone += max(0, min(began, died) - until)
-        until = max(until, min(ended, died))
-    return alone + max(0, died - until)
+    alone, until = 0, node.started_ns
+    for started, ended in spans:
+        alone += max(0, min(started, end) - until)
+        until = max(until, min(ended, end))
+    return alone + max(0, end - until)

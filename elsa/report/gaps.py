@@ -1,4 +1,4 @@
-"""LossCount losses: when something may have been missed, why, and how much."""
+"""The report on gaps, the known losses: when data may be missing, why, and how much."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from elsa.report import completeness
-from elsa.report.collector_status import Open, silence, still_open
+from elsa.report.collector_status import Silence, silence, still_open
 from elsa.report.query.statement import Query, select
 from elsa.report.query.times import Window
 from elsa.report.query.warehouse import several_hosts
@@ -41,7 +41,7 @@ _SHOWN = (
     "note",
 )
 SILENCE = "silence"
-"""The kind of a gap that has not ended."""
+"""The kind of the gap that is still open."""
 _STILL = "jobd has stored nothing since"
 # Only losses in files have these.
 _OF_FILES = ("path", "from_position", "to_position")
@@ -50,20 +50,15 @@ _OF_FILES = ("path", "from_position", "to_position")
 def query(
     window: Window, output: Output, hosts: Sequence[int] | None = None, *, apart: bool = False
 ) -> tuple[Query, tuple[str, ...]]:
-    """The known losses that touch a window, of some hosts or of all, the newest first; and the
+    """The query for the gaps that touch a window, of some hosts or of all, newest first; and the
     columns to write.
     """
     known = {key: key for key in _COLUMNS}
     shown = output.choose(known, ("host", *_SHOWN) if apart else _SHOWN)
     order = output.order(known, "gap_id desc")
-    theirs = "" if hosts is None else f" where host_id in ({', '.join(map(str, hosts))})"
-    return (
-        Query(
-            f"{select(known)}\nfrom (select * from"
-            f" gaps{theirs}){completeness.touching(window)}\n{order}"
-        ),
-        shown,
-    )
+    of_hosts = "" if hosts is None else f" where host_id in ({', '.join(map(str, hosts))})"
+    source = f"(select * from gaps{of_hosts}){completeness.touching(window)}"
+    return Query(f"{select(known)}\nfrom {source}\n{order}"), shown
 
 
 def gaps(
@@ -73,17 +68,14 @@ def gaps(
     now_ns: int,
     hosts: Sequence[int] | None = None,
 ) -> Report:
-    """The known losses that touch a window, of some hosts or of all, the newest first."""
+    """The gaps that touch a window, of some hosts or of all, newest first."""
     asked, shown = query(window, output, hosts, apart=several_hosts(connection))
     rows: list[Row] = asked.run(connection).fetchall()
     silent = still_open(connection, window, now_ns)
-    if silent is not None and (hosts is None or silent.host_id in hosts):  # the newest
-        rows = output.ordered(_COLUMNS, [_open(silent), *rows])
-    if (
-        output.columns is None
-        and output.form == "table"
-        and all(row[_COLUMNS.index("path")] is None for row in rows)
-    ):
+    if silent is not None and (hosts is None or silent.host_id in hosts):  # the newest gap
+        rows = output.ordered(_COLUMNS, [_open_gap(silent), *rows])
+    path = _COLUMNS.index("path")
+    if output.columns is None and output.form == "table" and all(row[path] is None for row in rows):
         shown = tuple(key for key in shown if key not in _OF_FILES)
     place = " in that window" if window else ""
     return Report(
@@ -95,8 +87,8 @@ def gaps(
     )
 
 
-def _open(silent: Open) -> Row:
-    """The row of a gap that has not ended: so it has no id yet, no end and no length."""
+def _open_gap(silent: Silence) -> Row:
+    """The row of the gap that is still open. It has no id, no end and no duration yet."""
     known = {
         "host": silent.host,
         "boot_id": silent.boot_id,
@@ -109,19 +101,21 @@ def _open(silent: Open) -> Row:
 
 
 class LossCount(NamedTuple):
-    """Losses of one kind."""
+    """The gaps of a kind."""
 
     what: str
     number: int
     last_at: str | None
-    """When the last of them began; None where that is not known of any."""
+    """When the last of them started; None if that is not known for any."""
 
 
 def since(connection: sqlite3.Connection, since_ns: int, now_ns: int) -> list[LossCount]:
-    """The losses that reach beyond a moment, by kind; those in a file, if it was read since."""
+    """The gaps by kind that ended after a time, or that are in a file read after it."""
     text = """select g.what, count(*), max(g.started_at)
-        from gaps as g join gap as l on l.id = g.gap_id left join acct_file as f on f.id = l.acct_file_id
+        from gaps as g
+        join gap as l on l.id = g.gap_id
+        left join acct_file as f on f.id = l.acct_file_id
         where coalesce(g.ended_ns, f.read_at_ns, g.started_ns) > ? group by 1 order by 3"""
-    found = [LossCount(*row) for row in connection.execute(text, (since_ns,))]
+    counts = [LossCount(*row) for row in connection.execute(text, (since_ns,))]
     silent = still_open(connection, Window(), now_ns)
-    return found if silent is None else [*found, LossCount(_STILL, 1, silent.since_at)]
+    return counts if silent is None else [*counts, LossCount(_STILL, 1, silent.since_at)]

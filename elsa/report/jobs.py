@@ -1,4 +1,4 @@
-"""What jobs cost: the list of them, and one of them with its commands."""
+"""The reports on jobs: a list of jobs with their usage, and a single job with its commands."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ _SHOWN = (
     "exit_status",
     "complete",
 )
-# What says the same as another line of the block, and what is for `--summary ja` and for programs.
+# Columns that repeat another line of the block, and columns for `--summary ja` and for programs.
 _HIDDEN = {
     *(
         "minflt",
@@ -104,11 +104,13 @@ _HIDDEN = {
     *("run_ns", "vm_kib", "coremem_mb_s", "virtmem_mb_s", *OF_TASKSTATS_ALONE),
 } - {"read_bytes", "write_bytes"}
 _NO_JOB = "there is no job yet; make one with: elsa job run --name NAME -- COMMAND"
-_NO_SUCH_JOB = "no job is like that"
-_WHOLE = {key: "user_name(u.owner_uid)" if key == "owner" else f"u.{key}" for key in COLUMNS}
+_NO_SUCH_JOB = "no job matches"
+_WITHOUT_WINDOW = {
+    key: "user_name(u.owner_uid)" if key == "owner" else f"u.{key}" for key in COLUMNS
+}
 
-# In a window: the sums over the processes that ended in it; a job's own span and completeness are
-# not a window's.
+# With a window, the sums are over the processes that ended in it. The span and completeness of a
+# job do not belong to a window.
 _FACTS = {
     "job_id": "j.id",
     "name": "j.name",
@@ -132,7 +134,7 @@ _LOSSES = ("gaps", "usage_gaps")
 
 
 class JobReport(NamedTuple):
-    """One job and its commands."""
+    """A job and its commands."""
 
     columns: tuple[str, ...]
     row: Row
@@ -141,9 +143,9 @@ class JobReport(NamedTuple):
 
 
 def columns(window: Window, *, clip: bool = False) -> dict[str, str]:
-    """Every column that there is of jobs, in a window or not, with its expression."""
+    """Every column of jobs, with or without a window, with its expression."""
     if not window:
-        return _WHOLE
+        return _WITHOUT_WINDOW
     shared = measures.sums(measures.share(window), members=True)
     if clip:
         return _FACTS | shared | {"estimate": "1"}
@@ -152,15 +154,15 @@ def columns(window: Window, *, clip: bool = False) -> dict[str, str]:
 
 
 def query(selection: Selection, output: Output) -> tuple[Query, tuple[str, ...]]:
-    """The jobs of a selection, the newest first; and the columns to write.
+    """The query for the jobs of a selection, newest first; and the columns to write.
 
-    In a window, the jobs of which a process ended in it, with what those processes used.
+    With a window: jobs of which a process ended in it, with the usage of those processes.
     """
     conditions = selection.job_conditions
     known = columns(selection.window, clip=selection.clip)
-    usual = (
-        _WINDOW_SHOWN + (("estimate",) if selection.clip else ()) if selection.window else _SHOWN
-    )
+    usual = _WINDOW_SHOWN if selection.window else _SHOWN
+    if selection.clip and selection.window:
+        usual = (*usual, "estimate")
     if selection.apart:
         known = _of_hosts(known, "j.id" if selection.window else "u.job_id")
         usual = ("host", *usual)
@@ -173,20 +175,15 @@ def query(selection: Selection, output: Output) -> tuple[Query, tuple[str, ...]]
     where = "\nwhere " + " and ".join(each.sql for each in conditions) if conditions else ""
     values = tuple(value for each in conditions for value in each.values)
     if not selection.window:
-        # The newest of all are known before anything is summed.
-        newest = limit and not conditions and output.sort is None
-        view = (
-            rollup_source.job_usage(f"select j.id from job as j order by j.id desc{limit}")
-            if newest
-            else "job_usage"
-        )
+        view = "job_usage"
+        if limit and not conditions and output.sort is None:
+            # Choose the newest jobs before anything is summed.
+            view = rollup_source.job_usage(f"select j.id from job as j order by j.id desc{limit}")
         return Query(f"{select(chosen)}\nfrom {view} as u{where}\n{order}{limit}", values), shown
-    jobs = "select c.job_id from chosen as c" if conditions else None
-    before = (
-        f"with chosen as materialized (select u.job_id from job_usage as u{where})\n"
-        if conditions
-        else ""
-    )
+    jobs, before = None, ""
+    if conditions:
+        jobs = "select c.job_id from chosen as c"
+        before = f"with chosen as materialized (select u.job_id from job_usage as u{where})\n"
     if selection.clip:
         among = [] if jobs is None else [Condition(f"u.job_id in ({jobs})")]
         source = rows(
@@ -207,24 +204,24 @@ def query(selection: Selection, output: Output) -> tuple[Query, tuple[str, ...]]
 
 
 def _of_hosts(known: dict[str, str], job: str) -> dict[str, str]:
-    """The columns of jobs where there are several hosts: the job's host, and the name that its
-    owner has there.
+    """The columns of jobs if there are several hosts: with the job's host, and with the name that
+    its owner has on that host.
     """
     owner = f"owner_name({known['owner_uid']}, {job})"
     return {"host": f"host_of_job({job})", **known, "owner": owner}
 
 
 def jobs(connection: sqlite3.Connection, selection: Selection, output: Output) -> Report:
-    """Jobs, the newest first, with what they cost."""
+    """Jobs with their usage, newest first."""
     asked, shown = query(selection, output)
-    found = asked.run(connection)
-    names = tuple(column[0] for column in found.description)
-    every = found.fetchall()
+    cursor = asked.run(connection)
+    names = tuple(column[0] for column in cursor.description)
+    every = cursor.fetchall()
     kept = every[: output.limit]
     rollup = None if selection.clip else "rollup_job"
-    words = (
-        completeness.pruned(connection, selection, rollup) if selection.window and not kept else []
-    )
+    words = []
+    if selection.window and not kept:
+        words = completeness.pruned(connection, selection, rollup)
     if kept:
         place = names.index("job_id")
         ids = tuple(row[place] for row in kept)
@@ -251,19 +248,21 @@ def _nothing(connection: sqlite3.Connection, selection: Selection) -> str:
     return completeness.nothing(connection, selection)
 
 
-def _losses(names: tuple[str, ...], found: list[Row]) -> str:
-    """How many of these jobs a known loss touches, in words."""
+def _losses(names: tuple[str, ...], rows: list[Row]) -> str:
+    """A note on the number of jobs that gaps touch."""
     places = [names.index(key) for key in _LOSSES]
-    touched = sum(1 for row in found if any(row[place] for place in places))
+    touched = sum(1 for row in rows if any(row[place] for place in places))
     return f"{touched} of these jobs touched by gaps (see: elsa report gaps)" if touched else ""
 
 
 def job_query(selection: Selection) -> Query:
-    """The one job of a selection; in a window what those of its processes cost that ended in it."""
+    """The query for a single job; with a window, for its processes that ended in it."""
     if not selection.window:
-        whole = _of_hosts(_WHOLE, "u.job_id") if selection.apart else _WHOLE
+        known = _WITHOUT_WINDOW
+        if selection.apart:
+            known = _of_hosts(known, "u.job_id")
         return Query(
-            f"{select(whole)}\nfrom {rollup_source.job_usage(listed(selection.jobs or ()))} as"
+            f"{select(known)}\nfrom {rollup_source.job_usage(listed(selection.jobs or ()))} as"
             " u\nwhere u.job_id = ?",
             (selection.job,),
         )
@@ -279,35 +278,27 @@ def job_query(selection: Selection) -> Query:
             days=True,
             jobs=listed(selection.jobs or ()),
         )
-    facts = (
-        f"{select(_of_hosts(_FACTS, 'j.id') if selection.apart else _FACTS)}\nfrom job as j where"
-        " j.id = ?"
-    )
+    facts = _of_hosts(_FACTS, "j.id") if selection.apart else _FACTS
     return Query(
-        f"select *\nfrom ({facts})\ncross join (\n{select(sums)}\n{source.sql}\n)",
+        f"select *\nfrom ({select(facts)}\nfrom job as j where j.id = ?)"
+        f"\ncross join (\n{select(sums)}\n{source.sql}\n)",
         (selection.job, *source.values),
     )
 
 
 def job(connection: sqlite3.Connection, selection: Selection, output: Output) -> JobReport:
-    """The one job of a selection, what it cost in all and by command."""
+    """The single job of a selection, with its usage in all and by command."""
     known = tuple(columns(selection.window, clip=selection.clip))
     known = ("host", *known) if selection.apart else known
     row = job_query(selection).run(connection).fetchone()
-    # Only objects carry every figure of the commands.
-    every = Output(
-        "json" if output.form in ("json", "jsonl") and output.columns is None else "table",
-        None,
-        output.sort,
-        output.limit,
-    )
-    losses = (
-        None
-        if selection.window
-        else completeness.losses(sum(row[known.index(key)] for key in _LOSSES), selection)
-    )
+    # Only json has every figure of the commands.
+    as_json = output.form in ("json", "jsonl") and output.columns is None
+    of_commands = Output("json" if as_json else "table", None, output.sort, output.limit)
+    losses = None
+    if not selection.window:
+        losses = completeness.losses(sum(row[known.index(key)] for key in _LOSSES), selection)
     commands = usage.usage(
-        connection, usage.COMMANDS, selection, every, everything=True, losses=losses
+        connection, usage.COMMANDS, selection, of_commands, everything=True, losses=losses
     )
     words = [] if commands.rows or row[known.index("processes")] else [commands.nothing()]
     if selection.window and not selection.clip:
@@ -316,31 +307,31 @@ def job(connection: sqlite3.Connection, selection: Selection, output: Output) ->
 
 
 def write_job(report: JobReport, output: Output, out: TextIO) -> None:
-    """The summary and its commands; where one file is one table the summary alone, and so with
-    columns of one's own choice.
+    """Write the job and its commands. Write only the job in formats of one table, and if the user
+    chose columns.
     """
     shown = output.choose(report.columns, [key for key in report.columns if key not in _HIDDEN])
     if output.form == "table":
         out.write(writer.block(report.columns, report.row, shown, units=output.units) + "\n")
-        found = list(report.commands.rows)
-        if found and output.columns is None:
+        commands = list(report.commands.rows)
+        if commands and output.columns is None:
             usual = tuple(
                 key
                 for key in (*usage.COMMANDS.shown, *usage.SHOWN)
                 if key in report.commands.columns
             )
             out.write("\n")
-            part = Report(report.commands.columns, usual, found)
+            part = Report(report.commands.columns, usual, commands)
             writer.write(part, output, out)
             report.words.extend(part.words)
     elif output.form in ("json", "jsonl"):
         row = tuple(report.row[report.columns.index(key)] for key in shown)
-        made = writer.as_object(shown, row)
+        job_object = writer.as_object(shown, row)
         if output.columns is None:
-            made["commands"] = [
-                writer.as_object(report.commands.shown, each)
-                for each in writer.written(report.commands)
+            job_object["commands"] = [
+                writer.as_object(report.commands.shown, command)
+                for command in writer.written(report.commands)
             ]
-        out.write(writer.as_json(made, indent=2 if output.form == "json" else None) + "\n")
+        out.write(writer.as_json(job_object, indent=2 if output.form == "json" else None) + "\n")
     else:
         writer.write(Report(report.columns, shown, [report.row]), output, out)

@@ -1,5 +1,5 @@
-"""Single processes: what each one used, in the order in which they ended, or as lastcomm shows
-them, the newest first.
+"""The reports on single processes with their usage: in the order in which they ended, or newest
+first as in lastcomm.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ _FIGURES = ("rss_kib", "read_bytes", "write_bytes", "exit_status", "record")
 
 
 class View(NamedTuple):
-    """What is shown of processes, and in which order."""
+    """The columns of processes that are shown, and their order."""
 
     shown: tuple[str, ...]
     newest_first: bool
@@ -113,11 +113,11 @@ LAST = View(
     ),
     True,
 )
-"""lastcomm's question, with its flags."""
+"""The columns of lastcomm, with its flags."""
 
-# Looked up by key for each row, since a join would read all of that view first.
+# Looked up by key for each row, since a join would read the whole view process_program first.
 _PROGRAM = ("cmdline", "exe", "cwd", "cgroup", "loginuid", "session")
-# lastcomm's letters; NULL where nothing is known of them
+# lastcomm's letters; NULL if the flags are not known
 _FLAGS = (
     "iif(u.superuser, 'S', '') || iif(u.forked_only, 'F', '') || iif(u.dumped_core, 'D', '') ||"
     " iif(u.killed, 'X', '')"
@@ -126,7 +126,7 @@ _OF_JOBS = ("job_id", "how", "part_life", "part_life_whole")
 
 
 def columns(selection: Selection) -> dict[str, str]:
-    """Every column that there is, with its expression."""
+    """Every column with its expression."""
     special = (NAMES_APART if selection.apart else NAMES) | {"flags": _FLAGS}
     known = {key: special.get(key, f"u.{key}") for key in COLUMNS}
     known |= {
@@ -139,10 +139,10 @@ def columns(selection: Selection) -> dict[str, str]:
 def query(
     view: View, selection: Selection, output: Output, *more: Condition, everything: bool = False
 ) -> tuple[Query, tuple[str, ...]]:
-    """The processes and the accounting records that are joined to none; and the columns to write.
+    """The query for processes and for records without a process; and the columns to write.
 
-    With a limit one more than that, to know that there are more; in the order of their ends, those
-    from the last end back.
+    With a limit, it returns one row more, to know whether there are more; in the order of ends, it
+    then starts with the last end.
     """
     known = columns(selection)
     usual = ("host", *view.shown) if selection.apart else view.shown
@@ -155,11 +155,13 @@ def query(
     )
     order = output.order(known, by_end)
     chosen = {key: known[key] for key in shown}
-    known_of = "u.state = 'ended' or u.acct_id is not null" + (
-        " or u.until_ns is not null" if selection.jobs is not None else ""
-    )
-    ended = [] if everything else [Condition(f"({known_of})")]
-    source = rows(selection, [*chosen.values(), order], *ended, *more)
+    conditions = list(more)
+    if not everything:
+        ended = "u.state = 'ended' or u.acct_id is not null"
+        if selection.jobs is not None:
+            ended += " or u.until_ns is not null"
+        conditions.insert(0, Condition(f"({ended})"))
+    source = rows(selection, [*chosen.values(), order], *conditions)
     limit = "" if output.limit is None else f"\nlimit {output.limit + 1}"
     return Query(f"{select(chosen)}\n{source.sql}\n{order}{limit}", source.values), shown
 
@@ -172,31 +174,25 @@ def processes(
     *,
     everything: bool = False,
 ) -> Report:
-    """The processes of the host or of jobs. Those that still run have no figures yet, and are there
-    only with `everything`.
+    """The processes of the host or of jobs. Running processes have no figures yet, so they are
+    included only with `everything`.
     """
     shown, found = _found(connection, view, selection, output, everything=everything)
     classes = completeness.classes(connection, selection)
     words = completeness.words(connection, selection, found=classes)
     if not everything:
         running, _ = classes.get("running", (0, 0))
-        words += (
-            [f"{running} of them left out, since they still run; --all shows them"]
-            if running
-            else []
-        )
+        if running:
+            words.append(f"{running} of them left out, since they still run; --all shows them")
     if output.limit is not None:
         last = list(found)
-        turned = not view.newest_first and output.sort is None
-        found = last[: output.limit][:: -1 if turned else 1]
-        which = "the last" if output.sort is None else "the first"
-        words += (
-            [f"showing {which} {output.limit}; --limit shows more"]
-            if len(last) > output.limit
-            else []
-        )
+        reverse = not view.newest_first and output.sort is None
+        found = last[: output.limit][:: -1 if reverse else 1]
+        if len(last) > output.limit:
+            which = "the last" if output.sort is None else "the first"
+            words.append(f"showing {which} {output.limit}; --limit shows more")
     if selection.jobs is None and not selection.choices:
-        words += completeness.concluded(connection, selection.window)
+        words += completeness.inferred_ends(connection, selection.window)
     words += completeness.of_each(connection, shown)
     return Report(
         shown, shown, found, words, nothing=partial(completeness.nothing, connection, selection)
@@ -211,13 +207,13 @@ def _found(
     *,
     everything: bool,
 ) -> tuple[tuple[str, ...], Iterable[Row]]:
-    """The columns and the rows. The last so many are sought from the last hour back, so that not
-    all that ever ended is looked at.
+    """The columns and the rows. With a limit, it searches from the last hour back, so that it need
+    not read every process.
     """
     asked, shown = query(view, selection, output, everything=everything)
     if output.limit is None or output.sort is not None or selection.jobs is not None or everything:
         return shown, asked.run(connection)  # read while it is written
-    # Each by itself, since an index tells the first or the last, but not both at once.
+    # In separate queries SQLite finds min and max by an index, but not both in one query.
     ends = [
         f"(select {end}(ended_hour) from {part})"
         for part in ("incarnation_usage", "unjoined_record_usage")
@@ -234,12 +230,9 @@ def _found(
     span = 1
     while newest is not None and newest - span > oldest:
         since = Condition(f"u.ended_hour > {newest - span}")
-        rows_found = (
-            query(view, selection, output, since, everything=everything)[0]
-            .run(connection)
-            .fetchall()
-        )
-        if len(rows_found) > output.limit:
-            return shown, rows_found
+        newest_asked, _ = query(view, selection, output, since, everything=everything)
+        newest_rows = newest_asked.run(connection).fetchall()
+        if len(newest_rows) > output.limit:
+            return shown, newest_rows
         span *= 4
     return shown, asked.run(connection)

@@ -1,4 +1,4 @@
-"""The totals of a job in the manner of CSA's `ja`: span, CPU time, memory, transfers, delays,
+"""The totals of a job as CSA's `ja` prints them: span, CPU time, memory, transfers, delays,
 commands and billing units.
 """
 
@@ -42,7 +42,7 @@ _FIGURES = (
     ),
 )
 _COLUMNS = ("job_id", "name", "owner", "started_at", "ended_at", "wall_s", *_FIGURES, "sbu")
-# Words for those who look at it; programs get the counts.
+# People get notes instead; programs get these counts.
 _HIDDEN = {
     "run_ns",
     "with_usage",
@@ -53,27 +53,28 @@ _HIDDEN = {
     "threads",
 }
 
-# CSA lets a site weigh everything; this is what costs most anywhere, and no weight is hidden.
+# CSA lets a site choose weights for everything. This formula has what matters most on any host, and
+# no hidden weights.
 _SBU = "cpu_s + coremem_mb_s / 1024"
 SBU_WORDS = (
     "1 sbu = 1 CPU second, or 1 GiB of memory resident for a CPU second: sbu = cpu + resident /"
     " 1024"
 )
-# When a process came into the job, in real time: at its birth, or later.
-_CAME_NS = "(u.started_ns + max(u.since_ns - u.start_ns, 0))"
+# When a process entered the job, in real time: at its start, or later.
+_ENTERED_NS = "(u.started_ns + max(u.since_ns - u.start_ns, 0))"
 _NOT_COUNTED = "not counted: kernel.task_delayacct is 0"
 _NOT_BUILT_IN = "not counted by this kernel"
 
 
 class Summary(NamedTuple):
-    """One job's totals."""
+    """The totals of a job."""
 
     row: Row
     words: list[str]
 
 
 def summary(connection: sqlite3.Connection, selection: Selection) -> Summary:
-    """The totals of a job; in a window those of its processes that ended in it."""
+    """The totals of a job; with a window, of its processes that ended in it."""
     row: Row = query(selection).run(connection).fetchone()
     words = (
         completeness.words(connection, selection)
@@ -86,13 +87,13 @@ def summary(connection: sqlite3.Connection, selection: Selection) -> Summary:
 
 
 def query(selection: Selection) -> Query:
-    """The totals of the one job of a selection."""
+    """The query for the totals of the single job of a selection."""
     if selection.window:
         sums = measures.sums(measures.share(selection.window) if selection.clip else None)
         columns = {
-            "started_at": f"strftime('%Y-%m-%dT%H:%M:%fZ', min({_CAME_NS}) / 1e9, 'unixepoch')",
+            "started_at": f"strftime('%Y-%m-%dT%H:%M:%fZ', min({_ENTERED_NS}) / 1e9, 'unixepoch')",
             "ended_at": "strftime('%Y-%m-%dT%H:%M:%fZ', max(u.out_ns) / 1e9, 'unixepoch')",
-            "wall_s": f"(max(u.out_ns) - min({_CAME_NS})) / 1e9",
+            "wall_s": f"(max(u.out_ns) - min({_ENTERED_NS})) / 1e9",
         } | {key: sums[key] for key in _FIGURES}
         source = rows(selection, columns.values())
         totals = Query(f"{select(columns)} {source.sql}", source.values)
@@ -115,12 +116,12 @@ def _why_unknown(row: Row) -> str:
 
 
 def write(report: Summary, output: Output, out: TextIO) -> None:
-    """Lines of heading and value, with the formula of the billing units; for programs one object or
-    row.
+    """Write lines of heading and value, and the formula of the billing units; for programs, an
+    object or a row.
     """
     if output.form == "table":
-        told = report.row[_COLUMNS.index("with_usage")]
-        unknown = dict.fromkeys(DELAYS, _why_unknown(report.row)) if told else {}
+        with_usage = report.row[_COLUMNS.index("with_usage")]
+        unknown = dict.fromkeys(DELAYS, _why_unknown(report.row)) if with_usage else {}
         shown = output.choose(_COLUMNS, [key for key in _COLUMNS if key not in _HIDDEN])
         out.write(
             writer.block(_COLUMNS, report.row, shown, unknown, output.units) + f"\n{SBU_WORDS}\n"
@@ -128,11 +129,9 @@ def write(report: Summary, output: Output, out: TextIO) -> None:
     elif output.form in ("json", "jsonl"):
         shown = output.choose(_COLUMNS, _COLUMNS)
         row = tuple(report.row[_COLUMNS.index(key)] for key in shown)
-        out.write(
-            writer.as_json(
-                writer.as_object(shown, row), indent=2 if output.form == "json" else None
-            )
-            + "\n"
+        text = writer.as_json(
+            writer.as_object(shown, row), indent=2 if output.form == "json" else None
         )
+        out.write(text + "\n")
     else:
         writer.write(Report(_COLUMNS, output.choose(_COLUMNS, _COLUMNS), [report.row]), output, out)

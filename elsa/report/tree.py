@@ -1,8 +1,8 @@
-"""Process trees: who started whom, with what each process used itself and what it cost with all
-below it.
+"""Process trees: which process started which, with the usage of each process alone and together
+with its descendants.
 
-Trees may be 10,000 levels deep and have 100,000 processes, so nothing here calls itself: all is
-done along one order, parents before children.
+Trees may be 10,000 levels deep and have 100,000 processes, so no function here is recursive: each
+goes through a list of the nodes in which parents come before children.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ COLUMNS = (
     "total_io_bytes",
 )
 SHOWN = ("tree", "pid", "processes", "cpu_s", "total_cpu_s", "wall_s", "io_bytes", "total_io_bytes")
-# Below this depth lines are no longer indented, but bear their depth as a number.
+# Below this depth, lines have their depth as a number instead of more indentation.
 _DEEPEST = 24
 _FIGURES = {
     "process_id": "u.process_id",
@@ -55,21 +55,22 @@ _IN = "select value from json_each(?)"
 
 @dataclass(slots=True)
 class Node:
-    """A process, or several like each other under one parent. Of what is unknown there is None."""
+    """A process, or several equal processes under one parent. Unknown figures are None."""
 
     command: str
     pid: int | None
     cpu_ns: int | None
     elapsed_ns: int | None
     io_bytes: int | None
-    began_ns: int | None
-    """Real times: of the first to begin ..."""
+    started_ns: int | None
+    """Real time of the first start."""
     ended_ns: int | None
-    """... and of the last to end; None while any runs."""
+    """Real time of the last end; None while any of them runs."""
     times: int = 1
+    """How many processes it stands for."""
     children: list[Node] = field(default_factory=list)
     processes: int = 1
-    """In the subtree, as are the totals."""
+    """The number of processes in the subtree; the figures below are of the subtree too."""
     total_cpu_ns: int | None = None
     total_io_bytes: int | None = None
     last_ns: int | None = None
@@ -77,8 +78,8 @@ class Node:
 
 
 def target(connection: sqlite3.Connection, text: str) -> tuple[Selection, list[str]]:
-    """The processes of a job, by its id or name, or of `pid:N`: the newest process with that pid
-    and its descendants. Raises UsageError.
+    """The processes of a job, given its id or name, or the newest process with a pid and its
+    descendants, given `pid:N`; and notes. Raises UsageError.
     """
     word = text.removeprefix("pid:")
     if text == word:
@@ -91,27 +92,28 @@ def target(connection: sqlite3.Connection, text: str) -> tuple[Selection, list[s
         raise UsageError(
             f"{printable(text)} is neither a job nor a pid; write for example build, 12 or pid:4711"
         )
-    found = connection.execute(
+    row = connection.execute(
         "select id, boot_id, start_ns, count(*) over () from process where pid = ? order by boot_id"
         " desc, start_ns desc limit 1",
         (int(word),),
     ).fetchone()
-    if found is None:
+    if row is None:
         raise UsageError(
-            f"no job has the id {word}, and no process the pid; see jobs with: elsa report jobs"
+            f"no job has id {word}, and no process has that pid; list jobs with: elsa report jobs"
         )
-    root, boot, start_ns, lives = found
+    root, boot, start_ns, uses = row
     ids = _descendants(connection, root, boot, start_ns)
-    words = [f"pid {word} was used {lives} times; this is the newest"] if lives > 1 else []
+    words = [f"{uses} processes had pid {word}; this is the newest"] if uses > 1 else []
     return Selection(choices=(Condition(f"u.process_id in ({_IN})", (json.dumps(ids),)),)), words
 
 
 def title(connection: sqlite3.Connection, selection: Selection, text: str) -> str:
-    """What to call a target: the job by its name, a process by its command and pid."""
+    """The title of a target: a job's name, or the command and pid of a process."""
     if selection.job is not None:
-        return str(
-            connection.execute("select name from job where id = ?", (selection.job,)).fetchone()[0]
-        )
+        (name,) = connection.execute(
+            "select name from job where id = ?", (selection.job,)
+        ).fetchone()
+        return str(name)
     pid = int(text.removeprefix("pid:"))
     root = (
         "select command from incarnation_usage where pid = ? order by boot_id desc, start_ns desc"
@@ -123,27 +125,27 @@ def title(connection: sqlite3.Connection, selection: Selection, text: str) -> st
 
 def _descendants(connection: sqlite3.Connection, root: int, boot: int, start_ns: int) -> list[int]:
     children = defaultdict(list)
-    # No child is older than its parent, so that what began before the root is not looked at.
+    # No child is older than its parent, so processes that started before the root are not read.
     query = (
         "select id, parent_id from process where boot_id = ? and start_ns >= ? and parent_id is not"
         " null"
     )
     for child, parent in connection.execute(query, (boot, start_ns)):
         children[parent].append(child)
-    found = [root]
-    for one in found:  # grows while it is read
-        found += children.pop(one, ())
-    return found
+    ids = [root]
+    for parent in ids:  # grows while it is read
+        ids += children.pop(parent, ())
+    return ids
 
 
 def query(selection: Selection) -> Query:
-    """The processes, the oldest first."""
+    """The query for the processes, oldest first."""
     source = rows(selection, _FIGURES.values())
     return Query(f"{select(_FIGURES)}\n{source.sql}\norder by 1", source.values)
 
 
 def load(connection: sqlite3.Connection, selection: Selection) -> list[Node]:
-    """The trees of a selection; a process whose parent is not in it is a root."""
+    """The trees of a selection. A process whose parent is not selected is a root."""
     nodes: dict[int, Node] = {}
     parents: dict[int, int | None] = {}
     for process_id, parent, pid, command, *figures in query(selection).run(connection):
@@ -161,9 +163,7 @@ def load(connection: sqlite3.Connection, selection: Selection) -> list[Node]:
 
 
 def downwards(roots: Iterable[Node]) -> list[Node]:
-    """Every node, each before its children and with its depth, as the tree is read from top to
-    bottom.
-    """
+    """Every node in the order in which trees are printed, parents before children. Sets `depth`."""
     order = []
     waiting = list(roots)[::-1]
     for root in waiting:
@@ -178,7 +178,7 @@ def downwards(roots: Iterable[Node]) -> list[Node]:
 
 
 def add_up(roots: list[Node]) -> None:
-    """Give every node its totals, and put the dearest children first."""
+    """Compute the totals of every node, and sort children by CPU time, most first."""
     for node in reversed(downwards(roots)):
         below = node.children
         node.processes, node.total_cpu_ns, node.total_io_bytes, node.last_ns = (
@@ -193,16 +193,18 @@ def add_up(roots: list[Node]) -> None:
         node.total_cpu_ns = _sum([node.cpu_ns, *[child.total_cpu_ns for child in below]])
         node.total_io_bytes = _sum([node.io_bytes, *[child.total_io_bytes for child in below]])
         node.last_ns = _last([node.ended_ns, *[child.last_ns for child in below]])
-        below.sort(key=_dearness)
-    roots.sort(key=_dearness)
+        below.sort(key=_most_cpu_first)
+    roots.sort(key=_most_cpu_first)
 
 
-def _dearness(node: Node) -> int:
+def _most_cpu_first(node: Node) -> int:
     return -(node.total_cpu_ns or 0)
 
 
 def fold(roots: list[Node]) -> list[Node]:
-    """One node for siblings of one command under which everything is alike, but for how often."""
+    """Merge siblings that have the same command and equal trees of commands below them. Trees are
+    equal even if commands occur in different numbers.
+    """
     shapes: dict[tuple[str, tuple[int, ...]], int] = {}
     shape_of: dict[int, int] = {}
     for node in reversed(downwards(roots)):
@@ -213,16 +215,15 @@ def fold(roots: list[Node]) -> list[Node]:
     top: list[Node] = []
     families = [(roots, top)]
     for members, folded in families:  # grows while it is read: parents before children
-        alike: defaultdict[int, list[Node]] = defaultdict(list)
+        by_shape: defaultdict[int, list[Node]] = defaultdict(list)
         for child in members:
-            alike[shape_of[id(child)]].append(child)
-        for found in alike.values():
-            one = _merged(found)
-            folded.append(one)
-            if found[0].children:  # then all of them have some
-                families.append(
-                    ([child for member in found for child in member.children], one.children)
-                )
+            by_shape[shape_of[id(child)]].append(child)
+        for equal in by_shape.values():
+            merged = _merged(equal)
+            folded.append(merged)
+            if equal[0].children:  # then all of them have children
+                children = [child for member in equal for child in member.children]
+                families.append((children, merged.children))
     return top
 
 
@@ -235,7 +236,7 @@ def _merged(members: list[Node]) -> Node:
             first.cpu_ns,
             first.elapsed_ns,
             first.io_bytes,
-            first.began_ns,
+            first.started_ns,
             first.ended_ns,
             first.times,
         )
@@ -245,7 +246,7 @@ def _merged(members: list[Node]) -> Node:
         _sum(node.cpu_ns for node in members),
         _sum(node.elapsed_ns for node in members),
         _sum(node.io_bytes for node in members),
-        min((node.began_ns for node in members if node.began_ns is not None), default=None),
+        min((node.started_ns for node in members if node.started_ns is not None), default=None),
         _last([node.ended_ns for node in members]),
         sum(node.times for node in members),
     )
@@ -257,7 +258,7 @@ def _sum(values: Iterable[int | None]) -> int | None:
 
 
 def _last(ends: list[int | None]) -> int | None:
-    """The last end; None while there is one that did not end."""
+    """The last end; None if there is a process that has not ended."""
     return max(end for end in ends if end is not None) if None not in ends else None
 
 
@@ -269,8 +270,8 @@ def tree(
     folding: bool,
     blocks: bool,
 ) -> Report:
-    """The tree as rows: a line drawn for people, depth and command for programs; the dearest
-    branches first.
+    """The tree as rows, most CPU first: with a drawn line for people, and depth and command for
+    programs.
     """
     roots = load(connection, selection)
     if folding:
@@ -293,7 +294,7 @@ def _lines(roots: list[Node], *, blocks: bool) -> Iterator[Row]:
     between, last, bar = ("├─ ", "└─ ", "│  ") if blocks else ("|- ", "`- ", "|  ")
     order = downwards(roots)
     last_child = {id(node.children[-1]) for node in order if node.children}
-    # Which of the levels above go on below this line.
+    # Which of the levels above have more lines below this line.
     trail: list[bool] = []
     for node in order:
         depth = node.depth
@@ -306,6 +307,9 @@ def _lines(roots: list[Node], *, blocks: bool) -> Iterator[Row]:
             prefix += last if is_last else between
         if 0 < depth <= _DEEPEST:
             trail.append(not is_last)
+        wall_ns = None
+        if node.last_ns is not None and node.started_ns is not None:
+            wall_ns = node.last_ns - node.started_ns
         yield (
             f"{prefix}{node.command}{f' x {node.times}' if node.times > 1 else ''}",
             depth,
@@ -313,18 +317,14 @@ def _lines(roots: list[Node], *, blocks: bool) -> Iterator[Row]:
             node.times,
             node.pid,
             node.processes,
-            _per(node.cpu_ns, 1e9),
-            _per(node.total_cpu_ns, 1e9),
-            _per(node.elapsed_ns, 1e9),
-            (
-                None
-                if node.last_ns is None or node.began_ns is None
-                else (node.last_ns - node.began_ns) / 1e9
-            ),
+            _seconds(node.cpu_ns),
+            _seconds(node.total_cpu_ns),
+            _seconds(node.elapsed_ns),
+            _seconds(wall_ns),
             node.io_bytes,
             node.total_io_bytes,
         )
 
 
-def _per(value: int | None, unit: float) -> float | None:
-    return None if value is None else value / unit
+def _seconds(value_ns: int | None) -> float | None:
+    return None if value_ns is None else value_ns / 1e9

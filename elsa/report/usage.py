@@ -1,5 +1,5 @@
-"""What commands, users and groups used, on the whole host or in jobs, and in a window; and what was
-used by the hour, day or month.
+"""The reports on usage by command, user or group, and by hour, day or month: of the whole host or
+of jobs, in a window or in all.
 """
 
 from __future__ import annotations
@@ -31,28 +31,28 @@ SHOWN = (
     "read_bytes",
     "write_bytes",
 )
-# So many periods without anything have a line each in a plot.
+# In a plot, up to this many consecutive empty periods have a line each.
 MOST_EMPTY = 100
-# Asked for whatever is shown: for what is left out, and for the words beside it.
+# Always selected, to decide which rows are left out, and for the notes.
 _ALWAYS = ("processes", "running", "records", "unjoined", *completeness.MEASURED)
 
 
 class By(NamedTuple):
-    """What is summed by."""
+    """What usage is summed by."""
 
     noun: str
     keys: dict[str, str]
     """The key columns and their expressions."""
     shown: tuple[str, ...]
     rollups: tuple[str, ...]
-    """Which have the sums of long windows."""
+    """The rollups that have these keys."""
     period: str | None = None
-    """Which periods of time, where it is by them; then they come in their order."""
+    """The kind of period, if it is summed by time; the rows are then in the order of time."""
     apart: tuple[str, ...] = ()
-    """What else tells one from another, and is not shown."""
+    """Further keys, which are not shown."""
 
     def of(self, selection: Selection) -> By:
-        """The same with a line for each host, where ids mean others on each."""
+        """The same with a line for each host, since an id may be another user on each host."""
         if not selection.apart or self.noun not in ("user", "group"):
             return self
         keys = {
@@ -72,7 +72,7 @@ COMMANDS = By(
 USERS = By("user", {"user": NAMES["user"], "uid": "u.uid"}, ("user",), ("rollup_user",))
 """By real uid."""
 GROUPS = By("group", {"group": NAMES["group"], "gid": "u.gid"}, ("group",), ("rollup_user",))
-"""By real gid, which only accounting records tell."""
+"""By real gid, which is known from accounting records only."""
 _OF_PERIODS = (rollup_source.ALL, "rollup_user", "rollup_command")
 HOURS, DAYS, MONTHS = (
     By(kind, {kind: "p.label"}, (kind,), _OF_PERIODS, kind)
@@ -82,20 +82,19 @@ HOURS, DAYS, MONTHS = (
 
 
 def columns(by: By, selection: Selection, rollup: str | None = None) -> dict[str, str]:
-    """Every column that there is, with its expression, over processes or over a rollup."""
+    """Every column with its expression, over processes or over a rollup."""
     if rollup is not None:
         sums = rollup_source.sums(rollup)
         return by.keys | {key: sums[key] for key in measures.sums()}
-    part = None
-    if selection.clip:
-        part = periods.SHARE if by.period else measures.share(selection.window)
-    marked = {"estimate": "1"} if selection.clip else {}
-    return by.keys | measures.sums(part) | marked
+    if not selection.clip:
+        return by.keys | measures.sums(None)
+    share = periods.SHARE if by.period else measures.share(selection.window)
+    return by.keys | measures.sums(share) | {"estimate": "1"}
 
 
 def _rollup(by: By, selection: Selection) -> str | None:
-    """The rollup that has it all, if one does; of a single job its own has the hours, but neither
-    commands nor users.
+    """The rollup that has all these sums, if any. rollup_job has the hours of a single job, but not
+    its commands and users.
     """
     if by.period and selection.job is not None and not (selection.clip or selection.choices):
         return "rollup_job"
@@ -109,81 +108,70 @@ def _rolled(by: By, rollup: str, selection: Selection, *expressions: str) -> Que
     )
 
 
-def _used(by: By, selection: Selection, laid: list[periods.Period] | None) -> str | None:
-    """The rollup that the sums are from, if they are; where the periods divide hours none can be."""
-    return (
-        None if laid is not None and not periods.are_whole_hours(laid) else _rollup(by, selection)
-    )
+def _rollup_used(by: By, selection: Selection, laid: list[periods.Period] | None) -> str | None:
+    """The rollup that the sums are from, if any; periods that are not whole hours have none."""
+    if laid is not None and not periods.are_whole_hours(laid):
+        return None
+    return _rollup(by, selection)
 
 
 def query(
     by: By, selection: Selection, output: Output, laid: list[periods.Period] | None = None
 ) -> tuple[Query, tuple[str, ...]]:
-    """The sums by key, the dearest first, or in the order of the periods that were laid out; and
-    the columns to write.
+    """The query for the sums by key, most CPU first, or in the order of the periods `laid`; and the
+    columns to write.
     """
     by = by.of(selection)
-    rollup = _used(by, selection, laid)
+    rollup = _rollup_used(by, selection, laid)
     known = columns(by, selection, rollup)
     shown = output.choose(known, [*by.shown, *SHOWN, *(["estimate"] if selection.clip else [])])
     chosen = {key: known[key] for key in dict.fromkeys((*shown, *_ALWAYS))}
-    if _tells_seen(by, selection):
+    if _has_classes(by, selection):
         chosen |= {
             key: aggregates.of_rows(measure)
             for key, measure in ROLLED.items()
-            if key in completeness.WITNESSES
+            if key in completeness.CLASS_SUMS
         }
     keys = ", ".join((*by.keys.values(), *by.apart))
-    order = output.order(
-        known,
-        (
-            "min(p.since_ns)"
-            if by.period
-            else f"{known['cpu_s']} desc nulls last, processes desc, {keys}"
-        ),
-    )
-    joined = (
-        ""
-        if laid is None
-        else "\n" + periods.join(laid, clip=selection.clip, rolled=rollup is not None)
-    )
+    usual = f"{known['cpu_s']} desc nulls last, processes desc, {keys}"
+    if by.period:
+        usual = "min(p.since_ns)"
+    order = output.order(known, usual)
+    joined = ""
+    if laid is not None:
+        joined = "\n" + periods.join(laid, clip=selection.clip, rolled=rollup is not None)
     needed = (*chosen.values(), keys, order, joined)
-    source = (
-        _rolled(by, rollup, selection, *needed) if rollup is not None else rows(selection, needed)
-    )
-    return (
-        Query(f"{select(chosen)}\n{source.sql}{joined}\ngroup by {keys}\n{order}", source.values),
-        shown,
-    )
+    source = rows(selection, needed)
+    if rollup is not None:
+        source = _rolled(by, rollup, selection, *needed)
+    text = f"{select(chosen)}\n{source.sql}{joined}\ngroup by {keys}\n{order}"
+    return Query(text, source.values), shown
 
 
 class Prepared(NamedTuple):
     """What a report asks the warehouse."""
 
     queries: list[Query]
-    """All that is to be run, the sums last."""
+    """All queries to run, the sums last."""
     shown: tuple[str, ...]
     rollup: str | None
-    """The hourly sums that they are from, if they are."""
+    """The rollup that the sums are from, if any."""
     words: list[str]
 
 
 def prepared(
     connection: sqlite3.Connection, by: By, selection: Selection, output: Output
 ) -> Prepared:
-    """All that is to be run, and what must be said of it."""
-    rollup = _rollup(by, selection)
-    source = None if rollup is None else _rolled(by, rollup, selection)
-    laid, words = (
-        (None, []) if by.period is None else periods.of(connection, by.period, selection, source)
-    )
+    """The queries to run, with notes."""
+    laid: list[periods.Period] | None = None
+    words: list[str] = []
+    if by.period is not None:
+        rollup = _rollup(by, selection)
+        source = None if rollup is None else _rolled(by, rollup, selection)
+        laid, words = periods.of(connection, by.period, selection, source)
     asked, shown = query(by, selection, output, laid)
-    return Prepared(
-        [*([] if laid is None else periods.prepare(laid)), asked],
-        shown,
-        _used(by, selection, laid),
-        words,
-    )
+    before = [] if laid is None else periods.prepare(laid)
+    return Prepared([*before, asked], shown, _rollup_used(by, selection, laid), words)
 
 
 def usage(
@@ -195,47 +183,42 @@ def usage(
     everything: bool = False,
     losses: str | None = None,
 ) -> Report:
-    """Sums by key, the dearest first. Unless `everything`, those are left out of which nothing is
-    known yet, since all still run.
+    """Sums by key, most CPU first. Unless `everything`, keys whose processes all still run are left
+    out.
 
-    `losses` is to be said of known losses, where somebody has counted them already.
+    A caller that has counted the gaps already passes `losses`, the note on them.
     """
-    (*before, asked), shown, rollup, said = prepared(connection, by, selection, output)
+    (*before, asked), shown, rollup, words = prepared(connection, by, selection, output)
     for statement in before:
         statement.run(connection)
-    found = asked.run(connection)
-    names = tuple(column[0] for column in found.description)
-    groups = found.fetchall()  # the groups are few
-    gone = _pruned(connection, by, selection, names)
-    groups += gone
+    cursor = asked.run(connection)
+    names = tuple(column[0] for column in cursor.description)
+    groups = cursor.fetchall()  # the groups are few
+    pruned = _pruned(connection, by, selection, names)
+    groups += pruned
     processes, running, records, cpu = (
         names.index(key) for key in ("processes", "running", "records", "cpu_s")
     )
-    # What runs on after it was taken out of a job is known of as far as it was in it.
+    # A running process that left a job has figures for its time in the job.
     kept = [
         row
         for row in groups
         if everything or row[records] or row[processes] > row[running] or row[cpu] is not None
     ]
-    words = (
-        said
-        + completeness.words(
-            connection,
-            selection,
-            losses,
-            _seen(by, selection, names, groups),
-            rollup or ("rollup_job" if _keeps_pruned(by, selection) else None),
-        )
-        + completeness.without_name([row[processes] for row in gone])
-        + completeness.measured(connection, names, groups, shown)
-        + completeness.estimate(selection)
-    )
+    classes = _classes(by, selection, names, groups)
+    if rollup is None and _keeps_pruned(by, selection):
+        rollup = "rollup_job"
+    words += [
+        *completeness.words(connection, selection, losses, classes, rollup),
+        *completeness.without_name([row[processes] for row in pruned]),
+        *completeness.measured(connection, names, groups, shown),
+        *completeness.estimate(selection),
+    ]
     if (by.period or selection.window) and selection.jobs is None and not selection.choices:
-        words += completeness.concluded(connection, selection.window)
-    words += completeness.left_out(len(groups) - len(kept), by.noun) + completeness.cut(
-        len(kept), output.limit
-    )
-    # Of periods the newest are kept, since a limit there means how far back.
+        words += completeness.inferred_ends(connection, selection.window)
+    words += completeness.left_out(len(groups) - len(kept), by.noun)
+    words += completeness.cut(len(kept), output.limit)
+    # A limit keeps the newest periods.
     newest = by.period is not None and output.sort is None and output.limit is not None
     kept = kept[-(output.limit or 0) :] if newest else kept[: output.limit]
     return Report(
@@ -244,8 +227,8 @@ def usage(
 
 
 def _keeps_pruned(by: By, selection: Selection) -> bool:
-    """Whether what was pruned is a row of its own: what is asked is of one job, whose sums are
-    known, but not by whom or what.
+    """Whether pruned processes have a row of their own: for a single job their sums are kept, but
+    not by command or user.
     """
     return (
         by.period is None
@@ -257,8 +240,8 @@ def _keeps_pruned(by: By, selection: Selection) -> bool:
 def _pruned(
     connection: sqlite3.Connection, by: By, selection: Selection, names: tuple[str, ...]
 ) -> list[Row]:
-    """That row, without keys, as in the views job_command_usage and job_user_usage; none if nothing
-    was pruned.
+    """The row of pruned processes, without keys, as in the views job_command_usage and
+    job_user_usage; empty if none was pruned.
     """
     if not _keeps_pruned(by, selection):
         return []
@@ -280,25 +263,25 @@ def _pruned(
     return connection.execute(text, (selection.job,)).fetchall()
 
 
-def _seen(
+def _classes(
     by: By, selection: Selection, names: tuple[str, ...], groups: list[Row]
 ) -> dict[str, tuple[int, int]] | None:
-    """Who saw the processes, from the same look at them; None where it is known otherwise, or these
-    were not all.
+    """The classes of the processes, from the same query; None if the query does not have them, or
+    the groups are not all processes.
     """
-    if not _tells_seen(by, selection):
+    if not _has_classes(by, selection):
         return None
     processes, *sums = (
         sum(row[names.index(key)] for row in groups)
-        for key in ("processes", *completeness.WITNESSES)
+        for key in ("processes", *completeness.CLASS_SUMS)
     )
-    found = completeness.told_by(tuple(sums))
-    return found if sum(number for number, _ in found.values()) == processes else None
+    classes = completeness.classes_of(tuple(sums))
+    return classes if sum(number for number, _ in classes.values()) == processes else None
 
 
-def _tells_seen(by: By, selection: Selection) -> bool:
-    """Whether the sums are over just those processes whose witnesses are told of: no period leaves
-    out what runs, no window cuts.
+def _has_classes(by: By, selection: Selection) -> bool:
+    """Whether the query also sums the classes: if its groups are all processes of the selection, so
+    without periods, which leave out running processes, and without a window.
     """
     return (
         by.period is None
@@ -316,26 +299,28 @@ def plot(
     *,
     blocks: bool,
 ) -> str:
-    """One figure of each period as a bar; periods between them in which nothing ended stand empty,
-    or are told in one line.
+    """A bar for each period. Empty periods between them have a line each, or a common line if there
+    are many.
     """
     from elsa.report.render.columns import COLUMNS
     from elsa.report.render.plot import bars
 
     label, value = (report.columns.index(name) for name in (by.noun, key))
     values = {row[label]: row[value] for row in report.rows}
-    laid = connection.execute(
-        "select label, since_ns, until_ns from period order by since_ns"
-    ).fetchall()
-    present = [place for place, (name, *_) in enumerate(laid) if name in values]
+    laid = [
+        periods.Period(*row)
+        for row in connection.execute(
+            "select since_ns, until_ns, label from period order by since_ns"
+        )
+    ]
+    present = [place for place, period in enumerate(laid) if period.label in values]
     points: list[tuple[str, float | None]] = []
-    # Between them a line for each period without anything; one for all of a long time.
     for before, place in pairwise([present[0], *present] if present else []):
-        last, this = laid[before], laid[place]
-        hours = (this[1] - last[2]) // HOUR_NS
+        this = laid[place]
+        hours = (this.since_ns - laid[before].until_ns) // HOUR_NS
         if place - before > MOST_EMPTY or (place - before == 1 and hours > 0):
             points.append((f"{hours} h without any", None))
         else:
-            points += [(name, None) for name, *_ in laid[before + 1 : place]]
-        points.append((this[0], values[this[0]]))
+            points += [(period.label, None) for period in laid[before + 1 : place]]
+        points.append((this.label, values[this.label]))
     return bars(points, COLUMNS[key], output.width, blocks=blocks, units=output.units)

@@ -41,13 +41,14 @@ class Column(NamedTuple):
     """How many bytes 1 of it is, where it is a size."""
 
     def text(self, value: Any, units: str = "auto") -> str:  # noqa: ANN401 (whatever a view gives)
-        """A cell of a table: in the units that suit it, in one of SIZES, or raw as programs get it."""
+        """A cell of a table: in the units that suit it, in a unit of SIZES, or raw."""
         if value is None:
             return UNKNOWN
         if units == "raw":
             return printable(value)
         if self.size and units in SIZES:
-            return f"{value * self.size / 1024 ** SIZES.index(units):.{0 if units == 'B' else 2}f}{units}"
+            digits = 0 if units == "B" else 2
+            return f"{value * self.size / 1024 ** SIZES.index(units):.{digits}f}{units}"
         return self.format(value)
 
 

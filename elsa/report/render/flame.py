@@ -1,8 +1,8 @@
-"""A flame graph as one SVG picture, without scripts: commands as bars upon those that started them,
-as wide as what they cost.
+"""A flame graph as an SVG picture without scripts. Each command is a bar above the command that
+started it, and its width is its cost.
 
-Drawn here, since no library for this is both in Python and looked after. The folded stacks serve
-every other tool.
+It is drawn here, since there is no maintained Python library for it. Other tools can read the
+folded stacks.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from elsa.report.render.columns import size
 from elsa.text import printable
 
 WIDTH, ROW, MARGIN, TOP = 1200, 17, 10, 44
-# Narrower than this nothing is seen; deeper than this nobody looks, and some viewers refuse.
+# Narrower bars are invisible. Deeper stacks are unreadable, and some viewers refuse them.
 LEAST, DEEPEST = 0.3, 500
 _LETTER = 7.4
 _STYLE = (
@@ -57,16 +57,14 @@ def draw(top: Frame, title: str, weight: str) -> Iterator[str]:
 
 
 def amount(value: int, weight: str) -> str:
-    """A weight in words."""
-    return (
-        f"{size(value)} of I/O"
-        if weight == "io"
-        else f"{value / 1e6:.2f} s {'CPU' if weight == 'cpu' else 'wall'}"
-    )
+    """A weight with its unit, as text."""
+    if weight == "io":
+        return f"{size(value)} of I/O"
+    return f"{value / 1e6:.2f} s {'CPU' if weight == 'cpu' else 'wall'}"
 
 
 def _placed(top: Frame) -> Iterator[tuple[Frame, int]]:
-    """Every frame but the root, with the sum of the weights to its left."""
+    """Every frame except the root, with the sum of the weights to its left."""
     left = {id(top): 0}
     for frame in walk(top):
         at = left.pop(id(frame))

@@ -1,4 +1,4 @@
-"""How a report is written, in one language for all reports: format, columns, order, units;
+"""The output options that all reports share: format, columns, order and units, as in
 `--columns a,b%20 --sort -cpu_s`.
 """
 
@@ -13,21 +13,21 @@ from elsa.errors import UsageError
 from elsa.report.render.columns import COLUMNS
 from elsa.text import printable
 
-# So many characters at most, to the left with a hyphen.
+# A width in characters; with a hyphen, text is left-aligned.
 _WIDTH = re.compile(r"-?\d{1,4}", re.ASCII)
 FORMATS = ("table", "csv", "tsv", "json", "jsonl", "parsable")
-# These carry every column unless some are chosen; a table and sacct's parsable those that matter
-# most.
+# Without --columns, these formats have every column; tables and sacct's parsable have the most
+# important columns.
 _WIDE = ("csv", "tsv", "json", "jsonl")
 
 
 class ColumnsHelp(Exception):  # noqa: N818 (not an error)
-    """`--columns help`: the columns that a report has, one a line."""
+    """`--columns help`: the columns that a report has, one per line."""
 
 
 @dataclass(frozen=True)
 class Output:
-    """What was asked for; a report says what it has."""
+    """The output options that were given."""
 
     form: str = "table"
     columns: str | None = None
@@ -36,10 +36,10 @@ class Output:
     units: str = "auto"
     header: bool = True
     width: int | None = None
-    """Of the terminal; None where there is none, and a table is as wide as it is."""
+    """The width of the terminal; None if there is none, and tables may have any width."""
     colour: bool = False
     raw: bool = False
-    """Csv with text as it is, also what a spreadsheet takes for a formula."""
+    """Write text in csv unchanged, even if a spreadsheet would run it as a formula."""
 
     def __post_init__(self) -> None:
         if self.units != "auto" and self.form not in ("table", "parsable"):
@@ -50,11 +50,11 @@ class Output:
 
         if self.raw and self.form != "csv":
             raise UsageError(
-                f"--raw is for csv: in {self.form} nothing is written for the sake of spreadsheets"
+                f"--raw is for csv: {self.form} never changes text for the sake of spreadsheets"
             )
 
     def choose(self, available: Iterable[str], shown: Iterable[str]) -> tuple[str, ...]:
-        """The columns to write, of those that a report has. Raises UsageError, or ColumnsHelp."""
+        """The columns to write, of those that a report has. Raises UsageError or ColumnsHelp."""
         has, usual = tuple(available), tuple(shown)
         if self.columns is None:
             return has if self.form in _WIDE else usual
@@ -67,26 +67,26 @@ class Output:
         return tuple(dict.fromkeys([*(usual if extended else ()), *chosen]))
 
     def widths(self) -> dict[str, int]:
-        """The widths that were asked for, by column; negative: text to the left."""
+        """The widths that were asked for, by column; negative for left-aligned text."""
         return {name.lower(): width for name, width in self._named() if width}
 
     def ordered(
         self, columns: tuple[str, ...], rows: list[tuple[Any, ...]]
     ) -> list[tuple[Any, ...]]:
-        """Rows that were made here and not by SQL, in the order that was asked for; what is unknown
-        comes last. Raises UsageError.
+        """Sort rows that do not come from SQL as --sort says; unknown values come last. Raises
+        UsageError.
         """
         for part in reversed((self.sort or "").split(",") if self.sort else []):
             word = part.strip()
             place = columns.index(known(word.lstrip("+-"), columns, "--sort"))
-            there = [row for row in rows if row[place] is not None]
-            there.sort(key=lambda row: row[place], reverse=word.startswith("-"))
-            rows = there + [row for row in rows if row[place] is None]
+            known_rows = [row for row in rows if row[place] is not None]
+            known_rows.sort(key=lambda row: row[place], reverse=word.startswith("-"))
+            rows = known_rows + [row for row in rows if row[place] is None]
         return rows
 
     def order(self, columns: Mapping[str, str], usual: str) -> str:
-        """The order by clause, for columns with these expressions; what is unknown comes last.
-        Raises UsageError.
+        """The order by clause for columns with these expressions; unknown values come last. Raises
+        UsageError.
         """
         if self.sort is None:
             return f"order by {usual}"
@@ -98,7 +98,8 @@ class Output:
         return f"order by {', '.join(terms)}"
 
     def _named(self) -> list[tuple[str, int]]:
-        found = []
+        """The columns that were asked for, each with its width; 0 for no width."""
+        columns = []
         for part in (self.columns or "").removeprefix("+").split(","):
             name, percent, width = part.strip().partition("%")
             if percent and not _WIDTH.fullmatch(width):
@@ -106,16 +107,16 @@ class Output:
                     f"--columns: cannot read the width of {printable(part)}; write for example"
                     f" {printable(name)}%20"
                 )
-            found.append((name, int(width) if percent else 0))
-        return found
+            columns.append((name, int(width) if percent else 0))
+        return columns
 
 
 def known(name: str, has: tuple[str, ...], option: str) -> str:
-    """The column that is meant by a name given with an option. Raises UsageError."""
+    """The column that a name given with an option stands for. Raises UsageError."""
     key = name.strip().lower()
     if key in has:
         return key
-    import difflib  # only where somebody mistyped
+    import difflib  # needed only for a mistyped name
 
     headings = {COLUMNS[each].heading: each for each in has}
     near = [headings[key]] if key in headings else difflib.get_close_matches(key, has, 1, 0.5)

@@ -1,4 +1,4 @@
-"""Bars of text for those who would rather look than read."""
+"""Bar charts as text."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def bars(
     blocks: bool,
     units: str = "auto",
 ) -> str:
-    """One line per point: label, bar, value. `width` is the terminal's; `blocks`: in eighths of a
-    character, else in whole #.
+    """One line per point: label, bar, value. `width` is the width of the terminal. With `blocks`,
+    bars are drawn in eighths of a character, otherwise with #.
     """
     texts = [column.text(value, units) for _, value in points]
     labels = max((len(label) for label, _ in points), default=0)

@@ -1,5 +1,5 @@
-"""Aligned text for people, as wide as it is, or made to fit a terminal: texts are cut, marked by a
-+, before columns are left out.
+"""Tables for people. To fit a terminal, long texts are cut and marked by a +; if that is not
+enough, columns are left out.
 """
 
 from __future__ import annotations
@@ -11,25 +11,25 @@ from elsa.report.render.columns import COLUMNS
 from elsa.report.render.output import Output
 
 _GAP = 2
-# No text is cut shorter than this to make room; below it, what was cut says nothing any more.
+# To make room, texts are not cut shorter than this; shorter texts would be useless.
 _LEAST = 10
 _BOLD, _PLAIN = "\x1b[1m", "\x1b[0m"
 _RULE = "-"
-# Stands where text was cut, and at the end of the headings where columns were left out.
+# Marks text that was cut, and headings where columns were left out.
 _CUT = "+"
 
 
 def heading(key: str, units: str = "auto") -> tuple[str, str]:
-    """A column's heading and unit; raw values stand under the name that programs know."""
+    """A column's heading and unit; for raw values, the name that programs use."""
     return (key, "") if units == "raw" else (COLUMNS[key].heading, COLUMNS[key].unit)
 
 
 def table(
     shown: tuple[str, ...], rows: Sequence[tuple[Any, ...]], output: Output
 ) -> tuple[str, list[str]]:
-    """The table, and what to say of columns that are not in it."""
+    """The table, and notes on columns that were left out."""
     chosen = [COLUMNS[key] for key in shown]
-    # By columns, since rows may be many and columns are few.
+    # Column by column is faster, since there may be many rows but only few columns.
     cells = [
         [column.text(value, output.units) for value in values]
         for column, values in zip(chosen, zip(*rows, strict=True), strict=True)
@@ -88,7 +88,7 @@ def _line(row: Sequence[str], widths: list[int], left: list[bool]) -> str:
 
 
 def _lines(columns: Sequence[list[str]], widths: list[int], left: list[bool]) -> list[str]:
-    """One line of each row of some columns, as many as there are widths."""
+    """A line for each row, with as many columns as there are widths."""
     padded = [
         _padded(texts, width, "<" if to_the_left else ">")
         for texts, width, to_the_left in zip(columns, widths, left, strict=False)
@@ -97,6 +97,6 @@ def _lines(columns: Sequence[list[str]], widths: list[int], left: list[bool]) ->
 
 
 def _padded(texts: list[str], width: int, side: str) -> list[str]:
-    """Texts brought to one width: filled up, or cut and marked so."""
+    """Texts padded to a width, or cut to it and marked."""
     cell = f"{{:{side}{width}}}".format
     return [cell(text if len(text) <= width else text[: width - 1] + _CUT) for text in texts]

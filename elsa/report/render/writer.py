@@ -1,8 +1,8 @@
-"""Writing a report as a table for people, or as csv, tsv, json, jsonl or sacct's parsable for
+"""Write a report as a table for people, or as csv, tsv, json, jsonl or sacct's parsable for
 programs.
 
-Programs get raw values, and null or nothing for what is unknown. Whoever chose a name cannot move a
-reader's cursor with it.
+Programs get raw values, and null or an empty field for unknown values. Control characters in names
+are escaped, so that a name cannot control the reader's terminal.
 """
 
 from __future__ import annotations
@@ -14,50 +14,50 @@ from dataclasses import dataclass, field
 from typing import Any, TextIO
 
 from elsa.report.render import table
-from elsa.report.render.columns import COLUMNS
+from elsa.report.render.columns import COLUMNS, Column
 from elsa.report.render.output import Output
 from elsa.text import printable
 
 Row = tuple[Any, ...]
-# What a spreadsheet takes for the beginning of a formula, the wide forms of East Asia too, and the
-# quote that makes text of it.
+# Characters that start a formula in a spreadsheet, also in their full-width forms, and the quote
+# that marks text.
 _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20", "'")
 
 
 @dataclass
 class Report:
-    """Rows, what their columns are, and what must be said beside them."""
+    """Rows, their columns, and notes on them."""
 
     columns: tuple[str, ...]
     """Keys of COLUMNS, in the order of the rows' values."""
     shown: tuple[str, ...]
-    """Those of them that are written, in their order."""
+    """The columns to write, in this order."""
     rows: Iterable[Row]
-    """May be a cursor: then it is read while it is written."""
+    """May be a cursor, which is then read while the rows are written."""
     words: list[str] = field(default_factory=list)
-    """What is missing or doubtful; complete only when the rows have been written."""
+    """Notes on what is missing or uncertain; complete once the rows have been written."""
     nothing: Callable[[], str] = lambda: "nothing is recorded yet"
-    """Tells what to say when there are no rows; it may look that up."""
+    """Returns the message to print if there are no rows; it may query the warehouse."""
 
 
 def write(report: Report, output: Output, out: TextIO) -> int:
-    """Write a report; returns the number of rows. What a narrow terminal hides is added to its
-    words.
+    """Write a report; return the number of rows. If a narrow terminal hides columns, a note is
+    added to the report.
     """
     rows = written(report)
     if output.form == "table":
-        found = list(rows)
-        if found:
-            text, words = table.table(report.shown, found, output)
+        every = list(rows)
+        if every:
+            text, words = table.table(report.shown, every, output)
             out.write(text + "\n")
             report.words += words
-        return len(found)
+        return len(every)
     writers = {"csv": _csv, "tsv": _lines, "parsable": _lines, "json": _json, "jsonl": _jsonl}
     return writers[output.form](report.shown, rows, output, out)
 
 
 def written(report: Report) -> Iterable[Row]:
-    """The rows with the values that are written, in their order."""
+    """The rows with the values of the shown columns only."""
     if report.columns == report.shown:
         return report.rows
     places = [report.columns.index(key) for key in report.shown]
@@ -65,7 +65,7 @@ def written(report: Report) -> Iterable[Row]:
 
 
 def as_object(columns: Iterable[str], row: Row) -> dict[str, Any]:
-    """One row as json carries it."""
+    """A row as a json object."""
     return {
         key: None if value is None else COLUMNS[key].machine(value)
         for key, value in zip(columns, row, strict=True)
@@ -73,11 +73,19 @@ def as_object(columns: Iterable[str], row: Row) -> dict[str, Any]:
 
 
 def as_json(value: object, indent: int | None = None) -> str:
-    """Json in which no character can move the cursor of a terminal."""
+    """Json text without characters that control a terminal."""
     text = json.dumps(value, ensure_ascii=False, indent=indent)
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
+
+
+def write_parts(parts: Mapping[str, Report], output: Output, out: TextIO) -> None:
+    """Write several reports as one json object, with every column."""
+    rows = {
+        name: [as_object(part.columns, row) for row in part.rows] for name, part in parts.items()
+    }
+    out.write(as_json(rows, indent=2 if output.form == "json" else None) + "\n")
 
 
 def block(
@@ -87,9 +95,7 @@ def block(
     unknown: Mapping[str, str] | None = None,
     units: str = "auto",
 ) -> str:
-    """One row as lines of heading and value; `unknown` has what to say of single values that are
-    not known.
-    """
+    """A row as lines of heading and value. `unknown` has texts for values that are not known."""
     values = dict(zip(columns, row, strict=True))
     headings = {key: table.heading(key, units) for key in shown}
     width = max(len(name) for name, _ in headings.values())
@@ -104,8 +110,8 @@ def block(
 
 
 def _csv(columns: tuple[str, ...], rows: Iterable[Row], output: Output, out: TextIO) -> int:
-    # What reads csv often reads it by lines, so a control character in a job's name or tag is
-    # spelled out, as in a table.
+    # Programs often read csv line by line, so control characters in names and tags are escaped, as
+    # in a table.
     writer = csv.writer(out, lineterminator="\n")
     if output.header:
         writer.writerow(columns)
@@ -118,17 +124,17 @@ def _csv(columns: tuple[str, ...], rows: Iterable[Row], output: Output, out: Tex
 
 
 def _cell(value: str, *, raw: bool) -> str:
-    """Text for a spreadsheet, which would run it as a formula if it began so.
+    """Text for a spreadsheet. A quote before it keeps it from being run as a formula.
 
-    One that begins with a quote gets another, so that no two texts become the same.
+    Text that starts with a quote gets another, so that different texts stay different.
     """
     text = printable(value)
     return text if raw or not text.lstrip().startswith(_FORMULA) else f"'{text}"
 
 
 def _lines(columns: tuple[str, ...], rows: Iterable[Row], output: Output, out: TextIO) -> int:
-    """Values between tabs, or as `sacct --parsable2` between bars; a bar or tab inside a value is
-    spelled out.
+    """Write values separated by tabs, or by bars as `sacct --parsable2` does. Bars and tabs in
+    values are escaped.
     """
     mark = "\t" if output.form == "tsv" else "|"
     if output.header:
@@ -136,17 +142,18 @@ def _lines(columns: tuple[str, ...], rows: Iterable[Row], output: Output, out: T
     formats = [COLUMNS[key] for key in columns]
     count = 0
     for count, row in enumerate(rows, start=1):  # noqa: B007
-        cells = ("" if value is None else _raw(column.text(value, output.units) if _sized(column.size, output) else value)
-                 for column, value in zip(formats, row, strict=True))  # fmt: skip
+        cells = (
+            "" if value is None else _parsable(column, value, output)
+            for column, value in zip(formats, row, strict=True)
+        )
         out.write(mark.join(cells) + "\n")
     return count
 
 
-def _sized(size: int, output: Output) -> bool:
-    return bool(size) and output.units not in ("auto", "raw")
-
-
-def _raw(value: object) -> str:
+def _parsable(column: Column, value: Any, output: Output) -> str:  # noqa: ANN401
+    """A known value: raw, but sizes in the unit that was asked for."""
+    if column.size and output.units not in ("auto", "raw"):
+        value = column.text(value, output.units)
     return printable(value).replace("|", "\\x7c")
 
 

@@ -597,8 +597,8 @@ def test_a_long_process_without_other_bounds_ends_at_the_time_of_its_record_and_
         marked: dict[str, int] = dict(hidden.rows)
     for each in made:
         assert (
-            "the end of 1 process that lived for over 46 hours is inferred to a few seconds, from"
-            " where its record stands in the file" in each.words
+            "the end of 1 process that ran for over 46 hours is inferred to a few seconds, from"
+            " the position of the record in the file" in each.words
         )
     assert marked == {"daemon": 1, "after": 0}
 

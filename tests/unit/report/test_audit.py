@@ -210,7 +210,7 @@ def test_collector_that_does_not_hear_now_is_said_since_that_is_no_gap_yet(
     doubtful: Reports,
 ) -> None:
     for kind in ("gaps", "audit"):
-        assert "the collector has stored nothing since 2026-01-02 " in doubtful.run(kind).stderr
+        assert "jobd has been silent since 2026-01-02 " in doubtful.run(kind).stderr
         assert "the collector" not in doubtful.run(kind, "--until", "2026-01-02T03:20:00Z").stderr
     doubtful.warehouse.connection.execute(
         "update collector set heard_ns = ?", (time.time_ns() - REAL,)

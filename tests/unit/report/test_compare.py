@@ -138,7 +138,7 @@ def test_run_that_is_not_over_is_said_and_its_wall_time_is_not_known(nightly: Re
 
 
 def test_single_run_has_nothing_to_be_compared_with(nightly: Reports) -> None:
-    with pytest.raises(UsageError, match="other is a single job; name a second one"):
+    with pytest.raises(UsageError, match="other is a single job; name a second job"):
         nightly.run("compare", "other")
     with pytest.raises(UsageError, match="no job has the id or name"):
         nightly.run("compare", "nightly", "nope")

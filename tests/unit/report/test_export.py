@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from elsa.errors import UsageError
-from elsa.report.export import DATASETS, export, kind
+from elsa.report.export import DATASETS, export, type_of
 from elsa.report.query import warehouse
 from elsa.report.query.times import Window
 from elsa.store.upgrade import upgrade
@@ -123,12 +123,12 @@ def test_parquet_has_the_rows_and_types_of_the_columns(
         for path in paths:
             table = parquet.ParquetFile(path).read()
             assert {field.name: str(field.type) for field in table.schema} == {
-                key: names[kind(key)] for key in dataset.columns
+                key: names[type_of(key)] for key in dataset.columns
             }
             lines = [
                 json.loads(line) for line in path.with_suffix(".jsonl").read_text().splitlines()
             ]
-            for key in (key for key in dataset.columns if kind(key) is datetime):
+            for key in (key for key in dataset.columns if type_of(key) is datetime):
                 told = [
                     None if line[key] is None else datetime.fromisoformat(line[key])
                     for line in lines

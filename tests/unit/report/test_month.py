@@ -423,7 +423,7 @@ def test_the_query_for_the_sums_of_jobs_also_counts_the_sources(
             asked, _ = usage.query(usage.USERS, selection, ALL)
             found = asked.run(odd)
             names = tuple(column[0] for column in found.description)
-            seen = usage._seen(usage.USERS, selection, names, found.fetchall())
+            seen = usage._classes(usage.USERS, selection, names, found.fetchall())
             assert seen == completeness.classes(odd, selection)
 
 

@@ -80,14 +80,11 @@ def test_a_report_of_the_processes_themselves_says_which_of_them_are_gone(
 def test_pruned_usage_of_a_job_is_a_row_without_a_name(
     db: Path, arguments: tuple[str, ...]
 ) -> None:
-    assert (
-        "pruned: what is left of them is the sum in the line without a name"
-        in run(db, *arguments).stderr
-    )
+    assert "pruned: the line without a name is the sum over them" in run(db, *arguments).stderr
 
 
 def test_jobs_with_pruned_processes_say_that_no_source_count_has_them(db: Path) -> None:
-    words = "only sums are left: they are in the figures, and not in the counts of who saw them"
+    words = "only sums are left of some processes of these jobs"
     assert words in run(db, "jobs").stderr
     assert words in run(db, "jobs", *WHOLE).stderr
     assert words not in run(db, "jobs", *LATER).stderr
@@ -147,10 +144,10 @@ def test_a_wholly_pruned_job_is_reported_as_pruned_and_not_as_one_that_has_not_e
         )
         job = str(connection.execute(gone).fetchone()[0])
     words = run(db, "processes", "--job", job).stderr
-    assert "no process of that job is left in the warehouse" in words
+    assert "no process of that job that ended is left in the warehouse" in words
     assert "has ended yet" not in words
     for name in ("commands", "users"):
-        assert "in the line without a name" in run(db, name, "--job", job).stderr
+        assert "the line without a name" in run(db, name, "--job", job).stderr
 
 
 def test_a_pruned_job_in_a_window_names_the_hours_that_the_window_cuts(

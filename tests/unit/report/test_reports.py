@@ -150,7 +150,7 @@ def test_commands_and_users_of_which_nothing_is_known_yet_are_left_out_and_count
     filled: Reports,
 ) -> None:
     assert (
-        "1 command left out, of which all processes still run; --all shows them"
+        "1 command left out, since all processes still run; --all shows them"
         in filled.run("commands").stderr
     )
     everything = filled.run("commands", "--all", "--format", "json")
@@ -186,9 +186,9 @@ def test_known_losses_are_said(filled: Reports) -> None:
     )
     for arguments, words in (
         (["jobs"], "2 of these jobs touched by gaps"),
-        (["job", "build"], "1 gap while this job lived"),
+        (["job", "build"], "1 gap while this job ran"),
         (["commands"], "1 gap"),
-        (["commands", "--job", "build"], "1 gap while this job lived"),
+        (["commands", "--job", "build"], "1 gap while this job ran"),
         (["processes"], "1 gap"),
         (["users", "--since", "2026-01-02T03:04:00Z"], "1 gap in this window"),
     ):
@@ -207,7 +207,7 @@ def test_how_complete_it_is_stands_in_one_line_below_every_report(filled: Report
         "2 seen by both witnesses, 1 seen by both but with a doubt, 1 only by the connector, 1 only"
         " by accounting"
     )
-    seen += "; no loss in that time itself explains the doubt (see: elsa report audit)"
+    seen += "; no gap in that time explains why joins are uncertain (see: elsa report audit)"
     for arguments in (
         ["job", "all"],
         ["commands", "--job", "all"],
@@ -442,12 +442,12 @@ def test_partial_and_lost_taskstats_are_reported(filled: Reports) -> None:
         ["users", "--job", "build"],
     ):
         words = filled.run(*arguments).stderr
-        assert "memory and I/O are known of 1 of 2 processes" in words, arguments
-        assert "of 1 process statistics of threads were lost" in words, arguments
+        assert "memory and I/O are known for 1 of 2 processes" in words, arguments
+        assert "statistics of threads of 1 process were lost" in words, arguments
     filled.warehouse.insert(
         "gap", id=1, boot_id=1, kind="taskstats", from_ns=11 * 10**9, to_ns=12 * 10**9
     )
-    assert "1 gap while this job lived" in filled.run("job", "build").stderr
+    assert "1 gap while this job ran" in filled.run("job", "build").stderr
     assert "2 of these jobs touched by gaps" in filled.run("jobs").stderr
 
 
@@ -455,7 +455,7 @@ def test_records_without_a_process_are_not_counted_as_processes(filled: Reports)
     filled.warehouse.usage(1, utime_us=1_000_000, stime_us=0)
     for number in range(20, 29):
         filled.warehouse.acct(number, None, comm="loose")
-    assert "memory and I/O are known of 1 of 3 processes" in filled.run("users").stderr
+    assert "memory and I/O are known for 1 of 3 processes" in filled.run("users").stderr
     assert "4 processes: " in filled.run("users").stderr
 
 
@@ -518,8 +518,8 @@ def test_every_report_of_cpu_time_says_what_is_measured_and_what_sampled_and_the
     for words in of_job:
         told = filled.run(*words).stderr
         assert (
-            "CPU time of 21 threads is measured, but for the last part of a tick (4 ms at 250 Hz)"
-            " of each: up to 0.08 s more" in told
+            "CPU time of 21 threads is measured, except for the last part of a tick (4 ms at"
+            " 250 Hz) of each: up to 0.08 s more" in told
         )
         assert "sampled" not in told, words
     for words in (["processes"], ["last"], ["tree", "short"], ["commands", "--job", "short,build"]):
@@ -540,7 +540,7 @@ def test_what_jobs_have_in_common_is_in_no_total_twice(filled: Reports) -> None:
             warehouse.stay(job, number, how=4)
     told = filled.run("jobs").stderr
     assert "3 processes: 3 " in told or "processes:" not in told
-    assert "3 processes were put in their jobs by inference" in told
+    assert "the membership of 3 processes was inferred" in told
     cut = (
         "CPU time of up to 3 records in each job is cut down to 1/100 s: up to 0.06 s more was used"
     )
@@ -556,10 +556,10 @@ def test_what_jobs_have_in_common_is_in_no_total_twice(filled: Reports) -> None:
     told = filled.run("jobs").stderr
     assert "CPU time of up to 21 threads in each job is measured" in told
     assert "of each: up to 0.08 s more was used" in told
-    assert "of some processes of 3 jobs statistics of threads were lost" in told
+    assert "statistics of threads of some processes of 3 jobs were lost" in told
     warehouse.connection.execute("delete from usage where process_id = 52")
     told = filled.run("jobs").stderr
-    assert "memory and I/O are known of a part of the processes only in 3 jobs" in told
+    assert "in 3 jobs memory and I/O are known for a part of the processes only" in told
 
 
 @pytest.mark.parametrize(
@@ -579,8 +579,8 @@ def test_what_jobs_have_in_common_is_in_no_total_twice(filled: Reports) -> None:
             2_000_000,
             0.002,
             (
-                "1 thread is measured, but for the last part of a tick (1 ms at 1000 Hz) of each:"
-                " up to 0.00 s more"
+                "1 thread is measured, except for the last part of a tick (1 ms at 1000 Hz) of"
+                " each: up to 0.00 s more"
             ),
         ),
         (
@@ -600,8 +600,8 @@ def test_what_jobs_have_in_common_is_in_no_total_twice(filled: Reports) -> None:
             9_000_000,
             0.012,
             (
-                "shorter than a tick (up to 10 ms at 100 Hz, assumed for 1 boot of which it is not"
-                " known) is sampled"
+                "shorter than a tick (up to 10 ms at 100 Hz, assumed for 1 boot whose tick is"
+                " not known) is sampled"
             ),
         ),
     ],
@@ -625,8 +625,8 @@ def test_what_is_sampled_and_the_bound_are_by_the_tick_of_the_kernel(
 
 def test_a_flame_graph_of_cpu_time_says_what_is_measured_and_what_sampled(filled: Reports) -> None:
     words = (
-        "CPU time is measured to a thread's last tick (4 ms at 250 Hz), and sampled where a process"
-        " is shorter"
+        "CPU time is measured up to a thread's last tick (4 ms at 250 Hz), and sampled for a"
+        " shorter process"
     )
     assert words in filled.run("flame", "build", "-o", "-").stderr
     assert words in filled.run("tree", "build", "--collapsed").stderr
@@ -638,7 +638,7 @@ def test_charging_for_part_of_a_lifetime_is_reported(filled: Reports) -> None:
     filled.warehouse.job(3, "late")
     filled.warehouse.stay(3, 1, since=15, how=1)
     assert (
-        "all of its usage is charged, as its counters were not read"
+        "all of its usage is charged, since its counters were not read"
         in filled.run("job", "late").stderr
     )
     filled.warehouse.process(77, start=5, seconds=None)

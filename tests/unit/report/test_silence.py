@@ -27,7 +27,7 @@ from tests.support.given import Warehouse
 HEARD = 1000
 NOW = given.REAL + (HEARD + 5) * SECOND
 LATER = NOW + 60 * SECOND
-HEARS_NOTHING = "the collector has stored nothing since "
+HEARS_NOTHING = "jobd has been silent since "
 
 
 @pytest.fixture(scope="module")

@@ -99,7 +99,7 @@ def test_tree_of_a_pid_is_the_newest_process_that_had_it_with_all_it_started(
     assert build.json("tree", "1004") == build.json("tree", "pid:1004")
     build.warehouse.process(50, start=900, pid=1004, comm="new")
     assert [row["command"] for row in build.json("tree", "1004")] == ["new"]
-    assert "pid 1004 was used 2 times; this is the newest" in build.run("tree", "1004").stderr
+    assert "2 processes had pid 1004; this is the newest" in build.run("tree", "1004").stderr
     for wrong in ("nope", "999999", "pid:x", "pid:12345"):
         with pytest.raises(UsageError):
             build.run("tree", wrong)
