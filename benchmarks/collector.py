@@ -91,7 +91,7 @@ class Run(NamedTuple):
 
     wall_s: float
     cpu_s: float
-    """Of the listener, until it had told or stored everything."""
+    """CPU time of the listener, until it had printed or stored everything."""
     peak_mib: float
     lost: int
 
@@ -105,7 +105,7 @@ class Listener(NamedTuple):
 
 
 def cpu_s(pid: int | None) -> float:
-    """CPU time of a process so far, with all its threads; 0 for nobody."""
+    """CPU time of a process so far, with all its threads; 0 if there is no process."""
     if pid is None:
         return 0.0
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -1,5 +1,5 @@
-"""Two unprivileged users who do to a jobd whatever they may, for benchmarks/soak.py; and somebody
-who asks it how it is.
+"""Two unprivileged users who load jobd as much as they may, and a third who asks for its status;
+for benchmarks/soak.py.
 
 Each is a process that was forked and has become that user: what it needs is imported before, since
 a checkout may stand where that user cannot read.
@@ -181,14 +181,12 @@ def defines(path: Path) -> None:
 
 
 class Asker:
-    """Somebody without any privilege who asks `status` twice a second; how long the answers took.
+    """An unprivileged user who asks `status` twice a second, and measures how long answers take.
 
-    Between `pause` and `resume` nobody answers, and nothing is counted that began or ended there.
+    Between `pause` and `resume` jobd does not run, so requests that touch that time do not count.
     """
 
-    _ROW = struct.Struct(
-        "=4Q"
-    )  # outages begun or ended, answers, longest in ns, answers that did not come
+    _ROW = struct.Struct("=4Q")  # outages started or ended, answers, longest in ns, missing answers
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -86,7 +86,7 @@ _NAMES = [b"command%d" % number for number in range(300)]
 
 
 class Candidate(NamedTuple):
-    """A process as both witnesses tell of it."""
+    """A process as both sources report it."""
 
     pid: int
     ppid: int
@@ -142,7 +142,7 @@ def write_records(path: Path, count: int) -> None:
 
 
 def write_lives(path: Path, count: int) -> None:
-    """A warehouse in which jobd heard each of them begin and end."""
+    """A warehouse in which jobd stored the start and end of each process."""
     with closing(database.open_for_writing(path)) as connection, database.transaction(connection):
         connection.execute("insert into host (id, name) values (1, ?)", (HOST,))
         connection.execute(

@@ -61,7 +61,7 @@ def measured(processes: int) -> dict[str, dict[str, float]]:
 
 
 def main() -> None:
-    """Measure and tell."""
+    """Measure and print."""
     numbers = [int(word) for word in sys.argv[1:] if word.isdigit()]
     found = measured(numbers[0] if numbers else PROCESSES)
     if "--json" in sys.argv:

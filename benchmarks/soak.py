@@ -138,7 +138,7 @@ class Soak:
         accounting.switch_on(self.pacct)
 
     def rotate_without_loss(self) -> None:
-        """As logrotate does: the kernel writes to the renamed file until it is told the new one."""
+        """As logrotate does: the kernel writes to the renamed file until accton names another."""
         self.shift()
         accounting.switch_on(self.pacct)
 
@@ -224,7 +224,7 @@ class Soak:
         assert longest_s <= LONGEST_ANSWER_S, f"an answer took {longest_s:.2f} s"
 
     def pacify(self) -> None:
-        """End the hostile users and who asks."""
+        """End the hostile users and the user who asks for the status."""
         end(self.others)
         self.others.clear()
 
@@ -274,7 +274,7 @@ class Soak:
         )
 
     def tell(self, seconds: float) -> None:
-        """Print what was done and how the books stand."""
+        """Print what was done, and whether the sums agree."""
         started = sum(one.started for one in self.rounds)
         answers, longest_s, missing = self.asker.told()
         print(

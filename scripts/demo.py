@@ -204,17 +204,17 @@ def wait_until(what: str, holds: Callable[[], object]) -> None:
 
 
 def prove(db: Path) -> None:
-    """The books balance: what is in jobs and what is in none make all that the kernel wrote, to the
-    last tick.
+    """The sums agree: jobs and what is in no job add up to all that the kernel wrote, to the last
+    tick.
     """
-    say("\nThe books (select * from reconciliation):\n")
+    say("\nThe reconciliation (select * from reconciliation):\n")
     with closing(sqlite3.connect(db)) as connection:
         cursor = connection.execute("select * from reconciliation")
         rows = [[column[0] for column in cursor.description], *map(list, cursor)]
     for row in rows:
         say("  " + "".join(f"{'-' if cell is None else cell:>14}" for cell in row))
     if any(row[-1] for row in rows[1:]):
-        raise DemoError("the books do not balance")
+        raise DemoError("the sums do not agree")
 
 
 def elsa(*arguments: str | Path) -> None:

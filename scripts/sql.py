@@ -5,7 +5,7 @@ elsa/report/query/rollup_source.py.
 
     scripts/sql.py [--check]
 
-`make sql` runs it after a change of those; `make lint` asks with --check whether somebody forgot.
+Run `make sql` after a change to those; `make lint` checks with --check that this was done.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def _of(words: str) -> list[str]:
 
 
 def _halves(operands: dict[str, str]) -> list[str]:
-    """Sums in two, which tell differences exactly however large they are."""
+    """Sums in halves, whose differences are exact whatever their size."""
     named = ((name, *Aggregate("sum", operand).halves) for name, operand in operands.items())
     return [
         text
