@@ -42,18 +42,24 @@ class Formatter(logging.Formatter):
 @click.command(cls=Command, context_settings=CONTEXT)
 @options.db
 @options.socket
+@click.option(
+    "--user",
+    metavar="NAME",
+    help="Started as root: go on as this user once everything is open that needs root.",
+)
 @click.option("--verbose", "-v", is_flag=True, help="Tell more.")
-def jobd(db: Path | None, socket: Path | None, verbose: bool) -> None:
+def jobd(db: Path | None, socket: Path | None, user: str | None, verbose: bool) -> None:
     """Hear every fork, exec and exit of this host and keep account of jobs. Runs in the foreground
     until TERM or INT.
 
-    Needs root (CAP_NET_ADMIN, and CAP_SYS_PTRACE to see every process), the host's own namespaces,
-    and a warehouse. Logs to stderr.
+    Needs root at the start (with --user, later only CAP_NET_ADMIN and CAP_SYS_PTRACE), the host's
+    own namespaces, and a warehouse. Logs to stderr.
 
     \b
     Examples:
       elsa jobd
       elsa jobd --db ./elsa.db --socket ./jobd.sock
+      elsa jobd --user elsa
       systemctl start elsa-jobd
     """
     from elsa.jobd.collector import collect
@@ -61,4 +67,4 @@ def jobd(db: Path | None, socket: Path | None, verbose: bool) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(Formatter())
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler])
-    collect(config.load({"db": db, "socket": socket}))
+    collect(config.load({"db": db, "socket": socket}), user)

@@ -52,6 +52,11 @@ class CgroupSource:
                 error,
             )
 
+    def skip(self) -> None:
+        """Drop the records that wait: what they report is about to be read from /proc."""
+        if self.events is not None:
+            self.events.drain()
+
     def close(self) -> None:
         """Stop listening."""
         if self.events is not None:

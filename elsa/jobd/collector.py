@@ -34,7 +34,7 @@ from elsa.jobd.event_reader import EventReader
 from elsa.jobd.helper_programs import HelperPrograms
 from elsa.jobd.requests import RequestHandler
 from elsa.jobd.spawner import Spawner
-from elsa.kernel import accounts, clocks
+from elsa.kernel import accounts, clocks, privileges
 from elsa.kernel.connector import Connector
 from elsa.kernel.procfs import Procfs
 from elsa.kernel.taskstats import TaskstatsSocket
@@ -64,6 +64,9 @@ HOLD_NS = 50 * MS
 CMDLINES_S = 1.0
 # How much more time the service manager is asked for while jobd waits for the warehouse.
 START_S = 60
+# What is needed later, by a user other than root: statistics of living processes (and the sockets
+# again, when the warehouse is replaced); /proc of other users.
+KEPT_CAPABILITIES = (privileges.CAP_NET_ADMIN, privileges.CAP_SYS_PTRACE)
 # Modules that are run as programs of their own.
 PROGRAMS = (define_job.__name__, redaction.__name__)
 
@@ -81,10 +84,16 @@ class Collector:
     """The daemon. `run` returns after a call of `stop`, normally by a signal."""
 
     def __init__(
-        self, config: Config, procfs: Procfs, spawner: Spawner, before: Collector | None = None
+        self,
+        config: Config,
+        procfs: Procfs,
+        spawner: Spawner,
+        cgroups: CgroupSource | None,
+        before: Collector | None = None,
     ) -> None:
         """`before` is the collector of a warehouse that was replaced: what it knows is carried over
-        to the new warehouse.
+        to the new warehouse. `cgroups` is the caller's to close; without it there are no automatic
+        jobs.
         """
         self._config = config
         self._spawner = spawner
@@ -92,20 +101,22 @@ class Collector:
         # The socket first: if another jobd runs, nothing must be changed.
         self._server = ControlServer(self._selector, config.socket, config.group, self._handle)
         try:
-            self._start(procfs, before)
+            self._start(procfs, cgroups, before)
         except BaseException:
             self._server.close()
             raise
 
-    def _start(self, procfs: Procfs, before: Collector | None) -> None:
+    def _start(
+        self, procfs: Procfs, cgroups: CgroupSource | None, before: Collector | None
+    ) -> None:
         """Start without a gap: the socket listens first, so events that come while the rest is set
         up wait in its queue.
         """
         config = self._config
         self._connector = Connector(config.receive_buffer_mib << 20)
         self._since_ns = clocks.monotonic_ns()
-        cgroups = _cgroup_source() if config.auto_jobs else None
-        self._cgroups = cgroups
+        if cgroups is not None and before is not None:
+            cgroups.skip()
         self._taskstats = _proven_taskstats() if config.taskstats else None
         start = partial(self._start_run, procfs, before)
         beginning, next_clock_id, taken = _until_writable(start) if before is None else start()
@@ -356,8 +367,6 @@ class Collector:
             self._connector.close()
             if self._taskstats is not None:
                 self._taskstats.close()
-            if self._cgroups is not None:
-                self._cgroups.close()
             self.counter_reader.close()
             self._alarm.close()
             self._selector.close()
@@ -529,27 +538,39 @@ def _proven_taskstats() -> TaskstatsSocket | None:
     return None
 
 
-def collect(config: Config) -> None:
-    """Run the daemon until it is to stop. Raises an ElsaError if it cannot start."""
+def collect(config: Config, user: str | None = None) -> None:
+    """Run the daemon until it is to stop, as this user once root is no longer needed. Raises an
+    ElsaError if it cannot start.
+    """
+    cgroups = _cgroup_source() if config.auto_jobs else None  # most kernels want root for it
+    with contextlib.closing(cgroups) if cgroups is not None else contextlib.nullcontext():
+        if user is not None:
+            privileges.become(user, KEPT_CAPABILITIES)
+        _collect(config, cgroups)
+
+
+def _collect(config: Config, cgroups: CgroupSource | None) -> None:
     # The warehouse is opened before the lock is taken for its clear errors: no folder, no
     # warehouse, wrong version.
     with contextlib.suppress(RetryError):
         database.open_for_writing(config.db).close()
     with locks.only(locks.COLLECTOR, config.db), contextlib.closing(Spawner(PROGRAMS)) as spawner:
-        collector = Collector(config, Procfs(), spawner)
+        collector = Collector(config, Procfs(), spawner, cgroups)
         # On a busy host this may take long; `start` waits again when it is needed.
         with contextlib.suppress(OSError):
             spawner.wait(START_S)
         while not collector.run():
-            collector = _for_new_warehouse(config, spawner, collector)
+            collector = _for_new_warehouse(config, spawner, cgroups, collector)
 
 
-def _for_new_warehouse(config: Config, spawner: Spawner, before: Collector) -> Collector:
+def _for_new_warehouse(
+    config: Config, spawner: Spawner, cgroups: CgroupSource | None, before: Collector
+) -> Collector:
     """A collector for the warehouse that replaced another, as soon as it can be opened."""
     reported = ""
     while True:
         try:
-            return Collector(config, Procfs(), spawner, before)
+            return Collector(config, Procfs(), spawner, cgroups, before)
         except ElsaError as error:
             if str(error) != reported:
                 log.error("%s; trying again", error)

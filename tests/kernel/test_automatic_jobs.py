@@ -17,12 +17,15 @@ import pytest
 from elsa.errors import ElsaError
 from elsa.kernel.cgroup_events import open_cgroup_events
 from elsa.kernel.cgroups import find_hierarchy
+from elsa.kernel.privileges import CAP_NET_ADMIN, CAP_SYS_PTRACE
+from elsa.state.codes import How
 from tests.support.elsa_host import Host, wait_until
 
 pytestmark = pytest.mark.kernel
 
 UNITS = 200
 CHILDREN = 3
+JOBS_AND_HOW = "select j.name, m.how from membership as m join job as j on j.id = m.job_id"
 
 
 @pytest.fixture
@@ -94,6 +97,11 @@ def enter(group: Path, seconds: float) -> subprocess.Popen[bytes]:
     return process
 
 
+def end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
+
+
 def members(group: Path) -> list[str]:
     return (group / "cgroup.procs").read_text().split()
 
@@ -108,8 +116,7 @@ def test_a_unit_restarted_while_jobd_is_down_is_two_jobs_and_one_that_ran_on_is_
         host.start()
         host.request("sync")
         host.stop()
-        first.kill()
-        first.wait()
+        end(first)
         (slice_ / "again").rmdir()
         (slice_ / "again").mkdir()
         second = enter(slice_ / "again", 60)
@@ -125,11 +132,9 @@ def test_a_unit_restarted_while_jobd_is_down_is_two_jobs_and_one_that_ran_on_is_
                 (8, process.pid) for process in (running, first, second)
             )
         finally:
-            second.kill()
-            second.wait()
+            end(second)
     finally:
-        running.kill()
-        running.wait()
+        end(running)
 
 
 def test_a_process_that_is_moved_while_it_runs_is_charged_to_each_job_for_its_part(
@@ -168,3 +173,27 @@ def test_a_process_that_is_moved_while_it_runs_is_charged_to_each_job_for_its_pa
         until_ns,
     )
     assert left[1:] == entered[1:]
+
+
+def test_a_jobd_that_dropped_its_privileges_has_events_of_groups_for_a_new_warehouse_too(
+    host: Host, slice_: Path
+) -> None:
+    for name in ("old", "new"):
+        (slice_ / name).mkdir()
+    host.start("--user", "root")
+    assert host.jobd is not None
+    status = Path(f"/proc/{host.jobd.pid}/status").read_text()
+    assert f"CapPrm:\t{1 << CAP_NET_ADMIN | 1 << CAP_SYS_PTRACE:016x}\n" in status
+    end(enter(slice_ / "old", 60))
+    host.request("sync")
+    assert ("cgroup/old", How.MOVED) in host.sql(JOBS_AND_HOW)
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{host.db}{suffix}").unlink(missing_ok=True)
+    host.elsa("db", "upgrade")
+    found = "has taken the place of ours"
+    wait_until("jobd uses the new warehouse", lambda: found in host.log.read_text(), 20)
+    wait_until("jobd answers", host._answers, 20)
+    end(enter(slice_ / "new", 60))
+    assert host.stop() == 0
+    assert ("cgroup/new", How.MOVED) in host.sql(JOBS_AND_HOW)
+    assert "no cgroup events" not in host.log.read_text()

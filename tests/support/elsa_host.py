@@ -94,13 +94,13 @@ class Host:
 
     # --- jobd
 
-    def start(self, **settings: object) -> None:
+    def start(self, *arguments: object, **settings: object) -> None:
         """Start jobd and wait until it answers; settings by their ELSA_ names, in lower case."""
         environ = self.environ | {
             f"ELSA_{name.upper()}": str(value) for name, value in settings.items()
         }
         with self.log.open("ab") as output:
-            self.jobd = self.popen("jobd", env=environ, stderr=output)
+            self.jobd = self.popen("jobd", *arguments, env=environ, stderr=output)
         wait_until("jobd answers", self._answers)
 
     def _answers(self) -> bool:
