@@ -294,7 +294,7 @@ OF_MEMBERS = _named(
         _if("u.part_life_whole = 1"),
         "charged whole",
         "of these, those charged for their whole life, as their counters were not read when"
-        " they came or left",
+        " they entered or left",
     ),
 )
 """Of the processes of jobs only."""

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Writes what the views of sql/ have in common, and the tables of measures and columns in docs/:
-the blocks between two comments, from elsa/measures.py, elsa/report/render/columns.py and
+"""Write the generated blocks of sql/ and the tables of measures and columns in docs/, each between
+two comments, from elsa/measures.py, elsa/report/render/columns.py and
 elsa/report/query/rollup_source.py.
 
     scripts/sql.py [--check]
 
-Run `make sql` after a change to those; `make lint` checks with --check that this was done.
+Run it with `make sql` after a change of those. `make lint` uses --check, which writes nothing and
+fails if a block is out of date.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import sys
 from collections.abc import Callable, Iterator
 from itertools import dropwhile
 from pathlib import Path
-from textwrap import indent
+from textwrap import fill, indent
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -36,87 +37,53 @@ _TABLE = re.compile(
     r"^(<!-- made by scripts/sql\.py: (\w+) -->\n)(?:.*\n)*?(?=<!-- to here -->)",
     flags=re.MULTILINE,
 )
-# What the reconciliation compares: the integers of records, by their columns, and of taskstats.
+# What the view reconciliation compares: the integers of table acct, with its columns, and those of
+# table usage.
 _RECORDED = {
     measure.name: measure.field
     for measure in MEASURES.values()
     if measure.source == "acct" and measure.name != "etime_ticks"
 }
-_TOLD = tuple(
+_OF_USAGE = tuple(
     measure.name
     for measure in MEASURES.values()
     if measure.source == "taskstats" and measure.fold == "sum"
 )
-_COUNTED = ("processes", "records", "with_usage")
-_COMPARED = (*_COUNTED[:2], *_RECORDED, _COUNTED[2], *_TOLD)
+_COMPARED = ("processes", "records", *_RECORDED, "with_usage", *_OF_USAGE)
+_WIDTH = 100
+# Before which words a line of SQL that is too long breaks: the first of these that it has.
+_BREAKS = (r"\+ (?:sum|iif)\(", r"(?<=, )sum\(", "(?:then|else|left join) ", "from ", "as ")
 
 
 def _of(words: str) -> list[str]:
-    """The figures that are meant by nothing, or by the first of them: from KEY."""
+    """All measures; after the words `from KEY`, those from KEY on."""
     first = words.removeprefix("from ").strip()
     return list(dropwhile(lambda key: first not in ("", key), MEASURES))
 
 
 def _halves(operands: dict[str, str]) -> list[str]:
-    """Sums in halves, whose differences are exact whatever their size."""
-    named = ((name, *Aggregate("sum", operand).halves) for name, operand in operands.items())
-    return [
-        text
-        for name, high, low in named
-        for text in (f"{high} as {name}_high", f"{low} as {name}_low")
-    ]
-
-
-def _compared() -> Iterator[str]:
-    """For each figure a row with what all, those in jobs and those in none have of it."""
-    for place, key in enumerate(_COMPARED):
-        sides = []
-        for alias, side in (("e", "all"), ("j", "jobs"), ("r", "none")):
-            high, low = (
-                ("0", f"{alias}.{key}")
-                if key in _COUNTED
-                else (f"{alias}.{key}_high", f"{alias}.{key}_low")
-            )
-            sides.append(f"{high} as {side}_high, {low} as {side}_low")
-        listed = ",\n    ".join([f"{place} as place, '{key}' as measure", *sides])
-        yield (
-            f"select\n    {listed}\nfrom everything as e\ncross join attributed as j\ncross join"
-            " rest as r"
-        )
-
-
-def _compared_pruned() -> Iterator[str]:
-    """The same of what was pruned in jobs, or in none."""
-    for place, key in enumerate(_COMPARED):
-        high, low = ("0", f"p.{key}") if key in _COUNTED else (f"p.{key}_high", f"p.{key}_low")
-        halves = [
-            f"{high} as all_high, {low} as all_low",
-            *(
-                f"case when p.in_job = {flag} then {high} end as {side}_high,"
-                f" case when p.in_job = {flag} then {low} end as {side}_low"
-                for flag, side in ((1, "jobs"), (0, "none"))
-            ),
-        ]
-        listed = ",\n    ".join([f"{place} as place, '{key}' as measure", *halves])
-        yield f"select\n    {listed}\nfrom gone as p"
+    """For a JSON object: each measure with its sum in two halves, which do not overflow."""
+    sums = {name: ", ".join(Aggregate("sum", text).halves) for name, text in operands.items()}
+    return [f"'{name}', json_array({halves})" for name, halves in sums.items()]
 
 
 def _union(table: str) -> str:
-    """The rows that add up to what is known by the keys of a rollup."""
+    """The rows that add up to all usage that is known, by the keys of a rollup."""
     columns = aggregates.parts(ROLLUPS[table].measures)
     return rollup_source.parts(table, Window(), [f"u.{name}" for name in columns], days=True).sql
 
 
 def _counter(alias: str, key: str) -> str:
-    """A counter of one process, as its column of table usage says it: where calls were cut down to
-    0, it says no more than that they were few.
+    """A counter of one process from its column of table usage. The kernel rounds system calls down
+    to a multiple of 1024 per thread, so 0 of them is unknown.
     """
     return f"nullif({alias}.{key}, 0)" if key.endswith("_syscalls") else f"{alias}.{key}"
 
 
 def _charge(measure: Measure) -> str:
-    """What a process used between its entries and leaves, from its counters `b` then, and `u` at
-    its end. Snapshots know calls exactly, the end knows nothing of 0.
+    """What a process used while it was a member: from the counter snapshots `b` at its entries and
+    leaves, and its counters `u` at its end. Snapshots count system calls exactly; at the end 0 of
+    them is unknown.
     """
     key, column = measure.rolled, f"b.{measure.column}"
     charge = f"max(0, sum(b.sign * {column}) + iif(pj.at_end, u.{key}, 0))"
@@ -125,7 +92,7 @@ def _charge(measure: Measure) -> str:
     return f"'{key}', case when count({column}) = count(*)\n    then {charge} end"
 
 
-# By the first word after the colon: lists of columns, or whole text.
+# What each first word after the colon writes: a list of columns, or the whole text.
 LISTS: dict[str, Callable[[str], list[str]]] = {
     "rows": lambda words: [f"{aggregates.of_rows(MEASURES[key])} as {key}" for key in _of(words)],
     "parts": lambda words: [f"{aggregates.of_sums(MEASURES[key])} as {key}" for key in _of(words)],
@@ -145,15 +112,16 @@ LISTS: dict[str, Callable[[str], list[str]]] = {
         for key in _of(words)
     ],
     "class": lambda keys: [f"{aggregates.of_rows(OF_AUDIT[key])} as {key}" for key in keys.split()],
-    "halves-of-records": lambda alias: _halves(
+    "halves-of-acct": lambda alias: _halves(
         {key: f"{alias}.{column}" for key, column in _RECORDED.items()}
     ),
-    "halves-of-usage": lambda alias: _halves({key: _counter(alias, key) for key in _TOLD}),
-    "halves": lambda alias: _halves({key: f"{alias}.{key}" for key in (*_RECORDED, *_TOLD)}),
+    "halves-of-usage": lambda alias: _halves({key: _counter(alias, key) for key in _OF_USAGE}),
+    "halves-of-records": lambda alias: _halves({key: f"{alias}.{key}" for key in _RECORDED}),
+    "halves": lambda alias: _halves({key: f"{alias}.{key}" for key in (*_RECORDED, *_OF_USAGE)}),
 }
 TEXTS: dict[str, Callable[[str], str]] = {
     "union": _union,
-    "compared": lambda _: "\nunion all\n".join([*_compared(), *_compared_pruned()]),
+    "compared": lambda _: fill(", ".join(f"'{key}'" for key in _COMPARED), 80),
 }
 
 
@@ -162,13 +130,13 @@ def _row(*cells: str) -> str:
 
 
 def _source(measure: Measure) -> str:
-    """Which kernel struct and field says it."""
+    """The kernel's struct and field that a measure is from."""
     struct = measure.source.replace("both", "taskstats or acct")
     return f"{struct}: {measure.field}" if measure.field else struct
 
 
 def _columns() -> Iterator[str]:
-    """All that reports can show."""
+    """The table of all columns of reports."""
     yield _row("column", "heading", "unit", "source", "meaning") + "|---|---|---|---|---|\n"
     measures = MEASURES | OF_MEMBERS
     for key, column in COLUMNS.items():
@@ -179,7 +147,7 @@ def _columns() -> Iterator[str]:
 
 
 def _measures() -> Iterator[str]:
-    """All that is added up over processes."""
+    """The table of all measures."""
     yield _row("column", "unit", "adds up", "in rollups", "source", "meaning")
     yield "|---|---|---|---|---|---|\n"
     for measure in (MEASURES | OF_MEMBERS).values():
@@ -196,32 +164,49 @@ def _measures() -> Iterator[str]:
 TABLES = {"columns": _columns, "measures": _measures}
 
 
-def table(found: re.Match[str]) -> str:
-    """A table of a document as it should be."""
-    return found[1] + "".join(TABLES[found[2]]())
+def table(match: re.Match[str]) -> str:
+    """A table of a document, up to date."""
+    return match[1] + "".join(TABLES[match[2]]())
+
+
+def _wrapped(line: str, margin: str = "") -> str:
+    """A line of SQL, continued on indented lines where it is too long."""
+    if len(line) <= _WIDTH:
+        return line
+    margin = margin or " " * (len(line) - len(line.lstrip()) + 4)
+    for words in _BREAKS:
+        places = [
+            match.start()
+            for match in re.finditer(f"(?<=\\S ){words}", line)
+            if match.start() <= _WIDTH
+        ]
+        if places:
+            head, tail = line[: places[-1]].rstrip(), margin + line[places[-1] :]
+            return f"{_wrapped(head, margin)}\n{_wrapped(tail, margin)}"
+    raise SystemExit(f"no place to break a line that is too long:\n{line}")
 
 
 def written(text: str) -> str:
-    """A view with its blocks as they should be."""
+    """A view with its blocks up to date."""
 
-    def block(found: re.Match[str]) -> str:
-        margin, what, after = found.groups()
+    def block(match: re.Match[str]) -> str:
+        margin, what, after = match.groups()
         kind, _, words = what.partition(" ")
         comma = "" if after == "from" or after.startswith(")") else ","
         body = TEXTS[kind](words) if kind in TEXTS else ",\n".join(LISTS[kind](words)) + comma
-        return (
-            f"{margin}-- made by scripts/sql.py: {what}\n{indent(body, margin)}\n{margin}-- to"
-            " here\n"
+        lines = [_wrapped(line) for line in indent(body, margin).splitlines()]
+        return "\n".join(
+            [f"{margin}-- made by scripts/sql.py: {what}", *lines, f"{margin}-- to here\n"]
         )
 
     new, blocks = _BLOCK.subn(block, text + ";\n")
     if blocks != text.count("scripts/sql.py:") or blocks != text.count("-- to here"):
-        raise SystemExit(f"a mark of a block is damaged in:\n{text[:200]}")
+        raise SystemExit(f"the comments around a generated block are damaged in:\n{text[:200]}")
     return new.removesuffix(";\n")
 
 
 def main() -> int:
-    """Write what is not as it should be, or only say so."""
+    """Write the files that are out of date, or with --check only name them."""
     changed = {}
     for path in sorted([*ROOT.glob("sql/*/*.sql"), *ROOT.glob("docs/*.md")]):
         text = path.read_text(encoding="utf-8")
@@ -233,9 +218,7 @@ def main() -> int:
             path.write_text(new, encoding="utf-8")
         return 0
     for path in changed:
-        print(
-            f"{path.relative_to(ROOT)} is not as elsa/measures.py has it: make sql", file=sys.stderr
-        )
+        print(f"{path.relative_to(ROOT)} is out of date; run: make sql", file=sys.stderr)
     return 1 if changed else 0
 
 

@@ -113,13 +113,13 @@ def chosen(rollup: Rollup, hours: str) -> list[str]:
     """
     if rollup.hour == "ended_hour":
         return [f"u.ended_hour in ({hours})"]
-    left = (
-        f"u.process_id in (select m.process_id from membership as m where m.left_hour in ({hours}))"
+    left = f"""u.process_id in (
+        select m.process_id from membership as m
+        where m.left_hour in ({hours})
     )
-    return [
-        f"u.until_ns is null and u.ended_hour in ({hours})",
-        f"{left} and u.until_ns is not null and u.out_hour in ({hours})",
-    ]
+    and u.until_ns is not null
+    and u.out_hour in ({hours})"""
+    return [f"u.until_ns is null and u.ended_hour in ({hours})", left]
 
 
 class RollupScheduler:

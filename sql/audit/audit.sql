@@ -1,5 +1,5 @@
--- Grain: one row per class: how far the connector and accounting agree. The processes of all
--- classes are all incarnations, the records of all classes but self all records that count.
+-- Grain: one row per class: how far the connector and accounting agree. processes adds up to all
+-- incarnations; records, without class self, to all records that are counted.
 with summed as (
     select
         s.class,

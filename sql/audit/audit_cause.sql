@@ -1,11 +1,12 @@
--- Grain: one row per cause that the reconciliation of the two witnesses knows, in words.
+-- Grain: one row per likely cause why a process was not seen by both sources (the connector and
+-- accounting), or not with certainty. why is the cause in words.
 select
     'reboot' as cause,
-    'it ran when the machine went down, so no record was written' as why
+    'it still ran when the machine went down, so no record was written' as why
 union all
 select
     'unjoined' as cause,
-    'a record of its pid from then is joined to no process and may be its own' as why
+    'a record of its pid and time is joined to no process and may be its own' as why
 union all
 select
     'never' as cause,
@@ -21,7 +22,8 @@ select
 union all
 select
     'between' as cause,
-    'no record, but some before and after: accounting was off or suspended (disk full, kernel.acct), or lost it' as why
+    'no record, but some before and after: accounting was off or suspended'
+    || ' (disk full, kernel.acct), or lost it' as why
 union all
 select
     'earlier_boot' as cause,
@@ -29,11 +31,11 @@ select
 union all
 select
     'before' as cause,
-    'before the collector was first started on this host, or about then' as why
+    'before the collector was first started on this host, or at about that time' as why
 union all
 select
     'boot' as cause,
-    'the machine had booted and the collector did not listen yet' as why
+    'the machine had booted and the collector was not listening yet' as why
 union all
 select
     'shutdown' as cause,
@@ -41,7 +43,8 @@ select
 union all
 select
     'crash' as cause,
-    'the machine or the collector was stopped without notice (power cut, kill): what was not on disk yet is lost' as why
+    'the machine or the collector was stopped without notice (power cut, kill):'
+    || ' what was not on disk yet is lost' as why
 union all
 select
     'down' as cause,

@@ -1,8 +1,8 @@
--- Grain: one row per hour (since 1970, real time; NULL for what has not ended), boot, class and
--- before_first_start, with sums over what ended in the hour; several rows may have the same key, so
--- add them up. minutes has a bit for each minute of the hour in which a process ended. compared
--- counts the processes whose CPU time both sources know. Hours that are rolled up come from
--- rollup_audit, all others from the processes and records themselves.
+-- Grain: one row per hour (since 1970, real time; NULL for processes that still run), boot, class
+-- and before_first_start, with sums over the processes and records that ended in the hour. Several
+-- rows may have the same key: add them up. minutes has a bit for each minute of the hour in which a
+-- process ended. compared counts the processes whose CPU time both sources report. Hours that are
+-- rolled up come from rollup_audit, all others from the processes and records themselves.
 select
     r.hour,
     r.boot_id,
@@ -30,8 +30,14 @@ select
     sum(distinct 1 << (u.ended_ns / 60000000000 % 60)) as minutes,
     -- made by scripts/sql.py: class compared compared_ns compared_ticks
     count(case when u.provenance = 'taskstats' and u.acct_id is not null then 1 end) as compared,
-    sum((case when u.provenance = 'taskstats' and u.acct_id is not null then u.user_ns + u.system_ns end) >> 32) * 4294967296 + sum((case when u.provenance = 'taskstats' and u.acct_id is not null then u.user_ns + u.system_ns end) & 4294967295) as compared_ns,
-    sum((case when u.provenance = 'taskstats' and u.acct_id is not null then u.utime_ticks + u.stime_ticks end) >> 32) * 4294967296 + sum((case when u.provenance = 'taskstats' and u.acct_id is not null then u.utime_ticks + u.stime_ticks end) & 4294967295) as compared_ticks
+    sum((case when u.provenance = 'taskstats' and u.acct_id is not null
+        then u.user_ns + u.system_ns end) >> 32) * 4294967296
+        + sum((case when u.provenance = 'taskstats' and u.acct_id is not null
+        then u.user_ns + u.system_ns end) & 4294967295) as compared_ns,
+    sum((case when u.provenance = 'taskstats' and u.acct_id is not null
+        then u.utime_ticks + u.stime_ticks end) >> 32) * 4294967296
+        + sum((case when u.provenance = 'taskstats' and u.acct_id is not null
+        then u.utime_ticks + u.stime_ticks end) & 4294967295) as compared_ticks
     -- to here
 from incarnation_usage as u
 where u.ended_hour in (select h.hour from hour_without_rollup as h)
@@ -53,8 +59,14 @@ select
     null as minutes,
     -- made by scripts/sql.py: class compared compared_ns compared_ticks
     count(case when u.provenance = 'taskstats' and u.acct_id is not null then 1 end) as compared,
-    sum((case when u.provenance = 'taskstats' and u.acct_id is not null then u.user_ns + u.system_ns end) >> 32) * 4294967296 + sum((case when u.provenance = 'taskstats' and u.acct_id is not null then u.user_ns + u.system_ns end) & 4294967295) as compared_ns,
-    sum((case when u.provenance = 'taskstats' and u.acct_id is not null then u.utime_ticks + u.stime_ticks end) >> 32) * 4294967296 + sum((case when u.provenance = 'taskstats' and u.acct_id is not null then u.utime_ticks + u.stime_ticks end) & 4294967295) as compared_ticks
+    sum((case when u.provenance = 'taskstats' and u.acct_id is not null
+        then u.user_ns + u.system_ns end) >> 32) * 4294967296
+        + sum((case when u.provenance = 'taskstats' and u.acct_id is not null
+        then u.user_ns + u.system_ns end) & 4294967295) as compared_ns,
+    sum((case when u.provenance = 'taskstats' and u.acct_id is not null
+        then u.utime_ticks + u.stime_ticks end) >> 32) * 4294967296
+        + sum((case when u.provenance = 'taskstats' and u.acct_id is not null
+        then u.utime_ticks + u.stime_ticks end) & 4294967295) as compared_ticks
     -- to here
 from incarnation_usage as u
 where u.ended_hour is null

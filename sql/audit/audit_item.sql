@@ -1,7 +1,7 @@
 -- Grain: one row per incarnation, plus one row (process_id NULL) per accounting record that is
--- joined to none, those included that acct(2) writes about its own caller. So every incarnation and
--- every record stands here exactly once, in one class. ended_ns is real; of a record without a
--- process it is known to the second.
+-- joined to none, including those that acct(2) writes about its own caller. So every incarnation
+-- and every record is here exactly once, in one class. ended_ns is real time; without a process it
+-- is known to the second.
 select
     u.process_id,
     u.acct_id,

@@ -1,6 +1,6 @@
 -- Grain: one row per period of time in which only one source saw processes, or both saw them but
 -- not with certainty, for one likely cause. What ended before the collector was first started is
--- one period per boot, and is not in audit_unconfirmed.
+-- one period per boot, with the number 0, and is not in audit_unconfirmed.
 with period as (
     select
         d.boot_id,

@@ -3,8 +3,9 @@
 -- are not in it (see audit_period). period numbers the rows that belong together, within boot,
 -- class and cause: a new period starts where a process that both sources saw ended in a minute
 -- between the minutes in which the previous row and this row ended.
-with loose as (
-    -- records that are joined to none, by pid
+with unjoined as (
+    -- by pid: the period of the records that are joined to no process, with the 2 s that times of
+    -- joined records may differ
     select
         f.host_id,
         a.pid,
@@ -16,7 +17,7 @@ with loose as (
     where
         a.process_id is null
         and a.join_outcome <> 3
-        -- for the index
+        -- lets SQLite use the index of such records
         and a.ended_hour is not null
     group by
         f.host_id,
@@ -34,7 +35,7 @@ recorded_of_boot as materialized (
 ),
 
 recorded as (
-    -- between which times records were written, as far as they have been read
+    -- from when to when records were written, of the records that were ingested
     select
         r.host_id,
         min(r.first_ns) as first_ns,
@@ -52,13 +53,14 @@ recorded as (
             l.host_id,
             l.first_ns + 2000000000 as first_ns,
             l.last_ns - 2000000000 as last_ns
-        from loose as l
+        from unjoined as l
     ) as r
     group by r.host_id
 ),
 
-heard as (
-    -- heard_before: the collector had run on this host before this boot
+listened as (
+    -- from when to when the collector listened; listened_before: it had run on this host before
+    -- this boot
     select
         b.id as boot_id,
         min(c.since_ns) as since_ns,
@@ -71,7 +73,7 @@ heard as (
             where
                 e.host_id = b.host_id
                 and e.id < b.id
-        ) as heard_before
+        ) as listened_before
     from boot as b
     left join collector as c
         on c.boot_id = b.id
@@ -79,8 +81,7 @@ heard as (
 ),
 
 crashed as (
-    -- boots that ended without notice: of what ended in the last minute before the records need not
-    -- have been on disk yet
+    -- boots that ended without notice: records of the last minute before may not have been on disk
     select
         g.boot_id,
         max(g.from_ns) - 60000000000 as since_ns
@@ -88,7 +89,6 @@ crashed as (
     where g.kind = 'crash'
     group by g.boot_id
 ),
-
 
 placed as (
     select
@@ -103,14 +103,19 @@ placed as (
         u.end_source,
         h.since_ns,
         h.heard_ns,
-        h.heard_before,
+        h.listened_before,
         u.end_ns >= k.since_ns and u.ended_ns >= coalesce(o.last_ns, 0) as unsynced,
-        -- The fork is what was missed. Records tell its second, and joining allows some more, so
-        -- gaps within 4 s of it count.
+        -- The fork was missed. Records give its time to the second, and joining allows some more
+        -- seconds, so gaps within 4 s of it count.
         case
             when u.class <> 'only_connector'
                 then (
-                    select min(case when g.kind in ('boot', 'shutdown', 'crash', 'down') then g.kind else 'lost' end)
+                    select min(
+                        case
+                            when g.kind in ('boot', 'shutdown', 'crash', 'down') then g.kind
+                            else 'lost'
+                        end
+                    )
                     from gap as g
                     where
                         g.boot_id = u.boot_id
@@ -124,7 +129,7 @@ placed as (
         on u.process_id = d.process_id
     left join boot as b
         on b.id = u.boot_id
-    left join heard as h
+    left join listened as h
         on h.boot_id = u.boot_id
     left join crashed as k
         on k.boot_id = u.boot_id
@@ -153,18 +158,18 @@ caused as (
                     else 'between'
                 end
             when d.gap_cause is not null then d.gap_cause
-            -- Of the second in which the collector started a gap is the better guess; and in its
-            -- first seconds nobody can tell whose records those of processes that had just ended
-            -- are.
-            when d.since_ns is null or d.start_ns < d.since_ns + case d.class when 'uncertain' then 4000000000 else 0 end
-                then case when d.heard_before then 'boot' else 'before' end
+            -- In the second in which the collector started, a gap is the likelier cause. In its
+            -- first seconds a record may also be that of a process that had just ended.
+            when d.since_ns is null or d.start_ns < d.since_ns
+                + case d.class when 'uncertain' then 4000000000 else 0 end
+                then case when d.listened_before then 'boot' else 'before' end
             when d.start_ns + 2000000000 > d.heard_ns then 'down'
             else 'unexplained'
         end as cause
     from placed as d
     left join recorded as r
         on r.host_id = d.host_id
-    left join loose as l
+    left join unjoined as l
         on l.host_id = d.host_id
         and l.pid = d.pid
 ),
@@ -173,12 +178,16 @@ preceded as (
     select
         c.*,
         c.ended_ns / 60000000000 as minute,
-        lag(c.ended_ns / 60000000000) over (partition by c.boot_id, c.class, c.cause order by c.ended_ns, c.process_id) as minute_before
+        lag(c.ended_ns / 60000000000) over cluster as minute_before
     from caused as c
+    window cluster as (
+        partition by c.boot_id, c.class, c.cause
+        order by c.ended_ns, c.process_id
+    )
 ),
 
 both as materialized (
-    -- the minutes in which such processes ended that both saw
+    -- the minutes in which processes ended that both sources saw
     select
         s.boot_id,
         s.hour,
@@ -225,7 +234,7 @@ marked as (
                     and s.hour > p.minute_before / 60
                     and s.hour < p.minute / 60
             )
-        end as begins
+        end as starts_period
     from preceded as p
 )
 
@@ -239,9 +248,13 @@ select
     m.cause,
     k.why,
     m.ended_ns,
-    1 + sum(m.begins) over (partition by m.boot_id, m.class, m.cause order by m.ended_ns, m.process_id) as period
+    1 + sum(m.starts_period) over cluster as period
 from marked as m
 join audit_cause as k
     on k.cause = m.cause
 left join host as h
     on h.id = m.host_id
+window cluster as (
+    partition by m.boot_id, m.class, m.cause
+    order by m.ended_ns, m.process_id
+)

@@ -11,7 +11,10 @@ select
 from incarnation_usage as u
 where
     u.ended_hour in (select h.hour from hour_without_rollup as h)
-    and (u.class in ('uncertain', 'only_connector') or u.class = 'only_acct' and u.before_first_start = 0)
+    and (
+        u.class in ('uncertain', 'only_connector')
+        or u.class = 'only_acct' and u.before_first_start = 0
+    )
 union all
 select
     u.process_id,
@@ -19,4 +22,7 @@ select
 from incarnation_usage as u
 where
     u.ended_hour is null
-    and (u.class in ('uncertain', 'only_connector') or u.class = 'only_acct' and u.before_first_start = 0)
+    and (
+        u.class in ('uncertain', 'only_connector')
+        or u.class = 'only_acct' and u.before_first_start = 0
+    )

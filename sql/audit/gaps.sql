@@ -1,6 +1,6 @@
 -- Grain: one row per known loss: what may be missing, between which times (of a boot) or bytes (of
--- an accounting file). NULL times are unknown; real times are by the clock that held when the gap
--- began.
+-- an accounting file). Times that are unknown are NULL; real times are by the clock at the start of
+-- the gap.
 with timed as (
     select
         g.id as gap_id,
@@ -58,7 +58,8 @@ select
     timed.to_ns,
     timed.from_ns + timed.offset_ns as started_ns,
     timed.to_ns + timed.offset_ns as ended_ns,
-    strftime('%Y-%m-%dT%H:%M:%fZ', (timed.from_ns + timed.offset_ns) / 1e9, 'unixepoch') as started_at,
+    strftime('%Y-%m-%dT%H:%M:%fZ', (timed.from_ns + timed.offset_ns) / 1e9, 'unixepoch')
+        as started_at,
     strftime('%Y-%m-%dT%H:%M:%fZ', (timed.to_ns + timed.offset_ns) / 1e9, 'unixepoch') as ended_at,
     (timed.to_ns - timed.from_ns) / 1e9 as duration_s,
     timed.lost,

@@ -1,6 +1,6 @@
 -- Grain: one row per job, command and forked_only: what command_usage is for the host, within one
--- job. The commands of pruned processes are no longer known: they are one row of their job, with
--- pruned 1 and no command. So the rows of a job add up to job_usage.
+-- job. The commands of pruned processes are no longer known: these processes are one row of
+-- their job, with pruned 1 and no command. So the rows of a job add up to job_usage.
 select
     u.job_id,
     u.command,
@@ -13,7 +13,8 @@ select
     count(case when u.state = 'ended' and u.acct_id is null then 1 end) as without_record,
     count(case when u.record = 'uncertain' then 1 end) as uncertain,
     count(case when u.process_id is null then u.acct_id end) as unjoined,
-    (sum(((u.elapsed_ns + 500) / 1000) >> 32) * 4294967296 + sum(((u.elapsed_ns + 500) / 1000) & 4294967295)) / 1e6 as elapsed_s,
+    (sum(((u.elapsed_ns + 500) / 1000) >> 32) * 4294967296
+        + sum(((u.elapsed_ns + 500) / 1000) & 4294967295)) / 1e6 as elapsed_s,
     sum(u.etime_ticks >> 32) * 4294967296 + sum(u.etime_ticks & 4294967295) as etime_ticks,
     sum(u.utime_ticks >> 32) * 4294967296 + sum(u.utime_ticks & 4294967295) as utime_ticks,
     sum(u.stime_ticks >> 32) * 4294967296 + sum(u.stime_ticks & 4294967295) as stime_ticks,
@@ -23,10 +24,12 @@ select
     count(case when u.provenance = 'acct' then 1 end) as with_ticks,
     count(case when u.provenance is null then 1 end) as without_usage,
     count(case when u.usage_complete = 0 then 1 end) as usage_partial,
-    count(case when u.provenance = 'taskstats' and coalesce(u.run_ns, 0) < u.tick_ns then 1 end) as sampled,
+    count(case when u.provenance = 'taskstats' and coalesce(u.run_ns, 0) < u.tick_ns
+        then 1 end) as sampled,
     (sum(u.user_ns >> 32) * 4294967296 + sum(u.user_ns & 4294967295)) / 1e9 as user_s,
     (sum(u.system_ns >> 32) * 4294967296 + sum(u.system_ns & 4294967295)) / 1e9 as system_s,
-    (sum((u.user_ns + u.system_ns) >> 32) * 4294967296 + sum((u.user_ns + u.system_ns) & 4294967295)) / 1e9 as cpu_s,
+    (sum((u.user_ns + u.system_ns) >> 32) * 4294967296
+        + sum((u.user_ns + u.system_ns) & 4294967295)) / 1e9 as cpu_s,
     sum(u.minor_faults >> 32) * 4294967296 + sum(u.minor_faults & 4294967295) as minor_faults,
     sum(u.major_faults >> 32) * 4294967296 + sum(u.major_faults & 4294967295) as major_faults,
     sum(u.threads >> 32) * 4294967296 + sum(u.threads & 4294967295) as threads,
@@ -43,15 +46,20 @@ select
     sum(u.write_syscalls >> 32) * 4294967296 + sum(u.write_syscalls & 4294967295) as write_syscalls,
     sum(u.read_bytes >> 32) * 4294967296 + sum(u.read_bytes & 4294967295) as read_bytes,
     sum(u.write_bytes >> 32) * 4294967296 + sum(u.write_bytes & 4294967295) as write_bytes,
-    sum(u.cancelled_write_bytes >> 32) * 4294967296 + sum(u.cancelled_write_bytes & 4294967295) as cancelled_write_bytes,
+    sum(u.cancelled_write_bytes >> 32) * 4294967296
+        + sum(u.cancelled_write_bytes & 4294967295) as cancelled_write_bytes,
     sum(u.nvcsw >> 32) * 4294967296 + sum(u.nvcsw & 4294967295) as nvcsw,
     sum(u.nivcsw >> 32) * 4294967296 + sum(u.nivcsw & 4294967295) as nivcsw,
     sum(u.cpu_delay_ns >> 32) * 4294967296 + sum(u.cpu_delay_ns & 4294967295) as cpu_delay_ns,
     sum(u.blkio_delay_ns >> 32) * 4294967296 + sum(u.blkio_delay_ns & 4294967295) as blkio_delay_ns,
-    sum(u.swapin_delay_ns >> 32) * 4294967296 + sum(u.swapin_delay_ns & 4294967295) as swapin_delay_ns,
-    sum(u.reclaim_delay_ns >> 32) * 4294967296 + sum(u.reclaim_delay_ns & 4294967295) as reclaim_delay_ns,
-    sum(u.thrashing_delay_ns >> 32) * 4294967296 + sum(u.thrashing_delay_ns & 4294967295) as thrashing_delay_ns,
-    sum(u.compact_delay_ns >> 32) * 4294967296 + sum(u.compact_delay_ns & 4294967295) as compact_delay_ns,
+    sum(u.swapin_delay_ns >> 32) * 4294967296
+        + sum(u.swapin_delay_ns & 4294967295) as swapin_delay_ns,
+    sum(u.reclaim_delay_ns >> 32) * 4294967296
+        + sum(u.reclaim_delay_ns & 4294967295) as reclaim_delay_ns,
+    sum(u.thrashing_delay_ns >> 32) * 4294967296
+        + sum(u.thrashing_delay_ns & 4294967295) as thrashing_delay_ns,
+    sum(u.compact_delay_ns >> 32) * 4294967296
+        + sum(u.compact_delay_ns & 4294967295) as compact_delay_ns,
     sum(u.irq_delay_ns >> 32) * 4294967296 + sum(u.irq_delay_ns & 4294967295) as irq_delay_ns
     -- to here
 from job_process_usage as u
@@ -102,15 +110,20 @@ select
     sum(u.write_syscalls >> 32) * 4294967296 + sum(u.write_syscalls & 4294967295) as write_syscalls,
     sum(u.read_bytes >> 32) * 4294967296 + sum(u.read_bytes & 4294967295) as read_bytes,
     sum(u.write_bytes >> 32) * 4294967296 + sum(u.write_bytes & 4294967295) as write_bytes,
-    sum(u.cancelled_write_bytes >> 32) * 4294967296 + sum(u.cancelled_write_bytes & 4294967295) as cancelled_write_bytes,
+    sum(u.cancelled_write_bytes >> 32) * 4294967296
+        + sum(u.cancelled_write_bytes & 4294967295) as cancelled_write_bytes,
     sum(u.nvcsw >> 32) * 4294967296 + sum(u.nvcsw & 4294967295) as nvcsw,
     sum(u.nivcsw >> 32) * 4294967296 + sum(u.nivcsw & 4294967295) as nivcsw,
     sum(u.cpu_delay_ns >> 32) * 4294967296 + sum(u.cpu_delay_ns & 4294967295) as cpu_delay_ns,
     sum(u.blkio_delay_ns >> 32) * 4294967296 + sum(u.blkio_delay_ns & 4294967295) as blkio_delay_ns,
-    sum(u.swapin_delay_ns >> 32) * 4294967296 + sum(u.swapin_delay_ns & 4294967295) as swapin_delay_ns,
-    sum(u.reclaim_delay_ns >> 32) * 4294967296 + sum(u.reclaim_delay_ns & 4294967295) as reclaim_delay_ns,
-    sum(u.thrashing_delay_ns >> 32) * 4294967296 + sum(u.thrashing_delay_ns & 4294967295) as thrashing_delay_ns,
-    sum(u.compact_delay_ns >> 32) * 4294967296 + sum(u.compact_delay_ns & 4294967295) as compact_delay_ns,
+    sum(u.swapin_delay_ns >> 32) * 4294967296
+        + sum(u.swapin_delay_ns & 4294967295) as swapin_delay_ns,
+    sum(u.reclaim_delay_ns >> 32) * 4294967296
+        + sum(u.reclaim_delay_ns & 4294967295) as reclaim_delay_ns,
+    sum(u.thrashing_delay_ns >> 32) * 4294967296
+        + sum(u.thrashing_delay_ns & 4294967295) as thrashing_delay_ns,
+    sum(u.compact_delay_ns >> 32) * 4294967296
+        + sum(u.compact_delay_ns & 4294967295) as compact_delay_ns,
     sum(u.irq_delay_ns >> 32) * 4294967296 + sum(u.irq_delay_ns & 4294967295) as irq_delay_ns
     -- to here
 from rollup_job_ready as u

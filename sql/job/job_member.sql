@@ -2,7 +2,7 @@
 -- are one row, from the entry of the first (since_ns) to the leave of the last (until_ns), both
 -- monotonic: since_ns 0 is "from its start", until_ns NULL "to its end". There is no `group by`, so
 -- that a condition on job_id or process_id reaches the keys of membership from any query.
-with stay as (
+with first_membership as (
     select
         m.job_id,
         m.process_id,
@@ -14,8 +14,8 @@ with stay as (
             where
                 s.job_id = m.job_id
                 and s.process_id = m.process_id
-        ) as stays,
-        -- the stay that began last ended last
+        ) as memberships,
+        -- the membership that started last ended last
         (
             select s.until_ns
             from membership as s
@@ -36,10 +36,11 @@ with stay as (
                 and s.since_ns < m.since_ns
         )
 )
+
 select
-    stay.job_id,
-    stay.process_id,
-    case stay.how
+    f.job_id,
+    f.process_id,
+    case f.how
         when 1 then 'added'
         when 2 then 'inherited'
         when 3 then 'launched'
@@ -49,8 +50,11 @@ select
         when 7 then 'sampled'
         when 8 then 'present'
     end as how,
-    stay.since_ns,
-    stay.until_ns,
-    stay.stays,
-    case when stay.since_ns <> 0 or stay.stays > 1 or stay.until_ns is not null then 1 else 0 end as part_life
-from stay
+    f.since_ns,
+    f.until_ns,
+    f.memberships,
+    case
+        when f.since_ns <> 0 or f.memberships > 1 or f.until_ns is not null then 1
+        else 0
+    end as part_life
+from first_membership as f

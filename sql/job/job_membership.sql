@@ -1,6 +1,6 @@
 -- Grain: one row per membership of an incarnation in a job, in words and real times: how and when
--- it entered, and when it left. since_at is its start where it was a member from its start;
--- until_at is NULL where it stayed to its end.
+-- the process entered, and when it left. since_at is the start of the process where it was a member
+-- from its start; until_at is NULL where it was a member to its end.
 select
     m.job_id,
     j.name,

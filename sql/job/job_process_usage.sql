@@ -6,15 +6,15 @@
 -- charged (part_life_whole = 1). A process in several jobs has a row in each, so never sum this
 -- over jobs: see reconciliation.
 with member as (
-    -- charge is what the counters say of its time in the job, one JSON object in which null is
-    -- unknown; it is NULL where not every entry and leave has its snapshot. json_each stands in for
-    -- the lateral join that SQLite does not have: the snapshots of a member are read once.
+    -- charge is a JSON object of what the process used while it was a member, in which null is
+    -- unknown; it is NULL where not every entry and leave has its snapshot. json_each replaces the
+    -- lateral join that SQLite does not have, so that the snapshots of a member are read once.
     select
         pj.job_id,
         pj.how,
         pj.since_ns,
         pj.until_ns,
-        pj.stays,
+        pj.memberships,
         pj.part_life,
         u.*,
         c.value as charge,
@@ -24,7 +24,7 @@ with member as (
         on u.process_id = pj.process_id
     left join json_each((
         select json_array(json_object(
-            -- up to the leaves
+            -- up to each leave
             'user_us', sum(b.edge * b.utime_us),
             'user_and_system_us', sum(b.edge * (b.utime_us + b.stime_us)),
             'cpu_ns', case when count(coalesce(b.run_ns, b.utime_us + b.stime_us)) = count(*)
@@ -67,7 +67,8 @@ with member as (
             'write_bytes', case when count(b.write_bytes) = count(*)
                 then max(0, sum(b.sign * b.write_bytes) + iif(pj.at_end, u.write_bytes, 0)) end,
             'cancelled_write_bytes', case when count(b.cancelled_write_bytes) = count(*)
-                then max(0, sum(b.sign * b.cancelled_write_bytes) + iif(pj.at_end, u.cancelled_write_bytes, 0)) end,
+                then max(0, sum(b.sign * b.cancelled_write_bytes)
+                    + iif(pj.at_end, u.cancelled_write_bytes, 0)) end,
             'nvcsw', case when count(b.nvcsw) = count(*)
                 then max(0, sum(b.sign * b.nvcsw) + iif(pj.at_end, u.nvcsw, 0)) end,
             'nivcsw', case when count(b.nivcsw) = count(*)
@@ -75,15 +76,20 @@ with member as (
             'cpu_delay_ns', case when count(b.cpu_delay_ns) = count(*)
                 then max(0, sum(b.sign * b.cpu_delay_ns) + iif(pj.at_end, u.cpu_delay_ns, 0)) end,
             'blkio_delay_ns', case when count(b.blkio_delay_ns) = count(*)
-                then max(0, sum(b.sign * b.blkio_delay_ns) + iif(pj.at_end, u.blkio_delay_ns, 0)) end,
+                then max(0, sum(b.sign * b.blkio_delay_ns)
+                    + iif(pj.at_end, u.blkio_delay_ns, 0)) end,
             'swapin_delay_ns', case when count(b.swapin_delay_ns) = count(*)
-                then max(0, sum(b.sign * b.swapin_delay_ns) + iif(pj.at_end, u.swapin_delay_ns, 0)) end,
+                then max(0, sum(b.sign * b.swapin_delay_ns)
+                    + iif(pj.at_end, u.swapin_delay_ns, 0)) end,
             'reclaim_delay_ns', case when count(b.reclaim_delay_ns) = count(*)
-                then max(0, sum(b.sign * b.reclaim_delay_ns) + iif(pj.at_end, u.reclaim_delay_ns, 0)) end,
+                then max(0, sum(b.sign * b.reclaim_delay_ns)
+                    + iif(pj.at_end, u.reclaim_delay_ns, 0)) end,
             'thrashing_delay_ns', case when count(b.thrashing_delay_ns) = count(*)
-                then max(0, sum(b.sign * b.thrashing_delay_ns) + iif(pj.at_end, u.thrashing_delay_ns, 0)) end,
+                then max(0, sum(b.sign * b.thrashing_delay_ns)
+                    + iif(pj.at_end, u.thrashing_delay_ns, 0)) end,
             'compact_delay_ns', case when count(b.compact_delay_ns) = count(*)
-                then max(0, sum(b.sign * b.compact_delay_ns) + iif(pj.at_end, u.compact_delay_ns, 0)) end,
+                then max(0, sum(b.sign * b.compact_delay_ns)
+                    + iif(pj.at_end, u.compact_delay_ns, 0)) end,
             'irq_delay_ns', case when count(b.irq_delay_ns) = count(*)
                 then max(0, sum(b.sign * b.irq_delay_ns) + iif(pj.at_end, u.irq_delay_ns, 0)) end
             -- to here
@@ -129,7 +135,7 @@ measured as (
             when m.in_part = 0 then m.user_ns + m.system_ns
             else json_extract(m.charge, '$.cpu_ns')
         end as cpu_ns,
-        -- as in the whole process; while that runs, as up to the last leave
+        -- as of the whole process; while that runs, as of its memberships that ended
         coalesce(
             m.user_ns * 1.0 / nullif(m.user_ns + m.system_ns, 0),
             json_extract(m.charge, '$.user_us') * 1.0
@@ -158,7 +164,7 @@ select
     m.how,
     m.since_ns,
     m.until_ns,
-    m.stays,
+    m.memberships,
     m.part_life,
     m.part_life - m.in_part as part_life_whole,
     m.process_id,

@@ -1,10 +1,10 @@
 -- Grain: one row per job. Jobs may share processes, so the rows do not add up to the host: see
--- reconciliation. A sum is over what is known: `running`, `without_record`, `uncertain`,
--- `inferred`, `part_life` and `gaps` say what that leaves out, `complete` is 1 when all has ended
--- and nothing is missing or doubtful. Of taskstats' figures `with_ticks`, `without_usage`,
--- `usage_partial`, `usage_gaps` and `part_life_whole` say it, and `usage_complete`. wall_s = last
--- end - first start, elapsed_s is summed over processes. Jobs without processes come in by a union,
--- since through a left join a condition on job_id would not reach the keys.
+-- reconciliation. A sum is over what is known: running, without_record, uncertain, inferred,
+-- part_life and gaps count what that leaves out, and complete is 1 when every process has ended and
+-- nothing is missing or uncertain. For the measures of taskstats, with_ticks, without_usage,
+-- usage_partial, usage_gaps and part_life_whole count it, and usage_complete is the flag. wall_s =
+-- last end - first start; elapsed_s is summed over processes. Jobs without processes are added by a
+-- union, since a condition on job_id would not reach the keys through a left join.
 with used as (
     select
         u.job_id,
@@ -43,19 +43,27 @@ with used as (
         (sum(u.virtmem_mb_us)) / 1e6 as virtmem_mb_s,
         sum(u.read_chars >> 32) * 4294967296 + sum(u.read_chars & 4294967295) as read_chars,
         sum(u.write_chars >> 32) * 4294967296 + sum(u.write_chars & 4294967295) as write_chars,
-        sum(u.read_syscalls >> 32) * 4294967296 + sum(u.read_syscalls & 4294967295) as read_syscalls,
-        sum(u.write_syscalls >> 32) * 4294967296 + sum(u.write_syscalls & 4294967295) as write_syscalls,
+        sum(u.read_syscalls >> 32) * 4294967296
+            + sum(u.read_syscalls & 4294967295) as read_syscalls,
+        sum(u.write_syscalls >> 32) * 4294967296
+            + sum(u.write_syscalls & 4294967295) as write_syscalls,
         sum(u.read_bytes >> 32) * 4294967296 + sum(u.read_bytes & 4294967295) as read_bytes,
         sum(u.write_bytes >> 32) * 4294967296 + sum(u.write_bytes & 4294967295) as write_bytes,
-        sum(u.cancelled_write_bytes >> 32) * 4294967296 + sum(u.cancelled_write_bytes & 4294967295) as cancelled_write_bytes,
+        sum(u.cancelled_write_bytes >> 32) * 4294967296
+            + sum(u.cancelled_write_bytes & 4294967295) as cancelled_write_bytes,
         sum(u.nvcsw >> 32) * 4294967296 + sum(u.nvcsw & 4294967295) as nvcsw,
         sum(u.nivcsw >> 32) * 4294967296 + sum(u.nivcsw & 4294967295) as nivcsw,
         sum(u.cpu_delay_ns >> 32) * 4294967296 + sum(u.cpu_delay_ns & 4294967295) as cpu_delay_ns,
-        sum(u.blkio_delay_ns >> 32) * 4294967296 + sum(u.blkio_delay_ns & 4294967295) as blkio_delay_ns,
-        sum(u.swapin_delay_ns >> 32) * 4294967296 + sum(u.swapin_delay_ns & 4294967295) as swapin_delay_ns,
-        sum(u.reclaim_delay_ns >> 32) * 4294967296 + sum(u.reclaim_delay_ns & 4294967295) as reclaim_delay_ns,
-        sum(u.thrashing_delay_ns >> 32) * 4294967296 + sum(u.thrashing_delay_ns & 4294967295) as thrashing_delay_ns,
-        sum(u.compact_delay_ns >> 32) * 4294967296 + sum(u.compact_delay_ns & 4294967295) as compact_delay_ns,
+        sum(u.blkio_delay_ns >> 32) * 4294967296
+            + sum(u.blkio_delay_ns & 4294967295) as blkio_delay_ns,
+        sum(u.swapin_delay_ns >> 32) * 4294967296
+            + sum(u.swapin_delay_ns & 4294967295) as swapin_delay_ns,
+        sum(u.reclaim_delay_ns >> 32) * 4294967296
+            + sum(u.reclaim_delay_ns & 4294967295) as reclaim_delay_ns,
+        sum(u.thrashing_delay_ns >> 32) * 4294967296
+            + sum(u.thrashing_delay_ns & 4294967295) as thrashing_delay_ns,
+        sum(u.compact_delay_ns >> 32) * 4294967296
+            + sum(u.compact_delay_ns & 4294967295) as compact_delay_ns,
         sum(u.irq_delay_ns >> 32) * 4294967296 + sum(u.irq_delay_ns & 4294967295) as irq_delay_ns,
         -- to here
         sum(u.usage_missing) as usage_missing,
@@ -142,7 +150,7 @@ with used as (
         )
 ),
 
-touched as (
+described as (
     select
         u.*,
         j.name,
@@ -176,86 +184,88 @@ touched as (
 )
 
 select
-    touched.job_id,
-    touched.name,
-    touched.owner_uid,
-    strftime('%Y-%m-%dT%H:%M:%fZ', touched.created_at_ns / 1e9, 'unixepoch') as created_at,
-    strftime('%Y-%m-%dT%H:%M:%fZ', touched.closed_at_ns / 1e9, 'unixepoch') as closed_at,
-    touched.close_reason,
-    case when touched.closed_at_ns is null then 'open' else 'closed' end as state,
-    touched.processes,
-    touched.running,
-    touched.records,
-    touched.started_ns,
-    touched.ended_ns,
-    strftime('%Y-%m-%dT%H:%M:%fZ', touched.started_ns / 1e9, 'unixepoch') as started_at,
-    strftime('%Y-%m-%dT%H:%M:%fZ', touched.ended_ns / 1e9, 'unixepoch') as ended_at,
-    (touched.end_ns - touched.start_ns) / 1e9 as wall_s,
-    -- made by scripts/sql.py: names touched from elapsed_s
-    touched.elapsed_s,
-    touched.etime_ticks,
-    touched.utime_ticks,
-    touched.stime_ticks,
-    touched.minflt,
-    touched.majflt,
-    touched.with_usage,
-    touched.with_ticks,
-    touched.without_usage,
-    touched.usage_partial,
-    touched.sampled,
-    touched.user_s,
-    touched.system_s,
-    touched.cpu_s,
-    touched.minor_faults,
-    touched.major_faults,
-    touched.threads,
-    touched.run_ns,
-    touched.utime_us,
-    touched.stime_us,
-    touched.rss_kib,
-    touched.vm_kib,
-    touched.coremem_mb_s,
-    touched.virtmem_mb_s,
-    touched.read_chars,
-    touched.write_chars,
-    touched.read_syscalls,
-    touched.write_syscalls,
-    touched.read_bytes,
-    touched.write_bytes,
-    touched.cancelled_write_bytes,
-    touched.nvcsw,
-    touched.nivcsw,
-    touched.cpu_delay_ns,
-    touched.blkio_delay_ns,
-    touched.swapin_delay_ns,
-    touched.reclaim_delay_ns,
-    touched.thrashing_delay_ns,
-    touched.compact_delay_ns,
-    touched.irq_delay_ns,
+    d.job_id,
+    d.name,
+    d.owner_uid,
+    strftime('%Y-%m-%dT%H:%M:%fZ', d.created_at_ns / 1e9, 'unixepoch') as created_at,
+    strftime('%Y-%m-%dT%H:%M:%fZ', d.closed_at_ns / 1e9, 'unixepoch') as closed_at,
+    d.close_reason,
+    case when d.closed_at_ns is null then 'open' else 'closed' end as state,
+    d.processes,
+    d.running,
+    d.records,
+    d.started_ns,
+    d.ended_ns,
+    strftime('%Y-%m-%dT%H:%M:%fZ', d.started_ns / 1e9, 'unixepoch') as started_at,
+    strftime('%Y-%m-%dT%H:%M:%fZ', d.ended_ns / 1e9, 'unixepoch') as ended_at,
+    (d.end_ns - d.start_ns) / 1e9 as wall_s,
+    -- made by scripts/sql.py: names d from elapsed_s
+    d.elapsed_s,
+    d.etime_ticks,
+    d.utime_ticks,
+    d.stime_ticks,
+    d.minflt,
+    d.majflt,
+    d.with_usage,
+    d.with_ticks,
+    d.without_usage,
+    d.usage_partial,
+    d.sampled,
+    d.user_s,
+    d.system_s,
+    d.cpu_s,
+    d.minor_faults,
+    d.major_faults,
+    d.threads,
+    d.run_ns,
+    d.utime_us,
+    d.stime_us,
+    d.rss_kib,
+    d.vm_kib,
+    d.coremem_mb_s,
+    d.virtmem_mb_s,
+    d.read_chars,
+    d.write_chars,
+    d.read_syscalls,
+    d.write_syscalls,
+    d.read_bytes,
+    d.write_bytes,
+    d.cancelled_write_bytes,
+    d.nvcsw,
+    d.nivcsw,
+    d.cpu_delay_ns,
+    d.blkio_delay_ns,
+    d.swapin_delay_ns,
+    d.reclaim_delay_ns,
+    d.thrashing_delay_ns,
+    d.compact_delay_ns,
+    d.irq_delay_ns,
     -- to here
-    touched.exit_status,
-    case when touched.exit_status & 127 = 0 then (touched.exit_status >> 8) & 255 end as exit_code,
-    touched.exit_status & 127 as exit_signal,
-    touched.inferred,
-    touched.part_life,
-    touched.part_life_whole,
-    touched.uncertain,
-    touched.without_record,
-    touched.gaps,
-    touched.usage_gaps,
+    d.exit_status,
+    case when d.exit_status & 127 = 0 then (d.exit_status >> 8) & 255 end as exit_code,
+    d.exit_status & 127 as exit_signal,
+    d.inferred,
+    d.part_life,
+    d.part_life_whole,
+    d.uncertain,
+    d.without_record,
+    d.gaps,
+    d.usage_gaps,
     case
-        when touched.close_reason in ('defining', 'failed') then 0
-        when touched.inferred + touched.uncertain + touched.without_record + touched.gaps + touched.unfinished = 0 then 1
+        when d.close_reason in ('defining', 'failed') then 0
+        when d.inferred + d.uncertain + d.without_record + d.gaps
+            + d.unfinished = 0 then 1
         else 0
     end as complete,
     case
-        when touched.close_reason in ('defining', 'failed') then 0
-        when touched.usage_missing + touched.usage_partial + touched.usage_gaps + touched.part_life_whole + touched.unfinished = 0 then 1
+        when d.close_reason in ('defining', 'failed') then 0
+        when d.usage_missing + d.usage_partial + d.usage_gaps
+            + d.part_life_whole + d.unfinished = 0 then 1
         else 0
     end as usage_complete,
     (
         select json_group_object(t.key, t.value)
         from job_tag as t
-        where t.job_id = touched.job_id
+        where t.job_id = d.job_id
     ) as tags
-from touched
+from described as d

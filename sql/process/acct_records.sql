@@ -1,7 +1,7 @@
 -- Grain: one row per accounting record, counted or not, in the kernel's units, with its file and
 -- what became of it. counted is 0 for the records that acct(2) writes about its own caller.
--- ended_at is the exit second, the one time in it to trust; ended_inferred is 1 where it was
--- concluded from the record's place in the file (see late_s in docs/schema.md), else NULL.
+-- ended_at is the second of the exit, the only time of a record to trust; ended_inferred is 1 where
+-- it was inferred from the record's place in the file (see late_s in docs/schema.md), else NULL.
 select
     a.id as acct_id,
     h.name as host,
@@ -32,7 +32,9 @@ select
     a.ppid,
     a.btime,
     strftime(
-        '%Y-%m-%dT%H:%M:%SZ', a.btime - case when a.ended < a.btime then 4294967296 else 0 end, 'unixepoch'
+        '%Y-%m-%dT%H:%M:%SZ',
+        a.btime - case when a.ended < a.btime then 4294967296 else 0 end,
+        'unixepoch'
     ) as started_at,
     strftime('%Y-%m-%dT%H:%M:%SZ', a.ended, 'unixepoch') as ended_at,
     case when a.late_s is not null then 1 end as ended_inferred,

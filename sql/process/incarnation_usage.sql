@@ -3,8 +3,8 @@
 -- says which source saw it (audit_class has the words); before_first_start is 1 if only accounting
 -- could, because the collector had not yet been started on this host. user_s, system_s and cpu_s
 -- are from taskstats where it reported the end, else from the record: provenance says which. Every
--- table but the first is joined `left`, even where a row always exists: so the planner starts from
--- the process, looks up the rest by key, and skips tables whose columns a query does not use.
+-- table but the first is joined `left`, even where a row always exists: then the planner starts
+-- from the process, looks up the rest by key, and skips tables whose columns a query does not use.
 with life as (
     select
         p.id as process_id,
@@ -13,9 +13,9 @@ with life as (
         p.boot_id,
         p.pid,
         p.parent_id as parent_process_id,
-        -- the parent at birth where it is known, else the one at the end
+        -- the parent at the start where it is known, else at the end
         coalesce(parent.pid, a.ppid) as ppid,
-        -- the record names the command as it ended
+        -- the record has the name of the command at the end
         n.name as command,
         a.flag,
         coalesce(a.uid, p.uid) as uid,
@@ -42,23 +42,27 @@ with life as (
         s.complete as usage_complete,
         s.run_ns,
         coalesce(b.tick_ns, 10000000) as tick_ns,
-        -- run_ns is measured, but ends with the last tick: below one the samples are right on
-        -- average, and it is not
+        -- run_ns is measured, but only up to the last tick: for processes that ran shorter than a
+        -- tick, utime and stime, which are sampled, are right on average, and run_ns is not
         case
             when s.run_ns >= coalesce(b.tick_ns, 10000000) then s.run_ns
-            -- the cast: more than 292 years are taken for so much
-            else coalesce(max(s.run_ns, cast((s.utime_us + s.stime_us) * 1000 as integer)), cast((s.utime_us + s.stime_us) * 1000 as integer))
+            -- the cast cuts more than 292 years down to that
+            else max(
+                coalesce(s.run_ns, 0), cast((s.utime_us + s.stime_us) * 1000 as integer)
+            )
         end as measured_ns,
-        -- the samples tell how it divides, as the kernel does for getrusage
-        case when s.utime_us + s.stime_us > 0 then s.utime_us * 1.0 / (s.utime_us + s.stime_us) else 1.0 end as user_share,
+        -- measured_ns is divided as utime and stime are, as the kernel does for getrusage
+        case
+            when s.utime_us + s.stime_us > 0 then s.utime_us * 1.0 / (s.utime_us + s.stime_us)
+            else 1.0
+        end as user_share,
         s.utime_us,
         s.stime_us,
         s.rss_kib,
         s.vm_kib,
         s.coremem_mb_us,
         s.virtmem_mb_us,
-        -- system calls are cut down to a multiple of 1024 per thread: 0 says no more than that they
-        -- were few
+        -- the kernel rounds system calls down to a multiple of 1024 per thread: 0 is unknown
         -- made by scripts/sql.py: counters from read_chars
         s.read_chars,
         s.write_chars,
@@ -79,9 +83,12 @@ with life as (
         -- to here
         s.exe_dev,
         s.exe_inode,
-        -- the record knows only the leader's own status; where an end was heard but nothing tells
-        -- which thread's counts, it is NULL
-        case when p.end_source = 1 or s.threads > 1 then p.exit_status else coalesce(p.exit_status, a.exitcode) end as exit_status,
+        -- the record has only the leader's own status: for a process with an exit event or several
+        -- threads, the status that ended the process is unknown without p.exit_status
+        case
+            when p.end_source = 1 or s.threads > 1 then p.exit_status
+            else coalesce(p.exit_status, a.exitcode)
+        end as exit_status,
         p.origin,
         p.end_source,
         a.late_s,
@@ -107,7 +114,16 @@ with life as (
         on s.process_id = p.id
     left join comm as n
         on n.id = coalesce(a.comm_id, p.comm_id)
+),
+
+divided as (
+    select
+        life.*,
+        min(life.measured_ns, cast(life.measured_ns * life.user_share as integer))
+            as measured_user_ns
+    from life
 )
+
 select
     life.process_id,
     life.acct_id,
@@ -121,8 +137,7 @@ select
     life.flag & 1 as forked_only,
     (life.flag >> 1) & 1 as superuser,
     coalesce((life.flag >> 3) & 1, (life.exit_status >> 7) & 1) as dumped_core,
-    -- the record's flag is set as well where a thread was ended because another one ended the
-    -- process
+    -- the record's flag is also set where another thread ended the process
     coalesce((life.exit_status & 127) <> 0, (life.flag >> 4) & 1) as killed,
     life.uid,
     life.gid,
@@ -139,12 +154,16 @@ select
     life.etime_ticks,
     life.utime_ticks,
     life.stime_ticks,
-    coalesce(min(life.measured_ns, cast(life.measured_ns * life.user_share as integer)), life.utime_ticks * 10000000) as user_ns,
-    coalesce(life.measured_ns - min(life.measured_ns, cast(life.measured_ns * life.user_share as integer)), life.stime_ticks * 10000000) as system_ns,
-    coalesce(min(life.measured_ns, cast(life.measured_ns * life.user_share as integer)), life.utime_ticks * 10000000) / 1e9 as user_s,
-    coalesce(life.measured_ns - min(life.measured_ns, cast(life.measured_ns * life.user_share as integer)), life.stime_ticks * 10000000) / 1e9 as system_s,
+    coalesce(life.measured_user_ns, life.utime_ticks * 10000000) as user_ns,
+    coalesce(life.measured_ns - life.measured_user_ns, life.stime_ticks * 10000000) as system_ns,
+    coalesce(life.measured_user_ns, life.utime_ticks * 10000000) / 1e9 as user_s,
+    coalesce(life.measured_ns - life.measured_user_ns, life.stime_ticks * 10000000) / 1e9
+        as system_s,
     coalesce(life.measured_ns, (life.utime_ticks + life.stime_ticks) * 10000000) / 1e9 as cpu_s,
-    case when life.threads is not null then 'taskstats' when life.acct_id is not null then 'acct' end as provenance,
+    case
+        when life.threads is not null then 'taskstats'
+        when life.acct_id is not null then 'acct'
+    end as provenance,
     life.minflt,
     life.majflt,
     life.swaps,
@@ -200,8 +219,10 @@ select
         when 4 then 'reused'
         when 5 then 'reboot'
     end as end_source,
-    -- only its record tells, whose elapsed time the kernel cut
-    case when life.end_source is not null then life.end_source = 3 and life.late_s is not null end as ended_inferred,
+    -- the end is known only from the record, and its elapsed time is cut by the kernel
+    case
+        when life.end_source is not null then life.end_source = 3 and life.late_s is not null
+    end as ended_inferred,
     case life.join_outcome
         when 0 then 'pending'
         when 1 then 'exact'
@@ -219,12 +240,19 @@ select
         when life.elapsed_ns is null then 'running'
         else 'only_connector'
     end as class,
-    -- its start is known to the second
+    -- a second is added since the start is known to the second
     case
         when life.origin = 3 or life.join_outcome = 4
             then life.uuid is null
                 or (
-                    coalesce(life.start_ns + 1000000000 <= (select min(c.since_ns) from collector as c where c.boot_id = life.boot_id), 1)
+                    coalesce(
+                        life.start_ns + 1000000000 <= (
+                            select min(c.since_ns)
+                            from collector as c
+                            where c.boot_id = life.boot_id
+                        ),
+                        1
+                    )
                     and not exists (
                         select 1
                         from boot as e
@@ -237,4 +265,4 @@ select
                 )
     end as before_first_start,
     life.in_job
-from life
+from divided as life

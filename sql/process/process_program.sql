@@ -1,7 +1,7 @@
--- Grain: one row per incarnation that lived long enough to be looked at: what it executed last,
--- NULL where it was gone before that could be seen. cmdline has its arguments quoted as for a
--- shell, secrets replaced, and ends in … where it was cut; loginuid is NULL for what no login
--- began.
+-- Grain: one row per incarnation that lived long enough for the collector to read it in /proc: the
+-- program that it executed last, NULL where the process ended before that could be read. cmdline
+-- has the arguments quoted as for a shell, secrets replaced, and ends in … where it was cut.
+-- loginuid is NULL for processes that no login started.
 select
     p.process_id,
     line.value as cmdline,

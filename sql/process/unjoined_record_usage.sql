@@ -1,6 +1,6 @@
 -- Grain: one row per counted accounting record that is joined to no incarnation (pending or
--- ambiguous), in the columns of a process. Its times are known to the second: that of the end is
--- acct.ended, and btime was counted back from there.
+-- ambiguous), in the columns of a process. Its times are known to the second: the end is
+-- acct.ended, and the kernel computed btime back from there.
 select
     cast(null as integer) as process_id,
     a.id as acct_id,
@@ -24,7 +24,9 @@ select
     a.ended * 1000000000 as ended_ns,
     a.ended_hour,
     strftime(
-        '%Y-%m-%dT%H:%M:%fZ', a.btime - case when a.ended < a.btime then 4294967296 else 0 end, 'unixepoch'
+        '%Y-%m-%dT%H:%M:%fZ',
+        a.btime - case when a.ended < a.btime then 4294967296 else 0 end,
+        'unixepoch'
     ) as started_at,
     strftime('%Y-%m-%dT%H:%M:%fZ', a.ended, 'unixepoch') as ended_at,
     cast(a.etime * 10000000 as integer) as elapsed_ns,

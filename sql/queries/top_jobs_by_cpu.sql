@@ -1,4 +1,4 @@
--- The ten jobs that used most CPU, with what their figures leave out.
+-- The ten jobs that used most CPU; without_record and complete say what their figures leave out.
 -- sqlite3 -box /var/lib/elsa/elsa.db < top_jobs_by_cpu.sql
 select
     job_id,

@@ -3,8 +3,10 @@
 with bounds as (
     select
         1000 as uid,
-        cast(strftime('%s', 'now', 'localtime', 'start of day', '-1 day', 'utc') as integer) * 1000000000 as since_ns,
-        cast(strftime('%s', 'now', 'localtime', 'start of day', 'utc') as integer) * 1000000000 as until_ns
+        cast(strftime('%s', 'now', 'localtime', 'start of day', '-1 day', 'utc') as integer)
+        * 1000000000 as since_ns,
+        cast(strftime('%s', 'now', 'localtime', 'start of day', 'utc') as integer)
+        * 1000000000 as until_ns
 )
 
 select

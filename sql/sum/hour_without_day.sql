@@ -1,6 +1,6 @@
--- Grain: one row per hour (since 1970) of which there are sums, in a day that is not put together
--- (see rollup_day). Two walks through indexes, each step one search for the next hour; what is put
--- together is skipped by the day.
+-- Grain: one row per hour (since 1970) that is rolled up, in a day that is not (see rollup_day).
+-- It walks through two indexes and searches for the next hour at each step; days that are rolled
+-- up are skipped.
 with recursive ended (hour) as (
     select min(r.hour)
     from rollup_user as r
@@ -16,27 +16,27 @@ with recursive ended (hour) as (
     where ended.hour is not null
 ),
 
-taken_out (hour) as (
+left_job (hour) as (
     select min(r.hour)
     from rollup_job as r
     union all
     select (
         select min(r.hour)
         from rollup_job as r
-        where r.hour > case when d.day is null then taken_out.hour else d.day * 24 + 23 end
+        where r.hour > case when d.day is null then left_job.hour else d.day * 24 + 23 end
     )
-    from taken_out
+    from left_job
     left join rollup_day as d
-        on d.day = taken_out.hour / 24
-    where taken_out.hour is not null
+        on d.day = left_job.hour / 24
+    where left_job.hour is not null
 ),
 
 known as (
     select ended.hour
     from ended
     union
-    select taken_out.hour
-    from taken_out
+    select left_job.hour
+    from left_job
 )
 
 select known.hour

@@ -1,5 +1,6 @@
--- Grain: one row per hour (since 1970) in which something ended, or was taken out of a job, and
--- that is not rolled up. Three walks through indexes, each step one search for the next hour.
+-- Grain: one row per hour (since 1970) that is not rolled up, and in which a process or record
+-- ended, or a process left a job. It walks through three indexes and searches for the next hour at
+-- each step.
 with recursive ended (hour) as (
     select min(p.ended_hour)
     from process as p
@@ -32,7 +33,7 @@ recorded (hour) as (
     where recorded.hour is not null
 ),
 
-taken_out (hour) as (
+left_job (hour) as (
     select min(m.left_hour)
     from membership as m
     where m.left_hour is not null
@@ -40,10 +41,10 @@ taken_out (hour) as (
     select (
         select min(m.left_hour)
         from membership as m
-        where m.left_hour > taken_out.hour
+        where m.left_hour > left_job.hour
     )
-    from taken_out
-    where taken_out.hour is not null
+    from left_job
+    where left_job.hour is not null
 ),
 
 known as (
@@ -53,8 +54,8 @@ known as (
     select recorded.hour
     from recorded
     union
-    select taken_out.hour
-    from taken_out
+    select left_job.hour
+    from left_job
 )
 
 select known.hour

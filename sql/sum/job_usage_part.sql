@@ -1,9 +1,9 @@
--- Grain: one row per job and part of what it used: days and hours that are rolled up, or of which
--- only sums are left, and single processes that ended in it since, were taken out of it since, or
--- still run in it. Add the rows up, and take the least and the most of times and peaks. ended_hour
--- is the hour (since 1970, real time) in which they ended, or were taken out, of a whole day its
--- first, NULL of what runs. Processes are not summed here, since below a sum SQLite looks up every
--- table of their view, asked for or not.
+-- Grain: one row per job and rolled-up day or hour, plus one row per job and process that is not in
+-- a rollup, processes that still run included. Add the rows up, and take the minimum of starts and
+-- the maximum of ends and peaks. ended_hour is the hour (since 1970, real time) in which the
+-- processes ended or left the job; of a whole day its first hour; NULL for members that still run.
+-- Processes are not summed here: below a sum SQLite would look up every table of their view, used
+-- or not.
 -- made by scripts/sql.py: union rollup_job
 select
     u.job_id,
@@ -154,7 +154,8 @@ select
     (case when u.provenance = 'acct' then 1 end) is not null as with_ticks,
     (case when u.provenance is null then 1 end) is not null as without_usage,
     (case when u.usage_complete = 0 then 1 end) is not null as usage_partial,
-    (case when u.provenance = 'taskstats' and coalesce(u.run_ns, 0) < u.tick_ns then 1 end) is not null as sampled,
+    (case when u.provenance = 'taskstats' and coalesce(u.run_ns, 0) < u.tick_ns
+        then 1 end) is not null as sampled,
     u.user_ns,
     u.system_ns,
     u.user_ns + u.system_ns as cpu_ns,
@@ -194,7 +195,8 @@ select
     (case when u.state = 'ended' and u.threads is null then 1 end) is not null as usage_missing,
     case when u.since_ns > u.start_ns then u.since_ns else u.start_ns end as start_ns,
     coalesce(u.until_ns, u.end_ns) as end_ns,
-    case when u.since_ns > u.start_ns then u.started_ns + u.since_ns - u.start_ns else u.started_ns end as started_ns,
+    case when u.since_ns > u.start_ns then u.started_ns + u.since_ns - u.start_ns
+        else u.started_ns end as started_ns,
     coalesce(u.until_ns + u.started_ns - u.start_ns, u.ended_ns) as ended_ns,
     case when u.how = 'launched' then u.exit_status end as exit_status
 from job_process_usage as u
@@ -220,7 +222,8 @@ select
     (case when u.provenance = 'acct' then 1 end) is not null as with_ticks,
     (case when u.provenance is null then 1 end) is not null as without_usage,
     (case when u.usage_complete = 0 then 1 end) is not null as usage_partial,
-    (case when u.provenance = 'taskstats' and coalesce(u.run_ns, 0) < u.tick_ns then 1 end) is not null as sampled,
+    (case when u.provenance = 'taskstats' and coalesce(u.run_ns, 0) < u.tick_ns
+        then 1 end) is not null as sampled,
     u.user_ns,
     u.system_ns,
     u.user_ns + u.system_ns as cpu_ns,
@@ -260,12 +263,18 @@ select
     (case when u.state = 'ended' and u.threads is null then 1 end) is not null as usage_missing,
     case when u.since_ns > u.start_ns then u.since_ns else u.start_ns end as start_ns,
     coalesce(u.until_ns, u.end_ns) as end_ns,
-    case when u.since_ns > u.start_ns then u.started_ns + u.since_ns - u.start_ns else u.started_ns end as started_ns,
+    case when u.since_ns > u.start_ns then u.started_ns + u.since_ns - u.start_ns
+        else u.started_ns end as started_ns,
     coalesce(u.until_ns + u.started_ns - u.start_ns, u.ended_ns) as ended_ns,
     case when u.how = 'launched' then u.exit_status end as exit_status
 from job_process_usage as u
 where
-    u.process_id in (select m.process_id from membership as m where m.left_hour in (select h.hour from hour_without_rollup as h)) and u.until_ns is not null and u.out_hour in (select h.hour from hour_without_rollup as h)
+    u.process_id in (
+        select m.process_id from membership as m
+        where m.left_hour in (select h.hour from hour_without_rollup as h)
+    )
+    and u.until_ns is not null
+    and u.out_hour in (select h.hour from hour_without_rollup as h)
 union all
 select
     u.job_id,
@@ -286,7 +295,8 @@ select
     (case when u.provenance = 'acct' then 1 end) is not null as with_ticks,
     (case when u.provenance is null then 1 end) is not null as without_usage,
     (case when u.usage_complete = 0 then 1 end) is not null as usage_partial,
-    (case when u.provenance = 'taskstats' and coalesce(u.run_ns, 0) < u.tick_ns then 1 end) is not null as sampled,
+    (case when u.provenance = 'taskstats' and coalesce(u.run_ns, 0) < u.tick_ns
+        then 1 end) is not null as sampled,
     u.user_ns,
     u.system_ns,
     u.user_ns + u.system_ns as cpu_ns,
@@ -326,7 +336,8 @@ select
     (case when u.state = 'ended' and u.threads is null then 1 end) is not null as usage_missing,
     case when u.since_ns > u.start_ns then u.since_ns else u.start_ns end as start_ns,
     coalesce(u.until_ns, u.end_ns) as end_ns,
-    case when u.since_ns > u.start_ns then u.started_ns + u.since_ns - u.start_ns else u.started_ns end as started_ns,
+    case when u.since_ns > u.start_ns then u.started_ns + u.since_ns - u.start_ns
+        else u.started_ns end as started_ns,
     coalesce(u.until_ns + u.started_ns - u.start_ns, u.ended_ns) as ended_ns,
     case when u.how = 'launched' then u.exit_status end as exit_status
 from job_process_usage as u

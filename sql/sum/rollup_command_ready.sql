@@ -1,6 +1,7 @@
--- Grain: one row per hour, command and forked_only, of those hours that are rolled up: sums over
--- what ended in the hour. Where processes were pruned there is a row for them and one for what is
--- left, so sum these rows. Hours that are not rolled up (yet) are in process_usage alone.
+-- Grain: one row per rolled-up hour, command and forked_only, with sums over the processes and
+-- records that ended in the hour. Where processes were pruned there is one row for them (pruned 1)
+-- and one for the others: add the rows up. Hours that are not rolled up yet are only in
+-- process_usage.
 select
     n.name as command,
     r.*

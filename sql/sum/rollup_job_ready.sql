@@ -1,7 +1,6 @@
--- Grain: one row per hour and job, of those hours that are rolled up: sums over what ended in the
--- hour, or was taken out of the job in it. Where processes were pruned there is a row for them and
--- one for what is left, so sum these rows. Hours that are not rolled up (yet) are in process_usage
--- alone.
+-- Grain: one row per rolled-up hour and job, with sums over the processes that ended in the job or
+-- left it in the hour. Where processes were pruned there is one row for them (pruned 1) and one for
+-- the others: add the rows up. Hours that are not rolled up yet are only in job_process_usage.
 select r.*
 from rollup_job as r
 where

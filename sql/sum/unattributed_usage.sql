@@ -38,15 +38,20 @@ select
     sum(u.write_syscalls >> 32) * 4294967296 + sum(u.write_syscalls & 4294967295) as write_syscalls,
     sum(u.read_bytes >> 32) * 4294967296 + sum(u.read_bytes & 4294967295) as read_bytes,
     sum(u.write_bytes >> 32) * 4294967296 + sum(u.write_bytes & 4294967295) as write_bytes,
-    sum(u.cancelled_write_bytes >> 32) * 4294967296 + sum(u.cancelled_write_bytes & 4294967295) as cancelled_write_bytes,
+    sum(u.cancelled_write_bytes >> 32) * 4294967296
+        + sum(u.cancelled_write_bytes & 4294967295) as cancelled_write_bytes,
     sum(u.nvcsw >> 32) * 4294967296 + sum(u.nvcsw & 4294967295) as nvcsw,
     sum(u.nivcsw >> 32) * 4294967296 + sum(u.nivcsw & 4294967295) as nivcsw,
     sum(u.cpu_delay_ns >> 32) * 4294967296 + sum(u.cpu_delay_ns & 4294967295) as cpu_delay_ns,
     sum(u.blkio_delay_ns >> 32) * 4294967296 + sum(u.blkio_delay_ns & 4294967295) as blkio_delay_ns,
-    sum(u.swapin_delay_ns >> 32) * 4294967296 + sum(u.swapin_delay_ns & 4294967295) as swapin_delay_ns,
-    sum(u.reclaim_delay_ns >> 32) * 4294967296 + sum(u.reclaim_delay_ns & 4294967295) as reclaim_delay_ns,
-    sum(u.thrashing_delay_ns >> 32) * 4294967296 + sum(u.thrashing_delay_ns & 4294967295) as thrashing_delay_ns,
-    sum(u.compact_delay_ns >> 32) * 4294967296 + sum(u.compact_delay_ns & 4294967295) as compact_delay_ns,
+    sum(u.swapin_delay_ns >> 32) * 4294967296
+        + sum(u.swapin_delay_ns & 4294967295) as swapin_delay_ns,
+    sum(u.reclaim_delay_ns >> 32) * 4294967296
+        + sum(u.reclaim_delay_ns & 4294967295) as reclaim_delay_ns,
+    sum(u.thrashing_delay_ns >> 32) * 4294967296
+        + sum(u.thrashing_delay_ns & 4294967295) as thrashing_delay_ns,
+    sum(u.compact_delay_ns >> 32) * 4294967296
+        + sum(u.compact_delay_ns & 4294967295) as compact_delay_ns,
     sum(u.irq_delay_ns >> 32) * 4294967296 + sum(u.irq_delay_ns & 4294967295) as irq_delay_ns
     -- to here
 from user_usage_part as u

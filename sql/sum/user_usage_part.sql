@@ -1,9 +1,10 @@
--- Grain: one row per uid, gid, in_job, host_id and part of what they used: days and hours that are
--- rolled up, or of which only sums are left, and single processes, and records without one, that
--- ended since or still run. in_job is 1 of processes that were ever in a job, 0 of others. Add the
--- rows up, and take the least and the most of times and peaks. ended_hour is the hour (since 1970,
--- real time) in which they ended, of a whole day its first, NULL of what runs. Processes are not
--- summed here, since below a sum SQLite looks up every table of their view, asked for or not.
+-- Grain: one row per uid, gid, in_job, host_id and rolled-up day or hour, plus one row per process
+-- or unjoined record that is not in a rollup, processes that still run included. in_job is 1 for
+-- processes that were ever in a job, else 0. Add the rows up, and take the maximum of peaks.
+-- ended_hour is the hour (since 1970, real time) in which they ended; of a whole day its first
+-- hour; NULL for processes that still run.
+-- Processes are not summed here: below a sum SQLite would look up every table of their view, used
+-- or not.
 -- made by scripts/sql.py: union rollup_user
 select
     u.uid,
@@ -143,7 +144,8 @@ select
     (case when u.provenance = 'acct' then 1 end) is not null as with_ticks,
     (case when u.provenance is null then 1 end) is not null as without_usage,
     (case when u.usage_complete = 0 then 1 end) is not null as usage_partial,
-    (case when u.provenance = 'taskstats' and coalesce(u.run_ns, 0) < u.tick_ns then 1 end) is not null as sampled,
+    (case when u.provenance = 'taskstats' and coalesce(u.run_ns, 0) < u.tick_ns
+        then 1 end) is not null as sampled,
     u.user_ns,
     u.system_ns,
     u.user_ns + u.system_ns as cpu_ns,
@@ -202,7 +204,8 @@ select
     (case when u.provenance = 'acct' then 1 end) is not null as with_ticks,
     (case when u.provenance is null then 1 end) is not null as without_usage,
     (case when u.usage_complete = 0 then 1 end) is not null as usage_partial,
-    (case when u.provenance = 'taskstats' and coalesce(u.run_ns, 0) < u.tick_ns then 1 end) is not null as sampled,
+    (case when u.provenance = 'taskstats' and coalesce(u.run_ns, 0) < u.tick_ns
+        then 1 end) is not null as sampled,
     u.user_ns,
     u.system_ns,
     u.user_ns + u.system_ns as cpu_ns,
@@ -261,7 +264,8 @@ select
     (case when u.provenance = 'acct' then 1 end) is not null as with_ticks,
     (case when u.provenance is null then 1 end) is not null as without_usage,
     (case when u.usage_complete = 0 then 1 end) is not null as usage_partial,
-    (case when u.provenance = 'taskstats' and coalesce(u.run_ns, 0) < u.tick_ns then 1 end) is not null as sampled,
+    (case when u.provenance = 'taskstats' and coalesce(u.run_ns, 0) < u.tick_ns
+        then 1 end) is not null as sampled,
     u.user_ns,
     u.system_ns,
     u.user_ns + u.system_ns as cpu_ns,

@@ -89,7 +89,7 @@ def test_each_class_counts_its_processes_and_its_records(warehouse: Warehouse) -
     ]
     row = warehouse.row("select * from audit where class = 'only_connector'")
     assert (row["what"], row["first_ended_at"], row["last_ended_at"]) == (
-        "only by the connector",
+        "seen only by the connector",
         "2026-01-02T03:04:46.000Z",
         "2026-01-02T03:04:56.000Z",
     )

@@ -19,7 +19,7 @@ def test_a_membership_from_fork_to_end_is_the_whole_lifetime(warehouse: Warehous
         "how": "inherited",
         "since_ns": 0,
         "until_ns": None,
-        "stays": 1,
+        "memberships": 1,
         "part_life": 0,
     }
 
@@ -30,7 +30,7 @@ def test_several_memberships_are_one_row_from_the_first_to_the_last(warehouse: W
     warehouse.stay(1, 1, since=20, until=30, how=1)
     warehouse.stay(1, 1, since=40, until=50, how=4)
     row = warehouse.row("select * from job_member")
-    assert (row["how"], row["since_ns"], row["until_ns"], row["stays"]) == (
+    assert (row["how"], row["since_ns"], row["until_ns"], row["memberships"]) == (
         "added",
         20 * 10**9,
         50 * 10**9,
@@ -90,7 +90,7 @@ def test_job_membership_shows_every_membership_in_words_and_real_times(
 
 
 # The walks from hour to hour in hour_without_rollup.
-WALKS = ("ended", "recorded", "taken_out", "known")
+WALKS = ("ended", "recorded", "left_job", "known")
 
 
 def test_question_about_one_job_reads_only_that_job(warehouse: Warehouse) -> None:

@@ -38,7 +38,7 @@ _WHOLE_LIFE = """(
         select
             m.job_id,
             (select o.how from job_member as o where o.job_id = m.job_id and o.process_id = m.process_id) as how,
-            0 as since_ns, null as until_ns, 1 as stays, 0 as part_life, 0 as part_life_whole, i.ended_hour as out_hour, i.*
+            0 as since_ns, null as until_ns, 1 as memberships, 0 as part_life, 0 as part_life_whole, i.ended_hour as out_hour, i.*
         from ({}) as m cross join incarnation_usage as i on i.process_id = m.process_id
     )"""
 # A process of several jobs is taken once: in that where it was for its whole life, else in the

@@ -179,7 +179,9 @@ _ALL = (
     *map(_measure, _MEASURES.values()),
     _count("gaps", "gaps", "known losses of events while the job lived"),
     _count("usage_gaps", "usage gaps", "known losses of statistics of threads while the job lived"),
-    _flag("complete", "complete", "whether nothing that ended is missing or doubtful"),
+    _flag(
+        "complete", "complete", "whether all processes ended and nothing is missing or uncertain"
+    ),
     _flag("usage_complete", "usage complete", "whether taskstats told of every thread that ended"),
     _text("provenance", "by", "who tells its CPU time: taskstats, or acct (ticks only)"),
     _seconds(
@@ -349,10 +351,10 @@ _ALL = (
         "class",
         "class",
         "both, uncertain, only_connector, only_acct, running, pending, ambiguous or self: which"
-        " witness saw it",
+        " source saw it",
     ),
     _text("what", "what", "the class, or the kind of a known loss, in words"),
-    _text("cause", "cause", "why one witness did not see it, or why the joining is in doubt"),
+    _text("cause", "cause", "why one source did not see it, or why its join is uncertain"),
     _text("why", "likely cause", "the cause in words"),
     _time("first_ended_at", "first end", "end of the first of them"),
     _time("last_ended_at", "last end", "end of the last of them"),

@@ -395,7 +395,7 @@ def test_members_for_their_whole_lifetime_are_read_without_the_view_and_give_the
             odd.execute(f"select {', '.join(columns)} {made.sql} {order}", made.values).fetchall()
             == expected
         )
-    kinds = odd.execute("select distinct part_life, stays from job_process_usage").fetchall()
+    kinds = odd.execute("select distinct part_life, memberships from job_process_usage").fetchall()
     assert set(kinds) == {(0, 1), (1, 1), (1, 2)}
 
 

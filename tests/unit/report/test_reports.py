@@ -70,7 +70,7 @@ def test_jobs_say_what_is_missing_on_stderr_only(filled: Reports) -> None:
     result = filled.run("jobs")
     assert (
         without_bounds(result.stderr)
-        == "elsa-report: 3 processes: 2 seen by both witnesses, 1 still running\n"
+        == "elsa-report: 3 processes: 2 seen by both sources, 1 still running\n"
     )
     assert "still running" not in result.stdout
 
@@ -204,8 +204,8 @@ def test_how_complete_it_is_stands_in_one_line_below_every_report(filled: Report
     filled.warehouse.acct(8, 8, join=2)
     filled.warehouse.job(3, "all", members=(1, 2, 6, 7, 8))
     seen = (
-        "2 seen by both witnesses, 1 seen by both but with a doubt, 1 only by the connector, 1 only"
-        " by accounting"
+        "2 seen by both sources, 1 seen by both but joined without certainty, 1 seen only by the"
+        " connector, 1 seen only by accounting"
     )
     seen += "; no gap in that time explains why joins are uncertain (see: elsa report audit)"
     for arguments in (
@@ -220,7 +220,7 @@ def test_how_complete_it_is_stands_in_one_line_below_every_report(filled: Report
     assert f"5 processes: {seen}\n" in filled.run("jobs", "--limit", "1").stderr
     window = ["--since", "2026-01-02T03:04:20Z", "--until", "2026-01-02T03:04:22Z"]
     for kind in KINDS:
-        line = "2 processes: 1 only by the connector, 1 only by accounting"
+        line = "2 processes: 1 seen only by the connector, 1 seen only by accounting"
         assert f"elsa-report: {line}\n" in filled.run(kind, *window, "--format", "csv").stderr, kind
 
 
