@@ -13,6 +13,8 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from elsa.state import job_kinds
+
 MOST = 200
 # Names with other characters would need quotes that differ from shell to shell.
 _PLAIN = re.compile(r"[\w.+:@%/=-]+")
@@ -65,6 +67,11 @@ def states(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[
     )
 
 
+def kinds(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Kinds of jobs."""
+    return _offer(list(job_kinds.CHOICES), incomplete)
+
+
 def columns(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Names of columns."""
     from elsa.report.render.columns import COLUMNS
@@ -80,6 +87,7 @@ BY_KIND: dict[str, Callable[..., list[CompletionItem]]] = {
     "command": commands,
     "user": users,
     "state": states,
+    "kind": kinds,
 }
 
 

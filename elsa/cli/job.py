@@ -25,6 +25,7 @@ from elsa.control import protocol
 from elsa.control.client import Client
 from elsa.errors import ElsaError, UsageError
 from elsa.kernel import accounts
+from elsa.state.job_kinds import MANUAL
 
 if TYPE_CHECKING:
     from elsa.run.live_usage import Running
@@ -35,6 +36,8 @@ LONGEST_LINE = 1000
 # How long `run` waits for what its command used to be stored; a warehouse that is locked is not
 # waited for.
 STORING_TIMEOUT_S = 2.0
+# Commands that change a job, which nobody can do to an automatic job.
+_MANUAL_ONLY = ("add", "remove", "close")
 
 
 def _ref(_ctx: click.Context, _param: click.Parameter, value: str) -> protocol.JobRef:
@@ -56,6 +59,8 @@ def _complete(ctx: click.Context, _param: click.Parameter, incomplete: str) -> l
         ).request("list")["jobs"]
     except ElsaError:
         return []
+    if ctx.command.name in _MANUAL_ONLY:
+        jobs = [job for job in jobs if job.get("kind", MANUAL) == MANUAL]
     key = "id" if incomplete.isdecimal() else "name"
     return [
         CompletionItem(str(job[key]), help=_title(job))
@@ -167,22 +172,25 @@ def close(ref: protocol.JobRef, socket: Path | None) -> None:
 
 
 @job.command("list")
-@click.option("--all", "every", is_flag=True, help="The closed ones too.")
+@click.option("--all", "every", is_flag=True, help="The closed jobs too: the newest 1000.")
+@options.kinds
 @_format
 @options.socket
-def list_(every: bool, form: str, socket: Path | None) -> None:
-    """List the open jobs.
+def list_(every: bool, kinds: tuple[str, ...], form: str, socket: Path | None) -> None:
+    """List the open jobs, of all kinds: those made by hand, and automatic ones.
 
     \b
     Examples:
       elsa job list
-      elsa job list --all --format json
+      elsa job list --kind manual
+      elsa job list --all --kind service,cron --format json
     """
-    reply = _ask(socket, "list", all=every)
+    reply = _ask(socket, "list", all=every, **_of_kinds(kinds))
+    which = " of that kind" if kinds else ""
     nothing = (
-        "no jobs yet; create one with: elsa job create NAME"
+        f"no jobs{which} yet; create one with: elsa job create NAME"
         if every
-        else "no open jobs; --all shows the closed ones too"
+        else f"no open jobs{which}; --all shows the closed ones too"
     )
     _show(form, reply, _jobs_table, reply["jobs"], nothing)
 
@@ -218,13 +226,14 @@ def show(ref: protocol.JobRef, limit: int, form: str, socket: Path | None) -> No
         click.echo(json.dumps(live.as_object(now), indent=2))
         return
     job = now.job
+    kind = f", {job['kind']}" if "kind" in job else ""
     state = f"closed {_time(job['closed_at_ns'])}" if job.get("closed_at_ns") else "open"
     tags = "".join(f", {key}={value}" for key, value in job.get("tags", {}).items())
     cut = f", of which {len(now.members)} shown" if len(now.members) < now.living else ""
     click.echo(
         _clean(
             f"{_title(job)} of {_user(job['owner_uid'])}, created {_time(job['created_at_ns'])},"
-            f" {state}{tags}"
+            f" {state}{kind}{tags}"
         )
     )
     click.echo(f"{_processes(range(now.living))} alive{cut}")
@@ -252,8 +261,11 @@ def show(ref: protocol.JobRef, limit: int, form: str, socket: Path | None) -> No
     metavar="SECONDS",
     help="How often to look again.",
 )
+@options.kinds
 @options.socket
-def top(ref: protocol.JobRef | None, every: float, socket: Path | None) -> None:
+def top(
+    ref: protocol.JobRef | None, every: float, kinds: tuple[str, ...], socket: Path | None
+) -> None:
     """Watch what a job uses now, or all open jobs: costliest first, until q or Ctrl-C. In a pipe,
     print once.
 
@@ -263,6 +275,7 @@ def top(ref: protocol.JobRef | None, every: float, socket: Path | None) -> None:
     \b
     Examples:
       elsa job top
+      elsa job top --kind service,container
       elsa job top night --every 5
     """
     from elsa.cli import live
@@ -306,7 +319,7 @@ def top(ref: protocol.JobRef | None, every: float, socket: Path | None) -> None:
 
     def all_jobs(width: int | None) -> Sequence[str]:
         jobs = []
-        for job in client.request("list")["jobs"]:
+        for job in client.request("list", **_of_kinds(kinds))["jobs"]:
             with contextlib.suppress(UsageError):  # it has ended meanwhile
                 jobs.append(read_job(client, procfs, job["id"], protocol.MAX_MEMBERS))
         cpu_s = {now.job["id"]: (now.together or now.running).cpu_s or 0.0 for now in jobs}
@@ -316,6 +329,7 @@ def top(ref: protocol.JobRef | None, every: float, socket: Path | None) -> None:
             (
                 now.job["id"],
                 now.job["name"],
+                now.job.get("kind"),
                 _user(now.job["owner_uid"]),
                 _rate(rate[now.job["id"]]),
                 *kind,
@@ -324,7 +338,7 @@ def top(ref: protocol.JobRef | None, every: float, socket: Path | None) -> None:
             for kind in live.summary(now)
         ]
         table, left_out = fit(
-            ("id", "name", "user", "cpus", "members", *live.SUMMARY[1:]), rows, width
+            ("id", "name", "kind", "user", "cpus", "members", *live.SUMMARY[1:]), rows, width
         )
         notes = folded(live.precision(jobs), width)
         return [*table, *left_out, *notes] if rows else ["no open jobs"]
@@ -416,6 +430,11 @@ def _client(socket: Path | None) -> Client:
     return Client(config.load({"socket": socket}).socket)
 
 
+def _of_kinds(kinds: tuple[str, ...]) -> dict[str, object]:
+    """The field of a request that asks for these kinds; an older jobd does not know it."""
+    return {"kinds": kinds} if kinds else {}
+
+
 def _ask(socket: Path | None, op: str, **fields: object) -> dict[str, Any]:
     reply = _client(socket).request(op, **fields)
     if reply.get("committed") is False:
@@ -446,6 +465,7 @@ def _jobs_table(jobs: Iterable[JsonObject]) -> str:
         (
             job["id"],
             job["name"],
+            job.get("kind"),
             _user(job["owner_uid"]),
             _time(job["created_at_ns"]),
             _time(job.get("closed_at_ns")),
@@ -454,7 +474,7 @@ def _jobs_table(jobs: Iterable[JsonObject]) -> str:
         )
         for job in jobs
     ]
-    return _table(("id", "name", "owner", "created", "closed", "alive", "tags"), rows)
+    return _table(("id", "name", "kind", "owner", "created", "closed", "alive", "tags"), rows)
 
 
 # Columns that stand to the right.

@@ -8,6 +8,9 @@ from typing import Any, TypeVar
 
 import click
 
+from elsa.cli import complete
+from elsa.state import job_kinds
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -28,6 +31,28 @@ def socket(function: Function) -> Function:
         type=click.Path(readable=False, path_type=Path),
         metavar="PATH",
         help="The control socket of jobd.  [ELSA_SOCKET; default: /run/elsa/jobd.sock]",
+    )(function)
+
+
+def read_kinds(
+    _ctx: click.Context, _param: click.Parameter, values: Sequence[str]
+) -> tuple[str, ...]:
+    """The values of --kind: several times, or several with commas. Raises UsageError."""
+    words = tuple(word.strip().lower() for value in values for word in value.split(","))
+    job_kinds.chosen(words)
+    return words
+
+
+def kinds(function: Function) -> Function:
+    """--kind KIND, as `kinds`."""
+    return click.option(
+        "--kind",
+        "kinds",
+        metavar="KIND",
+        multiple=True,
+        callback=read_kinds,
+        shell_complete=complete.kinds,
+        help="Only jobs of this kind: manual, automatic, or a kind of these, such as service.",
     )(function)
 
 

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 from elsa import errors
 from elsa.errors import ElsaError, UnavailableError, UsageError
+from elsa.state import job_kinds
 from elsa.state.criteria import Criteria
 from elsa.state.job_names import MAX_NAME, MAX_TAG_KEY, MAX_TAG_VALUE
 
@@ -134,9 +135,15 @@ class Close:
 
 @dataclass(frozen=True)
 class List:
-    """List the open jobs, or all of them."""
+    """List the open jobs, or all of them; of some kinds (elsa.state.job_kinds.CHOICES) or of all."""
 
     all: bool = False
+    kinds: tuple[str, ...] = ()
+
+    @property
+    def chosen_kinds(self) -> frozenset[str]:
+        """The kinds that are asked for."""
+        return job_kinds.chosen(self.kinds)
 
 
 @dataclass(frozen=True)
@@ -255,6 +262,12 @@ def _commands(value: object) -> tuple[str, ...]:
     raise UsageError(f"needs a list of at most {MAX_COMMANDS} patterns")
 
 
+def _kinds(value: object) -> tuple[str, ...]:
+    if isinstance(value, list) and all(kind in job_kinds.CHOICES for kind in value):
+        return tuple(value)
+    raise UsageError(f"needs a list of {', '.join(job_kinds.CHOICES)}")
+
+
 def _at_ns(value: object) -> int:
     return _whole(value, 0, MAX_ID)
 
@@ -279,6 +292,7 @@ FIELDS: dict[str, Callable[[object], Any]] = {
     "job": _job,
     "tree": _flag,
     "all": _flag,
+    "kinds": _kinds,
     "limit": lambda value: _whole(value, 0, MAX_MEMBERS),
     "pid": _pid,
     "root": _pid,

@@ -15,7 +15,7 @@ import os
 import selectors
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -469,11 +469,11 @@ class Collector:
             "writer": self.batcher.writer.trouble or "ok",
         }
 
-    def ended_jobs(self, uid: int | None) -> list[dict[str, Any]]:
-        """The newest jobs that have ended, of a user or of all."""
+    def ended_jobs(self, uid: int | None, kinds: Collection[str]) -> list[dict[str, Any]]:
+        """The newest jobs that have ended, of a user or of all, and of some kinds."""
         try:
             with contextlib.closing(database.open_for_reading(self._config.db)) as connection:
-                return collector_runs.ended_jobs(connection, uid)
+                return collector_runs.ended_jobs(connection, uid, kinds)
         except ElsaError as error:
             log.warning("%s", error)
             return []

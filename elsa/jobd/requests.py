@@ -9,7 +9,7 @@ has got is not lost whatever happens next.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Protocol
 
 from elsa.config import Config
@@ -54,8 +54,8 @@ class Collector(Protocol):
     def status(self) -> dict[str, Any]:
         """The state of the daemon."""
 
-    def ended_jobs(self, uid: int | None) -> list[dict[str, Any]]:
-        """The newest jobs that have ended, of a user or of all."""
+    def ended_jobs(self, uid: int | None, kinds: Collection[str]) -> list[dict[str, Any]]:
+        """The newest jobs that have ended, of a user or of all, and of some kinds."""
 
 
 class RequestHandler:
@@ -163,9 +163,9 @@ class RequestHandler:
         jobs, most = self._processes.jobs, self._config.jobs_per_user
         if peer.manages:
             return
-        if len(jobs.of_owner(peer.uid)) >= most:
+        if _manual(jobs.of_owner(peer.uid).values()) >= most:
             raise UsageError(f"you have {most} open jobs already; close some: elsa-job close JOB")
-        if len(jobs.open) >= OWNERS_OF_JOBS * most:
+        if _manual(jobs.open.values()) >= OWNERS_OF_JOBS * most:
             raise RetryError(
                 "all users together have too many open jobs; try again later, or ask root or the"
                 " elsa group"
@@ -177,14 +177,15 @@ class RequestHandler:
         """
         most, owned = self._config.jobs_per_process, self._processes.jobs.of_owner(owner_uid)
         for life in lives:
-            if sum(job_id in owned for job_id in life.jobs) >= most:
+            jobs = [job_id for job_id in life.jobs if job_id != life.automatic]
+            if sum(job_id in owned for job_id in jobs) >= most:
                 whose = "yours" if owner_uid == peer.uid else f"user {owner_uid}"
                 raise UsageError(
                     f"process {life.pid} is in {most} open jobs of {whose} already, the most that"
                     " jobs_per_process allows; close a job, or remove the process from one:"
                     " elsa-job remove JOB PID"
                 )
-            if not peer.manages and len(life.jobs) >= OWNERS_OF_A_PROCESS * most:
+            if not peer.manages and len(jobs) >= OWNERS_OF_A_PROCESS * most:
                 raise UsageError(
                     f"process {life.pid} is in too many open jobs; only root and the elsa group may"
                     " add it to more"
@@ -232,7 +233,7 @@ class RequestHandler:
         self._collector.batcher.commit(reply, {"job": describe(job)})
 
     def _add(self, request: protocol.Add, peer: Peer, reply: Reply) -> None:
-        job = self._job(request.job, peer)
+        job = self._manual_job(request.job, peer)
         lives = self._own(request.pids, peer)
         if request.tree:
             # Descendants of other users are left out without an error: it would reveal them.
@@ -250,7 +251,7 @@ class RequestHandler:
         self._collector.batcher.commit(reply, answer)
 
     def _remove(self, request: protocol.Remove, peer: Peer, reply: Reply) -> None:
-        job = self._job(request.job, peer)
+        job = self._manual_job(request.job, peer)
         living = self._processes.living
         not_members = [
             pid for pid in request.pids if pid not in living or job.id not in living[pid].jobs
@@ -274,7 +275,7 @@ class RequestHandler:
         reply({})
 
     def _close(self, request: protocol.Close, peer: Peer, reply: Reply) -> None:
-        job = self._job(request.job, peer)
+        job = self._manual_job(request.job, peer)
         for life in self._processes.members(job):
             self._leave(life, job)
         self._processes.jobs.close(job, clocks.realtime_ns(), "request")
@@ -305,8 +306,13 @@ class RequestHandler:
             )
 
     def _list(self, request: protocol.List, peer: Peer, reply: Reply) -> None:
-        jobs = [describe(job) for job in self._processes.jobs.of_owner(_sees_of(peer)).values()]
-        ended = self._collector.ended_jobs(_sees_of(peer)) if request.all else []
+        kinds = request.chosen_kinds
+        jobs = [
+            describe(job)
+            for job in self._processes.jobs.of_owner(_sees_of(peer)).values()
+            if job.kind in kinds
+        ]
+        ended = self._collector.ended_jobs(_sees_of(peer), kinds) if request.all else []
         reply({"jobs": sorted([*jobs, *ended], key=lambda job: int(job["id"]))})
 
     def _show(self, request: protocol.Show, peer: Peer, reply: Reply) -> None:
@@ -356,6 +362,22 @@ class RequestHandler:
     def _job(self, key: int | str, peer: Peer) -> Job:
         """The open job that the peer names. Jobs that the peer may not see do not exist for it."""
         return self._processes.jobs.find(key, _sees_of(peer))
+
+    def _manual_job(self, key: int | str, peer: Peer) -> Job:
+        """The same for a request that changes the job, which no request may do to an automatic job:
+        its processes are those of its control group.
+        """
+        job = self._job(key, peer)
+        if job.automatic:
+            raise UsageError(
+                f"job {job.id} ({job.name}) is automatic: "
+                + (
+                    "it ends with its last process"
+                    if job.is_run
+                    else "it ends with its control group"
+                )
+            )
+        return job
 
     def _own(self, pids: Iterable[int], peer: Peer) -> list[Incarnation]:
         """The processes with these pids, which the peer has to be allowed to manage. The error does
@@ -422,11 +444,17 @@ def _some(pids: list[int]) -> str:
     return ", ".join(map(str, pids[:10])) + (", ..." if len(pids) > 10 else "")
 
 
+def _manual(jobs: Iterable[Job]) -> int:
+    """How many of these jobs were made by a request."""
+    return sum(not job.automatic for job in jobs)
+
+
 def describe(job: Job) -> dict[str, Any]:
     """A job as the protocol shows it."""
     return {
         "id": job.id,
         "name": job.name,
+        "kind": job.kind,
         "owner_uid": job.owner_uid,
         "created_at_ns": job.created_at_ns,
         "closed_at_ns": job.closed_at_ns,

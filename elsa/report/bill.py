@@ -112,6 +112,8 @@ class Key(NamedTuple):
     name: str | None
     owner: str | None = None
     host: str | None = None
+    kind: str | None = None
+    """Of a job."""
 
 
 class UnitRow(NamedTuple):
@@ -306,9 +308,10 @@ def _of_id(names: HostNames, kind: str, key: Any, selection: Selection) -> Key: 
 def _by_job(
     connection: sqlite3.Connection, names: HostNames, of_jobs: dict[Any, Line]
 ) -> dict[Key, Line]:
+    jobs = connection.execute("select id, name, owner_uid, kind from job")
     keys = {
-        job_id: Key(job_id, name, names.owner(owner_uid, job_id))
-        for job_id, name, owner_uid in connection.execute("select id, name, owner_uid from job")
+        job_id: Key(job_id, name, names.owner(owner_uid, job_id), kind=kind)
+        for job_id, name, owner_uid, kind in jobs
     }
     return {keys[job_id]: line for job_id, line in of_jobs.items() if job_id in keys}
 
@@ -500,7 +503,7 @@ def _key_columns(kind: str) -> tuple[str, ...]:
     return {
         "user": ("uid", "user"),
         "group": ("gid", "group"),
-        "job": ("job_id", "name", "owner"),
+        "job": ("job_id", "name", "kind", "owner"),
         "tag": ("tag",),
     }[kind]
 
@@ -510,7 +513,9 @@ def _shown_keys(kind: str) -> tuple[str, ...]:
 
 
 def _cells(kind: str, key: Key) -> tuple[Any, ...]:
-    return {"job": (key.id, key.name, key.owner), "tag": (key.name,)}.get(kind, (key.id, key.name))
+    if kind == "job":
+        return key.id, key.name, key.kind, key.owner
+    return (key.name,) if kind == "tag" else (key.id, key.name)
 
 
 def _figures(

@@ -8,7 +8,6 @@ change counts only if it is outside the range of the first side and more than 5 
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections import defaultdict
 from collections.abc import Sequence
@@ -16,9 +15,10 @@ from typing import Any, NamedTuple, TextIO
 
 from elsa.errors import UsageError
 from elsa.report import completeness
+from elsa.report.query import rollup_source
 from elsa.report.query import sums as measures
 from elsa.report.query.selection import Selection, job_ids
-from elsa.report.query.statement import THESE, Query, rows, select
+from elsa.report.query.statement import Query, listed, rows, select
 from elsa.report.render import writer
 from elsa.report.render.columns import COLUMNS
 from elsa.report.render.output import Output
@@ -51,7 +51,6 @@ _SHOWN = ("measure", "side", "runs", "p50", "p95", "change_percent", "verdict")
 BY_COMMAND = ("command", "base_cpu_s", "new_cpu_s", "more_cpu_s", "base_processes", "new_processes")
 _SIGNIFICANT_PERCENT = 5.0
 _COMMANDS_SHOWN = 10
-_AMONG = f"u.job_id in ({THESE})"
 _JOBS = {
     "job_id": "u.job_id",
     "name": "u.name",
@@ -94,7 +93,6 @@ def sides(connection: sqlite3.Connection, names: Sequence[str], runs: int | None
 def queries(chosen: Sequence[Side]) -> list[Query]:
     """The queries of a comparison: the figures of the jobs, and CPU time by job and command."""
     jobs = tuple(number for side in chosen for number in side.jobs)
-    ids = (json.dumps(jobs),)
     columns = {
         "job_id": "u.job_id",
         "command": "u.command",
@@ -102,8 +100,9 @@ def queries(chosen: Sequence[Side]) -> list[Query]:
         "processes": measures.sums()["processes"],
     }
     source = rows(Selection(jobs=jobs), columns.values(), members=True)
+    usage = rollup_source.job_usage(listed(jobs))
     return [
-        Query(f"{select(_JOBS)}\nfrom job_usage as u\nwhere {_AMONG}\norder by u.job_id", ids),
+        Query(f"{select(_JOBS)}\nfrom {usage} as u\norder by u.job_id"),
         Query(f"{select(columns)}\n{source.sql}\ngroup by u.job_id, u.command", source.values),
     ]
 

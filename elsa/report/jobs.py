@@ -11,7 +11,7 @@ from elsa.report import completeness, usage
 from elsa.report.query import rollup_source
 from elsa.report.query import sums as measures
 from elsa.report.query.selection import Selection
-from elsa.report.query.statement import Condition, Query, listed, rows, select
+from elsa.report.query.statement import Condition, Query, columns_of, listed, rows, select
 from elsa.report.query.times import Window
 from elsa.report.render import writer
 from elsa.report.render.output import Output
@@ -20,6 +20,7 @@ from elsa.report.render.writer import Report, Row
 COLUMNS = (
     "job_id",
     "name",
+    "kind",
     "owner",
     "owner_uid",
     "state",
@@ -74,6 +75,7 @@ COLUMNS = (
 _SHOWN = (
     "job_id",
     "name",
+    "kind",
     "owner",
     "state",
     "started_at",
@@ -114,6 +116,7 @@ _WITHOUT_WINDOW = {
 _FACTS = {
     "job_id": "j.id",
     "name": "j.name",
+    "kind": "j.kind",
     "owner": "user_name(j.owner_uid)",
     "owner_uid": "j.owner_uid",
     "state": "case when j.closed_at_ns is null then 'open' else 'closed' end",
@@ -121,6 +124,7 @@ _FACTS = {
 _WINDOW_SHOWN = (
     "job_id",
     "name",
+    "kind",
     "owner",
     "state",
     "processes",
@@ -174,16 +178,20 @@ def query(selection: Selection, output: Output) -> tuple[Query, tuple[str, ...]]
     limit = "" if output.limit is None else f"\nlimit {output.limit + 1}"
     where = "\nwhere " + " and ".join(each.sql for each in conditions) if conditions else ""
     values = tuple(value for each in conditions for value in each.values)
+    # Which jobs are of a kind is known before anything is summed.
+    by_kind = columns_of(each.sql for each in conditions) <= {"kind"}
     if not selection.window:
         view = "job_usage"
-        if limit and not conditions and output.sort is None:
-            # Choose the newest jobs before anything is summed.
-            view = rollup_source.job_usage(f"select j.id from job as j order by j.id desc{limit}")
+        if limit and by_kind and output.sort is None:
+            # So are the newest.
+            newest = f"select u.id from job as u{where}\norder by u.id desc{limit}"
+            view = rollup_source.job_usage(newest)
         return Query(f"{select(chosen)}\nfrom {view} as u{where}\n{order}{limit}", values), shown
     jobs, before = None, ""
     if conditions:
         jobs = "select c.job_id from chosen as c"
-        before = f"with chosen as materialized (select u.job_id from job_usage as u{where})\n"
+        which = "u.id as job_id from job" if by_kind else "u.job_id from job_usage"
+        before = f"with chosen as materialized (select {which} as u{where})\n"
     if selection.clip:
         among = [] if jobs is None else [Condition(f"u.job_id in ({jobs})")]
         source = rows(

@@ -16,7 +16,7 @@ from functools import partial
 
 from elsa.errors import UsageError
 from elsa.report import completeness
-from elsa.report.query.selection import Selection, job_id
+from elsa.report.query.selection import Selection, latest
 from elsa.report.query.statement import Condition, Query, rows, select
 from elsa.report.render.output import Output
 from elsa.report.render.writer import Report, Row
@@ -84,7 +84,8 @@ def target(connection: sqlite3.Connection, text: str) -> tuple[Selection, list[s
     word = text.removeprefix("pid:")
     if text == word:
         try:
-            return Selection(jobs=(job_id(connection, text),)), []
+            job, words = latest(connection, text)
+            return Selection(jobs=(job,)), words
         except UsageError:
             if not (text.isascii() and text.isdigit()):
                 raise

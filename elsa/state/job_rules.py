@@ -20,12 +20,9 @@ from typing import Any, NamedTuple, TypeVar
 
 from elsa.decode.command_name import LAUNCHERS, SHELLS, command_name
 from elsa.state.group_pattern import GroupPattern, Values, expression
+from elsa.state.job_kinds import AUTOMATIC
 from elsa.state.job_names import MAX_TAG_KEY, Template, name_of, tag_value
 
-KINDS = (
-    *("service", "scope", "session", "user", "cron", "container", "machine", "slurm", "ci"),
-    "other",
-)
 PER = ("cgroup", "invocation", "child")
 """The unit of life: the group from mkdir to rmdir; one start of the unit that has the group, which
 systemd marks by a new invocation id; a child of a daemon with all that it starts.
@@ -62,7 +59,7 @@ class AutomaticJob(NamedTuple):
 
     name: str
     kind: str
-    """One of KINDS."""
+    """One of AUTOMATIC."""
     owner: int | str | None
     """Uid or name; None: the user of the first program that is executed in it."""
     tags: dict[str, str]
@@ -275,7 +272,7 @@ def rule_of(table: Mapping[str, Any]) -> Rule:
         patterns,
         **conditions,
         name=_template("name", table["name"], fields),
-        kind=_choice(table, "kind", KINDS, "other"),
+        kind=_choice(table, "kind", AUTOMATIC, "other"),
         owner=_template("owner", table["owner"], fields) if "owner" in table else None,
         tags=_tags(table.get("tags", {}), fields),
         per=per,

@@ -6,9 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from elsa.errors import UsageError
-
-MANUAL = "manual"
-"""The kind of a job that a request made; every other one is automatic."""
+from elsa.state.job_kinds import MANUAL
 
 
 @dataclass
@@ -84,7 +82,8 @@ class Jobs:
         return self.open if owner_uid is None else self._by_owner.get(owner_uid, {})
 
     def find(self, key: int | str, owner_uid: int | None = None) -> Job:
-        """The open job with an id or a unique name, among the jobs of an owner if given.
+        """The open job with an id or a unique name, among the jobs of an owner if given; a manual
+        job before an automatic job of the same name.
 
         Raises UsageError if there is none, or several have that name.
         """
@@ -92,6 +91,7 @@ class Jobs:
         named = [jobs[key]] if isinstance(key, int) and key in jobs else []
         if isinstance(key, str):
             named = [job for job in jobs.values() if job.name == key]
+            named = [job for job in named if not job.automatic] or named
         if not named:
             wanted = key if isinstance(key, int) else repr(key)
             raise UsageError(

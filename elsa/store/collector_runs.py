@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from elsa import __version__
 from elsa.decode.comm import unescape_path
 from elsa.state.codes import How, Origin
 from elsa.state.incarnation import Incarnation
+from elsa.state.job_kinds import KINDS
 from elsa.state.jobs import Job, Jobs
 from elsa.state.process_table import Processes
 from elsa.store import boot_ends, boots
@@ -158,16 +159,22 @@ def _restore_memberships(
 
 
 def ended_jobs(
-    connection: sqlite3.Connection, uid: int | None, limit: int = 1000
+    connection: sqlite3.Connection,
+    uid: int | None,
+    kinds: Collection[str] = KINDS,
+    limit: int = 1000,
 ) -> list[dict[str, object]]:
-    """The newest closed jobs, of one owner or of all, in the form of the protocol."""
+    """The newest closed jobs of some kinds, of one owner or of all, in the form of the protocol."""
     of_owner = "" if uid is None else f"and owner_uid = {uid:d}"
-    names = ("id", "name", "owner_uid", "created_at_ns", "closed_at_ns", "closes_itself")
+    names = ("id", "name", "kind", "owner_uid", "created_at_ns", "closed_at_ns", "closes_itself")
     rows = connection.execute(
         f"""select {", ".join(names)}, coalesce(
                 (select json_group_object(key, value) from job_tag where job_id = job.id), '{{}}')
-            from job where closed_at_ns is not null {of_owner} order by id desc limit ?""",
-        (limit,),
+            from job
+            where closed_at_ns is not null {of_owner}
+                and kind in (select value from json_each(?))
+            order by id desc limit ?""",
+        (json.dumps(sorted(kinds)), limit),
     )
     return [
         {**dict(zip(names, values, strict=True)), "living": 0, "tags": json.loads(tags)}

@@ -154,6 +154,7 @@ described as (
     select
         u.*,
         j.name,
+        j.kind,
         j.owner_uid,
         j.created_at_ns,
         j.closed_at_ns,
@@ -186,6 +187,7 @@ described as (
 select
     d.job_id,
     d.name,
+    d.kind,
     d.owner_uid,
     strftime('%Y-%m-%dT%H:%M:%fZ', d.created_at_ns / 1e9, 'unixepoch') as created_at,
     strftime('%Y-%m-%dT%H:%M:%fZ', d.closed_at_ns / 1e9, 'unixepoch') as closed_at,

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from elsa.control import protocol
 from elsa.decode.command_name import command_name
 from elsa.state.default_job_rules import rules
-from elsa.state.job_rules import KINDS, PER, AutomaticJob, Process
+from elsa.state.job_kinds import AUTOMATIC
+from elsa.state.job_rules import PER, AutomaticJob, Process
 from elsa.state.living_jobs import Living, memberships
 
 RULES = rules(())
@@ -44,7 +45,7 @@ processes = st.builds(
 def assert_is_a_job(job: AutomaticJob, path: str) -> None:
     request = protocol.encode_request("create", {"name": job.name, "tags": job.tags})
     assert protocol.parse_request(request.strip()) == protocol.Create(job.name, job.tags)
-    assert job.kind in KINDS
+    assert job.kind in AUTOMATIC
     assert job.per in PER
     assert f"{path}/".startswith(job.group.rstrip("/") + "/")
     assert job.owner is None or 0 <= int(job.owner) < 2**32

@@ -30,10 +30,10 @@ class Warehouse:
         """One row, by column names; columns that must have a value and are not named get an empty
         one.
         """
-        for _, name, kind, needed, _, key in self.connection.execute(
+        for _, name, kind, needed, default, key in self.connection.execute(
             f"pragma table_info({table})"
         ).fetchall():
-            if needed and not key:
+            if needed and default is None and not key:
                 row.setdefault(name, {"TEXT": "", "BLOB": b""}.get(kind, 0))
         columns = ", ".join(row)
         marks = ", ".join(f":{name}" for name in row)

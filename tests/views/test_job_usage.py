@@ -32,6 +32,7 @@ def test_a_finished_job_sums_its_processes_and_separates_wall_from_elapsed_time(
     assert row == {
         "job_id": 7,
         "name": "build",
+        "kind": "manual",
         "owner_uid": 1000,
         "created_at": "2026-01-02T03:04:05.000Z",
         "closed_at": "2026-01-02T03:05:00.000Z",

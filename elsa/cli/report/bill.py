@@ -49,6 +49,7 @@ def bill(*, request: Request, by: str, month: str | None, as_of: str | None) -> 
       elsa report bill --month 2026-11
       elsa report bill --by tag:customer --month 2026-11 --format csv > november.csv
       elsa report bill --by job --user anna --since yesterday
+      elsa report bill --by job --kind service --month 2026-11
     """
     from elsa.report import bill as made
 

@@ -23,6 +23,7 @@ def report() -> None:
     with commas, to mean any of them:
       --job 12  --job build  --job 'night*'   --user anna  --group 100   --command 'cc*'   --tty pts/3  --pid 4711
       --exit 0|3|nonzero|signal|SIGKILL|core  --state running|ended|completed|failed       --tag project=web
+      --kind manual|automatic|service|session|cron|container|...
       --since TIME  --until TIME  --host web1, where the warehouse has several hosts
     A backslash before a comma makes it part of a value: --command 'a\\,b'. Names are stored with each byte that cannot be printed as
     \\xNN and a backslash doubled; write them so, or as they are. A command longer than the 15 bytes that the kernel keeps stands for

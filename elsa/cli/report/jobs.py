@@ -25,9 +25,9 @@ MOST_LIVE = 1000
 
 
 @report.command()
-@reports("host", "job", "user", "exit", "state", "tag", of_jobs=True, clip=True)
+@reports("host", "job", "user", "exit", "state", "tag", "kind", of_jobs=True, clip=True)
 def jobs(*, request: Request) -> None:
-    """Every job with what it cost, the newest first.
+    """Every job with what it cost, the newest first: those made by hand, and automatic jobs.
 
     With --since or --until: the jobs of which processes ended in that window, with what those
     processes used.
@@ -35,6 +35,8 @@ def jobs(*, request: Request) -> None:
     \b
     Examples:
       elsa report jobs --limit 10
+      elsa report jobs --kind manual --limit 10
+      elsa report jobs --kind service,cron --since today --sort -cpu_s
       elsa report jobs --state failed --user anna
       elsa report jobs --job 'night*' --sort -cpu_s --columns name,started_at,cpu_s,rss_kib,tags%30
       elsa report jobs --since today --format json
@@ -55,7 +57,7 @@ def job(*, job: str, summary: str | None, request: Request) -> None:
     """One job, by its id or name: what it cost in all and by command (csv, tsv, parsable and
     --columns: in all only).
 
-    Of several jobs with one name the only open one is meant. With --since or --until: what those of its processes cost that ended then.
+    Of several jobs with one name the latest is meant. With --since or --until: what those of its processes cost that ended then.
     With --summary ja: span, CPU time, memory integrals and peaks, transfers, delays and billing units.
 
     \b
@@ -67,12 +69,12 @@ def job(*, job: str, summary: str | None, request: Request) -> None:
       elsa report job build --since yesterday --until today
     """
     from elsa.report.collector_status import late
-    from elsa.report.query.selection import job_id
+    from elsa.report.query.selection import latest
 
     words: list[str] = []
     running: int | None = None
     with request.printing() as (connection, out):
-        number = job_id(connection, job)
+        number, said = latest(connection, job)
         selection = request.choosing(job=(str(number),)).selection(connection)
         if summary:
             words = _totals(connection, selection, request, out)
@@ -81,6 +83,7 @@ def job(*, job: str, summary: str | None, request: Request) -> None:
             running = number if is_running else None
         if not request.explain:
             words += late(connection, selection, time.time_ns())
+            words += said
     say(words)
     if running is not None:
         _show_live(request.path, running)

@@ -33,7 +33,19 @@ if TYPE_CHECKING:
     from elsa.report.query.statement import Query
     from elsa.report.render.writer import Report
 
-PROCESS_CHOICES = ("host", "job", "user", "group", "command", "tty", "pid", "exit", "state", "tag")
+PROCESS_CHOICES = (
+    "host",
+    "job",
+    "user",
+    "group",
+    "command",
+    "tty",
+    "pid",
+    "exit",
+    "state",
+    "tag",
+    "kind",
+)
 """The choices of reports on processes."""
 _SELECTING: dict[str, tuple[str, str]] = {
     "host": ("HOST", "Only this host, by name or glob, where the warehouse has several."),
@@ -58,6 +70,11 @@ _SELECTING: dict[str, tuple[str, str]] = {
         "TAG",
         "Only processes of jobs with this tag: KEY or KEY=VALUE. Several must all be there.",
     ),
+    "kind": (
+        "KIND",
+        "Only processes of jobs of this kind: manual, automatic, or a kind of these, such as"
+        " service.",
+    ),
 }
 _OF_JOBS: dict[str, tuple[str, str]] = {
     "host": ("HOST", "Only jobs of this host, by name or glob, where the warehouse has several."),
@@ -72,6 +89,10 @@ _OF_JOBS: dict[str, tuple[str, str]] = {
         "Only jobs that are open, closed, running, completed (closed, exit 0) or failed.",
     ),
     "tag": ("TAG", "Only jobs with this tag: KEY or KEY=VALUE. Several must all be there."),
+    "kind": (
+        "KIND",
+        "Only jobs of this kind: manual, automatic, or a kind of these, such as service.",
+    ),
 }
 MOST_ROWS = 2**62
 """More than there are; more than SQLite can count is the same."""

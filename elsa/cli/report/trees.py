@@ -45,7 +45,7 @@ def tree(*, target: str, no_fold: bool, collapsed: str | None, request: Request)
     """The process tree of a job, or of a process and its descendants: own cost, and that of the
     whole branch.
 
-    A number is a job's id, or a pid where there is no such job; pid:4711 is always a pid. The dearest branches come first; siblings of one
+    A number is a job's id, or a pid where there is no such job; pid:4711 is always a pid. Of several jobs with one name the latest is meant. The dearest branches come first; siblings of one
     command that look alike share a line, as in "sh x 120". A process whose parent is not in the job stands at the left.
 
     \b

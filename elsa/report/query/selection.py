@@ -22,6 +22,7 @@ from elsa.kernel import accounts
 from elsa.report.query.statement import THESE, Condition
 from elsa.report.query.times import Window, window
 from elsa.report.query.warehouse import several_hosts
+from elsa.state import job_kinds
 from elsa.text import printable
 
 Asked = Mapping[str, tuple[str, ...]]
@@ -120,11 +121,14 @@ def resolve(
         choices.append(
             Condition(f"u.host_id in ({', '.join(map(str, host_ids(connection, asked['host'])))})")
         )
-    jobs, said = jobs_of(connection, asked), tuple(cut_commands(asked.get("command", ())))
+    said = (
+        *cut_commands(asked.get("command", ())),
+        *_several_runs(connection, asked.get("job", ())),
+    )
     return Selection(
         asked_window(asked, now),
         clip,
-        jobs,
+        jobs_of(connection, asked),
         tuple(choices),
         apart=several_hosts(connection),
         words=said,
@@ -201,6 +205,7 @@ def _job_conditions(connection: sqlite3.Connection, asked: Asked) -> list[Condit
         found.append(
             Condition(f"u.job_id in ({THESE})", (json.dumps(_tagged(connection, asked["tag"])),))
         )
+    found += kind_conditions(asked)
     if asked.get("host"):
         hosts = ", ".join(map(str, host_ids(connection, asked["host"])))
         theirs = (
@@ -220,35 +225,37 @@ def _job_conditions(connection: sqlite3.Connection, asked: Asked) -> list[Condit
     ]
 
 
-def job_id(connection: sqlite3.Connection, text: str) -> int:
-    """Id of the job that is meant by an id or a name; of several with one name, the only open one.
+def kind_conditions(asked: Asked) -> list[Condition]:
+    """The condition that a job `u` is of the kinds that were asked for; none if these are all.
     Raises UsageError.
     """
-    found = _by_id(connection, text)
-    if found is not None:
-        return found
-    rows = connection.execute(
-        "select id, closed_at_ns is null from job where name = ? order by id", (text,)
-    ).fetchall()
-    if not rows:
-        raise UsageError(
-            f"no job has the id or name {printable(text)}; see them with: elsa report jobs"
-        )
-    if len(rows) == 1:
-        return int(rows[0][0])
-    running = [number for number, is_open in rows if is_open]
-    if len(running) == 1:
-        return int(running[0])
-    ids = ", ".join(str(number) for number, _ in rows[-10:])
-    more = "" if len(rows) <= 10 else f"the newest of {len(rows)} being "
-    raise UsageError(
-        f"several jobs have the name {printable(text)}; name one by its id: {more}{ids}"
-    )
+    kinds = job_kinds.chosen(asked.get("kind", ()))
+    if kinds == frozenset(job_kinds.KINDS):
+        return []
+    listed = ", ".join(f"'{kind}'" for kind in sorted(kinds))
+    return [Condition(f"u.kind in ({listed})")]
 
 
-def job_ids(connection: sqlite3.Connection, text: str) -> list[int]:
-    """Ids of all jobs that are meant by an id, a name or a glob. Raises UsageError if there is
-    none.
+def job_id(connection: sqlite3.Connection, text: str) -> int:
+    """Id of the job that is meant by an id or a name; of several jobs with one name, the latest.
+    Raises UsageError.
+    """
+    return latest(connection, text)[0]
+
+
+def latest(connection: sqlite3.Connection, text: str) -> tuple[int, list[str]]:
+    """The same, and what must be said of it: that several jobs have the name."""
+    ids = job_ids(connection, text, globs=False)
+    if len(ids) == 1:
+        return ids[0], []
+    return ids[-1], [
+        f"{len(ids)} jobs have the name {printable(text)}; this is the latest, job {ids[-1]}"
+    ]
+
+
+def job_ids(connection: sqlite3.Connection, text: str, *, globs: bool = True) -> list[int]:
+    """Ids of all jobs that are meant by an id, a name or a glob, the oldest first. Raises
+    UsageError if there is none.
     """
     found = _by_id(connection, text)
     if found is not None:
@@ -259,7 +266,7 @@ def job_ids(connection: sqlite3.Connection, text: str) -> list[int]:
             "select id from job where name = ? order by id", (text,)
         )
     ]
-    if not ids and _GLOB.search(text):
+    if not ids and globs and _GLOB.search(text):
         ids = [
             number
             for (number,) in connection.execute(
@@ -271,6 +278,14 @@ def job_ids(connection: sqlite3.Connection, text: str) -> list[int]:
             f"no job has the id or name {printable(text)}; see them with: elsa report jobs"
         )
     return ids
+
+
+def _several_runs(connection: sqlite3.Connection, names: Iterable[str]) -> Iterator[str]:
+    """Say which names mean several jobs."""
+    for name in names:
+        count = len(job_ids(connection, name))
+        if count > 1 and not _GLOB.search(name):
+            yield f"{count} jobs have the name {printable(name)}; all of them are meant"
 
 
 def _by_id(connection: sqlite3.Connection, text: str) -> int | None:
@@ -290,12 +305,15 @@ def jobs_of(connection: sqlite3.Connection, asked: Asked) -> tuple[int, ...] | N
     if asked.get("job"):
         chosen = set()
         for text in asked["job"]:
-            chosen.update(
-                job_ids(connection, text) if _GLOB.search(text) else [job_id(connection, text)]
-            )
+            chosen.update(job_ids(connection, text))
     if asked.get("tag"):
         tagged = set(_tagged(connection, asked["tag"]))
         chosen = tagged if chosen is None else chosen & tagged
+    if asked.get("kind"):
+        (condition,) = kind_conditions(asked) or [Condition("true")]
+        found = connection.execute(f"select u.id from job as u where {condition.sql}")
+        of_kind = {number for (number,) in found}
+        chosen = of_kind if chosen is None else chosen & of_kind
     return None if chosen is None else tuple(sorted(chosen))
 
 

@@ -362,7 +362,9 @@ _ALL = (
     _text(
         "kind",
         "kind",
-        "boot, shutdown, crash, down, overrun, sequence, backlog, replaced, taskstats or file: how"
+        "of a job: manual (made by hand or after the fact), or of an automatic job what it is:"
+        " service, scope, session, user (unit), cron, container, machine, slurm, ci or other; of a"
+        " loss: boot, shutdown, crash, down, overrun, sequence, backlog, replaced, taskstats or file: how"
         " it came to a loss; silence: it goes on",
     ),
     _seconds("duration_s", "duration", "from start to end"),

@@ -115,6 +115,7 @@ def test_every_choice_of_processes_and_jobs_can_be_completed_or_is_free_text() -
         "exit",
         "state",
         "tag",
+        "kind",
     }
     report = main.load("report")
     assert isinstance(report, click.Group)

@@ -27,6 +27,7 @@ from elsa.errors import EXIT_PERMISSION, EXIT_UNAVAILABLE, EXIT_USAGE, ElsaError
 JOB = {
     "id": 17,
     "name": "build",
+    "kind": "service",
     "owner_uid": 0,
     "created_at_ns": 10**18,
     "closed_at_ns": None,
@@ -139,7 +140,9 @@ def test_list_show_and_of_print_tables(jobd: Jobd) -> None:
     }
     for args in (["list"], ["of", "5"]):
         table = call(jobd, *args).stdout
-        assert table.split()[:7] == ["id", "name", "owner", "created", "closed", "alive", "tags"]
+        headings = ["id", "name", "kind", "owner", "created", "closed", "alive", "tags"]
+        assert table.split()[:8] == headings
+        assert "service" in table
         assert "17" in table
         assert "root" in table
         assert "a=b" in table

@@ -16,7 +16,7 @@ from elsa.control.server import Peer
 from elsa.errors import ElsaError, PrivilegeError, RetryError, UsageError
 from elsa.host import proc_scan
 from elsa.jobd.requests import OWNERS_OF_A_PROCESS, OWNERS_OF_JOBS, RequestHandler
-from elsa.state.codes import Origin
+from elsa.state.codes import How, Origin
 from elsa.state.incarnation import ProcSnapshot
 from elsa.state.jobs import Jobs
 from elsa.state.process_table import Processes
@@ -310,3 +310,72 @@ def test_the_counts_of_the_host_are_shown_to_managers(ask: Asked) -> None:
     assert ask(ROOT, "status") == {"db": "elsa.db", "jobs": 77, "processes": 3, "lost": 0}
     mine = ask(ANN, "status")
     assert (mine["db"], mine["jobs"], mine["processes"], mine["lost"]) == ("elsa.db", 1, None, None)
+
+
+def automatic(
+    ask: Asked, name: str, kind: str, pid: int | None = None, *, run: bool = False
+) -> int:
+    """An automatic job of Ann's, with a process in it if its pid is given; returns its id."""
+    job = ask.processes.jobs.create(name, 1000, 1, kind=kind)
+    job.is_run = run
+    if pid is not None:
+        life = ask.processes.living[pid]
+        ask.processes.change_automatic(life, job.id, 5, How.MOVED, from_start=False)
+    return job.id
+
+
+@pytest.mark.parametrize("peer", [ROOT, ANN])
+@pytest.mark.parametrize(
+    ("op", "fields"), [("close", {}), ("add", {"pids": [MINE]}), ("remove", {"pids": [MINE]})]
+)
+@pytest.mark.parametrize(("run", "why"), [(False, "its control group"), (True, "its last process")])
+def test_nobody_changes_an_automatic_job(
+    ask: Asked, peer: Peer, op: str, fields: dict[str, Any], run: bool, why: str
+) -> None:
+    job = automatic(ask, "web", "service", MINE, run=run)
+    for named in (job, "web"):
+        with pytest.raises(UsageError) as caught:
+            ask(peer, op, job=named, **fields)
+        assert str(caught.value) == f"job {job} (web) is automatic: it ends with {why}"
+    assert ask.processes.living[MINE].jobs == (job,)
+    assert job in ask.processes.jobs.open
+
+
+def test_a_name_means_a_manual_job_before_an_automatic_job(ask: Asked) -> None:
+    automatic(ask, "web", "service")
+    mine = ask(ANN, "create", name="web")["job"]["id"]
+    automatic(ask, "web", "service")
+    assert ask(ANN, "add", job="web", pids=[MINE])["job"]["id"] == mine
+    assert ask(ANN, "close", job="web")["job"]["id"] == mine
+    with pytest.raises(UsageError, match="2 open jobs are named 'web'"):
+        ask(ANN, "close", job="web")
+
+
+def test_limits_count_manual_jobs_only(ask: Asked) -> None:
+    for number in range(OWNERS_OF_JOBS * PER_USER):
+        automatic(ask, f"unit{number}", "user", MINE)
+    for number in range(PER_PROCESS):
+        ask(ANN, "create", name=f"job{number}", pids=[MINE])
+    with pytest.raises(UsageError, match=f"in {PER_PROCESS} open jobs of yours"):
+        ask(ANN, "create", name="more", pids=[MINE])
+    for number in range(PER_USER - PER_PROCESS):
+        ask(ANN, "create", name=f"empty{number}")
+    with pytest.raises(UsageError, match=f"{PER_USER} open jobs already"):
+        ask(ANN, "create", name="more")
+
+
+def test_a_list_has_the_kinds_that_are_asked_for_and_a_user_sees_what_he_owns(ask: Asked) -> None:
+    ask(ANN, "create", name="build")
+    automatic(ask, "session/3", "session")
+    automatic(ask, "user/1000/app", "user")
+    ask.processes.jobs.create("sshd", 0, 1, kind="service")
+
+    def kinds(peer: Peer, *asked: str) -> list[str]:
+        return [job["kind"] for job in ask(peer, "list", kinds=list(asked))["jobs"]]
+
+    assert kinds(ANN) == kinds(ANN, "all") == ["manual", "session", "user"]
+    assert kinds(ANN, "manual") == ["manual"]
+    assert kinds(ANN, "automatic") == ["session", "user"]
+    assert kinds(ROOT, "service", "user") == ["user", "service"]
+    with pytest.raises(UsageError, match="kinds: needs a list of manual, service"):
+        kinds(ANN, "daemon")

@@ -123,22 +123,51 @@ def test_job_is_found_by_id_or_name_and_the_id_goes_first(reports: Reports) -> N
     assert [selection.job_id(connection, text) for text in ("1", "build", "2")] == [1, 1, 2]
 
 
-def test_a_name_of_several_jobs_means_the_only_open_job(reports: Reports) -> None:
-    reports.warehouse.job(1, "build", closed_at_ns=5)
-    reports.warehouse.job(2, "build")
-    assert selection.job_id(reports.warehouse.connection, "build") == 2
-
-
 @pytest.mark.parametrize("closed_at_ns", [None, 5])
-def test_name_that_leaves_a_choice_is_an_error_that_lists_the_ids(
+def test_a_name_of_several_jobs_means_the_latest_where_one_is_needed(
     reports: Reports, closed_at_ns: int | None
 ) -> None:
-    reports.warehouse.job(1, "build", closed_at_ns=closed_at_ns)
+    reports.warehouse.job(1, "build", closed_at_ns=None)
     reports.warehouse.job(2, "build", closed_at_ns=closed_at_ns)
-    with pytest.raises(
-        UsageError, match=r"several jobs have the name build; name one by its id: 1, 2"
-    ):
-        selection.job_id(reports.warehouse.connection, "build")
+    found, said = selection.latest(reports.warehouse.connection, "build")
+    assert found == selection.job_id(reports.warehouse.connection, "build") == 2
+    assert said == ["2 jobs have the name build; this is the latest, job 2"]
+
+
+def test_a_name_of_several_jobs_means_all_of_them_where_processes_are_selected(
+    reports: Reports,
+) -> None:
+    for number in (1, 2):
+        reports.warehouse.job(number, "build")
+    reports.warehouse.job(3, "night")
+    found = selection.resolve(
+        reports.warehouse.connection, {"job": ("build",)}, datetime.now().astimezone()
+    )
+    assert found.jobs == (1, 2)
+    assert found.words == ("2 jobs have the name build; all of them are meant",)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "jobs"),
+    [
+        (("manual",), (1,)),
+        (("automatic",), (2, 3)),
+        (("service", "manual"), (1, 2)),
+        (("all",), (1, 2, 3)),
+        (("Cron",), (3,)),
+        (("slurm",), ()),
+    ],
+)
+def test_kinds_select_jobs(reports: Reports, kinds: tuple[str, ...], jobs: tuple[int, ...]) -> None:
+    for number, kind in enumerate(("manual", "service", "cron"), start=1):
+        reports.warehouse.job(number, kind=kind)
+    found = selection.jobs_of(reports.warehouse.connection, {"kind": kinds})
+    assert found == jobs
+
+
+def test_a_kind_that_does_not_exist_is_an_error_that_lists_the_kinds(reports: Reports) -> None:
+    with pytest.raises(UsageError, match="no job is of kind daemon; write one of manual, service"):
+        selection.jobs_of(reports.warehouse.connection, {"kind": ("daemon",)})
 
 
 @pytest.mark.parametrize("text", ["nope", "77", "99999999999999999999", "²", "a\nb"])

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from elsa.state.default_job_rules import RULES, rules
-from elsa.state.job_rules import KINDS, PER, Process, Rules, rule_of
+from elsa.state.job_kinds import AUTOMATIC
+from elsa.state.job_rules import PER, Process, Rules, rule_of
 
 
 def decided(path: str, *tables: dict[str, Any], defaults: bool = True) -> Any:
@@ -153,5 +154,5 @@ def test_a_rule_that_makes_no_sense_is_refused_with_the_reason(
 
 def test_the_built_in_rules_use_every_kind_and_unit_of_life_but_no_other() -> None:
     made = [rule_of(table) for table in RULES]
-    assert {rule.kind for rule in made} == set(KINDS)
+    assert {rule.kind for rule in made} == set(AUTOMATIC)
     assert {rule.per for rule in made} == set(PER)
