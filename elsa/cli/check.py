@@ -29,7 +29,7 @@ COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 @click.option(
     "--since",
     metavar="TIME",
-    help="Fail for gaps since then, as known to elsa report gaps.  [default: now-1day]",
+    help="Fail if elsa report gaps lists a gap since then.  [default: now-1day]",
 )
 @click.option(
     "--format",
@@ -42,15 +42,16 @@ COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 def check(
     db: Path | None, socket: Path | None, acct_file: Path | None, since: str | None, form: str
 ) -> None:
-    """Test whether ELSA works on this host, and say how to mend what does not.
+    """Test whether ELSA works on this host, and say how to fix what does not.
 
-    A process is started and listened for, so that every "ok" is a proof. Nothing on the host is changed.
-    The exit code is 0 if all that is needed works (warnings may remain) and nothing was missed since --since, and 69 otherwise.
+    A process is started, and what the kernel reports of it must arrive: every "ok" was tested.
+    Nothing on the host is changed. The exit code is 0 if everything that ELSA needs works
+    (warnings may remain) and nothing was missed since --since, and 69 otherwise.
 
     \b
     Examples:
       elsa check
-      elsa check --since 09:30            what was missed before is known
+      elsa check --since 09:30            gaps before 09:30 do not matter
       elsa check --format json
     """
     from elsa.host import checks
@@ -68,16 +69,16 @@ def check(
         )
     else:
         for result in results:
-            _line(result.name, result.status, result.found, result.mend)
+            _print(result.name, result.status, result.found, result.mend)
     if failed:
         raise UnavailableError(
             f"{len(failed)} of {len(results)} checks failed: {', '.join(failed)}"
         )
 
 
-def _line(name: str, status: str, found: str, mend: str) -> None:
-    """One line per check; the remedy under it. click leaves the colours out where the output is no
-    terminal.
+def _print(name: str, status: str, found: str, mend: str) -> None:
+    """Print one line per check, and the remedy below it. click leaves the colours out where the
+    output is not a terminal.
     """
     click.echo(f"{click.style(f'{status:<4}', fg=COLOURS[status])}  {name:<10}  {printable(found)}")
     if mend:

@@ -6,7 +6,7 @@ import click
 
 from elsa.cli import main
 
-# What the scripts are for: the whole, and the programs that are parts of it.
+# elsa, and the programs that are parts of it.
 PROGRAMS = ("elsa", "elsa-job", "elsa-report", "elsa-ingest", "elsa-jobd")
 
 
@@ -20,10 +20,12 @@ def completion(*, shell: str) -> None:
 
     \b
     Examples:
-      elsa completion bash > ~/.elsa-completion.bash     then in ~/.bashrc: source ~/.elsa-completion.bash
-      elsa completion zsh > ~/.elsa-completion.zsh       then in ~/.zshrc, after compinit: source ~/.elsa-completion.zsh
+      elsa completion bash > ~/.elsa-completion.bash
+        and in ~/.bashrc: source ~/.elsa-completion.bash
+      elsa completion zsh > ~/.elsa-completion.zsh
+        and in ~/.zshrc, after compinit: source ~/.elsa-completion.zsh
       elsa completion fish > ~/.config/fish/conf.d/elsa.fish
-      eval "$(elsa completion bash)"                     for this shell alone
+      eval "$(elsa completion bash)"                     for this shell only
     """
     from click.shell_completion import get_completion_class
 

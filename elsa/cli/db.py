@@ -1,4 +1,4 @@
-"""`elsa db`: create, upgrade and look after the warehouse."""
+"""`elsa db`: create, upgrade and maintain the warehouse."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import click
 
 from elsa import config
 from elsa.cli import options, progress
-from elsa.cli.main import CONTEXT, Group, tell
+from elsa.cli.main import CONTEXT, Group, print_stderr
 from elsa.cli.tariff import tariff
 from elsa.errors import ConfigError
 
 
 @click.group(cls=Group, context_settings=CONTEXT)
 def db() -> None:
-    """Create, upgrade and look after the warehouse."""
+    """Create, upgrade and maintain the warehouse."""
 
 
 db.add_command(tariff)
@@ -30,7 +30,7 @@ def upgrade(db: Path | None) -> None:
     """Create the warehouse, or bring an old one to this version, in one transaction.
 
     All data is kept and every view is rebuilt. Safe to run at any time; a warehouse that is up to
-    date is only looked at.
+    date is not changed.
 
     \b
     Examples:
@@ -42,22 +42,21 @@ def upgrade(db: Path | None) -> None:
     path = config.load({"db": db}).db
     before, after, changed = bring_to_head(path)
     if before == after:
-        did = "views rebuilt" if changed else "nothing to upgrade"
-        tell(f"{path}: at revision {after}, {did}")
+        done = f"at revision {after}, {'views rebuilt' if changed else 'nothing to upgrade'}"
+    elif before is None:
+        done = f"created at revision {after}"
     else:
-        tell(
-            f"{path}: {'created at' if before is None else f'upgraded from {before} to'} revision"
-            f" {after}"
-        )
+        done = f"upgraded from {before} to revision {after}"
+    print_stderr(f"{path}: {done}")
 
 
 @db.command()
 @options.db
 def check(db: Path | None) -> None:
-    """Read the whole warehouse and see whether it is sound: SQLite's own check, and the books,
-    which must balance.
+    """Read the whole warehouse and check whether it is sound: SQLite's own check, and the sums,
+    which must agree.
 
-    Takes a while on a large one; nothing is written. Exit code 78 if something is wrong.
+    Takes a while if the warehouse is large; nothing is written. Exit code 78 if something is wrong.
 
     \b
     Example:
@@ -68,19 +67,18 @@ def check(db: Path | None) -> None:
     path = config.load({"db": db}).db
     found = faults(path)
     if found:
-        raise ConfigError(
-            f"{path}: {found[0]}" + (f" (and {len(found) - 1} more)" if len(found) > 1 else "")
-        )
-    tell(f"{path}: sound, and its books balance")
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        raise ConfigError(f"{path}: {found[0]}{more}")
+    print_stderr(f"{path}: sound, and its sums agree")
 
 
 @db.command()
 @options.db
 def rollup(db: Path | None) -> None:
     """Sum up the hours that are over, by command, user and job, so that reports over long windows
-    are quick.
+    are fast.
 
-    `elsa ingest` does it too; reports are right without it, only slower. Safe to run at any time
+    `elsa ingest` does it too. Without it reports are correct, but slower. Safe to run at any time
     and to interrupt.
 
     \b
@@ -96,39 +94,43 @@ def rollup(db: Path | None) -> None:
         progress.bar("rolling up", from_total=48) as show,
     ):
         hours = rollups.refresh(connection, path, time.time_ns(), show)
-    tell(f"{path}: {hours} hour{'' if hours == 1 else 's'} rolled up")
+    print_stderr(f"{path}: {hours} hour{'' if hours == 1 else 's'} rolled up")
 
 
 @db.command()
 @click.option(
     "--events",
     metavar="AGE",
-    help=(
-        "Let go of fork, exec and exit events older than this.  [ELSA_KEEP_EVENTS; default: 90"
-        " days]"
-    ),
+    help="Delete fork, exec and exit events older than this.  [ELSA_KEEP_EVENTS; default: 90 days]",
 )
 @click.option(
     "--processes",
     metavar="AGE",
-    help="Of processes with their records; sums stay.  [ELSA_KEEP_PROCESSES; default: forever]",
+    help=(
+        "Delete processes that ended before this, with their records; sums stay. "
+        " [ELSA_KEEP_PROCESSES; default: forever]"
+    ),
 )
 @click.option(
     "--rollups",
     metavar="AGE",
-    help="Of the sums of processes that were pruned.  [ELSA_KEEP_ROLLUPS; default: forever]",
+    help=(
+        "Delete the sums of pruned processes that are older than this. "
+        " [ELSA_KEEP_ROLLUPS; default: forever]"
+    ),
 )
-@click.option("--dry-run", "-n", is_flag=True, help="Only say what would go.")
+@click.option("--dry-run", "-n", is_flag=True, help="Only print what would be deleted.")
 @options.db
 def prune(
     events: str | None, processes: str | None, rollups: str | None, dry_run: bool, db: Path | None
 ) -> None:
-    """Let go of what is old: events, processes with their records, and at last the hourly sums of
+    """Delete what is old: events, processes with their records, and at last the hourly sums of
     these.
 
-    AGE is a number of hours, days, weeks or years (`30 days`, `2y`), or `forever`. Sums by command, user and job stay right;
-    single processes of it are gone. What an open job needs is kept, no accounting file is read again, space is given back.
-    Safe to interrupt at any moment, and to run beside jobd and the ingester.
+    AGE is a number of hours, days, weeks or years (`30 days`, `2y`), or `forever`. Sums by
+    command, user and job stay exact; the single processes are deleted. What an open job needs is
+    kept, no accounting file is read again, and space is given back. Safe to interrupt at any
+    moment, and to run while jobd and the ingester run.
 
     \b
     Examples:
@@ -141,16 +143,13 @@ def prune(
         {"db": db, "keep_events": events, "keep_processes": processes, "keep_rollups": rollups}
     )
     now_ns = time.time_ns()
-    given = {"events": events, "processes": processes, "rollups": rollups}
+
+    def cutoff(name: str, option: str | None) -> int | None:
+        source = f"keep_{name}" if option is None else f"--{name}"
+        return retention.cutoff(getattr(settings, f"keep_{name}"), now_ns, source)
+
     cutoffs = retention.Cutoffs(
-        *(
-            retention.cutoff(
-                getattr(settings, f"keep_{name}"),
-                now_ns,
-                f"keep_{name}" if text is None else f"--{name}",
-            )
-            for name, text in given.items()
-        )
+        cutoff("events", events), cutoff("processes", processes), cutoff("rollups", rollups)
     )
     path = settings.db
     with (
@@ -158,9 +157,9 @@ def prune(
         closing(database.open_for_writing(path)) as connection,
         progress.bar("pruning", from_total=50_000) as show,
     ):
-        gone = retention.prune(connection, path, cutoffs, show, dry_run=dry_run)
-    told = f"{gone.events} events, {gone.processes} processes, {gone.rollups} hourly sums"
-    tell(f"{path}: {told} {'would go' if dry_run else 'pruned'}")
+        pruned = retention.prune(connection, path, cutoffs, show, dry_run=dry_run)
+    counts = f"{pruned.events} events, {pruned.processes} processes, {pruned.rollups} hourly sums"
+    print_stderr(f"{path}: {counts} {'would be deleted' if dry_run else 'pruned'}")
 
 
 @db.command()
@@ -171,19 +170,20 @@ def prune(
     type=click.Choice(["parquet", "jsonl"]),
     default="parquet",
     show_default=True,
-    help="Parquet needs pyarrow.",
+    help="Format of the files; parquet needs pyarrow.",
 )
-@click.option("--since", metavar="TIME", help="Only days that begin then or later.")
+@click.option("--since", metavar="TIME", help="Only days that start then or later.")
 @click.option("--until", metavar="TIME", help="Only days that end then or before.")
-@click.option("--again", is_flag=True, help="Write anew what is there already.")
+@click.option("--again", is_flag=True, help="Write files again that exist already.")
 @options.db
 def export(
     folder: Path, form: str, since: str | None, until: str | None, again: bool, db: Path | None
 ) -> None:
     """Write processes and memberships into files by day of end (UTC), and jobs, for other tools.
 
-    The folders are named as Hive, DuckDB, Spark and their kin read them. Only days that are over are written, each file whole or not at
-    all; what is there already is kept, so that an export may be interrupted, and run every day.
+    Hive, DuckDB, Spark and similar tools can read the names of the folders. Only days that are
+    over are written, each file whole or not at all. Files that exist already are kept, so an
+    export may be interrupted, and may run every day.
 
     \b
     Examples:
@@ -198,4 +198,6 @@ def export(
     path = config.load({"db": db}).db
     with reading(path) as connection, progress.bar("exporting", from_total=4) as show:
         done = write(connection, folder, form, chosen, time.time_ns(), show, again=again)
-    tell(f"{folder}: {done.files} files written with {done.rows} rows, {done.kept} there already")
+    print_stderr(
+        f"{folder}: {done.files} files written with {done.rows} rows, {done.kept} there already"
+    )

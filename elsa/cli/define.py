@@ -1,4 +1,4 @@
-"""`elsa job define`: a job of what was recorded, after the fact."""
+"""`elsa job define`: make a job of processes that were recorded, after the fact."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ import click
 
 from elsa import config
 from elsa.cli import options, progress
-from elsa.cli.main import Command, tell
+from elsa.cli.main import Command, local_time, print_stderr
 from elsa.errors import RetryError, UnavailableError, UsageError
 from elsa.kernel.safe_paths import same_file
 from elsa.state.criteria import Criteria
 from elsa.text import printable
 
-# How much longer than that to wait for jobd, which gives up by itself.
-PATIENCE_S = 15
-# Fewer are made members at once, so that a bar would only flash up.
-WORTH_A_BAR = 50_000
+# How much longer than its own time limit (define_s) to wait for the answer of jobd.
+JOBD_MARGIN_S = 15
+# Fewer processes are made members too quickly for a progress bar.
+BAR_FROM = 50_000
 
 
 @click.command(cls=Command)
@@ -30,28 +30,28 @@ WORTH_A_BAR = 50_000
 @click.option(
     "--root",
     metavar="PID[@TIME]",
-    help="The process that bore PID then (without TIME: last), and all that descends from it.",
+    help="The process that had PID then (without TIME: last), and all its descendants.",
 )
 @click.option(
     "--session",
     metavar="PID[@TIME]",
-    help="The processes of the session of which that process was the leader.",
+    help="The processes of the session that this process led.",
 )
 @click.option(
     "--command",
     "commands",
     metavar="GLOB",
     multiple=True,
-    help="Processes by command name, as a shell matches; may be repeated.",
+    help="Processes by command name, as a glob of the shell; may be repeated.",
 )
 @click.option(
     "--where",
     metavar="SQL",
     help="Processes by a condition on the columns of the view process_usage.",
 )
-@click.option("--since", metavar="TIME", help="Only what began then or later.")
-@click.option("--until", metavar="TIME", help="Only what began before then.")
-@click.option("--dry-run", is_flag=True, help="Only show what would be in it.")
+@click.option("--since", metavar="TIME", help="Only processes that started then or later.")
+@click.option("--until", metavar="TIME", help="Only processes that started before then.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be in the job.")
 @options.tags
 @click.option(
     "--format",
@@ -77,17 +77,19 @@ def define(
     db: Path | None,
     socket: Path | None,
 ) -> None:
-    """Make a job of processes that were recorded, as of any time in the past, and print its id.
+    """Make a job of processes that were recorded at any time in the past, and print its id.
 
-    Each process is in it with its whole life, so one that runs on is charged to it until it ends. The job is closed from the start: what
-    began by now, or before --until, is in it, and nothing that begins later. TIME is written as for elsa report (09:30, yesterday, ISO).
-    A user who is neither root nor in the elsa group defines jobs of own processes; those of others are left out.
+    Each process is a member for its whole lifetime: if it still runs, the job is charged for it
+    until it ends. The job is closed at once: processes that start later than now, or than --until,
+    are not in it. TIME is written as for elsa report (09:30, yesterday, ISO). A user who is
+    neither root nor in the elsa group can define jobs of own processes; processes of other users
+    are left out.
 
     \b
     Examples:
-      elsa job define nightly --root 4711@02:00           what that process and its descendants did
-      elsa job define login --session 3120 --tag who=ann  a whole login
-      elsa job define compilers --command 'cc1*' --command ld --since yesterday --until today
+      elsa job define nightly --root 4711@02:00     that process and its descendants
+      elsa job define login --session 3120 --tag who=ann            a whole login
+      elsa job define compilers --command 'cc1*' --command ld --since yesterday
       elsa job define hogs --where 'cpu_s > 60 and uid >= 1000' --dry-run
     """
     from elsa.control import protocol
@@ -95,7 +97,7 @@ def define(
     from elsa.report.query.times import window
 
     now = datetime.now().astimezone()
-    began = window(since, until, now)
+    started = window(since, until, now)
     root_pid, root_at = _pid_at(root, now, "--root")
     session_pid, session_at = _pid_at(session, now, "--session")
     selection = Criteria(
@@ -104,19 +106,18 @@ def define(
         root_at or session_at,
         tuple(commands),
         where,
-        began.since,
-        began.until,
+        started.since,
+        started.until,
     )
     fields = {key: value for key, value in vars(selection).items() if value not in (None, ())}
     fields |= {"name": name, "tags": tags, "dry_run": dry_run}
-    protocol.parse_request(
-        protocol.encode_request("define", fields)
-    )  # what jobd would refuse is refused without one too
+    # What jobd would refuse is refused without jobd too.
+    protocol.parse_request(protocol.encode_request("define", fields))
     reply = _carry_out(
         config.load({"db": db, "socket": socket}), selection, fields, named=db is not None
     )
     for line in cut_commands(commands):
-        tell(f"elsa-job: {line}")
+        print_stderr(f"elsa-job: {line}")
     _print(reply, form)
 
 
@@ -135,26 +136,27 @@ def _pid_at(text: str | None, now: datetime, option: str) -> tuple[int | None, i
 def _carry_out(
     settings: config.Config, selection: Criteria, fields: dict[str, Any], *, named: bool
 ) -> dict[str, Any]:
-    """Do it in this process where the files allow it, else have jobd do it."""
+    """Define the job in this process if it may write the warehouse, else let jobd do it."""
     from elsa.control.client import Client
     from elsa.jobd import define_job
 
-    client = Client(settings.socket, settings.define_s + PATIENCE_S)
-    kept, foreign = None, False
+    client = Client(settings.socket, settings.define_s + JOBD_MARGIN_S)
+    jobd_db, foreign = None, False
     try:
         status = client.request("status")
-        kept, foreign = Path(status["db"]), status["pid"] is None
+        jobd_db, foreign = Path(status["db"]), status["pid"] is None
     except UnavailableError:
         pass
-    db = settings.db if named or kept is None else kept
-    asks = kept is not None and same_file(db, kept)
-    if asks and foreign and (selection.root, selection.session) != (None, None):
+    db = settings.db if named or jobd_db is None else jobd_db
+    through_jobd = jobd_db is not None and same_file(db, jobd_db)
+    by_pid = selection.root is not None or selection.session is not None
+    if through_jobd and foreign and by_pid:
         raise UsageError(define_job.FOREIGN)
-    if asks and not os.access(db, os.R_OK if fields["dry_run"] else os.W_OK):
+    if through_jobd and not os.access(db, os.R_OK if fields["dry_run"] else os.W_OK):
         return client.request("define", **fields)
     order = define_job.Order(
         db=str(db),
-        socket=str(settings.socket) if asks else None,
+        socket=str(settings.socket) if through_jobd else None,
         name=fields["name"],
         tags=fields["tags"],
         owner_uid=os.getuid(),
@@ -163,13 +165,15 @@ def _carry_out(
         dry_run=fields["dry_run"],
         limit_s=settings.define_s,
     )
-    with progress.bar("defining", from_total=WORTH_A_BAR) as show:
+    with progress.bar("defining", from_total=BAR_FROM) as show:
         return define_job.define(order, show)
 
 
 def _print(reply: dict[str, Any], form: str) -> None:
-    """The id of the job on stdout and a summary on stderr; of a dry run the summary on stdout."""
-    job, found = reply["job"], reply["found"]
+    """Print the id of the job to stdout and a summary to stderr; for a dry run, the summary to
+    stdout.
+    """
+    job, matched = reply["job"], reply["found"]
     if form == "json":
         click.echo(json.dumps(reply, indent=2))
     elif job is not None:
@@ -177,30 +181,24 @@ def _print(reply: dict[str, Any], form: str) -> None:
     if reply.get("committed") is False:
         raise RetryError(f"jobd holds this in memory only: {reply.get('why')}")
     if form != "json":
-        for line in _summary(found):
+        for line in _summary(matched):
             click.echo(printable(line), err=job is not None)
 
 
-def _summary(found: dict[str, Any]) -> Iterator[str]:
-    one = found["processes"] == 1
-    running = f", {found['running']} of them running" if found["running"] else ""
-    span = f"from {_local(found['started_at_ns'])} to {_local(found['ended_at_ns'])}"
-    yield f"{found['processes']} process{'' if one else 'es'}{running}, {span}"
-    if found["inferred"]:
+def _summary(matched: dict[str, Any]) -> Iterator[str]:
+    processes = f"{matched['processes']} process{'' if matched['processes'] == 1 else 'es'}"
+    running = f", {matched['running']} of them running" if matched["running"] else ""
+    span = f"from {_local(matched['started_at_ns'])} to {_local(matched['ended_at_ns'])}"
+    yield f"{processes}{running}, {span}"
+    if matched["inferred"]:
         yield (
-            f"{found['inferred']} of them by inference: their line or session was not heard, but"
-            " concluded"
+            f"{matched['inferred']} of them by inference: their ancestry or session was not"
+            " received from the kernel"
         )
     yield "commands: " + ", ".join(
-        f"{command} ({count})" for command, count in found["commands"].items()
+        f"{command} ({count})" for command, count in matched["commands"].items()
     )
 
 
 def _local(at_ns: int | None) -> str:
-    return (
-        "-"
-        if at_ns is None
-        else datetime.fromtimestamp(at_ns // 1_000_000_000)
-        .astimezone()
-        .strftime("%Y-%m-%d %H:%M:%S")
-    )
+    return "-" if at_ns is None else local_time(at_ns)

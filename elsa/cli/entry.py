@@ -1,8 +1,8 @@
-"""Where the installed programs begin: what must be settled before anything is imported.
+"""Entry points of the installed programs: what must be set before anything is imported.
 
-Ctrl-C while Python still imports them ends them at once, without a traceback. And rows are tuples
-by the hundred thousand, none of them in a cycle: to look for cycles as often as Python does
-otherwise takes a tenth of the time of whoever handles many.
+Ctrl-C while Python still imports modules ends the program at once, without a traceback. Rows are
+hundreds of thousands of tuples without cycles: at Python's default threshold, garbage collection
+would take a tenth of the time of commands that handle many.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import signal
 GC_THRESHOLD = 200_000
 
 
-def _door(name: str) -> None:
-    """Nothing has begun yet that would have to be ended in order; `elsa.cli.main.run` takes Ctrl-C
-    over from here.
+def _start(name: str) -> None:
+    """Start a program of elsa.cli.main. Until `elsa.cli.main.run` handles Ctrl-C, there is nothing
+    to clean up.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -26,24 +26,24 @@ def _door(name: str) -> None:
 
 def elsa() -> None:
     """`elsa`."""
-    _door("elsa")
+    _start("elsa")
 
 
 def elsa_job() -> None:
     """`elsa-job`."""
-    _door("elsa_job")
+    _start("elsa_job")
 
 
 def elsa_jobd() -> None:
     """`elsa-jobd`."""
-    _door("elsa_jobd")
+    _start("elsa_jobd")
 
 
 def elsa_ingest() -> None:
     """`elsa-ingest`."""
-    _door("elsa_ingest")
+    _start("elsa_ingest")
 
 
 def elsa_report() -> None:
     """`elsa-report`."""
-    _door("elsa_report")
+    _start("elsa_report")

@@ -12,7 +12,7 @@ import click
 
 from elsa import config
 from elsa.cli import options, progress
-from elsa.cli.main import CONTEXT, Command, tell
+from elsa.cli.main import CONTEXT, Command, print_stderr
 from elsa.text import printable
 
 if TYPE_CHECKING:
@@ -124,23 +124,23 @@ def _tell(outcome: PassResult, *, quiet: bool, following: bool) -> None:
 
 def _tell_trouble(outcome: PassResult) -> None:
     for trouble in outcome.troubles:
-        tell(f"elsa-ingest: {trouble}")
+        print_stderr(f"elsa-ingest: {trouble}")
     for path, skipped in outcome.skipped[:SKIPPED_SHOWN]:
-        tell(
+        print_stderr(
             f"elsa-ingest: {path}: skipped bytes {skipped.first} to {skipped.last}: {skipped.what}"
         )
     if len(outcome.skipped) > SKIPPED_SHOWN:
-        tell(
+        print_stderr(
             f"elsa-ingest: {len(outcome.skipped) - SKIPPED_SHOWN} more places were skipped; see:"
             " elsa report gaps"
         )
     for path, count in outcome.repeated.items():
-        tell(
+        print_stderr(
             f"elsa-ingest: {path}: {count} of its records repeat those of a file that was read"
             " before; they are held back as a copy's, and counted if the file goes on by itself"
         )
     for path in outcome.unread:
-        tell(
+        print_stderr(
             f"elsa-ingest: {path}: not read, as its name is not that of a rotated file; to read it:"
             f" elsa ingest {path}"
         )

@@ -1,8 +1,8 @@
-"""The doors: `elsa` with every command below it, and the separate programs elsa-job, elsa-report,
-elsa-ingest and elsa-jobd.
+"""The programs: `elsa` with every command below it, and elsa-job, elsa-report, elsa-ingest and
+elsa-jobd.
 
-Each command lives in a file of its own and is imported only when it is called, since imports are
-most of a short command's time.
+Each command is in a file of its own, which is imported only when the command is called, since
+imports take most of the time of a short command.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,16 +22,17 @@ import click
 from elsa import __version__
 from elsa.errors import EXIT_FAILURE, EXIT_RETRY, ElsaError
 from elsa.text import printable
+from elsa.units import SECOND_NS
 
-# name -> module in elsa.cli (its command bears the module's name), and the line that `elsa --help`
-# shows
+# The name of a command, of its module in elsa.cli and of its function there, and the line that
+# `elsa --help` shows.
 COMMANDS = {
     "completion": "Print the script that lets a shell complete commands, jobs and columns.",
-    "check": "Test whether ELSA works on this host, and say how to mend what does not.",
-    "db": "Create, upgrade and look after the warehouse.",
+    "check": "Test whether ELSA works on this host, and say how to fix what does not.",
+    "db": "Create, upgrade and maintain the warehouse.",
     "ingest": "Read BSD accounting files into the warehouse.",
-    "job": "Create jobs, put processes into them, run commands in them.",
-    "jobd": "The collector daemon: hears every fork, exec and exit.",
+    "job": "Create jobs, add processes to them, run commands in them.",
+    "jobd": "The collector daemon: records every fork, exec and exit.",
     "report": "What jobs, commands and users cost.",
     "run": "Run a command and print what it cost, with all that it started.",
 }
@@ -38,11 +40,11 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
 class Command(click.Command):
-    """A command of ours: what it takes as text is text, and no path has a NUL in it."""
+    """A click command whose text arguments are UTF-8 and whose paths have no NUL in them."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Refuse what is not UTF-8, but for paths and what is passed on as it is: neither SQLite
-        nor JSON can hold it.
+        """Refuse text that is not UTF-8, since neither SQLite nor JSON can store it. Paths and
+        unprocessed arguments may be any bytes.
         """
         rest = super().parse_args(ctx, args)
         for parameter in () if ctx.resilient_parsing else self.get_params(ctx):
@@ -55,7 +57,7 @@ class Command(click.Command):
 
 
 class Group(click.Group):
-    """A group whose commands are of ours."""
+    """A group of such commands."""
 
     command_class = Command
 
@@ -67,8 +69,14 @@ def _texts(value: object) -> Iterator[str]:
     elif isinstance(value, dict):
         yield from (str(text) for pair in value.items() for text in pair)
     elif isinstance(value, tuple | list):
-        for one in value:
-            yield from _texts(one)
+        for element in value:
+            yield from _texts(element)
+
+
+def local_time(at_ns: int) -> str:
+    """A real time to the second, by the clock of this host."""
+    moment = datetime.fromtimestamp(at_ns // SECOND_NS).astimezone()
+    return moment.strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _is_utf8(text: str) -> bool:
@@ -117,63 +125,61 @@ def group() -> None:
 
 
 def run(command: click.Command, name: str) -> NoReturn:
-    """Run a command; an error of ours becomes one line on stderr and its exit code, a reader that
-    went away is no error.
+    """Run a command. An ElsaError becomes one line on stderr and its exit code; a closed pipe is no
+    error.
     """
     _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(
-                errors="backslashreplace"
-            )  # a name that the locale cannot write is no reason to fail
+            # A name that the locale cannot write is no reason to fail.
+            stream.reconfigure(errors="backslashreplace")
     try:
         try:
-            if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as elsa.cli.entry left it
+            if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # elsa.cli.entry set it
                 signal.signal(signal.SIGINT, signal.default_int_handler)
             status = command.main(prog_name=name, standalone_mode=False)
         finally:
             sys.stdout.flush()
     except ElsaError as error:
-        tell(f"{name}: {error}")
+        print_stderr(f"{name}: {error}")
         sys.exit(error.exit_code)
     except click.ClickException as error:
         shown = io.StringIO()
         error.show(shown)
         for line in shown.getvalue().rstrip("\n").split("\n"):
-            tell(line)
+            print_stderr(line)
         sys.exit(error.exit_code)
     except click.Abort:
-        tell("Aborted!")
+        print_stderr("Aborted!")
         sys.exit(EXIT_FAILURE)
     except BrokenPipeError:
         _forget_output()
         sys.exit(0)
     except SystemExit:
-        if type(sys.stdout).__name__.endswith(
-            "PacifyFlushWrapper"
-        ):  # click has met a broken pipe, and would end with 1
+        # click has met a broken pipe, and would exit with 1.
+        if type(sys.stdout).__name__.endswith("PacifyFlushWrapper"):
             sys.exit(0)
         raise
     except OSError as error:
         _forget_output()
-        tell(f"{name}: the output cannot be written: {error.strerror or error}")
+        print_stderr(f"{name}: the output cannot be written: {error.strerror or error}")
         sys.exit(EXIT_RETRY)
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def tell(line: str) -> None:
-    """A line on stderr, where no name that is in it can move the cursor."""
+def print_stderr(line: str) -> None:
+    """Print a line to stderr. No name in it can move the cursor."""
     click.echo(printable(line), err=True)
 
 
 def _forget_output() -> None:
-    """What is left in the buffer would fail again when the interpreter ends."""
+    """Drop what is left in the buffer, which the interpreter would try to write again at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _open_closed_streams() -> None:
-    """Put /dev/null in the place of a standard stream that was closed before we began, lest a file
-    of ours gets its number.
+    """Open /dev/null for each standard stream that was closed before the program started, so that
+    no other file gets its descriptor.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:

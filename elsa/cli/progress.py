@@ -1,34 +1,35 @@
-"""A bar on a terminal for what takes a while; nothing at all elsewhere."""
+"""Show a progress bar for long operations, on a terminal only."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import click
 
-Show = Callable[[int, int], None]
+from elsa.progress import Progress
 
 
 @contextmanager
-def bar(label: str, *, from_total: int, quiet: bool = False) -> Iterator[Show]:
-    """A function that is told what is done and what there is to do.
+def bar(label: str, *, from_total: int, quiet: bool = False) -> Iterator[Progress]:
+    """A function that takes how much is done and the total, and draws the bar.
 
-    With less than `from_total` to do, or no terminal to show it on, no bar is shown.
+    No bar is drawn for a total below `from_total`, or if stderr is not a terminal.
     """
     visible = not quiet and sys.stderr.isatty()
-    shown: list[Any] = []  # click's bar, once there is one
+    drawn: Any = None
 
     def show(done: int, total: int) -> None:
-        if visible and not shown and total >= from_total:
-            shown.append(click.progressbar(length=total, label=label, file=sys.stderr))
-        for one in shown:
-            one.update(max(done - one.pos, 0))
+        nonlocal drawn
+        if visible and drawn is None and total >= from_total:
+            drawn = click.progressbar(length=total, label=label, file=sys.stderr)
+        if drawn is not None:
+            drawn.update(max(done - drawn.pos, 0))
 
     try:
         yield show
     finally:
-        for one in shown:
-            one.render_finish()
+        if drawn is not None:
+            drawn.render_finish()

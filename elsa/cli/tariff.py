@@ -17,7 +17,7 @@ import click
 
 from elsa import config
 from elsa.cli import options
-from elsa.cli.main import CONTEXT, Group, tell
+from elsa.cli.main import CONTEXT, Group, print_stderr
 from elsa.errors import UsageError
 from elsa.state.tariff import RATES, WEEKDAYS, Tariff
 from elsa.text import printable
@@ -278,7 +278,7 @@ def withdraw(number: int, db: Path | None) -> None:
     path = config.load({"db": db}).db
     with database.translated(path), closing(database.open_for_writing(path)) as connection:
         tariffs.withdraw(connection, number, time.time_ns())
-    tell(f"tariff {number}: withdrawn")
+    print_stderr(f"tariff {number}: withdrawn")
 
 
 def _time(at_ns: int | None, place: str) -> str:

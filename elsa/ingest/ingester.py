@@ -44,6 +44,7 @@ from elsa.kernel.acct_file import AcctFile
 from elsa.kernel.procfs import Procfs
 from elsa.matching.joiner import NEVER_NS, Boot, Joiner, JoinResult
 from elsa.matching.pairing import Record
+from elsa.progress import Progress, no_progress
 from elsa.state.codes import Join
 from elsa.store import boots, database, locks, string_ids
 
@@ -56,9 +57,6 @@ SYNC_TIMEOUT_S = 15.0
 
 SELF = JoinResult(None, Join.SELF)
 NONE_NEW = 2**62
-
-Progress = Callable[[int, int], None]
-"""Called with the bytes done and all bytes of this pass."""
 
 
 @dataclass
@@ -130,7 +128,7 @@ class Ingester:
         self._comms = string_ids.comms()
         self._sources = Sources(config.acct_file)
 
-    def run_once(self, paths: Sequence[Path], progress: Progress | None = None) -> PassResult:
+    def run_once(self, paths: Sequence[Path], progress: Progress = no_progress) -> PassResult:
         """Read these files once; if none are given, the configured one and its rotated files,
         oldest first.
 
@@ -140,7 +138,7 @@ class Ingester:
         connection = database.open_for_writing(self._config.db)
         try:
             with locks.only(locks.INGESTER, self._config.db), database.translated(self._config.db):
-                return self._pass(connection, paths, progress or (lambda _done, _total: None))
+                return self._pass(connection, paths, progress)
         finally:
             connection.close()
 

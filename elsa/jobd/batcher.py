@@ -22,16 +22,15 @@ from elsa.state.jobs import Job
 from elsa.state.process_table import Processes
 from elsa.store.collector_runs import JOB_IDS, CollectorRun
 from elsa.store.writer import Batch, Gap, Writer
+from elsa.units import MS_NS, SECOND_NS
 
 log = logging.getLogger(__name__)
 
-MS = 1_000_000
-SECOND = 1_000_000_000
 COMMIT_ROWS = 20_000
 # How often heard_ns is stored if there is nothing else to store.
-IDLE_COMMIT_NS = 10 * SECOND
+IDLE_COMMIT_NS = 10 * SECOND_NS
 # How long an answer waits for its commit; then it says that the change is not committed yet.
-PATIENCE_NS = 3 * SECOND
+PATIENCE_NS = 3 * SECOND_NS
 
 
 class Batcher:
@@ -77,7 +76,7 @@ class Batcher:
         log.warning(
             "gap (%s) of %.3f s: %s events lost",
             kind,
-            (to_ns - from_ns) / SECOND,
+            (to_ns - from_ns) / SECOND_NS,
             "unknown" if lost is None else lost,
         )
 
@@ -118,7 +117,7 @@ class Batcher:
         """Hand all changes to the writer, or drop what memory has no room for if the writer has too
         much already.
         """
-        self._commit_at_ns = now_ns + self._config.commit_ms * MS
+        self._commit_at_ns = now_ns + self._config.commit_ms * MS_NS
         self._close_emptied()
         # While the warehouse can be written, a burst may exceed the limit for a moment.
         waiting = self.backlog if self.writer.trouble else self.writer.backlog

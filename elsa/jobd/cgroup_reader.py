@@ -28,12 +28,12 @@ from elsa.state.job_rules import Decision, Rules
 from elsa.state.jobs import Job
 from elsa.state.loss_counter import Losses
 from elsa.state.process_table import Processes
+from elsa.units import SECOND_NS
 
 log = logging.getLogger(__name__)
 
-SECOND = 1_000_000_000
 # How often CPUs that came online and exact counts of losses are looked at.
-CHECK_NS = 10 * SECOND
+CHECK_NS = 10 * SECOND_NS
 
 
 class CgroupSource:

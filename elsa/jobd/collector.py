@@ -26,7 +26,7 @@ from elsa.control.server import ControlServer, Peer, Reply, carry_out
 from elsa.errors import ElsaError, RetryError
 from elsa.host import checks, proc_scan
 from elsa.jobd import define_job, redaction, sd_notify
-from elsa.jobd.batcher import MS, SECOND, Batcher
+from elsa.jobd.batcher import Batcher
 from elsa.jobd.cgroup_reader import CgroupReader, CgroupSource
 from elsa.jobd.command_lines import CommandLines
 from elsa.jobd.counter_snapshots import CounterReader, CounterRow
@@ -44,14 +44,15 @@ from elsa.state.process_table import Processes
 from elsa.state.warehouse_switch import carry_over
 from elsa.store import boots, collector_runs, database, locks
 from elsa.store.collector_runs import CollectorRun
+from elsa.units import MS_NS, SECOND_NS
 
 log = logging.getLogger(__name__)
 Started = TypeVar("Started")
 
-HOUSEKEEPING_NS = 5 * SECOND
+HOUSEKEEPING_NS = 5 * SECOND_NS
 # How long events are read, or requests carried out, before other work gets its turn: a storm of
 # events may fill the queue as fast as it is read.
-TURN_NS = 50 * MS
+TURN_NS = 50 * MS_NS
 # So that processes that keep every CPU busy do not keep jobd from receiving events and answering.
 NICE = -10
 # How many such turns events are read when jobd stops.
@@ -59,7 +60,7 @@ LAST_TURNS = 50
 # While the writer is behind, events wait in the kernel's receive buffers, where they take less
 # memory, as long as these are less full than this.
 FULL = 0.5
-HOLD_NS = 50 * MS
+HOLD_NS = 50 * MS_NS
 # How long a client waits for command lines to be searched for secrets.
 CMDLINES_S = 1.0
 # How much more time the service manager is asked for while jobd waits for the warehouse.
@@ -253,7 +254,7 @@ class Collector:
             )
             self._selector.register(self._alarm.fileno(), selectors.EVENT_READ, self._clock_was_set)
             watchdog_s = sd_notify.watchdog_seconds()
-            pulse_ns = int(watchdog_s * SECOND) if watchdog_s else None
+            pulse_ns = int(watchdog_s * SECOND_NS) if watchdog_s else None
             pulse_at_ns = 0
             # Objects that exist now will stay; garbage collection need not look at them again.
             gc.collect()
@@ -303,7 +304,7 @@ class Collector:
         """The first event of a new batch has come: wait for more before they are read."""
         self._selector.unregister(self._connector.fileno())
         self._gathering = True
-        self._drain_at_ns = clocks.monotonic_ns() + self._config.drain_ms * MS
+        self._drain_at_ns = clocks.monotonic_ns() + self._config.drain_ms * MS_NS
 
     def _clock_was_set(self, _mask: int) -> None:
         self._alarm.acknowledge()
@@ -312,12 +313,12 @@ class Collector:
     def _timeout_s(self) -> float:
         now_ns = clocks.monotonic_ns()
         due = (
-            now_ns if self._pending else now_ns + SECOND,
+            now_ns if self._pending else now_ns + SECOND_NS,
             self._drain_at_ns,
             self._reader.due_ns(),
             self.batcher.due_ns(),
         )
-        return max(min(at_ns for at_ns in due if at_ns is not None) - now_ns, 0) / SECOND
+        return max(min(at_ns for at_ns in due if at_ns is not None) - now_ns, 0) / SECOND_NS
 
     def _tick(self, now_ns: int) -> None:
         if self._drain_at_ns is not None and now_ns >= self._drain_at_ns:
@@ -339,7 +340,7 @@ class Collector:
             self._housekeeping_ns = now_ns
             self._reader.drop_overdue(now_ns)
             self._keep_socket()
-        self._server.expire(now_ns / SECOND)
+        self._server.expire(now_ns / SECOND_NS)
 
     def _keep_socket(self) -> None:
         try:
@@ -444,7 +445,7 @@ class Collector:
         until_ns = clocks.monotonic_ns()
         # Command lines are waited for, but not so long that a flood of them delays all clients.
         if self._cmdlines is not None and self._cmdlines.busy:
-            until_ns -= int(CMDLINES_S * SECOND)
+            until_ns -= int(CMDLINES_S * SECOND_NS)
         ready = [reply for asked_ns, reply in self._syncs if asked_ns <= until_ns]
         self._syncs = [sync for sync in self._syncs if sync[0] > until_ns]
         if ready:

@@ -21,10 +21,10 @@ from elsa.config import Config
 from elsa.jobd import redaction
 from elsa.jobd.spawner import Program, Spawner
 from elsa.kernel import clocks
+from elsa.units import SECOND_NS
 
 log = logging.getLogger(__name__)
 
-SECOND = 1_000_000_000
 # How many bytes may wait: of a user some twenty of the longest command lines, of all users some
 # seconds of work.
 MOST_OF_USER = 384 * 1024
@@ -34,9 +34,9 @@ EACH = 128
 # How many bytes are sent at once: they fit into the empty socket, and are a fraction of a second of
 # work.
 BATCH = 48 * 1024
-PATIENCE_NS = 5 * SECOND
+PATIENCE_NS = 5 * SECOND_NS
 # How often at most the program is started again, and a warning about withheld lines is logged.
-PAUSE_NS = 10 * SECOND
+PAUSE_NS = 10 * SECOND_NS
 READ_CHUNK = 256 * 1024
 
 Then = Callable[[str | None], None]
@@ -106,12 +106,12 @@ class CommandLines:
         """Wait at most so long for lines that are being searched or wait, withhold the rest, and
         end the program.
         """
-        until_ns = clocks.monotonic_ns() + int(patience_s * SECOND)
+        until_ns = clocks.monotonic_ns() + int(patience_s * SECOND_NS)
         while self.busy and self._socket is not None:
             left_ns = until_ns - clocks.monotonic_ns()
             if left_ns <= 0:
                 break
-            self._socket.settimeout(left_ns / SECOND)
+            self._socket.settimeout(left_ns / SECOND_NS)
             self._read(0)
         self._withhold_all()
         self._end()

@@ -24,9 +24,9 @@ from elsa.control import protocol
 from elsa.control.client import Client
 from elsa.errors import ElsaError, RetryError
 from elsa.kernel import clocks
+from elsa.progress import Progress, no_progress
 from elsa.state.criteria import Criteria
 from elsa.store import database, defined_jobs
-from elsa.store.defined_jobs import Progress
 
 # The error for a client in another pid namespace that selects by pid.
 FOREIGN = (
@@ -53,7 +53,7 @@ class Order:
     """How long the search with a condition may take."""
 
 
-def define(order: Order, progress: Progress = lambda done, total: None) -> dict[str, Any]:
+def define(order: Order, progress: Progress = no_progress) -> dict[str, Any]:
     """Find the selected processes and make them a job. Returns the reply to the request `define`:
     the job (None after a dry run), and what was found.
     """

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from elsa.decode import events as ev
 from elsa.decode.events import Event
 from elsa.host import proc_scan
-from elsa.jobd.batcher import MS, SECOND
 from elsa.jobd.command_lines import CommandLines
 from elsa.jobd.taskstats_reader import Recorder, TaskstatsReader
 from elsa.kernel import clocks
@@ -23,6 +22,7 @@ from elsa.state.incarnation import Incarnation, ProcSnapshot, same_start
 from elsa.state.loss_counter import Losses
 from elsa.state.loss_counter import Sequence as Numbering
 from elsa.state.process_table import SKEW_NS, Processes
+from elsa.units import MS_NS, SECOND_NS
 
 if TYPE_CHECKING:
     from elsa.jobd.cgroup_reader import CgroupReader
@@ -33,14 +33,14 @@ DRAIN_CHUNK = 2_500
 # How many events are read in one call, so that a storm delays neither the writer nor requests.
 DRAIN_MOST = 5_000
 # The exit of a process that /proc no longer shows may be in the queue for this long.
-GRACE_NS = 500 * MS
-RESCAN_NS = SECOND
+GRACE_NS = 500 * MS_NS
+RESCAN_NS = SECOND_NS
 # How often in one call /proc is read for unconfirmed exits, if threads of these processes end
 # meanwhile; the rest waits for the next call.
 CONFIRM_TURNS = 3
-RETRY_NS = 20 * MS
+RETRY_NS = 20 * MS_NS
 # How long in one call /proc is read for programs or for a scan; the rest waits for the next call.
-LOOK_NS = 20 * MS
+LOOK_NS = 20 * MS_NS
 
 
 class Loss(NamedTuple):
@@ -155,7 +155,7 @@ class EventReader:
 
     def _cgroups_due(self, now_ns: int) -> bool:
         """Whether moves between control groups may wait though no process event came with them."""
-        return self._cgroups is not None and now_ns - self._cgroups_read_ns >= SECOND
+        return self._cgroups is not None and now_ns - self._cgroups_read_ns >= SECOND_NS
 
     def ended_threads(self, tgid: int) -> Mapping[str, int]:
         """What the ended threads of a living process used, as far as messages came."""
@@ -398,5 +398,5 @@ class EventReader:
                 step_ns = clock.offset_ns - self._clocks.known[-2].offset_ns
                 log.warning(
                     "the clock was set, or the machine was suspended: it moved by %+.3f s",
-                    step_ns / SECOND,
+                    step_ns / SECOND_NS,
                 )

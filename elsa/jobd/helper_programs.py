@@ -17,8 +17,8 @@ from elsa.control.server import Answer, Reply
 from elsa.errors import ElsaError, RetryError
 from elsa.jobd.spawner import Program, Spawner
 from elsa.kernel import clocks
+from elsa.units import SECOND_NS
 
-SECOND = 1_000_000_000
 # How many programs may run at once for all users except root, so that they cannot fill the host's
 # memory. A user may have one.
 MOST = 4
@@ -86,7 +86,7 @@ class HelperPrograms:
             os.close(stdout)
         if isinstance(reply, Answer):
             reply.wait_for(limit_s + 2 * PATIENCE_S)
-        until_ns = clocks.monotonic_ns() + limit_s * SECOND
+        until_ns = clocks.monotonic_ns() + limit_s * SECOND_NS
         no_answer = ElsaError("the program that jobd started for this request was ended")
         self._running[uid] = _Running(program, answer, reply, until_ns, no_answer)
         self._selector.register(answer, selectors.EVENT_READ, partial(self._read, uid))
@@ -101,7 +101,7 @@ class HelperPrograms:
             elif running.terminated or running.wanted:
                 continue
             running.program.send(signal.SIGKILL if running.terminated else signal.SIGTERM)
-            running.terminated, running.until_ns = True, now_ns + PATIENCE_S * SECOND
+            running.terminated, running.until_ns = True, now_ns + PATIENCE_S * SECOND_NS
 
     def _read(self, uid: int, _mask: int) -> None:
         running = self._running[uid]

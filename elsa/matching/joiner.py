@@ -15,13 +15,14 @@ from typing import NamedTuple
 
 from elsa.decode.acct import WRAP
 from elsa.matching import pairing, parentage, record_order
-from elsa.matching.pairing import ACCT_TICK_NS, SECOND_NS, Candidate, Record
+from elsa.matching.pairing import ACCT_TICK_NS, Candidate, Record
 from elsa.matching.parentage import EXIT_LAG_NS
 from elsa.matching.record_order import WrittenBetween
 from elsa.state.clock import Clock, Clocks
 from elsa.state.codes import End, Join, Origin
 from elsa.store import boot_ends, boots, process_lookup
 from elsa.store.database import insert_rows, transaction
+from elsa.units import SECOND_NS
 
 # While a file is being read, pairs that need a larger table wait until all of it is there.
 QUICK_CELLS = 10_000

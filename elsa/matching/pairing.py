@@ -17,7 +17,8 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from typing import NamedTuple
 
-SECOND_NS = 1_000_000_000
+from elsa.units import SECOND_NS
+
 ACCT_TICK_NS = 10_000_000
 # How far the times of event and record may differ beyond their rounding: the kernel takes them at
 # different points of fork and exit.

@@ -14,11 +14,10 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from elsa.matching import record_order
-from elsa.state.clock import HOUR_NS
 from elsa.state.codes import How, Origin
 from elsa.store import process_lookup
+from elsa.units import HOUR_NS, SECOND_NS
 
-SECOND_NS = 1_000_000_000
 # How long after a child's start its parent is still looked for.
 ORPHAN_NS = 600 * SECOND_NS
 # How many processes are tried at a time, the newest first: others wait to write meanwhile.

@@ -15,15 +15,15 @@ from elsa.state.codes import End
 from elsa.state.incarnation import Incarnation
 from elsa.state.process_sums import ProcessStats, fields_of
 from elsa.state.process_table import Processes
+from elsa.units import SECOND_NS
 
-SECOND = 1_000_000_000
 # How long the message of a process that has ended is waited for; then it was lost.
-PATIENCE_NS = 5 * SECOND
+PATIENCE_NS = 5 * SECOND_NS
 # The message is made a little before the exit event, which may lag on a busy host. Its start is
 # that of the task; the fork event gets its time later, by as long as the parent does not run in
 # between.
 EXIT_SLACK_NS = 50_000_000
-EVENT_LAG_NS = 2 * SECOND
+EVENT_LAG_NS = 2 * SECOND_NS
 LARGEST_INTEGER = 2**63 - 1
 """The largest number that SQLite holds."""
 

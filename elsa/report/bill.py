@@ -29,21 +29,11 @@ from elsa.report.query.times import Window
 from elsa.report.query.warehouse import HostNames
 from elsa.report.render.output import Output
 from elsa.report.render.writer import Report
-from elsa.state.clock import HOUR_NS
-from elsa.state.tariff import (
-    MB_US_PER_GIB_HOUR,
-    NS_PER_HOUR,
-    QUARTER_NS,
-    SECOND_NS,
-    Tariff,
-    Tariffs,
-    Units,
-    rounded,
-    zone,
-)
+from elsa.state.tariff import MB_US_PER_GIB_HOUR, QUARTER_NS, Tariff, Tariffs, Units, rounded, zone
 from elsa.store import tariffs
 from elsa.store.aggregates import Aggregate
 from elsa.store.daily_rollups import HOURS_OF_DAY
+from elsa.units import HOUR_NS, SECOND_NS
 
 BY = ("user", "group", "job", "tag")
 IN_NO_JOB, TOTAL, NO_TAG = "(in no job)", "(total)", "(no tag)"
@@ -207,7 +197,7 @@ def month(connection: sqlite3.Connection, text: str, as_of_ns: int | None = None
         raise UsageError(f"--month: cannot read {text!r}; write for example 2026-11") from None
     after = first.replace(year=first.year + first.month // 12, month=first.month % 12 + 1)
     # A day later, the month has started in every zone.
-    started_ns = int(first.timestamp()) * SECOND_NS + 24 * NS_PER_HOUR
+    started_ns = int(first.timestamp()) * SECOND_NS + 24 * HOUR_NS
     tariff = tariffs.load(connection, as_of_ns).at(started_ns)
     if tariff is not None:
         place = zone(tariff.zone)
@@ -524,7 +514,7 @@ def _figures(
     charges = rounded(line.prices(versions), decimals)
     units = line.totals()
     hours = (
-        round(units.cpu_ns / NS_PER_HOUR, 6),
+        round(units.cpu_ns / HOUR_NS, 6),
         round(units.memory_mb_us / MB_US_PER_GIB_HOUR, 6),
     )
     counts = (line.unmeasured, line.without_io, line.uncharged)

@@ -11,12 +11,12 @@ from elsa.kernel.procfs import INITIAL_NAMESPACES, Procfs
 from elsa.report.query.selection import Selection
 from elsa.report.query.times import Window
 from elsa.report.render.columns import local_time
+from elsa.units import SECOND_NS
 
-SECOND = 1_000_000_000
 # jobd stores at least every ten seconds up to when it received events, even if nothing happens.
-_SILENCE_NS = 20 * SECOND
+_SILENCE_NS = 20 * SECOND_NS
 # On any host, some process ends within an hour; but accounting may be read only once a day.
-_UNREAD_NS = 25 * 3600 * SECOND
+_UNREAD_NS = 25 * 3600 * SECOND_NS
 
 
 class Silence(NamedTuple):

@@ -14,8 +14,8 @@ from elsa.report.query.selection import Selection
 from elsa.report.query.statement import THESE, Condition, Query, listed, rows, select
 from elsa.report.query.times import Window
 from elsa.report.render.writer import Row
-from elsa.state.clock import HOUR_NS
 from elsa.state.codes import How
+from elsa.units import HOUR_NS
 
 # Notes for one process, and for several, that are not members of their jobs from start to end.
 _MEMBERS = {

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from elsa.errors import ElsaError, UsageError
 from elsa.measures import MEASURES
+from elsa.progress import Progress
 from elsa.report.jobs import COLUMNS as OF_JOBS
 from elsa.report.processes import COLUMNS as OF_PROCESSES
 from elsa.report.query import statement
@@ -34,7 +35,6 @@ _NAMES = statement.NAMES | {"owner": "user_name(u.owner_uid)"}
 _NAMES_APART = statement.NAMES_APART | {"owner": "owner_name(u.owner_uid, u.job_id)"}
 _OF_MEMBERSHIPS = ("job_id", "process_id", "pid", "how", "since_at", "until_at")
 
-Progress = Callable[[int, int], None]
 Write = Callable[[Path, dict[str, type], Iterable[list[Any]]], None]
 """Writes batches of rows, with these columns and their types, to a path."""
 

@@ -15,7 +15,7 @@ from elsa.report.query.selection import Selection
 from elsa.report.query.statement import NAMES, NAMES_APART, Condition, Query, rows, select
 from elsa.report.render.output import Output
 from elsa.report.render.writer import Report, Row
-from elsa.state.clock import HOUR_NS
+from elsa.units import HOUR_NS
 
 COLUMNS = (
     "process_id",

@@ -17,8 +17,8 @@ from elsa.report.query.selection import Selection
 from elsa.report.query.statement import NAMES, NAMES_APART, Query, listed, rows, select
 from elsa.report.render.output import Output
 from elsa.report.render.writer import Report, Row
-from elsa.state.clock import HOUR_NS
 from elsa.store import aggregates
+from elsa.units import HOUR_NS
 
 SHOWN = (
     "processes",

@@ -12,14 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from elsa.measures import tick
-from elsa.run.usage_sums import (
-    SECOND,
-    CommandCost,
-    JobTotals,
-    TaskstatsSum,
-    Usage,
-    Waited,
-)
+from elsa.run.usage_sums import CommandCost, JobTotals, TaskstatsSum, Usage, Waited
+from elsa.units import SECOND_NS
 
 # Characters of a command line that are shown.
 LONGEST = 120
@@ -98,7 +92,7 @@ class CostReport:
             user_s, system_s = totals.cpu(self.waited)
             peak_kib, largest = totals.peak(self.waited)
             used = totals.all
-        cpu_s, wall_s = user_s + system_s, self.wall_ns / SECOND
+        cpu_s, wall_s = user_s + system_s, self.wall_ns / SECOND_NS
         job_id, job_name = self.job or (None, None)
         exited = not self.status & 0x7F
         return {
@@ -109,7 +103,7 @@ class CostReport:
             "exit_signal": self.status & 0x7F,
             "started_at_ns": self.started_at_ns,
             "wall_s": wall_s,
-            "command_s": self.command_ns / SECOND,
+            "command_s": self.command_ns / SECOND_NS,
             "cpu_s": cpu_s,
             "user_s": user_s,
             "system_s": system_s,
@@ -140,7 +134,7 @@ class CostReport:
         wall = f"{values['wall_s']:.2f} s"
         if self.totals is None:
             wall = least + wall
-        if self.wall_ns - self.command_ns > SECOND // 100:
+        if self.wall_ns - self.command_ns > SECOND_NS // 100:
             wall += f", the command itself {values['command_s']:.2f} s"
         cpu = (
             f"{least}{values['cpu_s']:.2f} s: user {values['user_s']:.2f}, system"

@@ -16,7 +16,6 @@ from typing import Any
 from elsa.config import Config
 from elsa.errors import ElsaError, PrivilegeError, UnavailableError
 from elsa.host import checks
-from elsa.jobd.batcher import MS, SECOND
 from elsa.jobd.event_reader import EventReader
 from elsa.kernel import clocks
 from elsa.kernel.connector import Connector
@@ -29,14 +28,15 @@ from elsa.state.incarnation import Incarnation
 from elsa.state.jobs import Jobs
 from elsa.state.process_table import Processes
 from elsa.store import schema
+from elsa.units import MS_NS, SECOND_NS
 
-HOUSEKEEPING_NS = 5 * SECOND
+HOUSEKEEPING_NS = 5 * SECOND_NS
 # How often the queue is emptied in one go: a storm may fill it as fast.
 DRAIN_TURNS = 10
 # How long to wait at the end for statistics that may have been lost; and for a host that is so busy
 # that this process hardly runs.
-PATIENCE_NS = 3 * SECOND
-STARVED_NS = 20 * SECOND
+PATIENCE_NS = 3 * SECOND_NS
+STARVED_NS = 20 * SECOND_NS
 # From a row for the table `usage`.
 _USAGE_COLUMNS = list(schema.usage.columns.keys())
 _PROCESS_ID = _USAGE_COLUMNS.index("process_id")
@@ -82,7 +82,7 @@ class OwnCollector:
         self._used: dict[int, TaskstatsSum] = {}
         self._totals = JobTotals(clocks.tick_ns())
         self._kept_house_ns = 0
-        self._pause_s = config.drain_ms * MS / SECOND
+        self._pause_s = config.drain_ms * MS_NS / SECOND_NS
         self._over = threading.Event()
         self._listener = threading.Thread(target=self._listen, daemon=True)
 

@@ -20,8 +20,8 @@ from dataclasses import dataclass, field, fields
 from typing import NamedTuple
 
 from elsa.measures import LONGEST_TICK_NS
+from elsa.units import SECOND_NS
 
-SECOND = 1_000_000_000
 # Events of two CPUs may disagree about the time by 0.2 ms (178 us were seen).
 AFTER_NS = 1_000_000
 # How many commands a cost report lists.
@@ -135,7 +135,7 @@ class TaskstatsSum:
 
     def cpu_s(self, tick_ns: int) -> float:
         """Seconds on a CPU: what was measured, and what was sampled besides."""
-        return (self.run_ns + self.sampled_ns(tick_ns)) / SECOND
+        return (self.run_ns + self.sampled_ns(tick_ns)) / SECOND_NS
 
     def split(self, cpu_s: float) -> tuple[float, float]:
         """Divide CPU time into user and system mode, in the proportion of the ticks; all is user
@@ -177,7 +177,7 @@ class Waited(NamedTuple):
     def without(self, cpu_ns: int, rss_kib: int) -> Waited:
         """The same without what our own child used before it became the command."""
         whole_s = self.user_s + self.system_s
-        left = max(1 - cpu_ns / SECOND / whole_s, 0) if whole_s else 1
+        left = max(1 - cpu_ns / SECOND_NS / whole_s, 0) if whole_s else 1
         known = self.rss_kib is not None and self.rss_kib > rss_kib + PAGES_KIB
         return Waited(self.user_s * left, self.system_s * left, self.rss_kib if known else None)
 
@@ -229,7 +229,7 @@ class JobTotals:
 
     def cpu(self, waited: Waited) -> tuple[float, float]:
         """User and system CPU time in seconds: see the top of this file."""
-        measured = self.all.split(self.all.run_ns / SECOND)
+        measured = self.all.split(self.all.run_ns / SECOND_NS)
         user_s, system_s = self.late.split(self.late.cpu_s(self._tick_ns))
         return max(measured, (waited.user_s + user_s, waited.system_s + system_s), key=sum)
 
@@ -237,8 +237,8 @@ class JobTotals:
         """How much of `cpu` is sampled: where it rests on wait4, the samples of the members that
         ended after the command.
         """
-        sampled_s = self.late.sampled_ns(self._tick_ns) / SECOND
-        return sampled_s if sum(self.cpu(waited)) > self.all.run_ns / SECOND else 0.0
+        sampled_s = self.late.sampled_ns(self._tick_ns) / SECOND_NS
+        return sampled_s if sum(self.cpu(waited)) > self.all.run_ns / SECOND_NS else 0.0
 
     def more_s(self, waited: Waited) -> float | None:
         """How much more may have been used at most; None where statistics of threads are
@@ -246,7 +246,7 @@ class JobTotals:
         """
         if self.unknown or self.partial:
             return None
-        most_s = (self.all.run_ns + self.all.threads * self._tick_ns) / SECOND
+        most_s = (self.all.run_ns + self.all.threads * self._tick_ns) / SECOND_NS
         return max(most_s - sum(self.cpu(waited)), 0.0)
 
     @property
@@ -270,7 +270,7 @@ class JobTotals:
         sampled_s = self._sampled_of_commands_s
         share = self.divided_s(total_s) / sampled_s if sampled_s else 0
         costs = {
-            name: (used.run_ns + share * used.sampled_ns(self._tick_ns)) / SECOND
+            name: (used.run_ns + share * used.sampled_ns(self._tick_ns)) / SECOND_NS
             for name, used in self.by_command.items()
         }
         by_cost = sorted(
@@ -283,8 +283,8 @@ class JobTotals:
 
     def divided_s(self, total_s: float) -> float:
         """How much of the whole is divided among the commands by samples."""
-        return min(max(total_s - self.all.run_ns / SECOND, 0.0), self._sampled_of_commands_s)
+        return min(max(total_s - self.all.run_ns / SECOND_NS, 0.0), self._sampled_of_commands_s)
 
     @property
     def _sampled_of_commands_s(self) -> float:
-        return sum(used.sampled_ns(self._tick_ns) for used in self.by_command.values()) / SECOND
+        return sum(used.sampled_ns(self._tick_ns) for used in self.by_command.values()) / SECOND_NS

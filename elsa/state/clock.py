@@ -7,10 +7,11 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import NamedTuple
 
+from elsa.units import HOUR_NS
+
 # A slew moves both clocks alike. A smaller difference comes from the time between reading the first
 # clock and reading the second.
 STEP_NS = 2_000_000
-HOUR_NS = 3600 * 10**9
 
 
 class Clock(NamedTuple):

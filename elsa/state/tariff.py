@@ -18,13 +18,12 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from elsa.errors import ConfigError
+from elsa.units import HOUR_NS, SECOND_NS
 
-SECOND_NS = 1_000_000_000
 QUARTER_NS = 900 * SECOND_NS
 """Every time zone is a whole number of quarters of an hour from UTC, so neither weekday nor hour
 changes within a quarter.
 """
-NS_PER_HOUR = 3600 * SECOND_NS
 MB_US_PER_GIB_HOUR = 1024 * 3600 * 1_000_000
 BYTES_PER_GIB = 1 << 30
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -43,7 +42,7 @@ class Units(NamedTuple):
 
 RATES = ("process", "cpu_hour", "memory_gib_hour", "read_gib", "written_gib")
 """The rate for each of Units, ..."""
-_PER = (1, NS_PER_HOUR, MB_US_PER_GIB_HOUR, BYTES_PER_GIB, BYTES_PER_GIB)
+_PER = (1, HOUR_NS, MB_US_PER_GIB_HOUR, BYTES_PER_GIB, BYTES_PER_GIB)
 """... and for how many units it is."""
 
 

@@ -9,19 +9,20 @@ members are written in chunks, so that no other writer waits for long.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from elsa.decode import comm
 from elsa.errors import PrivilegeError, UnavailableError, UsageError
+from elsa.progress import Progress
 from elsa.state.codes import How
 from elsa.state.criteria import Criteria
 from elsa.store import collector_runs, locks, where
 from elsa.store.database import transaction
+from elsa.units import SECOND_NS
 
-SECOND_NS = 1_000_000_000
 # Members that are written in one transaction, which takes some hundredths of a second.
 CHUNK = 10_000
 LIMIT_S = 300.0
@@ -34,9 +35,6 @@ DEFINED, DEFINING, FAILED = "defined", "defining", "failed"
 """job.close_reason of a job after the fact: all members are written; they are being written, or
 writing was interrupted; they could not be written.
 """
-
-Progress = Callable[[int, int], None]
-"""Called with the number of members written and the number of all members."""
 
 
 class RootProcess(NamedTuple):

@@ -14,7 +14,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping, Sequence
 
-SECOND_NS = 1_000_000_000
+from elsa.units import SECOND_NS
+
 SLOT_NS = 10 * SECOND_NS
 """A longer slot means fewer rows on a quiet host, and more to read on a busy host: reading a block
 of 512 processes takes 0.06 ms.

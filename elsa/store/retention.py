@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from elsa.errors import ConfigError
-from elsa.state.clock import HOUR_NS
+from elsa.progress import Progress
 from elsa.store import locks, process_lookup
 from elsa.store.aggregates import columns, of_parts
 from elsa.store.database import insert_rows, transaction
 from elsa.store.rollups import ROLLUPS, insert_into
 from elsa.store.sums import summed
+from elsa.units import HOUR_NS
 
 # Rows and pages per transaction: others cannot write for about a tenth of a second.
 PROCESSES_AT_ONCE = 1000
@@ -34,8 +35,6 @@ SHORTEST_NS = 24 * HOUR_NS
 _AGE = re.compile(r"(\d{1,6})\s*(h|d|w|y|(?:hour|day|week|year)s?)")
 _UNITS = {"h": HOUR_NS, "d": 24 * HOUR_NS, "w": 7 * 24 * HOUR_NS, "y": 365 * 24 * HOUR_NS}
 
-Progress = Callable[[int, int], None]
-"""Called with the rows done and the rows to do."""
 
 OF_PROCESS = ("membership", "counter_snapshot", "usage", "program", "acct")
 """Tables whose rows are deleted with their process. Its events are as old and were pruned before.

@@ -8,7 +8,7 @@ columns to find its processes.
 
 from __future__ import annotations
 
-from elsa.state.clock import HOUR_NS
+from elsa.units import HOUR_NS
 
 
 def _ended_hour(start_ns: str, elapsed_ns: str, end_clock_id: str, clock_id: str) -> str:

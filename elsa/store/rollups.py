@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable
 from contextlib import closing, suppress
 from functools import cache
 from pathlib import Path
@@ -19,21 +18,19 @@ from typing import NamedTuple
 
 from elsa.errors import RetryError
 from elsa.measures import OF_AUDIT, ROLLED, ROLLED_OF_JOB, Measure
-from elsa.state.clock import HOUR_NS
+from elsa.progress import Progress, no_progress
 from elsa.state.codes import How
 from elsa.store import daily_rollups, database, locks
 from elsa.store.aggregates import Aggregate, columns, of_parts, parts
 from elsa.store.database import transaction
 from elsa.store.sums import summed
+from elsa.units import HOUR_NS
 
 # An hour that has just passed still changes: records are joined, taskstats messages arrive.
 SETTLE_NS = 15 * 60 * 10**9
 # RollupScheduler: how often it rolls up, and how many hours at once.
 EVERY_S = 60.0
 MOST_AT_A_TIME = 24
-
-Progress = Callable[[int, int], None]
-"""Called with the hours done and the hours to do."""
 
 
 class Rollup(NamedTuple):
@@ -137,7 +134,7 @@ class RollupScheduler:
             self._last_s = time.monotonic()
             self.roll_up(most=MOST_AT_A_TIME)
 
-    def roll_up(self, progress: Progress | None = None, most: int | None = None) -> None:
+    def roll_up(self, progress: Progress = no_progress, most: int | None = None) -> None:
         """Roll up all settled hours, unless another process does or the warehouse is locked."""
         with (
             suppress(RetryError),
@@ -151,7 +148,7 @@ def refresh(
     connection: sqlite3.Connection,
     db: Path,
     now_ns: int,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
     most: int | None = None,
 ) -> int:
     """Roll up every settled hour that is not rolled up, newest first; return how many. Raises
@@ -166,8 +163,7 @@ def refresh(
         done = 0
         for number, hour in enumerate(hours, start=1):
             done += _roll_up(connection, hour)
-            if progress is not None:
-                progress(number, len(hours))
+            progress(number, len(hours))
         daily_rollups.roll_up_days(connection, (now_ns - SETTLE_NS) // HOUR_NS)
         return done
 

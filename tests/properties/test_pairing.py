@@ -12,15 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from elsa.matching import pairing
-from elsa.matching.pairing import (
-    ACCT_TICK_NS,
-    SECOND_NS,
-    Candidate,
-    Outcome,
-    Record,
-    alignments,
-    pair,
-)
+from elsa.matching.pairing import ACCT_TICK_NS, Candidate, Outcome, Record, alignments, pair
+from elsa.units import SECOND_NS
 
 MS = 1_000_000
 REAL = 1_700_000_000 * SECOND_NS

@@ -16,8 +16,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from elsa.store import process_lookup
-from elsa.store.process_lookup import BLOCK, LONG_LIVED_NS, SECOND_NS, SLOT_NS, Span
+from elsa.store.process_lookup import BLOCK, LONG_LIVED_NS, SLOT_NS, Span
 from elsa.store.upgrade import upgrade
+from elsa.units import SECOND_NS
 
 BOOTS = (1, 2)
 MOST_NS = 60 * SECOND_NS

@@ -17,9 +17,9 @@ from elsa.report.query import rollup_source, sums
 from elsa.report.query.selection import Selection
 from elsa.report.query.statement import Query, rows
 from elsa.report.query.times import Window
-from elsa.state.clock import HOUR_NS
 from elsa.store import rollups
 from elsa.store.upgrade import upgrade
+from elsa.units import HOUR_NS
 
 MINUTE = 60 * 10**9
 # Real time at monotonic 0: a quarter past some hour. From three hours on the clock is two hours

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from elsa.matching.joiner import Boot, Joiner
-from elsa.matching.pairing import ACCT_TICK_NS, SECOND_NS
+from elsa.matching.pairing import ACCT_TICK_NS
 from elsa.state.clock import Clock, Clocks
 from elsa.state.codes import End, Join, Origin
+from elsa.units import SECOND_NS
 
 MS = 1_000_000
 REAL = 1_700_000_000 * SECOND_NS

@@ -21,7 +21,7 @@ import click
 
 from elsa import config
 from elsa.cli import complete, options
-from elsa.cli.main import tell
+from elsa.cli.main import print_stderr
 from elsa.cli.options import Function
 from elsa.report.render.columns import UNITS
 from elsa.report.render.output import FORMATS, ColumnsHelp, Output
@@ -228,7 +228,7 @@ def blocks() -> bool:
 def say(words: list[str]) -> None:
     """What must be said beside a report."""
     for line in words:
-        tell(f"elsa-report: {line}")
+        print_stderr(f"elsa-report: {line}")
 
 
 def reports(

@@ -17,7 +17,7 @@ from elsa.report.query import sums
 from elsa.report.query.selection import Selection
 from elsa.report.query.statement import Condition, Query, rows, select
 from elsa.report.query.times import change, nanoseconds, offset
-from elsa.state.clock import HOUR_NS
+from elsa.units import HOUR_NS
 
 HOUR, DAY, MONTH = "hour", "day", "month"
 _HOUR_S = 3600

@@ -15,10 +15,10 @@ from elsa.measures import ROLLED, ROLLED_OF_JOB
 from elsa.report.query.selection import Selection
 from elsa.report.query.statement import OUT, Condition, Query, columns_of, members
 from elsa.report.query.times import Window
-from elsa.state.clock import HOUR_NS
 from elsa.store import aggregates, sql_files
 from elsa.store.daily_rollups import HOURS_OF_DAY
 from elsa.store.rollups import CLASS, CLASSES, PARTS, ROLLUPS, Rollup, chosen
+from elsa.units import HOUR_NS
 
 # Where the sums by some keys are, of days.
 _DAYS = {

@@ -13,7 +13,7 @@ from datetime import date, datetime, time, timedelta
 from typing import NamedTuple
 
 from elsa.errors import UsageError
-from elsa.state.clock import HOUR_NS
+from elsa.units import HOUR_NS
 
 _NOW = re.compile(r"now(?:([+-])(\d+)\s*(s|sec|m|min|h|d|w|(?:second|minute|hour|day|week)s?))?")
 _CLOCK = re.compile(r"(\d{1,2}):(\d\d)(?::(\d\d))?\s*([ap]m)?")

@@ -475,7 +475,7 @@ def test_define_asks_jobd_where_the_warehouse_is_not_to_be_written(jobd: Jobd) -
         "3 processes, 1 of them running, from 2001-09-09"
     )
     assert result.stderr.splitlines()[1:] == [
-        "1 of them by inference: their line or session was not heard, but concluded",
+        "1 of them by inference: their ancestry or session was not received from the kernel",
         "commands: sh (3)",
     ]
     assert jobd.asked[-1] == protocol.Define(

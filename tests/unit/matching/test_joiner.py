@@ -9,8 +9,8 @@ from collections import Counter
 
 import pytest
 
-from elsa.matching.pairing import SECOND_NS
 from elsa.state.codes import End
+from elsa.units import SECOND_NS
 from tests.support.simulation import Lived, Warehouse
 
 MS = 1_000_000

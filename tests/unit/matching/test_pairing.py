@@ -11,7 +11,6 @@ import pytest
 from elsa.matching import pairing
 from elsa.matching.pairing import (
     ACCT_TICK_NS,
-    SECOND_NS,
     Candidate,
     Outcome,
     Pair,
@@ -22,6 +21,7 @@ from elsa.matching.pairing import (
     pair,
     start_window,
 )
+from elsa.units import SECOND_NS
 
 MS = 1_000_000
 REAL = 1_700_000_000 * SECOND_NS

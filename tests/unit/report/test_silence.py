@@ -16,17 +16,18 @@ import pytest
 
 from elsa.kernel.procfs import INITIAL_NAMESPACES, Procfs
 from elsa.report import gaps
-from elsa.report.collector_status import SECOND, late, silence
+from elsa.report.collector_status import late, silence
 from elsa.report.query.selection import Selection
 from elsa.report.query.times import Window
 from elsa.report.render.output import Output
 from elsa.store.upgrade import upgrade
+from elsa.units import SECOND_NS
 from tests.support import given
 from tests.support.given import Warehouse
 
 HEARD = 1000
-NOW = given.REAL + (HEARD + 5) * SECOND
-LATER = NOW + 60 * SECOND
+NOW = given.REAL + (HEARD + 5) * SECOND_NS
+LATER = NOW + 60 * SECOND_NS
 HEARS_NOTHING = "jobd has been silent since "
 
 
@@ -45,13 +46,15 @@ def warehouse(path: Path) -> Iterator[Any]:
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("begin")
         made = given.Warehouse(connection)
-        made.insert("collector", id=1, boot_id=1, since_ns=0, heard_ns=HEARD * SECOND, version="1")
+        made.insert(
+            "collector", id=1, boot_id=1, since_ns=0, heard_ns=HEARD * SECOND_NS, version="1"
+        )
         made.connection.execute("update acct_file set read_at_ns = ?", (given.REAL,))
         made.process(2)
         made.process(4, seconds=given.RUNNING)
-        made.job(1, members=(2,), closed_at_ns=given.REAL + 20 * SECOND, close_reason="request")
+        made.job(1, members=(2,), closed_at_ns=given.REAL + 20 * SECOND_NS, close_reason="request")
         made.job(2)
-        made.job(3, members=(4,), closed_at_ns=given.REAL + 20 * SECOND, close_reason="request")
+        made.job(3, members=(4,), closed_at_ns=given.REAL + 20 * SECOND_NS, close_reason="request")
         yield made
         connection.execute("rollback")
 
@@ -65,7 +68,8 @@ def test_a_running_collector_is_not_mentioned(warehouse: Warehouse) -> None:
 
 
 @pytest.mark.parametrize(
-    ("until", "told"), [(None, True), (LATER + SECOND, True), (given.REAL + 900 * SECOND, False)]
+    ("until", "told"),
+    [(None, True), (LATER + SECOND_NS, True), (given.REAL + 900 * SECOND_NS, False)],
 )
 def test_a_stopped_collector_is_mentioned_if_the_window_reaches_that_far(
     warehouse: Warehouse, until: int | None, told: bool
@@ -97,18 +101,20 @@ def test_accounting_that_is_read_no_more_is_said_while_the_collector_hears(
     warehouse: Warehouse,
 ) -> None:
     days = 3 * 86_400
-    warehouse.connection.execute("update collector set heard_ns = ?", (days * SECOND,))
-    (line,) = late(warehouse.connection, Selection(), given.REAL + (days + 1) * SECOND)
+    warehouse.connection.execute("update collector set heard_ns = ?", (days * SECOND_NS,))
+    (line,) = late(warehouse.connection, Selection(), given.REAL + (days + 1) * SECOND_NS)
     assert line.startswith("no accounting record was read since ")
     assert line.endswith(": accounting is off, or elsa ingest is not run any more")
     warehouse.connection.execute("delete from acct_file")
-    assert late(warehouse.connection, Selection(), given.REAL + (days + 1) * SECOND) == []
+    assert late(warehouse.connection, Selection(), given.REAL + (days + 1) * SECOND_NS) == []
 
 
 def test_the_time_since_jobd_stopped_is_an_open_gap(warehouse: Warehouse) -> None:
-    warehouse.insert("gap", id=7, boot_id=1, kind="down", from_ns=10 * SECOND, to_ns=20 * SECOND)
+    warehouse.insert(
+        "gap", id=7, boot_id=1, kind="down", from_ns=10 * SECOND_NS, to_ns=20 * SECOND_NS
+    )
     for stopped, note in (
-        (HEARD * SECOND, "stopped"),
+        (HEARD * SECOND_NS, "stopped"),
         (None, "without notice: killed, or it cannot write"),
     ):
         warehouse.connection.execute("update collector set stopped_ns = ?", (stopped,))
@@ -128,20 +134,24 @@ def test_the_time_since_jobd_stopped_is_an_open_gap(warehouse: Warehouse) -> Non
 
 
 def test_check_knows_the_gaps_since_a_time(warehouse: Warehouse) -> None:
-    warehouse.insert("gap", id=7, boot_id=1, kind="down", from_ns=10 * SECOND, to_ns=20 * SECOND)
-    warehouse.insert("gap", id=8, boot_id=1, kind="down", from_ns=30 * SECOND, to_ns=40 * SECOND)
+    warehouse.insert(
+        "gap", id=7, boot_id=1, kind="down", from_ns=10 * SECOND_NS, to_ns=20 * SECOND_NS
+    )
+    warehouse.insert(
+        "gap", id=8, boot_id=1, kind="down", from_ns=30 * SECOND_NS, to_ns=40 * SECOND_NS
+    )
     warehouse.insert("gap", id=9, kind="file", acct_file_id=1, from_position=0, to_position=64)
     assert [known[:2] for known in gaps.since(warehouse.connection, given.REAL, NOW)] == [
         ("jobd was not listening", 2)
     ]
     assert [
-        known[:2] for known in gaps.since(warehouse.connection, given.REAL + 30 * SECOND, LATER)
+        known[:2] for known in gaps.since(warehouse.connection, given.REAL + 30 * SECOND_NS, LATER)
     ] == [
         ("jobd was not listening", 1),
         ("jobd has stored nothing since", 1),
     ]
-    assert gaps.since(warehouse.connection, given.REAL + 40 * SECOND, NOW) == []
-    (file,) = gaps.since(warehouse.connection, given.REAL - SECOND, NOW)[:1]
+    assert gaps.since(warehouse.connection, given.REAL + 40 * SECOND_NS, NOW) == []
+    (file,) = gaps.since(warehouse.connection, given.REAL - SECOND_NS, NOW)[:1]
     assert file == ("bytes of an accounting file that are no records", 1, None)
 
 
@@ -155,4 +165,4 @@ def test_a_collector_that_has_ended_is_reported_at_once(warehouse: Warehouse) ->
         "update collector set pid = ?, stopped_ns = heard_ns", (os.getpid(),)
     )
     assert silence(warehouse.connection, Window(), NOW)[0].startswith(HEARS_NOTHING)
-    assert silence(warehouse.connection, Window(until=NOW - 5 * SECOND), NOW) == []
+    assert silence(warehouse.connection, Window(until=NOW - 5 * SECOND_NS), NOW) == []

@@ -10,17 +10,10 @@ from typing import Any
 import pytest
 
 from elsa.run.cost_report import CostReport
-from elsa.run.usage_sums import (
-    NOTHING,
-    SECOND,
-    JobTotals,
-    Member,
-    TaskstatsSum,
-    Usage,
-    Waited,
-)
+from elsa.run.usage_sums import NOTHING, JobTotals, Member, TaskstatsSum, Usage, Waited
+from elsa.units import SECOND_NS
 
-COMMAND_ENDED = 10 * SECOND
+COMMAND_ENDED = 10 * SECOND_NS
 
 
 def used(**figures: int) -> TaskstatsSum:
@@ -37,45 +30,45 @@ def totals(*members: Member) -> JobTotals:
 def report(total: JobTotals | None, **other: Any) -> CostReport:
     plain: dict[str, Any] = {
         "waited": Waited(0.5, 0.25, 2048),
-        "wall_ns": 2 * SECOND,
-        "command_ns": 2 * SECOND,
+        "wall_ns": 2 * SECOND_NS,
+        "command_ns": 2 * SECOND_NS,
     }
     return CostReport(["make", "-j8"], 0, 10**18, totals=total, **(plain | other))
 
 
 def test_sums_are_over_members_and_the_peak_is_the_largest() -> None:
-    one = used(run_ns=3 * SECOND, read_chars=10, write_bytes=5, rss_kib=100, threads=4)
-    other = used(run_ns=1 * SECOND, read_chars=32, write_bytes=7, rss_kib=300)
-    total = totals(Member("cc1", 5 * SECOND, one), Member("ld", 9 * SECOND, other))
-    assert (total.all.processes, total.all.threads, total.all.run_ns) == (2, 5, 4 * SECOND)
+    one = used(run_ns=3 * SECOND_NS, read_chars=10, write_bytes=5, rss_kib=100, threads=4)
+    other = used(run_ns=1 * SECOND_NS, read_chars=32, write_bytes=7, rss_kib=300)
+    total = totals(Member("cc1", 5 * SECOND_NS, one), Member("ld", 9 * SECOND_NS, other))
+    assert (total.all.processes, total.all.threads, total.all.run_ns) == (2, 5, 4 * SECOND_NS)
     assert (total.all.read_chars, total.all.write_bytes, total.all.rss_kib, total.largest) == (
         42,
         12,
         300,
         "ld",
     )
-    assert total.end_ns == 9 * SECOND
+    assert total.end_ns == 9 * SECOND_NS
     assert not total.late.processes
 
 
 def test_what_wait_reported_counts_when_taskstats_lacks_short_processes() -> None:
-    short = [Member("true", 5 * SECOND, used(run_ns=1000)) for _ in range(1000)]
+    short = [Member("true", 5 * SECOND_NS, used(run_ns=1000)) for _ in range(1000)]
     assert totals(*short).cpu(Waited(0.5, 0.25, 0)) == (0.5, 0.25)
 
 
 def test_what_taskstats_reported_counts_when_it_is_more_than_was_waited_for() -> None:
     daemon = Member(
-        "daemon", 5 * SECOND, used(run_ns=4 * SECOND, utime_us=3_000_000, stime_us=1_000_000)
+        "daemon", 5 * SECOND_NS, used(run_ns=4 * SECOND_NS, utime_us=3_000_000, stime_us=1_000_000)
     )
     assert totals(daemon).cpu(Waited(0.5, 0.25, 0)) == (3.0, 1.0)
 
 
 def test_processes_that_ended_after_the_command_are_added_to_what_was_waited_for() -> None:
-    short = [Member("true", 5 * SECOND, used(run_ns=1000)) for _ in range(1000)]
+    short = [Member("true", 5 * SECOND_NS, used(run_ns=1000)) for _ in range(1000)]
     daemon = Member(
         "daemon",
-        COMMAND_ENDED + SECOND,
-        used(run_ns=4 * SECOND, utime_us=3_000_000, stime_us=1_000_000),
+        COMMAND_ENDED + SECOND_NS,
+        used(run_ns=4 * SECOND_NS, utime_us=3_000_000, stime_us=1_000_000),
     )
     assert totals(*short, daemon).cpu(Waited(0.5, 0.25, 0)) == (3.5, 1.25)
 
@@ -89,9 +82,9 @@ def test_the_command_itself_is_not_among_those_after_it_though_clocks_of_cpus_di
 @pytest.mark.parametrize(
     ("run_ns", "ticks_us", "threads", "expected_s"),
     [
-        (SECOND, 0, 1, 1.0),
-        (SECOND, 5_000_000, 1, 1.01),
-        (SECOND, 1_004_000, 1, 1.004),
+        (SECOND_NS, 0, 1, 1.0),
+        (SECOND_NS, 5_000_000, 1, 1.01),
+        (SECOND_NS, 1_004_000, 1, 1.004),
         (0, 400_000, 1000, 0.4),
     ],
     ids=[
@@ -113,8 +106,8 @@ def test_sampled_ticks_fill_in_only_what_can_be_lacking(
 def test_the_report_says_what_of_the_cpu_time_is_measured_and_sampled_and_the_bound() -> None:
     daemon = Member(
         "daemon",
-        5 * SECOND,
-        used(run_ns=4 * SECOND, utime_us=3_000_000, stime_us=1_000_000, threads=5),
+        5 * SECOND_NS,
+        used(run_ns=4 * SECOND_NS, utime_us=3_000_000, stime_us=1_000_000, threads=5),
     )
     total = totals(daemon)
     total.tick_ns = 4_000_000
@@ -131,7 +124,7 @@ def test_the_report_says_what_of_the_cpu_time_is_measured_and_sampled_and_the_bo
     )
     for uncertain in (
         report(total, lost=1),
-        report(totals(daemon, Member("b", SECOND, None))),
+        report(totals(daemon, Member("b", SECOND_NS, None))),
         report(totals(Member("c", 1, used(complete=0)))),
     ):
         assert "how much more was used is not known" in uncertain.text()
@@ -146,8 +139,8 @@ def test_what_is_sampled_of_those_after_the_command_is_within_a_tick_of_each(
     tick_ns: int | None, sampled_s: float, more_s: float, words: str
 ) -> None:
     total = totals(
-        *(Member("true", SECOND, used()) for _ in range(200)),
-        *(Member("late", 11 * SECOND, used(utime_us=10_000)) for _ in range(100)),
+        *(Member("true", SECOND_NS, used()) for _ in range(200)),
+        *(Member("late", 11 * SECOND_NS, used(utime_us=10_000)) for _ in range(100)),
     )
     total.tick_ns = tick_ns
     one = report(total)
@@ -165,13 +158,15 @@ def test_what_is_sampled_of_those_after_the_command_is_within_a_tick_of_each(
 
 
 def test_the_five_commands_with_most_cpu_time_are_listed() -> None:
-    members = [Member(f"c{number}", SECOND, used(run_ns=number * SECOND)) for number in range(1, 9)]
+    members = [
+        Member(f"c{number}", SECOND_NS, used(run_ns=number * SECOND_NS)) for number in range(1, 9)
+    ]
     costs = totals(*members).most_cpu(36)
     assert [cost.command for cost in costs] == ["c8", "c7", "c6", "c5", "c4"]
 
 
 def test_what_running_processes_have_used_is_shown_apart() -> None:
-    total = totals(Member("a", None, None), Member("c", SECOND, used(read_chars=5)))
+    total = totals(Member("a", None, None), Member("c", SECOND_NS, used(read_chars=5)))
     so_far = Usage(1, 1.5, 2048, None, 7, 0, 4096)
     with_it, without = report(total, so_far=so_far), report(total)
     line = (
@@ -193,8 +188,8 @@ def test_running_processes_and_missing_statistics_are_noted_and_make_figures_low
     one = report(
         totals(
             Member("a", None, None),
-            Member("b", SECOND, None),
-            Member("c", SECOND, used(complete=0)),
+            Member("b", SECOND_NS, None),
+            Member("c", SECOND_NS, used(complete=0)),
         ),
         lost=7,
     )
@@ -212,7 +207,7 @@ def test_running_processes_and_missing_statistics_are_noted_and_make_figures_low
 
 def test_a_complete_report_says_nothing_about_what_is_missing() -> None:
     one = report(
-        totals(Member("make", SECOND, used(run_ns=SECOND, rss_kib=2048))), job=(17, "build")
+        totals(Member("make", SECOND_NS, used(run_ns=SECOND_NS, rss_kib=2048))), job=(17, "build")
     )
     assert one.complete
     text = one.text()
@@ -274,12 +269,12 @@ def test_unreported_usage_of_running_processes_is_unknown_and_not_0() -> None:
 
 def test_commands_never_cost_more_than_the_whole() -> None:
     short = [
-        Member(name, 5 * SECOND, used(run_ns=1000, utime_us=8000))
+        Member(name, 5 * SECOND_NS, used(run_ns=1000, utime_us=8000))
         for name in ("a", "b")
         for _ in range(100)
     ]
     values = json.loads(
-        report(totals(*short, Member("c", SECOND, used(run_ns=SECOND // 2)))).json()
+        report(totals(*short, Member("c", SECOND_NS, used(run_ns=SECOND_NS // 2)))).json()
     )
     assert values["cpu_s"] == 0.75
     assert sum(row["cpu_s"] for row in values["commands"]) == pytest.approx(0.75)
@@ -300,7 +295,7 @@ def test_what_our_own_child_used_before_it_became_the_command_is_not_the_command
 
 
 def test_peak_before_an_exec_is_known_where_it_was_waited_for() -> None:
-    total = totals(Member("true", SECOND, used(rss_kib=1000)))
+    total = totals(Member("true", SECOND_NS, used(rss_kib=1000)))
     text = report(total, waited=Waited(0.5, 0.25, 204_800)).text()
     assert "200.0 MiB, the largest single process that was waited for" in text
     assert (
@@ -311,7 +306,7 @@ def test_peak_before_an_exec_is_known_where_it_was_waited_for() -> None:
 
 
 def test_json_is_one_line_whatever_names_hold() -> None:
-    one = report(totals(Member("evil\x1b[2J\n", SECOND, used(rss_kib=1))))
+    one = report(totals(Member("evil\x1b[2J\n", SECOND_NS, used(rss_kib=1))))
     assert one.json().count("\n") == 1
     assert json.loads(one.json())["commands"][0]["command"] == "evil\x1b[2J\n"
     assert "\x1b" not in one.text()

@@ -20,12 +20,12 @@ from elsa.cli.report import report
 from elsa.report.export import export
 from elsa.report.query import warehouse
 from elsa.report.query.times import Window
-from elsa.state.clock import HOUR_NS
 from elsa.store import database, retention, rollups
 from elsa.store.aggregates import Aggregate
 from elsa.store.retention import Cutoffs
 from elsa.store.sums import combined, storable_rows, summed
 from elsa.store.upgrade import upgrade
+from elsa.units import HOUR_NS
 
 MOST = 2**63 - 1
 HOUR = 480_000

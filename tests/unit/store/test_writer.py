@@ -17,13 +17,14 @@ from pathlib import Path
 
 import pytest
 
-from elsa.state.clock import HOUR_NS, Clock, Clocks
+from elsa.state.clock import Clock, Clocks
 from elsa.state.codes import End, EventKind, How, Origin
 from elsa.state.jobs import Job, Jobs
 from elsa.state.process_table import Processes
 from elsa.store import collector_runs, database, writer
 from elsa.store.boots import Machine
 from elsa.store.writer import Batch, Gap, Writer
+from elsa.units import HOUR_NS
 from tests.support.events import INIT, exited, fork
 
 MACHINE = Machine("0123", "host", "a-boot", 1_700_000_000 * 10**9)
