@@ -135,7 +135,7 @@ class Close:
 
 @dataclass(frozen=True)
 class List:
-    """List the open jobs, or all of them; of some kinds (elsa.state.job_kinds.CHOICES) or of all."""
+    """List the open jobs, or all; of some kinds (elsa.state.job_kinds.CHOICES), or of all."""
 
     all: bool = False
     kinds: tuple[str, ...] = ()

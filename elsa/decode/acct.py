@@ -194,7 +194,8 @@ def decode_rows(buffer: bytes) -> Iterator[AcctRow]:
     columns = _Columns.of(buffer)
     if columns is None:
         offsets = range(0, len(buffer), RECORD_SIZE)
-        return iter([tuple(decode_record(buffer, offset)) for offset in offsets])  # type: ignore[misc]
+        records = [decode_record(buffer, offset) for offset in offsets]
+        return iter(map(tuple, records))  # type: ignore[arg-type]
     return columns.rows()
 
 

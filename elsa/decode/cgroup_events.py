@@ -26,7 +26,7 @@ from elsa.decode.tracepoint import parse_format, reader, text_at
 from elsa.errors import DataError
 
 HOLD_BACK_NS = 3_000_000
-"""A record may be written so much later than its time stamp says, and is then still put in order."""
+"""How much later than its time stamp a record may be written and is still put in order."""
 
 # struct perf_event_header: type, misc, size. Of a sample with PERF_SAMPLE_IDENTIFIER, TID and TIME:
 # identifier at 8, pid 16, tid 20, time 24; then the size of the raw data at 32 and these from 36
@@ -35,7 +35,8 @@ _HEADER = struct.Struct("=I2xHQIIQ")
 _LONG = struct.Struct("=Q")
 _BEFORE_RAW, _RAW = "32xI", 36
 _BARE, _BARE_SIZE = 32, 40
-# PERF_RECORD_LOST: id at 8, lost 16; then as sample_id_all has it: pid 24, tid, time 32, identifier.
+# PERF_RECORD_LOST: id at 8, lost 16; then as sample_id_all has it: pid 24, tid, time 32,
+# identifier.
 _LOST = struct.Struct("=16xQ8xQ8x")
 _RECORD_LOST, _RECORD_SAMPLE = 2, 9
 

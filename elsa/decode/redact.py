@@ -62,10 +62,8 @@ class Redactor:
         )
         value = r"""("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')"""
         # The lengths are there so that no argument can make this slow.
-        self._pair = re.compile(
-            rf"""(["'][^"']{{0,64}}?(?:{names})[^"']{{0,64}}["']\s{{0,8}}(?:[:=,]|=>)\s{{0,8}}){value}""",
-            re.IGNORECASE,
-        )
+        key = rf"""["'][^"']{{0,64}}?(?:{names})[^"']{{0,64}}["']"""
+        self._pair = re.compile(rf"({key}\s{{0,8}}(?:[:=,]|=>)\s{{0,8}}){value}", re.IGNORECASE)
         # `password = 'x'` of a language, `PASSWORD 'x'` of SQL
         name = rf"(?<![\w.-])\w{{0,64}}?(?:{names})\w{{0,64}}"
         self._literal = re.compile(

@@ -7,7 +7,9 @@ import warnings
 
 
 def compiled(text: str, flags: int = 0) -> re.Pattern[str]:
-    """The expression. Raises ValueError for what is none, or what another Python reads otherwise."""
+    """The compiled expression. Raises ValueError if the text is not a regular expression, or if
+    another version of Python may read it differently.
+    """
     try:
         with warnings.catch_warnings():
             # Such as [a||b], which another version of Python may read differently.

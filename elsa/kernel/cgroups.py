@@ -114,7 +114,7 @@ def read_counters(mount: Path, path: str, name: str) -> bytes | None:
 
 
 def invocation_id(mount: Path, path: str) -> str | None:
-    """The name that systemd gave to this run of the unit: 32 hex digits; None where there is none."""
+    """The id that systemd gave to this run of the unit: 32 hex digits; None if it has none."""
     for name in _INVOCATION:
         with contextlib.suppress(OSError):
             text = os.getxattr(f"{mount}{path}", name).decode("ascii", "replace")

@@ -10,9 +10,9 @@ bytes.
         cpus = events.follow_cpus()                  # about once a second: rings for CPUs that came
 
 To open them takes root (or CAP_PERFMON with kernel.perf_event_paranoid at most 2, and tracefs
-readable). Open rings go on to deliver and to count losses after all privileges are dropped; only a
-CPU that comes online later then stays without a ring. Nothing waits: when a ring is full, the kernel
-drops records and counts them.
+readable). Open rings continue to deliver and to count losses after all privileges are dropped; only
+a CPU that comes online later has no ring then. Nothing waits: when a ring is full, the kernel drops
+records and counts them.
 
 Records of one ring are in the order in which that CPU wrote them. Each has its time of
 CLOCK_MONOTONIC, the time base of the process events. A record may be written up to some
@@ -63,8 +63,8 @@ _FLAGS = sum(1 << (bit if sys.byteorder == "little" else 63 - bit) for bit in _F
 _FD_CLOEXEC = 8
 _ENABLE, _SET_OUTPUT = 0x2400, 0x2405
 _SET_FILTER, _GET_ID = 0x40082406, 0x80082407
-# struct perf_event_mmap_page: data_head at 1024 and data_tail at 1032, in words of 8 bytes. The ring
-# itself begins on the next page.
+# struct perf_event_mmap_page: data_head at 1024 and data_tail at 1032, in words of 8 bytes. The
+# ring itself starts on the next page.
 _HEAD, _TAIL = 128, 129
 # read(2) of an event: its count, for how long it was enabled, and since Linux 6.0 what it lost.
 _READ_BYTES = 24
@@ -83,7 +83,7 @@ _NO_TRACEFS = "no tracefs: mount it on /sys/kernel/tracing (mount -t tracefs nod
 
 
 class Tracepoint(NamedTuple):
-    """What to receive of a tracepoint. Each record has a pid, a thread id and a time in any case."""
+    """What to receive of a tracepoint. Each record also has a pid, a thread id and a time."""
 
     path: str
     """Below events/ of tracefs, such as sched/sched_process_exec."""

@@ -1,5 +1,5 @@
-"""From root to a user without root's privileges, for good: a daemon opens as root what only root may
-open, and goes on as that user with the few capabilities that it still needs.
+"""Drop root's privileges for good: a daemon opens as root what only root may open, and continues as
+another user with the few capabilities that it still needs.
 
 Call it before any thread is started: the kernel keeps capabilities for each thread.
 """

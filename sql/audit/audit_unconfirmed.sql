@@ -64,7 +64,7 @@ listened as (
     select
         b.id as boot_id,
         min(c.since_ns) as since_ns,
-        max(c.heard_ns) as heard_ns,
+        max(c.heard_ns) as until_ns,
         exists (
             select 1
             from boot as e
@@ -102,7 +102,7 @@ placed as (
         u.ended_ns,
         u.end_source,
         h.since_ns,
-        h.heard_ns,
+        h.until_ns,
         h.listened_before,
         u.end_ns >= k.since_ns and u.ended_ns >= coalesce(o.last_ns, 0) as unsynced,
         -- The fork was missed. Records give its time to the second, and joining allows some more
@@ -163,7 +163,7 @@ caused as (
             when d.since_ns is null or d.start_ns < d.since_ns
                 + case d.class when 'uncertain' then 4000000000 else 0 end
                 then case when d.listened_before then 'boot' else 'before' end
-            when d.start_ns + 2000000000 > d.heard_ns then 'down'
+            when d.start_ns + 2000000000 > d.until_ns then 'down'
             else 'unexplained'
         end as cause
     from placed as d

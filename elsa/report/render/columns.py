@@ -182,7 +182,7 @@ _ALL = (
     _flag(
         "complete", "complete", "whether all processes ended and nothing is missing or uncertain"
     ),
-    _flag("usage_complete", "usage complete", "whether taskstats told of every thread that ended"),
+    _flag("usage_complete", "usage complete", "whether taskstats reported every thread that ended"),
     _text("provenance", "by", "who tells its CPU time: taskstats, or acct (ticks only)"),
     _seconds(
         "wall_s",
