@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import NamedTuple
 
 from elsa.errors import DataError
@@ -85,6 +86,51 @@ def parse_counter(data: bytes | None) -> int | None:
         return _number(data)
     except ValueError:
         raise DataError("a counter of a control group cannot be read") from None
+
+
+class GroupCounters(NamedTuple):
+    """What a group and those below it have used since it was made; None is unknown."""
+
+    user_us: int | None
+    system_us: int | None
+    memory_peak: int | None
+    """The most bytes at any moment, of all its processes together."""
+    read_bytes: int | None
+    write_bytes: int | None
+
+    def since(self, before: GroupCounters) -> GroupCounters:
+        """The same without what was counted before. A peak is known only if it was exceeded."""
+        sums = [
+            None if now is None or earlier is None else max(now - earlier, 0)
+            for now, earlier in zip(self, before, strict=True)
+        ]
+        peak = self.memory_peak if sums[2] else None
+        return GroupCounters(sums[0], sums[1], peak, sums[3], sums[4])
+
+
+NOTHING = GroupCounters(0, 0, 0, 0, 0)
+"""The counters of a group in which no process has run."""
+COUNTER_FILES = ("cpu.stat", "memory.peak", "io.stat")
+
+
+def parse_counters(cpu: bytes | None, peak: bytes | None, io: bytes | None) -> GroupCounters:
+    """The counters of a group from COUNTER_FILES; a file that is missing or cannot be read leaves
+    its counters unknown.
+    """
+    time = disk = memory = None
+    with contextlib.suppress(DataError):
+        time = parse_cpu_stat(cpu)
+    with contextlib.suppress(DataError):
+        memory = parse_counter(peak)
+    with contextlib.suppress(DataError):
+        disk = parse_io_stat(io)
+    return GroupCounters(
+        time and time.user_us,
+        time and time.system_us,
+        memory,
+        disk and disk.read_bytes,
+        disk and disk.write_bytes,
+    )
 
 
 def _number(digits: bytes) -> int:

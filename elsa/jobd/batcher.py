@@ -21,7 +21,7 @@ from elsa.state.clock import Clock
 from elsa.state.jobs import Job
 from elsa.state.process_table import Processes
 from elsa.store.collector_runs import JOB_IDS, CollectorRun
-from elsa.store.writer import Batch, Gap, Writer
+from elsa.store.writer import Batch, Gap, GroupCounterRow, Writer
 from elsa.units import MS_NS, SECOND_NS
 
 log = logging.getLogger(__name__)
@@ -88,6 +88,10 @@ class Batcher:
         """Store a new job."""
         # A copy: the writer's thread reads it, and an automatic job may change later.
         self._batch.jobs.append(dataclasses.replace(job, tags=dict(job.tags)))
+
+    def group_counters(self, row: GroupCounterRow) -> None:
+        """Store the newest counters of a job's control group."""
+        self._batch.group_counters[row.job_id] = row
 
     def close(self, job: Job) -> None:
         """Store the end of a job."""

@@ -15,10 +15,12 @@ from elsa.decode import cgroups as decoding
 from elsa.decode.cgroup_events import Decoder, Lost, Record
 from elsa.errors import DataError, ElsaError
 from elsa.jobd.counter_snapshots import NOTHING, CounterRow
+from elsa.jobd.group_counters import GroupCounterReader
 from elsa.jobd.taskstats_reader import Recorder
 from elsa.kernel import accounts, cgroups, clocks
 from elsa.kernel.cgroup_events import open_cgroup_events
 from elsa.kernel.cgroups import Hierarchy
+from elsa.kernel.own_group import is_own_group
 from elsa.kernel.perf_events import PerfEvents
 from elsa.kernel.procfs import Procfs
 from elsa.state.automatic_jobs import AutomaticJobs
@@ -28,6 +30,7 @@ from elsa.state.job_rules import Decision, Rules
 from elsa.state.jobs import Job
 from elsa.state.loss_counter import Losses
 from elsa.state.process_table import Processes
+from elsa.store.writer import GroupCounterRow
 from elsa.units import SECOND_NS
 
 log = logging.getLogger(__name__)
@@ -74,9 +77,12 @@ class CgroupReader:
         rules: Rules,
         recorder: Recorder,
         store: Callable[[Job], None],
+        store_group_counters: Callable[[GroupCounterRow], None],
         read_counters: Callable[[Incarnation], CounterRow | None],
     ) -> None:
-        """`store` takes jobs that are to be stored; `read_counters` reads those of a living process."""
+        """`store` and `store_group_counters` take what is to be stored; `read_counters` reads the
+        counters of a living process.
+        """
         self._hierarchy, self._events = source.hierarchy, source.events
         self._procfs = procfs
         self._processes = processes
@@ -88,6 +94,9 @@ class CgroupReader:
             Decoder(self._events.opened, self._events.names) if self._events is not None else None
         )
         self._automatic = AutomaticJobs(processes, self)
+        self._group_counters = GroupCounterReader(
+            self._hierarchy.mount, processes.jobs, store_group_counters
+        )
         self._complete_ns = self._checked_ns = clocks.monotonic_ns()
         self._losses = Losses()
         self._incomplete = False
@@ -119,6 +128,14 @@ class CgroupReader:
             return accounts.uid(owner)
         except KeyError:
             return None
+
+    def opened(self, job: Job, *, new_group: bool) -> None:
+        """A job was made; whether its control group was made for it."""
+        self._group_counters.open(job, new_group=new_group)
+
+    def closing(self, job: Job) -> None:
+        """No process will enter a job any more."""
+        self._group_counters.close(job)
 
     # --- events
 
@@ -158,6 +175,7 @@ class CgroupReader:
             self._repair(now_ns, lost)
         else:
             self._complete_ns = now_ns
+        self._group_counters.tick(now_ns)
 
     def _note_counters(self) -> None:
         """A process that has ended before its counters are read is charged to the later job alone."""
@@ -183,6 +201,7 @@ class CgroupReader:
         To be called when the processes are known.
         """
         self._automatic.resume(cgroups.walk(self._hierarchy.mount))
+        self._group_counters.resume()
         self._scan(How.PRESENT)
 
     def rescan(self) -> None:
@@ -202,15 +221,25 @@ class CgroupReader:
             if program is not None:
                 self._automatic.executed(life, program, clocks.monotonic_ns())
 
+    def launched(self, job: Job, life: Incarnation) -> None:
+        """A job was made for a command that waits. If `elsa run` has put it into a group of its
+        own, the group's counters are the job's.
+        """
+        path = self._path_of_process(life.pid)
+        if path is not None and is_own_group(path):
+            job.cgroup, job.cgroup_inode = path, self._inode(path)
+            self._group_counters.open(job, new_group=False)
+
+    def _path_of_process(self, pid: int) -> str | None:
+        data = self._procfs.read_cgroup(pid)
+        try:
+            return None if data is None else decoding.path_of(data, self._hierarchy.number)
+        except DataError:
+            return None
+
     def _find(self, life: Incarnation, id_of: Callable[[str], int | None], how: How) -> None:
         now_ns = clocks.monotonic_ns()
-        data = self._procfs.read_cgroup(life.pid)
-        if data is None:
-            return
-        try:
-            path = decoding.path_of(data, self._hierarchy.number)
-        except DataError:
-            return
+        path = self._path_of_process(life.pid)
         group_id = id_of(path) if path is not None else None
         if group_id is not None:
             self._automatic.find(life, group_id, now_ns, how)
@@ -222,6 +251,10 @@ class CgroupReader:
             return None
 
     # --- from time to time
+
+    def finish(self) -> None:
+        """Before jobd stops: read the counters of all groups that are jobs."""
+        self._group_counters.finish()
 
     def check(self, now_ns: int) -> None:
         """Notice removed groups of which no event came, CPUs without events, and losses."""

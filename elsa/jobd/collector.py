@@ -128,7 +128,7 @@ class Collector:
         self._cmdlines = (
             CommandLines(self._selector, self._spawner, config) if config.cmdlines else None
         )
-        groups = (
+        self.groups = groups = (
             CgroupReader(
                 cgroups,
                 procfs,
@@ -136,6 +136,7 @@ class Collector:
                 rules(config.job_rule, defaults=config.job_rule_defaults, user_name=accounts.user),
                 self.batcher,
                 self.batcher.job,
+                self.batcher.group_counters,
                 self._read_counters,
             )
             if cgroups is not None
@@ -360,6 +361,8 @@ class Collector:
                 break
         if self._cmdlines is not None:
             self._cmdlines.finish(CMDLINES_S)
+        if self.groups is not None:
+            self.groups.finish()
         try:
             self.batcher.finish()
         finally:

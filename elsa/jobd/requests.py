@@ -19,6 +19,7 @@ from elsa.errors import ElsaError, PrivilegeError, RetryError, UsageError
 from elsa.host import proc_scan
 from elsa.jobd import define_job
 from elsa.jobd.batcher import Batcher
+from elsa.jobd.cgroup_reader import CgroupReader
 from elsa.jobd.counter_snapshots import CounterReader
 from elsa.jobd.helper_programs import HelperPrograms
 from elsa.kernel import clocks
@@ -47,6 +48,7 @@ class Collector(Protocol):
     batcher: Batcher
     counter_reader: CounterReader
     helpers: HelperPrograms
+    groups: CgroupReader | None
 
     def sync(self, reply: Reply) -> None:
         """Answer when all that happened so far is in the warehouse."""
@@ -148,6 +150,10 @@ class RequestHandler:
             closes_itself=request.closes_itself,
             tags=dict(request.tags),
         )
+        groups = self._collector.groups
+        for life in lives:
+            if life.pid == request.launched and groups is not None:
+                groups.launched(job, life)
         self._collector.batcher.job(job)
         for life in lives:
             if life.pid == request.launched:

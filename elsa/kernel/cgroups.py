@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -94,10 +94,27 @@ def walk(mount: Path) -> Iterator[tuple[int, str]]:
                     yield entry.inode(), path
 
 
-def read_counters(mount: Path, path: str, name: str) -> bytes | None:
-    """A file of a group, such as cpu.stat; None where the group or the file is not there."""
+def read_files(
+    group: Path, names: Sequence[str], inode: int | None = None
+) -> list[bytes | None] | None:
+    """Files of a group, such as cpu.stat; None for one that is not there. None where the group does
+    not exist, or is not the one with this id: another may have been made at its path.
+    """
     try:
-        descriptor = os.open(f"{mount}{path}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+        folder = os.open(group, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        if inode is not None and os.fstat(folder).st_ino != inode:
+            return None
+        return [_read(name, folder) for name in names]
+    finally:
+        os.close(folder)
+
+
+def _read(name: str, folder: int) -> bytes | None:
+    try:
+        descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
     except OSError:
         return None
     try:

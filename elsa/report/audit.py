@@ -42,6 +42,18 @@ _PERIOD = {
 }
 _PERIOD_SHOWN = ("what", "first_ended_at", "last_ended_at", "processes", "why")
 _TICKS = ("processes", "taskstats_s", "acct_s", "lost_s", "lost_percent")
+_GROUPS = (
+    "job_id",
+    "name",
+    "ended_at",
+    "processes",
+    "group_cpu_s",
+    "cpu_s",
+    "difference_s",
+    "not_compared",
+)
+# How many jobs are compared with their control groups if no limit was given.
+_MOST_GROUPS = 20
 _BEFORE_FIRST_START = Condition("u.before_first_start = 1")
 _SELF_NS = "u.ended * 1000000000"
 
@@ -60,13 +72,15 @@ class ClassSums(NamedTuple):
 
 
 class Audit(NamedTuple):
-    """The classes, the periods in which unconfirmed processes cluster, and the CPU time that
-    accounting lost to ticks, for processes of which taskstats reports it too.
+    """The classes, the periods in which unconfirmed processes cluster, the CPU time that accounting
+    lost to ticks, for processes of which taskstats reports it too, and jobs against what their
+    control groups counted.
     """
 
     classes: Report
     periods: Report
     ticks: Report
+    groups: Report
     words: list[str]
 
 
@@ -100,8 +114,22 @@ def audit(connection: sqlite3.Connection, window: Window, output: Output, now_ns
         Report(_CLASS_COLUMNS, output.choose(_CLASS_COLUMNS, _CLASS_SHOWN), classes),
         Report(columns, shown, periods[: output.limit]),
         Report(_TICKS, _TICKS, [_ticks(sums)]),
+        Report(_GROUPS, _GROUPS, groups_query(window, output.limit).run(connection).fetchall()),
         words,
     )
+
+
+def groups_query(window: Window, limit: int | None) -> Query:
+    """The newest jobs that closed in a window and whose control groups were read."""
+    conditions = window.where("j.closed_at_ns")
+    where = f" where {' and '.join(conditions)}" if conditions else ""
+    newest = (
+        f"select g.job_id from job_cgroup as g join job as j on j.id = g.job_id{where}"
+        f" order by g.job_id desc limit {limit or _MOST_GROUPS}"
+    )
+    usage = f"select * from {rollup_source.job_usage(newest)}"
+    view = sql_files.over("audit_group", "job_usage", usage)
+    return Query(f"select {', '.join(_GROUPS)} from {view} order by job_id desc")
 
 
 def _summed(window: Window, keys: str, names: tuple[str, ...], *conditions: Condition) -> Query:
@@ -208,7 +236,12 @@ def write(report: Audit, output: Output, out: TextIO) -> None:
     user chose columns.
     """
     if output.form in ("json", "jsonl") and output.columns is None:
-        parts = {"classes": report.classes, "periods": report.periods, "ticks": report.ticks}
+        parts = {
+            "classes": report.classes,
+            "periods": report.periods,
+            "ticks": report.ticks,
+            "groups": report.groups,
+        }
         writer.write_parts(parts, output, out)
         return
     writer.write(report.classes, output, out)
@@ -222,3 +255,6 @@ def write(report: Audit, output: Output, out: TextIO) -> None:
     if ticks[_TICKS.index("processes")]:
         out.write("\nCPU time lost by accounting, which cuts it down to ticks:\n")
         writer.write(report.ticks, output, out)
+    if report.groups.rows:
+        out.write("\nCPU time that control groups counted, against the sum over their processes:\n")
+        writer.write(report.groups, output, out)

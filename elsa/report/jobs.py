@@ -14,6 +14,7 @@ from elsa.report.query.selection import Selection
 from elsa.report.query.statement import Condition, Query, columns_of, listed, rows, select
 from elsa.report.query.times import Window
 from elsa.report.render import writer
+from elsa.report.render.columns import OF_GROUP
 from elsa.report.render.output import Output
 from elsa.report.render.writer import Report, Row
 
@@ -70,6 +71,7 @@ COLUMNS = (
     "usage_gaps",
     "complete",
     "usage_complete",
+    *OF_GROUP,
     "tags",
 )
 _SHOWN = (
@@ -318,7 +320,11 @@ def write_job(report: JobReport, output: Output, out: TextIO) -> None:
     """Write the job and its commands. Write only the job in formats of one table, and if the user
     chose columns.
     """
-    shown = output.choose(report.columns, [key for key in report.columns if key not in _HIDDEN])
+    values = dict(zip(report.columns, report.row, strict=True))
+    hidden = _HIDDEN
+    if output.form == "table":
+        hidden = hidden | {key for key in OF_GROUP if values.get(key) is None}
+    shown = output.choose(report.columns, [key for key in report.columns if key not in hidden])
     if output.form == "table":
         out.write(writer.block(report.columns, report.row, shown, units=output.units) + "\n")
         commands = list(report.commands.rows)

@@ -14,6 +14,7 @@ from elsa.report.query import sums as measures
 from elsa.report.query.selection import Selection
 from elsa.report.query.statement import Query, listed, rows, select
 from elsa.report.render import writer
+from elsa.report.render.columns import OF_GROUP
 from elsa.report.render.output import Output
 from elsa.report.render.writer import Report, Row
 
@@ -41,7 +42,17 @@ _FIGURES = (
         "threads",
     ),
 )
-_COLUMNS = ("job_id", "name", "owner", "started_at", "ended_at", "wall_s", *_FIGURES, "sbu")
+_COLUMNS = (
+    "job_id",
+    "name",
+    "owner",
+    "started_at",
+    "ended_at",
+    "wall_s",
+    *_FIGURES,
+    *OF_GROUP,
+    "sbu",
+)
 # People get notes instead; programs get these counts.
 _HIDDEN = {
     "run_ns",
@@ -94,13 +105,14 @@ def query(selection: Selection) -> Query:
             "started_at": f"strftime('%Y-%m-%dT%H:%M:%fZ', min({_ENTERED_NS}) / 1e9, 'unixepoch')",
             "ended_at": "strftime('%Y-%m-%dT%H:%M:%fZ', max(u.out_ns) / 1e9, 'unixepoch')",
             "wall_s": f"(max(u.out_ns) - min({_ENTERED_NS})) / 1e9",
-        } | {key: sums[key] for key in _FIGURES}
+        }
+        columns |= {key: sums[key] for key in _FIGURES} | dict.fromkeys(OF_GROUP, "null")
         source = rows(selection, columns.values())
         totals = Query(f"{select(columns)} {source.sql}", source.values)
     else:
         view = f"{rollup_source.job_usage(listed(selection.jobs or ()))} where job_id = ?"
         totals = Query(
-            f"select started_at, ended_at, wall_s, {', '.join(_FIGURES)} from {view}",
+            f"select started_at, ended_at, wall_s, {', '.join((*_FIGURES, *OF_GROUP))} from {view}",
             (selection.job,),
         )
     owner = "owner_name(j.owner_uid, j.id)" if selection.apart else "user_name(j.owner_uid)"
@@ -122,7 +134,9 @@ def write(report: Summary, output: Output, out: TextIO) -> None:
     if output.form == "table":
         with_usage = report.row[_COLUMNS.index("with_usage")]
         unknown = dict.fromkeys(DELAYS, _why_unknown(report.row)) if with_usage else {}
-        shown = output.choose(_COLUMNS, [key for key in _COLUMNS if key not in _HIDDEN])
+        values = dict(zip(_COLUMNS, report.row, strict=True))
+        hidden = _HIDDEN | {key for key in OF_GROUP if values[key] is None}
+        shown = output.choose(_COLUMNS, [key for key in _COLUMNS if key not in hidden])
         out.write(
             writer.block(_COLUMNS, report.row, shown, unknown, output.units) + f"\n{SBU_WORDS}\n"
         )

@@ -52,6 +52,12 @@ class Host(Protocol):
     def store(self, job: Job) -> None:
         """Store a job that is new, or has another name, owner or tags."""
 
+    def opened(self, job: Job, *, new_group: bool) -> None:
+        """A job was made; whether its control group was made for it."""
+
+    def closing(self, job: Job) -> None:
+        """No process will enter a job any more: another has its control group, or none."""
+
 
 class Move(NamedTuple):
     """A process that had executed a program changed its automatic job at this time (monotonic): its
@@ -74,6 +80,8 @@ class Unit:
     path: str
     inode: int | None = None
     job: Job | None = None
+    is_new: bool = False
+    """The group was made while jobd was listening, and has not been a job yet."""
 
 
 class Group(NamedTuple):
@@ -115,6 +123,7 @@ class AutomaticJobs:
         self._units: dict[str, Unit] = {}
         self._drafts: dict[int, Draft] = {}
         self._waiting: list[Attach | BornInto] = []
+        self._resumed = False
         self.moves: list[Move] = []
         """For the caller, who reads the counters and empties the list."""
         processes.divide = self._divide
@@ -150,7 +159,10 @@ class AutomaticJobs:
         if job is None and group.decision.children:
             self._jobs.divided.add(None)
         elif job is not None and job.group == path:
-            self._units.setdefault(path, Unit(path)).inode = group_id
+            unit = self._units.setdefault(path, Unit(path))
+            if unit.inode is None:
+                unit.is_new = self._resumed and unit.job is None
+            unit.inode = group_id
         return group
 
     def _remove_group(self, group_id: int, time_ns: int) -> None:
@@ -338,6 +350,9 @@ class AutomaticJobs:
             if description.per == "invocation":
                 self._note_invocation(job, self._host.invocation(unit.path))
         self._host.store(job)
+        self._host.opened(job, new_group=unit is not None and unit.is_new)
+        if unit is not None:
+            unit.is_new = False
         return job
 
     def _note_invocation(self, job: Job, invocation: str | None) -> None:
@@ -354,6 +369,7 @@ class AutomaticJobs:
     def _close(self, unit: Unit, time_ns: int) -> None:
         """The job of a unit ends with its last process."""
         if unit.job is not None:
+            self._host.closing(unit.job)
             self._jobs.divided.discard(unit.job.id)
             self._jobs.close_when_empty(unit.job, time_ns)
             unit.job = None
@@ -399,6 +415,7 @@ class AutomaticJobs:
         """
         for group_id, path in groups:
             self.add_group(group_id, path)
+        self._resumed = True
         for job in list(self._jobs.open.values()):
             if not job.automatic or job.is_run:
                 continue

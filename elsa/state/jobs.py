@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from elsa.decode.cgroups import GroupCounters
 from elsa.errors import UsageError
 from elsa.state.job_kinds import MANUAL
 
@@ -30,6 +31,8 @@ class Job:
     cgroup_inode: int | None = None
     invocation: str | None = None
     """Of the systemd unit, where that is known."""
+    counted_before: GroupCounters | None = None
+    """What the control group had counted before the job; None: its counters are not read."""
     is_run: bool = False
     """An automatic job that is a child of a daemon with all that it starts, not a control group."""
 
@@ -47,6 +50,10 @@ class Jobs:
         self._by_owner: dict[int, dict[int, Job]] = {}
         self.emptied: dict[int, int] = {}
         """Ids of jobs whose last member has ended or left, with the monotonic time of that."""
+        self.emptied_groups: list[Job] = []
+        """Jobs that are control groups and whose last member has ended or left; for the caller, who
+        reads the group's counters and empties the list.
+        """
         self.divided: set[int | None] = set()
         """Open automatic jobs of which a child of a member may be a job of its own; None: this
         holds for processes that are in no automatic job.
@@ -139,5 +146,7 @@ class Jobs:
             job.living += step
             if step < 0 and job.living == 0:
                 self.emptied[job_id] = time_ns
+                if job.counted_before is not None:
+                    self.emptied_groups.append(job)
             elif step > 0:
                 self.emptied.pop(job_id, None)

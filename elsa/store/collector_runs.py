@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from elsa import __version__
+from elsa.decode.cgroups import GroupCounters
 from elsa.decode.comm import unescape_path
 from elsa.state.codes import How, Origin
 from elsa.state.incarnation import Incarnation
@@ -104,8 +105,10 @@ def restore(connection: sqlite3.Connection, boot_id: int, next_job_id: int) -> P
     jobs = Jobs(next_job_id)
     for row in connection.execute(
         """select job.id, name, owner_uid, created_at_ns, closes_itself, kind, value, cgroup_inode,
-                  invocation
+                  invocation, user_us_before, system_us_before, memory_peak_before,
+                  read_bytes_before, write_bytes_before
            from job left join long_text on long_text.id = job.cgroup_id
+               left join job_cgroup on job_cgroup.job_id = job.id
            where boot_id = ? and closed_at_ns is null""",
         (boot_id,),
     ).fetchall():
@@ -115,9 +118,10 @@ def restore(connection: sqlite3.Connection, boot_id: int, next_job_id: int) -> P
             ).fetchall()
         )
         job = Job(row[0], row[1], row[2], row[3], bool(row[4]), tags)
-        job.kind, cgroup, job.cgroup_inode, job.invocation = row[5:]
+        job.kind, cgroup, job.cgroup_inode, job.invocation, *before = row[5:]
         job.cgroup = None if cgroup is None else unescape_path(cgroup)
         job.is_run = job.automatic and job.closes_itself
+        job.counted_before = None if before[0] is None else GroupCounters(*before)
         jobs.restore(job)
     next_id = boots.next_own_id(connection, "process", boots.COLLECTOR_IDS)
     processes = Processes(jobs, next_id, boots.clocks_of(connection, boot_id))

@@ -260,8 +260,8 @@ job = _table(
     Column("closes_itself", Integer, nullable=False),  # 1: when its last process has ended
     # manual: made by a request or after the fact; every other kind: automatic, by a rule
     Column("kind", Text, nullable=False, server_default="manual"),
-    # Of an automatic job: the path of its control group, its id (the inode of the group's directory
-    # in cgroup2), and the invocation of the systemd unit.
+    # Of an automatic job, and of one for which `elsa run` made a control group: the group's path,
+    # its id (the inode of its directory in cgroup2), and the invocation of the systemd unit.
     Column("cgroup_id", Big, ForeignKey("long_text.id")),
     Column("cgroup_inode", Big),
     Column("invocation", Text),
@@ -278,8 +278,8 @@ job_tag = _table(
 )
 
 job_cgroup = _table(
-    # the counters of an automatic job's control group, as last read while the group existed; what
-    # the group had counted before the job was known is subtracted
+    # the counters of a job's control group, as last read while the group existed; what the group
+    # had counted before the job was made is subtracted
     "job_cgroup",
     Column("job_id", Big, ForeignKey("job.id"), primary_key=True, autoincrement=False),
     Column("read_ns", Big, nullable=False),  # monotonic: when they were read
@@ -289,6 +289,12 @@ job_cgroup = _table(
     Column("memory_peak", Big),  # bytes; NULL without the memory controller, before Linux 5.19
     Column("read_bytes", Big),  # io.stat, over all devices; NULL without the io controller
     Column("write_bytes", Big),
+    # what was subtracted, so that a later jobd can go on
+    Column("user_us_before", Big),
+    Column("system_us_before", Big),
+    Column("memory_peak_before", Big),
+    Column("read_bytes_before", Big),
+    Column("write_bytes_before", Big),
 )
 
 membership = _table(

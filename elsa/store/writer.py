@@ -18,8 +18,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from elsa.decode.cgroups import GroupCounters
 from elsa.decode.comm import escape_path
 from elsa.errors import ConfigError
 from elsa.measures import COUNTERS
@@ -90,6 +91,12 @@ _INSERT_PROGRAM = """
 _INSERT_SNAPSHOT = (
     f"insert or replace into counter_snapshot values ({', '.join('?' * (4 + len(COUNTERS)))})"
 )
+_INSERT_GROUP_COUNTERS = (
+    "insert or replace into job_cgroup (job_id, read_ns, final,"
+    f" {', '.join(GroupCounters._fields)},"
+    f" {', '.join(f'{name}_before' for name in GroupCounters._fields)})"
+    f" values ({', '.join('?' * (3 + 2 * len(GroupCounters._fields)))})"
+)
 _END_MEMBERSHIP = (
     "update membership set until_ns = ? where job_id = ? and process_id = ? and until_ns is null"
     " and since_ns <= ?"
@@ -122,6 +129,18 @@ def process_row(life: Incarnation) -> ProcessRow:
     )
 
 
+class GroupCounterRow(NamedTuple):
+    """The counters of the control group of a job."""
+
+    job_id: int
+    read_ns: int
+    """Monotonic."""
+    final: int
+    counted: GroupCounters
+    """Since the job was made."""
+    before: GroupCounters
+
+
 @dataclass
 class Gap:
     """A known loss of events; times are monotonic."""
@@ -149,6 +168,8 @@ class Batch:
     jobs: list[Job] = field(default_factory=list)
     closed: list[tuple[int | None, str | None, int]] = field(default_factory=list)
     """closed_at_ns, close_reason, job id"""
+    group_counters: dict[int, GroupCounterRow] = field(default_factory=dict)
+    """By job id."""
     clocks: list[Clock] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
     heard_ns: int = 0
@@ -212,6 +233,7 @@ class Batch:
             or self.programs
             or self.jobs
             or self.closed
+            or self.group_counters
             or self.clocks
             or self.gaps
             or self.then
@@ -256,6 +278,10 @@ def write(
         database.insert_rows(connection, _INSERT_USAGE, batch.usage)
         connection.executemany(_INSERT_SNAPSHOT, batch.counter_snapshots)
         _write_programs(connection, batch.programs, texts)
+        connection.executemany(
+            _INSERT_GROUP_COUNTERS,
+            [(*row[:3], *row.counted, *row.before) for row in batch.group_counters.values()],
+        )
         connection.executemany(
             "update job set closed_at_ns = ?, close_reason = ? where id = ?", batch.closed
         )

@@ -260,6 +260,11 @@ create table job_cgroup (
     memory_peak integer,
     read_bytes integer,
     write_bytes integer,
+    user_us_before integer,
+    system_us_before integer,
+    memory_peak_before integer,
+    read_bytes_before integer,
+    write_bytes_before integer,
     primary key (job_id),
     foreign key(job_id) references job (id)
 ) strict;

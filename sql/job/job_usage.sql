@@ -4,7 +4,8 @@
 -- nothing is missing or uncertain. For the measures of taskstats, with_ticks, without_usage,
 -- usage_partial, usage_gaps and part_life_whole count it, and usage_complete is the flag. wall_s =
 -- last end - first start; elapsed_s is summed over processes. Jobs without processes are added by a
--- union, since a condition on job_id would not reach the keys through a left join.
+-- union, since a condition on job_id would not reach the keys through a left join. group_cpu_s and
+-- the like are what the job's control group counted itself, processes of any length included.
 with used as (
     select
         u.job_id,
@@ -269,5 +270,11 @@ select
         select json_group_object(t.key, t.value)
         from job_tag as t
         where t.job_id = d.job_id
-    ) as tags
+    ) as tags,
+    (g.user_us + g.system_us) / 1e6 as group_cpu_s,
+    g.memory_peak as group_peak_bytes,
+    g.read_bytes as group_read_bytes,
+    g.write_bytes as group_write_bytes
 from described as d
+left join job_cgroup as g
+    on g.job_id = d.job_id

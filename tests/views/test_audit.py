@@ -417,3 +417,40 @@ def test_ticks_are_compared_if_both_sources_have_the_cpu_time(warehouse: Warehou
         "lost_s": 0.01,
         "lost_percent": 25.0,
     }
+
+
+@pytest.mark.parametrize(
+    ("group", "usage", "not_compared"),
+    [
+        ({}, {}, None),
+        ({"final": 0}, {}, "the group was not read after the last process had ended"),
+        ({}, {"complete": 0}, "statistics of some threads were not received"),
+        ({}, None, "no statistics of some processes were received"),
+    ],
+)
+def test_group_is_compared_with_its_processes_where_both_are_complete(
+    warehouse: Warehouse,
+    group: dict[str, int],
+    usage: dict[str, int] | None,
+    not_compared: str | None,
+) -> None:
+    warehouse.process(1)
+    warehouse.job(7, "web", members=(1,), kind="service")
+    if usage is not None:
+        warehouse.usage(1, run_ns=SECOND, utime_us=0, stime_us=0, **usage)
+    counted = {"final": 1, "user_us": 900_000, "system_us": 600_000, "read_ns": 1} | group
+    warehouse.insert("job_cgroup", job_id=7, **counted)
+    [row] = warehouse.rows("select * from audit_group")
+    assert (row["group_cpu_s"], row["not_compared"]) == (1.5, not_compared)
+    assert row["difference_s"] == (0.5 if not_compared is None else None)
+
+
+def test_group_of_a_job_that_runs_or_was_not_its_own_is_not_compared(warehouse: Warehouse) -> None:
+    warehouse.process(1, seconds=None)
+    for job_id, user_us in ((7, 5), (8, None)):
+        warehouse.job(job_id, members=(1,), kind="service")
+        warehouse.insert(
+            "job_cgroup", job_id=job_id, read_ns=1, final=0, user_us=user_us, system_us=user_us
+        )
+    [row] = warehouse.rows("select job_id, difference_s, not_compared from audit_group")
+    assert list(row.values()) == [7, None, "its processes still run"]

@@ -148,6 +148,25 @@ def _measure(measure: Measure) -> Column:
     return _OF_UNIT[measure.unit](measure.name, measure.heading, measure.doc)
 
 
+_OF_GROUP = {
+    "group_cpu_s": _seconds(
+        "group_cpu_s", "group cpu", "CPU time that the job's control group counted itself"
+    ),
+    "group_peak_bytes": _bytes(
+        "group_peak_bytes",
+        "group peak",
+        "most memory at any moment of all processes together, by the job's control group",
+    ),
+    "group_read_bytes": _bytes(
+        "group_read_bytes", "group read", "read from storage, by the job's control group"
+    ),
+    "group_write_bytes": _bytes(
+        "group_write_bytes", "group written", "written to storage, by the job's control group"
+    ),
+}
+OF_GROUP = tuple(_OF_GROUP)
+"""What the job's control group counted itself."""
+
 _MEASURES = MEASURES | OF_MEMBERS
 _ALL = (
     _count("job_id", "job", "the job's id, never used again"),
@@ -288,6 +307,7 @@ _ALL = (
     ),
     _count("exit_code", "code", "exit code, unknown of a process that a signal killed"),
     _count("exit_signal", "signal", "number of the signal that killed, 0 for none"),
+    *_OF_GROUP.values(),
     Column("tags", "tags", "", tag_list, "the job's tags", right=False, machine=json.loads),
     _count("process_id", "process", "the incarnation's id in the warehouse"),
     _count("acct_id", "record id", "the accounting record's id in the warehouse"),
@@ -355,6 +375,10 @@ _ALL = (
     ),
     _text("what", "what", "the class, or the kind of a known loss, in words"),
     _text("cause", "cause", "why one source did not see it, or why its join is uncertain"),
+    _seconds("difference_s", "difference", "what the sum over the processes lacks"),
+    _text(
+        "not_compared", "not compared", "why the group and its processes cannot be compared, if so"
+    ),
     _text("why", "likely cause", "the cause in words"),
     _time("first_ended_at", "first end", "end of the first of them"),
     _time("last_ended_at", "last end", "end of the last of them"),

@@ -22,6 +22,7 @@ from elsa.state.codes import How
 from elsa.state.default_job_rules import rules
 from elsa.state.jobs import Job, Jobs
 from elsa.state.process_table import Processes
+from elsa.store.writer import GroupCounterRow
 from tests.support.events import fork
 
 S = 1_000_000_000
@@ -37,6 +38,7 @@ class Host:
         self.gaps: list[tuple[Any, ...]] = []
         self.stored: list[Job] = []
         self.records: list[object] = []
+        self.group_counters: list[GroupCounterRow] = []
         self.lost: int | None = 0
         self.followed = Followed([], [])
         source = SimpleNamespace(hierarchy=Hierarchy(self.tree, 0, sampled=True), events=None)
@@ -60,6 +62,7 @@ class Host:
             rules(()),
             cast("Any", recorder),
             self.stored.append,
+            self.group_counters.append,
             lambda life: self.counters.get(life.pid),
         )
 

@@ -36,6 +36,7 @@ class Asked:
             self.processes.adopt(pid, 1, Origin.FORK).uid = uid
         self.processes.living[CHILD].ancestor = self.processes.living[MINE]
         collector = SimpleNamespace(
+            groups=None,
             processes=self.processes,
             batcher=SimpleNamespace(
                 commit=lambda reply, answer: reply(answer),

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from elsa.errors import UnavailableError
-from elsa.kernel.cgroups import Hierarchy, find_hierarchy, invocation_id, read_counters, walk
+from elsa.kernel.cgroups import Hierarchy, find_hierarchy, invocation_id, read_files, walk
 
 UNIFIED = "29 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"
 PART = "30 23 0:26 /lxc/a /mnt/part rw - cgroup2 cgroup2 rw\n"
@@ -90,9 +90,11 @@ def test_file_of_a_group_is_read_whole_and_a_missing_one_is_none(tmp_path: Path)
     (tmp_path / "a").mkdir()
     content = b"8:0 rbytes=1\n" * 10_000
     (tmp_path / "a/io.stat").write_bytes(content)
-    assert read_counters(tmp_path, "/a", "io.stat") == content
-    assert read_counters(tmp_path, "/a", "memory.peak") is None
-    assert read_counters(tmp_path, "/gone", "io.stat") is None
+    names = ("io.stat", "memory.peak")
+    assert read_files(tmp_path / "a", names) == [content, None]
+    assert read_files(tmp_path / "a", names, (tmp_path / "a").stat().st_ino) == [content, None]
+    assert read_files(tmp_path / "a", names, 1) is None
+    assert read_files(tmp_path / "gone", names) is None
 
 
 def test_invocation_is_an_attribute_of_the_directory(tmp_path: Path) -> None:

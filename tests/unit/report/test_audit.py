@@ -238,3 +238,50 @@ def test_audit_shows_how_much_cpu_time_the_cut_to_ticks_lost(reports: Reports) -
     }
     assert reports.json("audit", "--since", "2026-01-02T03:05:00Z")["ticks"][0]["processes"] == 1
     assert "CPU time lost by accounting" in reports.run("audit").stdout
+
+
+def test_jobs_are_compared_with_what_their_control_groups_counted(reports: Reports) -> None:
+    warehouse = reports.warehouse
+    assert "control groups" not in reports.run("audit").stdout
+    for number, hour in ((1, 0), (2, 1)):
+        warehouse.process(number, start=3600 * hour + 10)
+        warehouse.usage(number, run_ns=SECOND, utime_us=0, stime_us=0)
+        closed_at_ns = REAL + 3600 * hour * SECOND + 12 * SECOND
+        warehouse.job(
+            number, f"web{number}", members=(number,), kind="service", closed_at_ns=closed_at_ns
+        )
+        warehouse.insert(
+            "job_cgroup", job_id=number, read_ns=1, final=1, user_us=number * 10**6, system_us=1000
+        )
+    groups = reports.json("audit")["groups"]
+    assert [(row["name"], row["group_cpu_s"], row["difference_s"]) for row in groups] == [
+        ("web2", 2.001, 1.001),
+        ("web1", 1.001, 0.001),
+    ]
+    in_window = reports.json("audit", "--since", "2026-01-02T04:00Z")["groups"]
+    assert [row["name"] for row in in_window] == ["web2"]
+    assert [row["name"] for row in reports.json("audit", "--limit", "1")["groups"]] == ["web2"]
+    assert "CPU time that control groups counted" in reports.run("audit").stdout
+
+
+def test_job_report_shows_what_the_control_group_counted_where_it_is_known(
+    filled: Reports,
+) -> None:
+    before = (
+        filled.run("job", "build").stdout + filled.run("job", "build", "--summary", "ja").stdout
+    )
+    assert "group" not in before
+    filled.warehouse.insert(
+        "job_cgroup",
+        job_id=1,
+        read_ns=1,
+        final=1,
+        user_us=1_500_000,
+        system_us=250_000,
+        memory_peak=3 << 20,
+    )
+    assert filled.json("job", "build")["group_cpu_s"] == 1.75
+    for more in ((), ("--summary", "ja")):
+        shown = filled.run("job", "build", *more).stdout
+        lines = [line.split() for line in shown.splitlines() if line.startswith("group")]
+        assert lines == [["group", "cpu", "1.75", "s"], ["group", "peak", "3.0", "MiB"]]

@@ -40,6 +40,8 @@ class Host:
         self.paths: dict[int, str] = {}
         self.invocations: dict[str, str] = {}
         self.stored: list[tuple[int, str, int]] = []
+        self.opened_jobs: list[tuple[str, bool]] = []
+        self.closing_jobs: list[str] = []
 
     def decide(self, path: str) -> Decision:
         return RULES.decide(path)
@@ -55,6 +57,12 @@ class Host:
 
     def store(self, job: Job) -> None:
         self.stored.append((job.id, job.name, job.owner_uid))
+
+    def opened(self, job: Job, *, new_group: bool) -> None:
+        self.opened_jobs.append((job.name, new_group))
+
+    def closing(self, job: Job) -> None:
+        self.closing_jobs.append(job.name)
 
 
 class World:
@@ -273,3 +281,29 @@ def test_the_owner_of_a_service_is_the_user_of_its_first_program(world: World) -
     world.processes.apply([event(ev.UID, S + MS, 50, 50, 1000, 1000), execed(S + 2 * MS, 50)])
     programmed(world, 50, S + 2 * MS, "/usr/sbin/web")
     assert world.host.stored == [(1, "web", 0), (1, "web", 1000)]
+
+
+def test_job_of_a_group_that_was_made_meanwhile_is_known_to_have_a_new_group() -> None:
+    world = World()
+    world.automatic.resume([])
+    made = Made(S, 20, "/system.slice/late.service")
+    world.automatic.apply(made)
+    world.processes.apply([fork(2 * S, SYSTEMD, 50), fork(2 * S, SYSTEMD, 51)])
+    world.automatic.apply(Attach(2 * S, 50, SERVICE, PATHS[SERVICE]))
+    world.automatic.apply(Attach(2 * S, 51, 20, made.path))
+    assert world.host.opened_jobs == [("web", False), ("late", True)]
+    world.automatic.apply(Removed(3 * S, 20, made.path))
+    assert world.host.closing_jobs == ["late"]
+
+
+def test_second_invocation_in_a_group_does_not_have_a_new_group() -> None:
+    world = World()
+    world.automatic.resume([])
+    made = Made(S, 20, "/system.slice/late.service")
+    world.automatic.apply(made)
+    for number, pid in enumerate((50, 51)):
+        world.host.invocations[made.path] = str(number) * 32
+        world.processes.apply([fork((2 + number) * S, SYSTEMD, pid)])
+        world.automatic.apply(Attach((2 + number) * S, pid, 20, made.path))
+    assert world.host.opened_jobs == [("late", True), ("late", False)]
+    assert world.host.closing_jobs == ["late"]

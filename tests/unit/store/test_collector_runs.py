@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from elsa.decode.cgroups import GroupCounters
 from elsa.state.clock import Clock, Clocks
 from elsa.state.codes import End, Origin
 from elsa.state.incarnation import Incarnation
@@ -17,7 +18,7 @@ from elsa.state.process_table import Processes
 from elsa.store import boots, collector_runs
 from elsa.store.boots import Machine
 from elsa.store.collector_runs import CollectorRun
-from elsa.store.writer import Batch, Writer
+from elsa.store.writer import Batch, GroupCounterRow, Writer
 from tests.support.events import INIT, event, exited, fork
 
 S = 1_000_000_000
@@ -131,6 +132,29 @@ def test_a_restart_restores_what_was_open(first: sqlite3.Connection) -> None:
         0,
     )
     assert (child.parent_id, child.ancestor) == (parent.id, parent)
+
+
+def test_a_restart_restores_what_the_groups_of_jobs_had_counted_before(
+    first: sqlite3.Connection,
+) -> None:
+    begun = collector_runs.begin(first, MACHINE, 78, 60 * S)
+    before = GroupCounters(1000, 500, None, 7, 8)
+    unknown = GroupCounters(None, None, None, None, None)
+    batch = Batch(heard_ns=61 * S)
+    batch.group_counters[1] = GroupCounterRow(1, 60 * S, 0, GroupCounters(3, 2, None, 1, 0), before)
+    batch.group_counters[4] = GroupCounterRow(4, 60 * S, 0, unknown, unknown)
+    assert batch.has_content
+    store(first, begun, batch)
+    jobs = collector_runs.restore(first, 1, 1).jobs.open
+    assert {job_id: job.counted_before for job_id, job in jobs.items()} == {
+        1: before,
+        2: None,
+        4: None,
+    }
+    assert first.execute(
+        "select read_ns, final, user_us, system_us, memory_peak, read_bytes from job_cgroup"
+        " where job_id = 1"
+    ).fetchall() == [(60 * S, 0, 3, 2, None, 1)]
 
 
 def test_ids_go_on_after_a_restart(first: sqlite3.Connection) -> None:

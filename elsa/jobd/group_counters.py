@@ -1,0 +1,155 @@
+"""The counters of the control groups that are jobs: read when a job is made and when its last
+process ends, as long as the group exists, and from time to time in between.
+
+They are a source of their own: the kernel adds up what all processes of a group used, however short
+they ran. A group that holds further automatic jobs counts for these too, so it says nothing of its
+own job alone, and its counters are not stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from elsa.decode.cgroups import COUNTER_FILES, NOTHING, GroupCounters, parse_counters
+from elsa.kernel import cgroups, clocks
+from elsa.state.jobs import Job, Jobs
+from elsa.store.writer import GroupCounterRow
+from elsa.units import MS_NS, SECOND_NS
+
+PERIOD_NS = 60 * SECOND_NS
+# How long in one call groups are read; a group takes about 0.05 ms.
+BUDGET_NS = MS_NS // 2
+LAST_NS = 100 * MS_NS
+UNKNOWN = GroupCounters(None, None, None, None, None)
+
+
+def read(group: Path, inode: int | None = None) -> GroupCounters | None:
+    """The counters of a group; None where it does not exist, or has none (version 1)."""
+    files = cgroups.read_files(group, COUNTER_FILES, inode)
+    return None if files is None or files[0] is None else parse_counters(*files)
+
+
+@dataclass
+class Followed:
+    """A job whose control group is read."""
+
+    job: Job
+    before: GroupCounters
+    read_ns: int
+    stored: tuple[int, GroupCounters] | None = None
+    """Whether they are final, and the counters: as they were stored last."""
+
+
+class GroupCounterReader:
+    """Reads the counters of the groups of open jobs."""
+
+    def __init__(self, mount: Path, jobs: Jobs, store: Callable[[GroupCounterRow], None]) -> None:
+        self._mount = mount
+        self._jobs = jobs
+        self._store = store
+        self._followed: dict[int, Followed] = {}
+        """By job id; the group that was read longest ago comes first."""
+        self._due: dict[int, None] = {}
+        """Job ids whose last member has ended."""
+
+    def open(self, job: Job, *, new_group: bool) -> None:
+        """A job was made. What its group had counted before is subtracted; a group that was made
+        for the job has counted nothing.
+        """
+        if job.cgroup is None:
+            return
+        self._drop_around(job)
+        if job.is_run or self._holds_others(job.cgroup):
+            return
+        before = NOTHING if new_group else read(self._group(job), job.cgroup_inode)
+        if before is not None:
+            self._follow(job, before, clocks.monotonic_ns())
+
+    def resume(self) -> None:
+        """Go on with the jobs of which a jobd before this one had read counters."""
+        for job in self._jobs.open.values():
+            if job.counted_before is not None and not (job.automatic and job.closes_itself):
+                self._follow(job, job.counted_before, 0)
+
+    def close(self, job: Job) -> None:
+        """No process will enter a job any more: the last chance to read its group."""
+        followed = self._followed.pop(job.id, None)
+        if followed is not None:
+            self._read(followed)
+
+    def tick(self, now_ns: int) -> None:
+        """Read the groups that are due, as long as the budget lasts."""
+        emptied, self._jobs.emptied_groups = self._jobs.emptied_groups, []
+        self._due.update((job.id, None) for job in emptied if job.id in self._followed)
+        if not self._due and not self._is_due(now_ns):
+            return
+        until_ns = clocks.monotonic_ns() + BUDGET_NS
+        while self._due or self._is_due(now_ns):
+            job_id = next(iter(self._due or self._followed))
+            self._due.pop(job_id, None)
+            followed = self._followed.pop(job_id, None)
+            if followed is not None and self._read(followed) and job_id in self._jobs.open:
+                followed.read_ns = now_ns
+                self._followed[job_id] = followed
+            if clocks.monotonic_ns() >= until_ns:
+                break
+
+    def finish(self) -> None:
+        """Read all groups once more, so that the next jobd can go on."""
+        until_ns = clocks.monotonic_ns() + LAST_NS
+        for followed in self._followed.values():
+            if clocks.monotonic_ns() >= until_ns:
+                break
+            self._read(followed)
+
+    def _follow(self, job: Job, before: GroupCounters, read_ns: int) -> None:
+        job.counted_before = before
+        self._followed[job.id] = Followed(job, before, read_ns)
+
+    def _is_due(self, now_ns: int) -> bool:
+        oldest = next(iter(self._followed.values()), None)
+        return oldest is not None and now_ns - oldest.read_ns >= PERIOD_NS
+
+    def _group(self, job: Job) -> Path:
+        return Path(f"{self._mount}{job.cgroup}")
+
+    def _read(self, followed: Followed) -> bool:
+        """Read a group and store what has changed; whether the group still exists."""
+        job = followed.job
+        counters = read(self._group(job), job.cgroup_inode)
+        if counters is None:
+            return False
+        self._keep(followed, int(job.living == 0), counters.since(followed.before))
+        return True
+
+    def _keep(self, followed: Followed, final: int, counted: GroupCounters) -> None:
+        if followed.stored != (final, counted):
+            followed.stored = final, counted
+            read_ns, job_id = clocks.monotonic_ns(), followed.job.id
+            self._store(GroupCounterRow(job_id, read_ns, final, counted, followed.before))
+
+    def _drop_around(self, job: Job) -> None:
+        """An automatic job was made in the groups of these jobs."""
+        if not job.automatic:
+            return
+        path = job.cgroup or "/"
+        for followed in list(self._followed.values()):
+            outer = followed.job
+            if outer.automatic and (
+                path.startswith(f"{outer.cgroup}/") or (job.is_run and path == outer.cgroup)
+            ):
+                del self._followed[outer.id]
+                outer.counted_before, followed.before = None, UNKNOWN
+                self._keep(followed, 0, UNKNOWN)
+
+    def _holds_others(self, path: str) -> bool:
+        """Whether automatic jobs are open in a group or below."""
+        below = f"{path}/"
+        return any(
+            job.automatic
+            and job.cgroup is not None
+            and (job.cgroup.startswith(below) or (job.is_run and job.cgroup == path))
+            for job in self._jobs.open.values()
+        )
