@@ -308,6 +308,7 @@ _SOURCES = _named(
 )
 _SPAN = _named(
     _count("living", _if("u.state = 'running' and u.until_ns is null")),
+    _count("left_before_end", "u.until_ns"),
     _count("usage_missing", _if("u.state = 'ended' and u.threads is null")),
     Measure(
         "start_ns",
@@ -346,6 +347,15 @@ OF_AUDIT = _named(
 )
 """What the audit adds up by class: how many, from when to when, in which minutes of the hour (a bit
 each), and, of those processes whose CPU time both sources report, that time by either."""
+
+DIVIDED = tuple(
+    measure
+    for measure in MEASURES.values()
+    if measure.fold == "sum" and measure.source != "acct" and measure.name != "threads"
+)
+"""What is divided among the jobs that a process was in one after the other. All else is of the
+whole process in each of them.
+"""
 
 OF_TASKSTATS_ALONE = tuple(_OF_TASKSTATS_ALONE)
 """What taskstats counts beside CPU time and memory."""

@@ -20,7 +20,7 @@ from textwrap import fill, indent
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from elsa.measures import COUNTERS, MEASURES, OF_AUDIT, OF_MEMBERS, Measure
+from elsa.measures import COUNTERS, DIVIDED, MEASURES, OF_AUDIT, OF_MEMBERS, Measure
 from elsa.report.query import rollup_source
 from elsa.report.query.times import Window
 from elsa.report.render.columns import COLUMNS
@@ -116,6 +116,21 @@ LISTS: dict[str, Callable[[str], list[str]]] = {
         {key: f"{alias}.{column}" for key, column in _RECORDED.items()}
     ),
     "halves-of-usage": lambda alias: _halves({key: _counter(alias, key) for key in _OF_USAGE}),
+    "divided": lambda _: [f"u.{measure.rolled}" for measure in DIVIDED],
+    "taken": lambda _: [f"-({measure.operand}) as {measure.rolled}" for measure in DIVIDED],
+    "added": lambda _: [
+        f"{aggregates.over_parts(measure, f'u.{measure.rolled}').sql} as {measure.rolled}"
+        for measure in DIVIDED
+    ],
+    "scaled": lambda _: [
+        f"{aggregates.scaled(measure, f'k.{measure.rolled}')} as {measure.name}"
+        for measure in DIVIDED
+    ],
+    "difference": lambda _: [
+        f"{aggregates.scaled(measure, f'a.{measure.rolled} - coalesce(k.{measure.rolled}, 0)')}"
+        f" as {measure.name}"
+        for measure in DIVIDED
+    ],
     "halves-of-records": lambda alias: _halves({key: f"{alias}.{key}" for key in _RECORDED}),
     "halves": lambda alias: _halves({key: f"{alias}.{key}" for key in (*_RECORDED, *_OF_USAGE)}),
 }

@@ -170,7 +170,7 @@ def query(selection: Selection, output: Output) -> tuple[Query, tuple[str, ...]]
     if selection.clip and selection.window:
         usual = (*usual, "estimate")
     if selection.apart:
-        known = _of_hosts(known, "j.id" if selection.window else "u.job_id")
+        known = of_hosts(known, "j.id" if selection.window else "u.job_id")
         usual = ("host", *usual)
     shown = output.choose(known, usual)
     helpers = ("job_id", *completeness.MEASURED, *(() if selection.window else _LOSSES))
@@ -213,7 +213,7 @@ def query(selection: Selection, output: Output) -> tuple[Query, tuple[str, ...]]
     return Query(text, values + source.values), shown
 
 
-def _of_hosts(known: dict[str, str], job: str) -> dict[str, str]:
+def of_hosts(known: dict[str, str], job: str) -> dict[str, str]:
     """The columns of jobs if there are several hosts: with the job's host, and with the name that
     its owner has on that host.
     """
@@ -270,7 +270,7 @@ def job_query(selection: Selection) -> Query:
     if not selection.window:
         known = _WITHOUT_WINDOW
         if selection.apart:
-            known = _of_hosts(known, "u.job_id")
+            known = of_hosts(known, "u.job_id")
         return Query(
             f"{select(known)}\nfrom {rollup_source.job_usage(listed(selection.jobs or ()))} as"
             " u\nwhere u.job_id = ?",
@@ -288,7 +288,7 @@ def job_query(selection: Selection) -> Query:
             days=True,
             jobs=listed(selection.jobs or ()),
         )
-    facts = _of_hosts(_FACTS, "j.id") if selection.apart else _FACTS
+    facts = of_hosts(_FACTS, "j.id") if selection.apart else _FACTS
     return Query(
         f"select *\nfrom ({select(facts)}\nfrom job as j where j.id = ?)"
         f"\ncross join (\n{select(sums)}\n{source.sql}\n)",

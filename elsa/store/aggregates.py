@@ -57,22 +57,23 @@ def over_parts(measure: Measure, column: str) -> Aggregate:
 def of_rows(measure: Measure, share: str | None = None) -> str:
     """The measure over rows; with `share`, only the share of each row that falls into a window."""
     if share is None or measure.fold not in ("sum", "float"):
-        return _scaled(measure, over_rows(measure).sql)
+        return scaled(measure, over_rows(measure).sql)
     total = f"round(sum(({measure.operand}) * {share}))"
     if measure.scale == 1:
         return (
             f"case when {total} < 9223372036854775807 then cast({total} as integer) else"
             f" {total} end"
         )
-    return _scaled(measure, total)
+    return scaled(measure, total)
 
 
 def of_sums(measure: Measure) -> str:
     """The measure over rows `u` that hold partial sums."""
-    return _scaled(measure, over_parts(measure, f"u.{measure.rolled}").sql)
+    return scaled(measure, over_parts(measure, f"u.{measure.rolled}").sql)
 
 
-def _scaled(measure: Measure, total: str) -> str:
+def scaled(measure: Measure, total: str) -> str:
+    """A total in the unit of `each`, in the measure's own unit."""
     if measure.scale == 1:
         return total
     return f"({total}) / {measure.scale:.0e}".replace("e+0", "e")

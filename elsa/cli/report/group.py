@@ -49,6 +49,8 @@ def report() -> None:
       elsa report job build --since today                 what it cost today
       elsa report commands --since today                  what commands used today, the dearest first
       elsa report users --since yesterday --until today   what each user used yesterday
+      elsa report runs --kind service                     the last run of each service, and how many runs there were
+      elsa report kinds                                   services, sessions, cron jobs and the rest: all of the host
       elsa report compare nightly                         what the last run cost, against those before it
       elsa report tree build                              who started whom, and what each branch cost
       elsa report hours --since yesterday --plot          when the CPU was busy, as bars

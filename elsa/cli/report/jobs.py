@@ -1,4 +1,4 @@
-"""`elsa report jobs`, `job` and `compare`: what jobs cost, and how that changed."""
+"""`elsa report jobs`, `job`, `runs`, `kinds` and `compare`: what jobs cost, and how that changed."""
 
 from __future__ import annotations
 
@@ -87,6 +87,55 @@ def job(*, job: str, summary: str | None, request: Request) -> None:
     say(words)
     if running is not None:
         _show_live(request.path, running)
+
+
+@report.command()
+@reports("host", "job", "user", "tag", "kind", of_jobs=True)
+def runs(*, request: Request) -> None:
+    """The last run by name of services, sessions, cron jobs, containers and all other automatic
+    jobs, most CPU first, and how many runs there were.
+
+    With --since or --until: of the runs that were there in that window. The figures are those of
+    the whole last run. With --kind manual: of jobs made by hand.
+
+    \b
+    Examples:
+      elsa report runs
+      elsa report runs --kind service --since today
+      elsa report runs --kind cron --sort started_at
+      elsa report runs --kind session --user anna
+      elsa report runs --job 'cron/root/*' --columns name,runs,started_at,cpu_s --format csv
+    """
+    from elsa.report import runs as made
+
+    if not request.asked["kind"] and not request.asked["job"]:
+        request = request.choosing(kind=("automatic",))
+    request.show(
+        lambda _, selection: [made.query(selection, request.output)[0]],
+        lambda connection, selection: made.runs(connection, selection, request.output),
+    )
+
+
+@report.command()
+@reports(window=False)
+def kinds(*, request: Request) -> None:
+    """What the automatic jobs of each kind used, and what was in none: this adds up to everything
+    on the host.
+
+    A process is in at most one automatic job at a time; where it changed it, what it used is
+    divided. Jobs made by hand share processes with automatic jobs, so they are not in these lines.
+
+    \b
+    Examples:
+      elsa report kinds
+      elsa report kinds --columns kind,jobs,cpu_s,major_faults --format csv
+    """
+    from elsa.report import kinds as made
+
+    request.show(
+        lambda _, __: [made.query(request.output)[0]],
+        lambda connection, _: made.kinds(connection, request.output),
+    )
 
 
 @report.command()

@@ -260,7 +260,12 @@ _ALL = (
     _text(
         "side", "runs of", "which runs: as they were named, or those before the last, and the last"
     ),
-    _count("runs", "runs", "of how many runs the figure is known"),
+    _count(
+        "runs",
+        "runs",
+        "how many jobs have the name; in a comparison: of how many runs the figure is known",
+    ),
+    _count("jobs", "jobs", "how many jobs are of the kind"),
     _text("p50", "p50", "the median over the runs, in the unit of the measure")._replace(
         right=True
     ),
@@ -387,7 +392,7 @@ _ALL = (
         "kind",
         "kind",
         "of a job: manual (made by hand or after the fact), or of an automatic job what it is:"
-        " service, scope, session, user (unit), cron, container, machine, slurm, ci or other; of a"
+        " service, scope, session, user (unit), cron, container, machine, slurm, ci or other; unattributed: what was in no automatic job; of a"
         " loss: boot, shutdown, crash, down, overrun, sequence, backlog, replaced, taskstats or file: how"
         " it came to a loss; silence: it goes on",
     ),

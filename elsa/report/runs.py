@@ -1,0 +1,80 @@
+"""The last run by name of services, cron jobs, sessions and other jobs, and how many runs there
+were.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from functools import partial
+
+from elsa.report import completeness, jobs
+from elsa.report.query import rollup_source
+from elsa.report.query.selection import Selection
+from elsa.report.query.statement import Query, select
+from elsa.report.query.times import Window
+from elsa.report.render.output import Output
+from elsa.report.render.writer import Report
+
+_SHOWN = (
+    *("name", "kind", "runs", "job_id", "owner", "started_at", "wall_s", "state", "exit_status"),
+    *("processes", "cpu_s", "rss_kib", "read_bytes", "write_bytes"),
+)
+
+
+def query(selection: Selection, output: Output) -> tuple[Query, tuple[str, ...]]:
+    """The latest job of each name, kind and host, most CPU first; and the columns to write.
+
+    A job is in the window unless it was made after it or closed before it.
+    """
+    known = {**jobs.columns(Window()), "runs": "r.runs"}
+    if selection.apart:
+        known = jobs.of_hosts(known, "u.job_id")
+    usual = ("host", *_SHOWN) if selection.apart else _SHOWN
+    shown = output.choose(known, usual)
+    helpers = ("job_id", *completeness.MEASURED)
+    chosen = {key: known[key] for key in dict.fromkeys((*shown, *helpers))}
+    since, until = selection.window
+    conditions = [each.sql for each in selection.job_conditions]
+    if since is not None:
+        conditions.append(f"(u.closed_at_ns is null or u.closed_at_ns >= {since})")
+    if until is not None:
+        conditions.append(f"u.created_at_ns < {until}")
+    where = "\n    where " + " and ".join(conditions) if conditions else ""
+    last = rollup_source.job_usage("select l.job_id from last_run as l")
+    text = f"""with last_run as materialized (
+    select max(u.job_id) as job_id, count(*) as runs
+    from (select j.id as job_id, j.* from job as j) as u join boot as b on b.id = u.boot_id{where}
+    group by u.name, u.kind, b.host_id
+)
+{select(chosen)}
+from {last} as u
+join last_run as r on r.job_id = u.job_id
+{output.order(known, "u.cpu_s desc nulls last, u.name, u.job_id")}"""
+    if output.limit is not None:
+        text += f"\nlimit {output.limit + 1}"
+    values = tuple(value for each in selection.job_conditions for value in each.values)
+    return Query(text, values), shown
+
+
+def runs(connection: sqlite3.Connection, selection: Selection, output: Output) -> Report:
+    """One line per name."""
+    asked, shown = query(selection, output)
+    found = asked.run(connection)
+    names = tuple(column[0] for column in found.description)
+    rows = found.fetchall()
+    kept = rows[: output.limit]
+    words = []
+    if kept:
+        place = names.index("job_id")
+        listed = Selection(jobs=tuple(row[place] for row in kept))
+        words = completeness.words(connection, listed, rollup="rollup_job")
+        words += completeness.measured(connection, names, kept, shown, jobs=True)
+    if len(rows) > len(kept):
+        words.append(f"showing {output.limit} names; --limit shows more")
+    return Report(names, shown, kept, words, nothing=partial(_nothing, connection))
+
+
+def _nothing(connection: sqlite3.Connection) -> str:
+    if connection.execute("select exists (select 1 from job)").fetchone()[0]:
+        return "no job matches"
+    return "there is no job yet: jobd makes automatic jobs while it runs (auto_jobs)"
