@@ -28,6 +28,15 @@ from elsa.state.process_table import Processes
 PLACING_NS = 1_000_000_000
 # How long a record waits for the fork of its process, which may stand behind it in the queue.
 FORK_WITHIN_NS = 1_000_000_000
+# What systemd and PAM execute in a new process before the program that it is for. systemd executes
+# its systemd-executor by descriptor.
+BEFORE_PROGRAM = frozenset(
+    (
+        *("systemd-executor", "unix_chkpwd", "mkhomedir_helper", "pwhistory_helper"),
+        "pam_namespace_helper",
+    )
+)
+BY_DESCRIPTOR = "/proc/self/fd/"
 # The group of a process that was cloned into one that its first sample will name.
 ELSEWHERE = -1
 # How many answers are kept for each group; a hostile user can make up names without end.
@@ -227,7 +236,7 @@ class AutomaticJobs:
                 self._switch(life, run, time_ns, How.INHERITED)
         self._processes.note_exec(life, path)
         draft = self._drafts.get(life.automatic or 0)
-        if draft is not None:
+        if draft is not None and not _is_before_program(path):
             self._settle(draft, life)
 
     def _place(
@@ -430,3 +439,8 @@ class AutomaticJobs:
     def _was_restarted(self, job: Job) -> bool:
         invocation = self._host.invocation(job.cgroup or "/")
         return None not in (invocation, job.invocation) and invocation != job.invocation
+
+
+def _is_before_program(path: str) -> bool:
+    """Whether this is not yet the program that a unit or run is for."""
+    return path.startswith(BY_DESCRIPTOR) or path.rpartition("/")[2] in BEFORE_PROGRAM

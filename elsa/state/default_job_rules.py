@@ -90,8 +90,9 @@ RULES: tuple[dict[str, Any], ...] = (
         "owner": "{uid}",
         "tags": {"session": "{session}"},
     },
-    {  # the user's manager keeps its own processes in init.scope
-        "cgroup": f"{_USER}/_?{_UNIT.format(types='(?:service|scope|mount|socket|swap)')}",
+    {  # the user's manager keeps its own processes in init.scope, which the next rule takes
+        "cgroup": rf"{_USER}/(?!init\.scope$)_?"
+        + _UNIT.format(types="(?:service|scope|mount|socket|swap)"),
         "name": "user/{uid}/{name}",
         "kind": "user",
         "owner": "{uid}",

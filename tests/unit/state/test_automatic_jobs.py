@@ -255,6 +255,18 @@ def test_each_child_of_cron_is_a_job_named_after_its_user_and_first_program(worl
     assert (job.owner_uid, world.processes.jobs.emptied) == (1000, {job.id: 11 * S})
 
 
+def test_what_pam_executes_first_does_not_name_a_cron_run(world: World) -> None:
+    start_unit(world, CRON, CRON_GROUP, S)
+    world.processes.apply([fork(5 * S, CRON, 800), fork(6 * S, 800, 801)])
+    programmed(world, 801, 6 * S, "/usr/sbin/unix_chkpwd")
+    assert world.job_of(801) == "cron"  # its user is not known yet
+    world.processes.apply([execed(6 * S, 801), exited(6 * S, 801), fork(7 * S, 800, 802)])
+    world.processes.apply([event(ev.UID, 7 * S, 802, 802, 1000)])
+    programmed(world, 802, 8 * S, "/bin/sh")
+    programmed(world, 802, 9 * S, "/usr/local/bin/backup.sh")
+    assert [world.job_of(pid) for pid in (800, 802)] == ["cron/anna/backup.sh"] * 2
+
+
 def test_a_cron_run_keeps_its_job_in_the_session_that_pam_opens_for_it(world: World) -> None:
     start_unit(world, CRON, CRON_GROUP, S)
     world.processes.apply([fork(5 * S, CRON, 800)])
@@ -307,3 +319,15 @@ def test_second_invocation_in_a_group_does_not_have_a_new_group() -> None:
         world.automatic.apply(Attach((2 + number) * S, pid, 20, made.path))
     assert world.host.opened_jobs == [("late", True), ("late", False)]
     assert world.host.closing_jobs == ["late"]
+
+
+@pytest.mark.parametrize("first", ["/proc/self/fd/16", "/usr/lib/systemd/systemd-executor"])
+def test_the_program_of_systemd_itself_does_not_give_a_service_its_owner(
+    world: World, first: str
+) -> None:
+    world.processes.apply([fork(S, SYSTEMD, 50)])
+    moved(world, 50, SERVICE, S + MS)
+    programmed(world, 50, S + 2 * MS, first)
+    world.processes.apply([execed(S + 2 * MS, 50), event(ev.UID, S + 3 * MS, 50, 50, 1000, 1000)])
+    programmed(world, 50, S + 4 * MS, "/usr/sbin/web")
+    assert world.host.stored == [(1, "web", 0), (1, "web", 1000)]

@@ -61,7 +61,7 @@ CORPUS = [
     ("/user.slice/user-1000.slice/session-3.scope", "session/3", "session", 1000, 3),
     ("/user.slice/user-0.slice/session-c1.scope", "session/c1", "session", 0, 3),
     (USER, "user@1000", "user", 1000, 3),
-    (f"{USER}/init.scope", "user/1000/init", "user", 1000, 4),
+    (f"{USER}/init.scope", "user@1000", "user", 1000, 3),
     (
         f"{USER}/gnome-terminal-server.service",
         "user/1000/gnome-terminal-server",
