@@ -401,6 +401,7 @@ def run(
       elsa job run -- make -j8
       elsa job run --name nightly --tag customer=acme -- ./backup.sh --full
     """
+    from elsa.cli.run import command_group
     from elsa.run.launch import end_like, launch, title_of
 
     title = name if name is not None else title_of(command)
@@ -408,6 +409,7 @@ def run(
     made: list[int] = []
 
     def register(pid: int) -> None:
+        group.add(pid)
         reply = _ask(
             socket, "create", name=title, tags=tags, pids=[pid], launched=pid, closes_itself=True
         )
@@ -415,14 +417,15 @@ def run(
         with contextlib.suppress(OSError):  # a closed stderr is no reason not to run
             click.echo(_title(reply["job"]), err=True)
 
-    status = launch(command, register)
-    client = Client(config.load({"socket": socket}).socket, STORING_TIMEOUT_S)
-    with contextlib.suppress(ElsaError):  # nobody knows it better than who waited for it
-        client.request("ended", job=made[0], status=status)
-    with contextlib.suppress(
-        ElsaError
-    ):  # so that a report right after this has all of it; not as long as the warehouse is locked
-        client.request("sync")
+    with command_group() as group:
+        status = launch(command, register)
+        client = Client(config.load({"socket": socket}).socket, STORING_TIMEOUT_S)
+        with contextlib.suppress(ElsaError):  # nobody knows it better than who waited for it
+            client.request("ended", job=made[0], status=status)
+        # So that a report right after this has all of it, and jobd has read the control group; not
+        # as long as the warehouse is locked.
+        with contextlib.suppress(ElsaError):
+            client.request("sync")
     end_like(status)
 
 

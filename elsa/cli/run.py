@@ -32,6 +32,7 @@ from elsa.kernel import clocks
 from elsa.kernel.procfs import Procfs
 from elsa.kernel.safe_paths import same_file
 from elsa.run import live_usage
+from elsa.run.command_group import CommandGroup
 from elsa.run.cost_report import CostReport
 from elsa.run.jobd_usage import WithJobd
 from elsa.run.launch import end_like, launch, title_of
@@ -77,6 +78,9 @@ PATIENCE_S = 20.0
     metavar="PATH",
     help="Store the accounting in this warehouse, which is made if it is missing.",
 )
+@click.option(
+    "--verbose", "-v", is_flag=True, help="Say why the command has no control group of its own."
+)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(
     no_wait: bool,
@@ -87,6 +91,7 @@ def run(
     tags: dict[str, str],
     socket: Path | None,
     db: Path | None,
+    verbose: bool,
     command: Sequence[str],
 ) -> None:
     """Run COMMAND and print what it cost, with every process that it started, daemons included.
@@ -95,7 +100,8 @@ def run(
     is known so far. Signals are passed on to the command and its exit status is passed back, as
     `elsa job run` does. Where jobd answers, the command becomes a job in its warehouse; elsewhere
     this needs root, collects from the kernel itself as long as the command runs, and changes
-    nothing on the host.
+    nothing on the host. As root, or where control groups are delegated to you, the command runs in
+    a control group of its own, whose CPU time is exact.
 
     \b
     Examples:
@@ -112,7 +118,8 @@ def run(
         out = _output(output, append, stack)
         accountant = _accountant(settings, db, title, tags, stack)
         enough = stack.enter_context(_patience())
-        status, make_report = _account(accountant, command, shown, enough, wait=not no_wait)
+        group = stack.enter_context(command_group(verbose=verbose))
+        status, make_report = _account(accountant, group, command, shown, enough, wait=not no_wait)
         try:
             report = make_report()
             text = report.json() if form == "json" else report.text()
@@ -125,6 +132,21 @@ def run(
             with contextlib.suppress(OSError):
                 click.echo(f"elsa: no cost report: {error}", err=True)
     end_like(status)
+
+
+@contextlib.contextmanager
+def command_group(*, verbose: bool = False) -> Iterator[CommandGroup]:
+    """A control group for the command, which is removed afterwards if it is empty."""
+    group = CommandGroup()
+    try:
+        yield group
+    finally:
+        left = group.close()
+        with contextlib.suppress(OSError):
+            if group.why_none and verbose:
+                click.echo(f"elsa: no control group of its own: {group.why_none}", err=True)
+            if left:
+                click.echo(f"elsa: {left}", err=True)
 
 
 def _output(path: Path | None, append: bool, stack: contextlib.ExitStack) -> FileIO | None:
@@ -214,6 +236,7 @@ def _await(jobd: subprocess.Popen[bytes], client: Client, log: Path) -> None:
 
 def _account(
     accountant: Accountant,
+    group: CommandGroup,
     command: Sequence[str],
     shown: Sequence[str],
     enough: Callable[[], bool],
@@ -229,6 +252,7 @@ def _account(
         nonlocal started_ns, started_at_ns, own_rss_kib
         if enough():
             raise KeyboardInterrupt
+        group.add(pid)
         accountant.register(pid)
         accountant.ours_ns, own_rss_kib = used_so_far(Procfs(), pid)
         started_ns, started_at_ns = clocks.monotonic_ns(), clocks.realtime_ns()
@@ -255,7 +279,9 @@ def _account(
             totals = accountant.totals()
         except ElsaError as error:
             report.notes.append(f"only what the command waited for is known: {error}")
+            report.group = group.counters()
             return report
+        report.group = group.counters()
         report.totals, report.lost = totals, accountant.lost()
         if totals.running:
             offsets = clocks.offsets()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from elsa.decode.cgroups import COUNTER_FILES, NOTHING, GroupCounters, parse_counters
-from elsa.kernel import cgroups, clocks
+from elsa.kernel import cgroups, clocks, own_group
 from elsa.state.jobs import Job, Jobs
 from elsa.store.writer import GroupCounterRow
 from elsa.units import MS_NS, SECOND_NS
@@ -90,9 +90,8 @@ class GroupCounterReader:
             job_id = next(iter(self._due or self._followed))
             self._due.pop(job_id, None)
             followed = self._followed.pop(job_id, None)
-            if followed is not None and self._read(followed) and job_id in self._jobs.open:
-                followed.read_ns = now_ns
-                self._followed[job_id] = followed
+            if followed is not None and self._read(followed):
+                self._go_on(followed, now_ns)
             if clocks.monotonic_ns() >= until_ns:
                 break
 
@@ -103,6 +102,17 @@ class GroupCounterReader:
             if clocks.monotonic_ns() >= until_ns:
                 break
             self._read(followed)
+
+    def _go_on(self, followed: Followed, now_ns: int) -> None:
+        """Put a group behind the others; that of a command which has ended is removed, unless the
+        program that made it does so.
+        """
+        job = followed.job
+        if not job.living and not job.automatic:
+            own_group.remove_left_behind(self._group(job))
+        if job.id in self._jobs.open:
+            followed.read_ns = now_ns
+            self._followed[job.id] = followed
 
     def _follow(self, job: Job, before: GroupCounters, read_ns: int) -> None:
         job.counted_before = before

@@ -70,7 +70,9 @@ def make(proc: Path = Path("/proc")) -> OwnGroup:
     are removed. Raises PrivilegeError or UnavailableError.
     """
     parent = _own_folder(proc)
-    _remove_left_behind(parent, proc)
+    with contextlib.suppress(OSError):
+        for folder in list(parent.glob("elsa-run-*")):
+            remove_left_behind(folder, proc)
     path = parent / f"elsa-run-{os.getpid()}"
     try:
         path.mkdir()
@@ -98,13 +100,11 @@ def _own_folder(proc: Path) -> Path:
     return Path(f"{hierarchy.mount}{os.fsdecode(path)}")
 
 
-def _remove_left_behind(parent: Path, proc: Path) -> None:
-    """Remove the empty groups of programs that were killed."""
-    with contextlib.suppress(OSError):
-        for folder in list(parent.glob("elsa-run-*")):
-            name = _NAME.fullmatch(folder.name)
-            if name is not None and not (proc / name[1]).exists():
-                _remove(folder)
+def remove_left_behind(folder: Path, proc: Path = Path("/proc")) -> None:
+    """Remove the group of a program that has ended, if it was made here and is empty."""
+    name = _NAME.fullmatch(folder.name)
+    if name is not None and not (proc / name[1]).exists():
+        _remove(folder)
 
 
 def _below(group: Path) -> list[str]:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from elsa.decode.cgroups import GroupCounters
 from elsa.measures import tick
 from elsa.run.usage_sums import CommandCost, JobTotals, TaskstatsSum, Usage, Waited
 from elsa.units import SECOND_NS
@@ -43,6 +44,8 @@ class CostReport:
     """What the members that still run have used, where that could be read. No other figure includes
     it.
     """
+    group: GroupCounters | None = None
+    """What the command's own control group counted; None where it had none."""
     lost: int = 0
     """Events and statistics that are known to be lost, of the whole host."""
     notes: list[str] = field(default_factory=list)
@@ -113,6 +116,7 @@ class CostReport:
             "peak_rss_kib": peak_kib,
             "peak_command": largest,
             **{name: used.known(name) for name in _COUNTERS},
+            "group": self.group._asdict() if self.group else None,
             "processes": used.processes if totals else None,
             "running": totals.running if totals else None,
             "so_far": self.so_far._asdict() if self.so_far else None,
@@ -148,6 +152,8 @@ class CostReport:
             f"  measured     {self._measured(values)}",
             f"  peak memory  {self._peak(values)}",
         ]
+        if self.group is not None:
+            lines.append(f"  group        {_of_group(self.group)}")
         if self.totals is not None:
             lines += self._io(values, least)
             count = values["threads"]
@@ -220,6 +226,18 @@ def _row(cost: CommandCost) -> dict[str, Any]:
         "cpu_s": cost.cpu_s,
         **figures,
     }
+
+
+def _of_group(counted: GroupCounters) -> str:
+    """What the control group of the command counted: exact, whatever processes it had."""
+    user_s, system_s = ((time_us or 0) / 1e6 for time_us in counted[:2])
+    words = [f"CPU {user_s + system_s:.2f} s exactly: user {user_s:.2f}, system {system_s:.2f}"]
+    if counted.memory_peak is not None:
+        words.append(f"peak memory of all together {_size(counted.memory_peak)}")
+    if counted.read_bytes is not None:
+        read, written = _size(counted.read_bytes), _size(counted.write_bytes)
+        words.append(f"storage {read} read, {written} written")
+    return "; ".join(words)
 
 
 def _so_far(used: Usage) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import select
 import shutil
 import signal
@@ -20,6 +21,7 @@ from typing import Any
 import pytest
 
 from elsa.errors import EXIT_NO_INPUT, EXIT_PERMISSION, EXIT_USAGE, ElsaError
+from elsa.kernel import own_group
 from elsa.kernel.connector import Connector
 from elsa.kernel.taskstats import TaskstatsSocket
 from tests.support.elsa_host import Host, wait_until
@@ -483,3 +485,80 @@ def test_top_refreshes_until_q(reader: Host) -> None:
         assert process.wait(10) == 0
     os.close(ours)
     assert seen.count(b"together") >= 3
+
+
+@pytest.fixture
+def groups(require_kernel: Callable[[object, str], None]) -> Path:
+    """The control group of this process, in which it may make others."""
+    reason, path = "", None
+    try:
+        group = own_group.make()
+        path = group.path.parent
+        assert group.remove()
+    except ElsaError as error:
+        reason = str(error)
+    require_kernel(path is not None, reason)
+    assert path is not None
+    return path
+
+
+def test_command_has_a_control_group_of_its_own_whose_cpu_time_is_exact(
+    door: Host, groups: Path
+) -> None:
+    before = set(groups.glob("elsa-run-*"))
+    done = run(
+        door,
+        "--format",
+        "json",
+        "--",
+        "sh",
+        "-c",
+        f"cat /proc/self/cgroup; {sys.executable} -c '{BURN.format(0.2)}'; "
+        "for i in $(seq 200); do /bin/true; done",
+    )
+    assert re.search(r"^0::.*/elsa-run-[0-9]+$", done.stdout, flags=re.MULTILINE)
+    told = json.loads(done.stderr)
+    exact_s = (told["group"]["user_us"] + told["group"]["system_us"]) / 1e6
+    # All were waited for, so wait4 has everything too.
+    assert exact_s == pytest.approx(told["cpu_s"], abs=0.02)
+    assert exact_s > 0.2
+    assert set(groups.glob("elsa-run-*")) <= before
+
+
+def test_jobd_stores_what_the_group_of_a_command_counted(quiet: Host, groups: Path) -> None:
+    quiet.start()
+    before = set(groups.glob("elsa-run-*"))
+    quiet.elsa("job", "run", "--name", "burn", "--", sys.executable, "-c", BURN.format(0.2))
+    [(kind, path, final, cpu_us)] = quiet.sql(
+        """select j.kind, t.value, g.final, g.user_us + g.system_us
+           from job_cgroup as g join job as j on j.id = g.job_id
+           join long_text as t on t.id = j.cgroup_id where j.name = 'burn'"""
+    )
+    assert (kind, final) == ("manual", 1)
+    assert own_group.is_own_group(path)
+    assert 200_000 <= cpu_us < 1_000_000
+    assert set(groups.glob("elsa-run-*")) <= before
+    shown = json.loads(quiet.elsa("report", "job", "burn", "--format", "json"))
+    assert shown["group_cpu_s"] == cpu_us / 1e6
+
+
+def test_group_of_a_launcher_that_was_killed_is_removed_by_the_next_run(
+    door: Host, groups: Path
+) -> None:
+    process = start(door, "sleep", "60")
+    group = groups / f"elsa-run-{process.pid}"
+    wait_until("the command is in its group", lambda: in_group(group))
+    process.kill()
+    process.wait(timeout=30)
+    [pid] = in_group(group)
+    os.kill(int(pid), signal.SIGKILL)
+    wait_until("the command has ended", lambda: not group.exists() or not in_group(group))
+    assert run(door, "true").returncode == 0
+    assert not group.exists()
+
+
+def in_group(group: Path) -> list[str]:
+    try:
+        return (group / "cgroup.procs").read_text().split()
+    except FileNotFoundError:
+        return []

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from elsa.decode.cgroups import GroupCounters
 from elsa.run.cost_report import CostReport
 from elsa.run.usage_sums import NOTHING, JobTotals, Member, TaskstatsSum, Usage, Waited
 from elsa.units import SECOND_NS
@@ -336,3 +337,15 @@ def test_what_was_used_before_is_subtracted_and_never_more_than_there_is() -> No
     )
     assert used_now.since(None) == used_now
     assert used_now.since(Usage(1, None, None, 0, 0, 0, 0)).cpu_s == 2.0
+
+
+def test_group_of_the_command_is_shown_as_far_as_the_kernel_counts_it() -> None:
+    total = totals(Member("cc1", 5 * SECOND_NS, used(run_ns=SECOND_NS)))
+    assert report(total).as_object()["group"] is None
+    assert "group" not in report(total).text()
+    counted = GroupCounters(1_500_000, 250_000, None, None, None)
+    shown = report(total, group=counted)
+    assert shown.as_object()["group"] == counted._asdict()
+    assert "  group        CPU 1.75 s exactly: user 1.50, system 0.25\n" in shown.text()
+    every = report(total, group=GroupCounters(0, 0, 3 << 20, 1024, 0)).text()
+    assert "; peak memory of all together 3.0 MiB; storage 1.0 KiB read, 0 B written\n" in every
