@@ -297,6 +297,7 @@ def test_the_program_is_shown_as_text(warehouse: Warehouse) -> None:
         loginuid=1000,
         session=77,
     )
+    warehouse.process(2)
     warehouse.insert("program", process_id=2, session=5)
     first, second = warehouse.rows("select * from process_program order by process_id")
     assert tuple(first.values()) == (
@@ -309,6 +310,27 @@ def test_the_program_is_shown_as_text(warehouse: Warehouse) -> None:
         77,
     )
     assert tuple(second.values()) == (2, None, None, None, None, None, 5)
+
+
+def test_a_process_that_proc_did_not_show_has_the_path_that_it_executed(
+    warehouse: Warehouse,
+) -> None:
+    for number, value in enumerate(("/usr/bin/cc", "./cc"), start=1):
+        warehouse.insert("long_text", id=number, value=value)
+    warehouse.process(1, exe_id=2)
+    warehouse.process(2, exe_id=2)
+    warehouse.insert("program", process_id=2, exe_id=1)
+    warehouse.process(3, exe_id=2)
+    warehouse.insert("program", process_id=3, session=5)
+    warehouse.process(4)
+    rows = warehouse.rows("select process_id, exe, session from process_program order by 1")
+    assert [tuple(row.values()) for row in rows] == [
+        (1, "./cc", None),
+        (2, "/usr/bin/cc", None),
+        (3, "./cc", 5),
+    ]
+    plan = warehouse.plan("select exe from process_program where process_id = 3")
+    assert "SCAN" not in plan
 
 
 @pytest.mark.parametrize(

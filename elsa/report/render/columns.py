@@ -221,7 +221,12 @@ _ALL = (
         "the arguments, quoted as for a shell, secrets replaced; one that was cut ends in `…`, as"
         " no whole one does",
     ),
-    _text("exe", "executable", "path of the executable"),
+    _text(
+        "exe",
+        "executable",
+        "path of the executable; of a process that ended before /proc could be read, as it was given"
+        " to execve",
+    ),
     _text("cwd", "directory", "working directory after it executed"),
     _text("cgroup", "cgroup", "control group"),
     _count("loginuid", "login uid", "uid of the login that it descends from"),

@@ -188,6 +188,10 @@ def test_a_later_batch_amends_what_an_earlier_one_stored(begun: sqlite3.Connecti
 def test_an_exec_that_nobody_saw_leaves_of_a_program_what_an_exec_does_not_change(
     begun: sqlite3.Connection,
 ) -> None:
+    begun.execute(
+        "insert into process (id, boot_id, pid, origin, start_ns, clock_id)"
+        " values (2, 1, 60, 1, 0, 1)"
+    )
     for row in (
         (2, "sh -c x", "/bin/sh", "/tmp", "/a.slice", 1000, 9),
         (2, None, None, None, None, None, None),
