@@ -260,7 +260,7 @@ class CgroupReader:
         """Notice removed groups of which no event came, CPUs without events, and losses."""
         if now_ns - self._checked_ns < CHECK_NS:
             return
-        self._checked_ns = now_ns
+        checked_ns, self._checked_ns = self._checked_ns, now_ns
         self._automatic.check(cgroups.walk(self._hierarchy.mount))
         if self._events is None:
             return
@@ -270,4 +270,6 @@ class CgroupReader:
             log.error("CPUs %s came online and their cgroup events cannot be read", unseen)
         if opened or unseen:
             self._incomplete = True
+            # When the CPU came is not known; one without a ring has been without it all the time.
+            self._complete_ns = min(self._complete_ns, checked_ns)
         self._unseen_cpus = unseen

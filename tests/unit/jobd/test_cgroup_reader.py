@@ -150,6 +150,18 @@ def test_what_a_cpu_did_without_a_ring_is_a_gap_of_unknown_size(
     assert [lost for *_, lost in host.gaps] == [None]
 
 
+def test_gaps_of_a_cpu_without_a_ring_leave_no_time_between_them(host: Host) -> None:
+    host.followed = Followed([], [3])
+    started_ns = time.monotonic_ns()
+    for after_s in (20, 40):
+        host.reader.settle(started_ns + (after_s - 1) * S)
+        host.reader.check(started_ns + after_s * S)
+        host.reader.settle(started_ns + after_s * S + 1)
+    (_, first_ns, *_), (_, second_ns, *_) = host.gaps
+    assert first_ns <= started_ns
+    assert second_ns == started_ns + 20 * S
+
+
 def test_a_group_removed_without_an_event_closes_its_job_with_its_last_process(
     host: Host,
 ) -> None:
