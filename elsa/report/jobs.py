@@ -169,8 +169,8 @@ def query(selection: Selection, output: Output) -> tuple[Query, tuple[str, ...]]
     usual = _WINDOW_SHOWN if selection.window else _SHOWN
     if selection.clip and selection.window:
         usual = (*usual, "estimate")
+    known = named(known, selection, "j.id" if selection.window else "u.job_id")
     if selection.apart:
-        known = of_hosts(known, "j.id" if selection.window else "u.job_id")
         usual = ("host", *usual)
     shown = output.choose(known, usual)
     helpers = ("job_id", *completeness.MEASURED, *(() if selection.window else _LOSSES))
@@ -213,12 +213,15 @@ def query(selection: Selection, output: Output) -> tuple[Query, tuple[str, ...]]
     return Query(text, values + source.values), shown
 
 
-def of_hosts(known: dict[str, str], job: str) -> dict[str, str]:
-    """The columns of jobs if there are several hosts: with the job's host, and with the name that
-    its owner has on that host.
+def named(known: dict[str, str], selection: Selection, job: str) -> dict[str, str]:
+    """The columns of jobs for a selection: with several hosts, the host of a job is a column, and
+    its owner has the name that the uid has there.
     """
-    owner = f"owner_name({known['owner_uid']}, {job})"
-    return {"host": f"host_of_job({job})", **known, "owner": owner}
+    uid = known["owner_uid"]
+    if selection.apart:
+        host = job if selection.ids else f"host_of_job({job})"
+        known = {"host": host, **known, "owner": f"owner_name({uid}, {job})"}
+    return known | {"owner": uid} if selection.ids else known
 
 
 def jobs(connection: sqlite3.Connection, selection: Selection, output: Output) -> Report:
@@ -268,9 +271,7 @@ def _losses(names: tuple[str, ...], rows: list[Row]) -> str:
 def job_query(selection: Selection) -> Query:
     """The query for a single job; with a window, for its processes that ended in it."""
     if not selection.window:
-        known = _WITHOUT_WINDOW
-        if selection.apart:
-            known = of_hosts(known, "u.job_id")
+        known = named(_WITHOUT_WINDOW, selection, "u.job_id")
         return Query(
             f"{select(known)}\nfrom {rollup_source.job_usage(listed(selection.jobs or ()))} as"
             " u\nwhere u.job_id = ?",
@@ -288,7 +289,7 @@ def job_query(selection: Selection) -> Query:
             days=True,
             jobs=listed(selection.jobs or ()),
         )
-    facts = of_hosts(_FACTS, "j.id") if selection.apart else _FACTS
+    facts = named(_FACTS, selection, "j.id")
     return Query(
         f"select *\nfrom ({select(facts)}\nfrom job as j where j.id = ?)"
         f"\ncross join (\n{select(sums)}\n{source.sql}\n)",

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from elsa.measures import OF_TASKSTATS_ALONE
 from elsa.report import completeness
 from elsa.report.query.selection import Selection
-from elsa.report.query.statement import NAMES, NAMES_APART, Condition, Query, rows, select
+from elsa.report.query.statement import Condition, Query, names, rows, select
 from elsa.report.render.output import Output
 from elsa.report.render.writer import Report, Row
 from elsa.units import HOUR_NS
@@ -127,7 +127,7 @@ _OF_JOBS = ("job_id", "how", "part_life", "part_life_whole")
 
 def columns(selection: Selection) -> dict[str, str]:
     """Every column with its expression."""
-    special = (NAMES_APART if selection.apart else NAMES) | {"flags": _FLAGS}
+    special = names(selection) | {"flags": _FLAGS}
     known = {key: special.get(key, f"u.{key}") for key in COLUMNS}
     known |= {
         key: f"(select x.{key} from process_program as x where x.process_id = u.process_id)"

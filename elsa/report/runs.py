@@ -26,9 +26,7 @@ def query(selection: Selection, output: Output) -> tuple[Query, tuple[str, ...]]
 
     A job is in the window unless it was made after it or closed before it.
     """
-    known = {**jobs.columns(Window()), "runs": "r.runs"}
-    if selection.apart:
-        known = jobs.of_hosts(known, "u.job_id")
+    known = jobs.named({**jobs.columns(Window()), "runs": "r.runs"}, selection, "u.job_id")
     usual = ("host", *_SHOWN) if selection.apart else _SHOWN
     shown = output.choose(known, usual)
     helpers = ("job_id", *completeness.MEASURED)

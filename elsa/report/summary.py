@@ -116,6 +116,8 @@ def query(selection: Selection) -> Query:
             (selection.job,),
         )
     owner = "owner_name(j.owner_uid, j.id)" if selection.apart else "user_name(j.owner_uid)"
+    if selection.ids:
+        owner = "j.owner_uid"
     text = f"""select j.id, j.name, {owner}, t.*, round({_SBU}, 6)
                from ({totals.sql}) as t join job as j on j.id = ?"""
     return Query(text, (*totals.values, selection.job))

@@ -14,7 +14,7 @@ from elsa.report import completeness
 from elsa.report.query import periods, rollup_source
 from elsa.report.query import sums as measures
 from elsa.report.query.selection import Selection
-from elsa.report.query.statement import NAMES, NAMES_APART, Query, listed, rows, select
+from elsa.report.query.statement import NAMES, Query, listed, names, rows, select
 from elsa.report.render.output import Output
 from elsa.report.render.writer import Report, Row
 from elsa.store import aggregates
@@ -52,14 +52,17 @@ class By(NamedTuple):
     """Further keys, which are not shown."""
 
     def of(self, selection: Selection) -> By:
-        """The same with a line for each host, since an id may be another user on each host."""
+        """The same with the names of a selection, and one row per host of a user or group, since
+        an id may be another user on each host.
+        """
+        named = names(selection)
+        keys = {key: named.get(key, text) for key, text in self.keys.items()}
         if not selection.apart or self.noun not in ("user", "group"):
-            return self
-        keys = {
-            "host": "host_name(u.host_id)",
-            **{key: NAMES_APART.get(key, text) for key, text in self.keys.items()},
-        }
-        return self._replace(keys=keys, shown=("host", *self.shown), apart=("u.host_id",))
+            return self._replace(keys=keys)
+        host = "u.host_id" if selection.ids else "host_name(u.host_id)"
+        return self._replace(
+            keys={"host": host, **keys}, shown=("host", *self.shown), apart=("u.host_id",)
+        )
 
 
 COMMANDS = By(

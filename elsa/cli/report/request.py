@@ -138,7 +138,9 @@ class Request:
         from elsa.report.query.selection import resolve, resolve_jobs
 
         resolved = resolve_jobs if self.of_jobs else resolve
-        return resolved(connection, self.asked, datetime.now().astimezone(), clip=self.clip)
+        now = datetime.now().astimezone()
+        selection = resolved(connection, self.asked, now, clip=self.clip)
+        return replace(selection, ids=self.explain)
 
     def choosing(self, **more: tuple[str, ...]) -> Request:
         """The same with further choices."""

@@ -1,8 +1,8 @@
 """Sums over long windows from the rollups: whole days and hours that are rolled up come from there,
-all else from the processes themselves.
+everything else from the processes themselves.
 
-The result is the same as over the processes, since rollups are true (elsa/store/rollups.py), only
-sooner. Where processes were pruned, the rollups are all that is left of them. The views
+The result is the same as over the processes, only sooner (elsa/store/rollups.py says why). Where
+processes were pruned, the rollups are all that is left of them. The views
 command_usage_part, user_usage_part and job_usage_part are what `source` gives without a window.
 """
 
@@ -20,7 +20,7 @@ from elsa.store.daily_rollups import HOURS_OF_DAY
 from elsa.store.rollups import CLASS, CLASSES, PARTS, ROLLUPS, Rollup, chosen
 from elsa.units import HOUR_NS
 
-# Where the sums by some keys are, of days.
+# The tables of daily sums.
 _DAYS = {
     "rollup_command": (
         "(select n.name as command, r.* from rollup_day_command as r left join comm as n on n.id ="
@@ -31,22 +31,22 @@ _DAYS = {
 }
 _RUNS = "u.ended_hour is null"
 ALL = "rollup_hour"
-"""The sums over all that ended, by no key."""
+"""The sums over everything that ended, without a key."""
 _ROLLUPS = ROLLUPS | {ALL: Rollup("process_usage", "ended_hour", (), (), ROLLED), CLASS: CLASSES}
 
 
 def suits(table: str, selection: Selection) -> bool:
-    """Whether a rollup knows all that a selection asks for."""
+    """Whether a rollup has everything that a selection asks for."""
     return selection.jobs is None and not selection.clip and knows(table, selection.choices)
 
 
 def knows(table: str, choices: Iterable[Condition]) -> bool:
-    """Whether all choices are on the keys of a rollup."""
+    """Whether all choices are conditions on the keys of a rollup."""
     return columns_of(choice.sql for choice in choices) <= set(_ROLLUPS[table].keys)
 
 
 def by_hour(table: str) -> str:
-    """Where a rollup's rows of every hour are."""
+    """The view or table with a rollup's rows of every hour."""
     return {ALL: "rollup_user_ready", CLASS: CLASS}.get(table) or f"{table}_ready"
 
 
@@ -80,9 +80,10 @@ def parts(
 ) -> Query:
     """The rows that add up to what is in a window.
 
-    It has the sums that the expressions name: a union computes whatever it is asked for. Conditions are on the keys. Several rows may be
-    of one key and hour. With `days` a whole day may count as its first hour. What still runs is there if there is no window. Of `jobs`,
-    which is SQL that lists some, only what is theirs is looked at.
+    They have only the sums that the expressions name, since a union computes every column that it
+    has. Conditions are on the keys. Several rows may have the same key and hour. With `days` a
+    whole day may count as its first hour. Processes that still run are included if there is no
+    window. `jobs` is SQL that lists jobs: only their rows are read.
     """
     rollup = _ROLLUPS[table]
     keys = [f"u.{key}" for key in rollup.keys]
@@ -98,8 +99,7 @@ def parts(
         )
         for name, hour, rows in _rolled(table, hours, days=days)
     ]
-    # Not summed here: below a sum SQLite would look up every table of these views, asked for or
-    # not.
+    # Not summed here: below a sum SQLite would look up every table of these views, used or not.
     each = [text if text == f"u.{name}" else f"{text} as {name}" for name, text in stored.items()]
     if jobs is not None:
         union.append(
@@ -116,7 +116,7 @@ def parts(
         union += [
             _part(listed, view, [rows], conditions)
             for view in PARTS.get(rollup.view, (rollup.view,))
-            # Of what runs there is no record.
+            # A process that still runs has no record.
             if not (rows == _RUNS and view == "unjoined_record_usage")
         ]
     return Query(
@@ -126,20 +126,20 @@ def parts(
 
 
 class Hours(NamedTuple):
-    """The hours that are whole in a window: the first, and the one after the last; None is without
-    end.
+    """The hours that are whole in a window: the first, and the hour after the last; None is no
+    bound.
     """
 
     first: int | None
     last: int | None
 
     def where(self, column: str, length: int = 1) -> list[str]:
-        """The conditions that a number of an hour, or of a stretch of some whole hours, is in."""
+        """The conditions that the number of an hour, or of a period of `length` hours, is in."""
         least = [] if self.first is None else [f"{column} >= {-(-self.first // length)}"]
         return least + ([] if self.last is None else [f"{column} < {self.last // length}"])
 
     def cut(self, length: int) -> list[int]:
-        """The hours at either end that are in no whole stretch."""
+        """The hours at either end that are in no whole period of `length` hours."""
         cut: set[int] = set()
         if self.first is not None:
             cut |= {*range(self.first, -(-self.first // length) * length)}
@@ -153,8 +153,8 @@ class Hours(NamedTuple):
 
 
 def _rolled(table: str, hours: Hours, *, days: bool) -> Iterator[tuple[str, str, list[str]]]:
-    """Where the sums of some whole hours are: the tables, what tells the hour there, and which
-    rows.
+    """The tables with the sums of some whole hours, with the SQL of the hour there and the
+    conditions on the rows.
     """
     apart = _hours_of("hour_without_day", hours)
     if table == ALL:
@@ -162,7 +162,7 @@ def _rolled(table: str, hours: Hours, *, days: bool) -> Iterator[tuple[str, str,
         yield by_hour(table), "u.hour", [f"u.hour in ({apart})"]
     elif days:
         yield _DAYS[table], f"u.day * {HOURS_OF_DAY}", hours.where("u.day", HOURS_OF_DAY)
-        # The first and the last day of a window may be there in part.
+        # The first and the last day of a window may be in it in part.
         cut = hours.cut(HOURS_OF_DAY)
         among = f" union all select value from json_each('{cut}')" if cut else ""
         yield by_hour(table), "u.hour", [f"u.hour in ({apart}{among})"]
@@ -186,13 +186,13 @@ def _part(
 
 
 def whole_hours(window: Window) -> Hours:
-    """The hours that a window does not cut."""
+    """The hours that are whole in a window."""
     first = None if window.since is None else -(-window.since // HOUR_NS)
     return Hours(first, None if window.until is None else max(window.until // HOUR_NS, first or 0))
 
 
 def _hours_of(view: str, hours: Hours) -> str:
-    """SQL of those hours of a view that are among some."""
+    """SQL for the hours of a view that are among some hours."""
     conditions = hours.where("h.hour")
     return f"select h.hour from {view} as h" + (
         f" where {' and '.join(conditions)}" if conditions else ""
@@ -200,8 +200,8 @@ def _hours_of(view: str, hours: Hours) -> str:
 
 
 def _rest(rollup: Rollup, window: Window, hours: Hours) -> list[str]:
-    """Conditions for what no rollup has: hours that are not rolled up, the two that are not whole,
-    and what still runs.
+    """Conditions for the rows that no rollup has: of hours that are not rolled up, of the hours
+    that the window cuts, and processes that still run.
     """
     found = chosen(rollup, _hours_of("hour_without_rollup", hours))
     edges = {time // HOUR_NS for time in window if time is not None and time % HOUR_NS}
@@ -217,8 +217,8 @@ def _rest(rollup: Rollup, window: Window, hours: Hours) -> list[str]:
 def _rest_of_jobs(
     jobs: str, select: str, window: Window, conditions: tuple[Condition, ...]
 ) -> Query:
-    """The same of some jobs. Of those who were in one from birth to end only those are looked up
-    who ended in such an hour, or run.
+    """The same for some jobs. Members from start to end are looked up only if they ended in such an
+    hour, or still run.
     """
     unrolled = _hours_of("hour_without_rollup", whole_hours(window))
     edges = sorted({time // HOUR_NS for time in window if time is not None and time % HOUR_NS})
@@ -247,10 +247,10 @@ def _rest_of_jobs(
 
 
 def job_usage(jobs: str) -> str:
-    """The view job_usage for some jobs only, which SQL lists: it reads what is theirs alone.
+    """The view job_usage for the jobs that SQL lists: it reads only their rows.
 
-    SQLite lets a condition sink through one sum, but not through a sum of sums. So the view is put
-    over their rows of job_usage_part alone.
+    SQLite pushes a condition down through one sum, but not through a sum of sums. So the view is
+    put over their rows of job_usage_part alone.
     """
     theirs = source(
         "rollup_job",

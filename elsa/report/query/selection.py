@@ -74,6 +74,10 @@ class Selection:
     """Where jobs are listed: which of them, on the columns of job_usage."""
     apart: bool = False
     """The warehouse knows several hosts: their users are told apart."""
+    ids: bool = False
+    """Select ids instead of names: for SQL that is shown, since only ELSA has the functions that
+    look names up.
+    """
     words: tuple[str, ...] = ()
     """What must be said of how it was understood."""
 

@@ -1,10 +1,9 @@
-"""A select statement with its bound values: to run, or to show to people who want to know what a
-report asks.
+"""A select statement with its bound values: to run, or to show (--explain).
 
 Where a report is about processes, `rows` is its source: one row per process or accounting record,
 under the alias `u`, with the columns of the view process_usage (of job_process_usage, if jobs are
-chosen), and two of its own: `in_ns` and `out_ns`, the real times at which its life began and ended;
-in a job, at which it came in and went out.
+chosen), and two more: `in_ns` and `out_ns`, the real times at which the process started and ended;
+in a job, at which it entered and left.
 """
 
 from __future__ import annotations
@@ -21,40 +20,42 @@ if TYPE_CHECKING:
     from elsa.report.query.selection import Selection
 
 OUT = "case when u.until_ns is null then u.ended_ns else u.until_ns + u.started_ns - u.start_ns end"
-"""When a process went out of its job, real time in ns, over rows `u` of job_process_usage: where it
-was taken out of it, by the clock of its birth, as in job_usage; NULL while it is in it and runs."""
+"""When a process left its job, real time in ns, over rows `u` of job_process_usage: where it was
+removed, by the clock at its start, as in job_usage; NULL while it is a member and runs."""
 _COLUMN = re.compile(r"\bu\.(\w+)")
 _LIFE = "coalesce(u.end_ns - u.start_ns, u.ended_ns - u.started_ns)"
-_STAY = (
+_MEMBERSHIP = (
     "coalesce(u.until_ns, u.end_ns) - case when u.since_ns > u.start_ns then u.since_ns else"
     " u.start_ns end"
 )
 _OF_HOST = {"out_ns": "u.ended_ns", "in_ns": f"u.ended_ns - {_LIFE}"}
-_OF_JOB = {"out_ns": OUT, "in_ns": f"{OUT} - ({_STAY})"}
+_OF_JOB = {"out_ns": OUT, "in_ns": f"{OUT} - ({_MEMBERSHIP})"}
 THESE = "select value from json_each(?)"
 """The ids of a json list."""
-# What job_process_usage says of whoever was in a job from birth to end.
+# The columns of job_process_usage for processes that were in a job from their start to their end.
 _WHOLE_LIFE = """(
         select
             m.job_id,
-            (select o.how from job_member as o where o.job_id = m.job_id and o.process_id = m.process_id) as how,
-            0 as since_ns, null as until_ns, 1 as memberships, 0 as part_life, 0 as part_life_whole, i.ended_hour as out_hour, i.*
+            (
+                select o.how from job_member as o
+                where o.job_id = m.job_id and o.process_id = m.process_id
+            ) as how,
+            0 as since_ns, null as until_ns, 1 as memberships, 0 as part_life, 0 as part_life_whole,
+            i.ended_hour as out_hour, i.*
         from ({}) as m cross join incarnation_usage as i on i.process_id = m.process_id
     )"""
-# A process of several jobs is taken once: in that where it was for its whole life, else in the
+# A process of several jobs counts once: in the job where it was for its whole life, else in the
 # oldest.
 _BETTER = """select 1 from job_member as o
-        where o.process_id = u.process_id and +o.job_id in ({}) and (o.part_life, o.job_id) < (u.part_life, u.job_id)"""
+        where o.process_id = u.process_id and +o.job_id in ({})
+            and (o.part_life, o.job_id) < (u.part_life, u.job_id)"""
 NAMES = {"user": "user_name(u.uid)", "group": "group_name(u.gid)"}
 """The names of users and groups, where all rows are of this host."""
 NAMES_APART = {"user": "user_name(u.uid, u.host_id)", "group": "group_name(u.gid, u.host_id)"}
 """The same where rows are of several hosts: the name that each has on the host of the row."""
+_IDS = {"user": "u.uid", "group": "u.gid"}
 # Keys that SQL wants in quotes.
 _RESERVED = ("group",)
-# A function of ours that the sqlite3 shell does not have.
-_NAMED = re.compile(
-    r"\b(?:user_name|group_name|owner_name|host_name|host_of_job)\(([\w.]+)(?:, [\w.]+)?\)"
-)
 
 
 class Query(NamedTuple):
@@ -68,14 +69,14 @@ class Query(NamedTuple):
         return connection.execute(self.sql, self.values)
 
     def readable(self) -> str:
-        """The statement as the sqlite3 shell takes it: values in their places, ids where a report
-        shows names.
+        """The statement with its values in their places, as the sqlite3 shell takes it if the
+        selection has `ids`. No SQL of ours has a question mark that is not a parameter.
         """
         first, *rest = self.sql.split("?")
         text = first + "".join(
             literal(value) + part for value, part in zip(self.values, rest, strict=True)
         )
-        return _NAMED.sub(r"\1", text).strip() + ";"
+        return text.strip() + ";"
 
 
 class Condition(NamedTuple):
@@ -113,6 +114,15 @@ def select(columns: Mapping[str, str]) -> str:
     return f"select\n    {listed}"
 
 
+def names(selection: Selection) -> dict[str, str]:
+    """The columns of users and groups over rows `u`: their names, or ids if the selection has
+    `ids`.
+    """
+    if selection.ids:
+        return _IDS
+    return NAMES_APART if selection.apart else NAMES
+
+
 def columns_of(texts: Iterable[str]) -> set[str]:
     """The columns of `u` that SQL names."""
     return set(_COLUMN.findall(" ".join(texts)))
@@ -128,8 +138,8 @@ def rows(
     """The from clause for the rows of a selection, with what columns the expressions need of them;
     `members`: one row per job and process.
 
-    `whole` is a condition on the stays `s` from birth to end, for who wants few of them. Only the columns that are needed are asked of the
-    views, each for itself, since SQLite would compute every column of a union of them.
+    `whole` is a further condition on the memberships `s` from start to end. Each view is asked for
+    the needed columns alone, since SQLite would compute every column of a union of the views.
     """
     conditions = [*selection.conditions(), *more]
     needed = sorted(columns_of(expressions) or {"process_id"})
@@ -169,25 +179,28 @@ def _together(parts: list[Query]) -> Query:
 def _of_jobs(
     among: str | None, needed: list[str], conditions: list[Condition], *, members: bool, whole: str
 ) -> list[Query]:
-    """Those of job_process_usage, in two parts, of which either has a process in whichever job.
+    """The rows of job_process_usage, in two parts: each process is in one of them for all its jobs.
 
-    Most were in them from birth to end, and have used there what they used at all: to look that up
-    takes half the time of that view.
+    Most processes were in their jobs from start to end, so a job is charged all that they used: to
+    look that up takes half the time of the view.
     """
     theirs, once = (
         "" if among is None else f" and s.job_id in ({among})",
         among is not None and not members,
     )
     odd = f"{PART_OF_LIFE}{theirs}"
-    stays = f"""select {"min(s.job_id) as job_id" if once else "s.job_id"}, s.process_id from membership as s
-        where s.since_ns = 0 and s.until_ns is null{theirs}{f" and {whole}" if whole else ""} and s.process_id not in ({odd})
+    job = "min(s.job_id) as job_id" if once else "s.job_id"
+    wanted = f" and {whole}" if whole else ""
+    whole_lives = f"""select {job}, s.process_id from membership as s
+        where s.since_ns = 0 and s.until_ns is null{theirs}{wanted}
+            and s.process_id not in ({odd})
         {"group by s.process_id" if once else ""}"""
     part = [Condition(f"u.process_id in ({odd})")]
     # The plus keeps SQLite from looking for each process in each job of the list.
     part += [] if among is None else [Condition(f"+u.job_id in ({among})")]
     part += [Condition(f"not exists ({_BETTER.format(among)})")] if once else []
     return [
-        _part(_WHOLE_LIFE.format(stays), _OF_HOST, needed, conditions),
+        _part(_WHOLE_LIFE.format(whole_lives), _OF_HOST, needed, conditions),
         _part("job_process_usage", _OF_JOB, needed, part + conditions),
     ]
 

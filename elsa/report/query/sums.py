@@ -10,7 +10,9 @@ from elsa.store import aggregates
 
 
 def share(window: Window) -> str:
-    """Which part of a row's life lies in a window: 0 to 1. What has no length lies where it ended."""
+    """The share of a row's lifetime that is in a window, 0 to 1. A row without a length is where it
+    ended.
+    """
     return overlap(
         f"min(u.out_ns, {window.until})" if window.until is not None else "u.out_ns",
         f"max(u.in_ns, {window.since})" if window.since is not None else "u.in_ns",

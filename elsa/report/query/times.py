@@ -41,7 +41,7 @@ class Window(NamedTuple):
         return self.since is not None or self.until is not None
 
     def where(self, column: str) -> list[str]:
-        """SQL conditions that a time is in the window; plain integers of ours, so nothing to bind."""
+        """SQL conditions that a time is in the window; integers of ours need no binding."""
         conditions = []
         if self.since is not None:
             conditions.append(f"{column} >= {self.since}")
@@ -96,8 +96,8 @@ def nanoseconds(when: datetime) -> int:
     """A time in ns since 1970; a naive one is this host's, so that midnight is right on days of 23
     and 25 hours too.
 
-    Of a time that comes twice the first is meant. One that the clock skipped is the moment at which it did: all that is later by the
-    clock is later.
+    A time that the clock shows twice is the first of the two. A time that the clock skipped is the
+    moment of the skip: all later times of the clock are later.
     """
     if when.tzinfo is not None:
         # round, since a float of seconds since 1970 cannot hold every microsecond

@@ -56,13 +56,13 @@ class HostNames:
 
 @functools.cache
 def user_name(uid: int | None) -> str | None:
-    """Name of a uid on this host, or the number as text where it has none; None of an unknown uid."""
+    """Name of a uid on this host, or the number as text if it has none; None if unknown."""
     return None if uid is None else accounts.user(uid)
 
 
 @functools.cache
 def group_name(gid: int | None) -> str | None:
-    """Name of a gid on this host, or the number as text where it has none; None of an unknown gid."""
+    """Name of a gid on this host, or the number as text if it has none; None if unknown."""
     return None if gid is None else accounts.group(gid)
 
 

@@ -224,8 +224,8 @@ _ALL = (
     _text(
         "exe",
         "executable",
-        "path of the executable; of a process that ended before /proc could be read, as it was given"
-        " to execve",
+        "path of the executable; of a process that ended before /proc could be read, as it was"
+        " given to execve",
     ),
     _text("cwd", "directory", "working directory after it executed"),
     _text("cgroup", "cgroup", "control group"),
@@ -397,9 +397,9 @@ _ALL = (
         "kind",
         "kind",
         "of a job: manual (made by hand or after the fact), or of an automatic job what it is:"
-        " service, scope, session, user (unit), cron, container, machine, slurm, ci or other; unattributed: what was in no automatic job; of a"
-        " loss: boot, shutdown, crash, down, overrun, sequence, backlog, replaced, taskstats or file: how"
-        " it came to a loss; silence: it goes on",
+        " service, scope, session, user (unit), cron, container, machine, slurm, ci or other;"
+        " unattributed: what was in no automatic job; of a loss its cause: boot, shutdown, crash,"
+        " down, overrun, sequence, backlog, replaced, taskstats or file; silence: it continues",
     ),
     _seconds("duration_s", "duration", "from start to end"),
     _count("lost", "lost", "how many events or records, where that is known"),

@@ -123,8 +123,13 @@ def test_a_bill_has_a_line_for_each_host(two: Reports) -> None:
 
 
 def test_explained_sql_runs_without_our_functions(two: Reports) -> None:
-    for report in ("users", "groups", "processes", "jobs"):
-        for statement in two.run(report, "--explain").stdout.split(";\n"):
+    for report in (
+        *("users", "groups", "processes", "jobs", "jobs --since 2026-01-01", "runs", "kinds"),
+        *("job 1", "job 1 --since 2026-01-01", "job 1 --summary ja"),
+    ):
+        result = two.run(*report.split(), "--explain")
+        assert result.exit_code == 0, report
+        for statement in result.stdout.split(";\n"):
             two.warehouse.connection.execute(statement)
 
 

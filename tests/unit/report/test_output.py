@@ -224,10 +224,7 @@ def test_bound_text_is_written_so_that_sqlite_reads_it_back_and_no_terminal_obey
 
 
 def test_readable_query_has_its_values_in_their_places() -> None:
-    assert (
-        Query("select ? + ?, user_name(u.uid)", (1, "o'x")).readable()
-        == "select 1 + 'o''x', u.uid;"
-    )
+    assert Query("select ? + ?, u.uid", (1, "o'x")).readable() == "select 1 + 'o''x', u.uid;"
 
 
 def test_broken_pipe_is_silent(filled: Reports) -> None:
