@@ -18,20 +18,20 @@ from elsa.text import printable
 if TYPE_CHECKING:
     from elsa.ingest.ingester import PassResult
 
-# How a join is told, in the order in which a reader wants to know it.
-WORDS = {
+# What is printed of each outcome of a join.
+OUTCOMES = {
     "EXACT": "joined exactly",
     "UNCERTAIN": "joined near a gap, so uncertain",
-    "OWN": "of processes that no event told of",
+    "OWN": "of processes that no event reported",
     "PENDING": "waiting for their events",
     "AMBIGUOUS": "fitting several processes equally well",
     "SELF": "written by acct(2) about its own caller, not counted",
 }
 
-# Of places that hold no records, so many are told one by one.
+# How many skipped places of files are printed.
 SKIPPED_SHOWN = 5
 
-# A smaller pass is over before a bar could be read.
+# Fewer bytes are read too quickly for a progress bar.
 BAR_FROM = 4 << 20
 
 
@@ -41,7 +41,7 @@ BAR_FROM = 4 << 20
     "--follow",
     "-f",
     is_flag=True,
-    help="Stay and read what comes, through rotations, until TERM or INT.",
+    help="Keep reading new records, also after rotations, until TERM or INT.",
 )
 @click.option(
     "--interval",
@@ -49,12 +49,12 @@ BAR_FROM = 4 << 20
     default=1.0,
     show_default=True,
     metavar="SECONDS",
-    help="How often to look.",
+    help="How often to look for new records.",
 )
 @click.option(
-    "--host", metavar="NAME", help="The files come from another host, known by this name."
+    "--host", metavar="NAME", help="The files come from another host, which gets this name."
 )
-@click.option("--quiet", "-q", is_flag=True, help="Tell only of trouble.")
+@click.option("--quiet", "-q", is_flag=True, help="Print errors only.")
 @options.db
 @options.socket
 def ingest(
@@ -66,13 +66,15 @@ def ingest(
     db: Path | None,
     socket: Path | None,
 ) -> None:
-    """Read BSD accounting files into the warehouse and join them to the processes that jobd saw.
+    """Read BSD accounting files into the warehouse and join the records to the processes that jobd
+    recorded.
 
-    They are of acct v3, plain or compressed by gzip, bzip2, xz or zstd.
+    The files are of acct v3, plain or compressed by gzip, bzip2, xz or zstd.
 
-    Without FILES: the accounting file of this host and what it was rotated to. Every record is read exactly once, however often
-    this runs; where it stopped is kept with the rows. Records whose process jobd has not told of yet are joined by a later run.
-    Then the hours that are over are summed up, so that reports over long windows are quick.
+    Without FILES: the accounting file of this host and its rotated files. Every record is read
+    exactly once, however often this runs: the resume point is stored with the rows. Records of
+    processes that jobd has not stored yet are joined by a later run. Then the hours that are over
+    are summed up, so that reports over long windows are fast.
 
     \b
     Examples:
@@ -93,7 +95,7 @@ def ingest(
     if follow:
 
         def after(outcome: PassResult) -> None:
-            _tell(outcome, quiet=quiet, following=True)
+            _print(outcome, quiet=quiet, following=True)
             scheduler.roll_up_if_due()
 
         stopping = _stop_on_signal()
@@ -101,7 +103,7 @@ def ingest(
         return
     with progress.bar("reading", from_total=BAR_FROM, quiet=quiet) as show:
         outcome = ingester.run_once(files, show)
-    _tell(outcome, quiet=quiet, following=False)
+    _print(outcome, quiet=quiet, following=False)
     with progress.bar("rolling up", from_total=48, quiet=quiet) as show:
         scheduler.roll_up(show)
     if outcome.troubles:
@@ -109,20 +111,20 @@ def ingest(
 
 
 def _stop_on_signal() -> list[int]:
-    """A list that is empty until TERM or INT came."""
-    came: list[int] = []
+    """A list that is empty until TERM or INT is received."""
+    received: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, _frame: came.append(number))
-    return came
+        signal.signal(number, lambda number, _frame: received.append(number))
+    return received
 
 
-def _tell(outcome: PassResult, *, quiet: bool, following: bool) -> None:
-    _tell_trouble(outcome)
+def _print(outcome: PassResult, *, quiet: bool, following: bool) -> None:
+    _print_troubles(outcome)
     if not quiet and (not following or outcome.records or outcome.settled_late):
-        _tell_joins(outcome)
+        _print_joins(outcome)
 
 
-def _tell_trouble(outcome: PassResult) -> None:
+def _print_troubles(outcome: PassResult) -> None:
     for trouble in outcome.troubles:
         print_stderr(f"elsa-ingest: {trouble}")
     for path, skipped in outcome.skipped[:SKIPPED_SHOWN]:
@@ -137,7 +139,7 @@ def _tell_trouble(outcome: PassResult) -> None:
     for path, count in outcome.repeated.items():
         print_stderr(
             f"elsa-ingest: {path}: {count} of its records repeat those of a file that was read"
-            " before; they are held back as a copy's, and counted if the file goes on by itself"
+            " before; they are not counted, unless other records follow in this file"
         )
     for path in outcome.unread:
         print_stderr(
@@ -146,24 +148,18 @@ def _tell_trouble(outcome: PassResult) -> None:
         )
 
 
-def _tell_joins(outcome: PassResult) -> None:
+def _print_joins(outcome: PassResult) -> None:
     for path, records in outcome.files.items():
         if records or len(outcome.files) == 1:
             click.echo(f"{printable(path)}: {records} new record{'' if records == 1 else 's'}")
     if not outcome.records and not outcome.settled_late:
         if outcome.troubles:
             return
-        click.echo(
-            "nothing new"
-            + (
-                f"; {outcome.waiting} earlier records wait for their events"
-                if outcome.waiting
-                else ""
-            )
-        )
+        waiting = f"; {outcome.waiting} earlier records wait for their events"
+        click.echo(f"nothing new{waiting if outcome.waiting else ''}")
         return
     if outcome.settled_late:
         click.echo(f"{outcome.settled_late} earlier records settled")
     for how, count in sorted(outcome.joins.items()):
         if count > 0:
-            click.echo(f"{count:>9} {WORDS[how.name]}")
+            click.echo(f"{count:>9} {OUTCOMES[how.name]}")

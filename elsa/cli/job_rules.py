@@ -47,8 +47,9 @@ _PER = {
 def rules(explain: str | None, form: str) -> None:
     """List the rules of automatic jobs, and the living processes that each matches.
 
-    The first rule that matches a control group decides: those of elsa.toml ([[job_rule]]), then the
-    built-in ones. jobd is not asked: this shows what the settings mean for what lives now.
+    The first rule that matches a control group decides: rules of elsa.toml ([[job_rule]]), then the
+    built-in rules. jobd is not asked: the command applies the settings to the processes that run
+    now.
 
     \b
     Examples:
@@ -91,12 +92,12 @@ def overview(settings: Config, found: Rules, processes: Sequence[Living]) -> dic
                 skipped[membership.decision.rule] += 1
             continue
         key = membership.run.root if membership.run else job.group
-        one = jobs[job.rule].setdefault(key, {**_job(job), "processes": 0})
-        one["processes"] += 1
+        described = jobs[job.rule].setdefault(key, {**_job(job), "processes": 0})
+        described["processes"] += 1
     rows = [
         {
             **_described(found, number),
-            "processes": skipped[number] + sum(one["processes"] for one in jobs[number].values()),
+            "processes": skipped[number] + sum(job["processes"] for job in jobs[number].values()),
             "jobs": list(jobs[number].values()),
         }
         for number in range(len(found.rules))

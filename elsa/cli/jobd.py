@@ -1,4 +1,4 @@
-"""`elsa jobd`: the collector daemon, in the foreground, as service managers want it."""
+"""`elsa jobd`: run the collector daemon in the foreground, as service managers expect."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ PRIORITIES = {
 
 
 class Formatter(logging.Formatter):
-    """A line with its priority for the journal, which knows the time itself; anywhere else with the
-    time.
+    """Format a line with its priority for the journal, which adds the time itself; elsewhere with
+    the time.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Formatter(logging.Formatter):
         )
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line."""
+        """One line of the log."""
         text = super().format(record)
         return f"<{PRIORITIES.get(record.levelno, 6)}>{text}" if self._journal else text
 
@@ -45,12 +45,12 @@ class Formatter(logging.Formatter):
 @click.option(
     "--user",
     metavar="NAME",
-    help="Started as root: go on as this user once everything is open that needs root.",
+    help="After a start as root: become this user when all that needs root is open.",
 )
-@click.option("--verbose", "-v", is_flag=True, help="Tell more.")
+@click.option("--verbose", "-v", is_flag=True, help="Print more.")
 def jobd(db: Path | None, socket: Path | None, user: str | None, verbose: bool) -> None:
-    """Hear every fork, exec and exit of this host and keep account of jobs. Runs in the foreground
-    until TERM or INT.
+    """Record every fork, exec and exit on this host, and the processes of jobs. Runs in the
+    foreground until TERM or INT.
 
     Needs root at the start (with --user, later only CAP_NET_ADMIN and CAP_SYS_PTRACE), the host's
     own namespaces, and a warehouse. Logs to stderr.

@@ -1,5 +1,5 @@
-"""Usage of jobs on the terminal: the tables of `elsa job show` and `elsa job top`, and the
-refreshing screen.
+"""Show the usage of jobs on the terminal: the tables of `elsa job show` and `elsa job top`, and the
+screen that refreshes itself.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from elsa.run.usage_sums import Usage
 
 CLEAR, HOME, TO_END, TO_LINE_END = "\x1b[2J", "\x1b[H", "\x1b[J", "\x1b[K"
 UNKNOWN = "-"
-# The size that is assumed of a terminal that does not report its own.
-UNSIZED = (80, 24)
-# After how long the first rate is shown.
+# The size that is assumed for a terminal that does not report its own.
+DEFAULT_SIZE = (80, 24)
+# The first rates are shown after this time.
 RATE_S = 0.5
 
 
 def size(count: int | None) -> str:
-    """Bytes, short."""
+    """A number of bytes as short text."""
     if count is None:
         return UNKNOWN
     value = float(count)
@@ -46,7 +46,7 @@ USAGE = ("cpu s", "rss", "chars read", "chars written", "read", "written")
 
 
 def usage_cells(process: Running | None) -> tuple[str, ...]:
-    """Cells under USAGE."""
+    """The cells of the columns USAGE."""
     if process is None:
         return (UNKNOWN,) * len(USAGE)
     used = process.usage
@@ -61,7 +61,7 @@ SUMMARY = ("", "processes", "cpu s", "peak rss", "chars read", "chars written", 
 
 
 def summary(now: JobNow) -> list[tuple[str, ...]]:
-    """Rows under SUMMARY: running, finished, together."""
+    """The rows of the table SUMMARY: running, finished, together."""
     rows = [("running", now.running), ("finished", now.finished), ("together", now.together)]
     return [(name, *_cells(usage)) for name, usage in rows]
 
@@ -73,7 +73,7 @@ def _cells(used: Usage | None) -> tuple[str, ...]:
 
 
 def notes(now: JobNow) -> list[str]:
-    """What a reader of the figures must know."""
+    """Notes on what the figures do not include, and on how exact they are."""
     lines = [f"finished: unknown: {now.why}"] if now.why else []
     without = 0 if now.ended is None else now.ended.without_usage
     if without:
@@ -94,8 +94,8 @@ def notes(now: JobNow) -> list[str]:
 
 
 def precision(jobs: Sequence[JobNow]) -> list[str]:
-    """What of the CPU time of finished processes is measured and what sampled, with the bound. The
-    jobs are open, so they are of one boot.
+    """A note on how much CPU time of finished processes was measured and how much was sampled, with
+    the bounds. All jobs are of one boot, since they are open.
     """
     known = [now.ended.precision for now in jobs if now.ended is not None]
     sampled = sum(each.sampled for each in known)
@@ -120,7 +120,7 @@ def precision(jobs: Sequence[JobNow]) -> list[str]:
 
 
 def as_object(now: JobNow) -> dict[str, Any]:
-    """What programs get."""
+    """The job for --format json."""
     members = [
         {**member, "usage": process.as_object() if process is not None else None}
         for member, process in now.members
@@ -137,14 +137,14 @@ def as_object(now: JobNow) -> dict[str, Any]:
 
 
 class Rates:
-    """CPUs used since the last time."""
+    """How many CPUs were used since the last call."""
 
     def __init__(self) -> None:
         self._before: Mapping[int, float] = {}
         self._before_s = 0.0
 
     def next(self, cpu_s: Mapping[int, float], now_s: float) -> dict[int, float | None]:
-        """By key, from the CPU time by key; None for a key that was not there before."""
+        """The rate of each key, from its CPU time; None for a key that is new."""
         elapsed_s = now_s - self._before_s
         rates = {
             key: max(used - self._before[key], 0.0) / elapsed_s
@@ -156,8 +156,8 @@ class Rates:
         return rates
 
 
-# Columns that are left out on a narrow terminal, the first of them first.
-_LEAST = (
+# Columns that are left out on a narrow terminal, in this order.
+_LEFT_OUT = (
     "member since",
     "ppid",
     "read",
@@ -179,10 +179,10 @@ def _width(header: str, cells: Sequence[object]) -> int:
 def fitting(
     headers: Sequence[str], rows: Sequence[Sequence[object]], width: int | None
 ) -> tuple[list[str], list[list[object]], list[str]]:
-    """The columns for which there is room, and a note about those that are left out."""
+    """The columns that fit on the terminal, and a note on columns that are left out."""
     columns = {header: [row[place] for row in rows] for place, header in enumerate(headers)}
     left_out: list[str] = []
-    for header in _LEAST:
+    for header in _LEFT_OUT:
         if width is None or sum(GAP + _width(*each) for each in columns.items()) - GAP <= width:
             break
         if columns.pop(header, None) is not None:
@@ -193,8 +193,8 @@ def fitting(
 
 
 def refresh(draw: Callable[[int | None], Sequence[str]], every_s: float) -> None:
-    """Draw again and again, for the columns of the terminal, until q or Ctrl-C. Where stdout is no
-    terminal, draw twice, for the rates, and print once.
+    """Draw repeatedly, for the width of the terminal, until q or Ctrl-C. If stdout is not a
+    terminal, draw twice, since rates need two, and print once.
     """
     if not (sys.stdout.isatty() and sys.stdin.isatty()):
         draw(None)
@@ -206,7 +206,8 @@ def refresh(draw: Callable[[int | None], Sequence[str]], every_s: float) -> None
         first = True
         while True:
             columns, height = (
-                size or usual for size, usual in zip(os.get_terminal_size(), UNSIZED, strict=True)
+                size or usual
+                for size, usual in zip(os.get_terminal_size(), DEFAULT_SIZE, strict=True)
             )
             lines = [
                 line if len(line) < columns else line[: columns - 2] + ">"
@@ -225,7 +226,7 @@ def refresh(draw: Callable[[int | None], Sequence[str]], every_s: float) -> None
 
 @contextlib.contextmanager
 def _keys() -> Iterator[None]:
-    """Read keys at once, without showing them."""
+    """Read keys without waiting for Enter, and without an echo."""
     before = termios.tcgetattr(sys.stdin)
     tty.setcbreak(sys.stdin)
     try:

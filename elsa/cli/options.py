@@ -1,4 +1,4 @@
-"""Options that several commands share, each with one meaning everywhere."""
+"""Options that several commands share, with the same meaning everywhere."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def kinds(function: Function) -> Function:
 def read_tags(
     _ctx: click.Context, _param: click.Parameter, values: Sequence[str]
 ) -> dict[str, str]:
-    """The values of --tag, as click hands them over."""
+    """The values of --tag as a dictionary; a callback of click."""
     for value in values:
         if "=" not in value:
             raise click.BadParameter(f"{value!r} is not of the form KEY=VALUE")

@@ -43,15 +43,15 @@ if TYPE_CHECKING:
 
     Accountant = OwnCollector | WithJobd
 
-# How long a jobd of our own may take to start.
-PATIENCE_S = 20.0
+# How long a private jobd may take to start.
+START_TIMEOUT_S = 20.0
 
 
 @click.command(cls=Command, context_settings={**CONTEXT, "allow_interspersed_args": False})
 @click.option(
     "--no-wait",
     is_flag=True,
-    help="Print the report when COMMAND itself has ended, whatever it left running.",
+    help="Print the report when COMMAND itself has ended, without waiting for others.",
 )
 @click.option(
     "--format",
@@ -66,7 +66,7 @@ PATIENCE_S = 20.0
     "-o",
     type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
     metavar="FILE",
-    help="Write the report there, - for stdout.  [default: stderr]",
+    help="Write the report to FILE, - for stdout.  [default: stderr]",
 )
 @click.option("--append", "-a", is_flag=True, help="Append to the output file.")
 @click.option("--name", help="Name of the job.  [default: name of the command]")
@@ -76,7 +76,7 @@ PATIENCE_S = 20.0
     "--db",
     type=click.Path(path_type=Path),
     metavar="PATH",
-    help="Store the accounting in this warehouse, which is made if it is missing.",
+    help="Store the accounting in this warehouse, which is created if missing.",
 )
 @click.option(
     "--verbose", "-v", is_flag=True, help="Say why the command has no control group of its own."
@@ -96,12 +96,12 @@ def run(
 ) -> None:
     """Run COMMAND and print what it cost, with every process that it started, daemons included.
 
-    The report is printed when the last of them has ended; Ctrl-C while waiting for that prints what
-    is known so far. Signals are passed on to the command and its exit status is passed back, as
-    `elsa job run` does. Where jobd answers, the command becomes a job in its warehouse; elsewhere
-    this needs root, collects from the kernel itself as long as the command runs, and changes
-    nothing on the host. As root, or where control groups are delegated to you, the command runs in
-    a control group of its own, whose CPU time is exact.
+    The report is printed when the last process has ended; Ctrl-C while waiting prints what is known
+    so far. Signals are passed on to the command and its exit status is passed back, as `elsa job
+    run` does. If jobd answers, the command becomes a job in its warehouse. If not, `elsa run` needs
+    root, collects from the kernel itself while the command runs, and changes nothing on the host.
+    As root, or if control groups are delegated to you, the command runs in a control group of its
+    own, whose CPU time is exact.
 
     \b
     Examples:
@@ -117,7 +117,7 @@ def run(
     with contextlib.ExitStack() as stack:
         out = _output(output, append, stack)
         accountant = _accountant(settings, db, title, tags, stack)
-        enough = stack.enter_context(_patience())
+        enough = stack.enter_context(_signals_end_waiting())
         group = stack.enter_context(command_group(verbose=verbose))
         status, make_report = _account(accountant, group, command, shown, enough, wait=not no_wait)
         try:
@@ -150,8 +150,8 @@ def command_group(*, verbose: bool = False) -> Iterator[CommandGroup]:
 
 
 def _output(path: Path | None, append: bool, stack: contextlib.ExitStack) -> FileIO | None:
-    """Where the report goes: opened before anything is run, so that a bad path is an error at once;
-    without a buffer, since writing what is left in it could fail later.
+    """The file of the report. It is opened before the command runs, so that a bad path is an error
+    at once, and without a buffer, since flushing it could fail later.
     """
     if path is None:
         if append:
@@ -168,8 +168,8 @@ def _output(path: Path | None, append: bool, stack: contextlib.ExitStack) -> Fil
 def _accountant(
     settings: Config, db: Path | None, title: str, tags: dict[str, str], stack: contextlib.ExitStack
 ) -> Accountant:
-    """The jobd that answers, a jobd of our own for the warehouse that was named, or our own
-    collector.
+    """What accounts the command: the jobd that answers, a private jobd for the warehouse of --db,
+    or a collector in this process.
     """
     client = Client(settings.socket)
     try:
@@ -177,11 +177,11 @@ def _accountant(
     except UnavailableError:
         warehouse = None
     if db is not None and (warehouse is None or not same_file(db, warehouse)):
-        client = stack.enter_context(_jobd_of_our_own(db))
+        client = stack.enter_context(_private_jobd(db))
         warehouse = db
     accountant: Accountant
     if warehouse is None:
-        # Imported here, since what it needs takes a third of a second to import.
+        # Imported here, since its imports take a third of a second.
         from elsa.run.own_collector import OwnCollector
 
         accountant = OwnCollector(settings)
@@ -192,8 +192,8 @@ def _accountant(
 
 
 @contextlib.contextmanager
-def _jobd_of_our_own(db: Path) -> Iterator[Client]:
-    """A jobd that runs as long as this command, which the terminal's signals do not reach."""
+def _private_jobd(db: Path) -> Iterator[Client]:
+    """A jobd that runs as long as this command. The terminal's signals do not reach it."""
     if not db.exists():
         from elsa.store.upgrade import upgrade
 
@@ -221,7 +221,7 @@ def _jobd_of_our_own(db: Path) -> Iterator[Client]:
 
 
 def _await(jobd: subprocess.Popen[bytes], client: Client, log: Path) -> None:
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + START_TIMEOUT_S
     while True:
         with contextlib.suppress(UnavailableError):
             client.request("status")
@@ -243,8 +243,8 @@ def _account(
     *,
     wait: bool,
 ) -> tuple[int, Callable[[], CostReport]]:
-    """Run the command; its wait status, and a function that makes the report (and first waits for
-    the other processes, until `enough`).
+    """Run the command. Returns its wait status, and a function that waits for the other processes,
+    until `enough`, and makes the report.
     """
     started_ns = started_at_ns = own_rss_kib = 0
 
@@ -267,7 +267,7 @@ def _account(
     )
 
     def make_report() -> CostReport:
-        # The peak is the largest of all children, the canary too.
+        # The kernel's peak is the largest of all children, the canary included.
         own = waited.without(accountant.ours_ns, max(own_rss_kib, before.ru_maxrss))
         command_ns = ended_ns - started_ns
         report = CostReport(
@@ -301,22 +301,22 @@ def _last_end(totals: JobTotals, command_ended_ns: int) -> int:
 
 
 @contextlib.contextmanager
-def _patience() -> Iterator[Callable[[], bool]]:
-    """A function that says whether to stop waiting: INT, TERM and HUP end the waiting, and not this
-    program (unless they were ignored before).
+def _signals_end_waiting() -> Iterator[Callable[[], bool]]:
+    """A function that says whether to stop waiting: INT, TERM and HUP end the waiting instead of
+    this program, unless they were ignored before.
     """
-    came: list[int] = []
+    received: list[int] = []
     caught = [
         number
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         if signal.getsignal(number) is not signal.SIG_IGN
     ]
     before = {
-        number: signal.signal(number, lambda number, _frame: came.append(number))
+        number: signal.signal(number, lambda number, _frame: received.append(number))
         for number in caught
     }
     try:
-        yield lambda: bool(came)
+        yield lambda: bool(received)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

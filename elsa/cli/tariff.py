@@ -1,4 +1,4 @@
-"""`elsa db tariff`: what usage costs, in versions that are never altered."""
+"""`elsa db tariff`: what usage costs, in versions that are never changed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import closing
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -21,18 +21,20 @@ from elsa.cli.main import CONTEXT, Group, print_stderr
 from elsa.errors import UsageError
 from elsa.state.tariff import RATES, WEEKDAYS, Tariff
 from elsa.text import printable
+from elsa.units import SECOND_NS
 
 
 @click.group(cls=Group, context_settings=CONTEXT)
 def tariff() -> None:
-    """What usage costs, for elsa report bill: versions, each valid from some moment until the next.
+    """What usage costs, for elsa report bill: versions, each valid from some time until the next.
 
-    A version is never altered, so the bill of a past month stays the same: add another one, valid from now or later. One with a mistake is
-    withdrawn, which leaves it on record: elsa report bill --as-of TIME makes the bill as it was then.
+    A version is never changed, so the bill of a past month stays the same: add another version,
+    valid from now or later. A version with a mistake is withdrawn, and stays on record: elsa
+    report bill --as-of TIME makes the bill as it was then.
 
     \b
     Examples:
-      elsa db tariff add --from 2026-11-01 --currency EUR --cpu-hour 0.04 --memory-gib-hour 0.005 --zone Europe/Berlin
+      elsa db tariff add --from 2026-11-01 --currency EUR --cpu-hour 0.04
       elsa db tariff add tariff.toml
       elsa db tariff list
     """
@@ -62,19 +64,19 @@ _WORDS = {
     "--from",
     "valid_from",
     metavar="TIME",
-    help="From when it is valid: 2026-11-01 or 2026-11-01T06:00, in its zone.",
+    help="When it starts to be valid: 2026-11-01 or 2026-11-01T06:00, in its zone.",
 )
-@click.option("--currency", metavar="TEXT", help="As in EUR.")
+@click.option("--currency", metavar="TEXT", help="The currency, for example EUR.")
 @click.option(
     "--zone",
     metavar="NAME",
-    help="By whose clock months, weekdays and hours are meant.  [default: UTC]",
+    help="The time zone of its months, weekdays and hours.  [default: UTC]",
 )
 @click.option(
     "--decimals",
     type=int,
     metavar="N",
-    help="To how many digits a charge is rounded.  [default: 2]",
+    help="Round charges to N decimal places.  [default: 2]",
 )
 @_rate_options
 @click.option(
@@ -84,25 +86,31 @@ _WORDS = {
     multiple=True,
     help="Prime time: 'mon-fri 8-18 1.5'; may be repeated.",
 )
-@click.option("--note", metavar="TEXT", help="Kept with it.")
+@click.option("--note", metavar="TEXT", help="Text that is stored with the version.")
 @options.db
 def add(file: Path | None, db: Path | None, factors: Sequence[str], **given: Any) -> None:  # noqa: ANN401
     """Add a version, from a TOML FILE or from options, and print its number.
 
-    All prices are multiplied by the factor of the hour in which a process ended, 1 where there is
-    none. A file looks like this:
+    All prices are multiplied by the factor of the hour in which a process ended; the factor is 1 if
+    none is given. A file looks like this:
 
     \b
       valid_from = 2026-11-01
       currency = "EUR"
       zone = "Europe/Berlin"
-      rates = { cpu_hour = 0.04, memory_gib_hour = 0.005, read_gib = 0.001, written_gib = 0.002, process = 0 }
       factors = [ { weekdays = "mon-fri", hours = "8-18", factor = 1.5 } ]
+      [rates]
+      cpu_hour = 0.04
+      memory_gib_hour = 0.005
+      read_gib = 0.001
+      written_gib = 0.002
+      process = 0
 
     \b
     Examples:
       elsa db tariff add tariff.toml
-      elsa db tariff add --from 2026-11-01 --currency EUR --cpu-hour 0.04 --factor 'mon-fri 8-18 1.5'
+      elsa db tariff add --from 2026-11-01 --currency EUR --cpu-hour 0.04 \\
+        --zone Europe/Berlin --factor 'mon-fri 8-18 1.5'
     """
     from elsa.store import database, tariffs
 
@@ -112,18 +120,16 @@ def add(file: Path | None, db: Path | None, factors: Sequence[str], **given: Any
     try:
         version = tariffs.draft(tariffs.read_file(file) if file is not None else fields)
     except UsageError as error:
-        raise UsageError(
-            _in_options(str(error))
-            if file is None
-            else f"{file}: {str(error).removeprefix(f'{file}: ')}"
-        ) from None
+        if file is None:
+            raise UsageError(_in_options(str(error))) from None
+        raise UsageError(f"{file}: {str(error).removeprefix(f'{file}: ')}") from None
     path = config.load({"db": db}).db
     with database.translated(path), closing(database.open_for_writing(path)) as connection:
         click.echo(tariffs.add(connection, version, time.time_ns()))
 
 
 def _in_options(error: str) -> str:
-    """What is wrong with a key of a file, said of the option that gave it."""
+    """An error that names the key of a file, naming the option instead."""
     key = re.match(r"\w*", error)[0]  # type: ignore[index]
     option = {
         "valid_from": "from",
@@ -135,7 +141,7 @@ def _in_options(error: str) -> str:
 
 
 def _fields(factors: Sequence[str], given: dict[str, Any]) -> dict[str, Any]:
-    """What the options say, as a file would."""
+    """The options as the keys of a file."""
     rates = {rate: given.pop(rate) for rate in RATES if given[rate] is not None}
     fields = {key: value for key, value in given.items() if value is not None and key not in RATES}
     parts = [factor.split() for factor in factors]
@@ -151,7 +157,7 @@ def _fields(factors: Sequence[str], given: dict[str, Any]) -> dict[str, Any]:
 
 
 @tariff.command("list")
-@click.option("--all", "every", is_flag=True, help="Also those that were withdrawn.")
+@click.option("--all", "every", is_flag=True, help="Also versions that were withdrawn.")
 @click.option(
     "--format",
     "form",
@@ -174,27 +180,30 @@ def list_(*, every: bool, form: str, db: Path | None) -> None:
 
     path = config.load({"db": db}).db
     with database.translated(path), closing(database.open_for_reading(path)) as connection:
-        columns = ("id", "valid_from_at_ns", "withdrawn_at_ns", "currency", "zone", *RATES, "note")
+        rest = ("currency", "zone", *RATES, "note")
+        columns = ("id", "valid_from_at_ns", "withdrawn_at_ns", *rest)
         where = "" if every else "where withdrawn_at_ns is null"
         rows = connection.execute(
             f"select {', '.join(columns)} from tariff {where} order by valid_from_at_ns, id"
-        ).fetchall()
+        )
+        versions = [dict(zip(columns, row, strict=True)) for row in rows]
     if form == "json":
-        click.echo(json.dumps([dict(zip(columns, row, strict=True)) for row in rows], indent=2))
-    elif rows:
-        cells = [
-            (
-                row[0],
-                _time(row[1], row[4]),
-                _time(row[2], row[4]),
-                *(cell if cell is None else printable(cell) for cell in row[3:]),
-            )
-            for row in rows
-        ]
-        heads = ("id", "valid from", "withdrawn", *columns[3:])
-        click.echo(tabulate(cells, heads, tablefmt="simple", disable_numparse=True))
-    else:
+        click.echo(json.dumps(versions, indent=2))
+        return
+    if not versions:
         click.echo("no tariff yet; add one with: elsa db tariff add", err=True)
+        return
+    cells = [
+        (
+            version["id"],
+            _time(version["valid_from_at_ns"], version["zone"]),
+            _time(version["withdrawn_at_ns"], version["zone"]),
+            *(None if version[key] is None else printable(version[key]) for key in rest),
+        )
+        for version in versions
+    ]
+    headings = ("id", "valid from", "withdrawn", *rest)
+    click.echo(tabulate(cells, headings, tablefmt="simple", disable_numparse=True))
 
 
 @tariff.command()
@@ -215,7 +224,7 @@ def show(number: int, db: Path | None) -> None:
 
 
 def _as_toml(version: Tariff) -> str:
-    moment = datetime.fromtimestamp(version.valid_from_at_ns // 1_000_000_000, UTC)
+    moment = datetime.fromtimestamp(version.valid_from_at_ns // SECOND_NS, UTC)
     lines = [
         f"valid_from = {moment:%Y-%m-%dT%H:%M:%SZ}",
         f"currency = {_quoted(version.currency)}",
@@ -227,38 +236,40 @@ def _as_toml(version: Tariff) -> str:
         *(f"{rate} = {format(version.rates[rate], 'f')}" for rate in RATES),
     ]
     for day in range(7):
-        for first, last, factor in _runs(
-            {
-                hour: version.factors[day, hour]
-                for hour in range(24)
-                if (day, hour) in version.factors
-            }
-        ):
+        by_hour = {hour: factor for (of, hour), factor in version.factors.items() if of == day}
+        for run in _runs(by_hour):
             lines += [
                 "",
                 "[[factors]]",
                 f'weekdays = "{WEEKDAYS[day]}"',
-                f'hours = "{first}-{last}"',
-                f"factor = {format(factor, 'f')}",
+                f'hours = "{run.first}-{run.until}"',
+                f"factor = {format(run.factor, 'f')}",
             ]
     return "\n".join(lines) + "\n"
 
 
 def _quoted(text: str) -> str:
-    """A TOML string: like one of JSON, but no half of a surrogate pair may be spelled out, and DEL
+    """A TOML string. It is like a JSON string, except that surrogates may not be escaped, and DEL
     must be.
     """
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _runs(factors: dict[int, Decimal]) -> list[tuple[int, int, Decimal]]:
-    """Hours in a row with one factor: from, until before, factor."""
-    runs: list[tuple[int, int, Decimal]] = []
+class _Run(NamedTuple):
+    """Consecutive hours with the same factor: from `first`, before `until`."""
+
+    first: int
+    until: int
+    factor: Decimal
+
+
+def _runs(factors: dict[int, Decimal]) -> list[_Run]:
+    runs: list[_Run] = []
     for hour, factor in sorted(factors.items()):
-        if runs and runs[-1][1] == hour and runs[-1][2] == factor:
-            runs[-1] = (runs[-1][0], hour + 1, factor)
+        if runs and runs[-1].until == hour and runs[-1].factor == factor:
+            runs[-1] = runs[-1]._replace(until=hour + 1)
         else:
-            runs.append((hour, hour + 1, factor))
+            runs.append(_Run(hour, hour + 1, factor))
     return runs
 
 
@@ -266,8 +277,7 @@ def _runs(factors: dict[int, Decimal]) -> list[tuple[int, int, Decimal]]:
 @click.argument("number", type=int)
 @options.db
 def withdraw(number: int, db: Path | None) -> None:
-    """Let a version hold no more, as if it had never been: for one with a mistake. It stays on
-    record.
+    """Withdraw a version that has a mistake: bills are made without it. It stays on record.
 
     \b
     Example:
@@ -284,8 +294,6 @@ def withdraw(number: int, db: Path | None) -> None:
 def _time(at_ns: int | None, place: str) -> str:
     from elsa.state.tariff import zone
 
-    return (
-        ""
-        if at_ns is None
-        else datetime.fromtimestamp(at_ns // 1_000_000_000, zone(place)).strftime("%Y-%m-%d %H:%M")
-    )
+    if at_ns is None:
+        return ""
+    return datetime.fromtimestamp(at_ns // SECOND_NS, zone(place)).strftime("%Y-%m-%d %H:%M")

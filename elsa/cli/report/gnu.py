@@ -1,5 +1,5 @@
-"""Reports as other programs print them: GNU acct's sa, lastcomm and dump-acct, over the warehouse
-or a file, and the original ELSA's.
+"""Reports in the formats of other programs: sa, lastcomm and dump-acct of GNU acct, over the
+warehouse or a file, and the original ELSA.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from elsa.gnu.records import Records
 
 
-# Options of sa, as click names them -> what they sort by.
+# The sort order of each option of sa, by click's name of the option.
 SORTS = {
     "sort_sys_user_div_calls": "cpu_per_call",
     "sort_avio": "avio",
@@ -36,23 +36,23 @@ SORTS = {
     "sort_real_time": "real",
 }
 MERGE = (
-    "the warehouse keeps every record, so nothing is merged into summary files; leave it out, and"
-    " give --since and --until for a time"
+    "the warehouse keeps every record, so nothing is merged into summary files; leave this option"
+    " out, and give --since and --until for a time"
 )
-# Lines that are written at once.
+# How many lines are written at once.
 _LINES = 512
-# A name as it is; whether it can be read is seen when it is.
+# The file is not tested before it is read.
 _FILE = click.Path(readable=False, allow_dash=True)
 _GIVEN = "elsa.cli.report.gnu.given"
 
 
 class GnuCommand(Command):
-    """A command with two habits of getopt_long: long options may be shortened, and which one was
-    given last is known.
+    """A command that parses options like getopt_long: long options may be abbreviated, and the
+    order of options is known.
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Write shortened options out, and note which options were given, in order."""
+        """Expand abbreviated options, and record which options were given, in order."""
         names = [
             name
             for parameter in self.get_params(ctx)
@@ -60,7 +60,7 @@ class GnuCommand(Command):
             if name.startswith("--")
         ]
         end = args.index("--") if "--" in args else len(args)
-        args = [_whole(arg, names) for arg in args[:end]] + args[end:]
+        args = [_expanded(arg, names) for arg in args[:end]] + args[end:]
         if not ctx.resilient_parsing:
             ctx.meta[_GIVEN] = [
                 parameter.name for parameter in self.make_parser(ctx).parse_args(list(args))[2]
@@ -68,8 +68,10 @@ class GnuCommand(Command):
         return super().parse_args(ctx, args)
 
 
-def _whole(arg: str, names: list[str]) -> str:
-    """An option that is the beginning of a single one, written out; anything else as it is."""
+def _expanded(arg: str, names: list[str]) -> str:
+    """The full name of an abbreviated option, if only one option has this prefix; else the argument
+    unchanged.
+    """
     name, equals, value = arg.partition("=")
     if not name.startswith("--") or name in names:
         return arg
@@ -78,8 +80,8 @@ def _whole(arg: str, names: list[str]) -> str:
 
 
 def picking(*kinds: str) -> Callable[[Function], Function]:
-    """What the originals lack: --since, --until, --db, and of --job and --user those that are
-    named.
+    """The options that the originals lack: --since, --until, --db, and --job or --user, if named in
+    `kinds`.
     """
 
     def decorate(function: Function) -> Function:
@@ -90,17 +92,17 @@ def picking(*kinds: str) -> Callable[[Function], Function]:
     return decorate
 
 
-def taken_options(function: Function) -> Function:
-    """--ahz and --debug, which change nothing in what is printed."""
-    function = click.option(
-        "--debug", is_flag=True, help="Accepted for scripts; prints nothing more."
-    )(function)
+def ignored_options(function: Function) -> Function:
+    """--ahz and --debug, which change nothing in the output."""
+    function = click.option("--debug", is_flag=True, help="Accepted for scripts; has no effect.")(
+        function
+    )
     return click.option(
         "--ahz",
         type=click.IntRange(min=1),
         default=100,
         metavar="HZ",
-        help="Accepted for scripts; records of version 3 have 100.",
+        help="Accepted for scripts; records of version 3 always have 100.",
     )(function)
 
 
@@ -110,17 +112,17 @@ def flag(*names: str, says: str) -> Callable[[Function], Function]:
 
 
 @report.command(cls=GnuCommand)
-@flag("-a", "--list-all-names", says="Also what ran once or has an unprintable name: no ***other.")
+@flag("-a", "--list-all-names", says="No ***other: also list what ran once or is unprintable.")
 @flag("-b", "--sort-sys-user-div-calls", says="Sort by CPU time per call.")
-@flag("-c", "--percentages", says="Add the parts of the whole.")
+@flag("-c", "--percentages", says="Add percentages of the total.")
 @flag("-d", "--sort-avio", says="Sort by avio.")
 @flag("-D", "--sort-tio", says="Print and sort by the sum of io instead of its mean.")
 @flag("-f", "--not-interactive", says="With --threshold: answer every question with yes.")
-@flag("-i", "--dont-read-summary-files", says="Always so: summary files are never read.")
+@flag("-i", "--dont-read-summary-files", says="Always on: summary files are never read.")
 @flag("-j", "--print-seconds", says="Seconds per call instead of minutes in all.")
 @flag("-k", "--sort-cpu-avmem", says="Sort by mean memory.")
 @flag("-K", "--sort-ksec", says="Print and sort by memory times CPU time.")
-@flag("-l", "--separate-times", says="User and system time apart.")
+@flag("-l", "--separate-times", says="User and system time separately.")
 @flag("-m", "--user-summary", says="By user instead of by command.")
 @flag("--group-summary", says="By group.")
 @flag("-n", "--sort-num-calls", says="Sort by the number of calls.")
@@ -129,24 +131,22 @@ def flag(*names: str, says: str) -> Callable[[Function], Function]:
 @flag("-r", "--reverse-sort", says="Smallest first.")
 @flag("-s", "--merge", says="Refused: no summary files are written.")
 @flag("-t", "--print-ratio", says="Add elapsed time divided by CPU time.")
-@flag("-u", "--print-users", says="A line per record: user, CPU time, memory, io, command.")
+@flag("-u", "--print-users", says="One line per record: user, CPU time, memory, io, command.")
 @click.option(
     "-v",
     "--threshold",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Ask of commands called N times or less whether they are **junk**.",
+    help="Ask whether commands called N times or less are **junk**.",
 )
-@flag(
-    "--separate-forks", says="Always so: commands that never called exec are told apart, by a star."
-)
+@flag("--separate-forks", says="Always on: a star marks commands that never called exec.")
 @flag("--sort-real-time", says="Sort by elapsed time.")
 @click.option("--other-acct-file", type=_FILE, metavar="FILE", help="The same as FILE.")
 @click.option(
     "--other-savacct-file", metavar="FILE", help="Refused: no summary files are read or written."
 )
-@click.option("--other-usracct-file", metavar="FILE", help="Refused, too.")
-@taken_options
+@click.option("--other-usracct-file", metavar="FILE", help="Refused as well.")
+@ignored_options
 @picking("job", "user")
 @click.argument("file", required=False, type=_FILE)
 @click.pass_context
@@ -161,9 +161,10 @@ def sa(
     """What commands used, as GNU sa prints it: calls, minutes elapsed (re) and of CPU (cp), mean io
     (avio), mean memory (k).
 
-    Over the warehouse, or over an accounting FILE (- is standard input) without touching the warehouse. The options and the
-    output are those of sa, docs/compat.md lists the few that differ. What was called once goes into ***other, a star marks what never
-    called exec. Options to sort by: the last one given counts; without one by CPU time.
+    Reads the warehouse, or an accounting FILE (- is standard input) without the warehouse. Options
+    and output are those of sa; docs/compat.md lists the few that differ. Commands that were called
+    once are summed up as ***other, and a star marks what never called exec. Sorted by CPU time, or
+    by the last sort option.
 
     \b
     Examples:
@@ -183,7 +184,7 @@ def sa(
             " one of them"
         )
     files = [name for name in (file or other_acct_file,) if name]
-    found = _records(files, given)
+    records = _records(files, given)
     shape = program.Shape(
         sort=next((SORTS[name] for name in reversed(ctx.meta[_GIVEN]) if name in SORTS), "cpu"),
         reverse=given["reverse_sort"],
@@ -199,16 +200,18 @@ def sa(
         threshold=given["threshold"] or 0,
     )
     if given["print_users"]:
-        _write(program.each(found), found)
+        lines = program.each(records)
     elif given["user_summary"] or given["group_summary"]:
-        _write(program.by_owner(found, shape, groups=given["group_summary"]), found)
+        lines = program.by_owner(records, shape, groups=given["group_summary"])
     else:
-        _write(program.by_command(found, shape, _yes if given["not_interactive"] else _ask), found)
+        is_junk = _yes if given["not_interactive"] else _ask
+        lines = program.by_command(records, shape, is_junk)
+    _write(lines, records)
 
 
 @report.command(cls=GnuCommand)
 @flag("--strict-match", says="Only records that match everything given.")
-@flag("--print-controls", says="Unprintable bytes of names as they are, not as question marks.")
+@flag("--print-controls", says="Print unprintable bytes of names, not question marks.")
 @click.option(
     "--user",
     "users",
@@ -244,8 +247,8 @@ def sa(
     help="Read this file (- is standard input); may be repeated.",
 )
 @flag("-p", "--show-paging", says="Page faults instead of user and terminal.")
-@flag("--pid", says="Add the pid and that of the parent.")
-@taken_options
+@flag("--pid", says="Add the pid and the parent's pid.")
+@ignored_options
 @picking("job")
 @click.argument("names", nargs=-1, type=click.UNPROCESSED)
 def lastcomm(
@@ -256,12 +259,12 @@ def lastcomm(
     print_controls: bool,
     **given: Any,  # noqa: ANN401
 ) -> None:
-    """Which commands ended, the last one first, as GNU lastcomm prints them: name, flags, user,
+    """Which commands ended, the newest first, as GNU lastcomm prints them: name, flags, user,
     terminal, CPU time, start.
 
-    NAMES are commands, users or terminals; a record is printed if it has any of them, or one of those that --user, --command and
-    --tty name. Flags: S superuser, F never called exec, D dumped core, X killed by a signal. Reads the warehouse, or a file without
-    touching the warehouse.
+    NAMES are commands, users or terminals; a record is printed if it has any of them, or matches
+    --user, --command or --tty. Flags: S superuser, F never called exec, D dumped core, X killed by
+    a signal. Reads the warehouse, or a file without the warehouse.
 
     \b
     Examples:
@@ -277,11 +280,11 @@ def lastcomm(
         tuple(map(os.fsencode, names)), **matching, strict=given["strict_match"]
     )
     wanted.check()
-    found = _records(files, given, backwards=not forwards and "-" not in files)
+    records = _records(files, given, backwards=not forwards and "-" not in files)
     lines = program.lines(
-        found, wanted, controls=print_controls, paging=given["show_paging"], pid=given["pid"]
+        records, wanted, controls=print_controls, paging=given["show_paging"], pid=given["pid"]
     )
-    _write(lines, found, as_they_are=print_controls)
+    _write(lines, records, raw=print_controls)
 
 
 def _format(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> int:
@@ -311,7 +314,7 @@ def _format(_ctx: click.Context, _parameter: click.Parameter, value: str | None)
     type=click.IntRange(min=1),
     default=100,
     metavar="HZ",
-    help="With --raw --format 0 or 2: ticks per second there.",
+    help="With --raw --format 0 or 2: ticks per second of the records.",
 )
 @picking("job", "user")
 @click.argument("files", nargs=-1, type=_FILE)
@@ -328,11 +331,12 @@ def dump_acct(
 ) -> None:
     """Every accounting record, as GNU dump-acct prints it.
 
-    name|version|user ticks|system ticks|elapsed ticks|uid|gid|KiB|io|pid|parent|flags|exit
-    code|terminal|start
+    \b
+    name|version|user ticks|system ticks|elapsed ticks|uid|gid|KiB|io|
+    pid|parent|flags|exit code|terminal|start
 
-    Over the warehouse, or over FILES without touching the warehouse. With --raw an accounting file comes out, which may be
-    written for other programs: all of a job, say.
+    Reads the warehouse, or FILES without the warehouse. --raw writes an accounting file for other
+    programs, for example all records of a job.
 
     \b
     Examples:
@@ -343,16 +347,16 @@ def dump_acct(
     from elsa.gnu import dump_acct as program
     from elsa.gnu import layouts
 
-    found = _records(files, given, backwards=reverse)
-    rows = islice(found, num)
+    records = _records(files, given, backwards=reverse)
+    rows = islice(records, num)
     if raw:
-        _write(layouts.raw(rows, version, byteswap=byteswap, ahz=ahz), found, as_they_are=True)
+        _write(layouts.raw(rows, version, byteswap=byteswap, ahz=ahz), records, raw=True)
     else:
-        _write(program.lines(rows), found)
+        _write(program.lines(rows), records)
 
 
 def _records(files: Sequence[str], given: dict[str, Any], *, backwards: bool = False) -> Records:
-    """The records that these options pick."""
+    """The records that these options select."""
     from datetime import datetime
 
     from elsa.gnu.records import Pick, Records
@@ -365,21 +369,21 @@ def _records(files: Sequence[str], given: dict[str, Any], *, backwards: bool = F
     return Records(files, Path() if files else config.load({"db": given["db"]}).db, pick, backwards)
 
 
-def _write(lines: Iterable[bytes], found: Records, *, as_they_are: bool = False) -> None:
-    """Write lines to stdout as bytes; on a terminal unprintable characters become question marks,
-    since names may be anything.
+def _write(lines: Iterable[bytes], records: Records, *, raw: bool = False) -> None:
+    """Write lines to stdout as bytes. On a terminal unprintable characters become question marks,
+    since names may have any bytes, unless `raw`.
     """
     out = sys.stdout.buffer
-    masked = not as_they_are and out.isatty()
+    masked = not raw and out.isatty()
     source = iter(lines)
-    while piece := b"".join(islice(source, _LINES)):
-        out.write(_shown(piece) if masked else piece)
+    while chunk := b"".join(islice(source, _LINES)):
+        out.write(_printable(chunk) if masked else chunk)
     out.flush()
-    request.say(found.words)
+    request.say(records.words)
 
 
-def _shown(piece: bytes) -> bytes:
-    text = piece.decode("utf-8", "surrogateescape")
+def _printable(chunk: bytes) -> bytes:
+    text = chunk.decode("utf-8", "surrogateescape")
     return "".join(
         character if character.isprintable() or character == "\n" else "?" for character in text
     ).encode()
@@ -390,23 +394,22 @@ def _yes(_name: bytes) -> bool:
 
 
 def _ask(name: bytes) -> bool:
-    """Ask on stdout, as the original does, whether a command is junk; no answer is a no."""
+    """Ask on stdout, as the original does, whether a command is junk; no answer means no."""
     out = sys.stdout.buffer
     question = b"Junk `%16b'? " % name
-    out.write(_shown(question) if out.isatty() else question)
+    out.write(_printable(question) if out.isatty() else question)
     out.flush()
-    words = sys.stdin.buffer.readline().split()
-    return bool(words) and words[0][:1] in (b"y", b"Y")
+    return sys.stdin.buffer.readline().lstrip()[:1] in (b"y", b"Y")
 
 
 @report.command()
 @options.db
 @click.argument("job", required=False, shell_complete=complete.jobs)
 def classic(*, job: str | None, db: Path | None) -> None:
-    """What the original ELSA printed of a JOB, or of every job, with its times in seconds.
+    """What the original ELSA printed for a JOB, or for every job; times are in seconds.
 
-    All from the accounting records: number of processes, elapsed time (the sum over them), user and
-    system time, page faults.
+    All figures are from accounting records: number of processes, sum of their elapsed times, user
+    and system time, page faults.
 
     \b
     Examples:
@@ -418,8 +421,7 @@ def classic(*, job: str | None, db: Path | None) -> None:
 
     words: list[str] = []
     with warehouse.reading(config.load({"db": db}).db) as connection:
-        for block in made.classic(
-            connection, None if job is None else selection.job_id(connection, job), words
-        ):
+        number = None if job is None else selection.job_id(connection, job)
+        for block in made.classic(connection, number, words):
             click.echo(block)
     request.say(words)

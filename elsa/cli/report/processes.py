@@ -30,8 +30,8 @@ def _show(request: Request, kind: str, *, everything: bool) -> None:
 def processes(*, request: Request, everything: bool) -> None:
     """Single processes that ended, the newest last; with --all also those that still run.
 
-    Each is shown whole, so there is no --clip: what part of a process lies in a window is an
-    estimate, and has its place in sums.
+    Processes are shown whole, so there is no --clip: which part of its usage a process had within
+    a window can only be estimated, and estimates are for sums.
 
     \b
     Examples:
@@ -54,10 +54,9 @@ def processes(*, request: Request, everything: bool) -> None:
 @reports(*PROCESS_CHOICES)
 @everything_option
 def last(*, commands: tuple[str, ...], request: Request, everything: bool) -> None:
-    """Who ran what, the newest first: lastcomm's question. Named commands are those that --command
-    chooses.
+    """Who ran what, the newest first, as with lastcomm. COMMAND is the same as --command COMMAND.
 
-    Each is shown whole, so there is no --clip, as in processes.
+    Processes are shown whole, so there is no --clip.
 
     \b
     Examples:

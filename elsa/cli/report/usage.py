@@ -1,5 +1,5 @@
-"""`elsa report commands`, `users` and `groups`: what they used; `hours`, `days` and `months`: what
-was used then.
+"""`elsa report commands`, `users` and `groups`: what each used; `hours`, `days` and `months`: what
+was used in each period.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from elsa.errors import UsageError
 
 def plot_option(function: Function) -> Function:
     """--plot [KEY]."""
-    text = "Draw this figure as bars instead of printing a table; cpu_s if none is named."
+    text = "Draw this figure as bars instead of printing a table.  [default KEY: cpu_s]"
     return click.option(
         "--plot",
         is_flag=False,
@@ -74,8 +74,7 @@ def _over_time(request: Request, kind: str, plot: str | None) -> None:
 @reports(*PROCESS_CHOICES, clip=True)
 @everything_option
 def commands(*, request: Request, everything: bool) -> None:
-    """What each command used, the dearest first; * marks processes that never called exec, as in
-    sa.
+    """What each command used, most CPU first; * marks processes that never called exec, as in sa.
 
     \b
     Examples:
@@ -89,7 +88,7 @@ def commands(*, request: Request, everything: bool) -> None:
 @reports(*PROCESS_CHOICES, clip=True)
 @everything_option
 def users(*, request: Request, everything: bool) -> None:
-    """What each user used, the dearest first.
+    """What each user used, most CPU first.
 
     \b
     Examples:
@@ -103,7 +102,7 @@ def users(*, request: Request, everything: bool) -> None:
 @reports(*PROCESS_CHOICES, clip=True)
 @everything_option
 def groups(*, request: Request, everything: bool) -> None:
-    """What each group used, by the real gid of accounting records, the dearest first.
+    """What each group used, by the real gid of accounting records, most CPU first.
 
     \b
     Examples:
@@ -117,11 +116,11 @@ def groups(*, request: Request, everything: bool) -> None:
 @reports(*PROCESS_CHOICES, clip=True)
 @plot_option
 def hours(*, request: Request, plot: str | None) -> None:
-    """What was used in each hour of this host's clock, by the end of the processes; they add up to
-    the whole.
+    """What was used in each hour of this host's clock. A process belongs to the hour in which it
+    ended, so the hours add up to the whole.
 
-    With --clip each process is spread over its life instead, so that a long one counts in every
-    hour that it lived in.
+    With --clip the usage of each process is spread over its lifetime, so a long process counts in
+    every hour in which it ran.
 
     \b
     Examples:
@@ -135,11 +134,11 @@ def hours(*, request: Request, plot: str | None) -> None:
 @reports(*PROCESS_CHOICES, clip=True)
 @plot_option
 def days(*, request: Request, plot: str | None) -> None:
-    """What was used in each day of this host's clock, by the end of the processes; they add up to
-    the whole.
+    """What was used in each day of this host's clock. A process belongs to the day in which it
+    ended, so the days add up to the whole.
 
-    With --clip each process is spread over its life instead, so that a long one counts in every day
-    that it lived in.
+    With --clip the usage of each process is spread over its lifetime, so a long process counts in
+    every day in which it ran.
 
     \b
     Examples:
@@ -154,11 +153,11 @@ def days(*, request: Request, plot: str | None) -> None:
 @reports(*PROCESS_CHOICES, clip=True)
 @plot_option
 def months(*, request: Request, plot: str | None) -> None:
-    """What was used in each month of this host's clock, by the end of the processes; they add up to
-    the whole.
+    """What was used in each month of this host's clock. A process belongs to the month in which it
+    ended, so the months add up to the whole.
 
-    With --clip each process is spread over its life instead, so that a long one counts in every
-    month that it lived in.
+    With --clip the usage of each process is spread over its lifetime, so a long process counts in
+    every month in which it ran.
 
     \b
     Examples:

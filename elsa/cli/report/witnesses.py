@@ -1,4 +1,4 @@
-"""`elsa report gaps` and `audit`: what may have been missed, and who saw what."""
+"""`elsa report gaps` and `audit`: what may have been missed, and what each source reported."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 @report.command()
 @reports("host")
 def gaps(*, request: Request) -> None:
-    """LossCount losses of events and records, the newest first: from when to when, why, and how much.
+    """Known losses of events and records, the newest first: from when to when, why, and how much.
 
-    With --since or --until: those that touch that window. A loss at an unknown time, as in a file,
-    may touch any.
+    With --since or --until: the losses that touch that window. A loss at an unknown time, as in a
+    file, may touch any window.
 
     \b
     Examples:
@@ -44,11 +44,11 @@ def gaps(*, request: Request) -> None:
 @report.command()
 @reports(sort=False)
 def audit(*, request: Request) -> None:
-    """Who saw what: the kernel's process events (the connector) compared with its accounting
-    records.
+    """Compare the sources: the kernel's process events (the connector) and its accounting records.
 
-    First how many processes and records both, or only one of them, tell of; then the stretches of time in which they do not agree, the
-    newest first, with the likely cause; then what accounting lost by cutting CPU time down to ticks, where taskstats tells it better.
+    The report has three parts: how many processes and records both sources reported, or only one
+    of them; the periods in which they do not agree, the newest first, with the likely cause; and
+    the CPU time that accounting lost by cutting it to ticks, where taskstats reported it too.
     csv, tsv, parsable and --columns have the first part only; --limit is for the second.
 
     \b
