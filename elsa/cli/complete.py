@@ -1,5 +1,5 @@
-"""What the shell offers after Tab: names of jobs, tags, users and columns. Whatever goes wrong, it
-offers nothing and stays silent.
+"""Completion in the shell: names of jobs, tags, users and columns. After any error, nothing is
+offered and nothing is printed.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _PLAIN = re.compile(r"[\w.+:@%/=-]+")
 
 def jobs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Names and ids of jobs, the newest first."""
-    found = _look(ctx, "select name, id, closed_at_ns is null from job order by id desc")
-    names = dict.fromkeys(name for name, _, _ in found)
+    rows = _rows(ctx, "select name, id, closed_at_ns is null from job order by id desc")
+    names = dict.fromkeys(name for name, _, _ in rows)
     states = {
-        str(number): f"{name}, {'open' if is_open else 'closed'}" for name, number, is_open in found
+        str(number): f"{name}, {'open' if is_open else 'closed'}" for name, number, is_open in rows
     }
     wanted = [*names, *(states if incomplete[-1:].isdigit() else ())]
     return _offer(wanted, incomplete, states)
@@ -36,7 +36,7 @@ def tags(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Co
     return _offer(
         [
             f"{key}={value}"
-            for key, value in _look(ctx, "select distinct key, value from job_tag order by 1, 2")
+            for key, value in _rows(ctx, "select distinct key, value from job_tag order by 1, 2")
         ],
         incomplete,
     )
@@ -45,7 +45,7 @@ def tags(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Co
 def commands(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Command names."""
     return _offer(
-        [name for (name,) in _look(ctx, "select name from comm order by name")], incomplete
+        [name for (name,) in _rows(ctx, "select name from comm order by name")], incomplete
     )
 
 
@@ -57,7 +57,7 @@ def users(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[C
 
 
 def states(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """States, sacct's words among them."""
+    """States, including those of sacct."""
     of_jobs = ctx.command.name == "jobs"
     return _offer(
         ["open", "closed"] * of_jobs
@@ -94,17 +94,17 @@ BY_KIND: dict[str, Callable[..., list[CompletionItem]]] = {
 def _offer(
     names: list[str], incomplete: str, helps: dict[str, str] | None = None
 ) -> list[CompletionItem]:
-    """Those that begin as the last item of the comma list does, with what stands before it."""
+    """The names that complete the last item of a comma list, after the items before it."""
     start = max(incomplete.rfind(mark) for mark in ",+") + 1
     if incomplete[start:].startswith("-"):
         start += 1
-    before, begun = incomplete[:start], incomplete[start:]
-    fitting = [name for name in names if name.startswith(begun) and _PLAIN.fullmatch(name)]
+    before, prefix = incomplete[:start], incomplete[start:]
+    fitting = [name for name in names if name.startswith(prefix) and _PLAIN.fullmatch(name)]
     return [CompletionItem(before + name, help=(helps or {}).get(name)) for name in fitting[:MOST]]
 
 
-def _look(ctx: click.Context, query: str) -> list[Any]:
-    """Rows of the warehouse that the command would use."""
+def _rows(ctx: click.Context, query: str) -> list[Any]:
+    """The rows of a query in the warehouse that the command would use; none after an error."""
     with suppress(Exception):
         from elsa import config
         from elsa.store import database

@@ -87,7 +87,7 @@ def define(
 
     \b
     Examples:
-      elsa job define nightly --root 4711@02:00     that process and its descendants
+      elsa job define nightly --root 4711@02:00   that process and its descendants
       elsa job define login --session 3120 --tag who=ann            a whole login
       elsa job define compilers --command 'cc1*' --command ld --since yesterday
       elsa job define hogs --where 'cpu_s > 60 and uid >= 1000' --dry-run

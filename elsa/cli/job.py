@@ -1,5 +1,5 @@
-"""`elsa job`: create jobs, put processes into them, run commands in them. Each command is one
-request to jobd.
+"""`elsa job`: create jobs, add processes to them, run commands in them. Each command is one request
+to jobd.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import json
 import textwrap
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ from elsa import config
 from elsa.cli import options
 from elsa.cli.define import define
 from elsa.cli.job_rules import rules
-from elsa.cli.main import CONTEXT, Group
+from elsa.cli.main import CONTEXT, Group, local_time
 from elsa.control import protocol
 from elsa.control.client import Client
 from elsa.errors import ElsaError, UsageError
@@ -31,17 +30,17 @@ if TYPE_CHECKING:
     from elsa.run.live_usage import Running
 
 JsonObject = Mapping[str, Any]
-# Words of `top` are folded at this width in a pipe, where no terminal says its own.
+# The width at which notes of `top` are wrapped in a pipe, where there is no terminal.
 LONGEST_LINE = 1000
-# How long `run` waits for what its command used to be stored; a warehouse that is locked is not
-# waited for.
+# How long `run` waits until jobd has stored the usage of the command. It is short, since the
+# warehouse may be locked.
 STORING_TIMEOUT_S = 2.0
 # Commands that change a job, which nobody can do to an automatic job.
 _MANUAL_ONLY = ("add", "remove", "close")
 
 
 def _ref(_ctx: click.Context, _param: click.Parameter, value: str) -> protocol.JobRef:
-    """Digits are an id, since no name may be a number."""
+    """An id, if the text is digits: no name may be a number. Else a name."""
     return int(value) if value.isdecimal() and len(value) < 20 else value
 
 
@@ -52,7 +51,7 @@ def _ref_or_all(
 
 
 def _complete(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """The open jobs, for the shell; nothing where jobd does not answer at once."""
+    """The open jobs, for completion in the shell; none if jobd does not answer at once."""
     try:
         jobs = Client(
             config.load({"socket": ctx.params.get("socket")}).socket, timeout_s=0.5
@@ -84,18 +83,18 @@ _format = click.option(
 
 @click.group(cls=Group, context_settings=CONTEXT)
 def job() -> None:
-    """Create jobs, put processes into them, run commands in them.
+    """Create jobs, add processes to them, run commands in them.
 
-    A job is a set of processes; what a member forks is a member too. JOB is a job's id, or its name
-    where only one open job bears it.
+    A job is a set of processes; what a member forks is a member too. JOB is the id of a job, or its
+    name if only one open job has it.
 
     \b
     Examples:
-      elsa job run --name build -- make -j8       run a command as a job of its own
-      elsa job create night --tag host=web1       create an empty job; prints its id
-      elsa job add night $(pidof cron) --tree     put processes and their descendants into it
-      elsa job show night                         who is in it now
-      elsa job define late --root 4711@02:00      a job of what that process did then, with all that it started
+      elsa job run --name build -- make -j8    run a command as a job of its own
+      elsa job create night --tag host=web1    create an empty job; prints its id
+      elsa job add night $(pidof cron) --tree  add processes and their descendants
+      elsa job show night                      its members and what they use
+      elsa job define late --root 4711@02:00   make a job afterwards
     """
 
 
@@ -125,13 +124,13 @@ def create(name: str, tags: dict[str, str], socket: Path | None) -> None:
     "--tree",
     is_flag=True,
     help=(
-        "Their living descendants too, as far as they are yours to manage; else only what they fork"
+        "Also their living descendants that you may manage; without --tree, only what they fork"
         " from now on."
     ),
 )
 @options.socket
 def add(ref: protocol.JobRef, pids: Sequence[int], tree: bool, socket: Path | None) -> None:
-    """Put running processes into a job. A process may be in several jobs at once.
+    """Add running processes to a job. A process may be in several jobs at once.
 
     \b
     Examples:
@@ -148,7 +147,7 @@ def add(ref: protocol.JobRef, pids: Sequence[int], tree: bool, socket: Path | No
 @_pids
 @options.socket
 def remove(ref: protocol.JobRef, pids: Sequence[int], socket: Path | None) -> None:
-    """Take processes out of a job. What they used and started while in it stays in it.
+    """Remove processes from a job. What they used and started while they were in it stays in it.
 
     \b
     Example:
@@ -162,7 +161,7 @@ def remove(ref: protocol.JobRef, pids: Sequence[int], socket: Path | None) -> No
 @_job
 @options.socket
 def close(ref: protocol.JobRef, socket: Path | None) -> None:
-    """End a job: what still runs leaves it, and it takes no more processes. Its accounting is kept.
+    """Close a job: its running processes leave it, and none can be added. Its accounting is kept.
 
     \b
     Example:
@@ -190,7 +189,7 @@ def list_(every: bool, kinds: tuple[str, ...], form: str, socket: Path | None) -
     nothing = (
         f"no jobs{which} yet; create one with: elsa job create NAME"
         if every
-        else f"no open jobs{which}; --all shows the closed ones too"
+        else f"no open jobs{which}; --all shows closed jobs too"
     )
     _show(form, reply, _jobs_table, reply["jobs"], nothing)
 
@@ -207,10 +206,10 @@ def list_(every: bool, kinds: tuple[str, ...], form: str, socket: Path | None) -
 @_format
 @options.socket
 def show(ref: protocol.JobRef, limit: int, form: str, socket: Path | None) -> None:
-    """Show a job, its living members and what they use, and what the finished ones used.
+    """Show a job, its living members and what they use, and what finished members used.
 
-    Running processes are read from /proc by this command, finished ones from the warehouse, as far
-    as this user may look there.
+    This command reads running processes from /proc, and finished processes from the warehouse, if
+    you may read them.
 
     \b
     Examples:
@@ -259,18 +258,18 @@ def show(ref: protocol.JobRef, limit: int, form: str, socket: Path | None) -> No
     default=2.0,
     show_default=True,
     metavar="SECONDS",
-    help="How often to look again.",
+    help="How often to refresh.",
 )
 @options.kinds
 @options.socket
 def top(
     ref: protocol.JobRef | None, every: float, kinds: tuple[str, ...], socket: Path | None
 ) -> None:
-    """Watch what a job uses now, or all open jobs: costliest first, until q or Ctrl-C. In a pipe,
+    """Watch what a job uses now, or all open jobs: most CPU first, until q or Ctrl-C. In a pipe,
     print once.
 
-    `cpus` is how many CPUs it kept busy since the last look. What does not fit on the terminal is
-    named.
+    `cpus` is how many CPUs were busy with it since the last refresh. A note names the columns that
+    do not fit on the terminal.
 
     \b
     Examples:
@@ -320,7 +319,7 @@ def top(
     def all_jobs(width: int | None) -> Sequence[str]:
         jobs = []
         for job in client.request("list", **_of_kinds(kinds))["jobs"]:
-            with contextlib.suppress(UsageError):  # it has ended meanwhile
+            with contextlib.suppress(UsageError):  # the job has ended meanwhile
                 jobs.append(read_job(client, procfs, job["id"], protocol.MAX_MEMBERS))
         cpu_s = {now.job["id"]: (now.together or now.running).cpu_s or 0.0 for now in jobs}
         rate = rates.next(cpu_s, time.monotonic())
@@ -365,8 +364,8 @@ def of(pid: int, form: str, socket: Path | None) -> None:
 @_format
 @options.socket
 def status(form: str, socket: Path | None) -> None:
-    """Show how jobd is: events seen and lost, what waits to be written (to root and the elsa
-    group), since when.
+    """Show the state of jobd: since when it runs, received and lost events, and (to root and the
+    elsa group) rows that wait to be written.
 
     \b
     Examples:
@@ -392,9 +391,10 @@ def run(
 ) -> None:
     """Run COMMAND in a job of its own, which closes when its last process has ended.
 
-    The command is in the job before it begins, so nothing that it starts can be missed. Signals are passed on to it, and its exit status
-    is passed back: 127 if it was not found, 126 if it could not be executed. If jobd does not answer, it is not run.
-    The job's id is printed on stderr.
+    The command is in the job before it starts, so nothing that it starts can be missed. Signals are
+    passed on to the command, and its exit status is passed back: 127 if it was not found, 126 if it
+    could not be executed. If jobd does not answer, the command is not run. The id of the job is
+    printed to stderr.
 
     \b
     Examples:
@@ -414,16 +414,17 @@ def run(
             socket, "create", name=title, tags=tags, pids=[pid], launched=pid, closes_itself=True
         )
         made.append(reply["job"]["id"])
-        with contextlib.suppress(OSError):  # a closed stderr is no reason not to run
+        with contextlib.suppress(OSError):  # run the command also if stderr is closed
             click.echo(_title(reply["job"]), err=True)
 
     with command_group() as group:
         status = launch(command, register)
         client = Client(config.load({"socket": socket}).socket, STORING_TIMEOUT_S)
-        with contextlib.suppress(ElsaError):  # nobody knows it better than who waited for it
+        with contextlib.suppress(ElsaError):
+            # Only here the wait status is certain: exits of threads may hide it from jobd.
             client.request("ended", job=made[0], status=status)
-        # So that a report right after this has all of it, and jobd has read the control group; not
-        # as long as the warehouse is locked.
+        # So that a report right after this is complete, and jobd has read the control group; unless
+        # the warehouse is locked.
         with contextlib.suppress(ElsaError):
             client.request("sync")
     end_like(status)
@@ -454,7 +455,7 @@ def _ask(socket: Path | None, op: str, **fields: object) -> dict[str, Any]:
 def _show(
     form: str, reply: JsonObject, table: Callable[[Any], str], rows: Sequence[Any], nothing: str
 ) -> None:
-    """The whole reply as JSON, or its rows as a table, or in words that there are none."""
+    """Print the whole reply as JSON, or its rows as a table, or `nothing` if there are none."""
     if form == "json":
         click.echo(json.dumps(reply, indent=2))
     elif rows:
@@ -480,7 +481,7 @@ def _jobs_table(jobs: Iterable[JsonObject]) -> str:
     return _table(("id", "name", "kind", "owner", "created", "closed", "alive", "tags"), rows)
 
 
-# Columns that stand to the right.
+# Columns that are aligned to the right.
 _NUMBERS = {
     *(
         "id",
@@ -502,7 +503,7 @@ _MEMBER = ("pid", "ppid", "command", "user", "member since")
 
 
 def _member(member: JsonObject) -> tuple[object, ...]:
-    """Cells under _MEMBER."""
+    """The cells of the columns _MEMBER."""
     since = "birth" if member.get("from_birth") else _time(member.get("since_at_ns"))
     return member["pid"], member.get("ppid"), member.get("comm"), _user(member.get("uid")), since
 
@@ -544,13 +545,7 @@ def _processes(pids: Sequence[int]) -> str:
 
 
 def _time(at_ns: int | None) -> str:
-    return (
-        ""
-        if not at_ns
-        else datetime.fromtimestamp(at_ns // 1_000_000_000)
-        .astimezone()
-        .strftime("%Y-%m-%d %H:%M:%S")
-    )
+    return local_time(at_ns) if at_ns else ""
 
 
 def _user(uid: int | None) -> str:
@@ -558,7 +553,7 @@ def _user(uid: int | None) -> str:
 
 
 def _clean(text: str) -> str:
-    """A process may call itself anything; what would steer the terminal is shown as a question
-    mark.
+    """A text without control characters, which a process name may have: they become question
+    marks.
     """
     return "".join(c if c.isprintable() else "?" for c in text)

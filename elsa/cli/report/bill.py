@@ -1,4 +1,4 @@
-"""`elsa report bill`: what was used, by the tariff."""
+"""`elsa report bill`: what usage cost by the tariff."""
 
 from __future__ import annotations
 
@@ -24,30 +24,31 @@ if TYPE_CHECKING:
     default="user",
     show_default=True,
     metavar="user|group|job|tag[:KEY]",
-    help="For whom there is a line each.",
+    help="One line per user, group, job or tag.",
 )
 @click.option(
     "--month",
     metavar="YYYY-MM",
-    help="What ended in this month, by the clock of the tariff's zone.",
+    help="What ended in this month, in the time zone of the tariff.",
 )
 @click.option(
     "--as-of",
     metavar="TIME",
-    help="By the tariffs as they were then: what this bill said at that time.",
+    help="By the tariffs as they were then: what the bill was at that time.",
 )
 @reports(*PROCESS_CHOICES)
 def bill(*, request: Request, by: str, month: str | None, as_of: str | None) -> None:
-    """What it costs, by the tariff that was valid when each process ended; tariffs are kept by elsa
-    db tariff.
+    """What processes cost, by the tariff that was valid when each of them ended. Tariffs are
+    managed with elsa db tariff.
 
-    A line is rounded once, and the total is the sum of the lines. Where processes are in several jobs, the total has each of them once,
-    and says what the lines add up to. What is not known is not charged, and counted.
+    Each line is rounded once, and the total is the sum of the lines. If processes are in several
+    jobs, the total counts each process once, and a note gives the sum of the lines. Usage that is
+    not known is not charged, but counted.
 
     \b
     Examples:
       elsa report bill --month 2026-11
-      elsa report bill --by tag:customer --month 2026-11 --format csv > november.csv
+      elsa report bill --by tag:customer --month 2026-11 --format csv > bill.csv
       elsa report bill --by job --user anna --since yesterday
       elsa report bill --by job --kind service --month 2026-11
     """
@@ -58,11 +59,9 @@ def bill(*, request: Request, by: str, month: str | None, as_of: str | None) -> 
     as_of_ns = _moment(as_of)
 
     def chosen(connection: sqlite3.Connection, selection: Selection) -> Selection:
-        return (
-            selection
-            if month is None
-            else replace(selection, window=made.month(connection, month, as_of_ns))
-        )
+        if month is None:
+            return selection
+        return replace(selection, window=made.month(connection, month, as_of_ns))
 
     request.show(
         lambda connection, selection: [made.query(by, chosen(connection, selection))],

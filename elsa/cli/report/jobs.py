@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from elsa.report.query.selection import Selection
 
-# Live usage is asked of jobd: not for long, and not of more members than a report is worth.
+# How long to wait for jobd for the live usage of a job, and for how many members to ask.
 LIVE_TIMEOUT_S = 3.0
 MOST_LIVE = 1000
 
@@ -38,7 +38,7 @@ def jobs(*, request: Request) -> None:
       elsa report jobs --kind manual --limit 10
       elsa report jobs --kind service,cron --since today --sort -cpu_s
       elsa report jobs --state failed --user anna
-      elsa report jobs --job 'night*' --sort -cpu_s --columns name,started_at,cpu_s,rss_kib,tags%30
+      elsa report jobs --job 'night*' --sort -cpu_s --columns name,cpu_s,tags%30
       elsa report jobs --since today --format json
     """
     from elsa.report import jobs as made
@@ -54,11 +54,11 @@ def jobs(*, request: Request) -> None:
 @click.option("--summary", type=click.Choice(["ja"]), help="Totals only: those of CSA's ja.")
 @reports(clip=True)
 def job(*, job: str, summary: str | None, request: Request) -> None:
-    """One job, by its id or name: what it cost in all and by command (csv, tsv, parsable and
-    --columns: in all only).
+    """What a job cost in total and by command (csv, tsv, parsable and --columns: total only).
 
-    Of several jobs with one name the latest is meant. With --since or --until: what those of its processes cost that ended then.
-    With --summary ja: span, CPU time, memory integrals and peaks, transfers, delays and billing units.
+    JOB is an id or a name. Of several jobs with one name, the latest is meant. With --since or
+    --until: what its processes cost that ended in that window. With --summary ja: span, CPU time,
+    memory integrals and peaks, transfers, delays and billing units.
 
     \b
     Examples:
@@ -141,15 +141,16 @@ def kinds(*, request: Request) -> None:
 @report.command()
 @click.argument("jobs", nargs=-1, required=True, metavar="JOB...", shell_complete=complete.jobs)
 @click.option(
-    "--runs", type=click.IntRange(min=1), metavar="N", help="Of each name only the last N runs."
+    "--runs", type=click.IntRange(min=1), metavar="N", help="Only the last N runs of each name."
 )
 @reports(window=False, sort=False)
 def compare(*, jobs: tuple[str, ...], runs: int | None, request: Request) -> None:
     """Compare jobs: wall and CPU time, peak memory, I/O, what got worse, and through which
     commands.
 
-    Each JOB is an id, or a name or glob for all runs that bear it; the first is what the others are compared with. With a single name its
-    last run is compared with those before it. Of several runs there are the median and the 95th percentile.
+    Each JOB is an id, or a name or glob for all runs with that name. All others are compared with
+    the first. With a single name, its last run is compared with the earlier runs. Several runs
+    are shown as median and 95th percentile.
 
     \b
     Examples:
@@ -188,7 +189,7 @@ def _totals(
 def _job(
     connection: sqlite3.Connection, selection: Selection, request: Request, out: TextIO
 ) -> tuple[list[str], bool]:
-    """Write a job; returns what must be said, and whether what it uses so far should be shown too."""
+    """Write a job. Returns the notes, and whether its live usage should be shown too."""
     from elsa.report import jobs as made
     from elsa.report import usage
 
@@ -206,7 +207,7 @@ def _job(
 
 
 def _show_live(path: Path, job_id: int) -> None:
-    """What the members that still run use so far, told apart from the finished; nothing where jobd
+    """Show what the running members used so far and what the finished members used; nothing if jobd
     does not answer.
     """
     from tabulate import tabulate
@@ -220,20 +221,14 @@ def _show_live(path: Path, job_id: int) -> None:
     client = Client(config.load().socket, LIVE_TIMEOUT_S)
     try:
         if not same_file(path, client.warehouse()):
-            return  # that jobd keeps another warehouse, with other jobs under these ids
+            return  # jobd has another warehouse, in which other jobs have these ids
         now = read_job(client, Procfs(), job_id, MOST_LIVE)
     except ElsaError as error:
         say([f"what the running processes use so far is unknown: {error}"])
         return
     align = ("left", *["right"] * (len(show.SUMMARY) - 1))
-    click.echo(
-        "\n"
-        + tabulate(
-            show.summary(now),
-            show.SUMMARY,
-            tablefmt="simple",
-            colalign=align,
-            disable_numparse=True,
-        )
+    table = tabulate(
+        show.summary(now), show.SUMMARY, tablefmt="simple", colalign=align, disable_numparse=True
     )
+    click.echo(f"\n{table}")
     say(show.notes(now))

@@ -38,7 +38,7 @@ def processes(*, request: Request, everything: bool) -> None:
       elsa report processes --limit 20
       elsa report processes --job build --format csv
       elsa report processes --since 09:30 --until 10:00 --exit nonzero
-      elsa report processes --job build --columns +cmdline --sort -cpu_s --limit 10
+      elsa report processes --job build --columns +cmdline --sort -cpu_s
     """
     _show(request, "processes", everything=everything)
 

@@ -1,5 +1,5 @@
-"""What every report understands: which processes are meant, how it is written, what it asks; and
-how it comes to stdout.
+"""The options that all reports share: which processes are selected, and how the report is written;
+and its way to stdout.
 """
 
 from __future__ import annotations
@@ -63,12 +63,12 @@ _SELECTING: dict[str, tuple[str, str]] = {
         ),
     ),
     "tty": ("TTY", "Only this terminal: pts/3, tty1, none."),
-    "pid": ("PID", "Only this process id, whoever had it."),
-    "exit": ("EXIT", "Only what ended so: 0, 3, nonzero, signal, SIGKILL, core."),
+    "pid": ("PID", "Only processes with this pid."),
+    "exit": ("EXIT", "Only processes with this exit: 0, 3, nonzero, signal, SIGKILL, core."),
     "state": ("STATE", "Only what is running, ended, completed (exit 0) or failed."),
     "tag": (
         "TAG",
-        "Only processes of jobs with this tag: KEY or KEY=VALUE. Several must all be there.",
+        "Only processes of jobs with this tag: KEY or KEY=VALUE. Repeated: with all of these tags.",
     ),
     "kind": (
         "KIND",
@@ -82,21 +82,21 @@ _OF_JOBS: dict[str, tuple[str, str]] = {
     "user": ("USER", "Only jobs of this owner, by name or uid; uid:N is never a name."),
     "exit": (
         "EXIT",
-        "Only jobs whose launched command ended so: 0, 3, nonzero, signal, SIGKILL, core.",
+        "Only jobs whose launched command had this exit: 0, 3, nonzero, signal, SIGKILL, core.",
     ),
     "state": (
         "STATE",
         "Only jobs that are open, closed, running, completed (closed, exit 0) or failed.",
     ),
-    "tag": ("TAG", "Only jobs with this tag: KEY or KEY=VALUE. Several must all be there."),
+    "tag": ("TAG", "Only jobs with this tag: KEY or KEY=VALUE. Repeated: with all of these tags."),
     "kind": (
         "KIND",
         "Only jobs of this kind: manual, automatic, or a kind of these, such as service.",
     ),
 }
 MOST_ROWS = 2**62
-"""More than there are; more than SQLite can count is the same."""
-# A comma may be part of these.
+"""More rows than any report has; SQLite cannot count more than 2**63 - 1."""
+# Values of these options are not split at commas.
 _WHOLE = ("tag",)
 
 
@@ -132,7 +132,7 @@ class Request:
         return any(text.lower() in ("running", "r") for text in self.asked.get("state", ()))
 
     def selection(self, connection: sqlite3.Connection) -> Selection:
-        """Which processes, or jobs, are meant."""
+        """The processes or jobs that the options select."""
         from datetime import datetime
 
         from elsa.report.query.selection import resolve, resolve_jobs
@@ -143,12 +143,9 @@ class Request:
         return replace(selection, ids=self.explain)
 
     def choosing(self, **more: tuple[str, ...]) -> Request:
-        """The same with further choices."""
-        return replace(
-            self,
-            asked=self.asked
-            | {kind: self.asked.get(kind, ()) + values for kind, values in more.items()},
-        )
+        """The same request with further choices."""
+        chosen = {kind: self.asked.get(kind, ()) + values for kind, values in more.items()}
+        return replace(self, asked=self.asked | chosen)
 
     def show(
         self,
@@ -156,9 +153,7 @@ class Request:
         make: Callable[[sqlite3.Connection, Selection], Report],
         draw: Callable[[sqlite3.Connection, Report], str] | None = None,
     ) -> None:
-        """Print a report, or a drawing of it, its words after its rows; or what it asks the
-        warehouse.
-        """
+        """Print a report, or a drawing of it, and then its notes; with --explain, its SQL."""
         from elsa.report.collector_status import late
         from elsa.report.render import writer
 
@@ -184,27 +179,24 @@ class Request:
 
     @contextmanager
     def printing(self) -> Iterator[tuple[sqlite3.Connection, TextIO]]:
-        """The warehouse and where to write: stdout, or for long text on a terminal a pager, which
-        comes when the warehouse is let go.
+        """The warehouse and where to write: stdout, or a pager for long text on a terminal. The
+        pager starts when the warehouse is closed.
         """
-        sheet = (
-            io.StringIO()
-            if self.pager and self.output.width is not None and self.output.form == "table"
-            else None
+        on_terminal = self.output.width is not None
+        paged = (
+            io.StringIO() if self.pager and on_terminal and self.output.form == "table" else None
         )
         with self.warehouse() as connection:
             try:
-                yield connection, sheet or sys.stdout
+                yield connection, paged or sys.stdout
             except ColumnsHelp as text:
                 click.echo(str(text))
-        if sheet is not None:
-            page(sheet.getvalue())
+        if paged is not None:
+            page(paged.getvalue())
 
 
 def page(text: str) -> None:
-    """Show a text on a terminal, as git does: through $PAGER or less if it is longer than the
-    screen.
-    """
+    """Show a text on a terminal as git does: with $PAGER or less if it is longer than the screen."""
     if text.count("\n") < shutil.get_terminal_size().lines:
         click.echo(text, nl=False)
         return
@@ -218,17 +210,17 @@ def everything_option(function: Function) -> Function:
         "--all",
         "everything",
         is_flag=True,
-        help="Also that of which nothing is known yet, since it still runs.",
+        help="Also what still runs, of which usage is not known yet.",
     )(function)
 
 
 def blocks() -> bool:
-    """Whether whoever reads stdout can see more than ASCII."""
+    """Whether stdout takes UTF-8."""
     return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
 
 
 def say(words: list[str]) -> None:
-    """What must be said beside a report."""
+    """Print the notes of a report to stderr."""
     for line in words:
         print_stderr(f"elsa-report: {line}")
 
@@ -236,7 +228,9 @@ def say(words: list[str]) -> None:
 def reports(
     *kinds: str, of_jobs: bool = False, window: bool = True, clip: bool = False, sort: bool = True
 ) -> Callable[[Function], Function]:
-    """Give a command the options of the two languages; it gets them as one `request`."""
+    """Give a command the options that select and those for the output; the command gets them as one
+    `request`.
+    """
 
     def decorate(function: Function) -> Function:
         @functools.wraps(function)
@@ -255,11 +249,11 @@ def reports(
 def selecting(
     kinds: tuple[str, ...], *, of_jobs: bool = False, window: bool = True, clip: bool = False
 ) -> Iterator[Callable[[Any], Any]]:
-    """The options that choose, for these kinds."""
+    """The options that select, of these kinds."""
     texts = _OF_JOBS if of_jobs else _SELECTING
     for kind in kinds:
         name, text = texts[kind]
-        # A command name is bytes of any kind.
+        # A command name may be any bytes.
         type_ = click.UNPROCESSED if kind == "command" else None
         yield click.option(
             f"--{kind}",
@@ -274,8 +268,8 @@ def selecting(
         yield click.option("--until", metavar="TIME", help="Only what ended before then.")
     if clip:
         text = (
-            "Count what lived in the window, for its part in it (an estimate), rather than what"
-            " ended in it."
+            "Count processes that ran in the window, for their part in it (an estimate), instead of"
+            " those that ended in it."
         )
         yield click.option("--clip", is_flag=True, help=text)
 
@@ -287,14 +281,14 @@ def _writing(*, sort: bool) -> Iterator[Callable[[Any], Any]]:
         type=click.Choice(FORMATS),
         default="table",
         show_default=True,
-        help="How to print it.",
+        help="Output format.",
     )
     text = (
-        "Which columns, with widths if you like: name,tags%20. +NAME adds to the usual ones; `help`"
-        " lists them all."
+        "Which columns, with an optional width: name,tags%20. +NAME adds to the default columns;"
+        " `help` lists all."
     )
     yield click.option("--columns", metavar="LIST", help=text, shell_complete=complete.columns)
-    text = "Order by these columns; - before a name: the largest first."
+    text = "Sort by these columns; with - before a name, the largest first."
     if sort:
         yield click.option(
             "--sort", metavar="KEY[,-KEY]", help=text, shell_complete=complete.columns
@@ -302,25 +296,25 @@ def _writing(*, sort: bool) -> Iterator[Callable[[Any], Any]]:
     yield click.option(
         "--limit", type=click.IntRange(min=1), metavar="N", help="Show at most N rows."
     )
-    text = "Sizes in these units; raw: every value as programs get it."
+    text = "Units of sizes; raw: every value as in csv."
     yield click.option(
         "--units", type=click.Choice(UNITS), default="auto", show_default=True, help=text
     )
     text = (
-        "csv: text as it is; without this a quote (') makes text of what a spreadsheet would take"
-        " for a formula."
+        "csv: leave text unchanged; without --raw, text that a spreadsheet would take for a formula"
+        " is written with a quote (') before it."
     )
     yield click.option("--raw", is_flag=True, help=text)
     yield click.option("--no-header", is_flag=True, help="Leave the headings out.")
-    yield click.option("--no-pager", is_flag=True, help="Never show it through a pager.")
-    yield click.option("--explain", is_flag=True, help="Print the SQL that it would run, and stop.")
+    yield click.option("--no-pager", is_flag=True, help="Do not use a pager.")
+    yield click.option("--explain", is_flag=True, help="Print the SQL instead of running it.")
     yield options.db
 
 
 def _request(
     given: dict[str, Any], kinds: tuple[str, ...], *, of_jobs: bool, window: bool
 ) -> Request:
-    """Take what was given for the languages out of a command's arguments."""
+    """Take the shared options out of the arguments of a command."""
     asked: dict[str, tuple[str, ...]] = {kind: values(kind, given.pop(kind)) for kind in kinds}
     if window:
         for name in ("since", "until"):
@@ -350,21 +344,22 @@ def _request(
 
 
 def values(kind: str, given: tuple[str, ...]) -> tuple[str, ...]:
-    r"""What was given for one kind: several times, or several values with commas; `\,` is a comma
-    in a value, `\ ` a blank at its end.
+    r"""The values of an option, which may be repeated, and have several values with commas. `\,` is
+    a comma in a value, and `\ ` a blank at its end.
     """
     if kind in _WHOLE:
         return given
-    # No argument has a NUL in it. Two backslashes are one in a stored name, and hide no comma.
-    held = (
-        re.sub(r"\\\\|\\([, ])", lambda found: _HELD.get(found[1], found[0]), text)
+    # Two backslashes are one in a stored name, and do not escape a comma.
+    hidden = (
+        re.sub(r"\\\\|\\([, ])", lambda match: _HIDDEN.get(match[1], match[0]), text)
         for text in given
     )
-    parts = (part.strip() for text in held for part in text.split(","))
+    parts = (part.strip() for text in hidden for part in text.split(","))
     return tuple(
-        functools.reduce(lambda part, pair: part.replace(pair[1], pair[0]), _HELD.items(), part)
+        functools.reduce(lambda part, pair: part.replace(pair[1], pair[0]), _HIDDEN.items(), part)
         for part in parts
     )
 
 
-_HELD = {",": "\0c", " ": "\0b"}
+# Escaped characters while a value is split; no argument has a NUL in it.
+_HIDDEN = {",": "\0c", " ": "\0b"}

@@ -1,4 +1,4 @@
-"""`elsa report tree` and `flame`: who started whom, and what each branch cost."""
+"""`elsa report tree` and `flame`: the process tree, and what each branch cost."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from elsa.report.folded import Frame
     from elsa.report.query.selection import Selection
 
-# As in elsa.report.folded, which is not imported for the sake of --help.
+# As in elsa.report.folded, which is not imported, so that --help is fast.
 WEIGHTS = ("cpu", "io", "wall")
 
 
@@ -28,7 +28,7 @@ WEIGHTS = ("cpu", "io", "wall")
 @click.option(
     "--no-fold",
     is_flag=True,
-    help="A line for every process, instead of one for siblings that are alike.",
+    help="One line per process, also for siblings that are alike.",
 )
 @click.option(
     "--collapsed",
@@ -36,17 +36,19 @@ WEIGHTS = ("cpu", "io", "wall")
     is_flag=False,
     flag_value="cpu",
     help=(
-        "Write folded stacks for flame graph tools instead: CPU time and wall time in us, I/O in"
-        " bytes."
+        "Write folded stacks for flame graph tools: CPU time and wall time in us, I/O in bytes."
+        "  [default: cpu]"
     ),
 )
 @reports(window=False, sort=False)
 def tree(*, target: str, no_fold: bool, collapsed: str | None, request: Request) -> None:
-    """The process tree of a job, or of a process and its descendants: own cost, and that of the
-    whole branch.
+    """The process tree of a job, or of a process and its descendants: what each process cost, and
+    each whole branch.
 
-    A number is a job's id, or a pid where there is no such job; pid:4711 is always a pid. Of several jobs with one name the latest is meant. The dearest branches come first; siblings of one
-    command that look alike share a line, as in "sh x 120". A process whose parent is not in the job stands at the left.
+    A number is the id of a job, or a pid if there is no such job; pid:4711 is always a pid. Of
+    several jobs with one name, the latest is meant. Most CPU first. Siblings with the same command
+    that look alike share a line, as in "sh x 120". A process whose parent is not in the job has no
+    indentation.
 
     \b
     Examples:
@@ -71,11 +73,11 @@ def tree(*, target: str, no_fold: bool, collapsed: str | None, request: Request)
         else:
             from elsa.report.render import writer
 
-            found = made.tree(
+            result = made.tree(
                 connection, selection, request.output, folding=not no_fold, blocks=blocks()
             )
-            count = writer.write(found, request.output, out)
-            words += found.words if count else [found.nothing(), *found.words]
+            count = writer.write(result, request.output, out)
+            words += result.words if count else [result.nothing(), *result.words]
     say(words)
 
 
@@ -95,13 +97,13 @@ def tree(*, target: str, no_fold: bool, collapsed: str | None, request: Request)
     type=click.Choice(WEIGHTS),
     default="cpu",
     show_default=True,
-    help="What makes a bar wide.",
+    help="What the width of a bar shows.",
 )
 @click.option("--title", help="The heading.  [default: the job's name]")
 @options.db
 def flame(*, target: str, path: Path, weight: str, title: str | None, db: Path | None) -> None:
-    """Draw the process tree of a job as a flame graph: commands upon those that started them, as
-    wide as what they cost.
+    """Draw the process tree of a job as a flame graph: each command is above the command that
+    started it, and as wide as its cost.
 
     \b
     Examples:
@@ -118,22 +120,13 @@ def flame(*, target: str, path: Path, weight: str, title: str | None, db: Path |
         selection, words = trees.target(connection, target)
         top, more = _frames(connection, selection, weight)
         heading = trees.title(connection, selection, target) if title is None else title
-    say(
-        [
-            *words,
-            *more,
-            *(
-                []
-                if top.total
-                else [f"nothing is known of the {weight} of {target}: the picture is empty"]
-            ),
-        ]
-    )
+    if not top.total:
+        more.append(f"nothing is known of the {weight} of {target}: the picture is empty")
+    say([*words, *more])
     lines = (f"{line}\n" for line in made.draw(top, heading, weight))
     if path == Path("-"):
-        sys.stdout.buffer.write(
-            "".join(lines).encode()
-        )  # as its first line says, whatever the locale
+        # UTF-8 in every locale, as the first line of the SVG says.
+        sys.stdout.buffer.write("".join(lines).encode())
         return
     try:
         with path.open("w", encoding="utf-8") as file:
@@ -145,7 +138,7 @@ def flame(*, target: str, path: Path, weight: str, title: str | None, db: Path |
 def _frames(
     connection: sqlite3.Connection, selection: Selection, weight: str
 ) -> tuple[Frame, list[str]]:
-    """The frames of a selection, and what must be said of them."""
+    """The frames of a selection, and notes on them."""
     from elsa.report import completeness, folded, tree
 
     words = completeness.pruned(connection, selection) + (
