@@ -171,12 +171,12 @@ def close(ref: protocol.JobRef, socket: Path | None) -> None:
 
 
 @job.command("list")
-@click.option("--all", "every", is_flag=True, help="The closed jobs too: the newest 1000.")
+@click.option("--all", "every", is_flag=True, help="Also closed jobs: the newest 1000.")
 @options.kinds
 @_format
 @options.socket
 def list_(every: bool, kinds: tuple[str, ...], form: str, socket: Path | None) -> None:
-    """List the open jobs, of all kinds: those made by hand, and automatic ones.
+    """List the open jobs, manual and automatic.
 
     \b
     Examples:

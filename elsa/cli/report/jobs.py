@@ -27,7 +27,7 @@ MOST_LIVE = 1000
 @report.command()
 @reports("host", "job", "user", "exit", "state", "tag", "kind", of_jobs=True, clip=True)
 def jobs(*, request: Request) -> None:
-    """Every job with what it cost, the newest first: those made by hand, and automatic jobs.
+    """Every job with what it cost, the newest first: manual and automatic jobs.
 
     With --since or --until: the jobs of which processes ended in that window, with what those
     processes used.
@@ -95,8 +95,8 @@ def runs(*, request: Request) -> None:
     """The last run by name of services, sessions, cron jobs, containers and all other automatic
     jobs, most CPU first, and how many runs there were.
 
-    With --since or --until: of the runs that were there in that window. The figures are those of
-    the whole last run. With --kind manual: of jobs made by hand.
+    With --since or --until: the last of the runs that were there in that window; its figures are
+    those of the whole run. With --kind manual: manual jobs.
 
     \b
     Examples:
@@ -104,7 +104,7 @@ def runs(*, request: Request) -> None:
       elsa report runs --kind service --since today
       elsa report runs --kind cron --sort started_at
       elsa report runs --kind session --user anna
-      elsa report runs --job 'cron/root/*' --columns name,runs,started_at,cpu_s --format csv
+      elsa report runs --job 'cron/root/*' --columns name,runs,cpu_s --format csv
     """
     from elsa.report import runs as made
 
@@ -122,8 +122,8 @@ def kinds(*, request: Request) -> None:
     """What the automatic jobs of each kind used, and what was in none: this adds up to everything
     on the host.
 
-    A process is in at most one automatic job at a time; where it changed it, what it used is
-    divided. Jobs made by hand share processes with automatic jobs, so they are not in these lines.
+    A process is in at most one automatic job at a time; if it moved to another, its usage is
+    divided. Manual jobs share processes with automatic jobs, so they are not in these lines.
 
     \b
     Examples:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
+
+from elsa.cli.main import group
 
 SAMPLE = Path(__file__).parents[2] / "data/sample.pacct"
 REPORT = (sys.executable, "-c", "from elsa.cli.main import elsa_report; elsa_report()")
@@ -53,3 +57,26 @@ def test_ctrl_c_while_the_programs_are_imported_leaves_no_traceback() -> None:
         [sys.executable, "-c", code, "--version"], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+
+
+def _helps(command: click.Command, context: click.Context) -> Iterator[tuple[str, str]]:
+    """The path of each command below this one, and its help for 80 columns."""
+    yield context.command_path, command.get_help(context)
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None
+            inner = click.Context(below, context, name, terminal_width=80)
+            yield from _helps(below, inner)
+
+
+def test_every_line_of_every_help_text_fits_80_columns() -> None:
+    helps = dict(_helps(group, click.Context(group, info_name="elsa", terminal_width=80)))
+    assert "elsa report job" in helps
+    wide = [
+        f"{path}: {line}"
+        for path, text in helps.items()
+        for line in text.splitlines()
+        if len(line) > 80
+    ]
+    assert not wide
