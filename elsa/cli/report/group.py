@@ -30,11 +30,11 @@ def report() -> None:
       --host web1, if the warehouse has several hosts
 
     Repeat an option, or give several values with commas, to match any of them. A backslash before a
-    comma makes it part of a value: --command 'a\\,b'. Names are stored with \\xNN for each byte that
-    cannot be printed, and with doubled backslashes; write them so, or as they are. The kernel keeps
-    15 bytes of a command name; a longer name matches every command that begins with these. A user
-    or group of digits is taken as a name first; uid:4711 and gid:100 are always numbers. Users and
-    groups of other hosts have numbers, not names.
+    comma makes it part of a value: --command 'a\\,b'. Names are stored with \\xNN for each byte
+    that cannot be printed, and with doubled backslashes; write them so, or as they are. The kernel
+    keeps 15 bytes of a command name; a longer name matches every command that begins with these. A
+    user or group of digits is taken as a name first; uid:4711 and gid:100 are always numbers. Users
+    and groups of other hosts have numbers, not names.
 
     \b
     TIME is one of:

@@ -1,4 +1,4 @@
-"""`elsa report jobs`, `job`, `runs`, `kinds` and `compare`: what jobs cost, and how that changed."""
+"""`elsa report jobs`, `job`, `runs`, `kinds` and `compare`: what jobs cost, and how it changed."""
 
 from __future__ import annotations
 

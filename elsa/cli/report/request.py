@@ -196,7 +196,7 @@ class Request:
 
 
 def page(text: str) -> None:
-    """Show a text on a terminal as git does: with $PAGER or less if it is longer than the screen."""
+    """Show a text on a terminal, with $PAGER or less if it is longer than the screen."""
     if text.count("\n") < shutil.get_terminal_size().lines:
         click.echo(text, nl=False)
         return

@@ -232,7 +232,9 @@ def test_an_empty_file_gives_nothing(tmp_path: Path) -> None:
 def test_names_cannot_play_with_a_terminal(pacct: Path) -> None:
     pacct.write_bytes(record("\u00e4\x1b[2J".encode()))
     assert "\u00e4\x1b[2J".encode() in run("dump-acct", str(pacct)).stdout_bytes
-    assert gnu._shown("\u00e4\x1b[2J\u009b1m\n".encode() + b"\xff") == "\u00e4?[2J?1m\n?".encode()
+    assert (
+        gnu._printable("\u00e4\x1b[2J\u009b1m\n".encode() + b"\xff") == "\u00e4?[2J?1m\n?".encode()
+    )
 
 
 def test_the_last_of_several_sorting_options_counts(tmp_path: Path) -> None:
