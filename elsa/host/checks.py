@@ -22,15 +22,23 @@ from typing import NamedTuple
 
 from elsa.config import Config
 from elsa.decode import events
+from elsa.decode.cgroup_events import Attach, Decoder, Record, Sampled
 from elsa.decode.procfs import parse_effective_capabilities
 from elsa.errors import ElsaError, RetryError
-from elsa.kernel import accounting, safe_paths, taskstats
+from elsa.kernel import accounting, own_group, safe_paths, taskstats
 from elsa.kernel.acct_paths import ACCT_FILES
+from elsa.kernel.cgroup_events import open_cgroup_events
+from elsa.kernel.cgroups import find_hierarchy
 from elsa.kernel.connector import Connector
+from elsa.kernel.perf_events import PerfEvents
 from elsa.kernel.procfs import INITIAL_NAMESPACES, Procfs
 
 # How long a canary's echo may take on a busy host; it is there within a millisecond on a quiet one.
 PATIENCE_S = 1.0
+
+# Of the rings in which the control group of a canary is received.
+CANARY_RING_BYTES = 1 << 18
+INFERRED = "automatic jobs are inferred from /proc, and lack processes that end within milliseconds"
 
 # How long a gap is news where nobody says since when.
 RECENT_NS = 24 * 3600 * 10**9
@@ -342,6 +350,65 @@ def canary_arrives(listener: taskstats.TaskstatsSocket) -> bool:
     return False
 
 
+def control_groups(place: Place) -> tuple[Level, str, str]:
+    """Do the kernel's events say in which control group a canary is? Without them automatic jobs
+    are inferred.
+    """
+    if not place.settings.auto_jobs:
+        return Level.OK, "not needed: auto_jobs is off, so there are no automatic jobs", ""
+    try:
+        hierarchy = find_hierarchy()
+        with open_cgroup_events(hierarchy, CANARY_RING_BYTES) as listener:
+            missing = _canary_in_a_group(listener, sampled=hierarchy.sampled)
+    except ElsaError as error:
+        problem, _, mend = str(error).partition("; ")
+        return Level.WARN, f"{problem}; {INFERRED}", mend or "run as root, as jobd is started"
+    if missing:
+        found = f"a canary's {' and '.join(missing)} was not received; {INFERRED}"
+        return Level.WARN, found, "run ELSA on the host itself, as root"
+    if not hierarchy.sampled:
+        found = (
+            "a canary's move into a group was received, but the controller perf_event is in a"
+            " hierarchy of version 1, so its group at its exec and end was not; memberships of"
+            " processes that are started in a group are inferred"
+        )
+        return Level.WARN, found, "boot with cgroup_no_v1=perf_event, or with cgroup2 alone"
+    return Level.OK, "a canary's move into a control group, exec and end in it were received", ""
+
+
+def _canary_in_a_group(listener: PerfEvents, *, sampled: bool) -> list[str]:
+    """What was not received of a process that is moved into a group of its own, executes a program
+    there and ends. Raises PrivilegeError or UnavailableError where it cannot be made.
+    """
+    decoder = Decoder(listener.opened, listener.names)
+    group = own_group.make()
+    try:
+        group_id = group.path.stat().st_ino
+        with subprocess.Popen(["sh", "-c", "read -r _; exec true"], stdin=subprocess.PIPE) as child:
+            # Its standard input is closed when this ends: until then it waits.
+            group.add(child.pid)
+    finally:
+        group.remove()
+    missing = ["move"] + (["exec", "end"] if sampled else [])
+    deadline = time.monotonic() + PATIENCE_S
+    while missing and time.monotonic() < deadline:
+        for record in decoder.decode(listener.drain().chunks, time.monotonic_ns()):
+            what = _seen_of(record, child.pid, group_id)
+            if what in missing:
+                missing.remove(what)
+        time.sleep(0.002)
+    return missing
+
+
+def _seen_of(record: Record, pid: int, group_id: int) -> str | None:
+    """What a record says of the canary in its group."""
+    if isinstance(record, Attach) and (record.pid, record.cgroup_id) == (pid, group_id):
+        return "move"
+    if isinstance(record, Sampled) and (record.tgid, record.cgroup_id) == (pid, group_id):
+        return "end" if record.filename is None else "exec"
+    return None
+
+
 def warehouse(place: Place) -> tuple[Level, str, str]:
     """Does the warehouse exist, has it the right version, and may we write it?"""
     from elsa.store import database, sql_files
@@ -427,8 +494,9 @@ CHECKS: dict[str, Callable[[Place], tuple[Level, str, str]]] = {
     "space": space,
     "rotation": rotation,
     "taskstats": taskstats_arrive,
+    "cgroups": control_groups,
     "warehouse": warehouse,
     "jobd": jobd,
 }
 # What ELSA can do without even when the check cannot be made.
-OPTIONAL = {"privileges", "space", "rotation", "taskstats"}
+OPTIONAL = {"privileges", "space", "rotation", "taskstats", "cgroups"}

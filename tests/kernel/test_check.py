@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -15,6 +16,9 @@ from elsa.control.client import Client
 from elsa.errors import ElsaError
 from elsa.host import checks
 from elsa.host.checks import Level, Place
+from elsa.kernel import own_group
+from elsa.kernel.cgroup_events import open_cgroup_events
+from elsa.kernel.cgroups import find_hierarchy
 from elsa.store.upgrade import upgrade
 
 pytestmark = pytest.mark.kernel
@@ -59,7 +63,11 @@ def test_a_host_that_is_set_up_passes(settings: Config) -> None:
     lines = [line for line in outcome.stdout.splitlines() if not line.startswith(" ")]
     assert [line.split()[1] for line in lines] == list(checks.CHECKS)
     # What this host has apart from what was set up may still give a warning.
-    assert {line.split()[1] for line in lines if not line.startswith("ok")} <= {"rotation", "space"}
+    assert {line.split()[1] for line in lines if not line.startswith("ok")} <= {
+        "rotation",
+        "space",
+        "cgroups",
+    }
 
 
 def test_accounting_into_a_file_that_is_not_known_is_no_accounting(
@@ -96,3 +104,20 @@ def test_a_container_is_named_as_the_reason(settings: Config) -> None:
     outcome = subprocess.run(command, capture_output=True, text=True, check=False)
     assert outcome.returncode == 69
     assert "fail  namespaces  not the host's own pid namespace (a container?)" in outcome.stdout
+
+
+def test_control_group_events_are_proved_by_a_canary(
+    require_kernel: Callable[[object, str], None],
+) -> None:
+    reason, mount = "perf events do not sample the hierarchy of this host", None
+    try:
+        hierarchy = find_hierarchy()
+        open_cgroup_events(hierarchy).close()
+        mount = hierarchy.mount if hierarchy.sampled else None
+        own_group.make().remove()
+    except ElsaError as error:
+        reason, mount = str(error), None
+    require_kernel(mount is not None, reason)
+    status, found, _ = checks.control_groups(Place())
+    assert status is Level.OK, found
+    assert not [*(mount or Path()).glob(f"**/elsa-run-{os.getpid()}")]

@@ -7,18 +7,22 @@ import json
 import os
 import sqlite3
 import time
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
 
 from elsa.cli.check import check as command
 from elsa.config import Config
+from elsa.errors import PrivilegeError
 from elsa.host import checks
 from elsa.host.checks import Level, Place
-from elsa.kernel import accounting
+from elsa.kernel import accounting, own_group
+from elsa.kernel.cgroups import Hierarchy
+from elsa.kernel.own_group import OwnGroup
 from elsa.kernel.procfs import INITIAL_NAMESPACES, Procfs
 from elsa.store.upgrade import upgrade
 
@@ -202,3 +206,36 @@ def test_a_gap_fails_the_check_of_jobd_until_a_later_time_is_named(
     assert "--since" in mend
     assert checks.jobd(replace(place, since_ns=now_ns - 3600 * 10**9))[0] is Level.OK
     assert checks.jobd(replace(place, since_ns=now_ns - 3601 * 10**9))[0] is Level.FAIL
+
+
+def test_without_control_group_events_the_check_says_what_is_inferred_and_what_to_do(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise PrivilegeError("not allowed")
+
+    monkeypatch.setattr(checks, "find_hierarchy", lambda: None)
+    monkeypatch.setattr(checks, "open_cgroup_events", refused)
+    assert checks.control_groups(place) == (
+        Level.WARN,
+        f"not allowed; {checks.INFERRED}",
+        "run as root, as jobd is started",
+    )
+    off = replace(place, settings=replace(place.settings, auto_jobs=False))
+    assert checks.control_groups(off)[0] is Level.OK
+
+
+def test_events_that_do_not_show_the_canary_are_a_warning(
+    place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    hierarchy = Hierarchy(tmp_path, 0, sampled=True)
+    monkeypatch.setattr(checks, "find_hierarchy", lambda: hierarchy)
+    silent = SimpleNamespace(opened={}, names={}, drain=lambda: SimpleNamespace(chunks=[]))
+    monkeypatch.setattr(checks, "open_cgroup_events", lambda *_: nullcontext(silent))
+    monkeypatch.setattr(checks, "Decoder", lambda *_: SimpleNamespace(decode=lambda *_: []))
+    monkeypatch.setattr(checks, "PATIENCE_S", 0.01)
+    (tmp_path / "group").mkdir()
+    monkeypatch.setattr(own_group, "make", lambda: OwnGroup(tmp_path / "group"))
+    status, found, mend = checks.control_groups(place)
+    assert (status, mend) == (Level.WARN, "run ELSA on the host itself, as root")
+    assert "a canary's move and exec and end was not received" in found
