@@ -78,7 +78,7 @@ def sides(connection: sqlite3.Connection, names: Sequence[str], runs: int | None
     """The sides that ids, names or globs stand for; a single name is split into its earlier runs
     and its last run. Raises UsageError.
     """
-    named = [Side(text, tuple(job_ids(connection, text))[-(runs or 0) :]) for text in names]
+    named = [Side(text, _runs(connection, text)[-(runs or 0) :]) for text in names]
     if len(named) > 1:
         return named
     (only,) = named
@@ -88,6 +88,19 @@ def sides(connection: sqlite3.Connection, names: Sequence[str], runs: int | None
             " runs have"
         )
     return [Side("before", only.jobs[:-1]), Side("last", only.jobs[-1:])]
+
+
+def _runs(connection: sqlite3.Connection, text: str) -> tuple[int, ...]:
+    """The runs of an id, name or glob, the oldest first. A manual job that has the name of a
+    service is no run of it: of one name, the runs are of the kind of the latest.
+    """
+    jobs = connection.execute(
+        "select id, name, kind from job"
+        f" where id in ({listed(job_ids(connection, text))}) order by id"
+    ).fetchall()
+    last_kind = jobs[-1][2]
+    one_name = len({name for _, name, _ in jobs}) == 1
+    return tuple(id_ for id_, _, kind in jobs if not one_name or kind == last_kind)
 
 
 def queries(chosen: Sequence[Side]) -> list[Query]:

@@ -148,6 +148,7 @@ def test_list_show_and_of_print_tables(jobd: Jobd) -> None:
         assert "a=b" in table
     shown = call(jobd, "show", "build").stdout
     assert shown.startswith("job 17 (build) of root, created 2001-09-")
+    assert "open, service, a=b" in shown
     assert "2 processes alive, of which 1 shown" in shown
     assert "evil?[2J" in shown, "nothing in a command's name steers the terminal"
 

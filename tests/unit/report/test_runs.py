@@ -132,6 +132,13 @@ def test_compare_of_a_name_takes_its_last_run_against_those_before(units: Report
     assert cpu == [["cpu_s", "before", "2", "2.5"], ["cpu_s", "last", "1", "2.0"]]
 
 
+def test_compare_takes_no_job_by_hand_for_a_run_of_a_service(units: Reports) -> None:
+    units.warehouse.job(8, "ssh", kind="service", members=(9,))
+    result = units.run("compare", "ssh", "--format", "csv")
+    cpu = [line.split(",")[:4] for line in result.stdout.splitlines() if line.startswith("cpu_s")]
+    assert cpu == [["cpu_s", "before", "2", "2.75"], ["cpu_s", "last", "1", "0.08"]]
+
+
 def reports_csv(reports: Reports, report: str, columns: str, *args: str) -> list[str]:
     result = reports.run(report, "--columns", columns, "--format", "csv", *args)
     assert result.exit_code == 0
