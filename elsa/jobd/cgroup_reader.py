@@ -20,9 +20,9 @@ from elsa.jobd.taskstats_reader import Recorder
 from elsa.kernel import accounts, cgroups, clocks
 from elsa.kernel.cgroup_events import open_cgroup_events
 from elsa.kernel.cgroups import Hierarchy
-from elsa.kernel.own_group import is_own_group
 from elsa.kernel.perf_events import PerfEvents
 from elsa.kernel.procfs import Procfs
+from elsa.names import maker_of_group
 from elsa.state.automatic_jobs import AutomaticJobs
 from elsa.state.codes import How
 from elsa.state.incarnation import Incarnation
@@ -226,7 +226,7 @@ class CgroupReader:
         own, the group's counters are the job's.
         """
         path = self._path_of_process(life.pid)
-        if path is not None and is_own_group(path):
+        if path is not None and maker_of_group(path.rpartition("/")[2]) is not None:
             job.cgroup, job.cgroup_inode = path, self._inode(path)
             self._group_counters.open(job, new_group=False)
 

@@ -10,22 +10,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
 import time
 from pathlib import Path
 
+from elsa import names
 from elsa.errors import PrivilegeError, UnavailableError
 from elsa.kernel import cgroups
 
-# The pid is that of the program that made the group.
-_NAME = re.compile(r"elsa-run-([0-9]+)")
 # How long an ended process may still be in its group.
 EMPTYING_S = 0.2
-
-
-def is_own_group(path: str) -> bool:
-    """Whether a control group was made here."""
-    return _NAME.fullmatch(path.rpartition("/")[2]) is not None
 
 
 class OwnGroup:
@@ -41,9 +34,9 @@ class OwnGroup:
         except OSError as error:
             raise _translated(error, self.path) from None
 
-    def read(self, names: tuple[str, ...]) -> list[bytes | None] | None:
+    def read(self, files: tuple[str, ...]) -> list[bytes | None] | None:
         """Files of the group; None if it was removed by somebody else."""
-        return cgroups.read_files(self.path, names)
+        return cgroups.read_files(self.path, files)
 
     def remove(self) -> bool:
         """Remove the group and the empty groups that were made in it; False if processes are still
@@ -71,9 +64,9 @@ def make(proc: Path = Path("/proc")) -> OwnGroup:
     """
     parent = _own_folder(proc)
     with contextlib.suppress(OSError):
-        for folder in list(parent.glob("elsa-run-*")):
+        for folder in list(parent.iterdir()):
             remove_left_behind(folder, proc)
-    path = parent / f"elsa-run-{os.getpid()}"
+    path = parent / names.own_group(os.getpid())
     try:
         path.mkdir()
     except FileExistsError:
@@ -102,8 +95,8 @@ def _own_folder(proc: Path) -> Path:
 
 def remove_left_behind(folder: Path, proc: Path = Path("/proc")) -> None:
     """Remove the group of a program that has ended, if it was made here and is empty."""
-    name = _NAME.fullmatch(folder.name)
-    if name is not None and not (proc / name[1]).exists():
+    maker = names.maker_of_group(folder.name)
+    if maker is not None and not (proc / str(maker)).exists():
         _remove(folder)
 
 

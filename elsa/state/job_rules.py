@@ -16,9 +16,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, NamedTuple, TypeVar
 
 from elsa.decode.command_name import LAUNCHERS, SHELLS, command_name
+from elsa.names import maker_of_group
 from elsa.state.group_pattern import GroupPattern, Values, expression
 from elsa.state.job_kinds import AUTOMATIC
 from elsa.state.job_names import MAX_TAG_KEY, Template, name_of, tag_value
@@ -206,8 +208,11 @@ class Rules:
 
 
 def names_of(path: str) -> tuple[str, ...]:
-    """The names in a path from the root group."""
-    return tuple(name for name in path.split("/") if name)
+    """The names in a path from the root group, up to a group that `elsa run` made for a command:
+    its processes belong to the job of the group above.
+    """
+    names = (name for name in path.split("/") if name)
+    return tuple(takewhile(lambda name: maker_of_group(name) is None, names))
 
 
 def _owner(text: str) -> int | str | None:

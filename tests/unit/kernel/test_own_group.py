@@ -10,7 +10,7 @@ import pytest
 
 from elsa.errors import PrivilegeError, UnavailableError
 from elsa.kernel import own_group
-from elsa.kernel.own_group import OwnGroup, is_own_group, remove_left_behind
+from elsa.kernel.own_group import OwnGroup, remove_left_behind
 
 
 @pytest.fixture
@@ -81,9 +81,3 @@ def test_only_empty_groups_of_programs_that_have_ended_are_left_behind(
         remove_left_behind(tmp_path / "groups" / name, proc)
     left = sorted(path.name for path in (tmp_path / "groups").iterdir())
     assert left == ["elsa-run-6", "elsa-run-7", "elsa-run-x", "other"]
-
-
-def test_group_is_known_by_its_name() -> None:
-    assert is_own_group("/user.slice/session-3.scope/elsa-run-77")
-    assert not is_own_group("/elsa-run-77/worker")
-    assert not is_own_group("/elsa-run-")

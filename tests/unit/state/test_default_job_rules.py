@@ -24,6 +24,8 @@ CORPUS = [
     # systemd
     ("/system.slice/nginx.service", "nginx", "service", None, 2),
     ("/system.slice/nginx.service/worker1", "nginx", "service", None, 2),
+    ("/system.slice/nginx.service/elsa-run-77", "nginx", "service", None, 2),
+    ("/elsa-run-x", "cgroup/elsa-run-x", "other", None, 1),
     ("/system.slice/foo.service/bar.service", "foo", "service", None, 2),
     ("/system.slice/foo.service/.control", "foo", "service", None, 2),
     ("/system.slice/cron.service", "cron", "service", None, 2),
@@ -342,3 +344,8 @@ def test_a_run_goes_along_into_its_session_but_not_into_another_unit() -> None:
     root = RULES.decide("/")
     assert root.keeps(root)
     assert not root.keeps(RULES.decide(f"/docker/{A}"))
+
+
+def test_group_that_was_made_for_a_command_is_no_job() -> None:
+    for path in ("/elsa-run-77", "/elsa-run-77/below", "/batch.slice/elsa-run-77"):
+        assert RULES.decide(path).job is None
