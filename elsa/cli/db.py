@@ -27,7 +27,7 @@ db.add_command(tariff)
 @db.command()
 @options.db
 def upgrade(db: Path | None) -> None:
-    """Create the warehouse, or bring an old one to this version, in one transaction.
+    """Create the warehouse, or upgrade an old warehouse to this version, in one transaction.
 
     All data is kept and every view is rebuilt. Safe to run at any time; a warehouse that is up to
     date is not changed.

@@ -11,7 +11,7 @@ import dataclasses
 import logging
 from collections.abc import Iterable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from elsa.config import Config
 from elsa.control.server import Reply
@@ -33,6 +33,16 @@ IDLE_COMMIT_NS = 10 * SECOND_NS
 PATIENCE_NS = 3 * SECOND_NS
 
 
+class _Waiting(NamedTuple):
+    """A client that waits for a commit."""
+
+    until_ns: int
+    """Monotonic: it is answered then, even if nothing is committed yet."""
+    reply: Reply
+    if_late: dict[str, Any] | None
+    """The answer then; None is an error."""
+
+
 class Batcher:
     """The batch that is being filled, and the answers that wait for a commit."""
 
@@ -40,7 +50,7 @@ class Batcher:
         self._config = config
         self._processes = processes
         self._batch = Batch()
-        self._waiting: list[tuple[int, Reply, dict[str, Any] | None]] = []
+        self._waiting: list[_Waiting] = []
         self._shed_since_ns: int | None = None
         self._shed = self._shed_until_ns = 0
         self._commit_at_ns = self._idle_since_ns = 0
@@ -101,7 +111,7 @@ class Batcher:
 
     def due_ns(self) -> int | None:
         """When `tick` is to be called next."""
-        due = [at_ns for at_ns, _, _ in self._waiting]
+        due = [waiting.until_ns for waiting in self._waiting]
         if len(self._processes.changes):
             due.append(self._commit_at_ns)
         return min(due, default=None)
@@ -204,7 +214,7 @@ class Batcher:
 
     def _commit(self, reply: Reply, answer: dict[str, Any], if_late: dict[str, Any] | None) -> None:
         now_ns = clocks.monotonic_ns()
-        waiting = (now_ns + PATIENCE_NS, reply, if_late)
+        waiting = _Waiting(now_ns + PATIENCE_NS, reply, if_late)
         self._waiting.append(waiting)
 
         def committed() -> None:
@@ -217,13 +227,13 @@ class Batcher:
 
     def _answer_late(self, now_ns: int) -> None:
         """Answer clients that have waited too long for a commit, with the reason."""
-        late = [waiting for waiting in self._waiting if now_ns >= waiting[0]]
+        late = [waiting for waiting in self._waiting if now_ns >= waiting.until_ns]
         if not late:
             return
-        self._waiting = [waiting for waiting in self._waiting if now_ns < waiting[0]]
+        self._waiting = [waiting for waiting in self._waiting if now_ns < waiting.until_ns]
         why = self.writer.trouble or "the warehouse is busy"
-        for _, reply, answer in late:
-            if answer is None:
-                reply(RetryError(f"not committed yet: {why}"))
+        for waiting in late:
+            if waiting.if_late is None:
+                waiting.reply(RetryError(f"not committed yet: {why}"))
             else:
-                reply({**answer, "committed": False, "why": why})
+                waiting.reply({**waiting.if_late, "committed": False, "why": why})

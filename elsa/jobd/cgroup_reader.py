@@ -1,5 +1,5 @@
-"""Control groups for the collector: reads the kernel's cgroup events, tells elsa/state/automatic_jobs.py
-of them in order, and looks up what events alone do not say.
+"""Control groups for the collector: reads the kernel's cgroup events, passes them in order to
+elsa/state/automatic_jobs.py, and looks up what the events do not contain.
 
 Without cgroup events (no privilege, an old kernel), /proc/PID/cgroup is read at each exec instead:
 processes that end before are missed, and every membership is marked as inferred.
@@ -50,8 +50,8 @@ class CgroupSource:
             self.events = open_cgroup_events(self.hierarchy)
         except ElsaError as error:
             log.warning(
-                "no cgroup events, so automatic jobs are inferred from /proc and miss processes that"
-                " end within milliseconds: %s",
+                "no cgroup events, so automatic jobs are inferred from /proc and miss processes"
+                " that end within milliseconds: %s",
                 error,
             )
 
@@ -178,7 +178,9 @@ class CgroupReader:
         self._group_counters.tick(now_ns)
 
     def _note_counters(self) -> None:
-        """A process that has ended before its counters are read is charged to the later job alone."""
+        """Store the counters of processes that changed their job. If a process ended before its
+        counters were read, only the later job is charged.
+        """
         moves, self._automatic.moves = self._automatic.moves, []
         rows = self._processes.changes.counter_snapshots
         for life, time_ns, left, left_since_ns, entered in moves:

@@ -41,8 +41,8 @@ _IO = ("read_chars", "write_chars", "read_bytes", "write_bytes")
 _OF_ALL = ("heard_at_ns", "events", "lost", "gaps", "backlog", "processes", "withheld")
 
 
-class Collector(Protocol):
-    """What requests need of the collector."""
+class Daemon(Protocol):
+    """The parts of the collector that requests use."""
 
     processes: Processes
     batcher: Batcher
@@ -63,7 +63,7 @@ class Collector(Protocol):
 class RequestHandler:
     """Answers requests; `handle` is what ControlServer calls."""
 
-    def __init__(self, collector: Collector, config: Config) -> None:
+    def __init__(self, collector: Daemon, config: Config) -> None:
         self._collector = collector
         self._config = config
         self._by_kind: dict[type, Callable[[Any, Peer, Reply], None]] = {

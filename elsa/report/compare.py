@@ -15,8 +15,7 @@ from typing import Any, NamedTuple, TextIO
 
 from elsa.errors import UsageError
 from elsa.report import completeness
-from elsa.report.query import rollup_source
-from elsa.report.query import sums as measures
+from elsa.report.query import rollup_source, row_sums
 from elsa.report.query.selection import Selection, job_ids
 from elsa.report.query.statement import Query, listed, rows, select
 from elsa.report.render import writer
@@ -109,8 +108,8 @@ def queries(chosen: Sequence[Side]) -> list[Query]:
     columns = {
         "job_id": "u.job_id",
         "command": "u.command",
-        "cpu_s": measures.sums()["cpu_s"],
-        "processes": measures.sums()["processes"],
+        "cpu_s": row_sums.sums()["cpu_s"],
+        "processes": row_sums.sums()["processes"],
     }
     source = rows(Selection(jobs=jobs), columns.values(), members=True)
     usage = rollup_source.job_usage(listed(jobs))

@@ -8,8 +8,7 @@ from typing import NamedTuple, TextIO
 
 from elsa.measures import OF_TASKSTATS_ALONE
 from elsa.report import completeness, usage
-from elsa.report.query import rollup_source
-from elsa.report.query import sums as measures
+from elsa.report.query import rollup_source, row_sums
 from elsa.report.query.selection import Selection
 from elsa.report.query.statement import Condition, Query, columns_of, listed, rows, select
 from elsa.report.query.times import Window
@@ -152,7 +151,7 @@ def columns(window: Window, *, clip: bool = False) -> dict[str, str]:
     """Every column of jobs, with or without a window, with its expression."""
     if not window:
         return _WITHOUT_WINDOW
-    shared = measures.sums(measures.share(window), members=True)
+    shared = row_sums.sums(row_sums.share(window), members=True)
     if clip:
         return _FACTS | shared | {"estimate": "1"}
     sums = rollup_source.sums("rollup_job")

@@ -9,8 +9,7 @@ from typing import NamedTuple, TextIO
 
 from elsa.measures import DELAYS, OF_TASKSTATS_ALONE
 from elsa.report import completeness
-from elsa.report.query import rollup_source
-from elsa.report.query import sums as measures
+from elsa.report.query import rollup_source, row_sums
 from elsa.report.query.selection import Selection
 from elsa.report.query.statement import Query, listed, rows, select
 from elsa.report.render import writer
@@ -100,7 +99,7 @@ def summary(connection: sqlite3.Connection, selection: Selection) -> Summary:
 def query(selection: Selection) -> Query:
     """The query for the totals of the single job of a selection."""
     if selection.window:
-        sums = measures.sums(measures.share(selection.window) if selection.clip else None)
+        sums = row_sums.sums(row_sums.share(selection.window) if selection.clip else None)
         columns = {
             "started_at": f"strftime('%Y-%m-%dT%H:%M:%fZ', min({_ENTERED_NS}) / 1e9, 'unixepoch')",
             "ended_at": "strftime('%Y-%m-%dT%H:%M:%fZ', max(u.out_ns) / 1e9, 'unixepoch')",

@@ -11,8 +11,7 @@ from typing import NamedTuple
 
 from elsa.measures import ROLLED
 from elsa.report import completeness
-from elsa.report.query import periods, rollup_source
-from elsa.report.query import sums as measures
+from elsa.report.query import periods, rollup_source, row_sums
 from elsa.report.query.selection import Selection
 from elsa.report.query.statement import NAMES, Query, listed, names, rows, select
 from elsa.report.render.output import Output
@@ -88,11 +87,11 @@ def columns(by: By, selection: Selection, rollup: str | None = None) -> dict[str
     """Every column with its expression, over processes or over a rollup."""
     if rollup is not None:
         sums = rollup_source.sums(rollup)
-        return by.keys | {key: sums[key] for key in measures.sums()}
+        return by.keys | {key: sums[key] for key in row_sums.sums()}
     if not selection.clip:
-        return by.keys | measures.sums(None)
-    share = periods.SHARE if by.period else measures.share(selection.window)
-    return by.keys | measures.sums(share) | {"estimate": "1"}
+        return by.keys | row_sums.sums(None)
+    share = periods.SHARE if by.period else row_sums.share(selection.window)
+    return by.keys | row_sums.sums(share) | {"estimate": "1"}
 
 
 def _rollup(by: By, selection: Selection) -> str | None:

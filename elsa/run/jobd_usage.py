@@ -1,5 +1,5 @@
-"""What the warehouse of a jobd knows of one job. Clients of that jobd read it directly, so that jobd
-has nothing to do for it.
+"""The usage of a job in the warehouse of a jobd. Clients read the warehouse directly, so that jobd
+has no work with it.
 """
 
 from __future__ import annotations

@@ -103,37 +103,45 @@ def used_job_ids(connection: sqlite3.Connection, ids: Iterable[int]) -> set[int]
 def restore(connection: sqlite3.Connection, boot_id: int, next_job_id: int) -> Processes:
     """The clocks and open jobs of this boot, and the processes that ran when jobd last stopped."""
     jobs = Jobs(next_job_id)
-    for row in connection.execute(
-        """select job.id, name, owner_uid, created_at_ns, closes_itself, kind, value, cgroup_inode,
-                  invocation, user_us_before, system_us_before, memory_peak_before,
-                  read_bytes_before, write_bytes_before
-           from job left join long_text on long_text.id = job.cgroup_id
-               left join job_cgroup on job_cgroup.job_id = job.id
-           where boot_id = ? and closed_at_ns is null""",
+    for (
+        id_,
+        name,
+        owner_uid,
+        created_at_ns,
+        closes_itself,
+        kind,
+        cgroup,
+        *rest,
+    ) in connection.execute(
+        """select job.id, name, owner_uid, created_at_ns, closes_itself, kind, value,
+                      cgroup_inode, invocation, user_us_before, system_us_before,
+                      memory_peak_before, read_bytes_before, write_bytes_before
+               from job left join long_text on long_text.id = job.cgroup_id
+                   left join job_cgroup on job_cgroup.job_id = job.id
+               where boot_id = ? and closed_at_ns is null""",
         (boot_id,),
     ).fetchall():
         tags = dict(
-            connection.execute(
-                "select key, value from job_tag where job_id = ?", (row[0],)
-            ).fetchall()
+            connection.execute("select key, value from job_tag where job_id = ?", (id_,)).fetchall()
         )
-        job = Job(row[0], row[1], row[2], row[3], bool(row[4]), tags)
-        job.kind, cgroup, job.cgroup_inode, job.invocation, *before = row[5:]
+        job = Job(id_, name, owner_uid, created_at_ns, bool(closes_itself), tags)
+        job.kind = kind
+        job.cgroup_inode, job.invocation, *before = rest
         job.cgroup = None if cgroup is None else unescape_path(cgroup)
         job.is_run = job.automatic and job.closes_itself
         job.counted_before = None if before[0] is None else GroupCounters(*before)
         jobs.restore(job)
     next_id = boots.next_own_id(connection, "process", boots.COLLECTOR_IDS)
     processes = Processes(jobs, next_id, boots.clocks_of(connection, boot_id))
-    for row in connection.execute(
+    for id_, pid, start_ns, clock_id, origin, *rest in connection.execute(
         """select process.id, pid, start_ns, clock_id, origin, parent_id, parent_inferred, uid,
                   comm.name
            from process left join comm on comm.id = process.comm_id
            where boot_id = ? and elapsed_ns is null""",
         (boot_id,),
     ).fetchall():
-        life = Incarnation(row[0], row[1], row[2], row[3], Origin(row[4]))
-        life.parent_id, life.parent_inferred, life.uid, life.comm = row[5:]
+        life = Incarnation(id_, pid, start_ns, clock_id, Origin(origin))
+        life.parent_id, life.parent_inferred, life.uid, life.comm = rest
         _restore_memberships(connection, life, processes)
         processes.restore(life)
     processes.link_ancestors()

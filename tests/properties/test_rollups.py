@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elsa.report.query import rollup_source, sums
+from elsa.report.query import rollup_source, row_sums
 from elsa.report.query.selection import Selection
 from elsa.report.query.statement import Query, rows
 from elsa.report.query.times import Window
@@ -294,7 +294,7 @@ def same_by_day_and_hour(connection: sqlite3.Connection) -> None:
 def summed(connection: sqlite3.Connection, window: Window, table: str) -> list[tuple[object, ...]]:
     """By the keys of a rollup, over the processes."""
     keys = KEYS[table]
-    figures = sums.sums(members=table == "rollup_job")
+    figures = row_sums.sums(members=table == "rollup_job")
     source = rows(Selection(window), [keys, *figures.values()], members=table == "rollup_job")
     return (
         Query(
@@ -312,7 +312,7 @@ def summed_by_rollup(
     """The same by way of the rollup."""
     keys = KEYS[table]
     known = rollup_source.sums(table)
-    figures = ", ".join(known[key] for key in sums.sums(members=table == "rollup_job"))
+    figures = ", ".join(known[key] for key in row_sums.sums(members=table == "rollup_job"))
     source = rollup_source.source(table, window, rollup_source.sums(table).values(), days=days)
     return connection.execute(
         f"select {keys}, {figures} {source.sql} group by {keys} order by {keys}"

@@ -1,5 +1,5 @@
-"""`elsa report`: what jobs, commands and users cost; one file per family of reports, and request.py
-for what they all understand.
+"""`elsa report`: what jobs, commands and users cost. Each file has a group of similar reports;
+request.py has the options that all share.
 """
 
 from elsa.cli.report import (
@@ -7,9 +7,9 @@ from elsa.cli.report import (
     gnu,  # noqa: F401
     jobs,  # noqa: F401
     processes,  # noqa: F401
+    sources,  # noqa: F401
     trees,  # noqa: F401
     usage,  # noqa: F401
-    witnesses,  # noqa: F401
 )
 from elsa.cli.report.group import report
 

@@ -58,8 +58,8 @@ _SELECTING: dict[str, tuple[str, str]] = {
     "command": (
         "COMMAND",
         (
-            "Only this command name; a glob like 'cc*' is one too. The kernel keeps 15 bytes of a"
-            " name."
+            "Only commands with this name, or that match a glob like 'cc*'. The kernel keeps 15"
+            " bytes of a name."
         ),
     ),
     "tty": ("TTY", "Only this terminal: pts/3, tty1, none."),

@@ -1,1 +1,1 @@
-"""Choosing: which processes and times a report is about, as SQL."""
+"""Selection: which processes and times a report is about, as SQL."""

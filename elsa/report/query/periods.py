@@ -1,8 +1,8 @@
-"""Hours, days and months of this host's clock, so that usage can be summed by them: exact on days
-of 23 and 25 hours too.
+"""Hours, days and months of this host's clock, by which usage is summed. Days of 23 and 25 hours
+are exact too.
 
-The calendar is not SQL's business: its periods are laid out in a temporary table, and each row of
-usage is looked up there.
+SQL does not know the calendar, so the periods are written into a temporary table, with which the
+rows of usage are joined.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from datetime import date, datetime, time, timedelta
 from itertools import pairwise
 from typing import NamedTuple
 
-from elsa.report.query import sums
+from elsa.report.query import row_sums
 from elsa.report.query.selection import Selection
 from elsa.report.query.statement import Condition, Query, rows, select
-from elsa.report.query.times import change, nanoseconds, offset
-from elsa.units import HOUR_NS
+from elsa.report.query.times import Window, change, nanoseconds, offset
+from elsa.units import HOUR_NS, SECOND_NS
 
 HOUR, DAY, MONTH = "hour", "day", "month"
 _HOUR_S = 3600
 _LENGTH_NS = {HOUR: HOUR_NS, DAY: 24 * HOUR_NS, MONTH: 28 * 24 * HOUR_NS}
 MOST = 20_000
-"""Periods that are laid out without a look at whether there is anything in them: hours of two
-years, days of 54.
+"""The largest number of periods in a report: the hours of two years, or the days of 54 years. If
+there would be more, periods without processes are left out first, then the oldest.
 """
 # Whole hours, rounded down before 1970 too.
 _HOUR_OF = f"({{}} + {2**20 * HOUR_NS}) / {HOUR_NS} - {2**20}"
@@ -32,12 +32,12 @@ _TABLE = (
     "create temp table if not exists period (since_ns integer primary key, until_ns integer not"
     " null, label text not null)"
 )
-SHARE = sums.overlap("min(u.out_ns, p.until_ns)", "max(u.in_ns, p.since_ns)")
-"""Which part of a row's life lies in a period."""
+SHARE = row_sums.overlap("min(u.out_ns, p.until_ns)", "max(u.in_ns, p.since_ns)")
+"""Which part of the lifetime of a row is in a period."""
 
 
 class Period(NamedTuple):
-    """A half-open span of real time in ns since 1970, and what people call it."""
+    """A half-open span of real time in ns since 1970, and its name."""
 
     since_ns: int
     until_ns: int
@@ -45,31 +45,44 @@ class Period(NamedTuple):
 
 
 class Laid(NamedTuple):
-    """The periods of a report, and what must be said of them."""
+    """The periods of a report, and notes on them."""
 
     periods: list[Period]
     words: list[str]
 
 
+class _Start(NamedTuple):
+    """When a period starts, and its name."""
+
+    ns: int
+    label: str
+
+
+class _HourRange(NamedTuple):
+    """Consecutive hours since 1970, both ends included."""
+
+    first: int
+    last: int
+
+
 def lay(kind: str, first_ns: int, last_ns: int) -> list[Period]:
-    """The hours, days or months from that of one moment to that of another."""
-    found = []
-    for (start, label), (end, _) in pairwise(_STARTS[kind](first_ns // 10**9)):
-        if end > max(start, first_ns):  # no day that the clock skipped
-            found.append(Period(start, end, label))
-        if end > last_ns:
+    """The hours, days or months from one moment to another, both included."""
+    laid = []
+    for start, following in pairwise(_STARTS[kind](first_ns // SECOND_NS)):
+        if following.ns > max(start.ns, first_ns):  # not a day that the clock skipped
+            laid.append(Period(start.ns, following.ns, start.label))
+        if following.ns > last_ns:
             break
-    return found
+    return laid
 
 
-def _hours(first_s: int) -> Iterator[tuple[int, str]]:
-    """Each full hour of the clock, and each moment at which the clock was changed by something
-    else.
-    """
+def _hours(first_s: int) -> Iterator[_Start]:
+    """Each full hour of the clock, and each moment at which its offset from UTC changes."""
     at = _next_hour(first_s - 3 * _HOUR_S)
     while True:
         local = datetime.fromtimestamp(at).astimezone()
-        yield at * 10**9, local.isoformat(timespec="seconds" if local.second else "minutes")
+        label = local.isoformat(timespec="seconds" if local.second else "minutes")
+        yield _Start(at * SECOND_NS, label)
         at = _next_hour(at)
 
 
@@ -79,22 +92,22 @@ def _next_hour(second: int) -> int:
     return full if offset(full - 1) == now else change(second, full - 1)
 
 
-def _days(first_s: int) -> Iterator[tuple[int, str]]:
+def _days(first_s: int) -> Iterator[_Start]:
     day = datetime.fromtimestamp(first_s).date()
     while True:
-        # A naive midnight is this host's, however long the day before it was.
-        yield nanoseconds(datetime.combine(day, time())), day.isoformat()
+        # A naive midnight is this host's, also after a day of 23 or 25 hours.
+        yield _Start(nanoseconds(datetime.combine(day, time())), day.isoformat())
         day += timedelta(days=1)
 
 
-def _months(first_s: int) -> Iterator[tuple[int, str]]:
+def _months(first_s: int) -> Iterator[_Start]:
     month = datetime.fromtimestamp(first_s).date().replace(day=1)
     while True:
-        yield nanoseconds(datetime.combine(month, time())), f"{month:%Y-%m}"
+        yield _Start(nanoseconds(datetime.combine(month, time())), f"{month:%Y-%m}")
         month = date(month.year + month.month // 12, month.month % 12 + 1, 1)
 
 
-_STARTS: dict[str, Callable[[int], Iterator[tuple[int, str]]]] = {
+_STARTS: dict[str, Callable[[int], Iterator[_Start]]] = {
     HOUR: _hours,
     DAY: _days,
     MONTH: _months,
@@ -104,32 +117,35 @@ _STARTS: dict[str, Callable[[int], Iterator[tuple[int, str]]]] = {
 def of(
     connection: sqlite3.Connection, kind: str, selection: Selection, source: Query | None
 ) -> Laid:
-    """The periods that a selection touches, from the rows of a rollup if there are; cut to its
-    window where figures are cut to it.
+    """The periods that a selection touches, by the rows of a rollup, `source`, if there is one. If
+    figures are cut to the window, the periods are too.
 
-    Where there would be very many, only those in which there is something.
+    If there are more than MOST, only the newest periods in which processes ended or ran.
     """
-    first, last = _first_and_last(connection, selection, source)
-    if first is None or last is None or last < first:
+    first_ns, last_ns = _first_and_last(connection, selection, source)
+    if first_ns is None or last_ns is None or last_ns < first_ns:
         return Laid([], [])
     words: list[str] = []
-    if last - first <= MOST * _LENGTH_NS[kind]:
-        found = lay(kind, first, last)
+    if last_ns - first_ns <= MOST * _LENGTH_NS[kind]:
+        laid = lay(kind, first_ns, last_ns)
     else:
-        spans, words = _newest(_spans(connection, selection, source, first, last), kind)
-        found = _lay_spans(kind, spans)
+        used = _used_hours(connection, selection, source, first_ns, last_ns)
+        ranges, words = _newest(used, kind)
+        laid = _lay_ranges(kind, ranges)
     if selection.clip:
-        since, until = selection.window
-        cut = [
-            Period(
-                p.since_ns if since is None else max(p.since_ns, since),
-                p.until_ns if until is None else min(p.until_ns, until),
-                p.label,
-            )
-            for p in found
-        ]
-        found = [period for period in cut if period.since_ns < period.until_ns]
-    return Laid(found, words)
+        laid = _cut(laid, selection.window)
+    return Laid(laid, words)
+
+
+def _cut(periods: list[Period], window: Window) -> list[Period]:
+    """The periods within a window."""
+    within = []
+    for since_ns, until_ns, label in periods:
+        start_ns = since_ns if window.since is None else max(since_ns, window.since)
+        end_ns = until_ns if window.until is None else min(until_ns, window.until)
+        if start_ns < end_ns:
+            within.append(Period(start_ns, end_ns, label))
+    return within
 
 
 def _first_and_last(
@@ -155,83 +171,82 @@ def _first_and_last(
     return first, last
 
 
-def _spans(
+def _used_hours(
     connection: sqlite3.Connection,
     selection: Selection,
     source: Query | None,
-    first: int,
-    last: int,
-) -> list[tuple[int, int]]:
-    """The stretches of hours since 1970, first and last, in which there is something."""
+    first_ns: int,
+    last_ns: int,
+) -> list[_HourRange]:
+    """The hours in which processes ended, or with --clip ran."""
     if source is not None:
         columns = {"first": "u.ended_hour", "last": "u.ended_hour"}
     else:
-        begin = "coalesce(u.in_ns, u.out_ns)" if selection.clip else "u.out_ns"
-        columns = {"first": _HOUR_OF.format(begin), "last": f"max({_HOUR_OF.format('u.out_ns')})"}
+        start = "coalesce(u.in_ns, u.out_ns)" if selection.clip else "u.out_ns"
+        columns = {"first": _HOUR_OF.format(start), "last": f"max({_HOUR_OF.format('u.out_ns')})"}
         source = rows(selection, columns.values(), Condition("u.out_ns is not null"))
     text = f"{select(columns)} {source.sql} group by 1 order by 1"
-    spans: list[tuple[int, int]] = []
-    for begin, end in Query(text, source.values).run(connection):
-        if begin is None:  # of a rollup: what still runs
+    ranges: list[_HourRange] = []
+    for start_hour, end_hour in Query(text, source.values).run(connection):
+        if start_hour is None:  # of a rollup: what still runs
             continue
-        began, ended = max(begin, first // HOUR_NS), min(end, last // HOUR_NS)
-        if spans and began <= spans[-1][1] + 1:
-            spans[-1] = (spans[-1][0], max(ended, spans[-1][1]))
-        elif began <= ended:
-            spans.append((began, ended))
-    return spans
+        first, last = max(start_hour, first_ns // HOUR_NS), min(end_hour, last_ns // HOUR_NS)
+        if ranges and first <= ranges[-1].last + 1:
+            ranges[-1] = ranges[-1]._replace(last=max(last, ranges[-1].last))
+        elif first <= last:
+            ranges.append(_HourRange(first, last))
+    return ranges
 
 
-def _newest(spans: list[tuple[int, int]], kind: str) -> tuple[list[tuple[int, int]], list[str]]:
-    """The newest of them, as many as may be laid out; and what to say of the others."""
+def _newest(ranges: list[_HourRange], kind: str) -> tuple[list[_HourRange], list[str]]:
+    """The newest hours, at most MOST periods of them, and a note on hours that are left out."""
     room = MOST * _LENGTH_NS[kind] // HOUR_NS
-    kept: list[tuple[int, int]] = []
-    for first, last in reversed(spans):
-        kept.append((max(first, last - room + 1), last))
+    kept: list[_HourRange] = []
+    for first, last in reversed(ranges):
+        kept.append(_HourRange(max(first, last - room + 1), last))
         room -= last - first + 1
         if room <= 0:
             break
-    if kept and kept[-1][0] > spans[0][0]:
-        since = (
-            datetime.fromtimestamp(kept[-1][0] * _HOUR_S).astimezone().isoformat(timespec="minutes")
-        )
-        return kept[::-1], [
-            f"older {kind}s than {since} are left out, since there are more than {MOST}; --until"
-            " shows them"
-        ]
-    return kept[::-1], []
+    kept.reverse()
+    if not kept or kept[0].first == ranges[0].first:
+        return kept, []
+    oldest = datetime.fromtimestamp(kept[0].first * _HOUR_S).astimezone()
+    return kept, [
+        f"{kind}s before {oldest.isoformat(timespec='minutes')} are left out, since there are more"
+        f" than {MOST}; --until shows them"
+    ]
 
 
-def _lay_spans(kind: str, spans: list[tuple[int, int]]) -> list[Period]:
-    found: list[Period] = []
-    for first, last in spans:
-        laid = lay(kind, first * HOUR_NS, (last + 1) * HOUR_NS - 1)
-        found += [period for period in laid if not found or period.since_ns > found[-1].since_ns]
-    return found
+def _lay_ranges(kind: str, ranges: list[_HourRange]) -> list[Period]:
+    laid: list[Period] = []
+    for first, last in ranges:
+        for period in lay(kind, first * HOUR_NS, (last + 1) * HOUR_NS - 1):
+            if not laid or period.since_ns > laid[-1].since_ns:
+                laid.append(period)
+    return laid
 
 
 def are_whole_hours(periods: list[Period]) -> bool:
-    """Whether they begin where the hours of rollups do, which they do not where clocks differ from
-    UTC by half hours.
+    """Whether all start with an hour of the rollups. They do not if the clock differs from UTC by
+    half an hour.
     """
     return all(period.since_ns % HOUR_NS == 0 for period in periods)
 
 
 def prepare(periods: list[Period]) -> list[Query]:
-    """The statements that lay them out."""
-    made = [Query(_TABLE), Query("delete from period")]
+    """The statements that write the periods into the temporary table."""
+    statements = [Query(_TABLE), Query("delete from period")]
     for start in range(0, len(periods), 1000):
         part = periods[start : start + 1000]
+        places = ", ".join(["(?, ?, ?)"] * len(part))
         values = tuple(value for period in part for value in period)
-        made.append(
-            Query("insert into period values " + ", ".join(["(?, ?, ?)"] * len(part)), values)
-        )
-    return made
+        statements.append(Query(f"insert into period values {places}", values))
+    return statements
 
 
 def join(periods: list[Period], *, clip: bool, rolled: bool = False) -> str:
-    """The clause that finds the period of each row, or the periods that its life touches. The key
-    of the table bounds the search.
+    """The clause that joins each row with its period, or with all periods of its lifetime. Periods
+    are found by the key of the table.
     """
     longest = max((period.until_ns - period.since_ns for period in periods), default=0)
     if not clip:

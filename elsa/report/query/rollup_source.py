@@ -51,7 +51,7 @@ def by_hour(table: str) -> str:
 
 
 def sums(table: str) -> dict[str, str]:
-    """The SQL of each figure over rows of `source`."""
+    """The aggregate of each measure over the rows of `source`."""
     return {key: aggregates.of_sums(measure) for key, measure in _ROLLUPS[table].measures.items()}
 
 
@@ -78,7 +78,7 @@ def parts(
     days: bool = False,
     jobs: str | None = None,
 ) -> Query:
-    """The rows that add up to what is in a window.
+    """Rows that add up to the usage in a window.
 
     They have only the sums that the expressions name, since a union computes every column that it
     has. Conditions are on the keys. Several rows may have the same key and hour. With `days` a
@@ -203,15 +203,15 @@ def _rest(rollup: Rollup, window: Window, hours: Hours) -> list[str]:
     """Conditions for the rows that no rollup has: of hours that are not rolled up, of the hours
     that the window cuts, and processes that still run.
     """
-    found = chosen(rollup, _hours_of("hour_without_rollup", hours))
-    edges = {time // HOUR_NS for time in window if time is not None and time % HOUR_NS}
-    if edges:
-        out = "u.ended_ns" if rollup.hour == "ended_hour" else OUT
-        inside = "".join(f" and {text}" for text in window.where(out))
-        found += [f"{rows}{inside}" for rows in chosen(rollup, ", ".join(map(str, sorted(edges))))]
+    conditions = chosen(rollup, _hours_of("hour_without_rollup", hours))
+    by_end = rollup.hour == "ended_hour"
+    cut = window.cut_hours()
+    if cut:
+        within = "".join(f" and {text}" for text in window.where("u.ended_ns" if by_end else OUT))
+        conditions += [f"{rows}{within}" for rows in chosen(rollup, ", ".join(map(str, cut)))]
     if not window:
-        found.append(_RUNS if rollup.hour == "ended_hour" else f"u.until_ns is null and {_RUNS}")
-    return found
+        conditions.append(_RUNS if by_end else f"u.until_ns is null and {_RUNS}")
+    return conditions
 
 
 def _rest_of_jobs(
@@ -221,27 +221,24 @@ def _rest_of_jobs(
     hour, or still run.
     """
     unrolled = _hours_of("hour_without_rollup", whole_hours(window))
-    edges = sorted({time // HOUR_NS for time in window if time is not None and time % HOUR_NS})
-    found = [f"u.out_hour in ({unrolled})"]
-    if edges:
-        found.append(
-            " and ".join(
-                [f"u.out_hour in ({', '.join(map(str, edges))})", *window.where("u.out_ns")]
-            )
-        )
+    cut = window.cut_hours()
+    alternatives = [f"u.out_hour in ({unrolled})"]
+    if cut:
+        in_cut_hour = f"u.out_hour in ({', '.join(map(str, cut))})"
+        alternatives.append(" and ".join([in_cut_hour, *window.where("u.out_ns")]))
     if not window:
-        found.append("u.out_hour is null")
-    late = (
+        alternatives.append("u.out_hour is null")
+    ended = (
         f"select p.id from process as p where p.ended_hour in ({unrolled} union all select value"
-        f" from json_each('{edges}'))"
+        f" from json_each('{cut}'))"
     )
-    late += "" if window else " union all select p.id from process as p where p.ended_hour is null"
+    ended += "" if window else " union all select p.id from process as p where p.ended_hour is null"
     rest = members(
         jobs,
         [select],
-        Condition(f"({' or '.join(found)})"),
+        Condition(f"({' or '.join(alternatives)})"),
         *conditions,
-        whole=f"+s.process_id in ({late})",
+        whole=f"+s.process_id in ({ended})",
     )
     return Query(f"{select}\n{rest.sql}", rest.values)
 
@@ -252,12 +249,12 @@ def job_usage(jobs: str) -> str:
     SQLite pushes a condition down through one sum, but not through a sum of sums. So the view is
     put over their rows of job_usage_part alone.
     """
-    theirs = source(
+    part = source(
         "rollup_job",
         Window(),
         (f"u.{name}" for name in aggregates.parts(ROLLED_OF_JOB)),
         days=True,
         jobs=jobs,
     )
-    usage = sql_files.over("job_usage", "job_usage_part", f"select * {theirs.sql}")
+    usage = sql_files.over("job_usage", "job_usage_part", f"select * {part.sql}")
     return f"(select * from {usage} where job_id in ({jobs}))"

@@ -1,9 +1,9 @@
-"""Which processes a report is about, in one language for all reports: jobs, users, commands, exits,
-states, and a window of time.
+"""Which processes a report is about. All reports select by the same options: jobs, users, commands,
+exits, states, and a window of time.
 
-What people write (an `Asked`) is resolved once, against the warehouse and this host's names, into a
-frozen `Selection`, which gives SQL conditions with bound values. Several values of one kind mean
-any of them, several kinds mean all of them; tags must all be there.
+The values of the options (`Asked`) are resolved once, with the warehouse and the names of this
+host, into a frozen `Selection`, which gives SQL conditions with bound values. Values of one option
+are alternatives, except tags; conditions of different options must all hold.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from elsa.state import job_kinds
 from elsa.text import printable
 
 Asked = Mapping[str, tuple[str, ...]]
-"""What was written for each kind of choice; since and until have at most one value."""
+"""The values of each option; since and until have at most one value."""
 _GLOB = re.compile(r"[*?]|\[.+\]")
 _ALWAYS = Window()
 
-# What a process may be in, with sacct's words and letters for it.
+# The states of processes and jobs, under names that include those of sacct.
 _STATES = {
     "running": "u.state = 'running'",
     "ended": "u.state = 'ended'",
@@ -57,29 +57,29 @@ _SIGNAL = "u.exit_status & 127 = ?"
 
 @dataclass(frozen=True)
 class Selection:
-    """The chosen processes; of each kind None means all."""
+    """The selected processes."""
 
     window: Window = _ALWAYS
     clip: bool = False
-    """Take every process that lived in the window, for its part in it, rather than those that ended
-    in it.
+    """Take every process that ran in the window, for its part in it, instead of processes that
+    ended in it.
     """
     jobs: tuple[int, ...] | None = None
-    """Ids. A process that is in several of them is taken once: in that where it was for its whole
-    life, else in the oldest.
+    """Ids; None means all processes. A process in several of these jobs counts once: in the job
+    where it was for its whole lifetime, else in the oldest.
     """
     choices: tuple[Condition, ...] = ()
-    """Everything else, on the columns of a process."""
+    """All other conditions, on the columns of a process."""
     job_conditions: tuple[Condition, ...] = ()
-    """Where jobs are listed: which of them, on the columns of job_usage."""
+    """In lists of jobs: conditions on the columns of job_usage."""
     apart: bool = False
-    """The warehouse knows several hosts: their users are told apart."""
+    """The warehouse has several hosts: users of different hosts are different users."""
     ids: bool = False
     """Select ids instead of names: for SQL that is shown, since only ELSA has the functions that
     look names up.
     """
     words: tuple[str, ...] = ()
-    """What must be said of how it was understood."""
+    """Notes on how the options were understood."""
 
     def __bool__(self) -> bool:
         """Whether anything is chosen at all."""
@@ -87,45 +87,43 @@ class Selection:
 
     @property
     def job(self) -> int | None:
-        """The job, where there is exactly one."""
+        """The job, if there is exactly one."""
         return self.jobs[0] if self.jobs is not None and len(self.jobs) == 1 else None
 
     def conditions(self) -> list[Condition]:
-        """All conditions on the rows of elsa.report.query.statement.rows, but for the jobs."""
+        """All conditions on the rows of elsa.report.query.statement.rows, except on the jobs."""
         return [*(Condition(text) for text in self._of_window()), *self.choices]
 
     def _of_window(self) -> list[str]:
         since, until = self.window
         if not self.clip:
             return self.window.where("u.out_ns")
-        # What began and ended at once has no length to cut, and belongs to where it ended.
-        after = (
-            []
-            if since is None
-            else [f"(u.out_ns > {since} or (u.in_ns = u.out_ns and u.out_ns = {since}))"]
-        )
-        before = [] if until is None else [f"u.in_ns < {until}"]
-        return (
-            ([*after, *before] or ["u.out_ns is not null"])
-            if self.window
-            else ["u.out_ns is not null"]
-        )
+        if not self.window:
+            return ["u.out_ns is not null"]
+        conditions = []
+        if since is not None:
+            # A lifetime without length is in the window in which it ended.
+            conditions.append(
+                f"(u.out_ns > {since} or (u.in_ns = u.out_ns and u.out_ns = {since}))"
+            )
+        if until is not None:
+            conditions.append(f"u.in_ns < {until}")
+        return conditions
 
 
 def resolve(
     connection: sqlite3.Connection, asked: Asked, now: datetime, *, clip: bool = False
 ) -> Selection:
-    """What is meant by what was written. Raises UsageError."""
+    """The processes that the options select. Raises UsageError."""
     choices = []
     for kind, make in _CHOICES.items():
         if asked.get(kind):
             parts = [make(text) for text in asked[kind]]
             choices.append(any_of(parts))
     if asked.get("host"):
-        choices.append(
-            Condition(f"u.host_id in ({', '.join(map(str, host_ids(connection, asked['host'])))})")
-        )
-    said = (
+        hosts = ", ".join(map(str, host_ids(connection, asked["host"])))
+        choices.append(Condition(f"u.host_id in ({hosts})"))
+    words = (
         *cut_commands(asked.get("command", ())),
         *_several_runs(connection, asked.get("job", ())),
     )
@@ -135,13 +133,13 @@ def resolve(
         jobs_of(connection, asked),
         tuple(choices),
         apart=several_hosts(connection),
-        words=said,
+        words=words,
     )
 
 
 def host_ids(connection: sqlite3.Connection, texts: Iterable[str]) -> list[int]:
-    """Ids of the hosts that are meant by names and globs. Raises UsageError."""
-    found: set[int] = set()
+    """The ids of hosts, by names and globs. Raises UsageError."""
+    all_ids: set[int] = set()
     for text in texts:
         how = "glob" if _GLOB.search(text) else "="
         ids = {
@@ -156,23 +154,23 @@ def host_ids(connection: sqlite3.Connection, texts: Iterable[str]) -> list[int]:
             raise UsageError(
                 f"--host: nothing is recorded of a host {printable(text)}; write one of {known}"
             )
-        found |= ids
-    return sorted(found)
+        all_ids |= ids
+    return sorted(all_ids)
 
 
 def cut_commands(texts: Iterable[str]) -> Iterator[str]:
-    """Say which names are looked for in place of those that are too long for the kernel."""
+    """Notes on command names that are longer than the kernel keeps."""
     for text in texts:
         if comm.is_too_long(text):
             kept, name = printable(comm.wanted(text)), printable(text)
             yield (
-                f"--command {name}: the kernel keeps {comm.LONGEST} bytes of a name, so this is"
-                f" {kept}, as whatever begins so"
+                f"--command {name}: the kernel keeps {comm.LONGEST} bytes of a name, so this"
+                f" matches every command with the name {kept}"
             )
 
 
 def asked_window(asked: Asked, now: datetime) -> Window:
-    """The window that was asked for. Raises UsageError."""
+    """The window of --since and --until. Raises UsageError."""
     since, until = (next(iter(asked.get(name, ())), None) for name in ("since", "until"))
     return window(since, until, now)
 
@@ -190,7 +188,9 @@ def any_of(parts: list[Condition]) -> Condition:
 def resolve_jobs(
     connection: sqlite3.Connection, asked: Asked, now: datetime, *, clip: bool = False
 ) -> Selection:
-    """The same for the list of jobs: the choices are of jobs, and the window is of processes."""
+    """The jobs that the options select for a list of jobs; the window is for their processes.
+    Raises UsageError.
+    """
     return Selection(
         asked_window(asked, now),
         clip,
@@ -200,29 +200,28 @@ def resolve_jobs(
 
 
 def _job_conditions(connection: sqlite3.Connection, asked: Asked) -> list[Condition]:
-    """Conditions on the columns of job_usage; a name means every job that has it."""
-    found = []
+    """Conditions on the columns of job_usage. A name means every job that has it."""
+    conditions = []
     if asked.get("job"):
         ids = sorted({number for text in asked["job"] for number in job_ids(connection, text)})
-        found.append(Condition(f"u.job_id in ({THESE})", (json.dumps(ids),)))
+        conditions.append(Condition(f"u.job_id in ({THESE})", (json.dumps(ids),)))
     if asked.get("tag"):
-        found.append(
-            Condition(f"u.job_id in ({THESE})", (json.dumps(_tagged(connection, asked["tag"])),))
-        )
-    found += kind_conditions(asked)
+        tagged = json.dumps(_tagged(connection, asked["tag"]))
+        conditions.append(Condition(f"u.job_id in ({THESE})", (tagged,)))
+    conditions += kind_conditions(asked)
     if asked.get("host"):
         hosts = ", ".join(map(str, host_ids(connection, asked["host"])))
-        theirs = (
+        of_hosts = (
             "select j.id from job as j join boot as b on b.id = j.boot_id where b.host_id in"
             f" ({hosts})"
         )
-        found.append(Condition(f"u.job_id in ({theirs})"))
+        conditions.append(Condition(f"u.job_id in ({of_hosts})"))
     makers: dict[str, Callable[[str], Condition]] = {
         "user": lambda text: Condition("u.owner_uid = ?", (uid_of(text),)),
         "exit": _exit,
         "state": lambda text: _word(text, _JOB_STATES, "--state"),
     }
-    return found + [
+    return conditions + [
         any_of([make(text) for text in asked[kind]])
         for kind, make in makers.items()
         if asked.get(kind)
@@ -241,14 +240,14 @@ def kind_conditions(asked: Asked) -> list[Condition]:
 
 
 def job_id(connection: sqlite3.Connection, text: str) -> int:
-    """Id of the job that is meant by an id or a name; of several jobs with one name, the latest.
-    Raises UsageError.
+    """The id of a job, by its id or name; of several jobs with one name, the latest. Raises
+    UsageError.
     """
     return latest(connection, text)[0]
 
 
 def latest(connection: sqlite3.Connection, text: str) -> tuple[int, list[str]]:
-    """The same, and what must be said of it: that several jobs have the name."""
+    """The same id, with a note if several jobs have the name."""
     ids = job_ids(connection, text, globs=False)
     if len(ids) == 1:
         return ids[0], []
@@ -258,25 +257,18 @@ def latest(connection: sqlite3.Connection, text: str) -> tuple[int, list[str]]:
 
 
 def job_ids(connection: sqlite3.Connection, text: str, *, globs: bool = True) -> list[int]:
-    """Ids of all jobs that are meant by an id, a name or a glob, the oldest first. Raises
-    UsageError if there is none.
+    """The ids of all jobs with an id, a name or a glob, the oldest first. Raises UsageError if
+    there is none.
     """
-    found = _by_id(connection, text)
-    if found is not None:
-        return [found]
-    ids = [
-        number
-        for (number,) in connection.execute(
-            "select id from job where name = ? order by id", (text,)
-        )
-    ]
-    if not ids and globs and _GLOB.search(text):
-        ids = [
-            number
-            for (number,) in connection.execute(
-                "select id from job where name glob ? order by id", (text,)
-            )
-        ]
+    by_id = _by_id(connection, text)
+    if by_id is not None:
+        return [by_id]
+    rows = connection.execute("select id from job where name = ? order by id", (text,)).fetchall()
+    if not rows and globs and _GLOB.search(text):
+        rows = connection.execute(
+            "select id from job where name glob ? order by id", (text,)
+        ).fetchall()
+    ids = [number for (number,) in rows]
     if not ids:
         raise UsageError(
             f"no job has the id or name {printable(text)}; see them with: elsa report jobs"
@@ -285,7 +277,7 @@ def job_ids(connection: sqlite3.Connection, text: str, *, globs: bool = True) ->
 
 
 def _several_runs(connection: sqlite3.Connection, names: Iterable[str]) -> Iterator[str]:
-    """Say which names mean several jobs."""
+    """Notes on names that several jobs have."""
     for name in names:
         count = len(job_ids(connection, name))
         if count > 1 and not _GLOB.search(name):
@@ -293,17 +285,16 @@ def _several_runs(connection: sqlite3.Connection, names: Iterable[str]) -> Itera
 
 
 def _by_id(connection: sqlite3.Connection, text: str) -> int | None:
-    if text.isascii() and text.isdigit():
-        found = connection.execute(
-            "select id from job where id = ?", (min(int(text), 2**63 - 1),)
-        ).fetchone()
-        return None if found is None else int(found[0])
-    return None
+    if not (text.isascii() and text.isdigit()):
+        return None
+    number = min(int(text), 2**63 - 1)
+    exists = connection.execute("select 1 from job where id = ?", (number,)).fetchone()
+    return number if exists else None
 
 
 def jobs_of(connection: sqlite3.Connection, asked: Asked) -> tuple[int, ...] | None:
-    """Ids of the jobs that are meant by ids, names, globs and tags; None: nobody asked. Raises
-    UsageError.
+    """The ids of jobs by ids, names, globs, tags and kinds; None without any of these options.
+    Raises UsageError.
     """
     chosen: set[int] | None = None
     if asked.get("job"):
@@ -315,24 +306,24 @@ def jobs_of(connection: sqlite3.Connection, asked: Asked) -> tuple[int, ...] | N
         chosen = tagged if chosen is None else chosen & tagged
     if asked.get("kind"):
         (condition,) = kind_conditions(asked) or [Condition("true")]
-        found = connection.execute(f"select u.id from job as u where {condition.sql}")
-        of_kind = {number for (number,) in found}
+        rows = connection.execute(f"select u.id from job as u where {condition.sql}")
+        of_kind = {number for (number,) in rows}
         chosen = of_kind if chosen is None else chosen & of_kind
     return None if chosen is None else tuple(sorted(chosen))
 
 
 def _tagged(connection: sqlite3.Connection, tags: Iterable[str]) -> list[int]:
-    """Ids of the jobs that have all of these tags: KEY, or KEY=VALUE, where the value may be a
-    glob. Raises UsageError.
+    """The ids of jobs with all of these tags: KEY, or KEY=VALUE, where the value may be a glob.
+    Raises UsageError.
     """
     chosen: set[int] | None = None
     for tag in tags:
         key, equals, value = tag.partition("=")
-        found = connection.execute(
+        rows = connection.execute(
             "select job_id from job_tag where key = ? and value glob ?",
             (key, value if equals else "*"),
         )
-        ids = {number for (number,) in found}
+        ids = {number for (number,) in rows}
         chosen = ids if chosen is None else chosen & ids
     if not chosen:
         raise UsageError(
@@ -343,12 +334,12 @@ def _tagged(connection: sqlite3.Connection, tags: Iterable[str]) -> list[int]:
 
 
 def _number(text: str) -> bool:
-    """Whether it is a number that a column of SQLite can hold."""
+    """Whether a text is a number that a column of SQLite can hold."""
     return text.isascii() and text.isdigit() and len(text) < 19
 
 
 def uid_of(text: str) -> int:
-    """The uid that is meant by a name or a number. Raises UsageError."""
+    """The uid of a user, by name or number. Raises UsageError."""
     try:
         return accounts.uid(text)
     except KeyError:
@@ -393,22 +384,19 @@ def _word(text: str, known: Mapping[str, str], option: str) -> Condition:
 
 
 def _exit(text: str) -> Condition:
-    """A wait status as people write it: 0, 3, `code 3`, nonzero, signal, core, SIGKILL, KILL,
-    `signal 9`, and sacct's 0:9.
+    """The condition of a value of --exit: 0, 3, `code 3`, nonzero, signal, core, SIGKILL, KILL,
+    `signal 9`, or 0:9 as in sacct.
     """
     word = " ".join(text.split()).lower()
     if word in _EXITS:
         return Condition(_EXITS[word])
-    if (found := re.fullmatch(r"(?:code )?(\d{1,3})", word)) and int(found[1]) < 256:
-        return Condition(_CODE, (int(found[1]),))
-    if found := re.fullmatch(r"signal (\d{1,2})", word):
-        return Condition(_SIGNAL, (int(found[1]),))
-    if found := re.fullmatch(r"(\d{1,3}):(\d{1,2})", word):
-        return (
-            Condition(_SIGNAL, (int(found[2]),))
-            if int(found[2])
-            else Condition(_CODE, (int(found[1]),))
-        )
+    if (match := re.fullmatch(r"(?:code )?(\d{1,3})", word)) and int(match[1]) < 256:
+        return Condition(_CODE, (int(match[1]),))
+    if match := re.fullmatch(r"signal (\d{1,2})", word):
+        return Condition(_SIGNAL, (int(match[1]),))
+    if match := re.fullmatch(r"(\d{1,3}):(\d{1,2})", word):
+        code, number = int(match[1]), int(match[2])
+        return Condition(_SIGNAL, (number,)) if number else Condition(_CODE, (code,))
     try:
         return Condition(_SIGNAL, (signal.Signals["SIG" + word.upper().removeprefix("SIG")].value,))
     except KeyError:

@@ -44,13 +44,13 @@ _WHOLE_LIFE = """(
             i.ended_hour as out_hour, i.*
         from ({}) as m cross join incarnation_usage as i on i.process_id = m.process_id
     )"""
-# A process of several jobs counts once: in the job where it was for its whole life, else in the
+# A process in several jobs counts once: in the job where it was for its whole life, else in the
 # oldest.
 _BETTER = """select 1 from job_member as o
         where o.process_id = u.process_id and +o.job_id in ({})
             and (o.part_life, o.job_id) < (u.part_life, u.job_id)"""
 NAMES = {"user": "user_name(u.uid)", "group": "group_name(u.gid)"}
-"""The names of users and groups, where all rows are of this host."""
+"""The names of users and groups, if all rows are of one host."""
 NAMES_APART = {"user": "user_name(u.uid, u.host_id)", "group": "group_name(u.gid, u.host_id)"}
 """The same where rows are of several hosts: the name that each has on the host of the row."""
 _IDS = {"user": "u.uid", "group": "u.gid"}
@@ -87,7 +87,7 @@ class Condition(NamedTuple):
 
 
 def literal(value: object) -> str:
-    """A value as SQL text. Characters that would move the cursor of a terminal are spelled out."""
+    """A value as SQL text. Characters that cannot be printed are written as char(N)."""
     if value is None:
         return "null"
     if not isinstance(value, str):
@@ -124,7 +124,7 @@ def names(selection: Selection) -> dict[str, str]:
 
 
 def columns_of(texts: Iterable[str]) -> set[str]:
-    """The columns of `u` that SQL names."""
+    """The columns of `u` that SQL uses."""
     return set(_COLUMN.findall(" ".join(texts)))
 
 
@@ -135,8 +135,8 @@ def rows(
     members: bool = False,
     whole: str = "",
 ) -> Query:
-    """The from clause for the rows of a selection, with what columns the expressions need of them;
-    `members`: one row per job and process.
+    """The from clause for the rows of a selection, with the columns that the expressions need; with
+    `members`, one row per job and process.
 
     `whole` is a further condition on the memberships `s` from start to end. Each view is asked for
     the needed columns alone, since SQLite would compute every column of a union of the views.
@@ -158,7 +158,7 @@ def rows(
 def members(
     among: str, expressions: Iterable[str], condition: Condition, *more: Condition, whole: str = ""
 ) -> Query:
-    """The same for some jobs, which `among` lists in SQL: one row per job and process."""
+    """The same for the jobs that the SQL `among` lists: one row per job and process."""
     return _together(
         _of_jobs(
             among, sorted(columns_of(expressions)), [condition, *more], members=True, whole=whole
@@ -167,7 +167,7 @@ def members(
 
 
 def listed(ids: Iterable[int]) -> str:
-    """SQL that lists some ids, however many."""
+    """SQL that lists ids, of any number."""
     return f"select value from json_each('{json.dumps([int(id_) for id_ in ids])}')"
 
 
@@ -196,9 +196,11 @@ def _of_jobs(
             and s.process_id not in ({odd})
         {"group by s.process_id" if once else ""}"""
     part = [Condition(f"u.process_id in ({odd})")]
-    # The plus keeps SQLite from looking for each process in each job of the list.
-    part += [] if among is None else [Condition(f"+u.job_id in ({among})")]
-    part += [Condition(f"not exists ({_BETTER.format(among)})")] if once else []
+    if among is not None:
+        # The plus keeps SQLite from looking up each process in each job of the list.
+        part.append(Condition(f"+u.job_id in ({among})"))
+    if once:
+        part.append(Condition(f"not exists ({_BETTER.format(among)})"))
     return [
         _part(_WHOLE_LIFE.format(whole_lives), _OF_HOST, needed, conditions),
         _part("job_process_usage", _OF_JOB, needed, part + conditions),

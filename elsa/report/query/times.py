@@ -1,4 +1,4 @@
-"""Windows of time, in the words that people write: days, months, times of day, and how long ago.
+"""Windows of time, and the times that users write: days, months, times of day, and how long ago.
 
 A process belongs to the window in which it ended, [since, until), so windows that follow each other
 add up to the whole.
@@ -54,8 +54,8 @@ class Window(NamedTuple):
         return sorted({time // HOUR_NS for time in self if time is not None and time % HOUR_NS})
 
     def hours(self, column: str) -> list[str]:
-        """Wider SQL conditions, on the hour since 1970 of a time: for an index on it to narrow down
-        what the exact ones look at.
+        """Wider SQL conditions, on the hour since 1970 of a time, so that an index on the hour is
+        used before the exact conditions.
         """
         conditions = []
         if self.since is not None:
@@ -67,16 +67,14 @@ class Window(NamedTuple):
 
 def window(since: str | None, until: str | None, now: datetime) -> Window:
     """The window between two written times. Raises UsageError."""
-    found = Window(
-        None if since is None else moment(since, now, "--since"),
-        None if until is None else moment(until, now, "--until"),
-    )
-    if found.since is not None and found.until is not None and found.since >= found.until:
+    start = None if since is None else moment(since, now, "--since")
+    end = None if until is None else moment(until, now, "--until")
+    if start is not None and end is not None and start >= end:
         raise UsageError(
             f"--since {since} is not before --until {until}; give an earlier --since or a later"
             " --until"
         )
-    return found
+    return Window(start, end)
 
 
 def moment(text: str, now: datetime, option: str = "time") -> int:
@@ -93,14 +91,14 @@ def moment(text: str, now: datetime, option: str = "time") -> int:
 
 
 def nanoseconds(when: datetime) -> int:
-    """A time in ns since 1970; a naive one is this host's, so that midnight is right on days of 23
-    and 25 hours too.
+    """A time in ns since 1970. A naive time is this host's, so that midnight is right also on days
+    of 23 and 25 hours.
 
     A time that the clock shows twice is the first of the two. A time that the clock skipped is the
     moment of the skip: all later times of the clock are later.
     """
     if when.tzinfo is not None:
-        # round, since a float of seconds since 1970 cannot hold every microsecond
+        # Rounded, since a float of seconds since 1970 cannot hold every microsecond.
         return round(when.timestamp() * 1_000_000) * 1000
     written = when.replace(microsecond=0, fold=0)
     second = round(written.timestamp())
@@ -115,8 +113,8 @@ def offset(second: int) -> int:
 
 
 def change(before: int, after: int) -> int:
-    """The second in which this host's clock changed, between two moments at which it differs from
-    UTC by other amounts.
+    """The second in which the offset of this host's clock from UTC changed, between two moments
+    with different offsets.
     """
     old = offset(before)
     while after - before > 1:
@@ -142,7 +140,7 @@ def _datetime(word: str, now: datetime) -> datetime:
 
 
 def _day_before(midnight: datetime) -> datetime:
-    """The day of the moment before, as some zones have skipped a day."""
+    """The day that ends at a midnight. Some zones have skipped a day."""
     return datetime.combine(
         datetime.fromtimestamp(nanoseconds(midnight) // 10**9 - 1).date(), time()
     )
@@ -157,22 +155,22 @@ _DAYS: dict[str, Callable[[datetime], datetime]] = {
 
 
 def _date(word: str, today: date) -> datetime:
-    if found := _SACCT.fullmatch(word):
-        month, day, year, clock = found.groups()
+    if match := _SACCT.fullmatch(word):
+        month, day, year, clock = match.groups()
         return datetime.combine(
             date(2000 + int(year) if year else today.year, int(month), int(day)),
             _time_of_day(clock or "00:00"),
         )
-    if found := _MONTH.fullmatch(word):
-        return datetime(int(found[1]), int(found[2]), 1)
+    if match := _MONTH.fullmatch(word):
+        return datetime(int(match[1]), int(match[2]), 1)
     return datetime.fromisoformat(word.upper())
 
 
 def _time_of_day(word: str) -> time:
-    found = _CLOCK.fullmatch(word)
-    if not found:
+    match = _CLOCK.fullmatch(word)
+    if not match:
         raise ValueError(word)
-    hour, minute, second, half = found.groups()
+    hour, minute, second, half = match.groups()
     if half:
         if not 1 <= int(hour) <= 12:
             raise ValueError(word)

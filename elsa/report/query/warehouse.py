@@ -1,4 +1,4 @@
-"""Opening the warehouse for reports: reading only, with the names of users and groups at hand."""
+"""Open the warehouse for reports: read-only, with names of users and groups as SQL functions."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from elsa.store import database
 
 
 class HostNames:
-    """Names of users, groups and hosts. Ids of another host are not given the names that they have
-    on this one: they stay numbers.
+    """Names of users, groups and hosts. Ids of other hosts stay numbers, since this host may have
+    other names for them.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -24,8 +24,8 @@ class HostNames:
         rows = connection.execute("select id, machine_id, name from host").fetchall()
         for number, machine_id, name in rows:
             self.hosts[number] = name
-            # A single one that was heard or read here is this one, wherever the warehouse was
-            # brought to since.
+            # A single host that has a machine id counts as this host, even if the warehouse was
+            # copied to another since.
             if not _is_this(machine_id, name) and (len(rows) > 1 or machine_id is None):
                 self._others.add(number)
         of_jobs = connection.execute(
@@ -34,15 +34,15 @@ class HostNames:
         self._host_of_job = dict(of_jobs) if len(rows) > 1 else {}
 
     def user(self, uid: int | None, host_id: int | None) -> str | None:
-        """Name of a uid, or the number as text where it has none; None of an unknown uid."""
+        """Name of a uid, or the number as text if it has none; None for None."""
         return user_name(uid) if uid is None or host_id not in self._others else str(uid)
 
     def group(self, gid: int | None, host_id: int | None) -> str | None:
-        """The same of a gid."""
+        """The same for a gid."""
         return group_name(gid) if gid is None or host_id not in self._others else str(gid)
 
     def owner(self, uid: int | None, job_id: int) -> str | None:
-        """The same of the owner of a job."""
+        """The same for the owner of a job."""
         return self.user(uid, self._host_of_job.get(job_id))
 
     def host(self, host_id: int | None) -> str | None:
@@ -50,7 +50,7 @@ class HostNames:
         return None if host_id is None else self.hosts.get(host_id)
 
     def host_of_job(self, job_id: int) -> str | None:
-        """Name of the host of a job, where there is more than one."""
+        """Name of the host of a job, if there is more than one host."""
         return self.host(self._host_of_job.get(job_id))
 
 
@@ -72,15 +72,13 @@ def _is_this(machine_id: str | None, name: str) -> bool:
 
 
 def several_hosts(connection: sqlite3.Connection) -> bool:
-    """Whether what is of one host must be told from what is of another."""
+    """Whether the warehouse has more than one host."""
     return bool(connection.execute("select count(*) > 1 from host").fetchone()[0])
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection for reports, with names as SQL functions; what SQLite raises comes out as an
-    ElsaError.
-    """
+    """A connection for reports, with names as SQL functions. Errors of SQLite become ElsaErrors."""
     with database.translated(path), closing(database.open_for_reading(path)) as connection:
         named = HostNames(connection)
         two: dict[str, Callable[..., str | None]] = {
@@ -88,7 +86,7 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
             "group_name": named.group,
             "owner_name": named.owner,
         }
-        # Where there is one host, no report looks it up for each row.
+        # If there is a single host, reports do not read the host of each row.
         only = next(iter(named.hosts), None)
         one: dict[str, Callable[..., str | None]] = {
             "user_name": functools.partial(named.user, host_id=only),
@@ -99,6 +97,6 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
         for count, functions in ((1, one), (2, two)):
             for name, function in functions.items():
                 connection.create_function(name, count, function, deterministic=True)
-        # One report sees one state of the warehouse, whatever others write meanwhile.
+        # A report reads one state of the warehouse, also if others write meanwhile.
         connection.execute("begin")
         yield connection

@@ -137,7 +137,7 @@ def test_a_life_of_years_is_spread_over_its_newest_hours_and_the_older_ones_are_
     reports.warehouse.acct(1, 1, utime=3 * 365 * 24)
     done = reports.run("hours", "--clip", "--format", "jsonl")
     assert done.stdout.count("\n") == periods.MOST
-    assert "older hours than 2023-09-21T" in done.stderr
+    assert "hours before 2023-09-21T" in done.stderr
     assert sum(row["elapsed_s"] for row in reports.json("months", "--clip")) == pytest.approx(years)
 
 

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from elsa.errors import ConfigError
-from elsa.report.query import rollup_source
-from elsa.report.query import sums as measures
+from elsa.report.query import rollup_source, row_sums
 from elsa.report.query.times import Window
 from elsa.store import database, retention, rollups, schema
 from elsa.store.retention import Cutoffs, prune
@@ -62,7 +61,7 @@ def sums(
             else "null"
         )
         known = rollup_source.sums(table)
-        figures = ", ".join(known[key] for key in measures.sums(members=table == "rollup_job"))
+        figures = ", ".join(known[key] for key in row_sums.sums(members=table == "rollup_job"))
         for name, window in {
             "all": Window(),
             "some": Window(BEGIN_NS + 3 * DAY, BEGIN_NS + 20 * DAY),

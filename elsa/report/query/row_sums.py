@@ -1,5 +1,5 @@
-"""Sums over the rows `u` of elsa.report.query.statement.rows, or the part of them that falls into a
-window.
+"""Sums over the rows `u` of elsa.report.query.statement.rows, or over the part of each row that is
+in a window. Sums of any size are in elsa/store/sums.py.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def share(window: Window) -> str:
 
 
 def overlap(until: str, since: str) -> str:
-    """The same between two SQL expressions."""
+    """The part of a row's lifetime between two SQL expressions."""
     return (
         f"(case when u.out_ns > u.in_ns then ({until} - {since}) * 1.0 / (u.out_ns - u.in_ns) else"
         " 1.0 end)"
@@ -28,6 +28,6 @@ def overlap(until: str, since: str) -> str:
 
 
 def sums(part: str | None = None, *, members: bool = False) -> dict[str, str]:
-    """Every measure's aggregate, by column; with a share, the estimated part."""
+    """The aggregate of each measure, by column; with `part`, of this share of each row."""
     listed = MEASURES | OF_MEMBERS if members else MEASURES
     return {key: aggregates.of_rows(measure, part) for key, measure in listed.items()}
