@@ -52,6 +52,14 @@ RULES: tuple[dict[str, Any], ...] = (
         "owner": "0",
         **_CONTAINER,
     },
+    {  # the monitor that podman and CRI-O start beside each container
+        "cgroup": [
+            rf"{slices}/(?P<runtime>libpod|crio)-conmon-{_ID}\.scope" for slices in (_USER, _SLICES)
+        ],
+        "name": "conmon/{id}",
+        "kind": "scope",
+        "tags": {"runtime": "{runtime}", "container": "{container}"},
+    },
     {  # LXC, LXD, Incus, Proxmox
         "cgroup": [
             r"/(?P<runtime>lxc)(?:\.payload)?/(?P<id>.+)",

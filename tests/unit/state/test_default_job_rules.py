@@ -59,6 +59,9 @@ CORPUS = [
     ("/system.slice", None, None, None, None),
     ("/user.slice/user-1000.slice", None, None, None, None),
     ("/../../init.scope", None, None, None, None),
+    # the monitors of containers
+    (f"/machine.slice/libpod-conmon-{A}.scope", f"conmon/{A[:12]}", "scope", None, 2),
+    (f"{USER}/user.slice/libpod-conmon-{A}.scope", f"conmon/{A[:12]}", "scope", None, 5),
     # sessions and user units
     ("/user.slice/user-1000.slice/session-3.scope", "session/3", "session", 1000, 3),
     ("/user.slice/user-0.slice/session-c1.scope", "session/c1", "session", 0, 3),
