@@ -427,6 +427,9 @@ def run(
         # the warehouse is locked.
         with contextlib.suppress(ElsaError):
             client.request("sync")
+        with contextlib.suppress(OSError):
+            for note in group.kept():
+                click.echo(note, err=True)
     end_like(status)
 
 

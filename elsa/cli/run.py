@@ -141,12 +141,10 @@ def command_group(*, verbose: bool = False) -> Iterator[CommandGroup]:
     try:
         yield group
     finally:
-        left = group.close()
-        with contextlib.suppress(OSError):
-            if group.why_none and verbose:
+        group.close()
+        if group.why_none and verbose:
+            with contextlib.suppress(OSError):
                 click.echo(f"elsa: no control group of its own: {group.why_none}", err=True)
-            if left:
-                click.echo(f"elsa: {left}", err=True)
 
 
 def _output(path: Path | None, append: bool, stack: contextlib.ExitStack) -> FileIO | None:
@@ -289,7 +287,7 @@ def _account(
                 live_usage.running(Procfs(), member, offsets) for member in accountant.living()
             )
             report.so_far = so_far if so_far.processes else None
-        report.notes += accountant.notes
+        report.notes += [*accountant.notes, *group.kept()]
         report.wall_ns = _last_end(totals, ended_ns) - started_ns
         return report
 

@@ -22,6 +22,8 @@ PERIOD_NS = 60 * SECOND_NS
 # How long in one call groups are read; a group takes about 0.05 ms.
 BUDGET_NS = MS_NS // 2
 LAST_NS = 100 * MS_NS
+# So many paths of groups that hold others are remembered before those that do no more are dropped.
+MOST_HOLDING = 5000
 UNKNOWN = GroupCounters(None, None, None, None, None)
 
 
@@ -53,6 +55,10 @@ class GroupCounterReader:
         """By job id; the group that was read longest ago comes first."""
         self._due: dict[int, None] = {}
         """Job ids whose last member has ended."""
+        self._automatic: dict[str, int] = {}
+        """Ids of automatic jobs whose groups are read, by path."""
+        self._holding: set[str] = set()
+        """Paths of groups in which automatic jobs may be open."""
 
     def open(self, job: Job, *, new_group: bool) -> None:
         """A job was made. What its group had counted before is subtracted; a group that was made
@@ -60,7 +66,8 @@ class GroupCounterReader:
         """
         if job.cgroup is None:
             return
-        self._drop_around(job)
+        if job.automatic:
+            self._drop_around(job)
         if job.is_run or self._holds_others(job.cgroup):
             return
         before = NOTHING if new_group else read(self._group(job), job.cgroup_inode)
@@ -75,7 +82,7 @@ class GroupCounterReader:
 
     def close(self, job: Job) -> None:
         """No process will enter a job any more: the last chance to read its group."""
-        followed = self._followed.pop(job.id, None)
+        followed = self._unfollow(job.id)
         if followed is not None:
             self._read(followed)
 
@@ -89,7 +96,7 @@ class GroupCounterReader:
         while self._due or self._is_due(now_ns):
             job_id = next(iter(self._due or self._followed))
             self._due.pop(job_id, None)
-            followed = self._followed.pop(job_id, None)
+            followed = self._unfollow(job_id)
             if followed is not None and self._read(followed):
                 self._go_on(followed, now_ns)
             if clocks.monotonic_ns() >= until_ns:
@@ -112,11 +119,23 @@ class GroupCounterReader:
             own_group.remove_left_behind(self._group(job))
         if job.id in self._jobs.open:
             followed.read_ns = now_ns
-            self._followed[job.id] = followed
+            self._put(followed)
 
     def _follow(self, job: Job, before: GroupCounters, read_ns: int) -> None:
         job.counted_before = before
-        self._followed[job.id] = Followed(job, before, read_ns)
+        self._put(Followed(job, before, read_ns))
+
+    def _put(self, followed: Followed) -> None:
+        job = followed.job
+        self._followed[job.id] = followed
+        if job.automatic and job.cgroup is not None:
+            self._automatic[job.cgroup] = job.id
+
+    def _unfollow(self, job_id: int) -> Followed | None:
+        followed = self._followed.pop(job_id, None)
+        if followed is not None and self._automatic.get(followed.job.cgroup or "") == job_id:
+            del self._automatic[followed.job.cgroup or ""]
+        return followed
 
     def _is_due(self, now_ns: int) -> bool:
         oldest = next(iter(self._followed.values()), None)
@@ -142,24 +161,38 @@ class GroupCounterReader:
 
     def _drop_around(self, job: Job) -> None:
         """An automatic job was made in the groups of these jobs."""
-        if not job.automatic:
-            return
-        path = job.cgroup or "/"
-        for followed in list(self._followed.values()):
-            outer = followed.job
-            if outer.automatic and (
-                path.startswith(f"{outer.cgroup}/") or (job.is_run and path == outer.cgroup)
-            ):
-                del self._followed[outer.id]
-                outer.counted_before, followed.before = None, UNKNOWN
-                self._keep(followed, 0, UNKNOWN)
+        if len(self._holding) >= MOST_HOLDING:
+            self._holding = {
+                path
+                for other in self._jobs.open.values()
+                if other.automatic
+                for path in _holding(other)
+            }
+        holding = _holding(job)
+        self._holding |= holding
+        for job_id in [self._automatic[outer] for outer in holding & self._automatic.keys()]:
+            followed = self._unfollow(job_id)
+            assert followed is not None  # noqa: S101
+            followed.job.counted_before, followed.before = None, UNKNOWN
+            self._keep(followed, 0, UNKNOWN)
 
     def _holds_others(self, path: str) -> bool:
         """Whether automatic jobs are open in a group or below."""
+        if path not in self._holding:
+            return False
         below = f"{path}/"
-        return any(
+        if any(
             job.automatic
             and job.cgroup is not None
             and (job.cgroup.startswith(below) or (job.is_run and job.cgroup == path))
             for job in self._jobs.open.values()
-        )
+        ):
+            return True
+        self._holding.discard(path)
+        return False
+
+
+def _holding(job: Job) -> set[str]:
+    """The paths of the groups that a job is in but is not; a run is not its group."""
+    names = (job.cgroup or "").split("/")
+    return {"/".join(names[:depth]) for depth in range(2, len(names) + job.is_run)}

@@ -36,9 +36,14 @@ class CommandGroup:
         files = None if self._group is None else self._group.read(COUNTER_FILES)
         return None if files is None else parse_counters(*files)
 
-    def close(self) -> str:
-        """Remove the group; what to say if processes are still in it."""
+    def kept(self) -> list[str]:
+        """What to say if the group cannot be removed yet."""
+        if self._group is None or not self._group.processes():
+            return []
+        return [f"control group {self._group.path} is kept: processes still run in it"]
+
+    def close(self) -> None:
+        """Remove the group, if no process is in it."""
         group, self._group = self._group, None
-        if group is None or group.remove():
-            return ""
-        return f"control group {group.path} is kept, since processes still run in it"
+        if group is not None:
+            group.remove()

@@ -4,6 +4,7 @@ start, however short it lives and however it came there, and in no other automat
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from elsa.decode.cgroups import parse_cpu_stat
 from elsa.errors import ElsaError
 from elsa.kernel.cgroup_events import open_cgroup_events
 from elsa.kernel.cgroups import find_hierarchy
@@ -197,3 +199,25 @@ def test_a_jobd_that_dropped_its_privileges_has_events_of_groups_for_a_new_wareh
     assert host.stop() == 0
     assert ("cgroup/new", How.MOVED) in host.sql(JOBS_AND_HOW)
     assert "no cgroup events" not in host.log.read_text()
+
+
+def test_what_a_group_counts_itself_is_stored_when_its_last_process_has_ended(
+    host: Host, slice_: Path
+) -> None:
+    host.start()
+    group = slice_ / "short"
+    group.mkdir()
+    many = f"echo $$ > {group}/cgroup.procs; for i in $(seq 100); do /bin/true; done"
+    subprocess.run(["sh", "-c", many], check=True)
+    host.request("sync")
+    counted = parse_cpu_stat((group / "cpu.stat").read_bytes())
+    assert counted is not None
+    [(final, stored_us, before_us)] = host.sql(
+        """select final, user_us + system_us, user_us_before + system_us_before from job_cgroup
+           join job on job.id = job_id where name = 'cgroup/short'"""
+    )
+    assert (final, before_us) == (1, 0)
+    # The last moments of the last process may come after its exit event.
+    assert 0.9 * counted.usage_us <= stored_us <= counted.usage_us
+    [row] = json.loads(host.elsa("report", "audit", "--format", "json"))["groups"]
+    assert (row["name"], row["group_cpu_s"]) == ("cgroup/short", stored_us / 1e6)

@@ -252,6 +252,7 @@ def test_without_waiting_the_bill_comes_with_the_command_and_says_who_runs(door:
         assert time.monotonic() - began < 20
         assert (told["running"], told["complete"]) == (1, False)
         assert "1 process still running" in told["notes"][0]
+        assert not told["group"] or "is kept: processes still run in it" in told["notes"][-1]
         assert told["so_far"]["processes"] == 1
         assert 0 < told["so_far"]["peak_rss_kib"] < 16 * 1024
     finally:

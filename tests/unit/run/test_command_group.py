@@ -53,7 +53,7 @@ def test_counters_are_read_and_what_is_left_is_said(
     with command_group() as own:
         own.add(77)
         assert own.counters() == GroupCounters(1, 2, 4096, None, None)
+        assert own.kept() == [f"control group {group} is kept: processes still run in it"]
     assert (group / "cgroup.procs").read_text() == "77"
-    assert capsys.readouterr().err == (
-        f"elsa: control group {group} is kept, since processes still run in it\n"
-    )
+    assert group.exists()
+    assert capsys.readouterr().err == ""
