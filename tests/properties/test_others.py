@@ -246,7 +246,8 @@ class World:
                 "jobs": len(self.processes.jobs.open),
                 **dict.fromkeys(HOST_COUNTS, count),
             },
-            ended_jobs=lambda uid: [{"id": 0, "owner": uid}],
+            groups=None,
+            ended_jobs=lambda uid, kinds: [{"id": 0, "owner": uid, "kinds": sorted(kinds)}],
         )
         self.service = RequestHandler(
             cast("Any", collector), Config(jobs_per_process=2, jobs_per_user=4)
