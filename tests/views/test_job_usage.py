@@ -33,6 +33,9 @@ def test_a_finished_job_sums_its_processes_and_separates_wall_from_elapsed_time(
         "job_id": 7,
         "name": "build",
         "kind": "manual",
+        **dict.fromkeys(
+            ("group_cpu_s", "group_peak_bytes", "group_read_bytes", "group_write_bytes")
+        ),
         "owner_uid": 1000,
         "created_at": "2026-01-02T03:04:05.000Z",
         "closed_at": "2026-01-02T03:05:00.000Z",
