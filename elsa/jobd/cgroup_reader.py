@@ -46,14 +46,12 @@ class CgroupSource:
         """Raises UnavailableError if there are no control groups at all."""
         self.hierarchy: Hierarchy = cgroups.find_hierarchy()
         self.events: PerfEvents | None = None
+        self.refusal: ElsaError | None = None
+        """Why there are no events."""
         try:
             self.events = open_cgroup_events(self.hierarchy)
         except ElsaError as error:
-            log.warning(
-                "no cgroup events, so automatic jobs are inferred from /proc and miss processes"
-                " that end within milliseconds: %s",
-                error,
-            )
+            self.refusal = error
 
     def skip(self) -> None:
         """Drop the records that wait: what they report is about to be read from /proc."""
@@ -84,6 +82,12 @@ class CgroupReader:
         counters of a living process.
         """
         self._hierarchy, self._events = source.hierarchy, source.events
+        if source.refusal is not None:
+            log.warning(
+                "no cgroup events, so automatic jobs are inferred from /proc and miss processes"
+                " that end within milliseconds: %s",
+                source.refusal,
+            )
         self._procfs = procfs
         self._processes = processes
         self._rules = rules
@@ -138,6 +142,10 @@ class CgroupReader:
         self._group_counters.close(job)
 
     # --- events
+
+    def fileno(self) -> int | None:
+        """Readable when a process was moved; None if there are no events."""
+        return self._events.fileno() if self._events is not None else None
 
     def records(self, until_ns: int) -> list[Record]:
         """The records up to this time, which the connector's events have reached, in order."""

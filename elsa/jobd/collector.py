@@ -254,6 +254,9 @@ class Collector:
                 self._connector.fileno(), selectors.EVENT_READ, self._events_wait
             )
             self._selector.register(self._alarm.fileno(), selectors.EVENT_READ, self._clock_was_set)
+            moves = self.groups.fileno() if self.groups is not None else None
+            if moves is not None:
+                self._selector.register(moves, selectors.EVENT_READ, self._moves_wait)
             watchdog_s = sd_notify.watchdog_seconds()
             pulse_ns = int(watchdog_s * SECOND_NS) if watchdog_s else None
             pulse_at_ns = 0
@@ -306,6 +309,11 @@ class Collector:
         self._selector.unregister(self._connector.fileno())
         self._gathering = True
         self._drain_at_ns = clocks.monotonic_ns() + self._config.drain_ms * MS_NS
+
+    def _moves_wait(self, _mask: int) -> None:
+        """A process was moved to another control group: more moves may follow, as with events."""
+        if self._drain_at_ns is None:
+            self._drain_at_ns = clocks.monotonic_ns() + self._config.drain_ms * MS_NS
 
     def _clock_was_set(self, _mask: int) -> None:
         self._alarm.acknowledge()

@@ -57,7 +57,8 @@ def _tracepoints(hierarchy: Hierarchy) -> list[Tracepoint]:
     group, sampled = (f"root == {hierarchy.number}",), hierarchy.sampled
     tracepoints = [
         Tracepoint("sched/sched_process_exec", cgroup=sampled),
-        Tracepoint("cgroup/cgroup_attach_task", filters=(f"dst_{group[0]}",)),
+        # A move comes without a process event, and the counters at that moment are wanted.
+        Tracepoint("cgroup/cgroup_attach_task", filters=(f"dst_{group[0]}",), wakes=True),
         Tracepoint("cgroup/cgroup_mkdir", filters=group),
         Tracepoint("cgroup/cgroup_rmdir", filters=group),
     ]

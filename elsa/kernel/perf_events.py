@@ -60,6 +60,7 @@ _FORMAT_TIME_ENABLED, _FORMAT_LOST = 1 << 0, 1 << 4  # the second since Linux 6.
 # Bit fields: disabled, watermark, sample_id_all, use_clockid.
 _FLAG_BITS = (0, 14, 18, 25)
 _FLAGS = sum(1 << (bit if sys.byteorder == "little" else 63 - bit) for bit in _FLAG_BITS)
+_WATERMARK = 1 << (14 if sys.byteorder == "little" else 63 - 14)
 _FD_CLOEXEC = 8
 _ENABLE, _SET_OUTPUT = 0x2400, 0x2405
 _SET_FILTER, _GET_ID = 0x40082406, 0x80082407
@@ -97,6 +98,8 @@ class Tracepoint(NamedTuple):
     """
     optional: bool = False
     """Leave it out where the kernel does not have it."""
+    wakes: bool = False
+    """Each record makes the descriptor readable, not only every eighth of a ring."""
 
     @property
     def name(self) -> str:
@@ -355,8 +358,8 @@ def _attr(tracepoint: Tracepoint, number: int, ring_bytes: int, counts_losses: b
         1,  # every one
         sample,
         _FORMAT_TIME_ENABLED | (_FORMAT_LOST if counts_losses else 0),
-        _FLAGS,
-        ring_bytes // 8,
+        _FLAGS & ~_WATERMARK if tracepoint.wakes else _FLAGS,
+        1 if tracepoint.wakes else ring_bytes // 8,
         time.CLOCK_MONOTONIC,
     )
 

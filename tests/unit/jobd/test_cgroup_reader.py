@@ -41,7 +41,9 @@ class Host:
         self.group_counters: list[GroupCounterRow] = []
         self.lost: int | None = 0
         self.followed = Followed([], [])
-        source = SimpleNamespace(hierarchy=Hierarchy(self.tree, 0, sampled=True), events=None)
+        source = SimpleNamespace(
+            hierarchy=Hierarchy(self.tree, 0, sampled=True), events=None, refusal=None
+        )
         if events:
             source.events = SimpleNamespace(
                 opened={},
