@@ -78,7 +78,7 @@ def test_accounting_into_a_file_that_is_not_known_is_no_accounting(
         [ELSA, "check", *flags(other)], capture_output=True, text=True, check=False
     )
     assert outcome.returncode == 69
-    assert "1 of 10 checks failed: accounting" in outcome.stderr
+    assert "1 of 11 checks failed: accounting" in outcome.stderr
 
 
 def test_the_connector_is_proved_by_a_canary(require_kernel: Callable[[object, str], None]) -> None:

@@ -162,7 +162,7 @@ def test_a_user_defines_jobs_of_his_own_processes_alone(nobody: Host) -> None:
     for arguments, code, word in (
         (["--root", foreign.pid], EXIT_PERMISSION, "not yours"),
         (["--where", "1"], EXIT_PERMISSION, "condition"),
-        (["--command", "no such"], EXIT_USAGE, "nothing"),
+        (["--command", "no such"], EXIT_USAGE, "no recorded process"),
     ):
         done = nobody.as_nobody("job", "define", "other", *arguments)
         assert done.returncode == code, done.stderr
