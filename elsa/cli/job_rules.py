@@ -60,6 +60,7 @@ def rules(explain: str | None, form: str) -> None:
     """
     from elsa.host.living import living
     from elsa.kernel import accounts
+    from elsa.kernel.cgroups import find_hierarchy
     from elsa.kernel.procfs import Procfs
     from elsa.state.default_job_rules import rules as all_rules
 
@@ -69,7 +70,9 @@ def rules(explain: str | None, form: str) -> None:
         defaults=settings.job_rule_defaults,
         user_name=lru_cache(accounts.user),
     )
-    processes = [] if explain and explain.startswith("/") else list(living(Procfs()))
+    processes: list[Living] = []
+    if not (explain and explain.startswith("/")):
+        processes = list(living(Procfs(), find_hierarchy().number))
     if explain:
         answer = explained(found, processes, explain)
         click.echo(json.dumps(answer, indent=2) if form == "json" else _block(answer))

@@ -136,19 +136,3 @@ def _status_field(status: bytes, name: bytes, base: int) -> int:
                     f"/proc/PID/status: {name.decode()} cannot be read: {error}"
                 ) from None
     raise DataError(f"/proc/PID/status has no {name.decode()}")
-
-
-def parse_cgroup(data: bytes) -> bytes | None:
-    """The group in which a /proc/PID/cgroup says what a process belongs to; None where it is empty.
-
-    That of cgroup2, or where only cgroup v1 is in use (cgroup2 shows the root group then) systemd's
-    own hierarchy, or else the first that is not at its root.
-    """
-    paths = {}
-    for line in data.split(b"\n"):  # a group's name may hold any other character
-        _, controllers, path = [*line.split(b":", 2), b"", b""][:3]
-        if path:
-            # A zombie may outlive its group.
-            paths[controllers] = path.removesuffix(b" (deleted)")
-    known = [paths[name] for name in (b"", b"name=systemd", *paths) if name in paths]
-    return next((path for path in known if path != b"/"), known[0] if known else None)

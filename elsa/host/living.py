@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from elsa.decode.cgroups import path_of
 from elsa.decode.comm import escape_comm
-from elsa.decode.procfs import parse_cgroup, parse_real_uid, parse_stat
+from elsa.decode.procfs import parse_real_uid, parse_stat
 from elsa.errors import DataError
 from elsa.host.proc_scan import NO_LOGIN
 from elsa.kernel.procfs import Procfs
@@ -15,27 +16,31 @@ from elsa.state.living_jobs import Living
 _MOST_BYTES = 4096
 
 
-def living(procfs: Procfs) -> Iterator[Living]:
-    """Every process of the host; what ends meanwhile is left out."""
+def living(procfs: Procfs, hierarchy: int) -> Iterator[Living]:
+    """Every process of the host with its group in this hierarchy of control groups (0 is version
+    2); what ends meanwhile is left out.
+    """
     for pid in procfs.pids():
-        process = _process(procfs, pid)
+        process = _process(procfs, pid, hierarchy)
         if process is not None:
             yield process
 
 
-def _process(procfs: Procfs, pid: int) -> Living | None:
+def _process(procfs: Procfs, pid: int, hierarchy: int) -> Living | None:
     stat, status = procfs.read_stat(pid), procfs.read_status(pid)
-    cgroup = parse_cgroup(procfs.read_cgroup(pid) or b"")
     arguments = _text(procfs.read_cmdline(pid, _MOST_BYTES) or b"").removesuffix("\0")
     login = procfs.read_loginuid(pid)
     loginuid = int(login) if login and login.isdigit() else NO_LOGIN
-    if stat is None or status is None or cgroup is None:
+    if stat is None or status is None:
         return None
     try:
+        group = path_of(procfs.read_cgroup(pid) or b"", hierarchy)
+        if group is None:
+            return None
         return Living(
             pid,
             parse_stat(stat).ppid,
-            _text(cgroup),
+            group,
             escape_comm(parse_stat(stat).comm),
             parse_real_uid(status),
             None if loginuid == NO_LOGIN else loginuid,

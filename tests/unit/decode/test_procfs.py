@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from elsa.decode.procfs import (
     Io,
     Stat,
-    parse_cgroup,
     parse_effective_capabilities,
     parse_io,
     parse_real_uid,
@@ -134,30 +133,3 @@ def test_number_that_no_warehouse_holds_is_refused(digits: bytes) -> None:
         parse_io(b"".join(b"%b: %b\n" % (name.encode(), digits) for name in Io._fields))
     with pytest.raises(DataError):
         parse_real_uid(b"Uid:\t%b\t0\t0\t0\n" % digits)
-
-
-@pytest.mark.parametrize(
-    ("data", "group"),
-    [
-        (b"0::/system.slice/x.service\n", b"/system.slice/x.service"),
-        (b"0::/\n", b"/"),
-        (b"0::/system.slice/x.service (deleted)\n", b"/system.slice/x.service"),
-        (b"0::/a:b/c\rd\n", b"/a:b/c\rd"),
-        (b"4:memory:/m\n1:name=systemd:/user.slice\n0::/\n", b"/user.slice"),
-        (b"4:memory:/m\n1:name=systemd:/user.slice\n0::/v2\n", b"/v2"),
-        (b"4:memory:/slurm/uid_1\n3:cpu,cpuacct:/\n1:name=systemd:/\n", b"/slurm/uid_1"),
-        (b"4:memory:/\n", b"/"),
-        (b"", None),
-        (b"nonsense\n", None),
-    ],
-)
-def test_the_group_is_that_of_cgroup2_or_where_it_is_not_in_use_of_v1(
-    data: bytes, group: bytes | None
-) -> None:
-    assert parse_cgroup(data) == group
-
-
-@given(st.binary(max_size=80))
-def test_a_cgroup_file_of_any_bytes_has_a_group_or_none(data: bytes) -> None:
-    group = parse_cgroup(data)
-    assert group is None or group in data

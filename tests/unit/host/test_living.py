@@ -28,7 +28,7 @@ def test_a_process_has_all_that_rules_ask_for(tmp_path: Path) -> None:
     write(tmp_path, 80, stat=b"no stat", status=STATUS, cgroup=group)
     write(tmp_path, 81)
     path = "/system.slice/cron.service"
-    assert list(living(Procfs(tmp_path))) == [
+    assert list(living(Procfs(tmp_path), 0)) == [
         Living(77, 41, path, "my cron", 1000, None, ("/bin/sh", "-c", "/opt/x\udcff")),
         Living(78, 41, path, "my cron", 1000, 1001),
     ]
