@@ -50,16 +50,24 @@ struct copying {
 
 static struct copying begin(sqlite3 *from, sqlite3 *to, const char *table)
 {
-    char sql[4096];
+    char sql[8192];
     struct copying copying = {.table = table};
-    snprintf(sql, sizeof sql, "select * from \"%s\"", table);
+    sqlite3_stmt *named; /* generated columns are not among these */
+    const char *ask = "select group_concat('\"' || name || '\"', ', '), count(*)"
+                      " from pragma_table_info(?)";
+    check(from, sqlite3_prepare_v2(from, ask, -1, &named, NULL), ask);
+    sqlite3_bind_text(named, 1, table, -1, SQLITE_STATIC);
+    check(from, sqlite3_step(named), ask);
+    const char *names = (const char *)sqlite3_column_text(named, 0);
+    copying.columns = sqlite3_column_int(named, 1);
+    snprintf(sql, sizeof sql, "select %s from \"%s\"", names, table);
     check(from, sqlite3_prepare_v2(from, sql, -1, &copying.in, NULL), sql);
-    copying.columns = sqlite3_column_count(copying.in);
-    int length = snprintf(sql, sizeof sql, "insert into \"%s\" values (?", table);
+    int length = snprintf(sql, sizeof sql, "insert into \"%s\" (%s) values (?", table, names);
     for (int column = 1; column < copying.columns; column++)
         length += snprintf(sql + length, sizeof sql - (size_t)length, ", ?");
     snprintf(sql + length, sizeof sql - (size_t)length, ")");
     check(to, sqlite3_prepare_v2(to, sql, -1, &copying.out, NULL), sql);
+    sqlite3_finalize(named);
     return copying;
 }
 
