@@ -21,7 +21,9 @@ from elsa.kernel.procfs import Procfs
 
 PROCFS = Procfs()
 UNSHARE = ("unshare", "--pid", "--fork", "--mount-proc")
-NESTED = 'sleep 60 & exec unshare --pid --fork sh -c "sleep 60 & wait"'
+# unshare(1) of util-linux 2.38 fails now and then with "sigprocmask unblock failed": try again.
+NESTED = """sleep 60 &
+for attempt in 1 2 3; do unshare --pid --fork sh -c "sleep 60 & wait"; done"""
 
 
 class Box(NamedTuple):
@@ -60,8 +62,8 @@ def box() -> Iterator[Box]:
         pytest.skip("making a pid namespace needs root")
     with subprocess.Popen([*UNSHARE, "sh", "-c", NESTED]) as outer:
         try:
-            init = child(outer.pid, "unshare")
-            inner = child(init, "sh")
+            init = child(outer.pid, "sh")
+            inner = child(child(init, "unshare"), "sh")
             yield Box(init, child(init, "sleep"), inner, child(inner, "sleep"))
         finally:
             for one in children(outer.pid):
