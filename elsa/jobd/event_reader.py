@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 DRAIN_CHUNK = 2_500
 # How many events are read in one call, so that a storm delays neither the writer nor requests.
 DRAIN_MOST = 5_000
+# An event may stand this many places after one that happened later.
+OUT_OF_ORDER = 64
 # The exit of a process that /proc no longer shows may be in the queue for this long.
 GRACE_NS = 500 * MS_NS
 RESCAN_NS = SECOND_NS
@@ -219,7 +221,9 @@ class EventReader:
         """
         done = 0
         if self._cgroups is not None:
-            for record in self._cgroups.records(events[-1].time_ns):
+            # The newest is not always the last: CPUs queue their events a little out of order.
+            newest_ns = max(event.time_ns for event in events[-OUT_OF_ORDER:])
+            for record in self._cgroups.records(newest_ns):
                 following = done
                 while following < len(events) and events[following].time_ns <= record.time_ns:
                     following += 1
