@@ -31,14 +31,7 @@ COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
     metavar="TIME",
     help="Fail if elsa report gaps lists a gap since then.  [default: now-1day]",
 )
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-    help="How to print the result.",
-)
+@options.table_or_json
 def check(
     db: Path | None, socket: Path | None, acct_file: Path | None, since: str | None, form: str
 ) -> None:

@@ -53,14 +53,7 @@ BAR_FROM = 50_000
 @click.option("--until", metavar="TIME", help="Only processes that started before then.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be in the job.")
 @options.tags
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-    help="Output format.",
-)
+@options.table_or_json
 @options.db
 @options.socket
 def define(

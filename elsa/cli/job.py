@@ -71,14 +71,6 @@ def _complete(ctx: click.Context, _param: click.Parameter, incomplete: str) -> l
 _job = click.argument("ref", metavar="JOB", callback=_ref, shell_complete=_complete)
 _pid = click.IntRange(1, protocol.MAX_PID)
 _pids = click.argument("pids", metavar="PID...", type=_pid, nargs=-1, required=True)
-_format = click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-    help="Output format.",
-)
 
 
 @click.group(cls=Group, context_settings=CONTEXT)
@@ -173,7 +165,7 @@ def close(ref: protocol.JobRef, socket: Path | None) -> None:
 @job.command("list")
 @click.option("--all", "every", is_flag=True, help="Also closed jobs: the newest 1000.")
 @options.kinds
-@_format
+@options.table_or_json
 @options.socket
 def list_(every: bool, kinds: tuple[str, ...], form: str, socket: Path | None) -> None:
     """List the open jobs, manual and automatic.
@@ -203,7 +195,7 @@ def list_(every: bool, kinds: tuple[str, ...], form: str, socket: Path | None) -
     show_default=True,
     help="How many members to list.",
 )
-@_format
+@options.table_or_json
 @options.socket
 def show(ref: protocol.JobRef, limit: int, form: str, socket: Path | None) -> None:
     """Show a job, its living members and what they use, and what finished members used.
@@ -347,7 +339,7 @@ def top(
 
 @job.command()
 @click.argument("pid", type=_pid)
-@_format
+@options.table_or_json
 @options.socket
 def of(pid: int, form: str, socket: Path | None) -> None:
     """Show which jobs a process is in.
@@ -361,7 +353,7 @@ def of(pid: int, form: str, socket: Path | None) -> None:
 
 
 @job.command()
-@_format
+@options.table_or_json
 @options.socket
 def status(form: str, socket: Path | None) -> None:
     """Show the state of jobd: since when it runs, received and lost events, and (to root and the

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from elsa import config
+from elsa.cli import options
 from elsa.cli.main import Command
 from elsa.errors import UsageError
 from elsa.text import printable
@@ -36,14 +37,7 @@ _PER = {
     metavar="PID|PATH",
     help="Say which rule decides for a process or a control group, and what its job is called.",
 )
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-    help="Output format.",
-)
+@options.table_or_json
 def rules(explain: str | None, form: str) -> None:
     """List the rules of automatic jobs, and the living processes that each matches.
 

@@ -34,6 +34,18 @@ def socket(function: Function) -> Function:
     )(function)
 
 
+def table_or_json(function: Function) -> Function:
+    """--format table|json, as `form`."""
+    return click.option(
+        "--format",
+        "form",
+        type=click.Choice(["table", "json"]),
+        default="table",
+        show_default=True,
+        help="Output format.",
+    )(function)
+
+
 def read_kinds(
     _ctx: click.Context, _param: click.Parameter, values: Sequence[str]
 ) -> tuple[str, ...]:

@@ -158,14 +158,7 @@ def _fields(factors: Sequence[str], given: dict[str, Any]) -> dict[str, Any]:
 
 @tariff.command("list")
 @click.option("--all", "every", is_flag=True, help="Also versions that were withdrawn.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-    help="Output format.",
-)
+@options.table_or_json
 @options.db
 def list_(*, every: bool, form: str, db: Path | None) -> None:
     """List the versions, the newest last.

@@ -108,7 +108,7 @@ class GroupCounters(NamedTuple):
         return GroupCounters(sums[0], sums[1], peak, sums[3], sums[4])
 
 
-NOTHING = GroupCounters(0, 0, 0, 0, 0)
+NOTHING_COUNTED = GroupCounters(0, 0, 0, 0, 0)
 """The counters of a group in which no process has run."""
 COUNTER_FILES = ("cpu.stat", "memory.peak", "io.stat")
 

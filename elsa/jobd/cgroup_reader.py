@@ -14,7 +14,7 @@ from pathlib import Path
 from elsa.decode import cgroups as decoding
 from elsa.decode.cgroup_events import Decoder, Lost, Record
 from elsa.errors import DataError, ElsaError
-from elsa.jobd.counter_snapshots import NOTHING, CounterRow
+from elsa.jobd.counter_snapshots import NO_USAGE, CounterRow
 from elsa.jobd.group_counters import GroupCounterReader
 from elsa.jobd.taskstats_reader import Recorder
 from elsa.kernel import accounts, cgroups, clocks
@@ -172,11 +172,15 @@ class CgroupReader:
         """Take in one record."""
         self._automatic.apply(record)
 
-    def settle(self, now_ns: int) -> None:
-        """After the records up to `now_ns`: those that waited for forks, and the counters of
-        processes that were moved. If records were lost, /proc is read instead.
-        """
+    def retry(self, now_ns: int) -> None:
+        """After all events up to `now_ns`: apply the records that waited for a fork."""
         self._automatic.retry(now_ns)
+
+    def settle(self, now_ns: int) -> None:
+        """After the records up to `now_ns`: read the counters of processes that were moved. If
+        records were lost, read the groups of all processes.
+        """
+        self.retry(now_ns)
         self._note_counters()
         _, lost = self._losses.take_new()
         if lost or self._incomplete:
@@ -194,7 +198,7 @@ class CgroupReader:
         for life, time_ns, left, left_since_ns, entered in moves:
             counters = self._read_counters(life)
             if left is not None:
-                rows.append((left, life.id, left_since_ns, 1, *(counters or NOTHING)))
+                rows.append((left, life.id, left_since_ns, 1, *(counters or NO_USAGE)))
             if entered is not None and counters is not None:
                 rows.append((entered, life.id, time_ns, 0, *counters))
 

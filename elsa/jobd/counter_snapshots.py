@@ -21,7 +21,7 @@ from elsa.state.incarnation import Incarnation, same_start
 log = logging.getLogger(__name__)
 
 CounterRow = tuple[int | None, ...]
-NOTHING: CounterRow = (0,) * len(COUNTERS)
+NO_USAGE: CounterRow = (0,) * len(COUNTERS)
 """The counters of a process that has used nothing."""
 _TICK_US = 1_000_000 // TICKS_PER_S
 

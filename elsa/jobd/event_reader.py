@@ -219,19 +219,22 @@ class EventReader:
         """Apply events in queue order, and between them the records of control groups by their
         time.
         """
+        cgroups, processes = self._cgroups, self._processes
+        if cgroups is None:
+            processes.apply(events)
+            return
+        # The newest is not always the last: CPUs queue their events a little out of order.
+        newest_ns = max(event.time_ns for event in events[-OUT_OF_ORDER:])
         done = 0
-        if self._cgroups is not None:
-            # The newest is not always the last: CPUs queue their events a little out of order.
-            newest_ns = max(event.time_ns for event in events[-OUT_OF_ORDER:])
-            for record in self._cgroups.records(newest_ns):
-                following = done
-                while following < len(events) and events[following].time_ns <= record.time_ns:
-                    following += 1
-                if following > done:
-                    self._processes.apply(events[done:following])
-                    done = following
-                self._cgroups.apply(record)
-        self._processes.apply(events[done:] if done else events)
+        for record in cgroups.records(newest_ns):
+            following = done
+            while following < len(events) and events[following].time_ns <= record.time_ns:
+                following += 1
+            processes.apply(events[done:following])
+            done = following
+            cgroups.apply(record)
+        processes.apply(events[done:])
+        cgroups.retry(newest_ns)
 
     def _note_empty(self, started_ns: int) -> None:
         """The queue is empty: all events before `started_ns` have been read, unless lost."""

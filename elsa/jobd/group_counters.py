@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from elsa.decode.cgroups import COUNTER_FILES, NOTHING, GroupCounters, parse_counters
+from elsa.decode.cgroups import COUNTER_FILES, NOTHING_COUNTED, GroupCounters, parse_counters
 from elsa.kernel import cgroups, clocks, own_group
 from elsa.state.jobs import Job, Jobs
 from elsa.store.writer import GroupCounterRow
@@ -70,7 +70,7 @@ class GroupCounterReader:
             self._drop_around(job)
         if job.is_run or self._holds_others(job.cgroup):
             return
-        before = NOTHING if new_group else read(self._group(job), job.cgroup_inode)
+        before = NOTHING_COUNTED if new_group else read(self._group(job), job.cgroup_inode)
         if before is not None:
             self._follow(job, before, clocks.monotonic_ns())
 

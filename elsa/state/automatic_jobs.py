@@ -22,12 +22,14 @@ from elsa.state.incarnation import Incarnation
 from elsa.state.job_rules import AutomaticJob, Decision, Process
 from elsa.state.jobs import Job
 from elsa.state.process_table import Processes
+from elsa.state.recently_ended import RecentlyEnded
+from elsa.units import SECOND_NS
 
 # A process that has executed nothing and is moved this long after its fork was not only being
 # placed: it may be a worker of a daemon.
-PLACING_NS = 1_000_000_000
+PLACING_NS = SECOND_NS
 # How long a record waits for the fork of its process, which may stand behind it in the queue.
-FORK_WITHIN_NS = 1_000_000_000
+FORK_WITHIN_NS = SECOND_NS
 # What systemd and PAM execute in a new process before the program that it is for. systemd executes
 # its systemd-executor by descriptor.
 BEFORE_PROGRAM = frozenset(
@@ -136,6 +138,7 @@ class AutomaticJobs:
         self.moves: list[Move] = []
         """For the caller, who reads the counters and empties the list."""
         processes.divide = self._divide
+        self._ended = processes.recently_ended = RecentlyEnded()
 
     def apply(self, record: Record) -> None:
         """Take in a record, after all connector events of an earlier time."""
@@ -149,7 +152,9 @@ class AutomaticJobs:
             self._remove_group(record.cgroup_id, record.time_ns)
 
     def retry(self, now_ns: int) -> None:
-        """Apply the records whose process was not known: its fork may have been received since."""
+        """After all events up to `now_ns`, apply the records whose process was not known: its fork
+        may have been received since.
+        """
         waiting, self._waiting = self._waiting, []
         for record in waiting:
             if now_ns - record.time_ns < FORK_WITHIN_NS:
@@ -197,9 +202,18 @@ class AutomaticJobs:
         if life.group != group_id:
             self._place(life, group_id, now_ns, how)
 
+    def _process(self, pid: int, time_ns: int) -> Incarnation | None:
+        """The process that had this pid at this time, if its fork is known: CPUs write records and
+        queue events a little out of order, so its end may have been applied before.
+        """
+        life = self._processes.living.get(pid)
+        if life is not None and life.start_ns <= time_ns:
+            return life
+        return self._ended.find(pid, time_ns)
+
     def _move(self, record: Attach | BornInto) -> None:
-        life = self._processes.living.get(record.pid)
-        if life is None or life.start_ns > record.time_ns:
+        life = self._process(record.pid, record.time_ns)
+        if life is None:
             self._waiting.append(record)
         elif record.time_ns < life.group_ns:
             pass  # /proc was read since
@@ -213,8 +227,8 @@ class AutomaticJobs:
 
     def _sample(self, record: Sampled) -> None:
         time_ns, _, tgid, group_id, path = record
-        life = self._processes.living.get(tgid)
-        if life is None or life.start_ns > time_ns:
+        life = self._process(tgid, time_ns)
+        if life is None:
             return
         if group_id is not None and life.group != group_id and life.group_ns < time_ns:
             if life.group == ELSEWHERE:
@@ -234,7 +248,7 @@ class AutomaticJobs:
             run = self._new_run(group, life, parent, time_ns)
             if run is not None:
                 self._switch(life, run, time_ns, How.INHERITED)
-        self._processes.note_exec(life, path)
+        self._processes.note_exec(life, path, time_ns)
         draft = self._drafts.get(life.automatic or 0)
         if draft is not None and not _is_before_program(path):
             self._settle(draft, life)
@@ -275,7 +289,8 @@ class AutomaticJobs:
         if left == entered:
             return
         since_ns = 0 if left is None else life.member_since(left)
-        if not life.executed and life.seen_ns == 0 and time_ns - life.start_ns < PLACING_NS:
+        before_exec = time_ns <= life.first_exec_ns or not life.first_exec_ns
+        if before_exec and life.seen_ns == 0 and time_ns - life.start_ns < PLACING_NS:
             from_start = True
         self._processes.change_automatic(life, entered, time_ns, how, from_start=from_start)
         if not from_start:

@@ -59,8 +59,8 @@ class Incarnation:
         "ends",
         "exe",
         "exec_ns",
-        "executed",
         "exits",
+        "first_exec_ns",
         "group",
         "group_ns",
         "id",
@@ -111,8 +111,8 @@ class Incarnation:
         """When that was read from /proc; 0: it was not."""
         self.automatic: int | None = None
         """Its automatic job, which is among `jobs`."""
-        self.executed = False
-        """It has called exec since its fork."""
+        self.first_exec_ns = 0
+        """When it executed its first program; 0: it has executed none since its fork."""
         self.exe: str | None = None
         """Path of the program that it executed last, as it was given to execve(2)."""
         self.uid: int | None = None

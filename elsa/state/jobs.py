@@ -134,8 +134,13 @@ class Jobs:
     def close_when_empty(self, job: Job, time_ns: int) -> None:
         """No process will enter a job any more: it closes with its last one, or now."""
         job.closes_itself = True
-        if job.living == 0:
-            self.emptied.setdefault(job.id, time_ns)
+        self.note_if_empty(job.id, time_ns)
+
+    def note_if_empty(self, job_id: int, time_ns: int) -> None:
+        """If no member of an open job is alive, the last one ended or left by this time."""
+        job = self.open.get(job_id)
+        if job is not None and job.living == 0:
+            self.emptied.setdefault(job_id, time_ns)
 
     def count(self, job_ids: Iterable[int], step: int, time_ns: int = 0) -> None:
         """A process entered these jobs (+1) or left them (-1) at a monotonic time."""

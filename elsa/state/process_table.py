@@ -31,6 +31,7 @@ from elsa.state.incarnation import (
     same_start,
 )
 from elsa.state.jobs import Job, Jobs
+from elsa.state.recently_ended import RecentlyEnded
 
 # An exit was seen up to 38 ms after the fork of the next process with the same pid. After this long
 # it is not expected any more.
@@ -62,6 +63,8 @@ class Processes:
         """
         self.ended: list[Incarnation] | None = None
         """If the caller sets a list, every process that ends is appended to it."""
+        self.recently_ended: RecentlyEnded | None = None
+        """If the caller sets it, it has the processes that ended last."""
         self.launched: dict[int, tuple[Job, Incarnation]] = {}
         """By job id: the job and its command, until a while after the command's end."""
         self.unconfirmed_exits: dict[int, Event] = {}
@@ -206,7 +209,8 @@ class Processes:
         if life is not None:
             if life.threads != 1 or life.exits:
                 life.exec_ns = time_ns
-            life.status, life.exits, life.executed = 0, None, True
+            life.status, life.exits = 0, None
+            life.first_exec_ns = life.first_exec_ns or time_ns
             if life.program_ns < time_ns + SKEW_NS:  # else this exec's program was read already
                 life.comm = None
                 self.execed.add(tgid)
@@ -310,9 +314,10 @@ class Processes:
             life.comm = comm
             self._amend(life)
 
-    def note_exec(self, life: Incarnation, path: str) -> None:
+    def note_exec(self, life: Incarnation, path: str, time_ns: int) -> None:
         """A process executed the program at this path, as it was given to execve(2)."""
-        life.exe, life.comm, life.executed = path, comm_of_path(path), True
+        life.exe, life.comm = path, comm_of_path(path)
+        life.first_exec_ns = life.first_exec_ns or time_ns
         self._amend(life)
 
     def note_program(self, life: Incarnation, row: ProgramRow | None, looked_ns: int) -> None:
@@ -496,7 +501,7 @@ class Processes:
 
     def _drop(self, life: Incarnation, job_id: int, time_ns: int) -> None:
         life.jobs = tuple(other for other in life.jobs if other != job_id)
-        self.jobs.count((job_id,), -1, time_ns)
+        self._count(life, job_id, -1, time_ns)
         self.changes.dropped[job_id, life.id] = None
 
     def members(self, job: Job) -> list[Incarnation]:
@@ -527,15 +532,22 @@ class Processes:
         life.jobs = (*life.jobs, job_id)
         if since_ns:
             life.since = {**(life.since or {}), job_id: since_ns}
-        self.jobs.count((job_id,), 1)
+        self._count(life, job_id, 1, time_ns=0)
         if since_ns or self.changes.dropped.pop((job_id, life.id), self) is self:
             self.changes.entered.append((job_id, life.id, since_ns, None, how))
         return True
 
     def _leave(self, life: Incarnation, job_id: int, time_ns: int) -> None:
         life.jobs = tuple(other for other in life.jobs if other != job_id)
-        self.jobs.count((job_id,), -1, time_ns)
+        self._count(life, job_id, -1, time_ns)
         self.changes.left.append((time_ns, job_id, life.id))
+
+    def _count(self, life: Incarnation, job_id: int, step: int, time_ns: int) -> None:
+        """Count a living member of a job. One that has ended may have been the job's last."""
+        if life.end_source is None:
+            self.jobs.count((job_id,), step, time_ns)
+        elif step > 0:
+            self.jobs.note_if_empty(job_id, life.start_ns + (life.elapsed_ns or 0))
 
     # --- ends
 
@@ -555,6 +567,8 @@ class Processes:
         self._decide_status(life)
         if self.ended is not None:
             self.ended.append(life)
+        if self.recently_ended is not None:
+            self.recently_ended.add(life)
         self.jobs.count(life.jobs, -1, time_ns)
         self._amend(life)
 

@@ -14,7 +14,7 @@ import pytest
 from elsa.decode.cgroup_events import Lost
 from elsa.jobd import cgroup_reader
 from elsa.jobd.cgroup_reader import CgroupReader
-from elsa.jobd.counter_snapshots import NOTHING
+from elsa.jobd.counter_snapshots import NO_USAGE
 from elsa.kernel.cgroups import Hierarchy
 from elsa.kernel.perf_events import Followed
 from elsa.kernel.procfs import Procfs
@@ -182,8 +182,8 @@ def test_a_process_that_ended_before_its_counters_are_read_is_charged_to_the_lat
     host.run(50, "/system.slice/web.service")
     host.reader.start()
     life = host.processes.living[50]
-    life.executed = True
-    host.counters[50] = (5,) * len(NOTHING)
+    life.first_exec_ns = 1
+    host.counters[50] = (5,) * len(NO_USAGE)
     host.reader.settle(1)
     (host.proc / "50/cgroup").write_text("0::/system.slice/db.service\n")
     del host.counters[50]
@@ -191,4 +191,4 @@ def test_a_process_that_ended_before_its_counters_are_read_is_charged_to_the_lat
     host.reader.settle(2)
     [left] = host.processes.changes.counter_snapshots
     assert left[3] == 1
-    assert left[4:] == NOTHING
+    assert left[4:] == NO_USAGE

@@ -7,13 +7,14 @@ from __future__ import annotations
 import pytest
 
 from elsa.decode import events as ev
-from elsa.decode.cgroup_events import Attach, BornInto, Made, Removed, Sampled
+from elsa.decode.cgroup_events import Attach, BornInto, Made, Record, Removed, Sampled
 from elsa.state.automatic_jobs import AutomaticJobs
 from elsa.state.codes import How
 from elsa.state.default_job_rules import rules
 from elsa.state.job_rules import Decision
 from elsa.state.jobs import Job, Jobs
 from elsa.state.process_table import Processes
+from elsa.state.recently_ended import MOST_ENDED
 from tests.support.events import event, execed, exited, fork
 
 MS = 1_000_000
@@ -331,3 +332,53 @@ def test_the_program_of_systemd_itself_does_not_give_a_service_its_owner(
     world.processes.apply([execed(S + 2 * MS, 50), event(ev.UID, S + 3 * MS, 50, 50, 1000, 1000)])
     programmed(world, 50, S + 4 * MS, "/usr/sbin/web")
     assert world.host.stored == [(1, "web", 0), (1, "web", 1000)]
+
+
+def test_records_that_come_after_the_end_of_their_process_are_still_applied(world: World) -> None:
+    """CPUs write records and queue events a little out of order."""
+    late: dict[int, list[Record]] = {
+        60: [Attach(5 * S + 1, 60, OTHER, "")],
+        61: [BornInto(5 * S + 1, 61, SYSTEMD), Sampled(5 * S + 9, 61, 61, OTHER, None)],
+        62: [Sampled(5 * S + 3, 62, 62, OTHER, "/usr/sbin/db")],
+    }
+    for pid, records in late.items():
+        world.processes.apply([fork(5 * S, SYSTEMD, pid)])
+        world.processes.apply([execed(5 * S + 4, pid), exited(5 * S + 10, pid)])
+        for record in records:
+            world.automatic.apply(record)
+    assert world.rows() == [("db", pid, 0, None, How.MOVED) for pid in (60, 61)] + [
+        ("db", 62, 0, None, How.SAMPLED)
+    ]
+    [job] = world.processes.jobs.open.values()
+    assert job.living == 0
+    world.automatic.apply(Removed(6 * S, OTHER, PATHS[OTHER]))
+    assert list(world.processes.jobs.emptied) == [job.id]
+
+
+def test_a_record_is_applied_to_the_process_that_had_the_pid_then(world: World) -> None:
+    world.processes.apply([fork(5 * S, SYSTEMD, 60), exited(5 * S + 10, 60)])
+    world.processes.apply([fork(6 * S, SYSTEMD, 60)])
+    sampled(world, 60, OTHER, 5 * S + 9)
+    [(_, process_id, *_)] = entered(world)
+    assert process_id == world.processes.changes.started[1].id
+    assert world.job_of(60) is None
+
+
+def test_a_run_that_is_over_when_it_is_known_closes(world: World) -> None:
+    start_unit(world, CRON, CRON_GROUP, S)
+    world.processes.apply([fork(5 * S, SYSTEMD, 800)])
+    world.processes.living[800].ancestor = world.processes.living[CRON]
+    world.processes.living[800].comm = "cron"
+    world.processes.apply([exited(6 * S, 800)])
+    sampled(world, 800, CRON_GROUP, 6 * S - 1)
+    [run] = [job for job in world.processes.jobs.open.values() if job.is_run]
+    assert run.id in world.processes.jobs.emptied
+
+
+def test_processes_that_ended_long_ago_are_forgotten(world: World) -> None:
+    for pid in range(1000, 1000 + 3 * MOST_ENDED):
+        world.processes.apply([fork(pid * MS, SYSTEMD, pid), exited(pid * MS + 1, pid)])
+    ended = world.processes.recently_ended
+    assert ended is not None
+    assert ended.find(1000 + 3 * MOST_ENDED - 1, 10**18) is not None
+    assert ended.find(1000, 10**18) is None
