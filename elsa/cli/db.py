@@ -127,7 +127,7 @@ def prune(
     """Delete what is old: events, processes with their records, and at last the hourly sums of
     these.
 
-    AGE is a number of hours, days, weeks or years (`30 days`, `2y`), or `forever`. Sums by
+    AGE is a number of hours, days, weeks, months or years (`30 days`, `2y`), or `forever`. Sums by
     command, user and job stay exact; the single processes are deleted. What an open job needs is
     kept, no accounting file is read again, and space is given back. Safe to interrupt at any
     moment, and to run while jobd and the ingester run.

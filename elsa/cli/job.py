@@ -485,7 +485,7 @@ _NUMBERS = {
         "ppid",
         "cpus",
         "processes",
-        "cpu s",
+        "cpu",
         "rss",
         "peak rss",
         "chars read",

@@ -14,6 +14,7 @@ import tty
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from elsa import durations
 from elsa.measures import LONGEST_TICK_NS, tick
 from elsa.run.live_usage import JobNow, Running
 from elsa.run.usage_sums import Usage
@@ -42,7 +43,7 @@ def _kib(count: int | None) -> str:
     return UNKNOWN if count is None else size(count * 1024)
 
 
-USAGE = ("cpu s", "rss", "chars read", "chars written", "read", "written")
+USAGE = ("cpu", "rss", "chars read", "chars written", "read", "written")
 
 
 def usage_cells(process: Running | None) -> tuple[str, ...]:
@@ -54,10 +55,10 @@ def usage_cells(process: Running | None) -> tuple[str, ...]:
 
 
 def _seconds(seconds: float | None) -> str:
-    return UNKNOWN if seconds is None else f"{seconds:.2f}"
+    return UNKNOWN if seconds is None else durations.text(seconds)
 
 
-SUMMARY = ("", "processes", "cpu s", "peak rss", "chars read", "chars written", "read", "written")
+SUMMARY = ("", "processes", "cpu", "peak rss", "chars read", "chars written", "read", "written")
 
 
 def summary(now: JobNow) -> list[tuple[str, ...]]:
@@ -107,11 +108,11 @@ def precision(jobs: Sequence[JobNow]) -> list[str]:
     parts = []
     if threads:
         parts.append(
-            f"{threads} thread{'' if threads == 1 else 's'} measured, up to {threads * tick_s:.2f}"
-            " s more was used"
+            f"{threads} thread{'' if threads == 1 else 's'} measured, up to "
+            f"{durations.text(threads * tick_s)} more was used"
         )
     if sampled:
-        bound = f"up to {sampled * tick_s:.2f} s more or less"
+        bound = f"up to {durations.text(sampled * tick_s)} more or less"
         parts.append(
             f"{sampled} process{'' if sampled == 1 else 'es'} shorter than a tick ({tick(tick_ns)})"
             f" sampled, {bound}"

@@ -14,7 +14,7 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, time
 from decimal import Decimal
 from fractions import Fraction
 from functools import partial
@@ -25,7 +25,7 @@ from elsa.report import completeness
 from elsa.report.query import rollup_source
 from elsa.report.query.selection import Selection
 from elsa.report.query.statement import THESE, Condition, Query, rows, select
-from elsa.report.query.times import Window
+from elsa.report.query.times import Days, Window
 from elsa.report.query.warehouse import HostNames
 from elsa.report.render.output import Output
 from elsa.report.render.writer import Report
@@ -187,16 +187,12 @@ class Line:
         return Units(*map(sum, zip(*self.units.values(), strict=True))) if self.units else Units()
 
 
-def month(connection: sqlite3.Connection, text: str, as_of_ns: int | None = None) -> Window:
-    """The window of a month like 2026-11, in the zone of the tariff that is valid then; if none is,
-    in the zone of this host.
+def window(connection: sqlite3.Connection, days: Days, as_of_ns: int | None = None) -> Window:
+    """The window of these days in the zone of the tariff that is valid then; if none is, in the
+    zone of this host.
     """
-    try:
-        first = datetime.strptime(text.strip(), "%Y-%m")
-    except ValueError:
-        raise UsageError(f"--month: cannot read {text!r}; write for example 2026-11") from None
-    after = first.replace(year=first.year + first.month // 12, month=first.month % 12 + 1)
-    # A day later, the month has started in every zone.
+    first, after = (datetime.combine(day, time()) for day in days)
+    # A day later, the first day has started in every zone.
     started_ns = int(first.timestamp()) * SECOND_NS + 24 * HOUR_NS
     tariff = tariffs.load(connection, as_of_ns).at(started_ns)
     if tariff is not None:

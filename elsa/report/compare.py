@@ -195,7 +195,7 @@ def _text(key: str, value: float, output: Output) -> str:
     """A value with the unit of its measure, since each line has another unit."""
     column = COLUMNS[key]
     text = column.text(int(value) if value == int(value) else value, output.units)
-    return f"{text} {column.unit}".rstrip() if output.units == "auto" else text
+    return f"{text} {column.heading_unit}".rstrip() if output.units == "auto" else text
 
 
 def _verdict(middle: float, base: Sequence[float], change: float | None) -> str | None:

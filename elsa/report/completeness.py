@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+from elsa import durations
 from elsa.measures import LONGEST_TICK_NS, tick
 from elsa.report.query import rollup_source
 from elsa.report.query.selection import Selection
@@ -379,24 +380,24 @@ def _cpu_exactness(
     if any(figure["with_usage"] > figure["sampled"] for figure in figures):
         words.append(
             f"CPU time of {up_to}{count(threads, 'thread')}{of_each} is measured, except for the"
-            f" last part of a tick ({tick_words}) of each: up to {threads * tick_s:.2f} s more was"
-            " used"
+            f" last part of a tick ({tick_words}) of each: up to"
+            f" {durations.text(threads * tick_s)} more was used"
         )
     if sampled := max(figure["sampled"] for figure in figures):
         share = ""
         if not each and not figures[0]["with_ticks"]:
-            share = f" ({max(figures[0]['cpu_s'] - figures[0]['run_ns'] / 1e9, 0):.2f} s)"
+            share = f" ({durations.text(max(figures[0]['cpu_s'] - figures[0]['run_ns'] / 1e9, 0))})"
         words.append(
             f"CPU time of {up_to}{count(sampled, 'process')} shorter than a tick ({tick_words})"
             f"{of_each} is sampled{share}: right on average, and up to"
-            f" {sampled * tick_s:.2f} s more or less{in_all}"
+            f" {durations.text(sampled * tick_s)} more or less{in_all}"
         )
     # These include records without a process, which no job has.
     if records := max(figure["with_ticks"] for figure in figures):
         cut_s = max(_cut_s(figure) for figure in figures if figure["with_ticks"])
         words.append(
             f"CPU time of {up_to}{count(records, 'record')}{of_each} is cut down to 1/100 s: up"
-            f" to {cut_s:.2f} s more was used"
+            f" to {durations.text(cut_s)} more was used"
         )
     return words
 

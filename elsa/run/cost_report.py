@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from elsa import durations
 from elsa.decode.cgroups import GroupCounters
 from elsa.measures import tick
 from elsa.run.usage_sums import CommandCost, JobTotals, TaskstatsSum, Usage, Waited
@@ -135,14 +136,14 @@ class CostReport:
         """Some lines for people."""
         values = self.as_object()
         least = "" if self.complete else "at least "
-        wall = f"{values['wall_s']:.2f} s"
+        wall = durations.text(values["wall_s"])
         if self.totals is None:
             wall = least + wall
         if self.wall_ns - self.command_ns > SECOND_NS // 100:
-            wall += f", the command itself {values['command_s']:.2f} s"
+            wall += f", the command itself {durations.text(values['command_s'])}"
         cpu = (
-            f"{least}{values['cpu_s']:.2f} s: user {values['user_s']:.2f}, system"
-            f" {values['system_s']:.2f}; {values['cpus'] or 0:.2f} CPUs used"
+            f"{least}{_cpu(values['cpu_s'], values['user_s'], values['system_s'])};"
+            f" {values['cpus'] or 0:.2f} CPUs used"
         )
         title = _short(shlex.join(self.command))
         lines = [
@@ -185,17 +186,19 @@ class CostReport:
     def _measured(self, values: dict[str, Any]) -> str:
         """What of the CPU time is measured and what sampled, with the bound."""
         sampled_s, more_s = values["sampled_s"], values["more_s"]
-        text = f"{values['cpu_s'] - sampled_s:.2f} s of that, {sampled_s:.2f} s sampled; "
+        sampled, divided = durations.text(sampled_s), ""
+        text = f"{durations.text(values['cpu_s'] - sampled_s)} of that, {sampled} sampled; "
         if more_s is None or self.totals is None:
             text += "how much more was used is not known"
         else:
-            less = f", or {sampled_s:.2f} s less" if sampled_s else ""
+            less = f", or {sampled} less" if sampled_s else ""
             text += (
-                f"up to {more_s:.2f} s more was used{less}: less than a tick"
+                f"up to {durations.text(more_s)} more was used{less}: less than a tick"
                 f" ({tick(self.totals.tick_ns)}) per thread"
             )
-        divided_s = self.totals.divided_s(values["cpu_s"]) if self.totals else 0.0
-        return text + (f"; {divided_s:.2f} s of the commands' is sampled" if divided_s else "")
+        if self.totals and (divided_s := self.totals.divided_s(values["cpu_s"])):
+            divided = f"; {durations.text(divided_s)} of the commands' is sampled"
+        return text + divided
 
     def _peak(self, values: dict[str, Any]) -> str:
         if values["peak_rss_kib"] is None:
@@ -231,7 +234,7 @@ def _row(cost: CommandCost) -> dict[str, Any]:
 def _of_group(counted: GroupCounters) -> str:
     """What the control group of the command counted: exact, whatever processes it had."""
     user_s, system_s = ((time_us or 0) / 1e6 for time_us in counted[:2])
-    words = [f"CPU {user_s + system_s:.2f} s exactly: user {user_s:.2f}, system {system_s:.2f}"]
+    words = [f"CPU {_cpu(user_s + system_s, user_s, system_s, ' exactly')}"]
     if counted.memory_peak is not None:
         words.append(f"peak memory of all together {_size(counted.memory_peak)}")
     if counted.read_bytes is not None:
@@ -240,13 +243,19 @@ def _of_group(counted: GroupCounters) -> str:
     return "; ".join(words)
 
 
+def _cpu(cpu_s: float, user_s: float, system_s: float, how: str = "") -> str:
+    whole, user, system = map(durations.text, (cpu_s, user_s, system_s))
+    return f"{whole}{how}: user {user}, system {system}"
+
+
 def _so_far(used: Usage) -> str:
     """What the members that still run have used."""
     peak = UNKNOWN if used.peak_rss_kib is None else _size(used.peak_rss_kib * 1024)
     return (
-        f"{_count(used.processes, 'process')} still running: CPU {used.cpu_s or 0:.2f} s, peak"
-        f" memory {peak}; storage {_size(used.read_bytes)} read, {_size(used.write_bytes)}"
-        f" written; characters {_size(used.read_chars)} read, {_size(used.write_chars)} written"
+        f"{_count(used.processes, 'process')} still running: CPU"
+        f" {durations.text(used.cpu_s or 0)}, peak memory {peak}; storage"
+        f" {_size(used.read_bytes)} read, {_size(used.write_bytes)} written; characters"
+        f" {_size(used.read_chars)} read, {_size(used.write_chars)} written"
     )
 
 
@@ -254,14 +263,14 @@ def _table(rows: Sequence[dict[str, Any]]) -> list[str]:
     if not rows:
         return []
     lines = [
-        f"  {'most CPU':<16}{'procs':>7}{'CPU s':>10}{'peak':>12}{'chars read':>12}"
+        f"  {'most CPU':<16}{'procs':>7}{'CPU':>10}{'peak':>12}{'chars read':>12}"
         f"{'chars written':>15}"
     ]
     for row in rows:
         peak, read, written = map(
             _size, (row["rss_kib"] and row["rss_kib"] * 1024, row["read_chars"], row["write_chars"])
         )
-        cpu = UNKNOWN if row["cpu_s"] is None else f"{row['cpu_s']:.2f}"
+        cpu = UNKNOWN if row["cpu_s"] is None else durations.text(row["cpu_s"])
         lines.append(
             f"  {row['command']:<16}{row['processes']:>7}{cpu:>10}{peak:>12}{read:>12}{written:>15}"
         )

@@ -10,12 +10,12 @@ names (comm, long_text), since jobd caches their ids, and the resume points of a
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from elsa import durations
 from elsa.errors import ConfigError
 from elsa.progress import Progress
 from elsa.store import locks, process_lookup
@@ -23,7 +23,7 @@ from elsa.store.aggregates import columns, of_parts
 from elsa.store.database import insert_rows, transaction
 from elsa.store.rollups import ROLLUPS, insert_into
 from elsa.store.sums import summed
-from elsa.units import HOUR_NS
+from elsa.units import HOUR_NS, SECOND_NS
 
 # Rows and pages per transaction: others cannot write for about a tenth of a second.
 PROCESSES_AT_ONCE = 1000
@@ -32,9 +32,6 @@ PAGES = 2000
 
 # Data about what has just ended may still arrive.
 SHORTEST_NS = 24 * HOUR_NS
-_AGE = re.compile(r"(\d{1,6})\s*(h|d|w|y|(?:hour|day|week|year)s?)")
-_UNITS = {"h": HOUR_NS, "d": 24 * HOUR_NS, "w": 7 * 24 * HOUR_NS, "y": 365 * 24 * HOUR_NS}
-
 
 OF_PROCESS = ("membership", "counter_snapshot", "usage", "program", "acct")
 """Tables whose rows are deleted with their process. Its events are as old and were pruned before.
@@ -89,15 +86,11 @@ def cutoff(age: str, now_ns: int, name: str) -> int | None:
     text = age.strip().lower()
     if text == "forever":
         return None
-    match = _AGE.fullmatch(text)
-    length_ns = 0
-    if match:
-        number, unit = match.groups()
-        length_ns = int(number) * _UNITS[unit[0]]
+    length_ns = (durations.seconds(text) or 0) * SECOND_NS
     if length_ns < SHORTEST_NS:
         raise ConfigError(
-            f"{name}: cannot keep for {age!r}; write for example 36 hours, 30 days, 8 weeks, 2"
-            " years (a day at least) or forever"
+            f"{name}: cannot keep for {age!r}; write for example 36 hours, 30 days, 8 weeks, 2y"
+            " (a day at least) or forever"
         )
     return max(now_ns - length_ns, -(2**63))  # the earliest time that a column can hold
 

@@ -145,5 +145,20 @@ def test_yesterday_today_and_tomorrow_are_in_order_on_any_day(zone: str) -> None
         assert _local(today).date() == _local(now).date()
         assert _local(yesterday).date() == _local(today - 1).date()
         assert times.window("yesterday", "today", clock) == (yesterday * 10**9, today * 10**9)
+        assert times.days("day", "yesterday", clock).window().since == yesterday * 10**9
+
+    holds()
+
+
+@pytest.mark.parametrize("kind", times.PERIODS)
+def test_this_and_the_last_period_follow_each_other(zone: str, kind: str) -> None:
+    @SOME
+    @given(moments(zone))
+    def holds(now: int) -> None:
+        clock = datetime.fromtimestamp(now, UTC)
+        last, this = (times.days(kind, word, clock) for word in ("last", "this"))
+        assert this.first <= _local(now).date() < this.after
+        assert last.window().until == this.window().since
+        assert times.moment(f"last {kind}", clock) == last.window().since
 
     holds()

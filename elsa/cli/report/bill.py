@@ -10,7 +10,6 @@ import click
 
 from elsa.cli.report.group import report
 from elsa.cli.report.request import PROCESS_CHOICES, Request, reports
-from elsa.errors import UsageError
 
 if TYPE_CHECKING:
     import sqlite3
@@ -27,19 +26,14 @@ if TYPE_CHECKING:
     help="One line per user, group, job or tag.",
 )
 @click.option(
-    "--month",
-    metavar="YYYY-MM",
-    help="What ended in this month, in the time zone of the tariff.",
-)
-@click.option(
     "--as-of",
     metavar="TIME",
     help="By the tariffs as they were then: what the bill was at that time.",
 )
 @reports(*PROCESS_CHOICES)
-def bill(*, request: Request, by: str, month: str | None, as_of: str | None) -> None:
+def bill(*, request: Request, by: str, as_of: str | None) -> None:
     """What processes cost, by the tariff that was valid when each of them ended. Tariffs are
-    managed with elsa db tariff.
+    managed with elsa db tariff. --day, --week and --month are those of the tariff's time zone.
 
     Each line is rounded once, and the total is the sum of the lines. If processes are in several
     jobs, the total counts each process once, and a note gives the sum of the lines. Usage that is
@@ -53,15 +47,17 @@ def bill(*, request: Request, by: str, month: str | None, as_of: str | None) -> 
       elsa report bill --by job --kind service --month 2026-11
     """
     from elsa.report import bill as made
+    from elsa.report.query.selection import asked_days
 
-    if month is not None and (request.asked["since"] or request.asked["until"]):
-        raise UsageError("--month is a window of its own; leave out --since and --until")
     as_of_ns = _moment(as_of)
 
     def chosen(connection: sqlite3.Connection, selection: Selection) -> Selection:
-        if month is None:
-            return selection
-        return replace(selection, window=made.month(connection, month, as_of_ns))
+        days = asked_days(request.asked, datetime.now().astimezone())
+        return (
+            selection
+            if days is None
+            else replace(selection, window=made.window(connection, days, as_of_ns))
+        )
 
     request.show(
         lambda connection, selection: [made.query(by, chosen(connection, selection))],

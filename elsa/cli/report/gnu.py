@@ -43,6 +43,8 @@ MERGE = (
 _LINES = 512
 # The file is not tested before it is read.
 _FILE = click.Path(readable=False, allow_dash=True)
+# Not abbreviated, so that the abbreviations of the originals stay unambiguous.
+_WHOLE_ONLY = ("--day", "--week", "--month")
 _GIVEN = "elsa.cli.report.gnu.given"
 
 
@@ -57,7 +59,7 @@ class GnuCommand(Command):
             name
             for parameter in self.get_params(ctx)
             for name in parameter.opts
-            if name.startswith("--")
+            if name.startswith("--") and name not in _WHOLE_ONLY
         ]
         end = args.index("--") if "--" in args else len(args)
         args = [_expanded(arg, names) for arg in args[:end]] + args[end:]
@@ -80,8 +82,8 @@ def _expanded(arg: str, names: list[str]) -> str:
 
 
 def picking(*kinds: str) -> Callable[[Function], Function]:
-    """The options that the originals lack: --since, --until, --db, and --job or --user, if named in
-    `kinds`.
+    """The options that the originals lack: the options of time, --db, and --job or --user, if named
+    in `kinds`.
     """
 
     def decorate(function: Function) -> Function:
@@ -360,11 +362,10 @@ def _records(files: Sequence[str], given: dict[str, Any], *, backwards: bool = F
     from datetime import datetime
 
     from elsa.gnu.records import Pick, Records
-    from elsa.report.query.selection import uid_of
-    from elsa.report.query.times import window
+    from elsa.report.query.selection import asked_window, uid_of
 
     users = request.values("user", given.get("user", ()))
-    times = window(given["since"], given["until"], datetime.now().astimezone())
+    times = asked_window(request.times(given), datetime.now().astimezone())
     pick = Pick(request.values("job", given["job"]), tuple(map(uid_of, users)), times)
     return Records(files, Path() if files else config.load({"db": given["db"]}).db, pick, backwards)
 

@@ -26,7 +26,7 @@ def report() -> None:
       --user anna  --group 100  --command 'cc*'  --tty pts/3  --pid 4711
       --exit 0|3|nonzero|signal|SIGKILL|core
       --state running|ended|completed|failed
-      --since TIME  --until TIME
+      --since TIME  --until TIME  --day DAY  --week WEEK  --month MONTH
       --host web1, if the warehouse has several hosts
 
     Repeat an option, or give several values with commas, to match any of them. A backslash before a
@@ -38,9 +38,19 @@ def report() -> None:
 
     \b
     TIME is one of:
-      2026-11-02  2026-11-02T09:30  2026-11-02T09:30+01:00  2026-11  1102
-      09:30  9:30pm  today  yesterday  midnight  noon
-      now  now-2hours  now-30minutes  now-1day
+      2026-11-02  2026-11-02T09:30  2026-11-02T09:30+01:00  1102  2026-11  2026
+      09:30  9:30pm  noon  today  yesterday  'yesterday 18:00'  'monday 9am'
+      monday  'last monday'  november      the latest; weeks start on Monday
+      'this week'  'last week'  'last month'  'last year'
+      7d  -7d  '7 days ago'  'last 7 days'  now-7d  now
+    A day, week, month or year stands for its start. The ages are s, m, h, d, w,
+    month (30 days) and y (365 days), also in full, as everywhere in elsa.
+
+    \b
+    Instead of --since and --until:
+      --day yesterday|monday|2026-11-02
+      --week last|this|2026-W48
+      --month last|this|november|2026-11
 
     A process belongs to the window in which it ended, or left the selected job: from --since on,
     before --until. So days add up exactly to the month. With --clip its usage is spread over its
@@ -59,7 +69,7 @@ def report() -> None:
       elsa report job build                           a job and its commands
       elsa report job build --since today             what it cost today
       elsa report commands --since today              what commands used today
-      elsa report users --since yesterday             what each user used
+      elsa report users --week last                   what each user used
       elsa report runs --kind service                 each service's last run
       elsa report kinds                               services, sessions, the rest
       elsa report compare nightly                     the last and earlier runs

@@ -94,6 +94,13 @@ _OF_JOBS: dict[str, tuple[str, str]] = {
         "Only jobs of this kind: manual, automatic, or a kind of these, such as service.",
     ),
 }
+_TIMES = {
+    "since": ("TIME", "Only what ended then or later: 09:30, yesterday, 7d, 'last week'."),
+    "until": ("TIME", "Only what ended before then."),
+    "day": ("DAY", "Only what ended on this day: yesterday, monday, 2026-11-02."),
+    "week": ("WEEK", "Only what ended in this week: last, this, 2026-W48."),
+    "month": ("MONTH", "Only what ended in this month: last, november, 2026-11."),
+}
 MOST_ROWS = 2**62
 """More rows than any report has; SQLite cannot count more than 2**63 - 1."""
 # Values of these options are not split at commas.
@@ -264,8 +271,8 @@ def selecting(
             shell_complete=complete.BY_KIND.get(kind),
         )
     if window:
-        yield click.option("--since", metavar="TIME", help="Only what ended then or later.")
-        yield click.option("--until", metavar="TIME", help="Only what ended before then.")
+        for name, (metavar, text) in _TIMES.items():
+            yield click.option(f"--{name}", metavar=metavar, help=text)
     if clip:
         text = (
             "Count processes that ran in the window, for their part in it (an estimate), instead of"
@@ -317,9 +324,7 @@ def _request(
     """Take the shared options out of the arguments of a command."""
     asked: dict[str, tuple[str, ...]] = {kind: values(kind, given.pop(kind)) for kind in kinds}
     if window:
-        for name in ("since", "until"):
-            value = given.pop(name)
-            asked[name] = () if value is None else (value,)
+        asked |= times(given)
     terminal = sys.stdout.isatty()
     output = Output(
         given.pop("form"),
@@ -341,6 +346,12 @@ def _request(
         not given.pop("no_pager"),
         given.pop("db"),
     )
+
+
+def times(given: dict[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Take the options of time out of the arguments of a command."""
+    found = {name: given.pop(name) for name in _TIMES}
+    return {name: () if value is None else (value,) for name, value in found.items()}
 
 
 def values(kind: str, given: tuple[str, ...]) -> tuple[str, ...]:

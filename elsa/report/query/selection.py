@@ -20,13 +20,13 @@ from elsa.decode import comm, tty
 from elsa.errors import UsageError
 from elsa.kernel import accounts
 from elsa.report.query.statement import THESE, Condition
-from elsa.report.query.times import Window, window
+from elsa.report.query.times import PERIODS, Days, Window, days, window
 from elsa.report.query.warehouse import several_hosts
 from elsa.state import job_kinds
 from elsa.text import printable
 
 Asked = Mapping[str, tuple[str, ...]]
-"""The values of each option; since and until have at most one value."""
+"""The values of each option; options of time have at most one value."""
 _GLOB = re.compile(r"[*?]|\[.+\]")
 _ALWAYS = Window()
 
@@ -170,9 +170,25 @@ def cut_commands(texts: Iterable[str]) -> Iterator[str]:
 
 
 def asked_window(asked: Asked, now: datetime) -> Window:
-    """The window of --since and --until. Raises UsageError."""
+    """The window of --since and --until, or of --day, --week or --month. Raises UsageError."""
+    days = asked_days(asked, now)
+    if days is not None:
+        return days.window()
     since, until = (next(iter(asked.get(name, ())), None) for name in ("since", "until"))
     return window(since, until, now)
+
+
+def asked_days(asked: Asked, now: datetime) -> Days | None:
+    """The days of --day, --week or --month; None without these. Raises UsageError."""
+    given = [kind for kind in PERIODS if asked.get(kind)]
+    if not given:
+        return None
+    others = [name for name in ("since", "until", *given[1:]) if asked.get(name)]
+    if others:
+        leave_out = " and ".join(f"--{name}" for name in others)
+        raise UsageError(f"--{given[0]} is a window of its own; leave out {leave_out}")
+    (text,) = asked[given[0]]
+    return days(given[0], text, now)
 
 
 def any_of(parts: list[Condition]) -> Condition:

@@ -12,22 +12,37 @@ from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
 from typing import NamedTuple
 
+from elsa import durations
 from elsa.errors import UsageError
-from elsa.units import HOUR_NS
+from elsa.units import HOUR_NS, SECOND_NS
 
-_NOW = re.compile(r"now(?:([+-])(\d+)\s*(s|sec|m|min|h|d|w|(?:second|minute|hour|day|week)s?))?")
-_CLOCK = re.compile(r"(\d{1,2}):(\d\d)(?::(\d\d))?\s*([ap]m)?")
+_AGO = re.compile(r"(?:now([+-])|-|last |past )?(\d.*?)(?: ago)?")
+_CLOCK = re.compile(r"noon|(\d{1,2})(?::(\d\d)(?::(\d\d))?\s*([ap]m)?|\s*([ap]m))")
+_AT = re.compile(r"(.+?)[ t](\d.*|noon)")
 # As sacct reads them: MMDD, MMDDYY, MM/DD and MM/DD/YY, each with a time of day after a hyphen or a
 # "t".
 _SACCT = re.compile(r"(\d\d)/?(\d\d)(?:/?(\d\d))?(?:[-t](\d{1,2}:\d\d(?::\d\d)?))?")
+_YEAR = re.compile(r"(?:19|20)\d\d")  # never MMDD
 _MONTH = re.compile(r"(\d{4})-(\d\d)")
+_WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+_MONTHS = (
+    *("january", "february", "march", "april", "may", "june", "july", "august", "september"),
+    *("october", "november", "december"),
+)
 # Zones that moved to the other side of the date line skipped a day.
 _LONGEST_SKIP_S = 25 * 3600
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _EXAMPLES = (
     "2026-11-02, 2026-11-02T09:30, 2026-11-02T09:30+01:00, 2026-11, 1102, 09:30, today, yesterday,"
-    " midnight, now-2hours, now-1day"
+    " 'yesterday 18:00', monday, 'last week', november, now, 7d or '2 hours ago'"
 )
+DAY, WEEK, MONTH = "day", "week", "month"
+_EXAMPLES_OF = {
+    DAY: "2026-11-02, yesterday or monday",
+    WEEK: "last, this, 2026-W48 or a day in it",
+    MONTH: "2026-11, last, this or november",
+}
+PERIODS = tuple(_EXAMPLES_OF)
+"""Windows with an option of their own: --day, --week and --month."""
 
 
 class Window(NamedTuple):
@@ -77,11 +92,41 @@ def window(since: str | None, until: str | None, now: datetime) -> Window:
     return Window(start, end)
 
 
+class Days(NamedTuple):
+    """The days of a window, by the calendar."""
+
+    first: date
+    after: date
+    """The first day that is not in it."""
+
+    def window(self) -> Window:
+        """The same on this host's clock."""
+        return Window(*(nanoseconds(datetime.combine(day, time())) for day in self))
+
+
+def days(kind: str, text: str, now: datetime) -> Days:
+    """The day, week or month with a written time in it, or `this` or `last`. Raises UsageError."""
+    word = " ".join(text.lower().split())
+    if word in ("this", "last"):
+        word = f"{word} {kind}"
+    first_day = _FIRST_DAY[kind]
+    try:
+        second = nanoseconds(_datetime(word, now)) // SECOND_NS
+        first = first_day(datetime.fromtimestamp(second).date())
+        found = Days(first, first_day(first + timedelta(days=_LONGEST_DAYS[kind])))
+        found.window()  # which is an error at the ends of the calendar
+    except (ValueError, OverflowError, OSError):
+        raise UsageError(
+            f"--{kind}: cannot read {text!r}; write for example {_EXAMPLES_OF[kind]}"
+        ) from None
+    return found
+
+
 def moment(text: str, now: datetime, option: str = "time") -> int:
     """A written time in ns since 1970. A time without a zone is this host's; a time of day is
     today's. Raises UsageError.
     """
-    word = text.strip().lower()
+    word = " ".join(text.lower().split())
     try:
         return nanoseconds(_datetime(word, now))
     except (ValueError, OverflowError, OSError):
@@ -124,19 +169,64 @@ def change(before: int, after: int) -> int:
 
 
 def _datetime(word: str, now: datetime) -> datetime:
-    relative = _NOW.fullmatch(word)
-    if relative:
-        sign, count, unit = relative.groups()
-        seconds = int(count) * _UNITS[unit[0]] if count else 0
-        return now + timedelta(seconds=-seconds if sign == "-" else seconds)
-    today = now.astimezone().date()
-    if word in _DAYS:
-        return _DAYS[word](datetime.combine(today, time()))
-    if word == "noon":
-        return datetime.combine(today, time(12))
+    now = now.astimezone()
+    if (ago_s := _ago(word)) is not None:
+        return now - timedelta(seconds=ago_s)
+    midnight = datetime.combine(now.date(), time())
     if _CLOCK.fullmatch(word):
-        return datetime.combine(today, _time_of_day(word))
-    return _date(word, today)
+        return datetime.combine(midnight, _time_of_day(word))
+    at = _AT.fullmatch(word)
+    if (named := _named_day(at[1] if at else word, midnight)) is None:
+        return _date(word, midnight.date())
+    return datetime.combine(named, _time_of_day(at[2])) if at else named
+
+
+def _ago(word: str) -> int | None:
+    """How many seconds before now; None if it is no such word."""
+    if word == "now":
+        return 0
+    match = _AGO.fullmatch(word)
+    seconds = durations.seconds(match[2]) if match else None
+    return -seconds if match and seconds and match[1] == "+" else seconds
+
+
+def _named_day(word: str, midnight: datetime) -> datetime | None:
+    """The start of a day, week, month or year that has a name; None if the word is no such name.
+    Names of weekdays and months are of the latest, today included.
+    """
+    if word in _DAYS:
+        return _DAYS[word](midnight)
+    which, _, noun = word.rpartition(" ")
+    if which not in ("", "this", "last"):
+        return None
+    last = which == "last"
+    if (weekday := _place(noun, _WEEKDAYS)) is not None:
+        back = (midnight.weekday() - weekday) % 7
+        return midnight - timedelta(days=back or (7 if last else 0))
+    if (month := _place(noun, _MONTHS)) is not None:
+        first = midnight.replace(day=1, month=month + 1)
+        before = month + 1 > midnight.month or (last and month + 1 == midnight.month)
+        return first.replace(year=first.year - 1) if before else first
+    if noun not in _FIRST_DAY or not which:
+        return None
+    first_day = _FIRST_DAY[noun](midnight.date())
+    if last:
+        first_day = _FIRST_DAY[noun](_day_before(datetime.combine(first_day, time())).date())
+    return datetime.combine(first_day, time())
+
+
+def _place(word: str, names: tuple[str, ...]) -> int | None:
+    """The place of a name, which may be cut to three letters."""
+    return next((at for at, name in enumerate(names) if word in (name, name[:3])), None)
+
+
+_FIRST_DAY: dict[str, Callable[[date], date]] = {
+    DAY: lambda day: day,
+    WEEK: lambda day: day - timedelta(days=day.weekday()),
+    MONTH: lambda day: day.replace(day=1),
+    "year": lambda day: day.replace(month=1, day=1),
+}
+_LONGEST_DAYS = {DAY: 1, WEEK: 7, MONTH: 31}
 
 
 def _day_before(midnight: datetime) -> datetime:
@@ -155,6 +245,8 @@ _DAYS: dict[str, Callable[[datetime], datetime]] = {
 
 
 def _date(word: str, today: date) -> datetime:
+    if _YEAR.fullmatch(word):
+        return datetime(int(word), 1, 1)
     if match := _SACCT.fullmatch(word):
         month, day, year, clock = match.groups()
         return datetime.combine(
@@ -170,9 +262,11 @@ def _time_of_day(word: str) -> time:
     match = _CLOCK.fullmatch(word)
     if not match:
         raise ValueError(word)
-    hour, minute, second, half = match.groups()
-    if half:
+    if word == "noon":
+        return time(12)
+    hour, minute, second, half, whole_half = match.groups()
+    if half := half or whole_half:
         if not 1 <= int(hour) <= 12:
             raise ValueError(word)
         hour = int(hour) % 12 + (12 if half == "pm" else 0)
-    return time(int(hour), int(minute), int(second or 0))
+    return time(int(hour), int(minute or 0), int(second or 0))

@@ -15,6 +15,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
 
+from elsa import durations
 from elsa.decode import tty
 from elsa.measures import MEASURES, OF_MEMBERS, Measure, Unit
 from elsa.text import printable
@@ -40,6 +41,11 @@ class Column(NamedTuple):
     size: int = 0
     """How many bytes 1 of it is, where it is a size."""
 
+    @property
+    def heading_unit(self) -> str:
+        """The unit below the heading; none where every cell has its own."""
+        return "" if self.unit == "s" else self.unit
+
     def text(self, value: Any, units: str = "auto") -> str:  # noqa: ANN401 (whatever a view gives)
         """A cell of a table: in the units that suit it, in a unit of SIZES, or raw."""
         if value is None:
@@ -57,8 +63,8 @@ def local_time(value: str) -> str:
     return datetime.fromisoformat(value).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
-def seconds(value: float) -> str:
-    """Seconds to the hundredth, which is the kernel's tick."""
+def hundredths(value: float) -> str:
+    """A figure to the hundredth."""
     return f"{value:.2f}"
 
 
@@ -69,6 +75,10 @@ def size(value: float) -> str:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1024
     return f"{value:.1f} TiB"
+
+
+def _signed(value: float) -> str:
+    return f"{'' if value < 0 else '+'}{durations.text(value)}"
 
 
 def exit_word(status: int) -> str:
@@ -100,12 +110,16 @@ def _count(key: str, heading: str, doc: str, unit: str = "") -> Column:
     return Column(key, heading, unit, lambda value: str(int(value)), doc)
 
 
-def _seconds(key: str, heading: str, doc: str, unit: str = "s") -> Column:
-    return Column(key, heading, unit, seconds, doc)
+def _seconds(key: str, heading: str, doc: str) -> Column:
+    return Column(key, heading, "s", durations.text, doc)
+
+
+def _integral(key: str, heading: str, doc: str) -> Column:
+    return Column(key, heading, "MB s", hundredths, doc)
 
 
 def _nanoseconds(key: str, heading: str, doc: str) -> Column:
-    return Column(key, heading, "s", lambda value: seconds(value / 1e9), doc)
+    return Column(key, heading, "s", lambda value: durations.text(value / 1e9), doc)
 
 
 def _bytes(key: str, heading: str, doc: str) -> Column:
@@ -138,7 +152,7 @@ _OF_UNIT: dict[Unit, Callable[[str, str, str], Column]] = {
     "us": partial(_count, unit="us"),
     "ns": _nanoseconds,
     "s": _seconds,
-    "MB s": partial(_seconds, unit="MB s"),
+    "MB s": _integral,
     "bytes": _bytes,
     "KiB": _kib,
 }
@@ -235,7 +249,7 @@ _ALL = (
         "sbu",
         "sbu",
         "",
-        seconds,
+        hundredths,
         "billing units: 1 for a CPU second, 1 for a GiB of memory resident for a CPU second",
     ),
     _seconds(
@@ -251,7 +265,7 @@ _ALL = (
         "lost_percent",
         "lost",
         "%",
-        seconds,
+        hundredths,
         "the difference in percent of the CPU time by taskstats",
     ),
     Column(
@@ -291,7 +305,7 @@ _ALL = (
     ),
     _seconds("base_cpu_s", "cpu before", "CPU time per run on the first side"),
     _seconds("new_cpu_s", "cpu after", "CPU time per run on the last side"),
-    Column("more_cpu_s", "more", "s", lambda value: f"{value:+.2f}", "the difference"),
+    Column("more_cpu_s", "more", "s", _signed, "the difference"),
     Column(
         "base_processes",
         "procs before",

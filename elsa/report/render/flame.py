@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Iterator
 from xml.sax.saxutils import escape
 
+from elsa import durations
 from elsa.report.folded import Frame, walk
 from elsa.report.render.columns import size
 from elsa.text import printable
@@ -60,7 +61,7 @@ def amount(value: int, weight: str) -> str:
     """A weight with its unit, as text."""
     if weight == "io":
         return f"{size(value)} of I/O"
-    return f"{value / 1e6:.2f} s {'CPU' if weight == 'cpu' else 'wall'}"
+    return f"{durations.text(value / 1e6)} {'CPU' if weight == 'cpu' else 'wall'}"
 
 
 def _placed(top: Frame) -> Iterator[tuple[Frame, int]]:

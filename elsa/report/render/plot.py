@@ -30,7 +30,7 @@ def bars(
         f" {text:>{max(map(len, texts))}}"
         for (label, value), text in zip(points, texts, strict=True)
     ]
-    unit = f" in {column.unit}" if column.unit else ""
+    unit = f" in {column.heading_unit}" if column.heading_unit else ""
     return "\n".join([f"{column.heading}{unit}", *lines])
 
 

@@ -21,7 +21,7 @@ _CUT = "+"
 
 def heading(key: str, units: str = "auto") -> tuple[str, str]:
     """A column's heading and unit; for raw values, the name that programs use."""
-    return (key, "") if units == "raw" else (COLUMNS[key].heading, COLUMNS[key].unit)
+    return (key, "") if units == "raw" else (COLUMNS[key].heading, COLUMNS[key].heading_unit)
 
 
 def table(

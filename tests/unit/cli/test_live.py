@@ -9,7 +9,7 @@ from elsa.run.jobd_usage import EndedMembers, Precision
 from elsa.run.live_usage import JobNow
 from elsa.run.usage_sums import NOTHING
 
-HEADERS = ("pid", "ppid", "command", "member since", "cpu s")
+HEADERS = ("pid", "ppid", "command", "member since", "cpu")
 ROWS = [(4711, 1, "make", "2026-01-02 03:04:05", "12.34"), (4712, 4711, "cc1", "birth", "0.01")]
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from elsa.errors import UsageError
 from elsa.report import bill
+from elsa.report.query import times
 from elsa.report.query.selection import Selection
 from elsa.report.query.times import Window
 from elsa.report.render.output import Output
@@ -194,21 +195,20 @@ def test_tags_gather_their_jobs(warehouse: Warehouse) -> None:
 
 
 def test_a_month_is_one_of_the_tariffs_zone(warehouse: Warehouse) -> None:
+    def month(text: str) -> Window:
+        days = times.days("month", text, datetime.fromisoformat("2027-01-15T12:00Z"))
+        return bill.window(connection, days)
+
     connection = warehouse.connection
     tariff(connection, 0, cpu_hour="1")
-    assert bill.month(connection, "2026-01") == Window(1_767_225_600 * 10**9, 1_769_904_000 * 10**9)
-    assert bill.month(connection, "2026-12").until == 1_798_761_600 * 10**9
+    assert month("2026-01") == Window(1_767_225_600 * 10**9, 1_769_904_000 * 10**9)
+    assert month("2026-12").until == 1_798_761_600 * 10**9
+    assert month("last") == month("2026-12")
     connection.execute("update tariff set zone = 'Europe/Berlin'")
-    assert bill.month(connection, "2026-01").since == (1_767_225_600 - HOUR) * 10**9
-    for text in ("2026", "2026-13", "november", ""):
-        with pytest.raises(UsageError, match="--month"):
-            bill.month(connection, text)
-    inside = bill.bill(connection, "user", Selection(bill.month(connection, "2026-01")), Output())
+    assert month("2026-01").since == (1_767_225_600 - HOUR) * 10**9
+    inside = bill.bill(connection, "user", Selection(month("2026-01")), Output())
     assert rows(inside)[-1]["charge"] == Decimal("4.00")
-    assert (
-        rows(bill.bill(connection, "user", Selection(bill.month(connection, "2026-02")), Output()))
-        == []
-    )
+    assert rows(bill.bill(connection, "user", Selection(month("2026-02")), Output())) == []
 
 
 def test_a_withdrawn_tariff_makes_the_bill_of_its_time(warehouse: Warehouse) -> None:

@@ -44,8 +44,8 @@ def test_parsable_is_separated_by_bars_and_no_name_can_break_a_row() -> None:
 def test_units_are_for_sizes_in_tables_and_parsable_only() -> None:
     row = ("a", 1.5, 3 * 1024, None)
     assert written([row], form="parsable", units="M", header=False)[0] == "a|1.5|3.00M|\n"
-    assert written([row], units="B", header=False)[0].split()[2] == "3145728B"
-    assert written([row], units="K", header=False)[0].split() == ["a", "1.50", "3072.00K", "-"]
+    assert written([row], units="B", header=False)[0].split()[3] == "3145728B"
+    assert written([row], units="K", header=False)[0].split() == ["a", "1.50", "s", "3072.00K", "-"]
     raw = written([row], units="raw")[0].splitlines()
     assert (raw[0].split(), raw[2].split()) == (list(KEYS), ["a", "1.5", "3072", "-"])
     with pytest.raises(UsageError, match="json always has raw values"):
@@ -87,7 +87,7 @@ def test_table_is_never_wider_than_the_terminal_unless_one_column_is(
 
 def test_widths_are_those_that_were_asked_for_as_in_sacct() -> None:
     text, words = written([("build", 12.5, None, None)], columns="name%-3,cpu_s%8", width=5)
-    assert text.splitlines()[-1][:13] == "bu+     12.50"
+    assert text.splitlines()[-1][:13] == "bu+   12.50 s"
     assert words == []
 
 

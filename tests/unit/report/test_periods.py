@@ -82,10 +82,10 @@ def test_bars_are_as_long_as_their_values_and_empty_periods_stand_between(filled
     filled.warehouse.process(9, start=3 * 3600, seconds=10)
     filled.warehouse.acct(9, 9, utime=157)
     lines = filled.run("hours", "--plot").stdout.splitlines()
-    assert lines[0] == "cpu in s"
+    assert lines[0] == "cpu"
     assert len(lines) == 5
     full, *_, half = (line.count("█") for line in lines[1:])
-    assert (full, half) == (52, 26)
+    assert (full, half) == (50, 25)
     assert lines[2].endswith(" -")
     assert "run" in filled.run("days", "--plot", "running").stdout
 
@@ -93,10 +93,10 @@ def test_bars_are_as_long_as_their_values_and_empty_periods_stand_between(filled
 def test_bars_are_ascii_where_nothing_else_can_be_read() -> None:
     text = plot.bars([("a", 2.0), ("b", 1.0), ("c", None)], COLUMNS["cpu_s"], 30, blocks=False)
     assert text.splitlines() == [
-        "cpu in s",
-        f"a  {'#' * 21}  2.00",
-        f"b  {'#' * 10:<21}  1.00",
-        f"c  {' ' * 21}     -",
+        "cpu",
+        f"a  {'#' * 19}  2.00 s",
+        f"b  {'#' * 10:<19}  1.00 s",
+        f"c  {' ' * 19}       -",
     ]
 
 

@@ -31,11 +31,10 @@ def written(form: str, rows: list[tuple[Any, ...]]) -> str:
 def test_table_aligns_numbers_right_shows_units_and_a_dash_for_what_is_unknown() -> None:
     lines = [line.rstrip() for line in written("table", ROWS).splitlines()]
     assert lines == [
-        "command  fork  procs   cpu     exit",
-        "                         s",
-        "-------  ----  -----  ----  -------",
-        "cc1               12  3.46        1",
-        'a, "b"   -         3     -  SIGKILL',
+        "command  fork  procs     cpu     exit",
+        "-------  ----  -----  ------  -------",
+        "cc1               12  3.46 s        1",
+        'a, "b"   -         3       -  SIGKILL',
     ]
 
 

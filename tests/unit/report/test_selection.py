@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import pytest
 from hypothesis import given, settings
@@ -60,6 +60,33 @@ def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         ("2026-11-02 09:30:01", "2026-11-02T08:30:01"),
         ("2026-11-02t09:30z", "2026-11-02T09:30:00"),
         ("2026-11-02T09:30-05:00", "2026-11-02T14:30:00"),
+        ("7d", "2026-10-28T14:30:20"),
+        ("-7d", "2026-10-28T14:30:20"),
+        ("7 days ago", "2026-10-28T14:30:20"),
+        ("last 7 days", "2026-10-28T14:30:20"),
+        ("now-36 hours", "2026-11-03T02:30:20"),
+        ("1 month", "2026-10-05T14:30:20"),
+        ("2y", "2024-11-04T14:30:20"),
+        ("9pm", "2026-11-04T20:00:00"),
+        ("Yesterday  18:00", "2026-11-03T17:00:00"),
+        ("monday 9am", "2026-11-02T08:00:00"),
+        ("monday", "2026-11-01T23:00:00"),
+        ("wed", "2026-11-03T23:00:00"),
+        ("last wednesday", "2026-10-27T23:00:00"),
+        ("last tue", "2026-11-02T23:00:00"),
+        ("thursday", "2026-10-28T23:00:00"),
+        ("yesterday noon", "2026-11-03T11:00:00"),
+        ("last day", "2026-11-02T23:00:00"),
+        ("this week", "2026-11-01T23:00:00"),
+        ("last week", "2026-10-25T23:00:00"),
+        ("this month", "2026-10-31T23:00:00"),
+        ("last month", "2026-09-30T22:00:00"),
+        ("this year", "2025-12-31T23:00:00"),
+        ("last year", "2024-12-31T23:00:00"),
+        ("2026", "2025-12-31T23:00:00"),
+        ("november", "2026-10-31T23:00:00"),
+        ("last november", "2025-10-31T23:00:00"),
+        ("dec", "2025-11-30T23:00:00"),
     ],
 )
 def test_time_is_understood_as_written_on_this_host_s_clock(text: str, utc: str) -> None:
@@ -86,6 +113,17 @@ def test_day_on_which_the_clock_changes_has_its_own_length() -> None:
         "now-2fortnights",
         "-1",
         "now-99999999999999999999days",
+        "999999y",
+        "7",
+        "days",
+        "last",
+        "last soon",
+        "next week",
+        "week",
+        "ago",
+        "13pm",
+        "yesterday 25:00",
+        "monday 2026",
     ],
 )
 def test_time_that_cannot_be_read_is_an_error_with_examples(text: str) -> None:
@@ -102,6 +140,47 @@ def test_any_text_is_a_time_or_a_usage_error(text: str) -> None:
         assert isinstance(times.moment(text, NOW), int)
     except UsageError as error:
         assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "first", "after"),
+    [
+        ("day", "yesterday", "2026-11-03", "2026-11-04"),
+        ("day", "last", "2026-11-03", "2026-11-04"),
+        ("day", "2026-11-02T09:30", "2026-11-02", "2026-11-03"),
+        ("day", "3d", "2026-11-01", "2026-11-02"),
+        ("week", "this", "2026-11-02", "2026-11-09"),
+        ("week", " Last ", "2026-10-26", "2026-11-02"),
+        ("week", "2026-W48", "2026-11-23", "2026-11-30"),
+        ("week", "2026-11-01", "2026-10-26", "2026-11-02"),
+        ("month", "last", "2026-10-01", "2026-11-01"),
+        ("month", "2026-02", "2026-02-01", "2026-03-01"),
+        ("month", "december", "2025-12-01", "2026-01-01"),
+    ],
+)
+def test_a_day_week_or_month_is_that_of_any_time_in_it(
+    kind: str, text: str, first: str, after: str
+) -> None:
+    expected = (date.fromisoformat(first), date.fromisoformat(after))
+    days = times.days(kind, text, NOW)
+    assert days == expected
+    assert days.window() == times.window(first, after, NOW)
+    assert selection.asked_window({kind: (text,)}, NOW) == days.window()
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [("month", "soon"), ("day", ""), ("week", "9999-12-31"), ("month", "0001-01-02")],
+)
+def test_a_period_that_cannot_be_read_is_an_error_with_examples(kind: str, text: str) -> None:
+    with pytest.raises(UsageError, match=f"--{kind}: cannot read .*; write for example"):
+        times.days(kind, text, NOW)
+
+
+def test_a_period_and_another_window_are_not_both_to_be_had() -> None:
+    asked = {"month": ("last",), "week": ("this",), "until": ("today",)}
+    with pytest.raises(UsageError, match=r"--week is a window .* leave out --until and --month"):
+        selection.asked_window(asked, NOW)
 
 
 def test_a_window_that_ends_before_it_starts_is_an_error() -> None:

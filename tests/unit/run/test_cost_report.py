@@ -346,6 +346,6 @@ def test_group_of_the_command_is_shown_as_far_as_the_kernel_counts_it() -> None:
     counted = GroupCounters(1_500_000, 250_000, None, None, None)
     shown = report(total, group=counted)
     assert shown.as_object()["group"] == counted._asdict()
-    assert "  group        CPU 1.75 s exactly: user 1.50, system 0.25\n" in shown.text()
+    assert "  group        CPU 1.75 s exactly: user 1.50 s, system 0.25 s\n" in shown.text()
     every = report(total, group=GroupCounters(0, 0, 3 << 20, 1024, 0)).text()
     assert "; peak memory of all together 3.0 MiB; storage 1.0 KiB read, 0 B written\n" in every

@@ -1,0 +1,46 @@
+"""Lengths of time as people write and read them: `7d` or `36 hours` for --since, `elsa db prune`
+and the settings; `1h02m05s` in tables.
+"""
+
+from __future__ import annotations
+
+import re
+
+_WRITTEN = re.compile(r"(\d{1,6})\s*([a-z]+)")
+_MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
+# A month and a year have a fixed length here: `last month` and `2026-11` follow the calendar.
+_UNITS = {
+    ("s", "sec", "secs", "second", "seconds"): 1,
+    ("m", "min", "mins", "minute", "minutes"): _MINUTE_S,
+    ("h", "hr", "hrs", "hour", "hours"): _HOUR_S,
+    ("d", "day", "days"): _DAY_S,
+    ("w", "week", "weeks"): 7 * _DAY_S,
+    ("month", "months"): 30 * _DAY_S,
+    ("y", "year", "years"): 365 * _DAY_S,
+}
+_OF_WORD = {word: seconds for words, seconds in _UNITS.items() for word in words}
+
+
+def seconds(written: str) -> int | None:
+    """How many seconds a written length is, in lower case; None if it is none."""
+    match = _WRITTEN.fullmatch(written)
+    if match is None or match[2] not in _OF_WORD:
+        return None
+    return int(match[1]) * _OF_WORD[match[2]]
+
+
+def text(length_s: float) -> str:
+    """Seconds to the hundredth, which is the kernel's tick; from a minute on as 12m34s, 1h02m05s or
+    2d03h04m.
+    """
+    if length_s < 0:
+        return f"-{text(-length_s)}"
+    if round(length_s, 2) < _MINUTE_S:
+        return f"{length_s:.2f} s"
+    minutes, second = divmod(round(length_s), _MINUTE_S)
+    if minutes < 60:
+        return f"{minutes}m{second:02}s"
+    hours, minute = divmod(minutes, 60)
+    if hours < 24:
+        return f"{hours}h{minute:02}m{second:02}s"
+    return f"{hours // 24}d{hours % 24:02}h{minute:02}m"
