@@ -3,9 +3,9 @@
  *
  *     fill FROM TO [TABLE...]
  *
- * Prepared statements; 10,000 rows of each table in turns per transaction, which is faster than
- * 50,000, and than a table at a time, as rows that belong together are close in the cache. Indices
- * and triggers are active; nothing is decoded, decided or joined. So no program that writes these
+ * Prepared statements, 20 rows to a statement, which is a third faster than one row; 10,000 rows of
+ * each table in turns per transaction, which is faster than 50,000, and than a table at a time, as
+ * rows that belong together are close in the cache. Indices and triggers are active; nothing is decoded, decided or joined. So no program that writes these
  * rows through SQLite can be much faster. TO has the schema, and rows only in tables that are not
  * named. If none is named, all are copied that have rows in FROM and none in TO, except
  * `process_start_block`, which triggers write. Prints the number of rows.
@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BATCH = 10000, MOST_TABLES = 64 };
+enum { BATCH = 10000, ROWS_PER_INSERT = 20, MOST_TABLES = 64 };
 
 static void check(sqlite3 *db, int code, const char *what)
 {
@@ -41,12 +41,39 @@ static int is_empty(sqlite3 *db, const char *table)
     return empty;
 }
 
+static long count(sqlite3 *db, const char *table)
+{
+    char sql[256];
+    sqlite3_stmt *rows;
+    snprintf(sql, sizeof sql, "select count(*) from \"%s\"", table);
+    check(db, sqlite3_prepare_v2(db, sql, -1, &rows, NULL), sql);
+    check(db, sqlite3_step(rows), sql);
+    long counted = sqlite3_column_int64(rows, 0);
+    sqlite3_finalize(rows);
+    return counted;
+}
+
 /* A table that is being copied. */
 struct copying {
     const char *table;
-    sqlite3_stmt *in, *out;
-    int columns, done;
+    sqlite3_stmt *in, *many, *one; /* insert ROWS_PER_INSERT rows, and one row */
+    int columns;
+    long left;
 };
+
+static sqlite3_stmt *insertion(sqlite3 *to, const char *into, int columns, int rows)
+{
+    static char sql[1 << 16];
+    sqlite3_stmt *statement;
+    int length = snprintf(sql, sizeof sql, "%s", into);
+    for (int place = 0; place < rows * columns; place++) {
+        const char *before = place % columns ? ", " : place ? "), (" : " (";
+        length += snprintf(sql + length, sizeof sql - (size_t)length, "%s?", before);
+    }
+    snprintf(sql + length, sizeof sql - (size_t)length, ")");
+    check(to, sqlite3_prepare_v2(to, sql, -1, &statement, NULL), sql);
+    return statement;
+}
 
 static struct copying begin(sqlite3 *from, sqlite3 *to, const char *table)
 {
@@ -62,11 +89,10 @@ static struct copying begin(sqlite3 *from, sqlite3 *to, const char *table)
     copying.columns = sqlite3_column_int(named, 1);
     snprintf(sql, sizeof sql, "select %s from \"%s\"", names, table);
     check(from, sqlite3_prepare_v2(from, sql, -1, &copying.in, NULL), sql);
-    int length = snprintf(sql, sizeof sql, "insert into \"%s\" (%s) values (?", table, names);
-    for (int column = 1; column < copying.columns; column++)
-        length += snprintf(sql + length, sizeof sql - (size_t)length, ", ?");
-    snprintf(sql + length, sizeof sql - (size_t)length, ")");
-    check(to, sqlite3_prepare_v2(to, sql, -1, &copying.out, NULL), sql);
+    snprintf(sql, sizeof sql, "insert into \"%s\" (%s) values", table, names);
+    copying.many = insertion(to, sql, copying.columns, ROWS_PER_INSERT);
+    copying.one = insertion(to, sql, copying.columns, 1);
+    copying.left = count(from, table);
     sqlite3_finalize(named);
     return copying;
 }
@@ -74,16 +100,19 @@ static struct copying begin(sqlite3 *from, sqlite3 *to, const char *table)
 static long copy_some(sqlite3 *to, struct copying *copying)
 {
     long rows = 0;
-    while (rows < BATCH && !copying->done) {
-        if (sqlite3_step(copying->in) != SQLITE_ROW) {
-            copying->done = 1;
-            break;
+    while (rows < BATCH && copying->left) {
+        int some = copying->left < ROWS_PER_INSERT ? 1 : ROWS_PER_INSERT;
+        sqlite3_stmt *out = some > 1 ? copying->many : copying->one;
+        for (int place = 0; place < some * copying->columns; place++) {
+            int column = place % copying->columns;
+            if (column == 0)
+                check(to, sqlite3_step(copying->in), copying->table);
+            sqlite3_bind_value(out, place + 1, sqlite3_column_value(copying->in, column));
         }
-        for (int column = 0; column < copying->columns; column++)
-            sqlite3_bind_value(copying->out, column + 1, sqlite3_column_value(copying->in, column));
-        check(to, sqlite3_step(copying->out), copying->table);
-        sqlite3_reset(copying->out);
-        rows++;
+        check(to, sqlite3_step(out), copying->table);
+        sqlite3_reset(out);
+        copying->left -= some;
+        rows += some;
     }
     return rows;
 }
@@ -112,7 +141,8 @@ static long copy(sqlite3 *from, sqlite3 *to, char **tables, int found, int late)
     } while (some);
     for (int table = 0; table < chosen; table++) {
         sqlite3_finalize(copying[table].in);
-        sqlite3_finalize(copying[table].out);
+        sqlite3_finalize(copying[table].many);
+        sqlite3_finalize(copying[table].one);
     }
     return rows;
 }
