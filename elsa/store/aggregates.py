@@ -82,6 +82,13 @@ def scaled(measure: Measure, total: str) -> str:
 Measures = Mapping[str, Measure]
 
 
+def reported(measures: Measures, *, usage: bool) -> dict[str, Measure]:
+    """The measures that are known of processes: where taskstats reported none of them, all but
+    those that only taskstats reports, which are half of the measures. These are NULL.
+    """
+    return {key: one for key, one in measures.items() if usage or one.source != "taskstats"}
+
+
 def columns(measures: Measures) -> dict[str, Aggregate]:
     """The rollup columns of these measures, with the aggregate of each over rows `u` of a view."""
     return {measure.rolled: over_rows(measure) for measure in measures.values()}

@@ -13,11 +13,15 @@ import sqlite3
 from functools import cache
 
 from elsa.measures import ROLLED, ROLLED_OF_JOB, Measure
-from elsa.store.aggregates import Aggregate, columns, of_parts
+from elsa.store.aggregates import Aggregate, columns, of_parts, reported
 from elsa.store.database import insert_rows, transaction
 from elsa.store.sums import summed
 
 HOURS_OF_DAY = 24
+
+# Whether taskstats reported a process that ended in some hours.
+_ANY_USAGE = """select exists (
+    select 1 from rollup_user where hour between ? and ? and threads is not null)"""
 
 
 def roll_up_days(connection: sqlite3.Connection, before_hour: int) -> None:
@@ -54,7 +58,8 @@ def _roll_up_day(connection: sqlite3.Connection, day: int) -> None:
             # sums from before the hour became stale
             connection.execute(f"delete from {table} where hour = ? and pruned = 0", (hour,))
         connection.execute("insert into rollup_hour values (?, 1)", (hour,))
-    for into, keys, summed_up, source in _sums():
+    usage = connection.execute(_ANY_USAGE, (hours[0], hours[-1])).fetchone()[0] == 1
+    for into, keys, summed_up, source in _sums(usage=usage):
         rows = summed(
             connection, keys, summed_up, source, {"day": day, "first": hours[0], "last": hours[-1]}
         )
@@ -63,12 +68,13 @@ def _roll_up_day(connection: sqlite3.Connection, day: int) -> None:
 
 
 @cache
-def _sums() -> list[tuple[str, list[str], dict[str, Aggregate], str]]:
+def _sums(*, usage: bool) -> list[tuple[str, list[str], dict[str, Aggregate], str]]:
+    rolled = reported(ROLLED, usage=usage)
     return [
-        _sum("rollup_day_command", [":day", "comm_id", "forked_only"], "rollup_command", ROLLED),
-        _sum("rollup_day_user", [":day", "uid", "gid", "in_job", "host_id"], "rollup_user", ROLLED),
+        _sum("rollup_day_command", [":day", "comm_id", "forked_only"], "rollup_command", rolled),
+        _sum("rollup_day_user", [":day", "uid", "gid", "in_job", "host_id"], "rollup_user", rolled),
         _sum("rollup_day_job", [":day", "job_id"], "rollup_job", ROLLED_OF_JOB),
-        _sum("rollup_day_total", ["hour"], "rollup_user", ROLLED),
+        _sum("rollup_day_total", ["hour"], "rollup_user", rolled),
     ]
 
 

@@ -21,7 +21,7 @@ from elsa.measures import OF_AUDIT, ROLLED, ROLLED_OF_JOB, Measure
 from elsa.progress import Progress, no_progress
 from elsa.state.codes import How
 from elsa.store import daily_rollups, database, locks
-from elsa.store.aggregates import Aggregate, columns, of_parts, parts
+from elsa.store.aggregates import Aggregate, columns, of_parts, parts, reported
 from elsa.store.database import transaction
 from elsa.store.sums import summed
 from elsa.units import HOUR_NS
@@ -76,7 +76,6 @@ CLASSES = Rollup(
 UNCONFIRMED = (
     "(class in ('uncertain', 'only_connector') or class = 'only_acct' and before_first_start = 0)"
 )
-_INTO_CLASSES = f"insert into {CLASS} ({', '.join(('hour', *CLASSES.stored, *columns(OF_AUDIT)))})"
 
 # The tables that are summed from temp.gathered, which holds the processes of an hour.
 _GATHERING = {table: rollup for table, rollup in ROLLUPS.items() if rollup.view == _PROCESSES} | {
@@ -86,7 +85,13 @@ _OF_JOB = {key: measure for key, measure in ROLLED_OF_JOB.items() if key not in 
 _FACTS = ("process_id", "state", "start_ns", "end_ns", "started_ns", "ended_ns", "exit_status")
 _KEYS = (*dict.fromkeys(key for rollup in _GATHERING.values() for key in rollup.keys), *_FACTS)
 _ADDED = parts(ROLLED | OF_AUDIT)
+_INTO_CLASSES = f"insert into {CLASS} ({', '.join(('hour', *CLASSES.stored, *columns(OF_AUDIT)))})"
 _GATHERED = f"create temp table if not exists gathered ({', '.join((*_KEYS, *_ADDED))})"
+
+# Whether taskstats reported a process that ended in an hour.
+_ANY_USAGE = """select exists (
+    select 1 from process as p indexed by process_ended
+    cross join usage as s on s.process_id = p.id where p.ended_hour = ?)"""
 
 # Most members are in their job from start to end, so the job is charged all that they used. Only
 # for the others is the view job_process_usage needed.
@@ -100,7 +105,7 @@ _MEMBERS = f"""(
     select m.job_id, case m.how {_HOW} end as how, 0 as since_ns, null as until_ns,
         0 as part_life, 0 as part_life_whole, g.*
     from temp.gathered as g cross join membership as m on m.process_id = g.process_id
-    where not exists ({_IS_PART_MEMBER})
+    where g.in_job = 1 and not exists ({_IS_PART_MEMBER})
 )"""
 
 
@@ -181,7 +186,8 @@ def _roll_up(connection: sqlite3.Connection, hour: int) -> bool:
     """Roll up an hour. Returns False if something changed in it meanwhile: it is stale again."""
     with transaction(connection):
         connection.execute("insert into rollup_hour values (?, 0)", (hour,))
-    rows = _sums(connection, hour)
+    usage = bool(connection.execute(_ANY_USAGE, (hour,)).fetchone()[0])
+    rows = _sums(connection, hour, usage=usage)
     with transaction(connection):
         if not connection.execute(
             "update rollup_hour set ready = 1 where hour = ?", (hour,)
@@ -190,8 +196,10 @@ def _roll_up(connection: sqlite3.Connection, hour: int) -> bool:
         for table in ROLLUPS:
             connection.execute(f"delete from {table} where hour = ? and pruned = 0", (hour,))
             stored = [(hour, 0, *row) for row in rows[table]]
-            database.insert_rows(connection, insert_into(table), stored)
-        database.insert_rows(connection, _INTO_CLASSES, [(hour, *row) for row in rows[CLASS]])
+            known = usage or table not in _GATHERING
+            database.insert_rows(connection, insert_into(table, usage=known), stored)
+        stored = [(hour, *row) for row in rows[CLASS]]
+        database.insert_rows(connection, _INTO_CLASSES, stored)
         connection.execute(
             "insert into rollup_unconfirmed"
             f" select ?, process_id from temp.gathered where {UNCONFIRMED}",
@@ -200,7 +208,9 @@ def _roll_up(connection: sqlite3.Connection, hour: int) -> bool:
     return True
 
 
-def _sums(connection: sqlite3.Connection, hour: int) -> dict[str, list[tuple[object, ...]]]:
+def _sums(
+    connection: sqlite3.Connection, hour: int, *, usage: bool
+) -> dict[str, list[tuple[object, ...]]]:
     """The rows of each table for one hour. A job may have several rows, which add up.
 
     What the processes used is read once, into temp.gathered, and then summed in four ways. The
@@ -209,9 +219,9 @@ def _sums(connection: sqlite3.Connection, hour: int) -> dict[str, list[tuple[obj
     """
     connection.execute(_GATHERED)
     connection.execute("delete from temp.gathered")
-    for query in _gather():
+    for query in _gather(usage=usage):
         connection.execute(query, (hour,))
-    rows = {table: summed(connection, *_fold(table)) for table in _GATHERING}
+    rows = {table: summed(connection, *_fold(table, usage=usage)) for table in _GATHERING}
     rows["rollup_job"] = [
         row for query in _of_jobs() for row in summed(connection, *query, {"hour": hour})
     ]
@@ -219,22 +229,25 @@ def _sums(connection: sqlite3.Connection, hour: int) -> dict[str, list[tuple[obj
 
 
 @cache
-def _gather() -> list[str]:
-    listed = ", ".join((*(f"u.{key}" for key in _KEYS), *_ADDED.values()))
+def _gather(*, usage: bool) -> list[str]:
+    added = parts(reported(ROLLED | OF_AUDIT, usage=usage))
+    listed = ", ".join((*(f"u.{key}" for key in _KEYS), *added.values()))
     return [
-        f"insert into gathered select {listed} from {part} as u where u.ended_hour = ?"
+        f"insert into gathered ({', '.join((*_KEYS, *added))})"
+        f" select {listed} from {part} as u where u.ended_hour = ?"
         for part in PARTS[_PROCESSES]
     ]
 
 
 @cache
-def _fold(table: str) -> tuple[list[str], dict[str, Aggregate], str]:
+def _fold(table: str, *, usage: bool) -> tuple[list[str], dict[str, Aggregate], str]:
     rollup = _GATHERING[table]
     stored = [
         "(select id from comm where name = command)" if key == "command" else key
         for key in rollup.keys
     ]
-    return stored, of_parts(rollup.measures), f"from gathered group by {', '.join(rollup.keys)}"
+    sums = of_parts(reported(rollup.measures, usage=usage))
+    return stored, sums, f"from gathered group by {', '.join(rollup.keys)}"
 
 
 @cache
@@ -264,12 +277,10 @@ def _of_jobs() -> list[tuple[list[str], dict[str, Aggregate], str]]:
     ]
 
 
-def insert_into(table: str) -> str:
+def insert_into(table: str, *, usage: bool = True) -> str:
     """An insert statement for rows of a table up to their values: hour, pruned, the stored keys,
-    the measures.
+    the measures, without usage only those that are known then.
     """
     rollup = ROLLUPS[table]
-    return (
-        f"insert into {table}"
-        f" ({', '.join(('hour', 'pruned', *rollup.stored, *columns(rollup.measures)))})"
-    )
+    summed_up = columns(reported(rollup.measures, usage=usage))
+    return f"insert into {table} ({', '.join(('hour', 'pruned', *rollup.stored, *summed_up))})"
