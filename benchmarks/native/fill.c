@@ -5,10 +5,11 @@
  *
  * Prepared statements, 20 rows to a statement, which is a third faster than one row; 10,000 rows of
  * each table in turns per transaction, which is faster than 50,000, and than a table at a time, as
- * rows that belong together are close in the cache. Indices and triggers are active; nothing is decoded, decided or joined. So no program that writes these
- * rows through SQLite can be much faster. TO has the schema, and rows only in tables that are not
- * named. If none is named, all are copied that have rows in FROM and none in TO, except
- * `process_start_block`, which triggers write. Prints the number of rows.
+ * rows that belong together are close in the cache. Indices and triggers are active; nothing is
+ * decoded, decided or joined. So no program that writes these rows through SQLite can be much
+ * faster. TO has the schema, and rows only in tables that are not named. If none is named, all are
+ * copied that have rows in FROM and none in TO, except `process_start_block`, which triggers write.
+ * Prints the number of rows.
  */
 #include <sqlite3.h>
 #include <stdio.h>
