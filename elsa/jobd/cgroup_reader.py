@@ -98,6 +98,8 @@ class CgroupReader:
             Decoder(self._events.opened, self._events.names) if self._events is not None else None
         )
         self._automatic = AutomaticJobs(processes, self)
+        self.apply: Callable[[Record], None] = self._automatic.apply
+        """Take in one record."""
         self._group_counters = GroupCounterReader(
             self._hierarchy.mount, processes.jobs, store_group_counters
         )
@@ -167,10 +169,6 @@ class CgroupReader:
     def hold(self) -> None:
         """Empty the rings; the records are kept until `records` is called for their time."""
         self.records(0)
-
-    def apply(self, record: Record) -> None:
-        """Take in one record."""
-        self._automatic.apply(record)
 
     def retry(self, now_ns: int) -> None:
         """After all events up to `now_ns`: apply the records that waited for a fork."""

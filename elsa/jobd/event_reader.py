@@ -225,14 +225,15 @@ class EventReader:
             return
         # The newest is not always the last: CPUs queue their events a little out of order.
         newest_ns = max(event.time_ns for event in events[-OUT_OF_ORDER:])
-        done = 0
+        done, count, apply_record = 0, len(events), cgroups.apply
         for record in cgroups.records(newest_ns):
-            following = done
-            while following < len(events) and events[following].time_ns <= record.time_ns:
+            time_ns, following = record.time_ns, done
+            while following < count and events[following].time_ns <= time_ns:
                 following += 1
-            processes.apply(events[done:following])
-            done = following
-            cgroups.apply(record)
+            if following > done:
+                processes.apply(events[done:following])
+                done = following
+            apply_record(record)
         processes.apply(events[done:])
         cgroups.retry(newest_ns)
 

@@ -128,11 +128,13 @@ class AutomaticJobs:
 
     def __init__(self, processes: Processes, host: Host) -> None:
         self._processes = processes
+        self._living = processes.living
         self._jobs = processes.jobs
         self._host = host
         self._groups: dict[int, Group] = {}
         self._units: dict[str, Unit] = {}
-        self._drafts: dict[int, Draft] = {}
+        self._drafts: dict[int | None, Draft] = {}
+        """By job id."""
         self._waiting: list[Attach | BornInto] = []
         self._resumed = False
         self.moves: list[Move] = []
@@ -142,8 +144,15 @@ class AutomaticJobs:
 
     def apply(self, record: Record) -> None:
         """Take in a record, after all connector events of an earlier time."""
-        if isinstance(record, Sampled):
-            self._sample(record)
+        if isinstance(record, Sampled):  # most are, and most agree with what is known
+            time_ns, _, tgid, group_id, path = record
+            life = self._process(tgid, time_ns)
+            if life is None:
+                return
+            if life.group != group_id and group_id is not None and life.group_ns < time_ns:
+                self._correct(life, group_id, time_ns)
+            if path is not None:
+                self.executed(life, escape_path(path), time_ns)
         elif isinstance(record, Attach | BornInto):
             self._move(record)
         elif isinstance(record, Made):
@@ -206,7 +215,7 @@ class AutomaticJobs:
         """The process that had this pid at this time, if its fork is known: CPUs write records and
         queue events a little out of order, so its end may have been applied before.
         """
-        life = self._processes.living.get(pid)
+        life = self._living.get(pid)
         if life is not None and life.start_ns <= time_ns:
             return life
         return self._ended.find(pid, time_ns)
@@ -225,33 +234,23 @@ class AutomaticJobs:
             life.group = ELSEWHERE
             self._switch(life, None, record.time_ns, How.MOVED)
 
-    def _sample(self, record: Sampled) -> None:
-        time_ns, _, tgid, group_id, path = record
-        life = self._process(tgid, time_ns)
-        if life is None:
-            return
-        if group_id is not None and life.group != group_id and life.group_ns < time_ns:
-            if life.group == ELSEWHERE:
-                self._place(life, group_id, time_ns, How.MOVED, from_start=True)
-            else:
-                self._place(life, group_id, time_ns, How.SAMPLED)
-        if path is not None:
-            self.executed(life, escape_path(path), time_ns)
+    def _correct(self, life: Incarnation, group_id: int, time_ns: int) -> None:
+        """A sample showed a process in another group than was known."""
+        if life.group == ELSEWHERE:
+            self._place(life, group_id, time_ns, How.MOVED, from_start=True)
+        else:
+            self._place(life, group_id, time_ns, How.SAMPLED)
 
     def executed(self, life: Incarnation, path: str, time_ns: int) -> None:
         """A process executed the program at this path, which may make a job of it, or settle the
         name of the job that it is in.
         """
-        group, parent = self._groups.get(life.group), life.ancestor
-        if life.automatic in self._jobs.divided and group is not None and parent is not None:
+        if life.automatic in self._jobs.divided and life.ancestor is not None:
             life.comm = comm_of_path(path)
-            run = self._new_run(group, life, parent, time_ns)
-            if run is not None:
-                self._switch(life, run, time_ns, How.INHERITED)
+            self._divide(life, life.ancestor, time_ns)
         self._processes.note_exec(life, path, time_ns)
-        draft = self._drafts.get(life.automatic or 0)
-        if draft is not None and not _is_before_program(path):
-            self._settle(draft, life)
+        if life.automatic in self._drafts and not _is_before_program(path):
+            self._settle(self._drafts[life.automatic], life)
 
     def _place(
         self,
@@ -299,7 +298,7 @@ class AutomaticJobs:
     # --- runs: children of a daemon that are jobs of their own
 
     def _divide(self, life: Incarnation, parent: Incarnation, time_ns: int) -> None:
-        """A daemon has a new child."""
+        """A daemon has a new child, or a child of it executes a program."""
         group = self._groups.get(life.group)
         run = self._new_run(group, life, parent, time_ns) if group is not None else None
         if run is not None:
@@ -428,8 +427,9 @@ class AutomaticJobs:
                 del self._units[path]
             elif unit.job is not None and unit.job.id not in self._jobs.open:
                 unit.job = None
-        for job_id in [job_id for job_id in self._drafts if job_id not in self._jobs.open]:
-            del self._drafts[job_id]
+        self._drafts = {
+            job_id: draft for job_id, draft in self._drafts.items() if job_id in self._jobs.open
+        }
 
     # --- the start of jobd
 

@@ -5,23 +5,28 @@ from __future__ import annotations
 from elsa.state.incarnation import Incarnation
 
 # Some tenths of a second of the most processes that a host can end; records are milliseconds late.
-MOST_ENDED = 2_000
+ENDED = 1_000
 
 
 class RecentlyEnded:
-    """The last processes that ended; of each pid the last one."""
+    """The last ENDED processes that ended, and up to as many before them."""
 
     def __init__(self) -> None:
-        self._by_pid: dict[int, Incarnation] = {}
+        # Two generations: to delete the oldest entries of a dict one by one takes longer the more
+        # of them were deleted before.
+        self._newer: dict[int, Incarnation] = {}
+        self._older: dict[int, Incarnation] = {}
 
     def add(self, life: Incarnation) -> None:
         """A process has ended."""
-        self._by_pid.pop(life.pid, None)
-        self._by_pid[life.pid] = life
-        if len(self._by_pid) > MOST_ENDED:
-            del self._by_pid[next(iter(self._by_pid))]
+        self._newer[life.pid] = life
+        if len(self._newer) >= ENDED:
+            self._older, self._newer = self._newer, {}
 
     def find(self, pid: int, time_ns: int) -> Incarnation | None:
         """The process that had this pid and had started at this time (monotonic)."""
-        life = self._by_pid.get(pid)
-        return life if life is not None and life.start_ns <= time_ns else None
+        for generation in (self._newer, self._older):
+            life = generation.get(pid)
+            if life is not None and life.start_ns <= time_ns:
+                return life
+        return None

@@ -14,7 +14,7 @@ from elsa.state.default_job_rules import rules
 from elsa.state.job_rules import Decision
 from elsa.state.jobs import Job, Jobs
 from elsa.state.process_table import Processes
-from elsa.state.recently_ended import MOST_ENDED
+from elsa.state.recently_ended import ENDED
 from tests.support.events import event, execed, exited, fork
 
 MS = 1_000_000
@@ -376,9 +376,10 @@ def test_a_run_that_is_over_when_it_is_known_closes(world: World) -> None:
 
 
 def test_processes_that_ended_long_ago_are_forgotten(world: World) -> None:
-    for pid in range(1000, 1000 + 3 * MOST_ENDED):
+    last = 1000 + 3 * ENDED - 1
+    for pid in range(1000, last + 1):
         world.processes.apply([fork(pid * MS, SYSTEMD, pid), exited(pid * MS + 1, pid)])
     ended = world.processes.recently_ended
     assert ended is not None
-    assert ended.find(1000 + 3 * MOST_ENDED - 1, 10**18) is not None
+    assert all(ended.find(pid, 10**18) is not None for pid in range(last - ENDED + 2, last + 1))
     assert ended.find(1000, 10**18) is None
