@@ -7,6 +7,7 @@ What follows from them:
 * Sampled, at each exec and at the end of each process, proves where the process is: it corrects
   whatever was concluded before.
 * Made and Removed give names to ids. An id is not used again in a boot.
+* Emptied says that the last process has left a group, which may be removed at any moment.
 
 Order: a move is recorded after it was made, so a child that the moved process forks meanwhile may
 have an earlier fork than the Attach; its own sample corrects that. The same holds between the
@@ -67,6 +68,16 @@ class Removed(NamedTuple):
     path: str
 
 
+class Emptied(NamedTuple):
+    """A group and those below it have no living process any more. Not put in order: what is to be
+    read of the group has to be read at once.
+    """
+
+    time_ns: int
+    cgroup_id: int
+    path: str
+
+
 class BornInto(NamedTuple):
     """A process was started in another group than its parent's (CLONE_INTO_CGROUP); its first
     sample says in which.
@@ -109,7 +120,7 @@ class ExitGroup(NamedTuple):
 _EXIT = "sched_process_exit"
 _TIME = itemgetter(0)
 
-Record = Attach | Made | Removed | BornInto | Sampled | Lost | ExitGroup
+Record = Attach | Made | Removed | Emptied | BornInto | Sampled | Lost | ExitGroup
 
 
 class Decoder:
@@ -133,6 +144,7 @@ class Decoder:
         # Without a filter the end of every thread is received: the leader's stands for the process.
         self._leaders_only = _EXIT in opened and not opened[_EXIT][1]
         self._held: list[Record] = []
+        self._emptied: list[Emptied] = []
 
     def decode(self, chunks: Iterable[bytes], until_ns: int) -> list[Record]:
         """The records up to this time, in order of time: of these chunks, and those that were held
@@ -154,6 +166,11 @@ class Decoder:
         del held[:count]
         return ready
 
+    def take_emptied(self) -> list[Emptied]:
+        """The groups that were emptied, by what was decoded since the last call."""
+        emptied, self._emptied = self._emptied, []
+        return emptied
+
     def _decode(self, chunk: bytes, append: Callable[[Record], None]) -> None:
         """The hot path: the end of a process is decoded here, all else by handlers."""
         names, handlers, leaders_only = self._names, self._handlers, self._leaders_only
@@ -173,8 +190,11 @@ class Decoder:
                         cgroup = long(chunk, position + _BARE)[0]
                         append(new(Sampled, (time_ns, pid, tgid, cgroup, None)))
                 elif name in handlers:
-                    record = chunk[position:following]
-                    append(handlers[name](record, time_ns, pid, tgid))
+                    record = handlers[name](chunk[position:following], time_ns, pid, tgid)
+                    if isinstance(record, Emptied):
+                        self._emptied.append(record)
+                    else:
+                        append(record)
                 else:
                     raise DataError("a record of a perf ring is of an unknown tracepoint")
             elif kind == _RECORD_LOST:
@@ -199,7 +219,7 @@ def _attach(described: bytes) -> Handler:
     return handle
 
 
-def _group(kind: type[Made | Removed]) -> Callable[[bytes], Handler]:
+def _group(kind: type[Made | Removed | Emptied]) -> Callable[[bytes], Handler]:
     def handler(described: bytes) -> Handler:
         fields = parse_format(described)
         read, text = reader(fields, ("id", "path"), _BEFORE_RAW), fields["path"]
@@ -249,6 +269,7 @@ _HANDLERS: Mapping[str, Callable[[bytes], Handler]] = {
     "cgroup_attach_task": _attach,
     "cgroup_mkdir": _group(Made),
     "cgroup_rmdir": _group(Removed),
+    "cgroup_notify_populated": _group(Emptied),
     "task_newtask": _newtask,
     "sched_process_exec": _exec,
     "sys_enter_exit_group": _exit_group,

@@ -8,7 +8,7 @@ processes that end before are missed, and every membership is marked as inferred
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 
 from elsa.decode import cgroups as decoding
@@ -107,6 +107,8 @@ class CgroupReader:
         self._losses = Losses()
         self._incomplete = False
         self._walked: dict[int, str] | None = None
+        self._missing: tuple[int, list[int]] | None = None
+        """When a walk through all groups did not show these any more. Records of them may wait."""
         self._unseen_cpus: list[int] = []
 
     # --- what the state asks of the host
@@ -146,7 +148,7 @@ class CgroupReader:
     # --- events
 
     def fileno(self) -> int | None:
-        """Readable when a process was moved; None if there are no events."""
+        """Readable when a process was moved or a group emptied; None if there are no events."""
         return self._events.fileno() if self._events is not None else None
 
     def records(self, until_ns: int) -> list[Record]:
@@ -161,13 +163,17 @@ class CgroupReader:
             log.error("cgroup events: %s", error)
             self._incomplete = True
             return []
+        for _, group_id, path in self._decoder.take_emptied():
+            self._group_counters.emptied(group_id, path)
         self._losses.skipped += sum(
             record.records for record in records if isinstance(record, Lost)
         )
         return records
 
     def hold(self) -> None:
-        """Empty the rings; the records are kept until `records` is called for their time."""
+        """Empty the rings, and read the counters of groups that were emptied; the other records are
+        kept until `records` is called for their time.
+        """
         self.records(0)
 
     def retry(self, now_ns: int) -> None:
@@ -179,6 +185,8 @@ class CgroupReader:
         records were lost, read the groups of all processes.
         """
         self.retry(now_ns)
+        if self._missing is not None and now_ns >= self._missing[0]:
+            self._forget_missing()
         self._note_counters()
         _, lost = self._losses.take_new()
         if lost or self._incomplete:
@@ -202,6 +210,7 @@ class CgroupReader:
 
     def _repair(self, now_ns: int, lost: int) -> None:
         self._incomplete = False
+        self._group_counters.forget_emptied()
         self._scan(How.INFERRED)
         self._recorder.gap("cgroup", self._complete_ns, clocks.monotonic_ns(), lost or None)
         self._complete_ns = now_ns
@@ -222,6 +231,7 @@ class CgroupReader:
 
     def _scan(self, how: How) -> None:
         groups = {path: group_id for group_id, path in cgroups.walk(self._hierarchy.mount)}
+        self._note_missing(set(groups.values()))
         by_start = sorted(self._processes.living.values(), key=lambda life: life.start_ns)
         for life in by_start:
             self._find(life, groups.get, how)
@@ -262,6 +272,16 @@ class CgroupReader:
         except OSError:
             return None
 
+    def _note_missing(self, existing: Container[int]) -> None:
+        self._missing = clocks.monotonic_ns(), self._automatic.missing(existing)
+
+    def _forget_missing(self) -> None:
+        """Of these groups no record waits any more."""
+        if self._missing is not None:
+            for group_id in self._missing[1]:
+                self._automatic.remove_group(group_id, 0)
+            self._missing = None
+
     # --- from time to time
 
     def finish(self) -> None:
@@ -269,12 +289,14 @@ class CgroupReader:
         self._group_counters.finish()
 
     def check(self, now_ns: int) -> None:
-        """Notice removed groups of which no event came, CPUs without events, and losses."""
+        """Notice CPUs without events, and losses; without events, also removed groups."""
         if now_ns - self._checked_ns < CHECK_NS:
             return
         checked_ns, self._checked_ns = self._checked_ns, now_ns
-        self._automatic.check(cgroups.walk(self._hierarchy.mount))
+        self._automatic.forget_closed()
         if self._events is None:
+            self._note_missing(dict(cgroups.walk(self._hierarchy.mount)))
+            self._forget_missing()
             return
         self._losses.counted += self._events.lost() or 0
         opened, unseen = self._events.follow_cpus()

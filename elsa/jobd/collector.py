@@ -311,7 +311,11 @@ class Collector:
         self._drain_at_ns = clocks.monotonic_ns() + self._config.drain_ms * MS_NS
 
     def _moves_wait(self, _mask: int) -> None:
-        """A process was moved to another control group: more moves may follow, as with events."""
+        """A control group was emptied, which may be removed at any moment; or a process was moved:
+        more moves may follow, as with events.
+        """
+        if self.groups is not None:
+            self.groups.hold()
         if self._drain_at_ns is None:
             self._drain_at_ns = clocks.monotonic_ns() + self._config.drain_ms * MS_NS
 

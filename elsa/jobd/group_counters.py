@@ -1,5 +1,6 @@
-"""The counters of the control groups that are jobs: read when a job is made and when its last
-process ends, as long as the group exists, and from time to time in between.
+"""The counters of the control groups that are jobs: read when a job is made, when its group is
+emptied and when its last process has ended, as long as the group exists, and from time to time in
+between.
 
 They are a source of their own: the kernel adds up what all processes of a group used, however short
 they ran. A group that holds further automatic jobs counts for these too, so it says nothing of its
@@ -42,6 +43,8 @@ class Followed:
     read_ns: int
     stored: tuple[int, GroupCounters] | None = None
     """Whether they are final, and the counters: as they were stored last."""
+    emptied: GroupCounters | None = None
+    """The counters when the last process had left the group, which may be removed since."""
 
 
 class GroupCounterReader:
@@ -53,6 +56,8 @@ class GroupCounterReader:
         self._store = store
         self._followed: dict[int, Followed] = {}
         """By job id; the group that was read longest ago comes first."""
+        self._early: dict[int, tuple[int, GroupCounters | None]] = {}
+        """By inode: when a group was emptied before its job was known, and its counters."""
         self._due: dict[int, None] = {}
         """Job ids whose last member has ended."""
         self._automatic: dict[str, int] = {}
@@ -80,6 +85,23 @@ class GroupCounterReader:
             if job.counted_before is not None and not (job.automatic and job.closes_itself):
                 self._follow(job, job.counted_before, 0)
 
+    def emptied(self, inode: int, path: str) -> None:
+        """The last process has left a group, just now: read it before it is removed."""
+        if path in self._holding:
+            return
+        counters = read(Path(f"{self._mount}{path}"), inode)
+        followed = self._followed.get(self._automatic.get(path, 0))
+        if followed is not None and followed.job.cgroup_inode == inode:
+            followed.emptied = counters
+        else:
+            self._early[inode] = clocks.monotonic_ns(), counters
+
+    def forget_emptied(self) -> None:
+        """Records were lost: the last process may have left any group again, unnoticed."""
+        self._early.clear()
+        for followed in self._followed.values():
+            followed.emptied = None
+
     def close(self, job: Job) -> None:
         """No process will enter a job any more: the last chance to read its group."""
         followed = self._unfollow(job.id)
@@ -87,7 +109,10 @@ class GroupCounterReader:
             self._read(followed)
 
     def tick(self, now_ns: int) -> None:
-        """Read the groups that are due, as long as the budget lasts."""
+        """After the records up to `now_ns`: read the groups that are due, as long as the budget
+        lasts.
+        """
+        self._early = {key: early for key, early in self._early.items() if early[0] > now_ns}
         emptied, self._jobs.emptied_groups = self._jobs.emptied_groups, []
         self._due.update((job.id, None) for job in emptied if job.id in self._followed)
         if not self._due and not self._is_due(now_ns):
@@ -123,7 +148,8 @@ class GroupCounterReader:
 
     def _follow(self, job: Job, before: GroupCounters, read_ns: int) -> None:
         job.counted_before = before
-        self._put(Followed(job, before, read_ns))
+        _, emptied = self._early.pop(job.cgroup_inode or 0, (0, None))
+        self._put(Followed(job, before, read_ns, emptied=emptied))
 
     def _put(self, followed: Followed) -> None:
         job = followed.job
@@ -145,13 +171,16 @@ class GroupCounterReader:
         return Path(f"{self._mount}{job.cgroup}")
 
     def _read(self, followed: Followed) -> bool:
-        """Read a group and store what has changed; whether the group still exists."""
+        """Read a group and store what has changed; whether the group still exists. Of one that was
+        removed, the counters when it was emptied are final.
+        """
         job = followed.job
         counters = read(self._group(job), job.cgroup_inode)
-        if counters is None:
-            return False
-        self._keep(followed, int(job.living == 0), counters.since(followed.before))
-        return True
+        if counters is not None:
+            self._keep(followed, int(job.living == 0), counters.since(followed.before))
+        elif followed.emptied is not None:
+            self._keep(followed, 1, followed.emptied.since(followed.before))
+        return counters is not None
 
     def _keep(self, followed: Followed, final: int, counted: GroupCounters) -> None:
         if followed.stored != (final, counted):

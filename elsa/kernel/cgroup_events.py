@@ -61,6 +61,13 @@ def _tracepoints(hierarchy: Hierarchy) -> list[Tracepoint]:
         Tracepoint("cgroup/cgroup_attach_task", filters=(f"dst_{group[0]}",), wakes=True),
         Tracepoint("cgroup/cgroup_mkdir", filters=group),
         Tracepoint("cgroup/cgroup_rmdir", filters=group),
+        # The group's counters are wanted, and a service manager removes it within a millisecond.
+        Tracepoint(
+            "cgroup/cgroup_notify_populated",
+            filters=(f"{group[0]} && val == 0",),
+            optional=True,
+            wakes=True,
+        ),
     ]
     if hierarchy.number == 0:  # only version 2 knows CLONE_INTO_CGROUP
         into = f"clone_flags & {_CLONE_INTO_CGROUP} && !(clone_flags & {_CLONE_THREAD})"

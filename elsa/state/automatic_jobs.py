@@ -11,7 +11,7 @@ was only being placed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -158,7 +158,7 @@ class AutomaticJobs:
         elif isinstance(record, Made):
             self.add_group(record.cgroup_id, record.path)
         elif isinstance(record, Removed):
-            self._remove_group(record.cgroup_id, record.time_ns)
+            self.remove_group(record.cgroup_id, record.time_ns)
 
     def retry(self, now_ns: int) -> None:
         """After all events up to `now_ns`, apply the records whose process was not known: its fork
@@ -188,13 +188,19 @@ class AutomaticJobs:
             unit.inode = group_id
         return group
 
-    def _remove_group(self, group_id: int, time_ns: int) -> None:
-        """A control group was removed; its job ends with its last process."""
+    def remove_group(self, group_id: int, time_ns: int) -> None:
+        """A control group was removed at this time (0: not known); its job ends with its last
+        process.
+        """
         group = self._groups.pop(group_id, None)
         unit = self._units.get(group.path) if group is not None else None
         if unit is not None and unit.inode == group_id:
             self._close(unit, time_ns)
             del self._units[unit.path]
+
+    def missing(self, existing: Container[int]) -> list[int]:
+        """The known groups that are not among these."""
+        return [group_id for group_id in self._groups if group_id not in existing]
 
     def _group(self, group_id: int) -> Group | None:
         group = self._groups.get(group_id)
@@ -414,18 +420,10 @@ class AutomaticJobs:
             del self._drafts[job.id]
         self._host.store(job)
 
-    def check(self, groups: Iterable[tuple[int, str]]) -> None:
-        """Forget groups that do not exist any more; their jobs end with their last processes. These
-        are all groups there are, by id.
-        """
-        existing = dict(groups)
-        for group_id in [group_id for group_id in self._groups if group_id not in existing]:
-            del self._groups[group_id]
-        for path, unit in list(self._units.items()):
-            if unit.inode is not None and unit.inode not in existing:
-                self._close(unit, 0)
-                del self._units[path]
-            elif unit.job is not None and unit.job.id not in self._jobs.open:
+    def forget_closed(self) -> None:
+        """Forget jobs that were closed by others."""
+        for unit in self._units.values():
+            if unit.job is not None and unit.job.id not in self._jobs.open:
                 unit.job = None
         self._drafts = {
             job_id: draft for job_id, draft in self._drafts.items() if job_id in self._jobs.open

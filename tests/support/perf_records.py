@@ -49,6 +49,7 @@ _FIELDS = {
         "int __syscall_nr;\toffset:8;\tsize:4;\tsigned:1;",
         "int error_code;\toffset:16;\tsize:8;\tsigned:0;",
     ],
+    "cgroup_notify_populated": [*_GROUP, "int val;\toffset:28;\tsize:4;\tsigned:1;"],
 }
 FORMATS = {
     name: (
@@ -109,6 +110,12 @@ def group(name: str, time_ns: int, cgroup: int, path: bytes) -> bytes:
     """A group is made or removed (cgroup_mkdir, cgroup_rmdir)."""
     raw = _HEAD + struct.pack("=iiQI", 0, 1, cgroup, _text(28, path)) + path + b"\0"
     return sample(name, time_ns, 1, raw=raw)
+
+
+def emptied(time_ns: int, cgroup: int, path: bytes) -> bytes:
+    """The last process has left a group (cgroup_notify_populated)."""
+    raw = _HEAD + struct.pack("=iiQIi", 0, 1, cgroup, _text(32, path), 0) + path + b"\0"
+    return sample("cgroup_notify_populated", time_ns, 1, raw=raw)
 
 
 def newtask(time_ns: int, pid: int, parent: int) -> bytes:

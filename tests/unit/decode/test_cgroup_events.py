@@ -8,6 +8,7 @@ from elsa.decode.cgroup_events import (
     Attach,
     BornInto,
     Decoder,
+    Emptied,
     ExitGroup,
     Lost,
     Made,
@@ -45,6 +46,13 @@ def test_every_kind_is_decoded_as_it_was_written() -> None:
         Lost(7, 12),
         Removed(8, 70, "/a/b"),
     ]
+
+
+def test_emptied_group_is_reported_at_once_and_once() -> None:
+    decode = decoder()
+    assert decode.decode([make.emptied(5, 70, b"/a/b")], until_ns=0) == []
+    assert decode.take_emptied() == [Emptied(5, 70, "/a/b")]
+    assert decode.take_emptied() == decode.decode([], EVER) == []
 
 
 def test_group_is_unknown_where_the_kernel_does_not_sample_it() -> None:

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from elsa.decode.cgroup_events import Lost
+from elsa.decode.cgroup_events import Emptied, Lost, Made, Removed, Sampled
 from elsa.jobd import cgroup_reader
 from elsa.jobd.cgroup_reader import CgroupReader
 from elsa.jobd.counter_snapshots import NO_USAGE
@@ -23,7 +23,7 @@ from elsa.state.default_job_rules import rules
 from elsa.state.jobs import Job, Jobs
 from elsa.state.process_table import Processes
 from elsa.store.writer import GroupCounterRow
-from tests.support.events import fork
+from tests.support.events import exited, fork
 
 S = 1_000_000_000
 
@@ -38,6 +38,7 @@ class Host:
         self.gaps: list[tuple[Any, ...]] = []
         self.stored: list[Job] = []
         self.records: list[object] = []
+        self.emptied: list[Emptied] = []
         self.group_counters: list[GroupCounterRow] = []
         self.lost: int | None = 0
         self.followed = Followed([], [])
@@ -53,7 +54,9 @@ class Host:
                 follow_cpus=lambda: self.followed,
             )
             monkeypatch.setattr(
-                cgroup_reader, "Decoder", lambda *_: SimpleNamespace(decode=self._decode)
+                cgroup_reader,
+                "Decoder",
+                lambda *_: SimpleNamespace(decode=self._decode, take_emptied=lambda: self.emptied),
             )
         recorder = SimpleNamespace(gap=lambda *row: self.gaps.append(row))
         self.counters: dict[int, tuple[int, ...]] = {}
@@ -164,15 +167,57 @@ def test_gaps_of_a_cpu_without_a_ring_leave_no_time_between_them(host: Host) -> 
     assert second_ns == started_ns + 20 * S
 
 
-def test_a_group_removed_without_an_event_closes_its_job_with_its_last_process(
+def test_without_events_the_job_of_a_removed_group_closes_with_its_last_process(
+    silent: Host,
+) -> None:
+    silent.run(50, "/system.slice/web.service")
+    silent.reader.start()
+    (silent.tree / "system.slice/web.service").rmdir()
+    silent.reader.check(time.monotonic_ns() + 3600 * S)
+    [job] = silent.processes.jobs.open.values()
+    assert job.closes_itself
+
+
+def test_group_that_is_gone_is_known_until_the_records_before_that_are_applied(
     host: Host,
 ) -> None:
     host.run(50, "/system.slice/web.service")
     host.reader.start()
+    inode = (host.tree / "system.slice/web.service").stat().st_ino
     (host.tree / "system.slice/web.service").rmdir()
-    host.reader.check(time.monotonic_ns() + 3600 * S)
+    behind_ns = time.monotonic_ns()
+    host.records = [Lost(behind_ns, 1)]
+    host.reader.records(behind_ns)
+    host.reader.settle(behind_ns)
+    host.processes.apply([fork(behind_ns, 1, 51)])
+    host.reader.apply(Sampled(behind_ns + 1, 51, 51, inode, None))
     [job] = host.processes.jobs.open.values()
+    assert job.id in host.processes.living[51].jobs
+    assert not job.closes_itself
+    host.reader.settle(time.monotonic_ns())
     assert job.closes_itself
+
+
+def test_counters_of_an_emptied_group_are_read_before_its_records_are_applied(host: Host) -> None:
+    web = host.tree / "system.slice/web.service"
+    host.reader.start()
+    inode = web.stat().st_ino
+    (web / "cpu.stat").write_text("usage_usec 7\nuser_usec 5\nsystem_usec 2\n")
+    host.emptied = [Emptied(S, inode, "/system.slice/web.service")]
+    host.reader.hold()
+    (web / "cpu.stat").unlink()
+    web.rmdir()
+    made, removed = (
+        kind(S + step, inode, "/system.slice/web.service")
+        for step, kind in enumerate((Made, Removed))
+    )
+    host.reader.apply(removed)
+    host.reader.apply(made)
+    host.processes.apply([fork(S, 1, 51), exited(S + 2, 51)])
+    host.reader.apply(Sampled(S + 1, 51, 51, inode, None))
+    host.reader.apply(removed)
+    [row] = host.group_counters
+    assert (row.final, row.counted[:2]) == (1, (5, 2))
 
 
 def test_a_process_that_ended_before_its_counters_are_read_is_charged_to_the_later_job(

@@ -50,7 +50,8 @@ class Host:
 
     def after_a_period(self) -> None:
         self.now_ns += PERIOD_NS + 1_000_000_000
-        self.reader.tick(self.now_ns)
+        for _ in self.jobs.open:  # on a busy machine each call may read one only
+            self.reader.tick(self.now_ns)
 
     @property
     def counted(self) -> list[tuple[int, GroupCounters]]:
@@ -119,6 +120,47 @@ def test_group_that_was_removed_leaves_its_last_counters_and_is_not_read_again(h
     host.group(WEB, 99)  # another group of the same name
     host.after_a_period()
     assert host.counted == [(0, cpu(5))]
+
+
+@pytest.mark.parametrize("known_before", [False, True])
+def test_group_that_is_removed_at_once_was_read_when_it_was_emptied(
+    host: Host, *, known_before: bool
+) -> None:
+    folder = host.group(WEB, 5)
+    inode = folder.stat().st_ino
+    if known_before:
+        job = host.job()
+        host.reader.emptied(inode, WEB)  # as between two processes
+        host.group(WEB, 9)
+    host.reader.emptied(inode, WEB)
+    (folder / "cpu.stat").unlink()
+    folder.rmdir()
+    if not known_before:
+        job = host.jobs.create("web", 0, 0, kind="service")
+        job.cgroup, job.living, job.cgroup_inode = WEB, 1, inode
+        host.reader.open(job, new_group=True)
+    host.jobs.count([job.id], -1, time_ns=1)
+    host.reader.tick(host.now_ns)
+    assert host.counted == [(1, cpu(9 if known_before else 5))]
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_reading_of_an_emptied_group_that_may_have_run_again_is_not_final(
+    host: Host, *, lost: bool
+) -> None:
+    folder = host.group(WEB, 5)
+    inode = folder.stat().st_ino
+    job = host.job()
+    host.reader.emptied(inode, WEB)
+    (folder / "cpu.stat").unlink()
+    folder.rmdir()
+    if lost:
+        host.reader.forget_emptied()
+    else:
+        host.reader.emptied(inode, WEB)  # emptied again, and removed before it was read
+    host.jobs.count([job.id], -1, time_ns=1)
+    host.reader.tick(host.now_ns)
+    assert host.counted == []
 
 
 def test_group_of_the_same_name_is_not_taken_for_that_of_the_job(host: Host) -> None:
