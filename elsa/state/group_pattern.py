@@ -40,6 +40,10 @@ class _Part(NamedTuple):
     expression: re.Pattern[str]
     repeated: bool
 
+    def fullmatch(self, name: str) -> re.Match[str] | None:
+        """The match of a whole name, if it is no longer than a name can be."""
+        return self.expression.fullmatch(name) if len(name) <= LONGEST_NAME else None
+
 
 class GroupPattern:
     """A pattern of paths."""
@@ -53,6 +57,9 @@ class GroupPattern:
         if len(texts) > MOST_PARTS:
             raise ValueError(f"has more than {MOST_PARTS} parts")
         self._parts = [_part(each) for each in texts]
+        last = self._parts[-1] if self._parts else None
+        self._last = last.fullmatch if last and not last.repeated else None
+        """Matches the last name of whatever the pattern matches, if it has to match a name."""
         names = [name for part in self._parts for name in part.expression.groupindex]
         twice = {name for name in names if names.count(name) > 1}
         if twice:
@@ -63,10 +70,13 @@ class GroupPattern:
         """How many names the shortest beginning of a path has that matches whole, and the values of
         the named groups; None where none does. Only a pattern without parts matches the root group.
         """
+        names = names[:DEEPEST]
+        if self._last is not None and not any(map(self._last, names)):
+            return None  # few patterns of many match: the others are done with here
         reached = self._skip_repeated({0: {}})
         if not names:
             return (0, {}) if len(self._parts) in reached else None
-        for depth, name in enumerate(names[:DEEPEST], start=1):
+        for depth, name in enumerate(names, start=1):
             reached = self._skip_repeated(self._step(reached, name))
             if len(self._parts) in reached:
                 return depth, reached[len(self._parts)]
@@ -81,7 +91,7 @@ class GroupPattern:
             if index == len(self._parts):
                 continue
             part = self._parts[index]
-            found = part.expression.fullmatch(name) if len(name) <= LONGEST_NAME else None
+            found = part.fullmatch(name)
             if found is not None:
                 new = {key: value for key, value in found.groupdict().items() if value is not None}
                 following.setdefault(index if part.repeated else index + 1, {**values, **new})

@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import takewhile
 from typing import Any, NamedTuple, TypeVar
 
@@ -37,6 +38,7 @@ CHILD_FIELDS = frozenset(("user", "uid", "login", "command"))
 """What a name may say of a child beside the named groups."""
 MOST_TAGS = 8
 MOST_RULES = 200
+MOST_DECISIONS = 2000
 MOST_TEXT = 1000
 _MOST_COMM = 64
 _MAX_UID = 2**32 - 2
@@ -188,9 +190,10 @@ class Rules:
         self.rules = tuple(rules)
         self.own = own
         self._user_name = user_name
-
-    def decide(self, path: str) -> Decision:
+        self.decide = lru_cache(MOST_DECISIONS)(self._decide)
         """What holds for the processes of a group, by its path in the hierarchy."""
+
+    def _decide(self, path: str) -> Decision:
         names = names_of(path)
         children = []
         for number, rule in enumerate(self.rules):

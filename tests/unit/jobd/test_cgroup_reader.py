@@ -207,15 +207,11 @@ def test_counters_of_an_emptied_group_are_read_before_its_records_are_applied(ho
     host.reader.hold()
     (web / "cpu.stat").unlink()
     web.rmdir()
-    made, removed = (
-        kind(S + step, inode, "/system.slice/web.service")
-        for step, kind in enumerate((Made, Removed))
-    )
-    host.reader.apply(removed)
-    host.reader.apply(made)
+    host.reader.apply(Removed(S, inode, ""))
+    host.reader.apply(Made(S, inode, "/system.slice/web.service"))
     host.processes.apply([fork(S, 1, 51), exited(S + 2, 51)])
     host.reader.apply(Sampled(S + 1, 51, 51, inode, None))
-    host.reader.apply(removed)
+    host.reader.apply(Removed(S + 3, inode, ""))
     [row] = host.group_counters
     assert (row.final, row.counted[:2]) == (1, (5, 2))
 
