@@ -21,13 +21,16 @@ def report() -> None:
 
     \b
     Options that select processes; each report has those that make sense for it:
-      --job 12  --job build  --job 'night*'  --tag project=web
+      --job 12  --job build  --job nightly#-2  --job 'night*'  --tag project=web
       --kind manual|automatic|service|session|cron|container|...
       --user anna  --group 100  --command 'cc*'  --tty pts/3  --pid 4711
       --exit 0|3|nonzero|signal|SIGKILL|core
       --state running|ended|completed|failed
       --since TIME  --until TIME  --day DAY  --week WEEK  --month MONTH
       --host web1, if the warehouse has several hosts
+
+    A name means all jobs that have it, or the latest where one job is needed. nightly#-2 is the run
+    before the last, nightly#1 the first.
 
     Repeat an option, or give several values with commas, to match any of them. A backslash before a
     comma makes it part of a value: --command 'a\\,b'. Names are stored with \\xNN for each byte

@@ -56,13 +56,15 @@ def jobs(*, request: Request) -> None:
 def job(*, job: str, summary: str | None, request: Request) -> None:
     """What a job cost in total and by command (csv, tsv, parsable and --columns: total only).
 
-    JOB is an id or a name. Of several jobs with one name, the latest is meant. With --since or
+    JOB is an id or a name. Of several jobs with one name, the latest is meant; nightly#-2 is the
+    run before it, nightly#1 the first. With --since or
     --until: what its processes cost that ended in that window. With --summary ja: span, CPU time,
     memory integrals and peaks, transfers, delays and billing units.
 
     \b
     Examples:
       elsa report job build
+      elsa report job nightly#-2
       elsa report job build --summary ja
       elsa report job 12 --format json
       elsa report job 12 --columns name,cpu_s,rss_kib --format parsable
@@ -148,7 +150,8 @@ def compare(*, jobs: tuple[str, ...], runs: int | None, request: Request) -> Non
     """Compare jobs: wall and CPU time, peak memory, I/O, what got worse, and through which
     commands.
 
-    Each JOB is an id, or a name or glob for all runs with that name. All others are compared with
+    Each JOB is an id, a name or glob for all runs with that name, or one run of it, as in
+    nightly#-2. All others are compared with
     the first. With a single name, its last run is compared with the earlier runs. Several runs
     are shown as median and 95th percentile.
 
@@ -156,6 +159,7 @@ def compare(*, jobs: tuple[str, ...], runs: int | None, request: Request) -> Non
     Examples:
       elsa report compare 12 15
       elsa report compare nightly
+      elsa report compare nightly#-2 nightly#-1
       elsa report compare 'build-main-*' 'build-branch-*' --runs 20
       elsa report compare nightly --format json
     """

@@ -51,7 +51,10 @@ _SELECTING: dict[str, tuple[str, str]] = {
     "host": ("HOST", "Only this host, by name or glob, where the warehouse has several."),
     "job": (
         "JOB",
-        "Only processes that were ever in this job: its id, its name, or a glob for several.",
+        (
+            "Only processes that were ever in this job: its id, its name (all runs), nightly#-2"
+            " (the run before the last), or a glob."
+        ),
     ),
     "user": ("USER", "Only this real user, by name or uid; uid:N is never a name."),
     "group": ("GROUP", "Only this real group, by name or gid; gid:N is never a name."),
@@ -78,7 +81,7 @@ _SELECTING: dict[str, tuple[str, str]] = {
 }
 _OF_JOBS: dict[str, tuple[str, str]] = {
     "host": ("HOST", "Only jobs of this host, by name or glob, where the warehouse has several."),
-    "job": ("JOB", "Only this job: its id, its name, or a glob."),
+    "job": ("JOB", "Only this job: its id, its name, nightly#-2, or a glob."),
     "user": ("USER", "Only jobs of this owner, by name or uid; uid:N is never a name."),
     "exit": (
         "EXIT",

@@ -46,13 +46,14 @@ def tree(*, target: str, no_fold: bool, collapsed: str | None, request: Request)
     each whole branch.
 
     A number is the id of a job, or a pid if there is no such job; pid:4711 is always a pid. Of
-    several jobs with one name, the latest is meant. Most CPU first. Siblings with the same command
-    that look alike share a line, as in "sh x 120". A process whose parent is not in the job has no
-    indentation.
+    several jobs with one name, the latest is meant; nightly#-2 is the run before it. Most CPU
+    first. Siblings with the same command that look alike share a line, as in "sh x 120". A process
+    whose parent is not in the job has no indentation.
 
     \b
     Examples:
       elsa report tree build
+      elsa report tree nightly#-2
       elsa report tree pid:4711 --no-fold
       elsa report tree build --collapsed cpu > build.folded
       elsa report tree build --format json
@@ -103,7 +104,7 @@ def tree(*, target: str, no_fold: bool, collapsed: str | None, request: Request)
 @options.db
 def flame(*, target: str, path: Path, weight: str, title: str | None, db: Path | None) -> None:
     """Draw the process tree of a job as a flame graph: each command is above the command that
-    started it, and as wide as its cost.
+    started it, and as wide as its cost. JOB is as for elsa report tree.
 
     \b
     Examples:

@@ -12,6 +12,7 @@ import json
 import re
 import signal
 import sqlite3
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,6 +29,7 @@ from elsa.text import printable
 Asked = Mapping[str, tuple[str, ...]]
 """The values of each option; options of time have at most one value."""
 _GLOB = re.compile(r"[*?]|\[.+\]")
+_RUN = re.compile(r"(.+)#(-?[1-9][0-9]{0,8})", re.DOTALL)
 _ALWAYS = Window()
 
 # The states of processes and jobs, under names that include those of sacct.
@@ -267,27 +269,54 @@ def latest(connection: sqlite3.Connection, text: str) -> tuple[int, list[str]]:
     ids = job_ids(connection, text, globs=False)
     if len(ids) == 1:
         return ids[0], []
+    name = printable(text)
     return ids[-1], [
-        f"{len(ids)} jobs have the name {printable(text)}; this is the latest, job {ids[-1]}"
+        f"{len(ids)} jobs have the name {name}; this is the latest, job {ids[-1]}; {name}#-2 is the"
+        " one before"
     ]
 
 
 def job_ids(connection: sqlite3.Connection, text: str, *, globs: bool = True) -> list[int]:
-    """The ids of all jobs with an id, a name or a glob, the oldest first. Raises UsageError if
-    there is none.
+    """The ids of all jobs with an id, a name or a glob, or of one run of each name (`nightly#-2`),
+    the oldest first. Raises UsageError if there is none.
     """
     by_id = _by_id(connection, text)
     if by_id is not None:
         return [by_id]
-    rows = connection.execute("select id from job where name = ? order by id", (text,)).fetchall()
-    if not rows and globs and _GLOB.search(text):
-        rows = connection.execute(
-            "select id from job where name glob ? order by id", (text,)
-        ).fetchall()
-    ids = [number for (number,) in rows]
+    ids = [number for number, _ in _named(connection, text, globs=globs)]
+    if not ids and (run := _RUN.fullmatch(text)):
+        ids = _run_of_each(_named(connection, run[1], globs=globs), int(run[2]), text)
     if not ids:
         raise UsageError(
             f"no job has the id or name {printable(text)}; see them with: elsa report jobs"
+        )
+    return ids
+
+
+def _named(connection: sqlite3.Connection, text: str, *, globs: bool) -> list[tuple[int, str]]:
+    """Ids and names of the jobs with a name, or else a glob, the oldest first."""
+    asked = "select id, name from job where name {} ? order by id"
+    rows = connection.execute(asked.format("="), (text,)).fetchall()
+    if not rows and globs and _GLOB.search(text):
+        rows = connection.execute(asked.format("glob"), (text,)).fetchall()
+    return rows
+
+
+def _run_of_each(named: list[tuple[int, str]], number: int, text: str) -> list[int]:
+    """The run with a number of each name: 1 is the first, -1 the last. Raises UsageError if there
+    are runs, but none has it.
+    """
+    runs = defaultdict(list)
+    for id_, name in named:
+        runs[name].append(id_)
+    place = number - 1 if number > 0 else number
+    ids = sorted(
+        of_name[place] for of_name in runs.values() if -len(of_name) <= place < len(of_name)
+    )
+    if named and not ids:
+        most = max(map(len, runs.values()))
+        raise UsageError(
+            f"{printable(text)}: there are {most} runs, #1 to #{most} or #-{most} to #-1"
         )
     return ids
 
@@ -297,7 +326,10 @@ def _several_runs(connection: sqlite3.Connection, names: Iterable[str]) -> Itera
     for name in names:
         count = len(job_ids(connection, name))
         if count > 1 and not _GLOB.search(name):
-            yield f"{count} jobs have the name {printable(name)}; all of them are meant"
+            yield (
+                f"{count} jobs have the name {printable(name)}; all of them are meant;"
+                f" {printable(name)}#-1 is the latest"
+            )
 
 
 def _by_id(connection: sqlite3.Connection, text: str) -> int | None:

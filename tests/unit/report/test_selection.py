@@ -210,7 +210,66 @@ def test_a_name_of_several_jobs_means_the_latest_where_one_is_needed(
     reports.warehouse.job(2, "build", closed_at_ns=closed_at_ns)
     found, said = selection.latest(reports.warehouse.connection, "build")
     assert found == selection.job_id(reports.warehouse.connection, "build") == 2
-    assert said == ["2 jobs have the name build; this is the latest, job 2"]
+    assert said == [
+        "2 jobs have the name build; this is the latest, job 2; build#-2 is the one before"
+    ]
+
+
+@pytest.fixture
+def nightly(reports: Reports) -> Reports:
+    names = ("night/a", "night/b", "night/a", "night/a", "night/b", "night/a#1")
+    for number, name in enumerate(names, start=1):
+        reports.warehouse.job(number, name)
+    return reports
+
+
+@pytest.mark.parametrize(
+    ("text", "ids"),
+    [
+        ("night/a#-1", [4]),
+        ("night/a#-2", [3]),
+        ("night/a#2", [3]),
+        ("night/a#1", [6]),  # a job with just this name
+        ("night/a#1#1", [6]),
+        ("night/?#-1", [4, 5]),
+        ("night/?#3", [4]),
+    ],
+)
+def test_one_run_of_a_name_is_chosen_by_its_number(
+    nightly: Reports, text: str, ids: list[int]
+) -> None:
+    assert selection.job_ids(nightly.warehouse.connection, text) == ids
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("night/a#4", "there are 3 runs, #1 to #3 or #-3 to #-1"),
+        ("night/b#-3", "there are 2 runs"),
+        ("night/a#0", "no job has the id or name"),
+        ("night#-1", "no job has the id or name"),
+        ("4#-1", "no job has the id or name"),
+    ],
+)
+def test_a_run_that_there_is_not_is_an_error_that_says_which_there_are(
+    nightly: Reports, text: str, says: str
+) -> None:
+    with pytest.raises(UsageError, match=says):
+        selection.job_ids(nightly.warehouse.connection, text)
+
+
+def test_every_report_on_a_job_takes_a_name_with_several_runs(nightly: Reports) -> None:
+    for number in (3, 4):
+        nightly.warehouse.process(number, start=number, seconds=5)
+        nightly.warehouse.usage(number, run_ns=number * 10**9, utime_us=number * 10**6)
+        nightly.warehouse.stay(number, number)
+    assert nightly.json("job", "night/a")["job_id"] == 4
+    assert nightly.json("job", "night/a#-2")["job_id"] == 3
+    assert [row["pid"] for row in nightly.json("tree", "night/a#-2")] == [1003]
+    assert [row["pid"] for row in nightly.json("processes", "--job", "night/a")] == [1003, 1004]
+    assert [row["pid"] for row in nightly.json("processes", "--job", "night/a#-1")] == [1004]
+    assert nightly.json("commands", "--job", "night/a")[0]["processes"] == 2
+    assert "night/a" in nightly.run("flame", "night/a#-2", "-o", "-").stdout
 
 
 def test_a_name_of_several_jobs_means_all_of_them_where_processes_are_selected(
@@ -223,7 +282,9 @@ def test_a_name_of_several_jobs_means_all_of_them_where_processes_are_selected(
         reports.warehouse.connection, {"job": ("build",)}, datetime.now().astimezone()
     )
     assert found.jobs == (1, 2)
-    assert found.words == ("2 jobs have the name build; all of them are meant",)
+    assert found.words == (
+        "2 jobs have the name build; all of them are meant; build#-1 is the latest",
+    )
 
 
 @pytest.mark.parametrize(
