@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple, TextIO
 
@@ -11,7 +12,6 @@ from elsa.report import completeness, usage
 from elsa.report.query import rollup_source, row_sums
 from elsa.report.query.selection import Selection
 from elsa.report.query.statement import Condition, Query, columns_of, listed, rows, select
-from elsa.report.query.times import Window
 from elsa.report.render import writer
 from elsa.report.render.columns import OF_GROUP
 from elsa.report.render.output import Output
@@ -108,33 +108,9 @@ _HIDDEN = {
 } - {"read_bytes", "write_bytes"}
 _NO_JOB = "there is no job yet; make one with: elsa job run --name NAME -- COMMAND"
 _NO_SUCH_JOB = "no job matches"
-_WITHOUT_WINDOW = {
-    key: "user_name(u.owner_uid)" if key == "owner" else f"u.{key}" for key in COLUMNS
-}
+OF_JOB = {key: "user_name(u.owner_uid)" if key == "owner" else f"u.{key}" for key in COLUMNS}
+"""The expressions of a whole job's columns over rows `u` of job_usage."""
 
-# With a window, the sums are over the processes that ended in it. The span and completeness of a
-# job do not belong to a window.
-_FACTS = {
-    "job_id": "j.id",
-    "name": "j.name",
-    "kind": "j.kind",
-    "owner": "user_name(j.owner_uid)",
-    "owner_uid": "j.owner_uid",
-    "state": "case when j.closed_at_ns is null then 'open' else 'closed' end",
-}
-_WINDOW_SHOWN = (
-    "job_id",
-    "name",
-    "kind",
-    "owner",
-    "state",
-    "processes",
-    "elapsed_s",
-    "cpu_s",
-    "rss_kib",
-    "read_bytes",
-    "write_bytes",
-)
 _LOSSES = ("gaps", "usage_gaps")
 
 
@@ -147,15 +123,26 @@ class JobReport(NamedTuple):
     words: list[str]
 
 
-def columns(window: Window, *, clip: bool = False) -> dict[str, str]:
-    """Every column of jobs, with or without a window, with its expression."""
-    if not window:
-        return _WITHOUT_WINDOW
-    shared = row_sums.sums(row_sums.share(window), members=True)
-    if clip:
-        return _FACTS | shared | {"estimate": "1"}
-    sums = rollup_source.sums("rollup_job")
-    return _FACTS | {key: sums[key] for key in shared}
+def _sums(selection: Selection) -> dict[str, str]:
+    """The sums over the processes of a job that ended in the window, with their expressions. All
+    other columns are of the whole job, and so is how many processes run.
+    """
+    if selection.clip:
+        every = row_sums.sums(row_sums.share(selection.window), members=True)
+    else:
+        every = rollup_source.sums("rollup_job")
+    return {key: every[key] for key in COLUMNS if key in every and key != "running"}
+
+
+def _columns(selection: Selection) -> dict[str, str]:
+    """Every column of jobs with its expression: over rows `u` of job_usage, and with a window also
+    over rows `w` of the sums in it.
+    """
+    if not selection.window:
+        return OF_JOB
+    whole = {key: text for key, text in OF_JOB.items() if key not in OF_GROUP}
+    in_window = {key: f"w.{key}" for key in _sums(selection)}
+    return whole | in_window | ({"estimate": "1"} if selection.clip else {})
 
 
 def query(selection: Selection, output: Output) -> tuple[Query, tuple[str, ...]]:
@@ -163,53 +150,64 @@ def query(selection: Selection, output: Output) -> tuple[Query, tuple[str, ...]]
 
     With a window: jobs of which a process ended in it, with the usage of those processes.
     """
-    conditions = selection.job_conditions
-    known = columns(selection.window, clip=selection.clip)
-    usual = _WINDOW_SHOWN if selection.window else _SHOWN
+    known = named(_columns(selection), selection, "u.job_id")
+    usual = ("host", *_SHOWN) if selection.apart else _SHOWN
     if selection.clip and selection.window:
         usual = (*usual, "estimate")
-    known = named(known, selection, "j.id" if selection.window else "u.job_id")
-    if selection.apart:
-        usual = ("host", *usual)
     shown = output.choose(known, usual)
     helpers = ("job_id", *completeness.MEASURED, *(() if selection.window else _LOSSES))
     chosen = {key: known[key] for key in dict.fromkeys((*shown, *helpers))}
-    order = output.order(known, "job_id desc")
+    order = output.order(known, "u.job_id desc")
     # One more than is shown, to know whether there are more.
     limit = "" if output.limit is None else f"\nlimit {output.limit + 1}"
+    newest = limit if output.sort is None else ""
+    conditions = selection.job_conditions
     where = "\nwhere " + " and ".join(each.sql for each in conditions) if conditions else ""
     values = tuple(value for each in conditions for value in each.values)
     # Which jobs are of a kind is known before anything is summed.
     by_kind = columns_of(each.sql for each in conditions) <= {"kind"}
     if not selection.window:
         view = "job_usage"
-        if limit and by_kind and output.sort is None:
+        if newest and by_kind:
             # So are the newest.
-            newest = f"select u.id from job as u{where}\norder by u.id desc{limit}"
-            view = rollup_source.job_usage(newest)
+            view = rollup_source.job_usage(
+                f"select u.id from job as u{where}\norder by u.id desc{limit}"
+            )
         return Query(f"{select(chosen)}\nfrom {view} as u{where}\n{order}{limit}", values), shown
     jobs, before = None, ""
     if conditions:
         jobs = "select c.job_id from chosen as c"
         which = "u.id as job_id from job" if by_kind else "u.job_id from job_usage"
-        before = f"with chosen as materialized (select {which} as u{where})\n"
-    if selection.clip:
-        among = [] if jobs is None else [Condition(f"u.job_id in ({jobs})")]
-        source = rows(
-            Selection(selection.window, selection.clip),
-            [*chosen.values(), order, "u.job_id"],
-            *among,
-            members=True,
-        )
-    else:
-        source = rollup_source.source(
-            "rollup_job", selection.window, [*chosen.values(), order], days=True, jobs=jobs
-        )
-    text = (
-        f"{before}{select(chosen)}\n{source.sql} join job as j on j.id = u.job_id\ngroup by"
-        f" j.id\n{order}{limit}"
-    )
+        before = f"chosen as materialized (select {which} as u{where}),\n"
+    needed = " ".join((*chosen.values(), order))
+    sums = {key: text for key, text in _sums(selection).items() if f"w.{key}" in needed}
+    source = _sums_source(selection, sums, jobs)
+    in_window = f"{select({'job_id': 'u.job_id'} | sums)}\n{source.sql}\ngroup by u.job_id"
+    if newest:
+        in_window += f"\norder by u.job_id desc{newest}"
+    whole = rollup_source.job_usage("select w.job_id from in_window as w")
+    text = f"""with {before}in_window as materialized (
+{in_window}
+)
+{select(chosen)}
+from in_window as w join {whole} as u on u.job_id = w.job_id
+{order}{limit}"""
     return Query(text, values + source.values), shown
+
+
+def _sums_source(selection: Selection, sums: Mapping[str, str], jobs: str | None) -> Query:
+    """The from clause for sums in the window, by job; `jobs` is SQL that lists jobs, if not all."""
+    if not selection.clip:
+        return rollup_source.source(
+            "rollup_job", selection.window, sums.values(), days=True, jobs=jobs
+        )
+    among = [] if jobs is None else [Condition(f"u.job_id in ({jobs})")]
+    return rows(
+        Selection(selection.window, selection.clip),
+        [*sums.values(), "u.job_id"],
+        *among,
+        members=True,
+    )
 
 
 def named(known: dict[str, str], selection: Selection, job: str) -> dict[str, str]:
@@ -269,36 +267,22 @@ def _losses(names: tuple[str, ...], rows: list[Row]) -> str:
 
 def job_query(selection: Selection) -> Query:
     """The query for a single job; with a window, for its processes that ended in it."""
+    known = named(_columns(selection), selection, "u.job_id")
+    whole = rollup_source.job_usage(listed(selection.jobs or ()))
     if not selection.window:
-        known = named(_WITHOUT_WINDOW, selection, "u.job_id")
-        return Query(
-            f"{select(known)}\nfrom {rollup_source.job_usage(listed(selection.jobs or ()))} as"
-            " u\nwhere u.job_id = ?",
-            (selection.job,),
-        )
-    known = columns(selection.window, clip=selection.clip)
-    sums = {key: expression for key, expression in known.items() if key not in _FACTS}
-    if selection.clip:
-        source = rows(selection, sums.values())
-    else:
-        source = rollup_source.source(
-            "rollup_job",
-            selection.window,
-            sums.values(),
-            days=True,
-            jobs=listed(selection.jobs or ()),
-        )
-    facts = named(_FACTS, selection, "j.id")
+        return Query(f"{select(known)}\nfrom {whole} as u\nwhere u.job_id = ?", (selection.job,))
+    sums = _sums(selection)
+    source = _sums_source(selection, sums, listed(selection.jobs or ()))
     return Query(
-        f"select *\nfrom ({select(facts)}\nfrom job as j where j.id = ?)"
-        f"\ncross join (\n{select(sums)}\n{source.sql}\n)",
-        (selection.job, *source.values),
+        f"{select(known)}\nfrom {whole} as u\ncross join (\n{select(sums)}\n{source.sql}\n) as w"
+        "\nwhere u.job_id = ?",
+        (*source.values, selection.job),
     )
 
 
 def job(connection: sqlite3.Connection, selection: Selection, output: Output) -> JobReport:
     """The single job of a selection, with its usage in all and by command."""
-    known = tuple(columns(selection.window, clip=selection.clip))
+    known = tuple(_columns(selection))
     known = ("host", *known) if selection.apart else known
     row = job_query(selection).run(connection).fetchone()
     # Only json has every figure of the commands.

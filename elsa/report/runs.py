@@ -11,7 +11,6 @@ from elsa.report import completeness, jobs
 from elsa.report.query import rollup_source
 from elsa.report.query.selection import Selection
 from elsa.report.query.statement import Query, select
-from elsa.report.query.times import Window
 from elsa.report.render.output import Output
 from elsa.report.render.writer import Report
 
@@ -26,7 +25,7 @@ def query(selection: Selection, output: Output) -> tuple[Query, tuple[str, ...]]
 
     A job is in the window unless it was made after it or closed before it.
     """
-    known = jobs.named({**jobs.columns(Window()), "runs": "r.runs"}, selection, "u.job_id")
+    known = jobs.named({**jobs.OF_JOB, "runs": "r.runs"}, selection, "u.job_id")
     usual = ("host", *_SHOWN) if selection.apart else _SHOWN
     shown = output.choose(known, usual)
     helpers = ("job_id", *completeness.MEASURED)

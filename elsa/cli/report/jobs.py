@@ -29,13 +29,14 @@ MOST_LIVE = 1000
 def jobs(*, request: Request) -> None:
     """Every job with what it cost, the newest first: manual and automatic jobs.
 
-    With --since or --until: the jobs of which processes ended in that window, with what those
-    processes used.
+    With a window: the jobs of which processes ended in it, with what those processes used. When a
+    job started, its wall time, state, exit and completeness are always those of the whole job.
 
     \b
     Examples:
       elsa report jobs --limit 10
       elsa report jobs --kind manual --limit 10
+      elsa report jobs --kind cron --since yesterday      did the cron jobs work?
       elsa report jobs --kind service,cron --since today --sort -cpu_s
       elsa report jobs --state failed --user anna
       elsa report jobs --job 'night*' --sort -cpu_s --columns name,cpu_s,tags%30
@@ -57,9 +58,9 @@ def job(*, job: str, summary: str | None, request: Request) -> None:
     """What a job cost in total and by command (csv, tsv, parsable and --columns: total only).
 
     JOB is an id or a name. Of several jobs with one name, the latest is meant; nightly#-2 is the
-    run before it, nightly#1 the first. With --since or
-    --until: what its processes cost that ended in that window. With --summary ja: span, CPU time,
-    memory integrals and peaks, transfers, delays and billing units.
+    run before it, nightly#1 the first. With a window: what its processes cost that ended in it.
+    With --summary ja: span, CPU time, memory integrals and peaks, transfers, delays and billing
+    units.
 
     \b
     Examples:

@@ -288,6 +288,30 @@ def test_job_in_a_window_has_what_those_of_its_processes_cost_that_ended_in_it(
     assert nothing.stderr == "elsa-report: no process of that job ended in that window\n"
 
 
+def test_jobs_in_a_window_show_start_wall_state_exit_and_completeness_of_the_whole_jobs(
+    filled: Reports,
+) -> None:
+    facts = (
+        *("state", "created_at", "closed_at", "started_at", "ended_at", "wall_s", "running"),
+        *("exit_status", "complete", "tags"),
+    )
+    (whole,) = filled.json("jobs", "--job", "build")
+    window = ("--since", "2026-01-02T03:04:30Z")
+    for asked in (
+        ("jobs", "--job", "build", *window),
+        ("jobs", "--job", "build", *window, "--clip"),
+    ):
+        (row,) = filled.json(*asked)
+        assert {key: row[key] for key in facts} == {key: whole[key] for key in facts}
+        assert row["started_at"] is not None
+        assert row["utime_ticks"] < whole["utime_ticks"]
+    headings = [filled.run("jobs", *more).stdout.splitlines()[0].split() for more in ((), window)]
+    assert headings[0] == headings[1]
+    newest = filled.json("jobs", *window, "--sort", "-started_at", "--limit", "1")
+    assert newest == filled.json("jobs", *window, "--limit", "1")
+    assert filled.json("job", "build", *window)["wall_s"] == whole["wall_s"]
+
+
 def test_window_takes_a_process_by_its_end(filled: Reports) -> None:
     # make ends at monotonic 30 s, which is 03:04:35.
     assert [
