@@ -67,7 +67,7 @@ def compared(host: Host, job: int) -> Counter[str]:
     counts: Counter[str] = Counter()
     members = {
         process
-        for (process,) in host.sql("select process_id from membership where job_id = ?", job)
+        for (process,) in host.sql("select process_id from all_memberships where job_id = ?", job)
     }
     names = dict(
         host.sql("select p.id, n.name from process as p join comm as n on n.id = p.comm_id")

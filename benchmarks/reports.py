@@ -101,7 +101,7 @@ def questions(path: Path) -> dict[str, Question]:
     day = value(path, "select date(min(hour) * 3600 + 10 * 86400, 'unixepoch') from rollup_hour")
     at = "from '{at}/processes/*/*.parquet'"
     keys = f"command, forked_only, {_SUMS}"
-    members = value(path, f"select count(*) from membership where job_id = {large}")
+    members = value(path, f"select count(*) from all_memberships where job_id = {large}")
     top = "group by all order by cpu desc nulls last limit 20"
     return {
         "summary of a job": Question(
@@ -178,8 +178,8 @@ def made(path: Path, processes: int) -> None:
     if processes >= 10 * LARGE:
         # The trees of some jobs of one boot together.
         members = (
-            "select distinct process_id from membership where job_id in (select id from job where"
-            " boot_id = 2)"
+            "select distinct process_id from all_memberships"
+            " where job_id in (select id from job where boot_id = 2)"
         )
         where = f"process_id in ({members} limit {LARGE})"
         quietly(measure.elsa("job", "define", "large", "--where", where, "--db", str(new)))

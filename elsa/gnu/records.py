@@ -35,7 +35,7 @@ if known.
 """
 _MEMBERS = """
     select count(distinct m.process_id), count(distinct a.process_id)
-    from membership as m
+    from all_memberships as m
     left join acct as a
         on a.process_id = m.process_id
 """
@@ -92,7 +92,8 @@ class Records:
             if jobs is not None:
                 chosen = f"m.job_id in ({_listed(jobs)})"
                 where.append(
-                    f"a.process_id in (select m.process_id from membership as m where {chosen})"
+                    "a.process_id in"
+                    f" (select m.process_id from all_memberships as m where {chosen})"
                 )
                 members, known = connection.execute(f"{_MEMBERS} where {chosen}").fetchone()
                 if known < members:

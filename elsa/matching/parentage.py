@@ -261,7 +261,7 @@ def _inherit(connection: sqlite3.Connection, child_id: int, parent_id: int) -> b
     """
     entered = connection.execute(
         """insert into membership (job_id, process_id, since_ns, until_ns, how)
-           select job_id, ?, 0, null, ? from membership
+           select job_id, ?, 0, null, ? from all_memberships
            where process_id = ? and since_ns <= (select start_ns from process where id = ?)
              and (until_ns is null or until_ns >= (select start_ns from process where id = ?))
              and job_id not in (select id from job where close_reason in ('defining', 'defined'))

@@ -117,7 +117,7 @@ def _had_ended(connection: sqlite3.Connection, jobs: tuple[int, ...], time_ns: i
             where id in (select value from json_each(?))
                 and (closed_at_ns is null or closed_at_ns > ?)
         ) or exists (
-            select 1 from process as p cross join membership as m on m.process_id = p.id
+            select 1 from process as p cross join all_memberships as m on m.process_id = p.id
             where p.elapsed_ns is null and +m.job_id in (select value from json_each(?))
         )"""
     return not connection.execute(is_open, (ids, time_ns, ids)).fetchone()[0]

@@ -114,7 +114,7 @@ def classes(connection: sqlite3.Connection, selection: Selection) -> dict[str, t
         ).run(connection)
     else:
         member = (
-            "u.process_id in (select m.process_id from membership as m where m.job_id in"
+            "u.process_id in (select m.process_id from all_memberships as m where m.job_id in"
             f" ({THESE}))"
         )
         when = " and ".join([member, *selection.window.where("u.ended_ns")])

@@ -34,7 +34,7 @@ _MEMBERS = f"""
     from process p
     left join comm n on n.id = p.comm_id
     left join usage u on u.process_id = p.id
-    where p.id in (select process_id from membership where job_id = ?)
+    where p.id in (select process_id from all_memberships where job_id = ?)
 """
 _COMMAND = f"""
     select p.id, p.start_ns + p.elapsed_ns
@@ -73,7 +73,7 @@ _ENDED_WHOLE = f"""
     from process p
     join boot b on b.id = p.boot_id
     left join usage u on u.process_id = p.id
-    where p.id in (select process_id from membership where job_id = :job)
+    where p.id in (select process_id from all_memberships where job_id = :job)
     and p.elapsed_ns is not null
     and p.id not in ({_PART_LIFE})
 """
@@ -110,7 +110,7 @@ _BEFORE = f"""
 _ENDED_SINCE = """
     select p.id
     from process p
-    where p.id in (select process_id from membership where job_id = :job)
+    where p.id in (select process_id from all_memberships where job_id = :job)
     and p.start_ns + p.elapsed_ns >= :since
 """
 

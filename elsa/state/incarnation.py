@@ -51,6 +51,7 @@ class Incarnation:
 
     __slots__ = (
         "ancestor",
+        "auto_job_id",
         "automatic",
         "comm",
         "elapsed_ns",
@@ -111,6 +112,10 @@ class Incarnation:
         """When that was read from /proc; 0: it was not."""
         self.automatic: int | None = None
         """Its automatic job, which is among `jobs`."""
+        self.auto_job_id: int | None = None
+        """The automatic job that it inherited from its parent, until it leaves that: such a
+        membership is a column of its row, and no row of table membership.
+        """
         self.first_exec_ns = 0
         """When it executed its first program; 0: it has executed none since its fork."""
         self.exe: str | None = None

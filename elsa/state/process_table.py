@@ -151,8 +151,9 @@ class Processes:
         """Put a process into these jobs of its parent, and into its control group."""
         life.group = parent.group
         for job_id in jobs:
-            self._enter(life, job_id, 0, how)
-            if job_id == parent.automatic:
+            automatic = job_id == parent.automatic
+            self._enter(life, job_id, 0, how, automatic=automatic)
+            if automatic:
                 life.automatic = job_id
 
     def _is_fork_of_scanned(self, life: Incarnation, time_ns: int) -> bool:
@@ -497,12 +498,21 @@ class Processes:
                 self._leave(life, life.automatic, time_ns)
         life.automatic = entered
         if entered is not None:
-            self._enter(life, entered, 0 if from_start else time_ns, how)
+            self._enter(life, entered, 0 if from_start else time_ns, how, automatic=True)
 
     def _drop(self, life: Incarnation, job_id: int, time_ns: int) -> None:
         life.jobs = tuple(other for other in life.jobs if other != job_id)
         self._count(life, job_id, -1, time_ns)
-        self.changes.dropped[job_id, life.id] = None
+        if not self._end_inherited(life, job_id):
+            self.changes.dropped[job_id, life.id] = None
+
+    def _end_inherited(self, life: Incarnation, job_id: int) -> bool:
+        """Whether this was the job in the process's row; it is not any more."""
+        if life.auto_job_id != job_id:
+            return False
+        life.auto_job_id = None
+        self._amend(life)
+        return True
 
     def members(self, job: Job) -> list[Incarnation]:
         """The living members of a job."""
@@ -526,20 +536,33 @@ class Processes:
 
         return [life for life in self.living.values() if descends(life)]
 
-    def _enter(self, life: Incarnation, job_id: int, since_ns: int, how: How) -> bool:
+    def _enter(
+        self,
+        life: Incarnation,
+        job_id: int,
+        since_ns: int,
+        how: How,
+        *,
+        automatic: bool = False,
+    ) -> bool:
         if job_id in life.jobs:
             return False
         life.jobs = (*life.jobs, job_id)
         if since_ns:
             life.since = {**(life.since or {}), job_id: since_ns}
         self._count(life, job_id, 1, time_ns=0)
-        if since_ns or self.changes.dropped.pop((job_id, life.id), self) is self:
+        if automatic and since_ns == 0 and how == How.INHERITED:
+            life.auto_job_id = job_id
+            self._amend(life)
+        elif since_ns or self.changes.dropped.pop((job_id, life.id), self) is self:
             self.changes.entered.append((job_id, life.id, since_ns, None, how))
         return True
 
     def _leave(self, life: Incarnation, job_id: int, time_ns: int) -> None:
         life.jobs = tuple(other for other in life.jobs if other != job_id)
         self._count(life, job_id, -1, time_ns)
+        if self._end_inherited(life, job_id):
+            self.changes.entered.append((job_id, life.id, 0, None, How.INHERITED))
         self.changes.left.append((time_ns, job_id, life.id))
 
     def _count(self, life: Incarnation, job_id: int, step: int, time_ns: int) -> None:

@@ -133,14 +133,15 @@ def restore(connection: sqlite3.Connection, boot_id: int, next_job_id: int) -> P
         jobs.restore(job)
     next_id = boots.next_own_id(connection, "process", boots.COLLECTOR_IDS)
     processes = Processes(jobs, next_id, boots.clocks_of(connection, boot_id))
-    for id_, pid, start_ns, clock_id, origin, *rest in connection.execute(
-        """select process.id, pid, start_ns, clock_id, origin, parent_id, parent_inferred, uid,
-                  comm.name
+    for id_, pid, start_ns, clock_id, origin, auto_job_id, *rest in connection.execute(
+        """select process.id, pid, start_ns, clock_id, origin, auto_job_id, parent_id,
+                  parent_inferred, uid, comm.name
            from process left join comm on comm.id = process.comm_id
            where boot_id = ? and elapsed_ns is null""",
         (boot_id,),
     ).fetchall():
         life = Incarnation(id_, pid, start_ns, clock_id, Origin(origin))
+        life.auto_job_id = auto_job_id
         life.parent_id, life.parent_inferred, life.uid, life.comm = rest
         _restore_memberships(connection, life, processes)
         processes.restore(life)
@@ -154,8 +155,8 @@ def _restore_memberships(
 ) -> None:
     jobs = processes.jobs
     memberships = connection.execute(
-        "select job_id, since_ns, how from membership where process_id = ? and until_ns is null"
-        " order by since_ns, job_id",
+        "select job_id, since_ns, how from all_memberships"
+        " where process_id = ? and until_ns is null order by since_ns, job_id",
         (life.id,),
     ).fetchall()
     life.jobs = tuple(dict.fromkeys(job_id for job_id, *_ in memberships if job_id in jobs.open))

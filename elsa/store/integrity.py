@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
-from elsa.store import database, process_lookup
+from elsa.store import database, job_members, process_lookup
 
 # The writing code and the schema ensure that there is one record per process, that a process ends
 # before its pid is used again, and so on. These checks find what damage to the file could break.
@@ -21,6 +21,8 @@ _CHECKS = {
     "a process is not found by its start time": (
         f"select count(*) from process as new where not {process_lookup.HAS_BLOCK}"
     ),
+    "a process is not found by its automatic job": job_members.LOST_INHERITED,
+    "a member of a job is not found": job_members.LOST_MEMBER,
 }
 
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from elsa import durations
 from elsa.errors import ConfigError
 from elsa.progress import Progress
-from elsa.store import locks, process_lookup
+from elsa.store import job_members, locks, process_lookup
 from elsa.store.aggregates import columns, of_parts
 from elsa.store.database import insert_rows, transaction
 from elsa.store.rollups import ROLLUPS, insert_into
@@ -212,6 +212,7 @@ def _prune_processes(
             _merge_pruned_sums(connection, hour)
     with transaction(connection):
         process_lookup.delete_empty_blocks(connection)
+        job_members.delete_empty_blocks(connection)
     return pruned
 
 

@@ -20,7 +20,7 @@ from elsa.errors import RetryError
 from elsa.measures import OF_AUDIT, ROLLED, ROLLED_OF_JOB, Measure
 from elsa.progress import Progress, no_progress
 from elsa.state.codes import How
-from elsa.store import daily_rollups, database, locks
+from elsa.store import daily_rollups, database, job_members, locks
 from elsa.store.aggregates import Aggregate, columns, of_parts, parts, reported
 from elsa.store.database import transaction
 from elsa.store.sums import summed
@@ -95,18 +95,20 @@ _ANY_USAGE = """select exists (
 
 # Most members are in their job from start to end, so the job is charged all that they used. Only
 # for the others is the view job_process_usage needed.
-_HOW = " ".join(f"when {how:d} then '{how.name.lower()}'" for how in How)
+HOW = " ".join(f"when {how:d} then '{how.name.lower()}'" for how in How)
 PART_OF_LIFE = (
     "select s.process_id from membership as s where (s.since_ns <> 0 or s.until_ns is not null)"
 )
 """SQL for the processes that entered a job after their start or left it before their end."""
 _IS_PART_MEMBER = f"{PART_OF_LIFE} and s.process_id = g.process_id"
-_MEMBERS = f"""(
-    select m.job_id, case m.how {_HOW} end as how, 0 as since_ns, null as until_ns,
+_MEMBER = f"""
+    select m.job_id, case m.how {HOW} end as how, 0 as since_ns, null as until_ns,
         0 as part_life, 0 as part_life_whole, g.*
-    from temp.gathered as g cross join membership as m on m.process_id = g.process_id
-    where g.in_job = 1 and not exists ({_IS_PART_MEMBER})
-)"""
+    from temp.gathered as g cross join {{}} as m on m.process_id = g.process_id
+    where g.in_job = 1 and not exists ({_IS_PART_MEMBER})"""
+_MEMBERS = (
+    f"({_MEMBER.format('membership')} union all {_MEMBER.format(f'({job_members.inherited()})')})"
+)
 
 
 def chosen(rollup: Rollup, hours: str) -> list[str]:

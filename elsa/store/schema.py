@@ -150,6 +150,9 @@ process = _table(
         # hours since 1970 (real time) in which it ended; kept by triggers
         # (elsa/store/rollup_triggers.py)
     ),
+    # the automatic job that it inherited from its parent and was in from its start to its end; all
+    # other memberships are rows of table membership
+    Column("auto_job_id", Big, ForeignKey("job.id")),
     # path of the program that it executed last, as it was given to execve(2); NULL: none, or not
     # known
     Column("exe_id", Big, ForeignKey("long_text.id")),
@@ -176,6 +179,16 @@ process_start_block = _table(
     # process.start_ns in whole 10 s
     Column("time_slot", Integer, primary_key=True, autoincrement=False),
     Column("block", Big, primary_key=True, autoincrement=False),  # process.id in whole 1024s
+    rowid=False,
+)
+
+job_block = _table(
+    # which blocks of ids hold members of a job, to find them (elsa/store/job_members.py); kept by
+    # triggers
+    "job_block",
+    Column("job_id", Big, ForeignKey("job.id"), primary_key=True, autoincrement=False),
+    Column("block", Big, primary_key=True, autoincrement=False),  # process.id in whole 128s
+    Index("job_block_block", "block"),  # finds the jobs of a process
     rowid=False,
 )
 
@@ -298,7 +311,8 @@ job_cgroup = _table(
 )
 
 membership = _table(
-    "membership",  # one row per membership of an incarnation in a job
+    # one row per membership of an incarnation in a job, unless process.auto_job_id says it
+    "membership",
     Column("job_id", Big, ForeignKey("job.id"), primary_key=True, autoincrement=False),
     Column("process_id", Big, primary_key=True, autoincrement=False),
     Column("since_ns", Big, primary_key=True, autoincrement=False),  # monotonic; 0: from its start

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from elsa.errors import ConfigError, ElsaError, PrivilegeError
 from elsa.kernel import safe_paths
-from elsa.store import database, process_lookup, rollup_triggers, sql_files
+from elsa.store import database, job_members, process_lookup, rollup_triggers, sql_files
 
 # The owner writes, the group reads. No other user may see the command lines and costs of all users.
 FILE_MODE = 0o640
@@ -86,7 +86,7 @@ def _comparable(sql: str) -> str:
 
 def triggers() -> list[str]:
     """The statements that create every trigger."""
-    return [*rollup_triggers.triggers(), *process_lookup.triggers()]
+    return [*rollup_triggers.triggers(), *process_lookup.triggers(), *job_members.triggers()]
 
 
 def views() -> list[str]:

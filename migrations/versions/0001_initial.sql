@@ -88,12 +88,14 @@ create table process (
     uid integer,
     comm_id integer,
     ended_hour integer,
+    auto_job_id integer,
     exe_id integer,
     primary key (id),
     foreign key(boot_id) references boot (id),
     foreign key(clock_id) references clock (id),
     foreign key(end_clock_id) references clock (id),
     foreign key(comm_id) references comm (id),
+    foreign key(auto_job_id) references job (id),
     foreign key(exe_id) references long_text (id)
 ) strict;
 
@@ -115,6 +117,16 @@ create table process_start_block (
     foreign key(boot_id) references boot (id)
 ) without rowid,
  strict;
+
+create table job_block (
+    job_id integer not null,
+    block integer not null,
+    primary key (job_id, block),
+    foreign key(job_id) references job (id)
+) without rowid,
+ strict;
+
+create index job_block_block on job_block (block);
 
 create table usage (
     process_id integer not null,

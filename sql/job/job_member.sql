@@ -1,20 +1,21 @@
 -- Grain: one row per job and incarnation that was ever in it. Several memberships of one process
 -- are one row, from the entry of the first (since_ns) to the leave of the last (until_ns), both
 -- monotonic: since_ns 0 is "from its start", until_ns NULL "to its end". There is no `group by`, so
--- that a condition on job_id or process_id reaches the keys of membership from any query.
+-- that a condition on job_id or process_id reaches the keys of the tables from any query. Most
+-- memberships in automatic jobs have no row (see all_memberships).
 with first_membership as (
     select
         m.job_id,
         m.process_id,
         m.how,
         m.since_ns,
-        (
+        max(1, (
             select count(*)
             from membership as s
             where
                 s.job_id = m.job_id
                 and s.process_id = m.process_id
-        ) as memberships,
+        )) as memberships,
         -- the membership that started last ended last
         (
             select s.until_ns
@@ -25,7 +26,7 @@ with first_membership as (
             order by s.since_ns desc
             limit 1
         ) as until_ns
-    from membership as m
+    from all_memberships as m
     where
         not exists (
             select 1

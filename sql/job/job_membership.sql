@@ -25,7 +25,7 @@ select
         'unixepoch'
     ) as since_at,
     strftime('%Y-%m-%dT%H:%M:%fZ', (m.until_ns + c.offset_ns) / 1e9, 'unixepoch') as until_at
-from membership as m
+from all_memberships as m
 left join job as j
     on j.id = m.job_id
 left join process as p

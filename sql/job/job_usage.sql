@@ -141,7 +141,7 @@ with used as (
     where
         not exists (
             select 1
-            from membership as m
+            from all_memberships as m
             where m.job_id = j.id
         )
         and not exists (

@@ -95,7 +95,8 @@ with life as (
         a.join_outcome,
         b.uuid,
         b.host_id,
-        exists (select 1 from membership as m where m.process_id = p.id) as in_job
+        p.auto_job_id is not null
+            or exists (select 1 from membership as m where m.process_id = p.id) as in_job
     from process as p
     left join boot as b
         on b.id = p.boot_id

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.kernel
 
 UNITS = 200
 CHILDREN = 3
-JOBS_AND_HOW = "select j.name, m.how from membership as m join job as j on j.id = m.job_id"
+JOBS_AND_HOW = "select j.name, m.how from all_memberships as m join job as j on j.id = m.job_id"
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_each_unit_is_a_job_with_exactly_its_processes(
     assert len(expected) == UNITS
     members = defaultdict(list)
     for name, pid, since_ns, until_ns, path in host.sql(
-        """select j.name, p.pid, m.since_ns, m.until_ns, t.value from membership as m
+        """select j.name, p.pid, m.since_ns, m.until_ns, t.value from all_memberships as m
            join job as j on j.id = m.job_id and j.kind = 'other'
            join process as p on p.id = m.process_id join long_text as t on t.id = j.cgroup_id
            where t.value like ?""",
@@ -84,7 +84,7 @@ def test_each_unit_is_a_job_with_exactly_its_processes(
     )
     assert len(programs) == UNITS * (CHILDREN // 2)
     states = host.sql(
-        "select distinct close_reason from job where id in (select job_id from membership)"
+        "select distinct close_reason from job where id in (select job_id from all_memberships)"
         " and kind = 'other'"
     )
     assert states == [("ended",)]
@@ -128,7 +128,8 @@ def test_a_unit_restarted_while_jobd_is_down_is_two_jobs_and_one_that_ran_on_is_
             jobs = host.sql("select name, closed_at_ns is null from job order by id")
             assert sorted(jobs) == [("cgroup/again", 0), ("cgroup/again", 1), ("cgroup/on", 1)]
             how = (
-                "select m.how, p.pid from membership as m join process as p on p.id = m.process_id"
+                "select m.how, p.pid from all_memberships as m"
+                " join process as p on p.id = m.process_id"
             )
             assert sorted(host.sql(how)) == sorted(
                 (8, process.pid) for process in (running, first, second)
@@ -162,13 +163,13 @@ def test_a_process_that_is_moved_while_it_runs_is_charged_to_each_job_for_its_pa
     )
     total = host.value(
         """select user_s + system_s from process_usage
-           where process_id in (select process_id from membership)"""
+           where process_id in (select process_id from all_memberships)"""
     )
     # What it used before it came into the first of them is in none.
     assert 0.35 < charged["cgroup/before"] < 0.6
     assert 0.15 < charged["cgroup/after"] < 0.35
     assert 0 <= total - sum(charged.values()) < 0.3
-    until_ns = host.value("select max(until_ns) from membership")
+    until_ns = host.value("select max(until_ns) from all_memberships")
     left, entered = host.sql(
         """select edge, run_ns, utime_us, stime_us, write_chars from counter_snapshot
            where edge = 1 or since_ns = ? order by edge desc""",

@@ -77,7 +77,7 @@ def test_every_life_of_a_pid_keeps_its_record_and_its_job(
         assert start_ns < begin_ns < end_ns < ended_ns, name
 
     members = host.sql(
-        """select j.name, n.name from membership as m join job as j on j.id = m.job_id
+        """select j.name, n.name from all_memberships as m join job as j on j.id = m.job_id
            join process as p on p.id = m.process_id join comm as n on n.id = p.comm_id
            where m.since_ns = 0"""
     )

@@ -72,7 +72,7 @@ def test_of_a_storm_nothing_is_lost_and_nothing_wrong(
                    sum(a.exitcode >> 8), sum(a.join_outcome = 1),
                    sum(p.origin = 1 and p.end_source = 1), sum(a.comm_id = p.comm_id),
                    count(distinct p.comm_id)
-            from membership as m join process as p on p.id = m.process_id
+            from all_memberships as m join process as p on p.id = m.process_id
             join comm as n on n.id = p.comm_id
             left join acct as a on a.process_id = p.id
             where m.job_id = ? and n.name {OF_THE_STORM}""",

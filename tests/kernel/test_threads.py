@@ -65,7 +65,7 @@ def test_threads_are_one_process_with_one_end(
         for pid, *rest in host.sql(
             """select p.pid, p.origin, p.end_source, p.exit_status, p.leader_status, a.exitcode,
                a.join_outcome
-               from membership as m join process as p on p.id = m.process_id
+               from all_memberships as m join process as p on p.id = m.process_id
                left join acct as a on a.process_id = p.id where m.job_id = ? and m.how = 1""",
             job,
         )
@@ -80,7 +80,9 @@ def test_threads_are_one_process_with_one_end(
         " record = 'exact'"
     )
     assert host.value(children, job, forking.pid) == 20
-    assert host.value("select count(*) from membership where job_id = ?", job) == len(CASES) + 20
+    assert (
+        host.value("select count(*) from all_memberships where job_id = ?", job) == len(CASES) + 20
+    )
     host.assert_sound()
 
 

@@ -55,12 +55,12 @@ def finish(host: Host) -> None:
 
 
 def before_first_start(host: Host) -> int:
-    members = "select process_id from membership"
+    members = "select process_id from all_memberships"
     return int(
         host.value(f"select count(*) from process where elapsed_ns is null and id in ({members})")
     ) + int(
         host.value(
-            "select count(*) from membership where process_id not in (select process_id from"
+            "select count(*) from all_memberships where process_id not in (select process_id from"
             f" usage) and process_id in ({members})"
         )
     )
@@ -75,7 +75,7 @@ def in_job(host: Host, *command: str) -> str:
 
 def usage(host: Host, columns: str) -> tuple[int, ...]:
     ((*row,),) = host.sql(
-        f"select {columns} from usage join membership using (process_id) join process on id ="
+        f"select {columns} from usage join all_memberships using (process_id) join process on id ="
         " process_id where how = 3"
     )
     return tuple(row)
@@ -142,7 +142,7 @@ def test_fifty_at_once_are_told_apart(running: Host, tmp_path: Path) -> None:
     rows = running.sql("""select parent.pid, write_chars
            from usage join process on process.id = process_id
            join process as parent on parent.id = process.parent_id
-           where parent.id in (select process_id from membership where how = 1)""")
+           where parent.id in (select process_id from all_memberships where how = 1)""")
     assert dict(rows) == sizes
 
 
@@ -188,7 +188,7 @@ def test_arguments_are_stored_without_secrets_and_with_where_they_ran(
     query = """select (select value from long_text where id = cmdline_id),
                       (select value from long_text where id = cwd_id),
                       (select value from long_text where id = exe_id), session
-               from program join membership using (process_id) where how = 3"""
+               from program join all_memberships using (process_id) where how = 3"""
     ((cmdline, cwd, exe, session),) = running.sql(query)
     assert cmdline == "sh -c 'sleep 0.3' '--password=***'"
     assert cwd == str(tmp_path)
@@ -212,8 +212,8 @@ def test_what_ran_before_jobd_has_its_program_and_control_group_stored(host: Hos
         host.start()
         job = host.create("early", one.pid)
         query = (
-            "select cmdline, cgroup from membership join process_program using (process_id) where"
-            " job_id = ?"
+            "select cmdline, cgroup from all_memberships"
+            " join process_program using (process_id) where job_id = ?"
         )
         cgroup = next(
             line[3:]
@@ -288,9 +288,9 @@ def test_a_control_group_around_the_job_counts_the_same_cpu_time(
     in_job(running, "sh", "-c", script)
     wait_until("the job's last process ended", lambda: not running.request("list")["jobs"])
     finish(running)
-    mine = running.value("select sum(run_ns) from usage join membership using (process_id)")
+    mine = running.value("select sum(run_ns) from usage join all_memberships using (process_id)")
     ticks = running.value(
-        "select 1000 * sum(utime_us + stime_us) from usage join membership using (process_id)"
+        "select 1000 * sum(utime_us + stime_us) from usage join all_memberships using (process_id)"
     )
     theirs = cgroup_cpu_ns(cpu_cgroup)
     print(
@@ -405,8 +405,8 @@ def test_a_control_group_around_the_job_sees_the_same_bytes_read_and_written(
     wait_until("the job's last process ended", lambda: not running.request("list")["jobs"])
     finish(running)
     ((read_bytes, write_bytes, rss_kib),) = running.sql(
-        "select sum(read_bytes), sum(write_bytes), max(rss_kib) from usage join membership using"
-        " (process_id)"
+        "select sum(read_bytes), sum(write_bytes), max(rss_kib) from usage"
+        " join all_memberships using (process_id)"
     )
     theirs = cgroup_io(wide_cgroup)
     peak = cgroup_peak(wide_cgroup)

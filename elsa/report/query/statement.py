@@ -14,7 +14,8 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from elsa.store.rollups import PART_OF_LIFE, PARTS
+from elsa.store import job_members
+from elsa.store.rollups import HOW, PART_OF_LIFE, PARTS
 
 if TYPE_CHECKING:
     from elsa.report.query.selection import Selection
@@ -33,16 +34,13 @@ _OF_JOB = {"out_ns": OUT, "in_ns": f"{OUT} - ({_MEMBERSHIP})"}
 THESE = "select value from json_each(?)"
 """The ids of a json list."""
 # The columns of job_process_usage for processes that were in a job from their start to their end.
-_WHOLE_LIFE = """(
+_WHOLE_LIFE = f"""(
         select
             m.job_id,
-            (
-                select o.how from job_member as o
-                where o.job_id = m.job_id and o.process_id = m.process_id
-            ) as how,
+            case m.how {HOW} end as how,
             0 as since_ns, null as until_ns, 1 as memberships, 0 as part_life, 0 as part_life_whole,
             i.ended_hour as out_hour, i.*
-        from ({}) as m cross join incarnation_usage as i on i.process_id = m.process_id
+        from ({{}}) as m cross join incarnation_usage as i on i.process_id = m.process_id
     )"""
 # A process in several jobs counts once: in the job where it was for its whole life, else in the
 # oldest.
@@ -191,9 +189,13 @@ def _of_jobs(
     odd = f"{PART_OF_LIFE}{theirs}"
     job = "min(s.job_id) as job_id" if once else "s.job_id"
     wanted = f" and {whole}" if whole else ""
-    whole_lives = f"""select {job}, s.process_id from membership as s
-        where s.since_ns = 0 and s.until_ns is null{theirs}{wanted}
-            and s.process_id not in ({odd})
+    whole = f"{wanted} and s.process_id not in ({odd})"
+    whole_lives = f"""select {job}, s.process_id, s.how from (
+            select s.job_id, s.process_id, s.how from membership as s
+            where s.since_ns = 0 and s.until_ns is null{theirs}{whole}
+            union all
+            select s.* from ({job_members.inherited(among)}) as s where true{whole}
+        ) as s
         {"group by s.process_id" if once else ""}"""
     part = [Condition(f"u.process_id in ({odd})")]
     if among is not None:

@@ -91,11 +91,17 @@ class World:
         pids = {life.id: life.pid for life in changes.started}
         names = {job_id: name for job_id, name, _ in self.host.stored}
         left = {(job, life): until for until, job, life in changes.left}
-        return [
+        rows = [
             (names[job], pids[life], since, left.get((job, life)), how)
             for job, life, since, _, how in changes.entered
             if (job, life) not in changes.dropped
         ]
+        in_rows_of_processes = [
+            (names[life.auto_job_id], life.pid, 0, None, How.INHERITED)
+            for life in changes.started
+            if life.auto_job_id is not None
+        ]
+        return rows + in_rows_of_processes
 
 
 @pytest.fixture
