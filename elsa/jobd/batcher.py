@@ -61,6 +61,7 @@ class Batcher:
         self._handed_ns = self.heard_ns
         """Monotonic: all that happened before has been handed to the writer."""
         self.events = self.lost = self.gaps = 0
+        self._last_gap: tuple[str, int] | None = None
         self.job_ids_until = beginning.next_job_id + JOB_IDS
         """New jobs may have ids below this: the warehouse records that they were used."""
 
@@ -79,10 +80,13 @@ class Batcher:
     def gap(
         self, kind: str, from_ns: int, to_ns: int, lost: int | None, note: str | None = None
     ) -> None:
-        """Record a loss."""
-        self.gaps += 1
+        """Record a loss. If the last one has the same kind and beginning, it goes on."""
         self.lost += lost or 0
         self._batch.gaps.append(Gap(kind, from_ns, to_ns, lost, note))
+        if self._last_gap == (kind, from_ns):
+            return
+        self._last_gap = kind, from_ns
+        self.gaps += 1
         log.warning(
             "gap (%s) of %.3f s: %s events lost",
             kind,

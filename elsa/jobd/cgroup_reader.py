@@ -110,6 +110,10 @@ class CgroupReader:
         self._missing: tuple[int, list[int]] | None = None
         """When a walk through all groups did not show these any more. Records of them may wait."""
         self._unseen_cpus: list[int] = []
+        self._unseen_since_ns: int | None = None
+        """Since when there have been such CPUs, at the earliest: one gap reaches over all of that
+        time.
+        """
 
     # --- what the state asks of the host
 
@@ -212,8 +216,11 @@ class CgroupReader:
         self._incomplete = False
         self._group_counters.forget_emptied()
         self._scan(How.INFERRED)
-        self._recorder.gap("cgroup", self._complete_ns, clocks.monotonic_ns(), lost or None)
+        since_ns = self._complete_ns if self._unseen_since_ns is None else self._unseen_since_ns
+        self._recorder.gap("cgroup", since_ns, clocks.monotonic_ns(), lost or None)
         self._complete_ns = now_ns
+        if not self._unseen_cpus:
+            self._unseen_since_ns = None
 
     # --- /proc
 
@@ -302,8 +309,10 @@ class CgroupReader:
         opened, unseen = self._events.follow_cpus()
         if unseen and unseen != self._unseen_cpus:
             log.error("CPUs %s came online and their cgroup events cannot be read", unseen)
-        if opened or unseen:
+        if opened or unseen or self._unseen_cpus:
             self._incomplete = True
-            # When the CPU came is not known; one without a ring has been without it all the time.
+            # When the CPU came is not known.
             self._complete_ns = min(self._complete_ns, checked_ns)
         self._unseen_cpus = unseen
+        if unseen and self._unseen_since_ns is None:
+            self._unseen_since_ns = self._complete_ns

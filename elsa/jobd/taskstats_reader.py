@@ -35,7 +35,7 @@ class Recorder(Protocol):
     def gap(
         self, kind: str, from_ns: int, to_ns: int, lost: int | None, note: str | None = None
     ) -> None:
-        """Record a loss."""
+        """Record a loss. If the last one has the same kind and beginning, it goes on."""
 
     def clock(self, clock: Clock) -> None:
         """Record that the offset between real and monotonic time has changed."""

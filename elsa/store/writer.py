@@ -343,10 +343,19 @@ def _write_programs(
 
 
 def _write_gaps(connection: sqlite3.Connection, gaps: Iterable[Gap], boot_id: int) -> None:
-    connection.executemany(
-        "insert into gap (boot_id, kind, from_ns, to_ns, lost, note) values (?, ?, ?, ?, ?, ?)",
-        [(boot_id, gap.kind, gap.from_ns, gap.to_ns, gap.lost, gap.note) for gap in gaps],
-    )
+    """Write gaps; one of the same kind and beginning lasted longer than was known."""
+    for gap in gaps:
+        longer = connection.execute(
+            "update gap set to_ns = ?, lost = lost + ? where boot_id = ? and kind = ? and"
+            " from_ns = ?",
+            (gap.to_ns, gap.lost, boot_id, gap.kind, gap.from_ns),
+        )
+        if not longer.rowcount:
+            connection.execute(
+                "insert into gap (boot_id, kind, from_ns, to_ns, lost, note)"
+                " values (?, ?, ?, ?, ?, ?)",
+                (boot_id, gap.kind, gap.from_ns, gap.to_ns, gap.lost, gap.note),
+            )
 
 
 def _is_permanent(error: Exception) -> bool:

@@ -155,16 +155,18 @@ def test_what_a_cpu_did_without_a_ring_is_a_gap_of_unknown_size(
     assert [lost for *_, lost in host.gaps] == [None]
 
 
-def test_gaps_of_a_cpu_without_a_ring_leave_no_time_between_them(host: Host) -> None:
-    host.followed = Followed([], [3])
+def test_gap_of_a_cpu_without_a_ring_grows_as_long_as_there_is_one(host: Host) -> None:
     started_ns = time.monotonic_ns()
-    for after_s in (20, 40):
+    for after_s, cpus in ((20, [3]), (40, [3, 4]), (60, []), (80, []), (100, [3])):
+        host.followed = Followed([], cpus)
         host.reader.settle(started_ns + (after_s - 1) * S)
         host.reader.check(started_ns + after_s * S)
         host.reader.settle(started_ns + after_s * S + 1)
-    (_, first_ns, *_), (_, second_ns, *_) = host.gaps
-    assert first_ns <= started_ns
-    assert second_ns == started_ns + 20 * S
+    *outage, next_ns = (since_ns for _, since_ns, *_ in host.gaps)
+    assert len(outage) == 3  # the CPU went between the second and the third
+    assert len(set(outage)) == 1
+    assert outage[0] <= started_ns
+    assert next_ns == started_ns + 80 * S
 
 
 def test_without_events_the_job_of_a_removed_group_closes_with_its_last_process(

@@ -365,6 +365,23 @@ def test_names_learnt_in_a_batch_that_failed_are_learnt_again(
     assert begun.execute("select count(*) from process").fetchone() == (2,)
 
 
+def test_gap_that_goes_on_stays_one_row_and_an_unknown_loss_stays_unknown(
+    begun: sqlite3.Connection,
+) -> None:
+    for gaps in (
+        [Gap("cgroup", 5, 6, 1), Gap("cgroup", 7, 8, 2), Gap("cgroup", 7, 9, 3)],
+        [Gap("cgroup", 7, 10, None), Gap("down", 7, 8, 4)],
+        [Gap("cgroup", 7, 11, 5)],
+    ):
+        store(begun, Batch(gaps=gaps))
+    rows = begun.execute("select kind, from_ns, to_ns, lost from gap order by id").fetchall()
+    assert [tuple(row) for row in rows] == [
+        ("cgroup", 5, 6, 1),
+        ("cgroup", 7, 11, None),
+        ("down", 7, 8, 4),
+    ]
+
+
 def test_a_batch_that_contradicts_the_warehouse_becomes_a_gap_and_holds_up_nobody(
     at_work: Writer, begun: sqlite3.Connection
 ) -> None:
