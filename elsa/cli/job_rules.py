@@ -88,8 +88,7 @@ def overview(settings: Config, found: Rules, processes: Sequence[Living]) -> dic
             if membership.decision.rule is not None:
                 skipped[membership.decision.rule] += 1
             continue
-        key = membership.run.root if membership.run else job.group
-        described = jobs[job.rule].setdefault(key, {**_job(job), "processes": 0})
+        described = jobs[job.rule].setdefault(membership.job_id, {**_job(job), "processes": 0})
         described["processes"] += 1
     rows = [
         {
@@ -114,17 +113,15 @@ def explained(found: Rules, processes: Sequence[Living], asked: str) -> dict[str
 
     if asked.startswith("/"):
         path = asked.removeprefix(_MOUNT).rstrip("/") or "/"
-        membership = Membership(found.decide(path), None)
+        decision = found.decide(path)
+        membership = Membership(decision, decision.job, None)
     else:
         members = memberships(processes, found)
-        living = {str(process.pid) for process in processes}
-        if not asked.isdecimal() or asked not in living:
+        if not asked.isdecimal() or int(asked) not in members:
             raise UsageError(
                 f"--explain: no process has the pid {asked}; give a pid, or a path such as"
                 " /system.slice/cron.service"
             )
-        if int(asked) not in members:
-            raise UsageError(f"--explain: {asked} is a kernel thread, which is in no automatic job")
         membership = members[int(asked)]
     decision, job = membership.decision, membership.job
     number = job.rule if job else decision.rule
@@ -133,7 +130,7 @@ def explained(found: Rules, processes: Sequence[Living], asked: str) -> dict[str
         "rule": None if number is None else _described(found, number),
         "pattern": None if number is None else found.rules[number].pattern_of(decision.path),
         "job": _job(job) if job else None,
-        "children": [] if membership.run else _children(found, decision),
+        "children": [] if membership.is_run else _children(found, decision),
     }
 
 

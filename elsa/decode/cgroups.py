@@ -13,18 +13,22 @@ _MOST = (1 << 63) - 1
 _REMOVED = " (deleted)"
 
 
-def path_of(data: bytes, hierarchy: int) -> str | None:
-    """The path of a process's group in this hierarchy (0 is version 2), of a /proc/PID/cgroup; None
-    where it is in none. Raises DataError.
+def path_of(data: bytes, hierarchy: int | None) -> str | None:
+    """The path of a process's group in this hierarchy (0 is version 2; None: that of version 2, or
+    else systemd's own), of a /proc/PID/cgroup; None where it is in none. Raises DataError.
     """
+    systemds = None
     for line in data.removesuffix(b"\n").split(b"\n") if data else ():
         # A group's name may hold any character but a newline: no splitlines.
-        number, _controllers, path = (*line.split(b":", 2), b"", b"")[:3]
+        number, controllers, path = (*line.split(b":", 2), b"", b"")[:3]
         if not number.isdigit() or not path.startswith(b"/"):
             raise DataError("/proc/PID/cgroup cannot be read")
-        if number == b"%d" % hierarchy:
-            return path.decode("utf-8", "surrogateescape").removesuffix(_REMOVED)
-    return None
+        text = path.decode("utf-8", "surrogateescape").removesuffix(_REMOVED)
+        if number == b"%d" % (hierarchy or 0):
+            return text
+        if controllers == b"name=systemd":
+            systemds = text
+    return systemds if hierarchy is None else None
 
 
 class CpuTime(NamedTuple):

@@ -8,12 +8,9 @@ from elsa.decode.cgroups import path_of
 from elsa.decode.comm import escape_comm
 from elsa.decode.procfs import parse_real_uid, parse_stat
 from elsa.errors import DataError
-from elsa.host.proc_scan import NO_LOGIN
+from elsa.host.proc_scan import arguments, login_uid
 from elsa.kernel.procfs import Procfs
 from elsa.state.living_jobs import Living
-
-# Enough arguments to see what a command line is about.
-_MOST_BYTES = 4096
 
 
 def living(procfs: Procfs, hierarchy: int) -> Iterator[Living]:
@@ -28,27 +25,23 @@ def living(procfs: Procfs, hierarchy: int) -> Iterator[Living]:
 
 def _process(procfs: Procfs, pid: int, hierarchy: int) -> Living | None:
     stat, status = procfs.read_stat(pid), procfs.read_status(pid)
-    arguments = _text(procfs.read_cmdline(pid, _MOST_BYTES) or b"").removesuffix("\0")
-    login = procfs.read_loginuid(pid)
-    loginuid = int(login) if login and login.isdigit() else NO_LOGIN
+    command, login = arguments(procfs, pid), login_uid(procfs, pid)
     if stat is None or status is None:
         return None
     try:
         group = path_of(procfs.read_cgroup(pid) or b"", hierarchy)
         if group is None:
             return None
+        facts = parse_stat(stat)
         return Living(
             pid,
-            parse_stat(stat).ppid,
+            facts.ppid,
             group,
-            escape_comm(parse_stat(stat).comm),
+            escape_comm(facts.comm),
             parse_real_uid(status),
-            None if loginuid == NO_LOGIN else loginuid,
-            tuple(arguments.split("\0")) if arguments else (),
+            login,
+            command,
+            facts.starttime_ticks,
         )
     except DataError:
         return None
-
-
-def _text(data: bytes) -> str:
-    return data.decode("utf-8", "surrogateescape")

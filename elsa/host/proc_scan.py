@@ -4,12 +4,14 @@ real uids, and the machine.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
 
+from elsa.decode.cgroups import path_of
 from elsa.decode.cmdline import MOST_BYTES
-from elsa.decode.comm import escape
+from elsa.decode.comm import escape, escape_path
 from elsa.decode.procfs import Stat, parse_memory, parse_real_uid, parse_stat
 from elsa.errors import DataError
 from elsa.kernel import clocks
@@ -105,38 +107,51 @@ def used_so_far(procfs: Procfs, pid: int) -> tuple[int, int]:
         return 0, 0
 
 
-NO_LOGIN = 2**32 - 1
+_NO_LOGIN = 2**32 - 1
+# Enough arguments to see what a command line is about.
+_MOST_ARGUMENTS = 4096
+
+
+def login_uid(procfs: Procfs, pid: int) -> int | None:
+    """Uid of the login that a process descends from; None if there is none, or it is not known."""
+    login = procfs.read_loginuid(pid)
+    uid = int(login) if login and login.isdigit() else _NO_LOGIN
+    return None if uid == _NO_LOGIN else uid
+
+
+def arguments(procfs: Procfs, pid: int) -> tuple[str, ...]:
+    """The first arguments of a living process; empty if it is gone."""
+    data = (procfs.read_cmdline(pid, _MOST_ARGUMENTS) or b"").removesuffix(b"\0")
+    text = data.decode("utf-8", "surrogateescape")
+    return tuple(text.split("\0")) if text else ()
 
 
 def program(
-    procfs: Procfs, life: Incarnation, monotonic: Monotonic
+    procfs: Procfs, life: Incarnation, monotonic: Monotonic, hierarchy: int | None
 ) -> tuple[ProgramRow, bytes] | None:
     """What a living process executes, as a row of table program with its strings still in it, and
-    its arguments, which are not in it yet.
+    its arguments, which are not in it yet. Its control group is that of this hierarchy (see
+    elsa.decode.cgroups.path_of).
 
     None if it is gone by the end.
     """
     pid = life.pid
     arguments = procfs.read_cmdline(pid, MOST_BYTES + 1) or b""
     exe, cwd = _printable(procfs.link(pid, "exe")), _printable(procfs.link(pid, "cwd"))
-    cgroups = (procfs.read_cgroup(pid) or b"").splitlines()
-    # The unified hierarchy has the number 0; without it the first one must do.
-    cgroup = next(
-        (line[3:] for line in cgroups if line.startswith(b"0::")), cgroups[0] if cgroups else None
-    )
-    login = procfs.read_loginuid(pid)
-    loginuid = int(login) if login and login.isdigit() else None
+    cgroup = None
+    with contextlib.suppress(DataError):
+        cgroup = path_of(procfs.read_cgroup(pid) or b"", hierarchy)
+    loginuid = login_uid(procfs, pid)
     found = find(procfs, pid, monotonic, with_uid=False)
     if found is None or not same_start(life, found.start_ns):
         return None  # its pid may have passed to another while all this was read
-    text = None if cgroup is None else escape(cgroup)
     return (
         life.id,
         None,
         exe,
         cwd,
-        text,
-        None if loginuid == NO_LOGIN else loginuid,
+        None if cgroup is None else escape_path(cgroup),
+        loginuid,
         found.session,
     ), arguments
 

@@ -8,12 +8,13 @@ processes that end before are missed, and every membership is marked as inferred
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 
 from elsa.decode import cgroups as decoding
 from elsa.decode.cgroup_events import Decoder, Lost, Record
 from elsa.errors import DataError, ElsaError
+from elsa.host import proc_scan
 from elsa.jobd.counter_snapshots import NO_USAGE, CounterRow
 from elsa.jobd.group_counters import GroupCounterReader
 from elsa.jobd.taskstats_reader import Recorder
@@ -26,7 +27,7 @@ from elsa.names import maker_of_group
 from elsa.state.automatic_jobs import AutomaticJobs
 from elsa.state.codes import How
 from elsa.state.incarnation import Incarnation
-from elsa.state.job_rules import Decision, Rules
+from elsa.state.job_rules import AutomaticJob, Decision, Rules
 from elsa.state.jobs import Job
 from elsa.state.loss_counter import Losses
 from elsa.state.process_table import Processes
@@ -141,13 +142,30 @@ class CgroupReader:
         except KeyError:
             return None
 
-    def opened(self, job: Job, *, new_group: bool) -> None:
+    def login(self, life: Incarnation) -> int | None:
+        """Uid of the login that a process descends from; None if it is not known."""
+        return proc_scan.login_uid(self._procfs, life.pid)
+
+    def arguments(self, life: Incarnation) -> Sequence[str]:
+        """The command line of a living process; empty if it is not known."""
+        return proc_scan.arguments(self._procfs, life.pid)
+
+    def settled(self, job: Job, _description: AutomaticJob) -> None:
+        """Store a job whose name, owner, kind or tags are known only now."""
+        self.store(job)
+
+    def opened(self, job: Job, _description: AutomaticJob, *, new_group: bool) -> None:
         """A job was made; whether its control group was made for it."""
         self._group_counters.open(job, new_group=new_group)
 
     def closing(self, job: Job) -> None:
         """No process will enter a job any more."""
         self._group_counters.close(job)
+
+    @property
+    def hierarchy(self) -> int:
+        """The number of the hierarchy that is followed."""
+        return self._hierarchy.number
 
     # --- events
 

@@ -88,6 +88,7 @@ class EventReader:
         self._recorder = recorder
         self._cmdlines = cmdlines
         self._cgroups = cgroups
+        self._hierarchy = cgroups.hierarchy if cgroups is not None else None
         self._cgroups_read_ns = 0
         self._clocks = processes.clocks
         self._next_clock_id = next_clock_id
@@ -357,7 +358,9 @@ class EventReader:
             if shown is not None and same_start(life, shown.start_ns):
                 processes.set_comm(life, shown.comm)
                 if self._cmdlines is not None:
-                    program = proc_scan.program(self._procfs, life, self._clocks.from_boottime_ns)
+                    program = proc_scan.program(
+                        self._procfs, life, self._clocks.from_boottime_ns, self._hierarchy
+                    )
             row, arguments = program or (None, b"")
             if shown is not None and self._cgroups is not None:
                 self._cgroups.look(life, row[2] if row is not None else None)

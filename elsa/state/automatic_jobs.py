@@ -11,7 +11,7 @@ was only being placed.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -61,10 +61,19 @@ class Host(Protocol):
         """The uid of a user; None if there is no such user."""
 
     def store(self, job: Job) -> None:
-        """Store a job that is new, or has another name, owner or tags."""
+        """Store a job that is new, or has another invocation."""
 
-    def opened(self, job: Job, *, new_group: bool) -> None:
+    def login(self, life: Incarnation) -> int | None:
+        """Uid of the login that a process descends from; None if it is not known."""
+
+    def arguments(self, life: Incarnation) -> Sequence[str]:
+        """The command line of a living process; empty if it is not known."""
+
+    def opened(self, job: Job, description: AutomaticJob, *, new_group: bool) -> None:
         """A job was made; whether its control group was made for it."""
+
+    def settled(self, job: Job, description: AutomaticJob) -> None:
+        """Store a job whose name, owner, kind or tags are known only now."""
 
     def closing(self, job: Job) -> None:
         """No process will enter a job any more: another has its control group, or none."""
@@ -212,10 +221,12 @@ class AutomaticJobs:
     # --- processes
 
     def find(self, life: Incarnation, group_id: int, now_ns: int, how: How) -> None:
-        """/proc showed that a living process is in a group."""
+        """/proc showed that a living process is in a group. To be called for parents first."""
         life.group_ns = now_ns
         if life.group != group_id:
             self._place(life, group_id, now_ns, how)
+            if life.automatic in self._drafts:
+                self._settle(self._drafts[life.automatic], life, self._host.arguments(life))
 
     def _process(self, pid: int, time_ns: int) -> Incarnation | None:
         """The process that had this pid at this time, if its fork is known: CPUs write records and
@@ -268,17 +279,16 @@ class AutomaticJobs:
         from_start: bool = False,
     ) -> None:
         """Put a process into the job of a group."""
-        life.group = group_id
+        is_new, life.group = not life.group, group_id
         group = self._group(group_id)
         run = self._run_of(life)
         if run is not None and (group is None or self._keeps(run, group.decision)):
             return
-        job = None
-        if group is not None:
+        job, parent = None, life.ancestor
+        if group is not None and parent is not None and (is_new or parent.group == group_id):
+            job = self._run_below(parent, group, life, time_ns)
+        if job is None and group is not None:
             job = self._unit_job(group.decision, life, time_ns, entered=how == How.MOVED)
-            parent = life.ancestor
-            if parent is not None and parent.group == group_id and group.decision.children:
-                job = self._run_of(parent) or self._new_run(group, life, parent, time_ns) or job
         self._switch(life, job, time_ns, how, from_start=from_start)
 
     def _switch(
@@ -310,18 +320,37 @@ class AutomaticJobs:
         if run is not None:
             self._switch(life, run, time_ns, How.INHERITED)
 
+    def _run_below(
+        self, parent: Incarnation, group: Group, life: Incarnation, time_ns: int
+    ) -> Job | None:
+        """The run of a process in this group that was not received coming: its parent's, or its
+        own. It may have come from its parent's group, as PAM moves a run into a session.
+        """
+        run = self._run_of(parent)
+        if run is not None and self._keeps(run, group.decision):
+            return run
+        run = self._new_run(group, life, parent, time_ns)
+        home = self._groups.get(parent.group)
+        if run is None and home is not None and home.decision.keeps(group.decision):
+            run = self._new_run(home, life, parent, time_ns)
+        return run
+
     def _new_run(
         self, group: Group, life: Incarnation, parent: Incarnation, time_ns: int
     ) -> Job | None:
         daemon = parent.comm or ""
         if not group.has_runs_of(daemon):
             return None
-        description = group.decision.run(Process(life.comm or daemon, daemon, life.uid))
+        description = group.decision.run(self._facts(life, daemon))
         if description is None:
             return None
         job = self._create(description, life, time_ns)
         self._drafts[job.id] = Draft(job, group.decision, life, daemon)
         return job
+
+    def _facts(self, life: Incarnation, daemon: str, arguments: Sequence[str] = ()) -> Process:
+        login = self._host.login(life)
+        return Process(life.comm or daemon, daemon, life.uid, login, arguments)
 
     def _run_of(self, life: Incarnation) -> Job | None:
         """The run that a process is in."""
@@ -379,7 +408,7 @@ class AutomaticJobs:
             if description.per == "invocation":
                 self._note_invocation(job, self._host.invocation(unit.path))
         self._host.store(job)
-        self._host.opened(job, new_group=unit is not None and unit.is_new)
+        self._host.opened(job, description, new_group=unit is not None and unit.is_new)
         if unit is not None:
             unit.is_new = False
         return job
@@ -403,12 +432,11 @@ class AutomaticJobs:
             self._jobs.close_when_empty(unit.job, time_ns)
             unit.job = None
 
-    def _settle(self, draft: Draft, life: Incarnation) -> None:
+    def _settle(self, draft: Draft, life: Incarnation, arguments: Sequence[str] = ()) -> None:
         """A program was executed in a job whose owner or name was not known."""
         job = draft.job
         if draft.daemon:
-            process = Process(life.comm or draft.daemon, draft.daemon, life.uid)
-            description = draft.decision.run(process)
+            description = draft.decision.run(self._facts(life, draft.daemon, arguments))
         else:
             description = draft.decision.job if life is draft.first else None
         if description is None:
@@ -418,7 +446,7 @@ class AutomaticJobs:
         job.tags.update(description.tags)
         if description.settled:
             del self._drafts[job.id]
-        self._host.store(job)
+        self._host.settled(job, description)
 
     def forget_closed(self) -> None:
         """Forget jobs that were closed by others."""

@@ -1,17 +1,18 @@
-"""Which automatic jobs the processes that live now would be in, by the rules alone. Pure.
-
-What has happened before is not known here: a process whose daemon is no longer its parent is taken
-for one of its group.
+"""Which automatic jobs the processes that live now would be in: what jobd does when it starts, with
+nothing that it would know from before. Pure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from elsa.state.job_rules import AutomaticJob, Decision, Process, Rules
-
-_KTHREADD = 2
+from elsa.state.automatic_jobs import AutomaticJobs
+from elsa.state.codes import How, Origin
+from elsa.state.incarnation import Incarnation
+from elsa.state.job_rules import AutomaticJob, Decision, Rules
+from elsa.state.jobs import Job, Jobs
+from elsa.state.process_table import Processes
 
 
 class Living(NamedTuple):
@@ -25,77 +26,81 @@ class Living(NamedTuple):
     uid: int | None = None
     loginuid: int | None = None
     arguments: tuple[str, ...] = ()
-
-
-class Run:
-    """A daemon's child with what it started."""
-
-    def __init__(self, root: int, daemon: str, home: Decision, job: AutomaticJob) -> None:
-        """`daemon` is the comm of the root's parent."""
-        self.root = root
-        self.daemon = daemon
-        self.home = home
-        self.job = job
+    start_ticks: int = 0
+    """When it started, on a clock that all have in common."""
 
 
 class Membership(NamedTuple):
     """Where a process belongs."""
 
     decision: Decision
-    run: Run | None
+    job: AutomaticJob | None
+    """The job, if it is in one."""
+    job_id: int | None
+    is_run: bool = False
 
-    @property
-    def job(self) -> AutomaticJob | None:
-        """The job, if it is in one."""
-        return self.run.job if self.run else self.decision.job
+
+class _Host:
+    """What the living processes alone say of their host."""
+
+    def __init__(self, rules: Rules, living: Mapping[int, Living]) -> None:
+        self._living = living
+        self.decide = rules.decide
+        self.descriptions: dict[int, AutomaticJob] = {}
+        """By job id."""
+
+    def invocation(self, _path: str) -> str | None:
+        return None
+
+    def path_of(self, _group_id: int) -> str | None:
+        return None
+
+    def uid_of(self, _owner: str) -> int | None:
+        return None
+
+    def login(self, life: Incarnation) -> int | None:
+        return self._living[life.pid].loginuid
+
+    def arguments(self, life: Incarnation) -> Sequence[str]:
+        return self._living[life.pid].arguments
+
+    def store(self, job: Job) -> None:
+        pass
+
+    def opened(self, job: Job, description: AutomaticJob, *, new_group: bool) -> None:
+        self.descriptions[job.id] = description
+
+    def settled(self, job: Job, description: AutomaticJob) -> None:
+        self.descriptions[job.id] = description
+
+    def closing(self, job: Job) -> None:
+        pass
 
 
 def memberships(processes: Iterable[Living], rules: Rules) -> dict[int, Membership]:
-    """Each process by its pid; kernel threads are in no job and not in the result."""
+    """Each process by its pid."""
     living = {process.pid: process for process in processes}
-    decisions: dict[str, Decision] = {}
-    result: dict[int, Membership] = {}
-    for process in _parents_first(living):
-        if _KTHREADD in (process.pid, process.ppid):
-            continue
-        if process.path not in decisions:
-            decisions[process.path] = rules.decide(process.path)
-        decision = decisions[process.path]
-        parent = living.get(process.ppid)
-        run = None
-        if parent is not None and parent.pid in result:
-            run = _run(process, parent, result[parent.pid], decision)
-        result[process.pid] = Membership(decision, run)
-    return result
+    state = Processes(Jobs())
+    host = _Host(rules, living)
+    automatic = AutomaticJobs(state, host)
+    order = sorted(living.values(), key=lambda process: (process.start_ticks, process.pid))
+    group_ids = {path: number for number, path in enumerate({each.path for each in order}, 1)}
+    for path, number in group_ids.items():
+        automatic.add_group(number, path)
+    for process in order:
+        life = state.adopt(process.pid, process.start_ticks, Origin.SNAPSHOT)
+        life.comm, life.uid, life.seen_ns = process.comm, process.uid, 1
+        life.ancestor = state.living.get(process.ppid)  # a parent has started before
+        automatic.find(life, group_ids[process.path], now_ns=1, how=How.PRESENT)
+    return {
+        life.pid: _membership(life, host, state.jobs, living[life.pid].path)
+        for life in state.living.values()
+    }
 
 
-def _run(process: Living, parent: Living, of_parent: Membership, now: Decision) -> Run | None:
-    """The run that a process is in: its parent's, or one that it begins."""
-    run = of_parent.run
-    if run is not None and run.home.keeps(now):
-        if not run.job.settled:
-            run.job = run.home.run(_facts(process, run.daemon)) or run.job
-        return run
-    # PAM may have moved a daemon's child into its session before it was looked at.
-    for home in (now, of_parent.decision) if of_parent.decision.keeps(now) else (now,):
-        job = home.run(_facts(process, parent.comm))
-        if job is not None:
-            return Run(process.pid, parent.comm, home, job)
-    return None
-
-
-def _facts(process: Living, daemon: str) -> Process:
-    return Process(process.comm, daemon, process.uid, process.loginuid, process.arguments)
-
-
-def _parents_first(living: Mapping[int, Living]) -> list[Living]:
-    """The processes, each after its parent; a parent is only what really is above it."""
-    children: dict[int, list[Living]] = {}
-    for process in living.values():
-        children.setdefault(process.ppid, []).append(process)
-    order: list[Living] = []
-    waiting = [process for process in living.values() if process.ppid not in living]
-    while waiting:
-        order += waiting
-        waiting = [child for process in waiting for child in children.get(process.pid, ())]
-    return order
+def _membership(life: Incarnation, host: _Host, jobs: Jobs, path: str) -> Membership:
+    job = jobs.open.get(life.automatic or 0)
+    decision = host.decide(path)
+    if job is None:
+        return Membership(decision, None, None)
+    return Membership(decision, host.descriptions[job.id], job.id, job.is_run)

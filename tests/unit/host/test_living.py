@@ -29,6 +29,6 @@ def test_a_process_has_all_that_rules_ask_for(tmp_path: Path) -> None:
     write(tmp_path, 81)
     path = "/system.slice/cron.service"
     assert list(living(Procfs(tmp_path), 0)) == [
-        Living(77, 41, path, "my cron", 1000, None, ("/bin/sh", "-c", "/opt/x\udcff")),
-        Living(78, 41, path, "my cron", 1000, 1001),
+        Living(77, 41, path, "my cron", 1000, None, ("/bin/sh", "-c", "/opt/x\udcff"), 123456),
+        Living(78, 41, path, "my cron", 1000, 1001, (), 123456),
     ]

@@ -4,6 +4,8 @@ being placed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from elsa.decode import events as ev
@@ -11,7 +13,8 @@ from elsa.decode.cgroup_events import Attach, BornInto, Made, Record, Removed, S
 from elsa.state.automatic_jobs import AutomaticJobs
 from elsa.state.codes import How
 from elsa.state.default_job_rules import rules
-from elsa.state.job_rules import Decision
+from elsa.state.incarnation import Incarnation, ProcSnapshot
+from elsa.state.job_rules import AutomaticJob, Decision
 from elsa.state.jobs import Job, Jobs
 from elsa.state.process_table import Processes
 from elsa.state.recently_ended import ENDED
@@ -43,6 +46,7 @@ class Host:
         self.stored: list[tuple[int, str, int]] = []
         self.opened_jobs: list[tuple[str, bool]] = []
         self.closing_jobs: list[str] = []
+        self.command_lines: dict[int, tuple[str, ...]] = {}
 
     def decide(self, path: str) -> Decision:
         return RULES.decide(path)
@@ -59,7 +63,18 @@ class Host:
     def store(self, job: Job) -> None:
         self.stored.append((job.id, job.name, job.owner_uid))
 
-    def opened(self, job: Job, *, new_group: bool) -> None:
+    def login(self, life: Incarnation) -> int | None:
+        return None
+
+    def arguments(self, life: Incarnation) -> Sequence[str]:
+        return self.command_lines.get(life.pid, ())
+
+    def settled(self, job: Job, description: AutomaticJob) -> None:
+        assert description.name == job.name
+        self.store(job)
+
+    def opened(self, job: Job, description: AutomaticJob, *, new_group: bool) -> None:
+        assert description.name == job.name
         self.opened_jobs.append((job.name, new_group))
 
     def closing(self, job: Job) -> None:
@@ -379,6 +394,32 @@ def test_a_run_that_is_over_when_it_is_known_closes(world: World) -> None:
     sampled(world, 800, CRON_GROUP, 6 * S - 1)
     [run] = [job for job in world.processes.jobs.open.values() if job.is_run]
     assert run.id in world.processes.jobs.emptied
+
+
+def test_cron_run_that_is_in_its_session_already_when_jobd_starts_is_a_run(world: World) -> None:
+    world.host.command_lines[800] = ("/bin/sh", "-c", "/usr/local/bin/backup.sh")
+    shown = [
+        ProcSnapshot(pid, ppid, 0, 1, zombie=False, uid=uid, comm=comm, seen_ns=S)
+        for pid, ppid, uid, comm in (
+            (CRON, SYSTEMD, 0, b"cron"),
+            (799, CRON, 0, b"cron"),
+            (800, 799, 1000, b"sh"),
+            (801, 800, 1000, b"backup.sh"),
+            (802, SYSTEMD, 1000, b"sshd"),
+        )
+    ]
+    world.processes.reconcile(shown, infer=False)
+    for pid, group in (
+        (CRON, CRON_GROUP),
+        (799, CRON_GROUP),
+        *((n, SESSION) for n in range(800, 803)),
+    ):
+        world.automatic.find(world.processes.living[pid], group, S, How.PRESENT)
+    assert [world.job_of(pid) for pid in (CRON, 799, 800, 801, 802)] == [
+        "cron",
+        *["cron/anna/backup.sh"] * 3,
+        "session/3",
+    ]
 
 
 def test_processes_that_ended_long_ago_are_forgotten(world: World) -> None:

@@ -61,10 +61,15 @@ def test_a_process_whose_parent_is_gone_belongs_to_its_group() -> None:
     assert names(Living(61, 1, CRON, "backup.sh", 1000)) == {61: "cron"}
 
 
-def test_kernel_threads_are_in_no_job_wherever_they_are() -> None:
-    assert (
-        names(
-            Living(2, 0, "/", "kthreadd", 0), Living(9, 2, "/machine.slice/x.scope", "vhost-1", 0)
-        )
-        == {}
-    )
+def test_kernel_threads_belong_to_their_group_as_other_processes_do() -> None:
+    assert names(
+        Living(2, 0, "/", "kthreadd", 0), Living(9, 2, "/machine.slice/x.scope", "vhost-1", 0)
+    ) == {2: None, 9: "x"}
+
+
+def test_parent_is_older_whatever_its_pid_is() -> None:
+    assert names(
+        Living(50, 1, CRON, "cron", 0, start_ticks=1),
+        Living(60, 300, SESSION, "backup.sh", 1000, start_ticks=3),
+        Living(300, 50, SESSION, "cron", 1000, start_ticks=2),
+    ) == {50: "cron", 60: "cron/anna/backup.sh", 300: "cron/anna/backup.sh"}
