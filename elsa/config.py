@@ -85,7 +85,7 @@ class Config:
     """
     keep_events: str = "90 days"
     """How long `elsa db prune` keeps fork, exec and exit events: so many hours, days, weeks or
-    years, or `forever`.
+    years, or `forever`; 0: jobd does not store them.
     """
     keep_processes: str = "forever"
     """How long it keeps processes with their records and statistics; hourly sums of them stay."""
@@ -161,6 +161,8 @@ def _convert(field: dataclasses.Field[Any], value: object, where: str) -> object
         if number is None or number <= 0:
             raise ConfigError(f"{where}: a whole number above 0 is needed, not {value!r}")
         return number
+    if field.name == "keep_events" and value == 0 and not isinstance(value, bool):
+        return "0"
     if isinstance(value, str) and (value or field.name.startswith("redact")):
         return value
     raise ConfigError(f"{where}: a text is needed, not {value!r}")

@@ -146,7 +146,8 @@ def prune(
 
     def cutoff(name: str, option: str | None) -> int | None:
         source = f"keep_{name}" if option is None else f"--{name}"
-        return retention.cutoff(getattr(settings, f"keep_{name}"), now_ns, source)
+        age = getattr(settings, f"keep_{name}")
+        return retention.cutoff(age, now_ns, source, may_be_0=name == "events")
 
     cutoffs = retention.Cutoffs(
         cutoff("events", events), cutoff("processes", processes), cutoff("rollups", rollups)

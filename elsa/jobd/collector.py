@@ -196,6 +196,7 @@ class Collector:
             self.processes: Processes = collector_runs.restore(
                 connection, beginning.boot_id, beginning.next_job_id
             )
+            self.processes.keeps_events = self._config.keep_events != "0"
             next_clock_id = boots.next_own_id(connection, "clock", boots.COLLECTOR_IDS)
             taken = (
                 collector_runs.used_job_ids(connection, before.processes.jobs.open)

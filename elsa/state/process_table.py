@@ -51,6 +51,8 @@ class Processes:
         self.clocks = clocks or Clocks([Clock(0, 0, 0, 0)])
         self.living: dict[int, Incarnation] = {}
         self.changes = Changes()
+        self.keeps_events = True
+        """Whether `changes` has the events themselves, to be stored."""
         self.execed: set[int] = set()
         """Pids that called exec and whose new program and name have not been read."""
         self.unread_programs: dict[int, None] = {}
@@ -108,9 +110,10 @@ class Processes:
             life = self._start(time_ns, pid, self._process_with(parent_tgid, time_ns))
             life.parent_pid = parent_tgid or None if life.parent_id is None else None
         id_ = life.id if life is not None else None
-        self.changes.events.append(
-            (EventKind.FORK, time_ns, cpu, pid, tgid, parent_pid, parent_tgid, None, None, id_)
-        )
+        if self.keeps_events:
+            self.changes.events.append(
+                (EventKind.FORK, time_ns, cpu, pid, tgid, parent_pid, parent_tgid, None, None, id_)
+            )
 
     def _process_with(self, pid: int, time_ns: int) -> Incarnation | None:
         """Which process had a pid: normally the living one, but /proc may have shown the pid's next
@@ -216,9 +219,10 @@ class Processes:
                 life.comm = None
                 self.execed.add(tgid)
         id_ = life.id if life is not None else None
-        self.changes.events.append(
-            (EventKind.EXEC, time_ns, cpu, pid, tgid, None, None, None, None, id_)
-        )
+        if self.keeps_events:
+            self.changes.events.append(
+                (EventKind.EXEC, time_ns, cpu, pid, tgid, None, None, None, None, id_)
+            )
 
     def _exit(self, event: Event) -> None:
         _, _, cpu, time_ns, pid, tgid, code, signal, parent_pid, parent_tgid = event
@@ -227,20 +231,12 @@ class Processes:
             life = self._count_late_exit(event)
         elif life is not None:
             self._count_exit(life, event)
-        self.changes.events.append(
-            (
-                EventKind.EXIT,
-                time_ns,
-                cpu,
-                pid,
-                tgid,
-                parent_pid or None,
-                parent_tgid or None,
-                code,
-                signal,
-                life.id if life is not None else None,
+        if self.keeps_events:
+            id_ = life.id if life is not None else None
+            parent = parent_pid or None, parent_tgid or None
+            self.changes.events.append(
+                (EventKind.EXIT, time_ns, cpu, pid, tgid, *parent, code, signal, id_)
             )
-        )
 
     def _count_exit(self, life: Incarnation, event: Event) -> None:
         self._note_status(life, event)

@@ -79,13 +79,15 @@ class Pruned(NamedTuple):
     rollups: int
 
 
-def cutoff(age: str, now_ns: int, name: str) -> int | None:
+def cutoff(age: str, now_ns: int, name: str, *, may_be_0: bool = False) -> int | None:
     """The time before which a kind is deleted, by how long it is kept; None if it is kept forever.
     Raises ConfigError.
     """
     text = age.strip().lower()
     if text == "forever":
         return None
+    if text == "0" and may_be_0:
+        return now_ns
     length_ns = (durations.seconds(text) or 0) * SECOND_NS
     if length_ns < SHORTEST_NS:
         raise ConfigError(

@@ -37,6 +37,13 @@ def test_automatic_jobs_and_the_built_in_rules_can_be_switched_off(tmp_path: Pat
     assert (settings.auto_jobs, settings.job_rule_defaults) == (False, False)
 
 
+@pytest.mark.parametrize("text", ["keep_events = 0\n", "keep_events = '0'\n"])
+def test_events_are_not_kept_with_the_number_0_or_the_text(tmp_path: Path, text: str) -> None:
+    assert load(tmp_path, text).keep_events == "0"
+    with pytest.raises(ConfigError, match="a text is needed, not 0"):
+        load(tmp_path, "keep_processes = 0\n")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -20,6 +20,7 @@ ENUMS: dict[str, type[IntEnum]] = {
     "end_source": codes.End,
     "how": codes.How,
     "join_outcome": codes.Join,
+    "kind": codes.EventKind,
 }
 CASE = re.compile(r"case \w+\.(\w+)\n((?:\s+when \d+ then '\w+'\n)+)\s+end")
 WHEN = re.compile(r"when (\d+) then '(\w+)'")

@@ -1,4 +1,4 @@
-"""`elsa report processes` and `last`: single processes."""
+"""`elsa report processes` and `last`: single processes; `events`: what the kernel said of them."""
 
 from __future__ import annotations
 
@@ -65,3 +65,25 @@ def last(*, commands: tuple[str, ...], request: Request, everything: bool) -> No
       elsa report last --tty pts/3 --exit signal
     """
     _show(request.choosing(command=commands), "last", everything=everything)
+
+
+@report.command()
+@reports(*PROCESS_CHOICES)
+def events(*, request: Request) -> None:
+    """Forks, execs and exits as the kernel reported them, the newest last.
+
+    A thread has events of its own. The command and user are those at the end of the process. Here
+    --since and --until are about the time of the event.
+
+    \b
+    Examples:
+      elsa report events --limit 50
+      elsa report events --job build --columns at,event,pid,tid,ppid,command
+      elsa report events --since 03:10 --until 03:15 --user anna
+    """
+    from elsa.report import events as made
+
+    request.show(
+        lambda connection, selection: [made.query(connection, selection, request.output)[0]],
+        lambda connection, selection: made.events(connection, selection, request.output),
+    )

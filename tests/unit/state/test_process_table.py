@@ -71,6 +71,15 @@ def test_a_fork_starts_a_process_and_the_exit_of_its_only_thread_ends_it(
     )
 
 
+def test_without_events_the_process_is_the_same(processes: Processes) -> None:
+    processes.take_changes()
+    processes.keeps_events = False
+    processes.apply([fork(2 * SECOND, 100, 101), execed(3 * SECOND, 101), exited(4 * SECOND, 101)])
+    [child] = processes.changes.started
+    assert (child.parent_id, child.elapsed_ns) == (processes.living[100].id, 2 * SECOND)
+    assert processes.changes.events == []
+
+
 def test_a_child_has_the_parent_the_user_and_the_name_of_its_parent(processes: Processes) -> None:
     parent = processes.living[100]
     parent.uid, parent.comm = 1000, "sh"

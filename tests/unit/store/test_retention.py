@@ -233,6 +233,12 @@ def test_ages_are_read_as_people_write_them(age: str, hours: int | None) -> None
     )
 
 
+def test_only_events_may_be_kept_for_no_time() -> None:
+    assert retention.cutoff("0", 10**18, "--events", may_be_0=True) == 10**18
+    with pytest.raises(ConfigError, match="30 days"):
+        retention.cutoff("0", 10**18, "--processes")
+
+
 def test_an_age_beyond_all_time_is_as_far_back_as_a_column_goes() -> None:
     assert retention.cutoff("999999 years", 10**18, "--events") == -(2**63)
 
