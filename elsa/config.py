@@ -79,6 +79,8 @@ class Config:
     """Rules for automatic jobs, tables of the file alone; the first that matches decides."""
     define_s: int = 300
     """How many seconds it may take to find what a job after the fact is made of."""
+    interval_s: int = 60
+    """How often jobd reads what living processes have used, in seconds that divide an hour."""
     backlog_events: int = 250_000
     """How many events may wait in memory for a warehouse that cannot be written; what comes on top
     is dropped and becomes a gap.
@@ -112,7 +114,13 @@ def load(
     for name, value in (overrides or {}).items():
         if value is not None:
             values[name] = _convert(fields[name], value, f"--{name.replace('_', '-')}")
-    return Config(**values)
+    config = Config(**values)
+    if 3600 % config.interval_s:
+        raise ConfigError(
+            f"interval_s: {config.interval_s} seconds do not divide an hour; take for example 30,"
+            " 60 or 300"
+        )
+    return config
 
 
 def _from_file(named: str | None, fields: Mapping[str, dataclasses.Field[Any]]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 From here come the counter columns of the tables (elsa/store/schema.py), every sum
 (elsa/store/aggregates.py, and the views of sql/ through scripts/sql.py), what is read from
-taskstats (elsa/matching/usage_matcher.py, elsa/jobd/counter_snapshots.py), the columns of reports
+taskstats (elsa/matching/usage_matcher.py, elsa/jobd/counter_reader.py), the columns of reports
 (elsa/report/render/columns.py), and the tables of measures in docs/. docs/architecture.md shows how
 to add a measure.
 
@@ -53,9 +53,11 @@ class Measure(NamedTuple):
     field: str = ""
     """The field of the kernel's struct, as elsa/decode names it."""
     column: str = ""
-    """Its column in table usage; unless it is a peak, in table counter_snapshot too."""
+    """Its column in table usage; unless it is a peak, in table usage_so_far too."""
     delay: bool = False
     """It is counted only while kernel.task_delayacct is 1."""
+    in_intervals: bool = False
+    """What living processes use of it is stored by interval, in table usage_interval."""
     of_group: bool = False
     """taskstats says it of a whole process that still runs, not of each thread alone."""
     fold: Fold = "sum"
@@ -104,6 +106,10 @@ def _counter(name: str, unit: Unit, heading: str, doc: str, field: str = "") -> 
     return Measure(name, unit, heading, doc, "taskstats", field or name, name)
 
 
+def _io(name: str, heading: str, doc: str) -> Measure:
+    return _counter(name, "bytes", heading, doc)._replace(in_intervals=True)
+
+
 def _time(name: str, unit: Unit, heading: str, doc: str, field: str = "") -> Measure:
     return _counter(name, unit, heading, doc, field)._replace(of_group=True)
 
@@ -113,7 +119,7 @@ def _delay(name: str, heading: str, doc: str, field: str = "") -> Measure:
 
 
 def _faults(name: str, field: str, heading: str, doc: str) -> Measure:
-    return Measure(name, "", heading, doc, "both", field, column=field)
+    return Measure(name, "", heading, doc, "both", field, column=field, in_intervals=True)
 
 
 def _peak(name: str, heading: str, doc: str) -> Measure:
@@ -142,8 +148,8 @@ def _named(*measures: Measure) -> dict[str, Measure]:
 
 
 _OF_TASKSTATS_ALONE = _named(
-    _counter("read_chars", "bytes", "chars read", "bytes that reads returned, from anywhere"),
-    _counter("write_chars", "bytes", "chars written", "bytes given to writes"),
+    _io("read_chars", "chars read", "bytes that reads returned, from anywhere"),
+    _io("write_chars", "chars written", "bytes given to writes"),
     _counter(
         "read_syscalls",
         "",
@@ -152,8 +158,8 @@ _OF_TASKSTATS_ALONE = _named(
         " of 1024",
     ),
     _counter("write_syscalls", "", "writes", "write system calls, likewise"),
-    _counter("read_bytes", "bytes", "read", "bytes read from storage"),
-    _counter("write_bytes", "bytes", "written", "bytes to be written to storage"),
+    _io("read_bytes", "read", "bytes read from storage"),
+    _io("write_bytes", "written", "bytes to be written to storage"),
     _counter(
         "cancelled_write_bytes",
         "bytes",
@@ -362,7 +368,9 @@ OF_TASKSTATS_ALONE = tuple(_OF_TASKSTATS_ALONE)
 COUNTERS = tuple(
     measure for measure in MEASURES.values() if measure.column and measure.fold != "max"
 )
-"""What tables usage and counter_snapshot have a column of, in that order: delays come last."""
+"""What tables usage and usage_so_far have a column of, in that order: delays come last."""
+IN_INTERVALS = tuple(measure for measure in COUNTERS if measure.in_intervals)
+"""What table usage_interval has a column of, besides CPU time and resident memory."""
 PEAKS = tuple(measure for measure in MEASURES.values() if measure.column and measure.fold == "max")
 """What table usage has a column of besides."""
 DELAYS = tuple(measure.name for measure in MEASURES.values() if measure.delay)

@@ -81,11 +81,13 @@ def _counter(alias: str, key: str) -> str:
 
 
 def _charge(measure: Measure) -> str:
-    """What a process used while it was a member: from the counter snapshots `b` at its entries and
-    leaves, and its counters `u` at its end. Snapshots count system calls exactly; at the end 0 of
-    them is unknown.
+    """What a process used while it was a member: from its counters `b` at its entries and leaves,
+    and `u` at its end. Then 0 system calls are unknown.
     """
-    key, column = measure.rolled, f"b.{measure.column}"
+    return _charged(measure.rolled, f"b.{measure.column}")
+
+
+def _charged(key: str, column: str) -> str:
     charge = f"max(0, sum(b.sign * {column}) + iif(pj.at_end, u.{key}, 0))"
     if key.endswith("_syscalls"):
         charge = f"nullif(\n        {charge},\n        iif(pj.at_end, 0, null)\n    )"
@@ -106,7 +108,11 @@ LISTS: dict[str, Callable[[str], list[str]]] = {
         for text in (_counter("s", key),)
     ],
     "unknown": lambda words: [f"cast(null as integer) as {key}" for key in _of(words)],
-    "charges": lambda _: [_charge(measure) for measure in COUNTERS],
+    "so-far": lambda alias: [f"{alias}.{measure.column}" for measure in COUNTERS],
+    "charges": lambda _: [
+        *(_charged(key, f"b.{key}") for key in ("user_ns", "system_ns")),
+        *(_charge(measure) for measure in COUNTERS),
+    ],
     "charged": lambda words: [
         f"iif(m.in_part, json_extract(m.charge, '$.{key}'), m.{key})\n    as {key}"
         for key in _of(words)

@@ -32,6 +32,10 @@ class Stat(NamedTuple):
     """Field 14: user CPU time of all its threads, in clock ticks."""
     stime_ticks: int
     """Field 15."""
+    forked_only: bool
+    """It has not called exec since its fork (PF_FORKNOEXEC in field 9)."""
+    rss_pages: int
+    """Field 24: resident memory in pages."""
     exit_code: int | None
     """Field 52, in wait status encoding: 0 while it runs, and 0 as well to whom may not trace the
     process. None on old kernels.
@@ -41,6 +45,9 @@ class Stat(NamedTuple):
 # What SQLite holds, and how many clock ticks it holds as nanoseconds.
 _MOST = (1 << 63) - 1
 _MOST_TICKS = 1 << 39
+_MOST_PAGES = 1 << 52
+# include/linux/sched.h
+_FORKNOEXEC = 0x40
 
 
 def _number(digits: bytes, base: int = 10, most: int = _MOST) -> int:
@@ -71,6 +78,8 @@ def parse_stat(data: bytes) -> Stat:
             majflt=_number(fields[9]),
             utime_ticks=_number(fields[11], most=_MOST_TICKS),
             stime_ticks=_number(fields[12], most=_MOST_TICKS),
+            forked_only=bool(_number(fields[6]) & _FORKNOEXEC),
+            rss_pages=_number(fields[21], most=_MOST_PAGES),
             exit_code=_number(fields[49]) if len(fields) > 49 else None,
         )
     except (ValueError, IndexError) as error:
@@ -116,6 +125,11 @@ def parse_memory(status: bytes) -> tuple[int, int] | None:
 def parse_real_uid(status: bytes) -> int:
     """The real uid in a /proc/PID/status. Raises DataError."""
     return _status_field(status, b"Uid:", base=10)
+
+
+def parse_real_gid(status: bytes) -> int:
+    """The real gid in a /proc/PID/status. Raises DataError."""
+    return _status_field(status, b"Gid:", base=10)
 
 
 def parse_effective_capabilities(status: bytes) -> int:

@@ -226,6 +226,13 @@ def decode(datagram: bytes) -> list[Message]:
     return [_message(attributes) for attributes in _messages(datagram)]
 
 
+def fingerprint(datagram: bytes) -> bytes:
+    """Of an answer about a group: the part that changes whenever one of its threads runs, which are
+    how often and how long they were on a CPU. It is there in every version of the struct.
+    """
+    return datagram[_STATS_AT + 16 : _STATS_AT + 128]
+
+
 def _named(fields: tuple[Any, ...]) -> Taskstats:
     comm = escape_comm(fields[_COMM])
     return Taskstats._make((*fields[:_COMM], comm, *fields[_COMM + 1 :], *_LACKING[len(fields)]))

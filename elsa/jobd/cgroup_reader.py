@@ -15,7 +15,6 @@ from elsa.decode import cgroups as decoding
 from elsa.decode.cgroup_events import Decoder, Lost, Record
 from elsa.errors import DataError, ElsaError
 from elsa.host import proc_scan
-from elsa.jobd.counter_snapshots import NO_USAGE, CounterRow
 from elsa.jobd.group_counters import GroupCounterReader
 from elsa.jobd.taskstats_reader import Recorder
 from elsa.kernel import accounts, cgroups, clocks
@@ -77,10 +76,10 @@ class CgroupReader:
         recorder: Recorder,
         store: Callable[[Job], None],
         store_group_counters: Callable[[GroupCounterRow], None],
-        read_counters: Callable[[Incarnation], CounterRow | None],
+        read_at_edge: Callable[[Incarnation, int], None],
     ) -> None:
-        """`store` and `store_group_counters` take what is to be stored; `read_counters` reads the
-        counters of a living process.
+        """`store` and `store_group_counters` take what is to be stored; `read_at_edge` reads the
+        counters of a process that enters or leaves a job at a monotonic time.
         """
         self._hierarchy, self._events = source.hierarchy, source.events
         if source.refusal is not None:
@@ -94,7 +93,7 @@ class CgroupReader:
         self._rules = rules
         self._recorder = recorder
         self.store = store
-        self._read_counters = read_counters
+        self._read_at_edge = read_at_edge
         self._decoder = (
             Decoder(self._events.opened, self._events.names) if self._events is not None else None
         )
@@ -218,17 +217,10 @@ class CgroupReader:
         self._group_counters.tick(now_ns)
 
     def _note_counters(self) -> None:
-        """Store the counters of processes that changed their job. If a process ended before its
-        counters were read, only the later job is charged.
-        """
+        """Store the counters of processes that changed their job."""
         moves, self._automatic.moves = self._automatic.moves, []
-        rows = self._processes.changes.counter_snapshots
-        for life, time_ns, left, left_since_ns, entered in moves:
-            counters = self._read_counters(life)
-            if left is not None:
-                rows.append((left, life.id, left_since_ns, 1, *(counters or NO_USAGE)))
-            if entered is not None and counters is not None:
-                rows.append((entered, life.id, time_ns, 0, *counters))
+        for life, time_ns, *_ in moves:
+            self._read_at_edge(life, time_ns)
 
     def _repair(self, now_ns: int, lost: int) -> None:
         self._incomplete = False

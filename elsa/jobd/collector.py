@@ -29,9 +29,10 @@ from elsa.jobd import define_job, redaction, sd_notify
 from elsa.jobd.batcher import Batcher
 from elsa.jobd.cgroup_reader import CgroupReader, CgroupSource
 from elsa.jobd.command_lines import CommandLines
-from elsa.jobd.counter_snapshots import CounterReader, CounterRow
+from elsa.jobd.counter_reader import CounterReader
 from elsa.jobd.event_reader import EventReader
 from elsa.jobd.helper_programs import HelperPrograms
+from elsa.jobd.interval_reader import IntervalReader
 from elsa.jobd.requests import RequestHandler
 from elsa.jobd.spawner import Spawner
 from elsa.kernel import accounts, clocks, privileges
@@ -40,6 +41,7 @@ from elsa.kernel.procfs import Procfs
 from elsa.kernel.taskstats import TaskstatsSocket
 from elsa.state.default_job_rules import rules
 from elsa.state.incarnation import Incarnation
+from elsa.state.intervals import Shown
 from elsa.state.process_table import Processes
 from elsa.state.warehouse_switch import carry_over
 from elsa.store import boots, collector_runs, database, locks
@@ -137,7 +139,7 @@ class Collector:
                 self.batcher,
                 self.batcher.job,
                 self.batcher.group_counters,
-                self._read_counters,
+                self._read_at_edge,
             )
             if cgroups is not None
             else None
@@ -156,6 +158,13 @@ class Collector:
             procfs,
             self._reader.ended_threads,
             delays=procfs.sysctl("kernel.task_delayacct") == "1",
+        )
+        self.intervals = IntervalReader(
+            self.processes,
+            self._read_counters,
+            config.interval_s,
+            self._since_ns,
+            beginning.heard_ns or None,
         )
         self.helpers = HelperPrograms(self._selector, self._spawner)
         self._requests = RequestHandler(self, config)
@@ -233,8 +242,11 @@ class Collector:
         )
         return ("replaced", from_ns, note), next_clock_id + 2 * len(moved.clocks)
 
-    def _read_counters(self, life: Incarnation) -> CounterRow | None:
-        return self.counter_reader.read(life, self.processes.clocks.from_boottime_ns)
+    def _read_at_edge(self, life: Incarnation, edge_ns: int) -> None:
+        self.intervals.edge(life, edge_ns)
+
+    def _read_counters(self, life: Incarnation, fingerprint: bytes) -> Shown | None:
+        return self.counter_reader.read(life, self.processes.clocks.from_boottime_ns, fingerprint)
 
     # --- the loop
 
@@ -331,6 +343,7 @@ class Collector:
             self._drain_at_ns,
             self._reader.due_ns(),
             self.batcher.due_ns(),
+            self.intervals.due_ns(now_ns),
         )
         return max(min(at_ns for at_ns in due if at_ns is not None) - now_ns, 0) / SECOND_NS
 
@@ -348,6 +361,7 @@ class Collector:
                 # that are not stored started after the change.
                 self.drain()
             self._answer_syncs()
+        self._tick_intervals(now_ns)
         self.helpers.tick(now_ns)
         self.batcher.tick(now_ns)
         if now_ns - self._housekeeping_ns >= HOUSEKEEPING_NS:
@@ -355,6 +369,16 @@ class Collector:
             self._reader.drop_overdue(now_ns)
             self._keep_socket()
         self._server.expire(now_ns / SECOND_NS)
+
+    def _tick_intervals(self, now_ns: int) -> None:
+        """Read the counters of some living processes, if it is time."""
+        if self.intervals.is_due(now_ns):
+            self.drain(patient=True)
+        self.intervals.tick(
+            clocks.monotonic_ns(),
+            self.batcher.heard_ns,
+            wait=self.batcher.writer.trouble is not None,
+        )
 
     def _keep_socket(self) -> None:
         try:
@@ -481,6 +505,7 @@ class Collector:
             "backlog": self.batcher.backlog,
             "processes": len(self.processes.living),
             "jobs": len(self.processes.jobs.open),
+            "interval_s": self.intervals.period_ns // SECOND_NS,
             "db": str(self._config.db),
             "withheld": self._cmdlines.withheld if self._cmdlines is not None else 0,
             "writer": self.batcher.writer.trouble or "ok",

@@ -20,8 +20,9 @@ from elsa.host import proc_scan
 from elsa.jobd import define_job
 from elsa.jobd.batcher import Batcher
 from elsa.jobd.cgroup_reader import CgroupReader
-from elsa.jobd.counter_snapshots import CounterReader
+from elsa.jobd.counter_reader import CounterReader
 from elsa.jobd.helper_programs import HelperPrograms
+from elsa.jobd.interval_reader import IntervalReader
 from elsa.kernel import clocks
 from elsa.kernel.pid_namespace import ForeignPids
 from elsa.kernel.procfs import Procfs
@@ -47,6 +48,7 @@ class Daemon(Protocol):
     processes: Processes
     batcher: Batcher
     counter_reader: CounterReader
+    intervals: IntervalReader
     helpers: HelperPrograms
     groups: CgroupReader | None
 
@@ -289,27 +291,18 @@ class RequestHandler:
         self._collector.batcher.commit(reply, {"job": describe(job)})
 
     def _enter(self, life: Incarnation, job: Job) -> bool:
-        """Add a process to a job now, with a counter snapshot; False if it is a member already."""
+        """Add a process to a job now, and read its counters; False if it is a member already."""
         now_ns = clocks.monotonic_ns()
         if not self._processes.add(life, job, now_ns):
             return False
-        self._note_counters(life, job, now_ns, edge=0)
+        self._collector.intervals.edge(life, now_ns)
         return True
 
     def _leave(self, life: Incarnation, job: Job) -> None:
-        """Remove a process from a job now, with a counter snapshot."""
-        since_ns = life.member_since(job.id)
-        self._processes.remove(life, job, clocks.monotonic_ns())
-        self._note_counters(life, job, since_ns, edge=1)
-
-    def _note_counters(self, life: Incarnation, job: Job, since_ns: int, edge: int) -> None:
-        counters = self._collector.counter_reader.read(
-            life, self._processes.clocks.from_boottime_ns
-        )
-        if counters is not None:
-            self._processes.changes.counter_snapshots.append(
-                (job.id, life.id, since_ns, edge, *counters)
-            )
+        """Remove a process from a job now, and read its counters."""
+        now_ns = clocks.monotonic_ns()
+        self._processes.remove(life, job, now_ns)
+        self._collector.intervals.edge(life, now_ns)
 
     def _list(self, request: protocol.List, peer: Peer, reply: Reply) -> None:
         kinds = request.chosen_kinds

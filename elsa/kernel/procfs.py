@@ -75,9 +75,14 @@ class Procfs:
         """
         return _read(f"{self._root}{pid}/schedstat")
 
-    def read_threads_io(self, pid: int) -> list[bytes]:
-        """The `io` of each living thread, except threads that have ended or may not be read."""
+    def read_threads_io(self, pid: int, *, only_leader: bool = False) -> list[bytes]:
+        """The `io` of each living thread, or of the leader, except threads that have ended or may
+        not be read.
+        """
         folder = f"{self._root}{pid}/task"
+        if only_leader:
+            data = _read(f"{folder}/{pid}/io")
+            return [] if data is None else [data]
         try:
             names = os.listdir(folder)  # noqa: PTH208 - as in pids()
         except OSError:

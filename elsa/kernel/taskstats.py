@@ -190,6 +190,16 @@ class TaskstatsQuery(_Endpoint):
     def __init__(self) -> None:
         super().__init__(1 << 20)
 
+    def get_group(self, tgid: int) -> bytes | None:
+        """The message about a process alone, as `get` gives it."""
+        try:
+            self._send(_ATTR_TGID, struct.pack("=I", tgid))
+            return self._answer([])
+        except OSError as error:
+            if error.errno == errno.ESRCH:
+                return None
+            raise _explain(error) from None
+
     def get(self, tgid: int) -> tuple[bytes, bytes] | None:
         """The messages about a process's leader and about the process; None if there is no such
         process. About 10 us.

@@ -88,9 +88,9 @@ _ENDED_PART = f"""
     and (u.state = 'ended' or u.until_ns is not null)
 """
 # What members had used when they joined, less what they used in earlier memberships: to be
-# subtracted from what they have used by now. Unknown where a counter snapshot lacks the counter.
+# subtracted from what they have used by now. Unknown where the counters lacked it.
 _BEFORE_COLUMNS = ", ".join(
-    f"case when count({counter}) = count(*) then sum((1 - 2 * b.edge) * {counter}) end"
+    f"case when count({counter}) = count(*) then -sum(b.sign * {counter}) end"
     for counter in (
         "coalesce(b.run_ns, (b.utime_us + b.stime_us) * 1000)",
         *(f"b.{name}" for name in _IO),
@@ -98,7 +98,7 @@ _BEFORE_COLUMNS = ", ".join(
 )
 _BEFORE = f"""
     select b.process_id, {_BEFORE_COLUMNS}
-    from counter_snapshot b
+    from job_edge b
     where b.job_id = :job
     group by b.process_id
     having count(*) = (

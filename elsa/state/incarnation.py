@@ -10,6 +10,7 @@ from typing import NamedTuple
 from elsa.state.clock import Clock
 from elsa.state.codes import End, Origin
 from elsa.state.ending import ThreadEnds, ThreadExits
+from elsa.state.intervals import Reading, Used
 
 # A start time from /proc is cut to a clock tick of 1/100 s, and its conversion may be one tick too
 # low.
@@ -82,6 +83,7 @@ class Incarnation:
         "stored",
         "threads",
         "uid",
+        "used",
     )
 
     def __init__(self, id_: int, pid: int, start_ns: int, clock_id: int, origin: Origin) -> None:
@@ -143,6 +145,8 @@ class Incarnation:
         """
         self.leader_status: int | None = None
         self.stored = False
+        self.used: Used | None = None
+        """What it had used when its counters were last read; None: they were not."""
 
     @property
     def thread_count_uncertain(self) -> bool:
@@ -181,8 +185,8 @@ class Changes:
     """In the order of the columns of table usage."""
     programs: dict[int, ProgramRow] = field(default_factory=dict)
     """By process_id; only the newest program."""
-    counter_snapshots: list[tuple[int | None, ...]] = field(default_factory=list)
-    """In the order of the columns of table counter_snapshot."""
+    readings: list[Reading] = field(default_factory=list)
+    """What living processes used, by interval."""
 
     def __len__(self) -> int:
         return sum(len(rows) for rows in vars(self).values())

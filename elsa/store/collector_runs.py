@@ -19,7 +19,7 @@ from elsa.state.incarnation import Incarnation
 from elsa.state.job_kinds import KINDS
 from elsa.state.jobs import Job, Jobs
 from elsa.state.process_table import Processes
-from elsa.store import boot_ends, boots
+from elsa.store import boot_ends, boots, intervals
 from elsa.store.boots import Machine
 from elsa.store.database import transaction
 
@@ -145,6 +145,7 @@ def restore(connection: sqlite3.Connection, boot_id: int, next_job_id: int) -> P
         life.parent_id, life.parent_inferred, life.uid, life.comm = rest
         _restore_memberships(connection, life, processes)
         processes.restore(life)
+    intervals.restore(connection, processes.living.values())
     processes.link_ancestors()
     jobs.emptied.update({job.id: 0 for job in jobs.open.values() if not job.living})
     return processes

@@ -33,7 +33,7 @@ PAGES = 2000
 # Data about what has just ended may still arrive.
 SHORTEST_NS = 24 * HOUR_NS
 
-OF_PROCESS = ("membership", "counter_snapshot", "usage", "program", "acct")
+OF_PROCESS = ("membership", "usage_so_far", "usage", "program", "acct")
 """Tables whose rows are deleted with their process. Its events are as old and were pruned before.
 """
 
@@ -59,6 +59,16 @@ _OLD_EVENT = f"""from event as e
         and e.time_ns
             + (select max(c.offset_ns) from clock as c where c.boot_id = e.boot_id) < ?
         and not {_IN_OPEN_JOB.format("e.process_id")}"""
+
+# Through the readings of the lifetime; what was used before jobd first ran counts at the boot.
+_DELETE_INTERVALS = f"""delete from usage_interval where (reading_id, process_id) in (
+        select r.id, p.id
+        from doomed as d
+        join usage_so_far as f on f.process_id = d.id and f.edge_ns = 0
+        join process as p on p.id = d.id
+        join clock as c on c.id = p.clock_id
+        join usage_reading as r on r.hour between c.offset_ns / {HOUR_NS} and p.ended_hour
+    )"""
 
 
 class Cutoffs(NamedTuple):
@@ -236,6 +246,7 @@ def _prune_chunk(connection: sqlite3.Connection, db: Path, hour: int) -> int:
             _keep_sums(
                 connection, table, "incarnation_usage", "u.process_id in (select id from doomed)"
             )
+        connection.execute(_DELETE_INTERVALS)
         for table in OF_PROCESS:
             connection.execute(f"delete from {table} where process_id in (select id from doomed)")
         return connection.execute(

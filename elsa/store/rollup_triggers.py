@@ -164,15 +164,15 @@ _TRIGGERS = {
     ),
     "usage_updated": f"after update on usage begin {_make_stale('new.process_id')} end",
     "usage_deleted": f"after delete on usage begin {_make_stale('old.process_id')} end",
-    "snapshot_inserted": (
-        f"after insert on counter_snapshot begin {_make_stale('new.process_id')} end"
+    "so_far_inserted": (
+        f"after insert on usage_so_far when {_may_be_rolled_up('new.process_id')} begin"
+        f" {_make_stale('new.process_id')} end"
     ),
-    "snapshot_updated": (
-        f"after update on counter_snapshot begin {_make_stale('new.process_id')} end"
+    "so_far_updated": (
+        f"after update on usage_so_far when {_may_be_rolled_up('new.process_id')} begin"
+        f" {_make_stale('new.process_id')} end"
     ),
-    "snapshot_deleted": (
-        f"after delete on counter_snapshot begin {_make_stale('old.process_id')} end"
-    ),
+    "so_far_deleted": f"after delete on usage_so_far begin {_make_stale('old.process_id')} end",
     # A day, and the sums of an hour that only exist while it is rolled up, become stale with it.
     "hour_stale": (
         """after delete on rollup_hour

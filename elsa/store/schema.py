@@ -31,7 +31,7 @@ from sqlalchemy.schema import SchemaItem
 from sqlalchemy.types import REAL, TypeEngine
 
 from elsa.decode.acct import WRAP, YEAR_2106
-from elsa.measures import COUNTERS, OF_AUDIT, PEAKS, ROLLED, ROLLED_OF_JOB, Measure
+from elsa.measures import COUNTERS, IN_INTERVALS, OF_AUDIT, PEAKS, ROLLED, ROLLED_OF_JOB, Measure
 from elsa.store import aggregates
 
 metadata = MetaData()
@@ -210,14 +210,44 @@ usage = _table(
     Column("exe_inode", Big),
 )
 
-counter_snapshot = _table(
-    # the counters of a living process when it entered a job (edge 0) or left it (edge 1)
-    "counter_snapshot",
-    Column("job_id", Big, ForeignKey("job.id"), primary_key=True, autoincrement=False),
+usage_reading = _table(
+    # when the counters of living processes were read; each reading ends an interval
+    "usage_reading",
+    _id(),
+    Column("clock_id", Big, ForeignKey("clock.id"), nullable=False),
+    Column("since_ns", Big, nullable=False),  # monotonic: the reading of all processes before
+    Column("until_ns", Big, nullable=False),  # monotonic: the end of the interval, included
+    # hours since 1970 (real time) of the interval's last nanosecond: the usage counts there
+    Column("hour", Integer, nullable=False),
+    # 1: all processes were read; 0: some that entered or left a job then
+    Column("of_all", Integer, nullable=False),
+    Index("usage_reading_hour", "hour"),
+)
+
+usage_interval = _table(
+    # what a living process used in the interval before a reading; no row: nothing
+    "usage_interval",
+    Column("reading_id", Big, primary_key=True, autoincrement=False),
     Column("process_id", Big, primary_key=True, autoincrement=False),
-    # membership.since_ns
-    Column("since_ns", Big, primary_key=True, autoincrement=False),
-    Column("edge", Integer, primary_key=True, autoincrement=False),
+    Column("user_us", Big),  # time on a CPU, divided as utime and stime are
+    Column("system_us", Big),
+    *(Column(measure.column, Big) for measure in IN_INTERVALS),
+    Column("rss_kib", Big),  # resident at the reading
+    rowid=False,
+)
+
+usage_so_far = _table(
+    # what a process had used at a reading: the sums of its rows in usage_interval up to then, and
+    # the counters that these do not have
+    "usage_so_far",
+    Column("process_id", Big, primary_key=True, autoincrement=False),
+    # monotonic: when it entered or left a job; 0: at the newest reading
+    Column("edge_ns", Big, primary_key=True, autoincrement=False),
+    Column("gid", Big),  # real gid
+    Column("forked_only", Integer),  # 1: it had not called exec since its fork
+    Column("rss_kib", Big),  # the most that a reading showed
+    Column("user_us", Big),
+    Column("system_us", Big),
     *_counters(),
     rowid=False,
 )

@@ -23,11 +23,11 @@ from typing import Any, NamedTuple
 from elsa.decode.cgroups import GroupCounters
 from elsa.decode.comm import escape_path
 from elsa.errors import ConfigError
-from elsa.measures import COUNTERS
 from elsa.state.clock import Clock
 from elsa.state.incarnation import Changes, EventRow, Incarnation, ProgramRow
+from elsa.state.intervals import Reading
 from elsa.state.jobs import Job
-from elsa.store import boots, database, string_ids
+from elsa.store import boots, database, intervals, string_ids
 from elsa.store.string_ids import StringIds
 
 log = logging.getLogger(__name__)
@@ -89,9 +89,6 @@ _INSERT_PROGRAM = """
         cgroup_id = coalesce(excluded.cgroup_id, cgroup_id),
         loginuid = coalesce(excluded.loginuid, loginuid),
         session = coalesce(excluded.session, session)"""
-_INSERT_SNAPSHOT = (
-    f"insert or replace into counter_snapshot values ({', '.join('?' * (4 + len(COUNTERS)))})"
-)
 _INSERT_GROUP_COUNTERS = (
     "insert or replace into job_cgroup (job_id, read_ns, final,"
     f" {', '.join(GroupCounters._fields)},"
@@ -166,7 +163,7 @@ class Batch:
     left: list[tuple[int, int, int]] = field(default_factory=list)
     usage: list[tuple[int | None, ...]] = field(default_factory=list)
     programs: list[ProgramRow] = field(default_factory=list)
-    counter_snapshots: list[tuple[int | None, ...]] = field(default_factory=list)
+    readings: list[Reading] = field(default_factory=list)
     jobs: list[Job] = field(default_factory=list)
     closed: list[tuple[int | None, str | None, int]] = field(default_factory=list)
     """closed_at_ns, close_reason, job id"""
@@ -198,7 +195,7 @@ class Batch:
         self.left.extend(changes.left)
         self.usage.extend(changes.usage)
         self.programs.extend(changes.programs.values())
-        self.counter_snapshots.extend(changes.counter_snapshots)
+        self.readings.extend(changes.readings)
 
     def as_gap(self, since_ns: int) -> Batch:
         """What to store instead of a batch that cannot be stored: a gap. Its callbacks are dropped,
@@ -233,6 +230,7 @@ class Batch:
         return bool(
             len(self)
             or self.programs
+            or self.readings
             or self.jobs
             or self.closed
             or self.group_counters
@@ -278,7 +276,7 @@ def write(
             ],
         )
         database.insert_rows(connection, _INSERT_USAGE, batch.usage)
-        connection.executemany(_INSERT_SNAPSHOT, batch.counter_snapshots)
+        intervals.write(connection, batch.readings)
         _write_programs(connection, batch.programs, texts)
         connection.executemany(
             _INSERT_GROUP_COUNTERS,

@@ -162,11 +162,43 @@ create table usage (
     primary key (process_id)
 ) strict;
 
-create table counter_snapshot (
-    job_id integer not null,
-    process_id integer not null,
+create table usage_reading (
+    id integer not null,
+    clock_id integer not null,
     since_ns integer not null,
-    edge integer not null,
+    until_ns integer not null,
+    hour integer not null,
+    of_all integer not null,
+    primary key (id),
+    foreign key(clock_id) references clock (id)
+) strict;
+
+create index usage_reading_hour on usage_reading (hour);
+
+create table usage_interval (
+    reading_id integer not null,
+    process_id integer not null,
+    user_us integer,
+    system_us integer,
+    minflt integer,
+    majflt integer,
+    read_chars integer,
+    write_chars integer,
+    read_bytes integer,
+    write_bytes integer,
+    rss_kib integer,
+    primary key (reading_id, process_id)
+) without rowid,
+ strict;
+
+create table usage_so_far (
+    process_id integer not null,
+    edge_ns integer not null,
+    gid integer,
+    forked_only integer,
+    rss_kib integer,
+    user_us integer,
+    system_us integer,
     minflt integer,
     majflt integer,
     run_ns integer,
@@ -190,8 +222,7 @@ create table counter_snapshot (
     thrashing_delay_ns integer,
     compact_delay_ns integer,
     irq_delay_ns integer,
-    primary key (job_id, process_id, since_ns, edge),
-    foreign key(job_id) references job (id)
+    primary key (process_id, edge_ns)
 ) without rowid,
  strict;
 

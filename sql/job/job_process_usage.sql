@@ -7,8 +7,8 @@
 -- over jobs: see reconciliation.
 with member as (
     -- charge is a JSON object of what the process used while it was a member, in which null is
-    -- unknown; it is NULL where not every entry and leave has its snapshot. json_each replaces the
-    -- lateral join that SQLite does not have, so that the snapshots of a member are read once.
+    -- unknown; it is NULL where counters were not read at every entry and leave. json_each replaces
+    -- the lateral join that SQLite does not have, so that they are looked up once.
     select
         pj.job_id,
         pj.how,
@@ -24,16 +24,11 @@ with member as (
         on u.process_id = pj.process_id
     left join json_each((
         select json_array(json_object(
-            -- up to each leave
-            'user_us', sum(b.edge * b.utime_us),
-            'user_and_system_us', sum(b.edge * (b.utime_us + b.stime_us)),
-            'cpu_ns', case when count(coalesce(b.run_ns, b.utime_us + b.stime_us)) = count(*)
-                then max(
-                    0,
-                    sum(b.sign * coalesce(b.run_ns, (b.utime_us + b.stime_us) * 1000))
-                    + iif(pj.at_end, u.user_ns + u.system_ns, 0)
-                ) end,
             -- made by scripts/sql.py: charges
+            'user_ns', case when count(b.user_ns) = count(*)
+                then max(0, sum(b.sign * b.user_ns) + iif(pj.at_end, u.user_ns, 0)) end,
+            'system_ns', case when count(b.system_ns) = count(*)
+                then max(0, sum(b.sign * b.system_ns) + iif(pj.at_end, u.system_ns, 0)) end,
             'minor_faults', case when count(b.minflt) = count(*)
                 then max(0, sum(b.sign * b.minflt) + iif(pj.at_end, u.minor_faults, 0)) end,
             'major_faults', case when count(b.majflt) = count(*)
@@ -94,7 +89,7 @@ with member as (
                 then max(0, sum(b.sign * b.irq_delay_ns) + iif(pj.at_end, u.irq_delay_ns, 0)) end
             -- to here
         ))
-        from (select s.*, 2 * s.edge - 1 as sign from counter_snapshot as s) as b
+        from job_edge as b
         where
             b.job_id = pj.job_id
             and b.process_id = pj.process_id
@@ -130,33 +125,8 @@ measured as (
                     s.job_id = m.job_id
                     and s.process_id = m.process_id
             )
-        end as member_elapsed_ns,
-        case
-            when m.in_part = 0 then m.user_ns + m.system_ns
-            else json_extract(m.charge, '$.cpu_ns')
-        end as cpu_ns,
-        -- as of the whole process; while that runs, as of its memberships that ended
-        coalesce(
-            m.user_ns * 1.0 / nullif(m.user_ns + m.system_ns, 0),
-            json_extract(m.charge, '$.user_us') * 1.0
-            / nullif(json_extract(m.charge, '$.user_and_system_us'), 0),
-            1.0
-        ) as user_share
+        end as member_elapsed_ns
     from member as m
-),
-
-charged as (
-    select
-        m.*,
-        case
-            when m.in_part = 0 then m.user_ns
-            else min(m.cpu_ns, cast(m.cpu_ns * m.user_share as integer))
-        end as member_user_ns,
-        case
-            when m.in_part = 0 then m.system_ns
-            else m.cpu_ns - min(m.cpu_ns, cast(m.cpu_ns * m.user_share as integer))
-        end as member_system_ns
-    from measured as m
 )
 
 select
@@ -199,11 +169,15 @@ select
     m.etime_ticks,
     m.utime_ticks,
     m.stime_ticks,
-    m.member_user_ns as user_ns,
-    m.member_system_ns as system_ns,
-    m.member_user_ns / 1e9 as user_s,
-    m.member_system_ns / 1e9 as system_s,
-    (m.member_user_ns + m.member_system_ns) / 1e9 as cpu_s,
+    iif(m.in_part, json_extract(m.charge, '$.user_ns'), m.user_ns) as user_ns,
+    iif(m.in_part, json_extract(m.charge, '$.system_ns'), m.system_ns) as system_ns,
+    iif(m.in_part, json_extract(m.charge, '$.user_ns'), m.user_ns) / 1e9 as user_s,
+    iif(m.in_part, json_extract(m.charge, '$.system_ns'), m.system_ns) / 1e9 as system_s,
+    iif(
+        m.in_part,
+        json_extract(m.charge, '$.user_ns') + json_extract(m.charge, '$.system_ns'),
+        m.user_ns + m.system_ns
+    ) / 1e9 as cpu_s,
     case
         when m.in_part = 1 and m.until_ns is not null then 'taskstats'
         else m.provenance
@@ -275,4 +249,4 @@ select
     m.record,
     m.class,
     m.before_first_start
-from charged as m
+from measured as m

@@ -63,8 +63,8 @@ RECORD = f"""insert or ignore into acct
     values (?, 1, ?, ?, ?, ?, 3, 0, 0, 5, ?, 7, 1, {REAL // 10**9} + ? * 60, ?, 3, 4, 5, 0, 0,
             6, 7, 0, 2, null)"""
 MARGINS = (
-    "insert or replace into counter_snapshot (job_id, process_id, since_ns, edge, run_ns, utime_us,"
-    " stime_us) values (?, ?, ?, ?, 1, 2, 3)"
+    "insert or replace into usage_so_far (process_id, edge_ns, run_ns, user_us, system_us)"
+    f" values (?, ? * {MINUTE}, 1, 2, 3)"
 )
 ACTS = st.one_of(
     st.just(refresh),
@@ -141,10 +141,8 @@ ACTS = st.one_of(
     ),
     st.builds(
         sql(MARGINS),
-        st.integers(1, 3),
         small,
-        st.sampled_from((0, 5 * MINUTE)),
-        st.sampled_from((0, 1)),
+        st.sampled_from((5, 50)),
     ),
 )
 
@@ -190,7 +188,7 @@ def emptied(template: Path) -> Iterator[sqlite3.Connection]:
             "acct",
             "usage",
             "membership",
-            "counter_snapshot",
+            "usage_so_far",
             "rollup_hour",
             *rollups.ROLLUPS,
         ):

@@ -114,10 +114,9 @@ def stored(template: Path, found: list[Candidate]) -> sqlite3.Connection:
             made.usage(number, stime_us=0, **counters(life.used))
         stay = {"job_id": 1, "process_id": number, "since_ns": life.since or 0}
         made.insert("membership", **stay, until_ns=life.until, how=1)
-        if life.since is not None:
-            made.insert("counter_snapshot", **stay, edge=0, stime_us=0, **counters(life.at_in()))
-        if life.until is not None:
-            made.insert("counter_snapshot", **stay, edge=1, stime_us=0, **counters(life.at_out()))
+        for edge_ns, used in ((life.since, life.at_in()), (life.until, life.at_out())):
+            if edge_ns is not None:
+                made.read(number, at_ns=edge_ns, stime_us=0, **counters(used))
     return connection
 
 

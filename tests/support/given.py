@@ -7,6 +7,11 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
+from elsa.measures import COUNTERS
+from elsa.state.clock import Clock
+from elsa.state.intervals import Shown, Used, reading
+from elsa.store import intervals
+
 SECOND = 1_000_000_000
 # Real time at monotonic 0 of the boot that every warehouse of the tests starts with:
 # 2026-01-02T03:04:05Z.
@@ -21,6 +26,7 @@ class Warehouse:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
+        self._used: dict[int, Used] = {}
         self.insert("host", id=1, machine_id="m1", name="here")
         self.insert("boot", id=1, host_id=1, uuid="b1", started_at_ns=REAL, tick_ns=4_000_000)
         self.insert("clock", id=1, boot_id=1, since_ns=0, offset_ns=REAL, boottime_offset_ns=0)
@@ -157,18 +163,33 @@ class Warehouse:
             how=how,
         )
 
-    def counter_snapshot(
-        self, job_id: int, process_id: int, *, since: float = 0, edge: int = 0, **counters: int
+    def read(
+        self, process_id: int, *, at: float = 0, at_ns: int | None = None, **counters: int
     ) -> None:
-        """The counters of a process when a stay in a job began (edge 0) or ended (edge 1)."""
-        self.insert(
-            "counter_snapshot",
-            job_id=job_id,
-            process_id=process_id,
-            since_ns=int(since * SECOND),
-            edge=edge,
-            **counters,
-        )
+        """The counters of a living process when it entered or left a job; counters that are not
+        named are unknown.
+        """
+        self._read(process_id, int(at * SECOND) if at_ns is None else at_ns, counters, of_all=False)
+
+    def interval(self, process_id: int, *, until: float, **counters: int) -> None:
+        """The same at the end of an interval."""
+        self._read(process_id, int(until * SECOND), counters, of_all=True)
+
+    def _read(
+        self, process_id: int, until_ns: int, counters: dict[str, int], *, of_all: bool
+    ) -> None:
+        shown = tuple(counters.get(measure.column) for measure in COUNTERS)
+        used = self._used.setdefault(process_id, Used())
+        more = used.advance(Shown(shown, None, None, None, b""))
+        keys = (counters.get(name) for name in ("gid", "forked_only", "rss_kib"))
+        (clock,) = self.connection.execute(
+            "select c.id, c.since_ns, c.offset_ns, 0 from process as p join clock as c on c.id ="
+            " p.clock_id where p.id = ?",
+            (process_id,),
+        ).fetchall()
+        row = (process_id, *keys, *more)
+        made = reading(Clock._make(clock), 0, until_ns, [row], of_all=of_all)
+        intervals.write(self.connection, [made])
 
     def rows(self, sql: str, *parameters: object) -> list[dict[str, Any]]:
         """Every row of a query, by column names."""

@@ -22,7 +22,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from elsa.measures import COUNTERS, IN_INTERVALS
 from elsa.state.codes import End, EventKind, How, Join, Origin
+from elsa.state.intervals import Shown, Used
 from elsa.store import schema
 
 SECOND = 1_000_000_000
@@ -53,7 +55,7 @@ FORK, EXEC, GONE = (int(kind) for kind in EventKind)
 Row = tuple[Any, ...]
 Rows = dict[str, list[Row]]
 
-_COUNTERS = tuple(column.name for column in schema.counter_snapshot.columns)[4:]
+_COUNTERS = tuple(measure.column for measure in COUNTERS)
 COLUMNS: dict[str, tuple[str, ...]] = {
     table: tuple(
         column.name for column in schema.metadata.tables[table].columns if column.computed is None
@@ -67,7 +69,9 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "comm",
         "process",
         "usage",
-        "counter_snapshot",
+        "usage_reading",
+        "usage_interval",
+        "usage_so_far",
         "job",
         "job_tag",
         "acct_file",
@@ -146,7 +150,7 @@ class Profile(NamedTuple):
     ticks: Row
     """etime to swaps of acct."""
     counters: Row
-    """As in counter_snapshot."""
+    """In the order of COUNTERS."""
     tail: Row
     """What comes after the counters in usage."""
     threads: int
@@ -248,6 +252,7 @@ class Month:
         self._giant = self.jobs[len(self.jobs) // 2] if processes >= 10 * GIANT else None
         self._ids = {FORKED: 0, RECORDED: -1}
         self._next_acct = 1
+        self._readings = 0
         self._lives = {False: 0, True: 0}
         self._records = [0] * (HOURS // 24)
 
@@ -444,6 +449,7 @@ class Month:
             self._enter(
                 rows,
                 job,
+                boot,
                 process_id,
                 pid,
                 start_ns,
@@ -497,6 +503,7 @@ class Month:
         self,
         rows: Rows,
         job: Job,
+        boot: Boot,
         process_id: int,
         pid: int,
         start_ns: int,
@@ -516,17 +523,39 @@ class Month:
             rows["membership"] += [(job_id, process_id, 0, None, how) for job_id in job.ids]
             return
         quarter = profile.elapsed_ns // 4
-        for job_id in job.ids:
-            late = start_ns + quarter if who % 3 else 0
-            gone = start_ns + 3 * quarter if who % 4 and ended else None
-            rows["membership"].append((job_id, process_id, late, gone, ADDED if late else how))
-            if who % 5:  # else nobody could read the counters
-                rows["counter_snapshot"] += [
-                    (job_id, process_id, late, 0, *_part(profile.counters, 1))
-                ] * bool(late)
-                rows["counter_snapshot"] += [
-                    (job_id, process_id, late, 1, *_part(profile.counters, 3))
-                ] * bool(gone)
+        late = start_ns + quarter if who % 3 else 0
+        gone = start_ns + 3 * quarter if who % 4 and ended else None
+        rows["membership"] += [
+            (job_id, process_id, late, gone, ADDED if late else how) for job_id in job.ids
+        ]
+        if who % 5:  # else nobody could read the counters
+            used = Used()
+            for edge_ns, quarters in ((late, 1), (gone, 3)):
+                if edge_ns:
+                    counters = _part(profile.counters, quarters)
+                    self._read_at(rows, boot, process_id, edge_ns, used, counters)
+
+    def _read_at(
+        self, rows: Rows, boot: Boot, process_id: int, edge_ns: int, used: Used, counters: Row
+    ) -> None:
+        """The counters of a process were read when it entered or left a job."""
+        clock_id, _, offset_ns = next(
+            clock for clock in reversed(boot.clocks) if clock[1] <= edge_ns
+        )
+        self._readings += 1
+        hour = (edge_ns - 1 + offset_ns) // HOUR
+        rows["usage_reading"].append((self._readings, clock_id, 0, edge_ns, hour, 0))
+        user_us, system_us, *more = used.advance(Shown(counters, None, None, None, b""))
+        by_column = dict(zip(_COUNTERS, more, strict=True))
+        in_intervals = [by_column[measure.column] for measure in IN_INTERVALS]
+        rows["usage_interval"].append(
+            (self._readings, process_id, user_us, system_us, *in_intervals, None)
+        )
+        sums = (None, None, None, used.user_us, used.system_us, *counters)
+        so_far = rows["usage_so_far"]
+        if so_far and so_far[-1][:2] == (process_id, 0):
+            so_far.pop()
+        so_far += [(process_id, edge_ns, *sums), (process_id, 0, *sums)]
 
     def _heard(
         self,

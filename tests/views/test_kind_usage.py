@@ -105,9 +105,9 @@ def process_that_moves(
         entered = start + since if since else 0
         warehouse.stay(job, number, since=entered, until=None if last else start + until, how=6)
         if since:
-            warehouse.counter_snapshot(job, number, since=entered, edge=0, **before)
+            warehouse.read(number, at=entered, **before)
         if not last:
-            warehouse.counter_snapshot(job, number, since=entered, edge=1, **after)
+            warehouse.read(number, at=start + until, **after)
     for job in (5, 6):
         if rng.random() < 0.4:
             warehouse.stay(job, number, since=rng.choice([0, start + 17]))

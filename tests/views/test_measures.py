@@ -64,6 +64,6 @@ def test_kernel_fields_exist() -> None:
 def test_tables_of_counters_have_the_same_columns_and_delays_are_the_last() -> None:
     counters = [measure.column for measure in COUNTERS]
     assert schema.usage.columns.keys()[3 : 3 + len(counters)] == counters
-    assert schema.counter_snapshot.columns.keys()[4:] == counters
+    assert schema.usage_so_far.columns.keys()[-len(counters) :] == counters
     delays = [measure.delay for measure in COUNTERS]
     assert delays == sorted(delays)

@@ -45,6 +45,8 @@ def test_every_field_is_the_one_it_is_named_after() -> None:
         majflt=92,
         utime_ticks=94,
         stime_ticks=95,
+        forked_only=False,
+        rss_pages=6,
         exit_code=256,
     )
 

@@ -14,7 +14,6 @@ import pytest
 from elsa.decode.cgroup_events import Emptied, Lost, Made, Removed, Sampled
 from elsa.jobd import cgroup_reader
 from elsa.jobd.cgroup_reader import CgroupReader
-from elsa.jobd.counter_snapshots import NO_USAGE
 from elsa.kernel.cgroups import Hierarchy
 from elsa.kernel.perf_events import Followed
 from elsa.kernel.procfs import Procfs
@@ -59,7 +58,7 @@ class Host:
                 lambda *_: SimpleNamespace(decode=self._decode, take_emptied=lambda: self.emptied),
             )
         recorder = SimpleNamespace(gap=lambda *row: self.gaps.append(row))
-        self.counters: dict[int, tuple[int, ...]] = {}
+        self.edges: list[tuple[int, int]] = []
         self.reader = CgroupReader(
             cast("Any", source),
             Procfs(self.proc),
@@ -68,7 +67,7 @@ class Host:
             cast("Any", recorder),
             self.stored.append,
             self.group_counters.append,
-            lambda life: self.counters.get(life.pid),
+            lambda life, edge_ns: self.edges.append((life.pid, edge_ns)),
         )
 
     def _decode(self, records: list[object], _until_ns: int) -> list[object]:
@@ -218,20 +217,19 @@ def test_counters_of_an_emptied_group_are_read_before_its_records_are_applied(ho
     assert (row.final, row.counted[:2]) == (1, (5, 2))
 
 
-def test_a_process_that_ended_before_its_counters_are_read_is_charged_to_the_later_job(
-    host: Host,
-) -> None:
+def test_counters_are_read_at_the_time_of_the_membership(host: Host) -> None:
     (host.tree / "system.slice/db.service").mkdir()
     host.run(50, "/system.slice/web.service")
     host.reader.start()
-    life = host.processes.living[50]
-    life.first_exec_ns = 1
-    host.counters[50] = (5,) * len(NO_USAGE)
+    host.processes.living[50].first_exec_ns = 1
     host.reader.settle(1)
     (host.proc / "50/cgroup").write_text("0::/system.slice/db.service\n")
-    del host.counters[50]
     host.reader.rescan()
     host.reader.settle(2)
-    [left] = host.processes.changes.counter_snapshots
-    assert left[3] == 1
-    assert left[4:] == NO_USAGE
+    entered, left = (
+        [row[2] for row in host.processes.changes.entered],
+        host.processes.changes.left,
+    )
+    assert entered[0] == 0
+    assert host.edges == [(50, time_ns) for time_ns in entered[1:]]
+    assert [time_ns for time_ns, *_ in left] == entered[1:]

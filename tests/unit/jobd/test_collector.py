@@ -167,6 +167,7 @@ def test_what_is_stored_of_a_change_reaches_up_to_it(changed: bool) -> None:
     vars(collector).update(
         _housekeeping_ns=1,
         _may_wait=bool,
+        _tick_intervals=lambda _now_ns: None,
         drain=lambda: done.append("hear"),
         _answer=answer,
         _answer_syncs=list,

@@ -44,7 +44,8 @@ class Asked:
                 close=len_of,
                 job_ids_until=10_000,
             ),
-            counter_reader=SimpleNamespace(read=lambda *_: None, ended_threads=lambda _pid: {}),
+            counter_reader=SimpleNamespace(ended_threads=lambda _pid: {}),
+            intervals=SimpleNamespace(edge=lambda *_: None),
             drain=lambda: None,
             status=lambda: {"db": "elsa.db", "jobs": 77, "processes": 3, "lost": 0},
         )

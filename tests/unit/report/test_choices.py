@@ -147,9 +147,7 @@ def test_process_that_was_in_one_of_the_jobs_for_its_whole_life_is_charged_whole
     for job, since in ((4, 505), (5, 0)):
         busy.warehouse.job(job, f"j{job}")
         busy.warehouse.stay(job, 90, since=since)
-    busy.warehouse.counter_snapshot(
-        4, 90, since=505, run_ns=4 * 10**9, utime_us=4_000_000, stime_us=0
-    )
+    busy.warehouse.read(90, at=505, run_ns=4 * 10**9, utime_us=4_000_000, stime_us=0)
     assert [busy.json("commands", "--job", ids)[0]["cpu_s"] for ids in ("4", "5", "4,5")] == [
         5.0,
         9.0,

@@ -43,7 +43,7 @@ def test_the_tick_of_the_kernel_decides_what_of_finished_processes_is_sampled(
         warehouse.usage(number, **counters)
     warehouse.job(1, members=(1, 2))
     warehouse.stay(1, 3, since=10.5)
-    warehouse.counter_snapshot(1, 3, since=10.5, run_ns=500_000, utime_us=0, stime_us=0)
+    warehouse.read(3, at=10.5, run_ns=500_000, utime_us=0, stime_us=0)
     ended = jobd_usage.ended_members(reports.path, 1, 0)
     assert ended.usage.cpu_s == pytest.approx(cpu_s)
     assert ended.precision == precision

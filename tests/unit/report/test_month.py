@@ -285,17 +285,16 @@ def charged(raw: Raw) -> dict[int, dict[int, int | None]]:
     """CPU nanoseconds of every member of every job: the counters at the end of its stay less those
     before it, where they were read.
     """
-    edges = defaultdict(list)
-    for row in raw.rows["counter_snapshot"]:
-        edges[row["job_id"], row["process_id"]].append((row["edge"], row["run_ns"]))
+    read = {(row["process_id"], row["edge_ns"]): row["run_ns"] for row in raw.rows["usage_so_far"]}
     whole = {life.process_id: life.figures["run_ns"] for life in raw.lives}
     found: dict[int, dict[int, int | None]] = defaultdict(dict)
     for row in raw.rows["membership"]:
-        of = edges[row["job_id"], row["process_id"]]
-        value = whole[row["process_id"]]
-        if of and len(of) == (row["since_ns"] != 0) + (row["until_ns"] is not None):
-            end = next((ns for edge, ns in of if edge == 1), value)
-            value = None if end is None else max(0, end - sum(ns for edge, ns in of if edge == 0))
+        value, since_ns, until_ns = whole[row["process_id"]], row["since_ns"], row["until_ns"]
+        edges = [edge_ns for edge_ns in (since_ns, until_ns) if edge_ns]
+        if edges and all((row["process_id"], edge_ns) in read for edge_ns in edges):
+            end = read[row["process_id"], until_ns] if until_ns else value
+            before = read[row["process_id"], since_ns] if since_ns else 0
+            value = None if end is None else max(0, end - before)
         found[row["job_id"]][row["process_id"]] = value
     return found
 

@@ -65,9 +65,7 @@ def test_process_that_was_taken_out_of_a_job_belongs_to_the_window_in_which_that
     filled.warehouse.process(20, start=10, seconds=None, comm="daemon")
     filled.warehouse.job(5, "left")
     filled.warehouse.stay(5, 20, until=100)
-    filled.warehouse.counter_snapshot(
-        5, 20, edge=1, run_ns=2 * 10**9, utime_us=2_000_000, stime_us=0
-    )
+    filled.warehouse.read(20, at=100, run_ns=2 * 10**9, utime_us=2_000_000, stime_us=0)
     assert filled.json("job", "left")["cpu_s"] == 2.0
     assert [(row["day"], row["cpu_s"]) for row in filled.json("days", "--job", "left")] == [
         ("2026-01-02", 2.0)

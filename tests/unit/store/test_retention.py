@@ -127,7 +127,12 @@ def test_every_table_about_a_process_is_pruned_with_it() -> None:
     telling = {
         name for name, table in schema.metadata.tables.items() if "process_id" in table.columns
     }
-    assert telling == {*retention.OF_PROCESS, "event", "rollup_unconfirmed"}
+    assert telling == {
+        *retention.OF_PROCESS,
+        "event",
+        "rollup_unconfirmed",
+        "usage_interval",
+    }
 
 
 def test_what_an_open_job_needs_stays(opened: sqlite3.Connection, db: Path) -> None:

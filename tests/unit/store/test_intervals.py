@@ -1,0 +1,93 @@
+"""What is stored of intervals, and that the sums are kept with them."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from elsa.measures import COUNTERS
+from elsa.state.clock import Clock
+from elsa.state.codes import Origin
+from elsa.state.incarnation import Incarnation
+from elsa.state.intervals import Shown, Used, reading
+from elsa.store import intervals
+from elsa.store.upgrade import upgrade
+from tests.support.given import Warehouse
+
+CLOCK = Clock(1, 0, 0, 0)
+COLUMNS = tuple(measure.column for measure in COUNTERS)
+
+
+@pytest.fixture
+def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    upgrade(tmp_path / "elsa.db")
+    with closing(sqlite3.connect(tmp_path / "elsa.db", isolation_level=None)) as opened:
+        Warehouse(opened).process(7, seconds=None)
+        yield opened
+
+
+def write(
+    connection: sqlite3.Connection,
+    used: Used,
+    until_ns: int,
+    *,
+    edge: bool = False,
+    **counters: int,
+) -> None:
+    shown = Shown(tuple(counters.get(name) for name in COLUMNS), 64, 100, 0, b"")
+    row = (7, shown.gid, shown.forked_only, shown.rss_kib, *used.advance(shown))
+    intervals.write(connection, [reading(CLOCK, 0, until_ns, [row], of_all=not edge)])
+
+
+def test_what_a_process_used_so_far_is_the_sum_of_its_intervals(
+    connection: sqlite3.Connection,
+) -> None:
+    used = Used()
+    write(connection, used, 10, run_ns=5_000_500, minflt=3, read_bytes=4096)
+    write(connection, used, 20, run_ns=5_000_500, minflt=3, read_bytes=4096)
+    write(connection, used, 30, edge=True, run_ns=6_000_900, minflt=9, read_bytes=8192)
+    write(connection, used, 40, run_ns=9_000_000, minflt=9, read_bytes=8192)
+    assert connection.execute(
+        """select until_ns, of_all, user_us, minflt, read_bytes, read_chars, rss_kib
+           from usage_interval join usage_reading on id = reading_id order by id"""
+    ).fetchall() == [
+        (10, 1, 5000, 3, 4096, None, 64),
+        (30, 0, 1000, 6, 4096, None, 64),
+        (40, 1, 3000, 0, 0, None, 64),
+    ], "nothing is stored of an interval in which nothing was used"
+    assert connection.execute(
+        "select edge_ns, user_us, run_ns, minflt, read_bytes, read_chars, gid, forked_only"
+        " from usage_so_far order by edge_ns"
+    ).fetchall() == [
+        (0, 9000, 9_000_000, 9, 8192, None, 100, 0),
+        (30, 6000, 6_000_900, 9, 8192, None, 100, 0),
+    ]
+
+
+def test_counter_that_could_not_be_read_at_an_edge_is_unknown_there(
+    connection: sqlite3.Connection,
+) -> None:
+    used = Used()
+    write(connection, used, 10, run_ns=1000, read_chars=1024)
+    write(connection, used, 20, edge=True, run_ns=1000)
+    assert connection.execute(
+        "select edge_ns, read_chars from usage_so_far order by edge_ns"
+    ).fetchall() == [(0, 1024), (20, None)]
+
+
+def test_jobd_that_starts_again_goes_on_from_what_is_stored(connection: sqlite3.Connection) -> None:
+    used = Used()
+    write(connection, used, 10, run_ns=5_000_000, minflt=3)
+    write(connection, used, 20, edge=True, run_ns=6_000_000, minflt=9)
+    life, other = (Incarnation(id_, id_, 0, 1, Origin.FORK) for id_ in (7, 8))
+    intervals.restore(connection, [life, other])
+    assert other.used is None
+    assert life.used is not None
+    write(connection, life.used, 30, run_ns=6_000_000, minflt=10)
+    assert connection.execute(
+        "select user_us, minflt from usage_interval where reading_id = 3"
+    ).fetchall() == [(0, 1)]
