@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from elsa.errors import ConfigError
 from elsa.kernel.acct_paths import ACCT_FILES
@@ -95,6 +95,14 @@ class Config:
     """How long it keeps the hourly sums of processes that were pruned."""
 
 
+class Setting(NamedTuple):
+    """A setting as it is in force."""
+
+    value: Any
+    source: str
+    """`default`, the file, the environment variable or the flag that it comes from."""
+
+
 def load(
     overrides: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None
 ) -> Config:
@@ -103,34 +111,46 @@ def load(
     `overrides` are the command line's flags; None values in it mean "not given".
     Raises ConfigError for an unknown key, a value of the wrong type or an unreadable file.
     """
+    return Config(**{name: setting.value for name, setting in settle(overrides, environ).items()})
+
+
+def settle(
+    overrides: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None
+) -> dict[str, Setting]:
+    """Every setting, and where it comes from. Raises ConfigError as `load`."""
     environ = os.environ if environ is None else environ
     fields = {field.name: field for field in dataclasses.fields(Config)}
-    values: dict[str, Any] = {}
-    values.update(_from_file(environ.get("ELSA_CONFIG"), fields))
+    settings = {name: Setting(field.default, "default") for name, field in fields.items()}
+    path, values = _from_file(environ.get("ELSA_CONFIG"), fields)
+    settings |= {name: Setting(value, str(path)) for name, value in values.items()}
     for name, field in fields.items():
         variable = f"ELSA_{name.upper()}"
         if variable in environ:
-            values[name] = _convert(field, environ[variable], variable)
+            settings[name] = Setting(_convert(field, environ[variable], variable), variable)
     for name, value in (overrides or {}).items():
         if value is not None:
-            values[name] = _convert(fields[name], value, f"--{name.replace('_', '-')}")
-    config = Config(**values)
-    if 3600 % config.interval_s:
+            flag = f"--{name.replace('_', '-')}"
+            settings[name] = Setting(_convert(fields[name], value, flag), flag)
+    interval_s = settings["interval_s"].value
+    if 3600 % interval_s:
         raise ConfigError(
-            f"interval_s: {config.interval_s} seconds do not divide an hour; take for example 30,"
+            f"interval_s: {interval_s} seconds do not divide an hour; take for example 30,"
             " 60 or 300"
         )
-    return config
+    return settings
 
 
-def _from_file(named: str | None, fields: Mapping[str, dataclasses.Field[Any]]) -> dict[str, Any]:
+def _from_file(
+    named: str | None, fields: Mapping[str, dataclasses.Field[Any]]
+) -> tuple[Path, dict[str, Any]]:
+    """The file, and the values that it has."""
     path = Path(named) if named else DEFAULT_FILE
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         if named:
             raise ConfigError(f"{path}: no such file (named by ELSA_CONFIG)") from None
-        return {}
+        return path, {}
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from None
     try:
@@ -142,7 +162,9 @@ def _from_file(named: str | None, fields: Mapping[str, dataclasses.Field[Any]]) 
     for key in table:
         if key not in fields:
             raise ConfigError(f"{path}: unknown key {key!r}; the keys are: {', '.join(fields)}")
-    return {key: _convert(fields[key], value, f"{path}: {key}") for key, value in table.items()}
+    return path, {
+        key: _convert(fields[key], value, f"{path}: {key}") for key, value in table.items()
+    }
 
 
 def _convert(field: dataclasses.Field[Any], value: object, where: str) -> object:

@@ -269,19 +269,20 @@ def top(
       elsa job top --kind service,container
       elsa job top night --every 5
     """
-    from elsa.cli import live
+    from elsa.cli import live, tables
     from elsa.kernel.procfs import Procfs
     from elsa.run.live_usage import read_job
 
     client, procfs, rates = _client(socket), Procfs(), live.Rates()
 
-    def fit(
-        headers: Sequence[str], rows: Sequence[Sequence[Any]], width: int | None
-    ) -> tuple[list[str], list[str]]:
-        kept, cells, notes = live.fitting(
-            headers, [[_clean(_text(cell)) for cell in row] for row in rows], width
+    def fit(headers: Sequence[str], rows: Sequence[Sequence[Any]], width: int | None) -> list[str]:
+        return tables.lines(
+            headers,
+            rows,
+            right=live.NUMBERS,
+            room=width,
+            least_important=live.LEAST_IMPORTANT,
         )
-        return _table(kept, cells).splitlines(), notes
 
     def folded(notes: Iterable[str], width: int | None) -> list[str]:
         return [
@@ -303,9 +304,9 @@ def top(
             (_rate(rate[member["process_id"]]), *_member(member), *live.usage_cells(process))
             for member, process in sorted(running, key=most_cpu_first)
         ]
-        members, left_out = fit(("cpus", *_MEMBER, *live.USAGE), rows, width)
-        summary, left_out_above = fit(live.SUMMARY, live.summary(now), width)
-        notes = folded((*live.notes(now), *(left_out or left_out_above)), width)
+        members = fit(("cpus", *_MEMBER, *live.USAGE), rows, width)
+        summary = fit(live.SUMMARY, live.summary(now), width)
+        notes = folded(live.notes(now), width)
         return [_title(now.job), "", *summary, "", *notes, *members]
 
     def all_jobs(width: int | None) -> Sequence[str]:
@@ -328,11 +329,11 @@ def top(
             for now in jobs
             for kind in live.summary(now)
         ]
-        table, left_out = fit(
+        table = fit(
             ("id", "name", "kind", "user", "cpus", "members", *live.SUMMARY[1:]), rows, width
         )
         notes = folded(live.precision(jobs), width)
-        return [*table, *left_out, *notes] if rows else ["no open jobs"]
+        return [*table, *notes] if rows else ["no open jobs"]
 
     live.refresh(all_jobs if ref is None else one_job, every)
 
@@ -370,7 +371,7 @@ def status(form: str, socket: Path | None) -> None:
         (key.removesuffix("_at_ns"), _time(value) if key.endswith("_at_ns") else value)
         for key, value in known.items()
     ]
-    _show(form, reply, lambda rows: _table((), rows), rows, "")
+    _show(form, reply, _block, rows, "")
 
 
 @job.command(context_settings={"allow_interspersed_args": False})
@@ -476,24 +477,6 @@ def _jobs_table(jobs: Iterable[JsonObject]) -> str:
     return _table(("id", "name", "kind", "owner", "created", "closed", "alive", "tags"), rows)
 
 
-# Columns that are aligned to the right.
-_NUMBERS = {
-    *(
-        "id",
-        "alive",
-        "pid",
-        "ppid",
-        "cpus",
-        "processes",
-        "cpu",
-        "rss",
-        "peak rss",
-        "chars read",
-        "chars written",
-        "read",
-        "written",
-    )
-}
 _MEMBER = ("pid", "ppid", "command", "user", "member since")
 
 
@@ -508,27 +491,22 @@ def _rate(cpus: float | None) -> str:
 
 
 def _table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    from tabulate import tabulate
+    from elsa.cli import live, tables
 
-    cells = [
-        [
-            "" if cell is None else cell if isinstance(cell, int) else _clean(str(cell))
-            for cell in row
-        ]
-        for row in rows
-    ]
-    align = ["right" if header in _NUMBERS else "left" for header in headers] or None
-    return tabulate(
-        cells,
-        headers,
-        tablefmt="simple" if headers else "plain",
-        colalign=align,
-        disable_numparse=True,
+    return "\n".join(
+        tables.lines(
+            headers,
+            rows,
+            right=live.NUMBERS,
+            room=tables.terminal_width(),
+            least_important=("tags", "closed", *live.LEAST_IMPORTANT),
+        )
     )
 
 
-def _text(cell: object) -> str:
-    return "" if cell is None else str(cell)
+def _block(rows: Sequence[tuple[str, object]]) -> str:
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:<{width}}  {_clean(str(value))}" for name, value in rows)
 
 
 def _title(job: JsonObject) -> str:

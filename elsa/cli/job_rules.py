@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from elsa import config
-from elsa.cli import options
+from elsa.cli import options, tables
 from elsa.cli.main import Command
 from elsa.errors import UsageError
 from elsa.text import printable
@@ -168,8 +168,6 @@ def _conditions(rule: Rule) -> dict[str, str]:
 
 
 def _table(now: Mapping[str, Any]) -> str:
-    from tabulate import tabulate
-
     rows = [
         (
             row["rule"],
@@ -184,11 +182,9 @@ def _table(now: Mapping[str, Any]) -> str:
         for row in now["rules"]
     ]
     headers = ("rule", "from", "job", "kind", "per", "matches", "processes", "jobs now")
-    align = ("right", "left", "left", "left", "left", "left", "right", "left")
-    text = tabulate(rows, headers, tablefmt="simple", colalign=align, disable_numparse=True)
     outside = now["processes"] - now["in_jobs"]
     lines = [
-        text,
+        *tables.lines(headers, rows, right=("rule", "processes")),
         "",
         f"{now['in_jobs']} of {now['processes']} processes are in an automatic job by these rules,"
         f" {outside} in none; --format json has every pattern and job",

@@ -16,6 +16,7 @@ from typing import Any
 
 from elsa import durations
 from elsa.measures import LONGEST_TICK_NS, tick
+from elsa.report.render.columns import size
 from elsa.run.live_usage import JobNow, Running
 from elsa.run.usage_sums import Usage
 
@@ -27,16 +28,8 @@ DEFAULT_SIZE = (80, 24)
 RATE_S = 0.5
 
 
-def size(count: int | None) -> str:
-    """A number of bytes as short text."""
-    if count is None:
-        return UNKNOWN
-    value = float(count)
-    for unit in ("B", "K", "M", "G"):
-        if value < 1024:
-            return f"{value:.0f}{unit}" if unit == "B" else f"{value:.1f}{unit}"
-        value /= 1024
-    return f"{value:.1f}T"
+def _size(count: int | None) -> str:
+    return UNKNOWN if count is None else size(count)
 
 
 def _kib(count: int | None) -> str:
@@ -51,7 +44,7 @@ def usage_cells(process: Running | None) -> tuple[str, ...]:
     if process is None:
         return (UNKNOWN,) * len(USAGE)
     used = process.usage
-    return _seconds(used.cpu_s), _kib(process.rss_kib), *map(size, used.io)
+    return _seconds(used.cpu_s), _kib(process.rss_kib), *map(_size, used.io)
 
 
 def _seconds(seconds: float | None) -> str:
@@ -70,7 +63,7 @@ def summary(now: JobNow) -> list[tuple[str, ...]]:
 def _cells(used: Usage | None) -> tuple[str, ...]:
     if used is None:
         return (UNKNOWN,) * (len(SUMMARY) - 1)
-    return str(used.processes), _seconds(used.cpu_s), _kib(used.peak_rss_kib), *map(size, used.io)
+    return str(used.processes), _seconds(used.cpu_s), _kib(used.peak_rss_kib), *map(_size, used.io)
 
 
 def notes(now: JobNow) -> list[str]:
@@ -157,40 +150,16 @@ class Rates:
         return rates
 
 
-# Columns that are left out on a narrow terminal, in this order.
-_LEFT_OUT = (
-    "member since",
-    "ppid",
-    "read",
-    "written",
-    "user",
-    "peak rss",
-    "rss",
-    "chars read",
-    "chars written",
-    "id",
+LEAST_IMPORTANT = (
+    *("member since", "ppid", "read", "written", "user", "owner", "kind", "peak rss", "rss"),
+    *("chars read", "chars written", "id"),
 )
-GAP, PADDING = 2, 2  # tabulate's: between two columns, and beside a heading
-
-
-def _width(header: str, cells: Sequence[object]) -> int:
-    return max(len(header) + PADDING, *(len(str(cell)) for cell in cells), 0)
-
-
-def fitting(
-    headers: Sequence[str], rows: Sequence[Sequence[object]], width: int | None
-) -> tuple[list[str], list[list[object]], list[str]]:
-    """The columns that fit on the terminal, and a note on columns that are left out."""
-    columns = {header: [row[place] for row in rows] for place, header in enumerate(headers)}
-    left_out: list[str] = []
-    for header in _LEFT_OUT:
-        if width is None or sum(GAP + _width(*each) for each in columns.items()) - GAP <= width:
-            break
-        if columns.pop(header, None) is not None:
-            left_out.append(header)
-    cells = [list(row) for row in zip(*columns.values(), strict=True)]
-    notes = [f"no room for: {', '.join(left_out)}; widen the terminal"] if left_out else []
-    return list(columns), cells, notes
+"""The columns that are left out first on a narrow terminal, in this order."""
+NUMBERS = {
+    *("id", "alive", "pid", "ppid", "cpus", "processes", "members", "cpu", "rss", "peak rss"),
+    *("chars read", "chars written", "read", "written"),
+}
+"""The columns that are aligned to the right."""
 
 
 def refresh(draw: Callable[[int | None], Sequence[str]], every_s: float) -> None:

@@ -28,6 +28,7 @@ from elsa.units import SECOND_NS
 # `elsa --help` shows.
 COMMANDS = {
     "completion": "Print the script that lets a shell complete commands, jobs and columns.",
+    "config": "Show every setting, its value and where it comes from.",
     "check": "Test whether ELSA works on this host, and say how to fix what does not.",
     "db": "Create, upgrade and maintain the warehouse.",
     "ingest": "Read BSD accounting files into the warehouse.",
@@ -36,7 +37,7 @@ COMMANDS = {
     "report": "What jobs, commands and users cost.",
     "run": "Run a command and print what it cost, with all that it started.",
 }
-CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
 
 
 class Command(click.Command):
@@ -121,6 +122,7 @@ def group() -> None:
       elsa job run --name build -- make -j8  run a command as a job
       elsa ingest                            read the accounting file
       elsa report job build                  what it cost
+      elsa report                            which reports there are
     """
 
 

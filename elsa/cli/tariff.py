@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import click
 
 from elsa import config
-from elsa.cli import options
+from elsa.cli import options, tables
 from elsa.cli.main import CONTEXT, Group, print_stderr
 from elsa.errors import UsageError
 from elsa.state.tariff import RATES, WEEKDAYS, Tariff
@@ -167,8 +167,6 @@ def list_(*, every: bool, form: str, db: Path | None) -> None:
     Example:
       elsa db tariff list --all
     """
-    from tabulate import tabulate
-
     from elsa.store import database
 
     path = config.load({"db": db}).db
@@ -196,7 +194,7 @@ def list_(*, every: bool, form: str, db: Path | None) -> None:
         for version in versions
     ]
     headings = ("id", "valid from", "withdrawn", *rest)
-    click.echo(tabulate(cells, headings, tablefmt="simple", disable_numparse=True))
+    click.echo("\n".join(tables.lines(headings, cells, right=("id", *RATES))))
 
 
 @tariff.command()

@@ -49,7 +49,6 @@ LINE_COLUMNS = (
 _SHOWN = ("measure", "side", "runs", "p50", "p95", "change_percent", "verdict")
 BY_COMMAND = ("command", "base_cpu_s", "new_cpu_s", "more_cpu_s", "base_processes", "new_processes")
 _SIGNIFICANT_PERCENT = 5.0
-_COMMANDS_SHOWN = 10
 _JOBS = {
     "job_id": "u.job_id",
     "name": "u.name",
@@ -134,12 +133,9 @@ def compare(connection: sqlite3.Connection, chosen: Sequence[Side], output: Outp
         COMPARED,
         jobs=True,
     )
-    limit = output.limit
-    if output.form == "table":
-        limit = limit or _COMMANDS_SHOWN
     return Comparison(
         Report(LINE_COLUMNS, output.choose(LINE_COLUMNS, _SHOWN), measured),
-        Report(BY_COMMAND, BY_COMMAND, changed[:limit]),
+        Report(BY_COMMAND, BY_COMMAND, changed[: output.limit]),
         words,
     )
 

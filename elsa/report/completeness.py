@@ -452,7 +452,7 @@ def cut(number: int, limit: int | None) -> list[str]:
     """A note that a limit hides rows."""
     if limit is None or number <= limit:
         return []
-    return [f"showing {limit} of {number} rows; --limit shows more"]
+    return [f"showing {limit} of {number} rows; --limit or --all shows more"]
 
 
 def left_out(number: int, noun: str) -> list[str]:

@@ -245,7 +245,7 @@ def jobs(connection: sqlite3.Connection, selection: Selection, output: Output) -
     if len(every) > len(kept):
         words.append(
             f"showing {'the newest ' if output.sort is None else ''}{output.limit} jobs; --limit"
-            " shows more"
+            " or --all shows more"
         )
     return Report(names, shown, kept, words, nothing=partial(_nothing, connection, selection))
 

@@ -92,8 +92,7 @@ PROCESSES = View(
         "user",
         "started_at",
         "elapsed_s",
-        "user_s",
-        "system_s",
+        "cpu_s",
         *_FIGURES,
     ),
     False,
@@ -190,7 +189,7 @@ def processes(
         found = last[: output.limit][:: -1 if reverse else 1]
         if len(last) > output.limit:
             which = "the last" if output.sort is None else "the first"
-            words.append(f"showing {which} {output.limit}; --limit shows more")
+            words.append(f"showing {which} {output.limit}; --limit or --all shows more")
     if selection.jobs is None and not selection.choices:
         words += completeness.inferred_ends(connection, selection.window)
     words += completeness.of_each(connection, shown)

@@ -67,7 +67,7 @@ def runs(connection: sqlite3.Connection, selection: Selection, output: Output) -
         words = completeness.words(connection, listed, rollup="rollup_job")
         words += completeness.measured(connection, names, kept, shown, jobs=True)
     if len(rows) > len(kept):
-        words.append(f"showing {output.limit} names; --limit shows more")
+        words.append(f"showing {output.limit} names; --limit or --all shows more")
     return Report(names, shown, kept, words, nothing=partial(_nothing, connection))
 
 

@@ -823,7 +823,7 @@ def columns(data: bytes) -> Hashable:
     names = output.choose(has, has[:3])
     assert names
     assert set(names) <= set(has) <= COLUMNS.keys()
-    output.widths()
+    output.widths(names)
     rows: list[tuple[Any, ...]] = [(1, "x", 0.5, None, "{}", "z"), (2, "a", None, "u", None, "y")]
     assert len(output.ordered(has, rows)) == len(rows)
     clause = output.order({name: name for name in has}, "pid")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from elsa import config
+from elsa.cli.config import config as command
 from elsa.errors import ConfigError
 
 RULE = """
@@ -30,6 +34,27 @@ def test_rules_are_read_in_their_order(tmp_path: Path) -> None:
     ]
     assert settings.auto_jobs
     assert settings.job_rule_defaults
+
+
+def test_every_setting_is_shown_with_its_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "elsa.toml"
+    path.write_text("drain_ms = 30\ncommit_ms = 40\n" + RULE)
+    monkeypatch.setenv("ELSA_CONFIG", str(path))
+    monkeypatch.setenv("ELSA_COMMIT_MS", "50")
+    monkeypatch.setenv("ELSA_TASKSTATS", "no")
+    monkeypatch.delenv("ELSA_DB", raising=False)
+    result = CliRunner().invoke(command, ["--format", "json"], catch_exceptions=False)
+    shown = json.loads(result.stdout)
+    assert list(shown) == [field.name for field in dataclasses.fields(config.Config)]
+    assert shown["db"] == {"value": "/var/lib/elsa/elsa.db", "source": "default"}
+    assert shown["drain_ms"] == {"value": 30, "source": str(path)}
+    assert shown["commit_ms"] == {"value": 50, "source": "ELSA_COMMIT_MS"}
+    assert shown["job_rule"] == {"value": "1 rule (see: elsa job rules)", "source": str(path)}
+    lines = CliRunner().invoke(command, [], catch_exceptions=False).stdout.splitlines()
+    assert ["taskstats", "ELSA_TASKSTATS", "false"] in [line.split() for line in lines]
+    assert config.settle({"db": tmp_path}, {})["db"] == (tmp_path, "--db")
 
 
 def test_automatic_jobs_and_the_built_in_rules_can_be_switched_off(tmp_path: Path) -> None:

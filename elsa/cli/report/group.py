@@ -4,14 +4,36 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import textwrap
 
 import click
 
 from elsa.cli.main import CONTEXT, Group
 
+SHORT = """\
+What jobs, commands and users cost. Questions, and reports that answer them:
 
-@click.group(cls=Group, context_settings=CONTEXT)
-def report() -> None:
+  elsa report jobs --kind cron --since yesterday   how did the cron jobs go?
+  elsa report job build                            what did this job cost?
+  elsa report users --week last                    who used the CPU then?
+  elsa report hours --since yesterday --plot       when was the machine busy?
+  elsa report last --user anna --since today       what did anna run?
+  elsa report last --exit nonzero --since today    what failed?
+  elsa report compare nightly                      did the last run get worse?
+  elsa report runs --kind service --sort peak      which service is the largest?
+  elsa report kinds                                services, sessions, the rest
+  elsa report tree build                           which process was it?
+  elsa report bill --by group --month last         what has each group to pay?
+  elsa report gaps                                 is anything missing?
+
+More: {}.
+elsa report --help explains times, selections and columns.
+"""
+
+
+@click.group(cls=Group, context_settings=CONTEXT, invoke_without_command=True)
+@click.pass_context
+def report(context: click.Context) -> None:
     """What jobs, commands and users cost.
 
     Data goes to stdout. Notes on stderr say how complete it is, unless both sources, the kernel's
@@ -63,8 +85,13 @@ def report() -> None:
     Options for the output:
       --format table|csv|tsv|json|jsonl|parsable     parsable is as in sacct -P
       --columns name,cpu_s,tags%30  --columns +cmdline  --columns all
-      --columns help  --sort -cpu_s,name  --limit 10  --units M
+      --columns help  --sort cpu,name  --limit 10  --all  --units M
       --no-header  --raw  --explain
+
+    Columns have the names of the machine formats; the headings of tables will do. Figures are
+    sorted largest first, other columns in their order. Tables have 100 rows unless --limit or
+    --all says otherwise, and the other formats all rows. On a terminal the least important columns
+    are left out, and named, until the rest fits.
 
     \b
     Examples:
@@ -86,6 +113,11 @@ def report() -> None:
       elsa report gaps                                when data may be missing
       elsa report audit --since yesterday             do both sources agree?
     """
+    if context.invoked_subcommand is None:
+        others = (name for name in report.list_commands(context) if f"report {name} " not in SHORT)
+        more = textwrap.fill(", ".join(others), 70, subsequent_indent=" " * 6)
+        click.echo(SHORT.format(more), nl=False)
+        return
     # A report changes nothing, and SQLite may work on one statement for a long time: Ctrl-C ends
     # the program at once.
     with contextlib.suppress(ValueError):  # only the main thread may set handlers

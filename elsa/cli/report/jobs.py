@@ -146,7 +146,7 @@ def kinds(*, request: Request) -> None:
 @click.option(
     "--runs", type=click.IntRange(min=1), metavar="N", help="Only the last N runs of each name."
 )
-@reports(window=False, sort=False)
+@reports(window=False, sort=False, rows=10)
 def compare(*, jobs: tuple[str, ...], runs: int | None, request: Request) -> None:
     """Compare jobs: wall and CPU time, peak memory, I/O, what got worse, and through which
     commands.
@@ -215,9 +215,8 @@ def _show_live(path: Path, job_id: int) -> None:
     """Show what the running members used so far and what the finished members used; nothing if jobd
     does not answer.
     """
-    from tabulate import tabulate
-
     from elsa.cli import live as show
+    from elsa.cli import tables
     from elsa.control.client import Client
     from elsa.kernel.procfs import Procfs
     from elsa.kernel.safe_paths import same_file
@@ -231,9 +230,12 @@ def _show_live(path: Path, job_id: int) -> None:
     except ElsaError as error:
         say([f"what the running processes use so far is unknown: {error}"])
         return
-    align = ("left", *["right"] * (len(show.SUMMARY) - 1))
-    table = tabulate(
-        show.summary(now), show.SUMMARY, tablefmt="simple", colalign=align, disable_numparse=True
+    table = tables.lines(
+        show.SUMMARY,
+        show.summary(now),
+        right=show.NUMBERS,
+        room=tables.terminal_width(),
+        least_important=show.LEAST_IMPORTANT,
     )
-    click.echo(f"\n{table}")
+    click.echo("\n" + "\n".join(table))
     say(show.notes(now))

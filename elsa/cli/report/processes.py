@@ -6,28 +6,26 @@ import click
 
 from elsa.cli import complete
 from elsa.cli.report.group import report
-from elsa.cli.report.request import PROCESS_CHOICES, Request, everything_option, reports
+from elsa.cli.report.request import PROCESS_CHOICES, Request, reports
 
 
-def _show(request: Request, kind: str, *, everything: bool) -> None:
+def _show(request: Request, kind: str) -> None:
     from elsa.report import processes as made
 
     view = {"processes": made.PROCESSES, "last": made.LAST}[kind]
-    everything = everything or request.wants_running
     request.show(
         lambda _, selection: [
-            made.query(view, selection, request.output, everything=everything)[0]
+            made.query(view, selection, request.output, everything=request.wants_running)[0]
         ],
         lambda connection, selection: made.processes(
-            connection, view, selection, request.output, everything=everything
+            connection, view, selection, request.output, everything=request.wants_running
         ),
     )
 
 
 @report.command()
 @reports(*PROCESS_CHOICES)
-@everything_option
-def processes(*, request: Request, everything: bool) -> None:
+def processes(*, request: Request) -> None:
     """Single processes that ended, the newest last; with --all also those that still run.
 
     Processes are shown whole, so there is no --clip: which part of its usage a process had within
@@ -40,7 +38,7 @@ def processes(*, request: Request, everything: bool) -> None:
       elsa report processes --since 09:30 --until 10:00 --exit nonzero
       elsa report processes --job build --columns +cmdline --sort -cpu_s
     """
-    _show(request, "processes", everything=everything)
+    _show(request, "processes")
 
 
 @report.command()
@@ -52,8 +50,7 @@ def processes(*, request: Request, everything: bool) -> None:
     shell_complete=complete.commands,
 )
 @reports(*PROCESS_CHOICES)
-@everything_option
-def last(*, commands: tuple[str, ...], request: Request, everything: bool) -> None:
+def last(*, commands: tuple[str, ...], request: Request) -> None:
     """Who ran what, the newest first, as with lastcomm. COMMAND is the same as --command COMMAND.
 
     Processes are shown whole, so there is no --clip.
@@ -64,7 +61,7 @@ def last(*, commands: tuple[str, ...], request: Request, everything: bool) -> No
       elsa report last 'cc*' --user anna --since today
       elsa report last --tty pts/3 --exit signal
     """
-    _show(request.choosing(command=commands), "last", everything=everything)
+    _show(request.choosing(command=commands), "last")
 
 
 @report.command()

@@ -104,6 +104,8 @@ _TIMES = {
     "week": ("WEEK", "Only what ended in this week: last, this, 2026-W48."),
     "month": ("MONTH", "Only what ended in this month: last, november, 2026-11."),
 }
+ROWS = 100
+"""How many rows a table has without --limit and --all."""
 MOST_ROWS = 2**62
 """More rows than any report has; SQLite cannot count more than 2**63 - 1."""
 # Values of these options are not split at commas.
@@ -120,6 +122,8 @@ class Request:
     clip: bool
     output: Output
     explain: bool
+    everything: bool
+    """All rows, and also what still runs."""
     pager: bool
     db: Path | None
 
@@ -138,8 +142,10 @@ class Request:
 
     @property
     def wants_running(self) -> bool:
-        """Whether what still runs was asked for by name."""
-        return any(text.lower() in ("running", "r") for text in self.asked.get("state", ()))
+        """Whether what still runs was asked for, by --all or by name."""
+        return self.everything or any(
+            text.lower() in ("running", "r") for text in self.asked.get("state", ())
+        )
 
     def selection(self, connection: sqlite3.Connection) -> Selection:
         """The processes or jobs that the options select."""
@@ -214,16 +220,6 @@ def page(text: str) -> None:
     click.echo_via_pager(text.rstrip("\n"), color=True)
 
 
-def everything_option(function: Function) -> Function:
-    """--all."""
-    return click.option(
-        "--all",
-        "everything",
-        is_flag=True,
-        help="Also what still runs, of which usage is not known yet.",
-    )(function)
-
-
 def blocks() -> bool:
     """Whether stdout takes UTF-8."""
     return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
@@ -236,19 +232,28 @@ def say(words: list[str]) -> None:
 
 
 def reports(
-    *kinds: str, of_jobs: bool = False, window: bool = True, clip: bool = False, sort: bool = True
+    *kinds: str,
+    of_jobs: bool = False,
+    window: bool = True,
+    clip: bool = False,
+    sort: bool = True,
+    rows: int = ROWS,
 ) -> Callable[[Function], Function]:
     """Give a command the options that select and those for the output; the command gets them as one
-    `request`.
+    `request`. Without --limit and --all a table has that many rows.
     """
 
     def decorate(function: Function) -> Function:
         @functools.wraps(function)
         def command(**given: Any) -> Any:  # noqa: ANN401
-            return function(request=_request(given, kinds, of_jobs=of_jobs, window=window), **given)
+            request = _request(given, kinds, of_jobs=of_jobs, window=window, rows=rows)
+            return function(request=request, **given)
 
         for add in reversed(
-            [*selecting(kinds, of_jobs=of_jobs, window=window, clip=clip), *_writing(sort=sort)]
+            [
+                *selecting(kinds, of_jobs=of_jobs, window=window, clip=clip),
+                *_writing(sort=sort, rows=rows),
+            ]
         ):
             command = add(command)
         return command  # type: ignore[return-value]
@@ -284,7 +289,7 @@ def selecting(
         yield click.option("--clip", is_flag=True, help=text)
 
 
-def _writing(*, sort: bool) -> Iterator[Callable[[Any], Any]]:
+def _writing(*, sort: bool, rows: int) -> Iterator[Callable[[Any], Any]]:
     yield click.option(
         "--format",
         "form",
@@ -294,17 +299,29 @@ def _writing(*, sort: bool) -> Iterator[Callable[[Any], Any]]:
         help="Output format.",
     )
     text = (
-        "Which columns, with an optional width: name,tags%20. +NAME adds to the default columns;"
-        " `help` lists all."
+        "Which columns, by name or heading, with an optional width: name,tags%20. +NAME adds to the"
+        " default columns; `help` lists all."
     )
     yield click.option("--columns", metavar="LIST", help=text, shell_complete=complete.columns)
-    text = "Sort by these columns; with - before a name, the largest first."
+    text = (
+        "Sort by these columns: the largest figures first, other values in their order; - or +"
+        " before a name: the largest or the smallest first."
+    )
     if sort:
         yield click.option(
             "--sort", metavar="KEY[,-KEY]", help=text, shell_complete=complete.columns
         )
     yield click.option(
-        "--limit", type=click.IntRange(min=1), metavar="N", help="Show at most N rows."
+        "--limit",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help=f"Show at most N rows.  [default: {rows} in tables]",
+    )
+    yield click.option(
+        "--all",
+        "everything",
+        is_flag=True,
+        help="Show all rows, and also what still runs, of which usage is not known yet.",
     )
     text = "Units of sizes; raw: every value as in csv."
     yield click.option(
@@ -322,18 +339,22 @@ def _writing(*, sort: bool) -> Iterator[Callable[[Any], Any]]:
 
 
 def _request(
-    given: dict[str, Any], kinds: tuple[str, ...], *, of_jobs: bool, window: bool
+    given: dict[str, Any], kinds: tuple[str, ...], *, of_jobs: bool, window: bool, rows: int
 ) -> Request:
     """Take the shared options out of the arguments of a command."""
     asked: dict[str, tuple[str, ...]] = {kind: values(kind, given.pop(kind)) for kind in kinds}
     if window:
         asked |= times(given)
+    form, limit = given.pop("form"), given.pop("limit")
+    explain, everything = given.pop("explain"), given.pop("everything")
+    if limit is None and form == "table" and not (everything or explain or given.get("plot")):
+        limit = rows
     terminal = sys.stdout.isatty()
     output = Output(
-        given.pop("form"),
+        form,
         given.pop("columns"),
         given.pop("sort", None),
-        None if (limit := given.pop("limit")) is None else min(limit, MOST_ROWS),
+        None if limit is None else min(limit, MOST_ROWS),
         given.pop("units"),
         header=not given.pop("no_header"),
         width=shutil.get_terminal_size().columns if terminal else None,
@@ -345,7 +366,8 @@ def _request(
         of_jobs,
         given.pop("clip", False),
         output,
-        given.pop("explain"),
+        explain,
+        everything,
         not given.pop("no_pager"),
         given.pop("db"),
     )

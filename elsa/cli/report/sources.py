@@ -42,7 +42,7 @@ def gaps(*, request: Request) -> None:
 
 
 @report.command()
-@reports(sort=False)
+@reports(sort=False, rows=20)
 def audit(*, request: Request) -> None:
     """Compare the sources: the kernel's process events (the connector) and its accounting records.
 

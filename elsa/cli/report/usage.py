@@ -11,7 +11,7 @@ import click
 from elsa.cli import complete
 from elsa.cli.options import Function
 from elsa.cli.report.group import report
-from elsa.cli.report.request import PROCESS_CHOICES, Request, blocks, everything_option, reports
+from elsa.cli.report.request import PROCESS_CHOICES, Request, blocks, reports
 from elsa.errors import UsageError
 
 
@@ -28,15 +28,14 @@ def plot_option(function: Function) -> Function:
     )(function)
 
 
-def _show(request: Request, kind: str, *, everything: bool) -> None:
+def _show(request: Request, kind: str) -> None:
     from elsa.report import usage as made
 
     by = {"commands": made.COMMANDS, "users": made.USERS, "groups": made.GROUPS}[kind]
-    everything = everything or request.wants_running
     request.show(
         lambda connection, selection: made.prepared(connection, by, selection, request.output)[0],
         lambda connection, selection: made.usage(
-            connection, by, selection, request.output, everything=everything
+            connection, by, selection, request.output, everything=request.wants_running
         ),
     )
 
@@ -72,8 +71,7 @@ def _over_time(request: Request, kind: str, plot: str | None) -> None:
 
 @report.command()
 @reports(*PROCESS_CHOICES, clip=True)
-@everything_option
-def commands(*, request: Request, everything: bool) -> None:
+def commands(*, request: Request) -> None:
     """What each command used, most CPU first; * marks processes that never called exec, as in sa.
 
     \b
@@ -81,13 +79,12 @@ def commands(*, request: Request, everything: bool) -> None:
       elsa report commands --since today --limit 10
       elsa report commands --job build --sort -rss_kib
     """
-    _show(request, "commands", everything=everything)
+    _show(request, "commands")
 
 
 @report.command()
 @reports(*PROCESS_CHOICES, clip=True)
-@everything_option
-def users(*, request: Request, everything: bool) -> None:
+def users(*, request: Request) -> None:
     """What each user used, most CPU first.
 
     \b
@@ -95,13 +92,12 @@ def users(*, request: Request, everything: bool) -> None:
       elsa report users --since yesterday --until today
       elsa report users --job build --all
     """
-    _show(request, "users", everything=everything)
+    _show(request, "users")
 
 
 @report.command()
 @reports(*PROCESS_CHOICES, clip=True)
-@everything_option
-def groups(*, request: Request, everything: bool) -> None:
+def groups(*, request: Request) -> None:
     """What each group used, by the real gid of accounting records, most CPU first.
 
     \b
@@ -109,7 +105,7 @@ def groups(*, request: Request, everything: bool) -> None:
       elsa report groups --since 2026-11 --until 2026-12
       elsa report groups --command 'cc*' --format csv
     """
-    _show(request, "groups", everything=everything)
+    _show(request, "groups")
 
 
 @report.command()

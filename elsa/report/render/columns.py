@@ -40,6 +40,8 @@ class Column(NamedTuple):
     """A known value as json carries it."""
     size: int = 0
     """How many bytes 1 of it is, where it is a size."""
+    metric: bool = False
+    """It is a figure, of which the largest is of most interest; ids and names are none."""
 
     @property
     def heading_unit(self) -> str:
@@ -78,7 +80,7 @@ def size(value: float) -> str:
 
 
 def _signed(value: float) -> str:
-    return f"{'' if value < 0 else '+'}{durations.text(value)}"
+    return f"{'-' if value < 0 else '+'}{durations.text(abs(value))}"
 
 
 def exit_word(status: int) -> str:
@@ -106,28 +108,32 @@ def _text(key: str, heading: str, doc: str) -> Column:
     return Column(key, heading, "", printable, doc, right=False)
 
 
+def _id(key: str, heading: str, doc: str) -> Column:
+    return Column(key, heading, "", lambda value: str(int(value)), doc)
+
+
 def _count(key: str, heading: str, doc: str, unit: str = "") -> Column:
-    return Column(key, heading, unit, lambda value: str(int(value)), doc)
+    return _id(key, heading, doc)._replace(unit=unit, metric=True)
 
 
 def _seconds(key: str, heading: str, doc: str) -> Column:
-    return Column(key, heading, "s", durations.text, doc)
+    return Column(key, heading, "s", durations.text, doc, metric=True)
 
 
 def _integral(key: str, heading: str, doc: str) -> Column:
-    return Column(key, heading, "MB s", hundredths, doc)
+    return Column(key, heading, "MB s", hundredths, doc, metric=True)
 
 
 def _nanoseconds(key: str, heading: str, doc: str) -> Column:
-    return Column(key, heading, "s", lambda value: durations.text(value / 1e9), doc)
+    return Column(key, heading, "s", lambda value: durations.text(value / 1e9), doc, metric=True)
 
 
 def _bytes(key: str, heading: str, doc: str) -> Column:
-    return Column(key, heading, "", size, doc, size=1)
+    return Column(key, heading, "", size, doc, size=1, metric=True)
 
 
 def _kib(key: str, heading: str, doc: str) -> Column:
-    return Column(key, heading, "", lambda value: size(value * 1024), doc, size=1024)
+    return Column(key, heading, "", lambda value: size(value * 1024), doc, size=1024, metric=True)
 
 
 def _time(key: str, heading: str, doc: str) -> Column:
@@ -135,11 +141,11 @@ def _time(key: str, heading: str, doc: str) -> Column:
 
 
 def _money(key: str, heading: str, doc: str) -> Column:
-    return Column(key, heading, "", str, doc, machine=str)
+    return Column(key, heading, "", str, doc, machine=str, metric=True)
 
 
 def _hours(key: str, heading: str, doc: str, unit: str) -> Column:
-    return Column(key, heading, unit, lambda value: f"{value:.3f}", doc)
+    return Column(key, heading, unit, lambda value: f"{value:.3f}", doc, metric=True)
 
 
 def _flag(key: str, heading: str, doc: str) -> Column:
@@ -183,10 +189,10 @@ OF_GROUP = tuple(_OF_GROUP)
 
 _MEASURES = MEASURES | OF_MEMBERS
 _ALL = (
-    _count("job_id", "job", "the job's id, never used again"),
+    _id("job_id", "job", "the job's id, never used again"),
     _text("name", "name", "the job's name"),
     _text("owner", "owner", "who made the job, by name on this host; by uid on another"),
-    _count("owner_uid", "owner uid", "uid of who made the job"),
+    _id("owner_uid", "owner uid", "uid of who made the job"),
     _text("state", "state", "open or closed for a job, running or ended for a process"),
     _time("created_at", "created", "when the job was made"),
     _time("closed_at", "closed", "when the job was closed"),
@@ -207,7 +213,7 @@ _ALL = (
         "command",
         "the command in its place in the tree; x 120: so many siblings that are alike",
     ),
-    _count("depth", "depth", "how many processes stand above it"),
+    _id("depth", "depth", "how many processes stand above it"),
     _count("times", "times", "how many siblings that are alike are shown as one"),
     *map(_measure, _MEASURES.values()),
     _count("gaps", "gaps", "known losses of events while the job lived"),
@@ -227,8 +233,8 @@ _ALL = (
     _bytes("total_io_bytes", "total i/o", "the same of the process and all below it"),
     _count("swaps", "swaps", "always 0 on Linux"),
     _kib("mem_kib", "mem", "virtual memory at the end"),
-    _count("exe_dev", "exe device", "device of the executable, as stat tells it"),
-    _count("exe_inode", "exe inode", "inode number of the executable"),
+    _id("exe_dev", "exe device", "device of the executable, as stat tells it"),
+    _id("exe_inode", "exe inode", "inode number of the executable"),
     _text(
         "cmdline",
         "command line",
@@ -243,14 +249,15 @@ _ALL = (
     ),
     _text("cwd", "directory", "working directory after it executed"),
     _text("cgroup", "cgroup", "control group"),
-    _count("loginuid", "login uid", "uid of the login that it descends from"),
-    _count("session", "session", "pid of its session's leader"),
+    _id("loginuid", "login uid", "uid of the login that it descends from"),
+    _id("session", "session", "pid of its session's leader"),
     Column(
         "sbu",
         "sbu",
         "",
         hundredths,
         "billing units: 1 for a CPU second, 1 for a GiB of memory resident for a CPU second",
+        metric=True,
     ),
     _seconds(
         "taskstats_s", "by taskstats", "CPU time by taskstats, of the processes that both tell of"
@@ -267,6 +274,7 @@ _ALL = (
         "%",
         hundredths,
         "the difference in percent of the CPU time by taskstats",
+        metric=True,
     ),
     Column(
         "measure",
@@ -297,6 +305,7 @@ _ALL = (
         "%",
         lambda value: f"{value:+.1f}",
         "how the median differs from that of the first side",
+        metric=True,
     ),
     _text(
         "verdict",
@@ -305,13 +314,14 @@ _ALL = (
     ),
     _seconds("base_cpu_s", "cpu before", "CPU time per run on the first side"),
     _seconds("new_cpu_s", "cpu after", "CPU time per run on the last side"),
-    Column("more_cpu_s", "more", "s", _signed, "the difference"),
+    Column("more_cpu_s", "more", "s", _signed, "the difference", metric=True),
     Column(
         "base_processes",
         "procs before",
         "",
         lambda value: f"{value:g}",
         "processes per run on the first side",
+        metric=True,
     ),
     Column(
         "new_processes",
@@ -319,6 +329,7 @@ _ALL = (
         "",
         lambda value: f"{value:g}",
         "processes per run on the last side",
+        metric=True,
     ),
     Column(
         "exit_status",
@@ -329,22 +340,22 @@ _ALL = (
         " show the exit code or the signal that killed, programs get the wait status of wait(2):"
         " 256 x code + signal, + 128 for a dumped core",
     ),
-    _count("exit_code", "code", "exit code, unknown of a process that a signal killed"),
-    _count("exit_signal", "signal", "number of the signal that killed, 0 for none"),
+    _id("exit_code", "code", "exit code, unknown of a process that a signal killed"),
+    _id("exit_signal", "signal", "number of the signal that killed, 0 for none"),
     *_OF_GROUP.values(),
     Column("tags", "tags", "", tag_list, "the job's tags", right=False, machine=json.loads),
-    _count("process_id", "process", "the incarnation's id in the warehouse"),
-    _count("acct_id", "record id", "the accounting record's id in the warehouse"),
+    _id("process_id", "process", "the incarnation's id in the warehouse"),
+    _id("acct_id", "record id", "the accounting record's id in the warehouse"),
     _text("host", "host", "name of the host"),
-    _count("boot_id", "boot", "the boot's id in the warehouse"),
-    _count("pid", "pid", "process id, of the thread group"),
-    _count("event_id", "event id", "the event's id in the warehouse"),
+    _id("boot_id", "boot", "the boot's id in the warehouse"),
+    _id("pid", "pid", "process id, of the thread group"),
+    _id("event_id", "event id", "the event's id in the warehouse"),
     _text("event", "event", "fork, exec or exit, as the kernel reported it"),
     _time("at", "time", "when it happened"),
-    _count("tid", "tid", "id of the thread that was started, that executed or that ended"),
-    _count("cpu", "cpu", "on which CPU it happened"),
-    _count("ppid", "ppid", "pid of the parent at birth; where that is unknown, at the end"),
-    _count("parent_process_id", "parent", "the parent's incarnation"),
+    _id("tid", "tid", "id of the thread that was started, that executed or that ended"),
+    _id("cpu", "cpu", "on which CPU it happened"),
+    _id("ppid", "ppid", "pid of the parent at birth; where that is unknown, at the end"),
+    _id("parent_process_id", "parent", "the parent's incarnation"),
     _text("command", "command", "command name as the kernel has it, at most 15 bytes"),
     Column(
         "forked_only",
@@ -372,11 +383,11 @@ _ALL = (
     _text(
         "user", "user", "name of the real uid on this host; the number of a user of another host"
     ),
-    _count("uid", "uid", "real user id"),
+    _id("uid", "uid", "real user id"),
     _text(
         "group", "group", "name of the real gid on this host; the number of a group of another host"
     ),
-    _count("gid", "gid", "real group id"),
+    _id("gid", "gid", "real group id"),
     Column(
         "tty",
         "tty",
@@ -411,7 +422,7 @@ _ALL = (
     _text("why", "likely cause", "the cause in words"),
     _time("first_ended_at", "first end", "end of the first of them"),
     _time("last_ended_at", "last end", "end of the last of them"),
-    _count("gap_id", "gap", "the known loss's id in the warehouse"),
+    _id("gap_id", "gap", "the known loss's id in the warehouse"),
     _text(
         "kind",
         "kind",
@@ -423,8 +434,8 @@ _ALL = (
     _seconds("duration_s", "duration", "from start to end"),
     _count("lost", "lost", "how many events or records, where that is known"),
     _text("path", "file", "the accounting file"),
-    _count("from_position", "from byte", "first byte that is missing"),
-    _count("to_position", "to byte", "first byte after it that is good again"),
+    _id("from_position", "from byte", "first byte that is missing"),
+    _id("to_position", "to byte", "first byte after it that is good again"),
     _text("note", "note", "what else is known of it"),
     _text("tag", "tag", "value of the tag that was asked for, or KEY=VALUE of all tags"),
     _money("charge", "charge", "what it costs: the sum of the charges by kind"),

@@ -66,9 +66,9 @@ class Output:
         extended = self.columns.startswith("+")
         return tuple(dict.fromkeys([*(usual if extended else ()), *chosen]))
 
-    def widths(self) -> dict[str, int]:
+    def widths(self, shown: tuple[str, ...]) -> dict[str, int]:
         """The widths that were asked for, by column; negative for left-aligned text."""
-        return {name.lower(): width for name, width in self._named() if width}
+        return {known(name, shown, "--columns"): width for name, width in self._named() if width}
 
     def ordered(
         self, columns: tuple[str, ...], rows: list[tuple[Any, ...]]
@@ -76,11 +76,10 @@ class Output:
         """Sort rows that do not come from SQL as --sort says; unknown values come last. Raises
         UsageError.
         """
-        for part in reversed((self.sort or "").split(",") if self.sort else []):
-            word = part.strip()
-            place = columns.index(known(word.lstrip("+-"), columns, "--sort"))
+        for key, largest_first in reversed(self.sorting(columns)):
+            place = columns.index(key)
             known_rows = [row for row in rows if row[place] is not None]
-            known_rows.sort(key=lambda row: row[place], reverse=word.startswith("-"))
+            known_rows.sort(key=lambda row: row[place], reverse=largest_first)
             rows = known_rows + [row for row in rows if row[place] is None]
         return rows
 
@@ -88,14 +87,29 @@ class Output:
         """The order by clause for columns with these expressions; unknown values come last. Raises
         UsageError.
         """
-        if self.sort is None:
-            return f"order by {usual}"
-        terms = []
-        for part in self.sort.split(","):
-            word = part.strip()
-            key = known(word.lstrip("+-"), tuple(columns), "--sort")
-            terms.append(f"{columns[key]}{' desc' if word.startswith('-') else ''} nulls last")
-        return f"order by {', '.join(terms)}"
+        terms = [
+            f"{columns[key]}{' desc' if largest_first else ''} nulls last"
+            for key, largest_first in self.sorting(tuple(columns))
+        ]
+        return f"order by {', '.join(terms) or usual}"
+
+    def sorting(self, has: tuple[str, ...]) -> list[tuple[str, bool]]:
+        """The columns of --sort, and whether the largest comes first: of figures, unless a + stands
+        before the name. Raises UsageError.
+        """
+        chosen = []
+        for word in self._sort_words():
+            key = known(word.lstrip("+-"), has, "--sort")
+            chosen.append((key, word[:1] == "-" or (COLUMNS[key].metric and word[:1] != "+")))
+        return chosen
+
+    def sorted_by(self, shown: tuple[str, ...]) -> set[str]:
+        """Which of the shown columns the rows are sorted by."""
+        names = {word.lstrip("+-").lower() for word in self._sort_words()}
+        return {key for key in shown if names & {key, COLUMNS[key].heading}}
+
+    def _sort_words(self) -> list[str]:
+        return [] if self.sort is None else [part.strip() for part in self.sort.split(",")]
 
     def _named(self) -> list[tuple[str, int]]:
         """The columns that were asked for, each with its width; 0 for no width."""
@@ -112,15 +126,18 @@ class Output:
 
 
 def known(name: str, has: tuple[str, ...], option: str) -> str:
-    """The column that a name given with an option stands for. Raises UsageError."""
-    key = name.strip().lower()
+    """The column that a name or heading given with an option stands for. Raises UsageError."""
+    key = " ".join(name.lower().split())
     if key in has:
         return key
+    with_heading = [each for each in has if COLUMNS[each].heading == key]
+    if with_heading:
+        return with_heading[0]
     import difflib  # needed only for a mistyped name
 
     headings = {COLUMNS[each].heading: each for each in has}
-    near = [headings[key]] if key in headings else difflib.get_close_matches(key, has, 1, 0.5)
-    hint = f"did you mean {near[0]}? " if near else ""
+    near = difflib.get_close_matches(key, (*has, *headings), 1, 0.5)
+    hint = f"did you mean {headings.get(near[0], near[0])}? " if near else ""
     raise UsageError(
         f"{option}: this report has no column {printable(name)!r}; {hint}--columns help lists"
         " them all"

@@ -1,22 +1,72 @@
-"""Tables for people. To fit a terminal, long texts are cut and marked by a +; if that is not
-enough, columns are left out.
+"""Tables for people, of reports and of all other commands. To fit a terminal, the least important
+columns are left out, then long texts are cut and marked by a +.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from elsa.report.render.columns import COLUMNS
+from elsa.report.render.columns import COLUMNS, Column, local_time
 from elsa.report.render.output import Output
 
 _GAP = 2
-# To make room, texts are not cut shorter than this; shorter texts would be useless.
-_LEAST = 10
+# Names are not cut shorter than this for the sake of other columns, and other texts not shorter
+# than that.
+_LEAST_NAME = 32
+_LEAST_TEXT = 10
 _BOLD, _PLAIN = "\x1b[1m", "\x1b[0m"
 _RULE = "-"
 # Marks text that was cut, and headings where columns were left out.
 _CUT = "+"
+
+# What a report is about; besides, its first column and those it is sorted by are always shown.
+_ALWAYS = {"name", "command", "what", "tree", "started_at", "at", "hour", "day", "month"}
+# The least important first; what is not listed is more important.
+_LEAST_IMPORTANT = (
+    *("records", "running", "system_s", "user_s", "forked_only", "record", "how", "flags", "ppid"),
+    *(
+        "ended_at",
+        "first_ended_at",
+        "last_ended_at",
+        "tty",
+        "elapsed_s",
+        "owner",
+        "kind",
+        "write_bytes",
+        "read_bytes",
+        "complete",
+    ),
+    *("rss_kib", "processes", "state"),
+)
+
+
+@dataclass
+class Cells:
+    """One column of a table as text."""
+
+    heading: str
+    texts: list[str]
+    unit: str = ""
+    left: bool = True
+    """Text stands to the left, numbers to the right."""
+    least: int | None = None
+    """Texts may be cut to this width to make room; None means never."""
+    importance: int = 0
+    """The columns with the smallest are left out first."""
+    width: int = 0
+    """If not 0: this width, as was asked for."""
+
+    @property
+    def natural(self) -> int:
+        """The width at which nothing is cut."""
+        return self.width or max(map(len, (self.heading, self.unit, *self.texts)))
+
+    @property
+    def narrowest(self) -> int:
+        """The width that the column needs at least."""
+        return self.natural if self.least is None else min(self.natural, self.least)
 
 
 def heading(key: str, units: str = "auto") -> tuple[str, str]:
@@ -28,70 +78,131 @@ def table(
     shown: tuple[str, ...], rows: Sequence[tuple[Any, ...]], output: Output
 ) -> tuple[str, list[str]]:
     """The table, and notes on columns that were left out."""
-    chosen = [COLUMNS[key] for key in shown]
+    asked = output.widths(shown)
+    always = _ALWAYS | {shown[0], *output.sorted_by(shown)}
     # Column by column is faster, since there may be many rows but only few columns.
     cells = [
-        [column.text(value, output.units) for value in values]
-        for column, values in zip(chosen, zip(*rows, strict=True), strict=True)
+        _cells(COLUMNS[key], values, output, asked.get(key, 0), always=key in always)
+        for key, values in zip(shown, zip(*rows, strict=True), strict=True)
     ]
-    headings = [heading(key, output.units) for key in shown]
-    asked = output.widths()
-    left = [not column.right if asked.get(column.key, 0) >= 0 else True for column in chosen]
-    widths = [
-        abs(asked.get(column.key, 0)) or max(map(len, (*heads, *texts)))
-        for column, heads, texts in zip(chosen, headings, cells, strict=True)
+    room = None if output.columns is not None else output.width
+    lines, left_out = lay_out(cells, room, header=output.header, colour=output.colour)
+    if not left_out:
+        return "\n".join(lines), []
+    names = ", ".join(shown[place] for place in left_out)
+    return "\n".join(lines), [
+        f"the terminal is too narrow for {names}; --columns chooses what to show"
     ]
-    kept, words = len(widths), []
-    if output.width is not None and output.columns is None:
-        kept, widths = _fit(widths, left, output.width)
-        if kept < len(shown):
-            words = [
-                f"the terminal is too narrow for {', '.join(shown[kept:])}; --columns chooses what"
-                " to show"
-            ]
-    top = _headings(headings, widths[:kept], left, output) if output.header else []
-    return "\n".join([*top, *_lines(cells, widths[:kept], left)]), words
 
 
-def _fit(widths: list[int], flexible: list[bool], room: int) -> tuple[int, list[int]]:
-    """How many columns fit, and how wide each is then."""
-    for kept in range(len(widths), 0, -1):
-        cut = widths[:kept]
-        mark = 0 if kept == len(widths) else _GAP
-        over = sum(cut) + _GAP * (kept - 1) + mark - room
-        while over > 0:
-            places = [place for place in range(kept) if flexible[place] and cut[place] > _LEAST]
-            if not places:
-                break
-            cut[max(places, key=lambda place: cut[place])] -= 1
-            over -= 1
-        if over <= 0 or kept == 1:
-            return kept, cut
-    return 0, []
+def _cells(
+    column: Column, values: Iterable[Any], output: Output, width: int, *, always: bool
+) -> Cells:
+    name, unit = heading(column.key, output.units)
+    importance = len(_LEAST_IMPORTANT)
+    if always:
+        importance += 1
+    elif column.key in _LEAST_IMPORTANT:
+        importance = _LEAST_IMPORTANT.index(column.key)
+    least = None
+    if not column.right and column.format is not local_time:
+        least = _LEAST_NAME if always else _LEAST_TEXT
+    return Cells(
+        name,
+        [column.text(value, output.units) for value in values],
+        unit,
+        not column.right if width >= 0 else True,
+        least,
+        importance,
+        abs(width),
+    )
 
 
-def _headings(
-    headings: Sequence[tuple[str, str]], widths: list[int], left: list[bool], output: Output
-) -> list[str]:
-    lines = [_line([name for name, _ in headings], widths, left)]
-    if len(widths) < len(headings):
+def plain(
+    headings: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    right: Collection[str] = (),
+    room: int | None = None,
+    least_important: Sequence[str] = (),
+) -> tuple[list[str], list[str]]:
+    """The lines of a table of text, and the headings of columns that were left out."""
+    columns = list(zip(*rows, strict=True)) or [()] * len(headings)
+    cells = [
+        Cells(
+            name,
+            list(texts),
+            left=name not in right,
+            least=None if name in right else _LEAST_NAME,
+            importance=(*least_important, name).index(name),
+        )
+        for name, texts in zip(headings, columns, strict=True)
+    ]
+    lines, left_out = lay_out(cells, room, header=any(headings))
+    return lines, [headings[place] for place in left_out]
+
+
+def lay_out(
+    cells: Sequence[Cells], room: int | None, *, header: bool = True, colour: bool = False
+) -> tuple[list[str], list[int]]:
+    """The lines of a table that fit into this room, and the places of columns that are left out."""
+    kept, widths = _fit(cells, room)
+    shown = [cells[place] for place in kept]
+    top = _headings(shown, widths, cut=len(kept) < len(cells), colour=colour) if header else []
+    lines = [*top, *_lines([column.texts for column in shown], shown, widths)]
+    return lines, [place for place in range(len(cells)) if place not in kept]
+
+
+def _fit(cells: Sequence[Cells], room: int | None) -> tuple[list[int], list[int]]:
+    """The places of the columns that are shown, and their widths."""
+    every = list(range(len(cells)))
+    if room is None:
+        return every, [column.natural for column in cells]
+    mark = 0
+    if sum(column.narrowest + _GAP for column in cells) - _GAP > room:
+        mark = _GAP
+    kept: list[int] = []
+    total = mark - _GAP
+    for place in sorted(every, key=lambda place: -cells[place].importance):
+        width = cells[place].narrowest + _GAP
+        if total + width <= room or not kept:
+            kept.append(place)
+            total += width
+    kept.sort()
+    shown = [cells[place] for place in kept]
+    if len(shown) == 1 and shown[0].least is not None:
+        return kept, [min(shown[0].natural, room - mark)]
+    return kept, _cut(shown, room - mark)
+
+
+def _cut(cells: Sequence[Cells], room: int) -> list[int]:
+    """The widths of columns, the widest texts cut until all fit."""
+    widths = [column.natural for column in cells]
+    over = sum(widths) + _GAP * (len(cells) - 1) - room
+    while over > 0:
+        places = [place for place, width in enumerate(widths) if width > cells[place].narrowest]
+        if not places:
+            break
+        widths[max(places, key=lambda place: widths[place])] -= 1
+        over -= 1
+    return widths
+
+
+def _headings(cells: Sequence[Cells], widths: list[int], *, cut: bool, colour: bool) -> list[str]:
+    lines = _lines([[column.heading] for column in cells], cells, widths)
+    if cut:
         lines[0] += f" {_CUT}"
-    if any(unit for _, unit in headings[: len(widths)]):
-        lines.append(_line([unit for _, unit in headings], widths, left))
-    if output.colour:
+    if any(column.unit for column in cells):
+        lines += _lines([[column.unit] for column in cells], cells, widths)
+    if colour:
         lines = [f"{_BOLD}{line}{_PLAIN}" for line in lines]
     return [*lines, (" " * _GAP).join(_RULE * width for width in widths)]
 
 
-def _line(row: Sequence[str], widths: list[int], left: list[bool]) -> str:
-    return _lines([[text] for text in row], widths, left)[0]
-
-
-def _lines(columns: Sequence[list[str]], widths: list[int], left: list[bool]) -> list[str]:
-    """A line for each row, with as many columns as there are widths."""
+def _lines(texts: Sequence[list[str]], cells: Sequence[Cells], widths: list[int]) -> list[str]:
     padded = [
-        _padded(texts, width, "<" if to_the_left else ">")
-        for texts, width, to_the_left in zip(columns, widths, left, strict=False)
+        _padded(column, width, "<" if of.left else ">")
+        for column, of, width in zip(texts, cells, widths, strict=True)
     ]
     return [line.rstrip() for line in map((" " * _GAP).join, zip(*padded, strict=True))]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from elsa.cli.live import Rates, fitting, notes
+from elsa.cli import tables
+from elsa.cli.live import LEAST_IMPORTANT, NUMBERS, Rates, notes
 from elsa.run.jobd_usage import EndedMembers, Precision
 from elsa.run.live_usage import JobNow
 from elsa.run.usage_sums import NOTHING
@@ -13,24 +14,42 @@ HEADERS = ("pid", "ppid", "command", "member since", "cpu")
 ROWS = [(4711, 1, "make", "2026-01-02 03:04:05", "12.34"), (4712, 4711, "cc1", "birth", "0.01")]
 
 
+def fitting(width: int | None) -> list[str]:
+    return tables.lines(HEADERS, ROWS, right=NUMBERS, room=width, least_important=LEAST_IMPORTANT)
+
+
 def test_everything_is_shown_where_there_is_room_or_no_terminal() -> None:
-    for width in (None, 5 + 6 + 9 + 19 + 7 + 4 * 2):
-        assert fitting(HEADERS, ROWS, width) == (list(HEADERS), [list(row) for row in ROWS], [])
+    for width in (None, 4 + 4 + 7 + 19 + 5 + 4 * 2):
+        assert fitting(width) == [
+            " pid  ppid  command  member since           cpu",
+            "----  ----  -------  -------------------  -----",
+            "4711     1  make     2026-01-02 03:04:05  12.34",
+            "4712  4711  cc1      birth                 0.01",
+        ]
 
 
 @pytest.mark.parametrize(
-    ("width", "gone"),
-    [(46, ["member since"]), (25, ["member since", "ppid"]), (5, ["member since", "ppid"])],
+    ("width", "gone", "heading"),
+    [
+        (46, ["member since"], " pid  ppid  command    cpu +"),
+        (25, ["ppid", "member since"], " pid  command    cpu +"),
+        (5, ["ppid", "command", "member since", "cpu"], " pid +"),
+    ],
 )
-def test_what_matters_least_goes_first_and_is_named(width: int, gone: list[str]) -> None:
-    headers, rows, left_out = fitting(HEADERS, ROWS, width)
-    assert headers == [header for header in HEADERS if header not in gone]
-    assert [len(row) for row in rows] == [len(headers)] * 2
-    assert left_out == [f"no room for: {', '.join(gone)}; widen the terminal"]
+def test_what_matters_least_goes_first_and_is_named(
+    width: int, gone: list[str], heading: str
+) -> None:
+    *lines, note = fitting(width)
+    assert lines[0] == heading
+    assert note == f"no room for: {', '.join(gone)}; widen the terminal"
 
 
 def test_a_table_without_rows_fits_too() -> None:
-    assert fitting(HEADERS, [], 20)[1] == []
+    assert len(tables.lines(HEADERS, [], room=60)) == 2
+
+
+def test_no_text_of_a_table_can_move_the_cursor() -> None:
+    assert tables.lines(("name",), [("a\x1b[2Jb",)])[-1] == "a?[2Jb"
 
 
 @pytest.mark.parametrize(

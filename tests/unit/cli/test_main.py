@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from elsa.cli.main import group
 
@@ -80,3 +81,24 @@ def test_every_line_of_every_help_text_fits_80_columns() -> None:
         if len(line) > 80
     ]
     assert not wide
+
+
+def test_report_alone_prints_a_short_help_that_names_every_report() -> None:
+    result = CliRunner().invoke(group, ["report"], catch_exceptions=False)
+    assert (result.exit_code, result.stderr) == (0, "")
+    lines = result.stdout.splitlines()
+    assert len(lines) < 24
+    assert max(map(len, lines)) <= 80
+    report = group.get_command(click.Context(group), "report")
+    assert isinstance(report, click.Group)
+    words = result.stdout.replace(",", " ").replace(".", " ").split()
+    assert set(report.list_commands(click.Context(report))) <= set(words)
+    # Each example has options that its report knows.
+    for line in lines:
+        if line.startswith("  elsa report "):
+            words = line.strip().split("   ")[0].split()[2:]
+            name, options = words[0], [word for word in words[1:] if word.startswith("--")]
+            command = report.get_command(click.Context(report), name)
+            assert command is not None
+            known = {option for parameter in command.params for option in parameter.opts}
+            assert set(options) <= known, line

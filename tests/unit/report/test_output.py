@@ -52,21 +52,22 @@ def test_units_are_for_sizes_in_tables_and_parsable_only() -> None:
         Output("json", units="G")
 
 
-def test_wide_table_cuts_texts_before_it_leaves_columns_out_and_marks_both() -> None:
-    row = ("a-very-long-name-of-a-job", 1.5, 3 * 1024, '{"project": "something-long"}')
+def test_name_and_sort_key_are_kept_whole_while_other_texts_are_cut_and_columns_left_out() -> None:
+    row = ("a-long-name-of-a-job", 1.5, 3 * 1024, '{"project": "something-long"}')
     whole, words = written([row])
-    assert (max(map(len, whole.splitlines())), words) == (
-        max(len(line) for line in whole.splitlines()),
-        [],
-    )
-    cut, words = written([row], width=40)
-    assert max(map(len, cut.splitlines())) <= 40
-    assert cut.count("+") == 2
+    assert "project=something-long" in whole
     assert words == []
-    narrow, words = written([row], width=30)
-    assert max(map(len, narrow.splitlines())) <= 30
-    assert narrow.splitlines()[0].endswith(" +")
+    cut, words = written([row], width=55)
+    assert cut.splitlines()[-1] == "a-long-name-of-a-job  1.50 s  3.0 MiB  project=somethi+"
+    assert words == []
+    narrow, words = written([row], width=40)
+    assert narrow.splitlines()[0] == "name                     cpu     peak +"
     assert words == ["the terminal is too narrow for tags; --columns chooses what to show"]
+    # Peaks are less important than CPU time, unless the rows are sorted by them.
+    assert written([row], width=32)[0].splitlines()[0].split() == ["name", "cpu", "+"]
+    assert written([row], width=33, sort="peak")[0].splitlines()[0].split() == ["name", "peak", "+"]
+    long = ("x" * 50, 1.5, 3 * 1024, None)
+    assert written([long], width=45)[0].splitlines()[-1] == f"{'x' * 34}+  1.50 s"
 
 
 @given(
@@ -146,9 +147,11 @@ def test_columns_are_chosen_added_or_listed_and_a_mistyped_one_is_guessed(filled
     assert set(filled.json("jobs", "--columns", "all")[0]) == set(filled.json("jobs")[0])
     listed = filled.run("users", "--columns", "help").stdout.splitlines()
     assert [line.split()[0] for line in listed][:3] == ["user", "uid", "processes"]
+    headed = filled.run("jobs", "--format", "csv", "--columns", "name,Cpu,minor  faults")
+    assert headed.stdout.splitlines()[0] == "name,cpu_s,minor_faults"
     for wrong, hint in (
-        ("cpu", "did you mean cpu_s"),
-        ("procs", "did you mean processes"),
+        ("cpus", "did you mean cpu_s"),
+        ("proces", "did you mean processes"),
         ("zzz", "--columns help lists them all"),
     ):
         with pytest.raises(UsageError, match=hint):
@@ -157,16 +160,44 @@ def test_columns_are_chosen_added_or_listed_and_a_mistyped_one_is_guessed(filled
         filled.run("jobs", "--columns", "name%x")
 
 
+def test_tables_have_so_many_rows_and_say_so_unless_all_are_asked_for(reports: Reports) -> None:
+    for number in range(1, 131):
+        reports.warehouse.process(number, start=number, seconds=1, comm=f"c{number:03}")
+        reports.warehouse.acct(number, number, comm=f"c{number:03}")
+        reports.warehouse.job(number, f"j{number:03}", members=(number,))
+    for kind, note in (
+        ("commands", "showing 100 of 130 rows; --limit or --all shows more"),
+        ("processes", "showing the last 100; --limit or --all shows more"),
+        ("jobs", "showing the newest 100 jobs; --limit or --all shows more"),
+    ):
+        short = reports.run(kind)
+        assert len(short.stdout.splitlines()) == 102
+        assert note in short.stderr
+        whole = reports.run(kind, "--all")
+        assert len(whole.stdout.splitlines()) == 132
+        assert "--limit" not in whole.stderr
+        assert len(reports.run(kind, "--limit", "120").stdout.splitlines()) == 122
+        assert len(reports.json(kind)) == 130
+        assert len(reports.run(kind, "--format", "csv").stdout.splitlines()) == 131
+    assert "c130" in reports.run("processes").stdout
+
+
 def test_rows_are_sorted_by_any_column_and_the_unknown_come_last(filled: Reports) -> None:
     by = [row["command"] for row in filled.json("processes", "--all", "--sort", "-cpu_s,command")]
     assert by == ["cc", "make", "lost", "cron", "sh"]
     assert [
         row["command"] for row in filled.json("commands", "--sort", "command", "--limit", "2")
     ] == ["cc", "cron"]
-    assert [row["name"] for row in filled.json("jobs", "--sort", "cpu_s", "--columns", "name")] == [
-        "night",
-        "build",
-    ]
+    for sort, names in (
+        ("cpu_s", ["build", "night"]),
+        ("cpu", ["build", "night"]),
+        ("-cpu_s", ["build", "night"]),
+        ("+cpu_s", ["night", "build"]),
+        ("job_id", ["build", "night"]),
+        ("-job", ["night", "build"]),
+    ):
+        rows = filled.json("jobs", "--sort", sort, "--columns", "name")
+        assert [row["name"] for row in rows] == names, sort
     with pytest.raises(UsageError, match="--sort: this report has no column"):
         filled.run("users", "--sort", "command")
 

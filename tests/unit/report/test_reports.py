@@ -424,15 +424,13 @@ def test_a_missing_warehouse_and_a_file_that_is_no_warehouse_have_different_erro
 
 
 def test_help_starts_without_what_only_the_store_needs() -> None:
-    """Importing every report must not import SQLAlchemy, Alembic or, before a table is printed,
-    tabulate.
-    """
+    """Importing every report must not import SQLAlchemy or Alembic."""
     code = (
         "import sys, elsa.cli.report, elsa.report.jobs, elsa.report.processes,"
         " elsa.report.query.selection, elsa.report.query.warehouse\n"
     )
     code += (
-        "print(*{'sqlalchemy', 'alembic', 'pyroute2', 'tabulate'} & {name.split('.')[0] for name in"
+        "print(*{'sqlalchemy', 'alembic', 'pyroute2'} & {name.split('.')[0] for name in"
         " sys.modules})"
     )
     assert (

@@ -1,0 +1,40 @@
+"""Tables of the commands that are no reports, in the style of the reports."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Collection, Iterable, Sequence
+
+from elsa.report.render import table
+
+
+def terminal_width() -> int | None:
+    """The width of the terminal that stdout is; None if it is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def lines(
+    headings: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    right: Collection[str] = (),
+    room: int | None = None,
+    least_important: Sequence[str] = (),
+) -> list[str]:
+    """A table that fits into this room, with a note on columns that were left out. None is an empty
+    cell; texts have no character that moves the cursor.
+    """
+    texts = [["" if cell is None else _clean(str(cell)) for cell in row] for row in rows]
+    shown, left_out = table.plain(
+        headings, texts, right=right, room=room, least_important=least_important
+    )
+    note = f"no room for: {', '.join(left_out)}; widen the terminal"
+    return [*shown, note] if left_out else shown
+
+
+def _clean(text: str) -> str:
+    """A text without control characters, which a process name may have: they become question
+    marks.
+    """
+    return "".join(c if c.isprintable() else "?" for c in text)
