@@ -83,6 +83,11 @@ class Audit(NamedTuple):
     groups: Report
     words: list[str]
 
+    def columns(self) -> set[str]:
+        """All columns of all parts."""
+        parts = (self.classes, self.periods, self.ticks, self.groups)
+        return {key for part in parts for key in part.shown}
+
 
 def queries(window: Window) -> dict[str, Query]:
     """The queries of an audit by name. Processes that still run are in no window."""

@@ -477,6 +477,7 @@ def _report(
         bill_rows,
         words,
         partial(completeness.nothing, connection, selection),
+        partial(completeness.facts, connection, selection),
     )
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
 from elsa import durations
 from elsa.measures import LONGEST_TICK_NS, tick
+from elsa.report.collector_status import late
 from elsa.report.query import rollup_source
 from elsa.report.query.selection import Selection
 from elsa.report.query.statement import THESE, Condition, Query, listed, rows, select
@@ -51,6 +53,8 @@ MEASURED = ("with_usage", "with_ticks", "usage_partial", "sampled", "threads", "
 _CPU = {"user_s", "system_s", "cpu_s", "total_cpu_s", "run_ns", "cpu_hours", "sbu"}
 # Classes of sql/audit/audit_class.sql that are accounting records without a process.
 _UNJOINED = ("pending", "ambiguous")
+# The classes of what nothing is missing of.
+_WHOLE = {"both", "self"}
 CLASS_SUMS = (
     "seen_by_both",
     "uncertain",
@@ -85,6 +89,24 @@ def words(
     line = _line(connection, found, losses)
     members = _members(connection, selection) if selection.jobs is not None else []
     return [*([line] if line else []), *members, *lacking]
+
+
+def facts(
+    connection: sqlite3.Connection, selection: Selection, rollup: str | None = None
+) -> dict[str, Any]:
+    """The same for programs: how many processes and records each source reported, how many gaps
+    there are, and whether nothing is missing or uncertain.
+    """
+    found = classes(connection, selection)
+    number = _number_of_gaps(connection, selection)
+    missing = number or pruned(connection, selection, rollup)
+    missing = missing or late(connection, selection, time.time_ns())
+    whole = not missing and found.keys() <= _WHOLE
+    sources = {
+        name: {"processes": processes, "records": records}
+        for name, (processes, records) in found.items()
+    }
+    return {"complete": whole, "gaps": number, "sources": sources}
 
 
 def count(number: int, noun: str) -> str:
@@ -239,12 +261,16 @@ def classes_of(sums: Row) -> dict[str, tuple[int, int]]:
 
 
 def _losses(connection: sqlite3.Connection, selection: Selection) -> str:
+    return losses(_number_of_gaps(connection, selection), selection)
+
+
+def _number_of_gaps(connection: sqlite3.Connection, selection: Selection) -> int:
     if selection.jobs is None or selection.window:
-        return losses(gaps(connection, selection.window), selection)
+        return gaps(connection, selection.window)
     (number,) = connection.execute(
         f"select sum(gaps + usage_gaps) from {rollup_source.job_usage(listed(selection.jobs))}"
     ).fetchone()
-    return losses(number, selection)
+    return number or 0
 
 
 def losses(number: int, selection: Selection) -> str:
@@ -260,7 +286,7 @@ def losses(number: int, selection: Selection) -> str:
 
 
 def _line(connection: sqlite3.Connection, found: dict[str, tuple[int, int]], losses: str) -> str:
-    if not losses and found.keys() <= {"both", "self"}:
+    if not losses and found.keys() <= _WHOLE:
         return ""
     parts = []
     total = sum(processes for processes, _ in found.values())

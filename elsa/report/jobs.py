@@ -232,11 +232,11 @@ def jobs(connection: sqlite3.Connection, selection: Selection, output: Output) -
     words = []
     if selection.window and not kept:
         words = completeness.pruned(connection, selection, rollup)
+    place = names.index("job_id")
+    ids = tuple(row[place] for row in kept)
+    listed_jobs = Selection(selection.window, selection.clip, ids)
     if kept:
-        place = names.index("job_id")
-        ids = tuple(row[place] for row in kept)
         losses = None if selection.window else _losses(names, kept)
-        listed_jobs = Selection(selection.window, selection.clip, ids)
         words = completeness.words(connection, listed_jobs, losses, rollup=rollup)
         if rollup is not None:
             words += completeness.pruned_of_jobs(connection, listed_jobs)
@@ -247,7 +247,14 @@ def jobs(connection: sqlite3.Connection, selection: Selection, output: Output) -
             f"showing {'the newest ' if output.sort is None else ''}{output.limit} jobs; --limit"
             " or --all shows more"
         )
-    return Report(names, shown, kept, words, nothing=partial(_nothing, connection, selection))
+    return Report(
+        names,
+        shown,
+        kept,
+        words,
+        nothing=partial(_nothing, connection, selection),
+        completeness=partial(completeness.facts, connection, listed_jobs, rollup),
+    )
 
 
 def _nothing(connection: sqlite3.Connection, selection: Selection) -> str:

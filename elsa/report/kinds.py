@@ -5,6 +5,7 @@ everything on the host.
 from __future__ import annotations
 
 import sqlite3
+from functools import partial
 
 from elsa.measures import DIVIDED
 from elsa.report import completeness
@@ -49,4 +50,10 @@ def kinds(connection: sqlite3.Connection, output: Output) -> Report:
             " its automatic job, as its counters were not read then: so much less is unattributed"
         )
     words += completeness.cut(len(rows), output.limit)
-    return Report(names, shown, rows[: output.limit], words)
+    return Report(
+        names,
+        shown,
+        rows[: output.limit],
+        words,
+        completeness=partial(completeness.facts, connection, Selection()),
+    )

@@ -194,7 +194,12 @@ def processes(
         words += completeness.inferred_ends(connection, selection.window)
     words += completeness.of_each(connection, shown)
     return Report(
-        shown, shown, found, words, nothing=partial(completeness.nothing, connection, selection)
+        shown,
+        shown,
+        found,
+        words,
+        nothing=partial(completeness.nothing, connection, selection),
+        completeness=partial(completeness.facts, connection, selection),
     )
 
 

@@ -61,14 +61,21 @@ def runs(connection: sqlite3.Connection, selection: Selection, output: Output) -
     rows = found.fetchall()
     kept = rows[: output.limit]
     words = []
+    place = names.index("job_id")
+    listed = Selection(jobs=tuple(row[place] for row in kept))
     if kept:
-        place = names.index("job_id")
-        listed = Selection(jobs=tuple(row[place] for row in kept))
         words = completeness.words(connection, listed, rollup="rollup_job")
         words += completeness.measured(connection, names, kept, shown, jobs=True)
     if len(rows) > len(kept):
         words.append(f"showing {output.limit} names; --limit or --all shows more")
-    return Report(names, shown, kept, words, nothing=partial(_nothing, connection))
+    return Report(
+        names,
+        shown,
+        kept,
+        words,
+        nothing=partial(_nothing, connection),
+        completeness=partial(completeness.facts, connection, listed, "rollup_job"),
+    )
 
 
 def _nothing(connection: sqlite3.Connection) -> str:

@@ -41,7 +41,7 @@ _FIGURES = (
         "threads",
     ),
 )
-_COLUMNS = (
+COLUMNS = (
     "job_id",
     "name",
     "owner",
@@ -88,10 +88,10 @@ def summary(connection: sqlite3.Connection, selection: Selection) -> Summary:
     row: Row = query(selection).run(connection).fetchone()
     words = (
         completeness.words(connection, selection)
-        + completeness.measured(connection, _COLUMNS, [row], ("cpu_s",))
+        + completeness.measured(connection, COLUMNS, [row], ("cpu_s",))
         + completeness.estimate(selection)
     )
-    if not row[_COLUMNS.index("processes")]:
+    if not row[COLUMNS.index("processes")]:
         words.insert(0, completeness.nothing(connection, selection))
     return Summary(row, words)
 
@@ -124,7 +124,7 @@ def query(selection: Selection) -> Query:
 
 def _why_unknown(row: Row) -> str:
     """Why a delay is unknown: where another one is known, delays were counted."""
-    known = any(row[_COLUMNS.index(key)] is not None for key in DELAYS)
+    known = any(row[COLUMNS.index(key)] is not None for key in DELAYS)
     return _NOT_BUILT_IN if known else _NOT_COUNTED
 
 
@@ -133,20 +133,20 @@ def write(report: Summary, output: Output, out: TextIO) -> None:
     object or a row.
     """
     if output.form == "table":
-        with_usage = report.row[_COLUMNS.index("with_usage")]
+        with_usage = report.row[COLUMNS.index("with_usage")]
         unknown = dict.fromkeys(DELAYS, _why_unknown(report.row)) if with_usage else {}
-        values = dict(zip(_COLUMNS, report.row, strict=True))
+        values = dict(zip(COLUMNS, report.row, strict=True))
         hidden = _HIDDEN | {key for key in OF_GROUP if values[key] is None}
-        shown = output.choose(_COLUMNS, [key for key in _COLUMNS if key not in hidden])
+        shown = output.choose(COLUMNS, [key for key in COLUMNS if key not in hidden])
         out.write(
-            writer.block(_COLUMNS, report.row, shown, unknown, output.units) + f"\n{SBU_WORDS}\n"
+            writer.block(COLUMNS, report.row, shown, unknown, output.units) + f"\n{SBU_WORDS}\n"
         )
     elif output.form in ("json", "jsonl"):
-        shown = output.choose(_COLUMNS, _COLUMNS)
-        row = tuple(report.row[_COLUMNS.index(key)] for key in shown)
+        shown = output.choose(COLUMNS, COLUMNS)
+        row = tuple(report.row[COLUMNS.index(key)] for key in shown)
         text = writer.as_json(
             writer.as_object(shown, row), indent=2 if output.form == "json" else None
         )
         out.write(text + "\n")
     else:
-        writer.write(Report(_COLUMNS, output.choose(_COLUMNS, _COLUMNS), [report.row]), output, out)
+        writer.write(Report(COLUMNS, output.choose(COLUMNS, COLUMNS), [report.row]), output, out)

@@ -288,6 +288,7 @@ def tree(
         lines[: output.limit],
         words,
         nothing=partial(completeness.nothing, connection, selection),
+        completeness=partial(completeness.facts, connection, selection),
     )
 
 

@@ -224,7 +224,12 @@ def usage(
     newest = by.period is not None and output.sort is None and output.limit is not None
     kept = kept[-(output.limit or 0) :] if newest else kept[: output.limit]
     return Report(
-        names, shown, kept, words, nothing=partial(completeness.nothing, connection, selection)
+        names,
+        shown,
+        kept,
+        words,
+        nothing=partial(completeness.nothing, connection, selection),
+        completeness=partial(completeness.facts, connection, selection, rollup),
     )
 
 

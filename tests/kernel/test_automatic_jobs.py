@@ -217,5 +217,5 @@ def test_what_a_group_counts_itself_is_stored_when_its_last_process_has_ended(
     assert (final, before_us) == (1, 0)
     # The last moments of the last process may come after its exit event.
     assert 0.9 * counted.usage_us <= stored_us <= counted.usage_us
-    [row] = json.loads(host.elsa("report", "audit", "--format", "json"))["groups"]
+    [row] = json.loads(host.elsa("report", "audit", "--format", "json"))["audit"]["groups"]
     assert (row["name"], row["group_cpu_s"]) == ("cgroup/short", stored_us / 1e6)

@@ -349,7 +349,7 @@ def test_a_warehouse_of_its_own_keeps_the_accounting(door: Host, tmp_path: Path)
     own.parent.mkdir()
     told = bill(door, "--db", own, "--name", "kept", "--tag", "a=b", "sh", "-c", "true & wait")
     assert (told["job_name"], told["processes"], told["complete"]) == ("kept", 2, True)
-    rows = json.loads(door.elsa("report", "jobs", "--db", own, "--format", "json"))
+    rows = json.loads(door.elsa("report", "jobs", "--db", own, "--format", "json"))["rows"]
     assert [(row["name"], row["processes"], row["exit_code"]) for row in rows] == [("kept", 2, 0)]
     assert door.value("select count(*) from job") == 0, "jobd's own warehouse knows nothing of it"
 
@@ -541,7 +541,7 @@ def test_jobd_stores_what_the_group_of_a_command_counted(quiet: Host, groups: Pa
     assert names.maker_of_group(path.rpartition("/")[2])
     assert 200_000 <= cpu_us < 1_000_000
     assert set(groups.glob("elsa-run-*")) <= before
-    shown = json.loads(quiet.elsa("report", "job", "burn", "--format", "json"))
+    shown = json.loads(quiet.elsa("report", "job", "burn", "--format", "json"))["job"]
     assert shown["group_cpu_s"] == cpu_us / 1e6
 
 

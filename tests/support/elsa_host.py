@@ -214,7 +214,7 @@ elsa_{command}()
 
     def report(self, *arguments: object) -> list[dict[str, Any]]:
         """The rows of a report."""
-        rows = json.loads(self.elsa("report", *arguments, "--format", "json"))
+        rows = json.loads(self.elsa("report", *arguments, "--format", "json"))["rows"]
         assert isinstance(rows, list)
         return rows
 

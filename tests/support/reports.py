@@ -25,5 +25,7 @@ class Reports(NamedTuple):
         )
 
     def json(self, *arguments: str) -> Any:
-        """What `--format json` prints."""
-        return json.loads(self.run(*arguments, "--format", "json").stdout)
+        """The rows that `--format json` prints, or the job, audit or comparison."""
+        printed = json.loads(self.run(*arguments, "--format", "json").stdout)
+        (key,) = printed.keys() & {"rows", "job", "audit", "comparison"}
+        return printed[key]

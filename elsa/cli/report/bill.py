@@ -60,10 +60,11 @@ def bill(*, request: Request, by: str, as_of: str | None) -> None:
         )
 
     request.show(
-        lambda connection, selection: [made.query(by, chosen(connection, selection))],
+        lambda _, selection: [made.query(by, selection)],
         lambda connection, selection: made.bill(
-            connection, by, chosen(connection, selection), request.output, as_of_ns
+            connection, by, selection, request.output, as_of_ns
         ),
+        choose=chosen,
     )
 
 

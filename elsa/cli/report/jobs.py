@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,8 +16,9 @@ from elsa.cli.report.request import Request, reports, say
 from elsa.errors import ElsaError
 
 if TYPE_CHECKING:
-    import sqlite3
+    from collections.abc import Callable
 
+    from elsa.report.jobs import JobReport
     from elsa.report.query.selection import Selection
 
 # How long to wait for jobd for the live usage of a job, and for how many members to ask.
@@ -71,20 +73,32 @@ def job(*, job: str, summary: str | None, request: Request) -> None:
       elsa report job 12 --columns name,cpu_s,rss_kib --format parsable
       elsa report job build --since yesterday --until today
     """
+    from elsa.report import completeness
+    from elsa.report import jobs as made
+    from elsa.report import summary as totals
     from elsa.report.collector_status import late
     from elsa.report.query.selection import latest
 
-    words: list[str] = []
     running: int | None = None
     with request.printing() as (connection, out):
         number, said = latest(connection, job)
         selection = request.choosing(job=(str(number),)).selection(connection)
+        if request.explain:
+            out.write(_explained(selection, request, summary=summary is not None))
+            return
+        write: Callable[[], None]
         if summary:
-            words = _totals(connection, selection, request, out)
+            total = totals.summary(connection, selection)
+            words, columns = total.words, totals.COLUMNS
+            write = partial(totals.write, total, request.output, out)
         else:
-            words, is_running = _job(connection, selection, request, out)
-            running = number if is_running else None
-        if not request.explain:
+            found = made.job(connection, selection, request.output)
+            words, columns = found.words, found.columns
+            write = partial(made.write_job, found, request.output, out)
+            running = number if _shows_running(found, selection, request) else None
+        facts = partial(completeness.facts, connection, selection, "rollup_job")
+        with request.json_object(out, selection.window, words, columns, facts, "job"):
+            write()
             words += late(connection, selection, time.time_ns())
             words += said
     say(words)
@@ -165,6 +179,8 @@ def compare(*, jobs: tuple[str, ...], runs: int | None, request: Request) -> Non
       elsa report compare nightly --format json
     """
     from elsa.report import compare as made
+    from elsa.report import completeness
+    from elsa.report.query.selection import Selection
 
     words: list[str] = []
     with request.printing() as (connection, out):
@@ -173,42 +189,34 @@ def compare(*, jobs: tuple[str, ...], runs: int | None, request: Request) -> Non
             out.write("\n\n".join(query.readable() for query in made.queries(sides)) + "\n")
             return
         found = made.compare(connection, sides, request.output)
-        made.write(found, request.output, out)
         words = found.words
+        key = "rows" if request.output.columns else "comparison"
+        chosen = Selection(jobs=tuple(number for side in sides for number in side.jobs))
+        facts = partial(completeness.facts, connection, chosen)
+        columns = () if request.output.columns else found.commands.shown
+        with request.json_object(out, chosen.window, words, columns, facts, key):
+            made.write(found, request.output, out)
     say(words)
 
 
-def _totals(
-    connection: sqlite3.Connection, selection: Selection, request: Request, out: TextIO
-) -> list[str]:
-    from elsa.report import summary as made
-
-    if request.explain:
-        out.write(made.query(selection).readable() + "\n")
-        return []
-    total = made.summary(connection, selection)
-    made.write(total, request.output, out)
-    return total.words
-
-
-def _job(
-    connection: sqlite3.Connection, selection: Selection, request: Request, out: TextIO
-) -> tuple[list[str], bool]:
-    """Write a job. Returns the notes, and whether its live usage should be shown too."""
+def _explained(selection: Selection, request: Request, *, summary: bool) -> str:
+    """The SQL of a report on a single job."""
     from elsa.report import jobs as made
+    from elsa.report import summary as totals
     from elsa.report import usage
 
-    if request.explain:
-        commands, _ = usage.query(usage.COMMANDS, selection, request.output)
-        out.write(f"{made.job_query(selection).readable()}\n\n{commands.readable()}\n")
-        return [], False
-    found = made.job(connection, selection, request.output)
-    made.write_job(found, request.output, out)
-    whole = (
-        request.output.form == "table" and request.output.columns is None and not selection.window
-    )
+    if summary:
+        return totals.query(selection).readable() + "\n"
+    commands, _ = usage.query(usage.COMMANDS, selection, request.output)
+    return f"{made.job_query(selection).readable()}\n\n{commands.readable()}\n"
+
+
+def _shows_running(found: JobReport, selection: Selection, request: Request) -> bool:
+    """Whether the live usage of a job is shown too."""
+    if request.output.form != "table" or request.output.columns is not None or selection.window:
+        return False
     values = dict(zip(found.columns, found.row, strict=True))
-    return found.words, whole and bool(values["running"]) and values["state"] == "open"
+    return bool(values["running"]) and values["state"] == "open"
 
 
 def _show_live(path: Path, job_id: int) -> None:

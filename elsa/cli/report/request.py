@@ -11,7 +11,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from elsa.report.query.selection import Selection
     from elsa.report.query.statement import Query
+    from elsa.report.query.times import Window
     from elsa.report.render.writer import Report
 
 PROCESS_CHOICES = (
@@ -116,6 +117,8 @@ _WHOLE = ("tag",)
 class Request:
     """What was asked for on the command line."""
 
+    report: str
+    """The report's name."""
     asked: dict[str, tuple[str, ...]]
     of_jobs: bool
     """The choices are of jobs, not of processes."""
@@ -168,6 +171,7 @@ class Request:
         ask: Callable[[sqlite3.Connection, Selection], Sequence[Query]],
         make: Callable[[sqlite3.Connection, Selection], Report],
         draw: Callable[[sqlite3.Connection, Report], str] | None = None,
+        choose: Callable[[sqlite3.Connection, Selection], Selection] = lambda _, chosen: chosen,
     ) -> None:
         """Print a report, or a drawing of it, and then its notes; with --explain, its SQL."""
         from elsa.report.collector_status import late
@@ -175,23 +179,48 @@ class Request:
 
         words: list[str] = []
         with self.printing() as (connection, out):
-            selection = self.selection(connection)
+            selection = choose(connection, self.selection(connection))
             if self.explain:
                 out.write(
                     "\n".join(query.readable() for query in ask(connection, selection)) + "\n"
                 )
                 return
             made = make(connection, selection)
-            if draw is not None and made.rows:
-                out.write(draw(connection, made) + "\n")
-                count = 1
-            else:
-                count = writer.write(made, self.output, out)
-            words = [*selection.words, *(made.words if count else [made.nothing(), *made.words])]
-            words += [
-                line for line in late(connection, selection, time.time_ns()) if line not in words
-            ]
+            with self.json_object(out, selection.window, words, made.shown, made.completeness):
+                if draw is not None and made.rows:
+                    out.write(draw(connection, made) + "\n")
+                    count = 1
+                else:
+                    count = writer.write(made, self.output, out)
+                if not count:
+                    words.append(made.nothing())
+                words[:0] = selection.words
+                words += made.words
+                silent = late(connection, selection, time.time_ns())
+                words += [line for line in silent if line not in words]
         say(words)
+
+    @contextmanager
+    def json_object(
+        self,
+        out: TextIO,
+        window: Window,
+        words: list[str],
+        columns: Iterable[str],
+        completeness: Callable[[], dict[str, Any]] = dict,
+        key: str = "rows",
+    ) -> Iterator[None]:
+        """Write with --format json the object around what is written meanwhile, which stands in it
+        under `key`. `words` are the notes, complete at the end.
+        """
+        if self.output.form != "json":
+            yield
+            return
+        from elsa.report.render import envelope
+
+        envelope.begin(out, self.report, window, key)
+        yield
+        envelope.end(out, columns, words, completeness())
 
     @contextmanager
     def printing(self) -> Iterator[tuple[sqlite3.Connection, TextIO]]:
@@ -362,6 +391,7 @@ def _request(
         colour=terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb",
     )
     return Request(
+        click.get_current_context().command.name or "",
         asked,
         of_jobs,
         given.pop("clip", False),

@@ -71,6 +71,8 @@ def audit(*, request: Request) -> None:
             )
             return
         found = made.audit(connection, window, request.output, time.time_ns())
-        made.write(found, request.output, out)
         words = found.words
+        key = "rows" if request.output.columns else "audit"
+        with request.json_object(out, window, words, found.columns(), key=key):
+            made.write(found, request.output, out)
     say(words)

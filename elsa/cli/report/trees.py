@@ -77,8 +77,11 @@ def tree(*, target: str, no_fold: bool, collapsed: str | None, request: Request)
             result = made.tree(
                 connection, selection, request.output, folding=not no_fold, blocks=blocks()
             )
-            count = writer.write(result, request.output, out)
-            words += result.words if count else [result.nothing(), *result.words]
+            with request.json_object(
+                out, selection.window, words, result.shown, result.completeness
+            ):
+                count = writer.write(result, request.output, out)
+                words += result.words if count else [result.nothing(), *result.words]
     say(words)
 
 

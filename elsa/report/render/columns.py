@@ -48,6 +48,13 @@ class Column(NamedTuple):
         """The unit below the heading; none where every cell has its own."""
         return "" if self.unit == "s" else self.unit
 
+    @property
+    def machine_unit(self) -> str:
+        """The unit of the values that programs get; empty for what has none."""
+        if self.key in _MEASURES:
+            return _MEASURES[self.key].unit
+        return {1: "bytes", 1024: "KiB"}.get(self.size, self.unit)
+
     def text(self, value: Any, units: str = "auto") -> str:  # noqa: ANN401 (whatever a view gives)
         """A cell of a table: in the units that suit it, in a unit of SIZES, or raw."""
         if value is None:

@@ -38,6 +38,8 @@ class Report:
     """Notes on what is missing or uncertain; complete once the rows have been written."""
     nothing: Callable[[], str] = lambda: "nothing is recorded yet"
     """Returns the message to print if there are no rows; it may query the warehouse."""
+    completeness: Callable[[], dict[str, Any]] = dict
+    """Returns for programs what the notes say of completeness; it may query the warehouse."""
 
 
 def write(report: Report, output: Output, out: TextIO) -> int:

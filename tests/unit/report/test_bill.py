@@ -261,7 +261,7 @@ def test_the_command_prints_lines_and_total_and_says_so_beside_a_spreadsheet(
     assert sheet.stdout == "name,charge,currency\n(in no job),4.00,EUR\n"
     (line,) = reports.json("bill", "--user", "root", "--since", "2026-01")
     assert (line["charge"], line["cpu_hours"]) == ("2.00", 2.0)
-    ordered = reports.json("bill", "--sort", "charge,-uid")
+    ordered = reports.json("bill", "--sort", "+charge,-uid")
     assert [row["user"] for row in ordered] == ["4002", "4001", "root"]
     assert reports.run("bill", "--month", "2026-01", "--explain").stdout.startswith(
         "select\n    u.uid as line,"

@@ -100,9 +100,9 @@ def test_bars_are_ascii_where_nothing_else_can_be_read() -> None:
 
 def test_plot_of_what_is_no_figure_or_no_drawing_is_refused(filled: Reports) -> None:
     with pytest.raises(
-        UsageError, match="--plot: this report has no column 'cpu'; did you mean cpu_s"
+        UsageError, match="--plot: this report has no column 'cpus'; did you mean cpu_s"
     ):
-        filled.run("hours", "--plot", "cpu")
+        filled.run("hours", "--plot", "cpus")
     with pytest.raises(UsageError, match="a figure"):
         filled.run("hours", "--plot", "hour")
     with pytest.raises(UsageError, match="leave --format and --sort out"):

@@ -118,7 +118,7 @@ def test_limit_is_kept_and_said(filled: Reports) -> None:
     for kind in KINDS:
         result = filled.run(kind, "--limit", "1", "--format", "jsonl")
         assert len(result.stdout.splitlines()) == 1, kind
-        assert "--limit shows more" in result.stderr, kind
+        assert "--limit or --all shows more" in result.stderr, kind
         assert "--limit shows more" not in filled.run(kind, "--limit", "5").stderr, kind
 
 
@@ -154,7 +154,7 @@ def test_commands_and_users_of_which_nothing_is_known_yet_are_left_out_and_count
         in filled.run("commands").stderr
     )
     everything = filled.run("commands", "--all", "--format", "json")
-    assert [row["command"] for row in json.loads(everything.stdout)] == [
+    assert [row["command"] for row in json.loads(everything.stdout)["rows"]] == [
         "cc",
         "make",
         "lost",
@@ -281,7 +281,8 @@ def test_job_in_a_window_has_what_those_of_its_processes_cost_that_ended_in_it(
         filled.run("job", "build", "--until", "2026-01-02T03:04:30Z").stdout.split()
     )
     nothing = filled.run("job", "build", "--since", "2027-01-01", "--format", "json")
-    assert (json.loads(nothing.stdout)["processes"], json.loads(nothing.stdout)["utime_ticks"]) == (
+    none = json.loads(nothing.stdout)["job"]
+    assert (none["processes"], none["utime_ticks"]) == (
         0,
         None,
     )
@@ -310,6 +311,47 @@ def test_jobs_in_a_window_show_start_wall_state_exit_and_completeness_of_the_who
     newest = filled.json("jobs", *window, "--sort", "-started_at", "--limit", "1")
     assert newest == filled.json("jobs", *window, "--limit", "1")
     assert filled.json("job", "build", *window)["wall_s"] == whole["wall_s"]
+
+
+def test_json_says_what_the_notes_say(filled: Reports) -> None:
+    window = ("--since", "2026-01-02T03:04:30Z", "--until", "2026-01-02T04:04:30.5Z")
+    result = filled.run("commands", *window, "--format", "json")
+    printed = json.loads(result.stdout)
+    assert list(printed)[:3] == ["report", "window", "rows"]
+    assert printed["report"] == "commands"
+    assert printed["window"] == {
+        "since": "2026-01-02T03:04:30.000Z",
+        "until": "2026-01-02T04:04:30.500Z",
+    }
+    assert printed["notes"] == [
+        line.removeprefix("elsa-report: ") for line in result.stderr.splitlines()
+    ]
+    assert (printed["complete"], printed["gaps"]) == (True, 0)
+    assert printed["sources"]["both"]["processes"] == printed["sources"]["both"]["records"] > 0
+    units = {key: printed["units"].get(key) for key in ("cpu_s", "rss_kib", "run_ns", "processes")}
+    assert units == {"cpu_s": "s", "rss_kib": "KiB", "run_ns": "ns", "processes": None}
+    assert [
+        json.loads(line)
+        for line in filled.run("commands", *window, "--format", "jsonl").stdout.splitlines()
+    ] == printed["rows"]
+
+
+def test_json_of_what_both_sources_saw_is_complete_until_something_is_lost(
+    reports: Reports,
+) -> None:
+    reports.warehouse.process(1, start=5, seconds=5)
+    reports.warehouse.acct(1, 1)
+    reports.warehouse.job(1, members=(1,))
+    asked = (("users",), ("jobs",), ("job", "1"), ("tree", "1"), ("processes",))
+
+    def complete() -> list[bool]:
+        printed = [json.loads(reports.run(*each, "--format", "json").stdout) for each in asked]
+        assert all(one["window"] == {"since": None, "until": None} for one in printed)
+        return [one["complete"] for one in printed]
+
+    assert complete() == [True] * 5
+    reports.warehouse.insert("gap", boot_id=1, kind="overrun", from_ns=0, to_ns=9 * 10**9)
+    assert complete() == [False] * 5
 
 
 def test_window_takes_a_process_by_its_end(filled: Reports) -> None:

@@ -96,9 +96,4 @@ def test_summary_of_a_job_that_nothing_was_in_says_so(filled: Reports) -> None:
     filled.warehouse.job(9, "empty")
     result = filled.run("job", "empty", "--summary", "ja")
     assert "no process of that job has ended yet" in result.stderr
-    assert (
-        json.loads(filled.run("job", "9", "--summary", "ja", "--format", "json").stdout)[
-            "processes"
-        ]
-        == 0
-    )
+    assert filled.json("job", "9", "--summary", "ja")["processes"] == 0

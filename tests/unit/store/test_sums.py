@@ -119,7 +119,7 @@ def asked(path: Path, *words: str) -> list[dict[str, Any]]:
     done = CliRunner().invoke(
         report, [*words, "--format", "json", "--db", str(path)], catch_exceptions=False
     )
-    found: list[dict[str, Any]] = json.loads(done.stdout)
+    found: list[dict[str, Any]] = json.loads(done.stdout)["rows"]
     return found
 
 
