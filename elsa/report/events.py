@@ -80,6 +80,6 @@ def events(connection: sqlite3.Connection, selection: Selection, output: Output)
     words = []
     if len(newest) > output.limit:
         which = "the last" if output.sort is None else "the first"
-        words.append(f"showing {which} {output.limit}; --limit shows more")
+        words.append(f"showing {which} {output.limit}; --limit or --all shows more")
     kept = newest[: output.limit][:: -1 if output.sort is None else 1]
     return Report(shown, shown, kept, words, nothing=lambda: _NO_EVENTS)

@@ -119,7 +119,7 @@ def test_limit_is_kept_and_said(filled: Reports) -> None:
         result = filled.run(kind, "--limit", "1", "--format", "jsonl")
         assert len(result.stdout.splitlines()) == 1, kind
         assert "--limit or --all shows more" in result.stderr, kind
-        assert "--limit shows more" not in filled.run(kind, "--limit", "5").stderr, kind
+        assert "shows more" not in filled.run(kind, "--limit", "5").stderr, kind
 
 
 @pytest.mark.parametrize("limit", [2**63 - 1, 10**30])
