@@ -113,6 +113,9 @@ class GroupCounterReader:
         lasts.
         """
         self._early = {key: early for key, early in self._early.items() if early[0] > now_ns}
+        filled, self._jobs.filled_groups = self._jobs.filled_groups, []
+        for job in filled:
+            self._reopen(job)
         emptied, self._jobs.emptied_groups = self._jobs.emptied_groups, []
         self._due.update((job.id, None) for job in emptied if job.id in self._followed)
         if not self._due and not self._is_due(now_ns):
@@ -145,6 +148,12 @@ class GroupCounterReader:
         if job.id in self._jobs.open:
             followed.read_ns = now_ns
             self._put(followed)
+
+    def _reopen(self, job: Job) -> None:
+        """A process came into a group that was empty: what was read of it before is not final."""
+        followed = self._followed.get(job.id)
+        if followed is not None and followed.stored is not None and followed.stored[0]:
+            self._keep(followed, 0, followed.stored[1])
 
     def _follow(self, job: Job, before: GroupCounters, read_ns: int) -> None:
         job.counted_before = before

@@ -252,11 +252,15 @@ class AutomaticJobs:
             self._switch(life, None, record.time_ns, How.MOVED)
 
     def _correct(self, life: Incarnation, group_id: int, time_ns: int) -> None:
-        """A sample showed a process in another group than was known."""
+        """A sample showed a process in another group than was known. If it is the first, the process
+        was there from its start: a child that its parent's parent got (CLONE_PARENT) has the group
+        of the process that cloned it.
+        """
         if life.group == ELSEWHERE:
             self._place(life, group_id, time_ns, How.MOVED, from_start=True)
         else:
-            self._place(life, group_id, time_ns, How.SAMPLED)
+            from_start = life.seen_ns == 0 and _is_before_exec(life, time_ns)
+            self._place(life, group_id, time_ns, How.SAMPLED, from_start=from_start)
 
     def executed(self, life: Incarnation, path: str, time_ns: int) -> None:
         """A process executed the program at this path, which may make a job of it, or settle the
@@ -304,9 +308,8 @@ class AutomaticJobs:
         if left == entered:
             return
         since_ns = 0 if left is None else life.member_since(left)
-        before_exec = time_ns <= life.first_exec_ns or not life.first_exec_ns
-        if before_exec and life.seen_ns == 0 and time_ns - life.start_ns < PLACING_NS:
-            from_start = True
+        was_placed = life.seen_ns == 0 and time_ns - life.start_ns < PLACING_NS
+        from_start = from_start or (was_placed and _is_before_exec(life, time_ns))
         self._processes.change_automatic(life, entered, time_ns, how, from_start=from_start)
         if not from_start:
             self.moves.append(Move(life, time_ns, left, since_ns, entered))
@@ -480,6 +483,11 @@ class AutomaticJobs:
     def _was_restarted(self, job: Job) -> bool:
         invocation = self._host.invocation(job.cgroup or "/")
         return None not in (invocation, job.invocation) and invocation != job.invocation
+
+
+def _is_before_exec(life: Incarnation, time_ns: int) -> bool:
+    """Whether a process has executed nothing before this time."""
+    return time_ns <= life.first_exec_ns or not life.first_exec_ns
 
 
 def _is_before_program(path: str) -> bool:

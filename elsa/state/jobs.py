@@ -54,6 +54,8 @@ class Jobs:
         """Jobs that are control groups and whose last member has ended or left; for the caller, who
         reads the group's counters and empties the list.
         """
+        self.filled_groups: list[Job] = []
+        """The same of jobs that had no living member and have one."""
         self.divided: set[int | None] = set()
         """Open automatic jobs of which a child of a member may be a job of its own; None: this
         holds for processes that are in no automatic job.
@@ -153,5 +155,7 @@ class Jobs:
                 self.emptied[job_id] = time_ns
                 if job.counted_before is not None:
                     self.emptied_groups.append(job)
-            elif step > 0:
+            elif step > 0 and job.living == 1:
                 self.emptied.pop(job_id, None)
+                if job.counted_before is not None:
+                    self.filled_groups.append(job)

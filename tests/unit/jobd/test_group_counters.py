@@ -144,6 +144,23 @@ def test_group_that_is_removed_at_once_was_read_when_it_was_emptied(
     assert host.counted == [(1, cpu(9 if known_before else 5))]
 
 
+def test_reading_of_an_empty_group_is_not_final_any_more_when_a_process_comes(host: Host) -> None:
+    folder = host.group(WEB, 5)
+    job = host.job()
+    host.jobs.count([job.id], -1, time_ns=1)
+    host.reader.tick(host.now_ns)
+    host.jobs.count([job.id], 1)
+    host.reader.tick(host.now_ns)
+    assert host.counted == [(1, cpu(5)), (0, cpu(5))]
+    host.group(WEB, 9)
+    host.reader.emptied(folder.stat().st_ino, WEB)
+    (folder / "cpu.stat").unlink()
+    folder.rmdir()
+    host.jobs.count([job.id], -1, time_ns=2)
+    host.reader.tick(host.now_ns)
+    assert host.counted[2:] == [(1, cpu(9))]
+
+
 @pytest.mark.parametrize("lost", [False, True])
 def test_reading_of_an_emptied_group_that_may_have_run_again_is_not_final(
     host: Host, *, lost: bool
