@@ -122,7 +122,8 @@ class Group(NamedTuple):
         return answer
 
 
-class Draft(NamedTuple):
+@dataclass
+class Draft:
     """A job whose owner or name is not known before a program is executed in it."""
 
     job: Job
@@ -130,6 +131,8 @@ class Draft(NamedTuple):
     first: Incarnation
     daemon: str
     """The comm of the daemon whose child is a job of its own; empty for other jobs."""
+    has_command: bool = False
+    """A run: a process of it has executed a program."""
 
 
 class AutomaticJobs:
@@ -252,9 +255,9 @@ class AutomaticJobs:
             self._switch(life, None, record.time_ns, How.MOVED)
 
     def _correct(self, life: Incarnation, group_id: int, time_ns: int) -> None:
-        """A sample showed a process in another group than was known. If it is the first, the process
-        was there from its start: a child that its parent's parent got (CLONE_PARENT) has the group
-        of the process that cloned it.
+        """A sample showed a process in another group than was known. If it is its first, the
+        process was there from its start: a child with its parent's parent (CLONE_PARENT) has the
+        group of the process that cloned it.
         """
         if life.group == ELSEWHERE:
             self._place(life, group_id, time_ns, How.MOVED, from_start=True)
@@ -271,7 +274,18 @@ class AutomaticJobs:
             self._divide(life, life.ancestor, time_ns)
         self._processes.note_exec(life, path, time_ns)
         if life.automatic in self._drafts and not _is_before_program(path):
-            self._settle(self._drafts[life.automatic], life)
+            draft = self._drafts[life.automatic]
+            if draft.daemon and not draft.has_command:
+                draft.has_command = True
+                self._note_command(life, time_ns)
+            self._settle(draft, life)
+
+    def _note_command(self, life: Incarnation, time_ns: int) -> None:
+        """A process is the first of its run to execute a program: its exit is that of the run."""
+        if life.automatic is not None and life.automatic == life.auto_job_id:
+            self._processes.change_automatic(
+                life, life.automatic, time_ns, How.LAUNCHED, from_start=True
+            )
 
     def _place(
         self,
@@ -310,6 +324,8 @@ class AutomaticJobs:
         since_ns = 0 if left is None else life.member_since(left)
         was_placed = life.seen_ns == 0 and time_ns - life.start_ns < PLACING_NS
         from_start = from_start or (was_placed and _is_before_exec(life, time_ns))
+        if from_start and how in (How.MOVED, How.SAMPLED) and not _is_in(life.ancestor, entered):
+            how = How.LAUNCHED
         self._processes.change_automatic(life, entered, time_ns, how, from_start=from_start)
         if not from_start:
             self.moves.append(Move(life, time_ns, left, since_ns, entered))
@@ -483,6 +499,10 @@ class AutomaticJobs:
     def _was_restarted(self, job: Job) -> bool:
         invocation = self._host.invocation(job.cgroup or "/")
         return None not in (invocation, job.invocation) and invocation != job.invocation
+
+
+def _is_in(life: Incarnation | None, job_id: int | None) -> bool:
+    return life is not None and life.automatic == job_id
 
 
 def _is_before_exec(life: Incarnation, time_ns: int) -> bool:

@@ -54,6 +54,9 @@ class How(IntEnum):
     ADDED = 1
     INHERITED = 2
     LAUNCHED = 3
+    """It was started as the job's command; in an automatic job, by what is not in the job, and put
+    into its control group before it executed anything.
+    """
     INFERRED = 4
     """Its parentage was not received but inferred."""
     DEFINED = 5

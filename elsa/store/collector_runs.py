@@ -168,7 +168,7 @@ def _restore_memberships(
     processes.launched |= {
         job_id: (jobs.open[job_id], life)
         for job_id, _, how in memberships
-        if how == How.LAUNCHED and job_id in life.jobs
+        if how == How.LAUNCHED and job_id in life.jobs and not jobs.open[job_id].automatic
     }
 
 

@@ -83,6 +83,11 @@ def test_each_unit_is_a_job_with_exactly_its_processes(
         f"{program}.*",
     )
     assert len(programs) == UNITS * (CHILDREN // 2)
+    exits = host.sql(
+        """select distinct exit_status from job_usage join job on job.id = job_id
+           where job.kind = 'other'"""
+    )
+    assert exits == [(0,)]
     states = host.sql(
         "select distinct close_reason from job where id in (select job_id from all_memberships)"
         " and kind = 'other'"

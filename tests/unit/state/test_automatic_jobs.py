@@ -149,7 +149,7 @@ def start_unit(world: World, pid: int, group_id: int, at_ns: int, parent: int = 
 def test_a_process_moved_before_its_first_exec_is_in_the_job_from_its_start(world: World) -> None:
     start_unit(world, 50, SERVICE, S)
     world.processes.apply([fork(2 * S, 50, 51)])
-    assert world.rows() == [("web", 50, 0, None, How.MOVED), ("web", 51, 0, None, How.INHERITED)]
+    assert world.rows() == [("web", 50, 0, None, How.LAUNCHED), ("web", 51, 0, None, How.INHERITED)]
     assert world.automatic.moves == []
 
 
@@ -158,7 +158,7 @@ def test_a_process_moved_out_of_another_unit_before_its_first_exec_was_never_in_
 ) -> None:
     start_unit(world, 50, SERVICE, S)
     start_unit(world, 60, OTHER, 2 * S, parent=50)
-    assert world.rows() == [("web", 50, 0, None, How.MOVED), ("db", 60, 0, None, How.MOVED)]
+    assert world.rows() == [("web", 50, 0, None, How.LAUNCHED), ("db", 60, 0, None, How.LAUNCHED)]
 
 
 def test_a_process_that_is_moved_later_is_in_each_job_for_a_part_of_its_life(world: World) -> None:
@@ -166,7 +166,7 @@ def test_a_process_that_is_moved_later_is_in_each_job_for_a_part_of_its_life(wor
     moved(world, 50, SESSION, 5 * S)
     world.processes.apply([fork(6 * S, 50, 51)])
     assert world.rows() == [
-        ("web", 50, 0, 5 * S, How.MOVED),
+        ("web", 50, 0, 5 * S, How.LAUNCHED),
         ("session/3", 50, 5 * S, None, How.MOVED),
         ("session/3", 51, 0, None, How.INHERITED),
     ]
@@ -181,17 +181,17 @@ def test_a_process_cloned_into_a_group_is_in_that_job_from_its_start(world: Worl
     assert world.job_of(60) is None
     world.processes.apply([execed(2 * S + MS, 60)])
     sampled(world, 60, OTHER, 2 * S + MS)
-    assert world.rows() == [("web", 50, 0, None, How.MOVED), ("db", 60, 0, None, How.MOVED)]
+    assert world.rows() == [("web", 50, 0, None, How.LAUNCHED), ("db", 60, 0, None, How.LAUNCHED)]
 
 
 def test_a_sample_corrects_what_was_missed_and_says_so(world: World) -> None:
     start_unit(world, 50, SERVICE, S)
     world.processes.apply([fork(2 * S, 50, 51)])
     sampled(world, 51, OTHER, 4 * S, "/bin/true")  # long after: it was there all the time
-    assert world.rows()[1:] == [("db", 51, 0, None, How.SAMPLED)]
+    assert world.rows()[1:] == [("db", 51, 0, None, How.LAUNCHED)]
     sampled(world, 51, SERVICE, 5 * S)
     assert world.rows()[1:] == [
-        ("db", 51, 0, 5 * S, How.SAMPLED),
+        ("db", 51, 0, 5 * S, How.LAUNCHED),
         ("web", 51, 5 * S, None, How.SAMPLED),
     ]
 
@@ -200,7 +200,7 @@ def test_groups_below_a_unit_belong_to_its_job(world: World) -> None:
     start_unit(world, 50, SERVICE, S)
     start_unit(world, 51, NESTED, 2 * S)
     moved(world, 50, NESTED, 4 * S)
-    assert world.rows() == [("web", 50, 0, None, How.MOVED), ("web", 51, 0, None, How.MOVED)]
+    assert world.rows() == [("web", 50, 0, None, How.LAUNCHED), ("web", 51, 0, None, How.LAUNCHED)]
 
 
 def test_a_record_waits_for_the_fork_of_its_process(world: World) -> None:
@@ -208,7 +208,7 @@ def test_a_record_waits_for_the_fork_of_its_process(world: World) -> None:
     world.automatic.retry(S + MS)
     world.processes.apply([fork(S - MS, SYSTEMD, 50)])
     world.automatic.retry(S + 2 * MS)
-    assert world.rows() == [("web", 50, 0, None, How.MOVED)]
+    assert world.rows() == [("web", 50, 0, None, How.LAUNCHED)]
 
 
 def test_a_record_of_a_process_is_not_applied_to_the_next_one_with_its_pid(world: World) -> None:
@@ -290,6 +290,24 @@ def test_what_pam_executes_first_does_not_name_a_cron_run(world: World) -> None:
     assert [world.job_of(pid) for pid in (800, 802)] == ["cron/anna/backup.sh"] * 2
 
 
+def test_first_process_of_a_run_that_executes_a_program_is_its_command(world: World) -> None:
+    start_unit(world, CRON, CRON_GROUP, S)
+    world.processes.apply([fork(5 * S, CRON, 800), fork(6 * S, 800, 801)])
+    programmed(world, 801, 6 * S, "/usr/sbin/unix_chkpwd")
+    world.processes.apply([exited(6 * S, 801), fork(7 * S, 800, 802)])
+    programmed(world, 802, 7 * S, "/bin/sh")
+    world.processes.apply([fork(8 * S, 802, 803)])
+    programmed(world, 803, 8 * S, "/bin/false")
+    life = world.processes.living[802]
+    assert (life.automatic, life.auto_job_id, len(life.jobs)) == (life.jobs[0], None, 1)
+    assert [row[1:] for row in world.rows() if row[4] == How.LAUNCHED] == [
+        (CRON, 0, None, How.LAUNCHED),
+        (802, 0, None, How.LAUNCHED),
+    ]
+    world.processes.apply([exited(9 * S, 803), exited(9 * S, 802), exited(9 * S, 800)])
+    assert life.jobs[0] in world.processes.jobs.emptied
+
+
 def test_a_cron_run_keeps_its_job_in_the_session_that_pam_opens_for_it(world: World) -> None:
     start_unit(world, CRON, CRON_GROUP, S)
     world.processes.apply([fork(5 * S, CRON, 800)])
@@ -368,8 +386,8 @@ def test_records_that_come_after_the_end_of_their_process_are_still_applied(worl
         world.processes.apply([execed(5 * S + 4, pid), exited(5 * S + 10, pid)])
         for record in records:
             world.automatic.apply(record)
-    assert world.rows() == [("db", pid, 0, None, How.MOVED) for pid in (60, 61)] + [
-        ("db", 62, 0, None, How.SAMPLED)
+    assert world.rows() == [("db", pid, 0, None, How.LAUNCHED) for pid in (60, 61)] + [
+        ("db", 62, 0, None, How.LAUNCHED)
     ]
     [job] = world.processes.jobs.open.values()
     assert job.living == 0
