@@ -138,7 +138,11 @@ PID: Final = 6
 PPID: Final = 7
 BTIME: Final = 8
 ETIME: Final = 9
+UTIME: Final = 10
+STIME: Final = 11
 MEM: Final = 12
+MINFLT: Final = 15
+MAJFLT: Final = 16
 COMM: Final = 18
 
 

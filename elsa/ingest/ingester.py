@@ -47,6 +47,7 @@ from elsa.matching.pairing import Record
 from elsa.progress import Progress, no_progress
 from elsa.state.codes import Join
 from elsa.store import boots, database, locks, string_ids
+from elsa.store.plain_sums import PlainSums
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +89,7 @@ class Reading(NamedTuple):
 
     connection: sqlite3.Connection
     joiner: Joiner
+    sums: PlainSums
     known: StoredFile
     file: AcctFile
     repeated: set[int]
@@ -200,17 +202,20 @@ class Ingester:
             complete = self._sync()
             boots_of_host = self._boots(connection, host_id, complete=complete)
             joiner = Joiner(connection, host_id, boots_of_host)
+            sums = PlainSums(connection, host_id, clocks.realtime_ns())
             total, done = sum(source.disk_size for source in sources), 0
             for source in sources:
                 # The length of a compressed file is not known; it counts when it is done.
                 report = partial(_report, progress, done, total, source.size is not None)
                 try:
-                    self._read(connection, joiner, host_id, source, outcome, report)
+                    self._read(connection, joiner, sums, host_id, source, outcome, report)
                 except ElsaError as error:
                     outcome.troubles.append(error)
                 done += source.disk_size
                 progress(done, total)
             self._settle(connection, joiner, outcome)
+            with database.transaction(connection):
+                sums.finish()
         if not paths:
             outcome.unread = [resume.path_text(path) for path in self._sources.unread()]
         return outcome
@@ -238,6 +243,7 @@ class Ingester:
         self,
         connection: sqlite3.Connection,
         joiner: Joiner,
+        sums: PlainSums,
         host_id: int,
         source: Source,
         outcome: PassResult,
@@ -257,7 +263,7 @@ class Ingester:
         if compared.all_repeated:
             self._hold_back(connection, known, source)
             return
-        reading = Reading(connection, joiner, known, file, compared.repeated, outcome)
+        reading = Reading(connection, joiner, sums, known, file, compared.repeated, outcome)
         batch: list[Chunk] = []
         waiting = 0
         damage: ElsaError | None = None
@@ -343,7 +349,7 @@ class Ingester:
 
     def _store(self, reading: Reading, batch: Sequence[Chunk]) -> None:
         """Store rows, joins and resume point in one transaction."""
-        connection, joiner, known, _, repeated, outcome = reading
+        connection, joiner, _, known, _, repeated, outcome = reading
         rows = [row for chunk in batch for row in chunk.rows if row[0] not in repeated]
         skipped = merged(skipped for chunk in batch for skipped in chunk.skipped)
         first_id = boots.next_id(connection, "acct")
@@ -368,7 +374,7 @@ class Ingester:
             ]
         )
         with database.transaction(connection):
-            self._insert(connection, joiner, known.id, first_id, rows, late, results)
+            self._insert(reading, first_id, rows, late, results)
             for skip in skipped:
                 resume.skip(connection, known, *skip)
             if batch:
@@ -385,21 +391,20 @@ class Ingester:
 
     def _insert(
         self,
-        connection: sqlite3.Connection,
-        joiner: Joiner,
-        file_id: int,
+        reading: Reading,
         first_id: int,
         rows: Sequence[tuple[int, AcctRow]],
         late: Sequence[int | None],
         results: dict[int, JoinResult],
     ) -> None:
         """Store new records with their results, and the results of pending records."""
+        connection, joiner, file_id = reading.connection, reading.joiner, reading.known.id
         try:
             comm_ids = self._comms.ids(connection, (row[COMM] for _, row in rows))
             ids = range(first_id, first_id + len(rows))
             comm_of_record = [comm_ids[row[COMM]] for _, row in rows]
             records = [
-                (id_, file_id, position, *results.get(id_, SELF), *row[:COMM], comm_id, late_s)
+                (id_, file_id, position, *results.get(id_, SELF)[:2], *row[:COMM], comm_id, late_s)
                 for id_, (position, row), comm_id, late_s in zip(
                     ids, rows, comm_of_record, late, strict=True
                 )
@@ -408,6 +413,11 @@ class Ingester:
             self._update(connection, results, first_id)
             database.insert_rows(connection, "insert into acct", records)
             joiner.infer_parents()
+            reading.sums.add(
+                (result.plain, comm_id or 0, row)
+                for id_, (_, row), comm_id in zip(ids, rows, comm_of_record, strict=True)
+                if (result := results.get(id_, SELF)).plain is not None
+            )
         except BaseException:
             self._comms.forget()
             raise

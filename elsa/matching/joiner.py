@@ -22,7 +22,8 @@ from elsa.state.clock import Clock, Clocks
 from elsa.state.codes import End, Join, Origin
 from elsa.store import boot_ends, boots, process_lookup
 from elsa.store.database import insert_rows, transaction
-from elsa.units import SECOND_NS
+from elsa.store.plain_sums import KnownBy, Plain
+from elsa.units import HOUR_NS, SECOND_NS
 
 # While a file is being read, pairs that need a larger table wait until all of it is there.
 QUICK_CELLS = 10_000
@@ -59,7 +60,7 @@ _CANDIDATES = f"""
                    and iif(parent.elapsed_ns is null, :heard_ns,
                            parent.start_ns + parent.elapsed_ns)
                        >= process.start_ns + process.elapsed_ns + {EXIT_LAG_NS}, parent.pid, null),
-           process.end_source is null
+           process.end_source is null, coalesce(process.end_clock_id, process.clock_id)
     from {process_lookup.WANTED_STARTED}
     left join acct on acct.process_id = process.id
     left join process as parent
@@ -88,6 +89,8 @@ class JoinResult(NamedTuple):
 
     process_id: int | None
     how: Join
+    plain: Plain | None = None
+    """Of a plain process (elsa/store/plain_sums.py)."""
 
 
 PENDING = JoinResult(None, Join.PENDING)
@@ -143,6 +146,9 @@ class Joiner:
         self._next_id = boots.next_own_id(connection, "process", boots.INGESTER_IDS)
         self._made: list[tuple[tuple[int | None, ...], Record]] = []
         self._cells = MOST_CELLS
+        # Where taskstats reports processes, it reports nearly all: these are not plain.
+        usage = connection.execute("select 1 from usage limit 1").fetchone()
+        self._joined_may_be_plain = usage is None
         self._boot_at: dict[int, tuple[Boot, Clock]] = {}
         self._last_records: dict[int, int] = {}
         """By boot id: real time of the last record after the boot had seemed to end."""
@@ -288,7 +294,7 @@ class Joiner:
         """No incarnation fits: its process was never seen, unless events are still to come."""
         if not boot.complete and record.end_by_ns > boot.heard_at_ns:
             return PENDING
-        return JoinResult(self._make_process(boot, record), Join.OWN)
+        return self._make_process(boot, record)
 
     def _joined(self, boot: Boot, record: Record, life: Candidate, *, certain: bool) -> JoinResult:
         """A pair whose process's exit was not received is not certain. While a collector runs, the
@@ -298,7 +304,13 @@ class Joiner:
             return PENDING
         if life.end_ns is None and boot.heard_ns is not None:
             certain = certain and not self._may_be_unseen(record, [(boot.heard_ns, NEVER_NS)])
-        return JoinResult(life.id, Join.EXACT if certain else Join.UNCERTAIN)
+        if not certain:
+            return JoinResult(life.id, Join.UNCERTAIN)
+        plain = None
+        if life.ended_at_ns is not None and life.end_ns is not None and self._joined_may_be_plain:
+            known_by = KnownBy(boot.id, "both", None)
+            plain = Plain(life.ended_at_ns, life.end_ns - life.start_ns, known_by)
+        return JoinResult(life.id, Join.EXACT, plain)
 
     def _for_pairing(
         self, boot: Boot, records: list[Record], written: Mapping[int, WrittenBetween]
@@ -345,11 +357,22 @@ class Joiner:
         )
         heard_ns = boot.heard_ns or 0
         times = {"boot_id": boot.id, "heard_ns": heard_ns, "alive_ns": heard_ns - EXIT_LAG_NS}
+        offset_of = {clock.id: clock.offset_ns for clock in boot.clocks.known}
         candidates: dict[int, list[Candidate]] = defaultdict(list)
         for row in self._connection.execute(_CANDIDATES, times):
-            pid, id_, start_ns, end_ns, alive_ns, exact_start, code, ppid, running = row
+            pid, id_, start_ns, end_ns, alive_ns, exact_start, code, ppid, running, clock_id = row
+            ended_at_ns = None if end_ns is None else end_ns + offset_of[clock_id]
             life = Candidate(
-                id_, start_ns, end_ns, alive_ns, exact_start, code, offsets, ppid, running
+                id_,
+                start_ns,
+                end_ns,
+                alive_ns,
+                exact_start,
+                code,
+                offsets,
+                ppid,
+                running,
+                ended_at_ns,
             )
             candidates[pid].append(life if end_ns is None else _checked(boot, life, end_ns))
         return candidates
@@ -384,7 +407,7 @@ class Joiner:
 
     # --- processes that are known from their record only
 
-    def _make_process(self, boot: Boot, record: Record) -> int:
+    def _make_process(self, boot: Boot, record: Record) -> JoinResult:
         """Make an incarnation from a record. Its start is known to the second, or better if events
         were lost only in a part of that second.
         """
@@ -405,11 +428,15 @@ class Joiner:
         parent_pid = record.ppid
         if parent_pid is None or parent_pid <= 1 or not clock.offset_ns:
             parent_pid = None
-        ended_hour = clock.hour(start_ns + elapsed_ns)
+        ended_at_ns = start_ns + elapsed_ns + clock.offset_ns
         who = (process_id, boot.id, record.pid, parent_pid, record.uid)
-        times = (start_ns, clock.id, elapsed_ns, clock.id, record.exitcode, ended_hour)
+        times = (start_ns, clock.id, elapsed_ns, clock.id, record.exitcode, ended_at_ns // HOUR_NS)
         self._made.append(((*who, *times, Origin.ACCT, End.ACCT), record))
-        return process_id
+        plain = None
+        if boot is self._unknown and ended_at_ns >= 0:
+            # nothing was received of its boot
+            plain = Plain(ended_at_ns, elapsed_ns, KnownBy(boot.id, "only_acct", 1))
+        return JoinResult(process_id, Join.OWN, plain)
 
     def infer_parents(self) -> None:
         """Infer the parents of processes that have none yet, on every known boot."""

@@ -53,6 +53,8 @@ class Candidate(NamedTuple):
     """Pid of its parent, None if that is not known or may have ended first."""
     running: bool = False
     """Its exit has not been received so far."""
+    ended_at_ns: int | None = None
+    """Its end in real time, None if that is not known exactly."""
 
 
 class Record(NamedTuple):

@@ -273,7 +273,7 @@ def _keep_sums(
     source = f"from {view} as u where {where} group by {grouped}"
     stored = [f"u.{rollup.hour}", "1", *keys]
     kept = summed(connection, stored, columns(rollup.measures), source, values)
-    insert_rows(connection, insert_into(table), kept)
+    insert_rows(connection, insert_into(table, columns(rollup.measures)), kept)
 
 
 def _prune_ambiguous_records(connection: sqlite3.Connection, hour: int) -> None:
@@ -304,7 +304,7 @@ def _merge_pruned_sums(connection: sqlite3.Connection, hour: int) -> None:
             " rollup_hour))",
             (hour,),
         )
-        insert_rows(connection, insert_into(table), merged)
+        insert_rows(connection, insert_into(table, columns(rollup.measures)), merged)
 
 
 # --- rollups

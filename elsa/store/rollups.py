@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from functools import cache
 from pathlib import Path
@@ -44,6 +45,15 @@ class Rollup(NamedTuple):
     stored: tuple[str, ...]
     """The table's columns of the keys."""
     measures: dict[str, Measure]
+
+
+class Sums(NamedTuple):
+    """Sums of an hour for a table."""
+
+    names: tuple[str, ...]
+    """The columns of the sums; all others are NULL."""
+    rows: Sequence[tuple[object, ...]]
+    """Stored keys and sums. A key may have several rows, which add up."""
 
 
 _PROCESSES = "process_usage"
@@ -85,7 +95,6 @@ _OF_JOB = {key: measure for key, measure in ROLLED_OF_JOB.items() if key not in 
 _FACTS = ("process_id", "state", "start_ns", "end_ns", "started_ns", "ended_ns", "exit_status")
 _KEYS = (*dict.fromkeys(key for rollup in _GATHERING.values() for key in rollup.keys), *_FACTS)
 _ADDED = parts(ROLLED | OF_AUDIT)
-_INTO_CLASSES = f"insert into {CLASS} ({', '.join(('hour', *CLASSES.stored, *columns(OF_AUDIT)))})"
 _GATHERED = f"create temp table if not exists gathered ({', '.join((*_KEYS, *_ADDED))})"
 
 # Whether taskstats reported a process that ended in an hour.
@@ -171,7 +180,7 @@ def refresh(
         for number, hour in enumerate(hours, start=1):
             done += _roll_up(connection, hour)
             progress(number, len(hours))
-        daily_rollups.roll_up_days(connection, (now_ns - SETTLE_NS) // HOUR_NS)
+        daily_rollups.roll_up_days(connection, first_unsettled(now_ns))
         return done
 
 
@@ -179,29 +188,28 @@ def stale_hours(connection: sqlite3.Connection, now_ns: int) -> list[int]:
     """The settled hours in which something ended and that are not rolled up, oldest first."""
     rows = connection.execute(
         "select hour from hour_without_rollup where hour < ? order by hour",
-        ((now_ns - SETTLE_NS) // HOUR_NS,),
+        (first_unsettled(now_ns),),
     )
     return [hour for (hour,) in rows]
+
+
+def first_unsettled(now_ns: int) -> int:
+    """The first hour that is not settled."""
+    return (now_ns - SETTLE_NS) // HOUR_NS
 
 
 def _roll_up(connection: sqlite3.Connection, hour: int) -> bool:
     """Roll up an hour. Returns False if something changed in it meanwhile: it is stale again."""
     with transaction(connection):
-        connection.execute("insert into rollup_hour values (?, 0)", (hour,))
-    usage = bool(connection.execute(_ANY_USAGE, (hour,)).fetchone()[0])
-    rows = _sums(connection, hour, usage=usage)
+        # it may have been rolled up meanwhile
+        connection.execute("insert into rollup_hour values (?, 0) on conflict do nothing", (hour,))
+    sums = _sums(connection, hour)
     with transaction(connection):
         if not connection.execute(
-            "update rollup_hour set ready = 1 where hour = ?", (hour,)
+            "update rollup_hour set ready = 1 where hour = ? and ready = 0", (hour,)
         ).rowcount:
             return False
-        for table in ROLLUPS:
-            connection.execute(f"delete from {table} where hour = ? and pruned = 0", (hour,))
-            stored = [(hour, 0, *row) for row in rows[table]]
-            known = usage or table not in _GATHERING
-            database.insert_rows(connection, insert_into(table, usage=known), stored)
-        stored = [(hour, *row) for row in rows[CLASS]]
-        database.insert_rows(connection, _INTO_CLASSES, stored)
+        store(connection, hour, sums)
         connection.execute(
             "insert into rollup_unconfirmed"
             f" select ?, process_id from temp.gathered where {UNCONFIRMED}",
@@ -210,10 +218,20 @@ def _roll_up(connection: sqlite3.Connection, hour: int) -> bool:
     return True
 
 
-def _sums(
-    connection: sqlite3.Connection, hour: int, *, usage: bool
-) -> dict[str, list[tuple[object, ...]]]:
-    """The rows of each table for one hour. A job may have several rows, which add up.
+def store(connection: sqlite3.Connection, hour: int, sums: Mapping[str, Sums]) -> None:
+    """Store the sums of an hour, by table, in place of those from before it became stale. The
+    caller holds a transaction.
+    """
+    for table in ROLLUPS:
+        connection.execute(f"delete from {table} where hour = ? and pruned = 0", (hour,))
+    for table, (names, rows) in sums.items():
+        known = (hour,) if table == CLASS else (hour, 0)
+        stored = [(*known, *row) for row in rows]
+        database.insert_rows(connection, insert_into(table, names), stored)
+
+
+def _sums(connection: sqlite3.Connection, hour: int) -> dict[str, Sums]:
+    """The sums of each table for one hour.
 
     What the processes used is read once, into temp.gathered, and then summed in four ways. The
     statements are the same for every hour, since SQLite takes longer to prepare a statement than to
@@ -221,13 +239,15 @@ def _sums(
     """
     connection.execute(_GATHERED)
     connection.execute("delete from temp.gathered")
+    usage = bool(connection.execute(_ANY_USAGE, (hour,)).fetchone()[0])
     for query in _gather(usage=usage):
         connection.execute(query, (hour,))
-    rows = {table: summed(connection, *_fold(table, usage=usage)) for table in _GATHERING}
-    rows["rollup_job"] = [
-        row for query in _of_jobs() for row in summed(connection, *query, {"hour": hour})
-    ]
-    return rows
+    sums = {}
+    for table in _GATHERING:
+        keys, summed_up, source = _fold(table, usage=usage)
+        sums[table] = Sums(tuple(summed_up), summed(connection, keys, summed_up, source))
+    of_jobs = [row for query in _of_jobs() for row in summed(connection, *query, {"hour": hour})]
+    return sums | {"rollup_job": Sums(tuple(columns(ROLLED_OF_JOB)), of_jobs)}
 
 
 @cache
@@ -279,10 +299,11 @@ def _of_jobs() -> list[tuple[list[str], dict[str, Aggregate], str]]:
     ]
 
 
-def insert_into(table: str, *, usage: bool = True) -> str:
-    """An insert statement for rows of a table up to their values: hour, pruned, the stored keys,
-    the measures, without usage only those that are known then.
+def insert_into(table: str, names: Iterable[str]) -> str:
+    """An insert statement for rows of a table up to their values: hour, pruned (not in the table of
+    classes), the stored keys, and the sums of these names.
     """
-    rollup = ROLLUPS[table]
-    summed_up = columns(reported(rollup.measures, usage=usage))
-    return f"insert into {table} ({', '.join(('hour', 'pruned', *rollup.stored, *summed_up))})"
+    keys = (
+        ("hour", *CLASSES.stored) if table == CLASS else ("hour", "pruned", *ROLLUPS[table].stored)
+    )
+    return f"insert into {table} ({', '.join((*keys, *names))})"

@@ -63,7 +63,7 @@ def combined(high: Any, low: int | None) -> Any:  # noqa: ANN401 (what SQLite gi
 
 def storable_rows(figures: Sequence[Any]) -> Iterator[Sequence[Any]]:
     """The sums of a key as rows that SQLite can store; nearly always one row."""
-    while True:
+    while any(isinstance(figure, int) and figure > _MOST for figure in figures):
         rest = [
             figure - _MOST if isinstance(figure, int) and figure > _MOST else None
             for figure in figures
@@ -71,6 +71,5 @@ def storable_rows(figures: Sequence[Any]) -> Iterator[Sequence[Any]]:
         yield [
             figure if more is None else _MOST for figure, more in zip(figures, rest, strict=True)
         ]
-        if not any(rest):
-            return
         figures = rest
+    yield figures

@@ -160,7 +160,7 @@ class Warehouse:
         joiner.write_made({})
         self.connection.executemany(
             "update acct set process_id = ?, join_outcome = ? where id = ?",
-            [(*verdict, id_) for id_, verdict in verdicts.items()],
+            [(result.process_id, result.how, id_) for id_, result in verdicts.items()],
         )
 
     def _process(
