@@ -11,7 +11,7 @@ import json
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from elsa.errors import UsageError
@@ -77,18 +77,38 @@ class Node:
     depth: int = 0
 
 
-def target(connection: sqlite3.Connection, text: str) -> tuple[Selection, list[str]]:
-    """The processes of a job, given its id or name, or the newest process with a pid and its
+def chosen(
+    connection: sqlite3.Connection, text: str | None, selection: Selection
+) -> tuple[Selection, list[str]]:
+    """The processes of a selection that belong to a target, if one is given; and notes. Raises
+    UsageError.
+    """
+    if text is None:
+        if not selection:
+            raise UsageError(
+                "name a job or a pid, or choose processes, as in --since 03:00 --until 03:30"
+            )
+        return selection, list(selection.words)
+    jobs, choices, words = _target(connection, text)
+    both = replace(selection, jobs=jobs, choices=(*choices, *selection.choices))
+    return both, [*selection.words, *words]
+
+
+def _target(
+    connection: sqlite3.Connection, text: str
+) -> tuple[tuple[int, ...] | None, tuple[Condition, ...], list[str]]:
+    """The job with an id or name, or the condition for the newest process with a pid and its
     descendants, given `pid:N`; and notes. Raises UsageError.
     """
     word = text.removeprefix("pid:")
     if text == word:
         try:
             job, words = latest(connection, text)
-            return Selection(jobs=(job,)), words
         except UsageError:
             if not (text.isascii() and text.isdigit()):
                 raise
+        else:
+            return (job,), (), words
     if not (word.isascii() and word.isdigit() and len(word) < 10):
         raise UsageError(
             f"{printable(text)} is neither a job nor a pid; write for example build, 12 or pid:4711"
@@ -105,16 +125,18 @@ def target(connection: sqlite3.Connection, text: str) -> tuple[Selection, list[s
     root, boot, start_ns, uses = row
     ids = _descendants(connection, root, boot, start_ns)
     words = [f"{uses} processes had pid {word}; this is the newest"] if uses > 1 else []
-    return Selection(choices=(Condition(f"u.process_id in ({_IN})", (json.dumps(ids),)),)), words
+    return None, (Condition(f"u.process_id in ({_IN})", (json.dumps(ids),)),), words
 
 
-def title(connection: sqlite3.Connection, selection: Selection, text: str) -> str:
+def title(connection: sqlite3.Connection, selection: Selection, text: str | None) -> str:
     """The title of a target: a job's name, or the command and pid of a process."""
     if selection.job is not None:
         (name,) = connection.execute(
             "select name from job where id = ?", (selection.job,)
         ).fetchone()
         return str(name)
+    if text is None:
+        return "chosen processes"
     pid = int(text.removeprefix("pid:"))
     root = (
         "select command from incarnation_usage where pid = ? order by boot_id desc, start_ns desc"

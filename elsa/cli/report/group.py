@@ -48,6 +48,7 @@ def report(context: click.Context) -> None:
       --user anna  --group 100  --command 'cc*'  --tty pts/3  --pid 4711
       --exit 0|3|nonzero|signal|SIGKILL|core
       --state running|ended|completed|failed
+      --exe /usr/bin/rsync  --cmdline 'backup*'  --cgroup nginx.service
       --since TIME  --until TIME  --day DAY  --week WEEK  --month MONTH
       --host web1, if the warehouse has several hosts
 

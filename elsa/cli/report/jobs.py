@@ -27,7 +27,7 @@ MOST_LIVE = 1000
 
 
 @report.command()
-@reports("host", "job", "user", "exit", "state", "tag", "kind", of_jobs=True, clip=True)
+@reports("host", "job", "user", "exit", "state", "tag", "kind", "cgroup", of_jobs=True, clip=True)
 def jobs(*, request: Request) -> None:
     """Every job with what it cost, the newest first: manual and automatic jobs.
 
@@ -107,7 +107,7 @@ def job(*, job: str, summary: str | None, request: Request) -> None:
 
 
 @report.command()
-@reports("host", "job", "user", "tag", "kind", of_jobs=True)
+@reports("host", "job", "user", "tag", "kind", "cgroup", of_jobs=True)
 def runs(*, request: Request) -> None:
     """The last run by name of services, sessions, cron jobs, containers and all other automatic
     jobs, most CPU first, and how many runs there were.

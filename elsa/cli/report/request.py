@@ -46,6 +46,9 @@ PROCESS_CHOICES = (
     "state",
     "tag",
     "kind",
+    "exe",
+    "cmdline",
+    "cgroup",
 )
 """The choices of reports on processes."""
 _SELECTING: dict[str, tuple[str, str]] = {
@@ -79,6 +82,24 @@ _SELECTING: dict[str, tuple[str, str]] = {
         "Only processes of jobs of this kind: manual, automatic, or a kind of these, such as"
         " service.",
     ),
+    "exe": (
+        "PATH",
+        "Only processes that executed this file last: its path, its name or a glob, scripts too.",
+    ),
+    "cmdline": (
+        "TEXT",
+        (
+            "Only processes with this text in their command line, or whose command line matches a"
+            " glob like 'backup*', with or without the program's folder."
+        ),
+    ),
+    "cgroup": (
+        "GROUP",
+        (
+            "Only processes in this control group or below it: its path, a name in the path such as"
+            " nginx.service, or a glob."
+        ),
+    ),
 }
 _OF_JOBS: dict[str, tuple[str, str]] = {
     "host": ("HOST", "Only jobs of this host, by name or glob, where the warehouse has several."),
@@ -97,6 +118,13 @@ _OF_JOBS: dict[str, tuple[str, str]] = {
         "KIND",
         "Only jobs of this kind: manual, automatic, or a kind of these, such as service.",
     ),
+    "cgroup": (
+        "GROUP",
+        (
+            "Only jobs of this control group or below it: its path, a name in the path such as"
+            " nginx.service, or a glob."
+        ),
+    ),
 }
 _TIMES = {
     "since": ("TIME", "Only what ended then or later: 09:30, yesterday, 7d, 'last week'."),
@@ -110,7 +138,7 @@ ROWS = 100
 MOST_ROWS = 2**62
 """More rows than any report has; SQLite cannot count more than 2**63 - 1."""
 # Values of these options are not split at commas.
-_WHOLE = ("tag",)
+_WHOLE = ("tag", "cmdline")
 
 
 @dataclass(frozen=True)
@@ -371,9 +399,7 @@ def _request(
     given: dict[str, Any], kinds: tuple[str, ...], *, of_jobs: bool, window: bool, rows: int
 ) -> Request:
     """Take the shared options out of the arguments of a command."""
-    asked: dict[str, tuple[str, ...]] = {kind: values(kind, given.pop(kind)) for kind in kinds}
-    if window:
-        asked |= times(given)
+    asked = choices(given, kinds, window=window)
     form, limit = given.pop("form"), given.pop("limit")
     explain, everything = given.pop("explain"), given.pop("everything")
     if limit is None and form == "table" and not (everything or explain or given.get("plot")):
@@ -401,6 +427,14 @@ def _request(
         not given.pop("no_pager"),
         given.pop("db"),
     )
+
+
+def choices(
+    given: dict[str, Any], kinds: tuple[str, ...], *, window: bool = True
+) -> dict[str, tuple[str, ...]]:
+    """Take the options of `selecting` out of the arguments of a command."""
+    chosen = {kind: values(kind, given.pop(kind)) for kind in kinds}
+    return chosen | times(given) if window else chosen
 
 
 def times(given: dict[str, Any]) -> dict[str, tuple[str, ...]]:

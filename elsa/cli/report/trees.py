@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import sys
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from elsa.cli import complete, options
+from elsa.cli.options import Function
 from elsa.cli.report.group import report
-from elsa.cli.report.request import Request, blocks, reports, say
+from elsa.cli.report.request import (
+    PROCESS_CHOICES,
+    Request,
+    blocks,
+    choices,
+    reports,
+    say,
+    selecting,
+)
 from elsa.errors import RetryError
 
 if TYPE_CHECKING:
@@ -19,12 +29,13 @@ if TYPE_CHECKING:
     from elsa.report.folded import Frame
     from elsa.report.query.selection import Selection
 
+CHOICES = tuple(kind for kind in PROCESS_CHOICES if kind not in ("job", "pid"))
 # As in elsa.report.folded, which is not imported, so that --help is fast.
 WEIGHTS = ("cpu", "io", "wall")
 
 
 @report.command()
-@click.argument("target", metavar="JOB|PID", shell_complete=complete.jobs)
+@click.argument("target", metavar="[JOB|PID]", required=False, shell_complete=complete.jobs)
 @click.option(
     "--no-fold",
     is_flag=True,
@@ -40,8 +51,8 @@ WEIGHTS = ("cpu", "io", "wall")
         "  [default: cpu]"
     ),
 )
-@reports(window=False, sort=False)
-def tree(*, target: str, no_fold: bool, collapsed: str | None, request: Request) -> None:
+@reports(*CHOICES, sort=False)
+def tree(*, target: str | None, no_fold: bool, collapsed: str | None, request: Request) -> None:
     """The process tree of a job, or of a process and its descendants: what each process cost, and
     each whole branch.
 
@@ -50,9 +61,14 @@ def tree(*, target: str, no_fold: bool, collapsed: str | None, request: Request)
     first. Siblings with the same command that look alike share a line, as in "sh x 120". A process
     whose parent is not in the job has no indentation.
 
+    With a window: only processes that ended in it. With a window or another choice of processes
+    JOB may be left out: the trees of the whole host.
+
     \b
     Examples:
       elsa report tree build
+      elsa report tree --since 03:00 --until 03:30
+      elsa report tree build --user anna --day yesterday
       elsa report tree nightly#-2
       elsa report tree pid:4711 --no-fold
       elsa report tree build --collapsed cpu > build.folded
@@ -62,7 +78,7 @@ def tree(*, target: str, no_fold: bool, collapsed: str | None, request: Request)
 
     words: list[str] = []
     with request.printing() as (connection, out):
-        selection, words = made.target(connection, target)
+        selection, words = made.chosen(connection, target, request.selection(connection))
         if request.explain:
             out.write(made.query(selection).readable() + "\n")
         elif collapsed is not None:
@@ -85,8 +101,15 @@ def tree(*, target: str, no_fold: bool, collapsed: str | None, request: Request)
     say(words)
 
 
+def _picking(function: Function) -> Function:
+    """The options that choose processes, and --db."""
+    for add in reversed([*selecting(CHOICES), options.db]):
+        function = add(function)
+    return function
+
+
 @report.command()
-@click.argument("target", metavar="JOB|PID", shell_complete=complete.jobs)
+@click.argument("target", metavar="[JOB|PID]", required=False, shell_complete=complete.jobs)
 @click.option(
     "-o",
     "--output",
@@ -104,28 +127,44 @@ def tree(*, target: str, no_fold: bool, collapsed: str | None, request: Request)
     help="What the width of a bar shows.",
 )
 @click.option("--title", help="The heading.  [default: the job's name]")
-@options.db
-def flame(*, target: str, path: Path, weight: str, title: str | None, db: Path | None) -> None:
+@_picking
+def flame(
+    *,
+    target: str | None,
+    path: Path,
+    weight: str,
+    title: str | None,
+    db: Path | None,
+    **given: Any,  # noqa: ANN401
+) -> None:
     """Draw the process tree of a job as a flame graph: each command is above the command that
-    started it, and as wide as its cost. JOB is as for elsa report tree.
+    started it, and as wide as its cost. JOB and the
+    choices are as for elsa report tree.
+
+    In a browser a click on a bar zooms to it, Search marks the commands that match a regular
+    expression and adds up their share, and Reset shows all again.
 
     \b
     Examples:
       elsa report flame build -o build.svg
       elsa report flame 12 --by io -o io.svg
       elsa report flame pid:4711 -o - > 4711.svg
+      elsa report flame --since 03:00 --until 03:30 -o night.svg
     """
     from elsa import config
     from elsa.report import tree as trees
     from elsa.report.query import warehouse
+    from elsa.report.query.selection import resolve
     from elsa.report.render import flame as made
 
     with warehouse.reading(config.load({"db": db}).db) as connection:
-        selection, words = trees.target(connection, target)
+        asked = choices(given, CHOICES)
+        now = datetime.now().astimezone()
+        selection, words = trees.chosen(connection, target, resolve(connection, asked, now))
         top, more = _frames(connection, selection, weight)
         heading = trees.title(connection, selection, target) if title is None else title
     if not top.total:
-        more.append(f"nothing is known of the {weight} of {target}: the picture is empty")
+        more.append(f"nothing is known of the {weight} of {heading}: the picture is empty")
     say([*words, *more])
     lines = (f"{line}\n" for line in made.draw(top, heading, weight))
     if path == Path("-"):

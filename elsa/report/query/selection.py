@@ -238,6 +238,7 @@ def _job_conditions(connection: sqlite3.Connection, asked: Asked) -> list[Condit
         "user": lambda text: Condition("u.owner_uid = ?", (uid_of(text),)),
         "exit": _exit,
         "state": lambda text: _word(text, _JOB_STATES, "--state"),
+        "cgroup": _cgroup_of_job,
     }
     return conditions + [
         any_of([make(text) for text in asked[kind]])
@@ -454,6 +455,82 @@ def _exit(text: str) -> Condition:
         ) from None
 
 
+def _without_folder(path: str) -> str:
+    """SQL for the place after the last slash of a path."""
+    return f"1 + length(rtrim({path}, replace({path}, '/', '')))"
+
+
+_FILE = f"substr(t.value, {_without_folder('t.value')})"
+_FIRST_WORD = "substr(t.value, 1, instr(t.value || ' ', ' ') - 1)"
+_LINE = f"substr(t.value, {_without_folder(_FIRST_WORD)})"
+
+
+def _texts(condition: Condition) -> Condition:
+    """The ids of stored texts `t` that meet a condition."""
+    return Condition(f"select t.id from long_text as t where {condition.sql}", condition.values)
+
+
+def _exe(text: str) -> Condition:
+    how = "glob" if _GLOB.search(text) else "="
+    texts = _texts(Condition(f"{'t.value' if '/' in text else _FILE} {how} ?", (text,)))
+    # Also as the path was given to execve, which is that of a script.
+    return Condition(
+        f"""u.process_id in (
+            select g.process_id from program as g where g.exe_id in ({texts.sql})
+            union all select p.id from process as p where p.exe_id in ({texts.sql})
+        )""",
+        texts.values * 2,
+    )
+
+
+def _cmdline(text: str) -> Condition:
+    if _GLOB.search(text):
+        line = Condition(f"t.value glob ? or {_LINE} glob ?", (text, text))
+    else:
+        line = Condition("instr(t.value, ?) > 0", (text,))
+    texts = _texts(line)
+    return Condition(
+        "u.process_id in (select g.process_id from program as g where g.cmdline_id in"
+        f" ({texts.sql}))",
+        texts.values,
+    )
+
+
+def _groups(text: str) -> Condition:
+    """The ids of the paths of control groups: a path with all that is below it, or all paths with
+    such a name in them.
+    """
+    pattern = text.rstrip("/") if _GLOB.search(text) else _literal(text.rstrip("/"))
+    start = "" if text.startswith("/") else "*/"
+    return _texts(Condition("t.value || '/' glob ?", (f"{start}{pattern}/*",)))
+
+
+def _cgroup(text: str) -> Condition:
+    texts = _groups(text)
+    # A process that ended before /proc could be read is known to be in the group by its job.
+    return Condition(
+        f"""u.process_id in (
+            select g.process_id from program as g where g.cgroup_id in ({texts.sql})
+            union all select m.process_id from all_memberships as m where m.job_id in (
+                select j.id from job as j where j.cgroup_id in ({texts.sql})
+            )
+        )""",
+        texts.values * 2,
+    )
+
+
+def _cgroup_of_job(text: str) -> Condition:
+    texts = _groups(text)
+    return Condition(
+        f"u.job_id in (select j.id from job as j where j.cgroup_id in ({texts.sql}))", texts.values
+    )
+
+
+def _literal(text: str) -> str:
+    """A glob that matches just this text."""
+    return re.sub(r"[*?\[]", lambda match: f"[{match[0]}]", text)
+
+
 _CHOICES: dict[str, Callable[[str], Condition]] = {
     "user": lambda text: Condition("u.uid = ?", (uid_of(text),)),
     "group": lambda text: Condition("u.gid = ?", (_gid(text),)),
@@ -464,4 +541,7 @@ _CHOICES: dict[str, Callable[[str], Condition]] = {
     "pid": lambda text: Condition("u.pid = ?", (_pid(text),)),
     "exit": _exit,
     "state": lambda text: _word(text, _STATES, "--state"),
+    "exe": _exe,
+    "cmdline": _cmdline,
+    "cgroup": _cgroup,
 }

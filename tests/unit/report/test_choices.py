@@ -19,6 +19,15 @@ from tests.support.reports import Reports
 Row = dict[str, Any]
 
 
+TEXTS = (
+    *("/usr/bin/backup --full, /a/b", "backup.sh x", "rsync /usr/bin/backup [x]"),
+    *("/usr/bin/backup", "/bin/bash", "/opt/backup/rsync", "/opt/run/backup.sh"),
+    *("/system.slice/nginx.service", "/system.slice/nginx.service/worker", "/nginx.slice/x[1]"),
+)
+"""Command lines, executables and control groups."""
+PROGRAMS = ((1, 4), (2, 5), (3, 6))
+
+
 @pytest.fixture
 def busy(reports: Reports) -> Reports:
     """Forty processes of two users, three groups and two terminals, in three jobs that overlap;
@@ -48,9 +57,18 @@ def busy(reports: Reports) -> Reports:
                 flag=flag,
                 utime=number,
             )
+    for number, text in enumerate(TEXTS, start=1):
+        reports.warehouse.insert("long_text", id=number, value=text)
+    for number in range(3, 41, 3):
+        line, exe = dice.choice(PROGRAMS)
+        group = dice.choice((None, 8, 9, 10))
+        reports.warehouse.insert(
+            "program", process_id=number, cmdline_id=line, exe_id=exe, cgroup_id=group
+        )
+    reports.warehouse.connection.execute("update process set exe_id = 7 where id in (6, 7)")
     reports.warehouse.job(1, "night-a", members=tuple(range(1, 21)))
     reports.warehouse.job(2, "night-b", members=tuple(range(11, 31)))
-    reports.warehouse.job(3, "day", members=(35, 36), closed_at_ns=5)
+    reports.warehouse.job(3, "day", members=(35, 36), closed_at_ns=5, cgroup_id=8)
     reports.warehouse.insert("job_tag", job_id=1, key="project", value="web")
     reports.warehouse.insert("job_tag", job_id=2, key="project", value="db")
     reports.warehouse.insert("job_tag", job_id=2, key="team", value="x")
@@ -84,6 +102,32 @@ CHOICES: list[tuple[list[str], Callable[[Row], bool]]] = [
     (
         ["--since", "2026-01-02T03:06:00Z", "--until", "2026-01-02T03:07:00Z"],
         lambda row: "03:06" <= (row["ended_at"] or "")[11:] < "03:07",
+    ),
+    (["--exe", "/usr/bin/backup"], lambda row: row["exe"] == "/usr/bin/backup"),
+    (["--exe", "rsync"], lambda row: row["exe"] == "/opt/backup/rsync"),
+    # Processes 6 and 7 were given this path to execute, 6 is the shell that runs it.
+    (["--exe", "backup.sh"], lambda row: row["process_id"] in (6, 7)),
+    (
+        ["--exe", "backup*"],
+        lambda row: row["exe"] == "/usr/bin/backup" or row["process_id"] in (6, 7),
+    ),
+    (["--exe", "/opt/*"], lambda row: (row["exe"] or "").startswith("/opt")),
+    (["--cmdline", "full, "], lambda row: "full, " in (row["cmdline"] or "")),
+    (["--cmdline", "bin/backup"], lambda row: "bin/backup" in (row["cmdline"] or "")),
+    (["--cmdline", "backup*"], lambda row: (row["cmdline"] or "").startswith(("/usr", "backup"))),
+    (["--cmdline", "*[[]x]"], lambda row: (row["cmdline"] or "").endswith("[x]")),
+    (
+        ["--cgroup", "nginx.service"],
+        lambda row: "nginx.service" in (row["cgroup"] or "") or row["process_id"] in (35, 36),
+    ),
+    (
+        ["--cgroup", "/system.slice/nginx.service/worker"],
+        lambda row: "worker" in (row["cgroup"] or ""),
+    ),
+    (["--cgroup", "/nginx.slice/"], lambda row: "nginx.slice" in (row["cgroup"] or "")),
+    (
+        ["--cgroup", "nginx.*,x[1]"],
+        lambda row: bool(row["cgroup"]) or row["process_id"] in (35, 36),
     ),
     (
         ["--user", "0", "--exit", "nonzero", "--tty", "none"],

@@ -4,6 +4,9 @@ however deep or wide.
 
 from __future__ import annotations
 
+import json
+import shutil
+import subprocess
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from hypothesis import strategies as st
 
 from elsa.errors import RetryError, UsageError
 from elsa.report import folded, tree
+from elsa.report.query.selection import Selection
 from elsa.report.render import flame
 from elsa.report.tree import Node
 from tests.support.reports import Reports
@@ -88,7 +92,8 @@ def test_every_process_has_a_line_when_nothing_is_folded_and_ascii_draws_it_too(
 ) -> None:
     assert len(build.json("tree", "build", "--no-fold")) == 9
     roots = tree.load(
-        build.warehouse.connection, tree.target(build.warehouse.connection, "build")[0]
+        build.warehouse.connection,
+        tree.chosen(build.warehouse.connection, "build", Selection())[0],
     )
     tree.add_up(roots)
     drawn = [row[0] for row in tree._lines(roots, blocks=False)]
@@ -147,6 +152,83 @@ def test_flame_graph_is_a_sound_picture_in_which_every_frame_has_its_weight(
     ]
     with pytest.raises(RetryError, match="cannot be written"):
         build.run("flame", "build", "-o", str(tmp_path / "no" / "job.svg"))
+
+
+NODE = shutil.which("node")
+# As much of a browser as the script of the picture asks for.
+_BROWSER = """
+(() => {
+const svg = JSON.parse(process.argv[1]), listeners = {};
+const classes = () => { const on = new Set(); return {
+  toggle: (name, is) => is ? on.add(name) : on.delete(name), contains: name => on.has(name)}; };
+const node = id => ({id, style: {}, textContent: "",
+  addEventListener: (kind, call) => { listeners[id + kind] = call; }});
+const named = Object.fromEntries(["share", "search", "reset", "bar"].map(id => [id, node(id)]));
+const bars = svg.bars.map(data => ({...node(data.n), dataset: data, classList: classes(), parts: {},
+  querySelector(part) { return this.parts[part] = this.parts[part] || {at: {}, textContent: "",
+    setAttribute(name, value) { this.at[name] = value; }}; }}));
+globalThis.document = {documentElement: {dataset: {sizes: svg.sizes}}, addEventListener() {},
+  querySelectorAll: () => bars, getElementById: id => named[id]};
+globalThis.prompt = () => svg.pattern;
+require("vm").runInThisContext(require("fs").readFileSync(process.argv[2], "utf8"));
+listeners.searchclick();
+const found = bars.filter(b => b.classList.contains("m")).map(b => b.id);
+const share = named.share.textContent;
+const shown = () => bars.filter(b => b.style.display === "").map(b =>
+  [b.id, Math.round(b.parts.rect.at.x), Math.round(b.parts.rect.at.width)]);
+listeners[svg.click + "click"]();
+const zoomed = shown();
+listeners.resetclick();
+console.log(JSON.stringify({found, share, zoomed, whole: shown(), after: named.share.textContent}));
+})();
+"""
+
+
+@pytest.mark.skipif(NODE is None, reason="node is not installed, so the script cannot be run")
+def test_flame_graph_zooms_searches_and_resets(build: Reports, tmp_path: Path) -> None:
+    path = tmp_path / "job.svg"
+    build.run("flame", "build", "-o", str(path))
+    root = ET.fromstring(path.read_text(encoding="utf-8"))
+    bars = [
+        {key.removeprefix("data-"): value for key, value in group.items()}
+        for group in root.iter("{http://www.w3.org/2000/svg}g")
+        if group.get("class") == "f"
+    ]
+    (script,) = (each.text for each in root.iter("{http://www.w3.org/2000/svg}script"))
+    (tmp_path / "flame.js").write_text(script or "")
+    page = {"bars": bars, "sizes": root.get("data-sizes"), "pattern": "^(ld|cc)$", "click": "cc"}
+    assert NODE is not None
+    done = subprocess.run(
+        [NODE, "-e", _BROWSER, json.dumps(page), str(tmp_path / "flame.js")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == ""
+    seen = json.loads(done.stdout)
+    # make used 36 s, sh 35 s of them, cc 18 s and ld 8 s.
+    assert sorted(seen["found"]) == ["cc", "ld"]
+    assert seen["share"] == f"{(18 + 8) / 36:.1%} match"
+    assert seen["zoomed"] == [["make", 10, 1180], ["sh", 10, 1180], ["cc", 10, 1180]]
+    assert [name for name, *_ in seen["whole"]] == ["make", "sh", "cc", "ld"]
+    assert {name: width for name, _, width in seen["whole"]}["cc"] == round(1180 * 18 / 36)
+    assert seen["after"] == ""
+
+
+def test_tree_and_flame_graph_of_a_window_have_what_ended_in_it(build: Reports) -> None:
+    window = ("--since", "2026-01-02T03:04:18Z", "--until", "2026-01-02T03:04:21Z")
+    ended = build.json("processes", *window)
+    assert 0 < len(ended) < 8
+    for target in (("build",), ()):
+        rows = build.json("tree", *target, *window, "--no-fold")
+        assert sorted(row["pid"] for row in rows) == sorted(row["pid"] for row in ended)
+    (of_command,) = {row["command"] for row in build.json("tree", "build", "--command", "cc")}
+    assert of_command == "cc"
+    heading = build.run("flame", *window, "-o", "-").stdout
+    assert "chosen processes: " in heading
+    for kind in (("tree",), ("flame", "-o", "-")):
+        with pytest.raises(UsageError, match="name a job or a pid, or choose processes"):
+            build.run(*kind)
 
 
 def test_flame_graph_goes_to_stdout_and_bears_the_job_s_name(
