@@ -13,6 +13,8 @@ from elsa.control import protocol
 from elsa.errors import ElsaError, PrivilegeError, RetryError, UnavailableError
 
 _CHUNK = 64 * 1024
+# How long jobd may take to collect a user's records.
+_COPY_S = 300.0
 
 
 class Client:
@@ -39,6 +41,27 @@ class Client:
                 " unknown"
             )
         return protocol.parse_reply(reply)
+
+    def own_records(self, since_ns: int | None = None) -> bytes:
+        """The warehouse of this user's own processes and jobs, as an SQLite file; with `since_ns`
+        (real time) of what still runs or ended since. Raises as `request` does.
+        """
+        fields = {} if since_ns is None else {"since_ns": since_ns}
+        line = protocol.encode_request("own", fields)
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+                self._connect(connection)
+                connection.settimeout(_COPY_S)
+                connection.sendall(line)
+                with connection.makefile("rb") as answer:
+                    head = answer.readline()
+                    size = protocol.parse_reply(head)["bytes"] if head.endswith(b"\n") else -1
+                    data = answer.read(size) if size >= 0 else b""
+        except OSError as error:
+            raise self._translated(error) from None
+        if len(data) != size:
+            raise UnavailableError(f"jobd on {self.path} hung up before it had sent everything")
+        return data
 
     def warehouse(self) -> Path:
         """The warehouse of the jobd that answers. Raises as `request` does."""

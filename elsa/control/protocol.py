@@ -171,8 +171,30 @@ class Sync:
     """Wait until all events that happened before the request are in the warehouse."""
 
 
+@dataclass(frozen=True)
+class Own:
+    """Send a warehouse of the asker's own processes and jobs, behind the reply: elsa.store.
+    own_records.
+    """
+
+    since_ns: int | None = None
+    """Real time: leave out what ended before this hour."""
+
+
 Request = (
-    Create | Define | Reserve | Add | Remove | Ended | Close | List | Show | Of | Status | Sync
+    Create
+    | Define
+    | Reserve
+    | Add
+    | Remove
+    | Ended
+    | Close
+    | List
+    | Show
+    | Of
+    | Own
+    | Status
+    | Sync
 )
 
 REQUESTS: dict[str, type[Request]] = {
@@ -186,6 +208,7 @@ REQUESTS: dict[str, type[Request]] = {
     "list": List,
     "show": Show,
     "of": Of,
+    "own": Own,
     "status": Status,
     "sync": Sync,
 }

@@ -126,6 +126,15 @@ class Answer:
         poll.register(self._client.connection, 0)
         return not poll.poll(0)
 
+    def hand_over(self) -> socket.socket:
+        """The connection, which the server forgets: whoever takes it answers and closes it. Raises
+        RetryError if the client has gone.
+        """
+        if not self._waits:
+            raise RetryError("the client has gone")
+        self._server._forget(self._client)
+        return self._client.connection
+
     def wait_for(self, patience_s: float) -> None:
         """Let it take so long, and not as long as others."""
         self._client.patience_s = patience_s
@@ -422,10 +431,13 @@ class ControlServer:
 
     def _drop(self, client: _Client) -> None:
         if client.phase is not _Phase.GONE:
-            self._watch(client, _Phase.GONE)
-            self._clients.discard(client)
-            self._connections -= Counter([client.peer.uid])
+            self._forget(client)
             client.connection.close()
+
+    def _forget(self, client: _Client) -> None:
+        self._watch(client, _Phase.GONE)
+        self._clients.discard(client)
+        self._connections -= Counter([client.peer.uid])
 
 
 def carry_out(work: Callable[[], None], peer: Peer, reply: Reply) -> None:

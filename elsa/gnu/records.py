@@ -86,7 +86,8 @@ class Records:
             yield from self._read(name)
 
     def _stored(self) -> Iterator[Iterable[AcctRow]]:
-        with warehouse.reading(self.db) as connection:
+        with warehouse.reading_allowed(self.db) as connection:
+            self.words += warehouse.notes(connection)
             where = _conditions(self.pick)
             jobs = jobs_of(connection, {"job": self.pick.jobs})
             if jobs is not None:

@@ -25,7 +25,7 @@ from elsa.control.protocol import Request, Status
 from elsa.control.server import ControlServer, Peer, Reply, carry_out
 from elsa.errors import ElsaError, RetryError
 from elsa.host import checks, proc_scan
-from elsa.jobd import define_job, redaction, sd_notify
+from elsa.jobd import define_job, redaction, sd_notify, send_own_records
 from elsa.jobd.batcher import Batcher
 from elsa.jobd.cgroup_reader import CgroupReader, CgroupSource
 from elsa.jobd.command_lines import CommandLines
@@ -71,7 +71,7 @@ START_S = 60
 # again, when the warehouse is replaced); /proc of other users.
 KEPT_CAPABILITIES = (privileges.CAP_NET_ADMIN, privileges.CAP_SYS_PTRACE)
 # Modules that are run as programs of their own.
-PROGRAMS = (define_job.__name__, redaction.__name__)
+PROGRAMS = (define_job.__name__, redaction.__name__, send_own_records.__name__)
 
 
 class PendingRequest(NamedTuple):

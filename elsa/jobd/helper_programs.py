@@ -1,5 +1,5 @@
 """Programs that jobd starts for requests that take too long for itself. Each gets one order and
-gives one reply, which jobd's event loop reads.
+gives one reply, which jobd's event loop reads; or it gets the connection of the client too.
 
 A program is ended when its client goes away, and when its time is over.
 """
@@ -32,8 +32,8 @@ class _Running:
     """A program that runs."""
 
     program: Program
-    answer: int
-    """The descriptor from which its answer is read."""
+    answer: int | None
+    """The descriptor from which its answer is read; None: it answers its client by itself."""
     reply: Reply
     until_ns: int
     """When it is to be ended."""
@@ -46,7 +46,15 @@ class _Running:
     @property
     def wanted(self) -> bool:
         """Whether a client still waits for the answer."""
-        return not isinstance(self.reply, Answer) or self.reply.wanted
+        if self.answer is None or not isinstance(self.reply, Answer):
+            return True
+        return self.reply.wanted
+
+    def close(self) -> None:
+        """Give its descriptors back."""
+        self.program.close()
+        if self.answer is not None:
+            os.close(self.answer)
 
 
 class HelperPrograms:
@@ -65,31 +73,56 @@ class HelperPrograms:
 
         Raises RetryError if too many programs run.
         """
+        self._check_room(uid)
+        answer, stdout = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        os.set_blocking(stdout, True)
+        try:
+            program = self._program(module, order, stdout, limit_s)
+        except RetryError:
+            os.close(answer)
+            raise
+        finally:
+            os.close(stdout)
+        if isinstance(reply, Answer):
+            reply.wait_for(limit_s + 2 * PATIENCE_S)
+        self._running[uid] = _Running(program, answer, reply, _end_ns(limit_s), _no_answer())
+        self._selector.register(answer, selectors.EVENT_READ, partial(self._read, uid, answer))
+
+    def start_with_connection(
+        self, module: str, order: str, uid: int, answer: Answer, limit_s: int = LIMIT_S
+    ) -> None:
+        """Run a module with an order on stdin, and the client's connection as its stdout: it
+        answers by itself. Raises as `start` does.
+        """
+        self._check_room(uid)
+        with answer.hand_over() as connection:
+            try:
+                program = self._program(module, order, connection.fileno(), limit_s)
+            except RetryError as error:
+                connection.send(protocol.encode_reply(error))
+                return
+        # The client is not jobd's any more, so this reply reaches nobody.
+        self._running[uid] = _Running(program, None, answer, _end_ns(limit_s), _no_answer())
+        self._selector.register(program.pidfd, selectors.EVENT_READ, partial(self._ended, uid))
+
+    def _check_room(self, uid: int) -> None:
         if uid in self._running or (uid and len(self._running.keys() - {0}) >= MOST):
             raise RetryError(
                 "jobd is busy with another request of this kind; try again when it is done"
             )
+
+    def _program(self, module: str, order: str, stdout: int, limit_s: int) -> Program:
         stdin = os.memfd_create("order", os.MFD_CLOEXEC)
-        answer, stdout = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        os.set_blocking(stdout, True)
         try:
             os.write(stdin, order.encode())
             os.lseek(stdin, 0, os.SEEK_SET)
-            program = self._spawner.start(module, stdin, stdout, cpu_s=limit_s)
+            return self._spawner.start(module, stdin, stdout, cpu_s=limit_s)
         except OSError as error:
-            os.close(answer)
             raise RetryError(
                 f"jobd cannot start a program: {error.strerror or error}; try again"
             ) from None
         finally:
             os.close(stdin)
-            os.close(stdout)
-        if isinstance(reply, Answer):
-            reply.wait_for(limit_s + 2 * PATIENCE_S)
-        until_ns = clocks.monotonic_ns() + limit_s * SECOND_NS
-        no_answer = ElsaError("the program that jobd started for this request was ended")
-        self._running[uid] = _Running(program, answer, reply, until_ns, no_answer)
-        self._selector.register(answer, selectors.EVENT_READ, partial(self._read, uid))
 
     def tick(self, now_ns: int) -> None:
         """End programs whose time is over or whose client has gone away."""
@@ -103,21 +136,26 @@ class HelperPrograms:
             running.program.send(signal.SIGKILL if running.terminated else signal.SIGTERM)
             running.terminated, running.until_ns = True, now_ns + PATIENCE_S * SECOND_NS
 
-    def _read(self, uid: int, _mask: int) -> None:
+    def _read(self, uid: int, answer: int, _mask: int) -> None:
         running = self._running[uid]
-        chunk = os.read(running.answer, protocol.MAX_REQUEST)
+        chunk = os.read(answer, protocol.MAX_REQUEST)
         running.gathered += chunk
         if chunk:
             return
-        self._selector.unregister(running.answer)
-        os.close(running.answer)
-        running.program.close()
+        self._selector.unregister(answer)
+        running.close()
         del self._running[uid]
         text = bytes(running.gathered)
         try:
             running.reply(protocol.parse_reply(text) if text else running.error)
         except ElsaError as error:
             running.reply(error)
+
+    def _ended(self, uid: int, _mask: int) -> None:
+        """A program that answers by itself has ended."""
+        running = self._running.pop(uid)
+        self._selector.unregister(running.program.pidfd)
+        running.close()
 
     def close(self) -> None:
         """End all programs, with a moment to roll back."""
@@ -126,6 +164,13 @@ class HelperPrograms:
         for running in self._running.values():
             if not running.program.wait(PATIENCE_S):
                 running.program.send(signal.SIGKILL)
-            running.program.close()
-            os.close(running.answer)
+            running.close()
         self._running.clear()
+
+
+def _end_ns(limit_s: int) -> int:
+    return clocks.monotonic_ns() + limit_s * SECOND_NS
+
+
+def _no_answer() -> ElsaError:
+    return ElsaError("the program that jobd started for this request was ended")

@@ -14,10 +14,10 @@ from typing import Any, Protocol
 
 from elsa.config import Config
 from elsa.control import protocol
-from elsa.control.server import Peer, Reply
+from elsa.control.server import Answer, Peer, Reply
 from elsa.errors import ElsaError, PrivilegeError, RetryError, UsageError
 from elsa.host import proc_scan
-from elsa.jobd import define_job
+from elsa.jobd import define_job, send_own_records
 from elsa.jobd.batcher import Batcher
 from elsa.jobd.cgroup_reader import CgroupReader
 from elsa.jobd.counter_reader import CounterReader
@@ -79,13 +79,15 @@ class RequestHandler:
             protocol.List: self._list,
             protocol.Show: self._show,
             protocol.Of: self._of,
+            protocol.Own: self._own_records,
             protocol.Status: self._status,
             protocol.Sync: self._sync,
         }
 
     def handle(self, request: protocol.Request, peer: Peer, reply: Reply) -> None:
         """Answer a request. All events before it have been read, so new processes are known."""
-        if peer.foreign is None:
+        # The pids on record are the host's, whoever reads them.
+        if peer.foreign is None or isinstance(request, protocol.Own):
             self._by_kind[type(request)](request, peer, reply)
             return
         translated = self._translated(request, peer.foreign)
@@ -223,6 +225,16 @@ class RequestHandler:
         )
         self._collector.helpers.start(
             define_job.__name__, define_job.as_json(order), peer.uid, reply, config.define_s
+        )
+
+    def _own_records(self, request: protocol.Own, peer: Peer, reply: Reply) -> None:
+        """Start a program that sends the client what it may see of the warehouse."""
+        if not isinstance(reply, Answer):
+            raise UsageError("only a client on the socket can be sent its records")
+        config = self._config
+        order = send_own_records.order(config.db, config.socket, peer.uid, request.since_ns)
+        self._collector.helpers.start_with_connection(
+            send_own_records.__name__, order, peer.uid, reply, config.define_s
         )
 
     def _reserve(self, request: protocol.Reserve, peer: Peer, reply: Reply) -> None:

@@ -33,20 +33,20 @@ class Program:
 
     def __init__(self, pid: int, pidfd: int) -> None:
         self.pid = pid
-        self._pidfd = pidfd
+        self.pidfd = pidfd
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal, if it still runs."""
         with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._pidfd, number)
+            signal.pidfd_send_signal(self.pidfd, number)
 
     def wait(self, patience_s: float) -> bool:
         """Wait at most so long for its end; returns whether it has ended."""
-        return bool(select.select([self._pidfd], [], [], patience_s)[0])
+        return bool(select.select([self.pidfd], [], [], patience_s)[0])
 
     def close(self) -> None:
         """Close the pidfd."""
-        os.close(self._pidfd)
+        os.close(self.pidfd)
 
 
 class Spawner:

@@ -104,3 +104,20 @@ def native(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     folder = tmp_path_factory.getbasetemp() / "native"
     folder.mkdir(exist_ok=True)
     return lambda name: compiled(name, folder)
+
+
+@pytest.fixture
+def nobody(host: Host) -> Iterator[Host]:
+    """A host whose socket everybody reaches, and whose warehouse root alone reads."""
+    folders = [
+        folder
+        for folder in host.db.parents
+        if folder.stat().st_uid == os.geteuid() and folder != Path("/")
+    ]
+    modes = {folder: folder.stat().st_mode for folder in folders}
+    for folder in folders:
+        folder.chmod(folder.stat().st_mode | 0o011)
+    host.db.chmod(0o600)
+    yield host
+    for folder, mode in modes.items():
+        folder.chmod(mode)

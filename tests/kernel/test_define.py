@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -124,23 +123,6 @@ def test_without_a_jobd_it_is_defined_all_the_same_and_the_id_is_not_given_again
     assert host.sql(measures, late) == host.sql(measures, ran)
     host.start()
     assert host.create("next") > late
-
-
-@pytest.fixture
-def nobody(host: Host) -> Iterator[Host]:
-    """A host whose socket everybody reaches, and whose warehouse root alone reads."""
-    folders = [
-        folder
-        for folder in host.db.parents
-        if folder.stat().st_uid == os.geteuid() and folder != Path("/")
-    ]
-    modes = {folder: folder.stat().st_mode for folder in folders}
-    for folder in folders:
-        folder.chmod(folder.stat().st_mode | 0o011)
-    host.db.chmod(0o600)
-    yield host
-    for folder, mode in modes.items():
-        folder.chmod(mode)
 
 
 def test_a_user_defines_jobs_of_his_own_processes_alone(nobody: Host) -> None:

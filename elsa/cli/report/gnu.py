@@ -421,7 +421,8 @@ def classic(*, job: str | None, db: Path | None) -> None:
     from elsa.report.query import selection, warehouse
 
     words: list[str] = []
-    with warehouse.reading(config.load({"db": db}).db) as connection:
+    with warehouse.reading_allowed(config.load({"db": db}).db) as connection:
+        words += warehouse.notes(connection)
         number = None if job is None else selection.job_id(connection, job)
         for block in made.classic(connection, number, words):
             click.echo(block)

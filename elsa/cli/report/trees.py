@@ -157,7 +157,8 @@ def flame(
     from elsa.report.query.selection import resolve
     from elsa.report.render import flame as made
 
-    with warehouse.reading(config.load({"db": db}).db) as connection:
+    with warehouse.reading_allowed(config.load({"db": db}).db) as connection:
+        say(warehouse.notes(connection))
         asked = choices(given, CHOICES)
         now = datetime.now().astimezone()
         selection, words = trees.chosen(connection, target, resolve(connection, asked, now))

@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from elsa import config
+from elsa.control.client import Client
+from elsa.errors import PrivilegeError, UnavailableError
 from elsa.kernel import accounts
 from elsa.kernel.procfs import Procfs
 from elsa.store import database
@@ -76,10 +79,56 @@ def several_hosts(connection: sqlite3.Connection) -> bool:
     return bool(connection.execute("select count(*) > 1 from host").fetchone()[0])
 
 
+OWN_ONLY = "only your own jobs and processes: you may not read those of others"
+
+
+@contextmanager
+def reading_allowed(path: Path, since_ns: int | None = None) -> Iterator[sqlite3.Connection]:
+    """The same as `reading`; for a user who may not read the warehouse a copy of what is his, from
+    jobd: with `since_ns` of what still runs or ended since.
+    """
+    try:
+        opened = database.open_for_reading(path)
+    except PrivilegeError as error:
+        opened = _own_records(path, since_ns, error)
+    with _for_reports(path, opened) as connection:
+        yield connection
+
+
+def notes(connection: sqlite3.Connection) -> list[str]:
+    """That it is the copy of a plain user, if it is."""
+    (own,) = connection.execute(
+        "select count(*) from temp.sqlite_master where name = 'own_only'"
+    ).fetchone()
+    return [OWN_ONLY] if own else []
+
+
+def _own_records(path: Path, since_ns: int | None, refused: PrivilegeError) -> sqlite3.Connection:
+    client = Client(config.load().socket)
+    try:
+        if client.warehouse() != path:
+            raise refused
+        data = client.own_records(since_ns)
+    except UnavailableError as error:
+        raise PrivilegeError(
+            f"{refused}; other users see their own jobs and processes through jobd, but {error}"
+        ) from None
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    connection.deserialize(data)
+    connection.execute("create temp table own_only (x)")
+    return connection
+
+
 @contextmanager
 def reading(path: Path) -> Iterator[sqlite3.Connection]:
     """A connection for reports, with names as SQL functions. Errors of SQLite become ElsaErrors."""
-    with database.translated(path), closing(database.open_for_reading(path)) as connection:
+    with _for_reports(path, database.open_for_reading(path)) as connection:
+        yield connection
+
+
+@contextmanager
+def _for_reports(path: Path, opened: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    with database.translated(path), closing(opened) as connection:
         named = HostNames(connection)
         two: dict[str, Callable[..., str | None]] = {
             "user_name": named.user,
