@@ -7,8 +7,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,9 +16,9 @@ from elsa.control.client import Client
 from elsa.errors import ElsaError, RetryError, UnavailableError, UsageError
 from elsa.kernel import clocks
 from elsa.measures import LONGEST_TICK_NS, MEASURES
+from elsa.report.query import warehouse
 from elsa.run.usage_sums import TASKSTATS_COLUMNS, JobTotals, Member, TaskstatsSum, Usage
 from elsa.state.codes import How
-from elsa.store import database
 from elsa.store.aggregates import Aggregate, of_rows
 
 # Answers of jobd take under a millisecond; the pauses between questions grow, since a job that runs
@@ -115,24 +114,16 @@ _ENDED_SINCE = """
 """
 
 
-@contextmanager
-def _reading(db: Path) -> Iterator[sqlite3.Connection]:
-    with database.translated(db), closing(database.open_for_reading(db)) as connection:
-        connection.execute("begin")  # one state of the warehouse for all questions
-        yield connection
-
-
-def job_totals(db: Path, job_id: int, ours_ns: int = 0) -> JobTotals:
+def job_totals(connection: sqlite3.Connection, job_id: int, ours_ns: int = 0) -> JobTotals:
     """All members of a job, added up; `ours_ns` of the CPU time of the command was not its own."""
-    with _reading(db) as connection:
-        totals = JobTotals(_tick(connection, job_id))
-        command, ended_ns = connection.execute(_COMMAND, (job_id,)).fetchone() or (None, None)
-        rows = connection.execute(_MEMBERS, (job_id,))
-        for process_id, name, end_ns, has_usage, *counters in rows:
-            used = TaskstatsSum(*counters) if has_usage else None
-            if used is not None and process_id == command:
-                used.subtract_cpu(ours_ns)
-            totals.add(Member(name, end_ns, used), ended_ns)
+    totals = JobTotals(_tick(connection, job_id))
+    command, ended_ns = connection.execute(_COMMAND, (job_id,)).fetchone() or (None, None)
+    rows = connection.execute(_MEMBERS, (job_id,))
+    for process_id, name, end_ns, has_usage, *counters in rows:
+        used = TaskstatsSum(*counters) if has_usage else None
+        if used is not None and process_id == command:
+            used.subtract_cpu(ours_ns)
+        totals.add(Member(name, end_ns, used), ended_ns)
     return totals
 
 
@@ -182,10 +173,13 @@ class _EndedRow(NamedTuple):
     write_bytes: int | None
 
 
-def ended_members(db: Path, job_id: int, since_ns: int) -> EndedMembers:
-    """The members that have ended or left, and what distinguishes them from those that run."""
+def ended_members(db: Path, job: Mapping[str, Any], since_ns: int) -> EndedMembers:
+    """The members of a job that have ended or left, and what distinguishes them from those that
+    run: those that ended after `since_ns` (monotonic) among them.
+    """
+    job_id = int(job["id"])
     named = {"job": job_id, "since": since_ns}
-    with _reading(db) as connection:
+    with warehouse.reading_allowed(db, int(job["created_at_ns"])) as connection:
         rows = [
             _EndedRow._make(connection.execute(select, named).fetchone())
             for select in (_ENDED_WHOLE, _ENDED_PART)
@@ -228,7 +222,7 @@ class WithJobd:
         self._client = client
         self._db = db
         self._new = {"name": name, "tags": tags, "closes_itself": True}
-        self._started_ns = 0
+        self._started_ns = self._started_at_ns = 0
         self._lost = 0
         self.ours_ns = 0
         """CPU time of the command's process that was our own: before it became the command."""
@@ -238,6 +232,7 @@ class WithJobd:
 
     def register(self, pid: int) -> None:
         """Have a job made with the command's process, which waits, as its first member."""
+        self._started_at_ns = clocks.realtime_ns()
         job = self._client.request("create", **self._new, pids=[pid], launched=pid)["job"]
         self.job = int(job["id"]), str(job["name"])
         self._started_ns = clocks.monotonic_ns()
@@ -279,8 +274,8 @@ class WithJobd:
             self._client.request("sync")
         except (UnavailableError, RetryError) as error:
             self.notes.append(f"the latest events may be missing: {error}")
-        totals = job_totals(self._db, self._id, self.ours_ns)
-        with _reading(self._db) as connection:
+        with warehouse.reading_allowed(self._db, self._started_at_ns) as connection:
+            totals = job_totals(connection, self._id, self.ours_ns)
             self._lost = connection.execute(
                 _LOST, (self._id, clocks.monotonic_ns(), self._started_ns)
             ).fetchone()[0]

@@ -101,7 +101,7 @@ def read_job(client: Client, procfs: Procfs, ref: protocol.JobRef, limit: int) -
     try:
         db = client.warehouse()
         client.request("sync")
-        ended = jobd_usage.ended_members(db, int(reply["job"]["id"]), asked_ns)
+        ended = jobd_usage.ended_members(db, reply["job"], asked_ns)
     except ElsaError as error:
         whole = len(_joined_later(members))
         return JobNow(reply["job"], reply["living"], members, None, str(error), whole)

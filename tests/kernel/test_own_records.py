@@ -58,6 +58,13 @@ def test_a_user_sees_the_cost_of_his_jobs_and_nothing_of_others(shared: Host) ->
     assert "no job has" in shared.as_nobody("report", "job", "roots").stderr
 
 
+def test_a_command_of_his_is_billed_with_all_that_it_started(shared: Host) -> None:
+    done = shared.as_nobody("run", "--", "sh", "-c", "(seq 1 100000 | md5sum) & wait")
+    assert done.returncode == 0, done.stderr
+    assert "at least" not in done.stderr
+    assert "4 processes" in done.stderr or "processes    4" in done.stderr, done.stderr
+
+
 def test_without_jobd_it_says_why_there_is_nothing(shared: Host) -> None:
     shared.stop()
     done = shared.as_nobody("report", "jobs")

@@ -164,7 +164,7 @@ class Host:
         return subprocess.run([program, *map(str, arguments)], **(defaults | options))
 
     def as_nobody(self, command: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-        """Run elsa-COMMAND as a user without any right, to its end, whatever that is.
+        """Run `elsa COMMAND` as a user without any right, to its end, whatever that is.
 
         It imports through descriptors that root has opened: the way to a checkout may be closed to
         that user.
@@ -174,10 +174,10 @@ import os, sys
 folders = [path for path in sys.path if os.path.isdir(path)]
 sys.path[:] = [f"/proc/self/fd/{{os.open(path, os.O_PATH)}}" for path in folders]
 os.setgroups([]); os.setresgid(*[{NOBODY}] * 3); os.setresuid(*[{NOBODY}] * 3)
-from elsa.cli.main import elsa_{command}
-elsa_{command}()
+from elsa.cli import main
+main.elsa()
 """
-        words = [sys.executable, "-P", "-c", program, *map(str, arguments)]
+        words = [sys.executable, "-P", "-c", program, command, *map(str, arguments)]
         return subprocess.run(
             words, env=self.environ, capture_output=True, text=True, check=False, timeout=PATIENCE_S
         )

@@ -10,6 +10,8 @@ from elsa.run import jobd_usage
 from elsa.run.jobd_usage import Precision
 from elsa.run.usage_sums import TASKSTATS_COLUMNS, Usage
 
+JOB = {"id": 1, "created_at_ns": 0}
+
 
 @pytest.mark.parametrize(
     ("tick_ns", "cpu_s", "precision"),
@@ -44,10 +46,10 @@ def test_the_tick_of_the_kernel_decides_what_of_finished_processes_is_sampled(
     warehouse.job(1, members=(1, 2))
     warehouse.stay(1, 3, since=10.5)
     warehouse.read(3, at=10.5, run_ns=500_000, utime_us=0, stime_us=0)
-    ended = jobd_usage.ended_members(reports.path, 1, 0)
+    ended = jobd_usage.ended_members(reports.path, JOB, 0)
     assert ended.usage.cpu_s == pytest.approx(cpu_s)
     assert ended.precision == precision
-    assert jobd_usage.job_totals(reports.path, 1).tick_ns == tick_ns
+    assert jobd_usage.job_totals(warehouse.connection, 1).tick_ns == tick_ns
     whole = warehouse.row("select cpu_s, sampled from job_usage where job_id = 1")
     assert whole == {
         "cpu_s": pytest.approx(cpu_s),
@@ -60,8 +62,8 @@ def test_usage_of_finished_processes_is_0_as_long_as_none_ended_and_else_unknown
 ) -> None:
     warehouse = reports.warehouse
     warehouse.job(1)
-    assert jobd_usage.ended_members(reports.path, 1, 0).usage == Usage(0, 0, None, 0, 0, 0, 0)
+    assert jobd_usage.ended_members(reports.path, JOB, 0).usage == Usage(0, 0, None, 0, 0, 0, 0)
     warehouse.process(1)
     warehouse.stay(1, 1)
-    ended = jobd_usage.ended_members(reports.path, 1, 0)
+    ended = jobd_usage.ended_members(reports.path, JOB, 0)
     assert (ended.usage, ended.without_usage) == (Usage(1, *[None] * 6), 1)
