@@ -11,7 +11,7 @@ import re
 import struct
 import sys
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
 from functools import cache
 from itertools import chain
@@ -144,6 +144,7 @@ MEM: Final = 12
 MINFLT: Final = 15
 MAJFLT: Final = 16
 COMM: Final = 18
+FIELDS: Final = 19
 
 
 class Content(Enum):
@@ -472,11 +473,14 @@ def exit_second(record: AcctRow) -> int:
     return second - WRAP if second >= YEAR_2106 else second
 
 
-def begin_second(record: AcctRow) -> int:
-    """Btime with its sign: before 1970 where the unsigned field went below 0, as a clock that was
-    set back during the life makes it.
+def begin_seconds(btimes: Iterable[int], etimes: Iterable[float]) -> list[int]:
+    """Btimes with their signs: before 1970 where the unsigned field went below 0, as a clock that
+    was set back during the process's lifetime makes it.
     """
-    return exit_second(record) - int(record[ETIME]) // 100
+    return [
+        btime if btime + int(etime) // 100 < YEAR_2106 else btime - WRAP
+        for btime, etime in zip(btimes, etimes, strict=True)
+    ]
 
 
 def late_most(record: AcctRow) -> int:

@@ -16,16 +16,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import repeat
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 from elsa.config import Config
 from elsa.control.client import Client
 from elsa.decode import acct
 from elsa.decode.acct import (
+    BTIME,
     COMM,
     ETIME,
     EXITCODE,
+    FIELDS,
     PID,
     PPID,
     RECORD_SIZE,
@@ -95,6 +98,45 @@ class Reading(NamedTuple):
     repeated: set[int]
     """Positions of records that were read from another file."""
     outcome: PassResult
+
+
+class Batch(NamedTuple):
+    """New records, as rows and column by column."""
+
+    ids: range
+    positions: Sequence[int]
+    rows: Sequence[AcctRow]
+    columns: Sequence[Sequence[Any]]
+    late: Sequence[int | None]
+
+    @classmethod
+    def of(cls, first_id: int, rows: Sequence[tuple[int, AcctRow]], before: int | None) -> Batch:
+        """Records, each with its position in the file, after one of the second `before`."""
+        positions, records = zip(*rows, strict=True) if rows else ((), ())
+        columns = list(zip(*records, strict=True)) if rows else [()] * FIELDS
+        late, _ = acct.late_seconds(records, before)
+        return cls(range(first_id, first_id + len(rows)), positions, records, columns, late)
+
+    def counted(self) -> list[Record]:
+        """The records that are ends of processes, as joining needs them."""
+        columns = self.columns
+        records = map(
+            Record,
+            self.ids,
+            acct.begin_seconds(columns[BTIME], columns[ETIME]),
+            columns[ETIME],
+            columns[EXITCODE],
+            columns[PID],
+            columns[PPID],
+            columns[UID],
+            repeat(None),
+            [late_s or 0 for late_s in self.late],
+        )
+        return [
+            record
+            for record, row in zip(records, self.rows, strict=True)
+            if not acct.is_self_record(row)
+        ]
 
 
 class Comparison(NamedTuple):
@@ -347,77 +389,58 @@ class Ingester:
                 outcome.skipped.append((known.path, torn))
             resume.save(connection, known, clocks.realtime_ns())
 
-    def _store(self, reading: Reading, batch: Sequence[Chunk]) -> None:
+    def _store(self, reading: Reading, parts: Sequence[Chunk]) -> None:
         """Store rows, joins and resume point in one transaction."""
-        connection, joiner, _, known, _, repeated, outcome = reading
-        rows = [row for chunk in batch for row in chunk.rows if row[0] not in repeated]
-        skipped = merged(skipped for chunk in batch for skipped in chunk.skipped)
-        first_id = boots.next_id(connection, "acct")
-        late, _ = acct.late_seconds(
-            [row for _, row in rows], resume.second_before(connection, known)
-        )
+        connection, known, outcome = reading.connection, reading.known, reading.outcome
+        rows = [row for chunk in parts for row in chunk.rows if row[0] not in reading.repeated]
+        skipped = merged(skipped for chunk in parts for skipped in chunk.skipped)
+        before = resume.second_before(connection, known)
+        batch = Batch.of(boots.next_id(connection, "acct"), rows, before)
         # Decided without a transaction: jobd has to write, too.
-        results = joiner.join(
-            [
-                Record(
-                    id=id_,
-                    btime=acct.begin_second(row),
-                    etime=row[ETIME],
-                    exitcode=row[EXITCODE],
-                    pid=row[PID],
-                    ppid=row[PPID],
-                    uid=row[UID],
-                    late_s=late_s or 0,
-                )
-                for id_, ((_, row), late_s) in enumerate(zip(rows, late, strict=True), first_id)
-                if not acct.is_self_record(row)
-            ]
-        )
+        decided = reading.joiner.join(batch.counted())
+        results = [decided.get(id_, SELF) for id_ in batch.ids]
         with database.transaction(connection):
-            self._insert(reading, first_id, rows, late, results)
+            self._insert(reading, batch, results, decided)
             for skip in skipped:
                 resume.skip(connection, known, *skip)
-            if batch:
-                known.tail, known.position = batch[-1].tail, batch[-1].end
+            if parts:
+                known.tail, known.position = parts[-1].tail, parts[-1].end
             known.records += len(rows)
             resume.save(connection, known, clocks.realtime_ns())
         outcome.records += len(rows)
         outcome.skipped += [(known.path, skip) for skip in skipped]
         outcome.files[known.path] = outcome.files.get(known.path, 0) + len(rows)
-        outcome.joins.update(
-            results.get(id_, SELF).how for id_ in range(first_id, first_id + len(rows))
-        )
-        self._count_late(results, first_id, outcome)
+        outcome.joins.update(result.how for result in results)
+        self._count_late(decided, batch.ids.start, outcome)
 
     def _insert(
         self,
         reading: Reading,
-        first_id: int,
-        rows: Sequence[tuple[int, AcctRow]],
-        late: Sequence[int | None],
-        results: dict[int, JoinResult],
+        batch: Batch,
+        results: Sequence[JoinResult],
+        decided: dict[int, JoinResult],
     ) -> None:
-        """Store new records with their results, and the results of pending records."""
-        connection, joiner, file_id = reading.connection, reading.joiner, reading.known.id
+        """Store new records with their results, and what was decided on pending records."""
+        connection, joiner, columns = reading.connection, reading.joiner, batch.columns
         try:
-            comm_ids = self._comms.ids(connection, (row[COMM] for _, row in rows))
-            ids = range(first_id, first_id + len(rows))
-            comm_of_record = [comm_ids[row[COMM]] for _, row in rows]
-            records = [
-                (id_, file_id, position, *results.get(id_, SELF)[:2], *row[:COMM], comm_id, late_s)
-                for id_, (position, row), comm_id, late_s in zip(
-                    ids, rows, comm_of_record, late, strict=True
-                )
-            ]
-            joiner.write_made(dict(zip(ids, comm_of_record, strict=True)))  # type: ignore[arg-type]
-            self._update(connection, results, first_id)
-            database.insert_rows(connection, "insert into acct", records)
-            joiner.infer_parents()
-            reading.sums.add(
-                (result.plain, comm_id or 0, row)
-                for id_, (_, row), comm_id in zip(ids, rows, comm_of_record, strict=True)
-                if (result := results.get(id_, SELF)).plain is not None
+            id_of = cast("dict[str, int]", self._comms.ids(connection, columns[COMM]))
+            comm_ids = [id_of[comm] for comm in columns[COMM]]
+            joiner.write_made(dict(zip(batch.ids, comm_ids, strict=True)))
+            self._update(connection, decided, batch.ids.start)
+            records = zip(
+                batch.ids,
+                repeat(reading.known.id, len(batch.ids)),
+                batch.positions,
+                [result.process_id for result in results],
+                [result.how for result in results],
+                *columns[:COMM],
+                comm_ids,
+                batch.late,
+                strict=True,
             )
+            database.insert_rows(connection, "insert into acct", list(records))
+            joiner.infer_parents()
+            reading.sums.add([result.plain for result in results], comm_ids, columns)
         except BaseException:
             self._comms.forget()
             raise

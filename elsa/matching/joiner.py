@@ -8,8 +8,9 @@ one. A record is pending as long as its process's events may still come.
 from __future__ import annotations
 
 import sqlite3
+from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product, starmap
 from typing import NamedTuple
 
@@ -22,7 +23,7 @@ from elsa.state.clock import Clock, Clocks
 from elsa.state.codes import End, Join, Origin
 from elsa.store import boot_ends, boots, process_lookup
 from elsa.store.database import insert_rows, transaction
-from elsa.store.plain_sums import KnownBy, Plain
+from elsa.store.plain_sums import BOTH, ONLY_ACCT, KnownBy, Plain
 from elsa.units import HOUR_NS, SECOND_NS
 
 # While a file is being read, pairs that need a larger table wait until all of it is there.
@@ -35,13 +36,13 @@ UNDECIDED_NS = 60 * SECOND_NS
 # Near the start of a boot and near a change of the clock, times in records may be this much off.
 MARGIN_NS = 2 * SECOND_NS
 NEVER_NS = 2**62
-# For how many seconds it is remembered to which boot they belong.
-MOST_SECONDS = 100_000
 
 
 _INSERT_OWN = """insert into process
     (id, boot_id, pid, parent_pid, uid, start_ns, clock_id, elapsed_ns, end_clock_id, exit_status,
      ended_hour, origin, end_source, comm_id)"""
+
+_FROM_RECORD = (int(Origin.ACCT), int(End.ACCT))
 
 _RECORD = f"""acct.id, btime - iif(ended < btime, {WRAP}, 0), etime, exitcode, pid, ppid,
     acct.uid, comm_id, coalesce(late_s, 0)"""
@@ -66,8 +67,7 @@ _CANDIDATES = f"""
     left join process as parent
         on parent.id = process.parent_id and process.parent_inferred is null
             and coalesce(parent.end_source, {End.EXIT:d}) = {End.EXIT:d}
-    where process.origin <> {Origin.ACCT:d} and acct.id is null
-    order by process.id"""
+    where process.origin <> {Origin.ACCT:d} and acct.id is null"""
 
 # Processes whose end was not received but is in their record. SQLite is told the index: without it,
 # it would read every process of the boot.
@@ -149,7 +149,14 @@ class Joiner:
         # Where taskstats reports processes, it reports nearly all: these are not plain.
         usage = connection.execute("select 1 from usage limit 1").fetchone()
         self._joined_may_be_plain = usage is None
-        self._boot_at: dict[int, tuple[Boot, Clock]] = {}
+        # Between two of these real times, boot and clock are the same.
+        self._changes = sorted(
+            change
+            for boot in host_boots
+            for _, since_ns, until_ns in _spans_of_clocks(boot)
+            for change in (since_ns, until_ns)
+        )
+        self._found: dict[int, tuple[Boot, Clock]] = {}
         self._last_records: dict[int, int] = {}
         """By boot id: real time of the last record after the boot had seemed to end."""
         connection.execute("pragma temp_store = memory")
@@ -158,24 +165,22 @@ class Joiner:
 
     def boot_of(self, record: Record) -> tuple[Boot, Clock]:
         """The boot in which a record was written, and the clock that was valid then."""
-        second = record.exit_second
-        boot = self._boot_at.get(second)
-        if boot is None:
-            if len(self._boot_at) >= MOST_SECONDS:
-                self._boot_at.clear()
-            boot = self._boot_at[second] = self._boot_in(second * SECOND_NS)
-        return boot
+        return self._boot_at(record.exit_second)
+
+    def _boot_at(self, second: int) -> tuple[Boot, Clock]:
+        at_ns = second * SECOND_NS
+        span = bisect_right(self._changes, at_ns)
+        found = self._found.get(span)
+        if found is None:
+            found = self._found[span] = self._boot_in(at_ns)
+        return found
 
     def _boot_in(self, at_ns: int) -> tuple[Boot, Clock]:
         """The boot and the clock of a real time."""
         for boot in self._boots:
-            known = boot.clocks.known
-            for index in range(len(known) - 1, -1, -1):
-                since_ns = known[index].since_ns if index else 0
-                until_ns = known[index + 1].since_ns if index + 1 < len(known) else None
-                time_ns = at_ns - known[index].offset_ns
-                if time_ns > since_ns - MARGIN_NS and (until_ns is None or time_ns < until_ns):
-                    return boot, known[index]
+            for clock, since_ns, until_ns in reversed(list(_spans_of_clocks(boot))):
+                if since_ns <= at_ns < until_ns:
+                    return boot, clock
         unknown = self._unknown_boot()
         return unknown, unknown.clocks.current
 
@@ -213,10 +218,13 @@ class Joiner:
         by_boot: dict[int, tuple[Boot, dict[int, list[Record]]]] = {}
         results: dict[int, JoinResult] = {}
         for record in records:
-            boot, _ = self.boot_of(record)
-            self._note_last(boot, record)
+            second = record.exit_second
+            boot, clock = self._boot_at(second)
+            if boot.ended_at_ns is not None:
+                self._note_last(boot, second)
             if boot.heard_ns is None:
-                results[record.id] = self._unpaired(boot, record)  # there are no candidates
+                # there are no candidates
+                results[record.id] = self._unpaired(boot, clock, record)
                 continue
             if boot.id not in by_boot:
                 by_boot[boot.id] = boot, defaultdict(list)
@@ -232,12 +240,14 @@ class Joiner:
                     known = self._for_pairing(boot, group, written)
                     self._join_pid(boot, known, lives[pid], results, final=final)
                 else:
-                    results.update((record.id, self._unpaired(boot, record)) for record in group)
+                    for record in group:
+                        _, clock = self.boot_of(record)
+                        results[record.id] = self._unpaired(boot, clock, record)
         return results
 
-    def _note_last(self, boot: Boot, record: Record) -> None:
+    def _note_last(self, boot: Boot, second: int) -> None:
         """Remember the latest record of a boot that seemed to have ended before."""
-        at_ns = record.exit_second * SECOND_NS
+        at_ns = second * SECOND_NS
         if boot.ended_at_ns is None or at_ns <= boot.ended_at_ns:
             return
         if at_ns > self._last_records.get(boot.id, 0):
@@ -270,6 +280,10 @@ class Joiner:
         *,
         final: bool,
     ) -> None:
+        if pairing.in_order(lives, records):
+            for life, record in zip(lives, records, strict=True):
+                results[record.id] = self._joined(boot, record, life, certain=True)
+            return
         by_id = {record.id: record for record in records}
         most = QUICK_CELLS
         if final:
@@ -288,13 +302,15 @@ class Joiner:
             decided = final and boot.is_final_for(by_id[record_id])
             results[record_id] = JoinResult(None, Join.AMBIGUOUS) if decided else PENDING
         for record_id in outcome.unpaired:
-            results[record_id] = self._unpaired(boot, by_id[record_id])
+            record = by_id[record_id]
+            _, clock = self.boot_of(record)
+            results[record_id] = self._unpaired(boot, clock, record)
 
-    def _unpaired(self, boot: Boot, record: Record) -> JoinResult:
+    def _unpaired(self, boot: Boot, clock: Clock, record: Record) -> JoinResult:
         """No incarnation fits: its process was never seen, unless events are still to come."""
         if not boot.complete and record.end_by_ns > boot.heard_at_ns:
             return PENDING
-        return self._make_process(boot, record)
+        return self._make_process(boot, clock, record)
 
     def _joined(self, boot: Boot, record: Record, life: Candidate, *, certain: bool) -> JoinResult:
         """A pair whose process's exit was not received is not certain. While a collector runs, the
@@ -308,7 +324,7 @@ class Joiner:
             return JoinResult(life.id, Join.UNCERTAIN)
         plain = None
         if life.ended_at_ns is not None and life.end_ns is not None and self._joined_may_be_plain:
-            known_by = KnownBy(boot.id, "both", None)
+            known_by = KnownBy(boot.id, BOTH, None)
             plain = Plain(life.ended_at_ns, life.end_ns - life.start_ns, known_by)
         return JoinResult(life.id, Join.EXACT, plain)
 
@@ -358,23 +374,20 @@ class Joiner:
         heard_ns = boot.heard_ns or 0
         times = {"boot_id": boot.id, "heard_ns": heard_ns, "alive_ns": heard_ns - EXIT_LAG_NS}
         offset_of = {clock.id: clock.offset_ns for clock in boot.clocks.known}
+        certain = not boot.gaps and len(offsets) == 1
         candidates: dict[int, list[Candidate]] = defaultdict(list)
         for row in self._connection.execute(_CANDIDATES, times):
             pid, id_, start_ns, end_ns, alive_ns, exact_start, code, ppid, running, clock_id = row
             ended_at_ns = None if end_ns is None else end_ns + offset_of[clock_id]
             life = Candidate(
-                id_,
-                start_ns,
-                end_ns,
-                alive_ns,
-                exact_start,
-                code,
-                offsets,
-                ppid,
-                running,
+                *(id_, start_ns, end_ns, alive_ns, exact_start, code, offsets, ppid, running),
                 ended_at_ns,
             )
-            candidates[pid].append(life if end_ns is None else _checked(boot, life, end_ns))
+            if end_ns is not None and not certain:
+                life = _checked(boot, life, end_ns)
+            candidates[pid].append(life)
+        for lives in candidates.values():
+            lives.sort()
         return candidates
 
     # --- ends known from records
@@ -407,20 +420,14 @@ class Joiner:
 
     # --- processes that are known from their record only
 
-    def _make_process(self, boot: Boot, record: Record) -> JoinResult:
+    def _make_process(self, boot: Boot, clock: Clock, record: Record) -> JoinResult:
         """Make an incarnation from a record. Its start is known to the second, or better if events
         were lost only in a part of that second.
         """
-        _, clock = self.boot_of(record)
         elapsed_ns = int(record.etime) * ACCT_TICK_NS + record.late_s * SECOND_NS
         start_ns = record.exit_second * SECOND_NS - elapsed_ns - clock.offset_ns
-        gaps = boot.gaps if boot.heard_ns is None else [*boot.gaps, (boot.heard_ns, NEVER_NS)]
-        possible_starts = [
-            max(from_ns, start_ns)
-            for from_ns, to_ns in gaps
-            if from_ns < start_ns + SECOND_NS and to_ns > start_ns
-        ]
-        start_ns = min(possible_starts, default=start_ns)
+        if boot.gaps or boot.heard_ns is not None:
+            start_ns = _possible_start(boot, start_ns)
         process_id = self._next_id
         self._next_id += 2
         # init adopts every orphan, so it need not be the parent; and for an unknown boot no parent
@@ -431,17 +438,39 @@ class Joiner:
         ended_at_ns = start_ns + elapsed_ns + clock.offset_ns
         who = (process_id, boot.id, record.pid, parent_pid, record.uid)
         times = (start_ns, clock.id, elapsed_ns, clock.id, record.exitcode, ended_at_ns // HOUR_NS)
-        self._made.append(((*who, *times, Origin.ACCT, End.ACCT), record))
+        self._made.append(((*who, *times, *_FROM_RECORD), record))
         plain = None
         if boot is self._unknown and ended_at_ns >= 0:
             # nothing was received of its boot
-            plain = Plain(ended_at_ns, elapsed_ns, KnownBy(boot.id, "only_acct", 1))
+            plain = Plain(ended_at_ns, elapsed_ns, KnownBy(boot.id, ONLY_ACCT, 1))
         return JoinResult(process_id, Join.OWN, plain)
 
     def infer_parents(self) -> None:
         """Infer the parents of processes that have none yet, on every known boot."""
         for boot in self._boots:
             parentage.infer_parents(self._connection, boot.id)
+
+
+def _spans_of_clocks(boot: Boot) -> Iterator[tuple[Clock, int, int]]:
+    """Each clock of a boot, and the real times from and before which it was valid."""
+    known = boot.clocks.known
+    for index, clock in enumerate(known):
+        since_ns = clock.since_ns if index else 0
+        until_ns = known[index + 1].since_ns if index + 1 < len(known) else NEVER_NS
+        yield clock, since_ns + clock.offset_ns - MARGIN_NS + 1, until_ns + clock.offset_ns
+
+
+def _possible_start(boot: Boot, start_ns: int) -> int:
+    """When a process started whose record says the second that begins at `start_ns`: in a gap, or
+    after the last event.
+    """
+    gaps = boot.gaps if boot.heard_ns is None else [*boot.gaps, (boot.heard_ns, NEVER_NS)]
+    possible_starts = [
+        max(from_ns, start_ns)
+        for from_ns, to_ns in gaps
+        if from_ns < start_ns + SECOND_NS and to_ns > start_ns
+    ]
+    return min(possible_starts, default=start_ns)
 
 
 def _spans(records: list[Record], offsets: Sequence[int]) -> list[tuple[int, int]]:

@@ -89,7 +89,8 @@ class Record(NamedTuple):
     @property
     def end_by_ns(self) -> int:
         """Real time by which it had certainly ended."""
-        return (self.exit_second + 1) * SECOND_NS + float_slack_ns(self.etime)
+        second = self.btime + int(self.etime) // 100 + self.late_s
+        return (second + 1) * SECOND_NS + float_slack_ns(self.etime)
 
 
 class Pair(NamedTuple):
@@ -124,24 +125,29 @@ def fits(life: Candidate, record: Record, late_ns: int = 0) -> bool:
     """Whether the record may belong to this incarnation; `late_ns` is how much later than usual its
     fork event may have come.
     """
-    if life.code is not None and life.code != record.exitcode:
+    _, start_ns, end_ns, alive_ns, exact_start, code, offsets, ppid, _, _ = life
+    if code is not None and code != record.exitcode:
         return False
-    if life.ppid is not None and record.ppid is not None and life.ppid != record.ppid:
+    if ppid is not None and ppid != record.ppid and record.ppid is not None:
         return False
-    if life.alive_ns + min(life.offsets) > record.end_by_ns + SLACK_NS:
+    if alive_ns + min(offsets) > record.end_by_ns + SLACK_NS:
         return False
-    before_ns = SLACK_NS + float_slack_ns(record.etime)
+    etime = record.etime
+    before_ns = SLACK_NS + float_slack_ns(etime)
     after_ns = before_ns + late_ns
-    if not life.exact_start:
+    if not exact_start:
         before_ns += SNAPSHOT_SLACK_NS
-    least_ns = record.etime * ACCT_TICK_NS - DURATION_SLACK_NS - before_ns + SLACK_NS - late_ns
-    if life.end_ns is not None and life.end_ns - life.start_ns < least_ns:
+    least_ns = etime * ACCT_TICK_NS - DURATION_SLACK_NS - before_ns + SLACK_NS - late_ns
+    if end_ns is not None and end_ns - start_ns < least_ns:
         return False
     if not _fits_place(life, record, before_ns):
         return False
     first, last = start_window(record)
-    first_ns, last_ns = first - before_ns - life.start_ns, last + after_ns - life.start_ns
-    return any(first_ns < offset <= last_ns for offset in life.offsets)
+    first_ns, last_ns = first - before_ns - start_ns, last + after_ns - start_ns
+    # any() takes longer than all else here, and nearly always there is one offset
+    return first_ns < offsets[0] <= last_ns or any(
+        first_ns < offset <= last_ns for offset in offsets[1:]
+    )
 
 
 def _fits_place(life: Candidate, record: Record, slack_ns: int) -> bool:
@@ -171,7 +177,7 @@ def pair(
     if lives and lives[-1].end_ns is None:
         still_runs = not any(fits(lives[-1], record) for record in records)
         lives = lives[:-1] if still_runs else lives
-    if _in_order(lives, records):
+    if in_order(lives, records):
         pairs = [Pair(record.id, life.id) for life, record in zip(lives, records, strict=True)]
         return Outcome(pairs, [], [])
     outcome = Outcome([], [], [])
@@ -184,14 +190,16 @@ def pair(
     return outcome
 
 
-def _in_order(lives: Sequence[Candidate], records: Sequence[Record]) -> bool:
+def in_order(lives: Sequence[Candidate], records: Sequence[Record]) -> bool:
     """Whether nothing seems to be lost and the k-th record fits the k-th incarnation, which is
     nearly always so.
     """
-    return len(lives) == len(records) and all(
-        not record.unseen and fits(life, record, LATE_NS)
-        for life, record in zip(lives, records, strict=True)
-    )
+    if len(lives) != len(records):
+        return False
+    for life, record in zip(lives, records, strict=True):
+        if record.unseen or not fits(life, record, LATE_NS):
+            return False
+    return True
 
 
 def _options(lives: Sequence[Candidate], records: Sequence[Record]) -> list[list[int]]:

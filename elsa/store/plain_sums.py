@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from typing import NamedTuple, TypeAlias, TypeVar
+from collections.abc import Mapping, Sequence
+from itertools import compress, repeat
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from elsa.decode.acct import ETIME, FLAG, GID, MAJFLT, MINFLT, STIME, UID, UTIME, AcctRow
+from elsa.decode.acct import ETIME, FLAG, GID, MAJFLT, MINFLT, STIME, UID, UTIME
 from elsa.measures import ROLLED
 from elsa.store import rollups
 from elsa.store.rollups import CLASS, Sums
@@ -25,12 +26,15 @@ _TICK_NS = SECOND_NS // 100
 _MINUTE_NS = 60 * SECOND_NS
 
 
+BOTH, ONLY_ACCT = "both", "only_acct"
+
+
 class KnownBy(NamedTuple):
     """By what a process is known, as the audit counts processes."""
 
     boot_id: int
     class_: str
-    """both, or only_acct."""
+    """BOTH or ONLY_ACCT."""
     before_first_start: int | None
 
 
@@ -134,31 +138,41 @@ class PlainSums:
             self._hours.clear()
         return changed
 
-    def add(self, processes: Iterable[tuple[Plain, int, AcctRow]]) -> None:
-        """Add processes that were stored in this transaction, each with its comm and its record,
-        and roll up the hours that have probably been read to their end.
+    def add(
+        self,
+        plain: Sequence[Plain | None],
+        comm_ids: Sequence[int],
+        columns: Sequence[Sequence[Any]],
+    ) -> None:
+        """Add those processes that are plain, of records that were stored in this transaction, and
+        roll up the hours that have probably been read to their end. `columns` are the fields of the
+        records (elsa/decode/acct.py).
         """
         if self._forget_changed():
             return
-        of_hour = _Hour()
-        current = None
-        for (ended_ns, elapsed_ns, known_by), comm_id, record in processes:
-            hour = ended_ns // HOUR_NS
-            if hour != current:
-                current, of_hour = hour, self._hours[hour]
-            figures = (
-                1,
-                known_by.class_ == "only_acct",
-                (elapsed_ns + 500) // 1000,
-                int(record[ETIME]),
-                record[UTIME],
-                record[STIME],
-                record[MINFLT],
-                record[MAJFLT],
-            )
-            of_hour.by_command[comm_id, record[FLAG] & 1].append(figures)
-            of_hour.by_user[record[UID], record[GID]].append(figures)
-            of_hour.ends[known_by].append(ended_ns)
+
+        def chosen(column: Sequence[Any]) -> list[Any]:
+            return list(compress(column, is_plain))
+
+        is_plain = [one is not None for one in plain]
+        processes = chosen(plain)
+        figures = zip(
+            repeat(1, len(processes)),
+            [one.known_by.class_ == ONLY_ACCT for one in processes],
+            [(one.elapsed_ns + 500) // 1000 for one in processes],
+            map(int, chosen(columns[ETIME])),
+            *(chosen(columns[field]) for field in (UTIME, STIME, MINFLT, MAJFLT)),
+            strict=True,
+        )
+        commands = zip(chosen(comm_ids), [flag & 1 for flag in chosen(columns[FLAG])], strict=True)
+        users = zip(chosen(columns[UID]), chosen(columns[GID]), strict=True)
+        for process, of_process, command, user in zip(
+            processes, figures, commands, users, strict=True
+        ):
+            of_hour = self._hours[process.ended_ns // HOUR_NS]
+            of_hour.by_command[command].append(of_process)
+            of_hour.by_user[user].append(of_process)
+            of_hour.ends[process.known_by].append(process.ended_ns)
         for of_hour in self._hours.values():
             of_hour.sum_up()
         # The newest hour goes on, and records of the one before may still come.

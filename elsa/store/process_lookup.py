@@ -14,6 +14,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping, Sequence
 
+from elsa.store.database import insert_rows
 from elsa.units import SECOND_NS
 
 SLOT_NS = 10 * SECOND_NS
@@ -94,10 +95,10 @@ def set_wanted(connection: sqlite3.Connection, spans: Mapping[int, Sequence[Span
     connection.execute("delete from temp.wanted")
     rows = [
         (pid, *span)
-        for pid, of_pid in spans.items()
+        for pid, of_pid in sorted(spans.items())  # in order, so that each row goes to the end
         for span in (of_pid if len(of_pid) == 1 else _merged(of_pid))
     ]
-    connection.executemany("insert into temp.wanted values (?, ?, ?)", rows)
+    insert_rows(connection, "insert into temp.wanted", rows)
 
 
 def find_candidates(

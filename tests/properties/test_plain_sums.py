@@ -21,7 +21,7 @@ from elsa.ingest.ingester import Ingester
 from elsa.kernel import acct_file
 from elsa.kernel.procfs import Procfs
 from elsa.store import database, rollups
-from elsa.store.plain_sums import KnownBy, Plain, PlainSums
+from elsa.store.plain_sums import ONLY_ACCT, KnownBy, Plain, PlainSums
 from elsa.store.upgrade import upgrade
 from elsa.units import SECOND_NS
 
@@ -281,8 +281,8 @@ def test_sums_are_forgotten_when_another_program_writes(
                 f"""insert into process (id, boot_id, pid, origin, start_ns, clock_id, elapsed_ns)
                 values (1, 1, 1, 3, {(NOW - BOOTED) * SECOND_NS}, 1, 0)"""
             )
-            ended = Plain(NOW * SECOND_NS, 0, KnownBy(1, "only_acct", 1))
-            sums.add([(ended, 1, row)])
+            ended = Plain(NOW * SECOND_NS, 0, KnownBy(1, ONLY_ACCT, 1))
+            sums.add([ended], [1], [[field] for field in row])
         if another_writes:
             with closing(database.open_for_writing(path)) as other:
                 other.execute("insert into comm values (2, 'other')")

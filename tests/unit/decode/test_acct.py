@@ -16,7 +16,7 @@ from elsa.decode.acct import (
     AcctRecord,
     Content,
     Run,
-    begin_second,
+    begin_seconds,
     comp_table,
     decode_record,
     decode_rows,
@@ -292,12 +292,17 @@ def test_the_exit_second_stands_in_file_order() -> None:
 
 def test_a_start_before_1970_is_negative() -> None:
     """The clock was set back to 1970 during the life: btime went below 0, and wrapped."""
-    row = decode_record(Raw(btime=2**32 - 70, etime=10_000.0).pack())
-    assert (begin_second(row), exit_second(row)) == (-70, 30)
-    row = decode_record(Raw(btime=2**32 - 70, etime=500.0).pack())
-    assert (begin_second(row), exit_second(row)) == (-70, -65)
-    row = decode_record(Raw(btime=2**31, etime=500.0).pack())  # in 2038
-    assert (begin_second(row), exit_second(row)) == (2**31, 2**31 + 5)
+    rows = [
+        decode_record(Raw(btime=btime, etime=etime).pack())
+        for btime, etime in (
+            (2**32 - 70, 10_000.0),
+            (2**32 - 70, 500.0),
+            (2**31, 500.0),  # in 2038
+        )
+    ]
+    begin = begin_seconds([row.btime for row in rows], [row.etime for row in rows])
+    assert begin == [-70, -70, 2**31]
+    assert [exit_second(row) for row in rows] == [30, -65, 2**31 + 5]
 
 
 @pytest.mark.parametrize("days", [1, 3, 30, 400, 1000, 9000])
