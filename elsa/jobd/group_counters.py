@@ -9,6 +9,7 @@ own job alone, and its counters are not stored.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,8 @@ PERIOD_NS = 60 * SECOND_NS
 # How long in one call groups are read; a group takes about 0.05 ms.
 BUDGET_NS = MS_NS // 2
 LAST_NS = 100 * MS_NS
-# So many paths of groups that hold others are remembered before those that do no more are dropped.
+# So many paths of groups that hold others are remembered before those that do no more are dropped,
+# and at least twice as many as hold others.
 MOST_HOLDING = 5000
 UNKNOWN = GroupCounters(None, None, None, None, None)
 
@@ -54,16 +56,18 @@ class GroupCounterReader:
         self._mount = mount
         self._jobs = jobs
         self._store = store
-        self._followed: dict[int, Followed] = {}
+        # Ordered: its first entry is found at once, also if many before it were deleted.
+        self._followed: OrderedDict[int, Followed] = OrderedDict()
         """By job id; the group that was read longest ago comes first."""
         self._early: dict[int, tuple[int, GroupCounters | None]] = {}
         """By inode: when a group was emptied before its job was known, and its counters."""
-        self._due: dict[int, None] = {}
+        self._due: OrderedDict[int, None] = OrderedDict()
         """Job ids whose last member has ended."""
         self._automatic: dict[str, int] = {}
         """Ids of automatic jobs whose groups are read, by path."""
         self._holding: set[str] = set()
         """Paths of groups in which automatic jobs may be open."""
+        self._most_holding = MOST_HOLDING
 
     def open(self, job: Job, *, new_group: bool) -> None:
         """A job was made. What its group had counted before is subtracted; a group that was made
@@ -199,13 +203,14 @@ class GroupCounterReader:
 
     def _drop_around(self, job: Job) -> None:
         """An automatic job was made in the groups of these jobs."""
-        if len(self._holding) >= MOST_HOLDING:
+        if len(self._holding) >= self._most_holding:
             self._holding = {
                 path
                 for other in self._jobs.open.values()
                 if other.automatic
                 for path in _holding(other)
             }
+            self._most_holding = max(MOST_HOLDING, 2 * len(self._holding))
         holding = _holding(job)
         self._holding |= holding
         for job_id in [self._automatic[outer] for outer in holding & self._automatic.keys()]:

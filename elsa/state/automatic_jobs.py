@@ -30,6 +30,8 @@ from elsa.units import SECOND_NS
 PLACING_NS = SECOND_NS
 # How long a record waits for the fork of its process, which may stand behind it in the queue.
 FORK_WITHIN_NS = SECOND_NS
+# So many records wait at most: a user may move threads, whose ids no process has, without end.
+MOST_WAITING = 1000
 # What systemd and PAM execute in a new process before the program that it is for. systemd executes
 # its systemd-executor by descriptor.
 BEFORE_PROGRAM = frozenset(
@@ -243,7 +245,8 @@ class AutomaticJobs:
     def _move(self, record: Attach | BornInto) -> None:
         life = self._process(record.pid, record.time_ns)
         if life is None:
-            self._waiting.append(record)
+            if len(self._waiting) < MOST_WAITING:
+                self._waiting.append(record)
         elif record.time_ns < life.group_ns:
             pass  # /proc was read since
         elif isinstance(record, Attach):

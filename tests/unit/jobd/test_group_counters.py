@@ -222,6 +222,22 @@ def test_group_that_holds_another_job_says_nothing_of_its_own(
     assert all(job.counted_before is None for job in host.jobs.open.values() if job.id != inner_id)
 
 
+def test_groups_that_hold_others_are_known_however_many_there_are(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(group_counters, "MOST_HOLDING", 2)
+    host.reader = host.restarted()
+    outer = [f"/a.slice/{number}.service" for number in range(9)]
+    for path in outer:
+        host.group(path, 1)
+        host.group(f"{path}/inner.service", 1)
+        host.job(f"{path}/inner.service")
+    for path in outer:
+        host.job(path)
+    held = [job.counted_before is None for job in host.jobs.open.values() if job.cgroup in outer]
+    assert held == [True] * 9
+
+
 def test_group_of_a_daemon_whose_child_is_a_job_says_nothing_of_the_daemon(host: Host) -> None:
     host.group(WEB, 0)
     host.job()

@@ -10,7 +10,7 @@ import pytest
 
 from elsa.decode import events as ev
 from elsa.decode.cgroup_events import Attach, BornInto, Made, Record, Removed, Sampled
-from elsa.state.automatic_jobs import AutomaticJobs
+from elsa.state.automatic_jobs import MOST_WAITING, AutomaticJobs
 from elsa.state.codes import How
 from elsa.state.default_job_rules import rules
 from elsa.state.incarnation import Incarnation, ProcSnapshot
@@ -208,6 +208,17 @@ def test_a_record_waits_for_the_fork_of_its_process(world: World) -> None:
     world.automatic.retry(S + MS)
     world.processes.apply([fork(S - MS, SYSTEMD, 50)])
     world.automatic.retry(S + 2 * MS)
+    assert world.rows() == [("web", 50, 0, None, How.LAUNCHED)]
+
+
+def test_moves_of_threads_without_end_make_only_so_many_records_wait(world: World) -> None:
+    for thread in range(MOST_WAITING):
+        moved(world, 10_000 + thread, SERVICE, S)
+    moved(world, 50, SERVICE, S)
+    world.processes.apply([fork(S - MS, SYSTEMD, 50)])
+    world.automatic.retry(S + MS)
+    assert world.job_of(50) is None
+    sampled(world, 50, SERVICE, S + 2 * MS)
     assert world.rows() == [("web", 50, 0, None, How.LAUNCHED)]
 
 
