@@ -106,6 +106,10 @@ class CgroupReader:
         self._complete_ns = self._checked_ns = clocks.monotonic_ns()
         self._losses = Losses()
         self._incomplete = False
+        self._emptied: dict[str, tuple[int, str | None]] = {}
+        """By path: when a group was emptied, and its invocation then; it may be removed before the
+        records of its processes are applied.
+        """
         self._walked: dict[int, str] | None = None
         self._missing: tuple[int, list[int]] | None = None
         """When a walk through all groups did not show these any more. Records of them may wait."""
@@ -123,7 +127,8 @@ class CgroupReader:
 
     def invocation(self, path: str) -> str | None:
         """The invocation of the systemd unit that has this group; None if it is not known."""
-        return cgroups.invocation_id(self._hierarchy.mount, path)
+        now = cgroups.invocation_id(self._hierarchy.mount, path)
+        return now if now is not None else self._emptied.get(path, (0, None))[1]
 
     def path_of(self, group_id: int) -> str | None:
         """The path of a control group that no event has named; None if it does not exist.
@@ -186,6 +191,8 @@ class CgroupReader:
             return []
         for _, group_id, path in self._decoder.take_emptied():
             self._group_counters.emptied(group_id, path)
+            invocation = cgroups.invocation_id(self._hierarchy.mount, path)
+            self._emptied[path] = clocks.monotonic_ns(), invocation
         self._losses.skipped += sum(
             record.records for record in records if isinstance(record, Lost)
         )
@@ -208,6 +215,7 @@ class CgroupReader:
         self.retry(now_ns)
         if self._missing is not None and now_ns >= self._missing[0]:
             self._forget_missing()
+        self._emptied = {path: read for path, read in self._emptied.items() if read[0] > now_ns}
         self._note_counters()
         _, lost = self._losses.take_new()
         if lost or self._incomplete:

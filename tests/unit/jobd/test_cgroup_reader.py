@@ -14,6 +14,7 @@ import pytest
 from elsa.decode.cgroup_events import Emptied, Lost, Made, Removed, Sampled
 from elsa.jobd import cgroup_reader
 from elsa.jobd.cgroup_reader import CgroupReader
+from elsa.kernel import cgroups
 from elsa.kernel.cgroups import Hierarchy
 from elsa.kernel.perf_events import Followed
 from elsa.kernel.procfs import Procfs
@@ -199,7 +200,14 @@ def test_group_that_is_gone_is_known_until_the_records_before_that_are_applied(
     assert job.closes_itself
 
 
-def test_counters_of_an_emptied_group_are_read_before_its_records_are_applied(host: Host) -> None:
+def test_counters_and_invocation_of_an_emptied_group_are_read_before_its_records_are_applied(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        cgroups,
+        "invocation_id",
+        lambda mount, path: "a" * 32 if Path(f"{mount}{path}").exists() else None,
+    )
     web = host.tree / "system.slice/web.service"
     host.reader.start()
     inode = web.stat().st_ino
@@ -215,6 +223,9 @@ def test_counters_of_an_emptied_group_are_read_before_its_records_are_applied(ho
     host.reader.apply(Removed(S + 3, inode, ""))
     [row] = host.group_counters
     assert (row.final, row.counted[:2]) == (1, (5, 2))
+    assert [job.invocation for job in host.processes.jobs.open.values()] == ["a" * 32]
+    host.reader.settle(time.monotonic_ns())
+    assert host.reader.invocation("/system.slice/web.service") is None
 
 
 def test_counters_are_read_at_the_time_of_the_membership(host: Host) -> None:
