@@ -11,19 +11,20 @@ fails if a block is out of date.
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Callable, Iterator
-from itertools import dropwhile
+from itertools import dropwhile, takewhile
 from pathlib import Path
-from textwrap import fill, indent
+from textwrap import fill, indent, wrap
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from elsa.measures import COUNTERS, DIVIDED, MEASURES, OF_AUDIT, OF_MEMBERS, Measure
 from elsa.report.query import rollup_source
 from elsa.report.query.times import Window
-from elsa.report.render.columns import COLUMNS
+from elsa.report.render.columns import COLUMNS, Column
 from elsa.store import aggregates
 from elsa.store.aggregates import Aggregate
 from elsa.store.rollups import ROLLUPS
@@ -140,7 +141,24 @@ LISTS: dict[str, Callable[[str], list[str]]] = {
     "halves-of-records": lambda alias: _halves({key: f"{alias}.{key}" for key in _RECORDED}),
     "halves": lambda alias: _halves({key: f"{alias}.{key}" for key in (*_RECORDED, *_OF_USAGE)}),
 }
+
+
+def _quoted(text: str) -> str:
+    """A string of SQL, in parts that fit on a line."""
+    words = text.replace("'", "''")
+    return "\n    || ".join(f"'{part}'" for part in wrap(words, 80, drop_whitespace=False) or [""])
+
+
+def _documented(_: str) -> str:
+    rows = [
+        f"({_quoted(key)}, {_quoted(_unit(key, column))},\n    {_quoted(column.doc)})"
+        for key, column in COLUMNS.items()
+    ]
+    return "values\n" + ",\n".join(rows)
+
+
 TEXTS: dict[str, Callable[[str], str]] = {
+    "documented": _documented,
     "union": _union,
     "compared": lambda _: fill(", ".join(f"'{key}'" for key in _COMPARED), 80),
 }
@@ -156,13 +174,17 @@ def _source(measure: Measure) -> str:
     return f"{struct}: {measure.field}" if measure.field else struct
 
 
+def _unit(key: str, column: Column) -> str:
+    unit = column.unit or {1: "bytes", 1024: "KiB"}.get(column.size, "")
+    return unit + ("; ns for programs" if key.endswith("_ns") else "")
+
+
 def _columns() -> Iterator[str]:
     """The table of all columns of reports."""
     yield _row("column", "heading", "unit", "source", "meaning") + "|---|---|---|---|---|\n"
     measures = MEASURES | OF_MEMBERS
     for key, column in COLUMNS.items():
-        unit = column.unit or {1: "bytes", 1024: "KiB"}.get(column.size, "")
-        unit += "; ns for programs" if key.endswith("_ns") else ""
+        unit = _unit(key, column)
         source = _source(measures[key]) if key in measures else ""
         yield _row(f"`{key}`", column.heading, unit, source, column.doc)
 
@@ -226,6 +248,24 @@ def written(text: str) -> str:
     return new.removesuffix(";\n")
 
 
+def _datasette() -> str:
+    """Metadata for Datasette: the ready-made queries, described by the comments before them."""
+    queries = {}
+    for path in sorted((ROOT / "sql" / "queries").glob("*.sql")):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        words = [line.removeprefix("-- ") for line in takewhile(_is_comment, lines)]
+        queries[path.stem] = {
+            "title": path.stem.replace("_", " "),
+            "description": " ".join(word for word in words if not word.startswith("sqlite3 ")),
+            "sql": "\n".join(dropwhile(_is_comment, lines)).rstrip(";"),
+        }
+    return json.dumps({"databases": {"elsa": {"queries": queries}}}, indent=2) + "\n"
+
+
+def _is_comment(line: str) -> bool:
+    return line.startswith("--")
+
+
 def main() -> int:
     """Write the files that are out of date, or with --check only name them."""
     changed = {}
@@ -234,6 +274,9 @@ def main() -> int:
         new = written(text) if path.suffix == ".sql" else _TABLE.sub(table, text)
         if new != text:
             changed[path] = new
+    metadata = ROOT / "sql" / "datasette.json"
+    if not metadata.exists() or metadata.read_text(encoding="utf-8") != _datasette():
+        changed[metadata] = _datasette()
     if "--check" not in sys.argv:
         for path, new in changed.items():
             path.write_text(new, encoding="utf-8")

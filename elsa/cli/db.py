@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from contextlib import closing
 from datetime import datetime
@@ -10,10 +11,11 @@ from pathlib import Path
 import click
 
 from elsa import config
-from elsa.cli import options, progress
+from elsa.cli import options, progress, tables
 from elsa.cli.main import CONTEXT, Group, print_stderr
 from elsa.cli.tariff import tariff
 from elsa.errors import ConfigError
+from elsa.text import printable
 
 
 @click.group(cls=Group, context_settings=CONTEXT)
@@ -70,6 +72,69 @@ def check(db: Path | None) -> None:
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
         raise ConfigError(f"{path}: {found[0]}{more}")
     print_stderr(f"{path}: sound, and its sums agree")
+
+
+@db.command()
+@options.table_or_json
+@options.db
+def info(*, form: str, db: Path | None) -> None:
+    """Show what the warehouse holds: since when, until when, how many rows, how large.
+
+    \b
+    Examples:
+      elsa db info
+      elsa db info --format json
+    """
+    from elsa.report.about_warehouse import info as known
+    from elsa.report.query.warehouse import reading
+    from elsa.report.render.columns import size
+
+    path = config.load({"db": db}).db
+    with reading(path) as connection:
+        found = known(connection, path)
+    if form == "json":
+        click.echo(json.dumps(found, indent=2))
+        return
+    rows = found.pop("rows")
+    shown = {key.replace("_", " "): value for key, value in found.items() if "bytes" not in key}
+    shown |= {f"rows of {table}": f"{count:,}" for table, count in rows.items()}
+    shown |= {"size": size(found["bytes"]), "free in it": size(found["free_bytes"])}
+    shown["hosts"] = ", ".join(map(printable, found["hosts"]))
+    cells = [(key, "-" if value is None else str(value)) for key, value in shown.items()]
+    click.echo("\n".join(tables.lines(("", ""), cells)))
+
+
+@db.command()
+@click.argument("name", required=False)
+@options.table_or_json
+@options.db
+def schema(*, name: str | None, form: str, db: Path | None) -> None:
+    """List the views and tables of the warehouse; with NAME the columns of one and what they mean.
+
+    The view column_doc has the same meanings inside the warehouse; docs/schema.md explains more.
+
+    \b
+    Examples:
+      elsa db schema
+      elsa db schema job_usage
+    """
+    from elsa.report import about_warehouse
+    from elsa.report.query.warehouse import reading
+
+    with reading(config.load({"db": db}).db) as connection:
+        found = (
+            about_warehouse.listed(connection)
+            if name is None
+            else about_warehouse.columns(connection, name)
+        )
+    of_all, of_one = ("name", "kind", "meaning"), ("column", "unit", "meaning")
+    headings = of_all if name is None else of_one
+    if form == "json":
+        keys = ("name", "kind" if name is None else "unit", "meaning")
+        click.echo(json.dumps([dict(zip(keys, row, strict=True)) for row in found], indent=2))
+        return
+    cells = [tuple(cell or "" for cell in row) for row in found]
+    click.echo("\n".join(tables.lines(headings, cells, room=tables.terminal_width())))
 
 
 @db.command()

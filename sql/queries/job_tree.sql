@@ -1,10 +1,10 @@
--- The processes of a job as a tree: who started whom, and what each one cost. Put the job's id in
--- the place of 1. A process whose parent is not in the job (or is unknown) is a root; so a lost
--- fork shows as a second tree. sqlite3 -box /var/lib/elsa/elsa.db < job_tree.sql
+-- The processes of a job as a tree: who started whom, and what each one cost. A process whose
+-- parent is not in the job (or is unknown) is a root; so a lost fork shows as a second tree.
+-- sqlite3 -box -cmd '.param set :job_id 1' /var/lib/elsa/elsa.db < job_tree.sql
 with recursive member as (
     select *
     from job_process_usage
-    where job_id = 1
+    where job_id = :job_id
 ),
 
 tree as (

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
+import pytest
+
 from elsa.store import sql_files
-from tests.support.given import Warehouse
+from tests.support.given import REAL, SECOND, Warehouse
+
+QUERIES = sorted((sql_files.folder("sql") / "queries").glob("*.sql"))
 
 
 def run(warehouse: Warehouse, name: str) -> list[tuple[Any, ...]]:
+    """The rows of a query for job 1 and uid 1000."""
     text = (sql_files.folder("sql") / "queries" / f"{name}.sql").read_text(encoding="utf-8")
-    return [tuple(row.values()) for row in warehouse.rows(text)]
+    rows = warehouse.connection.execute(text, {"job_id": 1, "uid": 1000})
+    return rows.fetchall()
+
+
+@pytest.mark.parametrize("name", [path.stem for path in QUERIES])
+def test_each_runs_over_an_empty_warehouse(warehouse: Warehouse, name: str) -> None:
+    assert run(warehouse, name) == []
+
+
+def test_datasette_has_them_all() -> None:
+    metadata = json.loads((sql_files.folder("sql") / "datasette.json").read_text(encoding="utf-8"))
+    assert list(metadata["databases"]["elsa"]["queries"]) == [path.stem for path in QUERIES]
 
 
 def test_job_tree_indents_children_and_shows_a_process_without_known_parent_as_a_second_tree(
@@ -39,3 +56,17 @@ def test_user_yesterday_shows_only_that_user_and_that_day(warehouse: Warehouse) 
     ):
         warehouse.acct(number, None, uid=uid, btime=end, etime=0.0, utime=number)
     assert [row[:4] for row in run(warehouse, "user_yesterday")] == [("work", 1, 1, 0.01)]
+
+
+def test_cron_last_night_and_failed_today_show_the_newest(warehouse: Warehouse) -> None:
+    now_ns = time.time_ns()
+    warehouse.insert("clock", id=2, boot_id=1, since_ns=100 * SECOND, offset_ns=now_ns)
+    warehouse.process(1, start=0, seconds=0, clock_id=2, end_clock_id=2, exit_status=256)
+    warehouse.process(2, start=0, seconds=0, clock_id=2, end_clock_id=2)
+    warehouse.process(3)
+    jobs = ((1, now_ns, "cron"), (2, REAL, "cron"), (3, now_ns, "service"))
+    for number, created_ns, kind in jobs:
+        warehouse.job(number, f"job{number}", created_at_ns=created_ns, kind=kind)
+    assert [row[0] for row in run(warehouse, "cron_last_night")] == [1]
+    assert [(row[2], row[4]) for row in run(warehouse, "failed_today")] == [(1001, 1)]
+    assert [row[0] for row in run(warehouse, "services_by_memory")] == ["job3"]

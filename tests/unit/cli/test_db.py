@@ -1,0 +1,65 @@
+"""`elsa db info` and `elsa db schema`: what a warehouse holds, and what its columns mean."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from elsa.cli.db import db
+from elsa.errors import UsageError
+from elsa.store import sql_files
+from tests.support.given import Warehouse
+
+
+@pytest.fixture
+def path(template: Path, tmp_path: Path) -> Path:
+    """A warehouse with one process that has a record."""
+    copied = tmp_path / "elsa.db"
+    shutil.copy(template, copied)
+    with closing(sqlite3.connect(copied, isolation_level=None)) as connection:
+        warehouse = Warehouse(connection)
+        warehouse.process(1, start=10)
+        warehouse.acct(1, 1)
+    return copied
+
+
+def run(path: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(db, [*arguments, "--db", str(path)], catch_exceptions=False)
+
+
+def test_info_tells_hosts_times_rows_and_size(path: Path) -> None:
+    found = json.loads(run(path, "info", "--format", "json").stdout)
+    assert found["hosts"] == ["here"]
+    assert (found["rows"]["process"], found["rows"]["acct"], found["rows"]["job"]) == (1, 1, 0)
+    assert found["first_hour"] == "2026-01-02T03:00:00Z"
+    assert found["last_hour"] == "2026-01-02T04:00:00Z"
+    assert found["events_stored_until"] is None
+    assert found["bytes"] == path.stat().st_size
+    assert "rows of process" in run(path, "info").stdout
+
+
+def test_schema_lists_every_view_with_its_grain(path: Path) -> None:
+    listed = {
+        row["name"]: row for row in json.loads(run(path, "schema", "--format", "json").stdout)
+    }
+    for view in sql_files.views():
+        assert listed[view.stem]["kind"] == "view"
+        assert listed[view.stem]["meaning"].startswith("one row"), view.stem
+    assert listed["process"]["kind"] == "table"
+
+
+def test_schema_of_a_view_explains_its_columns(path: Path) -> None:
+    rows = json.loads(run(path, "schema", "job_usage", "--format", "json").stdout)
+    assert {"name": "cpu_s", "unit": "s", "meaning": "user + system CPU time"} in rows
+    assert "meaning" in run(path, "schema", "job_usage").stdout
+
+
+def test_schema_of_what_is_not_there_is_an_error(path: Path) -> None:
+    with pytest.raises(UsageError, match="no table or view nothing"):
+        run(path, "schema", "nothing")
