@@ -8,11 +8,11 @@ processes that end before are missed, and every membership is marked as inferred
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from pathlib import Path
 
 from elsa.decode import cgroups as decoding
-from elsa.decode.cgroup_events import Decoder, Lost, Record
+from elsa.decode.cgroup_events import Decoder, Emptied, Lost, Record
 from elsa.errors import DataError, ElsaError
 from elsa.host import proc_scan
 from elsa.jobd.group_counters import GroupCounterReader
@@ -31,12 +31,14 @@ from elsa.state.jobs import Job
 from elsa.state.loss_counter import Losses
 from elsa.state.process_table import Processes
 from elsa.store.writer import GroupCounterRow
-from elsa.units import SECOND_NS
+from elsa.units import MS_NS, SECOND_NS
 
 log = logging.getLogger(__name__)
 
 # How often CPUs that came online and exact counts of losses are looked at.
 CHECK_NS = 10 * SECOND_NS
+# How long in one call groups are read that were emptied; a group takes about 0.06 ms.
+EMPTIED_NS = 5 * MS_NS
 
 
 class CgroupSource:
@@ -189,14 +191,23 @@ class CgroupReader:
             log.error("cgroup events: %s", error)
             self._incomplete = True
             return []
-        for _, group_id, path in self._decoder.take_emptied():
-            self._group_counters.emptied(group_id, path)
-            invocation = cgroups.invocation_id(self._hierarchy.mount, path)
-            self._emptied[path] = clocks.monotonic_ns(), invocation
+        self._read_emptied(self._decoder.take_emptied())
         self._losses.skipped += sum(
             record.records for record in records if isinstance(record, Lost)
         )
         return records
+
+    def _read_emptied(self, records: Iterable[Emptied]) -> None:
+        """Read what may be gone in a moment, each group once. What does not fit into the time is
+        not read: a user may fill and empty groups without end.
+        """
+        until_ns = clocks.monotonic_ns() + EMPTIED_NS
+        for group_id, path in {record.cgroup_id: record.path for record in records}.items():
+            now_ns = clocks.monotonic_ns()
+            in_time = now_ns < until_ns
+            self._group_counters.emptied(group_id, path, in_time=in_time)
+            if in_time:
+                self._emptied[path] = now_ns, cgroups.invocation_id(self._hierarchy.mount, path)
 
     def hold(self) -> None:
         """Empty the rings, and read the counters of groups that were emptied; the other records are

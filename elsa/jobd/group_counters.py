@@ -89,11 +89,13 @@ class GroupCounterReader:
             if job.counted_before is not None and not (job.automatic and job.closes_itself):
                 self._follow(job, job.counted_before, 0)
 
-    def emptied(self, inode: int, path: str) -> None:
-        """The last process has left a group, just now: read it before it is removed."""
+    def emptied(self, inode: int, path: str, *, in_time: bool = True) -> None:
+        """The last process has left a group, just now: read it before it is removed, if there is
+        time.
+        """
         if path in self._holding:
             return
-        counters = read(Path(f"{self._mount}{path}"), inode)
+        counters = read(Path(f"{self._mount}{path}"), inode) if in_time else None
         followed = self._followed.get(self._automatic.get(path, 0))
         if followed is not None and followed.job.cgroup_inode == inode:
             followed.emptied = counters

@@ -200,6 +200,20 @@ def test_group_that_is_gone_is_known_until_the_records_before_that_are_applied(
     assert job.closes_itself
 
 
+def test_groups_that_are_emptied_without_end_take_only_so_much_time(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    monkeypatch.setattr(cgroups, "read_files", lambda group, *_: read.append(group.name))
+    steps = iter(range(0, S, cgroup_reader.EMPTIED_NS // 7))
+    monkeypatch.setattr("elsa.kernel.clocks.monotonic_ns", lambda: next(steps))
+    for _ in range(2):
+        host.emptied = [Emptied(S, number % 50, f"/{number % 50}") for number in range(200)]
+        host.reader.hold()
+    assert 2 <= len(read) <= 14
+    assert read[: len(read) // 2] == read[len(read) // 2 :]
+
+
 def test_counters_and_invocation_of_an_emptied_group_are_read_before_its_records_are_applied(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
