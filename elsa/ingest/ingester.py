@@ -432,7 +432,7 @@ class Ingester:
                 repeat(reading.known.id, len(batch.ids)),
                 batch.positions,
                 [result.process_id for result in results],
-                [result.how for result in results],
+                [int(result.how) for result in results],
                 *columns[:COMM],
                 comm_ids,
                 batch.late,

@@ -11,6 +11,7 @@ import sqlite3
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from itertools import product, starmap
 from typing import NamedTuple
 
@@ -42,6 +43,7 @@ _INSERT_OWN = """insert into process
     (id, boot_id, pid, parent_pid, uid, start_ns, clock_id, elapsed_ns, end_clock_id, exit_status,
      ended_hour, origin, end_source, comm_id)"""
 
+_known_by = cache(KnownBy)  # one for all records of a boot
 _FROM_RECORD = (int(Origin.ACCT), int(End.ACCT))
 
 _RECORD = f"""acct.id, btime - iif(ended < btime, {WRAP}, 0), etime, exitcode, pid, ppid,
@@ -324,7 +326,7 @@ class Joiner:
             return JoinResult(life.id, Join.UNCERTAIN)
         plain = None
         if life.ended_at_ns is not None and life.end_ns is not None and self._joined_may_be_plain:
-            known_by = KnownBy(boot.id, BOTH, None)
+            known_by = _known_by(boot.id, BOTH, None)
             plain = Plain(life.ended_at_ns, life.end_ns - life.start_ns, known_by)
         return JoinResult(life.id, Join.EXACT, plain)
 
@@ -424,8 +426,10 @@ class Joiner:
         """Make an incarnation from a record. Its start is known to the second, or better if events
         were lost only in a part of that second.
         """
-        elapsed_ns = int(record.etime) * ACCT_TICK_NS + record.late_s * SECOND_NS
-        start_ns = record.exit_second * SECOND_NS - elapsed_ns - clock.offset_ns
+        etime, late_s, offset_ns = int(record.etime), record.late_s, clock.offset_ns
+        elapsed_ns = etime * ACCT_TICK_NS + late_s * SECOND_NS
+        # the second of the end, less the time that elapsed
+        start_ns = (record.btime + etime // 100 + late_s) * SECOND_NS - elapsed_ns - offset_ns
         if boot.gaps or boot.heard_ns is not None:
             start_ns = _possible_start(boot, start_ns)
         process_id = self._next_id
@@ -433,16 +437,16 @@ class Joiner:
         # init adopts every orphan, so it need not be the parent; and for an unknown boot no parent
         # can be inferred.
         parent_pid = record.ppid
-        if parent_pid is None or parent_pid <= 1 or not clock.offset_ns:
+        if parent_pid is None or parent_pid <= 1 or not offset_ns:
             parent_pid = None
-        ended_at_ns = start_ns + elapsed_ns + clock.offset_ns
+        ended_at_ns = start_ns + elapsed_ns + offset_ns
         who = (process_id, boot.id, record.pid, parent_pid, record.uid)
         times = (start_ns, clock.id, elapsed_ns, clock.id, record.exitcode, ended_at_ns // HOUR_NS)
         self._made.append(((*who, *times, *_FROM_RECORD), record))
         plain = None
         if boot is self._unknown and ended_at_ns >= 0:
             # nothing was received of its boot
-            plain = Plain(ended_at_ns, elapsed_ns, KnownBy(boot.id, ONLY_ACCT, 1))
+            plain = Plain(ended_at_ns, elapsed_ns, _known_by(boot.id, ONLY_ACCT, 1))
         return JoinResult(process_id, Join.OWN, plain)
 
     def infer_parents(self) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import sqlite3
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from itertools import compress, repeat
+from itertools import compress
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from elsa.decode.acct import ETIME, FLAG, GID, MAJFLT, MINFLT, STIME, UID, UTIME
@@ -48,8 +48,11 @@ class Plain(NamedTuple):
 
 
 _Key = TypeVar("_Key", bound=tuple[int, ...])
-# What is added up of each record, beside the count and whether only the record shows the process.
-Figures: TypeAlias = tuple[int, ...]
+Total: TypeAlias = list[int]
+"""How many processes, of how many only the record is known, and the sums of the figures of their
+records: the measures of the first eight names in _KNOWN.
+"""
+_FIGURES = 8
 _KNOWN = (
     *("processes", "only_by_acct", "elapsed_us", "etime_ticks", "utime_ticks", "stime_ticks"),
     *("minflt", "majflt", "minor_faults", "major_faults", "user_ns", "system_ns", "cpu_ns"),
@@ -61,7 +64,7 @@ _ZERO = tuple(
 _ZEROS = (0,) * len(_ZERO)
 
 
-def _measures(total: Figures) -> Figures:
+def _measures(total: Total) -> tuple[int, ...]:
     """The sums _KNOWN and _ZERO of plain processes. All others are NULL."""
     processes, only_by_acct, _, _, utime, stime, minflt, majflt = total
     user_ns, system_ns = utime * _TICK_NS, stime * _TICK_NS
@@ -78,36 +81,36 @@ _NOT_PLAIN = """
         or exists (select 1 from acct
             where ended_hour = :hour and process_id is null and join_outcome <> 3)
         or exists (select 1 from membership where left_hour = :hour)
-        or exists (
+        or (exists (select 1 from job) or exists (select 1 from membership)) and exists (
             select 1 from process as p indexed by process_ended
             where p.ended_hour = :hour and (p.auto_job_id is not null
                 or exists (select 1 from membership as m where m.process_id = p.id)))
         or exists (select 1 from rollup_hour where hour = :hour)"""
 
 
+def _no_total() -> Total:
+    return [0] * _FIGURES
+
+
 class _Hour:
-    """What is added up of an hour: by key, figures that are still to be summed."""
+    """The sums of an hour."""
 
     def __init__(self) -> None:
-        self.by_command: dict[tuple[int, int], list[Figures]] = defaultdict(list)
-        self.by_user: dict[tuple[int, int], list[Figures]] = defaultdict(list)
-        self.ends: dict[KnownBy, list[int]] = defaultdict(list)
+        self.by_command: dict[tuple[int, int], Total] = defaultdict(_no_total)
+        self.by_user: dict[tuple[int, int], Total] = defaultdict(_no_total)
+        self.new_ends: dict[KnownBy, list[int]] = defaultdict(list)
+        """Ends that are not in `classes` yet."""
         self.classes: dict[KnownBy, tuple[int, int, int, int]] = {}
         """How many processes, the first and the last end, and the minutes of the ends as bits."""
 
-    def sum_up(self) -> None:
-        """Sum up what was added, so that it takes no more memory than its keys."""
-        for by_key in (self.by_command, self.by_user):
-            for figures in by_key.values():
-                if len(figures) > 1:
-                    figures[:] = [tuple(map(sum, zip(*figures, strict=True)))]
-        for known_by, ends in self.ends.items():
+    def sum_up_ends(self) -> None:
+        for known_by, ends in self.new_ends.items():
             processes, first, last, minutes = self.classes.get(known_by, (0, ends[0], ends[0], 0))
             for minute in {end // _MINUTE_NS % 60 for end in ends}:
                 minutes |= 1 << minute
             sums = (processes + len(ends), min(first, *ends), max(last, *ends), minutes)
             self.classes[known_by] = sums
-        self.ends.clear()
+        self.new_ends.clear()
 
 
 class PlainSums:
@@ -157,7 +160,6 @@ class PlainSums:
         is_plain = [one is not None for one in plain]
         processes = chosen(plain)
         figures = zip(
-            repeat(1, len(processes)),
             [one.known_by.class_ == ONLY_ACCT for one in processes],
             [(one.elapsed_ns + 500) // 1000 for one in processes],
             map(int, chosen(columns[ETIME])),
@@ -166,15 +168,23 @@ class PlainSums:
         )
         commands = zip(chosen(comm_ids), [flag & 1 for flag in chosen(columns[FLAG])], strict=True)
         users = zip(chosen(columns[UID]), chosen(columns[GID]), strict=True)
-        for process, of_process, command, user in zip(
+        for (ended_ns, _, known_by), figure, command, user in zip(
             processes, figures, commands, users, strict=True
         ):
-            of_hour = self._hours[process.ended_ns // HOUR_NS]
-            of_hour.by_command[command].append(of_process)
-            of_hour.by_user[user].append(of_process)
-            of_hour.ends[process.known_by].append(process.ended_ns)
+            only_by_acct, elapsed_us, etime, utime, stime, minflt, majflt = figure
+            of_hour = self._hours[ended_ns // HOUR_NS]
+            of_hour.new_ends[known_by].append(ended_ns)
+            for total in (of_hour.by_command[command], of_hour.by_user[user]):
+                total[0] += 1
+                total[1] += only_by_acct
+                total[2] += elapsed_us
+                total[3] += etime
+                total[4] += utime
+                total[5] += stime
+                total[6] += minflt
+                total[7] += majflt
         for of_hour in self._hours.values():
-            of_hour.sum_up()
+            of_hour.sum_up_ends()
         # The newest hour goes on, and records of the one before may still come.
         self._write_before(max(self._hours, default=0) - 1)
 
@@ -199,7 +209,7 @@ class PlainSums:
 
     def _rows(self, sums: _Hour) -> dict[str, Sums]:
         names = (*_KNOWN, *_ZERO)
-        by_user = {(*key, 0, self._host_id): figures for key, figures in sums.by_user.items()}
+        by_user = {(*key, 0, self._host_id): total for key, total in sums.by_user.items()}
         by_class = [
             (*known_by, processes, processes, first_ns, last_ns, minutes, 0)
             for known_by, (processes, first_ns, last_ns, minutes) in sums.classes.items()
@@ -211,10 +221,10 @@ class PlainSums:
         }
 
 
-def _stored(by_key: Mapping[_Key, list[Figures]]) -> list[tuple[int | None, ...]]:
-    rows = [(*key, *_measures(total)) for key, (total,) in by_key.items()]
+def _stored(by_key: Mapping[_Key, Total]) -> list[tuple[int | None, ...]]:
+    rows = [(*key, *_measures(total)) for key, total in by_key.items()]
     if max(map(max, rows)) < 1 << 63:
         return rows
     return [
-        (*key, *row) for key, (total,) in by_key.items() for row in storable_rows(_measures(total))
+        (*key, *row) for key, total in by_key.items() for row in storable_rows(_measures(total))
     ]
