@@ -168,18 +168,18 @@ class Request:
         """The warehouse, open for reading."""
         from elsa.report.query import warehouse
 
-        with warehouse.reading_allowed(self.path, self._since_ns) as connection:
+        with warehouse.reading_allowed(self.path, self.window.since) as connection:
             say(warehouse.notes(connection))
             yield connection
 
     @property
-    def _since_ns(self) -> int | None:
-        """When the window starts, if there is one."""
+    def window(self) -> Window:
+        """The window of the options of time."""
         from datetime import datetime
 
         from elsa.report.query.selection import asked_window
 
-        return asked_window(self.asked, datetime.now().astimezone()).since
+        return asked_window(self.asked, datetime.now().astimezone())
 
     @property
     def wants_running(self) -> bool:

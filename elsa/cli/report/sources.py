@@ -1,12 +1,19 @@
-"""`elsa report gaps` and `audit`: what may have been missed, and what each source reported."""
+"""`elsa report gaps` and `audit`: what may have been missed, and what each source reported; and
+`connect`: who was logged in.
+"""
 
 from __future__ import annotations
 
+import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import click
 
 from elsa.cli.report.group import report
 from elsa.cli.report.request import Request, reports, say
+from elsa.errors import UsageError
 
 if TYPE_CHECKING:
     import sqlite3
@@ -76,3 +83,43 @@ def audit(*, request: Request) -> None:
         with request.json_object(out, window, words, found.columns(), key=key):
             made.write(found, request.output, out)
     say(words)
+
+
+@report.command()
+@click.option(
+    "--by",
+    type=click.Choice(["user", "day"]),
+    default="user",
+    show_default=True,
+    help="Add up by user or by day.",
+)
+@click.option(
+    "--file",
+    "files",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Read this file of wtmp or wtmpdb; repeated: several.",
+)
+@click.option("--user", "users", multiple=True, metavar="USER", help="Only this user, or a glob.")
+@reports()
+def connect(*, request: Request, by: str, files: tuple[Path, ...], users: tuple[str, ...]) -> None:
+    """How long users were logged in, as with GNU ac: from wtmpdb, or else from wtmp.
+
+    Here --since and --until cut what lies outside. Who is still logged in counts up to now. A login
+    without a logout counts up to the next boot, or the next login on its line.
+
+    \b
+    Examples:
+      elsa report connect
+      elsa report connect --by day --week last --user anna
+      elsa report connect --file /var/log/wtmp.1 --file /var/log/wtmp
+    """
+    from elsa.report import connect as made
+    from elsa.report.render import writer
+
+    if request.explain:
+        raise UsageError("connect reads no warehouse, so there is no SQL to explain")
+    logins = made.read(files)
+    found = made.connect(logins, by, users, request.window, request.output, time.time_ns())
+    count = writer.write(found, request.output, sys.stdout)
+    say([*(found.words if count else [found.nothing(), *found.words])])
