@@ -34,28 +34,43 @@ NOTHING = Part("false")
 _OF_PROCESS = Part("t.process_id in (select id from temp.own)")
 _OF_JOB = Part("t.job_id in (select id from temp.own_job)")
 _PRUNED_OF_JOB = Part(f"{_OF_JOB.where} and t.pruned = 1")
+_MINE = "{} in (select id from temp.own where mine)"
 _NAMED = "t.id in (select id from temp.named where what = '{}')"
-# Losses and runs of jobd concern everybody; how many events they counted is about others too.
+_OF_HOST = "t.boot_id in (select id from temp.own_boot)"
+_EDGE_OF_OWN_JOB = """exists (
+        select 1 from main.membership as m
+        where m.process_id = t.process_id and t.edge_ns in (m.since_ns, m.until_ns)
+    )"""
+# Losses and runs of jobd concern everybody; how many events they counted is about others too, and
+# so are ids and positions in files that show how many jobs and records there were in between.
 PARTS: dict[str, Part] = {
     "alembic_version": Part(),
-    "host": Part(),
-    "boot": Part(),
-    "clock": Part(),
+    "host": Part("t.id in (select host_id from temp.own_boot)"),
+    "boot": Part("t.id in (select id from temp.own_boot)"),
+    "clock": Part(_OF_HOST),
     "tariff": Part(),
     "tariff_factor": Part(),
-    "collector": Part(instead={"events": "0", "lost": "0"}),
-    "gap": Part("t.acct_file_id is null", {"lost": "null", "note": "null"}),
+    "collector": Part(_OF_HOST, {"events": "0", "lost": "0", "job_ids_until": "0"}),
+    "gap": Part(
+        f"t.acct_file_id is null and ({_OF_HOST} or t.boot_id is null)",
+        {"lost": "null", "note": "null"},
+    ),
     "comm": Part(_NAMED.format("comm")),
     "long_text": Part(_NAMED.format("text")),
     "process": Part(
         "t.id in (select id from temp.own)",
-        {"auto_job_id": "(select j.id from temp.own_job as j where j.id = t.auto_job_id)"},
+        {
+            "auto_job_id": "(select j.id from temp.own_job as j where j.id = t.auto_job_id)",
+            "parent_id": "(select o.id from temp.own as o where o.id = t.parent_id)",
+            "exe_id": f"case when {_MINE.format('t.id')} then t.exe_id end",
+        },
     ),
     "usage": _OF_PROCESS,
     "usage_reading": Part("t.id in (select i.reading_id from main.usage_interval as i)"),
     "usage_interval": _OF_PROCESS,
-    "usage_so_far": _OF_PROCESS,
-    "program": _OF_PROCESS,
+    "usage_so_far": Part(f"{_OF_PROCESS.where} and (t.edge_ns = 0 or {_EDGE_OF_OWN_JOB})"),
+    # What another user executes in an own job is none of this user's business.
+    "program": Part(_MINE.format("t.process_id")),
     "event": _OF_PROCESS,
     "job": Part("t.id in (select id from temp.own_job)"),
     "job_tag": _OF_JOB,
@@ -64,18 +79,21 @@ PARTS: dict[str, Part] = {
     # The first and last bytes of a file are records of anybody.
     "acct_file": Part(
         "t.id in (select a.acct_file_id from main.acct as a)",
-        dict.fromkeys(("disk_size", "position", "records", "skipped_bytes"), "0")
+        dict.fromkeys(("disk_size", "modified_at_ns", "position", "records", "skipped_bytes"), "0")
         | dict.fromkeys(("head", "tail"), "x''"),
     ),
     "acct": Part(
-        "case when t.process_id is null then t.uid = :uid"
-        " else t.process_id in (select id from temp.own) end"
+        "case when t.process_id is null then t.uid = :uid and t.acct_file_id in (select id from"
+        " temp.own_file) else t.process_id in (select id from temp.own) end",
+        {"position": "0"},
     ),
     # Written below, from the rows that were copied.
     "process_start_block": NOTHING,
     "job_block": NOTHING,
     # Sums of processes that exist are added up anew. Those of pruned ones have no owner by command.
-    "rollup_user": Part("t.uid = :uid and t.pruned = 1"),
+    "rollup_user": Part(
+        "t.uid = :uid and t.pruned = 1 and t.host_id in (select host_id from temp.own_boot)"
+    ),
     "rollup_job": _PRUNED_OF_JOB,
     **dict.fromkeys(
         (
@@ -87,26 +105,48 @@ PARTS: dict[str, Part] = {
     ),
 }
 # These are copied last: which of their rows are wanted follows from the others.
-_LAST = ("acct_file", "usage_reading", "comm", "long_text")
+_LAST = ("acct_file", "usage_reading", "usage_so_far", "comm", "long_text")
 
+# A uid is a user of this host, that of the newest run of jobd; on another host it may be somebody
+# else's.
+_THIS_HOST = (
+    """create temp table own_boot as
+    select b.id, b.host_id
+    from host_.boot as b
+    where b.host_id = (
+        select n.host_id
+        from host_.boot as n
+        where n.id = (select c.boot_id from host_.collector as c order by c.id desc limit 1)
+    )""",
+    """create temp table own_file as
+    select f.id from host_.acct_file as f where f.host_id in (select host_id from temp.own_boot)""",
+)
 _OWN_JOBS = """create temp table own_job as
-    select j.id from host_.job as j where j.owner_uid = :uid"""
+    select j.id
+    from host_.job as j
+    where j.owner_uid = :uid and j.boot_id in (select id from temp.own_boot)"""
 # The record's user is the one at the end; reports show that where there is a record.
 _OWN = """
-    select p.id
+    select p.id, 1
     from host_.process as p
     left join host_.acct as a
         on a.process_id = p.id
         and a.join_outcome <> 3
-    where coalesce(a.uid, p.uid) = :uid and {when}
-    union
-    select p.id
+    where
+        coalesce(a.uid, p.uid) = :uid
+        and p.boot_id in (select id from temp.own_boot)
+        and {when}
+    union all
+    select p.id, 0
     from temp.own_job as j
     join host_.all_memberships as m
         on m.job_id = j.id
     join host_.process as p
         on p.id = m.process_id
-    where {when}"""
+    where
+        m.since_ns = 0
+        and m.until_ns is null
+        and {when}"""
 _NAMES = """create temp table named as
     select 'comm' as what, comm_id as id from main.process
     union
@@ -132,8 +172,9 @@ def copy(warehouse: Path, uid: int, since_ns: int | None = None) -> bytes:
     """The warehouse of a user's own processes and jobs, as an SQLite file; with `since_ns` (real
     time) only of what still runs or ended in that hour or later.
 
-    Own processes are those whose real uid is his, and all that were ever in a job of his. Raises
-    DataError if there are too many, and what opening the warehouse raises.
+    Own processes are those whose real uid is his, and those of others that were in a job of his
+    from start to end: what they used otherwise is no part of the job. Raises DataError if there are
+    too many, and what opening the warehouse raises.
     """
     database.open_for_reading(warehouse).close()  # it says what is wrong with the warehouse
     with (
@@ -143,12 +184,13 @@ def copy(warehouse: Path, uid: int, since_ns: int | None = None) -> bytes:
         connection.execute("attach ? as host_", (f"{warehouse.absolute().as_uri()}?mode=ro",))
         connection.execute("begin")
         values = {"uid": uid}
-        connection.execute(_OWN_JOBS, values)
+        for statement in (*_THIS_HOST, _OWN_JOBS):
+            connection.execute(statement, values)
         when = "true"
         if since_ns is not None:
             when = f"(p.ended_hour >= {since_ns // HOUR_NS} or p.ended_hour is null)"
-        connection.execute("create temp table own (id integer primary key)")
-        connection.execute(f"insert into temp.own {_OWN.format(when=when)}", values)
+        connection.execute("create temp table own (id integer primary key, mine integer)")
+        connection.execute(f"insert or ignore into temp.own {_OWN.format(when=when)}", values)
         (count,) = connection.execute("select count(*) from temp.own").fetchone()
         if count > MOST_PROCESSES:
             raise DataError(

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -157,6 +157,8 @@ class Request:
     """All rows, and also what still runs."""
     pager: bool
     db: Path | None
+    first_notes: list[str] = field(default_factory=list)
+    """Notes on what can be read at all."""
 
     @property
     def path(self) -> Path:
@@ -169,7 +171,8 @@ class Request:
         from elsa.report.query import warehouse
 
         with warehouse.reading_allowed(self.path, self.window.since) as connection:
-            say(warehouse.notes(connection))
+            self.first_notes.extend(warehouse.notes(connection))
+            say(self.first_notes)
             yield connection
 
     @property
@@ -258,7 +261,7 @@ class Request:
 
         envelope.begin(out, self.report, window, key)
         yield
-        envelope.end(out, columns, words, completeness())
+        envelope.end(out, columns, [*self.first_notes, *words], completeness())
 
     @contextmanager
     def printing(self) -> Iterator[tuple[sqlite3.Connection, TextIO]]:
