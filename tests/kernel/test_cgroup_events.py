@@ -106,6 +106,8 @@ def test_every_process_of_a_millisecond_is_known_in_its_group(
     names = {unit.cgroup_id: f"{path}/unit{number}" for number, unit in enumerate(units)}
     assert made.items() >= names.items()
     assert removed.items() >= names.items()
+    emptied = {record.cgroup_id: record.path for record in decoder.take_emptied()}
+    assert emptied.items() >= names.items() or "cgroup_notify_populated" not in events.opened
 
     ids = names.keys()
     ends = [
