@@ -20,12 +20,21 @@ _SHOWN = (
 )
 
 
+# Only where they are asked for the runs before the last are read too.
+_GROWN = {
+    "rss_before_kib": "v.rss_kib",
+    "rss_grown_kib": "(u.rss_kib - v.rss_kib)",
+    "cpu_before_s": "v.cpu_s",
+    "cpu_grown_s": "(u.cpu_s - v.cpu_s)",
+}
+
+
 def query(selection: Selection, output: Output) -> tuple[Query, tuple[str, ...]]:
     """The latest job of each name, kind and host, most CPU first; and the columns to write.
 
     A job is in the window unless it was made after it or closed before it.
     """
-    known = jobs.named({**jobs.OF_JOB, "runs": "r.runs"}, selection, "u.job_id")
+    known = jobs.named({**jobs.OF_JOB, "runs": "r.runs", **_GROWN}, selection, "u.job_id")
     usual = ("host", *_SHOWN) if selection.apart else _SHOWN
     shown = output.choose(known, usual)
     helpers = ("job_id", *completeness.MEASURED)
@@ -38,15 +47,34 @@ def query(selection: Selection, output: Output) -> tuple[Query, tuple[str, ...]]
         conditions.append(f"u.created_at_ns < {until}")
     where = "\n    where " + " and ".join(conditions) if conditions else ""
     last = rollup_source.job_usage("select l.job_id from last_run as l")
+    order = output.order(known, "u.cpu_s desc nulls last, u.name, u.job_id")
+    before = ""
+    if any(text in " ".join((*chosen.values(), order)) for text in _GROWN.values()):
+        ids = "select l.before_id from last_run as l where l.before_id is not null"
+        before = f"\nleft join {rollup_source.job_usage(ids)} as v on v.job_id = r.before_id"
     text = f"""with last_run as materialized (
-    select max(u.job_id) as job_id, count(*) as runs
-    from (select j.id as job_id, j.* from job as j) as u join boot as b on b.id = u.boot_id{where}
-    group by u.name, u.kind, b.host_id
+    select
+        max(n.job_id) as job_id,
+        max(iif(n.back = 2, n.job_id, null)) as before_id,
+        max(n.runs) as runs
+    from (
+        select
+            u.job_id,
+            count(*) over (partition by u.name, u.kind, b.host_id) as runs,
+            row_number() over (
+                partition by u.name, u.kind, b.host_id order by u.job_id desc
+            ) as back,
+            u.name, u.kind, b.host_id
+        from (select j.id as job_id, j.* from job as j) as u
+        join boot as b on b.id = u.boot_id{where}
+    ) as n
+    where n.back <= 2
+    group by n.name, n.kind, n.host_id
 )
 {select(chosen)}
 from {last} as u
-join last_run as r on r.job_id = u.job_id
-{output.order(known, "u.cpu_s desc nulls last, u.name, u.job_id")}"""
+join last_run as r on r.job_id = u.job_id{before}
+{order}"""
     if output.limit is not None:
         text += f"\nlimit {output.limit + 1}"
     values = tuple(value for each in selection.job_conditions for value in each.values)

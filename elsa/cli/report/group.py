@@ -20,7 +20,7 @@ What jobs, commands and users cost. Questions, and reports that answer them:
   elsa report last --user anna --since today       what did anna run?
   elsa report last --exit nonzero --since today    what failed?
   elsa report compare nightly                      did the last run get worse?
-  elsa report runs --kind service --sort peak      which service is the largest?
+  elsa report runs --kind service --sort grown     which service grew in memory?
   elsa report kinds                                services, sessions, the rest
   elsa report tree build                           which process was it?
   elsa report bill --by group --month last         what has each group to pay?

@@ -119,6 +119,7 @@ def runs(*, request: Request) -> None:
     Examples:
       elsa report runs
       elsa report runs --kind service --since today
+      elsa report runs --kind service --columns +grown --sort grown
       elsa report runs --kind cron --sort started_at
       elsa report runs --kind session --user anna
       elsa report runs --job 'cron/root/*' --columns name,runs,cpu_s --format csv

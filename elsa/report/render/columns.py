@@ -299,6 +299,25 @@ _ALL = (
         "runs",
         "how many jobs have the name; in a comparison: of how many runs the figure is known",
     ),
+    _kib("rss_before_kib", "peak before", "peak memory of the run before"),
+    Column(
+        "rss_grown_kib",
+        "grown",
+        "",
+        lambda value: ("-" if value < 0 else "+") + size(abs(value) * 1024),
+        "how much the peak memory grew since the run before",
+        size=1024,
+        metric=True,
+    ),
+    _seconds("cpu_before_s", "cpu then", "CPU time of the run before"),
+    Column(
+        "cpu_grown_s",
+        "more cpu",
+        "s",
+        _signed,
+        "how much more CPU time than the run before",
+        metric=True,
+    ),
     _count("jobs", "jobs", "how many jobs are of the kind"),
     _text("p50", "p50", "the median over the runs, in the unit of the measure")._replace(
         right=True

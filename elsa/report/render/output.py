@@ -57,7 +57,10 @@ class Output:
         """The columns to write, of those that a report has. Raises UsageError or ColumnsHelp."""
         has, usual = tuple(available), tuple(shown)
         if self.columns is None:
-            return has if self.form in _WIDE else usual
+            if self.form in _WIDE:
+                return has
+            # What the rows are sorted by is shown too.
+            return tuple(dict.fromkeys((*usual, *(key for key, _ in self.sorting(has)))))
         if self.columns.strip().lower() == "help":
             raise ColumnsHelp("\n".join(f"{key:<22}  {COLUMNS[key].doc}" for key in has))
         if self.columns.strip().lower() == "all":

@@ -62,6 +62,23 @@ def test_the_last_run_of_each_name_comes_with_the_number_of_runs_most_cpu_first(
     ]
 
 
+def test_growth_is_that_since_the_run_before(units: Reports) -> None:
+    for number, rss in ((1, 500), (2, 3000), (3, 900), (4, 9000), (6, 700)):
+        units.warehouse.usage(number, rss_kib=rss, run_ns=number * SECOND)
+    rows = units.json("runs", "--sort", "grown")
+    assert [
+        (row["name"], row["rss_before_kib"], row["rss_grown_kib"], row["runs"]) for row in rows
+    ] == [
+        ("ssh", 3000, 6000, 2),
+        ("cron/root/backup.sh", 900, -200, 3),
+        ("session/1", None, None, 1),
+    ]
+    table = units.run("runs", "--kind", "service", "--sort", "grown").stdout.splitlines()
+    assert table[0].split()[-1] == "grown"
+    assert table[2].split()[-2:] == ["+5.9", "MiB"]
+    assert "before_id from last_run" not in units.run("runs", "--explain").stdout
+
+
 def test_a_job_by_hand_with_the_name_of_a_service_is_a_line_of_its_own(units: Reports) -> None:
     found = [["ssh", "manual", "1", "7"], ["ssh", "service", "2", "4"]]
     assert [line[:4] for line in lines(units, "--job", "ssh")] == found
