@@ -9,7 +9,6 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from elsa import config
-from elsa.control.client import Client
 from elsa.errors import PrivilegeError, UnavailableError
 from elsa.kernel import accounts
 from elsa.kernel.procfs import Procfs
@@ -104,6 +103,8 @@ def notes(connection: sqlite3.Connection) -> list[str]:
 
 
 def _own_records(path: Path, since_ns: int | None, refused: PrivilegeError) -> sqlite3.Connection:
+    from elsa.control.client import Client  # nearly all reports do without it
+
     client = Client(config.load().socket)
     try:
         if client.warehouse() != path:
