@@ -336,7 +336,8 @@ class Joiner:
         """Records with what is known from gaps and adjacent records."""
         if boot.gaps:
             records = [
-                record._replace(unseen=self._may_be_unseen(record, boot.gaps)) for record in records
+                record._replace(unseen=True) if self._may_be_unseen(record, boot.gaps) else record
+                for record in records
             ]
         if written:
             records = [
