@@ -36,7 +36,7 @@ def test_wheel_carries_every_view_and_every_migration(unpacked: Path) -> None:
         mine = {
             path.relative_to(ROOT / name)
             for path in (ROOT / name).rglob("*")
-            if path.suffix in (".sql", ".py", ".mako")
+            if path.suffix in (".sql", ".json", ".py", ".mako")
         }
         theirs = {
             path.relative_to(unpacked / "elsa" / name)

@@ -73,4 +73,4 @@ def test_ready_made_query_says_what_it_is_for_and_runs(path: Path, template: Pat
     text = path.read_text(encoding="utf-8")
     assert text.startswith("-- ")
     with closing(sqlite3.connect(template)) as connection:
-        connection.execute(text).fetchall()
+        connection.execute(text, {"job_id": 1, "uid": 1000}).fetchall()

@@ -30,7 +30,8 @@ def test_nothing_recorded_is_said_in_words_and_is_no_error(reports: Reports, kin
     result = reports.run(kind)
     assert (result.exit_code, result.stdout) == (0, "")
     assert ("there is no job yet" if kind == "jobs" else "nothing is recorded yet") in result.stderr
-    assert reports.run(kind, "--format", "json").stdout == "[]\n"
+    assert json.loads(reports.run(kind, "--format", "json").stdout)["rows"] == []
+    assert reports.run(kind, "--format", "jsonl").stdout == ""
     assert len(reports.run(kind, "--format", "csv").stdout.splitlines()) == 1
 
 
