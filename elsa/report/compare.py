@@ -70,6 +70,8 @@ class Comparison(NamedTuple):
     measures: Report
     commands: Report
     words: list[str]
+    figures: dict[int, dict[str, Any]]
+    """Of each job."""
 
 
 def sides(connection: sqlite3.Connection, names: Sequence[str], runs: int | None) -> list[Side]:
@@ -137,6 +139,7 @@ def compare(connection: sqlite3.Connection, chosen: Sequence[Side], output: Outp
         Report(LINE_COLUMNS, output.choose(LINE_COLUMNS, _SHOWN), measured),
         Report(BY_COMMAND, BY_COMMAND, changed[: output.limit]),
         words,
+        figures,
     )
 
 

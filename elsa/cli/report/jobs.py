@@ -161,8 +161,19 @@ def kinds(*, request: Request) -> None:
 @click.option(
     "--runs", type=click.IntRange(min=1), metavar="N", help="Only the last N runs of each name."
 )
+@click.option(
+    "--fail-on",
+    multiple=True,
+    metavar="FIGURE:+PERCENT%",
+    help=(
+        "Exit with 1 if the last side is that much larger than the first, and outside its spread:"
+        " cpu:+20%,peak:+10%. Needs 5 runs on the first side."
+    ),
+)
 @reports(window=False, sort=False, rows=10)
-def compare(*, jobs: tuple[str, ...], runs: int | None, request: Request) -> None:
+def compare(
+    *, jobs: tuple[str, ...], runs: int | None, fail_on: tuple[str, ...], request: Request
+) -> None:
     """Compare jobs: wall and CPU time, peak memory, I/O, what got worse, and through which
     commands.
 
@@ -176,14 +187,17 @@ def compare(*, jobs: tuple[str, ...], runs: int | None, request: Request) -> Non
       elsa report compare 12 15
       elsa report compare nightly
       elsa report compare nightly#-2 nightly#-1
+      elsa report compare nightly --fail-on cpu:+20%,peak:+10%
       elsa report compare 'build-main-*' 'build-branch-*' --runs 20
       elsa report compare nightly --format json
     """
     from elsa.report import compare as made
-    from elsa.report import completeness
+    from elsa.report import completeness, gates
     from elsa.report.query.selection import Selection
 
     words: list[str] = []
+    failed: list[str] = []
+    asked = gates.gates(fail_on)
     with request.printing() as (connection, out):
         sides = made.sides(connection, jobs, runs)
         if request.explain:
@@ -191,6 +205,8 @@ def compare(*, jobs: tuple[str, ...], runs: int | None, request: Request) -> Non
             return
         found = made.compare(connection, sides, request.output)
         words = found.words
+        failed, without = gates.judge(asked, sides[0], sides[-1], found.figures)
+        words += without
         key = "rows" if request.output.columns else "comparison"
         chosen = Selection(jobs=tuple(number for side in sides for number in side.jobs))
         facts = partial(completeness.facts, connection, chosen)
@@ -198,6 +214,8 @@ def compare(*, jobs: tuple[str, ...], runs: int | None, request: Request) -> Non
         with request.json_object(out, chosen.window, words, columns, facts, key):
             made.write(found, request.output, out)
     say(words)
+    if failed:
+        raise ElsaError("; ".join(failed))
 
 
 def _explained(selection: Selection, request: Request, *, summary: bool) -> str:

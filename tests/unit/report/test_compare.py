@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elsa.errors import UsageError
+from elsa.errors import ElsaError, UsageError
 from elsa.report import compare
 from tests.support.reports import Reports
 
@@ -143,3 +143,44 @@ def test_single_run_has_nothing_to_be_compared_with(nightly: Reports) -> None:
     with pytest.raises(UsageError, match="no job has the id or name"):
         nightly.run("compare", "nightly", "nope")
     assert "from job_usage" in nightly.run("compare", "nightly", "--explain").stdout
+
+
+def run_of(reports: Reports, job: int, seconds: int) -> None:
+    """One more run of nightly."""
+    reports.warehouse.job(job, "nightly")
+    reports.warehouse.process(100 + job, start=1000 * job, seconds=seconds, comm="cc")
+    usage = {"run_ns": seconds * 10**9, "utime_us": seconds * 10**6, "stime_us": 0}
+    reports.warehouse.usage(100 + job, rss_kib=2048, read_bytes=4096, **usage)
+    reports.warehouse.stay(job, 100 + job)
+
+
+def test_a_gate_fails_what_is_much_larger_than_earlier_runs_and_their_spread(
+    nightly: Reports,
+) -> None:
+    few = nightly.run("compare", "nightly", "--fail-on", "cpu:+20%")
+    assert "no verdict on cpu: it is known of 4 runs" in few.stderr
+    run_of(nightly, 10, 14)
+    run_of(nightly, 11, 17)
+    # The median of the earlier runs is 14 s; 17 s is more than 20 % above, but within the spread.
+    within = nightly.run("compare", "nightly", "--fail-on", "cpu:+20%,peak:10%")
+    assert "verdict on" not in within.stderr
+    run_of(nightly, 12, 26)
+    with pytest.raises(ElsaError) as error:
+        nightly.run("compare", "nightly", "--fail-on", "peak:+10%", "--fail-on", "CPU:20 %")
+    assert error.value.exit_code == 1
+    assert str(error.value) == (
+        "cpu 26.00 s is 85.7 % more than the median of 7 runs, 14.00 s (allowed: +20 %)"
+    )
+    assert nightly.run("compare", "nightly", "--fail-on", "cpu:+100%").exit_code == 0
+    # Of equal runs, any growth is outside their spread: the gate alone decides.
+    with pytest.raises(ElsaError, match="read"):
+        nightly.warehouse.connection.execute(
+            "update usage set read_bytes = 1 where process_id < 112"
+        )
+        nightly.run("compare", "nightly", "--fail-on", "read:+0%")
+
+
+@pytest.mark.parametrize("gate", ["cpu", "cpu:20", "cpu:-20%", ":20%", "zzz:20%", ""])
+def test_a_gate_that_cannot_be_read_is_refused(nightly: Reports, gate: str) -> None:
+    with pytest.raises(UsageError, match="--fail-on"):
+        nightly.run("compare", "nightly", "--fail-on", gate)
