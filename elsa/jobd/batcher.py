@@ -82,8 +82,9 @@ class Batcher:
     ) -> None:
         """Record a loss. If the last one has the same kind and beginning, it goes on."""
         self.lost += lost or 0
-        self._batch.gaps.append(Gap(kind, from_ns, to_ns, lost, note))
-        if self._last_gap == (kind, from_ns):
+        goes_on = self._last_gap == (kind, from_ns)
+        self._batch.gaps.append(Gap(kind, from_ns, to_ns, lost, note, goes_on))
+        if goes_on:
             return
         self._last_gap = kind, from_ns
         self.gaps += 1

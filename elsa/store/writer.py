@@ -149,6 +149,8 @@ class Gap:
     to_ns: int
     lost: int | None
     note: str | None = None
+    goes_on: bool = False
+    """The gap that was written last with this kind and beginning lasted longer than was known."""
 
 
 @dataclass
@@ -341,14 +343,14 @@ def _write_programs(
 
 
 def _write_gaps(connection: sqlite3.Connection, gaps: Iterable[Gap], boot_id: int) -> None:
-    """Write gaps; one of the same kind and beginning lasted longer than was known."""
     for gap in gaps:
-        longer = connection.execute(
-            "update gap set to_ns = ?, lost = lost + ? where boot_id = ? and kind = ? and"
-            " from_ns = ?",
-            (gap.to_ns, gap.lost, boot_id, gap.kind, gap.from_ns),
-        )
-        if not longer.rowcount:
+        if gap.goes_on:
+            connection.execute(
+                """update gap set to_ns = ?, lost = lost + ? where id = (
+                    select max(id) from gap where boot_id = ? and kind = ? and from_ns = ?)""",
+                (gap.to_ns, gap.lost, boot_id, gap.kind, gap.from_ns),
+            )
+        else:
             connection.execute(
                 "insert into gap (boot_id, kind, from_ns, to_ns, lost, note)"
                 " values (?, ?, ?, ?, ?, ?)",

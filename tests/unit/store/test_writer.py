@@ -369,14 +369,14 @@ def test_gap_that_goes_on_stays_one_row_and_an_unknown_loss_stays_unknown(
     begun: sqlite3.Connection,
 ) -> None:
     for gaps in (
-        [Gap("cgroup", 5, 6, 1), Gap("cgroup", 7, 8, 2), Gap("cgroup", 7, 9, 3)],
-        [Gap("cgroup", 7, 10, None), Gap("down", 7, 8, 4)],
-        [Gap("cgroup", 7, 11, 5)],
+        [Gap("cgroup", 7, 8, 1), Gap("cgroup", 7, 8, 2), Gap("cgroup", 7, 9, 3, goes_on=True)],
+        [Gap("cgroup", 7, 10, None, goes_on=True), Gap("down", 7, 8, 4)],
+        [Gap("cgroup", 7, 11, 5, goes_on=True)],
     ):
         store(begun, Batch(gaps=gaps))
     rows = begun.execute("select kind, from_ns, to_ns, lost from gap order by id").fetchall()
     assert [tuple(row) for row in rows] == [
-        ("cgroup", 5, 6, 1),
+        ("cgroup", 7, 8, 1),
         ("cgroup", 7, 11, None),
         ("down", 7, 8, 4),
     ]
