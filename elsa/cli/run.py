@@ -25,12 +25,13 @@ from elsa.cli import options
 from elsa.cli.main import CONTEXT, Command
 from elsa.config import Config
 from elsa.control.client import Client
-from elsa.errors import ElsaError, InputMissingError, UnavailableError, UsageError
+from elsa.errors import EXIT_FAILURE, ElsaError, InputMissingError, UnavailableError, UsageError
 from elsa.host.proc_scan import used_so_far
 from elsa.jobd.redaction import configured
 from elsa.kernel import clocks
 from elsa.kernel.procfs import Procfs
 from elsa.kernel.safe_paths import same_file
+from elsa.run import budget as budgets
 from elsa.run import live_usage
 from elsa.run.command_group import CommandGroup
 from elsa.run.cost_report import CostReport
@@ -56,7 +57,7 @@ START_TIMEOUT_S = 20.0
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["text", "json"]),
+    type=click.Choice(["text", "json", "markdown"]),
     default="text",
     show_default=True,
     help="Format of the report.",
@@ -67,6 +68,14 @@ START_TIMEOUT_S = 20.0
     type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
     metavar="FILE",
     help="Write the report to FILE, - for stdout.  [default: stderr]",
+)
+@click.option(
+    "--budget",
+    metavar="FIGURE=MOST",
+    help=(
+        "What COMMAND may cost with all that it starts: cpu=60s,wall=10m,peak=2G. If it costs more,"
+        " say so, and exit with 1 if it ended with 0."
+    ),
 )
 @click.option("--append", "-a", is_flag=True, help="Append to the output file.")
 @click.option("--name", help="Name of the job.  [default: name of the command]")
@@ -86,6 +95,7 @@ def run(
     no_wait: bool,
     form: str,
     output: Path | None,
+    budget: str | None,
     append: bool,
     name: str | None,
     tags: dict[str, str],
@@ -109,8 +119,12 @@ def run(
       elsa run --format json --output cost.json -- ./nightly.sh
       elsa run --format json -o - -- make -s all | jq .cpu_s
       elsa run --no-wait -- ./start-server
+      elsa run --budget cpu=60s,peak=2G -- ./nightly.sh
+      elsa run --format markdown -a -o "$GITHUB_STEP_SUMMARY" -- make test
       elsa run --db ./elsa.db -- make -j8         keep it for elsa report
     """
+    limits = budgets.limits(budget) if budget is not None else []
+    verdict = budgets.Verdict([], [])
     settings = config.load({"socket": socket})
     title = name if name is not None else title_of(command)
     shown = configured(settings)(command) if settings.cmdlines else command[:1]
@@ -122,7 +136,9 @@ def run(
         status, make_report = _account(accountant, group, command, shown, enough, wait=not no_wait)
         try:
             report = make_report()
-            text = report.json() if form == "json" else report.text()
+            verdict = budgets.judge(limits, report.as_object())
+            made = {"json": report.json, "markdown": report.markdown}.get(form, report.text)
+            text = made()
             if out is None:
                 click.echo(text, nl=False, err=True)
             else:
@@ -131,6 +147,11 @@ def run(
             # The command has run: neither this nor a closed stderr may change its exit status.
             with contextlib.suppress(OSError):
                 click.echo(f"elsa: no cost report: {error}", err=True)
+        with contextlib.suppress(OSError):
+            for line in (*verdict.over, *verdict.unknown):
+                click.echo(f"elsa: {line}", err=True)
+    if verdict.over and not status:
+        sys.exit(EXIT_FAILURE)
     end_like(status)
 
 

@@ -5,6 +5,7 @@ Pure.
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import signal
 from collections.abc import Sequence
@@ -131,6 +132,32 @@ class CostReport:
     def json(self) -> str:
         """One line."""
         return json.dumps(self.as_object(), ensure_ascii=True) + "\n"
+
+    def markdown(self) -> str:
+        """A table for the summary of a CI run."""
+        values = self.as_object()
+        least = "" if self.complete else "at least "
+        peak = values["peak_rss_kib"]
+        rows = [
+            ("wall", durations.text(values["wall_s"])),
+            ("CPU", least + durations.text(values["cpu_s"])),
+            ("peak memory", _size(peak and peak * 1024)),
+            ("read from storage", _size(values["read_bytes"])),
+            ("written to storage", _size(values["write_bytes"])),
+            ("processes", UNKNOWN if values["processes"] is None else str(values["processes"])),
+            ("ended by", _ending(self.status)),
+        ]
+        lines = [f"### {_in_markdown(_short(shlex.join(self.command)))}", "", "| | |", "|---|---:|"]
+        lines += [f"| {name} | {value} |" for name, value in rows]
+        if values["commands"]:
+            lines += ["", "| most CPU | processes | CPU | peak |", "|---|---:|---:|---:|"]
+        for row in values["commands"]:
+            cpu = UNKNOWN if row["cpu_s"] is None else durations.text(row["cpu_s"])
+            largest = _size(row["rss_kib"] and row["rss_kib"] * 1024)
+            name = _in_markdown(row["command"])
+            lines.append(f"| {name} | {row['processes']} | {cpu} | {largest} |")
+        lines += ["", *(f"* {_in_markdown(note)}" for note in values["notes"])]
+        return "".join(map("{}\n".format, map(_printable, lines)))
 
     def text(self) -> str:
         """Some lines for people."""
@@ -305,6 +332,11 @@ def _size(count: float | None) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1024
     return f"{count:.1f} TiB"
+
+
+def _in_markdown(text: str) -> str:
+    """Text in which nothing is markup."""
+    return re.sub(r"([\\`*_{}\[\]<>()#+!|~&-])", r"\\\1", text)
 
 
 def _printable(line: str) -> str:

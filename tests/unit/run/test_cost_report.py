@@ -349,3 +349,17 @@ def test_group_of_the_command_is_shown_as_far_as_the_kernel_counts_it() -> None:
     assert "  group        CPU 1.75 s exactly: user 1.50 s, system 0.25 s\n" in shown.text()
     every = report(total, group=GroupCounters(0, 0, 3 << 20, 1024, 0)).text()
     assert "; peak memory of all together 3.0 MiB; storage 1.0 KiB read, 0 B written\n" in every
+
+
+def test_markdown_is_a_table_in_which_no_name_is_markup() -> None:
+    total = totals(Member("a|b`c", 5 * SECOND_NS, used(run_ns=SECOND_NS)))
+    lines = report(total).markdown().splitlines()
+    assert lines[0] == "### make \\-j8"
+    assert "| CPU | 1.00 s |" in lines
+    assert "| ended by | exit status 0 |" in lines
+    assert [line for line in lines if line.startswith("| a")] == [
+        "| a\\|b\\`c | 1 | 1.00 s | 0 B |"
+    ]
+    shown = report(total)
+    shown.command = ["a\x1bb"]
+    assert "\x1b" not in shown.markdown()

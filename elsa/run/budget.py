@@ -1,0 +1,75 @@
+"""Budgets of a command, as in `cpu=60s,peak=2G`: what it may cost. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from elsa import durations
+from elsa.errors import UsageError
+from elsa.text import printable
+
+_SIZE = re.compile(r"(\d{1,9}(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?")
+_TIMES = {"cpu": "cpu_s", "wall": "wall_s"}
+PEAK = "peak"
+
+
+class Limit(NamedTuple):
+    """What a figure may be at most: seconds, or bytes of a peak."""
+
+    name: str
+    most: float
+
+
+def limits(text: str) -> list[Limit]:
+    """The limits of a budget as it is written. Raises UsageError."""
+    found = []
+    for part in text.lower().split(","):
+        name, _, value = (word.strip() for word in part.partition("="))
+        most: float | None = None
+        if name in _TIMES:
+            most = durations.seconds(value)
+        elif name == PEAK and (match := _SIZE.fullmatch(value)):
+            most = float(match[1]) * 1024 ** " kmgt".index(match[2] or " ")
+        if most is None:
+            raise UsageError(
+                f"--budget: cannot read {printable(part)}; write for example"
+                " cpu=60s,wall=10m,peak=2G"
+            )
+        found.append(Limit(name, most))
+    return found
+
+
+class Verdict(NamedTuple):
+    """Lines on the limits that are exceeded, and on those of which that is not known."""
+
+    over: list[str]
+    unknown: list[str]
+
+
+def judge(budget: list[Limit], values: Mapping[str, Any]) -> Verdict:
+    """Compare the figures of a cost report with a budget."""
+    verdict = Verdict([], [])
+    for name, most in budget:
+        used, text = _used(name, values), _peak if name == PEAK else durations.text
+        if used is None:
+            verdict.unknown.append(f"whether {name} is within {text(most)} is not known")
+        elif used > most:
+            verdict.over.append(f"{name} {text(used)} is over the budget of {text(most)}")
+    return verdict
+
+
+def _used(name: str, values: Mapping[str, Any]) -> float | None:
+    if name in _TIMES:
+        return float(values[_TIMES[name]])
+    # All processes together, where the command's control group counted that.
+    group = values["group"]
+    if group is not None and group["memory_peak"] is not None:
+        return float(group["memory_peak"])
+    largest_kib = values["peak_rss_kib"]
+    return None if largest_kib is None else largest_kib * 1024.0
+
+
+def _peak(count: float) -> str:
+    return f"{count / 1024**2:.1f} MiB"
