@@ -7,6 +7,7 @@ from elsa.cli.report import (
     gnu,  # noqa: F401
     jobs,  # noqa: F401
     processes,  # noqa: F401
+    sacct,  # noqa: F401
     sources,  # noqa: F401
     trees,  # noqa: F401
     usage,  # noqa: F401
