@@ -255,9 +255,7 @@ class Ingester:
                     outcome.troubles.append(error)
                 done += source.disk_size
                 progress(done, total)
-            self._settle(connection, joiner, outcome)
-            with database.transaction(connection):
-                sums.finish()
+            self._settle(connection, joiner, sums, outcome)
         if not paths:
             outcome.unread = [resume.path_text(path) for path in self._sources.unread()]
         return outcome
@@ -445,7 +443,13 @@ class Ingester:
             self._comms.forget()
             raise
 
-    def _settle(self, connection: sqlite3.Connection, joiner: Joiner, outcome: PassResult) -> None:
+    def _settle(
+        self,
+        connection: sqlite3.Connection,
+        joiner: Joiner,
+        sums: PlainSums,
+        outcome: PassResult,
+    ) -> None:
         """Join pending records of this and earlier passes, if that can be decided now."""
         results = joiner.join_pending()
         with database.transaction(connection):
@@ -456,6 +460,7 @@ class Ingester:
             joiner.close_from_records(
                 collector_running=locks.held(locks.COLLECTOR, self._config.db)
             )
+            sums.finish()
         self._count_late(results, NONE_NEW, outcome)
         outcome.waiting = connection.execute(
             "select count(*) from acct where join_outcome = 0"

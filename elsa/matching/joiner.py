@@ -218,6 +218,8 @@ class Joiner:
 
     def _join(self, records: Sequence[Record], *, final: bool) -> dict[int, JoinResult]:
         by_boot: dict[int, tuple[Boot, dict[int, list[Record]]]] = {}
+        groups: dict[int, list[Record]] = {}
+        last_boot = None  # that of `groups`
         results: dict[int, JoinResult] = {}
         for record in records:
             second = record.exit_second
@@ -228,9 +230,10 @@ class Joiner:
                 # there are no candidates
                 results[record.id] = self._unpaired(boot, clock, record)
                 continue
-            if boot.id not in by_boot:
-                by_boot[boot.id] = boot, defaultdict(list)
-            by_boot[boot.id][1][record.pid].append(record)
+            if boot is not last_boot:
+                last_boot = boot
+                _, groups = by_boot.setdefault(boot.id, (boot, defaultdict(list)))
+            groups[record.pid].append(record)
         for boot, groups in by_boot.values():
             lives = self._candidates(boot, groups)
             written: dict[int, WrittenBetween] = {}
@@ -371,9 +374,9 @@ class Joiner:
         no record yet.
         """
         offsets = tuple(clock.offset_ns for clock in boot.clocks.known)
-        process_lookup.set_wanted(
-            self._connection, {pid: _spans(group, offsets) for pid, group in groups.items()}
-        )
+        least, most = min(offsets), max(offsets)
+        spans = {pid: _spans(group, least, most) for pid, group in groups.items()}
+        process_lookup.set_wanted(self._connection, spans)
         heard_ns = boot.heard_ns or 0
         times = {"boot_id": boot.id, "heard_ns": heard_ns, "alive_ns": heard_ns - EXIT_LAG_NS}
         offset_of = {clock.id: clock.offset_ns for clock in boot.clocks.known}
@@ -478,9 +481,10 @@ def _possible_start(boot: Boot, start_ns: int) -> int:
     return min(possible_starts, default=start_ns)
 
 
-def _spans(records: list[Record], offsets: Sequence[int]) -> list[tuple[int, int]]:
-    """Monotonic times between which the processes of some records of a pid started."""
-    least, most = min(offsets), max(offsets)
+def _spans(records: list[Record], least: int, most: int) -> list[tuple[int, int]]:
+    """Monotonic times between which the processes of some records of a pid started, where real time
+    is ahead of it by `least` to `most`.
+    """
     spans = []
     for record in records:
         first, last = pairing.start_window(record)
