@@ -6,35 +6,20 @@ and against sa and dump-acct.
 Two files of made-up records (300 commands, 200 users, 30 days; deterministic): one of a host where
 no jobd ran, so that each record gets an incarnation of its own, and one of a host whose every
 process jobd heard, so that each is joined to one. The reference is native/fill.c: it copies what
-ELSA has written, with prepared statements, into a warehouse of the same schema and indexes.
+ELSA has written, with prepared statements of 20 rows, into a warehouse of the same schema and
+indexes.
 
-The last run:
+The last run, three rounds on a busy machine; only read: an earlier one:
 
-    2 cores, Linux 6.18.44, Python 3.11.7, 2026-11-23
-    1,000,000 records, a host without jobd [wall s]
-                            median        min        max   ratio
-      elsa ingest           27.304     26.128     29.299    2.93
-      C, the same rows       9.316      8.331     10.091    1.00
+    2 cores, Linux 6.18.44, Python 3.11.7, 2026-11-30
     1,000,000 records, a host without jobd [CPU s]
                             median        min        max   ratio
-      elsa ingest           26.444     25.167     28.520    3.04
-      C, the same rows       8.690      7.948      9.433    1.00
-    1,000,000 records, a host without jobd [peak MiB]
-                            median        min        max   ratio
-      elsa ingest           61.820     61.797     62.145    0.81
-      C, the same rows      76.535     76.441     76.684    1.00
-    1,000,000 records, every record joined [wall s]
-                            median        min        max   ratio
-      elsa ingest           28.359     27.467     28.873    5.96
-      C, the same rows       4.757      4.666      5.704    1.00
+      elsa ingest           26.270     23.090     27.620    2.32
+      C, the same rows      11.330     10.940     11.530    1.00
     1,000,000 records, every record joined [CPU s]
                             median        min        max   ratio
-      elsa ingest           27.843     27.183     28.221    6.08
-      C, the same rows       4.580      4.516      5.452    1.00
-    1,000,000 records, every record joined [peak MiB]
-                            median        min        max   ratio
-      elsa ingest           60.055     59.805     60.152    0.81
-      C, the same rows      74.211     74.113     74.355    1.00
+      elsa ingest           30.850     30.680     33.900    5.02
+      C, the same rows       6.150      5.420      6.820    1.00
     1,000,000 records, only read [wall s]
                      median        min        max   ratio
       sa              0.106      0.093      0.134    1.00
