@@ -89,6 +89,8 @@ class Config:
     """How long `elsa db prune` keeps fork, exec and exit events: so many hours, days, weeks or
     years, or `forever`; 0: jobd does not store them.
     """
+    keep_intervals: str = "7 days"
+    """How long it keeps what living processes used in each interval; then in each hour."""
     keep_processes: str = "forever"
     """How long it keeps processes with their records and statistics; hourly sums of them stay."""
     keep_rollups: str = "forever"

@@ -92,6 +92,11 @@ def _if(condition: str) -> str:
     return f"case when {condition} then 1 end"
 
 
+def _process_if(condition: str) -> str:
+    """The same of rows that stand for a process, not for what it used in an interval."""
+    return f"case when {condition} then u.process_id end"
+
+
 def _recorded(name: str, unit: Unit, heading: str, doc: str) -> Measure:
     return Measure(name, unit, heading, doc, "acct", name.removesuffix("_ticks"))
 
@@ -179,11 +184,11 @@ _OF_TASKSTATS_ALONE = _named(
 
 _ANY = _named(
     _count("processes", "u.process_id", "procs", "processes, one for each life of a pid"),
-    _count("running", _if("u.state = 'running'"), "run", "of these, how many still run"),
+    _count("running", _process_if("u.state = 'running'"), "run", "of these, how many still run"),
     _count("records", "u.acct_id", "records", "accounting records counted"),
     _count(
         "without_record",
-        _if("u.state = 'ended' and u.acct_id is null"),
+        _process_if("u.state = 'ended' and u.acct_id is null"),
         "no record",
         "ended processes without an accounting record: their CPU time and faults are unknown",
     ),
@@ -309,13 +314,13 @@ OF_MEMBERS = _named(
 # job_usage.
 _SOURCES = _named(
     _count("seen_by_both", _if("u.record = 'exact' and u.origin <> 'acct'")),
-    _count("still_running", _if("u.state = 'running' and u.acct_id is null")),
+    _count("still_running", _process_if("u.state = 'running' and u.acct_id is null")),
     _count("only_by_acct", _if("u.origin = 'acct' or u.record = 'own'")),
 )
 _SPAN = _named(
-    _count("living", _if("u.state = 'running' and u.until_ns is null")),
+    _count("living", _process_if("u.state = 'running' and u.until_ns is null")),
     _count("left_before_end", "u.until_ns"),
-    _count("usage_missing", _if("u.state = 'ended' and u.threads is null")),
+    _count("usage_missing", _process_if("u.state = 'ended' and u.threads is null")),
     Measure(
         "start_ns",
         fold="min",

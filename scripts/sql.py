@@ -53,13 +53,33 @@ _OF_USAGE = tuple(
 _COMPARED = ("processes", "records", *_RECORDED, "with_usage", *_OF_USAGE)
 _WIDTH = 100
 # Before which words a line of SQL that is too long breaks: the first of these that it has.
-_BREAKS = (r"\+ (?:sum|iif)\(", r"(?<=, )sum\(", "(?:then|else|left join) ", "from ", "as ")
+_BREAKS = (
+    r"\+ (?:sum|iif)\(",
+    r"(?<=, )sum\(",
+    "(?:then|else|left join) ",
+    "from ",
+    r"s\.\w+, f\.\w+\)",
+    "as ",
+)
 
 
 def _of(words: str) -> list[str]:
     """All measures; after the words `from KEY`, those from KEY on."""
     first = words.removeprefix("from ").strip()
     return list(dropwhile(lambda key: first not in ("", key), MEASURES))
+
+
+# What usage_so_far may know more of than usage.
+_BEYOND = tuple(
+    measure for measure in COUNTERS if measure.name in _OF_USAGE and measure.column == measure.name
+)
+
+
+def _interval_sum(measure: Measure) -> str:
+    """What the intervals `f` of a process add up to, time on a CPU in whole microseconds."""
+    if measure.column == "run_ns":
+        return "iif(f.run_ns is null, null, (f.user_us + f.system_us) * 1000)"
+    return f"f.{measure.column}"
 
 
 def _halves(operands: dict[str, str]) -> list[str]:
@@ -79,6 +99,13 @@ def _counter(alias: str, key: str) -> str:
     to a multiple of 1024 per thread, so 0 of them is unknown.
     """
     return f"nullif({alias}.{key}, 0)" if key.endswith("_syscalls") else f"{alias}.{key}"
+
+
+def _so_far(key: str) -> str:
+    """The same with what its intervals `f` add up to, where that is more, or all that is known."""
+    if key.endswith("_syscalls"):
+        return f"nullif(max(coalesce(s.{key}, 0), coalesce(f.{key}, 0)), 0)"
+    return f"coalesce(max(s.{key}, f.{key}), s.{key}, f.{key})"
 
 
 def _charge(measure: Measure) -> str:
@@ -103,13 +130,28 @@ LISTS: dict[str, Callable[[str], list[str]]] = {
         f"{'0' if MEASURES[key].fold == 'count' else 'null'} as {key}" for key in _of(words)
     ],
     "names": lambda words: [f"{words.split()[0]}.{key}" for key in _of(words.partition(" ")[2])],
-    "counters": lambda words: [
-        text if text == f"s.{key}" else f"{text} as {key}"
+    "counters": lambda words: [f"{_so_far(key)} as {key}" for key in _of(words)],
+    "remainders": lambda words: [
+        f"u.{key} - coalesce(f.{key}, 0) as {key}" if MEASURES[key].in_intervals else f"u.{key}"
         for key in _of(words)
-        for text in (_counter("s", key),)
+    ],
+    "remainders-of-members": lambda words: [
+        f"iif(u.part_life_whole, u.{key}, iif(u.until_ns is null, e.{key}, u.{key} * 0))\n"
+        f"    as {key}"
+        if MEASURES[key].in_intervals
+        else f"u.{key}"
+        for key in _of(words)
+    ],
+    "of-interval": lambda words: [
+        f"s.{key}" if MEASURES[key].in_intervals else f"null as {key}"
+        for key in _of(words.partition(" ")[2])
     ],
     "unknown": lambda words: [f"cast(null as integer) as {key}" for key in _of(words)],
-    "so-far": lambda alias: [f"{alias}.{measure.column}" for measure in COUNTERS],
+    "so-far": lambda _: [
+        f"{text} as run_ns" if measure.column == "run_ns" else text
+        for measure in COUNTERS
+        for text in (_interval_sum(measure),)
+    ],
     "charges": lambda _: [
         *(_charged(key, f"b.{key}") for key in ("user_ns", "system_ns")),
         *(_charge(measure) for measure in COUNTERS),
@@ -123,8 +165,21 @@ LISTS: dict[str, Callable[[str], list[str]]] = {
         {key: f"{alias}.{column}" for key, column in _RECORDED.items()}
     ),
     "halves-of-usage": lambda alias: _halves({key: _counter(alias, key) for key in _OF_USAGE}),
+    "halves-of-intervals": lambda alias: _halves(
+        {measure.column: f"{alias}.{measure.column}" for measure in _BEYOND}
+    ),
+    "beyond-usage": lambda _: [
+        f"max(\n    {_interval_sum(measure)}\n        - coalesce(s.{measure.column}, 0),\n    0\n)"
+        f" as {measure.column}"
+        for measure in _BEYOND
+    ],
     "divided": lambda _: [f"u.{measure.rolled}" for measure in DIVIDED],
-    "taken": lambda _: [f"-({measure.operand}) as {measure.rolled}" for measure in DIVIDED],
+    "elapsed": lambda _: [
+        f"-({measure.operand}) as {measure.rolled}"
+        if measure.name == "elapsed_s"
+        else f"null as {measure.rolled}"
+        for measure in DIVIDED
+    ],
     "added": lambda _: [
         f"{aggregates.over_parts(measure, f'u.{measure.rolled}').sql} as {measure.rolled}"
         for measure in DIVIDED

@@ -169,6 +169,14 @@ def rollup(db: Path | None) -> None:
     help="Delete fork, exec and exit events older than this.  [ELSA_KEEP_EVENTS; default: 90 days]",
 )
 @click.option(
+    "--intervals",
+    metavar="AGE",
+    help=(
+        "Merge what processes used while they ran, before this, into one row an hour. "
+        " [ELSA_KEEP_INTERVALS; default: 7 days]"
+    ),
+)
+@click.option(
     "--processes",
     metavar="AGE",
     help=(
@@ -187,7 +195,12 @@ def rollup(db: Path | None) -> None:
 @click.option("--dry-run", "-n", is_flag=True, help="Only print what would be deleted.")
 @options.db
 def prune(
-    events: str | None, processes: str | None, rollups: str | None, dry_run: bool, db: Path | None
+    events: str | None,
+    intervals: str | None,
+    processes: str | None,
+    rollups: str | None,
+    dry_run: bool,
+    db: Path | None,
 ) -> None:
     """Delete what is old: events, processes with their records, and at last the hourly sums of
     these.
@@ -205,7 +218,13 @@ def prune(
     from elsa.store import database, retention
 
     settings = config.load(
-        {"db": db, "keep_events": events, "keep_processes": processes, "keep_rollups": rollups}
+        {
+            "db": db,
+            "keep_events": events,
+            "keep_intervals": intervals,
+            "keep_processes": processes,
+            "keep_rollups": rollups,
+        }
     )
     now_ns = time.time_ns()
 
@@ -215,7 +234,10 @@ def prune(
         return retention.cutoff(age, now_ns, source, may_be_0=name == "events")
 
     cutoffs = retention.Cutoffs(
-        cutoff("events", events), cutoff("processes", processes), cutoff("rollups", rollups)
+        cutoff("events", events),
+        cutoff("processes", processes),
+        cutoff("rollups", rollups),
+        cutoff("intervals", intervals),
     )
     path = settings.db
     with (
@@ -224,7 +246,10 @@ def prune(
         progress.bar("pruning", from_total=50_000) as show,
     ):
         pruned = retention.prune(connection, path, cutoffs, show, dry_run=dry_run)
-    counts = f"{pruned.events} events, {pruned.processes} processes, {pruned.rollups} hourly sums"
+    counts = (
+        f"{pruned.events} events, {pruned.intervals} intervals, {pruned.processes} processes,"
+        f" {pruned.rollups} hourly sums"
+    )
     print_stderr(f"{path}: {counts} {'would be deleted' if dry_run else 'pruned'}")
 
 

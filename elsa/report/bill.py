@@ -63,13 +63,15 @@ def _summed(units: dict[str, str]) -> dict[str, str]:
     }
 
 
+# Rows that stand for what a process used in an interval are not counted.
+_COUNTED = "count(coalesce(u.process_id, u.acct_id))"
 _SUMS = {
     "quarter": f"u.out_ns / {QUARTER_NS}",
     "processes": "count(u.process_id)",
     "memory_mb_us": "sum(u.coremem_mb_us * 1.0)",
     "unmeasured": "count(*) - count(u.provenance)",
-    "without_io": "count(*) - count(case when u.provenance = 'taskstats' then 1 end)",
-    "ended": "count(*)",
+    "without_io": f"{_COUNTED} - count(case when u.provenance = 'taskstats' then 1 end)",
+    "ended": _COUNTED,
     **_summed(
         {
             "cpu_ns": "u.user_ns + u.system_ns",
@@ -242,7 +244,7 @@ def query(by: str, selection: Selection, hours: int = HOURS_OF_DAY) -> Query:
     else:
         columns = {"line": key} | _SUMS
         more = [_ENDED, *([_IN_NONE] if by == "none" else [])]
-        source = rows(selection, columns.values(), *more, members=key == "u.job_id")
+        source = rows(selection, columns.values(), *more, members=key == "u.job_id", used=True)
         where = ""
     return Query(f"{select(columns)}\n{source.sql}{where}\ngroup by 1, 2", source.values)
 

@@ -12,7 +12,7 @@ from typing import Any
 from elsa import durations
 from elsa.measures import LONGEST_TICK_NS, tick
 from elsa.report.collector_status import late
-from elsa.report.query import rollup_source
+from elsa.report.query import rollup_source, row_sums
 from elsa.report.query.selection import Selection
 from elsa.report.query.statement import THESE, Condition, Query, listed, rows, select
 from elsa.report.query.times import Window
@@ -346,13 +346,41 @@ def inferred_ends(connection: sqlite3.Connection, window: Window) -> list[str]:
     ]
 
 
-def estimate(selection: Selection) -> list[str]:
-    """A note that usage was clipped to the window, if it was."""
+def estimate(connection: sqlite3.Connection, selection: Selection) -> list[str]:
+    """A note on the share that was spread, if usage was clipped to the window."""
     if not selection.clip:
         return []
+    share = row_sums.share(selection.window).of_rest
+    cpu = f"(u.user_ns + u.system_ns) * {share}"
+    sums = [f"total({cpu})", f"total(case when u.out_ns > u.rest_ns then {cpu} end)"]
+    source = rows(selection, sums, used=True)
+    whole, spread = (
+        Query(f"select {', '.join(sums)} {source.sql}", source.values).run(connection).fetchone()
+    )
+    part = f"{100 * spread / whole:.0f} % of the CPU time" if whole else "usage"
     return [
-        "estimate: what a process used is spread evenly over its lifetime, and cut to the window;"
-        " counts and peaks are not cut"
+        f"estimate: {part} was not read while it was used, and is spread evenly over the lifetime,"
+        " or the time since the last reading; counts and peaks are not cut"
+    ]
+
+
+def unread(connection: sqlite3.Connection, window: Window) -> list[str]:
+    """A note on long processes whose usage is all counted where they ended."""
+    where = " and ".join(
+        [
+            f"p.elapsed_ns > {HOUR_NS}",
+            "p.elapsed_ns > 10000000000",  # so that the index on these is used
+            *window.hours("p.ended_hour"),
+            "not exists (select 1 from usage_so_far as f where f.process_id = p.id)",
+        ]
+    )
+    text = f"select count(*) from process as p indexed by process_lasting where {where}"
+    (number,) = connection.execute(text).fetchone()
+    if not number:
+        return []
+    return [
+        f"what {count(number, 'process')} of over an hour used counts in the hour of the end, as"
+        " counters were not read meanwhile (--clip spreads it)"
     ]
 
 

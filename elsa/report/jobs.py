@@ -207,6 +207,7 @@ def _sums_source(selection: Selection, sums: Mapping[str, str], jobs: str | None
         [*sums.values(), "u.job_id"],
         *among,
         members=True,
+        used=True,
     )
 
 
@@ -241,7 +242,7 @@ def jobs(connection: sqlite3.Connection, selection: Selection, output: Output) -
         if rollup is not None:
             words += completeness.pruned_of_jobs(connection, listed_jobs)
         words += completeness.measured(connection, names, kept, shown, jobs=True)
-        words += completeness.estimate(selection)
+        words += completeness.estimate(connection, listed_jobs)
     if len(every) > len(kept):
         words.append(
             f"showing {'the newest ' if output.sort is None else ''}{output.limit} jobs; --limit"

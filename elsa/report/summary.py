@@ -72,6 +72,7 @@ SBU_WORDS = (
 )
 # When a process entered the job, in real time: at its start, or later.
 _ENTERED_NS = "(u.started_ns + max(u.since_ns - u.start_ns, 0))"
+_LEFT_NS = "case when u.process_id is not null then u.out_ns end"
 _NOT_COUNTED = "not counted: kernel.task_delayacct is 0"
 _NOT_BUILT_IN = "not counted by this kernel"
 
@@ -89,7 +90,7 @@ def summary(connection: sqlite3.Connection, selection: Selection) -> Summary:
     words = (
         completeness.words(connection, selection)
         + completeness.measured(connection, COLUMNS, [row], ("cpu_s",))
-        + completeness.estimate(selection)
+        + completeness.estimate(connection, selection)
     )
     if not row[COLUMNS.index("processes")]:
         words.insert(0, completeness.nothing(connection, selection))
@@ -102,11 +103,11 @@ def query(selection: Selection) -> Query:
         sums = row_sums.sums(row_sums.share(selection.window) if selection.clip else None)
         columns = {
             "started_at": f"strftime('%Y-%m-%dT%H:%M:%fZ', min({_ENTERED_NS}) / 1e9, 'unixepoch')",
-            "ended_at": "strftime('%Y-%m-%dT%H:%M:%fZ', max(u.out_ns) / 1e9, 'unixepoch')",
-            "wall_s": f"(max(u.out_ns) - min({_ENTERED_NS})) / 1e9",
+            "ended_at": f"strftime('%Y-%m-%dT%H:%M:%fZ', max({_LEFT_NS}) / 1e9, 'unixepoch')",
+            "wall_s": f"(max({_LEFT_NS}) - min({_ENTERED_NS})) / 1e9",
         }
         columns |= {key: sums[key] for key in _FIGURES} | dict.fromkeys(OF_GROUP, "null")
-        source = rows(selection, columns.values())
+        source = rows(selection, columns.values(), used=True)
         totals = Query(f"{select(columns)} {source.sql}", source.values)
     else:
         view = f"{rollup_source.job_usage(listed(selection.jobs or ()))} where job_id = ?"

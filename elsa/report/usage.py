@@ -143,11 +143,19 @@ def query(
     if laid is not None:
         joined = "\n" + periods.join(laid, clip=selection.clip, rolled=rollup is not None)
     needed = (*chosen.values(), keys, order, joined)
-    source = rows(selection, needed)
+    source = rows(selection, needed, used=_is_used(by, selection))
     if rollup is not None:
         source = _rolled(by, rollup, selection, *needed)
     text = f"{select(chosen)}\n{source.sql}{joined}\ngroup by {keys}\n{order}"
     return Query(text, source.values), shown
+
+
+def _is_used(by: By, selection: Selection) -> bool:
+    """Whether usage counts when it was used, not with the process as a whole: the same sums, except
+    that a process may have changed its user or command. A whole job is summed by process, which
+    takes less time.
+    """
+    return bool(by.period or selection.window or selection.clip or selection.jobs is None)
 
 
 class Prepared(NamedTuple):
@@ -214,10 +222,12 @@ def usage(
         *completeness.words(connection, selection, losses, classes, rollup),
         *completeness.without_name([row[processes] for row in pruned]),
         *completeness.measured(connection, names, groups, shown),
-        *completeness.estimate(selection),
+        *completeness.estimate(connection, selection),
     ]
     if (by.period or selection.window) and selection.jobs is None and not selection.choices:
         words += completeness.inferred_ends(connection, selection.window)
+        if not selection.clip:
+            words += completeness.unread(connection, selection.window)
     words += completeness.left_out(len(groups) - len(kept), by.noun)
     words += completeness.cut(len(kept), output.limit)
     # A limit keeps the newest periods.

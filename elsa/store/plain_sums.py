@@ -81,6 +81,7 @@ _NOT_PLAIN = """
         or exists (select 1 from acct
             where ended_hour = :hour and process_id is null and join_outcome <> 3)
         or exists (select 1 from membership where left_hour = :hour)
+        or exists (select 1 from usage_reading where hour = :hour)
         or (exists (select 1 from job) or exists (select 1 from membership)) and exists (
             select 1 from process as p indexed by process_ended
             where p.ended_hour = :hour and (p.auto_job_id is not null

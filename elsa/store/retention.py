@@ -18,10 +18,10 @@ from typing import NamedTuple
 from elsa import durations
 from elsa.errors import ConfigError
 from elsa.progress import Progress
-from elsa.store import job_members, locks, process_lookup
+from elsa.store import intervals, job_members, locks, process_lookup
 from elsa.store.aggregates import columns, of_parts
 from elsa.store.database import insert_rows, transaction
-from elsa.store.rollups import ROLLUPS, insert_into
+from elsa.store.rollups import PARTS, ROLLUPS, insert_into
 from elsa.store.sums import summed
 from elsa.units import HOUR_NS, SECOND_NS
 
@@ -61,14 +61,15 @@ _OLD_EVENT = f"""from event as e
         and not {_IN_OPEN_JOB.format("e.process_id")}"""
 
 # Through the readings of the lifetime; what was used before jobd first ran counts at the boot.
-_DELETE_INTERVALS = f"""delete from usage_interval where (reading_id, process_id) in (
-        select r.id, p.id
-        from doomed as d
-        join usage_so_far as f on f.process_id = d.id and f.edge_ns = 0
-        join process as p on p.id = d.id
-        join clock as c on c.id = p.clock_id
-        join usage_reading as r on r.hour between c.offset_ns / {HOUR_NS} and p.ended_hour
-    )"""
+_DOOMED_INTERVALS = f"""insert into doomed_interval
+    select r.id, p.id
+    from doomed as d
+    join usage_so_far as f on f.process_id = d.id and f.edge_ns = 0
+    join process as p on p.id = d.id
+    join clock as c on c.id = p.clock_id
+    join usage_reading as r on r.hour between c.offset_ns / {HOUR_NS} and p.ended_hour"""
+_OF_DOOMED_INTERVALS = """u.reading_id in (select reading_id from doomed_interval)
+    and (u.reading_id, u.used_by) in (select reading_id, process_id from doomed_interval)"""
 
 
 class Cutoffs(NamedTuple):
@@ -79,6 +80,8 @@ class Cutoffs(NamedTuple):
     events_ns: int | None
     processes_ns: int | None
     rollups_ns: int | None
+    intervals_ns: int | None = None
+    """Intervals before are not deleted but merged into hours."""
 
 
 class Pruned(NamedTuple):
@@ -87,6 +90,7 @@ class Pruned(NamedTuple):
     events: int
     processes: int
     rollups: int
+    intervals: int = 0
 
 
 def cutoff(age: str, now_ns: int, name: str, *, may_be_0: bool = False) -> int | None:
@@ -120,10 +124,14 @@ def prune(
         cutoffs = cutoffs._replace(events_ns=max(cutoffs.events_ns or 0, cutoffs.processes_ns))
     with locks.only(locks.PRUNE, db):
         connection.execute("create temp table if not exists doomed (id integer primary key)")
+        connection.execute(
+            "create temp table if not exists doomed_interval (reading_id, process_id)"
+        )
         old = Pruned(
             _count_events(connection, cutoffs),
             _count_processes(connection, cutoffs),
             _count_rollups(connection, cutoffs),
+            _count_intervals(connection, cutoffs),
         )
         if dry_run:
             return old
@@ -138,6 +146,7 @@ def prune(
             _prune_events(connection, cutoffs, step),
             _prune_processes(connection, db, cutoffs, step),
             _prune_rollups(connection, cutoffs, step),
+            _prune_intervals(connection, cutoffs, step),
         )
         _free_space(connection)
         return pruned
@@ -242,11 +251,16 @@ def _prune_chunk(connection: sqlite3.Connection, db: Path, hour: int) -> int:
         )
         if not connection.execute("select 1 from doomed").fetchone():
             return 0
-        for table in ROLLUPS:
-            _keep_sums(
-                connection, table, "incarnation_usage", "u.process_id in (select id from doomed)"
-            )
-        connection.execute(_DELETE_INTERVALS)
+        connection.execute("delete from doomed_interval")
+        connection.execute(_DOOMED_INTERVALS)
+        for table, rollup in ROLLUPS.items():
+            ended, *_, in_intervals = PARTS[rollup.source]
+            _keep_sums(connection, table, ended, "u.process_id in (select id from doomed)")
+            _keep_sums(connection, table, in_intervals, _OF_DOOMED_INTERVALS)
+        connection.execute(
+            "delete from usage_interval where (reading_id, process_id) in"
+            " (select reading_id, process_id from doomed_interval)"
+        )
         for table in OF_PROCESS:
             connection.execute(f"delete from {table} where process_id in (select id from doomed)")
         return connection.execute(
@@ -257,15 +271,12 @@ def _prune_chunk(connection: sqlite3.Connection, db: Path, hour: int) -> int:
 def _keep_sums(
     connection: sqlite3.Connection,
     table: str,
-    part: str,
+    view: str,
     where: str,
     values: tuple[int, ...] = (),
 ) -> None:
-    """Store the sums over rows of a rollup's view, or of one part of process_usage, as sums of
-    pruned rows.
-    """
+    """Store the sums over rows of one of a rollup's views as sums of pruned rows."""
     rollup = ROLLUPS[table]
-    view = part if rollup.view == "process_usage" else rollup.view
     keys = [f"u.{key}" for key in rollup.keys]
     if rollup.stored[0] == "comm_id":
         keys[0] = f"(select id from comm where name = {keys[0]})"
@@ -342,6 +353,23 @@ def _prune_rollups(
             pruned += rows
             step(rows)
     return pruned
+
+
+# --- intervals
+
+
+def _count_intervals(connection: sqlite3.Connection, cutoffs: Cutoffs) -> int:
+    if cutoffs.intervals_ns is None:
+        return 0
+    return intervals.count_old(connection, cutoffs.intervals_ns // HOUR_NS)
+
+
+def _prune_intervals(
+    connection: sqlite3.Connection, cutoffs: Cutoffs, step: Callable[[int], None]
+) -> int:
+    if cutoffs.intervals_ns is None:
+        return 0
+    return intervals.merge_hours(connection, cutoffs.intervals_ns // HOUR_NS, step)
 
 
 # --- space

@@ -1,5 +1,5 @@
-"""The triggers that keep the rollups valid: a change to what ended in an hour makes the hour stale,
-by deleting its row in rollup_hour.
+"""The triggers that keep the rollups valid: a change to what ended or was used in an hour makes the
+hour stale, by deleting its row in rollup_hour.
 
 They are part of the warehouse, so that code that writes to it need not care for rollups. The same
 triggers store the hour in which a process ended or left a job; reports on a window use these
@@ -43,6 +43,11 @@ _SET_LEFT_OF_MEMBERSHIP = _SET_LEFT.format(
 )
 
 
+# Most rows that are written belong to no hour that is rolled up. Testing that first is cheaper than
+# deleting nothing.
+_LAST = "(select max(r.hour) from rollup_hour as r)"
+
+
 def _make_stale(process: str) -> str:
     """Make every hour stale whose sums include a process."""
     return f"""
@@ -54,17 +59,28 @@ def _make_stale(process: str) -> str:
     );"""
 
 
+def _make_intervals_stale(process: str) -> str:
+    """Make every hour stale in whose sums a process has what it used in intervals. That is needed
+    where its user, command or jobs change. What it had used before jobd first ran counts at the
+    boot.
+    """
+    of_process = f"from process as p join clock as c on c.id = p.clock_id where p.id = {process}"
+    return f"""
+    delete from rollup_hour
+    where exists (select 1 from usage_so_far as f where f.process_id = {process})
+        and (
+            hour >= (select (p.start_ns + c.offset_ns) / {HOUR_NS} {of_process})
+            or hour = (select c.offset_ns / {HOUR_NS} {of_process})
+        )
+        and hour <= (select coalesce(p.ended_hour, {_LAST}) {of_process});"""
+
+
 def _make_stale_by_record(row: str) -> str:
     """The same for a record. A record without a process counts in the hour of its own end."""
     return (
         f"{_make_stale(f'{row}.process_id')}\n    delete from rollup_hour where {row}.process_id is"
         f" null and hour = {row}.ended_hour;"
     )
-
-
-# Most rows that are written belong to no hour that is rolled up. Testing that first is cheaper than
-# deleting nothing.
-_LAST = "(select max(r.hour) from rollup_hour as r)"
 
 
 def _may_be_rolled_up(process: str) -> str:
@@ -85,6 +101,8 @@ def _record_may_be_rolled_up(row: str) -> str:
     )
 
 
+_HAS_ENDED = "(select p.ended_hour from process as p where p.id = {}) is not null"
+_HOUR_OF_READING = "(select r.hour from usage_reading as r where r.id = {}.reading_id)"
 _MAKE_OLD_HOUR_STALE = "delete from rollup_hour where hour = old.{};"
 _TRIGGERS = {
     # A process may be inserted after its memberships. Code that inserts many sets ended_hour.
@@ -118,7 +136,7 @@ _TRIGGERS = {
             or new.auto_job_id is not old.auto_job_id
             or new.start_ns <> old.start_ns
             or new.clock_id <> old.clock_id
-        begin {_make_stale("new.id")} end"""
+        begin {_make_stale("new.id")} {_make_intervals_stale("new.id")} end"""
     ),
     "process_clock_changed": (
         f"""after update of clock_id on process when new.clock_id <> old.clock_id
@@ -147,16 +165,21 @@ _TRIGGERS = {
         f"""after insert on membership when new.until_ns is not null
         begin {_SET_LEFT_OF_MEMBERSHIP} {_make_stale("new.process_id")} end"""
     ),
+    "membership_inserted": (
+        f"after insert on membership begin {_make_intervals_stale('new.process_id')} end"
+    ),
     "membership_updated": (
         f"""after update of until_ns, since_ns, how, job_id, process_id on membership
         begin
             {_SET_LEFT_OF_MEMBERSHIP} {_make_stale("new.process_id")}
             {_MAKE_OLD_HOUR_STALE.format("left_hour")}
+            {_make_intervals_stale("new.process_id")}
         end"""
     ),
     "membership_deleted": (
         f"after delete on membership begin {_make_stale('old.process_id')}"
-        f" {_MAKE_OLD_HOUR_STALE.format('left_hour')} end"
+        f" {_MAKE_OLD_HOUR_STALE.format('left_hour')}"
+        f" {_make_intervals_stale('old.process_id')} end"
     ),
     "usage_inserted": (
         f"""after insert on usage when {_may_be_rolled_up("new.process_id")}
@@ -164,15 +187,44 @@ _TRIGGERS = {
     ),
     "usage_updated": f"after update on usage begin {_make_stale('new.process_id')} end",
     "usage_deleted": f"after delete on usage begin {_make_stale('old.process_id')} end",
+    # What living processes use is written all the time, and only in hours that are not rolled up.
     "so_far_inserted": (
-        f"after insert on usage_so_far when {_may_be_rolled_up('new.process_id')} begin"
-        f" {_make_stale('new.process_id')} end"
+        f"""after insert on usage_so_far
+        when new.edge_ns <> 0 or {_HAS_ENDED.format("new.process_id")}
+        begin {_make_stale("new.process_id")} {_make_intervals_stale("new.process_id")} end"""
     ),
     "so_far_updated": (
-        f"after update on usage_so_far when {_may_be_rolled_up('new.process_id')} begin"
-        f" {_make_stale('new.process_id')} end"
+        f"""after update on usage_so_far
+        when new.edge_ns <> 0 or {_HAS_ENDED.format("new.process_id")}
+        begin {_make_stale("new.process_id")} end"""
     ),
-    "so_far_deleted": f"after delete on usage_so_far begin {_make_stale('old.process_id')} end",
+    "so_far_amended": (
+        f"""after update of gid, forked_only on usage_so_far
+        when new.gid is not old.gid or new.forked_only is not old.forked_only
+        begin {_make_intervals_stale("new.process_id")} end"""
+    ),
+    "so_far_deleted": (
+        f"after delete on usage_so_far begin {_make_stale('old.process_id')}"
+        f" {_make_intervals_stale('old.process_id')} end"
+    ),
+    "reading_inserted": (
+        f"after insert on usage_reading when new.hour <= {_LAST}"
+        " begin delete from rollup_hour where hour = new.hour; end"
+    ),
+    "reading_updated": (
+        "after update on usage_reading begin"
+        " delete from rollup_hour where hour in (old.hour, new.hour); end"
+    ),
+    "reading_deleted": (
+        f"after delete on usage_reading begin {_MAKE_OLD_HOUR_STALE.format('hour')} end"
+    ),
+    **{
+        f"interval_{event}ed".replace("ee", "e"): (
+            f"after {event} on usage_interval when {_HOUR_OF_READING.format(row)} <= {_LAST}"
+            f" begin delete from rollup_hour where hour = {_HOUR_OF_READING.format(row)}; end"
+        )
+        for event, row in (("insert", "new"), ("update", "new"), ("delete", "old"))
+    },
     # A day, and the sums of an hour that only exist while it is rolled up, become stale with it.
     "hour_stale": (
         """after delete on rollup_hour

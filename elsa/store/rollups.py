@@ -1,10 +1,10 @@
-"""Hourly rollups: sums over what ended in an hour, by command, user, job and class, made from the
-views.
+"""Hourly rollups: sums over what ended or was used in an hour, by command, user, job and class,
+made from the views.
 
 The sums of an hour are valid as long as its row in rollup_hour exists. Triggers
-(rollup_triggers.py) delete the row when anything changes that ended in the hour. The sums are
-computed outside a transaction, so that no writer waits: the row is inserted first with ready = 0.
-If it is gone afterwards, something changed meanwhile, and the hour is rolled up again later.
+(rollup_triggers.py) delete the row when anything changes in the hour. The sums are computed outside
+a transaction, so that no writer waits: the row is inserted first with ready = 0. If it is gone
+afterwards, something changed meanwhile, and the hour is rolled up again later.
 """
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ MOST_AT_A_TIME = 24
 
 
 class Rollup(NamedTuple):
-    """What a table of sums holds: sums over a view, grouped by hour and keys."""
+    """What a table of sums holds: sums over views, grouped by hour and keys."""
 
-    view: str
+    source: str
+    """A key of PARTS."""
     hour: str
     """The view's column of the hour."""
     keys: tuple[str, ...]
@@ -56,9 +57,15 @@ class Sums(NamedTuple):
     """Stored keys and sums. A key may have several rows, which add up."""
 
 
-_PROCESSES = "process_usage"
-PARTS = {_PROCESSES: ("incarnation_usage", "unjoined_record_usage")}
-"""The views whose union is process_usage. They are queried one by one: in a union SQLite computes
+PROCESSES, USED, USED_IN_JOBS = "processes", "used", "used in jobs"
+END_IN_JOBS, IN_INTERVALS_OF_JOBS = "job_end_usage", "job_interval_usage"
+PARTS = {
+    PROCESSES: ("incarnation_usage", "unjoined_record_usage"),
+    USED: ("end_usage", "unjoined_record_usage", "interval_usage"),
+    USED_IN_JOBS: (END_IN_JOBS, IN_INTERVALS_OF_JOBS),
+}
+"""The views whose union are all processes and records, each whole; or what they used, each part of
+it when it was used; or the same in jobs. They are queried one by one: in a union SQLite computes
 every column, and does not push down conditions with a subquery.
 """
 # in_job: 1 for processes that were ever in a job, 0 for others; so these sums also give what is in
@@ -66,15 +73,15 @@ every column, and does not push down conditions with a subquery.
 _OF_USER = ("uid", "gid", "in_job", "host_id")
 ROLLUPS = {
     "rollup_command": Rollup(
-        _PROCESSES, "ended_hour", ("command", "forked_only"), ("comm_id", "forked_only"), ROLLED
+        USED, "ended_hour", ("command", "forked_only"), ("comm_id", "forked_only"), ROLLED
     ),
-    "rollup_user": Rollup(_PROCESSES, "ended_hour", _OF_USER, _OF_USER, ROLLED),
-    "rollup_job": Rollup("job_process_usage", "out_hour", ("job_id",), ("job_id",), ROLLED_OF_JOB),
+    "rollup_user": Rollup(USED, "ended_hour", _OF_USER, _OF_USER, ROLLED),
+    "rollup_job": Rollup(USED_IN_JOBS, "out_hour", ("job_id",), ("job_id",), ROLLED_OF_JOB),
 }
 
 CLASS = "rollup_audit"
 CLASSES = Rollup(
-    _PROCESSES,
+    PROCESSES,
     "ended_hour",
     ("boot_id", "class", "before_first_start"),
     ("boot_id", "class", "before_first_start"),
@@ -88,7 +95,7 @@ UNCONFIRMED = (
 )
 
 # The tables that are summed from temp.gathered, which holds the processes of an hour.
-_GATHERING = {table: rollup for table, rollup in ROLLUPS.items() if rollup.view == _PROCESSES} | {
+_GATHERING = {table: rollup for table, rollup in ROLLUPS.items() if rollup.source == USED} | {
     CLASS: CLASSES
 }
 _OF_JOB = {key: measure for key, measure in ROLLED_OF_JOB.items() if key not in ROLLED}
@@ -97,13 +104,14 @@ _KEYS = (*dict.fromkeys(key for rollup in _GATHERING.values() for key in rollup.
 _ADDED = parts(ROLLED | OF_AUDIT)
 _GATHERED = f"create temp table if not exists gathered ({', '.join((*_KEYS, *_ADDED))})"
 
-# Whether taskstats reported a process that ended in an hour.
+# Whether taskstats reported a process that ended in an hour, or counters were read in it.
 _ANY_USAGE = """select exists (
     select 1 from process as p indexed by process_ended
-    cross join usage as s on s.process_id = p.id where p.ended_hour = ?)"""
+    cross join usage as s on s.process_id = p.id where p.ended_hour = :hour)
+    or exists (select 1 from usage_reading where hour = :hour)"""
 
 # Most members are in their job from start to end, so the job is charged all that they used. Only
-# for the others is the view job_process_usage needed.
+# for the others is the view job_end_usage needed.
 HOW = " ".join(f"when {how:d} then '{how.name.lower()}'" for how in How)
 PART_OF_LIFE = (
     "select s.process_id from membership as s where (s.since_ns <> 0 or s.until_ns is not null)"
@@ -120,11 +128,11 @@ _MEMBERS = (
 )
 
 
-def chosen(rollup: Rollup, hours: str) -> list[str]:
-    """Conditions for the rows `u` of a rollup's view that belong to some hours. They use indexes,
+def chosen(view: str, hours: str) -> list[str]:
+    """Conditions for the rows `u` of a view of PARTS that belong to some hours. They use indexes,
     and each row meets at most one of them.
     """
-    if rollup.hour == "ended_hour":
+    if view != END_IN_JOBS:
         return [f"u.ended_hour in ({hours})"]
     left = f"""u.process_id in (
         select m.process_id from membership as m
@@ -239,7 +247,7 @@ def _sums(connection: sqlite3.Connection, hour: int) -> dict[str, Sums]:
     """
     connection.execute(_GATHERED)
     connection.execute("delete from temp.gathered")
-    usage = bool(connection.execute(_ANY_USAGE, (hour,)).fetchone()[0])
+    usage = bool(connection.execute(_ANY_USAGE, {"hour": hour}).fetchone()[0])
     for query in _gather(usage=usage):
         connection.execute(query, (hour,))
     sums = {}
@@ -257,7 +265,7 @@ def _gather(*, usage: bool) -> list[str]:
     return [
         f"insert into gathered ({', '.join((*_KEYS, *added))})"
         f" select {listed} from {part} as u where u.ended_hour = ?"
-        for part in PARTS[_PROCESSES]
+        for part in PARTS[USED]
     ]
 
 
@@ -269,17 +277,20 @@ def _fold(table: str, *, usage: bool) -> tuple[list[str], dict[str, Aggregate], 
         for key in rollup.keys
     ]
     sums = of_parts(reported(rollup.measures, usage=usage))
-    return stored, sums, f"from gathered group by {', '.join(rollup.keys)}"
+    # What was used in an interval has no class: the audit counts processes and records.
+    which = " where class is not null" if table == CLASS else ""
+    return stored, sums, f"from gathered{which} group by {', '.join(rollup.keys)}"
 
 
 @cache
 def _of_jobs() -> list[tuple[list[str], dict[str, Aggregate], str]]:
     """Arguments of `summed` for rollup_job: first for members that were in their job from start to
-    end, then for other members that were in it to their end, then for members that left it.
+    end, then for other members that were in it to their end, then for members that left it, then
+    for what was used in intervals.
     """
-    rollup = ROLLUPS["rollup_job"]
-    part = columns(rollup.measures)
-    stayed, left = chosen(rollup, ":hour")
+    end, intervals = PARTS[USED_IN_JOBS]
+    part = columns(ROLLUPS["rollup_job"].measures)
+    stayed, left = chosen(end, ":hour")
     part_members = (
         "u.process_id in"
         f" (select g.process_id from temp.gathered as g where exists ({_IS_PART_MEMBER}))"
@@ -293,9 +304,10 @@ def _of_jobs() -> list[tuple[list[str], dict[str, Aggregate], str]]:
         (
             ["u.job_id"],
             part,
-            f"from {rollup.view} as u where {part_members} and {stayed} group by u.job_id",
+            f"from {end} as u where {part_members} and {stayed} group by u.job_id",
         ),
-        (["u.job_id"], part, f"from {rollup.view} as u where {left} group by u.job_id"),
+        (["u.job_id"], part, f"from {end} as u where {left} group by u.job_id"),
+        (["u.job_id"], part, f"from {intervals} as u where u.ended_hour = :hour group by u.job_id"),
     ]
 
 

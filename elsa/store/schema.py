@@ -243,6 +243,7 @@ usage_so_far = _table(
     Column("process_id", Big, primary_key=True, autoincrement=False),
     # monotonic: when it entered or left a job; 0: at the newest reading
     Column("edge_ns", Big, primary_key=True, autoincrement=False),
+    Column("until_ns", Big, nullable=False),  # monotonic: the end of the last of these intervals
     Column("gid", Big),  # real gid
     Column("forked_only", Integer),  # 1: it had not called exec since its fork
     Column("rss_kib", Big),  # the most that a reading showed

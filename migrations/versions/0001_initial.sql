@@ -194,6 +194,7 @@ create table usage_interval (
 create table usage_so_far (
     process_id integer not null,
     edge_ns integer not null,
+    until_ns integer not null,
     gid integer,
     forked_only integer,
     rss_kib integer,

@@ -8,9 +8,10 @@ select
     0 as pruned,
     -- made by scripts/sql.py: rows
     count(u.process_id) as processes,
-    count(case when u.state = 'running' then 1 end) as running,
+    count(case when u.state = 'running' then u.process_id end) as running,
     count(u.acct_id) as records,
-    count(case when u.state = 'ended' and u.acct_id is null then 1 end) as without_record,
+    count(case when u.state = 'ended' and u.acct_id is null
+        then u.process_id end) as without_record,
     count(case when u.record = 'uncertain' then 1 end) as uncertain,
     count(case when u.process_id is null then u.acct_id end) as unjoined,
     (sum(((u.elapsed_ns + 500) / 1000) >> 32) * 4294967296

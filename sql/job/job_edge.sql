@@ -10,7 +10,7 @@ select
     -- made by scripts/sql.py: so-far f
     f.minflt,
     f.majflt,
-    f.run_ns,
+    iif(f.run_ns is null, null, (f.user_us + f.system_us) * 1000) as run_ns,
     f.utime_us,
     f.stime_us,
     f.coremem_mb_us,

@@ -22,87 +22,96 @@ with member as (
     from (select m.*, m.until_ns is null as at_end from job_member as m) as pj
     join incarnation_usage as u
         on u.process_id = pj.process_id
-    left join json_each((
-        select json_array(json_object(
-            -- made by scripts/sql.py: charges
-            'user_ns', case when count(b.user_ns) = count(*)
-                then max(0, sum(b.sign * b.user_ns) + iif(pj.at_end, u.user_ns, 0)) end,
-            'system_ns', case when count(b.system_ns) = count(*)
-                then max(0, sum(b.sign * b.system_ns) + iif(pj.at_end, u.system_ns, 0)) end,
-            'minor_faults', case when count(b.minflt) = count(*)
-                then max(0, sum(b.sign * b.minflt) + iif(pj.at_end, u.minor_faults, 0)) end,
-            'major_faults', case when count(b.majflt) = count(*)
-                then max(0, sum(b.sign * b.majflt) + iif(pj.at_end, u.major_faults, 0)) end,
-            'run_ns', case when count(b.run_ns) = count(*)
-                then max(0, sum(b.sign * b.run_ns) + iif(pj.at_end, u.run_ns, 0)) end,
-            'utime_us', case when count(b.utime_us) = count(*)
-                then max(0, sum(b.sign * b.utime_us) + iif(pj.at_end, u.utime_us, 0)) end,
-            'stime_us', case when count(b.stime_us) = count(*)
-                then max(0, sum(b.sign * b.stime_us) + iif(pj.at_end, u.stime_us, 0)) end,
-            'coremem_mb_us', case when count(b.coremem_mb_us) = count(*)
-                then max(0, sum(b.sign * b.coremem_mb_us) + iif(pj.at_end, u.coremem_mb_us, 0)) end,
-            'virtmem_mb_us', case when count(b.virtmem_mb_us) = count(*)
-                then max(0, sum(b.sign * b.virtmem_mb_us) + iif(pj.at_end, u.virtmem_mb_us, 0)) end,
-            'read_chars', case when count(b.read_chars) = count(*)
-                then max(0, sum(b.sign * b.read_chars) + iif(pj.at_end, u.read_chars, 0)) end,
-            'write_chars', case when count(b.write_chars) = count(*)
-                then max(0, sum(b.sign * b.write_chars) + iif(pj.at_end, u.write_chars, 0)) end,
-            'read_syscalls', case when count(b.read_syscalls) = count(*)
-                then nullif(
-                    max(0, sum(b.sign * b.read_syscalls) + iif(pj.at_end, u.read_syscalls, 0)),
-                    iif(pj.at_end, 0, null)
-                ) end,
-            'write_syscalls', case when count(b.write_syscalls) = count(*)
-                then nullif(
-                    max(0, sum(b.sign * b.write_syscalls) + iif(pj.at_end, u.write_syscalls, 0)),
-                    iif(pj.at_end, 0, null)
-                ) end,
-            'read_bytes', case when count(b.read_bytes) = count(*)
-                then max(0, sum(b.sign * b.read_bytes) + iif(pj.at_end, u.read_bytes, 0)) end,
-            'write_bytes', case when count(b.write_bytes) = count(*)
-                then max(0, sum(b.sign * b.write_bytes) + iif(pj.at_end, u.write_bytes, 0)) end,
-            'cancelled_write_bytes', case when count(b.cancelled_write_bytes) = count(*)
-                then max(0, sum(b.sign * b.cancelled_write_bytes)
-                    + iif(pj.at_end, u.cancelled_write_bytes, 0)) end,
-            'nvcsw', case when count(b.nvcsw) = count(*)
-                then max(0, sum(b.sign * b.nvcsw) + iif(pj.at_end, u.nvcsw, 0)) end,
-            'nivcsw', case when count(b.nivcsw) = count(*)
-                then max(0, sum(b.sign * b.nivcsw) + iif(pj.at_end, u.nivcsw, 0)) end,
-            'cpu_delay_ns', case when count(b.cpu_delay_ns) = count(*)
-                then max(0, sum(b.sign * b.cpu_delay_ns) + iif(pj.at_end, u.cpu_delay_ns, 0)) end,
-            'blkio_delay_ns', case when count(b.blkio_delay_ns) = count(*)
-                then max(0, sum(b.sign * b.blkio_delay_ns)
-                    + iif(pj.at_end, u.blkio_delay_ns, 0)) end,
-            'swapin_delay_ns', case when count(b.swapin_delay_ns) = count(*)
-                then max(0, sum(b.sign * b.swapin_delay_ns)
-                    + iif(pj.at_end, u.swapin_delay_ns, 0)) end,
-            'reclaim_delay_ns', case when count(b.reclaim_delay_ns) = count(*)
-                then max(0, sum(b.sign * b.reclaim_delay_ns)
-                    + iif(pj.at_end, u.reclaim_delay_ns, 0)) end,
-            'thrashing_delay_ns', case when count(b.thrashing_delay_ns) = count(*)
-                then max(0, sum(b.sign * b.thrashing_delay_ns)
-                    + iif(pj.at_end, u.thrashing_delay_ns, 0)) end,
-            'compact_delay_ns', case when count(b.compact_delay_ns) = count(*)
-                then max(0, sum(b.sign * b.compact_delay_ns)
-                    + iif(pj.at_end, u.compact_delay_ns, 0)) end,
-            'irq_delay_ns', case when count(b.irq_delay_ns) = count(*)
-                then max(0, sum(b.sign * b.irq_delay_ns) + iif(pj.at_end, u.irq_delay_ns, 0)) end
-            -- to here
-        ))
-        from job_edge as b
-        where
-            b.job_id = pj.job_id
-            and b.process_id = pj.process_id
-        group by
-            b.job_id,
-            b.process_id
-        having count(*) = (
-            select sum((s.since_ns <> 0) + (s.until_ns is not null))
-            from membership as s
+    left join json_each(coalesce(
+        (
+            select json_array(json_object(
+                -- made by scripts/sql.py: charges
+                'user_ns', case when count(b.user_ns) = count(*)
+                    then max(0, sum(b.sign * b.user_ns) + iif(pj.at_end, u.user_ns, 0)) end,
+                'system_ns', case when count(b.system_ns) = count(*)
+                    then max(0, sum(b.sign * b.system_ns) + iif(pj.at_end, u.system_ns, 0)) end,
+                'minor_faults', case when count(b.minflt) = count(*)
+                    then max(0, sum(b.sign * b.minflt) + iif(pj.at_end, u.minor_faults, 0)) end,
+                'major_faults', case when count(b.majflt) = count(*)
+                    then max(0, sum(b.sign * b.majflt) + iif(pj.at_end, u.major_faults, 0)) end,
+                'run_ns', case when count(b.run_ns) = count(*)
+                    then max(0, sum(b.sign * b.run_ns) + iif(pj.at_end, u.run_ns, 0)) end,
+                'utime_us', case when count(b.utime_us) = count(*)
+                    then max(0, sum(b.sign * b.utime_us) + iif(pj.at_end, u.utime_us, 0)) end,
+                'stime_us', case when count(b.stime_us) = count(*)
+                    then max(0, sum(b.sign * b.stime_us) + iif(pj.at_end, u.stime_us, 0)) end,
+                'coremem_mb_us', case when count(b.coremem_mb_us) = count(*)
+                    then max(0, sum(b.sign * b.coremem_mb_us)
+                        + iif(pj.at_end, u.coremem_mb_us, 0)) end,
+                'virtmem_mb_us', case when count(b.virtmem_mb_us) = count(*)
+                    then max(0, sum(b.sign * b.virtmem_mb_us)
+                        + iif(pj.at_end, u.virtmem_mb_us, 0)) end,
+                'read_chars', case when count(b.read_chars) = count(*)
+                    then max(0, sum(b.sign * b.read_chars) + iif(pj.at_end, u.read_chars, 0)) end,
+                'write_chars', case when count(b.write_chars) = count(*)
+                    then max(0, sum(b.sign * b.write_chars) + iif(pj.at_end, u.write_chars, 0)) end,
+                'read_syscalls', case when count(b.read_syscalls) = count(*)
+                    then nullif(
+                        max(0, sum(b.sign * b.read_syscalls) + iif(pj.at_end, u.read_syscalls, 0)),
+                        iif(pj.at_end, 0, null)
+                    ) end,
+                'write_syscalls', case when count(b.write_syscalls) = count(*)
+                    then nullif(
+                        max(0, sum(b.sign * b.write_syscalls)
+                            + iif(pj.at_end, u.write_syscalls, 0)),
+                        iif(pj.at_end, 0, null)
+                    ) end,
+                'read_bytes', case when count(b.read_bytes) = count(*)
+                    then max(0, sum(b.sign * b.read_bytes) + iif(pj.at_end, u.read_bytes, 0)) end,
+                'write_bytes', case when count(b.write_bytes) = count(*)
+                    then max(0, sum(b.sign * b.write_bytes) + iif(pj.at_end, u.write_bytes, 0)) end,
+                'cancelled_write_bytes', case when count(b.cancelled_write_bytes) = count(*)
+                    then max(0, sum(b.sign * b.cancelled_write_bytes)
+                        + iif(pj.at_end, u.cancelled_write_bytes, 0)) end,
+                'nvcsw', case when count(b.nvcsw) = count(*)
+                    then max(0, sum(b.sign * b.nvcsw) + iif(pj.at_end, u.nvcsw, 0)) end,
+                'nivcsw', case when count(b.nivcsw) = count(*)
+                    then max(0, sum(b.sign * b.nivcsw) + iif(pj.at_end, u.nivcsw, 0)) end,
+                'cpu_delay_ns', case when count(b.cpu_delay_ns) = count(*)
+                    then max(0, sum(b.sign * b.cpu_delay_ns)
+                        + iif(pj.at_end, u.cpu_delay_ns, 0)) end,
+                'blkio_delay_ns', case when count(b.blkio_delay_ns) = count(*)
+                    then max(0, sum(b.sign * b.blkio_delay_ns)
+                        + iif(pj.at_end, u.blkio_delay_ns, 0)) end,
+                'swapin_delay_ns', case when count(b.swapin_delay_ns) = count(*)
+                    then max(0, sum(b.sign * b.swapin_delay_ns)
+                        + iif(pj.at_end, u.swapin_delay_ns, 0)) end,
+                'reclaim_delay_ns', case when count(b.reclaim_delay_ns) = count(*)
+                    then max(0, sum(b.sign * b.reclaim_delay_ns)
+                        + iif(pj.at_end, u.reclaim_delay_ns, 0)) end,
+                'thrashing_delay_ns', case when count(b.thrashing_delay_ns) = count(*)
+                    then max(0, sum(b.sign * b.thrashing_delay_ns)
+                        + iif(pj.at_end, u.thrashing_delay_ns, 0)) end,
+                'compact_delay_ns', case when count(b.compact_delay_ns) = count(*)
+                    then max(0, sum(b.sign * b.compact_delay_ns)
+                        + iif(pj.at_end, u.compact_delay_ns, 0)) end,
+                'irq_delay_ns', case when count(b.irq_delay_ns) = count(*)
+                    then max(0, sum(b.sign * b.irq_delay_ns)
+                        + iif(pj.at_end, u.irq_delay_ns, 0)) end
+                -- to here
+            ))
+            from job_edge as b
             where
-                s.job_id = pj.job_id
-                and s.process_id = pj.process_id
-        )
+                b.job_id = pj.job_id
+                and b.process_id = pj.process_id
+            group by
+                b.job_id,
+                b.process_id
+            having count(*) = (
+                select sum((s.since_ns <> 0) + (s.until_ns is not null))
+                from membership as s
+                where
+                    s.job_id = pj.job_id
+                    and s.process_id = pj.process_id
+            )
+        ),
+        -- what a process used that left is known only when it ends
+        iif(pj.at_end or u.state = 'ended', null, '[{}]')
     )) as c
 ),
 

@@ -36,11 +36,21 @@ with life as (
         a.swaps,
         a.mem as mem_kib,
         a.io as io_raw,
-        coalesce(s.minflt, a.minflt) as minor_faults,
-        coalesce(s.majflt, a.majflt) as major_faults,
+        coalesce(max(coalesce(s.minflt, a.minflt), f.minflt), s.minflt, a.minflt, f.minflt)
+            as minor_faults,
+        coalesce(max(coalesce(s.majflt, a.majflt), f.majflt), s.majflt, a.majflt, f.majflt)
+            as major_faults,
         s.threads,
         s.complete as usage_complete,
-        s.run_ns,
+        -- at least what the intervals add up to: they may know of threads whose messages were lost,
+        -- and of a process that still runs there is nothing else
+        coalesce(
+            max(s.run_ns, iif(f.run_ns is null, null, (f.user_us + f.system_us) * 1000)),
+            s.run_ns,
+            iif(f.run_ns is null, null, (f.user_us + f.system_us) * 1000)
+        ) as run_ns,
+        f.user_us * 1000 as user_so_far_ns,
+        f.system_us * 1000 as system_so_far_ns,
         coalesce(b.tick_ns, 10000000) as tick_ns,
         -- run_ns is measured, but only up to the last tick: for processes that ran shorter than a
         -- tick, utime and stime, which are sampled, are right on average, and run_ns is not
@@ -56,30 +66,39 @@ with life as (
             when s.utime_us + s.stime_us > 0 then s.utime_us * 1.0 / (s.utime_us + s.stime_us)
             else 1.0
         end as user_share,
-        s.utime_us,
-        s.stime_us,
-        s.rss_kib,
+        coalesce(max(s.utime_us, f.utime_us), s.utime_us, f.utime_us) as utime_us,
+        coalesce(max(s.stime_us, f.stime_us), s.stime_us, f.stime_us) as stime_us,
+        coalesce(max(s.rss_kib, f.rss_kib), s.rss_kib, f.rss_kib) as rss_kib,
         s.vm_kib,
         s.coremem_mb_us,
         s.virtmem_mb_us,
         -- the kernel rounds system calls down to a multiple of 1024 per thread: 0 is unknown
         -- made by scripts/sql.py: counters from read_chars
-        s.read_chars,
-        s.write_chars,
-        nullif(s.read_syscalls, 0) as read_syscalls,
-        nullif(s.write_syscalls, 0) as write_syscalls,
-        s.read_bytes,
-        s.write_bytes,
-        s.cancelled_write_bytes,
-        s.nvcsw,
-        s.nivcsw,
-        s.cpu_delay_ns,
-        s.blkio_delay_ns,
-        s.swapin_delay_ns,
-        s.reclaim_delay_ns,
-        s.thrashing_delay_ns,
-        s.compact_delay_ns,
-        s.irq_delay_ns,
+        coalesce(max(s.read_chars, f.read_chars), s.read_chars, f.read_chars) as read_chars,
+        coalesce(max(s.write_chars, f.write_chars), s.write_chars, f.write_chars) as write_chars,
+        nullif(max(coalesce(s.read_syscalls, 0), coalesce(f.read_syscalls, 0)), 0) as read_syscalls,
+        nullif(max(coalesce(s.write_syscalls, 0), coalesce(f.write_syscalls, 0)), 0)
+            as write_syscalls,
+        coalesce(max(s.read_bytes, f.read_bytes), s.read_bytes, f.read_bytes) as read_bytes,
+        coalesce(max(s.write_bytes, f.write_bytes), s.write_bytes, f.write_bytes) as write_bytes,
+        coalesce(max(s.cancelled_write_bytes, f.cancelled_write_bytes),
+            s.cancelled_write_bytes, f.cancelled_write_bytes) as cancelled_write_bytes,
+        coalesce(max(s.nvcsw, f.nvcsw), s.nvcsw, f.nvcsw) as nvcsw,
+        coalesce(max(s.nivcsw, f.nivcsw), s.nivcsw, f.nivcsw) as nivcsw,
+        coalesce(max(s.cpu_delay_ns, f.cpu_delay_ns),
+            s.cpu_delay_ns, f.cpu_delay_ns) as cpu_delay_ns,
+        coalesce(max(s.blkio_delay_ns, f.blkio_delay_ns),
+            s.blkio_delay_ns, f.blkio_delay_ns) as blkio_delay_ns,
+        coalesce(max(s.swapin_delay_ns, f.swapin_delay_ns),
+            s.swapin_delay_ns, f.swapin_delay_ns) as swapin_delay_ns,
+        coalesce(max(s.reclaim_delay_ns, f.reclaim_delay_ns),
+            s.reclaim_delay_ns, f.reclaim_delay_ns) as reclaim_delay_ns,
+        coalesce(max(s.thrashing_delay_ns, f.thrashing_delay_ns),
+            s.thrashing_delay_ns, f.thrashing_delay_ns) as thrashing_delay_ns,
+        coalesce(max(s.compact_delay_ns, f.compact_delay_ns),
+            s.compact_delay_ns, f.compact_delay_ns) as compact_delay_ns,
+        coalesce(max(s.irq_delay_ns, f.irq_delay_ns),
+            s.irq_delay_ns, f.irq_delay_ns) as irq_delay_ns,
         -- to here
         s.exe_dev,
         s.exe_inode,
@@ -113,16 +132,49 @@ with life as (
         and a.join_outcome <> 3
     left join usage as s
         on s.process_id = p.id
+    left join usage_so_far as f
+        on f.process_id = p.id
+        and f.edge_ns = 0
     left join comm as n
         on n.id = coalesce(a.comm_id, p.comm_id)
 ),
 
-divided as (
+counted as (
     select
         life.*,
-        min(life.measured_ns, cast(life.measured_ns * life.user_share as integer))
-            as measured_user_ns
+        coalesce(life.measured_ns, (life.utime_ticks + life.stime_ticks) * 10000000)
+            as counted_ns,
+        coalesce(
+            min(life.measured_ns, cast(life.measured_ns * life.user_share as integer)),
+            life.utime_ticks * 10000000
+        ) as counted_user_ns
     from life
+),
+
+known as (
+    select
+        counted.*,
+        coalesce(
+            max(counted.counted_ns, counted.user_so_far_ns + counted.system_so_far_ns),
+            counted.counted_ns,
+            counted.user_so_far_ns + counted.system_so_far_ns
+        ) as cpu_ns
+    from counted
+),
+
+-- neither user nor system time is less than in the intervals
+divided as (
+    select
+        known.*,
+        coalesce(
+            min(
+                max(known.counted_user_ns, known.user_so_far_ns),
+                known.cpu_ns - known.system_so_far_ns
+            ),
+            known.counted_user_ns,
+            known.user_so_far_ns
+        ) as user_ns
+    from known
 )
 
 select
@@ -155,15 +207,15 @@ select
     life.etime_ticks,
     life.utime_ticks,
     life.stime_ticks,
-    coalesce(life.measured_user_ns, life.utime_ticks * 10000000) as user_ns,
-    coalesce(life.measured_ns - life.measured_user_ns, life.stime_ticks * 10000000) as system_ns,
-    coalesce(life.measured_user_ns, life.utime_ticks * 10000000) / 1e9 as user_s,
-    coalesce(life.measured_ns - life.measured_user_ns, life.stime_ticks * 10000000) / 1e9
-        as system_s,
-    coalesce(life.measured_ns, (life.utime_ticks + life.stime_ticks) * 10000000) / 1e9 as cpu_s,
+    life.user_ns,
+    life.cpu_ns - life.user_ns as system_ns,
+    life.user_ns / 1e9 as user_s,
+    (life.cpu_ns - life.user_ns) / 1e9 as system_s,
+    life.cpu_ns / 1e9 as cpu_s,
     case
         when life.threads is not null then 'taskstats'
         when life.acct_id is not null then 'acct'
+        when life.cpu_ns is not null then 'intervals'
     end as provenance,
     life.minflt,
     life.majflt,

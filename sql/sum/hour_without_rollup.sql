@@ -1,6 +1,6 @@
 -- Grain: one row per hour (since 1970) that is not rolled up, and in which a process or record
--- ended, or a process left a job. It walks through three indexes and searches for the next hour at
--- each step.
+-- ended, a process left a job, or counters of living processes were read. It walks through four
+-- indexes and searches for the next hour at each step.
 with recursive ended (hour) as (
     select min(p.ended_hour)
     from process as p
@@ -47,6 +47,19 @@ left_job (hour) as (
     where left_job.hour is not null
 ),
 
+was_read (hour) as (
+    select min(r.hour)
+    from usage_reading as r
+    union all
+    select (
+        select min(r.hour)
+        from usage_reading as r
+        where r.hour > was_read.hour
+    )
+    from was_read
+    where was_read.hour is not null
+),
+
 known as (
     select ended.hour
     from ended
@@ -56,6 +69,9 @@ known as (
     union
     select left_job.hour
     from left_job
+    union
+    select was_read.hour
+    from was_read
 )
 
 select known.hour

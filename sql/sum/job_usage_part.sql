@@ -141,9 +141,10 @@ select
     u.job_id,
     u.out_hour as ended_hour,
     (u.process_id) is not null as processes,
-    (case when u.state = 'running' then 1 end) is not null as running,
+    (case when u.state = 'running' then u.process_id end) is not null as running,
     (u.acct_id) is not null as records,
-    (case when u.state = 'ended' and u.acct_id is null then 1 end) is not null as without_record,
+    (case when u.state = 'ended' and u.acct_id is null
+        then u.process_id end) is not null as without_record,
     (case when u.record = 'uncertain' then 1 end) is not null as uncertain,
     (case when u.process_id is null then u.acct_id end) is not null as unjoined,
     (u.elapsed_ns + 500) / 1000 as elapsed_us,
@@ -188,21 +189,24 @@ select
     u.compact_delay_ns,
     u.irq_delay_ns,
     (case when u.record = 'exact' and u.origin <> 'acct' then 1 end) is not null as seen_by_both,
-    (case when u.state = 'running' and u.acct_id is null then 1 end) is not null as still_running,
+    (case when u.state = 'running' and u.acct_id is null
+        then u.process_id end) is not null as still_running,
     (case when u.origin = 'acct' or u.record = 'own' then 1 end) is not null as only_by_acct,
     (case when u.how = 'inferred' then 1 end) is not null as inferred,
     (case when u.part_life = 1 then 1 end) is not null as part_life,
     (case when u.part_life_whole = 1 then 1 end) is not null as part_life_whole,
-    (case when u.state = 'running' and u.until_ns is null then 1 end) is not null as living,
+    (case when u.state = 'running' and u.until_ns is null
+        then u.process_id end) is not null as living,
     (u.until_ns) is not null as left_before_end,
-    (case when u.state = 'ended' and u.threads is null then 1 end) is not null as usage_missing,
+    (case when u.state = 'ended' and u.threads is null
+        then u.process_id end) is not null as usage_missing,
     case when u.since_ns > u.start_ns then u.since_ns else u.start_ns end as start_ns,
     coalesce(u.until_ns, u.end_ns) as end_ns,
     case when u.since_ns > u.start_ns then u.started_ns + u.since_ns - u.start_ns
         else u.started_ns end as started_ns,
     coalesce(u.until_ns + u.started_ns - u.start_ns, u.ended_ns) as ended_ns,
     case when u.how = 'launched' then u.exit_status end as exit_status
-from job_process_usage as u
+from job_end_usage as u
 where
     u.until_ns is null and u.ended_hour in (select h.hour from hour_without_rollup as h)
 union all
@@ -210,9 +214,10 @@ select
     u.job_id,
     u.out_hour as ended_hour,
     (u.process_id) is not null as processes,
-    (case when u.state = 'running' then 1 end) is not null as running,
+    (case when u.state = 'running' then u.process_id end) is not null as running,
     (u.acct_id) is not null as records,
-    (case when u.state = 'ended' and u.acct_id is null then 1 end) is not null as without_record,
+    (case when u.state = 'ended' and u.acct_id is null
+        then u.process_id end) is not null as without_record,
     (case when u.record = 'uncertain' then 1 end) is not null as uncertain,
     (case when u.process_id is null then u.acct_id end) is not null as unjoined,
     (u.elapsed_ns + 500) / 1000 as elapsed_us,
@@ -257,21 +262,24 @@ select
     u.compact_delay_ns,
     u.irq_delay_ns,
     (case when u.record = 'exact' and u.origin <> 'acct' then 1 end) is not null as seen_by_both,
-    (case when u.state = 'running' and u.acct_id is null then 1 end) is not null as still_running,
+    (case when u.state = 'running' and u.acct_id is null
+        then u.process_id end) is not null as still_running,
     (case when u.origin = 'acct' or u.record = 'own' then 1 end) is not null as only_by_acct,
     (case when u.how = 'inferred' then 1 end) is not null as inferred,
     (case when u.part_life = 1 then 1 end) is not null as part_life,
     (case when u.part_life_whole = 1 then 1 end) is not null as part_life_whole,
-    (case when u.state = 'running' and u.until_ns is null then 1 end) is not null as living,
+    (case when u.state = 'running' and u.until_ns is null
+        then u.process_id end) is not null as living,
     (u.until_ns) is not null as left_before_end,
-    (case when u.state = 'ended' and u.threads is null then 1 end) is not null as usage_missing,
+    (case when u.state = 'ended' and u.threads is null
+        then u.process_id end) is not null as usage_missing,
     case when u.since_ns > u.start_ns then u.since_ns else u.start_ns end as start_ns,
     coalesce(u.until_ns, u.end_ns) as end_ns,
     case when u.since_ns > u.start_ns then u.started_ns + u.since_ns - u.start_ns
         else u.started_ns end as started_ns,
     coalesce(u.until_ns + u.started_ns - u.start_ns, u.ended_ns) as ended_ns,
     case when u.how = 'launched' then u.exit_status end as exit_status
-from job_process_usage as u
+from job_end_usage as u
 where
     u.process_id in (
         select m.process_id from membership as m
@@ -284,9 +292,10 @@ select
     u.job_id,
     u.out_hour as ended_hour,
     (u.process_id) is not null as processes,
-    (case when u.state = 'running' then 1 end) is not null as running,
+    (case when u.state = 'running' then u.process_id end) is not null as running,
     (u.acct_id) is not null as records,
-    (case when u.state = 'ended' and u.acct_id is null then 1 end) is not null as without_record,
+    (case when u.state = 'ended' and u.acct_id is null
+        then u.process_id end) is not null as without_record,
     (case when u.record = 'uncertain' then 1 end) is not null as uncertain,
     (case when u.process_id is null then u.acct_id end) is not null as unjoined,
     (u.elapsed_ns + 500) / 1000 as elapsed_us,
@@ -331,21 +340,97 @@ select
     u.compact_delay_ns,
     u.irq_delay_ns,
     (case when u.record = 'exact' and u.origin <> 'acct' then 1 end) is not null as seen_by_both,
-    (case when u.state = 'running' and u.acct_id is null then 1 end) is not null as still_running,
+    (case when u.state = 'running' and u.acct_id is null
+        then u.process_id end) is not null as still_running,
     (case when u.origin = 'acct' or u.record = 'own' then 1 end) is not null as only_by_acct,
     (case when u.how = 'inferred' then 1 end) is not null as inferred,
     (case when u.part_life = 1 then 1 end) is not null as part_life,
     (case when u.part_life_whole = 1 then 1 end) is not null as part_life_whole,
-    (case when u.state = 'running' and u.until_ns is null then 1 end) is not null as living,
+    (case when u.state = 'running' and u.until_ns is null
+        then u.process_id end) is not null as living,
     (u.until_ns) is not null as left_before_end,
-    (case when u.state = 'ended' and u.threads is null then 1 end) is not null as usage_missing,
+    (case when u.state = 'ended' and u.threads is null
+        then u.process_id end) is not null as usage_missing,
     case when u.since_ns > u.start_ns then u.since_ns else u.start_ns end as start_ns,
     coalesce(u.until_ns, u.end_ns) as end_ns,
     case when u.since_ns > u.start_ns then u.started_ns + u.since_ns - u.start_ns
         else u.started_ns end as started_ns,
     coalesce(u.until_ns + u.started_ns - u.start_ns, u.ended_ns) as ended_ns,
     case when u.how = 'launched' then u.exit_status end as exit_status
-from job_process_usage as u
+from job_end_usage as u
 where
     u.until_ns is null and u.ended_hour is null
+union all
+select
+    u.job_id,
+    u.out_hour as ended_hour,
+    (u.process_id) is not null as processes,
+    (case when u.state = 'running' then u.process_id end) is not null as running,
+    (u.acct_id) is not null as records,
+    (case when u.state = 'ended' and u.acct_id is null
+        then u.process_id end) is not null as without_record,
+    (case when u.record = 'uncertain' then 1 end) is not null as uncertain,
+    (case when u.process_id is null then u.acct_id end) is not null as unjoined,
+    (u.elapsed_ns + 500) / 1000 as elapsed_us,
+    u.etime_ticks,
+    u.utime_ticks,
+    u.stime_ticks,
+    u.minflt,
+    u.majflt,
+    (case when u.provenance = 'taskstats' then 1 end) is not null as with_usage,
+    (case when u.provenance = 'acct' then 1 end) is not null as with_ticks,
+    (case when u.provenance is null then 1 end) is not null as without_usage,
+    (case when u.usage_complete = 0 then 1 end) is not null as usage_partial,
+    (case when u.provenance = 'taskstats' and coalesce(u.run_ns, 0) < u.tick_ns
+        then 1 end) is not null as sampled,
+    u.user_ns,
+    u.system_ns,
+    u.user_ns + u.system_ns as cpu_ns,
+    u.minor_faults,
+    u.major_faults,
+    u.threads,
+    u.run_ns,
+    u.utime_us,
+    u.stime_us,
+    u.rss_kib,
+    u.vm_kib,
+    u.coremem_mb_us * 1.0 as coremem_mb_us,
+    u.virtmem_mb_us * 1.0 as virtmem_mb_us,
+    u.read_chars,
+    u.write_chars,
+    u.read_syscalls,
+    u.write_syscalls,
+    u.read_bytes,
+    u.write_bytes,
+    u.cancelled_write_bytes,
+    u.nvcsw,
+    u.nivcsw,
+    u.cpu_delay_ns,
+    u.blkio_delay_ns,
+    u.swapin_delay_ns,
+    u.reclaim_delay_ns,
+    u.thrashing_delay_ns,
+    u.compact_delay_ns,
+    u.irq_delay_ns,
+    (case when u.record = 'exact' and u.origin <> 'acct' then 1 end) is not null as seen_by_both,
+    (case when u.state = 'running' and u.acct_id is null
+        then u.process_id end) is not null as still_running,
+    (case when u.origin = 'acct' or u.record = 'own' then 1 end) is not null as only_by_acct,
+    (case when u.how = 'inferred' then 1 end) is not null as inferred,
+    (case when u.part_life = 1 then 1 end) is not null as part_life,
+    (case when u.part_life_whole = 1 then 1 end) is not null as part_life_whole,
+    (case when u.state = 'running' and u.until_ns is null
+        then u.process_id end) is not null as living,
+    (u.until_ns) is not null as left_before_end,
+    (case when u.state = 'ended' and u.threads is null
+        then u.process_id end) is not null as usage_missing,
+    case when u.since_ns > u.start_ns then u.since_ns else u.start_ns end as start_ns,
+    coalesce(u.until_ns, u.end_ns) as end_ns,
+    case when u.since_ns > u.start_ns then u.started_ns + u.since_ns - u.start_ns
+        else u.started_ns end as started_ns,
+    coalesce(u.until_ns + u.started_ns - u.start_ns, u.ended_ns) as ended_ns,
+    case when u.how = 'launched' then u.exit_status end as exit_status
+from job_interval_usage as u
+where
+    u.ended_hour in (select h.hour from hour_without_rollup as h)
 -- to here

@@ -1,10 +1,10 @@
 -- Grain: one row per kind of automatic jobs, and one of kind `unattributed`: what all processes and
 -- records used, less the other rows. So the rows add up to user_usage. A process is in at most one
 -- automatic job at a time: it counts in the kind of its last one, and what it used is divided among
--- the kinds of all that it was in. What a running process used in jobs that it left is not counted
--- before its end, as in user_usage. Manual jobs share the processes of automatic jobs, and are not
--- in these sums. The unattributed part is below 0 only where part_life_whole is not 0: processes
--- that each of their jobs was charged for as a whole.
+-- the kinds of all that it was in. The lifetime of a running process in jobs that it left is not
+-- counted before its end, as in user_usage. Manual jobs share the processes of automatic jobs, and
+-- are not in these sums. The unattributed part is below 0 only where part_life_whole is not 0:
+-- processes that each of their jobs was charged for as a whole.
 with part as (
     select
         j.kind,
@@ -48,32 +48,32 @@ with part as (
         0 as processes,
         0 as running,
         0 as part_life_whole,
-        -- made by scripts/sql.py: taken
+        -- made by scripts/sql.py: elapsed
         -((u.elapsed_ns + 500) / 1000) as elapsed_us,
-        -(u.user_ns) as user_ns,
-        -(u.system_ns) as system_ns,
-        -(u.user_ns + u.system_ns) as cpu_ns,
-        -(u.minor_faults) as minor_faults,
-        -(u.major_faults) as major_faults,
-        -(u.run_ns) as run_ns,
-        -(u.utime_us) as utime_us,
-        -(u.stime_us) as stime_us,
-        -(u.read_chars) as read_chars,
-        -(u.write_chars) as write_chars,
-        -(u.read_syscalls) as read_syscalls,
-        -(u.write_syscalls) as write_syscalls,
-        -(u.read_bytes) as read_bytes,
-        -(u.write_bytes) as write_bytes,
-        -(u.cancelled_write_bytes) as cancelled_write_bytes,
-        -(u.nvcsw) as nvcsw,
-        -(u.nivcsw) as nivcsw,
-        -(u.cpu_delay_ns) as cpu_delay_ns,
-        -(u.blkio_delay_ns) as blkio_delay_ns,
-        -(u.swapin_delay_ns) as swapin_delay_ns,
-        -(u.reclaim_delay_ns) as reclaim_delay_ns,
-        -(u.thrashing_delay_ns) as thrashing_delay_ns,
-        -(u.compact_delay_ns) as compact_delay_ns,
-        -(u.irq_delay_ns) as irq_delay_ns
+        null as user_ns,
+        null as system_ns,
+        null as cpu_ns,
+        null as minor_faults,
+        null as major_faults,
+        null as run_ns,
+        null as utime_us,
+        null as stime_us,
+        null as read_chars,
+        null as write_chars,
+        null as read_syscalls,
+        null as write_syscalls,
+        null as read_bytes,
+        null as write_bytes,
+        null as cancelled_write_bytes,
+        null as nvcsw,
+        null as nivcsw,
+        null as cpu_delay_ns,
+        null as blkio_delay_ns,
+        null as swapin_delay_ns,
+        null as reclaim_delay_ns,
+        null as thrashing_delay_ns,
+        null as compact_delay_ns,
+        null as irq_delay_ns
         -- to here
     from job_process_usage as u
     join job as j

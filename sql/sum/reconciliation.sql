@@ -1,8 +1,9 @@
--- Grain: one row per measure. in_all is counted from the tables process, acct and usage; in_jobs
--- over the processes that were ever in a job, each once and whole, however many jobs it was in;
--- in_none over all other processes and the records that are joined to none. Each includes the sums
--- that are left of pruned processes. difference = in_all - in_jobs - in_none is 0 unless the
--- warehouse is damaged. A row is NULL where no source counted the measure for any process.
+-- Grain: one row per measure. in_all is counted from the tables process, acct, usage and
+-- usage_so_far; in_jobs over the processes that were ever in a job, each once and whole, however
+-- many jobs it was in; in_none over all other processes and the records that are joined to none.
+-- Each includes the sums that are left of pruned processes. difference = in_all - in_jobs - in_none
+-- is 0 unless the warehouse is damaged. A row is NULL where no source counted the measure for any
+-- process.
 with counted as materialized (
     -- JSON objects with two halves of each sum, the upper in units of 2^32, so that no sum
     -- overflows. in_all and in_job say to which of the three figures a row adds.
@@ -64,6 +65,146 @@ with counted as materialized (
             -- to here
         ) as sums
     from usage as s
+    union all
+    -- what intervals know beyond that, above all of processes that still run
+    select
+        1 as in_all,
+        null as in_job,
+        json_object(
+            -- made by scripts/sql.py: halves-of-intervals d
+            'run_ns', json_array(sum(d.run_ns >> 32), sum(d.run_ns & 4294967295)),
+            'utime_us', json_array(sum(d.utime_us >> 32), sum(d.utime_us & 4294967295)),
+            'stime_us', json_array(sum(d.stime_us >> 32), sum(d.stime_us & 4294967295)),
+            'read_chars', json_array(sum(d.read_chars >> 32), sum(d.read_chars & 4294967295)),
+            'write_chars', json_array(sum(d.write_chars >> 32), sum(d.write_chars & 4294967295)),
+            'read_syscalls', json_array(sum(d.read_syscalls >> 32),
+                sum(d.read_syscalls & 4294967295)),
+            'write_syscalls', json_array(sum(d.write_syscalls >> 32),
+                sum(d.write_syscalls & 4294967295)),
+            'read_bytes', json_array(sum(d.read_bytes >> 32), sum(d.read_bytes & 4294967295)),
+            'write_bytes', json_array(sum(d.write_bytes >> 32), sum(d.write_bytes & 4294967295)),
+            'cancelled_write_bytes', json_array(sum(d.cancelled_write_bytes >> 32),
+                sum(d.cancelled_write_bytes & 4294967295)),
+            'nvcsw', json_array(sum(d.nvcsw >> 32), sum(d.nvcsw & 4294967295)),
+            'nivcsw', json_array(sum(d.nivcsw >> 32), sum(d.nivcsw & 4294967295)),
+            'cpu_delay_ns', json_array(sum(d.cpu_delay_ns >> 32), sum(d.cpu_delay_ns & 4294967295)),
+            'blkio_delay_ns', json_array(sum(d.blkio_delay_ns >> 32),
+                sum(d.blkio_delay_ns & 4294967295)),
+            'swapin_delay_ns', json_array(sum(d.swapin_delay_ns >> 32),
+                sum(d.swapin_delay_ns & 4294967295)),
+            'reclaim_delay_ns', json_array(sum(d.reclaim_delay_ns >> 32),
+                sum(d.reclaim_delay_ns & 4294967295)),
+            'thrashing_delay_ns', json_array(sum(d.thrashing_delay_ns >> 32),
+                sum(d.thrashing_delay_ns & 4294967295)),
+            'compact_delay_ns', json_array(sum(d.compact_delay_ns >> 32),
+                sum(d.compact_delay_ns & 4294967295)),
+            'irq_delay_ns', json_array(sum(d.irq_delay_ns >> 32), sum(d.irq_delay_ns & 4294967295))
+            -- to here
+        ) as sums
+    from (
+        select
+            -- made by scripts/sql.py: beyond-usage
+            max(
+                iif(f.run_ns is null, null, (f.user_us + f.system_us) * 1000)
+                    - coalesce(s.run_ns, 0),
+                0
+            ) as run_ns,
+            max(
+                f.utime_us
+                    - coalesce(s.utime_us, 0),
+                0
+            ) as utime_us,
+            max(
+                f.stime_us
+                    - coalesce(s.stime_us, 0),
+                0
+            ) as stime_us,
+            max(
+                f.read_chars
+                    - coalesce(s.read_chars, 0),
+                0
+            ) as read_chars,
+            max(
+                f.write_chars
+                    - coalesce(s.write_chars, 0),
+                0
+            ) as write_chars,
+            max(
+                f.read_syscalls
+                    - coalesce(s.read_syscalls, 0),
+                0
+            ) as read_syscalls,
+            max(
+                f.write_syscalls
+                    - coalesce(s.write_syscalls, 0),
+                0
+            ) as write_syscalls,
+            max(
+                f.read_bytes
+                    - coalesce(s.read_bytes, 0),
+                0
+            ) as read_bytes,
+            max(
+                f.write_bytes
+                    - coalesce(s.write_bytes, 0),
+                0
+            ) as write_bytes,
+            max(
+                f.cancelled_write_bytes
+                    - coalesce(s.cancelled_write_bytes, 0),
+                0
+            ) as cancelled_write_bytes,
+            max(
+                f.nvcsw
+                    - coalesce(s.nvcsw, 0),
+                0
+            ) as nvcsw,
+            max(
+                f.nivcsw
+                    - coalesce(s.nivcsw, 0),
+                0
+            ) as nivcsw,
+            max(
+                f.cpu_delay_ns
+                    - coalesce(s.cpu_delay_ns, 0),
+                0
+            ) as cpu_delay_ns,
+            max(
+                f.blkio_delay_ns
+                    - coalesce(s.blkio_delay_ns, 0),
+                0
+            ) as blkio_delay_ns,
+            max(
+                f.swapin_delay_ns
+                    - coalesce(s.swapin_delay_ns, 0),
+                0
+            ) as swapin_delay_ns,
+            max(
+                f.reclaim_delay_ns
+                    - coalesce(s.reclaim_delay_ns, 0),
+                0
+            ) as reclaim_delay_ns,
+            max(
+                f.thrashing_delay_ns
+                    - coalesce(s.thrashing_delay_ns, 0),
+                0
+            ) as thrashing_delay_ns,
+            max(
+                f.compact_delay_ns
+                    - coalesce(s.compact_delay_ns, 0),
+                0
+            ) as compact_delay_ns,
+            max(
+                f.irq_delay_ns
+                    - coalesce(s.irq_delay_ns, 0),
+                0
+            ) as irq_delay_ns
+            -- to here
+        from usage_so_far as f
+        left join usage as s
+            on s.process_id = f.process_id
+        where f.edge_ns = 0
+    ) as d
     union all
     select
         0 as in_all,

@@ -129,9 +129,10 @@ select
     u.host_id,
     u.ended_hour,
     (u.process_id) is not null as processes,
-    (case when u.state = 'running' then 1 end) is not null as running,
+    (case when u.state = 'running' then u.process_id end) is not null as running,
     (u.acct_id) is not null as records,
-    (case when u.state = 'ended' and u.acct_id is null then 1 end) is not null as without_record,
+    (case when u.state = 'ended' and u.acct_id is null
+        then u.process_id end) is not null as without_record,
     (case when u.record = 'uncertain' then 1 end) is not null as uncertain,
     (case when u.process_id is null then u.acct_id end) is not null as unjoined,
     (u.elapsed_ns + 500) / 1000 as elapsed_us,
@@ -176,9 +177,10 @@ select
     u.compact_delay_ns,
     u.irq_delay_ns,
     (case when u.record = 'exact' and u.origin <> 'acct' then 1 end) is not null as seen_by_both,
-    (case when u.state = 'running' and u.acct_id is null then 1 end) is not null as still_running,
+    (case when u.state = 'running' and u.acct_id is null
+        then u.process_id end) is not null as still_running,
     (case when u.origin = 'acct' or u.record = 'own' then 1 end) is not null as only_by_acct
-from incarnation_usage as u
+from end_usage as u
 where
     u.ended_hour in (select h.hour from hour_without_rollup as h)
 union all
@@ -189,9 +191,10 @@ select
     u.host_id,
     u.ended_hour,
     (u.process_id) is not null as processes,
-    (case when u.state = 'running' then 1 end) is not null as running,
+    (case when u.state = 'running' then u.process_id end) is not null as running,
     (u.acct_id) is not null as records,
-    (case when u.state = 'ended' and u.acct_id is null then 1 end) is not null as without_record,
+    (case when u.state = 'ended' and u.acct_id is null
+        then u.process_id end) is not null as without_record,
     (case when u.record = 'uncertain' then 1 end) is not null as uncertain,
     (case when u.process_id is null then u.acct_id end) is not null as unjoined,
     (u.elapsed_ns + 500) / 1000 as elapsed_us,
@@ -236,7 +239,70 @@ select
     u.compact_delay_ns,
     u.irq_delay_ns,
     (case when u.record = 'exact' and u.origin <> 'acct' then 1 end) is not null as seen_by_both,
-    (case when u.state = 'running' and u.acct_id is null then 1 end) is not null as still_running,
+    (case when u.state = 'running' and u.acct_id is null
+        then u.process_id end) is not null as still_running,
+    (case when u.origin = 'acct' or u.record = 'own' then 1 end) is not null as only_by_acct
+from end_usage as u
+where
+    u.ended_hour is null
+union all
+select
+    u.uid,
+    u.gid,
+    u.in_job,
+    u.host_id,
+    u.ended_hour,
+    (u.process_id) is not null as processes,
+    (case when u.state = 'running' then u.process_id end) is not null as running,
+    (u.acct_id) is not null as records,
+    (case when u.state = 'ended' and u.acct_id is null
+        then u.process_id end) is not null as without_record,
+    (case when u.record = 'uncertain' then 1 end) is not null as uncertain,
+    (case when u.process_id is null then u.acct_id end) is not null as unjoined,
+    (u.elapsed_ns + 500) / 1000 as elapsed_us,
+    u.etime_ticks,
+    u.utime_ticks,
+    u.stime_ticks,
+    u.minflt,
+    u.majflt,
+    (case when u.provenance = 'taskstats' then 1 end) is not null as with_usage,
+    (case when u.provenance = 'acct' then 1 end) is not null as with_ticks,
+    (case when u.provenance is null then 1 end) is not null as without_usage,
+    (case when u.usage_complete = 0 then 1 end) is not null as usage_partial,
+    (case when u.provenance = 'taskstats' and coalesce(u.run_ns, 0) < u.tick_ns
+        then 1 end) is not null as sampled,
+    u.user_ns,
+    u.system_ns,
+    u.user_ns + u.system_ns as cpu_ns,
+    u.minor_faults,
+    u.major_faults,
+    u.threads,
+    u.run_ns,
+    u.utime_us,
+    u.stime_us,
+    u.rss_kib,
+    u.vm_kib,
+    u.coremem_mb_us * 1.0 as coremem_mb_us,
+    u.virtmem_mb_us * 1.0 as virtmem_mb_us,
+    u.read_chars,
+    u.write_chars,
+    u.read_syscalls,
+    u.write_syscalls,
+    u.read_bytes,
+    u.write_bytes,
+    u.cancelled_write_bytes,
+    u.nvcsw,
+    u.nivcsw,
+    u.cpu_delay_ns,
+    u.blkio_delay_ns,
+    u.swapin_delay_ns,
+    u.reclaim_delay_ns,
+    u.thrashing_delay_ns,
+    u.compact_delay_ns,
+    u.irq_delay_ns,
+    (case when u.record = 'exact' and u.origin <> 'acct' then 1 end) is not null as seen_by_both,
+    (case when u.state = 'running' and u.acct_id is null
+        then u.process_id end) is not null as still_running,
     (case when u.origin = 'acct' or u.record = 'own' then 1 end) is not null as only_by_acct
 from unjoined_record_usage as u
 where
@@ -249,9 +315,10 @@ select
     u.host_id,
     u.ended_hour,
     (u.process_id) is not null as processes,
-    (case when u.state = 'running' then 1 end) is not null as running,
+    (case when u.state = 'running' then u.process_id end) is not null as running,
     (u.acct_id) is not null as records,
-    (case when u.state = 'ended' and u.acct_id is null then 1 end) is not null as without_record,
+    (case when u.state = 'ended' and u.acct_id is null
+        then u.process_id end) is not null as without_record,
     (case when u.record = 'uncertain' then 1 end) is not null as uncertain,
     (case when u.process_id is null then u.acct_id end) is not null as unjoined,
     (u.elapsed_ns + 500) / 1000 as elapsed_us,
@@ -296,9 +363,10 @@ select
     u.compact_delay_ns,
     u.irq_delay_ns,
     (case when u.record = 'exact' and u.origin <> 'acct' then 1 end) is not null as seen_by_both,
-    (case when u.state = 'running' and u.acct_id is null then 1 end) is not null as still_running,
+    (case when u.state = 'running' and u.acct_id is null
+        then u.process_id end) is not null as still_running,
     (case when u.origin = 'acct' or u.record = 'own' then 1 end) is not null as only_by_acct
-from incarnation_usage as u
+from interval_usage as u
 where
-    u.ended_hour is null
+    u.ended_hour in (select h.hour from hour_without_rollup as h)
 -- to here

@@ -427,3 +427,61 @@ def test_a_control_group_around_the_job_sees_the_same_bytes_read_and_written(
     assert peak is None or peak >= 64 << 20, (
         "of all processes at once, page cache included: not less than the largest"
     )
+
+
+def test_what_a_process_uses_is_stored_while_it_runs_also_if_jobd_is_killed(host: Host) -> None:
+    host.start(interval_s=1)
+    script = """
+import resource, sys, threading, time
+def burn():
+    for _ in range(24):
+        began = time.monotonic()
+        end = time.thread_time() + 0.03
+        while time.thread_time() < end: pass
+        time.sleep(max(0, 0.25 - (time.monotonic() - began)))
+other = threading.Thread(target=burn)
+other.start()
+burn()
+other.join()
+used = resource.getrusage(resource.RUSAGE_SELF)
+print(used.ru_utime + used.ru_stime, used.ru_minflt, flush=True)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True
+    ) as child:
+        # There is a warehouse that knows what the process uses before jobd dies.
+        stored = "select count(*) from interval_usage where pid = ? and user_ns > 0"
+        wait_until("an interval is stored", lambda: host.value(stored, child.pid) > 1, 20)
+        host.kill()
+        host.start(interval_s=1)
+        out, _ = child.communicate(timeout=30)
+    cpu_s, faults = map(float, out.split())
+    host.request("sync")
+    wait_until(
+        "taskstats came",
+        lambda: (
+            host.sql(
+                "select 1 from usage u join process p on p.id = u.process_id where p.pid = ?",
+                child.pid,
+            )
+            != []
+        ),
+        10,
+    )
+    parts = host.sql(
+        """select user_ns + system_ns, minor_faults from interval_usage where pid = ?
+           union all
+           select user_ns + system_ns, minor_faults from end_usage where pid = ?""",
+        child.pid,
+        child.pid,
+    )
+    total = host.sql(
+        "select user_ns + system_ns, minor_faults from process_usage where pid = ?", child.pid
+    )
+    assert [tuple(map(sum, zip(*parts, strict=True)))] == total
+    assert len(parts) > 3
+    assert all(part >= 0 for row in parts for part in row)
+    # What is left for its end is what it used in an interval at most.
+    assert parts[-1][0] < 0.8e9
+    assert abs(total[0][0] / 1e9 - cpu_s) < 0.05
+    assert total[0][1] >= faults

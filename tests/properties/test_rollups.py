@@ -13,11 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from elsa.measures import COUNTERS, DIVIDED
 from elsa.report.query import rollup_source, row_sums
 from elsa.report.query.selection import Selection
-from elsa.report.query.statement import Query, rows
+from elsa.report.query.statement import Condition, Query, rows
 from elsa.report.query.times import Window
-from elsa.store import rollups
+from elsa.state.clock import Clock
+from elsa.state.intervals import reading
+from elsa.store import aggregates, intervals, rollups
 from elsa.store.upgrade import upgrade
 from elsa.units import HOUR_NS
 
@@ -55,6 +58,18 @@ def refresh(connection: sqlite3.Connection) -> int:
     )
 
 
+def read(
+    process_id: int, minute: int, used: tuple[int, int, int], gid: int | None, *, edge: bool
+) -> Act:
+    """A reading of a process, and what it used since the reading before."""
+    sums = dict(zip(("run_ns", "minflt", "read_bytes"), used, strict=True))
+    counters = (sums.get(measure.column) for measure in COUNTERS)
+    row = (process_id, gid, 0, 7, used[0] // 1000, 0, *counters)
+    clock = Clock(1, 0, REAL, 0) if minute < 180 else Clock(2, 3 * HOUR_NS, REAL + 2 * HOUR_NS, 0)
+    made = reading(clock, 0, minute * MINUTE, [row], of_all=not edge)
+    return lambda connection: intervals.write(connection, [made])
+
+
 PROCESS = (
     "insert or ignore into process (id, boot_id, pid, origin, start_ns, clock_id, uid, comm_id,"
     " elapsed_ns, end_clock_id, end_source)"
@@ -62,11 +77,31 @@ PROCESS = (
 RECORD = f"""insert or ignore into acct
     values (?, 1, ?, ?, ?, ?, 3, 0, 0, 5, ?, 7, 1, {REAL // 10**9} + ? * 60, ?, 3, 4, 5, 0, 0,
             6, 7, 0, 2, null)"""
-MARGINS = (
-    "insert or replace into usage_so_far (process_id, edge_ns, run_ns, user_us, system_us)"
-    f" values (?, ? * {MINUTE}, 1, 2, 3)"
+READ = st.builds(
+    read,
+    small,
+    st.one_of(minutes, st.sampled_from((5, 50))),
+    st.tuples(st.sampled_from((0, 1000, 10**7)), small, small),
+    st.one_of(st.none(), small),
+    edge=st.booleans(),
 )
+
+
+def forget_intervals(process_id: int) -> Act:
+    """As pruning does."""
+
+    def act(connection: sqlite3.Connection) -> None:
+        for table in ("usage_interval", "usage_so_far"):
+            connection.execute(f"delete from {table} where process_id = ?", (process_id,))
+
+    return act
+
+
 ACTS = st.one_of(
+    READ,
+    READ,
+    READ,
+    st.builds(forget_intervals, small),
     st.just(refresh),
     st.builds(
         sql(f"{PROCESS} values (?, 1, 7, ?, ? * {MINUTE}, 1, ?, ?, ? * {MINUTE}, ?, 1)"),
@@ -139,12 +174,24 @@ ACTS = st.one_of(
     st.builds(
         sql("delete from membership where process_id = ? and job_id = ?"), small, st.integers(1, 3)
     ),
-    st.builds(
-        sql(MARGINS),
-        small,
-        st.sampled_from((5, 50)),
-    ),
 )
+
+
+# Processes that are there from the beginning, some of which still run, so that what follows is
+# about them.
+FIRST = [
+    act
+    for id_ in range(6)
+    for act in (
+        sql(f"{PROCESS} values (?, 1, 7, 1, ? * {MINUTE}, 1, 5, 1, ? * {MINUTE}, ?, 1)")(
+            id_, 40 * id_, *((130, 1 + id_ % 2) if id_ % 3 else (None, None))
+        ),
+        sql(
+            "insert into usage (process_id, threads, complete, run_ns, minflt)"
+            " values (?, 1, 1, ?, 9)"
+        )(id_, 10**7 * id_),
+    )
+]
 
 
 @pytest.fixture(scope="module")
@@ -188,6 +235,8 @@ def emptied(template: Path) -> Iterator[sqlite3.Connection]:
             "acct",
             "usage",
             "membership",
+            "usage_reading",
+            "usage_interval",
             "usage_so_far",
             "rollup_hour",
             *rollups.ROLLUPS,
@@ -196,12 +245,18 @@ def emptied(template: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-@settings(max_examples=60)
-@given(acts=st.lists(ACTS, max_size=25), window=st.tuples(moments, moments))
+@settings(max_examples=30)
+@given(
+    first=st.sampled_from(([], FIRST)),
+    acts=st.lists(ACTS, max_size=25),
+    window=st.tuples(moments, moments),
+)
 def test_sums_by_way_of_rollups_are_those_over_the_processes(
-    template: Path, acts: list[Act], window: tuple[int | None, int | None]
+    template: Path, first: list[Act], acts: list[Act], window: tuple[int | None, int | None]
 ) -> None:
     with emptied(template) as connection:
+        for act in first:
+            act(connection)
         for act in [*acts, refresh, *acts[:2]]:
             act(connection)
             since, until = (None if ns is None else REAL + ns for ns in window)
@@ -215,6 +270,39 @@ def test_sums_by_way_of_rollups_are_those_over_the_processes(
         assert audited(connection) == by_itself(connection, audited)
         refresh(connection)
         assert audited(connection) == by_itself(connection, audited)
+
+
+@settings(max_examples=50)
+@given(acts=st.lists(ACTS, min_size=5, max_size=30), at=moments)
+def test_parts_of_time_add_up_to_all_processes_whole(
+    template: Path, acts: list[Act], at: int | None
+) -> None:
+    """Also what running processes have used so far."""
+    figures = [aggregates.over_rows(measure).plain for measure in DIVIDED]
+    with emptied(template) as connection:
+        for act in [*FIRST, *acts]:
+            act(connection)
+        # Nothing is recorded of intervals of a process that does not exist.
+        connection.execute(
+            "delete from usage_interval where process_id not in (select id from process)"
+        )
+        whole = totals(connection, rows(Selection(), figures), figures)
+        assert totals(connection, rows(Selection(), figures, used=True), figures) == whole
+        moment = REAL + (at or 0)
+        windows = (Window(None, moment), Window(moment, None))
+        parts = [
+            totals(connection, rows(Selection(window), figures, used=True), figures)
+            for window in windows
+        ]
+        running = rows(Selection(), figures, Condition("u.out_ns is null"), used=True)
+        parts.append(totals(connection, running, figures))
+        assert [sum(part[place] for part in parts) for place in range(len(figures))] == whole
+
+
+def totals(connection: sqlite3.Connection, source: Query, figures: list[str]) -> list[int]:
+    text = f"select {', '.join(figures)} {source.sql}"
+    (row,) = connection.execute(text, source.values).fetchall()
+    return [value or 0 for value in row]
 
 
 def test_an_hour_that_changes_while_it_is_rolled_up_is_not_taken_for_rolled_up(
@@ -293,7 +381,9 @@ def summed(connection: sqlite3.Connection, window: Window, table: str) -> list[t
     """By the keys of a rollup, over the processes."""
     keys = KEYS[table]
     figures = row_sums.sums(members=table == "rollup_job")
-    source = rows(Selection(window), [keys, *figures.values()], members=table == "rollup_job")
+    source = rows(
+        Selection(window), [keys, *figures.values()], members=table == "rollup_job", used=True
+    )
     return (
         Query(
             f"select {keys}, {', '.join(figures.values())} {source.sql} group by {keys} order by"

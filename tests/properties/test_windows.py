@@ -7,7 +7,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from datetime import datetime
 from fractions import Fraction
@@ -31,7 +31,7 @@ SECOND = 10**9
 # 2026-10-24T12:00Z: the day before the one of 25 hours in Berlin.
 BOOT = 1_792_843_200 * SECOND
 HOURS = 60
-SUMMED = ("run_ns", "utime_us", "read_bytes", "minor_faults")
+SUMMED = ("run_ns", "read_bytes", "minor_faults", "major_faults")
 BY = (usage.HOURS, usage.DAYS, usage.MONTHS)
 
 
@@ -48,23 +48,42 @@ class Candidate(NamedTuple):
     until: int | None
     """When it was taken out; None: at its end."""
 
-    def charged(self, *, of_job: bool) -> tuple[int, int, tuple[int, ...]] | None:
-        """From when to when, in real time, it used what; None of what nothing is known yet."""
+    def parts(self, *, of_job: bool) -> Iterator[tuple[int | None, int, int, tuple[int, ...]]]:
+        """From when to when, in real time, it used what: nothing lasts up to a reading, since it
+        counts in the last nanosecond before. Also since when the process, or member, was there,
+        if it ended then.
+        """
+        readings = [(self.since, self.at_in()), (self.until, self.at_out())]
+        begun, before = self.start, (0,) * len(SUMMED)
         came = self.since if of_job and self.since is not None else self.start
-        left = self.until if of_job and self.until is not None else self.end
-        if left is None:
-            return None
-        used = self.at_out() if of_job and self.until is not None else self.used
-        before = self.at_in() if of_job and self.since is not None else (0,) * len(SUMMED)
-        return BOOT + came, BOOT + left, tuple(a - b for a, b in zip(used, before, strict=True))
+        for ns, used in readings:
+            if ns is not None:
+                member = (self.since or 0) < ns and (self.until is None or ns <= self.until)
+                if member or not of_job:
+                    yield None, BOOT + ns - 1, BOOT + ns - 1, less(used, before)
+                begun, before = ns, used
+        if self.end is not None and not (of_job and self.until is not None):
+            yield BOOT + came, BOOT + begun, BOOT + self.end, less(self.used, before)
+        elif of_job and self.until is not None:
+            yield BOOT + came, BOOT + self.until, BOOT + self.until, (0,) * len(SUMMED)
 
     def at_in(self) -> tuple[int, ...]:
         """Its counters when it was put into the job."""
-        return tuple(value // 4 for value in self.used)
+        return whole_us(value // 4 for value in self.used)
 
     def at_out(self) -> tuple[int, ...]:
         """Its counters when it was taken out."""
-        return tuple(value // 2 for value in self.used)
+        return whole_us(value // 2 for value in self.used)
+
+
+def whole_us(used: Iterable[int]) -> tuple[int, ...]:
+    """With whole microseconds on a CPU, as intervals have them."""
+    run_ns, *others = used
+    return run_ns // 1000 * 1000, *others
+
+
+def less(used: tuple[int, ...], before: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(a - b for a, b in zip(used, before, strict=True))
 
 
 @st.composite
@@ -111,20 +130,20 @@ def stored(template: Path, found: list[Candidate]) -> sqlite3.Connection:
         )
         made.process(number, seconds=None, uid=number % 3, **(more | {"start_ns": life.start}))
         if life.end is not None:
-            made.usage(number, stime_us=0, **counters(life.used))
+            made.usage(number, **counters(life.used))
         stay = {"job_id": 1, "process_id": number, "since_ns": life.since or 0}
         made.insert("membership", **stay, until_ns=life.until, how=1)
         for edge_ns, used in ((life.since, life.at_in()), (life.until, life.at_out())):
             if edge_ns is not None:
-                made.read(number, at_ns=edge_ns, stime_us=0, **counters(used))
+                made.read(number, at_ns=edge_ns, **counters(used))
     return connection
 
 
 def counters(used: tuple[int, ...]) -> dict[str, int]:
     return {
-        {"minor_faults": "minflt"}.get(key, key): value
+        {"minor_faults": "minflt", "major_faults": "majflt"}.get(key, key): value
         for key, value in zip(SUMMED, used, strict=True)
-    }
+    } | {"utime_us": 0, "stime_us": 0}
 
 
 def label(by: usage.By, ns: int) -> str:
@@ -158,23 +177,24 @@ def test_periods_by_end_are_what_plain_python_adds_up_and_sum_to_the_whole_exact
         for by in BY:
             expected: dict[str, list[int]] = defaultdict(lambda: [0] * len(SUMMED))
             for life in found:
-                if (charged := life.charged(of_job=of_job)) is not None:
-                    name = label(by, charged[1])
-                    expected[name] = [
-                        a + b for a, b in zip(expected[name], charged[2], strict=True)
-                    ]
+                for *_, at, used in life.parts(of_job=of_job):
+                    name = label(by, at)
+                    expected[name] = [a + b for a, b in zip(expected[name], used, strict=True)]
             got = asked(connection, by, selection)
-            assert {name: [row[key] for key in SUMMED] for name, row in got.items()} == expected
+            figures = {name: [row[key] or 0 for key in SUMMED] for name, row in got.items()}
+            assert {name: row for name, row in figures.items() if any(row)} == {
+                name: row for name, row in expected.items() if any(row)
+            }
             assert list(got) == sorted(
                 got,
                 key=lambda name: datetime.fromisoformat(
                     name if len(name) > 7 else f"{name}-01"
                 ).timestamp(),
             )
-            for key in (*SUMMED, "utime_ticks"):
+            for key in SUMMED:
                 assert total(got, key) == total(users, key)
             for key in ("cpu_s", "user_s", "elapsed_s"):
-                assert sum(round(row[key] * 1e9) for row in got.values()) == sum(
+                assert sum(round((row[key] or 0) * 1e9) for row in got.values()) == sum(
                     round((row[key] or 0) * 1e9) for row in users.values()
                 )
 
@@ -200,18 +220,18 @@ def test_clipped_periods_are_the_parts_of_each_life_in_them_and_sum_to_the_whole
                 lived: dict[str, int] = defaultdict(int)
                 for period in periods.lay(by.period or "", BOOT, BOOT + 10**6 * SECOND):
                     for life in found:
-                        charged = life.charged(of_job=of_job)
-                        part = share(
-                            charged, max(period.since_ns, first), min(period.until_ns, last)
-                        )
-                        if charged is not None and part is not None:
-                            lived[period.label] += 1
+                        for came, begun, ended, used in life.parts(of_job=of_job):
+                            bounds = max(period.since_ns, first), min(period.until_ns, last)
+                            if came is not None and was_there(came, ended, *bounds):
+                                lived[period.label] += 1
+                            part = share(begun, ended, *bounds)
                             expected[period.label] = [
                                 a + b * part
-                                for a, b in zip(expected[period.label], charged[2], strict=True)
+                                for a, b in zip(expected[period.label], used, strict=True)
                             ]
                 got = asked(connection, by, selection)
-                assert {name: row["processes"] for name, row in got.items()} == lived
+                there = {name: row["processes"] for name, row in got.items() if row["processes"]}
+                assert there == lived
                 for name, row in got.items():
                     assert all(
                         abs(row[key] - value) <= 1
@@ -225,17 +245,17 @@ def test_clipped_periods_are_the_parts_of_each_life_in_them_and_sum_to_the_whole
                 ) <= 1 + 0.5 * (2 * HOURS + 3)
 
 
-def share(
-    charged: tuple[int, int, tuple[int, ...]] | None, since: int, until: int
-) -> Fraction | None:
-    """Which part of a life, or of a stay, lies between two moments; None if there is none."""
-    if charged is None or since >= until:
-        return None
-    begun, ended, _ = charged
-    if begun == ended:
-        return Fraction(1) if since <= ended < until else None
+def was_there(came: int, left: int, since: int, until: int) -> bool:
+    """Whether a life, or a stay, touches what is between two moments."""
+    return since < until and came < until and (left > since or came == left == since)
+
+
+def share(begun: int, ended: int, since: int, until: int) -> Fraction:
+    """Which part of what was used from one moment to another lies between two moments."""
+    if begun >= ended:
+        return Fraction(since <= ended < until)
     part = min(ended, until) - max(begun, since)
-    return Fraction(part, ended - begun) if part > 0 else None
+    return Fraction(max(part, 0), ended - begun) if since < until else Fraction(0)
 
 
 def test_day_of_twenty_five_hours_has_as_many_periods_and_every_moment_is_in_one() -> None:

@@ -27,6 +27,7 @@ class Warehouse:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
         self._used: dict[int, Used] = {}
+        self._read_ns = 0
         self.insert("host", id=1, machine_id="m1", name="here")
         self.insert("boot", id=1, host_id=1, uuid="b1", started_at_ns=REAL, tick_ns=4_000_000)
         self.insert("clock", id=1, boot_id=1, since_ns=0, offset_ns=REAL, boottime_offset_ns=0)
@@ -188,7 +189,8 @@ class Warehouse:
             (process_id,),
         ).fetchall()
         row = (process_id, *keys, *more)
-        made = reading(Clock._make(clock), 0, until_ns, [row], of_all=of_all)
+        made = reading(Clock._make(clock), self._read_ns, until_ns, [row], of_all=of_all)
+        self._read_ns = until_ns
         intervals.write(self.connection, [made])
 
     def rows(self, sql: str, *parameters: object) -> list[dict[str, Any]]:

@@ -551,7 +551,7 @@ class Month:
         rows["usage_interval"].append(
             (self._readings, process_id, user_us, system_us, *in_intervals, None)
         )
-        sums = (None, None, None, used.user_us, used.system_us, *counters)
+        sums = (edge_ns, None, None, None, used.user_us, used.system_us, *counters)
         so_far = rows["usage_so_far"]
         if so_far and so_far[-1][:2] == (process_id, 0):
             so_far.pop()

@@ -15,6 +15,10 @@ from elsa.store import schema, sql_files
 TEXT = (Path(__file__).parents[2] / "docs" / "schema.md").read_text(encoding="utf-8")
 # Views that are described by the columns of another one.
 LIKE = {
+    "end_usage": "process_usage",
+    "interval_usage": "process_usage",
+    "job_end_usage": "process_usage",
+    "job_interval_usage": "process_usage",
     **dict.fromkeys(
         ("incarnation_usage", "unjoined_record_usage", "job_process_usage"), "process_usage"
     ),

@@ -90,7 +90,7 @@ def test_job_membership_shows_every_membership_in_words_and_real_times(
 
 
 # The walks from hour to hour in hour_without_rollup.
-WALKS = ("ended", "recorded", "left_job", "known")
+WALKS = ("ended", "recorded", "left_job", "was_read", "known")
 
 
 def test_question_about_one_job_reads_only_that_job(warehouse: Warehouse) -> None:
@@ -192,27 +192,27 @@ def test_process_that_left_is_charged_until_then_even_while_it_runs(warehouse: W
 
 def test_several_stays_add_up(warehouse: Warehouse) -> None:
     warehouse.process(1, seconds=50)
-    warehouse.usage(1, run_ns=1000, read_chars=1000)
+    warehouse.usage(1, run_ns=1_000_000, read_chars=1000)
     warehouse.job(1)
     warehouse.stay(1, 1, since=20, until=30, how=1)
     warehouse.stay(1, 1, since=40, how=1)
     for at, run_ns in ((20, 100), (30, 300), (40, 900)):
-        warehouse.read(1, at=at, run_ns=run_ns, read_chars=run_ns)
-    assert charged(warehouse) == (300, 300, 0)
+        warehouse.read(1, at=at, run_ns=1000 * run_ns, read_chars=run_ns)
+    assert charged(warehouse) == (300_000, 300, 0)
 
 
 def test_the_whole_is_charged_where_an_edge_was_not_read_and_that_is_said(
     warehouse: Warehouse,
 ) -> None:
     warehouse.process(1, seconds=50)
-    warehouse.usage(1, run_ns=1000, read_chars=1000)
+    warehouse.usage(1, run_ns=1_000_000, read_chars=1000)
     warehouse.job(1)
     warehouse.stay(1, 1, since=20, until=30, how=1)
-    assert charged(warehouse) == (1000, 1000, 1)
-    warehouse.read(1, at=20, run_ns=100, read_chars=100)
-    assert charged(warehouse) == (1000, 1000, 1)
-    warehouse.read(1, at=30, run_ns=300)
-    assert charged(warehouse) == (200, None, 0)
+    assert charged(warehouse) == (1_000_000, 1000, 1)
+    warehouse.read(1, at=20, run_ns=100_000, read_chars=100)
+    assert charged(warehouse) == (1_000_000, 1000, 1)
+    warehouse.read(1, at=30, run_ns=300_000)
+    assert charged(warehouse) == (200_000, None, 0)
 
 
 def test_an_end_known_only_from_the_record_is_charged_less_the_baseline(
@@ -229,7 +229,7 @@ def test_an_end_known_only_from_the_record_is_charged_less_the_baseline(
     assert row == {
         "user_s": 2.0,
         "cpu_s": 2.0,
-        "run_ns": None,
+        "run_ns": 0,
         "utime_ticks": 300,
         "provenance": "acct",
     }

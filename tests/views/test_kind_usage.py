@@ -89,7 +89,7 @@ def process_that_moves(
         since, until = times[place], times[place + 1]
         last = place == len(places) - 1
         before, after = counters(since / 10_000), counters(until / 10_000)
-        if not runs:
+        if not (runs and last):
             truth.add(
                 job,
                 processes=int(last),
@@ -98,7 +98,7 @@ def process_that_moves(
                 major_faults=after["majflt"] - before["majflt"],
                 cpu_ns=after["run_ns"] - before["run_ns"],
             )
-        elif last:
+        else:
             truth.add(job, processes=1, running=1)
         if job is None:
             continue

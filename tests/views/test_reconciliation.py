@@ -191,3 +191,20 @@ def test_views_only_read(warehouse: Warehouse, template: Path) -> None:
             "select name from sqlite_master where type = 'view'"
         ).fetchall():
             connection.execute(f'select * from "{name}"').fetchall()
+
+
+def test_what_running_processes_have_used_so_far_is_in_all_of_it(warehouse: Warehouse) -> None:
+    warehouse.process(71, seconds=None)
+    warehouse.process(72, seconds=50)
+    warehouse.job(9, members=(71,))
+    warehouse.interval(71, until=20, run_ns=5_000_900, read_chars=4096, nvcsw=3)
+    warehouse.interval(72, until=20, run_ns=7_000_000, read_chars=8192, nvcsw=5)
+    # A message was lost: the intervals know more.
+    warehouse.usage(72, run_ns=9_000_000, read_chars=1024, nvcsw=8)
+    figures = {
+        row["measure"]: (row["in_jobs"], row["in_none"], row["difference"])
+        for row in warehouse.rows("select * from reconciliation")
+    }
+    assert figures["run_ns"] == (5_000_000, 9_000_000, 0)
+    assert figures["read_chars"] == (4096, 8192, 0)
+    assert figures["nvcsw"] == (3, 8, 0)

@@ -32,8 +32,8 @@ _TABLE = (
     "create temp table if not exists period (since_ns integer primary key, until_ns integer not"
     " null, label text not null)"
 )
-SHARE = row_sums.overlap("min(u.out_ns, p.until_ns)", "max(u.in_ns, p.since_ns)")
-"""Which part of the lifetime of a row is in a period."""
+SHARE = row_sums.overlap("p.since_ns", "p.until_ns")
+"""Which part of the usage of a row is in a period."""
 
 
 class Period(NamedTuple):
@@ -161,7 +161,7 @@ def _first_and_last(
             "first": f"min({'u.in_ns' if selection.clip else 'u.out_ns'})",
             "last": "max(u.out_ns)",
         }
-        source = rows(selection, columns.values())
+        source = rows(selection, columns.values(), used=True)
     first, last = Query(f"{select(columns)} {source.sql}", source.values).run(connection).fetchone()
     since, until = selection.window
     if first is not None and since is not None:
@@ -184,7 +184,7 @@ def _used_hours(
     else:
         start = "coalesce(u.in_ns, u.out_ns)" if selection.clip else "u.out_ns"
         columns = {"first": _HOUR_OF.format(start), "last": f"max({_HOUR_OF.format('u.out_ns')})"}
-        source = rows(selection, columns.values(), Condition("u.out_ns is not null"))
+        source = rows(selection, columns.values(), Condition("u.out_ns is not null"), used=True)
     text = f"{select(columns)} {source.sql} group by 1 order by 1"
     ranges: list[_HourRange] = []
     for start_hour, end_hour in Query(text, source.values).run(connection):
@@ -257,5 +257,5 @@ def join(periods: list[Period], *, clip: bool, rolled: bool = False) -> str:
         )
     return (
         f"cross join period as p on p.since_ns <= u.out_ns and p.since_ns > u.in_ns - {longest} and"
-        " p.until_ns > u.in_ns and (p.since_ns < u.out_ns or u.in_ns = u.out_ns)"
+        " p.until_ns > u.in_ns and (p.since_ns < u.out_ns or u.rest_ns = u.out_ns)"
     )

@@ -17,7 +17,16 @@ from elsa.report.query.statement import OUT, Condition, Query, columns_of, membe
 from elsa.report.query.times import Window
 from elsa.store import aggregates, sql_files
 from elsa.store.daily_rollups import HOURS_OF_DAY
-from elsa.store.rollups import CLASS, CLASSES, PARTS, ROLLUPS, Rollup, chosen
+from elsa.store.rollups import (
+    CLASS,
+    CLASSES,
+    END_IN_JOBS,
+    PARTS,
+    ROLLUPS,
+    USED,
+    Rollup,
+    chosen,
+)
 from elsa.units import HOUR_NS
 
 # The tables of daily sums.
@@ -30,9 +39,15 @@ _DAYS = {
     "rollup_job": "rollup_day_job",
 }
 _RUNS = "u.ended_hour is null"
+# Of the views that have processes which still run, the conditions for these.
+_RUNNING = {
+    "incarnation_usage": _RUNS,
+    "end_usage": _RUNS,
+    END_IN_JOBS: f"u.until_ns is null and {_RUNS}",
+}
 ALL = "rollup_hour"
 """The sums over everything that ended, without a key."""
-_ROLLUPS = ROLLUPS | {ALL: Rollup("process_usage", "ended_hour", (), (), ROLLED), CLASS: CLASSES}
+_ROLLUPS = ROLLUPS | {ALL: Rollup(USED, "ended_hour", (), (), ROLLED), CLASS: CLASSES}
 
 
 def suits(table: str, selection: Selection) -> bool:
@@ -107,18 +122,16 @@ def parts(
                 jobs, _select([*keys, "u.out_hour as ended_hour", *each]), window, conditions
             )
         )
-    for rows in _rest(rollup, window, hours) if jobs is None else ():
-        listed = [
-            *keys,
-            "u.ended_hour" if rollup.hour == "ended_hour" else f"u.{rollup.hour} as ended_hour",
-            *each,
-        ]
-        union += [
-            _part(listed, view, [rows], conditions)
-            for view in PARTS.get(rollup.view, (rollup.view,))
-            # A process that still runs has no record.
-            if not (rows == _RUNS and view == "unjoined_record_usage")
-        ]
+    listed = [
+        *keys,
+        "u.ended_hour" if rollup.hour == "ended_hour" else f"u.{rollup.hour} as ended_hour",
+        *each,
+    ]
+    union += [
+        _part(listed, view, [rows], conditions)
+        for view in (PARTS[rollup.source] if jobs is None else ())
+        for rows in _rest(view, window, hours)
+    ]
     return Query(
         "\nunion all\n".join(part.sql for part in union),
         tuple(value for part in union for value in part.values),
@@ -199,18 +212,18 @@ def _hours_of(view: str, hours: Hours) -> str:
     )
 
 
-def _rest(rollup: Rollup, window: Window, hours: Hours) -> list[str]:
-    """Conditions for the rows that no rollup has: of hours that are not rolled up, of the hours
-    that the window cuts, and processes that still run.
+def _rest(view: str, window: Window, hours: Hours) -> list[str]:
+    """Conditions for the rows of a view that no rollup has: of hours that are not rolled up, of the
+    hours that the window cuts, and processes that still run.
     """
-    conditions = chosen(rollup, _hours_of("hour_without_rollup", hours))
-    by_end = rollup.hour == "ended_hour"
+    conditions = chosen(view, _hours_of("hour_without_rollup", hours))
     cut = window.cut_hours()
     if cut:
-        within = "".join(f" and {text}" for text in window.where("u.ended_ns" if by_end else OUT))
-        conditions += [f"{rows}{within}" for rows in chosen(rollup, ", ".join(map(str, cut)))]
-    if not window:
-        conditions.append(_RUNS if by_end else f"u.until_ns is null and {_RUNS}")
+        ended = OUT if view == END_IN_JOBS else "u.ended_ns"
+        within = "".join(f" and {text}" for text in window.where(ended))
+        conditions += [f"{rows}{within}" for rows in chosen(view, ", ".join(map(str, cut)))]
+    if not window and view in _RUNNING:
+        conditions.append(_RUNNING[view])
     return conditions
 
 
@@ -228,10 +241,8 @@ def _rest_of_jobs(
         alternatives.append(" and ".join([in_cut_hour, *window.where("u.out_ns")]))
     if not window:
         alternatives.append("u.out_hour is null")
-    ended = (
-        f"select p.id from process as p where p.ended_hour in ({unrolled} union all select value"
-        f" from json_each('{cut}'))"
-    )
+    in_hours = f"{unrolled} union all select value from json_each('{cut}')"
+    ended = f"select p.id from process as p where p.ended_hour in ({in_hours})"
     ended += "" if window else " union all select p.id from process as p where p.ended_hour is null"
     rest = members(
         jobs,
@@ -239,6 +250,7 @@ def _rest_of_jobs(
         Condition(f"({' or '.join(alternatives)})"),
         *conditions,
         whole=f"+s.process_id in ({ended})",
+        hours=in_hours,
     )
     return Query(f"{select}\n{rest.sql}", rest.values)
 

@@ -106,7 +106,7 @@ class Selection:
         if since is not None:
             # A lifetime without length is in the window in which it ended.
             conditions.append(
-                f"(u.out_ns > {since} or (u.in_ns = u.out_ns and u.out_ns = {since}))"
+                f"(u.out_ns > {since} or (u.rest_ns = u.out_ns and u.out_ns = {since}))"
             )
         if until is not None:
             conditions.append(f"u.in_ns < {until}")

@@ -2,8 +2,11 @@
 
 Where a report is about processes, `rows` is its source: one row per process or accounting record,
 under the alias `u`, with the columns of the view process_usage (of job_process_usage, if jobs are
-chosen), and two more: `in_ns` and `out_ns`, the real times at which the process started and ended;
-in a job, at which it entered and left.
+chosen), and three more: `in_ns` and `out_ns`, the real times at which the process started and
+ended; in a job, at which it entered and left; and `rest_ns`, from when on it used what the row
+says. With `used` there is also one row per process and interval in which it used something, and the
+others have only what was used after the last reading: so each part of its usage has the time at
+which it was used.
 """
 
 from __future__ import annotations
@@ -15,7 +18,15 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from elsa.store import job_members
-from elsa.store.rollups import HOW, PART_OF_LIFE, PARTS
+from elsa.store.rollups import (
+    END_IN_JOBS,
+    HOW,
+    IN_INTERVALS_OF_JOBS,
+    PART_OF_LIFE,
+    PARTS,
+    PROCESSES,
+    USED,
+)
 
 if TYPE_CHECKING:
     from elsa.report.query.selection import Selection
@@ -29,8 +40,30 @@ _MEMBERSHIP = (
     "coalesce(u.until_ns, u.end_ns) - case when u.since_ns > u.start_ns then u.since_ns else"
     " u.start_ns end"
 )
-_OF_HOST = {"out_ns": "u.ended_ns", "in_ns": f"u.ended_ns - {_LIFE}"}
-_OF_JOB = {"out_ns": OUT, "in_ns": f"{OUT} - ({_MEMBERSHIP})"}
+_REST = "coalesce(u.end_ns - u.rest_since_ns, u.ended_ns - u.started_ns)"
+_REST_IN_JOB = "coalesce(u.until_ns, u.end_ns) - max(u.since_ns, u.start_ns, u.rest_since_ns)"
+
+
+def _times(out: str, length: str, rest: str | None = None) -> dict[str, str]:
+    return {
+        "out_ns": out,
+        "in_ns": f"{out} - ({length})",
+        "rest_ns": f"{out} - ({rest or length})",
+    }
+
+
+_OF_HOST = _times("u.ended_ns", _LIFE)
+_OF_INTERVAL = dict.fromkeys(("out_ns", "in_ns", "rest_ns"), "u.ended_ns")
+# The times of a row, by its view.
+_DERIVED = {
+    "incarnation_usage": _OF_HOST,
+    "unjoined_record_usage": _OF_HOST,
+    "end_usage": _times("u.ended_ns", _LIFE, _REST),
+    "interval_usage": _OF_INTERVAL,
+    "job_process_usage": _times(OUT, _MEMBERSHIP),
+    END_IN_JOBS: _times(OUT, _MEMBERSHIP, _REST_IN_JOB),
+    IN_INTERVALS_OF_JOBS: _OF_INTERVAL,
+}
 THESE = "select value from json_each(?)"
 """The ids of a json list."""
 # The columns of job_process_usage for processes that were in a job from their start to their end.
@@ -40,13 +73,17 @@ _WHOLE_LIFE = f"""(
             case m.how {HOW} end as how,
             0 as since_ns, null as until_ns, 1 as memberships, 0 as part_life, 0 as part_life_whole,
             i.ended_hour as out_hour, i.*
-        from ({{}}) as m cross join incarnation_usage as i on i.process_id = m.process_id
+        from ({{}}) as m cross join {{}} as i on i.process_id = m.process_id
     )"""
 # A process in several jobs counts once: in the job where it was for its whole life, else in the
 # oldest.
 _BETTER = """select 1 from job_member as o
         where o.process_id = u.process_id and +o.job_id in ({})
             and (o.part_life, o.job_id) < (u.part_life, u.job_id)"""
+_BETTER_OF_INTERVAL = """select 1 from job_member as o
+        join job_member as t on t.process_id = u.used_by and t.job_id = u.job_id
+        where o.process_id = u.used_by and +o.job_id in ({})
+            and (o.part_life, o.job_id) < (t.part_life, t.job_id)"""
 NAMES = {"user": "user_name(u.uid)", "group": "group_name(u.gid)"}
 """The names of users and groups, if all rows are of one host."""
 NAMES_APART = {"user": "user_name(u.uid, u.host_id)", "group": "group_name(u.gid, u.host_id)"}
@@ -131,10 +168,11 @@ def rows(
     expressions: Iterable[str],
     *more: Condition,
     members: bool = False,
+    used: bool = False,
     whole: str = "",
 ) -> Query:
     """The from clause for the rows of a selection, with the columns that the expressions need; with
-    `members`, one row per job and process.
+    `members`, one row per job and process; with `used`, each part of its usage when it was used.
 
     `whole` is a further condition on the memberships `s` from start to end. Each view is asked for
     the needed columns alone, since SQLite would compute every column of a union of the views.
@@ -144,22 +182,43 @@ def rows(
     if selection.jobs is None and not members:
         ended = selection.window._replace(until=None) if selection.clip else selection.window
         conditions += [Condition(text) for text in ended.hours("u.ended_hour")]
-        parts = [_part(view, _OF_HOST, needed, conditions) for view in PARTS["process_usage"]]
+        parts = [
+            _part(view, _DERIVED[view], needed, conditions)
+            for view in PARTS[USED if used else PROCESSES]
+        ]
     else:
         among = None if selection.jobs is None else listed(selection.jobs)
         parts = _of_jobs(
-            among, needed, conditions, members=members or selection.job is not None, whole=whole
+            among,
+            needed,
+            conditions,
+            members=members or selection.job is not None,
+            whole=whole,
+            used=used,
         )
     return _together(parts)
 
 
 def members(
-    among: str, expressions: Iterable[str], condition: Condition, *more: Condition, whole: str = ""
+    among: str,
+    expressions: Iterable[str],
+    condition: Condition,
+    *more: Condition,
+    whole: str,
+    hours: str,
 ) -> Query:
-    """The same for the jobs that the SQL `among` lists: one row per job and process."""
+    """The same with `used` for the jobs that the SQL `among` lists: one row per job and process,
+    and per interval in the hours that SQL lists.
+    """
     return _together(
         _of_jobs(
-            among, sorted(columns_of(expressions)), [condition, *more], members=True, whole=whole
+            among,
+            sorted(columns_of(expressions)),
+            [condition, *more],
+            members=True,
+            whole=whole,
+            used=True,
+            hours=hours,
         )
     )
 
@@ -175,7 +234,14 @@ def _together(parts: list[Query]) -> Query:
 
 
 def _of_jobs(
-    among: str | None, needed: list[str], conditions: list[Condition], *, members: bool, whole: str
+    among: str | None,
+    needed: list[str],
+    conditions: list[Condition],
+    *,
+    members: bool,
+    whole: str,
+    used: bool,
+    hours: str | None = None,
 ) -> list[Query]:
     """The rows of job_process_usage, in two parts: each process is in one of them for all its jobs.
 
@@ -198,15 +264,24 @@ def _of_jobs(
         ) as s
         {"group by s.process_id" if once else ""}"""
     part = [Condition(f"u.process_id in ({odd})")]
-    if among is not None:
-        # The plus keeps SQLite from looking up each process in each job of the list.
-        part.append(Condition(f"+u.job_id in ({among})"))
+    # The plus keeps SQLite from looking up each process in each job of the list.
+    theirs_alone = [] if among is None else [Condition(f"+u.job_id in ({among})")]
     if once:
         part.append(Condition(f"not exists ({_BETTER.format(among)})"))
-    return [
-        _part(_WHOLE_LIFE.format(whole_lives), _OF_HOST, needed, conditions),
-        _part("job_process_usage", _OF_JOB, needed, part + conditions),
+    processes, of_jobs = (
+        ("end_usage", END_IN_JOBS) if used else ("incarnation_usage", "job_process_usage")
+    )
+    parts = [
+        _part(_WHOLE_LIFE.format(whole_lives, processes), _DERIVED[processes], needed, conditions),
+        _part(of_jobs, _DERIVED[of_jobs], needed, [*part, *theirs_alone, *conditions]),
     ]
+    if used:
+        of_hours = [] if hours is None else [Condition(f"u.ended_hour in ({hours})")]
+        better = [Condition(f"not exists ({_BETTER_OF_INTERVAL.format(among)})")] if once else []
+        chosen = [*of_hours, *theirs_alone, *better, *conditions]
+        view = IN_INTERVALS_OF_JOBS
+        parts.append(_part(view, _DERIVED[view], needed, chosen))
+    return parts
 
 
 def _part(

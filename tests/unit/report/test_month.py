@@ -90,6 +90,7 @@ class Raw:
                     figures(record, told),
                 )
             )
+        self.parts = [*self._parts(names, clocks)]
         for row in self.rows["acct"]:
             if row["process_id"] is None and row["join_outcome"] != Join.SELF:
                 ended = (row["btime"] + int(row["etime"]) // 100) * 10**9
@@ -98,6 +99,48 @@ class Raw:
                 self.lives.append(
                     Candidate(None, row["id"], None, *times, *whose, figures(row, None))
                 )
+        self.parts += [life for life in self.lives if life.process_id is None]
+
+    def _parts(self, names: dict[int, str], clocks: dict[int, int]) -> Iterator[Candidate]:
+        """What was used by each reading, as if it were a life that ended then, and each life with
+        what is left. It also has the user and name of the process while it ran.
+        """
+        readings = {row["id"]: row for row in self.rows["usage_reading"]}
+        processes = {row["id"]: row for row in self.rows["process"]}
+        of_process = defaultdict(list)
+        for row in self.rows["usage_interval"]:
+            of_process[row["process_id"]].append(row)
+        for place, life in enumerate(self.lives):
+            assert life.process_id is not None
+            sums = {"run_ns": 0, "read_bytes": 0}
+            process = processes[life.process_id]
+            for row in of_process[life.process_id]:
+                used = {
+                    "run_ns": 1000 * (row["user_us"] + row["system_us"]),
+                    "read_bytes": row["read_bytes"],
+                }
+                sums = {key: value + used[key] for key, value in sums.items()}
+                reading = readings[row["reading_id"]]
+                yield life._replace(
+                    process_id=None,
+                    acct_id=None,
+                    ended_ns=reading["until_ns"] + clocks[reading["clock_id"]] - 1,
+                    command=names[process["comm_id"]],
+                    uid=process["uid"],
+                    gid=None,
+                    figures=dict.fromkeys(SUMS) | used,
+                )
+            if of_process[life.process_id]:
+                known = {key: max(life.figures[key] or 0, value) for key, value in sums.items()}
+                left = {key: value - sums[key] for key, value in known.items()}
+                self.lives[place] = life._replace(figures={**life.figures, **known})
+                yield life._replace(figures={**life.figures, **left})
+            else:
+                yield life
+
+    def used(self, wanted: Callable[[Candidate], bool] = lambda _: True) -> list[Candidate]:
+        """What was used up to some end or reading."""
+        return [part for part in self.parts if part.ended_ns is not None and wanted(part)]
 
     def ended(self, wanted: Callable[[Candidate], bool] = lambda _: True) -> list[Candidate]:
         return [life for life in self.lives if life.ended_ns is not None and wanted(life)]
@@ -199,7 +242,7 @@ def test_commands_users_groups_and_periods_are_what_plain_python_adds_up(
 ) -> None:
     lives = [
         life
-        for life in raw.ended()
+        for life in raw.used()
         if not window or (window.since or 0) <= (life.ended_ns or 0) < (window.until or 0)
     ]
     selection = Selection(window)
@@ -246,17 +289,19 @@ def test_choices_together_choose_what_plain_python_does(
         int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()) * 10**9
         for text in ("2026-10-06", "2026-10-26T07:30")
     )
-    lives = raw.ended(
-        lambda life: (
+
+    def wanted(life: Candidate) -> bool:
+        return (
             since <= (life.ended_ns or 0) < until
             and life.command.startswith("command1")
             and bool(life.exit_status)
             and life.uid < 1020
         )
-    )
+
+    lives = raw.ended(wanted)
     assert len(lives) > 10
     assert by(usage.usage(connection, usage.DAYS, selection, ALL, everything=True), "day") == added(
-        lives, iso(10)
+        raw.used(wanted), iso(10)
     )
     rows = told(
         processes.processes(
@@ -285,7 +330,10 @@ def charged(raw: Raw) -> dict[int, dict[int, int | None]]:
     """CPU nanoseconds of every member of every job: the counters at the end of its stay less those
     before it, where they were read.
     """
-    read = {(row["process_id"], row["edge_ns"]): row["run_ns"] for row in raw.rows["usage_so_far"]}
+    read = {
+        (row["process_id"], row["edge_ns"]): 1000 * (row["user_us"] + row["system_us"])
+        for row in raw.rows["usage_so_far"]
+    }
     whole = {life.process_id: life.figures["run_ns"] for life in raw.lives}
     found: dict[int, dict[int, int | None]] = defaultdict(dict)
     for row in raw.rows["membership"]:

@@ -44,8 +44,8 @@ def test_clipped_figures_are_marked_as_an_estimate_in_a_column_and_in_words(
         result = filled.run(*kind, *window, "--clip")
         assert "estimate" in result.stdout, kind
         assert (
-            "elsa-report: estimate: what a process used is spread evenly over its life"
-            in result.stderr
+            "elsa-report: estimate: 100 % of the CPU time was not read while it was used, and is"
+            " spread evenly over the lifetime" in result.stderr
         ), kind
     (make,) = filled.json("commands", *window, "--clip", "--job", "build")
     # 5 of its 20 seconds
@@ -154,3 +154,40 @@ def test_days_around_a_day_that_the_clock_skipped(
     finally:
         monkeypatch.undo()
         time.tzset()
+
+
+def test_what_a_process_used_counts_in_the_hours_in_which_it_was_used_also_while_it_runs(
+    filled: Reports,
+) -> None:
+    daemon = ("--command", "daemon")
+    warehouse = filled.warehouse
+    warehouse.process(20, start=10, seconds=None, comm="daemon")
+    warehouse.job(5, "service", members=(20,))
+    # 04:00 and 05:00 are 3355 and 6955 s after the boot.
+    for until, seconds in ((3355, 3), (6955, 7), (7000, 8)):
+        cpu = {"run_ns": seconds * 10**9, "utime_us": seconds * 10**6, "stime_us": 0}
+        warehouse.interval(20, until=until, read_bytes=seconds << 20, rss_kib=seconds, **cpu)
+
+    def hours(*choice: str) -> list[tuple[float | None, int, int]]:
+        rows = filled.json("hours", *choice)
+        return [(row["cpu_s"], row["read_bytes"] >> 20, row["processes"]) for row in rows]
+
+    for choice in (daemon, ("--job", "service")):
+        assert hours(*choice) == [(3.0, 3, 0), (4.0, 4, 0), (1.0, 1, 0)]
+    (row,) = filled.json("commands", *daemon)
+    assert (row["cpu_s"], row["processes"], row["running"]) == (8.0, 1, 1)
+    hour = ("--since", "2026-01-02T04:00:00Z", "--until", "2026-01-02T05:00:00Z")
+    (row,) = filled.json("commands", *daemon, *hour)
+    assert (row["cpu_s"], row["rss_kib"], row["processes"]) == (4.0, 7, 0)
+    (row,) = filled.json("jobs", *hour)
+    assert (row["name"], row["cpu_s"], row["running"]) == ("service", 4.0, 1)
+    assert filled.json("job", "service")["cpu_s"] == 8.0
+    assert filled.json("processes", *daemon, "--state", "running")[0]["cpu_s"] == 8.0
+
+    warehouse.connection.execute(
+        "update process set elapsed_ns = 7100000000000, end_clock_id = 1 where id = 20"
+    )
+    warehouse.usage(20, run_ns=10 * 10**9, utime_us=10**7, stime_us=0, read_bytes=12 << 20)
+    for choice in (daemon, ("--job", "service")):
+        assert hours(*choice) == [(3.0, 3, 0), (4.0, 4, 0), (3.0, 5, 1)]
+    assert filled.json("job", "service")["cpu_s"] == 10.0

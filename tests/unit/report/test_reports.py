@@ -708,11 +708,12 @@ def test_charging_for_part_of_a_lifetime_is_reported(filled: Reports) -> None:
     )
     filled.warehouse.process(77, start=5, seconds=None)
     filled.warehouse.job(4, "still")
-    filled.warehouse.stay(4, 77, since=15, how=1)
-    filled.warehouse.read(77, at=15, run_ns=1_000_000_000, utime_us=1_000_000, stime_us=0)
+    filled.warehouse.stay(4, 77, until=15, how=1)
     said = filled.run("job", "still").stderr
     assert "what it used there is not known" in said
     assert "charged" not in said
+    filled.warehouse.read(77, at=15, run_ns=1_000_000_000, utime_us=1_000_000, stime_us=0)
+    assert "is charged for that part" in filled.run("job", "still").stderr
     filled.warehouse.read(1, at=15, run_ns=1_000_000_000, utime_us=1_000_000, stime_us=0)
     assert "is charged for that part" in filled.run("job", "late").stderr
     found = filled.json("job", "late")

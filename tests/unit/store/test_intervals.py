@@ -26,8 +26,14 @@ COLUMNS = tuple(measure.column for measure in COUNTERS)
 def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
     upgrade(tmp_path / "elsa.db")
     with closing(sqlite3.connect(tmp_path / "elsa.db", isolation_level=None)) as opened:
-        Warehouse(opened).process(7, seconds=None)
         yield opened
+
+
+@pytest.fixture(autouse=True)
+def warehouse(connection: sqlite3.Connection) -> Warehouse:
+    made = Warehouse(connection)
+    made.process(7, seconds=None)
+    return made
 
 
 def write(
@@ -91,3 +97,46 @@ def test_jobd_that_starts_again_goes_on_from_what_is_stored(connection: sqlite3.
     assert connection.execute(
         "select user_us, minflt from usage_interval where reading_id = 3"
     ).fetchall() == [(0, 1)]
+
+
+def test_old_intervals_are_merged_by_hour_and_no_sum_changes(
+    connection: sqlite3.Connection, warehouse: Warehouse
+) -> None:
+    for number in (8, 9):
+        warehouse.process(number, seconds=None, start=1)
+    warehouse.job(1)
+    warehouse.stay(1, 9, since=150)
+    connection.execute("begin")
+    for minute in range(1, 180):
+        for number in (8, 9):
+            run_ns = minute * number * 1_000_000
+            used = {"run_ns": run_ns, "minflt": minute, "rss_kib": minute}
+            if (number, minute) == (9, 3):
+                warehouse.read(number, at=150, **used)
+            else:
+                warehouse.interval(number, until=60 * minute, **used)
+    connection.execute("commit")
+    sums = (
+        "select ended_hour, {}, sum(user_ns), sum(minor_faults), max(rss_kib) from {} group by 1, 2"
+    )
+    questions = (
+        sums.format("used_by", "interval_usage"),
+        sums.format("job_id", "job_interval_usage"),
+        "select sum(user_ns) from end_usage",
+    )
+    before = [connection.execute(text).fetchall() for text in questions]
+    first, second, *_ = sorted({hour for hour, *_ in before[0]})
+    assert intervals.count_old(connection, second + 1) > 200
+    steps: list[int] = []
+    merged = intervals.merge_hours(connection, second + 1, steps.append)
+    assert merged == sum(steps) > 150
+    assert [connection.execute(text).fetchall() for text in questions] == before
+    rows = connection.execute(
+        """select hour, process_id, count(*) from usage_interval
+           join usage_reading on id = reading_id where hour <= ? group by 1, 2""",
+        (second,),
+    ).fetchall()
+    assert [row for row in rows if row[1] == 8] == [(first, 8, 1), (second, 8, 1)]
+    assert (second, 9, 1) in rows
+    assert next(count for hour, number, count in rows if (hour, number) == (first, 9)) > 1
+    assert intervals.merge_hours(connection, second + 1, steps.append) == 0
