@@ -401,7 +401,7 @@ def test_show_and_top_print_running_and_finished_apart(reader: Host) -> None:
         reader.elsa("job", "top", "live"),
         reader.elsa("job", "top"),
     ):
-        for word in ("running", "finished", "together", "32.0M"):
+        for word in ("running", "finished", "together", "32.0 MiB"):
             assert word in text
 
 
