@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from elsa.errors import DataError
-from elsa.store import database
+from elsa.store import database, sql_files
 from elsa.store.job_members import BLOCK as MEMBER_BLOCK
 from elsa.store.process_lookup import BLOCK as START_BLOCK
 from elsa.store.process_lookup import SLOT_NS
@@ -75,7 +75,8 @@ PARTS: dict[str, Part] = {
     "job": Part("t.id in (select id from temp.own_job)"),
     "job_tag": _OF_JOB,
     "job_cgroup": _OF_JOB,
-    "membership": Part(f"{_OF_JOB.where} and {_OF_PROCESS.where}"),
+    # The plus keeps SQLite from looking up each process in each job.
+    "membership": Part(f"{_OF_JOB.where} and +{_OF_PROCESS.where}"),
     # The first and last bytes of a file are records of anybody.
     "acct_file": Part(
         "t.id in (select a.acct_file_id from main.acct as a)",
@@ -121,7 +122,7 @@ _THIS_HOST = (
     """create temp table own_file as
     select f.id from host_.acct_file as f where f.host_id in (select host_id from temp.own_boot)""",
 )
-_OWN_JOBS = """create temp table own_job as
+_OWN_JOBS = """insert into temp.own_job
     select j.id
     from host_.job as j
     where j.owner_uid = :uid and j.boot_id in (select id from temp.own_boot)"""
@@ -184,6 +185,7 @@ def copy(warehouse: Path, uid: int, since_ns: int | None = None) -> bytes:
         connection.execute("attach ? as host_", (f"{warehouse.absolute().as_uri()}?mode=ro",))
         connection.execute("begin")
         values = {"uid": uid}
+        connection.execute("create temp table own_job (id integer primary key)")
         for statement in (*_THIS_HOST, _OWN_JOBS):
             connection.execute(statement, values)
         when = "true"
@@ -203,19 +205,23 @@ def copy(warehouse: Path, uid: int, since_ns: int | None = None) -> bytes:
 
 
 def _fill(connection: sqlite3.Connection, values: Mapping[str, int]) -> None:
-    made = connection.execute("select type, name, sql from host_.sqlite_master").fetchall()
-    tables = {name: sql for kind, name, sql in made if kind == "table"}
-    for sql in tables.values():
-        connection.execute(sql)
-    for name in (*(name for name in tables if name not in _LAST), *_LAST):
+    # An administrator may have added tables, indexes and views, and statistics by `analyze`.
+    made = connection.execute(
+        "select type, name, tbl_name, sql from host_.sqlite_master where sql is not null"
+    ).fetchall()
+    for kind, name, _, sql in made:
+        if kind == "table" and name in PARTS:
+            connection.execute(sql)
+    for name in (*(name for name in PARTS if name not in _LAST), *_LAST):
         if name == "comm":
             connection.execute(_NAMES)
-        _copy(connection, name, PARTS.get(name, NOTHING), values)
+        _copy(connection, name, PARTS[name], values)
     for statement in _BLOCKS:
         connection.execute(statement)
+    views = {path.stem for path in sql_files.views()}
     for wanted in ("index", "view"):
-        for kind, _, sql in made:
-            if kind == wanted and sql is not None:
+        for kind, name, table, sql in made:
+            if kind == wanted and (table in PARTS or name in views):
                 connection.execute(sql)
 
 

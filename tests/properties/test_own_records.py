@@ -167,3 +167,19 @@ def test_a_time_leaves_out_what_ended_before(paths: Callable[[], Path]) -> None:
 
 def test_every_table_is_decided() -> None:
     assert set(own_records.PARTS) == {*schema.metadata.tables, "alembic_version"}
+
+
+def test_what_an_administrator_added_is_left_out(paths: Callable[[], Path]) -> None:
+    path = paths()
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        _mine(Warehouse(connection))
+        connection.executescript(
+            "analyze; create table his (x); create index his_index on his (x);"
+            " create view his_view as select x from his; create index more on process (uid);"
+        )
+    with closing(sqlite3.connect(":memory:")) as copied:
+        copied.deserialize(own_records.copy(path, ME))
+        assert copied.execute("select count(*) from process").fetchone() == (3,)
+        assert (
+            copied.execute("select name from sqlite_master where name like 'his%'").fetchall() == []
+        )
