@@ -21,6 +21,9 @@ _SHORT = struct.Struct("=hxxi32s4s32s256shhiii16x20x")
 _LONG = struct.Struct("=hxxi32s4s32s256shhqqq16x20x4x")
 
 
+_LAST_TYPE = 9  # ACCOUNTING
+
+
 class Type(IntEnum):
     """ut_type of the records that matter (utmpx.h)."""
 
@@ -55,13 +58,24 @@ class Login(NamedTuple):
     """Whether the end is known from a logout or shutdown; else it may have been earlier."""
 
 
+def _shape(data: bytes) -> struct.Struct:
+    return _LONG if len(data) % _SHORT.size and not len(data) % _LONG.size else _SHORT
+
+
+def torn(data: bytes) -> int:
+    """How many bytes at the end of a wtmp file are no whole record."""
+    return len(data) % _shape(data).size
+
+
 def records(data: bytes) -> Iterator[Record]:
-    """The records of a wtmp file of this machine. Raises DataError if it is cut off or is none."""
-    shape = _SHORT if len(data) % _SHORT.size == 0 else _LONG
-    if len(data) % shape.size:
-        raise DataError(f"not a whole number of records of {_SHORT.size} or {_LONG.size} bytes")
-    for fields in shape.iter_unpack(data):
+    """The whole records of a wtmp file of this machine. Raises DataError if it is none."""
+    shape, rest = _shape(data), torn(data)
+    if rest and rest == len(data):
+        raise DataError("no whole record")
+    for fields in shape.iter_unpack(data[: len(data) - rest]):
         type_, _, line, _, user, _, _, _, _, seconds, micros = fields
+        if not 0 <= type_ <= _LAST_TYPE:
+            raise DataError(f"a record has the type {type_}, which does not exist")
         yield Record(type_, _text(line), _text(user), seconds * SECOND_US + micros)
 
 

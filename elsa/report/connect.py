@@ -43,20 +43,24 @@ class _Sum:
         return key, self.logins, self.us / SECOND_US, self.still, self.inexact
 
 
-def read(paths: Sequence[Path]) -> list[Login]:
-    """The logins in these files; without paths in the first that this host has. Raises
-    InputMissingError, PrivilegeError, DataError.
+def read(paths: Sequence[Path]) -> tuple[list[Login], list[str]]:
+    """The logins in these files, each read once, and notes on damage; without paths in the first
+    that this host has. Raises InputMissingError, PrivilegeError, DataError.
     """
     if not paths:
         paths = [path for path in FILES if path.exists()][:1]
     if not paths:
         names = " nor ".join(map(str, FILES))
         raise InputMissingError(f"this host has neither {names}; name a file with --file")
-    return [login for path in paths for login in _read(path)]
+    words: list[str] = []
+    once = {path.resolve(): path for path in paths}.values()
+    return [login for path in once for login in _read(path, words)], words
 
 
-def _read(path: Path) -> list[Login]:
+def _read(path: Path, words: list[str]) -> list[Login]:
     try:
+        if path.exists() and not path.is_file():
+            raise DataError(f"{path}: not a regular file")
         with path.open("rb") as file:
             head = file.read(len(_SQLITE))
             data = b"" if head == _SQLITE else head + file.read()
@@ -72,6 +76,9 @@ def _read(path: Path) -> list[Login]:
                     "select Type, User, Login, Logout, TTY from wtmp order by Login"
                 )
                 return decoding.of_wtmpdb(rows)
+        torn = decoding.torn(data)
+        if torn:
+            words.append(f"{path}: the last {torn} bytes are not a whole record and are left out")
         return decoding.logins(decoding.records(data))
     except (DataError, sqlite3.Error) as error:
         raise DataError(f"{path}: neither wtmp nor wtmpdb: {error}") from None

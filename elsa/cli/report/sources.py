@@ -14,6 +14,7 @@ import click
 from elsa.cli.report.group import report
 from elsa.cli.report.request import Request, reports, say
 from elsa.errors import UsageError
+from elsa.report.render.output import ColumnsHelp
 
 if TYPE_CHECKING:
     import sqlite3
@@ -119,7 +120,14 @@ def connect(*, request: Request, by: str, files: tuple[Path, ...], users: tuple[
 
     if request.explain:
         raise UsageError("connect reads no warehouse, so there is no SQL to explain")
-    logins = made.read(files)
-    found = made.connect(logins, by, users, request.window, request.output, time.time_ns())
-    count = writer.write(found, request.output, sys.stdout)
-    say([*(found.words if count else [found.nothing(), *found.words])])
+    logins, words = made.read(files)
+    try:
+        found = made.connect(logins, by, users, request.window, request.output, time.time_ns())
+    except ColumnsHelp as text:
+        click.echo(str(text))
+        return
+    words += found.words
+    with request.json_object(sys.stdout, request.window, words, found.shown):
+        if not writer.write(found, request.output, sys.stdout):
+            words.insert(0, found.nothing())
+    say(words)
