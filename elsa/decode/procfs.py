@@ -41,6 +41,16 @@ class Stat(NamedTuple):
     process. None on old kernels.
     """
 
+    @property
+    def zombie(self) -> bool:
+        """Whether the leader has exited."""
+        return self.state in "ZX"
+
+    @property
+    def over(self) -> bool:
+        """Whether the process has ended and only waits to be reaped."""
+        return self.zombie and self.num_threads <= 1
+
 
 # What SQLite holds, and how many clock ticks it holds as nanoseconds.
 _MOST = (1 << 63) - 1

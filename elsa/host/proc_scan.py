@@ -64,7 +64,7 @@ def find(
         ppid=stat.ppid,
         start_ns=start_ns(stat, monotonic),
         threads=stat.num_threads,
-        zombie=stat.state in "ZX",
+        zombie=stat.zombie,
         uid=uid,
         comm=stat.comm,
         seen_ns=seen_ns,

@@ -90,8 +90,9 @@ class CounterReader:
         data = self._procfs.read_stat(pid)
         try:
             stat = None if data is None else parse_stat(data)
-            if stat is None or not same_start(life, start_ns(stat, monotonic)):
-                return None  # it has ended; perhaps its pid was reused
+            # It has ended, and perhaps its pid was reused. Of a zombie taskstats has zeros.
+            if stat is None or stat.over or not same_start(life, start_ns(stat, monotonic)):
+                return None
             counters = self._of_proc(stat)
         except DataError:
             return None

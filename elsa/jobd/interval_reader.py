@@ -14,7 +14,7 @@ from time import thread_time_ns
 
 from elsa.kernel import clocks
 from elsa.state.incarnation import Incarnation
-from elsa.state.intervals import BOOT_NS, NO_USAGE, IntervalRow, Shown, Used, reading
+from elsa.state.intervals import BOOT_NS, IntervalRow, Shown, Used, reading
 from elsa.state.process_table import Processes
 from elsa.units import HOUR_NS, MS_NS, SECOND_NS
 
@@ -74,11 +74,13 @@ class IntervalReader:
     # --- memberships
 
     def edge(self, life: Incarnation, edge_ns: int) -> None:
-        """A process enters or leaves a job. If it has ended already, all that it used since the
-        reading before is taken to be used afterwards.
+        """A process enters or leaves a job. If it has ended already, what it had used by then is
+        not known, and nothing is stored: each of the jobs is charged for its whole life.
         """
         shown = self._read(life, b"")
-        row = self._row(life, shown, edge_ns) if shown is not None else _nothing(life)
+        if shown is None:
+            return
+        row = self._row(life, shown, edge_ns)
         self._store_old()
         self._processes.changes.readings.append(
             reading(self._processes.clocks.at(edge_ns), self._last_ns, edge_ns, [row], of_all=False)
@@ -191,7 +193,3 @@ class IntervalReader:
 
 def _as_row(life: Incarnation, shown: Shown, used: tuple[int | None, ...]) -> IntervalRow:
     return (life.id, shown.gid, shown.forked_only, shown.rss_kib, *used)
-
-
-def _nothing(life: Incarnation) -> IntervalRow:
-    return (life.id, None, None, None, 0, 0, *NO_USAGE)

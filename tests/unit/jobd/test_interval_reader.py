@@ -134,12 +134,13 @@ def test_process_that_entered_a_job_is_read_then_and_not_again_for_an_interval_t
     assert host.stored == [(1100, 1, {first.id: 70, second.id: 30})]
 
 
-def test_process_that_ended_before_it_was_read_used_all_of_it_after_the_edge(host: Host) -> None:
+def test_edge_of_a_process_that_ended_before_it_was_read_is_not_known(host: Host) -> None:
     life = host.process(7, 100)
     host.tick(1040.1)
+    assert host.stored == [(1040, 1, {life.id: 100})]
     del host.run_us[7]
     host.reader.edge(life, 1050 * SECOND_NS)
-    assert host.stored[1:] == [(1050, 0, {life.id: 0})]
+    assert host.stored == []
 
 
 def test_what_was_used_before_jobd_first_ran_counts_at_the_boot() -> None:
