@@ -149,8 +149,10 @@ class Joiner:
         self._made: list[tuple[tuple[int | None, ...], Record]] = []
         self._cells = MOST_CELLS
         # Where taskstats reports processes, it reports nearly all: these are not plain.
-        usage = connection.execute("select 1 from usage limit 1").fetchone()
-        self._joined_may_be_plain = usage is None
+        (usage,) = connection.execute(
+            "select exists (select 1 from usage) or exists (select 1 from usage_so_far)"
+        ).fetchone()
+        self._joined_may_be_plain = not usage
         # Between two of these real times, boot and clock are the same.
         self._changes = sorted(
             change

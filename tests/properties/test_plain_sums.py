@@ -267,6 +267,20 @@ def test_hours_in_which_something_else_ended_are_left_to_the_views(
     assert hours_after(tmp_path, template, processes, *others) == expected
 
 
+@pytest.mark.parametrize("table", ["usage", "usage_so_far"])
+def test_where_taskstats_reports_processes_joined_processes_are_left_to_the_views(
+    template: Path, tmp_path: Path, table: str
+) -> None:
+    processes = plain(190, 400, reported=True)
+    of_one = {
+        "usage": "insert into usage (process_id, threads, complete) values (52, 1, 1)",
+        "usage_so_far": (
+            "insert into usage_so_far (process_id, edge_ns, until_ns) values (52, 0, 1)"
+        ),
+    }
+    assert hours_after(tmp_path, template, processes, of_one[table]) == set()
+
+
 @pytest.mark.parametrize("another_writes", [False, True])
 def test_sums_are_forgotten_when_another_program_writes(
     template: Path, tmp_path: Path, another_writes: bool
