@@ -25,7 +25,7 @@ from elsa.kernel.procfs import Procfs
 from elsa.names import maker_of_group
 from elsa.state.automatic_jobs import AutomaticJobs
 from elsa.state.codes import How
-from elsa.state.incarnation import Incarnation
+from elsa.state.incarnation import Incarnation, still_runs
 from elsa.state.job_rules import AutomaticJob, Decision, Rules
 from elsa.state.jobs import Job
 from elsa.state.loss_counter import Losses
@@ -299,8 +299,15 @@ class CgroupReader:
         now_ns = clocks.monotonic_ns()
         path = self._path_of_process(life.pid)
         group_id = id_of(path) if path is not None else None
-        if group_id is not None:
+        if group_id is None:
+            return
+        # A zombie keeps its group. One that runs after `now_ns` had not ended then.
+        if life.group == group_id or self._still_runs(life):
             self._automatic.find(life, group_id, now_ns, how)
+
+    def _still_runs(self, life: Incarnation) -> bool:
+        monotonic = self._processes.clocks.from_boottime_ns
+        return still_runs(life, proc_scan.find(self._procfs, life.pid, monotonic, with_uid=False))
 
     def _inode(self, path: str) -> int | None:
         try:

@@ -18,7 +18,7 @@ from elsa.kernel import clocks
 from elsa.kernel.connector import Connector
 from elsa.kernel.procfs import Procfs
 from elsa.kernel.taskstats import TaskstatsSocket
-from elsa.state.incarnation import Incarnation, ProcSnapshot, same_start
+from elsa.state.incarnation import Incarnation, ProcSnapshot, same_start, still_runs
 from elsa.state.loss_counter import Losses
 from elsa.state.loss_counter import Sequence as Numbering
 from elsa.state.process_table import SKEW_NS, Processes
@@ -338,8 +338,7 @@ class EventReader:
         )
 
     def _is_alive(self, life: Incarnation) -> bool:
-        shown = self._find(life.pid)
-        return shown is not None and not shown.over and same_start(life, shown.start_ns)
+        return still_runs(life, self._find(life.pid))
 
     def _read_programs(self) -> None:
         """After an exec only /proc has the new name and program. A process that has ended already

@@ -206,6 +206,11 @@ class Changes:
         return lost
 
 
+def still_runs(life: Incarnation, shown: ProcSnapshot | None) -> bool:
+    """Whether /proc showed this process alive; None: it showed none with its pid."""
+    return shown is not None and not shown.over and same_start(life, shown.start_ns)
+
+
 def same_start(life: Incarnation, start_ns: int) -> bool:
     """Whether a start time is that of this process, where one of the two is cut to a tick."""
     return abs(life.start_ns - start_ns) <= 2 * TICK_NS

@@ -29,6 +29,7 @@ from elsa.state.incarnation import (
     ProcSnapshot,
     ProgramRow,
     same_start,
+    still_runs,
 )
 from elsa.state.jobs import Job, Jobs
 from elsa.state.recently_ended import RecentlyEnded
@@ -382,10 +383,10 @@ class Processes:
         life = self.living.get(pid)
         if life is None or not life.thread_count_uncertain:
             return
-        if shown is None or shown.over or not same_start(life, shown.start_ns):
-            self._end(life, event.time_ns, End.EXIT)
-        else:
+        if shown is not None and still_runs(life, shown):
             life.seen_ns = shown.seen_ns
+        else:
+            self._end(life, event.time_ns, End.EXIT)
 
     def reconcile(self, scan: Iterable[ProcSnapshot], *, infer: bool) -> list[Incarnation]:
         """Compare with a scan of /proc. Returns the processes that are living here and that the

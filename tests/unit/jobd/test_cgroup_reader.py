@@ -75,10 +75,15 @@ class Host:
         self.records = []
         return records
 
-    def run(self, pid: int, group: str) -> None:
-        """A process that runs in a group."""
-        self.processes.apply([fork(time.monotonic_ns(), 1, pid)])
+    def run(self, pid: int, group: str, state: str = "S") -> None:
+        """A process in a group, which runs or is a zombie."""
+        start_ns = time.monotonic_ns()
+        self.processes.apply([fork(start_ns, 1, pid)])
         (self.proc / str(pid)).mkdir(parents=True)
+        start = f"1 0 {start_ns // 10**7} 0 0"
+        (self.proc / str(pid) / "stat").write_text(
+            f"{pid} (web) {state} 1 {pid} {pid} {'0 ' * 13}{start} {'0 ' * 30}\n"
+        )
         (self.proc / str(pid) / "cgroup").write_text(f"0::{group}\n")
 
     def members(self) -> list[tuple[str, int]]:
@@ -114,6 +119,14 @@ def test_processes_that_run_at_the_start_are_in_the_job_of_their_group_from_then
     host.reader.start()
     assert host.members() == [("web", How.PRESENT)]
     assert host.processes.changes.entered[0][2] > 0
+
+
+def test_process_that_ended_and_was_not_reaped_enters_no_job(host: Host) -> None:
+    for pid, state in ((50, "Z"), (51, "S"), (52, "X")):
+        host.run(pid, "/system.slice/web.service", state)
+    host.reader.start()
+    [(_, process_id, *_)] = host.processes.changes.entered
+    assert process_id == host.processes.living[51].id
 
 
 def test_after_a_loss_every_group_is_read_and_the_gap_has_the_exact_number(host: Host) -> None:

@@ -11,6 +11,7 @@ import pytest
 from elsa.errors import ConfigError, ElsaError
 from elsa.store.integrity import faults
 from elsa.store.upgrade import upgrade
+from tests.support.given import Warehouse
 
 
 @pytest.fixture
@@ -47,6 +48,19 @@ def test_a_process_that_would_not_be_found_is_found(path: Path) -> None:
     assert faults(path) == []
     change(path, "delete from process_start_block")
     assert faults(path) == ["a process is not found by its start time"]
+
+
+def test_a_process_that_entered_an_automatic_job_after_its_end_is_found(path: Path) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        warehouse = Warehouse(connection)
+        warehouse.process(2, start=10, seconds=5)
+        warehouse.job(1, kind="manual")
+        warehouse.job(2, kind="service")
+        warehouse.stay(1, 2, since=16)
+        warehouse.stay(2, 2, since=15)
+    assert faults(path) == []
+    change(path, "update membership set since_ns = since_ns + 1")
+    assert faults(path) == ["a process entered an automatic job after its end"]
 
 
 def test_pages_that_were_overwritten_are_found(path: Path) -> None:
