@@ -338,8 +338,11 @@ def test_without_root_nothing_is_done_and_the_reason_is_told(host: Host, tmp_pat
     for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
         folder.chmod(folder.stat().st_mode | 0o011)
     host.db.chmod(0o600)
-    for command in (["jobd"], ["ingest"], ["report", "jobs"]):
+    for command in (["jobd"], ["ingest"]):
         refused(host.as_nobody(*command), EXIT_PERMISSION)
+    mine = host.as_nobody("report", "jobs")
+    assert (mine.returncode, mine.stdout) == (0, "")
+    assert "only your own jobs and processes" in mine.stderr
     job = host.create("roots", os.getpid())
     for request in (["show", job], ["add", job, os.getpid()], ["close", job]):
         refused(host.as_nobody("job", *request), EXIT_USAGE, f"no open job {job}")
