@@ -39,6 +39,7 @@ from elsa.kernel import accounts, clocks, privileges
 from elsa.kernel.connector import Connector
 from elsa.kernel.procfs import Procfs
 from elsa.kernel.taskstats import TaskstatsSocket
+from elsa.state.automatic_jobs import close_all
 from elsa.state.default_job_rules import rules
 from elsa.state.incarnation import Incarnation
 from elsa.state.intervals import Shown
@@ -181,6 +182,8 @@ class Collector:
         self._reader.scan_all(infer=gap is not None)
         if groups is not None:
             groups.start()
+        else:
+            self._close_automatic_jobs()
         if gap is not None:
             kind, from_ns, note = gap
             # Up to the end of the scan: a process that started meanwhile may have ended before the
@@ -241,6 +244,14 @@ class Collector:
             note,
         )
         return ("replaced", from_ns, note), next_clock_id + 2 * len(moved.clocks)
+
+    def _close_automatic_jobs(self) -> None:
+        now_ns = clocks.monotonic_ns()
+        closed, left = close_all(self.processes, self._reader.runs, now_ns)
+        for life in left:
+            self.intervals.edge(life, now_ns)
+        for job in closed:
+            self.batcher.close(job)
 
     def _read_at_edge(self, life: Incarnation, edge_ns: int) -> None:
         self.intervals.edge(life, edge_ns)

@@ -334,10 +334,11 @@ class EventReader:
             return
         missing = self._missing.pop(0)
         self._processes.end_vanished(
-            [life for life in missing.lives if not self._is_alive(life)], missing.scanned_ns
+            [life for life in missing.lives if not self.runs(life)], missing.scanned_ns
         )
 
-    def _is_alive(self, life: Incarnation) -> bool:
+    def runs(self, life: Incarnation) -> bool:
+        """Whether /proc shows that a process has not ended."""
         return still_runs(life, self._find(life.pid))
 
     def _read_programs(self) -> None:

@@ -11,7 +11,7 @@ was only being placed.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -43,6 +43,8 @@ BEFORE_PROGRAM = frozenset(
 BY_DESCRIPTOR = "/proc/self/fd/"
 # The group of a process that was cloned into one that its first sample will name.
 ELSEWHERE = -1
+# job.close_reason of an automatic job that was open when jobd started without automatic jobs.
+DISABLED = "disabled"
 # How many answers are kept for each group; a hostile user can make up names without end.
 MOST_COMMS = 1000
 
@@ -502,6 +504,27 @@ class AutomaticJobs:
     def _was_restarted(self, job: Job) -> bool:
         invocation = self._host.invocation(job.cgroup or "/")
         return None not in (invocation, job.invocation) and invocation != job.invocation
+
+
+def close_all(
+    processes: Processes, runs: Callable[[Incarnation], bool], now_ns: int
+) -> tuple[list[Job], list[Incarnation]]:
+    """Without control groups nothing says where processes go: close all automatic jobs. Returns
+    them, and the members that left: those that run. The others were members to their end.
+    """
+    left = []
+    for life in processes.living.values():
+        if life.automatic is not None and runs(life):
+            processes.change_automatic(life, None, now_ns, How.INFERRED, from_start=False)
+            left.append(life)
+        elif life.automatic is not None:
+            # Forks of it may not have been read yet.
+            life.jobs = tuple(job_id for job_id in life.jobs if job_id != life.automatic)
+            life.automatic = None
+    jobs = [job for job in processes.jobs.open.values() if job.automatic]
+    for job in jobs:
+        processes.jobs.close(job, now_ns + processes.clocks.at(now_ns).offset_ns, DISABLED)
+    return jobs, left
 
 
 def _is_in(life: Incarnation | None, job_id: int | None) -> bool:

@@ -298,8 +298,8 @@ job = _table(
     Column(
         "close_reason",
         Text,
-        # request, ended (its last process ended, and the job closes itself), reboot, defined,
-        # defining, failed
+        # request, ended (its last process ended, and the job closes itself), reboot, disabled
+        # (it was automatic, and jobd started without automatic jobs), defined, defining, failed
     ),
     Column("closes_itself", Integer, nullable=False),  # 1: when its last process has ended
     # manual: made by a request or after the fact; every other kind: automatic, by a rule

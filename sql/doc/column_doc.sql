@@ -18,8 +18,8 @@ with doc (name, unit, meaning) as (
     ('closed_at', '',
         'when the job was closed'),
     ('close_reason', '',
-        'request, ended (its last process), reboot, or defined: it was made after the '
-        || 'fact'),
+        'request, ended (its last process), reboot, disabled (auto_jobs was turned off), '
+        || 'or defined: it was made after the fact'),
     ('started_at', '',
         'start of the process, or of the job''s first'),
     ('ended_at', '',

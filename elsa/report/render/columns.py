@@ -206,7 +206,8 @@ _ALL = (
     _text(
         "close_reason",
         "closed by",
-        "request, ended (its last process), reboot, or defined: it was made after the fact",
+        "request, ended (its last process), reboot, disabled (auto_jobs was turned off), or"
+        " defined: it was made after the fact",
     ),
     _time("started_at", "started", "start of the process, or of the job's first"),
     _time(

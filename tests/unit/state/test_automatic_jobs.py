@@ -10,7 +10,7 @@ import pytest
 
 from elsa.decode import events as ev
 from elsa.decode.cgroup_events import Attach, BornInto, Made, Record, Removed, Sampled
-from elsa.state.automatic_jobs import MOST_WAITING, AutomaticJobs
+from elsa.state.automatic_jobs import MOST_WAITING, AutomaticJobs, close_all
 from elsa.state.codes import How
 from elsa.state.default_job_rules import rules
 from elsa.state.incarnation import Incarnation, ProcSnapshot
@@ -122,6 +122,12 @@ class World:
 @pytest.fixture
 def world() -> World:
     return World()
+
+
+def automatic_rows(world: World, manual: Job) -> list[tuple[str, int, int, int | None, int]]:
+    """The memberships but for those in a job made by hand."""
+    world.host.store(manual)
+    return [row for row in world.rows() if row[0] != manual.name]
 
 
 def moved(world: World, pid: int, group_id: int, at_ns: int) -> None:
@@ -450,6 +456,29 @@ def test_cron_run_that_is_in_its_session_already_when_jobd_starts_is_a_run(world
         *["cron/anna/backup.sh"] * 3,
         "session/3",
     ]
+
+
+def test_without_control_groups_all_automatic_jobs_close_and_those_that_run_leave(
+    world: World,
+) -> None:
+    start_unit(world, 50, SERVICE, S)
+    start_unit(world, 51, OTHER, S)
+    processes = world.processes
+    gone = processes.living[51]
+    manual = processes.jobs.create("mine", 1000, 0)
+    for pid in (50, 51):
+        processes.add(processes.living[pid], manual, 2 * S)
+    closed, left = close_all(processes, lambda life: life is not gone, 3 * S)
+    assert [life.pid for life in left] == [50]
+    assert {(job.name, job.closed_at_ns, job.close_reason) for job in closed} == {
+        ("web", 3 * S, "disabled"),
+        ("db", 3 * S, "disabled"),
+    }
+    assert list(processes.jobs.open) == [manual.id]
+    until_of = {name: until for name, _, _, until, _ in automatic_rows(world, manual)}
+    assert until_of == {"web": 3 * S, "db": None}
+    processes.apply([fork(4 * S, 50, 60), fork(4 * S, 51, 61)])
+    assert [processes.living[pid].jobs for pid in (60, 61)] == [(manual.id,)] * 2
 
 
 def test_processes_that_ended_long_ago_are_forgotten(world: World) -> None:
