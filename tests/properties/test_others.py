@@ -209,6 +209,7 @@ ASKED: dict[type[protocol.Request], st.SearchStrategy[Any]] = {
     protocol.List: st.builds(protocol.List, st.booleans()),
     protocol.Show: st.builds(protocol.Show, JOB),
     protocol.Of: st.builds(protocol.Of, ANY_PID),
+    protocol.Own: st.builds(protocol.Own, st.sampled_from([None, 10**18])),
     protocol.Status: st.just(protocol.Status()),
     protocol.Sync: st.just(protocol.Sync()),
 }
