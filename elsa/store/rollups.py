@@ -258,14 +258,28 @@ def _sums(connection: sqlite3.Connection, hour: int) -> dict[str, Sums]:
     return sums | {"rollup_job": Sums(tuple(columns(ROLLED_OF_JOB)), of_jobs)}
 
 
+# What a process `u` of the view end_usage had used in intervals, in ns.
+_BEFORE_THE_END = """coalesce((
+    select (f.user_us + f.system_us) * 1000 from usage_so_far as f
+    where f.process_id = u.process_id and f.edge_ns = 0), 0)"""
+
+
 @cache
 def _gather(*, usage: bool) -> list[str]:
     added = parts(reported(ROLLED | OF_AUDIT, usage=usage))
-    listed = ", ".join((*(f"u.{key}" for key in _KEYS), *added.values()))
+    end, *others = PARTS[USED]
+    # The audit compares a record with all that its process used, and not with the remainder.
+    whole = added | (
+        {"compared_ns": f"{added['compared_ns']} + {_BEFORE_THE_END}"}
+        if "compared_ns" in added
+        else {}
+    )
+    by_part = {end: whole} | dict.fromkeys(others, added)
     return [
-        f"insert into gathered ({', '.join((*_KEYS, *added))})"
-        f" select {listed} from {part} as u where u.ended_hour = ?"
-        for part in PARTS[USED]
+        f"insert into gathered ({', '.join((*_KEYS, *used))}) select"
+        f" {', '.join((*(f'u.{key}' for key in _KEYS), *used.values()))}"
+        f" from {part} as u where u.ended_hour = ?"
+        for part, used in by_part.items()
     ]
 
 
