@@ -268,13 +268,11 @@ _BEFORE_THE_END = """coalesce((
 def _gather(*, usage: bool) -> list[str]:
     added = parts(reported(ROLLED | OF_AUDIT, usage=usage))
     end, *others = PARTS[USED]
-    # The audit compares a record with all that its process used, and not with the remainder.
-    whole = added | (
-        {"compared_ns": f"{added['compared_ns']} + {_BEFORE_THE_END}"}
-        if "compared_ns" in added
-        else {}
-    )
-    by_part = {end: whole} | dict.fromkeys(others, added)
+    of_end = dict(added)
+    if "compared_ns" in added:
+        # The audit compares a record with all that its process used, and not with the remainder.
+        of_end["compared_ns"] += f" + {_BEFORE_THE_END}"
+    by_part = {end: of_end} | dict.fromkeys(others, added)
     return [
         f"insert into gathered ({', '.join((*_KEYS, *used))}) select"
         f" {', '.join((*(f'u.{key}' for key in _KEYS), *used.values()))}"

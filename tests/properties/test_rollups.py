@@ -245,10 +245,10 @@ def emptied(template: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-@settings(max_examples=12)
+@settings(max_examples=60)
 @given(
     first=st.sampled_from(([], FIRST)),
-    acts=st.lists(ACTS, max_size=15),
+    acts=st.lists(ACTS, max_size=25),
     window=st.tuples(moments, moments),
 )
 def test_sums_by_way_of_rollups_are_those_over_the_processes(

@@ -127,8 +127,11 @@ _OF_JOBS: dict[str, tuple[str, str]] = {
     ),
 }
 _TIMES = {
-    "since": ("TIME", "Only what ended then or later: 09:30, yesterday, 7d, 'last week'."),
-    "until": ("TIME", "Only what ended before then."),
+    "since": (
+        "TIME",
+        "Only what ended or was used then or later: 09:30, yesterday, 7d, 'last week'.",
+    ),
+    "until": ("TIME", "Only what ended or was used before then."),
     "day": ("DAY", "Only what ended on this day: yesterday, monday, 2026-11-02."),
     "week": ("WEEK", "Only what ended in this week: last, this, 2026-W48."),
     "month": ("MONTH", "Only what ended in this month: last, november, 2026-11."),
@@ -391,7 +394,7 @@ def _writing(*, sort: bool, rows: int) -> Iterator[Callable[[Any], Any]]:
         "--all",
         "everything",
         is_flag=True,
-        help="Show all rows, and also what still runs, of which usage is not known yet.",
+        help="Show all rows, and also what still runs.",
     )
     text = "Units of sizes; raw: every value as in csv."
     yield click.option(
