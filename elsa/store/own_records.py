@@ -126,6 +126,21 @@ _OWN_JOBS = """insert into temp.own_job
     select j.id
     from host_.job as j
     where j.owner_uid = :uid and j.boot_id in (select id from temp.own_boot)"""
+# When a job started, and how long it took, is that of all its members.
+_OF_JOBS_THEN = """create temp table of_jobs_then as
+    select m.process_id as id
+    from host_.all_memberships as m
+    where m.job_id in (
+        select j.id
+        from temp.own_job as j
+        where exists (
+            select 1
+            from host_.all_memberships as n
+            join host_.process as p
+                on p.id = n.process_id
+            where n.job_id = j.id and ({since})
+        )
+    )"""
 # The record's user is the one at the end; reports show that where there is a record.
 _OWN = """
     select p.id, 1
@@ -171,7 +186,8 @@ _BLOCKS = (
 
 def copy(warehouse: Path, uid: int, since_ns: int | None = None) -> bytes:
     """The warehouse of a user's own processes and jobs, as an SQLite file; with `since_ns` (real
-    time) only of what still runs or ended in that hour or later.
+    time) only of what still runs or ended in that hour or later, and whole jobs of which something
+    did.
 
     Own processes are those whose real uid is his, and those of others that were in a job of his
     from start to end: what they used otherwise is no part of the job. Raises DataError if there are
@@ -190,7 +206,9 @@ def copy(warehouse: Path, uid: int, since_ns: int | None = None) -> bytes:
             connection.execute(statement, values)
         when = "true"
         if since_ns is not None:
-            when = f"(p.ended_hour >= {since_ns // HOUR_NS} or p.ended_hour is null)"
+            since = f"p.ended_hour >= {since_ns // HOUR_NS} or p.ended_hour is null"
+            connection.execute(_OF_JOBS_THEN.format(since=since))
+            when = f"({since} or p.id in (select id from temp.of_jobs_then))"
         connection.execute("create temp table own (id integer primary key, mine integer)")
         connection.execute(f"insert or ignore into temp.own {_OWN.format(when=when)}", values)
         (count,) = connection.execute("select count(*) from temp.own").fetchone()

@@ -159,10 +159,17 @@ def test_a_time_leaves_out_what_ended_before(paths: Callable[[], Path]) -> None:
         warehouse = Warehouse(connection)
         _mine(warehouse)
         warehouse.process(8, start=7200)
+        # A job that began before is there with all its members.
+        warehouse.process(10, start=40)
+        warehouse.process(12, start=7300)
+        warehouse.job(2, "long", members=(10, 12))
     since_ns = (HOUR + 1) * 3600 * SECOND
     with closing(sqlite3.connect(":memory:")) as copied:
         copied.deserialize(own_records.copy(path, ME, since_ns))
-        assert copied.execute("select id from process order by id").fetchall() == [(4,), (8,)]
+        assert copied.execute("select id from process order by id").fetchall() == [
+            (id_,) for id_ in (4, 8, 10, 12)
+        ]
+        assert copied.execute("select wall_s from job_usage where job_id = 2").fetchone() == (7261,)
 
 
 def test_every_table_is_decided() -> None:
