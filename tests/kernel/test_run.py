@@ -363,10 +363,10 @@ def test_the_warehouse_of_jobd_is_the_warehouse_that_is_named(quiet: Host) -> No
 
 
 @pytest.fixture
-def reader(quiet: Host) -> Host:
+def reader(quiet: Host) -> Iterator[Host]:
     """A job `live` whose shell has waited for a reader of 32 MiB and now waits for a sleeper."""
     quiet.start()
-    start(
+    launcher = start(
         quiet,
         "--name",
         "live",
@@ -380,7 +380,11 @@ def reader(quiet: Host) -> Host:
             "sleep" in quiet.elsa("job", "show", "live") if quiet.request("list")["jobs"] else False
         ),
     )
-    return quiet
+    yield quiet
+    # With its last process the launcher ends too, and removes the command's control group.
+    for member in quiet.request("show", job="live")["members"]:
+        os.kill(member["pid"], signal.SIGTERM)
+    launcher.communicate(timeout=20)
 
 
 def test_what_children_used_that_were_waited_for_is_not_counted_twice(reader: Host) -> None:
