@@ -165,8 +165,18 @@ def _from_file(
         if key not in fields:
             raise ConfigError(f"{path}: unknown key {key!r}; the keys are: {', '.join(fields)}")
     return path, {
-        key: _convert(fields[key], value, f"{path}: {key}") for key, value in table.items()
+        key: _of_file(fields[key], value, f"{path}: {key}") for key, value in table.items()
     }
+
+
+def _of_file(field: dataclasses.Field[Any], value: object, where: str) -> object:
+    """A value of the file, where only texts have quotes."""
+    kind = type(field.default)
+    if kind in (bool, int) and type(value) is not kind:
+        needed = "true or false" if kind is bool else "a whole number above 0"
+        quotes = " without quotes" if isinstance(value, str) else ""
+        raise ConfigError(f"{where}: {needed}{quotes} is needed, not {value!r}")
+    return _convert(field, value, where)
 
 
 def _convert(field: dataclasses.Field[Any], value: object, where: str) -> object:

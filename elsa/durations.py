@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import re
 
-_WRITTEN = re.compile(r"(\d{1,6})\s*([a-z]+)")
+# One number with its unit; several make a length, as in 1h02m05s.
+_PART = re.compile(r"(?:(an?)\s+|(\d{1,6}(?:\.\d{1,6})?)\s*)([a-z]+)\s*")
+_AGO = re.compile(r"(?:now-|-|last |past )?(.+?)(?: ago)?")
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
 # A month and a year have a fixed length here: `last month` and `2026-11` follow the calendar.
 _UNITS = {
@@ -21,12 +23,24 @@ _UNITS = {
 _OF_WORD = {word: seconds for words, seconds in _UNITS.items() for word in words}
 
 
-def seconds(written: str) -> int | None:
-    """How many seconds a written length is, in lower case; None if it is none."""
-    match = _WRITTEN.fullmatch(written)
-    if match is None or match[2] not in _OF_WORD:
-        return None
-    return int(match[1]) * _OF_WORD[match[2]]
+def seconds(written: str) -> float | None:
+    """How many seconds a written length is, in lower case: 90s, 1.5 hours, a week, 1h02m05s; None
+    if it is none.
+    """
+    length_s, place = 0.0, 0
+    while place < len(written) or not place:
+        match = _PART.match(written, place)
+        if match is None or match[3] not in _OF_WORD:
+            return None
+        length_s += float(match[2] or 1) * _OF_WORD[match[3]]
+        place = match.end()
+    return length_s if not written[-1].isspace() else None
+
+
+def age(written: str) -> float | None:
+    """The same for how long ago something was: also -30d, now-30d, last 7 days, 30 days ago."""
+    match = _AGO.fullmatch(written)
+    return seconds(match[1]) if match else None
 
 
 def text(length_s: float) -> str:

@@ -205,7 +205,7 @@ def prune(
     """Delete what is old: events, processes with their records, and at last the hourly sums of
     these.
 
-    AGE is a number of hours, days, weeks, months or years (`30 days`, `2y`), or `forever`. Sums by
+    AGE is a time of hours, days, weeks, months or years (`30 days`, `2y`), or `forever`. Sums by
     command, user and job stay exact; the single processes are deleted. What an open job needs is
     kept, no accounting file is read again, and space is given back. Safe to interrupt at any
     moment, and to run while jobd and the ingester run.
@@ -217,20 +217,12 @@ def prune(
     """
     from elsa.store import database, retention
 
-    settings = config.load(
-        {
-            "db": db,
-            "keep_events": events,
-            "keep_intervals": intervals,
-            "keep_processes": processes,
-            "keep_rollups": rollups,
-        }
-    )
+    settings = config.load({"db": db})
     now_ns = time.time_ns()
 
     def cutoff(name: str, option: str | None) -> int | None:
         source = f"keep_{name}" if option is None else f"--{name}"
-        age = getattr(settings, f"keep_{name}")
+        age = getattr(settings, f"keep_{name}") if option is None else option
         return retention.cutoff(age, now_ns, source, may_be_0=name == "events")
 
     cutoffs = retention.Cutoffs(

@@ -525,6 +525,8 @@ def nothing(connection: sqlite3.Connection, selection: Selection) -> str:
             "nothing is recorded yet; start the collector with: elsa jobd, and read the accounting"
             " file with: elsa ingest"
         )
+    if (selection.window.since or 0) > time.time_ns():
+        return "the window starts in the future"
     of = ""
     if selection.jobs is not None:
         of = " of that job" if selection.job is not None else " of those jobs"

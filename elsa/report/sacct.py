@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from elsa.errors import UsageError
 from elsa.report.query import rollup_source
 from elsa.report.query.selection import Selection
+from elsa.state.automatic_jobs import DISABLED
 from elsa.text import printable
 
 Job = Mapping[str, Any]
@@ -24,6 +25,8 @@ _COLUMNS = (
 )
 _FORMAT = re.compile(r"(\w+)(?:%(-?\d{1,3}))?")
 _UNKNOWN = "Unknown"
+# Of jobs that did not end by themselves; processes of a disabled job may still run.
+_STATE_OF_REASON = {"reboot": "NODE_FAIL", DISABLED: "CANCELLED"}
 
 
 class Field(NamedTuple):
@@ -74,8 +77,8 @@ def state(job: Job) -> str:
     """The state of a job in the words of Slurm."""
     if job["state"] == "open":
         return "RUNNING"
-    if job["close_reason"] == "reboot":
-        return "NODE_FAIL"
+    if job["close_reason"] in _STATE_OF_REASON:
+        return _STATE_OF_REASON[job["close_reason"]]
     return "FAILED" if job["exit_status"] else "COMPLETED"
 
 

@@ -102,7 +102,7 @@ def cutoff(age: str, now_ns: int, name: str, *, may_be_0: bool = False) -> int |
         return None
     if text == "0" and may_be_0:
         return now_ns
-    length_ns = (durations.seconds(text) or 0) * SECOND_NS
+    length_ns = round((durations.age(text) or 0) * SECOND_NS)
     if length_ns < SHORTEST_NS:
         raise ConfigError(
             f"{name}: cannot keep for {age!r}; write for example 36 hours, 30 days, 8 weeks, 2y"

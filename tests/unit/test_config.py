@@ -81,7 +81,14 @@ def test_events_are_not_kept_with_the_number_0_or_the_text(tmp_path: Path, text:
         ("job_rule = [1]\n", "job_rule: rules are tables"),
         ("[job_rule]\ncgroup = '/a'\n", "job_rule: rules are tables"),
         ("[[job_rule]]\ncgroup='/a'\nname='a'\n" * 201, "at most 200 rules"),
-        ("auto_jobs = 7\n", "auto_jobs: true or false is needed"),
+        ("auto_jobs = 7\n", "elsa.toml: auto_jobs: true or false is needed, not 7"),
+        ("taskstats = 'no'\n", "taskstats: true or false without quotes is needed, not 'no'"),
+        ("cmdlines = 0\n", "cmdlines: true or false is needed, not 0"),
+        ("drain_ms = '500'\n", "drain_ms: a whole number above 0 without quotes is needed, not '5"),
+        ("drain_ms = true\n", "drain_ms: a whole number above 0 is needed, not True"),
+        ("drain_ms = 1.5\n", "drain_ms: a whole number above 0 is needed, not 1.5"),
+        ("db = 7\n", "db: a path is needed, not 7"),
+        ("group = 7\n", "group: a text is needed, not 7"),
     ],
 )
 def test_an_error_names_the_rule_by_its_number_in_one_line(

@@ -43,12 +43,29 @@ def test_a_shown_length_is_the_length_to_the_second_or_minute(length_s: float) -
 
 @pytest.mark.parametrize(
     ("written", "seconds"),
-    [("90s", 90), ("5m", 300), ("36 hours", 129_600), ("2w", 1_209_600), ("1 month", 2_592_000)],
+    [
+        *(("90s", 90), ("5m", 300), ("36 hours", 129_600), ("2w", 1_209_600)),
+        *(("1 month", 2_592_000), ("1.5h", 5400), ("a week", 604_800), ("an hour", 3600)),
+        *(("1h02m05s", 3725), ("1 day 2 hours", 93_600)),
+    ],
 )
 def test_a_length_is_read_in_short_and_in_full(written: str, seconds: int) -> None:
     assert durations.seconds(written) == seconds
 
 
-@pytest.mark.parametrize("written", ["", "5", "d", "5 fortnights", "-5d", "5.5h", "5d "])
+@pytest.mark.parametrize(
+    "written",
+    ["", "5", "d", "5 fortnights", "-5d", "5.5.5h", "5d ", "aweek", "a", "5d ago"],
+)
 def test_what_is_no_length_is_none(written: str) -> None:
     assert durations.seconds(written) is None
+
+
+@pytest.mark.parametrize("written", ["30d", "-30d", "now-30d", "30 days ago", "last 30 days"])
+def test_an_age_is_read_in_every_way_of_saying_it(written: str) -> None:
+    assert durations.age(written) == 30 * 86400
+
+
+@pytest.mark.parametrize("written", ["", "ago", "30", "--30d", "30d ago ago", "now+30d"])
+def test_what_is_no_age_is_none(written: str) -> None:
+    assert durations.age(written) is None

@@ -16,7 +16,6 @@ from elsa import durations
 from elsa.errors import UsageError
 from elsa.units import HOUR_NS, SECOND_NS
 
-_AGO = re.compile(r"(?:now([+-])|-|last |past )?(\d.*?)(?: ago)?")
 _CLOCK = re.compile(r"noon|(\d{1,2})(?::(\d\d)(?::(\d\d))?\s*([ap]m)?|\s*([ap]m))")
 _AT = re.compile(r"(.+?)[ t](\d.*|noon)")
 # As sacct reads them: MMDD, MMDDYY, MM/DD and MM/DD/YY, each with a time of day after a hyphen or a
@@ -29,6 +28,8 @@ _MONTHS = (
     *("january", "february", "march", "april", "may", "june", "july", "august", "september"),
     *("october", "november", "december"),
 )
+# The end of a day, which Python's datetime does not take.
+_END_OF_DAY = re.compile(r"(?<![\d:])24:00(?::00)?(?![\d:])")
 # Zones that moved to the other side of the date line skipped a day.
 _LONGEST_SKIP_S = 25 * 3600
 _EXAMPLES = (
@@ -81,15 +82,27 @@ class Window(NamedTuple):
 
 
 def window(since: str | None, until: str | None, now: datetime) -> Window:
-    """The window between two written times. Raises UsageError."""
+    """The window between two written times. A time of day is the latest such time; as the end, the
+    first after the start if the latest is before it. Raises UsageError.
+    """
     start = None if since is None else moment(since, now, "--since")
     end = None if until is None else moment(until, now, "--until")
+    if until is not None and start is not None and end is not None and start >= end:
+        end = _next_day(until, now, end)
     if start is not None and end is not None and start >= end:
         raise UsageError(
             f"--since {since} is not before --until {until}; give an earlier --since or a later"
             " --until"
         )
     return Window(start, end)
+
+
+def _next_day(text: str, now: datetime, end_ns: int) -> int:
+    """The same time of day on the day after; another time unchanged."""
+    word = " ".join(text.lower().split())
+    if not (_CLOCK.fullmatch(word) or _END_OF_DAY.fullmatch(word)):
+        return end_ns
+    return nanoseconds(_datetime(word, now) + timedelta(days=1))
 
 
 class Days(NamedTuple):
@@ -123,8 +136,8 @@ def days(kind: str, text: str, now: datetime) -> Days:
 
 
 def moment(text: str, now: datetime, option: str = "time") -> int:
-    """A written time in ns since 1970. A time without a zone is this host's; a time of day is
-    today's. Raises UsageError.
+    """A written time in ns since 1970. A time without a zone is this host's; a time of day is the
+    latest such time. Raises UsageError.
     """
     word = " ".join(text.lower().split())
     try:
@@ -173,21 +186,33 @@ def _datetime(word: str, now: datetime) -> datetime:
     if (ago_s := _ago(word)) is not None:
         return now - timedelta(seconds=ago_s)
     midnight = datetime.combine(now.date(), time())
+    if _END_OF_DAY.search(word):
+        start = _datetime(_END_OF_DAY.sub("00:00", word), now)
+        return start if _END_OF_DAY.fullmatch(word) else start + timedelta(days=1)
     if _CLOCK.fullmatch(word):
-        return datetime.combine(midnight, _time_of_day(word))
+        return _latest(datetime.combine(midnight, _time_of_day(word)), 1, now)
     at = _AT.fullmatch(word)
     if (named := _named_day(at[1] if at else word, midnight)) is None:
         return _date(word, midnight.date())
-    return datetime.combine(named, _time_of_day(at[2])) if at else named
+    if at is None:
+        return named
+    when = datetime.combine(named, _time_of_day(at[2]))
+    return _latest(when, 7, now) if _place(at[1], _WEEKDAYS) is not None else when
 
 
-def _ago(word: str) -> int | None:
+def _latest(when: datetime, days: int, now: datetime) -> datetime:
+    """A time that comes again after so many days, as it was last."""
+    return when if nanoseconds(when) <= nanoseconds(now) else when - timedelta(days=days)
+
+
+def _ago(word: str) -> float | None:
     """How many seconds before now; None if it is no such word."""
     if word == "now":
         return 0
-    match = _AGO.fullmatch(word)
-    seconds = durations.seconds(match[2]) if match else None
-    return -seconds if match and seconds and match[1] == "+" else seconds
+    if word.startswith("now+"):
+        ahead_s = durations.seconds(word.removeprefix("now+"))
+        return None if ahead_s is None else -ahead_s
+    return durations.age(word)
 
 
 def _named_day(word: str, midnight: datetime) -> datetime | None:

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from elsa.cli.db import db
-from elsa.errors import UsageError
+from elsa.errors import ConfigError, UsageError
 from elsa.store import sql_files
 from tests.support.given import Warehouse
 
@@ -63,3 +63,16 @@ def test_schema_of_a_view_explains_its_columns(path: Path) -> None:
 def test_schema_of_what_is_not_there_is_an_error(path: Path) -> None:
     with pytest.raises(UsageError, match="no table or view nothing"):
         run(path, "schema", "nothing")
+
+
+def test_prune_blames_the_option_that_was_given(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for option, age in (("--events", ""), ("--processes", "soon")):
+        with pytest.raises(ConfigError, match=f"^{option}: cannot keep for '{age}'"):
+            run(path, "prune", option, age)
+    (tmp_path / "elsa.toml").write_text("keep_processes = 'soon'")
+    monkeypatch.setenv("ELSA_CONFIG", str(tmp_path / "elsa.toml"))
+    with pytest.raises(ConfigError, match="keep_processes: cannot keep"):
+        run(path, "prune")
+    assert "would be deleted" in run(path, "prune", "-n", "--processes", "-30d").stderr

@@ -84,3 +84,10 @@ def test_a_field_without_meaning_here_is_refused_with_those_that_have_one(jobs: 
     with pytest.raises(UsageError, match="no field AllocCPUS; there are JobID, "):
         jobs.run("sacct", "-o", "JobID,AllocCPUS")
     assert "TotalCPU" in jobs.run("sacct", "-e").stdout.split()
+
+
+def test_a_job_of_automatic_jobs_that_were_switched_off_is_not_completed(jobs: Reports) -> None:
+    jobs.warehouse.connection.execute(
+        "update job set kind = 'service', closed_at_ns = 5, close_reason = 'disabled' where id = 3"
+    )
+    assert rows(jobs, "-j", "3", "-o", "State,ExitCode", "-S", "1970") == [["CANCELLED", "0:0"]]

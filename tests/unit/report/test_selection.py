@@ -53,7 +53,17 @@ def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         ("11/02", "2026-11-01T23:00:00"),
         ("110225-09:30", "2025-11-02T08:30:00"),
         ("11/02/25", "2025-11-01T23:00:00"),
-        ("9:30pm", "2026-11-04T20:30:00"),
+        ("9:30pm", "2026-11-03T20:30:00"),
+        ("15:30:20", "2026-11-04T14:30:20"),
+        ("15:30:21", "2026-11-03T14:30:21"),
+        ("24:00", "2026-11-03T23:00:00"),
+        ("yesterday 24:00", "2026-11-03T23:00:00"),
+        ("2026-11-02T24:00:00", "2026-11-02T23:00:00"),
+        ("2026-11-02T24:00+01:00", "2026-11-02T23:00:00"),
+        ("1.5h", "2026-11-04T13:00:20"),
+        ("1h30m", "2026-11-04T13:00:20"),
+        ("a week ago", "2026-10-28T14:30:20"),
+        ("an hour ago", "2026-11-04T13:30:20"),
         ("12:00 AM", "2026-11-03T23:00:00"),
         ("2026-07-02", "2026-07-01T22:00:00"),
         ("2026-11-02T09:30", "2026-11-02T08:30:00"),
@@ -67,9 +77,11 @@ def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         ("now-36 hours", "2026-11-03T02:30:20"),
         ("1 month", "2026-10-05T14:30:20"),
         ("2y", "2024-11-04T14:30:20"),
-        ("9pm", "2026-11-04T20:00:00"),
+        ("9pm", "2026-11-03T20:00:00"),
         ("Yesterday  18:00", "2026-11-03T17:00:00"),
         ("monday 9am", "2026-11-02T08:00:00"),
+        ("wed 9am", "2026-11-04T08:00:00"),
+        ("wed 9pm", "2026-10-28T20:00:00"),
         ("monday", "2026-11-01T23:00:00"),
         ("wed", "2026-11-03T23:00:00"),
         ("last wednesday", "2026-10-27T23:00:00"),
@@ -124,6 +136,13 @@ def test_day_on_which_the_clock_changes_has_its_own_length() -> None:
         "13pm",
         "yesterday 25:00",
         "monday 2026",
+        "24:01",
+        "24:00:01",
+        "a",
+        "a ago",
+        "a fortnight ago",
+        "1.5.5h",
+        "1h ago 30m",
     ],
 )
 def test_time_that_cannot_be_read_is_an_error_with_examples(text: str) -> None:
@@ -186,6 +205,23 @@ def test_a_period_and_another_window_are_not_both_to_be_had() -> None:
 def test_a_window_that_ends_before_it_starts_is_an_error() -> None:
     with pytest.raises(UsageError, match="--since today is not before --until yesterday"):
         times.window("today", "yesterday", NOW)
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "utc"),
+    [
+        ("22:00", "23:30", ("2026-11-03T21:00:00", "2026-11-03T22:30:00")),
+        ("22:00", "06:00", ("2026-11-03T21:00:00", "2026-11-04T05:00:00")),
+        ("09:00", "17:00", ("2026-11-04T08:00:00", "2026-11-04T16:00:00")),
+        ("09:00", "24:00", ("2026-11-04T08:00:00", "2026-11-04T23:00:00")),
+        ("today", "6pm", ("2026-11-03T23:00:00", "2026-11-04T17:00:00")),
+    ],
+)
+def test_a_time_of_day_is_the_latest_and_as_the_end_the_first_after_the_start(
+    since: str, until: str, utc: tuple[str, str]
+) -> None:
+    expected = (int(datetime.fromisoformat(f"{text}Z").timestamp()) * 10**9 for text in utc)
+    assert times.window(since, until, NOW) == tuple(expected)
 
 
 def test_window_is_half_open_and_may_lack_either_bound() -> None:
