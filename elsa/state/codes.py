@@ -69,6 +69,19 @@ class How(IntEnum):
     """It was in that control group when jobd started to listen."""
 
 
+class MemoryBy(IntEnum):
+    """How the memory of all members of a job together was read (columns job.memory_by and
+    job_memory.memory_by).
+    """
+
+    PSS = 1
+    """The sum of their proportional set sizes: what several share counts once."""
+    RSS = 2
+    """The sum of their resident set sizes: what several share counts for each, so it is an upper
+    bound.
+    """
+
+
 class Join(IntEnum):
     """What became of an accounting record (column acct.join_outcome)."""
 

@@ -11,6 +11,7 @@ from elsa.state.clock import Clock
 from elsa.state.codes import End, Origin
 from elsa.state.ending import ThreadEnds, ThreadExits
 from elsa.state.intervals import Reading, Used
+from elsa.state.jobs import MemoryRow
 
 # A start time from /proc is cut to a clock tick of 1/100 s, and its conversion may be one tick too
 # low.
@@ -187,6 +188,8 @@ class Changes:
     """By process_id; only the newest program."""
     readings: list[Reading] = field(default_factory=list)
     """What living processes used, by interval."""
+    memory: list[MemoryRow] = field(default_factory=list)
+    """What the members of jobs needed together."""
 
     def __len__(self) -> int:
         return sum(len(rows) for rows in vars(self).values())

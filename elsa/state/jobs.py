@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from elsa.decode.cgroups import GroupCounters
 from elsa.errors import UsageError
 from elsa.state.job_kinds import MANUAL
+
+
+class MemoryRow(NamedTuple):
+    """The memory of all living members of a job together, as a reading showed it."""
+
+    job_id: int
+    read_ns: int
+    """Monotonic."""
+    memory_kib: int
+    memory_by: int
+    """codes.MemoryBy"""
 
 
 @dataclass
@@ -35,6 +47,10 @@ class Job:
     """What the control group had counted before the job; None: its counters are not read."""
     is_run: bool = False
     """An automatic job that is a child of a daemon with all that it starts, not a control group."""
+    memory_peak: tuple[int, int] | None = None
+    """KiB, and codes.MemoryBy: the most memory of all members together that a reading showed."""
+    grown_at: int = 1
+    """With so many living members it has grown so much that their memory is to be read soon."""
 
     @property
     def automatic(self) -> bool:
@@ -56,6 +72,10 @@ class Jobs:
         """
         self.filled_groups: list[Job] = []
         """The same of jobs that had no living member and have one."""
+        self.grown: set[int] = set()
+        """Ids of jobs with twice as many living members as when their memory was last read with
+        that of all jobs; for the caller, who reads it and empties the set.
+        """
         self.divided: set[int | None] = set()
         """Open automatic jobs of which a child of a member may be a job of its own; None: this
         holds for processes that are in no automatic job.
@@ -159,3 +179,6 @@ class Jobs:
                 self.emptied.pop(job_id, None)
                 if job.counted_before is not None:
                     self.filled_groups.append(job)
+            if job.living >= job.grown_at:
+                self.grown.add(job_id)
+                job.grown_at = 2 * job.living

@@ -76,6 +76,7 @@ def _carry_job(job: Job, new: Processes, taken: Container[int]) -> Job:
     )
     carried.kind, carried.cgroup, carried.cgroup_inode = job.kind, job.cgroup, job.cgroup_inode
     carried.invocation, carried.is_run = job.invocation, job.is_run
+    carried.memory_peak = job.memory_peak
     new.jobs.restore(carried)
     new.jobs.emptied[carried.id] = 0  # until a member is added
     return carried

@@ -114,8 +114,8 @@ def restore(connection: sqlite3.Connection, boot_id: int, next_job_id: int) -> P
         *rest,
     ) in connection.execute(
         """select job.id, name, owner_uid, created_at_ns, closes_itself, kind, value,
-                      cgroup_inode, invocation, user_us_before, system_us_before,
-                      memory_peak_before, read_bytes_before, write_bytes_before
+                      cgroup_inode, invocation, memory_kib, memory_by, user_us_before,
+                      system_us_before, memory_peak_before, read_bytes_before, write_bytes_before
                from job left join long_text on long_text.id = job.cgroup_id
                    left join job_cgroup on job_cgroup.job_id = job.id
                where boot_id = ? and closed_at_ns is null""",
@@ -126,7 +126,8 @@ def restore(connection: sqlite3.Connection, boot_id: int, next_job_id: int) -> P
         )
         job = Job(id_, name, owner_uid, created_at_ns, bool(closes_itself), tags)
         job.kind = kind
-        job.cgroup_inode, job.invocation, *before = rest
+        job.cgroup_inode, job.invocation, memory_kib, memory_by, *before = rest
+        job.memory_peak = None if memory_kib is None else (memory_kib, memory_by)
         job.cgroup = None if cgroup is None else unescape_path(cgroup)
         job.is_run = job.automatic and job.closes_itself
         job.counted_before = None if before[0] is None else GroupCounters(*before)

@@ -75,6 +75,7 @@ PARTS: dict[str, Part] = {
     "job": Part("t.id in (select id from temp.own_job)"),
     "job_tag": _OF_JOB,
     "job_cgroup": _OF_JOB,
+    "job_memory": _OF_JOB,
     # The plus keeps SQLite from looking up each process in each job.
     "membership": Part(f"{_OF_JOB.where} and +{_OF_PROCESS.where}"),
     # The first and last bytes of a file are records of anybody.

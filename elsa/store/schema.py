@@ -309,6 +309,10 @@ job = _table(
     Column("cgroup_id", Big, ForeignKey("long_text.id")),
     Column("cgroup_inode", Big),
     Column("invocation", Text),
+    # The most memory of all members together that a reading of jobd showed, and how it was read
+    # (codes.MemoryBy). NULL: none was made, mostly since the job's control group counts it.
+    Column("memory_kib", Big),
+    Column("memory_by", Integer),
     # jobd reads the newest jobs of a user while it receives events, however many others have.
     Index("job_owner", "owner_uid"),
 )
@@ -339,6 +343,17 @@ job_cgroup = _table(
     Column("memory_peak_before", Big),
     Column("read_bytes_before", Big),
     Column("write_bytes_before", Big),
+)
+
+job_memory = _table(
+    # memory of all living members of a job together at a reading, where it had changed by more
+    # than 1/64 since the row before, or was the most so far
+    "job_memory",
+    Column("job_id", Big, ForeignKey("job.id"), primary_key=True, autoincrement=False),
+    Column("read_ns", Big, primary_key=True, autoincrement=False),  # monotonic
+    Column("memory_kib", Big, nullable=False),  # 0: no member was alive
+    Column("memory_by", Integer, nullable=False),  # codes.MemoryBy
+    rowid=False,
 )
 
 membership = _table(

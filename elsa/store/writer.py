@@ -26,7 +26,7 @@ from elsa.errors import ConfigError
 from elsa.state.clock import Clock
 from elsa.state.incarnation import Changes, EventRow, Incarnation, ProgramRow
 from elsa.state.intervals import Reading
-from elsa.state.jobs import Job
+from elsa.state.jobs import Job, MemoryRow
 from elsa.store import boots, database, intervals, string_ids
 from elsa.store.string_ids import StringIds
 
@@ -70,7 +70,8 @@ _INSERT_EVENT = (
 )
 _INSERT_JOB = """
     insert into job (id, boot_id, name, owner_uid, created_at_ns, closes_itself, kind, cgroup_id,
-        cgroup_inode, invocation) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        cgroup_inode, invocation, memory_kib, memory_by)
+    values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     on conflict (id) do update set name = excluded.name, owner_uid = excluded.owner_uid,
         kind = excluded.kind, invocation = excluded.invocation"""
 _INSERT_MEMBERSHIP = (
@@ -94,6 +95,10 @@ _INSERT_GROUP_COUNTERS = (
     f" {', '.join(GroupCounters._fields)},"
     f" {', '.join(f'{name}_before' for name in GroupCounters._fields)})"
     f" values ({', '.join('?' * (3 + 2 * len(GroupCounters._fields)))})"
+)
+_INSERT_MEMORY = "insert or replace into job_memory values (?, ?, ?, ?)"
+_RAISE_MEMORY = (
+    "update job set memory_kib = ?3, memory_by = ?4 where id = ?1 and coalesce(memory_kib, -1) < ?3"
 )
 _END_MEMBERSHIP = (
     "update membership set until_ns = ? where job_id = ? and process_id = ? and until_ns is null"
@@ -166,6 +171,7 @@ class Batch:
     usage: list[tuple[int | None, ...]] = field(default_factory=list)
     programs: list[ProgramRow] = field(default_factory=list)
     readings: list[Reading] = field(default_factory=list)
+    memory: list[MemoryRow] = field(default_factory=list)
     jobs: list[Job] = field(default_factory=list)
     closed: list[tuple[int | None, str | None, int]] = field(default_factory=list)
     """closed_at_ns, close_reason, job id"""
@@ -198,6 +204,7 @@ class Batch:
         self.usage.extend(changes.usage)
         self.programs.extend(changes.programs.values())
         self.readings.extend(changes.readings)
+        self.memory.extend(changes.memory)
 
     def as_gap(self, since_ns: int) -> Batch:
         """What to store instead of a batch that cannot be stored: a gap. Its callbacks are dropped,
@@ -233,6 +240,7 @@ class Batch:
             len(self)
             or self.programs
             or self.readings
+            or self.memory
             or self.jobs
             or self.closed
             or self.group_counters
@@ -284,6 +292,8 @@ def write(
             _INSERT_GROUP_COUNTERS,
             [(*row[:3], *row.counted, *row.before) for row in batch.group_counters.values()],
         )
+        connection.executemany(_INSERT_MEMORY, batch.memory)
+        connection.executemany(_RAISE_MEMORY, batch.memory)
         connection.executemany(
             "update job set closed_at_ns = ?, close_reason = ? where id = ?", batch.closed
         )
@@ -322,6 +332,7 @@ def _write_jobs(
                 ids[group],
                 job.cgroup_inode,
                 job.invocation,
+                *(job.memory_peak or (None, None)),
             )
             for job, group in zip(jobs, groups, strict=True)
         ],

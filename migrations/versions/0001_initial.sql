@@ -279,6 +279,8 @@ create table job (
     cgroup_id integer,
     cgroup_inode integer,
     invocation text,
+    memory_kib integer,
+    memory_by integer,
     primary key (id),
     foreign key(boot_id) references boot (id),
     foreign key(cgroup_id) references long_text (id)
@@ -312,6 +314,16 @@ create table job_cgroup (
     primary key (job_id),
     foreign key(job_id) references job (id)
 ) strict;
+
+create table job_memory (
+    job_id integer not null,
+    read_ns integer not null,
+    memory_kib integer not null,
+    memory_by integer not null,
+    primary key (job_id, read_ns),
+    foreign key(job_id) references job (id)
+) without rowid,
+ strict;
 
 create table membership (
     job_id integer not null,

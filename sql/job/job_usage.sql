@@ -6,6 +6,7 @@
 -- last end - first start; elapsed_s is summed over processes. Jobs without processes are added by a
 -- union, since a condition on job_id would not reach the keys through a left join. group_cpu_s and
 -- the like are what the job's control group counted itself, processes of any length included.
+-- job_peak_kib is never less than rss_kib, the most of any one process.
 with used as (
     select
         u.job_id,
@@ -274,7 +275,11 @@ select
     (g.user_us + g.system_us) / 1e6 as group_cpu_s,
     g.memory_peak as group_peak_bytes,
     g.read_bytes as group_read_bytes,
-    g.write_bytes as group_write_bytes
+    g.write_bytes as group_write_bytes,
+    iif(d.rss_kib > coalesce(w.whole_kib, -1), d.rss_kib, w.whole_kib) as job_peak_kib,
+    iif(d.rss_kib > coalesce(w.whole_kib, -1), 'largest', w.whole_by) as job_peak_by
 from described as d
+join job_whole_memory as w
+    on w.job_id = d.job_id
 left join job_cgroup as g
     on g.job_id = d.job_id

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from elsa.measures import OF_TASKSTATS_ALONE
+from elsa.state.codes import MemoryBy
 from tests.support.given import Warehouse
 
 # What taskstats counts and jobs add up.
@@ -34,7 +35,10 @@ def test_a_finished_job_sums_its_processes_and_separates_wall_from_elapsed_time(
         "name": "build",
         "kind": "manual",
         **dict.fromkeys(
-            ("group_cpu_s", "group_peak_bytes", "group_read_bytes", "group_write_bytes")
+            (
+                *("group_cpu_s", "group_peak_bytes", "group_read_bytes", "group_write_bytes"),
+                *("job_peak_kib", "job_peak_by"),
+            )
         ),
         "owner_uid": 1000,
         "created_at": "2026-01-02T03:04:05.000Z",
@@ -265,3 +269,62 @@ def test_lost_statistics_make_the_usage_incomplete_but_not_the_joins(warehouse: 
     )
     assert tuple(warehouse.row(f"select {columns} from job_usage").values()) == (0, 1, 1, 0)
     assert warehouse.row("select what from gaps") == {"what": "statistics of threads were lost"}
+
+
+@pytest.mark.parametrize(
+    ("largest_kib", "sampled", "group", "closed", "peak"),
+    [
+        (None, None, None, True, (None, None)),
+        (68, None, None, True, (68, "largest")),
+        (68, (500, MemoryBy.PSS), None, True, (500, "sampled pss")),
+        (68, (800, MemoryBy.RSS), None, True, (800, "sampled rss")),
+        (90, (80, MemoryBy.PSS), None, True, (90, "largest")),
+        (None, (0, MemoryBy.PSS), None, True, (0, "sampled pss")),
+        (68, (800, MemoryBy.RSS), (1, 500 * 1024), True, (500, "measured")),
+        (68, None, (0, 500 * 1024 + 1), False, (501, "measured")),
+        (68, None, (0, 500 * 1024), True, (500, "sampled group")),
+        (70, None, (1, 64 * 1024), True, (70, "largest")),
+        (68, (80, MemoryBy.PSS), (1, None), True, (80, "sampled pss")),
+    ],
+)
+def test_peak_of_a_job_is_that_of_all_its_processes_together_and_says_how_it_is_known(
+    warehouse: Warehouse,
+    largest_kib: int | None,
+    sampled: tuple[int, int] | None,
+    group: tuple[int, int | None] | None,
+    closed: bool,
+    peak: tuple[int | None, str | None],
+) -> None:
+    warehouse.process(1, start=10, seconds=10)
+    warehouse.process(2, start=10, seconds=10)
+    for process_id in (1, 2):
+        warehouse.usage(process_id, rss_kib=largest_kib)
+    kib, by = sampled or (None, None)
+    closed_at_ns = 1_767_323_100 * 10**9 if closed else None
+    warehouse.job(1, members=(1, 2), memory_kib=kib, memory_by=by, closed_at_ns=closed_at_ns)
+    if group is not None:
+        final, memory_peak = group
+        warehouse.insert("job_cgroup", job_id=1, read_ns=1, final=final, memory_peak=memory_peak)
+    row = warehouse.row("select job_peak_kib, job_peak_by from job_usage")
+    assert tuple(row.values()) == peak
+
+
+def test_reading_of_the_memory_of_a_job_has_the_real_time_of_the_clock_that_held_then(
+    warehouse: Warehouse,
+) -> None:
+    warehouse.job(1)
+    warehouse.insert("clock", id=9, boot_id=1, since_ns=20 * 10**9, offset_ns=3 * 10**9)
+    for read_ns, kib, by in ((10, 100, MemoryBy.PSS), (20, 0, MemoryBy.RSS)):
+        warehouse.insert(
+            "job_memory", job_id=1, read_ns=read_ns * 10**9, memory_kib=kib, memory_by=by
+        )
+    (first_ns,) = warehouse.connection.execute(
+        "select offset_ns from clock where id = 1"
+    ).fetchone()
+    rows = warehouse.connection.execute(
+        "select job_id, read_at_ns, memory_kib, memory_by from job_memory_reading order by read_ns"
+    ).fetchall()
+    assert rows == [
+        (1, first_ns + 10 * 10**9, 100, "pss"),
+        (1, 23 * 10**9, 0, "rss"),
+    ]

@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from elsa.state.clock import Clock, Clocks
-from elsa.state.codes import End, EventKind, How, Origin
-from elsa.state.jobs import Job, Jobs
+from elsa.state.codes import End, EventKind, How, MemoryBy, Origin
+from elsa.state.jobs import Job, Jobs, MemoryRow
 from elsa.state.process_table import Processes
 from elsa.store import collector_runs, database, writer
 from elsa.store.boots import Machine
@@ -146,6 +146,30 @@ def test_everything_in_a_batch_is_stored(begun: sqlite3.Connection) -> None:
         (BOOT, "overrun", 1, 2, 3, "why")
     ]
     assert rows("select heard_ns, events, lost, stopped_ns from collector") == [(5000, 3, 4, None)]
+
+
+def test_greatest_memory_of_a_job_is_kept_with_it_and_a_reading_that_showed_less_is_not(
+    begun: sqlite3.Connection,
+) -> None:
+    jobs = Jobs(3)
+    job = jobs.create("build", 0, 5)
+    readings = [(1, 500, MemoryBy.PSS), (2, 800, MemoryBy.RSS), (3, 0, MemoryBy.PSS)]
+    store(begun, Batch(jobs=[job], memory=[MemoryRow(job.id, *row) for row in readings]))
+    stored = "select memory_kib, memory_by from job"
+    assert begun.execute(stored).fetchall() == [(800, MemoryBy.RSS)]
+    assert begun.execute("select * from job_memory").fetchall() == [(3, *row) for row in readings]
+    # After a restart, or in another warehouse, it goes on from there.
+    job.memory_peak = 900, MemoryBy.PSS
+    store(begun, Batch(jobs=[job]))
+    assert begun.execute(stored).fetchall() == [(800, MemoryBy.RSS)], "it is raised by readings"
+    other = jobs.create("carried over", 0, 5)
+    other.memory_peak = 900, MemoryBy.PSS
+    store(begun, Batch(jobs=[other]))
+    restored = collector_runs.restore(begun, BOOT, 1).jobs.open
+    assert {key: restored[key].memory_peak for key in restored} == {
+        job.id: (800, MemoryBy.RSS),
+        other.id: (900, MemoryBy.PSS),
+    }
 
 
 def test_a_batch_that_fails_leaves_nothing_behind(
