@@ -17,6 +17,8 @@ EXIT_UNAVAILABLE = 69
 EXIT_RETRY = 75
 EXIT_PERMISSION = 77
 EXIT_CONFIG = 78
+# As timeout(1) has it: the command was killed since it exceeded its budget.
+EXIT_KILLED = 124
 
 
 class ElsaError(Exception):

@@ -25,7 +25,14 @@ from elsa.cli import options
 from elsa.cli.main import CONTEXT, Command
 from elsa.config import Config
 from elsa.control.client import Client
-from elsa.errors import EXIT_FAILURE, ElsaError, InputMissingError, UnavailableError, UsageError
+from elsa.errors import (
+    EXIT_FAILURE,
+    EXIT_KILLED,
+    ElsaError,
+    InputMissingError,
+    UnavailableError,
+    UsageError,
+)
 from elsa.host.proc_scan import used_so_far
 from elsa.jobd.redaction import configured
 from elsa.kernel import clocks
@@ -35,9 +42,10 @@ from elsa.run import budget as budgets
 from elsa.run import live_usage
 from elsa.run.command_group import CommandGroup
 from elsa.run.cost_report import CostReport
-from elsa.run.jobd_usage import WithJobd
 from elsa.run.launch import end_like, launch, title_of
 from elsa.run.usage_sums import JobTotals, Waited
+from elsa.run.watch_budget import BudgetWatch
+from elsa.run.with_jobd import WithJobd
 
 if TYPE_CHECKING:
     from elsa.run.own_collector import OwnCollector
@@ -77,6 +85,15 @@ START_TIMEOUT_S = 20.0
         " say so, and exit with 1 if it ended with 0."
     ),
 )
+@click.option(
+    "--kill",
+    is_flag=True,
+    help=(
+        "As soon as it costs more than --budget, end it with all that it started (TERM, and KILL"
+        " after 5 s), and exit with 124. Usage is read every 0.5 s, or less often where reading"
+        " takes long; the wall time is exact."
+    ),
+)
 @click.option("--append", "-a", is_flag=True, help="Append to the output file.")
 @click.option("--name", help="Name of the job.  [default: name of the command]")
 @options.tags
@@ -96,6 +113,7 @@ def run(
     form: str,
     output: Path | None,
     budget: str | None,
+    kill: bool,
     append: bool,
     name: str | None,
     tags: dict[str, str],
@@ -120,10 +138,13 @@ def run(
       elsa run --format json -o - -- make -s all | jq .cpu_s
       elsa run --no-wait -- ./start-server
       elsa run --budget cpu=60s,peak=2G -- ./nightly.sh
+      elsa run --budget wall=10m,cpu=1h --kill -- ./tests.sh
       elsa run --format markdown -a -o "$GITHUB_STEP_SUMMARY" -- make test
       elsa run --db ./elsa.db -- make -j8         keep it for elsa report
     """
     limits = budgets.limits(budget) if budget is not None else []
+    if kill and not limits:
+        raise UsageError("--kill needs --budget, such as --budget wall=10m,cpu=60s")
     verdict = budgets.Verdict([], [])
     settings = config.load({"socket": socket})
     title = name if name is not None else title_of(command)
@@ -133,7 +154,11 @@ def run(
         accountant = _accountant(settings, db, title, tags, stack)
         enough = stack.enter_context(_signals_end_waiting())
         group = stack.enter_context(command_group(verbose=verbose))
-        status, make_report = _account(accountant, group, command, shown, enough, wait=not no_wait)
+        watch = BudgetWatch(limits if kill else [], accountant, group)
+        stack.callback(watch.finish)
+        status, make_report = _account(
+            accountant, group, watch, command, shown, enough, wait=not no_wait
+        )
         try:
             report = make_report()
             verdict = budgets.judge(limits, report.as_object())
@@ -150,6 +175,10 @@ def run(
         with contextlib.suppress(OSError):
             for line in (*verdict.over, *verdict.unknown):
                 click.echo(f"elsa: {line}", err=True)
+            if watch.killed:
+                click.echo(f"elsa: killed: {'; '.join(watch.killed)}", err=True)
+    if watch.killed:
+        sys.exit(EXIT_KILLED)
     if verdict.over and not status:
         sys.exit(EXIT_FAILURE)
     end_like(status)
@@ -256,6 +285,7 @@ def _await(jobd: subprocess.Popen[bytes], client: Client, log: Path) -> None:
 def _account(
     accountant: Accountant,
     group: CommandGroup,
+    watch: BudgetWatch,
     command: Sequence[str],
     shown: Sequence[str],
     enough: Callable[[], bool],
@@ -275,6 +305,7 @@ def _account(
         accountant.register(pid)
         accountant.ours_ns, own_rss_kib = used_so_far(Procfs(), pid)
         started_ns, started_at_ns = clocks.monotonic_ns(), clocks.realtime_ns()
+        watch.start(pid)
 
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     status = launch(command, register)
@@ -293,8 +324,12 @@ def _account(
             shown, status, started_at_ns, command_ns, command_ns, own, job=accountant.job
         )
         try:
-            if wait:
-                accountant.wait(enough)
+            try:
+                if wait:
+                    accountant.wait(enough)
+            finally:
+                watch.finish()
+                report.killed, report.notes = watch.killed, list(watch.notes)
             totals = accountant.totals()
         except ElsaError as error:
             report.notes.append(f"only what the command waited for is known: {error}")

@@ -11,8 +11,8 @@ from elsa.errors import UsageError
 from elsa.text import printable
 
 _SIZE = re.compile(r"(\d{1,9}(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?")
-_TIMES = {"cpu": "cpu_s", "wall": "wall_s"}
-PEAK = "peak"
+CPU, WALL, PEAK = "cpu", "wall", "peak"
+_TIMES = {CPU: "cpu_s", WALL: "wall_s"}
 
 
 class Limit(NamedTuple):
@@ -56,13 +56,16 @@ def judge(budget: list[Limit], values: Mapping[str, Any]) -> Verdict:
         if used is None:
             verdict.unknown.append(f"whether {name} is within {text(most)} is not known")
         elif used > most:
-            verdict.over.append(f"{name} {text(used)} is over the budget of {text(most)}")
+            verdict.over.append(
+                f"{name} {text(used)} is over the budget of {text(most)}, by {text(used - most)}"
+            )
     return verdict
 
 
 def _used(name: str, values: Mapping[str, Any]) -> float | None:
     if name in _TIMES:
-        return float(values[_TIMES[name]])
+        time_s = values[_TIMES[name]]
+        return None if time_s is None else float(time_s)
     # All processes together, where the command's control group counted that.
     group = values["group"]
     if group is not None and group["memory_peak"] is not None:

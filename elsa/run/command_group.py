@@ -36,6 +36,14 @@ class CommandGroup:
         files = None if self._group is None else self._group.read(COUNTER_FILES)
         return None if files is None else parse_counters(*files)
 
+    def pids(self) -> set[int]:
+        """The processes that are in the group now; none without a group."""
+        return set() if self._group is None else set(self._group.pids()) - {0}
+
+    def kill(self) -> bool:
+        """Kill all that is in the group, in one step that no fork escapes; False if impossible."""
+        return self._group is not None and self._group.kill()
+
     def kept(self) -> list[str]:
         """What to say if the group cannot be removed yet."""
         if self._group is None or not self._group.processes():

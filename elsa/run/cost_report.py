@@ -48,6 +48,8 @@ class CostReport:
     """
     group: GroupCounters | None = None
     """What the command's own control group counted; None where it had none."""
+    killed: Sequence[str] = ()
+    """Which limits of its budget were exceeded when the command was killed for that."""
     lost: int = 0
     """Events and statistics that are known to be lost, of the whole host."""
     notes: list[str] = field(default_factory=list)
@@ -106,6 +108,7 @@ class CostReport:
             "job_name": job_name,
             "exit_code": self.status >> 8 & 0xFF if exited else None,
             "exit_signal": self.status & 0x7F,
+            "killed": list(self.killed),
             "started_at_ns": self.started_at_ns,
             "wall_s": wall_s,
             "command_s": self.command_ns / SECOND_NS,
@@ -146,6 +149,7 @@ class CostReport:
             ("written to storage", _size(values["write_bytes"])),
             ("processes", UNKNOWN if values["processes"] is None else str(values["processes"])),
             ("ended by", _ending(self.status)),
+            *(("killed", why) for why in self.killed),
         ]
         lines = [f"### {_in_markdown(_short(shlex.join(self.command)))}", "", "| | |", "|---|---:|"]
         lines += [f"| {name} | {value} |" for name, value in rows]
@@ -193,6 +197,7 @@ class CostReport:
         if self.so_far:
             lines.append(f"  so far       {_so_far(self.so_far)}")
         lines.append(f"  ended by     {_ending(self.status)}")
+        lines += [f"  killed       {why}" for why in self.killed]
         lines += _table(values["commands"])
         lines += [f"  note: {note}" for note in values["notes"]]
         return "".join(map("{}\n".format, map(_printable, lines)))

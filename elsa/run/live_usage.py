@@ -181,6 +181,12 @@ def _stat(procfs: Procfs, pid: int) -> Stat | None:
         return None
 
 
+def still_is(procfs: Procfs, member: Mapping[str, Any], offsets: clocks.Offsets) -> bool:
+    """Whether the pid of a member is still that of this process."""
+    stat = _stat(procfs, int(member["pid"]))
+    return stat is not None and _is(member, stat, offsets)
+
+
 def _is(member: Mapping[str, Any], stat: Stat, offsets: clocks.Offsets) -> bool:
     """Whether this is the process that jobd means: it started when it joined, or before if it
     joined later.

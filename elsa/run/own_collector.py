@@ -21,7 +21,8 @@ from elsa.kernel import clocks
 from elsa.kernel.connector import Connector
 from elsa.kernel.procfs import Procfs
 from elsa.kernel.taskstats import TaskstatsSocket
-from elsa.run.usage_sums import TASKSTATS_COLUMNS, JobTotals, Member, TaskstatsSum
+from elsa.run import live_usage
+from elsa.run.usage_sums import TASKSTATS_COLUMNS, JobTotals, Member, TaskstatsSum, Usage
 from elsa.state.clock import Clock, Clocks
 from elsa.state.codes import How
 from elsa.state.incarnation import Incarnation
@@ -83,6 +84,8 @@ class OwnCollector:
         self._totals = JobTotals(clocks.tick_ns())
         self._kept_house_ns = 0
         self._pause_s = config.drain_ms * MS_NS / SECOND_NS
+        self._turning = threading.RLock()
+        """The thread, the caller and who watches the budget read the sockets one after another."""
         self._over = threading.Event()
         self._listener = threading.Thread(target=self._listen, daemon=True)
 
@@ -111,6 +114,10 @@ class OwnCollector:
 
     def _turn(self) -> None:
         """Process the events that came, and add up the members that have ended."""
+        with self._turning:
+            self._read()
+
+    def _read(self) -> None:
         for _ in range(DRAIN_TURNS):
             if self._reader.drain():
                 break
@@ -173,6 +180,21 @@ class OwnCollector:
 
     def _all_reported(self) -> bool:
         return all(life.elapsed_ns is None for life in self._unreported.values())
+
+    def members(self) -> Sequence[Mapping[str, Any]]:
+        """The members that still run, after all events that came."""
+        with self._turning:
+            self._turn()
+            return self.living()
+
+    def used_now(self) -> Usage:
+        """What the members have used so far, or more: what is not known of some is left out."""
+        with self._turning:
+            members = self.members()
+            offsets = clocks.offsets()
+            ended = self._totals.so_far()
+        running = [live_usage.running(Procfs(), member, offsets) for member in members]
+        return ended.plus(live_usage.total(running))
 
     def living(self) -> Sequence[Mapping[str, Any]]:
         """The members that still run, as `elsa.run.live_usage.running` takes them."""

@@ -227,6 +227,11 @@ class JobTotals:
         if command_ended_ns is not None and member.end_ns > command_ended_ns + AFTER_NS:
             self.late.add(used)
 
+    def so_far(self) -> Usage:
+        """CPU time and peak of the members that have ended, without what only wait4 reports."""
+        used = self.all
+        return Usage(used.processes, used.cpu_s(self._tick_ns), used.rss_kib, *(None,) * 4)
+
     def cpu(self, waited: Waited) -> tuple[float, float]:
         """User and system CPU time in seconds: see the top of this file."""
         measured = self.all.split(self.all.run_ns / SECOND_NS)

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from elsa import names
-from elsa.errors import EXIT_NO_INPUT, EXIT_PERMISSION, EXIT_USAGE, ElsaError
+from elsa.errors import EXIT_KILLED, EXIT_NO_INPUT, EXIT_PERMISSION, EXIT_USAGE, ElsaError
 from elsa.kernel import own_group
 from elsa.kernel.connector import Connector
 from elsa.kernel.taskstats import TaskstatsSocket
@@ -571,3 +571,57 @@ def in_group(group: Path) -> list[str]:
         return (group / "cgroup.procs").read_text().split()
     except FileNotFoundError:
         return []
+
+
+# --- budgets
+
+# A daemon that burns CPU time, and a storm of forks.
+WILD = """
+setsid sh -c 'while :; do :; done' wild-{0} > /dev/null 2>&1 < /dev/null &
+while :; do (:) & (:) & wait; done
+"""
+
+
+def wild(number: int) -> list[str]:
+    """The processes of WILD that live."""
+    found = subprocess.run(["pgrep", "-f", f"wild-{number}"], capture_output=True, check=False)
+    return found.stdout.decode().split()
+
+
+def test_a_command_over_its_budget_is_killed_with_all_that_it_started(door: Host) -> None:
+    done = run(
+        door,
+        *("--budget", "cpu=1s", "--kill", "--format", "json"),
+        *("sh", "-c", WILD.format(os.getpid())),
+    )
+    told = json.loads(done.stderr.splitlines()[0])
+    assert (done.returncode, told["running"], wild(os.getpid())) == (EXIT_KILLED, 0, [])
+    assert "is over the budget of 1.00 s" in told["killed"][0]
+
+
+def test_a_plain_user_kills_what_ignores_term_too(nobody: Host) -> None:
+    nobody.start()
+    number = os.getpid()
+    done = nobody.as_nobody(
+        *("run", "--budget", "cpu=1s", "--kill", "--format", "json"),
+        *("sh", "-c", f"trap '' TERM; {WILD.format(number)}"),
+    )
+    told = json.loads(done.stderr.splitlines()[0])
+    assert (done.returncode, told["running"], wild(number)) == (EXIT_KILLED, 0, [])
+    assert told["exit_signal"] == signal.SIGKILL
+
+
+def test_a_control_group_is_killed_in_one_step(groups: Path) -> None:
+    group = own_group.make()
+    storm = ["sh", "-c", f"read go; trap '' TERM; {WILD.format(os.getpid())}"]
+    with subprocess.Popen(storm, stdin=subprocess.PIPE) as process:
+        group.add(process.pid)
+        assert process.stdin is not None
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        wait_until("the storm is on", lambda: len(group.pids()) > 1)
+        assert group.kill()
+        assert process.wait(timeout=10) == -signal.SIGKILL
+    wait_until("all are gone", lambda: not group.pids())
+    assert wild(os.getpid()) == []
+    assert group.remove()

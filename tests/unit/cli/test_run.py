@@ -8,6 +8,7 @@ import json
 import os
 import selectors
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -21,7 +22,14 @@ import pytest
 
 from elsa.control import protocol
 from elsa.control.server import ControlServer, Peer, Reply
-from elsa.errors import EXIT_PERMISSION, EXIT_USAGE, ElsaError, PrivilegeError, UsageError
+from elsa.errors import (
+    EXIT_KILLED,
+    EXIT_PERMISSION,
+    EXIT_USAGE,
+    ElsaError,
+    PrivilegeError,
+    UsageError,
+)
 
 JOB = {
     "id": 17,
@@ -165,7 +173,15 @@ def test_a_closed_stderr_does_not_change_how_the_command_ends(jobd: Jobd) -> Non
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["--append", "true"], ["--format", "csv", "true"], ["--tag", "x", "true"]]
+    "words",
+    [
+        [],
+        ["--append", "true"],
+        ["--format", "csv", "true"],
+        ["--tag", "x", "true"],
+        ["--kill", "true"],
+        ["--kill", "--budget", "cpu", "true"],
+    ],
 )
 def test_wrong_arguments_are_usage_errors(jobd: Jobd, words: list[str]) -> None:
     assert run(jobd, *words).returncode == EXIT_USAGE
@@ -182,3 +198,18 @@ def test_the_command_has_the_signals_and_descriptors_that_elsa_was_given(jobd: J
         ["sh", "-c", look], check=True, capture_output=True, text=True, stdin=subprocess.DEVNULL
     ).stdout
     assert run(jobd, "sh", "-c", look, stdin=subprocess.DEVNULL).stdout == plain
+
+
+def test_a_command_over_its_budget_is_killed_and_the_exit_code_says_so(jobd: Jobd) -> None:
+    done = run(jobd, "--budget", "wall=1s", "--kill", "--format", "json", "sleep", "60")
+    assert done.returncode == EXIT_KILLED
+    report, *lines = done.stderr.splitlines()
+    told = json.loads(report)
+    assert (told["exit_signal"], 1 <= told["wall_s"] < 20) == (signal.SIGTERM, True)
+    assert lines[-1] == f"elsa: killed: {told['killed'][0]}"
+    assert told["killed"][0].startswith("wall 1.")
+
+
+def test_a_command_within_its_budget_ends_as_without_one(jobd: Jobd) -> None:
+    done = run(jobd, "--budget", "wall=1h", "--kill", "--format", "json", "sh", "-c", "exit 3")
+    assert (done.returncode, json.loads(done.stderr)["killed"]) == (3, [])

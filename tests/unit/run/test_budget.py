@@ -15,7 +15,10 @@ COST: dict[str, Any] = {"cpu_s": 75.0, "wall_s": 30.0, "peak_rss_kib": 2048, "gr
 def test_what_is_over_the_budget_is_said_with_both_figures() -> None:
     limits = budget.limits("cpu=60s, wall=1m,peak=1.5M")
     assert budget.judge(limits, COST) == (
-        ["cpu 1m15s is over the budget of 1m00s", "peak 2.0 MiB is over the budget of 1.5 MiB"],
+        [
+            "cpu 1m15s is over the budget of 1m00s, by 15.00 s",
+            "peak 2.0 MiB is over the budget of 1.5 MiB, by 0.5 MiB",
+        ],
         [],
     )
     assert budget.judge(budget.limits("cpu=75s,wall=30s,peak=2MiB"), COST) == ([], [])
@@ -25,9 +28,13 @@ def test_the_peak_of_all_together_counts_where_the_control_group_has_it() -> Non
     limits = budget.limits("peak=4g")
     together = {**COST, "group": {"memory_peak": 5 << 30}}
     assert budget.judge(limits, together).over == [
-        "peak 5120.0 MiB is over the budget of 4096.0 MiB"
+        "peak 5120.0 MiB is over the budget of 4096.0 MiB, by 1024.0 MiB"
     ]
     assert budget.judge(limits, {**COST, "group": {"memory_peak": None}}) == ([], [])
+    assert budget.judge(budget.limits("cpu=0s"), {**COST, "cpu_s": 0.0}) == ([], [])
+    assert budget.judge(budget.limits("cpu=0s"), {**COST, "cpu_s": None}).unknown == [
+        "whether cpu is within 0.00 s is not known"
+    ]
     unknown = budget.judge(limits, {**COST, "peak_rss_kib": None})
     assert unknown == ([], ["whether peak is within 4096.0 MiB is not known"])
 

@@ -57,3 +57,16 @@ def test_counters_are_read_and_what_is_left_is_said(
     assert (group / "cgroup.procs").read_text() == "77"
     assert group.exists()
     assert capsys.readouterr().err == ""
+
+
+def test_a_group_is_killed_in_one_step_where_the_kernel_can(
+    group: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (group / "cgroup.procs").write_text("77\n0\n78\n")
+    with command_group() as own:
+        assert own.pids() == {77, 78}
+        assert own.kill()
+    assert (group / "cgroup.kill").read_text() == "1"
+    monkeypatch.setattr(own_group, "make", lambda: OwnGroup(group / "gone"))
+    with command_group() as gone:
+        assert (gone.pids(), gone.kill()) == (set(), False)
