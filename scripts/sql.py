@@ -146,7 +146,7 @@ LISTS: dict[str, Callable[[str], list[str]]] = {
         f"s.{key}" if MEASURES[key].in_intervals else f"null as {key}"
         for key in _of(words.partition(" ")[2])
     ],
-    "unknown": lambda words: [f"cast(null as integer) as {key}" for key in _of(words)],
+    "unknown": lambda words: [f"null as {key}" for key in _of(words)],
     "so-far": lambda _: [
         f"{text} as run_ns" if measure.column == "run_ns" else text
         for measure in COUNTERS

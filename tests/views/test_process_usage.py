@@ -384,3 +384,9 @@ def test_an_end_known_only_from_a_record_with_a_cut_elapsed_time_is_marked_as_in
     warehouse.job(1, members=(2, 3))
     of_job = warehouse.rows("select ended_inferred from job_process_usage order by process_id")
     assert [row["ended_inferred"] for row in of_job] == [0, 1]
+
+
+def test_the_last_processes_are_found_without_computing_every_row(warehouse: Warehouse) -> None:
+    plan = warehouse.plan("select * from process_usage order by ended_ns desc limit 10")
+    assert plan.startswith("MERGE (UNION ALL)")  # each of the two views is read with the limit
+    assert "CO-ROUTINE" not in plan
