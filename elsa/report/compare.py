@@ -3,7 +3,8 @@ commands changed it.
 
 A side is one or more runs; several runs are shown by their median and 95th percentile. Given a
 single name, its last run is compared with its earlier runs. More is worse in every measure. A
-change counts only if it is outside the range of the first side and more than 5 per cent.
+change counts only if it is outside the range of the first side, of at least 5 runs, and more than
+5 per cent.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from typing import Any, NamedTuple, TextIO
 from elsa.errors import UsageError
 from elsa.report import completeness
 from elsa.report.query import rollup_source, row_sums
-from elsa.report.query.selection import Selection, job_ids
-from elsa.report.query.statement import Query, listed, rows, select
+from elsa.report.query.selection import Selection, series
+from elsa.report.query.statement import Condition, Query, listed, rows, select
 from elsa.report.render import writer
 from elsa.report.render.columns import COLUMNS
 from elsa.report.render.output import Output
@@ -48,7 +49,10 @@ LINE_COLUMNS = (
 )
 _SHOWN = ("measure", "side", "runs", "p50", "p95", "change_percent", "verdict")
 BY_COMMAND = ("command", "base_cpu_s", "new_cpu_s", "more_cpu_s", "base_processes", "new_processes")
+LEAST_RUNS = 5
+"""With fewer runs to compare with there is no verdict."""
 _SIGNIFICANT_PERCENT = 5.0
+_ALL = Selection()
 _JOBS = {
     "job_id": "u.job_id",
     "name": "u.name",
@@ -74,33 +78,37 @@ class Comparison(NamedTuple):
     """Of each job."""
 
 
-def sides(connection: sqlite3.Connection, names: Sequence[str], runs: int | None) -> list[Side]:
+class Sides(NamedTuple):
+    """The sides, and notes on other jobs with their names."""
+
+    sides: list[Side]
+    words: list[str]
+
+
+def sides(
+    connection: sqlite3.Connection,
+    names: Sequence[str],
+    runs: int | None,
+    selection: Selection = _ALL,
+) -> Sides:
     """The sides that ids, names or globs stand for; a single name is split into its earlier runs
-    and its last run. Raises UsageError.
+    and its last run. Of names and globs, the runs that started in the window and meet the
+    conditions. Raises UsageError.
     """
-    named = [Side(text, _runs(connection, text)[-(runs or 0) :]) for text in names]
+    among = [Condition(text) for text in selection.window.where("u.created_at_ns")]
+    among += selection.job_conditions
+    found = [(text, *series(connection, text, among)) for text in names]
+    words = [line for _, _, said in found for line in said]
+    named = [Side(text, jobs[-(runs or 0) :]) for text, jobs, _ in found]
     if len(named) > 1:
-        return named
+        return Sides(named, words)
     (only,) = named
     if len(only.jobs) < 2:
         raise UsageError(
             f"{printable(only.name)} is a single job; name a second job, or a name that several"
             " runs have"
         )
-    return [Side("before", only.jobs[:-1]), Side("last", only.jobs[-1:])]
-
-
-def _runs(connection: sqlite3.Connection, text: str) -> tuple[int, ...]:
-    """The runs of an id, name or glob, the oldest first. A manual job that has the name of a
-    service is no run of it: of one name, the runs are of the kind of the latest.
-    """
-    jobs = connection.execute(
-        "select id, name, kind from job"
-        f" where id in ({listed(job_ids(connection, text))}) order by id"
-    ).fetchall()
-    last_kind = jobs[-1][2]
-    one_name = len({name for _, name, _ in jobs}) == 1
-    return tuple(id_ for id_, _, kind in jobs if not one_name or kind == last_kind)
+    return Sides([Side("before", only.jobs[:-1]), Side("last", only.jobs[-1:])], words)
 
 
 def queries(chosen: Sequence[Side]) -> list[Query]:
@@ -141,6 +149,14 @@ def compare(connection: sqlite3.Connection, chosen: Sequence[Side], output: Outp
         words,
         figures,
     )
+
+
+def too_few(base: Side) -> list[str]:
+    """A note that there are too few runs for a verdict."""
+    if len(base.jobs) >= LEAST_RUNS:
+        return []
+    count = completeness.count(len(base.jobs), "run")
+    return [f"no verdict: {count} to compare with; at least {LEAST_RUNS} are needed"]
 
 
 def _running(jobs: list[int]) -> list[str]:
@@ -185,7 +201,8 @@ def _lines(
         if output.form == "table":
             cells = [_text(key, value, output) for value in statistics]
         percent = None if change is None else round(change, 6)
-        verdict = _verdict(middle, known[0], change)
+        enough = len(known[0]) >= LEAST_RUNS
+        verdict = _verdict(middle, known[0], change) if enough else None
         lines.append((key, side.name, len(values), *cells, percent, verdict))
     return lines
 

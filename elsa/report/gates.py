@@ -7,13 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from elsa.errors import UsageError
-from elsa.report.compare import COMPARED, Side, percentile
+from elsa.report.compare import COMPARED, LEAST_RUNS, Side, percentile
 from elsa.report.render.columns import COLUMNS
 from elsa.report.render.output import known
 from elsa.text import printable
 
-LEAST_RUNS = 5
-"""With fewer runs to compare with there is no verdict."""
 _GATE = re.compile(r"(.+):\+?(\d{1,6}(?:\.\d+)?)\s*%")
 # The spread of normally distributed figures is 1.4826 times the median distance from the median;
 # beyond three spreads is one run in several hundred.

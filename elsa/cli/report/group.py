@@ -53,7 +53,8 @@ def report(context: click.Context) -> None:
       --host web1, if the warehouse has several hosts
 
     A name means all jobs that have it, or the latest where one job is needed. nightly#-2 is the run
-    before the last, nightly#1 the first.
+    before the last, nightly#1 the first. service:nginx is that of a kind, anna:nightly that of an
+    owner, manual:anna:nightly of both.
 
     Repeat an option, or give several values with commas, to match any of them. A backslash before a
     comma makes it part of a value: --command 'a\\,b'. Names are stored with \\xNN for each byte

@@ -170,7 +170,7 @@ def kinds(*, request: Request) -> None:
         " cpu:+20%,peak:+10%. Needs 5 runs on the first side."
     ),
 )
-@reports(window=False, sort=False, rows=10)
+@reports("host", "user", "tag", "kind", of_jobs=True, sort=False, rows=10)
 def compare(
     *, jobs: tuple[str, ...], runs: int | None, fail_on: tuple[str, ...], request: Request
 ) -> None:
@@ -178,15 +178,20 @@ def compare(
     commands.
 
     Each JOB is an id, a name or glob for all runs with that name, or one run of it, as in
-    nightly#-2. All others are compared with
-    the first. With a single name, its last run is compared with the earlier runs. Several runs
-    are shown as median and 95th percentile.
+    nightly#-2. All others are compared with the first. With a single name, its last run is compared
+    with the earlier runs. Several runs are shown as median and 95th percentile. The runs of a name
+    have one kind, owner and host: those of the latest; service:nginx and anna:nightly choose
+    others.
+
+    With a window, --user and so on: only the runs of names that started in the window or match. A
+    verdict needs 5 runs on the first side.
 
     \b
     Examples:
       elsa report compare 12 15
       elsa report compare nightly
       elsa report compare nightly#-2 nightly#-1
+      elsa report compare nightly --since 'last month'
       elsa report compare nightly --fail-on cpu:+20%,peak:+10%
       elsa report compare 'build-main-*' 'build-branch-*' --runs 20
       elsa report compare nightly --format json
@@ -199,19 +204,20 @@ def compare(
     failed: list[str] = []
     asked = gates.gates(fail_on)
     with request.printing() as (connection, out):
-        sides = made.sides(connection, jobs, runs)
+        selection = request.selection(connection)
+        sides, others = made.sides(connection, jobs, runs, selection)
         if request.explain:
             out.write("\n\n".join(query.readable() for query in made.queries(sides)) + "\n")
             return
         found = made.compare(connection, sides, request.output)
         words = found.words
         failed, without = gates.judge(asked, sides[0], sides[-1], found.figures)
-        words += without
+        words[:0] = [*others, *(without if asked else made.too_few(sides[0]))]
         key = "rows" if request.output.columns else "comparison"
         chosen = Selection(jobs=tuple(number for side in sides for number in side.jobs))
         facts = partial(completeness.facts, connection, chosen)
         columns = () if request.output.columns else found.commands.shown
-        with request.json_object(out, chosen.window, words, columns, facts, key):
+        with request.json_object(out, selection.window, words, columns, facts, key):
             made.write(found, request.output, out)
     say(words)
     if failed:

@@ -16,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from elsa.decode import comm, tty
 from elsa.errors import UsageError
@@ -31,6 +32,8 @@ Asked = Mapping[str, tuple[str, ...]]
 _GLOB = re.compile(r"[*?]|\[.+\]")
 _RUN = re.compile(r"(.+)#(-?[1-9][0-9]{0,8})", re.DOTALL)
 _ALWAYS = Window()
+# How many series of one name a note lists.
+_MOST_SERIES = 4
 
 # The states of processes and jobs, under names that include those of sacct.
 _STATES = {
@@ -266,56 +269,196 @@ def job_id(connection: sqlite3.Connection, text: str) -> int:
 
 
 def latest(connection: sqlite3.Connection, text: str) -> tuple[int, list[str]]:
-    """The same id, with a note if several jobs have the name."""
-    ids = job_ids(connection, text, globs=False)
-    if len(ids) == 1:
-        return ids[0], []
-    name = printable(text)
-    return ids[-1], [
-        f"{len(ids)} jobs have the name {name}; this is the latest, job {ids[-1]}; {name}#-2 is the"
-        " one before"
-    ]
+    """The same id, with notes if several jobs have the name."""
+    ids, words = series(connection, text, globs=False)
+    if len(ids) > 1:
+        name = printable(text)
+        words.insert(
+            0,
+            f"{len(ids)} jobs have the name {name}; this is the latest, job {ids[-1]}; {name}#-2"
+            " is the one before",
+        )
+    return ids[-1], words
 
 
-def job_ids(connection: sqlite3.Connection, text: str, *, globs: bool = True) -> list[int]:
+def series(
+    connection: sqlite3.Connection,
+    text: str,
+    among: Iterable[Condition] = (),
+    *,
+    globs: bool = True,
+) -> tuple[tuple[int, ...], list[str]]:
+    """The runs of an id or name that can be compared with each other, the oldest first: those with
+    the kind, owner and host of the latest, with a note on others of that name; of a glob all that
+    match. `among` are conditions on the columns of job_usage. Raises UsageError.
+    """
+    by_id = _by_id(connection, text)
+    if by_id is not None:
+        return (by_id,), []
+    runs, number = _runs(connection, text, globs=globs)
+    runs = _among(connection, runs, among)
+    if not runs:
+        raise UsageError(f"no run of {printable(text)} is among the chosen jobs")
+    words: list[str] = []
+    if len({run.name for run in runs}) == 1:
+        every, runs = runs, [run for run in runs if run.series == runs[-1].series]
+        words = _other_series(every, runs[-1])
+    ids = _ids(runs) if number is None else _run_of_each(runs, number, text)
+    return tuple(ids), words
+
+
+def job_ids(connection: sqlite3.Connection, text: str) -> list[int]:
     """The ids of all jobs with an id, a name or a glob, or of one run of each name (`nightly#-2`),
     the oldest first. Raises UsageError if there is none.
     """
     by_id = _by_id(connection, text)
     if by_id is not None:
         return [by_id]
-    ids = [number for number, _ in _named(connection, text, globs=globs)]
-    if not ids and (run := _RUN.fullmatch(text)):
-        ids = _run_of_each(_named(connection, run[1], globs=globs), int(run[2]), text)
-    if not ids:
+    runs, number = _runs(connection, text, globs=True)
+    return _ids(runs) if number is None else _run_of_each(runs, number, text)
+
+
+class _Run(NamedTuple):
+    """A job, as one run of its series: of the jobs with the same name, kind, owner and host."""
+
+    id: int
+    name: str
+    kind: str
+    owner_uid: int
+    host_id: int | None
+
+    @property
+    def series(self) -> tuple[object, ...]:
+        return self[1:]
+
+
+def _ids(runs: Iterable[_Run]) -> list[int]:
+    return [run.id for run in runs]
+
+
+def _runs(
+    connection: sqlite3.Connection, text: str, *, globs: bool
+) -> tuple[list[_Run], int | None]:
+    """The jobs that a name or glob means, the oldest first, and which of the runs (`nightly#-2`);
+    None for all. Raises UsageError if there is none.
+    """
+    runs, number = _named(connection, text, globs=globs), None
+    if not runs and (run := _RUN.fullmatch(text)):
+        runs, number = _named(connection, run[1], globs=globs), int(run[2])
+    if not runs:
         raise UsageError(
             f"no job has the id or name {printable(text)}; see them with: elsa report jobs"
         )
-    return ids
+    return runs, number
 
 
-def _named(connection: sqlite3.Connection, text: str, *, globs: bool) -> list[tuple[int, str]]:
-    """Ids and names of the jobs with a name, or else a glob, the oldest first."""
-    asked = "select id, name from job where name {} ? order by id"
-    rows = connection.execute(asked.format("="), (text,)).fetchall()
-    if not rows and globs and _GLOB.search(text):
-        rows = connection.execute(asked.format("glob"), (text,)).fetchall()
-    return rows
+def _named(connection: sqlite3.Connection, text: str, *, globs: bool) -> list[_Run]:
+    """The jobs with a name, or else a glob, the oldest first. `service:nginx` and `anna:nightly`
+    are the jobs of that kind or owner, or else a name.
+    """
+    name, conditions = _qualified(text)
+    runs = _with_name(connection, name, conditions, globs=globs) if conditions else []
+    return runs or _with_name(connection, text, [], globs=globs)
 
 
-def _run_of_each(named: list[tuple[int, str]], number: int, text: str) -> list[int]:
-    """The run with a number of each name: 1 is the first, -1 the last. Raises UsageError if there
+def _qualified(text: str) -> tuple[str, list[Condition]]:
+    """A name without the kind and owner before it, and the conditions that these are."""
+    conditions = []
+    before, colon, after = text.partition(":")
+    if colon and before in job_kinds.CHOICES:
+        kinds = ", ".join(f"'{kind}'" for kind in sorted(job_kinds.chosen([before])))
+        conditions.append(Condition(f"j.kind in ({kinds})"))
+        text = after
+        before, colon, after = text.partition(":")
+    if colon and (owner_uid := _known_uid(before)) is not None:
+        conditions.append(Condition("j.owner_uid = ?", (owner_uid,)))
+        text = after
+    return text, conditions
+
+
+def _known_uid(text: str) -> int | None:
+    try:
+        return accounts.uid(text)
+    except KeyError:
+        return None
+
+
+def _with_name(
+    connection: sqlite3.Connection, name: str, conditions: list[Condition], *, globs: bool
+) -> list[_Run]:
+    more = "".join(f" and {condition.sql}" for condition in conditions)
+    asked = f"""select j.id, j.name, j.kind, j.owner_uid, b.host_id
+        from job as j left join boot as b on b.id = j.boot_id
+        where j.name {{}} ?{more} order by j.id"""
+    values = (name, *(value for condition in conditions for value in condition.values))
+    rows = connection.execute(asked.format("="), values).fetchall()
+    if not rows and globs and _GLOB.search(name):
+        rows = connection.execute(asked.format("glob"), values).fetchall()
+    return [_Run(*row) for row in rows]
+
+
+def _among(
+    connection: sqlite3.Connection, runs: list[_Run], among: Iterable[Condition]
+) -> list[_Run]:
+    """The runs that meet conditions on the columns of job_usage."""
+    listed = [Condition(f"u.job_id in ({THESE})", (json.dumps(_ids(runs)),)), *among]
+    where = " and ".join(condition.sql for condition in listed)
+    found = connection.execute(
+        f"select u.job_id from (select j.id as job_id, j.* from job as j) as u where {where}",
+        tuple(value for condition in listed for value in condition.values),
+    )
+    ids = {number for (number,) in found}
+    return [run for run in runs if run.id in ids]
+
+
+def _other_series(runs: list[_Run], chosen: _Run) -> list[str]:
+    """A note on the series of one name that were not chosen."""
+    counts = _by_series(runs)
+    others = {run: count for run, count in counts.items() if run.series != chosen.series}
+    if not others:
+        return []
+    listed = ", ".join(
+        f"{_qualifier(run, counts)} (latest job {run.id})" for run in list(others)[:_MOST_SERIES]
+    )
+    more = f" and {len(others) - _MOST_SERIES} more" if len(others) > _MOST_SERIES else ""
+    return [
+        f"this is {_qualifier(chosen, counts)} of {accounts.user(chosen.owner_uid)};"
+        f" the same name have {listed}{more}"
+    ]
+
+
+def _by_series(runs: Iterable[_Run]) -> dict[_Run, int]:
+    """The latest run of each series, and how many runs it has."""
+    of_series: dict[tuple[object, ...], list[_Run]] = defaultdict(list)
+    for run in runs:
+        of_series[run.series].append(run)
+    return {each[-1]: len(each) for each in of_series.values()}
+
+
+def _qualifier(run: _Run, among: Iterable[_Run]) -> str:
+    """How a series is chosen among others of its name: by its kind, its owner or both. Only an id
+    chooses a host.
+    """
+    kind, owner = run.kind, accounts.user(run.owner_uid)
+    others = [other for other in among if other.series != run.series]
+    if all(other.kind != kind for other in others):
+        return printable(f"{kind}:{run.name}")
+    if all(other.owner_uid != run.owner_uid for other in others):
+        return printable(f"{owner}:{run.name}")
+    return printable(f"{kind}:{owner}:{run.name}")
+
+
+def _run_of_each(runs: list[_Run], number: int, text: str) -> list[int]:
+    """The run with a number of each series: 1 is the first, -1 the last. Raises UsageError if there
     are runs, but none has it.
     """
-    runs = defaultdict(list)
-    for id_, name in named:
-        runs[name].append(id_)
+    of_series = defaultdict(list)
+    for run in runs:
+        of_series[run.series].append(run.id)
     place = number - 1 if number > 0 else number
-    ids = sorted(
-        of_name[place] for of_name in runs.values() if -len(of_name) <= place < len(of_name)
-    )
-    if named and not ids:
-        most = max(map(len, runs.values()))
+    ids = sorted(each[place] for each in of_series.values() if -len(each) <= place < len(each))
+    if not ids:
+        most = max(map(len, of_series.values()))
         raise UsageError(
             f"{printable(text)}: there are {most} runs, #1 to #{most} or #-{most} to #-1"
         )
@@ -325,10 +468,23 @@ def _run_of_each(named: list[tuple[int, str]], number: int, text: str) -> list[i
 def _several_runs(connection: sqlite3.Connection, names: Iterable[str]) -> Iterator[str]:
     """Notes on names that several jobs have."""
     for name in names:
-        count = len(job_ids(connection, name))
-        if count > 1 and not _GLOB.search(name):
+        if _by_id(connection, name) is not None or _GLOB.search(name):
+            continue
+        runs, number = _runs(connection, name, globs=False)
+        counts = _by_series(runs)
+        if len(counts) > 1:
+            listed = ", ".join(
+                f"{count} {_qualifier(run, counts)}"
+                for run, count in list(counts.items())[-_MOST_SERIES:]
+            )
+            more = f" and {len(counts) - _MOST_SERIES} more" if len(counts) > _MOST_SERIES else ""
             yield (
-                f"{count} jobs have the name {printable(name)}; all of them are meant;"
+                f"jobs of several kinds, owners or hosts have the name {printable(name)}, and all"
+                f" are meant: {listed}{more}"
+            )
+        elif len(runs) > 1 and number is None:
+            yield (
+                f"{len(runs)} jobs have the name {printable(name)}; all of them are meant;"
                 f" {printable(name)}#-1 is the latest"
             )
 

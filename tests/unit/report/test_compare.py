@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import statistics
 
 import pytest
@@ -13,15 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elsa.errors import ElsaError, UsageError
+from elsa.kernel import accounts
 from elsa.report import compare
 from tests.support.reports import Reports
 
-SECONDS = (10, 12, 11, 13, 20)
+SECONDS = (10, 12, 12, 11, 13, 20)
 
 
 @pytest.fixture
 def nightly(reports: Reports) -> Reports:
-    """Five runs of `nightly`, the last of them slower through cc alone, and a single run of
+    """Six runs of `nightly`, the last of them slower through cc alone, and a single run of
     `other`.
     """
     number = 0
@@ -55,8 +57,8 @@ def test_last_run_of_a_name_is_compared_with_those_before_it(nightly: Reports) -
     by = {(row["measure"], row["side"]): row for row in found["measures"]}
     before, last = by["wall_s", "before"], by["wall_s", "last"]
     assert (before["runs"], before["p50"], before["least"], before["most"], before["verdict"]) == (
-        4,
-        11.5,
+        5,
+        12,
         10,
         13,
         None,
@@ -64,7 +66,7 @@ def test_last_run_of_a_name_is_compared_with_those_before_it(nightly: Reports) -
     assert (last["runs"], last["p50"], last["change_percent"], last["verdict"]) == (
         1,
         20,
-        pytest.approx(73.913043),
+        pytest.approx(66.666667),
         "worse",
     )
     assert (by["rss_kib", "last"]["change_percent"], by["rss_kib", "last"]["verdict"]) == (
@@ -74,9 +76,9 @@ def test_last_run_of_a_name_is_compared_with_those_before_it(nightly: Reports) -
     cc, ld = found["commands"]
     assert (cc["command"], cc["base_cpu_s"], cc["new_cpu_s"], cc["more_cpu_s"]) == (
         "cc",
-        11.5,
+        11.6,
         20.0,
-        8.5,
+        8.4,
     )
     assert (ld["command"], ld["more_cpu_s"], ld["base_processes"], ld["new_processes"]) == (
         "ld",
@@ -91,7 +93,7 @@ def test_last_run_of_a_name_is_compared_with_those_before_it(nightly: Reports) -
                 line for line in table.splitlines() if line.startswith("wall") and "last" in line
             ).split()
         )
-        == "wall last 1 20.00 s 20.00 s +73.9 worse"
+        == "wall last 1 20.00 s 20.00 s +66.7 worse"
     )
 
 
@@ -102,7 +104,7 @@ def test_jobs_are_compared_with_the_first_and_a_name_stands_for_its_runs(nightly
         if row["measure"] == "cpu_s"
     ]
     assert [(row["side"], row["runs"], row["p50"], row["verdict"]) for row in rows] == [
-        ("nightly", 5, 14.0, None),
+        ("nightly", 6, 14.0, None),
         ("other", 1, 10.0, "better"),
     ]
     rows = [
@@ -157,7 +159,7 @@ def run_of(reports: Reports, job: int, seconds: int) -> None:
 def test_a_gate_fails_what_is_much_larger_than_earlier_runs_and_their_spread(
     nightly: Reports,
 ) -> None:
-    few = nightly.run("compare", "nightly", "--fail-on", "cpu:+20%")
+    few = nightly.run("compare", "nightly", "--runs", "5", "--fail-on", "cpu:+20%")
     assert "no verdict on cpu: it is known of 4 runs" in few.stderr
     run_of(nightly, 10, 14)
     run_of(nightly, 11, 17)
@@ -169,7 +171,7 @@ def test_a_gate_fails_what_is_much_larger_than_earlier_runs_and_their_spread(
         nightly.run("compare", "nightly", "--fail-on", "peak:+10%", "--fail-on", "CPU:20 %")
     assert error.value.exit_code == 1
     assert str(error.value) == (
-        "cpu 26.00 s is 85.7 % more than the median of 7 runs, 14.00 s (allowed: +20 %)"
+        "cpu 26.00 s is 85.7 % more than the median of 8 runs, 14.00 s (allowed: +20 %)"
     )
     assert nightly.run("compare", "nightly", "--fail-on", "cpu:+100%").exit_code == 0
     # Of equal runs, any growth is outside their spread: the gate alone decides.
@@ -184,3 +186,58 @@ def test_a_gate_fails_what_is_much_larger_than_earlier_runs_and_their_spread(
 def test_a_gate_that_cannot_be_read_is_refused(nightly: Reports, gate: str) -> None:
     with pytest.raises(UsageError, match="--fail-on"):
         nightly.run("compare", "nightly", "--fail-on", gate)
+
+
+def test_fewer_than_five_runs_give_figures_but_no_verdict(nightly: Reports) -> None:
+    few = nightly.run("compare", "nightly", "--runs", "5")
+    assert "no verdict: 4 runs to compare with; at least 5 are needed" in few.stderr
+    rows = nightly.json("compare", "nightly", "--runs", "5")["measures"]
+    assert {row["verdict"] for row in rows} == {None}
+    wall = next(row for row in rows if (row["measure"], row["side"]) == ("wall_s", "last"))
+    assert wall["change_percent"] == pytest.approx(66.666667)
+    assert "no verdict: 1 run" in nightly.run("compare", "1", "2").stderr
+    assert "no verdict" not in nightly.run("compare", "nightly").stderr
+
+
+def test_only_runs_of_the_kind_owner_and_host_of_the_latest_are_compared(
+    nightly: Reports,
+) -> None:
+    nightly.warehouse.job(20, "nightly", kind="service", members=(1,))
+    nightly.warehouse.job(21, "nightly", owner_uid=54321, members=(2,))
+    nightly.warehouse.job(22, "nightly", owner_uid=54321, members=(3,))
+
+    def before(*arguments: str) -> int:
+        rows = nightly.json("compare", *arguments)["measures"]
+        return int(next(row["runs"] for row in rows if row["side"] == "before"))
+
+    found = nightly.run("compare", "nightly")
+    owner = accounts.user(1000)
+    assert (
+        f"this is 54321:nightly of 54321; the same name have manual:{owner}:nightly (latest job 6),"
+        " service:nightly (latest job 20)"
+    ) in found.stderr
+    assert before("nightly") == 1
+    assert before("1000:nightly", "--kind", "manual") == 5
+    assert before("nightly", "--user", "1000", "--kind", "manual") == 5
+    assert before(f"manual:{owner}:nightly") == before("manual:1000:night*") == 5
+    with pytest.raises(UsageError, match="single job"):
+        nightly.run("compare", "service:nightly")
+    with pytest.raises(UsageError, match="no run of nightly is among the chosen jobs"):
+        nightly.run("compare", "nightly", "--kind", "session")
+
+
+def test_a_window_compares_the_runs_that_started_in_it(nightly: Reports) -> None:
+    connection = nightly.warehouse.connection
+    connection.execute("update job set created_at_ns = id * 86400000000000 where id < 9")
+    window = ("--since", "1970-01-04T00:00Z", "--until", "1970-01-07T00:00Z")
+    found = nightly.run("compare", "nightly", *window, "--format", "json")
+    report = json.loads(found.stdout)
+    assert report["window"]["since"].startswith("1970-01-04T00:00")
+    wall = [
+        (row["side"], row["runs"], row["p50"])
+        for row in report["comparison"]["measures"]
+        if row["measure"] == "wall_s"
+    ]
+    assert wall == [("before", 2, 11.5), ("last", 1, 13)]
+    explained = nightly.run("compare", "nightly", *window, "--explain").stdout
+    assert "[3, 4, 5]" in explained

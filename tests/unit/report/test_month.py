@@ -495,17 +495,18 @@ def test_runs_are_compared_by_the_medians_of_plain_python(
     connection: sqlite3.Connection, raw: Raw
 ) -> None:
     used = charged(raw)
-    sides = compare.sides(connection, ["job1", "job2", "job3"], None)
+    sides = compare.sides(connection, ["job1", "job2", "job?"], None).sides
     found = {
         (row["measure"], row["side"]): row
         for row in told(compare.compare(connection, sides, ALL).measures)
     }
     for side in sides:
         counts = [len(used[job]) for job in side.jobs]
-        assert len(counts) > 2
         row = found["processes", side.name]
         assert (row["runs"], row["p50"]) == (
             len(counts),
             sorted(counts)[len(counts) // 2] if len(counts) % 2 else row["p50"],
         )
-        assert row["p95"] == pytest.approx(quantiles(counts, n=20, method="inclusive")[-1])
+        if len(counts) > 1:
+            assert row["p95"] == pytest.approx(quantiles(counts, n=20, method="inclusive")[-1])
+    assert max(len(side.jobs) for side in sides) > 10

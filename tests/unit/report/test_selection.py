@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elsa.errors import UsageError
+from elsa.kernel import accounts
 from elsa.report.query import selection, times
 from elsa.report.query.times import Window
 from tests.support.reports import Reports
@@ -275,6 +276,34 @@ def test_one_run_of_a_name_is_chosen_by_its_number(
     nightly: Reports, text: str, ids: list[int]
 ) -> None:
     assert selection.job_ids(nightly.warehouse.connection, text) == ids
+
+
+def test_a_name_of_several_kinds_or_owners_says_so_and_how_to_choose(nightly: Reports) -> None:
+    nightly.warehouse.job(19, "nightly", members=())
+    nightly.warehouse.job(20, "nightly", kind="service", members=())
+    nightly.warehouse.job(21, "automatic:x", members=())
+
+    def job(name: str) -> int:
+        return int(nightly.json("job", name)["job_id"])
+
+    said = nightly.run("job", "nightly").stderr
+    assert f"this is service:nightly of {accounts.user(1000)};" in said
+    assert "; the same name have manual:nightly (latest job 19)" in said
+    assert "have the name nightly; this is the latest" not in said
+    assert (job("nightly"), job("service:nightly"), job("automatic:nightly")) == (20, 20, 20)
+    assert job("nightly#-1") == 20
+    assert job("manual:nightly") == job("manual:nightly#-1") == 19
+    assert job("1000:nightly") == 20
+    # What is no kind or owner with such a job is a part of the name.
+    assert job("automatic:x") == 21
+    said = nightly.run("commands", "--job", "nightly").stderr
+    assert (
+        "jobs of several kinds, owners or hosts have the name nightly, and all are meant: " in said
+    )
+    assert "1 service:nightly" in said
+    assert "several kinds" not in nightly.run("commands", "--job", "service:nightly").stderr
+    with pytest.raises(UsageError, match="no job has the id or name session:nightly"):
+        nightly.run("job", "session:nightly")
 
 
 @pytest.mark.parametrize(
