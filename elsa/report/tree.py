@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
 
 from elsa.errors import UsageError
 from elsa.report import completeness
@@ -301,22 +302,22 @@ def tree(
         roots = fold(roots)
     add_up(roots)
     shown = output.choose(COLUMNS, SHOWN)
-    lines: list[Row] = list(_lines(roots, blocks=blocks))
-    words = completeness.words(connection, selection) + completeness.cut(len(lines), output.limit)
+    order = downwards(roots)
+    lines: list[Row] = list(islice(_lines(order, blocks=blocks), output.limit))
+    words = completeness.words(connection, selection) + completeness.cut(len(order), output.limit)
     words += completeness.of_each(connection, shown)
     return Report(
         COLUMNS,
         shown,
-        lines[: output.limit],
+        lines,
         words,
         nothing=partial(completeness.nothing, connection, selection),
         completeness=partial(completeness.facts, connection, selection),
     )
 
 
-def _lines(roots: list[Node], *, blocks: bool) -> Iterator[Row]:
+def _lines(order: list[Node], *, blocks: bool) -> Iterator[Row]:
     between, last, bar = ("├─ ", "└─ ", "│  ") if blocks else ("|- ", "`- ", "|  ")
-    order = downwards(roots)
     last_child = {id(node.children[-1]) for node in order if node.children}
     # Which of the levels above have more lines below this line.
     trail: list[bool] = []

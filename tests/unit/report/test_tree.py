@@ -96,7 +96,7 @@ def test_every_process_has_a_line_when_nothing_is_folded_and_ascii_draws_it_too(
         tree.chosen(build.warehouse.connection, "build", Selection())[0],
     )
     tree.add_up(roots)
-    drawn = [row[0] for row in tree._lines(roots, blocks=False)]
+    drawn = [row[0] for row in tree._lines(tree.downwards(roots), blocks=False)]
     assert drawn[:4] == ["make", "|- sh", "|  |- ld", "|  `- cc"]
     assert drawn[-3:] == ["`- sh", "   `- cc", "a;b"]
 
@@ -259,7 +259,7 @@ def test_deep_and_wide_trees_are_no_different(depth: int, width: int) -> None:
         tree.add_up(found)
         assert found[0].processes == depth * width + 1
         assert found[0].total_cpu_ns == depth * width * 1000
-    assert sum(1 for _ in tree._lines(merged, blocks=True)) <= 2 * depth + 1
+    assert sum(1 for _ in tree._lines(tree.downwards(merged), blocks=True)) <= 2 * depth + 1
     top = folded.frames(roots, "cpu")
     assert top.total == depth * width
     assert sum(1 for _ in folded.walk(top)) == depth + 2
