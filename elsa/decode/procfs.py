@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from elsa.errors import DataError
@@ -52,6 +53,7 @@ class Stat(NamedTuple):
         return self.zombie and self.num_threads <= 1
 
 
+_PSS = re.compile(rb"^Pss: +(\d{1,15}) kB$", re.MULTILINE)
 # What SQLite holds, and how many clock ticks it holds as nanoseconds.
 _MOST = (1 << 63) - 1
 _MOST_TICKS = 1 << 39
@@ -130,6 +132,14 @@ def parse_memory(status: bytes) -> tuple[int, int] | None:
     if b"\nVmRSS:" not in status:
         return None
     return _status_field(status, b"VmRSS:", base=10), _status_field(status, b"VmHWM:", base=10)
+
+
+def parse_pss(rollup: bytes) -> int | None:
+    """The proportional set size in KiB from a /proc/PID/smaps_rollup: memory that several processes
+    share counts in equal parts for each. None if the process has no memory any more.
+    """
+    match = _PSS.search(rollup)
+    return int(match[1]) if match else None
 
 
 def parse_real_uid(status: bytes) -> int:

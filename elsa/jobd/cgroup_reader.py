@@ -288,6 +288,10 @@ class CgroupReader:
             job.cgroup, job.cgroup_inode = path, self._inode(path)
             self._group_counters.open(job, new_group=False)
 
+    def counts_memory(self, job: Job) -> bool:
+        """Whether the group of a job counts its greatest memory."""
+        return self._group_counters.counts_memory(job)
+
     def _path_of_process(self, pid: int) -> str | None:
         data = self._procfs.read_cgroup(pid)
         try:

@@ -33,6 +33,7 @@ from elsa.jobd.counter_reader import CounterReader
 from elsa.jobd.event_reader import EventReader
 from elsa.jobd.helper_programs import HelperPrograms
 from elsa.jobd.interval_reader import IntervalReader
+from elsa.jobd.job_memory_reader import JobMemoryReader
 from elsa.jobd.requests import RequestHandler
 from elsa.jobd.spawner import Spawner
 from elsa.kernel import accounts, clocks, privileges
@@ -166,6 +167,13 @@ class Collector:
             config.interval_s,
             self._since_ns,
             beginning.heard_ns or None,
+        )
+        self.job_memory = JobMemoryReader(
+            self.processes,
+            procfs,
+            groups.counts_memory if groups is not None else lambda _job: False,
+            config.interval_s * SECOND_NS,
+            self._since_ns,
         )
         self.helpers = HelperPrograms(self._selector, self._spawner)
         self._requests = RequestHandler(self, config)
@@ -355,6 +363,7 @@ class Collector:
             self._reader.due_ns(),
             self.batcher.due_ns(),
             self.intervals.due_ns(now_ns),
+            self.job_memory.due_ns(now_ns),
         )
         return max(min(at_ns for at_ns in due if at_ns is not None) - now_ns, 0) / SECOND_NS
 
@@ -382,14 +391,15 @@ class Collector:
         self._server.expire(now_ns / SECOND_NS)
 
     def _tick_intervals(self, now_ns: int) -> None:
-        """Read the counters of some living processes, if it is time."""
-        if self.intervals.is_due(now_ns):
+        """Read the counters of some living processes and the memory of some jobs, if it is
+        time.
+        """
+        if self.intervals.is_due(now_ns) or self.job_memory.is_due(now_ns):
             self.drain(patient=True)
-        self.intervals.tick(
-            clocks.monotonic_ns(),
-            self.batcher.heard_ns,
-            wait=self.batcher.writer.trouble is not None,
-        )
+        wait = self.batcher.writer.trouble is not None
+        self.intervals.tick(clocks.monotonic_ns(), self.batcher.heard_ns, wait=wait)
+        self.job_memory.tick(clocks.monotonic_ns(), wait=wait)
+        self.intervals.charge(self.job_memory.take_cost_ns())
 
     def _keep_socket(self) -> None:
         try:

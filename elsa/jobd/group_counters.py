@@ -27,6 +27,7 @@ LAST_NS = 100 * MS_NS
 # So many paths of groups that hold others are remembered before those that do no more are dropped,
 # and at least twice as many as hold others.
 MOST_HOLDING = 5000
+PEAK_FILES = ("memory.peak",)
 UNKNOWN = GroupCounters(None, None, None, None, None)
 
 
@@ -113,6 +114,15 @@ class GroupCounterReader:
         followed = self._unfollow(job.id)
         if followed is not None:
             self._read(followed)
+
+    def counts_memory(self, job: Job) -> bool:
+        """Whether the group of a job counts the greatest memory since the job was made."""
+        followed = self._followed.get(job.id)
+        if followed is None:
+            return False
+        files = cgroups.read_files(self._group(job), PEAK_FILES, job.cgroup_inode)
+        counters = parse_counters(None, files[0], None) if files is not None else UNKNOWN
+        return counters.since(followed.before).memory_peak is not None
 
     def tick(self, now_ns: int) -> None:
         """After the records up to `now_ns`: read the groups that are due, as long as the budget

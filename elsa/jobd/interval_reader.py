@@ -104,6 +104,10 @@ class IntervalReader:
 
     # --- all processes
 
+    def charge(self, took_ns: int) -> None:
+        """Time on a CPU that other readings took, which leaves less for those of the intervals."""
+        self._took_ns += took_ns
+
     def due_ns(self, now_ns: int) -> int:
         """When `tick` is to be called next."""
         if self._left is not None:

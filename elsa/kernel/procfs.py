@@ -69,6 +69,12 @@ class Procfs:
         """
         return _read(f"{self._root}{pid}/loginuid")
 
+    def read_smaps_rollup(self, pid: int) -> bytes | None:
+        """The sums over its mappings; None when the process is gone, is a kernel thread, or may not
+        be read, or the kernel does not have them. The kernel walks all its pages.
+        """
+        return _read(f"{self._root}{pid}/smaps_rollup")
+
     def read_schedstat(self, pid: int) -> bytes | None:
         """On a CPU and waiting for one, in ns, of the leader; None when the process is gone or the
         kernel does not count it.

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from elsa import durations
 from elsa.errors import ConfigError
 from elsa.progress import Progress
-from elsa.store import intervals, job_members, locks, process_lookup
+from elsa.store import intervals, job_members, job_memory, locks, process_lookup
 from elsa.store.aggregates import columns, of_parts
 from elsa.store.database import insert_rows, transaction
 from elsa.store.rollups import PARTS, ROLLUPS, insert_into
@@ -81,7 +81,9 @@ class Cutoffs(NamedTuple):
     processes_ns: int | None
     rollups_ns: int | None
     intervals_ns: int | None = None
-    """Intervals before are not deleted but merged into hours."""
+    """Intervals before are not deleted but merged into hours; of the memory of a job the greatest
+    and the last reading of each hour are kept.
+    """
 
 
 class Pruned(NamedTuple):
@@ -361,7 +363,10 @@ def _prune_rollups(
 def _count_intervals(connection: sqlite3.Connection, cutoffs: Cutoffs) -> int:
     if cutoffs.intervals_ns is None:
         return 0
-    return intervals.count_old(connection, cutoffs.intervals_ns // HOUR_NS)
+    before_hour = cutoffs.intervals_ns // HOUR_NS
+    return intervals.count_old(connection, before_hour) + job_memory.count_old(
+        connection, before_hour
+    )
 
 
 def _prune_intervals(
@@ -369,7 +374,9 @@ def _prune_intervals(
 ) -> int:
     if cutoffs.intervals_ns is None:
         return 0
-    return intervals.merge_hours(connection, cutoffs.intervals_ns // HOUR_NS, step)
+    before_hour = cutoffs.intervals_ns // HOUR_NS
+    thinned = job_memory.thin_hours(connection, before_hour, step)
+    return thinned + intervals.merge_hours(connection, before_hour, step)
 
 
 # --- space

@@ -203,12 +203,14 @@ with doc (name, unit, meaning) as (
         'how many jobs have the name; in a comparison: of how many runs the figure is '
         || 'known'),
     ('job_peak_kib', 'KiB',
-        'the most memory of all processes of the job together at one moment'),
+        'the most memory of all processes of the job together at one moment; never less '
+        || 'than that of the largest process'),
     ('job_peak_by', '',
         'how it is known: measured (by the job''s control group); sampled: the most that '
         || 'readings showed, by pss (shared memory counts once), rss (for each process: an '
         || 'upper bound) or group (by the control group, up to a reading before the end); '
-        || 'largest: the largest process alone, a lower bound'),
+        || 'largest: there was no reading, and it is that of the largest process alone, a '
+        || 'lower bound'),
     ('rss_before_kib', 'KiB',
         'peak memory of the run before'),
     ('rss_grown_kib', 'KiB',

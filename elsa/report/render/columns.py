@@ -303,15 +303,16 @@ _ALL = (
     _kib(
         "job_peak_kib",
         "job peak",
-        "the most memory of all processes of the job together at one moment",
+        "the most memory of all processes of the job together at one moment; never less than that"
+        " of the largest process",
     ),
     _text(
         "job_peak_by",
         "peak by",
         "how it is known: measured (by the job's control group); sampled: the most that readings"
         " showed, by pss (shared memory counts once), rss (for each process: an upper bound) or"
-        " group (by the control group, up to a reading before the end); largest: the largest"
-        " process alone, a lower bound",
+        " group (by the control group, up to a reading before the end); largest: there was no"
+        " reading, and it is that of the largest process alone, a lower bound",
     ),
     _kib("rss_before_kib", "peak before", "peak memory of the run before"),
     Column(

@@ -295,3 +295,37 @@ def test_one_call_reads_no_longer_than_its_budget(
     for _ in paths:
         host.reader.tick(now_ns)
     assert sorted(row.job_id for row in host.rows) == list(range(1, 31))
+
+
+def test_group_counts_the_memory_of_its_job_if_its_peak_was_exceeded_since(host: Host) -> None:
+    folder = host.group(WEB, 0)
+    (folder / "memory.peak").write_text("5000\n")
+    job = host.job(new_group=False)
+    assert not host.reader.counts_memory(job), "the peak may be older than the job"
+    (folder / "memory.peak").write_text("5001\n")
+    assert host.reader.counts_memory(job)
+    (folder / "memory.peak").unlink()
+    assert not host.reader.counts_memory(job), "the memory controller is off"
+    assert not host.reader.counts_memory(host.jobs.create("manual", 0, 0))
+    new = host.group("/new", 0)
+    (new / "memory.peak").write_text("1\n")
+    assert host.reader.counts_memory(host.job("/new"))
+
+
+def test_group_that_is_gone_or_holds_other_jobs_does_not_count_the_memory_of_one(
+    host: Host,
+) -> None:
+    folder = host.group(WEB, 0)
+    (folder / "memory.peak").write_text("5000\n")
+    job = host.job()
+    assert host.reader.counts_memory(job)
+    inner = host.group(f"{WEB}/inner", 0)
+    host.job(f"{WEB}/inner")
+    assert not host.reader.counts_memory(job)
+    for path in inner.iterdir():
+        path.unlink()
+    inner.rmdir()
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+    assert not host.reader.counts_memory(job)
