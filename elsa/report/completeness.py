@@ -128,7 +128,7 @@ def classes(connection: sqlite3.Connection, selection: Selection) -> dict[str, t
     for table in (rollup_source.ALL, "rollup_user"):
         if rollup_source.suits(table, selection):
             return _rolled_classes(connection, table, selection)
-    if selection.choices or selection.clip:
+    if selection.choices or selection.clip or selection.alive:
         source = rows(selection, ["u.class", "u.process_id", "u.acct_id"])
         counts = Query(
             f"select u.class, count(u.process_id), count(u.acct_id) {source.sql} group by 1",
@@ -228,10 +228,11 @@ def _hours(selection: Selection, *, cut: bool) -> list[str]:
     if cut:
         hours = selection.window.cut_hours()
         return [f"u.hour in ({', '.join(map(str, hours))})"] if hours else []
-    # With --clip, processes that run on after a window are in it too.
+    # With --clip and --alive, processes that run on after a window are in it too.
+    runs_on = selection.clip or selection.alive
     return Window(
         None if since is None else since // HOUR_NS,
-        None if until is None or selection.clip else -(-until // HOUR_NS),
+        None if until is None or runs_on else -(-until // HOUR_NS),
     ).where("u.hour")
 
 
@@ -533,8 +534,9 @@ def nothing(connection: sqlite3.Connection, selection: Selection) -> str:
     when = " in that window" if selection.window else ""
     if pruned(connection, selection):
         return f"no process{of} that ended{when} is left in the warehouse: all were pruned"
+    ran = selection.clip or selection.alive
     if selection.choices:
-        return f"no {'' if selection.clip else 'ended '}process{of} matches{when}"
+        return f"no {'' if ran else 'ended '}process{of} matches{when}"
     if selection.window:
-        return f"no process{of} {'ran' if selection.clip else 'ended'}{when}"
+        return f"no process{of} {'ran' if ran else 'ended'}{when}"
     return f"no process{of} has ended yet"

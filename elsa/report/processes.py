@@ -9,12 +9,14 @@ from collections.abc import Iterable
 from functools import partial
 from typing import NamedTuple
 
-from elsa.measures import OF_TASKSTATS_ALONE
+from elsa.measures import MEASURES, OF_TASKSTATS_ALONE
 from elsa.report import completeness
 from elsa.report.query.selection import Selection
 from elsa.report.query.statement import Condition, Query, names, rows, select
+from elsa.report.query.window_usage import NO_USAGE, window_usage
 from elsa.report.render.output import Output
 from elsa.report.render.writer import Report, Row
+from elsa.store.aggregates import scaled
 from elsa.units import HOUR_NS
 
 COLUMNS = (
@@ -144,8 +146,13 @@ def query(
     then starts with the last end.
     """
     known = columns(selection)
+    sorted_by = (key for key, _ in output.sorting(tuple(known)))
     usual = ("host", *view.shown) if selection.apart else view.shown
     shown = output.choose(known, usual if selection.jobs is None else (*usual, "how"))
+    usage = NO_USAGE
+    if selection.alive and not selection.window.is_moment:
+        usage = window_usage(selection, {*shown, *sorted_by})
+        known |= {key: scaled(MEASURES[key], text) for key, text in usage.columns.items()}
     backwards = view.newest_first or output.limit is not None
     by_end = (
         "u.out_ns desc nulls first, u.process_id desc"
@@ -155,14 +162,15 @@ def query(
     order = output.order(known, by_end)
     chosen = {key: known[key] for key in shown}
     conditions = list(more)
-    if not everything:
+    if not (everything or selection.alive):
         ended = "u.state = 'ended' or u.acct_id is not null"
         if selection.jobs is not None:
             ended += " or u.until_ns is not null"
         conditions.insert(0, Condition(f"({ended})"))
-    source = rows(selection, [*chosen.values(), order], *conditions)
+    source = rows(selection, [*chosen.values(), order, *usage.needed], *conditions)
     limit = "" if output.limit is None else f"\nlimit {output.limit + 1}"
-    return Query(f"{select(chosen)}\n{source.sql}\n{order}{limit}", source.values), shown
+    text = f"{select(chosen)}\n{source.sql}{usage.join.sql}\n{order}{limit}"
+    return Query(text, source.values + usage.join.values), shown
 
 
 def processes(
@@ -173,13 +181,13 @@ def processes(
     *,
     everything: bool = False,
 ) -> Report:
-    """The processes of the host or of jobs. Running processes have no figures yet, so they are
-    included only with `everything`.
+    """The processes of the host or of jobs. Running processes are included with `everything`, or if
+    the selection is of processes that lived at some time.
     """
     shown, found = _found(connection, view, selection, output, everything=everything)
     classes = completeness.classes(connection, selection)
     words = completeness.words(connection, selection, found=classes)
-    if not everything:
+    if not (everything or selection.alive):
         running, _ = classes.get("running", (0, 0))
         if running:
             words.append(f"{running} of them left out, since they still run; --all shows them")
@@ -190,7 +198,7 @@ def processes(
         if len(last) > output.limit:
             which = "the last" if output.sort is None else "the first"
             words.append(f"showing {which} {output.limit}; --limit or --all shows more")
-    if selection.jobs is None and not selection.choices:
+    if selection.jobs is None and not (selection.choices or selection.alive):
         words += completeness.inferred_ends(connection, selection.window)
     words += completeness.of_each(connection, shown)
     return Report(
@@ -215,7 +223,8 @@ def _found(
     not read every process.
     """
     asked, shown = query(view, selection, output, everything=everything)
-    if output.limit is None or output.sort is not None or selection.jobs is not None or everything:
+    apart = selection.jobs is not None or selection.alive or everything
+    if output.limit is None or output.sort is not None or apart:
         return shown, asked.run(connection)  # read while it is written
     # In separate queries SQLite finds min and max by an index, but not both in one query.
     ends = [

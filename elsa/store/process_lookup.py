@@ -15,7 +15,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 
 from elsa.store.database import insert_rows
-from elsa.units import SECOND_NS
+from elsa.units import HOUR_NS, SECOND_NS
 
 SLOT_NS = 10 * SECOND_NS
 """A longer slot means fewer rows on a quiet host, and more to read on a busy host: reading a block
@@ -61,6 +61,12 @@ _FIND = f"""insert into temp.candidate
     {_OF_WANTED.format("process_lasting", f"elapsed_ns > {LONG_LIVED_NS}")}
     union
     {_OF_WANTED.format("process_running", "elapsed_ns is null")}"""
+
+_OFFSETS = """(
+            select c.boot_id, min(c.offset_ns) as least, max(c.offset_ns) as most
+            from clock as c
+            group by c.boot_id
+        ) as k"""
 
 _PLACE = f"new.boot_id, new.start_ns / {SLOT_NS}, new.id / {BLOCK}"
 HAS_BLOCK = f"""exists (
@@ -120,6 +126,40 @@ def find_candidates(
     )
     connection.execute("delete from temp.candidate")
     connection.execute(_FIND, {"boot_id": boot_id})
+
+
+def lived(since_ns: int, until_ns: int | None) -> str:
+    """SQL that lists the ids of all processes that lived at some time from one real time to before
+    another (None: to now), and of few others.
+    """
+    if until_ns is None:
+        return (
+            f"select p.id from process as p where p.ended_hour >= {since_ns // HOUR_NS}"
+            " union all select p.id from process as p where p.ended_hour is null"
+        )
+    # In a boot whose clock was set, a real time may be any of several monotonic times.
+    return f"""select p.id
+        from (
+            select distinct b.block
+            from clock as c
+            cross join process_start_block as b
+                on b.boot_id = c.boot_id
+                and b.time_slot between ({since_ns - LONG_LIVED_NS} - c.offset_ns) / {SLOT_NS}
+                and ({until_ns} - c.offset_ns) / {SLOT_NS}
+        ) as near
+        cross join process as p not indexed
+            on p.id between near.block * {BLOCK} and near.block * {BLOCK} + {BLOCK - 1}
+        where p.elapsed_ns <= {LONG_LIVED_NS}
+        union all
+        select p.id
+        from {_OFFSETS}
+        cross join process as p indexed by process_lasting
+            on p.boot_id = k.boot_id
+            and p.elapsed_ns > {LONG_LIVED_NS}
+        where p.start_ns + p.elapsed_ns >= {since_ns} - k.most
+            and p.start_ns < {until_ns} - k.least
+        union all
+        select p.id from process as p indexed by process_running where p.elapsed_ns is null"""
 
 
 def delete_empty_blocks(connection: sqlite3.Connection) -> None:

@@ -5,11 +5,12 @@ that a test does not care about.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from typing import Any
 
 from elsa.measures import COUNTERS
 from elsa.state.clock import Clock
-from elsa.state.intervals import Shown, Used, reading
+from elsa.state.intervals import IntervalRow, Shown, Used, reading
 from elsa.store import intervals
 
 SECOND = 1_000_000_000
@@ -170,27 +171,37 @@ class Warehouse:
         """The counters of a living process when it entered or left a job; counters that are not
         named are unknown.
         """
-        self._read(process_id, int(at * SECOND) if at_ns is None else at_ns, counters, of_all=False)
+        until_ns = int(at * SECOND) if at_ns is None else at_ns
+        self._write(process_id, until_ns, [self._used_by(process_id, counters)], of_all=False)
 
     def interval(self, process_id: int, *, until: float, **counters: int) -> None:
-        """The same at the end of an interval."""
-        self._read(process_id, int(until * SECOND), counters, of_all=True)
+        """The same of one process at the end of an interval."""
+        self.reading(until, {process_id: counters})
 
-    def _read(
-        self, process_id: int, until_ns: int, counters: dict[str, int], *, of_all: bool
-    ) -> None:
+    def reading(self, until: float, living: Mapping[int, dict[str, int]]) -> None:
+        """The same of all living processes, by their ids."""
+        until_ns = int(until * SECOND)
+        rows = [self._used_by(process_id, counters) for process_id, counters in living.items()]
+        self._write(next(iter(living)), until_ns, rows, of_all=True)
+        self._read_ns = until_ns
+
+    def _used_by(self, process_id: int, counters: dict[str, int]) -> IntervalRow:
         shown = tuple(counters.get(measure.column) for measure in COUNTERS)
         used = self._used.setdefault(process_id, Used())
         more = used.advance(Shown(shown, None, None, None, b""))
         keys = (counters.get(name) for name in ("gid", "forked_only", "rss_kib"))
+        return (process_id, *keys, *more)
+
+    def _write(
+        self, process_id: int, until_ns: int, rows: list[IntervalRow], *, of_all: bool
+    ) -> None:
+        """A reading, by the clock at the start of a process."""
         (clock,) = self.connection.execute(
             "select c.id, c.since_ns, c.offset_ns, 0 from process as p join clock as c on c.id ="
             " p.clock_id where p.id = ?",
             (process_id,),
         ).fetchall()
-        row = (process_id, *keys, *more)
-        made = reading(Clock._make(clock), self._read_ns, until_ns, [row], of_all=of_all)
-        self._read_ns = until_ns
+        made = reading(Clock._make(clock), self._read_ns, until_ns, rows, of_all=of_all)
         intervals.write(self.connection, [made])
 
     def rows(self, sql: str, *parameters: object) -> list[dict[str, Any]]:

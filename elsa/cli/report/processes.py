@@ -24,16 +24,21 @@ def _show(request: Request, kind: str) -> None:
 
 
 @report.command()
-@reports(*PROCESS_CHOICES)
+@reports(*PROCESS_CHOICES, alive=True)
 def processes(*, request: Request) -> None:
     """Single processes that ended, the newest last; with --all also those that still run.
 
-    Processes are shown whole, so there is no --clip: which part of its usage a process had within
-    a window can only be estimated, and estimates are for sums.
+    Processes are shown whole, also those that lived --at a moment. With --alive their usage is what
+    they used in the window: what was read while they ran, each interval where it ended, and the
+    rest where the process ended, so that they add up to the window in `elsa report hours`. Times,
+    exit and elapsed time stay those of the whole process. A "-" is unknown: the process was not
+    read in the window, or the figure is known only at the end of a process (waits, for example).
 
     \b
     Examples:
       elsa report processes --limit 20
+      elsa report processes --at 'yesterday 23:10' --user anna
+      elsa report processes --alive --since 03:00 --until 04:00 --sort cpu_s
       elsa report processes --job build --format csv
       elsa report processes --since 09:30 --until 10:00 --exit nonzero
       elsa report processes --job build --columns +cmdline --sort -cpu_s
@@ -49,15 +54,16 @@ def processes(*, request: Request) -> None:
     metavar="[COMMAND]...",
     shell_complete=complete.commands,
 )
-@reports(*PROCESS_CHOICES)
+@reports(*PROCESS_CHOICES, alive=True)
 def last(*, commands: tuple[str, ...], request: Request) -> None:
     """Who ran what, the newest first, as with lastcomm. COMMAND is the same as --command COMMAND.
 
-    Processes are shown whole, so there is no --clip.
+    Processes are shown whole; with --alive, with what they used in the window.
 
     \b
     Examples:
       elsa report last --limit 20
+      elsa report last --at 03:12
       elsa report last 'cc*' --user anna --since today
       elsa report last --tty pts/3 --exit signal
     """

@@ -23,6 +23,7 @@ from elsa import config
 from elsa.cli import complete, options
 from elsa.cli.main import print_stderr
 from elsa.cli.options import Function
+from elsa.errors import UsageError
 from elsa.report.render.columns import UNITS
 from elsa.report.render.output import FORMATS, ColumnsHelp, Output
 
@@ -154,6 +155,8 @@ class Request:
     of_jobs: bool
     """The choices are of jobs, not of processes."""
     clip: bool
+    alive: bool
+    """Processes that lived in the window, not those that ended in it."""
     output: Output
     explain: bool
     everything: bool
@@ -203,7 +206,7 @@ class Request:
         resolved = resolve_jobs if self.of_jobs else resolve
         now = datetime.now().astimezone()
         selection = resolved(connection, self.asked, now, clip=self.clip)
-        return replace(selection, ids=self.explain)
+        return replace(selection, ids=self.explain, alive=self.alive)
 
     def choosing(self, **more: tuple[str, ...]) -> Request:
         """The same request with further choices."""
@@ -309,6 +312,7 @@ def reports(
     of_jobs: bool = False,
     window: bool = True,
     clip: bool = False,
+    alive: bool = False,
     sort: bool = True,
     rows: int = ROWS,
 ) -> Callable[[Function], Function]:
@@ -325,6 +329,7 @@ def reports(
         for add in reversed(
             [
                 *selecting(kinds, of_jobs=of_jobs, window=window, clip=clip),
+                *(_living() if alive else ()),
                 *_writing(sort=sort, rows=rows),
             ]
         ):
@@ -360,6 +365,17 @@ def selecting(
             " those that ended in it."
         )
         yield click.option("--clip", is_flag=True, help=text)
+
+
+def _living() -> Iterator[Callable[[Any], Any]]:
+    """The options that select processes by when they lived."""
+    text = "Only processes that lived at this moment, whole, also those that still run."
+    yield click.option("--at", metavar="TIME", help=text)
+    text = (
+        "Processes that lived at any time in the window, also those that still run, with what they"
+        " used in it, instead of those that ended in it."
+    )
+    yield click.option("--alive", is_flag=True, help=text)
 
 
 def _writing(*, sort: bool, rows: int) -> Iterator[Callable[[Any], Any]]:
@@ -418,6 +434,11 @@ def _request(
     asked = choices(given, kinds, window=window)
     form, limit = given.pop("form"), given.pop("limit")
     explain, everything = given.pop("explain"), given.pop("everything")
+    at, alive = given.pop("at", None), given.pop("alive", False)
+    if at is not None:
+        asked["at"] = (at,)
+    if alive and not any(asked[name] for name in _TIMES):
+        raise UsageError("--alive is about a window; add --since, --day or the like, or use --at")
     if limit is None and form == "table" and not (everything or explain or given.get("plot")):
         limit = rows
     terminal = sys.stdout.isatty()
@@ -437,6 +458,7 @@ def _request(
         asked,
         of_jobs,
         given.pop("clip", False),
+        alive or at is not None,
         output,
         explain,
         everything,

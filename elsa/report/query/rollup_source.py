@@ -52,7 +52,8 @@ _ROLLUPS = ROLLUPS | {ALL: Rollup(USED, "ended_hour", (), (), ROLLED), CLASS: CL
 
 def suits(table: str, selection: Selection) -> bool:
     """Whether a rollup has everything that a selection asks for."""
-    return selection.jobs is None and not selection.clip and knows(table, selection.choices)
+    plain = selection.jobs is None and not (selection.clip or selection.alive)
+    return plain and knows(table, selection.choices)
 
 
 def knows(table: str, choices: Iterable[Condition]) -> bool:

@@ -10,11 +10,12 @@ from elsa.measures import MEASURES, OF_MEMBERS
 from elsa.report.query.times import Window
 from elsa.store import aggregates
 
-# What is stored by interval. The rest of it was used after the last reading; other measures are of
-# the whole lifetime.
-_BY_INTERVAL = {"user_s", "system_s", "cpu_s", "run_ns"} | {
+BY_INTERVAL = {"user_s", "system_s", "cpu_s", "run_ns"} | {
     name for name, measure in MEASURES.items() if measure.in_intervals
 }
+"""What is stored by interval. The rest of it was used after the last reading; other measures are of
+the whole lifetime.
+"""
 
 
 class Share(NamedTuple):
@@ -60,4 +61,4 @@ def sums(part: Share | None = None, *, members: bool = False) -> dict[str, str]:
 def _share_of(key: str, part: Share | None) -> str | None:
     if part is None:
         return None
-    return part.of_rest if key in _BY_INTERVAL else part.of_life
+    return part.of_rest if key in BY_INTERVAL else part.of_life

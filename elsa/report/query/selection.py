@@ -22,9 +22,10 @@ from elsa.decode import comm, tty
 from elsa.errors import UsageError
 from elsa.kernel import accounts
 from elsa.report.query.statement import THESE, Condition
-from elsa.report.query.times import PERIODS, Days, Window, days, window
+from elsa.report.query.times import PERIODS, Days, Window, at, days, window
 from elsa.report.query.warehouse import several_hosts
 from elsa.state import job_kinds
+from elsa.store.process_lookup import lived
 from elsa.text import printable
 
 Asked = Mapping[str, tuple[str, ...]]
@@ -85,6 +86,10 @@ class Selection:
     """
     words: tuple[str, ...] = ()
     """Notes on how the options were understood."""
+    alive: bool = False
+    """Take every process that lived at some time in the window, instead of processes that ended in
+    it.
+    """
 
     def __bool__(self) -> bool:
         """Whether anything is chosen at all."""
@@ -101,6 +106,8 @@ class Selection:
 
     def _of_window(self) -> list[str]:
         since, until = self.window
+        if self.alive:
+            return self._of_alive()
         if not self.clip:
             return self.window.where("u.out_ns")
         if not self.window:
@@ -114,6 +121,24 @@ class Selection:
         if until is not None:
             conditions.append(f"u.in_ns < {until}")
         return conditions
+
+    def _of_alive(self) -> list[str]:
+        since, until = self.window
+        conditions = []
+        if since is not None:
+            # A lifetime without length is in the window in which it ended.
+            conditions.append(
+                f"(u.out_ns is null or u.out_ns > {since}"
+                f" or (u.out_ns = {since} and u.entered_ns = u.out_ns))"
+            )
+        if until is not None:
+            conditions.append(f"u.entered_ns < {until}")
+        return conditions
+
+    def lived(self) -> str:
+        """SQL that lists the processes that may have lived in the window; empty: all of them."""
+        since, until = self.window
+        return lived(since, until) if self.alive and since is not None else ""
 
 
 def resolve(
@@ -175,7 +200,14 @@ def cut_commands(texts: Iterable[str]) -> Iterator[str]:
 
 
 def asked_window(asked: Asked, now: datetime) -> Window:
-    """The window of --since and --until, or of --day, --week or --month. Raises UsageError."""
+    """The window of --since and --until, of --day, --week or --month, or the moment of --at. Raises
+    UsageError.
+    """
+    for text in asked.get("at", ()):
+        others = [name for name in ("since", "until", *PERIODS) if asked.get(name)]
+        if others:
+            raise UsageError(f"--at is a moment; leave out --{' and --'.join(others)}")
+        return at(text, now)
     days = asked_days(asked, now)
     if days is not None:
         return days.window()

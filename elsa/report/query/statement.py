@@ -2,11 +2,12 @@
 
 Where a report is about processes, `rows` is its source: one row per process or accounting record,
 under the alias `u`, with the columns of the view process_usage (of job_process_usage, if jobs are
-chosen), and three more: `in_ns` and `out_ns`, the real times at which the process started and
-ended; in a job, at which it entered and left; and `rest_ns`, from when on it used what the row
-says. With `used` there is also one row per process and interval in which it used something, and the
-others have only what was used after the last reading: so each part of its usage has the time at
-which it was used.
+chosen), and more: `in_ns` and `out_ns`, the real times at which the process started and ended; in a
+job, at which it entered and left; `entered_ns`, the first of the two by the clock of its own time
+(`in_ns` is counted back from the end); `rest_ns`, from when on it used what the row says; and
+`whose_id`, the process, or negative the record without a process. With `used` there is also one row
+per process and interval in which it used something, and the others have only what was used after
+the last reading: so each part of its usage has the time at which it was used.
 """
 
 from __future__ import annotations
@@ -40,28 +41,35 @@ _MEMBERSHIP = (
     "coalesce(u.until_ns, u.end_ns) - case when u.since_ns > u.start_ns then u.since_ns else"
     " u.start_ns end"
 )
+_ENTERED = "u.started_ns"
+_ENTERED_JOB = "u.started_ns + max(u.since_ns - u.start_ns, 0)"
 _REST = "coalesce(u.end_ns - u.rest_since_ns, u.ended_ns - u.started_ns)"
 _REST_IN_JOB = "coalesce(u.until_ns, u.end_ns) - max(u.since_ns, u.start_ns, u.rest_since_ns)"
 
 
-def _times(out: str, length: str, rest: str | None = None) -> dict[str, str]:
+def _times(out: str, length: str, entered: str, rest: str | None = None) -> dict[str, str]:
     return {
+        # The first of both, as the clock may have been set back or the machine have slept.
+        "entered_ns": f"coalesce(min({entered}, {out} - ({length})), {entered})",
         "out_ns": out,
         "in_ns": f"{out} - ({length})",
         "rest_ns": f"{out} - ({rest or length})",
+        "whose_id": "u.process_id",
     }
 
 
-_OF_HOST = _times("u.ended_ns", _LIFE)
-_OF_INTERVAL = dict.fromkeys(("out_ns", "in_ns", "rest_ns"), "u.ended_ns")
+_OF_HOST = _times("u.ended_ns", _LIFE, _ENTERED)
+_OF_INTERVAL = dict.fromkeys(("out_ns", "in_ns", "entered_ns", "rest_ns"), "u.ended_ns") | {
+    "whose_id": "u.used_by"
+}
 # The times of a row, by its view.
 _DERIVED = {
     "incarnation_usage": _OF_HOST,
-    "unjoined_record_usage": _OF_HOST,
-    "end_usage": _times("u.ended_ns", _LIFE, _REST),
+    "unjoined_record_usage": _OF_HOST | {"whose_id": "-u.acct_id"},
+    "end_usage": _times("u.ended_ns", _LIFE, _ENTERED, _REST),
     "interval_usage": _OF_INTERVAL,
-    "job_process_usage": _times(OUT, _MEMBERSHIP),
-    END_IN_JOBS: _times(OUT, _MEMBERSHIP, _REST_IN_JOB),
+    "job_process_usage": _times(OUT, _MEMBERSHIP, _ENTERED_JOB),
+    END_IN_JOBS: _times(OUT, _MEMBERSHIP, _ENTERED_JOB, _REST_IN_JOB),
     IN_INTERVALS_OF_JOBS: _OF_INTERVAL,
 }
 THESE = "select value from json_each(?)"
@@ -179,11 +187,13 @@ def rows(
     """
     conditions = [*selection.conditions(), *more]
     needed = sorted(columns_of(expressions) or {"process_id"})
+    lived = selection.lived()
     if selection.jobs is None and not members:
         ended = selection.window._replace(until=None) if selection.clip else selection.window
-        conditions += [Condition(text) for text in ended.hours("u.ended_hour")]
+        hours = [] if selection.alive else ended.hours("u.ended_hour")
+        conditions += [Condition(text) for text in hours]
         parts = [
-            _part(view, _DERIVED[view], needed, conditions)
+            _part(view, _DERIVED[view], needed, [*conditions, *_among(lived, view)])
             for view in PARTS[USED if used else PROCESSES]
         ]
     else:
@@ -193,10 +203,21 @@ def rows(
             needed,
             conditions,
             members=members or selection.job is not None,
-            whole=whole,
+            whole=" and ".join(
+                text for text in (whole, lived and f"+s.process_id in ({lived})") if text
+            ),
             used=used,
         )
     return _together(parts)
+
+
+def _among(lived: str, view: str) -> list[Condition]:
+    """The condition that lets SQLite look up those that may have lived in a window, instead of
+    reading all. A record without a process has no id, and few records have none.
+    """
+    if not lived or view == "unjoined_record_usage":
+        return []
+    return [Condition(f"u.process_id in ({lived})")]
 
 
 def members(

@@ -56,6 +56,11 @@ class Window(NamedTuple):
         """Whether there is any bound at all."""
         return self.since is not None or self.until is not None
 
+    @property
+    def is_moment(self) -> bool:
+        """Whether it is a single moment."""
+        return self.since is not None and self.until == self.since + 1
+
     def where(self, column: str) -> list[str]:
         """SQL conditions that a time is in the window; integers of ours need no binding."""
         conditions = []
@@ -103,6 +108,14 @@ def _next_day(text: str, now: datetime, end_ns: int) -> int:
     if not (_CLOCK.fullmatch(word) or _END_OF_DAY.fullmatch(word)):
         return end_ns
     return nanoseconds(_datetime(word, now) + timedelta(days=1))
+
+
+def at(text: str, now: datetime, option: str = "--at") -> Window:
+    """The moment of a written time, as a window. Raises UsageError."""
+    moment_ns = moment(text, now, option)
+    if moment_ns > nanoseconds(now.astimezone()):
+        raise UsageError(f"{option} {text} is in the future; write a time of the past")
+    return Window(moment_ns, moment_ns + 1)
 
 
 class Days(NamedTuple):
