@@ -14,7 +14,7 @@ from elsa.errors import DataError, ElsaError
 from elsa.host.proc_scan import TICKS_PER_S, Monotonic, start_ns
 from elsa.kernel.procfs import Procfs
 from elsa.kernel.taskstats import TaskstatsQuery
-from elsa.matching.usage_matcher import held, known_delays
+from elsa.matching.usage_matcher import held, irq_delay_is_unknown
 from elsa.measures import COUNTERS
 from elsa.state.incarnation import Incarnation, same_start
 from elsa.state.intervals import Shown
@@ -119,8 +119,10 @@ class CounterReader:
         group = messages[0].group if messages else None
         if group is None:
             return {}
-        group = known_delays(group)
-        return {name: getattr(group, name) for name in self._group_fields}
+        counters = {name: getattr(group, name) for name in self._group_fields}
+        if irq_delay_is_unknown(group):
+            counters["irq_delay_ns"] = None
+        return counters
 
     def _gid(self, life: Incarnation) -> int | None:
         """Its real gid, which is read again when its uid has changed."""

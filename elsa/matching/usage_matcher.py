@@ -133,23 +133,26 @@ def _fits(life: Incarnation, stats: ProcessStats, now_ns: int) -> bool:
 _COUNTED = fields_of(*(measure.field for measure in COUNTERS if not measure.delay))
 _DELAYS = fields_of(*(measure.field for measure in COUNTERS if measure.delay))
 _NOT_COUNTED = (None,) * len(DELAYS)
+_IRQ_DELAY = DELAYS.index("irq_delay_ns")
 _REST = fields_of(*(measure.field for measure in PEAKS), "exe_dev", "exe_inode")
 
 
 def usage_row(process_id: int, stats: ProcessStats, *, delays: bool) -> tuple[int | None, ...]:
     """A row of table usage."""
     total = stats.total
-    counted = (process_id, stats.threads, int(stats.complete), *_COUNTED(total))
-    waited = _DELAYS(known_delays(total)) if delays else _NOT_COUNTED
-    return held((*counted, *waited, *_REST(total)))
+    waited = held(_DELAYS(total)) if delays else _NOT_COUNTED
+    if delays and irq_delay_is_unknown(total):
+        waited = (*waited[:_IRQ_DELAY], None, *waited[_IRQ_DELAY + 1 :])
+    counters = held(_COUNTED(total)) + waited + held(_REST(total))
+    return (process_id, stats.threads, int(stats.complete), *counters)
 
 
-def known_delays(stats: Taskstats) -> Taskstats:
-    """The same, with an unknown delay by interrupts where the kernel never counted one: it does not
-    without CONFIG_IRQ_TIME_ACCOUNTING. With it, it counts a delay, often of 0, at each update of
-    the CPU's clock.
+def irq_delay_is_unknown(stats: Taskstats) -> bool:
+    """Whether the kernel never counted a delay by interrupts: it does not without
+    CONFIG_IRQ_TIME_ACCOUNTING. With it, it counts a delay, often of 0, at each update of the CPU's
+    clock.
     """
-    return stats._replace(irq_delay_ns=None) if stats.irq_count == 0 else stats
+    return stats.irq_count == 0
 
 
 def held(row: tuple[int | None, ...]) -> tuple[int | None, ...]:

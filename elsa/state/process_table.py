@@ -306,9 +306,9 @@ class Processes:
         life.comm = escape_comm(comm)
         self._amend(life)
 
-    def set_final_comm(self, life: Incarnation, comm: str) -> None:
+    def set_final_comm(self, life: Incarnation, raw: bytes) -> None:
         """A process that ended before its name could be read from /proc had this name then."""
-        if life.comm is None and comm:
+        if life.comm is None and (comm := escape_comm(raw)):
             life.comm = comm
             self._amend(life)
 

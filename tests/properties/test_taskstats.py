@@ -66,7 +66,7 @@ def test_the_short_cut_reads_what_the_walk_reads(datagrams: list[bytes]) -> None
 
 def life(tgid: int, threads: list[tuple[int, int]]) -> list[Message]:
     """The messages of a process, each thread with how often it was on a CPU and what it wrote."""
-    base = Taskstats._make([0] * len(Taskstats._fields))._replace(version=16, comm="x", tgid=tgid)
+    base = Taskstats._make([0] * len(Taskstats._fields))._replace(version=16, comm=b"x", tgid=tgid)
     messages = [
         Message(base._replace(pid=tgid + number, cpu_count=turns, write_bytes=wrote), None)
         for number, (turns, wrote) in enumerate(threads)

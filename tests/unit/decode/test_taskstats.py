@@ -89,7 +89,7 @@ def test_every_field_of_every_version_is_where_its_header_puts_it(version: int) 
     values: dict[str, int | bytes] = {name: 1000 + number for number, name in enumerate(names)}
     stats = packed(version, None, **values, flag=bytes([AGROUP]), comm=b"a\xffb")
     found = thread_of(message(aggregate(4, 1, stats)))
-    expected = {**values, "version": version, "flag": AGROUP, "comm": "a\\xffb"}
+    expected = {**values, "version": version, "flag": AGROUP, "comm": b"a\xffb".ljust(32, b"\0")}
     assert found._asdict() == {name: expected.get(name) for name in Taskstats._fields}
 
 

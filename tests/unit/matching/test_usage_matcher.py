@@ -35,7 +35,7 @@ def stats(elapsed_ns: int, code: int = 0, pid: int = PID) -> ProcessStats:
         tgetime_us=elapsed_ns // 1000,
         blkio_delay_ns=7,
         irq_count=1,
-        comm="cc1",
+        comm=b"cc1",
     )
     return ProcessStats(pid, 1, True, total)
 

@@ -8,7 +8,7 @@ from elsa.decode.acct import AFORK, AXSIG
 from elsa.decode.taskstats import AGROUP, Message, Taskstats
 from elsa.state.process_sums import ProcessSums
 
-NOTHING = Taskstats._make([0] * len(Taskstats._fields))._replace(version=16, comm="work")
+NOTHING = Taskstats._make([0] * len(Taskstats._fields))._replace(version=16, comm=b"work")
 
 
 def thread(pid: int, tgid: int, **fields: int) -> Taskstats:
@@ -73,22 +73,22 @@ def test_threads_add_up_and_peaks_are_the_highest() -> None:
 
 
 def test_names_and_ids_are_the_leaders() -> None:
-    leader = Message(thread(5, 5, uid=10, flag=AFORK)._replace(comm="leader"), None)
+    leader = Message(thread(5, 5, uid=10, flag=AFORK)._replace(comm=b"leader"), None)
     (stats,) = ProcessSums().feed(
         [ended(6, 5, uid=11), leader, last(7, 5, threads=3, uid=12, flag=AXSIG)]
     )
-    assert (stats.total.pid, stats.total.uid, stats.total.comm) == (5, 10, "leader")
+    assert (stats.total.pid, stats.total.uid, stats.total.comm) == (5, 10, b"leader")
     assert stats.total.flag == AFORK | AXSIG | AGROUP
 
 
 def test_after_another_thread_executed_a_program_the_later_leader_counts() -> None:
-    old = Message(thread(5, 5, flag=AFORK)._replace(comm="old"), None)
+    old = Message(thread(5, 5, flag=AFORK)._replace(comm=b"old"), None)
     new = last(5, 5, threads=2)
     (stats,) = ProcessSums().feed(
-        [old, Message(new.thread and new.thread._replace(comm="new"), new.group)]
+        [old, Message(new.thread and new.thread._replace(comm=b"new"), new.group)]
     )
     assert (stats.total.comm, stats.total.flag, stats.threads, stats.complete) == (
-        "new",
+        b"new",
         AGROUP,
         2,
         True,
