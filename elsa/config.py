@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -95,6 +95,19 @@ class Config:
     """How long it keeps processes with their records and statistics; hourly sums of them stay."""
     keep_rollups: str = "forever"
     """How long it keeps the hourly sums of processes that were pruned."""
+
+    alert_command: tuple[str, ...] = ()
+    """What `elsa alert` runs when something went wrong, in words, without a shell; none: it prints
+    the alerts.
+    """
+    alert_kinds: str = "manual,cron,service,slurm,ci"
+    """Of which kinds of jobs `elsa alert` judges failures and usage."""
+    alert_growth: str = "cpu:+50%,peak:+50%"
+    """By how much a job may exceed the median of its earlier runs, as with `elsa report compare
+    --fail-on`; or `never`.
+    """
+    alert_budget: tuple[tuple[str, str], ...] = ()
+    """What jobs may cost: a table of the file alone, from a name or glob to a budget."""
 
 
 class Setting(NamedTuple):
@@ -183,7 +196,7 @@ def _convert(field: dataclasses.Field[Any], value: object, where: str) -> object
     """One value in the type of its field; the type is read off the default."""
     kind = type(field.default)
     if kind is tuple:
-        return _job_rules(value, where)
+        return _OF_TABLES[field.name](value, where)
     if issubclass(kind, Path):
         if isinstance(value, str | Path) and str(value) and "\0" not in str(value):
             return Path(value)
@@ -210,6 +223,29 @@ def _convert(field: dataclasses.Field[Any], value: object, where: str) -> object
     raise ConfigError(f"{where}: a text is needed, not {value!r}")
 
 
+def _words(value: object, where: str) -> tuple[str, ...]:
+    """The words of a command; a text is one word."""
+    words = [value] if isinstance(value, str) else value
+    if (
+        not isinstance(words, list)
+        or not all(isinstance(word, str) and "\0" not in word for word in words)
+        or (words and not words[0])
+    ):
+        raise ConfigError(
+            f'{where}: a list of words is needed, such as ["mail", "root"], not {value!r}'
+        )
+    return tuple(words)
+
+
+def _budgets(table: object, where: str) -> tuple[tuple[str, str], ...]:
+    if not isinstance(table, dict) or not all(isinstance(text, str) for text in table.values()):
+        raise ConfigError(
+            f"{where}: a table [alert_budget] of the configuration file is needed, such as nightly"
+            ' = "cpu=1h,wall=30m"'
+        )
+    return tuple(table.items())
+
+
 def _job_rules(tables: object, where: str) -> tuple[Rule, ...]:
     """The rules of automatic jobs; an error names the rule by its number, from 1."""
     from elsa.state.job_rules import MOST_RULES, rule_of  # few files have any
@@ -225,3 +261,10 @@ def _job_rules(tables: object, where: str) -> tuple[Rule, ...]:
         except ValueError as error:
             raise ConfigError(f"{where} {number}: {error}") from None
     return tuple(rules)
+
+
+_OF_TABLES: dict[str, Callable[[object, str], tuple[Any, ...]]] = {
+    "job_rule": _job_rules,
+    "alert_command": _words,
+    "alert_budget": _budgets,
+}

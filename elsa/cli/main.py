@@ -27,6 +27,7 @@ from elsa.units import SECOND_NS
 # The name of a command, of its module in elsa.cli and of its function there, and the line that
 # `elsa --help` shows.
 COMMANDS = {
+    "alert": "Report lost data, failed jobs and grown usage, each once, to your command.",
     "completion": "Print the script that lets a shell complete commands, jobs and columns.",
     "config": "Show every setting, its value and where it comes from.",
     "check": "Test whether ELSA works on this host, and say how to fix what does not.",

@@ -32,16 +32,16 @@ class Verdicts(NamedTuple):
     words: list[str]
 
 
-def gates(texts: Sequence[str]) -> list[Gate]:
+def gates(texts: Sequence[str], option: str = "--fail-on") -> list[Gate]:
     """The gates as they are written, also several with commas. Raises UsageError."""
     found = []
     for text in (part.strip() for whole in texts for part in whole.split(",")):
         match = _GATE.fullmatch(text)
         if match is None:
             raise UsageError(
-                f"--fail-on: cannot read {printable(text)}; write for example cpu:+20%,peak:+10%"
+                f"{option}: cannot read {printable(text)}; write for example cpu:+20%,peak:+10%"
             )
-        found.append(Gate(known(match[1], COMPARED, "--fail-on"), float(match[2])))
+        found.append(Gate(known(match[1], COMPARED, option), float(match[2])))
     return found
 
 

@@ -22,7 +22,7 @@ class Limit(NamedTuple):
     most: float
 
 
-def limits(text: str) -> list[Limit]:
+def limits(text: str, option: str = "--budget") -> list[Limit]:
     """The limits of a budget as it is written. Raises UsageError."""
     found = []
     for part in text.lower().split(","):
@@ -34,7 +34,7 @@ def limits(text: str) -> list[Limit]:
             most = float(match[1]) * 1024 ** " kmgt".index(match[2] or " ")
         if most is None:
             raise UsageError(
-                f"--budget: cannot read {printable(part)}; write for example"
+                f"{option}: cannot read {printable(part)}; write for example"
                 " cpu=60s,wall=10m,peak=2G"
             )
         found.append(Limit(name, most))

@@ -18,14 +18,14 @@ CHOICES = (*KINDS, "automatic", "all")
 """What may be chosen: a kind, every automatic kind, or every kind."""
 
 
-def chosen(words: Iterable[str]) -> frozenset[str]:
+def chosen(words: Iterable[str], option: str = "--kind") -> frozenset[str]:
     """The kinds that are meant by some of CHOICES; by none of them, all. Raises UsageError."""
     kinds: set[str] = set()
     for word in words:
         kind = word.strip().lower()
         if kind not in CHOICES:
             raise UsageError(
-                f"--kind: no job is of kind {printable(word)}; write one of {', '.join(CHOICES)}"
+                f"{option}: no job is of kind {printable(word)}; write one of {', '.join(CHOICES)}"
             )
         kinds.update({"automatic": AUTOMATIC, "all": KINDS}.get(kind, (kind,)))
     return frozenset(kinds or KINDS)

@@ -1,0 +1,1 @@
+"""`elsa alert`: what went wrong since the last time, handed to a command of the administrator."""
