@@ -368,6 +368,13 @@ DIVIDED = tuple(
 whole process in each of them.
 """
 
+BY_USE = tuple(
+    measure
+    for measure in DIVIDED
+    if measure.in_intervals or measure.name in ("user_s", "system_s", "cpu_s", "run_ns")
+)
+"""What of it counts when it was used; all else counts when the process ended or left the job."""
+
 OF_TASKSTATS_ALONE = tuple(_OF_TASKSTATS_ALONE)
 """What taskstats counts beside CPU time and memory."""
 COUNTERS = tuple(

@@ -133,7 +133,7 @@ def groups_query(window: Window, limit: int | None) -> Query:
         f" order by g.job_id desc limit {limit or _MOST_GROUPS}"
     )
     usage = f"select * from {rollup_source.job_usage(newest)}"
-    view = sql_files.over("audit_group", "job_usage", usage)
+    view = sql_files.over("audit_group", job_usage=usage)
     return Query(f"select {', '.join(_GROUPS)} from {view} order by job_id desc")
 
 
@@ -231,9 +231,8 @@ def _unconfirmed(window: Window) -> str:
     hours = window.hours("u.ended_hour")
     if not hours:
         return "audit_unconfirmed"
-    view = "audit_unconfirmed_process"
-    of_window = f"select * from main.{view} as u where {' and '.join(hours)}"
-    return sql_files.over("audit_unconfirmed", view, of_window)
+    of_window = f"select * from main.audit_unconfirmed_process as u where {' and '.join(hours)}"
+    return sql_files.over("audit_unconfirmed", audit_unconfirmed_process=of_window)
 
 
 def write(report: Audit, output: Output, out: TextIO) -> None:

@@ -8,16 +8,35 @@ import sqlite3
 from collections.abc import Iterator
 
 from elsa.report.query import rollup_source
-from elsa.report.query.statement import listed
+from elsa.report.query.statement import Query, listed, select
+from elsa.report.query.times import Window
 
 _HZ = 100
-_QUERY = (
-    "select job_id, processes, records, etime_ticks, utime_ticks, stime_ticks, minflt, majflt from"
-    " {} order by job_id"
+# How many jobs have a note of their own.
+_MOST_NOTES = 3
+_COLUMNS = (
+    *("processes", "records", "etime_ticks", "utime_ticks", "stime_ticks", "minflt", "majflt"),
 )
 
 
-def classic(connection: sqlite3.Connection, job: int | None, words: list[str]) -> Iterator[str]:
+def _query(job: int | None, window: Window) -> Query:
+    """The figures of a job or of each job; with a window, of the processes that ended in it."""
+    jobs = None if job is None else listed([job])
+    if not window:
+        usage = "job_usage" if jobs is None else rollup_source.job_usage(jobs)
+        return Query(f"select job_id, {', '.join(_COLUMNS)} from {usage} order by job_id")
+    every = rollup_source.sums("rollup_job")
+    sums = {"job_id": "u.job_id"} | {key: every[key] for key in _COLUMNS}
+    source = rollup_source.source("rollup_job", window, sums.values(), days=True, jobs=jobs)
+    return Query(
+        f"{select(sums)}\n{source.sql}\ngroup by u.job_id having processes > 0 order by u.job_id",
+        source.values,
+    )
+
+
+def classic(
+    connection: sqlite3.Connection, job: int | None, window: Window, words: list[str]
+) -> Iterator[str]:
     """A block of text for a job, or for each job. Notes on what a block leaves out are added to
     `words`.
 
@@ -25,10 +44,9 @@ def classic(connection: sqlite3.Connection, job: int | None, words: list[str]) -
     processes; times are in seconds, cut to 1/100 s per process. Swaps are unknown, since Linux does
     not count them.
     """
-    usage = "job_usage" if job is None else rollup_source.job_usage(listed([job]))
-    for number, processes, records, etime, utime, stime, minflt, majflt in connection.execute(
-        _QUERY.format(usage)
-    ):
+    without = []
+    found = _query(job, window).run(connection)
+    for number, processes, records, etime, utime, stime, minflt, majflt in found:
         lines = [
             ("number of processes", processes),
             ("elapsed time (sum)", _seconds(etime)),
@@ -42,10 +60,13 @@ def classic(connection: sqlite3.Connection, job: int | None, words: list[str]) -
             f"  {name + ':':<20} {'-' if value is None else value}\n" for name, value in lines
         )
         if records < processes:
-            words.append(
+            without.append(
                 f"job {number}: {processes - records} of {processes} processes have no accounting"
                 " record, so they add no time"
             )
+    words += without[:_MOST_NOTES]
+    if len(without) > _MOST_NOTES:
+        words.append(f"the same holds for {len(without) - _MOST_NOTES} more jobs")
 
 
 def _seconds(ticks: float | None) -> str | None:

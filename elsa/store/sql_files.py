@@ -41,12 +41,13 @@ def views() -> list[Path]:
     return list(ordered.values())
 
 
-def over(view: str, name: str, rows: str) -> str:
-    """A view over some rows only, for a from clause: `rows` is a select of them, and hides the view
-    `name`, which the view reads.
+def over(view: str, **rows: str) -> str:
+    """A view over some rows only, for a from clause: each select of `rows` hides the view or table
+    of its name, which the view reads.
     """
     (path,) = folder("sql").glob(f"*/{view}.sql")
-    return f"(with {name} as ({rows}) select * from (\n{path.read_text(encoding='utf-8')}))"
+    hidden = ",\n".join(f"{name} as ({select})" for name, select in rows.items())
+    return f"(with {hidden} select * from (\n{path.read_text(encoding='utf-8')}))"
 
 
 # Read at import: a daemon keeps its version even if its package is upgraded or removed.

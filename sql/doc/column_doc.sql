@@ -342,9 +342,9 @@ with doc (name, unit, meaning) as (
     ('kind', '',
         'of a job: manual (made by hand or after the fact), or of an automatic job what '
         || 'it is: service, scope, session, user (unit), cron, container, machine, slurm, ci'
-        || ' or other; unattributed: what was in no automatic job; of a loss its cause: '
-        || 'boot, shutdown, crash, down, overrun, sequence, backlog, replaced, taskstats or '
-        || 'file; silence: it continues'),
+        || ' or other; none: what was in no automatic job; of a loss its cause: boot, '
+        || 'shutdown, crash, down, overrun, sequence, backlog, replaced, taskstats or file; '
+        || 'silence: it continues'),
     ('duration_s', 's',
         'from start to end'),
     ('logins', '',

@@ -1,9 +1,9 @@
--- Grain: one row per kind of automatic jobs, and one of kind `unattributed`: what all processes and
+-- Grain: one row per kind of automatic jobs, and one of kind `none`: what all processes and
 -- records used, less the other rows. So the rows add up to user_usage. A process is in at most one
 -- automatic job at a time: it counts in the kind of its last one, and what it used is divided among
 -- the kinds of all that it was in. The lifetime of a running process in jobs that it left is not
 -- counted before its end, as in user_usage. Manual jobs share the processes of automatic jobs, and
--- are not in these sums. The unattributed part is below 0 only where part_life_whole is not 0:
+-- are not in these sums. What is in none is below 0 only where part_life_whole is not 0:
 -- processes that each of their jobs was charged for as a whole.
 with part as (
     select
@@ -259,7 +259,7 @@ select
 from of_kind as k
 union all
 select
-    'unattributed' as kind,
+    'none' as kind,
     null as jobs,
     a.processes - k.processes as processes,
     a.running - k.running as running,

@@ -1,4 +1,4 @@
-"""kind_usage: automatic jobs of each kind and what is unattributed add up to everything on the
+"""kind_usage: automatic jobs of each kind and what is in none add up to everything on the
 host, to the last unit, also where processes move between automatic jobs, and before and after their
 sums are rolled up and the processes pruned.
 """
@@ -15,7 +15,11 @@ from typing import Any
 
 import pytest
 
-from elsa.measures import DIVIDED
+from elsa.measures import BY_USE, DIVIDED
+from elsa.report import kinds, usage
+from elsa.report.query.selection import Selection
+from elsa.report.query.times import Window
+from elsa.report.render.output import Output
 from elsa.store import database, retention, rollups
 from tests.support.given import REAL, SECOND, Warehouse
 
@@ -63,7 +67,7 @@ class Truth:
         self.kinds: dict[str, Counter[str]] = {}
 
     def add(self, job: int | None, **figures: int) -> None:
-        kind = "unattributed" if job is None else KINDS[job]
+        kind = "none" if job is None else KINDS[job]
         self.kinds.setdefault(kind, Counter()).update(figures)
 
 
@@ -122,14 +126,14 @@ def rows(connection: sqlite3.Connection) -> dict[str, dict[str, Any]]:
 
 def check(connection: sqlite3.Connection, truth: Truth | None = None) -> None:
     """The rows add up to what user_usage has, and are what they should be."""
-    kinds = rows(connection)
+    of_kind = rows(connection)
     for key in ("processes", "running", *(measure.name for measure in DIVIDED)):
         (everything,) = connection.execute(f"select sum({key}) from user_usage").fetchone()
         scale = next((measure.scale for measure in DIVIDED if measure.name == key), 1)
-        parts = [round((row[key] or 0) * scale) for row in kinds.values()]
+        parts = [round((row[key] or 0) * scale) for row in of_kind.values()]
         assert sum(parts) == round((everything or 0) * scale), key
     for kind, expected in truth.kinds.items() if truth is not None else ():
-        row = kinds[kind]
+        row = of_kind[kind]
         figures = {key: row[key] or 0 for key in expected if key != "cpu_ns"}
         if "cpu_ns" in expected:
             figures["cpu_ns"] = round((row["cpu_s"] or 0) * 1e9)
@@ -149,7 +153,7 @@ def test_kinds_and_the_rest_add_up_to_everything_to_the_last_unit(
     connection = warehouse.connection
     check(connection, truth)
     jobs = {kind: row["jobs"] for kind, row in rows(connection).items()}
-    assert jobs == {"service": 2, "cron": 1, "session": 1, "unattributed": None}
+    assert jobs == {"service": 2, "cron": 1, "session": 1, "none": None}
     rollups.refresh(connection, path, NOW)
     check(connection, truth)
     before = rows(connection)
@@ -169,13 +173,67 @@ def test_whole_charges_leave_less_to_the_rest_and_are_counted(warehouse: Warehou
     warehouse.usage(1, **USED)
     warehouse.stay(1, 1, until=50)
     warehouse.stay(2, 1, since=50, how=6)
-    kinds = rows(warehouse.connection)
-    assert [kinds[kind]["part_life_whole"] for kind in ("service", "cron")] == [1, 1]
-    assert [kinds[kind]["processes"] for kind in ("service", "cron", "unattributed")] == [0, 1, 0]
-    assert kinds["unattributed"]["read_bytes"] == -USED["read_bytes"]
+    of_kind = rows(warehouse.connection)
+    assert [of_kind[kind]["part_life_whole"] for kind in ("service", "cron")] == [1, 1]
+    assert [of_kind[kind]["processes"] for kind in ("service", "cron", "none")] == [0, 1, 0]
+    assert of_kind["none"]["read_bytes"] == -USED["read_bytes"]
     check(warehouse.connection)
 
 
-def test_nothing_recorded_is_all_unattributed(warehouse: Warehouse) -> None:
+def test_nothing_recorded_is_all_in_none(warehouse: Warehouse) -> None:
     (only,) = rows(warehouse.connection).values()
-    assert (only["kind"], only["processes"], only["cpu_s"]) == ("unattributed", 0, None)
+    assert (only["kind"], only["processes"], only["cpu_s"]) == ("none", 0, None)
+
+
+def of_window(connection: sqlite3.Connection, window: Window) -> dict[str, dict[str, Any]]:
+    """The rows of the report in a window, with every column."""
+    asked, _ = kinds.query(Selection(window), Output("csv", "all"))
+    cursor = asked.run(connection)
+    names = [column[0] for column in cursor.description]
+    return {row[0]: dict(zip(names, row, strict=True)) for row in cursor}
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("rolled", [False, True], ids=["from processes", "from rollups"])
+def test_kinds_of_a_window_add_up_to_the_host_and_windows_to_the_whole(
+    path: Path, warehouse: Warehouse, seed: int, rolled: bool
+) -> None:
+    rng, connection = random.Random(seed), warehouse.connection
+    for number in range(1, 41):
+        process_that_moves(warehouse, Truth(), number, rng, runs=number % 8 == 0)
+    if rolled:
+        rollups.refresh(connection, path, NOW)
+    cuts = [*rng.sample(range(230_000), 3), rng.randrange(60) * 3600]
+    moments = [None, *sorted(REAL // SECOND * SECOND + cut * SECOND for cut in cuts), None]
+    totals: Counter[tuple[str, str]] = Counter()
+    for window in map(Window, moments, moments[1:]):
+        found = of_window(connection, window)
+        assert "elapsed_s" not in found["none"]
+        commands, _ = usage.query(usage.COMMANDS, Selection(window), Output("csv", "all"))
+        cursor = commands.run(connection)
+        names = [column[0] for column in cursor.description]
+        host = [dict(zip(names, row, strict=True)) for row in cursor]
+        for key in ("processes", *(measure.name for measure in BY_USE)):
+            scale = next((measure.scale for measure in DIVIDED if measure.name == key), 1)
+            in_all = sum(round((row[key] or 0) * scale) for row in host)
+            assert sum(round((row[key] or 0) * scale) for row in found.values()) == in_all, key
+            for kind, row in found.items():
+                totals[kind, key] += round((row[key] or 0) * scale)
+    whole = rows(connection)
+    for (kind, key), total in totals.items():
+        scale = next((measure.scale for measure in DIVIDED if measure.name == key), 1)
+        ended = (whole[kind][key] or 0) - (whole[kind]["running"] if key == "processes" else 0)
+        assert total == round(ended * scale), (kind, key)
+    assert len({kind for kind, _ in totals}) == 4
+
+
+def test_a_job_counts_in_the_windows_in_which_it_used_something(warehouse: Warehouse) -> None:
+    warehouse.process(1, start=10, seconds=100)
+    warehouse.process(2, start=7300, seconds=100)
+    for number, job in ((1, 1), (2, 4)):
+        warehouse.stay(job, number)
+    first = of_window(warehouse.connection, Window(until=REAL + 3600 * SECOND))
+    both = of_window(warehouse.connection, Window(since=REAL))
+    none = of_window(warehouse.connection, Window(since=REAL + DAY))
+    assert (first["service"]["jobs"], both["service"]["jobs"]) == (1, 2)
+    assert (set(none), none["none"]["processes"]) == ({"none"}, 0)

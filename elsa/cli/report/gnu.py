@@ -404,26 +404,36 @@ def _ask(name: bytes) -> bool:
 
 
 @report.command()
-@options.db
+@picking()
 @click.argument("job", required=False, shell_complete=complete.jobs)
-def classic(*, job: str | None, db: Path | None) -> None:
+def classic(*, job: str | None, db: Path | None, **given: Any) -> None:  # noqa: ANN401
     """What the original ELSA printed for a JOB, or for every job; times are in seconds.
 
     All figures are from accounting records: number of processes, sum of their elapsed times, user
-    and system time, page faults.
+    and system time, page faults. With a window: of the processes that ended in it.
 
     \b
     Examples:
       elsa report classic build
-      elsa report classic
+      elsa report classic --day yesterday
     """
+    from datetime import datetime
+
     from elsa.report import classic as made
     from elsa.report.query import selection, warehouse
 
+    window = selection.asked_window(request.times(given), datetime.now().astimezone())
     words: list[str] = []
-    with warehouse.reading_allowed(config.load({"db": db}).db) as connection:
+    with warehouse.reading_allowed(config.load({"db": db}).db, window.since) as connection:
         words += warehouse.notes(connection)
-        number = None if job is None else selection.job_id(connection, job)
-        for block in made.classic(connection, number, words):
+        number = None
+        if job is not None:
+            number, said = selection.latest(connection, job)
+            words += said
+        count = 0
+        for block in made.classic(connection, number, window, words):
             click.echo(block)
+            count += 1
+        if not count:
+            words.append("no process of a job ended in that window" if window else "no job yet")
     request.say(words)

@@ -135,7 +135,7 @@ def runs(*, request: Request) -> None:
 
 
 @report.command()
-@reports(window=False)
+@reports("host")
 def kinds(*, request: Request) -> None:
     """What the automatic jobs of each kind used, and what was in none: this adds up to everything
     on the host.
@@ -143,16 +143,20 @@ def kinds(*, request: Request) -> None:
     A process is in at most one automatic job at a time; if it moved to another, its usage is
     divided. Manual jobs share processes with automatic jobs, so they are not in these lines.
 
+    With a window: what processes used in it, in jobs of each kind, and how many ended in it.
+    Figures that are known only at the end of a process, such as elapsed time, are left out then.
+
     \b
     Examples:
       elsa report kinds
+      elsa report kinds --month last
       elsa report kinds --columns kind,jobs,cpu_s,major_faults --format csv
     """
     from elsa.report import kinds as made
 
     request.show(
-        lambda _, __: [made.query(request.output)[0]],
-        lambda connection, _: made.kinds(connection, request.output),
+        lambda _, selection: [made.query(selection, request.output)[0]],
+        lambda connection, selection: made.kinds(connection, selection, request.output),
     )
 
 

@@ -269,5 +269,5 @@ def job_usage(jobs: str) -> str:
         days=True,
         jobs=jobs,
     )
-    usage = sql_files.over("job_usage", "job_usage_part", f"select * {part.sql}")
+    usage = sql_files.over("job_usage", job_usage_part=f"select * {part.sql}")
     return f"(select * from {usage} where job_id in ({jobs}))"

@@ -293,15 +293,10 @@ def kind_conditions(asked: Asked) -> list[Condition]:
     return [Condition(f"u.kind in ({listed})")]
 
 
-def job_id(connection: sqlite3.Connection, text: str) -> int:
-    """The id of a job, by its id or name; of several jobs with one name, the latest. Raises
-    UsageError.
-    """
-    return latest(connection, text)[0]
-
-
 def latest(connection: sqlite3.Connection, text: str) -> tuple[int, list[str]]:
-    """The same id, with notes if several jobs have the name."""
+    """The id of a job, by its id or name; of several jobs with one name, the latest, with notes on
+    the others. Raises UsageError.
+    """
     ids, words = series(connection, text, globs=False)
     if len(ids) > 1:
         name = printable(text)

@@ -469,7 +469,7 @@ _ALL = (
         "kind",
         "of a job: manual (made by hand or after the fact), or of an automatic job what it is:"
         " service, scope, session, user (unit), cron, container, machine, slurm, ci or other;"
-        " unattributed: what was in no automatic job; of a loss its cause: boot, shutdown, crash,"
+        " none: what was in no automatic job; of a loss its cause: boot, shutdown, crash,"
         " down, overrun, sequence, backlog, replaced, taskstats or file; silence: it continues",
     ),
     _seconds("duration_s", "duration", "from start to end"),

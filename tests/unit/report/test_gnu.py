@@ -333,3 +333,20 @@ def test_classic_prints_every_job_and_says_where_records_are_missing(filled: Rep
 @pytest.mark.parametrize("value", [1e16, 3e38, float("inf")])
 def test_what_is_too_large_for_an_old_record_is_the_largest_that_it_holds(value: float) -> None:
     assert (layouts.comp(value), layouts.comp2(value)) == (0xFFFF, 0xFF_FFFF)
+
+
+def test_classic_of_a_window_has_what_ended_in_it(filled: Reports) -> None:
+    whole = filled.run("classic", "build")
+    assert filled.run("classic", "build", "--since", "2020").stdout == whole.stdout
+    later = filled.run("classic", "--since", "2026-02", "--until", "2026-03")
+    assert (later.stdout, later.stderr) == (
+        "",
+        "elsa-report: no process of a job ended in that window\n",
+    )
+
+
+def test_every_report_takes_a_day_and_a_month(filled: Reports) -> None:
+    for name in report.commands:
+        shown = filled.run(name, "--help").stdout
+        wanted = ("--starttime",) if name == "sacct" else ("--day", "--month", "--since")
+        assert all(option in shown for option in wanted), name

@@ -138,3 +138,17 @@ def test_a_single_host_known_by_name_alone_is_not_this_one(reports: Reports) -> 
     reports.warehouse.process(1, uid=0)
     assert [(row["user"], row["uid"]) for row in reports.json("users")] == [("0", 0)]
     assert "host" not in reports.json("users")[0]
+
+
+@pytest.mark.parametrize("window", [(), ("--since", "2026-01-01")])
+def test_kinds_of_a_host_add_up_to_that_host(two: Reports, window: tuple[str, ...]) -> None:
+    two.warehouse.job(3, "nginx", kind="service", members=(2,), boot_id=2)
+
+    def kinds(*host: str) -> dict[str, tuple[int, float, int | None]]:
+        rows = two.json("kinds", *host, *window)
+        return {row["kind"]: (row["processes"], row["cpu_s"], row["jobs"]) for row in rows}
+
+    assert kinds("--host", _here(two)) == {"none": (1, 1, None)}
+    of_other = {"service": (1, 2, 1), "none": (0, 4, None)}
+    assert kinds("--host", "web1") == of_other
+    assert kinds() == of_other | {"none": (1, 5, None)}

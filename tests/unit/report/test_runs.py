@@ -108,14 +108,14 @@ def test_no_run_is_said_in_a_line(reports: Reports) -> None:
     assert "no job matches" in reports.run("runs").stderr
 
 
-def test_kinds_are_listed_with_the_unattributed_rest_last(units: Reports) -> None:
+def test_kinds_are_listed_and_what_is_in_none_last(units: Reports) -> None:
     result = reports_csv(units, "kinds", "kind,jobs,processes,cpu_s")
     assert result == [
         "kind,jobs,processes,cpu_s",
         "cron,3,3,7.0",
         "service,2,2,5.5",
         "session,1,1,3.0",
-        "unattributed,,2,9.08",
+        "none,,2,9.08",
     ]
     assert "kind_usage" in units.run("kinds", "--explain").stdout
 

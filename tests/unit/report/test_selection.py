@@ -236,7 +236,7 @@ def test_job_is_found_by_id_or_name_and_the_id_goes_first(reports: Reports) -> N
     reports.warehouse.job(1, "build")
     reports.warehouse.job(2, "1")
     connection = reports.warehouse.connection
-    assert [selection.job_id(connection, text) for text in ("1", "build", "2")] == [1, 1, 2]
+    assert [selection.latest(connection, text)[0] for text in ("1", "build", "2")] == [1, 1, 2]
 
 
 @pytest.mark.parametrize("closed_at_ns", [None, 5])
@@ -246,7 +246,7 @@ def test_a_name_of_several_jobs_means_the_latest_where_one_is_needed(
     reports.warehouse.job(1, "build", closed_at_ns=None)
     reports.warehouse.job(2, "build", closed_at_ns=closed_at_ns)
     found, said = selection.latest(reports.warehouse.connection, "build")
-    assert found == selection.job_id(reports.warehouse.connection, "build") == 2
+    assert found == selection.latest(reports.warehouse.connection, "build")[0] == 2
     assert said == [
         "2 jobs have the name build; this is the latest, job 2; build#-2 is the one before"
     ]
@@ -378,5 +378,5 @@ def test_a_kind_that_does_not_exist_is_an_error_that_lists_the_kinds(reports: Re
 @pytest.mark.parametrize("text", ["nope", "77", "99999999999999999999", "²", "a\nb"])
 def test_job_that_is_not_there_is_an_error_in_one_line(reports: Reports, text: str) -> None:
     with pytest.raises(UsageError, match="no job has the id or name") as caught:
-        selection.job_id(reports.warehouse.connection, text)
+        selection.latest(reports.warehouse.connection, text)[0]
     assert "\n" not in str(caught.value)
