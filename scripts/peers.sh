@@ -1,12 +1,12 @@
 #!/bin/sh
-# peers.sh FOLDER: fetch the programs that tests compare ELSA with (GNU acct, forkstat, GNU time)
-# and unpack them. They are not installed: Debian's acct package switches accounting on. Without
-# them those tests skip, so nothing here is an error.
+# peers.sh FOLDER: fetch the programs that tests compare ELSA with (GNU acct, forkstat, GNU time) or
+# that read its metrics (Prometheus), and unpack them. They are not installed: Debian's acct package
+# switches accounting on. Without them those tests skip, so nothing here is an error.
 set -u
 folder=$1
-packages="acct forkstat time"
+packages="acct forkstat time prometheus"
 
-[ -e "$folder/.complete" ] && exit 0
+[ "$(cat "$folder/.complete" 2>/dev/null)" = "$packages" ] && exit 0
 for tool in apt-get dpkg; do
     command -v "$tool" >/dev/null && continue
     echo "no $tool here, so nothing to compare with; those tests will skip" >&2
@@ -25,4 +25,4 @@ fi
 for package in *.deb; do
     dpkg -x "$package" "$folder" || exit 0
 done
-touch "$folder/.complete"
+echo "$packages" >"$folder/.complete"

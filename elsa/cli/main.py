@@ -35,6 +35,7 @@ COMMANDS = {
     "ingest": "Read BSD accounting files into the warehouse.",
     "job": "Create jobs, add processes to them, run commands in them.",
     "jobd": "The collector daemon: records every fork, exec and exit.",
+    "metrics": "Print counters of usage, and how well jobd records, for Prometheus.",
     "report": "What jobs, commands and users cost.",
     "run": "Run a command and print what it cost, with all that it started.",
 }

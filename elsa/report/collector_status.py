@@ -41,7 +41,7 @@ def still_open(connection: sqlite3.Connection, window: Window, now_ns: int) -> S
     """The silence of jobd up to now, or to the end of a window; None if there is none. jobd records
     it as a gap when it starts again.
     """
-    stored = _stored_until(connection)
+    stored = stored_until(connection)
     end_ns = now_ns if window.until is None else min(window.until, now_ns)
     if stored is None or end_ns <= stored.ns:
         return None
@@ -72,7 +72,7 @@ def silence(connection: sqlite3.Connection, window: Window, now_ns: int) -> list
     """Notes: jobd does not run now, or did not at the end of the window, or accounting is not read
     any more.
     """
-    if _stored_until(connection) is None:
+    if stored_until(connection) is None:
         return ["the collector was never started here; start it with: elsa jobd"]
     silent = still_open(connection, window, now_ns)
     if silent is None:
@@ -87,7 +87,7 @@ def late(connection: sqlite3.Connection, selection: Selection, now_ns: int) -> l
     """The same notes for a report on a selection. None if jobd never ran, since only accounting is
     used then, or if the jobs had ended before the silence.
     """
-    stored = _stored_until(connection)
+    stored = stored_until(connection)
     if stored is None:
         return []
     if selection.jobs is not None and _had_ended(connection, selection.jobs, stored.ns):
@@ -95,7 +95,8 @@ def late(connection: sqlite3.Connection, selection: Selection, now_ns: int) -> l
     return silence(connection, selection.window, now_ns)
 
 
-def _stored_until(connection: sqlite3.Connection) -> StoredUntil | None:
+def stored_until(connection: sqlite3.Connection) -> StoredUntil | None:
+    """Up to when the newest run of jobd has stored events; None if jobd never ran."""
     row = connection.execute(
         """select strftime('%Y-%m-%dT%H:%M:%SZ', at_ns / 1000000000, 'unixepoch'), at_ns
            from (
