@@ -365,7 +365,9 @@ def estimate(connection: sqlite3.Connection, selection: Selection) -> list[str]:
     ]
 
 
-def unread(connection: sqlite3.Connection, window: Window) -> list[str]:
+def unread(
+    connection: sqlite3.Connection, window: Window, hint: str = " (--clip spreads it)"
+) -> list[str]:
     """A note on long processes whose usage is all counted where they ended."""
     where = " and ".join(
         [
@@ -381,7 +383,7 @@ def unread(connection: sqlite3.Connection, window: Window) -> list[str]:
         return []
     return [
         f"what {count(number, 'process')} of over an hour used counts in the hour of the end, as"
-        " counters were not read meanwhile (--clip spreads it)"
+        f" counters were not read meanwhile{hint}"
     ]
 
 

@@ -9,6 +9,7 @@ from elsa.cli.report import (
     processes,  # noqa: F401
     sacct,  # noqa: F401
     sources,  # noqa: F401
+    timeline,  # noqa: F401
     trees,  # noqa: F401
     usage,  # noqa: F401
 )

@@ -16,7 +16,7 @@ What jobs, commands and users cost. Questions, and reports that answer them:
   elsa report jobs --kind cron --since yesterday   how did the cron jobs go?
   elsa report job build                            what did this job cost?
   elsa report users --week last                    who used the CPU then?
-  elsa report hours --since yesterday --plot       when was the machine busy?
+  elsa report timeline                             when was the machine busy?
   elsa report last --user anna --since today       what did anna run?
   elsa report last --exit nonzero --since today    what failed?
   elsa report compare nightly                      did the last run get worse?
@@ -107,6 +107,7 @@ def report(context: click.Context) -> None:
       elsa report kinds                               services, sessions, the rest
       elsa report compare nightly                     the last and earlier runs
       elsa report tree build                          the process tree and costs
+      elsa report timeline --by job                   CPU, memory, I/O over time
       elsa report hours --since yesterday --plot      when the CPU was busy
       elsa report last --user anna --exit nonzero     what failed, newest first
       elsa report processes --job build --format csv  every process of a job

@@ -133,11 +133,11 @@ def of(
         ranges, words = _newest(used, kind)
         laid = _lay_ranges(kind, ranges)
     if selection.clip:
-        laid = _cut(laid, selection.window)
+        laid = cut(laid, selection.window)
     return Laid(laid, words)
 
 
-def _cut(periods: list[Period], window: Window) -> list[Period]:
+def cut(periods: list[Period], window: Window) -> list[Period]:
     """The periods within a window."""
     within = []
     for since_ns, until_ns, label in periods:

@@ -7,7 +7,9 @@ job, at which it entered and left; `entered_ns`, the first of the two by the clo
 (`in_ns` is counted back from the end); `rest_ns`, from when on it used what the row says; and
 `whose_id`, the process, or negative the record without a process. With `used` there is also one row
 per process and interval in which it used something, and the others have only what was used after
-the last reading: so each part of its usage has the time at which it was used.
+the last reading: so each part of its usage has the time at which it was used. `used_ns` is where
+that time starts, also in intervals, of which the other times are the end; `was_read` is 1 in a row
+that has only the rest after a reading, and NULL in an interval.
 """
 
 from __future__ import annotations
@@ -46,21 +48,34 @@ _ENTERED_JOB = "u.started_ns + max(u.since_ns - u.start_ns, 0)"
 _REST = "coalesce(u.end_ns - u.rest_since_ns, u.ended_ns - u.started_ns)"
 _REST_IN_JOB = "coalesce(u.until_ns, u.end_ns) - max(u.since_ns, u.start_ns, u.rest_since_ns)"
 
+# When an interval of a process started: at the reading of all processes before; or, if that was
+# later, when the process started, or entered a job or left it.
+_INTERVAL_SINCE = """max(
+    (select r.since_ns from usage_reading as r where r.id = u.reading_id),
+    (select p.start_ns from process as p where p.id = u.used_by),
+    coalesce((select max(f.edge_ns) from usage_so_far as f
+        where f.process_id = u.used_by and f.edge_ns < u.used_until_ns), 0))"""
+
 
 def _times(out: str, length: str, entered: str, rest: str | None = None) -> dict[str, str]:
+    rest_ns = f"{out} - ({rest or length})"
     return {
         # The first of both, as the clock may have been set back or the machine have slept.
         "entered_ns": f"coalesce(min({entered}, {out} - ({length})), {entered})",
         "out_ns": out,
         "in_ns": f"{out} - ({length})",
-        "rest_ns": f"{out} - ({rest or length})",
+        "rest_ns": rest_ns,
+        "used_ns": rest_ns,
+        "was_read": "0" if rest is None else "u.rest_since_ns > u.start_ns",
         "whose_id": "u.process_id",
     }
 
 
 _OF_HOST = _times("u.ended_ns", _LIFE, _ENTERED)
 _OF_INTERVAL = dict.fromkeys(("out_ns", "in_ns", "entered_ns", "rest_ns"), "u.ended_ns") | {
-    "whose_id": "u.used_by"
+    "used_ns": f"u.ended_ns + 1 - (u.used_until_ns - {_INTERVAL_SINCE})",
+    "was_read": "null",
+    "whose_id": "u.used_by",
 }
 # The times of a row, by its view.
 _DERIVED = {
@@ -242,6 +257,13 @@ def members(
             hours=hours,
         )
     )
+
+
+def memberships(processes: str, expressions: Iterable[str], *more: Condition) -> Query:
+    """The from clause for one row per job and process, of the processes that SQL lists."""
+    view = "job_process_usage"
+    conditions = [Condition(f"u.process_id in ({processes})"), *more]
+    return _together([_part(view, _DERIVED[view], sorted(columns_of(expressions)), conditions)])
 
 
 def listed(ids: Iterable[int]) -> str:

@@ -46,14 +46,14 @@ class Column(NamedTuple):
     @property
     def heading_unit(self) -> str:
         """The unit below the heading; none where every cell has its own."""
-        return "" if self.unit == "s" else self.unit
+        return "" if self.unit in ("s", "bytes/s") else self.unit
 
     @property
     def machine_unit(self) -> str:
         """The unit of the values that programs get; empty for what has none."""
         if self.key in _MEASURES:
             return _MEASURES[self.key].unit
-        return {1: "bytes", 1024: "KiB"}.get(self.size, self.unit)
+        return self.unit or {1: "bytes", 1024: "KiB"}.get(self.size, "")
 
     def text(self, value: Any, units: str = "auto") -> str:  # noqa: ANN401 (whatever a view gives)
         """A cell of a table: in the units that suit it, in a unit of SIZES, or raw."""
@@ -139,6 +139,10 @@ def _bytes(key: str, heading: str, doc: str) -> Column:
     return Column(key, heading, "", size, doc, size=1, metric=True)
 
 
+def _bytes_s(key: str, heading: str, doc: str) -> Column:
+    return _bytes(key, heading, doc)._replace(unit="bytes/s")
+
+
 def _kib(key: str, heading: str, doc: str) -> Column:
     return Column(key, heading, "", lambda value: size(value * 1024), doc, size=1024, metric=True)
 
@@ -215,6 +219,19 @@ _ALL = (
     ),
     _text("hour", "hour", "hour of this host's clock, with its distance from UTC"),
     _text("day", "day", "day of this host's clock"),
+    _time("since_at", "since", "start of the step of a timeline"),
+    _time("until_at", "until", "end of the step, and start of the next"),
+    _id("rank", "rank", "place of the series, 1 has the most; none: all others together"),
+    Column("cpus", "cpus", "", hundredths, "CPUs used on average in the step", metric=True),
+    _kib(
+        "resident_kib",
+        "resident",
+        "most resident memory of all living processes together, at the start of the step or at a"
+        " reading in it: an upper bound, as shared pages count once for each process",
+    ),
+    _bytes_s("read_bytes_s", "read/s", "bytes read from storage per second of the step"),
+    _bytes_s("write_bytes_s", "written/s", "bytes to be written to storage per second of the step"),
+    _seconds("silent_s", "silent", "time of the step in which jobd did not run"),
     _text("month", "month", "month of this host's clock"),
     _text(
         "tree",

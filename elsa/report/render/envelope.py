@@ -20,7 +20,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 def begin(out: TextIO, report: str, window: Window, key: str) -> None:
     """Start the object; the rows, or what else the report has, are written next under `key`."""
-    since, until = map(_time, window)
+    since, until = map(time, window)
     head = {"report": report, "window": {"since": since, "until": until}}
     out.write(f'{json.dumps(head)[:-1]},\n"{key}": ')
 
@@ -34,8 +34,8 @@ def end(
     out.write(f", {writer.as_json(tail)[1:-1]}}}\n")
 
 
-def _time(at_ns: int | None) -> str | None:
-    """A time in UTC, as in the rows."""
+def time(at_ns: int | None) -> str | None:
+    """A time in UTC, as views have it."""
     if at_ns is None:
         return None
     at = _EPOCH + timedelta(microseconds=at_ns // 1000)
