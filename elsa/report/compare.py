@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple, TextIO
 
 from elsa.errors import UsageError
@@ -30,6 +30,7 @@ COMPARED = (
     "cpu_s",
     "user_s",
     "system_s",
+    "job_peak_kib",
     "rss_kib",
     "read_bytes",
     "write_bytes",
@@ -57,7 +58,7 @@ _JOBS = {
     "job_id": "u.job_id",
     "name": "u.name",
     "running": "u.running",
-    **{key: f"u.{key}" for key in (*COMPARED, *completeness.MEASURED)},
+    **{key: f"u.{key}" for key in (*COMPARED, *completeness.OF_JOBS)},
 }
 
 
@@ -132,6 +133,7 @@ def compare(connection: sqlite3.Connection, chosen: Sequence[Side], output: Outp
     """The sides, measure by measure, then the commands whose CPU time per run changed most."""
     of_jobs, of_commands = queries(chosen)
     figures = {row[0]: dict(zip(_JOBS, row, strict=True)) for row in of_jobs.run(connection)}
+    _forget_lower_bounds(figures.values())
     measured = [line for key in COMPARED for line in _lines(key, chosen, figures, output)]
     changed = _commands(of_commands.run(connection), chosen[0], chosen[-1])
     words = _running([number for number, row in figures.items() if row["running"]])
@@ -142,6 +144,9 @@ def compare(connection: sqlite3.Connection, chosen: Sequence[Side], output: Outp
         [tuple(row.values()) for row in figures.values()],
         COMPARED,
         jobs=True,
+    )
+    words += completeness.peaks(
+        tuple(_JOBS), [tuple(row.values()) for row in figures.values()], COMPARED
     )
     return Comparison(
         Report(LINE_COLUMNS, output.choose(LINE_COLUMNS, _SHOWN), measured),
@@ -157,6 +162,14 @@ def too_few(base: Side) -> list[str]:
         return []
     count = completeness.count(len(base.jobs), "run")
     return [f"no verdict: {count} to compare with; at least {LEAST_RUNS} are needed"]
+
+
+def _forget_lower_bounds(figures: Collection[dict[str, Any]]) -> None:
+    """Compare no peak of the largest process alone with peaks of all processes together."""
+    if {row["job_peak_by"] for row in figures} - {None, completeness.LARGEST}:
+        for row in figures:
+            if row["job_peak_by"] == completeness.LARGEST:
+                row["job_peak_kib"] = row["job_peak_by"] = None
 
 
 def _running(jobs: list[int]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
@@ -50,6 +51,18 @@ _CUT_S = 0.02
 _EXACT_S = 81.91
 # The columns that measured() reads.
 MEASURED = ("with_usage", "with_ticks", "usage_partial", "sampled", "threads", "cpu_s", "run_ns")
+# The same with the column that peaks() reads.
+OF_JOBS = (*MEASURED, "job_peak_by")
+LARGEST = "largest"
+"""In job_peak_by: the peak is that of the largest process alone."""
+_PEAKS = {
+    "measured": "measured by the control group",
+    "sampled group": "measured by the control group up to a reading before the end",
+    "sampled pss": "sampled",
+    "sampled rss": "sampled, an upper bound: shared memory counts for each process",
+    LARGEST: "that of the largest process alone, a lower bound",
+}
+"""By job_peak_by."""
 _CPU = {"user_s", "system_s", "cpu_s", "total_cpu_s", "run_ns", "cpu_hours", "sbu"}
 # Classes of sql/audit/audit_class.sql that are accounting records without a process.
 _UNJOINED = ("pending", "ambiguous")
@@ -424,6 +437,22 @@ def measured(
             f"statistics of threads of {of} were lost: memory, I/O and faults are lower bounds"
         )
     return words
+
+
+def peaks(columns: tuple[str, ...], rows: list[Row], shown: Iterable[str]) -> list[str]:
+    """A note on how the shown peaks of jobs are known, unless the kernel measured them all."""
+    if "job_peak_kib" not in shown or "job_peak_by" in shown:
+        return []
+    place = columns.index("job_peak_by")
+    ways = Counter(row[place] for row in rows if row[place] is not None)
+    if set(ways) <= {"measured"}:
+        return []
+    parts = [
+        f"of {count(ways[way], 'job')} {how}" if len(rows) > 1 else how
+        for way, how in _PEAKS.items()
+        if ways[way]
+    ]
+    return [f"job peak: {'; '.join(parts)}"]
 
 
 def _cpu_exactness(

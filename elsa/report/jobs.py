@@ -53,6 +53,8 @@ COLUMNS = (
     "run_ns",
     "utime_us",
     "stime_us",
+    "job_peak_kib",
+    "job_peak_by",
     "rss_kib",
     "vm_kib",
     "coremem_mb_s",
@@ -84,7 +86,7 @@ _SHOWN = (
     "running",
     "wall_s",
     "cpu_s",
-    "rss_kib",
+    "job_peak_kib",
     "read_bytes",
     "write_bytes",
     "exit_status",
@@ -155,7 +157,7 @@ def query(selection: Selection, output: Output) -> tuple[Query, tuple[str, ...]]
     if selection.clip and selection.window:
         usual = (*usual, "estimate")
     shown = output.choose(known, usual)
-    helpers = ("job_id", *completeness.MEASURED, *(() if selection.window else _LOSSES))
+    helpers = ("job_id", *completeness.OF_JOBS, *(() if selection.window else _LOSSES))
     chosen = {key: known[key] for key in dict.fromkeys((*shown, *helpers))}
     order = output.order(known, "u.job_id desc")
     # One more than is shown, to know whether there are more.
@@ -242,6 +244,7 @@ def jobs(connection: sqlite3.Connection, selection: Selection, output: Output) -
         if rollup is not None:
             words += completeness.pruned_of_jobs(connection, listed_jobs)
         words += completeness.measured(connection, names, kept, shown, jobs=True)
+        words += completeness.peaks(names, kept, shown)
         words += completeness.estimate(connection, listed_jobs)
     if len(every) > len(kept):
         words.append(

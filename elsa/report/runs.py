@@ -16,7 +16,7 @@ from elsa.report.render.writer import Report
 
 _SHOWN = (
     *("name", "kind", "runs", "job_id", "owner", "started_at", "wall_s", "state", "exit_status"),
-    *("processes", "cpu_s", "rss_kib", "read_bytes", "write_bytes"),
+    *("processes", "cpu_s", "job_peak_kib", "read_bytes", "write_bytes"),
 )
 
 
@@ -37,7 +37,7 @@ def query(selection: Selection, output: Output) -> tuple[Query, tuple[str, ...]]
     known = jobs.named({**jobs.OF_JOB, "runs": "r.runs", **_GROWN}, selection, "u.job_id")
     usual = ("host", *_SHOWN) if selection.apart else _SHOWN
     shown = output.choose(known, usual)
-    helpers = ("job_id", *completeness.MEASURED)
+    helpers = ("job_id", *completeness.OF_JOBS)
     chosen = {key: known[key] for key in dict.fromkeys((*shown, *helpers))}
     since, until = selection.window
     conditions = [each.sql for each in selection.job_conditions]
@@ -94,6 +94,7 @@ def runs(connection: sqlite3.Connection, selection: Selection, output: Output) -
     if kept:
         words = completeness.words(connection, listed, rollup="rollup_job")
         words += completeness.measured(connection, names, kept, shown, jobs=True)
+        words += completeness.peaks(names, kept, shown)
     if len(rows) > len(kept):
         words.append(f"showing {output.limit} names; --limit or --all shows more")
     return Report(

@@ -241,3 +241,26 @@ def test_a_window_compares_the_runs_that_started_in_it(nightly: Reports) -> None
     assert wall == [("before", 2, 11.5), ("last", 1, 13)]
     explained = nightly.run("compare", "nightly", *window, "--explain").stdout
     assert "[3, 4, 5]" in explained
+
+
+def test_peak_of_one_process_is_not_compared_with_that_of_all_processes_of_a_job(
+    nightly: Reports,
+) -> None:
+    def peaks() -> dict[str, tuple[int, float | None]]:
+        measures = nightly.json("compare", "nightly")["measures"]
+        rows = [row for row in measures if row["measure"] == "job_peak_kib"]
+        return {row["side"]: (row["runs"], row["p50"]) for row in rows}
+
+    assert peaks() == {"before": (5, 2048), "last": (1, 2048)}
+    set_memory = "update job set memory_kib = ?, memory_by = ? where name = 'nightly' and {}"
+    nightly.warehouse.connection.execute(
+        set_memory.format("id = (select max(id) from job where name = 'nightly')"), (9000, 1)
+    )
+    assert peaks() == {"before": (0, None), "last": (1, 9000)}
+    nightly.warehouse.connection.execute(set_memory.format("memory_by is null"), (8000, 2))
+    assert peaks() == {"before": (5, 8000), "last": (1, 9000)}
+    note = (
+        "job peak: of 1 job sampled; of 5 jobs sampled, an upper bound: shared memory counts for"
+        " each process"
+    )
+    assert note in nightly.run("compare", "nightly").stderr

@@ -76,6 +76,27 @@ def test_jobs_say_what_is_missing_on_stderr_only(filled: Reports) -> None:
     assert "still running" not in result.stdout
 
 
+def test_jobs_show_the_memory_of_all_their_processes_together_and_how_it_is_known(
+    filled: Reports,
+) -> None:
+    filled.warehouse.usage(1, rss_kib=68 << 10)
+    filled.warehouse.connection.execute(
+        "update job set memory_kib = ?, memory_by = 1 where name = 'build'", (500 << 10,)
+    )
+    for more in ((), ("--since", "2026-01-02T03:04:30Z")):
+        (build,) = filled.json("jobs", "--job", "build", *more)
+        assert (build["job_peak_kib"], build["job_peak_by"]) == (500 << 10, "sampled pss")
+        result = filled.run("jobs", "--job", "build", *more)
+        assert "500.0 MiB" in result.stdout
+        assert "elsa-report: job peak: sampled\n" in result.stderr
+    assert filled.json("jobs", "--sort", "job peak")[0]["name"] == "build"
+    assert "500.0 MiB" in filled.run("runs", "--job", "build").stdout
+    block = [line.split() for line in filled.run("job", "build").stdout.splitlines()]
+    assert ["job", "peak", "500.0", "MiB"] in block
+    assert ["peak", "by", "sampled", "pss"] in block
+    assert ["peak", "68.0", "MiB"] in block
+
+
 def test_job_shows_its_summary_and_its_commands(filled: Reports) -> None:
     result = filled.run("job", "build")
     assert result.exit_code == 0
