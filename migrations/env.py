@@ -10,7 +10,7 @@ accepts a view over a table that is not there.
 from alembic import context
 from sqlalchemy import Connection, text
 
-from elsa.store import schema, sql_files, upgrade
+from elsa.store import schema, sql_files, statements
 
 
 def drop_views(connection: Connection) -> None:
@@ -23,13 +23,13 @@ def drop_views(connection: Connection) -> None:
 
 def create_triggers(connection: Connection) -> None:
     """Create what keeps the rollups true, and the way to what began about some time."""
-    for sql in upgrade.triggers():
+    for sql in statements.triggers():
         connection.exec_driver_sql(sql)
 
 
 def create_views(connection: Connection) -> None:
     """Create every view of sql/ and see that it can be selected from."""
-    for sql in upgrade.views():
+    for sql in statements.views():
         connection.exec_driver_sql(sql)
     for path in sql_files.views():
         connection.exec_driver_sql(f'select * from "{path.stem}" limit 0')

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import datetime
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from elsa import config
 from elsa.cli import options, progress, tables
 from elsa.cli.main import CONTEXT, Group, print_stderr
 from elsa.cli.tariff import tariff
-from elsa.errors import ConfigError
+from elsa.errors import ConfigError, InputMissingError, PrivilegeError
 from elsa.text import printable
 
 
@@ -78,7 +78,8 @@ def check(db: Path | None) -> None:
 @options.table_or_json
 @options.db
 def info(*, form: str, db: Path | None) -> None:
-    """Show what the warehouse holds: since when, until when, how many rows, how large.
+    """Show what the warehouse holds: since when, until when, how many rows, how large. Who may not
+    read it is shown this of the copy of his own jobs and processes that jobd sends him.
 
     \b
     Examples:
@@ -86,12 +87,14 @@ def info(*, form: str, db: Path | None) -> None:
       elsa db info --format json
     """
     from elsa.report.about_warehouse import info as known
-    from elsa.report.query.warehouse import reading
+    from elsa.report.query.warehouse import notes, reading_allowed
     from elsa.report.render.columns import size
 
     path = config.load({"db": db}).db
-    with reading(path) as connection:
+    with reading_allowed(path) as connection:
         found = known(connection, path)
+        for note in notes(connection):
+            print_stderr(f"{path}: {note}")
     if form == "json":
         click.echo(json.dumps(found, indent=2))
         return
@@ -110,6 +113,7 @@ def info(*, form: str, db: Path | None) -> None:
 @options.db
 def schema(*, name: str | None, form: str, db: Path | None) -> None:
     """List the views and tables of the warehouse; with NAME the columns of one and what they mean.
+    Without a warehouse that you may read, those of a new warehouse.
 
     The view column_doc has the same meanings inside the warehouse; docs/schema.md explains more.
 
@@ -119,9 +123,14 @@ def schema(*, name: str | None, form: str, db: Path | None) -> None:
       elsa db schema job_usage
     """
     from elsa.report import about_warehouse
-    from elsa.report.query.warehouse import reading
+    from elsa.report.query.warehouse import empty, reading
 
-    with reading(config.load({"db": db}).db) as connection:
+    path = config.load({"db": db}).db
+    with ExitStack() as stack:
+        try:
+            connection = stack.enter_context(reading(path))
+        except (PrivilegeError, InputMissingError):
+            connection = stack.enter_context(empty(path))
         found = (
             about_warehouse.listed(connection)
             if name is None

@@ -165,9 +165,12 @@ def close(ref: protocol.JobRef, socket: Path | None) -> None:
 @job.command("list")
 @click.option("--all", "every", is_flag=True, help="Also closed jobs: the newest 1000.")
 @options.kinds
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="List only the newest N jobs.")
 @options.table_or_json
 @options.socket
-def list_(every: bool, kinds: tuple[str, ...], form: str, socket: Path | None) -> None:
+def list_(
+    every: bool, kinds: tuple[str, ...], limit: int | None, form: str, socket: Path | None
+) -> None:
     """List the open jobs, manual and automatic.
 
     \b
@@ -177,6 +180,8 @@ def list_(every: bool, kinds: tuple[str, ...], form: str, socket: Path | None) -
       elsa job list --all --kind service,cron --format json
     """
     reply = _ask(socket, "list", all=every, **_of_kinds(kinds))
+    count = len(reply["jobs"])
+    reply["jobs"] = reply["jobs"][-(limit or count) :]
     which = " of that kind" if kinds else ""
     nothing = (
         f"no jobs{which} yet; create one with: elsa job create NAME"
@@ -184,6 +189,8 @@ def list_(every: bool, kinds: tuple[str, ...], form: str, socket: Path | None) -
         else f"no open jobs{which}; --all shows closed jobs too"
     )
     _show(form, reply, _jobs_table, reply["jobs"], nothing)
+    if len(reply["jobs"]) < count:
+        click.echo(f"the newest {limit} of {count} jobs", err=True)
 
 
 @job.command()
@@ -201,7 +208,7 @@ def show(ref: protocol.JobRef, limit: int, form: str, socket: Path | None) -> No
     """Show a job, its living members and what they use, and what finished members used.
 
     This command reads running processes from /proc, and finished processes from the warehouse, if
-    you may read them.
+    you may read them. Of a job that has ended it prints elsa report job.
 
     \b
     Examples:
@@ -212,7 +219,13 @@ def show(ref: protocol.JobRef, limit: int, form: str, socket: Path | None) -> No
     from elsa.kernel.procfs import Procfs
     from elsa.run.live_usage import read_job
 
-    now = read_job(_client(socket), Procfs(), ref, limit)
+    client = _client(socket)
+    try:
+        now = read_job(client, Procfs(), ref, limit)
+    except UsageError as error:
+        if not _show_ended(client, ref, form):
+            raise error from None
+        return
     if form == "json":
         click.echo(json.dumps(live.as_object(now), indent=2))
         return
@@ -238,6 +251,21 @@ def show(ref: protocol.JobRef, limit: int, form: str, socket: Path | None) -> No
     click.echo("\n" + _table(live.SUMMARY, live.summary(now)))
     for note in live.notes(now):
         click.echo(f"note: {_clean(note)}")
+
+
+def _show_ended(client: Client, ref: protocol.JobRef, form: str) -> bool:
+    """Print the report of a job that has ended, of a name the latest; whether there is one."""
+    from elsa.cli.report import report
+
+    if any(ref in (job["id"], job["name"]) for job in client.request("list")["jobs"]):
+        return False  # an open job, so something else is wrong
+    arguments = ["job", str(ref), "--format", form, "--db", str(client.warehouse())]
+    try:
+        report.main(arguments, prog_name="elsa report", standalone_mode=False)
+    except ElsaError:
+        return False
+    click.echo(f"no open job is called {ref}; this is from elsa report job", err=True)
+    return True
 
 
 @job.command()

@@ -24,6 +24,7 @@ _MOUNT = "/sys/fs/cgroup"
 # What a table shows of patterns and jobs; json has all.
 _LONGEST_PATTERN = 50
 _MOST_JOBS = 4
+_FIRST_USER = "user of the first program in it"
 _PER = {
     "cgroup": "group",
     "invocation": "invocation of the unit",
@@ -104,6 +105,7 @@ def overview(settings: Config, found: Rules, processes: Sequence[Living]) -> dic
         "processes": len(members),
         "in_jobs": in_jobs,
         "rules": rows,
+        "notes": unknown_owners(found),
     }
 
 
@@ -142,11 +144,30 @@ def _job(job: AutomaticJob) -> dict[str, Any]:
     return {
         "name": job.name,
         "kind": job.kind,
-        "owner": job.owner,
+        "owner": _known_owner(job),
         "tags": job.tags,
         "per": job.per,
         "cgroup": job.group,
     }
+
+
+def _known_owner(job: AutomaticJob) -> int | str | None:
+    """The owner that a rule says; None if this host knows no such user, as for jobd."""
+    from elsa.kernel import accounts
+
+    return job.owner if isinstance(job.owner, int) or accounts.exists(job.owner) else None
+
+
+def unknown_owners(found: Rules) -> list[str]:
+    """Notes on rules whose owner is no user of this host."""
+    from elsa.kernel import accounts
+
+    return [
+        f"rule {number}: this host knows no user {printable(rule.owner.text)}, so the owner is the"
+        f" {_FIRST_USER}"
+        for number, rule in enumerate(found.rules, start=1)
+        if rule.owner and not rule.owner.fields and not accounts.exists(rule.owner.text)
+    ]
 
 
 def _described(found: Rules, number: int) -> dict[str, Any]:
@@ -191,6 +212,7 @@ def _table(now: Mapping[str, Any]) -> str:
     ]
     if not now["auto_jobs"]:
         lines.append("note: auto_jobs is false, so jobd makes no automatic jobs")
+    lines += [f"note: {note}" for note in now["notes"]]
     return "\n".join(lines)
 
 
@@ -220,7 +242,7 @@ def _block(answer: Mapping[str, Any]) -> str:
     if job is None:
         lines.append(("job", "no automatic job"))
     else:
-        owner = "user of the first program in it" if job["owner"] is None else job["owner"]
+        owner = _FIRST_USER if job["owner"] is None else _owner(job["owner"])
         tags = " ".join(f"{key}={value}" for key, value in job["tags"].items())
         lines += [
             ("job", job["name"]),
@@ -232,6 +254,12 @@ def _block(answer: Mapping[str, Any]) -> str:
         ]
     lines += [("children", _of_children(child)) for child in answer["children"]]
     return "\n".join(_lines(lines))
+
+
+def _owner(owner: int | str) -> str:
+    from elsa.kernel import accounts
+
+    return owner if isinstance(owner, str) else accounts.user(owner)
 
 
 def _of_children(child: Mapping[str, Any]) -> str:

@@ -37,4 +37,4 @@ def _clean(text: str) -> str:
     """A text without control characters, which a process name may have: they become question
     marks.
     """
-    return "".join(c if c.isprintable() else "?" for c in text)
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)

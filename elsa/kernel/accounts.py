@@ -21,6 +21,14 @@ def uid(text: str) -> int:
         return _number(text.removeprefix("uid:"))
 
 
+def exists(name: str | None) -> bool:
+    """Whether a text means a user of this host: a name, or any number."""
+    try:
+        return name is not None and uid(name) >= 0
+    except KeyError:
+        return False
+
+
 def gid(text: str) -> int:
     """The gid that is meant by a name, a number or gid:N. Raises KeyError."""
     try:

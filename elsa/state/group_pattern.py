@@ -1,7 +1,8 @@
 r"""Patterns of control group paths: a regular expression for each name between two slashes.
 
 `/batch\.slice/(?P<customer>.+)\.service` matches paths of two names. A part that ends in `**`
-matches any number of names, none as well, and `**` alone any names at all.
+matches any number of names, none as well, and `**` alone any names at all: `**` or `/**` is any
+path.
 
 Whoever may make groups chooses their names. So no pattern is taken that could try for long: names
 are short, each is matched once by each part, and a part with too many ways to match is refused.
@@ -50,9 +51,11 @@ class GroupPattern:
 
     def __init__(self, text: str) -> None:
         """Raises ValueError where the text is no pattern, or a costly one."""
+        self.text = text
+        if text == _REPEATED:
+            text = "/" + text
         if not text.startswith("/"):
             raise ValueError(f"{text!r} does not begin with a slash")
-        self.text = text
         texts = [] if text == "/" else _split(text[1:])
         if len(texts) > MOST_PARTS:
             raise ValueError(f"has more than {MOST_PARTS} parts")

@@ -281,7 +281,7 @@ def rule_of(table: Mapping[str, Any]) -> Rule:
         **conditions,
         name=_template("name", table["name"], fields),
         kind=_choice(table, "kind", AUTOMATIC, "other"),
-        owner=_template("owner", table["owner"], fields) if "owner" in table else None,
+        owner=_owner_template(table["owner"], fields) if "owner" in table else None,
         tags=_tags(table.get("tags", {}), fields),
         per=per,
     )
@@ -321,6 +321,15 @@ def _template(key: str, text: object, fields: Iterable[str]) -> Template:
         known = ", ".join(sorted(fields)) or "none"
         raise ValueError(f"{key}: no group is named {min(unknown)!r}; the names are: {known}")
     return template
+
+
+def _owner_template(owner: object, fields: Iterable[str]) -> Template:
+    """A name with fields, or a uid, also as a number."""
+    if isinstance(owner, int) and not isinstance(owner, bool):
+        if not 0 <= owner <= _MAX_UID:
+            raise ValueError(f"owner: {owner} is no uid")
+        owner = str(owner)
+    return _template("owner", owner, fields)
 
 
 def _tags(table: object, fields: Iterable[str]) -> tuple[tuple[str, Template], ...]:

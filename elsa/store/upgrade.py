@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from elsa.errors import ConfigError, ElsaError, PrivilegeError
 from elsa.kernel import safe_paths
-from elsa.store import database, job_members, process_lookup, rollup_triggers, sql_files
+from elsa.store import database, sql_files, statements
 
 # The owner writes, the group reads. No other user may see the command lines and costs of all users.
 FILE_MODE = 0o640
@@ -75,26 +75,13 @@ def _is_up_to_date(path: Path) -> bool:
     except ElsaError:
         return False
     return {_comparable(sql) for (sql,) in rows} == {
-        _comparable(sql) for sql in (*triggers(), *views())
+        _comparable(sql) for sql in (*statements.triggers(), *statements.views())
     }
 
 
 def _comparable(sql: str) -> str:
     """A create statement without its first two words, which SQLite rewrites."""
     return sql.split(maxsplit=2)[2]
-
-
-def triggers() -> list[str]:
-    """The statements that create every trigger."""
-    return [*rollup_triggers.triggers(), *process_lookup.triggers(), *job_members.triggers()]
-
-
-def views() -> list[str]:
-    """The statements that create every view, each after the views that it reads."""
-    return [
-        f"create view {path.stem} as\n{path.read_text(encoding='utf-8').rstrip()}"
-        for path in sql_files.views()
-    ]
 
 
 def _refuse_foreign(connection: sqlite3.Connection, path: Path, revision: str | None) -> None:

@@ -94,6 +94,15 @@ def reading_allowed(path: Path, since_ns: int | None = None) -> Iterator[sqlite3
         yield connection
 
 
+@contextmanager
+def empty(path: Path) -> Iterator[sqlite3.Connection]:
+    """A warehouse with nothing in it, for what tables, views and queries say of themselves."""
+    from elsa.store import statements  # nearly all reports do without
+
+    with _for_reports(path, statements.empty()) as connection:
+        yield connection
+
+
 def notes(connection: sqlite3.Connection) -> list[str]:
     """That it is the copy of a plain user, if it is."""
     (own,) = connection.execute(

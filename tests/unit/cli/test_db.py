@@ -12,8 +12,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from elsa.cli.db import db
-from elsa.errors import ConfigError, UsageError
-from elsa.store import sql_files
+from elsa.cli.report import report
+from elsa.errors import ConfigError, PrivilegeError, UsageError
+from elsa.store import database, sql_files
 from tests.support.given import Warehouse
 
 
@@ -76,3 +77,37 @@ def test_prune_blames_the_option_that_was_given(
     with pytest.raises(ConfigError, match="keep_processes: cannot keep"):
         run(path, "prune")
     assert "would be deleted" in run(path, "prune", "-n", "--processes", "-30d").stderr
+
+
+@pytest.fixture
+def refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A user who may not read the warehouse, and no jobd."""
+
+    def refuse(path: Path) -> sqlite3.Connection:
+        raise PrivilegeError(f"{path}: this user may not read it; root and the elsa group may")
+
+    monkeypatch.setattr(database, "open_for_reading", refuse)
+    monkeypatch.setenv("ELSA_SOCKET", str(tmp_path / "none.sock"))
+
+
+@pytest.mark.usefixtures("refused")
+def test_the_schema_needs_no_warehouse_that_one_may_read(path: Path) -> None:
+    named = {row["name"] for row in json.loads(run(path, "schema", "--format", "json").stdout)}
+    assert {view.stem for view in sql_files.views()} | {"process", "job"} <= named
+    assert "user + system CPU time" in run(path, "schema", "job_usage").stdout
+    with pytest.raises(PrivilegeError, match=r"other users see their own jobs .* jobd does not"):
+        run(path, "info")
+
+
+def test_the_schema_needs_no_warehouse_at_all(tmp_path: Path) -> None:
+    assert "job_usage" in run(tmp_path / "none.db", "schema").stdout
+
+
+@pytest.mark.usefixtures("refused")
+def test_a_query_is_shown_to_who_may_not_run_it(path: Path) -> None:
+    arguments = ["commands", "--user", "root", "--since", "2026", "--db", str(path)]
+    with pytest.raises(PrivilegeError):
+        CliRunner().invoke(report, arguments, catch_exceptions=False)
+    shown = CliRunner().invoke(report, [*arguments, "--explain"], catch_exceptions=False)
+    assert "u.uid = 0" in shown.stdout
+    assert "names of jobs are not known here" in shown.stderr

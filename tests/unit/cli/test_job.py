@@ -8,11 +8,13 @@ import selectors
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,15 @@ from click.testing import CliRunner, Result
 from elsa.cli.job import job
 from elsa.control import protocol
 from elsa.control.server import ControlServer, Peer, Reply
-from elsa.errors import EXIT_PERMISSION, EXIT_UNAVAILABLE, EXIT_USAGE, ElsaError, PrivilegeError
+from elsa.errors import (
+    EXIT_PERMISSION,
+    EXIT_UNAVAILABLE,
+    EXIT_USAGE,
+    ElsaError,
+    PrivilegeError,
+    UsageError,
+)
+from tests.support.given import Warehouse
 
 JOB = {
     "id": 17,
@@ -507,3 +517,35 @@ def test_a_selection_that_makes_no_sense_is_refused_before_jobd_is_asked(
     assert isinstance(result.exception, ElsaError)
     assert result.exception.exit_code == EXIT_USAGE
     assert jobd.asked == []
+
+
+def test_of_a_job_that_has_ended_the_report_is_shown(
+    jobd: Jobd, template: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "elsa.db"
+    shutil.copy(template, path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        warehouse = Warehouse(connection)
+        warehouse.job(5, "nightly")
+        warehouse.job(6, "nightly")
+    jobd.answers[protocol.Show] = UsageError("no open job 'nightly'")
+    jobd.answers[protocol.List] = {"jobs": []}
+    jobd.answers[protocol.Status] = {"db": str(path)}
+    shown = call(jobd, "show", "nightly", "--format", "json")
+    assert json.loads(shown.stdout)["job"]["job_id"] == 6
+    assert "no open job is called nightly; this is from elsa report job" in shown.stderr
+    with_name = call(jobd, "show", "5")
+    assert "nightly" in with_name.stdout
+    refused = call(jobd, "show", "weekly")
+    assert "no open job" in str(refused.exception)
+    # Two open jobs of one name are not a job that has ended.
+    jobd.answers[protocol.List] = {"jobs": [JOB | {"name": "nightly"}]}
+    assert "no open job" in str(call(jobd, "show", "nightly").exception)
+
+
+def test_a_limit_lists_the_newest_jobs_and_says_so(jobd: Jobd) -> None:
+    jobd.answers[protocol.List] = {"jobs": [JOB | {"id": number} for number in range(1, 6)]}
+    listed = call(jobd, "list", "--limit", "2", "--format", "json")
+    assert [found["id"] for found in json.loads(listed.stdout)["jobs"]] == [4, 5]
+    assert "the newest 2 of 5 jobs" in listed.stderr
+    assert call(jobd, "list", "--limit", "5").stderr == ""

@@ -124,3 +124,26 @@ def test_a_mistake_in_a_rule_is_a_configuration_error(tmp_path: Path) -> None:
     assert "job_rule 1: kind: 'x' is none of" in str(result.exception)
     gone = call(tmp_path, "", "--explain", "nonsense")
     assert getattr(gone.exception, "exit_code", None) == EXIT_USAGE
+
+
+def test_an_owner_that_this_host_does_not_know_is_not_shown_as_one(tmp_path: Path) -> None:
+    rule = "[[job_rule]]\ncgroup = '/team/(?P<who>.+)'\nname = 't'\nowner = '{who}'\n"
+    shown = call(tmp_path, rule, "--explain", "/team/no-such-user").stdout
+    assert "owner            user of the first program in it" in shown
+    assert "owner            root" in call(tmp_path, rule, "--explain", "/team/root").stdout
+    assert "owner            root" in call(tmp_path, rule, "--explain", "/team/0").stdout
+    fixed = rule.replace("{who}", "no-such-user")
+    note = "note: rule 1: this host knows no user no-such-user, so the owner is the user of the"
+    assert note in call(tmp_path, fixed).stdout
+    assert json.loads(call(tmp_path, fixed, "--format", "json").stdout)["notes"]
+    assert "note: rule" not in call(tmp_path, rule).stdout
+
+
+def test_an_owner_may_be_a_number_and_any_path_two_stars(tmp_path: Path) -> None:
+    rule = "[[job_rule]]\ncgroup = '**'\nname = 't'\nowner = 54321\n"
+    for path in ("/", "/a", "/a/b"):
+        answer = json.loads(call(tmp_path, rule, "--explain", path, "--format", "json").stdout)
+        assert (answer["job"]["owner"], answer["rule"]["cgroup"]) == (54321, ["**"])
+    for owner in ("-1", "true", "4294967295"):
+        refused = call(tmp_path, rule.replace("54321", owner))
+        assert "job_rule 1: owner: " in str(refused.exception)

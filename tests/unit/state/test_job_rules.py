@@ -132,7 +132,7 @@ def test_a_hostile_group_name_makes_a_short_printable_name() -> None:
         ({"cgroup": "/a", "name": ""}, "name: a text"),
         ({"cgroup": "/a", "name": "x", "kind": "daemon"}, "kind: 'daemon' is none of service, "),
         ({"cgroup": "/a", "name": "x", "per": "life"}, "per: 'life' is none of cgroup, "),
-        ({"cgroup": "/a", "name": "x", "owner": 0}, "owner: a text"),
+        ({"cgroup": "/a", "name": "x", "owner": -1}, "owner: -1 is no uid"),
         ({"cgroup": "/a", "name": "x", "tags": ["a"]}, "tags: a table of at most 8 texts"),
         ({"cgroup": "/a", "name": "x", "tags": {"k": 1}}, "tags: k: a text"),
         ({"cgroup": "/a", "name": "x", "tags": {"\n": "1"}}, "printable characters"),

@@ -15,7 +15,8 @@ import pytest
 from elsa.errors import ConfigError, ElsaError, InputMissingError, PrivilegeError, RetryError
 from elsa.kernel import safe_paths
 from elsa.store import database, locks, sql_files
-from elsa.store.upgrade import upgrade, views
+from elsa.store.statements import views
+from elsa.store.upgrade import upgrade
 
 OPEN = [database.open_for_writing, database.open_for_reading]
 Open = Callable[[Path], sqlite3.Connection]

@@ -19,7 +19,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
 
 from elsa.errors import ConfigError, ElsaError, PrivilegeError
-from elsa.store import database, schema, sql_files
+from elsa.store import database, schema, sql_files, statements
 from elsa.store.upgrade import upgrade
 
 
@@ -258,3 +258,19 @@ def test_an_unknown_revision_is_reported_in_one_line(tmp_path: Path) -> None:
         connection.execute("update alembic_version set version_num = '0000'")
     with pytest.raises(ConfigError, match="this ELSA does not know revision 0000"):
         upgrade(path)
+
+
+def test_a_warehouse_in_memory_is_made_of_the_same_statements(tmp_path: Path) -> None:
+    def made(connection: sqlite3.Connection) -> set[tuple[str, str]]:
+        rows = connection.execute(
+            "select name, sql from sqlite_master"
+            " where sql is not null and name <> 'alembic_version'"
+        )
+        return {(name, " ".join(sql.split())) for name, sql in rows}
+
+    upgrade(tmp_path / "elsa.db")
+    with (
+        closing(sqlite3.connect(tmp_path / "elsa.db")) as stored,
+        closing(statements.empty()) as empty,
+    ):
+        assert made(empty) == made(stored)
