@@ -7,12 +7,14 @@ from __future__ import annotations
 import json
 import signal
 import sqlite3
+from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from elsa.alert.reported import Reported
-from elsa.report import gates
+from elsa.report import compare, gates
 from elsa.report.collector_status import still_open
 from elsa.report.compare import COMPARED, Side
 from elsa.report.gates import Gate
@@ -30,7 +32,7 @@ SETTLE_NS = 10 * SECOND_NS
 # How many earlier runs a job is compared with.
 EARLIER_RUNS = 30
 # How many jobs are judged with one query.
-_AT_ONCE = 100
+_AT_ONCE = 500
 # Signals that end programs which run until they are stopped, as systemd has it; jobs of the other
 # kinds run to their end.
 _STOPS = {signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE}
@@ -124,11 +126,19 @@ def _is_of(connection: sqlite3.Connection, reported: Reported) -> bool:
     return bool(known)
 
 
-class _Job(NamedTuple):
-    job_id: int
+class _Run(NamedTuple):
+    """What the runs of a job have in common."""
+
     name: str
     kind: str
     host_id: int
+
+
+class _Job(NamedTuple):
+    """A job that was closed."""
+
+    job_id: int
+    run: _Run
 
 
 def _jobs(
@@ -155,26 +165,27 @@ def _jobs(
         if closed_at_ns is None or 0 <= now_ns - closed_at_ns < SETTLE_NS:
             is_open.append(job[0])
         else:
-            jobs.append(_Job(*job))
+            jobs.append(_Job(job[0], _Run(*job[1:])))
     return jobs, tuple(is_open)
 
 
 def _judged(connection: sqlite3.Connection, jobs: Sequence[_Job], rules: Rules) -> Iterator[Alert]:
     """The alerts on some closed jobs."""
-    earlier = {job: _earlier_runs(connection, job) if rules.growth else () for job in jobs}
-    needed = {number for job, runs in earlier.items() for number in (job.job_id, *runs)}
+    earlier = _earlier_runs(connection, jobs) if rules.growth else {}
+    needed = {job.job_id for job in jobs}.union(*earlier.values())
     figures = _figures(connection, needed)
     for job in jobs:
         row = figures[job.job_id]
         facts = {key: row[key] for key in ("job_id", "name", *_OF_JOB, *COMPARED)}
-        who = f"job {job.job_id} {printable(job.name)} ({job.kind}, {printable(row['owner'])})"
-        if why := _failure(job.kind, row):
+        name, kind, _ = job.run
+        who = f"job {job.job_id} {printable(name)} ({kind}, {printable(row['owner'])})"
+        if why := _failure(kind, row):
             yield Alert("failed", f"{who} failed: {why}", facts)
-        if earlier[job]:
-            base, new = Side("before", earlier[job]), Side("last", (job.job_id,))
+        if before := earlier.get(job.job_id):
+            base, new = Side("before", tuple(before)), Side("last", (job.job_id,))
             for each in gates.judge(rules.growth, base, new, figures).failed:
                 yield Alert("growth", f"{who} used more than before: {each}", facts)
-        for each in _over_budget(job.name, row, rules):
+        for each in _over_budget(name, row, rules):
             yield Alert("over budget", f"{who}: {each}", facts)
 
 
@@ -207,16 +218,37 @@ def _figures(connection: sqlite3.Connection, jobs: Iterable[int]) -> dict[int, d
     return {row[0]: dict(zip(columns, row, strict=True)) for row in rows}
 
 
-def _earlier_runs(connection: sqlite3.Connection, job: _Job) -> tuple[int, ...]:
-    """The earlier closed runs of a job, the oldest first."""
-    rows = connection.execute(
-        """select j.id from job as j join boot as b on b.id = j.boot_id
-        where j.name = ? and j.kind = ? and b.host_id = ? and j.id < ?
-        and j.closed_at_ns is not null
-        order by j.id desc limit ?""",
-        (job.name, job.kind, job.host_id, job.job_id, EARLIER_RUNS),
-    )
-    return tuple(number for (number,) in rows)[::-1]
+def _earlier_runs(connection: sqlite3.Connection, jobs: Sequence[_Job]) -> dict[int, list[int]]:
+    """By job, its earlier closed runs, the oldest first; empty where they are too few to compare
+    with.
+    """
+    judged: dict[_Run, list[int]] = defaultdict(list)
+    for job in jobs:
+        judged[job.run].append(job.job_id)
+    values = {"names": json.dumps(sorted({run.name for run in judged})), "last": jobs[-1].job_id}
+    earlier: dict[int, list[int]] = {}
+    for *run, number in connection.execute(
+        f"select j.name, j.kind, b.host_id, count(*) {_CLOSED_BEFORE}"
+        " and j.name in (select value from json_each(:names)) group by 1, 2, 3",
+        values,
+    ).fetchall():
+        ids = judged.get(_Run(*run), [])
+        if not ids or number <= compare.LEAST_RUNS:
+            continue
+        rows = connection.execute(
+            f"select j.id {_CLOSED_BEFORE} and j.name = :name and j.kind = :kind"
+            " and b.host_id = :host_id order by j.id desc limit :most",
+            values | _Run(*run)._asdict() | {"most": EARLIER_RUNS + len(ids)},
+        )
+        closed = [job_id for (job_id,) in rows][::-1]
+        for job_id in ids:
+            earlier[job_id] = closed[: bisect_left(closed, job_id)][-EARLIER_RUNS:]
+    return earlier
+
+
+# Of very many jobs the last million.
+_CLOSED_BEFORE = """from job as j join boot as b on b.id = j.boot_id
+    where j.id between :last - 1000000 and :last and j.closed_at_ns is not null"""
 
 
 def _failure(kind: str, row: Mapping[str, Any]) -> str:

@@ -170,8 +170,14 @@ def test_in_a_restored_warehouse_what_happened_since_the_last_look_is_reported(
     assert watched.look() == []
 
 
-def test_many_jobs_are_judged_and_none_is_lost(watched: Watched) -> None:
+def test_many_jobs_are_judged_and_none_is_lost(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(findings, "_AT_ONCE", 10)
+    monkeypatch.setattr(findings, "EARLIER_RUNS", 6)
     watched.look()
-    for _ in range(2 * findings._AT_ONCE + 1):
-        watched.job("many", exit_status=256, kind="cron")
-    assert len(watched.look()) == 2 * findings._AT_ONCE + 1
+    for number in range(21):
+        watched.job("many", 100 if number in (5, 19) else 10, exit_status=256, kind="cron")
+    lines = watched.look()
+    assert [int(line.split()[1]) for line in lines if "failed" in line] == list(range(1, 22))
+    assert [line.split()[1] for line in lines if "median of" in line] == ["6", "20"]
