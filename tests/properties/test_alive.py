@@ -10,10 +10,11 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from elsa.report import processes, usage
+from elsa.report import moment, processes, usage
 from elsa.report.query import warehouse
 from elsa.report.query.selection import Selection
 from elsa.report.query.times import Window
@@ -108,7 +109,7 @@ def stored(template: Path, found: list[Life]) -> Iterator[sqlite3.Connection]:
                 if life.read(minute)
             }
             # Something runs in every minute.
-            living[1000] = counted(minute)
+            living[1000] = counted(minute + 1)
             made.reading(minute * MINUTE, living)
         yield connection
 
@@ -174,5 +175,59 @@ def test_those_alive_in_a_window_have_what_they_used_there_and_add_up_to_the_win
         else:
             assert got[number] == used / 1e6
     # The process that runs always used a microsecond a minute, and one before.
-    others_us = (until - since) // MINUTE
+    others_us = (until - since) // MINUTE + (since == 0)
     assert round(total * 1e6) == round(sum(value or 0 for value in got.values()) * 1e6) + others_us
+
+
+def rows_at(connection: sqlite3.Connection, at: float, by: str) -> list[dict[str, Any]]:
+    start = REAL + int(at * SECOND)
+    then, selection = moment.moment(connection, Selection(Window(start, start + 1)))
+    return asked(moment.report(connection, then, by, selection, Output("json")))
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(lives(), max_size=8), st.integers(4, 4 * SPAN - 1).map(lambda quarter: quarter / 4))
+def test_moment_shows_what_all_used_in_its_interval_and_the_rates_of_those_that_lived_then(
+    template: Path, found: list[Life], at: float
+) -> None:
+    minute = at // MINUTE * MINUTE
+    # The first reading was just after the boot.
+    since, until = max(minute, 0.001), minute + MINUTE
+    with stored(template, found) as connection:
+        got = {row["process_id"]: row for row in rows_at(connection, at, "process")}
+        assert got.keys() == {
+            number for number, life in enumerate(found, 1) if life.lived(since, until)
+        }
+        for number, row in got.items():
+            life = found[number - 1]
+            begun, ended = (
+                max(life.start, since),
+                min(until if life.end is None else life.end, until),
+            )
+            if life.recorded:
+                assert life.end is not None
+                length = life.end - life.start
+                share = (ended - begun) / length if length else 1
+                used_s = life.total // 10_000 / 100 * share
+                assert row["estimated_s"] == (pytest.approx(used_s) if 0 < share < 1 else 0)
+            else:
+                used_s = (life.used(minute, until) or 0) / 1e6
+                assert row["estimated_s"] == 0
+            assert row["cpu_s"] == pytest.approx(used_s, abs=1e-9)
+            alive = life.lived(at, at + 1e-9)
+            assert row["alive"] == alive
+            rate = pytest.approx(used_s / (ended - begun)) if ended > begun else None
+            assert row["cpus"] == (rate if alive else None)
+        total_us = sum(round(row["cpu_s"] * 1e6) for row in got.values())
+        for by in ("command", "job", "user"):
+            # The process that runs always is in these too, with its microsecond.
+            sums = rows_at(connection, at, by)
+            assert sum(row["active"] for row in sums) == len(got) + 1
+            assert round(sum(row["cpu_s"] for row in sums) * 1e6) == total_us + 1
+        if not any(life.recorded for life in found):
+            chosen = Selection(window(minute, until))
+            hours = usage.usage(connection, usage.USERS, chosen, Output("json"), everything=True)
+            before = 1 if minute == 0 else 0  # the first reading
+            assert round(sum(row["cpu_s"] or 0 for row in asked(hours)) * 1e6) == (
+                total_us + 1 + before
+            )

@@ -6,6 +6,7 @@ from elsa.cli.report import (
     bill,  # noqa: F401
     gnu,  # noqa: F401
     jobs,  # noqa: F401
+    moment,  # noqa: F401
     processes,  # noqa: F401
     sacct,  # noqa: F401
     sources,  # noqa: F401

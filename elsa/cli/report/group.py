@@ -17,6 +17,7 @@ What jobs, commands and users cost. Questions, and reports that answer them:
   elsa report job build                            what did this job cost?
   elsa report users --week last                    who used the CPU then?
   elsa report timeline                             when was the machine busy?
+  elsa report at 03:12                             what made it slow then?
   elsa report last --user anna --since today       what did anna run?
   elsa report last --exit nonzero --since today    what failed?
   elsa report compare nightly                      did the last run get worse?
@@ -82,7 +83,8 @@ def report(context: click.Context) -> None:
 
     A process belongs to the window in which it ended, or left the selected job: from --since on,
     before --until. So days add up exactly to the month. With --clip its usage is spread over its
-    lifetime and cut to the window instead, which is an estimate.
+    lifetime and cut to the window instead, which is an estimate. For processes and last, --alive
+    takes those that lived in the window, and --at TIME those that lived at a moment.
 
     \b
     Options for the output:
@@ -109,6 +111,7 @@ def report(context: click.Context) -> None:
       elsa report tree build                          the process tree and costs
       elsa report timeline --by job                   CPU, memory, I/O over time
       elsa report hours --since yesterday --plot      when the CPU was busy
+      elsa report at 'yesterday 03:12'                what ran then, how fast
       elsa report last --user anna --exit nonzero     what failed, newest first
       elsa report processes --job build --format csv  every process of a job
       elsa report processes --limit 20                the last 20 to end

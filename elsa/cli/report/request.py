@@ -163,6 +163,8 @@ class Request:
     """All rows, and also what still runs."""
     pager: bool
     db: Path | None
+    looks_back_ns: int = 0
+    """How long before its window the report looks."""
     first_notes: list[str] = field(default_factory=list)
     """Notes on what can be read at all."""
 
@@ -176,9 +178,12 @@ class Request:
         """The warehouse, open for reading."""
         from elsa.report.query import warehouse
 
+        since_ns = self.window.since
+        if since_ns is not None:
+            since_ns -= self.looks_back_ns
         with ExitStack() as stack:
             try:
-                allowed = warehouse.reading_allowed(self.path, self.window.since)
+                allowed = warehouse.reading_allowed(self.path, since_ns)
                 connection = stack.enter_context(allowed)
             except PrivilegeError as error:
                 if not self.explain:

@@ -102,9 +102,10 @@ class Selection:
 
     def conditions(self) -> list[Condition]:
         """All conditions on the rows of elsa.report.query.statement.rows, except on the jobs."""
-        return [*(Condition(text) for text in self._of_window()), *self.choices]
+        return [*(Condition(text) for text in self.of_window()), *self.choices]
 
-    def _of_window(self) -> list[str]:
+    def of_window(self) -> list[str]:
+        """The conditions of the window."""
         since, until = self.window
         if self.alive:
             return self._of_alive()

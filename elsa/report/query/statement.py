@@ -202,16 +202,16 @@ def rows(
     """
     conditions = [*selection.conditions(), *more]
     needed = sorted(columns_of(expressions) or {"process_id"})
-    lived = selection.lived()
     if selection.jobs is None and not members:
         ended = selection.window._replace(until=None) if selection.clip else selection.window
         hours = [] if selection.alive else ended.hours("u.ended_hour")
         conditions += [Condition(text) for text in hours]
         parts = [
-            _part(view, _DERIVED[view], needed, [*conditions, *_among(lived, view)])
+            _part(view, _DERIVED[view], needed, [*conditions, *_among(selection, view)])
             for view in PARTS[USED if used else PROCESSES]
         ]
     else:
+        lived = selection.lived()
         among = None if selection.jobs is None else listed(selection.jobs)
         parts = _of_jobs(
             among,
@@ -222,16 +222,20 @@ def rows(
                 text for text in (whole, lived and f"+s.process_id in ({lived})") if text
             ),
             used=used,
+            of_intervals=_among(selection, IN_INTERVALS_OF_JOBS),
         )
     return _together(parts)
 
 
-def _among(lived: str, view: str) -> list[Condition]:
-    """The condition that lets SQLite look up those that may have lived in a window, instead of
-    reading all. A record without a process has no id, and few records have none.
+def _among(selection: Selection, view: str) -> list[Condition]:
+    """Conditions that let SQLite look up what may have lived in a window, instead of reading all.
+    Few records are without a process, and these have no id.
     """
+    lived = selection.lived()
     if not lived or view == "unjoined_record_usage":
         return []
+    if view in ("interval_usage", IN_INTERVALS_OF_JOBS):
+        return [Condition(text) for text in selection.window.hours("u.ended_hour")]
     return [Condition(f"u.process_id in ({lived})")]
 
 
@@ -285,6 +289,7 @@ def _of_jobs(
     whole: str,
     used: bool,
     hours: str | None = None,
+    of_intervals: Iterable[Condition] = (),
 ) -> list[Query]:
     """The rows of job_process_usage, in two parts: each process is in one of them for all its jobs.
 
@@ -321,7 +326,7 @@ def _of_jobs(
     if used:
         of_hours = [] if hours is None else [Condition(f"u.ended_hour in ({hours})")]
         better = [Condition(f"not exists ({_BETTER_OF_INTERVAL.format(among)})")] if once else []
-        chosen = [*of_hours, *theirs_alone, *better, *conditions]
+        chosen = [*of_hours, *of_intervals, *theirs_alone, *better, *conditions]
         view = IN_INTERVALS_OF_JOBS
         parts.append(_part(view, _DERIVED[view], needed, chosen))
     return parts

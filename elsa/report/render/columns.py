@@ -222,15 +222,26 @@ _ALL = (
     _time("since_at", "since", "start of the step of a timeline"),
     _time("until_at", "until", "end of the step, and start of the next"),
     _id("rank", "rank", "place of the series, 1 has the most; none: all others together"),
-    Column("cpus", "cpus", "", hundredths, "CPUs used on average in the step", metric=True),
+    Column(
+        "cpus",
+        "cpus",
+        "",
+        hundredths,
+        "CPUs used on average in the step; at a moment by the processes that lived then, each on"
+        " average over its time in the interval",
+        metric=True,
+    ),
     _kib(
         "resident_kib",
         "resident",
         "most resident memory of all living processes together, at the start of the step or at a"
-        " reading in it: an upper bound, as shared pages count once for each process",
+        " reading in it, or of those that lived at a moment: an upper bound, as shared pages count"
+        " once for each process",
     ),
-    _bytes_s("read_bytes_s", "read/s", "bytes read from storage per second of the step"),
-    _bytes_s("write_bytes_s", "written/s", "bytes to be written to storage per second of the step"),
+    _bytes_s("read_bytes_s", "read/s", "bytes read from storage per second, as for cpus"),
+    _bytes_s(
+        "write_bytes_s", "written/s", "bytes to be written to storage per second, as for cpus"
+    ),
     _seconds("silent_s", "silent", "time of the step in which jobd did not run"),
     _text("month", "month", "month of this host's clock"),
     _text(
@@ -240,6 +251,25 @@ _ALL = (
     ),
     _id("depth", "depth", "how many processes stand above it"),
     _count("times", "times", "how many siblings that are alike are shown as one"),
+    _text(
+        "job_names", "jobs", "the jobs that it was in at that moment, or when it started or ended"
+    ),
+    _text("job_ids", "job ids", "the ids of these jobs"),
+    _count("alive", "alive", "processes that lived at that moment"),
+    _count("active", "active", "processes that lived at some time in the window or interval"),
+    Column(
+        "share_percent",
+        "share",
+        "%",
+        hundredths,
+        "of the CPU time that is shown",
+        metric=True,
+    ),
+    _seconds(
+        "estimated_s",
+        "estimated",
+        "CPU time that was not read while it was used, but spread over a lifetime",
+    ),
     *map(_measure, _MEASURES.values()),
     _count("gaps", "gaps", "known losses of events while the job lived"),
     _count("usage_gaps", "usage gaps", "known losses of statistics of threads while the job lived"),

@@ -1,0 +1,152 @@
+"""Which time a report on a moment is about: the interval between two readings of living processes
+that holds the moment, on each host. Where there is none, the minute of the clock.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import NamedTuple
+
+from elsa.report.query.statement import Condition, literal
+from elsa.report.query.times import Window
+from elsa.state.intervals import BOOT_NS
+from elsa.units import HOUR_NS, SECOND_NS
+
+_MINUTE_NS = 60 * SECOND_NS
+# jobd reads late, and stores what it read some seconds later.
+_LATE_NS = 20 * SECOND_NS
+_READINGS = f"""from usage_reading as r
+    join clock as c on c.id = r.clock_id
+    join boot as b on b.id = c.boot_id
+    where b.host_id = ? and r.of_all = 1 and r.until_ns <> {BOOT_NS}"""
+_AT_NS = "r.until_ns + c.offset_ns"
+_OLDEST_AFTER = f"{_READINGS} and r.hour >= ? and {_AT_NS} > ? order by r.hour, {_AT_NS} limit 1"
+_NEWEST_UNTIL = (
+    f"{_READINGS} and r.hour <= ? and {_AT_NS} <= ? order by r.hour desc, {_AT_NS} desc limit 1"
+)
+
+
+class Reading(NamedTuple):
+    """A reading of all living processes, in real time."""
+
+    boot_id: int
+    since_ns: int
+    until_ns: int
+
+
+class Interval(NamedTuple):
+    """The time that a report on a moment is about, on one host; real times."""
+
+    host_id: int
+    since_ns: int
+    until_ns: int
+    boot_id: int | None
+    """The boot whose processes jobd read; None: it read none around the moment."""
+    read_ns: int | None
+    """When it read them last in this time."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it ends with a reading."""
+        return self.read_ns == self.until_ns
+
+
+def intervals(connection: sqlite3.Connection, at_ns: int, now_ns: int) -> list[Interval]:
+    """The interval of each host that holds a moment; of an empty warehouse the minute."""
+    hosts = connection.execute("select id from host order by id").fetchall() or [(0,)]
+    return [_interval(connection, host_id, at_ns, now_ns) for (host_id,) in hosts]
+
+
+def whole(found: list[Interval]) -> Window:
+    """The window that has all the intervals in it."""
+    return Window(min(each.since_ns for each in found), max(each.until_ns for each in found))
+
+
+def within(found: list[Interval]) -> list[Condition]:
+    """The condition that a row `u` is of the interval of its host; none if there is one host, whose
+    interval is the window.
+    """
+    if len(found) == 1:
+        return []
+    of_each = (
+        f"(u.host_id = {each.host_id} and u.entered_ns < {each.until_ns}"
+        f" and (u.out_ns is null or u.out_ns >= {each.since_ns}))"
+        for each in found
+    )
+    return [Condition(f"({' or '.join(of_each)})")]
+
+
+def of_host(found: list[Interval], name: str) -> str:
+    """SQL for a field of the interval of the host of a row `u`."""
+    values = {each.host_id: literal(getattr(each, name)) for each in found}
+    if len({*values.values()}) == 1:
+        return next(iter(values.values()))
+    cases = " ".join(f"when {host_id} then {value}" for host_id, value in values.items())
+    return f"case u.host_id {cases} end"
+
+
+def _interval(connection: sqlite3.Connection, host_id: int, at_ns: int, now_ns: int) -> Interval:
+    before, after = (
+        _reading(connection, sql, host_id, at_ns) for sql in (_NEWEST_UNTIL, _OLDEST_AFTER)
+    )
+    if after is not None and after.since_ns <= at_ns:
+        return Interval(host_id, after.since_ns, after.until_ns, after.boot_id, after.until_ns)
+    # If a reading finds that no process has used anything, nothing is stored.
+    if before is not None and after is not None and before.boot_id == after.boot_id:
+        length_ns = after.until_ns - after.since_ns
+        until_ns = after.since_ns - (after.since_ns - at_ns - 1) // length_ns * length_ns
+        since_ns = max(until_ns - length_ns, before.until_ns)
+        return Interval(host_id, since_ns, until_ns, before.boot_id, until_ns)
+    if before is not None and after is None:
+        heard_ns = _heard(connection, before.boot_id)
+        if heard_ns >= min(at_ns, now_ns - _LATE_NS):
+            length_ns = before.until_ns - before.since_ns
+            since_ns = at_ns - (at_ns - before.until_ns) % length_ns
+            until_ns = since_ns + length_ns
+            if until_ns <= heard_ns - _LATE_NS:
+                return Interval(host_id, since_ns, until_ns, before.boot_id, until_ns)
+            return Interval(host_id, since_ns - length_ns, now_ns + 1, before.boot_id, since_ns)
+    since_ns = at_ns - at_ns % _MINUTE_NS
+    until_ns = min(since_ns + _MINUTE_NS, now_ns + 1)
+    if before is not None:
+        since_ns = max(since_ns, before.until_ns)
+    if after is not None:
+        until_ns = min(until_ns, after.since_ns)
+    return Interval(host_id, since_ns, until_ns, None, None)
+
+
+def _reading(
+    connection: sqlite3.Connection, source: str, host_id: int, at_ns: int
+) -> Reading | None:
+    row = connection.execute(
+        f"select c.boot_id, r.since_ns, r.until_ns, c.offset_ns {source}",
+        (host_id, at_ns // HOUR_NS, at_ns),
+    ).fetchone()
+    if row is None:
+        return None
+    boot_id, since_ns, until_ns, offset_ns = row
+    if not since_ns:  # the first of the boot, and what was used before counts at the boot
+        (since_ns,) = connection.execute(
+            "select coalesce(min(since_ns), 0) from collector where boot_id = ?", (boot_id,)
+        ).fetchone()
+    # A clock that was set back in between does not make the interval shorter.
+    earlier_ns = min(_offset(connection, boot_id, since_ns), offset_ns)
+    return Reading(boot_id, since_ns + earlier_ns, until_ns + offset_ns)
+
+
+def _heard(connection: sqlite3.Connection, boot_id: int) -> int:
+    """Up to when jobd has stored what happened in a boot, in real time."""
+    (heard_ns,) = connection.execute(
+        "select coalesce(max(heard_ns), 0) from collector where boot_id = ?", (boot_id,)
+    ).fetchone()
+    return int(heard_ns) + _offset(connection, boot_id, heard_ns)
+
+
+def _offset(connection: sqlite3.Connection, boot_id: int, ns: int) -> int:
+    """What turns a monotonic time of a boot into real time."""
+    (offset_ns,) = connection.execute(
+        """select offset_ns from clock where boot_id = ?
+           order by since_ns > ?, abs(since_ns - ?) limit 1""",
+        (boot_id, ns, ns),
+    ).fetchone()
+    return int(offset_ns)
