@@ -222,7 +222,7 @@ def _events(
     events: list[tuple[int, int, Any]] = []
     last_ns = laid[-1].until_ns
     for life in lives:
-        if life.since_ns < last_ns and life.since_ns != life.until_ns:
+        if life.since_ns < min(last_ns, life.until_ns or last_ns):
             events.append((life.since_ns, _START, life))
             if life.until_ns is not None:
                 events.append((life.until_ns, _END, life))

@@ -705,12 +705,12 @@ def _weight(one: Series, metric: str) -> int:
 
 def _words(used: Used, made: Prepared, silent: list[int], *, memory: bool) -> list[str]:
     words = []
-    if used.spread_ns:
+    if _percent(used.spread_ns, used.cpu_ns):
         words.append(
-            f"{_percent(used.spread_ns, used.cpu_ns)} of the CPU time was used across steps,"
+            f"{_percent(used.spread_ns, used.cpu_ns)} % of the CPU time was used across steps,"
             " between two readings of a process, and is spread evenly"
         )
-    if used.unread_ns:
+    if _percent(used.unread_ns, used.cpu_ns):
         words.append(
             f"{durations.text(used.unread_ns / 1e9)} of CPU time counts where processes ended:"
             " their counters were not read in the hour before"
@@ -729,9 +729,8 @@ def _words(used: Used, made: Prepared, silent: list[int], *, memory: bool) -> li
     return words
 
 
-def _percent(part: int, whole: int) -> str:
-    percent = 100 * part / whole
-    return "under 1 %" if percent < 1 else f"{percent:.0f} %"
+def _percent(part: int, whole: int) -> int:
+    return 100 * part // whole if whole else 0
 
 
 def columns(selection: Selection, asked: Asked) -> tuple[str, ...]:
@@ -809,7 +808,7 @@ def draw(found: Timeline, metrics: Sequence[str], output: Output, *, blocks: boo
     lines = [f"{since} to {until}, a column is {steps.name(found.length_s)}"]
     lines += chart.panels(panels, starts_s, found.length_s, style)
     if stacked:
-        lines += ["", *_legend(found, style)]
+        lines += ["", *_legend(found, metrics[0], style, output.units)]
     return "\n".join(lines)
 
 
@@ -858,16 +857,26 @@ def _label(key: Key) -> str:
     return " ".join([first or "-", *(f"({part})" for part in more if part)])
 
 
-def _legend(found: Timeline, style: chart.Style) -> list[str]:
-    totals = [_sum((one.total(_USER), one.total(_SYSTEM))) or 0 for one in found.series]
-    whole = sum(totals) or 1
+def _legend(found: Timeline, metric: str, style: chart.Style, units: str) -> list[str]:
+    """The name of each series, and how much it had of the metric by which they are ranked."""
+    weights = [_weight(one, metric) for one in found.series]
+    whole = sum(weights) or 1
+    texts = [_said(weight, metric, units) for weight in weights]
     labels = [_label(one.key) for one in found.series]
-    longest = max(map(len, labels), default=0)
+    widths = [max(map(len, column), default=0) for column in (labels, texts)]
     return [
-        f"{chart.mark(number, style)}  {label:<{longest}}  {durations.text(total / 1e9):>10}"
-        f"  {100 * total / whole:3.0f} %"
-        for number, (label, total) in enumerate(zip(labels, totals, strict=True))
+        f"{chart.mark(number, style)}  {label:<{widths[0]}}  {text:>{widths[1]}}"
+        + ("" if metric == "memory" else f"  {100 * weight / whole:3.0f} %")
+        for number, (label, text, weight) in enumerate(zip(labels, texts, weights, strict=True))
     ]
+
+
+def _said(weight: int, metric: str, units: str) -> str:
+    if metric == "cpu":
+        return durations.text(weight / 1e9)
+    if metric == "memory":
+        return f"most {COLUMNS['resident_kib'].text(weight, units)}"
+    return COLUMNS["read_bytes"].text(weight, units)
 
 
 def _rows(found: Timeline, ranked: bool) -> Iterator[Row]:

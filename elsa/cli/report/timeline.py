@@ -29,7 +29,8 @@ _MOST_SERIES = 25
 @click.option(
     "--by",
     type=click.Choice(["job", "kind", "user", "command"]),
-    help="One series each, stacked: automatic jobs by name, their kinds, users or commands.",
+    help="One series each, stacked: automatic jobs by name (with --kind manual: other jobs), kinds"
+    " of jobs, users or commands.",
 )
 @click.option(
     "--top",

@@ -92,7 +92,9 @@ def _panel(
     if not known:
         return [_bold(f"{panel.name}: not known", style)]
     most = max(known)
-    at = f" at {_moment(starts_s[totals.index(most)], starts_s, length_s)}" if most else ""
+    if most <= 0:
+        return [_bold(f"{panel.name}: none", style)]
+    at = f" at {_moment(starts_s[totals.index(most)], starts_s, length_s)}"
     said = f"most {panel.text(most)}{at}{panel.whole}"
     rows = (
         _bars(totals, most, style)
