@@ -127,11 +127,12 @@ def _is_of(connection: sqlite3.Connection, reported: Reported) -> bool:
 
 
 class _Run(NamedTuple):
-    """What the runs of a job have in common."""
+    """What the runs of a job have in common: nobody's runs count as those of another."""
 
     name: str
     kind: str
     host_id: int
+    owner_uid: int
 
 
 class _Job(NamedTuple):
@@ -154,7 +155,7 @@ def _jobs(
         which = f"(j.id > ? or j.id in ({listed(reported.open_jobs)}))"
         values = [reported.last_job]
     text = f"""
-        select j.id, j.name, j.kind, b.host_id, j.closed_at_ns
+        select j.id, j.name, j.kind, b.host_id, j.owner_uid, j.closed_at_ns
         from job as j
         join boot as b on b.id = j.boot_id
         where j.kind in (select value from json_each(?))
@@ -177,7 +178,7 @@ def _judged(connection: sqlite3.Connection, jobs: Sequence[_Job], rules: Rules) 
     for job in jobs:
         row = figures[job.job_id]
         facts = {key: row[key] for key in ("job_id", "name", *_OF_JOB, *COMPARED)}
-        name, kind, _ = job.run
+        name, kind, *_ = job.run
         who = f"job {job.job_id} {printable(name)} ({kind}, {printable(row['owner'])})"
         if why := _failure(kind, row):
             yield Alert("failed", f"{who} failed: {why}", facts)
@@ -204,7 +205,7 @@ _OF_JOB = {
 def _figures(connection: sqlite3.Connection, jobs: Iterable[int]) -> dict[int, dict[str, Any]]:
     """What there is of jobs, by id."""
     columns = {
-        **{key: f"u.{key}" for key in ("job_id", "name", "exit_status", "group_peak_bytes")},
+        **{key: f"u.{key}" for key in ("job_id", "name", "exit_status")},
         **_OF_JOB,
         **{key: f"u.{key}" for key in COMPARED},
     }
@@ -228,8 +229,8 @@ def _earlier_runs(connection: sqlite3.Connection, jobs: Sequence[_Job]) -> dict[
     values = {"names": json.dumps(sorted({run.name for run in judged})), "last": jobs[-1].job_id}
     earlier: dict[int, list[int]] = {}
     for *run, number in connection.execute(
-        f"select j.name, j.kind, b.host_id, count(*) {_CLOSED_BEFORE}"
-        " and j.name in (select value from json_each(:names)) group by 1, 2, 3",
+        f"select j.name, j.kind, b.host_id, j.owner_uid, count(*) {_CLOSED_BEFORE}"
+        " and j.name in (select value from json_each(:names)) group by 1, 2, 3, 4",
         values,
     ).fetchall():
         ids = judged.get(_Run(*run), [])
@@ -237,7 +238,7 @@ def _earlier_runs(connection: sqlite3.Connection, jobs: Sequence[_Job]) -> dict[
             continue
         rows = connection.execute(
             f"select j.id {_CLOSED_BEFORE} and j.name = :name and j.kind = :kind"
-            " and b.host_id = :host_id order by j.id desc limit :most",
+            " and b.host_id = :host_id and j.owner_uid = :owner_uid order by j.id desc limit :most",
             values | _Run(*run)._asdict() | {"most": EARLIER_RUNS + len(ids)},
         )
         closed = [job_id for (job_id,) in rows][::-1]
@@ -273,12 +274,11 @@ def _over_budget(name: str, row: Mapping[str, Any], rules: Rules) -> list[str]:
     limits = next((limits for glob, limits in rules.budgets if fnmatchcase(name, glob)), None)
     if limits is None:
         return []
-    group = {"memory_peak": row["group_peak_bytes"]}
     values = {
         "cpu_s": row["cpu_s"],
         "wall_s": row["wall_s"],
-        "peak_rss_kib": row["rss_kib"],
-        "group": group,
+        "peak_rss_kib": row["job_peak_kib"],
+        "group": None,
     }
     return budget.judge(limits, values).over
 

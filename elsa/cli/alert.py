@@ -75,10 +75,10 @@ def alert(
 
     \b
     Examples:
-      elsa alert                          for a timer or cron
+      elsa alert                                for a timer or cron
       elsa alert --print --since yesterday
       elsa alert --print --since 7d --format json | jq '.alerts[].text'
-      elsa alert --unit elsa-jobd.service for OnFailure= of systemd
+      elsa alert --unit elsa-jobd.service       for OnFailure= of systemd
     """
     from elsa.alert import findings, reported
     from elsa.report.query import warehouse

@@ -43,6 +43,10 @@ def config(*, form: str) -> None:
 def _plain(name: str, value: Any) -> object:  # noqa: ANN401
     if name == "job_rule":
         return f"{len(value)} rule{'' if len(value) == 1 else 's'} (see: elsa job rules)"
+    if name == "alert_budget":
+        return dict(value)
+    if isinstance(value, tuple):
+        return list(value)
     return str(value) if isinstance(value, Path) else value
 
 

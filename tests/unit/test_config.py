@@ -102,3 +102,20 @@ def test_an_error_names_the_rule_by_its_number_in_one_line(
 def test_rules_cannot_come_from_the_environment(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"ELSA_JOB_RULE: rules are tables \[\[job_rule\]\]"):
         load(tmp_path, "", ELSA_JOB_RULE="x")
+
+
+def test_settings_of_alerts_are_read_and_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = 'alert_command = ["curl", "@-"]\n[alert_budget]\nnightly = "cpu=1h"\n"x*" = "wall=1m"\n'
+    settings = load(tmp_path, text)
+    assert settings.alert_command == ("curl", "@-")
+    assert settings.alert_budget == (("nightly", "cpu=1h"), ("x*", "wall=1m"))
+    assert load(tmp_path, "", ELSA_ALERT_COMMAND="/bin/x y").alert_command == ("/bin/x y",)
+    with pytest.raises(ConfigError, match=r"a table \[alert_budget\] of the configuration file"):
+        load(tmp_path, "", ELSA_ALERT_BUDGET="x=cpu=1h")
+    load(tmp_path, text)
+    monkeypatch.setenv("ELSA_CONFIG", str(tmp_path / "elsa.toml"))
+    shown = json.loads(CliRunner().invoke(command, ["--format", "json"]).output)
+    assert shown["alert_command"]["value"] == ["curl", "@-"]
+    assert shown["alert_budget"]["value"] == {"nightly": "cpu=1h", "x*": "wall=1m"}

@@ -48,10 +48,11 @@ class Watched:
         kind: str = "manual",
         closed: int | None = NOW,
         exit_status: int = 0,
+        owner_uid: int = 1000,
     ) -> int:
         """A job of one process."""
         self.number += 1
-        self.given.job(self.number, name, closed_at_ns=closed, kind=kind)
+        self.given.job(self.number, name, closed_at_ns=closed, kind=kind, owner_uid=owner_uid)
         self.given.process(
             self.number, start=1000 * self.number, seconds=cpu_s, exit_status=exit_status
         )
@@ -122,7 +123,8 @@ def test_a_job_that_used_more_than_its_earlier_runs_is_reported(watched: Watched
     assert watched.look() == [], "four earlier runs are too few"
     watched.job("backup", 11)
     watched.job("backup", 20, kind="cron")
-    assert watched.look() == []
+    watched.job("backup", 20, owner_uid=1001)
+    assert watched.look() == [], "runs of other kinds and owners are no runs of it"
     watched.job("backup", 20)
     (line,) = watched.look()
     assert "used more than before: cpu 20.00 s is 81.8 % more than the median of 6 runs" in line
