@@ -69,6 +69,8 @@ def _cells(used: Usage | None) -> tuple[str, ...]:
 def notes(now: JobNow) -> list[str]:
     """Notes on what the figures do not include, and on how exact they are."""
     lines = [f"finished: unknown: {now.why}"] if now.why else []
+    if now.peak is not None:
+        lines.append(f"peak of all processes together: {_kib(now.peak.kib)}, {now.peak.by}")
     without = 0 if now.ended is None else now.ended.without_usage
     if without:
         lines.append(
@@ -126,6 +128,7 @@ def as_object(now: JobNow) -> dict[str, Any]:
         "living": now.living,
         "members": members,
         "usage": usage,
+        "peak": now.peak._asdict() if now.peak is not None else None,
         "notes": notes(now),
     }
 

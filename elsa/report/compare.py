@@ -23,6 +23,7 @@ from elsa.report.render import writer
 from elsa.report.render.columns import COLUMNS
 from elsa.report.render.output import Output
 from elsa.report.render.writer import Report, Row
+from elsa.state.codes import LARGEST
 from elsa.text import printable
 
 COMPARED = (
@@ -166,9 +167,9 @@ def too_few(base: Side) -> list[str]:
 
 def _forget_lower_bounds(figures: Collection[dict[str, Any]]) -> None:
     """Compare no peak of the largest process alone with peaks of all processes together."""
-    if {row["job_peak_by"] for row in figures} - {None, completeness.LARGEST}:
+    if {row["job_peak_by"] for row in figures} - {None, LARGEST}:
         for row in figures:
-            if row["job_peak_by"] == completeness.LARGEST:
+            if row["job_peak_by"] == LARGEST:
                 row["job_peak_kib"] = row["job_peak_by"] = None
 
 

@@ -18,6 +18,7 @@ from elsa.report.query.selection import Selection
 from elsa.report.query.statement import THESE, Condition, Query, listed, rows, select
 from elsa.report.query.times import Window
 from elsa.report.render.writer import Row
+from elsa.state import codes
 from elsa.state.codes import How
 from elsa.units import HOUR_NS
 
@@ -53,14 +54,12 @@ _EXACT_S = 81.91
 MEASURED = ("with_usage", "with_ticks", "usage_partial", "sampled", "threads", "cpu_s", "run_ns")
 # The same with the column that peaks() reads.
 OF_JOBS = (*MEASURED, "job_peak_by")
-LARGEST = "largest"
-"""In job_peak_by: the peak is that of the largest process alone."""
 _PEAKS = {
-    "measured": "measured by the control group",
+    codes.MEASURED: "measured by the control group",
     "sampled group": "measured by the control group up to a reading before the end",
     "sampled pss": "sampled",
     "sampled rss": "sampled, an upper bound: shared memory counts for each process",
-    LARGEST: "that of the largest process alone, a lower bound",
+    codes.LARGEST: "that of the largest process alone, a lower bound",
 }
 """By job_peak_by."""
 _CPU = {"user_s", "system_s", "cpu_s", "total_cpu_s", "run_ns", "cpu_hours", "sbu"}
@@ -445,7 +444,7 @@ def peaks(columns: tuple[str, ...], rows: list[Row], shown: Iterable[str]) -> li
         return []
     place = columns.index("job_peak_by")
     ways = Counter(row[place] for row in rows if row[place] is not None)
-    if set(ways) <= {"measured"}:
+    if set(ways) <= {codes.MEASURED}:
         return []
     parts = [
         f"of {count(ways[way], 'job')} {how}" if len(rows) > 1 else how

@@ -70,8 +70,8 @@ def _used(name: str, values: Mapping[str, Any]) -> float | None:
     group = values["group"]
     if group is not None and group["memory_peak"] is not None:
         return float(group["memory_peak"])
-    largest_kib = values["peak_rss_kib"]
-    return None if largest_kib is None else largest_kib * 1024.0
+    peak_kib = values.get("job_peak_kib", values["peak_rss_kib"])
+    return None if peak_kib is None else peak_kib * 1024.0
 
 
 def _peak(count: float) -> str:

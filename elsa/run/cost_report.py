@@ -16,6 +16,7 @@ from elsa import durations
 from elsa.decode.cgroups import GroupCounters
 from elsa.measures import tick
 from elsa.run.usage_sums import CommandCost, JobTotals, TaskstatsSum, Usage, Waited
+from elsa.state.codes import LARGEST, MEASURED
 from elsa.units import SECOND_NS
 
 # Characters of a command line that are shown.
@@ -99,6 +100,9 @@ class CostReport:
             user_s, system_s = totals.cpu(self.waited)
             peak_kib, largest = totals.peak(self.waited)
             used = totals.all
+        job_peak = (totals or JobTotals()).job_peak(
+            self.waited, self.group.memory_peak if self.group else None
+        )
         cpu_s, wall_s = user_s + system_s, self.wall_ns / SECOND_NS
         job_id, job_name = self.job or (None, None)
         exited = not self.status & 0x7F
@@ -118,6 +122,8 @@ class CostReport:
             "sampled_s": totals.sampled_s(self.waited) if totals else 0.0,
             "more_s": totals.more_s(self.waited) if totals and not self.lost else None,
             "cpus": cpu_s / wall_s if wall_s else None,
+            "job_peak_kib": job_peak.kib if job_peak else None,
+            "job_peak_by": job_peak.by if job_peak else None,
             "peak_rss_kib": peak_kib,
             "peak_command": largest,
             **{name: used.known(name) for name in _COUNTERS},
@@ -140,11 +146,14 @@ class CostReport:
         """A table for the summary of a CI run."""
         values = self.as_object()
         least = "" if self.complete else "at least "
-        peak = values["peak_rss_kib"]
+        peak = values["job_peak_kib"]
+        which = "peak memory"
+        if values["job_peak_by"] not in (None, LARGEST):
+            which += f" of all together ({values['job_peak_by']})"
         rows = [
             ("wall", durations.text(values["wall_s"])),
             ("CPU", least + durations.text(values["cpu_s"])),
-            ("peak memory", _size(peak and peak * 1024)),
+            (which, _size(peak and peak * 1024)),
             ("read from storage", _size(values["read_bytes"])),
             ("written to storage", _size(values["write_bytes"])),
             ("processes", UNKNOWN if values["processes"] is None else str(values["processes"])),
@@ -233,8 +242,14 @@ class CostReport:
         return text + divided
 
     def _peak(self, values: dict[str, Any]) -> str:
-        if values["peak_rss_kib"] is None:
-            return UNKNOWN
+        by, parts = values["job_peak_by"], []
+        if by not in (None, LARGEST, MEASURED):  # what is measured is in the line `group`
+            parts.append(f"{_size(values['job_peak_kib'] * 1024)} of all together ({by})")
+        if values["peak_rss_kib"] is not None:
+            parts.append(self._largest(values))
+        return "; ".join(parts) or UNKNOWN
+
+    def _largest(self, values: dict[str, Any]) -> str:
         least = "" if self.complete else "at least "
         which = f" ({values['peak_command']})"
         if not values["peak_command"]:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from elsa.measures import LONGEST_TICK_NS, MEASURES
 from elsa.report.query import warehouse
-from elsa.run.usage_sums import TASKSTATS_COLUMNS, JobTotals, Member, TaskstatsSum, Usage
+from elsa.run.usage_sums import TASKSTATS_COLUMNS, JobPeak, JobTotals, Member, TaskstatsSum, Usage
 from elsa.state.codes import How
 from elsa.store.aggregates import Aggregate, of_rows
 
@@ -107,7 +107,15 @@ def job_totals(connection: sqlite3.Connection, job_id: int, ours_ns: int = 0) ->
         if used is not None and process_id == command:
             used.subtract_cpu(ours_ns)
         totals.add(Member(name, end_ns, used), ended_ns)
+    totals.whole = whole_memory(connection, job_id)
     return totals
+
+
+def whole_memory(connection: sqlite3.Connection, job_id: int) -> JobPeak | None:
+    """The peak of all members together, as far as known."""
+    select = "select whole_kib, whole_by from job_whole_memory where job_id = ?"
+    row = connection.execute(select, (job_id,)).fetchone()
+    return None if row is None or row[0] is None else JobPeak(*row)
 
 
 def _tick(connection: sqlite3.Connection, job_id: int) -> int | None:
@@ -139,6 +147,8 @@ class EndedMembers(NamedTuple):
     """The process ids of those that ended since the time that was asked for."""
     before: Mapping[int, Usage] = {}
     """By process id: what running members had used before they joined."""
+    whole: JobPeak | None = None
+    """The peak of all members together, those that run included."""
 
 
 class _EndedRow(NamedTuple):
@@ -177,8 +187,9 @@ def ended_members(db: Path, job: Mapping[str, Any], since_ns: int) -> EndedMembe
             process_id: Usage(1, None if cpu_ns is None else cpu_ns / 1e9, None, *io)
             for process_id, cpu_ns, *io in connection.execute(_BEFORE, named)
         }
+        whole = whole_memory(connection, job_id)
     without_usage = sum(row.processes - row.with_usage for row in rows)
-    return EndedMembers(_ended_usage(rows), without_usage, precision, recent, before)
+    return EndedMembers(_ended_usage(rows), without_usage, precision, recent, before, whole)
 
 
 def _ended_usage(rows: Sequence[_EndedRow]) -> Usage:

@@ -21,7 +21,7 @@ from elsa.kernel import clocks
 from elsa.kernel.procfs import Procfs
 from elsa.run import jobd_usage
 from elsa.run.jobd_usage import EndedMembers
-from elsa.run.usage_sums import NOTHING, Usage
+from elsa.run.usage_sums import NOTHING, JobPeak, Usage
 from elsa.state.incarnation import TICK_NS
 
 # jobd turns a start into real time, and a start in /proc is cut to a tick: both may be off by one.
@@ -77,6 +77,14 @@ class JobNow:
     def finished(self) -> Usage | None:
         """Of the members that have ended or left."""
         return None if self.ended is None else self.ended.usage
+
+    @property
+    def peak(self) -> JobPeak | None:
+        """The peak of all members together, as far as known."""
+        if self.ended is None or self.ended.whole is None:
+            return None
+        together = self.together
+        return self.ended.whole.at_least(together and together.peak_rss_kib)
 
     @property
     def together(self) -> Usage | None:

@@ -17,14 +17,15 @@ from elsa.config import Config
 from elsa.errors import ElsaError, PrivilegeError, UnavailableError
 from elsa.host import checks
 from elsa.jobd.event_reader import EventReader
+from elsa.jobd.job_memory_reader import JobMemoryReader
 from elsa.kernel import clocks
 from elsa.kernel.connector import Connector
 from elsa.kernel.procfs import Procfs
 from elsa.kernel.taskstats import TaskstatsSocket
 from elsa.run import live_usage
-from elsa.run.usage_sums import TASKSTATS_COLUMNS, JobTotals, Member, TaskstatsSum, Usage
+from elsa.run.usage_sums import TASKSTATS_COLUMNS, JobPeak, JobTotals, Member, TaskstatsSum, Usage
 from elsa.state.clock import Clock, Clocks
-from elsa.state.codes import How
+from elsa.state.codes import How, MemoryBy
 from elsa.state.incarnation import Incarnation
 from elsa.state.jobs import Jobs
 from elsa.state.process_table import Processes
@@ -32,6 +33,8 @@ from elsa.store import schema
 from elsa.units import MS_NS, SECOND_NS
 
 HOUSEKEEPING_NS = 5 * SECOND_NS
+# How often the memory of all members is read in the end.
+MEMORY_NS = 60 * SECOND_NS
 # How often the queue is emptied in one go: a storm may fill it as fast.
 DRAIN_TURNS = 10
 # How long to wait at the end for statistics that may have been lost; and for a host that is so busy
@@ -82,6 +85,9 @@ class OwnCollector:
         self._unreported: dict[int, Incarnation] = {}
         self._used: dict[int, TaskstatsSum] = {}
         self._totals = JobTotals(clocks.tick_ns())
+        self._memory_reader = JobMemoryReader(
+            self._processes, Procfs(), lambda _job: False, MEMORY_NS, clocks.monotonic_ns()
+        )
         self._kept_house_ns = 0
         self._pause_s = config.drain_ms * MS_NS / SECOND_NS
         self._turning = threading.RLock()
@@ -126,6 +132,7 @@ class OwnCollector:
         if now_ns - self._kept_house_ns > HOUSEKEEPING_NS:
             self._kept_house_ns = now_ns
             self._reader.drop_overdue(now_ns)
+        self._memory_reader.tick(now_ns, wait=False)
         changes = self._processes.take_changes()
         self._unreported.update(
             (life.id, life) for life in changes.started if self._job.id in life.jobs
@@ -176,6 +183,9 @@ class OwnCollector:
         for life in self._unreported.values():
             self._count(life, None)
         self._unreported.clear()
+        if self._job.memory_peak is not None:
+            kib, by = self._job.memory_peak
+            self._totals.whole = JobPeak(kib, f"sampled {MemoryBy(by).name.lower()}")
         return self._totals
 
     def _all_reported(self) -> bool:

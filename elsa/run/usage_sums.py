@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, fields
 from typing import NamedTuple
 
 from elsa.measures import LONGEST_TICK_NS
+from elsa.state.codes import LARGEST, MEASURED
 from elsa.units import SECOND_NS
 
 # Events of two CPUs may disagree about the time by 0.2 ms (178 us were seen).
@@ -75,6 +76,18 @@ class Usage(NamedTuple):
 
 NOTHING = Usage(0, 0.0, 0, 0, 0, 0, 0)
 """The usage of no process."""
+
+
+class JobPeak(NamedTuple):
+    """The most memory of all members together at one moment."""
+
+    kib: int
+    by: str
+    """How it is known: as in column job_peak_by."""
+
+    def at_least(self, largest_kib: int | None) -> JobPeak:
+        """The same, but never less than the peak of the largest member."""
+        return self._replace(kib=max(self.kib, largest_kib or 0))
 
 
 @dataclass
@@ -209,6 +222,8 @@ class JobTotals:
     """The last end."""
     largest: str = ""
     """The command of the process with the largest peak of memory."""
+    whole: JobPeak | None = None
+    """What readings of all members showed; None where there was no reading."""
 
     def add(self, member: Member, command_ended_ns: int | None) -> None:
         """Add a member; `command_ended_ns` is None as long as the command itself runs."""
@@ -266,6 +281,18 @@ class JobTotals:
         ):
             return waited.rss_kib, None
         return reported, self.largest or None
+
+    def job_peak(self, waited: Waited, measured_bytes: int | None) -> JobPeak | None:
+        """The peak of all together: `measured_bytes` by their control group, else by readings; a
+        lower bound where there was none.
+        """
+        largest_kib, _ = self.peak(waited)
+        whole = self.whole
+        if measured_bytes is not None:
+            whole = JobPeak((measured_bytes + 1023) // 1024, MEASURED)
+        if whole is not None:
+            return whole.at_least(largest_kib)
+        return None if largest_kib is None else JobPeak(largest_kib, LARGEST)
 
     def most_cpu(self, total_s: float) -> Iterator[CommandCost]:
         """The commands that used most CPU time; those that used none at the end.

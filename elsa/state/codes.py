@@ -69,6 +69,11 @@ class How(IntEnum):
     """It was in that control group when jobd started to listen."""
 
 
+# How the peak of a job is known (column job_peak_by), besides `sampled ...`: by its control group;
+# or there was no reading, and it is that of the largest process alone.
+MEASURED, LARGEST = "measured", "largest"
+
+
 class MemoryBy(IntEnum):
     """How the memory of all members of a job together was read (columns job.memory_by and
     job_memory.memory_by).

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -62,6 +64,23 @@ def test_eight_processes_of_60_mb_at_once_are_500_mb_and_not_68(running: Host) -
     assert by == "sampled pss"
     assert 480e6 * 0.9 <= peak_kib * 1024 <= 520e6 * 1.1
     assert peak_kib > 6.5 * largest_kib
+
+
+def test_command_without_jobd_has_the_memory_of_all_that_it_started(host: Host) -> None:
+    """What its control group counts comes first, where it has the memory controller."""
+    elsa = Path(sys.executable).with_name("elsa")
+    command = [sys.executable, "-I", "-S", "-c", EIGHT]
+    done = subprocess.run(
+        [elsa, "run", "--format", "json", "--", *command],
+        env=host.environ,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    cost = json.loads(done.stderr)
+    assert cost["job_peak_by"] in ("sampled pss", "measured"), cost
+    assert 480e6 * 0.9 <= cost["job_peak_kib"] * 1024 <= 520e6 * 1.1
+    assert cost["job_peak_kib"] > 6.5 * cost["peak_rss_kib"]
 
 
 def test_memory_that_processes_share_counts_once(running: Host) -> None:

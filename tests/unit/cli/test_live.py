@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from elsa.cli import tables
-from elsa.cli.live import LEAST_IMPORTANT, NUMBERS, Rates, notes
+from elsa.cli.live import LEAST_IMPORTANT, NUMBERS, Rates, as_object, notes
 from elsa.run.jobd_usage import EndedMembers, Precision
 from elsa.run.live_usage import JobNow
-from elsa.run.usage_sums import NOTHING
+from elsa.run.usage_sums import NOTHING, JobPeak
 
 HEADERS = ("pid", "ppid", "command", "member since", "cpu")
 ROWS = [(4711, 1, "make", "2026-01-02 03:04:05", "12.34"), (4712, 4711, "cc1", "birth", "0.01")]
@@ -89,3 +89,15 @@ def test_a_rate_is_the_cpu_time_since_the_last_time_and_unknown_at_first() -> No
     assert rates.next({1: 5.0}, 100.0) == {1: None}
     assert rates.next({1: 6.0, 2: 9.0}, 102.0) == {1: 0.5, 2: None}
     assert rates.next({2: 8.0}, 104.0) == {2: 0.0}, "never negative"
+
+
+def test_peak_of_all_processes_together_is_said_with_how_it_is_known() -> None:
+    ended = EndedMembers(NOTHING, 0, Precision(0, 0, None), whole=JobPeak(5120, "sampled pss"))
+    now = JobNow({}, 0, [], ended)
+    assert notes(now) == ["peak of all processes together: 5.0 MiB, sampled pss"]
+    assert as_object(now)["peak"] == {"kib": 5120, "by": "sampled pss"}
+    larger = ended._replace(usage=NOTHING._replace(peak_rss_kib=6144))
+    assert notes(JobNow({}, 0, [], larger)) == [
+        "peak of all processes together: 6.0 MiB, sampled pss"
+    ]
+    assert as_object(JobNow({}, 0, [], None, "no right to read it"))["peak"] is None

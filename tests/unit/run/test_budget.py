@@ -31,6 +31,9 @@ def test_the_peak_of_all_together_counts_where_the_control_group_has_it() -> Non
         "peak 5120.0 MiB is over the budget of 4096.0 MiB, by 1024.0 MiB"
     ]
     assert budget.judge(limits, {**COST, "group": {"memory_peak": None}}) == ([], [])
+    sampled = {**COST, "job_peak_kib": 5 << 20, "group": {"memory_peak": None}}
+    assert len(budget.judge(limits, sampled).over) == 1
+    assert budget.judge(limits, {**sampled, "group": {"memory_peak": 4 << 30}}) == ([], [])
     assert budget.judge(budget.limits("cpu=0s"), {**COST, "cpu_s": 0.0}) == ([], [])
     assert budget.judge(budget.limits("cpu=0s"), {**COST, "cpu_s": None}).unknown == [
         "whether cpu is within 0.00 s is not known"

@@ -11,7 +11,7 @@ import pytest
 
 from elsa.decode.cgroups import GroupCounters
 from elsa.run.cost_report import CostReport
-from elsa.run.usage_sums import NOTHING, JobTotals, Member, TaskstatsSum, Usage, Waited
+from elsa.run.usage_sums import NOTHING, JobPeak, JobTotals, Member, TaskstatsSum, Usage, Waited
 from elsa.units import SECOND_NS
 
 COMMAND_ENDED = 10 * SECOND_NS
@@ -218,6 +218,52 @@ def test_a_complete_report_says_nothing_about_what_is_missing() -> None:
     assert "the command itself" not in text
     assert "2.0 MiB, the largest single process (make)" in text
     assert "0.50 CPUs used" in text
+
+
+@pytest.mark.parametrize(
+    ("whole", "measured", "peak", "words"),
+    [
+        (
+            None,
+            None,
+            (2048, "largest"),
+            "  peak memory  2.0 MiB, the largest single process (make)",
+        ),
+        (
+            JobPeak(10_240, "sampled pss"),
+            None,
+            (10_240, "sampled pss"),
+            "  peak memory  10.0 MiB of all together (sampled pss); 2.0 MiB, the largest single"
+            " process (make)",
+        ),
+        (JobPeak(1024, "sampled rss"), None, (2048, "sampled rss"), "2.0 MiB of all together"),
+        (JobPeak(10_240, "sampled pss"), 8 << 20, (8192, "measured"), "of all together 8.0 MiB"),
+        (None, 1 << 20, (2048, "measured"), "of all together 1.0 MiB"),
+    ],
+)
+def test_peak_of_all_together_is_shown_with_how_it_is_known_and_never_below_the_largest(
+    whole: JobPeak | None, measured: int | None, peak: tuple[int, str], words: str
+) -> None:
+    total = totals(Member("make", SECOND_NS, used(run_ns=SECOND_NS, rss_kib=2048)))
+    total.whole = whole
+    one = report(total)
+    one.group = GroupCounters(1, 1, measured, None, None)
+    values = one.as_object()
+    assert (values["job_peak_kib"], values["job_peak_by"]) == peak
+    assert words in one.text()
+    how = "" if peak[1] == "largest" else f" of all together ({peak[1]})"
+    assert f"| peak memory{how} | {peak[0] / 1024:.1f} MiB |" in one.markdown()
+
+
+def test_peak_of_all_together_is_shown_also_where_that_of_no_process_is_known() -> None:
+    total = totals(Member("sleep", None, None))
+    total.whole = JobPeak(10_240, "sampled pss")
+    one = report(total)
+    one.waited = Waited(0.5, 0.25, None)
+    assert "  peak memory  10.0 MiB of all together (sampled pss)\n" in one.text()
+    one.totals = totals(Member("sleep", None, None))
+    assert "  peak memory  -\n" in one.text()
+    assert "| peak memory | - |" in one.markdown()
 
 
 @pytest.mark.parametrize(
