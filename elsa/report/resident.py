@@ -18,6 +18,7 @@ from elsa.report.query.periods import Period
 from elsa.report.query.selection import Selection
 from elsa.report.query.statement import Condition, Query, memberships, rows
 from elsa.report.query.times import Window
+from elsa.state.intervals import BOOT_NS
 from elsa.units import HOUR_NS
 
 Key = tuple[Any, ...]
@@ -35,22 +36,33 @@ _LIVING = (
 )
 # The newest value of a process before the first reading of the window; the newest of all is where
 # usage_so_far says.
-_BEFORE = f"""select f.process_id, (
-        select i.rss_kib
-        from usage_reading as r
-        cross join usage_interval as i on i.reading_id = r.id and i.process_id = f.process_id
-        where r.hour between b.offset_ns / {HOUR_NS}
-                and min(:hour, (f.until_ns + b.offset_ns) / {HOUR_NS} + 1)
-            and r.until_ns + b.offset_ns <= :since and i.rss_kib is not null
-        order by r.hour desc, r.id desc limit 1
+_BEFORE = f"""select f.process_id, coalesce(
+        (
+            select i.rss_kib
+            from usage_reading as r
+            cross join usage_interval as i
+                on i.reading_id = r.id and i.process_id = f.process_id
+            where r.hour between (p.start_ns + b.offset_ns) / {HOUR_NS}
+                    and min(:hour, (f.until_ns + b.offset_ns) / {HOUR_NS} + 1)
+                and r.until_ns + b.offset_ns <= :since and i.rss_kib is not null
+            order by r.hour desc, r.id desc limit 1
+        ),
+        -- what was used before jobd first ran
+        (
+            select i.rss_kib
+            from usage_reading as r
+            cross join usage_interval as i
+                on i.reading_id = r.id and i.process_id = f.process_id
+            where r.hour = b.offset_ns / {HOUR_NS} and r.until_ns = {BOOT_NS}
+        )
     )
     from temp.living as l
     join process as p on p.id = l.id
     join clock as b on b.id = p.clock_id
     join usage_so_far as f on f.process_id = l.id and f.edge_ns = 0
     where p.start_ns + b.offset_ns < :since"""
-_ROWS = """select i.reading_id, i.process_id, i.rss_kib from usage_interval as i
-    where i.reading_id between ? and ? and i.rss_kib is not null"""
+_ROWS = """select i.process_id, i.rss_kib from usage_interval as i
+    where i.reading_id = ? and i.rss_kib is not null"""
 
 
 class Lifetime(NamedTuple):
@@ -152,15 +164,18 @@ class Sampler:
 
     def read(self, values: Iterable[tuple[int, int]]) -> None:
         """A reading of processes."""
+        rss, now = self._rss, self._now
         for process_id, kib in values:
-            more = kib - self._rss.get(process_id, 0)
+            more = kib - rss.get(process_id, 0)
             if more:
-                self._rss[process_id] = kib
-                for key in self._now.get(process_id, ()):
+                rss[process_id] = kib
+                for key in now.get(process_id, ()):
                     self._sums[key] += more
 
     def sample(self, step: int, total: Callable[[dict[Key, int]], int]) -> None:
-        """Keep the sums, if they are the largest of a step."""
+        """Keep the sums, if they are the largest of a step; nothing is known before any reading."""
+        if not self._rss:
+            return
         now = total(self._sums)
         most = self._most[step]
         if most is None or now > most:
@@ -195,12 +210,6 @@ def over_time(
         if kib is not None
     }
     sampler = Sampler(before, len(laid))
-    values = _values(connection, found, {life.process_id for life in lives})
-    if not (before or values):
-        return [None] * len(laid)
-    first_ns = (
-        laid[0].since_ns if before else min(each.at_ns for each in found if each.id in values)
-    )
     starts = [step.since_ns for step in laid]
     for at_ns, what, payload in _events(lives, found, laid):
         if what == _START:
@@ -209,9 +218,9 @@ def over_time(
             sampler.end(payload.process_id, payload.key)
         else:
             if what == _READING:
-                sampler.read(values.get(payload.id, ()))
+                sampler.read(connection.execute(_ROWS, (payload.id,)))
             step = bisect_right(starts, at_ns) - 1
-            if step >= 0 and at_ns >= first_ns and is_known(at_ns):
+            if step >= 0 and is_known(at_ns):
                 sampler.sample(step, total)
     return [sums if sampler.known(step) else None for step, sums in enumerate(sampler.largest)]
 
@@ -230,16 +239,3 @@ def _events(
     events += [(step.since_ns, _SAMPLE, None) for step in laid]
     events.sort(key=lambda event: event[:2])
     yield from events
-
-
-def _values(
-    connection: sqlite3.Connection, found: list[Reading], wanted: set[int]
-) -> dict[int, list[tuple[int, int]]]:
-    """What these readings showed of the wanted processes, by reading."""
-    values: dict[int, list[tuple[int, int]]] = defaultdict(list)
-    if found:
-        ids = [reading.id for reading in found]
-        for reading_id, process_id, kib in connection.execute(_ROWS, (min(ids), max(ids))):
-            if process_id in wanted:
-                values[reading_id].append((process_id, kib))
-    return values

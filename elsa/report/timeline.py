@@ -348,9 +348,18 @@ def _sums(rollup: str | None) -> dict[str, aggregates.Aggregate]:
     }
 
 
+# When the usage of a row `u` started. That of an interval is not older than the process, or its
+# entry into a job or leave of it before.
+_USED_SINCE = """coalesce(max(u.used_ns, u.out_ns + 1 - u.read_ns + (
+        select max(p.start_ns, coalesce((
+            select max(f.edge_ns) from usage_so_far as f
+            where f.process_id = p.id and f.edge_ns < u.read_ns), 0))
+        from process as p where p.id = u.whose_id)), u.used_ns)"""
+
+
 def _wanted(by: By, rollup: str | None) -> list[str]:
     """The expressions that the rows need columns for."""
-    times = [] if rollup else ["u.used_ns", "u.out_ns", "u.was_read"]
+    times = [] if rollup else [_USED_SINCE, "u.was_read"]
     return [*by.keys, *times, *(sum_.text for sum_ in _sums(rollup).values())]
 
 
@@ -385,11 +394,11 @@ def _parts(by: By, rollup: str | None, source: Query, laid: list[Period]) -> Que
     keys = {
         "step_ns": step_ns,
         **{
-            name: across.format(f"u.{column}")
+            name: across.format(column)
             for name, column in (
-                ("since_ns", "used_ns"),
-                ("until_ns", "out_ns"),
-                ("was_read", "was_read"),
+                ("since_ns", _USED_SINCE),
+                ("until_ns", "u.out_ns"),
+                ("was_read", "u.was_read"),
             )
         },
         **{f"id_{number}": key for number, key in enumerate(by.keys, start=1)},

@@ -17,6 +17,7 @@ TEXT = (Path(__file__).parents[2] / "docs" / "schema.md").read_text(encoding="ut
 LIKE = {
     "end_usage": "process_usage",
     "interval_usage": "process_usage",
+    "interval_counters": "process_usage",
     "job_end_usage": "process_usage",
     "job_interval_usage": "process_usage",
     **dict.fromkeys(

@@ -8,8 +8,9 @@ job, at which it entered and left; `entered_ns`, the first of the two by the clo
 `whose_id`, the process, or negative the record without a process. With `used` there is also one row
 per process and interval in which it used something, and the others have only what was used after
 the last reading: so each part of its usage has the time at which it was used. `used_ns` is where
-that time starts, also in intervals, of which the other times are the end; `was_read` is 1 in a row
-that has only the rest after a reading, and NULL in an interval.
+that time starts; in an interval, of which the other times are the end, it is the reading of all
+processes before, and `read_ns` its own reading (monotonic). `was_read` is 1 in a row that has only
+the rest after a reading, and NULL in an interval.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
+from elsa.measures import MEASURES
 from elsa.store import job_members
 from elsa.store.rollups import (
     END_IN_JOBS,
@@ -48,14 +50,6 @@ _ENTERED_JOB = "u.started_ns + max(u.since_ns - u.start_ns, 0)"
 _REST = "coalesce(u.end_ns - u.rest_since_ns, u.ended_ns - u.started_ns)"
 _REST_IN_JOB = "coalesce(u.until_ns, u.end_ns) - max(u.since_ns, u.start_ns, u.rest_since_ns)"
 
-# When an interval of a process started: at the reading of all processes before; or, if that was
-# later, when the process started, or entered a job or left it.
-_INTERVAL_SINCE = """max(
-    (select r.since_ns from usage_reading as r where r.id = u.reading_id),
-    (select p.start_ns from process as p where p.id = u.used_by),
-    coalesce((select max(f.edge_ns) from usage_so_far as f
-        where f.process_id = u.used_by and f.edge_ns < u.used_until_ns), 0))"""
-
 
 def _times(out: str, length: str, entered: str, rest: str | None = None) -> dict[str, str]:
     rest_ns = f"{out} - ({rest or length})"
@@ -66,6 +60,7 @@ def _times(out: str, length: str, entered: str, rest: str | None = None) -> dict
         "in_ns": f"{out} - ({length})",
         "rest_ns": rest_ns,
         "used_ns": rest_ns,
+        "read_ns": "null",
         "was_read": "0" if rest is None else "u.rest_since_ns > u.start_ns",
         "whose_id": "u.process_id",
     }
@@ -73,8 +68,9 @@ def _times(out: str, length: str, entered: str, rest: str | None = None) -> dict
 
 _OF_HOST = _times("u.ended_ns", _LIFE, _ENTERED)
 _OF_INTERVAL = dict.fromkeys(("out_ns", "in_ns", "entered_ns", "rest_ns"), "u.ended_ns") | {
-    "used_ns": f"u.ended_ns + 1 - (u.used_until_ns - {_INTERVAL_SINCE})",
+    "used_ns": "u.ended_ns + 1 - (u.used_until_ns - u.used_since_ns)",
     "was_read": "null",
+    "read_ns": "u.used_until_ns",
     "whose_id": "u.used_by",
 }
 # The times of a row, by its view.
@@ -87,6 +83,10 @@ _DERIVED = {
     END_IN_JOBS: _times(OUT, _MEMBERSHIP, _ENTERED_JOB, _REST_IN_JOB),
     IN_INTERVALS_OF_JOBS: _OF_INTERVAL,
 }
+# Of the view interval_counters, which is read in less than half the time of interval_usage.
+_COUNTERS = {"process_id", "command", "uid", "gid", "ended_ns", "ended_hour"}
+_COUNTERS |= {"user_ns", "system_ns", "run_ns"}
+_COUNTERS |= {name for name, measure in MEASURES.items() if measure.in_intervals}
 THESE = "select value from json_each(?)"
 """The ids of a json list."""
 # The columns of job_process_usage for processes that were in a job from their start to their end.
@@ -337,6 +337,8 @@ def _part(
 ) -> Query:
     columns = ", ".join(f"u.{name}" for name in needed)
     texts = [each.sql for each in conditions]
+    if view == "interval_usage" and (columns_of(texts) | {*needed}) - derived.keys() <= _COUNTERS:
+        view = "interval_counters"
     where = "\n    where " + "\n        and ".join(texts) if texts else ""
     added = sorted(derived.keys() & (columns_of(texts) | set(needed)))
     if added:
