@@ -115,6 +115,9 @@ def questions(path: Path) -> dict[str, Question]:
         "days of the month": Question(
             ["days"], f"select ended_at::date as day, {_SUMS} {at} group by all order by day"
         ),
+        "timeline of a day": Question(
+            ["timeline", "--since", f"{day}T00:00Z", "--until", f"{day}T23:59:59Z"]
+        ),
         "commands of a day": Question(
             ["commands", "--since", f"{day}T00:00Z", "--until", f"{day}T23:59:59Z"],
             f"select {keys} {at} where day = '{day}' {top}",

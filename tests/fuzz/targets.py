@@ -992,7 +992,7 @@ def invocations() -> tuple[bytes, ...]:
         ),
         *(
             f"{kind} --format {form}"
-            for kind in ("jobs", "users", "processes", "gaps", "audit", "hours", "tree")
+            for kind in ("jobs", "users", "processes", "gaps", "audit", "hours", "timeline", "tree")
             for form in ("json", "csv", "table")
         ),
         "processes --columns +cmdline%20 --sort -cpu_s --limit 3 --units K --no-header",

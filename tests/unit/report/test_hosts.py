@@ -63,6 +63,9 @@ def test_one_uid_on_two_hosts_is_two_users_of_which_one_has_a_name_here(
         (host, uid, ticks) for host, _, uid, ticks in users
     }
     assert two.run("users").stdout.split()[0] == "host"
+    month = two.json("timeline", "--month", "2026-01", "--step", "1d", "--by", "user")
+    cpu = {(row["host"], row["user"]): row["cpu_s"] for row in month if row["cpu_s"]}
+    assert cpu == {(here, "root"): 1, ("web1", "0"): 2, ("web1", "7"): 4}
 
 
 def test_processes_and_jobs_show_their_host(two: Reports) -> None:

@@ -215,6 +215,8 @@ EXPLAINED = [
     ["hours", "--clip", "--job", "build"],
     ["days", "--user", "0"],
     ["months"],
+    ["timeline", "--day", "2026-01-02", "--by", "user"],
+    ["timeline", "--month", "2026-01", "--job", "build", "--step", "1d"],
     ["compare", "build", "night"],
     ["tree", "build"],
     ["gaps"],
