@@ -11,9 +11,17 @@ from typing import NamedTuple
 
 from elsa.measures import ROLLED
 from elsa.report import completeness
-from elsa.report.query import periods, rollup_source, row_sums
+from elsa.report.query import active, periods, rollup_source, row_sums
 from elsa.report.query.selection import Selection
-from elsa.report.query.statement import NAMES, Query, listed, names, rows, select
+from elsa.report.query.statement import (
+    NAMES,
+    Query,
+    columns_of,
+    listed,
+    names,
+    rows,
+    select,
+)
 from elsa.report.render.output import Output
 from elsa.report.render.writer import Report, Row
 from elsa.store import aggregates
@@ -30,6 +38,8 @@ SHOWN = (
     "read_bytes",
     "write_bytes",
 )
+ACTIVE = "active"
+"""How many processes lived: a column that is read only if it is asked for by name."""
 # In a plot, up to this many consecutive empty periods have a line each.
 MOST_EMPTY = 100
 # Always selected, to decide which rows are left out, and for the notes.
@@ -118,15 +128,22 @@ def _rollup_used(by: By, selection: Selection, laid: list[periods.Period] | None
 
 
 def query(
-    by: By, selection: Selection, output: Output, laid: list[periods.Period] | None = None
+    by: By,
+    selection: Selection,
+    output: Output,
+    laid: list[periods.Period] | None = None,
+    active_from_ns: int | None = None,
 ) -> tuple[Query, tuple[str, ...]]:
     """The query for the sums by key, most CPU first, or in the order of the periods `laid`; and the
-    columns to write.
+    columns to write. `active_from_ns`: from when on it is known how many processes lived; None:
+    always.
     """
     by = by.of(selection)
     rollup = _rollup_used(by, selection, laid)
     known = columns(by, selection, rollup)
-    shown = output.choose(known, [*by.shown, *SHOWN, *(["estimate"] if selection.clip else [])])
+    usual = [*by.shown, *SHOWN, *(["estimate"] if selection.clip else [])]
+    shown = output.choose(known, usual, by_name=(ACTIVE,))
+    known[ACTIVE] = active.expression(selection, active_from_ns, by_period=by.period is not None)
     chosen = {key: known[key] for key in dict.fromkeys((*shown, *_ALWAYS))}
     if _has_classes(by, selection):
         chosen |= {
@@ -135,17 +152,22 @@ def query(
             if key in completeness.CLASS_SUMS
         }
     keys = ", ".join((*by.keys.values(), *by.apart))
-    usual = f"{known['cpu_s']} desc nulls last, processes desc, {keys}"
-    if by.period:
-        usual = "min(p.since_ns)"
-    order = output.order(known, usual)
+    order = output.order(
+        known,
+        "min(p.since_ns)"
+        if by.period
+        else f"{known['cpu_s']} desc nulls last, processes desc, {keys}",
+    )
     joined = ""
     if laid is not None:
         joined = "\n" + periods.join(laid, clip=selection.clip, rolled=rollup is not None)
-    needed = (*chosen.values(), keys, order, joined)
+    wanted = columns_of([*chosen.values(), keys, order, joined])
+    needed = [f"u.{name}" for name in sorted(wanted - {active.LIVED})]
     source = rows(selection, needed, used=_is_used(by, selection))
     if rollup is not None:
         source = _rolled(by, rollup, selection, *needed)
+    if active.LIVED in wanted:
+        source = active.with_active(source, needed, keys, selection, laid)
     text = f"{select(chosen)}\n{source.sql}{joined}\ngroup by {keys}\n{order}"
     return Query(text, source.values), shown
 
@@ -179,7 +201,7 @@ def prepared(
         rollup = _rollup(by, selection)
         source = None if rollup is None else _rolled(by, rollup, selection)
         laid, words = periods.of(connection, by.period, selection, source)
-    asked, shown = query(by, selection, output, laid)
+    asked, shown = query(by, selection, output, laid, active.known_from(connection, selection))
     before = [] if laid is None else periods.prepare(laid)
     return Prepared([*before, asked], shown, _rollup_used(by, selection, laid), words)
 
@@ -213,7 +235,11 @@ def usage(
     kept = [
         row
         for row in groups
-        if everything or row[records] or row[processes] > row[running] or row[cpu] is not None
+        if everything
+        or row[records]
+        or row[processes] > row[running]
+        or row[cpu] is not None
+        or (ACTIVE in names and row[names.index(ACTIVE)])
     ]
     classes = _classes(by, selection, names, groups)
     if rollup is None and _keeps_pruned(by, selection):
@@ -263,7 +289,7 @@ def _pruned(
     if not _keeps_pruned(by, selection):
         return []
     columns = {
-        name: "null" if name in by.keys else rollup_source.sums("rollup_job")[name]
+        name: "null" if name in (*by.keys, ACTIVE) else rollup_source.sums("rollup_job")[name]
         for name in names
     }
     where = " and ".join(

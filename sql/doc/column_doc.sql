@@ -62,7 +62,10 @@ with doc (name, unit, meaning) as (
     ('alive', '',
         'processes that lived at that moment'),
     ('active', '',
-        'processes that lived at some time in the window or interval'),
+        'processes that lived at some time in the window, period or interval, also those '
+        || 'that ended later; in hours, days, months, commands, users and groups only if '
+        || 'named (`--columns +active`), since every process is read; unknown where '
+        || 'processes have been pruned'),
     ('share_percent', '%',
         'of the CPU time that is shown'),
     ('estimated_s', 's',

@@ -67,6 +67,14 @@ class Candidate(NamedTuple):
         elif of_job and self.until is not None:
             yield BOOT + came, BOOT + self.until, BOOT + self.until, (0,) * len(SUMMED)
 
+    def lived(self, first: int, after: int, *, of_job: bool) -> bool:
+        """Whether it lived, or was a member, at some time between two real times."""
+        came = BOOT + (self.since if of_job and self.since is not None else self.start)
+        end = self.until if of_job and self.until is not None else self.end
+        return was_there(came, first if end is None else BOOT + end, first, after) or (
+            end is None and came < after
+        )
+
     def at_in(self) -> tuple[int, ...]:
         """Its counters when it was put into the job."""
         return whole_us(value // 4 for value in self.used)
@@ -155,9 +163,13 @@ def label(by: usage.By, ns: int) -> str:
 
 
 def asked(
-    connection: sqlite3.Connection, by: usage.By, selection: Selection
+    connection: sqlite3.Connection,
+    by: usage.By,
+    selection: Selection,
+    columns: str | None = None,
 ) -> dict[str, dict[str, Any]]:
-    report = usage.usage(connection, by, selection, Output("json"), everything=True)
+    output = Output("json", columns)
+    report = usage.usage(connection, by, selection, output, everything=True)
     found: list[Row] = list(report.rows)
     return {row[0]: dict(zip(report.columns, row, strict=True)) for row in found}
 
@@ -243,6 +255,45 @@ def test_clipped_periods_are_the_parts_of_each_life_in_them_and_sum_to_the_whole
                 assert abs(
                     total(whole, key) - total(asked(connection, usage.HOURS, selection), key)
                 ) <= 1 + 0.5 * (2 * HOURS + 3)
+
+
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(lives(), max_size=12), st.integers(0, HOURS), st.integers(1, HOURS), st.booleans())
+def test_active_are_those_that_lived_in_a_period_or_window(
+    template: Path, found: list[Candidate], since: int, hours: int, of_job: bool
+) -> None:
+    window = Window(BOOT + since * 1800 * SECOND, BOOT + (since + hours) * 1800 * SECOND)
+    jobs = (1,) if of_job else None
+    with closing(stored(template, found)) as connection:
+        for chosen, clip in ((Window(), False), (window, False), (window, True)):
+            selection = Selection(chosen, clip, jobs)
+            first, last = chosen if chosen else (BOOT, BOOT + 10**9 * SECOND)
+            assert first is not None
+            assert last is not None
+            for by in BY:
+                got = asked(connection, by, selection, f"{by.noun},active")
+                assert {name: row["active"] for name, row in got.items()} == {
+                    period.label: sum(
+                        life.lived(
+                            max(period.since_ns, first), min(period.until_ns, last), of_job=of_job
+                        )
+                        for life in found
+                    )
+                    for period in periods.lay(by.period or "", BOOT, BOOT + 10**6 * SECOND)
+                    if period.label in got
+                }
+            users = asked(connection, usage.USERS, selection, "uid,active")
+            lived = [life.lived(first, last, of_job=of_job) for life in found]
+            assert {row["uid"]: row["active"] for row in users.values() if row["active"]} == {
+                uid: count
+                for uid in range(3)
+                if (count := sum(lived[number - 1] for number in places(len(found), uid)))
+            }
+
+
+def places(count: int, uid: int) -> list[int]:
+    """The numbers of the processes of a user."""
+    return [number for number in range(1, count + 1) if number % 3 == uid]
 
 
 def was_there(came: int, left: int, since: int, until: int) -> bool:

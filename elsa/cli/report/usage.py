@@ -50,7 +50,7 @@ def _over_time(request: Request, kind: str, plot: str | None) -> None:
     if plot is not None:
         if output.form != "table" or output.sort is not None:
             raise UsageError("--plot draws periods in their order; leave --format and --sort out")
-        plot = known(plot, tuple(made.columns(by, Selection())), "--plot")
+        plot = known(plot, (*made.columns(by, Selection()), made.ACTIVE), "--plot")
         if plot in by.keys:
             raise UsageError(f"--plot wants a figure such as cpu_s, not {plot}")
         output = replace(output, columns=f"{by.noun},{plot}")
@@ -91,6 +91,7 @@ def users(*, request: Request) -> None:
     Examples:
       elsa report users --since yesterday --until today
       elsa report users --job build --all
+      elsa report users --since 09:00 --until 10:00 --columns +active
     """
     _show(request, "users")
 
@@ -122,6 +123,7 @@ def hours(*, request: Request, plot: str | None) -> None:
     Examples:
       elsa report hours --since yesterday --plot
       elsa report hours --job build --columns hour,cpu_s,rss_kib
+      elsa report hours --day yesterday --columns +active
     """
     _over_time(request, "hours", plot)
 

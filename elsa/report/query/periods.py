@@ -32,6 +32,8 @@ _TABLE = (
     "create temp table if not exists period (since_ns integer primary key, until_ns integer not"
     " null, label text not null)"
 )
+LAST_NS = 2**63 - 1
+"""No time is later."""
 SHARE = row_sums.overlap("p.since_ns", "p.until_ns")
 """Which part of the usage of a row is in a period."""
 
@@ -244,11 +246,24 @@ def prepare(periods: list[Period]) -> list[Query]:
     return statements
 
 
+def join_lived(periods: list[Period]) -> str:
+    """The clause that joins each row with all periods in which the process lived."""
+    return (
+        f"cross join period as p on p.since_ns > u.entered_ns - {_longest(periods)}"
+        f" and p.since_ns <= coalesce(u.out_ns, {LAST_NS}) and p.until_ns > u.entered_ns"
+        " and (p.since_ns < coalesce(u.out_ns, p.until_ns) or u.entered_ns = u.out_ns)"
+    )
+
+
+def _longest(periods: list[Period]) -> int:
+    return max((period.until_ns - period.since_ns for period in periods), default=0)
+
+
 def join(periods: list[Period], *, clip: bool, rolled: bool = False) -> str:
     """The clause that joins each row with its period, or with all periods of its lifetime. Periods
     are found by the key of the table.
     """
-    longest = max((period.until_ns - period.since_ns for period in periods), default=0)
+    longest = _longest(periods)
     if not clip:
         out = f"u.ended_hour * {HOUR_NS}" if rolled else "u.out_ns"
         return (

@@ -256,7 +256,13 @@ _ALL = (
     ),
     _text("job_ids", "job ids", "the ids of these jobs"),
     _count("alive", "alive", "processes that lived at that moment"),
-    _count("active", "active", "processes that lived at some time in the window or interval"),
+    _count(
+        "active",
+        "active",
+        "processes that lived at some time in the window, period or interval, also those that ended"
+        " later; in hours, days, months, commands, users and groups only if named (`--columns"
+        " +active`), since every process is read; unknown where processes have been pruned",
+    ),
     Column(
         "share_percent",
         "share",

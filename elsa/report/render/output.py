@@ -53,19 +53,24 @@ class Output:
                 f"--raw is for csv: {self.form} never changes text for the sake of spreadsheets"
             )
 
-    def choose(self, available: Iterable[str], shown: Iterable[str]) -> tuple[str, ...]:
-        """The columns to write, of those that a report has. Raises UsageError or ColumnsHelp."""
+    def choose(
+        self, available: Iterable[str], shown: Iterable[str], *, by_name: Iterable[str] = ()
+    ) -> tuple[str, ...]:
+        """The columns to write, of those that a report has, or has only if they are asked for by
+        name. Raises UsageError or ColumnsHelp.
+        """
         has, usual = tuple(available), tuple(shown)
+        every = (*has, *by_name)
         if self.columns is None:
             if self.form in _WIDE:
                 return has
             # What the rows are sorted by is shown too.
-            return tuple(dict.fromkeys((*usual, *(key for key, _ in self.sorting(has)))))
+            return tuple(dict.fromkeys((*usual, *(key for key, _ in self.sorting(every)))))
         if self.columns.strip().lower() == "help":
-            raise ColumnsHelp("\n".join(f"{key:<22}  {COLUMNS[key].doc}" for key in has))
+            raise ColumnsHelp("\n".join(f"{key:<22}  {COLUMNS[key].doc}" for key in every))
         if self.columns.strip().lower() == "all":
             return has
-        chosen = [known(name, has, "--columns") for name, _ in self._named()]
+        chosen = [known(name, every, "--columns") for name, _ in self._named()]
         extended = self.columns.startswith("+")
         return tuple(dict.fromkeys([*(usual if extended else ()), *chosen]))
 

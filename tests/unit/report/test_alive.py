@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from elsa.errors import UsageError
+from elsa.units import HOUR_NS
 from tests.support.given import REAL, SECOND
 from tests.support.reports import Reports
 
@@ -45,6 +46,31 @@ def test_window_shows_what_lived_in_it_and_what_was_used_in_it(filled: Reports) 
     later = ("--alive", "--since", at(21), "--until", at(41), "--command", "sh")
     (shell,) = filled.json("processes", *later)
     assert (shell["cpu_s"], shell["rss_kib"]) == (2.0, 50)
+
+
+def test_number_of_active_processes_is_shown_if_named(filled: Reports) -> None:
+    window = ("--since", at(14), "--until", at(29))
+    (row,) = filled.json("users", *window, "--user", "1000", "--columns", "+active")
+    assert (row["processes"], row["active"]) == (0, 1)  # the shell runs on
+    assert all("active" not in row for row in filled.json("users", *window))
+    (hour,) = filled.json("hours", "--columns", "+active")
+    assert (hour["processes"], hour["active"]) == (3, 4)
+    assert "active" in filled.run("hours", "--columns", "help").stdout
+    assert filled.run("hours", "--plot", "active").stdout.rstrip().endswith("4")
+
+
+def test_number_of_active_processes_is_unknown_where_processes_were_pruned(
+    filled: Reports,
+) -> None:
+    pruned = {"pruned": 1, "processes": 3, "in_job": 0, "host_id": 1, "uid": 7}
+    filled.warehouse.insert("rollup_user", hour=REAL // HOUR_NS, **pruned)
+    filled.warehouse.process(9, start=3600, seconds=1)
+    hours = filled.json("hours", "--columns", "+active")
+    assert [row["active"] for row in hours] == [None, 2]
+    by_command = ("commands", "--columns", "+active")
+    assert {row["active"] for row in filled.json(*by_command)} == {None}
+    later = filled.json(*by_command, "--since", "2026-01-02T04:00Z")
+    assert {row["command"]: row["active"] for row in later} == {"sh": 1, "work": 1}
 
 
 def test_options_about_lifetimes_say_what_they_need(filled: Reports) -> None:
