@@ -504,7 +504,9 @@ def _shares(part: Part, starts: list[int], readings: list[int]) -> Iterator[tupl
     if part.since_ns is None or part.until_ns is None or _is_unread(part, readings):
         yield bisect_right(starts, part.step_ns) - 1, 1
         return
-    since, end = max(_since(part, readings), starts[0]), part.until_ns + 1
+    # A process that started just after the end of the interval may have been read with others.
+    since = min(max(_since(part, readings), starts[0]), part.until_ns)
+    end = part.until_ns + 1
     step = bisect_right(starts, since) - 1
     while since < end:
         until = min(end, starts[step + 1]) if step + 1 < len(starts) else end
@@ -800,9 +802,12 @@ def check_room(found: Timeline, most: int) -> None:
     """Raises UsageError if a drawing of this width cannot have so many steps."""
     if len(found.steps) > most:
         window = Window(*_bounds(found))
+        length_s = steps.fitting(window, most)
+        longer = f"write at least --step {steps.name(length_s)}"
+        if length_s == found.length_s:
+            longer = "take a shorter window"
         raise UsageError(
-            f"{len(found.steps)} steps do not fit this width: write at least"
-            f" --step {steps.name(steps.fitting(window, most))}, or take --format csv"
+            f"{len(found.steps)} steps do not fit this width: {longer}, or take --format csv"
         )
 
 

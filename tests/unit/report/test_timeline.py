@@ -86,6 +86,14 @@ def test_a_long_process_without_a_reading_counts_at_its_end(reports: Reports) ->
     assert "98 % of the CPU time was used across steps" in result.stderr
 
 
+def test_a_process_may_be_read_that_started_just_after_the_interval(reports: Reports) -> None:
+    reports.warehouse.process(1, start=55.001, seconds=None)
+    reports.warehouse.interval(1, until=55, **used(0.5))
+    assert cpu(reports) == [(at(0), 0.5)]
+    fine = reports.json("timeline", *WINDOW, "--step", "10s")
+    assert [row["since_at"] for row in fine if row["cpu_s"]] == [at(45)]
+
+
 def test_times_without_jobd_are_empty_unless_something_counts_there(reports: Reports) -> None:
     warehouse = reports.warehouse
     for id_, since, until in ((1, 0, 60), (2, 300, 590)):
@@ -194,6 +202,7 @@ def test_what_cannot_be_drawn_is_said(reports: Reports) -> None:
         (("--step", "7m"), "--step: no steps of 7m; write one of 1s, 2s, 5s"),
         (("--step", "1s", *WINDOW), "600 steps do not fit this width: write at least --step 10s"),
         (("--step", "1s", "--since", "2020", "--format", "csv"), "write at least --step"),
+        (("--since", "2016"), "steps do not fit this width: take a shorter window, or take"),
         (("--metric", "disk"), "--metric: cannot read 'disk'; write one of cpu, memory, io"),
         (("--sort", "cpus"), "leave --sort out"),
         (("--since", "2099"), "this window has not started yet"),
