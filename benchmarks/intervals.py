@@ -2,7 +2,8 @@
 bench`, or alone with --most N. The reference is to read /proc/PID/stat of each once.
 
 The figures are CPU time for one reading of all, when none has run since the reading before, and
-when each has run a little. And what the rows take in the warehouse.
+when each has run a little; and of the memory of all, as resident and as proportional set sizes. And
+what the rows take in the warehouse.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import os
 import signal
 import sqlite3
+import subprocess
 import sys
 import tempfile
 import time
@@ -22,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import measure
 from benchmarks.measure import Sample, Table
+from elsa.decode.procfs import parse_pss, parse_stat
 from elsa.host import proc_scan
 from elsa.jobd.counter_reader import CounterReader
 from elsa.kernel import clocks
@@ -39,23 +42,18 @@ COUNTS = (100, 1000, 10_000)
 
 
 @contextmanager
-def living(count: int) -> Iterator[list[int]]:
-    """So many processes that wait; each runs a little when it gets SIGUSR1."""
-    pids = []
-    for _ in range(count):
-        pid = os.fork()
-        if not pid:
-            signal.signal(signal.SIGUSR1, lambda *_: None)
-            while True:
-                signal.pause()
-        pids.append(pid)
-    try:
+def living(program: Path, count: int) -> Iterator[list[int]]:
+    """So many processes that wait; each runs a little when it gets SIGUSR1. They are of a C
+    program, since 10,000 children of Python would copy gigabytes.
+    """
+    with subprocess.Popen(
+        [program, str(count)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as parent:
+        assert parent.stdout is not None
+        pids = [int(line) for line in iter(parent.stdout.readline, b"\n")]
+        assert len(pids) == count, f"{len(pids)} of {count} processes could be started"
         yield pids
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGKILL)
-        for pid in pids:
-            os.waitpid(pid, 0)
+        parent.communicate()
 
 
 class Readings:
@@ -67,12 +65,13 @@ class Readings:
         self.processes = Processes(Jobs(), 2, Clocks([clock]))
         self.procfs = Procfs()
         self.reader = CounterReader(self.procfs, lambda _pid: {}, delays=False)
-        self.lives = [self._life(pid) for pid in pids]
+        self.lives = [life for pid in pids if (life := self._life(pid)) is not None]
 
-    def _life(self, pid: int) -> Incarnation:
+    def _life(self, pid: int) -> Incarnation | None:
         monotonic = self.processes.clocks.from_boottime_ns
         shown = proc_scan.find(self.procfs, pid, monotonic, with_uid=False)
-        assert shown is not None
+        if shown is None:
+            return None
         return self.processes.adopt(pid, shown.start_ns, Origin.SNAPSHOT)
 
     def read(self) -> Reading:
@@ -96,6 +95,16 @@ class Readings:
         for life in self.lives:
             self.procfs.read_stat(life.pid)
 
+    def rss(self) -> int:
+        """Resident memory of all, in pages."""
+        stats = (self.procfs.read_stat(life.pid) for life in self.lives)
+        return sum(parse_stat(data).rss_pages for data in stats if data is not None)
+
+    def pss(self) -> int:
+        """Proportional set sizes of all, in KiB."""
+        rollups = (self.procfs.read_smaps_rollup(life.pid) for life in self.lives)
+        return sum(parse_pss(data or b"") or 0 for data in rollups)
+
 
 def timed(work: Callable[[], object], before: Callable[[], object] = lambda: None) -> Sample:
     """How long some work takes, after other work that does not count."""
@@ -105,21 +114,23 @@ def timed(work: Callable[[], object], before: Callable[[], object] = lambda: Non
     return Sample(time.perf_counter() - began, time.thread_time() - began_cpu, 0)
 
 
-def measured(count: int, rounds: int) -> tuple[list[Table], float]:
+def measured(program: Path, count: int, rounds: int) -> tuple[list[Table], float]:
     """The tables for so many processes, and bytes of a row."""
-    with living(count) as pids:
+    with living(program, count) as pids:
         readings = Readings(pids)
         time.sleep(1)
 
         def wake() -> None:
             for pid in pids:
                 os.kill(pid, signal.SIGUSR1)
-            time.sleep(0.2 + count / 5000)
+            time.sleep(0.2 + count / 20_000)
 
         candidates: dict[str, Callable[[], Sample]] = {
             "stat of each": lambda: timed(readings.stat),
             "all ran": lambda: timed(readings.read, wake),
             "none ran": lambda: timed(readings.read),
+            "memory, rss": lambda: timed(readings.rss),
+            "memory, pss": lambda: timed(readings.pss),
         }
         samples = measure.in_turns(candidates, rounds)
         wake()
@@ -157,10 +168,12 @@ def row_size(made: list[Reading]) -> float:
 def all_measured(options: argparse.Namespace) -> list[Table]:
     """Every table."""
     tables, sizes = [], {}
-    for count in COUNTS:
-        if count <= options.most:
-            made, sizes[f"{count} processes"] = measured(count, options.rounds)
-            tables += made
+    with tempfile.TemporaryDirectory() as folder:
+        program = measure.compiled("sleepers", Path(folder))
+        for count in COUNTS:
+            if count <= options.most:
+                made, sizes[f"{count} processes"] = measured(program, count, options.rounds)
+                tables += made
     return [
         *tables,
         Table(

@@ -8,8 +8,9 @@ are read too.
 
 What processes share counts once by their proportional set size (/proc/PID/smaps_rollup). The kernel
 walks all their pages for it, which takes about 20 us per MiB. If that would take too long, the
-resident set sizes are added up instead, an upper bound. All this takes at most one part in SHARE of
-the time of one CPU: readings are left out while more was used.
+resident set sizes are added up instead, an upper bound; or if it was affordable before, only what
+these have grown since is added. All this takes at most one part in SHARE of the time of one CPU:
+readings are left out while more was used.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ FIRST_NS = 250 * MS_NS
 SPAN_NS = 50 * MS_NS
 RETRY_NS = SECOND_NS
 # What reading a proportional set size takes, and at most: events wait meanwhile.
-PSS_NS, PSS_NS_PER_KIB, LONGEST_NS = 100_000, 25, 50 * MS_NS
+PSS_NS, PSS_NS_PER_KIB, LONGEST_NS = 50_000, 25, 50 * MS_NS
 # A reading is stored if it differs by more than one part in so many from what was stored last.
 CHANGED = 64
 _PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
@@ -72,6 +73,8 @@ class JobMemoryReader:
         self._took_ns = 0
         self._shown: dict[int, tuple[int, int]] = {}
         """By job id: memory and how it was read, as stored last."""
+        self._both: dict[int, tuple[int, int]] = {}
+        """By job id: proportional and resident set sizes when both were read last."""
         self._reading: Iterator[None] | None = None
 
     def due_ns(self, now_ns: int) -> int:
@@ -129,9 +132,9 @@ class JobMemoryReader:
         if now_ns < self._all_due_ns:
             return [jobs.open[job_id] for job_id in due if job_id in jobs.open]
         self._all_due_ns = self._next_period(now_ns)
-        self._shown = {
-            job_id: shown for job_id, shown in self._shown.items() if job_id in jobs.open
-        }
+        for job_id in self._shown.keys() - jobs.open.keys():
+            del self._shown[job_id]
+            self._both.pop(job_id, None)
         for job in jobs.open.values():
             job.grown_at = max(2 * job.living, 1)
         return [job for job in jobs.open.values() if job.living or job.id in self._shown]
@@ -189,10 +192,12 @@ class JobMemoryReader:
         for job_id, of_job in members.items():
             shares = [pss.get(life) for life in of_job]
             known = [share for share in shares if share is not None]
+            rss_kib = sum(rss[life] for life in of_job)
             if job_id in by_pss and len(known) == len(shares):
+                self._both[job_id] = sum(known), rss_kib
                 self._note(job_id, now_ns, sum(known), MemoryBy.PSS)
             else:
-                self._note(job_id, now_ns, sum(rss[life] for life in of_job), MemoryBy.RSS)
+                self._note_rss(job_id, now_ns, rss_kib)
 
     def _rss_kib(self, life: Incarnation) -> int | None:
         """Resident memory of a process; None if it has ended."""
@@ -218,6 +223,12 @@ class JobMemoryReader:
         if pss_kib is None and self._rss_kib(life) is None:
             return 0
         return pss_kib
+
+    def _note_rss(self, job_id: int, read_ns: int, rss_kib: int) -> None:
+        """Without proportional set sizes: what was resident when they were read last is in them."""
+        pss_kib, then_kib = self._both.get(job_id, (0, 0))
+        if (rss_kib - then_kib) * CHANGED > then_kib:
+            self._note(job_id, read_ns, pss_kib + rss_kib - then_kib, MemoryBy.RSS)
 
     def _note(self, job_id: int, read_ns: int, memory_kib: int, by: MemoryBy) -> None:
         job = self._processes.jobs.open.get(job_id)

@@ -203,6 +203,24 @@ def test_process_that_takes_too_long_to_walk_leaves_an_upper_bound_for_its_job_o
     assert host.procfs.asked == [8]
 
 
+def test_what_was_read_exactly_before_is_raised_by_what_has_grown_since(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.procfs.memory = {7: (8000, 3000), 8: (8000, 3000)}
+    job = host.job(7, 8)
+    assert [row[1:] for row in host.run(0.3)] == [(job.id, 6000, PSS)]
+    monkeypatch.setattr(job_memory_reader, "LONGEST_NS", 0)
+    for resident_kib, stored in (
+        (8100, []),
+        (7000, []),
+        (8500, [(job.id, 6500, RSS)]),
+        (8360, [(job.id, 6360, RSS)]),
+    ):
+        host.procfs.memory[8] = (resident_kib, None)
+        assert [row[1:] for row in host.run(60)] == stored
+    assert job.memory_peak == (6500, RSS)
+
+
 def test_job_whose_control_group_counts_it_is_not_read(host: Host) -> None:
     host.procfs.memory = {7: (8000, 3000)}
     job = host.job(7)
