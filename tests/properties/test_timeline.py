@@ -18,11 +18,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from elsa.measures import COUNTERS, MEASURES
-from elsa.report import timeline
 from elsa.report.query import steps, warehouse
 from elsa.report.query.selection import Selection
 from elsa.report.query.statement import rows
 from elsa.report.query.times import Window
+from elsa.report.timeline.asked import Asked
+from elsa.report.timeline.figures import timeline
 from elsa.state.clock import Clock
 from elsa.state.intervals import reading
 from elsa.store import aggregates, intervals
@@ -180,9 +181,9 @@ def test_steps_add_up_to_the_window_and_parts_count_when_they_were_used(
 ) -> None:
     window = Window(BOOT + bounds[0], BOOT + bounds[1])
     selection = Selection(window, jobs=(1,) if of_job else None)
-    asked = timeline.Asked(by, step_s=length_s, top=2)
+    asked = Asked(by, step_s=length_s, top=2)
     with closing(stored(template, found, readings)) as connection:
-        result = timeline.timeline(connection, selection, asked, memory=True)
+        result = timeline(connection, selection, asked, memory=True)
         total = whole(connection, selection)
     places = range(len(SUMMED))
     sums = [sum(one.total(place) or 0 for one in result.series) for place in places]

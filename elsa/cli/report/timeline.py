@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from elsa.report.query.selection import Selection
     from elsa.report.query.statement import Query
     from elsa.report.render.writer import Report
-    from elsa.report.timeline import Timeline
+    from elsa.report.timeline.figures import Timeline
 
 _METRICS = ("cpu", "memory", "io")
 # Series that have a mark of their own.
@@ -70,9 +70,13 @@ def timeline(*, request: Request, by: str | None, top: int, step: str | None, me
       elsa report timeline --week last --by user --metric cpu
       elsa report timeline --command 'cc*' --step 15m --format csv
     """
-    from elsa.report import timeline as made
     from elsa.report.query import steps
     from elsa.report.render import chart
+    from elsa.report.timeline import draw as drawing
+    from elsa.report.timeline import report as made
+    from elsa.report.timeline.asked import Asked
+    from elsa.report.timeline.parts import prepared
+    from elsa.report.timeline.window import with_window
 
     metrics = _metrics(metric)
     output = request.output
@@ -83,26 +87,26 @@ def timeline(*, request: Request, by: str | None, top: int, step: str | None, me
         request = replace(request, output=replace(output, limit=None))
         output = request.output
     most = chart.room(output.width or chart.PLAIN_WIDTH)
-    asked = made.Asked(by, top, None if step is None else steps.read(step), most, metrics[0])
+    asked = Asked(by, top, None if step is None else steps.read(step), most, metrics[0])
     found: list[Timeline] = []
 
     def chosen(connection: sqlite3.Connection, selection: Selection) -> Selection:
         whole = bool(request.asked["job"] or request.asked["tag"])
-        return made.with_window(connection, selection, asked, time.time_ns(), whole=whole)
+        return with_window(connection, selection, asked, time.time_ns(), whole=whole)
 
     def queries(connection: sqlite3.Connection, selection: Selection) -> list[Query]:
-        return made.prepared(connection, selection, asked).queries()
+        return prepared(connection, selection, asked).queries()
 
     def rows(connection: sqlite3.Connection, selection: Selection) -> Report:
         memory = "memory" in metrics if drawn else None
         report, timeline = made.report(connection, selection, asked, output, memory=memory)
         if drawn:
-            made.check_room(timeline, most)
+            drawing.check_room(timeline, most)
         found.append(timeline)
         return report
 
     def draw(_connection: sqlite3.Connection, _report: Report) -> str:
-        return made.draw(found[0], metrics, output, blocks=blocks())
+        return drawing.draw(found[0], metrics, output, blocks=blocks())
 
     request.show(queries, rows, draw if drawn else None, chosen)
 
