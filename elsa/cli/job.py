@@ -299,7 +299,7 @@ def top(
     """
     from elsa.cli import live, tables
     from elsa.kernel.procfs import Procfs
-    from elsa.run.live_usage import read_job
+    from elsa.run.live_usage import read_job, read_jobs
 
     client, procfs, rates = _client(socket), Procfs(), live.Rates()
 
@@ -338,10 +338,8 @@ def top(
         return [_title(now.job), "", *summary, "", *notes, *members]
 
     def all_jobs(width: int | None) -> Sequence[str]:
-        jobs = []
-        for job in client.request("list", **_of_kinds(kinds))["jobs"]:
-            with contextlib.suppress(UsageError):  # the job has ended meanwhile
-                jobs.append(read_job(client, procfs, job["id"], protocol.MAX_MEMBERS))
+        ids = [job["id"] for job in client.request("list", **_of_kinds(kinds))["jobs"]]
+        jobs = read_jobs(client, procfs, ids, protocol.MAX_MEMBERS)
         cpu_s = {now.job["id"]: (now.together or now.running).cpu_s or 0.0 for now in jobs}
         rate = rates.next(cpu_s, time.monotonic())
         jobs.sort(key=lambda now: (-(rate[now.job["id"]] or 0), -cpu_s[now.job["id"]]))

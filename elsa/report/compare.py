@@ -54,6 +54,8 @@ BY_COMMAND = ("command", "base_cpu_s", "new_cpu_s", "more_cpu_s", "base_processe
 LEAST_RUNS = 5
 """With fewer runs to compare with there is no verdict."""
 _SIGNIFICANT_PERCENT = 5.0
+# How many jobs a note lists.
+_MOST_IDS = 10
 _ALL = Selection()
 _JOBS = {
     "job_id": "u.job_id",
@@ -177,10 +179,11 @@ def _running(jobs: list[int]) -> list[str]:
     """A note on jobs that still run."""
     if not jobs:
         return []
-    ids = ", ".join(map(str, jobs))
+    ids = ", ".join(map(str, jobs[:_MOST_IDS]))
     if len(jobs) == 1:
         return [f"job {ids} still runs; its figures are preliminary"]
-    return [f"jobs {ids} still run; their figures are preliminary"]
+    more = f" and {len(jobs) - _MOST_IDS} more" if len(jobs) > _MOST_IDS else ""
+    return [f"jobs {ids}{more} still run; their figures are preliminary"]
 
 
 def percentile(values: Sequence[float], part: float) -> float:

@@ -166,28 +166,37 @@ class _EndedRow(NamedTuple):
     write_bytes: int | None
 
 
-def ended_members(db: Path, job: Mapping[str, Any], since_ns: int) -> EndedMembers:
-    """The members of a job that have ended or left, and what distinguishes them from those that
-    run: those that ended after `since_ns` (monotonic) among them.
+def ended_members(
+    db: Path, jobs: Sequence[Mapping[str, Any]], since_ns: Sequence[int]
+) -> list[EndedMembers]:
+    """The members of jobs that have ended or left, and what distinguishes them from those that run:
+    those that ended after `since_ns` (monotonic, of each job) among them.
     """
-    job_id = int(job["id"])
-    named = {"job": job_id, "since": since_ns}
-    with warehouse.reading_allowed(db, int(job["created_at_ns"])) as connection:
-        rows = [
-            _EndedRow._make(connection.execute(select, named).fetchone())
-            for select in (_ENDED_WHOLE, _ENDED_PART)
+    oldest_ns = min(int(job["created_at_ns"]) for job in jobs)
+    with warehouse.reading_allowed(db, oldest_ns) as connection:
+        return [
+            _ended_members(connection, int(job["id"]), after_ns)
+            for job, after_ns in zip(jobs, since_ns, strict=True)
         ]
-        precision = Precision(
-            sum(row.sampled for row in rows),
-            sum(row.threads for row in rows),
-            _tick(connection, job_id),
-        )
-        recent = {process_id for (process_id,) in connection.execute(_ENDED_SINCE, named)}
-        before = {
-            process_id: Usage(1, None if cpu_ns is None else cpu_ns / 1e9, None, *io)
-            for process_id, cpu_ns, *io in connection.execute(_BEFORE, named)
-        }
-        whole = whole_memory(connection, job_id)
+
+
+def _ended_members(connection: sqlite3.Connection, job_id: int, since_ns: int) -> EndedMembers:
+    named = {"job": job_id, "since": since_ns}
+    rows = [
+        _EndedRow._make(connection.execute(select, named).fetchone())
+        for select in (_ENDED_WHOLE, _ENDED_PART)
+    ]
+    precision = Precision(
+        sum(row.sampled for row in rows),
+        sum(row.threads for row in rows),
+        _tick(connection, job_id),
+    )
+    recent = {process_id for (process_id,) in connection.execute(_ENDED_SINCE, named)}
+    before = {
+        process_id: Usage(1, None if cpu_ns is None else cpu_ns / 1e9, None, *io)
+        for process_id, cpu_ns, *io in connection.execute(_BEFORE, named)
+    }
+    whole = whole_memory(connection, job_id)
     without_usage = sum(row.processes - row.with_usage for row in rows)
     return EndedMembers(_ended_usage(rows), without_usage, precision, recent, before, whole)
 

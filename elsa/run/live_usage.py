@@ -6,8 +6,9 @@ jobd only reports which processes are in the job; nothing here makes it wait.
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from elsa.control import protocol
 from elsa.control.client import Client
 from elsa.decode.comm import escape_comm
 from elsa.decode.procfs import Stat, parse_io, parse_memory, parse_stat
-from elsa.errors import DataError, ElsaError
+from elsa.errors import DataError, ElsaError, UsageError
 from elsa.host.proc_scan import TICKS_PER_S
 from elsa.kernel import clocks
 from elsa.kernel.procfs import Procfs
@@ -100,30 +101,70 @@ def total(members: Iterable[Running | None]) -> Usage:
 
 def read_job(client: Client, procfs: Procfs, ref: protocol.JobRef, limit: int) -> JobNow:
     """A job as it is now, with at most `limit` of its members."""
+    (now,) = _with_ended(client, [_shown(client, procfs, ref, limit)])
+    return now
+
+
+def read_jobs(
+    client: Client, procfs: Procfs, refs: Iterable[protocol.JobRef], limit: int
+) -> list[JobNow]:
+    """The same of several jobs, without those that have ended meanwhile."""
+    shown = []
+    for ref in refs:
+        with contextlib.suppress(UsageError):
+            shown.append(_shown(client, procfs, ref, limit))
+    return _with_ended(client, shown)
+
+
+class _Shown(NamedTuple):
+    """What jobd and /proc say of a job."""
+
+    asked_ns: int
+    job: Mapping[str, Any]
+    living: int
+    members: Members
+
+
+def _shown(client: Client, procfs: Procfs, ref: protocol.JobRef, limit: int) -> _Shown:
     asked_ns = clocks.monotonic_ns()
     reply = client.request("show", job=ref, limit=limit)
     offsets = clocks.offsets()
     members = [
         (_named(procfs, member), running(procfs, member, offsets)) for member in reply["members"]
     ]
+    return _Shown(asked_ns, reply["job"], reply["living"], members)
+
+
+def _with_ended(client: Client, shown: Sequence[_Shown]) -> list[JobNow]:
+    """The jobs with their members that have ended, which are read once for all of them."""
+    if not shown:
+        return []
     try:
         db = client.warehouse()
         client.request("sync")
-        ended = jobd_usage.ended_members(db, reply["job"], asked_ns)
+        every = jobd_usage.ended_members(
+            db, [each.job for each in shown], [each.asked_ns for each in shown]
+        )
     except ElsaError as error:
-        whole = len(_joined_later(members))
-        return JobNow(reply["job"], reply["living"], members, None, str(error), whole)
+        return [
+            JobNow(job, living, members, None, str(error), len(_joined_later(members)))
+            for _, job, living, members in shown
+        ]
+    return [_together(each, ended) for each, ended in zip(shown, every, strict=True)]
+
+
+def _together(shown: _Shown, ended: EndedMembers) -> JobNow:
     # A member that ended between the two readings is among the finished ones.
     members = [
         (member, None if member["process_id"] in ended.recent else process)
-        for member, process in members
+        for member, process in shown.members
     ]
     whole = len(_joined_later(members) - ended.before.keys())
     members = [
         (member, process and process.since(ended.before.get(int(member["process_id"]))))
         for member, process in members
     ]
-    return JobNow(reply["job"], reply["living"], members, ended, whole=whole)
+    return JobNow(shown.job, shown.living, members, ended, whole=whole)
 
 
 def _joined_later(members: Members) -> set[int]:

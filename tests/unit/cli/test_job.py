@@ -549,3 +549,22 @@ def test_a_limit_lists_the_newest_jobs_and_says_so(jobd: Jobd) -> None:
     assert [found["id"] for found in json.loads(listed.stdout)["jobs"]] == [4, 5]
     assert "the newest 2 of 5 jobs" in listed.stderr
     assert call(jobd, "list", "--limit", "5").stderr == ""
+
+
+def test_top_reads_the_warehouse_once_for_all_jobs(
+    jobd: Jobd, template: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "elsa.db"
+    shutil.copy(template, path)
+    jobs = [JOB | {"id": number} for number in range(1, 6)]
+    jobd.answers[protocol.List] = {"jobs": jobs}
+    jobd.answers[protocol.Show] = {"job": JOB, "living": 0, "members": []}
+    jobd.answers[protocol.Status] = {"db": str(path)}
+    shown = call(jobd, "top")
+    assert shown.stdout.count("build") >= 5
+    assert "no open jobs" not in shown.stdout
+    asked = [type(request) for request in jobd.asked]
+    # Twice, for the rates.
+    assert (asked.count(protocol.Show), asked.count(protocol.Sync)) == (10, 2)
+    jobd.answers[protocol.Show] = UsageError("no open job 1")
+    assert call(jobd, "top").stdout == "no open jobs\n"

@@ -46,7 +46,7 @@ def test_the_tick_of_the_kernel_decides_what_of_finished_processes_is_sampled(
     warehouse.job(1, members=(1, 2))
     warehouse.stay(1, 3, since=10.5)
     warehouse.read(3, at=10.5, run_ns=500_000, utime_us=0, stime_us=0)
-    ended = jobd_usage.ended_members(reports.path, JOB, 0)
+    ended = jobd_usage.ended_members(reports.path, [JOB], [0])[0]
     assert ended.usage.cpu_s == pytest.approx(cpu_s)
     assert ended.precision == precision
     assert jobd_usage.job_totals(warehouse.connection, 1).tick_ns == tick_ns
@@ -62,8 +62,10 @@ def test_usage_of_finished_processes_is_0_as_long_as_none_ended_and_else_unknown
 ) -> None:
     warehouse = reports.warehouse
     warehouse.job(1)
-    assert jobd_usage.ended_members(reports.path, JOB, 0).usage == Usage(0, 0, None, 0, 0, 0, 0)
+    assert jobd_usage.ended_members(reports.path, [JOB], [0])[0].usage == Usage(
+        0, 0, None, 0, 0, 0, 0
+    )
     warehouse.process(1)
     warehouse.stay(1, 1)
-    ended = jobd_usage.ended_members(reports.path, JOB, 0)
+    ended = jobd_usage.ended_members(reports.path, [JOB], [0])[0]
     assert (ended.usage, ended.without_usage) == (Usage(1, *[None] * 6), 1)
