@@ -40,7 +40,8 @@ with doc (name, unit, meaning) as (
     ('resident_kib', 'KiB',
         'most resident memory of all living processes together, at the start of the step '
         || 'or at a reading in it, or of those that lived at a moment: an upper bound, as '
-        || 'shared pages count once for each process'),
+        || 'shared pages count once for each process, except in the timeline of a job that '
+        || 'was read as a whole'),
     ('read_bytes_s', 'bytes/s',
         'bytes read from storage per second, as for cpus'),
     ('write_bytes_s', 'bytes/s',

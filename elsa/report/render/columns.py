@@ -236,7 +236,7 @@ _ALL = (
         "resident",
         "most resident memory of all living processes together, at the start of the step or at a"
         " reading in it, or of those that lived at a moment: an upper bound, as shared pages count"
-        " once for each process",
+        " once for each process, except in the timeline of a job that was read as a whole",
     ),
     _bytes_s("read_bytes_s", "read/s", "bytes read from storage per second, as for cpus"),
     _bytes_s(

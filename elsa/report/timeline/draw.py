@@ -69,7 +69,7 @@ def _panels(found: Timeline, metric: str, units: str) -> Iterator[chart.Panel]:
     elif metric == "memory":
         kib = [one.memory for one in found.series]
         text = partial(COLUMNS["resident_kib"].text, units=units)
-        yield chart.Panel("resident memory", kib, text)
+        yield chart.Panel("memory", kib, text)
     else:
         for name, place, key in (
             ("read from storage", READ, "read_bytes"),

@@ -11,8 +11,8 @@ from elsa.report.query.periods import Period
 from elsa.report.query.selection import Selection
 from elsa.report.timeline.asked import OTHER, Asked, Key
 from elsa.report.timeline.coverage import readings_of, runs_of_jobd, silent_ns
-from elsa.report.timeline.memory import memory_of
-from elsa.report.timeline.parts import READ, SUMMED, SYSTEM, USER, WRITE, Prepared, Sums, prepared
+from elsa.report.timeline.memory import Memory, memory_of
+from elsa.report.timeline.parts import READ, SUMMED, SYSTEM, USER, WRITE, Sums, prepared
 from elsa.report.timeline.usage import Used, add, used_in
 
 
@@ -62,9 +62,9 @@ def timeline(
     runs = runs_of_jobd(connection)
     readings = [] if selection.apart else readings_of(connection, selection.window)
     used = used_in(connection, made, readings)
-    in_memory: dict[Key, list[int | None]] = {}
-    if memory:
-        in_memory = memory_of(connection, by, selection, made.laid, runs)
+    in_memory, memory_word = (
+        memory_of(connection, by, selection, made.laid, runs) if memory else Memory({})
+    )
     silent = silent_ns(made.laid, runs)
     empty = [
         silent_ns == step.until_ns - step.since_ns
@@ -84,7 +84,7 @@ def timeline(
         for key in keys
     ]
     ranked = _ranked(series, asked, len(by.columns))
-    words = _words(used, made, silent, memory=any(map(any, in_memory.values())))
+    words = _words(used, silent, memory_word)
     return Timeline(made.laid, made.length_s, made.rollup, silent, ranked, by.columns, words)
 
 
@@ -131,7 +131,7 @@ def weight(one: Series, metric: str) -> int:
     return sum(one.total(place) or 0 for place in places)
 
 
-def _words(used: Used, made: Prepared, silent: list[int], *, memory: bool) -> list[str]:
+def _words(used: Used, silent: list[int], memory_word: str | None) -> list[str]:
     words = []
     if _percent(used.spread_ns, used.cpu_ns):
         words.append(
@@ -143,12 +143,8 @@ def _words(used: Used, made: Prepared, silent: list[int], *, memory: bool) -> li
             f"{durations.text(used.unread_ns / 1e9)} of CPU time counts where processes ended:"
             " their counters were not read in the hour before"
         )
-    if memory:
-        words.append(
-            "memory is the sum of what was resident at readings of living processes: shared pages"
-            " count once for each process, and processes that lived between two readings are not"
-            " in it"
-        )
+    if memory_word:
+        words.append(memory_word)
     if total_ns := sum(silent):
         words.append(
             f"jobd did not run for {durations.text(total_ns / 1e9)} of this window; steps without"

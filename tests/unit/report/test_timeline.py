@@ -322,3 +322,23 @@ def test_colours_are_for_terminals() -> None:
     assert "\x1b" not in "".join(plain)
     assert [re.sub(r"\x1b\[[\d;]*m", "", line) for line in coloured] == plain
     assert "\x1b[7;34mA" in coloured[-3]
+
+
+def test_the_memory_of_a_job_is_what_its_processes_had_together(reports: Reports) -> None:
+    warehouse = reports.warehouse
+    warehouse.process(1, start=100, seconds=10)
+    warehouse.usage(1, **used(5, 700))
+    warehouse.job(1, "build", members=(1,), closed_at_ns=REAL + 111 * SECOND_NS)
+    for second, kib, by in ((101, 300, 1), (101.5, 200, 1), (104, 900, 2)):
+        warehouse.insert(
+            "job_memory", job_id=1, read_ns=int(second * SECOND_NS), memory_kib=kib, memory_by=by
+        )
+    window = ("--job", "build", "--until", at(113))
+    rows = reports.json("timeline", *window)
+    # The most in each second, as before it until the next reading; the job was closed at 111 s.
+    expected = [None, 300, 200, 200, *[900] * 7, 0, 0]
+    assert [row["resident_kib"] for row in rows] == expected
+    assert "of all processes of the job together" in reports.run("timeline", *window).stderr
+    # A selection of its processes has no such readings.
+    some = reports.json("timeline", *window, "--command", "work")
+    assert {row["resident_kib"] for row in some} == {None}
