@@ -42,9 +42,7 @@ class Life(NamedTuple):
 
     def lived(self, since: float, until: float) -> bool:
         """Whether it lived at some time between two times."""
-        if self.end is None:
-            return self.start < until
-        return self.start < until and (self.end > since or self.start == self.end == since)
+        return self.start < until and (self.end is None or self.end >= since)
 
     def read(self, minute: int) -> bool:
         """Whether jobd read it at the end of a minute."""
@@ -91,16 +89,20 @@ def stored(template: Path, found: list[Life]) -> Iterator[sqlite3.Connection]:
         made.process(1000, start=0, seconds=None, comm="idle")
         made.job(1, "build")
         made.job(2, "night")
+        made.job(3, "cron", kind="cron")
         for number, life in enumerate(found, 1):
             seconds = None if life.end is None else life.end - life.start
-            origin = {"origin": 3} if life.recorded else {}
-            made.process(number, start=life.start, seconds=seconds, comm=f"c{number % 3}", **origin)
+            more: dict[str, int] = {"origin": 3} if life.recorded else {}
+            if job_of(number) == 3:
+                more["auto_job_id"] = 3
+            made.process(number, start=life.start, seconds=seconds, comm=f"c{number % 3}", **more)
             if life.recorded:
                 made.acct(number, number, join=4, utime=life.total // 10_000)
             elif life.end is not None:
                 made.usage(number, run_ns=life.total * 1000, utime_us=life.total, stime_us=0)
-            if number % 2:
-                made.stay(1 + number % 3 // 2, number)
+            job_id = job_of(number)
+            if job_id in (1, 2):
+                made.stay(job_id, number)
         made.interval(1000, until=0.001, run_ns=1000, utime_us=1, stime_us=0)
         for minute in range(1, MINUTES + 1):
             living = {
@@ -112,6 +114,13 @@ def stored(template: Path, found: list[Life]) -> Iterator[sqlite3.Connection]:
             living[1000] = counted(minute + 1)
             made.reading(minute * MINUTE, living)
         yield connection
+
+
+def job_of(number: int) -> int | None:
+    """The job of a process: of some an automatic job that they inherited."""
+    if number % 2:
+        return 1 + number % 3 // 2
+    return 3 if number % 4 == 0 else None
 
 
 def counted(us: int) -> dict[str, int]:
@@ -129,21 +138,19 @@ def asked(report: Report) -> list[dict[str, Any]]:
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(lives(), max_size=8), TIMES, st.booleans())
+@given(st.lists(lives(), max_size=8), TIMES, st.sampled_from((None, (1,), (1, 2), (3,), (1, 3))))
 def test_those_alive_at_a_moment_are_those_that_had_started_and_had_not_ended(
-    template: Path, found: list[Life], at: float, of_job: bool
+    template: Path, found: list[Life], at: float, jobs: tuple[int, ...] | None
 ) -> None:
-    moment = window(at, at)
-    selection = Selection(
-        Window(moment.since, (moment.since or 0) + 1), jobs=(1,) if of_job else None, alive=True
-    )
+    start = REAL + int(at * SECOND)
+    selection = Selection(Window(start, start + 1), jobs=jobs, alive=True)
     with stored(template, found) as connection:
         report = processes.processes(connection, processes.PROCESSES, selection, Output("json"))
         got = {row["process_id"] for row in asked(report)}
     assert got == {
         number
         for number, life in enumerate(found, 1)
-        if life.lived(at, at + 1e-9) and (not of_job or number % 6 in (1, 3))
+        if life.lived(at, at + 1e-9) and (jobs is None or job_of(number) in jobs)
     }
 
 

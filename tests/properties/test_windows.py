@@ -71,9 +71,7 @@ class Candidate(NamedTuple):
         """Whether it lived, or was a member, at some time between two real times."""
         came = BOOT + (self.since if of_job and self.since is not None else self.start)
         end = self.until if of_job and self.until is not None else self.end
-        return was_there(came, first if end is None else BOOT + end, first, after) or (
-            end is None and came < after
-        )
+        return first < after and came < after and (end is None or BOOT + end >= first)
 
     def at_in(self) -> tuple[int, ...]:
         """Its counters when it was put into the job."""

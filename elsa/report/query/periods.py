@@ -251,7 +251,6 @@ def join_lived(periods: list[Period]) -> str:
     return (
         f"cross join period as p on p.since_ns > u.entered_ns - {_longest(periods)}"
         f" and p.since_ns <= coalesce(u.out_ns, {LAST_NS}) and p.until_ns > u.entered_ns"
-        " and (p.since_ns < coalesce(u.out_ns, p.until_ns) or u.entered_ns = u.out_ns)"
     )
 
 

@@ -124,14 +124,11 @@ class Selection:
         return conditions
 
     def _of_alive(self) -> list[str]:
+        # Also what ended in the first moment, since it counts in this window.
         since, until = self.window
         conditions = []
         if since is not None:
-            # A lifetime without length is in the window in which it ended.
-            conditions.append(
-                f"(u.out_ns is null or u.out_ns > {since}"
-                f" or (u.out_ns = {since} and u.entered_ns = u.out_ns))"
-            )
+            conditions.append(f"(u.out_ns is null or u.out_ns >= {since})")
         if until is not None:
             conditions.append(f"u.entered_ns < {until}")
         return conditions

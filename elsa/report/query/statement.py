@@ -107,6 +107,8 @@ _BETTER_OF_INTERVAL = """select 1 from job_member as o
         join job_member as t on t.process_id = u.used_by and t.job_id = u.job_id
         where o.process_id = u.used_by and +o.job_id in ({})
             and (o.part_life, o.job_id) < (t.part_life, t.job_id)"""
+# The processes that may have lived in a window.
+_AMONG_LIVED = "select l.id from lived as l"
 NAMES = {"user": "user_name(u.uid)", "group": "group_name(u.gid)"}
 """The names of users and groups, if all rows are of one host."""
 NAMES_APART = {"user": "user_name(u.uid, u.host_id)", "group": "group_name(u.gid, u.host_id)"}
@@ -211,32 +213,29 @@ def rows(
             for view in PARTS[USED if used else PROCESSES]
         ]
     else:
-        lived = selection.lived()
         among = None if selection.jobs is None else listed(selection.jobs)
         parts = _of_jobs(
             among,
             needed,
             conditions,
             members=members or selection.job is not None,
-            whole=" and ".join(
-                text for text in (whole, lived and f"+s.process_id in ({lived})") if text
-            ),
+            whole=whole,
             used=used,
+            lived=_AMONG_LIVED if selection.lived() else "",
             of_intervals=_among(selection, IN_INTERVALS_OF_JOBS),
         )
-    return _together(parts)
+    return _together(parts, selection.lived())
 
 
 def _among(selection: Selection, view: str) -> list[Condition]:
     """Conditions that let SQLite look up what may have lived in a window, instead of reading all.
     Few records are without a process, and these have no id.
     """
-    lived = selection.lived()
-    if not lived or view == "unjoined_record_usage":
+    if not selection.lived() or view == "unjoined_record_usage":
         return []
     if view in ("interval_usage", IN_INTERVALS_OF_JOBS):
         return [Condition(text) for text in selection.window.hours("u.ended_hour")]
-    return [Condition(f"u.process_id in ({lived})")]
+    return [Condition(f"u.process_id in ({_AMONG_LIVED})")]
 
 
 def members(
@@ -275,8 +274,10 @@ def listed(ids: Iterable[int]) -> str:
     return f"select value from json_each('{json.dumps([int(id_) for id_ in ids])}')"
 
 
-def _together(parts: list[Query]) -> Query:
+def _together(parts: list[Query], lived: str = "") -> Query:
     sql = "\n    union all\n".join(part.sql for part in parts)
+    if lived:  # listed once, as several parts ask for it
+        sql = f"    with lived as materialized (\n        {lived}\n    )\n{sql}"
     return Query(f"from (\n{sql}\n) as u", tuple(value for part in parts for value in part.values))
 
 
@@ -289,17 +290,21 @@ def _of_jobs(
     whole: str,
     used: bool,
     hours: str | None = None,
+    lived: str = "",
     of_intervals: Iterable[Condition] = (),
 ) -> list[Query]:
     """The rows of job_process_usage, in two parts: each process is in one of them for all its jobs.
 
     Most processes were in their jobs from start to end, so a job is charged all that they used: to
-    look that up takes half the time of the view.
+    look that up takes half the time of the view. Where SQL lists the processes that `lived`, their
+    memberships are looked up, instead of the members of each job.
     """
-    theirs, once = (
-        "" if among is None else f" and s.job_id in ({among})",
-        among is not None and not members,
-    )
+    once = among is not None and not members
+    # The plus keeps SQLite from reading all members of each job.
+    theirs = "" if among is None else f" and {'+' if lived else ''}s.job_id in ({among})"
+    inherited = job_members.inherited(None if lived else among)
+    if lived:
+        theirs += f" and s.process_id in ({lived})"
     odd = f"{PART_OF_LIFE}{theirs}"
     job = "min(s.job_id) as job_id" if once else "s.job_id"
     wanted = f" and {whole}" if whole else ""
@@ -308,7 +313,7 @@ def _of_jobs(
             select s.job_id, s.process_id, s.how from membership as s
             where s.since_ns = 0 and s.until_ns is null{theirs}{whole}
             union all
-            select s.* from ({job_members.inherited(among)}) as s where true{whole}
+            select s.* from ({inherited}) as s where true{theirs if lived else ""}{whole}
         ) as s
         {"group by s.process_id" if once else ""}"""
     part = [Condition(f"u.process_id in ({odd})")]
