@@ -10,7 +10,7 @@ BIN := .venv/bin
 export ELSA_PEERS ?= $(CURDIR)/build/peers
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint sql bench soak fuzz man clean
+.PHONY: help run test lint sql bench soak fuzz man deb clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -51,6 +51,9 @@ fuzz: .venv/.dev ## INPUTS=n inputs (1000000) from SEED=n for all parsers, or fo
 
 man: .venv/.run ## man pages of every command, in build/man (a wheel has them in share/man)
 	@$(BIN)/python scripts/man.py build/man
+
+deb: .venv/.dev ## the Debian package, for Debian 12 and 13: build/elsa_VERSION_all.deb
+	@$(BIN)/python scripts/deb.py
 
 clean: ## remove .venv, build/ and every cache
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

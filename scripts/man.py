@@ -1,5 +1,5 @@
 """Man pages out of the commands' own help: `python scripts/man.py FOLDER` writes them, and a wheel
-is built with them in share/man.
+has them in share/man (scripts/build_hook.py).
 
 One page per command, elsa-report-sa.1 and so on. What the help of a command says is all that is
 needed: its first sentence is the name line, a block that begins with "Example" becomes the
@@ -14,18 +14,6 @@ import sys
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from hatchling.builders.config import BuilderConfig
-    from hatchling.builders.hooks.plugin.interface import BuildHookInterface
-
-    Interface = BuildHookInterface[BuilderConfig]
-else:
-    try:
-        from hatchling.builders.hooks.plugin.interface import BuildHookInterface as Interface
-    except ImportError:  # only a build needs it
-        Interface = object
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # the package itself may not be installed while its wheel is built
@@ -34,16 +22,6 @@ import click  # noqa: E402
 
 from elsa import __version__, errors  # noqa: E402
 from elsa.cli import main  # noqa: E402
-
-
-class BuildHook(Interface):
-    """What hatchling calls before it puts a wheel together."""
-
-    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Add the pages; an editable installation goes without."""
-        if version != "editable":
-            for path in write(ROOT / "build/man"):
-                build_data["shared_data"][str(path)] = f"share/man/man1/{path.name}"
 
 
 def write(folder: Path) -> list[Path]:

@@ -27,10 +27,15 @@ def completion(*, shell: str) -> None:
       elsa completion fish > ~/.config/fish/conf.d/elsa.fish
       eval "$(elsa completion bash)"                     for this shell only
     """
+    for program in PROGRAMS:
+        click.echo(script(shell, program))
+
+
+def script(shell: str, program: str) -> str:
+    """The script for one program."""
     from click.shell_completion import get_completion_class
 
-    script = get_completion_class(shell)
-    assert script is not None  # noqa: S101 (click has all three)
-    for program in PROGRAMS:
-        variable = f"_{program.replace('-', '_').upper()}_COMPLETE"
-        click.echo(script(main.group, {}, program, variable).source())
+    kind = get_completion_class(shell)
+    assert kind is not None  # noqa: S101 (click has all three)
+    variable = f"_{program.replace('-', '_').upper()}_COMPLETE"
+    return kind(main.group, {}, program, variable).source()

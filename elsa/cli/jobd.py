@@ -47,8 +47,15 @@ class Formatter(logging.Formatter):
     metavar="NAME",
     help="After a start as root: become this user when all that needs root is open.",
 )
+@click.option(
+    "--upgrade",
+    is_flag=True,
+    help="Create or upgrade the warehouse first, as `elsa db upgrade` does.",
+)
 @click.option("--verbose", "-v", is_flag=True, help="Print more.")
-def jobd(db: Path | None, socket: Path | None, user: str | None, verbose: bool) -> None:
+def jobd(
+    db: Path | None, socket: Path | None, user: str | None, *, upgrade: bool, verbose: bool
+) -> None:
     """Record every fork, exec and exit on this host, and the processes of jobs. Runs in the
     foreground until TERM or INT.
 
@@ -59,7 +66,7 @@ def jobd(db: Path | None, socket: Path | None, user: str | None, verbose: bool) 
     Examples:
       elsa jobd
       elsa jobd --db ./elsa.db --socket ./jobd.sock
-      elsa jobd --user elsa
+      elsa jobd --user elsa --upgrade
       systemctl start elsa-jobd
     """
     from elsa.jobd.collector import collect
@@ -67,4 +74,4 @@ def jobd(db: Path | None, socket: Path | None, user: str | None, verbose: bool) 
     handler = logging.StreamHandler()
     handler.setFormatter(Formatter())
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler])
-    collect(config.load({"db": db, "socket": socket}), user)
+    collect(config.load({"db": db, "socket": socket}), user, upgrades=upgrade)

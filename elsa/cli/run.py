@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from elsa import config
+from elsa import config, python_program
 from elsa.cli import options
 from elsa.cli.main import CONTEXT, Command
 from elsa.config import Config
@@ -248,7 +248,7 @@ def _private_jobd(db: Path) -> Iterator[Client]:
         upgrade(db)
     folder = Path(tempfile.mkdtemp(prefix="elsa-run-"))
     client, log = Client(folder / "jobd.sock"), folder / "log"
-    program = [sys.executable, "-c", "from elsa.cli.main import elsa_jobd; elsa_jobd()"]
+    program = python_program.command("from elsa.cli.main import elsa_jobd; elsa_jobd()")
     try:
         with log.open("wb") as stderr:
             jobd = subprocess.Popen(

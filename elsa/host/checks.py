@@ -179,7 +179,7 @@ def privileges(place: Place) -> tuple[Level, str, str]:
         return (
             Level.WARN,
             f"not held: {', '.join(missing)}",
-            "run as root; packaging/elsa-jobd.service gives jobd what it needs",
+            "run as root; the unit elsa-jobd.service gives jobd what it needs",
         )
     return Level.OK, ", ".join(CAPABILITIES), ""
 

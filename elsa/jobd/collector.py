@@ -17,6 +17,7 @@ import signal
 import time
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from elsa import __version__
@@ -48,6 +49,7 @@ from elsa.state.process_table import Processes
 from elsa.state.warehouse_switch import carry_over
 from elsa.store import boots, collector_runs, database, locks
 from elsa.store.collector_runs import CollectorRun
+from elsa.store.upgrade import upgrade
 from elsa.units import MS_NS, SECOND_NS
 
 log = logging.getLogger(__name__)
@@ -95,12 +97,15 @@ class Collector:
         spawner: Spawner,
         cgroups: CgroupSource | None,
         before: Collector | None = None,
+        *,
+        upgrades: bool = False,
     ) -> None:
         """`before` is the collector of a warehouse that was replaced: what it knows is carried over
         to the new warehouse. `cgroups` is the caller's to close; without it there are no automatic
-        jobs.
+        jobs. `upgrades`: the warehouse is created or upgraded first.
         """
         self._config = config
+        self._upgrades = upgrades
         self._spawner = spawner
         self._selector = selectors.DefaultSelector()
         # The socket first: if another jobd runs, nothing must be changed.
@@ -205,6 +210,8 @@ class Collector:
         which ids of open jobs other jobs of the warehouse have.
         """
         path = self._config.db
+        if self._upgrades:
+            _upgrade(path)
         with (
             database.translated(path),
             contextlib.closing(database.open_for_writing(path)) as connection,
@@ -601,24 +608,33 @@ def _proven_taskstats() -> TaskstatsSocket | None:
     return None
 
 
-def collect(config: Config, user: str | None = None) -> None:
+def _upgrade(path: Path) -> None:
+    done = upgrade(path)
+    if done.changed:
+        log.info("%s: upgraded from revision %s to %s", path, done.before or "none", done.after)
+
+
+def collect(config: Config, user: str | None = None, *, upgrades: bool = False) -> None:
     """Run the daemon until it is to stop, as this user once root is no longer needed. Raises an
-    ElsaError if it cannot start.
+    ElsaError if it cannot start. `upgrades`: the warehouse is created or upgraded first.
     """
     cgroups = _cgroup_source() if config.auto_jobs else None  # most kernels want root for it
     with contextlib.closing(cgroups) if cgroups is not None else contextlib.nullcontext():
         if user is not None:
             privileges.become(user, KEPT_CAPABILITIES)
-        _collect(config, cgroups)
+        _collect(config, cgroups, upgrades=upgrades)
 
 
-def _collect(config: Config, cgroups: CgroupSource | None) -> None:
+def _collect(config: Config, cgroups: CgroupSource | None, *, upgrades: bool) -> None:
     # The warehouse is opened before the lock is taken for its clear errors: no folder, no
-    # warehouse, wrong version.
+    # warehouse, wrong version. One that is to be upgraded need only exist: the lock lies beside it.
     with contextlib.suppress(RetryError):
-        database.open_for_writing(config.db).close()
+        if not upgrades:
+            database.open_for_writing(config.db).close()
+        elif not os.path.exists(config.db):  # noqa: PTH110 (False where Path.exists may raise)
+            _upgrade(config.db)
     with locks.only(locks.COLLECTOR, config.db), contextlib.closing(Spawner(PROGRAMS)) as spawner:
-        collector = Collector(config, Procfs(), spawner, cgroups)
+        collector = Collector(config, Procfs(), spawner, cgroups, upgrades=upgrades)
         # On a busy host this may take long; `start` waits again when it is needed.
         with contextlib.suppress(OSError):
             spawner.wait(START_S)

@@ -23,6 +23,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from elsa import python_program
+
 # How long an answer is waited for; a fork takes a millisecond.
 PATIENCE_S = 2.0
 _MOST_BYTES = 4096
@@ -61,14 +63,9 @@ class Spawner:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._is_ready = False
         with theirs:
-            program = [
-                sys.executable,
-                "-P",
-                "-c",
-                f"from {__name__} import main; main()",
-                str(theirs.fileno()),
-                *self._modules,
-            ]
+            program = python_program.command(
+                f"from {__name__} import main; main()", str(theirs.fileno()), *self._modules
+            )
             self._program = subprocess.Popen(
                 program,
                 stdin=subprocess.DEVNULL,

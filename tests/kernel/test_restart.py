@@ -4,8 +4,10 @@ meanwhile is concluded and marked so.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import signal
+import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -132,3 +134,29 @@ def test_jobd_may_die_at_any_moment_of_a_storm(host: Host, native: Callable[[str
         if row[0] in workers
     ] == []
     host.assert_sound()
+
+
+def test_a_service_needs_no_other_program_to_make_or_upgrade_its_warehouse(host: Host) -> None:
+    def change(statement: str) -> None:
+        with contextlib.closing(sqlite3.connect(host.db)) as connection:
+            connection.execute(statement)
+            connection.commit()
+
+    views = "select count(*) from sqlite_master where type = 'view'"
+    host.db.unlink()
+    with workload("/bin/cat") as member:
+        host.start("--upgrade", commit_ms=20)
+        job = host.create("first", member.pid)
+        assert host.stop() == 0
+        made = host.value(views)
+        assert made > 20
+        change("drop view job_usage")
+        host.start("--upgrade", commit_ms=20)
+        assert host.request("show", job=job)["living"] == 1
+        assert host.stop() == 0
+    assert host.value(views) == made
+    change("update alembic_version set version_num = '9999'")
+    done = host.run("jobd", "--upgrade")
+    assert done.returncode == 78
+    assert "made by a newer ELSA" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,99 @@
+"""The Debian package has all that it needs, works without Debian's versions of the libraries that
+it carries, and has nothing compiled in it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[2]
+CARRIED = ROOT / "packaging/debian/carried.txt"
+# What Debian has itself: mako for alembic; zstd is not needed for its own rotation.
+OF_DEBIAN = {"mako", "backports-zstd"}
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("dpkg-deb") is None or (os.geteuid() != 0 and shutil.which("dh") is None),
+    reason="debhelper is not installed",
+)
+
+
+@pytest.fixture(scope="module")
+def package() -> Path:
+    """The package, built."""
+    build = [sys.executable, "scripts/deb.py"]
+    done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return Path(done.stdout.strip())
+
+
+@pytest.fixture(scope="module")
+def root(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its files, unpacked."""
+    folder = tmp_path_factory.mktemp("root")
+    subprocess.run(["dpkg-deb", "--raw-extract", package, folder], check=True)
+    return folder
+
+
+def test_everything_is_in_its_place(root: Path) -> None:
+    wanted = (
+        *("usr/bin/elsa", "usr/bin/elsa-job", "usr/bin/elsa-jobd", "usr/bin/elsa-ingest"),
+        *("usr/bin/elsa-report", "usr/share/man/man1/elsa-report-sa.1.gz"),
+        *("etc/elsa/elsa.toml", "usr/lib/sysusers.d/elsa.conf", "usr/lib/tmpfiles.d/elsa.conf"),
+        *("usr/lib/elsa/elsa/migrations/versions/0001_initial.sql", "usr/lib/elsa/sqlalchemy"),
+        *("usr/share/bash-completion/completions/elsa", "usr/share/zsh/vendor-completions/_elsa"),
+        *("usr/share/fish/vendor_completions.d/elsa.fish", "usr/share/doc/elsa/operations.md"),
+        "usr/lib/systemd/system/acct.service.d/elsa.conf",
+    )
+    assert [name for name in wanted if not (root / name).exists()] == []
+    units = {path.name for path in (root / "usr/lib/systemd/system").glob("elsa*")}
+    host = ROOT / "packaging/host"
+    assert units == {path.name for path in [*host.glob("*.service"), *host.glob("*.timer")]}
+    assert (root / "DEBIAN/conffiles").read_text() == "/etc/elsa/elsa.toml\n"
+
+
+def test_nothing_is_compiled_and_nothing_is_for_one_release_only(root: Path) -> None:
+    control = (root / "DEBIAN/control").read_text()
+    assert "\nArchitecture: all\n" in control
+    assert not [path for path in root.rglob("*") if path.suffix in (".so", ".pyc", ".pth")]
+
+
+def test_the_programs_run_with_the_libraries_of_the_package(root: Path, tmp_path: Path) -> None:
+    launcher = tmp_path / "elsa"
+    text = (root / "usr/bin/elsa").read_text()
+    launcher.write_text(text.replace('"/usr/lib/elsa"', repr(str(root / "usr/lib/elsa"))))
+    command = [sys.executable, "-I", str(launcher), "db", "upgrade", "--db", f"{tmp_path}/elsa.db"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "elsa.db").stat().st_size > 0
+
+
+def test_what_it_carries_is_what_the_programs_need(root: Path) -> None:
+    pinned = r"^(\S+)==(\S+) --hash=sha256:\w{64}$"
+    carried = dict(re.findall(pinned, CARRIED.read_text(), re.MULTILINE))
+    needed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    for info in (root / "usr/lib/elsa").glob("*.dist-info/METADATA"):
+        needed += re.findall(r"^Requires-Dist: (.*)$", info.read_text(), re.MULTILINE)
+    requirements = [Requirement(text) for text in needed]
+    for requirement in requirements:
+        name = requirement.name.lower().replace("_", "-")
+        applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        if applies and name not in OF_DEBIAN:
+            assert name in carried, requirement
+            assert requirement.specifier.contains(carried[name]), requirement
+
+
+def test_lintian_finds_no_error(package: Path) -> None:
+    if shutil.which("lintian") is None:
+        pytest.skip("lintian is not installed")
+    lintian = ["lintian", "--fail-on", "error", "--allow-root", str(package)]
+    done = subprocess.run(lintian, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout

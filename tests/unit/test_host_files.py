@@ -1,0 +1,109 @@
+"""What an installation puts on a host (packaging/host): systemd accepts it, and it has the defaults
+of the programs.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from elsa import config
+
+HOST = Path(__file__).parents[2] / "packaging/host"
+SERVICES = sorted(path.name for path in HOST.glob("*.service"))
+# The exposure of `systemd-analyze security`, times ten. Of the ingester and pruning nothing is left
+# to take; alerts need the network. jobd needs the host's network namespace, users and /proc, two
+# capabilities all the time, and at its start root's right to perf_event_open: that is 2.5.
+MOST_EXPOSED = {"elsa-jobd": 25, "elsa-alert": 15, "elsa-failed@": 15}
+
+needs_systemd = pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed"
+)
+
+
+def analyze(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["systemd-analyze", "--no-pager", *arguments], capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def units(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The units, with programs that are there."""
+    folder = tmp_path_factory.mktemp("units")
+    for path in [*HOST.glob("*.service"), *HOST.glob("*.timer")]:
+        text = re.sub(r"(?<==)(!?)/usr/bin/elsa\S*", rf"\1{sys.executable}", path.read_text())
+        (folder / path.name).write_text(text)
+    return folder
+
+
+@needs_systemd
+def test_systemd_has_nothing_to_complain_about(units: Path) -> None:
+    done = analyze("verify", "--man=no", *sorted(units.iterdir()))
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_units_name_no_manual_page_that_may_be_missing(units: Path) -> None:
+    assert not [path.name for path in units.iterdir() if "Documentation=" in path.read_text()]
+
+
+@needs_systemd
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_can_do_little_else_than_what_it_is_for(units: Path, name: str) -> None:
+    threshold = MOST_EXPOSED.get(name.removesuffix(".service"), 5)
+    done = analyze("security", "--offline=true", f"--threshold={threshold}", units / name)
+    assert done.returncode == 0, done.stdout[-200:] + done.stderr
+
+
+def test_jobd_has_no_namespace_in_which_the_kernel_sends_nothing() -> None:
+    text = (HOST / "elsa-jobd.service").read_text()
+    settings = re.findall(r"^(\w+)=", text, re.MULTILINE)
+    assert not {"PrivateNetwork", "PrivateUsers", "PrivatePIDs", "ProtectProc", "ProcSubset"} & {
+        *settings
+    }
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_that_is_restarted_is_not_where_that_cannot_help(name: str) -> None:
+    text = (HOST / name).read_text()
+    if "\nRestart=" in text:
+        words = re.findall(r"^RestartPreventExitStatus=(.*)$", text, re.MULTILINE)
+        assert {"USER", "STATE_DIRECTORY"} <= set(" ".join(words).split())
+        # systemd looks only at how the main program ended.
+        assert "ExecStartPre=" not in text
+
+
+def test_the_configuration_file_has_every_setting_with_its_default() -> None:
+    text = (HOST / "elsa.toml").read_text()
+    assert tomllib.loads(text) == {}
+    settings, _, tables = text.partition("# --- tables come last")
+    shown = tomllib.loads(re.sub(r"^# (?=\w+ = |    )", "", settings, flags=re.MULTILINE))
+    defaults = {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in asdict(config.Config()).items()
+        if name not in ("job_rule", "alert_budget")
+    }
+    assert shown == {
+        name: str(value) if isinstance(value, Path) else value for name, value in defaults.items()
+    }
+    assert "# [[job_rule]]" in tables
+    assert "# [alert_budget]" in tables
+
+
+def test_the_tables_of_the_configuration_file_are_accepted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = (HOST / "elsa.toml").read_text().partition("# --- tables come last\n")[2]
+    file = tmp_path / "elsa.toml"
+    file.write_text(re.sub(r"^# ", "", tables, flags=re.MULTILINE))
+    monkeypatch.setenv("ELSA_CONFIG", str(file))
+    loaded = config.load()
+    assert [rule.per for rule in loaded.job_rule] == ["invocation"]
+    assert loaded.alert_budget == (("nightly", "cpu=1h,wall=30m,peak=4G"),)
