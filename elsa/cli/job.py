@@ -78,7 +78,7 @@ def job() -> None:
     """Create jobs, add processes to them, run commands in them.
 
     A job is a set of processes; what a member forks is a member too. JOB is the id of a job, or its
-    name if only one open job has it.
+    name if only one open job has it; a manual job comes before an automatic job of that name.
 
     \b
     Examples:
@@ -256,14 +256,19 @@ def show(ref: protocol.JobRef, limit: int, form: str, socket: Path | None) -> No
 def _show_ended(client: Client, ref: protocol.JobRef, form: str) -> bool:
     """Print the report of a job that has ended, of a name the latest; whether there is one."""
     from elsa.cli.report import report
+    from elsa.report.query.selection import latest
+    from elsa.report.query.warehouse import reading_allowed
 
     if any(ref in (job["id"], job["name"]) for job in client.request("list")["jobs"]):
         return False  # an open job, so something else is wrong
-    arguments = ["job", str(ref), "--format", form, "--db", str(client.warehouse())]
+    path = client.warehouse()
     try:
-        report.main(arguments, prog_name="elsa report", standalone_mode=False)
+        with reading_allowed(path) as connection:
+            latest(connection, str(ref))
     except ElsaError:
         return False
+    arguments = ["job", str(ref), "--format", form, "--db", str(path)]
+    report.main(arguments, prog_name="elsa report", standalone_mode=False)
     click.echo(f"no open job is called {ref}; this is from elsa report job", err=True)
     return True
 

@@ -28,7 +28,8 @@ What jobs, commands and users cost. Questions, and reports that answer them:
   elsa report gaps                                 is anything missing?
 
 More: {}.
-elsa report --help explains times, selections and columns.
+elsa report --help explains times, selections and columns. Users who may not
+read the warehouse get these reports of their own jobs and processes.
 """
 
 

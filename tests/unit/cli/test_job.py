@@ -538,6 +538,7 @@ def test_of_a_job_that_has_ended_the_report_is_shown(
     assert "nightly" in with_name.stdout
     refused = call(jobd, "show", "weekly")
     assert "no open job" in str(refused.exception)
+    assert refused.output == ""
     # Two open jobs of one name are not a job that has ended.
     jobd.answers[protocol.List] = {"jobs": [JOB | {"name": "nightly"}]}
     assert "no open job" in str(call(jobd, "show", "nightly").exception)

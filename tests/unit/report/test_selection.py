@@ -380,3 +380,9 @@ def test_job_that_is_not_there_is_an_error_in_one_line(reports: Reports, text: s
     with pytest.raises(UsageError, match="no job has the id or name") as caught:
         selection.latest(reports.warehouse.connection, text)[0]
     assert "\n" not in str(caught.value)
+
+
+def test_a_window_that_starts_in_the_future_is_said(reports: Reports) -> None:
+    reports.warehouse.process(1)
+    assert "the window starts in the future" in reports.run("users", "--since", "tomorrow").stderr
+    assert "future" not in reports.run("users", "--since", "24:00").stderr
