@@ -18,12 +18,16 @@ _LATE_NS = 20 * SECOND_NS
 _READINGS = f"""from usage_reading as r
     join clock as c on c.id = r.clock_id
     join boot as b on b.id = c.boot_id
-    where b.host_id = ? and r.of_all = 1 and r.until_ns <> {BOOT_NS}"""
+    where b.host_id = :host and r.of_all = 1 and r.until_ns <> {BOOT_NS}"""
 _AT_NS = "r.until_ns + c.offset_ns"
-_OLDEST_AFTER = f"{_READINGS} and r.hour >= ? and {_AT_NS} > ? order by r.hour, {_AT_NS} limit 1"
-_NEWEST_UNTIL = (
-    f"{_READINGS} and r.hour <= ? and {_AT_NS} <= ? order by r.hour desc, {_AT_NS} desc limit 1"
-)
+_SINCE_AT_NS = "r.since_ns + c.offset_ns"
+# Of old hours one long interval is left, and the shorter intervals of processes that entered or
+# left a job: the long interval is of all processes.
+_OLDEST_AFTER = f"""{_READINGS} and r.hour >= :hour and {_AT_NS} > :at
+    order by r.hour, {_SINCE_AT_NS} > :at,
+        iif({_SINCE_AT_NS} > :at, {_AT_NS}, r.since_ns - r.until_ns) limit 1"""
+_NEWEST_UNTIL = f"""{_READINGS} and r.hour <= :hour and {_AT_NS} <= :at
+    order by r.hour desc, {_AT_NS} desc limit 1"""
 
 
 class Reading(NamedTuple):
@@ -120,7 +124,7 @@ def _reading(
 ) -> Reading | None:
     row = connection.execute(
         f"select c.boot_id, r.since_ns, r.until_ns, c.offset_ns {source}",
-        (host_id, at_ns // HOUR_NS, at_ns),
+        {"host": host_id, "hour": at_ns // HOUR_NS, "at": at_ns},
     ).fetchone()
     if row is None:
         return None

@@ -82,10 +82,21 @@ def window_usage(selection: Selection, keys: Iterable[str]) -> WindowUsage:
 
 
 def _last_readings(window: Window) -> str:
-    """SQL for the last time in a window at which all processes of a boot were read."""
+    """SQL for the last time in a window at which all processes of a boot were read. In old hours
+    one long interval is of all processes, and shorter intervals that lie in it are of few.
+    """
     read = "r.until_ns + c.offset_ns"
     where = " and ".join(["r.of_all = 1", *window.hours("r.hour"), *window.where(f"{read} - 1")])
-    return (
-        f"select c.boot_id, max({read}) as read_ns from usage_reading as r"
-        f" join clock as c on c.id = r.clock_id where {where} group by c.boot_id"
+    return f"""
+    select c.boot_id, max({read}) as read_ns
+    from usage_reading as r
+    join clock as c on c.id = r.clock_id
+    where {where} and not exists (
+        select 1
+        from usage_reading as l
+        join clock as k on k.id = l.clock_id
+        where l.hour = r.hour and k.boot_id = c.boot_id and l.of_all = 1
+            and l.since_ns < r.until_ns and l.until_ns > r.until_ns
     )
+    group by c.boot_id
+"""

@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 
 from elsa.errors import UsageError
-from elsa.store import own_records
+from elsa.store import intervals, own_records
 from elsa.units import HOUR_NS
 from tests.support.given import REAL, RUNNING, SECOND, Warehouse
 from tests.support.reports import Reports
@@ -75,6 +75,12 @@ def test_notes_say_which_interval_it_is_and_how_many_lived_in_it(busy: Reports) 
     assert "is in the interval from 03:05:05 to 03:06:05 (1m00s)" in notes
     assert "503 processes lived in it and used 55.50 s of CPU time, 0.93 CPUs on average" in notes
     assert "3 of them lived at that moment" in notes
+    assert "gap" not in notes
+    busy.warehouse.insert(
+        "gap", id=1, boot_id=1, kind="overrun", from_ns=90 * SECOND, to_ns=95 * SECOND
+    )
+    assert "1 gap in this window" in busy.run("at", at(118)).stderr
+    assert "gap" not in busy.run("at", at(130)).stderr
     assert "estimated" not in notes
     assert "not known" not in notes
 
@@ -265,3 +271,28 @@ def test_empty_warehouse_says_so(busy: Reports) -> None:
     result = busy.run("at", at(118))
     assert (result.exit_code, result.stdout) == (0, "")
     assert "nothing is recorded yet" in result.stderr
+
+
+def test_old_hour_is_one_interval_also_where_shorter_intervals_of_members_are_left(
+    reports: Reports,
+) -> None:
+    warehouse = reports.warehouse
+    warehouse.insert("collector", id=1, boot_id=1, heard_ns=9000 * SECOND)
+    warehouse.job(1)
+    for number, command in ((1, "daemon"), (2, "member")):
+        warehouse.process(number, start=5, seconds=RUNNING, comm=command)
+    for minute in range(1, 61):
+        warehouse.reading(60 * minute, {1: used(minute), 2: used(minute)})
+        if minute == 10:
+            warehouse.read(2, at=630, **used(10))
+            warehouse.stay(1, 2, since=630, how=1)
+    connection = warehouse.connection
+    connection.execute("commit") if connection.in_transaction else None
+    intervals.merge_hours(connection, REAL // HOUR_NS + 1, lambda _: None)
+    # 03:03:05 to 03:59:05 of the clock are one interval now.
+    rows = {row["command"]: row for row in reports.json("at", at(700))}
+    assert (rows["daemon"]["cpu_s"], rows["member"]["cpu_s"]) == (55, 55)
+    assert rows["daemon"]["cpus"] == pytest.approx(55 / (55 * 60 - 5))
+    window = ("--alive", "--since", at(500), "--until", at(800), "--columns", "command,cpu_s")
+    used_s = {row["command"]: row["cpu_s"] for row in reports.json("processes", *window)}
+    assert used_s == {"daemon": None, "member": 5.0}
