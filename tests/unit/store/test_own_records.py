@@ -43,6 +43,8 @@ def month(tmp_path_factory: pytest.TempPathFactory, template: Path) -> Path:
             f" select id, iif(uid = {ME}, 1, 2), iif(uid = {ME}, 1, 2) from process"
             " where id % 3 = 0"
         )
+        connection.execute("update job set memory_kib = 1 << 30, memory_by = 1")
+        connection.execute("insert into job_memory select id, 5, 1 << 30, 1 from job")
         rollups.refresh(connection, path, END_NS + DAY)
     return path
 
@@ -91,6 +93,7 @@ def test_a_user_gets_the_own_jobs_and_processes_and_nothing_else(month: Path, ui
             assert found == ids(all_, f"select process_id from {table}") & known
         assert ids(mine, "select process_id from membership") <= known
         assert ids(mine, "select job_id from membership union select job_id from job_tag") <= jobs
+        assert ids(mine, "select job_id from job_memory") == jobs
         assert ids(mine, "select process_id from program") <= ran
         texts = ids(mine, "select value from long_text")
         assert texts == ({"mine"} if uid == ME else {"theirs"} & texts)
@@ -118,7 +121,10 @@ def test_the_figures_of_the_own_jobs_are_those_of_the_warehouse(month: Path) -> 
             for job, process in all_.execute("select job_id, process_id from all_memberships")
             if process not in known
         }
-        columns = "job_id, name, processes, cpu_s, rss_kib, read_bytes, started_at, wall_s, tags"
+        columns = (
+            "job_id, name, processes, cpu_s, rss_kib, read_bytes, started_at, wall_s, tags,"
+            " job_peak_kib, job_peak_by"
+        )
         query = f"select {columns} from job_usage where owner_uid = {ME} order by job_id"
         expected = [row for row in all_.execute(query).fetchall() if row[0] not in odd]
         found = [row for row in mine.execute(query).fetchall() if row[0] not in odd]
@@ -192,6 +198,7 @@ def changed(connection: sqlite3.Connection, dice: random.Random) -> None:
     for job in dice.sample(theirs, 5):
         connection.execute("update job set name = 'x', closed_at_ns = 5 where id = ?", (job,))
         connection.execute("delete from job_tag where job_id = ?", (job,))
+        connection.execute("update job_memory set memory_kib = 7 where job_id = ?", (job,))
         process = dice.choice(sorted(known))
         connection.execute(
             "insert or ignore into membership (job_id, process_id, since_ns, how)"
