@@ -38,6 +38,7 @@ COMMANDS = {
     "metrics": "Print counters of usage, and how well jobd records, for Prometheus.",
     "report": "What jobs, commands and users cost.",
     "run": "Run a command and print what it cost, with all that it started.",
+    "web": "Serve the reports as pages for a browser.",
 }
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
 

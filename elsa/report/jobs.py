@@ -114,6 +114,9 @@ OF_JOB = {key: "user_name(u.owner_uid)" if key == "owner" else f"u.{key}" for ke
 """The expressions of a whole job's columns over rows `u` of job_usage."""
 
 _LOSSES = ("gaps", "usage_gaps")
+# The columns of job_usage that table job has too.
+_OF_TABLE = {"job_id", "kind", "name", "owner_uid"}
+_TABLE = "(select j.id as job_id, j.kind, j.name, j.owner_uid from job as j)"
 
 
 class JobReport(NamedTuple):
@@ -166,21 +169,24 @@ def query(selection: Selection, output: Output) -> tuple[Query, tuple[str, ...]]
     conditions = selection.job_conditions
     where = "\nwhere " + " and ".join(each.sql for each in conditions) if conditions else ""
     values = tuple(value for each in conditions for value in each.values)
-    # Which jobs are of a kind is known before anything is summed.
-    by_kind = columns_of(each.sql for each in conditions) <= {"kind"}
+    # Which jobs are of a kind or an owner, and which are the newest, is known before anything is
+    # summed.
+    of_table = columns_of(each.sql for each in conditions) <= _OF_TABLE
     if not selection.window:
-        view = "job_usage"
-        if newest and by_kind:
-            # So are the newest.
-            view = rollup_source.job_usage(
-                f"select u.id from job as u{where}\norder by u.id desc{limit}"
-            )
-        return Query(f"{select(chosen)}\nfrom {view} as u{where}\n{order}{limit}", values), shown
+        if not of_table or not (newest or conditions):
+            text = f"{select(chosen)}\nfrom job_usage as u{where}\n{order}{limit}"
+            return Query(text, values), shown
+        first = f"select u.job_id from {_TABLE} as u{where}"
+        if newest:
+            first += f"\norder by u.job_id desc{newest}"
+        view = rollup_source.job_usage("select c.job_id from chosen as c")
+        text = f"with chosen as materialized (\n{first}\n)\n{select(chosen)}\nfrom {view} as u"
+        return Query(f"{text}\n{order}{limit}", values), shown
     jobs, before = None, ""
     if conditions:
         jobs = "select c.job_id from chosen as c"
-        which = "u.id as job_id from job" if by_kind else "u.job_id from job_usage"
-        before = f"chosen as materialized (select {which} as u{where}),\n"
+        chosen_from = _TABLE if of_table else "job_usage"
+        before = f"chosen as materialized (select u.job_id from {chosen_from} as u{where}),\n"
     needed = " ".join((*chosen.values(), order))
     sums = {key: text for key, text in _sums(selection).items() if f"w.{key}" in needed}
     source = _sums_source(selection, sums, jobs)
@@ -311,26 +317,32 @@ def job(connection: sqlite3.Connection, selection: Selection, output: Output) ->
     return JobReport(known, row, commands, words + commands.words)
 
 
+def shown_of_job(report: JobReport, *, table: bool = True) -> list[str]:
+    """The columns of the job that are written, unless others were chosen."""
+    values = dict(zip(report.columns, report.row, strict=True))
+    hidden = _HIDDEN
+    if table:
+        hidden = hidden | {key for key in OF_GROUP if values.get(key) is None}
+    return [key for key in report.columns if key not in hidden]
+
+
+def commands_shown(report: JobReport) -> tuple[str, ...]:
+    """The columns of its commands that a table has."""
+    usual = (*usage.COMMANDS.shown, *usage.SHOWN)
+    return tuple(key for key in usual if key in report.commands.columns)
+
+
 def write_job(report: JobReport, output: Output, out: TextIO) -> None:
     """Write the job and its commands. Write only the job in formats of one table, and if the user
     chose columns.
     """
-    values = dict(zip(report.columns, report.row, strict=True))
-    hidden = _HIDDEN
-    if output.form == "table":
-        hidden = hidden | {key for key in OF_GROUP if values.get(key) is None}
-    shown = output.choose(report.columns, [key for key in report.columns if key not in hidden])
+    shown = output.choose(report.columns, shown_of_job(report, table=output.form == "table"))
     if output.form == "table":
         out.write(writer.block(report.columns, report.row, shown, units=output.units) + "\n")
         commands = list(report.commands.rows)
         if commands and output.columns is None:
-            usual = tuple(
-                key
-                for key in (*usage.COMMANDS.shown, *usage.SHOWN)
-                if key in report.commands.columns
-            )
             out.write("\n")
-            part = Report(report.commands.columns, usual, commands)
+            part = Report(report.commands.columns, commands_shown(report), commands)
             writer.write(part, output, out)
             report.words.extend(part.words)
     elif output.form in ("json", "jsonl"):

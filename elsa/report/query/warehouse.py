@@ -123,10 +123,21 @@ def _own_records(path: Path, since_ns: int | None, refused: PrivilegeError) -> s
         raise PrivilegeError(
             f"{refused}; other users see their own jobs and processes through jobd, but {error}"
         ) from None
+    return _of_copy(data)
+
+
+def _of_copy(data: bytes) -> sqlite3.Connection:
     connection = sqlite3.connect(":memory:", isolation_level=None)
     connection.deserialize(data)
     connection.execute("create temp table own_only (x)")
     return connection
+
+
+@contextmanager
+def reading_copy(path: Path, data: bytes) -> Iterator[sqlite3.Connection]:
+    """The same as `reading` of the copy of a user's own records (elsa/store/own_records.py)."""
+    with _for_reports(path, _of_copy(data)) as connection:
+        yield connection
 
 
 @contextmanager

@@ -8,6 +8,8 @@ for it. Other tools can read the folded stacks.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,8 +65,23 @@ def draw(top: Frame, title: str, weight: str) -> Iterator[str]:
             height,
             f"{amount(frame.total, weight)}, {frame.total / top.total:.1%}",
         )
-    yield f"<script><![CDATA[\n{_SCRIPT.read_text(encoding='utf-8')}]]></script>"
+    yield f"<script><![CDATA[{_script()}]]></script>"
     yield "</svg>"
+
+
+def _script() -> str:
+    return "\n" + _SCRIPT.read_text(encoding="utf-8")
+
+
+def policy() -> str:
+    """The content security policy (CSP) under which the picture works: its own style and script
+    alone.
+    """
+    style, script = (
+        base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        for text in (_STYLE, _script())
+    )
+    return f"default-src 'none'; style-src 'sha256-{style}'; script-src 'sha256-{script}'"
 
 
 def amount(value: int, weight: str) -> str:

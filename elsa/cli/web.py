@@ -1,0 +1,115 @@
+"""`elsa web`: the reports as pages for a browser."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import click
+
+from elsa import config
+from elsa.cli import options
+from elsa.cli.main import print_stderr
+from elsa.errors import UnavailableError, UsageError
+
+
+@click.command()
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=8421,
+    show_default=True,
+    help="The port on 127.0.0.1.",
+)
+@click.option(
+    "--socket",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Instead: a unix socket, for a reverse proxy that logs users in. Needs --user-header.",
+)
+@click.option(
+    "--socket-group",
+    metavar="GROUP",
+    help="Members of this group may open the unix socket: the proxy alone.",
+)
+@click.option(
+    "--user-header",
+    metavar="NAME",
+    help="The header in which the proxy names the user, such as X-Remote-User.",
+)
+@click.option(
+    "--host-name",
+    "hosts",
+    multiple=True,
+    metavar="NAME",
+    help="Serve the pages under this name of the host too; repeated: several.",
+)
+@click.option(
+    "--time-limit",
+    type=click.FloatRange(min=0.1),
+    default=10.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long a page may take.",
+)
+@options.db
+def web(
+    *,
+    port: int,
+    socket: Path | None,
+    socket_group: str | None,
+    user_header: str | None,
+    hosts: tuple[str, ...],
+    time_limit: float,
+    db: Path | None,
+) -> None:
+    """Serve the reports as pages for a browser, read only, at http://127.0.0.1:8421/ of this host.
+
+    Root and members of the group `elsa` see everything, any other user his own jobs and processes.
+    Over 127.0.0.1 the kernel says whose browser it is; from another machine, forward the port:
+    ssh -L 8421:127.0.0.1:8421 HOST. With --socket a reverse proxy says who has logged in.
+
+    Run it as a user who may read the warehouse. It needs Flask and waitress: pip install
+    'elsa-accounting[web]'.
+
+    \b
+    Examples:
+      elsa web
+      elsa web --port 9000 --time-limit 30
+      elsa web --socket /run/elsa-web/web.sock --socket-group www-data \\
+               --user-header X-Remote-User --host-name elsa.example.org
+    """
+    if (socket is None) != (user_header is None):
+        raise UsageError("--socket and --user-header belong together; see docs/web.md")
+    if socket_group is not None and socket is None:
+        raise UsageError("--socket-group is of a unix socket; add --socket")
+    try:
+        from elsa.web import app as made
+        from elsa.web import server
+    except ModuleNotFoundError as error:
+        raise UnavailableError(
+            f"{error.name} is not installed; the pages need it: pip install 'elsa-accounting[web]'"
+        ) from None
+    from elsa.report.query import warehouse
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    settings = config.load({"db": db})
+    with warehouse.reading(settings.db):
+        pass  # it says what is wrong with the warehouse
+    identify = (
+        server.by_kernel(settings.group)
+        if user_header is None
+        else server.by_header(user_header, settings.group)
+    )
+    app = made.create_app(
+        made.Settings(
+            settings.db,
+            server.LOCAL_NAMES | {name.lower() for name in hosts},
+            identify,
+            time_limit,
+            settings.keep_rollups,
+            None if db is None else str(db),
+        )
+    )
+    print_stderr(f"serving {socket or f'http://127.0.0.1:{port}/'}")
+    server.serve(app, server.Address(port, socket, socket_group))

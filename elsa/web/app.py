@@ -1,0 +1,143 @@
+"""The frame of the pages: who may ask, what an answer may load, and what goes wrong in one line."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from flask import Flask, Response, abort, g, render_template, request
+from werkzeug.exceptions import HTTPException
+
+from elsa import __version__
+from elsa.errors import (
+    ConfigError,
+    ElsaError,
+    PrivilegeError,
+    RetryError,
+    UnavailableError,
+    UsageError,
+)
+from elsa.text import printable
+from elsa.web import pages
+from elsa.web.forms import FORMS
+from elsa.web.identity import Reader
+from elsa.web.reading import Copies
+
+_METHODS = ("GET", "HEAD")
+# Nothing but our own files is loaded, no script stands in a page, and no other page frames ours.
+_POLICY = {
+    "default-src": "'none'",
+    "style-src": "'self'",
+    "script-src": "'self'",
+    "img-src": "'self'",
+    "form-action": "'self'",
+    "base-uri": "'none'",
+    "frame-ancestors": "'none'",
+}
+_HEADERS = {
+    "Content-Security-Policy": "; ".join(f"{key} {value}" for key, value in _POLICY.items()),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    # What somebody may see, nobody else gets from a cache.
+    "Cache-Control": "no-store",
+}
+_STATUS: tuple[tuple[type[ElsaError], int], ...] = (
+    (UsageError, 400),
+    (PrivilegeError, 403),
+    (RetryError, 503),
+    (UnavailableError, 503),
+    (ConfigError, 500),
+)
+_log = logging.getLogger(__name__)
+
+
+class Settings(NamedTuple):
+    """What the pages are of, and for whom."""
+
+    db: Path
+    hosts: frozenset[str]
+    """By which names of a host the pages may be called, in lower case and without a port."""
+    identify: Callable[[Mapping[str, Any]], Reader | None]
+    """Who asks, by the WSGI environment."""
+    limit_s: float
+    """How long a page may take."""
+    keep_rollups: str
+    command_db: str | None = None
+    """The warehouse in shown commands, where it is not the one that they take anyway."""
+
+
+def create_app(settings: Settings) -> Flask:
+    """The WSGI application."""
+    app = Flask(__name__)
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    app.config.update(SETTINGS=settings, COPIES=Copies(), MAX_CONTENT_LENGTH=0)
+    app.before_request(lambda: _admit(settings))
+    app.after_request(_with_headers)
+    app.context_processor(_context)
+    app.register_error_handler(ElsaError, _explained)
+    app.register_error_handler(HTTPException, _refused)
+    app.register_error_handler(Exception, _failed)
+    pages.register(app)
+    return app
+
+
+def _admit(settings: Settings) -> None:
+    """Refuse what is no request of a reader to these pages."""
+    if request.method not in _METHODS:
+        abort(405)
+    host = (request.host or "").lower()
+    name = host.partition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0]
+    if name not in settings.hosts:
+        # Another site may have pointed its name here, so that its scripts could read the pages.
+        abort(Response("this name of the host is not served; see elsa web --help\n", 421))
+    g.reader = settings.identify(request.environ)
+    if g.reader is None:
+        abort(Response("who asks is not known; see elsa web --help\n", 403))
+
+
+def _with_headers(response: Response) -> Response:
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
+    if request.endpoint == "static":
+        response.headers["Cache-Control"] = "no-cache"
+    return response
+
+
+def _context() -> dict[str, Any]:
+    """What every template has."""
+    fields = FORMS.get(request.endpoint or "", ())
+    return {
+        "version": __version__,
+        "reader": g.get("reader"),
+        "nav": pages.NAV,
+        "fields": fields,
+        "given": {field.name: request.args.get(field.name, "") for field in fields},
+        "page": request.endpoint or "",
+    }
+
+
+def _explained(error: ElsaError) -> tuple[str, int]:
+    status = next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
+    if status == 500:
+        _log.error("%s", error)
+    return render_template("error.html", title="Not possible", message=str(error)), status
+
+
+def _refused(error: HTTPException) -> Any:  # noqa: ANN401 (an answer of Flask)
+    if error.response is not None:
+        return error.response
+    if g.get("reader") is None:
+        return Response(f"{error.name}\n", error.code, {"Allow": ", ".join(_METHODS)})
+    message = "there is no such page" if error.code == 404 else str(error.description)
+    return render_template("error.html", title=error.name, message=message), error.code
+
+
+def _failed(error: Exception) -> tuple[str, int]:
+    """What should not happen is logged, and says nothing to the reader."""
+    _log.exception("%s", printable(request.full_path), exc_info=error)
+    message = "something went wrong; the log of elsa web says what"
+    return render_template("error.html", title="Error", message=message), 500

@@ -1,0 +1,183 @@
+"""The pages of jobs, and of a single job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from flask import Response, request
+
+from elsa.errors import UsageError
+from elsa.report import compare, folded, jobs, runs, tree
+from elsa.report.query import steps
+from elsa.report.query.selection import Selection, latest
+from elsa.report.query.times import Window
+from elsa.report.render import flame
+from elsa.report.render.output import Output
+from elsa.report.timeline import report as timeline
+from elsa.report.timeline.asked import Asked
+from elsa.report.timeline.window import with_window
+from elsa.text import printable
+from elsa.web import asked, charts, tables
+from elsa.web.asked import ROWS, Ask
+from elsa.web.page import STEPS, Page, download, figures, opened, shown
+from elsa.web.tables import Table
+
+# The tree of more processes takes longer than a page should.
+_MOST_IN_TREE = 20_000
+_EARLIER = 20
+
+
+def latest_runs() -> str | Response:
+    """The latest run of each name."""
+    chosen = asked.choices(request.args, ("job", "kind", "user"))
+    with opened() as page:
+        ask = Ask("runs", chosen, asked.output(request.args, asked.FEW_ROWS))
+        usual = {} if chosen.keys() & {"kind", "job"} else {"kind": ("automatic",)}
+        selection = page.resolve_jobs(replace(ask, asked=chosen | usual))
+        report = runs.runs(page.connection, selection, ask.output)
+        if ask.output.form != "table":
+            return download(ask, report)
+        made = page.table(ask, report, "Latest run of each name")
+        return shown(page, "jobs.html", selection.window, title="Jobs", table=made)
+
+
+def all_jobs() -> str | Response:
+    """All jobs, the newest first."""
+    chosen = asked.choices(request.args, ("job", "kind", "user", "state", "exit", "tag"))
+    with opened() as page:
+        ask = Ask("jobs", chosen, asked.output(request.args, asked.FEW_ROWS))
+        selection = page.resolve_jobs(ask)
+        report = jobs.jobs(page.connection, selection, ask.output)
+        if ask.output.form != "table":
+            return download(ask, report)
+        made = page.table(ask, report, "All jobs")
+        return shown(page, "jobs.html", selection.window, title="Jobs", table=made)
+
+
+class Job(NamedTuple):
+    """The job of a page."""
+
+    id: int
+    selection: Selection
+    found: jobs.JobReport
+    values: dict[str, Any]
+
+
+@contextmanager
+def _job(job_id: int) -> Iterator[tuple[Page, Job]]:
+    with opened() as page:
+        number, _ = latest(page.connection, str(job_id))
+        selection = Selection(jobs=(number,))
+        found = jobs.job(page.connection, selection, Output())
+        values = dict(zip(found.columns, found.row, strict=True))
+        yield page, Job(number, selection, found, values)
+
+
+def one_job(job_id: int) -> str:
+    """What a job cost, in all and by command, against earlier runs."""
+    with _job(job_id) as (page, job):
+        ask = Ask("job", {}, Output(), (str(job.id),), usual=None)
+        found = job.found
+        figures = [
+            (tables.heading(key), tables.cell(key, job.values[key], page.links, {}))
+            for key in jobs.shown_of_job(found)
+        ]
+        commands = replace(found.commands, shown=jobs.commands_shown(found), words=[])
+        return shown(
+            page,
+            "job.html",
+            Window(),
+            job.selection,
+            job.values["gaps"] + job.values["usage_gaps"],
+            title=printable(job.values["name"]),
+            job=job,
+            figures=figures,
+            command=ask.command(page.settings.command_db),
+            notes=found.words,
+            commands=page.part(ask, commands, "By command", "commands"),
+            earlier=_earlier(page, job),
+        )
+
+
+def job_over_time(job_id: int) -> str:
+    """CPU, memory and I/O of a job over time."""
+    with _job(job_id) as (page, job):
+        ask = Ask("timeline", {"job": (str(job.id),)}, Output())
+        query = Asked(most=STEPS)
+        chosen = with_window(page.connection, job.selection, query, page.now_ns, whole=True)
+        made, drawn = timeline.report(page.connection, chosen, query, Output(), memory=True)
+        ask = replace(ask, options=(("step", steps.name(drawn.length_s)),))
+        found = [
+            charts.chart(made, key, title)
+            for key, title in (
+                ("cpus", "CPUs in use"),
+                ("resident_kib", "Resident memory"),
+                ("read_bytes_s", "Read from storage per second"),
+                ("write_bytes_s", "Written to storage per second"),
+            )
+        ]
+        return shown(
+            page,
+            "job_time.html",
+            chosen.window,
+            job.selection,
+            job.values["gaps"] + job.values["usage_gaps"],
+            title=printable(job.values["name"]),
+            job=job,
+            charts=[chart for chart in found if chart is not None],
+            steps=page.part(ask, figures(made), "Over time", "steps"),
+        )
+
+
+def job_tree(job_id: int) -> str:
+    """The processes of a job as a flame graph and as a tree."""
+    with _job(job_id) as (page, job):
+        ask = Ask("tree", {}, Output(limit=ROWS), (str(job.id),))
+        made = None
+        if job.values["processes"] <= _MOST_IN_TREE:
+            report = tree.tree(
+                page.connection, job.selection, ask.output, folding=True, blocks=True
+            )
+            made = page.part(ask, report, "Tree", "tree")
+        return shown(
+            page,
+            "job_tree.html",
+            Window(),
+            job.selection,
+            job.values["gaps"] + job.values["usage_gaps"],
+            title=printable(job.values["name"]),
+            job=job,
+            tree=made,
+            command=ask.command(page.settings.command_db),
+        )
+
+
+def _earlier(page: Page, job: Job) -> Table | None:
+    """The latest run of a name against the runs before it; None for other jobs."""
+    name = f"{job.values['kind']}:{job.values['owner']}:{job.values['name']}"
+    try:
+        sides, _ = compare.sides(page.connection, [name], _EARLIER + 1)
+    except UsageError:
+        return None  # there is no other run
+    if sides[-1].jobs != (job.id,):
+        return None
+    ask = Ask("compare", {}, Output(), (name,), (("runs", str(_EARLIER + 1)),))
+    found = compare.compare(page.connection, sides, Output())
+    report = replace(found.measures, words=compare.too_few(sides[0]))
+    return page.part(ask, report, "Against earlier runs", "earlier")
+
+
+def flame_graph(job_id: int) -> Response:
+    """A job as a flame graph: a picture of its own, in which its script may run."""
+    with opened() as page:
+        number, _ = latest(page.connection, str(job_id))
+        selection = Selection(jobs=(number,))
+        frames = folded.frames(tree.load(page.connection, selection), "cpu")
+        title = tree.title(page.connection, selection, None)
+        picture = "\n".join(flame.draw(frames, title, "cpu"))
+    answer = Response(picture, mimetype="image/svg+xml")
+    answer.headers["Content-Security-Policy"] = f"{flame.policy()}; frame-ancestors 'none'"
+    return answer

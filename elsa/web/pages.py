@@ -1,0 +1,189 @@
+"""All pages, and those that are not of jobs. Each takes its figures from a report of the command
+line.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+from flask import Flask, Response, abort, current_app, g, request
+
+from elsa.errors import UsageError
+from elsa.report import audit, bill, collector_status, gaps, metrics, processes, usage
+from elsa.report.query import steps
+from elsa.report.query.selection import Selection, asked_days, asked_window
+from elsa.report.render import openmetrics
+from elsa.report.render.output import Output
+from elsa.report.timeline import report as timeline
+from elsa.report.timeline.asked import BY, Asked
+from elsa.report.timeline.window import with_window
+from elsa.web import asked, charts, job_pages
+from elsa.web.asked import Ask
+from elsa.web.page import STEPS, download, figures, opened, shown
+
+NAV = (
+    ("today", "Today"),
+    ("runs", "Jobs"),
+    ("processes", "Who ran what"),
+    ("bill", "Bill"),
+    ("trust", "Trust"),
+)
+_SERIES = 6
+_TOP = 10
+_SUMS = "cpu_s,processes,rss_kib,read_bytes,write_bytes"
+
+
+def register(app: Flask) -> None:
+    """Add the pages to the application."""
+    for rule, name, function in (
+        ("/", "today", today),
+        ("/runs", "runs", job_pages.latest_runs),
+        ("/jobs", "jobs", job_pages.all_jobs),
+        ("/job/<int:job_id>", "job", job_pages.one_job),
+        ("/job/<int:job_id>/time", "job_time", job_pages.job_over_time),
+        ("/job/<int:job_id>/tree", "job_tree", job_pages.job_tree),
+        ("/job/<int:job_id>/flame.svg", "flame", job_pages.flame_graph),
+        ("/processes", "processes", who_ran_what),
+        ("/bill", "bill", bills),
+        ("/trust", "trust", trust),
+        ("/metrics", "metrics", measured),
+    ):
+        app.add_url_rule(rule, name, function, methods=["GET"], provide_automatic_options=False)
+    app.extensions["elsa_metrics"] = Scraped()
+
+
+def today() -> str:
+    """Usage over time, and who used it."""
+    by = request.args.get("by", "kind") or "kind"
+    if by not in BY:
+        raise UsageError(f"by: write one of {', '.join(BY)}")
+    chosen = asked.with_default(asked.choices(request.args, ()), since="today")
+    with opened() as page:
+        ask = Ask("timeline", chosen, Output())
+        query = Asked(by, _SERIES, None, STEPS)
+        selection = with_window(page.connection, page.resolve(ask), query, page.now_ns, whole=False)
+        made, drawn = timeline.report(page.connection, selection, query, Output(), memory=False)
+        step = steps.name(drawn.length_s)
+        ask = replace(ask, options=(("by", by), ("top", str(_SERIES)), ("step", step)))
+        chart = charts.chart(
+            made,
+            "cpus",
+            "CPUs in use",
+            lambda since, until: page.links.changed(since=since, until=until),
+        )
+        tops = []
+        for name, grouped, title in (
+            ("users", usage.USERS, "Users"),
+            ("commands", usage.COMMANDS, "Commands"),
+        ):
+            top = Ask(name, chosen, Output(columns=f"{grouped.noun},{_SUMS}", limit=_TOP))
+            report = usage.usage(page.connection, grouped, page.resolve(top), top.output)
+            tops.append(page.part(top, report, title, name))
+        return shown(
+            page,
+            "today.html",
+            selection.window,
+            title="Today" if chosen.get("since") == ("today",) else "Usage over time",
+            chart=chart,
+            steps=page.part(ask, figures(made), "Steps", "steps"),
+            tops=tops,
+        )
+
+
+def who_ran_what() -> str | Response:
+    """Single processes, the newest first."""
+    kinds_of = ("command", "user", "cmdline", "job", "exit", "state", "tty", "kind")
+    chosen = asked.with_default(asked.choices(request.args, kinds_of), since="7d")
+    with opened() as page:
+        ask = Ask("last", chosen, asked.output(request.args))
+        selection = page.resolve(ask)
+        running = chosen.get("state") == ("running",)
+        report = processes.processes(
+            page.connection, processes.LAST, selection, ask.output, everything=running
+        )
+        if ask.output.form != "table":
+            return download(ask, report)
+        made = page.table(ask, report, "Processes, the newest first")
+        made.notes[:0] = selection.words
+        return shown(
+            page, "table.html", selection.window, selection, title="Who ran what", table=made
+        )
+
+
+def bills() -> str | Response:
+    """What a month cost."""
+    by = request.args.get("by", "").strip() or "user"
+    chosen = asked.with_default(asked.choices(request.args, ("user",)), month="this")
+    with opened() as page:
+        ask = Ask("bill", chosen, asked.output(request.args), options=(("by", by),))
+        selection = page.resolve(ask)
+        days = asked_days(chosen, asked.now())
+        if days is not None:
+            selection = replace(selection, window=bill.window(page.connection, days))
+        report = bill.bill(page.connection, by, selection, ask.output)
+        if ask.output.form != "table":
+            return download(ask, report)
+        made = page.table(ask, report, f"By {by}")
+        return shown(page, "table.html", selection.window, title="Bill", table=made)
+
+
+def trust() -> str | Response:
+    """How well it is recorded: losses, what each source reported, and the warehouse."""
+    chosen = asked.with_default(asked.choices(request.args, ()), since="7d")
+    with opened() as page:
+        window = asked_window(chosen, asked.now())
+        ask = Ask("gaps", chosen, asked.output(request.args))
+        lost = gaps.gaps(page.connection, window, ask.output, page.now_ns)
+        if ask.output.form != "table":
+            return download(ask, lost)
+        losses = page.table(ask, lost, "Known losses", id="gaps", sortable=False)
+        of_audit = Ask("audit", chosen, Output(limit=20), usual=20)
+        found = audit.audit(page.connection, window, of_audit.output, page.now_ns)
+        parts = [
+            page.part(of_audit, part, title, name)
+            for name, part, title in (
+                ("classes", found.classes, "What each source reported"),
+                ("periods", found.periods, "Where they do not agree"),
+                ("groups", found.groups, "Jobs against the counters of their control groups"),
+            )
+            if part.rows
+        ]
+        parts[0].notes.extend(found.words)
+        return shown(
+            page,
+            "trust.html",
+            window,
+            title="Trust",
+            losses=losses,
+            parts=parts,
+            status=collector_status.late(page.connection, Selection(window), page.now_ns),
+        )
+
+
+class Scraped:
+    """The metrics as they were served last: counters never fall."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._text = ""
+
+    def rising(self, families: list[openmetrics.Family]) -> list[openmetrics.Family]:
+        """The metrics with no counter below what was served."""
+        with self._lock:
+            risen = list(openmetrics.never_below(families, self._text, metrics.COUNTED_SINCE))
+            self._text = openmetrics.text(risen, "text")
+        return risen
+
+
+def measured() -> Response:
+    """Metrics for Prometheus, for managers."""
+    if not g.reader.manages:
+        abort(Response("metrics are of all users; only managers may read them\n", 403))
+    with opened() as page:
+        since_ns = metrics.counted_since(page.settings.keep_rollups, page.now_ns)
+        families = metrics.metrics(page.connection, page.now_ns, since_ns)
+    risen = current_app.extensions["elsa_metrics"].rising(families)
+    wanted = "application/openmetrics-text" in request.headers.get("Accept", "")
+    form = "openmetrics" if wanted else "text"
+    return Response(openmetrics.text(risen, form), content_type=openmetrics.CONTENT_TYPES[form])

@@ -1,0 +1,81 @@
+"""Open the warehouse for a reader: all of it for a manager, and a copy of what is his own for
+anybody else. No query may take longer than a page may.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from elsa.errors import RetryError
+from elsa.report.query import warehouse
+from elsa.store import own_records
+from elsa.web.identity import Reader
+
+# After so many instructions of SQLite, some 0.1 ms, it is checked whether the time is over.
+_INSTRUCTIONS = 20_000
+# How long the copy of a user's own records serves his pages, and of how many users one is kept.
+_FRESH_S = 60.0
+_MOST_COPIES = 8
+
+
+class TooSlowError(RetryError):
+    """A page took longer than it may."""
+
+
+class Copies:
+    """The newest copies of users' own records."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._by_uid: OrderedDict[int, tuple[float, bytes]] = OrderedDict()
+
+    def of(self, path: Path, uid: int) -> bytes:
+        """The records of a user, as an SQLite file. Raises what own_records.copy raises."""
+        now = time.monotonic()
+        with self._lock:
+            made, data = self._by_uid.get(uid, (now - _FRESH_S, b""))
+        if now - made < _FRESH_S:
+            return data
+        data = own_records.copy(path, uid)
+        with self._lock:
+            self._by_uid[uid] = (now, data)
+            self._by_uid.move_to_end(uid)
+            while len(self._by_uid) > _MOST_COPIES:
+                self._by_uid.popitem(last=False)
+        return data
+
+
+@contextmanager
+def reading(
+    path: Path, reader: Reader, copies: Copies, limit_s: float
+) -> Iterator[sqlite3.Connection]:
+    """A connection for reports. Raises TooSlowError where the block takes longer, and other
+    ElsaErrors.
+    """
+    if reader.manages:
+        opened = warehouse.reading(path)
+    else:
+        opened = warehouse.reading_copy(path, copies.of(path, reader.uid))
+    end = time.monotonic() + limit_s
+    with _limited(limit_s, end), opened as connection:
+        connection.set_progress_handler(lambda: int(time.monotonic() > end), _INSTRUCTIONS)
+        yield connection
+
+
+@contextmanager
+def _limited(limit_s: float, end: float) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if time.monotonic() > end:
+            raise TooSlowError(
+                f"this takes longer than {limit_s:g} s; choose a shorter time or fewer processes,"
+                " or use the command line, which has no limit"
+            ) from error
+        raise

@@ -1,0 +1,141 @@
+"""Serve the pages: on 127.0.0.1, or on a unix socket for a reverse proxy."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import socket
+import stat
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from flask import Flask
+
+from elsa.errors import ConfigError, PrivilegeError, UnavailableError
+from elsa.kernel import safe_paths
+from elsa.web import identity
+from elsa.web.identity import Reader
+
+LOCAL_NAMES = frozenset({"localhost", "127.0.0.1"})
+# Pages are made one per thread, and SQLite reads beside SQLite.
+_THREADS = 4
+# An address of ours has some hundred bytes.
+_HEADER_BYTES = 16 << 10
+_SOCKET_MODE = 0o660
+
+
+class Address(NamedTuple):
+    """Where the pages are served: a port of 127.0.0.1, or a unix socket."""
+
+    port: int = 0
+    path: Path | None = None
+    group: str | None = None
+    """Whose members may open the unix socket: the proxy."""
+
+
+def by_kernel(group: str) -> Callable[[Mapping[str, Any]], Reader | None]:
+    """Who asks over 127.0.0.1."""
+
+    def identify(environ: Mapping[str, Any]) -> Reader | None:
+        try:
+            ports = int(environ["REMOTE_PORT"]), int(environ["SERVER_PORT"])
+        except (KeyError, ValueError):
+            return None
+        return identity.at_port(*ports, group)
+
+    return identify
+
+
+def by_header(header: str, group: str) -> Callable[[Mapping[str, Any]], Reader | None]:
+    """Whom the proxy names in a header."""
+    key = "HTTP_" + header.upper().replace("-", "_")
+
+    def identify(environ: Mapping[str, Any]) -> Reader | None:
+        name = environ.get(key, "")
+        return identity.named(name, group) if name else None
+
+    return identify
+
+
+def serve(app: Flask, address: Address) -> None:
+    """Serve until TERM or INT. Raises ElsaError if the address cannot be had."""
+    import waitress
+
+    listener = _unix(address) if address.path is not None else _local(address.port)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    logging.getLogger("waitress").setLevel(logging.WARNING)
+    try:
+        waitress.serve(
+            app,
+            sockets=[listener],
+            threads=_THREADS,
+            ident=None,
+            max_request_header_size=_HEADER_BYTES,
+            max_request_body_size=1,
+            # The only proxy is the one behind the unix socket, and its one header is read above.
+            clear_untrusted_proxy_headers=True,
+        )
+    finally:
+        listener.close()
+        if address.path is not None:
+            address.path.unlink(missing_ok=True)
+
+
+def _local(port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("127.0.0.1", port))
+    except OSError as error:
+        listener.close()
+        raise UnavailableError(
+            f"port {port} of 127.0.0.1: {error.strerror}; name another with --port"
+        ) from None
+    return listener
+
+
+def _unix(address: Address) -> socket.socket:
+    """A unix socket that its owner and one group may open, in a folder that no other can write."""
+    path = address.path
+    assert path is not None  # noqa: S101 (the caller has checked)
+    safe_paths.check(path)
+    if safe_paths.others_write(path.parent):
+        raise PrivilegeError(f"{path.parent}: others can write this folder; use one of its own")
+    _clear(path)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        # bind(2) takes the mode from here, so that nobody else can open it at any moment.
+        os.fchmod(listener.fileno(), 0o600)
+        listener.bind(os.fspath(path))
+        if address.group is not None:
+            shutil.chown(path, group=address.group)
+        path.chmod(_SOCKET_MODE)
+    except LookupError:
+        listener.close()
+        raise ConfigError(f"--socket-group: there is no group {address.group}") from None
+    except OSError as error:
+        listener.close()
+        raise safe_paths.translated(error, path) from error
+    return listener
+
+
+def _clear(path: Path) -> None:
+    """Remove the socket that a killed server left."""
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(status.st_mode):
+        raise ConfigError(f"{path} is there already and is not a socket")
+    if status.st_uid != os.geteuid():
+        raise PrivilegeError(f"{path} is a socket of another user; remove it if nothing uses it")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        with contextlib.suppress(OSError):
+            probe.connect(os.fspath(path))
+            raise UnavailableError(f"another program answers on {path}")
+    path.unlink()

@@ -1,0 +1,170 @@
+"""Reports as tables of pages: the same columns and texts as on a terminal, with links."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+from elsa.report.render import writer
+from elsa.report.render.columns import COLUMNS
+from elsa.report.render.output import Output
+from elsa.report.render.writer import Report, Row
+from elsa.text import printable
+from elsa.web import asked
+
+# What the pages of a column's value are called, and which choice it is there.
+_LINKS = {"user": ("processes", "user"), "command": ("processes", "command")}
+_OF_USERS = ("owner",)
+_USUAL = Output()
+
+
+class Heading(NamedTuple):
+    """The heading of a column."""
+
+    text: str
+    unit: str
+    doc: str
+    right: bool
+    href: str | None
+    """Sorts the table by this column."""
+    sorted: str | None
+    """How the table is sorted by it: ascending or descending."""
+
+
+class Cell(NamedTuple):
+    """A value as text."""
+
+    text: str
+    right: bool = False
+    href: str | None = None
+    look: str = ""
+    """What kind of value it is: unknown, failed, ..."""
+
+
+class Table(NamedTuple):
+    """A table with all that belongs to it."""
+
+    id: str
+    title: str
+    headings: list[Heading]
+    rows: list[list[Cell]]
+    notes: list[str]
+    command: str
+    downloads: list[tuple[str, str]]
+    """Formats and addresses."""
+    more: str | None
+    """The address of a page with more rows."""
+
+
+Address = Callable[..., str]
+"""The address of a page by its name, with choices."""
+
+
+class Links:
+    """The addresses of a page and of others."""
+
+    def __init__(self, address: Address, page: str, arguments: Iterable[tuple[str, str]]) -> None:
+        self.address = address
+        self.page = page
+        self._arguments = [(key, value) for key, value in arguments if value]
+
+    def changed(self, **changes: str | None) -> str:
+        """The address of this page with other arguments; None leaves one out."""
+        kept = [pair for pair in self._arguments if pair[0] not in changes]
+        kept += [(key, value) for key, value in changes.items() if value is not None]
+        return f"?{urlencode(kept)}" if kept else "?"
+
+    def value(self, argument: str) -> str | None:
+        """The value of an argument of this page."""
+        return next((value for key, value in self._arguments if key == argument), None)
+
+
+def table(
+    report: Report,
+    output: Output,
+    links: Links,
+    command: str,
+    title: str,
+    **more: Any,  # noqa: ANN401
+) -> Table:
+    """The table of a report."""
+    rows = list(report.rows)
+    shown = report.shown
+    sortable = more.get("sortable", True)
+    headings = [heading(key, links if sortable else None, output) for key in shown]
+    cells = [_cells(report.columns, row, shown, links, output) for row in rows]
+    notes = [] if rows else [report.nothing()]
+    downloads = more.get("downloads", True)
+    limit = asked.more_rows(output, len(rows)) if downloads else None
+    return Table(
+        more.get("id", links.page),
+        title,
+        headings,
+        cells,
+        [*notes, *report.words],
+        command,
+        [(form, links.changed(format=form)) for form in ("csv", "json")] if downloads else [],
+        None if limit is None else links.changed(limit=limit),
+    )
+
+
+def download(report: Report, output: Output) -> str:
+    """The rows as a program gets them."""
+    text = io.StringIO()
+    writer.write(report, output, text)
+    return text.getvalue()
+
+
+def heading(key: str, links: Links | None = None, output: Output = _USUAL) -> Heading:
+    """The heading of a column; with links it sorts the table."""
+    column = COLUMNS[key]
+    if links is None:
+        return Heading(column.heading, column.heading_unit, column.doc, column.right, None, None)
+    sorting = dict(output.sorting((key,))) if output.sort in (key, f"+{key}", f"-{key}") else {}
+    how, following = None, key
+    if key in sorting:
+        largest_first = sorting[key]
+        how = "descending" if largest_first else "ascending"
+        following = f"{'+' if largest_first else '-'}{key}"
+    href = links.changed(sort=following)
+    return Heading(column.heading, column.heading_unit, column.doc, column.right, href, how)
+
+
+def _cells(
+    columns: tuple[str, ...], row: Row, shown: tuple[str, ...], links: Links, output: Output
+) -> list[Cell]:
+    values = dict(zip(columns, row, strict=True))
+    return [cell(key, values[key], links, values, output.units) for key in shown]
+
+
+def cell(
+    key: str,
+    value: Any,  # noqa: ANN401
+    links: Links,
+    values: Mapping[str, Any],
+    units: str = "auto",
+) -> Cell:
+    """A value of a column."""
+    column = COLUMNS[key]
+    text = column.text(value, units)
+    if value is None:
+        return Cell(text, column.right, None, "unknown")
+    look = ""
+    if key in ("complete", "usage_complete"):
+        look = "good" if value else "bad"
+    elif key in ("exit_status", "verdict"):
+        look = "bad" if value not in (0, "same", "better") else "good"
+    return Cell(text, column.right, _href(key, value, links, values), look)
+
+
+def _href(key: str, value: Any, links: Links, values: Mapping[str, Any]) -> str | None:  # noqa: ANN401
+    if key in ("job_id", "name") and values.get("job_id") is not None:
+        return links.address("job", job_id=values["job_id"])
+    if key in _LINKS:
+        page, choice = _LINKS[key]
+        return links.address(page, **{choice: printable(value)})
+    if key in _OF_USERS:
+        return links.address("jobs", show="all", user=value)
+    return None

@@ -1,0 +1,240 @@
+"""Each page shows what its command prints, to each reader what he may see, and names as text."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from click.testing import CliRunner
+from flask.testing import FlaskClient
+
+from elsa.cli.main import group
+from elsa.web import reading
+from elsa.web.identity import Reader
+from tests.support.pages import ANNA, BOB, HOSTILE, SINCE, UNTIL
+from tests.unit.web.conftest import Client
+
+WINDOW = f"since={SINCE}&until={UNTIL}"
+PAGES = (
+    f"/?{WINDOW}",
+    f"/?{WINDOW}&by=job",
+    f"/?{WINDOW}&by=user",
+    f"/?{WINDOW}&by=command",
+    "/runs",
+    "/runs?kind=cron&sort=cpu_s",
+    "/jobs",
+    "/jobs?kind=cron&limit=2",
+    f"/jobs?{WINDOW}&user=root&sort=-name",
+    "/jobs?state=failed",
+    "/job/9",
+    "/job/10",
+    "/job/11",
+    "/job/10/time",
+    "/job/1/time",
+    "/job/10/tree",
+    "/job/1/tree",
+    f"/processes?{WINDOW}",
+    f"/processes?{WINDOW}&exit=nonzero",
+    "/processes?job=build&since=2026-01-01&command=cc*",
+    "/bill?month=2026-01",
+    "/bill?month=2026-01&by=job",
+    f"/trust?{WINDOW}",
+    "/trust",
+)
+
+
+class Parsed(HTMLParser):
+    """The tables of a page, its commands, and what could load or run anything."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.rows: list[list[str]] = []
+        self.commands: list[str] = []
+        self.text = ""
+        self.tags: set[str] = set()
+        self.attributes: set[str] = set()
+        self._in: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.text += " "
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+        if tag == "tr":
+            self.rows.append([])
+        elif tag == "td":
+            self.rows[-1].append("")
+        elif tag == "code":
+            self.commands.append("")
+        self._in.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        while self._in and self._in.pop() != tag:
+            pass
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+        if "td" in self._in and self.rows[-1]:
+            self.rows[-1][-1] += data
+        if "code" in self._in:
+            self.commands[-1] += data
+
+
+def read(client: FlaskClient, url: str) -> Parsed:
+    answer = client.get(url)
+    assert answer.status_code == 200, (url, answer.text)
+    return Parsed(answer.text)
+
+
+def printed(command: str) -> str:
+    program, *words = shlex.split(command)
+    assert program == "elsa"
+    done = CliRunner().invoke(group, words, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+@pytest.mark.parametrize("url", PAGES)
+def test_each_row_of_a_page_is_a_line_that_its_commands_print(client: Client, url: str) -> None:
+    page = read(client(), url)
+    commands = [command for command in page.commands if "report flame" not in command]
+    assert commands
+    lines = {
+        " ".join(line.split()) for command in commands for line in printed(command).splitlines()
+    }
+    # A timeline is drawn on a terminal; its rows are printed with --columns.
+    columns = "since_at,{}cpus,resident_kib,read_bytes_s,write_bytes_s,processes,cpu_s"
+    for command in commands:
+        if "report timeline" in command:
+            by = re.search(r"--by (\w+)", command)
+            key = {"job": "name,kind,", None: ""}.get(by and by[1], f"{by and by[1]},")
+            text = printed(f"{command} --all --columns {columns.format(key)}")
+            lines |= {" ".join(line.split()) for line in text.splitlines()}
+    rows = [" ".join(" ".join(row).split()) for row in page.rows if row]
+    assert rows or "/runs" not in url
+    assert [row for row in rows if row not in lines] == []
+
+
+def test_a_page_has_figures_of_a_job(client: Client) -> None:
+    text = " ".join(read(client(), "/job/9").text.split())
+    assert "cpu 34.90 s" in text
+    assert "wall 58.00 s" in text
+    # Six earlier runs, each quicker.
+    assert "wall last 1 58.00 s 58.00 s +22.1 worse" in text
+    assert "Against earlier runs" not in read(client(), "/job/8").text
+
+
+def test_a_chart_has_a_bar_for_each_step_that_leads_to_it(client: Client) -> None:
+    page = client().get(f"/?{WINDOW}&by=job").text
+    steps = re.findall(r'<a href="(\?[^"]*since=[^"]*)" aria-label="([^"]+)"', page)
+    assert len(steps) == 21
+    assert "postgresql (service)" in page
+    href = steps[8][0].replace("&amp;", "&")
+    step = read(client(), f"/{href}")
+    assert "cc1" in step.text
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+@pytest.mark.parametrize(
+    ("url", "command"),
+    [
+        ("/jobs?kind=cron", "jobs --kind cron"),
+        ("/bill?month=2026-01&by=job", "bill --month 2026-01 --by job"),
+        (f"/processes?{WINDOW}&user={BOB}", f"last --since {SINCE} --until {UNTIL} --user {BOB}"),
+    ],
+)
+def test_a_download_is_what_the_command_prints(
+    client: Client, filled: Path, form: str, url: str, command: str
+) -> None:
+    answer = client().get(f"{url}&format={form}")
+    assert answer.status_code == 200
+    assert answer.headers["Content-Disposition"].startswith("attachment; ")
+    expected = printed(f"elsa report {command} --format {form} --limit 10000 --db {filled}")
+    if form == "json":
+        # On the command line rows stand in an object with what the notes say.
+        assert answer.text.strip()[1:-1].strip() in expected
+    else:
+        assert answer.text == expected
+
+
+@pytest.mark.parametrize("url", PAGES)
+def test_hostile_names_are_text(client: Client, url: str) -> None:
+    answer = client().get(url)
+    page = Parsed(answer.text)
+    assert "\x1b" not in answer.text
+    assert not {name for name in page.attributes if name.startswith("on") or name == "style"}
+    assert not page.tags & {"img"} or url.endswith("/tree")
+    assert "b" not in page.tags
+    assert "<svg/onload" not in answer.text
+
+
+def test_a_hostile_name_is_shown_and_its_links_lead_to_it(client: Client) -> None:
+    page = read(client(), "/job/11")
+    shown = HOSTILE.replace("\x1b", "\\x1b")
+    assert shown in page.text
+    (row,) = [row for row in read(client(), f"/jobs?job={quote('manual:' + HOSTILE)}").rows if row]
+    assert row[1] == shown
+    assert "<b>x</b>" in read(client(), "/processes?since=2026-01-01&command=%3Cb%3Ex%3C/b%3E").text
+
+
+def test_a_hostile_choice_is_refused_as_text_and_stays_in_the_form(client: Client) -> None:
+    answer = client().get("/jobs?kind=%22%3E%3Cscript%3Ealert(1)%3C/script%3E&job=build")
+    assert answer.status_code == 400
+    assert "<script>alert" not in answer.text
+    assert "no job is of kind" in answer.text
+    assert 'name="job" value="build"' in answer.text
+
+
+def test_a_plain_user_sees_his_own_alone(client: Client) -> None:
+    bob = client(Reader("bob", BOB, manages=False))
+    text = read(bob, "/jobs").text
+    assert "build" in text
+    assert "backup" not in text
+    assert "only your own jobs and processes" in text
+    assert "nginx" not in read(bob, f"/processes?{WINDOW}").text
+    assert "cc1" in read(bob, f"/processes?{WINDOW}").text
+    assert "nginx" not in read(bob, f"/?{WINDOW}&by=job").text
+    assert bob.get("/job/9").status_code == 400
+    assert "backup" not in bob.get("/job/9/flame.svg").text
+    anna = client(Reader("anna", ANNA, manages=False))
+    assert "nginx" in read(anna, f"/processes?{WINDOW}").text
+    assert "cc1" not in read(anna, f"/processes?{WINDOW}").text
+
+
+def test_metrics_are_for_managers(client: Client) -> None:
+    assert client(Reader("bob", BOB, manages=False)).get("/metrics").status_code == 403
+    answer = client().get("/metrics")
+    assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    name = 'elsa_job_cpu_seconds_total{host="here",kind="cron",name="backup"}'
+    assert f"\n{name} " in answer.text
+    accept = {"Accept": "application/openmetrics-text;version=1.0.0,text/plain;q=0.5"}
+    answer = client().get("/metrics", headers=accept)
+    assert answer.headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
+    assert answer.text.endswith("# EOF\n")
+
+
+def test_a_page_that_takes_too_long_says_so(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "_INSTRUCTIONS", 10)
+    answer = client(limit_s=-1.0).get("/trust")
+    assert answer.status_code == 503
+    assert "takes longer than" in answer.text
+
+
+def test_a_warehouse_that_is_gone_is_one_line(client: Client, tmp_path: Path) -> None:
+    answer = client(db=tmp_path / "none.db").get("/jobs")
+    assert answer.status_code == 500
+    assert "no warehouse there" in answer.text
+    assert "Traceback" not in answer.text
+
+
+def test_what_is_no_page_is_not_found(client: Client) -> None:
+    assert client().get("/elsewhere").status_code == 404
+    assert client().get("/job/x").status_code == 404
+    assert client().get("/job/999").status_code == 400
+    assert client().get("/static/../app.py").status_code == 404

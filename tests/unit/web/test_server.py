@@ -1,0 +1,150 @@
+"""The server itself: over a port the kernel says who asks, over a unix socket the proxy does."""
+
+from __future__ import annotations
+
+import http.client
+import multiprocessing
+import os
+import pwd
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from elsa.cli.main import load
+from elsa.errors import ElsaError
+from elsa.web import server
+from elsa.web.server import Address
+
+# Much longer than it takes to start.
+PATIENCE_S = 60
+_PROGRAM = "from elsa.cli.entry import elsa; elsa()"
+
+
+@contextmanager
+def serving(db: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", _PROGRAM, "web", "--db", str(db), *arguments],
+        stderr=subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=PATIENCE_S)
+
+
+def connected(address: int | Path) -> socket.socket:
+    """A connection, once the server is there."""
+    family = socket.AF_INET if isinstance(address, int) else socket.AF_UNIX
+    where = ("127.0.0.1", address) if isinstance(address, int) else str(address)
+    end = time.monotonic() + PATIENCE_S
+    while True:
+        client = socket.socket(family)
+        try:
+            client.connect(where)
+        except OSError:
+            client.close()
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.1)
+        else:
+            return client
+
+
+def asked(address: int | Path, *headers: str, path: str = "/jobs") -> tuple[int, str]:
+    """The status and the text of an answer."""
+    with connected(address) as client:
+        lines = [f"GET {path} HTTP/1.1", "Host: localhost", "Connection: close", *headers, "", ""]
+        client.sendall("\r\n".join(lines).encode())
+        answer = http.client.HTTPResponse(client)
+        answer.begin()
+        return answer.status, answer.read().decode()
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
+
+
+def _as_nobody(port: int, result: multiprocessing.SimpleQueue[tuple[int, str]]) -> None:
+    os.setgroups([])
+    os.setgid(pwd.getpwnam("nobody").pw_gid)
+    os.setuid(pwd.getpwnam("nobody").pw_uid)
+    result.put(asked(port, "X-Remote-User: root", "Remote-User: root"))
+
+
+def test_over_a_port_the_owner_of_the_connection_is_the_reader(filled: Path) -> None:
+    port = free_port()
+    with serving(filled, "--port", str(port)):
+        status, text = asked(port)
+        assert status == 200
+        assert pwd.getpwuid(os.geteuid()).pw_name in text
+        if os.geteuid() == 0:
+            assert "backup" in text
+            context = multiprocessing.get_context("fork")
+            result = context.SimpleQueue()
+            child = context.Process(target=_as_nobody, args=(port, result))
+            child.start()
+            status, text = result.get()
+            child.join()
+            assert status == 200
+            assert "nobody: own records" in text
+            assert "backup" not in text
+        assert asked(port, path="/" + "a" * 20_000)[0] in (400, 414, 431)
+
+
+def test_over_the_unix_socket_the_proxy_names_the_reader(filled: Path, tmp_path: Path) -> None:
+    path = tmp_path / "web.sock"
+    with serving(filled, "--socket", str(path), "--user-header", "X-Remote-User") as process:
+        status, text = asked(path, "X-Remote-User: root")
+        assert (status, "backup" in text) == (200, True)
+        assert path.stat().st_mode & 0o777 == 0o660
+        assert asked(path)[0] == 403
+        # waitress drops names that could be taken for the header with hyphens.
+        assert asked(path, "X_Remote_User: root")[0] == 403
+        assert asked(path, "X-Remote-User: nobody", "X-Remote-User: root")[0] == 403
+        assert process.poll() is None
+    assert not path.exists()
+
+
+def test_the_socket_of_a_killed_server_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "web.sock"
+    for _ in range(2):  # nobody removes the first
+        server._unix(Address(path=path)).close()
+    assert path.is_socket()
+
+
+def test_a_place_where_others_could_answer_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ElsaError, match="not a socket"):
+        server._unix(Address(path=tmp_path / "file"))
+    with pytest.raises(ElsaError, match="no group"):
+        server._unix(Address(path=tmp_path / "a", group="no such group"))
+    open_folder = tmp_path / "open"
+    open_folder.mkdir()
+    open_folder.chmod(0o777)
+    with pytest.raises(ElsaError, match="others can write"):
+        server._unix(Address(path=open_folder / "web.sock"))
+    with server._local(0) as taken:
+        taken.listen()
+        with pytest.raises(ElsaError, match="name another with --port"):
+            server._local(taken.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--socket", "/x"], ["--user-header", "X"], ["--socket-group", "root"]],
+)
+def test_options_that_belong_together_are_needed_together(arguments: list[str]) -> None:
+    done = CliRunner().invoke(load("web"), arguments)
+    assert isinstance(done.exception, ElsaError)
