@@ -112,7 +112,7 @@ def report(context: click.Context) -> None:
       elsa report tree build                          the process tree and costs
       elsa report timeline --by job                   CPU, memory, I/O over time
       elsa report hours --since yesterday --plot      when the CPU was busy
-      elsa report at 'yesterday 03:12'                what ran then, how fast
+      elsa report at yesterday 03:12                  what ran then, how fast
       elsa report last --user anna --exit nonzero     what failed, newest first
       elsa report processes --job build --format csv  every process of a job
       elsa report processes --limit 20                the last 20 to end

@@ -25,7 +25,7 @@ _LONGEST_NS = 24 * HOUR_NS
 
 
 @report.command(name="at")
-@click.argument("moment", default="now", metavar="[TIME]")
+@click.argument("moment", nargs=-1, metavar="[TIME]")
 @click.option(
     "--by",
     type=click.Choice(("command", "process", "job", "user")),
@@ -34,7 +34,7 @@ _LONGEST_NS = 24 * HOUR_NS
     help="What a row is of; `command`: of each command of a user in a job.",
 )
 @reports(*PROCESS_CHOICES, window=False, rows=ROWS)
-def at(*, moment: str, by: str, request: Request) -> None:
+def at(*, moment: tuple[str, ...], by: str, request: Request) -> None:
     """Who slowed the machine down at a moment? What ran then, in which jobs and how fast, and what
     everybody used around it, most CPU first. Without TIME it is about now.
 
@@ -56,13 +56,14 @@ def at(*, moment: str, by: str, request: Request) -> None:
     Examples:
       elsa report at 03:12
       elsa report at
-      elsa report at 'yesterday 23:10' --by process --sort write_bytes_s
+      elsa report at yesterday 23:10 --by process --sort write_bytes_s
       elsa report at 03:12 --by job --kind cron
     """
     from elsa.report import moment as made
     from elsa.report.query import times
 
-    times.at(moment, datetime.now().astimezone(), "TIME")
+    when = " ".join(moment) or "now"
+    times.at(when, datetime.now().astimezone(), "TIME")
     found: list[Moment] = []
 
     def choose(connection: sqlite3.Connection, selection: Selection) -> Selection:
@@ -70,7 +71,7 @@ def at(*, moment: str, by: str, request: Request) -> None:
         found.append(then)
         return chosen
 
-    replace(request, looks_back_ns=_LONGEST_NS).choosing(at=(moment,)).show(
+    replace(request, looks_back_ns=_LONGEST_NS).choosing(at=(when,)).show(
         lambda _, selection: [made.query(found[0], by, selection, request.output)[0]],
         lambda connection, selection: made.report(
             connection, found[0], by, selection, request.output

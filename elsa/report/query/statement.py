@@ -229,10 +229,14 @@ def rows(
 
 def _among(selection: Selection, view: str) -> list[Condition]:
     """Conditions that let SQLite look up what may have lived in a window, instead of reading all.
-    Few records are without a process, and these have no id.
+    Records without a process have no id, and are few.
     """
-    if not selection.lived() or view == "unjoined_record_usage":
+    if not selection.lived():
         return []
+    if view == "unjoined_record_usage":
+        return [
+            Condition(text) for text in selection.window._replace(until=None).hours("u.ended_hour")
+        ]
     if view in ("interval_usage", IN_INTERVALS_OF_JOBS):
         return [Condition(text) for text in selection.window.hours("u.ended_hour")]
     return [Condition(f"u.process_id in ({_AMONG_LIVED})")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import time
 from contextlib import closing
@@ -257,6 +258,23 @@ def test_plain_user_sees_his_own_processes_with_the_same_figures(busy: Reports) 
         row["job_names"] = row["job_ids"] = None  # the job is another user's
     assert [busy.json("at", at(second)) for second in (118, 305)] == expected
     assert [row["command"] for row in expected[1]] == ["short", "daemon"]
+
+
+@pytest.mark.parametrize("report", [("at", at(118)), ("processes", "--at", at(118))])
+@pytest.mark.parametrize("job", [(), ("--job", "build")])
+def test_processes_of_a_moment_are_found_by_indexes(
+    busy: Reports, report: tuple[str, ...], job: tuple[str, ...]
+) -> None:
+    plan = busy.warehouse.plan(busy.run(*report, *job, "--explain").stdout)
+    # Those that run are all read, and records without a process are few.
+    assert not re.search(
+        r"SCAN (?:p|i|f|a|r|process|acct)\b(?! USING INDEX (?:process_running|acct_unjoined))", plan
+    )
+    assert "SEARCH p USING INDEX process_lasting" in plan
+
+
+def test_time_may_be_several_words(busy: Reports) -> None:
+    assert busy.json("at", "2026-01-02", "03:06:03Z") == busy.json("at", at(118))
 
 
 def test_times_that_cannot_be_are_refused(busy: Reports) -> None:
