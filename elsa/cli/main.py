@@ -37,6 +37,7 @@ COMMANDS = {
     "jobd": "The collector daemon: records every fork, exec and exit.",
     "metrics": "Print counters of usage, and how well jobd records, for Prometheus.",
     "report": "What jobs, commands and users cost.",
+    "setup": "Set ELSA up as services of this host, where no package did.",
     "run": "Run a command and print what it cost, with all that it started.",
     "web": "Serve the reports as pages for a browser.",
 }

@@ -110,24 +110,30 @@ class Collector:
         self._selector = selectors.DefaultSelector()
         # The socket first: if another jobd runs, nothing must be changed.
         self._server = ControlServer(self._selector, config.socket, config.group, self._handle)
-        try:
-            self._start(procfs, cgroups, before)
-        except BaseException:
-            self._server.close()
-            raise
+        with contextlib.ExitStack() as opened:
+            opened.callback(self._server.close)
+            self._start(procfs, cgroups, before, opened)
+            opened.pop_all()  # it stays open until `_finish`
 
     def _start(
-        self, procfs: Procfs, cgroups: CgroupSource | None, before: Collector | None
+        self,
+        procfs: Procfs,
+        cgroups: CgroupSource | None,
+        before: Collector | None,
+        opened: contextlib.ExitStack,
     ) -> None:
         """Start without a gap: the socket listens first, so events that come while the rest is set
         up wait in its queue.
         """
         config = self._config
         self._connector = Connector(config.receive_buffer_mib << 20)
+        opened.callback(self._connector.close)
         self._since_ns = clocks.monotonic_ns()
         if cgroups is not None and before is not None:
             cgroups.skip()
         self._taskstats = _proven_taskstats() if config.taskstats else None
+        if self._taskstats is not None:
+            opened.callback(self._taskstats.close)
         start = partial(self._start_run, procfs, before)
         beginning, next_clock_id, taken = _until_writable(start) if before is None else start()
         self.batcher = Batcher(config, beginning, self.processes)
