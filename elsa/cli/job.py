@@ -78,7 +78,8 @@ def job() -> None:
     """Create jobs, add processes to them, run commands in them.
 
     A job is a set of processes; what a member forks is a member too. JOB is the id of a job, or its
-    name if only one open job has it; a manual job comes before an automatic job of that name.
+    name if only one open job has it; a manual job comes before an automatic job of that name, which
+    service:nginx chooses.
 
     \b
     Examples:

@@ -112,14 +112,16 @@ class Jobs:
 
     def find(self, key: int | str, owner_uid: int | None = None) -> Job:
         """The open job with an id or a unique name, among the jobs of an owner if given; a manual
-        job before an automatic job of the same name.
+        job before an automatic job of the same name. `service:nginx` is the job of that kind.
 
         Raises UsageError if there is none, or several have that name.
         """
         jobs = self.of_owner(owner_uid)
         named = [jobs[key]] if isinstance(key, int) and key in jobs else []
         if isinstance(key, str):
-            named = [job for job in jobs.values() if job.name == key]
+            kind, _, name = key.partition(":")
+            named = [job for job in jobs.values() if (job.kind, job.name) == (kind, name)]
+            named = named or [job for job in jobs.values() if job.name == key]
             named = [job for job in named if not job.automatic] or named
         if not named:
             wanted = key if isinstance(key, int) else repr(key)

@@ -96,3 +96,13 @@ def test_the_tags_of_a_job_are_its_own() -> None:
     job = Jobs().create("build", ALICE, 1, tags=tags)
     tags["ticket"] = "13"
     assert job.tags == {"ticket": "12"}
+
+
+def test_a_kind_before_a_name_chooses_the_job_of_that_kind(jobs: Jobs) -> None:
+    service = jobs.create("test", 0, 5, kind="service")
+    assert jobs.find("service:test") is service
+    assert jobs.find("manual:test") is jobs.find("test")
+    with pytest.raises(UsageError, match="no open job 'cron:test'"):
+        jobs.find("cron:test")
+    named = jobs.create("cron:test", 0, 5)
+    assert jobs.find("cron:test") is named
