@@ -8,6 +8,7 @@ BIN := .venv/bin
 # every core. The programs that tests compare with are unpacked here, never installed: installing
 # acct would switch accounting on.
 export ELSA_PEERS ?= $(CURDIR)/build/peers
+export ELSA_BROWSER ?= $(CURDIR)/build/browser
 
 .DEFAULT_GOAL := help
 .PHONY: help run test lint sql bench soak fuzz man deb clean
@@ -20,6 +21,7 @@ run: .venv/.run ## account a real job on this host and show its cost (as root); 
 
 test: lint ## lint, then every test; kernel tests need root (ELSA_REQUIRE_KERNEL=1: or fail)
 	@scripts/peers.sh "$(ELSA_PEERS)"
+	@scripts/browser.sh "$(ELSA_BROWSER)"
 	$(BIN)/pytest -q -n auto --ignore tests/kernel
 	$(BIN)/pytest -q tests/kernel
 

@@ -33,7 +33,7 @@ _EARLIER = 20
 def latest_runs() -> str | Response:
     """The latest run of each name."""
     chosen = asked.choices(request.args, ("job", "kind", "user"))
-    with opened() as page:
+    with opened(chosen) as page:
         ask = Ask("runs", chosen, asked.output(request.args, asked.FEW_ROWS))
         usual = {} if chosen.keys() & {"kind", "job"} else {"kind": ("automatic",)}
         selection = page.resolve_jobs(replace(ask, asked=chosen | usual))
@@ -47,7 +47,7 @@ def latest_runs() -> str | Response:
 def all_jobs() -> str | Response:
     """All jobs, the newest first."""
     chosen = asked.choices(request.args, ("job", "kind", "user", "state", "exit", "tag"))
-    with opened() as page:
+    with opened(chosen) as page:
         ask = Ask("jobs", chosen, asked.output(request.args, asked.FEW_ROWS))
         selection = page.resolve_jobs(ask)
         report = jobs.jobs(page.connection, selection, ask.output)

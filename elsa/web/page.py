@@ -7,13 +7,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flask import Response, current_app, g, render_template, request, url_for
 
 from elsa.report import collector_status, completeness
 from elsa.report.query import warehouse
-from elsa.report.query.selection import Selection, resolve, resolve_jobs
+from elsa.report.query.selection import Asked, Selection, asked_window, resolve, resolve_jobs
 from elsa.report.query.times import Window
 from elsa.report.render.writer import Report
 from elsa.web import asked, tables
@@ -56,12 +57,15 @@ class Page(NamedTuple):
 
 
 @contextmanager
-def opened() -> Iterator[Page]:
-    """The page that the request is for, with the warehouse as its reader may see it."""
+def opened(chosen: Asked = MappingProxyType({})) -> Iterator[Page]:
+    """The page that the request is for, with the warehouse as its reader may see it, from the time
+    on that was chosen.
+    """
     settings: Settings = current_app.config["SETTINGS"]
     copies = current_app.config["COPIES"]
     links = Links(url_for, request.endpoint or "", request.args.items(multi=True))
-    with reading(settings.db, g.reader, copies, settings.limit_s) as connection:
+    since_ns = asked_window(chosen, asked.now()).since
+    with reading(settings.db, g.reader, copies, settings.limit_s, since_ns) as connection:
         yield Page(connection, settings, links, time.time_ns())
 
 

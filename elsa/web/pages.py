@@ -59,7 +59,7 @@ def today() -> str:
     if by not in BY:
         raise UsageError(f"by: write one of {', '.join(BY)}")
     chosen = asked.with_default(asked.choices(request.args, ()), since="today")
-    with opened() as page:
+    with opened(chosen) as page:
         ask = Ask("timeline", chosen, Output())
         query = Asked(by, _SERIES, None, STEPS)
         selection = with_window(page.connection, page.resolve(ask), query, page.now_ns, whole=False)
@@ -95,7 +95,7 @@ def who_ran_what() -> str | Response:
     """Single processes, the newest first."""
     kinds_of = ("command", "user", "cmdline", "job", "exit", "state", "tty", "kind")
     chosen = asked.with_default(asked.choices(request.args, kinds_of), since="7d")
-    with opened() as page:
+    with opened(chosen) as page:
         ask = Ask("last", chosen, asked.output(request.args))
         selection = page.resolve(ask)
         running = chosen.get("state") == ("running",)
@@ -115,7 +115,7 @@ def bills() -> str | Response:
     """What a month cost."""
     by = request.args.get("by", "").strip() or "user"
     chosen = asked.with_default(asked.choices(request.args, ("user",)), month="this")
-    with opened() as page:
+    with opened(chosen) as page:
         ask = Ask("bill", chosen, asked.output(request.args), options=(("by", by),))
         selection = page.resolve(ask)
         days = asked_days(chosen, asked.now())
@@ -131,7 +131,7 @@ def bills() -> str | Response:
 def trust() -> str | Response:
     """How well it is recorded: losses, what each source reported, and the warehouse."""
     chosen = asked.with_default(asked.choices(request.args, ()), since="7d")
-    with opened() as page:
+    with opened(chosen) as page:
         window = asked_window(chosen, asked.now())
         ask = Ask("gaps", chosen, asked.output(request.args))
         lost = gaps.gaps(page.connection, window, ask.output, page.now_ns)

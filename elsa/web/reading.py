@@ -15,11 +15,12 @@ from pathlib import Path
 from elsa.errors import RetryError
 from elsa.report.query import warehouse
 from elsa.store import own_records
+from elsa.units import HOUR_NS
 from elsa.web.identity import Reader
 
 # After so many instructions of SQLite, some 0.1 ms, it is checked whether the time is over.
 _INSTRUCTIONS = 20_000
-# How long the copy of a user's own records serves his pages, and of how many users one is kept.
+# How long a copy of a user's own records serves his pages, and how many copies are kept.
 _FRESH_S = 60.0
 _MOST_COPIES = 8
 
@@ -33,39 +34,47 @@ class Copies:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._by_uid: OrderedDict[int, tuple[float, bytes]] = OrderedDict()
+        self._made: OrderedDict[tuple[int, int | None], tuple[float, bytes]] = OrderedDict()
 
-    def of(self, path: Path, uid: int) -> bytes:
-        """The records of a user, as an SQLite file. Raises what own_records.copy raises."""
+    def of(self, path: Path, uid: int, since_ns: int | None) -> bytes:
+        """The records of a user, as an SQLite file; with `since_ns` of what still runs or ended
+        since. Raises what own_records.copy raises.
+        """
         now = time.monotonic()
+        key = (uid, since_ns)
         with self._lock:
-            made, data = self._by_uid.get(uid, (now - _FRESH_S, b""))
+            made, data = self._made.get(key, (now - _FRESH_S, b""))
         if now - made < _FRESH_S:
             return data
-        data = own_records.copy(path, uid)
+        data = own_records.copy(path, uid, since_ns)
         with self._lock:
-            self._by_uid[uid] = (now, data)
-            self._by_uid.move_to_end(uid)
-            while len(self._by_uid) > _MOST_COPIES:
-                self._by_uid.popitem(last=False)
+            self._made[key] = (now, data)
+            self._made.move_to_end(key)
+            while len(self._made) > _MOST_COPIES:
+                self._made.popitem(last=False)
         return data
 
 
 @contextmanager
 def reading(
-    path: Path, reader: Reader, copies: Copies, limit_s: float
+    path: Path, reader: Reader, copies: Copies, limit_s: float, since_ns: int | None = None
 ) -> Iterator[sqlite3.Connection]:
-    """A connection for reports. Raises TooSlowError where the block takes longer, and other
-    ElsaErrors.
+    """A connection for reports of what still runs or ended since a time. Raises TooSlowError where
+    the block takes longer, and other ElsaErrors.
     """
     if reader.manages:
         opened = warehouse.reading(path)
     else:
-        opened = warehouse.reading_copy(path, copies.of(path, reader.uid))
+        opened = warehouse.reading_copy(path, copies.of(path, reader.uid, _hour(since_ns)))
     end = time.monotonic() + limit_s
     with _limited(limit_s, end), opened as connection:
         connection.set_progress_handler(lambda: int(time.monotonic() > end), _INSTRUCTIONS)
         yield connection
+
+
+def _hour(since_ns: int | None) -> int | None:
+    """The hour of a time, so that one copy serves a page until the next hour."""
+    return None if since_ns is None else since_ns // HOUR_NS * HOUR_NS
 
 
 @contextmanager

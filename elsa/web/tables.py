@@ -162,9 +162,10 @@ def cell(
 def _href(key: str, value: Any, links: Links, values: Mapping[str, Any]) -> str | None:  # noqa: ANN401
     if key in ("job_id", "name") and values.get("job_id") is not None:
         return links.address("job", job_id=values["job_id"])
-    if key in _LINKS:
+    if key in _LINKS and values.get("uid", 0) is not None:  # the total has no uid
         page, choice = _LINKS[key]
-        return links.address(page, **{choice: printable(value)})
+        times = {name: text for name in asked.TIMES if (text := links.value(name))}
+        return links.address(page, **{choice: printable(value)}, **times)
     if key in _OF_USERS:
         return links.address("jobs", show="all", user=value)
     return None

@@ -13,8 +13,10 @@ from click.testing import CliRunner
 from flask.testing import FlaskClient
 
 from elsa.cli.main import group
+from elsa.store import own_records
 from elsa.web import reading
 from elsa.web.identity import Reader
+from tests.support import given
 from tests.support.pages import ANNA, BOB, HOSTILE, SINCE, UNTIL
 from tests.unit.web.conftest import Client
 
@@ -203,6 +205,29 @@ def test_a_plain_user_sees_his_own_alone(client: Client) -> None:
     anna = client(Reader("anna", ANNA, manages=False))
     assert "nginx" in read(anna, f"/processes?{WINDOW}").text
     assert "cc1" not in read(anna, f"/processes?{WINDOW}").text
+
+
+def test_a_copy_of_own_records_serves_several_pages_and_holds_what_they_need(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int | None] = []
+    copy = own_records.copy
+
+    def counted(path: Path, uid: int, since_ns: int | None = None) -> bytes:
+        made.append(since_ns)
+        return copy(path, uid, since_ns)
+
+    monkeypatch.setattr(own_records, "copy", counted)
+    bob = client(Reader("bob", BOB, manages=False))
+    for _ in range(2):
+        read(bob, "/jobs")
+        read(bob, "/runs")
+        read(bob, f"/processes?{WINDOW}")
+        read(bob, f"/trust?{WINDOW}")
+    # 03:00 of the day in the window.
+    assert made == [None, given.REAL - 245 * given.SECOND]
+    other = client(Reader("anna", ANNA, manages=False))
+    assert "build" not in read(other, "/jobs").text
 
 
 def test_metrics_are_for_managers(client: Client) -> None:

@@ -1,0 +1,187 @@
+"""The pages in a real browser: nothing is blocked or runs that should not, all of it can be used by
+keyboard, on a small screen and by people with disabilities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.support import browser
+from tests.support.pages import SINCE, UNTIL
+from tests.unit.web.test_server import connected, free_port, serving
+
+pytestmark = pytest.mark.browser
+WINDOW = f"since={SINCE}&until={UNTIL}"
+PAGES = (
+    f"/?{WINDOW}&by=job",
+    "/runs",
+    "/jobs?sort=cpu_s",
+    "/job/9",
+    "/job/10/time",
+    "/job/10/tree",
+    "/job/11",
+    f"/processes?{WINDOW}",
+    "/bill?month=2026-01",
+    f"/trust?{WINDOW}",
+    "/jobs?kind=%3Cscript%3E",
+)
+VIEWS = ((360, "dark"), (360, "light"), (1024, "dark"), (1600, "light"))
+# axe takes a second a page: each colour scheme and each layout once.
+_JUDGED = (VIEWS[0], VIEWS[-1])
+_RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+_BLOCKED = """
+    window.blocked = [];
+    document.addEventListener("securitypolicyviolation", (event) => {
+        window.blocked.push(event.violatedDirective + " " + event.blockedURI);
+    });"""
+
+
+class Tab(NamedTuple):
+    """A page of the browser, with what it complained about."""
+
+    page: Any
+    address: str
+    complaints: list[str]
+
+    def open(self, path: str) -> None:
+        """Go to a page of ours."""
+        self.page.goto(self.address + path)
+
+
+@pytest.fixture(scope="module")
+def chromium(filled: Path) -> Iterator[tuple[Any, str]]:
+    """A browser, and the address of the pages."""
+    port = free_port()
+    with browser.chromium() as opened, serving(filled, "--port", str(port)):
+        connected(port).close()
+        yield opened, f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture(params=VIEWS, ids=lambda view: f"{view[0]}-{view[1]}")
+def tab(chromium: tuple[Any, str], request: pytest.FixtureRequest) -> Iterator[Tab]:
+    """A tab of each width and colour scheme."""
+    yield from _tab(chromium, *request.param)
+
+
+@pytest.fixture
+def wide(chromium: tuple[Any, str]) -> Iterator[Tab]:
+    """A wide tab."""
+    yield from _tab(chromium, 1600, "light")
+
+
+def _tab(chromium: tuple[Any, str], width: int, scheme: str) -> Iterator[Tab]:
+    opened, address = chromium
+    context = opened.new_context(
+        viewport={"width": width, "height": 900}, color_scheme=scheme, base_url=address
+    )
+    complaints: list[str] = []
+    page = context.new_page()
+    page.add_init_script(_BLOCKED)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))
+    page.on("console", lambda message: complaints.append(message.text))
+    yield Tab(page, address, complaints)
+    context.close()
+
+
+def test_pages_fit_the_screen_and_nothing_is_blocked_or_runs(tab: Tab) -> None:
+    """The names in them are hostile."""
+    requested: list[str] = []
+    tab.page.on("request", lambda request: requested.append(request.url))
+    for path in PAGES:
+        tab.open(path)
+        width, room = tab.page.evaluate(
+            "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+        )
+        assert width <= room, path
+        assert tab.page.evaluate("window.blocked") == [], path
+        assert tab.page.locator("img[src=x], [onerror], [onload]").count() == 0, path
+    assert [url for url in requested if not url.startswith(tab.address)] == []
+    # A refused request is reported by the browser itself.
+    assert [text for text in tab.complaints if "status of 400" not in text] == []
+
+
+@pytest.mark.parametrize("view", _JUDGED, ids=lambda view: f"{view[0]}-{view[1]}")
+def test_pages_break_no_rule_of_wcag(chromium: tuple[Any, str], view: tuple[int, str]) -> None:
+    axe = browser.axe()
+    for tab in _tab(chromium, *view):
+        for path in PAGES:
+            tab.open(path)
+            tab.page.evaluate(axe)
+            found = tab.page.evaluate(
+                f"axe.run(document, {{runOnly: {_RULES}}}).then((result) => result.violations.map("
+                "(each) => each.id + ': ' + each.nodes[0].html))"
+            )
+            assert found == [], path
+
+
+def test_a_step_of_a_chart_is_reached_and_followed_by_keyboard(wide: Tab) -> None:
+    wide.open(f"/?{WINDOW}&by=job")
+    wide.page.keyboard.press("Tab")
+    assert wide.page.evaluate("document.activeElement.textContent") == "To the content"
+    wide.page.keyboard.press("Enter")
+    for _ in range(60):
+        wide.page.keyboard.press("Tab")
+        if wide.page.evaluate("document.activeElement.closest('svg') !== null"):
+            break
+    label = wide.page.evaluate("document.activeElement.getAttribute('aria-label')")
+    assert " to " in label
+    with wide.page.expect_navigation():
+        wide.page.keyboard.press("Enter")
+    assert wide.page.locator("#f-since").input_value() != SINCE
+    assert wide.page.locator("figure.chart").count() == 1
+
+
+def test_a_form_keeps_what_was_chosen(wide: Tab) -> None:
+    wide.open("/jobs")
+    wide.page.fill("#f-job", "backup")
+    wide.page.select_option("#f-state", "failed")
+    with wide.page.expect_navigation():
+        wide.page.click("form button")
+    assert wide.page.locator("#f-job").input_value() == "backup"
+    assert wide.page.locator("#f-state").input_value() == "failed"
+    assert wide.page.locator("tbody tr").count() == 1
+
+
+def test_a_command_is_copied(wide: Tab) -> None:
+    wide.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    wide.open("/runs")
+    wide.page.click("button.copy")
+    wide.page.wait_for_selector("text=Copied")
+    command = wide.page.evaluate("navigator.clipboard.readText()")
+    assert command.startswith("elsa report runs --limit 25")
+
+
+def test_a_flame_graph_of_its_own_can_be_zoomed(wide: Tab) -> None:
+    wide.open("/job/10/flame.svg")
+    assert (
+        wide.page.evaluate("getComputedStyle(document.getElementById('bar')).display") == "inline"
+    )
+    before = wide.page.evaluate("document.querySelector('g.f rect').getAttribute('width')")
+    assert float(before) > 1000
+    wide.page.locator("g.f").last.click()
+    assert wide.complaints == []
+
+
+def test_on_paper_there_are_tables_and_no_forms(wide: Tab) -> None:
+    wide.page.emulate_media(media="print")
+    wide.open("/runs")
+    assert not wide.page.locator("form").is_visible()
+    assert not wide.page.locator("header").is_visible()
+    assert wide.page.locator("table").is_visible()
+
+
+def test_pages_work_without_a_script(chromium: tuple[Any, str]) -> None:
+    opened, address = chromium
+    context = opened.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{address}/runs")
+    assert page.locator("tbody tr").count() == 3
+    assert not page.locator("button.copy").first.is_visible()
+    page.click("text=All jobs")
+    assert page.locator("tbody tr").count() > 8
+    context.close()
