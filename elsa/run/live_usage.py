@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from elsa.control import protocol
 from elsa.control.client import Client
 from elsa.decode.comm import escape_comm
-from elsa.decode.procfs import Stat, parse_io, parse_memory, parse_stat
+from elsa.decode.procfs import Stat, parse_io, parse_memory, parse_pss, parse_stat
 from elsa.errors import DataError, ElsaError, UsageError
 from elsa.host.proc_scan import TICKS_PER_S
 from elsa.kernel import clocks
@@ -212,6 +212,22 @@ def running(procfs: Procfs, member: Mapping[str, Any], offsets: clocks.Offsets) 
     return Running(pid, after.num_threads, rss_kib, Usage(1, cpu_s, peak_kib, *sums))
 
 
+def memory_kib(
+    procfs: Procfs, members: Iterable[Mapping[str, Any]], offsets: clocks.Offsets, enough: float
+) -> int | None:
+    """The memory of all members together, which is read more exactly if it seems to be more than
+    `enough`: with what they share counted once. None if that cannot be read.
+    """
+    pids = [int(member["pid"]) for member in members if _lives(procfs, member, offsets)]
+    resident = [parse_memory(procfs.read_status(pid) or b"") for pid in pids]
+    together = sum(memory[0] for memory in resident if memory is not None)
+    if together <= enough:
+        return together
+    shares = [parse_pss(data) for pid in pids if (data := procfs.read_smaps_rollup(pid))]
+    known = [share for share in shares if share is not None]
+    return sum(known) if known else None
+
+
 def _named(procfs: Procfs, member: Mapping[str, Any]) -> Mapping[str, Any]:
     """Names come to jobd with execs; a process that only forked has its parent's, which /proc
     shows.
@@ -228,6 +244,10 @@ def _stat(procfs: Procfs, pid: int) -> Stat | None:
         return parse_stat(data) if data is not None else None
     except DataError:
         return None
+
+
+def _lives(procfs: Procfs, member: Mapping[str, Any], offsets: clocks.Offsets) -> bool:
+    return member["pid"] is not None and still_is(procfs, member, offsets)
 
 
 def still_is(procfs: Procfs, member: Mapping[str, Any], offsets: clocks.Offsets) -> bool:

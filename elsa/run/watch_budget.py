@@ -11,8 +11,10 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from elsa.errors import ElsaError
-from elsa.run import budget
+from elsa.errors import DataError, ElsaError
+from elsa.kernel import clocks
+from elsa.kernel.procfs import Procfs
+from elsa.run import budget, live_usage
 from elsa.run.budget import Limit
 from elsa.run.command_group import CommandGroup
 from elsa.run.end_processes import Ending
@@ -106,8 +108,20 @@ class BudgetWatch:
             with contextlib.suppress(ElsaError):
                 used = self._accountant.used_now()
                 figures["peak_rss_kib"] = used.peak_rss_kib
+                peaks = [kib for kib in (used.peak_rss_kib, self._memory_kib()) if kib is not None]
+                figures["job_peak_kib"] = max(peaks, default=None)
                 if figures["cpu_s"] is None:
                     figures["cpu_s"] = used.cpu_s
         # Read last: the reading itself takes time.
         figures["wall_s"] = time.monotonic() - self._started_s
         return figures
+
+    def _memory_kib(self) -> int | None:
+        """The memory of all members together now, if there is a limit for it."""
+        most = [limit.most / 1024 for limit in self._limits if limit.name == budget.PEAK]
+        if not most:
+            return None
+        members = self._accountant.members()
+        with contextlib.suppress(DataError):
+            return live_usage.memory_kib(Procfs(), members, clocks.offsets(), min(most))
+        return None

@@ -4,6 +4,7 @@ children used.
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from elsa.kernel.clocks import Offsets
 from elsa.kernel.procfs import Procfs
 from elsa.run.jobd_usage import EndedMembers, Precision
-from elsa.run.live_usage import JobNow, Running, running
+from elsa.run.live_usage import JobNow, Running, memory_kib, running
 from elsa.run.usage_sums import Usage
 
 # A process that began 50 s after boot; real time is 1000 s ahead of monotonic time, and the machine
@@ -59,6 +60,23 @@ def test_threads_that_have_ended_are_in_it(root: Path) -> None:
     process = running(Procfs(root), member(ended_threads=ended), OFFSETS)
     assert process is not None
     assert process.usage.io == (3024, 4, 4106, 8204)
+
+
+def test_memory_that_members_share_counts_once_where_it_decides(root: Path) -> None:
+    shutil.copytree(root / "42", root / "43")
+    stat = (root / "43/stat").read_text().replace("42 (x)", "43 (x)")
+    (root / "43/stat").write_text(stat)
+    members = [member(), member(pid=43), member(pid=44), member(pid=None)]
+    procfs = Procfs(root)
+    assert memory_kib(procfs, members, OFFSETS, 400) == 400
+    # Both hold the same 200 KiB; without smaps_rollup it is not known that they share them.
+    assert memory_kib(procfs, members, OFFSETS, 399) is None
+    for pid in ("42", "43"):
+        (root / pid / "smaps_rollup").write_text("Rss: 200 kB\nPss:                 100 kB\n")
+    assert memory_kib(procfs, members, OFFSETS, 399) == 200
+    # The pid was reused.
+    (root / "43/stat").write_text(stat.replace("5000", "9000"))
+    assert memory_kib(procfs, members, OFFSETS, 0) == 100
 
 
 def test_a_member_that_joined_later_is_shown_with_what_it_used_since() -> None:

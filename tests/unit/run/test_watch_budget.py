@@ -13,7 +13,7 @@ import pytest
 from elsa.errors import UnavailableError
 from elsa.kernel import own_group
 from elsa.kernel.own_group import OwnGroup
-from elsa.run import budget, watch_budget
+from elsa.run import budget, live_usage, watch_budget
 from elsa.run.command_group import CommandGroup
 from elsa.run.usage_sums import NOTHING, Usage
 from elsa.run.watch_budget import BudgetWatch
@@ -73,6 +73,17 @@ def test_it_is_killed_when_a_reading_exceeds_a_limit(accountant: Accountant) -> 
     assert accountant.process.wait(timeout=10) == -signal.SIGTERM
     watching.finish()
     assert watching.killed == ["cpu 1m15s is over the budget of 1m00s, by 15.00 s"]
+
+
+def test_all_processes_together_are_compared_with_a_limit_of_memory(
+    accountant: Accountant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accountant.used = NOTHING._replace(peak_rss_kib=1024)
+    monkeypatch.setattr(live_usage, "memory_kib", lambda *_: 3072)
+    watching = watch(accountant, "peak=2M")
+    assert accountant.process.wait(timeout=10) == -signal.SIGTERM
+    watching.finish()
+    assert watching.killed == ["peak 3.0 MiB is over the budget of 2.0 MiB, by 1.0 MiB"]
 
 
 def test_wall_time_is_exact_however_long_a_reading_takes(
