@@ -19,21 +19,12 @@ from elsa.report.query.selection import Selection
 from elsa.report.query.statement import Condition, Query, memberships, rows
 from elsa.report.query.times import Window
 from elsa.state.intervals import BOOT_NS
+from elsa.store.process_lookup import lived
 from elsa.units import HOUR_NS
 
 Key = tuple[Any, ...]
 
 _IDS = "select l.id from temp.living as l"
-_READ = "exists (select 1 from usage_so_far as f where f.process_id = p.id and f.edge_ns = 0)"
-# Processes of which counters were read and that may have lived in some hours.
-_LIVING = (
-    f"select p.id from process as p where p.ended_hour between :first and :last and {_READ}",
-    f"select p.id from process as p where p.elapsed_ns is null and {_READ}",
-    "select p.id from usage_so_far as f cross join process as p on p.id = f.process_id"
-    " where f.edge_ns = 0 and p.ended_hour > :last"
-    f" and p.ended_hour - p.elapsed_ns / {HOUR_NS} <= :last + 1"
-    " and exists (select 1 from process as n where n.ended_hour > :last)",
-)
 # The newest value of a process before the first reading of the window; the newest of all is where
 # usage_so_far says.
 _BEFORE = f"""select f.process_id, coalesce(
@@ -83,13 +74,15 @@ class Reading(NamedTuple):
 
 
 def find_living(connection: sqlite3.Connection, window: Window) -> None:
-    """Write into temp.living the processes that may count."""
+    """Write into temp.living the processes that may have lived in a window and were read."""
+    since, until = window
     connection.execute("create temp table if not exists living (id integer primary key)")
     connection.execute("delete from temp.living")
-    since, until = window
-    hours = {"first": (since or 0) // HOUR_NS, "last": (until or 0) // HOUR_NS}
-    for query in _LIVING:
-        connection.execute(f"insert or ignore into temp.living {query}", hours)
+    connection.execute(
+        f"insert or ignore into temp.living select l.id from ({lived(since or 0, until)}) as l"
+        " where exists ("
+        "select 1 from usage_so_far as f where f.process_id = l.id and f.edge_ns = 0)"
+    )
 
 
 def lifetimes(
