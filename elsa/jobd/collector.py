@@ -617,7 +617,8 @@ def _proven_taskstats() -> TaskstatsSocket | None:
 def _upgrade(path: Path) -> None:
     done = upgrade(path)
     if done.changed:
-        log.info("%s: upgraded from revision %s to %s", path, done.before or "none", done.after)
+        what = "upgraded" if done.before else "created"
+        log.info("%s: %s, at revision %s", path, what, done.after)
 
 
 def collect(config: Config, user: str | None = None, *, upgrades: bool = False) -> None:

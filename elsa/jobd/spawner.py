@@ -122,7 +122,10 @@ def main() -> None:
     signal.signal(signal.SIGCHLD, lambda *_: _reap())
     mains = {name: importlib.import_module(name).main for name in sys.argv[2:]}
     with socket.socket(fileno=int(sys.argv[1])) as ours:
-        ours.send(b"ready")
+        try:
+            ours.send(b"ready")
+        except BrokenPipeError:
+            return  # the owner could not start, and has said why
         while True:
             message, descriptors, _, _ = socket.recv_fds(ours, _MOST_BYTES, 2)
             if not message:

@@ -4,7 +4,6 @@ Alembic, which takes long to import.
 
 from __future__ import annotations
 
-import logging
 import sqlite3
 from pathlib import Path
 
@@ -15,9 +14,6 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
 from elsa.store import database, sql_files
-
-# What it did is said by the caller, in a line of ours.
-logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
 def migrate(connection: sqlite3.Connection, path: Path) -> None:

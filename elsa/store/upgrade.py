@@ -7,6 +7,7 @@ space on the disk.
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 from contextlib import closing
@@ -40,6 +41,8 @@ def upgrade(path: Path) -> Upgrade:
     if _is_up_to_date(path):
         return Upgrade(sql_files.head(), sql_files.head(), changed=False)
     _make_place(path)
+    # Alembic says what it does already while it is imported; our callers say it in one line.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     from elsa.store.migrating import migrate
 
     with database.translated(path):

@@ -150,6 +150,8 @@ def test_a_service_needs_no_other_program_to_make_or_upgrade_its_warehouse(host:
         assert host.stop() == 0
         made = host.value(views)
         assert made > 20
+        assert "created, at revision" in host.log.read_text()
+        assert "alembic" not in host.log.read_text()
         change("drop view job_usage")
         host.start("--upgrade", commit_ms=20)
         assert host.request("show", job=job)["living"] == 1
