@@ -28,13 +28,16 @@ from elsa.web.tables import Table
 # The tree of more processes takes longer than a page should.
 _MOST_IN_TREE = 20_000
 _EARLIER = 20
+_AGAINST_USUAL = "+cpu_usual_s,cpu_more_percent"
+_WORSE_FIRST = "cpu_more_percent,cpu_s"
 
 
 def latest_runs() -> str | Response:
-    """The latest run of each name."""
+    """The latest run of each name, those first that used more than usual."""
     chosen = asked.choices(request.args, ("job", "kind", "user"))
     with opened(chosen) as page:
-        ask = Ask("runs", chosen, asked.output(request.args, asked.FEW_ROWS))
+        output = asked.output(request.args, asked.FEW_ROWS, _AGAINST_USUAL)
+        ask = Ask("runs", chosen, replace(output, sort=output.sort or _WORSE_FIRST))
         usual = {} if chosen.keys() & {"kind", "job"} else {"kind": ("automatic",)}
         selection = page.resolve_jobs(replace(ask, asked=chosen | usual))
         report = runs.runs(page.connection, selection, ask.output)

@@ -122,10 +122,10 @@ def heading(key: str, links: Links | None = None, output: Output = _USUAL) -> He
     column = COLUMNS[key]
     if links is None:
         return Heading(column.heading, column.heading_unit, column.doc, column.right, None, None)
-    sorting = dict(output.sorting((key,))) if output.sort in (key, f"+{key}", f"-{key}") else {}
     how, following = None, key
-    if key in sorting:
-        largest_first = sorting[key]
+    first = (output.sort or "").split(",")[0]
+    if first.lstrip("+-") == key:
+        largest_first = first.startswith("-") or (column.metric and not first.startswith("+"))
         how = "descending" if largest_first else "ascending"
         following = f"{'+' if largest_first else '-'}{key}"
     href = links.changed(sort=following)

@@ -120,6 +120,7 @@ def runs(*, request: Request) -> None:
       elsa report runs
       elsa report runs --kind service --since today
       elsa report runs --kind service --columns +grown --sort grown
+      elsa report runs --columns +cpu_more_percent --sort cpu_more_percent
       elsa report runs --kind cron --sort started_at
       elsa report runs --kind session --user anna
       elsa report runs --job 'cron/root/*' --columns name,runs,cpu_s --format csv

@@ -163,6 +163,21 @@ def _flag(key: str, heading: str, doc: str) -> Column:
     return Column(key, heading, "", yes_no, doc, right=False)
 
 
+def _usual(figure: str, doc: str) -> tuple[Column, Column]:
+    """The columns that compare a run with the runs before it."""
+    return (
+        _seconds(f"{figure}_usual_s", f"usual {figure}", f"median {doc} of up to 20 runs before"),
+        Column(
+            f"{figure}_more_percent",
+            f"{figure} +",
+            "%",
+            lambda value: f"{value:+.1f}",
+            f"how much more {doc} than usual",
+            metric=True,
+        ),
+    )
+
+
 _OF_UNIT: dict[Unit, Callable[[str, str, str], Column]] = {
     "": _count,
     "1/100 s": partial(_count, unit="1/100 s"),
@@ -386,6 +401,8 @@ _ALL = (
         "how much more CPU time than the run before",
         metric=True,
     ),
+    *_usual("cpu", "CPU time"),
+    *_usual("wall", "wall time"),
     _count("jobs", "jobs", "how many jobs are of the kind"),
     _text("p50", "p50", "the median over the runs, in the unit of the measure")._replace(
         right=True

@@ -62,6 +62,28 @@ def test_the_last_run_of_each_name_comes_with_the_number_of_runs_most_cpu_first(
     ]
 
 
+def test_a_run_is_compared_with_the_median_of_the_runs_before(units: Reports) -> None:
+    asked = ("--columns", "name,cpu_s,cpu_usual_s,cpu_more_percent,wall_more_percent", "--sort")
+    rows = {row["name"]: row for row in units.json("runs", *asked, "cpu_more_percent")}
+    # Worse first; what has no earlier run comes last.
+    assert list(rows) == ["cron/root/backup.sh", "ssh", "session/1"]
+    assert rows["cron/root/backup.sh"]["cpu_usual_s"] == 2.5
+    assert rows["cron/root/backup.sh"]["cpu_more_percent"] == pytest.approx(-20)
+    assert rows["cron/root/backup.sh"]["wall_more_percent"] == 0
+    assert rows["ssh"]["cpu_more_percent"] == pytest.approx(-90)
+    assert rows["session/1"]["cpu_usual_s"] is None
+    for number in range(30):  # more than are compared; they are older than those before
+        units.warehouse.process(100 + number, start=20_000 + number, seconds=1)
+        units.warehouse.usage(100 + number, utime_us=number * 10**6, stime_us=0, run_ns=1)
+        units.warehouse.job(100 + number, "ssh", kind="service", members=(100 + number,))
+    chosen = ("runs", "--kind", "service", "--job", "ssh", *asked, "cpu_usual_s")
+    (row,) = (row for row in units.json(*chosen) if row["cpu_s"] == 29)
+    # Of 9 to 28.
+    assert row["cpu_usual_s"] == 18.5
+    explained = units.run(*chosen, "--explain").stdout
+    assert units.warehouse.connection.execute(explained).fetchall()
+
+
 def test_growth_is_that_since_the_run_before(units: Reports) -> None:
     for number, rss in ((1, 500), (2, 3000), (3, 900), (4, 9000), (6, 700)):
         units.warehouse.usage(number, rss_kib=rss, run_ns=number * SECOND)

@@ -149,11 +149,11 @@ def test_a_form_keeps_what_was_chosen(wide: Tab) -> None:
 
 def test_a_command_is_copied(wide: Tab) -> None:
     wide.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    wide.open("/runs")
+    wide.open("/jobs")
     wide.page.click("button.copy")
     wide.page.wait_for_selector("text=Copied")
     command = wide.page.evaluate("navigator.clipboard.readText()")
-    assert command.startswith("elsa report runs --limit 25")
+    assert command.startswith("elsa report jobs --limit 25")
 
 
 def test_a_flame_graph_of_its_own_can_be_zoomed(wide: Tab) -> None:
