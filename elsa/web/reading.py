@@ -20,9 +20,9 @@ from elsa.web.identity import Reader
 
 # After so many instructions of SQLite, some 0.1 ms, it is checked whether the time is over.
 _INSTRUCTIONS = 20_000
-# How long a copy of a user's own records serves his pages, and how many copies are kept.
+# How long a copy of a user's own records serves his pages, and how large copies are together.
 _FRESH_S = 60.0
-_MOST_COPIES = 8
+_MOST_BYTES = 128 << 20
 
 
 class TooSlowError(RetryError):
@@ -30,7 +30,7 @@ class TooSlowError(RetryError):
 
 
 class Copies:
-    """The newest copies of users' own records."""
+    """The newest copies of users' own records, made one at a time: that takes a whole CPU."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -40,19 +40,37 @@ class Copies:
         """The records of a user, as an SQLite file; with `since_ns` of what still runs or ended
         since. Raises what own_records.copy raises.
         """
-        now = time.monotonic()
         key = (uid, since_ns)
         with self._lock:
-            made, data = self._made.get(key, (now - _FRESH_S, b""))
-        if now - made < _FRESH_S:
-            return data
-        data = own_records.copy(path, uid, since_ns)
-        with self._lock:
-            self._made[key] = (now, data)
-            self._made.move_to_end(key)
-            while len(self._made) > _MOST_COPIES:
+            self._forget_old(time.monotonic() - _FRESH_S)
+            if key not in self._made:
+                self._made[key] = (time.monotonic(), own_records.copy(path, uid, since_ns))
+            data = self._made[key][1]
+            while sum(len(copy) for _, copy in self._made.values()) > _MOST_BYTES:
                 self._made.popitem(last=False)
         return data
+
+    def _forget_old(self, before: float) -> None:
+        for key in [key for key, (made, _) in self._made.items() if made < before]:
+            del self._made[key]
+
+
+class _Names:
+    """The names of users, which the reports of this process keep: they are looked up again now and
+    then.
+    """
+
+    def __init__(self) -> None:
+        self._looked_up = time.monotonic()
+
+    def forget_old(self) -> None:
+        now = time.monotonic()
+        if now - self._looked_up > _FRESH_S:
+            self._looked_up = now
+            warehouse.forget_names()
+
+
+_names = _Names()
 
 
 @contextmanager
@@ -62,6 +80,7 @@ def reading(
     """A connection for reports of what still runs or ended since a time. Raises TooSlowError where
     the block takes longer, and other ElsaErrors.
     """
+    _names.forget_old()
     if reader.manages:
         opened = warehouse.reading(path)
     else:

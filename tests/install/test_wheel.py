@@ -46,6 +46,13 @@ def test_wheel_carries_every_view_and_every_migration(unpacked: Path) -> None:
         assert mine == theirs
 
 
+def test_wheel_carries_what_the_web_pages_are_made_of(unpacked: Path) -> None:
+    for folder in ("templates", "static"):
+        ours = {path.name for path in (ROOT / "elsa/web" / folder).iterdir()}
+        assert len(ours) > 2
+        assert ours == {path.name for path in (unpacked / "elsa/web" / folder).iterdir()}
+
+
 def test_wheel_carries_a_man_page_of_every_command(unpacked: Path) -> None:
     pages = {path.name for path in unpacked.glob("*.data/data/share/man/man1/*")}
     assert {"elsa.1", "elsa-job-run.1", "elsa-report-sa.1"} <= pages

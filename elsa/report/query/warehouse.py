@@ -68,6 +68,12 @@ def group_name(gid: int | None) -> str | None:
     return None if gid is None else accounts.group(gid)
 
 
+def forget_names() -> None:
+    """Look the names up again: a program that runs for long would not know new users."""
+    user_name.cache_clear()
+    group_name.cache_clear()
+
+
 def _is_this(machine_id: str | None, name: str) -> bool:
     procfs = Procfs()
     return name == procfs.hostname() if machine_id is None else machine_id == procfs.machine_id()

@@ -13,6 +13,8 @@ from click.testing import CliRunner
 from flask.testing import FlaskClient
 
 from elsa.cli.main import group
+from elsa.kernel import accounts
+from elsa.report.query import warehouse
 from elsa.store import own_records
 from elsa.web import reading
 from elsa.web.identity import Reader
@@ -228,6 +230,40 @@ def test_a_copy_of_own_records_serves_several_pages_and_holds_what_they_need(
     assert made == [None, given.REAL - 245 * given.SECOND]
     other = client(Reader("anna", ANNA, manages=False))
     assert "build" not in read(other, "/jobs").text
+
+
+def test_copies_are_forgotten_when_they_are_old_or_large(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+
+    def counted(_path: Path, uid: int, _since_ns: int | None = None) -> bytes:
+        made.append(uid)
+        return bytes(1000)
+
+    monkeypatch.setattr(own_records, "copy", counted)
+    copies = reading.Copies()
+    for uid in (1, 2, 1):
+        copies.of(Path("x"), uid, None)
+    assert made == [1, 2]
+    monkeypatch.setattr(reading, "_MOST_BYTES", 1500)
+    for uid in (3, 3, 1):
+        copies.of(Path("x"), uid, None)
+    assert made == [1, 2, 3, 1]
+    monkeypatch.setattr(reading, "_FRESH_S", 0.0)
+    copies.of(Path("x"), 1, None)
+    assert made == [1, 2, 3, 1, 1]
+
+
+def test_new_names_of_users_are_shown_without_a_restart(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert str(BOB) in read(client(), "/job/10").text
+    monkeypatch.setattr(accounts, "user", lambda number: f"name of {number}")
+    assert f"name of {BOB}" not in read(client(), "/job/10").text
+    monkeypatch.setattr(reading, "_FRESH_S", 0.0)
+    assert f"name of {BOB}" in read(client(), "/job/10").text
+    warehouse.forget_names()
 
 
 def test_metrics_are_for_managers(client: Client) -> None:
