@@ -1,5 +1,5 @@
-"""Build the Debian package, one for all releases and machines: `python scripts/deb.py [VERSION]`
-writes build/elsa_VERSION_all.deb and prints its path.
+"""Build the Debian package, one for all releases and machines: `python scripts/deb.py [VERSION
+[FOLDER]]` writes build/elsa_VERSION_all.deb and prints its path.
 
 The package has what the wheel of ELSA has, in a folder of its own, with the libraries of which
 Debian's versions are too old. This lays out the files; debhelper does what is Debian's own
@@ -55,9 +55,10 @@ from elsa.cli.entry import {door}
 def main() -> None:
     """Build it."""
     version = sys.argv[1] if len(sys.argv) > 1 else __version__
+    target = Path(sys.argv[2]) if len(sys.argv) > 2 else ROOT / "build"
     _require_debhelper()
     epoch = os.environ.get("SOURCE_DATE_EPOCH") or _time_of_commit()
-    folder = ROOT / "build/deb" / f"elsa-{version}"
+    folder = target / "deb" / f"elsa-{version}"
     shutil.rmtree(folder.parent, ignore_errors=True)
     folder.mkdir(parents=True)
     _lay_out(folder / "root")
@@ -70,7 +71,7 @@ def main() -> None:
         check=True,
     )
     (package,) = folder.parent.glob("*.deb")
-    print(package.replace(ROOT / "build" / package.name))
+    print(package.replace(target / package.name))
 
 
 def _require_debhelper() -> None:

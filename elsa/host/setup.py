@@ -231,27 +231,30 @@ def _links(place: Place) -> Iterator[Step]:
     local = place.root / "usr/local"
     if place.prefix == local:
         return
-    for program in sorted(place.programs.glob("elsa*")):
-        yield _link(local / "bin" / program.name, program)
+    yield _link_all(local / "bin", sorted(place.programs.glob("elsa*")))
     for source, target in SHARED.items():
-        for path in sorted((place.prefix / "share" / source).glob("*elsa*")):
-            yield _link(local / "share" / target / path.name, path)
+        files = sorted((place.prefix / "share" / source).glob("*elsa*"))
+        yield _link_all(local / "share" / target, files)
 
 
-def _link(path: Path, target: Path) -> Step:
-    """A symbolic link, unless something has that name."""
+def _link_all(folder: Path, targets: Sequence[Path]) -> Step:
+    """Symbolic links to files, except where something else has their names."""
+    links = {folder / target.name: target for target in targets}
 
     def make() -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.symlink_to(target)
+        folder.mkdir(parents=True, exist_ok=True)
+        for path, target in links.items():
+            if not os.path.lexists(path):
+                path.symlink_to(target)
 
     def remove() -> bool:
-        ours = path.is_symlink() and path.readlink() == target
-        if ours:
+        ours = [path for path in links if path.is_symlink() and path.readlink() == links[path]]
+        for path in ours:
             path.unlink()
-        return ours
+        return bool(ours)
 
-    return Step(f"link {path} -> {target}", lambda: os.path.lexists(path), make, remove)
+    text = f"link {len(links)} files of {targets[0].parent if targets else '-'} in {folder}"
+    return Step(text, lambda: all(map(os.path.lexists, links)), make, remove)
 
 
 def _command(place: Place, command: str, test: str) -> Step:
