@@ -11,7 +11,7 @@ export ELSA_PEERS ?= $(CURDIR)/build/peers
 export ELSA_BROWSER ?= $(CURDIR)/build/browser
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint sql bench soak fuzz man deb clean
+.PHONY: help run test lint sql bench soak fuzz man deb webmin clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -56,6 +56,9 @@ man: .venv/.run ## man pages of every command, in build/man (a wheel has them in
 
 deb: .venv/.dev ## the Debian package, for Debian 12 and 13: build/elsa_VERSION_all.deb
 	@$(BIN)/python scripts/deb.py
+
+webmin: .venv/.run ## the module for Webmin 2: build/elsa.wbm.gz
+	@$(BIN)/python scripts/webmin.py
 
 clean: ## remove .venv, build/ and every cache
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
