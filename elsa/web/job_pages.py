@@ -175,11 +175,14 @@ def _earlier(page: Page, job: Job) -> Table | None:
 
 def flame_graph(job_id: int) -> Response:
     """A job as a flame graph: a picture of its own, in which its script may run."""
-    with opened() as page:
-        number, _ = latest(page.connection, str(job_id))
-        selection = Selection(jobs=(number,))
-        frames = folded.frames(tree.load(page.connection, selection), "cpu")
-        title = tree.title(page.connection, selection, None)
+    with _job(job_id) as (page, job):
+        if job.values["processes"] > _MOST_IN_TREE:
+            raise UsageError(
+                "this job has too many processes for a picture on a page; draw it with: elsa report"
+                f" flame {job.id} -o job.svg"
+            )
+        frames = folded.frames(tree.load(page.connection, job.selection), "cpu")
+        title = tree.title(page.connection, job.selection, None)
         picture = "\n".join(flame.draw(frames, title, "cpu"))
     answer = Response(picture, mimetype="image/svg+xml")
     answer.headers["Content-Security-Policy"] = f"{flame.policy()}; frame-ancestors 'none'"

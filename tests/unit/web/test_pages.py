@@ -16,7 +16,7 @@ from elsa.cli.main import group
 from elsa.kernel import accounts
 from elsa.report.query import warehouse
 from elsa.store import own_records
-from elsa.web import reading
+from elsa.web import job_pages, reading
 from elsa.web.identity import Reader
 from tests.support import given
 from tests.support.pages import ANNA, BOB, HOSTILE, SINCE, UNTIL
@@ -285,6 +285,19 @@ def test_a_page_that_takes_too_long_says_so(
     answer = client(limit_s=-1.0).get("/trust")
     assert answer.status_code == 503
     assert "takes longer than" in answer.text
+
+
+def test_a_job_with_too_many_processes_has_no_tree_on_a_page(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_pages, "_MOST_IN_TREE", 10)
+    page = read(client(), "/job/10/tree")
+    assert "too many processes" in page.text
+    assert [command.split(" --db")[0] for command in page.commands] == ["elsa report tree 10"]
+    answer = client().get("/job/10/flame.svg")
+    assert answer.status_code == 400
+    assert "elsa report flame 10" in answer.text
+    assert client().get("/job/9/flame.svg").status_code == 200
 
 
 def test_a_warehouse_that_is_gone_is_one_line(client: Client, tmp_path: Path) -> None:
