@@ -11,15 +11,16 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from werkzeug.serving import make_server
 
 from elsa.cli.main import load
-from elsa.report.render import openmetrics
+from elsa.web.app import Settings, create_app
+from elsa.web.identity import Reader
 from tests.support import given
 from tests.support.peers import peer
 from tests.support.reports import Reports
@@ -28,12 +29,6 @@ pytestmark = pytest.mark.peers
 DASHBOARD = Path(__file__).parents[3] / "packaging/grafana/elsa.json"
 # Much longer than Prometheus takes to start and to scrape thrice.
 PATIENCE_S = 60
-
-
-def printed(reports: Reports, form: str) -> str:
-    done = CliRunner().invoke(load("metrics"), ["--db", str(reports.path), "--format", form])
-    assert done.exit_code == 0
-    return done.stdout
 
 
 @pytest.fixture
@@ -66,9 +61,10 @@ def use(reports: Reports, turn: int) -> None:
 
 
 def test_promtool_finds_nothing_wrong_with_the_text_format(used: Reports) -> None:
+    printed = CliRunner().invoke(load("metrics"), ["--db", str(used.path), "--format", "text"])
     done = subprocess.run(
         [peer("promtool"), "check", "metrics"],
-        input=printed(used, "text"),
+        input=printed.stdout,
         capture_output=True,
         text=True,
     )
@@ -76,28 +72,24 @@ def test_promtool_finds_nothing_wrong_with_the_text_format(used: Reports) -> Non
 
 
 @contextmanager
-def served(text: Callable[[], str]) -> Iterator[str]:
-    """Metrics over HTTP, as the web pages serve them; gives the address."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            body = text().encode()
-            self.send_response(200)
-            self.send_header("Content-Type", openmetrics.CONTENT_TYPES["openmetrics"])
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+def served(path: Path) -> Iterator[str]:
+    """The web pages of a warehouse, for a manager; gives the address."""
+    settings = Settings(
+        path,
+        frozenset({"127.0.0.1"}),
+        lambda _: Reader("prometheus", 0, manages=True),
+        60.0,
+        "forever",
+    )
+    server = make_server("127.0.0.1", 0, create_app(settings), threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 @contextmanager
@@ -152,11 +144,9 @@ def until(ready: Callable[[], object]) -> None:
 def test_prometheus_scrapes_and_answers_the_queries_of_the_dashboard(
     used: Reports, tmp_path: Path
 ) -> None:
-    text = printed(used, "openmetrics")
-    with served(lambda: text) as target, prometheus(target, tmp_path) as query:
+    with served(used.path) as target, prometheus(target, tmp_path) as query:
         until(lambda: query("elsa_events_total"))
         use(used, 1)
-        text = printed(used, "openmetrics")
         until(lambda: query("changes(elsa_job_runs_total{kind='cron'}[1m]) > 0"))
         assert [each["value"][1] for each in query("up")] == ["1"]
         (manual,) = query('elsa_job_cpu_seconds_total{kind="manual"}')
