@@ -118,6 +118,7 @@ def steps(place: Place) -> Iterator[Step]:
     yield _command(place, "systemd-tmpfiles --create elsa.conf", "test -d /var/lib/elsa")
     yield _settings(place, files["elsa.toml"])
     changed: list[Path] = []
+    ran_before = place.run(["systemctl", "is-active", "--quiet", "elsa-jobd.service"])
     for name, text in files.items():
         if name.endswith((".service", ".timer")):
             ours = text.replace("/usr/bin/elsa", str(place.programs / "elsa"))
@@ -135,7 +136,10 @@ def steps(place: Place) -> Iterator[Step]:
     restart = ["systemctl", "restart", "elsa-jobd.service"]
     yield Step(
         " ".join(restart),
-        lambda: not any(path.name == restart[-1] for path in changed) and not _runs_another(),
+        lambda: (
+            not ran_before
+            or not (any(path.name == restart[-1] for path in changed) or _runs_another())
+        ),
         lambda: _must(place, restart),
     )
 

@@ -17,8 +17,8 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
 CARRIED = ROOT / "packaging/debian/carried.txt"
-# What Debian has itself: mako for alembic; zstd is not needed for its own rotation.
-OF_DEBIAN = {"mako", "backports-zstd"}
+# What Debian has itself: mako for alembic, with markupsafe; zstd is not needed for its rotation.
+OF_DEBIAN = {"mako", "markupsafe", "backports-zstd"}
 
 pytestmark = pytest.mark.skipif(
     shutil.which("dpkg-deb") is None or (os.geteuid() != 0 and shutil.which("dh") is None),
@@ -74,6 +74,12 @@ def the_programs_run_with_the_libraries_of_the_package(root: Path, tmp_path: Pat
     launcher = tmp_path / "elsa"
     text = (root / "usr/bin/elsa").read_text()
     launcher.write_text(text.replace('"/usr/lib/elsa"', repr(str(root / "usr/lib/elsa"))))
+    library = str(root / "usr/lib/elsa")
+    program = (
+        f"import sys; sys.path.insert(0, {library!r}); import elsa.web.server as server;"
+        f"assert server.Flask.__module__ == 'flask.app' and {library!r} in server.__file__"
+    )
+    subprocess.run([sys.executable, "-I", "-c", program], check=True)
     command = [sys.executable, "-I", str(launcher), "db", "upgrade", "--db", f"{tmp_path}/elsa.db"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -83,7 +89,8 @@ def the_programs_run_with_the_libraries_of_the_package(root: Path, tmp_path: Pat
 def what_it_carries_is_what_the_programs_need(root: Path) -> None:
     pinned = r"^(\S+)==(\S+) --hash=sha256:\w{64}$"
     carried = dict(re.findall(pinned, CARRIED.read_text(), re.MULTILINE))
-    needed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = project["dependencies"] + project["optional-dependencies"]["web"]
     for info in (root / "usr/lib/elsa").glob("*.dist-info/METADATA"):
         needed += re.findall(r"^Requires-Dist: (.*)$", info.read_text(), re.MULTILINE)
     requirements = [Requirement(text) for text in needed]

@@ -123,6 +123,7 @@ def test_everything_that_the_packages_set_up_is_there(machine: Machine) -> None:
     enabled = machine.ran.index("systemctl enable --now elsa-jobd.service")
     assert machine.ran.index("systemctl daemon-reload") < enabled
     assert machine.ran.index("systemd-sysusers elsa.conf") < enabled
+    assert "systemctl restart elsa-jobd.service" not in machine.ran
 
 
 def test_where_only_root_reads_the_accounting_file_the_ingester_may(machine: Machine) -> None:
