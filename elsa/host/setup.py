@@ -206,6 +206,8 @@ def _settings(place: Place, text: str) -> Step:
 
 def _file(path: Path, text: str, changed: list[Path] | None = None) -> Step:
     """A file with this text. A path that is written is added to `changed`."""
+    # Folders that the host has without ELSA stay.
+    made = path.parent.name == "elsa" or path.parent.name.endswith((".service.d", ".timer.d"))
 
     def is_done() -> bool:
         return path.is_file() and path.read_text(encoding="utf-8", errors="replace") == text
@@ -223,7 +225,7 @@ def _file(path: Path, text: str, changed: list[Path] | None = None) -> Step:
         if not path.is_file():
             return False
         path.unlink()
-        if path.parent.name.endswith(".d") and not any(path.parent.iterdir()):
+        if made and not any(path.parent.iterdir()):
             path.parent.rmdir()
         return True
 

@@ -157,6 +157,8 @@ def test_undone_nothing_is_left_but_what_others_made(machine: Machine) -> None:
     of_acct = {"usr/lib/systemd/system/acct.service", "var/log/account/pacct"}
     assert machine.files() == before | of_acct | {"usr/local/bin/elsa"}
     assert other.read_text() == "somebody else's"
+    assert not (machine.root / "etc/elsa").exists()
+    assert (machine.root / "etc/tmpfiles.d").exists()
     assert machine.active == {"acct.service"}
     assert [*undo(machine.place())] == []
 
