@@ -185,11 +185,17 @@ def _forget_output() -> None:
 
 def _open_closed_streams() -> None:
     """Open /dev/null for each standard stream that was closed before the program started, so that
-    no other file gets its descriptor.
+    no other file gets its descriptor. For stdout it is open for reading only: to write there fails,
+    as with other tools, and output is not lost in silence.
     """
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+    for name, mode, flags in (
+        ("stdin", "r", os.O_RDONLY),
+        ("stdout", "w", os.O_RDONLY),
+        ("stderr", "w", os.O_WRONLY),
+    ):
         if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
+            stream = os.fdopen(os.open(os.devnull, flags), mode, encoding="utf-8")
+            setattr(sys, name, stream)
 
 
 def elsa() -> NoReturn:

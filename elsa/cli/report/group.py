@@ -68,7 +68,8 @@ def report(context: click.Context) -> None:
     \b
     TIME is one of:
       2026-11-02  2026-11-02T09:30  2026-11-02T09:30+01:00  1102  2026-11  2026
-      09:30  9:30pm  noon  today  yesterday  'yesterday 18:00'  'monday 9am'
+      09:30  09:30:28.5  09:30Z  9:30pm  noon  'yesterday 18:00'  'monday 9am'
+      today  yesterday  @1796021488        since 1970, in seconds
       monday  'last monday'  november      the latest; weeks start on Monday
       'this week'  'last week'  'last month'  'last year'
       7d  -7d  '7 days ago'  'a week ago'  'last 7 days'  now-7d  1.5h  now

@@ -24,7 +24,7 @@ ROWS = 20
 _LONGEST_NS = 24 * HOUR_NS
 
 
-@report.command(name="at")
+@report.command(name="at", context_settings={"ignore_unknown_options": True})
 @click.argument("moment", nargs=-1, metavar="[TIME]")
 @click.option(
     "--by",
@@ -62,6 +62,9 @@ def at(*, moment: tuple[str, ...], by: str, request: Request) -> None:
     from elsa.report import moment as made
     from elsa.report.query import times
 
+    for word in moment:  # -7d is a time
+        if word.startswith("-") and not word[1:2].isdigit():
+            raise click.NoSuchOption(word.partition("=")[0], ctx=click.get_current_context())
     when = " ".join(moment) or "now"
     times.at(when, datetime.now().astimezone(), "TIME")
     found: list[Moment] = []

@@ -9,14 +9,17 @@ from __future__ import annotations
 import re
 import time as time_
 from collections.abc import Callable
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import NamedTuple
 
 from elsa import durations
 from elsa.errors import UsageError
 from elsa.units import HOUR_NS, SECOND_NS
 
-_CLOCK = re.compile(r"noon|(\d{1,2})(?::(\d\d)(?::(\d\d))?\s*([ap]m)?|\s*([ap]m))")
+_CLOCK = re.compile(r"noon|(\d{1,2})(?::(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?\s*([ap]m)?|\s*([ap]m))")
+_ZONED = re.compile(r"(\d.*?)\s*(z|[+-]\d\d(?::?\d\d)?)")
+# As `date -d` and systemd read it: seconds since 1970.
+_SINCE_1970 = re.compile(r"@(\d{1,11})(?:\.(\d{1,9}))?")
 _AT = re.compile(r"(.+?)[ t](\d.*|noon)")
 # As sacct reads them: MMDD, MMDDYY, MM/DD and MM/DD/YY, each with a time of day after a hyphen or a
 # "t".
@@ -34,7 +37,8 @@ _END_OF_DAY = re.compile(r"(?<![\d:])24:00(?::00)?(?![\d:])")
 _LONGEST_SKIP_S = 25 * 3600
 _EXAMPLES = (
     "2026-11-02, 2026-11-02T09:30, 2026-11-02T09:30+01:00, 2026-11, 1102, 09:30, today, yesterday,"
-    " 'yesterday 18:00', monday, 'last week', november, now, 7d or '2 hours ago'"
+    " 09:30:28.5, 09:30Z, 'yesterday 18:00', monday, 'last week', november, now, 7d, '2 hours ago'"
+    " or @1796021488"
 )
 DAY, WEEK, MONTH = "day", "week", "month"
 _EXAMPLES_OF = {
@@ -105,7 +109,8 @@ def window(since: str | None, until: str | None, now: datetime) -> Window:
 def _next_day(text: str, now: datetime, end_ns: int) -> int:
     """The same time of day on the day after; another time unchanged."""
     word = " ".join(text.lower().split())
-    if not (_CLOCK.fullmatch(word) or _END_OF_DAY.fullmatch(word)):
+    clock, _ = _zoned(word)
+    if not (_CLOCK.fullmatch(clock) or _END_OF_DAY.fullmatch(clock)):
         return end_ns
     return nanoseconds(_datetime(word, now) + timedelta(days=1))
 
@@ -196,8 +201,8 @@ def change(before: int, after: int) -> int:
 
 def _datetime(word: str, now: datetime) -> datetime:
     now = now.astimezone()
-    if (ago_s := _ago(word)) is not None:
-        return now - timedelta(seconds=ago_s)
+    if (exact := _exact(word, now)) is not None:
+        return exact
     midnight = datetime.combine(now.date(), time())
     if _END_OF_DAY.search(word):
         start = _datetime(_END_OF_DAY.sub("00:00", word), now)
@@ -211,6 +216,32 @@ def _datetime(word: str, now: datetime) -> datetime:
         return named
     when = datetime.combine(named, _time_of_day(at[2]))
     return _latest(when, 7, now) if _place(at[1], _WEEKDAYS) is not None else when
+
+
+def _exact(word: str, now: datetime) -> datetime | None:
+    """How long ago, seconds since 1970, or a time of day in a zone; None if it is no such word."""
+    if (ago_s := _ago(word)) is not None:
+        return now - timedelta(seconds=ago_s)
+    if match := _SINCE_1970.fullmatch(word):
+        return datetime.fromtimestamp(int(match[1]), UTC) + _fraction(match[2])
+    clock, zone = _zoned(word)
+    if zone is None:
+        return None
+    today = now.astimezone(zone).date()
+    return _latest(datetime.combine(today, _time_of_day(clock), zone), 1, now)
+
+
+def _zoned(word: str) -> tuple[str, tzinfo | None]:
+    """A word without the zone at its end, and the zone."""
+    match = _ZONED.fullmatch(word)
+    if match is None or not _CLOCK.fullmatch(match[1]):
+        return word, None
+    return match[1], datetime.fromisoformat(f"2000-01-01T00:00{match[2].upper()}").tzinfo
+
+
+def _fraction(digits: str | None) -> timedelta:
+    """The part of a second that stands after its point, to the microsecond."""
+    return timedelta(microseconds=int(f"{digits or 0:<06}"[:6]))
 
 
 def _latest(when: datetime, days: int, now: datetime) -> datetime:
@@ -302,9 +333,10 @@ def _time_of_day(word: str) -> time:
         raise ValueError(word)
     if word == "noon":
         return time(12)
-    hour, minute, second, half, whole_half = match.groups()
+    hour, minute, second, fraction, half, whole_half = match.groups()
     if half := half or whole_half:
         if not 1 <= int(hour) <= 12:
             raise ValueError(word)
         hour = int(hour) % 12 + (12 if half == "pm" else 0)
-    return time(int(hour), int(minute or 0), int(second or 0))
+    part = _fraction(fraction).microseconds
+    return time(int(hour), int(minute or 0), int(second or 0), part)

@@ -314,3 +314,10 @@ def test_old_hour_is_one_interval_also_where_shorter_intervals_of_members_are_le
     window = ("--alive", "--since", at(500), "--until", at(800), "--columns", "command,cpu_s")
     used_s = {row["command"]: row["cpu_s"] for row in reports.json("processes", *window)}
     assert used_s == {"daemon": None, "member": 5.0}
+
+
+def test_an_age_with_a_hyphen_is_a_time_and_not_an_option(busy: Reports) -> None:
+    assert busy.run("at", "-1s").exit_code == 0
+    refused = busy.run("at", "-1s", "--nope=3")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "No such option '--nope'" in refused.stderr
