@@ -86,8 +86,10 @@ class JobPeak(NamedTuple):
     """How it is known: as in column job_peak_by."""
 
     def at_least(self, largest_kib: int | None) -> JobPeak:
-        """The same, but never less than the peak of the largest member."""
-        return self._replace(kib=max(self.kib, largest_kib or 0))
+        """The same, or the peak of the largest member if that is more."""
+        if largest_kib is not None and largest_kib > self.kib:
+            return JobPeak(largest_kib, LARGEST)
+        return self
 
 
 @dataclass
@@ -284,7 +286,7 @@ class JobTotals:
 
     def job_peak(self, waited: Waited, measured_bytes: int | None) -> JobPeak | None:
         """The peak of all together: `measured_bytes` by their control group, else by readings; a
-        lower bound where there was none.
+        lower bound where the largest member alone had more.
         """
         largest_kib, _ = self.peak(waited)
         whole = self.whole

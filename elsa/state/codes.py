@@ -70,7 +70,7 @@ class How(IntEnum):
 
 
 # How the peak of a job is known (column job_peak_by), besides `sampled ...`: by its control group;
-# or there was no reading, and it is that of the largest process alone.
+# or no reading showed as much as the largest process alone had.
 MEASURED, LARGEST = "measured", "largest"
 
 

@@ -244,7 +244,7 @@ with doc (name, unit, meaning) as (
         'how it is known: measured (by the job''s control group); sampled: the most that '
         || 'readings showed, by pss (shared memory counts once), rss (for each process: an '
         || 'upper bound) or group (by the control group, up to a reading before the end); '
-        || 'largest: there was no reading, and it is that of the largest process alone, a '
+        || 'largest: nothing of this showed as much as the largest process alone had: a '
         || 'lower bound'),
     ('rss_before_kib', 'KiB',
         'peak memory of the run before'),

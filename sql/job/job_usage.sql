@@ -277,7 +277,7 @@ select
     g.read_bytes as group_read_bytes,
     g.write_bytes as group_write_bytes,
     iif(d.rss_kib > coalesce(w.whole_kib, -1), d.rss_kib, w.whole_kib) as job_peak_kib,
-    coalesce(w.whole_by, iif(d.rss_kib is not null, 'largest', null)) as job_peak_by
+    iif(d.rss_kib > coalesce(w.whole_kib, -1), 'largest', w.whole_by) as job_peak_by
 from described as d
 join job_whole_memory as w
     on w.job_id = d.job_id

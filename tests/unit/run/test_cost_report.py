@@ -236,9 +236,15 @@ def test_a_complete_report_says_nothing_about_what_is_missing() -> None:
             "  peak memory  10.0 MiB of all together (sampled pss); 2.0 MiB, the largest single"
             " process (make)",
         ),
-        (JobPeak(1024, "sampled rss"), None, (2048, "sampled rss"), "2.0 MiB of all together"),
+        (
+            JobPeak(1024, "sampled rss"),
+            None,
+            (2048, "largest"),
+            "  peak memory  2.0 MiB, the largest single process (make)",
+        ),
         (JobPeak(10_240, "sampled pss"), 8 << 20, (8192, "measured"), "of all together 8.0 MiB"),
-        (None, 1 << 20, (2048, "measured"), "of all together 1.0 MiB"),
+        (None, 1 << 20, (2048, "largest"), "of all together 1.0 MiB"),
+        (None, 2 << 20, (2048, "measured"), "of all together 2.0 MiB"),
     ],
 )
 def test_peak_of_all_together_is_shown_with_how_it_is_known_and_never_below_the_largest(
