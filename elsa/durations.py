@@ -12,6 +12,7 @@ _AGO = re.compile(r"(?:now-|-|last |past )?(.+?)(?: ago)?")
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
 # A month and a year have a fixed length here: `last month` and `2026-11` follow the calendar.
 _UNITS = {
+    ("ms", "msec", "millisecond", "milliseconds"): 0.001,
     ("s", "sec", "secs", "second", "seconds"): 1,
     ("m", "min", "mins", "minute", "minutes"): _MINUTE_S,
     ("h", "hr", "hrs", "hour", "hours"): _HOUR_S,

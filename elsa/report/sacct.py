@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -27,6 +27,25 @@ _FORMAT = re.compile(r"(\w+)(?:%(-?\d{1,3}))?")
 _UNKNOWN = "Unknown"
 # Of jobs that did not end by themselves; processes of a disabled job may still run.
 _STATE_OF_REASON = {"reboot": "NODE_FAIL", DISABLED: "CANCELLED"}
+# All states of Slurm with their short names; no job here has one of those that state() does not
+# give.
+_STATES = {
+    "BF": "BOOT_FAIL",
+    "CA": "CANCELLED",
+    "CD": "COMPLETED",
+    "DL": "DEADLINE",
+    "F": "FAILED",
+    "NF": "NODE_FAIL",
+    "OOM": "OUT_OF_MEMORY",
+    "PD": "PENDING",
+    "PR": "PREEMPTED",
+    "R": "RUNNING",
+    "RQ": "REQUEUED",
+    "RS": "RESIZING",
+    "RV": "REVOKED",
+    "S": "SUSPENDED",
+    "TO": "TIMEOUT",
+}
 
 
 class Field(NamedTuple):
@@ -52,6 +71,10 @@ def _elapsed(seconds: float) -> str:
     hours, minute = divmod(minutes, 60)
     days, hour = divmod(hours, 24)
     return f"{f'{days}-' if days else ''}{hour:02}:{minute:02}:{second:02}"
+
+
+def _wall(write: Callable[[float], str]) -> Callable[[Job], str]:
+    return lambda job: "" if job["elapsed_s"] is None else write(job["elapsed_s"])
 
 
 def _cpu(key: str) -> Callable[[Job], str]:
@@ -103,8 +126,8 @@ FIELDS = {
         Field("Submit", 19, _time("created_at")),
         Field("Start", 19, _time("started_at")),
         Field("End", 19, _time("ended_at")),
-        Field("Elapsed", 10, lambda job: _elapsed(job["wall_s"] or 0)),
-        Field("ElapsedRaw", 10, lambda job: str(int(job["wall_s"] or 0))),
+        Field("Elapsed", 10, _wall(_elapsed)),
+        Field("ElapsedRaw", 10, _wall(lambda seconds: str(int(seconds)))),
         Field("TotalCPU", 10, _cpu("cpu_s")),
         Field("UserCPU", 10, _cpu("user_s")),
         Field("SystemCPU", 10, _cpu("system_s")),
@@ -116,6 +139,18 @@ FIELDS = {
         Field("Comment", 14, lambda job: str(job["tags"])),
     )
 }
+
+
+def states(texts: Iterable[str]) -> frozenset[str]:
+    """The states of -s, by their names or short names in either case. Raises UsageError."""
+    found = set()
+    for text in texts:
+        word = text.strip().upper()
+        if word not in _STATES and word not in _STATES.values():
+            names = ", ".join(f"{name} ({short})" for short, name in _STATES.items())
+            raise UsageError(f"-s: no state {printable(text)}; there are {names}")
+        found.add(_STATES.get(word, word))
+    return frozenset(found)
 
 
 def chosen(text: str) -> list[tuple[Field, int]]:
@@ -131,8 +166,12 @@ def chosen(text: str) -> list[tuple[Field, int]]:
     return fields
 
 
-def jobs(connection: sqlite3.Connection, selection: Selection) -> list[Job]:
-    """The jobs of a selection that were there in its window, the oldest first."""
+def jobs(
+    connection: sqlite3.Connection, selection: Selection, wanted: frozenset[str], now: datetime
+) -> list[Job]:
+    """The jobs of a selection that were there in its window, the oldest first: those with a state
+    that is wanted, or all.
+    """
     since, until = selection.window
     there = ["true"]
     if since is not None:
@@ -147,7 +186,19 @@ def jobs(connection: sqlite3.Connection, selection: Selection) -> list[Job]:
     rows = connection.execute(
         f"select {columns}, {owner} from {view} as u where {where} order by u.job_id", values
     )
-    return [dict(zip((*_COLUMNS, "owner"), row, strict=True)) for row in rows]
+    found = (dict(zip((*_COLUMNS, "owner"), row, strict=True)) for row in rows)
+    return [
+        job | {"elapsed_s": _elapsed_s(job, now)}
+        for job in found
+        if not wanted or state(job) in wanted
+    ]
+
+
+def _elapsed_s(job: Job, now: datetime) -> float | None:
+    """The wall time; that so far while the job runs."""
+    if job["wall_s"] is not None or job["started_at"] is None or state(job) != "RUNNING":
+        return job["wall_s"]  # type: ignore[no-any-return]
+    return max(0.0, (now - datetime.fromisoformat(job["started_at"])).total_seconds())
 
 
 def lines(
@@ -199,7 +250,7 @@ def _object(job: Job) -> dict[str, Any]:
         "time": {
             "start": start,
             "end": end,
-            "elapsed": None if job["wall_s"] is None else int(job["wall_s"]),
+            "elapsed": None if job["elapsed_s"] is None else int(job["elapsed_s"]),
             "total": _seconds(job["cpu_s"]),
             "user": _seconds(job["user_s"]),
             "system": _seconds(job["system_s"]),

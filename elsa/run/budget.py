@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from elsa import durations
@@ -52,7 +52,7 @@ def judge(budget: list[Limit], values: Mapping[str, Any]) -> Verdict:
     """Compare the figures of a cost report with a budget."""
     verdict = Verdict([], [])
     for name, most in budget:
-        used, text = _used(name, values), _peak if name == PEAK else durations.text
+        used, text = _used(name, values), _peak if name == PEAK else _time_of(most)
         if used is None:
             verdict.unknown.append(f"whether {name} is within {text(most)} is not known")
         elif used > most:
@@ -72,6 +72,13 @@ def _used(name: str, values: Mapping[str, Any]) -> float | None:
         return float(group["memory_peak"])
     peak_kib = values.get("job_peak_kib", values["peak_rss_kib"])
     return None if peak_kib is None else peak_kib * 1024.0
+
+
+def _time_of(most_s: float) -> Callable[[float], str]:
+    """How times are written beside a limit: in milliseconds if the limit has them."""
+    if round(most_s, 2) == most_s:
+        return durations.text
+    return lambda time_s: f"{time_s * 1000:.1f} ms"
 
 
 def _peak(count: float) -> str:

@@ -46,10 +46,10 @@ def test_a_shown_length_is_the_length_to_the_second_or_minute(length_s: float) -
     [
         *(("90s", 90), ("5m", 300), ("36 hours", 129_600), ("2w", 1_209_600)),
         *(("1 month", 2_592_000), ("1.5h", 5400), ("a week", 604_800), ("an hour", 3600)),
-        *(("1h02m05s", 3725), ("1 day 2 hours", 93_600)),
+        *(("1h02m05s", 3725), ("1 day 2 hours", 93_600), ("1s250ms", 1.25), ("1ms", 0.001)),
     ],
 )
-def test_a_length_is_read_in_short_and_in_full(written: str, seconds: int) -> None:
+def test_a_length_is_read_in_short_and_in_full(written: str, seconds: float) -> None:
     assert durations.seconds(written) == seconds
 
 

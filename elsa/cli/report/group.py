@@ -74,7 +74,7 @@ def report(context: click.Context) -> None:
       'this week'  'last week'  'last month'  'last year'
       7d  -7d  '7 days ago'  'a week ago'  'last 7 days'  now-7d  1.5h  now
     A day, week, month or year stands for its start. A time of day is the latest
-    such time; with --until, the first after --since. Ages are s, m, h, d, w,
+    such time; with --until, the first after --since. Ages are ms, s, m, h, d, w,
     month (30 days) and y (365 days), also in full, as everywhere in elsa.
 
     \b

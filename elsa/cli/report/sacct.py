@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -28,7 +29,10 @@ DEFAULT = "JobID,JobName,User,State,ExitCode,Start,Elapsed,TotalCPU,MaxRSS"
     "-j", "--jobs", "jobs", multiple=True, metavar="JOB", shell_complete=complete.jobs,
     help="Only these jobs, at any time unless -S says otherwise: ids, names or globs.",
 )  # fmt: skip
-@click.option("-s", "--state", "states", multiple=True, metavar="STATE", help="R, CD or F.")
+@click.option(
+    "-s", "--state", "states", multiple=True, metavar="STATE",
+    help="Only jobs with this State: RUNNING, COMPLETED, FAILED, NODE_FAIL, CANCELLED, or R, CD...",
+)  # fmt: skip
 @click.option(
     "-o", "--format", "fields", default=DEFAULT, metavar="FIELDS", help="JobName%20,State"
 )
@@ -69,23 +73,24 @@ def sacct(
     from elsa.report import sacct as made
     from elsa.report.query import warehouse
     from elsa.report.query.selection import resolve_jobs
+    from elsa.report.query.times import window
 
     if helpformat:
         click.echo("\n".join(field.name for field in made.FIELDS.values()))
         return
     chosen = made.chosen(fields)
+    wanted = made.states(request.values("state", states))
+    now = datetime.now().astimezone()
     since = starttime or (None if jobs else "today")
+    span = window(since, endtime, now, ("-S", "-E"))
     asked = {
         "user": request.values("user", users),
         "job": request.values("job", jobs),
-        "state": request.values("state", states),
-        "since": () if since is None else (since,),
-        "until": () if endtime is None else (endtime,),
     }
     with warehouse.reading_allowed(config.load({"db": db}).db) as connection:
         request.say(warehouse.notes(connection))
-        selection = resolve_jobs(connection, asked, datetime.now().astimezone())
-        found = made.jobs(connection, selection)
+        selection = replace(resolve_jobs(connection, asked, now), window=span)
+        found = made.jobs(connection, selection, wanted, now)
     if as_json:
         click.echo(made.as_json(found))
         return

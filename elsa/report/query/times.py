@@ -7,6 +7,7 @@ add up to the whole.
 from __future__ import annotations
 
 import re
+import shlex
 import time as time_
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
@@ -26,6 +27,7 @@ _AT = re.compile(r"(.+?)[ t](\d.*|noon)")
 _SACCT = re.compile(r"(\d\d)/?(\d\d)(?:/?(\d\d))?(?:[-t](\d{1,2}:\d\d(?::\d\d)?))?")
 _YEAR = re.compile(r"(?:19|20)\d\d")  # never MMDD
 _MONTH = re.compile(r"(\d{4})-(\d\d)")
+_ISO_WEEK = re.compile(r"\d{4}-?w\d\d")
 _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _MONTHS = (
     *("january", "february", "march", "april", "may", "june", "july", "august", "september"),
@@ -40,7 +42,7 @@ _EXAMPLES = (
     " 09:30:28.5, 09:30Z, 'yesterday 18:00', monday, 'last week', november, now, 7d, '2 hours ago'"
     " or @1796021488"
 )
-DAY, WEEK, MONTH = "day", "week", "month"
+DAY, WEEK, MONTH, YEAR = _LENGTHS = ("day", "week", "month", "year")
 _EXAMPLES_OF = {
     DAY: "2026-11-02, yesterday or monday",
     WEEK: "last, this, 2026-W48 or a day in it",
@@ -90,18 +92,23 @@ class Window(NamedTuple):
         return conditions
 
 
-def window(since: str | None, until: str | None, now: datetime) -> Window:
+def window(
+    since: str | None,
+    until: str | None,
+    now: datetime,
+    options: tuple[str, str] = ("--since", "--until"),
+) -> Window:
     """The window between two written times. A time of day is the latest such time; as the end, the
     first after the start if the latest is before it. Raises UsageError.
     """
-    start = None if since is None else moment(since, now, "--since")
-    end = None if until is None else moment(until, now, "--until")
+    from_, to = options
+    start = None if since is None else moment(since, now, from_)
+    end = None if until is None else moment(until, now, to)
     if until is not None and start is not None and end is not None and start >= end:
         end = _next_day(until, now, end)
     if start is not None and end is not None and start >= end:
         raise UsageError(
-            f"--since {since} is not before --until {until}; give an earlier --since or a later"
-            " --until"
+            f"{from_} {since} is not before {to} {until}; give an earlier {from_} or a later {to}"
         )
     return Window(start, end)
 
@@ -136,10 +143,19 @@ class Days(NamedTuple):
 
 
 def days(kind: str, text: str, now: datetime) -> Days:
-    """The day, week or month with a written time in it, or `this` or `last`. Raises UsageError."""
+    """The day, week or month with a written time in it, or `this` or `last`. A longer span is no
+    such time: it would be cut to its start. Raises UsageError.
+    """
     word = " ".join(text.lower().split())
     if word in ("this", "last"):
         word = f"{word} {kind}"
+    longer = _span(word)
+    if _LENGTHS.index(longer) > _LENGTHS.index(kind):
+        other = f"--{longer} {shlex.quote(text)}" if longer in PERIODS else "--since and --until"
+        raise UsageError(
+            f"--{kind}: {text} is a {longer}; write for example {_EXAMPLES_OF[kind]}, or use"
+            f" {other}"
+        )
     first_day = _FIRST_DAY[kind]
     try:
         second = nanoseconds(_datetime(word, now)) // SECOND_NS
@@ -158,12 +174,15 @@ def moment(text: str, now: datetime, option: str = "time") -> int:
     latest such time. Raises UsageError.
     """
     word = " ".join(text.lower().split())
+    when = None
     try:
-        return nanoseconds(_datetime(word, now))
-    except (ValueError, OverflowError, OSError):
-        raise UsageError(
-            f"{option}: cannot read the time {text!r}; write for example {_EXAMPLES}"
-        ) from None
+        when = _datetime(word, now)
+        return nanoseconds(when)
+    except (ValueError, OverflowError, OSError) as error:
+        # What was read, or was too large to be counted, is outside the calendar of the clock.
+        far = when is not None or isinstance(error, OverflowError)
+        fault = f"the time {text!r} is too far away" if far else f"cannot read the time {text!r}"
+        raise UsageError(f"{option}: {fault}; write for example {_EXAMPLES}") from None
 
 
 def nanoseconds(when: datetime) -> int:
@@ -284,6 +303,20 @@ def _named_day(word: str, midnight: datetime) -> datetime | None:
     return datetime.combine(first_day, time())
 
 
+def _span(word: str) -> str:
+    """How long what is written is: a day, also of a moment, or a week, month or year."""
+    which, _, noun = word.rpartition(" ")
+    if which in ("this", "last") and noun in _LENGTHS:
+        return noun
+    if _YEAR.fullmatch(word):
+        return YEAR
+    if _MONTH.fullmatch(word) or (
+        which in ("", "this", "last") and _place(noun, _MONTHS) is not None
+    ):
+        return MONTH
+    return WEEK if _ISO_WEEK.fullmatch(word) else DAY
+
+
 def _place(word: str, names: tuple[str, ...]) -> int | None:
     """The place of a name, which may be cut to three letters."""
     return next((at for at, name in enumerate(names) if word in (name, name[:3])), None)
@@ -293,7 +326,7 @@ _FIRST_DAY: dict[str, Callable[[date], date]] = {
     DAY: lambda day: day,
     WEEK: lambda day: day - timedelta(days=day.weekday()),
     MONTH: lambda day: day.replace(day=1),
-    "year": lambda day: day.replace(month=1, day=1),
+    YEAR: lambda day: day.replace(month=1, day=1),
 }
 _LONGEST_DAYS = {DAY: 1, WEEK: 7, MONTH: 31}
 

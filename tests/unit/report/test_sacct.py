@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from datetime import datetime
 
 import pytest
 
@@ -48,11 +49,64 @@ def rows(jobs: Reports, *options: str) -> list[list[str]]:
 
 def test_fields_are_written_as_sacct_writes_them(jobs: Reports) -> None:
     fields = "JobID,State,ExitCode,Start,Elapsed,TotalCPU,MaxRSS,Account"
-    assert rows(jobs, "-o", fields) == [
+    *ended, running = rows(jobs, "-o", fields)
+    assert ended == [
         ["1", "COMPLETED", "0:0", "2026-01-02T03:05:45", "1-01:01:01", "01:01:40", "2048K", "acme"],
         ["2", "FAILED", "0:9", "2026-01-02T03:07:25", "00:00:05", "00:01.235", "", ""],
-        ["3", "RUNNING", "0:0", "2026-01-02T03:09:05", "00:00:00", "", "", ""],
     ]
+    del running[4]  # the time so far
+    assert running == ["3", "RUNNING", "0:0", "2026-01-02T03:09:05", "", "", ""]
+
+
+def test_elapsed_is_the_time_so_far_of_what_runs_and_empty_where_it_is_not_known(
+    jobs: Reports,
+) -> None:
+    def elapsed_s() -> int:
+        return int(rows(jobs, "-j", "3", "-o", "ElapsedRaw")[0][0])
+
+    started = datetime.fromisoformat("2026-01-02T03:09:05Z").timestamp()
+    before, shown, after = time.time(), elapsed_s(), time.time()
+    assert int(before - started) <= shown <= after - started
+    (job,) = json.loads(jobs.run("sacct", "-j", "3", "--json").stdout)["jobs"]
+    assert job["time"]["elapsed"] >= shown
+    jobs.warehouse.connection.execute("update job set closed_at_ns = 5 where id = 3")
+    fields = "State,Elapsed,ElapsedRaw"
+    assert rows(jobs, "-j", "3", "-S", "1970", "-o", fields) == [["COMPLETED", "", ""]]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "ids"),
+    [
+        ("R", ["3", "4"]),
+        ("running,f", ["2", "3", "4"]),
+        ("CD", ["1"]),
+        ("NODE_FAIL", ["5"]),
+        ("CA", []),
+        ("PENDING", []),
+    ],
+)
+def test_s_goes_by_the_state_that_is_printed(jobs: Reports, wanted: str, ids: list[str]) -> None:
+    # Open with a failed command; closed by a reboot, with a failed command too.
+    for number, closed in ((4, None), (5, REAL + 600 * SECOND)):
+        jobs.warehouse.process(number, start=number * 100, seconds=5, exit_status=256)
+        made = REAL + number * 100 * SECOND
+        jobs.warehouse.job(number, "more", created_at_ns=made, closed_at_ns=closed)
+        jobs.warehouse.stay(number, number, how=3)
+    jobs.warehouse.connection.execute("update job set close_reason = 'reboot' where id = 5")
+    assert [line[0] for line in rows(jobs, "-o", "JobID", "-s", wanted)] == ids
+    states = {line[0] for line in rows(jobs, "-o", "State", "-s", wanted)}
+    assert len(states) == len(wanted.split(",")) or not ids
+
+
+def test_errors_name_the_options_of_sacct(jobs: Reports) -> None:
+    with pytest.raises(UsageError, match=r"^-s: no state open; there are BOOT_FAIL \(BF\), CANC"):
+        jobs.run("sacct", "-s", "open")
+    with pytest.raises(UsageError, match=r"^-S: cannot read the time 'garbage'"):
+        jobs.run("sacct", "-S", "garbage")
+    with pytest.raises(
+        UsageError, match=r"^-S today is not before -E 1999-01-01; give an earlier -S"
+    ):
+        jobs.run("sacct", "-S", "today", "-E", "1999-01-01")
 
 
 def test_jobs_are_those_that_were_there_in_the_window(jobs: Reports) -> None:

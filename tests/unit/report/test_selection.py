@@ -136,7 +136,6 @@ def test_day_on_which_the_clock_changes_has_its_own_length() -> None:
         "now-2fortnights",
         "-1",
         "now-99999999999999999999days",
-        "999999y",
         "7",
         "days",
         "last",
@@ -166,6 +165,12 @@ def test_time_that_cannot_be_read_is_an_error_with_examples(text: str) -> None:
     with pytest.raises(
         UsageError, match=r"--since: cannot read the time .*; write for example 2026-11-02"
     ):
+        times.moment(text, NOW, "--since")
+
+
+@pytest.mark.parametrize("text", ["0001-01-01", "999999y", "now+9999y"])
+def test_time_outside_the_calendar_is_said_to_be_too_far_away(text: str) -> None:
+    with pytest.raises(UsageError, match=r"--since: the time .* is too far away; write for"):
         times.moment(text, NOW, "--since")
 
 
@@ -210,6 +215,24 @@ def test_a_day_week_or_month_is_that_of_any_time_in_it(
 )
 def test_a_period_that_cannot_be_read_is_an_error_with_examples(kind: str, text: str) -> None:
     with pytest.raises(UsageError, match=f"--{kind}: cannot read .*; write for example"):
+        times.days(kind, text, NOW)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "words"),
+    [
+        ("day", "2026-10", "2026-10 is a month; write .*, or use --month 2026-10"),
+        ("day", "last month", "last month is a month; write .*, or use --month 'last month'"),
+        ("day", "October", "October is a month"),
+        ("day", "2026-W48", "2026-W48 is a week; write .*, or use --week 2026-W48"),
+        ("day", "this week", "this week is a week"),
+        ("week", "last november", "last november is a month"),
+        ("month", "2026", "2026 is a year; write .*, or use --since and --until"),
+        ("month", "last year", "last year is a year"),
+    ],
+)
+def test_a_longer_period_is_not_cut_to_its_start(kind: str, text: str, words: str) -> None:
+    with pytest.raises(UsageError, match=f"^--{kind}: {words}"):
         times.days(kind, text, NOW)
 
 

@@ -22,6 +22,9 @@ def test_what_is_over_the_budget_is_said_with_both_figures() -> None:
         [],
     )
     assert budget.judge(budget.limits("cpu=75s,wall=30s,peak=2MiB"), COST) == ([], [])
+    assert budget.judge(budget.limits("cpu=1ms"), {**COST, "cpu_s": 0.0245}).over == [
+        "cpu 24.5 ms is over the budget of 1.0 ms, by 23.5 ms"
+    ]
 
 
 def test_the_peak_of_all_together_counts_where_the_control_group_has_it() -> None:
