@@ -39,7 +39,6 @@ return map { "--$_=".asked($_) } grep { asked($_) ne "" } @_;
 sub report
 {
 my ($name, @arguments) = @_;
-unshift(@arguments, "--db=$config{'db'}") if ($config{'db'});
 my ($out, $problem) = run_elsa($config{'report_program'}, $name, "--format=json", @arguments);
 return (undef, $problem) if (defined($problem));
 my $report = eval { convert_from_json($out) };
@@ -50,7 +49,6 @@ return ref($report) eq 'HASH' ? ($report, undef) : (undef, $text{'run_ejson'});
 sub change_job
 {
 my ($command, @arguments) = @_;
-unshift(@arguments, "--socket=$config{'socket'}") if ($config{'socket'});
 my ($out, $problem, $notes) = run_elsa($config{'job_program'}, $command, @arguments);
 return (undef, $problem) if (defined($problem));
 return last_line($out) ne "" ? last_line($out) : last_line($notes);
@@ -125,6 +123,8 @@ eval {
 			 'USER' => $user->[0],
 			 'LOGNAME' => $user->[0],
 			 'HOME' => $user->[7],
+			 $config{'db'} ? ( 'ELSA_DB' => $config{'db'} ) : ( ),
+			 $config{'socket'} ? ( 'ELSA_SOCKET' => $config{'socket'} ) : ( ),
 			 $ENV{'TZ'} ? ( 'TZ' => $ENV{'TZ'} ) : ( ) );
 		$SIG{'PIPE'} = 'DEFAULT';
 		chdir("/");
