@@ -166,41 +166,52 @@ def query(selection: Selection, output: Output) -> tuple[Query, tuple[str, ...]]
     # One more than is shown, to know whether there are more.
     limit = "" if output.limit is None else f"\nlimit {output.limit + 1}"
     newest = limit if output.sort is None else ""
-    conditions = selection.job_conditions
-    where = "\nwhere " + " and ".join(each.sql for each in conditions) if conditions else ""
-    values = tuple(value for each in conditions for value in each.values)
     # Which jobs are of a kind or an owner, and which are the newest, is known before anything is
-    # summed.
-    of_table = columns_of(each.sql for each in conditions) <= _OF_TABLE
+    # summed; how they ended is known afterwards.
+    early: list[Condition] = []
+    late: list[Condition] = []
+    for condition in selection.job_conditions:
+        (early if columns_of([condition.sql]) <= _OF_TABLE else late).append(condition)
     if not selection.window:
-        if not of_table or not (newest or conditions):
+        if late or not (newest or early):
+            where, values = _where([*early, *late])
             text = f"{select(chosen)}\nfrom job_usage as u{where}\n{order}{limit}"
             return Query(text, values), shown
+        where, values = _where(early)
         first = f"select u.job_id from {_TABLE} as u{where}"
         if newest:
             first += f"\norder by u.job_id desc{newest}"
         view = rollup_source.job_usage("select c.job_id from chosen as c")
         text = f"with chosen as materialized (\n{first}\n)\n{select(chosen)}\nfrom {view} as u"
         return Query(f"{text}\n{order}{limit}", values), shown
+    where, values = _where(early)
     jobs, before = None, ""
-    if conditions:
+    if early:
         jobs = "select c.job_id from chosen as c"
-        chosen_from = _TABLE if of_table else "job_usage"
-        before = f"chosen as materialized (select u.job_id from {chosen_from} as u{where}),\n"
+        before = f"chosen as materialized (select u.job_id from {_TABLE} as u{where}),\n"
     needed = " ".join((*chosen.values(), order))
     sums = {key: text for key, text in _sums(selection).items() if f"w.{key}" in needed}
     source = _sums_source(selection, sums, jobs)
     in_window = f"{select({'job_id': 'u.job_id'} | sums)}\n{source.sql}\ngroup by u.job_id"
-    if newest:
+    if newest and not late:
         in_window += f"\norder by u.job_id desc{newest}"
+    where, late_values = _where(late)
     whole = rollup_source.job_usage("select w.job_id from in_window as w")
     text = f"""with {before}in_window as materialized (
 {in_window}
 )
 {select(chosen)}
-from in_window as w join {whole} as u on u.job_id = w.job_id
+from in_window as w join {whole} as u on u.job_id = w.job_id{where}
 {order}{limit}"""
-    return Query(text, values + source.values), shown
+    return Query(text, values + source.values + late_values), shown
+
+
+def _where(conditions: list[Condition]) -> tuple[str, tuple[object, ...]]:
+    """The where clause, with the values that it needs."""
+    if not conditions:
+        return "", ()
+    text = "\nwhere " + " and ".join(condition.sql for condition in conditions)
+    return text, tuple(value for condition in conditions for value in condition.values)
 
 
 def _sums_source(selection: Selection, sums: Mapping[str, str], jobs: str | None) -> Query:
