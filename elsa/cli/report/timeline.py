@@ -58,7 +58,8 @@ def timeline(*, request: Request, by: str | None, top: int, step: str | None, me
 
     By default the last 24 hours of the host; with --job or --tag, the time of the jobs. Usage
     counts in the steps in which it was used: what was used between two readings of a living
-    process, or after the last, is spread over that time. Steps add up to the reports on the window.
+    process, or after the last, is spread over that time. Steps add up to the reports on the window,
+    except for what crosses its edges: of that only the share inside counts here.
 
     Times without jobd are drawn as gaps; in rows they are empty, unless records fill them.
 

@@ -45,15 +45,16 @@ def runs_of_jobd(connection: sqlite3.Connection) -> list[Span]:
     return merged
 
 
-def silent_ns(laid: list[Period], runs: list[Span]) -> list[int]:
-    """For how long jobd did not run in each step; never where it never ran at all, since then only
-    accounting is used.
+def silent_ns(laid: list[Period], runs: list[Span], now_ns: int) -> list[int]:
+    """For how long jobd did not run in each step, as far as it is past; never where it never ran at
+    all, since then only accounting is used.
     """
     if not runs:
         return [0] * len(laid)
     ends = [run.until_ns for run in runs]
     silent = []
-    for since, until, _ in laid:
+    for since, end, _ in laid:
+        until = max(since, min(end, now_ns))
         left = until - since
         for run in runs[bisect_right(ends, since) :]:
             if run.since_ns >= until:
@@ -64,13 +65,13 @@ def silent_ns(laid: list[Period], runs: list[Span]) -> list[int]:
 
 
 def readings_of(connection: sqlite3.Connection, window: Window) -> list[int]:
-    """When all processes were read, in real time, from an hour before the window on."""
+    """When all were read, in real time, from the hour before a window to the one after."""
     hours = hours_of(window)
     return [
         at_ns
         for (at_ns,) in connection.execute(
             "select r.until_ns + c.offset_ns from usage_reading as r join clock as c on c.id ="
             " r.clock_id where r.of_all = 1 and r.hour between ? and ? order by 1",
-            (hours[0] - 1, hours[-1]),
+            (hours[0] - 1, hours[-1] + 1),
         )
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -65,9 +66,10 @@ def timeline(
     in_memory, memory_word = (
         memory_of(connection, by, selection, made.laid, runs) if memory else Memory({})
     )
-    silent = silent_ns(made.laid, runs)
+    now_ns = time.time_ns()
+    silent = silent_ns(made.laid, runs, now_ns)
     empty = [
-        silent_ns == step.until_ns - step.since_ns
+        silent_ns >= min(step.until_ns, now_ns) - step.since_ns
         and all(value is None for sums in used.sums.values() for value in sums[place])
         for place, (step, silent_ns) in enumerate(zip(made.laid, silent, strict=True))
     ]
@@ -90,7 +92,7 @@ def timeline(
 
 def _filled(sums: list[Sums], empty: list[bool]) -> list[Sums]:
     """With 0 for what was not used, except where nothing can be known: in steps without jobd and
-    without records, and of measures that are not known of anything.
+    without records, in those to come, and of measures that are not known of anything.
     """
     for place in range(len(SUMMED)):
         known = any(step[place] is not None for step in sums)
@@ -133,10 +135,20 @@ def weight(one: Series, metric: str) -> int:
 
 def _words(used: Used, silent: list[int], memory_word: str | None) -> list[str]:
     words = []
-    if _percent(used.spread_ns, used.cpu_ns):
+    spread_ns = used.spread_read_ns + used.spread_unread_ns
+    if _percent(spread_ns, used.cpu_ns):
+        over = ["from one reading of a process to the next or to its end"] * bool(
+            used.spread_read_ns
+        )
+        over += ["over the life of a process that was not read"] * bool(used.spread_unread_ns)
         words.append(
-            f"{_percent(used.spread_ns, used.cpu_ns)} % of the CPU time was used across steps,"
-            " between two readings of a process, and is spread evenly"
+            f"{_percent(spread_ns, used.cpu_ns)} % of the CPU time was used across steps, and is"
+            f" spread evenly: {', or '.join(over)}"
+        )
+    if used.outside_ns:
+        words.append(
+            f"{durations.text(used.outside_ns / 1e9)} of what is spread over the edges of this"
+            " window is outside of it; other reports count it where the interval or process ended"
         )
     if _percent(used.unread_ns, used.cpu_ns):
         words.append(

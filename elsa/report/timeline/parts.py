@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from typing import NamedTuple
 
 from elsa.measures import MEASURES
@@ -10,6 +11,7 @@ from elsa.report.query import periods, rollup_source, steps
 from elsa.report.query.periods import Period
 from elsa.report.query.selection import Selection
 from elsa.report.query.statement import Condition, Query, listed, members, rows, select
+from elsa.report.query.times import Window
 from elsa.report.render.writer import Row
 from elsa.report.timeline.asked import ALL, KINDS, OF_KINDS, Asked, By, Key, by_of
 from elsa.report.timeline.window import hours_of, length_of
@@ -58,19 +60,46 @@ class Prepared(NamedTuple):
 
 
 def prepared(connection: sqlite3.Connection, selection: Selection, asked: Asked) -> Prepared:
-    """The queries to run."""
+    """The queries to run. In hourly sums each part counts where it ends; otherwise also those are
+    asked for that end after the window.
+    """
     length_s = length_of(connection, selection, asked)
     laid = steps.lay(selection.window, length_s)
     by = by_of(asked, selection)
     whole_hours = periods.are_whole_hours(laid) and length_s >= steps.HOUR_S
     if not (by.of_jobs and selection.jobs is None):
         rollup = _rollup(by, selection) if whole_hours else None
-        return Prepared(laid, length_s, by, rollup, _of_processes(by, rollup, selection, laid))
+        asked_of = selection if rollup else _with_later(connection, selection)
+        return Prepared(laid, length_s, by, rollup, _of_processes(by, rollup, asked_of, laid))
     rolled = whole_hours and not selection.choices
     rollup = _rollup(ALL, selection) if rolled else None
-    whole = _of_processes(ALL, rollup, selection, laid)
-    jobs = _of_automatic_jobs(by, selection, laid, rolled=rolled)
+    asked_of = selection if rolled else _with_later(connection, selection)
+    whole = _of_processes(ALL, rollup, asked_of, laid)
+    jobs = _of_automatic_jobs(by, asked_of, laid, rolled=rolled)
     return Prepared(laid, length_s, by, rollup, whole, jobs)
+
+
+# A remainder over a longer time counts at its end.
+LONGEST_NS = HOUR_NS
+
+
+def _with_later(connection: sqlite3.Connection, selection: Selection) -> Selection:
+    """The selection with the parts that end after its window, and started in it or before."""
+    since, until = steps.bounds(selection.window)
+    # By the clock of each reading; few readings are newer than a window, so all may be read.
+    (last,) = connection.execute(
+        "select max(r.until_ns + c.offset_ns) from usage_reading as r join clock as c on c.id ="
+        " r.clock_id where r.hour >= ? and r.since_ns + c.offset_ns < ?",
+        (until // HOUR_NS, until),
+    ).fetchone()
+    return replace(
+        selection,
+        window=Window(since, max(until + LONGEST_NS, last or 0)),
+        choices=(
+            *selection.choices,
+            Condition(f"(u.out_ns < {until} or u.used_ns < {until})"),
+        ),
+    )
 
 
 def _of_processes(by: By, rollup: str | None, selection: Selection, laid: list[Period]) -> Question:

@@ -1,19 +1,22 @@
 """What was used in each step. Most parts of the usage are within a step. Parts that cross steps are
-spread over the time since the reading before, in whole units, so that the steps add up to what
-reports on the window count, to the last unit.
+spread over the time since the reading before, in whole units. Of those that cross an edge of the
+window only the share inside counts, so that a step has the same usage in any window. Where none
+does, the steps add up to what reports on the window count, to the last unit.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from bisect import bisect_right
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from elsa.report.query.periods import Period
 from elsa.report.render.writer import Row
 from elsa.report.timeline.asked import By, Key, rest_of
 from elsa.report.timeline.parts import (
+    LONGEST_NS,
     PROCESSES,
     SUMMED,
     SYSTEM,
@@ -23,14 +26,9 @@ from elsa.report.timeline.parts import (
     Question,
     Sums,
 )
-from elsa.units import HOUR_NS
 
 # How many columns a part has before its key.
 _TIMES = 4
-
-
-# A remainder over a longer time counts at its end.
-LONGEST_NS = HOUR_NS
 
 
 class Used(NamedTuple):
@@ -38,8 +36,12 @@ class Used(NamedTuple):
 
     sums: dict[Key, list[Sums]]
     cpu_ns: int
-    spread_ns: int
-    """What was spread over several steps."""
+    spread_read_ns: int
+    """What was spread over several steps, from a reading on or in an interval."""
+    spread_unread_ns: int
+    """What was spread over several steps, of processes that were not read."""
+    outside_ns: int
+    """What parts that cross an edge of the window used outside of it."""
     unread_ns: int
     """What was used in over an hour without a reading and counts at the end."""
 
@@ -56,27 +58,50 @@ def used_in(connection: sqlite3.Connection, made: Prepared, readings: list[int])
             add(raw[Part(named(ids), *times)], figures)
             add(raw[Part(rest, *times)], [None if one is None else -one for one in figures])
     starts = [step.since_ns for step in made.laid]
+    inside = range(len(starts))
     sums: dict[Key, list[Sums]] = {}
-    cpu_ns = spread_ns = unread_ns = 0
+    spread: Counter[str] = Counter()
     for part, figures in raw.items():
         if part.key not in sums:
             sums[part.key] = [[None] * len(SUMMED) for _ in starts]
-        of_key = sums[part.key]
-        cpu = (figures[USER] or 0) + (figures[SYSTEM] or 0)
-        cpu_ns += cpu
         if part.since_ns is None:
-            add(of_key[bisect_right(starts, part.step_ns) - 1], figures)
-            continue
-        shares = dict(_shares(part, starts, readings))
-        spread_ns += cpu if len(shares) > 1 else 0
-        unread_ns += cpu if _is_unread(part, readings) else 0
-        for place, value in enumerate(figures):
-            if value is not None:
-                # Processes count where they ended.
-                divided = {max(shares): value} if place == PROCESSES else _divided(value, shares)
-                for step, share in divided.items():
-                    of_key[step][place] = (of_key[step][place] or 0) + share
-    return Used(sums, cpu_ns, spread_ns, unread_ns)
+            shares = {bisect_right(starts, part.step_ns) - 1: 1}
+        else:
+            shares = dict(_shares(part, made.laid, starts, readings))
+        parted = _parted(figures, shares)
+        within = {step: share for step, share in parted.items() if step in inside}
+        for step, share in within.items():
+            add(sums[part.key][step], share)
+        cpu = sum(map(_cpu, within.values()))
+        spread["all"] += cpu
+        spread[_how(part, shares, readings)] += cpu
+        if within:
+            spread["outside"] += _cpu(figures) - cpu
+    return Used(sums, *(spread[of] for of in ("all", "read", "unread", "outside", "at end")))
+
+
+def _how(part: Part, shares: Mapping[int, int], readings: list[int]) -> str:
+    """How a part is divided among steps."""
+    if _is_unread(part, readings):
+        return "at end"
+    if len(shares) == 1:
+        return "in a step"
+    return "unread" if part.was_read == 0 else "read"
+
+
+def _parted(figures: Sums, shares: Mapping[int, int]) -> dict[int, Sums]:
+    """The figures of each step; processes count where they ended."""
+    parted: dict[int, Sums] = {step: [None] * len(SUMMED) for step in shares}
+    for place, value in enumerate(figures):
+        if value is not None:
+            divided = {max(shares): value} if place == PROCESSES else _divided(value, shares)
+            for step, share in divided.items():
+                parted[step][place] = share
+    return parted
+
+
+def _cpu(figures: Sums) -> int:
+    return (figures[USER] or 0) + (figures[SYSTEM] or 0)
 
 
 def _rows_of(question: Question, connection: sqlite3.Connection) -> Iterator[tuple[Any, ...]]:
@@ -128,17 +153,23 @@ def _is_unread(part: Part, readings: list[int]) -> bool:
     return part.until_ns - _since(part, readings) > LONGEST_NS
 
 
-def _shares(part: Part, starts: list[int], readings: list[int]) -> Iterator[tuple[int, int]]:
-    """The steps in which a part was used, with for how long in each, at least 1."""
-    if part.since_ns is None or part.until_ns is None or _is_unread(part, readings):
-        yield bisect_right(starts, part.step_ns) - 1, 1
+def _shares(
+    part: Part, laid: list[Period], starts: list[int], readings: list[int]
+) -> Iterator[tuple[int, int]]:
+    """The steps in which a part was used, with for how long in each, at least 1; -1 stands for the
+    time before the window, and the number of steps for the time after.
+    """
+    assert part.since_ns is not None and part.until_ns is not None  # noqa: S101
+    bounds = [*starts, laid[-1].until_ns]
+    if _is_unread(part, readings):
+        yield bisect_right(bounds, part.until_ns) - 1, 1
         return
     # A process that started just after the end of the interval may have been read with others.
-    since = min(max(_since(part, readings), starts[0]), part.until_ns)
+    since = min(_since(part, readings), part.until_ns)
     end = part.until_ns + 1
-    step = bisect_right(starts, since) - 1
+    step = bisect_right(bounds, since) - 1
     while since < end:
-        until = min(end, starts[step + 1]) if step + 1 < len(starts) else end
+        until = min(end, bounds[step + 1]) if step + 1 < len(bounds) else end
         yield step, until - since
         since, step = until, step + 1
 

@@ -72,6 +72,56 @@ def test_the_rest_of_an_idle_process_counts_after_the_last_reading(reports: Repo
     assert steps == {at(0): 1.0, at(115): pytest.approx(5 * 30 / 35), at(175): pytest.approx(5 / 7)}
 
 
+@pytest.mark.parametrize("of", [(), ("--job", "build"), ("--by", "job")])
+def test_a_step_has_the_same_usage_in_any_window(reports: Reports, of: tuple[str, ...]) -> None:
+    warehouse = reports.warehouse
+    warehouse.process(1, start=5, seconds=None)
+    warehouse.process(2, start=100, seconds=130)
+    warehouse.job(1, "build", members=(1, 2))
+    warehouse.job(2, "web", kind="service", members=(1,))
+    warehouse.interval(1, until=55, **used(3))
+    warehouse.interval(1, until=235, **used(183))
+    warehouse.usage(2, **used(65))
+    rows = reports.json("timeline", *WINDOW, "--step", "5s", *of)
+    whole = {(row["since_at"], row.get("name")): row["cpu_s"] for row in rows}
+    # Inside of both, across the end of one, after the start of the other, and across all.
+    for since, until in ((120, 180), (90, 110), (225, 240), (50, 240), (0, 590)):
+        window = ("--since", at(since), "--until", at(until), "--step", "5s")
+        rows = reports.json("timeline", *window, *of)
+        assert len(rows) == (until - since) // 5 * len({row.get("name") for row in rows})
+        for row in rows:
+            of_step = whole[row["since_at"], row.get("name")]
+            assert row["cpu_s"] == pytest.approx(of_step, abs=1e-6)
+        if not of and until == 180:
+            assert sum(row["cpu_s"] for row in rows) == pytest.approx(60 + 30)
+            note = reports.run("timeline", *window).stderr
+            assert "2m35s of what is spread over the edges of this window is outside of it" in note
+
+
+def test_what_a_process_used_that_was_never_read_is_not_said_to_be_between_readings(
+    reports: Reports,
+) -> None:
+    reports.warehouse.process(1, start=5, seconds=175)
+    reports.warehouse.usage(1, **used(6))
+    said = reports.run("timeline", *WINDOW, "--step", "1m").stderr
+    assert "is spread evenly: over the life of a process that was not read" in said
+    assert "from one reading" not in said
+
+
+def test_time_to_come_is_empty_but_not_without_jobd(
+    reports: Reports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "time_ns", lambda: REAL + 125 * SECOND_NS)
+    reports.warehouse.insert(
+        "collector", id=1, boot_id=1, since_ns=0, heard_ns=60 * SECOND_NS, stopped_ns=None
+    )
+    reports.warehouse.process(1, start=5, seconds=10)
+    reports.warehouse.usage(1, **used(2))
+    rows = reports.json("timeline", *WINDOW, "--step", "1m")
+    assert [row["silent_s"] for row in rows] == [0, 35, 10, *[0] * 8]
+    assert [row["cpu_s"] for row in rows] == [2, 0, *[None] * 9]
+
+
 def test_a_long_process_without_a_reading_counts_at_its_end(reports: Reports) -> None:
     reports.warehouse.process(1, start=5, seconds=3 * 3600)
     reports.warehouse.usage(1, **used(7))
