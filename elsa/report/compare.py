@@ -94,20 +94,27 @@ def sides(
     names: Sequence[str],
     runs: int | None,
     selection: Selection = _ALL,
+    *,
+    gated: bool = False,
 ) -> Sides:
     """The sides that ids, names or globs stand for; a single name is split into its earlier runs
     and its last run. Of names and globs, the runs that started in the window and meet the
-    conditions. Raises UsageError.
+    conditions; with a gate, all of one kind, owner and host. Raises UsageError.
     """
     among = [Condition(text) for text in selection.window.where("u.created_at_ns")]
     among += selection.job_conditions
-    found = [(text, *series(connection, text, among)) for text in names]
+    found = [(text, *series(connection, text, among, only=gated)) for text in names]
     words = [line for _, _, said in found for line in said]
     named = [Side(text, jobs[-(runs or 0) :]) for text, jobs, _ in found]
     if len(named) > 1:
         return Sides(named, words)
     (only,) = named
     if len(only.jobs) < 2:
+        if words:
+            raise UsageError(
+                f"{words[0]}; the first of these has a single run: write one of the others, or name"
+                " a second job"
+            )
         raise UsageError(
             f"{printable(only.name)} is a single job; name a second job, or a name that several"
             " runs have"

@@ -10,7 +10,7 @@ from functools import partial
 
 from elsa.report import completeness, jobs
 from elsa.report.query import rollup_source
-from elsa.report.query.selection import Selection
+from elsa.report.query.selection import Selection, kind_conditions
 from elsa.report.query.statement import Query, select
 from elsa.report.query.times import Window
 from elsa.report.render.output import Output
@@ -44,12 +44,14 @@ _OF_EARLIER = {
     "cpu_s": rollup_source.sums("rollup_job")["cpu_s"],
     "wall_s": "case when sum(u.living) = 0 then (max(u.end_ns) - min(u.start_ns)) / 1e9 end",
 }
+# The runs that are compared with each other, as in elsa.report.query.selection.
+_SERIES = "u.name, u.kind, u.owner_uid, b.host_id"
 MOST_EARLIER = 20
 """Of how many runs before the last the usual figures are."""
 
 
 def query(selection: Selection, output: Output) -> tuple[Query, tuple[str, ...]]:
-    """The latest job of each name, kind and host, most CPU first; and the columns to write.
+    """The latest job of each name, kind, owner and host, most CPU first; and the columns to write.
 
     A job is in the window unless it was made after it or closed before it.
     """
@@ -82,16 +84,14 @@ def query(selection: Selection, output: Output) -> tuple[Query, tuple[str, ...]]
     from (
         select
             u.job_id,
-            count(*) over (partition by u.name, u.kind, b.host_id) as runs,
-            row_number() over (
-                partition by u.name, u.kind, b.host_id order by u.job_id desc
-            ) as back,
-            u.name, u.kind, b.host_id
+            count(*) over (partition by {_SERIES}) as runs,
+            row_number() over (partition by {_SERIES} order by u.job_id desc) as back,
+            {_SERIES}
         from (select j.id as job_id, j.* from job as j) as u
         join boot as b on b.id = u.boot_id{where}
     ) as n
     where n.back <= 2
-    group by n.name, n.kind, n.host_id
+    group by n.name, n.kind, n.owner_uid, n.host_id
 ){_usual(where, medians)}
 {select(chosen)}
 from {last} as u
@@ -104,7 +104,7 @@ join last_run as r on r.job_id = u.job_id{before}
 
 
 def _usual(where: str, medians: Mapping[str, str]) -> str:
-    """The common table expressions for medians over the runs before the last of each name."""
+    """The common table expressions for medians over the runs before the last of each series."""
     if not medians:
         return ""
     # The sums of all jobs are read sooner than those of many single jobs.
@@ -119,7 +119,7 @@ def _usual(where: str, medians: Mapping[str, str]) -> str:
             row_number() over series as back
         from (select j.id as job_id, j.* from job as j) as u
         join boot as b on b.id = u.boot_id{where}
-        window series as (partition by u.name, u.kind, b.host_id order by u.job_id desc)
+        window series as (partition by {_SERIES} order by u.job_id desc)
     ) as n
     where n.back between 2 and {MOST_EARLIER + 1}
 ), of_earlier as materialized (
@@ -149,7 +149,7 @@ def _usual(where: str, medians: Mapping[str, str]) -> str:
 
 
 def runs(connection: sqlite3.Connection, selection: Selection, output: Output) -> Report:
-    """One line per name."""
+    """One line per name, kind, owner and host."""
     asked, shown = query(selection, output)
     found = asked.run(connection)
     names = tuple(column[0] for column in found.description)
@@ -169,12 +169,15 @@ def runs(connection: sqlite3.Connection, selection: Selection, output: Output) -
         shown,
         kept,
         words,
-        nothing=partial(_nothing, connection),
+        nothing=partial(_nothing, connection, selection),
         completeness=partial(completeness.facts, connection, listed, "rollup_job"),
     )
 
 
-def _nothing(connection: sqlite3.Connection) -> str:
-    if connection.execute("select exists (select 1 from job)").fetchone()[0]:
-        return "no job matches"
-    return "there is no job yet: jobd makes automatic jobs while it runs (auto_jobs)"
+def _nothing(connection: sqlite3.Connection, selection: Selection) -> str:
+    if not connection.execute("select exists (select 1 from job)").fetchone()[0]:
+        return "there is no job yet: jobd makes automatic jobs while it runs (auto_jobs)"
+    (automatic,) = kind_conditions({"kind": ("automatic",)})
+    if automatic in selection.job_conditions:
+        return "no automatic job matches; --kind manual lists manual jobs"
+    return "no job matches"

@@ -109,8 +109,8 @@ def job(*, job: str, summary: str | None, request: Request) -> None:
 @report.command()
 @reports("host", "job", "user", "tag", "kind", "cgroup", of_jobs=True)
 def runs(*, request: Request) -> None:
-    """The last run by name of services, sessions, cron jobs, containers and all other automatic
-    jobs, most CPU first, and how many runs there were.
+    """The last run by name, kind, owner and host of services, sessions, cron jobs, containers and
+    all other automatic jobs, most CPU first, and how many runs there were.
 
     With --since or --until: the last of the runs that were there in that window; its figures are
     those of the whole run. With --kind manual: manual jobs.
@@ -172,7 +172,8 @@ def kinds(*, request: Request) -> None:
     metavar="FIGURE:+PERCENT%",
     help=(
         "Exit with 1 if the last side is that much larger than the first, and outside its spread:"
-        " cpu:+20%,peak:+10%. Needs 5 runs on the first side."
+        " cpu:+20%,peak:+10%. Without 5 runs on the first side there is no verdict: that is said,"
+        " and the exit code is 0. The runs of a side must have one kind, owner and host."
     ),
 )
 @reports("host", "user", "tag", "kind", of_jobs=True, sort=False, rows=10)
@@ -185,8 +186,8 @@ def compare(
     Each JOB is an id, a name or glob for all runs with that name, or one run of it, as in
     nightly#-2. All others are compared with the first. With a single name, its last run is compared
     with the earlier runs. Several runs are shown as median and 95th percentile. The runs of a name
-    have one kind, owner and host: those of the latest; service:nginx and anna:nightly choose
-    others.
+    have one kind, owner and host: those of the latest; service:nginx, anna:nightly and
+    manual:anna:nightly choose others.
 
     With a window, --user and so on: only the runs of names that started in the window or match. A
     verdict needs 5 runs on the first side.
@@ -210,7 +211,7 @@ def compare(
     asked = gates.gates(fail_on)
     with request.printing() as (connection, out):
         selection = request.selection(connection)
-        sides, others = made.sides(connection, jobs, runs, selection)
+        sides, others = made.sides(connection, jobs, runs, selection, gated=bool(asked))
         if request.explain:
             out.write("\n\n".join(query.readable() for query in made.queries(sides)) + "\n")
             return

@@ -312,10 +312,12 @@ def series(
     among: Iterable[Condition] = (),
     *,
     globs: bool = True,
+    only: bool = False,
 ) -> tuple[tuple[int, ...], list[str]]:
     """The runs of an id or name that can be compared with each other, the oldest first: those with
     the kind, owner and host of the latest, with a note on others of that name; of a glob all that
-    match. `among` are conditions on the columns of job_usage. Raises UsageError.
+    match. With `only` it is an error if there are others: anybody may give a job that name. `among`
+    are conditions on the columns of job_usage. Raises UsageError.
     """
     by_id = _by_id(connection, text)
     if by_id is not None:
@@ -324,6 +326,8 @@ def series(
     runs = _among(connection, runs, among)
     if not runs:
         raise UsageError(f"no run of {printable(text)} is among the chosen jobs")
+    if only:
+        _refuse_others(runs, text)
     words: list[str] = []
     if len({run.name for run in runs}) == 1:
         every, runs = runs, [run for run in runs if run.series == runs[-1].series]
@@ -450,6 +454,24 @@ def _other_series(runs: list[_Run], chosen: _Run) -> list[str]:
         f"this is {_qualifier(chosen, counts)} of {accounts.user(chosen.owner_uid)};"
         f" the same name have {listed}{more}"
     ]
+
+
+def _refuse_others(runs: list[_Run], text: str) -> None:
+    """Raise UsageError if the runs of a name or glob have several kinds, owners or hosts."""
+    name = text if runs[0].name == text else _qualified(text)[0]
+    counts = _by_series(run._replace(name=name) for run in runs)
+    if len(counts) == 1:
+        return
+    # With both kind and owner, no later job of another kind can come in between.
+    listed = [
+        printable(f"{run.kind}:{accounts.user(run.owner_uid)}:{name}") for run in reversed(counts)
+    ]
+    more = f" and {len(listed) - _MOST_SERIES} more" if len(listed) > _MOST_SERIES else ""
+    raise UsageError(
+        f"jobs of several kinds, owners or hosts have the name {printable(text)}; write which is"
+        f" meant: {', '.join(dict.fromkeys(listed[:_MOST_SERIES]))}{more}"
+        + (", and with --host of which host" if len({run.host_id for run in runs}) > 1 else "")
+    )
 
 
 def _by_series(runs: Iterable[_Run]) -> dict[_Run, int]:

@@ -188,6 +188,40 @@ def test_a_gate_that_cannot_be_read_is_refused(nightly: Reports, gate: str) -> N
         nightly.run("compare", "nightly", "--fail-on", gate)
 
 
+def test_a_gate_is_not_taken_over_by_a_job_of_another_owner_or_kind(nightly: Reports) -> None:
+    owner = accounts.user(1000)
+    chosen = f"manual:{owner}:nightly"
+    with pytest.raises(ElsaError, match="wall 20"):
+        nightly.run("compare", "nightly", "--fail-on", "wall:+20%")
+    nightly.warehouse.job(20, "nightly", owner_uid=54321, members=(2,))
+    for name in ("nightly", "night*", "nightly#-1"):
+        end = name.removeprefix("night")
+        with pytest.raises(UsageError) as error:
+            nightly.run("compare", name, "nightly", "--fail-on", "cpu:+20%")
+        assert str(error.value) == (
+            f"jobs of several kinds, owners or hosts have the name {name}; write which is meant:"
+            f" manual:54321:night{end}, manual:{owner}:night{end}"
+        )
+    nightly.warehouse.job(21, "nightly", kind="service", members=(3,))
+    for choice in ([chosen], ["nightly", "--user", "1000", "--kind", "manual"]):
+        with pytest.raises(ElsaError, match="wall 20") as failed:
+            nightly.run("compare", *choice, "--fail-on", "wall:+20%")
+        assert failed.value.exit_code == 1
+    # Ids are always one job each.
+    assert nightly.run("compare", "5", "20", "--fail-on", "cpu:+20%").exit_code == 0
+
+
+def test_a_single_run_is_not_said_to_be_the_only_job_of_its_name(nightly: Reports) -> None:
+    nightly.warehouse.job(20, "nightly", owner_uid=54321, members=(2,))
+    owner = accounts.user(1000)
+    words = (
+        f"this is 54321:nightly of 54321; the same name have {owner}:nightly \\(latest job 6\\);"
+        " the first of these has a single run: write one of the others, or name a second job"
+    )
+    with pytest.raises(UsageError, match=words):
+        nightly.run("compare", "nightly")
+
+
 def test_fewer_than_five_runs_give_figures_but_no_verdict(nightly: Reports) -> None:
     few = nightly.run("compare", "nightly", "--runs", "5")
     assert "no verdict: 4 runs to compare with; at least 5 are needed" in few.stderr

@@ -101,6 +101,22 @@ def test_growth_is_that_since_the_run_before(units: Reports) -> None:
     assert "before_id from last_run" not in units.run("runs", "--explain").stdout
 
 
+def test_runs_of_different_owners_are_not_compared_with_each_other(units: Reports) -> None:
+    for number, (owner, ticks, rss) in enumerate(
+        [(1, 100, 10), (2, 900, 50), (1, 300, 40), (2, 800, 60)], start=10
+    ):
+        units.warehouse.process(number, start=number * 1000, seconds=60)
+        units.warehouse.acct(number, number, utime=ticks)
+        units.warehouse.usage(number, rss_kib=rss, run_ns=ticks * 10**7, utime_us=ticks * 10**4)
+        units.warehouse.job(number, "nightly", owner_uid=owner, members=(number,))
+    columns = "+owner_uid,cpu_usual_s,rss_grown_kib"
+    rows = units.json("runs", "--job", "nightly", "--columns", columns, "--sort", "+owner_uid")
+    assert [
+        (row["owner_uid"], row["runs"], row["job_id"], row["cpu_usual_s"], row["rss_grown_kib"])
+        for row in rows
+    ] == [(1, 2, 12, 1.0, 30), (2, 2, 13, 9.0, 10)]
+
+
 def test_a_job_by_hand_with_the_name_of_a_service_is_a_line_of_its_own(units: Reports) -> None:
     found = [["ssh", "manual", "1", "7"], ["ssh", "service", "2", "4"]]
     assert [line[:4] for line in lines(units, "--job", "ssh")] == found
@@ -127,7 +143,10 @@ def test_a_window_has_the_runs_that_were_there_in_it(
 def test_no_run_is_said_in_a_line(reports: Reports) -> None:
     assert "there is no job yet" in reports.run("runs").stderr
     reports.warehouse.job(1, "build")
-    assert "no job matches" in reports.run("runs").stderr
+    words = "no automatic job matches; --kind manual lists manual jobs"
+    assert words in reports.run("runs").stderr
+    assert words in reports.run("runs", "--user", "1").stderr
+    assert "no job matches" in reports.run("runs", "--job", "build", "--kind", "cron").stderr
 
 
 def test_kinds_are_listed_and_what_is_in_none_last(units: Reports) -> None:
