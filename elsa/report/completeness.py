@@ -399,6 +399,59 @@ def unread(
     ]
 
 
+def cut_intervals(connection: sqlite3.Connection, selection: Selection) -> list[str]:
+    """A note on intervals that cross an edge of the window, unless usage was cut to the window."""
+    if selection.clip:
+        return []
+    since_ns, until_ns = selection.window
+    # What crosses both edges ends after the window.
+    since = _crossing_s(connection, selection, since_ns, until_ns)
+    until = _crossing_s(connection, selection, until_ns)
+    parts = [
+        f"{durations.text(cpu_s)} of CPU time from across {words}"
+        for cpu_s, words in (
+            (since, "the start of this window is in it whole"),
+            (until, "its end is left out" if since else "the end of this window is left out"),
+        )
+        if cpu_s
+    ]
+    if not parts:
+        return []
+    return [
+        f"an interval counts where it ends: {', and '.join(parts)} (elsa report timeline spreads"
+        " it)"
+    ]
+
+
+def _crossing_s(
+    connection: sqlite3.Connection, selection: Selection, edge: int | None, end: int | None = None
+) -> float | None:
+    """The CPU time of intervals across a moment that end before `end`; None if there is none."""
+    if edge is None:
+        return None
+    # Few readings are looked at, and no usage where none crosses the edge.
+    (last,) = connection.execute(
+        "select max(r.until_ns + c.offset_ns) from usage_reading as r join clock as c on c.id ="
+        " r.clock_id where r.hour >= ? and r.since_ns + c.offset_ns < ? and r.until_ns +"
+        " c.offset_ns > ?",
+        (edge // HOUR_NS, edge, edge),
+    ).fetchone()
+    if last is None:
+        return None
+    window = Window(edge, last if end is None else min(last, end))
+    crossing = Selection(window, jobs=selection.jobs, choices=selection.choices)
+    cpu = "total(u.user_ns + u.system_ns)"
+    source = rows(
+        crossing,
+        [cpu],
+        Condition("u.read_ns is not null"),
+        Condition(f"u.used_ns < {edge}"),
+        used=True,
+    )
+    (cpu_ns,) = Query(f"select {cpu} {source.sql}", source.values).run(connection).fetchone()
+    return float(cpu_ns) / 1e9 or None
+
+
 def measured(
     connection: sqlite3.Connection,
     columns: tuple[str, ...],

@@ -263,6 +263,8 @@ def jobs(connection: sqlite3.Connection, selection: Selection, output: Output) -
         words += completeness.measured(connection, names, kept, shown, jobs=True)
         words += completeness.peaks(names, kept, shown)
         words += completeness.estimate(connection, listed_jobs)
+    cut = Selection(selection.window, selection.clip, ids or None)
+    words += completeness.cut_intervals(connection, cut)
     if len(every) > len(kept):
         words.append(
             f"showing {'the newest ' if output.sort is None else ''}{output.limit} jobs; --limit"

@@ -89,6 +89,7 @@ def kinds(connection: sqlite3.Connection, selection: Selection, output: Output) 
     if selection.window and not selection.choices:
         words += completeness.inferred_ends(connection, selection.window)
         words += completeness.unread(connection, selection.window)
+    words += completeness.cut_intervals(connection, selection)
     place = names.index("part_life_whole")
     whole = sum(row[place] or 0 for row in rows)
     if whole:

@@ -91,6 +91,7 @@ def summary(connection: sqlite3.Connection, selection: Selection) -> Summary:
         completeness.words(connection, selection)
         + completeness.measured(connection, COLUMNS, [row], ("cpu_s",))
         + completeness.estimate(connection, selection)
+        + completeness.cut_intervals(connection, selection)
     )
     if not row[COLUMNS.index("processes")]:
         words.insert(0, completeness.nothing(connection, selection))

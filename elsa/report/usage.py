@@ -254,6 +254,7 @@ def usage(
         words += completeness.inferred_ends(connection, selection.window)
         if not selection.clip:
             words += completeness.unread(connection, selection.window)
+    words += completeness.cut_intervals(connection, selection)
     words += completeness.left_out(len(groups) - len(kept), by.noun)
     words += completeness.cut(len(kept), output.limit)
     # A limit keeps the newest periods.

@@ -98,6 +98,32 @@ def test_a_step_has_the_same_usage_in_any_window(reports: Reports, of: tuple[str
             assert "2m35s of what is spread over the edges of this window is outside of it" in note
 
 
+@pytest.mark.parametrize(
+    "of", ["users", "jobs", "hours", "kinds", "commands --job build", "jobs --job build"]
+)
+def test_reports_say_how_much_is_of_intervals_across_the_edges(reports: Reports, of: str) -> None:
+    warehouse = reports.warehouse
+    warehouse.process(1, start=5, seconds=None)
+    warehouse.job(1, "build", members=(1,))
+    for until, cpu_s in ((55, 3), (115, 7), (175, 12)):
+        warehouse.interval(1, until=until, **used(cpu_s))
+
+    def said(since: float, until: float) -> str:
+        window = ("--since", at(since), "--until", at(until))
+        notes = reports.run(*of.split(), *window).stderr
+        return "".join(re.findall(r"an interval counts where it ends: (.*) \(elsa", notes))
+
+    both = (
+        "4.00 s of CPU time from across the start of this window is in it whole, and 5.00 s of CPU"
+        " time from across its end is left out"
+    )
+    assert said(60, 120) == both
+    assert said(55, 120) == "5.00 s of CPU time from across the end of this window is left out"
+    assert said(60, 100) == "4.00 s of CPU time from across the end of this window is left out"
+    assert said(55, 115) == ""
+    assert said(-600, 590) == ""
+
+
 def test_what_a_process_used_that_was_never_read_is_not_said_to_be_between_readings(
     reports: Reports,
 ) -> None:
