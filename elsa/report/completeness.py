@@ -104,12 +104,16 @@ def words(
 
 
 def facts(
-    connection: sqlite3.Connection, selection: Selection, rollup: str | None = None
+    connection: sqlite3.Connection,
+    selection: Selection,
+    rollup: str | None = None,
+    found: dict[str, tuple[int, int]] | None = None,
 ) -> dict[str, Any]:
     """The same for programs: how many processes and records each source reported, how many gaps
     there are, and whether nothing is missing or uncertain.
     """
-    found = classes(connection, selection)
+    if found is None:
+        found = classes(connection, selection)
     number = _number_of_gaps(connection, selection)
     missing = number or pruned(connection, selection, rollup)
     missing = missing or late(connection, selection, time.time_ns())

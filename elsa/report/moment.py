@@ -23,6 +23,7 @@ from elsa.report.render.columns import local_time
 from elsa.report.render.output import Output
 from elsa.report.render.writer import Report, Row
 from elsa.store import aggregates
+from elsa.text import printable
 from elsa.units import SECOND_NS
 
 BY = {
@@ -117,7 +118,7 @@ def moment(connection: sqlite3.Connection, selection: Selection) -> tuple[Moment
     intervals.
     """
     at_ns = selection.window.since or 0
-    found = intervals(connection, at_ns, time.time_ns())
+    found = intervals(connection, at_ns, time.time_ns(), selection.choices)
     return Moment(at_ns, found), replace(selection, window=whole(found), alive=True)
 
 
@@ -130,6 +131,7 @@ def query(
     shown = output.choose(known, (*host, *_SHOWN[by]))
     order = output.order(known, "total(u.cpu_ns) desc, sum(u.alive) desc, min(u.whose_id)")
     chosen = {key: known[key] for key in dict.fromkeys((*shown, *_ALWAYS))}
+    chosen["perhaps_ended"] = "sum(u.perhaps_ended)"
     keys = ", ".join(f"u.{key}" for key in (*BY[by], *(["host_id"] if selection.apart else [])))
     each = _each_process(then, selection, columns_of([*chosen.values(), order, keys]))
     text = f"{select(chosen)}\nfrom (\n{each.sql}\n) as u\ngroup by {keys}\n{order}"
@@ -150,7 +152,10 @@ def _columns(by: str, selection: Selection) -> dict[str, str]:
         found
         | {"alive": "sum(u.alive)"}
         | {key: f"sum(case when u.alive then {text} end)" for key, text in rates.items()}
-        | {"resident_kib": "sum(case when u.alive then u.resident_kib end)", "active": "count(*)"}
+        | {
+            "resident_kib": "sum(case when u.alive then u.resident_kib end)",
+            "active": "nullif(count(*) - sum(u.perhaps_ended), 0)",
+        }
         | {key: aggregates.scaled(MEASURES[key], _sum(MEASURES[key].rolled)) for key in _USED}
         | {
             "share_percent": "100 * total(u.cpu_ns) / nullif(sum(total(u.cpu_ns)) over (), 0)",
@@ -173,7 +178,8 @@ def _each_process(then: Moment, selection: Selection, wanted: set[str]) -> Query
     columns |= {key: f"max(iif(u.is_whole, u.{key}, null))" for key in of_whole}
     columns |= {
         "job_ids": f"max(iif(u.is_whole, {_JOB_IDS}, null))",
-        "alive": "max(u.is_whole and u.alive)",
+        "alive": "max(iif(u.is_whole, u.alive, null))",
+        "perhaps_ended": "max(iif(u.is_whole, u.perhaps_ended, null))",
         "lived_ns": "max(iif(u.is_whole, nullif(max(u.lived_ns, 0), 0), null))",
         # what was resident at the reading; else the most that is known of the process
         "resident_kib": (
@@ -203,9 +209,11 @@ def _parts(then: Moment, selection: Selection, wanted: set[str]) -> Query:
     Of a process that jobd reads that is all or nothing. What else is known only at the end of a
     process is spread over its lifetime, or over the time since it was read last.
     """
-    since, until, read = (then.sql(name) for name in ("since_ns", "until_ns", "read_ns"))
+    since, until = (then.sql(name) for name in ("since_ns", "until_ns"))
     spread = row_sums.overlap(since, until).of_rest
-    known_until = f"iif({then.is_read} and not ({then.ended}), {read}, {until})"
+    runs_at_end = f"{then.is_read} and not ({then.ended})"
+    perhaps_ended = f"(u.out_ns is null and not {then.sql('ends_known')})"
+    lived = " and ".join(replace(selection, window=Window(then.at_ns, then.at_ns + 1)).of_window())
     columns = {
         key: f"u.{key}"
         for key in (
@@ -221,17 +229,13 @@ def _parts(then: Moment, selection: Selection, wanted: set[str]) -> Query:
         "ended_at": _iso("u.ended_ns"),
         "is_whole": _IS_WHOLE,
         "then_ns": _THEN_NS.format(at_ns=then.at_ns),
-        "alive": " and ".join(
-            replace(selection, window=Window(then.at_ns, then.at_ns + 1)).of_window()
-        ),
-        "lived_ns": (
-            f"min(coalesce(u.out_ns, {known_until}), {known_until}) - max(u.entered_ns, {since})"
-        ),
+        "alive": f"case when not {perhaps_ended} then {lived} end",
+        "perhaps_ended": perhaps_ended,
+        "lived_ns": f"min(coalesce(u.out_ns, {until}), {until}) - max(u.entered_ns, {since})",
         "share": f"""case
         when not ({_IS_WHOLE}) then 1
         when {then.is_read} and {then.ended} then 1
-        when {then.is_read}
-            then iif(u.entered_ns < {read} and (u.out_ns is null or u.out_ns >= {read}), 0, null)
+        when {runs_at_end} then iif({then.sql("is_over")}, 0, null)
         when u.out_ns is not null then {spread}
     end""",
     }
@@ -263,8 +267,11 @@ def report(
     cursor = asked.run(connection)
     columns = tuple(column[0] for column in cursor.description)
     found = cursor.fetchall()
-    words = [*_of_intervals(then, selection), *_of_figures(then, columns, found)]
-    words += completeness.words(connection, selection)
+    words = [*_of_intervals(then), *_of_figures(then, columns, found)]
+    # Not of all that lived in the intervals of other hosts.
+    lived = replace(selection, choices=(*selection.choices, *within(then.intervals)))
+    classes = completeness.classes(connection, lived)
+    words += completeness.words(connection, selection, found=classes)
     words += completeness.cut(len(found), output.limit)
     return Report(
         columns,
@@ -272,25 +279,40 @@ def report(
         found[: output.limit],
         words,
         nothing=partial(completeness.nothing, connection, selection),
-        completeness=lambda: {"at": _utc(then.at_ns), **completeness.facts(connection, selection)},
+        completeness=lambda: {
+            "at": _utc(then.at_ns),
+            **completeness.facts(connection, selection, found=classes),
+        },
+        sorted_by=("cpu_s",),
     )
 
 
-def _of_intervals(then: Moment, selection: Selection) -> list[str]:
-    """Notes on the time that the figures are of."""
-    return [_of_interval(then, interval) for interval in then.intervals]
+def _of_intervals(then: Moment) -> list[str]:
+    """Notes on the time that the figures are of, by host if there are several."""
+    several = len(then.intervals) > 1
+    return [
+        f"{printable(each.host)}: {_of_interval(then, each)}"
+        if several
+        else _of_interval(then, each)
+        for each in then.intervals
+    ]
 
 
 def _of_interval(then: Moment, interval: Interval) -> str:
     at = _clock(then.at_ns)
     since, until = (_clock(ns, then.at_ns) for ns in (interval.since_ns, interval.until_ns))
     length = durations.text((interval.until_ns - interval.since_ns) / SECOND_NS)
+    if interval.is_over and interval.until_ns <= then.at_ns:
+        return (
+            f"the interval of {at} is not over: all figures are of the last one that is, from"
+            f" {since} to {until} ({length}), and what started later is left out"
+        )
     if interval.is_over:
         return f"{at} is in the interval from {since} to {until} ({length})"
-    if interval.read_ns is not None:
+    if interval.boot_id is not None:
         return (
-            f"the interval of {at} is not over: figures are from {since} on; what still runs was"
-            f" read last at {_clock(interval.read_ns, then.at_ns)}"
+            f"jobd was not listening any more at the end of the interval of {at}: figures are of"
+            f" what ended from {since} to {until}, and of what ran on nothing is known"
         )
     return (
         f"jobd read no living process around {at}: figures are of the time from {since} to {until},"
@@ -298,28 +320,42 @@ def _of_interval(then: Moment, interval: Interval) -> str:
     )
 
 
+def _rate(then: Moment, cpu_s: float) -> str:
+    """How many CPUs that is, if all figures are of one interval."""
+    interval = then.intervals[0]
+    if len(then.intervals) > 1 or not interval.is_over:
+        return ""
+    cpus = cpu_s * SECOND_NS / (interval.until_ns - interval.since_ns)
+    return f", {cpus:.2f} CPUs on average"
+
+
 def _of_figures(then: Moment, columns: tuple[str, ...], found: list[Row]) -> list[str]:
     """Notes on how many processes there were, and on what is estimated or unknown of them."""
-    if not found:
-        return []
-    alive, active, cpu_s, estimated_s, unknown = (
-        sum(row[columns.index(key)] or 0 for row in found) for key in _ALWAYS
+    alive, active, cpu_s, estimated_s, unknown, perhaps_ended = (
+        sum(row[columns.index(key)] or 0 for row in found) for key in (*_ALWAYS, "perhaps_ended")
     )
-    rate = ""
-    if len(then.intervals) == 1 and then.intervals[0].is_over:
-        (interval,) = then.intervals
-        cpus = cpu_s * SECOND_NS / (interval.until_ns - interval.since_ns)
-        rate = f", {cpus:.2f} CPUs on average"
-    words = [
-        f"{completeness.count(active, 'process')} lived in it and used {durations.text(cpu_s)} of"
-        f" CPU time{rate}; {alive} of them lived at that moment"
-    ]
+    words = []
+    if active:
+        known = any(row[columns.index("cpu_s")] is not None for row in found)
+        usage = (
+            f" and used {durations.text(cpu_s)} of CPU time{_rate(then, cpu_s)}" if known else ""
+        )
+        words.append(
+            f"{completeness.count(active, 'process')} lived in it{usage}; {alive} of them lived at"
+            " that moment"
+        )
+    if perhaps_ended:
+        words.append(
+            f"{completeness.count(perhaps_ended, 'process')} had started before and may have lived"
+            " in it: jobd did not run then, so an end is not known"
+        )
     if estimated_s:
         words.append(
             f"{100 * estimated_s / cpu_s:.0f} % of the CPU time is estimated: it was not read while"
             " it was used, and is spread evenly over the lifetime, or the time since the last"
             " reading"
         )
+    unknown -= perhaps_ended
     if unknown:
         words.append(
             f"what {completeness.count(unknown, 'process')} used in that time is not known"

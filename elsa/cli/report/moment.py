@@ -49,7 +49,8 @@ def at(*, moment: tuple[str, ...], by: str, request: Request) -> None:
                            interval, so that thousands of short-lived processes
                            show too
 
-    What was used adds up to the interval exactly. If jobd did not read processes then, it is the
+    What was used adds up to the interval exactly. While that is not over, all
+    figures are of the last one that is. If jobd did not read processes then, it is the
     minute of the clock, and figures are estimated from the processes that have ended.
 
     \b

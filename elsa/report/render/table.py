@@ -34,11 +34,12 @@ _LEAST_IMPORTANT = (
         "elapsed_s",
         "owner",
         "kind",
+        *("write_bytes_s", "read_bytes_s", "resident_kib", "alive"),
         "write_bytes",
         "read_bytes",
         "complete",
     ),
-    *("rss_kib", "processes", "state"),
+    *("rss_kib", "processes", "state", "cpus"),
 )
 
 
@@ -75,11 +76,16 @@ def heading(key: str, units: str = "auto") -> tuple[str, str]:
 
 
 def table(
-    shown: tuple[str, ...], rows: Sequence[tuple[Any, ...]], output: Output
+    shown: tuple[str, ...],
+    rows: Sequence[tuple[Any, ...]],
+    output: Output,
+    sorted_by: Iterable[str] = (),
 ) -> tuple[str, list[str]]:
-    """The table, and notes on columns that were left out."""
+    """The table, and notes on columns that were left out. `sorted_by` is for reports without
+    --sort.
+    """
     asked = output.widths(shown)
-    always = _ALWAYS | {shown[0], *output.sorted_by(shown)}
+    always = _ALWAYS | {shown[0], *(output.sorted_by(shown) or sorted_by)}
     # Column by column is faster, since there may be many rows but only few columns.
     cells = [
         _cells(COLUMNS[key], values, output, asked.get(key, 0), always=key in always)

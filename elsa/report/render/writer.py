@@ -40,6 +40,8 @@ class Report:
     """Returns the message to print if there are no rows; it may query the warehouse."""
     completeness: Callable[[], dict[str, Any]] = dict
     """Returns for programs what the notes say of completeness; it may query the warehouse."""
+    sorted_by: tuple[str, ...] = ()
+    """What the rows are sorted by without --sort, so that narrow terminals show it too."""
 
 
 def write(report: Report, output: Output, out: TextIO) -> int:
@@ -50,7 +52,7 @@ def write(report: Report, output: Output, out: TextIO) -> int:
     if output.form == "table":
         every = list(rows)
         if every:
-            text, words = table.table(report.shown, every, output)
+            text, words = table.table(report.shown, every, output, report.sorted_by)
             out.write(text + "\n")
             report.words += words
         return len(every)

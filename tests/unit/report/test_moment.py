@@ -7,10 +7,13 @@ import re
 import sqlite3
 import time
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
+from elsa.cli.report import request
 from elsa.errors import UsageError
+from elsa.report.render.output import Output
 from elsa.store import intervals, own_records
 from elsa.units import HOUR_NS
 from tests.support.given import REAL, RUNNING, SECOND, Warehouse
@@ -114,23 +117,63 @@ def test_choices_and_jobs_choose_processes_with_all_that_they_used(busy: Reports
     assert [(row["job_ids"], row["active"], row["cpu_s"]) for row in build] == [("1", 501, 40.5)]
 
 
-def test_interval_that_is_not_over_is_shown_with_the_one_before(busy: Reports) -> None:
-    now_ns = time.time_ns()
-    execute = busy.warehouse.connection.execute
-    offset_ns = now_ns - 200 * SECOND
+def _now_is(reports: Reports, second: int, heard: int | None = None) -> None:
+    """Set the clock so that it is now this second of the boot."""
+    offset_ns = time.time_ns() - second * SECOND
+    execute = reports.warehouse.connection.execute
     execute("update clock set offset_ns = ?", (offset_ns,))
     execute("update usage_reading set hour = (until_ns - 1 + ?) / ?", (offset_ns, HOUR_NS))
-    execute("update collector set heard_ns = ?", (200 * SECOND,))
+    execute("update collector set heard_ns = ?", ((heard or second) * SECOND,))
+
+
+def test_while_an_interval_is_not_over_all_figures_are_of_the_last_that_is(busy: Reports) -> None:
+    _now_is(busy, 205)
     busy.warehouse.process(600, start=185, seconds=RUNNING, comm="new")
     busy.warehouse.process(601, start=186, seconds=2, comm="short")
     busy.warehouse.usage(601, **used(1))
     rows = {row["command"]: row for row in busy.json("at")}
     assert (rows["daemon"]["cpus"], rows["daemon"]["cpu_s"]) == (0.25, 15.0)
-    assert (rows["new"]["cpus"], rows["new"]["without_usage"]) == (None, 1)
-    assert (rows["short"]["cpu_s"], rows["short"]["alive"]) == (1.0, 0)
+    assert rows.keys() == {"daemon", "idle", "make"}
     notes = busy.run("at", "now").stderr
-    assert "is not over" in notes
-    assert "what 1 process used in that time is not known" in notes
+    assert "is not over: all figures are of the last one that is" in notes
+    assert "(1m00s), and what started later is left out" in notes
+    assert "16.00 s of CPU time, 0.27 CPUs on average; 2 of them lived" in notes
+
+
+def test_a_reading_that_may_not_be_stored_yet_is_not_taken_for_one_that_found_nothing(
+    busy: Reports,
+) -> None:
+    _now_is(busy, 245, 244)  # the reading at 240 s may come
+    (daemon,) = busy.json("at", "--command", "daemon")
+    assert (daemon["cpus"], daemon["cpu_s"]) == (0.25, 15.0)
+    _now_is(busy, 275)
+    (daemon,) = busy.json("at", "--command", "daemon")
+    assert (daemon["cpus"], daemon["cpu_s"]) == (0.0, 0.0)
+
+
+def test_interval_in_which_jobd_stopped_will_never_be_over(busy: Reports) -> None:
+    _now_is(busy, 900, 205)
+    busy.warehouse.process(601, start=186, seconds=2, comm="short")
+    busy.warehouse.usage(601, **used(1))
+    result = busy.run("at", "700s ago")
+    assert "jobd was not listening any more at the end of the interval" in result.stderr
+    assert "is not over" not in result.stderr
+    rows = {row["command"]: row for row in busy.json("at", "700s ago")}
+    assert (rows["short"]["cpu_s"], rows["daemon"]["cpu_s"]) == (1.0, None)
+    assert (rows["daemon"]["alive"], rows["daemon"]["cpus"]) == (1, None)
+
+
+def test_nobody_knows_what_lived_after_jobd_stopped(busy: Reports) -> None:
+    _now_is(busy, 900, 205)
+    rows = {row["command"]: row for row in busy.json("at", "500s ago")}
+    assert rows.keys() == {"daemon", "idle"}
+    for row in rows.values():
+        assert (row["alive"], row["active"], row["cpus"], row["cpu_s"]) == (None,) * 4
+        assert (row["resident_kib"], row["share_percent"]) == (None, None)
+    notes = busy.run("at", "500s ago").stderr
+    assert "2 processes had started before and may have lived in it" in notes
+    assert "lived in it and used" not in notes
+    assert "of them lived" not in notes
 
 
 def test_without_readings_figures_are_estimated_or_unknown(busy: Reports) -> None:
@@ -141,12 +184,12 @@ def test_without_readings_figures_are_estimated_or_unknown(busy: Reports) -> Non
     rows = {row["command"]: row for row in busy.json("at", at(415))}
     assert (rows["recorded"]["cpus"], rows["recorded"]["estimated_s"]) == (0.5, 30.0)
     assert (rows["daemon"]["alive"], rows["daemon"]["cpu_s"], rows["daemon"]["cpus"]) == (
-        *(1, None, None),
+        *(None, None, None),
     )
     notes = busy.run("at", at(415)).stderr
     assert "jobd read no living process around" in notes
     assert "100 % of the CPU time is estimated" in notes
-    assert "what 2 processes used in that time is not known" in notes
+    assert "2 processes had started before and may have lived in it" in notes
     # While it read, that is known of the others, and estimated of this process alone.
     rows = {row["command"]: row for row in busy.json("at", at(150))}
     assert (rows["daemon"]["cpu_s"], rows["daemon"]["estimated_s"]) == (15.0, 0)
@@ -225,6 +268,13 @@ def test_each_host_has_an_interval_of_its_own(busy: Reports) -> None:
     assert "before" not in rows
     only = busy.json("at", at(100), "--host", "there", "--by", "user")
     assert [(row["host"], row["active"]) for row in only] == [("there", 2)]
+    printed = json.loads(busy.run("at", at(100), "--format", "json").stdout)
+    lived = sum(row["active"] for row in printed["rows"])
+    assert sum(source["processes"] for source in printed["sources"].values()) == lived
+    notes = busy.run("at", at(100)).stderr
+    assert f"elsa-report: {lived} processes: " in notes
+    assert re.search("here: .* is in the interval from .*there: .* is in the interval", notes, re.S)
+    assert "here: " not in busy.run("at", at(100), "--host", "there").stderr
 
 
 def test_json_has_the_moment_the_interval_and_the_units(busy: Reports) -> None:
@@ -321,3 +371,29 @@ def test_an_age_with_a_hyphen_is_a_time_and_not_an_option(busy: Reports) -> None
     refused = busy.run("at", "-1s", "--nope=3")
     assert (refused.exit_code, refused.stdout) == (2, "")
     assert "No such option '--nope'" in refused.stderr
+
+
+def test_a_narrow_terminal_leaves_out_the_processes_of_the_moment_first(
+    busy: Reports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first_out = {"alive", "resident", "read/s", "written/s", "cpus", "read", "written"}
+    seen = []
+    for width in (80, 64, 56, 50, 44, 30):
+        made = replace(Output(), width=width)
+        monkeypatch.setattr(request, "Output", lambda *_, made=made, **__: made)
+        heading = busy.run("at", at(118)).stdout.splitlines()[0]
+        seen.append(heading.removesuffix(" +").split())
+        assert "cpu" in seen[-1], width
+        assert {"active", "share"} <= {*seen[-1]} or not first_out & {*seen[-1]}, width
+    assert seen[0] == [
+        "jobs",
+        "command",
+        "user",
+        "cpus",
+        "active",
+        "cpu",
+        "share",
+        "read",
+        "written",
+    ]
+    assert len(seen[-1]) < 5
