@@ -9,10 +9,11 @@ import click
 import pytest
 
 from elsa.cli import main
+from elsa.host import setup
 
 ROOT = Path(__file__).parents[2]
-SERVICES = sorted((ROOT / "packaging").glob("*.service"))
-TIMERS = sorted((ROOT / "packaging").glob("*.timer"))
+SERVICES = sorted((ROOT / "packaging/host").glob("*.service"))
+TIMERS = sorted((ROOT / "packaging/host").glob("*.timer"))
 # What reports failures: it would report its own for ever.
 REPORTING = {"elsa-alert", "elsa-failed@"}
 
@@ -48,7 +49,7 @@ def test_a_service_runs_commands_that_exist(unit: Path) -> None:
     lines = [
         line.lstrip("!").split()
         for line in (*found["ExecStart"], *found.get("ExecStartPre", ()))
-        if "/opt/elsa/bin/" in line
+        if "/usr/bin/elsa" in line
     ]
     assert lines
     for path, *words in lines:
@@ -62,10 +63,10 @@ def test_a_service_runs_commands_that_exist(unit: Path) -> None:
         assert {name for name in names if name.startswith("-")} <= known
 
 
-def test_each_timer_has_its_service_and_is_in_the_installation() -> None:
-    text = (ROOT / "docs/operations.md").read_text()
-    enabled = re.search(r"^systemctl enable --now (.*)$", text, re.MULTILINE)
-    assert enabled
-    names = {timer.name for timer in TIMERS}
-    assert names == {name for name in enabled[1].split() if name.endswith(".timer")}
+def test_each_timer_has_its_service_and_is_set_up() -> None:
+    assert SERVICES and TIMERS
     assert {timer.stem for timer in TIMERS} <= {service.stem for service in SERVICES}
+    rules = (ROOT / "packaging/debian/rules").read_text()
+    enabled = re.search(r"^TIMERS = (.*)$", rules, re.MULTILINE)
+    assert enabled
+    assert {timer.name for timer in TIMERS} == {*setup.TIMERS} == {*enabled[1].split()}
