@@ -241,6 +241,19 @@ def named(known: dict[str, str], selection: Selection, job: str) -> dict[str, st
     return known | {"owner": uid} if selection.ids else known
 
 
+def _chosen(connection: sqlite3.Connection, selection: Selection) -> Selection:
+    """The processes of all jobs that are chosen, whether they ended in the window or not."""
+    conditions = selection.job_conditions
+    if not conditions:
+        return Selection(selection.window, selection.clip)
+    found = connection.execute(
+        "select u.job_id from job_usage as u where "
+        + " and ".join(condition.sql for condition in conditions),
+        tuple(value for condition in conditions for value in condition.values),
+    )
+    return Selection(selection.window, selection.clip, tuple(job_id for (job_id,) in found))
+
+
 def jobs(connection: sqlite3.Connection, selection: Selection, output: Output) -> Report:
     """Jobs with their usage, newest first."""
     asked, shown = query(selection, output)
@@ -263,8 +276,10 @@ def jobs(connection: sqlite3.Connection, selection: Selection, output: Output) -
         words += completeness.measured(connection, names, kept, shown, jobs=True)
         words += completeness.peaks(names, kept, shown)
         words += completeness.estimate(connection, listed_jobs)
-    cut = Selection(selection.window, selection.clip, ids or None)
-    words += completeness.cut_intervals(connection, cut)
+    if selection.window:
+        words += completeness.cut_intervals(
+            connection, listed_jobs if kept else _chosen(connection, selection)
+        )
     if len(every) > len(kept):
         words.append(
             f"showing {'the newest ' if output.sort is None else ''}{output.limit} jobs; --limit"

@@ -121,7 +121,22 @@ def test_reports_say_how_much_is_of_intervals_across_the_edges(reports: Reports,
     assert said(55, 120) == "5.00 s of CPU time from across the end of this window is left out"
     assert said(60, 100) == "4.00 s of CPU time from across the end of this window is left out"
     assert said(55, 115) == ""
+    if "--job" in of:
+        warehouse.process(2, start=5, seconds=None)
+        warehouse.interval(2, until=115, **used(50))
+        assert said(60, 100) == "4.00 s of CPU time from across the end of this window is left out"
     assert said(-600, 590) == ""
+
+
+def test_jobs_without_a_row_in_a_window_have_their_own_part_of_the_note(reports: Reports) -> None:
+    warehouse = reports.warehouse
+    for id_, cpu_s in ((1, 4), (2, 50)):
+        warehouse.process(id_, start=5, seconds=300)
+        warehouse.interval(id_, until=115, **used(cpu_s))
+    warehouse.job(1, "build", members=(1,))
+    result = reports.run("jobs", "--job", "build", "--since", at(60), "--until", at(100))
+    assert "no process ended in that window" in result.stderr
+    assert "4.00 s of CPU time from across the end of this window is left out" in result.stderr
 
 
 def test_what_a_process_used_that_was_never_read_is_not_said_to_be_between_readings(
