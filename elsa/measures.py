@@ -336,7 +336,9 @@ _SPAN = _named(
     Measure(
         "ended_ns",
         fold="max",
-        each="coalesce(u.until_ns + u.started_ns - u.start_ns, u.ended_ns)",
+        # A row of an interval says when it was read, not when its process ended.
+        each="case when u.process_id is not null then"
+        " coalesce(u.until_ns + u.started_ns - u.start_ns, u.ended_ns) end",
     ),
     Measure("exit_status", fold="max", each="case when u.how = 'launched' then u.exit_status end"),
 )

@@ -2,15 +2,20 @@
 -- process_id is NULL, as the process itself is counted in end_usage; used_by is its id. command,
 -- uid, gid and forked_only are those that were known while it ran, so what its record says at the
 -- end changes nothing here. ended_ns is the last nanosecond of the interval, in real time, and
--- ended_hour its hour; used_since_ns and used_until_ns are monotonic. interval_usage has more
--- columns, for which the process is looked up.
+-- ended_hour its hour; used_since_ns and used_until_ns are monotonic. The interval of an old hour is
+-- that of all its processes, so here it ends where the process did, if that was before.
+-- interval_usage has more columns, for which the process is looked up.
 select
     null as process_id,
     n.name as command,
     f.forked_only,
     p.uid,
     f.gid,
-    r.until_ns + c.offset_ns - 1 as ended_ns,
+    -- in the hour in which it counts, also if the clock was set in that hour
+    max(
+        min(r.until_ns, coalesce(p.start_ns + p.elapsed_ns, r.until_ns)) + c.offset_ns - 1,
+        r.hour * 3600000000000
+    ) as ended_ns,
     r.hour as ended_hour,
     s.user_us * 1000 as user_ns,
     s.system_us * 1000 as system_ns,
@@ -39,7 +44,7 @@ select
     s.process_id as used_by,
     r.id as reading_id,
     r.since_ns as used_since_ns,
-    r.until_ns as used_until_ns
+    min(r.until_ns, coalesce(p.start_ns + p.elapsed_ns, r.until_ns)) as used_until_ns
 from usage_reading as r
 join clock as c
     on c.id = r.clock_id

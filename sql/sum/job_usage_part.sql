@@ -204,7 +204,8 @@ select
     coalesce(u.until_ns, u.end_ns) as end_ns,
     case when u.since_ns > u.start_ns then u.started_ns + u.since_ns - u.start_ns
         else u.started_ns end as started_ns,
-    coalesce(u.until_ns + u.started_ns - u.start_ns, u.ended_ns) as ended_ns,
+    case when u.process_id is not null
+        then coalesce(u.until_ns + u.started_ns - u.start_ns, u.ended_ns) end as ended_ns,
     case when u.how = 'launched' then u.exit_status end as exit_status
 from job_end_usage as u
 where
@@ -277,7 +278,8 @@ select
     coalesce(u.until_ns, u.end_ns) as end_ns,
     case when u.since_ns > u.start_ns then u.started_ns + u.since_ns - u.start_ns
         else u.started_ns end as started_ns,
-    coalesce(u.until_ns + u.started_ns - u.start_ns, u.ended_ns) as ended_ns,
+    case when u.process_id is not null
+        then coalesce(u.until_ns + u.started_ns - u.start_ns, u.ended_ns) end as ended_ns,
     case when u.how = 'launched' then u.exit_status end as exit_status
 from job_end_usage as u
 where
@@ -355,7 +357,8 @@ select
     coalesce(u.until_ns, u.end_ns) as end_ns,
     case when u.since_ns > u.start_ns then u.started_ns + u.since_ns - u.start_ns
         else u.started_ns end as started_ns,
-    coalesce(u.until_ns + u.started_ns - u.start_ns, u.ended_ns) as ended_ns,
+    case when u.process_id is not null
+        then coalesce(u.until_ns + u.started_ns - u.start_ns, u.ended_ns) end as ended_ns,
     case when u.how = 'launched' then u.exit_status end as exit_status
 from job_end_usage as u
 where
@@ -428,7 +431,8 @@ select
     coalesce(u.until_ns, u.end_ns) as end_ns,
     case when u.since_ns > u.start_ns then u.started_ns + u.since_ns - u.start_ns
         else u.started_ns end as started_ns,
-    coalesce(u.until_ns + u.started_ns - u.start_ns, u.ended_ns) as ended_ns,
+    case when u.process_id is not null
+        then coalesce(u.until_ns + u.started_ns - u.start_ns, u.ended_ns) end as ended_ns,
     case when u.how = 'launched' then u.exit_status end as exit_status
 from job_interval_usage as u
 where

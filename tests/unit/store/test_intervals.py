@@ -14,9 +14,10 @@ from elsa.state.clock import Clock
 from elsa.state.codes import Origin
 from elsa.state.incarnation import Incarnation
 from elsa.state.intervals import Shown, Used, reading
-from elsa.store import intervals
+from elsa.store import intervals, rollups
 from elsa.store.upgrade import upgrade
-from tests.support.given import Warehouse
+from elsa.units import HOUR_NS
+from tests.support.given import REAL, SECOND, Warehouse
 
 CLOCK = Clock(1, 0, 0, 0)
 COLUMNS = tuple(measure.column for measure in COUNTERS)
@@ -140,3 +141,40 @@ def test_old_intervals_are_merged_by_hour_and_no_sum_changes(
     assert (second, 9, 1) in rows
     assert next(count for hour, number, count in rows if (hour, number) == (first, 9)) > 1
     assert intervals.merge_hours(connection, second + 1, steps.append) == 0
+
+
+def test_merged_intervals_end_with_their_process_and_jobs_where_they_ended(
+    connection: sqlite3.Connection, warehouse: Warehouse
+) -> None:
+    warehouse.job(1, members=(warehouse.process(8, start=100, seconds=500),))
+    for minute in range(2, 60):
+        living = {7: minute} | ({8: minute} if minute < 10 else {})
+        warehouse.reading(
+            60 * minute, {id_: {"run_ns": 10**6 * used} for id_, used in living.items()}
+        )
+    rollups.refresh(connection, connection_path(connection), REAL + 3 * HOUR_NS)
+    ended = (
+        "select started_ns, ended_ns, wall_s from job_usage",
+        "select min(started_ns), max(ended_ns), max(end_ns) from rollup_job",
+        "select min(started_ns), max(ended_ns) from job_usage_part",
+    )
+    before = [connection.execute(text).fetchone() for text in ended]
+    assert before[0] == (REAL + 100 * SECOND, REAL + 600 * SECOND, 500)
+    assert intervals.merge_hours(connection, REAL // HOUR_NS + 1, lambda _rows: None) > 50
+    for _ in range(2):
+        assert [connection.execute(text).fetchone() for text in (ended[0], ended[2])] == [
+            before[0],
+            before[2],
+        ]
+        rollups.refresh(connection, connection_path(connection), REAL + 3 * HOUR_NS)
+    assert [connection.execute(text).fetchone() for text in ended] == before
+    assert connection.execute(
+        "select used_by, max(used_until_ns), max(ended_ns) from interval_counters group by 1"
+    ).fetchall() == [
+        (7, 3540 * SECOND, REAL + 3540 * SECOND - 1),
+        (8, 600 * SECOND, REAL + 600 * SECOND - 1),
+    ]
+
+
+def connection_path(connection: sqlite3.Connection) -> Path:
+    return Path(connection.execute("pragma database_list").fetchone()[2])
