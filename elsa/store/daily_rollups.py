@@ -19,9 +19,13 @@ from elsa.store.sums import summed
 
 HOURS_OF_DAY = 24
 
-# Whether taskstats reported a process that ended in some hours.
-_ANY_USAGE = """select exists (
-    select 1 from rollup_user where hour between ? and ? and threads is not null)"""
+_FROM_TASKSTATS = ROLLED.keys() - reported(ROLLED, usage=False).keys()
+# Whether the sums of some hours have any measure that only taskstats reports: of ended processes,
+# or of intervals of living processes.
+_ANY_USAGE = f"""select exists (
+    select 1 from rollup_user where hour between ? and ?
+        and coalesce({", ".join(sorted(ROLLED[key].rolled for key in _FROM_TASKSTATS))})
+            is not null)"""
 
 
 def roll_up_days(connection: sqlite3.Connection, before_hour: int) -> None:

@@ -104,10 +104,14 @@ _KEYS = (*dict.fromkeys(key for rollup in _GATHERING.values() for key in rollup.
 _ADDED = parts(ROLLED | OF_AUDIT)
 _GATHERED = f"create temp table if not exists gathered ({', '.join((*_KEYS, *_ADDED))})"
 
-# Whether taskstats reported a process that ended in an hour, or counters were read in it.
+# Whether taskstats reported a process that ended in an hour, or its counters or any in the hour
+# were read.
 _ANY_USAGE = """select exists (
     select 1 from process as p indexed by process_ended
     cross join usage as s on s.process_id = p.id where p.ended_hour = :hour)
+    or exists (
+        select 1 from process as p indexed by process_ended
+        cross join usage_so_far as f on f.process_id = p.id where p.ended_hour = :hour)
     or exists (select 1 from usage_reading where hour = :hour)"""
 
 # Most members are in their job from start to end, so the job is charged all that they used. Only

@@ -176,5 +176,23 @@ def test_merged_intervals_end_with_their_process_and_jobs_where_they_ended(
     ]
 
 
+def test_days_keep_what_processes_used_that_were_only_read(
+    connection: sqlite3.Connection, warehouse: Warehouse
+) -> None:
+    used = {"run_ns": 5_000_000, "read_bytes": 4096, "rss_kib": 64}
+    warehouse.reading(600, {7: used})
+    # taskstats did not report its end, in an hour without a reading
+    warehouse.process(8, seconds=7200)
+    warehouse.reading(660, {8: used | {"rss_kib": 32}})
+    rollups.refresh(connection, connection_path(connection), REAL + 48 * HOUR_NS)
+    for table in ("rollup_day_user", "rollup_day_command", "rollup_day_total"):
+        assert connection.execute(
+            f"select sum(run_ns), sum(read_bytes), max(rss_kib) from {table}"
+        ).fetchone() == (10_000_000, 8192, 64)
+    assert connection.execute(
+        "select rss_kib from rollup_user where hour = ?", ((REAL + 7210 * SECOND) // HOUR_NS,)
+    ).fetchall() == [(32,)]
+
+
 def connection_path(connection: sqlite3.Connection) -> Path:
     return Path(connection.execute("pragma database_list").fetchone()[2])
