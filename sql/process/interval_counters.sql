@@ -2,8 +2,8 @@
 -- process_id is NULL, as the process itself is counted in end_usage; used_by is its id. command,
 -- uid, gid and forked_only are those that were known while it ran, so what its record says at the
 -- end changes nothing here. ended_ns is the last nanosecond of the interval, in real time, and
--- ended_hour its hour; used_since_ns and used_until_ns are monotonic. The interval of an old hour is
--- that of all its processes, so here it ends where the process did, if that was before.
+-- ended_hour its hour; used_since_ns and used_until_ns are monotonic. The interval of an old hour
+-- is that of all its processes, so here it ends where the process did, if that was before.
 -- interval_usage has more columns, for which the process is looked up.
 select
     null as process_id,
