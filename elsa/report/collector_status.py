@@ -95,6 +95,17 @@ def late(connection: sqlite3.Connection, selection: Selection, now_ns: int) -> l
     return silence(connection, selection.window, now_ns)
 
 
+def in_open_gap(connection: sqlite3.Connection, selection: Selection, now_ns: int) -> bool:
+    """Whether the silence that has not ended touches a selection: its window, or the time in which
+    its jobs ran.
+    """
+    silent = still_open(connection, selection.window, now_ns)
+    if silent is None or selection.jobs is None or selection.window:
+        return silent is not None
+    stored = stored_until(connection)
+    return stored is not None and not _had_ended(connection, selection.jobs, stored.ns)
+
+
 def stored_until(connection: sqlite3.Connection) -> StoredUntil | None:
     """Up to when the newest run of jobd has stored events; None if jobd never ran."""
     row = connection.execute(

@@ -291,7 +291,9 @@ def jobs(connection: sqlite3.Connection, selection: Selection, output: Output) -
         kept,
         words,
         nothing=partial(_nothing, connection, selection),
-        completeness=partial(completeness.facts, connection, listed_jobs, rollup),
+        completeness=partial(
+            completeness.facts, connection, selection, rollup, listed_jobs=listed_jobs
+        ),
     )
 
 

@@ -170,7 +170,9 @@ def runs(connection: sqlite3.Connection, selection: Selection, output: Output) -
         kept,
         words,
         nothing=partial(_nothing, connection, selection),
-        completeness=partial(completeness.facts, connection, listed, "rollup_job"),
+        completeness=partial(
+            completeness.facts, connection, selection, "rollup_job", listed_jobs=listed
+        ),
     )
 
 

@@ -11,6 +11,7 @@ import random
 import subprocess
 import sys
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,7 @@ from elsa.measures import MEASURES
 from elsa.report import jobs, processes
 from elsa.report.render.columns import COLUMNS
 from elsa.report.render.output import FORMATS
+from tests.support.given import REAL, SECOND
 from tests.support.reports import Reports
 
 KINDS = ("jobs", "processes", "commands", "users")
@@ -374,6 +376,31 @@ def test_json_of_what_both_sources_saw_is_complete_until_something_is_lost(
     assert complete() == [True] * 5
     reports.warehouse.insert("gap", boot_id=1, kind="overrun", from_ns=0, to_ns=9 * 10**9)
     assert complete() == [False] * 5
+
+
+@pytest.mark.parametrize("window", [(), ("--since", "2026-01-02T04:00:00Z")])
+def test_json_counts_the_gaps_that_the_report_on_gaps_lists(
+    reports: Reports, window: tuple[str, ...]
+) -> None:
+    """Two gaps of the past, and the silence since jobd was killed; no job ran meanwhile."""
+    made = reports.warehouse
+    made.process(1, start=5, seconds=5)
+    made.acct(1, 1)
+    made.job(1, members=(1,), closed_at_ns=REAL + 20 * SECOND)
+    made.insert("collector", id=1, boot_id=1, since_ns=0, heard_ns=10_000 * 10**9, version="1")
+    for start in (4000, 5000):
+        made.insert(
+            "gap", boot_id=1, kind="overrun", from_ns=start * 10**9, to_ns=(start + 9) * 10**9
+        )
+
+    def printed(report: str) -> dict[str, Any]:
+        return dict(json.loads(reports.run(report, *window, "--format", "json").stdout))
+
+    assert len(printed("gaps")["rows"]) == 3
+    reports_on = ("jobs", "runs", "users", "commands", "hours", "kinds", "processes")
+    made_of = {report: printed(report) for report in reports_on}
+    said = {report: (one["complete"], one["gaps"]) for report, one in made_of.items()}
+    assert said == dict.fromkeys(reports_on, (False, 3))
 
 
 def test_window_takes_a_process_by_its_end(filled: Reports) -> None:
