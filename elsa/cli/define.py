@@ -19,8 +19,9 @@ from elsa.kernel.safe_paths import same_file
 from elsa.state.criteria import Criteria
 from elsa.text import printable
 
-# How much longer than its own time limit (define_s) to wait for the answer of jobd.
-JOBD_MARGIN_S = 15
+# How much longer than its own time limit (define_s) to wait for the answer of jobd, which lets a
+# request wait up to 60 s for another of the same user.
+JOBD_MARGIN_S = 75
 # Fewer processes are made members too quickly for a progress bar.
 BAR_FROM = 50_000
 

@@ -8,6 +8,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -80,3 +81,20 @@ def test_a_client_that_does_not_read_holds_nothing_up(shared: Host) -> None:
         assert shared.request("status")["lost"] == 0
         assert time.monotonic() - started_s < 5
     shared.request("sync")
+
+
+def test_reports_of_one_user_wait_for_each_other(shared: Host) -> None:
+    with ThreadPoolExecutor(3) as pool:
+        asked = ("report", "jobs", "--kind", "manual", "--columns", "name", "--format", "csv")
+        reports = [pool.submit(shared.as_nobody, *asked) for _ in range(3)]
+    for done in (report.result() for report in reports):
+        assert (done.returncode, done.stdout.split()) == (0, ["name", "mine"]), done.stderr
+
+
+def test_a_command_that_was_killed_over_its_budget_is_billed(shared: Host) -> None:
+    """The last reading of the watcher does not keep the report from its own."""
+    spin = ("sh", "-c", "while :; do :; done")
+    done = shared.as_nobody("run", "--budget", "cpu=0.2s", "--kill", "--", *spin)
+    assert "over the budget" in done.stderr
+    assert "only what the command waited for is known" not in done.stderr
+    assert "at least" not in done.stderr

@@ -5,6 +5,7 @@ becomes of them.
 from __future__ import annotations
 
 import selectors
+import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,16 @@ import pytest
 
 from elsa.control.server import Answer
 from elsa.errors import ElsaError, RetryError, UsageError
-from elsa.jobd.helper_programs import MOST, PATIENCE_S, HelperPrograms
+from elsa.jobd.helper_programs import MOST, PATIENCE_S, WAIT_S, HelperPrograms
 from elsa.jobd.spawner import Spawner
 from elsa.kernel import clocks
 
 PROGRAMS = {
     "echo": "import sys\ndef main(): sys.stdout.write(sys.stdin.read())",
     "silent": "def main(): pass",
+    "lingering": (
+        "import os, sys, time\ndef main(): os.write(1, sys.stdin.read().encode()); time.sleep(0.2)"
+    ),
     "asleep": "import time\ndef main(): time.sleep(600)",
     "deaf": (
         "import signal, time\ndef main(): signal.signal(signal.SIGTERM, signal.SIG_IGN);"
@@ -79,10 +83,46 @@ def test_a_program_that_says_nothing_is_an_error_and_not_waited_for_for_ever(ask
 def test_a_user_has_one_at_a_time_and_all_together_a_few(asked: Asked) -> None:
     for uid in range(1, MOST + 1):
         asked.start("asleep", uid=uid)
+    now_ns = clocks.monotonic_ns()
     for uid in (1, MOST + 1):
-        with pytest.raises(RetryError):
-            asked.start("asleep", uid=uid)
+        asked.start("echo", '{"elsa":1,"ok":true}\n', uid=uid)
+    asked.helpers.tick(now_ns + (WAIT_S - 1) * 10**9)
+    assert not asked.selector.select(0.5)
     assert asked.answers == []
+    asked.helpers.tick(now_ns + (WAIT_S + 1) * 10**9)
+    assert [type(answer) for answer in asked.answers] == [RetryError] * 2
+
+
+def test_requests_of_a_user_wait_for_each_other_in_turn(asked: Asked) -> None:
+    for number in range(3):
+        asked.start("echo", f'{{"elsa":1,"ok":true,"number":{number}}}\n')
+    assert [asked.answer() for _ in range(3)] == [{"number": number} for number in range(3)]
+
+
+def test_a_client_that_goes_away_while_it_waits_gets_no_program(asked: Asked) -> None:
+    client = Waiting()
+    asked.start("echo", '{"elsa":1,"ok":true,"number":1}\n')
+    asked.helpers.start("asleep", "", 1000, client)
+    client.gone = True
+    asked.start("echo", '{"elsa":1,"ok":true,"number":2}\n')
+    assert [asked.answer() for _ in range(2)] == [{"number": 1}, {"number": 2}]
+    assert client.told == []
+
+
+@pytest.mark.parametrize("uids", [(1000, 1000), tuple(range(1000, 1001 + MOST))])
+def test_programs_that_answer_by_themselves_wait_too(asked: Asked, uids: tuple[int, ...]) -> None:
+    """Also for programs that have sent everything but have not ended."""
+    clients = [Waiting() for _ in uids]
+    for uid, client in zip(uids, clients, strict=True):
+        asked.helpers.start_with_connection("lingering", "hello", uid, client)
+    while any(client.connection is None for client in clients):
+        for key, mask in asked.selector.select(60):
+            key.data(mask)
+    for client in clients:
+        assert client.connection is not None
+        with client.connection as connection:
+            assert connection.recv(100) == b"hello"
+        assert client.told == []
 
 
 def test_the_program_that_defines_jobs_answers_whatever_it_is_given(
@@ -109,6 +149,11 @@ class Waiting(Answer):
         self.gone = False
         self.patience_s = 0.0
         self.told: list[Mapping[str, Any] | ElsaError] = []
+        self.connection: socket.socket | None = None
+
+    def hand_over(self) -> socket.socket:
+        self.connection, given = socket.socketpair()
+        return given
 
     def __call__(self, reply: Mapping[str, Any] | ElsaError) -> None:
         self.told.append(reply)
@@ -146,8 +191,6 @@ def test_a_program_ends_with_its_client(asked: Asked) -> None:
     client = Waiting()
     asked.helpers.start("asleep", "", 1000, client)
     asked.helpers.tick(clocks.monotonic_ns())
-    with pytest.raises(RetryError):
-        asked.start("echo")
     client.gone = True
     while (
         not client.told
