@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -162,8 +163,14 @@ def run(
         try:
             report = make_report()
             verdict = budgets.judge(limits, report.as_object())
-            made = {"json": report.json, "markdown": report.markdown}.get(form, report.text)
-            text = made()
+            on_budget = [*verdict.over, *verdict.unknown] or (
+                [f"within {budget}"] if limits else []
+            )
+            forms: dict[str, Callable[[], str]] = {
+                "json": report.json,
+                "markdown": partial(report.markdown, on_budget),
+            }
+            text = forms.get(form, report.text)()
             if out is None:
                 click.echo(text, nl=False, err=True)
             else:

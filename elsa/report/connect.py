@@ -109,10 +109,10 @@ def connect(
     words = []
     inexact = sum(not login.exact for login in chosen)
     if inexact:
-        words.append(
-            f"{inexact} logins have no logout; they count up to the next boot or the next login on"
-            " their line"
-        )
+        which, whose = f"{inexact} logins have no logout; they count", "their"
+        if inexact == 1:
+            which, whose = "1 login has no logout; it counts", "its"
+        words.append(f"{which} up to the next boot or the next login on {whose} line")
     if output.limit is not None and len(ordered) > output.limit:
         words.append(f"showing {output.limit} of {len(ordered)} rows; --limit shows more")
     return Report(

@@ -282,8 +282,8 @@ def jobs(connection: sqlite3.Connection, selection: Selection, output: Output) -
         )
     if len(every) > len(kept):
         words.append(
-            f"showing {'the newest ' if output.sort is None else ''}{output.limit} jobs; --limit"
-            " or --all shows more"
+            f"showing {'the newest ' if output.sort is None else ''}"
+            f"{completeness.count(len(kept), 'job')}; --limit or --all shows more"
         )
     return Report(
         names,

@@ -163,7 +163,8 @@ def runs(connection: sqlite3.Connection, selection: Selection, output: Output) -
         words += completeness.measured(connection, names, kept, shown, jobs=True)
         words += completeness.peaks(names, kept, shown)
     if len(rows) > len(kept):
-        words.append(f"showing {output.limit} names; --limit or --all shows more")
+        names_shown = completeness.count(len(kept), "name")
+        words.append(f"showing {names_shown}; --limit or --all shows more")
     return Report(
         names,
         shown,

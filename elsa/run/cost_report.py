@@ -142,8 +142,8 @@ class CostReport:
         """One line."""
         return json.dumps(self.as_object(), ensure_ascii=True) + "\n"
 
-    def markdown(self) -> str:
-        """A table for the summary of a CI run."""
+    def markdown(self, budget: Sequence[str] = ()) -> str:
+        """A table for the summary of a CI run, with lines on its budget."""
         values = self.as_object()
         least = "" if self.complete else "at least "
         peak = values["job_peak_kib"]
@@ -158,9 +158,10 @@ class CostReport:
             ("written to storage", _size(values["write_bytes"])),
             ("processes", UNKNOWN if values["processes"] is None else str(values["processes"])),
             ("ended by", _ending(self.status)),
-            *(("killed", why) for why in self.killed),
+            *(("killed", _in_markdown(why)) for why in self.killed),
+            *(("budget", _in_markdown(line)) for line in budget),
         ]
-        lines = [f"### {_in_markdown(_short(shlex.join(self.command)))}", "", "| | |", "|---|---:|"]
+        lines = [f"### {_in_markdown(self._title())}", "", "| | |", "|---|---:|"]
         lines += [f"| {name} | {value} |" for name, value in rows]
         if values["commands"]:
             lines += ["", "| most CPU | processes | CPU | peak |", "|---|---:|---:|---:|"]
@@ -185,9 +186,8 @@ class CostReport:
             f"{least}{_cpu(values['cpu_s'], values['user_s'], values['system_s'])};"
             f" {values['cpus'] or 0:.2f} CPUs used"
         )
-        title = _short(shlex.join(self.command))
         lines = [
-            f"job {self.job[0]} ({self.job[1]}): {title}" if self.job else title,
+            self._title(),
             f"  wall         {wall}",
             f"  CPU          {cpu}",
             f"  measured     {self._measured(values)}",
@@ -210,6 +210,10 @@ class CostReport:
         lines += _table(values["commands"])
         lines += [f"  note: {note}" for note in values["notes"]]
         return "".join(map("{}\n".format, map(_printable, lines)))
+
+    def _title(self) -> str:
+        title = _short(shlex.join(self.command))
+        return f"job {self.job[0]} ({self.job[1]}): {title}" if self.job else title
 
     @staticmethod
     def _io(values: dict[str, Any], least: str) -> list[str]:
@@ -355,8 +359,8 @@ def _size(count: float | None) -> str:
 
 
 def _in_markdown(text: str) -> str:
-    """Text in which nothing is markup."""
-    return re.sub(r"([\\`*_{}\[\]<>()#+!|~&-])", r"\\\1", text)
+    """Text in which nothing is markup; - and + are only at the start of a line."""
+    return re.sub(r"([\\`*_\[\]<>#|~&]|^[-+])", r"\\\1", text)
 
 
 def _printable(line: str) -> str:

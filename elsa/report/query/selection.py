@@ -180,7 +180,7 @@ def host_ids(connection: sqlite3.Connection, texts: Iterable[str]) -> list[int]:
                 for (name,) in connection.execute("select name from host order by id limit 10")
             )
             raise UsageError(
-                f"--host: nothing is recorded of a host {printable(text)}; write one of {known}"
+                f"--host: nothing is recorded of a host {_said(text)}; write one of {known}"
             )
         all_ids |= ids
     return sorted(all_ids)
@@ -376,7 +376,7 @@ def _runs(
         runs, number = _named(connection, run[1], globs=globs), int(run[2])
     if not runs:
         raise UsageError(
-            f"no job has the id or name {printable(text)}; see them with: elsa report jobs"
+            f"no job has the id or name {_said(text)}; see them with: elsa report jobs"
         )
     return runs, number
 
@@ -506,9 +506,10 @@ def _run_of_each(runs: list[_Run], number: int, text: str) -> list[int]:
     ids = sorted(each[place] for each in of_series.values() if -len(each) <= place < len(each))
     if not ids:
         most = max(map(len, of_series.values()))
-        raise UsageError(
-            f"{printable(text)}: there are {most} runs, #1 to #{most} or #-{most} to #-1"
-        )
+        there = "is 1 run, #1 or #-1"
+        if most > 1:
+            there = f"are {most} runs, #1 to #{most} or #-{most} to #-1"
+        raise UsageError(f"{printable(text)}: there {there}")
     return ids
 
 
@@ -585,6 +586,11 @@ def _tagged(connection: sqlite3.Connection, tags: Iterable[str]) -> list[int]:
     return sorted(chosen)
 
 
+def _said(text: str) -> str:
+    """A value as an error shows it, which is seen also if it is empty."""
+    return printable(text) or "''"
+
+
 def _number(text: str) -> bool:
     """Whether a text is a number that a column of SQLite can hold."""
     return text.isascii() and text.isdigit() and len(text) < 19
@@ -596,7 +602,7 @@ def uid_of(text: str) -> int:
         return accounts.uid(text)
     except KeyError:
         raise UsageError(
-            f"--user: this host knows no user {printable(text)}; write a name, a uid or uid:N"
+            f"--user: this host knows no user {_said(text)}; write a name, a uid or uid:N"
         ) from None
 
 
@@ -605,7 +611,7 @@ def _gid(text: str) -> int:
         return accounts.gid(text)
     except KeyError:
         raise UsageError(
-            f"--group: this host knows no group {printable(text)}; write a name, a gid or gid:N"
+            f"--group: this host knows no group {_said(text)}; write a name, a gid or gid:N"
         ) from None
 
 
@@ -614,24 +620,21 @@ def _tty(text: str) -> int:
         return tty.number(text)
     except ValueError:
         raise UsageError(
-            f"--tty: cannot read {printable(text)}; write for example pts/3, tty1, ttyS0, 136:3 or"
-            " none"
+            f"--tty: cannot read {_said(text)}; write for example pts/3, tty1, ttyS0, 136:3 or none"
         ) from None
 
 
 def _pid(text: str) -> int:
     if _number(text):
         return int(text)
-    raise UsageError(f"--pid: {printable(text)} is not a pid; write a number")
+    raise UsageError(f"--pid: {_said(text)} is not a pid; write a number")
 
 
 def _word(text: str, known: Mapping[str, str], option: str) -> Condition:
     word = text.strip().lower()
     sql = known.get(_SHORT.get(word, word))
     if sql is None:
-        raise UsageError(
-            f"{option}: cannot read {printable(text)}; write one of {', '.join(known)}"
-        )
+        raise UsageError(f"{option}: cannot read {_said(text)}; write one of {', '.join(known)}")
     return Condition(sql)
 
 
@@ -653,7 +656,7 @@ def _exit(text: str) -> Condition:
         return Condition(_SIGNAL, (signal.Signals["SIG" + word.upper().removeprefix("SIG")].value,))
     except KeyError:
         raise UsageError(
-            f"--exit: cannot read {printable(text)}; write for example 0, 3, nonzero, signal,"
+            f"--exit: cannot read {_said(text)}; write for example 0, 3, nonzero, signal,"
             " SIGKILL or core"
         ) from None
 

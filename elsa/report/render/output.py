@@ -144,7 +144,7 @@ def known(name: str, has: tuple[str, ...], option: str) -> str:
     import difflib  # needed only for a mistyped name
 
     headings = {COLUMNS[each].heading: each for each in has}
-    near = difflib.get_close_matches(key, (*has, *headings), 1, 0.5)
+    near = difflib.get_close_matches(key, (*has, *headings), 1, 0.6)
     hint = f"did you mean {headings.get(near[0], near[0])}? " if near else ""
     raise UsageError(
         f"{option}: this report has no column {printable(name)!r}; {hint}--columns help lists"

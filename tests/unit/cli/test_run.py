@@ -213,3 +213,16 @@ def test_a_command_over_its_budget_is_killed_and_the_exit_code_says_so(jobd: Job
 def test_a_command_within_its_budget_ends_as_without_one(jobd: Jobd) -> None:
     done = run(jobd, "--budget", "wall=1h", "--kill", "--format", "json", "sh", "-c", "exit 3")
     assert (done.returncode, json.loads(done.stderr)["killed"]) == (3, [])
+
+
+def test_markdown_has_the_job_and_what_became_of_its_budget(jobd: Jobd) -> None:
+    asked = ("--format", "markdown", "-o", "-", "--budget")
+    over = run(jobd, *asked, "wall=100ms,cpu=1h", "sleep", "0.2")
+    assert over.returncode == 1
+    assert over.stdout.startswith("### job 17 (")
+    (line,) = (line for line in over.stdout.splitlines() if line.startswith("| budget |"))
+    assert "| budget | wall " in line
+    assert "is over the budget of 0.10 s" in line
+    within = run(jobd, *asked, "wall=1h", "true")
+    assert within.returncode == 0
+    assert "| budget | within wall=1h |" in within.stdout.splitlines()

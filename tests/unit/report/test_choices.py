@@ -228,6 +228,8 @@ def test_name_that_several_jobs_bear_means_all_of_them_in_the_list_of_jobs(busy:
     [
         (["--user", "no-such-user"], "this host knows no user no-such-user"),
         (["--group", "no-such-group"], "this host knows no group"),
+        (["--user", ""], "this host knows no user ''; write"),
+        (["--state", ""], "cannot read ''; write one of"),
         (["--tty", "pts"], "--tty: cannot read pts; write for example pts/3"),
         (["--pid", "x"], "--pid: x is not a pid"),
         (["--pid", "9" * 30], "is not a pid"),

@@ -71,6 +71,10 @@ def test_each_way_in_which_a_login_ends(tmp_path: Path) -> None:
         "carl": (2 * HOUR, 0),
         "dora": (HOUR, 1),
     }
+    said = "2 logins have no logout; they count up to the next boot or the next login on their line"
+    assert said in run("--file", path).stderr
+    said = "1 login has no logout; it counts up to the next boot or the next login on its line"
+    assert said in run("--file", path, "--user", "bob").stderr
 
 
 def test_a_step_of_the_clock_is_no_connect_time(tmp_path: Path) -> None:

@@ -156,6 +156,9 @@ def test_columns_are_chosen_added_or_listed_and_a_mistyped_one_is_guessed(filled
     ):
         with pytest.raises(UsageError, match=hint):
             filled.run("commands", "--columns", wrong)
+    for unlike in ("nope", "jobs"):
+        with pytest.raises(UsageError, match=f"no column '{unlike}'; --columns help lists"):
+            filled.run("processes", "--columns", unlike)
     with pytest.raises(UsageError, match="write for example name%20"):
         filled.run("jobs", "--columns", "name%x")
 

@@ -173,6 +173,8 @@ def test_jobs_of_a_kind_and_the_newest_of_them(units: Reports) -> None:
             "4,service",
             "2,service",
         ]
+    assert "showing the newest 1 job; --limit" in units.run("jobs", "--limit", "1").stderr
+    assert "showing 1 name; --limit" in units.run("runs", "--limit", "1").stderr
     newest = reports_csv(units, "jobs", "job_id,kind", "--kind", "automatic", "--limit", "2")
     assert newest == ["job_id,kind", "6,cron", "5,session"]
 

@@ -351,6 +351,7 @@ def test_a_name_of_several_kinds_or_owners_says_so_and_how_to_choose(nightly: Re
     [
         ("night/a#4", "there are 3 runs, #1 to #3 or #-3 to #-1"),
         ("night/b#-3", "there are 2 runs"),
+        ("night/a#1#2", "there is 1 run, #1 or #-1"),
         ("night/a#0", "no job has the id or name"),
         ("night#-1", "no job has the id or name"),
         ("4#-1", "no job has the id or name"),

@@ -406,7 +406,7 @@ def test_group_of_the_command_is_shown_as_far_as_the_kernel_counts_it() -> None:
 def test_markdown_is_a_table_in_which_no_name_is_markup() -> None:
     total = totals(Member("a|b`c", 5 * SECOND_NS, used(run_ns=SECOND_NS)))
     lines = report(total).markdown().splitlines()
-    assert lines[0] == "### make \\-j8"
+    assert lines[0] == "### make -j8"
     assert "| CPU | 1.00 s |" in lines
     assert "| ended by | exit status 0 |" in lines
     assert [line for line in lines if line.startswith("| a")] == [
@@ -415,3 +415,16 @@ def test_markdown_is_a_table_in_which_no_name_is_markup() -> None:
     shown = report(total)
     shown.command = ["a\x1bb"]
     assert "\x1b" not in shown.markdown()
+    shown.command, shown.notes = ["-x", "<b>", "[l](u)"], ["- item", "+ item", "* a_b_ #1"]
+    lines = shown.markdown().splitlines()
+    assert lines[0] == "### \\-x '\\<b\\>' '\\[l\\](u)'"
+    assert lines[-3:] == ["* \\- item", "* \\+ item", "* \\* a\\_b\\_ \\#1"]
+
+
+def test_markdown_has_the_name_of_the_job_and_what_became_of_its_budget() -> None:
+    one = report(totals(), job=(17, "build"))
+    lines = one.markdown(["wall 2.00 s is over the budget of 1.00 s", "a|b"]).splitlines()
+    assert lines[0] == "### job 17 (build): make -j8"
+    assert "| budget | wall 2.00 s is over the budget of 1.00 s |" in lines
+    assert "| budget | a\\|b |" in lines
+    assert "budget" not in one.markdown()
