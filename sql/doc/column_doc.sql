@@ -235,8 +235,8 @@ with doc (name, unit, meaning) as (
     ('side', '',
         'which runs: as they were named, or those before the last, and the last'),
     ('runs', '',
-        'how many jobs have the name; in a comparison: of how many runs the figure is '
-        || 'known'),
+        'how many jobs have the name, kind, owner and host; in a comparison: of how many '
+        || 'runs the figure is known'),
     ('job_peak_kib', 'KiB',
         'the most memory of all processes of the job together at one moment; never less '
         || 'than that of the largest process'),

@@ -366,7 +366,8 @@ _ALL = (
     _count(
         "runs",
         "runs",
-        "how many jobs have the name; in a comparison: of how many runs the figure is known",
+        "how many jobs have the name, kind, owner and host; in a comparison: of how many runs the"
+        " figure is known",
     ),
     _kib(
         "job_peak_kib",
