@@ -39,7 +39,8 @@ def check(
 
     A process is started, and what the kernel reports of it must arrive: every "ok" was tested.
     Nothing on the host is changed. The exit code is 0 if everything that ELSA needs works
-    (warnings may remain) and nothing was missed since --since, and 69 otherwise.
+    (warnings may remain) and nothing was missed since --since, and 69 otherwise. What only root
+    may test is a warning for other users.
 
     \b
     Examples:

@@ -24,7 +24,7 @@ from elsa.config import Config
 from elsa.decode import events
 from elsa.decode.cgroup_events import Attach, Decoder, Record, Sampled
 from elsa.decode.procfs import parse_effective_capabilities
-from elsa.errors import ElsaError, RetryError
+from elsa.errors import ElsaError, PrivilegeError, RetryError
 from elsa.kernel import accounting, own_group, safe_paths, taskstats
 from elsa.kernel.acct_paths import ACCT_FILES
 from elsa.kernel.cgroup_events import open_cgroup_events
@@ -102,12 +102,10 @@ def _guarded(name: str, check: Callable[[Place], tuple[Level, str, str]], place:
     except ElsaError as error:
         # Our errors say what is wrong, and behind the semicolon what to do.
         found, _, mend = str(error).partition("; ")
-        return Result(
-            name,
-            Level.WARN if isinstance(error, RetryError) or name in OPTIONAL else Level.FAIL,
-            found,
-            mend,
-        )
+        # What a plain user may not see cannot be found out, and may well work.
+        refused = isinstance(error, PrivilegeError) and os.geteuid() != 0
+        unknown = isinstance(error, RetryError) or refused or name in OPTIONAL
+        return Result(name, Level.WARN if unknown else Level.FAIL, found, mend)
     except Exception as error:  # a check that breaks is a finding, not the end of the other checks
         return Result(
             name, Level.FAIL, f"the check itself failed: {error!r}", "report this as a bug of ELSA"
@@ -414,9 +412,12 @@ def warehouse(place: Place) -> tuple[Level, str, str]:
     from elsa.store import database, sql_files
 
     path = place.settings.db
-    if not path.exists():
+    try:
+        owner = path.stat().st_uid
+    except PermissionError:
+        raise PrivilegeError(f"not allowed to see {path}; run elsa check as root") from None
+    except OSError:
         return Level.FAIL, f"no warehouse at {path}", f"run: elsa db upgrade --db {path}"
-    owner = path.stat().st_uid
     if os.geteuid() == 0 and owner != 0:
         database.open_for_reading(path).close()
         return (
@@ -470,7 +471,7 @@ def _losses(place: Place) -> tuple[str, str]:
     since_ns = now_ns - RECENT_NS if place.since_ns is None else place.since_ns
     since = datetime.fromtimestamp(since_ns // 10**9).astimezone().strftime("%Y-%m-%d %H:%M:%S")
     try:
-        with warehouse.reading(place.settings.db) as connection:
+        with warehouse.reading_allowed(place.settings.db, since_ns) as connection:
             found = gaps.since(connection, since_ns, now_ns)
     except ElsaError as error:  # the check of the warehouse says it too
         return f"which gaps there are is not known: {str(error).partition('; ')[0]}", since

@@ -98,3 +98,10 @@ def test_a_command_that_was_killed_over_its_budget_is_billed(shared: Host) -> No
     assert "over the budget" in done.stderr
     assert "only what the command waited for is known" not in done.stderr
     assert "at least" not in done.stderr
+
+
+def test_check_knows_of_gaps_as_a_plain_user(shared: Host) -> None:
+    done = shared.as_nobody("check", "--format", "json", "--since", "now")
+    found = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+    assert (found["jobd"]["status"], found["warehouse"]["status"]) == ("ok", "warn"), done.stdout
+    assert "no gaps since" in found["jobd"]["found"]

@@ -156,6 +156,19 @@ def test_a_check_that_breaks_is_a_finding(place: Place, monkeypatch: pytest.Monk
     assert "ZeroDivisionError" in result.found
 
 
+@pytest.mark.parametrize(("uid", "level"), [(1000, Level.WARN), (0, Level.FAIL)])
+def test_what_a_plain_user_may_not_see_is_unknown_and_no_failure(
+    place: Place, monkeypatch: pytest.MonkeyPatch, uid: int, level: Level
+) -> None:
+    def refused(_: Place) -> tuple[Level, str, str]:
+        raise PrivilegeError("this user may not read it; root may")
+
+    monkeypatch.setattr(checks, "CHECKS", {"refused": refused})
+    monkeypatch.setattr(os, "geteuid", lambda: uid)
+    (result,) = checks.run(place)
+    assert result == ("refused", level, "this user may not read it", "root may")
+
+
 def test_every_check_that_fails_or_warns_of_something_to_mend_says_how(place: Place) -> None:
     for result in checks.run(place):
         assert "\n" not in result.found + result.mend
