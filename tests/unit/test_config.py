@@ -112,6 +112,10 @@ def test_settings_of_alerts_are_read_and_shown(
     assert settings.alert_command == ("curl", "@-")
     assert settings.alert_budget == (("nightly", "cpu=1h"), ("x*", "wall=1m"))
     assert load(tmp_path, "", ELSA_ALERT_COMMAND="/bin/x y").alert_command == ("/bin/x y",)
+    assert load(tmp_path, 'alert_kinds = ["cron", "service"]').alert_kinds == "cron,service"
+    for wrong in ("[]", "[1]", "5"):
+        with pytest.raises(ConfigError, match="alert_kinds: a text is needed"):
+            load(tmp_path, f"alert_kinds = {wrong}")
     with pytest.raises(ConfigError, match=r"a table \[alert_budget\] of the configuration file"):
         load(tmp_path, "", ELSA_ALERT_BUDGET="x=cpu=1h")
     load(tmp_path, text)
