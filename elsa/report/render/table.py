@@ -21,7 +21,8 @@ _RULE = "-"
 # Marks text that was cut, and headings where columns were left out.
 _CUT = "+"
 
-# What a report is about; besides, its first column and those it is sorted by are always shown.
+# What a report is about; besides, its first column and those it is sorted by are always shown: the
+# latter first of all, where there is not even room for these.
 _ALWAYS = {"name", "command", "what", "tree", "started_at", "at", "hour", "day", "month"}
 # The least important first; what is not listed is more important.
 _LEAST_IMPORTANT = (
@@ -85,10 +86,18 @@ def table(
     --sort.
     """
     asked = output.widths(shown)
-    always = _ALWAYS | {shown[0], *(output.sorted_by(shown) or sorted_by)}
+    sorting = set(output.sorted_by(shown) or sorted_by)
+    always = _ALWAYS | {shown[0], *sorting}
     # Column by column is faster, since there may be many rows but only few columns.
     cells = [
-        _cells(COLUMNS[key], values, output, asked.get(key, 0), always=key in always)
+        _cells(
+            COLUMNS[key],
+            values,
+            output,
+            asked.get(key, 0),
+            always=key in always,
+            sorts=key in sorting,
+        )
         for key, values in zip(shown, zip(*rows, strict=True), strict=True)
     ]
     room = None if output.columns is not None else output.width
@@ -102,12 +111,18 @@ def table(
 
 
 def _cells(
-    column: Column, values: Iterable[Any], output: Output, width: int, *, always: bool
+    column: Column,
+    values: Iterable[Any],
+    output: Output,
+    width: int,
+    *,
+    always: bool,
+    sorts: bool,
 ) -> Cells:
     name, unit = heading(column.key, output.units)
     importance = len(_LEAST_IMPORTANT)
     if always:
-        importance += 1
+        importance += 2 if sorts else 1
     elif column.key in _LEAST_IMPORTANT:
         importance = _LEAST_IMPORTANT.index(column.key)
     least = None

@@ -66,6 +66,12 @@ def test_name_and_sort_key_are_kept_whole_while_other_texts_are_cut_and_columns_
     # Peaks are less important than CPU time, unless the rows are sorted by them.
     assert written([row], width=32)[0].splitlines()[0].split() == ["name", "cpu", "+"]
     assert written([row], width=33, sort="peak")[0].splitlines()[0].split() == ["name", "peak", "+"]
+    # What the rows are sorted by comes before all else that is always shown.
+    keys = ("job_id", "name", "started_at", "cpu_s", "exit_status")
+    job = (7, "a" * 10, "2026-01-02T03:04:05Z", 5.0, 0)
+    out = io.StringIO()
+    writer.write(Report(keys, keys, [job]), Output(width=40, sort="cpu_s"), out)
+    assert out.getvalue().splitlines()[0].split() == ["job", "name", "cpu", "exit", "+"]
     long = ("x" * 50, 1.5, 3 * 1024, None)
     assert written([long], width=45)[0].splitlines()[-1] == f"{'x' * 34}+  1.50 s"
 
