@@ -12,7 +12,7 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import NoReturn
@@ -51,7 +51,11 @@ class Command(click.Command):
         """Refuse text that is not UTF-8, since neither SQLite nor JSON can store it. Paths and
         unprocessed arguments may be any bytes.
         """
-        rest = super().parse_args(ctx, args)
+        try:
+            rest = super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            error.message += _hint(error.option_name, {each.name for each in self.get_params(ctx)})
+            raise
         for parameter in () if ctx.resilient_parsing else self.get_params(ctx):
             for text in _texts(ctx.params.get(parameter.name or "")):
                 if "\0" in text:
@@ -65,6 +69,15 @@ class Group(click.Group):
     """A group of such commands."""
 
     command_class = Command
+
+
+def _hint(option: str, parameters: Collection[str | None]) -> str:
+    """How to write what other programs have an option for, in a command with these parameters."""
+    if option == "--summary" and "budget" in parameters:
+        return " A summary for CI is: --format markdown."
+    if option == "--run" and not {"job", "jobs"}.isdisjoint(parameters):
+        return " One run of a job is named by its number, as in: nightly#-2."
+    return ""
 
 
 def _texts(value: object) -> Iterator[str]:
