@@ -218,8 +218,11 @@ def _convert(field: dataclasses.Field[Any], value: object, where: str) -> object
         return number
     if field.name == "keep_events" and value == 0 and not isinstance(value, bool):
         return "0"
-    is_list = isinstance(value, list) and all(isinstance(word, str) for word in value)
-    if field.name == "alert_kinds" and is_list:
+    if (
+        field.name == "alert_kinds"
+        and isinstance(value, list)
+        and all(isinstance(word, str) for word in value)
+    ):
         value = ",".join(value)
     if isinstance(value, str) and (value or field.name.startswith("redact")):
         return value

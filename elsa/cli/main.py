@@ -54,8 +54,10 @@ class Command(click.Command):
         try:
             rest = super().parse_args(ctx, args)
         except click.NoSuchOption as error:
-            error.message += _hint(error.option_name, {each.name for each in self.get_params(ctx)})
-            raise
+            hint = _hint(error.option_name, {each.name for each in self.get_params(ctx)})
+            raise click.NoSuchOption(
+                error.option_name, error.message + hint, error.possibilities, ctx
+            ) from None
         for parameter in () if ctx.resilient_parsing else self.get_params(ctx):
             for text in _texts(ctx.params.get(parameter.name or "")):
                 if "\0" in text:

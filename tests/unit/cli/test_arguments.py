@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import click
@@ -111,6 +111,8 @@ def harmless(db: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("elsa.jobd.collector.collect", unavailable)
     monkeypatch.setattr("elsa.cli.run._accountant", unavailable)
     monkeypatch.setattr("elsa.ingest.ingester.Ingester.follow", unavailable)
+    with suppress(ModuleNotFoundError):  # the pages are an extra
+        monkeypatch.setattr("elsa.web.server.serve", unavailable)
 
 
 @pytest.mark.parametrize(("words", "parameter", "command"), CASES)
