@@ -97,7 +97,5 @@ def test_peak_of_all_processes_together_is_said_with_how_it_is_known() -> None:
     assert notes(now) == ["peak of all processes together: 5.0 MiB, sampled pss"]
     assert as_object(now)["peak"] == {"kib": 5120, "by": "sampled pss"}
     larger = ended._replace(usage=NOTHING._replace(peak_rss_kib=6144))
-    assert notes(JobNow({}, 0, [], larger)) == [
-        "peak of all processes together: 6.0 MiB, sampled pss"
-    ]
+    assert notes(JobNow({}, 0, [], larger)) == ["peak of all processes together: 6.0 MiB, largest"]
     assert as_object(JobNow({}, 0, [], None, "no right to read it"))["peak"] is None
