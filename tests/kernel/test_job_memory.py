@@ -34,6 +34,7 @@ for _ in range(3):
         break
 for place in range(0, len(memory), mmap.PAGESIZE):
     memory[place] = 1
+own = b"1" * (10 << 20)
 time.sleep(3)
 """
 
@@ -86,4 +87,6 @@ def test_command_without_jobd_has_the_memory_of_all_that_it_started(host: Host) 
 def test_memory_that_processes_share_counts_once(running: Host) -> None:
     peak_kib, by, largest_kib = peaks(running, SHARED)
     assert by == "sampled pss", f"{peak_kib} KiB, the largest process {largest_kib}"
-    assert 200 * MIB_KIB <= largest_kib <= peak_kib <= 240 * MIB_KIB
+    # 200 MiB that four share, 10 MiB that each has for itself, and the interpreters.
+    assert largest_kib >= 210 * MIB_KIB
+    assert 240 * MIB_KIB <= peak_kib <= 280 * MIB_KIB
