@@ -95,6 +95,7 @@ def served(path: Path) -> Iterator[str]:
 @contextmanager
 def prometheus(target: str, folder: Path) -> Iterator[Callable[[str], list[dict[str, Any]]]]:
     """A Prometheus that scrapes a target every second; gives what answers a query."""
+    program = peer("prometheus")
     (folder / "prometheus.yml").write_text(
         "global: {scrape_interval: 1s}\n"
         f"scrape_configs: [{{job_name: elsa, static_configs: [{{targets: ['{target}']}}]}}]\n"
@@ -105,7 +106,7 @@ def prometheus(target: str, folder: Path) -> Iterator[Callable[[str], list[dict[
     log = (folder / "log").open("w")
     process = subprocess.Popen(
         [
-            peer("prometheus"),
+            program,
             f"--config.file={folder}/prometheus.yml",
             f"--storage.tsdb.path={folder}/data",
             f"--web.listen-address={address}",
