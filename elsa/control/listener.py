@@ -5,15 +5,13 @@ path.
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
 import socket
-import stat
 from pathlib import Path
 
 from elsa.errors import ConfigError, ElsaError, PrivilegeError, UnavailableError
-from elsa.kernel import safe_paths
+from elsa.kernel import safe_paths, stale_sockets
 
 BACKLOG = 128
 _MODE = 0o666  # any user may ask; what he may do is decided by who he is
@@ -92,7 +90,7 @@ def _lock(path: Path) -> int:
 
 
 def _bind(path: Path) -> socket.socket:
-    _clear(path)
+    stale_sockets.remove(path, "jobd")
     listener = socket.socket(
         socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
     )
@@ -107,27 +105,6 @@ def _bind(path: Path) -> socket.socket:
         listener.close()
         raise
     return listener
-
-
-def _clear(path: Path) -> None:
-    """Remove the socket that a killed server left. Anything else at the path is somebody's
-    property.
-    """
-    try:
-        status = path.lstat()
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(status.st_mode):
-        raise ConfigError(f"{path} is there already and is not a socket")
-    if status.st_uid != os.geteuid():
-        raise PrivilegeError(
-            f"{path} is a socket of user {status.st_uid}; remove it if nothing of his uses it"
-        )
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
-        answer = probe.connect_ex(os.fspath(path))
-    if answer != errno.ECONNREFUSED:  # 0: it answers; EAGAIN: it is too busy to
-        raise UnavailableError(f"another jobd is running: it answers on {path}")
-    path.unlink()
 
 
 def _inode(path: Path) -> tuple[int, int] | None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import shutil
 import signal
 import socket
-import stat
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,7 +15,7 @@ from typing import Any, NamedTuple
 from flask import Flask
 
 from elsa.errors import ConfigError, PrivilegeError, UnavailableError
-from elsa.kernel import safe_paths
+from elsa.kernel import safe_paths, stale_sockets
 from elsa.web import identity
 from elsa.web.identity import Reader
 
@@ -106,7 +104,7 @@ def _unix(address: Address) -> socket.socket:
     safe_paths.check(path)
     if safe_paths.others_write(path.parent):
         raise PrivilegeError(f"{path.parent}: others can write this folder; use one of its own")
-    _clear(path)
+    stale_sockets.remove(path, "program")
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         # bind(2) takes the mode from here, so that nobody else can open it at any moment.
@@ -122,20 +120,3 @@ def _unix(address: Address) -> socket.socket:
         listener.close()
         raise safe_paths.translated(error, path) from error
     return listener
-
-
-def _clear(path: Path) -> None:
-    """Remove the socket that a killed server left."""
-    try:
-        status = path.lstat()
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(status.st_mode):
-        raise ConfigError(f"{path} is there already and is not a socket")
-    if status.st_uid != os.geteuid():
-        raise PrivilegeError(f"{path} is a socket of another user; remove it if nothing uses it")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        with contextlib.suppress(OSError):
-            probe.connect(os.fspath(path))
-            raise UnavailableError(f"another program answers on {path}")
-    path.unlink()

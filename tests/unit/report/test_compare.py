@@ -293,6 +293,11 @@ def test_peak_of_one_process_is_not_compared_with_that_of_all_processes_of_a_job
     assert peaks() == {"before": (0, None), "last": (1, 9000)}
     nightly.warehouse.connection.execute(set_memory.format("memory_by is null"), (8000, 2))
     assert peaks() == {"before": (5, 8000), "last": (1, 9000)}
+    # One of them was read with less than its largest process had: a job of one process.
+    least = "(select min(id) from job where name = 'nightly')"
+    nightly.warehouse.connection.execute(set_memory.format(f"id = {least}"), (1000, 1))
+    assert peaks() == {"before": (5, 8000), "last": (1, 9000)}
+    nightly.warehouse.connection.execute(set_memory.format(f"id = {least}"), (8000, 2))
     note = (
         "job peak: of 1 job sampled; of 5 jobs sampled, an upper bound: shared memory counts for"
         " each process"
