@@ -79,6 +79,13 @@ def _job(job_id: int) -> Iterator[tuple[Page, Job]]:
         yield page, Job(number, selection, found, values)
 
 
+def _shown(page: Page, template: str, window: Window, job: Job, **values: object) -> str:
+    """A page of one job."""
+    losses = job.values["gaps"] + job.values["usage_gaps"]
+    title = printable(job.values["name"])
+    return shown(page, template, window, job.selection, losses, title=title, job=job, **values)
+
+
 def one_job(job_id: int) -> str:
     """What a job cost, in all and by command, against earlier runs."""
     with _job(job_id) as (page, job):
@@ -89,14 +96,11 @@ def one_job(job_id: int) -> str:
             for key in jobs.shown_of_job(found)
         ]
         commands = replace(found.commands, shown=jobs.commands_shown(found), words=[])
-        return shown(
+        return _shown(
             page,
             "job.html",
             Window(),
-            job.selection,
-            job.values["gaps"] + job.values["usage_gaps"],
-            title=printable(job.values["name"]),
-            job=job,
+            job,
             figures=figures,
             command=ask.command(page.settings.command_db),
             notes=found.words,
@@ -122,14 +126,11 @@ def job_over_time(job_id: int) -> str:
                 ("write_bytes_s", "Written to storage per second"),
             )
         ]
-        return shown(
+        return _shown(
             page,
             "job_time.html",
             chosen.window,
-            job.selection,
-            job.values["gaps"] + job.values["usage_gaps"],
-            title=printable(job.values["name"]),
-            job=job,
+            job,
             charts=[chart for chart in found if chart is not None],
             steps=page.part(ask, figures(made), "Over time", "steps"),
         )
@@ -145,14 +146,11 @@ def job_tree(job_id: int) -> str:
                 page.connection, job.selection, ask.output, folding=True, blocks=True
             )
             made = page.part(ask, report, "Tree", "tree")
-        return shown(
+        return _shown(
             page,
             "job_tree.html",
             Window(),
-            job.selection,
-            job.values["gaps"] + job.values["usage_gaps"],
-            title=printable(job.values["name"]),
-            job=job,
+            job,
             tree=made,
             command=ask.command(page.settings.command_db),
         )
