@@ -1,5 +1,5 @@
-"""What an installation puts on a host (packaging/host): systemd accepts it, and it has the defaults
-of the programs.
+"""What an installation puts on a host (packaging/host): systemd accepts it, and it agrees with the
+commands and the defaults of the programs.
 """
 
 from __future__ import annotations
@@ -12,12 +12,17 @@ import tomllib
 from dataclasses import asdict
 from pathlib import Path
 
+import click
 import pytest
 
 from elsa import config
+from elsa.cli import main
+from elsa.host import setup
 
 HOST = Path(__file__).parents[2] / "packaging/host"
-SERVICES = sorted(path.name for path in HOST.glob("*.service"))
+UNITS = sorted(HOST.glob("*.service"))
+SERVICES = [path.name for path in UNITS]
+TIMERS = sorted(HOST.glob("*.timer"))
 # The exposure of `systemd-analyze security`, times ten. Of the ingester and pruning nothing is left
 # to take; alerts need the network. jobd needs the host's network namespace, users and /proc, two
 # capabilities all the time, and at its start root's right to perf_event_open: that is 2.5.
@@ -107,3 +112,61 @@ def test_the_tables_of_the_configuration_file_are_accepted(
     loaded = config.load()
     assert [rule.per for rule in loaded.job_rule] == ["invocation"]
     assert loaded.alert_budget == (("nightly", "cpu=1h,wall=30m,peak=4G"),)
+
+
+# What reports failures: it would report its own for ever.
+REPORTING = {"elsa-alert", "elsa-failed@"}
+
+
+def settings(unit: Path) -> dict[str, list[str]]:
+    """The values of each setting of a unit."""
+    found: dict[str, list[str]] = {}
+    for name, value in re.findall(r"^(\w+)=(.*)$", unit.read_text(), re.MULTILINE):
+        found.setdefault(name, []).append(value)
+    return found
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+def test_a_unit_that_fails_is_reported(unit: Path) -> None:
+    expected = None if unit.stem in REPORTING else ["elsa-failed@%n.service"]
+    assert settings(unit).get("OnFailure") == expected
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+def test_a_service_runs_as_elsa_without_rights_that_it_does_not_need(unit: Path) -> None:
+    found = settings(unit)
+    assert found["User"] == found["Group"] == ["elsa"]
+    for name in ("NoNewPrivileges", "ProtectHome", "PrivateDevices", "RestrictSUIDSGID"):
+        assert found[name] == ["yes"], name
+    assert found["ProtectSystem"] == ["strict"]
+    if unit.stem != "elsa-jobd":
+        assert found["CapabilityBoundingSet"] == [""]
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+def test_a_service_runs_commands_that_exist(unit: Path) -> None:
+    found = settings(unit)
+    lines = [
+        line.lstrip("!").split()
+        for line in (*found["ExecStart"], *found.get("ExecStartPre", ()))
+        if "/usr/bin/elsa" in line
+    ]
+    assert lines
+    for path, *words in lines:
+        names = [*Path(path).name.split("-")[1:], *words]
+        command: click.Command = main.group
+        while isinstance(command, click.Group):
+            below = command.get_command(click.Context(command), names.pop(0))
+            assert below is not None, path
+            command = below
+        known = {name for parameter in command.params for name in parameter.opts}
+        assert {name for name in names if name.startswith("-")} <= known
+
+
+def test_each_timer_has_its_service_and_is_set_up() -> None:
+    assert UNITS and TIMERS
+    assert {timer.stem for timer in TIMERS} <= {service.stem for service in UNITS}
+    rules = (HOST.parent / "debian/rules").read_text()
+    enabled = re.search(r"^TIMERS = (.*)$", rules, re.MULTILINE)
+    assert enabled
+    assert {timer.name for timer in TIMERS} == {*setup.TIMERS} == {*enabled[1].split()}
