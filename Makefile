@@ -9,6 +9,7 @@ BIN := .venv/bin
 # acct would switch accounting on.
 export ELSA_PEERS ?= $(CURDIR)/build/peers
 export ELSA_BROWSER ?= $(CURDIR)/build/browser
+export ELSA_POSTGRES ?= $(CURDIR)/build/postgres
 
 .DEFAULT_GOAL := help
 .PHONY: help run test lint sql bench soak fuzz man deb webmin clean
@@ -22,6 +23,7 @@ run: .venv/.run ## account a real job on this host and show its cost (as root); 
 test: lint ## lint, then every test; kernel tests need root (ELSA_REQUIRE_KERNEL=1: or fail)
 	@scripts/peers.sh "$(ELSA_PEERS)"
 	@scripts/browser.sh "$(ELSA_BROWSER)"
+	@scripts/postgres.sh "$(ELSA_POSTGRES)"
 	$(BIN)/pytest -q -n auto --ignore tests/kernel
 	$(BIN)/pytest -q tests/kernel
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from elsa.errors import ConfigError
+from elsa.errors import ConfigError, UsageError
+from elsa.fleet_url import FleetUrl, is_url
 from elsa.kernel.acct_paths import ACCT_FILES
 
 if TYPE_CHECKING:
@@ -124,9 +125,25 @@ def load(
     """Settle every setting.
 
     `overrides` are the command line's flags; None values in it mean "not given".
-    Raises ConfigError for an unknown key, a value of the wrong type or an unreadable file.
+    Raises ConfigError for an unknown key, a value of the wrong type or an unreadable file, and
+    UsageError if the warehouse is a fleet database.
     """
-    return Config(**{name: setting.value for name, setting in settle(overrides, environ).items()})
+    settings = settle(overrides, environ)
+    db = settings["db"]
+    if isinstance(db.value, FleetUrl):
+        raise UsageError(
+            f"{db.source}: {db.value} is a fleet database; this command works on the warehouse of a"
+            " host, so name its file with --db"
+        )
+    return Config(**{name: setting.value for name, setting in settings.items()})
+
+
+def fleet(
+    overrides: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None
+) -> FleetUrl | None:
+    """The URL of the fleet database, if the setting `db` is one and not a warehouse."""
+    value = settle(overrides, environ)["db"].value
+    return value if isinstance(value, FleetUrl) else None
 
 
 def settle(
@@ -192,11 +209,15 @@ def _of_file(field: dataclasses.Field[Any], value: object, where: str) -> object
     return _convert(field, value, where)
 
 
-def _convert(field: dataclasses.Field[Any], value: object, where: str) -> object:
+def _convert(  # noqa: PLR0911
+    field: dataclasses.Field[Any], value: object, where: str
+) -> object:
     """One value in the type of its field; the type is read off the default."""
     kind = type(field.default)
     if kind is tuple:
         return _OF_TABLES[field.name](value, where)
+    if field.name == "db" and (isinstance(value, FleetUrl) or is_url(value)):
+        return value if isinstance(value, FleetUrl) else FleetUrl(str(value))
     if issubclass(kind, Path):
         if isinstance(value, str | Path) and str(value) and "\0" not in str(value):
             return Path(value)

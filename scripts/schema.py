@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Writes the first migration, migrations/versions/0001_initial.sql: the statements that create
-every table and index of elsa/store/schema.py.
+"""Writes the first migrations: migrations/versions/0001_initial.sql, the statements that create
+every table and index of elsa/store/schema.py, and those of elsa/fleet/schema.py for PostgreSQL in
+migrations/fleet/versions/.
 
     scripts/schema.py [--check]
 
@@ -18,24 +19,33 @@ from textwrap import wrap
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from sqlalchemy.dialects import sqlite
+from sqlalchemy import MetaData
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Dialect
 from sqlalchemy.schema import CreateIndex, CreateTable, ExecutableDDLElement
 
+from elsa.fleet import schema as fleet
 from elsa.store import schema
 
 ROOT = Path(__file__).resolve().parent.parent
-MIGRATION = ROOT / "migrations/versions/0001_initial.sql"
+
+_POSTGRESQL: Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+# Where the statements are, and the schema and dialect that they are for.
+MIGRATIONS = {
+    ROOT / "migrations/versions/0001_initial.sql": (schema.metadata, sqlite.dialect()),
+    ROOT / "migrations/fleet/versions/0001_initial.sql": (fleet.metadata, _POSTGRESQL),
+}
 HEAD = "-- Revision 0001: every table and index. Written by scripts/schema.py (make sql).\n"
 WIDTH = 100
 
 
-def statements() -> list[str]:
-    """The statements that create the schema, in its own order: each table before its indices."""
+def statements(metadata: MetaData, dialect: Dialect) -> list[str]:
+    """The statements that create a schema, in its own order: each table before its indices."""
     made: list[ExecutableDDLElement] = []
-    for table in schema.metadata.tables.values():
+    for table in metadata.tables.values():
         indices = sorted(table.indexes, key=lambda index: str(index.name))
         made += [CreateTable(table), *map(CreateIndex, indices)]
-    return [str(statement.compile(dialect=sqlite.dialect())) for statement in made]
+    return [str(statement.compile(dialect=dialect)) for statement in made]
 
 
 def tidy(statement: str) -> str:
@@ -61,15 +71,18 @@ def _lower(word: str) -> str:
 
 
 def main() -> int:
-    """Write the migration, or with --check only report that it is not up to date."""
-    text = HEAD + "".join(f"\n{tidy(statement)};\n" for statement in statements())
-    if "--check" not in sys.argv:
-        MIGRATION.write_text(text, encoding="utf-8")
-    elif not MIGRATION.exists() or MIGRATION.read_text(encoding="utf-8") != text:
-        name = MIGRATION.relative_to(ROOT)
-        print(f"{name} does not create elsa/store/schema.py: make sql", file=sys.stderr)
-        return 1
-    return 0
+    """Write the migrations, or with --check only report those that are not up to date."""
+    status = 0
+    for path, (metadata, dialect) in MIGRATIONS.items():
+        made = statements(metadata, dialect)
+        text = HEAD + "".join(f"\n{tidy(statement)};\n" for statement in made)
+        if "--check" not in sys.argv:
+            path.write_text(text, encoding="utf-8")
+        elif not path.exists() or path.read_text(encoding="utf-8") != text:
+            name = path.relative_to(ROOT)
+            print(f"{name} does not create the tables of its schema.py: make sql", file=sys.stderr)
+            status = 1
+    return status
 
 
 if __name__ == "__main__":

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from elsa.store.upgrade import upgrade
+
+if TYPE_CHECKING:
+    from tests.support.postgres import Server
 
 # A suite that a shell starts in the background inherits that SIGINT is ignored, and so would every
 # program that the tests start.
@@ -25,3 +30,29 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path: Path = tmp_path_factory.mktemp("template") / "elsa.db"
     upgrade(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL server for the whole session; without its programs the test skips."""
+    from tests.support.postgres import running
+
+    with running() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def fleet_template(postgres: Server) -> str:
+    """The name of an empty fleet database, made once and copied by the tests."""
+    from elsa.fleet.migrate import upgrade as upgrade_fleet
+    from elsa.fleet_url import FleetUrl
+
+    name = postgres.database()
+    upgrade_fleet(FleetUrl(postgres.url(name)))
+    return name
+
+
+@pytest.fixture
+def fleet(postgres: Server, fleet_template: str) -> str:
+    """The name of a fleet database of the test's own."""
+    return postgres.database(fleet_template)

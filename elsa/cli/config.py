@@ -11,6 +11,7 @@ import click
 from elsa import config as settings
 from elsa.cli import options, tables
 from elsa.cli.main import CONTEXT, Command
+from elsa.fleet_url import FleetUrl
 
 
 @click.command(cls=Command, context_settings=CONTEXT)
@@ -47,7 +48,7 @@ def _plain(name: str, value: Any) -> object:  # noqa: ANN401
         return dict(value)
     if isinstance(value, tuple):
         return list(value)
-    return str(value) if isinstance(value, Path) else value
+    return str(value) if isinstance(value, Path | FleetUrl) else value
 
 
 def _in_file(value: object) -> str:

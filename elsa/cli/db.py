@@ -7,6 +7,7 @@ import time
 from contextlib import ExitStack, closing
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,6 +17,9 @@ from elsa.cli.main import CONTEXT, Group, print_stderr
 from elsa.cli.tariff import tariff
 from elsa.errors import ConfigError, InputMissingError, PrivilegeError
 from elsa.text import printable
+
+if TYPE_CHECKING:
+    from elsa.store.upgrade import Upgrade
 
 
 @click.group(cls=Group, context_settings=CONTEXT)
@@ -32,24 +36,34 @@ def upgrade(db: Path | None) -> None:
     """Create the warehouse, or upgrade an old warehouse to this version, in one transaction.
 
     All data is kept and every view is rebuilt. Safe to run at any time; a warehouse that is up to
-    date is not changed.
+    date is not changed. With the URL of a PostgreSQL database it does the same for the fleet
+    database there, to which hosts push (elsa push).
 
     \b
     Examples:
       elsa db upgrade
       elsa db upgrade --db ./elsa.db
+      elsa db upgrade --db postgresql://elsa@db.example.org/elsa
     """
+    fleet = config.fleet({"db": db})
+    if fleet is not None:
+        from elsa.fleet.migrate import upgrade as bring_fleet_to_head
+
+        print_stderr(f"{fleet}: {_upgraded(bring_fleet_to_head(fleet))}")
+        return
     from elsa.store.upgrade import upgrade as bring_to_head
 
     path = config.load({"db": db}).db
-    before, after, changed = bring_to_head(path)
+    print_stderr(f"{path}: {_upgraded(bring_to_head(path))}")
+
+
+def _upgraded(done: Upgrade) -> str:
+    before, after, changed = done
     if before == after:
-        done = f"at revision {after}, {'views rebuilt' if changed else 'nothing to upgrade'}"
-    elif before is None:
-        done = f"created at revision {after}"
-    else:
-        done = f"upgraded from {before} to revision {after}"
-    print_stderr(f"{path}: {done}")
+        return f"at revision {after}, {'views rebuilt' if changed else 'nothing to upgrade'}"
+    if before is None:
+        return f"created at revision {after}"
+    return f"upgraded from {before} to revision {after}"
 
 
 @db.command()

@@ -9,16 +9,30 @@ from typing import Any, TypeVar
 import click
 
 from elsa.cli import complete
+from elsa.fleet_url import FleetUrl, is_url
 from elsa.state import job_kinds
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class Place(click.Path):
+    """The path of a warehouse, or the URL of a fleet database, which is no path: config.load
+    refuses it, and commands that can work on a fleet ask config.fleet first.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(readable=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 (as click has it)
+        """A Path, or a FleetUrl."""
+        return FleetUrl(value) if is_url(value) else super().convert(value, param, ctx)
 
 
 def db(function: Function) -> Function:
     """--db PATH: the warehouse."""
     return click.option(
         "--db",
-        type=click.Path(readable=False, path_type=Path),
+        type=Place(),
         metavar="PATH",
         help="The warehouse.  [ELSA_DB; default: /var/lib/elsa/elsa.db]",
     )(function)

@@ -1,0 +1,183 @@
+"""Connections to a fleet database, and what its driver raises as ELSA errors of one line. No
+message has a password in it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from elsa.errors import ConfigError, ElsaError, PrivilegeError, RetryError, UnavailableError
+from elsa.fleet_url import FleetUrl
+from elsa.store import sql_files
+
+if TYPE_CHECKING:
+    from psycopg import Connection, Error
+
+OLDEST = 150_000
+"""The oldest server that is supported, as PostgreSQL numbers its versions: 15."""
+CONNECT_S = 10
+STATEMENT_MS = 600_000
+"""How long a statement may take before the server ends it, unless the URL has its own options."""
+
+# SQLSTATE prefixes, the ELSA error for them, and what the user can do.
+_MEANINGS: tuple[tuple[tuple[str, ...], type[ElsaError], str], ...] = (
+    (("28",), PrivilegeError, "the server refuses this role; see its pg_hba.conf and the password"),
+    (("42501",), PrivilegeError, "this role may not do that; see docs/fleet.md for the roles"),
+    (
+        ("3D000",),
+        ConfigError,
+        "there is no such database on the server; create it with: createdb --template template0"
+        " --encoding UTF8 NAME",
+    ),
+    (
+        ("57014", "55P03", "40", "08", "57P", "53", "25006", "25P03", "58"),
+        RetryError,
+        "the server is busy, stops, is full or is read-only; try again later",
+    ),
+    (("3F000", "42P01"), ConfigError, "not a fleet database yet; run: elsa db upgrade --db URL"),
+)
+_WORDS = re.compile(r"\s+")
+
+
+def driver() -> Any:  # noqa: ANN401 (the module)
+    """The driver, psycopg. Raises UnavailableError where it is not installed."""
+    try:
+        import psycopg
+    except ImportError as error:
+        raise UnavailableError(
+            "a fleet database needs psycopg (and libpq); install it with: pip install"
+            f" 'elsa-accounting[fleet]' ({error})"
+        ) from None
+    return psycopg
+
+
+def connect(url: FleetUrl, *, check_head: bool = True) -> Connection[tuple[Any, ...]]:
+    """A connection in autocommit mode, to a server that is new enough and a database at the head
+    revision.
+
+    Raises RetryError (no answer), PrivilegeError, ConfigError, UnavailableError.
+    """
+    psycopg = driver()
+    given = _parameters(url)
+    defaults = {
+        "connect_timeout": CONNECT_S,
+        "application_name": "elsa",
+        # A connection that is cut without a word is noticed within a minute.
+        "keepalives_idle": 20,
+        "keepalives_interval": 10,
+        "keepalives_count": 4,
+        "tcp_user_timeout": 60_000,
+        "options": f"-c statement_timeout={STATEMENT_MS} -c lock_timeout=60000",
+    }
+    try:
+        connection: Connection[tuple[Any, ...]] = psycopg.connect(
+            url.url,
+            autocommit=True,
+            **{key: value for key, value in defaults.items() if key not in given},
+        )
+    except psycopg.Error as error:
+        raise _translate(error, url, connecting=True) from None
+    try:
+        with translated(url):
+            # Names in our statements are ours, whatever path the role has.
+            connection.execute("set search_path = pg_catalog, elsa, pg_temp")
+            _require_server(connection, url)
+            if check_head:
+                require_head(connection, url)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+@contextmanager
+def translated(url: FleetUrl) -> Iterator[None]:
+    """Translate what the driver raises in the block into ELSA errors."""
+    psycopg = driver()
+    try:
+        yield
+    except psycopg.Error as error:
+        raise _translate(error, url) from None
+
+
+def revision(connection: Connection[tuple[Any, ...]]) -> str | None:
+    """The revision of a fleet database; None if it has none yet. Any role may see it."""
+    row = connection.execute("select to_regclass('elsa.alembic_version')").fetchone()
+    if row is None or row[0] is None:
+        return None
+    row = connection.execute("select version_num from elsa.alembic_version").fetchone()
+    return None if row is None else str(row[0])
+
+
+def head() -> str:
+    """The newest revision that this version of ELSA knows."""
+    versions = sql_files.folder("migrations") / "fleet" / "versions"
+    return max(path.name for path in versions.glob("[0-9][0-9][0-9][0-9]_*.py"))[:4]
+
+
+def require_head(connection: Connection[tuple[Any, ...]], url: FleetUrl) -> None:
+    """Raise ConfigError unless the database is at the revision that this version knows."""
+    have, need = revision(connection), head()
+    if have == need:
+        return
+    if have is None:
+        raise ConfigError(f"{url}: not a fleet database yet; run: elsa db upgrade --db {url}")
+    if have > need:
+        raise ConfigError(
+            f"{url}: this fleet database is at revision {have}, made by a newer ELSA (this one"
+            f" knows {need}); upgrade ELSA"
+        )
+    raise ConfigError(
+        f"{url}: the fleet database is at revision {have} and {need} is needed; run: elsa db"
+        f" upgrade --db {url}"
+    )
+
+
+def _parameters(url: FleetUrl) -> dict[str, Any]:
+    """What the URL says, by libpq's names. The driver's own message would quote the URL."""
+    psycopg = driver()
+    try:
+        given: dict[str, Any] = psycopg.conninfo.conninfo_to_dict(url.url)
+    except psycopg.Error:
+        given = {"host": "@"}
+    port = str(given.get("port", "")).replace(",", "")
+    if "@" in str(given.get("host", "")) or not (port.isdigit() or not port):
+        raise ConfigError(
+            f"{url}: not a URL that PostgreSQL reads, such as postgresql://elsa@db.example.org/elsa;"
+            " write special characters of a password as %XX, or keep it in ~/.pgpass"
+        )
+    return given
+
+
+def _require_server(connection: Connection[tuple[Any, ...]], url: FleetUrl) -> None:
+    if connection.info.server_version < OLDEST:
+        version = connection.info.parameter_status("server_version")
+        raise ConfigError(f"{url}: PostgreSQL {version} is too old; 15 or newer is needed")
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        raise ConfigError(
+            f"{url}: the database has the encoding {encoding}; create one with UTF8: createdb"
+            " --template template0 --encoding UTF8 NAME"
+        )
+
+
+def _translate(error: Error, url: FleetUrl, *, connecting: bool = False) -> ElsaError:
+    """The ELSA error for an error of the driver."""
+    message = _WORDS.sub(" ", str(error).split("\nDETAIL:")[0]).strip()
+    state = error.sqlstate or ""
+    for states, kind, meaning in _MEANINGS:
+        if state.startswith(states):
+            return kind(f"{url}: {meaning} ({message})")
+    # Before a connection exists, the driver has no SQLSTATE but only the server's words.
+    if connecting and re.search(r"authentication|pg_hba\.conf|role .* does not exist", message):
+        return PrivilegeError(f"{url}: {_MEANINGS[0][2]} ({message})")
+    if connecting and re.search(r"invalid .*value|file .*does not exist|certificate", message):
+        return ConfigError(f"{url}: {message}")
+    if connecting and re.search(r"database .* does not exist", message):
+        return ConfigError(f"{url}: {_MEANINGS[2][2]} ({message})")
+    if connecting or isinstance(error, driver().OperationalError):
+        return RetryError(f"{url}: the server cannot be reached; try again later ({message})")
+    return ElsaError(f"{url}: {message}")

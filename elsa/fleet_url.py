@@ -1,0 +1,39 @@
+"""The URL of a fleet database, which never shows its password."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+SCHEMES = ("postgresql://", "postgres://")
+
+
+def is_url(value: object) -> bool:
+    """Whether a text names a fleet database, and not the file of a warehouse."""
+    return isinstance(value, str) and value.lower().startswith(SCHEMES)
+
+
+class FleetUrl:
+    """Where a fleet database is: a URL of libpq, with any options and perhaps a password. As text
+    it is without both.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        """The whole URL, for the driver only."""
+
+    def __str__(self) -> str:
+        # Up to the last @ there may be a password that was not encoded.
+        scheme, rest = self.url.split("://", 1)
+        login, at, server = rest.rpartition("@")
+        user = re.split("[:/?]", login, maxsplit=1)[0]
+        return f"{scheme.lower()}://{user}{at}{server.split('?', 1)[0]}"
+
+    def __repr__(self) -> str:
+        return f"FleetUrl({str(self)!r})"
+
+    def __eq__(self, other: Any) -> bool:  # noqa: ANN401
+        return isinstance(other, FleetUrl) and self.url == other.url
+
+    def __hash__(self) -> int:
+        return hash(self.url)

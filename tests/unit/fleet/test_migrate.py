@@ -1,0 +1,123 @@
+"""Creating fleet databases, and the URLs that name them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from elsa import config
+from elsa.cli.main import group
+from elsa.errors import ConfigError, ElsaError, PrivilegeError, RetryError, UsageError
+from elsa.fleet import database, schema
+from elsa.fleet.migrate import upgrade
+from elsa.fleet_url import FleetUrl
+from elsa.store import schema as warehouse
+from tests.support.postgres import Server
+
+
+def test_an_upgrade_creates_every_table_with_row_level_security(postgres: Server) -> None:
+    name = postgres.database()
+    url = FleetUrl(postgres.url(name))
+    assert upgrade(url) == (None, database.head(), True)
+    assert upgrade(url) == (database.head(), database.head(), False)
+    with postgres.connect(name) as connection:
+        rows = connection.execute(
+            "select relname, relrowsecurity from pg_class where relkind = 'r'"
+            " and relnamespace = 'elsa'::regnamespace"
+        ).fetchall()
+    secured = dict(rows)
+    assert secured.keys() - {"alembic_version"} == {
+        table.name for table in schema.metadata.tables.values()
+    }
+    assert {name for name, on in secured.items() if on} == set(schema.OF_HOST)
+
+
+def test_the_fleet_has_every_column_of_the_sums_of_a_warehouse() -> None:
+    for name in ("rollup_user", "rollup_command", "rollup_job", "rollup_audit", "rollup_day_job"):
+        here = set(schema.metadata.tables[f"elsa.{name}"].columns.keys())
+        there = set(warehouse.metadata.tables[name].columns.keys()) - {"pruned"}
+        assert there - here <= {"comm_id"}
+        assert here - there <= {"command", "host_id"}
+
+
+def test_upgrade_works_on_a_url_and_other_commands_refuse_it(postgres: Server) -> None:
+    url = postgres.url(postgres.database())
+    done = CliRunner().invoke(group, ["db", "upgrade", "--db", url])
+    assert done.exit_code == 0, done.output
+    assert "created at revision 0001" in done.output
+    with pytest.raises(
+        UsageError, match=r"--db: postgresql://.* is a fleet database; this command"
+    ):
+        CliRunner().invoke(
+            group, ["db", "check", "--db", url], standalone_mode=False, catch_exceptions=False
+        )
+    with pytest.raises(UsageError, match=r"ELSA_DB: .*fleet database"):
+        config.load({}, {"ELSA_DB": url})
+    assert config.fleet({}, {"ELSA_DB": url}) == FleetUrl(url)
+    assert config.fleet({"db": Path("/x")}, {"ELSA_DB": url}) is None
+
+
+def test_a_schema_of_another_program_is_refused(postgres: Server) -> None:
+    name = postgres.database()
+    with postgres.connect(name) as connection:
+        connection.execute("create schema elsa")
+        connection.execute("create table elsa.frozen (let int, it int, go int)")
+    with pytest.raises(ConfigError, match="tables of another program"):
+        upgrade(FleetUrl(postgres.url(name)))
+
+
+def test_a_database_without_tables_or_of_another_revision_is_refused(
+    postgres: Server, fleet: str
+) -> None:
+    with pytest.raises(ConfigError, match="not a fleet database yet; run: elsa db upgrade"):
+        database.connect(FleetUrl(postgres.url(postgres.database())))
+    with postgres.connect(fleet) as connection:
+        connection.execute("update elsa.alembic_version set version_num = '9999'")
+    with pytest.raises(ConfigError, match="made by a newer ELSA"):
+        database.connect(FleetUrl(postgres.url(fleet)))
+    with pytest.raises(ConfigError, match="made by a newer ELSA"):
+        upgrade(FleetUrl(postgres.url(fleet)))
+
+
+def test_a_server_that_is_missing_or_refuses_gives_one_line(postgres: Server) -> None:
+    with pytest.raises(RetryError, match="the server cannot be reached; try again later"):
+        database.connect(FleetUrl("postgresql://a:hush@127.0.0.1:1/x"))
+    with pytest.raises(ConfigError, match="no such database"):
+        database.connect(FleetUrl(postgres.url("nowhere")))
+    with pytest.raises(PrivilegeError, match="the server refuses this role"):
+        database.connect(FleetUrl(postgres.url(user="nobody_there")))
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://u:hush@h:5/d?sslmode=require", "postgresql://u@h:5/d"),
+        ("postgres://h/d?password=hush", "postgres://h/d"),
+        ("postgresql://u:hu@sh@h/d", "postgresql://u@h/d"),
+        ("postgresql://u:hu/sh@h/d", "postgresql://u@h/d"),
+        ("postgresql://u:hu?sh@h/d", "postgresql://u@h/d"),
+        ("postgresql://h/d?password=hush&user=a@b", "postgresql://h@b"),
+        ("postgresql://u@/d?host=/run/pg", "postgresql://u@/d"),
+    ],
+)
+def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
+    assert str(FleetUrl(url)) == shown
+    assert "hush" not in repr(FleetUrl(url))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:hu%sh@h.invalid/d",
+        "postgresql://u:hu@sh@h.invalid/d",
+        "postgresql://u:hu/sh@h.invalid/d",
+        "postgresql://u:hu?sh@h.invalid/d",
+    ],
+)
+def test_a_password_that_is_not_encoded_is_not_printed(url: str) -> None:
+    with pytest.raises(ElsaError) as raised:
+        database.connect(FleetUrl(url))
+    assert not re.search(r"hu|\bsh", str(raised.value))
