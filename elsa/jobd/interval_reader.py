@@ -9,12 +9,13 @@ ends with a reading.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from time import thread_time_ns
 
 from elsa.kernel import clocks
 from elsa.state.incarnation import Incarnation
-from elsa.state.intervals import BOOT_NS, IntervalRow, Shown, Used, reading
+from elsa.state.intervals import IntervalRow, Shown, Used, before_first_run, reading
 from elsa.state.process_table import Processes
 from elsa.units import HOUR_NS, MS_NS, SECOND_NS
 
@@ -55,8 +56,8 @@ class IntervalReader:
         self._read = read
         self._periods = periods(interval_s)
         self._started_ns = started_ns
-        # What processes had used before jobd first ran counts at the boot, since it is not known
-        # when it was used.
+        # What processes had used before jobd first ran counts where they started, since it is not
+        # known when it was used.
         self._old_before_ns = started_ns if read_before_ns is None else 0
         self._since_ns = read_before_ns or 0
         self._last_ns = started_ns
@@ -68,7 +69,8 @@ class IntervalReader:
         self._retry_ns = self._until_ns = 0
         self._left: Iterator[Incarnation] | None = None
         self._rows: list[IntervalRow] = []
-        self._old: list[IntervalRow] = []
+        self._old: dict[tuple[int, int], list[IntervalRow]] = defaultdict(list)
+        """By the hour of the start of a process, and its first reading."""
         self._took_ns = 0
 
     # --- memberships
@@ -91,16 +93,18 @@ class IntervalReader:
         if used is None:
             used = life.used = Used()
             if life.start_ns < self._old_before_ns:
-                self._old.append(_as_row(life, shown, used.advance(shown)))
+                hour = self._processes.clocks.at(life.start_ns).hour(life.start_ns)
+                old = _as_row(life, shown, used.advance(shown))
+                self._old[hour, until_ns].append(old)
         row = _as_row(life, shown, used.advance(shown))
         used.until_ns, used.uid = max(used.until_ns, until_ns), life.uid
         return row
 
     def _store_old(self) -> None:
-        if self._old:
-            clock = self._processes.clocks.at(BOOT_NS)
-            self._processes.changes.readings.append(reading(clock, 0, BOOT_NS, self._old))
-            self._old = []
+        for (hour, until_ns), rows in self._old.items():
+            clock = self._processes.clocks.at(until_ns)
+            self._processes.changes.readings.append(before_first_run(clock, until_ns, hour, rows))
+        self._old.clear()
 
     # --- all processes
 

@@ -20,6 +20,7 @@ from elsa.report.query.times import Window
 from elsa.report.render.writer import Row
 from elsa.state import codes
 from elsa.state.codes import How
+from elsa.state.intervals import BEFORE_FIRST_RUN
 from elsa.units import HOUR_NS
 
 # Notes for one process, and for several, that are not members of their jobs from start to end.
@@ -390,7 +391,28 @@ def estimate(connection: sqlite3.Connection, selection: Selection) -> list[str]:
 def unread(
     connection: sqlite3.Connection, window: Window, hint: str = " (--clip spreads it)"
 ) -> list[str]:
-    """A note on long processes whose usage is all counted where they ended."""
+    """Notes on usage that was not read while it was used: of long processes all is counted where
+    they ended, and what was used before jobd first ran where the process started.
+    """
+    return [*_read_late(connection, window), *_never_read(connection, window, hint)]
+
+
+def _read_late(connection: sqlite3.Connection, window: Window) -> list[str]:
+    where = " and ".join([f"r.of_all = {BEFORE_FIRST_RUN}", *window.hours("r.hour")])
+    number, cpu_s = connection.execute(
+        f"""select count(distinct i.process_id), total(i.user_us + i.system_us) / 1e6
+            from usage_reading as r
+            cross join usage_interval as i on i.reading_id = r.id where {where}"""
+    ).fetchone()
+    if not number:
+        return []
+    return [
+        f"{durations.text(cpu_s)} of CPU time that {count(number, 'process')} used before jobd"
+        " first ran counts in the hour of their start: when it was used is not known"
+    ]
+
+
+def _never_read(connection: sqlite3.Connection, window: Window, hint: str) -> list[str]:
     where = " and ".join(
         [
             f"p.elapsed_ns > {HOUR_NS}",

@@ -107,6 +107,13 @@ class Moment:
         return f"u.boot_id = {self.sql('boot_id')} and u.origin <> 'acct'"
 
     @property
+    def is_unread(self) -> str:
+        """SQL: whether a row is of a process that was older than the first reading, which ends the
+        interval: it had not been read before.
+        """
+        return f"({self.sql('is_first')} and u.since_start_ns < {self.sql('since_ns')})"
+
+    @property
     def ended(self) -> str:
         """SQL: whether the process of a row ended in the interval."""
         since, until = self.sql("since_ns"), self.sql("until_ns")
@@ -233,6 +240,7 @@ def _parts(then: Moment, selection: Selection, wanted: set[str]) -> Query:
         "perhaps_ended": perhaps_ended,
         "lived_ns": f"min(coalesce(u.out_ns, {until}), {until}) - max(u.entered_ns, {since})",
         "share": f"""case
+        when {then.is_unread} then null
         when not ({_IS_WHOLE}) then 1
         when {then.is_read} and {then.ended} then 1
         when {runs_at_end} then iif({then.sql("is_over")}, 0, null)

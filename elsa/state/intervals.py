@@ -23,8 +23,10 @@ IntervalRow = tuple[int | None, ...]
 """process_id, gid, forked_only, rss_kib, user_us, system_us, and COUNTERS: what was used since the
 reading before.
 """
-BOOT_NS = 1
-"""Monotonic: when usage counts that is older than the first reading in a boot."""
+EDGE, OF_ALL, BEFORE_FIRST_RUN = 0, 1, 2
+"""Of what a reading is: of a process that entered or left a job, of all processes, or of what
+processes had used before jobd first ran in the boot.
+"""
 _RUN, _UTIME, _STIME = (
     next(place for place, measure in enumerate(COUNTERS) if measure.column == column)
     for column in ("run_ns", "utime_us", "stime_us")
@@ -97,7 +99,7 @@ class Reading(NamedTuple):
     until_ns: int
     hour: int
     of_all: int
-    """0: only a process that entered or left a job then."""
+    """EDGE, OF_ALL or BEFORE_FIRST_RUN."""
     rows: list[IntervalRow]
 
 
@@ -106,3 +108,10 @@ def reading(
 ) -> Reading:
     """A reading that ends an interval at `until_ns`."""
     return Reading(clock.id, since_ns, until_ns, clock.hour(until_ns - 1), int(of_all), rows)
+
+
+def before_first_run(clock: Clock, until_ns: int, hour: int, rows: list[IntervalRow]) -> Reading:
+    """What processes that started in an hour had used at their first reading, before jobd first ran
+    in the boot. When they used it is not known, so it counts where they started.
+    """
+    return Reading(clock.id, 0, until_ns, hour, BEFORE_FIRST_RUN, rows)

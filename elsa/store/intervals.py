@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 
 from elsa.measures import COUNTERS, IN_INTERVALS
 from elsa.state.incarnation import Incarnation
-from elsa.state.intervals import BOOT_NS, Reading, Used
+from elsa.state.intervals import EDGE, OF_ALL, Reading, Used
 from elsa.store.database import transaction
 
 _COUNTERS = tuple(measure.column for measure in COUNTERS)
@@ -57,7 +57,7 @@ def write(connection: sqlite3.Connection, readings: Iterable[Reading]) -> None:
             connection.executemany(
                 _INSERT_INTERVAL, [(reading_id, *[row[place] for place in _PLACES]) for row in rows]
             )
-        if not reading.of_all:
+        if reading.of_all == EDGE:
             connection.executemany(_ADD, [(reading.until_ns, *row) for row in reading.rows])
             connection.executemany(
                 _COPY_AT_EDGE, [(reading.until_ns, *row[4:], row[0]) for row in reading.rows]
@@ -83,10 +83,10 @@ def restore(connection: sqlite3.Connection, lives: Iterable[Incarnation]) -> Non
 # --- thinning
 
 # The readings of all processes that are left of an hour and boot: the last, into which the others
-# are merged. What was used before jobd first ran in a boot stays apart.
+# are merged. What was used before jobd first ran in a boot stays apart, as it is of a longer time.
 _OF_HOUR = f"""from usage_reading as r
     join clock as c on c.id = r.clock_id
-    where r.of_all = 1 and r.until_ns <> {BOOT_NS}"""
+    where r.of_all = {OF_ALL}"""
 _HOURS = f"""select r.hour, c.boot_id, max(r.id), min(r.since_ns), max(r.until_ns)
     {_OF_HOUR} and r.hour < ?
     group by r.hour, c.boot_id having count(*) > 1 order by 1, 2"""

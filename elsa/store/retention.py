@@ -60,14 +60,16 @@ _OLD_EVENT = f"""from event as e
             + (select max(c.offset_ns) from clock as c where c.boot_id = e.boot_id) < ?
         and not {_IN_OPEN_JOB.format("e.process_id")}"""
 
-# Through the readings of the lifetime; what was used before jobd first ran counts at the boot.
+# Through the readings of the lifetime; what was used before jobd first ran counts where the process
+# started.
 _DOOMED_INTERVALS = f"""insert into doomed_interval
     select r.id, p.id
     from doomed as d
     join usage_so_far as f on f.process_id = d.id and f.edge_ns = 0
     join process as p on p.id = d.id
     join clock as c on c.id = p.clock_id
-    join usage_reading as r on r.hour between c.offset_ns / {HOUR_NS} and p.ended_hour"""
+    join usage_reading as r on r.hour
+        between (p.start_ns + c.offset_ns) / {HOUR_NS} and p.ended_hour"""
 _OF_DOOMED_INTERVALS = """u.reading_id in (select reading_id from doomed_interval)
     and (u.reading_id, u.used_by) in (select reading_id, process_id from doomed_interval)"""
 

@@ -61,17 +61,14 @@ def _make_stale(process: str) -> str:
 
 def _make_intervals_stale(process: str) -> str:
     """Make every hour stale in whose sums a process has what it used in intervals. That is needed
-    where its user, command or jobs change. What it had used before jobd first ran counts at the
-    boot.
+    where its user, command or jobs change. What it had used before jobd first ran counts where it
+    started.
     """
     of_process = f"from process as p join clock as c on c.id = p.clock_id where p.id = {process}"
     return f"""
     delete from rollup_hour
     where exists (select 1 from usage_so_far as f where f.process_id = {process})
-        and (
-            hour >= (select (p.start_ns + c.offset_ns) / {HOUR_NS} {of_process})
-            or hour = (select c.offset_ns / {HOUR_NS} {of_process})
-        )
+        and hour >= (select (p.start_ns + c.offset_ns) / {HOUR_NS} {of_process})
         and hour <= (select coalesce(p.ended_hour, {_LAST}) {of_process});"""
 
 

@@ -219,7 +219,8 @@ usage_reading = _table(
     Column("until_ns", Big, nullable=False),  # monotonic: the end of the interval, included
     # hours since 1970 (real time) of the interval's last nanosecond: the usage counts there
     Column("hour", Integer, nullable=False),
-    # 1: all processes were read; 0: some that entered or left a job then
+    # 1: all processes were read; 0: some that entered or left a job then; 2: what processes that
+    # started in the hour had used when they were first read, if that was before jobd first ran
     Column("of_all", Integer, nullable=False),
     Index("usage_reading_hour", "hour"),
 )

@@ -3,7 +3,8 @@
 -- uid, gid and forked_only are those that were known while it ran, so what its record says at the
 -- end changes nothing here. ended_ns is the last nanosecond of the interval, in real time, and
 -- ended_hour its hour; used_since_ns and used_until_ns are monotonic. The interval of an old hour
--- is that of all its processes, so here it ends where the process did, if that was before.
+-- is that of all its processes, so here it ends where the process did, if that was before. What was
+-- used before jobd first ran is that of the hour in which the process started.
 -- interval_usage has more columns, for which the process is looked up.
 select
     null as process_id,
@@ -13,7 +14,10 @@ select
     f.gid,
     -- in the hour in which it counts, also if the clock was set in that hour
     max(
-        min(r.until_ns, coalesce(p.start_ns + p.elapsed_ns, r.until_ns)) + c.offset_ns - 1,
+        min(
+            min(r.until_ns, coalesce(p.start_ns + p.elapsed_ns, r.until_ns)) + c.offset_ns - 1,
+            r.hour * 3600000000000 + 3599999999999
+        ),
         r.hour * 3600000000000
     ) as ended_ns,
     r.hour as ended_hour,
@@ -43,8 +47,12 @@ select
     -- to here
     s.process_id as used_by,
     r.id as reading_id,
-    r.since_ns as used_since_ns,
-    min(r.until_ns, coalesce(p.start_ns + p.elapsed_ns, r.until_ns)) as used_until_ns
+    iif(r.of_all = 2, p.start_ns, r.since_ns) as used_since_ns,
+    min(
+        r.until_ns,
+        coalesce(p.start_ns + p.elapsed_ns, r.until_ns),
+        iif(r.of_all = 2, (r.hour + 1) * 3600000000000 - c.offset_ns, r.until_ns)
+    ) as used_until_ns
 from usage_reading as r
 join clock as c
     on c.id = r.clock_id

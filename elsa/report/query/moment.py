@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from elsa.report.query.statement import Condition, columns_of, literal
 from elsa.report.query.times import Window
-from elsa.state.intervals import BOOT_NS
+from elsa.state.intervals import OF_ALL
 from elsa.units import HOUR_NS, SECOND_NS
 
 _MINUTE_NS = 60 * SECOND_NS
@@ -20,7 +20,7 @@ _LATE_NS = 20 * SECOND_NS
 _READINGS = f"""from usage_reading as r
     join clock as c on c.id = r.clock_id
     join boot as b on b.id = c.boot_id
-    where b.host_id = :host and r.of_all = 1 and r.until_ns <> {BOOT_NS}"""
+    where b.host_id = :host and r.of_all = {OF_ALL}"""
 _AT_NS = "r.until_ns + c.offset_ns"
 _SINCE_AT_NS = "r.since_ns + c.offset_ns"
 # Of old hours one long interval is left, and the shorter intervals of processes that entered or
@@ -38,6 +38,8 @@ class Reading(NamedTuple):
     boot_id: int
     since_ns: int
     until_ns: int
+    is_first: bool
+    """Of the boot."""
 
 
 class Interval(NamedTuple):
@@ -53,6 +55,8 @@ class Interval(NamedTuple):
     """It ends with a reading."""
     ends_known: bool = True
     """If not, jobd did not run then and since, and what has no end may have ended before."""
+    is_first: bool = False
+    """What older processes used in it is not known, as they had not been read before."""
 
 
 class Heard(NamedTuple):
@@ -117,7 +121,8 @@ def _interval(
     )
     made = partial(Interval, host_id, host)
     if after is not None and after.since_ns <= at_ns:
-        return made(after.since_ns, after.until_ns, after.boot_id, is_over=True)
+        is_first = bool(after.is_first)
+        return made(after.since_ns, after.until_ns, after.boot_id, is_over=True, is_first=is_first)
     # If a reading finds that no process has used anything, nothing is stored.
     if before is not None and after is not None and before.boot_id == after.boot_id:
         length_ns = after.until_ns - after.since_ns
@@ -173,13 +178,14 @@ def _reading(
     if row is None:
         return None
     boot_id, since_ns, until_ns, offset_ns = row
-    if not since_ns:  # the first of the boot, and what was used before counts at the boot
+    is_first = not since_ns
+    if is_first:
         (since_ns,) = connection.execute(
             "select coalesce(min(since_ns), 0) from collector where boot_id = ?", (boot_id,)
         ).fetchone()
     # A clock that was set back in between does not make the interval shorter.
     earlier_ns = min(_offset(connection, boot_id, since_ns), offset_ns)
-    return Reading(boot_id, since_ns + earlier_ns, until_ns + offset_ns)
+    return Reading(boot_id, since_ns + earlier_ns, until_ns + offset_ns, is_first)
 
 
 def _newest(connection: sqlite3.Connection, host_id: int, now_ns: int) -> Heard | None:

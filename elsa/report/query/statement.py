@@ -63,6 +63,7 @@ def _times(out: str, length: str, entered: str, rest: str | None = None) -> dict
         "read_ns": "null",
         "was_read": "0" if rest is None else "u.rest_since_ns > u.start_ns",
         "whose_id": "u.process_id",
+        "since_start_ns": "u.started_ns",
     }
 
 
@@ -71,6 +72,8 @@ _OF_INTERVAL = dict.fromkeys(("out_ns", "in_ns", "entered_ns", "rest_ns"), "u.en
     "used_ns": "u.ended_ns + 1 - (u.used_until_ns - u.used_since_ns)",
     "was_read": "null",
     "read_ns": "u.used_until_ns",
+    "since_start_ns": "(select p.start_ns + c.offset_ns from process as p join clock as c"
+    " on c.id = p.clock_id where p.id = u.used_by)",
     "whose_id": "u.used_by",
 }
 # The times of a row, by its view.

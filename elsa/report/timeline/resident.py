@@ -18,7 +18,6 @@ from elsa.report.query.periods import Period
 from elsa.report.query.selection import Selection
 from elsa.report.query.statement import Condition, Query, memberships, rows
 from elsa.report.query.times import Window
-from elsa.state.intervals import BOOT_NS
 from elsa.store.process_lookup import lived
 from elsa.units import HOUR_NS
 
@@ -27,25 +26,15 @@ Key = tuple[Any, ...]
 _IDS = "select l.id from temp.living as l"
 # The newest value of a process before the first reading of the window; the newest of all is where
 # usage_so_far says.
-_BEFORE = f"""select f.process_id, coalesce(
-        (
-            select i.rss_kib
-            from usage_reading as r
-            cross join usage_interval as i
-                on i.reading_id = r.id and i.process_id = f.process_id
-            where r.hour between (p.start_ns + b.offset_ns) / {HOUR_NS}
-                    and min(:hour, (f.until_ns + b.offset_ns) / {HOUR_NS} + 1)
-                and r.until_ns + b.offset_ns <= :since and i.rss_kib is not null
-            order by r.hour desc, r.id desc limit 1
-        ),
-        -- what was used before jobd first ran
-        (
-            select i.rss_kib
-            from usage_reading as r
-            cross join usage_interval as i
-                on i.reading_id = r.id and i.process_id = f.process_id
-            where r.hour = b.offset_ns / {HOUR_NS} and r.until_ns = {BOOT_NS}
-        )
+_BEFORE = f"""select f.process_id, (
+        select i.rss_kib
+        from usage_reading as r
+        cross join usage_interval as i
+            on i.reading_id = r.id and i.process_id = f.process_id
+        where r.hour between (p.start_ns + b.offset_ns) / {HOUR_NS}
+                and min(:hour, (f.until_ns + b.offset_ns) / {HOUR_NS} + 1)
+            and r.until_ns + b.offset_ns <= :since and i.rss_kib is not null
+        order by r.hour desc, r.id desc limit 1
     )
     from temp.living as l
     join process as p on p.id = l.id

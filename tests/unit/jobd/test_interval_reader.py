@@ -13,7 +13,7 @@ from elsa.measures import COUNTERS
 from elsa.state.clock import Clock, Clocks
 from elsa.state.codes import Origin
 from elsa.state.incarnation import Incarnation
-from elsa.state.intervals import BOOT_NS, Reading, Shown
+from elsa.state.intervals import BEFORE_FIRST_RUN, Reading, Shown
 from elsa.state.jobs import Jobs
 from elsa.state.process_table import Processes
 from elsa.units import HOUR_NS, SECOND_NS
@@ -28,13 +28,17 @@ class Host:
     """Processes whose time on a CPU is set by the test, and a reader of theirs."""
 
     def __init__(
-        self, *, read_before_ns: int | None = 990 * SECOND_NS, interval_s: int = 60
+        self,
+        *,
+        read_before_ns: int | None = 990 * SECOND_NS,
+        interval_s: int = 60,
+        started_ns: int = STARTED_NS,
     ) -> None:
         self.processes = Processes(Jobs(), 2, Clocks([Clock(1, 0, OFFSET_NS, 0)]))
         self.run_us: dict[int, int] = {}
         self.asked: list[int] = []
         self.reader = IntervalReader(
-            self.processes, self.read, interval_s, STARTED_NS, read_before_ns
+            self.processes, self.read, interval_s, started_ns, read_before_ns
         )
 
     def read(self, life: Incarnation, fingerprint: bytes) -> Shown | None:
@@ -143,18 +147,27 @@ def test_edge_of_a_process_that_ended_before_it_was_read_is_not_known(host: Host
     assert host.stored == []
 
 
-def test_what_was_used_before_jobd_first_ran_counts_at_the_boot() -> None:
-    host = Host(read_before_ns=None)
-    old, new = host.process(7, 5000, start_ns=1), host.process(8, 70)
-    host.tick(1000, 1001)
-    assert host.stored == [
-        (BOOT_NS / SECOND_NS, 1, {old.id: 5000}),
-        (1001, 1, {old.id: 0, new.id: 70}),
+def test_what_was_used_before_jobd_first_ran_counts_in_the_hour_of_the_start() -> None:
+    started_s = 8000
+    host = Host(read_before_ns=None, started_ns=started_s * SECOND_NS)
+    old, older = (host.process(pid, 5000, start_ns=pid * SECOND_NS) for pid in (7000, 1))
+    new = host.process(8, 70, start_ns=(started_s + 1) * SECOND_NS)
+    host.tick(started_s, started_s + 2)
+    taken = host.processes.take_changes().readings
+    assert [(row.hour, row.until_ns, row.of_all) for row in taken] == [
+        (498_001, (started_s + 2) * SECOND_NS, BEFORE_FIRST_RUN),
+        (498_000, (started_s + 2) * SECOND_NS, BEFORE_FIRST_RUN),
+        (498_002, (started_s + 2) * SECOND_NS, 1),
+    ]
+    assert [{row[0]: row[4] for row in reading.rows} for reading in taken] == [
+        {old.id: 5000},
+        {older.id: 5000},
+        {old.id: 0, older.id: 0, new.id: 70},
     ]
     host = Host(read_before_ns=None)
     old = host.process(7, 5000, start_ns=1)
     host.reader.edge(old, 1001 * SECOND_NS)
-    assert host.stored == [(BOOT_NS / SECOND_NS, 1, {old.id: 5000}), (1001, 0, {old.id: 0})]
+    assert host.stored == [(1001, BEFORE_FIRST_RUN, {old.id: 5000}), (1001, 0, {old.id: 0})]
 
 
 def test_intervals_become_longer_if_reading_takes_more_than_its_share(

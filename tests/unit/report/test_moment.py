@@ -212,18 +212,25 @@ def test_readings_that_found_nothing_are_not_stored_and_still_known(busy: Report
     assert busy.json("at", at(370), "--command", "short") == []
 
 
-def test_before_jobd_first_listened_nothing_is_known_of_what_it_read(reports: Reports) -> None:
+def test_before_jobd_read_a_process_first_nothing_is_known_of_what_it_used(
+    reports: Reports,
+) -> None:
     warehouse = reports.warehouse
     warehouse.insert("collector", id=1, boot_id=1, since_ns=300 * SECOND, heard_ns=400 * SECOND)
-    warehouse.process(1, start=5, seconds=RUNNING)
-    warehouse.reading(1e-9, {1: used(5)})
-    warehouse.connection.execute("update usage_reading set since_ns = 0, until_ns = 1")
-    warehouse.reading(360, {1: used(20)})
+    for number, start in ((1, 5), (2, 320)):
+        warehouse.process(number, start=start, seconds=RUNNING, comm=f"work{number}")
+    warehouse.reading(359, {1: used(20)})
+    warehouse.connection.execute(
+        "update usage_reading set since_ns = 0, until_ns = ?, of_all = 2", (360 * SECOND,)
+    )
+    warehouse.reading(360, {2: used(10)})
     warehouse.connection.execute("update usage_reading set since_ns = 0")
+    warehouse.reading(420, {1: used(50), 2: used(10)})
     (row,) = reports.json("at", at(120))
     assert (row["alive"], row["cpu_s"]) == (1, None)
-    (row,) = reports.json("at", at(330))
-    assert (row["cpu_s"], row["cpus"]) == (15.0, 0.25)
+    for second, expected in ((330, [(10.0, 0.25), (None, None)]), (400, [(30.0, 0.5), (0.0, 0.0)])):
+        rows = reports.json("at", at(second))
+        assert [(row["cpu_s"], row["cpus"]) for row in rows] == expected
 
 
 def test_jobs_are_those_of_the_moment(reports: Reports) -> None:

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from elsa.measures import COUNTERS
+from elsa.report import completeness
+from elsa.report.query.times import Window
 from elsa.state.clock import Clock
 from elsa.state.codes import Origin
 from elsa.state.incarnation import Incarnation
-from elsa.state.intervals import Shown, Used, reading
+from elsa.state.intervals import Shown, Used, before_first_run, reading
 from elsa.store import intervals, rollups
 from elsa.store.upgrade import upgrade
 from elsa.units import HOUR_NS
@@ -192,6 +194,40 @@ def test_days_keep_what_processes_used_that_were_only_read(
     assert connection.execute(
         "select rss_kib from rollup_user where hour = ?", ((REAL + 7210 * SECOND) // HOUR_NS,)
     ).fetchall() == [(32,)]
+
+
+def test_what_was_used_before_jobd_first_ran_counts_where_the_process_started_and_is_said(
+    connection: sqlite3.Connection, warehouse: Warehouse
+) -> None:
+    hour = REAL // HOUR_NS
+    until_ns = 31_000 * SECOND
+    for id_, start_s, of_hour in ((8, 100, hour), (9, 30_000, (REAL + 30_000 * SECOND) // HOUR_NS)):
+        warehouse.process(id_, start=start_s, seconds=None)
+        more = Used().advance(Shown(counters(run_ns=3 * SECOND), None, 100, 0, b""))
+        row = (id_, 100, 0, 64, *more)
+        clock = Clock(1, 0, REAL, 0)
+        intervals.write(connection, [before_first_run(clock, until_ns, of_hour, [row])])
+    rows = connection.execute(
+        "select used_by, ended_hour, ended_ns, used_since_ns, used_until_ns + ?"
+        " from interval_counters",
+        (REAL,),
+    ).fetchall()
+    assert [(id_, of_hour, since) for id_, of_hour, _, since, _ in rows] == [
+        (8, hour, 100 * SECOND),
+        (9, (REAL + 30_000 * SECOND) // HOUR_NS, 30_000 * SECOND),
+    ]
+    assert [(ended + 1, until) for _, _, ended, _, until in rows] == [
+        ((hour + 1) * HOUR_NS, (hour + 1) * HOUR_NS),
+        (REAL + until_ns, REAL + until_ns),
+    ]
+    assert intervals.merge_hours(connection, 10**6, lambda _rows: None) == 0
+    (note,) = completeness.unread(connection, Window(hour * HOUR_NS, (hour + 1) * HOUR_NS))
+    assert "3.00 s of CPU time that 1 process used before jobd first ran" in note
+    assert completeness.unread(connection, Window((hour + 1) * HOUR_NS, (hour + 2) * HOUR_NS)) == []
+
+
+def counters(**known: int) -> tuple[int | None, ...]:
+    return tuple(known.get(name) for name in COLUMNS)
 
 
 def connection_path(connection: sqlite3.Connection) -> Path:
