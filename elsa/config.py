@@ -110,6 +110,11 @@ class Config:
     alert_budget: tuple[tuple[str, str], ...] = ()
     """What jobs may cost: a table of the file alone, from a name or glob to a budget."""
 
+    push_to: str = "none"
+    """The fleet database to which `elsa push` sends the sums of this host: postgresql://...; or
+    `none`.
+    """
+
 
 class Setting(NamedTuple):
     """A setting as it is in force."""
@@ -209,19 +214,13 @@ def _of_file(field: dataclasses.Field[Any], value: object, where: str) -> object
     return _convert(field, value, where)
 
 
-def _convert(  # noqa: PLR0911
-    field: dataclasses.Field[Any], value: object, where: str
-) -> object:
+def _convert(field: dataclasses.Field[Any], value: object, where: str) -> object:
     """One value in the type of its field; the type is read off the default."""
     kind = type(field.default)
     if kind is tuple:
         return _OF_TABLES[field.name](value, where)
-    if field.name == "db" and (isinstance(value, FleetUrl) or is_url(value)):
-        return value if isinstance(value, FleetUrl) else FleetUrl(str(value))
     if issubclass(kind, Path):
-        if isinstance(value, str | Path) and str(value) and "\0" not in str(value):
-            return Path(value)
-        raise ConfigError(f"{where}: a path is needed, not {value!r}")
+        return _place(field, value, where)
     if isinstance(field.default, bool):
         word = str(value).lower()
         if word in ("true", "1", "yes", "on", "false", "0", "no", "off"):
@@ -237,6 +236,19 @@ def _convert(  # noqa: PLR0911
         if number is None or number <= 0:
             raise ConfigError(f"{where}: a whole number above 0 is needed, not {value!r}")
         return number
+    return _text(field, value, where)
+
+
+def _place(field: dataclasses.Field[Any], value: object, where: str) -> Path | FleetUrl:
+    """A path; the warehouse may also be the URL of a fleet database."""
+    if field.name == "db" and isinstance(value, FleetUrl):
+        return value
+    if isinstance(value, str | Path) and str(value) and "\0" not in str(value):
+        return FleetUrl(str(value)) if field.name == "db" and is_url(value) else Path(value)
+    raise ConfigError(f"{where}: a path is needed, not {value!r}")
+
+
+def _text(field: dataclasses.Field[Any], value: object, where: str) -> str:
     if field.name == "keep_events" and value == 0 and not isinstance(value, bool):
         return "0"
     if (
@@ -245,6 +257,9 @@ def _convert(  # noqa: PLR0911
         and all(isinstance(word, str) for word in value)
     ):
         value = ",".join(value)
+    if field.name == "push_to" and not (value == "none" or is_url(value)):
+        # Not shown: it may have a password in it.
+        raise ConfigError(f"{where}: a URL that begins with postgresql:// is needed, or none")
     if isinstance(value, str) and (value or field.name.startswith("redact")):
         return value
     raise ConfigError(f"{where}: a text is needed, not {value!r}")

@@ -11,7 +11,7 @@ import click
 from elsa import config as settings
 from elsa.cli import options, tables
 from elsa.cli.main import CONTEXT, Command
-from elsa.fleet_url import FleetUrl
+from elsa.fleet_url import FleetUrl, is_url
 
 
 @click.command(cls=Command, context_settings=CONTEXT)
@@ -46,6 +46,8 @@ def _plain(name: str, value: Any) -> object:  # noqa: ANN401
         return f"{len(value)} rule{'' if len(value) == 1 else 's'} (see: elsa job rules)"
     if name == "alert_budget":
         return dict(value)
+    if is_url(value):
+        return str(FleetUrl(value))
     if isinstance(value, tuple):
         return list(value)
     return str(value) if isinstance(value, Path | FleetUrl) else value

@@ -18,6 +18,8 @@ from elsa.store import sql_files
 from elsa.store.upgrade import Upgrade
 
 HOST_ROLE, READER_ROLE = "elsa_host", "elsa_reader"
+OF_PUSH = ("machine_id", "name", "version", "pushed_at_ns", "since_hour", "until_hour")
+"""The columns of table host that a push writes."""
 # Any number: whoever upgrades at the same time waits.
 _LOCK = 0x656C7361
 
@@ -106,7 +108,10 @@ def security(roles: set[str]) -> Iterator[str]:
         own = "role = current_user"
         if name != "host":
             own = f"host_id in (select h.id from {schema.SCHEMA}.host as h where h.{own})"
-        yield f"grant select, insert, update, delete on {table} to {HOST_ROLE}"
+        # A host can choose neither the id of its row nor the role.
+        some = "" if name != "host" else f" ({', '.join(OF_PUSH)})"
+        yield f"revoke all on {table} from {HOST_ROLE}"
+        yield f"grant select, insert{some}, update{some}, delete on {table} to {HOST_ROLE}"
         yield f"grant select on {table} to {READER_ROLE}"
         yield f"alter table {table} enable row level security"
         yield f"drop policy if exists own on {table}"

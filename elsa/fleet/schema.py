@@ -94,9 +94,10 @@ host = Table(
     # the PostgreSQL role that pushes this host; row-level security compares it with current_user
     Column("role", Text, nullable=False, server_default=text("current_user")),
     Column("version", Text, nullable=False),  # of ELSA, at the last push
-    Column("pushed_at_ns", BigInteger),  # real, by the clock of the server
+    # real, by the clock of the server: when a push last came to its end
+    Column("pushed_at_ns", BigInteger),
     # the first hour with sums; and the hour before which everything that the host's warehouse has
-    # is here. NULL: no push has come to its end yet.
+    # is here, as of the last push
     Column("since_hour", Integer),
     Column("until_hour", Integer),
 )
@@ -116,7 +117,7 @@ gap = _copied("gap")
 job = _copied(
     "job",
     # of the job with its tags, counters and unsettled sums: push sends what differs
-    Column("digest", Text, nullable=False),
+    Column("digest", BigInteger, nullable=False),
 )
 job_tag = _copied("job_tag", Index("job_tag_key", "key", "value"))
 job_cgroup = _copied("job_cgroup")

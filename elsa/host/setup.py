@@ -23,7 +23,7 @@ from elsa.errors import ConfigError, ElsaError, PrivilegeError, UnavailableError
 from elsa.kernel import safe_paths
 from elsa.kernel.acct_paths import ACCT_FILES
 
-TIMERS = ("elsa-ingest.timer", "elsa-prune.timer", "elsa-alert.timer")
+TIMERS = ("elsa-ingest.timer", "elsa-prune.timer", "elsa-alert.timer", "elsa-push.timer")
 # The programs of each distribution that install a package, its package of GNU acct, and the unit in
 # it that switches accounting on.
 ACCOUNTING = {

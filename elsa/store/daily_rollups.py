@@ -10,6 +10,7 @@ notice what is added to them later.
 from __future__ import annotations
 
 import sqlite3
+import time
 from functools import cache
 
 from elsa.measures import ROLLED, ROLLED_OF_JOB, Measure
@@ -61,7 +62,7 @@ def _roll_up_day(connection: sqlite3.Connection, day: int) -> None:
         for table in ("rollup_command", "rollup_user", "rollup_job"):
             # sums from before the hour became stale
             connection.execute(f"delete from {table} where hour = ? and pruned = 0", (hour,))
-        connection.execute("insert into rollup_hour values (?, 1)", (hour,))
+        connection.execute("insert into rollup_hour values (?, 1, ?)", (hour, time.time_ns()))
     usage = connection.execute(_ANY_USAGE, (hours[0], hours[-1])).fetchone()[0] == 1
     for into, keys, summed_up, source in _sums(usage=usage):
         rows = summed(

@@ -102,6 +102,7 @@ PARTS: dict[str, Part] = {
             *("rollup_command", "rollup_hour", "rollup_day", "rollup_day_command"),
             *("rollup_day_user", "rollup_day_job", "rollup_day_total", "rollup_audit"),
             "rollup_unconfirmed",
+            "rollup_pruned",
         ),
         NOTHING,
     ),

@@ -10,6 +10,7 @@ time; tests/unit/ingest/test_plain_sums.py compares the two.
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import compress
@@ -205,7 +206,7 @@ class PlainSums:
         values = {"hour": hour, "processes": processes}
         if self._connection.execute(_NOT_PLAIN, values).fetchone()[0]:
             return
-        self._connection.execute("insert into rollup_hour values (?, 1)", (hour,))
+        self._connection.execute("insert into rollup_hour values (?, 1, ?)", (hour, time.time_ns()))
         rollups.store(self._connection, hour, self._rows(sums))
 
     def _rows(self, sums: _Hour) -> dict[str, Sums]:

@@ -351,6 +351,7 @@ def _prune_rollups(
         ).fetchall():
             with transaction(connection):
                 connection.execute("delete from rollup_day where day = ? / 24", (hour,))
+                connection.execute("insert or ignore into rollup_pruned values (?)", (hour,))
                 rows = connection.execute(
                     f"delete from {table} where hour = ? and pruned = 1", (hour,)
                 ).rowcount

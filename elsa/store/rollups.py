@@ -214,11 +214,14 @@ def _roll_up(connection: sqlite3.Connection, hour: int) -> bool:
     """Roll up an hour. Returns False if something changed in it meanwhile: it is stale again."""
     with transaction(connection):
         # it may have been rolled up meanwhile
-        connection.execute("insert into rollup_hour values (?, 0) on conflict do nothing", (hour,))
+        connection.execute(
+            "insert into rollup_hour (hour, ready) values (?, 0) on conflict do nothing", (hour,)
+        )
     sums = _sums(connection, hour)
     with transaction(connection):
         if not connection.execute(
-            "update rollup_hour set ready = 1 where hour = ? and ready = 0", (hour,)
+            "update rollup_hour set ready = 1, made_at_ns = ? where hour = ? and ready = 0",
+            (time.time_ns(), hour),
         ).rowcount:
             return False
         store(connection, hour, sums)

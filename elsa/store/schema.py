@@ -520,6 +520,15 @@ rollup_hour = _table(
     "rollup_hour",
     Column("hour", Integer, primary_key=True, autoincrement=False),  # hours since 1970, real time
     Column("ready", Integer, nullable=False),  # 0 while it is being rolled up
+    # real time at which the sums were stored, so another version of them has another time; NULL
+    # while the hour is being rolled up
+    Column("made_at_ns", Big),
+)
+rollup_pruned = _table(
+    # the hours of which sums of pruned processes were deleted: what was pushed to a fleet
+    # database before is more than what is here now
+    "rollup_pruned",
+    Column("hour", Integer, primary_key=True, autoincrement=False),
 )
 rollup_command = _rollup(
     # pruned 1: of processes that were pruned; 0: of processes in the warehouse

@@ -437,6 +437,12 @@ create index acct_unjoined on acct (ended_hour) where process_id is null and joi
 create table rollup_hour (
     hour integer not null,
     ready integer not null,
+    made_at_ns integer,
+    primary key (hour)
+) strict;
+
+create table rollup_pruned (
+    hour integer not null,
     primary key (hour)
 ) strict;
 

@@ -159,7 +159,10 @@ def sums(path: Path) -> dict[str, list[str]]:
     with closing(database.open_for_writing(path)) as connection:
         rollups.refresh(connection, path, (NOW + 40 * 86400) * SECOND_NS)
         return {
-            table: sorted(map(repr, connection.execute(f"select * from {table}"))) for table in SUMS
+            table: sorted(map(repr, connection.execute(f"select {columns} from {table}")))
+            for table, columns in (
+                dict.fromkeys(SUMS, "*") | {"rollup_hour": "hour, ready"}
+            ).items()
         }
 
 

@@ -91,7 +91,7 @@ create table elsa.job (
     invocation text,
     memory_kib bigint,
     memory_by integer,
-    digest text not null,
+    digest bigint not null,
     primary key (host_id, id),
     foreign key(host_id) references elsa.host (id) on delete cascade
 );

@@ -100,7 +100,7 @@ def test_a_user_gets_the_own_jobs_and_processes_and_nothing_else(month: Path, ui
         assert ids(mine, "select uid from acct where process_id is null") <= {uid}
         names = "select comm_id from process union select comm_id from acct"
         assert ids(mine, "select id from comm") == ids(mine, names) - {None}
-        for table in (*SUMS, "rollup_hour"):
+        for table in (*SUMS, "rollup_hour", "rollup_pruned"):
             assert ids(mine, f"select count(*) from {table}") == {0}
         assert ids(mine, "select distinct events + lost from collector") <= {0}
         assert ids(mine, "select distinct lost from gap") <= {None}

@@ -1,0 +1,116 @@
+"""`elsa fleet`: the hosts of a fleet database."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from elsa import config
+from elsa.cli import options, tables
+from elsa.cli.main import CONTEXT, Group, local_time, print_stderr
+from elsa.errors import UsageError
+from elsa.fleet_url import FleetUrl
+from elsa.units import HOUR_NS
+
+
+@click.group(cls=Group, context_settings=CONTEXT)
+def fleet() -> None:
+    """The hosts of a fleet database: add, list and remove them. docs/fleet.md explains how to set
+    the server up.
+    """
+
+
+def _url(db: Path | FleetUrl | None) -> FleetUrl:
+    url = config.fleet({"db": db})
+    if url is None:
+        raise UsageError("name the fleet database with --db postgresql://... or in ELSA_DB")
+    return url
+
+
+@fleet.command()
+@click.argument("name")
+@click.option(
+    "--no-password", is_flag=True, help="For a login by certificate, Kerberos or another way."
+)
+@options.db
+def add(*, name: str, no_password: bool, db: Path | FleetUrl | None) -> None:
+    """Create the PostgreSQL role NAME, with which one host pushes, and print what to put on that
+    host: the setting push_to, and the line of its password file.
+
+    The password is made up, and shown this once.
+
+    \b
+    Example:
+      elsa fleet add web1 --db postgresql://admin@db.example.org/elsa
+    """
+    from elsa.fleet import hosts
+
+    url = _url(db)
+    login = hosts.add(url, name, password=not no_password)
+    click.echo(f'push_to = "{login.push_to}"')
+    print_stderr(f"{url}: role {name} created; put the line push_to into /etc/elsa/elsa.toml")
+    if login.passfile is not None:
+        click.echo(login.passfile)
+        print_stderr(
+            "put the last line into /etc/elsa/pgpass, owned by the user elsa with mode 0600"
+        )
+
+
+@fleet.command("list")
+@options.table_or_json
+@options.db
+def list_(*, form: str, db: Path | FleetUrl | None) -> None:
+    """List the hosts: until when their sums are in the fleet, and whether that is late.
+
+    \b
+    Example:
+      elsa fleet list --db postgresql://anna@db.example.org/elsa
+    """
+    from elsa.fleet import hosts
+
+    found = hosts.listed(_url(db))
+    if form == "json":
+        click.echo(json.dumps([host._asdict() for host in found], indent=2))
+        return
+    rows = [
+        (
+            host.id,
+            host.name,
+            host.role,
+            host.state,
+            _time(host.since_hour, HOUR_NS),
+            _time(host.until_hour, HOUR_NS),
+            _time(host.pushed_at_ns, 1),
+            host.gaps,
+        )
+        for host in found
+    ]
+    headings = ("id", "host", "role", "state", "since", "until", "pushed", "gaps")
+    click.echo("\n".join(tables.lines(headings, rows, right=("id", "gaps"))))
+
+
+def _time(value: int | None, unit_ns: int) -> str | None:
+    return None if value is None else local_time(value * unit_ns)
+
+
+@fleet.command()
+@click.argument("host")
+@options.db
+def remove(*, host: str, db: Path | FleetUrl | None) -> None:
+    """Delete everything that the fleet has of HOST (a name, id, machine id or role), and its role.
+
+    The host's own warehouse is not touched.
+
+    \b
+    Example:
+      elsa fleet remove web1 --db postgresql://admin@db.example.org/elsa
+    """
+    from elsa.fleet import hosts
+
+    url = _url(db)
+    removed, role_too = hosts.remove(url, host)
+    what = f"host {removed.name} ({removed.id})" if removed.id is not None else "no host"
+    role = f"role {removed.role} {'deleted' if role_too else 'kept'}"
+    print_stderr(f"{url}: {what} deleted; {role}")

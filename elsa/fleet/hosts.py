@@ -1,0 +1,156 @@
+"""The hosts of a fleet database, and the roles that push them."""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import closing
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from elsa.errors import UsageError
+from elsa.fleet import database, tables
+from elsa.fleet.migrate import HOST_ROLE
+from elsa.fleet_url import FleetUrl
+
+LATE_HOURS = 2
+"""An hour is rolled up a quarter of an hour after its end, and pushed within the hour after."""
+_LONGEST = 63
+
+
+class Login(NamedTuple):
+    """How a new host gets into the fleet."""
+
+    push_to: str
+    """What to set push_to to."""
+    passfile: str | None
+    """The line for its password file; None if it has no password."""
+
+
+class FleetHost(NamedTuple):
+    """A host, or a role that has pushed nothing yet."""
+
+    id: int | None
+    name: str | None
+    role: str
+    machine_id: str | None
+    version: str | None
+    pushed_at_ns: int | None
+    since_hour: int | None
+    until_hour: int | None
+    gaps: int
+    state: str
+    """current, late, or never: it has not come to the end of a push."""
+
+
+def add(url: FleetUrl, name: str, *, password: bool) -> Login:
+    """Create the login role of a host. Raises UsageError if there is such a role."""
+    if not (1 <= len(name.encode()) <= _LONGEST and name.isprintable()):
+        raise UsageError(f"the name of a role has 1 to {_LONGEST} printable characters")
+    psycopg = database.driver()
+    sql = psycopg.sql
+    with database.translated(url), closing(database.connect(url)) as fleet:
+        if fleet.execute("select 1 from pg_roles where rolname = %s", [name]).fetchone():
+            raise UsageError(f"the server has a role {name} already; take another name")
+        role, secret = sql.Identifier(name), None
+        with fleet.transaction():
+            if password:
+                secret = secrets.token_urlsafe(24)
+                # The server gets, and logs, the hash alone.
+                hashed = fleet.pgconn.encrypt_password(
+                    secret.encode(), name.encode(), b"scram-sha-256"
+                ).decode()
+                create = sql.SQL("create role {} login password {}")
+                fleet.execute(create.format(role, sql.Literal(hashed)))
+            else:
+                fleet.execute(sql.SQL("create role {} login").format(role))
+            fleet.execute(sql.SQL("grant {} to {}").format(sql.Identifier(HOST_ROLE), role))
+        info = fleet.info
+        place = (info.host, str(info.port), info.dbname)
+    return _login(name, secret, *place)
+
+
+def _login(name: str, secret: str | None, host: str, port: str, database_name: str) -> Login:
+    on_socket = host.startswith("/")
+    server = "" if on_socket else f"{host}:{port}"
+    options = [f"host={quote(host, safe='')}", f"port={port}"] if on_socket else []
+    line = None
+    if secret is not None:
+        options.append("passfile=/etc/elsa/pgpass")
+        where = "localhost" if on_socket else host
+        fields = (where, port, database_name, name, secret)
+        line = ":".join(field.replace("\\", "\\\\").replace(":", "\\:") for field in fields)
+    query = f"?{'&'.join(options)}" if options else ""
+    user = quote(name, safe="")
+    return Login(f"postgresql://{user}@{server}/{quote(database_name, safe='')}{query}", line)
+
+
+def listed(url: FleetUrl) -> list[FleetHost]:
+    """Every host, by name, then the roles that have pushed none."""
+    with database.translated(url), closing(database.connect(url)) as fleet:
+        rows = fleet.execute(
+            """select h.id, h.name, h.role, h.machine_id, h.version, h.pushed_at_ns, h.since_hour,
+                   h.until_hour, (select count(*) from elsa.gap as g where g.host_id = h.id),
+                   floor(extract(epoch from clock_timestamp()) / 3600)::bigint
+               from elsa.host as h order by h.name, h.id"""
+        ).fetchall()
+        silent = fleet.execute(
+            """select r.rolname from pg_auth_members as m
+               join pg_roles as r on r.oid = m.member
+               join pg_roles as g on g.oid = m.roleid and g.rolname = %s
+               where r.rolname not in (select h.role from elsa.host as h)
+               order by 1""",
+            [HOST_ROLE],
+        ).fetchall()
+    hosts = [FleetHost._make((*row[:-1], _state(row[5], row[7], row[-1]))) for row in rows]
+    return hosts + [
+        FleetHost(None, None, role, None, None, None, None, None, 0, "never") for (role,) in silent
+    ]
+
+
+def _state(pushed_at_ns: int | None, until_hour: int | None, now: int) -> str:
+    if pushed_at_ns is None or until_hour is None:
+        return "never"
+    return "late" if until_hour < now - LATE_HOURS else "current"
+
+
+def remove(url: FleetUrl, host: str) -> tuple[FleetHost, bool]:
+    """Delete everything of the host with this name, id, machine id or role, and its login role
+    unless it pushes other hosts too. Returns the host, and whether the role was deleted.
+
+    Raises UsageError if no host or several are meant.
+    """
+    meant = [
+        one
+        for one in listed(url)
+        if host in (one.name, str(one.id), one.machine_id) or (one.role == host and not one.id)
+    ] or [one for one in listed(url) if one.role == host]
+    if not meant:
+        raise UsageError(f"the fleet has no host {host}; see: elsa fleet list")
+    if len(meant) > 1:
+        ids = ", ".join(str(one.id or one.role) for one in meant)
+        raise UsageError(
+            f"{host} may be one of {len(meant)} hosts: name it by its id, one of {ids}"
+        )
+    (one,) = meant
+    with database.translated(url), closing(database.connect(url)) as fleet, fleet.transaction():
+        if one.id is not None:
+            # A push of it that is under way ends first.
+            fleet.execute("select 1 from elsa.host where id = %s for update", [one.id])
+            tables.forget(fleet, one.id)
+        return one, _drop_role(fleet, one.role)
+
+
+def _drop_role(fleet: Any, role: str) -> bool:  # noqa: ANN401 (a connection)
+    """Delete a role that was made for a host and is no other host's."""
+    (mine,) = fleet.execute(
+        """select r.rolcanlogin and not r.rolsuper and r.rolname <> current_user
+               and pg_has_role(r.oid, %s, 'member')
+               and not exists (select 1 from elsa.host as h where h.role = r.rolname)
+           from pg_roles as r where r.rolname = %s
+           union all select false limit 1""",
+        [HOST_ROLE, role],
+    ).fetchone()
+    if mine:
+        identifier = database.driver().sql.Identifier(role)
+        fleet.execute(database.driver().sql.SQL("drop role {}").format(identifier))
+    return bool(mine)
