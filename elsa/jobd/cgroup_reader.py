@@ -105,7 +105,7 @@ class CgroupReader:
         self._group_counters = GroupCounterReader(
             self._hierarchy.mount, processes.jobs, store_group_counters
         )
-        self._complete_ns = self._checked_ns = clocks.monotonic_ns()
+        self._complete_ns = self._checked_ns = self._checked_before_ns = clocks.monotonic_ns()
         self._losses = Losses()
         self._incomplete = False
         self._emptied: dict[str, tuple[int, str | None]] = {}
@@ -115,7 +115,8 @@ class CgroupReader:
         self._walked: dict[int, str] | None = None
         self._missing: tuple[int, list[int]] | None = None
         """When a walk through all groups did not show these any more. Records of them may wait."""
-        self._unseen_cpus: list[int] = []
+        self.unseen_cpus: list[int] = []
+        """They came online, and their events cannot be read without the rights of the start."""
         self._unseen_since_ns: int | None = None
         """Since when there have been such CPUs, at the earliest: one gap reaches over all of that
         time.
@@ -248,7 +249,7 @@ class CgroupReader:
         since_ns = self._complete_ns if self._unseen_since_ns is None else self._unseen_since_ns
         self._recorder.gap("cgroup", since_ns, clocks.monotonic_ns(), lost or None)
         self._complete_ns = now_ns
-        if not self._unseen_cpus:
+        if not self.unseen_cpus:
             self._unseen_since_ns = None
 
     # --- /proc
@@ -339,7 +340,8 @@ class CgroupReader:
         """Notice CPUs without events, and losses; without events, also removed groups."""
         if now_ns - self._checked_ns < CHECK_NS:
             return
-        checked_ns, self._checked_ns = self._checked_ns, now_ns
+        since_ns, self._checked_before_ns = self._checked_before_ns, self._checked_ns
+        self._checked_ns = now_ns
         self._automatic.forget_closed()
         if self._events is None:
             self._note_missing(dict(cgroups.walk(self._hierarchy.mount)))
@@ -347,12 +349,12 @@ class CgroupReader:
             return
         self._losses.counted += self._events.lost() or 0
         opened, unseen = self._events.follow_cpus()
-        if unseen and unseen != self._unseen_cpus:
+        if unseen and unseen != self.unseen_cpus:
             log.error("CPUs %s came online and their cgroup events cannot be read", unseen)
-        if opened or unseen or self._unseen_cpus:
+        if opened or unseen or self.unseen_cpus:
             self._incomplete = True
-            # When the CPU came is not known.
-            self._complete_ns = min(self._complete_ns, checked_ns)
-        self._unseen_cpus = unseen
+            # When the CPU came is not known; if it went first, the last check did not notice.
+            self._complete_ns = min(self._complete_ns, since_ns)
+        self.unseen_cpus = unseen
         if unseen and self._unseen_since_ns is None:
             self._unseen_since_ns = self._complete_ns

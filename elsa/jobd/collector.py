@@ -401,6 +401,7 @@ class Collector:
             self._housekeeping_ns = now_ns
             self._reader.drop_overdue(now_ns)
             self._keep_socket()
+            self._end_for_new_cpus()
         self._server.expire(now_ns / SECOND_NS)
 
     def _tick_intervals(self, now_ns: int) -> None:
@@ -423,6 +424,14 @@ class Collector:
             if str(error) != self._socket_trouble:
                 log.error("jobd cannot be reached any more: %s; trying again", error)
             self._socket_trouble = str(error)
+
+    def _end_for_new_cpus(self) -> None:
+        """Events of CPUs that came online, as after a suspend, are for root alone, and jobd is root
+        at its start alone: a service manager starts it again. Without one it goes on without them.
+        """
+        if self.groups is not None and self.groups.unseen_cpus and sd_notify.supervised():
+            log.warning("ending, so that the service manager starts jobd again with all CPUs")
+            self.stop()
 
     def _finish(self) -> None:
         sd_notify.notify(sd_notify.STOPPING)

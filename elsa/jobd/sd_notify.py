@@ -21,6 +21,11 @@ def extend_start(seconds: int) -> str:
     return f"EXTEND_TIMEOUT_USEC={seconds * 1_000_000}"
 
 
+def supervised(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether a service manager started this process, and waits for its messages."""
+    return "NOTIFY_SOCKET" in (os.environ if environ is None else environ)
+
+
 def notify(*states: str, environ: Mapping[str, str] | None = None) -> bool:
     """Send states to $NOTIFY_SOCKET. Returns False if there is no socket or it does not take them;
     that is never an error.

@@ -179,7 +179,8 @@ def test_gap_of_a_cpu_without_a_ring_grows_as_long_as_there_is_one(host: Host) -
     assert len(outage) == 3  # the CPU went between the second and the third
     assert len(set(outage)) == 1
     assert outage[0] <= started_ns
-    assert next_ns == started_ns + 80 * S
+    # It may have come before the check at 80 s, if it was away for a moment.
+    assert next_ns == started_ns + 60 * S
 
 
 def test_without_events_the_job_of_a_removed_group_closes_with_its_last_process(

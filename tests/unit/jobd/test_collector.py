@@ -174,3 +174,19 @@ def test_what_is_stored_of_a_change_reaches_up_to_it(changed: bool) -> None:
     )
     collector._tick(1)
     assert done == ["hear", "answer", *(["hear"] if changed else []), "store"]
+
+
+@pytest.mark.parametrize(
+    ("unseen_cpus", "socket", "ends"),
+    [([1], "/run/systemd/notify", True), ([1], None, False), ([], "/run/systemd/notify", False)],
+)
+def test_jobd_ends_to_be_started_again_when_only_root_can_follow_a_new_cpu(
+    unseen_cpus: list[int], socket: str | None, ends: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    if socket is not None:
+        monkeypatch.setenv("NOTIFY_SOCKET", socket)
+    collector = Collector.__new__(Collector)
+    vars(collector).update(groups=SimpleNamespace(unseen_cpus=unseen_cpus), _stopping=False)
+    collector._end_for_new_cpus()
+    assert collector._stopping is ends
