@@ -40,6 +40,11 @@ SHOWN = (
 )
 ACTIVE = "active"
 """How many processes lived: a column that is read only if it is asked for by name."""
+HOST = "host"
+"""A key of commands and periods, only if it is asked for by name."""
+_HOST_OF_JOB = (
+    "(select b.host_id from job as j join boot as b on b.id = j.boot_id where j.id = u.job_id)"
+)
 # In a plot, up to this many consecutive empty periods have a line each.
 MOST_EMPTY = 100
 # Always selected, to decide which rows are left out, and for the notes.
@@ -59,19 +64,26 @@ class By(NamedTuple):
     """The kind of period, if it is summed by time; the rows are then in the order of time."""
     apart: tuple[str, ...] = ()
     """Further keys, which are not shown."""
+    by_name: tuple[str, ...] = (ACTIVE,)
+    """The columns that it has only if they are asked for by name."""
 
-    def of(self, selection: Selection) -> By:
-        """The same with the names of a selection, and one row per host of a user or group, since
-        an id may be another user on each host.
+    def of(self, selection: Selection, output: Output) -> By:
+        """The same with the names of a selection. If it has several hosts, the host is a key of
+        users and groups, since an id may be another user on each host, and of others if the output
+        asks for it.
         """
         named = names(selection)
-        keys = {key: named.get(key, text) for key, text in self.keys.items()}
-        if not selection.apart or self.noun not in ("user", "group"):
-            return self._replace(keys=keys)
-        host = "u.host_id" if selection.ids else "host_name(u.host_id)"
-        return self._replace(
-            keys={"host": host, **keys}, shown=("host", *self.shown), apart=("u.host_id",)
-        )
+        by = self._replace(keys={key: named.get(key, text) for key, text in self.keys.items()})
+        if not selection.apart or HOST in by.keys:
+            return by
+        if by.noun in ("user", "group"):
+            by = by._replace(shown=(HOST, *by.shown))
+        elif not output.asks_for(HOST):
+            return by._replace(by_name=(*by.by_name, HOST))
+        # The sums of a job have no column of its host.
+        host_id = _HOST_OF_JOB if _rollup(by, selection) == "rollup_job" else "u.host_id"
+        name = host_id if selection.ids else f"host_name({host_id})"
+        return by._replace(keys={HOST: name, **by.keys}, apart=(host_id,))
 
 
 COMMANDS = By(
@@ -110,7 +122,14 @@ def _rollup(by: By, selection: Selection) -> str | None:
     """
     if by.period and selection.job is not None and not (selection.clip or selection.choices):
         return "rollup_job"
-    return next((table for table in by.rollups if rollup_source.suits(table, selection)), None)
+    return next(
+        (
+            table
+            for table in by.rollups
+            if rollup_source.suits(table, selection) and rollup_source.has(table, by.keys.values())
+        ),
+        None,
+    )
 
 
 def _rolled(by: By, rollup: str, selection: Selection, *expressions: str) -> Query:
@@ -138,11 +157,11 @@ def query(
     columns to write. `active_from_ns`: from when on it is known how many processes lived; None:
     always.
     """
-    by = by.of(selection)
+    by = by.of(selection, output)
     rollup = _rollup_used(by, selection, laid)
     known = columns(by, selection, rollup)
     usual = [*by.shown, *SHOWN, *(["estimate"] if selection.clip else [])]
-    shown = output.choose(known, usual, by_name=(ACTIVE,))
+    shown = output.choose(known, usual, by_name=by.by_name)
     known[ACTIVE] = active.expression(selection, active_from_ns, by_period=by.period is not None)
     chosen = {key: known[key] for key in dict.fromkeys((*shown, *_ALWAYS))}
     if _has_classes(by, selection):
@@ -152,12 +171,10 @@ def query(
             if key in completeness.CLASS_SUMS
         }
     keys = ", ".join((*by.keys.values(), *by.apart))
-    order = output.order(
-        known,
-        "min(p.since_ns)"
-        if by.period
-        else f"{known['cpu_s']} desc nulls last, processes desc, {keys}",
-    )
+    usual_order = f"{known['cpu_s']} desc nulls last, processes desc, {keys}"
+    if by.period:
+        usual_order = ", ".join(["min(p.since_ns)", *([by.keys[HOST]] if HOST in by.keys else [])])
+    order = output.order(known, usual_order)
     joined = ""
     if laid is not None:
         joined = "\n" + periods.join(laid, clip=selection.clip, rolled=rollup is not None)
@@ -195,6 +212,7 @@ def prepared(
     connection: sqlite3.Connection, by: By, selection: Selection, output: Output
 ) -> Prepared:
     """The queries to run, with notes."""
+    by = by.of(selection, output)
     laid: list[periods.Period] | None = None
     words: list[str] = []
     if by.period is not None:
@@ -220,6 +238,7 @@ def usage(
 
     A caller that has counted the gaps already passes `losses`, the note on them.
     """
+    by = by.of(selection, output)
     (*before, asked), shown, rollup, words = prepared(connection, by, selection, output)
     for statement in before:
         statement.run(connection)

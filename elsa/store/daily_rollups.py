@@ -76,7 +76,12 @@ def _roll_up_day(connection: sqlite3.Connection, day: int) -> None:
 def _sums(*, usage: bool) -> list[tuple[str, list[str], dict[str, Aggregate], str]]:
     rolled = reported(ROLLED, usage=usage)
     return [
-        _sum("rollup_day_command", [":day", "comm_id", "forked_only"], "rollup_command", rolled),
+        _sum(
+            "rollup_day_command",
+            [":day", "comm_id", "forked_only", "host_id"],
+            "rollup_command",
+            rolled,
+        ),
         _sum("rollup_day_user", [":day", "uid", "gid", "in_job", "host_id"], "rollup_user", rolled),
         _sum("rollup_day_job", [":day", "job_id"], "rollup_job", ROLLED_OF_JOB),
         _sum("rollup_day_total", ["hour"], "rollup_user", rolled),

@@ -211,13 +211,14 @@ class PlainSums:
 
     def _rows(self, sums: _Hour) -> dict[str, Sums]:
         names = (*_KNOWN, *_ZERO)
+        by_command = {(*key, self._host_id): total for key, total in sums.by_command.items()}
         by_user = {(*key, 0, self._host_id): total for key, total in sums.by_user.items()}
         by_class = [
             (*known_by, processes, processes, first_ns, last_ns, minutes, 0)
             for known_by, (processes, first_ns, last_ns, minutes) in sums.classes.items()
         ]
         return {
-            "rollup_command": Sums(names, _stored(sums.by_command)),
+            "rollup_command": Sums(names, _stored(by_command)),
             "rollup_user": Sums(names, _stored(by_user)),
             CLASS: Sums(_OF_CLASS, by_class),
         }

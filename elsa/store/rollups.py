@@ -70,10 +70,11 @@ every column, and does not push down conditions with a subquery.
 """
 # in_job: 1 for processes that were ever in a job, 0 for others; so these sums also give what is in
 # no job.
+_OF_COMMAND = ("forked_only", "host_id")
 _OF_USER = ("uid", "gid", "in_job", "host_id")
 ROLLUPS = {
     "rollup_command": Rollup(
-        USED, "ended_hour", ("command", "forked_only"), ("comm_id", "forked_only"), ROLLED
+        USED, "ended_hour", ("command", *_OF_COMMAND), ("comm_id", *_OF_COMMAND), ROLLED
     ),
     "rollup_user": Rollup(USED, "ended_hour", _OF_USER, _OF_USER, ROLLED),
     "rollup_job": Rollup(USED_IN_JOBS, "out_hour", ("job_id",), ("job_id",), ROLLED_OF_JOB),

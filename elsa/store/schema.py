@@ -530,26 +530,26 @@ rollup_pruned = _table(
     "rollup_pruned",
     Column("hour", Integer, primary_key=True, autoincrement=False),
 )
-rollup_command = _rollup(
-    # pruned 1: of processes that were pruned; 0: of processes in the warehouse
-    "rollup_command",
-    [Column("comm_id", Big, ForeignKey("comm.id")), Column("forked_only", Integer)],
-    ROLLED,
-)
+
+
+def _host_id() -> Column[int]:
+    return Column("host_id", Big, ForeignKey("host.id"))
+
+
+def _of_command() -> list[Column[int]]:
+    comm_id = Column("comm_id", Big, ForeignKey("comm.id"))
+    return [comm_id, Column("forked_only", Integer), _host_id()]
 
 
 def _of_user() -> list[Column[int]]:
     # in_job: 1 for processes that were ever in a job, 0 for others and for records without a
     # process
-    host_id = Column("host_id", Big, ForeignKey("host.id"))
-    return [
-        Column("uid", Big),
-        Column("gid", Big),
-        Column("in_job", Integer, nullable=False),
-        host_id,
-    ]
+    in_job = Column("in_job", Integer, nullable=False)
+    return [Column("uid", Big), Column("gid", Big), in_job, _host_id()]
 
 
+# pruned 1: of processes that were pruned; 0: of processes in the warehouse
+rollup_command = _rollup("rollup_command", _of_command(), ROLLED)
 rollup_user = _rollup("rollup_user", _of_user(), ROLLED)
 rollup_job = _rollup(
     "rollup_job",
@@ -563,11 +563,7 @@ rollup_day = _table(
     "rollup_day",
     Column("day", Integer, primary_key=True, autoincrement=False),  # days since 1970, UTC
 )
-rollup_day_command = _of_day(
-    "rollup_day_command",
-    [Column("comm_id", Big, ForeignKey("comm.id")), Column("forked_only", Integer)],
-    ROLLED,
-)
+rollup_day_command = _of_day("rollup_day_command", _of_command(), ROLLED)
 rollup_day_user = _of_day("rollup_day_user", _of_user(), ROLLED)
 rollup_day_job = _of_day(
     "rollup_day_job",

@@ -451,6 +451,7 @@ create table rollup_command (
     pruned integer not null,
     comm_id integer,
     forked_only integer,
+    host_id integer,
     processes integer,
     running integer,
     records integer,
@@ -500,7 +501,8 @@ create table rollup_command (
     seen_by_both integer,
     still_running integer,
     only_by_acct integer,
-    foreign key(comm_id) references comm (id)
+    foreign key(comm_id) references comm (id),
+    foreign key(host_id) references host (id)
 ) strict;
 
 create index rollup_command_hour on rollup_command (hour);
@@ -652,6 +654,7 @@ create table rollup_day_command (
     day integer not null,
     comm_id integer,
     forked_only integer,
+    host_id integer,
     processes integer,
     running integer,
     records integer,
@@ -701,7 +704,8 @@ create table rollup_day_command (
     seen_by_both integer,
     still_running integer,
     only_by_acct integer,
-    foreign key(comm_id) references comm (id)
+    foreign key(comm_id) references comm (id),
+    foreign key(host_id) references host (id)
 ) strict;
 
 create index rollup_day_command_day on rollup_day_command (day);

@@ -1,13 +1,14 @@
--- Grain: one row per command, forked_only and rolled-up day or hour, plus one row per process or
--- unjoined record that is not in a rollup, processes that still run included. Add the rows up, and
--- take the maximum of peaks. ended_hour is the hour (since 1970, real time) in which they ended; of
--- a whole day its first hour; NULL for processes that still run.
+-- Grain: one row per command, forked_only, host_id and rolled-up day or hour, plus one row per
+-- process or unjoined record that is not in a rollup, processes that still run included. Add the
+-- rows up, and take the maximum of peaks. ended_hour is the hour (since 1970, real time) in which
+-- they ended; of a whole day its first hour; NULL for processes that still run.
 -- Processes are not summed here: below a sum SQLite would look up every table of their view, used
 -- or not.
 -- made by scripts/sql.py: union rollup_command
 select
     u.command,
     u.forked_only,
+    u.host_id,
     u.day * 24 as ended_hour,
     u.processes,
     u.running,
@@ -64,6 +65,7 @@ union all
 select
     u.command,
     u.forked_only,
+    u.host_id,
     u.hour as ended_hour,
     u.processes,
     u.running,
@@ -121,6 +123,7 @@ union all
 select
     u.command,
     u.forked_only,
+    u.host_id,
     u.ended_hour,
     (u.process_id) is not null as processes,
     (case when u.state = 'running' then u.process_id end) is not null as running,
@@ -181,6 +184,7 @@ union all
 select
     u.command,
     u.forked_only,
+    u.host_id,
     u.ended_hour,
     (u.process_id) is not null as processes,
     (case when u.state = 'running' then u.process_id end) is not null as running,
@@ -241,6 +245,7 @@ union all
 select
     u.command,
     u.forked_only,
+    u.host_id,
     u.ended_hour,
     (u.process_id) is not null as processes,
     (case when u.state = 'running' then u.process_id end) is not null as running,
@@ -301,6 +306,7 @@ union all
 select
     u.command,
     u.forked_only,
+    u.host_id,
     u.ended_hour,
     (u.process_id) is not null as processes,
     (case when u.state = 'running' then u.process_id end) is not null as running,

@@ -1,6 +1,6 @@
--- Grain: one row per rolled-up hour, command and forked_only, with sums over the processes and
--- records that ended in the hour. Where processes were pruned there is one row for them (pruned 1)
--- and one for the others: add the rows up. Hours that are not rolled up yet are only in
+-- Grain: one row per rolled-up hour, command, forked_only and host_id, with sums over the processes
+-- and records that ended in the hour. Where processes were pruned there is one row for them (pruned
+-- 1) and one for the others: add the rows up. Hours that are not rolled up yet are only in
 -- process_usage.
 select
     n.name as command,

@@ -58,7 +58,12 @@ def suits(table: str, selection: Selection) -> bool:
 
 def knows(table: str, choices: Iterable[Condition]) -> bool:
     """Whether all choices are conditions on the keys of a rollup."""
-    return columns_of(choice.sql for choice in choices) <= set(_ROLLUPS[table].keys)
+    return has(table, (choice.sql for choice in choices))
+
+
+def has(table: str, expressions: Iterable[str]) -> bool:
+    """Whether a rollup has the keys that expressions use."""
+    return columns_of(expressions) <= set(_ROLLUPS[table].keys)
 
 
 def by_hour(table: str) -> str:

@@ -458,7 +458,12 @@ _ALL = (
     Column("tags", "tags", "", tag_list, "the job's tags", right=False, machine=json.loads),
     _id("process_id", "process", "the incarnation's id in the warehouse"),
     _id("acct_id", "record id", "the accounting record's id in the warehouse"),
-    _text("host", "host", "name of the host"),
+    _text(
+        "host",
+        "host",
+        "name of the host; in commands, hours, days and months of several hosts only if named"
+        " (`--columns +host`): then each host has rows of its own",
+    ),
     _id("boot_id", "boot", "the boot's id in the warehouse"),
     _id("pid", "pid", "process id, of the thread group"),
     _id("event_id", "event id", "the event's id in the warehouse"),

@@ -74,6 +74,12 @@ class Output:
         extended = self.columns.startswith("+")
         return tuple(dict.fromkeys([*(usual if extended else ()), *chosen]))
 
+    def asks_for(self, key: str) -> bool:
+        """Whether a column is asked for by name, to be shown or to sort by."""
+        words = [name for name, _ in self._named()]
+        words += [word.lstrip("+-") for word in self._sort_words()]
+        return any(" ".join(word.lower().split()) in (key, COLUMNS[key].heading) for word in words)
+
     def widths(self, shown: tuple[str, ...]) -> dict[str, int]:
         """The widths that were asked for, by column; negative for left-aligned text."""
         return {known(name, shown, "--columns"): width for name, width in self._named() if width}

@@ -8,7 +8,7 @@ import pytest
 
 from elsa.errors import UsageError
 from elsa.kernel.procfs import Procfs
-from elsa.store import rollups
+from elsa.store import retention, rollups
 from tests.support.reports import Reports
 
 
@@ -102,6 +102,46 @@ def test_host_chooses(two: Reports, rolled_up: bool) -> None:
     two.warehouse.insert("gap", id=1, boot_id=2, kind="down", from_ns=1, to_ns=2)
     assert [row["host"] for row in two.json("gaps", "--host", "web1")] == ["web1"]
     assert two.json("gaps", "--host", _here(two)) == []
+
+
+@pytest.mark.parametrize("rolled_up", [False, True])
+def test_host_is_a_key_of_commands_and_periods_if_it_is_asked_for(
+    two: Reports, rolled_up: bool
+) -> None:
+    if rolled_up:
+        rollups.refresh(two.warehouse.connection, two.path, 2**61)
+    expected = {_here(two): 100, "web1": 600}
+    for report in ("commands", "hours", "days", "months"):
+        (whole,) = two.json(report)
+        assert "host" not in whole
+        assert whole["utime_ticks"] == 700
+        for asked in (["--columns", "+host,utime_ticks"], ["--sort", "HOST"]):
+            rows = two.json(report, *asked)
+            assert {row["host"]: row["utime_ticks"] for row in rows} == expected, report
+        assert "host" in two.run(report, "--sort", "host").stdout.splitlines()[0].split()
+        active = two.json(report, "--month", "2026-01", "--columns", "host,active")
+        assert {row["host"]: row["active"] for row in active} == {_here(two): 1, "web1": 1}
+        assert "host  " in two.run(report, "--columns", "help").stdout
+    of_job = two.json("hours", "--job", "theirs", "--columns", "host,utime_ticks")
+    assert of_job == [{"host": "web1", "utime_ticks": 200}]
+
+
+def test_sums_by_command_answer_for_a_host_without_its_processes(two: Reports) -> None:
+    two.warehouse.connection.execute("update job set closed_at_ns = created_at_ns")
+    two.warehouse.process(9, start=2 * 3600)  # the newest process is never pruned
+    rollups.refresh(two.warehouse.connection, two.path, 2**61)
+    before = {
+        host: two.json("commands", *host)
+        for host in ((), ("--host", "web1"), ("--host", _here(two)), ("--columns", "+host,cpu_s"))
+    }
+    cutoffs = retention.Cutoffs(None, 2**61, None)
+    pruned = retention.prune(
+        two.warehouse.connection, two.path, cutoffs, lambda _done, _total: None
+    )
+    assert (pruned.processes, two.warehouse.rows("select id from process")) == (2, [{"id": 9}])
+    assert {host: two.json("commands", *host) for host in before} == before
+    by_user = two.json("users", "--job", "theirs")  # what was pruned of a job has no user left
+    assert [(row["host"], row["utime_ticks"]) for row in by_user] == [(None, 200)]
 
 
 def test_a_bill_has_a_line_for_each_host(two: Reports) -> None:
