@@ -12,7 +12,7 @@ export ELSA_BROWSER ?= $(CURDIR)/build/browser
 export ELSA_POSTGRES ?= $(CURDIR)/build/postgres
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint sql bench soak fuzz man deb webmin clean
+.PHONY: help run test lint sql bench soak fuzz man deb srpm webmin clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -58,6 +58,9 @@ man: .venv/.run ## man pages of every command, in build/man (a wheel has them in
 
 deb: .venv/.dev ## the Debian package, for Debian 12 and 13: build/elsa_VERSION_all.deb
 	@$(BIN)/python scripts/deb.py
+
+srpm: .venv/.dev ## the source RPM, for Fedora and RHEL 9 and 10: build/elsa-VERSION-1.src.rpm
+	@$(BIN)/python scripts/srpm.py
 
 webmin: .venv/.run ## the module for Webmin 2: build/elsa.wbm.gz
 	@$(BIN)/python scripts/webmin.py

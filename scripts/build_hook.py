@@ -19,15 +19,7 @@ else:
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # the package itself may not be installed while its wheel is built
 
-from elsa.cli import completion  # noqa: E402
-from scripts import man  # noqa: E402
-
-# Where each shell searches the script of a program.
-PLACES = {
-    "bash": "share/bash-completion/completions/{}",
-    "zsh": "share/zsh/vendor-completions/_{}",
-    "fish": "share/fish/vendor_completions.d/{}.fish",
-}
+from scripts import completions, man  # noqa: E402
 
 
 class BuildHook(Interface):
@@ -40,17 +32,5 @@ class BuildHook(Interface):
         shared = build_data["shared_data"]
         for path in man.write(ROOT / "build/man"):
             shared[str(path)] = f"share/man/man1/{path.name}"
-        for path, place in completions(ROOT / "build/completion"):
+        for path, place in completions.write(ROOT / "build/completion"):
             shared[str(path)] = place
-
-
-def completions(folder: Path) -> list[tuple[Path, str]]:
-    """Write the script of every program for every shell. Returns each with its place."""
-    written = []
-    for shell, place in PLACES.items():
-        for program in completion.PROGRAMS:
-            path = folder / shell / program
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(completion.script(shell, program) + "\n")
-            written.append((path, place.format(program)))
-    return written

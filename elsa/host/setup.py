@@ -42,9 +42,8 @@ SHARED = {
 }
 # Of a path that a unit may name without quoting.
 PLAIN_PATH = re.compile(r"[\w./+@-]+", re.ASCII)
-# If only root may read the accounting file: what the ingester needs.
 READ_ALL = """\
-# Written by elsa setup: only root may read the accounting file of this host.
+# Only root may read the accounting file of this host, so the ingester needs a right of root.
 [Service]
 AmbientCapabilities=CAP_DAC_READ_SEARCH
 CapabilityBoundingSet=CAP_DAC_READ_SEARCH
@@ -91,7 +90,7 @@ def refuse(place: Place) -> None:
         )
     for folder in UNIT_FOLDERS[1:]:
         if (place.root / folder / "elsa-jobd.service").exists():
-            raise ConfigError("the package elsa is installed, which has set everything up")
+            raise ConfigError("the package elsa is installed, which brings all of this itself")
     everywhere = "install it for the whole host: pipx install --global, or pip in /opt/elsa"
     for path in (place.programs / "elsa-jobd", Path(sys.executable), Path(elsa.__file__)):
         if not path.exists():
@@ -193,15 +192,20 @@ def _settings(place: Place, text: str) -> Step:
     path = place.root / "etc/elsa/elsa.toml"
     file = _acct_file(place)
     if file is not None:
-        name = f"/{file.relative_to(place.root)}"
-        if name != str(ACCT_FILES[0]):
-            text = text.replace(f'# acct_file = "{ACCT_FILES[0]}"', f'acct_file = "{name}"')
+        text = with_acct_file(text, f"/{file.relative_to(place.root)}")
     step = _file(path, text)
     has_text, remove = step.is_done, step.undo
     assert remove is not None  # noqa: S101
     step.is_done = path.exists
     step.undo = lambda: has_text() and remove()
     return step
+
+
+def with_acct_file(text: str, path: str) -> str:
+    """The configuration file with this accounting file, if it is not the default."""
+    if path == str(ACCT_FILES[0]):
+        return text
+    return text.replace(f'# acct_file = "{ACCT_FILES[0]}"', f'acct_file = "{path}"')
 
 
 def _file(path: Path, text: str, changed: list[Path] | None = None) -> Step:

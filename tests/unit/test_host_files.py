@@ -168,4 +168,7 @@ def test_each_timer_has_its_service_and_is_set_up() -> None:
     rules = (HOST.parent / "debian/rules").read_text()
     enabled = re.search(r"^TIMERS = (.*)$", rules, re.MULTILINE)
     assert enabled
-    assert {timer.name for timer in TIMERS} == {*setup.TIMERS} == {*enabled[1].split()}
+    stopped = re.search(r"for name in (.*); do", (HOST.parent / "debian/prerm").read_text())
+    assert stopped
+    names = {f"elsa-{name}.timer" for name in stopped[1].split()}
+    assert {timer.name for timer in TIMERS} == {*setup.TIMERS} == {*enabled[1].split()} == names
