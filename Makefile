@@ -10,6 +10,7 @@ BIN := .venv/bin
 export ELSA_PEERS ?= $(CURDIR)/build/peers
 export ELSA_BROWSER ?= $(CURDIR)/build/browser
 export ELSA_POSTGRES ?= $(CURDIR)/build/postgres
+export ELSA_SPARK ?= $(CURDIR)/build/spark
 
 .DEFAULT_GOAL := help
 .PHONY: help run test lint sql bench soak fuzz man deb srpm webmin clean
@@ -24,6 +25,7 @@ test: lint ## lint, then every test; kernel tests need root (ELSA_REQUIRE_KERNEL
 	@scripts/peers.sh "$(ELSA_PEERS)"
 	@scripts/browser.sh "$(ELSA_BROWSER)"
 	@scripts/postgres.sh "$(ELSA_POSTGRES)"
+	@scripts/spark.sh "$(ELSA_SPARK)" $(BIN)/python
 	$(BIN)/pytest -q -n auto --ignore tests/kernel
 	$(BIN)/pytest -q tests/kernel
 

@@ -21,7 +21,17 @@ from textwrap import fill, indent, wrap
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from elsa.measures import COUNTERS, DIVIDED, MEASURES, OF_AUDIT, OF_MEMBERS, Measure
+from elsa.measures import (
+    COUNTERS,
+    DIVIDED,
+    MEASURES,
+    OF_AUDIT,
+    OF_MEMBERS,
+    ROLLED,
+    ROLLED_OF_JOB,
+    Measure,
+)
+from elsa.report.lake import datasets
 from elsa.report.query import rollup_source
 from elsa.report.query.times import Window
 from elsa.report.render.columns import COLUMNS, Column
@@ -122,6 +132,69 @@ def _charged(key: str, column: str) -> str:
     return f"'{key}', case when count({column}) = count(*)\n    then {charge} end"
 
 
+# What is added up in sql/lake/: of all rows, and of those of jobs.
+_OF_LAKE = {
+    "all": MEASURES,
+    "jobs": {
+        name: measure
+        for name, measure in ROLLED_OF_JOB.items()
+        if (name in MEASURES or name not in ROLLED) and name != "exit_status"
+    },
+}
+
+
+def _lake_rows(measure: Measure) -> str:
+    """The aggregate over rows `u` of the lake. Engines add up decimal numbers exactly."""
+    if measure.name == "elapsed_s":
+        measure = measure._replace(each="u.elapsed_us")
+    each = measure.operand.removesuffix(" * 1.0")
+    if measure.fold in ("sum", "float"):
+        exact = re.sub(r"u[.](\w+)", r"cast(u.\1 as decimal(20, 0))", each)
+        return f"sum({exact}) as {measure.rolled}"
+    return f"{measure.fold}({each}) as {measure.rolled}"
+
+
+def _lake_sums(measure: Measure) -> list[str]:
+    """The same over rows `u` that hold such sums; in the measure's own unit too."""
+    fold = {"count": "sum", "float": "sum"}.get(measure.fold, measure.fold)
+    total = f"{fold}(u.{measure.rolled})"
+    if measure.fold == "count":
+        total = f"cast({total} as bigint)"
+    scaled = f"cast({total} as double) / {measure.scale:.0e}".replace("e+0", "e")
+    return [
+        f"{total} as {measure.rolled}",
+        *([f"{scaled} as {measure.name}"] if measure.scale != 1 else []),
+    ]
+
+
+def _lake_names(alias: str) -> list[str]:
+    """The columns that `lake-sums` of jobs makes, where 0 of a job without rows counts as 0."""
+    columns = []
+    for measure in (MEASURES | OF_MEMBERS).values():
+        if measure.name == "running":
+            continue
+        for text in _lake_sums(measure):
+            name = text.rpartition(" ")[2]
+            known = f"{alias}.{name}"
+            columns.append(f"coalesce({known}, 0) as {name}" if measure.fold == "count" else known)
+    return columns
+
+
+def _lake_rest(alias: str, name: str) -> str:
+    """What a process used after its last interval."""
+    if name in datasets.USED:
+        return f"{alias}.{name} - coalesce({alias}.{datasets.OF_PROCESS_INTERVALS[name]}, 0)"
+    return f"{alias}.{name}"
+
+
+def _lake_member(name: str) -> str:
+    """What a member is charged after its last interval."""
+    rest = _lake_rest("p", name)
+    if name not in datasets.MEMBER_OF_PART:
+        return rest
+    return f"case when m.part_life = 1 then m.{name} else {rest} end as {name}"
+
+
 # What each first word after the colon writes: a list of columns, or the whole text.
 LISTS: dict[str, Callable[[str], list[str]]] = {
     "rows": lambda words: [f"{aggregates.of_rows(MEASURES[key])} as {key}" for key in _of(words)],
@@ -194,6 +267,24 @@ LISTS: dict[str, Callable[[str], list[str]]] = {
         for measure in DIVIDED
     ],
     "halves-of-records": lambda alias: _halves({key: f"{alias}.{key}" for key in _RECORDED}),
+    "lake-rows": lambda which: [_lake_rows(measure) for measure in _OF_LAKE[which].values()],
+    "lake-sums": lambda which: [
+        text for measure in _OF_LAKE[which].values() for text in _lake_sums(measure)
+    ],
+    "lake-names": _lake_names,
+    "lake-rest": lambda alias: [
+        f"{_lake_rest(alias, name)} as {name}" if name in datasets.USED else f"{alias}.{name}"
+        for name in datasets.SUMMED
+    ],
+    "lake-members": lambda _: [_lake_member(name) for name in datasets.SUMMED],
+    "lake-intervals": lambda alias: [
+        f"{alias}.{name}"
+        if name in (*datasets.USED, "rss_kib")
+        else "'intervals' as provenance"
+        if name == "provenance"
+        else f"null as {name}"
+        for name in datasets.SUMMED
+    ],
     "halves": lambda alias: _halves({key: f"{alias}.{key}" for key in (*_RECORDED, *_OF_USAGE)}),
 }
 

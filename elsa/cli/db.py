@@ -15,7 +15,7 @@ from elsa import config
 from elsa.cli import options, progress, tables
 from elsa.cli.main import CONTEXT, Group, print_stderr
 from elsa.cli.tariff import tariff
-from elsa.errors import ConfigError, InputMissingError, PrivilegeError
+from elsa.errors import ConfigError, InputMissingError, PrivilegeError, UsageError
 from elsa.text import printable
 
 if TYPE_CHECKING:
@@ -269,7 +269,7 @@ def prune(
 
 
 @db.command()
-@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("folder")
 @click.option(
     "--format",
     "form",
@@ -281,29 +281,89 @@ def prune(
 @click.option("--since", metavar="TIME", help="Only days that start then or later.")
 @click.option("--until", metavar="TIME", help="Only days that end then or before.")
 @click.option("--again", is_flag=True, help="Write files again that exist already.")
+@click.option(
+    "--partition",
+    is_flag=True,
+    help=(
+        "Write a lake: Parquet by day and host, for many hosts in one folder or object store"
+        " (s3://...); a rerun replaces what has changed."
+    ),
+)
+@click.option(
+    "--unfinished",
+    is_flag=True,
+    help="With --partition: also what still runs and the day that is not over, with day NULL.",
+)
 @options.db
 def export(
-    folder: Path, form: str, since: str | None, until: str | None, again: bool, db: Path | None
+    folder: str,
+    form: str,
+    since: str | None,
+    until: str | None,
+    again: bool,
+    partition: bool,
+    unfinished: bool,
+    db: Path | None,
 ) -> None:
     """Write processes and memberships into files by day of end (UTC), and jobs, for other tools.
 
     Hive, DuckDB, Spark and similar tools can read the names of the folders. Only days that are
     over are written, each file whole or not at all. Files that exist already are kept, so an
-    export may be interrupted, and may run every day.
+    export may be interrupted, and may run every day. With --partition the files hold exact
+    integers, and `elsa db lake` prints views over them.
 
     \b
     Examples:
       elsa db export /srv/export
       elsa db export --format jsonl --since 2026-11 /srv/export
+      elsa db export --partition --since 7d s3://history/elsa
     """
-    from elsa.report.export import export as write
     from elsa.report.query.times import window
     from elsa.report.query.warehouse import reading
 
+    if unfinished and not partition:
+        raise UsageError("--unfinished goes with --partition")
+    if partition and (again or form != "parquet"):
+        raise UsageError(
+            "--partition writes Parquet and replaces what has changed: leave out --again and"
+            " --format"
+        )
+    if "://" in folder and not partition:
+        raise UsageError(f"{folder}: only --partition writes to a URI; name a folder")
     chosen = window(since, until, datetime.now().astimezone())
     path = config.load({"db": db}).db
     with reading(path) as connection, progress.bar("exporting", from_total=4) as show:
-        done = write(connection, folder, form, chosen, time.time_ns(), show, again=again)
-    print_stderr(
-        f"{folder}: {done.files} files written with {done.rows} rows, {done.kept} there already"
-    )
+        if partition:
+            from elsa.report.lake import partitions
+            from elsa.report.lake.target import Target
+
+            done = partitions.export(
+                connection, Target(folder), chosen, time.time_ns(), show, unfinished=unfinished
+            ).words
+        else:
+            from elsa.report.export import export as write
+
+            done = write(
+                connection, Path(folder), form, chosen, time.time_ns(), show, again=again
+            ).words
+    print_stderr(f"{folder}: {done}")
+
+
+@db.command()
+@click.argument("engine", type=click.Choice(["duckdb", "spark"]))
+@click.argument("folder")
+def lake(engine: str, folder: str) -> None:
+    """Print the SQL that makes views over what `elsa db export --partition` wrote, for DuckDB or
+    Spark: what users, commands and jobs used, by day and in all.
+
+    FOLDER is a path or a URI, as the engine is to read it. docs/lake.md explains the views.
+
+    \b
+    Examples:
+      elsa db lake duckdb /srv/lake > views.sql
+      duckdb -init views.sql -c 'select host, uid, cpu_s from user_usage'
+      elsa db lake spark s3a://history/elsa
+    """
+    from elsa.report.lake import views
+
+    click.echo(";\n\n".join(views.statements(engine, folder)) + ";")

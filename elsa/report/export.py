@@ -74,6 +74,11 @@ class Written(NamedTuple):
     kept: int
     """Files that existed already."""
 
+    @property
+    def words(self) -> str:
+        """The same for people."""
+        return f"{self.files} files written with {self.rows} rows, {self.kept} there already"
+
 
 def type_of(key: str) -> type:
     """The type of a column: str, int, float or datetime. Views return times as text."""

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import elsa
 
+_OF_WAREHOUSE = ("process", "job", "sum", "audit", "doc")
+
 
 def folder(name: str) -> Path:
     """Path of the folder `sql` or `migrations`."""
@@ -17,12 +19,14 @@ def folder(name: str) -> Path:
     return installed if installed.is_dir() else package.parent / name
 
 
-def views() -> list[Path]:
-    """The view files in the order in which to create them: each view after the views it reads."""
+def views(*folders: str) -> list[Path]:
+    """The view files of the warehouse, or of other folders, in the order in which to create them:
+    each view after the views that it reads.
+    """
     files = {
         path.stem: path
-        for path in sorted(folder("sql").glob("*/*.sql"))
-        if path.parent.name != "queries"
+        for name in folders or _OF_WAREHOUSE
+        for path in sorted((folder("sql") / name).glob("*.sql"))
     }
     ordered: dict[str, Path] = {}
 
@@ -45,7 +49,7 @@ def over(view: str, **rows: str) -> str:
     """A view over some rows only, for a from clause: each select of `rows` hides the view or table
     of its name, which the view reads.
     """
-    (path,) = folder("sql").glob(f"*/{view}.sql")
+    (path,) = (path for path in views() if path.stem == view)
     hidden = ",\n".join(f"{name} as ({select})" for name, select in rows.items())
     return f"(with {hidden} select * from (\n{path.read_text(encoding='utf-8')}))"
 

@@ -1,0 +1,73 @@
+-- Grain: one row per host, job and day (UTC) on which members ended, left it or used something.
+-- Sums are exact. Jobs may share processes, so never sum this over jobs.
+select
+    u.host,
+    u.job_id,
+    u.day,
+    -- made by scripts/sql.py: lake-rows jobs
+    count(u.process_id) as processes,
+    count(case when u.state = 'running' then u.process_id end) as running,
+    count(u.acct_id) as records,
+    count(case when u.state = 'ended' and u.acct_id is null
+        then u.process_id end) as without_record,
+    count(case when u.record = 'uncertain' then 1 end) as uncertain,
+    count(case when u.process_id is null then u.acct_id end) as unjoined,
+    sum(cast(u.elapsed_us as decimal(20, 0))) as elapsed_us,
+    sum(cast(u.etime_ticks as decimal(20, 0))) as etime_ticks,
+    sum(cast(u.utime_ticks as decimal(20, 0))) as utime_ticks,
+    sum(cast(u.stime_ticks as decimal(20, 0))) as stime_ticks,
+    sum(cast(u.minflt as decimal(20, 0))) as minflt,
+    sum(cast(u.majflt as decimal(20, 0))) as majflt,
+    count(case when u.provenance = 'taskstats' then 1 end) as with_usage,
+    count(case when u.provenance = 'acct' then 1 end) as with_ticks,
+    count(case when u.provenance is null then 1 end) as without_usage,
+    count(case when u.usage_complete = 0 then 1 end) as usage_partial,
+    count(case when u.provenance = 'taskstats' and coalesce(u.run_ns, 0) < u.tick_ns
+        then 1 end) as sampled,
+    sum(cast(u.user_ns as decimal(20, 0))) as user_ns,
+    sum(cast(u.system_ns as decimal(20, 0))) as system_ns,
+    sum(cast(u.user_ns as decimal(20, 0)) + cast(u.system_ns as decimal(20, 0))) as cpu_ns,
+    sum(cast(u.minor_faults as decimal(20, 0))) as minor_faults,
+    sum(cast(u.major_faults as decimal(20, 0))) as major_faults,
+    sum(cast(u.threads as decimal(20, 0))) as threads,
+    sum(cast(u.run_ns as decimal(20, 0))) as run_ns,
+    sum(cast(u.utime_us as decimal(20, 0))) as utime_us,
+    sum(cast(u.stime_us as decimal(20, 0))) as stime_us,
+    max(u.rss_kib) as rss_kib,
+    max(u.vm_kib) as vm_kib,
+    sum(cast(u.coremem_mb_us as decimal(20, 0))) as coremem_mb_us,
+    sum(cast(u.virtmem_mb_us as decimal(20, 0))) as virtmem_mb_us,
+    sum(cast(u.read_chars as decimal(20, 0))) as read_chars,
+    sum(cast(u.write_chars as decimal(20, 0))) as write_chars,
+    sum(cast(u.read_syscalls as decimal(20, 0))) as read_syscalls,
+    sum(cast(u.write_syscalls as decimal(20, 0))) as write_syscalls,
+    sum(cast(u.read_bytes as decimal(20, 0))) as read_bytes,
+    sum(cast(u.write_bytes as decimal(20, 0))) as write_bytes,
+    sum(cast(u.cancelled_write_bytes as decimal(20, 0))) as cancelled_write_bytes,
+    sum(cast(u.nvcsw as decimal(20, 0))) as nvcsw,
+    sum(cast(u.nivcsw as decimal(20, 0))) as nivcsw,
+    sum(cast(u.cpu_delay_ns as decimal(20, 0))) as cpu_delay_ns,
+    sum(cast(u.blkio_delay_ns as decimal(20, 0))) as blkio_delay_ns,
+    sum(cast(u.swapin_delay_ns as decimal(20, 0))) as swapin_delay_ns,
+    sum(cast(u.reclaim_delay_ns as decimal(20, 0))) as reclaim_delay_ns,
+    sum(cast(u.thrashing_delay_ns as decimal(20, 0))) as thrashing_delay_ns,
+    sum(cast(u.compact_delay_ns as decimal(20, 0))) as compact_delay_ns,
+    sum(cast(u.irq_delay_ns as decimal(20, 0))) as irq_delay_ns,
+    count(case when u.how = 'inferred' then 1 end) as inferred,
+    count(case when u.part_life = 1 then 1 end) as part_life,
+    count(case when u.part_life_whole = 1 then 1 end) as part_life_whole,
+    count(case when u.state = 'running' and u.until_ns is null then u.process_id end) as living,
+    count(u.until_ns) as left_before_end,
+    count(case when u.state = 'ended' and u.threads is null then u.process_id end) as usage_missing,
+    min(case when u.since_ns > u.start_ns then u.since_ns else u.start_ns end) as start_ns,
+    max(coalesce(u.until_ns, u.end_ns)) as end_ns,
+    min(case when u.since_ns > u.start_ns then u.started_ns + u.since_ns - u.start_ns
+        else u.started_ns end) as started_ns,
+    max(case when u.process_id is not null
+        then coalesce(u.until_ns + u.started_ns - u.start_ns, u.ended_ns) end) as ended_ns
+    -- to here
+from used_in_jobs as u
+group by
+    u.host,
+    u.job_id,
+    u.day
