@@ -13,7 +13,7 @@ export ELSA_POSTGRES ?= $(CURDIR)/build/postgres
 export ELSA_SPARK ?= $(CURDIR)/build/spark
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint sql bench soak fuzz man deb srpm webmin clean
+.PHONY: help run test lint sql bench soak fuzz man deb srpm webmin release clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -66,6 +66,9 @@ srpm: .venv/.dev ## the source RPM, for Fedora and RHEL 9 and 10: build/elsa-VER
 
 webmin: .venv/.run ## the module for Webmin 2: build/elsa.wbm.gz
 	@$(BIN)/python scripts/webmin.py
+
+release: .venv/.dev ## all that is released, built twice and compared: dist/VERSION
+	@$(BIN)/python scripts/release.py
 
 clean: ## remove .venv, build/ and every cache
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

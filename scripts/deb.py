@@ -35,6 +35,8 @@ def main() -> None:
     folder.mkdir(parents=True)
     package_files.lay_out(folder / "root", package_files.carried(), package_files.DEBIAN)
     _add_debian(folder, version, epoch)
+    for path in folder.rglob("*"):  # else the time of a file is that of its checkout
+        os.utime(path, (epoch, epoch))
     subprocess.run(
         ["debian/rules", "binary"],
         cwd=folder,
