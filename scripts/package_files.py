@@ -142,6 +142,7 @@ def _add_host_files(root: Path, distribution: Distribution) -> None:
     texts = {
         places.get(path.name, f"{distribution.units}/{path.name}"): path.read_text()
         for path in (ROOT / "packaging/host").iterdir()
+        if path.name in places or path.suffix in (".service", ".timer")
     }
     texts[places["elsa.toml"]] = setup.with_acct_file(
         texts[places["elsa.toml"]], str(distribution.acct_file)

@@ -91,7 +91,7 @@ def refuse(place: Place) -> None:
     for folder in UNIT_FOLDERS[1:]:
         if (place.root / folder / "elsa-jobd.service").exists():
             raise ConfigError("the package elsa is installed, which brings all of this itself")
-    everywhere = "install it for the whole host: pipx install --global, or pip in /opt/elsa"
+    everywhere = "install it for the whole host: PIPX_HOME=/opt/pipx pipx install elsa-accounting"
     for path in (place.programs / "elsa-jobd", Path(sys.executable), Path(elsa.__file__)):
         if not path.exists():
             raise ConfigError(f"{path}: no such program; {everywhere}")

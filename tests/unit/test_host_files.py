@@ -23,6 +23,7 @@ HOST = Path(__file__).parents[2] / "packaging/host"
 UNITS = sorted(HOST.glob("*.service"))
 SERVICES = [path.name for path in UNITS]
 TIMERS = sorted(HOST.glob("*.timer"))
+CRON = HOST / "elsa.cron"
 # The exposure of `systemd-analyze security`, times ten. Of the ingester and pruning nothing is left
 # to take; alerts and pushing need the network. jobd needs the host's network namespace and users,
 # two capabilities all the time, and at its start root's right to perf_event_open and to become
@@ -142,6 +143,18 @@ def test_a_service_runs_as_elsa_without_rights_that_it_does_not_need(unit: Path)
         assert found["CapabilityBoundingSet"] == [""]
 
 
+def assert_exists(path: str, *words: str) -> None:
+    """A program of ELSA, with these words, is a command with options that it has."""
+    names = [*Path(path).name.split("-")[1:], *words]
+    command: click.Command = main.group
+    while isinstance(command, click.Group):
+        below = command.get_command(click.Context(command), names.pop(0))
+        assert below is not None, path
+        command = below
+    known = {name for parameter in command.params for name in parameter.opts}
+    assert {name for name in names if name.startswith("-")} <= known
+
+
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
 def test_a_service_runs_commands_that_exist(unit: Path) -> None:
     found = settings(unit)
@@ -151,15 +164,17 @@ def test_a_service_runs_commands_that_exist(unit: Path) -> None:
         if "/usr/bin/elsa" in line
     ]
     assert lines
-    for path, *words in lines:
-        names = [*Path(path).name.split("-")[1:], *words]
-        command: click.Command = main.group
-        while isinstance(command, click.Group):
-            below = command.get_command(click.Context(command), names.pop(0))
-            assert below is not None, path
-            command = below
-        known = {name for parameter in command.params for name in parameter.opts}
-        assert {name for name in names if name.startswith("-")} <= known
+    for words in lines:
+        assert_exists(*words)
+
+
+def test_cron_runs_what_the_timers_start() -> None:
+    lines = re.findall(r"^[\d*/ ]+ elsa +(/\S+.*?)(?: 2>&1.*)?$", CRON.read_text(), re.MULTILINE)
+    for line in lines:
+        assert_exists(*line.split())
+    started = [settings(timer.with_suffix(".service"))["ExecStart"] for timer in TIMERS]
+    commands = {line.replace(" --quiet", "").replace("/local", "") for line in lines}
+    assert commands == {command for (command,) in started}
 
 
 def test_each_timer_has_its_service_and_is_set_up() -> None:
