@@ -40,14 +40,16 @@ def main() -> None:
         path.chmod(0o644)
         os.utime(path, (epoch, epoch))
     settings = {
-        **{f"_{name}dir": folder for name in ("source", "spec", "srcrpm")},
+        # The package has the spec with these written out, so the folder must not be in it.
+        **{f"_{name}dir": "." for name in ("top", "source", "spec", "srcrpm")},
         "_buildhost": "localhost",
         "use_source_date_epoch_as_buildtime": 1,
         "dist": "%{nil}",
     }
     defines = [f"--define={name} {value}" for name, value in settings.items()]
     subprocess.run(
-        ["rpmbuild", "-bs", "--nodeps", *defines, spec],
+        ["rpmbuild", "-bs", "--nodeps", *defines, spec.name],
+        cwd=folder,
         env={**os.environ, "SOURCE_DATE_EPOCH": str(epoch)},
         stdout=subprocess.DEVNULL,
         check=True,
