@@ -271,7 +271,7 @@ class _Pusher:
         taken: list[int] = []
         sums: dict[str, list[Row]] = {table: [] for table in HOURLY}
         for first in range(0, min(len(wanted), MOST_HOURS), 24):
-            hours = wanted[first : first + 24]
+            hours = wanted[first : min(first + 24, MOST_HOURS)]
             for table in HOURLY:
                 sums[table] += warehouse.sums(self._warehouse, table, hours)
             taken += hours

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import operator
 import sqlite3
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from elsa.fleet_url import FleetUrl
 from elsa.measures import OF_AUDIT, ROLLED, ROLLED_OF_JOB, Measure
 from elsa.store import rollups
 from elsa.store.aggregates import of_parts
-from tests.support.month import END_NS, Month, write
+from elsa.units import HOUR_NS
+from tests.support.month import BEGIN_NS, END_NS, Month, write
 from tests.support.postgres import Server
 
 LATER_NS = END_NS + 3 * 86_400 * 10**9
@@ -39,13 +40,41 @@ _MEASURES: dict[str, dict[str, Measure]] = {
 
 def month(path: Path, template: Path, processes: int = 1000, machine_id: str = "m" * 32) -> Path:
     """A warehouse with a made-up month, rolled up."""
+    with _made(path, template, processes, machine_id) as connection:
+        rollups.refresh(connection, path, LATER_NS)
+    return path
+
+
+def week(path: Path, template: Path, *, rolled_up_ns: int = LATER_NS) -> Path:
+    """The first four days of one, and what still runs, rolled up until some time."""
+    until = (BEGIN_NS + 4 * 86_400 * 10**9) // HOUR_NS
+    with _made(path, template, 3000, "m" * 32) as connection:
+        connection.execute("delete from acct where ended_hour >= ?", (until,))
+        connection.execute("delete from process where ended_hour >= ?", (until,))
+        connection.execute(
+            "delete from usage_interval where reading_id in"
+            " (select id from usage_reading where hour >= ?)",
+            (until,),
+        )
+        connection.execute("delete from usage_reading where hour >= ?", (until,))
+        for table in ("membership", "usage", "usage_so_far"):
+            connection.execute(
+                f"delete from {table} where process_id not in (select id from process)"
+            )
+        rollups.refresh(connection, path, rolled_up_ns)
+    return path
+
+
+@contextmanager
+def _made(
+    path: Path, template: Path, processes: int, machine_id: str
+) -> Iterator[sqlite3.Connection]:
     path.write_bytes(template.read_bytes())
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         write(connection, Month(processes))
         connection.execute("update host set machine_id = ?", (machine_id,))
         connection.execute("update boot set uuid = ? || '-' || id", (machine_id[:8],))
-        rollups.refresh(connection, path, LATER_NS)
-    return path
+        yield connection
 
 
 def names(kind: str, number: int) -> str | None:
@@ -124,8 +153,18 @@ def days_of_fleet(server: Server, database: str, table: str, host_id: int) -> tu
     return _fold(days, count, measures), _fold(hours, count, measures)
 
 
-def assert_equal(server: Server, database: str, path: Path, host_id: int = 1) -> None:
+def id_of(server: Server, database: str, path: Path) -> int:
+    """The id in the fleet of the host of a warehouse."""
+    with closing(sqlite3.connect(path)) as mine, server.connect(database) as theirs:
+        query = "select id from elsa.host where machine_id = %s"
+        row = theirs.execute(query, mine.execute("select machine_id from host").fetchone())
+        ((number,),) = row.fetchall()
+        return int(number)
+
+
+def assert_equal(server: Server, database: str, path: Path) -> None:
     """The fleet has of a host what its warehouse has: hours, days, jobs and losses."""
+    host_id = id_of(server, database, path)
     for table in warehouse.HOURLY:
         assert of_fleet(server, database, table, host_id) == of_host(path, table), table
         if table != "rollup_audit":
@@ -151,3 +190,11 @@ def add_up(server: Server, database: str, column: str = "cpu_ns") -> int:
         row = connection.execute(f"select sum({column}) from elsa.rollup_user").fetchone()
     assert row is not None
     return int(row[0] or 0)
+
+
+def host_total(path: Path, column: str = "cpu_ns") -> int:
+    """The same sum in a warehouse, in which every hour is rolled up."""
+    with closing(sqlite3.connect(path)) as connection:
+        return int(
+            connection.execute(f"select coalesce(sum({column}), 0) from rollup_user").fetchone()[0]
+        )

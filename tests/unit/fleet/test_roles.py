@@ -1,0 +1,161 @@
+"""What the role of a host may do: write and read its own rows, whatever it tries. Readers read."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from contextlib import closing, suppress
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from elsa.errors import ConfigError, PrivilegeError, UsageError
+from elsa.fleet import schema
+from elsa.fleet.hosts import add, listed, remove
+from elsa.fleet_url import FleetUrl
+from tests.support.fleets import assert_equal, pushed
+from tests.support.postgres import Server
+
+TABLES = [name for name in schema.OF_HOST if name != "host"]
+
+
+@pytest.fixture
+def roles(postgres: Server, fleet: str, url: str, db: Path, tmp_path: Path) -> tuple[str, str]:
+    """The roles of two hosts, of which the first is honest; both have pushed."""
+    honest, hostile = f"honest_{fleet}", f"hostile_{fleet}"
+    for role in (honest, hostile):
+        add(FleetUrl(url), role, password=False)
+    pushed(db, postgres.url(fleet, honest))
+    other = Path(shutil.copy(db, tmp_path / "other.db"))
+    with closing(sqlite3.connect(other)) as connection, connection:
+        connection.execute("update host set machine_id = 'hostile'")
+        connection.execute("update boot set uuid = 'hostile-' || id")
+    pushed(other, postgres.url(fleet, hostile))
+    return honest, hostile
+
+
+def test_a_host_that_was_broken_into_neither_sees_nor_changes_others(
+    postgres: Server, fleet: str, db: Path, roles: tuple[str, str]
+) -> None:
+    honest, hostile = roles
+    refused = [
+        "insert into elsa.host (machine_id, name, version, role)"
+        f" values ('x', 'x', '1', '{honest}')",
+        "insert into elsa.host (id, machine_id, name, version)"
+        " overriding system value values (1, 'x', 'x', '1')",
+        f"update elsa.host set role = '{honest}'",
+        "update elsa.host set id = 1",
+        "insert into elsa.host (machine_id, name, version) values ('" + "m" * 32 + "', 'x', '1')"
+        " on conflict (machine_id) do update set name = 'mine'",
+        *(f"update elsa.{name} set host_id = 1" for name in TABLES),
+        *(f"truncate elsa.{name}" for name in schema.OF_HOST),
+        *(f"alter table elsa.{name} disable row level security" for name in schema.OF_HOST),
+        *(f"copy elsa.{name} from program 'true'" for name in schema.OF_HOST),
+        *(
+            f"create policy mine on elsa.{name} to {hostile} using (true)"
+            for name in schema.OF_HOST
+        ),
+        *(f"drop table elsa.{name}" for name in schema.OF_HOST),
+        "insert into elsa.hour values (1, 1, 1)",
+        "insert into elsa.rollup_user (host_id, hour, in_job) values (1, 1, 0)",
+        "insert into elsa.rollup_user select 1 as host_id from elsa.rollup_user limit 1",
+        "insert into elsa.tariff select 1",
+        "select * from elsa.tariff",
+        "update elsa.alembic_version set version_num = '9999'",
+        "create function elsa.mine() returns int language sql as 'select 1'",
+        "create table elsa.mine (x int)",
+        f"set role {honest}",
+        "set role elsa_reader",
+        f"grant {honest} to {hostile}",
+        f"alter role {honest} password 'x'",
+        "set row_security = off; select * from elsa.host",
+    ]
+    with postgres.connect(fleet, hostile) as connection:
+        for statement in refused:
+            # An update of an empty table changes nothing.
+            with suppress(psycopg.Error):
+                assert connection.execute(statement).rowcount == 0, statement
+            connection.execute("reset all")
+        for name in schema.OF_HOST:
+            of_host = "id" if name == "host" else "host_id"
+            seen = connection.execute(f"select distinct {of_host} from elsa.{name}").fetchall()
+            assert seen in ([(2,)], []), name
+            deleted = connection.execute(f"delete from elsa.{name} where {of_host} = 1")
+            assert deleted.rowcount == 0
+            changed = f"update elsa.{name} set {'name = name' if name == 'host' else 'host_id = 2'}"
+            assert connection.execute(f"{changed} where {of_host} = 1").rowcount == 0
+    assert_equal(postgres, fleet, db)
+
+
+def test_a_machine_id_of_another_role_is_refused(
+    postgres: Server, fleet: str, db: Path, roles: tuple[str, str]
+) -> None:
+    with pytest.raises(ConfigError, match=r"has the machine id m+ from another role: .*clone"):
+        pushed(db, postgres.url(fleet, roles[1]))
+    for history in ("keep", "forget"):
+        with pytest.raises(ConfigError, match="from another role"):
+            pushed(db, postgres.url(fleet, roles[1]), history=history)
+    assert_equal(postgres, fleet, db)
+
+
+def test_a_reader_reads_everything_and_writes_nothing(
+    postgres: Server, fleet: str, url: str, roles: tuple[str, str]
+) -> None:
+    reader = f"reader_{fleet}"
+    with postgres.connect(fleet) as connection:
+        connection.execute(f"create role {reader} login")
+        connection.execute(f"grant elsa_reader to {reader}")
+    with postgres.connect(fleet, reader) as connection:
+        for name in schema.OF_HOST:
+            if name in ("account", "job_cgroup", "gap"):
+                continue
+            of_host = "id" if name == "host" else "host_id"
+            seen = connection.execute(f"select distinct {of_host} from elsa.{name} order by 1")
+            assert seen.fetchall() == [(1,), (2,)], name
+        connection.execute("select * from elsa.tariff")
+        for name in schema.OF_HOST:
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(f"delete from elsa.{name}")
+    # One who is host and reader still writes only the own rows.
+    with postgres.connect(fleet) as connection:
+        connection.execute(f"grant elsa_reader to {roles[1]}")
+    with postgres.connect(fleet, roles[1]) as connection:
+        assert connection.execute("delete from elsa.hour where host_id = 1").rowcount == 0
+    assert [host.role for host in listed(FleetUrl(postgres.url(fleet, reader)))][:2] == [*roles]
+
+
+def test_a_role_without_any_right_gets_one_line(postgres: Server, fleet: str, db: Path) -> None:
+    with postgres.connect(fleet) as connection:
+        connection.execute(f"create role stranger_{fleet} login")
+    with pytest.raises(PrivilegeError, match=r"this role may not do that; see docs/fleet\.md"):
+        pushed(db, postgres.url(fleet, f"stranger_{fleet}"))
+
+
+def test_hosts_are_added_listed_and_removed(
+    postgres: Server, fleet: str, url: str, roles: tuple[str, str]
+) -> None:
+    owner = FleetUrl(url)
+    with pytest.raises(UsageError, match=r"has a role .* already"):
+        add(owner, roles[0], password=True)
+    quoted = f'odd "name":{fleet}'
+    login = add(owner, quoted, password=True)
+    assert login.passfile is not None
+    assert f'odd "name"\\:{fleet}:' in login.passfile
+    assert "odd%20%22name%22%3A" in login.push_to
+    states = {host.role: host.state for host in listed(owner)}
+    assert states.pop(quoted) == "never"
+    assert {states[role] for role in roles} <= {"late", "current"}
+    removed, role_too = remove(owner, quoted)
+    assert (removed.id, role_too) == (None, True)
+    with pytest.raises(UsageError, match=r"may be one of 2 hosts: name it by its id, one of 1, 2"):
+        remove(owner, listed(owner)[0].name or "")
+    removed, role_too = remove(owner, roles[1])
+    assert (removed.id, role_too) == (2, True)
+    assert [host.id for host in listed(owner) if host.id] == [1]
+    with pytest.raises(UsageError, match="the fleet has no host"):
+        remove(owner, roles[1])
+    with postgres.connect(fleet) as connection:
+        for name in TABLES:
+            query = f"select count(*) from elsa.{name} where host_id = 2"
+            assert connection.execute(query).fetchone() == (0,), name
