@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import click
@@ -17,8 +18,13 @@ from elsa.units import HOUR_NS
 
 @click.group(cls=Group, context_settings=CONTEXT)
 def fleet() -> None:
-    """The hosts of a fleet database: add, list and remove them. docs/fleet.md explains how to set
-    the server up.
+    """The hosts of a fleet database: add, list and remove them, and delete old sums.
+
+    docs/fleet.md explains how to set the server up.
+
+    \b
+    Example:
+      elsa fleet list --db postgresql://anna@db.example.org/elsa
     """
 
 
@@ -93,6 +99,36 @@ def list_(*, form: str, db: Path | FleetUrl | None) -> None:
 
 def _time(value: int | None, unit_ns: int) -> str | None:
     return None if value is None else local_time(value * unit_ns)
+
+
+@fleet.command()
+@click.option(
+    "--hours",
+    metavar="AGE",
+    required=True,
+    help="Delete sums by hour that are older than this, such as 90d or 2y; sums by day stay.",
+)
+@click.option("--dry-run", "-n", is_flag=True, help="Only print what would be deleted.")
+@options.db
+def prune(*, hours: str, dry_run: bool, db: Path | FleetUrl | None) -> None:
+    """Delete old sums by hour of users and commands. Those of whole days stay, and so does all of
+    jobs, of the audit and of the hosts' own warehouses.
+
+    Corrections of hours that were deleted are not taken over any more.
+
+    \b
+    Example:
+      elsa fleet prune --hours 1y --db postgresql://admin@db.example.org/elsa
+    """
+    from elsa.fleet import hosts
+    from elsa.store import retention
+
+    url = _url(db)
+    cutoff_ns = retention.cutoff(hours, time.time_ns(), "--hours")
+    if cutoff_ns is None:
+        raise UsageError("--hours: name an age; `forever` deletes nothing")
+    rows = hosts.prune(url, cutoff_ns // HOUR_NS, dry_run=dry_run)
+    print_stderr(f"{url}: {rows} hourly sums {'would be deleted' if dry_run else 'deleted'}")
 
 
 @fleet.command()

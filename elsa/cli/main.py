@@ -32,7 +32,7 @@ COMMANDS = {
     "config": "Show every setting, its value and where it comes from.",
     "check": "Test whether ELSA works on this host, and say how to fix what does not.",
     "db": "Create, upgrade and maintain the warehouse.",
-    "fleet": "The hosts of a fleet database: add, list and remove them.",
+    "fleet": "The hosts of a fleet database: add, list, remove; delete old sums.",
     "ingest": "Read BSD accounting files into the warehouse.",
     "job": "Create jobs, add processes to them, run commands in them.",
     "jobd": "The collector daemon: records every fork, exec and exit.",

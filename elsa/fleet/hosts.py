@@ -113,6 +113,30 @@ def _state(pushed_at_ns: int | None, until_hour: int | None, now: int) -> str:
     return "late" if until_hour < now - LATE_HOURS else "current"
 
 
+def prune(url: FleetUrl, before_hour: int, *, dry_run: bool = False) -> int:
+    """Delete sums by hour of users and commands of days that are before an hour, where those of
+    the days are complete; return how many rows. Sums of days, jobs and the audit stay.
+    """
+    rows = 0
+    with database.translated(url), closing(database.connect(url)) as fleet:
+        ids = fleet.execute("select id from elsa.host order by id").fetchall()
+        for (number,) in ids:
+            # A transaction for each host, since it locks out the host's push.
+            with fleet.transaction(force_rollback=dry_run):
+                marked = fleet.execute(
+                    "update elsa.host set pruned_hour = greatest("
+                    " pruned_hour, least(%s::integer, until_hour) / 24 * 24)"
+                    " where id = %s returning pruned_hour",
+                    [before_hour, number],
+                ).fetchone()
+                for table in ("rollup_user", "rollup_command"):
+                    rows += fleet.execute(
+                        f"delete from elsa.{table} where host_id = %s and hour < %s",
+                        [number, marked and marked[0]],
+                    ).rowcount
+    return rows
+
+
 def remove(url: FleetUrl, host: str) -> tuple[FleetHost, bool]:
     """Delete everything of the host with this name, id, machine id or role, and its login role
     unless it pushes other hosts too. Returns the host, and whether the role was deleted.

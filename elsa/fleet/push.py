@@ -62,6 +62,7 @@ class _State(NamedTuple):
 
     id: int
     since_hour: int | None
+    pruned_hour: int
     server_hour: int
 
 
@@ -183,7 +184,8 @@ class _Pusher:
 
     def _find(self) -> _State | None:
         row = self._fleet.execute(
-            "select id, since_hour, floor(extract(epoch from clock_timestamp()) / 3600)::bigint"
+            "select id, since_hour, coalesce(pruned_hour, 0),"
+            " floor(extract(epoch from clock_timestamp()) / 3600)::bigint"
             " from elsa.host where machine_id = %s for update",
             [self._host.machine_id],
         ).fetchone()
@@ -229,7 +231,8 @@ class _Pusher:
             wanted = sorted(
                 hour
                 for hour, made_at_ns in versions.items()
-                if there.get(hour) != made_at_ns and not (hour in pruned and hour in there)
+                if there.get(hour) != made_at_ns
+                and not (hour in there and (hour in pruned or hour < state.pruned_hour))
             )
             hours, sums = self._sums(wanted)
             left = wanted[len(hours) :]

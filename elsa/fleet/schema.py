@@ -100,6 +100,9 @@ host = Table(
     # is here, as of the last push
     Column("since_hour", Integer),
     Column("until_hour", Integer),
+    # hours before it are here only in the sums of days, of jobs and of the audit, and no push
+    # changes them (elsa fleet prune)
+    Column("pruned_hour", Integer),
 )
 
 hour = Table(

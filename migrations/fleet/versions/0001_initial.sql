@@ -9,6 +9,7 @@ create table elsa.host (
     pushed_at_ns bigint,
     since_hour integer,
     until_hour integer,
+    pruned_hour integer,
     primary key (id),
     unique (machine_id)
 );

@@ -19,6 +19,7 @@ from elsa.errors import ConfigError, PrivilegeError, RetryError
 from elsa.fleet import push as module
 from elsa.fleet import tables
 from elsa.fleet.hosts import add, listed, remove
+from elsa.fleet.hosts import prune as prune_fleet
 from elsa.fleet.push import Pushed
 from elsa.fleet_url import FleetUrl
 from elsa.state.codes import How
@@ -206,6 +207,33 @@ def test_pruning_at_the_host_loses_nothing_in_the_fleet(
         connection.execute("delete from rollup_day")
     pushed(db, url)
     assert add_up(postgres, fleet) == before
+
+
+def test_hours_that_were_deleted_in_the_fleet_stay_in_their_days(
+    postgres: Server, fleet: str, db: Path, url: str
+) -> None:
+    pushed(db, url)
+    total = host_total(db, "minflt")
+    middle = FIRST_HOUR + 50
+    planned = prune_fleet(FleetUrl(url), middle, dry_run=True)
+    assert add_up(postgres, fleet, "minflt") == total
+    assert prune_fleet(FleetUrl(url), middle) == planned > 0
+    kept = add_up(postgres, fleet, "minflt")
+    assert 0 < kept < total
+    with changing(db) as connection:
+        for first, last in ((0, middle - 24), (middle, middle + 24)):
+            connection.execute(
+                "update acct set minflt = minflt + 1000 where id = (select min(a.id) from acct as a"
+                " join process as p on p.id = a.process_id where p.ended_hour between ? and ?)",
+                (first, last),
+            )
+    # The correction of the deleted hour is not taken over.
+    assert pushed(db, url).hours == 1
+    assert add_up(postgres, fleet, "minflt") == kept + 1000
+    with postgres.connect(fleet) as theirs:
+        row = theirs.execute("select sum(minflt) from elsa.rollup_day_user").fetchone()
+    assert row == (total + 1000,)
+    assert prune_fleet(FleetUrl(url), middle) == 0
 
 
 def test_sums_that_exceed_64_bits_are_exact(
