@@ -13,7 +13,7 @@ from elsa.report.query import rollup_source
 from elsa.report.query.selection import Selection
 from elsa.report.query.statement import Condition, Query, select
 from elsa.report.query.times import Window
-from elsa.report.query.warehouse import several_hosts
+from elsa.report.query.warehouse import of_fleet, several_hosts
 from elsa.report.render import writer
 from elsa.report.render.output import Output
 from elsa.report.render.writer import Report, Row
@@ -170,10 +170,12 @@ def _all_classes(
     connection: sqlite3.Connection, window: Window, sums: list[ClassSums]
 ) -> list[Row]:
     """The rows of the report on classes, with those that are empty."""
-    of_class = {
+    of_class: dict[str, Row] = {
         row.class_: (row.processes, row.records, row.first_ended_at, row.last_ended_at)
         for row in sums
     }
+    if of_fleet(connection):  # which has no processes, and no records of acct(2) itself
+        of_class |= dict.fromkeys(("running", "self"), (None, None, None, None))
     names = connection.execute("select class, what from audit_class order by place").fetchall()
     return [
         (name, what, *of_class.get(name, (0, 0, None, None)))

@@ -233,7 +233,7 @@ def query(by: str, selection: Selection, hours: int = HOURS_OF_DAY) -> Query:
     pruned processes.
     """
     key = _key(by if by in _KEYS else _kind(by)[0], selection)
-    table = _rollup(by, selection)
+    table = rollup_of(by, selection)
     if hours and table is not None:
         columns = {"line": key} | _HOURLY
         conditions = _conditions(by, selection)
@@ -249,7 +249,7 @@ def query(by: str, selection: Selection, hours: int = HOURS_OF_DAY) -> Query:
     return Query(f"{select(columns)}\n{source.sql}{where}\ngroup by 1, 2", source.values)
 
 
-def _rollup(by: str, selection: Selection) -> str | None:
+def rollup_of(by: str, selection: Selection) -> str | None:
     """The hourly sums that have the figures of the lines, if any."""
     of_jobs = by.partition(":")[0] in ("job", "tag")
     if of_jobs:
@@ -345,10 +345,10 @@ def _units(
 ) -> list[tuple[Any, ...]]:
     """UnitRow rows by quarter of an hour; by day or hour if no price changes within them."""
     window = selection.window
-    for hours in (HOURS_OF_DAY, 1) if _rollup(by, selection) is not None else ():
+    for hours in (HOURS_OF_DAY, 1) if rollup_of(by, selection) is not None else ():
         units = query(by, selection, hours).run(connection).fetchall()
         firsts = {quarter // 4 // hours * hours for _, quarter, *_ in units}
-        if all(len(_prices_in(tariff_set, first, hours)) == 1 for first in firsts):
+        if all(len(prices_in(tariff_set, first, hours)) == 1 for first in firsts):
             if window.until is None:
                 return units
             # The whole hours do not include the hour that the end of the window cuts.
@@ -364,7 +364,7 @@ def _pruned(
     """UnitRow rows from the hourly sums of pruned processes, for hours that start in a window. They
     are charged at the price of the start of the hour.
     """
-    key, rollup = _key(by, selection), _rollup(by, selection)
+    key, rollup = _key(by, selection), rollup_of(by, selection)
     if rollup is None:
         return []
     hours = " and ".join(["u.pruned = 1", *window.where(f"u.hour * {HOUR_NS}")])
@@ -396,7 +396,7 @@ def _price(tariff_set: Tariffs, at_ns: int) -> tuple[int, Decimal] | None:
     return None if tariff is None else (tariff.id, tariff.factor(at_ns))
 
 
-def _prices_in(tariff_set: Tariffs, first: int, hours: int = 1) -> set[tuple[int, Decimal] | None]:
+def prices_in(tariff_set: Tariffs, first: int, hours: int = 1) -> set[tuple[int, Decimal] | None]:
     """The prices in each quarter of some hours."""
     quarters = range(first * 4, (first + hours) * 4)
     return {_price(tariff_set, quarter * QUARTER_NS) for quarter in quarters}
@@ -456,7 +456,7 @@ def _report(
     charge = columns.index("charge")
     bill_rows.sort(key=lambda row: (-row[charge], str(row)))
     lacking = None
-    if _rollup(kind, selection) is not None:
+    if rollup_of(kind, selection) is not None:
         lacking = _charged_by_hour(connection, selection.window, tariff_set)
     total, more = _total(
         [row[charge:] for row in bill_rows],
@@ -567,9 +567,7 @@ def _charged_by_hour(
         f"select u.hour, sum(u.processes) from rollup_user_ready as u where {hours} group by 1"
     )
     number = sum(
-        processes
-        for hour, processes in sums
-        if hour in cut or len(_prices_in(tariff_set, hour)) > 1
+        processes for hour, processes in sums if hour in cut or len(prices_in(tariff_set, hour)) > 1
     )
     if not number:
         return []

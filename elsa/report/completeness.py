@@ -17,6 +17,7 @@ from elsa.report.query import rollup_source, row_sums
 from elsa.report.query.selection import Selection
 from elsa.report.query.statement import THESE, Condition, Query, listed, rows, select
 from elsa.report.query.times import Window
+from elsa.report.query.warehouse import of_fleet
 from elsa.report.render.writer import Row
 from elsa.state import codes
 from elsa.state.codes import How
@@ -124,7 +125,9 @@ def facts(
     number = _number_of_gaps(connection, selection) + in_open_gap(connection, selection, now_ns)
     missing = number or pruned(connection, of, rollup) or late(connection, selection, now_ns)
     missing = missing or _number_of_gaps(connection, of)
-    whole = not missing and found.keys() <= _WHOLE
+    whole: bool | None = not missing and found.keys() <= _WHOLE
+    if of_fleet(connection) and of.jobs is not None and whole:
+        whole = None  # it does not know the sources of each job's processes
     sources = {
         name: {"processes": processes, "records": records}
         for name, (processes, records) in found.items()
@@ -224,7 +227,7 @@ def pruned_of_jobs(connection: sqlite3.Connection, selection: Selection) -> list
     )
     text = f"select exists (select 1 from {rollup_source.by_hour('rollup_job')} as u where {where})"
     (some_pruned,) = connection.execute(text, (json.dumps(selection.jobs),)).fetchone()
-    if not some_pruned:
+    if not some_pruned or of_fleet(connection):
         return []
     return [
         "only sums are left of some processes of these jobs: the figures include them, but the"
@@ -238,7 +241,7 @@ def without_name(pruned_processes: list[int]) -> list[str]:
     if not number:
         return []
     return [
-        f"{count(number, 'process')} {was(number)} pruned: the line without a name is the sum over"
+        f"only sums are left of {count(number, 'process')}: the line without a name is the sum over"
         " them"
     ]
 
@@ -634,9 +637,12 @@ def left_out(number: int, noun: str) -> list[str]:
 
 def nothing(connection: sqlite3.Connection, selection: Selection) -> str:
     """The message of a report without rows."""
-    if not connection.execute(
-        "select exists (select 1 from process) or exists (select 1 from acct)"
-    ).fetchone()[0]:
+    if (
+        not of_fleet(connection)
+        and not connection.execute(
+            "select exists (select 1 from process) or exists (select 1 from acct)"
+        ).fetchone()[0]
+    ):
         return (
             "nothing is recorded yet; start the collector with: elsa jobd, and read the accounting"
             " file with: elsa ingest"
@@ -647,7 +653,7 @@ def nothing(connection: sqlite3.Connection, selection: Selection) -> str:
     if selection.jobs is not None:
         of = " of that job" if selection.job is not None else " of those jobs"
     when = " in that window" if selection.window else ""
-    if pruned(connection, selection):
+    if not of_fleet(connection) and pruned(connection, selection):
         return f"no process{of} that ended{when} is left in the warehouse: all were pruned"
     ran = selection.clip or selection.alive
     if selection.choices:

@@ -162,10 +162,12 @@ def query(selection: Selection, output: Output) -> tuple[Query, tuple[str, ...]]
     shown = output.choose(known, usual)
     helpers = ("job_id", *completeness.OF_JOBS, *(() if selection.window else _LOSSES))
     chosen = {key: known[key] for key in dict.fromkeys((*shown, *helpers))}
-    order = output.order(known, "u.job_id desc")
+    # Ids of several hosts are in no order of time.
+    usual_order = "u.created_at desc, u.job_id desc" if selection.apart else "u.job_id desc"
+    order = output.order(known, usual_order)
     # One more than is shown, to know whether there are more.
     limit = "" if output.limit is None else f"\nlimit {output.limit + 1}"
-    newest = limit if output.sort is None else ""
+    newest = limit if output.sort is None and not selection.apart else ""
     # Which jobs are of a kind or an owner, and which are the newest, is known before anything is
     # summed; how they ended is known afterwards.
     early: list[Condition] = []

@@ -81,7 +81,7 @@ class By(NamedTuple):
         elif not output.asks_for(HOST):
             return by._replace(by_name=(*by.by_name, HOST))
         # The sums of a job have no column of its host.
-        host_id = _HOST_OF_JOB if _rollup(by, selection) == "rollup_job" else "u.host_id"
+        host_id = _HOST_OF_JOB if rollup_of(by, selection) == "rollup_job" else "u.host_id"
         name = host_id if selection.ids else f"host_name({host_id})"
         return by._replace(keys={HOST: name, **by.keys}, apart=(host_id,))
 
@@ -116,7 +116,7 @@ def columns(by: By, selection: Selection, rollup: str | None = None) -> dict[str
     return by.keys | row_sums.sums(share) | {"estimate": "1"}
 
 
-def _rollup(by: By, selection: Selection) -> str | None:
+def rollup_of(by: By, selection: Selection) -> str | None:
     """The rollup that has all these sums, if any. rollup_job has the hours of a single job, but not
     its commands and users.
     """
@@ -143,7 +143,7 @@ def _rollup_used(by: By, selection: Selection, laid: list[periods.Period] | None
     """The rollup that the sums are from, if any; periods that are not whole hours have none."""
     if laid is not None and not periods.are_whole_hours(laid):
         return None
-    return _rollup(by, selection)
+    return rollup_of(by, selection)
 
 
 def query(
@@ -189,6 +189,14 @@ def query(
     return Query(text, source.values), shown
 
 
+def measures(by: By, selection: Selection, output: Output) -> set[str]:
+    """What `usage` reads of the measures."""
+    known = columns(by, selection)
+    shown = output.choose(known, [*by.shown, *SHOWN], by_name=by.by_name)
+    sorting = (key for key, _ in output.sorting((*known, *by.by_name)))
+    return {*shown, *sorting, *_ALWAYS, *completeness.CLASS_SUMS}
+
+
 def _is_used(by: By, selection: Selection) -> bool:
     """Whether usage counts when it was used, not with the process as a whole: the same sums, except
     that a process may have changed its user or command. A whole job is summed by process, which
@@ -216,7 +224,7 @@ def prepared(
     laid: list[periods.Period] | None = None
     words: list[str] = []
     if by.period is not None:
-        rollup = _rollup(by, selection)
+        rollup = rollup_of(by, selection)
         source = None if rollup is None else _rolled(by, rollup, selection)
         laid, words = periods.of(connection, by.period, selection, source)
     asked, shown = query(by, selection, output, laid, active.known_from(connection, selection))

@@ -50,6 +50,7 @@ def bill(*, request: Request, by: str, as_of: str | None) -> None:
     from elsa.report.query.selection import asked_days
 
     as_of_ns = _moment(as_of)
+    request = replace(request, by=by, as_of_ns=as_of_ns)
 
     def chosen(connection: sqlite3.Connection, selection: Selection) -> Selection:
         days = asked_days(request.asked, datetime.now().astimezone())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -80,9 +81,11 @@ def job(*, job: str, summary: str | None, request: Request) -> None:
     from elsa.report.query.selection import latest
 
     running: int | None = None
+    request = replace(request, job=job, by=summary)
     with request.printing() as (connection, out):
         number, said = latest(connection, job)
         selection = request.choosing(job=(str(number),)).selection(connection)
+        selection = request.ready(connection, selection)
         if request.explain:
             out.write(_explained(selection, request, summary=summary is not None))
             return
@@ -95,8 +98,11 @@ def job(*, job: str, summary: str | None, request: Request) -> None:
             found = made.job(connection, selection, request.output)
             words, columns = found.words, found.columns
             write = partial(made.write_job, found, request.output, out)
-            running = number if _shows_running(found, selection, request) else None
-        facts = partial(completeness.facts, connection, selection, "rollup_job")
+            if not request.is_of_fleet(connection) and _shows_running(found, selection, request):
+                running = number
+        facts = request.facts(
+            connection, partial(completeness.facts, connection, selection, "rollup_job")
+        )
         with request.json_object(out, selection.window, words, columns, facts, "job"):
             write()
             words += late(connection, selection, time.time_ns())

@@ -30,6 +30,7 @@ from elsa.report.render.output import FORMATS, ColumnsHelp, Output
 if TYPE_CHECKING:
     import sqlite3
 
+    from elsa.fleet_url import FleetUrl
     from elsa.report.query.selection import Selection
     from elsa.report.query.statement import Query
     from elsa.report.query.times import Window
@@ -165,6 +166,12 @@ class Request:
     db: Path | None
     looks_back_ns: int = 0
     """How long before its window the report looks."""
+    by: str | None = None
+    """What a bill has lines by."""
+    job: str | None = None
+    """The job that it is about, by id or name."""
+    as_of_ns: int | None = None
+    """The time as of which tariffs count."""
     first_notes: list[str] = field(default_factory=list)
     """Notes on what can be read at all."""
 
@@ -175,9 +182,14 @@ class Request:
 
     @contextmanager
     def warehouse(self) -> Iterator[sqlite3.Connection]:
-        """The warehouse, open for reading."""
+        """The warehouse, open for reading; of a fleet the copy that `ready` fills."""
         from elsa.report.query import warehouse
 
+        fleet = config.fleet({"db": self.db})
+        if fleet is not None:
+            with self._fleet(fleet) as copy:
+                yield copy
+            return
         since_ns = self.window.since
         if since_ns is not None:
             since_ns -= self.looks_back_ns
@@ -193,6 +205,42 @@ class Request:
             self.first_notes.extend(warehouse.notes(connection))
             say(self.first_notes)
             yield connection
+
+    @contextmanager
+    def _fleet(self, fleet: FleetUrl) -> Iterator[sqlite3.Connection]:
+        from elsa.fleet import copy
+
+        wanted = copy.Wanted(
+            self.report,
+            self.asked,
+            self.output,
+            self.by,
+            self.job,
+            as_of_ns=self.as_of_ns,
+            clip=self.clip,
+            explain=self.explain,
+        )
+        with copy.reading(fleet, wanted) as made:
+            yield made
+
+    def ready(self, connection: sqlite3.Connection, selection: Selection) -> Selection:
+        """The selection as the report is made of it: of a fleet by whole hours, when its sums were
+        fetched.
+        """
+        if not self.is_of_fleet(connection):
+            return selection
+        selection = connection.fetch(selection)  # type: ignore[attr-defined]
+        self.first_notes[:] = connection.hosts.words()  # type: ignore[attr-defined]
+        if not self.explain:
+            say(self.first_notes)
+        return selection
+
+    @staticmethod
+    def is_of_fleet(connection: sqlite3.Connection) -> bool:
+        """Whether the report is on a fleet."""
+        from elsa.report.query.warehouse import of_fleet
+
+        return of_fleet(connection)
 
     @property
     def window(self) -> Window:
@@ -239,14 +287,13 @@ class Request:
 
         words: list[str] = []
         with self.printing() as (connection, out):
-            selection = choose(connection, self.selection(connection))
+            selection = self.ready(connection, choose(connection, self.selection(connection)))
             if self.explain:
-                out.write(
-                    "\n".join(query.readable() for query in ask(connection, selection)) + "\n"
-                )
+                self.write_sql(connection, out, ask(connection, selection))
                 return
             made = make(connection, selection)
-            with self.json_object(out, selection.window, words, made.shown, made.completeness):
+            facts = self.facts(connection, made.completeness)
+            with self.json_object(out, selection.window, words, made.shown, facts):
                 if draw is not None and made.rows:
                     out.write(draw(connection, made) + "\n")
                     count = 1
@@ -259,6 +306,30 @@ class Request:
                 silent = late(connection, selection, time.time_ns())
                 words += [line for line in silent if line not in words]
         say(words)
+
+    def write_sql(
+        self, connection: sqlite3.Connection, out: TextIO, queries: Sequence[Query]
+    ) -> None:
+        """Write the SQL of a report; of a fleet first that of PostgreSQL."""
+        if self.is_of_fleet(connection):
+            fetched = connection.explained  # type: ignore[attr-defined]
+            out.write("-- in PostgreSQL:\n" + "\n".join(fetched) + "\n-- over these rows:\n")
+        out.write("\n".join(query.readable() for query in queries) + "\n")
+
+    def facts(
+        self, connection: sqlite3.Connection, completeness: Callable[[], dict[str, Any]]
+    ) -> Callable[[], dict[str, Any]]:
+        """How complete a report is, for programs; of a fleet with the hosts that lack something."""
+        if not self.is_of_fleet(connection):
+            return completeness
+
+        def with_hosts() -> dict[str, Any]:
+            hosts, facts = connection.hosts, completeness()  # type: ignore[attr-defined]
+            if hosts.late:
+                facts["complete"] = False
+            return facts | {"hosts": hosts.facts()}
+
+        return with_hosts
 
     @contextmanager
     def json_object(

@@ -50,7 +50,7 @@ def gaps(*, request: Request) -> None:
 
 
 @report.command()
-@reports(sort=False, rows=20)
+@reports("host", sort=False, rows=20)
 def audit(*, request: Request) -> None:
     """Compare the sources: the kernel's process events (the connector) and its accounting records.
 
@@ -69,7 +69,8 @@ def audit(*, request: Request) -> None:
 
     words: list[str] = []
     with request.printing() as (connection, out):
-        window = request.selection(connection).window
+        _refuse_some_hosts(connection, request)
+        window = request.ready(connection, request.selection(connection)).window
         if request.explain:
             out.write(
                 "\n\n".join(
@@ -81,9 +82,21 @@ def audit(*, request: Request) -> None:
         found = made.audit(connection, window, request.output, time.time_ns())
         words = found.words
         key = "rows" if request.output.columns else "audit"
-        with request.json_object(out, window, words, found.columns(), key=key):
+        facts = request.facts(connection, dict)
+        with request.json_object(out, window, words, found.columns(), facts, key):
             made.write(found, request.output, out)
     say(words)
+
+
+def _refuse_some_hosts(connection: sqlite3.Connection, request: Request) -> None:
+    """Raise UsageError for some of the hosts of a warehouse: it has the classes of all together."""
+    from elsa.report.query.selection import host_ids
+
+    if not request.asked["host"] or request.is_of_fleet(connection):
+        return
+    (number,) = connection.execute("select count(*) from host").fetchone()
+    if len(host_ids(connection, request.asked["host"])) < number:
+        raise UsageError("--host: audit is of all hosts of a warehouse together; leave --host out")
 
 
 @report.command()

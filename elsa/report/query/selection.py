@@ -16,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import NamedTuple
 
 from elsa.decode import comm, tty
@@ -23,7 +24,7 @@ from elsa.errors import UsageError
 from elsa.kernel import accounts
 from elsa.report.query.statement import THESE, Condition
 from elsa.report.query.times import PERIODS, Days, Window, at, days, window
-from elsa.report.query.warehouse import several_hosts
+from elsa.report.query.warehouse import of_fleet, several_hosts
 from elsa.state import job_kinds
 from elsa.store.process_lookup import lived
 from elsa.text import printable
@@ -144,7 +145,7 @@ def resolve(
 ) -> Selection:
     """The processes that the options select. Raises UsageError."""
     choices = []
-    for kind, make in _CHOICES.items():
+    for kind, make in _choices(connection).items():
         if asked.get(kind):
             parts = [make(text) for text in asked[kind]]
             choices.append(any_of(parts))
@@ -269,6 +270,7 @@ def _job_conditions(connection: sqlite3.Connection, asked: Asked) -> list[Condit
         conditions.append(Condition(f"u.job_id in ({of_hosts})"))
     makers: dict[str, Callable[[str], Condition]] = {
         "user": lambda text: Condition("u.owner_uid = ?", (uid_of(text),)),
+        **({"user": partial(_owner_in_fleet, connection)} if of_fleet(connection) else {}),
         "exit": _exit,
         "state": lambda text: _word(text, _JOB_STATES, "--state"),
         "cgroup": _cgroup_of_job,
@@ -327,7 +329,7 @@ def series(
     if not runs:
         raise UsageError(f"no run of {printable(text)} is among the chosen jobs")
     if only:
-        _refuse_others(runs, text)
+        _refuse_others(runs, text, _qualified(connection, text)[0])
     words: list[str] = []
     if len({run.name for run in runs}) == 1:
         every, runs = runs, [run for run in runs if run.series == runs[-1].series]
@@ -385,12 +387,12 @@ def _named(connection: sqlite3.Connection, text: str, *, globs: bool) -> list[_R
     """The jobs with a name, or else a glob, the oldest first. `service:nginx` and `anna:nightly`
     are the jobs of that kind or owner, or else a name.
     """
-    name, conditions = _qualified(text)
+    name, conditions = _qualified(connection, text)
     runs = _with_name(connection, name, conditions, globs=globs) if conditions else []
     return runs or _with_name(connection, text, [], globs=globs)
 
 
-def _qualified(text: str) -> tuple[str, list[Condition]]:
+def _qualified(connection: sqlite3.Connection, text: str) -> tuple[str, list[Condition]]:
     """A name without the kind and owner before it, and the conditions that these are."""
     conditions = []
     before, colon, after = text.partition(":")
@@ -399,7 +401,11 @@ def _qualified(text: str) -> tuple[str, list[Condition]]:
         conditions.append(Condition(f"j.kind in ({kinds})"))
         text = after
         before, colon, after = text.partition(":")
-    if colon and (owner_uid := _known_uid(before)) is not None:
+    if colon and of_fleet(connection):
+        named = "select a.id, a.host_id from temp.account as a where a.kind = 'user' and a.name = ?"
+        conditions.append(Condition(f"(j.owner_uid, b.host_id) in ({named})", (before,)))
+        text = after
+    elif colon and (owner_uid := _known_uid(before)) is not None:
         conditions.append(Condition("j.owner_uid = ?", (owner_uid,)))
         text = after
     return text, conditions
@@ -416,9 +422,11 @@ def _with_name(
     connection: sqlite3.Connection, name: str, conditions: list[Condition], *, globs: bool
 ) -> list[_Run]:
     more = "".join(f" and {condition.sql}" for condition in conditions)
+    # Ids of several hosts are in no order of time.
+    order = "j.created_at_ns, j.id" if several_hosts(connection) else "j.id"
     asked = f"""select j.id, j.name, j.kind, j.owner_uid, b.host_id
         from job as j left join boot as b on b.id = j.boot_id
-        where j.name {{}} ?{more} order by j.id"""
+        where j.name {{}} ?{more} order by {order}"""
     values = (name, *(value for condition in conditions for value in condition.values))
     rows = connection.execute(asked.format("="), values).fetchall()
     if not rows and globs and _GLOB.search(name):
@@ -456,9 +464,9 @@ def _other_series(runs: list[_Run], chosen: _Run) -> list[str]:
     ]
 
 
-def _refuse_others(runs: list[_Run], text: str) -> None:
+def _refuse_others(runs: list[_Run], text: str, unqualified: str) -> None:
     """Raise UsageError if the runs of a name or glob have several kinds, owners or hosts."""
-    name = text if runs[0].name == text else _qualified(text)[0]
+    name = text if runs[0].name == text else unqualified
     counts = _by_series(run._replace(name=name) for run in runs)
     if len(counts) == 1:
         return
@@ -604,6 +612,38 @@ def uid_of(text: str) -> int:
         raise UsageError(
             f"--user: this host knows no user {_said(text)}; write a name, a uid or uid:N"
         ) from None
+
+
+def _choices(connection: sqlite3.Connection) -> dict[str, Callable[[str], Condition]]:
+    """The conditions of the choices: in a fleet each host has users and groups of its own."""
+    if not of_fleet(connection):
+        return _CHOICES
+    return _CHOICES | {
+        "user": lambda text: _in_fleet(connection, "user", text, "u.uid", "u.host_id"),
+        "group": lambda text: _in_fleet(connection, "group", text, "u.gid", "u.host_id"),
+    }
+
+
+_HOST_OF_JOB = (
+    "(select b.host_id from job as j join boot as b on b.id = j.boot_id where j.id = u.job_id)"
+)
+
+
+def _owner_in_fleet(connection: sqlite3.Connection, text: str) -> Condition:
+    return _in_fleet(connection, "user", text, "u.owner_uid", _HOST_OF_JOB)
+
+
+def _in_fleet(
+    connection: sqlite3.Connection, kind: str, text: str, id_: str, host_id: str
+) -> Condition:
+    """The condition that a user or group has a name at the host of the row, or an id."""
+    number = text.removeprefix("uid:" if kind == "user" else "gid:")
+    named = "select a.id, a.host_id from temp.account as a where a.kind = ? and a.name = ?"
+    if number == text and connection.execute(named, (kind, text)).fetchone():
+        return Condition(f"({id_}, {host_id}) in ({named})", (kind, text))
+    if not _number(number):
+        raise UsageError(f"--{kind}: no host of the fleet knows a {kind} {_said(text)}")
+    return Condition(f"{id_} = ?", (int(number),))
 
 
 def _gid(text: str) -> int:

@@ -22,7 +22,8 @@ class HostNames:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.hosts: dict[int, str] = {}
-        self._others: set[int] = set()
+        self._others: set[int | None] = set()
+        self._accounts: dict[tuple[str, int, int], str] = {}
         rows = connection.execute("select id, machine_id, name from host").fetchall()
         for number, machine_id, name in rows:
             self.hosts[number] = name
@@ -30,18 +31,27 @@ class HostNames:
             # copied to another since.
             if not _is_this(machine_id, name) and (len(rows) > 1 or machine_id is None):
                 self._others.add(number)
+        if of_fleet(connection):
+            # Each host has pushed its names; those of this host are of no other.
+            self._others = {None, *self.hosts}
+            accounts = connection.execute("select kind, host_id, id, name from temp.account")
+            self._accounts = {(kind, host, id_): name for kind, host, id_, name in accounts}
         of_jobs = connection.execute(
             "select j.id, b.host_id from job as j join boot as b on b.id = j.boot_id"
         )
-        self._host_of_job = dict(of_jobs) if len(rows) > 1 else {}
+        self._host_of_job = dict(of_jobs) if several_hosts(connection) else {}
 
     def user(self, uid: int | None, host_id: int | None) -> str | None:
         """Name of a uid, or the number as text if it has none; None for None."""
-        return user_name(uid) if uid is None or host_id not in self._others else str(uid)
+        if uid is None or host_id not in self._others:
+            return user_name(uid)
+        return self._accounts.get(("user", host_id or 0, uid), str(uid))
 
     def group(self, gid: int | None, host_id: int | None) -> str | None:
         """The same for a gid."""
-        return group_name(gid) if gid is None or host_id not in self._others else str(gid)
+        if gid is None or host_id not in self._others:
+            return group_name(gid)
+        return self._accounts.get(("group", host_id or 0, gid), str(gid))
 
     def owner(self, uid: int | None, job_id: int) -> str | None:
         """The same for the owner of a job."""
@@ -80,8 +90,18 @@ def _is_this(machine_id: str | None, name: str) -> bool:
 
 
 def several_hosts(connection: sqlite3.Connection) -> bool:
-    """Whether the warehouse has more than one host."""
-    return bool(connection.execute("select count(*) > 1 from host").fetchone()[0])
+    """Whether the warehouse has more than one host, or is of a fleet, which may have more."""
+    return of_fleet(connection) or bool(
+        connection.execute("select count(*) > 1 from host").fetchone()[0]
+    )
+
+
+def of_fleet(connection: sqlite3.Connection) -> bool:
+    """Whether the warehouse is a copy of sums from a fleet database (elsa/fleet/copy.py)."""
+    (count,) = connection.execute(
+        "select count(*) from temp.sqlite_master where name = 'account'"
+    ).fetchone()
+    return bool(count)
 
 
 OWN_ONLY = "only your own jobs and processes: you may not read those of others"
@@ -147,32 +167,44 @@ def reading_copy(path: Path, data: bytes) -> Iterator[sqlite3.Connection]:
 
 
 @contextmanager
+def of_copy(path: Path, copy: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """The same as `reading` of the copy of a fleet, which is filled later."""
+    with database.translated(path), closing(copy):
+        yield copy
+
+
+@contextmanager
 def reading(path: Path) -> Iterator[sqlite3.Connection]:
     """A connection for reports, with names as SQL functions. Errors of SQLite become ElsaErrors."""
     with _for_reports(path, database.open_for_reading(path)) as connection:
         yield connection
 
 
+def give_names(connection: sqlite3.Connection) -> None:
+    """Give a connection the SQL functions for names."""
+    named = HostNames(connection)
+    two: dict[str, Callable[..., str | None]] = {
+        "user_name": named.user,
+        "group_name": named.group,
+        "owner_name": named.owner,
+    }
+    # If there is a single host, reports do not read the host of each row.
+    only = next(iter(named.hosts), None)
+    one: dict[str, Callable[..., str | None]] = {
+        "user_name": functools.partial(named.user, host_id=only),
+        "group_name": functools.partial(named.group, host_id=only),
+        "host_name": named.host,
+        "host_of_job": named.host_of_job,
+    }
+    for count, functions in ((1, one), (2, two)):
+        for name, function in functions.items():
+            connection.create_function(name, count, function, deterministic=True)
+
+
 @contextmanager
 def _for_reports(path: Path, opened: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
     with database.translated(path), closing(opened) as connection:
-        named = HostNames(connection)
-        two: dict[str, Callable[..., str | None]] = {
-            "user_name": named.user,
-            "group_name": named.group,
-            "owner_name": named.owner,
-        }
-        # If there is a single host, reports do not read the host of each row.
-        only = next(iter(named.hosts), None)
-        one: dict[str, Callable[..., str | None]] = {
-            "user_name": functools.partial(named.user, host_id=only),
-            "group_name": functools.partial(named.group, host_id=only),
-            "host_name": named.host,
-            "host_of_job": named.host_of_job,
-        }
-        for count, functions in ((1, one), (2, two)):
-            for name, function in functions.items():
-                connection.create_function(name, count, function, deterministic=True)
+        give_names(connection)
         # A report reads one state of the warehouse, also if others write meanwhile.
         connection.execute("begin")
         yield connection

@@ -80,7 +80,7 @@ def test_a_report_of_the_processes_themselves_says_which_of_them_are_gone(
 def test_pruned_usage_of_a_job_is_a_row_without_a_name(
     db: Path, arguments: tuple[str, ...]
 ) -> None:
-    assert "pruned: the line without a name is the sum over them" in run(db, *arguments).stderr
+    assert ": the line without a name is the sum over them" in run(db, *arguments).stderr
 
 
 def test_jobs_with_pruned_processes_say_that_no_source_count_has_them(db: Path) -> None:

@@ -1,0 +1,314 @@
+"""Reports on a fleet database: with --host A each is what A's own warehouse says, to the last unit,
+and what all hosts used is the sum of the hosts.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from click.testing import CliRunner
+
+from elsa.cli.report import report
+from elsa.errors import UsageError
+from elsa.fleet.copy import IDS_OF_HOST
+from elsa.measures import MEASURES
+from elsa.store import rollups
+from tests.support import fleets
+from tests.support.postgres import Server
+
+HOSTS = {"ant": 900, "bee": 700, "cat": 500}
+"""How many processes the made-up month of each host has."""
+LATER_NS = fleets.LATER_NS
+_IDS = {"job_id", "boot_id", "gap_id"}
+# Different on a host whose own processes are read, and which knows its own users by other names.
+_NAMED = {"user", "group", "owner", "host"}
+
+
+class Fleet(NamedTuple):
+    """Warehouses, and the database that all of them were pushed to."""
+
+    paths: dict[str, Path]
+    url: str
+    server: Server
+    database: str
+
+    def run(self, *arguments: str, db: str | None = None) -> Any:
+        return CliRunner().invoke(
+            report, [*arguments, "--db", db or self.url], catch_exceptions=False
+        )
+
+    def json(self, *arguments: str, db: str | None = None) -> Any:
+        return json.loads(self.run(*arguments, "--format", "json", db=db).stdout)
+
+    def rows(self, *arguments: str) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self.json(*arguments)["rows"]
+        return rows
+
+    def both(self, host: str, *arguments: str) -> tuple[Any, Any]:
+        """What the fleet says of a host, and what the host says."""
+        number = [*self.paths].index(host) + 1
+        of_fleet = self.json(*arguments, "--host", host)
+        of_host = self.json(*arguments, db=str(self.paths[host]))
+        return _same(of_fleet, number), _same(of_host, None)
+
+
+def _same(printed: Any, host_id: int | None) -> list[dict[str, Any]]:
+    """The rows without names, with the ids of the host."""
+    (key,) = printed.keys() & {"rows", "audit"}
+    rows = printed[key]["classes"] if key == "audit" else printed[key]
+    same = []
+    for row in rows:
+        kept = {name: value for name, value in row.items() if name not in _NAMED}
+        for name in _IDS & kept.keys():
+            if host_id is not None and kept[name] is not None:
+                assert kept[name] // IDS_OF_HOST == host_id
+                kept[name] %= IDS_OF_HOST
+        same.append(kept)
+    return same
+
+
+@pytest.fixture(scope="module")
+def three(
+    tmp_path_factory: pytest.TempPathFactory,
+    template: Path,
+    postgres: Server,
+    fleet_template: str,
+) -> Fleet:
+    folder = tmp_path_factory.mktemp("fleet")
+    database = postgres.database(fleet_template)
+    url = postgres.url(database)
+    paths = {}
+    for name, processes in HOSTS.items():
+        path = fleets.month(folder / f"{name}.db", template, processes, name * 10)
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("update host set name = ?", (name,))
+            connection.execute("update job set kind = 'service' where id % 5 = 1")
+            connection.execute("update job set kind = 'cron' where id % 5 = 2")
+            connection.execute(
+                "insert into job_tag select id, 'host', ? from job where id % 3 = 0", (name,)
+            )
+            _add_tariffs(connection)
+            rollups.refresh(connection, path, LATER_NS)
+        fleets.pushed(path, url)
+        paths[name] = path
+    with postgres.connect(database) as connection:
+        _add_tariffs(connection)
+    return Fleet(paths, url, postgres, database)
+
+
+def _add_tariffs(connection: Any) -> None:
+    """Two versions, the second from the middle of the month, which is dearer by day."""
+    elsa = "" if isinstance(connection, sqlite3.Connection) else "elsa."
+    prices = "'0.01', '3.5', '0.2', '0.1', '0.1'"
+    for id_, from_s in ((1, 0), (2, 1_792_000_800)):
+        connection.execute(
+            f"insert into {elsa}tariff values ({id_}, {from_s}000000000, 0, null, 'EUR',"
+            f" 'Europe/Berlin', 2, null, {prices})"
+        )
+    for weekday in range(5):
+        for hour in range(8, 18):
+            connection.execute(
+                f"insert into {elsa}tariff_factor values (2, {weekday}, {hour}, '1.5')"
+            )
+
+
+WINDOWS = (
+    ["--month", "2026-10"],
+    ["--since", "2026-10-05T07:00", "--until", "2026-10-19T21:00"],
+    ["--day", "2026-10-08"],
+    ["--since", "2026-10-08T03:00", "--until", "2026-10-08T09:00"],
+    ["--since", "2026-10-20T05:00"],
+    ["--until", "2026-10-11T05:00"],
+)
+REPORTS = (
+    ["users"],
+    ["users", "--user", "uid:1003"],
+    ["groups"],
+    ["commands"],
+    ["commands", "--command", "c*"],
+    ["hours"],
+    ["days"],
+    ["months"],
+    ["days", "--user", "uid:1003,uid:1010"],
+    ["days", "--command", "c*"],
+    ["kinds"],
+    ["jobs"],
+    ["jobs", "--kind", "service"],
+    ["jobs", "--tag", "host"],
+    ["jobs", "--sort", "cpu_s", "--limit", "5"],
+    ["runs"],
+    ["runs", "--kind", "manual"],
+    ["bill"],
+    ["bill", "--by", "group"],
+    ["bill", "--by", "job"],
+    ["bill", "--by", "tag"],
+    ["gaps"],
+)
+
+
+def _without_silence(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A host that is read by itself says that its jobd does not run now."""
+    return [row for row in rows if row.get("kind") != "silence"]
+
+
+@pytest.mark.parametrize("asked", REPORTS, ids=" ".join)
+def test_a_report_with_host_is_that_of_the_host(three: Fleet, asked: list[str]) -> None:
+    place = REPORTS.index(asked)
+    rows = 0
+    # Each report with some of the windows, and each window with some of the reports.
+    for number, host in enumerate(("ant", "cat")):
+        window = WINDOWS[(place + number * 3) % len(WINDOWS)]
+        of_fleet, of_host = three.both(host, *asked, *window)
+        of_host = _without_silence(of_host)
+        if asked == ["bill", "--by", "job"]:  # equal charges stand in the order of ids as texts
+            of_fleet, of_host = sorted(of_fleet, key=str), sorted(of_host, key=str)
+        assert of_fleet == of_host, (host, window)
+        rows += len(of_host)
+    assert rows
+
+
+def test_figures_of_sources_are_those_of_the_host(three: Fleet) -> None:
+    for window in WINDOWS:
+        of_fleet, of_host = three.both("bee", "audit", *window)
+        (own,) = (row for row in of_fleet if row["class"] == "self")
+        assert {own[key] for key in ("processes", "records")} == {None}  # hosts do not push these
+        assert [row for row in of_fleet if row["class"] != "self"] == [
+            row for row in of_host if row["class"] != "self"
+        ]
+
+
+def test_a_job_is_that_of_its_host(three: Fleet) -> None:
+    (newest, *_) = three.json("jobs", "--limit", "1", db=str(three.paths["bee"]))["rows"]
+    number = 2 * IDS_OF_HOST + newest["job_id"]
+    for more in ([], ["--month", "2026-10"], ["--summary", "ja"]):
+        of_fleet = three.json("job", str(number), *more)["job"]
+        of_host = three.json("job", str(newest["job_id"]), *more, db=str(three.paths["bee"]))["job"]
+        for job in (of_fleet, of_host):
+            job.pop("commands", None)
+        assert of_fleet.pop("job_id") == number
+        assert of_host.pop("job_id") == newest["job_id"]
+        kept = of_host.keys() - _NAMED
+        assert {key: of_fleet[key] for key in kept} == {key: of_host[key] for key in kept}, more
+    by_hour = three.rows("days", "--job", str(number))
+    assert sum(row["processes"] for row in by_hour) <= of_fleet["processes"]
+
+
+@pytest.mark.parametrize("report", ["users", "commands", "days", "months", "kinds"])
+def test_what_all_hosts_used_is_the_sum_of_the_hosts(three: Fleet, report: str) -> None:
+    window = ("--month", "2026-10")
+    sums = [name for name, measure in MEASURES.items() if measure.fold in ("sum", "count")]
+    keys = ("uid", "command", "forked_only", "day", "month", "kind")
+    expected: Counter[tuple[Any, ...]] = Counter()
+    for path in three.paths.values():
+        for row in three.json(report, *window, db=str(path))["rows"]:
+            key = tuple(row.get(key) for key in keys)
+            expected.update({(*key, name): row.get(name) or 0 for name in sums})
+    everything: Counter[tuple[Any, ...]] = Counter()
+    for row in three.rows(report, *window):
+        key = tuple(row.get(key) for key in keys)
+        everything.update({(*key, name): row.get(name) or 0 for name in sums})
+    assert {key: pytest.approx(figure, rel=1e-12) for key, figure in expected.items()} == everything
+    if report in ("days", "commands"):
+        by_host = three.rows(report, *window, "--columns", "+host,cpu_s")
+        assert {row["host"] for row in by_host} == {*HOSTS}
+        assert sum(row["cpu_s"] or 0 for row in by_host) == pytest.approx(
+            sum(row["cpu_s"] or 0 for row in three.rows(report, *window))
+        )
+
+
+def test_users_have_the_names_of_their_hosts(three: Fleet) -> None:
+    rows = three.rows("users", "--month", "2026-10", "--user", "user1003")
+    assert {(row["host"], row["user"], row["uid"]) for row in rows} == {
+        (host, "user1003", 1003) for host in HOSTS
+    }
+    with pytest.raises(UsageError, match="--user: no host of the fleet knows a user nobody-there"):
+        three.run("users", "--user", "nobody-there")
+    groups = three.rows("groups", "--month", "2026-10", "--host", "ant")
+    assert {row["group"] for row in groups if row["gid"]} <= {
+        f"group{row['gid']}" for row in groups
+    }
+    owners = {row["owner"] for row in three.rows("jobs", "--month", "2026-10", "--limit", "9")}
+    assert all(owner.startswith("user") for owner in owners)
+
+
+def test_hosts_that_are_late_or_incomplete_are_named(three: Fleet) -> None:
+    result = three.run("users", "--since", "2026-10-28")
+    late, incomplete, *_ = result.stderr.splitlines()
+    assert late.startswith("elsa-report: 3 of 3 hosts are late, with sums until: ")
+    assert "ant (2026-11-" in late
+    assert incomplete.startswith("elsa-report: 3 of 3 hosts are incomplete: ")
+    printed = three.json("users", "--since", "2026-10-28", "--host", "ant")
+    hosts = printed["hosts"]
+    assert (hosts["number"], [each["host"] for each in hosts["late"]]) == (1, ["ant"])
+    assert hosts["incomplete"][0]["gaps"] > 0
+    assert printed["complete"] is False
+    in_time = three.json("users", "--day", "2026-10-08")["hosts"]
+    assert in_time["late"] == []
+
+
+def test_a_window_is_rounded_to_hours_and_says_so(three: Fleet) -> None:
+    rounded = three.run("users", "--since", "2026-10-08T03:10", "--until", "2026-10-08T09:50Z")
+    assert "a fleet database has sums by the hour: the window is from 2026-10-08 03:00" in (
+        rounded.stderr
+    )
+    whole = three.run("users", "--since", "2026-10-08T03:00", "--until", "2026-10-08T09:00Z")
+    assert rounded.stdout == whole.stdout
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (["last"], "elsa report last needs single processes"),
+        (["tree", "1"], "elsa report tree needs single processes"),
+        (["sa"], "is a fleet database"),
+        (["users", "--clip", "--day", "2026-10-08"], "--clip needs single processes"),
+        (["commands", "--user", "uid:1003"], "commands with these options needs single processes"),
+        (["users", "--host", "ant", "--command", "c"], "run this report on ant"),
+        (["bill", "--command", "c*"], "a bill with these options needs single processes"),
+        (["users", "--host", "dog"], "nothing is recorded of a host dog; write one of ant, bee"),
+    ],
+    ids=str,
+)
+def test_what_needs_processes_is_refused(three: Fleet, asked: list[str], said: str) -> None:
+    with pytest.raises(UsageError) as error:
+        three.run(*asked)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_explained_sql_is_that_of_both_databases(three: Fleet) -> None:
+    for asked in ("users", "jobs", "days", "commands --host ant", "bill --by job", "runs"):
+        shown = three.run(*asked.split(), "--month", "2026-10", "--explain").stdout
+        head, in_postgres = shown.split("\n-- over these rows:\n")[0].split("\n", 1)
+        assert head == "-- in PostgreSQL:"
+        with three.server.connect(three.database) as connection:
+            for statement in in_postgres.split(";\n"):
+                connection.execute(statement)
+        assert "rollup_day_" in in_postgres
+
+
+def test_sums_beyond_64_bits_are_exact(postgres: Server, fleet: str) -> None:
+    with postgres.connect(fleet) as connection:
+        connection.execute(
+            "insert into elsa.host (machine_id, name, version) values ('m', 'huge', '1')"
+        )
+        for uid, day in ((1, 20700), (1, 20701), (1, 20702), (2, 20700)):
+            connection.execute(
+                "insert into elsa.rollup_day_user (host_id, day, uid, in_job, processes, cpu_ns)"
+                f" values (1, {day}, {uid}, 0, 1, {2**63 - 1})"
+            )
+    fleet_of_one = Fleet({}, postgres.url(fleet), postgres, fleet)
+    rows = fleet_of_one.rows("users", "--columns", "uid,processes,cpu_s")
+    assert rows == [
+        {"uid": 1, "processes": 3, "cpu_s": 3 * (2**63 - 1) / 1e9},
+        {"uid": 2, "processes": 1, "cpu_s": (2**63 - 1) / 1e9},
+    ]
+    assert "1 of 1 hosts are late, with sums until: huge (nothing yet)" in (
+        fleet_of_one.run("users").stderr
+    )
