@@ -48,8 +48,9 @@ def driver() -> Any:  # noqa: ANN401 (the module)
         import psycopg
     except ImportError as error:
         raise UnavailableError(
-            "a fleet database needs psycopg (and libpq); install it with: pip install"
-            f" 'elsa-accounting[fleet]' ({error})"
+            "a fleet database needs psycopg and libpq; install them with: pip install"
+            " 'elsa-accounting[fleet]', or beside the package of ELSA libpq5 (Debian) or libpq (Red"
+            f" Hat) ({' '.join(str(error).split())})"
         ) from None
     return psycopg
 

@@ -224,7 +224,7 @@ class _Pusher:
         blocks = tables.job_blocks(self._fleet, state.id)
         boots = self._boots(state)
         with warehouse.snapshot(self._warehouse):
-            small = {table: warehouse.small(self._warehouse, table) for table in SMALL}
+            small = {table: warehouse.small(self._warehouse, self._host, table) for table in SMALL}
             self._require_same_warehouse(boots, small["boot"])
             versions = warehouse.hours(self._warehouse)
             pruned = warehouse.pruned_hours(self._warehouse)
@@ -240,9 +240,9 @@ class _Pusher:
             until_hour = min([*left[:1], *warehouse.unready_hours(self._warehouse), settled])
             jobs, maybe, job_rows = None, list[int](), list[Row]()
             if every_job or not left:
-                jobs = warehouse.jobs(self._warehouse, {*there, *wanted})
+                jobs = warehouse.jobs(self._warehouse, self._host, {*there, *wanted})
                 maybe = tables.in_differing_blocks(jobs.digests, blocks)
-                job_rows = warehouse.job_rows(self._warehouse, maybe[:MOST_JOBS])
+                job_rows = warehouse.job_rows(self._warehouse, self._host, maybe[:MOST_JOBS])
         job_ids = []
         if jobs is not None:
             job_ids = tables.differing_jobs(
@@ -276,7 +276,7 @@ class _Pusher:
         for first in range(0, min(len(wanted), MOST_HOURS), 24):
             hours = wanted[first : min(first + 24, MOST_HOURS)]
             for table in HOURLY:
-                sums[table] += warehouse.sums(self._warehouse, table, hours)
+                sums[table] += warehouse.sums(self._warehouse, self._host, table, hours)
             taken += hours
             if sum(map(len, sums.values())) > MOST_ROWS:
                 break

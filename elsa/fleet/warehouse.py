@@ -36,6 +36,22 @@ def columns(table: str) -> tuple[str, ...]:
     return tuple(column.name for column in found if column.name not in ("host_id", "digest"))
 
 
+_BOOTS = "(select b.id from boot as b where b.host_id = :host)"
+_ALONE = "(select count(*) from host) = 1"
+_OF_JOB = f"t.job_id in (select j.id from job as j where j.boot_id in {_BOOTS})"
+# Which rows are the host's. Other hosts are in a warehouse if their accounting files were read
+# there; the audit does not know of which host a record without a process is.
+_OF_HOST = {
+    **dict.fromkeys(("rollup_user", "rollup_command", "boot"), "t.host_id = :host"),
+    **dict.fromkeys(("clock", "collector", "job"), f"t.boot_id in {_BOOTS}"),
+    **dict.fromkeys(("rollup_job", "job_tag", "job_cgroup"), _OF_JOB),
+    "rollup_audit": f"(t.boot_id in {_BOOTS} or t.boot_id is null and {_ALONE})",
+    "gap": f"""(t.boot_id in {_BOOTS}
+        or t.acct_file_id in (select f.id from acct_file as f where f.host_id = :host)
+        or coalesce(t.boot_id, t.acct_file_id) is null and {_ALONE})""",
+}
+
+
 def _select(table: str) -> str:
     """A select from the warehouse of the columns that the fleet has."""
     texts = {
@@ -44,17 +60,18 @@ def _select(table: str) -> str:
         if name == table
     } | {"command": _COMMAND}
     listed = ", ".join(texts.get(name, f't."{name}"') for name in columns(table))
-    return f"select {listed} from {table} as t"
+    return f"select {listed} from {table} as t where {_OF_HOST[table]}"
 
 
 SELECT = {name: _select(name) for name in (*HOURLY, *SMALL, "job", "job_tag", "job_cgroup")}
-"""For each table, a select of the columns that the fleet has of it, from the table as `t`."""
+"""For each table, a select of what the fleet has of it of the host `:host`, from it as `t`."""
 _HOURS = "select value from json_each(:hours)"
 
 
 class Host(NamedTuple):
-    """The host of a warehouse."""
+    """The host of a warehouse that is pushed."""
 
+    id: int
     machine_id: str
     name: str
 
@@ -81,23 +98,23 @@ def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def host(connection: sqlite3.Connection) -> Host:
-    """The only host of the warehouse. Raises ConfigError."""
-    rows = connection.execute("select machine_id, name from host order by id").fetchall()
+    """The only host of the warehouse with a machine id. Raises ConfigError."""
+    rows = connection.execute("select id, machine_id, name from host order by id").fetchall()
     if not rows:
         raise ConfigError("nothing to push: neither jobd nor the ingester has stored anything yet")
-    if len(rows) > 1:
-        names = ", ".join(sorted(name for _, name in rows)[:5])
+    known = [Host(*row) for row in rows if row[1]]
+    if len(known) > 1:
+        names = ", ".join(sorted(one.name for one in known)[:5])
         raise ConfigError(
-            f"the warehouse has {len(rows)} hosts ({names}); only that of one host can be pushed,"
+            f"the warehouse has {len(known)} hosts ({names}); only that of one host can be pushed,"
             " so give each host a warehouse"
         )
-    ((machine_id, name),) = rows
-    if not machine_id:
+    if not known:
         raise ConfigError(
-            f"the host {name} has no machine id, by which a fleet knows it; run"
+            f"the host {rows[0][2]} has no machine id, by which a fleet knows it; run"
             " systemd-machine-id-setup on it, and restart jobd"
         )
-    return Host(machine_id, name)
+    return known[0]
 
 
 def hours(connection: sqlite3.Connection) -> dict[int, int]:
@@ -117,25 +134,29 @@ def pruned_hours(connection: sqlite3.Connection) -> set[int]:
     return {hour for (hour,) in connection.execute("select hour from rollup_pruned")}
 
 
-def sums(connection: sqlite3.Connection, table: str, of_hours: Iterable[int]) -> list[Row]:
+def sums(
+    connection: sqlite3.Connection, host: Host, table: str, of_hours: Iterable[int]
+) -> list[Row]:
     """The rows of a table of sums in some hours, which are ready."""
     return connection.execute(
-        f"{SELECT[table]} where t.hour in ({_HOURS})", {"hours": json.dumps(list(of_hours))}
+        f"{SELECT[table]} and t.hour in ({_HOURS})",
+        {"host": host.id, "hours": json.dumps(list(of_hours))},
     ).fetchall()
 
 
-def small(connection: sqlite3.Connection, table: str) -> set[Row]:
+def small(connection: sqlite3.Connection, host: Host, table: str) -> set[Row]:
     """All rows of a small table."""
-    return set(connection.execute(SELECT[table]))
+    return set(connection.execute(SELECT[table], {"host": host.id}))
 
 
-def jobs(connection: sqlite3.Connection, known_hours: set[int]) -> Jobs:
-    """All jobs. `known_hours` are those whose sums the fleet has, in whichever version."""
-    tags = _by_job(connection.execute(f"{SELECT['job_tag']} order by t.job_id, t.key"))
-    cgroups = _by_job(connection.execute(SELECT["job_cgroup"]))
+def jobs(connection: sqlite3.Connection, host: Host, known_hours: set[int]) -> Jobs:
+    """All jobs of a host. `known_hours` are those whose sums the fleet has, in any version."""
+    values = {"host": host.id}
+    tags = _by_job(connection.execute(f"{SELECT['job_tag']} order by t.job_id, t.key", values))
+    cgroups = _by_job(connection.execute(SELECT["job_cgroup"], values))
     unsettled = _by_job(_unsettled(connection, known_hours))
     digests = {}
-    for row in connection.execute(SELECT["job"]):
+    for row in connection.execute(SELECT["job"], values):
         number = row[0]
         told = (row, tags.get(number), cgroups.get(number), unsettled.get(number))
         digest = blake2b(repr(told).encode(), digest_size=8).digest()
@@ -143,10 +164,11 @@ def jobs(connection: sqlite3.Connection, known_hours: set[int]) -> Jobs:
     return Jobs(digests, tags, cgroups, unsettled)
 
 
-def job_rows(connection: sqlite3.Connection, numbers: Iterable[int]) -> list[Row]:
+def job_rows(connection: sqlite3.Connection, host: Host, numbers: Iterable[int]) -> list[Row]:
     """The rows of some jobs."""
     return connection.execute(
-        f"{SELECT['job']} where t.id in ({_HOURS})", {"hours": json.dumps(list(numbers))}
+        f"{SELECT['job']} and t.id in (select value from json_each(:numbers))",
+        {"host": host.id, "numbers": json.dumps(list(numbers))},
     ).fetchall()
 
 

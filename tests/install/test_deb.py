@@ -69,7 +69,8 @@ def what_it_carries_is_what_the_programs_need(root: Path) -> None:
     pinned = r"^(\S+)==(\S+) --hash=sha256:\w{64}$"
     carried = dict(re.findall(pinned, CARRIED.read_text(), re.MULTILINE))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    needed = project["dependencies"] + project["optional-dependencies"]["web"]
+    needed = project["dependencies"]
+    needed += project["optional-dependencies"]["web"] + project["optional-dependencies"]["fleet"]
     for info in (root / "usr/lib/elsa").glob("*.dist-info/METADATA"):
         needed += re.findall(r"^Requires-Dist: (.*)$", info.read_text(), re.MULTILINE)
     requirements = [Requirement(text) for text in needed]

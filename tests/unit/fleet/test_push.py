@@ -366,12 +366,47 @@ def test_two_pushes_at_once_send_every_hour_once(
     assert_equal(postgres, fleet, db)
 
 
+def test_what_was_imported_of_other_hosts_is_not_sent(
+    postgres: Server, fleet: str, db: Path, url: str, tmp_path: Path
+) -> None:
+    alone = Path(shutil.copy(db, tmp_path / "alone.db"))
+    with closing(sqlite3.connect(db)) as connection, connection:
+        connection.execute("insert into host values (2, null, 'imported')")
+        connection.execute("insert into boot (id, host_id) values (50, 2)")
+        connection.execute(
+            "insert into job (id, boot_id, name, owner_uid, created_at_ns, closes_itself)"
+            " values (9001, 50, 'theirs', 0, 1, 0)"
+        )
+        connection.execute("insert into job_tag values (9001, 'whose', 'theirs')")
+        connection.execute("insert into gap (id, boot_id, kind) values (901, 50, 'down')")
+        hour = FIRST_HOUR + 5
+        for table, columns, values in (
+            ("rollup_user", "in_job, host_id", "0, 2"),
+            ("rollup_command", "host_id", "2"),
+            ("rollup_job", "job_id", "9001"),
+        ):
+            connection.execute(
+                f"insert into {table} (hour, pruned, processes, {columns})"
+                f" values ({hour}, 0, 1, {values})"
+            )
+        connection.execute(
+            "insert into rollup_audit (hour, boot_id, class, processes)"
+            f" values ({hour}, 50, 'own', 1)"
+        )
+        # Of no boot that is known: of which host it is cannot be said.
+        connection.execute("delete from rollup_audit where boot_id is null")
+    with closing(sqlite3.connect(alone)) as connection, connection:
+        connection.execute("delete from rollup_audit where boot_id is null")
+    pushed(db, url)
+    assert_equal(postgres, fleet, alone)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         ("delete from host", "nothing to push"),
         ("update host set machine_id = null", "no machine id"),
-        ("insert into host values (2, 'x', 'second')", "2 hosts .*; only that of one host"),
+        ("insert into host values (2, 'x', 'second')", r"2 hosts .*; only that of one host"),
     ],
 )
 def test_a_warehouse_that_cannot_be_pushed_is_refused(
