@@ -13,10 +13,10 @@ export ELSA_POSTGRES ?= $(CURDIR)/build/postgres
 export ELSA_SPARK ?= $(CURDIR)/build/spark
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint sql bench soak fuzz man deb srpm webmin release clean
+.PHONY: help run test lint sql bench soak fuzz man deb srpm vm-test webmin release clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 run: .venv/.run ## account a real job on this host and show its cost (as root); changes nothing
 	@$(BIN)/python scripts/demo.py
@@ -63,6 +63,9 @@ deb: .venv/.dev ## the Debian package, for Debian 12 and 13: build/elsa_VERSION_
 
 srpm: .venv/.dev ## the source RPM, for Fedora and RHEL 9 and 10: build/elsa-VERSION-1.src.rpm
 	@$(BIN)/python scripts/srpm.py
+
+vm-test: .venv/.dev ## the package in a virtual machine: RELEASE=bookworm or trixie; slow
+	@$(BIN)/python tests/vm/package_life.py
 
 webmin: .venv/.run ## the module for Webmin 2: build/elsa.wbm.gz
 	@$(BIN)/python scripts/webmin.py
