@@ -329,16 +329,17 @@ def export(
             " --format"
         )
     if "://" in folder and not partition:
-        raise UsageError(f"{folder}: only --partition writes to a URI; name a folder")
+        raise UsageError("only --partition writes to a URI; name a folder")
     chosen = window(since, until, datetime.now().astimezone())
     path = config.load({"db": db}).db
     with reading(path) as connection, progress.bar("exporting", from_total=4) as show:
         if partition:
             from elsa.report.lake import partitions
-            from elsa.report.lake.target import Target
+            from elsa.report.lake.target import Target, shown
 
+            folder, place = shown(folder), folder
             done = partitions.export(
-                connection, Target(folder), chosen, time.time_ns(), show, unfinished=unfinished
+                connection, Target(place), chosen, time.time_ns(), show, unfinished=unfinished
             ).words
         else:
             from elsa.report.export import export as write

@@ -33,16 +33,28 @@ _DELTA = ("process_id", "acct_id", "pid", "start_ns", "end_ns", "started_ns", "e
 _ARROW = {int: pa.int64(), float: pa.float64(), str: pa.string()}
 
 
+def shown(place: str) -> str:
+    """A path or URI as messages have it: without a password or key, or options that may be one."""
+    scheme, is_uri, rest = place.partition("://")
+    return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}" if is_uri else place
+
+
 class Target:
     """A folder of Parquet files, by a path or by a URI such as s3://bucket/folder."""
 
     def __init__(self, place: str) -> None:
-        self._place = place
-        with self._translated():
-            if "://" in place:
+        self._place = shown(place)
+        if "://" in place:
+            try:
                 self._fs, self._root = pa_fs.FileSystem.from_uri(place)
-            else:
-                self._fs, self._root = pa_fs.LocalFileSystem(), str(Path(place).resolve())
+            except (OSError, pa.ArrowException):
+                # What pyarrow says has the whole URI, and so what is secret in it.
+                raise UsageError(
+                    f"{self._place}: pyarrow knows no such place, or not all of its options; write"
+                    " a folder, s3://bucket/folder, gs://bucket/folder or file:///folder"
+                ) from None
+        else:
+            self._fs, self._root = pa_fs.LocalFileSystem(), str(Path(place).resolve())
         self._is_store = self._fs.type_name in _OBJECT_STORES
 
     def metadata(self, path: str) -> Mapping[bytes, bytes] | None:
@@ -104,17 +116,14 @@ class Target:
         return f"{self._root}/{path}"
 
     @contextmanager
-    def _translated(self, path: str = "") -> Iterator[None]:
+    def _translated(self, path: str) -> Iterator[None]:
         """Errors of pyarrow and of the file system as errors of ours, in one line."""
-        where = f"{self._place}/{path}" if path else self._place
         try:
             yield
         except (OSError, pa.ArrowException) as error:
             known = error.strerror if isinstance(error, OSError) else None
             said = known or next(iter(str(error).splitlines()), type(error).__name__)
-            raise (ElsaError if isinstance(error, OSError) else UsageError)(
-                f"{where}: {said}"
-            ) from None
+            raise ElsaError(f"{self._place}/{path}: {said}") from None
 
 
 class _Hashing:

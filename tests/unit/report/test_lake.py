@@ -24,7 +24,7 @@ from elsa.report.lake.target import Target
 from elsa.report.query import warehouse
 from elsa.report.query.times import Window
 from elsa.store import database, retention, rollups
-from tests.support import given
+from tests.support import given, object_store
 from tests.support.given import REAL, SECOND
 from tests.support.lake import in_duckdb
 from tests.support.month import BEGIN_NS, END_NS, HOUR, Month, write
@@ -298,12 +298,36 @@ def test_a_uri_of_files_gives_the_same_as_a_path(month: Path, tmp_path: Path) ->
     assert contents(tmp_path / "uri") == contents(tmp_path / "path")
 
 
+def test_an_object_store_gets_the_same_files_and_only_those_that_changed(
+    month: Path, tmp_path: Path
+) -> None:
+    export(month, tmp_path, unfinished=True)
+    with object_store.running() as store:
+        place = store.uri("bucket/elsa")
+        export(month, place, unfinished=True)
+        assert {
+            key.removeprefix("bucket/elsa/"): content
+            for key, content in store.objects.items()
+            if not key.endswith("/")
+        } == contents(tmp_path)
+        store.writes.clear()
+        done = export(month, place)
+        # pyarrow marks the folder of a deleted object.
+        assert [key for key in store.writes if not key.endswith("/")] == []
+        assert (done.written, done.deleted > 0) == (0, True)
+        assert not [key for key in store.objects if f"{partitions.NO_DAY}/host=busy/p" in key]
+
+
 def test_a_place_that_cannot_be_written_is_one_line(month: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ElsaError, match=r"^\S*/file/\S+: [^\n]+$"):
         export(month, tmp_path / "file")
-    with pytest.raises(UsageError, match=r"^nowhere://x: [^\n]+$"):
-        export(month, "nowhere://x")
+    for place in ("nowhere://me:secret@x?key=secret", "s3://me:secret@a b?key=secret"):
+        with pytest.raises(
+            UsageError, match=r"^\w+://[xa] ?b?: pyarrow knows no such place"
+        ) as said:
+            export(month, place)
+        assert "secret" not in str(said.value)
 
 
 def test_without_pyarrow_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
