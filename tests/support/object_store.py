@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import IO
+from io import BufferedIOBase, BytesIO
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
@@ -29,7 +28,7 @@ class Store(ThreadingHTTPServer):
         return f"s3://key:secret@{path}?{place}"
 
 
-def _unchunked(file: IO[bytes]) -> bytes:
+def _unchunked(file: BufferedIOBase) -> bytes:
     whole = b""
     while size := int(file.readline().split(b";")[0], 16):
         whole += file.read(size)
@@ -67,7 +66,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             data = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if "aws-chunked" in self.headers.get("Content-Encoding", ""):
-            data = _unchunked(io.BytesIO(data))
+            data = _unchunked(BytesIO(data))
         return data
 
     def do_HEAD(self) -> None:
