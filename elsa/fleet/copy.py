@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from elsa.errors import UsageError
 from elsa.fleet import database
-from elsa.fleet.hosts import LATE_HOURS
+from elsa.fleet.late import LATE_HOURS
 from elsa.measures import OF_AUDIT, ROLLED, ROLLED_OF_JOB, Measure
 from elsa.report import bill, completeness, usage
 from elsa.report.query import periods, rollup_source, warehouse
@@ -30,7 +30,6 @@ from elsa.report.query.times import Window
 from elsa.report.render.columns import local_time
 from elsa.state import job_kinds
 from elsa.store import statements, tariffs
-from elsa.store.schema import metadata as tables
 from elsa.store.sums import storable_rows
 from elsa.units import HOUR_NS
 
@@ -60,6 +59,11 @@ _OFFSET = {
     "job_cgroup": ("job_id",),
     "rollup_job": ("job_id",),
     "rollup_audit": ("boot_id",),
+}
+# What a bill reads of the measures.
+_CHARGED = {
+    *("processes", "cpu_s", "coremem_mb_s", "read_bytes", "write_bytes"),
+    *("with_usage", "without_usage", *completeness.CLASS_SUMS),
 }
 # The keys of the tables of sums, besides host_id.
 _KEYS = {
@@ -186,7 +190,7 @@ class Copy(sqlite3.Connection):
 
     def _fill(self, table: str, where: str, values: Sequence[Any]) -> None:
         """Copy rows of a table that both have, with ids that are unique in the fleet."""
-        names = [column.name for column in tables.tables[table].columns]
+        names = [name for _, name, *_ in self.execute(f"pragma table_info({table})")]
         texts = {"cgroup_id": "cgroup", "acct_file_id": "acct_file"}
         listed = ", ".join(
             f"t.host_id * {IDS_OF_HOST} + t.{name}"
@@ -371,10 +375,10 @@ class Copy(sqlite3.Connection):
         parts = self._parts_of_prices(selection.window)
         if by in ("user", "group"):
             of = {"uid" if by == "user" else "gid", "host_id"}
-            self._sums("rollup_user", of | choices, parts)
+            self._sums("rollup_user", of | choices, parts, _CHARGED)
             return
-        self._sums("rollup_user", {"in_job"} | choices, parts)
-        self._sums("rollup_job", {"job_id"}, parts)
+        self._sums("rollup_user", {"in_job"} | choices, parts, _CHARGED)
+        self._sums("rollup_job", {"job_id"}, parts, _CHARGED)
         self._fill_jobs_of(self._summed_jobs())
 
     def _fetch_jobs(self, selection: Selection) -> None:

@@ -9,11 +9,10 @@ from urllib.parse import quote
 
 from elsa.errors import UsageError
 from elsa.fleet import database, tables
+from elsa.fleet.late import LATE_HOURS
 from elsa.fleet.migrate import HOST_ROLE
 from elsa.fleet_url import FleetUrl
 
-LATE_HOURS = 2
-"""An hour is rolled up a quarter of an hour after its end, and pushed within the hour after."""
 _LONGEST = 63
 
 

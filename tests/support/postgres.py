@@ -130,6 +130,12 @@ class Server:
             assert time.monotonic() < until, log_text
             time.sleep(0.05)
 
+    @property
+    def pid(self) -> int:
+        """Of the server's first process."""
+        assert self._process is not None
+        return self._process.pid
+
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """End the server: SIGINT ends it soon and cleanly; SIGQUIT at once, as a crash."""
         if self._process is not None:
