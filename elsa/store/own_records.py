@@ -8,7 +8,7 @@ gets such a copy, and any report with any options runs over it in a program of h
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +21,8 @@ from elsa.store.process_lookup import SLOT_NS
 from elsa.units import HOUR_NS
 
 MOST_PROCESSES = 500_000
+# After so many instructions of SQLite, some 0.1 ms, it is checked whether to stop.
+_INSTRUCTIONS = 20_000
 
 
 class Part(NamedTuple):
@@ -186,14 +188,16 @@ _BLOCKS = (
 )
 
 
-def copy(warehouse: Path, uid: int, since_ns: int | None = None) -> bytes:
+def copy(
+    warehouse: Path, uid: int, since_ns: int | None = None, stop: Callable[[], bool] | None = None
+) -> bytes:
     """The warehouse of a user's own processes and jobs, as an SQLite file; with `since_ns` (real
     time) only of what still runs or ended in that hour or later, and whole jobs of which something
     did.
 
     Own processes are those whose real uid is his, and those of others that were in a job of his
     from start to end: what they used otherwise is no part of the job. Raises DataError if there are
-    too many, and what opening the warehouse raises.
+    too many, ElsaError once `stop` says so, and what opening the warehouse raises.
     """
     database.open_for_reading(warehouse).close()  # it says what is wrong with the warehouse
     with (
@@ -201,6 +205,7 @@ def copy(warehouse: Path, uid: int, since_ns: int | None = None) -> bytes:
         closing(sqlite3.connect("file::memory:", uri=True, isolation_level=None)) as connection,
     ):
         connection.execute("attach ? as host_", (f"{warehouse.absolute().as_uri()}?mode=ro",))
+        connection.set_progress_handler(stop, _INSTRUCTIONS)
         connection.execute("begin")
         values = {"uid": uid}
         connection.execute("create temp table own_job (id integer primary key)")

@@ -23,7 +23,7 @@ from elsa.text import printable
 from elsa.web import pages
 from elsa.web.forms import FORMS
 from elsa.web.identity import Reader
-from elsa.web.reading import Copies
+from elsa.web.reading import Copies, Deadline
 
 _METHODS = ("GET", "HEAD")
 # Nothing but our own files is loaded, no script stands in a page, and no other page frames ours.
@@ -87,6 +87,7 @@ def create_app(settings: Settings) -> Flask:
 
 def _admit(settings: Settings) -> None:
     """Refuse what is no request of a reader to these pages."""
+    g.deadline = Deadline(settings.limit_s)
     if request.method not in _METHODS:
         abort(405)
     host = (request.host or "").lower()
@@ -117,6 +118,8 @@ def _context() -> dict[str, Any]:
         "fields": fields,
         "given": {field.name: request.args.get(field.name, "") for field in fields},
         "page": request.endpoint or "",
+        "title": pages.title(),
+        "tabs": pages.tabs(),
     }
 
 

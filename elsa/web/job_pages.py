@@ -44,7 +44,7 @@ def latest_runs() -> str | Response:
         if ask.output.form != "table":
             return download(ask, report)
         made = page.table(ask, report, "Latest run of each name")
-        return shown(page, "jobs.html", selection.window, title="Jobs", table=made)
+        return shown(page, "table.html", selection.window, table=made)
 
 
 def all_jobs() -> str | Response:
@@ -57,7 +57,7 @@ def all_jobs() -> str | Response:
         if ask.output.form != "table":
             return download(ask, report)
         made = page.table(ask, report, "All jobs")
-        return shown(page, "jobs.html", selection.window, title="Jobs", table=made)
+        return shown(page, "table.html", selection.window, table=made)
 
 
 class Job(NamedTuple):
@@ -152,6 +152,7 @@ def job_tree(job_id: int) -> str:
             Window(),
             job,
             tree=made,
+            flame=_flame_command(page, job),
             command=ask.command(page.settings.command_db),
         )
 
@@ -171,13 +172,18 @@ def _earlier(page: Page, job: Job) -> Table | None:
     return page.part(ask, report, "Against earlier runs", "earlier")
 
 
+def _flame_command(page: Page, job: Job) -> str:
+    ask = Ask("flame", {}, Output(), (str(job.id),), (("output", "job.svg"),), usual=None)
+    return ask.command(page.settings.command_db)
+
+
 def flame_graph(job_id: int) -> Response:
     """A job as a flame graph: a picture of its own, in which its script may run."""
     with _job(job_id) as (page, job):
         if job.values["processes"] > _MOST_IN_TREE:
             raise UsageError(
-                "this job has too many processes for a picture on a page; draw it with: elsa report"
-                f" flame {job.id} -o job.svg"
+                "this job has too many processes for a picture on a page; draw it with:"
+                f" {_flame_command(page, job)}"
             )
         frames = folded.frames(tree.load(page.connection, job.selection), "cpu")
         title = tree.title(page.connection, job.selection, None)

@@ -65,7 +65,7 @@ def opened(chosen: Asked = MappingProxyType({})) -> Iterator[Page]:
     copies = current_app.config["COPIES"]
     links = Links(url_for, request.endpoint or "", request.args.items(multi=True))
     since_ns = asked_window(chosen, asked.now()).since
-    with reading(settings.db, g.reader, copies, settings.limit_s, since_ns) as connection:
+    with reading(settings.db, g.reader, copies, g.deadline, since_ns) as connection:
         yield Page(connection, settings, links, time.time_ns())
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 
-from flask import Flask, Response, abort, current_app, g, request
+from flask import Flask, Response, abort, current_app, g, request, url_for
 
 from elsa.errors import UsageError
 from elsa.report import audit, bill, collector_status, gaps, metrics, processes, usage
@@ -18,7 +18,7 @@ from elsa.report.render.output import Output
 from elsa.report.timeline import report as timeline
 from elsa.report.timeline.asked import BY, Asked
 from elsa.report.timeline.window import with_window
-from elsa.web import asked, charts, job_pages
+from elsa.web import asked, charts, job_pages, progress
 from elsa.web.asked import Ask
 from elsa.web.page import STEPS, download, figures, opened, shown
 
@@ -29,6 +29,8 @@ NAV = (
     ("bill", "Bill"),
     ("trust", "Trust"),
 )
+_JOBS_TABS = (("runs", "Latest run of each name"), ("jobs", "All jobs"))
+_JOB_TABS = (("job", "What it cost"), ("job_time", "Over time"), ("job_tree", "Processes"))
 _SERIES = 6
 _TOP = 10
 _SUMS = "cpu_s,processes,rss_kib,read_bytes,write_bytes"
@@ -36,21 +38,49 @@ _SUMS = "cpu_s,processes,rss_kib,read_bytes,write_bytes"
 
 def register(app: Flask) -> None:
     """Add the pages to the application."""
-    for rule, name, function in (
+    views: tuple[tuple[str, str, progress.View], ...] = (
         ("/", "today", today),
         ("/runs", "runs", job_pages.latest_runs),
         ("/jobs", "jobs", job_pages.all_jobs),
         ("/job/<int:job_id>", "job", job_pages.one_job),
         ("/job/<int:job_id>/time", "job_time", job_pages.job_over_time),
         ("/job/<int:job_id>/tree", "job_tree", job_pages.job_tree),
-        ("/job/<int:job_id>/flame.svg", "flame", job_pages.flame_graph),
         ("/processes", "processes", who_ran_what),
         ("/bill", "bill", bills),
         ("/trust", "trust", trust),
+    )
+    for rule, name, function in (
+        *((rule, name, progress.shown(view)) for rule, name, view in views),
+        ("/job/<int:job_id>/flame.svg", "flame", job_pages.flame_graph),
         ("/metrics", "metrics", measured),
     ):
         app.add_url_rule(rule, name, function, methods=["GET"], provide_automatic_options=False)
     app.extensions["elsa_metrics"] = Scraped()
+
+
+def title() -> str:
+    """The title of the requested page, as far as its address says."""
+    parts = request.view_args or {}
+    if "job_id" in parts:
+        return f"Job {parts['job_id']}"
+    if request.endpoint == "today" and _times() != {"since": ("today",)}:
+        return "Usage over time"
+    return dict(NAV).get("runs" if request.endpoint == "jobs" else request.endpoint or "", "ELSA")
+
+
+def tabs() -> list[tuple[str, str, str]]:
+    """The views beside the requested page: their addresses, names and texts."""
+    parts = request.view_args or {}
+    if "job_id" in parts:
+        return [(url_for(name, **parts), name, text) for name, text in _JOB_TABS]
+    if request.endpoint in dict(_JOBS_TABS):
+        return [(url_for(name), name, text) for name, text in _JOBS_TABS]
+    return []
+
+
+def _times() -> dict[str, tuple[str, ...]]:
+    """What Today shows: this day, unless another time was chosen."""
+    return asked.with_default(asked.choices(request.args, ()), since="today")
 
 
 def today() -> str:
@@ -58,7 +88,7 @@ def today() -> str:
     by = request.args.get("by", "kind") or "kind"
     if by not in BY:
         raise UsageError(f"by: write one of {', '.join(BY)}")
-    chosen = asked.with_default(asked.choices(request.args, ()), since="today")
+    chosen = _times()
     with opened(chosen) as page:
         ask = Ask("timeline", chosen, Output())
         query = Asked(by, _SERIES, None, STEPS)
@@ -84,7 +114,6 @@ def today() -> str:
             page,
             "today.html",
             selection.window,
-            title="Today" if chosen.get("since") == ("today",) else "Usage over time",
             chart=chart,
             steps=page.part(ask, figures(made), "Steps", "steps"),
             tops=tops,
@@ -106,9 +135,7 @@ def who_ran_what() -> str | Response:
             return download(ask, report)
         made = page.table(ask, report, "Processes, the newest first")
         made.notes[:0] = selection.words
-        return shown(
-            page, "table.html", selection.window, selection, title="Who ran what", table=made
-        )
+        return shown(page, "table.html", selection.window, selection, table=made)
 
 
 def bills() -> str | Response:
@@ -125,7 +152,7 @@ def bills() -> str | Response:
         if ask.output.form != "table":
             return download(ask, report)
         made = page.table(ask, report, f"By {by}")
-        return shown(page, "table.html", selection.window, title="Bill", table=made)
+        return shown(page, "table.html", selection.window, table=made)
 
 
 def trust() -> str | Response:
@@ -154,7 +181,6 @@ def trust() -> str | Response:
             page,
             "trust.html",
             window,
-            title="Trust",
             losses=losses,
             parts=parts,
             status=collector_status.late(page.connection, Selection(window), page.now_ns),

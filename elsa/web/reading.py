@@ -9,7 +9,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from elsa.errors import RetryError
@@ -29,6 +29,31 @@ class TooSlowError(RetryError):
     """A page took longer than it may."""
 
 
+class Deadline:
+    """Until when a page has to be made."""
+
+    def __init__(self, limit_s: float) -> None:
+        self.limit_s = limit_s
+        self._started = time.monotonic()
+        self._end = self._started + limit_s
+
+    def taken_s(self) -> float:
+        """How much time was taken so far."""
+        return time.monotonic() - self._started
+
+    def left_s(self) -> float:
+        """How much time is left; less than 0 when it is over."""
+        return self._end - time.monotonic()
+
+    def passed(self) -> bool:
+        """Whether the time is over."""
+        return self.left_s() < 0
+
+    def pass_now(self) -> None:
+        """End what is still being done for the page."""
+        self._end = float("-inf")
+
+
 class Copies:
     """The newest copies of users' own records, made one at a time: that takes a whole CPU."""
 
@@ -36,18 +61,23 @@ class Copies:
         self._lock = threading.Lock()
         self._made: OrderedDict[tuple[int, int | None], tuple[float, bytes]] = OrderedDict()
 
-    def of(self, path: Path, uid: int, since_ns: int | None) -> bytes:
+    def of(self, path: Path, uid: int, since_ns: int | None, deadline: Deadline) -> bytes:
         """The records of a user, as an SQLite file; with `since_ns` of what still runs or ended
-        since. Raises what own_records.copy raises.
+        since. Raises what own_records.copy raises, and RetryError if it is not their turn in time.
         """
         key = (uid, since_ns)
-        with self._lock:
+        if not self._lock.acquire(timeout=max(deadline.left_s(), 0)):
+            raise RetryError("the records of other users are being copied")
+        try:
             self._forget_old(time.monotonic() - _FRESH_S)
             if key not in self._made:
-                self._made[key] = (time.monotonic(), own_records.copy(path, uid, since_ns))
+                data = own_records.copy(path, uid, since_ns, deadline.passed)
+                self._made[key] = (time.monotonic(), data)
             data = self._made[key][1]
             while sum(len(copy) for _, copy in self._made.values()) > _MOST_BYTES:
                 self._made.popitem(last=False)
+        finally:
+            self._lock.release()
         return data
 
     def _forget_old(self, before: float) -> None:
@@ -75,20 +105,24 @@ _names = _Names()
 
 @contextmanager
 def reading(
-    path: Path, reader: Reader, copies: Copies, limit_s: float, since_ns: int | None = None
+    path: Path, reader: Reader, copies: Copies, deadline: Deadline, since_ns: int | None = None
 ) -> Iterator[sqlite3.Connection]:
     """A connection for reports of what still runs or ended since a time. Raises TooSlowError where
-    the block takes longer, and other ElsaErrors.
+    that or the block takes longer, and other ElsaErrors.
     """
     _names.forget_old()
-    if reader.manages:
-        opened = warehouse.reading(path)
-    else:
-        opened = warehouse.reading_copy(path, copies.of(path, reader.uid, _hour(since_ns)))
-    end = time.monotonic() + limit_s
-    with _limited(limit_s, end), opened as connection:
-        connection.set_progress_handler(lambda: int(time.monotonic() > end), _INSTRUCTIONS)
+    with _limited(deadline), _opened(path, reader, copies, deadline, since_ns) as connection:
+        connection.set_progress_handler(deadline.passed, _INSTRUCTIONS)
         yield connection
+
+
+def _opened(
+    path: Path, reader: Reader, copies: Copies, deadline: Deadline, since_ns: int | None
+) -> AbstractContextManager[sqlite3.Connection]:
+    if reader.manages:
+        return warehouse.reading(path)
+    data = copies.of(path, reader.uid, _hour(since_ns), deadline)
+    return warehouse.reading_copy(path, data)
 
 
 def _hour(since_ns: int | None) -> int | None:
@@ -97,13 +131,13 @@ def _hour(since_ns: int | None) -> int | None:
 
 
 @contextmanager
-def _limited(limit_s: float, end: float) -> Iterator[None]:
+def _limited(deadline: Deadline) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if time.monotonic() > end:
+        if deadline.passed():
             raise TooSlowError(
-                f"this takes longer than {limit_s:g} s; choose a shorter time or fewer processes,"
-                " or use the command line, which has no limit"
+                f"this takes longer than {deadline.limit_s:g} s; choose a shorter time or fewer"
+                " processes, or use the command line, which has no limit"
             ) from error
         raise

@@ -111,12 +111,16 @@ def test_pages_break_no_rule_of_wcag(chromium: tuple[Any, str], view: tuple[int,
     for tab in _tab(chromium, *view):
         for path in PAGES:
             tab.open(path)
-            tab.page.evaluate(axe)
-            found = tab.page.evaluate(
-                f"axe.run(document, {{runOnly: {_RULES}}}).then((result) => result.violations.map("
-                "(each) => each.id + ': ' + each.nodes[0].html))"
-            )
-            assert found == [], path
+            assert _broken_rules(tab.page, axe) == [], path
+
+
+def _broken_rules(page: Any, axe: str) -> list[str]:
+    page.evaluate(axe)
+    found: list[str] = page.evaluate(
+        f"axe.run(document, {{runOnly: {_RULES}}}).then((result) => result.violations.map("
+        "(each) => each.id + ': ' + each.nodes[0].html))"
+    )
+    return found
 
 
 def test_a_step_of_a_chart_is_reached_and_followed_by_keyboard(wide: Tab) -> None:
@@ -167,12 +171,76 @@ def test_a_flame_graph_of_its_own_can_be_zoomed(wide: Tab) -> None:
     assert wide.complaints == []
 
 
-def test_on_paper_there_are_tables_and_no_forms(wide: Tab) -> None:
-    wide.page.emulate_media(media="print")
-    wide.open("/runs")
-    assert not wide.page.locator("form").is_visible()
-    assert not wide.page.locator("header").is_visible()
-    assert wide.page.locator("table").is_visible()
+def test_on_paper_there_are_tables_and_no_forms(chromium: tuple[Any, str]) -> None:
+    """Also those of charts, and black on white where the screen is dark."""
+    for tab in _tab(chromium, 800, "dark"):
+        tab.page.emulate_media(media="print")
+        tab.open(f"/?{WINDOW}&by=job")
+        assert not tab.page.locator("form").is_visible()
+        assert not tab.page.locator("header").is_visible()
+        assert tab.page.locator("table").count() == 3
+        for table in tab.page.locator("table").all():
+            assert table.is_visible()
+        colours = tab.page.evaluate(
+            "[...new Set([...document.querySelectorAll('body, section, tr, td, th')].flatMap("
+            "(each) => [getComputedStyle(each).backgroundColor, getComputedStyle(each).color]))]"
+        )
+        assert set(colours) == {
+            "rgb(255, 255, 255)", "rgba(0, 0, 0, 0)", "rgb(250, 250, 250)",
+            "rgb(0, 0, 0)", "rgb(51, 51, 51)",
+        }  # fmt: skip
+
+
+# What is seen where the first second was written.
+_COVERING = """
+    (() => {
+        const first = document.querySelector(".tick").getBoundingClientRect();
+        return document.elementFromPoint(first.x + 1, first.y + 1).textContent;
+    })()"""
+# The latest runs come when the file is there.
+_SLOW = """
+import time
+from pathlib import Path
+from elsa.report import runs
+made = runs.runs
+def late(*arguments):
+    while not Path({ready!r}).exists():
+        time.sleep(0.05)
+    return made(*arguments)
+runs.runs = late
+"""
+
+
+def test_a_slow_page_shows_that_it_is_being_made(
+    chromium: tuple[Any, str], filled: Path, tmp_path: Path
+) -> None:
+    """First without a script, then by the rules of WCAG, which are a script."""
+    opened, _ = chromium
+    ready = tmp_path / "ready"
+    port = free_port()
+    arguments = ("--port", str(port), "--time-limit", "60")
+    with serving(filled, *arguments, before=_SLOW.format(ready=str(ready))):
+        connected(port).close()
+        for scripts in (False, True):
+            ready.unlink(missing_ok=True)
+            context = opened.new_context(java_script_enabled=scripts)
+            page = context.new_page()
+            page.add_init_script(_BLOCKED)
+            page.goto(f"http://127.0.0.1:{port}/runs", wait_until="commit")
+            page.get_by_text("Working. After 60 s").wait_for()
+            assert page.get_by_role("status").is_visible()
+            assert page.locator("#f-job").is_visible()
+            assert page.locator("table").count() == 0
+            page.get_by_text("2 s", exact=True).wait_for()
+            if scripts:
+                assert page.evaluate(_COVERING) == "2 s"
+                assert _broken_rules(page, browser.axe()) == []
+            ready.touch()
+            page.locator("table").wait_for()
+            page.locator(".working").wait_for(state="hidden")
+            if scripts:
+                assert page.evaluate("window.blocked") == []
+            context.close()
 
 
 def test_pages_work_without_a_script(chromium: tuple[Any, str]) -> None:

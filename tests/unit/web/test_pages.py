@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import quote
@@ -215,9 +216,9 @@ def test_a_copy_of_own_records_serves_several_pages_and_holds_what_they_need(
     made: list[int | None] = []
     copy = own_records.copy
 
-    def counted(path: Path, uid: int, since_ns: int | None = None) -> bytes:
+    def counted(path: Path, uid: int, since_ns: int | None, stop: Callable[[], bool]) -> bytes:
         made.append(since_ns)
-        return copy(path, uid, since_ns)
+        return copy(path, uid, since_ns, stop)
 
     monkeypatch.setattr(own_records, "copy", counted)
     bob = client(Reader("bob", BOB, manages=False))
@@ -237,21 +238,22 @@ def test_copies_are_forgotten_when_they_are_old_or_large(
 ) -> None:
     made: list[int] = []
 
-    def counted(_path: Path, uid: int, _since_ns: int | None = None) -> bytes:
+    def counted(_path: Path, uid: int, *_: object) -> bytes:
         made.append(uid)
         return bytes(1000)
 
     monkeypatch.setattr(own_records, "copy", counted)
     copies = reading.Copies()
+    deadline = reading.Deadline(60.0)
     for uid in (1, 2, 1):
-        copies.of(Path("x"), uid, None)
+        copies.of(Path("x"), uid, None, deadline)
     assert made == [1, 2]
     monkeypatch.setattr(reading, "_MOST_BYTES", 1500)
     for uid in (3, 3, 1):
-        copies.of(Path("x"), uid, None)
+        copies.of(Path("x"), uid, None, deadline)
     assert made == [1, 2, 3, 1]
     monkeypatch.setattr(reading, "_FRESH_S", 0.0)
-    copies.of(Path("x"), 1, None)
+    copies.of(Path("x"), 1, None, deadline)
     assert made == [1, 2, 3, 1, 1]
 
 
@@ -298,6 +300,16 @@ def test_a_job_with_too_many_processes_has_no_tree_on_a_page(
     assert answer.status_code == 400
     assert "elsa report flame 10" in answer.text
     assert client().get("/job/9/flame.svg").status_code == 200
+
+
+def test_the_command_of_a_flame_graph_draws_it(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (command,) = [each for each in read(client(), "/job/10/tree").commands if "flame" in each]
+    printed(command)
+    drawn = (tmp_path / "job.svg").read_text(encoding="utf-8")
+    assert drawn.strip() == client().get("/job/10/flame.svg").text.strip()
 
 
 def test_a_warehouse_that_is_gone_is_one_line(client: Client, tmp_path: Path) -> None:

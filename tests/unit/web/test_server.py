@@ -29,9 +29,10 @@ _PROGRAM = "from elsa.cli.entry import elsa; elsa()"
 
 
 @contextmanager
-def serving(db: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+def serving(db: Path, *arguments: str, before: str = "") -> Iterator[subprocess.Popen[bytes]]:
+    """`elsa web` in a program of its own, after some lines of Python."""
     process = subprocess.Popen(
-        [sys.executable, "-c", _PROGRAM, "web", "--db", str(db), *arguments],
+        [sys.executable, "-c", before + _PROGRAM, "web", "--db", str(db), *arguments],
         stderr=subprocess.PIPE,
     )
     try:
