@@ -132,12 +132,14 @@ def steps(place: Place) -> Iterator[Step]:
     yield Step(" ".join(reload), lambda: not changed, lambda: _must(place, reload))
     for unit in ("elsa-jobd.service", *TIMERS):
         yield _service(place, unit)
-    restart = ["systemctl", "restart", "elsa-jobd.service"]
+    web = _service(place, "elsa-web.service")
+    web.is_done = lambda: True  # who wants it enables it
+    yield web
+    restart = ["systemctl", "try-restart", "elsa-jobd.service", "elsa-web.service"]
     yield Step(
         " ".join(restart),
         lambda: (
-            not ran_before
-            or not (any(path.name == restart[-1] for path in changed) or _runs_another())
+            not ran_before or not (any(path.name in restart for path in changed) or _runs_another())
         ),
         lambda: _must(place, restart),
     )
