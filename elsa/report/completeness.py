@@ -22,6 +22,7 @@ from elsa.report.render.writer import Row
 from elsa.state import codes
 from elsa.state.codes import How
 from elsa.state.intervals import BEFORE_FIRST_RUN
+from elsa.store import job_members
 from elsa.units import HOUR_NS
 
 # Notes for one process, and for several, that are not members of their jobs from start to end.
@@ -50,6 +51,7 @@ _MEMBERS = {
 }
 # A record cuts off at most this much CPU time: up to 1/100 s of user time and of system time.
 _CUT_S = 0.02
+_SHORT_NS = 24 * HOUR_NS
 # The longest CPU time that a record holds exactly.
 _EXACT_S = 81.91
 # The columns that measured() reads.
@@ -161,16 +163,12 @@ def classes(connection: sqlite3.Connection, selection: Selection) -> dict[str, t
             source.values,
         ).run(connection)
     else:
-        member = (
-            "u.process_id in (select m.process_id from all_memberships as m where m.job_id in"
-            f" ({THESE}))"
-        )
-        when = " and ".join([member, *selection.window.where("u.ended_ns")])
-        text = (
+        members = job_members.processes(listed(selection.jobs or ()))
+        when = " and ".join([f"u.process_id in ({members})", *selection.window.where("u.ended_ns")])
+        counts = connection.execute(
             f"select u.class, count(*), count(u.acct_id) from incarnation_usage as u where {when}"
             " group by 1"
         )
-        counts = connection.execute(text, (json.dumps(selection.jobs),))
     return {name: (processes, records) for name, processes, records in counts}
 
 
@@ -419,12 +417,15 @@ def _never_read(connection: sqlite3.Connection, window: Window, hint: str) -> li
     where = " and ".join(
         [
             f"p.elapsed_ns > {HOUR_NS}",
-            "p.elapsed_ns > 10000000000",  # so that the index on these is used
             *window.hours("p.ended_hour"),
             "not exists (select 1 from usage_so_far as f where f.process_id = p.id)",
         ]
     )
-    text = f"select count(*) from process as p indexed by process_lasting where {where}"
+    # All that ended in a short window are fewer than all that ever ran for ten seconds.
+    index = "process_ended"
+    if window.since is None or (window.until or time.time_ns()) - window.since > _SHORT_NS:
+        index, where = "process_lasting", f"p.elapsed_ns > 10000000000 and {where}"
+    text = f"select count(*) from process as p indexed by {index} where {where}"
     (number,) = connection.execute(text).fetchone()
     if not number:
         return []

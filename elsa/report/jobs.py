@@ -113,10 +113,11 @@ _NO_SUCH_JOB = "no job matches"
 OF_JOB = {key: "user_name(u.owner_uid)" if key == "owner" else f"u.{key}" for key in COLUMNS}
 """The expressions of a whole job's columns over rows `u` of job_usage."""
 
-_LOSSES = ("gaps", "usage_gaps")
+LOSSES = ("gaps", "usage_gaps")
 # The columns of job_usage that table job has too.
 _OF_TABLE = {"job_id", "kind", "name", "owner_uid"}
 _TABLE = "(select j.id as job_id, j.kind, j.name, j.owner_uid from job as j)"
+_OF_CHOSEN = "select c.job_id from chosen as c"
 
 
 class JobReport(NamedTuple):
@@ -150,7 +151,9 @@ def _columns(selection: Selection) -> dict[str, str]:
     return whole | in_window | ({"estimate": "1"} if selection.clip else {})
 
 
-def query(selection: Selection, output: Output) -> tuple[Query, tuple[str, ...]]:
+def query(
+    connection: sqlite3.Connection, selection: Selection, output: Output
+) -> tuple[Query, tuple[str, ...]]:
     """The query for the jobs of a selection, newest first; and the columns to write.
 
     With a window: jobs of which a process ended in it, with the usage of those processes.
@@ -160,7 +163,7 @@ def query(selection: Selection, output: Output) -> tuple[Query, tuple[str, ...]]
     if selection.clip and selection.window:
         usual = (*usual, "estimate")
     shown = output.choose(known, usual)
-    helpers = ("job_id", *completeness.OF_JOBS, *(() if selection.window else _LOSSES))
+    helpers = ("job_id", *completeness.OF_JOBS, *(() if selection.window else LOSSES))
     chosen = {key: known[key] for key in dict.fromkeys((*shown, *helpers))}
     # Ids of several hosts are in no order of time.
     usual_order = "u.created_at desc, u.job_id desc" if selection.apart else "u.job_id desc"
@@ -183,29 +186,45 @@ def query(selection: Selection, output: Output) -> tuple[Query, tuple[str, ...]]
         first = f"select u.job_id from {_TABLE} as u{where}"
         if newest:
             first += f"\norder by u.job_id desc{newest}"
-        view = rollup_source.job_usage("select c.job_id from chosen as c")
+        view = rollup_source.job_usage(_OF_CHOSEN)
         text = f"with chosen as materialized (\n{first}\n)\n{select(chosen)}\nfrom {view} as u"
         return Query(f"{text}\n{order}{limit}", values), shown
-    where, values = _where(early)
-    jobs, before = None, ""
-    if early:
-        jobs = "select c.job_id from chosen as c"
-        before = f"chosen as materialized (select u.job_id from {_TABLE} as u{where}),\n"
+    ids = _in_window(connection, selection, early, "" if late else newest)
     needed = " ".join((*chosen.values(), order))
     sums = {key: text for key, text in _sums(selection).items() if f"w.{key}" in needed}
-    source = _sums_source(selection, sums, jobs)
-    in_window = f"{select({'job_id': 'u.job_id'} | sums)}\n{source.sql}\ngroup by u.job_id"
-    if newest and not late:
-        in_window += f"\norder by u.job_id desc{newest}"
-    where, late_values = _where(late)
-    whole = rollup_source.job_usage("select w.job_id from in_window as w")
-    text = f"""with {before}in_window as materialized (
-{in_window}
+    source = _sums_source(selection, sums, _OF_CHOSEN)
+    where, values = _where(late)
+    text = f"""with chosen (job_id) as materialized ({listed(ids)}),
+in_window as materialized (
+{select({"job_id": "u.job_id"} | sums)}
+{source.sql}
+group by u.job_id
 )
 {select(chosen)}
-from in_window as w join {whole} as u on u.job_id = w.job_id{where}
+from in_window as w join {rollup_source.job_usage(_OF_CHOSEN)} as u on u.job_id = w.job_id{where}
 {order}{limit}"""
-    return Query(text, values + source.values + late_values), shown
+    return Query(text, source.values + values), shown
+
+
+def _in_window(
+    connection: sqlite3.Connection, selection: Selection, early: list[Condition], newest: str
+) -> list[int]:
+    """The jobs of which a process ended in the window, or the newest of them.
+
+    They are listed first, since SQLite plans a common table expression anew wherever it is read:
+    that of all sums in the window took longer to plan than to run.
+    """
+    where, values = _where(early)
+    before, jobs = "", None
+    if early:
+        before = f"with chosen as materialized (select u.job_id from {_TABLE} as u{where})\n"
+        jobs = _OF_CHOSEN
+    source = _sums_source(selection, {}, jobs)
+    text = f"{before}select u.job_id\n{source.sql}\ngroup by u.job_id"
+    if newest:
+        text += f"\norder by u.job_id desc{newest}"
+    found = connection.execute(text, values + source.values)
+    return [job_id for (job_id,) in found]
 
 
 def _where(conditions: list[Condition]) -> tuple[str, tuple[object, ...]]:
@@ -258,7 +277,7 @@ def _chosen(connection: sqlite3.Connection, selection: Selection) -> Selection:
 
 def jobs(connection: sqlite3.Connection, selection: Selection, output: Output) -> Report:
     """Jobs with their usage, newest first."""
-    asked, shown = query(selection, output)
+    asked, shown = query(connection, selection, output)
     cursor = asked.run(connection)
     names = tuple(column[0] for column in cursor.description)
     every = cursor.fetchall()
@@ -309,7 +328,7 @@ def _nothing(connection: sqlite3.Connection, selection: Selection) -> str:
 
 def _losses(names: tuple[str, ...], rows: list[Row]) -> str:
     """A note on the number of jobs that gaps touch."""
-    places = [names.index(key) for key in _LOSSES]
+    places = [names.index(key) for key in LOSSES]
     touched = sum(1 for row in rows if any(row[place] for place in places))
     return f"{touched} of these jobs touched by gaps (see: elsa report gaps)" if touched else ""
 
@@ -339,7 +358,7 @@ def job(connection: sqlite3.Connection, selection: Selection, output: Output) ->
     of_commands = Output("json" if as_json else "table", None, output.sort, output.limit)
     losses = None
     if not selection.window:
-        losses = completeness.losses(sum(row[known.index(key)] for key in _LOSSES), selection)
+        losses = completeness.losses(sum(row[known.index(key)] for key in LOSSES), selection)
     commands = usage.usage(
         connection, usage.COMMANDS, selection, of_commands, everything=True, losses=losses
     )

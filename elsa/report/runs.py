@@ -58,7 +58,7 @@ def query(selection: Selection, output: Output) -> tuple[Query, tuple[str, ...]]
     known = jobs.named({**jobs.OF_JOB, "runs": "r.runs", **_GROWN, **_USUAL}, selection, "u.job_id")
     usual = ("host", *_SHOWN) if selection.apart else _SHOWN
     shown = output.choose(known, usual)
-    helpers = ("job_id", *completeness.OF_JOBS)
+    helpers = ("job_id", *completeness.OF_JOBS, *jobs.LOSSES)
     chosen = {key: known[key] for key in dict.fromkeys((*shown, *helpers))}
     since, until = selection.window
     conditions = [each.sql for each in selection.job_conditions]
@@ -159,7 +159,9 @@ def runs(connection: sqlite3.Connection, selection: Selection, output: Output) -
     place = names.index("job_id")
     listed = Selection(jobs=tuple(row[place] for row in kept))
     if kept:
-        words = completeness.words(connection, listed, rollup="rollup_job")
+        places = [names.index(key) for key in jobs.LOSSES]
+        losses = completeness.losses(sum(row[at] for row in kept for at in places), listed)
+        words = completeness.words(connection, listed, losses, rollup="rollup_job")
         words += completeness.measured(connection, names, kept, shown, jobs=True)
         words += completeness.peaks(names, kept, shown)
     if len(rows) > len(kept):

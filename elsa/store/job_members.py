@@ -57,9 +57,15 @@ def triggers() -> list[str]:
     return [f"create trigger {name} {body}" for name, body in _TRIGGERS.items()]
 
 
-def inherited(among: str | None = None) -> str:
+def in_blocks(id_: str) -> str:
+    """The condition that an id is in a block `b` of a job."""
+    return f"{id_} between b.block * {BLOCK} and b.block * {BLOCK} + {BLOCK - 1}"
+
+
+def inherited(among: str | None = None, blocks: str | None = None) -> str:
     """SQL for rows of job_id, process_id and how: the memberships in the processes' own rows, in
-    the jobs that the SQL `among` lists, or in all.
+    the jobs that the SQL `among` lists, or in all; with `blocks`, only in the blocks of ids that
+    this SQL lists.
     """
     if among is None:
         return (
@@ -69,9 +75,41 @@ def inherited(among: str | None = None) -> str:
     return (
         f"select b.job_id, p.id as process_id, {How.INHERITED:d} as how"
         " from job_block as b cross join process as p"
-        f" on p.id between b.block * {BLOCK} and b.block * {BLOCK} + {BLOCK - 1}"
-        f" and p.auto_job_id = b.job_id where b.job_id in ({among})"
+        f" on {in_blocks('p.id')} and p.auto_job_id = b.job_id where b.job_id in ({among})"
+        f"{'' if blocks is None else only(blocks)}"
     )
+
+
+def processes(among: str) -> str:
+    """SQL for the ids of all members of the jobs that the SQL `among` lists. The view
+    all_memberships would look for a row in table membership for every process of a block.
+    """
+    return (
+        f"select m.process_id from membership as m where m.job_id in ({among})"
+        f" union all select i.process_id from ({inherited(among)}) as i"
+    )
+
+
+def stored(among: str, blocks: str) -> str:
+    """The from clause, up to its last condition, for the rows `s` of table membership in some jobs
+    and blocks of ids. It visits the blocks of the jobs, and not all of their members.
+    """
+    return (
+        f"job_block as b cross join membership as s on s.job_id = b.job_id"
+        f" and {in_blocks('s.process_id')} where b.job_id in ({among}){only(blocks)}"
+    )
+
+
+def only(blocks: str) -> str:
+    """The condition that a block `b` is among those that SQL lists. The plus keeps SQLite from
+    looking up each of these in each job.
+    """
+    return f" and +b.block in ({blocks})"
+
+
+def block(id_: str) -> str:
+    """SQL for the block of an id."""
+    return f"{id_} / {BLOCK}"
 
 
 def delete_empty_blocks(connection: sqlite3.Connection) -> None:

@@ -118,9 +118,9 @@ _ANY_USAGE = """select exists (
 # Most members are in their job from start to end, so the job is charged all that they used. Only
 # for the others is the view job_end_usage needed.
 HOW = " ".join(f"when {how:d} then '{how.name.lower()}'" for how in How)
-PART_OF_LIFE = (
-    "select s.process_id from membership as s where (s.since_ns <> 0 or s.until_ns is not null)"
-)
+OF_PART = "(s.since_ns <> 0 or s.until_ns is not null)"
+"""The condition for memberships `s` that did not last from start to end."""
+PART_OF_LIFE = f"select s.process_id from membership as s where {OF_PART}"
 """SQL for the processes that entered a job after their start or left it before their end."""
 _IS_PART_MEMBER = f"{PART_OF_LIFE} and s.process_id = g.process_id"
 _MEMBER = f"""

@@ -80,7 +80,7 @@ with used as (
         u.job_id
     union all
     select
-        j.id as job_id,
+        j.job_id,
         0 as processes,
         0 as running,
         0 as unfinished,
@@ -138,18 +138,7 @@ with used as (
         0 as part_life_whole,
         0 as uncertain,
         0 as without_record
-    from job as j
-    where
-        not exists (
-            select 1
-            from all_memberships as m
-            where m.job_id = j.id
-        )
-        and not exists (
-            select 1
-            from rollup_job_ready as r
-            where r.job_id = j.id
-        )
+    from job_without_process as j
 ),
 
 described as (

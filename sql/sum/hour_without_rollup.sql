@@ -1,6 +1,7 @@
 -- Grain: one row per hour (since 1970) that is not rolled up, and in which a process or record
 -- ended, a process left a job, or counters of living processes were read. It walks through four
--- indexes and searches for the next hour at each step.
+-- indexes and searches for the next hour at each step; days that are rolled up are skipped, since
+-- each of their hours is.
 with recursive ended (hour) as (
     select min(p.ended_hour)
     from process as p
@@ -8,9 +9,11 @@ with recursive ended (hour) as (
     select (
         select min(p.ended_hour)
         from process as p
-        where p.ended_hour > ended.hour
+        where p.ended_hour > case when d.day is null then ended.hour else d.day * 24 + 23 end
     )
     from ended
+    left join rollup_day as d
+        on d.day * 24 <= ended.hour and d.day = ended.hour / 24
     where ended.hour is not null
 ),
 
@@ -27,9 +30,11 @@ recorded (hour) as (
         where
             a.process_id is null
             and a.join_outcome <> 3
-            and a.ended_hour > recorded.hour
+            and a.ended_hour > case when d.day is null then recorded.hour else d.day * 24 + 23 end
     )
     from recorded
+    left join rollup_day as d
+        on d.day * 24 <= recorded.hour and d.day = recorded.hour / 24
     where recorded.hour is not null
 ),
 
@@ -41,9 +46,11 @@ left_job (hour) as (
     select (
         select min(m.left_hour)
         from membership as m
-        where m.left_hour > left_job.hour
+        where m.left_hour > case when d.day is null then left_job.hour else d.day * 24 + 23 end
     )
     from left_job
+    left join rollup_day as d
+        on d.day * 24 <= left_job.hour and d.day = left_job.hour / 24
     where left_job.hour is not null
 ),
 
@@ -54,9 +61,11 @@ was_read (hour) as (
     select (
         select min(r.hour)
         from usage_reading as r
-        where r.hour > was_read.hour
+        where r.hour > case when d.day is null then was_read.hour else d.day * 24 + 23 end
     )
     from was_read
+    left join rollup_day as d
+        on d.day * 24 <= was_read.hour and d.day = was_read.hour / 24
     where was_read.hour is not null
 ),
 

@@ -48,7 +48,7 @@ def jobs(*, request: Request) -> None:
     from elsa.report import jobs as made
 
     request.show(
-        lambda _, selection: [made.query(selection, request.output)[0]],
+        lambda connection, selection: [made.query(connection, selection, request.output)[0]],
         lambda connection, selection: made.jobs(connection, selection, request.output),
     )
 

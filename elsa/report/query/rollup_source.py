@@ -236,9 +236,7 @@ def _rest(view: str, window: Window, hours: Hours) -> list[str]:
 def _rest_of_jobs(
     jobs: str, select: str, window: Window, conditions: tuple[Condition, ...]
 ) -> Query:
-    """The same for some jobs. Members from start to end are looked up only if they ended in such an
-    hour, or still run.
-    """
+    """The same for some jobs."""
     unrolled = _hours_of("hour_without_rollup", whole_hours(window))
     cut = window.cut_hours()
     alternatives = [f"u.out_hour in ({unrolled})"]
@@ -255,8 +253,8 @@ def _rest_of_jobs(
         [select],
         Condition(f"({' or '.join(alternatives)})"),
         *conditions,
-        whole=f"+s.process_id in ({ended})",
         hours=in_hours,
+        ended=ended,
     )
     return Query(f"{select}\n{rest.sql}", rest.values)
 
@@ -265,7 +263,7 @@ def job_usage(jobs: str) -> str:
     """The view job_usage for the jobs that SQL lists: it reads only their rows.
 
     SQLite pushes a condition down through one sum, but not through a sum of sums. So the view is
-    put over their rows of job_usage_part alone.
+    put over their rows of the views that it reads alone.
     """
     part = source(
         "rollup_job",
@@ -274,5 +272,11 @@ def job_usage(jobs: str) -> str:
         days=True,
         jobs=jobs,
     )
-    usage = sql_files.over("job_usage", job_usage_part=f"select * {part.sql}")
+    usage = sql_files.over(
+        "job_usage",
+        job_usage_part=f"select * {part.sql}",
+        job_without_process=(
+            f"select n.job_id from main.job_without_process as n where n.job_id in ({jobs})"
+        ),
+    )
     return f"(select * from {usage} where job_id in ({jobs}))"

@@ -19,6 +19,7 @@ import json
 import re
 import sqlite3
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from elsa.measures import MEASURES
@@ -27,7 +28,7 @@ from elsa.store.rollups import (
     END_IN_JOBS,
     HOW,
     IN_INTERVALS_OF_JOBS,
-    PART_OF_LIFE,
+    OF_PART,
     PARTS,
     PROCESSES,
     USED,
@@ -110,8 +111,11 @@ _BETTER_OF_INTERVAL = """select 1 from job_member as o
         join job_member as t on t.process_id = u.used_by and t.job_id = u.job_id
         where o.process_id = u.used_by and +o.job_id in ({})
             and (o.part_life, o.job_id) < (t.part_life, t.job_id)"""
-# The processes that may have lived in a window.
+# The processes that may have lived in a window, and those that ended in some hours.
 _AMONG_LIVED = "select l.id from lived as l"
+_AMONG_ENDED = "select e.id from ended as e"
+# Those that were members for a part of their lifetime.
+_AMONG_PART = "select o.process_id from of_part as o"
 NAMES = {"user": "user_name(u.uid)", "group": "group_name(u.gid)"}
 """The names of users and groups, if all rows are of one host."""
 NAMES_APART = {"user": "user_name(u.uid, u.host_id)", "group": "group_name(u.gid, u.host_id)"}
@@ -198,15 +202,21 @@ def rows(
     members: bool = False,
     used: bool = False,
     whole: str = "",
+    lived: str = "",
 ) -> Query:
     """The from clause for the rows of a selection, with the columns that the expressions need; with
     `members`, one row per job and process; with `used`, each part of its usage when it was used.
 
-    `whole` is a further condition on the memberships `s` from start to end. Each view is asked for
-    the needed columns alone, since SQLite would compute every column of a union of the views.
+    `whole` is a further condition on the memberships `s` from start to end. `lived` is SQL for the
+    processes that the conditions leave, if these are few. Each view is asked for the needed columns
+    alone, since SQLite would compute every column of a union of the views.
     """
     conditions = [*selection.conditions(), *more]
     needed = sorted(columns_of(expressions) or {"process_id"})
+    tables = {}
+    if selection.lived():
+        tables["lived"] = selection.lived()
+        lived = _AMONG_LIVED
     if selection.jobs is None and not members:
         ended = selection.window._replace(until=None) if selection.clip else selection.window
         hours = [] if selection.alive else ended.hours("u.ended_hour")
@@ -215,19 +225,20 @@ def rows(
             _part(view, _DERIVED[view], needed, [*conditions, *_among(selection, view)])
             for view in PARTS[USED if used else PROCESSES]
         ]
-    else:
-        among = None if selection.jobs is None else listed(selection.jobs)
-        parts = _of_jobs(
-            among,
-            needed,
-            conditions,
-            members=members or selection.job is not None,
-            whole=whole,
-            used=used,
-            lived=_AMONG_LIVED if selection.lived() else "",
-            of_intervals=_among(selection, IN_INTERVALS_OF_JOBS),
-        )
-    return _together(parts, selection.lived())
+        return _together(parts, tables)
+    among = None if selection.jobs is None else listed(selection.jobs)
+    found = _members(among, lived)
+    parts = _of_jobs(
+        among,
+        found,
+        needed,
+        conditions,
+        members=members or selection.job is not None,
+        whole=whole,
+        used=used,
+        of_intervals=_among(selection, IN_INTERVALS_OF_JOBS),
+    )
+    return _together(parts, tables | found.tables)
 
 
 def _among(selection: Selection, view: str) -> list[Condition]:
@@ -250,23 +261,23 @@ def members(
     expressions: Iterable[str],
     condition: Condition,
     *more: Condition,
-    whole: str,
     hours: str,
+    ended: str,
 ) -> Query:
-    """The same with `used` for the jobs that the SQL `among` lists: one row per job and process,
-    and per interval in the hours that SQL lists.
+    """The same with `used` for the jobs that the SQL `among` lists, where conditions leave only
+    what ended in a job in the hours that SQL lists, or the processes that the SQL `ended` lists.
     """
-    return _together(
-        _of_jobs(
-            among,
-            sorted(columns_of(expressions)),
-            [condition, *more],
-            members=True,
-            whole=whole,
-            used=True,
-            hours=hours,
-        )
+    found = _ended_members(among, hours, ended)
+    parts = _of_jobs(
+        among,
+        found,
+        sorted(columns_of(expressions)),
+        [condition, *more],
+        members=True,
+        used=True,
+        of_intervals=[Condition(f"u.ended_hour in ({hours})")],
     )
+    return _together(parts, found.tables)
 
 
 def memberships(processes: str, expressions: Iterable[str], *more: Condition) -> Query:
@@ -281,49 +292,43 @@ def listed(ids: Iterable[int]) -> str:
     return f"select value from json_each('{json.dumps([int(id_) for id_ in ids])}')"
 
 
-def _together(parts: list[Query], lived: str = "") -> Query:
+def _together(parts: list[Query], tables: Mapping[str, str] = MappingProxyType({})) -> Query:
+    """The union of the parts. They read the tables, each of which SQL lists once."""
     sql = "\n    union all\n".join(part.sql for part in parts)
-    if lived:  # listed once, as several parts ask for it
-        sql = f"    with lived as materialized (\n        {lived}\n    )\n{sql}"
+    if tables:
+        made = [f"{name} as materialized (\n        {text}\n    )" for name, text in tables.items()]
+        sql = f"    with {', '.join(made)}\n{sql}"
     return Query(f"from (\n{sql}\n) as u", tuple(value for part in parts for value in part.values))
 
 
 def _of_jobs(
     among: str | None,
+    found: _Members,
     needed: list[str],
     conditions: list[Condition],
     *,
     members: bool,
-    whole: str,
     used: bool,
-    hours: str | None = None,
-    lived: str = "",
+    whole: str = "",
     of_intervals: Iterable[Condition] = (),
 ) -> list[Query]:
     """The rows of job_process_usage, in two parts: each process is in one of them for all its jobs.
 
     Most processes were in their jobs from start to end, so a job is charged all that they used: to
-    look that up takes half the time of the view. Where SQL lists the processes that `lived`, their
-    memberships are looked up, instead of the members of each job.
+    look that up takes half the time of the view.
     """
     once = among is not None and not members
-    # The plus keeps SQLite from reading all members of each job.
-    theirs = "" if among is None else f" and {'+' if lived else ''}s.job_id in ({among})"
-    inherited = job_members.inherited(None if lived else among)
-    if lived:
-        theirs += f" and s.process_id in ({lived})"
-    odd = f"{PART_OF_LIFE}{theirs}"
     job = "min(s.job_id) as job_id" if once else "s.job_id"
     wanted = f" and {whole}" if whole else ""
-    whole = f"{wanted} and s.process_id not in ({odd})"
+    whole = f"{wanted} and s.process_id not in ({_AMONG_PART})"
     whole_lives = f"""select {job}, s.process_id, s.how from (
-            select s.job_id, s.process_id, s.how from membership as s
-            where s.since_ns = 0 and s.until_ns is null{theirs}{whole}
+            select s.job_id, s.process_id, s.how from {found.stored}
+                and s.since_ns = 0 and s.until_ns is null{whole}
             union all
-            select s.* from ({inherited}) as s where true{theirs if lived else ""}{whole}
+            select s.* from {found.inherited}{whole}
         ) as s
         {"group by s.process_id" if once else ""}"""
-    part = [Condition(f"u.process_id in ({odd})")]
+    part = [Condition(f"u.process_id in ({_AMONG_PART})")]
     # The plus keeps SQLite from looking up each process in each job of the list.
     theirs_alone = [] if among is None else [Condition(f"+u.job_id in ({among})")]
     if once:
@@ -336,12 +341,60 @@ def _of_jobs(
         _part(of_jobs, _DERIVED[of_jobs], needed, [*part, *theirs_alone, *conditions]),
     ]
     if used:
-        of_hours = [] if hours is None else [Condition(f"u.ended_hour in ({hours})")]
         better = [Condition(f"not exists ({_BETTER_OF_INTERVAL.format(among)})")] if once else []
-        chosen = [*of_hours, *of_intervals, *theirs_alone, *better, *conditions]
+        chosen = [*of_intervals, *theirs_alone, *better, *conditions]
         view = IN_INTERVALS_OF_JOBS
         parts.append(_part(view, _DERIVED[view], needed, chosen))
     return parts
+
+
+class _Members(NamedTuple):
+    """Where the members of jobs are: SQL for memberships `s`, up to the last condition."""
+
+    stored: str
+    """From clause: the rows of table membership."""
+    inherited: str
+    """From clause: those in the processes' own rows."""
+    tables: dict[str, str]
+    """The tables that this reads, and the processes that were members for a part of their lifetime.
+    """
+
+
+def _members(among: str | None, lived: str) -> _Members:
+    """All members of jobs. Where SQL lists the processes that `lived`, their memberships are looked
+    up, instead of the members of each job.
+    """
+    # The plus keeps SQLite from reading all members of each job.
+    theirs = "" if among is None else f" and {'+' if lived else ''}s.job_id in ({among})"
+    if lived:
+        theirs += f" and s.process_id in ({lived})"
+    stored = f"membership as s where true{theirs}"
+    inherited = job_members.inherited(None if lived else among)
+    return _Members(
+        stored,
+        f"({inherited}) as s where true{theirs if lived else ''}",
+        {"of_part": f"select s.process_id from {stored} and {OF_PART}"},
+    )
+
+
+def _ended_members(among: str, hours: str, ended: str) -> _Members:
+    """The members of jobs among the processes that the SQL `ended` lists, found by the blocks of
+    ids that have some; and those that left a job in the hours.
+    """
+    blocks = "select e.block from ended_block as e"
+    are_ended = f"+s.process_id in ({_AMONG_ENDED})"
+    stored = f"{job_members.stored(among, blocks)} and {are_ended}"
+    left = f"membership as s where s.left_hour in ({hours}) and +s.job_id in ({among})"
+    of_part = (
+        f"select s.process_id from {stored} and {OF_PART} union all select s.process_id from {left}"
+    )
+    tables = {
+        "ended": ended,
+        "ended_block": f"select distinct {job_members.block('e.id')} as block from ended as e",
+        "of_part": of_part,
+    }
+    inherited = job_members.inherited(among, blocks)
+    return _Members(stored, f"({inherited}) as s where {are_ended}", tables)
 
 
 def _part(

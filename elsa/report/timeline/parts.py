@@ -141,8 +141,8 @@ def _of_automatic_jobs(
         wanted,
         *(Condition(text) for text in selection.window.where("u.out_ns")),
         *selection.choices,
-        whole=f"+s.process_id in (select p.id from process as p where p.ended_hour in ({hours}))",
         hours=hours,
+        ended=f"select p.id from process as p where p.ended_hour in ({hours})",
     )
     return _parts(by, None, source, laid)
 

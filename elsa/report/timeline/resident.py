@@ -83,7 +83,7 @@ def lifetimes(
         replace(selection, window=Window(), clip=False),
         expressions,
         Condition(f"u.process_id in ({_IDS})"),
-        whole=f"s.process_id in ({_IDS})",
+        lived=_IDS,
     )
     return _lifetimes(connection, expressions, source)
 

@@ -1,0 +1,15 @@
+-- Grain: one row per job that never had a process, as far as is known. Reports on some jobs read this
+-- view for these alone: it is a view of its own because SQLite would look at every job.
+select j.id as job_id
+from job as j
+where
+    not exists (
+        select 1
+        from all_memberships as m
+        where m.job_id = j.id
+    )
+    and not exists (
+        select 1
+        from rollup_job_ready as r
+        where r.job_id = j.id
+    )
