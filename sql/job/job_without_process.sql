@@ -1,5 +1,5 @@
--- Grain: one row per job that never had a process, as far as is known. Reports on some jobs read this
--- view for these alone: it is a view of its own because SQLite would look at every job.
+-- Grain: one row per job that never had a process, as far as is known. It is a view of its own so
+-- that reports on some jobs can read it for these alone: in job_usage SQLite would visit every job.
 select j.id as job_id
 from job as j
 where

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from elsa.measures import COUNTERS, DIVIDED
 from elsa.report.query import rollup_source, row_sums
 from elsa.report.query.selection import Selection
-from elsa.report.query.statement import Condition, Query, rows
+from elsa.report.query.statement import Condition, Query, listed, rows
 from elsa.report.query.times import Window
 from elsa.state.clock import Clock
 from elsa.state.intervals import reading
@@ -272,6 +272,46 @@ def test_sums_by_way_of_rollups_are_those_over_the_processes(
         assert audited(connection) == by_itself(connection, audited)
 
 
+@settings(max_examples=40)
+@given(
+    acts=st.lists(ACTS, max_size=25),
+    later=st.lists(ACTS, max_size=5),
+    window=st.tuples(moments, moments),
+    inherited=st.lists(st.tuples(small, st.integers(1, 3)), max_size=3),
+)
+def test_sums_of_some_jobs_are_those_of_all_jobs_for_these(
+    template: Path,
+    acts: list[Act],
+    later: list[Act],
+    window: tuple[int | None, int | None],
+    inherited: list[tuple[int, int]],
+) -> None:
+    since, until = (None if ns is None else REAL + ns for ns in window)
+    with emptied(template) as connection:
+        for act in [*FIRST, *acts]:
+            act(connection)
+        connection.execute(
+            f"insert or ignore into membership (job_id, process_id, since_ns, until_ns, how)"
+            f" values (2, 1, 0, {50 * MINUTE}, 2)"
+        )
+        for process_id, job_id in inherited:
+            connection.execute(
+                "update process set auto_job_id = ?2 where id = ?1 and not exists (select 1 from"
+                " membership as m where m.process_id = ?1 and m.job_id = ?2)",
+                (process_id, job_id),
+            )
+        for act in (refresh, *later):
+            act(connection)
+        # The last window cuts the hour in which members leave.
+        of_leave = Window(REAL + 46 * MINUTE, REAL + 55 * MINUTE)
+        for span in (Window(), Window(since, until), of_leave):
+            expected = summed(connection, span, "rollup_job")
+            for jobs in ((2,), (1, 3)):
+                assert summed_by_rollup(
+                    connection, span, "rollup_job", days=True, jobs=listed(jobs)
+                ) == [row for row in expected if row[0] in jobs]
+
+
 @settings(max_examples=50)
 @given(acts=st.lists(ACTS, min_size=5, max_size=30), at=moments)
 def test_parts_of_time_add_up_to_all_processes_whole(
@@ -395,13 +435,20 @@ def summed(connection: sqlite3.Connection, window: Window, table: str) -> list[t
 
 
 def summed_by_rollup(
-    connection: sqlite3.Connection, window: Window, table: str, *, days: bool
+    connection: sqlite3.Connection,
+    window: Window,
+    table: str,
+    *,
+    days: bool,
+    jobs: str | None = None,
 ) -> list[tuple[object, ...]]:
-    """The same by way of the rollup."""
+    """The same by way of the rollup; `jobs` is SQL that lists jobs."""
     keys = KEYS[table]
     known = rollup_source.sums(table)
     figures = ", ".join(known[key] for key in row_sums.sums(members=table == "rollup_job"))
-    source = rollup_source.source(table, window, rollup_source.sums(table).values(), days=days)
+    source = rollup_source.source(
+        table, window, rollup_source.sums(table).values(), days=days, jobs=jobs
+    )
     return connection.execute(
         f"select {keys}, {figures} {source.sql} group by {keys} order by {keys}"
     ).fetchall()
