@@ -83,10 +83,10 @@ class Audit(NamedTuple):
     groups: Report
     words: list[str]
 
-    def columns(self) -> set[str]:
-        """All columns of all parts."""
+    def columns(self) -> list[str]:
+        """All columns of all parts, each once and in their order."""
         parts = (self.classes, self.periods, self.ticks, self.groups)
-        return {key for part in parts for key in part.shown}
+        return list(dict.fromkeys(key for part in parts for key in part.shown))
 
 
 def queries(window: Window) -> dict[str, Query]:
