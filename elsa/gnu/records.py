@@ -8,9 +8,10 @@ each.
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from math import inf
@@ -18,8 +19,9 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
 
 from elsa.decode import acct
-from elsa.decode.acct import AcctRecord, AcctRow
+from elsa.decode.acct import AFORK, AcctRecord, AcctRow
 from elsa.errors import UsageError
+from elsa.gnu.sa import COMMAND, GROUP, HZ, PAGE_KIB, USER, By, Tally, figures_of, tally
 from elsa.kernel.acct_file import CHUNK, AcctFile
 from elsa.report import completeness
 from elsa.report.query import warehouse
@@ -39,6 +41,8 @@ _MEMBERS = """
     left join acct as a
         on a.process_id = m.process_id
 """
+# Integers that say whose a record is; of a command its id and AFORK.
+_WHOSE = {COMMAND: f"a.comm_id * 2 + (a.flag & {AFORK})", USER: "a.uid", GROUP: "a.gid"}
 
 
 class Pick(NamedTuple):
@@ -85,7 +89,35 @@ class Records:
         for name in self.files:
             yield from self._read(name)
 
+    def tallied(self, by: By, *, paging: bool) -> Tally:
+        """The records summed up for sa; page faults and swaps only with `paging`."""
+        if self.files:
+            return tally(figures_of(self, by), by.key)
+        whose, faults = _WHOSE[by], "a.minflt, a.majflt, a.swaps" if paging else "0, 0, 0"
+        with self._opened() as (connection, where):
+            names: dict[int, str] = dict(connection.execute("select id, name from comm"))
+            # Divided here, where it takes least, by the same division of doubles.
+            rows = connection.execute(
+                f"select {whose}, a.etime / {HZ}, a.utime / {HZ}, a.stime / {HZ}, a.io / {HZ},"
+                f" a.mem / {PAGE_KIB}, {faults} from acct as a{where} order by a.id"
+            )
+            if by is COMMAND:
+                return tally(rows, lambda number: by.key((names[number >> 1], number & AFORK)))
+            return tally(rows, by.key)
+
     def _stored(self) -> Iterator[Iterable[AcctRow]]:
+        columns = ", ".join(
+            "n.name" if column == "comm" else f"a.{column}" for column in AcctRecord._fields
+        )
+        with self._opened() as (connection, where):
+            yield connection.execute(
+                f"select {columns} from acct as a join comm as n on n.id = a.comm_id{where}"
+                f" order by a.id{' desc' if self.backwards else ''}"
+            )
+
+    @contextmanager
+    def _opened(self) -> Iterator[tuple[sqlite3.Connection, str]]:
+        """The warehouse, and what selects the records `a`."""
         with warehouse.reading_allowed(self.db) as connection:
             self.words += warehouse.notes(connection)
             where = _conditions(self.pick)
@@ -104,12 +136,7 @@ class Records:
                         " record, so they are left out"
                     )
             self.words += completeness.pruned(connection, Selection(self.pick.window, jobs=jobs))
-            columns = ", ".join(
-                "n.name" if column == "comm" else f"a.{column}" for column in AcctRecord._fields
-            )
-            query = f"select {columns} from acct as a join comm as n on n.id = a.comm_id"
-            query += f" where {' and '.join(where)}" if where else ""
-            yield connection.execute(f"{query} order by a.id{' desc' if self.backwards else ''}")
+            yield connection, f" where {' and '.join(where)}" if where else ""
 
     def _wanted(self, data: bytes, before: int | None) -> Iterable[AcctRow]:
         """The selected records of these; `before` is when the record before them was written."""

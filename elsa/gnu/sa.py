@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable, Iterable, Iterator
+from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
 
-from elsa.decode.acct import AFORK, COMM, FLAG, GID, UID, AcctRow
+from elsa.decode.acct import AFORK, COMM, ETIME, FLAG, GID, UID, AcctRow
 from elsa.gnu import hashtable, text
 
-_PAGE_KIB = os.sysconf("SC_PAGE_SIZE") / 1024
-_HZ = 100.0
+PAGE_KIB = os.sysconf("SC_PAGE_SIZE") / 1024
+HZ = 100.0
 _COMM_BYTES = 16
 _NAME_BYTES = 32
 
@@ -66,18 +67,103 @@ class Shape(NamedTuple):
     """Commands called so often or less may be junk; 0: none."""
 
 
-_Key: TypeAlias = tuple[str, int]
+Key: TypeAlias = Any
+"""Of a command its name, escaped as in AcctRecord.comm, and AFORK or 0; else a name."""
 Ask: TypeAlias = Callable[[bytes], bool]
+Figures: TypeAlias = tuple[Any, float, float, float, float, float, int, int, int]
+"""Of a record: whose it is, and what Stats adds up: elapsed, user, system, io, mem, minor, major,
+swaps.
+"""
 
 
-def by_command(rows: Iterable[AcctRow], shape: Shape, ask: Ask) -> Iterator[bytes]:
+class By(NamedTuple):
+    """What records are summed up by."""
+
+    whose: Callable[[AcctRow], Any]
+    """What a record has of it ..."""
+    key: Callable[[Any], Key]
+    """... and the key that it is summed up under: users may have a name in common."""
+
+
+COMMAND = By(lambda row: (row[COMM], row[FLAG] & AFORK), lambda command: command)
+USER = By(itemgetter(UID), lambda uid: text.user(uid)[:_NAME_BYTES])
+GROUP = By(itemgetter(GID), lambda gid: text.group(gid)[:_NAME_BYTES])
+
+
+class Tally(NamedTuple):
+    """Sums by key, in the order in which the keys came up, and those of all records."""
+
+    groups: dict[Key, Stats]
+    total: Stats
+
+
+def figures_of(rows: Iterable[AcctRow], by: By) -> Iterator[Figures]:
+    """What is added up of each record."""
+    for row in rows:
+        etime, utime, stime, mem, io, _, minflt, majflt, swaps, _ = row[ETIME:]
+        yield (
+            by.whose(row),
+            etime / HZ,
+            utime / HZ,
+            stime / HZ,
+            io / HZ,
+            mem / PAGE_KIB,
+            minflt,
+            majflt,
+            swaps,
+        )
+
+
+def tally(rows: Iterable[Figures], key_of: Callable[[Any], Key]) -> Tally:
+    """Add up the records. This runs for each of them, so it does little.
+
+    Adding 0 changes no sum, and most figures of most records are 0, so that is left out.
+    """
+    groups: dict[Key, Stats] = {}
+    of: dict[Any, Stats] = {}
+    total = Stats()
+    all_elapsed = all_user = all_system = all_io = all_mem = 0.0
+    for whose, elapsed, user, system, io, mem, minor, major, swaps in rows:
+        try:
+            stats = of[whose]
+        except KeyError:
+            stats = of[whose] = groups.setdefault(key_of(whose), Stats())
+        stats.calls += 1
+        stats.elapsed += elapsed
+        all_elapsed += elapsed
+        if user:
+            stats.user += user
+            all_user += user
+        if system:
+            stats.system += system
+            all_system += system
+        stats.mem += mem
+        all_mem += mem
+        if io:
+            stats.io += io
+            all_io += io
+        if minor:
+            stats.minor += minor
+        if major or swaps:
+            stats.major += major
+            stats.swaps += swaps
+    for stats in groups.values():  # of whole numbers, whose order does not matter
+        total.calls += stats.calls
+        total.minor += stats.minor
+        total.major += stats.major
+        total.swaps += stats.swaps
+    total.elapsed, total.user, total.system = all_elapsed, all_user, all_system
+    total.io, total.mem = all_io, all_mem
+    return Tally(groups, total)
+
+
+def by_command(tallied: Tally, shape: Shape, ask: Ask) -> Iterator[bytes]:
     """A line per command, separately for commands that never called exec; commands that ran once or
-    have an unprintable name are in ***other.
+    have an unprintable name are in ***other. They are tallied by COMMAND.
 
     ask(name) decides whether a command that was called no more than `threshold` times is **junk**.
     """
-    total = Stats()
-    groups: dict[_Key, Stats] = tally(rows, lambda row: (row[COMM], row[FLAG] & AFORK), total)
+    groups, total = tallied
     names = {_command_key(text.command(comm), fork): (comm, fork) for comm, fork in groups}
     other, junk = _Lump(_OTHER), _Lump(_JUNK)
     single: list[tuple[bytes, Stats]] = []
@@ -104,18 +190,14 @@ def by_command(rows: Iterable[AcctRow], shape: Shape, ask: Ask) -> Iterator[byte
         yield figures(stats, total, shape) + name + b"\n"
 
 
-def by_owner(rows: Iterable[AcctRow], shape: Shape, *, groups: bool = False) -> Iterator[bytes]:
-    """Lines by user or by group, the sum first, under a name of nobody."""
-    total = Stats()
-    name_of = (
-        (lambda row: text.group(row[GID])[:_NAME_BYTES])
-        if groups
-        else (lambda row: text.user(row[UID])[:_NAME_BYTES])
-    )
-    found: dict[bytes, Stats] = tally(rows, name_of, total)
-    if not found:
+def by_owner(tallied: Tally, shape: Shape) -> Iterator[bytes]:
+    """Lines by user or by group, whatever they are tallied by, the sum first, under a name of
+    nobody.
+    """
+    groups, total = tallied
+    if not groups:
         return
-    entries = _sorted([(name, found[name]) for name in hashtable.ordered(found)], shape)
+    entries = _sorted([(name, groups[name]) for name in hashtable.ordered(groups)], shape)
     for name, stats in [(b"", total), *entries]:
         yield b"%-32.32s " % name + figures(stats, total, shape) + b"\n"
 
@@ -123,50 +205,17 @@ def by_owner(rows: Iterable[AcctRow], shape: Shape, *, groups: bool = False) -> 
 def each(rows: Iterable[AcctRow]) -> Iterator[bytes]:
     """A line per record: user, CPU seconds, memory, io, command."""
     for flag, _, _, _, uid, _, _, _, _, _, utime, stime, mem, io, _, _, _, _, comm in rows:
-        cpu = utime / _HZ + stime / _HZ
+        cpu = utime / HZ + stime / HZ
         star = b"*" if flag & AFORK else b""
         name = text.command(comm)
         yield b"%-8.8s %6.2f cpu %8.0fk mem %6.0f io %-16.16s%b\n" % (
             text.user(uid),
             cpu,
-            mem / _PAGE_KIB,
-            io / _HZ,
+            mem / PAGE_KIB,
+            io / HZ,
             name,
             star,
         )
-
-
-def tally(
-    rows: Iterable[AcctRow], key_of: Callable[[AcctRow], Any], total: Stats
-) -> dict[Any, Stats]:
-    """Sums by key, in the order in which the keys came up, and those of all records in `total`.
-
-    Adding 0 changes no sum, and most figures of most records are 0, so that is left out.
-    """
-    found: dict[Any, Stats] = {}
-    for row in rows:
-        _, _, _, _, _, _, _, _, _, etime, utime, stime, mem, io, _, minflt, majflt, swaps, _ = row
-        key = key_of(row)
-        stats = found.get(key)
-        if stats is None:
-            stats = found[key] = Stats()
-        stats.calls += 1
-        total.calls += 1
-        for into in (stats, total):
-            if etime:
-                into.elapsed += etime / _HZ
-            if utime:
-                into.user += utime / _HZ
-            if stime:
-                into.system += stime / _HZ
-            if io:
-                into.io += io / _HZ
-            into.mem += mem / _PAGE_KIB
-            into.minor += minflt
-            if majflt or swaps:
-                into.major += majflt
-                into.swaps += swaps
-    return found
 
 
 class _Lump:

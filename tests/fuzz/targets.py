@@ -274,8 +274,9 @@ def acct_programs(data: bytes) -> Hashable:
         sa.Shape(sort="real", percentages=True, ratio=True, paging=True, all_names=True),
         sa.Shape(threshold=2),
     ):
-        kinds.append(length(sa.by_command(rows, shape, lambda _name: True)))
-        kinds.append(length(sa.by_owner(rows, shape)))
+        tallies = [sa.tally(sa.figures_of(rows, by), by.key) for by in (sa.COMMAND, sa.USER)]
+        kinds.append(length(sa.by_command(tallies[0], shape, lambda _name: True)))
+        kinds.append(length(sa.by_owner(tallies[1], shape)))
     raw = (layouts.raw(rows, version, byteswap=bool(version & 1), ahz=1024) for version in range(4))
     return tuple(kinds), *(length(made) for made in raw)
 

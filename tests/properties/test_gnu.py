@@ -257,6 +257,7 @@ def test_the_bytes_of_dump_acct_are_the_same(pacct: Path, data: bytes, chosen: l
 PROGRAMS = (
     ["sa"],
     ["sa", "-am"],
+    ["sa", "--group-summary", "-p"],
     ["sa", "-aPcl"],
     ["sa", "-u"],
     ["lastcomm"],

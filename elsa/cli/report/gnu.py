@@ -204,10 +204,12 @@ def sa(
     if given["print_users"]:
         lines = program.each(records)
     elif given["user_summary"] or given["group_summary"]:
-        lines = program.by_owner(records, shape, groups=given["group_summary"])
+        by = program.GROUP if given["group_summary"] else program.USER
+        lines = program.by_owner(records.tallied(by, paging=shape.paging), shape)
     else:
         is_junk = _yes if given["not_interactive"] else _ask
-        lines = program.by_command(records, shape, is_junk)
+        tallied = records.tallied(program.COMMAND, paging=shape.paging)
+        lines = program.by_command(tallied, shape, is_junk)
     _write(lines, records)
 
 

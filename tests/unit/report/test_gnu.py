@@ -270,9 +270,27 @@ def test_sums_are_added_up_record_by_record(times: int, ticks: int) -> None:
     for _ in range(times):
         total += ticks / 100.0
     row = (0, 3, 0, 0, 0, 0, 1, 1, NOW, 0.0, ticks, 0, 0, 0, 0, 0, 0, 0, "work")
-    line, *_ = sa.by_command([row] * times, sa.Shape(all_names=True), lambda _: False)
+    tallied = sa.tally(sa.figures_of([row] * times, sa.COMMAND), sa.COMMAND.key)
+    line, *_ = sa.by_command(tallied, sa.Shape(all_names=True), lambda _: False)
     assert b"%10.2fcp" % (total / 60.0) in line
-    assert sa.tally([row] * times, lambda _: 0, sa.Stats())[0].user == total
+    assert tallied.groups["work", 0].user == tallied.total.user == total
+
+
+def test_users_with_one_name_are_added_up_in_the_order_of_their_records() -> None:
+    ticks = [1, 3, 7, 9, 30, 5, 11, 2] * 5
+    rows = [
+        (0, 3, 0, 0, uid % 2, 0, 1, 1, NOW, 0.0, utime, 0, 0, 0, 0, 0, 0, 0, "work")
+        for uid, utime in enumerate(ticks)
+    ]
+    total = 0.0
+    for utime in ticks:
+        total += utime / 100.0
+    apart = sa.tally(sa.figures_of(rows, sa.USER), lambda uid: uid).groups
+    assert apart[0].user + apart[1].user != total  # else this shows nothing
+    groups = sa.tally(sa.figures_of(rows, sa.USER), lambda _: b"both").groups
+    assert {name: (stats.calls, stats.user) for name, stats in groups.items()} == {
+        b"both": (40, total)
+    }
 
 
 def test_matching_is_any_or_strictly_every() -> None:
