@@ -30,7 +30,8 @@ from elsa.errors import UnavailableError, UsageError
 @click.option(
     "--socket-group",
     metavar="GROUP",
-    help="Members of this group may open the unix socket: the proxy alone.",
+    help="Members of this group may open the unix socket: the proxy alone, and the user that"
+    " runs elsa web.",
 )
 @click.option(
     "--user-header",

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from flask import Flask
 
-from elsa.errors import ConfigError, PrivilegeError, UnavailableError
+from elsa.errors import ConfigError, ElsaError, PrivilegeError, UnavailableError
 from elsa.kernel import safe_paths, stale_sockets
 from elsa.web import identity
 from elsa.web.identity import Reader
@@ -111,12 +111,25 @@ def _unix(address: Address) -> socket.socket:
         os.fchmod(listener.fileno(), 0o600)
         listener.bind(os.fspath(path))
         if address.group is not None:
-            shutil.chown(path, group=address.group)
+            _give_to(path, address.group)
         path.chmod(_SOCKET_MODE)
-    except LookupError:
+    except ElsaError:
         listener.close()
-        raise ConfigError(f"--socket-group: there is no group {address.group}") from None
+        path.unlink(missing_ok=True)
+        raise
     except OSError as error:
         listener.close()
         raise safe_paths.translated(error, path) from error
     return listener
+
+
+def _give_to(path: Path, group: str) -> None:
+    try:
+        shutil.chown(path, group=group)
+    except LookupError:
+        raise ConfigError(f"--socket-group: there is no group {group}") from None
+    except PermissionError:
+        raise PrivilegeError(
+            f"--socket-group: this user is no member of the group {group}; add it, such as with"
+            f" SupplementaryGroups={group} in the unit"
+        ) from None

@@ -6,6 +6,7 @@ import http.client
 import multiprocessing
 import os
 import pwd
+import shutil
 import signal
 import socket
 import subprocess
@@ -131,6 +132,7 @@ def test_a_place_where_others_could_answer_is_refused(tmp_path: Path) -> None:
         server._unix(Address(path=tmp_path / "file"))
     with pytest.raises(ElsaError, match="no group"):
         server._unix(Address(path=tmp_path / "a", group="no such group"))
+    assert not (tmp_path / "a").exists()
     open_folder = tmp_path / "open"
     open_folder.mkdir()
     open_folder.chmod(0o777)
@@ -140,6 +142,18 @@ def test_a_place_where_others_could_answer_is_refused(tmp_path: Path) -> None:
         taken.listen()
         with pytest.raises(ElsaError, match="name another with --port"):
             server._local(taken.getsockname()[1])
+
+
+def test_a_user_can_give_the_socket_to_his_own_groups_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(shutil, "chown", refused)
+    with pytest.raises(ElsaError, match="no member of the group www-data"):
+        server._unix(Address(path=tmp_path / "web.sock", group="www-data"))
+    assert not (tmp_path / "web.sock").exists()
 
 
 @pytest.mark.parametrize(
