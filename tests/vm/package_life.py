@@ -334,7 +334,9 @@ def power_cut() -> None:
     vm("crash")
     vm("boot")
     wait_for("jobd", lambda: new_gaps(gap))
-    assert new_gaps(gap) == ["crash", "boot"], new_gaps(gap)
+    # What accounting wrote last may have been in memory alone: then its file has a hole.
+    kinds = [kind for kind in new_gaps(gap) if kind != "file"]
+    assert kinds == ["crash", "boot"], kinds
     assert job(f"id = {open_job}")[3:] == ("closed", 0)
     assert rows("select count(*) from boot") == [[boots + 1]]
     run("elsa db check")
