@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from elsa.errors import ConfigError, UsageError
-from elsa.fleet_url import FleetUrl, is_url
+from elsa.fleet_url import FleetUrl, is_url, refused
 from elsa.kernel.acct_paths import ACCT_FILES
 
 if TYPE_CHECKING:
@@ -243,6 +243,9 @@ def _place(field: dataclasses.Field[Any], value: object, where: str) -> Path | F
     """A path; the warehouse may also be the URL of a fleet database."""
     if field.name == "db" and isinstance(value, FleetUrl):
         return value
+    why = refused(value)
+    if why is not None:
+        raise ConfigError(f"{where}: {why}")
     if isinstance(value, str | Path) and str(value) and "\0" not in str(value):
         return FleetUrl(str(value)) if field.name == "db" and is_url(value) else Path(value)
     raise ConfigError(f"{where}: a path is needed, not {value!r}")

@@ -6,11 +6,25 @@ import re
 from typing import Any
 
 SCHEMES = ("postgresql://", "postgres://")
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
 def is_url(value: object) -> bool:
     """Whether a text names a fleet database, and not the file of a warehouse."""
     return isinstance(value, str) and value.lower().startswith(SCHEMES)
+
+
+def refused(value: object) -> str | None:
+    """Why a text is a URL, but none of a fleet database; None if it is. It would become the path of
+    a file with the password in its name.
+    """
+    found = _SCHEME.match(value) if isinstance(value, str) else None
+    if found is None or is_url(value):
+        return None
+    return (
+        f"{found[0].lower()} begins no URL that is known here; a fleet database has a URL that"
+        " begins with postgresql://, and a warehouse is the path of a file"
+    )
 
 
 class FleetUrl:

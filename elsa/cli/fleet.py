@@ -114,7 +114,9 @@ def prune(*, hours: str, dry_run: bool, db: Path | FleetUrl | None) -> None:
     """Delete old sums by hour of users and commands. Those of whole days stay, and so does all of
     jobs, of the audit and of the hosts' own warehouses.
 
-    Corrections of hours that were deleted are not taken over any more.
+    Corrections of hours that were deleted are not taken over any more. Reports that need them say
+    so and leave them out: hours, windows that cut a day of UTC, days and months of another time
+    zone, and bills whose prices change within a day of UTC.
 
     \b
     Example:

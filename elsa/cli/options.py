@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from elsa.cli import complete
-from elsa.fleet_url import FleetUrl, is_url
+from elsa.fleet_url import FleetUrl, is_url, refused
 from elsa.state import job_kinds
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -25,6 +25,9 @@ class Place(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 (as click has it)
         """A Path, or a FleetUrl."""
+        why = refused(value)
+        if why is not None:
+            self.fail(why, param, ctx)
         return FleetUrl(value) if is_url(value) else super().convert(value, param, ctx)
 
 

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     "--history",
     type=click.Choice(["keep", "forget"]),
     help=(
-        "The fleet has another warehouse of this machine id: keep what it has as a host of its own,"
-        " or forget it; then push all of this warehouse."
+        "The fleet has another warehouse of this machine id: keep what it has as a host of its own"
+        " (web1#3), or forget it; then push all of this warehouse."
     ),
 )
 @click.option("--dry-run", "-n", is_flag=True, help="Only print what would be sent.")

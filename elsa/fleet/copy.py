@@ -123,12 +123,27 @@ class Incomplete(NamedTuple):
     gaps: int
 
 
+class Pruned(NamedTuple):
+    """A host whose sums by hour the report needed and the fleet has not any more."""
+
+    host: str
+    since: str
+    until: str
+    """The sums are missing between the two, in the hours that the report took one by one."""
+
+
 class Hosts(NamedTuple):
     """The hosts of a report of which something is missing."""
 
     number: int
     late: list[Late]
     incomplete: list[Incomplete]
+    pruned: list[Pruned]
+
+    @property
+    def lack_hours(self) -> bool:
+        """Whether figures of the report lack hours of some host."""
+        return bool(self.late or self.pruned)
 
     def words(self) -> list[str]:
         """Notes on them."""
@@ -145,6 +160,16 @@ class Hosts(NamedTuple):
                 f"{each.host} ({completeness.count(each.gaps, 'gap')})" for each in self.incomplete
             )
             words.append(f"{len(self.incomplete)}{of} are incomplete: {listed}")
+        if self.pruned:
+            listed = _listed(
+                f"{each.host} (from {local_time(each.since)} until {local_time(each.until)})"
+                for each in self.pruned
+            )
+            words.append(
+                f"hours of {len(self.pruned)}{of} were deleted from the fleet (elsa fleet prune)"
+                " and are missing in these figures; take whole days of UTC, or ask the host:"
+                f" {listed}"
+            )
         return words
 
     def facts(self) -> dict[str, Any]:
@@ -153,6 +178,7 @@ class Hosts(NamedTuple):
             "number": self.number,
             "late": [each._asdict() for each in self.late],
             "incomplete": [each._asdict() for each in self.incomplete],
+            "pruned": [each._asdict() for each in self.pruned],
         }
 
 
@@ -165,7 +191,9 @@ class Copy(sqlite3.Connection):
     chosen: list[int] | None = None
     """The hosts of --host; None: all."""
     explained: list[str]
-    hosts = Hosts(0, [], [])
+    hosts = Hosts(0, [], [], [])
+    hours_taken: list[Part]
+    """The hours whose sums were taken from tables that `elsa fleet prune` shortens."""
 
     # --- reading from PostgreSQL
 
@@ -567,6 +595,8 @@ class Copy(sqlite3.Connection):
                 hours.append(Part(part.first, first * _DAY, part.hour))
             if until != _LAST:
                 hours.append(Part(until * _DAY, part.until, part.hour))
+        if table in _WITH_HOST:
+            self.hours_taken += hours
         of_days = table.replace("rollup_", "rollup_day_")
         self._sum_ranges(table, of_days, "day", days, keys, needed, jobs)
         self._sum_ranges(table, table, "hour", hours, keys, needed, jobs)
@@ -733,7 +763,33 @@ class Copy(sqlite3.Connection):
             f"select host, count(*) from gaps{touching} and host is not null group by host_id, host"
             " order by 2 desc, 1"
         )
-        return Hosts(len(rows), late, [Incomplete(*row) for row in incomplete])
+        gaps = [Incomplete(*row) for row in incomplete]
+        return Hosts(len(rows), late, gaps, [*self._pruned_hosts()])
+
+    def _pruned_hosts(self) -> Iterator[Pruned]:
+        """The hosts of which hours that the report took were deleted."""
+        some = "select 1 from elsa.host where pruned_hour is not null limit 1"
+        if not self.hours_taken or not self._rows(some):
+            return
+        of_hosts, hosts = self._of_hosts("d")
+        # Where a day has no sums, none of its hours had any.
+        rows = self._rows(
+            f"""select h.name, h.pruned_hour, array_agg(distinct d.day order by d.day)
+            from elsa.host as h join elsa.rollup_day_user as d
+                on d.host_id = h.id and d.day < h.pruned_hour / {_DAY}
+            where {of_hosts} group by h.id order by h.name, h.id""",
+            hosts,
+        )
+        for name, pruned_hour, days in rows:
+            missing = [
+                (max(first, part.first), min(first + _DAY, part.until, pruned_hour))
+                for day in days
+                for part in self.hours_taken
+                if (first := day * _DAY) < part.until and part.first < first + _DAY
+            ]
+            if missing:
+                since, until = min(missing)[0], max(end for _, end in missing)
+                yield Pruned(name, _iso(since), _iso(until))
 
 
 # A condition that a row is of one of many boots or jobs, by the halves of their ids in the copy.
@@ -758,7 +814,7 @@ def reading(url: FleetUrl, wanted: Wanted) -> Iterator[Copy]:
         )
     copy = sqlite3.connect(":memory:", isolation_level=None, factory=Copy)
     with warehouse.of_copy(Path(str(url)), copy):
-        copy.url, copy.wanted, copy.explained = url, wanted, []
+        copy.url, copy.wanted, copy.explained, copy.hours_taken = url, wanted, [], []
         copy.server = database.connect(url)
         try:
             with database.translated(url):

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from elsa import __version__
-from elsa.errors import ConfigError
+from elsa.errors import ConfigError, UsageError
 from elsa.fleet import database, tables, warehouse
 from elsa.fleet.tables import Fleet
 from elsa.fleet.warehouse import HOURLY, SMALL, Host, Jobs, Row
@@ -196,8 +196,17 @@ class _Pusher:
         if history == "forget":
             tables.forget(self._fleet, state.id)
         else:
+            with warehouse.snapshot(self._warehouse):
+                mine = {row[:2] for row in warehouse.small(self._warehouse, self._host, "boot")}
+            boots = {*self._boots(state)}
+            if boots and boots <= mine:
+                raise UsageError(
+                    "--history keep: the fleet has this very warehouse, so there is no other"
+                    " history to keep; push without --history"
+                )
             self._fleet.execute(
-                "update elsa.host set machine_id = machine_id || '#' || id::text where id = %s",
+                "update elsa.host set machine_id = machine_id || '#' || id::text,"
+                " name = name || '#' || id::text where id = %s",
                 [state.id],
             )
 

@@ -325,7 +325,7 @@ class Request:
 
         def with_hosts() -> dict[str, Any]:
             hosts, facts = connection.hosts, completeness()  # type: ignore[attr-defined]
-            if hosts.late:
+            if hosts.lack_hours:
                 facts["complete"] = False
             return facts | {"hosts": hosts.facts()}
 

@@ -121,3 +121,19 @@ def test_a_password_that_is_not_encoded_is_not_printed(url: str) -> None:
     with pytest.raises(ElsaError) as raised:
         database.connect(FleetUrl(url))
     assert not re.search(r"hu|\bsh", str(raised.value))
+
+
+@pytest.mark.parametrize("scheme", ["postgresql+psycopg", "mysql", "sqlite", "HTTP"])
+def test_a_url_of_another_scheme_makes_no_file(
+    scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    url = f"{scheme}://admin:hush@h/d"
+    runner = CliRunner()
+    by_flag = runner.invoke(group, ["db", "upgrade", "--db", url])
+    by_variable = runner.invoke(group, ["db", "upgrade"], env={"ELSA_DB": url})
+    assert (by_flag.exit_code, type(by_variable.exception)) == (2, ConfigError)
+    for text in (by_flag.output, str(by_variable.exception)):
+        assert f"{scheme.lower()}:// begins no URL that is known here" in text
+        assert "hush" not in text
+    assert not [*tmp_path.iterdir()]

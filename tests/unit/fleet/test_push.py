@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from elsa.cli.main import group
-from elsa.errors import ConfigError, PrivilegeError, RetryError
+from elsa.errors import ConfigError, PrivilegeError, RetryError, UsageError
 from elsa.fleet import push as module
 from elsa.fleet import tables
 from elsa.fleet.hosts import add, listed, remove
@@ -318,13 +318,17 @@ def test_a_new_warehouse_keeps_or_forgets_the_history(
 ) -> None:
     pushed(db, url)
     once = add_up(postgres, fleet)
+    with pytest.raises(UsageError, match="the fleet has this very warehouse"):
+        pushed(db, url, history="keep")
+    assert add_up(postgres, fleet) == once
     with closing(sqlite3.connect(db)) as connection, connection:
         connection.execute("update boot set uuid = 'new-' || id")
     assert pushed(db, url, history="keep").hours > 0
     assert add_up(postgres, fleet) == 2 * once
     assert_equal(postgres, fleet, db)
-    machine_ids = [host.machine_id for host in listed(FleetUrl(url)) if host.id]
-    assert machine_ids == ["m" * 32 + "#1", "m" * 32]
+    hosts = {host.machine_id: host.name for host in listed(FleetUrl(url)) if host.id}
+    name = hosts["m" * 32]
+    assert hosts == {"m" * 32: name, "m" * 32 + "#1": f"{name}#1"}
     with closing(sqlite3.connect(db)) as connection, connection:
         connection.execute("update boot set uuid = 'newer-' || id")
     pushed(db, url, history="forget")

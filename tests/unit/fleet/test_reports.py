@@ -8,6 +8,7 @@ import json
 import sqlite3
 from collections import Counter
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +17,9 @@ from click.testing import CliRunner
 
 from elsa.cli.report import report
 from elsa.errors import UsageError
+from elsa.fleet import hosts
 from elsa.fleet.copy import IDS_OF_HOST
+from elsa.fleet_url import FleetUrl
 from elsa.measures import MEASURES
 from elsa.store import rollups
 from tests.support import fleets
@@ -244,12 +247,41 @@ def test_hosts_that_are_late_or_incomplete_are_named(three: Fleet) -> None:
     assert "ant (2026-11-" in late
     assert incomplete.startswith("elsa-report: 3 of 3 hosts are incomplete: ")
     printed = three.json("users", "--since", "2026-10-28", "--host", "ant")
-    hosts = printed["hosts"]
-    assert (hosts["number"], [each["host"] for each in hosts["late"]]) == (1, ["ant"])
-    assert hosts["incomplete"][0]["gaps"] > 0
+    told = printed["hosts"]
+    assert (told["number"], [each["host"] for each in told["late"]]) == (1, ["ant"])
+    assert told["incomplete"][0]["gaps"] > 0
     assert printed["complete"] is False
     in_time = three.json("users", "--day", "2026-10-08")["hosts"]
     assert in_time["late"] == []
+
+
+def test_hours_that_were_deleted_are_named(three: Fleet) -> None:
+    database = three.server.database(three.database)
+    pruned = three._replace(url=three.server.url(database), database=database)
+    before = datetime(2026, 10, 20, tzinfo=UTC)
+    assert hosts.prune(FleetUrl(pruned.url), int(before.timestamp()) // 3600) > 0
+    cut = ["--since", "2026-10-08T03:00Z", "--until", "2026-10-21T09:00Z"]
+    for asked in (
+        ["users", *cut],
+        ["commands", *cut],
+        ["hours", "--day", "2026-10-08"],
+        ["days", *cut],
+        ["bill", "--month", "2026-10"],
+    ):
+        printed = pruned.json(*asked)
+        of_ant, *_ = printed["hosts"]["pruned"]
+        assert (of_ant["host"], printed["complete"]) == ("ant", False), asked
+        assert len(printed["hosts"]["pruned"]) == 3
+        said = pruned.run(*asked).stderr
+        assert "hours of 3 of 3 hosts were deleted from the fleet (elsa fleet prune)" in said, asked
+        assert three.json(*asked)["hosts"]["pruned"] == []
+    of_bee = pruned.json("users", *cut, "--host", "bee")["hosts"]["pruned"]
+    assert of_bee == [
+        {"host": "bee", "since": "2026-10-08T03:00:00Z", "until": "2026-10-09T00:00:00Z"}
+    ]
+    # Nothing is said where whole days are enough.
+    for asked in (["users", "--month", "2026-10"], ["hours", "--day", "2026-10-22"], ["jobs"]):
+        assert pruned.json(*asked)["hosts"]["pruned"] == [], asked
 
 
 def test_a_window_is_rounded_to_hours_and_says_so(three: Fleet) -> None:
