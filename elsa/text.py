@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 
 def printable(value: object) -> str:
     """Text that cannot move the cursor, turn the line around or break it: what is not printable is
@@ -19,3 +21,18 @@ def _spelled(character: str) -> str:
     ):  # a byte that is no part of UTF-8, as Python has it from the command line
         return f"\\x{ord(character) - 0xDC00:02x}"
     return ascii(character)[1:-1]
+
+
+def quoted(word: str) -> str:
+    r"""A word of a command that people copy into a shell: what is not printable stands as \xNN in
+    $'...', since a terminal would take it for keys that were pressed.
+    """
+    if word.isprintable():
+        return shlex.quote(word)
+    return f"$'{''.join(map(_in_quotes, word))}'"
+
+
+def _in_quotes(character: str) -> str:
+    if character.isprintable() and character not in "\\'":
+        return character
+    return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape"))

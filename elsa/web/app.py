@@ -96,6 +96,9 @@ def _admit(settings: Settings) -> None:
         # Another site may have pointed its name here, so that its scripts could read the pages.
         abort(Response("this name of the host is not served; see elsa web --help\n", 421))
     g.reader = settings.identify(request.environ)
+    if any("\0" in value for value in request.args.values()):
+        # No word of a command can have it.
+        abort(Response("an address cannot have a NUL byte\n", 400))
     if g.reader is None:
         abort(Response("who asks is not known; see elsa web --help\n", 403))
 

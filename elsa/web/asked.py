@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +13,7 @@ from werkzeug.datastructures import MultiDict
 from elsa.report.query.selection import Asked
 from elsa.report.query.times import PERIODS
 from elsa.report.render.output import Output
+from elsa.text import quoted
 
 TIMES = ("since", "until", *PERIODS)
 """The choices of time, as the options of reports have them."""
@@ -67,7 +67,7 @@ class Ask:
             words += ["--limit", str(output.limit)]
         if db is not None:
             words += _option("db", db)
-        return shlex.join(words)
+        return " ".join(map(quoted, words))
 
 
 def _option(name: str, value: str) -> list[str]:

@@ -313,6 +313,7 @@ return ref($report->{$key}) eq 'ARRAY' ? $report->{$key} : [ ];
 sub about
 {
 my ($report, @command) = @_;
+splice(@command, 2, 0, "--db=$config{'db'}") if ($config{'db'});
 my $window = ref($report->{'window'}) eq 'HASH' ? $report->{'window'} : { };
 my ($since, $until) = map { defined($_) ? shown(local_time($_)) : undef } @$window{'since', 'until'};
 my @lines = (defined($since) && defined($until) ? text('about_window', $since, $until) :
@@ -331,7 +332,13 @@ return "<ul class='elsa_about'>\n".join("", map { "<li>$_</li>\n" } @lines)."</u
 sub quoted
 {
 my ($word) = @_;
-return $word if ($word =~ /^[A-Za-z0-9_@%+=:,.\/-]+$/);
+return $word if ($word =~ /^[A-Za-z0-9_@%+=:,.\/-]+\z/);
+utf8::encode($word) if (utf8::is_utf8($word));
+if (shown($word) ne html_escape($word)) {
+	# A terminal would take this for keys that were pressed.
+	$word =~ s/([^\x20-\x7e]|[\\'])/sprintf("\\x%02x", ord($1))/ge;
+	return "\$'$word'";
+	}
 $word =~ s/'/'\\''/g;
 return "'$word'";
 }

@@ -7,7 +7,6 @@ add up to the whole.
 from __future__ import annotations
 
 import re
-import shlex
 import time as time_
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
@@ -15,6 +14,7 @@ from typing import NamedTuple
 
 from elsa import durations
 from elsa.errors import UsageError
+from elsa.text import quoted
 from elsa.units import HOUR_NS, SECOND_NS
 
 _CLOCK = re.compile(r"noon|(\d{1,2})(?::(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?\s*([ap]m)?|\s*([ap]m))")
@@ -151,7 +151,7 @@ def days(kind: str, text: str, now: datetime) -> Days:
         word = f"{word} {kind}"
     longer = _span(word)
     if _LENGTHS.index(longer) > _LENGTHS.index(kind):
-        other = f"--{longer} {shlex.quote(text)}" if longer in PERIODS else "--since and --until"
+        other = f"--{longer} {quoted(text)}" if longer in PERIODS else "--since and --until"
         raise UsageError(
             f"--{kind}: {text} is a {longer}; write for example {_EXAMPLES_OF[kind]}, or use"
             f" {other}"

@@ -118,8 +118,15 @@ function about(report, command) {
     return parts;
 }
 
+/* A word of a command that people copy into a shell: what is spelled out here stands as its bytes. */
 function quoted(word) {
-    return /^[\w@%+=:,./-]+$/.test(word) ? word : "'" + word.replace(/'/g, "'\\''") + "'";
+    if (/^[\w@%+=:,./-]+$/.test(word))
+        return word;
+    if (plain(word) === word)
+        return "'" + word.replace(/'/g, "'\\''") + "'";
+    const byte = (number) => "\\x" + number.toString(16).padStart(2, "0");
+    const bytes = (letter) => [...new TextEncoder().encode(letter)].map(byte).join("");
+    return "$'" + word.replace(/[^ -~]|[\\']/gu, bytes) + "'";
 }
 
 /* A report of elsa, as an administrator where Cockpit may; an error has elsa's line. */

@@ -237,6 +237,19 @@ def test_nothing_is_blocked_runs_or_is_wider_than_the_screen(
         assert complaints == []
 
 
+def test_a_command_is_one_line_that_a_shell_reads_as_it_was_meant(
+    chromium: Any, address: str
+) -> None:
+    with tab(chromium) as (page, _):
+        opened(page, address, "jobs")
+        for text in ("a", "ü '$(id)", "\x1b[201~\nid", "\u202e'!\\😀", ""):
+            word = page.evaluate("quoted", text)
+            assert word.isprintable()
+            script = f"printf %s {word}"
+            read = subprocess.run(["bash", "-c", script], capture_output=True, check=True).stdout
+            assert read.decode() == text
+
+
 def test_views_and_filters_are_reached_by_keyboard(chromium: Any, address: str) -> None:
     with tab(chromium) as (page, _):
         opened(page, address, f"today?{WINDOW}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
 
 import pytest
 from werkzeug.datastructures import MultiDict
@@ -22,6 +23,19 @@ def test_a_value_is_one_value_for_the_command_too(text: str) -> None:
     given = words[3:] if len(words) > 4 else words[3].split("=", 1)
     assert given[0] == "--user"
     assert values("user", (given[1],)) == (text,)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["x\x1b[201~\nid >f\ny", "\r1", "a\u202eb\x7f", "\\'!\x9b", "\xa0ü", "\udcff0", "é'$(id)"],
+)
+def test_a_command_is_one_printable_line_that_a_shell_reads_as_it_was_meant(text: str) -> None:
+    command = Ask("last", {"cmdline": (text,)}, Output()).command(text)
+    assert command.isprintable()
+    script = command.replace("elsa", "printf '%s\\0'", 1)
+    read = subprocess.run(["bash", "-c", script], capture_output=True, check=True).stdout
+    words = [word.decode("utf-8", "surrogateescape") for word in read.split(b"\0")]
+    assert words == ["report", "last", "--cmdline", text, "--db", text, ""]
 
 
 def test_times_and_texts_are_not_split_at_commas() -> None:

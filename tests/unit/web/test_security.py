@@ -108,6 +108,19 @@ def test_every_answer_forbids_what_the_pages_do_not_need(client: Client, url: st
         assert "Set-Cookie" not in headers
 
 
+@pytest.mark.parametrize(
+    "url", ["/processes?command={}", "/jobs?since={}", "/processes?cmdline={}", "/bill?by=tag:{}"]
+)
+def test_nothing_to_copy_has_what_a_terminal_takes_for_keys(client: Client, url: str) -> None:
+    given = "x%1B%5B201~%0Aid%20%3E/tmp/f%0Ay%E2%80%AE"
+    text = client().get(url.format(given)).text
+    for command in re.findall("<code>(.*?)</code>", text, re.DOTALL):
+        assert command.isprintable()
+    assert "<code>" in text or "cannot read" in text
+    answer = client().get(url.format("a%00b"))
+    assert (answer.status_code, answer.text) == (400, "an address cannot have a NUL byte\n")
+
+
 def test_the_picture_may_run_its_own_script_alone(client: Client) -> None:
     answer = client().get("/job/10/flame.svg")
     policy = answer.headers["Content-Security-Policy"]

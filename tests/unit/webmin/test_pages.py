@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import re
@@ -133,6 +134,23 @@ def test_what_would_turn_text_around_is_spelled_out(site: Site) -> None:
     (site.folder / "said").write_text(said)
     site.configure(report_program=site.program("fake", f"cat '{site.folder}/said'"))
     assert site.get("index.cgi", ME).cells()[0][1] == "a\\u202eb\\x07c\u00e9"
+
+
+def test_the_command_of_a_page_is_one_line_that_a_shell_reads_as_it_was_meant(site: Site) -> None:
+    said = site.folder / "said"
+    said.write_text(json.dumps({"report": "jobs", "window": {}, "rows": [], "units": {}}))
+    fake = site.program("fake", f"cat '{said}'")
+    site.configure(report_program=fake, db=site.folder / "a b.db")
+    shown = re.findall(
+        "<tt>(.*?)</tt>", site.get("index.cgi", ME, job="a\nid\u202e'\\é").html, re.S
+    )
+    command = html.unescape(shown[-1])
+    assert command.isprintable()
+    script = command.replace("elsa-report", "printf '%s\\0'", 1)
+    words = subprocess.run(["bash", "-c", script], capture_output=True, check=True).stdout
+    assert words.decode().split("\0")[:3] == [
+        *("jobs", f"--db={site.folder}/a b.db", "--job=a\nid\u202e'\\é"),
+    ]
 
 
 def test_what_is_not_known_is_not_zero(site: Site) -> None:
