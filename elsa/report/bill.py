@@ -141,6 +141,10 @@ def _whole(high: int | None, low: int | None) -> int:
     return ((high or 0) << 32) + (low or 0)
 
 
+class NoTariffError(UsageError):
+    """There is nothing to charge with."""
+
+
 @dataclass
 class Line:
     """A line of a bill: units by tariff and factor, and how many processes have unknown figures."""
@@ -216,7 +220,7 @@ def bill(
     kind, tag = _kind(by)
     tariff_set = tariffs.load(connection, as_of_ns)
     if not tariff_set.versions:
-        raise UsageError("there is no tariff yet; add one with: elsa db tariff add --help")
+        raise NoTariffError("there is no tariff yet; add one with: elsa db tariff add --help")
     lines = _lines(connection, kind, tag, selection, tariff_set)
     if kind in ("user", "group"):
         everything = _total_line(lines.values())

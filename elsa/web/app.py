@@ -13,7 +13,9 @@ from werkzeug.exceptions import HTTPException
 from elsa import __version__
 from elsa.errors import (
     ConfigError,
+    DataError,
     ElsaError,
+    InputMissingError,
     PrivilegeError,
     RetryError,
     UnavailableError,
@@ -23,6 +25,7 @@ from elsa.text import printable
 from elsa.web import pages
 from elsa.web.forms import FORMS
 from elsa.web.identity import Reader
+from elsa.web.job_pages import NoJobError
 from elsa.web.reading import Copies, Deadline
 
 _METHODS = ("GET", "HEAD")
@@ -46,12 +49,18 @@ _HEADERS = {
     "Cache-Control": "no-store",
 }
 _STATUS: tuple[tuple[type[ElsaError], int], ...] = (
+    (NoJobError, 404),
     (UsageError, 400),
     (PrivilegeError, 403),
     (RetryError, 503),
     (UnavailableError, 503),
-    (ConfigError, 500),
+    # The warehouse is not there, is none, or is of another version.
+    (InputMissingError, 503),
+    (DataError, 503),
+    (ConfigError, 503),
 )
+# What whoever runs the pages has to mend.
+_LOGGED = (InputMissingError, DataError, ConfigError)
 _log = logging.getLogger(__name__)
 
 
@@ -128,7 +137,7 @@ def _context() -> dict[str, Any]:
 
 def _explained(error: ElsaError) -> tuple[str, int]:
     status = next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
-    if status == 500:
+    if status == 500 or isinstance(error, _LOGGED):
         _log.error("%s", error)
     return render_template("error.html", title="Not possible", message=str(error)), status
 

@@ -10,7 +10,8 @@ from typing import TypeAlias
 
 from werkzeug.datastructures import MultiDict
 
-from elsa.report.query.selection import Asked
+from elsa.errors import UsageError
+from elsa.report.query.selection import Asked, literal
 from elsa.report.query.times import PERIODS
 from elsa.report.render.output import Output
 from elsa.text import quoted
@@ -21,6 +22,8 @@ ROWS = 100
 """How many rows a table has, as on the command line."""
 FEW_ROWS = 25
 """The same of jobs: their notes are about every process of each."""
+ALWAYS = "1970-01-01"
+"""Before this nothing was recorded."""
 _MORE = 4
 """How many times as many rows the next page has."""
 _MOST_SHOWN = 1600
@@ -83,10 +86,20 @@ def _escaped(value: str) -> str:
     return re.sub(r"^ | $", r"\\ ", text)
 
 
+def just(name: str) -> str:
+    """What chooses this name alone: not what it means as a glob, nor without a blank at its end."""
+    return re.sub("^ | $", "[ ]", literal(name))
+
+
+def name(text: str) -> str:
+    """What chooses the jobs with a name, which is a glob only if no job has it as its name."""
+    return just(text) if text != text.strip(" ") else text
+
+
 def choices(arguments: Arguments, kinds: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """The choices of these kinds and of time that were made."""
     found = {
-        kind: tuple(text.strip() for text in arguments.getlist(kind) if text.strip())
+        kind: tuple(text.strip(" ") for text in arguments.getlist(kind) if text.strip(" "))
         for kind in kinds
     }
     found |= {name: (text,) for name in TIMES if (text := arguments.get(name, "").strip())}
@@ -102,6 +115,8 @@ def output(arguments: Arguments, limit: int | None = ROWS, columns: str | None =
     sort = arguments.get("sort", "").strip() or None
     if form in ("csv", "json"):
         return Output(form, columns, sort, MOST_ROWS)
+    if form:
+        raise UsageError("format: write csv or json, or leave it out for the page")
     return Output("table", columns, sort, limit)
 
 

@@ -12,7 +12,7 @@ from flask import Response, request
 from elsa.errors import UsageError
 from elsa.report import compare, folded, jobs, runs, tree
 from elsa.report.query import steps
-from elsa.report.query.selection import Selection, latest
+from elsa.report.query.selection import Selection, by_id
 from elsa.report.query.times import Window
 from elsa.report.render import flame
 from elsa.report.render.output import Output
@@ -60,6 +60,10 @@ def all_jobs() -> str | Response:
         return shown(page, "table.html", selection.window, table=made)
 
 
+class NoJobError(UsageError):
+    """There is no job with the id in the address."""
+
+
 class Job(NamedTuple):
     """The job of a page."""
 
@@ -72,18 +76,26 @@ class Job(NamedTuple):
 @contextmanager
 def _job(job_id: int) -> Iterator[tuple[Page, Job]]:
     with opened() as page:
-        number, _ = latest(page.connection, str(job_id))
-        selection = Selection(jobs=(number,))
+        # In this address a number is an id, also where a job has it as its name.
+        if by_id(page.connection, str(job_id)) is None:
+            raise NoJobError(f"there is no job {job_id}, or it is not yours to see")
+        selection = Selection(jobs=(job_id,))
         found = jobs.job(page.connection, selection, Output())
         values = dict(zip(found.columns, found.row, strict=True))
-        yield page, Job(number, selection, found, values)
+        links = page.links.keeping(job=str(job_id), since=asked.ALWAYS)
+        yield page._replace(links=links), Job(job_id, selection, found, values)
 
 
 def _shown(page: Page, template: str, window: Window, job: Job, **values: object) -> str:
     """A page of one job."""
     losses = job.values["gaps"] + job.values["usage_gaps"]
     title = printable(job.values["name"])
-    return shown(page, template, window, job.selection, losses, title=title, job=job, **values)
+    of_job = {
+        "title": title,
+        "runs": f"{job.values['kind']}:{asked.name(job.values['name'])}",
+        "kept": page.links.kept,
+    }
+    return shown(page, template, window, job.selection, losses, job=job, **of_job, **values)
 
 
 def one_job(job_id: int) -> str:

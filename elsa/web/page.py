@@ -63,7 +63,8 @@ def opened(chosen: Asked = MappingProxyType({})) -> Iterator[Page]:
     """
     settings: Settings = current_app.config["SETTINGS"]
     copies = current_app.config["COPIES"]
-    links = Links(url_for, request.endpoint or "", request.args.items(multi=True))
+    times = {name: text for name in asked.TIMES for text in chosen.get(name, ())}
+    links = Links(url_for, request.endpoint or "", request.args.items(multi=True), times)
     since_ns = asked_window(chosen, asked.now()).since
     with reading(settings.db, g.reader, copies, g.deadline, since_ns) as connection:
         yield Page(connection, settings, links, time.time_ns())

@@ -148,7 +148,12 @@ def bills() -> str | Response:
         days = asked_days(chosen, asked.now())
         if days is not None:
             selection = replace(selection, window=bill.window(page.connection, days))
-        report = bill.bill(page.connection, by, selection, ask.output)
+        try:
+            report = bill.bill(page.connection, by, selection, ask.output)
+        except bill.NoTariffError as error:
+            if ask.output.form != "table":
+                raise
+            return shown(page, "hint.html", selection.window, hint=str(error))
         if ask.output.form != "table":
             return download(ask, report)
         made = page.table(ask, report, f"By {by}")

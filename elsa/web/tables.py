@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
@@ -65,20 +66,28 @@ Address = Callable[..., str]
 class Links:
     """The addresses of a page and of others."""
 
-    def __init__(self, address: Address, page: str, arguments: Iterable[tuple[str, str]]) -> None:
+    def __init__(
+        self,
+        address: Address,
+        page: str,
+        arguments: Iterable[tuple[str, str]],
+        kept: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.address = address
         self.page = page
         self._arguments = [(key, value) for key, value in arguments if value]
+        self.kept = kept
+        """The choices that links to processes keep."""
+
+    def keeping(self, **kept: str) -> Links:
+        """The same with other choices that links to processes keep."""
+        return Links(self.address, self.page, self._arguments, kept)
 
     def changed(self, **changes: str | None) -> str:
         """The address of this page with other arguments; None leaves one out."""
         kept = [pair for pair in self._arguments if pair[0] not in changes]
         kept += [(key, value) for key, value in changes.items() if value is not None]
         return f"?{urlencode(kept)}" if kept else "?"
-
-    def value(self, argument: str) -> str | None:
-        """The value of an argument of this page."""
-        return next((value for key, value in self._arguments if key == argument), None)
 
 
 def table(
@@ -162,10 +171,10 @@ def cell(
 def _href(key: str, value: Any, links: Links, values: Mapping[str, Any]) -> str | None:  # noqa: ANN401
     if key in ("job_id", "name") and values.get("job_id") is not None:
         return links.address("job", job_id=values["job_id"])
-    if key in _LINKS and values.get("uid", 0) is not None:  # the total has no uid
+    if key in _LINKS and value != "" and values.get("uid", 0) is not None:  # the total has no uid
         page, choice = _LINKS[key]
-        times = {name: text for name in asked.TIMES if (text := links.value(name))}
-        return links.address(page, **{choice: printable(value)}, **times)
+        text = asked.just(value) if key == "command" else printable(value)
+        return links.address(page, **{choice: text}, **links.kept)
     if key in _OF_USERS:
         return links.address("jobs", show="all", user=value)
     return None

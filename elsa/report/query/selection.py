@@ -321,9 +321,9 @@ def series(
     match. With `only` it is an error if there are others: anybody may give a job that name. `among`
     are conditions on the columns of job_usage. Raises UsageError.
     """
-    by_id = _by_id(connection, text)
-    if by_id is not None:
-        return (by_id,), []
+    job_id = by_id(connection, text)
+    if job_id is not None:
+        return (job_id,), []
     runs, number = _runs(connection, text, globs=globs)
     runs = _among(connection, runs, among)
     if not runs:
@@ -342,9 +342,9 @@ def job_ids(connection: sqlite3.Connection, text: str) -> list[int]:
     """The ids of all jobs with an id, a name or a glob, or of one run of each name (`nightly#-2`),
     the oldest first. Raises UsageError if there is none.
     """
-    by_id = _by_id(connection, text)
-    if by_id is not None:
-        return [by_id]
+    job_id = by_id(connection, text)
+    if job_id is not None:
+        return [job_id]
     runs, number = _runs(connection, text, globs=True)
     return _ids(runs) if number is None else _run_of_each(runs, number, text)
 
@@ -524,7 +524,7 @@ def _run_of_each(runs: list[_Run], number: int, text: str) -> list[int]:
 def _several_runs(connection: sqlite3.Connection, names: Iterable[str]) -> Iterator[str]:
     """Notes on names that several jobs have."""
     for name in names:
-        if _by_id(connection, name) is not None or _GLOB.search(name):
+        if by_id(connection, name) is not None or _GLOB.search(name):
             continue
         runs, number = _runs(connection, name, globs=False)
         counts = _by_series(runs)
@@ -545,7 +545,8 @@ def _several_runs(connection: sqlite3.Connection, names: Iterable[str]) -> Itera
             )
 
 
-def _by_id(connection: sqlite3.Connection, text: str) -> int | None:
+def by_id(connection: sqlite3.Connection, text: str) -> int | None:
+    """The id of a job that a text is; None if there is none with it."""
     if not (text.isascii() and text.isdigit()):
         return None
     number = min(int(text), 2**63 - 1)
@@ -746,7 +747,7 @@ def _groups(text: str) -> Condition:
     """The ids of the paths of control groups: a path with all that is below it, or all paths with
     such a name in them.
     """
-    pattern = text.rstrip("/") if _GLOB.search(text) else _literal(text.rstrip("/"))
+    pattern = text.rstrip("/") if _GLOB.search(text) else literal(text.rstrip("/"))
     start = "" if text.startswith("/") else "*/"
     return _texts(Condition("t.value || '/' glob ?", (f"{start}{pattern}/*",)))
 
@@ -772,7 +773,7 @@ def _cgroup_of_job(text: str) -> Condition:
     )
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
     """A glob that matches just this text."""
     return re.sub(r"[*?\[]", lambda match: f"[{match[0]}]", text)
 

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
+from datetime import datetime
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import quote
@@ -17,7 +22,7 @@ from elsa.cli.main import group
 from elsa.kernel import accounts
 from elsa.report.query import warehouse
 from elsa.store import own_records
-from elsa.web import job_pages, reading
+from elsa.web import asked, job_pages, reading
 from elsa.web.identity import Reader
 from tests.support import given
 from tests.support.pages import ANNA, BOB, HOSTILE, SINCE, UNTIL
@@ -186,6 +191,101 @@ def test_a_hostile_name_is_shown_and_its_links_lead_to_it(client: Client) -> Non
     assert "<b>x</b>" in read(client(), "/processes?since=2026-01-01&command=%3Cb%3Ex%3C/b%3E").text
 
 
+def linked(client: FlaskClient, url: str, beginning: str) -> dict[str, str]:
+    """The texts of the links of a page to addresses with this beginning, and these addresses."""
+    found = re.findall(r'<a href="([^"]*)">([^<]*)</a>', client.get(url).text)
+    return {unescape(text): unescape(href) for href, text in found if href.startswith(beginning)}
+
+
+def test_a_command_of_a_job_leads_to_its_processes_in_this_job(client: Client) -> None:
+    found = linked(client(), "/job/10", "/processes?")
+    page = read(client(), found["cc1"] + "&limit=100")
+    assert (
+        len([row for row in page.rows if "cc1" in row]) == len(list(filter(None, page.rows))) == 60
+    )
+    # The other cron jobs have a shell too.
+    page = read(client(), linked(client(), "/job/9", "/processes?")["sh"])
+    assert ["sh" in row for row in page.rows if row] == [True]
+
+
+ODD = (
+    "*",
+    "[a-z]",
+    "a?c",
+    "\\\\",
+    "\\xe2\\x80\\xaegnp",
+    "a\\x0ab",
+    'a,b"c',
+    " blank ",
+    "]",
+    "[",
+    "^x",
+)
+
+
+@pytest.fixture
+def oddly(template: Path, tmp_path: Path) -> Path:
+    """A warehouse with jobs and commands whose names mean other things as patterns or ids."""
+    path = tmp_path / "odd.db"
+    shutil.copy(template, path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        warehouse = given.Warehouse(connection)
+        for number, name in enumerate((*ODD, "b", "abc"), 1):
+            warehouse.process(number, comm=name)
+            warehouse.usage(number, run_ns=1)
+        for number, name in enumerate(("*", "7", " blank ", "blank", "a\n", "a"), 1):
+            warehouse.job(number, name)
+            warehouse.stay(number, number, how=3)
+    return path
+
+
+def test_the_link_of_a_command_leads_to_it_alone(client: Client, oddly: Path) -> None:
+    odd = client(db=oddly)
+    found = linked(odd, "/processes?since=2026-01-01", "/processes?")
+    assert set(ODD) <= found.keys()
+    for name in ODD:
+        page = read(odd, found[name])
+        assert [name in row for row in page.rows if row] == [True]
+        (command,) = page.commands
+        assert len(printed(command).splitlines()) == len(
+            printed(f"{command} --limit 1").splitlines()
+        )
+
+
+def test_all_runs_of_a_job_are_those_of_its_name(client: Client, oddly: Path) -> None:
+    odd = client(db=oddly)
+    for number in range(1, 7):
+        href = linked(odd, f"/job/{number}", "/jobs?job=")["All runs"]
+        assert [row[0] for row in read(odd, href).rows if row] == [str(number)]
+
+
+def test_a_number_in_the_address_of_a_job_is_its_id(client: Client, oddly: Path) -> None:
+    assert client(db=oddly).get("/job/2").status_code == 200
+    assert client(db=oddly).get("/job/7").status_code == 404
+
+
+def test_links_keep_the_time_that_a_page_has_without_a_choice(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    then = datetime.fromtimestamp(given.REAL // given.SECOND + 40_000).astimezone()
+    monkeypatch.setattr(asked, "now", lambda: then)
+    for url, choice in (("/", "since=today"), ("/processes", "since=7d"), ("/bill", "month=this")):
+        found = linked(client(), url, "/processes?")
+        assert found
+        assert all(choice in href for href in found.values())
+
+
+def test_a_bill_without_a_tariff_says_how_to_add_one(client: Client, oddly: Path) -> None:
+    answer = client(db=oddly).get("/bill")
+    assert (answer.status_code, "elsa db tariff add" in answer.text) == (200, True)
+    assert client(db=oddly).get("/bill?format=csv").status_code == 400
+
+
+def test_a_format_that_there_is_not_is_refused(client: Client) -> None:
+    for url in ("/jobs", "/runs", "/processes", "/bill", "/trust"):
+        assert client().get(f"{url}?format=xml").status_code == 400
+
+
 def test_a_hostile_choice_is_refused_as_text_and_stays_in_the_form(client: Client) -> None:
     answer = client().get("/jobs?kind=%22%3E%3Cscript%3Ealert(1)%3C/script%3E&job=build")
     assert answer.status_code == 400
@@ -203,7 +303,7 @@ def test_a_plain_user_sees_his_own_alone(client: Client) -> None:
     assert "nginx" not in read(bob, f"/processes?{WINDOW}").text
     assert "cc1" in read(bob, f"/processes?{WINDOW}").text
     assert "nginx" not in read(bob, f"/?{WINDOW}&by=job").text
-    assert bob.get("/job/9").status_code == 400
+    assert bob.get("/job/9").status_code == 404
     assert "backup" not in bob.get("/job/9/flame.svg").text
     anna = client(Reader("anna", ANNA, manages=False))
     assert "nginx" in read(anna, f"/processes?{WINDOW}").text
@@ -314,13 +414,24 @@ def test_the_command_of_a_flame_graph_draws_it(
 
 def test_a_warehouse_that_is_gone_is_one_line(client: Client, tmp_path: Path) -> None:
     answer = client(db=tmp_path / "none.db").get("/jobs")
-    assert answer.status_code == 500
+    assert answer.status_code == 503
     assert "no warehouse there" in answer.text
     assert "Traceback" not in answer.text
+
+
+@pytest.mark.parametrize("content", [b"", b"SQLite format 3\0" + bytes(8000), b"x" * 8000])
+def test_what_is_no_warehouse_is_one_line(client: Client, tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "elsa.db"
+    path.write_bytes(content)
+    answer = client(db=path).get("/jobs")
+    assert answer.status_code == 503
+    assert str(path) in answer.text
 
 
 def test_what_is_no_page_is_not_found(client: Client) -> None:
     assert client().get("/elsewhere").status_code == 404
     assert client().get("/job/x").status_code == 404
-    assert client().get("/job/999").status_code == 400
+    for number in (777, 99_999_999_999_999_999_999_999):
+        answer = client().get(f"/job/{number}")
+        assert (answer.status_code, f"there is no job {number}" in answer.text) == (404, True)
     assert client().get("/static/../app.py").status_code == 404
