@@ -110,12 +110,17 @@ class LossCount(NamedTuple):
 
 
 def since(connection: sqlite3.Connection, since_ns: int, now_ns: int) -> list[LossCount]:
-    """The gaps by kind that ended after a time, or that are in a file read after it."""
+    """The gaps by kind that ended after a time, or that are in a file read after it, unless a
+    record behind them shows that they are older.
+    """
     text = """select g.what, count(*), max(g.started_at)
         from gaps as g
         join gap as l on l.id = g.gap_id
         left join acct_file as f on f.id = l.acct_file_id
-        where coalesce(g.ended_ns, f.read_at_ns, g.started_ns) > ? group by 1 order by 3"""
-    counts = [LossCount(*row) for row in connection.execute(text, (since_ns,))]
+        where coalesce(g.ended_ns, f.read_at_ns, g.started_ns) > :since_ns and not exists (
+            select 1 from acct as r where r.acct_file_id = l.acct_file_id
+            and r.position >= l.to_position and r.ended < :since_ns / 1000000000)
+        group by 1 order by 3"""
+    counts = [LossCount(*row) for row in connection.execute(text, {"since_ns": since_ns})]
     silent = still_open(connection, Window(), now_ns)
     return counts if silent is None else [*counts, LossCount(_STILL, 1, silent.since_at)]

@@ -155,6 +155,25 @@ def test_check_knows_the_gaps_since_a_time(warehouse: Warehouse) -> None:
     assert file == ("bytes of an accounting file that are no records", 1, None)
 
 
+def test_a_hole_in_the_live_file_is_news_until_the_records_behind_it_are_older(
+    warehouse: Warehouse,
+) -> None:
+    """A live file is always one that was just read."""
+    warehouse.insert("gap", id=1, kind="file", acct_file_id=1, from_position=64, to_position=192)
+    warehouse.connection.execute("update acct_file set read_at_ns = ?", (NOW,))
+    warehouse.acct(1, None, position=0)
+    since_ns = given.REAL + 900 * SECOND_NS
+
+    def known() -> list[int]:
+        return [count.number for count in gaps.since(warehouse.connection, since_ns, NOW)]
+
+    assert known() == [1]
+    warehouse.acct(2, None, position=192, btime=since_ns // SECOND_NS - 1, etime=100.0)
+    assert known() == [1]
+    warehouse.acct(3, None, position=256, btime=since_ns // SECOND_NS - 2, etime=100.0)
+    assert known() == []
+
+
 def test_a_collector_that_has_ended_is_reported_at_once(warehouse: Warehouse) -> None:
     with subprocess.Popen(["true"]) as gone:
         gone.wait()
