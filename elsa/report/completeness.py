@@ -17,7 +17,7 @@ from elsa.report.query import rollup_source, row_sums
 from elsa.report.query.selection import Selection
 from elsa.report.query.statement import THESE, Condition, Query, listed, rows, select
 from elsa.report.query.times import Window
-from elsa.report.query.warehouse import of_fleet
+from elsa.report.query.warehouse import of_fleet, own_only
 from elsa.report.render.writer import Row
 from elsa.state import codes
 from elsa.state.codes import How
@@ -636,6 +636,13 @@ def left_out(number: int, noun: str) -> list[str]:
     return [f"{count(number, noun)} left out, since all processes still run; --all shows them"]
 
 
+def of_own(what: str, connection: sqlite3.Connection, selection: Selection) -> str | None:
+    """That `what` of a plain user's is recorded: others may well have something."""
+    if not own_only(connection):
+        return None
+    return f"{what} of yours is recorded{' in that window' if selection.window else ''}"
+
+
 def nothing(connection: sqlite3.Connection, selection: Selection) -> str:
     """The message of a report without rows."""
     if (
@@ -644,7 +651,7 @@ def nothing(connection: sqlite3.Connection, selection: Selection) -> str:
             "select exists (select 1 from process) or exists (select 1 from acct)"
         ).fetchone()[0]
     ):
-        return (
+        return of_own("nothing", connection, selection) or (
             "nothing is recorded yet; start the collector with: elsa jobd, and read the accounting"
             " file with: elsa ingest"
         )

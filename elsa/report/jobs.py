@@ -320,7 +320,7 @@ def jobs(connection: sqlite3.Connection, selection: Selection, output: Output) -
 
 def _nothing(connection: sqlite3.Connection, selection: Selection) -> str:
     if connection.execute("select 1 from job limit 1").fetchone() is None:
-        return _NO_JOB
+        return completeness.of_own("no job", connection, selection) or _NO_JOB
     if selection.job_conditions and not selection.window:
         return _NO_SUCH_JOB
     return completeness.nothing(connection, selection)

@@ -181,7 +181,8 @@ def runs(connection: sqlite3.Connection, selection: Selection, output: Output) -
 
 def _nothing(connection: sqlite3.Connection, selection: Selection) -> str:
     if not connection.execute("select exists (select 1 from job)").fetchone()[0]:
-        return "there is no job yet: jobd makes automatic jobs while it runs (auto_jobs)"
+        own = completeness.of_own("no job", connection, selection)
+        return own or "there is no job yet: jobd makes automatic jobs while it runs (auto_jobs)"
     (automatic,) = kind_conditions({"kind": ("automatic",)})
     if automatic in selection.job_conditions:
         return "no automatic job matches; --kind manual lists manual jobs"

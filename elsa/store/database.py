@@ -34,12 +34,16 @@ LOG_BYTES = 64 << 20
 ROWS_PER_INSERT = 20
 
 
+class LockedError(RetryError):
+    """Another program locks the warehouse."""
+
+
 _UNSOUND = "not a sound SQLite warehouse; restore it from a backup or move it away"
 # Prefixes of SQLite's error names, the ELSA error for them, and what the user can do.
 _MEANINGS: tuple[tuple[tuple[str, ...], type[ElsaError], str], ...] = (
     (
         ("SQLITE_BUSY", "SQLITE_LOCKED"),
-        RetryError,
+        LockedError,
         "the warehouse is locked by another program; try again later",
     ),
     (("SQLITE_FULL",), RetryError, "no space left on the device; make room and try again"),
@@ -185,7 +189,9 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
         try:
             with _closed_on_failure(connection):
                 connection.execute("select count(*) from sqlite_master").fetchone()
-        except sqlite3.OperationalError:
+        except sqlite3.OperationalError as error:
+            if isinstance(translate(error, path), LockedError):
+                raise
             # Without a writer there is no shared-memory file, and a user who may not write the
             # folder cannot create it. If there is no write-ahead log either, the file is complete
             # and can be read as it is.

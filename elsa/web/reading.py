@@ -14,7 +14,7 @@ from pathlib import Path
 
 from elsa.errors import RetryError
 from elsa.report.query import warehouse
-from elsa.store import own_records
+from elsa.store import database, own_records
 from elsa.units import HOUR_NS
 from elsa.web.identity import Reader
 
@@ -134,6 +134,8 @@ def _hour(since_ns: int | None) -> int | None:
 def _limited(deadline: Deadline) -> Iterator[None]:
     try:
         yield
+    except database.LockedError:
+        raise
     except Exception as error:
         if deadline.passed():
             raise TooSlowError(

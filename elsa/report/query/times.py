@@ -35,6 +35,8 @@ _MONTHS = (
 )
 # The end of a day, which Python's datetime does not take.
 _END_OF_DAY = re.compile(r"(?<![\d:])24:00(?::00)?(?![\d:])")
+# How far from 1970 a time may be. A column holds 292 years, of which reports need a few to reckon.
+_FARTHEST_NS = 280 * 365 * 24 * HOUR_NS
 # Zones that moved to the other side of the date line skipped a day.
 _LONGEST_SKIP_S = 25 * 3600
 _EXAMPLES = (
@@ -161,7 +163,8 @@ def days(kind: str, text: str, now: datetime) -> Days:
         second = nanoseconds(_datetime(word, now)) // SECOND_NS
         first = first_day(datetime.fromtimestamp(second).date())
         found = Days(first, first_day(first + timedelta(days=_LONGEST_DAYS[kind])))
-        found.window()  # which is an error at the ends of the calendar
+        for edge in found.window():
+            _near(edge or 0)
     except (ValueError, OverflowError, OSError):
         raise UsageError(
             f"--{kind}: cannot read {text!r}; write for example {_EXAMPLES_OF[kind]}"
@@ -177,7 +180,7 @@ def moment(text: str, now: datetime, option: str = "time") -> int:
     when = None
     try:
         when = _datetime(word, now)
-        return nanoseconds(when)
+        return _near(nanoseconds(when))
     except (ValueError, OverflowError, OSError) as error:
         # What was read, or was too large to be counted, is outside the calendar of the clock.
         far = when is not None or isinstance(error, OverflowError)
@@ -200,6 +203,13 @@ def nanoseconds(when: datetime) -> int:
     if datetime.fromtimestamp(second) != written:
         return change(second - _LONGEST_SKIP_S, second) * 10**9
     return second * 10**9 + when.microsecond * 1000
+
+
+def _near(ns: int) -> int:
+    """The same time. Raises OverflowError if it is too far away for columns of the warehouse."""
+    if abs(ns) > _FARTHEST_NS:
+        raise OverflowError(ns)
+    return ns
 
 
 def offset(second: int) -> int:

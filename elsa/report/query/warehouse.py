@@ -131,10 +131,15 @@ def empty(path: Path) -> Iterator[sqlite3.Connection]:
 
 def notes(connection: sqlite3.Connection) -> list[str]:
     """That it is the copy of a plain user, if it is."""
+    return [OWN_ONLY] if own_only(connection) else []
+
+
+def own_only(connection: sqlite3.Connection) -> bool:
+    """Whether it is the copy of a plain user, with nothing of others and of other times."""
     (own,) = connection.execute(
         "select count(*) from temp.sqlite_master where name = 'own_only'"
     ).fetchone()
-    return [OWN_ONLY] if own else []
+    return bool(own)
 
 
 def _own_records(path: Path, since_ns: int | None, refused: PrivilegeError) -> sqlite3.Connection:

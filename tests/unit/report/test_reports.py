@@ -37,6 +37,17 @@ def test_nothing_recorded_is_said_in_words_and_is_no_error(reports: Reports, kin
     assert len(reports.run(kind, "--format", "csv").stdout.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    "name", ["jobs", "users --clip", "timeline --format csv", "audit", "hours", "last --alive"]
+)
+def test_a_window_is_as_wide_as_can_be_written_or_refused(filled: Reports, name: str) -> None:
+    wide = ("--since", "1690-06-01", "--until", "2249-06-01")
+    assert filled.run(*name.split(), *wide).stdout
+    for option in ("--since", "--until"):
+        with pytest.raises(UsageError, match=f"{option}: the time '9999-12-31' is too far away"):
+            filled.run(*name.split(), option, "9999-12-31")
+
+
 def test_jobs_are_listed_newest_first_with_their_figures(filled: Reports) -> None:
     night, build = filled.json("jobs")
     assert (

@@ -21,12 +21,12 @@ from flask.testing import FlaskClient
 from elsa.cli.main import group
 from elsa.kernel import accounts
 from elsa.report.query import warehouse
-from elsa.store import own_records
+from elsa.store import database, own_records
 from elsa.web import asked, job_pages, reading
 from elsa.web.identity import Reader
 from tests.support import given
 from tests.support.pages import ANNA, BOB, HOSTILE, SINCE, UNTIL
-from tests.unit.web.conftest import Client
+from tests.unit.web.conftest import MANAGER, Client
 
 WINDOW = f"since={SINCE}&until={UNTIL}"
 PAGES = (
@@ -387,6 +387,55 @@ def test_a_page_that_takes_too_long_says_so(
     answer = client(limit_s=-1.0).get("/trust")
     assert answer.status_code == 503
     assert "takes longer than" in answer.text
+
+
+@pytest.mark.parametrize("journal", ["wal", "delete"])
+@pytest.mark.parametrize("reader", [MANAGER, Reader("bob", BOB, manages=False)])
+def test_a_locked_warehouse_is_said_to_be_locked_whatever_time_is_over(
+    client: Client,
+    filled: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    reader: Reader,
+    journal: str,
+) -> None:
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 10)
+    path = tmp_path / "elsa.db"
+    path.write_bytes(filled.read_bytes())
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute(f"pragma journal_mode = {journal}")
+        other.execute("pragma locking_mode = exclusive")
+        other.execute("begin exclusive")
+        other.execute("update job set name = 'x'")
+        answer = client(reader, path, limit_s=-1.0).get("/trust")
+    assert answer.status_code == 503
+    assert "the warehouse is locked by another program; try again later" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/", "nothing of yours is recorded in that window"),
+        ("/processes", "nothing of yours is recorded in that window"),
+        ("/jobs", "no job of yours is recorded"),
+        ("/runs", "no job of yours is recorded"),
+    ],
+)
+def test_a_user_without_records_is_not_told_to_start_the_collector(
+    client: Client, path: str, words: str
+) -> None:
+    nobody = client(Reader("carl", 4_000_003, manages=False)).get(path).text
+    assert words in nobody
+    assert "start the collector" not in nobody
+    assert "there is no job yet" not in nobody
+
+
+@pytest.mark.parametrize("path", ["/", "/jobs", "/processes", "/bill", "/trust"])
+@pytest.mark.parametrize("choice", ["since=9999-12-31", "until=3000-01-01", "until=9999-12-31"])
+def test_a_time_that_no_column_holds_is_refused(client: Client, path: str, choice: str) -> None:
+    answer = client().get(f"{path}?{choice}")
+    assert answer.status_code == 400
+    assert "is too far away" in answer.text
 
 
 def test_a_job_with_too_many_processes_has_no_tree_on_a_page(
