@@ -15,12 +15,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from elsa.errors import UsageError
 from elsa.fleet import database
-from elsa.fleet.late import LATE_HOURS
+from elsa.fleet.late import IDS_OF_HOST, LATE_HOURS
 from elsa.measures import OF_AUDIT, ROLLED, ROLLED_OF_JOB, Measure
 from elsa.report import bill, completeness, usage
 from elsa.report.query import periods, rollup_source, warehouse
@@ -38,9 +37,6 @@ if TYPE_CHECKING:
     from elsa.report.query.selection import Asked
     from elsa.report.render.output import Output
 
-IDS_OF_HOST = 10**9
-"""Ids in the copy are host_id * IDS_OF_HOST + the id at the host: job 12 of host 3 is 3000000012.
-"""
 _NAMED = 5
 _ALWAYS = Window()
 _DAY = 24
@@ -813,16 +809,16 @@ def reading(url: FleetUrl, wanted: Wanted) -> Iterator[Copy]:
             f" only; run it on the host itself, or take one of: {', '.join(REPORTS)}"
         )
     copy = sqlite3.connect(":memory:", isolation_level=None, factory=Copy)
-    with warehouse.of_copy(Path(str(url)), copy):
+    with warehouse.of_copy(str(url), copy):
         copy.url, copy.wanted, copy.explained, copy.hours_taken = url, wanted, [], []
-        copy.server = database.connect(url)
+        copy.server = database.connect(url, lock_s=database.READ_LOCK_S)
         try:
             with database.translated(url):
                 # All sums are those of one state of the fleet.
                 copy.server.execute("begin transaction isolation level repeatable read, read only")
                 copy.begin()
                 warehouse.give_names(copy)
-            yield copy
+                yield copy
         finally:
             copy.server.close()
 

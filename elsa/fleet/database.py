@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 OLDEST = 150_000
 """The oldest server that is supported, as PostgreSQL numbers its versions: 15."""
 CONNECT_S = 10
+READ_LOCK_S = 10
+"""How long a reader waits for a lock: only changes of the tables take one, and hosts that are up to
+no good.
+"""
 STATEMENT_MS = 600_000
 """How long a statement may take before the server ends it, unless the URL has its own options."""
 
@@ -36,6 +40,12 @@ _MEANINGS: tuple[tuple[tuple[str, ...], type[ElsaError], str], ...] = (
         ("57014", "55P03", "40", "08", "57P", "53", "25006", "25P03", "58"),
         RetryError,
         "the server is busy, stops, is full or is read-only; try again later",
+    ),
+    (
+        ("23514",),
+        ConfigError,
+        "a time or figure of this host cannot be true (was its clock far wrong?), so this batch was"
+        " not taken",
     ),
     (("3F000", "42P01"), ConfigError, "not a fleet database yet; run: elsa db upgrade --db URL"),
 )
@@ -55,7 +65,9 @@ def driver() -> Any:  # noqa: ANN401 (the module)
     return psycopg
 
 
-def connect(url: FleetUrl, *, check_head: bool = True) -> Connection[tuple[Any, ...]]:
+def connect(
+    url: FleetUrl, *, check_head: bool = True, lock_s: int = 60
+) -> Connection[tuple[Any, ...]]:
     """A connection in autocommit mode, to a server that is new enough and a database at the head
     revision.
 
@@ -71,7 +83,7 @@ def connect(url: FleetUrl, *, check_head: bool = True) -> Connection[tuple[Any, 
         "keepalives_interval": 10,
         "keepalives_count": 4,
         "tcp_user_timeout": 60_000,
-        "options": f"-c statement_timeout={STATEMENT_MS} -c lock_timeout=60000",
+        "options": f"-c statement_timeout={STATEMENT_MS} -c lock_timeout={lock_s}s",
     }
     try:
         connection: Connection[tuple[Any, ...]] = psycopg.connect(

@@ -8,15 +8,19 @@ stored: several rows of a key add up.
 Each table but `host` and the tariffs has the column host_id, which row-level security compares
 (elsa/fleet/migrate.py). Tables of sums have no foreign key to host, whose check would take longer
 than inserting the row.
+
+A host that was broken into writes what it likes into its rows. Constraints refuse what would make
+the reports on all hosts fail: times without a date, and figures whose sum no report can hold.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    CheckConstraint,
     Column,
     ForeignKey,
     Identity,
@@ -31,6 +35,7 @@ from sqlalchemy.dialects.postgresql import DOUBLE_PRECISION
 from sqlalchemy.schema import SchemaItem
 from sqlalchemy.types import REAL, TypeEngine
 
+from elsa.fleet.late import IDS_OF_HOST
 from elsa.measures import OF_AUDIT, ROLLED, ROLLED_OF_JOB, Measure
 from elsa.store import aggregates
 from elsa.store import schema as warehouse
@@ -46,6 +51,54 @@ TEXTS = {
 OF_USER = ("uid", "gid", "in_job")
 OF_COMMAND = ("command", "forked_only")
 OF_CLASS = ("boot_id", "class", "before_first_start")
+
+
+_TIME = 2**62 - 1
+"""The latest time in ns, in the year 2116; with an offset of this size it still fits 64 bits."""
+_HOUR = _TIME // (3600 * 10**9)
+_COUNT = 10**12
+_FIGURE = 10**17
+_UNSIGNED = 2**32 - 1
+_BOUNDS: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("hour", "since_hour", "until_hour", "pruned_hour"), (0, _HOUR)),
+    "day": (0, _HOUR // 24),
+    **dict.fromkeys(("uid", "gid", "owner_uid"), (0, _UNSIGNED)),
+    **dict.fromkeys(("boot_id", "job_id"), (0, IDS_OF_HOST - 1)),
+    "minutes": (0, 2**60 - 1),
+    "lost": (0, _COUNT),
+}
+"""What columns may hold, by name."""
+_UNBOUND = ("digest", "cgroup_inode")
+
+
+def _bounds(column: Column[Any], fold: str | None) -> tuple[float, float] | None:
+    """What a column may hold; `fold` is how its values are added up, if they are sums."""
+    if column.name in _BOUNDS:
+        return _BOUNDS[column.name]
+    if isinstance(column.type, DOUBLE_PRECISION):
+        return -1e200, 1e200  # refuses infinity and NaN too
+    # Sums of any size are added up exactly.
+    exact = fold == "sum" or column.name in ("host_id", *_UNBOUND)
+    if exact or not isinstance(column.type, BigInteger):
+        return None
+    if fold == "number":
+        return 0, _COUNT
+    most = _TIME if column.name.endswith("_ns") else _FIGURE
+    return (0, IDS_OF_HOST - 1) if column.name == "id" else (-most, most)
+
+
+def _bound(table: Table, folds: Mapping[str, str] | None = None) -> Table:
+    """The table, with a constraint that its columns have possible values."""
+    conditions = [
+        f'"{column.name}" between {bounds[0]} and {bounds[1]}'
+        for column in table.columns
+        if (bounds := _bounds(column, (folds or {}).get(column.name))) is not None
+    ]
+    if conditions:
+        table.append_constraint(
+            CheckConstraint(" and ".join(conditions), name=f"{table.name}_possible")
+        )
+    return table
 
 
 def _host_id(*, key: bool = False, checked: bool = True) -> Column[int]:
@@ -82,7 +135,7 @@ def _columns(name: str) -> Iterator[Column[Any]]:
 
 
 def _copied(name: str, *more: SchemaItem) -> Table:
-    return Table(name, metadata, _host_id(key=True), *_columns(name), *more)
+    return _bound(Table(name, metadata, _host_id(key=True), *_columns(name), *more))
 
 
 host = Table(
@@ -104,6 +157,7 @@ host = Table(
     # changes them (elsa fleet prune)
     Column("pruned_hour", Integer),
 )
+_bound(host)
 
 hour = Table(
     "hour",  # which version of an hour's sums is here
@@ -112,6 +166,7 @@ hour = Table(
     Column("hour", Integer, primary_key=True, autoincrement=False),
     Column("made_at_ns", BigInteger, nullable=False),  # rollup_hour.made_at_ns of the host
 )
+_bound(hour)
 
 boot = _copied("boot")
 clock = _copied("clock")
@@ -145,7 +200,7 @@ def _sums(
     name: str, time: str, keys: tuple[str, ...], measures: dict[str, Measure], *more: SchemaItem
 ) -> Table:
     """Sums by host, time and keys. A report on the fleet reads a range of time of all hosts."""
-    return Table(
+    table = Table(
         name,
         metadata,
         _host_id(checked=False),
@@ -159,6 +214,7 @@ def _sums(
         Index(f"{name}_{time}", time, "host_id"),
         *more,
     )
+    return _bound(table, {of: sum_.fold for of, sum_ in aggregates.of_parts(measures).items()})
 
 
 rollup_user = _sums("rollup_user", "hour", OF_USER, ROLLED)

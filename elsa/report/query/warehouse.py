@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from elsa import config
-from elsa.errors import PrivilegeError, UnavailableError
+from elsa.errors import ElsaError, PrivilegeError, UnavailableError
 from elsa.kernel import accounts
 from elsa.kernel.procfs import Procfs
 from elsa.store import database
@@ -172,10 +172,16 @@ def reading_copy(path: Path, data: bytes) -> Iterator[sqlite3.Connection]:
 
 
 @contextmanager
-def of_copy(path: Path, copy: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+def of_copy(url: str, copy: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
     """The same as `reading` of the copy of a fleet, which is filled later."""
-    with database.translated(path), closing(copy):
-        yield copy
+    with closing(copy):
+        try:
+            yield copy
+        except sqlite3.Error as error:
+            raise ElsaError(
+                f"{url}: the rows of the hosts cannot be added up ({error}); see with --host which"
+                " host has wrong ones"
+            ) from error
 
 
 @contextmanager

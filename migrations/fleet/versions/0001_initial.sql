@@ -11,7 +11,10 @@ create table elsa.host (
     until_hour integer,
     pruned_hour integer,
     primary key (id),
-    unique (machine_id)
+    unique (machine_id),
+    constraint host_possible check ("id" between 0 and 999999999 and "pushed_at_ns" between
+        -4611686018427387903 and 4611686018427387903 and "since_hour" between 0 and 1281023 and
+        "until_hour" between 0 and 1281023 and "pruned_hour" between 0 and 1281023)
 );
 
 create table elsa.hour (
@@ -19,7 +22,9 @@ create table elsa.hour (
     hour integer not null,
     made_at_ns bigint not null,
     primary key (host_id, hour),
-    foreign key(host_id) references elsa.host (id) on delete cascade
+    foreign key(host_id) references elsa.host (id) on delete cascade,
+    constraint hour_possible check ("hour" between 0 and 1281023 and "made_at_ns" between
+        -4611686018427387903 and 4611686018427387903)
 );
 
 create table elsa.boot (
@@ -30,7 +35,10 @@ create table elsa.boot (
     ended_at_ns bigint,
     tick_ns bigint,
     primary key (host_id, id),
-    foreign key(host_id) references elsa.host (id) on delete cascade
+    foreign key(host_id) references elsa.host (id) on delete cascade,
+    constraint boot_possible check ("id" between 0 and 999999999 and "started_at_ns" between
+        -4611686018427387903 and 4611686018427387903 and "ended_at_ns" between -4611686018427387903
+        and 4611686018427387903 and "tick_ns" between -4611686018427387903 and 4611686018427387903)
 );
 
 create table elsa.clock (
@@ -41,7 +49,11 @@ create table elsa.clock (
     offset_ns bigint not null,
     boottime_offset_ns bigint not null,
     primary key (host_id, id),
-    foreign key(host_id) references elsa.host (id) on delete cascade
+    foreign key(host_id) references elsa.host (id) on delete cascade,
+    constraint clock_possible check ("id" between 0 and 999999999 and "boot_id" between 0 and
+        999999999 and "since_ns" between -4611686018427387903 and 4611686018427387903 and
+        "offset_ns" between -4611686018427387903 and 4611686018427387903 and "boottime_offset_ns"
+        between -4611686018427387903 and 4611686018427387903)
 );
 
 create table elsa.collector (
@@ -57,7 +69,13 @@ create table elsa.collector (
     lost bigint not null,
     job_ids_until bigint not null,
     primary key (host_id, id),
-    foreign key(host_id) references elsa.host (id) on delete cascade
+    foreign key(host_id) references elsa.host (id) on delete cascade,
+    constraint collector_possible check ("id" between 0 and 999999999 and "boot_id" between 0 and
+        999999999 and "since_ns" between -4611686018427387903 and 4611686018427387903 and "heard_ns"
+        between -4611686018427387903 and 4611686018427387903 and "stopped_ns" between
+        -4611686018427387903 and 4611686018427387903 and "events" between -100000000000000000 and
+        100000000000000000 and "lost" between 0 and 1000000000000 and "job_ids_until" between
+        -100000000000000000 and 100000000000000000)
 );
 
 create table elsa.gap (
@@ -73,7 +91,12 @@ create table elsa.gap (
     to_position bigint,
     note text,
     primary key (host_id, id),
-    foreign key(host_id) references elsa.host (id) on delete cascade
+    foreign key(host_id) references elsa.host (id) on delete cascade,
+    constraint gap_possible check ("id" between 0 and 999999999 and "boot_id" between 0 and
+        999999999 and "from_ns" between -4611686018427387903 and 4611686018427387903 and "to_ns"
+        between -4611686018427387903 and 4611686018427387903 and "lost" between 0 and 1000000000000
+        and "from_position" between -100000000000000000 and 100000000000000000 and "to_position"
+        between -100000000000000000 and 100000000000000000)
 );
 
 create table elsa.job (
@@ -94,7 +117,11 @@ create table elsa.job (
     memory_by integer,
     digest bigint not null,
     primary key (host_id, id),
-    foreign key(host_id) references elsa.host (id) on delete cascade
+    foreign key(host_id) references elsa.host (id) on delete cascade,
+    constraint job_possible check ("id" between 0 and 999999999 and "boot_id" between 0 and
+        999999999 and "owner_uid" between 0 and 4294967295 and "created_at_ns" between
+        -4611686018427387903 and 4611686018427387903 and "closed_at_ns" between -4611686018427387903
+        and 4611686018427387903 and "memory_kib" between -100000000000000000 and 100000000000000000)
 );
 
 create table elsa.job_tag (
@@ -103,7 +130,8 @@ create table elsa.job_tag (
     key text not null,
     value text not null,
     primary key (host_id, job_id, key),
-    foreign key(host_id) references elsa.host (id) on delete cascade
+    foreign key(host_id) references elsa.host (id) on delete cascade,
+    constraint job_tag_possible check ("job_id" between 0 and 999999999)
 );
 
 create index job_tag_key on elsa.job_tag (key, value);
@@ -124,7 +152,17 @@ create table elsa.job_cgroup (
     read_bytes_before bigint,
     write_bytes_before bigint,
     primary key (host_id, job_id),
-    foreign key(host_id) references elsa.host (id) on delete cascade
+    foreign key(host_id) references elsa.host (id) on delete cascade,
+    constraint job_cgroup_possible check ("job_id" between 0 and 999999999 and "read_ns" between
+        -4611686018427387903 and 4611686018427387903 and "user_us" between -100000000000000000 and
+        100000000000000000 and "system_us" between -100000000000000000 and 100000000000000000 and
+        "memory_peak" between -100000000000000000 and 100000000000000000 and "read_bytes" between
+        -100000000000000000 and 100000000000000000 and "write_bytes" between -100000000000000000 and
+        100000000000000000 and "user_us_before" between -100000000000000000 and 100000000000000000
+        and "system_us_before" between -100000000000000000 and 100000000000000000 and
+        "memory_peak_before" between -100000000000000000 and 100000000000000000 and
+        "read_bytes_before" between -100000000000000000 and 100000000000000000 and
+        "write_bytes_before" between -100000000000000000 and 100000000000000000)
 );
 
 create table elsa.account (
@@ -190,7 +228,19 @@ create table elsa.rollup_user (
     irq_delay_ns bigint,
     seen_by_both bigint,
     still_running bigint,
-    only_by_acct bigint
+    only_by_acct bigint,
+    constraint rollup_user_possible check ("hour" between 0 and 1281023 and "uid" between 0 and
+        4294967295 and "gid" between 0 and 4294967295 and "processes" between 0 and 1000000000000
+        and "running" between 0 and 1000000000000 and "records" between 0 and 1000000000000 and
+        "without_record" between 0 and 1000000000000 and "uncertain" between 0 and 1000000000000 and
+        "unjoined" between 0 and 1000000000000 and "with_usage" between 0 and 1000000000000 and
+        "with_ticks" between 0 and 1000000000000 and "without_usage" between 0 and 1000000000000 and
+        "usage_partial" between 0 and 1000000000000 and "sampled" between 0 and 1000000000000 and
+        "rss_kib" between -100000000000000000 and 100000000000000000 and "vm_kib" between
+        -100000000000000000 and 100000000000000000 and "coremem_mb_us" between -1e+200 and 1e+200
+        and "virtmem_mb_us" between -1e+200 and 1e+200 and "seen_by_both" between 0 and
+        1000000000000 and "still_running" between 0 and 1000000000000 and "only_by_acct" between 0
+        and 1000000000000)
 );
 
 create index rollup_user_hour on elsa.rollup_user (hour, host_id);
@@ -248,7 +298,18 @@ create table elsa.rollup_command (
     irq_delay_ns bigint,
     seen_by_both bigint,
     still_running bigint,
-    only_by_acct bigint
+    only_by_acct bigint,
+    constraint rollup_command_possible check ("hour" between 0 and 1281023 and "processes" between 0
+        and 1000000000000 and "running" between 0 and 1000000000000 and "records" between 0 and
+        1000000000000 and "without_record" between 0 and 1000000000000 and "uncertain" between 0 and
+        1000000000000 and "unjoined" between 0 and 1000000000000 and "with_usage" between 0 and
+        1000000000000 and "with_ticks" between 0 and 1000000000000 and "without_usage" between 0 and
+        1000000000000 and "usage_partial" between 0 and 1000000000000 and "sampled" between 0 and
+        1000000000000 and "rss_kib" between -100000000000000000 and 100000000000000000 and "vm_kib"
+        between -100000000000000000 and 100000000000000000 and "coremem_mb_us" between -1e+200 and
+        1e+200 and "virtmem_mb_us" between -1e+200 and 1e+200 and "seen_by_both" between 0 and
+        1000000000000 and "still_running" between 0 and 1000000000000 and "only_by_acct" between 0
+        and 1000000000000)
 );
 
 create index rollup_command_hour on elsa.rollup_command (hour, host_id);
@@ -316,7 +377,25 @@ create table elsa.rollup_job (
     end_ns bigint,
     started_ns bigint,
     ended_ns bigint,
-    exit_status bigint
+    exit_status bigint,
+    constraint rollup_job_possible check ("hour" between 0 and 1281023 and "job_id" between 0 and
+        999999999 and "processes" between 0 and 1000000000000 and "running" between 0 and
+        1000000000000 and "records" between 0 and 1000000000000 and "without_record" between 0 and
+        1000000000000 and "uncertain" between 0 and 1000000000000 and "unjoined" between 0 and
+        1000000000000 and "with_usage" between 0 and 1000000000000 and "with_ticks" between 0 and
+        1000000000000 and "without_usage" between 0 and 1000000000000 and "usage_partial" between 0
+        and 1000000000000 and "sampled" between 0 and 1000000000000 and "rss_kib" between
+        -100000000000000000 and 100000000000000000 and "vm_kib" between -100000000000000000 and
+        100000000000000000 and "coremem_mb_us" between -1e+200 and 1e+200 and "virtmem_mb_us"
+        between -1e+200 and 1e+200 and "seen_by_both" between 0 and 1000000000000 and
+        "still_running" between 0 and 1000000000000 and "only_by_acct" between 0 and 1000000000000
+        and "inferred" between 0 and 1000000000000 and "part_life" between 0 and 1000000000000 and
+        "part_life_whole" between 0 and 1000000000000 and "living" between 0 and 1000000000000 and
+        "left_before_end" between 0 and 1000000000000 and "usage_missing" between 0 and
+        1000000000000 and "start_ns" between -4611686018427387903 and 4611686018427387903 and
+        "end_ns" between -4611686018427387903 and 4611686018427387903 and "started_ns" between
+        -4611686018427387903 and 4611686018427387903 and "ended_ns" between -4611686018427387903 and
+        4611686018427387903 and "exit_status" between -100000000000000000 and 100000000000000000)
 );
 
 create index rollup_job_hour on elsa.rollup_job (hour, host_id);
@@ -336,7 +415,12 @@ create table elsa.rollup_audit (
     minutes bigint,
     compared bigint,
     compared_ns bigint,
-    compared_ticks bigint
+    compared_ticks bigint,
+    constraint rollup_audit_possible check ("hour" between 0 and 1281023 and "boot_id" between 0 and
+        999999999 and "processes" between 0 and 1000000000000 and "records" between 0 and
+        1000000000000 and "first_ns" between -4611686018427387903 and 4611686018427387903 and
+        "last_ns" between -4611686018427387903 and 4611686018427387903 and "minutes" between 0 and
+        1152921504606846975 and "compared" between 0 and 1000000000000)
 );
 
 create index rollup_audit_hour on elsa.rollup_audit (hour, host_id);
@@ -395,7 +479,19 @@ create table elsa.rollup_day_user (
     irq_delay_ns bigint,
     seen_by_both bigint,
     still_running bigint,
-    only_by_acct bigint
+    only_by_acct bigint,
+    constraint rollup_day_user_possible check ("day" between 0 and 53375 and "uid" between 0 and
+        4294967295 and "gid" between 0 and 4294967295 and "processes" between 0 and 1000000000000
+        and "running" between 0 and 1000000000000 and "records" between 0 and 1000000000000 and
+        "without_record" between 0 and 1000000000000 and "uncertain" between 0 and 1000000000000 and
+        "unjoined" between 0 and 1000000000000 and "with_usage" between 0 and 1000000000000 and
+        "with_ticks" between 0 and 1000000000000 and "without_usage" between 0 and 1000000000000 and
+        "usage_partial" between 0 and 1000000000000 and "sampled" between 0 and 1000000000000 and
+        "rss_kib" between -100000000000000000 and 100000000000000000 and "vm_kib" between
+        -100000000000000000 and 100000000000000000 and "coremem_mb_us" between -1e+200 and 1e+200
+        and "virtmem_mb_us" between -1e+200 and 1e+200 and "seen_by_both" between 0 and
+        1000000000000 and "still_running" between 0 and 1000000000000 and "only_by_acct" between 0
+        and 1000000000000)
 );
 
 create index rollup_day_user_day on elsa.rollup_day_user (day, host_id);
@@ -453,7 +549,18 @@ create table elsa.rollup_day_command (
     irq_delay_ns bigint,
     seen_by_both bigint,
     still_running bigint,
-    only_by_acct bigint
+    only_by_acct bigint,
+    constraint rollup_day_command_possible check ("day" between 0 and 53375 and "processes" between
+        0 and 1000000000000 and "running" between 0 and 1000000000000 and "records" between 0 and
+        1000000000000 and "without_record" between 0 and 1000000000000 and "uncertain" between 0 and
+        1000000000000 and "unjoined" between 0 and 1000000000000 and "with_usage" between 0 and
+        1000000000000 and "with_ticks" between 0 and 1000000000000 and "without_usage" between 0 and
+        1000000000000 and "usage_partial" between 0 and 1000000000000 and "sampled" between 0 and
+        1000000000000 and "rss_kib" between -100000000000000000 and 100000000000000000 and "vm_kib"
+        between -100000000000000000 and 100000000000000000 and "coremem_mb_us" between -1e+200 and
+        1e+200 and "virtmem_mb_us" between -1e+200 and 1e+200 and "seen_by_both" between 0 and
+        1000000000000 and "still_running" between 0 and 1000000000000 and "only_by_acct" between 0
+        and 1000000000000)
 );
 
 create index rollup_day_command_day on elsa.rollup_day_command (day, host_id);
@@ -521,7 +628,25 @@ create table elsa.rollup_day_job (
     end_ns bigint,
     started_ns bigint,
     ended_ns bigint,
-    exit_status bigint
+    exit_status bigint,
+    constraint rollup_day_job_possible check ("day" between 0 and 53375 and "job_id" between 0 and
+        999999999 and "processes" between 0 and 1000000000000 and "running" between 0 and
+        1000000000000 and "records" between 0 and 1000000000000 and "without_record" between 0 and
+        1000000000000 and "uncertain" between 0 and 1000000000000 and "unjoined" between 0 and
+        1000000000000 and "with_usage" between 0 and 1000000000000 and "with_ticks" between 0 and
+        1000000000000 and "without_usage" between 0 and 1000000000000 and "usage_partial" between 0
+        and 1000000000000 and "sampled" between 0 and 1000000000000 and "rss_kib" between
+        -100000000000000000 and 100000000000000000 and "vm_kib" between -100000000000000000 and
+        100000000000000000 and "coremem_mb_us" between -1e+200 and 1e+200 and "virtmem_mb_us"
+        between -1e+200 and 1e+200 and "seen_by_both" between 0 and 1000000000000 and
+        "still_running" between 0 and 1000000000000 and "only_by_acct" between 0 and 1000000000000
+        and "inferred" between 0 and 1000000000000 and "part_life" between 0 and 1000000000000 and
+        "part_life_whole" between 0 and 1000000000000 and "living" between 0 and 1000000000000 and
+        "left_before_end" between 0 and 1000000000000 and "usage_missing" between 0 and
+        1000000000000 and "start_ns" between -4611686018427387903 and 4611686018427387903 and
+        "end_ns" between -4611686018427387903 and 4611686018427387903 and "started_ns" between
+        -4611686018427387903 and 4611686018427387903 and "ended_ns" between -4611686018427387903 and
+        4611686018427387903 and "exit_status" between -100000000000000000 and 100000000000000000)
 );
 
 create index rollup_day_job_day on elsa.rollup_day_job (day, host_id);

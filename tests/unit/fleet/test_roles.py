@@ -9,9 +9,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from click.testing import CliRunner
 
-from elsa.errors import ConfigError, PrivilegeError, UsageError
-from elsa.fleet import schema
+from elsa.cli.report import report
+from elsa.errors import ConfigError, ElsaError, PrivilegeError, RetryError, UsageError
+from elsa.fleet import database, schema
 from elsa.fleet.hosts import add, listed, remove
 from elsa.fleet_url import FleetUrl
 from tests.support.fleets import assert_equal, pushed
@@ -86,6 +88,71 @@ def test_a_host_that_was_broken_into_neither_sees_nor_changes_others(
             changed = f"update elsa.{name} set {'name = name' if name == 'host' else 'host_id = 2'}"
             assert connection.execute(f"{changed} where {of_host} = 1").rowcount == 0
     assert_equal(postgres, fleet, db)
+
+
+MOST = 2**63 - 1
+
+
+IMPOSSIBLE = (
+    "update elsa.host set until_hour = 2147483647",
+    "update elsa.host set until_hour = -2147483648",
+    "update elsa.host set since_hour = -1",
+    f"update elsa.host set pushed_at_ns = {MOST}",
+    f"update elsa.boot set started_at_ns = -{MOST}",
+    f"update elsa.clock set offset_ns = {MOST}",
+    f"update elsa.gap set to_ns = {MOST}",
+    f"update elsa.gap set lost = {MOST}",
+    f"update elsa.job set created_at_ns = {MOST}",
+    f"update elsa.job set id = id + {MOST // 2}",
+    f"update elsa.job_tag set job_id = job_id + {10**9}",
+    "update elsa.rollup_user set hour = 2147483647",
+    f"update elsa.rollup_day_user set processes = {MOST}",
+    "update elsa.rollup_day_user set day = -1",
+    f"update elsa.rollup_day_user set uid = {2**32}",
+    f"update elsa.rollup_day_command set records = {MOST}",
+    f"update elsa.rollup_job set job_id = job_id + {10**9}",
+    f"update elsa.rollup_audit set minutes = {MOST}",
+    *(
+        f"update elsa.rollup_day_user set coremem_mb_us = '{figure}'"
+        for figure in ("NaN", "Infinity", "-1e308")
+    ),
+)
+
+
+def test_a_host_cannot_write_what_would_break_the_reports_of_all(
+    postgres: Server, fleet: str, roles: tuple[str, str]
+) -> None:
+    with postgres.connect(fleet, roles[1]) as connection:
+        for statement in IMPOSSIBLE:
+            with pytest.raises(psycopg.errors.CheckViolation):
+                connection.execute(statement)
+
+
+def test_a_table_that_a_host_locks_lets_readers_go_with_one_line(
+    postgres: Server, fleet: str, url: str, roles: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "READ_LOCK_S", 1)
+    with postgres.connect(fleet, roles[1]) as connection, connection.transaction():
+        connection.execute("lock table elsa.rollup_day_user, elsa.gap in access exclusive mode")
+        with pytest.raises(RetryError, match=r"^postgresql://.*lock timeout"):
+            listed(FleetUrl(url))
+        done = CliRunner().invoke(report, ["users", "--db", url])
+    assert isinstance(done.exception, RetryError)
+    assert str(done.exception).startswith(f"{FleetUrl(url)}: the server is busy")
+
+
+def test_sums_that_no_report_can_add_up_are_one_line(
+    postgres: Server, fleet: str, url: str, roles: tuple[str, str]
+) -> None:
+    with postgres.connect(fleet) as connection:
+        connection.execute(
+            "alter table elsa.rollup_day_user drop constraint rollup_day_user_possible"
+        )
+    with postgres.connect(fleet, roles[1]) as connection:
+        connection.execute(f"update elsa.rollup_day_user set processes = {MOST}")
+    done = CliRunner().invoke(report, ["users", "--db", url])
+    assert type(done.exception) is ElsaError
+    assert str(done.exception).startswith(f"{FleetUrl(url)}: the rows of the hosts cannot be added")
 
 
 def test_a_machine_id_of_another_role_is_refused(
