@@ -18,7 +18,7 @@ from elsa.kernel import safe_paths
 # As in elsa.report, which is not imported, so that --help is fast.
 _FORMATS = ("openmetrics", "text")
 _NAMES = 200
-# node_exporter runs as another user.
+# Of a new file: node_exporter runs as another user.
 _MODE = 0o644
 # A file of metrics is far smaller; what is larger is not ours.
 _MOST_BYTES = 64 << 20
@@ -78,7 +78,7 @@ def metrics(*, textfile: Path | None, form: str, limit: int, db: Path | None) ->
     if textfile is None:
         click.echo(openmetrics.text(families, form), nl=False)
         return
-    risen = openmetrics.never_below(families, _read(textfile), made.COUNTED_SINCE)
+    risen = openmetrics.never_below(families, _read(textfile), made.SAME_COUNTERS)
     _replace(textfile, openmetrics.text(risen, "text"))
 
 
@@ -95,6 +95,18 @@ def _read(path: Path) -> str:
         raise safe_paths.translated(error, path) from error
 
 
+def _own(descriptor: int, path: Path) -> None:
+    """Give a file the mode of the one that it replaces, and its owner where this user may."""
+    try:
+        old = path.stat()
+    except FileNotFoundError:
+        os.fchmod(descriptor, _MODE)
+        return
+    with suppress(PermissionError):
+        os.fchown(descriptor, old.st_uid, old.st_gid)
+    os.fchmod(descriptor, old.st_mode & 0o777)
+
+
 def _replace(path: Path, text: str) -> None:
     """Write a file in one step. Raises ElsaError."""
     if not path.absolute().parent.is_dir():
@@ -105,7 +117,7 @@ def _replace(path: Path, text: str) -> None:
         with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 (a descriptor)
             file.write(text)
             file.flush()
-            os.fchmod(file.fileno(), _MODE)
+            _own(file.fileno(), path)
         Path(temporary).replace(path)
         temporary = None
     except OSError as error:

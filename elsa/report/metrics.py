@@ -13,6 +13,7 @@ would move a name from one series to another, and the series would fall.
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -36,6 +37,8 @@ NAMES = 200
 """How many names of each kind of job, and how many users, have series of their own."""
 _UNKNOWN = "unknown"
 COUNTED_SINCE = "elsa_counted_since_timestamp_seconds"
+SAME_COUNTERS = (COUNTED_SINCE, "elsa_warehouse_info")
+"""Where these metrics are what they were, counters must not fall."""
 
 # The measures of the counters, with their names, units and meanings.
 _COUNTED = (
@@ -262,7 +265,26 @@ def _health(connection: sqlite3.Connection, now_ns: int) -> Iterator[Family]:
     ):
         yield _gauge(name, doc, {(): str(count * page_bytes)}, "bytes")
     labels = (("revision", database.revision(connection) or ""), ("version", __version__))
+    first = _first_clock(connection)
+    yield Family(
+        "elsa_warehouse",
+        "info",
+        "",
+        "Which warehouse it is: counters of another begin anew",
+        {(("id", first),): "1"} if first else {},
+    )
     yield Family("elsa", "info", "", "Version of ELSA and of the warehouse", {labels: "1"})
+
+
+def _first_clock(connection: sqlite3.Connection) -> str:
+    """What no other warehouse has, and prune and upgrades keep: the boot and the clock, to the
+    nanosecond, when it was first written. Empty if nothing is recorded yet.
+    """
+    row = connection.execute(
+        "select b.uuid, c.since_ns, c.offset_ns from clock as c join boot as b on b.id = c.boot_id"
+        " order by c.id limit 1"
+    ).fetchone()
+    return hashlib.sha256(repr(row).encode()).hexdigest()[:16] if row else ""
 
 
 def _losses(connection: sqlite3.Connection) -> Iterator[Family]:

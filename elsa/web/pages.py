@@ -202,7 +202,7 @@ class Scraped:
     def rising(self, families: list[openmetrics.Family]) -> list[openmetrics.Family]:
         """The metrics with no counter below what was served."""
         with self._lock:
-            risen = list(openmetrics.never_below(families, self._text, metrics.COUNTED_SINCE))
+            risen = list(openmetrics.never_below(families, self._text, metrics.SAME_COUNTERS))
             self._text = openmetrics.text(risen, "text")
         return risen
 

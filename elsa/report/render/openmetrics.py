@@ -4,7 +4,7 @@ which the textfile collector of node_exporter reads.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Literal, NamedTuple
 
 FORMATS = ("openmetrics", "text")
@@ -67,16 +67,16 @@ def text(families: Iterable[Family], form: str) -> str:
     return "\n".join([*lines, *(["# EOF"] if form == "openmetrics" else [])]) + "\n"
 
 
-def never_below(families: Iterable[Family], before: str, same: str) -> Iterator[Family]:
+def never_below(families: Iterable[Family], before: str, same: Collection[str]) -> Iterator[Family]:
     """The metrics with no counter below what the text `before` has of it.
 
     Prometheus takes a counter that falls for one that began anew at 0, and would count all of it
-    once more. Where the sample `same` has another value than before, counters may start anew.
+    once more. Where a metric of `same` is another than before, counters may start anew.
     """
     listed = list(families)
     floors = _values(before)
     now = _values(text(listed, "text"))
-    if floors.get(same) != now.get(same):
+    if _of(same, floors) != _of(same, now):
         yield from listed
         return
     for family in listed:
@@ -89,6 +89,11 @@ def never_below(families: Iterable[Family], before: str, same: str) -> Iterator[
                 for labels, value in family.samples.items()
             }
         )
+
+
+def _of(names: Collection[str], values: Mapping[str, str]) -> dict[str, str]:
+    """The samples of some metrics."""
+    return {name: value for name, value in values.items() if name.partition("{")[0] in names}
 
 
 def _values(metrics: str) -> dict[str, str]:

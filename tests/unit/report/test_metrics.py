@@ -257,6 +257,31 @@ def test_a_textfile_never_has_a_counter_below_what_it_had(filled: Reports, tmp_p
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".elsa-")] == []
 
 
+def test_counters_of_another_warehouse_begin_anew(filled: Reports, tmp_path: Path) -> None:
+    file = tmp_path / "elsa.prom"
+    assert run("--db", filled.path, "--textfile", file).exit_code == 0
+    # The same boot, recorded from a later moment on.
+    filled.warehouse.connection.execute("update clock set since_ns = since_ns + 1")
+    filled.warehouse.usage(2, utime_us=5, stime_us=0, run_ns=5000)
+    lower = samples(filled.path)
+    name = 'elsa_job_cpu_seconds_total{host="here",kind="manual",name="build"}'
+    assert lower[name] < parsed(file.read_text())[name]
+    assert run("--db", filled.path, "--textfile", file).exit_code == 0
+    assert parsed(file.read_text())[name] == lower[name]
+
+
+def test_a_textfile_keeps_its_mode_and_owner(filled: Reports, tmp_path: Path) -> None:
+    file = tmp_path / "elsa.prom"
+    file.touch(0o640)
+    file.chmod(0o640)
+    owner = (65534, 65534) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
+    os.chown(file, *owner)
+    assert run("--db", filled.path, "--textfile", file).exit_code == 0
+    kept = file.stat()
+    assert (kept.st_mode & 0o777, kept.st_uid, kept.st_gid) == (0o640, *owner)
+    assert file.read_text()
+
+
 def test_a_damaged_textfile_is_replaced(filled: Reports, tmp_path: Path) -> None:
     file = tmp_path / "elsa.prom"
     file.write_bytes(b"\xff\x00 elsa\nelsa_events_total x\nelsa_events_total\n")
@@ -284,7 +309,7 @@ def test_counters_may_start_anew_with_a_period() -> None:
 
     before = openmetrics.text(family("7", "1"), "text")
     same, later = (
-        openmetrics.text(openmetrics.never_below(family("0", since), before, "since"), "text")
+        openmetrics.text(openmetrics.never_below(family("0", since), before, ("since",)), "text")
         for since in ("1", "2")
     )
     assert parsed(same)["a_total"] == 7
