@@ -22,6 +22,11 @@ from elsa.web.identity import Reader
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1"})
 # Pages are made one per thread, and SQLite reads beside SQLite.
 _THREADS = 4
+# Connections wait for nothing but memory. Fewer than the descriptors that a process usually has.
+_CONNECTIONS = 900
+# How long a connection may be silent before or within a request, and how often that is looked at.
+_SILENT_S = 10
+_LOOK_S = 2
 # An address of ours has some hundred bytes.
 _HEADER_BYTES = 16 << 10
 _SOCKET_MODE = 0o660
@@ -73,6 +78,10 @@ def serve(app: Flask, address: Address) -> None:
             sockets=[listener],
             threads=_THREADS,
             ident=None,
+            connection_limit=_CONNECTIONS,
+            channel_timeout=_SILENT_S,
+            cleanup_interval=_LOOK_S,
+            asyncore_use_poll=True,  # select() knows no descriptor above 1023
             max_request_header_size=_HEADER_BYTES,
             max_request_body_size=1,
             # The only proxy is the one behind the unix socket, and its one header is read above.

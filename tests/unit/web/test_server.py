@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -103,6 +103,17 @@ def test_over_a_port_the_owner_of_the_connection_is_the_reader(filled: Path) -> 
             assert "nobody: own records" in text
             assert "backup" not in text
         assert asked(port, path="/" + "a" * 20_000)[0] in (400, 414, 431)
+
+
+def test_half_requests_keep_nobody_out_and_are_closed(filled: Path) -> None:
+    port = free_port()
+    with serving(filled, "--port", str(port)), ExitStack() as held:
+        clients = [held.enter_context(connected(port)) for _ in range(200)]
+        for client in clients:
+            client.sendall(b"GET /jobs HT")
+        assert asked(port, path="/static/elsa.css")[0] == 200
+        clients[0].settimeout(PATIENCE_S)
+        assert clients[0].recv(1) == b""
 
 
 def test_over_the_unix_socket_the_proxy_names_the_reader(filled: Path, tmp_path: Path) -> None:
