@@ -204,10 +204,17 @@ my ($text) = @_;
 return "-" if (!defined($text));
 $text = "$text";
 utf8::decode($text) if (!utf8::is_utf8($text));
-$text =~ s/([\x00-\x1f\x7f-\x9f])/sprintf("\\x%02x", ord($1))/ge;
-$text =~ s/([\x{200b}-\x{200f}\x{2028}-\x{202e}\x{2060}-\x{2069}\x{feff}])/sprintf("\\u%04x", ord($1))/ge;
+# the same as elsa spells out: all but a blank that is no letter, mark, digit or sign
+$text =~ s/((?! )[\p{C}\p{Z}])/spelled(ord($1))/ge;
 utf8::encode($text);
 return html_escape($text);
+}
+
+# spelled(code): a character as elsa spells it out
+sub spelled
+{
+my ($code) = @_;
+return sprintf($code < 0x100 ? "\\x%02x" : $code < 0x10000 ? "\\u%04x" : "\\U%08x", $code);
 }
 
 # value(&row, column, &units): a cell, by the unit that elsa names; "-" where it is not known

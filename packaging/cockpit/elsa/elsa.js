@@ -33,8 +33,12 @@ function drawn(name, attributes, ...children) {
 
 /* Text of others: what could turn a line around or is not seen is spelled out. */
 function plain(text) {
-    return String(text).replace(/[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g,
-        (letter) => "\\u" + letter.charCodeAt(0).toString(16).padStart(4, "0"));
+    /* The same as elsa spells out: all but a blank that is no letter, mark, digit or sign. */
+    return String(text).replace(/(?! )[\p{C}\p{Z}]/gu, (letter) => {
+        const code = letter.codePointAt(0);
+        const [start, digits] = code < 0x100 ? ["\\x", 2] : code < 0x10000 ? ["\\u", 4] : ["\\U", 8];
+        return start + code.toString(16).padStart(digits, "0");
+    });
 }
 
 function duration(seconds) {
@@ -233,7 +237,7 @@ async function showJobs(options) {
 
 /* The view that the address names. An answer that comes when another was asked for is dropped. */
 async function show() {
-    const view = VIEWS[cockpit.location.path[0]] ? cockpit.location.path[0] : "today";
+    const view = Object.hasOwn(VIEWS, String(cockpit.location.path[0])) ? cockpit.location.path[0] : "today";
     const options = cockpit.location.options;
     const mine = ++asked;
     document.body.className = view;

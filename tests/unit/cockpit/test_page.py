@@ -22,6 +22,7 @@ from click.testing import CliRunner
 
 from elsa.cli.report import report
 from elsa.store import database
+from elsa.text import printable
 from tests.support import browser, given, pages, peers
 
 pytestmark = [pytest.mark.browser, pytest.mark.peers]
@@ -248,6 +249,16 @@ def test_a_command_is_one_line_that_a_shell_reads_as_it_was_meant(
             script = f"printf %s {word}"
             read = subprocess.run(["bash", "-c", script], capture_output=True, check=True).stdout
             assert read.decode() == text
+
+
+def test_what_is_not_printable_is_spelled_out_as_elsa_does(chromium: Any, address: str) -> None:
+    with tab(chromium) as (page, complaints):
+        opened(page, address, "jobs")
+        for text in ("a ü 😀", "\x1b\n", "\u202e\u061c\u00ad\U000e0041", "\u2028\xa0\ufeff"):
+            assert page.evaluate("plain", text) == printable(text)
+        opened(page, address, "constructor")
+        assert page.evaluate("document.body.className") == "today"
+        assert complaints == []
 
 
 def test_views_and_filters_are_reached_by_keyboard(chromium: Any, address: str) -> None:

@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from elsa.cli.report import report
+from elsa.text import printable
 from tests.support.pages import HOSTILE
 from tests.support.webmin import MODULE, STUB, Site, perl
 from tests.unit.webmin.conftest import ME
@@ -129,11 +130,12 @@ def test_hostile_names_stay_text(site: Site, filled: Path) -> None:
 
 
 def test_what_would_turn_text_around_is_spelled_out(site: Site) -> None:
-    row = {"job_id": 1, "name": "a\u202eb\u0007c\u00e9"}
+    name = "a\u202eb\u0007c\u00e9\u061cd\u00ade\U000e0041 \U0001f600"
+    row = {"job_id": 1, "name": name}
     said = json.dumps({"report": "jobs", "window": {}, "rows": [row], "units": {}})
     (site.folder / "said").write_text(said)
     site.configure(report_program=site.program("fake", f"cat '{site.folder}/said'"))
-    assert site.get("index.cgi", ME).cells()[0][1] == "a\\u202eb\\x07c\u00e9"
+    assert site.get("index.cgi", ME).cells()[0][1] == printable(name)
 
 
 def test_the_command_of_a_page_is_one_line_that_a_shell_reads_as_it_was_meant(site: Site) -> None:
