@@ -33,7 +33,7 @@ function drawn(name, attributes, ...children) {
 
 /* Text of others: what could turn a line around or is not seen is spelled out. */
 function plain(text) {
-    /* The same as elsa spells out: all but a blank that is no letter, mark, digit or sign. */
+    /* What elsa spells out too: all but a blank that is no letter, mark, digit or sign. */
     return String(text).replace(/(?! )[\p{C}\p{Z}]/gu, (letter) => {
         const code = letter.codePointAt(0);
         const [start, digits] = code < 0x100 ? ["\\x", 2] : code < 0x10000 ? ["\\u", 4] : ["\\U", 8];

@@ -254,7 +254,7 @@ def test_a_command_is_one_line_that_a_shell_reads_as_it_was_meant(
 def test_what_is_not_printable_is_spelled_out_as_elsa_does(chromium: Any, address: str) -> None:
     with tab(chromium) as (page, complaints):
         opened(page, address, "jobs")
-        for text in ("a ü 😀", "\x1b\n", "\u202e\u061c\u00ad\U000e0041", "\u2028\xa0\ufeff"):
+        for text in ("a ü 😀", "\x1b\x85", "\u202e\u061c\u00ad\U000e0041", "\u2028\xa0\ufeff"):
             assert page.evaluate("plain", text) == printable(text)
         opened(page, address, "constructor")
         assert page.evaluate("document.body.className") == "today"
