@@ -22,7 +22,7 @@ from elsa.web.identity import Reader
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1"})
 # Pages are made one per thread, and SQLite reads beside SQLite.
 _THREADS = 4
-# Connections wait for nothing but memory. Fewer than the descriptors that a process usually has.
+# Fewer than the 1024 descriptors that a process usually may have.
 _CONNECTIONS = 900
 # How long a connection may be silent before or within a request, and how often that is looked at.
 _SILENT_S = 10
