@@ -31,7 +31,7 @@ db.add_command(tariff)
 
 
 @db.command()
-@options.db
+@options.db_or_fleet
 def upgrade(db: Path | None) -> None:
     """Create the warehouse, or upgrade an old warehouse to this version, in one transaction.
 

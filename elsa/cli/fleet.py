@@ -40,7 +40,7 @@ def _url(db: Path | FleetUrl | None) -> FleetUrl:
 @click.option(
     "--no-password", is_flag=True, help="For a login by certificate, Kerberos or another way."
 )
-@options.db
+@options.fleet_db
 def add(*, name: str, no_password: bool, db: Path | FleetUrl | None) -> None:
     """Create the PostgreSQL role NAME, with which one host pushes, and print what to put on that
     host: the setting push_to, and the line of its password file.
@@ -66,7 +66,7 @@ def add(*, name: str, no_password: bool, db: Path | FleetUrl | None) -> None:
 
 @fleet.command("list")
 @options.table_or_json
-@options.db
+@options.fleet_db
 def list_(*, form: str, db: Path | FleetUrl | None) -> None:
     """List the hosts: until when their sums are in the fleet, and whether that is late.
 
@@ -109,7 +109,7 @@ def _time(value: int | None, unit_ns: int) -> str | None:
     help="Delete sums by hour that are older than this, such as 90d or 2y; sums by day stay.",
 )
 @click.option("--dry-run", "-n", is_flag=True, help="Only print what would be deleted.")
-@options.db
+@options.fleet_db
 def prune(*, hours: str, dry_run: bool, db: Path | FleetUrl | None) -> None:
     """Delete old sums by hour of users and commands. Those of whole days stay, and so does all of
     jobs, of the audit and of the hosts' own warehouses.
@@ -135,7 +135,7 @@ def prune(*, hours: str, dry_run: bool, db: Path | FleetUrl | None) -> None:
 
 @fleet.command()
 @click.argument("host")
-@options.db
+@options.fleet_db
 def remove(*, host: str, db: Path | FleetUrl | None) -> None:
     """Delete everything that the fleet has of HOST (a name, id, machine id or role), and its role.
 

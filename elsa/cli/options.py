@@ -41,6 +41,29 @@ def db(function: Function) -> Function:
     )(function)
 
 
+def db_or_fleet(function: Function) -> Function:
+    """--db PATH: the warehouse, or the URL of a fleet database."""
+    return click.option(
+        "--db",
+        type=Place(),
+        metavar="PATH|URL",
+        help=(
+            "The warehouse, or a fleet database: postgresql://...  [ELSA_DB; default:"
+            " /var/lib/elsa/elsa.db]"
+        ),
+    )(function)
+
+
+def fleet_db(function: Function) -> Function:
+    """--db URL: the fleet database."""
+    return click.option(
+        "--db",
+        type=Place(),
+        metavar="URL",
+        help="The fleet database: postgresql://...  [ELSA_DB]",
+    )(function)
+
+
 def socket(function: Function) -> Function:
     """--socket PATH: jobd's control socket."""
     return click.option(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -19,6 +20,7 @@ from elsa import config
 from elsa.cli import options, tables
 from elsa.cli.main import CONTEXT, Group, print_stderr
 from elsa.errors import UsageError
+from elsa.fleet_url import FleetUrl
 from elsa.state.tariff import RATES, WEEKDAYS, Tariff
 from elsa.text import printable
 from elsa.units import SECOND_NS
@@ -32,12 +34,32 @@ def tariff() -> None:
     valid from now or later. A version with a mistake is withdrawn, and stays on record: elsa
     report bill --as-of TIME makes the bill as it was then.
 
+    Bills of a fleet take the versions of the fleet database: --db postgresql://...
+
     \b
     Examples:
       elsa db tariff add --from 2026-11-01 --currency EUR --cpu-hour 0.04
       elsa db tariff add tariff.toml
       elsa db tariff list
     """
+
+
+@contextmanager
+def _tables(db: Path | FleetUrl | None, *, write: bool = False) -> Iterator[sqlite3.Connection]:
+    """The warehouse, or the tariffs of a fleet database."""
+    fleet = config.fleet({"db": db})
+    if fleet is not None:
+        from elsa.fleet.tariffs import tariffs
+
+        with tariffs(fleet, write=write) as connection:
+            yield connection
+        return
+    from elsa.store import database
+
+    path = config.load({"db": db}).db
+    opened = database.open_for_writing if write else database.open_for_reading
+    with database.translated(path), closing(opened(path)) as connection:
+        yield connection
 
 
 def _rate_options(function: Any) -> Any:  # noqa: ANN401 - as click decorates
@@ -87,8 +109,13 @@ _WORDS = {
     help="Prime time: 'mon-fri 8-18 1.5'; may be repeated.",
 )
 @click.option("--note", metavar="TEXT", help="Text that is stored with the version.")
-@options.db
-def add(file: Path | None, db: Path | None, factors: Sequence[str], **given: Any) -> None:  # noqa: ANN401
+@options.db_or_fleet
+def add(
+    file: Path | None,
+    db: Path | FleetUrl | None,
+    factors: Sequence[str],
+    **given: Any,  # noqa: ANN401
+) -> None:
     """Add a version, from a TOML FILE or from options, and print its number.
 
     All prices are multiplied by the factor of the hour in which a process ended; the factor is 1 if
@@ -112,7 +139,7 @@ def add(file: Path | None, db: Path | None, factors: Sequence[str], **given: Any
       elsa db tariff add --from 2026-11-01 --currency EUR --cpu-hour 0.04 \\
         --zone Europe/Berlin --factor 'mon-fri 8-18 1.5'
     """
-    from elsa.store import database, tariffs
+    from elsa.store import tariffs
 
     fields = _fields(factors, given)
     if file is not None and fields:
@@ -123,9 +150,9 @@ def add(file: Path | None, db: Path | None, factors: Sequence[str], **given: Any
         if file is None:
             raise UsageError(_in_options(str(error))) from None
         raise UsageError(f"{file}: {str(error).removeprefix(f'{file}: ')}") from None
-    path = config.load({"db": db}).db
-    with database.translated(path), closing(database.open_for_writing(path)) as connection:
-        click.echo(tariffs.add(connection, version, time.time_ns()))
+    with _tables(db, write=True) as connection:
+        number = tariffs.add(connection, version, time.time_ns())
+    click.echo(number)
 
 
 def _in_options(error: str) -> str:
@@ -159,18 +186,15 @@ def _fields(factors: Sequence[str], given: dict[str, Any]) -> dict[str, Any]:
 @tariff.command("list")
 @click.option("--all", "every", is_flag=True, help="Also versions that were withdrawn.")
 @options.table_or_json
-@options.db
-def list_(*, every: bool, form: str, db: Path | None) -> None:
+@options.db_or_fleet
+def list_(*, every: bool, form: str, db: Path | FleetUrl | None) -> None:
     """List the versions, the newest last.
 
     \b
     Example:
       elsa db tariff list --all
     """
-    from elsa.store import database
-
-    path = config.load({"db": db}).db
-    with database.translated(path), closing(database.open_for_reading(path)) as connection:
+    with _tables(db) as connection:
         rest = ("currency", "zone", *RATES, "note")
         columns = ("id", "valid_from_at_ns", "withdrawn_at_ns", *rest)
         where = "" if every else "where withdrawn_at_ns is null"
@@ -199,18 +223,17 @@ def list_(*, every: bool, form: str, db: Path | None) -> None:
 
 @tariff.command()
 @click.argument("number", type=int)
-@options.db
-def show(number: int, db: Path | None) -> None:
+@options.db_or_fleet
+def show(number: int, db: Path | FleetUrl | None) -> None:
     """Show a version as the TOML file that would add it again.
 
     \b
     Example:
       elsa db tariff show 2 > next.toml
     """
-    from elsa.store import database, tariffs
+    from elsa.store import tariffs
 
-    path = config.load({"db": db}).db
-    with database.translated(path), closing(database.open_for_reading(path)) as connection:
+    with _tables(db) as connection:
         sys.stdout.write(_as_toml(tariffs.load_version(connection, number)))
 
 
@@ -266,18 +289,17 @@ def _runs(factors: dict[int, Decimal]) -> list[_Run]:
 
 @tariff.command()
 @click.argument("number", type=int)
-@options.db
-def withdraw(number: int, db: Path | None) -> None:
+@options.db_or_fleet
+def withdraw(number: int, db: Path | FleetUrl | None) -> None:
     """Withdraw a version that has a mistake: bills are made without it. It stays on record.
 
     \b
     Example:
       elsa db tariff withdraw 2
     """
-    from elsa.store import database, tariffs
+    from elsa.store import tariffs
 
-    path = config.load({"db": db}).db
-    with database.translated(path), closing(database.open_for_writing(path)) as connection:
+    with _tables(db, write=True) as connection:
         tariffs.withdraw(connection, number, time.time_ns())
     print_stderr(f"tariff {number}: withdrawn")
 

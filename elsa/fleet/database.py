@@ -49,6 +49,23 @@ _MEANINGS: tuple[tuple[tuple[str, ...], type[ElsaError], str], ...] = (
     ),
     (("3F000", "42P01"), ConfigError, "not a fleet database yet; run: elsa db upgrade --db URL"),
 )
+# Before a connection exists, the driver has no SQLSTATE but only its own or the server's words.
+_BEFORE: tuple[tuple[str, type[ElsaError], str], ...] = (
+    (
+        "no password supplied",
+        PrivilegeError,
+        "the server wants a password; put it into the file that passfile= of the URL or PGPASSFILE"
+        " names, or ~/.pgpass, with mode 0600",
+    ),
+    (r"authentication|pg_hba\.conf|role .* does not exist", *_MEANINGS[0][1:]),
+    (
+        r"invalid .*(value|number)|file .*does not exist|certificate"
+        r"|(SSL|GSSAPI|encryption).* (support|compiled|required)",
+        ConfigError,
+        "the URL, or a setting of libpq, is wrong",
+    ),
+    (r"database .* does not exist", *_MEANINGS[2][1:]),
+)
 _WORDS = re.compile(r"\s+")
 
 
@@ -154,10 +171,15 @@ def _parameters(url: FleetUrl) -> dict[str, Any]:
     psycopg = driver()
     try:
         given: dict[str, Any] = psycopg.conninfo.conninfo_to_dict(url.url)
-    except psycopg.Error:
+    except psycopg.Error as error:
+        unknown = re.search(r'invalid URI query parameter: "([a-z_]+)"', str(error))
+        if unknown and "@" not in url.url.partition("?")[2]:
+            raise ConfigError(f"{url}: libpq knows no option {unknown[1]}") from None
         given = {"host": "@"}
     port = str(given.get("port", "")).replace(",", "")
-    if "@" in str(given.get("host", "")) or not (port.isdigit() or not port):
+    # A password that is not encoded may look like a host.
+    split = "@" in str(given.get("host", "")) or url.url.partition("?")[0].count("@") > 1
+    if split or not (port.isdigit() or not port):
         raise ConfigError(
             f"{url}: not a URL that PostgreSQL reads, such as postgresql://elsa@db.example.org/elsa;"
             " write special characters of a password as %XX, or keep it in ~/.pgpass"
@@ -184,13 +206,9 @@ def _translate(error: Error, url: FleetUrl, *, connecting: bool = False) -> Elsa
     for states, kind, meaning in _MEANINGS:
         if state.startswith(states):
             return kind(f"{url}: {meaning} ({message})")
-    # Before a connection exists, the driver has no SQLSTATE but only the server's words.
-    if connecting and re.search(r"authentication|pg_hba\.conf|role .* does not exist", message):
-        return PrivilegeError(f"{url}: {_MEANINGS[0][2]} ({message})")
-    if connecting and re.search(r"invalid .*value|file .*does not exist|certificate", message):
-        return ConfigError(f"{url}: {message}")
-    if connecting and re.search(r"database .* does not exist", message):
-        return ConfigError(f"{url}: {_MEANINGS[2][2]} ({message})")
+    for pattern, kind, meaning in _BEFORE if connecting else ():
+        if re.search(pattern, message):
+            return kind(f"{url}: {meaning} ({message})")
     if connecting or isinstance(error, driver().OperationalError):
         return RetryError(f"{url}: the server cannot be reached; try again later ({message})")
     return ElsaError(f"{url}: {message}")

@@ -45,6 +45,8 @@ def add(url: FleetUrl, name: str, *, password: bool) -> Login:
     """Create the login role of a host. Raises UsageError if there is such a role."""
     if not (1 <= len(name.encode()) <= _LONGEST and name.isprintable()):
         raise UsageError(f"the name of a role has 1 to {_LONGEST} printable characters")
+    if name.startswith("pg_"):
+        raise UsageError("names of roles that begin with pg_ are PostgreSQL's own; take another")
     psycopg = database.driver()
     sql = psycopg.sql
     with database.translated(url), closing(database.connect(url)) as fleet:

@@ -13,6 +13,7 @@ from elsa.report.query import rollup_source
 from elsa.report.query.selection import Selection, kind_conditions
 from elsa.report.query.statement import Query, select
 from elsa.report.query.times import Window
+from elsa.report.query.warehouse import of_fleet
 from elsa.report.render.output import Output
 from elsa.report.render.writer import Report
 
@@ -180,7 +181,9 @@ def runs(connection: sqlite3.Connection, selection: Selection, output: Output) -
 
 
 def _nothing(connection: sqlite3.Connection, selection: Selection) -> str:
-    if not connection.execute("select exists (select 1 from job)").fetchone()[0]:
+    # The copy of a fleet has the jobs that match.
+    some = of_fleet(connection) or connection.execute("select 1 from job limit 1").fetchone()
+    if not some:
         own = completeness.of_own("no job", connection, selection)
         return own or "there is no job yet: jobd makes automatic jobs while it runs (auto_jobs)"
     (automatic,) = kind_conditions({"kind": ("automatic",)})

@@ -508,7 +508,7 @@ def _writing(*, sort: bool, rows: int) -> Iterator[Callable[[Any], Any]]:
     yield click.option("--no-header", is_flag=True, help="Leave the headings out.")
     yield click.option("--no-pager", is_flag=True, help="Do not use a pager.")
     yield click.option("--explain", is_flag=True, help="Print the SQL instead of running it.")
-    yield options.db
+    yield options.db_or_fleet
 
 
 def _request(

@@ -91,6 +91,23 @@ def test_a_server_that_is_missing_or_refuses_gives_one_line(postgres: Server) ->
         database.connect(FleetUrl(postgres.url(user="nobody_there")))
 
 
+def test_what_trying_again_does_not_mend_is_no_matter_of_time(
+    postgres: Server, fleet: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGPASSFILE", "/nonexistent")
+    url = postgres.tcp_url(fleet, "postgres", "hush")
+    refused = {
+        url.replace(":hush", ""): (PrivilegeError, "the server wants a password"),
+        f"{url}?sslmode=require": (ConfigError, "SSL"),
+        "postgresql://a@127.0.0.1:99999/x": (ConfigError, "port number"),
+        f"{url}?gssencmode=require": (ConfigError, "GSSAPI"),
+        f"{url}?nonsense=1": (ConfigError, "libpq knows no option nonsense"),
+    }
+    for wrong, (kind, said) in refused.items():
+        with pytest.raises(kind, match=said):
+            database.connect(FleetUrl(wrong))
+
+
 @pytest.mark.parametrize(
     ("url", "shown"),
     [
@@ -115,6 +132,8 @@ def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
         "postgresql://u:hu@sh@h.invalid/d",
         "postgresql://u:hu/sh@h.invalid/d",
         "postgresql://u:hu?sh@h.invalid/d",
+        "postgresql://u:hu@sh/sh@h.invalid/d",
+        "postgresql://u:hu?sh=sh@h.invalid/d",
     ],
 )
 def test_a_password_that_is_not_encoded_is_not_printed(url: str) -> None:

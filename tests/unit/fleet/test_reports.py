@@ -314,6 +314,12 @@ def test_what_needs_processes_is_refused(three: Fleet, asked: list[str], said: s
     assert "\n" not in str(error.value)
 
 
+def test_an_empty_list_of_runs_says_that_nothing_matches(three: Fleet) -> None:
+    said = three.run("runs", "--host", "ant", "--until", "2001-01-01").stderr
+    assert "no automatic job matches" in said
+    assert "there is no job yet" not in said
+
+
 def test_explained_sql_is_that_of_both_databases(three: Fleet) -> None:
     for asked in ("users", "jobs", "days", "commands --host ant", "bill --by job", "runs"):
         shown = three.run(*asked.split(), "--month", "2026-10", "--explain").stdout

@@ -205,6 +205,8 @@ def test_hosts_are_added_listed_and_removed(
     owner = FleetUrl(url)
     with pytest.raises(UsageError, match=r"has a role .* already"):
         add(owner, roles[0], password=True)
+    with pytest.raises(UsageError, match="begin with pg_"):
+        add(owner, "pg_x", password=True)
     quoted = f'odd "name":{fleet}'
     login = add(owner, quoted, password=True)
     assert login.passfile is not None
