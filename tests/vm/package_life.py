@@ -251,8 +251,8 @@ def cron() -> None:
 def container() -> None:
     """A container of podman is a job."""
     run("mkdir -p box/proc box/sys box/dev box/run box/etc box/tmp box/usr")
-    run("ln -s usr/bin usr/lib usr/lib64 box/")
-    podman = "podman run --rm --network none -v /usr:/usr:ro --rootfs box"
+    run("ln -sf usr/bin usr/lib usr/lib64 box/")
+    podman = "podman run --rm --network none -v /usr:/usr:ro --rootfs /root/box"
     run(f"{podman} sh -c '/bin/true; /bin/true; :'")
     ingest()
     pod = job("kind = 'container' and name like 'container/%'")
@@ -435,6 +435,7 @@ def remove() -> None:
 
 def purge() -> None:
     """Purged, it leaves nothing but accounting, which is not its own."""
+    run("systemctl stop 'started-*'")  # the commands of jobs go on without the package
     run("apt-get purge -y -qq elsa")
     places = "/etc/elsa* /var/lib/elsa* /run/elsa* /usr/lib/elsa* /etc/systemd/system/*/elsa*"
     places += " /usr/lib/systemd/system/elsa* /usr/lib/systemd/system/acct.service.d"
