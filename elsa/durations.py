@@ -59,3 +59,8 @@ def text(length_s: float) -> str:
     if hours < 24:
         return f"{hours}h{minute:02}m{second:02}s"
     return f"{hours // 24}d{hours % 24:02}h{minute:02}m"
+
+
+def at_most(length_s: float) -> str:
+    """The same of what something is at most: not nothing, if it may be more than that."""
+    return text(max(length_s, 0.01) if length_s > 0 else length_s)

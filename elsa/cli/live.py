@@ -104,7 +104,7 @@ def precision(jobs: Sequence[JobNow]) -> list[str]:
     if threads:
         parts.append(
             f"{threads} thread{'' if threads == 1 else 's'} measured, up to "
-            f"{durations.text(threads * tick_s)} more was used"
+            f"{durations.at_most(threads * tick_s)} more was used"
         )
     if sampled:
         bound = f"up to {durations.text(sampled * tick_s)} more or less"

@@ -12,7 +12,7 @@ import click
 
 from elsa import config
 from elsa.cli import options
-from elsa.errors import ConfigError, InputMissingError
+from elsa.errors import ConfigError, InputMissingError, UsageError
 from elsa.kernel import safe_paths
 
 # As in elsa.report, which is not imported, so that --help is fast.
@@ -35,9 +35,7 @@ _MOST_BYTES = 64 << 20
     "--format",
     "form",
     type=click.Choice(_FORMATS),
-    default="openmetrics",
-    show_default=True,
-    help="Format on stdout.",
+    help="Format on stdout: openmetrics if none is given.",
 )
 @click.option(
     "--limit",
@@ -51,7 +49,7 @@ _MOST_BYTES = 64 << 20
     ),
 )
 @options.db
-def metrics(*, textfile: Path | None, form: str, limit: int, db: Path | None) -> None:
+def metrics(*, textfile: Path | None, form: str | None, limit: int, db: Path | None) -> None:
     """Print metrics for Prometheus: counters of what each kind and name of job and each user has
     used, and gauges of how well jobd records.
 
@@ -66,6 +64,8 @@ def metrics(*, textfile: Path | None, form: str, limit: int, db: Path | None) ->
       elsa metrics --textfile /var/lib/prometheus/node-exporter/elsa.prom
       elsa metrics --limit 50 --format text
     """
+    if textfile is not None and form == "openmetrics":
+        raise UsageError("--textfile: its collector reads the text format; leave out --format")
     from elsa.report import metrics as made
     from elsa.report.query import warehouse
     from elsa.report.render import openmetrics
@@ -76,7 +76,7 @@ def metrics(*, textfile: Path | None, form: str, limit: int, db: Path | None) ->
     with warehouse.reading(settings.db) as connection:
         families = made.metrics(connection, now_ns, since_ns, limit)
     if textfile is None:
-        click.echo(openmetrics.text(families, form), nl=False)
+        click.echo(openmetrics.text(families, form or "openmetrics"), nl=False)
         return
     risen = openmetrics.never_below(families, _read(textfile), made.SAME_COUNTERS)
     _replace(textfile, openmetrics.text(risen, "text"))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import re
 from pathlib import Path
 
 import click
@@ -12,14 +14,18 @@ from elsa.cli import options
 from elsa.cli.main import print_stderr
 from elsa.errors import UnavailableError, UsageError
 
+_PORT = 8421
+_HEADER = re.compile(r"[A-Za-z0-9]+(-[A-Za-z0-9]+)*")
+# What every request has for itself; WSGI has the last two under other names.
+_OF_REQUESTS = ("host", "connection", "cookie", "user-agent", "content-type", "content-length")
+_HOST = re.compile(r"[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]")
+
 
 @click.command()
 @click.option(
     "--port",
     type=click.IntRange(1, 65535),
-    default=8421,
-    show_default=True,
-    help="The port on 127.0.0.1.",
+    help=f"The port on 127.0.0.1; {_PORT} if none is given.",
 )
 @click.option(
     "--socket",
@@ -56,7 +62,7 @@ from elsa.errors import UnavailableError, UsageError
 @options.db
 def web(
     *,
-    port: int,
+    port: int | None,
     socket: Path | None,
     socket_group: str | None,
     user_header: str | None,
@@ -84,6 +90,25 @@ def web(
         raise UsageError("--socket and --user-header belong together; see docs/web.md")
     if socket_group is not None and socket is None:
         raise UsageError("--socket-group is of a unix socket; add --socket")
+    if port is not None and socket is not None:
+        raise UsageError("--port and --socket are two ways to serve; give one of them")
+    if user_header is not None and (
+        not _HEADER.fullmatch(user_header) or user_header.lower() in _OF_REQUESTS
+    ):
+        raise UsageError(
+            f"--user-header: {user_header!r} cannot be the header of a user; write for example"
+            " X-Remote-User"
+        )
+    for name in hosts:
+        if not _HOST.fullmatch(name):
+            raise UsageError(
+                f"--host-name: {name!r} is no name of a host; write for example elsa.example.org,"
+                " without a port"
+            )
+    if not math.isfinite(time_limit):
+        raise UsageError(
+            f"--time-limit: {time_limit} is no number of seconds; write for example 10"
+        )
     try:
         from elsa.web import app as made
         from elsa.web import server
@@ -112,5 +137,7 @@ def web(
             None if db is None else str(db),
         )
     )
-    print_stderr(f"serving {socket or f'http://127.0.0.1:{port}/'}")
-    server.serve(app, server.Address(port, socket, socket_group))
+    address = server.Address(port or _PORT, socket, socket_group)
+    with server.listening(address) as listener:
+        print_stderr(f"serving {socket or f'http://127.0.0.1:{address.port}/'}")
+        server.serve(app, listener)

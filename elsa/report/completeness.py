@@ -555,7 +555,7 @@ def _cpu_exactness(
         words.append(
             f"CPU time of {up_to}{count(threads, 'thread')}{of_each} is measured, except for the"
             f" last part of a tick ({tick_words}) of each: up to"
-            f" {durations.text(threads * tick_s)} more was used"
+            f" {durations.at_most(threads * tick_s)} more was used"
         )
     if sampled := max(figure["sampled"] for figure in figures):
         share = ""
@@ -564,14 +564,14 @@ def _cpu_exactness(
         words.append(
             f"CPU time of {up_to}{count(sampled, 'process')} shorter than a tick ({tick_words})"
             f"{of_each} is sampled{share}: right on average, and up to"
-            f" {durations.text(sampled * tick_s)} more or less{in_all}"
+            f" {durations.at_most(sampled * tick_s)} more or less{in_all}"
         )
     # These include records without a process, which no job has.
     if records := max(figure["with_ticks"] for figure in figures):
         cut_s = max(_cut_s(figure) for figure in figures if figure["with_ticks"])
         words.append(
             f"CPU time of {up_to}{count(records, 'record')}{of_each} is cut down to 1/100 s: up"
-            f" to {durations.text(cut_s)} more was used"
+            f" to {durations.at_most(cut_s)} more was used"
         )
     return words
 

@@ -238,7 +238,7 @@ class CostReport:
         else:
             less = f", or {sampled} less" if sampled_s else ""
             text += (
-                f"up to {durations.text(more_s)} more was used{less}: less than a tick"
+                f"up to {durations.at_most(more_s)} more was used{less}: less than a tick"
                 f" ({tick(self.totals.tick_ns)}) per thread"
             )
         if self.totals and (divided_s := self.totals.divided_s(values["cpu_s"])):

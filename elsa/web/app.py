@@ -103,13 +103,18 @@ def _admit(settings: Settings) -> None:
     name = host.partition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0]
     if name not in settings.hosts:
         # Another site may have pointed its name here, so that its scripts could read the pages.
-        abort(Response("this name of the host is not served; see elsa web --help\n", 421))
+        said = "this name of the host is not served; elsa web --host-name NAME adds one\n"
+        abort(Response(said, 421))
     g.reader = settings.identify(request.environ)
     if any("\0" in value for value in request.args.values()):
         # No word of a command can have it.
         abort(Response("an address cannot have a NUL byte\n", 400))
     if g.reader is None:
-        abort(Response("who asks is not known; see elsa web --help\n", 403))
+        said = (
+            "this host does not know the user who asks: the owner of the connection, or with"
+            " --user-header the user in that header\n"
+        )
+        abort(Response(said, 403))
 
 
 def _with_headers(response: Response) -> Response:
@@ -130,6 +135,7 @@ def _context() -> dict[str, Any]:
         "fields": fields,
         "given": {field.name: request.args.get(field.name, "") for field in fields},
         "page": request.endpoint or "",
+        "current": pages.current(),
         "title": pages.title(),
         "tabs": pages.tabs(),
     }

@@ -88,8 +88,14 @@ def chart(
         )
         for number, ((start, end), total) in enumerate(zip(steps, totals, strict=True))
     ]
-    values = [text(most * part) for part in (1.0, 0.5, 0.0)]
-    return Chart(title, drawn, _times([start for start, _ in steps]), values, names)
+    return Chart(title, drawn, _times([start for start, _ in steps]), _values(most, text), names)
+
+
+def _values(most: float, text: Callable[[float], str]) -> list[str]:
+    """The values at the axis; those of small ones with as many digits as tell them apart."""
+    marks = (most, most / 2, 0.0)
+    values = [text(mark) for mark in marks]
+    return values if len(set(values)) == len(values) else [f"{mark:.2g}" for mark in marks]
 
 
 def _name(parts: Sequence[str | None]) -> str:

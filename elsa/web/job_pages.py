@@ -22,7 +22,7 @@ from elsa.report.timeline.window import with_window
 from elsa.text import printable
 from elsa.web import asked, charts, tables
 from elsa.web.asked import ROWS, Ask
-from elsa.web.page import STEPS, Page, download, figures, opened, shown
+from elsa.web.page import STEPS, Page, download, opened, shown
 from elsa.web.tables import Table
 
 # The tree of more processes takes longer than a page should.
@@ -115,7 +115,7 @@ def one_job(job_id: int) -> str:
             job,
             figures=figures,
             command=ask.command(page.settings.command_db),
-            notes=found.words,
+            notes=tables.on_page(found.words),
             commands=page.part(ask, commands, "By command", "commands"),
             earlier=_earlier(page, job),
         )
@@ -144,7 +144,7 @@ def job_over_time(job_id: int) -> str:
             chosen.window,
             job,
             charts=[chart for chart in found if chart is not None],
-            steps=page.part(ask, figures(made), "Over time", "steps"),
+            steps=page.steps(ask, made, "Over time"),
         )
 
 

@@ -16,6 +16,7 @@ from elsa.report import collector_status, completeness
 from elsa.report.query import warehouse
 from elsa.report.query.selection import Asked, Selection, asked_window, resolve, resolve_jobs
 from elsa.report.query.times import Window
+from elsa.report.render.output import Output
 from elsa.report.render.writer import Report
 from elsa.web import asked, tables
 from elsa.web.asked import Ask
@@ -46,6 +47,16 @@ class Page(NamedTuple):
     def part(self, ask: Ask, report: Report, title: str, id_: str) -> Table:
         """A report that is one of several on a page: it is neither sorted nor downloaded."""
         return self.table(ask, report, title, id=id_, sortable=False, downloads=False)
+
+    def steps(self, ask: Ask, made: Report, title: str) -> Table:
+        """The rows of a timeline with the command that prints them instead of a chart, but without
+        empty ones, which a chart has no bars for.
+        """
+        rows = list(made.rows)
+        output = Output(columns=",".join(made.shown), limit=max(len(rows), asked.ROWS))
+        place = made.columns.index("cpu_s")
+        used = replace(made, rows=[row for row in rows if row[place]])
+        return self.part(replace(ask, output=output), used, title, "steps")
 
     def resolve(self, ask: Ask) -> Selection:
         """The processes that are asked for."""
@@ -98,9 +109,3 @@ def download(ask: Ask, report: Report) -> Response:
     answer = Response(tables.download(report, ask.output), mimetype=_TYPES[form])
     answer.headers["Content-Disposition"] = f'attachment; filename="elsa-{ask.report}.{form}"'
     return answer
-
-
-def figures(made: Report) -> Report:
-    """The rows of a timeline without empty ones, which a chart has no bars for."""
-    place = made.columns.index("cpu_s")
-    return replace(made, rows=[row for row in made.rows if row[place]])

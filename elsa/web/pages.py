@@ -20,7 +20,7 @@ from elsa.report.timeline.asked import BY, Asked
 from elsa.report.timeline.window import with_window
 from elsa.web import asked, charts, job_pages, progress
 from elsa.web.asked import Ask
-from elsa.web.page import STEPS, download, figures, opened, shown
+from elsa.web.page import STEPS, download, opened, shown
 
 NAV = (
     ("today", "Today"),
@@ -66,6 +66,14 @@ def title() -> str:
     if request.endpoint == "today" and _times() != {"since": ("today",)}:
         return "Usage over time"
     return dict(NAV).get("runs" if request.endpoint == "jobs" else request.endpoint or "", "ELSA")
+
+
+def current() -> str:
+    """Which page of the navigation this is, or belongs to."""
+    endpoint = request.endpoint or ""
+    if endpoint == "today":
+        return "" if title() != "Today" else endpoint
+    return "runs" if endpoint == "jobs" or "job_id" in (request.view_args or {}) else endpoint
 
 
 def tabs() -> list[tuple[str, str, str]]:
@@ -115,7 +123,7 @@ def today() -> str:
             "today.html",
             selection.window,
             chart=chart,
-            steps=page.part(ask, figures(made), "Steps", "steps"),
+            steps=page.steps(ask, made, "Steps"),
             tops=tops,
         )
 

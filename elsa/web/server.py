@@ -8,13 +8,14 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from flask import Flask
 
-from elsa.errors import ConfigError, ElsaError, PrivilegeError, UnavailableError
+from elsa.errors import ConfigError, ElsaError, InputMissingError, PrivilegeError, UnavailableError
 from elsa.kernel import safe_paths, stale_sockets
 from elsa.web import identity
 from elsa.web.identity import Reader
@@ -65,32 +66,38 @@ def by_header(header: str, group: str) -> Callable[[Mapping[str, Any]], Reader |
     return identify
 
 
-def serve(app: Flask, address: Address) -> None:
-    """Serve until TERM or INT. Raises ElsaError if the address cannot be had."""
-    import waitress
-
+@contextmanager
+def listening(address: Address) -> Iterator[socket.socket]:
+    """The socket of an address. Raises ElsaError if it cannot be had."""
     listener = _unix(address) if address.path is not None else _local(address.port)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    logging.getLogger("waitress").setLevel(logging.WARNING)
     try:
-        waitress.serve(
-            app,
-            sockets=[listener],
-            threads=_THREADS,
-            ident=None,
-            connection_limit=_CONNECTIONS,
-            channel_timeout=_SILENT_S,
-            cleanup_interval=_LOOK_S,
-            asyncore_use_poll=True,  # select() knows no descriptor above 1023
-            max_request_header_size=_HEADER_BYTES,
-            max_request_body_size=1,
-            # The only proxy is the one behind the unix socket, and its one header is read above.
-            clear_untrusted_proxy_headers=True,
-        )
+        yield listener
     finally:
         listener.close()
         if address.path is not None:
             address.path.unlink(missing_ok=True)
+
+
+def serve(app: Flask, listener: socket.socket) -> None:
+    """Serve until TERM or INT."""
+    import waitress
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    logging.getLogger("waitress").setLevel(logging.WARNING)
+    waitress.serve(
+        app,
+        sockets=[listener],
+        threads=_THREADS,
+        ident=None,
+        connection_limit=_CONNECTIONS,
+        channel_timeout=_SILENT_S,
+        cleanup_interval=_LOOK_S,
+        asyncore_use_poll=True,  # select() knows no descriptor above 1023
+        max_request_header_size=_HEADER_BYTES,
+        max_request_body_size=1,
+        # The only proxy is the one behind the unix socket, and its one header is read above.
+        clear_untrusted_proxy_headers=True,
+    )
 
 
 def _local(port: int) -> socket.socket:
@@ -110,6 +117,8 @@ def _unix(address: Address) -> socket.socket:
     """A unix socket that its owner and one group may open, in a folder that no other can write."""
     path = address.path
     assert path is not None  # noqa: S101 (the caller has checked)
+    if not path.parent.is_dir():
+        raise InputMissingError(f"{path.parent}: there is no such folder; make it, or name another")
     safe_paths.check(path)
     if safe_paths.others_write(path.parent):
         raise PrivilegeError(f"{path.parent}: others can write this folder; use one of its own")

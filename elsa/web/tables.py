@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ from elsa.web import asked
 _LINKS = {"user": ("processes", "user"), "command": ("processes", "command")}
 _OF_USERS = ("owner",)
 _USUAL = Output()
+_ADVICE = r"; --limit or --all shows more| \(see: elsa report gaps\)"
 
 
 class Heading(NamedTuple):
@@ -112,11 +114,16 @@ def table(
         title,
         headings,
         cells,
-        [*notes, *report.words],
+        on_page([*notes, *report.words]),
         command,
         [(form, links.changed(format=form)) for form in ("csv", "json")] if downloads else [],
         None if limit is None else links.changed(limit=limit),
     )
+
+
+def on_page(words: Iterable[str]) -> list[str]:
+    """Notes of reports without the options of the command line that they name."""
+    return [re.sub(_ADVICE, "", text) for text in words]
 
 
 def download(report: Report, output: Output) -> str:

@@ -64,7 +64,7 @@ def test_no_text_of_a_table_can_move_the_cursor() -> None:
         (
             Precision(50, 1, 4_000_000),
             [
-                "finished: CPU time of 1 thread measured, up to 0.00 s more was used; of 50"
+                "finished: CPU time of 1 thread measured, up to 0.01 s more was used; of 50"
                 " processes shorter than a tick (4 ms at 250 Hz) sampled, up to 0.20 s more or less"
             ],
         ),

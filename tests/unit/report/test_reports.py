@@ -704,7 +704,7 @@ def test_what_jobs_have_in_common_is_in_no_total_twice(filled: Reports) -> None:
             0.002,
             (
                 "1 thread is measured, except for the last part of a tick (1 ms at 1000 Hz) of"
-                " each: up to 0.00 s more"
+                " each: up to 0.01 s more"
             ),
         ),
         (

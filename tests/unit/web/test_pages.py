@@ -22,7 +22,7 @@ from elsa.cli.main import group
 from elsa.kernel import accounts
 from elsa.report.query import warehouse
 from elsa.store import database, own_records
-from elsa.web import asked, job_pages, reading
+from elsa.web import asked, charts, job_pages, reading
 from elsa.web.identity import Reader
 from tests.support import given
 from tests.support.pages import ANNA, BOB, HOSTILE, SINCE, UNTIL
@@ -116,14 +116,6 @@ def test_each_row_of_a_page_is_a_line_that_its_commands_print(client: Client, ur
     lines = {
         " ".join(line.split()) for command in commands for line in printed(command).splitlines()
     }
-    # A timeline is drawn on a terminal; its rows are printed with --columns.
-    columns = "since_at,{}cpus,resident_kib,read_bytes_s,write_bytes_s,processes,cpu_s"
-    for command in commands:
-        if "report timeline" in command:
-            by = re.search(r"--by (\w+)", command)
-            key = {"job": "name,kind,", None: ""}.get(by and by[1], f"{by and by[1]},")
-            text = printed(f"{command} --all --columns {columns.format(key)}")
-            lines |= {" ".join(line.split()) for line in text.splitlines()}
     rows = [" ".join(" ".join(row).split()) for row in page.rows if row]
     assert rows or "/runs" not in url
     assert [row for row in rows if row not in lines] == []
@@ -273,6 +265,43 @@ def test_links_keep_the_time_that_a_page_has_without_a_choice(
         found = linked(client(), url, "/processes?")
         assert found
         assert all(choice in href for href in found.values())
+
+
+def test_notes_name_no_options_of_the_command_line(client: Client) -> None:
+    for url in (
+        "/jobs?limit=2",
+        f"/processes?{WINDOW}&limit=2",
+        f"/?{WINDOW}",
+        "/job/1",
+        "/runs?limit=1",
+    ):
+        page = read(client(), url)
+        notes = page.text.replace(" ".join(page.commands), "")
+        assert "--limit or" not in notes
+        assert "(see: elsa" not in notes
+    assert "showing" in read(client(), f"/processes?{WINDOW}&limit=2").text
+
+
+def test_another_time_is_not_marked_as_today(client: Client) -> None:
+    marked = '<a href="/" aria-current="page">Today</a>'
+    assert marked in client().get("/?since=").text
+    assert marked not in client().get(f"/?{WINDOW}").text
+    for url in ("/runs", "/jobs", "/job/1", "/job/1/tree"):
+        assert '<a href="/runs" aria-current="page">Jobs</a>' in client().get(url).text
+
+
+def test_marks_at_the_axis_of_a_small_scale_differ() -> None:
+    text = "{:.2f}".format
+    assert charts._values(1.0, text) == ["1.00", "0.50", "0.00"]
+    assert charts._values(0.0084, text) == ["0.0084", "0.0042", "0"]
+
+
+def test_a_long_name_is_whole_once(client: Client, oddly: Path) -> None:
+    with closing(sqlite3.connect(oddly, isolation_level=None)) as connection:
+        connection.execute("update job set name = ? where id = 6", ("n" * 300,))
+    text = client(db=oddly).get("/job/6").text
+    assert "<strong>" + "n" * 300 in text
+    assert "<h1>" + "n" * 77 + "...</h1>" in text
 
 
 def test_a_bill_without_a_tariff_says_how_to_add_one(client: Client, oddly: Path) -> None:

@@ -169,6 +169,11 @@ def test_whom_nobody_knows_sees_nothing(client: Client, url: str) -> None:
     assert "<" not in answer.text
 
 
+def test_who_is_refused_reads_which_option_decides(client: Client) -> None:
+    assert "--user-header" in client(None).get("/jobs").text
+    assert "--host-name NAME" in client().get("/jobs", headers={"Host": "other"}).text
+
+
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
     with caplog.at_level(logging.ERROR):

@@ -155,6 +155,35 @@ def test_a_place_where_others_could_answer_is_refused(tmp_path: Path) -> None:
             server._local(taken.getsockname()[1])
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--socket", "w.sock", "--user-header", "X R"], "--user-header"),
+        (["--socket", "w.sock", "--user-header", ""], "--user-header"),
+        (["--socket", "w.sock", "--user-header", "Host"], "--user-header"),
+        (["--host-name", ""], "--host-name"),
+        (["--host-name", "a b/c"], "--host-name"),
+        (["--host-name", "a:80"], "--host-name"),
+        (["--time-limit", "nan"], "--time-limit"),
+        (["--time-limit", "inf"], "--time-limit"),
+        (["--socket", "w.sock", "--user-header", "X-R", "--port", "8421"], "--port and --socket"),
+    ],
+)
+def test_an_option_that_cannot_work_is_refused(options: list[str], said: str) -> None:
+    done = CliRunner().invoke(load("web"), [*options, "--db", "none.db"])
+    assert isinstance(done.exception, ElsaError)
+    assert said in str(done.exception)
+
+
+def test_nothing_is_served_before_there_is_a_socket(filled: Path, tmp_path: Path) -> None:
+    path = tmp_path / "none" / "x.sock"
+    done = CliRunner().invoke(
+        load("web"), ["--db", str(filled), "--socket", str(path), "--user-header", "X-User"]
+    )
+    assert str(done.exception).startswith(f"{path.parent}: there is no such folder")
+    assert "serving" not in done.output
+
+
 def test_a_user_can_give_the_socket_to_his_own_groups_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
