@@ -387,6 +387,11 @@ class Processes:
             life.seen_ns = shown.seen_ns
         else:
             self._end(life, event.time_ns, End.EXIT)
+            # A thread leaves /proc before its exit event is sent, and a busy CPU may let the last
+            # one wait in between (kernel/exit.c: exit_notify comes before proc_exit_connector).
+            life.threads = 1
+            over_ns = event.time_ns + LATE_NS
+            self._pending_exits.setdefault(pid, []).append((life, over_ns))
 
     def reconcile(self, scan: Iterable[ProcSnapshot], *, infer: bool) -> list[Incarnation]:
         """Compare with a scan of /proc. Returns the processes that are living here and that the

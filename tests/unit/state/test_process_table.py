@@ -832,6 +832,23 @@ def test_the_newest_exit_is_the_unconfirmed_one(doubtful: Processes) -> None:
     assert (life.elapsed_ns, life.exit_status, life.leader_status) == (12 * SECOND, 0x0600, 0)
 
 
+def test_the_last_exit_of_a_process_may_come_after_proc_no_longer_shows_it(
+    doubtful: Processes,
+) -> None:
+    life = doubtful.living[50]
+    doubtful.apply([exited(11 * SECOND, 50, 0)])
+    doubtful.note_thread_ends(
+        life,
+        ThreadEnds(
+            [ThreadEnd(50, 0, 1_000_000, False), ThreadEnd(51, 9, 1_020_000, True)], {50, 51}, True
+        ),
+    )
+    doubtful.resolve_exit(50, None)
+    doubtful.apply([exited(11 * SECOND + 20 * MS, 50, 9, tid=51)])
+    assert (life.elapsed_ns, life.exit_status, life.leader_status) == (11 * SECOND + 20 * MS, 9, 0)
+    assert doubtful.living == {}
+
+
 def test_the_next_process_of_the_pid_confirms_an_exit(doubtful: Processes) -> None:
     life = doubtful.living[50]
     doubtful.apply([exited(11 * SECOND, 50, 3), fork(12 * SECOND, INIT, 50)])
