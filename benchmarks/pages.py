@@ -4,25 +4,24 @@
 
 The month is that of benchmarks/reports.py, rolled up; with --db it is taken from a file. A page is
 asked for within one process, as `elsa web` makes it, three times after a first one; the least CPU
-time and the size are printed. Windows are the last day. While the figures below were measured,
-other programs used more than both cores.
+time and the size are printed. Windows are the last day.
 
 The last run (cpu s):
 
     2 cores, Linux 6.18.44, Python 3.11.7, SQLite 3.40.1, 1,000,000 processes, 2026-11-30
                                        cpu s     KiB
-    a day by kind                       0.12      32
-    a day by user                       0.14      94
-    latest runs                         0.56      24
-    newest jobs                         0.19      22
-    jobs of a day                       0.30      24
-    a job                               0.09     116
-    a job over time                     0.36      23
-    tree of a job                       0.17      34
-    last 100 processes of a user        0.07      55
-    failed processes of a day           0.06      61
-    trust of a day                      0.11      11
-    metrics                             0.13      83
+    a day by kind                       0.15      32
+    a day by user                       0.21      94
+    latest runs                         0.53      24
+    newest jobs                         0.20      23
+    jobs of a day                       0.22      24
+    a job                               0.14     125
+    a job over time                     0.32      24
+    tree of a job                       0.19      35
+    last 100 processes of a user        0.08      55
+    failed processes of a day           0.09      61
+    trust of a day                      0.17      11
+    metrics                             0.11      83
 """
 
 from __future__ import annotations
