@@ -13,13 +13,13 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from elsa.errors import UsageError
 from elsa.fleet import database
-from elsa.fleet.late import IDS_OF_HOST, LATE_HOURS
+from elsa.fleet.ids import IDS_OF_HOST, split_ids
+from elsa.fleet.lacking import LATE_HOURS, Hosts, Incomplete, Late, Pruned, iso
+from elsa.fleet.numeric import storable
 from elsa.measures import OF_AUDIT, ROLLED, ROLLED_OF_JOB, Measure
 from elsa.report import bill, completeness, usage
 from elsa.report.query import periods, rollup_source, warehouse
@@ -29,7 +29,6 @@ from elsa.report.query.times import Window
 from elsa.report.render.columns import local_time
 from elsa.state import job_kinds
 from elsa.store import statements, tariffs
-from elsa.store.sums import storable_rows
 from elsa.units import HOUR_NS
 
 if TYPE_CHECKING:
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
     from elsa.report.query.selection import Asked
     from elsa.report.render.output import Output
 
-_NAMED = 5
 _ALWAYS = Window()
 _DAY = 24
 _FIRST, _LAST = -(2**31), 2**31 - 1
@@ -102,80 +100,6 @@ class Part(NamedTuple):
     first: int
     until: int
     hour: int | None = None
-
-
-class Late(NamedTuple):
-    """A host of which hours of the window may still come."""
-
-    host: str
-    until: str | None
-    """Up to when everything of it is here; None: its first push has not come to its end."""
-
-
-class Incomplete(NamedTuple):
-    """A host with known losses in the window."""
-
-    host: str
-    gaps: int
-
-
-class Pruned(NamedTuple):
-    """A host whose sums by hour the report needed and the fleet has not any more."""
-
-    host: str
-    since: str
-    until: str
-    """The sums are missing between the two, in the hours that the report took one by one."""
-
-
-class Hosts(NamedTuple):
-    """The hosts of a report of which something is missing."""
-
-    number: int
-    late: list[Late]
-    incomplete: list[Incomplete]
-    pruned: list[Pruned]
-
-    @property
-    def lack_hours(self) -> bool:
-        """Whether figures of the report lack hours of some host."""
-        return bool(self.late or self.pruned)
-
-    def words(self) -> list[str]:
-        """Notes on them."""
-        of = f" of {self.number} hosts"
-        words = []
-        if self.late:
-            listed = _listed(
-                f"{each.host} ({'nothing yet' if each.until is None else local_time(each.until)})"
-                for each in self.late
-            )
-            words.append(f"{len(self.late)}{of} are late, with sums until: {listed}")
-        if self.incomplete:
-            listed = _listed(
-                f"{each.host} ({completeness.count(each.gaps, 'gap')})" for each in self.incomplete
-            )
-            words.append(f"{len(self.incomplete)}{of} are incomplete: {listed}")
-        if self.pruned:
-            listed = _listed(
-                f"{each.host} (from {local_time(each.since)} until {local_time(each.until)})"
-                for each in self.pruned
-            )
-            words.append(
-                f"hours of {len(self.pruned)}{of} were deleted from the fleet (elsa fleet prune)"
-                " and are missing in these figures; take whole days of UTC, or ask the host:"
-                f" {listed}"
-            )
-        return words
-
-    def facts(self) -> dict[str, Any]:
-        """The same for programs."""
-        return {
-            "number": self.number,
-            "late": [each._asdict() for each in self.late],
-            "incomplete": [each._asdict() for each in self.incomplete],
-            "pruned": [each._asdict() for each in self.pruned],
-        }
 
 
 class Copy(sqlite3.Connection):
@@ -484,7 +408,7 @@ class Copy(sqlite3.Connection):
         known = {*self._ids("select id from job")}
         missing = [id_ for id_ in ids if id_ not in known]
         if missing or self.wanted.explain:
-            self._fill_jobs(_AMONG.format("id"), _split_ids(missing))
+            self._fill_jobs(_AMONG.format("id"), split_ids(missing))
 
     # --- sums
 
@@ -554,7 +478,7 @@ class Copy(sqlite3.Connection):
             of_hour = bill.prices_in(tariff_set, hour)
             if len(of_hour) > 1:
                 raise UsageError(
-                    f"a price changes within the hour of {local_time(_iso(hour))}, and a fleet"
+                    f"a price changes within the hour of {local_time(iso(hour))}, and a fleet"
                     " database has sums by the hour of UTC; bill on the hosts themselves"
                 )
             prices.append(next(iter(of_hour)))
@@ -638,7 +562,7 @@ class Copy(sqlite3.Connection):
             group.insert(0, hour)
         if jobs is not None:
             where += f" and {_AMONG.format('job_id')}"
-            values = [*values, *_split_ids(jobs)]
+            values = [*values, *split_ids(jobs)]
         measures = {
             measure.rolled: measure
             for key, measure in _MEASURES[table].items()
@@ -671,7 +595,7 @@ class Copy(sqlite3.Connection):
             with self.server.transaction():
                 rows = read(_PLAIN)
         except too_large:
-            rows = [*_storable(read(_EXACT), 1 + len(kept))]
+            rows = [*storable(read(_EXACT), 1 + len(kept))]
         stored = ["hour", *kept]
         if "command" in kept:
             place = stored.index("command")
@@ -720,10 +644,10 @@ class Copy(sqlite3.Connection):
                 touching += f" and coalesce(t.from_ns + {offset.format('min')} < %s, true)"
                 values.append(window.until)
         self._fill(
-            "gap", f"(t.boot_id is null or {among}) and {touching}", [*_split_ids(boots), *values]
+            "gap", f"(t.boot_id is null or {among}) and {touching}", [*split_ids(boots), *values]
         )
         of_gaps = self._ids("select distinct boot_id from gap where boot_id is not null")
-        self._fill("clock", among, _split_ids(of_gaps))
+        self._fill("clock", among, split_ids(of_gaps))
 
     def _fill_names(self) -> None:
         """Copy the names of the users and groups that the copy has."""
@@ -753,7 +677,7 @@ class Copy(sqlite3.Connection):
             if window.until is not None:
                 end = min(end, window.until // HOUR_NS)
             if until_hour is None or until_hour < end:
-                late.append(Late(name, None if until_hour is None else _iso(until_hour)))
+                late.append(Late(name, None if until_hour is None else iso(until_hour)))
         touching = completeness.touching(window) or " where true"
         incomplete = self.execute(
             f"select host, count(*) from gaps{touching} and host is not null group by host_id, host"
@@ -785,17 +709,11 @@ class Copy(sqlite3.Connection):
             ]
             if missing:
                 since, until = min(missing)[0], max(end for _, end in missing)
-                yield Pruned(name, _iso(since), _iso(until))
+                yield Pruned(name, iso(since), iso(until))
 
 
 # A condition that a row is of one of many boots or jobs, by the halves of their ids in the copy.
 _AMONG = "(t.host_id, t.{}) in (select * from unnest(%s::bigint[], %s::bigint[]))"
-
-
-def _split_ids(ids: Iterable[int]) -> list[list[int]]:
-    """Ids of the copy as ids of hosts and ids at the hosts."""
-    pairs = [divmod(id_, IDS_OF_HOST) for id_ in ids]
-    return [[host_id for host_id, _ in pairs], [id_ for _, id_ in pairs]]
 
 
 @contextmanager
@@ -832,7 +750,7 @@ def _by_whole_hours(selection: Selection) -> tuple[Selection, list[str]]:
     if window == selection.window:
         return selection, []
     ends = [
-        f"{word} {local_time(_iso(time // HOUR_NS))}"
+        f"{word} {local_time(iso(time // HOUR_NS))}"
         for word, time in (("from", since), ("until", until))
         if time is not None
     ]
@@ -847,10 +765,6 @@ def _hours(window: Window) -> tuple[int, int]:
     return first, max(first, _LAST if window.until is None else window.until // HOUR_NS)
 
 
-def _iso(hour: int) -> str:
-    return datetime.fromtimestamp(hour * 3600, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def _offset(table: str, key: str) -> str:
     if key in _OFFSET.get(table, ()):
         return f"t.host_id * {IDS_OF_HOST} + t.{key}"
@@ -862,20 +776,6 @@ def _endings(name: str) -> Iterator[str]:
     for text in (name, name.rpartition("#")[0]):
         parts = text.split(":")
         yield from (":".join(parts[first:]) for first in range(min(len(parts), 3)))
-
-
-def _storable(rows: Iterable[tuple[Any, ...]], keys: int) -> Iterator[tuple[Any, ...]]:
-    """The same rows with sums that SQLite can store, in several rows of a key where needed."""
-    for row in rows:
-        figures = [int(each) if isinstance(each, Decimal) else each for each in row[keys:]]
-        yield from ((*row[:keys], *chunk) for chunk in storable_rows(figures))
-
-
-def _listed(names: Iterator[str]) -> str:
-    """The first of some names, and how many there are more."""
-    listed = [*names]
-    more = f" and {len(listed) - _NAMED} more" if len(listed) > _NAMED else ""
-    return ", ".join(listed[:_NAMED]) + more
 
 
 def _literal(value: object) -> str:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from elsa.errors import UsageError
 from elsa.fleet import database, tables
-from elsa.fleet.late import LATE_HOURS
+from elsa.fleet.lacking import LATE_HOURS
 from elsa.fleet.migrate import HOST_ROLE
 from elsa.fleet_url import FleetUrl
 

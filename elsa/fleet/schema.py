@@ -35,7 +35,7 @@ from sqlalchemy.dialects.postgresql import DOUBLE_PRECISION
 from sqlalchemy.schema import SchemaItem
 from sqlalchemy.types import REAL, TypeEngine
 
-from elsa.fleet.late import IDS_OF_HOST
+from elsa.fleet.ids import IDS_OF_HOST
 from elsa.measures import OF_AUDIT, ROLLED, ROLLED_OF_JOB, Measure
 from elsa.store import aggregates
 from elsa.store import schema as warehouse

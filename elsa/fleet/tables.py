@@ -14,11 +14,11 @@ from typing import Any
 from sqlalchemy.dialects import postgresql
 
 from elsa.fleet import database, schema
+from elsa.fleet.numeric import storable
 from elsa.fleet.warehouse import HOURLY, Row, columns
 from elsa.measures import ROLLED, ROLLED_OF_JOB, Measure
 from elsa.store.aggregates import Aggregate, of_parts
 from elsa.store.daily_rollups import HOURS_OF_DAY
-from elsa.store.sums import storable_rows
 
 Fleet = Any
 """A psycopg connection."""
@@ -159,8 +159,7 @@ def _sum_up_day(fleet: Fleet, host_id: int, day: int) -> None:
                 )
         except overflow:
             rows = fleet.execute(f"select %s::bigint, {select}", values).fetchall()
-            many = [stored for row in rows for stored in _storable(row, len(keys) + 1, sums)]
-            insert(fleet, host_id, table, many)
+            insert(fleet, host_id, table, [*storable(rows, len(keys) + 1)])
 
 
 @cache
@@ -174,12 +173,3 @@ def _sums_of_day(table: str, keys: tuple[str, ...], sums: Mapping[str, Aggregate
         f"{listed} from {schema.SCHEMA}.{table} where host_id = %s and hour between %s and %s"
         f" group by {', '.join(keys)}"
     )
-
-
-def _storable(row: Row, keys: int, sums: Mapping[str, Aggregate]) -> list[Row]:
-    """A row of sums of any size as rows that columns of 64 bits can hold."""
-    figures = [
-        figure if figure is None or sum_.fold == "float" else int(figure)
-        for figure, sum_ in zip(row[keys:], sums.values(), strict=True)
-    ]
-    return [(*row[:keys], *part) for part in storable_rows(figures)]

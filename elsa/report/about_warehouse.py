@@ -1,9 +1,10 @@
-"""What a warehouse holds and how large it is (`elsa db info`), and what its tables and views are
-(`elsa db schema`).
+"""What a warehouse holds and how large it is (`elsa db info`), what its tables and views are
+(`elsa db schema`), and which warehouse it is.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 import sqlite3
 from pathlib import Path
@@ -31,6 +32,17 @@ _STORED_UNTIL = """
     join clock as c on c.boot_id = k.boot_id and c.since_ns <= k.heard_ns
     order by k.id desc, c.since_ns desc
     limit 1"""
+
+
+def identity(connection: sqlite3.Connection) -> str:
+    """What no other warehouse has, and prune and upgrades keep: the boot and the clock, to the
+    nanosecond, when it was first written. Empty if nothing is recorded yet.
+    """
+    row = connection.execute(
+        "select b.uuid, c.since_ns, c.offset_ns from clock as c join boot as b on b.id = c.boot_id"
+        " order by c.id limit 1"
+    ).fetchone()
+    return hashlib.sha256(repr(row).encode()).hexdigest()[:16] if row else ""
 
 
 def info(connection: sqlite3.Connection, path: Path) -> dict[str, Any]:

@@ -13,7 +13,6 @@ would move a name from one series to another, and the series would fall.
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,6 +22,7 @@ from typing import Any, NamedTuple
 from elsa import __version__
 from elsa.measures import MEASURES, ROLLED_OF_JOB, Measure
 from elsa.report import collector_status
+from elsa.report.about_warehouse import identity
 from elsa.report.query import rollup_source
 from elsa.report.query.times import Window
 from elsa.report.query.warehouse import HostNames
@@ -265,7 +265,7 @@ def _health(connection: sqlite3.Connection, now_ns: int) -> Iterator[Family]:
     ):
         yield _gauge(name, doc, {(): str(count * page_bytes)}, "bytes")
     labels = (("revision", database.revision(connection) or ""), ("version", __version__))
-    first = _first_clock(connection)
+    first = identity(connection)
     yield Family(
         "elsa_warehouse",
         "info",
@@ -274,17 +274,6 @@ def _health(connection: sqlite3.Connection, now_ns: int) -> Iterator[Family]:
         {(("id", first),): "1"} if first else {},
     )
     yield Family("elsa", "info", "", "Version of ELSA and of the warehouse", {labels: "1"})
-
-
-def _first_clock(connection: sqlite3.Connection) -> str:
-    """What no other warehouse has, and prune and upgrades keep: the boot and the clock, to the
-    nanosecond, when it was first written. Empty if nothing is recorded yet.
-    """
-    row = connection.execute(
-        "select b.uuid, c.since_ns, c.offset_ns from clock as c join boot as b on b.id = c.boot_id"
-        " order by c.id limit 1"
-    ).fetchone()
-    return hashlib.sha256(repr(row).encode()).hexdigest()[:16] if row else ""
 
 
 def _losses(connection: sqlite3.Connection) -> Iterator[Family]:

@@ -12,19 +12,23 @@ from __future__ import annotations
 import hashlib
 import itertools
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 from elsa.errors import ConfigError
 from elsa.progress import Progress
+from elsa.report.about_warehouse import identity
 from elsa.report.lake import datasets
 from elsa.report.lake.datasets import Dataset
 from elsa.report.query.times import Window
 from elsa.store.daily_rollups import HOURS_OF_DAY
 from elsa.store.rollups import first_unsettled
 from elsa.units import HOUR_NS
+
+if TYPE_CHECKING:
+    from elsa.report.lake.target import Target  # it needs pyarrow
 
 # Rows that are in memory as Python objects at once.
 _ROWS_AT_ONCE = 20_000
@@ -46,25 +50,6 @@ _UIDS = """
         where f.host_id = :host
     union select j.owner_uid from job as j join boot as b on b.id = j.boot_id
         where b.host_id = :host"""
-
-
-class Folder(Protocol):
-    """Where files are written: elsa.report.lake.target.Target."""
-
-    def metadata(self, path: str) -> Mapping[bytes, bytes] | None:
-        """The metadata of a file; None if there is none."""
-
-    def delete(self, path: str) -> bool:
-        """Delete a file; return whether it was there."""
-
-    def write(
-        self,
-        path: str,
-        columns: Mapping[str, type],
-        batches: Iterable[Sequence[Sequence[Any]]],
-        about: Mapping[str, str],
-    ) -> bool:
-        """Write a file unless it is the same already; return whether."""
 
 
 class Exported(NamedTuple):
@@ -112,7 +97,7 @@ class _Host(NamedTuple):
 
 def export(
     connection: sqlite3.Connection,
-    folder: Folder,
+    folder: Target,
     window: Window,
     now_ns: int,
     progress: Progress,
@@ -154,7 +139,7 @@ def export(
 class _Export:
     """Writes files, and counts them."""
 
-    def __init__(self, connection: sqlite3.Connection, folder: Folder) -> None:
+    def __init__(self, connection: sqlite3.Connection, folder: Target) -> None:
         self._connection = connection
         self._folder = folder
         # Pruning deletes the oldest first, so of these days and those before there may be only a
@@ -205,7 +190,7 @@ class _Export:
             host.registered,
             _columns(datasets.HOSTS),
             [[(host.name, host.machine_id)]],
-            host.about | {"elsa.warehouse": _identity(self._connection)},
+            host.about | {"elsa.warehouse": identity(self._connection)},
         )
 
     def delete(self, path: str) -> None:
@@ -251,7 +236,7 @@ class _Export:
 
 
 def _check(
-    connection: sqlite3.Connection, folder: Folder, host: _Host, hosts: Iterable[_Host]
+    connection: sqlite3.Connection, folder: Target, host: _Host, hosts: Iterable[_Host]
 ) -> None:
     """Refuse to mix data of two hosts, or of two warehouses of a host: ids would clash, and files
     of one would replace those of the other.
@@ -277,23 +262,12 @@ def _check(
             f" {_folder_name(name)} and {host.registered} there; if it is a copy of that host, give"
             " it a machine id of its own (systemd-machine-id-setup)"
         )
-    before, now = known.get(b"elsa.warehouse", b"").decode(), _identity(connection)
+    before, now = known.get(b"elsa.warehouse", b"").decode(), identity(connection)
     if before and now and before != now:
         raise ConfigError(
             f"the folder has data of {host.name!r} from another warehouse, whose ids are others:"
             " export to another folder, or delete its data there"
         )
-
-
-def _identity(connection: sqlite3.Connection) -> str:
-    """What tells this warehouse from others of its host: when its first collector started; "" if
-    none did.
-    """
-    row = connection.execute(
-        "select b.uuid || ' ' || c.since_ns from collector as c join boot as b on b.id = c.boot_id"
-        " order by c.id limit 1"
-    ).fetchone()
-    return str(row[0]) if row and row[0] else ""
 
 
 def _days(window: Window, over: range) -> range:

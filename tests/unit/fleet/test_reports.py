@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from elsa.cli.report import report
 from elsa.errors import UsageError
 from elsa.fleet import hosts
-from elsa.fleet.late import IDS_OF_HOST
+from elsa.fleet.ids import IDS_OF_HOST
 from elsa.fleet_url import FleetUrl
 from elsa.measures import MEASURES
 from elsa.store import rollups
