@@ -6,14 +6,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from elsa.report import completeness
 from elsa.report.render.columns import local_time
+from elsa.units import HOUR_NS
+
+if TYPE_CHECKING:
+    from elsa.fleet.copy import Copy
+    from elsa.report.query.times import Window
 
 LATE_HOURS = 2
 """An hour is rolled up a quarter of an hour after its end, and pushed within the hour after."""
 _NAMED = 5
+_DAY = 24
 
 
 class Late(NamedTuple):
@@ -88,6 +94,56 @@ class Hosts(NamedTuple):
             "incomplete": [each._asdict() for each in self.incomplete],
             "pruned": [each._asdict() for each in self.pruned],
         }
+
+
+def find(copy: Copy, window: Window) -> Hosts:
+    """The hosts that are late, or have known losses in a window."""
+    of_hosts = "true" if copy.chosen is None else "t.id = any(%s)"
+    rows = copy.rows(
+        "select t.name, t.until_hour, floor(extract(epoch from now()))::bigint"
+        f" from elsa.host as t where {of_hosts} order by t.until_hour nulls first, t.id",
+        [] if copy.chosen is None else [copy.chosen],
+    )
+    late = []
+    for name, until_hour, now_s in rows:
+        end = now_s // 3600 - LATE_HOURS
+        if window.until is not None:
+            end = min(end, window.until // HOUR_NS)
+        if until_hour is None or until_hour < end:
+            late.append(Late(name, None if until_hour is None else iso(until_hour)))
+    touching = completeness.touching(window) or " where true"
+    incomplete = copy.execute(
+        f"select host, count(*) from gaps{touching} and host is not null group by host_id, host"
+        " order by 2 desc, 1"
+    )
+    gaps = [Incomplete(*row) for row in incomplete]
+    return Hosts(len(rows), late, gaps, [*_pruned_hosts(copy)])
+
+
+def _pruned_hosts(copy: Copy) -> Iterator[Pruned]:
+    """The hosts of which hours that the report took were deleted."""
+    some = "select 1 from elsa.host where pruned_hour is not null limit 1"
+    if not copy.hours_taken or not copy.rows(some):
+        return
+    of_hosts, hosts = copy.of_hosts("d")
+    # Where a day has no sums, none of its hours had any.
+    rows = copy.rows(
+        f"""select h.name, h.pruned_hour, array_agg(distinct d.day order by d.day)
+        from elsa.host as h join elsa.rollup_day_user as d
+            on d.host_id = h.id and d.day < h.pruned_hour / {_DAY}
+        where {of_hosts} group by h.id order by h.name, h.id""",
+        hosts,
+    )
+    for name, pruned_hour, days in rows:
+        missing = [
+            (max(first, part.first), min(first + _DAY, part.until, pruned_hour))
+            for day in days
+            for part in copy.hours_taken
+            if (first := day * _DAY) < part.until and part.first < first + _DAY
+        ]
+        if missing:
+            since, until = min(missing)[0], max(end for _, end in missing)
+            yield Pruned(name, iso(since), iso(until))
 
 
 def iso(hour: int) -> str:

@@ -74,7 +74,7 @@ def silence(connection: sqlite3.Connection, window: Window, now_ns: int) -> list
     any more.
     """
     if of_fleet(connection):
-        return []  # elsa/fleet/copy.py names hosts that are late
+        return []  # elsa/fleet/lacking.py names hosts that are late
     if stored_until(connection) is None:
         return ["the collector was never started here; start it with: elsa jobd"]
     silent = still_open(connection, window, now_ns)

@@ -208,9 +208,10 @@ class Request:
 
     @contextmanager
     def _fleet(self, fleet: FleetUrl) -> Iterator[sqlite3.Connection]:
-        from elsa.fleet import copy
+        from elsa.fleet import reports
+        from elsa.fleet.copy import Wanted
 
-        wanted = copy.Wanted(
+        wanted = Wanted(
             self.report,
             self.asked,
             self.output,
@@ -220,8 +221,8 @@ class Request:
             clip=self.clip,
             explain=self.explain,
         )
-        with copy.reading(fleet, wanted) as made:
-            yield made
+        with reports.reading(fleet, wanted) as copy:
+            yield copy
 
     def ready(self, connection: sqlite3.Connection, selection: Selection) -> Selection:
         """The selection as the report is made of it: of a fleet by whole hours, when its sums were
@@ -229,7 +230,9 @@ class Request:
         """
         if not self.is_of_fleet(connection):
             return selection
-        selection = connection.fetch(selection)  # type: ignore[attr-defined]
+        from elsa.fleet import reports
+
+        selection = reports.fetch(connection, selection)  # type: ignore[arg-type]
         self.first_notes[:] = connection.hosts.words()  # type: ignore[attr-defined]
         if not self.explain:
             say(self.first_notes)
