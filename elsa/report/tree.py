@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -50,6 +50,8 @@ _FIGURES = {
     "io_bytes": "u.read_bytes + u.write_bytes",
     "in_ns": "coalesce(u.in_ns, u.started_ns)",
     "out_ns": "u.out_ns",
+    "class": "u.class",
+    "has_record": "u.acct_id is not null",
 }
 _IN = "select value from json_each(?)"
 
@@ -70,12 +72,25 @@ class Node:
     times: int = 1
     """How many processes it stands for."""
     children: list[Node] = field(default_factory=list)
+    shape: int = 0
+    """A number for its command and those below it, which equal trees have alike."""
     processes: int = 1
     """The number of processes in the subtree; the figures below are of the subtree too."""
     total_cpu_ns: int | None = None
     total_io_bytes: int | None = None
     last_ns: int | None = None
     depth: int = 0
+
+    def take(self, other: Node) -> None:
+        """Stand for the processes of another node too."""
+        self.pid = None
+        self.cpu_ns = _sum((self.cpu_ns, other.cpu_ns))
+        self.elapsed_ns = _sum((self.elapsed_ns, other.elapsed_ns))
+        self.io_bytes = _sum((self.io_bytes, other.io_bytes))
+        self.started_ns = _first((self.started_ns, other.started_ns))
+        self.ended_ns = _last((self.ended_ns, other.ended_ns))
+        self.times += other.times
+        self.children += other.children
 
 
 def chosen(
@@ -168,22 +183,36 @@ def query(selection: Selection) -> Query:
     return Query(f"{select(_FIGURES)}\n{source.sql}\norder by 1", source.values)
 
 
-def load(connection: sqlite3.Connection, selection: Selection) -> list[Node]:
-    """The trees of a selection. A process whose parent is not selected is a root."""
+def load(
+    connection: sqlite3.Connection, selection: Selection
+) -> tuple[list[Node], dict[str, tuple[int, int]]]:
+    """The roots of the trees of a selection, and the numbers of its processes and records by class.
+    A process whose parent is not selected is a root.
+    """
     nodes: dict[int, Node] = {}
-    parents: dict[int, int | None] = {}
-    for process_id, parent, pid, command, *figures in query(selection).run(connection):
-        if process_id is not None:
-            nodes[process_id] = Node(command or "?", pid, *figures)
-            parents[process_id] = parent
+    # Those whose parent has a higher id, or is not selected.
+    others: list[tuple[Node, int | None]] = []
+    processes: defaultdict[str, int] = defaultdict(int)
+    records: defaultdict[str, int] = defaultdict(int)
+    for row in query(selection).run(connection):
+        process_id, parent, pid, command, cpu, elapsed, io, started, ended, of, recorded = row
+        records[of] += recorded
+        if process_id is None:
+            continue
+        processes[of] += 1
+        node = Node(command or "?", pid, cpu, elapsed, io, started, ended)
+        if parent in nodes:
+            nodes[parent].children.append(node)
+        else:
+            others.append((node, parent))
+        nodes[process_id] = node
     roots = []
-    for process_id, node in nodes.items():
-        parent = parents[process_id]
-        if parent in nodes and parent != process_id:
+    for node, parent in others:
+        if parent in nodes and nodes[parent] is not node:
             nodes[parent].children.append(node)
         else:
             roots.append(node)
-    return roots
+    return roots, {of: (processes[of], records[of]) for of in sorted(records)}
 
 
 def downwards(roots: Iterable[Node]) -> list[Node]:
@@ -226,54 +255,29 @@ def _most_cpu_first(node: Node) -> int:
 
 
 def fold(roots: list[Node]) -> list[Node]:
-    """Merge siblings that have the same command and equal trees of commands below them. Trees are
-    equal even if commands occur in different numbers.
+    """Merge siblings that have the same command and equal trees of commands below them, into the
+    first of them. Trees are equal even if commands occur in different numbers.
     """
     shapes: dict[tuple[str, tuple[int, ...]], int] = {}
-    shape_of: dict[int, int] = {}
     for node in reversed(downwards(roots)):
-        below = (
-            tuple(sorted({shape_of[id(child)] for child in node.children})) if node.children else ()
-        )
-        shape_of[id(node)] = shapes.setdefault((node.command, below), len(shapes))
-    top: list[Node] = []
-    families = [(roots, top)]
-    for members, folded in families:  # grows while it is read: parents before children
-        by_shape: defaultdict[int, list[Node]] = defaultdict(list)
-        for child in members:
-            by_shape[shape_of[id(child)]].append(child)
-        for equal in by_shape.values():
-            merged = _merged(equal)
-            folded.append(merged)
-            if equal[0].children:  # then all of them have children
-                children = [child for member in equal for child in member.children]
-                families.append((children, merged.children))
+        below = tuple(sorted({child.shape for child in node.children})) if node.children else ()
+        node.shape = shapes.setdefault((node.command, below), len(shapes))
+    top = _merged(roots)
+    parents = [node for node in top if node.children]
+    for node in parents:  # grows while it is read
+        node.children = _merged(node.children)
+        parents += [child for child in node.children if child.children]
     return top
 
 
-def _merged(members: list[Node]) -> Node:
-    first = members[0]
-    if len(members) == 1:
-        return Node(
-            first.command,
-            first.pid,
-            first.cpu_ns,
-            first.elapsed_ns,
-            first.io_bytes,
-            first.started_ns,
-            first.ended_ns,
-            first.times,
-        )
-    return Node(
-        first.command,
-        None,
-        _sum(node.cpu_ns for node in members),
-        _sum(node.elapsed_ns for node in members),
-        _sum(node.io_bytes for node in members),
-        min((node.started_ns for node in members if node.started_ns is not None), default=None),
-        _last([node.ended_ns for node in members]),
-        sum(node.times for node in members),
-    )
+def _merged(siblings: list[Node]) -> list[Node]:
+    """The first node of each shape, with the figures and children of the others added to it."""
+    first: dict[int, Node] = {}
+    for node in siblings:
+        same = first.setdefault(node.shape, node)
+        if same is not node:
+            same.take(node)
+    return list(first.values())
 
 
 def _sum(values: Iterable[int | None]) -> int | None:
@@ -281,7 +285,12 @@ def _sum(values: Iterable[int | None]) -> int | None:
     return sum(known) if known else None
 
 
-def _last(ends: list[int | None]) -> int | None:
+def _first(starts: Iterable[int | None]) -> int | None:
+    """The first start that is known."""
+    return min((start for start in starts if start is not None), default=None)
+
+
+def _last(ends: Collection[int | None]) -> int | None:
     """The last end; None if there is a process that has not ended."""
     return max(end for end in ends if end is not None) if None not in ends else None
 
@@ -297,14 +306,15 @@ def tree(
     """The tree as rows, most CPU first: with a drawn line for people, and depth and command for
     programs.
     """
-    roots = load(connection, selection)
+    roots, classes = load(connection, selection)
     if folding:
         roots = fold(roots)
     add_up(roots)
     shown = output.choose(COLUMNS, SHOWN)
     order = downwards(roots)
     lines: list[Row] = list(islice(_lines(order, blocks=blocks), output.limit))
-    words = completeness.words(connection, selection) + completeness.cut(len(order), output.limit)
+    words = completeness.words(connection, selection, found=classes)
+    words += completeness.cut(len(order), output.limit)
     words += completeness.of_each(connection, shown)
     return Report(
         COLUMNS,
@@ -312,7 +322,7 @@ def tree(
         lines,
         words,
         nothing=partial(completeness.nothing, connection, selection),
-        completeness=partial(completeness.facts, connection, selection),
+        completeness=partial(completeness.facts, connection, selection, found=classes),
     )
 
 

@@ -197,7 +197,7 @@ def flame_graph(job_id: int) -> Response:
                 "this job has too many processes for a picture on a page; draw it with:"
                 f" {_flame_command(page, job)}"
             )
-        frames = folded.frames(tree.load(page.connection, job.selection), "cpu")
+        frames = folded.frames(tree.load(page.connection, job.selection)[0], "cpu")
         title = tree.title(page.connection, job.selection, None)
         picture = "\n".join(flame.draw(frames, title, "cpu"))
     answer = Response(picture, mimetype="image/svg+xml")

@@ -188,4 +188,5 @@ def _frames(
     words = completeness.pruned(connection, selection) + (
         completeness.of_each(connection, ("cpu_s",)) if weight == "cpu" else []
     )
-    return folded.frames(tree.load(connection, selection), weight), words
+    roots, _ = tree.load(connection, selection)
+    return folded.frames(roots, weight), words

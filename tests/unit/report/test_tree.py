@@ -91,7 +91,7 @@ def test_every_process_has_a_line_when_nothing_is_folded_and_ascii_draws_it_too(
     build: Reports,
 ) -> None:
     assert len(build.json("tree", "build", "--no-fold")) == 9
-    roots = tree.load(
+    roots, _ = tree.load(
         build.warehouse.connection,
         tree.chosen(build.warehouse.connection, "build", Selection())[0],
     )
@@ -249,12 +249,7 @@ def test_flame_graph_goes_to_stdout_and_bears_the_job_s_name(
 
 @pytest.mark.parametrize(("depth", "width"), [(20_000, 1), (1, 20_000), (300, 30)])
 def test_deep_and_wide_trees_are_no_different(depth: int, width: int) -> None:
-    roots = [Node("make", 1, 0, 0, 0, 0, 1)]
-    level = roots
-    for _ in range(depth):
-        level[0].children = [Node("sh", 2, 1000, 1000, 1, 0, 1) for _ in range(width)]
-        level = level[0].children
-    merged = tree.fold(roots)
+    roots, merged = chain(depth, width), tree.fold(chain(depth, width))
     for found in (roots, merged):
         tree.add_up(found)
         assert found[0].processes == depth * width + 1
@@ -264,6 +259,16 @@ def test_deep_and_wide_trees_are_no_different(depth: int, width: int) -> None:
     assert top.total == depth * width
     assert sum(1 for _ in folded.walk(top)) == depth + 2
     assert "".join(flame.draw(top, "t", "cpu")).endswith("</svg>")
+
+
+def chain(depth: int, width: int) -> list[Node]:
+    """A tree in which the first process of each level started the next level."""
+    roots = [Node("make", 1, 0, 0, 0, 0, 1)]
+    level = roots
+    for _ in range(depth):
+        level[0].children = [Node("sh", 2, 1000, 1000, 1, 0, 1) for _ in range(width)]
+        level = level[0].children
+    return roots
 
 
 @given(
@@ -279,6 +284,7 @@ def test_folding_loses_no_process_and_no_cost(rows: list[tuple[int, str, int | N
         node = Node(command, 1, cpu, cpu, cpu, 0, cpu)
         (nodes[parent % len(nodes)].children if nodes and parent else roots).append(node)
         nodes.append(node)
+    before = list(folded.lines(folded.frames(roots, "io")))
     merged = tree.fold(roots)
     tree.add_up(merged)
     assert sum(root.processes for root in merged) == len(rows)
@@ -286,8 +292,7 @@ def test_folding_loses_no_process_and_no_cost(rows: list[tuple[int, str, int | N
     for node in tree.downwards(merged):
         shapes = [repr(shape(child)) for child in node.children]
         assert len(set(shapes)) == len(shapes)
-    before, after = (folded.frames(found, "io") for found in (roots, merged))
-    assert list(folded.lines(before)) == list(folded.lines(after))
+    assert list(folded.lines(folded.frames(merged, "io"))) == before
 
 
 def shape(node: Node) -> tuple[str, tuple[object, ...]]:
