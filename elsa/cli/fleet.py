@@ -68,7 +68,8 @@ def add(*, name: str, no_password: bool, db: Path | FleetUrl | None) -> None:
 @options.table_or_json
 @options.fleet_db
 def list_(*, form: str, db: Path | FleetUrl | None) -> None:
-    """List the hosts: until when their sums are in the fleet, and whether that is late.
+    """List the hosts: until when their sums are in the fleet, and whether that is late (over two
+    hours), or whether their jobd has been silent or their accounting unread, as of the last push.
 
     \b
     Example:
@@ -90,10 +91,11 @@ def list_(*, form: str, db: Path | FleetUrl | None) -> None:
             _time(host.until_hour, HOUR_NS),
             _time(host.pushed_at_ns, 1),
             host.gaps,
+            _time(host.silent_since_ns, 1),
         )
         for host in found
     ]
-    headings = ("id", "host", "role", "state", "since", "until", "pushed", "gaps")
+    headings = ("id", "host", "role", "state", "since", "until", "pushed", "gaps", "silent since")
     click.echo("\n".join(tables.lines(headings, rows, right=("id", "gaps"))))
 
 

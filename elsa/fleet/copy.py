@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from elsa.fleet.ids import IDS_OF_HOST, split_ids
 from elsa.fleet.lacking import Hosts
+from elsa.report.collector_status import Silence
 from elsa.report.query.selection import host_ids
 from elsa.store import statements
 
@@ -69,7 +70,7 @@ class Copy(sqlite3.Connection):
     chosen: list[int] | None = None
     """The hosts of --host; None: all."""
     explained: list[str]
-    hosts = Hosts(0, [], [], [])
+    hosts = Hosts(0, [], [], [], [], [])
     hours_taken: list[Part]
     """The hours whose sums were taken from tables that `elsa fleet prune` shortens."""
 
@@ -137,6 +138,7 @@ class Copy(sqlite3.Connection):
         for statement in (*statements.tables(), *statements.views()):
             self.execute(statement)
         self.execute("create temp table account (kind, host_id, id, name)")
+        self.execute(f"create temp table silence ({', '.join(Silence._fields)})")
         self.execute("create index temp.account_id on account (kind, host_id, id)")
         hosts = self.rows("select t.id, t.machine_id, t.name from elsa.host as t order by t.id")
         self.executemany("insert into host values (?, ?, ?)", hosts)

@@ -31,14 +31,20 @@ class FleetHost(NamedTuple):
     id: int | None
     name: str | None
     role: str
-    machine_id: str | None
-    version: str | None
-    pushed_at_ns: int | None
-    since_hour: int | None
-    until_hour: int | None
-    gaps: int
-    state: str
-    """current, late, or never: it has not come to the end of a push."""
+    machine_id: str | None = None
+    version: str | None = None
+    pushed_at_ns: int | None = None
+    since_hour: int | None = None
+    until_hour: int | None = None
+    gaps: int = 0
+    silent_since_ns: int | None = None
+    """Since when its jobd was silent, as of its last push; None: it was not."""
+    unread_since_ns: int | None = None
+    """Since when no accounting record was read although jobd ran."""
+    state: str = "never"
+    """never: it has not come to the end of a push; late; silent or unread: its jobd was silent, or
+    its accounting was not read; or current.
+    """
 
 
 def add(url: FleetUrl, name: str, *, password: bool) -> Login:
@@ -92,10 +98,11 @@ def listed(url: FleetUrl) -> list[FleetHost]:
         rows = fleet.execute(
             """select h.id, h.name, h.role, h.machine_id, h.version, h.pushed_at_ns, h.since_hour,
                    h.until_hour, (select count(*) from elsa.gap as g where g.host_id = h.id),
+                   h.silent_since_ns, h.unread_since_ns,
                    floor(extract(epoch from clock_timestamp()) / 3600)::bigint
                from elsa.host as h order by h.name, h.id"""
         ).fetchall()
-        silent = fleet.execute(
+        idle = fleet.execute(
             """select r.rolname from pg_auth_members as m
                join pg_roles as r on r.oid = m.member
                join pg_roles as g on g.oid = m.roleid and g.rolname = %s
@@ -103,16 +110,19 @@ def listed(url: FleetUrl) -> list[FleetHost]:
                order by 1""",
             [HOST_ROLE],
         ).fetchall()
-    hosts = [FleetHost._make((*row[:-1], _state(row[5], row[7], row[-1]))) for row in rows]
-    return hosts + [
-        FleetHost(None, None, role, None, None, None, None, None, 0, "never") for (role,) in silent
-    ]
+    hosts = [_with_state(FleetHost(*row), now) for *row, now in rows]
+    return hosts + [FleetHost(None, None, role) for (role,) in idle]
 
 
-def _state(pushed_at_ns: int | None, until_hour: int | None, now: int) -> str:
-    if pushed_at_ns is None or until_hour is None:
-        return "never"
-    return "late" if until_hour < now - LATE_HOURS else "current"
+def _with_state(host: FleetHost, now: int) -> FleetHost:
+    """The host with its state; `now` is an hour."""
+    states = {
+        "never": host.pushed_at_ns is None or host.until_hour is None,
+        "late": (host.until_hour or 0) < now - LATE_HOURS,
+        "silent": host.silent_since_ns is not None,
+        "unread": host.unread_since_ns is not None,
+    }
+    return host._replace(state=next((state for state, true in states.items() if true), "current"))
 
 
 def prune(url: FleetUrl, before_hour: int, *, dry_run: bool = False) -> int:

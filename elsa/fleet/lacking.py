@@ -1,5 +1,5 @@
-"""What the figures of a report on a fleet lack: hosts that are late, that have known losses, or
-whose hours were deleted.
+"""What the figures of a report on a fleet lack: hosts that are late or do not record, that have
+known losses, or whose hours were deleted.
 """
 
 from __future__ import annotations
@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from elsa.report import completeness
+from elsa.fleet.ids import IDS_OF_HOST
+from elsa.report import collector_status, completeness
+from elsa.report.collector_status import Silence
 from elsa.report.render.columns import local_time
 from elsa.units import HOUR_NS
 
@@ -37,6 +39,20 @@ class Incomplete(NamedTuple):
     gaps: int
 
 
+class Silent(NamedTuple):
+    """A host whose jobd, as of its last push, has recorded nothing since a time in the window."""
+
+    host: str
+    since: str
+
+
+class Unread(NamedTuple):
+    """A host on which, as of its last push, no accounting record was read since, while jobd ran."""
+
+    host: str
+    since: str
+
+
 class Pruned(NamedTuple):
     """A host whose sums by hour the report needed and the fleet has not any more."""
 
@@ -53,11 +69,13 @@ class Hosts(NamedTuple):
     late: list[Late]
     incomplete: list[Incomplete]
     pruned: list[Pruned]
+    silent: list[Silent]
+    unread: list[Unread]
 
     @property
-    def lack_hours(self) -> bool:
-        """Whether figures of the report lack hours of some host."""
-        return bool(self.late or self.pruned)
+    def lack_figures(self) -> bool:
+        """Whether figures of the report lack something of a host that no gap stands for."""
+        return bool(self.late or self.pruned or self.silent or self.unread)
 
     def words(self) -> list[str]:
         """Notes on them."""
@@ -69,6 +87,16 @@ class Hosts(NamedTuple):
                 for each in self.late
             )
             words.append(f"{len(self.late)}{of} are late, with sums until: {listed}")
+        if self.silent:
+            words.append(
+                f"jobd is silent on {len(self.silent)}{of}; later data is from accounting only:"
+                f" {_since(self.silent)}"
+            )
+        if self.unread:
+            words.append(
+                f"no accounting record is read any more on {len(self.unread)}{of}:"
+                f" {_since(self.unread)}"
+            )
         if self.incomplete:
             listed = _listed(
                 f"{each.host} ({completeness.count(each.gaps, 'gap')})" for each in self.incomplete
@@ -93,31 +121,75 @@ class Hosts(NamedTuple):
             "late": [each._asdict() for each in self.late],
             "incomplete": [each._asdict() for each in self.incomplete],
             "pruned": [each._asdict() for each in self.pruned],
+            "silent": [each._asdict() for each in self.silent],
+            "unread": [each._asdict() for each in self.unread],
         }
 
 
+class _Host(NamedTuple):
+    """A host with the last run of its jobd, if that is silent."""
+
+    id: int
+    name: str
+    until_hour: int | None
+    silent_since_ns: int | None
+    unread_since_ns: int | None
+    boot_id: int | None
+    was_stopped: bool
+    now_s: int
+
+
 def find(copy: Copy, window: Window) -> Hosts:
-    """The hosts that are late, or have known losses in a window."""
+    """The hosts that are late or do not record, or have known losses in a window; the copy gets the
+    silences of jobd too.
+    """
     of_hosts = "true" if copy.chosen is None else "t.id = any(%s)"
     rows = copy.rows(
-        "select t.name, t.until_hour, floor(extract(epoch from now()))::bigint"
-        f" from elsa.host as t where {of_hosts} order by t.until_hour nulls first, t.id",
+        f"""select t.id, t.name, t.until_hour, t.silent_since_ns, t.unread_since_ns,
+            last.boot_id + t.id * {IDS_OF_HOST}, last.stopped_ns is not null,
+            floor(extract(epoch from now()))::bigint
+        from elsa.host as t left join lateral (
+            select c.boot_id, c.stopped_ns from elsa.collector as c
+            where c.host_id = t.id order by c.id desc limit 1
+        ) as last on t.silent_since_ns is not null
+        where {of_hosts} order by t.until_hour nulls first, t.id""",
         [] if copy.chosen is None else [copy.chosen],
     )
-    late = []
-    for name, until_hour, now_s in rows:
-        end = now_s // 3600 - LATE_HOURS
+    late, silent, unread = [], [], []
+    for host in map(_Host._make, rows):
+        _keep_silence(copy, host)
+        end = host.now_s // 3600 - LATE_HOURS
         if window.until is not None:
             end = min(end, window.until // HOUR_NS)
-        if until_hour is None or until_hour < end:
-            late.append(Late(name, None if until_hour is None else iso(until_hour)))
+        if host.until_hour is None or host.until_hour < end:
+            until = None if host.until_hour is None else iso(host.until_hour)
+            late.append(Late(host.name, until))
+        if since := _if_touches(window, host.silent_since_ns):
+            silent.append(Silent(host.name, since))
+        if since := _if_touches(window, host.unread_since_ns):
+            unread.append(Unread(host.name, since))
     touching = completeness.touching(window) or " where true"
     incomplete = copy.execute(
         f"select host, count(*) from gaps{touching} and host is not null group by host_id, host"
         " order by 2 desc, 1"
     )
     gaps = [Incomplete(*row) for row in incomplete]
-    return Hosts(len(rows), late, gaps, [*_pruned_hosts(copy)])
+    return Hosts(len(rows), late, gaps, [*_pruned_hosts(copy)], silent, unread)
+
+
+def _if_touches(window: Window, since_ns: int | None) -> str | None:
+    """Since when something lasts, if it touches a window."""
+    if since_ns is None or (window.until is not None and since_ns >= window.until):
+        return None
+    return collector_status.iso(since_ns)
+
+
+def _keep_silence(copy: Copy, host: _Host) -> None:
+    """Keep the silence of a host, for elsa.report.collector_status.silences."""
+    if host.silent_since_ns is not None:
+        since = (collector_status.iso(host.silent_since_ns), host.silent_since_ns)
+        silence = Silence(host.id, host.name, host.boot_id, *since, stopped=host.was_stopped)
+        copy.execute("insert into temp.silence values (?, ?, ?, ?, ?, ?)", silence)
 
 
 def _pruned_hosts(copy: Copy) -> Iterator[Pruned]:
@@ -149,6 +221,10 @@ def _pruned_hosts(copy: Copy) -> Iterator[Pruned]:
 def iso(hour: int) -> str:
     """When an hour since 1970 begins, in UTC."""
     return datetime.fromtimestamp(hour * 3600, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _since(hosts: list[Silent] | list[Unread]) -> str:
+    return _listed(f"{each.host} (since {local_time(each.since)})" for each in hosts)
 
 
 def _listed(names: Iterator[str]) -> str:

@@ -18,7 +18,10 @@ from elsa.store import sql_files
 from elsa.store.upgrade import Upgrade
 
 HOST_ROLE, READER_ROLE = "elsa_host", "elsa_reader"
-OF_PUSH = ("machine_id", "name", "version", "pushed_at_ns", "since_hour", "until_hour")
+OF_PUSH = (
+    *("machine_id", "name", "version", "pushed_at_ns", "since_hour", "until_hour"),
+    *("silent_since_ns", "unread_since_ns"),
+)
 """The columns of table host that a push writes."""
 # Any number: whoever upgrades at the same time waits.
 _LOCK = 0x656C7361

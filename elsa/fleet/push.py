@@ -25,6 +25,8 @@ from elsa.fleet.warehouse import HOURLY, SMALL, Host, Jobs, Row
 from elsa.fleet_url import FleetUrl
 from elsa.kernel import accounts
 from elsa.progress import Progress, no_progress
+from elsa.report import collector_status
+from elsa.report.query.times import Window
 from elsa.store import database as store
 from elsa.store import rollups
 
@@ -81,6 +83,10 @@ class _Batch(NamedTuple):
     job_rows: list[Row]
     jobs_left: int
     small: dict[str, set[Row]]
+    silent_since_ns: int | None
+    """Since when jobd has been silent."""
+    unread_since_ns: int | None
+    """Since when no accounting record was read although jobd runs."""
 
     @property
     def is_last(self) -> bool:
@@ -233,6 +239,8 @@ class _Pusher:
         blocks = tables.job_blocks(self._fleet, state.id)
         boots = self._boots(state)
         with warehouse.snapshot(self._warehouse):
+            silent = collector_status.still_open(self._warehouse, Window(), self._now_ns)
+            unread_since_ns = collector_status.unread_since_ns(self._warehouse, self._now_ns)
             small = {table: warehouse.small(self._warehouse, self._host, table) for table in SMALL}
             self._require_same_warehouse(boots, small["boot"])
             versions = warehouse.hours(self._warehouse)
@@ -268,6 +276,8 @@ class _Pusher:
             # Blocks that differ though none of their jobs does are no reason to go on.
             max(len(maybe) - MOST_JOBS, 0) if job_ids else 0,
             small,
+            None if silent is None else silent.since_ns,
+            None if silent is not None else unread_since_ns,
         )
 
     def _boots(self, state: _State) -> list[Row]:
@@ -307,9 +317,12 @@ class _Pusher:
             self._write_jobs(state, batch, batch.jobs)
         others += self._write_accounts(state, batch)
         self._fleet.execute(
-            "update elsa.host set name = %s, version = %s, since_hour = %s, until_hour = %s"
-            " where id = %s",
-            [self._host.name, __version__, _since(state, batch), batch.until_hour, state.id],
+            "update elsa.host set name = %s, version = %s, since_hour = %s, until_hour = %s,"
+            " silent_since_ns = %s, unread_since_ns = %s where id = %s",
+            [
+                *(self._host.name, __version__, _since(state, batch), batch.until_hour),
+                *(batch.silent_since_ns, batch.unread_since_ns, state.id),
+            ],
         )
         if batch.is_last:
             self._fleet.execute(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -38,9 +38,9 @@ _CHARGED = {
 
 
 @contextmanager
-def reading(url: FleetUrl, wanted: Wanted, limit: database.Limit | None = None) -> Iterator[Copy]:
+def reading(url: FleetUrl, wanted: Wanted) -> Iterator[Copy]:
     """The copy for a report, which `fetch` fills. Raises UsageError for a report that sums cannot
-    answer, and what connecting raises, also after the time of the limit.
+    answer, and what connecting raises.
     """
     if wanted.report not in REPORTS:
         raise UsageError(
@@ -50,11 +50,9 @@ def reading(url: FleetUrl, wanted: Wanted, limit: database.Limit | None = None) 
     copy = sqlite3.connect(":memory:", isolation_level=None, factory=Copy)
     with warehouse.of_copy(str(url), copy):
         copy.url, copy.wanted, copy.explained, copy.hours_taken = url, wanted, [], []
-        limit_s = None if limit is None else limit.seconds
-        copy.server = database.connect(url, lock_s=database.READ_LOCK_S, limit_s=limit_s)
-        ending = nullcontext() if limit is None else database.ending(copy.server, limit.given_up)
+        copy.server = database.connect(url, lock_s=database.READ_LOCK_S)
         try:
-            with database.translated(url), ending:
+            with database.translated(url):
                 # All sums are those of one state of the fleet.
                 copy.server.execute("begin transaction isolation level repeatable read, read only")
                 copy.begin()
@@ -123,6 +121,8 @@ def fetch(copy: Copy, selection: Selection) -> Selection:
         sums.of_window(copy, "rollup_audit", {*sums.KEYS["rollup_audit"]}, window)
         _fetch_whole_jobs(copy, _with_counters(copy, window))
     elif report in OF_JOBS:
+        if copy.wanted.job is not None and selection.job is not None:
+            copy.chosen = [selection.job // IDS_OF_HOST]  # nothing of other hosts concerns the job
         _fetch_jobs(copy, selection)
     _fill_boots_and_gaps(copy, window)
     _fill_names(copy)

@@ -156,6 +156,10 @@ host = Table(
     # hours before it are here only in the sums of days, of jobs and of the audit, and no push
     # changes them (elsa fleet prune)
     Column("pruned_hour", Integer),
+    # real, by the clock of the host, as of the last push: since when jobd was silent, and since
+    # when no accounting record was read although jobd ran; NULL: it was not so
+    Column("silent_since_ns", BigInteger),
+    Column("unread_since_ns", BigInteger),
 )
 _bound(host)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from elsa.kernel.procfs import INITIAL_NAMESPACES, Procfs
 from elsa.report.query.selection import Selection
 from elsa.report.query.times import Window
-from elsa.report.query.warehouse import of_fleet
+from elsa.report.query.warehouse import of_fleet, several_hosts
 from elsa.report.render.columns import local_time
 from elsa.units import SECOND_NS
 
@@ -25,8 +26,9 @@ class Silence(NamedTuple):
 
     host_id: int
     host: str
-    boot_id: int
+    boot_id: int | None
     since_at: str
+    since_ns: int
     stopped: bool
     """Stopped by a request, not killed."""
 
@@ -53,7 +55,20 @@ def still_open(connection: sqlite3.Connection, window: Window, now_ns: int) -> S
     ).fetchone()
     if end_ns - stored.ns <= _SILENCE_NS and not stopped and _may_run(pid):
         return None
-    return Silence(host_id, host, boot_id, stored.text, bool(stopped))
+    return Silence(host_id, host, boot_id, stored.text, stored.ns, bool(stopped))
+
+
+def silences(connection: sqlite3.Connection, window: Window, now_ns: int) -> list[Silence]:
+    """The same as a list, the newest first: of a fleet that of each host, as of its last push."""
+    if of_fleet(connection):
+        known = connection.execute("select * from temp.silence order by since_ns desc, host_id")
+        return [
+            silence
+            for silence in map(Silence._make, known)
+            if window.until is None or silence.since_ns < window.until
+        ]
+    silent = still_open(connection, window, now_ns)
+    return [] if silent is None else [silent]
 
 
 def _may_run(pid: int) -> bool:
@@ -74,7 +89,7 @@ def silence(connection: sqlite3.Connection, window: Window, now_ns: int) -> list
     any more.
     """
     if of_fleet(connection):
-        return []  # elsa/fleet/lacking.py names hosts that are late
+        return []  # elsa/fleet/lacking.py names the hosts
     if stored_until(connection) is None:
         return ["the collector was never started here; start it with: elsa jobd"]
     silent = still_open(connection, window, now_ns)
@@ -98,15 +113,31 @@ def late(connection: sqlite3.Connection, selection: Selection, now_ns: int) -> l
     return silence(connection, selection.window, now_ns)
 
 
-def in_open_gap(connection: sqlite3.Connection, selection: Selection, now_ns: int) -> bool:
-    """Whether the silence that has not ended touches a selection: its window, or the time in which
-    its jobs ran.
+def open_gaps(connection: sqlite3.Connection, selection: Selection, now_ns: int) -> int:
+    """How many silences that have not ended touch a selection: its window, or the time in which its
+    jobs ran.
     """
-    silent = still_open(connection, selection.window, now_ns)
-    if silent is None or selection.jobs is None or selection.window:
-        return silent is not None
-    stored = stored_until(connection)
-    return stored is not None and not _had_ended(connection, selection.jobs, stored.ns)
+    silent = silences(connection, selection.window, now_ns)
+    if selection.jobs is None or selection.window:
+        return len(silent)
+    return sum(
+        not _had_ended(connection, _of_host(connection, selection.jobs, each), each.since_ns)
+        for each in silent
+    )
+
+
+def _of_host(
+    connection: sqlite3.Connection, jobs: tuple[int, ...], silent: Silence
+) -> tuple[int, ...]:
+    """Those of some jobs that are of the host of a silence."""
+    if not several_hosts(connection):
+        return jobs
+    rows = connection.execute(
+        """select j.id from job as j join boot as b on b.id = j.boot_id
+           where b.host_id = ? and j.id in (select value from json_each(?))""",
+        (silent.host_id, json.dumps(jobs)),
+    )
+    return tuple(id_ for (id_,) in rows)
 
 
 def stored_until(connection: sqlite3.Connection) -> StoredUntil | None:
@@ -138,15 +169,23 @@ def _had_ended(connection: sqlite3.Connection, jobs: tuple[int, ...], time_ns: i
     return not connection.execute(is_open, (ids, time_ns, ids)).fetchone()[0]
 
 
+def iso(time_ns: int) -> str:
+    """A real time in UTC, to the second."""
+    return datetime.fromtimestamp(time_ns // SECOND_NS, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def unread_since_ns(connection: sqlite3.Connection, now_ns: int) -> int | None:
+    """Since when no accounting record was read, if some were before."""
+    (read_ns,) = connection.execute("select max(read_at_ns) from acct_file").fetchone()
+    return None if read_ns is None or now_ns - read_ns <= _UNREAD_NS else int(read_ns)
+
+
 def _unread(connection: sqlite3.Connection, now_ns: int) -> list[str]:
     """A note that accounting was read, but not any more, although jobd runs."""
-    read_at, read_ns = connection.execute(
-        "select strftime('%Y-%m-%dT%H:%M:%SZ', max(read_at_ns) / 1000000000, 'unixepoch'),"
-        " max(read_at_ns) from acct_file"
-    ).fetchone()
-    if read_ns is None or now_ns - read_ns <= _UNREAD_NS:
+    since_ns = unread_since_ns(connection, now_ns)
+    if since_ns is None:
         return []
     return [
-        f"no accounting record was read since {local_time(read_at)}: accounting is off, or elsa"
-        " ingest is not run any more"
+        f"no accounting record was read since {local_time(iso(since_ns))}: accounting is off, or"
+        " elsa ingest is not run any more"
     ]

@@ -12,7 +12,7 @@ from typing import Any
 
 from elsa import durations
 from elsa.measures import LONGEST_TICK_NS, tick
-from elsa.report.collector_status import in_open_gap, late
+from elsa.report.collector_status import late, open_gaps
 from elsa.report.query import rollup_source, row_sums
 from elsa.report.query.selection import Selection
 from elsa.report.query.statement import THESE, Condition, Query, listed, rows, select
@@ -115,7 +115,7 @@ def facts(
     listed_jobs: Selection | None = None,
 ) -> dict[str, Any]:
     """The same for programs: how many processes and records each source reported, how many gaps
-    there are (the one that is still open too), and whether nothing is missing or uncertain.
+    there are (those that are still open too), and whether nothing is missing or uncertain.
 
     `listed_jobs` are the rows of a list of jobs. Gaps are those of the selection, since whole jobs
     may be missing in the list.
@@ -124,7 +124,7 @@ def facts(
     of = selection if listed_jobs is None else listed_jobs
     if found is None:
         found = classes(connection, of)
-    number = _number_of_gaps(connection, selection) + in_open_gap(connection, selection, now_ns)
+    number = _number_of_gaps(connection, selection) + open_gaps(connection, selection, now_ns)
     missing = number or pruned(connection, of, rollup) or late(connection, selection, now_ns)
     missing = missing or _number_of_gaps(connection, of)
     whole: bool | None = not missing and found.keys() <= _WHOLE

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from elsa.report import completeness
-from elsa.report.collector_status import Silence, silence, still_open
+from elsa.report.collector_status import Silence, silence, silences, still_open
 from elsa.report.query.statement import Query, select
 from elsa.report.query.times import Window
 from elsa.report.query.warehouse import several_hosts
@@ -71,9 +71,13 @@ def gaps(
     """The gaps that touch a window, of some hosts or of all, newest first."""
     asked, shown = query(window, output, hosts, apart=several_hosts(connection))
     rows: list[Row] = asked.run(connection).fetchall()
-    silent = still_open(connection, window, now_ns)
-    if silent is not None and (hosts is None or silent.host_id in hosts):  # the newest gap
-        rows = output.ordered(_COLUMNS, [_open_gap(silent), *rows])
+    still = [
+        _open_gap(silent)
+        for silent in silences(connection, window, now_ns)
+        if hosts is None or silent.host_id in hosts
+    ]
+    if still:  # the newest gaps
+        rows = output.ordered(_COLUMNS, [*still, *rows])
     path = _COLUMNS.index("path")
     if output.columns is None and output.form == "table" and all(row[path] is None for row in rows):
         shown = tuple(key for key in shown if key not in _OF_FILES)

@@ -328,7 +328,7 @@ class Request:
 
         def with_hosts() -> dict[str, Any]:
             hosts, facts = connection.hosts, completeness()  # type: ignore[attr-defined]
-            if hosts.lack_hours:
+            if hosts.lack_figures:
                 facts["complete"] = False
             return facts | {"hosts": hosts.facts()}
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from elsa import config
 from elsa.cli.report.group import report
 from elsa.cli.report.request import Request, reports, say
 from elsa.errors import UsageError
@@ -133,6 +134,12 @@ def connect(*, request: Request, by: str, files: tuple[Path, ...], users: tuple[
 
     if request.explain:
         raise UsageError("connect reads no warehouse, so there is no SQL to explain")
+    fleet = config.fleet({"db": request.db})
+    if fleet is not None and not files:
+        raise UsageError(
+            f"{fleet} has no logins; elsa report connect reads those of the host that it runs on:"
+            " run it there without --db and ELSA_DB, or name a file with --file"
+        )
     logins, words = made.read(files)
     try:
         found = made.connect(logins, by, users, request.window, request.output, time.time_ns())

@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from elsa.errors import ElsaError, UsageError
+from elsa.errors import ElsaError, UnavailableError, UsageError
 
 try:
     import pyarrow as pa
@@ -26,6 +27,8 @@ except ImportError:
 # An object appears when its upload is complete, and cannot be renamed cheaply.
 _OBJECT_STORES = frozenset({"s3", "gcs", "abfs"})
 _DIGEST = b"elsa.digest"
+# What kind of error it is, without what it is about.
+_AWS = re.compile(r"AWS Error \w+")
 # Rows of a row group: of smaller ones Parquet compresses less.
 _ROWS_OF_GROUP = 100_000
 # Rows are in the order of ends and ids, so that the differences of these are small.
@@ -47,7 +50,15 @@ class Target:
         if "://" in place:
             try:
                 self._fs, self._root = pa_fs.FileSystem.from_uri(place)
-            except (OSError, pa.ArrowException):
+            except OSError as error:
+                why = _AWS.search(str(error))
+                raise UnavailableError(
+                    f"{self._place}: the store has no such bucket, or does not answer"
+                    f"{f' ({why[0]})' if why else ''}; for S3 its region may be written,"
+                    " ?region=eu-central-1, and for a store that is not Amazon's"
+                    " &endpoint_override=HOST:PORT"
+                ) from None
+            except pa.ArrowException:
                 # What pyarrow says has the whole URI, and so what is secret in it.
                 raise UsageError(
                     f"{self._place}: pyarrow knows no such place, or not all of its options; write"

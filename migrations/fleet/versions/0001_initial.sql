@@ -10,11 +10,15 @@ create table elsa.host (
     since_hour integer,
     until_hour integer,
     pruned_hour integer,
+    silent_since_ns bigint,
+    unread_since_ns bigint,
     primary key (id),
     unique (machine_id),
     constraint host_possible check ("id" between 0 and 999999999 and "pushed_at_ns" between
         -4611686018427387903 and 4611686018427387903 and "since_hour" between 0 and 1281023 and
-        "until_hour" between 0 and 1281023 and "pruned_hour" between 0 and 1281023)
+        "until_hour" between 0 and 1281023 and "pruned_hour" between 0 and 1281023 and
+        "silent_since_ns" between -4611686018427387903 and 4611686018427387903 and "unread_since_ns"
+        between -4611686018427387903 and 4611686018427387903)
 );
 
 create table elsa.hour (

@@ -4,9 +4,11 @@ changed there and whatever happened on the way.
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -58,6 +60,50 @@ def test_a_push_makes_the_fleet_equal_to_the_host_and_a_second_sends_nothing(
     assert_equal(postgres, fleet, db)
     assert pushed(db, url) == Pushed(until_hour=first.until_hour, ahead=first.ahead)
     assert_equal(postgres, fleet, db)
+
+
+def test_the_fleet_knows_whether_a_host_records(
+    postgres: Server, fleet: str, db: Path, url: str
+) -> None:
+    """As of its last push; LATER_NS is three days after the warehouse's last event."""
+
+    def state() -> tuple[str, int | None, int | None]:
+        (host,) = listed(FleetUrl(url))
+        return host.state, host.silent_since_ns, host.unread_since_ns
+
+    def run_until(at_ns: int, pid: int) -> None:
+        with changing(db) as connection:
+            (offset_ns,) = connection.execute(
+                "select offset_ns from clock where boot_id = (select max(id) from boot)"
+                " order by since_ns desc limit 1"
+            ).fetchone()
+            connection.execute(
+                "update collector set heard_ns = ?, pid = ?, stopped_ns = null"
+                " where id = (select max(id) from collector)",
+                (at_ns - offset_ns, pid),
+            )
+            connection.execute("update acct_file set read_at_ns = ?", (at_ns,))
+
+    # The server's clock decides what is late.
+    now_ns = time.time_ns()
+    run_until(now_ns, os.getpid())
+    pushed(db, url, now_ns)
+    assert state() == ("current", None, None)
+    pushed(db, url, now_ns + 60 * 10**9)
+    assert state() == ("silent", now_ns, None)
+    with changing(db) as connection:
+        connection.execute("update acct_file set read_at_ns = ?", (now_ns - 30 * 3600 * 10**9,))
+    pushed(db, url, now_ns)
+    assert state() == ("unread", None, now_ns - 30 * 3600 * 10**9)
+    with changing(db) as connection:
+        connection.execute(
+            "update collector set stopped_ns = heard_ns where id = (select max(id) from collector)"
+        )
+    pushed(db, url, now_ns + 10**9)
+    assert state() == ("silent", now_ns, None)
+    with postgres.connect(fleet) as theirs:
+        theirs.execute("update elsa.host set until_hour = until_hour - 9")
+    assert state() == ("late", now_ns, None)
 
 
 def test_a_dry_run_counts_what_a_push_sends_and_sends_nothing(
@@ -447,7 +493,7 @@ def test_the_command_pushes_and_shows_no_password(
     assert f"host_{fleet}@127.0.0.1" in run("config")
     assert password not in run("config", "--format", "json")
     shown = run("fleet", "list", "--db", owner.url)
-    assert "late" in shown or "current" in shown
+    assert " silent " in shown
     for wrong in (good.replace(password, f"{password}x"), good.replace(fleet, "nowhere")):
         with pytest.raises((PrivilegeError, ConfigError)) as raised:
             pushed(db, wrong)

@@ -155,11 +155,6 @@ REPORTS = (
 )
 
 
-def _without_silence(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A host that is read by itself says that its jobd does not run now."""
-    return [row for row in rows if row.get("kind") != "silence"]
-
-
 @pytest.mark.parametrize("asked", REPORTS, ids=" ".join)
 def test_a_report_with_host_is_that_of_the_host(three: Fleet, asked: list[str]) -> None:
     place = REPORTS.index(asked)
@@ -168,7 +163,6 @@ def test_a_report_with_host_is_that_of_the_host(three: Fleet, asked: list[str]) 
     for number, host in enumerate(("ant", "cat")):
         window = WINDOWS[(place + number * 3) % len(WINDOWS)]
         of_fleet, of_host = three.both(host, *asked, *window)
-        of_host = _without_silence(of_host)
         if asked == ["bill", "--by", "job"]:  # equal charges stand in the order of ids as texts
             of_fleet, of_host = sorted(of_fleet, key=str), sorted(of_host, key=str)
         assert of_fleet == of_host, (host, window)
@@ -242,7 +236,7 @@ def test_users_have_the_names_of_their_hosts(three: Fleet) -> None:
 
 def test_hosts_that_are_late_or_incomplete_are_named(three: Fleet) -> None:
     result = three.run("users", "--since", "2026-10-28")
-    late, incomplete, *_ = result.stderr.splitlines()
+    late, silent, incomplete, *_ = result.stderr.splitlines()
     assert late.startswith("elsa-report: 3 of 3 hosts are late, with sums until: ")
     assert "ant (2026-11-" in late
     assert incomplete.startswith("elsa-report: 3 of 3 hosts are incomplete: ")
@@ -251,8 +245,42 @@ def test_hosts_that_are_late_or_incomplete_are_named(three: Fleet) -> None:
     assert (told["number"], [each["host"] for each in told["late"]]) == (1, ["ant"])
     assert told["incomplete"][0]["gaps"] > 0
     assert printed["complete"] is False
+    assert silent.startswith(
+        "elsa-report: jobd is silent on 3 of 3 hosts; later data is from accounting only: "
+    )
+    assert "bee (since 2026-10-31 " in silent
+    assert [each["host"] for each in told["silent"]] == ["ant"]
     in_time = three.json("users", "--day", "2026-10-08")["hosts"]
-    assert in_time["late"] == []
+    assert (in_time["late"], in_time["silent"]) == ([], [])
+
+
+def test_a_host_that_does_not_record_is_as_incomplete_as_on_the_host(three: Fleet) -> None:
+    number = [*HOSTS].index("cat") + 1
+    newest = three.rows("jobs", "--host", "cat", "--limit", "1")[0]["job_id"]
+    for asked in (["users"], ["jobs", "--state", "closed"], ["gaps"], ["job", str(newest)]):
+        for window in ([], ["--day", "2026-10-30"], ["--since", "2026-10-30"]):
+            local = [*asked]
+            if asked[0] == "job":
+                local[1] = str(newest - number * IDS_OF_HOST)
+            more = ["--host", "cat"] if asked[0] != "job" else []
+            of_fleet = three.json(*asked, *window, *more)
+            of_host = three.json(*local, *window, db=str(three.paths["cat"]))
+            assert of_fleet.get("gaps") == of_host.get("gaps"), (asked, window)
+            assert of_fleet.get("complete") in (of_host.get("complete"), None, False)
+    silent = [row for row in three.rows("gaps") if row["kind"] == "silence"]
+    assert {(row["host"], row["note"]) for row in silent} == {
+        (host, "without notice: killed, or it cannot write") for host in HOSTS
+    }
+    database = three.server.database(three.database)
+    with three.server.connect(database) as connection:
+        connection.execute("update elsa.host set unread_since_ns = silent_since_ns where id = 2")
+        connection.execute("update elsa.host set silent_since_ns = null where id > 1")
+    other = three._replace(url=three.server.url(database), database=database)
+    said = other.run("kinds").stderr
+    assert "jobd is silent on 1 of 3 hosts; later data is from accounting only: ant (" in said
+    assert "no accounting record is read any more on 1 of 3 hosts: bee (since 2026-10-31" in said
+    assert other.json("kinds", "--host", "cat")["hosts"]["silent"] == []
+    assert {row["host"] for row in other.rows("gaps") if row["kind"] == "silence"} == {"ant"}
 
 
 def test_hours_that_were_deleted_are_named(three: Fleet) -> None:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from elsa.cli.report import report
 from elsa.decode.logins import Type, records
-from elsa.errors import DataError, InputMissingError
+from elsa.errors import DataError, InputMissingError, UsageError
 from tests.support.peers import peer
 
 UTMPX = struct.Struct("=hxxi32s4s32s256shhiii16x20x")
@@ -181,6 +181,16 @@ def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(DataError, match="not a regular file"):
         run("--file", tmp_path / "fifo")
+
+
+def test_a_fleet_has_no_logins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ELSA_DB", "postgresql://me:secret@db/elsa")
+    with pytest.raises(UsageError, match=r"^postgresql://me@db/elsa has no logins; .* run it "):
+        CliRunner().invoke(report, ["connect"], catch_exceptions=False)
+    (tmp_path / "wtmp").write_bytes(b"")
+    CliRunner().invoke(
+        report, ["connect", "--file", str(tmp_path / "wtmp")], catch_exceptions=False
+    )
 
 
 def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:

@@ -12,12 +12,14 @@ from contextlib import closing, contextmanager
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 from click.testing import CliRunner
 
 from elsa.cli.db import db as commands
-from elsa.errors import ConfigError, ElsaError, UsageError
+from elsa.errors import ConfigError, ElsaError, UnavailableError, UsageError
 from elsa.progress import no_progress
 from elsa.report.lake import partitions
 from elsa.report.lake.target import Target
@@ -328,6 +330,21 @@ def test_a_place_that_cannot_be_written_is_one_line(month: Path, tmp_path: Path)
         ) as said:
             export(month, place)
         assert "secret" not in str(said.value)
+
+
+def test_a_bucket_that_is_not_there_is_said(month: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = OSError(
+        "When resolving region for bucket 'x': AWS Error NETWORK_CONNECTION: s3://me:secret@x"
+    )
+    stores = SimpleNamespace(FileSystem=Mock(**{"from_uri.side_effect": refused}))
+    monkeypatch.setattr("elsa.report.lake.target.pa_fs", stores)
+    with pytest.raises(UnavailableError) as said:
+        export(month, "s3://me:secret@x/folder")
+    assert str(said.value).startswith(
+        "s3://x/folder: the store has no such bucket, or does not answer (AWS Error"
+        " NETWORK_CONNECTION); "
+    )
+    assert "secret" not in str(said.value)
 
 
 def test_without_pyarrow_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
