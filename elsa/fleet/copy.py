@@ -76,7 +76,8 @@ class Copy(sqlite3.Connection):
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Rows of a query in PostgreSQL, whose SQL --explain prints."""
-        self._explain(sql, values)
+        if self.wanted.explain:
+            self._explain(sql, values)
         with self.server.cursor(binary=True) as cursor:
             rows: list[tuple[Any, ...]] = cursor.execute(sql, values).fetchall()
         return rows

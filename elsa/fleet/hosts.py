@@ -93,7 +93,7 @@ def _login(name: str, secret: str | None, host: str, port: str, database_name: s
 
 def listed(url: FleetUrl) -> list[FleetHost]:
     """Every host, by name, then the roles that have pushed none."""
-    connection = database.connect(url, lock_s=database.READ_LOCK_S)
+    connection = database.connect(url, settings=database.READING)
     with database.translated(url), closing(connection) as fleet:
         rows = fleet.execute(
             """select h.id, h.name, h.role, h.machine_id, h.version, h.pushed_at_ns, h.since_hour,

@@ -50,7 +50,7 @@ def reading(url: FleetUrl, wanted: Wanted) -> Iterator[Copy]:
     copy = sqlite3.connect(":memory:", isolation_level=None, factory=Copy)
     with warehouse.of_copy(str(url), copy):
         copy.url, copy.wanted, copy.explained, copy.hours_taken = url, wanted, [], []
-        copy.server = database.connect(url, lock_s=database.READ_LOCK_S)
+        copy.server = database.connect(url, settings=database.READING)
         try:
             with database.translated(url):
                 # All sums are those of one state of the fleet.
@@ -295,13 +295,16 @@ def _fill_boots_and_gaps(copy: Copy, window: Window) -> None:
 def _fill_names(copy: Copy) -> None:
     """Copy the names of the users and groups that the copy has."""
     present = {
-        "user": """select host_id, uid from rollup_user where uid is not null
+        "user": """select host_id, uid as id from rollup_user where uid is not null
             union select b.host_id, j.owner_uid
             from job as j join boot as b on b.id = j.boot_id""",
-        "group": "select host_id, gid from rollup_user where gid is not null",
+        "group": "select host_id, gid as id from rollup_user where gid is not null",
     }
     for kind, sql in present.items():
-        rows = [(host_id, id_) for host_id, id_ in copy.execute(sql) if host_id is not None]
-        if rows:
-            ids = [[host_id for host_id, _ in rows], [id_ for _, id_ in rows]]
-            copy.fill_accounts(f"t.kind = %s and {AMONG.format('id')}", [kind, *ids])
+        hosts = copy.ids(f"select distinct host_id from ({sql}) where host_id is not null")
+        if hosts:
+            ids = copy.ids(f"select distinct id from ({sql}) where host_id is not null")
+            # More names than needed: of each host and id, since pairs take longer to look up.
+            copy.fill_accounts(
+                "t.kind = %s and t.host_id = any(%s) and t.id = any(%s)", [kind, hosts, ids]
+            )

@@ -60,6 +60,8 @@ def of_parts(
     """Copy sums by some keys: those of whole days of UTC from the sums by day."""
     days, hours = [], []
     for part in parts:
+        if part.first >= part.until:
+            continue
         first, until = -(-part.first // DAY), part.until // DAY
         if part.first == FIRST:
             first = FIRST
@@ -107,24 +109,10 @@ def _sum_ranges(
     elif "host_id" in keys:
         kept, group = ["host_id", *kept], ["t.host_id", *group]
     where, values = copy.of_hosts()
-    before: list[Any] = []
-    origin = f"elsa.{source} as t"
-    if column is None:
-        hour = str(ranges[0].hour)
-        where += " and t.hour is null"
-    elif len(ranges) == 1:
-        (only,) = ranges
-        hour = f"t.{column}" if only.hour is None else str(only.hour)
-        where += f" and t.{column} >= {only.first} and t.{column} < {only.until}"
-    else:
-        hour = "g.hour"
-        before = [[each[place] for each in ranges] for place in range(3)]
-        origin = (
-            "unnest(%s::bigint[], %s::bigint[], %s::bigint[]) as g (first, until, hour)"
-            f" join {origin} on t.{column} >= g.first and t.{column} < g.until"
-        )
-    if hour[0] in "tg":
-        group.insert(0, hour)
+    hour, of_hour = _hour_of(column, ranges)
+    if "t." in hour:
+        group.insert(0, "1")
+    where += " and t.hour is null" if column is None else f" and {_within(column, ranges)}"
     if jobs is not None:
         where += f" and {AMONG.format('job_id')}"
         values = [*values, *split_ids(jobs)]
@@ -135,16 +123,40 @@ def _sum_ranges(
     }
     listed = [hour, *(_offset(table, key) for key in kept)]
     grouped = f" group by {', '.join(group)}" if group else " having count(*) > 0"
-    text = f"select {{}} from {origin} where {where}{grouped}"
+    text = f"select {{}} from elsa.{source} as t where {where}{grouped}"
 
     def read(sums: str) -> list[tuple[Any, ...]]:
         folds = [_FOLDS.get(measure.fold, sums).format(name) for name, measure in measures.items()]
-        return copy.rows(text.format(", ".join((*listed, *folds))), [*before, *values])
+        return copy.rows(text.format(", ".join((*listed, *folds))), [*of_hour, *values])
 
     if copy.wanted.explain:
         read(_EXACT)
         return
     _insert(copy, table, kept, measures, read)
+
+
+def _hour_of(column: str | None, ranges: list[Part]) -> tuple[str, list[Any]]:
+    """SQL for the hour of the copy in which a row of a range counts, with its values."""
+    if column is None or len(ranges) == 1:
+        hour = ranges[0].hour
+        return (f"t.{column}" if hour is None else str(hour)), []
+    # A join with the ranges would compare each row with each range.
+    return f"(%s::bigint[])[width_bucket(t.{column}, %s::int[])]", [
+        [each.hour for each in ranges],
+        [each.first for each in ranges],
+    ]
+
+
+def _within(column: str, ranges: list[Part]) -> str:
+    """A condition that a row is of one of some ranges, which are in order."""
+    joined: list[list[int]] = []
+    for each in ranges:
+        if joined and joined[-1][1] == each.first:
+            joined[-1][1] = each.until
+        else:
+            joined.append([each.first, each.until])
+    either = (f"t.{column} >= {first} and t.{column} < {until}" for first, until in joined)
+    return f"({' or '.join(either)})"
 
 
 def _insert(

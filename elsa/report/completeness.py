@@ -502,10 +502,12 @@ def measured(
     these notes give the largest number in any job instead of a sum.
     """
     keys = tuple(key for key in (*MEASURED, "unjoined") if key in columns)
-    figures = [{key: row[columns.index(key)] or 0 for key in keys} for row in rows]
+    by_key = {key: [row[columns.index(key)] or 0 for row in rows] for key in keys}
     each = jobs and len(rows) > 1
-    if not each:
-        figures = [{key: sum(figure[key] for figure in figures) for key in keys}]
+    if each:
+        figures = [dict(zip(keys, row, strict=True)) for row in zip(*by_key.values(), strict=True)]
+    else:
+        figures = [{key: sum(of_rows) for key, of_rows in by_key.items()}]
     words = _cpu_exactness(connection, figures, each=each) if _CPU & {*shown} else []
     known = [figure["with_usage"] for figure in figures]
     unknown = [figure["with_ticks"] - figure.get("unjoined", 0) for figure in figures]

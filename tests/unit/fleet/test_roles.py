@@ -131,7 +131,7 @@ def test_a_host_cannot_write_what_would_break_the_reports_of_all(
 def test_a_table_that_a_host_locks_lets_readers_go_with_one_line(
     postgres: Server, fleet: str, url: str, roles: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "READ_LOCK_S", 1)
+    monkeypatch.setitem(database.READING, "lock_timeout", "1s")
     with postgres.connect(fleet, roles[1]) as connection, connection.transaction():
         connection.execute("lock table elsa.rollup_day_user, elsa.gap in access exclusive mode")
         with pytest.raises(RetryError, match=r"^postgresql://.*lock timeout"):
