@@ -52,15 +52,27 @@ class Formatter(logging.Formatter):
     is_flag=True,
     help="Create or upgrade the warehouse first, as `elsa db upgrade` does.",
 )
+@click.option(
+    "--open-events",
+    is_flag=True,
+    help="Open what takes root's rights, leave it with systemd for jobd, and end.",
+)
 @click.option("--verbose", "-v", is_flag=True, help="Print more.")
 def jobd(
-    db: Path | None, socket: Path | None, user: str | None, *, upgrade: bool, verbose: bool
+    db: Path | None,
+    socket: Path | None,
+    user: str | None,
+    *,
+    upgrade: bool,
+    open_events: bool,
+    verbose: bool,
 ) -> None:
     """Record every fork, exec and exit on this host, and the processes of jobs. Runs in the
     foreground until TERM or INT.
 
     Needs root at the start (with --user, later only CAP_NET_ADMIN and CAP_SYS_PTRACE), the host's
-    own namespaces, and a warehouse. Logs to stderr.
+    own namespaces, and a warehouse. Logs to stderr. Its systemd unit starts it without root, after
+    --open-events.
 
     \b
     Examples:
@@ -69,9 +81,17 @@ def jobd(
       elsa jobd --user elsa --upgrade
       systemctl start elsa-jobd
     """
+    settings = config.load({"db": db, "socket": socket})
+    if open_events:
+        from elsa.jobd import stored_events
+
+        if settings.auto_jobs:
+            stored_events.store()
+        return
+
     from elsa.jobd.collector import collect
 
     handler = logging.StreamHandler()
     handler.setFormatter(Formatter())
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler])
-    collect(config.load({"db": db, "socket": socket}), user, upgrades=upgrade)
+    collect(settings, user, upgrades=upgrade)

@@ -15,10 +15,11 @@ from elsa.decode import cgroups as decoding
 from elsa.decode.cgroup_events import Decoder, Emptied, Lost, Record
 from elsa.errors import DataError, ElsaError
 from elsa.host import proc_scan
+from elsa.jobd import stored_events
 from elsa.jobd.group_counters import GroupCounterReader
 from elsa.jobd.taskstats_reader import Recorder
 from elsa.kernel import accounts, cgroups, clocks
-from elsa.kernel.cgroup_events import open_cgroup_events
+from elsa.kernel.cgroup_events import open_unread
 from elsa.kernel.cgroups import Hierarchy
 from elsa.kernel.perf_events import PerfEvents
 from elsa.kernel.procfs import Procfs
@@ -51,7 +52,8 @@ class CgroupSource:
         self.refusal: ElsaError | None = None
         """Why there are no events."""
         try:
-            self.events = open_cgroup_events(self.hierarchy)
+            opened = stored_events.take() or open_unread(self.hierarchy)
+            self.events = PerfEvents(opened)
         except ElsaError as error:
             self.refusal = error
 

@@ -426,8 +426,8 @@ class Collector:
             self._socket_trouble = str(error)
 
     def _end_for_new_cpus(self) -> None:
-        """Events of CPUs that came online, as after a suspend, are for root alone, and jobd is root
-        at its start alone: a service manager starts it again. Without one it goes on without them.
+        """Events of CPUs that came online, as after a suspend, are opened by root alone, before or
+        at jobd's start: a service manager starts it again. Without one it goes on without them.
         """
         if self.groups is not None and self.groups.unseen_cpus and sd_notify.supervised():
             log.warning("ending, so that the service manager starts jobd again with all CPUs")

@@ -24,7 +24,7 @@ but no group ids of samples and no ends: a process cloned into a group has to be
 from __future__ import annotations
 
 from elsa.kernel.cgroups import Hierarchy
-from elsa.kernel.perf_events import PerfEvents, Tracepoint
+from elsa.kernel.perf_events import OpenEvents, PerfEvents, Tracepoint, open_events
 
 # include/uapi/linux/sched.h
 _CLONE_THREAD, _CLONE_INTO_CGROUP = 0x10000, 0x200000000
@@ -37,6 +37,13 @@ RING_BYTES = 2 << 20
 def open_cgroup_events(
     hierarchy: Hierarchy, ring_bytes: int = RING_BYTES, *, exit_codes: bool = False
 ) -> PerfEvents:
+    """Open them and read them in this process; see open_unread."""
+    return PerfEvents(open_unread(hierarchy, ring_bytes, exit_codes=exit_codes))
+
+
+def open_unread(
+    hierarchy: Hierarchy, ring_bytes: int = RING_BYTES, *, exit_codes: bool = False
+) -> OpenEvents:
     """Everything that says in which group of this hierarchy a process is. Raises PrivilegeError,
     or UnavailableError with what to do about it.
 
@@ -48,7 +55,7 @@ def open_cgroup_events(
         tracepoints.append(
             Tracepoint("syscalls/sys_enter_exit_group", filters=("error_code != 0",), optional=True)
         )
-    return PerfEvents(tracepoints, ring_bytes)
+    return open_events(tracepoints, ring_bytes)
 
 
 def _tracepoints(hierarchy: Hierarchy) -> list[Tracepoint]:

@@ -2,7 +2,7 @@
 bytes.
 
     tracepoints = [Tracepoint("sched/sched_process_exec", raw=True, cgroup=True)]
-    with PerfEvents(tracepoints) as events:
+    with PerfEvents(open_events(tracepoints)) as events:
         names, opened = events.names, events.opened  # what a decoder has to know
         selector.register(events.fileno(), ...)      # readable: a ring is an eighth full
         taken = events.drain()                       # call it on a timer too
@@ -10,9 +10,10 @@ bytes.
         cpus = events.follow_cpus()                  # about once a second: rings for CPUs that came
 
 To open them takes root (or CAP_PERFMON with kernel.perf_event_paranoid at most 2, and tracefs
-readable). Open rings continue to deliver and to count losses after all privileges are dropped; only
-a CPU that comes online later has no ring then. Nothing waits: when a ring is full, the kernel drops
-records and counts them.
+readable). To read them takes none of it: the descriptors may come from another process, and rings
+continue to deliver and to count losses after all privileges are dropped; only a CPU that comes
+online later has no ring then. Nothing waits: when a ring is full, the kernel drops records and
+counts them.
 
 Records of one ring are in the order in which that CPU wrote them. Each has its time of
 CLOCK_MONOTONIC, the time base of the process events. A record may be written up to some
@@ -71,6 +72,7 @@ _HEAD, _TAIL = 128, 129
 _READ_BYTES = 24
 _ENABLED_NS, _LOST_RECORDS = slice(8, 16), slice(16, 24)
 
+_SYS_CPU = Path("/sys/devices/system/cpu")
 _RING_BYTES = 2 << 20
 _NO_PRIVILEGE = (
     "tracepoints are opened by root, or with CAP_PERFMON where kernel.perf_event_paranoid is at"
@@ -136,89 +138,151 @@ class Followed(NamedTuple):
     """They are online and have no ring: nothing is received."""
 
 
+class Plan(NamedTuple):
+    """How to open a tracepoint on a CPU, and how to read it."""
+
+    name: str
+    attr: bytes
+    """What perf_event_open(2) is called with."""
+    filter: str
+    """The condition that the kernel accepted."""
+    counts_losses: bool
+    format: bytes
+    """The kernel's description of its fields."""
+
+
+class OpenEvents(NamedTuple):
+    """Events that are open and not yet read: no ring, and not enabled."""
+
+    plans: list[Plan]
+    ring_bytes: int
+    by_cpu: dict[int, list[int]]
+    """On each CPU, the descriptors of the events in the order of the plans."""
+
+    def close(self) -> None:
+        """Close what no ring has taken yet. May be called twice."""
+        while self.by_cpu:
+            _close_all(self.by_cpu.popitem()[1])
+
+
+def open_events(
+    tracepoints: Sequence[Tracepoint], ring_bytes: int = _RING_BYTES, sys_cpu: Path = _SYS_CPU
+) -> OpenEvents:
+    """Tracepoints on every CPU that is online. This takes privileges; reading does not.
+
+    Raises PrivilegeError, or UnavailableError with what to do about it.
+    """
+    # The last event of a tracepoint takes 30 ms to close: the first ones stay until all are open.
+    with contextlib.ExitStack() as until_open:
+        events = OpenEvents([], ring_bytes, {})
+        try:
+            events.plans.extend(_planned(tracepoints, ring_bytes, until_open))
+            cpus = _online_cpus(sys_cpu)
+            _allow_descriptors(len(cpus) * (len(events.plans) + 1))
+            for cpu in cpus:
+                try:
+                    events.by_cpu[cpu] = _open_on(cpu, events.plans)
+                except OSError as error:
+                    if error.errno != errno.ENODEV:  # it went offline just now
+                        raise
+        except OSError as error:
+            events.close()
+            raise _explained(error) from None
+        except BaseException:
+            events.close()
+            raise
+        return events
+
+
+def _planned(
+    tracepoints: Sequence[Tracepoint], ring_bytes: int, until_open: contextlib.ExitStack
+) -> Iterator[Plan]:
+    """What to open on each CPU."""
+    with _tracefs() as root:
+        for tracepoint in tracepoints:
+            folder = root / "events" / tracepoint.path
+            try:
+                number = int((folder / "id").read_text(encoding="ascii"))
+                described = (folder / "format").read_bytes()
+            except FileNotFoundError:
+                if tracepoint.optional:
+                    continue
+                raise UnavailableError(f"this kernel has no tracepoint {tracepoint.path}") from None
+            yield _plan(tracepoint, number, described, ring_bytes, until_open)
+
+
+def _open_on(cpu: int, plans: Sequence[Plan]) -> list[int]:
+    """An event for each plan, with its filter. Raises OSError."""
+    events: list[int] = []
+    try:
+        for plan in plans:
+            events.append(_perf_event_open(plan.attr, -1, cpu))
+            _set_filter(events[-1], plan.filter)
+    except BaseException:
+        _close_all(events)
+        raise
+    return events
+
+
+def _close_all(events: list[int]) -> None:
+    while events:
+        os.close(events.pop())
+
+
+def event_id(event: int) -> int:
+    """The identifier of an event, which its records have. Raises OSError if it is none."""
+    return int.from_bytes(fcntl.ioctl(event, _GET_ID, bytes(8)), sys.byteorder)
+
+
+def _online_cpus(sys_cpu: Path) -> list[int]:
+    """The CPUs that are online: "0-3,8" in sysfs."""
+    online = sys_cpu / "online"
+    try:
+        text = online.read_text(encoding="ascii").strip()
+        spans = [part.partition("-") for part in text.split(",")]
+        return [cpu for low, _, high in spans for cpu in range(int(low), int(high or low) + 1)]
+    except OSError as error:
+        raise UnavailableError(f"{online}: {error.strerror}; is /sys mounted?") from None
+    except ValueError:
+        raise DataError(f"{online}: a list of CPUs is expected there") from None
+
+
 class PerfEvents:
-    """Tracepoints on every CPU, open from the moment this exists.
+    """Open events with a ring for each CPU; they report from the moment this exists.
 
     Kernel memory is `ring_bytes` (a power of two) for each CPU; a fork with exec and exit takes
-    about 150 bytes of it. Raises PrivilegeError, or UnavailableError with what to do about it.
+    about 150 bytes of it. The events are closed with this, and if it cannot be made. Raises
+    PrivilegeError or UnavailableError.
     """
 
-    def __init__(
-        self,
-        tracepoints: Sequence[Tracepoint],
-        ring_bytes: int = _RING_BYTES,
-        sys_cpu: Path = Path("/sys/devices/system/cpu"),
-    ) -> None:
+    def __init__(self, events: OpenEvents, sys_cpu: Path = _SYS_CPU) -> None:
         self.names: dict[int, str] = {}
         """From the identifier in a record to the name of its tracepoint; grows with the CPUs."""
-        self.opened: dict[str, Opened] = {}
+        self.opened = {plan.name: Opened(plan.format, plan.filter) for plan in events.plans}
         """By name, each tracepoint that the kernel has."""
-        self._ring_bytes = ring_bytes
-        self._online = sys_cpu / "online"
+        self._plans = events.plans
+        self._ring_bytes = events.ring_bytes
+        self._sys_cpu = sys_cpu
         self._rings: dict[int, _Ring] = {}
         self._left: list[bytes] = []
         self._lost_with_rings = 0
         self._lost_reported = 0
         self._poll = select.epoll()
         try:
-            # The last event of a tracepoint takes 30 ms to close: the first ones stay until then.
-            with contextlib.ExitStack() as until_open:
-                self._plans = self._planned(tracepoints, until_open)
-                self._open_all(self._cpus())
-        except OSError as error:
+            for cpu in sorted(events.by_cpu):
+                self._add_ring(cpu, events.by_cpu.pop(cpu))
+        except BaseException as error:
+            events.close()
             self.close()
-            raise _explained(error) from None
-        except BaseException:
-            self.close()
+            if isinstance(error, OSError):
+                raise _explained(error) from None
             raise
 
-    def _planned(
-        self, tracepoints: Sequence[Tracepoint], until_open: contextlib.ExitStack
-    ) -> list[_Plan]:
-        """What to open on each CPU; notes formats and filters."""
-        plans = []
-        with _tracefs() as root:
-            for tracepoint in tracepoints:
-                folder = root / "events" / tracepoint.path
-                try:
-                    number = int((folder / "id").read_text(encoding="ascii"))
-                    described = (folder / "format").read_bytes()
-                except FileNotFoundError:
-                    if tracepoint.optional:
-                        continue
-                    raise UnavailableError(
-                        f"this kernel has no tracepoint {tracepoint.path}"
-                    ) from None
-                plan = _plan(tracepoint, number, self._ring_bytes, until_open)
-                self.opened[tracepoint.name] = Opened(described, plan.filter)
-                plans.append(plan)
-        return plans
-
-    def _open_all(self, cpus: Sequence[int]) -> None:
-        _allow_descriptors(len(cpus) * (len(self._plans) + 1))
-        for cpu in cpus:
-            try:
-                self._open(cpu)
-            except OSError as error:
-                if error.errno != errno.ENODEV:  # it went offline just now
-                    raise
-
-    def _open(self, cpu: int) -> None:
-        ring = _Ring(cpu, self._plans, self._ring_bytes)
+    def _add_ring(self, cpu: int, events: list[int]) -> None:
+        ring = _Ring(events, self._plans, self._ring_bytes)
         self._rings[cpu] = ring
         self.names.update(ring.names)
         self._poll.register(ring.fileno(), select.EPOLLIN)
-
-    def _cpus(self) -> list[int]:
-        """The CPUs that are online: "0-3,8" in sysfs."""
-        try:
-            text = self._online.read_text(encoding="ascii").strip()
-            spans = [part.partition("-") for part in text.split(",")]
-            return [cpu for low, _, high in spans for cpu in range(int(low), int(high or low) + 1)]
-        except OSError as error:
-            raise UnavailableError(f"{self._online}: {error.strerror}; is /sys mounted?") from None
-        except ValueError:
-            raise DataError(f"{self._online}: a list of CPUs is expected there") from None
 
     def fileno(self) -> int:
         """For select and poll: readable once each time that a ring has filled by another eighth.
@@ -254,14 +318,14 @@ class PerfEvents:
 
         A CPU that went and came back meanwhile is noticed at the second call.
         """
-        online = self._cpus()
+        online = _online_cpus(self._sys_cpu)
         for cpu in [cpu for cpu, ring in self._rings.items() if cpu not in online or ring.dead()]:
             self._retire(cpu)
         followed = Followed([], [])
         for cpu in online:
             if cpu not in self._rings:
                 try:
-                    self._open(cpu)
+                    self._add_ring(cpu, _open_on(cpu, self._plans))
                     followed.opened.append(cpu)
                 except OSError:  # without the privileges of the start
                     followed.missing.append(cpu)
@@ -291,18 +355,13 @@ class PerfEvents:
         self.close()
 
 
-class _Plan(NamedTuple):
-    """How to open a tracepoint on a CPU."""
-
-    name: str
-    attr: bytes
-    filter: str
-    counts_losses: bool
-
-
 def _plan(
-    tracepoint: Tracepoint, number: int, ring_bytes: int, until_open: contextlib.ExitStack
-) -> _Plan:
+    tracepoint: Tracepoint,
+    number: int,
+    described: bytes,
+    ring_bytes: int,
+    until_open: contextlib.ExitStack,
+) -> Plan:
     """The attributes and the filter that this kernel accepts, found out with an event on this very
     process that is never enabled.
     """
@@ -321,7 +380,7 @@ def _plan(
             f"tracepoint {tracepoint.path}: this kernel refuses the filter {tracepoint.filters[-1]}"
         )
     attr = _attr(tracepoint, number, ring_bytes, counts_losses)
-    return _Plan(tracepoint.name, attr, accepted, counts_losses)
+    return Plan(tracepoint.name, attr, accepted, counts_losses, described)
 
 
 def _accepted(event: int, filters: Sequence[str]) -> str | None:
@@ -341,7 +400,7 @@ def _set_filter(event: int, text: str) -> None:
         fcntl.ioctl(event, _SET_FILTER, text.encode("ascii") + b"\0")
 
 
-def _counts_losses(plans: Sequence[_Plan]) -> bool:
+def _counts_losses(plans: Sequence[Plan]) -> bool:
     return all(plan.counts_losses for plan in plans)
 
 
@@ -365,28 +424,23 @@ def _attr(tracepoint: Tracepoint, number: int, ring_bytes: int, counts_losses: b
 
 
 class _Ring:
-    """The events of one CPU, and the ring buffer that they share."""
+    """The events of one CPU, and the ring buffer that they share. It closes them."""
 
-    def __init__(self, cpu: int, plans: Sequence[_Plan], ring_bytes: int) -> None:
-        self.names: dict[int, str] = {}
-        self._events: list[int] = []
+    def __init__(self, events: list[int], plans: Sequence[Plan], ring_bytes: int) -> None:
+        self._events = events
         self._memory: mmap.mmap | None = None
         self._mask = ring_bytes - 1
         self._enabled_ns = 0
         try:
-            self._open(cpu, plans, ring_bytes)
+            self.names = {
+                event_id(event): plan.name for event, plan in zip(events, plans, strict=True)
+            }
+            self._map(ring_bytes)
         except BaseException:
             self.close()
             raise
 
-    def _open(self, cpu: int, plans: Sequence[_Plan], ring_bytes: int) -> None:
-        for plan in plans:
-            event = _perf_event_open(plan.attr, -1, cpu)
-            self._events.append(event)
-            self.names[int.from_bytes(fcntl.ioctl(event, _GET_ID, bytes(8)), sys.byteorder)] = (
-                plan.name
-            )
-            _set_filter(event, plan.filter)
+    def _map(self, ring_bytes: int) -> None:
         # Writable: only then the kernel waits for the tail and drops what has no room, instead of
         # writing over what was not read.
         self._memory = mmap.mmap(self.fileno(), mmap.PAGESIZE + ring_bytes, mmap.MAP_SHARED)
@@ -442,8 +496,7 @@ class _Ring:
                 self._words.release()
             self._memory.close()
             self._memory = None
-        while self._events:
-            os.close(self._events.pop())
+        _close_all(self._events)
 
 
 _lock = threading.Lock()

@@ -6,6 +6,7 @@ Call it before any thread is started: the kernel keeps capabilities for each thr
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import pwd
@@ -23,6 +24,7 @@ _VERSION_3 = 0x20080522
 _HEADER, _DATA = struct.Struct("=Ii"), struct.Struct("=6I")
 # include/uapi/linux/prctl.h
 _PR_SET_KEEPCAPS, _PR_SET_NO_NEW_PRIVS = 8, 38
+_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -30,14 +32,16 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def become(user: str, keep: Iterable[int] = ()) -> None:
     """Become this user, with its groups and only these capabilities, and gain none by any exec.
 
-    Does nothing for the user itself. Raises ConfigError if there is no such user, PrivilegeError
-    if this process may not become another.
+    The user itself keeps the capabilities that it has, and what it executes has none. Raises
+    ConfigError if there is no such user, PrivilegeError if this process may not become another.
     """
     try:
         account = pwd.getpwnam(user)
     except (KeyError, ValueError):
         raise ConfigError(f"there is no user {user}; create it, or name another") from None
     if os.getuid() == os.geteuid() == account.pw_uid != 0:
+        with contextlib.suppress(OSError):  # before Linux 4.3 there are no such capabilities
+            _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
         return
     if os.geteuid() != 0:
         raise PrivilegeError(f"only root may become user {user}; run as root or as {user}")

@@ -29,7 +29,7 @@ from elsa.decode.cgroup_events import (
 from elsa.errors import ElsaError
 from elsa.kernel.cgroup_events import open_cgroup_events
 from elsa.kernel.cgroups import Hierarchy, find_hierarchy, walk
-from elsa.kernel.perf_events import PerfEvents, Tracepoint
+from elsa.kernel.perf_events import PerfEvents, Tracepoint, open_events
 
 pytestmark = pytest.mark.kernel
 
@@ -165,7 +165,7 @@ def test_losses_are_counted_exactly(hierarchy: Hierarchy, group: Path) -> None:
     only_ours = f"root == {hierarchy.number} && path ~ '*{group.name}/*'"
     made = Tracepoint("cgroup/cgroup_mkdir", filters=(only_ours,))
     cpus = os.sched_getaffinity(0)
-    with PerfEvents([made], ring_bytes=4096) as events:
+    with PerfEvents(open_events([made], ring_bytes=4096)) as events:
         decoder = Decoder(events.opened, events.names)
         for number in range(500):
             (group / str(number)).mkdir()
@@ -256,7 +256,7 @@ def test_rings_follow_the_cpus_that_are_online(
     online = tmp_path / "online"
     online.write_text(f"{first}\n")
     exits = Tracepoint("sched/sched_process_exit", raw=False, cgroup=True)
-    with PerfEvents([exits], sys_cpu=tmp_path) as events:
+    with PerfEvents(open_events([exits], sys_cpu=tmp_path), sys_cpu=tmp_path) as events:
         decoder = Decoder(events.opened, events.names)
         assert received(events, decoder) == [first]
         online.write_text(f"{first},{second}\n")

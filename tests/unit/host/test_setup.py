@@ -105,7 +105,8 @@ def test_everything_that_the_packages_set_up_is_there(machine: Machine) -> None:
     machine.set_up()
     programs = machine.root / "opt/elsa/bin"
     unit = (machine.root / "etc/systemd/system/elsa-jobd.service").read_text()
-    assert f"ExecStart=!{programs}/elsa-jobd --user elsa" in unit
+    assert f"\nExecStart={programs}/elsa-jobd --user elsa" in unit
+    assert f"\nExecStartPre=-+{programs}/elsa-jobd --open-events\n" in unit
     assert "/usr/bin/elsa" not in unit
     assert {
         "etc/elsa/elsa.toml",

@@ -52,6 +52,19 @@ def test_a_program_that_it_executes_has_no_capabilities() -> None:
 
 
 @root_only
+def test_a_user_keeps_the_capabilities_that_a_service_manager_gave_it() -> None:
+    # As AmbientCapabilities= of systemd does it.
+    given = ["setpriv", "--reuid=nobody", "--inh-caps=+net_admin", "--ambient-caps=+net_admin"]
+    for show, kept in ((SHOW, 1 << CAP_NET_ADMIN), (EXEC, 0)):
+        code = "\n".join((BECOME, show))
+        text = subprocess.run(
+            [*given, sys.executable, "-c", code], check=True, capture_output=True, text=True
+        ).stdout
+        assert f"CapPrm:\t{kept:016x}\nCapEff:\t{kept:016x}\n" in text
+        assert f"CapAmb:\t{0:016x}\n" in text
+
+
+@root_only
 def test_a_capability_that_was_withheld_is_left_out() -> None:
     # PR_CAPBSET_DROP, as service managers do.
     withhold = f"import ctypes; assert not ctypes.CDLL(None).prctl(24, {CAP_SYS_PTRACE}, 0, 0, 0)"
