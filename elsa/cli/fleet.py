@@ -18,7 +18,7 @@ from elsa.units import HOUR_NS
 
 @click.group(cls=Group, context_settings=CONTEXT)
 def fleet() -> None:
-    """The hosts of a fleet database: add, list and remove them, and delete old sums.
+    """The hosts of a fleet database: add, list and remove them, delete old sums, and settings.
 
     docs/fleet.md explains how to set the server up.
 
@@ -101,6 +101,33 @@ def list_(*, form: str, db: Path | FleetUrl | None) -> None:
 
 def _time(value: int | None, unit_ns: int) -> str | None:
     return None if value is None else local_time(value * unit_ns)
+
+
+@fleet.command()
+@click.option(
+    "--same-users",
+    type=click.Choice(["yes", "no"]),
+    help=(
+        "yes: a user or group with the same id and the same name on several hosts is the same, and"
+        " has one row in reports and bills. no, if nothing was set: each host has its own."
+    ),
+)
+@options.fleet_db
+def settings(*, same_users: str | None, db: Path | FleetUrl | None) -> None:
+    """Print what holds for the whole site, or change it, as the owner of the database.
+
+    \b
+    Examples:
+      elsa fleet settings --db postgresql://anna@db.example.org/elsa
+      elsa fleet settings --same-users yes --db postgresql://admin@db.example.org/elsa
+    """
+    from elsa.fleet import settings as made
+
+    url = _url(db)
+    if same_users is not None:
+        made.change(url, made.SAME_USERS, same_users)
+    for name, value in made.settings(url).items():
+        click.echo(f"{name} = {value}")
 
 
 @fleet.command()

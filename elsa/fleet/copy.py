@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from elsa.fleet import settings
 from elsa.fleet.ids import IDS_OF_HOST, split_ids
 from elsa.fleet.lacking import Hosts
 from elsa.report.collector_status import Silence
@@ -139,6 +140,8 @@ class Copy(sqlite3.Connection):
         for statement in (*statements.tables(), *statements.views()):
             self.execute(statement)
         self.execute("create temp table account (kind, host_id, id, name)")
+        if dict(self.rows(settings.QUERY)).get(settings.SAME_USERS) == "yes":
+            self.execute("create temp table same_users (x)")
         self.execute(f"create temp table silence ({', '.join(Silence._fields)})")
         self.execute("create index temp.account_id on account (kind, host_id, id)")
         hosts = self.rows("select t.id, t.machine_id, t.name from elsa.host as t order by t.id")

@@ -6,9 +6,10 @@ and formats.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from elsa.errors import UsageError
@@ -17,8 +18,9 @@ from elsa.fleet.copy import AMONG, OF_JOBS, Copy, Wanted
 from elsa.fleet.ids import IDS_OF_HOST, split_ids
 from elsa.report import bill, completeness, usage
 from elsa.report.query import rollup_source, warehouse
+from elsa.report.query.selection import resolve
 from elsa.report.query.statement import columns_of
-from elsa.report.query.times import Window
+from elsa.report.query.times import PERIODS, Window
 from elsa.state import job_kinds
 
 if TYPE_CHECKING:
@@ -84,6 +86,7 @@ def _fill_tariffs_and_jobs(copy: Copy) -> None:
             select g.host_id, g.job_id from elsa.job_tag as g where g.key = any(%s))"""
         values = [[tag.partition("=")[0] for tag in asked["tag"]]]
     copy.fill_jobs(where, values)
+    _fill_names(copy)  # anna:nightly is a job of that owner
 
 
 def _endings(name: str) -> Iterator[str]:
@@ -99,6 +102,8 @@ def fetch(copy: Copy, selection: Selection) -> Selection:
     """
     selection, words = hours.by_whole_hours(selection)
     # The copy has the chosen hosts only.
+    if copy.chosen is not None:
+        copy.execute(f"delete from host where id not in ({', '.join(map(str, copy.chosen))})")
     others = (each for each in selection.choices if columns_of([each.sql]) != {"host_id"})
     selection = replace(selection, choices=tuple(others))
     report, window = copy.wanted.report, selection.window
@@ -107,9 +112,8 @@ def fetch(copy: Copy, selection: Selection) -> Selection:
     if report in _BY or report in _OVER_TIME:
         _fetch_usage(copy, (_BY | _OVER_TIME)[report], selection)
     elif report == "kinds":
-        sums.of_window(
-            copy, "rollup_user", columns_of(each.sql for each in selection.choices), window
-        )
+        keys = {"host_id"} if copy.wanted.output.asks_for("host") else set[str]()
+        sums.of_window(copy, "rollup_user", keys, window)
         sums.of_window(copy, "rollup_job", {"job_id"}, window)
         if window:
             copy.fill_jobs_of(_summed_jobs(copy))
@@ -133,10 +137,6 @@ def fetch(copy: Copy, selection: Selection) -> Selection:
 
 def _needs_processes(copy: Copy, what: str) -> UsageError:
     hosts = [name for (name,) in copy.execute("select name from host order by id")]
-    if copy.chosen is not None:
-        ids = ", ".join(map(str, copy.chosen))
-        rows = copy.execute(f"select name from host where id in ({ids}) order by id")
-        hosts = [name for (name,) in rows]
     where = f"on {hosts[0]}" if len(hosts) == 1 else "on the host itself"
     return UsageError(
         f"{what} needs single processes, and a fleet database has sums only: by user and group,"
@@ -144,14 +144,26 @@ def _needs_processes(copy: Copy, what: str) -> UsageError:
     )
 
 
+def _options(copy: Copy, can_do: Callable[[Selection], bool]) -> str:
+    """The options that sums cannot answer: each by itself, or else all of them together."""
+    now = datetime.now().astimezone()
+    given = {
+        kind: values
+        for kind, values in copy.wanted.asked.items()
+        if values and kind not in ("host", "since", "until", *PERIODS)
+    }
+    alone = [
+        kind for kind, values in given.items() if not can_do(resolve(copy, {kind: values}, now))
+    ]
+    return " ".join(f"--{kind}" for kind in alone or given)
+
+
 def _fetch_usage(copy: Copy, by: usage.By, selection: Selection) -> None:
-    of_job = by.period is not None and selection.job is not None
     by = by.of(selection, copy.wanted.output)
     rollup = usage.rollup_of(by, selection)
     if rollup is None:
-        raise _needs_processes(
-            copy, f"{copy.wanted.report} with these options" if not of_job else "this choice"
-        )
+        options = _options(copy, lambda alone: usage.rollup_of(by, alone) is not None)
+        raise _needs_processes(copy, f"{copy.wanted.report} {options}")
     table = "rollup_user" if rollup == rollup_source.ALL else rollup
     choices = [each.sql for each in selection.choices]
     keys = columns_of([*by.keys.values(), *by.apart, *choices])
@@ -177,7 +189,8 @@ def _fetch_usage(copy: Copy, by: usage.By, selection: Selection) -> None:
 def _fetch_bill(copy: Copy, selection: Selection) -> None:
     by = copy.wanted.by or "user"
     if bill.rollup_of(by, selection) is None:
-        raise _needs_processes(copy, "a bill with these options")
+        options = _options(copy, lambda alone: bill.rollup_of(by, alone) is not None)
+        raise _needs_processes(copy, f"bill {options}")
     choices = columns_of(each.sql for each in selection.choices)
     parts = hours.of_prices(copy, selection.window)
     if by in ("user", "group"):

@@ -238,7 +238,15 @@ rollup_day_job = _sums(
 tariff = Table("tariff", metadata, *_columns("tariff"))
 tariff_factor = Table("tariff_factor", metadata, *_columns("tariff_factor"))
 
-OF_SITE = ("tariff", "tariff_factor")
+setting = Table(
+    "setting",  # what holds for the whole site (elsa fleet settings)
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+OF_TARIFFS = ("tariff", "tariff_factor")
+OF_SITE = (*OF_TARIFFS, "setting")
 """The tables that belong to no host."""
 OF_HOST = tuple(name for table in metadata.tables.values() if (name := table.name) not in OF_SITE)
 """The tables that hosts write, each its own rows."""

@@ -27,14 +27,14 @@ def tariffs(url: FleetUrl, *, write: bool = False) -> Iterator[sqlite3.Connectio
         if write:
             fleet.execute("lock table elsa.tariff in share row exclusive mode")
         before = {}
-        for table in schema.OF_SITE:
+        for table in schema.OF_TARIFFS:
             names = _names(table)
             rows = fleet.execute(f"select {', '.join(names)} from elsa.{table}").fetchall()
             places = ", ".join("?" * len(names))
             copy.executemany(f"insert into {table} ({', '.join(names)}) values ({places})", rows)
             before[table] = {*rows}
         yield copy
-        for table in schema.OF_SITE if write else ():
+        for table in schema.OF_TARIFFS if write else ():
             names = _names(table)
             now = copy.execute(f"select {', '.join(names)} from {table}").fetchall()
             # A version is never changed but for being withdrawn.

@@ -222,6 +222,8 @@ def bill(
     if not tariff_set.versions:
         raise NoTariffError("there is no tariff yet; add one with: elsa db tariff add --help")
     lines = _lines(connection, kind, tag, selection, tariff_set)
+    if not _divided_by_host(kind, selection, output):
+        lines = _without_host(lines)
     if kind in ("user", "group"):
         everything = _total_line(lines.values())
     else:  # a process may be in several jobs, or have several tags
@@ -295,6 +297,20 @@ def _of_id(names: HostNames, kind: str, key: Any, selection: Selection) -> Key: 
         id_, host_id = key, next(iter(names.hosts), None)
     name = names.user(id_, host_id) if kind == "user" else names.group(id_, host_id)
     return Key(id_, name, host=names.host(host_id))
+
+
+def _divided_by_host(kind: str, selection: Selection, output: Output) -> bool:
+    """Whether there is a line for each host of a user or group."""
+    some = selection.apart and kind in ("user", "group")
+    return some and (not selection.same_users or output.asks_for("host"))
+
+
+def _without_host(lines: dict[Key, Line]) -> dict[Key, Line]:
+    """The lines, added up over hosts where they have the same id and name."""
+    added: defaultdict[Key, Line] = defaultdict(Line)
+    for key, line in lines.items():
+        added[key._replace(host=None)].add(line)
+    return dict(added)
 
 
 def _by_job(
@@ -436,18 +452,14 @@ def _report(
         )
     decimals = max((version.decimals for version in used), default=2)
     currency = currencies[0] if currencies else None
-    hosts = ("host",) if selection.apart and kind in ("user", "group") else ()
+    hosts = ("host",) if _divided_by_host(kind, selection, output) else ()
     columns = (*hosts, *_key_columns(kind), "charge", "currency", *_CHARGES, *_UNITS, *_COUNTS)
     usual = (
         *hosts,
         *_shown_keys(kind),
         "charge",
         "currency",
-        "processes",
-        "cpu_hours",
-        "memory_gib_hours",
-        "read_bytes",
-        "write_bytes",
+        *_UNITS,
     )
     bill_rows = [
         (

@@ -5,19 +5,22 @@ everything on the host, in all or in a window.
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from functools import partial
 
 from elsa.measures import BY_USE, DIVIDED, ROLLED, ROLLED_OF_JOB
 from elsa.report import completeness
 from elsa.report.query import rollup_source
 from elsa.report.query.selection import Selection
-from elsa.report.query.statement import Query, select
+from elsa.report.query.statement import Condition, Query, select
 from elsa.report.render.output import Output
-from elsa.report.render.writer import Report
+from elsa.report.render.writer import Report, Row
 from elsa.store import aggregates, sql_files
 
 NONE = "none"
 """The kind of what is in no automatic job."""
+_HOST = "host"
+"""A column that is there only if it is asked for by name."""
 COLUMNS = (
     *("kind", "jobs", "processes", "running", "part_life_whole"),
     *(measure.name for measure in DIVIDED),
@@ -33,15 +36,42 @@ _OF_WINDOW = (
 )
 
 
-def query(selection: Selection, output: Output) -> tuple[Query, tuple[str, ...]]:
-    """The kinds, most CPU first, what is in none last; and the columns to write."""
+def query(
+    selection: Selection, output: Output, host_id: int | None = None
+) -> tuple[Query, tuple[str, ...]]:
+    """The kinds, most CPU first, what is in none last; and the columns to write. With `host_id`
+    the rows of this host, which has a column then.
+    """
     known = {key: f"u.{key}" for key in (_OF_WINDOW if selection.window else COLUMNS)}
-    shown = output.choose(known, [key for key in _SHOWN if key in known])
+    usual = [key for key in _SHOWN if key in known]
+    if host_id is not None:
+        known = {_HOST: str(host_id) if selection.ids else f"host_name({host_id})", **known}
+        usual.insert(0, _HOST)
+        selection = replace(selection, choices=(Condition(f"u.host_id = {host_id}"),))
+    shown = output.choose(known, usual, by_name=(_HOST,))
     chosen = {key: known[key] for key in dict.fromkeys((*shown, "part_life_whole"))}
-    usual = f"u.kind = '{NONE}', u.cpu_s desc nulls last, u.kind"
+    order = f"u.kind = '{NONE}', u.cpu_s desc nulls last, u.kind"
     source = _source(selection)
-    text = f"{select(chosen)}\nfrom {source.sql} as u\n{output.order(known, usual)}"
+    text = f"{select(chosen)}\nfrom {source.sql} as u\n{output.order(known, order)}"
     return Query(text, source.values), shown
+
+
+def queries(
+    connection: sqlite3.Connection, selection: Selection, output: Output
+) -> tuple[list[Query], tuple[str, ...]]:
+    """The query for the kinds, or one for each host if the output asks for the host; and the
+    columns to write.
+    """
+    hosts: list[int | None] = [None]
+    if output.asks_for(_HOST):
+        chosen = " and ".join(["true", *(host.sql for host in selection.choices)])
+        ids = connection.execute(
+            f"select u.host_id from (select id as host_id, name from host) as u where {chosen}"
+            " order by u.name, u.host_id"
+        )
+        hosts = [host_id for (host_id,) in ids] or [0]
+    asked = [query(selection, output, host_id) for host_id in hosts]
+    return [one for one, _ in asked], asked[0][1]
 
 
 def _source(selection: Selection) -> Query:
@@ -80,11 +110,14 @@ def _source(selection: Selection) -> Query:
 
 
 def kinds(connection: sqlite3.Connection, selection: Selection, output: Output) -> Report:
-    """One line per kind."""
-    asked, shown = query(selection, output)
-    found = asked.run(connection)
+    """One line per kind, or per host and kind."""
+    asked, shown = queries(connection, selection, output)
+    rows: list[Row] = []
+    for each in asked:
+        found = each.run(connection)
+        rows += found.fetchall()
     names = tuple(column[0] for column in found.description)
-    rows = found.fetchall()
+    rows = output.ordered(names, rows)
     words = completeness.words(connection, selection, rollup="rollup_user")
     if selection.window and not selection.choices:
         words += completeness.inferred_ends(connection, selection.window)

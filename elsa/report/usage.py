@@ -41,7 +41,9 @@ SHOWN = (
 ACTIVE = "active"
 """How many processes lived: a column that is read only if it is asked for by name."""
 HOST = "host"
-"""A key of commands and periods, only if it is asked for by name."""
+"""A key of commands and periods, only if it is asked for by name; and of users and groups, which
+may be different on each host.
+"""
 _HOST_OF_JOB = (
     "(select b.host_id from job as j join boot as b on b.id = j.boot_id where j.id = u.job_id)"
 )
@@ -69,14 +71,14 @@ class By(NamedTuple):
 
     def of(self, selection: Selection, output: Output) -> By:
         """The same with the names of a selection. If it has several hosts, the host is a key of
-        users and groups, since an id may be another user on each host, and of others if the output
-        asks for it.
+        users and groups, since an id may be another user on each host, unless the site says
+        otherwise; of everything else it is a key if the output asks for it.
         """
         named = names(selection)
         by = self._replace(keys={key: named.get(key, text) for key, text in self.keys.items()})
         if not selection.apart or HOST in by.keys:
             return by
-        if by.noun in ("user", "group"):
+        if by.noun in ("user", "group") and not selection.same_users:
             by = by._replace(shown=(HOST, *by.shown))
         elif not output.asks_for(HOST):
             return by._replace(by_name=(*by.by_name, HOST))

@@ -56,14 +56,14 @@ def jobs(*, request: Request) -> None:
 @report.command()
 @click.argument("job", shell_complete=complete.jobs)
 @click.option("--summary", type=click.Choice(["ja"]), help="Totals only: those of CSA's ja.")
-@reports(clip=True)
+@reports("host", clip=True)
 def job(*, job: str, summary: str | None, request: Request) -> None:
     """What a job cost in total and by command (csv, tsv, parsable and --columns: total only).
 
-    JOB is an id or a name. Of several jobs with one name, the latest is meant; nightly#-2 is the
-    run before it, nightly#1 the first. With a window: what its processes cost that ended in it.
-    With --summary ja: span, CPU time, memory integrals and peaks, transfers, delays and billing
-    units.
+    JOB is an id or a name. Of several jobs with one name, the latest is meant, with --host the
+    latest of that host; nightly#-2 is the run before it, nightly#1 the first. With a window: what
+    its processes cost that ended in it. With --summary ja: span, CPU time, memory integrals and
+    peaks, transfers, delays and billing units.
 
     \b
     Examples:
@@ -83,7 +83,8 @@ def job(*, job: str, summary: str | None, request: Request) -> None:
     running: int | None = None
     request = replace(request, job=job, by=summary)
     with request.printing() as (connection, out):
-        number, said = latest(connection, job)
+        number, said = latest(connection, job, request.asked["host"])
+        request = replace(request, asked=request.asked | {"host": ()})
         selection = request.choosing(job=(str(number),)).selection(connection)
         selection = request.ready(connection, selection)
         if request.explain:
@@ -157,12 +158,13 @@ def kinds(*, request: Request) -> None:
     Examples:
       elsa report kinds
       elsa report kinds --month last
+      elsa report kinds --columns +host              by host, where there are several
       elsa report kinds --columns kind,jobs,cpu_s,major_faults --format csv
     """
     from elsa.report import kinds as made
 
     request.show(
-        lambda _, selection: [made.query(selection, request.output)[0]],
+        lambda connection, selection: made.queries(connection, selection, request.output)[0],
         lambda connection, selection: made.kinds(connection, selection, request.output),
     )
 

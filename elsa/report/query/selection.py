@@ -24,7 +24,7 @@ from elsa.errors import UsageError
 from elsa.kernel import accounts
 from elsa.report.query.statement import THESE, Condition
 from elsa.report.query.times import PERIODS, Days, Window, at, days, window
-from elsa.report.query.warehouse import of_fleet, several_hosts
+from elsa.report.query.warehouse import HostNames, of_fleet, same_users, several_hosts
 from elsa.state import job_kinds
 from elsa.store.process_lookup import lived
 from elsa.text import printable
@@ -81,6 +81,8 @@ class Selection:
     """In lists of jobs: conditions on the columns of job_usage."""
     apart: bool = False
     """The warehouse has several hosts: users of different hosts are different users."""
+    same_users: bool = False
+    """But they are the same where both the id and the name are the same."""
     ids: bool = False
     """Select ids instead of names: for SQL that is shown, since only ELSA has the functions that
     look names up.
@@ -162,6 +164,7 @@ def resolve(
         jobs_of(connection, asked),
         tuple(choices),
         apart=several_hosts(connection),
+        same_users=same_users(connection),
         words=words,
     )
 
@@ -261,13 +264,7 @@ def _job_conditions(connection: sqlite3.Connection, asked: Asked) -> list[Condit
         tagged = json.dumps(_tagged(connection, asked["tag"]))
         conditions.append(Condition(f"u.job_id in ({THESE})", (tagged,)))
     conditions += kind_conditions(asked)
-    if asked.get("host"):
-        hosts = ", ".join(map(str, host_ids(connection, asked["host"])))
-        of_hosts = (
-            "select j.id from job as j join boot as b on b.id = j.boot_id where b.host_id in"
-            f" ({hosts})"
-        )
-        conditions.append(Condition(f"u.job_id in ({of_hosts})"))
+    conditions += _jobs_of_hosts(connection, asked.get("host", ()))
     makers: dict[str, Callable[[str], Condition]] = {
         "user": lambda text: Condition("u.owner_uid = ?", (uid_of(text),)),
         **({"user": partial(_owner_in_fleet, connection)} if of_fleet(connection) else {}),
@@ -282,6 +279,17 @@ def _job_conditions(connection: sqlite3.Connection, asked: Asked) -> list[Condit
     ]
 
 
+def _jobs_of_hosts(connection: sqlite3.Connection, hosts: Iterable[str]) -> list[Condition]:
+    """The condition that jobs `u` are of some hosts, by names and globs; none without any."""
+    ids = ", ".join(map(str, host_ids(connection, hosts)))
+    if not ids:
+        return []
+    of_hosts = (
+        f"select j.id from job as j join boot as b on b.id = j.boot_id where b.host_id in ({ids})"
+    )
+    return [Condition(f"u.job_id in ({of_hosts})")]
+
+
 def kind_conditions(asked: Asked) -> list[Condition]:
     """The condition that a job `u` is of the kinds that were asked for; none if these are all.
     Raises UsageError.
@@ -293,11 +301,13 @@ def kind_conditions(asked: Asked) -> list[Condition]:
     return [Condition(f"u.kind in ({listed})")]
 
 
-def latest(connection: sqlite3.Connection, text: str) -> tuple[int, list[str]]:
+def latest(
+    connection: sqlite3.Connection, text: str, hosts: Iterable[str] = ()
+) -> tuple[int, list[str]]:
     """The id of a job, by its id or name; of several jobs with one name, the latest, with notes on
-    the others. Raises UsageError.
+    the others. `hosts` are names and globs of those whose jobs may be meant. Raises UsageError.
     """
-    ids, words = series(connection, text, globs=False)
+    ids, words = series(connection, text, _jobs_of_hosts(connection, hosts), globs=False)
     if len(ids) > 1:
         name = printable(text)
         words.insert(
@@ -329,11 +339,11 @@ def series(
     if not runs:
         raise UsageError(f"no run of {printable(text)} is among the chosen jobs")
     if only:
-        _refuse_others(runs, text, _qualified(connection, text)[0])
+        _refuse_others(connection, runs, text, _qualified(connection, text)[0])
     words: list[str] = []
     if len({run.name for run in runs}) == 1:
         every, runs = runs, [run for run in runs if run.series == runs[-1].series]
-        words = _other_series(every, runs[-1])
+        words = _other_series(connection, every, runs[-1])
     ids = _ids(runs) if number is None else _run_of_each(runs, number, text)
     return tuple(ids), words
 
@@ -361,6 +371,10 @@ class _Run(NamedTuple):
     @property
     def series(self) -> tuple[object, ...]:
         return self[1:]
+
+    def owner(self, names: HostNames) -> str | None:
+        """The name of its owner on its host."""
+        return names.user(self.owner_uid, self.host_id)
 
 
 def _ids(runs: Iterable[_Run]) -> list[int]:
@@ -448,32 +462,35 @@ def _among(
     return [run for run in runs if run.id in ids]
 
 
-def _other_series(runs: list[_Run], chosen: _Run) -> list[str]:
+def _other_series(connection: sqlite3.Connection, runs: list[_Run], chosen: _Run) -> list[str]:
     """A note on the series of one name that were not chosen."""
+    names = HostNames(connection)
     counts = _by_series(runs)
     others = {run: count for run, count in counts.items() if run.series != chosen.series}
     if not others:
         return []
     listed = ", ".join(
-        f"{_qualifier(run, counts)} (latest job {run.id})" for run in list(others)[:_MOST_SERIES]
+        f"{_qualifier(names, run, counts)} (latest job {run.id})"
+        for run in list(others)[:_MOST_SERIES]
     )
     more = f" and {len(others) - _MOST_SERIES} more" if len(others) > _MOST_SERIES else ""
     return [
-        f"this is {_qualifier(chosen, counts)} of {accounts.user(chosen.owner_uid)};"
+        f"this is {_qualifier(names, chosen, counts)} of {chosen.owner(names)};"
         f" the same name have {listed}{more}"
     ]
 
 
-def _refuse_others(runs: list[_Run], text: str, unqualified: str) -> None:
+def _refuse_others(
+    connection: sqlite3.Connection, runs: list[_Run], text: str, unqualified: str
+) -> None:
     """Raise UsageError if the runs of a name or glob have several kinds, owners or hosts."""
     name = text if runs[0].name == text else unqualified
     counts = _by_series(run._replace(name=name) for run in runs)
     if len(counts) == 1:
         return
     # With both kind and owner, no later job of another kind can come in between.
-    listed = [
-        printable(f"{run.kind}:{accounts.user(run.owner_uid)}:{name}") for run in reversed(counts)
-    ]
+    names = HostNames(connection)
+    listed = [printable(f"{run.kind}:{run.owner(names)}:{name}") for run in reversed(counts)]
     more = f" and {len(listed) - _MOST_SERIES} more" if len(listed) > _MOST_SERIES else ""
     raise UsageError(
         f"jobs of several kinds, owners or hosts have the name {printable(text)}; write which is"
@@ -490,11 +507,11 @@ def _by_series(runs: Iterable[_Run]) -> dict[_Run, int]:
     return {each[-1]: len(each) for each in of_series.values()}
 
 
-def _qualifier(run: _Run, among: Iterable[_Run]) -> str:
+def _qualifier(names: HostNames, run: _Run, among: Iterable[_Run]) -> str:
     """How a series is chosen among others of its name: by its kind, its owner or both. Only an id
     chooses a host.
     """
-    kind, owner = run.kind, accounts.user(run.owner_uid)
+    kind, owner = run.kind, run.owner(names)
     others = [other for other in among if other.series != run.series]
     if all(other.kind != kind for other in others):
         return printable(f"{kind}:{run.name}")
@@ -530,7 +547,7 @@ def _several_runs(connection: sqlite3.Connection, names: Iterable[str]) -> Itera
         counts = _by_series(runs)
         if len(counts) > 1:
             listed = ", ".join(
-                f"{count} {_qualifier(run, counts)}"
+                f"{count} {_qualifier(HostNames(connection), run, counts)}"
                 for run, count in list(counts.items())[-_MOST_SERIES:]
             )
             more = f" and {len(counts) - _MOST_SERIES} more" if len(counts) > _MOST_SERIES else ""

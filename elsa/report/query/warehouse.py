@@ -104,6 +104,16 @@ def of_fleet(connection: sqlite3.Connection) -> bool:
     return bool(count)
 
 
+def same_users(connection: sqlite3.Connection) -> bool:
+    """Whether the site of a fleet says that a user or group is the same on all hosts where it has
+    the same id and name.
+    """
+    (count,) = connection.execute(
+        "select count(*) from temp.sqlite_master where name = 'same_users'"
+    ).fetchone()
+    return bool(count)
+
+
 OWN_ONLY = "only your own jobs and processes: you may not read those of others"
 
 

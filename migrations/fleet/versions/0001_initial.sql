@@ -681,3 +681,9 @@ create table elsa.tariff_factor (
     factor text not null,
     primary key (tariff_id, weekday, hour)
 );
+
+create table elsa.setting (
+    name text not null,
+    value text not null,
+    primary key (name)
+);

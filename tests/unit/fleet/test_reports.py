@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 import pytest
 from click.testing import CliRunner
 
+from elsa.cli.main import group
 from elsa.cli.report import report
-from elsa.errors import UsageError
-from elsa.fleet import hosts
+from elsa.errors import PrivilegeError, UsageError
+from elsa.fleet import hosts, settings
 from elsa.fleet.ids import IDS_OF_HOST
 from elsa.fleet_url import FleetUrl
 from elsa.measures import MEASURES
@@ -219,6 +220,44 @@ def test_what_all_hosts_used_is_the_sum_of_the_hosts(three: Fleet, report: str) 
         )
 
 
+def test_a_job_is_found_by_name_host_and_owner(three: Fleet) -> None:
+    local = three.json("job", "job25", db=str(three.paths["bee"]))["job"]
+    of_bee = three.run("job", "job25", "--host", "bee", "--format", "json")
+    job = json.loads(of_bee.stdout)["job"]
+    assert job["job_id"] == 2 * IDS_OF_HOST + local["job_id"]
+    assert {key: job[key] for key in ("processes", "cpu_s", "kind")} == {
+        key: local[key] for key in ("processes", "cpu_s", "kind")
+    }
+    # Of several owners the latest job counts, and the others are named as their hosts name them.
+    said = three.run("job", "job25").stderr
+    assert "the same name have " in said
+    owner = job["owner"]
+    assert owner.startswith("user1")
+    by_owner = three.json("job", f"{owner}:job25", "--host", "b*")["job"]
+    assert (by_owner["job_id"], by_owner["owner"]) == (job["job_id"], owner)
+    with pytest.raises(UsageError, match="no job has the id or name"):
+        three.run("job", str(job["job_id"]), "--host", "cat")
+
+
+@pytest.mark.parametrize("window", [[], ["--day", "2026-10-08"]], ids=["always", "day"])
+def test_kinds_of_each_host_are_those_of_the_host(three: Fleet, window: list[str]) -> None:
+    (first, *_) = all_kinds = three.rows("kinds", *window)
+    rows = three.rows("kinds", *window, "--columns", ",".join(("host", *first)))
+    for host in HOSTS:
+        expected = three.rows("kinds", *window, "--host", host)
+        assert [
+            {key: value for key, value in row.items() if key != "host"}
+            for row in rows
+            if row["host"] == host
+        ] == expected
+    for kind in {row["kind"] for row in all_kinds}:
+        (every,) = (row for row in all_kinds if row["kind"] == kind)
+        of_kind = [row for row in rows if row["kind"] == kind]
+        assert sum(row["processes"] for row in of_kind) == every["processes"]
+    largest, *_ = three.rows("kinds", "--columns", "host,cpu_s", "--sort", "cpu_s", "--host", "*t")
+    assert largest["host"] == "ant"
+
+
 def test_users_have_the_names_of_their_hosts(three: Fleet) -> None:
     rows = three.rows("users", "--month", "2026-10", "--user", "user1003")
     assert {(row["host"], row["user"], row["uid"]) for row in rows} == {
@@ -232,6 +271,88 @@ def test_users_have_the_names_of_their_hosts(three: Fleet) -> None:
     }
     owners = {row["owner"] for row in three.rows("jobs", "--month", "2026-10", "--limit", "9")}
     assert all(owner.startswith("user") for owner in owners)
+
+
+def _same_users(three: Fleet) -> Fleet:
+    """The fleet, where the hosts have the same users but for a few."""
+    database = three.server.database(three.database)
+    with three.server.connect(database) as connection:
+        for change in (
+            "update elsa.account set name = 'other' where host_id = 2 and id = 1003",
+            "delete from elsa.account where host_id = 3 and id = 1010",
+        ):
+            assert connection.execute(change).rowcount > 0
+    url = three.server.url(database)
+    settings.change(FleetUrl(url), settings.SAME_USERS, "yes")
+    return three._replace(url=url, database=database)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ["users"],
+        ["users", "--day", "2026-10-08"],
+        ["users", "--user", "user1003,uid:1010"],
+        ["users", "--host", "ant,cat", "--since", "2026-10-08T03:00"],
+        ["groups"],
+        ["bill"],
+        ["bill", "--by", "group", "--host", "[ab]*"],
+    ],
+    ids=" ".join,
+)
+def test_users_with_the_same_id_and_name_are_one_where_the_site_says_so(
+    three: Fleet, asked: list[str]
+) -> None:
+    same = _same_users(three)
+    kind = "group" if "groups" in asked or "group" in asked else "user"
+    id_ = kind[0] + "id"
+    rows = same.rows(*asked)
+    assert "host" not in rows[0]
+    added_up = ("processes", "records", "read_bytes", "write_bytes", "elapsed_s", "cpu_s", "run_ns")
+    figures = [name for name in added_up if name in rows[0]]
+    expected: Counter[tuple[Any, ...]] = Counter()
+    hosts_of: dict[tuple[Any, ...], set[str]] = {}
+    for row in same.rows(*asked, "--columns", ",".join(("host", *rows[0]))):
+        key = (row[id_], row[kind])
+        hosts_of.setdefault(key, set()).add(row["host"])
+        expected.update({(*key, name): _units(row, name) for name in figures})
+    assert len(rows) == len(hosts_of)
+    some = {"--host", "--user"} & {*asked}
+    assert max(map(len, hosts_of.values())) == (2 if some else 3)
+    assert expected == {
+        (row[id_], row[kind], name): _units(row, name) for row in rows for name in figures
+    }
+    if kind == "user":
+        names = {(row["uid"], row["user"]) for row in rows if row["uid"] in (1003, 1010)}
+        known = {(1003, "user1003"), (1010, "user1010"), (1010, "1010")}
+        assert names <= known | ({(1003, "other")} if not some else set())
+        assert names >= known or "2026-10-08" in asked
+
+
+def _units(row: dict[str, Any], name: str) -> int:
+    """A figure as a whole number of its smallest unit."""
+    value = row[name]
+    return 0 if value is None else round(value * 10**9) if isinstance(value, float) else value
+
+
+def test_only_the_owner_says_that_users_are_the_same(postgres: Server, fleet: str) -> None:
+    reader = f"reader_{fleet}"
+    with postgres.connect(fleet) as connection:
+        connection.execute(f"create role {reader} login in role elsa_reader")
+
+    def run(url: str, *more: str) -> str:
+        return (
+            CliRunner()
+            .invoke(group, ["fleet", "settings", *more, "--db", url], catch_exceptions=False)
+            .stdout
+        )
+
+    assert run(postgres.url(fleet, reader)) == "same_users = no\n"
+    assert run(postgres.url(fleet), "--same-users", "yes") == "same_users = yes\n"
+    assert run(postgres.url(fleet, reader)) == "same_users = yes\n"
+    with pytest.raises(PrivilegeError):
+        settings.change(FleetUrl(postgres.url(fleet, reader)), settings.SAME_USERS, "no")
+    assert run(postgres.url(fleet), "--same-users", "no") == "same_users = no\n"
 
 
 def test_hosts_that_are_late_or_incomplete_are_named(three: Fleet) -> None:
@@ -328,9 +449,12 @@ def test_a_window_is_rounded_to_hours_and_says_so(three: Fleet) -> None:
         (["tree", "1"], "elsa report tree needs single processes"),
         (["sa"], "is a fleet database"),
         (["users", "--clip", "--day", "2026-10-08"], "--clip needs single processes"),
-        (["commands", "--user", "uid:1003"], "commands with these options needs single processes"),
+        (["commands", "--user", "uid:1003"], "commands --user needs single processes"),
+        (["users", "--user", "uid:1003", "--pid", "7"], "users --pid needs single processes"),
+        (["days", "--user", "uid:3", "--command", "c"], "days --user --command needs single"),
+        (["groups", "--tag", "host"], "groups --tag needs single processes"),
         (["users", "--host", "ant", "--command", "c"], "run this report on ant"),
-        (["bill", "--command", "c*"], "a bill with these options needs single processes"),
+        (["bill", "--command", "c*"], "bill --command needs single processes"),
         (["users", "--host", "dog"], "nothing is recorded of a host dog; write one of ant, bee"),
     ],
     ids=str,
