@@ -14,9 +14,9 @@ PROGRAMS = ("elsa", "elsa-job", "elsa-report", "elsa-ingest", "elsa-jobd")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(*, shell: str) -> None:
     """Print a script for bash, zsh or fish that completes commands, options, and names of jobs,
-    tags, commands and columns.
+    hosts, tags, commands and columns.
 
-    Names come from the warehouse, if you may read it.
+    Names come from the warehouse or fleet database, if you may read it.
 
     \b
     Examples:

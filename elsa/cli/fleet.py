@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from elsa import config
-from elsa.cli import options, tables
+from elsa.cli import complete, options, tables
 from elsa.cli.main import CONTEXT, Group, local_time, print_stderr
 from elsa.errors import UsageError
 from elsa.fleet_url import FleetUrl
@@ -163,7 +163,7 @@ def prune(*, hours: str, dry_run: bool, db: Path | FleetUrl | None) -> None:
 
 
 @fleet.command()
-@click.argument("host")
+@click.argument("host", shell_complete=complete.hosts)
 @options.fleet_db
 def remove(*, host: str, db: Path | FleetUrl | None) -> None:
     """Delete everything that the fleet has of HOST (a name, id, machine id or role), and its role.

@@ -178,7 +178,7 @@ def _parameters(url: FleetUrl) -> dict[str, Any]:
     try:
         given: dict[str, Any] = psycopg.conninfo.conninfo_to_dict(url.url)
     except psycopg.Error as error:
-        unknown = re.search(r'invalid URI query parameter: "([a-z_]+)"', str(error))
+        unknown = re.search(r'invalid URI query parameter: "(\w+)"', str(error))
         if unknown and "@" not in url.url.partition("?")[2]:
             raise ConfigError(f"{url}: libpq knows no option {unknown[1]}") from None
         given = {"host": "@"}
@@ -188,7 +188,8 @@ def _parameters(url: FleetUrl) -> dict[str, Any]:
     if split or not (port.isdigit() or not port):
         raise ConfigError(
             f"{url}: not a URL that PostgreSQL reads, such as postgresql://elsa@db.example.org/elsa;"
-            " write special characters of a password as %XX, or keep it in ~/.pgpass"
+            " write special characters of a password as %XX, such as %40 for @, or keep it in"
+            " ~/.pgpass"
         )
     return given
 

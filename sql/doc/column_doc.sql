@@ -309,8 +309,8 @@ with doc (name, unit, meaning) as (
     ('acct_id', '',
         'the accounting record''s id in the warehouse'),
     ('host', '',
-        'name of the host; in commands, hours, days and months of several hosts only if '
-        || 'named (`--columns +host`): then each host has rows of its own'),
+        'name of the host; in commands, kinds, hours, days and months of several hosts '
+        || 'only if named (`--columns +host`): then each host has rows of its own'),
     ('boot_id', '',
         'the boot''s id in the warehouse'),
     ('pid', '',

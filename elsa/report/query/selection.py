@@ -376,6 +376,10 @@ class _Run(NamedTuple):
         """The name of its owner on its host."""
         return names.user(self.owner_uid, self.host_id)
 
+    def place(self, names: HostNames) -> str:
+        """On which host it ran, where there are several."""
+        return f" on {names.host(self.host_id)}" if len(names.hosts) > 1 else ""
+
 
 def _ids(runs: Iterable[_Run]) -> list[int]:
     return [run.id for run in runs]
@@ -470,7 +474,7 @@ def _other_series(connection: sqlite3.Connection, runs: list[_Run], chosen: _Run
     if not others:
         return []
     listed = ", ".join(
-        f"{_qualifier(names, run, counts)} (latest job {run.id})"
+        f"{_qualifier(names, run, counts)} (latest job {run.id}{run.place(names)})"
         for run in list(others)[:_MOST_SERIES]
     )
     more = f" and {len(others) - _MOST_SERIES} more" if len(others) > _MOST_SERIES else ""
@@ -508,8 +512,8 @@ def _by_series(runs: Iterable[_Run]) -> dict[_Run, int]:
 
 
 def _qualifier(names: HostNames, run: _Run, among: Iterable[_Run]) -> str:
-    """How a series is chosen among others of its name: by its kind, its owner or both. Only an id
-    chooses a host.
+    """How a series is chosen among others of its name: by its kind, its owner or both. An id or
+    --host chooses a host.
     """
     kind, owner = run.kind, run.owner(names)
     others = [other for other in among if other.series != run.series]

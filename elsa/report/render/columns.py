@@ -461,8 +461,8 @@ _ALL = (
     _text(
         "host",
         "host",
-        "name of the host; in commands, hours, days and months of several hosts only if named"
-        " (`--columns +host`): then each host has rows of its own",
+        "name of the host; in commands, kinds, hours, days and months of several hosts only"
+        " if named (`--columns +host`): then each host has rows of its own",
     ),
     _id("boot_id", "boot", "the boot's id in the warehouse"),
     _id("pid", "pid", "process id, of the thread group"),

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import time
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -13,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from elsa.cli import complete, main
+from tests.support.postgres import Server
 
 ELSA = [sys.executable, "-W", "error", "-c", "from elsa.cli.main import elsa; elsa()"]
 
@@ -33,7 +37,6 @@ def offered(line: str, db: Path | str) -> list[str]:
 @pytest.fixture(scope="module")
 def db(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import sqlite3
-    from contextlib import closing
 
     from elsa.store.upgrade import upgrade
 
@@ -58,6 +61,7 @@ def db(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ("elsa rep", ["report"]),
         ("elsa report job ", ["day", "nightly"]),
+        ("elsa report jobs --host ", ["h"]),
         ("elsa report commands --job 2", ["2"]),
         ("elsa report commands --job day,ni", ["day,nightly"]),
         ("elsa report jobs --tag p", ["project=web"]),
@@ -78,6 +82,49 @@ def test_nothing_is_offered_and_nothing_said_where_the_warehouse_cannot_be_read(
     assert offered("elsa report job ", tmp_path / "none.db") == []
     (tmp_path / "other.db").write_bytes(b"no warehouse" * 999)
     assert offered("elsa report job ", tmp_path / "other.db") == []
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("elsa report jobs --host ", ["web1", "web2"]),
+        ("elsa report jobs --host web1,w", ["web1,web1", "web1,web2"]),
+        ("elsa fleet remove web", ["web1", "web2"]),
+        ("elsa report job n", ["night_x", "nightly"]),
+        ("elsa report job night_", ["night_x"]),
+        ("elsa report job 2", ["2000000007"]),
+        ("elsa report jobs --tag p", ["project=web"]),
+        ("elsa report users --user a", ["anna"]),
+    ],
+)
+def test_names_of_a_fleet_are_offered(
+    postgres: Server, fleet: str, line: str, expected: list[str]
+) -> None:
+    with postgres.connect(fleet) as connection:
+        for name in ("web1", "web2"):
+            connection.execute(
+                "insert into elsa.host (machine_id, name, version) values (%s, %s, '1')",
+                [name, name],
+            )
+        for host_id, name in ((1, "nightly"), (2, "night_x")):
+            connection.execute(
+                "insert into elsa.job (host_id, id, boot_id, name, owner_uid, created_at_ns,"
+                " closes_itself, kind, digest) values (%s, 7, 1, %s, 0, %s, 0, 'manual', 0)",
+                [host_id, name, host_id],
+            )
+        connection.execute("insert into elsa.job_tag values (1, 7, 'project', 'web')")
+        connection.execute("insert into elsa.account values (1, 'user', 1000, 'anna')")
+    assert offered(line, postgres.url(fleet)) == expected
+
+
+def test_a_server_that_does_not_answer_is_not_waited_for() -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as silent:
+        port = silent.getsockname()[1]
+        started = time.monotonic()
+        assert offered("elsa report jobs --host ", f"postgresql://me@127.0.0.1:{port}/elsa") == []
+        assert time.monotonic() - started < 8
+    # Nor one that is not there.
+    assert offered("elsa report jobs --host ", f"postgresql://me@127.0.0.1:{port}/elsa") == []
 
 
 def test_completing_changes_nothing_in_the_warehouse(db: Path) -> None:
@@ -113,6 +160,7 @@ def test_every_choice_of_processes_and_jobs_can_be_completed_or_is_free_text() -
         "tty",
         "pid",
         "exit",
+        "host",
         "state",
         "tag",
         "kind",

@@ -230,7 +230,7 @@ def test_a_job_is_found_by_name_host_and_owner(three: Fleet) -> None:
     }
     # Of several owners the latest job counts, and the others are named as their hosts name them.
     said = three.run("job", "job25").stderr
-    assert "the same name have " in said
+    assert f"the same name have manual:{job['owner']}:job25 (latest job 1000000025 on ant)" in said
     owner = job["owner"]
     assert owner.startswith("user1")
     by_owner = three.json("job", f"{owner}:job25", "--host", "b*")["job"]
