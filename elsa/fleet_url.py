@@ -37,11 +37,13 @@ class FleetUrl:
         """The whole URL, for the driver only."""
 
     def __str__(self) -> str:
-        # Up to the last @ there may be a password that was not encoded.
+        # Up to the last @ there may be a password that was not encoded, and after it too if it
+        # stands in an option.
         scheme, rest = self.url.split("://", 1)
         login, at, server = rest.rpartition("@")
-        user = re.split("[:/?]", login, maxsplit=1)[0]
-        return f"{scheme.lower()}://{user}{at}{server.split('?', 1)[0]}"
+        user = re.split("[:/?@]", login, maxsplit=1)[0]
+        server = "..." if "?" in login else server.split("?", 1)[0]
+        return f"{scheme.lower()}://{user}{at}{server}"
 
     def __repr__(self) -> str:
         return f"FleetUrl({str(self)!r})"

@@ -4,10 +4,15 @@ message has a password in it.
 
 from __future__ import annotations
 
+import math
+import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote, urlencode
 
 from elsa.errors import ConfigError, ElsaError, PrivilegeError, RetryError, UnavailableError
 from elsa.fleet_url import FleetUrl
@@ -73,6 +78,17 @@ _BEFORE: tuple[tuple[str, type[ElsaError], str], ...] = (
     (r"database .* does not exist", *_MEANINGS[2][1:]),
 )
 _WORDS = re.compile(r"\s+")
+# How often it is looked at whether somebody still waits, and how long a request to cancel may take.
+_LOOK_S = 0.1
+_CANCEL_S = 2.0
+
+
+class Limit(NamedTuple):
+    """How long somebody waits for an answer."""
+
+    seconds: float
+    given_up: Callable[[], bool]
+    """Whether nobody waits any more."""
 
 
 def driver() -> Any:  # noqa: ANN401 (the module)
@@ -89,17 +105,21 @@ def driver() -> Any:  # noqa: ANN401 (the module)
 
 
 def connect(
-    url: FleetUrl, *, check_head: bool = True, settings: Mapping[str, str] = _WRITING
+    url: FleetUrl,
+    *,
+    check_head: bool = True,
+    settings: Mapping[str, str] = _WRITING,
+    limit_s: float | None = None,
 ) -> Connection[tuple[Any, ...]]:
     """A connection in autocommit mode, to a server that is new enough and a database at the head
-    revision.
+    revision. With `limit_s` no statement takes longer, whatever the URL says.
 
     Raises RetryError (no answer), PrivilegeError, ConfigError, UnavailableError.
     """
     psycopg = driver()
     given = _parameters(url)
     defaults = {
-        "connect_timeout": CONNECT_S,
+        "connect_timeout": CONNECT_S if limit_s is None else min(CONNECT_S, math.ceil(limit_s)),
         "application_name": "elsa",
         # A connection that is cut without a word is noticed within a minute.
         "keepalives_idle": 20,
@@ -120,6 +140,8 @@ def connect(
         with translated(url):
             # Names in our statements are ours, whatever path the role has.
             connection.execute("set search_path = pg_catalog, elsa, pg_temp")
+            if limit_s is not None:
+                connection.execute(f"set statement_timeout = {math.ceil(limit_s * 1000)}")
             _require_server(connection, url)
             if check_head:
                 require_head(connection, url)
@@ -127,6 +149,53 @@ def connect(
         connection.close()
         raise
     return connection
+
+
+@contextmanager
+def ending(connection: Connection[tuple[Any, ...]], given_up: Callable[[], bool]) -> Iterator[None]:
+    """End the statement that runs, and the connection, once nobody waits for the block any more."""
+    done = threading.Event()
+    # A descriptor of its own, since the connection may be closed meanwhile.
+    with socket.socket(fileno=os.dup(connection.fileno())) as line:
+
+        def watch() -> None:
+            while not done.wait(_LOOK_S):
+                if given_up():
+                    with suppress(driver().Error):
+                        connection.cancel_safe(timeout=_CANCEL_S)
+                    with suppress(OSError):
+                        line.shutdown(socket.SHUT_RDWR)
+                    return
+
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            done.set()
+            watcher.join()
+
+
+def without_secrets(url: FleetUrl) -> str:
+    """The URL with its options, for a command that somebody else may run: without the password, and
+    what else libpq would not show.
+    """
+    _parameters(url)
+    options = driver().pq.Conninfo.parse(url.url.encode())
+    given = {
+        option.keyword.decode(): option.val.decode()
+        for option in options
+        if option.val is not None and option.dispchar != b"*"
+    }
+    user, server, name = (given.pop(key, "") for key in ("user", "host", "dbname"))
+    if re.fullmatch(r"[A-Za-z0-9._-]+", server):
+        server += "".join(f":{port}" for port in [given.pop("port", "")] if port)
+    elif server:
+        given = {"host": server, **given}
+        server = ""
+    login = f"{quote(user, safe='')}@" if user else ""
+    query = f"?{urlencode(given, quote_via=quote)}" if given else ""
+    return f"postgresql://{login}{server}/{quote(name, safe='')}{query}"
 
 
 @contextmanager

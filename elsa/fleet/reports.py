@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -40,9 +40,9 @@ _CHARGED = {
 
 
 @contextmanager
-def reading(url: FleetUrl, wanted: Wanted) -> Iterator[Copy]:
+def reading(url: FleetUrl, wanted: Wanted, limit: database.Limit | None = None) -> Iterator[Copy]:
     """The copy for a report, which `fetch` fills. Raises UsageError for a report that sums cannot
-    answer, and what connecting raises.
+    answer, and what connecting raises, also after the time of the limit.
     """
     if wanted.report not in REPORTS:
         raise UsageError(
@@ -52,9 +52,11 @@ def reading(url: FleetUrl, wanted: Wanted) -> Iterator[Copy]:
     copy = sqlite3.connect(":memory:", isolation_level=None, factory=Copy)
     with warehouse.of_copy(str(url), copy):
         copy.url, copy.wanted, copy.explained, copy.hours_taken = url, wanted, [], []
-        copy.server = database.connect(url, settings=database.READING)
+        limit_s = None if limit is None else limit.seconds
+        copy.server = database.connect(url, settings=database.READING, limit_s=limit_s)
+        ending = nullcontext() if limit is None else database.ending(copy.server, limit.given_up)
         try:
-            with database.translated(url):
+            with database.translated(url), ending:
                 # All sums are those of one state of the fleet.
                 copy.server.execute("begin transaction isolation level repeatable read, read only")
                 copy.begin()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -115,8 +117,9 @@ def test_what_trying_again_does_not_mend_is_no_matter_of_time(
         ("postgres://h/d?password=hush", "postgres://h/d"),
         ("postgresql://u:hu@sh@h/d", "postgresql://u@h/d"),
         ("postgresql://u:hu/sh@h/d", "postgresql://u@h/d"),
-        ("postgresql://u:hu?sh@h/d", "postgresql://u@h/d"),
-        ("postgresql://h/d?password=hush&user=a@b", "postgresql://h@b"),
+        ("postgresql://u:hu?sh@h/d", "postgresql://u@..."),
+        ("postgresql://h/d?password=hush&user=a@b", "postgresql://h@..."),
+        ("postgresql://u@h/d?password=us@hush", "postgresql://u@..."),
         ("postgresql://u@/d?host=/run/pg", "postgresql://u@/d"),
     ],
 )
@@ -140,6 +143,52 @@ def test_a_password_that_is_not_encoded_is_not_printed(url: str) -> None:
     with pytest.raises(ElsaError) as raised:
         database.connect(FleetUrl(url))
     assert not re.search(r"hu|\bsh", str(raised.value))
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://u:hush@h:5/d?sslmode=require", "postgresql://u@h:5/d?sslmode=require"),
+        ("postgres://h/d?password=hush&passfile=/e/p", "postgresql://h/d?passfile=%2Fe%2Fp"),
+        ("postgresql://u@h/d?password=us@hush", "postgresql://u@h/d"),
+        ("postgresql://u:hu?sh@h/d?sslpassword=hush", "postgresql://u@h/d"),
+        ("postgresql://a%40b@/d?host=/run/pg&port=7", "postgresql://a%40b@/d?host=%2Frun%2Fpg&port=7"),
+        ("postgresql://u@h,i:7/d", "postgresql://u@/d?host=h%2Ci&port=%2C7"),
+        ("postgresql://u@[::1]:7/d", "postgresql://u@/d?host=%3A%3A1&port=7"),
+    ],
+)  # fmt: skip
+def test_a_url_for_others_has_its_options_and_no_secret(url: str, shown: str) -> None:
+    parse = database.driver().conninfo.conninfo_to_dict
+    assert database.without_secrets(FleetUrl(url)) == shown
+    secrets = ("password", "sslpassword")
+    kept = {name: value for name, value in parse(url).items() if name not in secrets}
+    assert parse(shown) == kept
+
+
+def test_nothing_runs_on_the_server_once_nobody_waits(postgres: Server, fleet: str) -> None:
+    left = threading.Event()
+    url = FleetUrl(postgres.url(fleet))
+    with closing(database.connect(url)) as connection, closing(database.connect(url)) as other:
+        threading.Timer(0.3, left.set).start()
+        with (
+            pytest.raises(RetryError),
+            database.translated(url),
+            database.ending(connection, left.is_set),
+        ):
+            connection.execute("select pg_sleep(60)")
+        running = "select count(*) from pg_stat_activity where query like 'select pg_sleep%'"
+        assert other.execute(running + " and state = 'active'").fetchone() == (0,)
+        with pytest.raises(RetryError), database.translated(url):
+            connection.execute("select 1")
+
+
+def test_a_limit_holds_for_each_statement_whatever_the_url_says(
+    postgres: Server, fleet: str
+) -> None:
+    url = FleetUrl(postgres.url(fleet) + "&options=-c%20statement_timeout%3D0")
+    with closing(database.connect(url, limit_s=0.2)) as connection:
+        with pytest.raises(RetryError, match="statement timeout"), database.translated(url):
+            connection.execute("select pg_sleep(60)")
 
 
 @pytest.mark.parametrize("scheme", ["postgresql+psycopg", "mysql", "sqlite", "HTTP"])
