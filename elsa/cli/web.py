@@ -12,7 +12,8 @@ import click
 from elsa import config
 from elsa.cli import options
 from elsa.cli.main import print_stderr
-from elsa.errors import UnavailableError, UsageError
+from elsa.errors import RetryError, UnavailableError, UsageError
+from elsa.fleet_url import FleetUrl
 
 _PORT = 8421
 _HEADER = re.compile(r"[A-Za-z0-9]+(-[A-Za-z0-9]+)*")
@@ -59,7 +60,7 @@ _HOST = re.compile(r"[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]")
     metavar="SECONDS",
     help="How long a page may take.",
 )
-@options.db
+@options.db_or_fleet
 def web(
     *,
     port: int | None,
@@ -68,11 +69,12 @@ def web(
     user_header: str | None,
     hosts: tuple[str, ...],
     time_limit: float,
-    db: Path | None,
+    db: Path | FleetUrl | None,
 ) -> None:
     """Serve the reports as pages for a browser, read only, at http://127.0.0.1:8421/ of this host.
 
     Root and members of the group `elsa` see everything, any other user his own jobs and processes.
+    The pages of a fleet are for root and that group alone.
     Over 127.0.0.1 the kernel says whose browser it is; from another machine, forward the port:
     ssh -L 8421:127.0.0.1:8421 HOST. With --socket a reverse proxy says who has logged in.
 
@@ -83,6 +85,7 @@ def web(
     Examples:
       elsa web
       elsa web --port 9000 --time-limit 30
+      elsa web --db postgresql://pages@db.example.org/elsa
       elsa web --socket /run/elsa-web/web.sock --socket-group www-data \\
                --user-header X-Remote-User --host-name elsa.example.org
     """
@@ -116,28 +119,54 @@ def web(
         raise UnavailableError(
             f"{error.name} is not installed; the pages need it: pip install 'elsa-accounting[web]'"
         ) from None
-    from elsa.report.query import warehouse
-
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    settings = config.load({"db": db})
-    with warehouse.reading(settings.db):
-        pass  # it says what is wrong with the warehouse
+    # What the driver of a fleet database warns of is raised too.
+    logging.getLogger("psycopg").setLevel(logging.ERROR)
+    settings = {name: each.value for name, each in config.settle({"db": db}).items()}
+    place: Path | FleetUrl = settings["db"]
+    shown = None if db is None else str(db)
+    if isinstance(place, FleetUrl):
+        shown = _try_fleet(place)
+    else:
+        _try_warehouse(place)
     identify = (
-        server.by_kernel(settings.group)
+        server.by_kernel(settings["group"])
         if user_header is None
-        else server.by_header(user_header, settings.group)
+        else server.by_header(user_header, settings["group"])
     )
     app = made.create_app(
         made.Settings(
-            settings.db,
+            place,
             server.LOCAL_NAMES | {name.lower() for name in hosts},
             identify,
             time_limit,
-            settings.keep_rollups,
-            None if db is None else str(db),
+            settings["keep_rollups"],
+            shown,
         )
     )
     address = server.Address(port or _PORT, socket, socket_group)
     with server.listening(address) as listener:
         print_stderr(f"serving {socket or f'http://127.0.0.1:{address.port}/'}")
         server.serve(app, listener)
+
+
+def _try_warehouse(path: Path) -> None:
+    """Say what is wrong with a warehouse."""
+    from elsa.report.query import warehouse
+
+    with warehouse.reading(path):
+        pass
+
+
+def _try_fleet(url: FleetUrl) -> str:
+    """Say what is wrong with a fleet database, and return its URL as commands on pages have it. A
+    server that does not answer may answer later, and its pages say so until then.
+    """
+    from elsa.fleet import database
+
+    shown = database.without_secrets(url)
+    try:
+        database.connect(url).close()
+    except RetryError as error:
+        print_stderr(f"elsa-web: {error}")
+    return shown

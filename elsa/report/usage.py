@@ -380,12 +380,7 @@ def plot(
 
     label, value = (report.columns.index(name) for name in (by.noun, key))
     values = {row[label]: row[value] for row in report.rows}
-    laid = [
-        periods.Period(*row)
-        for row in connection.execute(
-            "select since_ns, until_ns, label from period order by since_ns"
-        )
-    ]
+    laid = periods.prepared(connection)
     present = [place for place, period in enumerate(laid) if period.label in values]
     points: list[tuple[str, float | None]] = []
     for before, place in pairwise([present[0], *present] if present else []):

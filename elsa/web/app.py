@@ -21,11 +21,13 @@ from elsa.errors import (
     UnavailableError,
     UsageError,
 )
+from elsa.fleet_url import FleetUrl
 from elsa.text import printable
 from elsa.web import pages
-from elsa.web.forms import FORMS
+from elsa.web.forms import fields_of
 from elsa.web.identity import Reader
 from elsa.web.job_pages import NoJobError
+from elsa.web.page import of_fleet
 from elsa.web.reading import Copies, Deadline
 
 _METHODS = ("GET", "HEAD")
@@ -50,6 +52,7 @@ _HEADERS = {
 }
 _STATUS: tuple[tuple[type[ElsaError], int], ...] = (
     (NoJobError, 404),
+    (pages.NotOfFleetError, 404),
     (UsageError, 400),
     (PrivilegeError, 403),
     (RetryError, 503),
@@ -67,7 +70,7 @@ _log = logging.getLogger(__name__)
 class Settings(NamedTuple):
     """What the pages are of, and for whom."""
 
-    db: Path
+    db: Path | FleetUrl
     hosts: frozenset[str]
     """By which names of a host the pages may be called, in lower case and without a port."""
     identify: Callable[[Mapping[str, Any]], Reader | None]
@@ -115,6 +118,10 @@ def _admit(settings: Settings) -> None:
             " --user-header the user in that header\n"
         )
         abort(Response(said, 403))
+    if isinstance(settings.db, FleetUrl) and not g.reader.manages:
+        # A uid is another user on each host, so nothing of a fleet is his own.
+        abort(Response("the pages of a fleet are for managers: they have all users of it\n", 403))
+    pages.require(request.endpoint)
 
 
 def _with_headers(response: Response) -> Response:
@@ -127,11 +134,12 @@ def _with_headers(response: Response) -> Response:
 
 def _context() -> dict[str, Any]:
     """What every template has."""
-    fields = FORMS.get(request.endpoint or "", ())
+    fields = fields_of(request.endpoint or "", of_fleet=of_fleet())
     return {
         "version": __version__,
         "reader": g.get("reader"),
-        "nav": pages.NAV,
+        "nav": pages.nav(),
+        "of_fleet": of_fleet(),
         "fields": fields,
         "given": {field.name: request.args.get(field.name, "") for field in fields},
         "page": request.endpoint or "",

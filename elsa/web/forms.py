@@ -37,9 +37,24 @@ def _one_of(*values: str) -> tuple[Choice, ...]:
     return (("", "any"), *((value, value) for value in values))
 
 
-FORMS: dict[str, tuple[Field, ...]] = {
+_FORMS: dict[str, tuple[Field, ...]] = {
     "today": (
         Field("by", "By", "", tuple((word, word) for word in ("kind", "job", "user", "command"))),
+        _SINCE,
+        _UNTIL,
+    ),
+    "used": (
+        Field(
+            "by",
+            "By",
+            "",
+            tuple(
+                (word, word)
+                for word in ("user", "group", "command", "hour", "day", "month", "kind")
+            ),
+        ),
+        _USER,
+        Field("command", "Command", "cc1, or a glob: cc*"),
         _SINCE,
         _UNTIL,
     ),
@@ -76,3 +91,18 @@ FORMS: dict[str, tuple[Field, ...]] = {
     ),
     "trust": (_SINCE, _UNTIL),
 }
+# A field of a fleet's pages, and one of those whose rows are of all hosts together.
+_HOST = Field("host", "Host", "name, or a glob: web*")
+_EACH = Field("each", "Hosts", "", (("", "together"), ("host", "each")))
+
+
+def fields_of(page: str, *, of_fleet: bool) -> tuple[Field, ...]:
+    """The fields of a page."""
+    fields = _FORMS.get(page, ())
+    if not fields or not of_fleet:
+        return fields
+    if page == "today":
+        # What is summed up over time in a fleet is all usage.
+        fields = tuple(field for field in fields if field.name != "by")
+    first = 1 if fields[0].name == "by" else 0
+    return (*fields[:first], _HOST, *([_EACH] if page == "used" else []), *fields[first:])

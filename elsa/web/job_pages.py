@@ -14,6 +14,7 @@ from elsa.report import compare, folded, jobs, runs, tree
 from elsa.report.query import steps
 from elsa.report.query.selection import Selection, by_id
 from elsa.report.query.times import Window
+from elsa.report.query.warehouse import several_hosts
 from elsa.report.render import flame
 from elsa.report.render.output import Output
 from elsa.report.timeline import report as timeline
@@ -22,7 +23,7 @@ from elsa.report.timeline.window import with_window
 from elsa.text import printable
 from elsa.web import asked, charts, tables
 from elsa.web.asked import ROWS, Ask
-from elsa.web.page import STEPS, Page, download, opened, shown
+from elsa.web.page import STEPS, Page, choices, download, of_fleet, opened, shown
 from elsa.web.tables import Table
 
 # The tree of more processes takes longer than a page should.
@@ -34,12 +35,17 @@ _WORSE_FIRST = "cpu_more_percent,cpu_s"
 
 def latest_runs() -> str | Response:
     """The latest run of each name, those first that used more than usual."""
-    chosen = asked.choices(request.args, ("job", "kind", "user"))
-    with opened(chosen) as page:
-        output = asked.output(request.args, asked.FEW_ROWS, _AGAINST_USUAL)
-        ask = Ask("runs", chosen, replace(output, sort=output.sort or _WORSE_FIRST))
-        usual = {} if chosen.keys() & {"kind", "job"} else {"kind": ("automatic",)}
-        selection = page.resolve_jobs(replace(ask, asked=chosen | usual))
+    chosen = choices("job", "kind", "user")
+    if of_fleet():
+        # All runs that many hosts ever had are more than a page has time for.
+        chosen = asked.with_default(chosen, since="7d")
+    output = asked.output(request.args, asked.FEW_ROWS, _AGAINST_USUAL)
+    ask = Ask("runs", chosen, replace(output, sort=output.sort or _WORSE_FIRST))
+    # What the command takes where neither is given.
+    usual = {} if chosen.keys() & {"kind", "job"} else {"kind": ("automatic",)}
+    whole = replace(ask, asked=chosen | usual)
+    with opened(whole) as page:
+        selection = page.resolve_jobs(whole)
         report = runs.runs(page.connection, selection, ask.output)
         if ask.output.form != "table":
             return download(ask, report)
@@ -49,9 +55,9 @@ def latest_runs() -> str | Response:
 
 def all_jobs() -> str | Response:
     """All jobs, the newest first."""
-    chosen = asked.choices(request.args, ("job", "kind", "user", "state", "exit", "tag"))
-    with opened(chosen) as page:
-        ask = Ask("jobs", chosen, asked.output(request.args, asked.FEW_ROWS))
+    chosen = choices("job", "kind", "user", "state", "exit", "tag")
+    ask = Ask("jobs", chosen, asked.output(request.args, asked.FEW_ROWS))
+    with opened(ask) as page:
         selection = page.resolve_jobs(ask)
         report = jobs.jobs(page.connection, selection, ask.output)
         if ask.output.form != "table":
@@ -75,15 +81,20 @@ class Job(NamedTuple):
 
 @contextmanager
 def _job(job_id: int) -> Iterator[tuple[Page, Job]]:
-    with opened() as page:
+    with opened(_ask(job_id)) as page:
         # In this address a number is an id, also where a job has it as its name.
         if by_id(page.connection, str(job_id)) is None:
             raise NoJobError(f"there is no job {job_id}, or it is not yours to see")
-        selection = Selection(jobs=(job_id,))
+        selection = Selection(jobs=(job_id,), apart=several_hosts(page.connection))
+        selection = page.ready(selection)
         found = jobs.job(page.connection, selection, Output())
         values = dict(zip(found.columns, found.row, strict=True))
         links = page.links.keeping(job=str(job_id), since=asked.ALWAYS)
         yield page._replace(links=links), Job(job_id, selection, found, values)
+
+
+def _ask(job_id: int) -> Ask:
+    return Ask("job", {}, Output(), (str(job_id),), usual=None)
 
 
 def _shown(page: Page, template: str, window: Window, job: Job, **values: object) -> str:
@@ -92,16 +103,22 @@ def _shown(page: Page, template: str, window: Window, job: Job, **values: object
     title = printable(job.values["name"])
     of_job = {
         "title": title,
-        "runs": f"{job.values['kind']}:{asked.name(job.values['name'])}",
-        "kept": page.links.kept,
+        "runs": _runs(job.values),
+        "processes": None if of_fleet() else page.links.kept,
     }
     return shown(page, template, window, job.selection, losses, job=job, **of_job, **values)
 
 
+def _runs(values: dict[str, Any]) -> dict[str, str]:
+    """What chooses all runs of the name of a job."""
+    host = {"host": asked.just(values["host"])} if of_fleet() else {}
+    return host | {"job": f"{values['kind']}:{asked.name(values['name'])}"}
+
+
 def one_job(job_id: int) -> str:
     """What a job cost, in all and by command, against earlier runs."""
+    ask = _ask(job_id)
     with _job(job_id) as (page, job):
-        ask = Ask("job", {}, Output(), (str(job.id),), usual=None)
         found = job.found
         figures = [
             (tables.heading(key), tables.cell(key, job.values[key], page.links, {}))
@@ -117,7 +134,8 @@ def one_job(job_id: int) -> str:
             command=ask.command(page.settings.command_db),
             notes=tables.on_page(found.words),
             commands=page.part(ask, commands, "By command", "commands"),
-            earlier=_earlier(page, job),
+            # Of a fleet, the commands of other runs are not known.
+            earlier=None if of_fleet() else _earlier(page, job),
         )
 
 

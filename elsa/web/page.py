@@ -7,20 +7,22 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flask import Response, current_app, g, render_template, request, url_for
 
+from elsa.fleet import reports
+from elsa.fleet.copy import Copy, Wanted
+from elsa.fleet_url import FleetUrl
 from elsa.report import collector_status, completeness
 from elsa.report.query import warehouse
-from elsa.report.query.selection import Asked, Selection, asked_window, resolve, resolve_jobs
+from elsa.report.query.selection import Selection, asked_window, resolve, resolve_jobs
 from elsa.report.query.times import Window
 from elsa.report.render.output import Output
 from elsa.report.render.writer import Report
 from elsa.web import asked, tables
 from elsa.web.asked import Ask
-from elsa.web.reading import reading
+from elsa.web.reading import reading, reading_fleet
 from elsa.web.tables import Links, Table
 
 if TYPE_CHECKING:
@@ -38,6 +40,17 @@ class Page(NamedTuple):
     settings: Settings
     links: Links
     now_ns: int
+    said: list[str]
+    """Notes on what was asked for, and on hosts of a fleet of which something is missing."""
+
+    @contextmanager
+    def beside(self, ask: Ask) -> Iterator[Page]:
+        """The page for another report that stands on it: of a fleet each has a copy of its own."""
+        if not of_fleet():
+            yield self
+            return
+        with _opened(ask) as connection:
+            yield self._replace(connection=connection)
 
     def table(self, ask: Ask, report: Report, title: str, **more: Any) -> Table:  # noqa: ANN401
         """A report as a table, with the command that prints it."""
@@ -60,25 +73,73 @@ class Page(NamedTuple):
 
     def resolve(self, ask: Ask) -> Selection:
         """The processes that are asked for."""
-        return resolve(self.connection, ask.asked, asked.now())
+        return self.ready(resolve(self.connection, ask.asked, asked.now()))
 
     def resolve_jobs(self, ask: Ask) -> Selection:
         """The jobs that are asked for."""
-        return resolve_jobs(self.connection, ask.asked, asked.now())
+        return self.ready(resolve_jobs(self.connection, ask.asked, asked.now()))
+
+    def ready(self, selection: Selection) -> Selection:
+        """The selection as the report is made of it: of a fleet by whole hours, when its sums were
+        fetched.
+        """
+        words: list[str] = []
+        if isinstance(self.connection, Copy):
+            selection = reports.fetch(self.connection, selection)
+            words = self.connection.hosts.words()
+        words += selection.words
+        self.said.extend(line for line in words if line not in self.said)
+        return selection
+
+    def late(self, selection: Selection) -> list[str]:
+        """That jobd does not run, or which hosts of a fleet are late or do not record."""
+        if not isinstance(self.connection, Copy):
+            return collector_status.late(self.connection, selection, self.now_ns)[:1]
+        hosts = self.connection.hosts
+        silent = {each.host for each in hosts.silent} | {each.host for each in hosts.unread}
+        return [
+            f"{len(some)} of {hosts.number} hosts {text}"
+            for some, text in ((hosts.late, "are late"), (silent, "do not record"))
+            if some
+        ]
+
+
+def of_fleet() -> bool:
+    """Whether the pages are of a fleet."""
+    return isinstance(current_app.config["SETTINGS"].db, FleetUrl)
+
+
+def choices(*kinds: str) -> dict[str, tuple[str, ...]]:
+    """The choices of these kinds and of time that the request makes; of a fleet of hosts too."""
+    return asked.choices(request.args, (*(["host"] if of_fleet() else []), *kinds))
 
 
 @contextmanager
-def opened(chosen: Asked = MappingProxyType({})) -> Iterator[Page]:
+def opened(ask: Ask) -> Iterator[Page]:
     """The page that the request is for, with the warehouse as its reader may see it, from the time
-    on that was chosen.
+    on that was chosen; or with the copy of a fleet for a report.
     """
     settings: Settings = current_app.config["SETTINGS"]
+    kept = {name: text for name in ("host", *asked.TIMES) for text in ask.asked.get(name, ())}
+    arguments = request.args.items(multi=True)
+    links = Links(url_for, request.endpoint or "", arguments, kept, of_fleet=of_fleet())
+    with _opened(ask) as connection:
+        yield Page(connection, settings, links, time.time_ns(), [])
+
+
+@contextmanager
+def _opened(ask: Ask) -> Iterator[sqlite3.Connection]:
+    settings: Settings = current_app.config["SETTINGS"]
+    if isinstance(settings.db, FleetUrl):
+        by = dict(ask.options).get("by")
+        wanted = Wanted(ask.report, ask.asked, ask.output, by, next(iter(ask.arguments), None))
+        with reading_fleet(settings.db, wanted, g.deadline) as copy:
+            yield copy
+        return
     copies = current_app.config["COPIES"]
-    times = {name: text for name in asked.TIMES for text in chosen.get(name, ())}
-    links = Links(url_for, request.endpoint or "", request.args.items(multi=True), times)
-    since_ns = asked_window(chosen, asked.now()).since
+    since_ns = asked_window(ask.asked, asked.now()).since
     with reading(settings.db, g.reader, copies, g.deadline, since_ns) as connection:
-        yield Page(connection, settings, links, time.time_ns())
+        yield connection
 
 
 def shown(
@@ -92,13 +153,13 @@ def shown(
     """The page, with how complete its figures are; `lost` is the number of losses that touch them,
     if it is not that of the window.
     """
-    silent = collector_status.late(page.connection, selection or Selection(window), page.now_ns)
+    late = page.late(selection or Selection(window))
     number = completeness.gaps(page.connection, window) if lost is None else lost
     losses = f"{completeness.count(number, 'known loss')}" if number else ""
     return render_template(
         template,
-        badge=[*silent[:1], *([losses] if losses else [])],
-        words=warehouse.notes(page.connection),
+        badge=[*late, *([losses] if losses else [])],
+        words=[*warehouse.notes(page.connection), *page.said],
         **more,
     )
 

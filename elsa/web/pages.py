@@ -10,36 +10,37 @@ from dataclasses import replace
 from flask import Flask, Response, abort, current_app, g, request, url_for
 
 from elsa.errors import UsageError
-from elsa.report import audit, bill, collector_status, gaps, metrics, processes, usage
-from elsa.report.query import steps
-from elsa.report.query.selection import Selection, asked_days, asked_window
+from elsa.report import audit, bill, collector_status, gaps, metrics, processes
+from elsa.report.query.selection import Selection, asked_days, resolve
 from elsa.report.render import openmetrics
 from elsa.report.render.output import Output
-from elsa.report.timeline import report as timeline
-from elsa.report.timeline.asked import BY, Asked
-from elsa.report.timeline.window import with_window
-from elsa.web import asked, charts, job_pages, progress
+from elsa.web import asked, job_pages, progress, tables, usage_pages
 from elsa.web.asked import Ask
-from elsa.web.page import STEPS, download, opened, shown
+from elsa.web.page import choices, download, of_fleet, opened, shown
 
-NAV = (
+_NAV = (
     ("today", "Today"),
+    ("used", "Usage"),
     ("runs", "Jobs"),
     ("processes", "Who ran what"),
     ("bill", "Bill"),
     ("trust", "Trust"),
 )
+_OF_PROCESSES = ("processes", "job_time", "job_tree", "flame")
+"""Pages that need single processes, which a fleet does not have."""
 _JOBS_TABS = (("runs", "Latest run of each name"), ("jobs", "All jobs"))
 _JOB_TABS = (("job", "What it cost"), ("job_time", "Over time"), ("job_tree", "Processes"))
-_SERIES = 6
-_TOP = 10
-_SUMS = "cpu_s,processes,rss_kib,read_bytes,write_bytes"
+
+
+class NotOfFleetError(UsageError):
+    """A page that a fleet does not have."""
 
 
 def register(app: Flask) -> None:
     """Add the pages to the application."""
     views: tuple[tuple[str, str, progress.View], ...] = (
-        ("/", "today", today),
+        ("/", "today", usage_pages.today),
+        ("/usage", "used", usage_pages.used),
         ("/runs", "runs", job_pages.latest_runs),
         ("/jobs", "jobs", job_pages.all_jobs),
         ("/job/<int:job_id>", "job", job_pages.one_job),
@@ -58,14 +59,28 @@ def register(app: Flask) -> None:
     app.extensions["elsa_metrics"] = Scraped()
 
 
+def require(name: str | None) -> None:
+    """Raise NotOfFleetError if a fleet does not have a page."""
+    if of_fleet() and name in _OF_PROCESSES:
+        raise NotOfFleetError(
+            "this page needs single processes, and a fleet database has sums only; they are in the"
+            " host's own warehouse: run elsa web or elsa report on that host"
+        )
+
+
+def nav() -> tuple[tuple[str, str], ...]:
+    """The pages of the navigation, and their texts."""
+    return tuple(each for each in _NAV if not (of_fleet() and each[0] in _OF_PROCESSES))
+
+
 def title() -> str:
     """The title of the requested page, as far as its address says."""
     parts = request.view_args or {}
     if "job_id" in parts:
         return f"Job {parts['job_id']}"
-    if request.endpoint == "today" and _times() != {"since": ("today",)}:
+    if request.endpoint == "today" and usage_pages.times() != {"since": ("today",)}:
         return "Usage over time"
-    return dict(NAV).get("runs" if request.endpoint == "jobs" else request.endpoint or "", "ELSA")
+    return dict(_NAV).get("runs" if request.endpoint == "jobs" else request.endpoint or "", "ELSA")
 
 
 def current() -> str:
@@ -80,60 +95,19 @@ def tabs() -> list[tuple[str, str, str]]:
     """The views beside the requested page: their addresses, names and texts."""
     parts = request.view_args or {}
     if "job_id" in parts:
-        return [(url_for(name, **parts), name, text) for name, text in _JOB_TABS]
+        views = () if of_fleet() else _JOB_TABS
+        return [(url_for(name, **parts), name, text) for name, text in views]
     if request.endpoint in dict(_JOBS_TABS):
         return [(url_for(name), name, text) for name, text in _JOBS_TABS]
     return []
 
 
-def _times() -> dict[str, tuple[str, ...]]:
-    """What Today shows: this day, unless another time was chosen."""
-    return asked.with_default(asked.choices(request.args, ()), since="today")
-
-
-def today() -> str:
-    """Usage over time, and who used it."""
-    by = request.args.get("by", "kind") or "kind"
-    if by not in BY:
-        raise UsageError(f"by: write one of {', '.join(BY)}")
-    chosen = _times()
-    with opened(chosen) as page:
-        ask = Ask("timeline", chosen, Output())
-        query = Asked(by, _SERIES, None, STEPS)
-        selection = with_window(page.connection, page.resolve(ask), query, page.now_ns, whole=False)
-        made, drawn = timeline.report(page.connection, selection, query, Output(), memory=False)
-        step = steps.name(drawn.length_s)
-        ask = replace(ask, options=(("by", by), ("top", str(_SERIES)), ("step", step)))
-        chart = charts.chart(
-            made,
-            "cpus",
-            "CPUs in use",
-            lambda since, until: page.links.changed(since=since, until=until),
-        )
-        tops = []
-        for name, grouped, title in (
-            ("users", usage.USERS, "Users"),
-            ("commands", usage.COMMANDS, "Commands"),
-        ):
-            top = Ask(name, chosen, Output(columns=f"{grouped.noun},{_SUMS}", limit=_TOP))
-            report = usage.usage(page.connection, grouped, page.resolve(top), top.output)
-            tops.append(page.part(top, report, title, name))
-        return shown(
-            page,
-            "today.html",
-            selection.window,
-            chart=chart,
-            steps=page.steps(ask, made, "Steps"),
-            tops=tops,
-        )
-
-
 def who_ran_what() -> str | Response:
     """Single processes, the newest first."""
     kinds_of = ("command", "user", "cmdline", "job", "exit", "state", "tty", "kind")
-    chosen = asked.with_default(asked.choices(request.args, kinds_of), since="7d")
-    with opened(chosen) as page:
-        ask = Ask("last", chosen, asked.output(request.args))
+    chosen = asked.with_default(choices(*kinds_of), since="7d")
+    ask = Ask("last", chosen, asked.output(request.args))
+    with opened(ask) as page:
         selection = page.resolve(ask)
         running = chosen.get("state") == ("running",)
         report = processes.processes(
@@ -142,20 +116,20 @@ def who_ran_what() -> str | Response:
         if ask.output.form != "table":
             return download(ask, report)
         made = page.table(ask, report, "Processes, the newest first")
-        made.notes[:0] = selection.words
         return shown(page, "table.html", selection.window, selection, table=made)
 
 
 def bills() -> str | Response:
     """What a month cost."""
     by = request.args.get("by", "").strip() or "user"
-    chosen = asked.with_default(asked.choices(request.args, ("user",)), month="this")
-    with opened(chosen) as page:
-        ask = Ask("bill", chosen, asked.output(request.args), options=(("by", by),))
-        selection = page.resolve(ask)
+    chosen = asked.with_default(choices("user"), month="this")
+    ask = Ask("bill", chosen, asked.output(request.args), options=(("by", by),))
+    with opened(ask) as page:
+        selection = resolve(page.connection, chosen, asked.now())
         days = asked_days(chosen, asked.now())
         if days is not None:
             selection = replace(selection, window=bill.window(page.connection, days))
+        selection = page.ready(selection)
         try:
             report = bill.bill(page.connection, by, selection, ask.output)
         except bill.NoTariffError as error:
@@ -170,16 +144,18 @@ def bills() -> str | Response:
 
 def trust() -> str | Response:
     """How well it is recorded: losses, what each source reported, and the warehouse."""
-    chosen = asked.with_default(asked.choices(request.args, ()), since="7d")
-    with opened(chosen) as page:
-        window = asked_window(chosen, asked.now())
-        ask = Ask("gaps", chosen, asked.output(request.args))
+    chosen = asked.with_default(choices(), since="7d")
+    ask = Ask("gaps", chosen, asked.output(request.args))
+    with opened(ask) as page:
+        window = page.resolve(ask).window
         lost = gaps.gaps(page.connection, window, ask.output, page.now_ns)
         if ask.output.form != "table":
             return download(ask, lost)
         losses = page.table(ask, lost, "Known losses", id="gaps", sortable=False)
         of_audit = Ask("audit", chosen, Output(limit=20), usual=20)
-        found = audit.audit(page.connection, window, of_audit.output, page.now_ns)
+        with page.beside(of_audit) as sources:
+            window = sources.resolve(of_audit).window
+            found = audit.audit(sources.connection, window, of_audit.output, page.now_ns)
         parts = [
             page.part(of_audit, part, title, name)
             for name, part, title in (
@@ -189,7 +165,7 @@ def trust() -> str | Response:
             )
             if part.rows
         ]
-        parts[0].notes.extend(found.words)
+        parts[0].notes.extend(tables.on_page(found.words))
         return shown(
             page,
             "trust.html",
@@ -217,9 +193,11 @@ class Scraped:
 
 def measured() -> Response:
     """Metrics for Prometheus, for managers."""
+    if of_fleet():
+        abort(Response("metrics are of a host: run elsa web or elsa metrics on it\n", 404))
     if not g.reader.manages:
         abort(Response("metrics are of all users; only managers may read them\n", 403))
-    with opened() as page:
+    with opened(Ask("metrics", {}, Output())) as page:
         since_ns = metrics.counted_since(page.settings.keep_rollups, page.now_ns)
         families = metrics.metrics(page.connection, page.now_ns, since_ns)
     risen = current_app.extensions["elsa_metrics"].rising(families)

@@ -1,5 +1,6 @@
 """Open the warehouse for a reader: all of it for a manager, and a copy of what is his own for
-anybody else. No query may take longer than a page may.
+anybody else; or a fleet database, which is for managers alone. No query may take longer than a page
+may.
 """
 
 from __future__ import annotations
@@ -11,12 +12,19 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from elsa.errors import RetryError
+from elsa.errors import ConfigError, PrivilegeError, RetryError
+from elsa.fleet import reports
+from elsa.fleet.database import Limit
 from elsa.report.query import warehouse
 from elsa.store import database, own_records
 from elsa.units import HOUR_NS
 from elsa.web.identity import Reader
+
+if TYPE_CHECKING:
+    from elsa.fleet.copy import Copy, Wanted
+    from elsa.fleet_url import FleetUrl
 
 # After so many instructions of SQLite, some 0.1 ms, it is checked whether the time is over.
 _INSTRUCTIONS = 20_000
@@ -114,6 +122,19 @@ def reading(
     with _limited(deadline), _opened(path, reader, copies, deadline, since_ns) as connection:
         connection.set_progress_handler(deadline.passed, _INSTRUCTIONS)
         yield connection
+
+
+@contextmanager
+def reading_fleet(url: FleetUrl, wanted: Wanted, deadline: Deadline) -> Iterator[Copy]:
+    """The copy for a report on a fleet, which is filled by reports.fetch. Raises as `reading`."""
+    try:
+        limit = Limit(max(deadline.left_s(), 0.1), deadline.passed)
+        with _limited(deadline), reports.reading(url, wanted, limit) as connection:
+            connection.set_progress_handler(deadline.passed, _INSTRUCTIONS)
+            yield connection
+    except PrivilegeError as error:
+        # The server refuses the role of the pages, not their reader.
+        raise ConfigError(str(error)) from error
 
 
 def _opened(

@@ -16,8 +16,8 @@ from elsa.report.render.writer import Report, Row
 from elsa.text import printable
 from elsa.web import asked
 
-# What the pages of a column's value are called, and which choice it is there.
-_LINKS = {"user": ("processes", "user"), "command": ("processes", "command")}
+# Columns whose values lead to what is known of them. The choice has the name of the column.
+_LINKS = ("user", "command")
 _OF_USERS = ("owner",)
 _USUAL = Output()
 _ADVICE = r"; --limit or --all shows more| \(see: elsa report gaps\)"
@@ -74,16 +74,19 @@ class Links:
         page: str,
         arguments: Iterable[tuple[str, str]],
         kept: Mapping[str, str] = MappingProxyType({}),
+        *,
+        of_fleet: bool = False,
     ) -> None:
         self.address = address
         self.page = page
         self._arguments = [(key, value) for key, value in arguments if value]
         self.kept = kept
-        """The choices that links to processes keep."""
+        """The choices that links to processes, or of a fleet to their sums, keep."""
+        self.of_fleet = of_fleet
 
     def keeping(self, **kept: str) -> Links:
         """The same with other choices that links to processes keep."""
-        return Links(self.address, self.page, self._arguments, kept)
+        return Links(self.address, self.page, self._arguments, kept, of_fleet=self.of_fleet)
 
     def changed(self, **changes: str | None) -> str:
         """The address of this page with other arguments; None leaves one out."""
@@ -178,10 +181,17 @@ def cell(
 def _href(key: str, value: Any, links: Links, values: Mapping[str, Any]) -> str | None:  # noqa: ANN401
     if key in ("job_id", "name") and values.get("job_id") is not None:
         return links.address("job", job_id=values["job_id"])
+    if key == "host" and links.of_fleet:
+        return links.address("today", **{**links.kept, "host": asked.just(value)})
+    # A uid is a user of its host alone.
+    host = values.get("host") if links.of_fleet and key != "command" else None
+    of_host = {} if host is None else {"host": asked.just(host)}
     if key in _LINKS and value != "" and values.get("uid", 0) is not None:  # the total has no uid
-        page, choice = _LINKS[key]
         text = asked.just(value) if key == "command" else printable(value)
-        return links.address(page, **{choice: text}, **links.kept)
+        chosen = {**links.kept, **of_host, key: text}
+        if links.of_fleet:
+            return links.address("used", by="day", **chosen)
+        return links.address("processes", **chosen)
     if key in _OF_USERS:
-        return links.address("jobs", show="all", user=value)
+        return links.address("jobs", show="all", user=value, **of_host)
     return None

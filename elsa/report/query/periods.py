@@ -246,6 +246,12 @@ def prepare(periods: list[Period]) -> list[Query]:
     return statements
 
 
+def prepared(connection: sqlite3.Connection) -> list[Period]:
+    """The periods that are in the temporary table."""
+    sql = "select since_ns, until_ns, label from period order by since_ns"
+    return [Period(*row) for row in connection.execute(sql)]
+
+
 def join_lived(periods: list[Period]) -> str:
     """The clause that joins each row with all periods in which the process lived."""
     return (

@@ -12,6 +12,8 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from elsa.fleet.database import without_secrets
+from elsa.fleet_url import FleetUrl
 from elsa.store import database
 from elsa.web import progress
 from elsa.web.app import Settings, create_app
@@ -50,11 +52,13 @@ def client(filled: Path, monkeypatch: pytest.MonkeyPatch) -> Client:
     monkeypatch.setattr(progress, "QUICK_S", 60.0)
 
     def made(
-        reader: Reader | None = MANAGER, db: Path = filled, limit_s: float = 60.0
+        reader: Reader | None = MANAGER,
+        db: Path | FleetUrl = filled,
+        limit_s: float = 60.0,
     ) -> FlaskClient:
-        settings = Settings(
-            db, frozenset({"localhost"}), lambda _: reader, limit_s, "forever", str(db)
-        )
+        shown = without_secrets(db) if isinstance(db, FleetUrl) else str(db)
+        hosts = frozenset({"localhost"})
+        settings = Settings(db, hosts, lambda _: reader, limit_s, "forever", shown)
         app = create_app(settings)
         app.test_client_class = Buffered
         return app.test_client()

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.browser
 WINDOW = f"since={SINCE}&until={UNTIL}"
 PAGES = (
     f"/?{WINDOW}&by=job",
+    f"/usage?{WINDOW}&by=hour",
     "/runs",
     "/jobs?sort=cpu_s",
     "/job/9",

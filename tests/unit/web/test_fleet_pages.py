@@ -1,0 +1,201 @@
+"""The pages of a fleet: each shows what its command prints, to managers alone, and no password."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from elsa.cli import web
+from elsa.fleet_url import FleetUrl
+from elsa.web.identity import Reader
+from tests.support import fleets
+from tests.support.postgres import Server
+from tests.unit.web.conftest import Client
+from tests.unit.web.test_pages import linked, printed, read
+
+WINDOW = "since=2026-10-05T03:20&until=2026-10-09"
+HOSTS = ("ant", "bee")
+PAGES = (
+    f"/?{WINDOW}",
+    *(f"/usage?by={by}&{WINDOW}" for by in ("user", "command", "hour")),
+    f"/usage?by=command&each=host&{WINDOW}&sort=-host",
+    f"/usage?by=day&user=user1003&host=ant&{WINDOW}",
+    f"/usage?by=kind&{WINDOW}",
+    "/runs?since=2026-10-01",
+    "/jobs?host=ant&kind=cron",
+    "/job/2000000003",
+    "/bill?month=2026-10&by=job",
+    f"/trust?{WINDOW}&host=bee",
+)
+OF_PROCESSES = ("/processes", "/job/1000000001/time", "/job/1/tree", "/job/1/flame.svg", "/metrics")
+
+
+class Fleet(NamedTuple):
+    """A database that some hosts were pushed to."""
+
+    url: FleetUrl
+    server: Server
+    database: str
+
+
+@pytest.fixture(scope="module")
+def of_two(
+    tmp_path_factory: pytest.TempPathFactory,
+    template: Path,
+    postgres: Server,
+    fleet_template: str,
+) -> Fleet:
+    database = postgres.database(fleet_template)
+    for name in HOSTS:
+        path = fleets.month(tmp_path_factory.mktemp(name) / "elsa.db", template, 200, name * 8)
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("update host set name = ?", (name,))
+            connection.execute("update job set kind = 'cron' where id % 3 = 0")
+        fleets.pushed(path, postgres.url(database))
+    with postgres.connect(database) as connection:
+        connection.execute(
+            "insert into elsa.tariff values (1, 0, 0, null, 'EUR', 'UTC', 2, null, '0.01', '3.5',"
+            " '0.2', '0.1', '0.1')"
+        )
+    return Fleet(FleetUrl(postgres.url(database)), postgres, database)
+
+
+@pytest.mark.parametrize("url", PAGES)
+def test_each_row_and_note_is_what_the_commands_print(
+    client: Client, of_two: Fleet, url: str
+) -> None:
+    page = read(client(db=of_two.url), url)
+    lines = {
+        " ".join(line.split()) for command in page.commands for line in printed(command).split("\n")
+    }
+    rows = [" ".join(" ".join(row).split()) for row in page.rows if row]
+    assert page.commands
+    assert rows
+    assert [row for row in rows if row not in lines] == []
+
+
+def test_every_page_names_hosts_that_are_late_and_those_with_losses(
+    client: Client, of_two: Fleet
+) -> None:
+    pages = client(db=of_two.url)
+    for url in ("/", "/usage", "/runs", "/jobs", "/bill", "/trust"):
+        text = read(pages, url).text
+        assert "2 of 2 hosts are late, with sums until: ant (2026-11-0" in text, url
+        assert text.count("2 of 2 hosts are late") == 2, url
+    of_job = read(pages, "/job/2000000003").text
+    assert "1 of 1 hosts are late, with sums until: bee (2026-11-0" in of_job
+    text = read(pages, f"/usage?{WINDOW}&host=bee").text
+    assert "1 of 1 hosts are incomplete: bee" in text
+    assert "the window is from 2026-10-05 03:00:00" in text
+    assert "are late" not in text
+
+
+def test_pages_of_processes_say_where_these_are(client: Client, of_two: Fleet) -> None:
+    pages = client(db=of_two.url)
+    for url in OF_PROCESSES:
+        answer = pages.get(url)
+        assert answer.status_code == 404
+        assert "needs single processes" in answer.text or url == "/metrics"
+    for url in ("/", f"/usage?{WINDOW}", "/job/2000000003"):
+        text = pages.get(url).text
+        assert not [path for path in ("/processes", "/time", "/tree") if f'href="{path}' in text]
+
+
+def test_names_lead_to_what_the_fleet_has_of_them(client: Client, of_two: Fleet) -> None:
+    pages = client(db=of_two.url)
+    users = linked(pages, f"/usage?{WINDOW}&host=ant", "/usage?")
+    assert "by=day" in users["user1003"]
+    assert "host=ant" in users["user1003"]
+    assert [row for row in read(pages, users["user1003"]).rows if row]
+    hosts = linked(pages, f"/usage?{WINDOW}", "/?")
+    assert [row for row in read(pages, hosts["bee"]).rows if "bee" in row]
+    runs = linked(pages, "/job/2000000003", "/jobs?")["All runs"]
+    assert [row[:2] for row in read(pages, runs).rows if row] == [["bee", "2000000003"]]
+
+
+def test_a_plain_user_sees_no_page_of_a_fleet(client: Client, of_two: Fleet) -> None:
+    plain = client(Reader("anna", 1003, manages=False), db=of_two.url)
+    for url in (*PAGES, *OF_PROCESSES, "/none", "/?format=csv"):
+        answer = plain.get(url)
+        assert (answer.status_code, answer.text.count("\n")) == (403, 1)
+        assert "user1003" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("url", "status"),
+    [
+        ("/?host=nope", 400),
+        ("/usage?host='%3B drop table elsa.host--", 400),
+        ("/usage?host=%FF%FE", 400),
+        ("/usage?user=%25s", 400),
+        ("/usage?by=command&user=user1003", 400),
+        ("/usage?by=kind&command=cc1", 400),
+        ("/usage?by=nonsense", 400),
+        ("/jobs?job=%25s'", 400),
+        ("/job/3", 404),
+        ("/job/9999999999999999999999999", 404),
+    ],
+)
+def test_hostile_choices_are_refused_in_one_line(
+    client: Client, of_two: Fleet, url: str, status: int
+) -> None:
+    answer = client(db=of_two.url).get(url)
+    assert answer.status_code == status
+    assert 'role="alert"' in answer.text
+
+
+@contextmanager
+def shut(fleet: Fleet) -> Iterator[None]:
+    """The server refuses connections to the database."""
+    name = fleet.database
+    with fleet.server.connect() as connection:
+        connection.execute(f"alter database {name} allow_connections false")
+        yield
+        connection.execute(f"alter database {name} allow_connections true")
+
+
+def test_a_server_that_is_away_is_said_and_found_again_and_no_password_is_shown(
+    client: Client, of_two: Fleet, caplog: pytest.LogCaptureFixture
+) -> None:
+    with of_two.server.connect(of_two.database) as connection:
+        connection.execute("create role pages login password 'hush'")
+        connection.execute("grant elsa_reader to pages")
+    url = of_two.server.tcp_url(of_two.database, "pages", "hush")
+    pages = client(db=FleetUrl(url))
+    with shut(of_two):
+        away = pages.get("/jobs")
+    assert away.status_code == 503
+    assert "cannot be reached; try again later" in away.text
+    back = read(pages, "/jobs")
+    assert f"--db postgresql://pages@127.0.0.1:{of_two.server.port}/" in back.commands[0]
+    with of_two.server.connect(of_two.database) as connection:
+        connection.execute("revoke elsa_reader from pages")
+    # It is not the reader who may not.
+    refused = pages.get("/jobs")
+    assert refused.status_code == 503
+    assert "this role may not do that" in caplog.text
+    for text in (away.text, back.text, refused.text, caplog.text):
+        assert "hush" not in text
+
+
+def test_a_page_is_given_up_after_its_time(client: Client, of_two: Fleet) -> None:
+    with of_two.server.connect(of_two.database) as connection, connection.transaction():
+        connection.execute("lock table elsa.job in access exclusive mode")
+        answer = client(db=of_two.url, limit_s=0.5).get("/jobs")
+    assert answer.status_code == 503
+    assert "this takes longer than 0.5 s" in answer.text
+
+
+def test_a_server_that_is_away_at_the_start_may_come_later(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    url = FleetUrl("postgresql://pages:hush@127.0.0.1:1/elsa?sslmode=prefer")
+    assert web._try_fleet(url) == "postgresql://pages@127.0.0.1:1/elsa?sslmode=prefer"
+    said = capsys.readouterr().err
+    assert "cannot be reached" in said
+    assert "hush" not in said
