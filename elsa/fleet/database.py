@@ -24,8 +24,14 @@ if TYPE_CHECKING:
 OLDEST = 150_000
 """The oldest server that is supported, as PostgreSQL numbers its versions: 15."""
 CONNECT_S = 10
-# How long a statement may take, and wait for a lock, before the server ends it.
-_WRITING = {"statement_timeout": "600s", "lock_timeout": "60s"}
+_WRITING = {
+    # How long a statement may take, and wait for a lock, before the server ends it.
+    **{"statement_timeout": "600s", "lock_timeout": "60s"},
+    # The server too notices within a minute that a connection was cut without a word: until then
+    # it keeps the row of the host locked.
+    **{"tcp_keepalives_idle": "20", "tcp_keepalives_interval": "10", "tcp_keepalives_count": "4"},
+    **{"tcp_user_timeout": "60s"},
+}
 READING = {
     **_WRITING,
     # Only changes of the tables take a lock, and hosts that are up to no good.

@@ -1,5 +1,5 @@
 """A PostgreSQL server for the tests of fleets: Debian's, in a folder of its own, on a unix socket
-(and on a TCP port of the loopback interface where a test asks for one).
+(and on a TCP port, of the loopback interface unless a test names another address).
 
 PostgreSQL refuses to run as root, so root's tests run it as nobody.
 """
@@ -68,8 +68,9 @@ def required() -> Path:
 class Server:
     """A running server."""
 
-    def __init__(self, programs: Path) -> None:
+    def __init__(self, programs: Path, address: str = "127.0.0.1") -> None:
         self._programs = programs
+        self._address = address
         self.folder = Path(tempfile.mkdtemp(prefix="elsa-pg-", dir="/tmp"))
         root = os.geteuid() == 0
         self._as: dict[str, Any] = (
@@ -83,14 +84,14 @@ class Server:
             libraries = {path.parent for path in unpacked.glob("**/lib*.so*")}
             self._environment["LD_LIBRARY_PATH"] = os.pathsep.join(sorted(map(str, libraries)))
         with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
+            free.bind((address, 0))
             self.port: int = free.getsockname()[1]
         self._databases = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._run("initdb", "-D", "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "-N")
         # Over TCP a password is needed, as on a real server.
         (self.folder / "data/pg_hba.conf").write_text(
-            "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
+            "local all all trust\nhost all all samenet scram-sha-256\n"
         )
         self.start()
 
@@ -112,7 +113,7 @@ class Server:
             self._process = subprocess.Popen(
                 [
                     *(self._programs / "postgres", "-D", "data", "-k", str(self.folder)),
-                    *("-p", str(self.port), "-c", "listen_addresses=127.0.0.1", *options),
+                    *("-p", str(self.port), "-c", f"listen_addresses={self._address}", *options),
                 ],
                 cwd=self.folder,
                 env=self._environment,
@@ -154,7 +155,7 @@ class Server:
 
     def tcp_url(self, database: str, user: str, password: str, port: int | None = None) -> str:
         """The URL of a database over TCP, perhaps through a proxy on another port."""
-        return f"postgresql://{user}:{password}@127.0.0.1:{port or self.port}/{database}"
+        return f"postgresql://{user}:{password}@{self._address}:{port or self.port}/{database}"
 
     def connect(
         self, database: str = "postgres", user: str = "postgres"
@@ -172,9 +173,9 @@ class Server:
 
 
 @contextmanager
-def running() -> Iterator[Server]:
+def running(address: str = "127.0.0.1") -> Iterator[Server]:
     """A server while the block runs, or a skip with the reason."""
-    server = Server(required())
+    server = Server(required(), address)
     try:
         yield server
     finally:
