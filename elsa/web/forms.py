@@ -92,7 +92,7 @@ _FORMS: dict[str, tuple[Field, ...]] = {
     "trust": (_SINCE, _UNTIL),
 }
 # A field of a fleet's pages, and one of those whose rows are of all hosts together.
-_HOST = Field("host", "Host", "name, or a glob: web*")
+_HOST = Field("host", "Host", "web1, or a glob: web*")
 _EACH = Field("each", "Hosts", "", (("", "together"), ("host", "each")))
 
 

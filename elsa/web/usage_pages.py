@@ -90,7 +90,7 @@ def _today_of_fleet() -> str:
             page,
             "today.html",
             selection.window,
-            chart=_over_periods(page, by, report, selection.window, _leading(page)),
+            chart=_over_periods(page, by, report, ask.output, selection.window, _leading(page)),
             steps=page.part(ask, report, "Steps", "steps"),
             tops=_tops(page, chosen),
         )
@@ -114,14 +114,25 @@ def _leading(page: Page, by: str | None = None) -> Callable[[str, str], str]:
 
 
 def _over_periods(
-    page: Page, by: usage.By, report: Report, window: Window, link: Callable[[str, str], str]
+    page: Page,
+    by: usage.By,
+    report: Report,
+    output: Output,
+    window: Window,
+    link: Callable[[str, str], str],
 ) -> Chart | None:
-    """The CPU time of periods as a chart; None if they are too many, or nothing is known."""
-    laid = periods.cut(periods.prepared(page.connection), window)
-    if len(laid) > _MOST_BARS:
-        return None
+    """The CPU time of the periods of a table as a chart; None if they are too many, do not follow
+    each other, or nothing is known.
+    """
     label, value = (report.columns.index(name) for name in (by.noun, "cpu_s"))
     used = {row[label]: row[value] for row in report.rows}
+    laid = periods.cut(periods.prepared(page.connection), window)
+    if len(used) == output.limit:
+        # The table may lack others: without --sort the older ones.
+        first = next((place for place, each in enumerate(laid) if each.label in used), 0)
+        laid = [] if output.sort else laid[first:]
+    if not 0 < len(laid) <= _MOST_BARS:
+        return None
     rows = [(_iso(each.since_ns), _iso(each.until_ns), used.get(each.label)) for each in laid]
     columns = ("since_at", "until_at", "cpu_s")
     made = replace(report, columns=columns, shown=columns, rows=rows)
@@ -158,21 +169,21 @@ def used() -> str | Response:
     if by == _KIND and chosen.keys() & {"user", "command"}:
         raise UsageError("kinds of jobs are those of all users and commands; leave these out")
     each = request.args.get("each") == "host"
-    output = asked.output(request.args, columns="+host" if each else None)
+    period = by in _WITHIN
+    limit = _MOST_BARS if period else ROWS
+    output = asked.output(request.args, limit, "+host" if each else None)
     ask = Ask(f"{by}s", chosen, output)
     with opened(ask) as page:
         selection = page.resolve(ask)
         if by == _KIND:
             report = kinds.kinds(page.connection, selection, output)
         else:
-            period = _USED[by].period is not None
             report = usage.usage(page.connection, _USED[by], selection, output, everything=period)
         if output.form != "table":
             return download(ask, report)
         chart = None
-        if by in _WITHIN and not each:
-            chart = _over_periods(
-                page, _USED[by], report, selection.window, _leading(page, _WITHIN[by])
-            )
+        if period and not each:
+            link = _leading(page, _WITHIN[by])
+            chart = _over_periods(page, _USED[by], report, output, selection.window, link)
         made = page.table(ask, report, f"By {by}")
         return shown(page, "usage.html", selection.window, table=made, chart=chart)

@@ -144,6 +144,17 @@ def test_a_chart_has_a_bar_for_each_step_that_leads_to_it(client: Client) -> Non
     assert "cc1" in step.text
 
 
+def test_a_chart_of_hours_has_those_that_its_table_has(client: Client) -> None:
+    url = f"/usage?{WINDOW}&by=hour"
+    # Of the day, 21 hours from the first to the last in which something ended.
+    for more, bars in (("", 21), ("&limit=3", 3), ("&limit=3&sort=hour", 0)):
+        text = client().get(url + more).text
+        assert text.count('class="hit"') == bars
+    *_, newest = re.findall(r'<a href="(\?[^"]*by=user[^"]*)"', client().get(url).text)
+    users = read(client(), f"/usage{unescape(newest)}")
+    assert [row[0] for row in users.rows if row] == [str(ANNA)]
+
+
 @pytest.mark.parametrize("form", ["csv", "json"])
 @pytest.mark.parametrize(
     ("url", "command"),
