@@ -20,6 +20,7 @@ from elsa.report.query.selection import Selection, asked_window, resolve, resolv
 from elsa.report.query.times import Window
 from elsa.report.render.output import Output
 from elsa.report.render.writer import Report
+from elsa.text import printable
 from elsa.web import asked, tables
 from elsa.web.asked import Ask
 from elsa.web.reading import reading, reading_fleet
@@ -87,7 +88,7 @@ class Page(NamedTuple):
         if isinstance(self.connection, Copy):
             selection = reports.fetch(self.connection, selection)
             words = self.connection.hosts.words()
-        words += selection.words
+        words = [printable(line) for line in (*words, *selection.words)]
         self.said.extend(line for line in words if line not in self.said)
         return selection
 

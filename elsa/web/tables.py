@@ -125,8 +125,10 @@ def table(
 
 
 def on_page(words: Iterable[str]) -> list[str]:
-    """Notes of reports without the options of the command line that they name."""
-    return [re.sub(_ADVICE, "", text) for text in words]
+    """Notes of reports without the options of the command line that they name. A host may have
+    any name.
+    """
+    return [printable(re.sub(_ADVICE, "", text)) for text in words]
 
 
 def download(report: Report, output: Output) -> str:

@@ -14,9 +14,10 @@ from elsa.cli import web
 from elsa.fleet_url import FleetUrl
 from elsa.web.identity import Reader
 from tests.support import fleets
+from tests.support.pages import HOSTILE
 from tests.support.postgres import Server
 from tests.unit.web.conftest import Client
-from tests.unit.web.test_pages import linked, printed, read
+from tests.unit.web.test_pages import Parsed, linked, printed, read
 
 WINDOW = "since=2026-10-05T03:20&until=2026-10-09"
 HOSTS = ("ant", "bee")
@@ -116,6 +117,24 @@ def test_names_lead_to_what_the_fleet_has_of_them(client: Client, of_two: Fleet)
     assert [row for row in read(pages, hosts["bee"]).rows if "bee" in row]
     runs = linked(pages, "/job/2000000003", "/jobs?")["All runs"]
     assert [row[:2] for row in read(pages, runs).rows if row] == [["bee", "2000000003"]]
+
+
+def test_a_hostile_name_of_a_host_is_text_and_leads_to_it(client: Client, of_two: Fleet) -> None:
+    rename = "update elsa.host set name = %s where name = %s"
+    pages = client(db=of_two.url)
+    with of_two.server.connect(of_two.database) as connection:
+        connection.execute(rename, [HOSTILE, "bee"])
+        try:
+            for url in ("/usage?since=2026-10-01", "/trust?since=2026-10-01", "/usage?host=nope"):
+                answer = pages.get(url)
+                assert "\x1b" not in answer.text
+                assert "&lt;img src=x" in answer.text
+                assert "img" not in Parsed(answer.text).tags
+            hosts = linked(pages, "/usage?since=2026-10-01", "/?")
+            (href,) = {href for name, href in hosts.items() if name.startswith("<img")}
+            assert [row for row in read(pages, href).rows if row]
+        finally:
+            connection.execute(rename, ["bee", HOSTILE])
 
 
 def test_a_plain_user_sees_no_page_of_a_fleet(client: Client, of_two: Fleet) -> None:
