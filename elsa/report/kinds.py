@@ -36,22 +36,36 @@ _OF_WINDOW = (
 )
 
 
+# SQLite takes longer to prepare the query than to run it, so it is the same for each host, which
+# stands in a temporary table.
+_ONE_HOST = "(select t.id from temp.one_host as t)"
+_ITS_JOBS = f"select t.id from temp.job_of_host as t where t.host_id = {_ONE_HOST}"
+_PREPARE = (
+    "create temp table if not exists one_host (id)",
+    "create temp table if not exists job_of_host (host_id, id, primary key (host_id, id))"
+    " without rowid",
+    "delete from job_of_host",
+    "insert into job_of_host"
+    " select b.host_id, j.id from job as j join boot as b on b.id = j.boot_id",
+)
+
+
 def query(
-    selection: Selection, output: Output, host_id: int | None = None
+    selection: Selection, output: Output, *, one_host: bool = False
 ) -> tuple[Query, tuple[str, ...]]:
-    """The kinds, most CPU first, what is in none last; and the columns to write. With `host_id`
-    the rows of this host, which has a column then.
+    """The kinds, most CPU first, what is in none last; and the columns to write. With `one_host`
+    those of the host in the temporary table.
     """
     known = {key: f"u.{key}" for key in (_OF_WINDOW if selection.window else COLUMNS)}
     usual = [key for key in _SHOWN if key in known]
-    if host_id is not None:
-        known = {_HOST: str(host_id) if selection.ids else f"host_name({host_id})", **known}
+    if one_host:
+        known = {_HOST: _ONE_HOST if selection.ids else f"host_name({_ONE_HOST})", **known}
         usual.insert(0, _HOST)
-        selection = replace(selection, choices=(Condition(f"u.host_id = {host_id}"),))
+        selection = replace(selection, choices=(Condition(f"u.host_id = {_ONE_HOST}"),))
     shown = output.choose(known, usual, by_name=(_HOST,))
     chosen = {key: known[key] for key in dict.fromkeys((*shown, "part_life_whole"))}
     order = f"u.kind = '{NONE}', u.cpu_s desc nulls last, u.kind"
-    source = _source(selection)
+    source = _source(selection, _ITS_JOBS if one_host else None)
     text = f"{select(chosen)}\nfrom {source.sql} as u\n{output.order(known, order)}"
     return Query(text, source.values), shown
 
@@ -59,30 +73,37 @@ def query(
 def queries(
     connection: sqlite3.Connection, selection: Selection, output: Output
 ) -> tuple[list[Query], tuple[str, ...]]:
-    """The query for the kinds, or one for each host if the output asks for the host; and the
-    columns to write.
+    """The queries to run for the kinds, for each host by itself if the output asks for the host;
+    and the columns to write.
     """
-    hosts: list[int | None] = [None]
-    if output.asks_for(_HOST):
-        chosen = " and ".join(["true", *(host.sql for host in selection.choices)])
-        ids = connection.execute(
-            f"select u.host_id from (select id as host_id, name from host) as u where {chosen}"
-            " order by u.name, u.host_id"
-        )
-        hosts = [host_id for (host_id,) in ids] or [0]
-    asked = [query(selection, output, host_id) for host_id in hosts]
-    return [one for one, _ in asked], asked[0][1]
+    one_host = output.asks_for(_HOST)
+    asked, shown = query(selection, output, one_host=one_host)
+    if not one_host:
+        return [asked], shown
+    chosen = " and ".join(["true", *(host.sql for host in selection.choices)])
+    hosts = connection.execute(
+        f"select u.host_id from (select id as host_id, name from host) as u where {chosen}"
+        " order by u.name, u.host_id"
+    ).fetchall()
+    run = [Query(text) for text in _PREPARE]
+    for host in hosts or [(None,)]:
+        run += [
+            Query("delete from one_host"),
+            Query("insert into one_host values (?)", host),
+            asked,
+        ]
+    return run, shown
 
 
-def _source(selection: Selection) -> Query:
+def _source(selection: Selection, its_jobs: str | None = None) -> Query:
     """The view kind_usage, or the same over what ended or was used in a window, and on some
-    hosts.
+    hosts, whose jobs `its_jobs` may list.
     """
     window, hosts = selection.window, selection.choices
     if not window and not hosts:
         return Query("kind_usage")
     of_hosts = "".join(f" and {host.sql}" for host in hosts)
-    theirs = (
+    theirs = its_jobs or (
         f"select j.id from main.job as j join boot as u on u.id = j.boot_id where true{of_hosts}"
     )
     of_jobs, everything = (
