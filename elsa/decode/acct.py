@@ -2,7 +2,7 @@
 
 A record is 64 bytes and has no checksum, so `plausible` checks all that the kernel guarantees about
 a record. `walk` uses it to find the records in a chunk of a file, whatever is between them;
-`decode_rows` decodes what `walk` found, many at a time.
+`decode_columns` decodes what `walk` found, many at a time.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from enum import Enum
 from functools import cache
 from itertools import chain
 from math import frexp
-from typing import Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from elsa.decode.comm import escape_comm
 from elsa.errors import DataError
@@ -188,20 +188,24 @@ def decode_record(buffer: bytes, offset: int = 0) -> AcctRecord:
     )
 
 
-def decode_rows(buffer: bytes) -> Iterator[AcctRow]:
-    """The records of a buffer that holds nothing else, as plain tuples.
+def decode_columns(buffer: bytes) -> list[Sequence[Any]]:
+    """The records of a buffer that holds nothing else, as columns: one for each field of an
+    AcctRecord.
 
-    Works on whole columns at a time, so that no Python code runs per record: about four times as
-    fast as unpacking each.
+    No Python code runs per record: about four times as fast as unpacking each.
     """
     if len(buffer) % RECORD_SIZE:
         raise DataError(f"{len(buffer)} bytes are not a whole number of accounting records")
     columns = _Columns.of(buffer)
-    if columns is None:
-        offsets = range(0, len(buffer), RECORD_SIZE)
-        records = [decode_record(buffer, offset) for offset in offsets]
-        return iter(map(tuple, records))  # type: ignore[arg-type]
-    return columns.rows()
+    if columns is not None:
+        return columns.decoded()
+    offsets = range(0, len(buffer), RECORD_SIZE)
+    return list(zip(*(decode_record(buffer, offset) for offset in offsets), strict=True))
+
+
+def decode_rows(buffer: bytes) -> Iterator[AcctRow]:
+    """The same records as plain tuples."""
+    return zip(*decode_columns(buffer), strict=True)
 
 
 def _layout(version: int) -> struct.Struct:
@@ -235,12 +239,17 @@ class _Columns(NamedTuple):
                 column.byteswap()
         return columns
 
-    def rows(self) -> Iterator[AcctRow]:
-        words = [self.words[index::16] for index in range(1, 7)]
-        comp = [map(comp_table().__getitem__, self.halves[index::32]) for index in range(16, 24)]
-        comms = map(escape_comm, self.comms())
-        first = (self.buffer[0::64], self.buffer[1::64], self.halves[1::32])
-        return zip(*first, *words, self.floats[7::16], *comp, comms, strict=True)
+    def decoded(self) -> list[Sequence[Any]]:
+        table = comp_table()
+        words = [self.words[index::16].tolist() for index in range(1, 7)]
+        comp = [
+            list(map(table.__getitem__, self.halves[index::32].tolist())) for index in range(16, 24)
+        ]
+        first = (self.buffer[0::64], self.buffer[1::64], self.halves[1::32].tolist())
+        names = list(self.comms())
+        escaped = {name: escape_comm(name) for name in set(names)}
+        comms = [escaped[name] for name in names]
+        return [*first, *words, self.floats[7::16].tolist(), *comp, comms]
 
     def comms(self) -> Iterator[bytes]:
         return chain.from_iterable(_COMM.iter_unpack(self.buffer))
@@ -483,11 +492,15 @@ def begin_seconds(btimes: Iterable[int], etimes: Iterable[float]) -> list[int]:
     ]
 
 
-def late_most(record: AcctRow) -> int:
+def exit_seconds(begins: Iterable[int], etimes: Iterable[float]) -> list[int]:
+    """`exit_second` of many records, from their `begin_seconds`."""
+    return [begin + int(etime) // 100 for begin, etime in zip(begins, etimes, strict=True)]
+
+
+def late_most(etime: float) -> int:
     """How many seconds later than `exit_second` the process may have ended: etime is a float of 24
     bits, exact for 46 hours only.
     """
-    etime = record[ETIME]
     if etime <= EXACT_ETIME:
         return 0
     most = int(etime) + (1 << frexp(etime)[1] - 24) - 1
@@ -495,26 +508,23 @@ def late_most(record: AcctRow) -> int:
 
 
 def late_seconds(
-    records: Sequence[AcctRow], before: int | None
-) -> tuple[list[int | None], int | None]:
-    """How many seconds later than `exit_second` each of these records, in file order, was written;
-    None if etime is exact. Also returns the second of the last record.
+    seconds: Sequence[int], etimes: Sequence[float], before: int | None
+) -> list[int | None]:
+    """How many seconds later than its `exit_second` each of these records, in file order, was
+    written; None if etime is exact.
 
     The kernel appends in the order of time, so no record was written before the one in front of it.
     If the clock was set in between, that one's second is out of the possible range and not used.
     `before` is the exit second of the record before these, None if there is none.
     """
-    if not records:
-        return [], before
-    late: list[int | None] = [None] * len(records)
-    if max(record[ETIME] for record in records) > EXACT_ETIME:
-        for index, record in enumerate(records):
-            second, most = exit_second(record), late_most(record)
-            if record[ETIME] > EXACT_ETIME:
-                in_range = before is not None and second < before <= second + most
+    late: list[int | None] = [None] * len(seconds)
+    if max(etimes, default=0) > EXACT_ETIME:
+        for index, (second, etime) in enumerate(zip(seconds, etimes, strict=True)):
+            if etime > EXACT_ETIME:
+                in_range = before is not None and second < before <= second + late_most(etime)
                 late[index] = before - second if in_range and before is not None else 0
             before = second + (late[index] or 0)
-    return late, exit_second(records[-1]) + (late[-1] or 0)
+    return late
 
 
 def is_self_record(record: AcctRow) -> bool:
@@ -527,3 +537,13 @@ def is_self_record(record: AcctRow) -> bool:
     ended.
     """
     return record[MEM] == 0 and record[EXITCODE] == 0 and not record[FLAG] & ~ASU
+
+
+def self_records(columns: Sequence[Sequence[Any]]) -> list[int]:
+    """Which of the records in these columns are self records, by index."""
+    flags, exitcodes = columns[FLAG], columns[EXITCODE]
+    return [
+        index
+        for index, mem in enumerate(columns[MEM])
+        if mem == 0 and exitcodes[index] == 0 and not flags[index] & ~ASU
+    ]

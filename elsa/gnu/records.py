@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from math import inf
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from elsa.decode import acct
 from elsa.decode.acct import AFORK, AcctRecord, AcctRow
@@ -140,20 +140,20 @@ class Records:
 
     def _wanted(self, data: bytes, before: int | None) -> Iterable[AcctRow]:
         """The selected records of these; `before` is when the record before them was written."""
-        rows: Iterable[AcctRow] = acct.decode_rows(data)
+        columns = acct.decode_columns(data)
+        rows: Iterable[AcctRow] = zip(*columns, strict=True)
         uids = frozenset(self.pick.uids)
         if self._by_time():
-            rows = list(rows)
             since, until = (
                 limit if limit is not None else otherwise
                 for limit, otherwise in zip(self.pick.window, _EVER, strict=True)
             )
-            late, _ = acct.late_seconds(rows, before)
-            ends = (
-                (acct.exit_second(row) + (late_s or 0)) * 1_000_000_000
-                for row, late_s in zip(rows, late, strict=True)
-            )
-            rows = [row for row, end in zip(rows, ends, strict=True) if since <= end < until]
+            ends = _end_seconds(columns, before)
+            rows = [
+                row
+                for row, end in zip(rows, ends, strict=True)
+                if since <= end * 1_000_000_000 < until
+            ]
         return (row for row in rows if row[acct.UID] in uids) if uids else rows
 
     def _by_time(self) -> bool:
@@ -184,7 +184,7 @@ class Records:
         for at, data in chunks:
             yield at, data, before
             if self._by_time():
-                _, before = acct.late_seconds(list(acct.decode_rows(data)), before)
+                before = _end_seconds(acct.decode_columns(data), before)[-1]
 
     def _chunks(self, file: _Readable, name: str) -> Iterator[tuple[int, bytes]]:
         """Positions and bytes of whole records. A torn record at the end is left out: the kernel
@@ -206,6 +206,14 @@ class Records:
             self.words.append(
                 f"{name}: {skipped} bytes that are no accounting records were skipped"
             )
+
+
+def _end_seconds(columns: Sequence[Sequence[Any]], before: int | None) -> list[int]:
+    """The seconds in which the processes of these records ended, at least one."""
+    begins = acct.begin_seconds(columns[acct.BTIME], columns[acct.ETIME])
+    seconds = acct.exit_seconds(begins, columns[acct.ETIME])
+    late = acct.late_seconds(seconds, columns[acct.ETIME], before)
+    return [second + (late_s or 0) for second, late_s in zip(seconds, late, strict=True)]
 
 
 def _reread(file: _Readable, chunks: list[tuple[int, int, int | None]]) -> Iterator[_Chunk]:

@@ -12,11 +12,11 @@ import logging
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import repeat
+from itertools import chain, compress
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -33,6 +33,7 @@ from elsa.decode.acct import (
     PPID,
     RECORD_SIZE,
     UID,
+    AcctRecord,
     AcctRow,
 )
 from elsa.errors import DataError, ElsaError
@@ -45,8 +46,7 @@ from elsa.ingest.resume import StoredFile
 from elsa.kernel import clocks
 from elsa.kernel.acct_file import AcctFile
 from elsa.kernel.procfs import Procfs
-from elsa.matching.joiner import NEVER_NS, Boot, Joiner, JoinResult
-from elsa.matching.pairing import Record
+from elsa.matching.joiner import NEVER_NS, Boot, Joiner, Joins, Records, chosen
 from elsa.progress import Progress, no_progress
 from elsa.state.codes import Join
 from elsa.store import boots, database, locks, string_ids
@@ -59,8 +59,12 @@ log = logging.getLogger(__name__)
 BATCH = 10_000
 SYNC_TIMEOUT_S = 15.0
 
-SELF = JoinResult(None, Join.SELF)
-NONE_NEW = 2**62
+_ACCT = (
+    *("id", "acct_file_id", "position", "process_id", "join_outcome"),
+    *AcctRecord._fields[:COMM],
+    *("comm_id", "late_s"),
+)
+"""The columns of table acct."""
 
 
 @dataclass
@@ -101,42 +105,54 @@ class Reading(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """New records, as rows and column by column."""
+    """New records, as columns."""
 
     ids: range
     positions: Sequence[int]
-    rows: Sequence[AcctRow]
     columns: Sequence[Sequence[Any]]
-    late: Sequence[int | None]
+    """Their fields (elsa/decode/acct.py)."""
+    begins: list[int]
+    late: list[int | None]
+    counted: Sequence[int]
+    """Which of them are ends of processes, by index."""
 
     @classmethod
-    def of(cls, first_id: int, rows: Sequence[tuple[int, AcctRow]], before: int | None) -> Batch:
-        """Records, each with its position in the file, after one of the second `before`."""
-        positions, records = zip(*rows, strict=True) if rows else ((), ())
-        columns = list(zip(*records, strict=True)) if rows else [()] * FIELDS
-        late, _ = acct.late_seconds(records, before)
-        return cls(range(first_id, first_id + len(rows)), positions, records, columns, late)
+    def of(
+        cls, first_id: int, chunks: Sequence[Chunk], repeated: set[int], before: int | None
+    ) -> Batch:
+        """The records of these chunks that are not repeated, after one of the second `before`."""
+        positions = list(chain.from_iterable(chunk.positions for chunk in chunks))
+        fields = zip(*(chunk.columns for chunk in chunks), strict=True)
+        columns = [list(chain.from_iterable(column)) for column in fields] or [[]] * FIELDS
+        if repeated:
+            new = [position not in repeated for position in positions]
+            columns = [list(compress(column, new)) for column in columns]
+            positions = list(compress(positions, new))
+        begins = acct.begin_seconds(columns[BTIME], columns[ETIME])
+        seconds = acct.exit_seconds(begins, columns[ETIME])
+        late = acct.late_seconds(seconds, columns[ETIME], before)
+        selves = set(acct.self_records(columns))
+        every = range(len(positions))
+        counted = [index for index in every if index not in selves] if selves else every
+        ids = range(first_id, first_id + len(positions))
+        return cls(ids, positions, columns, begins, late, counted)
 
-    def counted(self) -> list[Record]:
+    def records(self) -> Records:
         """The records that are ends of processes, as joining needs them."""
-        columns = self.columns
-        records = map(
-            Record,
-            self.ids,
-            acct.begin_seconds(columns[BTIME], columns[ETIME]),
-            columns[ETIME],
-            columns[EXITCODE],
-            columns[PID],
-            columns[PPID],
-            columns[UID],
-            repeat(None),
-            [late_s or 0 for late_s in self.late],
-        )
-        return [
-            record
-            for record, row in zip(records, self.rows, strict=True)
-            if not acct.is_self_record(row)
-        ]
+        lates = [late_s or 0 for late_s in self.late]
+        fields = (self.columns[field] for field in (ETIME, EXITCODE, PID, PPID, UID))
+        columns = (self.ids, self.begins, *fields, [None] * len(self.ids), lates)
+        return Records(*(chosen(column, self.counted) for column in columns))
+
+    def all(self, joins: Joins) -> Joins:
+        """The joins of all records, from those of the records that are ends of processes."""
+        if len(self.counted) == len(self.ids):
+            return joins
+        whole = Joins.unjoined(self.ids, int(Join.SELF))
+        for mine, theirs in zip(whole.lists(), joins.lists(), strict=True):
+            for index, value in zip(self.counted, theirs, strict=True):
+                mine[index] = value
+        return whole
 
 
 class Comparison(NamedTuple):
@@ -149,17 +165,13 @@ class Comparison(NamedTuple):
     all_repeated: bool
 
 
-def _settled(results: dict[int, JoinResult], first_new_id: int) -> list[tuple[int, JoinResult]]:
-    """The results of earlier records that are no longer pending."""
-    return [
-        (id_, result)
-        for id_, result in results.items()
-        if id_ < first_new_id and result.how is not Join.PENDING
-    ]
-
-
 def _report(progress: Progress, before: int, total: int, plain: bool, position: int) -> None:
     progress(before + (position if plain else 0), total)
+
+
+def _count(outcomes: Iterable[int], outcome: PassResult) -> None:
+    for how, number in Counter(outcomes).items():
+        outcome.joins[Join(how)] += number
 
 
 class Ingester:
@@ -314,7 +326,7 @@ class Ingester:
                     replaced = True  # it has grown since it was compared
                     break
                 batch.append(chunk)
-                waiting += len(chunk.rows)
+                waiting += len(chunk.positions)
                 if waiting >= BATCH:
                     self._store(reading, batch)
                     report(known.position)
@@ -345,7 +357,7 @@ class Ingester:
             nonlocal records, end, sound
             try:
                 for chunk in chunks(source.file, known.head, b"", 0, source.size):
-                    records, end = records + len(chunk.rows), chunk.end
+                    records, end = records + len(chunk.positions), chunk.end
                     yield chunk.rows
             except (DataError, ReplacedError):
                 sound = False  # the error is reported when the file is read
@@ -390,55 +402,51 @@ class Ingester:
     def _store(self, reading: Reading, parts: Sequence[Chunk]) -> None:
         """Store rows, joins and resume point in one transaction."""
         connection, known, outcome = reading.connection, reading.known, reading.outcome
-        rows = [row for chunk in parts for row in chunk.rows if row[0] not in reading.repeated]
         skipped = merged(skipped for chunk in parts for skipped in chunk.skipped)
         before = resume.second_before(connection, known)
-        batch = Batch.of(boots.next_id(connection, "acct"), rows, before)
+        first_id = boots.next_id(connection, "acct")
+        batch = Batch.of(first_id, parts, reading.repeated, before)
         # Decided without a transaction: jobd has to write, too.
-        decided = reading.joiner.join(batch.counted())
-        results = [decided.get(id_, SELF) for id_ in batch.ids]
+        earlier, new = reading.joiner.join(batch.records())
+        joins = batch.all(new)
         with database.transaction(connection):
-            self._insert(reading, batch, results, decided)
+            self._insert(reading, batch, joins, earlier)
             for skip in skipped:
                 resume.skip(connection, known, *skip)
             if parts:
                 known.tail, known.position = parts[-1].tail, parts[-1].end
-            known.records += len(rows)
+            known.records += len(batch.ids)
             resume.save(connection, known, clocks.realtime_ns())
-        outcome.records += len(rows)
+        outcome.records += len(batch.ids)
         outcome.skipped += [(known.path, skip) for skip in skipped]
-        outcome.files[known.path] = outcome.files.get(known.path, 0) + len(rows)
-        outcome.joins.update(result.how for result in results)
-        self._count_late(decided, batch.ids.start, outcome)
+        outcome.files[known.path] = outcome.files.get(known.path, 0) + len(batch.ids)
+        _count(joins.outcomes, outcome)
+        self._count_late(earlier, outcome)
 
-    def _insert(
-        self,
-        reading: Reading,
-        batch: Batch,
-        results: Sequence[JoinResult],
-        decided: dict[int, JoinResult],
-    ) -> None:
-        """Store new records with their results, and what was decided on pending records."""
+    def _insert(self, reading: Reading, batch: Batch, joins: Joins, earlier: Joins) -> None:
+        """Store new records and what they were joined to, and what was decided on pending
+        records.
+        """
         connection, joiner, columns = reading.connection, reading.joiner, batch.columns
         try:
             id_of = cast("dict[str, int]", self._comms.ids(connection, columns[COMM]))
             comm_ids = [id_of[comm] for comm in columns[COMM]]
             joiner.write_made(dict(zip(batch.ids, comm_ids, strict=True)))
-            self._update(connection, decided, batch.ids.start)
-            records = zip(
+            self._update(connection, earlier)
+            values = (
                 batch.ids,
-                repeat(reading.known.id, len(batch.ids)),
+                [reading.known.id] * len(batch.ids),
                 batch.positions,
-                [result.process_id for result in results],
-                [int(result.how) for result in results],
+                joins.process_ids,
+                joins.outcomes,
                 *columns[:COMM],
                 comm_ids,
                 batch.late,
-                strict=True,
             )
-            database.insert_rows(connection, "insert into acct", list(records))
+            if batch.ids:
+                database.insert_columns(connection, "acct", dict(zip(_ACCT, values, strict=True)))
             joiner.infer_parents()
-            reading.sums.add([result.plain for result in results], comm_ids, columns)
+            reading.sums.add(joins.plain, comm_ids, columns)
         except BaseException:
             self._comms.forget()
             raise
@@ -454,35 +462,30 @@ class Ingester:
         results = joiner.join_pending()
         with database.transaction(connection):
             joiner.write_made({})
-            self._update(connection, results, NONE_NEW)
+            self._update(connection, results)
             joiner.end_boots()
             joiner.infer_parents()
             joiner.close_from_records(
                 collector_running=locks.held(locks.COLLECTOR, self._config.db)
             )
             sums.finish()
-        self._count_late(results, NONE_NEW, outcome)
+        self._count_late(results, outcome)
         outcome.waiting = connection.execute(
             "select count(*) from acct where join_outcome = 0"
         ).fetchone()[0]
 
     @staticmethod
-    def _update(
-        connection: sqlite3.Connection, results: dict[int, JoinResult], first_new_id: int
-    ) -> None:
-        """Store the results of records that were pending."""
-        rows = [
-            (result.process_id, result.how, id_) for id_, result in _settled(results, first_new_id)
-        ]
+    def _update(connection: sqlite3.Connection, joins: Joins) -> None:
+        """Store what became of records that were pending."""
         connection.executemany(
-            "update acct set process_id = ?, join_outcome = ? where id = ?", rows
+            "update acct set process_id = ?, join_outcome = ? where id = ?", joins.settled()
         )
 
     @staticmethod
-    def _count_late(results: dict[int, JoinResult], first_new_id: int, outcome: PassResult) -> None:
-        late = [result.how for _, result in _settled(results, first_new_id)]
+    def _count_late(joins: Joins, outcome: PassResult) -> None:
+        late = [how for _, how, _ in joins.settled()]
         outcome.settled_late += len(late)
-        outcome.joins.update(late)
+        _count(late, outcome)
         outcome.joins[Join.PENDING] -= len(late)
 
     # --- the boots of the host

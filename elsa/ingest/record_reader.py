@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import compress
+from typing import Any, NamedTuple
 
 from elsa.decode import acct
-from elsa.decode.acct import ETIME, ETIME_END, RECORD_SIZE, VERSION, AcctRow
+from elsa.decode.acct import ETIME, ETIME_END, FIELDS, RECORD_SIZE, VERSION, AcctRow
 from elsa.kernel import acct_file
 from elsa.kernel.acct_file import MARK, AcctFile
 
@@ -32,14 +33,21 @@ class Skipped(NamedTuple):
 class Chunk(NamedTuple):
     """The records in the next bytes of a file."""
 
-    rows: list[tuple[int, AcctRow]]
-    """Position and record."""
+    positions: list[int]
+    """Of the records, in bytes."""
+    columns: list[list[Any]]
+    """The fields of the records (elsa/decode/acct.py), as columns."""
     skipped: list[Skipped]
     end: int
     tail: bytes
     """The bytes before the end, by which the file is recognised later. They are as they were read:
     the file may have been truncated since.
     """
+
+    @property
+    def rows(self) -> list[tuple[int, AcctRow]]:
+        """Position and record."""
+        return list(zip(self.positions, zip(*self.columns, strict=True), strict=True))
 
 
 def chunks(
@@ -62,17 +70,16 @@ def chunks(
         runs = acct.walk(data, more=more)
         if not runs:
             break
-        rows: list[tuple[int, AcctRow]] = []
-        skipped: list[Skipped] = []
+        before = before[: len(tail) + runs[-1].end]
+        chunk = Chunk([], [[] for _ in range(FIELDS)], [], position + runs[-1].end, before[-MARK:])
         for run in runs:
             if run.records:
-                _take(position + run.start, data[run.start : run.end], rows, skipped)
+                _take(chunk, position + run.start, data[run.start : run.end])
             else:
                 what = _what(data[run.start : max(run.end, run.start + RECORD_SIZE)])
-                skipped.append(Skipped(position + run.start, position + run.end, what))
-        before = before[: len(tail) + runs[-1].end]
-        position, tail = position + runs[-1].end, before[-MARK:]
-        yield Chunk(rows, skipped, position, tail)
+                chunk.skipped.append(Skipped(position + run.start, position + run.end, what))
+        position, tail = chunk.end, chunk.tail
+        yield chunk
         if not more:
             break
     if size is None:
@@ -80,19 +87,24 @@ def chunks(
         file.read(position + RECORD_SIZE, 1)
 
 
-def _take(first: int, data: bytes, rows: list[tuple[int, AcctRow]], skipped: list[Skipped]) -> None:
-    """Add records to the rows, and those whose times the warehouse cannot hold to the skipped."""
-    positions = range(first, first + len(data), RECORD_SIZE)
-    records = list(zip(positions, acct.decode_rows(data), strict=True))
-    if max(row[ETIME] for _, row in records) < ETIME_END:
-        rows += records
-        return
-    rows += [(position, row) for position, row in records if row[ETIME] < ETIME_END]
-    skipped += [
-        Skipped(position, position + RECORD_SIZE, ODD_ETIME)
-        for position, row in records
-        if row[ETIME] >= ETIME_END
-    ]
+def _take(chunk: Chunk, first: int, data: bytes) -> None:
+    """Add the records in these bytes to a chunk; those whose times the warehouse cannot hold are
+    skipped.
+    """
+    positions: Sequence[int] = range(first, first + len(data), RECORD_SIZE)
+    columns = acct.decode_columns(data)
+    if max(columns[ETIME]) >= ETIME_END:
+        held = [etime < ETIME_END for etime in columns[ETIME]]
+        chunk.skipped.extend(
+            Skipped(position, position + RECORD_SIZE, ODD_ETIME)
+            for position, is_held in zip(positions, held, strict=True)
+            if not is_held
+        )
+        positions = list(compress(positions, held))
+        columns = [list(compress(column, held)) for column in columns]
+    chunk.positions.extend(positions)
+    for whole, column in zip(chunk.columns, columns, strict=True):
+        whole.extend(column)
 
 
 def _what(data: bytes) -> str:

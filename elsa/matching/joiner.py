@@ -11,10 +11,12 @@ import sqlite3
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache
-from itertools import product, starmap
-from typing import NamedTuple
+from functools import cache, partial
+from itertools import chain, product
+from operator import add
+from typing import Any, NamedTuple
 
+from elsa.decode import acct
 from elsa.decode.acct import WRAP
 from elsa.matching import pairing, parentage, record_order
 from elsa.matching.pairing import ACCT_TICK_NS, Candidate, Record
@@ -23,7 +25,7 @@ from elsa.matching.record_order import WrittenBetween
 from elsa.state.clock import Clock, Clocks
 from elsa.state.codes import End, Join, Origin
 from elsa.store import boot_ends, boots, process_lookup
-from elsa.store.database import insert_rows, transaction
+from elsa.store.database import insert_columns, transaction
 from elsa.store.plain_sums import BOTH, ONLY_ACCT, KnownBy, Plain
 from elsa.units import HOUR_NS, SECOND_NS
 
@@ -39,16 +41,12 @@ MARGIN_NS = 2 * SECOND_NS
 NEVER_NS = 2**62
 
 
-_INSERT_OWN = """insert into process
-    (id, boot_id, pid, parent_pid, uid, start_ns, clock_id, elapsed_ns, end_clock_id, exit_status,
-     ended_hour, origin, end_source, comm_id)"""
-
 _known_by = cache(KnownBy)  # one for all records of a boot
-_FROM_RECORD = (int(Origin.ACCT), int(End.ACCT))
+_candidate = partial(tuple.__new__, Candidate)
 
 _RECORD = f"""acct.id, btime - iif(ended < btime, {WRAP}, 0), etime, exitcode, pid, ppid,
     acct.uid, comm_id, coalesce(late_s, 0)"""
-"""The columns of a Record."""
+"""The columns of Records."""
 
 # pid, and the fields of a Candidate, except the offsets. An end counts if it was received; a
 # parent, if it certainly outlived its child.
@@ -86,16 +84,83 @@ _SET_END = """
     where id = ?"""
 
 
-class JoinResult(NamedTuple):
-    """What a record was joined to, and how."""
-
-    process_id: int | None
-    how: Join
-    plain: Plain | None = None
-    """Of a plain process (elsa/store/plain_sums.py)."""
+PENDING, EXACT, UNCERTAIN, OWN, AMBIGUOUS = map(
+    int, (Join.PENDING, Join.EXACT, Join.UNCERTAIN, Join.OWN, Join.AMBIGUOUS)
+)
 
 
-PENDING = JoinResult(None, Join.PENDING)
+class Records(NamedTuple):
+    """Accounting records that are to be joined, as columns."""
+
+    ids: Sequence[int]
+    begins: Sequence[int]
+    """btime: seconds since 1970; negative before."""
+    etimes: Sequence[float]
+    exitcodes: Sequence[int]
+    pids: Sequence[int]
+    ppids: Sequence[int]
+    uids: Sequence[int]
+    comm_ids: Sequence[int | None]
+    """None for new records, whose names are not stored yet."""
+    lates: Sequence[int]
+    """How many seconds later each ended than btime and etime say, by its place in the file; only
+    if etime was cut.
+    """
+
+    @classmethod
+    def of(cls, rows: Iterable[tuple[Any, ...]]) -> Records:
+        """Records from rows of the columns _RECORD, in the order of their ids."""
+        columns = list(zip(*sorted(rows), strict=True))
+        return cls._make(columns or [()] * len(cls._fields))
+
+    def followed_by(self, others: Records) -> Records:
+        """These records, then others."""
+        if not self.ids:
+            return others
+        return Records._make([*mine, *other] for mine, other in zip(self, others, strict=True))
+
+
+class Joins(NamedTuple):
+    """What became of records: columns, in the order of the records."""
+
+    record_ids: Sequence[int]
+    process_ids: list[int | None]
+    outcomes: list[int]
+    """codes.Join"""
+    plain: Plain
+
+    @classmethod
+    def unjoined(cls, record_ids: Sequence[int], outcome: int) -> Joins:
+        """Records that are joined to no process."""
+        number = len(record_ids)
+        return cls(record_ids, [None] * number, [outcome] * number, Plain.none(number))
+
+    def settled(self) -> list[tuple[int | None, int, int]]:
+        """Process id, outcome and record id of those that are not pending."""
+        rows = zip(self.process_ids, self.outcomes, self.record_ids, strict=True)
+        return [row for row in rows if row[1] != PENDING]
+
+    def lists(self) -> list[list[Any]]:
+        """The columns, except the ids."""
+        return [self.process_ids, self.outcomes, *self.plain]
+
+    def split(self, number: int) -> tuple[Joins, Joins]:
+        """Of the first records, so many, and of the others."""
+        return self._part(slice(number)), self._part(slice(number, None))
+
+    def _part(self, some: slice) -> Joins:
+        ids, process_ids, outcomes, plain = self
+        return Joins(ids[some], process_ids[some], outcomes[some], plain.part(some))
+
+
+class _Made(NamedTuple):
+    """Incarnations that were made from records."""
+
+    columns: dict[str, Sequence[int | None]]
+    """Of table process, except comm_id."""
+    record_ids: Sequence[int]
+    comm_ids: Sequence[int | None]
+    """As in Records."""
 
 
 class Boot(NamedTuple):
@@ -146,16 +211,16 @@ class Joiner:
         self._boots = sorted(host_boots, key=lambda boot: boot.id, reverse=True)
         self._unknown: Boot | None = None
         self._next_id = boots.next_own_id(connection, "process", boots.INGESTER_IDS)
-        self._made: list[tuple[tuple[int | None, ...], Record]] = []
+        self._made: list[_Made] = []
         self._cells = MOST_CELLS
         # Where taskstats reports processes, it reports nearly all: these are not plain.
         (usage,) = connection.execute(
             "select exists (select 1 from usage) or exists (select 1 from usage_so_far)"
         ).fetchone()
         self._joined_may_be_plain = not usage
-        # Between two of these real times, boot and clock are the same.
+        # Between two of these seconds, boot and clock are the same.
         self._changes = sorted(
-            change
+            -(-change // SECOND_NS)
             for boot in host_boots
             for _, since_ns, until_ns in _spans_of_clocks(boot)
             for change in (since_ns, until_ns)
@@ -167,17 +232,25 @@ class Joiner:
 
     # --- which boot
 
-    def boot_of(self, record: Record) -> tuple[Boot, Clock]:
-        """The boot in which a record was written, and the clock that was valid then."""
-        return self._boot_at(record.exit_second)
-
     def _boot_at(self, second: int) -> tuple[Boot, Clock]:
-        at_ns = second * SECOND_NS
-        span = bisect_right(self._changes, at_ns)
+        """The boot in which a record was written, and the clock that was valid then."""
+        span = bisect_right(self._changes, second)
         found = self._found.get(span)
         if found is None:
-            found = self._found[span] = self._boot_in(at_ns)
+            found = self._found[span] = self._boot_in(second * SECOND_NS)
         return found
+
+    def _by_clock(
+        self, indices: Sequence[int], seconds: Sequence[int]
+    ) -> Iterator[tuple[Boot, Clock, Sequence[int]]]:
+        """Each boot in which some records were written, each clock that was valid then, and the
+        indices of its records. `seconds` are when all records were written.
+        """
+        by_span: dict[int, list[int]] = defaultdict(list)
+        for index in indices:
+            by_span[bisect_right(self._changes, seconds[index])].append(index)
+        for of_span in by_span.values():
+            yield *self._boot_at(seconds[of_span[0]]), of_span
 
     def _boot_in(self, at_ns: int) -> tuple[Boot, Clock]:
         """The boot and the clock of a real time."""
@@ -204,11 +277,19 @@ class Joiner:
 
     # --- pairing
 
-    def join(self, new: Sequence[Record]) -> dict[int, JoinResult]:
-        """Join new records and the pending records of the same pids; more records may follow."""
-        return self._join([*sorted(self._pending(record.pid for record in new)), *new], final=False)
+    def join(self, new: Records) -> tuple[Joins, Joins]:
+        """Join the pending records of the same pids, and new records; more records may follow.
+        Returns what became of the pending records, then of the new.
+        """
+        rows = self._connection.execute(
+            f"select {_RECORD} from acct indexed by acct_pending where join_outcome = 0"
+        )
+        pids = set(new.pids)
+        pending = Records.of(row for row in rows if row[4] in pids)
+        joins = self._join(pending.followed_by(new), final=False)
+        return joins.split(len(pending.ids))
 
-    def join_pending(self) -> dict[int, JoinResult]:
+    def join_pending(self) -> Joins:
         """Join all pending records, when all records have been read."""
         rows = self._connection.execute(
             f"""select {_RECORD}
@@ -216,41 +297,67 @@ class Joiner:
                 where join_outcome = 0 and host_id = ?""",
             (self._host_id,),
         )
-        return self._join(sorted(starmap(Record, rows)), final=True)
+        return self._join(Records.of(rows), final=True)
 
-    def _join(self, records: Sequence[Record], *, final: bool) -> dict[int, JoinResult]:
-        by_boot: dict[int, tuple[Boot, dict[int, list[Record]]]] = {}
-        groups: dict[int, list[Record]] = {}
-        last_boot = None  # that of `groups`
-        results: dict[int, JoinResult] = {}
-        for record in records:
-            second = record.exit_second
-            boot, clock = self._boot_at(second)
-            if boot.ended_at_ns is not None:
-                self._note_last(boot, second)
+    def _join(self, records: Records, *, final: bool) -> Joins:
+        joins = Joins.unjoined(records.ids, PENDING)
+        exits = acct.exit_seconds(records.begins, records.etimes)
+        seconds = list(map(add, exits, records.lates))
+        unpaired: list[int] = []
+        of_boots: dict[int, tuple[Boot, list[int]]] = {}
+        for boot, _, indices in self._by_clock(range(len(seconds)), seconds):
+            self._note_last(boot, max(seconds[index] for index in indices))
             if boot.heard_ns is None:
-                # there are no candidates
-                results[record.id] = self._unpaired(boot, clock, record)
+                unpaired += indices  # there are no candidates
+            else:
+                of_boots.setdefault(boot.id, (boot, []))[1].extend(indices)
+        for boot, indices in of_boots.values():
+            unpaired += self._join_boot(boot, records, sorted(indices), seconds, joins, final=final)
+        self._make_processes(records, sorted(unpaired), seconds, joins)
+        return joins
+
+    def _join_boot(
+        self,
+        boot: Boot,
+        records: Records,
+        indices: Sequence[int],
+        seconds: Sequence[int],
+        joins: Joins,
+        *,
+        final: bool,
+    ) -> list[int]:
+        """Join the records of a boot to its incarnations. Returns which fit none, by index."""
+        of_pairing = pairing.records(
+            indices,
+            chosen(records.exitcodes, indices),
+            chosen(records.ppids, indices),
+            chosen(records.begins, indices),
+            chosen(records.etimes, indices),
+            chosen(seconds, indices),
+        )
+        groups: dict[int, list[Record]] = defaultdict(list)
+        for pid, record in zip(chosen(records.pids, indices), of_pairing, strict=True):
+            groups[pid].append(record)
+        boot, candidates = self._candidates(boot, groups)
+        written: dict[int, WrittenBetween] = {}
+        if final and candidates:
+            ids = {records.ids[one.id]: one.id for pid in candidates for one in groups[pid]}
+            times = record_order.written_between(self._connection, boot.id, ids)
+            written = {ids[id_]: between for id_, between in times.items()}
+        pairs: list[tuple[Record, Candidate]] = []
+        unpaired: list[int] = []
+        for pid, group in groups.items():
+            lives = candidates.get(pid)
+            if lives is None:
+                unpaired += [record.id for record in group]
                 continue
-            if boot is not last_boot:
-                last_boot = boot
-                _, groups = by_boot.setdefault(boot.id, (boot, defaultdict(list)))
-            groups[record.pid].append(record)
-        for boot, groups in by_boot.values():
-            lives = self._candidates(boot, groups)
-            written: dict[int, WrittenBetween] = {}
-            if final and lives:
-                pending = [record.id for pid in lives for record in groups[pid]]
-                written = record_order.written_between(self._connection, boot.id, pending)
-            for pid, group in groups.items():
-                if pid in lives:
-                    known = self._for_pairing(boot, group, written)
-                    self._join_pid(boot, known, lives[pid], results, final=final)
-                else:
-                    for record in group:
-                        _, clock = self.boot_of(record)
-                        results[record.id] = self._unpaired(boot, clock, record)
-        return results
+            known = self._for_pairing(boot, group, written) if boot.gaps or written else group
+            if pairing.in_order(lives, known):
+                pairs += zip(known, lives, strict=True)
+            else:
+                unpaired += self._join_pid(boot, known, lives, joins, final=final)
+        self._take(boot, pairs, joins, certain=True)
+        return unpaired
 
     def _note_last(self, boot: Boot, second: int) -> None:
         """Remember the latest record of a boot that seemed to have ended before."""
@@ -271,11 +378,12 @@ class Joiner:
         """Store the incarnations that were made for records since the last call; `comm_ids` has the
         comm of each new record.
         """
-        rows = [
-            (*own, record.comm_id if record.comm_id is not None else comm_ids[record.id])
-            for own, record in self._made
-        ]
-        insert_rows(self._connection, _INSERT_OWN, rows)
+        for columns, record_ids, known in self._made:
+            comms = [
+                comm_ids[record_id] if comm_id is None else comm_id
+                for record_id, comm_id in zip(record_ids, known, strict=True)
+            ]
+            insert_columns(self._connection, "process", {**columns, "comm_id": comms})
         self._made.clear()
 
     def _join_pid(
@@ -283,57 +391,59 @@ class Joiner:
         boot: Boot,
         records: list[Record],
         lives: list[Candidate],
-        results: dict[int, JoinResult],
+        joins: Joins,
         *,
         final: bool,
-    ) -> None:
-        if pairing.in_order(lives, records):
-            for life, record in zip(lives, records, strict=True):
-                results[record.id] = self._joined(boot, record, life, certain=True)
-            return
+    ) -> list[int]:
+        """Join the records of a pid to its incarnations where they do not simply fit in order.
+        Returns which fit none, by index.
+        """
         by_id = {record.id: record for record in records}
+        candidates = {life.id: life for life in lives}
         most = QUICK_CELLS
         if final:
             most = max(QUICK_CELLS, min(pairing.MAX_CELLS, self._cells))
             self._cells -= min(len(lives) * len(records), most)
         outcome = pairing.pair(lives, records, most)
-        candidates = {life.id: life for life in lives}
-        for record_id, process_id, certain in outcome.pairs:
-            if final or certain:
-                results[record_id] = self._joined(
-                    boot, by_id[record_id], candidates[process_id], certain=certain
-                )
-            else:
-                results[record_id] = PENDING  # later records of the file say more
+        for certain in (True, False) if final else (True,):  # later records of the file say more
+            pairs = [
+                (by_id[pair.record_id], candidates[pair.process_id])
+                for pair in outcome.pairs
+                if pair.certain is certain
+            ]
+            self._take(boot, pairs, joins, certain=certain)
         for record_id in outcome.ambiguous:
-            decided = final and boot.is_final_for(by_id[record_id])
-            results[record_id] = JoinResult(None, Join.AMBIGUOUS) if decided else PENDING
-        for record_id in outcome.unpaired:
-            record = by_id[record_id]
-            _, clock = self.boot_of(record)
-            results[record_id] = self._unpaired(boot, clock, record)
+            if final and boot.is_final_for(by_id[record_id]):
+                joins.outcomes[record_id] = AMBIGUOUS
+        return outcome.unpaired
 
-    def _unpaired(self, boot: Boot, clock: Clock, record: Record) -> JoinResult:
-        """No incarnation fits: its process was never seen, unless events are still to come."""
-        if not boot.complete and record.end_by_ns > boot.heard_at_ns:
-            return PENDING
-        return self._make_process(boot, clock, record)
-
-    def _joined(self, boot: Boot, record: Record, life: Candidate, *, certain: bool) -> JoinResult:
-        """A pair whose process's exit was not received is not certain. While a collector runs, the
-        exit will come; else another process may have had the pid when the record was written.
+    def _take(
+        self,
+        boot: Boot,
+        pairs: Iterable[tuple[Record, Candidate]],
+        joins: Joins,
+        *,
+        certain: bool,
+    ) -> None:
+        """Join records to incarnations. A pair whose process's exit was not received is not
+        certain. While a collector runs, the exit will come; else another process may have had the
+        pid when the record was written.
         """
-        if life.running and boot.collector_running:
-            return PENDING
-        if life.end_ns is None and boot.heard_ns is not None:
-            certain = certain and not self._may_be_unseen(record, [(boot.heard_ns, NEVER_NS)])
-        if not certain:
-            return JoinResult(life.id, Join.UNCERTAIN)
-        plain = None
-        if life.ended_at_ns is not None and life.end_ns is not None and self._joined_may_be_plain:
-            known_by = _known_by(boot.id, BOTH, None)
-            plain = Plain(life.ended_at_ns, life.end_ns - life.start_ns, known_by)
-        return JoinResult(life.id, Join.EXACT, plain)
+        _, process_ids, outcomes, (ended, elapsed, known_by) = joins
+        known = _known_by(boot.id, BOTH, None)
+        for record, (process_id, start_ns, end_ns, *_, running, ended_at_ns) in pairs:
+            if running and boot.collector_running:
+                continue
+            index = record[0]
+            process_ids[index] = process_id
+            outcomes[index] = EXACT if certain else UNCERTAIN
+            if end_ns is None:
+                since = boot.heard_ns
+                if since is not None and self._may_be_unseen(record, [(since, NEVER_NS)]):
+                    outcomes[index] = UNCERTAIN
+            elif certain and ended_at_ns is not None and self._joined_may_be_plain:
+                ended[index], known_by[index] = ended_at_ns, known
+                elapsed[index] = end_ns - start_ns
 
     def _for_pairing(
         self, boot: Boot, records: list[Record], written: Mapping[int, WrittenBetween]
@@ -355,30 +465,30 @@ class Joiner:
         """Whether its process may have both started and ended within a gap: a process that was
         still alive after the gap was seen then.
         """
-        boot, clock = self.boot_of(record)
+        boot, clock = self._boot_at(record.end_second_ns // SECOND_NS)
         slack_ns = EXIT_LAG_NS if len(boot.clocks.known) == 1 else MARGIN_NS
-        first, last = pairing.start_window(record)
-        first_ns, last_ns = first - clock.offset_ns - slack_ns, last - clock.offset_ns + slack_ns
-        ended_ns = max(first_ns, record.exit_second * SECOND_NS - clock.offset_ns - slack_ns)
+        first_ns = record.first_ns - clock.offset_ns - slack_ns
+        last_ns = record.last_ns - clock.offset_ns + slack_ns
+        ended_ns = max(first_ns, record.end_second_ns - clock.offset_ns - slack_ns)
         return any(from_ns <= last_ns and ended_ns <= to_ns for from_ns, to_ns in gaps)
 
-    def _pending(self, pids: Iterable[int]) -> list[Record]:
-        rows = self._connection.execute(
-            f"select {_RECORD} from acct indexed by acct_pending where join_outcome = 0"
-        )
-        wanted = set(pids)
-        return [record for record in starmap(Record, rows) if record.pid in wanted]
-
     def _candidates(
-        self, boot: Boot, groups: dict[int, list[Record]]
-    ) -> dict[int, list[Candidate]]:
+        self, boot: Boot, groups: Mapping[int, Sequence[Record]]
+    ) -> tuple[Boot, dict[int, list[Candidate]]]:
         """By pid, in queue order: the incarnations to which these records may belong, if they have
-        no record yet.
+        no record yet. Also the boot with only the gaps that may concern one of them.
         """
         offsets = tuple(clock.offset_ns for clock in boot.clocks.known)
-        least, most = min(offsets), max(offsets)
-        spans = {pid: _spans(group, least, most) for pid, group in groups.items()}
+        # a process started between these, where real time is ahead of monotonic time by an offset
+        earlier, later = max(offsets) + MARGIN_NS, MARGIN_NS - min(offsets)
+        spans = [
+            (pid, one.first_ns - one.slack_ns - earlier, one.last_ns + one.slack_ns + later)
+            for pid, group in groups.items()
+            for one in group
+        ]
         process_lookup.set_wanted(self._connection, spans)
+        earliest = min(first for _, first, _ in spans)
+        boot = boot._replace(gaps=[gap for gap in boot.gaps if gap[1] >= earliest])
         heard_ns = boot.heard_ns or 0
         times = {"boot_id": boot.id, "heard_ns": heard_ns, "alive_ns": heard_ns - EXIT_LAG_NS}
         offset_of = {clock.id: clock.offset_ns for clock in boot.clocks.known}
@@ -387,16 +497,15 @@ class Joiner:
         for row in self._connection.execute(_CANDIDATES, times):
             pid, id_, start_ns, end_ns, alive_ns, exact_start, code, ppid, running, clock_id = row
             ended_at_ns = None if end_ns is None else end_ns + offset_of[clock_id]
-            life = Candidate(
-                *(id_, start_ns, end_ns, alive_ns, exact_start, code, offsets, ppid, running),
-                ended_at_ns,
-            )
+            known = (id_, start_ns, end_ns, alive_ns, exact_start, code, offsets, ppid, running)
+            life = _candidate((*known, ended_at_ns))
             if end_ns is not None and not certain:
                 life = _checked(boot, life, end_ns)
             candidates[pid].append(life)
         for lives in candidates.values():
-            lives.sort()
-        return candidates
+            if len(lives) > 1:
+                lives.sort()
+        return boot, candidates
 
     # --- ends known from records
 
@@ -428,37 +537,100 @@ class Joiner:
 
     # --- processes that are known from their record only
 
-    def _make_process(self, boot: Boot, clock: Clock, record: Record) -> JoinResult:
-        """Make an incarnation from a record. Its start is known to the second, or better if events
-        were lost only in a part of that second.
+    def _make_processes(
+        self, records: Records, indices: Sequence[int], seconds: Sequence[int], joins: Joins
+    ) -> None:
+        """Make incarnations from records that fit none: their processes were never seen, unless
+        events are still to come.
         """
-        etime, late_s, offset_ns = int(record.etime), record.late_s, clock.offset_ns
-        elapsed_ns = etime * ACCT_TICK_NS + late_s * SECOND_NS
-        # the second of the end, less the time that elapsed
-        start_ns = (record.btime + etime // 100 + late_s) * SECOND_NS - elapsed_ns - offset_ns
+        of_clocks = []
+        for boot, clock, some in self._by_clock(indices, seconds):
+            over = [
+                index
+                for index in some
+                if boot.complete
+                or pairing.end_by_ns(seconds[index], records.etimes[index]) <= boot.heard_at_ns
+            ]
+            of_clocks.append((boot, clock, over))
+        for index in sorted(chain.from_iterable(some for _, _, some in of_clocks)):
+            joins.process_ids[index] = self._next_id
+            joins.outcomes[index] = OWN
+            self._next_id += 2
+        for boot, clock, some in of_clocks:
+            self._make_of_clock(boot, clock, records, some, seconds, joins)
+
+    def _make_of_clock(
+        self,
+        boot: Boot,
+        clock: Clock,
+        records: Records,
+        indices: Sequence[int],
+        seconds: Sequence[int],
+        joins: Joins,
+    ) -> None:
+        """Make incarnations with the ids that `joins` has. Their starts are known to the second, or
+        better if events were lost only in a part of that second.
+        """
+        offset_ns = clock.offset_ns
+        elapsed = [
+            int(etime) * ACCT_TICK_NS + late_s * SECOND_NS
+            for etime, late_s in zip(
+                chosen(records.etimes, indices), chosen(records.lates, indices), strict=True
+            )
+        ]
+        starts = [
+            second * SECOND_NS - elapsed_ns - offset_ns
+            for second, elapsed_ns in zip(chosen(seconds, indices), elapsed, strict=True)
+        ]
         if boot.gaps or boot.heard_ns is not None:
-            start_ns = _possible_start(boot, start_ns)
-        process_id = self._next_id
-        self._next_id += 2
+            starts = [_possible_start(boot, start_ns) for start_ns in starts]
+        ends = [
+            start + elapsed_ns + offset_ns
+            for start, elapsed_ns in zip(starts, elapsed, strict=True)
+        ]
+        ppids = chosen(records.ppids, indices)
         # init adopts every orphan, so it need not be the parent; and for an unknown boot no parent
         # can be inferred.
-        parent_pid = record.ppid
-        if parent_pid is None or parent_pid <= 1 or not offset_ns:
-            parent_pid = None
-        ended_at_ns = start_ns + elapsed_ns + offset_ns
-        who = (process_id, boot.id, record.pid, parent_pid, record.uid)
-        times = (start_ns, clock.id, elapsed_ns, clock.id, record.exitcode, ended_at_ns // HOUR_NS)
-        self._made.append(((*who, *times, *_FROM_RECORD), record))
-        plain = None
-        if boot is self._unknown and ended_at_ns >= 0:
+        parents = (
+            [ppid if ppid > 1 else None for ppid in ppids] if offset_ns else [None] * len(ppids)
+        )
+        number = len(indices)
+        columns: dict[str, Sequence[int | None]] = {
+            "id": chosen(joins.process_ids, indices),
+            "boot_id": [boot.id] * number,
+            "pid": chosen(records.pids, indices),
+            "parent_pid": parents,
+            "uid": chosen(records.uids, indices),
+            "start_ns": starts,
+            "clock_id": [clock.id] * number,
+            "elapsed_ns": elapsed,
+            "end_clock_id": [clock.id] * number,
+            "exit_status": chosen(records.exitcodes, indices),
+            "ended_hour": [end // HOUR_NS for end in ends],
+            "origin": [int(Origin.ACCT)] * number,
+            "end_source": [int(End.ACCT)] * number,
+        }
+        made = (columns, chosen(records.ids, indices), chosen(records.comm_ids, indices))
+        self._made.append(_Made(*made))
+        if boot is self._unknown:
             # nothing was received of its boot
-            plain = Plain(ended_at_ns, elapsed_ns, _known_by(boot.id, ONLY_ACCT, 1))
-        return JoinResult(process_id, Join.OWN, plain)
+            known = _known_by(boot.id, ONLY_ACCT, 1)
+            ended, of_plain, known_by = joins.plain
+            for index, end, elapsed_ns in zip(indices, ends, elapsed, strict=True):
+                if end >= 0:
+                    ended[index], of_plain[index], known_by[index] = end, elapsed_ns, known
 
     def infer_parents(self) -> None:
         """Infer the parents of processes that have none yet, on every known boot."""
         for boot in self._boots:
             parentage.infer_parents(self._connection, boot.id)
+
+
+def chosen(column: Sequence[Any], indices: Sequence[int]) -> Sequence[Any]:
+    """Some values of a column; `indices` ascend."""
+    if len(indices) == len(column):
+        return column
+    return [column[index] for index in indices]
 
 
 def _spans_of_clocks(boot: Boot) -> Iterator[tuple[Clock, int, int]]:
@@ -481,18 +653,6 @@ def _possible_start(boot: Boot, start_ns: int) -> int:
         if from_ns < start_ns + SECOND_NS and to_ns > start_ns
     ]
     return min(possible_starts, default=start_ns)
-
-
-def _spans(records: list[Record], least: int, most: int) -> list[tuple[int, int]]:
-    """Monotonic times between which the processes of some records of a pid started, where real time
-    is ahead of it by `least` to `most`.
-    """
-    spans = []
-    for record in records:
-        first, last = pairing.start_window(record)
-        slack = pairing.float_slack_ns(record.etime) + MARGIN_NS
-        spans.append((first - most - slack, last - least + slack))
-    return spans
 
 
 def _checked(boot: Boot, life: Candidate, end_ns: int) -> Candidate:

@@ -14,7 +14,9 @@ pair is right.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
+from itertools import repeat
 from typing import NamedTuple
 
 from elsa.units import SECOND_NS
@@ -58,23 +60,23 @@ class Candidate(NamedTuple):
 
 
 class Record(NamedTuple):
-    """An accounting record that is to be joined."""
+    """An accounting record that is to be joined; times are real nanoseconds."""
 
     id: int
-    btime: int
-    """Seconds since 1970; negative before."""
+    """Which of the caller's records it is."""
+    exitcode: int
+    ppid: int | None
     etime: float
     """1/100 s; a whole number."""
-    exitcode: int
-    pid: int = 0
-    ppid: int | None = None
-    uid: int = 0
-    comm_id: int | None = None
-    """None for a new record, whose name is not stored yet."""
-    late_s: int = 0
-    """How much later it ended than btime and etime say, by its place in the file; only if etime was
-    cut.
+    slack_ns: int
+    """The rounding of etime."""
+    first_ns: int
+    """The start window, from here to last_ns: when its process may have started. btime is (second
+    of the exit) - (whole seconds of elapsed time).
     """
+    last_ns: int
+    end_second_ns: int
+    """The beginning of the second in which it ended."""
     unseen: bool = False
     """Its process may have gone unnoticed: a loss of events overlaps its time."""
     after_ns: int | None = None
@@ -82,15 +84,14 @@ class Record(NamedTuple):
     """Monotonic times between which it was written, as far as known from adjacent records."""
 
     @property
-    def exit_second(self) -> int:
-        """The second, since 1970, in which it ended."""
-        return self.btime + int(self.etime) // 100 + self.late_s
-
-    @property
     def end_by_ns(self) -> int:
-        """Real time by which it had certainly ended."""
-        second = self.btime + int(self.etime) // 100 + self.late_s
-        return (second + 1) * SECOND_NS + float_slack_ns(self.etime)
+        """When it had certainly ended."""
+        return self.end_second_ns + SECOND_NS + self.slack_ns
+
+
+def end_by_ns(second: int, etime: float) -> int:
+    """When a process had certainly ended, by the second of its end."""
+    return (second + 1) * SECOND_NS + float_slack_ns(etime)
 
 
 class Pair(NamedTuple):
@@ -111,14 +112,35 @@ class Outcome(NamedTuple):
     """Records that fit no incarnation, or for which none is left."""
 
 
-def start_window(record: Record) -> tuple[int, int]:
-    """When the process may have started, in real nanoseconds: btime is (second of the exit) -
-    (whole seconds of elapsed time).
-    """
-    second_ns = record.btime * SECOND_NS
-    return second_ns - (
-        int(record.etime) % 100 + 1
-    ) * ACCT_TICK_NS, second_ns + SECOND_NS + 4_000_000
+def records(
+    ids: Iterable[int],
+    exitcodes: Iterable[int],
+    ppids: Iterable[int | None],
+    begins: Sequence[int],
+    etimes: Sequence[float],
+    seconds: Iterable[int],
+) -> list[Record]:
+    """Records from columns: among them btime with its sign, and the second of the end."""
+    ticks = list(map(int, etimes))
+    new = partial(tuple.__new__, Record)
+    rows = zip(
+        ids,
+        exitcodes,
+        ppids,
+        etimes,
+        map(float_slack_ns, etimes) if max(ticks, default=0) > 2**24 else repeat(0),
+        [
+            begin * SECOND_NS - (tick % 100 + 1) * ACCT_TICK_NS
+            for begin, tick in zip(begins, ticks, strict=True)
+        ],
+        [begin * SECOND_NS + SECOND_NS + 4_000_000 for begin in begins],
+        [second * SECOND_NS for second in seconds],
+        repeat(False),
+        repeat(None),
+        repeat(None),
+        strict=False,
+    )
+    return list(map(new, rows))
 
 
 def fits(life: Candidate, record: Record, late_ns: int = 0) -> bool:
@@ -126,24 +148,24 @@ def fits(life: Candidate, record: Record, late_ns: int = 0) -> bool:
     fork event may have come.
     """
     _, start_ns, end_ns, alive_ns, exact_start, code, offsets, ppid, _, _ = life
-    if code is not None and code != record.exitcode:
+    _, exitcode, its_ppid, etime, slack_ns, first_ns, last_ns, end_second_ns, _, after, by = record
+    if code is not None and code != exitcode:
         return False
-    if ppid is not None and ppid != record.ppid and record.ppid is not None:
+    if ppid is not None and ppid != its_ppid and its_ppid is not None:
         return False
-    if alive_ns + min(offsets) > record.end_by_ns + SLACK_NS:
+    if alive_ns + min(offsets) > end_second_ns + SECOND_NS + slack_ns + SLACK_NS:
         return False
-    etime = record.etime
-    before_ns = SLACK_NS + float_slack_ns(etime)
+    before_ns = SLACK_NS + slack_ns
     after_ns = before_ns + late_ns
     if not exact_start:
         before_ns += SNAPSHOT_SLACK_NS
     least_ns = etime * ACCT_TICK_NS - DURATION_SLACK_NS - before_ns + SLACK_NS - late_ns
     if end_ns is not None and end_ns - start_ns < least_ns:
         return False
-    if not _fits_place(life, record, before_ns):
+    if (after is not None or by is not None) and not _fits_place(life, record, before_ns):
         return False
-    first, last = start_window(record)
-    first_ns, last_ns = first - before_ns - start_ns, last + after_ns - start_ns
+    first_ns -= before_ns + start_ns
+    last_ns += after_ns - start_ns
     # any() takes longer than all else here, and nearly always there is one offset
     return first_ns < offsets[0] <= last_ns or any(
         first_ns < offset <= last_ns for offset in offsets[1:]
@@ -215,10 +237,10 @@ def _options(lives: Sequence[Candidate], records: Sequence[Record]) -> list[list
     most = max((offset for life in lives for offset in life.offsets), default=0)
     options = []
     for record in records:
-        first, last = start_window(record)
-        slack = SLACK_NS + SNAPSHOT_SLACK_NS + float_slack_ns(record.etime)
+        slack = SLACK_NS + SNAPSHOT_SLACK_NS + record.slack_ns
         near = range(
-            bisect_left(starts, first - most - slack), bisect_right(starts, last - least + slack)
+            bisect_left(starts, record.first_ns - most - slack),
+            bisect_right(starts, record.last_ns - least + slack),
         )
         options.append([index for index in near if fits(lives[index], record)])
     return options

@@ -125,13 +125,16 @@ def _attach_children(connection: sqlite3.Connection, boot_id: int) -> tuple[list
     return attached, new_members
 
 
-def _moments(children: Iterable[MissingParent]) -> dict[int, list[process_lookup.Span]]:
-    """By the parents' pids: about when the parents had them."""
-    spans = defaultdict(list)
-    for child in children:
-        seen_ns = child.parent_seen_ns
-        spans[child.parent_pid].append((seen_ns - NEAR_NS - MOVED_NS, seen_ns + NEAR_NS))
-    return spans
+def _moments(children: Iterable[MissingParent]) -> list[process_lookup.Span]:
+    """The parents' pids, and about when the parents had them."""
+    return [
+        (
+            child.parent_pid,
+            child.parent_seen_ns - NEAR_NS - MOVED_NS,
+            child.parent_seen_ns + NEAR_NS,
+        )
+        for child in children
+    ]
 
 
 def _parent(

@@ -10,11 +10,12 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
-from itertools import chain
+from functools import lru_cache
+from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 from elsa.errors import ConfigError, ElsaError, InputMissingError, PrivilegeError, RetryError
 from elsa.kernel import safe_paths
@@ -32,6 +33,8 @@ for _code in (End, EventKind, How, Join, Origin):
 BUSY_TIMEOUT_MS = 10_000
 LOG_BYTES = 64 << 20
 ROWS_PER_INSERT = 20
+# From how many rows on a statement of their own pays.
+MANY_ROWS = 1000
 
 
 class LockedError(RetryError):
@@ -233,29 +236,70 @@ def require_head(connection: sqlite3.Connection, path: Path) -> None:
     )
 
 
-@cache
-def _values(width: int, rows: int) -> str:
-    row = f"({', '.join('?' * width)})"
-    return f" values {', '.join([row] * rows)}"
-
-
 def insert_rows(
-    connection: sqlite3.Connection, into: str, rows: Sequence[tuple[object, ...]]
+    connection: sqlite3.Connection,
+    into: str,
+    rows: Sequence[tuple[object, ...]],
+    then: str = "",
 ) -> None:
-    """Insert rows with `into`, an insert statement up to its values. Callers hold a transaction.
+    """Insert rows with `into`, an insert statement up to its values, and `then`, what follows them.
+    Callers hold a transaction.
 
     One statement inserts many rows, since starting a statement with triggers takes as long as
     storing a row, and lets other threads run.
     """
-    if not rows:
-        return
+    if rows:
+        width = len(rows[0])
+        _insert(connection, into, rows, len(rows), width, ("?",) * width, then)
+
+
+def insert_columns(
+    connection: sqlite3.Connection, table: str, columns: Mapping[str, Sequence[Any]]
+) -> None:
+    """Insert rows that are given as columns. Callers hold a transaction.
+
+    Of many rows, a column that has one value only, an integer or NULL, is part of the statement:
+    to hand over a value takes Python as long as all else that it does with it.
+    """
+    number = len(next(iter(columns.values())))
+    values = ["?"] * len(columns)
+    given = []
+    for place, column in enumerate(columns.values()):
+        if number >= MANY_ROWS and _is_constant(column):
+            values[place] = "null" if column[0] is None else str(column[0])
+        else:
+            given.append(column)
+    rows = zip(*given, strict=True)
+    into = f"insert into {table} ({', '.join(columns)})"
+    _insert(connection, into, rows, number, len(given), tuple(values), "")
+
+
+def _is_constant(column: Sequence[Any]) -> bool:
+    first = column[0]
+    return (first is None or type(first) is int) and column.count(first) == len(column)
+
+
+def _insert(
+    connection: sqlite3.Connection,
+    into: str,
+    rows: Iterable[tuple[object, ...]],
+    number: int,
+    width: int,
+    values: tuple[str, ...],
+    then: str,
+) -> None:
+    """Insert so many rows of this width; `values` are the expressions of a row."""
+    flat = chain.from_iterable(rows)
     step = ROWS_PER_INSERT
-    width, whole = len(rows[0]), len(rows) - len(rows) % step
-    many = (
-        tuple(chain.from_iterable(rows[index : index + step])) for index in range(0, whole, step)
-    )
-    connection.executemany(into + _values(width, step), many)
-    connection.executemany(into + _values(width, 1), rows[whole:])
+    for size, times in ((step, number // step), (1, number % step)):
+        some = (tuple(islice(flat, size * width)) for _ in range(times))
+        connection.executemany(into + _values(values, size) + then, some)
+
+
+@lru_cache(100)
+def _values(values: tuple[str, ...], rows: int) -> str:
+    row = f"({', '.join(values)})"
+    return f" values {', '.join([row] * rows)}"
 
 
 @contextmanager

@@ -12,15 +12,16 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import compress
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from operator import gt, sub
+from typing import Any, NamedTuple, TypeAlias
 
-from elsa.decode.acct import ETIME, FLAG, GID, MAJFLT, MINFLT, STIME, UID, UTIME
+from elsa.decode.acct import AFORK, ETIME, FLAG, GID, MAJFLT, MINFLT, STIME, UID, UTIME
 from elsa.measures import ROLLED
 from elsa.store import rollups
-from elsa.store.rollups import CLASS, Sums
-from elsa.store.sums import storable_rows
+from elsa.store.database import insert_rows
+from elsa.store.rollups import CLASS
 from elsa.units import HOUR_NS, SECOND_NS
 
 _TICK_NS = SECOND_NS // 100
@@ -40,40 +41,67 @@ class KnownBy(NamedTuple):
 
 
 class Plain(NamedTuple):
-    """What a plain process adds to the sums beside its record."""
+    """What plain processes add to the sums beside their records: columns, in the order of the
+    records.
+    """
 
-    ended_ns: int
-    """Real time."""
-    elapsed_ns: int
-    known_by: KnownBy
+    ended_ns: list[int | None]
+    """Real time; None: the record's process is not plain."""
+    elapsed_ns: list[int]
+    known_by: list[KnownBy]
+
+    @classmethod
+    def none(cls, number: int) -> Plain:
+        """So many records whose processes are not plain."""
+        return cls([None] * number, [0] * number, [_UNKNOWN] * number)
+
+    def part(self, some: slice) -> Plain:
+        """Of some of the records."""
+        return Plain(self.ended_ns[some], self.elapsed_ns[some], self.known_by[some])
 
 
-_Key = TypeVar("_Key", bound=tuple[int, ...])
+_UNKNOWN = KnownBy(0, "", None)
+_Key: TypeAlias = tuple[int, int]
 Total: TypeAlias = list[int]
 """How many processes, of how many only the record is known, and the sums of the figures of their
-records: the measures of the first eight names in _KNOWN.
+records: the first eight of _MEASURES.
 """
 _FIGURES = 8
-_KNOWN = (
-    *("processes", "only_by_acct", "elapsed_us", "etime_ticks", "utime_ticks", "stime_ticks"),
-    *("minflt", "majflt", "minor_faults", "major_faults", "user_ns", "system_ns", "cpu_ns"),
-    *("records", "with_ticks", "seen_by_both"),
-)
-_ZERO = tuple(
-    key for key, measure in ROLLED.items() if measure.fold == "count" and key not in _KNOWN
-)
-_ZEROS = (0,) * len(_ZERO)
 
 
-def _measures(total: Total) -> tuple[int, ...]:
-    """The sums _KNOWN and _ZERO of plain processes. All others are NULL."""
-    processes, only_by_acct, _, _, utime, stime, minflt, majflt = total
-    user_ns, system_ns = utime * _TICK_NS, stime * _TICK_NS
-    times = (user_ns, system_ns, user_ns + system_ns)
-    counts = (processes, processes, processes - only_by_acct)
-    return (*total, minflt, majflt, *times, *counts, *_ZEROS)
+def _measures() -> dict[str, str]:
+    """The measures of plain processes, in SQL over rows of a hour, two keys and a total. All other
+    measures are NULL.
+    """
+    processes, only_by_acct, elapsed, etime, utime, stime, minflt, majflt = (
+        f"column{number}" for number in range(4, 4 + _FIGURES)
+    )
+    known = {
+        "processes": processes,
+        "only_by_acct": only_by_acct,
+        "elapsed_us": elapsed,
+        "etime_ticks": etime,
+        "utime_ticks": utime,
+        "stime_ticks": stime,
+        "minflt": minflt,
+        "majflt": majflt,
+        "minor_faults": minflt,
+        "major_faults": majflt,
+        "user_ns": f"{utime} * {_TICK_NS}",
+        "system_ns": f"{stime} * {_TICK_NS}",
+        "cpu_ns": f"({utime} + {stime}) * {_TICK_NS}",
+        "records": processes,
+        "with_ticks": processes,
+        "seen_by_both": f"{processes} - {only_by_acct}",
+    }
+    counts = {key for key, measure in ROLLED.items() if measure.fold == "count"}
+    return known | dict.fromkeys(counts - known.keys(), "0")
 
 
+_MEASURES = _measures()
+# The largest total with which each of these is an integer of 64 bits.
+_MOST = [(1 << 63) - 1] * _FIGURES
+_MOST[4:6] = [_MOST[0] // (2 * _TICK_NS)] * 2
 _OF_CLASS = ("processes", "records", "first_ns", "last_ns", "minutes", "compared")
 
 # Whether something else than so many plain processes ended in an hour, or it is rolled up already.
@@ -98,8 +126,8 @@ class _Hour:
     """The sums of an hour."""
 
     def __init__(self) -> None:
-        self.by_command: dict[tuple[int, int], Total] = defaultdict(_no_total)
-        self.by_user: dict[tuple[int, int], Total] = defaultdict(_no_total)
+        self.by_command: dict[_Key, Total] = defaultdict(_no_total)
+        self.by_user: dict[_Key, Total] = defaultdict(_no_total)
         self.new_ends: dict[KnownBy, list[int]] = defaultdict(list)
         """Ends that are not in `classes` yet."""
         self.classes: dict[KnownBy, tuple[int, int, int, int]] = {}
@@ -143,42 +171,42 @@ class PlainSums:
             self._hours.clear()
         return changed
 
-    def add(
-        self,
-        plain: Sequence[Plain | None],
-        comm_ids: Sequence[int],
-        columns: Sequence[Sequence[Any]],
-    ) -> None:
+    def add(self, plain: Plain, comm_ids: Sequence[int], columns: Sequence[Sequence[Any]]) -> None:
         """Add those processes that are plain, of records that were stored in this transaction, and
         roll up the hours that have probably been read to their end. `columns` are the fields of the
         records (elsa/decode/acct.py).
         """
         if self._forget_changed():
             return
+        is_plain = [ended_ns is not None for ended_ns in plain.ended_ns]
 
-        def chosen(column: Sequence[Any]) -> list[Any]:
-            return list(compress(column, is_plain))
+        def chosen(column: Sequence[Any]) -> Sequence[Any]:
+            return column if all(is_plain) else list(compress(column, is_plain))
 
-        is_plain = [one is not None for one in plain]
-        processes = chosen(plain)
-        figures = zip(
-            [one.known_by.class_ == ONLY_ACCT for one in processes],
-            [(one.elapsed_ns + 500) // 1000 for one in processes],
+        ends = chosen(plain.ended_ns)
+        rows = zip(
+            [ended_ns // HOUR_NS for ended_ns in ends],
+            chosen(plain.known_by),
+            ends,
+            zip(chosen(comm_ids), [flag & AFORK for flag in chosen(columns[FLAG])], strict=True),
+            zip(chosen(columns[UID]), chosen(columns[GID]), strict=True),
+            [(elapsed_ns + 500) // 1000 for elapsed_ns in chosen(plain.elapsed_ns)],
             map(int, chosen(columns[ETIME])),
             *(chosen(columns[field]) for field in (UTIME, STIME, MINFLT, MAJFLT)),
             strict=True,
         )
-        commands = zip(chosen(comm_ids), [flag & 1 for flag in chosen(columns[FLAG])], strict=True)
-        users = zip(chosen(columns[UID]), chosen(columns[GID]), strict=True)
-        for (ended_ns, _, known_by), figure, command, user in zip(
-            processes, figures, commands, users, strict=True
-        ):
-            only_by_acct, elapsed_us, etime, utime, stime, minflt, majflt = figure
-            of_hour = self._hours[ended_ns // HOUR_NS]
-            of_hour.new_ends[known_by].append(ended_ns)
-            for total in (of_hour.by_command[command], of_hour.by_user[user]):
+        hour = known_by = None
+        for row in rows:
+            at, by, ended_ns, command, user, elapsed_us, etime, utime, stime, minflt, majflt = row
+            if at != hour or by is not known_by:
+                hour, known_by = at, by
+                of_hour = self._hours[at]
+                new_ends, only = of_hour.new_ends[by], by.class_ == ONLY_ACCT
+                by_command, by_user = of_hour.by_command, of_hour.by_user
+            new_ends.append(ended_ns)
+            for total in (by_command[command], by_user[user]):
                 total[0] += 1
-                total[1] += only_by_acct
+                total[1] += only
                 total[2] += elapsed_us
                 total[3] += etime
                 total[4] += utime
@@ -207,27 +235,28 @@ class PlainSums:
         if self._connection.execute(_NOT_PLAIN, values).fetchone()[0]:
             return
         self._connection.execute("insert into rollup_hour values (?, 1, ?)", (hour, time.time_ns()))
-        rollups.store(self._connection, hour, self._rows(sums))
-
-    def _rows(self, sums: _Hour) -> dict[str, Sums]:
-        names = (*_KNOWN, *_ZERO)
-        by_command = {(*key, self._host_id): total for key, total in sums.by_command.items()}
-        by_user = {(*key, 0, self._host_id): total for key, total in sums.by_user.items()}
-        by_class = [
-            (*known_by, processes, processes, first_ns, last_ns, minutes, 0)
+        rollups.delete_sums(self._connection, hour)
+        self._insert("rollup_command", hour, sums.by_command, "column2, column3")
+        self._insert("rollup_user", hour, sums.by_user, "column2, column3, 0")
+        classes = [
+            (hour, *known_by, processes, processes, first_ns, last_ns, minutes, 0)
             for known_by, (processes, first_ns, last_ns, minutes) in sums.classes.items()
         ]
-        return {
-            "rollup_command": Sums(names, _stored(by_command)),
-            "rollup_user": Sums(names, _stored(by_user)),
-            CLASS: Sums(_OF_CLASS, by_class),
-        }
+        insert_rows(self._connection, rollups.insert_into(CLASS, _OF_CLASS), classes)
+
+    def _insert(self, table: str, hour: int, sums: Mapping[_Key, Total], keys: str) -> None:
+        """Insert the sums of an hour, for which SQLite works out the measures."""
+        into = rollups.insert_into(table, _MEASURES)
+        values = ", ".join(_MEASURES.values())
+        rows = [(hour, *key, *part) for key, total in sums.items() for part in _storable(total)]
+        select = f"{into} select column1, 0, {keys}, {self._host_id}, {values} from ("
+        insert_rows(self._connection, select, rows, ")")
 
 
-def _stored(by_key: Mapping[_Key, Total]) -> list[tuple[int | None, ...]]:
-    rows = [(*key, *_measures(total)) for key, total in by_key.items()]
-    if max(map(max, rows)) < 1 << 63:
-        return rows
-    return [
-        (*key, *row) for key, total in by_key.items() for row in storable_rows(_measures(total))
-    ]
+def _storable(total: Total) -> Iterator[Total]:
+    """A total in parts whose measures fit into 64 bits; nearly always one."""
+    while any(map(gt, total, _MOST)):
+        part = list(map(min, total, _MOST))
+        yield part
+        total = list(map(sub, total, part))
+    yield total

@@ -12,7 +12,7 @@ A block is read as a whole, so look up many pids at once.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable
 
 from elsa.store.database import insert_rows
 from elsa.units import HOUR_NS, SECOND_NS
@@ -29,8 +29,8 @@ LONG_LIVED_NS = 10 * SECOND_NS
 still run. All others ended soon after they started.
 """
 
-Span = tuple[int, int]
-"""First and last monotonic time, both included."""
+Span = tuple[int, int, int]
+"""A pid, and the first and last monotonic time, both included."""
 
 WANTED_STARTED = f"""(
         select distinct process_start_block.block
@@ -90,8 +90,8 @@ def triggers() -> list[str]:
     return [f"create trigger {name} {body}" for name, body in _TRIGGERS.items()]
 
 
-def set_wanted(connection: sqlite3.Connection, spans: Mapping[int, Sequence[Span]]) -> None:
-    """Set the pids, and for each the spans of start times, that `WANTED_STARTED` looks up."""
+def set_wanted(connection: sqlite3.Connection, spans: Iterable[Span]) -> None:
+    """Set the pids and spans of start times that `WANTED_STARTED` looks up."""
     connection.execute(
         """create temp table if not exists wanted (
                pid integer not null, first_ns integer not null, last_ns integer not null,
@@ -99,27 +99,16 @@ def set_wanted(connection: sqlite3.Connection, spans: Mapping[int, Sequence[Span
            ) without rowid"""
     )
     connection.execute("delete from temp.wanted")
-    rows = [
-        (pid, *span)
-        for pid, of_pid in sorted(spans.items())  # in order, so that each row goes to the end
-        for span in (of_pid if len(of_pid) == 1 else _merged(of_pid))
-    ]
-    insert_rows(connection, "insert into temp.wanted", rows)
+    insert_rows(connection, "insert into temp.wanted", _merged(spans))
 
 
-def find_candidates(
-    connection: sqlite3.Connection, boot_id: int, spans: Mapping[int, Sequence[Span]]
-) -> None:
+def find_candidates(connection: sqlite3.Connection, boot_id: int, spans: Iterable[Span]) -> None:
     """Fill the temporary table `candidate` (pid, id) with every process of a boot that ran under
     one of these pids at some time in its spans.
 
     It may hold further processes that had these pids.
     """
-    started = {
-        pid: [(first - LONG_LIVED_NS, last) for first, last in of_pid]
-        for pid, of_pid in spans.items()
-    }
-    set_wanted(connection, started)
+    set_wanted(connection, [(pid, first - LONG_LIVED_NS, last) for pid, first, last in spans])
     connection.execute(
         "create temp table if not exists candidate (pid integer, id integer, primary key (pid, id))"
         " without rowid"
@@ -171,12 +160,18 @@ def delete_empty_blocks(connection: sqlite3.Connection) -> None:
     )
 
 
-def _merged(spans: Sequence[Span]) -> list[Span]:
-    """The spans in order; overlapping spans are merged."""
+def _merged(spans: Iterable[Span]) -> list[Span]:
+    """The spans in order, so that each row goes to the end; overlapping spans of a pid are
+    merged.
+    """
     merged: list[Span] = []
-    for first, last in sorted(spans):
-        if merged and first <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(last, merged[-1][1]))
+    last_pid, end = -1, 0
+    for span in sorted(spans):
+        pid, first, last = span
+        if pid == last_pid and first <= end:
+            end = max(last, end)
+            merged[-1] = (pid, merged[-1][1], end)
         else:
-            merged.append((first, last))
+            merged.append(span)
+            last_pid, end = pid, last
     return merged

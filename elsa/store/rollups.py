@@ -238,12 +238,17 @@ def store(connection: sqlite3.Connection, hour: int, sums: Mapping[str, Sums]) -
     """Store the sums of an hour, by table, in place of those from before it became stale. The
     caller holds a transaction.
     """
-    for table in ROLLUPS:
-        connection.execute(f"delete from {table} where hour = ? and pruned = 0", (hour,))
+    delete_sums(connection, hour)
     for table, (names, rows) in sums.items():
         known = (hour,) if table == CLASS else (hour, 0)
         stored = [(*known, *row) for row in rows]
         database.insert_rows(connection, insert_into(table, names), stored)
+
+
+def delete_sums(connection: sqlite3.Connection, hour: int) -> None:
+    """Delete the sums of an hour from before it became stale."""
+    for table in ROLLUPS:
+        connection.execute(f"delete from {table} where hour = ? and pruned = 0", (hour,))
 
 
 def _sums(connection: sqlite3.Connection, hour: int) -> dict[str, Sums]:

@@ -31,12 +31,9 @@ def told_twice(
     offsets; the exit is heard later.
     """
     exit_ns = start_ns + elapsed_ns + offsets[0]
-    record = Record(
-        id_,
-        exit_ns // SECOND_NS - elapsed_ns // SECOND_NS,
-        float32(elapsed_ns // ACCT_TICK_NS),
-        code,
-    )
+    etime, second = float32(elapsed_ns // ACCT_TICK_NS), exit_ns // SECOND_NS
+    begin = second - elapsed_ns // SECOND_NS
+    (record,) = pairing.records([id_], [code], [None], [begin], [etime], [second])
     return (
         Candidate(id_, start_ns, start_ns + elapsed_ns + lag_ns, start_ns, True, code, offsets),
         record,
@@ -179,7 +176,8 @@ def test_alignments_are_what_trying_everything_gives(table: tuple[int, list[list
 def test_pairing_part_by_part_is_pairing_at_once(table: tuple[int, list[list[int]]]) -> None:
     width, rows = table
     lives = [Candidate(column, column, None, column, True, None, (0,)) for column in range(width)]
-    records = [Record(row, 0, 0.0, 0) for row in range(len(rows))]
+    none = [0] * len(rows)
+    records = pairing.records(range(len(rows)), none, none, none, [0.0] * len(rows), none)
     by_parts, at_once = Outcome([], [], []), Outcome([], [], [])
     parts = pairing._parts(rows)
     whole = [row for row, columns in enumerate(rows) if columns]

@@ -16,10 +16,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from elsa.store import process_lookup
-from elsa.store.process_lookup import BLOCK, LONG_LIVED_NS, SLOT_NS, Span
+from elsa.store.process_lookup import BLOCK, LONG_LIVED_NS, SLOT_NS
 from elsa.store.upgrade import upgrade
 from elsa.units import SECOND_NS
 
+Span = tuple[int, int]
 BOOTS = (1, 2)
 MOST_NS = 60 * SECOND_NS
 
@@ -198,7 +199,8 @@ def test_every_process_is_found_by_its_pid_and_when_it_began_or_lived(
         left = written(connection, some, moved, gone)
         asked = with_instants(stated, left, exact)
         for boot in BOOTS:
-            process_lookup.set_wanted(connection, asked)
+            asked_spans = [(pid, *span) for pid, of_pid in asked.items() for span in of_pid]
+            process_lookup.set_wanted(connection, asked_spans)
             found = connection.execute(
                 f"select process.id from {process_lookup.WANTED_STARTED} order by 1",
                 {"boot_id": boot},
@@ -211,7 +213,7 @@ def test_every_process_is_found_by_its_pid_and_when_it_began_or_lived(
             ]
             assert found == [(id_,) for id_ in sorted(beginning)]
 
-            process_lookup.find_candidates(connection, boot, asked)
+            process_lookup.find_candidates(connection, boot, asked_spans)
             candidates = defaultdict(set)
             for pid, id_ in connection.execute("select pid, id from temp.candidate"):
                 candidates[pid].add(id_)

@@ -160,7 +160,7 @@ class Warehouse:
         joiner.write_made({})
         self.connection.executemany(
             "update acct set process_id = ?, join_outcome = ? where id = ?",
-            [(result.process_id, result.how, id_) for id_, result in verdicts.items()],
+            zip(verdicts.process_ids, verdicts.outcomes, verdicts.record_ids, strict=True),
         )
 
     def _process(

@@ -18,13 +18,16 @@ from elsa.decode.acct import (
     Run,
     begin_seconds,
     comp_table,
+    decode_columns,
     decode_record,
     decode_rows,
     exit_second,
+    exit_seconds,
     is_self_record,
     late_most,
     late_seconds,
     plausible,
+    self_records,
     sniff,
     walk,
 )
@@ -303,6 +306,7 @@ def test_a_start_before_1970_is_negative() -> None:
     begin = begin_seconds([row.btime for row in rows], [row.etime for row in rows])
     assert begin == [-70, -70, 2**31]
     assert [exit_second(row) for row in rows] == [30, -65, 2**31 + 5]
+    assert exit_seconds(begin, [row.etime for row in rows]) == [30, -65, 2**31 + 5]
 
 
 @pytest.mark.parametrize("days", [1, 3, 30, 400, 1000, 9000])
@@ -313,29 +317,34 @@ def test_the_true_end_is_no_later_than_the_cut_allows(days: int, tick: int) -> N
         ticks % (1 << max(0, ticks.bit_length() - 24))
     )  # as encode_float() in kernel/acct.c
     row = decode_record(Raw(btime=1000, etime=float(cut)).pack())
-    assert exit_second(row) <= 1000 + ticks // 100 <= exit_second(row) + late_most(row)
+    assert exit_second(row) <= 1000 + ticks // 100 <= exit_second(row) + late_most(row.etime)
 
 
 DAYS_400 = 400 * 8_640_000.0  # cut to a multiple of 256
 
 
 @pytest.mark.parametrize(
-    ("before", "late"),
+    ("before", "late_s"),
     [(None, 0), (-1, 0), (0, 0), (1, 1), (2, 2), (3, 0), (10_000, 0)],
     ids=["nothing", "earlier", "same", "1 s", "most", "clock set", "clock set far"],
 )
 def test_a_cut_record_was_written_no_earlier_than_the_one_before_it(
-    before: int | None, late: int
+    before: int | None, late_s: int
 ) -> None:
     end, day = 1_793_491_201, 8_640_000
     cut = decode_record(Raw(btime=end - 400 * day // 100, etime=DAYS_400).pack())
-    assert (exit_second(cut), late_most(cut)) == (end, 2)
+    assert (exit_second(cut), late_most(cut.etime)) == (end, 2)
     short = decode_record(Raw(btime=end + (before or 0), etime=5.0).pack())
     rows = [short, cut] if before is not None else [cut]
-    assert late_seconds(rows, None) == ([None, late][-len(rows) :], end + late)
-    assert late_seconds([cut], None if before is None else end + before) == ([late], end + late)
+    assert late(rows, None) == [None, late_s][-len(rows) :]
+    assert late([cut], None if before is None else end + before) == [late_s]
     # the result for a record bounds that of the next
-    assert late_seconds([*rows, cut], None) == ([None, late, late][-len(rows) - 1 :], end + late)
+    assert late([*rows, cut], None) == [None, late_s, late_s][-len(rows) - 1 :]
+
+
+def late(rows: list[AcctRecord], before: int | None) -> list[int | None]:
+    seconds = [exit_second(row) for row in rows]
+    return late_seconds(seconds, [row.etime for row in rows], before)
 
 
 @pytest.mark.parametrize(
@@ -354,6 +363,9 @@ def test_a_cut_record_was_written_no_earlier_than_the_one_before_it(
 )
 def test_the_record_of_the_caller_of_acct_is_recognized(raw: Raw, is_self: bool) -> None:
     assert is_self_record(decode_record(raw.pack())) is is_self
+    other = Raw(comp=(0, 0, 9, 0, 0, 0, 0, 0))
+    columns = decode_columns(other.pack() + raw.pack() + other.pack())
+    assert self_records(columns) == ([1] if is_self else [])
 
 
 def old_record(version: int, order: str) -> bytes:

@@ -19,7 +19,6 @@ from elsa.matching.pairing import (
     fits,
     float_slack_ns,
     pair,
-    start_window,
 )
 from elsa.units import SECOND_NS
 
@@ -52,9 +51,13 @@ def record(
 ) -> Record:
     """The record that the kernel writes of a life."""
     etime = struct.unpack("f", struct.pack("f", elapsed_ns // ACCT_TICK_NS))[0]
-    return Record(
-        id, (start_ns + elapsed_ns + offset) // SECOND_NS - elapsed_ns // SECOND_NS, etime, code
-    )
+    begin = (start_ns + elapsed_ns + offset) // SECOND_NS - elapsed_ns // SECOND_NS
+    return stated(begin, etime, code, id)
+
+
+def stated(begin: int, etime: float, code: int = 0, id_: int = 1) -> Record:
+    (one,) = pairing.records([id_], [code], [None], [begin], [etime], [begin + int(etime) // 100])
+    return one
 
 
 def test_a_record_fits_its_own_life() -> None:
@@ -74,15 +77,14 @@ def test_a_record_fits_its_life_wherever_in_the_second_that_began_and_ended(
 def test_a_record_with_a_cut_elapsed_time_fits_a_process_that_ran_at_its_stated_end() -> None:
     elapsed_ns = (400 * 86_400 * 100 + 255) * ACCT_TICK_NS  # 2.55 s of it are cut
     end_ns = 10 * SECOND_NS + elapsed_ns
-    cut = record(elapsed_ns=elapsed_ns - elapsed_ns % (256 * ACCT_TICK_NS))._replace(
-        btime=(end_ns + REAL) // SECOND_NS - elapsed_ns // SECOND_NS
-    )
+    etime = record(elapsed_ns=elapsed_ns - elapsed_ns % (256 * ACCT_TICK_NS)).etime
+    cut = stated((end_ns + REAL) // SECOND_NS - elapsed_ns // SECOND_NS, etime)
     assert fits(life(10 * SECOND_NS, None, alive_ns=end_ns - MS), cut)
     assert not fits(life(10 * SECOND_NS, None, alive_ns=end_ns + 9 * SECOND_NS), cut)
 
 
 def test_the_start_window_is_a_second_and_what_was_cut_off_elapsed_time() -> None:
-    first, last = start_window(Record(1, 100, 325.0, 0))
+    *_, first, last, _, _, _, _ = stated(100, 325.0)
     assert (first, last) == (100 * SECOND_NS - 250 * MS - ACCT_TICK_NS, 101 * SECOND_NS + 4 * MS)
 
 
@@ -115,7 +117,7 @@ def test_a_life_that_was_seen_alive_after_the_exit_does_not_fit() -> None:
 
 def test_a_start_that_was_cut_to_a_tick_may_lie_that_much_before_the_window() -> None:
     second = record(10 * SECOND_NS, 0)
-    early_ns = start_window(second)[0] - REAL - pairing.SLACK_NS - 5 * MS
+    early_ns = second.first_ns - REAL - pairing.SLACK_NS - 5 * MS
     assert not fits(life(early_ns, None), second)
     assert fits(life(early_ns, None, exact=False), second)
 

@@ -64,6 +64,23 @@ def test_rows_are_inserted_in_order_however_many_with_unknown_as_null(
     assert connection.execute("select from_ns, kind, lost from gap order by id").fetchall() == rows
 
 
+@pytest.mark.parametrize("count", [1, database.MANY_ROWS - 1, database.MANY_ROWS + 7])
+def test_columns_are_inserted_whether_their_values_differ_or_not(
+    count: int, connection: sqlite3.Connection
+) -> None:
+    columns: dict[str, list[object]] = {
+        "from_ns": list(range(count)),
+        "kind": ["down"] * count,
+        "lost": [None] * count,
+        "to_ns": [-5] * count,
+        "from_position": [2**63 - 1] * (count - 1) + [None],
+    }
+    with database.transaction(connection):
+        database.insert_columns(connection, "gap", columns)
+    rows = connection.execute(f"select {', '.join(columns)} from gap order by id").fetchall()
+    assert rows == list(zip(*columns.values(), strict=True))
+
+
 @pytest.mark.parametrize("opener", OPEN)
 def test_a_missing_warehouse_is_reported_with_the_command_that_creates_it(
     opener: Open, tmp_path: Path
