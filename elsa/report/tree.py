@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import sys
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -200,7 +201,8 @@ def load(
         if process_id is None:
             continue
         processes[of] += 1
-        node = Node(command or "?", pid, cpu, elapsed, io, started, ended)
+        # One string for all processes of a command.
+        node = Node(sys.intern(command or "?"), pid, cpu, elapsed, io, started, ended)
         if parent in nodes:
             nodes[parent].children.append(node)
         else:
