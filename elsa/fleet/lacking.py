@@ -79,14 +79,14 @@ class Hosts(NamedTuple):
 
     def words(self) -> list[str]:
         """Notes on them."""
-        of = f" of {self.number} hosts"
+        of = f" of {completeness.count(self.number, 'host')}"
         words = []
         if self.late:
             listed = _listed(
                 f"{each.host} ({'nothing yet' if each.until is None else local_time(each.until)})"
                 for each in self.late
             )
-            words.append(f"{len(self.late)}{of} are late, with sums until: {listed}")
+            words.append(f"{len(self.late)}{of} {_are(self.late)} late, with sums until: {listed}")
         if self.silent:
             words.append(
                 f"jobd is silent on {len(self.silent)}{of}; later data is from accounting only:"
@@ -101,7 +101,7 @@ class Hosts(NamedTuple):
             listed = _listed(
                 f"{each.host} ({completeness.count(each.gaps, 'gap')})" for each in self.incomplete
             )
-            words.append(f"{len(self.incomplete)}{of} are incomplete: {listed}")
+            words.append(f"{len(self.incomplete)}{of} {_are(self.incomplete)} incomplete: {listed}")
         if self.pruned:
             listed = _listed(
                 f"{each.host} (from {local_time(each.since)} until {local_time(each.until)})"
@@ -221,6 +221,10 @@ def _pruned_hosts(copy: Copy) -> Iterator[Pruned]:
 def iso(hour: int) -> str:
     """When an hour since 1970 begins, in UTC."""
     return datetime.fromtimestamp(hour * 3600, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _are(hosts: list[Late] | list[Incomplete]) -> str:
+    return "is" if len(hosts) == 1 else "are"
 
 
 def _since(hosts: list[Silent] | list[Unread]) -> str:

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from elsa.errors import UsageError
-from elsa.fleet import database, hours, lacking, sums
+from elsa.fleet import REPORTS, database, hours, lacking, sums
 from elsa.fleet.copy import AMONG, OF_JOBS, Copy, Wanted
 from elsa.fleet.ids import IDS_OF_HOST, split_ids
 from elsa.report import bill, completeness, usage
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 _ALWAYS = Window()
 _BY = {"commands": usage.COMMANDS, "users": usage.USERS, "groups": usage.GROUPS}
 _OVER_TIME = {"hours": usage.HOURS, "days": usage.DAYS, "months": usage.MONTHS}
-REPORTS = (*_BY, *_OVER_TIME, *OF_JOBS, "kinds", "bill", "audit", "gaps")
-"""The reports that sums can answer."""
 # What a bill reads of the measures.
 _CHARGED = {
     *("processes", "cpu_s", "coremem_mb_s", "read_bytes", "write_bytes"),

@@ -24,6 +24,7 @@ from elsa.cli import complete, options
 from elsa.cli.main import print_stderr
 from elsa.cli.options import Function
 from elsa.errors import PrivilegeError, UsageError
+from elsa.fleet import REPORTS
 from elsa.report.render.columns import UNITS
 from elsa.report.render.output import FORMATS, ColumnsHelp, Output
 
@@ -418,6 +419,7 @@ def reports(
                 *selecting(kinds, of_jobs=of_jobs, window=window, clip=clip),
                 *(_living() if alive else ()),
                 *_writing(sort=sort, rows=rows),
+                options.db_or_fleet if function.__name__ in REPORTS else options.db,
             ]
         ):
             command = add(command)
@@ -511,7 +513,6 @@ def _writing(*, sort: bool, rows: int) -> Iterator[Callable[[Any], Any]]:
     yield click.option("--no-header", is_flag=True, help="Leave the headings out.")
     yield click.option("--no-pager", is_flag=True, help="Do not use a pager.")
     yield click.option("--explain", is_flag=True, help="Print the SQL instead of running it.")
-    yield options.db_or_fleet
 
 
 def _request(

@@ -18,6 +18,7 @@ from click.testing import CliRunner
 from elsa.cli.main import group
 from elsa.cli.report import report
 from elsa.errors import PrivilegeError, UsageError
+from elsa.fleet import REPORTS as OF_FLEET
 from elsa.fleet import hosts, settings
 from elsa.fleet.ids import IDS_OF_HOST
 from elsa.fleet_url import FleetUrl
@@ -466,6 +467,16 @@ def test_what_needs_processes_is_refused(three: Fleet, asked: list[str], said: s
     assert "\n" not in str(error.value)
 
 
+def test_the_help_of_a_report_says_whether_it_takes_a_fleet() -> None:
+    takes = {
+        name
+        for name, command in report.commands.items()
+        for option in command.params
+        if option.name == "db" and option.metavar == "PATH|URL"
+    }
+    assert takes == {*OF_FLEET}
+
+
 def test_an_empty_list_of_runs_says_that_nothing_matches(three: Fleet) -> None:
     said = three.run("runs", "--host", "ant", "--until", "2001-01-01").stderr
     assert "no automatic job matches" in said
@@ -499,6 +510,6 @@ def test_sums_beyond_64_bits_are_exact(postgres: Server, fleet: str) -> None:
         {"uid": 1, "processes": 3, "cpu_s": 3 * (2**63 - 1) / 1e9},
         {"uid": 2, "processes": 1, "cpu_s": (2**63 - 1) / 1e9},
     ]
-    assert "1 of 1 hosts are late, with sums until: huge (nothing yet)" in (
+    assert "1 of 1 host is late, with sums until: huge (nothing yet)" in (
         fleet_of_one.run("users").stderr
     )

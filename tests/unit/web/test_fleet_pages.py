@@ -89,9 +89,9 @@ def test_every_page_names_hosts_that_are_late_and_those_with_losses(
         assert "2 of 2 hosts are late, with sums until: ant (2026-11-0" in text, url
         assert text.count("2 of 2 hosts are late") == 2, url
     of_job = read(pages, "/job/2000000003").text
-    assert "1 of 1 hosts are late, with sums until: bee (2026-11-0" in of_job
+    assert "1 of 1 host is late, with sums until: bee (2026-11-0" in of_job
     text = read(pages, f"/usage?{WINDOW}&host=bee").text
-    assert "1 of 1 hosts are incomplete: bee" in text
+    assert "1 of 1 host is incomplete: bee" in text
     assert "the window is from 2026-10-05 03:00:00" in text
     assert "are late" not in text
 
