@@ -1,18 +1,24 @@
-"""How fast hosts push and how fast a fleet answers: made-up hosts with a day or a month of sums,
-pushed by parallel clients through `elsa push`'s own code into a PostgreSQL of its own.
+"""How fast hosts push and how fast a fleet answers: made-up hosts that push a day through `elsa
+push`'s own code, in parallel, each as a role of its own, into a PostgreSQL of its own.
 
-    benchmarks/fleet.py [--hosts N] [--pushed N] [--clients N] [--days N] [--users N]
+    benchmarks/fleet.py [--hosts N] [--clients N] [--days N] [--processes N]
 
-Each of --pushed warehouses has one day with 24 hours of sums, of --users users, 20 commands and 20
-jobs, and is pushed by one of --clients processes. Sums of days of further hosts, and of the days
-before, are copied from these on the server, so that reports read a month (--days) of --hosts hosts.
-Reports run as programs of their own. Medians of three are printed, beside the time of `elsa
+A few warehouses have a day of different made-up processes of ten users (tests/support/month.py;
+half of --processes to all of them), which elsa's own code rolled up. Each host is one of them with
+a machine id of its own and its sums changed by its number, so that no two hosts agree in any sum.
+It pushes the first 23 hours of the day; every tenth host then pushes the last hour, as a host does
+every hour, and nothing. In the end the fleet's totals of every host, by table and measure, have to
+equal those of its warehouse, to the last unit.
+
+For reports on a month (--days) the sums of that day are copied to the days after on the server.
+Reports run as programs of their own; medians of three are printed, beside the time of `elsa
 config`, which says how busy the machine is.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import multiprocessing
 import os
 import shutil
@@ -20,123 +26,264 @@ import sqlite3
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from statistics import median
 from subprocess import DEVNULL
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.measure import run
+from elsa.fleet import hosts
 from elsa.fleet.migrate import upgrade as upgrade_fleet
 from elsa.fleet.push import push
 from elsa.fleet.tables import Fleet
+from elsa.fleet.warehouse import HOURLY
 from elsa.fleet_url import FleetUrl
-from elsa.measures import ROLLED, ROLLED_OF_JOB
-from elsa.store.aggregates import columns
+from elsa.measures import OF_AUDIT, ROLLED, ROLLED_OF_JOB
+from elsa.store.aggregates import Aggregate, of_parts
 from elsa.store.upgrade import upgrade
 from elsa.units import HOUR_NS
+from tests.support.fleets import first_days, names
+from tests.support.month import BEGIN_NS, Month
 from tests.support.postgres import Server, required
 
-HOURS = 24
-FIRST_DAY = 20_756
-"""2026-10-30 (UTC): the day that is pushed."""
-COMMANDS, JOBS = 20, 20
+DAY = 24
+LAST_HOUR = BEGIN_NS // HOUR_NS + DAY - 1
+NOW_NS = BEGIN_NS + (DAY + 1) * HOUR_NS
+TEMPLATES = 8
+USERS, COMMANDS = 10, 40
+EVERY = 10
+"""Of so many hosts one also pushes a single hour, and nothing."""
 ROUNDS = 3
 ELSA = Path(sys.executable).with_name("elsa")
 MONTH = "2026-10"
-
-
-def template(path: Path, users: int) -> None:
-    """A warehouse with a day of sums."""
-    upgrade(path)
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("begin")
-        connection.execute("insert into host values (1, 'template', 'template')")
-        begin_ns = FIRST_DAY * HOURS * HOUR_NS
-        connection.execute(f"insert into boot values (1, 1, 'boot', {begin_ns}, null, 4000000)")
-        connection.execute(f"insert into clock values (1, 1, 0, {begin_ns}, 0)")
-        for id_ in range(1, COMMANDS + 1):
-            connection.execute("insert into comm values (?, ?)", (id_, f"command{id_}"))
-        for id_ in range(2, 2 * JOBS + 2, 2):
-            connection.execute(
-                "insert into job (id, boot_id, name, owner_uid, created_at_ns, closes_itself, kind)"
-                f" values ({id_}, 1, 'service{id_}', 0, {begin_ns}, 0, 'service')"
-            )
-        for hour in range(FIRST_DAY * HOURS, (FIRST_DAY + 1) * HOURS):
-            _hour(connection, hour, users)
-        connection.execute("commit")
-
-
-def _hour(connection: sqlite3.Connection, hour: int, users: int) -> None:
-    keys: dict[str, list[tuple[int, ...]]] = {
-        "rollup_user": [(1000 + n, 100, n % 2, 1) for n in range(users)],
-        "rollup_command": [(n, 0, 1) for n in range(1, COMMANDS + 1)],
-        "rollup_job": [(n,) for n in range(2, 2 * JOBS + 2, 2)],
-    }
-    names = {
-        "rollup_user": "uid, gid, in_job, host_id",
-        "rollup_command": "comm_id, forked_only, host_id",
-        "rollup_job": "job_id",
-    }
-    connection.execute(
-        "insert into rollup_hour (hour, ready, made_at_ns) values (?, 1, ?)", (hour, hour)
+REPORTS = (
+    *("users", "commands", "days", "users --host host0"),
+    *("bill --by user", "jobs", "kinds"),
+)
+SUMS: dict[str, dict[str, Aggregate]] = {
+    table: of_parts(measures)
+    for table, measures in (
+        ("rollup_user", ROLLED),
+        ("rollup_command", ROLLED),
+        ("rollup_job", ROLLED_OF_JOB),
+        ("rollup_audit", OF_AUDIT),
     )
-    for table, rows in keys.items():
-        sums = [*columns(ROLLED_OF_JOB if table == "rollup_job" else ROLLED)]
-        figures = ", ".join(str(1_234_567 * (place + 1) + hour) for place in range(len(sums)))
-        places = ", ".join("?" * len(rows[0]))
-        connection.executemany(
-            f"insert into {table} (hour, pruned, {names[table]}, {', '.join(sums)})"
-            f" values ({hour}, 1, {places}, {figures})",
-            rows,
+}
+assert SUMS.keys() == {*HOURLY}
+Totals = dict[str, tuple[Any, ...]]
+
+
+class Push(NamedTuple):
+    """What a push took: elapsed time and the CPU time of the client."""
+
+    wall_s: float
+    cpu_s: float
+
+
+class Done(NamedTuple):
+    """What a host did."""
+
+    day: Push
+    hour: Push | None
+    nothing: Push | None
+    totals: Totals
+    """The sums of all hours in its warehouse, with the number of rows."""
+
+
+def templates(folder: Path, processes: int) -> list[Path]:
+    """Warehouses with a day, rolled up, all different."""
+    empty = folder / "empty.db"
+    upgrade(empty)
+    return [
+        first_days(
+            folder / f"{seed}.db",
+            empty,
+            1,
+            Month(
+                processes * 30 * (seed + TEMPLATES) // (2 * TEMPLATES),
+                seed=seed,
+                users=USERS,
+                commands=COMMANDS,
+            ),
+            NOW_NS,
         )
+        for seed in range(1, TEMPLATES + 1)
+    ]
 
 
-def _push(task: tuple[int, Path, str]) -> tuple[float, int]:
+def _vary(connection: sqlite3.Connection, number: int) -> None:
+    """Make a copy of a warehouse that of another host."""
+    connection.execute("update host set machine_id = ?, name = ?", (f"m{number}", _name(number)))
+    connection.execute("update boot set uuid = ? || '-' || id", (f"boot{number}",))
+    for table, sums in SUMS.items():
+        changed = ", ".join(
+            f"{name} = {name} + {number}" for name, sum_ in sums.items() if sum_.fold == "sum"
+        )
+        if changed:
+            connection.execute(f"update {table} set {changed}")
+
+
+def _name(number: int) -> str:
+    return f"host{number}"
+
+
+def _totals_sql(sums: dict[str, Aggregate]) -> str:
+    folds = {"max": "max(t.{})", "min": "min(t.{})"}
+    listed = [
+        folds.get(sum_.fold, "sum(t.{})").format(name)
+        for name, sum_ in sums.items()
+        if sum_.fold != "union"
+    ]
+    return ", ".join(["count(*)", *listed])
+
+
+def _totals_of_host(connection: sqlite3.Connection) -> Totals:
+    ready = "t.hour in (select hour from rollup_hour where ready = 1)"
+    return {
+        table: connection.execute(
+            f"select {_totals_sql(sums)} from {table} as t where {ready}"
+        ).fetchone()
+        for table, sums in SUMS.items()
+    }
+
+
+def _push(task: tuple[int, Path, str]) -> Done:
+    """Make a host and let it push."""
     number, path, url = task
+
+    def timed() -> Push:
+        wall_s, cpu_s = time.perf_counter(), time.process_time()
+        push(own, FleetUrl(url), NOW_NS, names=names)
+        return Push(time.perf_counter() - wall_s, time.process_time() - cpu_s)
+
     with tempfile.TemporaryDirectory(prefix="elsa-fleet-") as folder:
         own = Path(folder) / "elsa.db"
         shutil.copy(path, own)
-        with closing(sqlite3.connect(own)) as connection, connection:
-            connection.execute(
-                "update host set machine_id = ?, name = ?", (f"m{number}", f"host{number}")
-            )
-            connection.execute("update boot set uuid = ?", (f"boot{number}",))
-        started = time.perf_counter()
-        done = push(own, FleetUrl(url), (FIRST_DAY + 2) * HOURS * HOUR_NS)
-        return time.perf_counter() - started, done.hours
+        hour = nothing = None
+        with closing(sqlite3.connect(own, isolation_level=None)) as connection:
+            connection.execute("begin")
+            _vary(connection, number)
+            _set_ready(connection, 0)
+            connection.execute("commit")
+            day = timed()
+            if number % EVERY == 0:
+                _set_ready(connection, 1)
+                hour, nothing = timed(), timed()
+            return Done(day, hour, nothing, _totals_of_host(connection))
+
+
+def _set_ready(connection: sqlite3.Connection, ready: int) -> None:
+    """Whether the last hour is rolled up."""
+    connection.execute("update rollup_hour set ready = ? where hour = ?", (ready, LAST_HOUR))
+
+
+def _push_all(server: Server, database: str, asked: argparse.Namespace) -> list[Done]:
+    """Let all hosts push, and print what it took."""
+    admin = FleetUrl(server.url(database))
+    for number in range(asked.hosts):
+        hosts.add(admin, _name(number), password=False)
+    empty, cpu_s = _size(server, database), _server_cpu_s(server)
+    with tempfile.TemporaryDirectory(prefix="elsa-fleet-") as folder:
+        paths = templates(Path(folder), asked.processes)
+        tasks = [
+            (number, paths[number % TEMPLATES], server.url(database, _name(number)))
+            for number in range(asked.hosts)
+        ]
+        started, most = time.perf_counter(), 0
+        with multiprocessing.Pool(asked.clients) as pool:
+            result = pool.map_async(_push, tasks, chunksize=4)
+            with server.connect(database) as connection:
+                while not result.ready():
+                    result.wait(0.2)
+                    most = max(most, _connections(connection))
+            done = result.get()
+        wall_s = time.perf_counter() - started
+    cpu_s = _server_cpu_s(server) - cpu_s
+    rows = sum(of_table[0] for host in done for of_table in host.totals.values())
+    size = _size(server, database) - empty
+    print(f"{asked.hosts} hosts x 1 day by {asked.clients} clients: {wall_s:.0f} s")
+    print(f"  {rows:,} rows of hours, {rows / wall_s:,.0f} a second; at most {most} connections")
+    print(f"  {size / asked.hosts / 1024:.0f} KiB a host and day")
+    print(f"  CPU of the server for all: {cpu_s:.0f} s")
+    _print_pushes("23 hours", [host.day for host in done])
+    _print_pushes("1 hour", [host.hour for host in done if host.hour])
+    _print_pushes("nothing", [host.nothing for host in done if host.nothing])
+    return done
+
+
+def _connections(connection: Fleet) -> int:
+    """How many hosts are connected now."""
+    row = connection.execute(
+        "select count(*) from pg_stat_activity where usename like 'host%'"
+    ).fetchone()
+    return int(row[0])
+
+
+def _print_pushes(what: str, pushes: Sequence[Push]) -> None:
+    walls = [each.wall_s for each in pushes]
+    if walls:
+        print(
+            f"  a push of {what}: median {median(walls):.2f} s ({min(walls):.2f} to"
+            f" {max(walls):.2f}); CPU of the client {median(each.cpu_s for each in pushes):.3f} s"
+        )
+
+
+def _require_equal(server: Server, database: str, done: Sequence[Done]) -> None:
+    """Raise RuntimeError unless the fleet has the totals of every host. Of every tenth host it has
+    the last hour; the warehouse of the others did not have it either.
+    """
+    with server.connect(database) as connection:
+        ids = dict(connection.execute("select id, name from elsa.host").fetchall())
+        by_name: dict[str, Totals] = {name: {} for name in ids.values()}
+        for table, sums in SUMS.items():
+            for host_id, *of_host in connection.execute(
+                f"select t.host_id, {_totals_sql(sums)} from elsa.{table} as t"
+                " where t.hour is not null group by t.host_id"
+            ):
+                by_name[ids[host_id]][table] = tuple(of_host)
+            _require_same_days(connection, table, sums)
+    if len(by_name) != len(done):
+        raise RuntimeError(f"{len(by_name)} hosts of {len(done)} are there")
+    for number, host in enumerate(done):
+        for table, totals in host.totals.items():
+            there = by_name[_name(number)].get(table, ())
+            if len(there) != len(totals) or not all(map(_same, there, totals)):
+                raise RuntimeError(f"{_name(number)}: {table} has {there}, not {totals}")
+    print(f"  the totals of all {len(done)} hosts are those of their warehouses")
+
+
+def _require_same_days(connection: Fleet, table: str, sums: dict[str, Aggregate]) -> None:
+    """Raise RuntimeError unless the sums of days are those of the hours."""
+    if table == "rollup_audit":
+        return
+    listed = _totals_sql(sums).partition(", ")[2]
+    of_days, of_hours = (
+        connection.execute(
+            f"select t.host_id, {listed} from elsa.{name} as t where {when} is not null"
+            " group by t.host_id order by t.host_id"
+        ).fetchall()
+        for name, when in ((table.replace("_", "_day_", 1), "t.day"), (table, "t.hour"))
+    )
+    for days, hours in zip(of_days, of_hours, strict=True):
+        if not all(map(_same, days, hours)):
+            raise RuntimeError(f"{table}: days have {days}, hours {hours}")
+
+
+def _same(one: Any, other: Any) -> bool:  # noqa: ANN401
+    """Whether two sums are equal; those of floats depend on the order."""
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=1e-9)
+    return bool(one == other)
 
 
 def _size(server: Server, database: str) -> int:
     with server.connect(database) as connection:
         row = connection.execute(f"select pg_database_size('{database}')").fetchone()
     return int(row[0]) if row else 0
-
-
-def _copy_hosts(server: Server, database: str, hosts: int) -> None:
-    """Copy the hosts that were pushed until there are so many."""
-    with server.connect(database) as connection:
-        row = connection.execute("select count(*), min(id) from elsa.host").fetchone()
-        pushed, first = row or (0, 0)
-        for start in range(pushed, hosts, pushed):
-            # Ids are counted up in the order of the rows.
-            connection.execute(
-                "insert into elsa.host (machine_id, name, version, since_hour, until_hour)"
-                f" select 'm' || id + {start}, 'host' || id - {first} + {start}, version,"
-                f" since_hour, until_hour from elsa.host where id < {first + pushed} order by id"
-                f" limit {hosts - start}"
-            )
-        for table in ("rollup_day_user", "rollup_day_command", "account", "boot", "clock"):
-            names = _names(connection, table)
-            listed = ", ".join(f't."{name}"' for name in names if name != "host_id")
-            into = ", ".join(f'"{name}"' for name in names if name != "host_id")
-            connection.execute(
-                f"insert into elsa.{table} (host_id, {into})"
-                f" select h.id, {listed} from elsa.host as h join elsa.{table} as t"
-                f" on t.host_id = (h.id - {first}) % {pushed} + {first}"
-                f" where h.id >= {first + pushed}"
-            )
 
 
 def _names(connection: Fleet, table: str) -> list[str]:
@@ -148,12 +295,12 @@ def _names(connection: Fleet, table: str) -> list[str]:
 
 
 def _copy_days(server: Server, database: str, days: int) -> None:
-    """Give every host the sums of the same day on the days before."""
+    """Give every host the sums of the same day on the days after."""
     with server.connect(database) as connection:
         for table in ("rollup_day_user", "rollup_day_command"):
-            names = _names(connection, table)
-            listed = ", ".join(f't."{name}"' if name != "day" else "t.day - n" for name in names)
-            into = ", ".join(f'"{name}"' for name in names)
+            columns = _names(connection, table)
+            listed = ", ".join(f't."{name}"' if name != "day" else "t.day + n" for name in columns)
+            into = ", ".join(f'"{name}"' for name in columns)
             connection.execute(
                 f"insert into elsa.{table} ({into}) select {listed} from elsa.{table} as t,"
                 f" generate_series(1, {days - 1}) as n"
@@ -177,44 +324,31 @@ def _timed(server: Server, *command: object) -> str:
 
 
 def main() -> None:
-    """Push, then report."""
+    """Push, compare, then report."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
     parser.add_argument("--hosts", type=int, default=1000)
-    parser.add_argument("--pushed", type=int, default=100)
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--days", type=int, default=30)
-    parser.add_argument("--users", type=int, default=10)
+    parser.add_argument("--processes", type=int, default=500)
     asked = parser.parse_args()
     server = Server(required())
     try:
         database = server.database()
         url = server.url(database)
         upgrade_fleet(FleetUrl(url))
-        empty = _size(server, database)
-        with tempfile.TemporaryDirectory(prefix="elsa-fleet-") as folder:
-            path = Path(folder) / "elsa.db"
-            template(path, asked.users)
-            tasks = [(number, path, url) for number in range(asked.pushed)]
-            started = time.perf_counter()
-            with multiprocessing.Pool(asked.clients) as pool:
-                pushed = pool.map(_push, tasks, chunksize=4)
-            wall_s = time.perf_counter() - started
-        rows = asked.pushed * HOURS * (asked.users + COMMANDS + JOBS)
-        size = _size(server, database) - empty
-        print(f"{asked.pushed} hosts x 1 day by {asked.clients} clients: {wall_s:.1f} s")
-        print(f"  {rows / wall_s:,.0f} rows of hours a second")
-        print(f"  {size / asked.pushed / 1024:.0f} KiB a host and day")
-        print(f"  a push: median {median(time_s for time_s, _ in pushed):.2f} s")
-        _copy_hosts(server, database, asked.hosts)
+        done = _push_all(server, database, asked)
+        _require_equal(server, database, done)
+        size = _size(server, database)
         _copy_days(server, database, asked.days)
-        print(f"{asked.hosts} hosts x {asked.days} days: {_size(server, database) / 2**20:.0f} MiB")
+        more = (_size(server, database) - size) / 2**20
+        print(f"{asked.hosts} hosts x {asked.days} days: {more:.0f} MiB of days more")
         print(f"  elsa config: {_timed(server, ELSA, 'config')}")
         with server.connect(database) as connection:
             connection.execute(
                 "insert into elsa.tariff values (1, 0, 0, null, 'EUR', 'UTC', 2, null,"
                 " '0', '1', '0', '0', '0')"
             )
-        for words in ("users", "commands", "days", "users --host host7", "bill --by user"):
+        for words in REPORTS:
             asked_of = (ELSA, "report", *words.split(), "--month", MONTH, "--db", url)
             print(f"  elsa report {words}: {_timed(server, *asked_of)}")
     finally:

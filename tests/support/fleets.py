@@ -40,15 +40,20 @@ _MEASURES: dict[str, dict[str, Measure]] = {
 
 def month(path: Path, template: Path, processes: int = 1000, machine_id: str = "m" * 32) -> Path:
     """A warehouse with a made-up month, rolled up."""
-    with _made(path, template, processes, machine_id) as connection:
+    with _made(path, template, Month(processes), machine_id) as connection:
         rollups.refresh(connection, path, LATER_NS)
     return path
 
 
 def week(path: Path, template: Path, *, rolled_up_ns: int = LATER_NS) -> Path:
     """The first four days of one, and what still runs, rolled up until some time."""
-    until = (BEGIN_NS + 4 * 86_400 * 10**9) // HOUR_NS
-    with _made(path, template, 3000, "m" * 32) as connection:
+    return first_days(path, template, 4, Month(3000), rolled_up_ns)
+
+
+def first_days(path: Path, template: Path, days: int, month: Month, rolled_up_ns: int) -> Path:
+    """The first days of a month, and what still runs, rolled up until some time."""
+    until = (BEGIN_NS + days * 86_400 * 10**9) // HOUR_NS
+    with _made(path, template, month, "m" * 32) as connection:
         connection.execute("delete from acct where ended_hour >= ?", (until,))
         connection.execute("delete from process where ended_hour >= ?", (until,))
         connection.execute(
@@ -67,11 +72,11 @@ def week(path: Path, template: Path, *, rolled_up_ns: int = LATER_NS) -> Path:
 
 @contextmanager
 def _made(
-    path: Path, template: Path, processes: int, machine_id: str
+    path: Path, template: Path, month: Month, machine_id: str
 ) -> Iterator[sqlite3.Connection]:
     path.write_bytes(template.read_bytes())
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        write(connection, Month(processes))
+        write(connection, month)
         connection.execute("update host set machine_id = ?", (machine_id,))
         connection.execute("update boot set uuid = ? || '-' || id", (machine_id[:8],))
         yield connection

@@ -240,12 +240,14 @@ class Month:
         jobs: int | None = None,
         events: bool = False,
         taskstats: bool = True,
+        users: int = USERS,
+        commands: int = COMMANDS,
     ) -> None:
         self.processes, self.events, self.taskstats = processes, events, taskstats
         self._rng = random.Random(seed)
         self._profiles = [_profile(self._rng) for _ in range(PROFILES)]
-        self._commands = self._ranks(COMMANDS, 1)
-        self._users = self._ranks(USERS, FIRST_UID)
+        self._commands = self._ranks(commands, 1)
+        self._users = self._ranks(users, FIRST_UID)
         self.jobs = self._make_jobs(
             min(MOST_JOBS, max(processes // 20, 5)) if jobs is None else jobs
         )

@@ -19,10 +19,12 @@ from elsa.cli.main import group
 from elsa.cli.report import report
 from elsa.errors import PrivilegeError, UsageError
 from elsa.fleet import REPORTS as OF_FLEET
-from elsa.fleet import hosts, settings
+from elsa.fleet import hosts, reports, settings
+from elsa.fleet.copy import Wanted
 from elsa.fleet.ids import IDS_OF_HOST
 from elsa.fleet_url import FleetUrl
 from elsa.measures import MEASURES
+from elsa.report.render.output import Output
 from elsa.store import rollups
 from tests.support import fleets
 from tests.support.postgres import Server
@@ -492,6 +494,14 @@ def test_explained_sql_is_that_of_both_databases(three: Fleet) -> None:
             for statement in in_postgres.split(";\n"):
                 connection.execute(statement)
         assert "rollup_day_" in in_postgres
+
+
+def test_gaps_of_many_hosts_are_not_compared_with_all_their_clocks(three: Fleet) -> None:
+    wanted = Wanted("gaps", {}, Output("json"))
+    with reports.reading(FleetUrl(three.url), wanted) as copy:
+        plan = [step for *_, step in copy.execute("explain query plan select * from gaps")]
+    assert [step for step in plan if step.startswith("SEARCH c USING")]
+    assert not [step for step in plan if step.startswith("SCAN c")]
 
 
 def test_sums_beyond_64_bits_are_exact(postgres: Server, fleet: str) -> None:
