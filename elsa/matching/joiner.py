@@ -344,19 +344,31 @@ class Joiner:
             ids = {records.ids[one.id]: one.id for pid in candidates for one in groups[pid]}
             times = record_order.written_between(self._connection, boot.id, ids)
             written = {ids[id_]: between for id_, between in times.items()}
-        pairs: list[tuple[Record, Candidate]] = []
-        unpaired: list[int] = []
+        if boot.gaps or written:
+            groups = {pid: self._for_pairing(boot, group, written) for pid, group in groups.items()}
+        # Nearly all pids have as many records as incarnations, and these fit in order: all of them
+        # are compared at once.
+        lives: list[Candidate] = []
+        of_lives: list[Record] = []
+        odd: set[int] = set()
         for pid, group in groups.items():
-            lives = candidates.get(pid)
-            if lives is None:
-                unpaired += [record.id for record in group]
-                continue
-            known = self._for_pairing(boot, group, written) if boot.gaps or written else group
-            if pairing.in_order(lives, known):
-                pairs += zip(known, lives, strict=True)
+            of_pid = candidates.get(pid, ())
+            if len(of_pid) == len(group):
+                lives += of_pid
+                of_lives += group
             else:
-                unpaired += self._join_pid(boot, known, lives, joins, final=final)
+                odd.add(pid)
+        odd.update(records.pids[index] for index in pairing.out_of_order(lives, of_lives))
+        pairs: Iterable[tuple[Record, Candidate]] = zip(of_lives, lives, strict=True)
+        if odd:
+            pairs = [pair for pair in pairs if records.pids[pair[0].id] not in odd]
         self._take(boot, pairs, joins, certain=True)
+        unpaired: list[int] = []
+        for pid in filter(odd.__contains__, groups):
+            if pid in candidates:
+                unpaired += self._join_pid(boot, groups[pid], candidates[pid], joins, final=final)
+            else:
+                unpaired += [record.id for record in groups[pid]]
         return unpaired
 
     def _note_last(self, boot: Boot, second: int) -> None:
@@ -478,9 +490,9 @@ class Joiner:
         """By pid, in queue order: the incarnations to which these records may belong, if they have
         no record yet. Also the boot with only the gaps that may concern one of them.
         """
-        offsets = tuple(clock.offset_ns for clock in boot.clocks.known)
+        offsets = tuple(sorted(clock.offset_ns for clock in boot.clocks.known))
         # a process started between these, where real time is ahead of monotonic time by an offset
-        earlier, later = max(offsets) + MARGIN_NS, MARGIN_NS - min(offsets)
+        earlier, later = offsets[-1] + MARGIN_NS, MARGIN_NS - offsets[0]
         spans = [
             (pid, one.first_ns - one.slack_ns - earlier, one.last_ns + one.slack_ns + later)
             for pid, group in groups.items()
@@ -663,6 +675,6 @@ def _checked(boot: Boot, life: Candidate, end_ns: int) -> Candidate:
     if any(from_ns <= end_ns and life.start_ns <= to_ns for from_ns, to_ns in boot.gaps):
         return life._replace(end_ns=None, code=None, ppid=None)
     if len(life.offsets) > 1:
-        offsets = tuple(clock.offset_ns for clock in boot.clocks.around(end_ns, EXIT_LAG_NS))
-        return life._replace(offsets=offsets)
+        offsets = (clock.offset_ns for clock in boot.clocks.around(end_ns, EXIT_LAG_NS))
+        return life._replace(offsets=tuple(sorted(offsets)))
     return life

@@ -50,7 +50,9 @@ class Candidate(NamedTuple):
     code: int | None
     """Wait status of the group's leader, None if not known."""
     offsets: tuple[int, ...]
-    """Real minus monotonic time at its end: several if the clock was set at about that time."""
+    """Real minus monotonic time at its end, ascending: several if the clock was set at about that
+    time.
+    """
     ppid: int | None = None
     """Pid of its parent, None if that is not known or may have ended first."""
     running: bool = False
@@ -153,7 +155,7 @@ def fits(life: Candidate, record: Record, late_ns: int = 0) -> bool:
         return False
     if ppid is not None and ppid != its_ppid and its_ppid is not None:
         return False
-    if alive_ns + min(offsets) > end_second_ns + SECOND_NS + slack_ns + SLACK_NS:
+    if alive_ns + offsets[0] > end_second_ns + SECOND_NS + slack_ns + SLACK_NS:
         return False
     before_ns = SLACK_NS + slack_ns
     after_ns = before_ns + late_ns
@@ -216,12 +218,19 @@ def in_order(lives: Sequence[Candidate], records: Sequence[Record]) -> bool:
     """Whether nothing seems to be lost and the k-th record fits the k-th incarnation, which is
     nearly always so.
     """
-    if len(lives) != len(records):
-        return False
-    for life, record in zip(lives, records, strict=True):
-        if record.unseen or not fits(life, record, LATE_NS):
-            return False
-    return True
+    return len(lives) == len(records) and not out_of_order(lives, records)
+
+
+def out_of_order(lives: Iterable[Candidate], records: Sequence[Record]) -> list[int]:
+    """The ids of the records that do not fit the incarnation at the same place, or whose process
+    may have gone unnoticed.
+    """
+    fit = map(fits, lives, records, repeat(LATE_NS))
+    return [
+        record.id
+        for record, it_fits in zip(records, fit, strict=True)
+        if not it_fits or record.unseen
+    ]
 
 
 def _options(lives: Sequence[Candidate], records: Sequence[Record]) -> list[list[int]]:
