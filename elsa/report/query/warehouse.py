@@ -21,21 +21,23 @@ class HostNames:
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        self.hosts: dict[int, str] = {}
-        self._others: set[int | None] = set()
-        self._accounts: dict[tuple[str, int, int], str] = {}
         rows = connection.execute("select id, machine_id, name from host").fetchall()
-        for number, machine_id, name in rows:
-            self.hosts[number] = name
-            # A single host that has a machine id counts as this host, even if the warehouse was
-            # copied to another since.
-            if not _is_this(machine_id, name) and (len(rows) > 1 or machine_id is None):
-                self._others.add(number)
+        self.hosts: dict[int, str] = {number: name for number, _, name in rows}
+        self._accounts: dict[tuple[str, int, int], str] = {}
+        self._others: set[int | None]
         if of_fleet(connection):
             # Each host has pushed its names; those of this host are of no other.
             self._others = {None, *self.hosts}
             accounts = connection.execute("select kind, host_id, id, name from temp.account")
             self._accounts = {(kind, host, id_): name for kind, host, id_, name in accounts}
+        else:
+            # A single host that has a machine id counts as this host, even if the warehouse was
+            # copied to another since.
+            self._others = {
+                number
+                for number, machine_id, name in rows
+                if (len(rows) > 1 or machine_id is None) and not _is_this(machine_id, name)
+            }
         of_jobs = connection.execute(
             "select j.id, b.host_id from job as j join boot as b on b.id = j.boot_id"
         )
