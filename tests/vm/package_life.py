@@ -387,9 +387,12 @@ def reboot() -> None:
 
 
 def power_cut() -> None:
-    """A power cut leaves a sound warehouse, and is a gap."""
+    """A power cut leaves a sound warehouse; what is missing of it is within a gap."""
     open_job, gap = keep_open("over-cut")
     [[boots]] = rows("select count(*) from boot")
+    run("sync")
+    last_job, _ = keep_open("before-cut")
+    [[created_at_ns]] = rows(f"select created_at_ns from job where id = {last_job}")
     time.sleep(10)
     vm("crash")
     vm("boot")
@@ -398,6 +401,12 @@ def power_cut() -> None:
     kinds = [kind for kind in new_gaps(gap) if kind != "file"]
     assert kinds == ["crash", "boot"], kinds
     assert job(f"id = {open_job}")[3:] == ("closed", 0)
+    # So may have been the last commits.
+    [[lost_since_ns]] = rows(f"select started_ns from gaps where gap_id > {gap} and kind = 'crash'")
+    if rows(f"select 1 from job where id = {last_job}"):
+        assert job(f"id = {last_job}")[1:] == ("before-cut", 0, "closed", 0)
+    else:
+        assert created_at_ns >= lost_since_ns, (created_at_ns, lost_since_ns)
     assert rows("select count(*) from boot") == [[boots + 1]]
     run("elsa db check")
     all_is_well(since_now())
