@@ -23,7 +23,7 @@ from elsa.fleet import database, tables, warehouse
 from elsa.fleet.tables import Fleet
 from elsa.fleet.warehouse import HOURLY, SMALL, Host, Jobs, Row
 from elsa.fleet_url import FleetUrl
-from elsa.kernel import accounts
+from elsa.kernel import accounts as known_here
 from elsa.progress import Progress, no_progress
 from elsa.report import collector_status
 from elsa.report.query.times import Window
@@ -42,7 +42,7 @@ Names = Callable[[str, int], str | None]
 
 def names_of_this_host(kind: str, number: int) -> str | None:
     """As Names."""
-    name = accounts.user(number) if kind == "user" else accounts.group(number)
+    name = known_here.user(number) if kind == "user" else known_here.group(number)
     return None if name == str(number) else name
 
 
@@ -83,6 +83,8 @@ class _Batch(NamedTuple):
     job_rows: list[Row]
     jobs_left: int
     small: dict[str, set[Row]]
+    accounts: set[tuple[str, int]]
+    """All users and groups of the warehouse; none while hours are left."""
     silent_since_ns: int | None
     """Since when jobd has been silent."""
     unread_since_ns: int | None
@@ -173,6 +175,7 @@ class _Pusher:
             self._part_with(state, history)
             state = None
         if state is None:
+            self._refuse_copies()
             self._fleet.execute(
                 "insert into elsa.host (machine_id, name, version) values (%s, %s, %s)"
                 " on conflict (machine_id) do nothing",
@@ -202,18 +205,45 @@ class _Pusher:
         if history == "forget":
             tables.forget(self._fleet, state.id)
         else:
-            with warehouse.snapshot(self._warehouse):
-                mine = {row[:2] for row in warehouse.small(self._warehouse, self._host, "boot")}
-            boots = {*self._boots(state)}
-            if boots and boots <= mine:
+            if any(mine == state.id for mine, _ in self._copies()):
                 raise UsageError(
-                    "--history keep: the fleet has this very warehouse, so there is no other"
-                    " history to keep; push without --history"
+                    "--history keep: the fleet has this very warehouse, or a later state of it, and"
+                    " would count the same hours twice; push without --history. If this is an old"
+                    " copy, from a backup, then either --history forget (the fleet loses what came"
+                    " after it), or start with a new warehouse and --history keep"
                 )
             self._fleet.execute(
                 "update elsa.host set machine_id = machine_id || '#' || id::text,"
                 " name = name || '#' || id::text where id = %s",
                 [state.id],
+            )
+
+    def _copies(self) -> list[tuple[int, str]]:
+        """The hosts of the fleet that are this warehouse in some state, with their names: those
+        kept by --history keep too.
+        """
+        with warehouse.snapshot(self._warehouse):
+            boots = {row[:2] for row in warehouse.small(self._warehouse, self._host, "boot")}
+            versions = warehouse.hours(self._warehouse).items()
+        kept = self._fleet.execute(
+            "select id, name from elsa.host where split_part(machine_id, '#', 1) = %s order by id",
+            [self._host.machine_id],
+        ).fetchall()
+        found = []
+        for number, name in kept:
+            there = {*self._boots(number)}
+            # The version of an hour is the time when it was rolled up: no other warehouse has it.
+            same_hours = versions & tables.hours(self._fleet, number).items()
+            if (there and there <= boots) or any(made_at_ns for _, made_at_ns in same_hours):
+                found.append((number, name))
+        return found
+
+    def _refuse_copies(self) -> None:
+        """Refuse to push as a new host what the fleet has as another one."""
+        for number, name in self._copies():
+            raise ConfigError(
+                f"the fleet has this warehouse already, kept as {name}, and would count it twice;"
+                f" let an administrator of the fleet run: elsa fleet remove {number}"
             )
 
     def _require_same_warehouse(self, there: Iterable[Row], boots: Iterable[Row]) -> None:
@@ -237,7 +267,7 @@ class _Pusher:
         """The next batch. Jobs are read once no hours are left, or with `every_job`."""
         there = tables.hours(self._fleet, state.id)
         blocks = tables.job_blocks(self._fleet, state.id)
-        boots = self._boots(state)
+        boots = self._boots(state.id)
         with warehouse.snapshot(self._warehouse):
             silent = collector_status.still_open(self._warehouse, Window(), self._now_ns)
             unread_since_ns = collector_status.unread_since_ns(self._warehouse, self._now_ns)
@@ -256,7 +286,9 @@ class _Pusher:
             settled = rollups.first_unsettled(self._now_ns)
             until_hour = min([*left[:1], *warehouse.unready_hours(self._warehouse), settled])
             jobs, maybe, job_rows = None, list[int](), list[Row]()
+            accounts = set[tuple[str, int]]()
             if every_job or not left:
+                accounts = warehouse.accounts(self._warehouse, self._host)
                 jobs = warehouse.jobs(self._warehouse, self._host, {*there, *wanted})
                 maybe = tables.in_differing_blocks(jobs.digests, blocks)
                 job_rows = warehouse.job_rows(self._warehouse, self._host, maybe[:MOST_JOBS])
@@ -276,15 +308,16 @@ class _Pusher:
             # Blocks that differ though none of their jobs does are no reason to go on.
             max(len(maybe) - MOST_JOBS, 0) if job_ids else 0,
             small,
+            accounts,
             None if silent is None else silent.since_ns,
             None if silent is not None else unread_since_ns,
         )
 
-    def _boots(self, state: _State) -> list[Row]:
-        """The boots that the fleet has of the host: id and uuid."""
+    def _boots(self, host_id: int) -> list[Row]:
+        """The boots that the fleet has of a host: id and uuid."""
         rows: list[Row] = self._fleet.execute(
             "select id, uuid from elsa.boot where host_id = %s and uuid is not null order by id",
-            [state.id],
+            [host_id],
         ).fetchall()
         return rows
 
@@ -364,7 +397,9 @@ class _Pusher:
         tables.insert(self._fleet, state.id, "rollup_job", unsettled)
 
     def _write_accounts(self, state: _State, batch: _Batch) -> int:
-        """Names of the users and groups of the batch, and at the end new names of known ones."""
+        """Names of the users and groups of the batch, and at the end new names of all: one that had
+        none may have one by now.
+        """
         there: dict[tuple[str, int], str] = {
             (kind, number): name
             for kind, number, name in self._fleet.execute(
@@ -378,7 +413,7 @@ class _Pusher:
         needed |= {("group", row[gid]) for row in batch.sums["rollup_user"]}
         needed |= {("user", row[owner]) for row in batch.job_rows}
         if batch.is_last:
-            needed |= there.keys()
+            needed |= there.keys() | batch.accounts
         names = {
             account: name
             for account in needed

@@ -149,6 +149,19 @@ def small(connection: sqlite3.Connection, host: Host, table: str) -> set[Row]:
     return set(connection.execute(SELECT[table], {"host": host.id}))
 
 
+def accounts(connection: sqlite3.Connection, host: Host) -> set[tuple[str, int]]:
+    """All users and groups that have sums or jobs: the kind, and the id."""
+    of_host = f"{{}} is not null and {_OF_HOST['rollup_user']}"
+    return set(
+        connection.execute(
+            f"select 'user', t.uid from rollup_user as t where {of_host.format('t.uid')} union"
+            f" select 'group', t.gid from rollup_user as t where {of_host.format('t.gid')} union"
+            f" select 'user', t.owner_uid from job as t where {_OF_HOST['job']}",
+            {"host": host.id},
+        )
+    )
+
+
 def jobs(connection: sqlite3.Connection, host: Host, known_hours: set[int]) -> Jobs:
     """All jobs of a host. `known_hours` are those whose sums the fleet has, in any version."""
     values = {"host": host.id}

@@ -22,7 +22,7 @@ from elsa.fleet import push as module
 from elsa.fleet import tables
 from elsa.fleet.hosts import add, listed, remove
 from elsa.fleet.hosts import prune as prune_fleet
-from elsa.fleet.push import Pushed
+from elsa.fleet.push import History, Pushed, push
 from elsa.fleet_url import FleetUrl
 from elsa.state.codes import How
 from elsa.store import retention, rollups
@@ -359,6 +359,13 @@ def test_a_clone_is_refused_with_what_to_do(
     assert_equal(postgres, fleet, clone)
 
 
+def make_another(db: Path, name: str) -> None:
+    """Make it the warehouse of other boots, whose hours were rolled up at other times."""
+    with closing(sqlite3.connect(db)) as connection, connection:
+        connection.execute("update boot set uuid = ? || '-' || id", (name,))
+        connection.execute("update rollup_hour set made_at_ns = made_at_ns + 1")
+
+
 def test_a_new_warehouse_keeps_or_forgets_the_history(
     postgres: Server, fleet: str, db: Path, url: str
 ) -> None:
@@ -367,19 +374,78 @@ def test_a_new_warehouse_keeps_or_forgets_the_history(
     with pytest.raises(UsageError, match="the fleet has this very warehouse"):
         pushed(db, url, history="keep")
     assert add_up(postgres, fleet) == once
-    with closing(sqlite3.connect(db)) as connection, connection:
-        connection.execute("update boot set uuid = 'new-' || id")
+    make_another(db, "new")
     assert pushed(db, url, history="keep").hours > 0
     assert add_up(postgres, fleet) == 2 * once
     assert_equal(postgres, fleet, db)
     hosts = {host.machine_id: host.name for host in listed(FleetUrl(url)) if host.id}
     name = hosts["m" * 32]
     assert hosts == {"m" * 32: name, "m" * 32 + "#1": f"{name}#1"}
-    with closing(sqlite3.connect(db)) as connection, connection:
-        connection.execute("update boot set uuid = 'newer-' || id")
+    make_another(db, "newer")
     pushed(db, url, history="forget")
     assert add_up(postgres, fleet) == 2 * once
     assert_equal(postgres, fleet, db)
+
+
+@pytest.mark.parametrize("corrected", [False, True])
+def test_a_warehouse_that_was_kept_is_not_pushed_a_second_time(
+    postgres: Server, fleet: str, db: Path, url: str, tmp_path: Path, *, corrected: bool
+) -> None:
+    other = Path(shutil.copy(db, tmp_path / "other.db"))
+    make_another(other, "other")
+    pushed(db, url)
+    once = add_up(postgres, fleet)
+    pushed(other, url, history="keep")
+    if corrected:  # each hour has another version since
+        with closing(sqlite3.connect(db)) as connection, connection:
+            connection.execute("update rollup_hour set made_at_ns = made_at_ns + 2")
+    kept = r"this warehouse already, kept as \S+#1, .* run: elsa fleet remove 1$"
+    histories: tuple[History, ...] = ("keep", "forget")
+    for history in histories:
+        with pytest.raises(ConfigError, match=kept):
+            pushed(db, url, history=history)
+    remove(FleetUrl(url), "m" * 32)
+    with pytest.raises(ConfigError, match=kept):
+        pushed(db, url)
+    assert add_up(postgres, fleet) == once
+    remove(FleetUrl(url), "1")
+    pushed(db, url)
+    assert_equal(postgres, fleet, db)
+
+
+def test_an_old_copy_of_a_warehouse_is_not_kept_beside_it(
+    postgres: Server, fleet: str, db: Path, url: str, tmp_path: Path
+) -> None:
+    backup = Path(shutil.copy(db, tmp_path / "backup.db"))
+    with closing(sqlite3.connect(db)) as connection, connection:
+        connection.execute("insert into boot (id, host_id, uuid) values (77, 1, 'later')")
+    pushed(db, url)
+    with pytest.raises(UsageError, match=r"a later state of it, .*from a backup"):
+        pushed(backup, url, history="keep")
+    assert_equal(postgres, fleet, db)
+    pushed(backup, url, history="forget")
+    assert_equal(postgres, fleet, backup)
+
+
+def test_a_name_that_a_user_gets_later_is_pushed(
+    postgres: Server, fleet: str, db: Path, url: str
+) -> None:
+    accounts = "select kind, id, name from elsa.account order by 1, 2"
+    push(db, FleetUrl(url), LATER_NS, names=lambda *_: None)
+    with postgres.connect(fleet) as connection:
+        assert connection.execute(accounts).fetchall() == []
+        assert pushed(db, url).others > 0
+        names = connection.execute(accounts).fetchall()
+        assert pushed(db, url).others == 0
+    with closing(sqlite3.connect(db)) as connection:
+        assert (
+            names
+            == connection.execute(
+                "select 'group', gid, 'group' || gid from rollup_user where gid is not null union"
+                " select 'user', uid, 'user' || uid from rollup_user where uid is not null union"
+                " select 'user', owner_uid, 'user' || owner_uid from job order by 1, 2"
+            ).fetchall()
+        )
 
 
 def test_hosts_are_kept_apart_and_removed_alone(
