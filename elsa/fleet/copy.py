@@ -71,7 +71,7 @@ class Copy(sqlite3.Connection):
     chosen: list[int] | None = None
     """The hosts of --host; None: all."""
     explained: list[str]
-    hosts = Hosts(0, [], [], [], [], [])
+    hosts = Hosts(0, [], [], [], [], [], [], None, begun=True)
     hours_taken: list[Part]
     """The hours whose sums were taken from tables that `elsa fleet prune` shortens."""
 

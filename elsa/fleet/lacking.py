@@ -4,7 +4,7 @@ known losses, or whose hours were deleted.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,7 +12,7 @@ from elsa.fleet.ids import IDS_OF_HOST
 from elsa.report import collector_status, completeness
 from elsa.report.collector_status import Silence
 from elsa.report.render.columns import local_time
-from elsa.units import HOUR_NS
+from elsa.units import HOUR_NS, SECOND_NS
 
 if TYPE_CHECKING:
     from elsa.fleet.copy import Copy
@@ -62,6 +62,13 @@ class Pruned(NamedTuple):
     """The sums are missing between the two, in the hours that the report took one by one."""
 
 
+class Current(NamedTuple):
+    """A host that is in time, and whose sums end before the window does."""
+
+    host: str
+    until: str
+
+
 class Hosts(NamedTuple):
     """The hosts of a report of which something is missing."""
 
@@ -71,6 +78,11 @@ class Hosts(NamedTuple):
     pruned: list[Pruned]
     silent: list[Silent]
     unread: list[Unread]
+    current: list[Current]
+    until: str | None
+    """Up to when everything of all hosts is here; None: of one there is nothing yet."""
+    begun: bool
+    """Whether some host has sums of the window."""
 
     @property
     def lack_figures(self) -> bool:
@@ -112,12 +124,41 @@ class Hosts(NamedTuple):
                 " and are missing in these figures; take whole days of UTC, or ask the host:"
                 f" {listed}"
             )
+        if self.current:
+            hosts_until: dict[str, list[str]] = {}
+            for each in self.current:
+                hosts_until.setdefault(each.until, []).append(each.host)
+            parts = (
+                f"of {hosts[0] if len(hosts) == 1 else completeness.count(len(hosts), 'host')}"
+                f"{' reach' if not place else ''} until {local_time(until)}"
+                for place, (until, hosts) in enumerate(sorted(hosts_until.items()))
+            )
+            words.append(f"the sums {', '.join(parts)}; what is later comes with the next push")
         return words
+
+    def nothing(self, without_hosts: Callable[[], str]) -> str:
+        """The message of a report without rows, with how far it is known."""
+        text = without_hosts()
+        if not (self.late or self.current):
+            return text
+        if not self.begun:
+            return "nothing of that window is here yet"
+        if self.until is None:
+            return f"{text} (not known of all hosts)"
+        return f"{text} (known until {local_time(self.until)})"
+
+    def whole(self, facts: dict[str, Any]) -> bool | None:
+        """Whether a report is complete, with facts that do not know of the hosts."""
+        complete: bool | None = facts.get("complete")
+        if self.lack_figures:
+            return False
+        return None if self.current and complete else complete
 
     def facts(self) -> dict[str, Any]:
         """The same for programs."""
         return {
             "number": self.number,
+            "until": self.until,
             "late": [each._asdict() for each in self.late],
             "incomplete": [each._asdict() for each in self.incomplete],
             "pruned": [each._asdict() for each in self.pruned],
@@ -152,18 +193,19 @@ def find(copy: Copy, window: Window) -> Hosts:
             select c.boot_id, c.stopped_ns from elsa.collector as c
             where c.host_id = t.id order by c.id desc limit 1
         ) as last on t.silent_since_ns is not null
-        where {of_hosts} order by t.until_hour nulls first, t.id""",
+        where {of_hosts}""",
         [] if copy.chosen is None else [copy.chosen],
     )
-    late, silent, unread = [], [], []
-    for host in map(_Host._make, rows):
+    late, silent, unread, current = [], [], [], []
+    hosts = sorted(map(_Host._make, rows), key=lambda host: (host.name, host.id))
+    for host in hosts:
         _keep_silence(copy, host)
-        end = host.now_s // 3600 - LATE_HOURS
-        if window.until is not None:
-            end = min(end, window.until // HOUR_NS)
-        if host.until_hour is None or host.until_hour < end:
-            until = None if host.until_hour is None else iso(host.until_hour)
-            late.append(Late(host.name, until))
+        end_s = host.now_s if window.until is None else min(host.now_s, window.until // SECOND_NS)
+        hour = host.until_hour
+        if hour is None or hour < min(end_s // 3600, host.now_s // 3600 - LATE_HOURS):
+            late.append(Late(host.name, None if hour is None else iso(hour)))
+        elif hour * 3600 < end_s:
+            current.append(Current(host.name, iso(hour)))
         if since := _if_touches(window, host.silent_since_ns):
             silent.append(Silent(host.name, since))
         if since := _if_touches(window, host.unread_since_ns):
@@ -171,10 +213,14 @@ def find(copy: Copy, window: Window) -> Hosts:
     touching = completeness.touching(window) or " where true"
     incomplete = copy.execute(
         f"select host, count(*) from gaps{touching} and host is not null group by host_id, host"
-        " order by 2 desc, 1"
+        " order by host, host_id"
     )
     gaps = [Incomplete(*row) for row in incomplete]
-    return Hosts(len(rows), late, gaps, [*_pruned_hosts(copy)], silent, unread)
+    untils = [host.until_hour for host in hosts if host.until_hour is not None]
+    until = iso(min(untils)) if untils and len(untils) == len(hosts) else None
+    begun = window.since is None or any(hour * HOUR_NS > window.since for hour in untils)
+    pruned = [*_pruned_hosts(copy)]
+    return Hosts(len(rows), late, gaps, pruned, silent, unread, current, until, begun)
 
 
 def _if_touches(window: Window, since_ns: int | None) -> str | None:
@@ -200,13 +246,13 @@ def _pruned_hosts(copy: Copy) -> Iterator[Pruned]:
     of_hosts, hosts = copy.of_hosts("d")
     # Where a day has no sums, none of its hours had any.
     rows = copy.rows(
-        f"""select h.name, h.pruned_hour, array_agg(distinct d.day order by d.day)
+        f"""select h.name, h.id, h.pruned_hour, array_agg(distinct d.day order by d.day)
         from elsa.host as h join elsa.rollup_day_user as d
             on d.host_id = h.id and d.day < h.pruned_hour / {_DAY}
-        where {of_hosts} group by h.id order by h.name, h.id""",
+        where {of_hosts} group by h.id""",
         hosts,
     )
-    for name, pruned_hour, days in rows:
+    for name, _, pruned_hour, days in sorted(rows):
         missing = [
             (max(first, part.first), min(first + _DAY, part.until, pruned_hour))
             for day in days

@@ -157,5 +157,6 @@ def kinds(connection: sqlite3.Connection, selection: Selection, output: Output) 
         shown,
         rows[: output.limit],
         words,
+        nothing=partial(completeness.nothing, connection, selection),
         completeness=partial(completeness.facts, connection, selection, "rollup_user"),
     )

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flask import Response, current_app, g, render_template, request, url_for
@@ -55,6 +56,9 @@ class Page(NamedTuple):
 
     def table(self, ask: Ask, report: Report, title: str, **more: Any) -> Table:  # noqa: ANN401
         """A report as a table, with the command that prints it."""
+        if isinstance(self.connection, Copy):
+            nothing = partial(self.connection.hosts.nothing, report.nothing)
+            report = replace(report, nothing=nothing)
         command = ask.command(self.settings.command_db)
         return tables.table(report, ask.output, self.links, command, title, **more)
 

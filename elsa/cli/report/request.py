@@ -304,7 +304,7 @@ class Request:
                 else:
                     count = writer.write(made, self.output, out)
                 if not count:
-                    words.append(made.nothing())
+                    words.append(self.nothing(connection, made))
                 words[:0] = selection.words
                 words += made.words
                 silent = late(connection, selection, time.time_ns())
@@ -320,6 +320,13 @@ class Request:
             out.write("-- in PostgreSQL:\n" + "\n".join(fetched) + "\n-- over these rows:\n")
         out.write("\n".join(query.readable() for query in queries) + "\n")
 
+    def nothing(self, connection: sqlite3.Connection, made: Report) -> str:
+        """The message of a report without rows; of a fleet with how far it is known."""
+        if not self.is_of_fleet(connection):
+            return made.nothing()
+        said: str = connection.hosts.nothing(made.nothing)  # type: ignore[attr-defined]
+        return said
+
     def facts(
         self, connection: sqlite3.Connection, completeness: Callable[[], dict[str, Any]]
     ) -> Callable[[], dict[str, Any]]:
@@ -329,9 +336,7 @@ class Request:
 
         def with_hosts() -> dict[str, Any]:
             hosts, facts = connection.hosts, completeness()  # type: ignore[attr-defined]
-            if hosts.lack_figures:
-                facts["complete"] = False
-            return facts | {"hosts": hosts.facts()}
+            return facts | {"complete": hosts.whole(facts), "hosts": hosts.facts()}
 
         return with_hosts
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections import Counter
 from contextlib import closing
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ from elsa.fleet.copy import Wanted
 from elsa.fleet.ids import IDS_OF_HOST
 from elsa.fleet_url import FleetUrl
 from elsa.measures import MEASURES
+from elsa.report.render import columns
 from elsa.report.render.output import Output
 from elsa.store import rollups
 from tests.support import fleets
@@ -405,6 +407,47 @@ def test_a_host_that_does_not_record_is_as_incomplete_as_on_the_host(three: Flee
     assert "no accounting record is read any more on 1 of 3 hosts: bee (since 2026-10-31" in said
     assert other.json("kinds", "--host", "cat")["hosts"]["silent"] == []
     assert {row["host"] for row in other.rows("gaps") if row["kind"] == "silence"} == {"ant"}
+
+
+def test_what_was_not_pushed_yet_is_not_reported_as_nothing(three: Fleet) -> None:
+    database = three.server.database(three.database)
+    this_hour = int(time.time()) // 3600
+    with three.server.connect(database) as connection:
+        connection.execute(
+            "update elsa.host set until_hour = %s - (name = 'bee')::int, silent_since_ns = null",
+            [this_hour],
+        )
+    current = three._replace(url=three.server.url(database), database=database)
+
+    def at(hours_ago: int) -> str:
+        return datetime.fromtimestamp((this_hour - hours_ago) * 3600, UTC).strftime("%FT%H:%M:%SZ")
+
+    def told(*asked: str) -> tuple[str, Any]:
+        return current.run("users", *asked).stderr, current.json("users", *asked)
+
+    reach = "elsa-report: the sums of bee reach until {}, of {} until {}; what is later comes"
+    times = [columns.local_time(at(hours)) for hours in (1, 0)]
+    said, printed = told("--since", at(3))
+    assert said.splitlines()[0].startswith(reach.format(times[0], "2 hosts", times[1]))
+    assert f"no process ended in that window (known until {times[0]})" in said
+    assert (printed["rows"], printed["complete"]) == ([], None)
+    assert (printed["hosts"]["until"], printed["hosts"]["late"]) == (at(1), [])
+    said, printed = told("--since", at(0))
+    assert "nothing of that window is here yet" in said
+    assert "no process ended" not in said
+    assert (printed["rows"], printed["complete"]) == ([], None)
+    said, printed = told("--since", at(0), "--host", "ant")
+    assert said.startswith(f"elsa-report: the sums of ant reach until {times[1]}; what")
+    said, printed = told("--since", at(3), "--until", at(1))
+    assert said == "elsa-report: no process ended in that window\n"
+    assert printed["complete"] is True
+    said, _ = told()
+    assert said.count(" reach until ") == 1
+    with three.server.connect(database) as connection:
+        connection.execute("update elsa.host set until_hour = null where name = 'cat'")
+    said, printed = told("--since", at(3), "--until", at(1))
+    assert "no process ended in that window (not known of all hosts)" in said
+    assert (printed["complete"], printed["hosts"]["until"]) == (False, None)
 
 
 def test_hours_that_were_deleted_are_named(three: Fleet) -> None:
