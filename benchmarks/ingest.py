@@ -14,12 +14,12 @@ The last run, three rounds on a busy machine; only read: an earlier one:
     2 cores, Linux 6.18.44, Python 3.11.7, 2026-11-30
     1,000,000 records, a host without jobd [CPU s]
                             median        min        max   ratio
-      elsa ingest           26.270     23.090     27.620    2.32
-      C, the same rows      11.330     10.940     11.530    1.00
+      elsa ingest           15.027     14.759     15.130    1.62
+      C, the same rows       9.256      8.971      9.260    1.00
     1,000,000 records, every record joined [CPU s]
                             median        min        max   ratio
-      elsa ingest           30.850     30.680     33.900    5.02
-      C, the same rows       6.150      5.420      6.820    1.00
+      elsa ingest           18.007     17.740     19.516    3.11
+      C, the same rows       5.787      5.657      5.814    1.00
     1,000,000 records, only read [wall s]
                      median        min        max   ratio
       sa              0.106      0.093      0.134    1.00

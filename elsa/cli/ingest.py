@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import signal
 import sys
@@ -88,9 +87,6 @@ def ingest(
     from elsa.kernel.procfs import Procfs
     from elsa.store.rollups import RollupScheduler
 
-    # A batch has some hundred thousand objects, and hardly any cycles: to look for these more
-    # often takes a tenth of the time.
-    gc.set_threshold(100_000)
     if host is not None and not host.strip():
         raise click.BadParameter("a name is needed", param_hint="--host")
     logging.basicConfig(level=logging.WARNING, format="elsa-ingest: %(message)s")
