@@ -4,6 +4,7 @@ message has a password in it.
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
 import re
@@ -140,6 +141,8 @@ def connect(
             autocommit=True,
             **{key: value for key, value in defaults.items() if key not in given},
         )
+    except psycopg.errors.ConnectionTimeout:
+        raise _silent(url) from None
     except psycopg.Error as error:
         raise _translate(error, url, connecting=True) from None
     try:
@@ -157,29 +160,76 @@ def connect(
     return connection
 
 
+class SilentError(RetryError):
+    """The server answers nothing at all, not even that it is busy."""
+
+
+class _GivenUpError(Exception):
+    """Nobody waits any more for what a thread does."""
+
+
 @contextmanager
-def ending(connection: Connection[tuple[Any, ...]], given_up: Callable[[], bool]) -> Iterator[None]:
-    """End the statement that runs, and the connection, once nobody waits for the block any more."""
+def ending(
+    connection: Connection[tuple[Any, ...]], url: FleetUrl, given_up: Callable[[], bool]
+) -> Iterator[None]:
+    """End the statement that runs, the connection, and what Python does in the block, once nobody
+    waits for it any more. Raises SilentError if the server did not even take that it is cancelled.
+    """
     done = threading.Event()
+    thread = threading.get_ident()
+    silent = False
     # A descriptor of its own, since the connection may be closed meanwhile.
     with socket.socket(fileno=os.dup(connection.fileno())) as line:
 
         def watch() -> None:
+            nonlocal silent
             while not done.wait(_LOOK_S):
                 if given_up():
-                    with suppress(driver().Error):
-                        connection.cancel_safe(timeout=_CANCEL_S)
+                    silent = not _cancelled(connection)
                     with suppress(OSError):
                         line.shutdown(socket.SHUT_RDWR)
+                    if not done.wait(_LOOK_S):
+                        # It does not wait for the server: many rows are added up in Python, where
+                        # no database looks at the time. It holds no lock that others need.
+                        ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                            ctypes.c_ulong(thread), ctypes.py_object(_GivenUpError)
+                        )
                     return
 
         watcher = threading.Thread(target=watch, daemon=True)
         watcher.start()
         try:
-            yield
-        finally:
-            done.set()
-            watcher.join()
+            try:
+                yield
+            finally:
+                done.set()
+                watcher.join()
+        except Exception as error:
+            if silent:
+                raise _silent(url) from error
+            raise
+
+
+def _cancelled(connection: Connection[tuple[Any, ...]]) -> bool:
+    """Whether the server took the request to cancel what it does. An older libpq waits for that
+    as long as TCP does, so a thread of its own waits.
+    """
+    taken = False
+
+    def cancel() -> None:
+        nonlocal taken
+        with suppress(driver().Error):
+            connection.cancel_safe(timeout=_CANCEL_S)
+            taken = True
+
+    canceller = threading.Thread(target=cancel, daemon=True)
+    canceller.start()
+    canceller.join(_CANCEL_S)
+    return taken
+
+
+def _silent(url: FleetUrl) -> SilentError:
+    return SilentError(f"{url}: the server does not answer; try again later")
 
 
 def without_secrets(url: FleetUrl) -> str:

@@ -52,7 +52,9 @@ def reading(url: FleetUrl, wanted: Wanted, limit: database.Limit | None = None) 
         copy.url, copy.wanted, copy.explained, copy.hours_taken = url, wanted, [], []
         limit_s = None if limit is None else limit.seconds
         copy.server = database.connect(url, settings=database.READING, limit_s=limit_s)
-        ending = nullcontext() if limit is None else database.ending(copy.server, limit.given_up)
+        ending = (
+            nullcontext() if limit is None else database.ending(copy.server, url, limit.given_up)
+        )
         try:
             with database.translated(url), ending:
                 # All sums are those of one state of the fleet.

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from elsa.errors import ConfigError, PrivilegeError, RetryError
 from elsa.fleet import reports
-from elsa.fleet.database import Limit
+from elsa.fleet.database import Limit, SilentError
 from elsa.report.query import warehouse
 from elsa.store import database, own_records
 from elsa.units import HOUR_NS
@@ -155,7 +155,7 @@ def _hour(since_ns: int | None) -> int | None:
 def _limited(deadline: Deadline) -> Iterator[None]:
     try:
         yield
-    except database.LockedError:
+    except (database.LockedError, SilentError):
         raise
     except Exception as error:
         if deadline.passed():

@@ -144,6 +144,15 @@ class Server:
             self._process.wait(30)
             self._process = None
 
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """The server takes no connection and no request to cancel, and does not refuse them."""
+        os.kill(self.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.pid, signal.SIGCONT)
+
     def remove(self) -> None:
         """End the server and delete its folder."""
         self.stop(signal.SIGQUIT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -173,13 +174,46 @@ def test_nothing_runs_on_the_server_once_nobody_waits(postgres: Server, fleet: s
         with (
             pytest.raises(RetryError),
             database.translated(url),
-            database.ending(connection, left.is_set),
+            database.ending(connection, url, left.is_set),
         ):
             connection.execute("select pg_sleep(60)")
         running = "select count(*) from pg_stat_activity where query like 'select pg_sleep%'"
-        assert other.execute(running + " and state = 'active'").fetchone() == (0,)
+        until = (
+            time.monotonic() + 10
+        )  # the signal to cancel may come after the end of the connection
+        while other.execute(running + " and state = 'active'").fetchone() != (0,):
+            assert time.monotonic() < until
+            time.sleep(0.01)
         with pytest.raises(RetryError), database.translated(url):
             connection.execute("select 1")
+
+
+def test_what_python_adds_up_ends_too_once_nobody_waits(postgres: Server, fleet: str) -> None:
+    url = FleetUrl(postgres.url(fleet))
+    began = time.monotonic()
+    with closing(database.connect(url)) as connection:
+        with (
+            pytest.raises(database._GivenUpError),
+            database.ending(connection, url, lambda: time.monotonic() > began + 0.3),
+        ):
+            while time.monotonic() < began + 20:
+                pass
+    assert time.monotonic() < began + 5
+
+
+def test_a_server_that_does_not_even_cancel_is_silent(
+    postgres: Server, fleet: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "_CANCEL_S", 0.3)
+    url = FleetUrl(postgres.url(fleet))
+    with (
+        closing(database.connect(url)) as connection,
+        postgres.stopped(),
+        pytest.raises(database.SilentError, match="the server does not answer"),
+        database.translated(url),
+        database.ending(connection, url, lambda: True),
+    ):
+        connection.execute("select pg_sleep(60)")
 
 
 def test_a_limit_holds_for_each_statement_whatever_the_url_says(

@@ -133,7 +133,7 @@ def test_a_push_whose_network_is_cut_ends_and_the_next_makes_the_fleet_equal(
         with pushing(link, db, url) as pusher:
             _, said = pusher.communicate(timeout=30)
             assert pusher.returncode == os.EX_TEMPFAIL, said
-            assert "the server cannot be reached; try again later" in said
+            assert "the server does not answer; try again later" in said
         link.set("up")
         with pushing(link, db, url) as pusher:
             _, said = pusher.communicate(timeout=60)

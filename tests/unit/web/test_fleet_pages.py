@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from elsa.cli import web
 from elsa.fleet_url import FleetUrl
+from elsa.report import bill
 from elsa.web.identity import Reader
 from tests.support import fleets
 from tests.support.pages import HOSTILE
@@ -208,6 +210,33 @@ def test_a_page_is_given_up_after_its_time(client: Client, of_two: Fleet) -> Non
         answer = client(db=of_two.url, limit_s=0.5).get("/jobs")
     assert answer.status_code == 503
     assert "this takes longer than 0.5 s" in answer.text
+
+
+def test_the_limit_holds_while_python_adds_up(
+    client: Client, of_two: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forever(*_: object) -> None:
+        until = time.monotonic() + 20
+        while time.monotonic() < until:
+            pass
+
+    monkeypatch.setattr(bill, "_figures", forever)
+    began = time.monotonic()
+    answer = client(db=of_two.url, limit_s=1).get("/bill?month=2026-10&format=csv")
+    assert answer.status_code == 503
+    assert "this takes longer than 1 s" in answer.text
+    assert time.monotonic() < began + 5
+
+
+def test_a_silent_server_is_named_and_no_shorter_time_advised(
+    client: Client, of_two: Fleet
+) -> None:
+    pages = client(db=of_two.url, limit_s=1)
+    with of_two.server.stopped():
+        answer = pages.get("/jobs")
+    assert answer.status_code == 503
+    assert "the server does not answer; try again later" in answer.text
+    assert "choose a shorter time" not in answer.text
 
 
 def test_a_server_that_is_away_at_the_start_may_come_later(
