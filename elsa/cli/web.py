@@ -162,11 +162,15 @@ def _try_fleet(url: FleetUrl) -> str:
     """Say what is wrong with a fleet database, and return its URL as commands on pages have it. A
     server that does not answer may answer later, and its pages say so until then.
     """
-    from elsa.fleet import database
+    from elsa.fleet import database, reports
+    from elsa.fleet.copy import Wanted
+    from elsa.report.render.output import Output
 
     shown = database.without_secrets(url)
     try:
-        database.connect(url).close()
+        # A bill reads tariffs too, which not every role may.
+        with reports.reading(url, Wanted("bill", {}, Output())):
+            pass
     except RetryError as error:
         print_stderr(f"elsa-web: {error}")
     return shown

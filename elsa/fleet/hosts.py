@@ -5,15 +5,27 @@ from __future__ import annotations
 import secrets
 from contextlib import closing
 from typing import Any, NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from elsa.errors import UsageError
 from elsa.fleet import database, tables
 from elsa.fleet.lacking import LATE_HOURS
-from elsa.fleet.migrate import HOST_ROLE
+from elsa.fleet.migrate import HOST_ROLE, READER_ROLE
+from elsa.fleet.schema import SCHEMA
 from elsa.fleet_url import FleetUrl
 
 _LONGEST = 63
+# What the URL of a host takes over from that of the owner: how it knows the server.
+_OF_SERVER = (
+    *("sslmode", "sslnegotiation", "sslrootcert", "sslcrl", "sslcrldir"),
+    "ssl_min_protocol_version",
+)
+# Roles belong to the whole server, perhaps with other fleet databases. `add` grants a role the use
+# of this one's schema by name, which also keeps it from being dropped elsewhere.
+_ADDED = f"""select r.rolname
+    from pg_namespace as n, aclexplode(n.nspacl) as a, pg_roles as r
+    where n.nspname = '{SCHEMA}' and r.oid = a.grantee and r.rolcanlogin and not r.rolsuper
+        and r.oid <> n.nspowner and pg_has_role(r.oid, '{HOST_ROLE}', 'member')"""
 
 
 class Login(NamedTuple):
@@ -71,28 +83,37 @@ def add(url: FleetUrl, name: str, *, password: bool) -> Login:
             else:
                 fleet.execute(sql.SQL("create role {} login").format(role))
             fleet.execute(sql.SQL("grant {} to {}").format(sql.Identifier(HOST_ROLE), role))
+            use = sql.SQL("grant usage on schema {} to {}")
+            fleet.execute(use.format(sql.Identifier(SCHEMA), role))
         info = fleet.info
         place = (info.host, str(info.port), info.dbname)
-    return _login(name, secret, *place)
+        given = info.get_parameters()
+    return login(name, secret, *place, given)
 
 
-def _login(name: str, secret: str | None, host: str, port: str, database_name: str) -> Login:
+def login(
+    name: str, secret: str | None, host: str, port: str, database_name: str, given: dict[str, str]
+) -> Login:
+    """What a host needs to log in at a server. `given` are the options of the owner's login."""
     on_socket = host.startswith("/")
     server = "" if on_socket else f"{host}:{port}"
-    options = [f"host={quote(host, safe='')}", f"port={port}"] if on_socket else []
+    tls = {key: given[key] for key in _OF_SERVER if key in given}
+    options = {"host": host, "port": port} if on_socket else tls
     line = None
     if secret is not None:
-        options.append("passfile=/etc/elsa/pgpass")
+        options["passfile"] = "/etc/elsa/pgpass"
         where = "localhost" if on_socket else host
         fields = (where, port, database_name, name, secret)
         line = ":".join(field.replace("\\", "\\\\").replace(":", "\\:") for field in fields)
-    query = f"?{'&'.join(options)}" if options else ""
+    query = f"?{urlencode(options, safe='/', quote_via=quote)}" if options else ""
     user = quote(name, safe="")
     return Login(f"postgresql://{user}@{server}/{quote(database_name, safe='')}{query}", line)
 
 
 def listed(url: FleetUrl) -> list[FleetHost]:
-    """Every host, by name, then the roles that have pushed none."""
+    """Every host, by name, then the roles that were added and have pushed none; for the role of a
+    host, only its own.
+    """
     connection = database.connect(url, settings=database.READING)
     with database.translated(url), closing(connection) as fleet:
         rows = fleet.execute(
@@ -102,13 +123,13 @@ def listed(url: FleetUrl) -> list[FleetHost]:
                    floor(extract(epoch from clock_timestamp()) / 3600)::bigint
                from elsa.host as h order by h.name, h.id"""
         ).fetchall()
+        # A host sees of the table only its own rows, so that all other roles would look idle.
         idle = fleet.execute(
-            """select r.rolname from pg_auth_members as m
-               join pg_roles as r on r.oid = m.member
-               join pg_roles as g on g.oid = m.roleid and g.rolname = %s
-               where r.rolname not in (select h.role from elsa.host as h)
-               order by 1""",
-            [HOST_ROLE],
+            f"""select a.rolname from ({_ADDED}) as a
+                where a.rolname not in (select h.role from elsa.host as h)
+                    and (a.rolname = current_user or pg_has_role('{READER_ROLE}', 'usage')
+                        or not row_security_active('elsa.host'))
+                order by 1"""
         ).fetchall()
     hosts = [_with_state(FleetHost(*row), now) for *row, now in rows]
     return hosts + [FleetHost(None, None, role) for (role,) in idle]
@@ -177,16 +198,21 @@ def remove(url: FleetUrl, host: str) -> tuple[FleetHost, bool]:
 
 
 def _drop_role(fleet: Any, role: str) -> bool:  # noqa: ANN401 (a connection)
-    """Delete a role that was made for a host and is no other host's."""
-    (mine,) = fleet.execute(
-        """select r.rolcanlogin and not r.rolsuper and r.rolname <> current_user
-               and pg_has_role(r.oid, %s, 'member')
-               and not exists (select 1 from elsa.host as h where h.role = r.rolname)
-           from pg_roles as r where r.rolname = %s
-           union all select false limit 1""",
-        [HOST_ROLE, role],
+    """Delete a role that was added to this fleet and is no other host's. It stays if it has rights
+    or owns anything elsewhere on the server.
+    """
+    idle = fleet.execute(
+        f"""select 1 from ({_ADDED}) as a where a.rolname = %s and a.rolname <> current_user
+            and not exists (select 1 from elsa.host as h where h.role = a.rolname)""",
+        [role],
     ).fetchone()
-    if mine:
-        identifier = database.driver().sql.Identifier(role)
-        fleet.execute(database.driver().sql.SQL("drop role {}").format(identifier))
-    return bool(mine)
+    if not idle:
+        return False
+    sql = database.driver().sql
+    try:
+        with fleet.transaction():
+            for statement in (f"revoke usage on schema {SCHEMA} from {{}}", "drop role {}"):
+                fleet.execute(sql.SQL(statement).format(sql.Identifier(role)))
+    except database.driver().errors.DependentObjectsStillExist:
+        return False
+    return True

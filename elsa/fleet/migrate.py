@@ -104,6 +104,8 @@ def security(roles: set[str]) -> Iterator[str]:
     yield f"grant usage on schema {schema.SCHEMA} to {both}"
     # Whoever is refused has to be able to learn why.
     yield f"grant select on {schema.SCHEMA}.alembic_version to {both}"
+    # What the reports of a host on its own rows need of the site.
+    yield f"grant select on {schema.SCHEMA}.setting to {HOST_ROLE}"
     for name in schema.OF_SITE:
         yield f"grant select on {schema.SCHEMA}.{name} to {READER_ROLE}"
     for name in schema.OF_HOST:

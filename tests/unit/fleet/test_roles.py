@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
 from contextlib import closing, suppress
@@ -13,7 +14,7 @@ from click.testing import CliRunner
 
 from elsa.cli.report import report
 from elsa.errors import ConfigError, ElsaError, PrivilegeError, RetryError, UsageError
-from elsa.fleet import database, schema
+from elsa.fleet import database, hosts, schema
 from elsa.fleet.hosts import add, listed, remove
 from elsa.fleet_url import FleetUrl
 from tests.support.fleets import assert_equal, pushed
@@ -190,6 +191,58 @@ def test_a_reader_reads_everything_and_writes_nothing(
     with postgres.connect(fleet, roles[1]) as connection:
         assert connection.execute("delete from elsa.hour where host_id = 1").rowcount == 0
     assert [host.role for host in listed(FleetUrl(postgres.url(fleet, reader)))][:2] == [*roles]
+
+
+def test_a_host_reports_on_its_own_rows_and_lists_itself_alone(
+    postgres: Server, fleet: str, url: str, roles: tuple[str, str]
+) -> None:
+    idle = f"idle_{fleet}"
+    add(FleetUrl(url), idle, password=False)
+    mine = postgres.url(fleet, roles[0])
+    done = CliRunner().invoke(report, ["users", "--format", "json", "--db", mine])
+    assert done.exit_code == 0
+    of_owner = CliRunner().invoke(report, ["users", "--format", "json", "--db", url])
+    own, both = (len(json.loads(each.stdout)["rows"]) for each in (done, of_owner))
+    assert 0 < 2 * own == both
+    assert [host.role for host in listed(FleetUrl(mine))] == [roles[0]]
+    assert [host.role for host in listed(FleetUrl(postgres.url(fleet, idle)))] == [idle]
+    assert [host.role for host in listed(FleetUrl(url))] == [*roles, idle]
+
+
+def test_a_fleet_leaves_the_roles_of_another_on_the_server_alone(
+    postgres: Server, fleet: str, url: str, fleet_template: str, roles: tuple[str, str]
+) -> None:
+    database_name = postgres.database(fleet_template)
+    other = FleetUrl(postgres.url(database_name))
+    assert listed(other) == []
+    with pytest.raises(UsageError, match=f"the fleet has no host {roles[0]}"):
+        remove(other, roles[0])
+    # One that both use stays until the last has removed it.
+    with postgres.connect(database_name) as connection:
+        connection.execute(f"grant usage on schema elsa to {roles[0]}")
+    assert [host.role for host in listed(other)] == [roles[0]]
+    assert remove(other, roles[0])[1] is False
+    assert remove(FleetUrl(url), roles[0])[1] is False
+    assert [host.role for host in listed(FleetUrl(url))] == [roles[1], roles[0]]
+
+
+def test_the_url_of_a_host_verifies_the_server_as_that_of_the_owner(
+    fleet: str, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tls = {"sslmode": "verify-full", "sslrootcert": "/etc/elsa/ca b.pem"}
+    own = {"sslcert": "/root/me.pem", "sslkey": "/root/me.key", "passfile": "/root/.pgpass"}
+    place = ("web1", None, "db.example.org", "5432", fleet)
+    server = f"postgresql://web1@db.example.org:5432/{fleet}"
+    verified = f"{server}?sslmode=verify-full&sslrootcert=/etc/elsa/ca%20b.pem"
+    assert hosts.login(*place, tls | own) == (verified, None)
+    assert hosts.login("web1", "x", *place[2:], tls) == (
+        f"{verified}&passfile=/etc/elsa/pgpass",
+        f"db.example.org:5432:{fleet}:web1:x",
+    )
+    assert hosts.login(*place, {}) == (server, None)
+    # On the socket there is no TLS.
+    on_socket = add(FleetUrl(f"{url}&sslmode=verify-full"), f"tls_{fleet}", password=False)
+    assert "sslmode" not in on_socket.push_to
 
 
 def test_a_role_without_any_right_gets_one_line(postgres: Server, fleet: str, db: Path) -> None:

@@ -12,6 +12,8 @@ from typing import NamedTuple
 import pytest
 
 from elsa.cli import web
+from elsa.errors import PrivilegeError
+from elsa.fleet import hosts
 from elsa.fleet_url import FleetUrl
 from elsa.report import bill
 from elsa.web.identity import Reader
@@ -247,3 +249,11 @@ def test_a_server_that_is_away_at_the_start_may_come_later(
     said = capsys.readouterr().err
     assert "cannot be reached" in said
     assert "hush" not in said
+
+
+def test_a_role_that_may_not_read_what_pages_need_is_refused_at_the_start(of_two: Fleet) -> None:
+    hosts.add(of_two.url, f"pages_{of_two.database}", password=False)
+    host = FleetUrl(of_two.server.url(of_two.database, f"pages_{of_two.database}"))
+    with pytest.raises(PrivilegeError, match=r"may not do that; see docs/fleet\.md"):
+        web._try_fleet(host)
+    assert f"/{of_two.database}?" in web._try_fleet(of_two.url)
