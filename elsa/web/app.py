@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -134,7 +135,9 @@ def _with_headers(response: Response) -> Response:
 
 def _context() -> dict[str, Any]:
     """What every template has."""
-    fields = fields_of(request.endpoint or "", of_fleet=of_fleet())
+    given = {name for name, value in request.args.items() if value.strip()}
+    by = request.args.get("by", "").strip() or "user"
+    fields = fields_of(request.endpoint or "", of_fleet=of_fleet(), by=by, given=given)
     return {
         "version": __version__,
         "reader": g.get("reader"),
@@ -153,7 +156,14 @@ def _explained(error: ElsaError) -> tuple[str, int]:
     status = next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
     if status == 500 or isinstance(error, _LOGGED):
         _log.error("%s", error)
-    return render_template("error.html", title="Not possible", message=str(error)), status
+    return render_template("error.html", title="Not possible", message=_on_page(error)), status
+
+
+def _on_page(error: ElsaError) -> str:
+    """What is wrong, with the fields of the page instead of the options of the command line."""
+    fields = fields_of(request.endpoint or "", of_fleet=of_fleet())
+    labels = {field.name: field.label for field in fields}
+    return re.sub(r"--([a-z]+)\b", lambda option: labels.get(option[1], option[0]), str(error))
 
 
 def _refused(error: HTTPException) -> Any:  # noqa: ANN401 (an answer of Flask)

@@ -4,6 +4,7 @@ report.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import NamedTuple
 
 from elsa.state import job_kinds
@@ -96,13 +97,37 @@ _HOST = Field("host", "Host", "web1, or a glob: web*")
 _EACH = Field("each", "Hosts", "", (("", "together"), ("host", "each")))
 
 
-def fields_of(page: str, *, of_fleet: bool) -> tuple[Field, ...]:
-    """The fields of a page."""
+# What cannot be chosen, by what the rows of a page are by: of anything, and of a fleet, whose sums
+# are by user or by command.
+_NOT_OF = {("used", "kind"): ("user", "command")}
+_NOT_OF_FLEET = {
+    ("used", "user"): ("command",),
+    ("used", "group"): ("command",),
+    ("used", "command"): ("user",),
+    ("bill", "job"): ("user",),
+    ("bill", "tag"): ("user", "each"),
+}
+
+
+def unsuited(page: str, by: str, *, of_fleet: bool) -> tuple[str, ...]:
+    """The fields that a page whose rows are by something cannot have."""
+    key = (page, by.partition(":")[0])
+    return (*_NOT_OF.get(key, ()), *(_NOT_OF_FLEET.get(key, ()) if of_fleet else ()))
+
+
+def fields_of(
+    page: str, *, of_fleet: bool, by: str = "", given: Container[str] = ()
+) -> tuple[Field, ...]:
+    """The fields of a page whose rows are by something: those that it cannot have only if they are
+    given, so that a reader can take them back.
+    """
     fields = _FORMS.get(page, ())
-    if not fields or not of_fleet:
-        return fields
-    if page == "today":
-        # What is summed up over time in a fleet is all usage.
-        fields = tuple(field for field in fields if field.name != "by")
-    first = 1 if fields[0].name == "by" else 0
-    return (*fields[:first], _HOST, *([_EACH] if page == "used" else []), *fields[first:])
+    if fields and of_fleet:
+        if page == "today":
+            # What is summed up over time in a fleet is all usage.
+            fields = tuple(field for field in fields if field.name != "by")
+        first = 1 if fields[0].name == "by" else 0
+        each = [_EACH] if page in ("used", "bill") else []
+        fields = (*fields[:first], _HOST, *each, *fields[first:])
+    without = unsuited(page, by, of_fleet=of_fleet)
+    return tuple(field for field in fields if field.name in given or field.name not in without)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flask import Response, current_app, g, render_template, request, url_for
 
+from elsa.errors import UsageError
 from elsa.fleet import reports
 from elsa.fleet.copy import Copy, Wanted
 from elsa.fleet_url import FleetUrl
@@ -22,7 +23,7 @@ from elsa.report.query.times import Window
 from elsa.report.render.output import Output
 from elsa.report.render.writer import Report
 from elsa.text import printable
-from elsa.web import asked, tables
+from elsa.web import asked, forms, tables
 from elsa.web.asked import Ask
 from elsa.web.reading import reading, reading_fleet
 from elsa.web.tables import Links, Table
@@ -112,6 +113,18 @@ class Page(NamedTuple):
 def of_fleet() -> bool:
     """Whether the pages are of a fleet."""
     return isinstance(current_app.config["SETTINGS"].db, FleetUrl)
+
+
+def rows_by() -> str:
+    """What the rows of the requested page are by, where it offers to choose. Raises UsageError if
+    something was chosen of which there are no such sums.
+    """
+    by = request.args.get("by", "").strip() or "user"
+    for name in forms.unsuited(request.endpoint or "", by, of_fleet=of_fleet()):
+        if request.args.get(name, "").strip():
+            one = "each host: choose one" if name == "each" else f"one {name}: leave the {name} out"
+            raise UsageError(f"there are no sums by {by} of {one}")
+    return by
 
 
 def choices(*kinds: str) -> dict[str, tuple[str, ...]]:

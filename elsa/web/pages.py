@@ -16,7 +16,7 @@ from elsa.report.render import openmetrics
 from elsa.report.render.output import Output
 from elsa.web import asked, job_pages, progress, tables, usage_pages
 from elsa.web.asked import Ask
-from elsa.web.page import choices, download, of_fleet, opened, shown
+from elsa.web.page import choices, download, of_fleet, opened, rows_by, shown
 
 _NAV = (
     ("today", "Today"),
@@ -121,9 +121,11 @@ def who_ran_what() -> str | Response:
 
 def bills() -> str | Response:
     """What a month cost."""
-    by = request.args.get("by", "").strip() or "user"
+    by = rows_by()
     chosen = asked.with_default(choices("user"), month="this")
-    ask = Ask("bill", chosen, asked.output(request.args), options=(("by", by),))
+    each = of_fleet() and request.args.get("each") == "host"
+    output = asked.output(request.args, columns="+host" if each else None)
+    ask = Ask("bill", chosen, output, options=(("by", by),))
     with opened(ask) as page:
         selection = resolve(page.connection, chosen, asked.now())
         days = asked_days(chosen, asked.now())

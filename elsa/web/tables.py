@@ -185,11 +185,13 @@ def _href(key: str, value: Any, links: Links, values: Mapping[str, Any]) -> str 
         return links.address("job", job_id=values["job_id"])
     if key == "host" and links.of_fleet:
         return links.address("today", **{**links.kept, "host": asked.just(value)})
-    # A uid is a user of its host alone.
-    host = values.get("host") if links.of_fleet and key != "command" else None
+    host = values.get("host") if links.of_fleet else None
     of_host = {} if host is None else {"host": asked.just(host)}
     if key in _LINKS and value != "" and values.get("uid", 0) is not None:  # the total has no uid
         text = asked.just(value) if key == "command" else printable(value)
+        if key == "user" and links.of_fleet and "uid" in values:
+            # Others may have the name. Of all hosts together, the row is of those that have both.
+            text = f"uid:{values['uid']}" + (f":{printable(value)}" if host is None else "")
         chosen = {**links.kept, **of_host, key: text}
         if links.of_fleet:
             return links.address("used", by="day", **chosen)

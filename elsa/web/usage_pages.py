@@ -23,7 +23,7 @@ from elsa.units import HOUR_NS, SECOND_NS
 from elsa.web import asked, charts
 from elsa.web.asked import ROWS, Ask
 from elsa.web.charts import Chart
-from elsa.web.page import STEPS, Page, choices, download, of_fleet, opened, shown
+from elsa.web.page import STEPS, Page, choices, download, of_fleet, opened, rows_by, shown
 from elsa.web.tables import Table
 
 _SERIES = 6
@@ -162,12 +162,14 @@ def _tops(page: Page, chosen: dict[str, tuple[str, ...]]) -> list[Table]:
 
 def used() -> str | Response:
     """What was used by each user, group, command or kind of job, or in each period."""
-    by = request.args.get("by") or "user"
+    by = rows_by()
     if by not in (*_USED, _KIND):
         raise UsageError(f"by: write one of {', '.join((*_USED, _KIND))}")
     chosen = asked.with_default(choices("user", "command"), since="7d")
-    if by == _KIND and chosen.keys() & {"user", "command"}:
-        raise UsageError("kinds of jobs are those of all users and commands; leave these out")
+    if of_fleet() and {"user", "command"} <= chosen.keys():
+        raise UsageError(
+            "a fleet has sums by user and sums by command, but none by both: leave one of them out"
+        )
     each = request.args.get("each") == "host"
     period = by in _WITHIN
     limit = _MOST_BARS if period else ROWS

@@ -658,8 +658,13 @@ def _owner_in_fleet(connection: sqlite3.Connection, text: str) -> Condition:
 def _in_fleet(
     connection: sqlite3.Connection, kind: str, text: str, id_: str, host_id: str
 ) -> Condition:
-    """The condition that a user or group has a name at the host of the row, or an id."""
+    """The condition that a user or group has a name at the host of the row, or an id, or both:
+    uid:1031:bob.
+    """
     number = text.removeprefix("uid:" if kind == "user" else "gid:")
+    number, both, name = number.partition(":") if number != text else (number, "", "")
+    if both and _number(number):
+        return Condition(f"({id_} = ? and {kind}_name({id_}, {host_id}) = ?)", (int(number), name))
     named = "select a.id, a.host_id from temp.account as a where a.kind = ? and a.name = ?"
     if number == text and connection.execute(named, (kind, text)).fetchone():
         return Condition(f"({id_}, {host_id}) in ({named})", (kind, text))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import parse_qs
 
 import pytest
 
@@ -117,6 +119,11 @@ def test_names_lead_to_what_the_fleet_has_of_them(client: Client, of_two: Fleet)
     assert "by=day" in users["user1003"]
     assert "host=ant" in users["user1003"]
     assert [row for row in read(pages, users["user1003"]).rows if row]
+    commands = linked(pages, f"/usage?by=command&each=host&host=a*&{WINDOW}", "/usage?")
+    assert {parse_qs(href)["host"][0] for name, href in commands.items()} == {"ant"}
+    both = read(pages, f"/usage?by=day&user=uid:1003:user1003&{WINDOW}").rows
+    assert both == read(pages, f"/usage?by=day&user=user1003&{WINDOW}").rows
+    assert not read(pages, f"/usage?by=day&user=uid:1003:other&{WINDOW}").rows
     hosts = linked(pages, f"/usage?{WINDOW}", "/?")
     assert [row for row in read(pages, hosts["bee"]).rows if "bee" in row]
     runs = linked(pages, "/job/2000000003", "/jobs?")["All runs"]
@@ -170,6 +177,41 @@ def test_hostile_choices_are_refused_in_one_line(
     answer = client(db=of_two.url).get(url)
     assert answer.status_code == status
     assert 'role="alert"' in answer.text
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("/usage?by=group&command=cc1", "no sums by group of one command: leave the command out"),
+        ("/usage?by=command&user=user1003", "no sums by command of one user: leave the user out"),
+        ("/usage?by=day&command=cc1&user=user1003", "none by both: leave one of them out"),
+        ("/bill?by=job&user=user1003", "no sums by job of one user: leave the user out"),
+        ("/bill?by=tag:x&each=host", "no sums by tag:x of each host: choose one"),
+        ("/usage?host=nope", "Host: nothing is recorded of a host"),
+        ("/bill?by=nonsense", "By: &#39;nonsense&#39; is none of"),
+    ],
+)
+def test_what_a_page_cannot_show_is_said_in_its_words(
+    client: Client, of_two: Fleet, url: str, said: str
+) -> None:
+    text = client(db=of_two.url).get(url).text
+    assert said in text
+    assert "--" not in text.partition('role="alert"')[2].partition("</p>")[0]
+
+
+def test_a_form_offers_only_what_suits_its_rows(client: Client, of_two: Fleet) -> None:
+    pages = client(db=of_two.url)
+
+    def offered(url: str) -> set[str]:
+        return {*re.findall(r'id="f-(\w+)"', pages.get(url).text)} & {"user", "command", "each"}
+
+    assert offered(f"/usage?{WINDOW}") == {"user", "each"}
+    assert offered(f"/usage?by=command&{WINDOW}") == {"command", "each"}
+    assert offered(f"/usage?by=kind&{WINDOW}") == {"each"}
+    assert offered(f"/usage?by=day&{WINDOW}") == {"user", "command", "each"}
+    assert offered("/bill?by=job") == {"each"}
+    # What was given can be taken back.
+    assert offered("/bill?by=tag&user=user1003") == {"user"}
 
 
 @contextmanager
