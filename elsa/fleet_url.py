@@ -6,7 +6,8 @@ import re
 from typing import Any
 
 SCHEMES = ("postgresql://", "postgres://")
-_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+# One that misses a slash or the colon is one of a fleet database all the same.
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://|postgres[a-z0-9+.-]*(:/*|//)", re.IGNORECASE)
 
 
 def is_url(value: object) -> bool:

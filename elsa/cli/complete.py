@@ -57,11 +57,13 @@ def tags(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Co
 
 def hosts(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Names of hosts."""
+    from elsa.fleet.ids import HOSTS
+
     rows = _rows(
         ctx,
         incomplete,
         "select distinct name from host order by name",
-        "select distinct h.name from elsa.host as h where h.name like %(start)s order by 1",
+        f"select h.name from ({HOSTS}) as h where h.name like %(start)s order by 1",
     )
     return _offer([name for (name,) in rows], incomplete)
 

@@ -367,4 +367,9 @@ def lake(engine: str, folder: str) -> None:
     """
     from elsa.report.lake import views
 
+    if "://" not in folder and not Path(folder).is_dir():
+        # It may be one where the engine runs.
+        print_stderr(
+            f"{folder}: there is no such folder here; elsa db export --partition makes one"
+        )
     click.echo(";\n\n".join(views.statements(engine, folder)) + ";")

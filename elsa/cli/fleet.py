@@ -126,6 +126,11 @@ def settings(*, same_users: str | None, db: Path | FleetUrl | None) -> None:
     url = _url(db)
     if same_users is not None:
         made.change(url, made.SAME_USERS, same_users)
+        if same_users == "yes":
+            print_stderr(
+                f"{url}: from now on each host can charge users of the site; --columns +host shows"
+                " where a sum comes from"
+            )
     for name, value in made.settings(url).items():
         click.echo(f"{name} = {value}")
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from elsa.fleet import settings
-from elsa.fleet.ids import IDS_OF_HOST, split_ids
+from elsa.fleet.ids import HOSTS, IDS_OF_HOST, split_ids
 from elsa.fleet.lacking import Hosts
 from elsa.report.collector_status import Silence
 from elsa.report.query.selection import host_ids
@@ -146,7 +146,7 @@ class Copy(sqlite3.Connection):
             self.execute("create temp table same_users (x)")
         self.execute(f"create temp table silence ({', '.join(Silence._fields)})")
         self.execute("create index temp.account_id on account (kind, host_id, id)")
-        hosts = self.rows("select t.id, t.machine_id, t.name from elsa.host as t order by t.id")
+        hosts = self.rows(f"{HOSTS} order by t.id")
         self.executemany("insert into host values (?, ?, ?)", hosts)
         if self.wanted.asked.get("host"):
             self.chosen = host_ids(self, self.wanted.asked["host"])

@@ -4,7 +4,7 @@ known losses, or whose hours were deleted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -186,7 +186,7 @@ def find(copy: Copy, window: Window) -> Hosts:
     """
     of_hosts = "true" if copy.chosen is None else "t.id = any(%s)"
     rows = copy.rows(
-        f"""select t.id, t.name, t.until_hour, t.silent_since_ns, t.unread_since_ns,
+        f"""select t.id, t.until_hour, t.silent_since_ns, t.unread_since_ns,
             last.boot_id + t.id * {IDS_OF_HOST}, last.stopped_ns is not null,
             floor(extract(epoch from now()))::bigint
         from elsa.host as t left join lateral (
@@ -197,7 +197,8 @@ def find(copy: Copy, window: Window) -> Hosts:
         [] if copy.chosen is None else [copy.chosen],
     )
     late, silent, unread, current = [], [], [], []
-    hosts = sorted(map(_Host._make, rows), key=lambda host: (host.name, host.id))
+    names = dict(copy.execute("select id, name from host"))
+    hosts = sorted((_Host(row[0], names[row[0]], *row[1:]) for row in rows), key=lambda h: h.name)
     for host in hosts:
         _keep_silence(copy, host)
         end_s = host.now_s if window.until is None else min(host.now_s, window.until // SECOND_NS)
@@ -219,7 +220,7 @@ def find(copy: Copy, window: Window) -> Hosts:
     untils = [host.until_hour for host in hosts if host.until_hour is not None]
     until = iso(min(untils)) if untils and len(untils) == len(hosts) else None
     begun = window.since is None or any(hour * HOUR_NS > window.since for hour in untils)
-    pruned = [*_pruned_hosts(copy)]
+    pruned = [*_pruned_hosts(copy, names)]
     return Hosts(len(rows), late, gaps, pruned, silent, unread, current, until, begun)
 
 
@@ -238,7 +239,7 @@ def _keep_silence(copy: Copy, host: _Host) -> None:
         copy.execute("insert into temp.silence values (?, ?, ?, ?, ?, ?)", silence)
 
 
-def _pruned_hosts(copy: Copy) -> Iterator[Pruned]:
+def _pruned_hosts(copy: Copy, names: Mapping[int, str]) -> Iterator[Pruned]:
     """The hosts of which hours that the report took were deleted."""
     some = "select 1 from elsa.host where pruned_hour is not null limit 1"
     if not copy.hours_taken or not copy.rows(some):
@@ -246,13 +247,13 @@ def _pruned_hosts(copy: Copy) -> Iterator[Pruned]:
     of_hosts, hosts = copy.of_hosts("d")
     # Where a day has no sums, none of its hours had any.
     rows = copy.rows(
-        f"""select h.name, h.id, h.pruned_hour, array_agg(distinct d.day order by d.day)
+        f"""select h.id, h.pruned_hour, array_agg(distinct d.day order by d.day)
         from elsa.host as h join elsa.rollup_day_user as d
             on d.host_id = h.id and d.day < h.pruned_hour / {_DAY}
         where {of_hosts} group by h.id""",
         hosts,
     )
-    for name, _, pruned_hour, days in sorted(rows):
+    for name, pruned_hour, days in sorted((names[host_id], *rest) for host_id, *rest in rows):
         missing = [
             (max(first, part.first), min(first + _DAY, part.until, pruned_hour))
             for day in days

@@ -33,7 +33,23 @@ read the warehouse get these reports of their own jobs and processes.
 """
 
 
-@click.group(cls=Group, context_settings=CONTEXT, invoke_without_command=True)
+class _Reports(Group):
+    """The reports, with a hint where people expect one that has another name."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does."""
+        if args[:1] == ["services"]:
+            raise click.UsageError(
+                "No such command 'services'. Did you mean: elsa report runs --kind service (each"
+                " service's last run), or: elsa report jobs --kind service",
+                ctx,
+            )
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Reports, context_settings=CONTEXT, invoke_without_command=True)
 @click.pass_context
 def report(context: click.Context) -> None:
     """What jobs, commands and users cost.

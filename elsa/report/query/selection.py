@@ -181,7 +181,11 @@ def host_ids(connection: sqlite3.Connection, texts: Iterable[str]) -> list[int]:
         if not ids:
             known = ", ".join(
                 printable(name)
-                for (name,) in connection.execute("select name from host order by id limit 10")
+                # Several hosts of a fleet that have one name are known by name#id.
+                for (name,) in connection.execute(
+                    "select name from host order by instr(name, ? || '#') = 1 desc, id limit 10",
+                    (text,),
+                )
             )
             raise UsageError(
                 f"--host: nothing is recorded of a host {_said(text)}; write one of {known}"

@@ -103,6 +103,15 @@ def test_the_schema_needs_no_warehouse_at_all(tmp_path: Path) -> None:
     assert "job_usage" in run(tmp_path / "none.db", "schema").stdout
 
 
+def test_views_over_a_lake_that_is_not_here_say_so(tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    for folder, said in (("here", False), ("none", True), ("s3://lake/none", False)):
+        place = folder if "://" in folder else str(tmp_path / folder)
+        done = CliRunner().invoke(db, ["lake", "duckdb", place])
+        assert (done.exit_code, f"/{folder}/" in done.stdout or "://" in place) == (0, True)
+        assert ("there is no such folder here" in done.stderr) is said
+
+
 @pytest.mark.usefixtures("refused")
 def test_a_query_is_shown_to_who_may_not_run_it(path: Path) -> None:
     arguments = ["commands", "--user", "root", "--since", "2026", "--db", str(path)]

@@ -13,6 +13,7 @@ from elsa.cli import main
     [
         ("run --summary markdown true", "--format markdown"),
         ("report job nightly --run -2", "nightly#-2"),
+        ("report services --since today", "elsa report runs --kind service"),
         ("report commands --job nightly --run -2", "nightly#-2"),
     ],
 )

@@ -225,17 +225,23 @@ def test_a_limit_holds_for_each_statement_whatever_the_url_says(
             connection.execute("select pg_sleep(60)")
 
 
-@pytest.mark.parametrize("scheme", ["postgresql+psycopg", "mysql", "sqlite", "HTTP"])
+@pytest.mark.parametrize(
+    "begin",
+    [
+        *("postgresql+psycopg://", "mysql://", "sqlite://", "HTTP://"),
+        *("postgresql:/", "postgresql:", "Postgres//", "postgresql+psycopg:/"),
+    ],
+)
 def test_a_url_of_another_scheme_makes_no_file(
-    scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    begin: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    url = f"{scheme}://admin:hush@h/d"
+    url = f"{begin}admin:hush@h/d"
     runner = CliRunner()
     by_flag = runner.invoke(group, ["db", "upgrade", "--db", url])
     by_variable = runner.invoke(group, ["db", "upgrade"], env={"ELSA_DB": url})
     assert (by_flag.exit_code, type(by_variable.exception)) == (2, ConfigError)
     for text in (by_flag.output, str(by_variable.exception)):
-        assert f"{scheme.lower()}:// begins no URL that is known here" in text
+        assert f"{begin.lower()} begins no URL that is known here" in text
         assert "hush" not in text
     assert not [*tmp_path.iterdir()]

@@ -566,3 +566,21 @@ def test_sums_beyond_64_bits_are_exact(postgres: Server, fleet: str) -> None:
     assert "1 of 1 host is late, with sums until: huge (nothing yet)" in (
         fleet_of_one.run("users").stderr
     )
+
+
+def test_hosts_that_give_themselves_one_name_are_told_apart(three: Fleet) -> None:
+    database = three.server.database(three.database)
+    with three.server.connect(database) as connection:
+        connection.execute("update elsa.host set name = 'bee' where id = 1")
+        connection.execute("update elsa.host set name = 'bee#2' where id = 3")
+    fleet = three._replace(url=three.server.url(database), database=database)
+    month = ("users", "--month", "2026-10")
+    assert {row["host"] for row in fleet.rows(*month)} == {"bee#1", "bee#2", "bee#2#3"}
+    for number, name in enumerate(HOSTS, 1):
+        shown = ("bee#1", "bee#2", "bee#2#3")[number - 1]
+        theirs, before = fleet.rows(*month, "--host", shown), three.rows(*month, "--host", name)
+        assert [row["cpu_s"] for row in theirs] == [row["cpu_s"] for row in before]
+    with pytest.raises(UsageError, match=r"of a host bee; write one of bee#1, bee#2, bee#2#3$"):
+        fleet.run(*month, "--host", "bee")
+    late = fleet.json("users")["hosts"]["late"]
+    assert [host["host"] for host in late] == ["bee#1", "bee#2", "bee#2#3"]
