@@ -119,7 +119,7 @@ def settings(*, same_users: str | None, db: Path | FleetUrl | None) -> None:
     \b
     Examples:
       elsa fleet settings --db postgresql://anna@db.example.org/elsa
-      elsa fleet settings --same-users yes --db postgresql://admin@db.example.org/elsa
+      elsa fleet settings --same-users yes --db postgresql://db.example.org/elsa
     """
     from elsa.fleet import settings as made
 

@@ -106,6 +106,8 @@ class Key(NamedTuple):
     host: str | None = None
     kind: str | None = None
     """Of a job."""
+    named: bool = True
+    """Whether an id has a name on its host; else it may be of another user on another host."""
 
 
 class UnitRow(NamedTuple):
@@ -296,20 +298,22 @@ def _of_id(names: HostNames, kind: str, key: Any, selection: Selection) -> Key: 
     else:
         id_, host_id = key, next(iter(names.hosts), None)
     name = names.user(id_, host_id) if kind == "user" else names.group(id_, host_id)
-    return Key(id_, name, host=names.host(host_id))
+    named = names.is_named(kind, id_, host_id)
+    return Key(id_, name, host=names.host(host_id), named=named)
 
 
 def _divided_by_host(kind: str, selection: Selection, output: Output) -> bool:
-    """Whether there is a line for each host of a user or group."""
-    some = selection.apart and kind in ("user", "group")
-    return some and (not selection.same_users or output.asks_for("host"))
+    """Whether lines are of one host each: of a user or group there, or of a job."""
+    if not selection.apart or kind == "tag":
+        return False
+    return output.asks_for("host") or (kind != "job" and not selection.same_users)
 
 
 def _without_host(lines: dict[Key, Line]) -> dict[Key, Line]:
     """The lines, added up over hosts where they have the same id and name."""
     added: defaultdict[Key, Line] = defaultdict(Line)
     for key, line in lines.items():
-        added[key._replace(host=None)].add(line)
+        added[key._replace(host=None) if key.named else key].add(line)
     return dict(added)
 
 
@@ -318,7 +322,7 @@ def _by_job(
 ) -> dict[Key, Line]:
     jobs = connection.execute("select id, name, owner_uid, kind from job")
     keys = {
-        job_id: Key(job_id, name, names.owner(owner_uid, job_id), kind=kind)
+        job_id: Key(job_id, name, names.owner(owner_uid, job_id), names.host_of_job(job_id), kind)
         for job_id, name, owner_uid, kind in jobs
     }
     return {keys[job_id]: line for job_id, line in of_jobs.items() if job_id in keys}
@@ -452,10 +456,11 @@ def _report(
         )
     decimals = max((version.decimals for version in used), default=2)
     currency = currencies[0] if currencies else None
-    hosts = ("host",) if _divided_by_host(kind, selection, output) else ()
+    divided = _divided_by_host(kind, selection, output)
+    hosts = ("host",) if selection.apart and kind != "tag" else ()
     columns = (*hosts, *_key_columns(kind), "charge", "currency", *_CHARGES, *_UNITS, *_COUNTS)
     usual = (
-        *hosts,
+        *(hosts if divided else ()),
         *_shown_keys(kind),
         "charge",
         "currency",
@@ -491,7 +496,7 @@ def _report(
         bill_rows.append((*(None for _ in hosts), *_cells(kind, Key(None, TOTAL)), *total))
     return Report(
         columns,
-        output.choose(columns, usual),
+        output.choose(columns if divided else columns[len(hosts) :], usual, by_name=hosts),
         bill_rows,
         words,
         partial(completeness.nothing, connection, selection),

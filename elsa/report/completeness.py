@@ -128,12 +128,13 @@ def facts(
     missing = number or pruned(connection, of, rollup) or late(connection, selection, now_ns)
     missing = missing or _number_of_gaps(connection, of)
     whole: bool | None = not missing and found.keys() <= _WHOLE
-    if of_fleet(connection) and of.jobs is not None and whole:
-        whole = None  # it does not know the sources of each job's processes
     sources = {
         name: {"processes": processes, "records": records}
         for name, (processes, records) in found.items()
     }
+    if of_fleet(connection) and of.jobs is not None:
+        # It does not know the sources of each job's processes.
+        return {"complete": None if whole else whole, "gaps": number, "sources": None}
     return {"complete": whole, "gaps": number, "sources": sources}
 
 

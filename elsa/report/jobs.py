@@ -12,6 +12,7 @@ from elsa.report import completeness, usage
 from elsa.report.query import rollup_source, row_sums
 from elsa.report.query.selection import Selection
 from elsa.report.query.statement import Condition, Query, columns_of, listed, rows, select
+from elsa.report.query.warehouse import of_fleet
 from elsa.report.render import writer
 from elsa.report.render.columns import OF_GROUP
 from elsa.report.render.output import Output
@@ -319,9 +320,10 @@ def jobs(connection: sqlite3.Connection, selection: Selection, output: Output) -
 
 
 def _nothing(connection: sqlite3.Connection, selection: Selection) -> str:
-    if connection.execute("select 1 from job limit 1").fetchone() is None:
+    some = connection.execute("select 1 from job limit 1").fetchone()
+    if some is None and not of_fleet(connection):  # the copy of a fleet has the jobs that match
         return completeness.of_own("no job", connection, selection) or _NO_JOB
-    if selection.job_conditions and not selection.window:
+    if not selection.window and (some is None or selection.job_conditions):
         return _NO_SUCH_JOB
     return completeness.nothing(connection, selection)
 
@@ -362,7 +364,9 @@ def job(connection: sqlite3.Connection, selection: Selection, output: Output) ->
     commands = usage.usage(
         connection, usage.COMMANDS, selection, of_commands, everything=True, losses=losses
     )
-    words = [] if commands.rows or row[known.index("processes")] else [commands.nothing()]
+    words = []
+    if not commands.rows and (of_fleet(connection) or not row[known.index("processes")]):
+        words.append(commands.nothing())
     if selection.window and not selection.clip:
         words += completeness.pruned(connection, selection, "rollup_job")
     return JobReport(known, row, commands, words + commands.words)

@@ -5,6 +5,8 @@ of jobs, in a window or in all.
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
@@ -22,6 +24,7 @@ from elsa.report.query.statement import (
     rows,
     select,
 )
+from elsa.report.query.warehouse import of_fleet
 from elsa.report.render.output import Output
 from elsa.report.render.writer import Report, Row
 from elsa.store import aggregates
@@ -47,6 +50,8 @@ may be different on each host.
 _HOST_OF_JOB = (
     "(select b.host_id from job as j join boot as b on b.id = j.boot_id where j.id = u.job_id)"
 )
+_IDS = {"user": "uid", "group": "gid"}
+_OF_ITS_HOST = "a fleet database has the sums of a job as a whole; its host knows its commands"
 # In a plot, up to this many consecutive empty periods have a line each.
 MOST_EMPTY = 100
 # Always selected, to decide which rows are left out, and for the notes.
@@ -78,10 +83,14 @@ class By(NamedTuple):
         by = self._replace(keys={key: named.get(key, text) for key, text in self.keys.items()})
         if not selection.apart or HOST in by.keys:
             return by
-        if by.noun in ("user", "group") and not selection.same_users:
+        if by.noun in _IDS and not selection.same_users:
             by = by._replace(shown=(HOST, *by.shown))
         elif not output.asks_for(HOST):
-            return by._replace(by_name=(*by.by_name, HOST))
+            by = by._replace(by_name=(*by.by_name, HOST))
+            if by.noun in _IDS and not selection.ids:
+                unnamed = f"host_of_unnamed('{by.noun}', {by.keys[_IDS[by.noun]]}, u.host_id)"
+                by = by._replace(apart=(unnamed,))
+            return by
         # The sums of a job have no column of its host.
         host_id = _HOST_OF_JOB if rollup_of(by, selection) == "rollup_job" else "u.host_id"
         name = host_id if selection.ids else f"host_name({host_id})"
@@ -166,6 +175,10 @@ def query(
     shown = output.choose(known, usual, by_name=by.by_name)
     known[ACTIVE] = active.expression(selection, active_from_ns, by_period=by.period is not None)
     chosen = {key: known[key] for key in dict.fromkeys((*shown, *_ALWAYS))}
+    if by.noun in _IDS and not selection.ids:  # for told_apart
+        chosen |= {_IDS[by.noun]: by.keys[_IDS[by.noun]]}
+        if by.apart:
+            chosen[HOST] = f"host_name({by.apart[0]})"
     if _has_classes(by, selection):
         chosen |= {
             key: aggregates.of_rows(measure)
@@ -257,6 +270,7 @@ def usage(
     groups = cursor.fetchall()  # the groups are few
     pruned = _pruned(connection, by, selection, names)
     groups += pruned
+    fleet = of_fleet(connection)
     processes, running, records, cpu = (
         names.index(key) for key in ("processes", "running", "records", "cpu_s")
     )
@@ -275,7 +289,7 @@ def usage(
         rollup = "rollup_job"
     words += [
         *completeness.words(connection, selection, losses, classes, rollup),
-        *completeness.without_name([row[processes] for row in pruned]),
+        *([] if fleet else completeness.without_name([row[processes] for row in pruned])),
         *completeness.measured(connection, names, groups, shown),
         *completeness.estimate(connection, selection),
     ]
@@ -283,6 +297,9 @@ def usage(
         words += completeness.inferred_ends(connection, selection.window)
         if not selection.clip:
             words += completeness.unread(connection, selection.window)
+    nothing = partial(completeness.nothing, connection, selection)
+    if pruned and fleet:
+        kept, nothing = [], partial(str, _OF_ITS_HOST)
     words += completeness.cut_intervals(connection, selection)
     words += completeness.left_out(len(groups) - len(kept), by.noun)
     words += completeness.cut(len(kept), output.limit)
@@ -294,9 +311,30 @@ def usage(
         shown,
         kept,
         words,
-        nothing=partial(completeness.nothing, connection, selection),
+        nothing=nothing,
         completeness=partial(completeness.facts, connection, selection, rollup),
     )
+
+
+def told_apart(report: Report) -> Report:
+    """The same for readers: a name that stands in several rows has the id behind it, or the host if
+    that is shown nowhere else.
+    """
+    for name, id_ in _IDS.items():
+        if name in report.shown and id_ in report.columns:
+            return replace(report, rows=_told_apart(report, name, id_))
+    return report
+
+
+def _told_apart(report: Report, name: str, id_: str) -> list[Row]:
+    rows = [dict(zip(report.columns, row, strict=True)) for row in report.rows]
+    keys = [key for key in (HOST, name) if key in report.shown]
+    number = Counter(tuple(row[key] for key in keys) for row in rows)
+    for row in rows:
+        if number[tuple(row[key] for key in keys)] > 1 and row[name] is not None:
+            host = None if HOST in keys else row.get(HOST)
+            row[name] = f"{row[name]} ({row[id_] if host is None else host})"
+    return [tuple(row.values()) for row in rows]
 
 
 def _keeps_pruned(by: By, selection: Selection) -> bool:

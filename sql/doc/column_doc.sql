@@ -309,8 +309,9 @@ with doc (name, unit, meaning) as (
     ('acct_id', '',
         'the accounting record''s id in the warehouse'),
     ('host', '',
-        'name of the host; in commands, kinds, hours, days and months of several hosts '
-        || 'only if named (`--columns +host`): then each host has rows of its own'),
+        'name of the host; in commands, kinds, hours, days, months and bills by job of '
+        || 'several hosts only if named (`--columns +host`): then each host has rows of its '
+        || 'own'),
     ('boot_id', '',
         'the boot''s id in the warehouse'),
     ('pid', '',
@@ -346,11 +347,11 @@ with doc (name, unit, meaning) as (
         'yes (for programs 1): figures were cut to the window by time (`--clip`), they '
         || 'were not measured there'),
     ('user', '',
-        'name of the real uid on this host; the number of a user of another host'),
+        'name of the real uid on its host, or the number where no name is known'),
     ('uid', '',
         'real user id'),
     ('group', '',
-        'name of the real gid on this host; the number of a group of another host'),
+        'name of the real gid on its host, or the number where no name is known'),
     ('gid', '',
         'real group id'),
     ('tty', '',

@@ -62,8 +62,8 @@ def bill(*, request: Request, by: str, as_of: str | None) -> None:
 
     request.show(
         lambda _, selection: [made.query(by, selection)],
-        lambda connection, selection: made.bill(
-            connection, by, selection, request.output, as_of_ns
+        lambda connection, selection: request.told_apart(
+            made.bill(connection, by, selection, request.output, as_of_ns)
         ),
         choose=chosen,
     )

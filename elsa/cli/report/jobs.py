@@ -158,7 +158,7 @@ def kinds(*, request: Request) -> None:
     Examples:
       elsa report kinds
       elsa report kinds --month last
-      elsa report kinds --columns +host              by host, where there are several
+      elsa report kinds --columns +host           by host, where there are several
       elsa report kinds --columns kind,jobs,cpu_s,major_faults --format csv
     """
     from elsa.report import kinds as made

@@ -320,6 +320,12 @@ class Request:
             out.write("-- in PostgreSQL:\n" + "\n".join(fetched) + "\n-- over these rows:\n")
         out.write("\n".join(query.readable() for query in queries) + "\n")
 
+    def told_apart(self, made: Report) -> Report:
+        """A report on users or groups, whose names are told apart in tables."""
+        from elsa.report.usage import told_apart
+
+        return told_apart(made) if self.output.form == "table" else made
+
     def nothing(self, connection: sqlite3.Connection, made: Report) -> str:
         """The message of a report without rows; of a fleet with how far it is known."""
         if not self.is_of_fleet(connection):

@@ -34,8 +34,8 @@ def _show(request: Request, kind: str) -> None:
     by = {"commands": made.COMMANDS, "users": made.USERS, "groups": made.GROUPS}[kind]
     request.show(
         lambda connection, selection: made.prepared(connection, by, selection, request.output)[0],
-        lambda connection, selection: made.usage(
-            connection, by, selection, request.output, everything=request.wants_running
+        lambda connection, selection: request.told_apart(
+            made.usage(connection, by, selection, request.output, everything=request.wants_running)
         ),
     )
 

@@ -55,6 +55,16 @@ class HostNames:
             return group_name(gid)
         return self._accounts.get(("group", host_id or 0, gid), str(gid))
 
+    def is_named(self, kind: str, id_: int | None, host_id: int | None) -> bool:
+        """Whether a user or group of a host of a fleet has a name there."""
+        if id_ is None or host_id not in self._others:
+            return True
+        return (kind, host_id, id_) in self._accounts
+
+    def host_of_unnamed(self, kind: str, id_: int | None, host_id: int | None) -> int | None:
+        """The host of an id that has no name there: elsewhere it may be of another user."""
+        return None if self.is_named(kind, id_, host_id) else host_id
+
     def owner(self, uid: int | None, job_id: int) -> str | None:
         """The same for the owner of a job."""
         return self.user(uid, self._host_of_job.get(job_id))
@@ -219,6 +229,7 @@ def give_names(connection: sqlite3.Connection) -> None:
         "host_name": named.host,
         "host_of_job": named.host_of_job,
     }
+    connection.create_function("host_of_unnamed", 3, named.host_of_unnamed, deterministic=True)
     for count, functions in ((1, one), (2, two)):
         for name, function in functions.items():
             connection.create_function(name, count, function, deterministic=True)

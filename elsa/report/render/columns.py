@@ -461,8 +461,8 @@ _ALL = (
     _text(
         "host",
         "host",
-        "name of the host; in commands, kinds, hours, days and months of several hosts only"
-        " if named (`--columns +host`): then each host has rows of its own",
+        "name of the host; in commands, kinds, hours, days, months and bills by job of several"
+        " hosts only if named (`--columns +host`): then each host has rows of its own",
     ),
     _id("boot_id", "boot", "the boot's id in the warehouse"),
     _id("pid", "pid", "process id, of the thread group"),
@@ -497,12 +497,10 @@ _ALL = (
         "yes (for programs 1): figures were cut to the window by time (`--clip`), they were not"
         " measured there",
     ),
-    _text(
-        "user", "user", "name of the real uid on this host; the number of a user of another host"
-    ),
+    _text("user", "user", "name of the real uid on its host, or the number where no name is known"),
     _id("uid", "uid", "real user id"),
     _text(
-        "group", "group", "name of the real gid on this host; the number of a group of another host"
+        "group", "group", "name of the real gid on its host, or the number where no name is known"
     ),
     _id("gid", "gid", "real group id"),
     Column(

@@ -284,7 +284,8 @@ def _same_users(three: Fleet) -> Fleet:
     with three.server.connect(database) as connection:
         for change in (
             "update elsa.account set name = 'other' where host_id = 2 and id = 1003",
-            "delete from elsa.account where host_id = 3 and id = 1010",
+            "update elsa.account set name = 'user1003' where host_id = 2 and id = 1005",
+            "delete from elsa.account where host_id > 1 and id = 1010",
         ):
             assert connection.execute(change).rowcount > 0
     url = three.server.url(database)
@@ -315,23 +316,67 @@ def test_users_with_the_same_id_and_name_are_one_where_the_site_says_so(
     assert "host" not in rows[0]
     added_up = ("processes", "records", "read_bytes", "write_bytes", "elapsed_s", "cpu_s", "run_ns")
     figures = [name for name in added_up if name in rows[0]]
-    expected: Counter[tuple[Any, ...]] = Counter()
+    expected: dict[tuple[Any, ...], list[int]] = {}
     hosts_of: dict[tuple[Any, ...], set[str]] = {}
     for row in same.rows(*asked, "--columns", ",".join(("host", *rows[0]))):
-        key = (row[id_], row[kind])
+        # An id without a name is that of its host alone.
+        unnamed = row["host"] if row[kind] == str(row[id_]) else None
+        key = (row[id_], row[kind], unnamed)
         hosts_of.setdefault(key, set()).add(row["host"])
-        expected.update({(*key, name): _units(row, name) for name in figures})
+        so_far = expected.setdefault(key, [0] * len(figures))
+        expected[key] = [
+            sum_ + _units(row, name) for sum_, name in zip(so_far, figures, strict=True)
+        ]
     assert len(rows) == len(hosts_of)
     some = {"--host", "--user"} & {*asked}
     assert max(map(len, hosts_of.values())) == (2 if some else 3)
-    assert expected == {
-        (row[id_], row[kind], name): _units(row, name) for row in rows for name in figures
-    }
+    assert Counter((*key[:2], *sums) for key, sums in expected.items()) == Counter(
+        (row[id_], row[kind], *(_units(row, name) for name in figures)) for row in rows
+    )
     if kind == "user":
         names = {(row["uid"], row["user"]) for row in rows if row["uid"] in (1003, 1010)}
         known = {(1003, "user1003"), (1010, "user1010"), (1010, "1010")}
         assert names <= known | ({(1003, "other")} if not some else set())
         assert names >= known or "2026-10-08" in asked
+
+
+def test_a_table_tells_users_of_one_name_apart(three: Fleet) -> None:
+    same = _same_users(three)
+    for asked in (["users"], ["bill"]):
+        names = [line.split("  ")[0] for line in same.run(*asked, "--all").stdout.splitlines()]
+        assert {"user1003 (1003)", "user1003 (1005)", "1010 (bee)", "1010 (cat)"} <= {*names}
+        assert {"user1010", "user1005", "other"} <= {*names}
+        assert not {"user1003", "1010"} & {*names}
+    by_host = three.run("users", "--all").stdout
+    assert "user1003" in by_host
+    assert "(" not in by_host
+    exported = same.run("users", "--format", "csv", "--columns", "user").stdout.split()
+    assert exported.count("user1003") == exported.count("1010") == 2
+
+
+def test_a_bill_by_job_names_the_hosts_of_the_jobs(three: Fleet) -> None:
+    usual = three.rows("bill", "--by", "job", "--columns", "+uncharged")
+    rows = three.rows("bill", "--by", "job", "--columns", "+host,uncharged")
+    assert "host" not in usual[0]
+    hosts = {1: "ant", 2: "bee", 3: "cat"}
+    of_jobs = [row for row in rows if row["job_id"] is not None]
+    assert {row["host"] for row in of_jobs} == {*HOSTS}
+    assert all(row["host"] == hosts[row["job_id"] // IDS_OF_HOST] for row in of_jobs)
+    assert sorted(({**row, "host": ""} for row in rows), key=str) == sorted(
+        ({"host": "", **row} for row in usual), key=str
+    )
+
+
+def test_what_a_fleet_does_not_know_of_jobs_is_said_to_be_unknown(three: Fleet) -> None:
+    said = three.run("jobs", "--kind", "container").stderr
+    assert "no job matches" in said
+    assert "there is no job yet" not in said
+    newest = three.json("jobs", "--limit", "1")
+    assert newest["sources"] is None
+    job = three.json("job", str(newest["rows"][0]["job_id"]))
+    assert (job["sources"], job["job"]["commands"]) == (None, [])
+    assert "its host knows its commands" in " ".join(job["notes"])
+    assert "only sums are left" not in " ".join(job["notes"])
 
 
 def _units(row: dict[str, Any], name: str) -> int:
