@@ -10,7 +10,7 @@ import click
 
 from elsa import config
 from elsa.cli import complete, options, tables
-from elsa.cli.main import CONTEXT, Group, local_time, print_stderr
+from elsa.cli.main import CONTEXT, Group, print_stderr
 from elsa.errors import UsageError
 from elsa.fleet_url import FleetUrl
 from elsa.units import HOUR_NS
@@ -81,26 +81,8 @@ def list_(*, form: str, db: Path | FleetUrl | None) -> None:
     if form == "json":
         click.echo(json.dumps([host._asdict() for host in found], indent=2))
         return
-    rows = [
-        (
-            host.id,
-            host.name,
-            host.role,
-            host.state,
-            _time(host.since_hour, HOUR_NS),
-            _time(host.until_hour, HOUR_NS),
-            _time(host.pushed_at_ns, 1),
-            host.gaps,
-            _time(host.silent_since_ns, 1),
-        )
-        for host in found
-    ]
-    headings = ("id", "host", "role", "state", "since", "until", "pushed", "gaps", "silent since")
-    click.echo("\n".join(tables.lines(headings, rows, right=("id", "gaps"))))
-
-
-def _time(value: int | None, unit_ns: int) -> str | None:
-    return None if value is None else local_time(value * unit_ns)
+    rows = map(hosts.cells, found)
+    click.echo("\n".join(tables.lines(hosts.HEADINGS, rows, right=("id", "gaps"))))
 
 
 @fleet.command()

@@ -70,6 +70,8 @@ class Copy(sqlite3.Connection):
     wanted: Wanted
     chosen: list[int] | None = None
     """The hosts of --host; None: all."""
+    host_names: list[str]
+    """Of all hosts."""
     explained: list[str]
     hosts = Hosts(0, [], [], [], [], [], [], None, begun=True)
     hours_taken: list[Part]
@@ -148,6 +150,7 @@ class Copy(sqlite3.Connection):
         self.execute("create index temp.account_id on account (kind, host_id, id)")
         hosts = self.rows(f"{HOSTS} order by t.id")
         self.executemany("insert into host values (?, ?, ?)", hosts)
+        self.host_names = sorted({name for _, _, name in hosts})
         if self.wanted.asked.get("host"):
             self.chosen = host_ids(self, self.wanted.asked["host"])
         for kind in ("user", "group"):

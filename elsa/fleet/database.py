@@ -11,7 +11,7 @@ import re
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlencode
 
@@ -166,6 +166,18 @@ class SilentError(RetryError):
 
 class _GivenUpError(Exception):
     """Nobody waits any more for what a thread does."""
+
+
+@contextmanager
+def reading(url: FleetUrl, limit: Limit | None = None) -> Iterator[Connection[tuple[Any, ...]]]:
+    """A connection for reports, whose errors in the block are translated, and which ends with the
+    block once nobody waits for it. Raises as `connect`.
+    """
+    limit_s = None if limit is None else limit.seconds
+    with closing(connect(url, settings=READING, limit_s=limit_s)) as connection:
+        ends = nullcontext() if limit is None else ending(connection, url, limit.given_up)
+        with translated(url), ends:
+            yield connection
 
 
 @contextmanager

@@ -9,10 +9,12 @@ from urllib.parse import quote, urlencode
 
 from elsa.errors import UsageError
 from elsa.fleet import database, tables
-from elsa.fleet.lacking import LATE_HOURS
+from elsa.fleet.lacking import LATE_HOURS, iso
 from elsa.fleet.migrate import HOST_ROLE, READER_ROLE
 from elsa.fleet.schema import SCHEMA
 from elsa.fleet_url import FleetUrl
+from elsa.report import collector_status
+from elsa.report.render.columns import local_time
 
 _LONGEST = 63
 # What the URL of a host takes over from that of the owner: how it knows the server.
@@ -57,6 +59,28 @@ class FleetHost(NamedTuple):
     """never: it has not come to the end of a push; late; silent or unread: its jobd was silent, or
     its accounting was not read; or current.
     """
+
+
+HEADINGS = ("id", "host", "role", "state", "since", "until", "pushed", "gaps", "silent since")
+"""Of `cells`."""
+
+
+def cells(host: FleetHost) -> tuple[object, ...]:
+    """A host as a row of a list."""
+    return (
+        *(host.id, host.name, host.role, host.state),
+        *(
+            None if hour is None else local_time(iso(hour))
+            for hour in (host.since_hour, host.until_hour)
+        ),
+        _time(host.pushed_at_ns),
+        host.gaps,
+        _time(host.silent_since_ns),
+    )
+
+
+def _time(at_ns: int | None) -> str | None:
+    return None if at_ns is None else local_time(collector_status.iso(at_ns))
 
 
 def add(url: FleetUrl, name: str, *, password: bool) -> Login:
@@ -110,12 +134,11 @@ def login(
     return Login(f"postgresql://{user}@{server}/{quote(database_name, safe='')}{query}", line)
 
 
-def listed(url: FleetUrl) -> list[FleetHost]:
+def listed(url: FleetUrl, limit: database.Limit | None = None) -> list[FleetHost]:
     """Every host, by name, then the roles that were added and have pushed none; for the role of a
     host, only its own.
     """
-    connection = database.connect(url, settings=database.READING)
-    with database.translated(url), closing(connection) as fleet:
+    with database.reading(url, limit) as fleet:
         rows = fleet.execute(
             """select h.id, h.name, h.role, h.machine_id, h.version, h.pushed_at_ns, h.since_hour,
                    h.until_hour, (select count(*) from elsa.gap as g where g.host_id = h.id),

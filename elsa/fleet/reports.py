@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -50,21 +50,13 @@ def reading(url: FleetUrl, wanted: Wanted, limit: database.Limit | None = None) 
     copy = sqlite3.connect(":memory:", isolation_level=None, factory=Copy)
     with warehouse.of_copy(str(url), copy):
         copy.url, copy.wanted, copy.explained, copy.hours_taken = url, wanted, [], []
-        limit_s = None if limit is None else limit.seconds
-        copy.server = database.connect(url, settings=database.READING, limit_s=limit_s)
-        ending = (
-            nullcontext() if limit is None else database.ending(copy.server, url, limit.given_up)
-        )
-        try:
-            with database.translated(url), ending:
-                # All sums are those of one state of the fleet.
-                copy.server.execute("begin transaction isolation level repeatable read, read only")
-                copy.begin()
-                _fill_tariffs_and_jobs(copy)
-                warehouse.give_names(copy)
-                yield copy
-        finally:
-            copy.server.close()
+        with database.reading(url, limit) as copy.server:
+            # All sums are those of one state of the fleet.
+            copy.server.execute("begin transaction isolation level repeatable read, read only")
+            copy.begin()
+            _fill_tariffs_and_jobs(copy)
+            warehouse.give_names(copy)
+            yield copy
 
 
 def _fill_tariffs_and_jobs(copy: Copy) -> None:

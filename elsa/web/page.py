@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from elsa.web.app import Settings
 
 _TYPES = {"csv": "text/csv", "json": "application/json"}
+_MOST_SUGGESTED = 1000
 STEPS = 48
 """How many steps a chart has at most: a bar should have some pixels."""
 
@@ -178,8 +179,15 @@ def shown(
         template,
         badge=[*late, *([losses] if losses else [])],
         words=[*warehouse.notes(page.connection), *page.said],
+        host_names=_suggested(page.connection),
         **more,
     )
+
+
+def _suggested(connection: sqlite3.Connection) -> list[str]:
+    """What may be written into the field for hosts."""
+    names = connection.host_names[:_MOST_SUGGESTED] if isinstance(connection, Copy) else []
+    return [asked.just(name) for name in names if name.isprintable()]
 
 
 def download(ask: Ask, report: Report) -> Response:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 
-from flask import Flask, Response, abort, current_app, g, request, url_for
+from flask import Flask, Response, abort, current_app, g, render_template, request, url_for
 
 from elsa.errors import UsageError
 from elsa.report import audit, bill, collector_status, gaps, metrics, processes
@@ -17,6 +17,8 @@ from elsa.report.render.output import Output
 from elsa.web import asked, job_pages, progress, tables, usage_pages
 from elsa.web.asked import Ask
 from elsa.web.page import choices, download, of_fleet, opened, rows_by, shown
+from elsa.web.reading import hosts_of_fleet
+from elsa.web.tables import Links
 
 _NAV = (
     ("today", "Today"),
@@ -25,9 +27,12 @@ _NAV = (
     ("processes", "Who ran what"),
     ("bill", "Bill"),
     ("trust", "Trust"),
+    ("hosts", "Hosts"),
 )
 _OF_PROCESSES = ("processes", "job_time", "job_tree", "flame")
 """Pages that need single processes, which a fleet does not have."""
+_OF_FLEET = ("hosts",)
+"""Pages that only a fleet has."""
 _JOBS_TABS = (("runs", "Latest run of each name"), ("jobs", "All jobs"))
 _JOB_TABS = (("job", "What it cost"), ("job_time", "Over time"), ("job_tree", "Processes"))
 
@@ -49,6 +54,7 @@ def register(app: Flask) -> None:
         ("/processes", "processes", who_ran_what),
         ("/bill", "bill", bills),
         ("/trust", "trust", trust),
+        ("/hosts", "hosts", hosts),
     )
     for rule, name, function in (
         *((rule, name, progress.shown(view)) for rule, name, view in views),
@@ -60,7 +66,9 @@ def register(app: Flask) -> None:
 
 
 def require(name: str | None) -> None:
-    """Raise NotOfFleetError if a fleet does not have a page."""
+    """Raise NotOfFleetError, or an error of Flask, if a page is not there for a fleet or a host."""
+    if name in _OF_FLEET and not of_fleet():
+        abort(404)
     if of_fleet() and name in _OF_PROCESSES:
         raise NotOfFleetError(
             "this page needs single processes, and a fleet database has sums only; they are in the"
@@ -70,7 +78,8 @@ def require(name: str | None) -> None:
 
 def nav() -> tuple[tuple[str, str], ...]:
     """The pages of the navigation, and their texts."""
-    return tuple(each for each in _NAV if not (of_fleet() and each[0] in _OF_PROCESSES))
+    without = _OF_PROCESSES if of_fleet() else _OF_FLEET
+    return tuple(each for each in _NAV if each[0] not in without)
 
 
 def title() -> str:
@@ -176,6 +185,18 @@ def trust() -> str | Response:
             parts=parts,
             status=collector_status.late(page.connection, Selection(window), page.now_ns),
         )
+
+
+def hosts() -> str:
+    """The hosts of a fleet: until when their sums are here, and whether they record."""
+    settings = current_app.config["SETTINGS"]
+    output = asked.output(request.args)
+    if output.form != "table":
+        raise UsageError("the hosts as json are printed by: elsa fleet list --format json")
+    links = Links(url_for, "hosts", request.args.items(multi=True), of_fleet=True)
+    found = hosts_of_fleet(settings.db, g.deadline)
+    made = tables.of_hosts(found, links, output, settings.command_db)
+    return render_template("table.html", table=made)
 
 
 class Scraped:

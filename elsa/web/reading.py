@@ -24,6 +24,7 @@ from elsa.web.identity import Reader
 
 if TYPE_CHECKING:
     from elsa.fleet.copy import Copy, Wanted
+    from elsa.fleet.hosts import FleetHost
     from elsa.fleet_url import FleetUrl
 
 # After so many instructions of SQLite, some 0.1 ms, it is checked whether the time is over.
@@ -127,11 +128,24 @@ def reading(
 @contextmanager
 def reading_fleet(url: FleetUrl, wanted: Wanted, deadline: Deadline) -> Iterator[Copy]:
     """The copy for a report on a fleet, which is filled by reports.fetch. Raises as `reading`."""
+    with _limited_in_fleet(deadline) as limit, reports.reading(url, wanted, limit) as connection:
+        connection.set_progress_handler(deadline.passed, _INSTRUCTIONS)
+        yield connection
+
+
+def hosts_of_fleet(url: FleetUrl, deadline: Deadline) -> list[FleetHost]:
+    """The hosts of a fleet, and the roles that have pushed none. Raises as `reading`."""
+    from elsa.fleet import hosts  # loads SQLAlchemy, which other pages do without
+
+    with _limited_in_fleet(deadline) as limit:
+        return hosts.listed(url, limit)
+
+
+@contextmanager
+def _limited_in_fleet(deadline: Deadline) -> Iterator[Limit]:
     try:
-        limit = Limit(max(deadline.left_s(), 0.1), deadline.passed)
-        with _limited(deadline), reports.reading(url, wanted, limit) as connection:
-            connection.set_progress_handler(deadline.passed, _INSTRUCTIONS)
-            yield connection
+        with _limited(deadline):
+            yield Limit(max(deadline.left_s(), 0.1), deadline.passed)
     except PrivilegeError as error:
         # The server refuses the role of the pages, not their reader.
         raise ConfigError(str(error)) from error

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlencode
 
 from elsa.report.render import writer
 from elsa.report.render.columns import COLUMNS
 from elsa.report.render.output import Output
 from elsa.report.render.writer import Report, Row
-from elsa.text import printable
+from elsa.text import printable, quoted
 from elsa.web import asked
+
+if TYPE_CHECKING:
+    from elsa.fleet.hosts import FleetHost
 
 # Columns whose values lead to what is known of them. The choice has the name of the column.
 _LINKS = ("user", "command")
@@ -122,6 +126,49 @@ def table(
         [(form, links.changed(format=form)) for form in ("csv", "json")] if downloads else [],
         None if limit is None else links.changed(limit=limit),
     )
+
+
+def of_hosts(found: Sequence[FleetHost], links: Links, output: Output, db: str | None) -> Table:
+    """The hosts of a fleet, those that are not current first."""
+    from elsa.fleet.hosts import HEADINGS, cells  # loads SQLAlchemy, which other pages do without
+
+    some = sorted(found, key=lambda host: host.state == "current")[: output.limit]
+    right = [name in ("id", "gaps") for name in HEADINGS]
+    headings = [
+        Heading(name, "", "", side, None, None) for name, side in zip(HEADINGS, right, strict=True)
+    ]
+    states = Counter(host.state for host in found)
+    note = ", ".join(f"{number} {state}" for state, number in sorted(states.items()))
+    limit = asked.more_rows(output, len(some))
+    return Table(
+        "hosts",
+        "Hosts",
+        headings,
+        [
+            _cells_of_host(host, dict(zip(HEADINGS, cells(host), strict=True)), links, right)
+            for host in some
+        ],
+        [note or "no host has pushed yet, and no role was added: elsa fleet add"],
+        " ".join(["elsa fleet list", *([] if db is None else ["--db", quoted(db)])]),
+        [],
+        None if limit is None else links.changed(limit=limit),
+    )
+
+
+def _cells_of_host(
+    host: FleetHost, values: Mapping[str, object], links: Links, right: Sequence[bool]
+) -> list[Cell]:
+    address = links.address("today", host=asked.just(host.name)) if host.name else None
+    look = {"state": "good" if host.state == "current" else "bad"}
+    return [
+        Cell(
+            "" if value is None else printable(str(value)),
+            side,
+            address if name == "host" else None,
+            look.get(name, ""),
+        )
+        for (name, value), side in zip(values.items(), right, strict=True)
+    ]
 
 
 def on_page(words: Iterable[str]) -> list[str]:

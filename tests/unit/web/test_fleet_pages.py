@@ -38,6 +38,7 @@ PAGES = (
     "/job/2000000003",
     "/bill?month=2026-10&by=job",
     f"/trust?{WINDOW}&host=bee",
+    "/hosts",
 )
 OF_PROCESSES = ("/processes", "/job/1000000001/time", "/job/1/tree", "/job/1/flame.svg", "/metrics")
 
@@ -146,6 +147,38 @@ def test_a_hostile_name_of_a_host_is_text_and_leads_to_it(client: Client, of_two
             assert [row for row in read(pages, href).rows if row]
         finally:
             connection.execute(rename, ["bee", HOSTILE])
+
+
+def test_hosts_that_are_not_current_come_first_and_lead_to_their_usage(
+    client: Client, of_two: Fleet
+) -> None:
+    pages = client(db=of_two.url)
+    change = "update elsa.host set until_hour = %s, silent_since_ns = %s where name = 'ant'"
+    of_ant = "select until_hour, silent_since_ns from elsa.host where name = 'ant'"
+    with of_two.server.connect(of_two.database) as connection:
+        before = connection.execute(of_ant).fetchone()
+        assert before is not None
+        connection.execute(change, [int(time.time()) // 3600, None])
+        try:
+            page = read(pages, "/hosts")
+        finally:
+            connection.execute(change, before)
+    assert [(row[1], row[3]) for row in page.rows if row] == [("bee", "late"), ("ant", "current")]
+    assert "1 current, 1 late" in page.text
+    lead = linked(pages, "/hosts", "/?")
+    assert parse_qs(lead["ant"].partition("?")[2]) == {"host": ["ant"]}
+
+
+def test_the_field_for_hosts_suggests_their_names(client: Client, of_two: Fleet) -> None:
+    text = client(db=of_two.url).get("/usage?host=ant").text
+    assert 'list="host-names"' in text
+    assert re.findall('<option value="([a-z]+)">', text.partition("<datalist")[2]) == [*HOSTS]
+    assert "/hosts" in text
+
+
+def test_a_host_has_no_page_of_hosts(client: Client) -> None:
+    assert client().get("/hosts").status_code == 404
+    assert "/hosts" not in client().get("/trust").text
 
 
 def test_a_plain_user_sees_no_page_of_a_fleet(client: Client, of_two: Fleet) -> None:
