@@ -151,12 +151,15 @@ def small(connection: sqlite3.Connection, host: Host, table: str) -> set[Row]:
 
 def accounts(connection: sqlite3.Connection, host: Host) -> set[tuple[str, int]]:
     """All users and groups that have sums or jobs: the kind, and the id."""
-    of_host = f"{{}} is not null and {_OF_HOST['rollup_user']}"
     return set(
         connection.execute(
-            f"select 'user', t.uid from rollup_user as t where {of_host.format('t.uid')} union"
-            f" select 'group', t.gid from rollup_user as t where {of_host.format('t.gid')} union"
-            f" select 'user', t.owner_uid from job as t where {_OF_HOST['job']}",
+            f"""with owner as materialized (
+                select t.uid, t.gid from rollup_day_user as t where {_OF_HOST["rollup_user"]}
+                union select t.uid, t.gid from rollup_user as t where {_OF_HOST["rollup_user"]}
+                    and t.hour in (select h.hour from hour_without_day as h))
+            select 'user', o.uid from owner as o where o.uid is not null
+            union select 'group', o.gid from owner as o where o.gid is not null
+            union select 'user', t.owner_uid from job as t where {_OF_HOST["job"]}""",
             {"host": host.id},
         )
     )
