@@ -12,12 +12,12 @@ import json
 import operator
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, time
 from decimal import Decimal
 from fractions import Fraction
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 from elsa.errors import UsageError
@@ -29,7 +29,7 @@ from elsa.report.query.times import Days, Window
 from elsa.report.query.warehouse import HostNames
 from elsa.report.render.output import Output
 from elsa.report.render.writer import Report
-from elsa.state.tariff import MB_US_PER_GIB_HOUR, QUARTER_NS, Tariff, Tariffs, Units, rounded, zone
+from elsa.state.tariff import MB_US_PER_GIB_HOUR, QUARTER_NS, Tariffs, Units, price, rounded, zone
 from elsa.store import tariffs
 from elsa.store.aggregates import Aggregate
 from elsa.store.daily_rollups import HOURS_OF_DAY
@@ -143,6 +143,10 @@ def _whole(high: int | None, low: int | None) -> int:
     return ((high or 0) << 32) + (low or 0)
 
 
+Prices = Callable[[int, Decimal], tuple[Fraction, ...]]
+"""What one of each of Units costs, by tariff and factor."""
+
+
 class NoTariffError(UsageError):
     """There is nothing to charge with."""
 
@@ -180,12 +184,11 @@ class Line:
         self.unjoined += other.unjoined
         self.unjoined_uncharged += other.unjoined_uncharged
 
-    def prices(self, versions: dict[int, Tariff]) -> tuple[Fraction, ...]:
-        """The exact price of each kind of unit."""
-        parts = [
-            versions[tariff_id].price(Units(*units), factor)
-            for (tariff_id, factor), units in self.units.items()
-        ]
+    def charges(self, prices: Prices) -> tuple[Fraction, ...]:
+        """The exact charge for each kind of unit."""
+        parts = [price(units, prices(*key)) for key, units in self.units.items()]
+        if len(parts) == 1:
+            return parts[0]
         if not parts:
             return (Fraction(0),) * len(Units._fields)
         return tuple(sum(amounts, Fraction(0)) for amounts in zip(*parts, strict=True))
@@ -448,6 +451,7 @@ def _report(
 ) -> Report:
     versions = {version.id: version for version in tariff_set.versions}
     used = [versions[number] for number, _ in everything.units]
+    prices = cache(lambda number, factor: versions[number].prices(factor))
     currencies = sorted({version.currency for version in used})
     if len(currencies) > 1:
         raise UsageError(
@@ -470,7 +474,7 @@ def _report(
         (
             *(key.host for _ in hosts),
             *_cells(kind, key),
-            *_figures(line, versions, decimals, currency),
+            *_figures(line, prices, decimals, currency),
         )
         for key, line in lines.items()
     ]
@@ -483,7 +487,7 @@ def _report(
         [row[charge:] for row in bill_rows],
         lines.values(),
         everything,
-        _figures(everything, versions, decimals, currency),
+        _figures(everything, prices, decimals, currency),
     )
     words = [
         *more,
@@ -528,10 +532,8 @@ def _cells(kind: str, key: Key) -> tuple[Any, ...]:
     return (key.name,) if kind == "tag" else (key.id, key.name)
 
 
-def _figures(
-    line: Line, versions: dict[int, Tariff], decimals: int, currency: str | None
-) -> tuple[Any, ...]:
-    charges = rounded(line.prices(versions), decimals)
+def _figures(line: Line, prices: Prices, decimals: int, currency: str | None) -> tuple[Any, ...]:
+    charges = rounded(line.charges(prices), decimals)
     units = line.totals()
     hours = (
         round(units.cpu_ns / HOUR_NS, 6),

@@ -8,6 +8,7 @@ as well as from single processes.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -71,10 +72,19 @@ class Tariff:
 
     def price(self, units: Units, factor: Decimal) -> tuple[Fraction, ...]:
         """What these units cost, exactly, for each of Units."""
+        return price(units, self.prices(factor))
+
+    def prices(self, factor: Decimal) -> tuple[Fraction, ...]:
+        """What one of each of Units costs, exactly."""
         return tuple(
-            Fraction(number) * Fraction(self.rates[rate]) * Fraction(factor) / per
-            for number, rate, per in zip(units, RATES, _PER, strict=True)
+            Fraction(self.rates[rate]) * Fraction(factor) / per
+            for rate, per in zip(RATES, _PER, strict=True)
         )
+
+
+def price(units: Sequence[int], prices: Sequence[Fraction]) -> tuple[Fraction, ...]:
+    """What units cost by the prices of one of each."""
+    return tuple(each * number for number, each in zip(units, prices, strict=True))
 
 
 def zone(name: str) -> tzinfo:
@@ -111,10 +121,14 @@ def rounded(amounts: Sequence[Fraction], decimals: int) -> tuple[Decimal, ...]:
     Each amount is rounded down; the missing units go to the amounts that lost most. No amount is
     negative.
     """
-    scaled = [amount * 10**decimals for amount in amounts]
-    whole = [int(amount) for amount in scaled]
-    missing = int(sum(scaled) + Fraction(1, 2)) - sum(whole)
-    most_lost = sorted(range(len(whole)), key=lambda place: whole[place] - scaled[place])
+    # Whole numbers over a common denominator take less time than fractions.
+    common = math.lcm(*(amount.denominator for amount in amounts))
+    scaled = [
+        amount.numerator * (common // amount.denominator) * 10**decimals for amount in amounts
+    ]
+    whole = [amount // common for amount in scaled]
+    missing = (2 * sum(scaled) + common) // (2 * common) - sum(whole)
+    most_lost = sorted(range(len(whole)), key=lambda place: whole[place] * common - scaled[place])
     for place in most_lost[:missing]:
         whole[place] += 1
     return tuple(Decimal(number).scaleb(-decimals) for number in whole)
