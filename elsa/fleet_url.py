@@ -6,8 +6,9 @@ import re
 from typing import Any
 
 SCHEMES = ("postgresql://", "postgres://")
-# One that misses a slash or the colon is one of a fleet database all the same.
-_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://|postgres[a-z0-9+.-]*(:/*|//)", re.IGNORECASE)
+# One with a slip in the punctuation is one of a fleet database all the same.
+_SCHEME = re.compile(r"\s*([a-z][a-z0-9+.-]*://|postgres[a-z0-9+.-]*([:;]/*|//))", re.IGNORECASE)
+_LOGIN = re.compile(r"[^/]*(:[^/]*@|\bpassword\s*=)")
 
 
 def is_url(value: object) -> bool:
@@ -19,12 +20,17 @@ def refused(value: object) -> str | None:
     """Why a text is a URL, but none of a fleet database; None if it is. It would become the path of
     a file with the password in its name.
     """
-    found = _SCHEME.match(value) if isinstance(value, str) else None
-    if found is None or is_url(value):
+    if not isinstance(value, str) or is_url(value):
         return None
+    found = _SCHEME.match(value)
+    if found is None and not _LOGIN.match(value):
+        return None
+    what = "this has a password, and is no path"
+    if found is not None:
+        what = f"{found[0].lower()} begins no URL that is known here"
     return (
-        f"{found[0].lower()} begins no URL that is known here; a fleet database has a URL that"
-        " begins with postgresql://, and a warehouse is the path of a file"
+        f"{what}; a fleet database has a URL that begins with postgresql://, and a warehouse is the"
+        " path of a file"
     )
 
 

@@ -320,8 +320,10 @@ def _parameters(url: FleetUrl) -> dict[str, Any]:
             raise ConfigError(f"{url}: libpq knows no option {unknown[1]}") from None
         given = {"host": "@"}
     port = str(given.get("port", "")).replace(",", "")
-    # A password that is not encoded may look like a host.
-    split = "@" in str(given.get("host", "")) or url.url.partition("?")[0].count("@") > 1
+    # A password that is not encoded may look like a host, and after a slash too many like a name.
+    place = url.url.partition("?")[0].partition("://")[2]
+    split = "@" in str(given.get("host", "")) or place.count("@") > 1
+    split = split or "@" in place.partition("/")[2]
     if split or not (port.isdigit() or not port):
         raise ConfigError(
             f"{url}: not a URL that PostgreSQL reads, such as postgresql://elsa@db.example.org/elsa;"

@@ -16,7 +16,7 @@ from elsa.cli.main import group
 from elsa.errors import ConfigError, ElsaError, PrivilegeError, RetryError, UsageError
 from elsa.fleet import database, schema
 from elsa.fleet.migrate import upgrade
-from elsa.fleet_url import FleetUrl
+from elsa.fleet_url import FleetUrl, refused
 from elsa.store import schema as warehouse
 from tests.support.postgres import Server
 
@@ -229,7 +229,7 @@ def test_a_limit_holds_for_each_statement_whatever_the_url_says(
     "begin",
     [
         *("postgresql+psycopg://", "mysql://", "sqlite://", "HTTP://"),
-        *("postgresql:/", "postgresql:", "Postgres//", "postgresql+psycopg:/"),
+        *("postgresql:/", "postgresql:", "Postgres//", "postgresql+psycopg:/", "postgresql;//"),
     ],
 )
 def test_a_url_of_another_scheme_makes_no_file(
@@ -245,3 +245,24 @@ def test_a_url_of_another_scheme_makes_no_file(
         assert f"{begin.lower()} begins no URL that is known here" in text
         assert "hush" not in text
     assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ("admin:hush@h/d", "this has a password, and is no path"),
+        ("host=h user=admin password = hush", "this has a password, and is no path"),
+        (" postgresql://admin:hush@h/d", "begins no URL that is known here"),
+        ("postgresql:///admin:hush@h/d", "not a URL that PostgreSQL reads"),
+    ],
+)
+def test_no_message_has_the_password_of_what_is_no_url(place: str, words: str) -> None:
+    done = CliRunner().invoke(group, ["report", "users", "--db", place])
+    said = f"{done.output} {done.exception}"
+    assert words in said
+    assert "hush" not in said
+
+
+@pytest.mark.parametrize("path", ["postgres/elsa.db", "/srv/a:b@c.db", "elsa@home.db"])
+def test_a_path_is_no_url(path: str) -> None:
+    assert refused(path) is None
