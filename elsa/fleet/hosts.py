@@ -9,6 +9,7 @@ from urllib.parse import quote, urlencode
 
 from elsa.errors import UsageError
 from elsa.fleet import database, tables
+from elsa.fleet.ids import HOSTS
 from elsa.fleet.lacking import LATE_HOURS, iso
 from elsa.fleet.migrate import HOST_ROLE, READER_ROLE
 from elsa.fleet.schema import SCHEMA
@@ -55,6 +56,8 @@ class FleetHost(NamedTuple):
     """Since when its jobd was silent, as of its last push; None: it was not."""
     unread_since_ns: int | None = None
     """Since when no accounting record was read although jobd ran."""
+    known_as: str | None = None
+    """Its name in reports, which no other host has."""
     state: str = "never"
     """never: it has not come to the end of a push; late; silent or unread: its jobd was silent, or
     its accounting was not read; or current.
@@ -140,11 +143,11 @@ def listed(url: FleetUrl, limit: database.Limit | None = None) -> list[FleetHost
     """
     with database.reading(url, limit) as fleet:
         rows = fleet.execute(
-            """select h.id, h.name, h.role, h.machine_id, h.version, h.pushed_at_ns, h.since_hour,
+            f"""select h.id, h.name, h.role, h.machine_id, h.version, h.pushed_at_ns, h.since_hour,
                    h.until_hour, (select count(*) from elsa.gap as g where g.host_id = h.id),
-                   h.silent_since_ns, h.unread_since_ns,
+                   h.silent_since_ns, h.unread_since_ns, n.name,
                    floor(extract(epoch from clock_timestamp()) / 3600)::bigint
-               from elsa.host as h order by h.name, h.id"""
+               from elsa.host as h join ({HOSTS}) as n on n.id = h.id order by h.name, h.id"""
         ).fetchall()
         # A host sees of the table only its own rows, so that all other roles would look idle.
         idle = fleet.execute(

@@ -227,7 +227,7 @@ def bill(
     if not tariff_set.versions:
         raise NoTariffError("there is no tariff yet; add one with: elsa db tariff add --help")
     lines = _lines(connection, kind, tag, selection, tariff_set)
-    if not _divided_by_host(kind, selection, output):
+    if kind in ("user", "group") and not _divided_by_host(kind, selection, output):
         lines = _without_host(lines)
     if kind in ("user", "group"):
         everything = _total_line(lines.values())

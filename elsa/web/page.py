@@ -64,9 +64,16 @@ class Page(NamedTuple):
         command = ask.command(self.settings.command_db)
         return tables.table(report, ask.output, self.links, command, title, **more)
 
-    def part(self, ask: Ask, report: Report, title: str, id_: str) -> Table:
+    def part(
+        self,
+        ask: Ask,
+        report: Report,
+        title: str,
+        id_: str,
+        **more: Any,  # noqa: ANN401
+    ) -> Table:
         """A report that is one of several on a page: it is neither sorted nor downloaded."""
-        return self.table(ask, report, title, id=id_, sortable=False, downloads=False)
+        return self.table(ask, report, title, id=id_, sortable=False, downloads=False, **more)
 
     def steps(self, ask: Ask, made: Report, title: str) -> Table:
         """The rows of a timeline with the command that prints them instead of a chart, but without

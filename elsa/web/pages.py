@@ -14,6 +14,7 @@ from elsa.report import audit, bill, collector_status, gaps, metrics, processes
 from elsa.report.query.selection import Selection, asked_days, resolve
 from elsa.report.render import openmetrics
 from elsa.report.render.output import Output
+from elsa.report.usage import told_apart
 from elsa.web import asked, job_pages, progress, tables, usage_pages
 from elsa.web.asked import Ask
 from elsa.web.page import choices, download, of_fleet, opened, rows_by, shown
@@ -149,7 +150,7 @@ def bills() -> str | Response:
             return shown(page, "hint.html", selection.window, hint=str(error))
         if ask.output.form != "table":
             return download(ask, report)
-        made = page.table(ask, report, f"By {by}")
+        made = page.table(ask, report, f"By {by}", told=told_apart(report))
         return shown(page, "table.html", selection.window, table=made)
 
 

@@ -107,12 +107,16 @@ def table(
     title: str,
     **more: Any,  # noqa: ANN401
 ) -> Table:
-    """The table of a report."""
+    """The table of a report; `told` is the same with other texts in its cells."""
     rows = list(report.rows)
+    told = more.get("told", report).rows
     shown = report.shown
     sortable = more.get("sortable", True)
     headings = [heading(key, links if sortable else None, output) for key in shown]
-    cells = [_cells(report.columns, row, shown, links, output) for row in rows]
+    cells = [
+        _cells(report.columns, row, text, shown, links, output)
+        for row, text in zip(rows, rows if told is report.rows else told, strict=True)
+    ]
     notes = [] if rows else [report.nothing()]
     downloads = more.get("downloads", True)
     limit = asked.more_rows(output, len(rows)) if downloads else None
@@ -158,7 +162,7 @@ def of_hosts(found: Sequence[FleetHost], links: Links, output: Output, db: str |
 def _cells_of_host(
     host: FleetHost, values: Mapping[str, object], links: Links, right: Sequence[bool]
 ) -> list[Cell]:
-    address = links.address("today", host=asked.just(host.name)) if host.name else None
+    address = links.address("today", host=asked.just(host.known_as)) if host.known_as else None
     look = {"state": "good" if host.state == "current" else "bad"}
     return [
         Cell(
@@ -201,10 +205,15 @@ def heading(key: str, links: Links | None = None, output: Output = _USUAL) -> He
 
 
 def _cells(
-    columns: tuple[str, ...], row: Row, shown: tuple[str, ...], links: Links, output: Output
+    columns: tuple[str, ...],
+    row: Row,
+    told: Row,
+    shown: tuple[str, ...],
+    links: Links,
+    output: Output,
 ) -> list[Cell]:
-    values = dict(zip(columns, row, strict=True))
-    return [cell(key, values[key], links, values, output.units) for key in shown]
+    values, texts = (dict(zip(columns, each, strict=True)) for each in (row, told))
+    return [cell(key, texts[key], links, values, output.units) for key in shown]
 
 
 def cell(
@@ -214,7 +223,7 @@ def cell(
     values: Mapping[str, Any],
     units: str = "auto",
 ) -> Cell:
-    """A value of a column."""
+    """A value of a column, as it is written; `values` are those of its row."""
     column = COLUMNS[key]
     text = column.text(value, units)
     if value is None:
@@ -224,7 +233,7 @@ def cell(
         look = "good" if value else "bad"
     elif key in ("exit_status", "verdict"):
         look = "bad" if value not in (0, "same", "better") else "good"
-    return Cell(text, column.right, _href(key, value, links, values), look)
+    return Cell(text, column.right, _href(key, values.get(key, value), links, values), look)
 
 
 def _href(key: str, value: Any, links: Links, values: Mapping[str, Any]) -> str | None:  # noqa: ANN401

@@ -156,7 +156,8 @@ def _tops(page: Page, chosen: dict[str, tuple[str, ...]]) -> list[Table]:
         with page.beside(top) as beside:
             selection = beside.resolve(top)
             report = usage.usage(beside.connection, grouped, selection, top.output)
-            tops.append(page.part(top, report, title, name))
+            told = usage.told_apart(report)
+            tops.append(page.part(top, report, title, name, told=told))
     return tops
 
 
@@ -187,5 +188,5 @@ def used() -> str | Response:
         if period and not each:
             link = _leading(page, _WITHIN[by])
             chart = _over_periods(page, _USED[by], report, output, selection.window, link)
-        made = page.table(ask, report, f"By {by}")
+        made = page.table(ask, report, f"By {by}", told=usage.told_apart(report))
         return shown(page, "usage.html", selection.window, table=made, chart=chart)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from html import unescape
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import parse_qs
@@ -83,7 +85,7 @@ def test_each_row_and_note_is_what_the_commands_print(
     }
     rows = [" ".join(" ".join(row).split()) for row in page.rows if row]
     assert page.commands
-    assert rows
+    assert rows or "/job/" in url
     assert [row for row in rows if row not in lines] == []
 
 
@@ -147,6 +149,44 @@ def test_a_hostile_name_of_a_host_is_text_and_leads_to_it(client: Client, of_two
             assert [row for row in read(pages, href).rows if row]
         finally:
             connection.execute(rename, ["bee", HOSTILE])
+
+
+def _used(rows: list[list[str]], first: int) -> Counter[str]:
+    """How many processes ended, by the text before the number."""
+    used = Counter[str]()
+    for row in rows:
+        if row:
+            used[row[first]] += int(row[first + 1])
+    return used
+
+
+def test_a_user_leads_to_what_he_alone_used_where_others_have_his_name(
+    client: Client, of_two: Fleet
+) -> None:
+    pages = client(db=of_two.url)
+    rename = "update elsa.account set name = %s where kind = 'user' and id = 1014 and host_id = 2"
+    with of_two.server.connect(of_two.database) as connection:
+        connection.execute("insert into elsa.setting values ('same_users', 'yes')")
+        connection.execute(rename, ["user1003"])
+        try:
+            used = _used(read(pages, f"/usage?{WINDOW}").rows, 0)
+            leads = linked(pages, f"/usage?{WINDOW}", "/usage?")
+            found = {name: _used(read(pages, href).rows, 0).total() for name, href in leads.items()}
+        finally:
+            connection.execute(rename, ["user1014"])
+            connection.execute("delete from elsa.setting")
+    assert {"user1003 (1003)", "user1003 (1014)", "user1014"} <= used.keys()
+    assert found == {name: used[name] for name in found}
+
+
+def test_a_bill_by_job_leads_to_the_jobs_of_the_owner_on_its_host(
+    client: Client, of_two: Fleet
+) -> None:
+    pages = client(db=of_two.url)
+    url = "/bill?month=2026-10&by=job"
+    owners = re.findall(r'href="/jobs\?([^"]*)"', pages.get(url).text)
+    assert {parse_qs(unescape(query))["host"][0] for query in owners} == {*HOSTS}
+    assert {row[0] for row in read(pages, f"{url}&each=host").rows if row} >= {*HOSTS}
 
 
 def test_hosts_that_are_not_current_come_first_and_lead_to_their_usage(
