@@ -225,16 +225,16 @@ def test_moment_shows_what_all_used_in_its_interval_and_the_rates_of_those_that_
             assert row["alive"] == alive
             rate = pytest.approx(used_s / (ended - begun)) if ended > begun else None
             assert row["cpus"] == (rate if alive else None)
-        total_us = sum(round(row["cpu_s"] * 1e6) for row in got.values())
+        # Rounded parts would not add up to the rounded sum: some are shares of a record.
+        total_s = sum(row["cpu_s"] for row in got.values())
         for by in ("command", "job", "user"):
             # The process that runs always is in these too, with its microsecond.
             sums = rows_at(connection, at, by)
             assert sum(row["active"] for row in sums) == len(got) + 1
-            assert round(sum(row["cpu_s"] for row in sums) * 1e6) == total_us + 1
+            assert sum(row["cpu_s"] for row in sums) == pytest.approx(total_s + 1e-6, abs=1e-8)
         if not any(life.recorded for life in found):
             chosen = Selection(window(minute, until))
             hours = usage.usage(connection, usage.USERS, chosen, Output("json"), everything=True)
             before = 1 if minute == 0 else 0  # the first reading
-            assert round(sum(row["cpu_s"] or 0 for row in asked(hours)) * 1e6) == (
-                total_us + 1 + before
-            )
+            used_s = sum(row["cpu_s"] or 0 for row in asked(hours))
+            assert used_s == pytest.approx(total_s + (1 + before) / 1e6, abs=1e-8)
