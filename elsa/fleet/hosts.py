@@ -205,7 +205,8 @@ def remove(url: FleetUrl, host: str) -> tuple[FleetHost, bool]:
     meant = [
         one
         for one in listed(url)
-        if host in (one.name, str(one.id), one.machine_id) or (one.role == host and not one.id)
+        if host in (one.name, one.known_as, str(one.id), one.machine_id)
+        or (one.role == host and not one.id)
     ] or [one for one in listed(url) if one.role == host]
     if not meant:
         raise UsageError(f"the fleet has no host {host}; see: elsa fleet list")

@@ -272,7 +272,8 @@ def test_hosts_are_added_listed_and_removed(
     assert (removed.id, role_too) == (None, True)
     with pytest.raises(UsageError, match=r"may be one of 2 hosts: name it by its id, one of 1, 2"):
         remove(owner, listed(owner)[0].name or "")
-    removed, role_too = remove(owner, roles[1])
+    # By the name that it has in reports.
+    removed, role_too = remove(owner, f"{listed(owner)[0].name}#2")
     assert (removed.id, role_too) == (2, True)
     assert [host.id for host in listed(owner) if host.id] == [1]
     with pytest.raises(UsageError, match="the fleet has no host"):
