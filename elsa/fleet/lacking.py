@@ -133,7 +133,10 @@ class Hosts(NamedTuple):
                 f"{' reach' if not place else ''} until {local_time(until)}"
                 for place, (until, hosts) in enumerate(sorted(hosts_until.items()))
             )
-            words.append(f"the sums {', '.join(parts)}; what is later comes with the next push")
+            before = "" if self.begun else ", before that window"
+            words.append(
+                f"the sums {', '.join(parts)}{before}; what is later comes with the next push"
+            )
         return words
 
     def nothing(self, without_hosts: Callable[[], str]) -> str:

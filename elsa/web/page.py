@@ -58,7 +58,7 @@ class Page(NamedTuple):
 
     def table(self, ask: Ask, report: Report, title: str, **more: Any) -> Table:  # noqa: ANN401
         """A report as a table, with the command that prints it."""
-        if isinstance(self.connection, Copy):
+        if isinstance(self.connection, Copy) and ask.report != "job":
             nothing = partial(self.connection.hosts.nothing, report.nothing)
             report = replace(report, nothing=nothing)
         command = ask.command(self.settings.command_db)

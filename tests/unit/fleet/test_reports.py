@@ -482,7 +482,7 @@ def test_what_was_not_pushed_yet_is_not_reported_as_nothing(three: Fleet) -> Non
     assert "no process ended" not in said
     assert (printed["rows"], printed["complete"]) == ([], None)
     said, printed = told("--since", at(0), "--host", "ant")
-    assert said.startswith(f"elsa-report: the sums of ant reach until {times[1]}; what")
+    assert said.startswith(f"elsa-report: the sums of ant reach until {times[1]}, before that")
     said, printed = told("--since", at(3), "--until", at(1))
     assert said == "elsa-report: no process ended in that window\n"
     assert printed["complete"] is True

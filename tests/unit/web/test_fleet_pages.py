@@ -37,7 +37,6 @@ PAGES = (
     f"/usage?by=kind&{WINDOW}",
     "/runs?since=2026-10-01",
     "/jobs?host=ant&kind=cron",
-    "/job/2000000003",
     "/bill?month=2026-10&by=job",
     f"/trust?{WINDOW}&host=bee",
     "/hosts",
@@ -89,6 +88,24 @@ def test_each_row_and_note_is_what_the_commands_print(
     assert [row for row in rows if row not in lines] == []
 
 
+def test_the_figures_of_a_job_are_what_its_command_prints(client: Client, of_two: Fleet) -> None:
+    page = read(client(db=of_two.url), "/job/2000000003")
+    on_page = " ".join(page.text.split())
+    figures = [" ".join(line.split()) for line in printed(page.commands[0]).splitlines()]
+    assert [line for line in figures if line not in on_page] == []
+    assert "job 2000000003" in figures
+
+
+def test_an_empty_page_says_how_far_it_is_known(client: Client, of_two: Fleet) -> None:
+    pages = client(db=of_two.url)
+    for url in ("/usage?by=user", "/jobs?", "/bill?"):
+        after = read(pages, f"{url}&since=2026-11-20&until=2026-11-21").text
+        assert "nothing of that window is here yet" in after, url
+        assert "no process ended" not in after, url
+    partly = read(pages, "/usage?by=user&since=2026-11-01T22:00&until=2026-11-21").text
+    assert "(known until 2026-11-0" in partly
+
+
 def test_every_page_names_hosts_that_are_late_and_those_with_losses(
     client: Client, of_two: Fleet
 ) -> None:
@@ -99,6 +116,9 @@ def test_every_page_names_hosts_that_are_late_and_those_with_losses(
         assert text.count("2 of 2 hosts are late") == 2, url
     of_job = read(pages, "/job/2000000003").text
     assert "1 of 1 host is late, with sums until: bee (2026-11-0" in of_job
+    assert "its host knows its commands" in of_job
+    assert "its host knows its commands (" not in of_job
+    assert "only sums are left" not in of_job
     text = read(pages, f"/usage?{WINDOW}&host=bee").text
     assert "1 of 1 host is incomplete: bee" in text
     assert "the window is from 2026-10-05 03:00:00" in text
