@@ -30,6 +30,7 @@ from elsa.web.identity import Reader
 from elsa.web.job_pages import NoJobError
 from elsa.web.page import of_fleet
 from elsa.web.reading import Copies, Deadline
+from elsa.web.tables import on_page
 
 _METHODS = ("GET", "HEAD")
 # Nothing but our own files is loaded, no script stands in a page, and no other page frames ours.
@@ -163,7 +164,8 @@ def _on_page(error: ElsaError) -> str:
     """What is wrong, with the fields of the page instead of the options of the command line."""
     fields = fields_of(request.endpoint or "", of_fleet=of_fleet())
     labels = {field.name: field.label for field in fields}
-    return re.sub(r"--([a-z]+)\b", lambda option: labels.get(option[1], option[0]), str(error))
+    (text,) = on_page([str(error)])
+    return re.sub(r"--([a-z]+)\b", lambda option: labels.get(option[1], option[0]), text)
 
 
 def _refused(error: HTTPException) -> Any:  # noqa: ANN401 (an answer of Flask)

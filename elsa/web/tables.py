@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 _LINKS = ("user", "command")
 _OF_USERS = ("owner",)
 _USUAL = Output()
-_ADVICE = r"; --limit or --all shows more| \(see: elsa report gaps\)"
+_ADVICE = (
+    r"; --limit or --all shows more|; --kind manual lists manual jobs"
+    r"| \(see: elsa report \w+\)|; see them with: elsa report jobs"
+)
 
 
 class Heading(NamedTuple):
@@ -176,7 +179,7 @@ def _cells_of_host(
 
 
 def on_page(words: Iterable[str]) -> list[str]:
-    """Notes of reports without the options of the command line that they name. A host may have
+    """Notes of reports, and errors, without what they advise for the command line. A host may have
     any name.
     """
     return [printable(re.sub(_ADVICE, "", text)) for text in words]
