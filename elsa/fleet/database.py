@@ -189,6 +189,7 @@ def ending(
     """
     done = threading.Event()
     thread = threading.get_ident()
+    interrupt = ctypes.pythonapi.PyThreadState_SetAsyncExc
     silent = False
     # A descriptor of its own, since the connection may be closed meanwhile.
     with socket.socket(fileno=os.dup(connection.fileno())) as line:
@@ -203,9 +204,7 @@ def ending(
                     if not done.wait(_LOOK_S):
                         # It does not wait for the server: many rows are added up in Python, where
                         # no database looks at the time. It holds no lock that others need.
-                        ctypes.pythonapi.PyThreadState_SetAsyncExc(
-                            ctypes.c_ulong(thread), ctypes.py_object(_GivenUpError)
-                        )
+                        interrupt(ctypes.c_ulong(thread), ctypes.py_object(_GivenUpError))
                     return
 
         watcher = threading.Thread(target=watch, daemon=True)
@@ -216,6 +215,8 @@ def ending(
             finally:
                 done.set()
                 watcher.join()
+                # What the thread does next is not to be interrupted.
+                interrupt(ctypes.c_ulong(thread), None)
         except Exception as error:
             if silent:
                 raise _silent(url) from error
