@@ -26,12 +26,14 @@ _PLAIN = re.compile(r"[\w.+:@%/=-]+")
 
 def jobs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Names and ids of jobs, the newest first."""
+    from elsa.fleet.ids import IDS_OF_HOST
+
     rows = _rows(
         ctx,
         incomplete,
         "select name, id, closed_at_ns is null from job order by id desc",
         "select j.name, i.id, j.closed_at_ns is null from elsa.job as j"
-        " cross join lateral (select j.host_id * 1000000000 + j.id as id) as i"
+        f" cross join lateral (select j.host_id * {IDS_OF_HOST} + j.id as id) as i"
         " where j.name like %(start)s or i.id::text like %(start)s"
         " order by j.created_at_ns desc limit 1000",
     )

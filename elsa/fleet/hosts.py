@@ -10,12 +10,12 @@ from urllib.parse import quote, urlencode
 from elsa.errors import UsageError
 from elsa.fleet import database, tables
 from elsa.fleet.ids import HOSTS
-from elsa.fleet.lacking import LATE_HOURS, iso
+from elsa.fleet.lacking import LATE_HOURS
 from elsa.fleet.migrate import HOST_ROLE, READER_ROLE
 from elsa.fleet.schema import SCHEMA
 from elsa.fleet_url import FleetUrl
-from elsa.report import collector_status
-from elsa.report.render.columns import local_time
+from elsa.report.render.columns import local_time, utc_time
+from elsa.units import HOUR_NS
 
 _LONGEST = 63
 # What the URL of a host takes over from that of the owner: how it knows the server.
@@ -73,7 +73,7 @@ def cells(host: FleetHost) -> tuple[object, ...]:
     return (
         *(host.id, host.name, host.role, host.state),
         *(
-            None if hour is None else local_time(iso(hour))
+            None if hour is None else local_time(utc_time(hour * HOUR_NS))
             for hour in (host.since_hour, host.until_hour)
         ),
         _time(host.pushed_at_ns),
@@ -83,7 +83,7 @@ def cells(host: FleetHost) -> tuple[object, ...]:
 
 
 def _time(at_ns: int | None) -> str | None:
-    return None if at_ns is None else local_time(collector_status.iso(at_ns))
+    return None if at_ns is None else local_time(utc_time(at_ns))
 
 
 def add(url: FleetUrl, name: str, *, password: bool) -> Login:

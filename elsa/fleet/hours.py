@@ -9,11 +9,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from elsa.errors import UsageError
-from elsa.fleet.lacking import iso
 from elsa.report import bill
 from elsa.report.query import periods
 from elsa.report.query.times import Window
-from elsa.report.render.columns import local_time
+from elsa.report.render.columns import local_time, utc_time
 from elsa.store import tariffs
 from elsa.units import HOUR_NS
 
@@ -43,7 +42,7 @@ def by_whole_hours(selection: Selection) -> tuple[Selection, list[str]]:
     if window == selection.window:
         return selection, []
     ends = [
-        f"{word} {local_time(iso(time // HOUR_NS))}"
+        f"{word} {local_time(utc_time(time // HOUR_NS * HOUR_NS))}"
         for word, time in (("from", since), ("until", until))
         if time is not None
     ]
@@ -118,8 +117,8 @@ def of_prices(copy: Copy, window: Window) -> list[Part]:
         of_hour = bill.prices_in(tariff_set, hour)
         if len(of_hour) > 1:
             raise UsageError(
-                f"a price changes within the hour of {local_time(iso(hour))}, and a fleet"
-                " database has sums by the hour of UTC; bill on the hosts themselves"
+                f"a price changes within the hour of {local_time(utc_time(hour * HOUR_NS))}, and a"
+                " fleet database has sums by the hour of UTC; bill on the hosts themselves"
             )
         prices.append(next(iter(of_hour)))
     parts: list[Part] = []

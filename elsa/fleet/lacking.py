@@ -5,13 +5,12 @@ known losses, or whose hours were deleted.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from elsa.fleet.ids import IDS_OF_HOST
-from elsa.report import collector_status, completeness
+from elsa.report import completeness
 from elsa.report.collector_status import Silence
-from elsa.report.render.columns import local_time
+from elsa.report.render.columns import local_time, utc_time
 from elsa.units import HOUR_NS, SECOND_NS
 
 if TYPE_CHECKING:
@@ -207,9 +206,9 @@ def find(copy: Copy, window: Window) -> Hosts:
         end_s = host.now_s if window.until is None else min(host.now_s, window.until // SECOND_NS)
         hour = host.until_hour
         if hour is None or hour < min(end_s // 3600, host.now_s // 3600 - LATE_HOURS):
-            late.append(Late(host.name, None if hour is None else iso(hour)))
+            late.append(Late(host.name, None if hour is None else utc_time(hour * HOUR_NS)))
         elif hour * 3600 < end_s:
-            current.append(Current(host.name, iso(hour)))
+            current.append(Current(host.name, utc_time(hour * HOUR_NS)))
         if since := _if_touches(window, host.silent_since_ns):
             silent.append(Silent(host.name, since))
         if since := _if_touches(window, host.unread_since_ns):
@@ -221,7 +220,7 @@ def find(copy: Copy, window: Window) -> Hosts:
     )
     gaps = [Incomplete(*row) for row in incomplete]
     untils = [host.until_hour for host in hosts if host.until_hour is not None]
-    until = iso(min(untils)) if untils and len(untils) == len(hosts) else None
+    until = utc_time(min(untils) * HOUR_NS) if untils and len(untils) == len(hosts) else None
     begun = window.since is None or any(hour * HOUR_NS > window.since for hour in untils)
     pruned = [*_pruned_hosts(copy, names)]
     return Hosts(len(rows), late, gaps, pruned, silent, unread, current, until, begun)
@@ -231,13 +230,13 @@ def _if_touches(window: Window, since_ns: int | None) -> str | None:
     """Since when something lasts, if it touches a window."""
     if since_ns is None or (window.until is not None and since_ns >= window.until):
         return None
-    return collector_status.iso(since_ns)
+    return utc_time(since_ns)
 
 
 def _keep_silence(copy: Copy, host: _Host) -> None:
     """Keep the silence of a host, for elsa.report.collector_status.silences."""
     if host.silent_since_ns is not None:
-        since = (collector_status.iso(host.silent_since_ns), host.silent_since_ns)
+        since = (utc_time(host.silent_since_ns), host.silent_since_ns)
         silence = Silence(host.id, host.name, host.boot_id, *since, stopped=host.was_stopped)
         copy.execute("insert into temp.silence values (?, ?, ?, ?, ?, ?)", silence)
 
@@ -265,12 +264,7 @@ def _pruned_hosts(copy: Copy, names: Mapping[int, str]) -> Iterator[Pruned]:
         ]
         if missing:
             since, until = min(missing)[0], max(end for _, end in missing)
-            yield Pruned(name, iso(since), iso(until))
-
-
-def iso(hour: int) -> str:
-    """When an hour since 1970 begins, in UTC."""
-    return datetime.fromtimestamp(hour * 3600, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            yield Pruned(name, utc_time(since * HOUR_NS), utc_time(until * HOUR_NS))
 
 
 def _are(hosts: list[Late] | list[Incomplete]) -> str:

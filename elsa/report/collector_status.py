@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 from elsa.kernel.procfs import INITIAL_NAMESPACES, Procfs
 from elsa.report.query.selection import Selection
 from elsa.report.query.times import Window
 from elsa.report.query.warehouse import of_fleet, several_hosts
-from elsa.report.render.columns import local_time
+from elsa.report.render.columns import local_time, utc_time
 from elsa.units import SECOND_NS
 
 # jobd stores at least every ten seconds up to when it received events, even if nothing happens.
@@ -169,11 +168,6 @@ def _had_ended(connection: sqlite3.Connection, jobs: tuple[int, ...], time_ns: i
     return not connection.execute(is_open, (ids, time_ns, ids)).fetchone()[0]
 
 
-def iso(time_ns: int) -> str:
-    """A real time in UTC, to the second."""
-    return datetime.fromtimestamp(time_ns // SECOND_NS, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def unread_since_ns(connection: sqlite3.Connection, now_ns: int) -> int | None:
     """Since when no accounting record was read, if some were before."""
     (read_ns,) = connection.execute("select max(read_at_ns) from acct_file").fetchone()
@@ -186,6 +180,6 @@ def _unread(connection: sqlite3.Connection, now_ns: int) -> list[str]:
     if since_ns is None:
         return []
     return [
-        f"no accounting record was read since {local_time(iso(since_ns))}: accounting is off, or"
-        " elsa ingest is not run any more"
+        f"no accounting record was read since {local_time(utc_time(since_ns))}: accounting is off,"
+        " or elsa ingest is not run any more"
     ]

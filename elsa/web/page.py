@@ -111,9 +111,13 @@ class Page(NamedTuple):
             return collector_status.late(self.connection, selection, self.now_ns)[:1]
         hosts = self.connection.hosts
         silent = {each.host for each in hosts.silent} | {each.host for each in hosts.unread}
+        of = completeness.count(hosts.number, "host")
         return [
-            f"{len(some)} of {hosts.number} hosts {text}"
-            for some, text in ((hosts.late, "are late"), (silent, "do not record"))
+            f"{len(some)} of {of} {one if len(some) == 1 else more}"
+            for some, one, more in (
+                (hosts.late, "is late", "are late"),
+                (silent, "does not record", "do not record"),
+            )
             if some
         ]
 

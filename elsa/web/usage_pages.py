@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
 
 from flask import Response, request
 
@@ -14,6 +13,7 @@ from elsa.report.query import periods, steps
 from elsa.report.query.selection import asked_window
 from elsa.report.query.times import PERIODS, Window
 from elsa.report.query.warehouse import same_users
+from elsa.report.render.columns import utc_time
 from elsa.report.render.output import Output
 from elsa.report.render.writer import Report
 from elsa.report.timeline import report as timeline
@@ -133,14 +133,12 @@ def _over_periods(
         laid = [] if output.sort else laid[first:]
     if not 0 < len(laid) <= _MOST_BARS:
         return None
-    rows = [(_iso(each.since_ns), _iso(each.until_ns), used.get(each.label)) for each in laid]
+    rows = [
+        (utc_time(each.since_ns), utc_time(each.until_ns), used.get(each.label)) for each in laid
+    ]
     columns = ("since_at", "until_at", "cpu_s")
     made = replace(report, columns=columns, shown=columns, rows=rows)
     return charts.chart(made, "cpu_s", f"CPU time by {by.noun}", link)
-
-
-def _iso(time_ns: int) -> str:
-    return datetime.fromtimestamp(time_ns // SECOND_NS, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _tops(page: Page, chosen: dict[str, tuple[str, ...]]) -> list[Table]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from elsa import durations
 from elsa.decode import tty
 from elsa.measures import MEASURES, OF_MEMBERS, Measure, Unit
 from elsa.text import printable
+from elsa.units import SECOND_NS
 
 UNKNOWN = "-"
 SIZES = ("B", "K", "M", "G", "T")
@@ -70,6 +71,11 @@ class Column(NamedTuple):
 def local_time(value: str) -> str:
     """A view's UTC time on this host's clock, to the second."""
     return datetime.fromisoformat(value).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def utc_time(time_ns: int) -> str:
+    """A real time as views give it: in UTC, to the second."""
+    return datetime.fromtimestamp(time_ns // SECOND_NS, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def hundredths(value: float) -> str:
