@@ -122,12 +122,10 @@ def main() -> None:
     signal.signal(signal.SIGCHLD, lambda *_: _reap())
     mains = {name: importlib.import_module(name).main for name in sys.argv[2:]}
     with socket.socket(fileno=int(sys.argv[1])) as ours:
-        try:
+        with contextlib.suppress(BrokenPipeError):
             ours.send(b"ready")
-        except BrokenPipeError:
-            return  # the owner could not start, and has said why
         while True:
-            message, descriptors, _, _ = socket.recv_fds(ours, _MOST_BYTES, 2)
+            message, descriptors = _next_order(ours)
             if not message:
                 return
             order = json.loads(message)
@@ -138,9 +136,19 @@ def main() -> None:
                     mains[order["module"]]()
                     return
                 pidfd = os.pidfd_open(pid)
-            socket.send_fds(ours, [b"%d" % pid], [pidfd])
+            with contextlib.suppress(BrokenPipeError):
+                socket.send_fds(ours, [b"%d" % pid], [pidfd])
             for descriptor in (*descriptors, pidfd):
                 os.close(descriptor)
+
+
+def _next_order(ours: socket.socket) -> tuple[bytes, list[int]]:
+    """The next order and its descriptors; an empty order if the owner has ended."""
+    try:
+        message, descriptors, _, _ = socket.recv_fds(ours, _MOST_BYTES, 2)
+    except ConnectionResetError:  # it ended without having read our last message
+        return b"", []
+    return message, descriptors
 
 
 def _reap() -> None:

@@ -5,9 +5,11 @@ since.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import select
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -139,3 +141,29 @@ def test_it_ends_with_its_owner(spawner: Spawner) -> None:
     spawner._socket.close()
     assert select.select([pidfd], [], [], 10)[0]
     os.close(pidfd)
+
+
+def test_it_ends_without_a_word_if_its_owner_has_not_read_its_answer(
+    modules: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    made = Spawner([*PROGRAMS])
+    assert select.select([made._socket], [], [], 60)[0]
+    made._socket.close()
+    assert made._program.wait(60) == 0
+    made.close()
+    assert capfd.readouterr().err == ""
+
+
+def test_it_ends_without_a_word_if_its_owner_ended_after_an_order(
+    spawner: Spawner, capfd: pytest.CaptureFixture[str]
+) -> None:
+    spawner._program.send_signal(signal.SIGSTOP)
+    stdin, stdout = os.open(os.devnull, os.O_RDONLY), os.open(os.devnull, os.O_WRONLY)
+    order = json.dumps({"module": "nice", "cpu_s": None}).encode()
+    socket.send_fds(spawner._socket, [order], [stdin, stdout])
+    os.close(stdin)
+    os.close(stdout)
+    spawner._socket.close()
+    spawner._program.send_signal(signal.SIGCONT)
+    assert spawner._program.wait(60) == 0
+    assert capfd.readouterr().err == ""
