@@ -7,6 +7,7 @@ same answers to whatever he asks.
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,7 +28,6 @@ from elsa.state.criteria import Criteria
 from elsa.state.jobs import Job, Jobs
 from elsa.state.process_table import Processes
 from elsa.store import defined_jobs
-from elsa.store.upgrade import upgrade
 
 SECOND = 1_000_000_000
 REAL = 1_767_323_045 * SECOND
@@ -80,10 +80,9 @@ SELECTIONS = st.builds(
 
 
 @pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def empty(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A warehouse with a boot, its clock, and names."""
-    path: Path = tmp_path_factory.mktemp("others") / "elsa.db"
-    upgrade(path)
+    path = Path(shutil.copy(template, tmp_path_factory.mktemp("others") / "elsa.db"))
     connection = sqlite3.connect(path)
     connection.executescript(
         f"""insert into host (id, machine_id, name) values (1, 'm', 'here');
@@ -228,7 +227,8 @@ class World:
         self._fill(others, OTHERS[1], FIRST_OF_OTHERS)
         self.processes.jobs.next_id = 20  # ids are given out in turn: that is the same in both
         for pid, life in self.processes.living.items():  # each odd pid is a child of the one before
-            life.ancestor = self.processes.living.get(pid - 1)
+            if pid % 2:
+                life.ancestor = self.processes.living.get(pid - 1)
         count = len(others.processes)
         collector = SimpleNamespace(
             processes=self.processes,
