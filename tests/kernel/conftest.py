@@ -17,7 +17,6 @@ from elsa.errors import ElsaError
 from elsa.kernel import accounting as kernel
 from elsa.kernel.acct_paths import ACCT_FILES
 from elsa.kernel.connector import Connector
-from elsa.store.upgrade import upgrade
 from tests.support.elsa_host import Host, compiled
 
 
@@ -73,16 +72,8 @@ def accounting(tmp_path: Path) -> Iterator[Path]:
                 kernel.switch_on(before)
 
 
-@pytest.fixture(scope="session")
-def empty_warehouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A warehouse at head with nothing in it, made once."""
-    path = tmp_path_factory.mktemp("empty") / "elsa.db"
-    upgrade(path)
-    return path
-
-
 @pytest.fixture
-def host(accounting: Path, tmp_path: Path, empty_warehouse: Path) -> Iterator[Host]:
+def host(accounting: Path, tmp_path: Path, template: Path) -> Iterator[Host]:
     """Warehouse, jobd (to be started) and commands, over the kernel's accounting; nothing of it
     runs on afterwards.
     """
@@ -90,7 +81,7 @@ def host(accounting: Path, tmp_path: Path, empty_warehouse: Path) -> Iterator[Ho
         Connector(1 << 20).close()
     except ElsaError as error:
         _require_kernel(holds=False, reason=str(error))
-    made = Host(tmp_path, accounting, empty_warehouse)
+    made = Host(tmp_path, accounting, template)
     try:
         yield made
     finally:

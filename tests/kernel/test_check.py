@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -19,17 +20,16 @@ from elsa.host.checks import Level, Place
 from elsa.kernel import own_group
 from elsa.kernel.cgroup_events import open_cgroup_events
 from elsa.kernel.cgroups import find_hierarchy
-from elsa.store.upgrade import upgrade
 
 pytestmark = pytest.mark.kernel
 ELSA = Path(sys.executable).with_name("elsa")
 
 
 @pytest.fixture
-def settings(accounting: Path, tmp_path: Path) -> Iterator[Config]:
+def settings(accounting: Path, template: Path, tmp_path: Path) -> Iterator[Config]:
     """A host on which everything is set up: accounting, a warehouse and a jobd."""
     settings = Config(db=tmp_path / "elsa.db", socket=tmp_path / "jobd.sock", acct_file=accounting)
-    upgrade(settings.db)
+    shutil.copy(template, settings.db)
     command = [str(ELSA), "jobd", "--db", str(settings.db), "--socket", str(settings.socket)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as daemon:
         try:

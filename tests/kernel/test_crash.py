@@ -210,7 +210,7 @@ def test_what_memory_cannot_hold_while_the_warehouse_is_locked_is_a_gap(
 def small(
     accounting: Path,
     tmp_path: Path,
-    empty_warehouse: Path,
+    template: Path,
     require_kernel: Callable[[object, str], None],
 ) -> Iterator[Host]:
     """A host whose warehouse is on a disk of 6 MiB."""
@@ -225,7 +225,7 @@ def small(
         mounted.returncode == 0,
         f"no tmpfs can be mounted here: {mounted.stderr.decode(errors='replace').strip()}",
     )
-    host = Host(disk, accounting, empty_warehouse)
+    host = Host(disk, accounting, template)
     try:
         yield host
     finally:

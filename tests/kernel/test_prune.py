@@ -33,9 +33,9 @@ PRUNE = (
 
 
 @pytest.fixture
-def old(host: Host, tmp_path: Path, empty_warehouse: Path) -> Host:
+def old(host: Host, tmp_path: Path, template: Path) -> Host:
     """A host whose warehouse has a month of long ago, in which every record was joined."""
-    made = shutil.copy(empty_warehouse, tmp_path / "month.db")
+    made = shutil.copy(template, tmp_path / "month.db")
     with closing(sqlite3.connect(made, isolation_level=None)) as connection:
         write(connection, Month(12_000, events=True))
         connection.execute("delete from acct where join_outcome = 0")

@@ -59,7 +59,7 @@ def restored(host: Host, backup: Path, _empty: Path) -> None:
     "replace", [deleted, emptied, another, restored], ids=lambda replace: replace.__name__
 )
 def test_open_jobs_go_on_in_the_warehouse_that_took_the_place_of_ours(
-    host: Host, empty_warehouse: Path, replace: object
+    host: Host, template: Path, replace: object
 ) -> None:
     assert callable(replace)
     script = "read a; sleep 300 & echo 1; read b; sh -c 'exit 5'; sleep 300 & echo 2; read c"
@@ -79,7 +79,7 @@ def test_open_jobs_go_on_in_the_warehouse_that_took_the_place_of_ours(
         assert member.line() == [1]
         (first,) = children_of(member.pid)
         host.request("sync")
-        replace(host, backup, empty_warehouse)
+        replace(host, backup, template)
         member.go()
         assert member.line() == [2]
         wait_until(

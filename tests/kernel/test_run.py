@@ -37,7 +37,7 @@ BURN = "import time\nend = time.process_time() + {}\nwhile time.process_time() <
 
 @pytest.fixture
 def quiet(
-    tmp_path: Path, empty_warehouse: Path, require_kernel: Callable[[object, str], None]
+    tmp_path: Path, template: Path, require_kernel: Callable[[object, str], None]
 ) -> Iterator[Host]:
     """A host whose accounting is left alone."""
     try:
@@ -45,7 +45,7 @@ def quiet(
         TaskstatsSocket(1 << 20).close()
     except ElsaError as error:
         require_kernel(False, str(error))
-    made = Host(tmp_path, tmp_path / "no-pacct", empty_warehouse)
+    made = Host(tmp_path, tmp_path / "no-pacct", template)
     try:
         yield made
     finally:

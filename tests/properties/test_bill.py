@@ -24,7 +24,6 @@ from elsa.report.query.selection import Selection
 from elsa.report.render.output import Output
 from elsa.state.tariff import RATES, Tariff
 from elsa.store import rollups, tariffs
-from elsa.store.upgrade import upgrade
 
 S = 1_000_000_000
 # Thursday 2026-01-01, in UTC.
@@ -75,10 +74,8 @@ versions = st.builds(
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]:
-    path: Path = tmp_path_factory.mktemp("template") / "elsa.db"
-    upgrade(path)
-    with closing(sqlite3.connect(path)) as connection:
+def template(template: Path) -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(template)) as connection:
         yield connection
 
 

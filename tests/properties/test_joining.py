@@ -18,7 +18,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elsa.store.upgrade import upgrade
 from tests.support.simulation import Lived, Machine, Spans, Warehouse, run
 
 MS = 1_000_000
@@ -35,21 +34,19 @@ shares = st.sampled_from([0.0, 0.05, 0.5])
 
 
 @pytest.fixture(scope="module")
-def outcome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PassResult]:
+def outcome(template: Path) -> Iterator[PassResult]:
     """A function that returns the result of joining with gaps and lost records, in an empty
     warehouse each time.
 
     Given `later_at_work`, a while later: with jobd still at work or not.
     """
-    path: Path = tmp_path_factory.mktemp("joining") / "elsa.db"
-    upgrade(path)
-    with closing(sqlite3.connect(path)) as template:
+    with closing(sqlite3.connect(template)) as empty:
 
         def count(
             history: list[Lived], gaps: Spans, lost: set[int], later_at_work: bool | None = None
         ) -> Counter[str]:
             with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
-                template.backup(connection)
+                empty.backup(connection)
                 warehouse = Warehouse(connection, history, gaps, lost)
                 if later_at_work is not None:
                     warehouse.join_later(collector_running=later_at_work)

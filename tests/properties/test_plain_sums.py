@@ -23,7 +23,6 @@ from elsa.kernel.procfs import Procfs
 from elsa.measures import OF_AUDIT, ROLLED, ROLLED_OF_JOB
 from elsa.store import aggregates, database, rollups
 from elsa.store.plain_sums import ONLY_ACCT, KnownBy, Plain, PlainSums
-from elsa.store.upgrade import upgrade
 from elsa.units import SECOND_NS
 
 LAYOUT = struct.Struct("<2BH6If8H16s")
@@ -90,10 +89,9 @@ given_processes = st.lists(
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def template(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A warehouse of a host that has booted once since jobd was installed."""
-    path: Path = tmp_path_factory.mktemp("plain") / "elsa.db"
-    upgrade(path)
+    path = Path(shutil.copy(template, tmp_path_factory.mktemp("plain") / "elsa.db"))
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("insert into host (id, name) values (1, 'test')")
         connection.execute("insert into boot (id, host_id, uuid) values (1, 1, 'a boot')")

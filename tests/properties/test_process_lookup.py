@@ -4,6 +4,7 @@ was written and in whatever order.
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator
@@ -17,7 +18,6 @@ from hypothesis import strategies as st
 
 from elsa.store import process_lookup
 from elsa.store.process_lookup import BLOCK, LONG_LIVED_NS, SLOT_NS
-from elsa.store.upgrade import upgrade
 from elsa.units import SECOND_NS
 
 Span = tuple[int, int]
@@ -88,10 +88,11 @@ instants = st.tuples(places, st.booleans(), st.sampled_from((-1, 0, 1)))
 
 
 @pytest.fixture(scope="module")
-def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]:
+def warehouse(
+    template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[sqlite3.Connection]:
     """A warehouse with two boots, in each of which the clock was set back by an hour."""
-    path: Path = tmp_path_factory.mktemp("begun") / "elsa.db"
-    upgrade(path)
+    path = Path(shutil.copy(template, tmp_path_factory.mktemp("begun") / "elsa.db"))
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("insert into host values (1, 'm', 'here')")
         for boot in BOOTS:

@@ -4,6 +4,7 @@ over the processes themselves.
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -21,7 +22,6 @@ from elsa.report.query.times import Window
 from elsa.state.clock import Clock
 from elsa.state.intervals import reading
 from elsa.store import aggregates, intervals, rollups
-from elsa.store.upgrade import upgrade
 from elsa.units import HOUR_NS
 
 MINUTE = 60 * 10**9
@@ -195,10 +195,9 @@ FIRST = [
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def template(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A warehouse with what rows refer to."""
-    path: Path = tmp_path_factory.mktemp("rollups") / "elsa.db"
-    upgrade(path)
+    path = Path(shutil.copy(template, tmp_path_factory.mktemp("rollups") / "elsa.db"))
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("insert into host values (1, 'm', 'here')")
         connection.execute("insert into boot values (1, 1, 'b', 0, null, 4000000)")

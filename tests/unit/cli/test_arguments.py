@@ -4,6 +4,7 @@ nothing in it reaches a terminal raw.
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -15,7 +16,6 @@ import pytest
 from elsa.cli import main
 from elsa.errors import UnavailableError
 from elsa.store import database
-from elsa.store.upgrade import upgrade
 
 # What is written where a command wants something of this kind before it does anything.
 NEEDED = {
@@ -83,9 +83,8 @@ CASES = [
 
 
 @pytest.fixture(scope="module")
-def db(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("warehouse") / "elsa.db"
-    upgrade(path)
+def db(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = Path(shutil.copy(template, tmp_path_factory.mktemp("warehouse") / "elsa.db"))
     with closing(database.open_for_writing(path)) as connection:
         connection.execute("insert into host values (1, 'm', 'h')")
         connection.execute("insert into boot values (1, 1, 'b', 0, null, 4000000)")

@@ -35,13 +35,10 @@ def offered(line: str, db: Path | str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def db(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def db(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     import sqlite3
 
-    from elsa.store.upgrade import upgrade
-
-    path: Path = tmp_path_factory.mktemp("complete") / "elsa.db"
-    upgrade(path)
+    path = Path(shutil.copy(template, tmp_path_factory.mktemp("complete") / "elsa.db"))
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("insert into host values (1, 'm', 'h')")
         connection.execute("insert into boot values (1, 1, 'b', 0, null, 4000000)")

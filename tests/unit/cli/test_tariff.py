@@ -11,17 +11,15 @@ from click.testing import CliRunner
 
 from elsa.cli.tariff import tariff
 from elsa.store import database, tariffs
-from elsa.store.upgrade import upgrade
 
 
 @pytest.mark.parametrize(
     "note", [None, 'with "quotes", a \\ and\nlines\tof it', "caf\u00e9 \U0001f600 \x7f\x1b"]
 )
 def test_the_file_that_is_shown_adds_the_same_version_again(
-    tmp_path: Path, note: str | None
+    db: Path, tmp_path: Path, note: str | None
 ) -> None:
-    db, file = tmp_path / "elsa.db", tmp_path / "tariff.toml"
-    upgrade(db)
+    file = tmp_path / "tariff.toml"
     prices = [
         "--cpu-hour",
         "0.000000000001",

@@ -36,7 +36,6 @@ from elsa.report.render.output import Output
 from elsa.state.codes import Join
 from elsa.store import database, locks, retention
 from elsa.store.retention import Cutoffs
-from elsa.store.upgrade import upgrade
 
 LAYOUT = struct.Struct("<2BH6If8H16s")
 NOW = 1_700_000_000
@@ -66,8 +65,8 @@ def zstd_compress(data: bytes) -> bytes:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
-    upgrade(tmp_path / "elsa.db")
+def place(template: Path, tmp_path: Path) -> Path:
+    shutil.copy(template, tmp_path / "elsa.db")
     return tmp_path
 
 

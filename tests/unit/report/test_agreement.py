@@ -21,7 +21,6 @@ from elsa.report.query.times import Window
 from elsa.report.render.output import Output
 from elsa.report.render.writer import Report
 from elsa.store import database, retention, rollups
-from elsa.store.upgrade import upgrade
 from tests.support.month import BEGIN_NS, END_NS, HOUR, Month, write
 
 DAY = 24 * HOUR
@@ -38,10 +37,9 @@ JOB = 3
 
 
 @pytest.fixture(scope="module")
-def month(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def month(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small month, with jobs that are closed, so that all that ended may be pruned."""
-    path: Path = tmp_path_factory.mktemp("month") / "elsa.db"
-    upgrade(path)
+    path = Path(shutil.copy(template, tmp_path_factory.mktemp("month") / "elsa.db"))
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         write(connection, Month(600))
         connection.execute("update job set closed_at_ns = created_at_ns where closed_at_ns is null")
@@ -69,12 +67,12 @@ def became(connection: sqlite3.Connection, path: Path, state: str) -> None:
             )
 
 
-@pytest.fixture(params=STATES)
+@pytest.fixture(scope="module", params=STATES)
 def states(
-    request: pytest.FixtureRequest, month: Path, tmp_path: Path
+    request: pytest.FixtureRequest, month: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[sqlite3.Connection, sqlite3.Connection]]:
-    """The month as it came, and in another state."""
-    path = Path(shutil.copy(month, tmp_path / "elsa.db"))
+    """The month as it came, and in another state; no test changes either."""
+    path = Path(shutil.copy(month, tmp_path_factory.mktemp("state") / "elsa.db"))
     with closing(database.open_for_writing(path)) as connection:
         became(connection, path, request.param)
     with warehouse.reading(month) as before, warehouse.reading(path) as after:

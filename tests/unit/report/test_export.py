@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 import sys
 from collections.abc import Iterator
@@ -16,17 +17,17 @@ from elsa.errors import UsageError
 from elsa.report.export import DATASETS, export, type_of
 from elsa.report.query import warehouse
 from elsa.report.query.times import Window
-from elsa.store.upgrade import upgrade
 from tests.support.month import BEGIN_NS, END_NS, HOUR, Month, write
 
 DAY = 24 * HOUR
 
 
 @pytest.fixture(scope="module")
-def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]:
+def connection(
+    template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[sqlite3.Connection]:
     """A small month."""
-    path: Path = tmp_path_factory.mktemp("export") / "elsa.db"
-    upgrade(path)
+    path = Path(shutil.copy(template, tmp_path_factory.mktemp("export") / "elsa.db"))
     with closing(sqlite3.connect(path, isolation_level=None)) as filling:
         write(filling, Month(600))
     with warehouse.reading(path) as opened:

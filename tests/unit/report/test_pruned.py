@@ -4,6 +4,7 @@ them says so, and no other.
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime
@@ -17,7 +18,6 @@ from elsa.cli.report import report
 from elsa.report import completeness
 from elsa.state.tariff import RATES, Tariff
 from elsa.store import database, retention, rollups, tariffs
-from elsa.store.upgrade import upgrade
 from tests.support.month import BEGIN_NS, END_NS, HOUR, Month, write
 
 DAY = 24 * HOUR
@@ -28,10 +28,9 @@ LATER = ("--since", "2026-10-20T04:30Z")
 
 
 @pytest.fixture(scope="module")
-def db(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def db(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small month, its first half pruned."""
-    path: Path = tmp_path_factory.mktemp("pruned") / "elsa.db"
-    upgrade(path)
+    path = Path(shutil.copy(template, tmp_path_factory.mktemp("pruned") / "elsa.db"))
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         write(connection, Month(3000))
     with closing(database.open_for_writing(path)) as connection:

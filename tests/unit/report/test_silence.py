@@ -5,6 +5,7 @@ it matters.
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import subprocess
 from collections.abc import Iterator
@@ -20,7 +21,6 @@ from elsa.report.collector_status import late, silence
 from elsa.report.query.selection import Selection
 from elsa.report.query.times import Window
 from elsa.report.render.output import Output
-from elsa.store.upgrade import upgrade
 from elsa.units import SECOND_NS
 from tests.support import given
 from tests.support.given import Warehouse
@@ -32,10 +32,8 @@ HEARS_NOTHING = "jobd has been silent since "
 
 
 @pytest.fixture(scope="module")
-def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made: Path = tmp_path_factory.mktemp("silence") / "elsa.db"
-    upgrade(made)
-    return made
+def path(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(shutil.copy(template, tmp_path_factory.mktemp("silence") / "elsa.db"))
 
 
 @pytest.fixture

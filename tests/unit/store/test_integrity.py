@@ -10,15 +10,12 @@ import pytest
 
 from elsa.errors import ConfigError, ElsaError
 from elsa.store.integrity import faults
-from elsa.store.upgrade import upgrade
 from tests.support.given import Warehouse
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    place = tmp_path / "elsa.db"
-    upgrade(place)
-    return place
+def path(db: Path) -> Path:
+    return db
 
 
 def change(path: Path, *statements: str) -> None:

@@ -17,7 +17,6 @@ from elsa.state.codes import Origin
 from elsa.state.incarnation import Incarnation
 from elsa.state.intervals import Shown, Used, before_first_run, reading
 from elsa.store import intervals, rollups
-from elsa.store.upgrade import upgrade
 from elsa.units import HOUR_NS
 from tests.support.given import REAL, SECOND, Warehouse
 
@@ -26,9 +25,8 @@ COLUMNS = tuple(measure.column for measure in COUNTERS)
 
 
 @pytest.fixture
-def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
-    upgrade(tmp_path / "elsa.db")
-    with closing(sqlite3.connect(tmp_path / "elsa.db", isolation_level=None)) as opened:
+def connection(db: Path) -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(db, isolation_level=None)) as opened:
         yield opened
 
 

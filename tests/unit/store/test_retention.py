@@ -15,7 +15,6 @@ from elsa.report.query import rollup_source, row_sums
 from elsa.report.query.times import Window
 from elsa.store import database, retention, rollups, schema
 from elsa.store.retention import Cutoffs, prune
-from elsa.store.upgrade import upgrade
 from tests.support.month import BEGIN_NS, END_NS, HOUR, Month, write
 
 DAY = 24 * HOUR
@@ -24,10 +23,9 @@ KEEP_ALL = Cutoffs(None, None, None)
 
 
 @pytest.fixture(scope="module")
-def month(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def month(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A warehouse of a small month, events and all."""
-    path: Path = tmp_path_factory.mktemp("month") / "elsa.db"
-    upgrade(path)
+    path = Path(shutil.copy(template, tmp_path_factory.mktemp("month") / "elsa.db"))
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         write(connection, Month(1500, events=True))
     return path

@@ -24,7 +24,6 @@ from elsa.store import database, retention, rollups
 from elsa.store.aggregates import Aggregate
 from elsa.store.retention import Cutoffs
 from elsa.store.sums import combined, storable_rows, summed
-from elsa.store.upgrade import upgrade
 from elsa.units import HOUR_NS
 
 MOST = 2**63 - 1
@@ -63,13 +62,11 @@ def test_halves_are_put_together_as_they_were() -> None:
 
 
 @pytest.fixture
-def huge(tmp_path: Path) -> Iterator[tuple[Path, sqlite3.Connection]]:
+def huge(db: Path) -> Iterator[tuple[Path, sqlite3.Connection]]:
     """Of one hour a job of 40 processes of 280 CPU-years each, 11,200 in all, and one process in
     none; counters near 2**63.
     """
-    path = tmp_path / "elsa.db"
-    upgrade(path)
-    with closing(database.open_for_writing(path)) as connection:
+    with closing(database.open_for_writing(db)) as connection:
         connection.execute("insert into host values (1, 'm', 'here')")
         connection.execute("insert into boot values (1, 1, 'b', 0, null, 4000000)")
         connection.execute("insert into clock values (1, 1, 0, ?, 0)", (HOUR * HOUR_NS,))
@@ -92,7 +89,7 @@ def huge(tmp_path: Path) -> Iterator[tuple[Path, sqlite3.Connection]]:
                     " read_bytes, minflt, nvcsw) values (?, 1, 1, ?, ?, ?, ?, ?, 3)",
                     (id_, 280 * YEAR_NS, MOST, MOST, MOST, MOST),
                 )
-        yield path, connection
+        yield db, connection
 
 
 STATES = ("as it came", "rolled up", "pruned", "rolled up and pruned", "pruned and rolled up")
@@ -191,10 +188,9 @@ def test_a_bill_of_what_64_bits_do_not_hold_is_exact(huge: tuple[Path, sqlite3.C
 
 
 def test_a_file_of_the_largest_records_that_can_be_forged_is_ingested_and_summed(
-    tmp_path: Path,
+    db: Path, tmp_path: Path
 ) -> None:
-    path, pacct = tmp_path / "elsa.db", tmp_path / "pacct"
-    upgrade(path)
+    pacct = tmp_path / "pacct"
     record = struct.Struct("=BBHIIIIIIfHHHHHHHH16s")
     # etime of 100 s; the largest comp_t, 2**13 - 1 eighths of 8**8, in all counters
     pacct.write_bytes(
@@ -203,9 +199,9 @@ def test_a_file_of_the_largest_records_that_can_be_forged_is_ingested_and_summed
             for i in range(200)
         )
     )
-    done = CliRunner().invoke(command, [str(pacct), "--db", str(path)], catch_exceptions=False)
+    done = CliRunner().invoke(command, [str(pacct), "--db", str(db)], catch_exceptions=False)
     assert "200 new records" in done.output
-    with closing(sqlite3.connect(path)) as connection:
+    with closing(sqlite3.connect(db)) as connection:
         ticks = 200 * (0x1FFF << 21)
         found = connection.execute(
             "select utime_ticks, stime_ticks, user_s, cpu_s, minflt from user_usage"
