@@ -4,13 +4,14 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-# Tests on the real kernel run one at a time, since there is one accounting switch; the others on
-# every core. The programs that tests compare with are unpacked here, never installed: installing
-# acct would switch accounting on.
+# The programs that tests compare with are unpacked here, never installed: installing acct would
+# switch accounting on.
 export ELSA_PEERS ?= $(CURDIR)/build/peers
 export ELSA_BROWSER ?= $(CURDIR)/build/browser
 export ELSA_POSTGRES ?= $(CURDIR)/build/postgres
 export ELSA_SPARK ?= $(CURDIR)/build/spark
+# Tests start thousands of programs, each of which would compile ELSA again.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help run test lint sql bench soak fuzz man deb srpm vm-test webmin release clean
@@ -26,8 +27,7 @@ test: lint ## lint, then every test; kernel tests need root (ELSA_REQUIRE_KERNEL
 	@scripts/browser.sh "$(ELSA_BROWSER)"
 	@scripts/postgres.sh "$(ELSA_POSTGRES)"
 	@scripts/spark.sh "$(ELSA_SPARK)" $(BIN)/python
-	$(BIN)/pytest -q -n auto --ignore tests/kernel
-	$(BIN)/pytest -q tests/kernel
+	$(BIN)/pytest -q -n auto --dist loadgroup
 
 lint: .venv/.dev ## style, types and the layers of the architecture
 	$(BIN)/ruff check .
