@@ -12,12 +12,13 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.elsa_host import PATIENCE_S, Host, workload
+from tests.support.elsa_host import PATIENCE_S, Host, wait_until, workload
 from tests.support.month import Month, write
 
 pytestmark = pytest.mark.kernel
@@ -60,6 +61,15 @@ def sums(host: Host) -> list[list[dict[str, Any]]]:
     return [sorted(rows, key=str) for rows in kept]
 
 
+def works(pruning: subprocess.Popen[bytes], db: Path) -> bool:
+    """Whether it has opened the warehouse, or ended."""
+    try:
+        opened = [file.readlink() for file in Path(f"/proc/{pruning.pid}/fd").iterdir()]
+    except FileNotFoundError:  # it was closed meanwhile, or all were
+        opened = []
+    return db in opened or pruning.poll() is not None
+
+
 def test_pruning_beside_everything_else_and_killed_at_any_moment_changes_no_sum(
     old: Host, native: Callable[[str], Path]
 ) -> None:
@@ -74,8 +84,10 @@ def test_pruning_beside_everything_else_and_killed_at_any_moment_changes_no_sum(
         storm.go()
         for number in range(60):
             pruning = subprocess.Popen(PRUNE, env=old.environ, stderr=subprocess.DEVNULL)
+            # Killed before that it would prove nothing.
+            wait_until("it works", partial(works, pruning, old.db))
             with suppress(subprocess.TimeoutExpired):
-                pruning.wait(0.05 + 0.05 * number)
+                pruning.wait(0.05 * number)
                 break
             pruning.send_signal(signal.SIGKILL)
             pruning.wait()

@@ -433,28 +433,34 @@ def test_what_a_process_uses_is_stored_while_it_runs_also_if_jobd_is_killed(host
     host.start(interval_s=1)
     script = """
 import resource, sys, threading, time
+over = threading.Event()
 def burn():
-    for _ in range(24):
+    while not over.is_set():
         began = time.monotonic()
         end = time.thread_time() + 0.03
         while time.thread_time() < end: pass
         time.sleep(max(0, 0.25 - (time.monotonic() - began)))
-other = threading.Thread(target=burn)
-other.start()
-burn()
-other.join()
+threads = [threading.Thread(target=burn) for _ in range(2)]
+for thread in threads: thread.start()
+sys.stdin.readline()
+over.set()
+for thread in threads: thread.join()
 used = resource.getrusage(resource.RUSAGE_SELF)
 print(used.ru_utime + used.ru_stime, used.ru_minflt, flush=True)
 """
-    with subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True
-    ) as child:
-        # There is a warehouse that knows what the process uses before jobd dies.
-        stored = "select count(*) from interval_usage where pid = ? and user_ns > 0"
-        wait_until("an interval is stored", lambda: host.value(stored, child.pid) > 1, 20)
+    command, pipe = [sys.executable, "-c", script], subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as child:
+
+        def intervals() -> int:
+            query = "select count(*) from interval_usage where pid = ? and user_ns > 0"
+            return int(host.value(query, child.pid))
+
+        wait_until("intervals are stored", lambda: intervals() > 1)
         host.kill()
+        before = intervals()
         host.start(interval_s=1)
-        out, _ = child.communicate(timeout=30)
+        wait_until("the next jobd has stored intervals too", lambda: intervals() > before + 1)
+        out, _ = child.communicate("\n", timeout=30)
     cpu_s, faults = map(float, out.split())
     host.request("sync")
     wait_until(
