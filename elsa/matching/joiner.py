@@ -9,24 +9,31 @@ from __future__ import annotations
 
 import sqlite3
 from bisect import bisect_right
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache, partial
-from itertools import chain, product
-from operator import add
+from collections import Counter, defaultdict
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence, Set
+from functools import cache
+from itertools import chain, compress, product
+from operator import add, not_
 from typing import Any, NamedTuple
 
 from elsa.decode import acct
 from elsa.decode.acct import WRAP
 from elsa.matching import pairing, parentage, record_order
-from elsa.matching.pairing import ACCT_TICK_NS, Candidate, Record
+from elsa.matching.pairing import (
+    ACCT_TICK_NS,
+    Candidate,
+    CandidateRow,
+    Record,
+    RecordColumns,
+    RecordRow,
+)
 from elsa.matching.parentage import EXIT_LAG_NS
-from elsa.matching.record_order import WrittenBetween
 from elsa.state.clock import Clock, Clocks
 from elsa.state.codes import End, Join, Origin
 from elsa.store import boot_ends, boots, process_lookup
 from elsa.store.database import insert_columns, transaction
 from elsa.store.plain_sums import BOTH, ONLY_ACCT, KnownBy, Plain
+from elsa.store.process_lookup import SLOT_S
 from elsa.units import HOUR_NS, SECOND_NS
 
 # While a file is being read, pairs that need a larger table wait until all of it is there.
@@ -42,18 +49,17 @@ NEVER_NS = 2**62
 
 
 _known_by = cache(KnownBy)  # one for all records of a boot
-_candidate = partial(tuple.__new__, Candidate)
 
 _RECORD = f"""acct.id, btime - iif(ended < btime, {WRAP}, 0), etime, exitcode, pid, ppid,
     acct.uid, comm_id, coalesce(late_s, 0)"""
 """The columns of Records."""
 
-# pid, and the fields of a Candidate, except the offsets. An end counts if it was received; a
-# parent, if it certainly outlived its child.
+# The fields of a Candidate, except the offsets. An end counts if it was received; a parent, if it
+# certainly outlived its child.
 _CANDIDATES = f"""
     select process.pid, process.id, process.start_ns,
            iif(process.end_source = {End.EXIT:d}, process.start_ns + process.elapsed_ns, null),
-           iif(process.end_source is null, :alive_ns, process.start_ns),
+           iif(process.end_source is null, :alive_ns, null),
            process.origin = {Origin.FORK:d},
            iif(process.end_source = {End.EXIT:d},
                coalesce(process.leader_status, process.exit_status), null),
@@ -61,7 +67,7 @@ _CANDIDATES = f"""
                    and iif(parent.elapsed_ns is null, :heard_ns,
                            parent.start_ns + parent.elapsed_ns)
                        >= process.start_ns + process.elapsed_ns + {EXIT_LAG_NS}, parent.pid, null),
-           process.end_source is null, coalesce(process.end_clock_id, process.clock_id)
+           coalesce(process.end_clock_id, process.clock_id)
     from {process_lookup.WANTED_STARTED}
     left join acct on acct.process_id = process.id
     left join process as parent
@@ -327,48 +333,42 @@ class Joiner:
         final: bool,
     ) -> list[int]:
         """Join the records of a boot to its incarnations. Returns which fit none, by index."""
-        of_pairing = pairing.records(
+        pids = chosen(records.pids, indices)
+        begins = chosen(records.begins, indices)
+        columns = pairing.columns(
             indices,
             chosen(records.exitcodes, indices),
             chosen(records.ppids, indices),
-            chosen(records.begins, indices),
+            begins,
             chosen(records.etimes, indices),
             chosen(seconds, indices),
         )
-        groups: dict[int, list[Record]] = defaultdict(list)
-        for pid, record in zip(chosen(records.pids, indices), of_pairing, strict=True):
-            groups[pid].append(record)
-        boot, candidates = self._candidates(boot, groups)
-        written: dict[int, WrittenBetween] = {}
-        if final and candidates:
-            ids = {records.ids[one.id]: one.id for pid in candidates for one in groups[pid]}
-            times = record_order.written_between(self._connection, boot.id, ids)
-            written = {ids[id_]: between for id_, between in times.items()}
-        if boot.gaps or written:
-            groups = {pid: self._for_pairing(boot, group, written) for pid, group in groups.items()}
-        # Nearly all pids have as many records as incarnations, and these fit in order: all of them
-        # are compared at once.
-        lives: list[Candidate] = []
-        of_lives: list[Record] = []
-        odd: set[int] = set()
-        for pid, group in groups.items():
-            of_pid = candidates.get(pid, ())
-            if len(of_pid) == len(group):
-                lives += of_pid
-                of_lives += group
-            else:
-                odd.add(pid)
-        odd.update(records.pids[index] for index in pairing.out_of_order(lives, of_lives))
-        pairs: Iterable[tuple[Record, Candidate]] = zip(of_lives, lives, strict=True)
-        if odd:
-            pairs = [pair for pair in pairs if records.pids[pair[0].id] not in odd]
-        self._take(boot, pairs, joins, certain=True)
-        unpaired: list[int] = []
-        for pid in filter(odd.__contains__, groups):
-            if pid in candidates:
-                unpaired += self._join_pid(boot, groups[pid], candidates[pid], joins, final=final)
-            else:
-                unpaired += [record.id for record in groups[pid]]
+        boot, lives = self._candidates(boot, pids, begins, columns)
+        life_of = {life[0]: life for life in lives}
+        if boot.gaps:
+            columns = self._with_unseen(boot, columns)
+        if final and lives:
+            ids = {
+                records.ids[index]: index
+                for index, pid in zip(indices, pids, strict=True)
+                if pid in life_of
+            }
+            columns = self._with_order(boot, columns, ids)
+        unended = {life[0] for life in lives if life[3] is None}
+        of_unended = compress(columns.rows(), map(unended.__contains__, pids)) if unended else ()
+        after = self._after_events(boot, of_unended)
+        # Nearly all pids have one record and one incarnation, and these fit: all of them are
+        # compared at once.
+        odd = _repeated(pids) | _repeated([life[0] for life in lives])
+        alone = [place for place, pid in enumerate(pids) if pid in life_of and pid not in odd]
+        compared = [life_of[pid] for pid in chosen(pids, alone)]
+        fit = pairing.fit_alone(compared, columns.chosen(alone))
+        pairs = zip(compress(chosen(indices, alone), fit), compress(compared, fit), strict=True)
+        self._take(boot, pairs, joins, after, certain=True)
+        odd.update(life[0] for life in compress(compared, map(not_, fit)))
+        unpaired = [index for index, pid in zip(indices, pids, strict=True) if pid not in life_of]
+        for of_records, of_lives in _by_pid(odd & life_of.keys(), pids, columns, lives):
+            unpaired += self._join_pid(boot, of_records, of_lives, joins, after, final=final)
         return unpaired
 
     def _note_last(self, boot: Boot, second: int) -> None:
@@ -404,13 +404,13 @@ class Joiner:
         records: list[Record],
         lives: list[Candidate],
         joins: Joins,
+        after: Container[int],
         *,
         final: bool,
     ) -> list[int]:
         """Join the records of a pid to its incarnations where they do not simply fit in order.
         Returns which fit none, by index.
         """
-        by_id = {record.id: record for record in records}
         candidates = {life.id: life for life in lives}
         most = QUICK_CELLS
         if final:
@@ -419,11 +419,12 @@ class Joiner:
         outcome = pairing.pair(lives, records, most)
         for certain in (True, False) if final else (True,):  # later records of the file say more
             pairs = [
-                (by_id[pair.record_id], candidates[pair.process_id])
+                (pair.record_id, candidates[pair.process_id])
                 for pair in outcome.pairs
                 if pair.certain is certain
             ]
-            self._take(boot, pairs, joins, certain=certain)
+            self._take(boot, pairs, joins, after, certain=certain)
+        by_id = {record.id: record for record in records}
         for record_id in outcome.ambiguous:
             if final and boot.is_final_for(by_id[record_id]):
                 joins.outcomes[record_id] = AMBIGUOUS
@@ -432,92 +433,101 @@ class Joiner:
     def _take(
         self,
         boot: Boot,
-        pairs: Iterable[tuple[Record, Candidate]],
+        pairs: Iterable[tuple[int, CandidateRow]],
         joins: Joins,
+        after: Container[int],
         *,
         certain: bool,
     ) -> None:
-        """Join records to incarnations. A pair whose process's exit was not received is not
-        certain. While a collector runs, the exit will come; else another process may have had the
-        pid when the record was written.
+        """Join records, by index, to incarnations. A pair whose process's exit was not received is
+        not certain. While a collector runs, the exit will come; else another process may have had
+        the pid when the record was written, if it is among those of `_after_events`.
         """
         _, process_ids, outcomes, (ended, elapsed, known_by) = joins
         known = _known_by(boot.id, BOTH, None)
-        for record, (process_id, start_ns, end_ns, *_, running, ended_at_ns) in pairs:
-            if running and boot.collector_running:
+        offset_of = {clock.id: clock.offset_ns for clock in boot.clocks.known}
+        how = EXACT if certain else UNCERTAIN
+        for index, (_, process_id, start_ns, end_ns, alive_ns, _, _, _, clock_id, _) in pairs:
+            if alive_ns is not None and boot.collector_running:
                 continue
-            index = record[0]
             process_ids[index] = process_id
-            outcomes[index] = EXACT if certain else UNCERTAIN
             if end_ns is None:
-                since = boot.heard_ns
-                if since is not None and self._may_be_unseen(record, [(since, NEVER_NS)]):
-                    outcomes[index] = UNCERTAIN
-            elif certain and ended_at_ns is not None and self._joined_may_be_plain:
-                ended[index], known_by[index] = ended_at_ns, known
+                outcomes[index] = UNCERTAIN if index in after else how
+                continue
+            outcomes[index] = how
+            if certain and self._joined_may_be_plain:
+                ended[index], known_by[index] = end_ns + offset_of[clock_id], known
                 elapsed[index] = end_ns - start_ns
 
-    def _for_pairing(
-        self, boot: Boot, records: list[Record], written: Mapping[int, WrittenBetween]
-    ) -> list[Record]:
-        """Records with what is known from gaps and adjacent records."""
-        if boot.gaps:
-            records = [
-                record._replace(unseen=True) if self._may_be_unseen(record, boot.gaps) else record
-                for record in records
-            ]
-        if written:
-            records = [
-                record._replace(**written.get(record.id, record_order.UNKNOWN)._asdict())
-                for record in records
-            ]
-        return records
-
-    def _may_be_unseen(self, record: Record, gaps: Sequence[tuple[int, int]]) -> bool:
-        """Whether its process may have both started and ended within a gap: a process that was
-        still alive after the gap was seen then.
+    def _after_events(self, boot: Boot, rows: Iterable[RecordRow]) -> set[int]:
+        """The indices of records whose process may have started after the last event that was
+        received.
         """
-        boot, clock = self._boot_at(record.end_second_ns // SECOND_NS)
+        if boot.heard_ns is None:
+            return set()
+        after = [(boot.heard_ns, NEVER_NS)]
+        return {row[0] for row in rows if self._may_be_unseen(row[5:8], after)}
+
+    def _with_unseen(self, boot: Boot, columns: RecordColumns) -> RecordColumns:
+        """Records with whether their processes may have gone unnoticed."""
+        times = zip(columns.first_ns, columns.last_ns, columns.end_second_ns, strict=True)
+        return columns._replace(unseen=[self._may_be_unseen(some, boot.gaps) for some in times])
+
+    def _with_order(
+        self, boot: Boot, columns: RecordColumns, index_of: Mapping[int, int]
+    ) -> RecordColumns:
+        """Records with what is known from adjacent records; `index_of` has the ids of those that
+        may have an incarnation.
+        """
+        times = record_order.written_between(self._connection, boot.id, index_of)
+        written = {index_of[id_]: between for id_, between in times.items()}
+        known = [written.get(index, record_order.UNKNOWN) for index in columns.ids]
+        return columns._replace(
+            after_ns=[between.after_ns for between in known],
+            by_ns=[between.by_ns for between in known],
+        )
+
+    def _may_be_unseen(self, times: tuple[int, int, int], gaps: Sequence[tuple[int, int]]) -> bool:
+        """Whether a record's process may have both started and ended within a gap: a process that
+        was still alive after the gap was seen then. `times` are its first_ns, last_ns and
+        end_second_ns.
+        """
+        first_ns, last_ns, end_second_ns = times
+        boot, clock = self._boot_at(end_second_ns // SECOND_NS)
         slack_ns = EXIT_LAG_NS if len(boot.clocks.known) == 1 else MARGIN_NS
-        first_ns = record.first_ns - clock.offset_ns - slack_ns
-        last_ns = record.last_ns - clock.offset_ns + slack_ns
-        ended_ns = max(first_ns, record.end_second_ns - clock.offset_ns - slack_ns)
+        first_ns -= clock.offset_ns + slack_ns
+        last_ns += slack_ns - clock.offset_ns
+        ended_ns = max(first_ns, end_second_ns - clock.offset_ns - slack_ns)
         return any(from_ns <= last_ns and ended_ns <= to_ns for from_ns, to_ns in gaps)
 
     def _candidates(
-        self, boot: Boot, groups: Mapping[int, Sequence[Record]]
-    ) -> tuple[Boot, dict[int, list[Candidate]]]:
-        """By pid, in queue order: the incarnations to which these records may belong, if they have
-        no record yet. Also the boot with only the gaps that may concern one of them.
+        self, boot: Boot, pids: Sequence[int], begins: Sequence[int], columns: RecordColumns
+    ) -> tuple[Boot, list[CandidateRow]]:
+        """The incarnations to which records of these pids may belong, if they have no record yet.
+        Also the boot with only the gaps that may concern one of them.
         """
         offsets = tuple(sorted(clock.offset_ns for clock in boot.clocks.known))
-        # a process started between these, where real time is ahead of monotonic time by an offset
-        earlier, later = offsets[-1] + MARGIN_NS, MARGIN_NS - offsets[0]
-        spans = [
-            (pid, one.first_ns - one.slack_ns - earlier, one.last_ns + one.slack_ns + later)
-            for pid, group in groups.items()
-            for one in group
-        ]
-        process_lookup.set_wanted(self._connection, spans)
-        earliest = min(first for _, first, _ in spans)
-        boot = boot._replace(gaps=[gap for gap in boot.gaps if gap[1] >= earliest])
+        # In which seconds of monotonic time a process started, by the second in its record.
+        margin_ns = SECOND_NS + MARGIN_NS + max(columns.slack_ns)
+        earlier_s = -(-(offsets[-1] + margin_ns) // SECOND_NS)
+        later_s = -((offsets[0] - margin_ns - pairing.SLACK_NS) // SECOND_NS)
+        # the slots from that of the first of these seconds to that of the last
+        more = (earlier_s + later_s) // SLOT_S
+        slots = {(begin - earlier_s) // SLOT_S for begin in begins}
+        slots |= {(begin + later_s) // SLOT_S - more for begin in begins}
+        earliest_ns = (min(begins) - earlier_s) * SECOND_NS
+        boot = boot._replace(gaps=[gap for gap in boot.gaps if gap[1] >= earliest_ns])
         heard_ns = boot.heard_ns or 0
-        times = {"boot_id": boot.id, "heard_ns": heard_ns, "alive_ns": heard_ns - EXIT_LAG_NS}
-        offset_of = {clock.id: clock.offset_ns for clock in boot.clocks.known}
-        certain = not boot.gaps and len(offsets) == 1
-        candidates: dict[int, list[Candidate]] = defaultdict(list)
-        for row in self._connection.execute(_CANDIDATES, times):
-            pid, id_, start_ns, end_ns, alive_ns, exact_start, code, ppid, running, clock_id = row
-            ended_at_ns = None if end_ns is None else end_ns + offset_of[clock_id]
-            known = (id_, start_ns, end_ns, alive_ns, exact_start, code, offsets, ppid, running)
-            life = _candidate((*known, ended_at_ns))
-            if end_ns is not None and not certain:
-                life = _checked(boot, life, end_ns)
-            candidates[pid].append(life)
-        for lives in candidates.values():
-            if len(lives) > 1:
-                lives.sort()
-        return boot, candidates
+        values = {
+            **{"boot_id": boot.id, "heard_ns": heard_ns, "alive_ns": heard_ns - EXIT_LAG_NS},
+            **process_lookup.wanted(pids, slots, more),
+        }
+        rest = (offsets,)
+        found = self._connection.execute(_CANDIDATES, values)
+        lives = _near([row + rest for row in found], pids, columns)
+        if boot.gaps or len(offsets) > 1:
+            lives = [_checked(boot, Candidate._make(life)) for life in lives]
+        return boot, lives
 
     # --- ends known from records
 
@@ -667,14 +677,66 @@ def _possible_start(boot: Boot, start_ns: int) -> int:
     return min(possible_starts, default=start_ns)
 
 
-def _checked(boot: Boot, life: Candidate, end_ns: int) -> Candidate:
+def _checked(boot: Boot, life: Candidate) -> Candidate:
     """A candidate with only what is certain of its end: if a gap overlaps its lifetime, forks and
     exits of its threads may be missing; near a change of the clock the end's real time is not
     certain.
     """
+    end_ns = life.end_ns
+    if end_ns is None:
+        return life
     if any(from_ns <= end_ns and life.start_ns <= to_ns for from_ns, to_ns in boot.gaps):
         return life._replace(end_ns=None, code=None, ppid=None)
     if len(life.offsets) > 1:
         offsets = (clock.offset_ns for clock in boot.clocks.around(end_ns, EXIT_LAG_NS))
         return life._replace(offsets=tuple(sorted(offsets)))
     return life
+
+
+def _near(
+    lives: list[CandidateRow], pids: Sequence[int], columns: RecordColumns
+) -> list[CandidateRow]:
+    """The incarnations without those that started far from every record of their pid. Where a pid
+    has only one incarnation, comparing tells.
+    """
+    several = _repeated([life[0] for life in lives])
+    if not several:
+        return lives
+    windows = defaultdict(list)
+    for pid, row in zip(pids, columns.rows(), strict=True):
+        if pid in several:
+            windows[pid].append((row[4], row[5], row[6]))
+
+    def is_near(life: CandidateRow) -> bool:
+        pid, _, start_ns, *_, offsets = life
+        return any(
+            first_ns - slack_ns - MARGIN_NS - offsets[-1]
+            <= start_ns
+            <= last_ns + slack_ns + MARGIN_NS - offsets[0]
+            for slack_ns, first_ns, last_ns in windows[pid]
+        )
+
+    return [life for life in lives if life[0] not in several or is_near(life)]
+
+
+def _by_pid(
+    some: Set[int], pids: Sequence[int], columns: RecordColumns, lives: Iterable[CandidateRow]
+) -> Iterator[tuple[list[Record], list[Candidate]]]:
+    """The records and the incarnations, in queue order, of each of some pids."""
+    records: dict[int, list[Record]] = defaultdict(list)
+    places = [place for place, pid in enumerate(pids) if pid in some]
+    for pid, row in zip(chosen(pids, places), columns.chosen(places).rows(), strict=True):
+        records[pid].append(Record._make(row))
+    incarnations: dict[int, list[Candidate]] = defaultdict(list)
+    for life in lives:
+        if life[0] in some:
+            incarnations[life[0]].append(Candidate._make(life))
+    for pid, of_pid in records.items():
+        yield of_pid, sorted(incarnations[pid])
+
+
+def _repeated(values: Sequence[int]) -> set[int]:
+    """The values that occur more than once."""
+    if len(set(values)) == len(values):
+        return set()
+    return {value for value, number in Counter(values).items() if number > 1}

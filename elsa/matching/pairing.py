@@ -14,10 +14,9 @@ pair is right.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import repeat
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from elsa.units import SECOND_NS
 
@@ -39,26 +38,27 @@ MAX_CELLS = 1_000_000
 class Candidate(NamedTuple):
     """An incarnation that a record may belong to; times are monotonic."""
 
+    pid: int
     id: int
     start_ns: int
     end_ns: int | None
     """None while it runs or if its end is not known exactly."""
-    alive_ns: int
-    """It was certainly alive at this time."""
-    exact_start: bool
-    """The fork was received; else the start was cut to a tick."""
+    alive_ns: int | None
+    """Its exit has not been received so far, and it was certainly alive at this time; None: it has
+    ended.
+    """
+    exact_start: int
+    """1: the fork was received; 0: the start was cut to a tick."""
     code: int | None
     """Wait status of the group's leader, None if not known."""
+    ppid: int | None
+    """Pid of its parent, None if that is not known or may have ended first."""
+    clock_id: int
+    """The clock at its end."""
     offsets: tuple[int, ...]
     """Real minus monotonic time at its end, ascending: several if the clock was set at about that
     time.
     """
-    ppid: int | None = None
-    """Pid of its parent, None if that is not known or may have ended first."""
-    running: bool = False
-    """Its exit has not been received so far."""
-    ended_at_ns: int | None = None
-    """Its end in real time, None if that is not known exactly."""
 
 
 class Record(NamedTuple):
@@ -68,10 +68,9 @@ class Record(NamedTuple):
     """Which of the caller's records it is."""
     exitcode: int
     ppid: int | None
-    etime: float
-    """1/100 s; a whole number."""
+    elapsed_ns: int
     slack_ns: int
-    """The rounding of etime."""
+    """The rounding of elapsed_ns, beyond that to ticks."""
     first_ns: int
     """The start window, from here to last_ns: when its process may have started. btime is (second
     of the exit) - (whole seconds of elapsed time).
@@ -89,6 +88,43 @@ class Record(NamedTuple):
     def end_by_ns(self) -> int:
         """When it had certainly ended."""
         return self.end_second_ns + SECOND_NS + self.slack_ns
+
+
+class RecordColumns(NamedTuple):
+    """The fields of many records."""
+
+    ids: Sequence[int]
+    exitcodes: Sequence[int]
+    ppids: Sequence[int | None]
+    elapsed_ns: Sequence[int]
+    slack_ns: Sequence[int]
+    first_ns: Sequence[int]
+    last_ns: Sequence[int]
+    end_second_ns: Sequence[int]
+    unseen: Sequence[bool]
+    after_ns: Sequence[int | None]
+    by_ns: Sequence[int | None]
+
+    def chosen(self, places: Sequence[int]) -> RecordColumns:
+        """Some of the records, by their places, which ascend."""
+        if len(places) == len(self.ids):
+            return self
+        return RecordColumns._make([column[place] for place in places] for column in self)
+
+    def rows(self) -> Iterator[RecordRow]:
+        """The records."""
+        return zip(*self, strict=True)
+
+
+CandidateRow: TypeAlias = tuple[
+    int, int, int, int | None, int | None, int, int | None, int | None, int, tuple[int, ...]
+]
+RecordRow: TypeAlias = tuple[
+    int, int, int | None, int, int, int, int, int, bool, int | None, int | None
+]
+"""The fields of a Candidate and of a Record as plain tuples, which are made faster; the two are
+such tuples too.
+"""
 
 
 def end_by_ns(second: int, etime: float) -> int:
@@ -114,54 +150,54 @@ class Outcome(NamedTuple):
     """Records that fit no incarnation, or for which none is left."""
 
 
-def records(
-    ids: Iterable[int],
-    exitcodes: Iterable[int],
-    ppids: Iterable[int | None],
+def columns(
+    ids: Sequence[int],
+    exitcodes: Sequence[int],
+    ppids: Sequence[int | None],
     begins: Sequence[int],
     etimes: Sequence[float],
-    seconds: Iterable[int],
-) -> list[Record]:
+    seconds: Sequence[int],
+) -> RecordColumns:
     """Records from columns: among them btime with its sign, and the second of the end."""
+    number = len(ids)
     ticks = list(map(int, etimes))
-    new = partial(tuple.__new__, Record)
-    rows = zip(
+    return RecordColumns(
         ids,
         exitcodes,
         ppids,
-        etimes,
-        map(float_slack_ns, etimes) if max(ticks, default=0) > 2**24 else repeat(0),
+        [tick * ACCT_TICK_NS for tick in ticks],
+        list(map(float_slack_ns, etimes)) if max(ticks, default=0) > 2**24 else [0] * number,
         [
             begin * SECOND_NS - (tick % 100 + 1) * ACCT_TICK_NS
             for begin, tick in zip(begins, ticks, strict=True)
         ],
         [begin * SECOND_NS + SECOND_NS + 4_000_000 for begin in begins],
         [second * SECOND_NS for second in seconds],
-        repeat(False),
-        repeat(None),
-        repeat(None),
-        strict=False,
+        [False] * number,
+        [None] * number,
+        [None] * number,
     )
-    return list(map(new, rows))
 
 
-def fits(life: Candidate, record: Record, late_ns: int = 0) -> bool:
+def fits(life: CandidateRow, record: RecordRow, late_ns: int = 0) -> bool:
     """Whether the record may belong to this incarnation; `late_ns` is how much later than usual its
     fork event may have come.
     """
-    _, start_ns, end_ns, alive_ns, exact_start, code, offsets, ppid, _, _ = life
-    _, exitcode, its_ppid, etime, slack_ns, first_ns, last_ns, end_second_ns, _, after, by = record
+    _, _, start_ns, end_ns, alive_ns, exact_start, code, ppid, _, offsets = life
+    _, exitcode, its_ppid, elapsed_ns, slack_ns, first_ns, last_ns, second_ns, _, after, by = record
     if code is not None and code != exitcode:
         return False
     if ppid is not None and ppid != its_ppid and its_ppid is not None:
         return False
-    if alive_ns + offsets[0] > end_second_ns + SECOND_NS + slack_ns + SLACK_NS:
+    if alive_ns is None:
+        alive_ns = start_ns
+    if alive_ns + offsets[0] > second_ns + SECOND_NS + slack_ns + SLACK_NS:
         return False
     before_ns = SLACK_NS + slack_ns
     after_ns = before_ns + late_ns
     if not exact_start:
         before_ns += SNAPSHOT_SLACK_NS
-    least_ns = etime * ACCT_TICK_NS - DURATION_SLACK_NS - before_ns + SLACK_NS - late_ns
+    least_ns = elapsed_ns - DURATION_SLACK_NS - before_ns + SLACK_NS - late_ns
     if end_ns is not None and end_ns - start_ns < least_ns:
         return False
     if (after is not None or by is not None) and not _fits_place(life, record, before_ns):
@@ -174,16 +210,18 @@ def fits(life: Candidate, record: Record, late_ns: int = 0) -> bool:
     )
 
 
-def _fits_place(life: Candidate, record: Record, slack_ns: int) -> bool:
+def _fits_place(life: CandidateRow, record: RecordRow, slack_ns: int) -> bool:
     """Whether the incarnation can have ended when the record was written, by the record's place in
     the file, and have started as long before as the record says.
     """
-    if record.by_ns is not None and max(life.start_ns, life.alive_ns) > record.by_ns:
+    _, _, start_ns, end_ns, alive_ns, *_ = life
+    _, _, _, elapsed_ns, *_, after_ns, by_ns = record
+    if by_ns is not None and max(start_ns, alive_ns or start_ns) > by_ns:
         return False
-    if record.after_ns is None:
+    if after_ns is None:
         return True
-    earliest_ns = record.after_ns - int(record.etime + 1) * ACCT_TICK_NS - slack_ns
-    return life.start_ns >= earliest_ns and (life.end_ns is None or life.end_ns >= record.after_ns)
+    earliest_ns = after_ns - elapsed_ns - ACCT_TICK_NS - slack_ns
+    return start_ns >= earliest_ns and (end_ns is None or end_ns >= after_ns)
 
 
 def float_slack_ns(etime: float) -> int:
@@ -198,7 +236,7 @@ def pair(
 
     Records that would need a table of more than `max_cells` are called ambiguous.
     """
-    if lives and lives[-1].end_ns is None:
+    if lives and lives[-1].end_ns is None and not in_order(lives, records):
         still_runs = not any(fits(lives[-1], record) for record in records)
         lives = lives[:-1] if still_runs else lives
     if in_order(lives, records):
@@ -218,19 +256,17 @@ def in_order(lives: Sequence[Candidate], records: Sequence[Record]) -> bool:
     """Whether nothing seems to be lost and the k-th record fits the k-th incarnation, which is
     nearly always so.
     """
-    return len(lives) == len(records) and not out_of_order(lives, records)
+    return (
+        len(lives) == len(records)
+        and not any(record.unseen for record in records)
+        and all(map(fits, lives, records, repeat(LATE_NS)))
+    )
 
 
-def out_of_order(lives: Iterable[Candidate], records: Sequence[Record]) -> list[int]:
-    """The ids of the records that do not fit the incarnation at the same place, or whose process
-    may have gone unnoticed.
-    """
-    fit = map(fits, lives, records, repeat(LATE_NS))
-    return [
-        record.id
-        for record, it_fits in zip(records, fit, strict=True)
-        if not it_fits or record.unseen
-    ]
+def fit_alone(lives: Iterable[CandidateRow], records: RecordColumns) -> list[bool]:
+    """The same for records of different pids, each of which has one incarnation."""
+    fit = map(fits, lives, records.rows(), repeat(LATE_NS))
+    return [it_fits and not unseen for it_fits, unseen in zip(fit, records.unseen, strict=True)]
 
 
 def _options(lives: Sequence[Candidate], records: Sequence[Record]) -> list[list[int]]:

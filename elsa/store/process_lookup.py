@@ -11,13 +11,14 @@ A block is read as a whole, so look up many pids at once.
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from elsa.store.database import insert_rows
 from elsa.units import HOUR_NS, SECOND_NS
 
-SLOT_NS = 10 * SECOND_NS
+SLOT_S = 10
+SLOT_NS = SLOT_S * SECOND_NS
 """A longer slot means fewer rows on a quiet host, and more to read on a busy host: reading a block
 of 512 processes takes 0.06 ms.
 """
@@ -34,25 +35,22 @@ Span = tuple[int, int, int]
 
 WANTED_STARTED = f"""(
         select distinct process_start_block.block
-        from (
-            select distinct first_ns / {SLOT_NS} as first, last_ns / {SLOT_NS} as last
-            from temp.wanted
-        ) as slots
+        from json_each(:slots) as slots
         cross join process_start_block
             on process_start_block.boot_id = :boot_id
-            and process_start_block.time_slot between slots.first and slots.last
+            and process_start_block.time_slot between json_extract(slots.value, '$[0]')
+                and json_extract(slots.value, '$[1]')
     ) as near
     cross join process not indexed
         on process.id between near.block * {BLOCK} and near.block * {BLOCK} + {BLOCK - 1}
         and process.boot_id = :boot_id
-    cross join temp.wanted on wanted.pid = process.pid
-        and process.start_ns between wanted.first_ns and wanted.last_ns"""
-"""A from clause, for use after `set_wanted`: each `process` of the boot :boot_id that had a wanted
-pid and started in one of its spans, once.
+        and process.pid in (select value from json_each(:pids))"""
+"""A from clause, with the parameters of `wanted`: each `process` of the boot :boot_id that had a
+wanted pid and started in one of the wanted times, once; and others that had one of the pids.
 """
 
 _OF_WANTED = """select process.pid, process.id
-    from (select distinct pid from temp.wanted) as asked
+    from (select distinct value as pid from json_each(:pids)) as asked
     cross join process indexed by {}
         on process.boot_id = :boot_id and process.pid = asked.pid and process.{}"""
 _FIND = f"""insert into temp.candidate
@@ -90,31 +88,38 @@ def triggers() -> list[str]:
     return [f"create trigger {name} {body}" for name, body in _TRIGGERS.items()]
 
 
-def set_wanted(connection: sqlite3.Connection, spans: Iterable[Span]) -> None:
-    """Set the pids and spans of start times that `WANTED_STARTED` looks up."""
-    connection.execute(
-        """create temp table if not exists wanted (
-               pid integer not null, first_ns integer not null, last_ns integer not null,
-               primary key (pid, first_ns)
-           ) without rowid"""
-    )
-    connection.execute("delete from temp.wanted")
-    insert_rows(connection, "insert into temp.wanted", _merged(spans))
+def wanted(pids: Iterable[int], slots: Iterable[int], more: int = 0) -> dict[str, str]:
+    """The parameters of `WANTED_STARTED`: pids, and in which time slots (rounded down) processes of
+    these pids started: each of `slots`, and so many more after it.
+    """
+    ranges: list[list[int]] = []
+    for slot in sorted(slots):
+        if ranges and slot <= ranges[-1][1] + 1:
+            ranges[-1][1] = slot + more
+        else:
+            ranges.append([slot, slot + more])
+    for one in ranges:
+        one[1] += one[1] < 0  # SQLite rounds towards 0
+    return {"pids": json.dumps(list(pids)), "slots": json.dumps(ranges)}
 
 
-def find_candidates(connection: sqlite3.Connection, boot_id: int, spans: Iterable[Span]) -> None:
+def find_candidates(connection: sqlite3.Connection, boot_id: int, spans: Sequence[Span]) -> None:
     """Fill the temporary table `candidate` (pid, id) with every process of a boot that ran under
     one of these pids at some time in its spans.
 
     It may hold further processes that had these pids.
     """
-    set_wanted(connection, [(pid, first - LONG_LIVED_NS, last) for pid, first, last in spans])
+    slots = {
+        slot
+        for _, first, last in spans
+        for slot in range((first - LONG_LIVED_NS) // SLOT_NS, last // SLOT_NS + 1)
+    }
     connection.execute(
         "create temp table if not exists candidate (pid integer, id integer, primary key (pid, id))"
         " without rowid"
     )
     connection.execute("delete from temp.candidate")
-    connection.execute(_FIND, {"boot_id": boot_id})
+    connection.execute(_FIND, {"boot_id": boot_id, **wanted((pid for pid, *_ in spans), slots)})
 
 
 def lived(since_ns: int, until_ns: int | None) -> str:
@@ -158,20 +163,3 @@ def delete_empty_blocks(connection: sqlite3.Connection) -> None:
                 select 1 from process
                 where process.id between block * {BLOCK} and block * {BLOCK} + {BLOCK - 1})"""
     )
-
-
-def _merged(spans: Iterable[Span]) -> list[Span]:
-    """The spans in order, so that each row goes to the end; overlapping spans of a pid are
-    merged.
-    """
-    merged: list[Span] = []
-    last_pid, end = -1, 0
-    for span in sorted(spans):
-        pid, first, last = span
-        if pid == last_pid and first <= end:
-            end = max(last, end)
-            merged[-1] = (pid, merged[-1][1], end)
-        else:
-            merged.append(span)
-            last_pid, end = pid, last
-    return merged

@@ -33,10 +33,11 @@ def told_twice(
     exit_ns = start_ns + elapsed_ns + offsets[0]
     etime, second = float32(elapsed_ns // ACCT_TICK_NS), exit_ns // SECOND_NS
     begin = second - elapsed_ns // SECOND_NS
-    (record,) = pairing.records([id_], [code], [None], [begin], [etime], [second])
+    (record,) = pairing.columns([id_], [code], [None], [begin], [etime], [second]).rows()
+    end_ns = start_ns + elapsed_ns + lag_ns
     return (
-        Candidate(id_, start_ns, start_ns + elapsed_ns + lag_ns, start_ns, True, code, offsets),
-        record,
+        Candidate(300, id_, start_ns, end_ns, None, 1, code, None, 1, offsets),
+        Record._make(record),
     )
 
 
@@ -175,9 +176,13 @@ def test_alignments_are_what_trying_everything_gives(table: tuple[int, list[list
 @example((1, [[0], [], [], [0]]))
 def test_pairing_part_by_part_is_pairing_at_once(table: tuple[int, list[list[int]]]) -> None:
     width, rows = table
-    lives = [Candidate(column, column, None, column, True, None, (0,)) for column in range(width)]
+    lives = [
+        Candidate(300, column, column, None, column, 1, None, None, 1, (0,))
+        for column in range(width)
+    ]
     none = [0] * len(rows)
-    records = pairing.records(range(len(rows)), none, none, none, [0.0] * len(rows), none)
+    columns = pairing.columns(range(len(rows)), none, none, none, [0.0] * len(rows), none)
+    records = list(map(Record._make, columns.rows()))
     by_parts, at_once = Outcome([], [], []), Outcome([], [], [])
     parts = pairing._parts(rows)
     whole = [row for row, columns in enumerate(rows) if columns]

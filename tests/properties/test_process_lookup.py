@@ -167,10 +167,6 @@ def with_instants(
     return every
 
 
-def began(life: Candidate, span: Span) -> bool:
-    return span[0] <= life.start_ns <= span[1]
-
-
 def lived(life: Candidate, span: Span) -> bool:
     return life.start_ns <= span[1] and (
         life.elapsed_ns is None or life.start_ns + life.elapsed_ns >= span[0]
@@ -179,7 +175,7 @@ def lived(life: Candidate, span: Span) -> bool:
 
 @settings(max_examples=400)
 @example(
-    [Candidate(1, 1, 300, 0, LONG_LIVED_NS, 1, 1, 2)], [], [], {}, [(0, True, 0)]
+    [Candidate(1, 1, 300, 0, LONG_LIVED_NS, 1, 1, 2)], [], [], {}, [(0, True, 0)], 0
 )  # at its very end, just too short to be lasting
 @given(
     st.lists(lives, max_size=30),
@@ -187,6 +183,7 @@ def lived(life: Candidate, span: Span) -> bool:
     st.lists(places, max_size=8),
     spans,
     st.lists(instants, max_size=8),
+    st.integers(0, 3),
 )
 def test_every_process_is_found_by_its_pid_and_when_it_began_or_lived(
     warehouse: sqlite3.Connection,
@@ -195,24 +192,29 @@ def test_every_process_is_found_by_its_pid_and_when_it_began_or_lived(
     gone: list[int],
     stated: dict[int, list[Span]],
     exact: list[tuple[int, bool, int]],
+    more: int,
 ) -> None:
     with undone(warehouse) as connection:
         left = written(connection, some, moved, gone)
         asked = with_instants(stated, left, exact)
         for boot in BOOTS:
             asked_spans = [(pid, *span) for pid, of_pid in asked.items() for span in of_pid]
-            process_lookup.set_wanted(connection, asked_spans)
-            found = connection.execute(
-                f"select process.id from {process_lookup.WANTED_STARTED} order by 1",
-                {"boot_id": boot},
-            ).fetchall()
+            slots = {span[0] // SLOT_NS for of_pid in asked.values() for span in of_pid}
+            rows = connection.execute(
+                f"select process.id from {process_lookup.WANTED_STARTED}",
+                {"boot_id": boot, **process_lookup.wanted(asked, slots, more)},
+            )
+            found = [id_ for (id_,) in rows]
             of_boot = [life for life in left if life.boot_id == boot]
-            beginning = [
+            of_pids = {life.id for life in of_boot if life.pid in asked}
+            beginning = {
                 life.id
                 for life in of_boot
-                if any(began(life, span) for span in asked.get(life.pid, ()))
-            ]
-            assert found == [(id_,) for id_ in sorted(beginning)]
+                if life.pid in asked
+                and any(slot <= life.start_ns // SLOT_NS <= slot + more for slot in slots)
+            }
+            assert len(found) == len(set(found))
+            assert beginning <= set(found) <= of_pids
 
             process_lookup.find_candidates(connection, boot, asked_spans)
             candidates = defaultdict(set)

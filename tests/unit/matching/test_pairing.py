@@ -36,9 +36,7 @@ def life(
     code: int | None = 0,
     offsets: tuple[int, ...] = (REAL,),
 ) -> Candidate:
-    return Candidate(
-        id, start_ns, end_ns, start_ns if alive_ns is None else alive_ns, exact, code, offsets
-    )
+    return Candidate(300, id, start_ns, end_ns, alive_ns, int(exact), code, None, 1, offsets)
 
 
 def record(
@@ -56,8 +54,9 @@ def record(
 
 
 def stated(begin: int, etime: float, code: int = 0, id_: int = 1) -> Record:
-    (one,) = pairing.records([id_], [code], [None], [begin], [etime], [begin + int(etime) // 100])
-    return one
+    second = begin + int(etime) // 100
+    (one,) = pairing.columns([id_], [code], [None], [begin], [etime], [second]).rows()
+    return Record._make(one)
 
 
 def test_a_record_fits_its_own_life() -> None:
@@ -77,7 +76,7 @@ def test_a_record_fits_its_life_wherever_in_the_second_that_began_and_ended(
 def test_a_record_with_a_cut_elapsed_time_fits_a_process_that_ran_at_its_stated_end() -> None:
     elapsed_ns = (400 * 86_400 * 100 + 255) * ACCT_TICK_NS  # 2.55 s of it are cut
     end_ns = 10 * SECOND_NS + elapsed_ns
-    etime = record(elapsed_ns=elapsed_ns - elapsed_ns % (256 * ACCT_TICK_NS)).etime
+    etime = float(elapsed_ns // (256 * ACCT_TICK_NS) * 256)
     cut = stated((end_ns + REAL) // SECOND_NS - elapsed_ns // SECOND_NS, etime)
     assert fits(life(10 * SECOND_NS, None, alive_ns=end_ns - MS), cut)
     assert not fits(life(10 * SECOND_NS, None, alive_ns=end_ns + 9 * SECOND_NS), cut)
