@@ -27,7 +27,7 @@ test: lint ## lint, then every test; kernel tests need root (ELSA_REQUIRE_KERNEL
 	@scripts/browser.sh "$(ELSA_BROWSER)"
 	@scripts/postgres.sh "$(ELSA_POSTGRES)"
 	@scripts/spark.sh "$(ELSA_SPARK)" $(BIN)/python
-	$(BIN)/pytest -q -n auto --dist loadgroup
+	$(BIN)/pytest -q -n auto
 
 lint: .venv/.dev ## style, types and the layers of the architecture
 	$(BIN)/ruff check .

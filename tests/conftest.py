@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -22,6 +22,24 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # What is slow on a busy machine is no failure.
 settings.register_profile("elsa", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("elsa")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """Tests of one file run in one worker, which sets up what they share once. All tests on the
+    real kernel do, one after another: there is one accounting switch. They wait for much of their
+    time, in which the other workers run the rest.
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "tests/kernel" if file.startswith("tests/kernel/") else file
+
+    # The files with the most tests do not take the longest.
+    config.option.loadscopereorder = False
+    return Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")

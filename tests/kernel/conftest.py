@@ -20,16 +20,6 @@ from elsa.kernel.connector import Connector
 from tests.support.elsa_host import Host, compiled
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All tests of this folder run in one worker of pytest-xdist, one after another: there is one
-    accounting switch. They wait for much of their time, in which the other workers run the rest.
-    """
-    for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
-            item.add_marker(pytest.mark.xdist_group("kernel"))
-
-
 def _require_kernel(holds: object, reason: str) -> None:
     """Skip the test, with the reason, unless something holds; ELSA_REQUIRE_KERNEL=1 makes that a
     failure.
