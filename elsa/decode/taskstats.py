@@ -182,9 +182,10 @@ class Taskstats(NamedTuple):
     """Interrupted (CONFIG_IRQ_TIME_ACCOUNTING)."""
 
 
-# What stands for the fields that a version lacks, by how many it has; _make is twice as fast as
-# filling in defaults.
+# What stands for the fields that a version lacks, by how many it has. tuple.__new__ is several
+# times as fast as filling in defaults.
 _LACKING = [(None,) * (len(Taskstats._fields) - had) for had in range(len(Taskstats._fields) + 1)]
+_new = tuple.__new__
 
 
 class Message(NamedTuple):
@@ -203,24 +204,29 @@ class Message(NamedTuple):
 _STATS_AT = 36
 
 
-def _simple_headers(version: int, size: int) -> bytes:
+# All that is the same in every datagram with one struct of a version: its length, the headers
+# around the thread's id, and the version.
+_CONSTANT = struct.Struct("=4s12x12s4x6s")
+
+
+def _constant(version: int, size: int) -> tuple[bytes, ...]:
     aggregate = _ATTRIBUTE.pack(4 + 8 + 4 + size, _TYPE_AGGR_PID) + _ATTRIBUTE.pack(8, _TYPE_PID)
-    generic = struct.pack("=I", _STATS_AT + size) + _GENERIC.pack(_CMD_NEW, 1, 0)
-    return generic + aggregate + _ATTRIBUTE.pack(4 + size, _TYPE_STATS) + _VERSION.pack(version)
+    stats = _ATTRIBUTE.pack(4 + size, _TYPE_STATS) + _VERSION.pack(version)
+    return struct.pack("=I", _STATS_AT + size), _GENERIC.pack(_CMD_NEW, 1, 0) + aggregate, stats
 
 
-# All that is constant in a datagram with one struct, to what unpacks it: a look-up instead of a
-# walk for nearly every message.
-_SIMPLE = {_simple_headers(version, layout.size): layout for version, layout in _LAYOUTS.items()}
+# That, to what unpacks the struct: a look-up instead of a walk for nearly every message.
+_SIMPLE = {_constant(version, layout.size): layout for version, layout in _LAYOUTS.items()}
 
 
 def decode(datagram: bytes) -> list[Message]:
     """The taskstats messages of a datagram, in order; other messages are skipped. DataError if
     lengths contradict each other.
     """
-    layout = _SIMPLE.get(datagram[:4] + datagram[16:28] + datagram[32:38])
-    if layout is not None and len(datagram) == _STATS_AT + layout.size:
-        return [Message(_named(layout.unpack_from(datagram, _STATS_AT)), None)]
+    if len(datagram) > _CONSTANT.size:
+        layout = _SIMPLE.get(_CONSTANT.unpack_from(datagram))
+        if layout is not None and len(datagram) == _STATS_AT + layout.size:
+            return [_new(Message, (_named(layout.unpack_from(datagram, _STATS_AT)), None))]
     return [_message(attributes) for attributes in _messages(datagram)]
 
 
@@ -232,7 +238,7 @@ def fingerprint(datagram: bytes) -> bytes:
 
 
 def _named(fields: tuple[Any, ...]) -> Taskstats:
-    return Taskstats._make(fields + _LACKING[len(fields)])
+    return _new(Taskstats, fields + _LACKING[len(fields)])
 
 
 def _messages(datagram: bytes) -> Iterator[bytes]:

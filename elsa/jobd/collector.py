@@ -71,6 +71,8 @@ HOLD_NS = 50 * MS_NS
 CMDLINES_S = 1.0
 # How much more time the service manager is asked for while jobd waits for the warehouse.
 START_S = 60
+# After how many new objects garbage is collected.
+GARBAGE = 20_000
 # What is needed later, by a user other than root: statistics of living processes (and the sockets
 # again, when the warehouse is replaced); /proc of other users.
 KEPT_CAPABILITIES = (privileges.CAP_NET_ADMIN, privileges.CAP_SYS_PTRACE)
@@ -305,9 +307,11 @@ class Collector:
             watchdog_s = sd_notify.watchdog_seconds()
             pulse_ns = int(watchdog_s * SECOND_NS) if watchdog_s else None
             pulse_at_ns = 0
-            # Objects that exist now will stay; garbage collection need not look at them again.
+            # Objects that exist now will stay; garbage collection need not look at them again. What
+            # waits to be stored is no garbage either, and would be looked at every 700 objects.
             gc.collect()
             gc.freeze()
+            gc.set_threshold(GARBAGE)
             sd_notify.notify(sd_notify.READY, sd_notify.status("receiving process events"))
             log.info(
                 "receiving process events; %d processes alive, %d open jobs",

@@ -21,7 +21,7 @@ from elsa.kernel.taskstats import TaskstatsSocket
 from elsa.state.incarnation import Incarnation, ProcSnapshot, same_start, still_runs
 from elsa.state.loss_counter import Losses
 from elsa.state.loss_counter import Sequence as Numbering
-from elsa.state.process_table import SKEW_NS, Processes
+from elsa.state.process_table import NEVER, SKEW_NS, Processes
 from elsa.units import MS_NS, SECOND_NS
 
 if TYPE_CHECKING:
@@ -226,16 +226,19 @@ class EventReader:
             return
         # The newest is not always the last: CPUs queue their events a little out of order.
         newest_ns = max(event.time_ns for event in events[-OUT_OF_ORDER:])
-        done, count, apply_record = 0, len(events), cgroups.apply
-        for record in cgroups.records(newest_ns):
-            time_ns, following = record.time_ns, done
-            while following < count and events[following].time_ns <= time_ns:
-                following += 1
-            if following > done:
-                processes.apply(events[done:following])
-                done = following
-            apply_record(record)
-        processes.apply(events[done:])
+        records, apply_record = iter(cgroups.records(newest_ns)), cgroups.apply
+        record = next(records, None)
+
+        def apply_until(time_ns: int) -> int:
+            """Apply the records of an earlier time; returns the time of the next record."""
+            nonlocal record
+            while record is not None and record.time_ns < time_ns:
+                apply_record(record)
+                record = next(records, None)
+            return NEVER if record is None else record.time_ns
+
+        processes.apply(events, apply_until(0), apply_until)
+        apply_until(NEVER)
         cgroups.retry(newest_ns)
 
     def _note_empty(self, started_ns: int) -> None:

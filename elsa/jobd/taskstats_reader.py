@@ -4,18 +4,17 @@ the incarnation that each sum belongs to.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
 from elsa.decode import taskstats as decoding
-from elsa.decode.taskstats import Message
 from elsa.errors import DataError
 from elsa.kernel import clocks
 from elsa.kernel.procfs import Procfs
 from elsa.kernel.taskstats import TaskstatsSocket
 from elsa.matching.usage_matcher import UsageMatcher
 from elsa.state.clock import Clock
-from elsa.state.process_sums import ProcessSums
+from elsa.state.process_sums import ProcessStats, ProcessSums
 from elsa.state.process_table import Processes
 
 READ_CHUNK = 5_000
@@ -52,7 +51,7 @@ class TaskstatsReader:
         self._recorder = recorder
         self._sums = ProcessSums()
         self._matcher = UsageMatcher(processes, delays=self._delays_are_counted())
-        self._gathered: list[Message] = []
+        self._gathered: list[bytes] = []
         self._drops = 0
         self._read_ns = clocks.monotonic_ns()
         self.heard_ns = self._read_ns
@@ -74,11 +73,7 @@ class TaskstatsReader:
         """
         started_ns = clocks.monotonic_ns()
         datagrams = self._socket.drain(READ_CHUNK)
-        for datagram in datagrams:
-            try:
-                self._gathered += decoding.decode(datagram)
-            except DataError:
-                self._matcher.unmatched += 1
+        self._gathered += datagrams
         drops = self._socket.drops()
         if drops != self._drops:
             self._recorder.gap(
@@ -105,12 +100,24 @@ class TaskstatsReader:
         """
         if not up_to_date and len(self._gathered) <= MOST_GATHERED:
             return True
-        messages, self._gathered = self._gathered[:MATCH_MOST], self._gathered[MATCH_MOST:]
-        self._matcher.add(self._sums.feed(messages), clocks.monotonic_ns())
+        datagrams, self._gathered = self._gathered[:MATCH_MOST], self._gathered[MATCH_MOST:]
+        self._matcher.add(self._ended(datagrams), clocks.monotonic_ns())
         if self._gathered:
             return False
         self.heard_ns = self._read_ns
         return True
+
+    def _ended(self, datagrams: Iterable[bytes]) -> Iterator[ProcessStats]:
+        """The processes that ended with these messages, one by one: a decoded message takes three
+        times the memory.
+        """
+        for datagram in datagrams:
+            try:
+                messages = decoding.decode(datagram)
+            except DataError:
+                self._matcher.unmatched += 1
+            else:
+                yield from self._sums.feed(messages)
 
     def drop_overdue(self) -> None:
         """Stop waiting for overdue messages, and check whether delays are counted now."""

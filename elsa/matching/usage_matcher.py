@@ -53,7 +53,8 @@ class UsageMatcher:
             if life is None:
                 self.unmatched += 1
                 continue
-            self._processes.set_final_comm(life, stats.total.comm)
+            if life.comm is None:
+                self._processes.set_final_comm(life, stats.total.comm)
             if life.exits is not None or life.end_source != End.EXIT:
                 self._processes.note_thread_ends(life, stats.ends)
             self._processes.changes.usage.append(usage_row(life.id, stats, delays=self.delays))
@@ -128,23 +129,24 @@ def _fits(life: Incarnation, stats: ProcessStats, now_ns: int) -> bool:
     return not status_differs and least_ns <= life.elapsed_ns <= elapsed_us * 1000 + EVENT_LAG_NS
 
 
-# The columns of table usage, in order. The kernel counts delays other than that of the CPU only if
-# kernel.task_delayacct is set.
-_COUNTED = fields_of(*(measure.field for measure in COUNTERS if not measure.delay))
-_DELAYS = fields_of(*(measure.field for measure in COUNTERS if measure.delay))
+# The columns of table usage behind `complete`, in order. The kernel counts delays other than that
+# of the CPU only if kernel.task_delayacct is set.
+_MEASURED = fields_of(*(measure.field for measure in (*COUNTERS, *PEAKS)), "exe_dev", "exe_inode")
+_BEFORE = 3  # process_id, threads, complete
+_DELAYS = slice(_BEFORE + len(COUNTERS) - len(DELAYS), _BEFORE + len(COUNTERS))
 _NOT_COUNTED = (None,) * len(DELAYS)
-_IRQ_DELAY = DELAYS.index("irq_delay_ns")
-_REST = fields_of(*(measure.field for measure in PEAKS), "exe_dev", "exe_inode")
+_IRQ_DELAY = _DELAYS.start + DELAYS.index("irq_delay_ns")
 
 
 def usage_row(process_id: int, stats: ProcessStats, *, delays: bool) -> tuple[int | None, ...]:
     """A row of table usage."""
     total = stats.total
-    waited = held(_DELAYS(total)) if delays else _NOT_COUNTED
-    if delays and irq_delay_is_unknown(total):
-        waited = (*waited[:_IRQ_DELAY], None, *waited[_IRQ_DELAY + 1 :])
-    counters = held(_COUNTED(total)) + waited + held(_REST(total))
-    return (process_id, stats.threads, int(stats.complete), *counters)
+    row = [process_id, stats.threads, int(stats.complete), *held(_MEASURED(total))]
+    if not delays:
+        row[_DELAYS] = _NOT_COUNTED
+    elif irq_delay_is_unknown(total):
+        row[_IRQ_DELAY] = None
+    return tuple(row)
 
 
 def irq_delay_is_unknown(stats: Taskstats) -> bool:
@@ -159,6 +161,10 @@ def held(row: tuple[int | None, ...]) -> tuple[int | None, ...]:
     """Counters as SQLite can hold them: a larger number is a kernel counter that ran over, and so
     unknown.
     """
-    if max(filter(None, row), default=0) <= LARGEST_INTEGER:
+    try:
+        all_fit = max(row) <= LARGEST_INTEGER  # type: ignore[type-var, operator]
+    except TypeError:  # one of them is None
+        all_fit = False
+    if all_fit:
         return row
-    return tuple(None if value is not None and value > LARGEST_INTEGER else value for value in row)
+    return tuple([None if value is None or value > LARGEST_INTEGER else value for value in row])

@@ -340,7 +340,9 @@ class AutomaticJobs:
     def _divide(self, life: Incarnation, parent: Incarnation, time_ns: int) -> None:
         """A daemon has a new child, or a child of it executes a program."""
         group = self._groups.get(life.group)
-        run = self._new_run(group, life, parent, time_ns) if group is not None else None
+        if group is None or not group.has_runs_of(parent.comm or ""):
+            return
+        run = self._new_run(group, life, parent, time_ns)
         if run is not None:
             self._switch(life, run, time_ns, How.INHERITED)
 

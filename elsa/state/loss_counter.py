@@ -6,10 +6,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import itemgetter
 
 from elsa.decode.events import Event
 
 WRAP = 2**32
+_SEQ_AND_CPU = itemgetter(Event._fields.index("seq"), Event._fields.index("cpu"))
 
 
 class Sequence:
@@ -26,12 +28,10 @@ class Sequence:
         """
         next_seq = self._next
         lost = 0
-        for event in events:
-            seq, cpu = event.seq, event.cpu
-            expected = next_seq.get(cpu, seq)
-            if seq != expected:
-                lost += (seq - expected) % WRAP
-            next_seq[cpu] = (seq + 1) % WRAP
+        for seq, cpu in map(_SEQ_AND_CPU, events):
+            if next_seq.get(cpu, seq) != seq:
+                lost += (seq - next_seq[cpu]) % WRAP
+            next_seq[cpu] = seq + 1
         return lost
 
 

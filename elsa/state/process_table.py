@@ -42,6 +42,10 @@ REPORTED_WITHIN_NS = 60_000_000_000
 # The clocks of two CPUs differ by less than this: a program that /proc showed this much later than
 # an exec is the program of that exec.
 SKEW_NS = 1_000_000
+NEVER = 2**63
+# As plain numbers: SQLite's module has to convert members of an enum one by one.
+_FORK, _EXEC, _EXIT = map(int, (EventKind.FORK, EventKind.EXEC, EventKind.EXIT))
+_EXITED = int(End.EXIT)
 
 
 class Processes:
@@ -86,10 +90,19 @@ class Processes:
 
     # --- events
 
-    def apply(self, events: Iterable[Event]) -> None:
-        """Take in events, in queue order."""
+    def apply(
+        self,
+        events: Iterable[Event],
+        due_ns: int = NEVER,
+        before: Callable[[int], int] = lambda _: NEVER,
+    ) -> None:
+        """Take in events, in queue order. Before the first event later than `due_ns`, its time is
+        given to `before`, which returns the next `due_ns`.
+        """
         for event in events:
-            what = event.what
+            what, time_ns = event.what, event.time_ns
+            if time_ns > due_ns:
+                due_ns = before(time_ns)
             if what == ev.FORK:
                 self._fork(event)
             elif what == ev.EXIT:
@@ -108,12 +121,13 @@ class Processes:
             if life is not None and time_ns >= life.seen_ns:
                 life.threads += 1
         else:
-            life = self._start(time_ns, pid, self._process_with(parent_tgid, time_ns))
-            life.parent_pid = parent_tgid or None if life.parent_id is None else None
+            parent = self._process_with(parent_tgid, time_ns)
+            life = self._start(time_ns, pid, parent)
+            life.parent_pid = parent_tgid or None if parent is None else None
         id_ = life.id if life is not None else None
         if self.keeps_events:
             self.changes.events.append(
-                (EventKind.FORK, time_ns, cpu, pid, tgid, parent_pid, parent_tgid, None, None, id_)
+                (_FORK, time_ns, cpu, pid, tgid, parent_pid, parent_tgid, None, None, id_)
             )
 
     def _process_with(self, pid: int, time_ns: int) -> Incarnation | None:
@@ -143,8 +157,11 @@ class Processes:
             life.ancestor = parent
             life.uid = parent.uid
             life.comm = parent.comm
-            life.parent_inferred = 1 if self.events_lost else None
-            self._inherit(life, parent, jobs, How.INFERRED if self.events_lost else How.INHERITED)
+            life.group = parent.group
+            lost = self.events_lost
+            life.parent_inferred = 1 if lost else None
+            if jobs:
+                self._inherit(life, parent, jobs, How.INFERRED if lost else How.INHERITED)
             if life.automatic in self.jobs.divided:
                 self.divide(life, parent, time_ns)
         return life
@@ -152,8 +169,7 @@ class Processes:
     def _inherit(
         self, life: Incarnation, parent: Incarnation, jobs: Iterable[int], how: How
     ) -> None:
-        """Put a process into these jobs of its parent, and into its control group."""
-        life.group = parent.group
+        """Put a process into these jobs of its parent."""
         for job_id in jobs:
             automatic = job_id == parent.automatic
             self._enter(life, job_id, 0, how, automatic=automatic)
@@ -222,7 +238,7 @@ class Processes:
         id_ = life.id if life is not None else None
         if self.keeps_events:
             self.changes.events.append(
-                (EventKind.EXEC, time_ns, cpu, pid, tgid, None, None, None, None, id_)
+                (_EXEC, time_ns, cpu, pid, tgid, None, None, None, None, id_)
             )
 
     def _exit(self, event: Event) -> None:
@@ -235,9 +251,7 @@ class Processes:
         if self.keeps_events:
             id_ = life.id if life is not None else None
             parent = parent_pid or None, parent_tgid or None
-            self.changes.events.append(
-                (EventKind.EXIT, time_ns, cpu, pid, tgid, *parent, code, signal, id_)
-            )
+            self.changes.events.append((_EXIT, time_ns, cpu, pid, tgid, *parent, code, signal, id_))
 
     def _count_exit(self, life: Incarnation, event: Event) -> None:
         self._note_status(life, event)
@@ -246,17 +260,18 @@ class Processes:
             return
         life.threads -= 1
         if life.threads <= 0:
-            self._end(life, event.time_ns, End.EXIT)
+            self._end(life, event.time_ns, _EXITED)
 
     @staticmethod
     def _note_status(life: Incarnation, event: Event) -> None:
         """Record how a thread ended; for a process with one thread that is its wait status."""
-        life.status = event.c
-        if event.a == life.pid:
-            life.leader_status = event.c
+        thread, code = event.a, event.c
+        life.status = code
+        if thread == life.pid:
+            life.leader_status = code
         if life.threads > 1 or life.thread_count_uncertain or life.exits is not None:
             life.exits = life.exits or ThreadExits()
-            life.exits.note(event.a, event.c, event.cpu, event.time_ns)
+            life.exits.note(thread, code, event.cpu, event.time_ns)
 
     def _is_late(self, event: Event, life: Incarnation | None) -> bool:
         """Whether this exit is of the earlier process of the pid whose exit is pending, and not of
@@ -437,6 +452,7 @@ class Processes:
         if infer:
             latest_ns = life.start_ns + TICK_NS
             jobs = [job_id for job_id in parent.jobs if parent.member_since(job_id) <= latest_ns]
+            life.group = parent.group
             self._inherit(life, parent, jobs, How.INFERRED)
 
     def end_vanished(self, lives: Iterable[Incarnation], time_ns: int) -> None:
@@ -576,25 +592,31 @@ class Processes:
 
     # --- ends
 
-    def _end(self, life: Incarnation, time_ns: int, how: End) -> None:
-        del self.living[life.pid]
-        if life.pid in self.execed or life.pid in self.unread_programs or self.events_lost:
+    def _end(self, life: Incarnation, time_ns: int, how: int) -> None:
+        pid = life.pid
+        del self.living[pid]
+        if pid in self.execed or pid in self.unread_programs or self.events_lost:
             self._forget_program(life)
-        self.execed.discard(life.pid)
-        self.unread_programs.pop(life.pid, None)
-        self.unconfirmed_exits.pop(life.pid, None)
+            self.execed.discard(pid)
+            self.unread_programs.pop(pid, None)
+        if self.unconfirmed_exits:
+            self.unconfirmed_exits.pop(pid, None)
         self._date_end(life, time_ns)
         life.end_source = how
         if life.comm is None and life.exe is not None:
             life.comm = comm_of_path(life.exe)
-        while life.ancestor is not None and life.ancestor.end_source is not None:
-            life.ancestor = life.ancestor.ancestor
-        self._decide_status(life)
+        ancestor = life.ancestor
+        while ancestor is not None and ancestor.end_source is not None:
+            ancestor = ancestor.ancestor
+        life.ancestor = ancestor
+        if life.exits is not None:
+            self._decide_status(life)
         if self.ended is not None:
             self.ended.append(life)
         if self.recently_ended is not None:
             self.recently_ended.add(life)
-        self.jobs.count(life.jobs, -1, time_ns)
+        if life.jobs:
+            self.jobs.count(life.jobs, -1, time_ns)
         self._amend(life)
 
     def _date_end(self, life: Incarnation, time_ns: int) -> None:

@@ -240,17 +240,19 @@ def insert_rows(
     connection: sqlite3.Connection,
     into: str,
     rows: Sequence[tuple[object, ...]],
+    shared: Sequence[int] = (),
     then: str = "",
 ) -> None:
     """Insert rows with `into`, an insert statement up to its values, and `then`, what follows them.
-    Callers hold a transaction.
+    `shared` are the values of the last columns in all rows. Callers hold a transaction.
 
     One statement inserts many rows, since starting a statement with triggers takes as long as
     storing a row, and lets other threads run.
     """
     if rows:
         width = len(rows[0])
-        _insert(connection, into, rows, len(rows), width, ("?",) * width, then)
+        values = ("?",) * width + tuple(map(str, shared))
+        _insert(connection, into, rows, len(rows), width, values, then)
 
 
 def insert_columns(

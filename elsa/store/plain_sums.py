@@ -250,7 +250,7 @@ class PlainSums:
         values = ", ".join(_MEASURES.values())
         rows = [(hour, *key, *part) for key, total in sums.items() for part in _storable(total)]
         select = f"{into} select column1, 0, {keys}, {self._host_id}, {values} from ("
-        insert_rows(self._connection, select, rows, ")")
+        insert_rows(self._connection, select, rows, then=")")
 
 
 def _storable(total: Total) -> Iterator[Total]:

@@ -178,8 +178,11 @@ _TRIGGERS = {
         f" {_MAKE_OLD_HOUR_STALE.format('left_hour')}"
         f" {_make_intervals_stale('old.process_id')} end"
     ),
+    # jobd inserts the usage of a new process before the process.
     "usage_inserted": (
-        f"""after insert on usage when {_may_be_rolled_up("new.process_id")}
+        f"""after insert on usage
+        when exists (select 1 from process as p where p.id = new.process_id)
+            and {_may_be_rolled_up("new.process_id")}
         begin {_make_stale("new.process_id")} end"""
     ),
     "usage_updated": f"after update on usage begin {_make_stale('new.process_id')} end",

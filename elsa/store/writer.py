@@ -65,8 +65,8 @@ _UPDATE_PROCESS = (
     " id = ?"
 )
 _INSERT_EVENT = (
-    "insert into event (boot_id, kind, time_ns, cpu, pid, tgid, parent_pid, parent_tgid, code,"
-    " signal, process_id)"
+    "insert into event (kind, time_ns, cpu, pid, tgid, parent_pid, parent_tgid, code, signal,"
+    " process_id, boot_id)"
 )
 _INSERT_JOB = """
     insert into job (id, boot_id, name, owner_uid, created_at_ns, closes_itself, kind, cgroup_id,
@@ -110,15 +110,15 @@ def process_row(life: Incarnation) -> ProcessRow:
     """An incarnation in its current state, in the column order of the statements above. The first
     columns are the command's name and the program's path, since their ids are not known yet.
     """
-    clock = life.end_clock
+    clock, status, leader_status = life.end_clock, life.exit_status, life.leader_status
     return (
         life.comm,
         life.exe,
         None if clock is None else clock.id,
         life.end_source,
         life.elapsed_ns,
-        life.exit_status,
-        life.leader_status if life.leader_status != life.exit_status else None,
+        status,
+        leader_status if leader_status != status else None,
         life.uid,
         life.parent_id,
         life.parent_pid,
@@ -264,15 +264,15 @@ def write(
             boots.add_clock(connection, boot_id, clock)
         _write_jobs(connection, batch.jobs, boot_id, texts)
         rows = [*batch.started, *batch.amended]
-        comm_ids = comms.ids(connection, {comm for comm, *_ in rows})
-        exe_ids = texts.ids(connection, {exe for _, exe, *_ in rows})
-        started = [
-            (comm_ids[comm], exe_ids[exe], *row, boot_id) for comm, exe, *row in batch.started
-        ]
-        amended = [(comm_ids[comm], exe_ids[exe], *row[:-1]) for comm, exe, *row in batch.amended]
-        database.insert_rows(connection, _INSERT_PROCESS, started)
+        comm_ids = comms.ids(connection, {row[0] for row in rows})
+        exe_ids = texts.ids(connection, {row[1] for row in rows})
+        started = [(comm_ids[row[0]], exe_ids[row[1]], *row[2:]) for row in batch.started]
+        amended = [(comm_ids[row[0]], exe_ids[row[1]], *row[2:-1]) for row in batch.amended]
+        # Before the processes: the triggers of these see to the sums of both.
+        database.insert_rows(connection, _INSERT_USAGE, batch.usage)
+        database.insert_rows(connection, _INSERT_PROCESS, started, (boot_id,))
         connection.executemany(_UPDATE_PROCESS, amended)
-        database.insert_rows(connection, _INSERT_EVENT, [(boot_id, *row) for row in batch.events])
+        database.insert_rows(connection, _INSERT_EVENT, batch.events, (boot_id,))
         connection.executemany(
             "delete from membership where job_id = ? and process_id = ? and since_ns = 0",
             batch.dropped,
@@ -285,7 +285,6 @@ def write(
                 for until_ns, job_id, process_id in batch.left
             ],
         )
-        database.insert_rows(connection, _INSERT_USAGE, batch.usage)
         intervals.write(connection, batch.readings)
         _write_programs(connection, batch.programs, texts)
         connection.executemany(

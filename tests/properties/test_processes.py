@@ -44,7 +44,7 @@ class Truth:
 class Watched(Processes):
     """Nothing ends twice."""
 
-    def _end(self, life: Incarnation, time_ns: int, how: End) -> None:
+    def _end(self, life: Incarnation, time_ns: int, how: int) -> None:
         assert life.end_source is None
         super()._end(life, time_ns, how)
 

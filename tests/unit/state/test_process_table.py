@@ -1035,3 +1035,16 @@ def test_shedding_drops_events_and_short_processes_and_counts_them(
     assert [life.pid for life in processes.changes.started] == [100, 102]
     assert [stay[1] for stay in processes.changes.entered] == [parent.id, processes.living[102].id]
     assert processes.changes.events == []
+
+
+def test_what_is_due_between_two_events_is_done_before_the_first_later_event() -> None:
+    processes = Processes(Jobs())
+    calls: list[tuple[int, list[int]]] = []
+
+    def before(time_ns: int) -> int:
+        calls.append((time_ns, sorted(processes.living)))
+        return 35
+
+    events = [fork(10, 1, 50), fork(25, 1, 51), fork(30, 1, 52), fork(20, 1, 53), fork(40, 1, 54)]
+    processes.apply(events, 25, before)
+    assert calls == [(30, [50, 51]), (40, [50, 51, 52, 53])]

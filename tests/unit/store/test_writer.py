@@ -500,3 +500,23 @@ def test_an_ended_membership_does_not_end_the_next_one_in_the_same_batch(
     assert begun.execute(
         "select since_ns, until_ns from membership order by since_ns"
     ).fetchall() == [(2000, 3000), (4000, None)]
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_usage_makes_the_sums_of_its_hour_stale_in_the_batch_of_its_process_and_later(
+    begun: sqlite3.Connection, *, together: bool
+) -> None:
+    hour = 10**18 // HOUR_NS
+    processes = Processes(Jobs(), clocks=Clocks([Clock(0, 0, 10**18, 0)]))
+    processes.apply([fork(1000, INIT, 50), exited(3000, 50)])
+    usage = (2, 1, 1, *(0,) * (len(begun.execute("select * from usage").description) - 3))
+    batch = Batch(clocks=[Clock(0, 0, 10**18, 0)])
+    batch.take(processes.take_changes())
+    if not together:
+        store(begun, batch)
+        batch = Batch()
+    batch.usage.append(usage)
+    begun.execute("insert into rollup_hour values (?, 1, 1), (?, 1, 1)", (hour, hour + 1))
+    store(begun, batch)
+    assert begun.execute("select hour from rollup_hour").fetchall() == [(hour + 1,)]
+    assert begun.execute("select process_id from usage").fetchall() == [(2,)]
