@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -190,6 +189,8 @@ def _from_file(
         return path, {}
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from None
+    import tomllib  # only here, as most hosts have no settings of their own
+
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import signal
 import textwrap
 
@@ -33,8 +34,34 @@ read the warehouse get these reports of their own jobs and processes.
 """
 
 
+# The reports of each file of elsa/cli/report/.
+_FILES = {
+    "bill": ("bill",),
+    "gnu": ("classic", "dump-acct", "lastcomm", "sa"),
+    "jobs": ("compare", "job", "jobs", "kinds", "runs"),
+    "moment": ("at",),
+    "processes": ("events", "last", "processes"),
+    "sacct": ("sacct",),
+    "sources": ("audit", "connect", "gaps"),
+    "timeline": ("timeline",),
+    "trees": ("flame", "tree"),
+    "usage": ("commands", "days", "groups", "hours", "months", "users"),
+}
+_FILE_OF = {name: file for file, names in _FILES.items() for name in names}
+
+
 class _Reports(Group):
     """The reports, with a hint where people expect one that has another name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names, without importing anything."""
+        return sorted(_FILE_OF)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the file of a report, which adds its reports to the group."""
+        if cmd_name in _FILE_OF:
+            importlib.import_module(f"elsa.cli.report.{_FILE_OF[cmd_name]}")
+        return super().get_command(ctx, cmd_name)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

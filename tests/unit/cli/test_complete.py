@@ -165,6 +165,8 @@ def test_every_choice_of_processes_and_jobs_can_be_completed_or_is_free_text() -
     report = main.load("report")
     assert isinstance(report, click.Group)
     for name in ("jobs", "commands", "last"):
-        for parameter in report.commands[name].params:
+        command = report.get_command(click.Context(report), name)
+        assert command is not None
+        for parameter in command.params:
             if parameter.name in complete.BY_KIND:
                 assert parameter._custom_shell_complete is complete.BY_KIND[parameter.name]

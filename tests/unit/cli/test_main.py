@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import signal
 import subprocess
 import sys
@@ -12,7 +14,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from elsa.cli.main import group
+import elsa.cli.report
+from elsa.cli.main import group, load
 from elsa.errors import EXIT_RETRY
 
 SAMPLE = Path(__file__).parents[2] / "data/sample.pacct"
@@ -99,6 +102,16 @@ def test_every_line_of_every_help_text_fits_80_columns() -> None:
         if len(line) > 80
     ]
     assert not wide
+
+
+def test_every_report_is_found_in_the_file_that_defines_it() -> None:
+    report = load("report")
+    assert isinstance(report, click.Group)
+    context = click.Context(report)
+    names = {name: report.get_command(context, name) for name in report.list_commands(context)}
+    for module in pkgutil.iter_modules(elsa.cli.report.__path__, "elsa.cli.report."):
+        importlib.import_module(module.name)
+    assert names == report.commands
 
 
 def test_report_alone_prints_a_short_help_that_names_every_report() -> None:
