@@ -21,7 +21,20 @@ from typing import Any, BinaryIO, NamedTuple, Protocol
 from elsa.decode import acct
 from elsa.decode.acct import AFORK, AcctRecord, AcctRow
 from elsa.errors import UsageError
-from elsa.gnu.sa import COMMAND, GROUP, HZ, PAGE_KIB, USER, By, Tally, figures_of, tally
+from elsa.gnu.sa import (
+    COMMAND,
+    GROUP,
+    HZ,
+    PAGE_KIB,
+    USER,
+    By,
+    Faults,
+    Figures,
+    Tally,
+    faults_aside,
+    figures_of,
+    tally,
+)
 from elsa.kernel.acct_file import CHUNK, AcctFile
 from elsa.report import completeness
 from elsa.report.query import warehouse
@@ -91,19 +104,24 @@ class Records:
 
     def tallied(self, by: By, *, paging: bool) -> Tally:
         """The records summed up for sa; page faults and swaps only with `paging`."""
+        faults: Faults = {}
         if self.files:
-            return tally(figures_of(self, by), by.key)
-        whose, faults = _WHOSE[by], "a.minflt, a.majflt, a.swaps" if paging else "0, 0, 0"
+            return tally(figures_of(self, by, faults if paging else None), by.key, faults)
+        more = ", a.minflt, a.majflt, a.swaps" if paging else ""
         with self._opened() as (connection, where):
             names: dict[int, str] = dict(connection.execute("select id, name from comm"))
-            # Divided here, where it takes least, by the same division of doubles.
-            rows = connection.execute(
-                f"select {whose}, a.etime / {HZ}, a.utime / {HZ}, a.stime / {HZ}, a.io / {HZ},"
-                f" a.mem / {PAGE_KIB}, {faults} from acct as a{where} order by a.id"
+            # Divided here, where it takes least, by the same division of doubles. What is handed
+            # over takes longest, so it is as few columns as can be, with NULL for 0.
+            rows: Iterable[Figures] = connection.execute(
+                f"select {_WHOSE[by]}, a.etime / {HZ}, nullif(a.utime, 0) / {HZ},"
+                f" nullif(a.stime, 0) / {HZ}, nullif(a.io, 0) / {HZ}, a.mem / {PAGE_KIB}{more}"
+                f" from acct as a{where} order by a.id"
             )
+            if paging:
+                rows = faults_aside(rows, faults)
             if by is COMMAND:
-                return tally(rows, lambda number: by.key((names[number >> 1], number & AFORK)))
-            return tally(rows, by.key)
+                return tally(rows, lambda it: by.key((names[it >> 1], it & AFORK)), faults)
+            return tally(rows, by.key, faults)
 
     def _stored(self) -> Iterator[Iterable[AcctRow]]:
         columns = ", ".join(

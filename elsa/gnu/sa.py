@@ -70,9 +70,13 @@ class Shape(NamedTuple):
 Key: TypeAlias = Any
 """Of a command its name, escaped as in AcctRecord.comm, and AFORK or 0; else a name."""
 Ask: TypeAlias = Callable[[bytes], bool]
-Figures: TypeAlias = tuple[Any, float, float, float, float, float, int, int, int]
-"""Of a record: whose it is, and what Stats adds up: elapsed, user, system, io, mem, minor, major,
-swaps.
+Figures: TypeAlias = tuple[Any, float, float | None, float | None, float | None, float]
+"""Of a record: whose it is, and what Stats adds up: elapsed, user, system, io, mem. User, system
+and io may be None for 0.
+"""
+Faults: TypeAlias = dict[Any, list[int]]
+"""The sums of minor and major faults and swaps, by whose they are: whole numbers, whose order does
+not matter.
 """
 
 
@@ -97,25 +101,37 @@ class Tally(NamedTuple):
     total: Stats
 
 
-def figures_of(rows: Iterable[AcctRow], by: By) -> Iterator[Figures]:
-    """What is added up of each record."""
+def figures_of(rows: Iterable[AcctRow], by: By, faults: Faults | None = None) -> Iterator[Figures]:
+    """What is added up of each record; page faults and swaps are added to others on the way."""
     for row in rows:
-        etime, utime, stime, mem, io, _, minflt, majflt, swaps, _ = row[ETIME:]
-        yield (
-            by.whose(row),
-            etime / HZ,
-            utime / HZ,
-            stime / HZ,
-            io / HZ,
-            mem / PAGE_KIB,
-            minflt,
-            majflt,
-            swaps,
-        )
+        etime, utime, stime, mem, io, _, *other, _ = row[ETIME:]
+        whose = by.whose(row)
+        if faults is not None:
+            _add_faults(faults, whose, *other)
+        yield whose, etime / HZ, utime / HZ, stime / HZ, io / HZ, mem / PAGE_KIB
 
 
-def tally(rows: Iterable[Figures], key_of: Callable[[Any], Key]) -> Tally:
-    """Add up the records. This runs for each of them, so it does little.
+def faults_aside(rows: Iterable[tuple[Any, ...]], faults: Faults) -> Iterator[Figures]:
+    """The figures of rows that also have page faults and swaps, which are added to others on the
+    way: few print them, and in `tally` they would take a fifth of its time.
+    """
+    for whose, elapsed, user, system, io, mem, *other in rows:
+        _add_faults(faults, whose, *other)
+        yield whose, elapsed, user, system, io, mem
+
+
+def _add_faults(faults: Faults, whose: object, minor: int, major: int, swaps: int) -> None:
+    sums = faults.setdefault(whose, [0, 0, 0])
+    sums[0] += minor
+    sums[1] += major
+    sums[2] += swaps
+
+
+def tally(
+    rows: Iterable[Figures], key_of: Callable[[Any], Key], faults: Faults | None = None
+) -> Tally:
+    """Add up the records, and then the faults, which may be complete only now. This runs for each
+    record, so it does little.
 
     Adding 0 changes no sum, and most figures of most records are 0, so that is left out.
     """
@@ -123,7 +139,7 @@ def tally(rows: Iterable[Figures], key_of: Callable[[Any], Key]) -> Tally:
     of: dict[Any, Stats] = {}
     total = Stats()
     all_elapsed = all_user = all_system = all_io = all_mem = 0.0
-    for whose, elapsed, user, system, io, mem, minor, major, swaps in rows:
+    for whose, elapsed, user, system, io, mem in rows:
         try:
             stats = of[whose]
         except KeyError:
@@ -142,11 +158,10 @@ def tally(rows: Iterable[Figures], key_of: Callable[[Any], Key]) -> Tally:
         if io:
             stats.io += io
             all_io += io
-        if minor:
-            stats.minor += minor
-        if major or swaps:
-            stats.major += major
-            stats.swaps += swaps
+    for whose, (minor, major, swaps) in (faults or {}).items():
+        of[whose].minor += minor
+        of[whose].major += major
+        of[whose].swaps += swaps
     for stats in groups.values():  # of whole numbers, whose order does not matter
         total.calls += stats.calls
         total.minor += stats.minor
