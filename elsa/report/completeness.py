@@ -166,9 +166,11 @@ def classes(connection: sqlite3.Connection, selection: Selection) -> dict[str, t
     else:
         members = job_members.processes(listed(selection.jobs or ()))
         when = " and ".join([f"u.process_id in ({members})", *selection.window.where("u.ended_ns")])
+        # The limit keeps this a query of its own: where rows are grouped, SQLite also looks up
+        # tables of which no column is used.
+        found = f"select u.class, u.acct_id from incarnation_usage as u where {when} limit -1"
         counts = connection.execute(
-            f"select u.class, count(*), count(u.acct_id) from incarnation_usage as u where {when}"
-            " group by 1"
+            f"select u.class, count(*), count(u.acct_id) from ({found}) as u group by 1"
         )
     return {name: (processes, records) for name, processes, records in counts}
 
