@@ -129,11 +129,17 @@ def _fits(life: Incarnation, stats: ProcessStats, now_ns: int) -> bool:
     return not status_differs and least_ns <= life.elapsed_ns <= elapsed_us * 1000 + EVENT_LAG_NS
 
 
-# The columns of table usage behind `complete`, in order. The kernel counts delays other than that
-# of the CPU only if kernel.task_delayacct is set.
+_BEFORE = ("process_id", "threads", "complete")
+USAGE_COLUMNS = (
+    *_BEFORE,
+    *(measure.column for measure in (*COUNTERS, *PEAKS)),
+    *("exe_dev", "exe_inode"),
+)
+"""The columns of table usage, in order, for programs that start without SQLAlchemy."""
+# Those behind `complete`. The kernel counts delays other than that of the CPU only if
+# kernel.task_delayacct is set.
 _MEASURED = fields_of(*(measure.field for measure in (*COUNTERS, *PEAKS)), "exe_dev", "exe_inode")
-_BEFORE = 3  # process_id, threads, complete
-_DELAYS = slice(_BEFORE + len(COUNTERS) - len(DELAYS), _BEFORE + len(COUNTERS))
+_DELAYS = slice(len(_BEFORE) + len(COUNTERS) - len(DELAYS), len(_BEFORE) + len(COUNTERS))
 _NOT_COUNTED = (None,) * len(DELAYS)
 _IRQ_DELAY = _DELAYS.start + DELAYS.index("irq_delay_ns")
 

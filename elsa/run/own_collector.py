@@ -22,6 +22,7 @@ from elsa.kernel import clocks
 from elsa.kernel.connector import Connector
 from elsa.kernel.procfs import Procfs
 from elsa.kernel.taskstats import TaskstatsSocket
+from elsa.matching.usage_matcher import USAGE_COLUMNS
 from elsa.run import live_usage
 from elsa.run.usage_sums import TASKSTATS_COLUMNS, JobPeak, JobTotals, Member, TaskstatsSum, Usage
 from elsa.state.clock import Clock, Clocks
@@ -29,7 +30,6 @@ from elsa.state.codes import How, MemoryBy
 from elsa.state.incarnation import Incarnation
 from elsa.state.jobs import Jobs
 from elsa.state.process_table import Processes
-from elsa.store import schema
 from elsa.units import MS_NS, SECOND_NS
 
 HOUSEKEEPING_NS = 5 * SECOND_NS
@@ -42,9 +42,8 @@ DRAIN_TURNS = 10
 PATIENCE_NS = 3 * SECOND_NS
 STARVED_NS = 20 * SECOND_NS
 # From a row for the table `usage`.
-_USAGE_COLUMNS = list(schema.usage.columns.keys())
-_PROCESS_ID = _USAGE_COLUMNS.index("process_id")
-_counters = itemgetter(*map(_USAGE_COLUMNS.index, TASKSTATS_COLUMNS))
+_PROCESS_ID = USAGE_COLUMNS.index("process_id")
+_counters = itemgetter(*map(USAGE_COLUMNS.index, TASKSTATS_COLUMNS))
 
 
 class Memory:

@@ -6,6 +6,7 @@ import pytest
 
 from elsa.decode.acct import AcctRecord
 from elsa.decode.taskstats import Taskstats
+from elsa.matching.usage_matcher import USAGE_COLUMNS
 from elsa.measures import COUNTERS, MEASURES, OF_MEMBERS, ROLLED, ROLLED_OF_JOB
 from elsa.store import schema
 from tests.support.given import Warehouse
@@ -59,6 +60,10 @@ def test_kernel_fields_exist() -> None:
     for measure in MEASURES.values():
         if measure.field and measure.source in decoded:
             assert measure.field in decoded[measure.source], measure.name
+
+
+def test_row_for_the_table_usage_has_its_columns() -> None:
+    assert schema.usage.columns.keys() == [*USAGE_COLUMNS]
 
 
 def test_tables_of_counters_have_the_same_columns_and_delays_are_the_last() -> None:
