@@ -7,10 +7,11 @@ or microseconds of wall time in which none of their children ran. So a waiting s
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from elsa.report.tree import Node, downwards
+from elsa.report.tree import TOP, Processes
 from elsa.text import printable
 
 WEIGHTS = {"cpu": "us", "io": "bytes", "wall": "us"}
@@ -28,19 +29,19 @@ class Frame:
     below: dict[str, Frame] = field(default_factory=dict)
 
 
-def frames(roots: list[Node], weight: str) -> Frame:
+def frames(processes: Processes, weight: str) -> Frame:
     """The root of all frames, whose name is empty."""
     top = Frame("", depth=-1)
-    frame_above = {id(root): top for root in roots}
-    for node in downwards(roots):
-        above = frame_above.pop(id(node))
-        name = printable(node.command).replace(";", ":")
+    frame_of = {TOP: top}
+    weights = _WEIGHED[weight](processes)
+    for place in processes.order:
+        above = frame_of[processes.parent[place]]
+        name = printable(processes.command[place]).replace(";", ":")
         frame = above.below.get(name)
         if frame is None:
             frame = above.below[name] = Frame(name, depth=above.depth + 1)
-        frame.own += _weight(node, weight)
-        for child in node.children:
-            frame_above[id(child)] = frame
+        frame.own += weights[place]
+        frame_of[place] = frame
     for frame in reversed(list(walk(top))):
         frame.total = frame.own + sum(below.total for below in frame.below.values())
     return top
@@ -66,26 +67,35 @@ def lines(top: Frame) -> Iterator[str]:
             yield f"{';'.join(path)} {frame.own}"
 
 
-def _weight(node: Node, weight: str) -> int:
-    if weight == "cpu":
-        return round((node.cpu_ns or 0) / 1000)
-    if weight == "io":
-        return node.io_bytes or 0
-    return round(_alone_ns(node) / 1000)
+def _cpu_us(processes: Processes) -> list[int]:
+    return [round((used or 0) / 1000) for used in processes.cpu_ns]
 
 
-def _alone_ns(node: Node) -> int:
-    """How long the process ran while none of its children ran."""
-    if node.started_ns is None or node.ended_ns is None:
+def _io_bytes(processes: Processes) -> list[int]:
+    return [used or 0 for used in processes.io_bytes]
+
+
+def _alone_us(processes: Processes) -> list[int]:
+    """How long each process ran while none of its children ran."""
+    times = list(zip(processes.started_ns, processes.ended_ns, strict=True))
+    children = defaultdict(list)
+    for parent, (started, ended) in zip(processes.parent, times, strict=True):
+        if started is not None:
+            children[parent].append((started, ended))
+    return [
+        round(_alone_ns(started, ended, children.get(place, [])) / 1000)
+        for place, (started, ended) in enumerate(times)
+    ]
+
+
+def _alone_ns(started: int | None, end: int | None, children: list[tuple[int, int | None]]) -> int:
+    if started is None or end is None:
         return 0
-    end = node.ended_ns
-    spans = sorted(
-        (child.started_ns, child.ended_ns or end)
-        for child in node.children
-        if child.started_ns is not None
-    )
-    alone, until = 0, node.started_ns
-    for started, ended in spans:
-        alone += max(0, min(started, end) - until)
+    alone, until = 0, started
+    for since, ended in sorted((since, ended or end) for since, ended in children):
+        alone += max(0, min(since, end) - until)
         until = max(until, min(ended, end))
     return alone + max(0, end - until)
+
+
+_WEIGHED = {"cpu": _cpu_us, "io": _io_bytes, "wall": _alone_us}

@@ -1,8 +1,8 @@
 """Process trees: which process started which, with the usage of each process alone and together
 with its descendants.
 
-Trees may be 10,000 levels deep and have 100,000 processes, so no function here is recursive: each
-goes through a list of the nodes in which parents come before children.
+Trees may be 10,000 levels deep and have 100,000 processes. So no function here is recursive, and
+processes are columns, in which each has its place: objects would take twice the time and memory.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 import sqlite3
 import sys
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import islice
+from itertools import compress, islice, repeat
+from typing import Any
 
 from elsa.errors import UsageError
 from elsa.report import completeness
@@ -43,55 +45,126 @@ SHOWN = ("tree", "pid", "processes", "cpu_s", "total_cpu_s", "wall_s", "io_bytes
 _DEEPEST = 24
 _FIGURES = {
     "process_id": "u.process_id",
-    "parent": "u.parent_process_id",
+    # A process is no parent of its own.
+    "parent": "nullif(u.parent_process_id, u.process_id)",
     "pid": "u.pid",
     "command": "u.command",
     "cpu_ns": "u.user_ns + u.system_ns",
     "elapsed_ns": "u.elapsed_ns",
     "io_bytes": "u.read_bytes + u.write_bytes",
-    "in_ns": "coalesce(u.in_ns, u.started_ns)",
-    "out_ns": "u.out_ns",
+    "started_ns": "coalesce(u.in_ns, u.started_ns)",
+    "ended_ns": "u.out_ns",
     "class": "u.class",
     "has_record": "u.acct_id is not null",
 }
+_KEPT = ("pid", "command", "cpu_ns", "elapsed_ns", "io_bytes", "started_ns", "ended_ns")
+_BATCH = 1000
+TOP = -1
+"""The place above the roots: in columns that have it, the last."""
 _IN = "select value from json_each(?)"
 
 
 @dataclass(slots=True)
-class Node:
-    """A process, or several equal processes under one parent. Unknown figures are None."""
+class Processes:
+    """The processes of trees, each at one place of all columns. Unknown figures are None."""
 
-    command: str
-    pid: int | None
-    cpu_ns: int | None
-    elapsed_ns: int | None
-    io_bytes: int | None
-    started_ns: int | None
-    """Real time of the first start."""
-    ended_ns: int | None
-    """Real time of the last end; None while any of them runs."""
-    times: int = 1
-    """How many processes it stands for."""
-    children: list[Node] = field(default_factory=list)
-    shape: int = 0
-    """A number for its command and those below it, which equal trees have alike."""
-    processes: int = 1
-    """The number of processes in the subtree; the figures below are of the subtree too."""
-    total_cpu_ns: int | None = None
-    total_io_bytes: int | None = None
-    last_ns: int | None = None
-    depth: int = 0
+    pid: Sequence[int]
+    command: list[str]
+    cpu_ns: list[int | None]
+    elapsed_ns: list[int | None]
+    io_bytes: list[int | None]
+    started_ns: list[int | None]
+    """Real time of the start."""
+    ended_ns: list[int | None]
+    """Real time of the end; None while it runs."""
+    parent: Sequence[int]
+    """The place of the parent; of a root TOP."""
+    order: Sequence[int] = field(init=False)
+    """The places, parents before children, and siblings as they are shown: the oldest first."""
 
-    def take(self, other: Node) -> None:
-        """Stand for the processes of another node too."""
-        self.pid = None
-        self.cpu_ns = _sum((self.cpu_ns, other.cpu_ns))
-        self.elapsed_ns = _sum((self.elapsed_ns, other.elapsed_ns))
-        self.io_bytes = _sum((self.io_bytes, other.io_bytes))
-        self.started_ns = _first((self.started_ns, other.started_ns))
-        self.ended_ns = _last((self.ended_ns, other.ended_ns))
-        self.times += other.times
-        self.children += other.children
+    def __post_init__(self) -> None:
+        self.order = _ordered(self.parent)
+
+
+class Branches:
+    """Trees with the totals of the branch below each process. Folded, siblings with the same
+    command and equal trees of commands below them share a line, and so do their children. Trees are
+    equal even if commands occur in different numbers.
+    """
+
+    def __init__(self, processes: Processes, *, folding: bool) -> None:
+        self.of = processes
+        self._total_cpu_ns = _added_up(processes.cpu_ns, processes)
+        self._summed = (
+            processes.cpu_ns,
+            self._total_cpu_ns,
+            processes.elapsed_ns,
+            processes.io_bytes,
+            _added_up(processes.io_bytes, processes),
+            _added_up([1] * len(processes.parent), processes),
+        )
+        self._last_ns = _last_ends(processes)
+        self._children: defaultdict[int, list[int]] = defaultdict(list)
+        for place in processes.order:
+            self._children[processes.parent[place]].append(place)
+        self.lines = len(processes.order)
+        """How many lines there are."""
+        self._shape: Sequence[int] = range(len(processes.parent))
+        """Equal at places that share a line if they are siblings."""
+        if folding:
+            self._shape, self.lines = self._shapes()
+
+    def _shapes(self) -> tuple[list[int], int]:
+        """The shape of each place, and how many lines there are then: trees of one shape become
+        one tree, in which no two siblings have the same shape.
+        """
+        commands = self.of.command
+        known: dict[Hashable, int] = {}
+        for command in commands:
+            known.setdefault(command, len(known))
+        shapes = [known[command] for command in commands]
+        lines = [1] * len(known)
+        roots = frozenset[int]()
+        for place in reversed(self._children):  # children before their parents
+            below = frozenset([shapes[child] for child in self._children[place]])
+            if place == TOP:
+                roots = below
+                continue
+            shapes[place] = known.setdefault((commands[place], below), len(known))
+            if shapes[place] == len(lines):
+                lines.append(1 + sum([lines[shape] for shape in below]))
+        return shapes, sum(lines[shape] for shape in roots)
+
+    def below(self, line: list[int]) -> list[list[int]]:
+        """The lines below a line, each as its places, most CPU first."""
+        lines: defaultdict[int, list[int]] = defaultdict(list)
+        for place in line:
+            for child in self._children.get(place, ()):
+                lines[self._shape[child]].append(child)
+        return sorted(lines.values(), key=self._most_cpu_first)
+
+    def _most_cpu_first(self, line: list[int]) -> int:
+        return -(_sum(self._total_cpu_ns, line) or 0)
+
+    def sums(self, line: list[int]) -> list[int | None]:
+        """CPU time of a line and of its branch, its elapsed time, I/O of both, and the number of
+        processes in the branch.
+        """
+        if len(line) == 1:
+            place = line[0]
+            return [column[place] for column in self._summed]
+        return [_sum(column, line) for column in self._summed]
+
+    def wall_ns(self, line: list[int]) -> int | None:
+        """The time from the first start to the last end in the branch."""
+        start, last = self.of.started_ns[line[0]], self._last_ns[line[0]]
+        for place in line[1:]:
+            other, end = self.of.started_ns[place], self._last_ns[place]
+            if start is None or (other is not None and other < start):
+                start = other
+            if last is not None and (end is None or end > last):
+                last = end
+        return None if start is None or last is None else last - start
 
 
 def chosen(
@@ -186,115 +259,94 @@ def query(selection: Selection) -> Query:
 
 def load(
     connection: sqlite3.Connection, selection: Selection
-) -> tuple[list[Node], dict[str, tuple[int, int]]]:
-    """The roots of the trees of a selection, and the numbers of its processes and records by class.
-    A process whose parent is not selected is a root.
+) -> tuple[Processes, dict[str, tuple[int, int]]]:
+    """The processes of a selection, and the numbers of its processes and records by class. A
+    process whose parent is not selected is a root.
     """
-    nodes: dict[int, Node] = {}
-    # Those whose parent has a higher id, or is not selected.
-    others: list[tuple[Node, int | None]] = []
-    processes: defaultdict[str, int] = defaultdict(int)
-    records: defaultdict[str, int] = defaultdict(int)
-    for row in query(selection).run(connection):
-        process_id, parent, pid, command, cpu, elapsed, io, started, ended, of, recorded = row
-        records[of] += recorded
-        if process_id is None:
-            continue
-        processes[of] += 1
+    classes: Counter[str] = Counter()
+    records: Counter[str] = Counter()
+    kept: dict[str, Any] = {name: [] for name in _KEPT}
+    kept["pid"] = array("q")  # which is always known
+    kept["parent"] = array("q")
+    places: dict[int | None, int] = {}
+    parent = kept["parent"]
+    # Places of processes whose parents were not read before them, with the ids of these.
+    waiting: list[tuple[int, int]] = []
+    cursor = query(selection).run(connection)
+    while batch := cursor.fetchmany(_BATCH):
+        columns = _columns(batch)
+        records.update(compress(columns["class"], columns["has_record"]))
+        if None in columns["process_id"]:
+            columns = _columns([row for row in batch if row[0] is not None])
+        classes.update(columns["class"])
         # One string for all processes of a command.
-        node = Node(sys.intern(command or "?"), pid, cpu, elapsed, io, started, ended)
-        if parent in nodes:
-            nodes[parent].children.append(node)
-        else:
-            others.append((node, parent))
-        nodes[process_id] = node
-    roots = []
-    for node, parent in others:
-        if parent in nodes and nodes[parent] is not node:
-            nodes[parent].children.append(node)
-        else:
-            roots.append(node)
-    return roots, {of: (processes[of], records[of]) for of in sorted(records)}
+        columns["command"] = [sys.intern(command or "?") for command in columns["command"]]
+        for name in _KEPT:
+            kept[name].extend(columns[name])
+        new = range(len(parent), len(parent) + len(columns["parent"]))
+        places.update(zip(columns["process_id"], new, strict=True))
+        parent.extend(map(places.get, columns["parent"], repeat(TOP)))
+        waiting += [
+            (place, id_)
+            for place, id_ in zip(new, columns["parent"], strict=True)
+            if parent[place] == TOP and id_ is not None
+        ]
+    for place, id_ in waiting:
+        parent[place] = places.get(id_, TOP)
+    numbers = {of: (classes[of], records[of]) for of in sorted({*classes, *records})}
+    return Processes(**kept), numbers
 
 
-def downwards(roots: Iterable[Node]) -> list[Node]:
-    """Every node in the order in which trees are printed, parents before children. Sets `depth`."""
-    order = []
-    waiting = list(roots)[::-1]
-    for root in waiting:
-        root.depth = 0
-    while waiting:
-        node = waiting.pop()
-        order.append(node)
-        for child in reversed(node.children):
-            child.depth = node.depth + 1
-            waiting.append(child)
+def _columns(batch: list[Row]) -> dict[str, Sequence[Any]]:
+    columns = zip(*batch, strict=True) if batch else repeat(())
+    return dict(zip(_FIGURES, columns, strict=False))
+
+
+def _ordered(parent: Sequence[int]) -> Sequence[int]:
+    """All places, parents before children. The ingester may give a parent a higher id than its
+    child has, which is then behind its siblings.
+    """
+    late = {place for place, above in enumerate(parent) if above > place}
+    if not late:
+        return range(len(parent))
+    children: defaultdict[int, list[int]] = defaultdict(list)
+    for place in sorted(range(len(parent)), key=late.__contains__):
+        children[parent[place]].append(place)
+    order = children.pop(TOP, [])
+    for place in order:  # grows while it is read
+        order += children.pop(place, ())
     return order
 
 
-def add_up(roots: list[Node]) -> None:
-    """Compute the totals of every node, and sort children by CPU time, most first."""
-    for node in reversed(downwards(roots)):
-        below = node.children
-        node.processes, node.total_cpu_ns, node.total_io_bytes, node.last_ns = (
-            node.times,
-            node.cpu_ns,
-            node.io_bytes,
-            node.ended_ns,
-        )
-        if not below:
-            continue
-        node.processes += sum([child.processes for child in below])
-        node.total_cpu_ns = _sum([node.cpu_ns, *[child.total_cpu_ns for child in below]])
-        node.total_io_bytes = _sum([node.io_bytes, *[child.total_io_bytes for child in below]])
-        node.last_ns = _last([node.ended_ns, *[child.last_ns for child in below]])
-        below.sort(key=_most_cpu_first)
-    roots.sort(key=_most_cpu_first)
+def _added_up(figures: Sequence[int | None], processes: Processes) -> list[int | None]:
+    """The sum of a figure over the branch of each place, and in the end over all."""
+    sums = [*figures, None]
+    parent = processes.parent
+    for place in reversed(processes.order):
+        added = sums[place]
+        if added is not None:
+            above = parent[place]
+            sums[above] = added + (sums[above] or 0)
+    return sums
 
 
-def _most_cpu_first(node: Node) -> int:
-    return -(node.total_cpu_ns or 0)
+def _last_ends(processes: Processes) -> list[int | None]:
+    """The last end in the branch of each place; None while any of it runs."""
+    last = [*processes.ended_ns, 0]
+    parent = processes.parent
+    for place in reversed(processes.order):
+        end, other = last[place], last[parent[place]]
+        if other is not None and (end is None or end > other):
+            last[parent[place]] = end
+    return last
 
 
-def fold(roots: list[Node]) -> list[Node]:
-    """Merge siblings that have the same command and equal trees of commands below them, into the
-    first of them. Trees are equal even if commands occur in different numbers.
-    """
-    shapes: dict[tuple[str, tuple[int, ...]], int] = {}
-    for node in reversed(downwards(roots)):
-        below = tuple(sorted({child.shape for child in node.children})) if node.children else ()
-        node.shape = shapes.setdefault((node.command, below), len(shapes))
-    top = _merged(roots)
-    parents = [node for node in top if node.children]
-    for node in parents:  # grows while it is read
-        node.children = _merged(node.children)
-        parents += [child for child in node.children if child.children]
-    return top
-
-
-def _merged(siblings: list[Node]) -> list[Node]:
-    """The first node of each shape, with the figures and children of the others added to it."""
-    first: dict[int, Node] = {}
-    for node in siblings:
-        same = first.setdefault(node.shape, node)
-        if same is not node:
-            same.take(node)
-    return list(first.values())
-
-
-def _sum(values: Iterable[int | None]) -> int | None:
-    known = [value for value in values if value is not None]
+def _sum(figures: Sequence[int | None], line: list[int]) -> int | None:
+    """A figure of a line: the sum of what is known at its places."""
+    if len(line) == 1:
+        return figures[line[0]]
+    known = [figure for figure in map(figures.__getitem__, line) if figure is not None]
     return sum(known) if known else None
-
-
-def _first(starts: Iterable[int | None]) -> int | None:
-    """The first start that is known."""
-    return min((start for start in starts if start is not None), default=None)
-
-
-def _last(ends: Collection[int | None]) -> int | None:
-    """The last end; None if there is a process that has not ended."""
-    return max(end for end in ends if end is not None) if None not in ends else None
 
 
 def tree(
@@ -308,59 +360,58 @@ def tree(
     """The tree as rows, most CPU first: with a drawn line for people, and depth and command for
     programs.
     """
-    roots, classes = load(connection, selection)
-    if folding:
-        roots = fold(roots)
-    add_up(roots)
+    processes, classes = load(connection, selection)
+    branches = Branches(processes, folding=folding)
     shown = output.choose(COLUMNS, SHOWN)
-    order = downwards(roots)
-    lines: list[Row] = list(islice(_lines(order, blocks=blocks), output.limit))
     words = completeness.words(connection, selection, found=classes)
-    words += completeness.cut(len(order), output.limit)
+    words += completeness.cut(branches.lines, output.limit)
     words += completeness.of_each(connection, shown)
     return Report(
         COLUMNS,
         shown,
-        lines,
+        islice(lines(branches, blocks=blocks), output.limit),
         words,
         nothing=partial(completeness.nothing, connection, selection),
         completeness=partial(completeness.facts, connection, selection, found=classes),
     )
 
 
-def _lines(order: list[Node], *, blocks: bool) -> Iterator[Row]:
+def lines(branches: Branches, *, blocks: bool) -> Iterator[Row]:
+    """The rows of COLUMNS."""
     between, last, bar = ("├─ ", "└─ ", "│  ") if blocks else ("|- ", "`- ", "|  ")
-    last_child = {id(node.children[-1]) for node in order if node.children}
-    # Which of the levels above have more lines below this line.
-    trail: list[bool] = []
-    for node in order:
-        depth = node.depth
-        del trail[min(max(depth - 1, 0), _DEEPEST) :]
-        is_last = id(node) in last_child
-        prefix = "".join(bar if goes_on else "   " for goes_on in trail[:_DEEPEST])
+    # What is still to be shown: a line, its depth, what is drawn before it for the levels above,
+    # and whether it is the last below its parent.
+    waiting = [(line, 0, "", True) for line in reversed(branches.below([TOP]))]
+    while waiting:
+        line, depth, above, is_last = waiting.pop()
+        prefix = under = above
         if depth > _DEEPEST:
-            prefix += f"[{depth}] "
+            prefix = f"{above}[{depth}] "
         elif depth:
             prefix += last if is_last else between
-        if 0 < depth <= _DEEPEST:
-            trail.append(not is_last)
-        wall_ns = None
-        if node.last_ns is not None and node.started_ns is not None:
-            wall_ns = node.last_ns - node.started_ns
-        yield (
-            f"{prefix}{node.command}{f' x {node.times}' if node.times > 1 else ''}",
-            depth,
-            node.command,
-            node.times,
-            node.pid,
-            node.processes,
-            _seconds(node.cpu_ns),
-            _seconds(node.total_cpu_ns),
-            _seconds(node.elapsed_ns),
-            _seconds(wall_ns),
-            node.io_bytes,
-            node.total_io_bytes,
-        )
+            under += "   " if is_last else bar
+        below = branches.below(line)
+        waiting += [(child, depth + 1, under, child is below[-1]) for child in reversed(below)]
+        yield _row(branches, line, prefix, depth)
+
+
+def _row(branches: Branches, line: list[int], prefix: str, depth: int) -> Row:
+    command, times = branches.of.command[line[0]], len(line)
+    cpu_ns, total_cpu_ns, elapsed_ns, io_bytes, total_io_bytes, processes = branches.sums(line)
+    return (
+        f"{prefix}{command}{f' x {times}' if times > 1 else ''}",
+        depth,
+        command,
+        times,
+        branches.of.pid[line[0]] if times == 1 else None,
+        processes,
+        _seconds(cpu_ns),
+        _seconds(total_cpu_ns),
+        _seconds(elapsed_ns),
+        _seconds(branches.wall_ns(line)),
+        io_bytes,
+        total_io_bytes,
+    )
 
 
 def _seconds(value_ns: int | None) -> float | None:

@@ -151,14 +151,19 @@ counted as (
     from life
 ),
 
+-- Most processes have no intervals, and SQLite evaluates an expression wherever it is named. So
+-- what the intervals add up to is compared only where there are some.
 known as (
     select
         counted.*,
-        coalesce(
-            max(counted.counted_ns, counted.user_so_far_ns + counted.system_so_far_ns),
-            counted.counted_ns,
-            counted.user_so_far_ns + counted.system_so_far_ns
-        ) as cpu_ns
+        case
+            when counted.user_so_far_ns is null then counted.counted_ns
+            else coalesce(
+                max(counted.counted_ns, counted.user_so_far_ns + counted.system_so_far_ns),
+                counted.counted_ns,
+                counted.user_so_far_ns + counted.system_so_far_ns
+            )
+        end as cpu_ns
     from counted
 ),
 
@@ -166,14 +171,17 @@ known as (
 divided as (
     select
         known.*,
-        coalesce(
-            min(
-                max(known.counted_user_ns, known.user_so_far_ns),
-                known.cpu_ns - known.system_so_far_ns
-            ),
-            known.counted_user_ns,
-            known.user_so_far_ns
-        ) as user_ns
+        case
+            when known.user_so_far_ns is null then known.counted_user_ns
+            else coalesce(
+                min(
+                    max(known.counted_user_ns, known.user_so_far_ns),
+                    known.cpu_ns - known.system_so_far_ns
+                ),
+                known.counted_user_ns,
+                known.user_so_far_ns
+            )
+        end as user_ns
     from known
 )
 

@@ -188,5 +188,5 @@ def _frames(
     words = completeness.pruned(connection, selection) + (
         completeness.of_each(connection, ("cpu_s",)) if weight == "cpu" else []
     )
-    roots, _ = tree.load(connection, selection)
-    return folded.frames(roots, weight), words
+    processes, _ = tree.load(connection, selection)
+    return folded.frames(processes, weight), words

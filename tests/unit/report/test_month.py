@@ -479,15 +479,15 @@ def test_trees_hold_every_member_and_every_branch_all_below_it(
 ) -> None:
     parents = {life.process_id: life.parent for life in raw.lives}
     for job, members in list(charged(raw).items())[::7]:
-        roots, _ = tree.load(connection, Selection(jobs=(job,)))
-        tree.add_up(roots)
-        assert sum(root.processes for root in roots) == len(members)
+        processes, _ = tree.load(connection, Selection(jobs=(job,)))
+        single, folded = (tree.Branches(processes, folding=folding) for folding in (False, True))
+        roots = [single.sums(root) for root in single.below([tree.TOP])]
+        merged = [folded.sums(root) for root in folded.below([tree.TOP])]
         assert sum(1 for process in members if parents[process] not in members) == len(roots)
-        cpu_ns = total([root.total_cpu_ns for root in roots])
-        folded = tree.fold(roots)
-        tree.add_up(folded)
-        assert sum(root.processes for root in folded) == len(members)
-        assert total([root.total_cpu_ns for root in folded]) == cpu_ns
+        for place in range(len(roots[0])):
+            total_of_roots = total([root[place] for root in roots])
+            assert total([root[place] for root in merged]) == total_of_roots
+        assert total([root[-1] for root in roots]) == len(members)
 
 
 def test_runs_are_compared_by_the_medians_of_plain_python(

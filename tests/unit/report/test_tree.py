@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,7 +19,7 @@ from elsa.errors import RetryError, UsageError
 from elsa.report import folded, tree
 from elsa.report.query.selection import Selection
 from elsa.report.render import flame
-from elsa.report.tree import Node
+from elsa.report.tree import TOP, Branches, Processes
 from tests.support.reports import Reports
 
 SECOND = 10**9
@@ -91,12 +92,11 @@ def test_every_process_has_a_line_when_nothing_is_folded_and_ascii_draws_it_too(
     build: Reports,
 ) -> None:
     assert len(build.json("tree", "build", "--no-fold")) == 9
-    roots, _ = tree.load(
+    processes, _ = tree.load(
         build.warehouse.connection,
         tree.chosen(build.warehouse.connection, "build", Selection())[0],
     )
-    tree.add_up(roots)
-    drawn = [row[0] for row in tree._lines(tree.downwards(roots), blocks=False)]
+    drawn = [row[0] for row in tree.lines(Branches(processes, folding=False), blocks=False)]
     assert drawn[:4] == ["make", "|- sh", "|  |- ld", "|  `- cc"]
     assert drawn[-3:] == ["`- sh", "   `- cc", "a;b"]
 
@@ -247,54 +247,119 @@ def test_flame_graph_goes_to_stdout_and_bears_the_job_s_name(
     assert not (tmp_path / "-").exists()
 
 
+def test_children_are_below_a_parent_that_has_a_higher_id(build: Reports) -> None:
+    build.warehouse.process(13, start=30, seconds=10, parent_id=3, comm="as")
+    for number, parent in ((10, 12), (11, 11), (12, 3)):
+        build.warehouse.process(number, start=20, seconds=10, parent_id=parent, comm="ld")
+    build.warehouse.job(2, members=(3, 10, 11, 12, 13))
+    assert [(row["depth"], row["pid"]) for row in build.json("tree", "2", "--no-fold")] == [
+        (0, 1003),
+        (1, 1012),
+        (2, 1010),
+        (1, 1013),
+        (0, 1011),
+    ]
+
+
 @pytest.mark.parametrize(("depth", "width"), [(20_000, 1), (1, 20_000), (300, 30)])
 def test_deep_and_wide_trees_are_no_different(depth: int, width: int) -> None:
-    roots, merged = chain(depth, width), tree.fold(chain(depth, width))
-    for found in (roots, merged):
-        tree.add_up(found)
-        assert found[0].processes == depth * width + 1
-        assert found[0].total_cpu_ns == depth * width * 1000
-    assert sum(1 for _ in tree._lines(tree.downwards(merged), blocks=True)) <= 2 * depth + 1
-    top = folded.frames(roots, "cpu")
+    # The first process of each level started the next level.
+    parents = [
+        TOP,
+        *(max(0, (level - 1) * width + 1) for level in range(depth) for _ in range(width)),
+    ]
+    processes = made(parents, ["make", *["sh"] * (depth * width)], [0, *[1000] * (depth * width)])
+    number = [0, 0]
+    for folding in (False, True):
+        branches = Branches(processes, folding=folding)
+        rows = list(tree.lines(branches, blocks=True))
+        number[folding] = len(rows)
+        assert branches.lines == len(rows)
+        first = dict(zip(tree.COLUMNS, rows[0], strict=True))
+        assert first["processes"] == depth * width + 1
+        assert first["total_cpu_s"] == depth * width * 1000 / 1e9
+    assert number[False] == depth * width + 1
+    assert number[True] <= 2 * depth + 1
+    top = folded.frames(processes, "cpu")
     assert top.total == depth * width
     assert sum(1 for _ in folded.walk(top)) == depth + 2
     assert "".join(flame.draw(top, "t", "cpu")).endswith("</svg>")
 
 
-def chain(depth: int, width: int) -> list[Node]:
-    """A tree in which the first process of each level started the next level."""
-    roots = [Node("make", 1, 0, 0, 0, 0, 1)]
-    level = roots
-    for _ in range(depth):
-        level[0].children = [Node("sh", 2, 1000, 1000, 1, 0, 1) for _ in range(width)]
-        level = level[0].children
-    return roots
+def made(parents: list[int], commands: list[str], figures: list[int | None]) -> Processes:
+    """Processes with parents at these places, and with a figure each for all that they used."""
+    number = len(parents)
+    return Processes(
+        pid=list(range(number)),
+        command=commands,
+        cpu_ns=figures,
+        elapsed_ns=figures,
+        io_bytes=figures,
+        started_ns=[0] * number,
+        ended_ns=figures,
+        parent=parents,
+    )
 
 
 @given(
     st.lists(
         st.tuples(st.integers(0, 10), st.sampled_from("abc"), st.none() | st.integers(0, 10**6)),
         max_size=40,
-    )
+    ),
+    st.booleans(),
 )
-def test_folding_loses_no_process_and_no_cost(rows: list[tuple[int, str, int | None]]) -> None:
-    nodes: list[Node] = []
-    roots: list[Node] = []
-    for parent, command, cpu in rows:
-        node = Node(command, 1, cpu, cpu, cpu, 0, cpu)
-        (nodes[parent % len(nodes)].children if nodes and parent else roots).append(node)
-        nodes.append(node)
-    before = list(folded.lines(folded.frames(roots, "io")))
-    merged = tree.fold(roots)
-    tree.add_up(merged)
-    assert sum(root.processes for root in merged) == len(rows)
-    assert sum(root.total_cpu_ns or 0 for root in merged) == sum(cpu or 0 for _, _, cpu in rows)
-    for node in tree.downwards(merged):
-        shapes = [repr(shape(child)) for child in node.children]
+def test_folding_loses_no_process_and_no_cost(
+    rows: list[tuple[int, str, int | None]], backwards: bool
+) -> None:
+    number = len(rows)
+    parents = [
+        parent % place if place and parent else TOP for place, (parent, _, _) in enumerate(rows)
+    ]
+    if backwards:  # children before their parents
+        parents = [TOP if place == TOP else number - 1 - place for place in reversed(parents)]
+    processes = made(parents, [command for _, command, _ in rows], [cpu for _, _, cpu in rows])
+    branches = Branches(processes, folding=True)
+    lines = [dict(zip(tree.COLUMNS, row, strict=True)) for row in tree.lines(branches, blocks=True)]
+    assert branches.lines == len(lines)
+    roots = [line for line in lines if line["depth"] == 0]
+    assert sum(root["processes"] for root in roots) == number
+    assert sum(line["times"] for line in lines) == number
+    used = sum(cpu or 0 for _, _, cpu in rows)
+    assert sum(root["total_io_bytes"] or 0 for root in roots) == used
+    assert sum(line["io_bytes"] or 0 for line in lines) == used
+    for line in every_line(branches):
+        shapes = [shape(processes, below[0]) for below in branches.below(line)]
         assert len(set(shapes)) == len(shapes)
-    assert list(folded.lines(folded.frames(merged, "io"))) == before
+        # What shares a line has the same tree of commands.
+        assert len({shape(processes, place) for place in line}) == 1
+    assert paths(lines) == paths(
+        [
+            dict(zip(tree.COLUMNS, row, strict=True))
+            for row in tree.lines(Branches(processes, folding=False), blocks=True)
+        ]
+    )
 
 
-def shape(node: Node) -> tuple[str, tuple[object, ...]]:
-    """A command and what stands below it, how often soever."""
-    return (node.command, tuple(sorted({repr(shape(child)) for child in node.children})))
+def every_line(branches: Branches) -> list[list[int]]:
+    """All lines of trees."""
+    lines = branches.below([TOP])
+    for line in lines:  # grows while it is read
+        lines += branches.below(line)
+    return lines
+
+
+def shape(processes: Processes, place: int) -> str:
+    """A command and what is below it, however often."""
+    children = [child for child, parent in enumerate(processes.parent) if parent == place]
+    below = sorted({shape(processes, child) for child in children})
+    return f"{processes.command[place]}({' '.join(below)})"
+
+
+def paths(lines: list[dict[str, Any]]) -> dict[tuple[str, ...], int]:
+    """What the processes with each path of commands used."""
+    used: dict[tuple[str, ...], int] = {}
+    path: list[str] = []
+    for line in lines:
+        path[line["depth"] :] = [line["command"]]
+        used[tuple(path)] = used.get(tuple(path), 0) + (line["io_bytes"] or 0)
+    return used
