@@ -252,9 +252,16 @@ class Joiner:
         """Each boot in which some records were written, each clock that was valid then, and the
         indices of its records. `seconds` are when all records were written.
         """
+        if not indices:
+            return
+        some = chosen(seconds, indices)
+        spans = {bisect_right(self._changes, second) for second in (min(some), max(some))}
+        if len(spans) == 1:  # nearly always
+            yield *self._boot_at(some[0]), indices
+            return
         by_span: dict[int, list[int]] = defaultdict(list)
-        for index in indices:
-            by_span[bisect_right(self._changes, seconds[index])].append(index)
+        for index, second in zip(indices, some, strict=True):
+            by_span[bisect_right(self._changes, second)].append(index)
         for of_span in by_span.values():
             yield *self._boot_at(seconds[of_span[0]]), of_span
 
@@ -312,7 +319,7 @@ class Joiner:
         unpaired: list[int] = []
         of_boots: dict[int, tuple[Boot, list[int]]] = {}
         for boot, _, indices in self._by_clock(range(len(seconds)), seconds):
-            self._note_last(boot, max(seconds[index] for index in indices))
+            self._note_last(boot, max(chosen(seconds, indices)))
             if boot.heard_ns is None:
                 unpaired += indices  # there are no candidates
             else:
@@ -365,6 +372,8 @@ class Joiner:
         fit = pairing.fit_alone(compared, columns.chosen(alone))
         pairs = zip(compress(chosen(indices, alone), fit), compress(compared, fit), strict=True)
         self._take(boot, pairs, joins, after, certain=True)
+        if len(alone) == len(pids) and all(fit):
+            return []
         odd.update(life[0] for life in compress(compared, map(not_, fit)))
         unpaired = [index for index, pid in zip(indices, pids, strict=True) if pid not in life_of]
         for of_records, of_lives in _by_pid(odd & life_of.keys(), pids, columns, lives):

@@ -47,11 +47,25 @@ def roll_up_days(connection: sqlite3.Connection, before_hour: int) -> None:
 
 def _roll_up_day(connection: sqlite3.Connection, day: int) -> None:
     """Roll up a day, unless something has changed in it by now. Callers hold a transaction."""
+    if hours_with_sums(connection, day) is None:
+        return
+    first, last = day * HOURS_OF_DAY, (day + 1) * HOURS_OF_DAY - 1
+    usage = connection.execute(_ANY_USAGE, (first, last)).fetchone()[0] == 1
+    for into, keys, summed_up, source in _sums(usage=usage):
+        values = {"day": day, "first": first, "last": last}
+        insert_rows(connection, into, summed(connection, keys, summed_up, source, values))
+    connection.execute("insert into rollup_day values (?)", (day,))
+
+
+def hours_with_sums(connection: sqlite3.Connection, day: int) -> set[int] | None:
+    """The hours of a day that are rolled up; None if others are still to be. Marks as rolled up
+    those in which nothing ended. Callers hold a transaction.
+    """
     hours = range(day * HOURS_OF_DAY, (day + 1) * HOURS_OF_DAY)
     if connection.execute(
         "select 1 from hour_without_rollup where hour between ? and ?", (hours[0], hours[-1])
     ).fetchone():
-        return
+        return None
     ready = {
         hour
         for (hour,) in connection.execute(
@@ -63,13 +77,7 @@ def _roll_up_day(connection: sqlite3.Connection, day: int) -> None:
             # sums from before the hour became stale
             connection.execute(f"delete from {table} where hour = ? and pruned = 0", (hour,))
         connection.execute("insert into rollup_hour values (?, 1, ?)", (hour, time.time_ns()))
-    usage = connection.execute(_ANY_USAGE, (hours[0], hours[-1])).fetchone()[0] == 1
-    for into, keys, summed_up, source in _sums(usage=usage):
-        rows = summed(
-            connection, keys, summed_up, source, {"day": day, "first": hours[0], "last": hours[-1]}
-        )
-        insert_rows(connection, into, rows)
-    connection.execute("insert into rollup_day values (?)", (day,))
+    return ready
 
 
 @cache

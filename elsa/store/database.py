@@ -278,7 +278,11 @@ def insert_columns(
 
 def _is_constant(column: Sequence[Any]) -> bool:
     first = column[0]
-    return (first is None or type(first) is int) and column.count(first) == len(column)
+    return (
+        (first is None or type(first) is int)
+        and column[-1] == first
+        and column.count(first) == len(column)
+    )
 
 
 def _insert(

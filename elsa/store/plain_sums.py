@@ -4,7 +4,8 @@ need not sum up their hours.
 A process is plain if its accounting record is all that says what it used, its end is certain, and
 it is in no job: so are all processes of a host without jobd. The views define the sums, and
 rollups.py sums up any hour by them. For plain processes these are the same sums in a tenth of the
-time; tests/unit/ingest/test_plain_sums.py compares the two.
+time; tests/properties/test_plain_sums.py compares the two. Where all hours of a day were added up
+in this way, in one pass, the day is too.
 """
 
 from __future__ import annotations
@@ -12,14 +13,15 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import compress
 from operator import gt, sub
 from typing import Any, NamedTuple, TypeAlias
 
 from elsa.decode.acct import AFORK, ETIME, FLAG, GID, MAJFLT, MINFLT, STIME, UID, UTIME
 from elsa.measures import ROLLED
-from elsa.store import rollups
+from elsa.store import daily_rollups, rollups
+from elsa.store.daily_rollups import HOURS_OF_DAY
 from elsa.store.database import insert_rows
 from elsa.store.rollups import CLASS
 from elsa.units import HOUR_NS, SECOND_NS
@@ -102,6 +104,17 @@ _MEASURES = _measures()
 # The largest total with which each of these is an integer of 64 bits.
 _MOST = [(1 << 63) - 1] * _FIGURES
 _MOST[4:6] = [_MOST[0] // (2 * _TICK_NS)] * 2
+# The keys of each table, from a row of an hour or a day and two keys.
+_OF_COMMAND = {"comm_id": "column2", "forked_only": "column3"}
+_OF_USER = {"uid": "column2", "gid": "column3", "in_job": "0"}
+_OF_HOUR = {"hour": "column1", "pruned": "0"}
+_TABLES = {
+    "rollup_command": _OF_HOUR | _OF_COMMAND | {"host_id": "{host_id}"},
+    "rollup_user": _OF_HOUR | _OF_USER | {"host_id": "{host_id}"},
+    "rollup_day_command": {"day": "column1"} | _OF_COMMAND | {"host_id": "{host_id}"},
+    "rollup_day_user": {"day": "column1"} | _OF_USER | {"host_id": "{host_id}"},
+    "rollup_day_total": {"hour": "column1"},
+}
 _OF_CLASS = ("processes", "records", "first_ns", "last_ns", "minutes", "compared")
 
 # Whether something else than so many plain processes ended in an hour, or it is rolled up already.
@@ -116,6 +129,15 @@ _NOT_PLAIN = """
             where p.ended_hour = :hour and (p.auto_job_id is not null
                 or exists (select 1 from membership as m where m.process_id = p.id)))
         or exists (select 1 from rollup_hour where hour = :hour)"""
+
+# Whether a day has sums of processes that were deleted.
+_PRUNED = " union all ".join(
+    f"select 1 from {table} where pruned = 1 and hour between :first and :last"
+    for table in rollups.ROLLUPS
+)
+# A hostile user can make up any number of names: a day whose hours have more totals than this, some
+# 20 MB, is left to daily_rollups.py.
+_MOST_TOTALS = 50_000
 
 
 def _no_total() -> Total:
@@ -143,6 +165,29 @@ class _Hour:
         self.new_ends.clear()
 
 
+class _Day:
+    """The sums of those hours of a day that were written by one pass."""
+
+    def __init__(self) -> None:
+        self.by_command: dict[_Key, list[Total]] = defaultdict(list)
+        self.by_user: dict[_Key, list[Total]] = defaultdict(list)
+        self.by_hour: dict[int, Total] = {}
+        self.size = 0
+        """How many totals there are."""
+
+    def add(self, hour: int, sums: _Hour) -> None:
+        for key, total in sums.by_command.items():
+            self.by_command[key].append(total)
+        for key, total in sums.by_user.items():
+            self.by_user[key].append(total)
+        self.by_hour[hour] = _summed(sums.by_user.values())
+        self.size += len(sums.by_command) + len(sums.by_user)
+
+
+def _summed(totals: Iterable[Total]) -> Total:
+    return list(map(sum, zip(*totals, strict=True)))
+
+
 class PlainSums:
     """The sums of the plain processes of a host that one pass of the ingester stores, of the hours
     that are not written yet.
@@ -153,6 +198,7 @@ class PlainSums:
         self._unsettled = rollups.first_unsettled(now_ns)
         self._host_id = host_id
         self._hours: dict[int, _Hour] = defaultdict(_Hour)
+        self._days: dict[int, _Day] = defaultdict(_Day)
         self._version = self._others_wrote()
 
     def _others_wrote(self) -> int:
@@ -169,6 +215,7 @@ class PlainSums:
         if changed:
             self._version = version
             self._hours.clear()
+            self._days.clear()
         return changed
 
     def add(self, plain: Plain, comm_ids: Sequence[int], columns: Sequence[Sequence[Any]]) -> None:
@@ -179,9 +226,10 @@ class PlainSums:
         if self._forget_changed():
             return
         is_plain = [ended_ns is not None for ended_ns in plain.ended_ns]
+        all_plain = all(is_plain)
 
         def chosen(column: Sequence[Any]) -> Sequence[Any]:
-            return column if all(is_plain) else list(compress(column, is_plain))
+            return column if all_plain else list(compress(column, is_plain))
 
         ends = chosen(plain.ended_ns)
         rows = zip(
@@ -224,10 +272,14 @@ class PlainSums:
             self._write_before(self._unsettled)
 
     def _write_before(self, end_hour: int) -> None:
-        """Roll up hours before this, if they are settled and only plain processes ended in them."""
+        """Roll up hours before this, if they are settled and only plain processes ended in them,
+        and the days of which all hours are such hours.
+        """
         end_hour = min(end_hour, self._unsettled)
         for hour in sorted(hour for hour in self._hours if hour < end_hour):
             self._write(hour, self._hours.pop(hour))
+        for day in [day for day in self._days if day < end_hour // HOURS_OF_DAY]:
+            self._write_day(day, self._days.pop(day))
 
     def _write(self, hour: int, sums: _Hour) -> None:
         processes = sum(many for many, *_ in sums.classes.values())
@@ -236,21 +288,42 @@ class PlainSums:
             return
         self._connection.execute("insert into rollup_hour values (?, 1, ?)", (hour, time.time_ns()))
         rollups.delete_sums(self._connection, hour)
-        self._insert("rollup_command", hour, sums.by_command, "column2, column3")
-        self._insert("rollup_user", hour, sums.by_user, "column2, column3, 0")
+        self._insert("rollup_command", hour, sums.by_command)
+        self._insert("rollup_user", hour, sums.by_user)
         classes = [
             (hour, *known_by, processes, processes, first_ns, last_ns, minutes, 0)
             for known_by, (processes, first_ns, last_ns, minutes) in sums.classes.items()
         ]
         insert_rows(self._connection, rollups.insert_into(CLASS, _OF_CLASS), classes)
+        day = hour // HOURS_OF_DAY
+        self._days[day].add(hour, sums)
+        if self._days[day].size > _MOST_TOTALS:
+            self._days[day] = _Day()
 
-    def _insert(self, table: str, hour: int, sums: Mapping[_Key, Total], keys: str) -> None:
-        """Insert the sums of an hour, for which SQLite works out the measures."""
-        into = rollups.insert_into(table, _MEASURES)
-        values = ", ".join(_MEASURES.values())
-        rows = [(hour, *key, *part) for key, total in sums.items() for part in _storable(total)]
-        select = f"{into} select column1, 0, {keys}, {self._host_id}, {values} from ("
-        insert_rows(self._connection, select, rows, then=")")
+    def _write_day(self, day: int, sums: _Day) -> None:
+        hours = {"first": day * HOURS_OF_DAY, "last": (day + 1) * HOURS_OF_DAY - 1}
+        if (
+            daily_rollups.hours_with_sums(self._connection, day) != sums.by_hour.keys()
+            or self._connection.execute(_PRUNED, hours).fetchone()
+        ):
+            return
+        for table, totals in (
+            ("rollup_day_command", sums.by_command),
+            ("rollup_day_user", sums.by_user),
+        ):
+            of_day = {key: _summed(of_key) for key, of_key in totals.items()}
+            self._insert(table, day, of_day)
+        for hour, total in sums.by_hour.items():
+            self._insert("rollup_day_total", hour, {(0, 0): total})
+        self._connection.execute("insert into rollup_day values (?)", (day,))
+
+    def _insert(self, table: str, time: int, sums: Mapping[_Key, Total]) -> None:
+        """Insert the sums of an hour or a day, for which SQLite works out the measures."""
+        columns = _TABLES[table] | _MEASURES
+        values = ", ".join(columns.values()).format(host_id=self._host_id)
+        rows = [(time, *key, *part) for key, total in sums.items() for part in _storable(total)]
+        into = f"insert into {table} ({', '.join(columns)}) select {values} from ("
+        insert_rows(self._connection, into, rows, then=")")
 
 
 def _storable(total: Total) -> Iterator[Total]:

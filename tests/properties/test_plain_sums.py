@@ -18,15 +18,16 @@ from elsa.config import Config
 from elsa.decode import acct
 from elsa.ingest import ingester
 from elsa.ingest.ingester import Ingester
-from elsa.kernel import acct_file
+from elsa.kernel import acct_file, clocks
 from elsa.kernel.procfs import Procfs
 from elsa.measures import OF_AUDIT, ROLLED, ROLLED_OF_JOB
-from elsa.store import aggregates, database, rollups
+from elsa.store import aggregates, database, plain_sums, rollups
 from elsa.store.plain_sums import ONLY_ACCT, KnownBy, Plain, PlainSums
 from elsa.units import SECOND_NS
 
 LAYOUT = struct.Struct("<2BH6If8H16s")
 NOW = 1_700_000_000 // 86400 * 86400
+DAY = NOW // 86400
 BOOTED = NOW + 3 * 3600
 SUMS = (
     *("rollup_hour", "rollup_day", "rollup_command", "rollup_user", "rollup_job", "rollup_audit"),
@@ -214,8 +215,15 @@ def plain(since: int, until: int, *, reported: bool, comp: int = 50) -> list[Giv
     ]
 
 
-def hours_after(folder: Path, template: Path, processes: list[Given], *others: str) -> set[int]:
-    """The hours that the ingester rolls up, after these statements on what jobd stored."""
+class RolledUp(NamedTuple):
+    """The hours and the days of which there are sums."""
+
+    hours: set[int]
+    days: set[int]
+
+
+def rolled_up_after(folder: Path, template: Path, processes: list[Given], *others: str) -> RolledUp:
+    """What the ingester rolls up, after these statements on what jobd stored."""
     shutil.copy(template, folder)
     path = folder / "elsa.db"
     with closing(sqlite3.connect(path)) as connection, connection:
@@ -224,34 +232,73 @@ def hours_after(folder: Path, template: Path, processes: list[Given], *others: s
             connection.execute(statement)
     ingest(folder, processes)
     with closing(sqlite3.connect(path)) as connection:
-        hours = {hour for (hour,) in connection.execute("select hour from rollup_hour")}
+        rolled_up = RolledUp(
+            {hour for (hour,) in connection.execute("select hour from rollup_audit")},
+            {day for (day,) in connection.execute("select day from rollup_day")},
+        )
     summed = sums(path)
     forget_sums(path)
     assert summed == sums(path)
-    return hours
+    return rolled_up
 
 
 @pytest.mark.parametrize("reported", [False, True])
-def test_hours_of_plain_processes_are_rolled_up_by_the_ingester(
+def test_hours_and_days_of_plain_processes_are_rolled_up_by_the_ingester(
     template: Path, tmp_path: Path, reported: bool
 ) -> None:
     processes = plain(190, 400, reported=reported)
     if not reported:
         processes = plain(0, 180, reported=False)
     expected = {one.end // 3600 for one in processes}
-    assert hours_after(tmp_path, template, processes) == expected
+    assert rolled_up_after(tmp_path, template, processes) == (expected, {DAY})
+
+
+def test_a_day_with_sums_of_deleted_processes_is_left_to_sqlite(
+    template: Path, tmp_path: Path
+) -> None:
+    pruned = f"""
+        insert into rollup_user (hour, pruned, uid, gid, in_job, host_id, processes, cpu_ns)
+        values ({DAY * 24 + 4}, 1, 1, 1, 0, 1, 5, 7)"""
+    rolled_up = rolled_up_after(tmp_path, template, plain(190, 400, reported=True), pruned)
+    assert rolled_up.days == set()
+    with closing(sqlite3.connect(tmp_path / "elsa.db")) as connection:
+        (processes,) = connection.execute("select sum(processes) from rollup_day_user").fetchone()
+    assert processes == len(plain(190, 400, reported=True)) + 5
+
+
+def test_a_day_with_too_many_totals_to_keep_is_left_to_sqlite(
+    template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plain_sums, "_MOST_TOTALS", 5)
+    assert rolled_up_after(tmp_path, template, plain(190, 400, reported=True)).days == set()
+
+
+def test_a_day_of_two_passes_is_left_to_sqlite(template: Path, tmp_path: Path) -> None:
+    earlier, later = plain(0, 120, reported=False), plain(120, 180, reported=False)
+    shutil.copy(template, tmp_path)
+    path = tmp_path / "elsa.db"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clocks, "realtime_ns", lambda: (NOW + 3 * 3600) * SECOND_NS)
+        ingest(tmp_path, earlier)
+    ingest(tmp_path, later)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("select day from rollup_day").fetchall() == []
+        assert len(connection.execute("select hour from rollup_audit").fetchall()) == 3
+    summed = sums(path)
+    forget_sums(path)
+    assert summed == sums(path)
 
 
 def test_sums_beyond_64_bits_are_exact(template: Path, tmp_path: Path) -> None:
     processes = [one for one in plain(0, 60, reported=False, comp=LARGEST) for _ in range(4)]
-    assert hours_after(tmp_path, template, processes) == {NOW // 3600}
+    assert rolled_up_after(tmp_path, template, processes).hours == {NOW // 3600}
     with closing(sqlite3.connect(tmp_path / "elsa.db")) as connection:
         rows = connection.execute("select user_ns from rollup_user").fetchall()
     assert len(rows) > 1
     assert sum(ns for (ns,) in rows) == len(processes) * (8191 << 21) * 10**7
 
 
-HOUR = NOW // 3600 + 4
+HOUR = DAY * 24 + 4
 _LEFT = (HOUR * 3600 + 60 - BOOTED) * SECOND_NS
 # Hour 4 begins 240 minutes after NOW: the process that ends then has number 26 and id 52.
 OTHERS = {
@@ -281,7 +328,7 @@ def test_hours_in_which_something_else_ended_are_left_to_the_views(
 ) -> None:
     processes = plain(190, 400, reported=True)
     expected = {one.end // 3600 for one in processes} - {HOUR}
-    assert hours_after(tmp_path, template, processes, *others) == expected
+    assert rolled_up_after(tmp_path, template, processes, *others) == (expected, set())
 
 
 @pytest.mark.parametrize("table", ["usage", "usage_so_far"])
@@ -295,7 +342,7 @@ def test_where_taskstats_reports_processes_joined_processes_are_left_to_the_view
             "insert into usage_so_far (process_id, edge_ns, until_ns) values (52, 0, 1)"
         ),
     }
-    assert hours_after(tmp_path, template, processes, of_one[table]) == set()
+    assert rolled_up_after(tmp_path, template, processes, of_one[table]) == (set(), set())
 
 
 @pytest.mark.parametrize("another_writes", [False, True])
