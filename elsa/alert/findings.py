@@ -20,7 +20,7 @@ from elsa.report.compare import COMPARED, Side
 from elsa.report.gates import Gate
 from elsa.report.query import rollup_source
 from elsa.report.query.statement import listed, select
-from elsa.report.query.times import Window
+from elsa.report.query.times import Window, iso, reported
 from elsa.report.render.columns import local_time
 from elsa.run import budget
 from elsa.run.budget import Limit
@@ -194,8 +194,8 @@ _OF_JOB = {
     "job_kind": "u.kind",
     "owner": "owner_name(u.owner_uid, u.job_id)",
     "host": "h.name",
-    "created_at": "u.created_at",
-    "closed_at": "u.closed_at",
+    "created_at": reported("created_at"),
+    "closed_at": reported("closed_at"),
     "close_reason": "u.close_reason",
     "exit_code": "u.exit_code",
     "exit_signal": "u.exit_signal",
@@ -292,7 +292,8 @@ def _gaps(
     else:
         where, value = "g.gap_id > ?", reported.last_gap
     cursor = connection.execute(
-        f"""select g.gap_id, g.host, g.kind as gap_kind, g.what, g.started_at, g.ended_at,
+        f"""select g.gap_id, g.host, g.kind as gap_kind, g.what,
+            {iso("g.started_ns")} as started_at, {iso("g.ended_ns")} as ended_at,
             g.duration_s, g.lost, g.path, g.note
         from gaps as g
         join gap as l on l.id = g.gap_id

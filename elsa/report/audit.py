@@ -12,7 +12,7 @@ from elsa.report.collector_status import silence
 from elsa.report.query import rollup_source
 from elsa.report.query.selection import Selection
 from elsa.report.query.statement import Condition, Query, select
-from elsa.report.query.times import Window
+from elsa.report.query.times import Window, iso, reported
 from elsa.report.query.warehouse import of_fleet, several_hosts
 from elsa.report.render import writer
 from elsa.report.render.output import Output
@@ -25,10 +25,7 @@ _SUMS = ("processes", "records", "first_ns", "last_ns")
 _COMPARED = ("compared", "compared_ns", "compared_ticks")
 _CLASS_SHOWN = ("what", "processes", "records", "first_ended_at", "last_ended_at")
 _CLASS_COLUMNS = ("class", *_CLASS_SHOWN)
-_TIMES = {
-    f"{which}_ended_at": f"strftime('%Y-%m-%dT%H:%M:%fZ', u.{which}_ns / 1e9, 'unixepoch')"
-    for which in ("first", "last")
-}
+_TIMES = {f"{which}_ended_at": iso(f"u.{which}_ns") for which in ("first", "last")}
 _PERIOD = {
     "host": "h.name",
     "boot_id": "u.boot_id",
@@ -134,7 +131,8 @@ def groups_query(window: Window, limit: int | None) -> Query:
     )
     usage = f"select * from {rollup_source.job_usage(newest)}"
     view = sql_files.over("audit_group", job_usage=usage)
-    return Query(f"select {', '.join(_GROUPS)} from {view} order by job_id desc")
+    columns = ", ".join(reported(key, "") for key in _GROUPS)
+    return Query(f"select {columns} from {view} order by job_id desc")
 
 
 def _summed(window: Window, keys: str, names: tuple[str, ...], *conditions: Condition) -> Query:

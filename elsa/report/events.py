@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from elsa.report.query.selection import Selection
 from elsa.report.query.statement import THESE, Condition, Query, names, select
-from elsa.report.query.times import Window
+from elsa.report.query.times import Window, iso
 from elsa.report.render.output import Output
 from elsa.report.render.writer import Report
 
@@ -49,7 +49,7 @@ def query(
     choice these are all events, also those of processes that are not known. With a limit, it
     returns one row more, the newest first.
     """
-    known = {key: f"e.{key}" for key in _OF_EVENT}
+    known = {key: f"e.{key}" for key in _OF_EVENT} | {"at": iso("e.real_ns")}
     known |= {"command": "u.command", "user": names(selection)["user"]}
     shown = output.choose(known, ("host", *_SHOWN) if selection.apart else _SHOWN)
     order = output.order(known, f"e.event_id{'' if output.limit is None else ' desc'}")

@@ -23,7 +23,7 @@ from elsa.progress import Progress
 from elsa.report.jobs import COLUMNS as OF_JOBS
 from elsa.report.processes import COLUMNS as OF_PROCESSES
 from elsa.report.query import statement
-from elsa.report.query.times import Window
+from elsa.report.query.times import Window, reported
 from elsa.report.query.warehouse import several_hosts
 from elsa.report.render.columns import COLUMNS, local_time, tag_list
 from elsa.store.daily_rollups import HOURS_OF_DAY
@@ -179,7 +179,7 @@ def _write_file(
 ) -> int:
     """Write a file, completely or not at all; return the number of its rows."""
     names = _NAMES_APART if several_hosts(connection) else _NAMES
-    listed = ", ".join(f'{names.get(key, f"u.{key}")} as "{key}"' for key in dataset.columns)
+    listed = ", ".join(f'{names.get(key, reported(key))} as "{key}"' for key in dataset.columns)
     cursor = connection.execute(
         f"select {listed} from {dataset.rows}", () if day is None else _hours(day)
     )

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from elsa.report import completeness
 from elsa.report.collector_status import Silence, silence, silences, still_open
 from elsa.report.query.statement import Query, select
-from elsa.report.query.times import Window
+from elsa.report.query.times import Window, iso, reported
 from elsa.report.query.warehouse import several_hosts
 from elsa.report.render.output import Output
 from elsa.report.render.writer import Report, Row
@@ -53,7 +53,7 @@ def query(
     """The query for the gaps that touch a window, of some hosts or of all, newest first; and the
     columns to write.
     """
-    known = {key: key for key in _COLUMNS}
+    known = {key: reported(key, "") for key in _COLUMNS}
     shown = output.choose(known, ("host", *_SHOWN) if apart else _SHOWN)
     order = output.order(known, "gap_id desc")
     of_hosts = "" if hosts is None else f" where host_id in ({', '.join(map(str, hosts))})"
@@ -117,7 +117,7 @@ def since(connection: sqlite3.Connection, since_ns: int, now_ns: int) -> list[Lo
     """The gaps by kind that ended after a time, or that are in a file read after it, unless a
     record behind them shows that they are older.
     """
-    text = """select g.what, count(*), max(g.started_at)
+    text = f"""select g.what, count(*), {iso("max(g.started_ns)")}
         from gaps as g
         join gap as l on l.id = g.gap_id
         left join acct_file as f on f.id = l.acct_file_id

@@ -12,6 +12,7 @@ from elsa.report import completeness, usage
 from elsa.report.query import rollup_source, row_sums
 from elsa.report.query.selection import Selection
 from elsa.report.query.statement import Condition, Query, columns_of, listed, rows, select
+from elsa.report.query.times import reported
 from elsa.report.query.warehouse import of_fleet
 from elsa.report.render import writer
 from elsa.report.render.columns import OF_GROUP
@@ -111,7 +112,7 @@ _HIDDEN = {
 } - {"read_bytes", "write_bytes"}
 _NO_JOB = "there is no job yet; make one with: elsa job run --name NAME -- COMMAND"
 _NO_SUCH_JOB = "no job matches"
-OF_JOB = {key: "user_name(u.owner_uid)" if key == "owner" else f"u.{key}" for key in COLUMNS}
+OF_JOB = {key: "user_name(u.owner_uid)" if key == "owner" else reported(key) for key in COLUMNS}
 """The expressions of a whole job's columns over rows `u` of job_usage."""
 
 LOSSES = ("gaps", "usage_gaps")
@@ -167,7 +168,7 @@ def query(
     helpers = ("job_id", *completeness.OF_JOBS, *(() if selection.window else LOSSES))
     chosen = {key: known[key] for key in dict.fromkeys((*shown, *helpers))}
     # Ids of several hosts are in no order of time.
-    usual_order = "u.created_at desc, u.job_id desc" if selection.apart else "u.job_id desc"
+    usual_order = "u.created_at_ns desc, u.job_id desc" if selection.apart else "u.job_id desc"
     order = output.order(known, usual_order)
     # One more than is shown, to know whether there are more.
     limit = "" if output.limit is None else f"\nlimit {output.limit + 1}"

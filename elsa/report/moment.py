@@ -18,7 +18,7 @@ from elsa.report.query import row_sums
 from elsa.report.query.moment import Interval, intervals, of_host, whole, within
 from elsa.report.query.selection import Selection
 from elsa.report.query.statement import Condition, Query, columns_of, names, rows, select
-from elsa.report.query.times import Window
+from elsa.report.query.times import Window, iso
 from elsa.report.render.columns import local_time
 from elsa.report.render.output import Output
 from elsa.report.render.writer import Report, Row
@@ -232,8 +232,8 @@ def _parts(then: Moment, selection: Selection, wanted: set[str]) -> Query:
         "user_ns": "u.user_ns",
         "system_ns": "u.system_ns",
         "cpu_ns": "u.user_ns + u.system_ns",
-        "started_at": _iso("u.started_ns"),
-        "ended_at": _iso("u.ended_ns"),
+        "started_at": iso("u.started_ns"),
+        "ended_at": iso("u.ended_ns"),
         "is_whole": _IS_WHOLE,
         "then_ns": _THEN_NS.format(at_ns=then.at_ns),
         "alive": f"case when not {perhaps_ended} then {lived} end",
@@ -261,10 +261,6 @@ def _parts(then: Moment, selection: Selection, wanted: set[str]) -> Query:
         used=True,
     )
     return Query(f"{select(listed)}\n{source.sql}", source.values)
-
-
-def _iso(column: str) -> str:
-    return f"strftime('%Y-%m-%dT%H:%M:%fZ', {column} / 1e9, 'unixepoch')"
 
 
 def report(

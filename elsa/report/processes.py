@@ -13,6 +13,7 @@ from elsa.measures import MEASURES, OF_TASKSTATS_ALONE
 from elsa.report import completeness
 from elsa.report.query.selection import Selection
 from elsa.report.query.statement import Condition, Query, names, rows, select
+from elsa.report.query.times import reported
 from elsa.report.query.window_usage import NO_USAGE, window_usage
 from elsa.report.render.output import Output
 from elsa.report.render.writer import Report, Row
@@ -129,7 +130,7 @@ _OF_JOBS = ("job_id", "how", "part_life", "part_life_whole")
 def columns(selection: Selection) -> dict[str, str]:
     """Every column with its expression."""
     special = names(selection) | {"flags": _FLAGS}
-    known = {key: special.get(key, f"u.{key}") for key in COLUMNS}
+    known = {key: special.get(key, reported(key)) for key in COLUMNS}
     known |= {
         key: f"(select x.{key} from process_program as x where x.process_id = u.process_id)"
         for key in _PROGRAM

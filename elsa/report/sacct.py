@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from elsa.errors import UsageError
 from elsa.report.query import rollup_source
 from elsa.report.query.selection import Selection
+from elsa.report.query.times import reported
 from elsa.state.automatic_jobs import DISABLED
 from elsa.text import printable
 
@@ -181,7 +182,7 @@ def jobs(
     view = rollup_source.job_usage(f"select j.id from job as j where {' and '.join(there)}")
     where = " and ".join(["true", *(each.sql for each in selection.job_conditions)])
     values = tuple(value for each in selection.job_conditions for value in each.values)
-    columns = ", ".join(f"u.{key}" for key in _COLUMNS)
+    columns = ", ".join(map(reported, _COLUMNS))
     owner = "owner_name(u.owner_uid, u.job_id)" if selection.apart else "user_name(u.owner_uid)"
     rows = connection.execute(
         f"select {columns}, {owner} from {view} as u where {where} order by u.job_id", values

@@ -12,6 +12,7 @@ from elsa.report import completeness
 from elsa.report.query import rollup_source, row_sums
 from elsa.report.query.selection import Selection
 from elsa.report.query.statement import Query, listed, rows, select
+from elsa.report.query.times import iso
 from elsa.report.render import writer
 from elsa.report.render.columns import OF_GROUP
 from elsa.report.render.output import Output
@@ -103,8 +104,8 @@ def query(selection: Selection) -> Query:
     if selection.window:
         sums = row_sums.sums(row_sums.share(selection.window) if selection.clip else None)
         columns = {
-            "started_at": f"strftime('%Y-%m-%dT%H:%M:%fZ', min({_ENTERED_NS}) / 1e9, 'unixepoch')",
-            "ended_at": f"strftime('%Y-%m-%dT%H:%M:%fZ', max({_LEFT_NS}) / 1e9, 'unixepoch')",
+            "started_at": iso(f"min({_ENTERED_NS})"),
+            "ended_at": iso(f"max({_LEFT_NS})"),
             "wall_s": f"(max({_LEFT_NS}) - min({_ENTERED_NS})) / 1e9",
         }
         columns |= {key: sums[key] for key in _FIGURES} | dict.fromkeys(OF_GROUP, "null")
@@ -113,7 +114,8 @@ def query(selection: Selection) -> Query:
     else:
         view = f"{rollup_source.job_usage(listed(selection.jobs or ()))} where job_id = ?"
         totals = Query(
-            f"select started_at, ended_at, wall_s, {', '.join((*_FIGURES, *OF_GROUP))} from {view}",
+            f"select {iso('started_ns')}, {iso('ended_ns')}, wall_s,"
+            f" {', '.join((*_FIGURES, *OF_GROUP))} from {view}",
             (selection.job,),
         )
     owner = "owner_name(j.owner_uid, j.id)" if selection.apart else "user_name(j.owner_uid)"

@@ -24,8 +24,8 @@ select
     k.what,
     coalesce(sum(s.processes), 0) as processes,
     coalesce(sum(s.records), 0) as records,
-    strftime('%Y-%m-%dT%H:%M:%fZ', min(s.first_ns) / 1e9, 'unixepoch') as first_ended_at,
-    strftime('%Y-%m-%dT%H:%M:%fZ', max(s.last_ns) / 1e9, 'unixepoch') as last_ended_at
+    datetime(min(s.first_ns) / 1000000000, 'unixepoch') as first_ended_at,
+    datetime(max(s.last_ns) / 1000000000, 'unixepoch') as last_ended_at
 from audit_class as k
 left join summed as s
     on s.class = k.class

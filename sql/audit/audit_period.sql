@@ -49,8 +49,8 @@ select
     t.period,
     t.processes,
     t.records,
-    strftime('%Y-%m-%dT%H:%M:%fZ', t.first_ns / 1e9, 'unixepoch') as first_ended_at,
-    strftime('%Y-%m-%dT%H:%M:%fZ', t.last_ns / 1e9, 'unixepoch') as last_ended_at
+    datetime(t.first_ns / 1000000000, 'unixepoch') as first_ended_at,
+    datetime(t.last_ns / 1000000000, 'unixepoch') as last_ended_at
 from period as t
 join audit_class as c
     on c.class = t.class

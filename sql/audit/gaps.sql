@@ -58,9 +58,8 @@ select
     timed.to_ns,
     timed.from_ns + timed.offset_ns as started_ns,
     timed.to_ns + timed.offset_ns as ended_ns,
-    strftime('%Y-%m-%dT%H:%M:%fZ', (timed.from_ns + timed.offset_ns) / 1e9, 'unixepoch')
-        as started_at,
-    strftime('%Y-%m-%dT%H:%M:%fZ', (timed.to_ns + timed.offset_ns) / 1e9, 'unixepoch') as ended_at,
+    datetime((timed.from_ns + timed.offset_ns) / 1000000000, 'unixepoch') as started_at,
+    datetime((timed.to_ns + timed.offset_ns) / 1000000000, 'unixepoch') as ended_at,
     (timed.to_ns - timed.from_ns) / 1e9 as duration_s,
     timed.lost,
     f.path,

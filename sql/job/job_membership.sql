@@ -19,12 +19,13 @@ select
     end as how,
     m.since_ns,
     m.until_ns,
-    strftime(
-        '%Y-%m-%dT%H:%M:%fZ',
-        (case when m.since_ns = 0 then p.start_ns else m.since_ns end + c.offset_ns) / 1e9,
+    case when m.since_ns = 0 then p.start_ns else m.since_ns end + c.offset_ns as since_at_ns,
+    m.until_ns + c.offset_ns as until_at_ns,
+    datetime(
+        (case when m.since_ns = 0 then p.start_ns else m.since_ns end + c.offset_ns) / 1000000000,
         'unixepoch'
     ) as since_at,
-    strftime('%Y-%m-%dT%H:%M:%fZ', (m.until_ns + c.offset_ns) / 1e9, 'unixepoch') as until_at
+    datetime((m.until_ns + c.offset_ns) / 1000000000, 'unixepoch') as until_at
 from all_memberships as m
 left join job as j
     on j.id = m.job_id

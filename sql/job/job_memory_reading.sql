@@ -6,7 +6,7 @@ select
     m.job_id,
     m.read_ns,
     m.read_ns + c.offset_ns as read_at_ns,
-    strftime('%Y-%m-%dT%H:%M:%fZ', (m.read_ns + c.offset_ns) / 1e9, 'unixepoch') as read_at,
+    datetime((m.read_ns + c.offset_ns) / 1000000000, 'unixepoch') as read_at,
     m.memory_kib,
     case m.memory_by when 1 then 'pss' when 2 then 'rss' end as memory_by
 from job_memory as m

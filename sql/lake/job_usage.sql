@@ -81,6 +81,8 @@ select
     j.name,
     j.kind,
     j.owner_uid,
+    j.created_at_ns,
+    j.closed_at_ns,
     j.created_at,
     j.closed_at,
     j.close_reason,

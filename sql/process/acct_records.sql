@@ -31,12 +31,10 @@ select
     a.pid,
     a.ppid,
     a.btime,
-    strftime(
-        '%Y-%m-%dT%H:%M:%SZ',
-        a.btime - case when a.ended < a.btime then 4294967296 else 0 end,
-        'unixepoch'
+    datetime(
+        a.btime - case when a.ended < a.btime then 4294967296 else 0 end, 'unixepoch'
     ) as started_at,
-    strftime('%Y-%m-%dT%H:%M:%SZ', a.ended, 'unixepoch') as ended_at,
+    datetime(a.ended, 'unixepoch') as ended_at,
     case when a.late_s is not null then 1 end as ended_inferred,
     a.etime as etime_ticks,
     a.utime as utime_ticks,

@@ -37,7 +37,7 @@ select
     end as event,
     t.time_ns,
     t.time_ns + t.offset_ns as real_ns,
-    strftime('%Y-%m-%dT%H:%M:%fZ', (t.time_ns + t.offset_ns) / 1e9, 'unixepoch') as at,
+    datetime((t.time_ns + t.offset_ns) / 1000000000, 'unixepoch') as at,
     t.tgid as pid,
     t.pid as tid,
     t.parent_tgid as ppid,

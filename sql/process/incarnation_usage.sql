@@ -25,7 +25,7 @@ with life as (
         p.start_ns + p.elapsed_ns as end_ns,
         p.start_ns + born.offset_ns as started_ns,
         -- the clock at the end: a step of the clock in between must not move the end
-        p.start_ns + p.elapsed_ns + coalesce(died.offset_ns, born.offset_ns) as ended_ns,
+        p.start_ns + p.elapsed_ns + died.offset_ns as ended_ns,
         p.ended_hour,
         p.elapsed_ns,
         cast(a.etime as integer) as etime_ticks,
@@ -124,7 +124,7 @@ with life as (
     left join clock as born
         on born.id = p.clock_id
     left join clock as died
-        on died.id = p.end_clock_id
+        on died.id = coalesce(p.end_clock_id, p.clock_id)
     left join process as parent
         on parent.id = p.parent_id
     left join acct as a
@@ -208,8 +208,8 @@ select
     life.started_ns,
     life.ended_ns,
     life.ended_hour,
-    strftime('%Y-%m-%dT%H:%M:%fZ', life.started_ns / 1e9, 'unixepoch') as started_at,
-    strftime('%Y-%m-%dT%H:%M:%fZ', life.ended_ns / 1e9, 'unixepoch') as ended_at,
+    datetime(life.started_ns / 1000000000, 'unixepoch') as started_at,
+    datetime(life.ended_ns / 1000000000, 'unixepoch') as ended_at,
     life.elapsed_ns,
     life.elapsed_ns / 1e9 as elapsed_s,
     life.etime_ticks,

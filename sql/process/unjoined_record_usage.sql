@@ -25,12 +25,10 @@ select
     (a.btime - case when a.ended < a.btime then 4294967296 else 0 end) * 1000000000 as started_ns,
     a.ended * 1000000000 as ended_ns,
     a.ended_hour,
-    strftime(
-        '%Y-%m-%dT%H:%M:%fZ',
-        a.btime - case when a.ended < a.btime then 4294967296 else 0 end,
-        'unixepoch'
+    datetime(
+        a.btime - case when a.ended < a.btime then 4294967296 else 0 end, 'unixepoch'
     ) as started_at,
-    strftime('%Y-%m-%dT%H:%M:%fZ', a.ended, 'unixepoch') as ended_at,
+    datetime(a.ended, 'unixepoch') as ended_at,
     cast(a.etime * 10000000 as integer) as elapsed_ns,
     a.etime / 100.0 as elapsed_s,
     cast(a.etime as integer) as etime_ticks,

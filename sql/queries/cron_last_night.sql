@@ -12,8 +12,6 @@ select
 from job_usage
 where
     kind = 'cron'
-    and created_at >= strftime(
-        '%Y-%m-%dT%H:%M:%SZ', 'now', 'localtime', 'start of day', '-6 hours', 'utc'
-    )
+    and created_at >= datetime('now', 'localtime', 'start of day', '-6 hours', 'utc')
 order by
     created_at;

@@ -10,6 +10,7 @@ select
     cpu_s
 from process_usage
 where
+    -- by the hour, since there is an index on that
     ended_hour >= cast(
         strftime('%s', 'now', 'localtime', 'start of day', 'utc') as integer
     ) / 3600

@@ -79,12 +79,12 @@ def test_job_membership_shows_every_membership_in_words_and_real_times(
         "launched",
     )
     assert (first["since_at"], first["until_at"]) == (
-        "2026-01-02T03:04:15.000Z",
-        "2026-01-02T03:04:35.000Z",
+        "2026-01-02 03:04:15",
+        "2026-01-02 03:04:35",
     )
     assert (second["how"], second["since_at"], second["until_at"]) == (
         "added",
-        "2026-01-02T03:04:45.000Z",
+        "2026-01-02 03:04:45",
         None,
     )
 

@@ -41,8 +41,10 @@ def test_a_finished_job_sums_its_processes_and_separates_wall_from_elapsed_time(
             )
         ),
         "owner_uid": 1000,
-        "created_at": "2026-01-02T03:04:05.000Z",
-        "closed_at": "2026-01-02T03:05:00.000Z",
+        "created_at_ns": 1_767_323_045 * 10**9,
+        "closed_at_ns": 1_767_323_100 * 10**9,
+        "created_at": "2026-01-02 03:04:05",
+        "closed_at": "2026-01-02 03:05:00",
         "close_reason": "ended",
         "state": "closed",
         "processes": 2,
@@ -50,8 +52,8 @@ def test_a_finished_job_sums_its_processes_and_separates_wall_from_elapsed_time(
         "records": 2,
         "started_ns": 1_767_323_055 * 10**9,
         "ended_ns": 1_767_323_090 * 10**9,
-        "started_at": "2026-01-02T03:04:15.000Z",
-        "ended_at": "2026-01-02T03:04:50.000Z",
+        "started_at": "2026-01-02 03:04:15",
+        "ended_at": "2026-01-02 03:04:50",
         "wall_s": 35.0,
         "elapsed_s": 60.0,
         "etime_ticks": 6000.0,
@@ -112,7 +114,7 @@ def test_job_ends_where_its_processes_are_taken_out_though_they_run_on(
         "running": 0,
         "wall_s": 3.0,
         "elapsed_s": 3.0,
-        "started_at": "2026-01-02T03:04:17.000Z",
+        "started_at": "2026-01-02 03:04:17",
         "complete": 0,
     }
 
@@ -128,8 +130,8 @@ def test_a_job_starts_when_its_first_process_enters_and_its_elapsed_time_is_that
     assert row == {
         "wall_s": 18.0,
         "elapsed_s": 12.0,
-        "started_at": "2026-01-02T03:04:17.000Z",
-        "ended_at": "2026-01-02T03:04:35.000Z",
+        "started_at": "2026-01-02 03:04:17",
+        "ended_at": "2026-01-02 03:04:35",
     }
 
 

@@ -180,7 +180,8 @@ _JOB_INTERVALS = Dataset(
 )
 
 _OF_JOB = (
-    *("job_id", "name", "kind", "owner_uid", "created_at", "closed_at", "close_reason", "state"),
+    *("job_id", "name", "kind", "owner_uid", "created_at_ns", "closed_at_ns"),
+    *("created_at", "closed_at", "close_reason", "state"),
     *("exit_status", "exit_code", "exit_signal", "gaps", "usage_gaps", "complete"),
     *("usage_complete", "tags", "group_cpu_s", "group_peak_bytes", "group_read_bytes"),
     *("group_write_bytes", "job_peak_kib", "job_peak_by"),

@@ -54,6 +54,24 @@ PERIODS = tuple(_EXAMPLES_OF)
 """Windows with an option of their own: --day, --week and --month."""
 
 
+# The real time of a column that the views show as text, to the second.
+_REAL_NS = {
+    "started_at": "started_ns",
+    "ended_at": "ended_ns",
+    **{f"{key}_at": f"{key}_at_ns" for key in ("created", "closed", "since", "until")},
+}
+
+
+def iso(at_ns: str) -> str:
+    """SQL for a real time as reports give it: ISO 8601 in UTC, to the millisecond."""
+    return f"strftime('%Y-%m-%dT%H:%M:%fZ', {at_ns} / 1e9, 'unixepoch')"
+
+
+def reported(key: str, of: str = "u.") -> str:
+    """SQL for a column of a view as reports give it."""
+    return iso(of + _REAL_NS[key]) if key in _REAL_NS else of + key
+
+
 class Window(NamedTuple):
     """A half-open span of real time in ns since 1970; None is no bound."""
 

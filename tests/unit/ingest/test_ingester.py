@@ -560,8 +560,8 @@ def test_long_life_ended_no_earlier_than_what_stands_before_it(
     run(place)
     told = "select command, ended_at, ended_inferred from acct_records order by acct_id"
     assert query(place, told) == [
-        ("before", "2026-11-01T00:00:01Z", None),
-        ("daemon", "2026-11-01T00:00:01Z", 1),
+        ("before", "2026-11-01 00:00:01", None),
+        ("daemon", "2026-11-01 00:00:01", 1),
     ]
     hours = query(
         place, "select ended_hour, started_ns / 1000000000 from process_usage order by acct_id"
@@ -580,7 +580,7 @@ def test_a_long_process_without_other_bounds_ends_at_the_time_of_its_record_and_
     run(place)
     assert query(
         place, "select ended_at, ended_inferred from acct_records order by acct_id limit 1"
-    ) == [("2026-10-31T23:59:59Z", 1)]
+    ) == [("2026-10-31 23:59:59", 1)]
     with warehouse.reading(place / "elsa.db") as connection:
         made = (
             audit.audit(connection, Window(), Output(), 0),
@@ -609,7 +609,7 @@ def test_a_process_that_started_before_1970_is_reported_so(place: Path, live: Pa
     )
     run(place)
     assert query(place, "select btime, started_at, ended_at, ended_inferred from acct_records") == [
-        (2**32 - 10, "1969-12-31T23:59:50Z", "1970-01-01T00:00:20Z", None)
+        (2**32 - 10, "1969-12-31 23:59:50", "1970-01-01 00:00:20", None)
     ]
     assert query(place, "select started_ns, ended_ns, ended_hour from process_usage") == [
         (-10 * 10**9, 20 * 10**9, 0)
