@@ -20,6 +20,14 @@ REAL = 1_767_323_045 * SECOND
 RUNNING = None
 
 
+def view_times(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of a report with its times as the views show them, to the second."""
+    return {
+        key: value[:19].replace("T", " ") if value and key.endswith("_at") else value
+        for key, value in row.items()
+    }
+
+
 class Warehouse:
     """A migrated warehouse with host 1, boot 1, clock 1 and accounting file 1. Times are seconds of
     the boot's monotonic clock.

@@ -69,12 +69,12 @@ class Column(NamedTuple):
 
 
 def local_time(value: str) -> str:
-    """A view's UTC time on this host's clock, to the second."""
+    """A time of a report, ISO 8601 with its zone, on this host's clock, to the second."""
     return datetime.fromisoformat(value).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def utc_time(time_ns: int) -> str:
-    """A real time as views give it: in UTC, to the second."""
+    """A real time as ISO 8601 in UTC, to the second."""
     return datetime.fromtimestamp(time_ns // SECOND_NS, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

@@ -21,6 +21,7 @@ from elsa.report.query.times import Window
 from elsa.report.render.output import Output
 from elsa.report.render.writer import Report
 from elsa.store import database, retention, rollups
+from tests.support.given import view_times
 from tests.support.month import BEGIN_NS, END_NS, HOUR, Month, write
 
 DAY = 24 * HOUR
@@ -229,7 +230,7 @@ def test_the_audit_is_the_same_in_the_views_and_the_report(
     _, after = states
     made = audit.audit(after, Window(), ALL, END_NS)
     for part, view in ((made.classes, "audit"), (made.ticks, "audit_ticks")):
-        rows = [dict(zip(part.columns, row, strict=True)) for row in part.rows]
+        rows = [view_times(dict(zip(part.columns, row, strict=True))) for row in part.rows]
         assert sorted_rows(table(after, f"select * from {view}"), set(part.columns)) == sorted_rows(
             rows, set(part.columns)
         ), view
