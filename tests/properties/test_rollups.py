@@ -61,13 +61,20 @@ def refresh(connection: sqlite3.Connection) -> int:
 def read(
     process_id: int, minute: int, used: tuple[int, int, int], gid: int | None, *, edge: bool
 ) -> Act:
-    """A reading of a process, and what it used since the reading before."""
+    """A reading of a process, and what it used since the reading before. jobd stores a process
+    before its readings, or in the same transaction.
+    """
     sums = dict(zip(("run_ns", "minflt", "read_bytes"), used, strict=True))
     counters = (sums.get(measure.column) for measure in COUNTERS)
     row = (process_id, gid, 0, 7, used[0] // 1000, 0, *counters)
     clock = Clock(1, 0, REAL, 0) if minute < 180 else Clock(2, 3 * HOUR_NS, REAL + 2 * HOUR_NS, 0)
     made = reading(clock, 0, minute * MINUTE, [row], of_all=not edge)
-    return lambda connection: intervals.write(connection, [made])
+
+    def act(connection: sqlite3.Connection) -> None:
+        if connection.execute("select 1 from process where id = ?", (process_id,)).fetchone():
+            intervals.write(connection, [made])
+
+    return act
 
 
 PROCESS = (
@@ -93,6 +100,16 @@ def forget_intervals(process_id: int) -> Act:
     def act(connection: sqlite3.Connection) -> None:
         for table in ("usage_interval", "usage_so_far"):
             connection.execute(f"delete from {table} where process_id = ?", (process_id,))
+
+    return act
+
+
+def delete(process_id: int) -> Act:
+    """As pruning does: with its intervals."""
+
+    def act(connection: sqlite3.Connection) -> None:
+        forget_intervals(process_id)(connection)
+        connection.execute("delete from process where id = ?", (process_id,))
 
     return act
 
@@ -127,7 +144,7 @@ ACTS = st.one_of(
         small,
     ),
     st.builds(sql("update process set exit_status = ? where id = ?"), small, small),
-    st.builds(sql("delete from process where id = ?"), small),
+    st.builds(delete, small),
     st.builds(
         sql(RECORD),
         small,
@@ -321,10 +338,6 @@ def test_parts_of_time_add_up_to_all_processes_whole(
     with emptied(template) as connection:
         for act in [*FIRST, *acts]:
             act(connection)
-        # Nothing is recorded of intervals of a process that does not exist.
-        connection.execute(
-            "delete from usage_interval where process_id not in (select id from process)"
-        )
         whole = totals(connection, rows(Selection(), figures), figures)
         assert totals(connection, rows(Selection(), figures, used=True), figures) == whole
         moment = REAL + (at or 0)
