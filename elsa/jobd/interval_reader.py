@@ -167,8 +167,12 @@ class IntervalReader:
 
     def _read_one(self, life: Incarnation) -> None:
         used = life.used
-        # One that has been read for a job since counts there.
-        if life.elapsed_ns is not None or (used is not None and used.until_ns >= self._until_ns):
+        # One that started since used nothing then; one that was read for a job since counts there.
+        if (
+            life.elapsed_ns is not None
+            or life.start_ns >= self._until_ns
+            or (used is not None and used.until_ns >= self._until_ns)
+        ):
             return
         shown = self._read(life, used.fingerprint if used is not None else b"")
         if shown is not None:

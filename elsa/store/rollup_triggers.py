@@ -62,14 +62,14 @@ def _make_stale(process: str) -> str:
 def _make_intervals_stale(process: str) -> str:
     """Make every hour stale in whose sums a process has what it used in intervals. That is needed
     where its user, command or jobs change. What it had used before jobd first ran counts where it
-    started.
+    started. An end that only a record shows may be a second before the last reading.
     """
     of_process = f"from process as p join clock as c on c.id = p.clock_id where p.id = {process}"
     return f"""
     delete from rollup_hour
     where exists (select 1 from usage_so_far as f where f.process_id = {process})
         and hour >= (select (p.start_ns + c.offset_ns) / {HOUR_NS} {of_process})
-        and hour <= (select coalesce(p.ended_hour, {_LAST}) {of_process});"""
+        and hour <= (select coalesce(p.ended_hour + 1, {_LAST}) {of_process});"""
 
 
 def _make_stale_by_record(row: str) -> str:
@@ -80,14 +80,19 @@ def _make_stale_by_record(row: str) -> str:
     )
 
 
+def _has_left(process: str) -> str:
+    """Whether a process has left a job, which shows the most memory that the process ever had."""
+    return (
+        "exists (select 1 from membership as m"
+        f" where m.process_id = {process} and m.left_hour is not null)"
+    )
+
+
 def _may_be_rolled_up(process: str) -> str:
     """Whether an hour whose sums include a process may be rolled up."""
-    left = (
-        f"select 1 from membership as m where m.process_id = {process} and m.left_hour is not null"
-    )
     return (
-        f"((select p.ended_hour from process as p where p.id = {process}) <= {_LAST} or exists"
-        f" ({left}))"
+        f"((select p.ended_hour from process as p where p.id = {process}) <= {_LAST} or"
+        f" {_has_left(process)})"
     )
 
 
@@ -191,11 +196,13 @@ _TRIGGERS = {
     "so_far_inserted": (
         f"""after insert on usage_so_far
         when new.edge_ns <> 0 or {_HAS_ENDED.format("new.process_id")}
+            or {_has_left("new.process_id")}
         begin {_make_stale("new.process_id")} {_make_intervals_stale("new.process_id")} end"""
     ),
     "so_far_updated": (
         f"""after update on usage_so_far
         when new.edge_ns <> 0 or {_HAS_ENDED.format("new.process_id")}
+            or (new.rss_kib is not old.rss_kib and {_has_left("new.process_id")})
         begin {_make_stale("new.process_id")} end"""
     ),
     "so_far_amended": (

@@ -61,8 +61,8 @@ def refresh(connection: sqlite3.Connection) -> int:
 def read(
     process_id: int, minute: int, used: tuple[int, int, int], gid: int | None, *, edge: bool
 ) -> Act:
-    """A reading of a process, and what it used since the reading before. jobd stores a process
-    before its readings, or in the same transaction.
+    """A reading of a process while it lived, and what it used since the reading before. jobd stores
+    a process before its readings, or in the same transaction.
     """
     sums = dict(zip(("run_ns", "minflt", "read_bytes"), used, strict=True))
     counters = (sums.get(measure.column) for measure in COUNTERS)
@@ -71,7 +71,12 @@ def read(
     made = reading(clock, 0, minute * MINUTE, [row], of_all=not edge)
 
     def act(connection: sqlite3.Connection) -> None:
-        if connection.execute("select 1 from process where id = ?", (process_id,)).fetchone():
+        lived = connection.execute(
+            "select 1 from process where id = ? and start_ns < ?"
+            " and coalesce(start_ns + elapsed_ns >= ?, true)",
+            (process_id, minute * MINUTE, minute * MINUTE),
+        )
+        if lived.fetchone():
             intervals.write(connection, [made])
 
     return act
@@ -131,12 +136,23 @@ ACTS = st.one_of(
         st.sampled_from((1, 2, None)),
     ),
     st.builds(
-        sql(f"update process set elapsed_ns = ? * {MINUTE}, end_clock_id = ? where id = ?"),
+        sql(
+            f"update process set elapsed_ns = ?1 * {MINUTE}, end_clock_id = ?2 where id = ?3"
+            " and not exists (select 1 from usage_so_far as f where f.process_id = ?3"
+            f" and f.until_ns > start_ns + ?1 * {MINUTE})"
+        ),
         minutes,
         st.sampled_from((1, 2)),
         small,
     ),
-    st.builds(sql(f"update process set start_ns = ? * {MINUTE} where id = ?"), minutes, small),
+    st.builds(
+        sql(
+            f"update process set start_ns = ?1 * {MINUTE} where id = ?2 and not exists"
+            " (select 1 from usage_so_far as f where f.process_id = ?2)"
+        ),
+        minutes,
+        small,
+    ),
     st.builds(
         sql("update process set uid = ?, comm_id = ? where id = ?"),
         small,

@@ -50,7 +50,7 @@ class Host:
         counters = tuple(run_us * 1000 if place == RUN else 0 for place in range(len(COUNTERS)))
         return Shown(counters, 64, 100, 0, now)
 
-    def process(self, pid: int, run_us: int, start_ns: int = 2000 * SECOND_NS) -> Incarnation:
+    def process(self, pid: int, run_us: int, start_ns: int = 1005 * SECOND_NS) -> Incarnation:
         life = self.processes.adopt(pid, start_ns, Origin.FORK)
         self.run_us[pid] = run_us
         return life
@@ -117,6 +117,14 @@ def test_process_that_has_not_run_has_no_row(host: Host) -> None:
     host.tick(1040.1)
     host.tick(1100.1)
     assert [len(rows) for *_, rows in host.stored] == [1, 0]
+
+
+def test_process_that_started_after_the_interval_is_not_read_for_it(host: Host) -> None:
+    life = host.process(7, 100, start_ns=1040 * SECOND_NS)
+    host.tick(1040.1)
+    host.run_us[7] = 150
+    host.tick(1100.1)
+    assert host.stored == [(1040, 1, {}), (1100, 1, {life.id: 150})]
 
 
 def test_process_that_entered_a_job_is_read_then_and_not_again_for_an_interval_that_ended_before(
