@@ -335,8 +335,9 @@ def test_without_root_nothing_is_done_and_the_reason_is_told(host: Host, tmp_pat
     for command in (["jobd"], ["ingest"], ["report", "jobs"], ["job", "list"]):
         refused(host.as_nobody(*command), EXIT_PERMISSION)
     # Now the folder lets everybody through, and still nothing of others may be touched.
-    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        folder.chmod(folder.stat().st_mode | 0o011)
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_mode & 0o011 != 0o011:
+            folder.chmod(folder.stat().st_mode | 0o011)
     host.db.chmod(0o600)
     for command in (["jobd"], ["ingest"]):
         refused(host.as_nobody(*command), EXIT_PERMISSION)
