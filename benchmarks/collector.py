@@ -10,7 +10,7 @@ events, its memory and what it lost. jobd hears events and taskstats and writes 
 warehouse; "no automatic jobs" is jobd with auto_jobs = false, "events only" with taskstats = false
 as well.
 
-The last runs:
+The last whole runs; docs/performance.md has later figures:
 
     2 cores, Linux 6.18.44, Python 3.11.7, 2026-11-23
     fork+exit, 80,000 events on 2 cores [s, slow-down]
