@@ -405,6 +405,22 @@ def test_what_is_told_late_of_an_hour_in_which_nothing_had_ended_is_in_the_sums_
             same_by_day_and_hour(connection)
 
 
+def test_sum_of_a_job_has_the_memory_to_which_a_process_grew_that_had_left_it(
+    template: Path,
+) -> None:
+    with emptied(template) as connection:
+        sql(f"{PROCESS} values (1, 1, 7, 1, 0, 1, 5, 1, null, null, null)")()(connection)
+        connection.execute(
+            "insert into membership (job_id, process_id, since_ns, until_ns, how)"
+            f" values (1, 1, 0, {50 * MINUTE}, 1)"
+        )
+        refresh(connection)
+        read(1, 200, (1000, 0, 0), None, edge=False)(connection)
+        expected = summed(connection, Window(), "rollup_job")
+        assert 7 in expected[0]
+        assert summed_by_rollup(connection, Window(), "rollup_job", days=False) == expected
+
+
 def test_sums_of_an_hour_that_nothing_ended_in_any_more_stay_forgotten(template: Path) -> None:
     with emptied(template) as connection:
         sql(f"{PROCESS} values (1, 1, 7, 1, 0, 1, 5, 1, 9, 1, 1)")()(connection)
