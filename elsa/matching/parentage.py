@@ -160,8 +160,8 @@ def _parent(
         for candidate in (ParentCandidate(*row) for row in rows)
         if candidate.start_ns <= latest_ns
     ]
-    if len(candidates) <= 1:
-        return candidates[0] if candidates else None
+    if len(candidates) == 1 and candidates[0].record_id is None:
+        return candidates[0]
     return _by_order(connection, boot_id, child, candidates)
 
 
@@ -177,8 +177,8 @@ def _by_order(
     child: MissingParent,
     candidates: list[ParentCandidate],
 ) -> ParentCandidate | None:
-    """Of several candidates the one whose record is the next after that moment; or the one that
-    still runs, if all others had ended before.
+    """The candidate whose record is the next after that moment; or the one that still runs, if all
+    others had ended before. None if all had ended before: the parent's record is still to come.
     """
     if any(candidate.record_id is None and not candidate.running for candidate in candidates):
         return None  # when it ended is not known

@@ -101,6 +101,25 @@ def test_a_record_that_may_be_the_parents_is_waited_for(warehouse: Warehouse) ->
     assert traced(warehouse)[0] == 2
 
 
+@pytest.mark.parametrize("origin", [Origin.ACCT, Origin.FORK])
+def test_who_had_ended_before_is_not_the_parent_while_the_parents_record_is_not_read(
+    warehouse: Warehouse, origin: Origin
+) -> None:
+    """The pid was reused within the second: the process that had it before left the last record
+    that is read so far.
+    """
+    warehouse.process(2, pid=50, start=10, seconds=0.2)
+    warehouse.process(4, pid=61, start=10.3, seconds=0.1)
+    warehouse.job(1, members=(2,))
+    warehouse.process(9, start=10.5, seconds=0.1, origin=int(origin), parent_pid=50)
+    for record, process in enumerate((2, 4, 9), 1):
+        warehouse.acct(record, process)
+    assert traced(warehouse)[0] is None
+    warehouse.process(6, pid=50, start=10.4, seconds=0.4)
+    warehouse.acct(4, 6)
+    assert traced(warehouse) == (6, 1, 10.5, [])
+
+
 def test_a_parent_is_never_younger_than_its_child(warehouse: Warehouse) -> None:
     warehouse.process(2, pid=50, start=14, seconds=5)
     warehouse.process(9, start=10, seconds=4.5, **ACCT)
