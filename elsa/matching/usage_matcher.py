@@ -11,8 +11,7 @@ from collections.abc import Iterable
 
 from elsa.decode.taskstats import Taskstats
 from elsa.measures import COUNTERS, DELAYS, PEAKS
-from elsa.state.codes import End
-from elsa.state.incarnation import Incarnation
+from elsa.state.incarnation import EXITED, Incarnation
 from elsa.state.process_sums import ProcessStats, fields_of
 from elsa.state.process_table import Processes
 from elsa.units import SECOND_NS
@@ -55,7 +54,7 @@ class UsageMatcher:
                 continue
             if life.comm is None:
                 self._processes.set_final_comm(life, stats.total.comm)
-            if life.exits is not None or life.end_source != End.EXIT:
+            if life.exits is not None or life.end_source != EXITED:
                 self._processes.note_thread_ends(life, stats.ends)
             self._processes.changes.usage.append(usage_row(life.id, stats, delays=self.delays))
 
@@ -94,7 +93,7 @@ class UsageMatcher:
         A message that fits none belongs to a process that is not known, perhaps an earlier one, so
         it changes nothing.
         """
-        lives = self._waiting.get(stats.tgid, [])
+        lives = self._waiting.get(stats.tgid, ())
         for place, life in enumerate(lives):
             if _fits(life, stats, now_ns):
                 if place + 1 < len(lives):
@@ -120,7 +119,7 @@ def _fits(life: Incarnation, stats: ProcessStats, now_ns: int) -> bool:
     least_ns = elapsed_us * 1000 - EXIT_SLACK_NS
     if life.elapsed_ns is None:
         return now_ns - life.start_ns >= least_ns
-    if life.end_source != End.EXIT:
+    if life.end_source != EXITED:
         return life.elapsed_ns >= least_ns
     # Of several threads the last whose message came need not be the one that ended the process.
     status_differs = (

@@ -20,9 +20,12 @@ from elsa.decode.comm import comm_of_path, escape_comm
 from elsa.decode.events import Event
 from elsa.errors import UsageError
 from elsa.state.clock import Clock, Clocks
-from elsa.state.codes import End, EventKind, How, Origin
+from elsa.state.codes import End, EventKind, How
 from elsa.state.ending import ThreadEnds, ThreadExits, wait_status
 from elsa.state.incarnation import (
+    EXITED,
+    FORKED,
+    SHOWN,
     TICK_NS,
     Changes,
     Incarnation,
@@ -43,9 +46,9 @@ REPORTED_WITHIN_NS = 60_000_000_000
 # an exec is the program of that exec.
 SKEW_NS = 1_000_000
 NEVER = 2**63
-# As plain numbers: SQLite's module has to convert members of an enum one by one.
+# Plain numbers, as in elsa/state/incarnation.py.
 _FORK, _EXEC, _EXIT = map(int, (EventKind.FORK, EventKind.EXEC, EventKind.EXIT))
-_EXITED = int(End.EXIT)
+_INHERITED, _INFERRED = int(How.INHERITED), int(How.INFERRED)
 
 
 class Processes:
@@ -151,7 +154,7 @@ class Processes:
         else:
             if life is not None:
                 self._end_reused(life, time_ns, time_ns)
-            life = self.adopt(pid, time_ns, Origin.FORK)
+            life = self.adopt(pid, time_ns, FORKED)
         if parent is not None:
             life.parent_id = parent.id
             life.ancestor = parent
@@ -161,13 +164,13 @@ class Processes:
             lost = self.events_lost
             life.parent_inferred = 1 if lost else None
             if jobs:
-                self._inherit(life, parent, jobs, How.INFERRED if lost else How.INHERITED)
+                self._inherit(life, parent, jobs, _INFERRED if lost else _INHERITED)
             if life.automatic in self.jobs.divided:
                 self.divide(life, parent, time_ns)
         return life
 
     def _inherit(
-        self, life: Incarnation, parent: Incarnation, jobs: Iterable[int], how: How
+        self, life: Incarnation, parent: Incarnation, jobs: Iterable[int], how: int
     ) -> None:
         """Put a process into these jobs of its parent."""
         for job_id in jobs:
@@ -183,7 +186,7 @@ class Processes:
         After an exit that was received since, it is the fork of the pid's next process.
         """
         latest_ns = min(life.start_ns + TICK_NS, life.seen_ns) + TICK_NS
-        if life.origin != Origin.SNAPSHOT or time_ns > latest_ns:
+        if life.origin != SHOWN or time_ns > latest_ns:
             return False
         unconfirmed_exit = self.unconfirmed_exits.get(life.pid)
         return unconfirmed_exit is None or unconfirmed_exit.time_ns < life.seen_ns
@@ -198,7 +201,7 @@ class Processes:
             self._pending_exits[life.pid].append((earlier, min(over_ns, time_ns)))
         life.start_ns = time_ns
         life.start_clock_id = self.clocks.at(time_ns).id
-        life.origin = Origin.FORK
+        life.origin = FORKED
         life.parent_id = life.ancestor = life.parent_inferred = life.leader_status = None
         life.threads = 1
         life.status, life.exits = 0, None
@@ -219,7 +222,7 @@ class Processes:
         """
         unconfirmed_exit = self.unconfirmed_exits.get(life.pid)
         if unconfirmed_exit is not None:
-            self._end(life, unconfirmed_exit.time_ns, End.EXIT)
+            self._end(life, unconfirmed_exit.time_ns, EXITED)
             return
         self._end(life, time_ns, End.REUSED)
         self._pending_exits.setdefault(life.pid, []).append((life, over_ns))
@@ -260,7 +263,7 @@ class Processes:
             return
         life.threads -= 1
         if life.threads <= 0:
-            self._end(life, event.time_ns, _EXITED)
+            self._end(life, event.time_ns, EXITED)
 
     @staticmethod
     def _note_status(life: Incarnation, event: Event) -> None:
@@ -297,7 +300,7 @@ class Processes:
             pending.pop(0)
             if not pending:
                 del self._pending_exits[event.b]
-            late.end_source = End.EXIT
+            late.end_source = EXITED
             self._date_end(late, min(over_ns, event.time_ns))
             self._decide_status(late)
             self._amend(late)
@@ -367,7 +370,7 @@ class Processes:
         life.ends = ends
         if life.elapsed_ns is None:
             return  # its exit is still to come
-        if life.end_source == End.EXIT:
+        if life.end_source == EXITED:
             self._update_status(life)
         elif life.reported_status is None:
             life.reported_status = wait_status(ends, ThreadExits(), life.start_ns, life.exec_ns)
@@ -382,7 +385,7 @@ class Processes:
         if job is None or life is None or owner_uid not in (None, job.owner_uid):
             raise UsageError(f"job {job_id} has no command that has just ended")
         codes = life.exits.by_code if life.exits is not None else [life.status]
-        if life.end_source == End.EXIT and status not in codes:
+        if life.end_source == EXITED and status not in codes:
             raise UsageError(
                 f"no thread of the command of job {job_id} ended with wait status {status}"
             )
@@ -401,7 +404,7 @@ class Processes:
         if shown is not None and still_runs(life, shown):
             life.seen_ns = shown.seen_ns
         else:
-            self._end(life, event.time_ns, End.EXIT)
+            self._end(life, event.time_ns, EXITED)
             # A thread leaves /proc before its exit event is sent, and a busy CPU may let the last
             # one wait in between (kernel/exit.c: exit_notify comes before proc_exit_connector).
             life.threads = 1
@@ -429,7 +432,7 @@ class Processes:
             if life is None and process.over:
                 continue
             if life is None:
-                life = self.adopt(process.pid, process.start_ns, Origin.SNAPSHOT)
+                life = self.adopt(process.pid, process.start_ns, SHOWN)
                 adopted.append((life, process))
             seen.add(process.pid)
             life.threads = process.threads
@@ -470,7 +473,7 @@ class Processes:
         self.living[life.pid] = life
         self.jobs.count(life.jobs, 1)
 
-    def adopt(self, pid: int, start_ns: int, origin: Origin) -> Incarnation:
+    def adopt(self, pid: int, start_ns: int, origin: int) -> Incarnation:
         """A new living incarnation, to be stored."""
         life = Incarnation(self._next_id, pid, start_ns, self.clocks.at(start_ns).id, origin)
         self._next_id += 2  # the odd ids are the ingester's (store/boots.py)
@@ -486,7 +489,7 @@ class Processes:
 
     # --- jobs
 
-    def add(self, life: Incarnation, job: Job, now_ns: int, how: How = How.ADDED) -> bool:
+    def add(self, life: Incarnation, job: Job, now_ns: int, how: int = How.ADDED) -> bool:
         """Add a living process to a job from now on; False if it is a member already. The children
         that it has by now are not added.
         """
@@ -504,7 +507,7 @@ class Processes:
         return True
 
     def change_automatic(
-        self, life: Incarnation, entered: int | None, time_ns: int, how: How, *, from_start: bool
+        self, life: Incarnation, entered: int | None, time_ns: int, how: int, *, from_start: bool
     ) -> None:
         """Put a process into another automatic job, or with None into none. With `from_start` it
         was in that one from its start, and never in the one before.
@@ -559,7 +562,7 @@ class Processes:
         life: Incarnation,
         job_id: int,
         since_ns: int,
-        how: How,
+        how: int,
         *,
         automatic: bool = False,
     ) -> bool:
@@ -569,7 +572,7 @@ class Processes:
         if since_ns:
             life.since = {**(life.since or {}), job_id: since_ns}
         self._count(life, job_id, 1, time_ns=0)
-        if automatic and since_ns == 0 and how == How.INHERITED:
+        if automatic and since_ns == 0 and how == _INHERITED:
             life.auto_job_id = job_id
             self._amend(life)
         elif since_ns or self.changes.dropped.pop((job_id, life.id), self) is self:
@@ -671,4 +674,4 @@ def started_after(life: Incarnation, time_ns: int) -> bool:
     """Whether a process started after a moment near its start; a start from /proc may be too early
     by ticks.
     """
-    return time_ns < life.start_ns + (2 * TICK_NS if life.origin == Origin.SNAPSHOT else 0)
+    return time_ns < life.start_ns + (2 * TICK_NS if life.origin == SHOWN else 0)
