@@ -7,7 +7,6 @@ reads the rest.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import secrets
@@ -15,21 +14,16 @@ import select
 import socket
 import struct
 import time
+from typing import Any
+
+from pyroute2.netlink import NLMSG_DONE
+from pyroute2.netlink.connector import cn_proc
 
 from elsa.errors import ElsaError, PrivilegeError, UnavailableError
 from elsa.kernel import netlink
 
-# linux/netlink.h, linux/connector.h, linux/cn_proc.h: the connector's protocol, its group and
-# message id of process events (CN_IDX_PROC, CN_VAL_PROC), and what it is asked for (enum
-# proc_cn_mcast_op).
-_CONNECTOR = 11
-_GROUP = _VALUE = 1
-_LISTEN, _IGNORE = 1, 2
-# nlmsghdr (length, type, flags, sequence number, port), cn_msg (idx, val, seq, ack, len, flags) and
-# the operation.
-_CONTROL = struct.Struct("=IHHIIIIIIHHI")
-# The same of an answer: cn_msg.ack at 28, proc_event.what at 36, the error of an acknowledgement at
-# 52.
+# linux/cn_proc.h behind a nlmsghdr: cn_msg.ack at 28, proc_event.what at 36, the error of an
+# acknowledgement at 52.
 _ACK = struct.Struct("=28xI4xI12xI")
 _ACK_WHAT = 0
 # A process event is 76 bytes; the rest is room for kernels whose events grow.
@@ -59,20 +53,28 @@ class Connector:
     """
 
     def __init__(self, buffer_bytes: int = 256 << 20, ack_timeout_s: float = ACK_TIMEOUT_S) -> None:
+        self._endpoint: Any = cn_proc.ProcEventSocket()
+        # Of pyroute2 we take the socket and the encoding. Its asyncio reader must never run: it
+        # would swallow the first events, and decoding one message at a time costs fifty times too
+        # much. The raw socket is thread-local there, so it is kept here.
+        self._socket: socket.socket = self._endpoint.asyncore.socket
         self._early: list[bytes] = []
-        with contextlib.ExitStack() as opened:
-            try:
-                self._socket = opened.enter_context(netlink.open_socket(_CONNECTOR, buffer_bytes))
-                self._listen(ack_timeout_s)
-            except OSError as error:
-                raise _explain(error) from None
-            opened.pop_all()
+        try:
+            self._open(buffer_bytes, ack_timeout_s)
+        except OSError as error:
+            self._endpoint.close()
+            raise _explain(error) from None
+        except BaseException:
+            self._endpoint.close()
+            raise
 
-    def _listen(self, ack_timeout_s: float) -> None:
-        # Bound before LISTEN, or the events in between would be lost.
-        self._socket.bind((0, _GROUP))
+    def _open(self, buffer_bytes: int, ack_timeout_s: float) -> None:
+        netlink.prepare(self._socket, buffer_bytes)
+        # Bound here, not by pyroute2's bind(), which tries 180 addresses and forgets why the kernel
+        # refused. Bound before LISTEN, or the events in between would be lost.
+        self._socket.bind((0, cn_proc.CN_IDX_PROC))
         token = secrets.randbelow(2**32 - 1)
-        self._socket.send(_control(_LISTEN, token))
+        self._socket.send(_control(cn_proc.PROC_CN_MCAST_LISTEN, token))
         self._await_ack(token + 1, time.monotonic() + ack_timeout_s)
 
     def _await_ack(self, expected: int, deadline: float) -> None:
@@ -125,12 +127,12 @@ class Connector:
         if self._socket.fileno() < 0:
             return
         try:
-            self._socket.send(_control(_IGNORE, 0))
+            self._socket.send(_control(cn_proc.PROC_CN_MCAST_IGNORE, 0))
         except OSError:
             # The kernel notices the closed socket as well.
             pass
         finally:
-            self._socket.close()
+            self._endpoint.close()
 
     def __enter__(self) -> Connector:
         """For `with`."""
@@ -141,10 +143,15 @@ class Connector:
         self.close()
 
 
-def _control(operation: int, token: int) -> bytes:
+def _control(operation: int, token: int) -> bytearray:
     """A LISTEN or IGNORE message; the kernel's answer carries token + 1."""
-    header = (_CONTROL.size, netlink.NLMSG_DONE, 0, 0, 0)
-    return _CONTROL.pack(*header, _GROUP, _VALUE, 0, token, 4, 0, operation)
+    message = cn_proc.proc_event_control()
+    message["action"], message["ack"] = operation, token
+    message["idx"], message["val"], message["len"] = cn_proc.CN_IDX_PROC, cn_proc.CN_VAL_PROC, 4
+    message["header"]["type"] = NLMSG_DONE
+    message.encode()
+    data: bytearray = message.data
+    return data
 
 
 def _explain(error: OSError) -> ElsaError:

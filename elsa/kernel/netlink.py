@@ -1,10 +1,9 @@
-"""What netlink sockets need: a receive buffer of the wanted size, the exact count of its losses,
-and reading without waiting.
+"""What both netlink sockets need: a receive buffer of the wanted size, the exact count of its
+losses, and reading without waiting.
 """
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import struct
 from collections.abc import Callable
@@ -14,31 +13,23 @@ SO_RCVBUFFORCE = 33
 SO_MEMINFO = 55
 SOL_NETLINK = 270
 NETLINK_NO_ENOBUFS = 5
-# linux/netlink.h: nlmsghdr.nlmsg_type and nlmsg_flags.
-NLMSG_ERROR, NLMSG_DONE = 2, 3
-NLM_F_REQUEST, NLM_F_ACK = 1, 4
 # Nine uint32 (linux/sock_diag.h): the first is SK_MEMINFO_RMEM_ALLOC, the second SK_MEMINFO_RCVBUF,
 # the last SK_MEMINFO_DROPS.
 _MEMINFO = struct.Struct("=9I")
 
 
-def open_socket(protocol: int, buffer_bytes: int) -> socket.socket:
-    """A socket that never waits, has a receive buffer of this size, and reports no error after a
+def prepare(sock: socket.socket, buffer_bytes: int) -> None:
+    """Set the socket up: it never waits, has a buffer of this size, and reports no error after a
     loss, since `drops` counts losses exactly.
     """
-    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, protocol)
-    with contextlib.ExitStack() as made:
-        made.enter_context(sock)
-        sock.setblocking(False)
-        # The kernel doubles what is asked for, to cover its own bookkeeping, and so takes half.
-        half = min(buffer_bytes // 2, 2**30 - 1)
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, half)
-        except PermissionError:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, half)
-        sock.setsockopt(SOL_NETLINK, NETLINK_NO_ENOBUFS, 1)
-        made.pop_all()
-    return sock
+    sock.setblocking(False)
+    # The kernel doubles what is asked for, to cover its own bookkeeping, and so takes half.
+    half = min(buffer_bytes // 2, 2**30 - 1)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, half)
+    except PermissionError:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, half)
+    sock.setsockopt(SOL_NETLINK, NETLINK_NO_ENOBUFS, 1)
 
 
 def drops(sock: socket.socket) -> int:

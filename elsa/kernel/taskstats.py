@@ -10,9 +10,15 @@ import contextlib
 import errno
 import os
 import select
+import socket
 import struct
 import time
 from pathlib import Path
+from typing import Any
+
+from pyroute2.netlink import NLM_F_ACK, NLM_F_REQUEST, NLMSG_ERROR
+from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.netlink.taskstats import TASKSTATS_CMD_GET, TaskStats
 
 from elsa.errors import ElsaError, PrivilegeError, UnavailableError
 from elsa.kernel import netlink
@@ -25,19 +31,7 @@ _REQUEST = struct.Struct("=IHHIIBBHHH")
 # negative or 0.
 _HEADER = struct.Struct("=4xH2xII")
 _ERROR = struct.Struct("=16xi")
-# linux/netlink.h, linux/genetlink.h: generic netlink, and its family that knows the numbers of all
-# others by their names.
-_GENERIC = 16
-_CONTROLLER = 16
-_GET_FAMILY = 3
-_FAMILY_ID, _FAMILY_NAME = 1, 2
-# Attributes begin behind nlmsghdr and genlmsghdr, each padded to four bytes: length, type, payload.
-_ATTRIBUTES_AT = 20
-_ATTRIBUTE = struct.Struct("=HH")
-_FAMILY = struct.Struct("=H")
 # linux/taskstats.h
-_NAME = b"TASKSTATS\0"
-_GET = 1
 _GENERIC_VERSION = 1
 _ATTR_PID, _ATTR_TGID, _ATTR_REGISTER_CPUMASK, _ATTR_DEREGISTER_CPUMASK = range(1, 5)
 # An exit message: nlmsghdr 16, genlmsghdr 4, TASKSTATS_TYPE_AGGR_PID header 4, TASKSTATS_TYPE_PID
@@ -58,40 +52,48 @@ class _Endpoint:
     """A generic netlink socket for the family TASKSTATS, with the kernel's errors translated."""
 
     def __init__(self, buffer_bytes: int) -> None:
+        self._endpoint: Any = TaskStats()
+        # Of pyroute2 we take the socket and the family; the raw socket is thread-local there, so it
+        # is kept here.
+        self._socket: socket.socket = self._endpoint.asyncore.socket
+        # Where the kernel has no taskstats our error says so; pyroute2 would print three lines
+        # more.
+        self._endpoint.asyncore.module_err_level = "debug"
         self._sequence = 0
-        with contextlib.ExitStack() as opened:
-            try:
-                self._socket = opened.enter_context(netlink.open_socket(_GENERIC, buffer_bytes))
-                self._socket.bind((0, 0))
-                self._send_to(_CONTROLLER, _GET_FAMILY, _FAMILY_NAME, _NAME)
-                self._family = _family_of(self._answer([]))
-                self._begin()
-            except OSError as error:
-                raise _explain(error) from None
-            opened.pop_all()
+        try:
+            self._endpoint.bind()
+            netlink.prepare(self._socket, buffer_bytes)
+            self._begin()
+        except OSError as error:
+            self._endpoint.close()
+            raise _explain(error) from None
+        except NetlinkError as error:
+            self._endpoint.close()
+            raise _explain(OSError(error.code, os.strerror(error.code))) from None
+        except BaseException:
+            self._endpoint.close()
+            raise
 
     def _begin(self) -> None:
         """The first request on the socket."""
 
     def _send(self, attribute: int, payload: bytes, flags: int = 0) -> None:
-        """Send a command of taskstats with one attribute: the kernel takes no more at once."""
-        self._send_to(self._family, _GET, attribute, payload, flags)
-
-    def _send_to(
-        self, family: int, command: int, attribute: int, payload: bytes, flags: int = 0
-    ) -> None:
-        """Send a command with one attribute. Its answer has the sequence number that is now in
-        _sequence.
+        """Send a command with one attribute: the kernel takes no more at once. Its answer has the
+        sequence number that is now in _sequence.
         """
         self._sequence += 1
+        flags |= NLM_F_REQUEST
+        length = _REQUEST.size + len(payload)
+        generic = (TASKSTATS_CMD_GET, _GENERIC_VERSION, 0)
         head = _REQUEST.pack(
-            _REQUEST.size + len(payload),
-            family,
-            flags | netlink.NLM_F_REQUEST,
+            length,
+            self._endpoint.prid,
+            flags,
             self._sequence,
             0,
-            *(command, _GENERIC_VERSION, 0),
-            *(4 + len(payload), attribute),
+            *generic,
+            4 + len(payload),
+            attribute,
         )
         self._socket.send(head + payload)
 
@@ -112,7 +114,7 @@ class _Endpoint:
                 if tuple(origin) != expected:
                     others.append(message)
                     continue
-                code = -_ERROR.unpack_from(message)[0] if kind == netlink.NLMSG_ERROR else 0
+                code = -_ERROR.unpack_from(message)[0] if kind == NLMSG_ERROR else 0
                 if code:
                     raise OSError(code, os.strerror(code))
                 return message
@@ -124,7 +126,8 @@ class _Endpoint:
 
     def close(self) -> None:
         """May be called twice."""
-        self._socket.close()
+        if self._socket.fileno() >= 0:
+            self._endpoint.close()
 
 
 class TaskstatsSocket(_Endpoint):
@@ -140,8 +143,10 @@ class TaskstatsSocket(_Endpoint):
         super().__init__(buffer_bytes)
 
     def _begin(self) -> None:
-        """Ask for the exits of every CPU, and for an answer that says whether we get them."""
-        self._send(_ATTR_REGISTER_CPUMASK, _possible_cpus(), netlink.NLM_F_ACK)
+        """Ask for the exits of every CPU. By hand, as pyroute2's register_mask() asks for no answer
+        and so never fails.
+        """
+        self._send(_ATTR_REGISTER_CPUMASK, _possible_cpus(), NLM_F_ACK)
         self._answer(self._early)
 
     def drain(self, limit: int) -> list[bytes]:
@@ -221,17 +226,6 @@ class TaskstatsQuery(_Endpoint):
     def __exit__(self, *exc: object) -> None:
         """Close."""
         self.close()
-
-
-def _family_of(answer: bytes) -> int:
-    """The number of the family that the controller's answer is about."""
-    at = _ATTRIBUTES_AT
-    while at + _ATTRIBUTE.size <= len(answer):
-        length, kind = _ATTRIBUTE.unpack_from(answer, at)
-        if kind == _FAMILY_ID:
-            return int(_FAMILY.unpack_from(answer, at + _ATTRIBUTE.size)[0])
-        at += max(length + 3 & ~3, _ATTRIBUTE.size)
-    raise UnavailableError(_NOT_BUILT)
 
 
 def thread_id(message: bytes) -> int:
