@@ -93,7 +93,7 @@ class UsageMatcher:
         A message that fits none belongs to a process that is not known, perhaps an earlier one, so
         it changes nothing.
         """
-        lives = self._waiting.get(stats.tgid, ())
+        lives = self._waiting.get(stats.tgid, [])
         for place, life in enumerate(lives):
             if _fits(life, stats, now_ns):
                 if place + 1 < len(lives):
