@@ -87,7 +87,7 @@ def define(
       elsa job define hogs --where 'cpu_s > 60 and uid >= 1000' --dry-run
     """
     from elsa.control import protocol
-    from elsa.report.query.selection import cut_commands
+    from elsa.report.query.choices import cut_commands
     from elsa.report.query.times import window
 
     now = datetime.now().astimezone()

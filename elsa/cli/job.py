@@ -257,7 +257,7 @@ def show(ref: protocol.JobRef, limit: int, form: str, socket: Path | None) -> No
 def _show_ended(client: Client, ref: protocol.JobRef, form: str) -> bool:
     """Print the report of a job that has ended, of a name the latest; whether there is one."""
     from elsa.cli.report import report
-    from elsa.report.query.selection import latest
+    from elsa.report.query.job_lookup import latest
     from elsa.report.query.warehouse import reading_allowed
 
     if any(ref in (job["id"], job["name"]) for job in client.request("list")["jobs"]):

@@ -13,13 +13,13 @@ from elsa.fleet import settings
 from elsa.fleet.ids import HOSTS, IDS_OF_HOST, split_ids
 from elsa.fleet.lacking import Hosts
 from elsa.report.collector_status import Silence
-from elsa.report.query.selection import host_ids
+from elsa.report.query.choices import host_ids
 from elsa.store import statements
 
 if TYPE_CHECKING:
     from elsa.fleet.hours import Part
     from elsa.fleet_url import FleetUrl
-    from elsa.report.query.selection import Asked
+    from elsa.report.query.choices import Asked
     from elsa.report.render.output import Output
 
 OF_JOBS = ("jobs", "job", "runs")

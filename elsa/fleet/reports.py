@@ -18,8 +18,8 @@ from elsa.fleet.copy import AMONG, OF_JOBS, Copy, Wanted
 from elsa.fleet.ids import IDS_OF_HOST, split_ids
 from elsa.report import bill, completeness, usage
 from elsa.report.query import rollup_source, warehouse
-from elsa.report.query.selection import resolve
-from elsa.report.query.statement import columns_of
+from elsa.report.query.options import resolve
+from elsa.report.query.process_rows import columns_of
 from elsa.report.query.times import PERIODS, Window
 from elsa.state import job_kinds
 

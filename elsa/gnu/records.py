@@ -38,7 +38,8 @@ from elsa.gnu.sa import (
 from elsa.kernel.acct_file import CHUNK, AcctFile
 from elsa.report import completeness
 from elsa.report.query import warehouse
-from elsa.report.query.selection import Selection, jobs_of
+from elsa.report.query.job_lookup import jobs_of
+from elsa.report.query.selection import Selection
 from elsa.report.query.times import Window
 
 STDIN = "-"

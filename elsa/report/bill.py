@@ -23,8 +23,9 @@ from typing import Any, NamedTuple
 from elsa.errors import UsageError
 from elsa.report import completeness
 from elsa.report.query import rollup_source
+from elsa.report.query.process_rows import rows
 from elsa.report.query.selection import Selection
-from elsa.report.query.statement import THESE, Condition, Query, rows, select
+from elsa.report.query.statement import THESE, Condition, Query, select
 from elsa.report.query.times import Days, Window
 from elsa.report.query.warehouse import HostNames
 from elsa.report.render.output import Output

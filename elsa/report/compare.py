@@ -17,8 +17,10 @@ from typing import Any, NamedTuple, TextIO
 from elsa.errors import UsageError
 from elsa.report import completeness
 from elsa.report.query import rollup_source, row_sums
-from elsa.report.query.selection import Selection, series
-from elsa.report.query.statement import Condition, Query, listed, rows, select
+from elsa.report.query.job_lookup import series
+from elsa.report.query.process_rows import rows
+from elsa.report.query.selection import Selection
+from elsa.report.query.statement import Condition, Query, listed, select
 from elsa.report.render import writer
 from elsa.report.render.columns import COLUMNS
 from elsa.report.render.output import Output

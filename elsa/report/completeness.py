@@ -14,8 +14,9 @@ from elsa import durations
 from elsa.measures import LONGEST_TICK_NS, tick
 from elsa.report.collector_status import late, open_gaps
 from elsa.report.query import rollup_source, row_sums
+from elsa.report.query.process_rows import rows
 from elsa.report.query.selection import Selection
-from elsa.report.query.statement import THESE, Condition, Query, listed, rows, select
+from elsa.report.query.statement import THESE, Condition, Query, listed, select
 from elsa.report.query.times import Window
 from elsa.report.query.warehouse import of_fleet, own_only
 from elsa.report.render.writer import Row

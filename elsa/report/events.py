@@ -8,8 +8,9 @@ import json
 import sqlite3
 from collections.abc import Iterator
 
+from elsa.report.query.process_rows import names
 from elsa.report.query.selection import Selection
-from elsa.report.query.statement import THESE, Condition, Query, names, select
+from elsa.report.query.statement import THESE, Condition, Query, select
 from elsa.report.query.times import Window, iso
 from elsa.report.render.output import Output
 from elsa.report.render.writer import Report

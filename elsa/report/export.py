@@ -22,7 +22,7 @@ from elsa.measures import MEASURES
 from elsa.progress import Progress
 from elsa.report.jobs import COLUMNS as OF_JOBS
 from elsa.report.processes import COLUMNS as OF_PROCESSES
-from elsa.report.query import statement
+from elsa.report.query import process_rows
 from elsa.report.query.times import Window, reported
 from elsa.report.query.warehouse import several_hosts
 from elsa.report.render.columns import COLUMNS, local_time, tag_list
@@ -31,8 +31,8 @@ from elsa.text import printable
 
 # Rows that are in memory at once.
 ROWS_AT_ONCE = 20_000
-_NAMES = statement.NAMES | {"owner": "user_name(u.owner_uid)"}
-_NAMES_APART = statement.NAMES_APART | {"owner": "owner_name(u.owner_uid, u.job_id)"}
+_NAMES = process_rows.NAMES | {"owner": "user_name(u.owner_uid)"}
+_NAMES_APART = process_rows.NAMES_APART | {"owner": "owner_name(u.owner_uid, u.job_id)"}
 _OF_MEMBERSHIPS = ("job_id", "process_id", "pid", "how", "since_at", "until_at")
 
 Write = Callable[[Path, dict[str, type], Iterable[list[Any]]], None]

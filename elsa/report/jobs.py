@@ -10,8 +10,9 @@ from typing import NamedTuple, TextIO
 from elsa.measures import OF_TASKSTATS_ALONE
 from elsa.report import completeness, usage
 from elsa.report.query import rollup_source, row_sums
+from elsa.report.query.process_rows import columns_of, rows
 from elsa.report.query.selection import Selection
-from elsa.report.query.statement import Condition, Query, columns_of, listed, rows, select
+from elsa.report.query.statement import Condition, Query, listed, select
 from elsa.report.query.times import reported
 from elsa.report.query.warehouse import of_fleet
 from elsa.report.render import writer

@@ -16,8 +16,9 @@ from elsa.measures import MEASURES
 from elsa.report import completeness
 from elsa.report.query import row_sums
 from elsa.report.query.moment import Interval, intervals, of_host, whole, within
+from elsa.report.query.process_rows import columns_of, names, rows
 from elsa.report.query.selection import Selection
-from elsa.report.query.statement import Condition, Query, columns_of, names, rows, select
+from elsa.report.query.statement import Condition, Query, select
 from elsa.report.query.times import Window, iso
 from elsa.report.render.columns import local_time
 from elsa.report.render.output import Output

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from elsa.measures import MEASURES, OF_TASKSTATS_ALONE
 from elsa.report import completeness
+from elsa.report.query.process_rows import names, rows
 from elsa.report.query.selection import Selection
-from elsa.report.query.statement import Condition, Query, names, rows, select
+from elsa.report.query.statement import Condition, Query, select
 from elsa.report.query.times import reported
 from elsa.report.query.window_usage import NO_USAGE, window_usage
 from elsa.report.render.output import Output

@@ -10,7 +10,8 @@ from functools import partial
 
 from elsa.report import completeness, jobs
 from elsa.report.query import rollup_source
-from elsa.report.query.selection import Selection, kind_conditions
+from elsa.report.query.choices import kind_conditions
+from elsa.report.query.selection import Selection
 from elsa.report.query.statement import Query, select
 from elsa.report.query.times import Window
 from elsa.report.query.warehouse import of_fleet

@@ -10,8 +10,9 @@ from typing import NamedTuple, TextIO
 from elsa.measures import DELAYS, OF_TASKSTATS_ALONE
 from elsa.report import completeness
 from elsa.report.query import rollup_source, row_sums
+from elsa.report.query.process_rows import rows
 from elsa.report.query.selection import Selection
-from elsa.report.query.statement import Query, listed, rows, select
+from elsa.report.query.statement import Query, listed, select
 from elsa.report.query.times import iso
 from elsa.report.render import writer
 from elsa.report.render.columns import OF_GROUP

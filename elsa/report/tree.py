@@ -20,8 +20,10 @@ from typing import Any
 
 from elsa.errors import UsageError
 from elsa.report import completeness
-from elsa.report.query.selection import Selection, latest
-from elsa.report.query.statement import Condition, Query, rows, select
+from elsa.report.query.job_lookup import latest
+from elsa.report.query.process_rows import rows
+from elsa.report.query.selection import Selection
+from elsa.report.query.statement import Condition, Query, select
 from elsa.report.render.output import Output
 from elsa.report.render.writer import Report, Row
 from elsa.text import printable

@@ -14,16 +14,9 @@ from typing import NamedTuple
 from elsa.measures import ROLLED
 from elsa.report import completeness
 from elsa.report.query import active, periods, rollup_source, row_sums
+from elsa.report.query.process_rows import NAMES, columns_of, names, rows
 from elsa.report.query.selection import Selection
-from elsa.report.query.statement import (
-    NAMES,
-    Query,
-    columns_of,
-    listed,
-    names,
-    rows,
-    select,
-)
+from elsa.report.query.statement import Query, listed, select
 from elsa.report.query.warehouse import of_fleet
 from elsa.report.render.output import Output
 from elsa.report.render.writer import Report, Row

@@ -11,7 +11,7 @@ from typing import TypeAlias
 from werkzeug.datastructures import MultiDict
 
 from elsa.errors import UsageError
-from elsa.report.query.selection import Asked, literal
+from elsa.report.query.choices import Asked, escape_glob
 from elsa.report.query.times import PERIODS
 from elsa.report.render.output import Output
 from elsa.text import quoted
@@ -88,7 +88,7 @@ def _escaped(value: str) -> str:
 
 def just(name: str) -> str:
     """What chooses this name alone: not what it means as a glob, nor without a blank at its end."""
-    return re.sub("^ | $", "[ ]", literal(name))
+    return re.sub("^ | $", "[ ]", escape_glob(name))
 
 
 def name(text: str) -> str:

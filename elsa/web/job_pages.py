@@ -12,7 +12,8 @@ from flask import Response, request
 from elsa.errors import UsageError
 from elsa.report import compare, folded, jobs, runs, tree
 from elsa.report.query import steps
-from elsa.report.query.selection import Selection, by_id
+from elsa.report.query.job_lookup import by_id
+from elsa.report.query.selection import Selection
 from elsa.report.query.times import Window
 from elsa.report.query.warehouse import several_hosts
 from elsa.report.render import flame

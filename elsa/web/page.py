@@ -18,7 +18,8 @@ from elsa.fleet.copy import Copy, Wanted
 from elsa.fleet_url import FleetUrl
 from elsa.report import collector_status, completeness
 from elsa.report.query import warehouse
-from elsa.report.query.selection import Selection, asked_window, resolve, resolve_jobs
+from elsa.report.query.options import asked_window, resolve, resolve_jobs
+from elsa.report.query.selection import Selection
 from elsa.report.query.times import Window
 from elsa.report.render.output import Output
 from elsa.report.render.writer import Report

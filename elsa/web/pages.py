@@ -11,7 +11,8 @@ from flask import Flask, Response, abort, current_app, g, render_template, reque
 
 from elsa.errors import UsageError
 from elsa.report import audit, bill, collector_status, gaps, metrics, processes
-from elsa.report.query.selection import Selection, asked_days, resolve
+from elsa.report.query.options import asked_days, resolve
+from elsa.report.query.selection import Selection
 from elsa.report.render import openmetrics
 from elsa.report.render.output import Output
 from elsa.report.usage import told_apart

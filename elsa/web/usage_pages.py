@@ -10,7 +10,7 @@ from flask import Response, request
 from elsa.errors import UsageError
 from elsa.report import kinds, usage
 from elsa.report.query import periods, steps
-from elsa.report.query.selection import asked_window
+from elsa.report.query.options import asked_window
 from elsa.report.query.times import PERIODS, Window
 from elsa.report.query.warehouse import same_users
 from elsa.report.render.columns import utc_time

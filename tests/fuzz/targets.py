@@ -48,7 +48,7 @@ from elsa.kernel import unpack
 from elsa.kernel.acct_file import MARK, AcctFile
 from elsa.kernel.procfs import Procfs
 from elsa.matching.usage_matcher import usage_row
-from elsa.report.query import selection, statement, times, warehouse
+from elsa.report.query import options, process_rows, times, warehouse
 from elsa.report.render.columns import COLUMNS
 from elsa.report.render.output import FORMATS, ColumnsHelp, Output
 from elsa.state import tariff
@@ -794,11 +794,11 @@ def choice(data: bytes) -> Hashable:
             asked[kind] = (*asked.get(kind, ()), text)
     for one in ("since", "until"):
         asked[one] = asked.get(one, ())[:1]
-    chosen = selection.resolve(reader(), asked, NOW)
-    part = statement.rows(chosen, ["u.process_id"])
+    chosen = options.resolve(reader(), asked, NOW)
+    part = process_rows.rows(chosen, ["u.process_id"])
     found = reader().execute(f"select count(*) {part.sql}", part.values).fetchone()[0]
     of_jobs = {kind: texts for kind, texts in asked.items() if kind != "state"}
-    for condition in selection.resolve_jobs(reader(), of_jobs, NOW).job_conditions:
+    for condition in options.resolve_jobs(reader(), of_jobs, NOW).job_conditions:
         reader().execute(
             f"select count(*) from job_usage as u where {condition.sql}", condition.values
         )

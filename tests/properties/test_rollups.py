@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from elsa.measures import COUNTERS, DIVIDED
 from elsa.report.query import rollup_source, row_sums
+from elsa.report.query.process_rows import rows
 from elsa.report.query.selection import Selection
-from elsa.report.query.statement import Condition, Query, listed, rows
+from elsa.report.query.statement import Condition, Query, listed
 from elsa.report.query.times import Window
 from elsa.state.clock import Clock
 from elsa.state.intervals import reading

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from elsa.measures import COUNTERS, MEASURES
 from elsa.report.query import steps, warehouse
+from elsa.report.query.process_rows import rows
 from elsa.report.query.selection import Selection
-from elsa.report.query.statement import rows
 from elsa.report.query.times import Window
 from elsa.report.timeline.asked import Asked
 from elsa.report.timeline.figures import timeline

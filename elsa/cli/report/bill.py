@@ -47,7 +47,7 @@ def bill(*, request: Request, by: str, as_of: str | None) -> None:
       elsa report bill --by job --kind service --month 2026-11
     """
     from elsa.report import bill as made
-    from elsa.report.query.selection import asked_days
+    from elsa.report.query.options import asked_days
 
     as_of_ns = _moment(as_of)
     request = replace(request, by=by, as_of_ns=as_of_ns)

@@ -364,7 +364,8 @@ def _records(files: Sequence[str], given: dict[str, Any], *, backwards: bool = F
     from datetime import datetime
 
     from elsa.gnu.records import Pick, Records
-    from elsa.report.query.selection import asked_window, uid_of
+    from elsa.report.query.choices import uid_of
+    from elsa.report.query.options import asked_window
 
     users = request.values("user", given.get("user", ()))
     times = asked_window(request.times(given), datetime.now().astimezone())
@@ -422,15 +423,15 @@ def classic(*, job: str | None, db: Path | None, **given: Any) -> None:  # noqa:
     from datetime import datetime
 
     from elsa.report import classic as made
-    from elsa.report.query import selection, warehouse
+    from elsa.report.query import job_lookup, options, warehouse
 
-    window = selection.asked_window(request.times(given), datetime.now().astimezone())
+    window = options.asked_window(request.times(given), datetime.now().astimezone())
     words: list[str] = []
     with warehouse.reading_allowed(config.load({"db": db}).db, window.since) as connection:
         words += warehouse.notes(connection)
         number = None
         if job is not None:
-            number, said = selection.latest(connection, job)
+            number, said = job_lookup.latest(connection, job)
             words += said
         count = 0
         for block in made.classic(connection, number, window, words):

@@ -78,7 +78,7 @@ def job(*, job: str, summary: str | None, request: Request) -> None:
     from elsa.report import jobs as made
     from elsa.report import summary as totals
     from elsa.report.collector_status import late
-    from elsa.report.query.selection import latest
+    from elsa.report.query.job_lookup import latest
 
     running: int | None = None
     request = replace(request, job=job, by=summary)

@@ -251,7 +251,7 @@ class Request:
         """The window of the options of time."""
         from datetime import datetime
 
-        from elsa.report.query.selection import asked_window
+        from elsa.report.query.options import asked_window
 
         return asked_window(self.asked, datetime.now().astimezone())
 
@@ -266,7 +266,7 @@ class Request:
         """The processes or jobs that the options select."""
         from datetime import datetime
 
-        from elsa.report.query.selection import resolve, resolve_jobs
+        from elsa.report.query.options import resolve, resolve_jobs
 
         resolved = resolve_jobs if self.of_jobs else resolve
         now = datetime.now().astimezone()

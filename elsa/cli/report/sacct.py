@@ -72,7 +72,7 @@ def sacct(
     """
     from elsa.report import sacct as made
     from elsa.report.query import warehouse
-    from elsa.report.query.selection import resolve_jobs
+    from elsa.report.query.options import resolve_jobs
     from elsa.report.query.times import window
 
     if helpformat:

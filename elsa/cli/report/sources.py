@@ -35,7 +35,7 @@ def gaps(*, request: Request) -> None:
       elsa report gaps --since yesterday --format json
     """
     from elsa.report import gaps as made
-    from elsa.report.query.selection import host_ids
+    from elsa.report.query.choices import host_ids
 
     def hosts(connection: sqlite3.Connection) -> list[int] | None:
         return host_ids(connection, request.asked["host"]) if request.asked["host"] else None
@@ -91,7 +91,7 @@ def audit(*, request: Request) -> None:
 
 def _refuse_some_hosts(connection: sqlite3.Connection, request: Request) -> None:
     """Raise UsageError for some of the hosts of a warehouse: it has the classes of all together."""
-    from elsa.report.query.selection import host_ids
+    from elsa.report.query.choices import host_ids
 
     if not request.asked["host"] or request.is_of_fleet(connection):
         return

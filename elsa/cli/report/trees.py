@@ -154,7 +154,7 @@ def flame(
     from elsa import config
     from elsa.report import tree as trees
     from elsa.report.query import warehouse
-    from elsa.report.query.selection import resolve
+    from elsa.report.query.options import resolve
     from elsa.report.render import flame as made
 
     with warehouse.reading_allowed(config.load({"db": db}).db) as connection:

@@ -13,8 +13,9 @@ from dataclasses import replace
 
 from elsa.report.query import periods
 from elsa.report.query.periods import Period
+from elsa.report.query.process_rows import columns_of, rows
 from elsa.report.query.selection import Selection
-from elsa.report.query.statement import Query, columns_of, rows
+from elsa.report.query.statement import Query
 from elsa.units import HOUR_NS
 
 LIVED = "lived"

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from functools import partial
 from typing import NamedTuple
 
-from elsa.report.query.statement import Condition, columns_of, literal
+from elsa.report.query.process_rows import columns_of
+from elsa.report.query.statement import Condition, literal
 from elsa.report.query.times import Window
 from elsa.state.intervals import OF_ALL
 from elsa.units import HOUR_NS, SECOND_NS

@@ -14,8 +14,9 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from elsa.report.query import row_sums
+from elsa.report.query.process_rows import rows
 from elsa.report.query.selection import Selection
-from elsa.report.query.statement import Condition, Query, rows, select
+from elsa.report.query.statement import Condition, Query, select
 from elsa.report.query.times import Window, change, nanoseconds, offset
 from elsa.units import HOUR_NS, SECOND_NS
 

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from elsa.measures import ROLLED, ROLLED_OF_JOB
+from elsa.report.query.process_rows import OUT, columns_of, members
 from elsa.report.query.selection import Selection
-from elsa.report.query.statement import OUT, Condition, Query, columns_of, members
+from elsa.report.query.statement import Condition, Query
 from elsa.report.query.times import Window
 from elsa.store import aggregates, sql_files
 from elsa.store.daily_rollups import HOURS_OF_DAY

@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 from elsa.measures import MEASURES
 from elsa.report.query import row_sums
+from elsa.report.query.process_rows import rows
 from elsa.report.query.selection import Selection
-from elsa.report.query.statement import Query, rows, select
+from elsa.report.query.statement import Query, select
 from elsa.report.query.times import Window
 from elsa.store import aggregates
 

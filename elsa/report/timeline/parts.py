@@ -9,8 +9,9 @@ from typing import NamedTuple
 from elsa.measures import MEASURES
 from elsa.report.query import periods, rollup_source, steps
 from elsa.report.query.periods import Period
+from elsa.report.query.process_rows import members, rows
 from elsa.report.query.selection import Selection
-from elsa.report.query.statement import Condition, Query, listed, members, rows, select
+from elsa.report.query.statement import Condition, Query, listed, select
 from elsa.report.query.times import Window
 from elsa.report.render.writer import Row
 from elsa.report.timeline.asked import ALL, KINDS, OF_KINDS, Asked, By, Key, by_of

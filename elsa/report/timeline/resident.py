@@ -15,8 +15,9 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from elsa.report.query.periods import Period
+from elsa.report.query.process_rows import memberships, rows
 from elsa.report.query.selection import Selection
-from elsa.report.query.statement import Condition, Query, memberships, rows
+from elsa.report.query.statement import Condition, Query
 from elsa.report.query.times import Window
 from elsa.store.process_lookup import lived
 from elsa.units import HOUR_NS

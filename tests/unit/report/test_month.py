@@ -17,8 +17,10 @@ import pytest
 
 from elsa.report import compare, completeness, jobs, processes, tree, usage
 from elsa.report.query import rollup_source, warehouse
-from elsa.report.query.selection import Selection, resolve
-from elsa.report.query.statement import Condition, listed, rows
+from elsa.report.query.options import resolve
+from elsa.report.query.process_rows import rows
+from elsa.report.query.selection import Selection
+from elsa.report.query.statement import Condition, listed
 from elsa.report.query.times import Window
 from elsa.report.render.output import Output
 from elsa.report.render.writer import Report

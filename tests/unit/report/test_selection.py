@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from elsa.errors import UsageError
 from elsa.kernel import accounts
-from elsa.report.query import selection, times
+from elsa.report.query import job_lookup, options, times
 from elsa.report.query.times import Window
 from tests.support.reports import Reports
 
@@ -212,7 +212,7 @@ def test_a_day_week_or_month_is_that_of_any_time_in_it(
     days = times.days(kind, text, NOW)
     assert days == expected
     assert days.window() == times.window(first, after, NOW)
-    assert selection.asked_window({kind: (text,)}, NOW) == days.window()
+    assert options.asked_window({kind: (text,)}, NOW) == days.window()
 
 
 @pytest.mark.parametrize(
@@ -248,7 +248,7 @@ def test_a_longer_period_is_not_cut_to_its_start(kind: str, text: str, words: st
 def test_a_period_and_another_window_are_not_both_to_be_had() -> None:
     asked = {"month": ("last",), "week": ("this",), "until": ("today",)}
     with pytest.raises(UsageError, match=r"--week is a window .* leave out --until and --month"):
-        selection.asked_window(asked, NOW)
+        options.asked_window(asked, NOW)
 
 
 def test_a_window_that_ends_before_it_starts_is_an_error() -> None:
@@ -285,7 +285,7 @@ def test_job_is_found_by_id_or_name_and_the_id_goes_first(reports: Reports) -> N
     reports.warehouse.job(1, "build")
     reports.warehouse.job(2, "1")
     connection = reports.warehouse.connection
-    assert [selection.latest(connection, text)[0] for text in ("1", "build", "2")] == [1, 1, 2]
+    assert [job_lookup.latest(connection, text)[0] for text in ("1", "build", "2")] == [1, 1, 2]
 
 
 @pytest.mark.parametrize("closed_at_ns", [None, 5])
@@ -294,8 +294,8 @@ def test_a_name_of_several_jobs_means_the_latest_where_one_is_needed(
 ) -> None:
     reports.warehouse.job(1, "build", closed_at_ns=None)
     reports.warehouse.job(2, "build", closed_at_ns=closed_at_ns)
-    found, said = selection.latest(reports.warehouse.connection, "build")
-    assert found == selection.latest(reports.warehouse.connection, "build")[0] == 2
+    found, said = job_lookup.latest(reports.warehouse.connection, "build")
+    assert found == job_lookup.latest(reports.warehouse.connection, "build")[0] == 2
     assert said == [
         "2 jobs have the name build; this is the latest, job 2; build#-2 is the one before"
     ]
@@ -324,7 +324,7 @@ def nightly(reports: Reports) -> Reports:
 def test_one_run_of_a_name_is_chosen_by_its_number(
     nightly: Reports, text: str, ids: list[int]
 ) -> None:
-    assert selection.job_ids(nightly.warehouse.connection, text) == ids
+    assert job_lookup.job_ids(nightly.warehouse.connection, text) == ids
 
 
 def test_a_name_of_several_kinds_or_owners_says_so_and_how_to_choose(nightly: Reports) -> None:
@@ -370,7 +370,7 @@ def test_a_run_that_there_is_not_is_an_error_that_says_which_there_are(
     nightly: Reports, text: str, says: str
 ) -> None:
     with pytest.raises(UsageError, match=says):
-        selection.job_ids(nightly.warehouse.connection, text)
+        job_lookup.job_ids(nightly.warehouse.connection, text)
 
 
 def test_every_report_on_a_job_takes_a_name_with_several_runs(nightly: Reports) -> None:
@@ -393,7 +393,7 @@ def test_a_name_of_several_jobs_means_all_of_them_where_processes_are_selected(
     for number in (1, 2):
         reports.warehouse.job(number, "build")
     reports.warehouse.job(3, "night")
-    found = selection.resolve(
+    found = options.resolve(
         reports.warehouse.connection, {"job": ("build",)}, datetime.now().astimezone()
     )
     assert found.jobs == (1, 2)
@@ -416,19 +416,19 @@ def test_a_name_of_several_jobs_means_all_of_them_where_processes_are_selected(
 def test_kinds_select_jobs(reports: Reports, kinds: tuple[str, ...], jobs: tuple[int, ...]) -> None:
     for number, kind in enumerate(("manual", "service", "cron"), start=1):
         reports.warehouse.job(number, kind=kind)
-    found = selection.jobs_of(reports.warehouse.connection, {"kind": kinds})
+    found = job_lookup.jobs_of(reports.warehouse.connection, {"kind": kinds})
     assert found == jobs
 
 
 def test_a_kind_that_does_not_exist_is_an_error_that_lists_the_kinds(reports: Reports) -> None:
     with pytest.raises(UsageError, match="no job is of kind daemon; write one of manual, service"):
-        selection.jobs_of(reports.warehouse.connection, {"kind": ("daemon",)})
+        job_lookup.jobs_of(reports.warehouse.connection, {"kind": ("daemon",)})
 
 
 @pytest.mark.parametrize("text", ["nope", "77", "99999999999999999999", "²", "a\nb"])
 def test_job_that_is_not_there_is_an_error_in_one_line(reports: Reports, text: str) -> None:
     with pytest.raises(UsageError, match="no job has the id or name") as caught:
-        selection.latest(reports.warehouse.connection, text)[0]
+        job_lookup.latest(reports.warehouse.connection, text)[0]
     assert "\n" not in str(caught.value)
 
 
