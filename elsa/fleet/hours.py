@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from elsa.errors import UsageError
-from elsa.report import bill
+from elsa.report.billing import units
 from elsa.report.query import periods
 from elsa.report.query.times import Window
 from elsa.report.render.columns import local_time, utc_time
@@ -114,7 +114,7 @@ def of_prices(copy: Copy, window: Window) -> list[Part]:
     hours = range(*spanned)
     prices = []
     for hour in hours:
-        of_hour = bill.prices_in(tariff_set, hour)
+        of_hour = units.prices_in(tariff_set, hour)
         if len(of_hour) > 1:
             raise UsageError(
                 f"a price changes within the hour of {local_time(utc_time(hour * HOUR_NS))}, and a"

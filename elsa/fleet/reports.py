@@ -16,7 +16,8 @@ from elsa.errors import UsageError
 from elsa.fleet import REPORTS, database, hours, lacking, sums
 from elsa.fleet.copy import AMONG, OF_JOBS, Copy, Wanted
 from elsa.fleet.ids import IDS_OF_HOST, split_ids
-from elsa.report import bill, completeness, usage
+from elsa.report import completeness, usage
+from elsa.report.billing import units
 from elsa.report.query import rollup_source, warehouse
 from elsa.report.query.options import resolve
 from elsa.report.query.process_rows import columns_of
@@ -182,8 +183,8 @@ def _fetch_usage(copy: Copy, by: usage.By, selection: Selection) -> None:
 
 def _fetch_bill(copy: Copy, selection: Selection) -> None:
     by = copy.wanted.by or "user"
-    if bill.rollup_of(by, selection) is None:
-        options = _options(copy, lambda alone: bill.rollup_of(by, alone) is not None)
+    if units.rollup_of(by, selection) is None:
+        options = _options(copy, lambda alone: units.rollup_of(by, alone) is not None)
         raise _needs_processes(copy, f"bill {options}")
     choices = columns_of(each.sql for each in selection.choices)
     parts = hours.of_prices(copy, selection.window)

@@ -10,7 +10,8 @@ from dataclasses import replace
 from flask import Flask, Response, abort, current_app, g, render_template, request, url_for
 
 from elsa.errors import UsageError
-from elsa.report import audit, bill, collector_status, gaps, metrics, processes
+from elsa.report import audit, collector_status, gaps, metrics, processes
+from elsa.report.billing import bill
 from elsa.report.query.options import asked_days, resolve
 from elsa.report.query.selection import Selection
 from elsa.report.render import openmetrics

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from elsa.report import bill
+from elsa.report.billing import bill
 from elsa.report.query.selection import Selection
 from elsa.report.render.output import Output
 from elsa.state.tariff import RATES, Tariff

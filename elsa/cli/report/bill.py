@@ -46,7 +46,8 @@ def bill(*, request: Request, by: str, as_of: str | None) -> None:
       elsa report bill --by job --user anna --since yesterday
       elsa report bill --by job --kind service --month 2026-11
     """
-    from elsa.report import bill as made
+    from elsa.report.billing import bill as made
+    from elsa.report.billing import units
     from elsa.report.query.options import asked_days
 
     as_of_ns = _moment(as_of)
@@ -61,7 +62,7 @@ def bill(*, request: Request, by: str, as_of: str | None) -> None:
         )
 
     request.show(
-        lambda _, selection: [made.query(by, selection)],
+        lambda _, selection: [units.query(by, selection)],
         lambda connection, selection: request.told_apart(
             made.bill(connection, by, selection, request.output, as_of_ns)
         ),

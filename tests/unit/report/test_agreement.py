@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from elsa.measures import MEASURES
-from elsa.report import audit, bill, jobs, usage
+from elsa.report import audit, jobs, usage
+from elsa.report.billing import bill, lines
 from elsa.report.query import warehouse
 from elsa.report.query.selection import Selection
 from elsa.report.query.times import Window
@@ -198,7 +199,7 @@ def test_what_is_in_no_job_is_the_same_in_the_view_and_the_bill_and_as_before(
     (line,) = (
         found
         for found in (dict(zip(made.columns, each, strict=True)) for each in made.rows)
-        if found["name"] == bill.IN_NO_JOB
+        if found["name"] == lines.IN_NO_JOB
     )
     assert (line["processes"], line["read_bytes"]) == (
         row["processes"] - row["running"],

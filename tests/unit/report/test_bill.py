@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from elsa.errors import UsageError
-from elsa.report import bill
+from elsa.report.billing import bill
 from elsa.report.query import times
 from elsa.report.query.selection import Selection
 from elsa.report.query.times import Window

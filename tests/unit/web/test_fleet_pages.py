@@ -19,7 +19,7 @@ from elsa.cli import web
 from elsa.errors import PrivilegeError
 from elsa.fleet import hosts
 from elsa.fleet_url import FleetUrl
-from elsa.report import bill
+from elsa.report.billing import bill
 from elsa.web.identity import Reader
 from tests.support import fleets
 from tests.support.pages import HOSTILE

@@ -1,0 +1,1 @@
+"""Bills: what usage cost, by user, group, job or tag."""
