@@ -23,6 +23,18 @@ def _spelled(character: str) -> str:
     return ascii(character)[1:-1]
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, in singular or plural."""
+    if number == 1:
+        return f"1 {noun}"
+    return f"{number} {noun}{'es' if noun.endswith('s') else 's'}"
+
+
+def was(number: int) -> str:
+    """The verb for a number of things in the past."""
+    return "was" if number == 1 else "were"
+
+
 def quoted(word: str) -> str:
     r"""A word of a command that people copy into a shell: what is not printable stands as \xNN in
     $'...', since a terminal would take it for keys that were pressed.

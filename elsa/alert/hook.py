@@ -16,7 +16,7 @@ from typing import IO
 
 from elsa.alert.findings import Alert
 from elsa.errors import RetryError
-from elsa.text import printable
+from elsa.text import counted, printable
 
 TIMEOUT_S = 60.0
 # Alerts whose lines are in the text; the JSON has all.
@@ -95,7 +95,7 @@ def _last_line(printed: IO[bytes]) -> str:
 
 
 def _failed(command: Sequence[str], alerts: Sequence[Alert], why: str) -> RetryError:
-    number = f"{len(alerts)} alert{'' if len(alerts) == 1 else 's'}"
+    number = counted(len(alerts), "alert")
     return RetryError(
         f"alert_command {printable(command[0])} failed: {why}; {number} will be reported next time"
     )

@@ -12,6 +12,7 @@ from elsa import config as settings
 from elsa.cli import options, tables
 from elsa.cli.main import CONTEXT, Command
 from elsa.fleet_url import FleetUrl, is_url
+from elsa.text import counted
 
 
 @click.command(cls=Command, context_settings=CONTEXT)
@@ -43,7 +44,7 @@ def config(*, form: str) -> None:
 
 def _plain(name: str, value: Any) -> object:  # noqa: ANN401
     if name == "job_rule":
-        return f"{len(value)} rule{'' if len(value) == 1 else 's'} (see: elsa job rules)"
+        return f"{counted(len(value), 'rule')} (see: elsa job rules)"
     if name == "alert_budget":
         return dict(value)
     if is_url(value):

@@ -16,7 +16,7 @@ from elsa.cli import options, progress, tables
 from elsa.cli.main import CONTEXT, Group, print_stderr
 from elsa.cli.tariff import tariff
 from elsa.errors import ConfigError, InputMissingError, PrivilegeError, UsageError
-from elsa.text import printable
+from elsa.text import counted, printable
 
 if TYPE_CHECKING:
     from elsa.store.upgrade import Upgrade
@@ -182,7 +182,7 @@ def rollup(db: Path | None) -> None:
         progress.bar("rolling up", from_total=48) as show,
     ):
         hours = rollups.refresh(connection, path, time.time_ns(), show)
-    print_stderr(f"{path}: {hours} hour{'' if hours == 1 else 's'} rolled up")
+    print_stderr(f"{path}: {counted(hours, 'hour')} rolled up")
 
 
 @db.command()

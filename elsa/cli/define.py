@@ -17,7 +17,7 @@ from elsa.cli.main import Command, local_time, print_stderr
 from elsa.errors import RetryError, UnavailableError, UsageError
 from elsa.kernel.safe_paths import same_file
 from elsa.state.criteria import Criteria
-from elsa.text import printable
+from elsa.text import counted, printable
 
 # How much longer than its own time limit (define_s) to wait for the answer of jobd, which lets a
 # request wait up to 60 s for another of the same user.
@@ -180,7 +180,7 @@ def _print(reply: dict[str, Any], form: str) -> None:
 
 
 def _summary(matched: dict[str, Any]) -> Iterator[str]:
-    processes = f"{matched['processes']} process{'' if matched['processes'] == 1 else 'es'}"
+    processes = counted(matched["processes"], "process")
     running = f", {matched['running']} of them running" if matched["running"] else ""
     span = f"from {_local(matched['started_at_ns'])} to {_local(matched['ended_at_ns'])}"
     yield f"{processes}{running}, {span}"

@@ -13,7 +13,7 @@ import click
 from elsa import config
 from elsa.cli import options, progress
 from elsa.cli.main import CONTEXT, Command, print_stderr
-from elsa.text import printable
+from elsa.text import counted, printable
 
 if TYPE_CHECKING:
     from elsa.ingest.ingester import PassResult
@@ -151,7 +151,7 @@ def _print_troubles(outcome: PassResult) -> None:
 def _print_joins(outcome: PassResult) -> None:
     for path, records in outcome.files.items():
         if records or len(outcome.files) == 1:
-            click.echo(f"{printable(path)}: {records} new record{'' if records == 1 else 's'}")
+            click.echo(f"{printable(path)}: {counted(records, 'new record')}")
     if not outcome.records and not outcome.settled_late:
         if outcome.troubles:
             return

@@ -25,6 +25,7 @@ from elsa.control.client import Client
 from elsa.errors import ElsaError, UsageError
 from elsa.kernel import accounts
 from elsa.state.job_kinds import MANUAL
+from elsa.text import counted
 
 if TYPE_CHECKING:
     from elsa.run.live_usage import Running
@@ -546,7 +547,7 @@ def _title(job: JsonObject) -> str:
 
 
 def _processes(pids: Sequence[int]) -> str:
-    return f"{len(pids)} process{'' if len(pids) == 1 else 'es'}"
+    return counted(len(pids), "process")
 
 
 def _time(at_ns: int | None) -> str:

@@ -19,6 +19,7 @@ from elsa.measures import LONGEST_TICK_NS, tick
 from elsa.report.render.columns import size
 from elsa.run.live_usage import JobNow, Running
 from elsa.run.usage_sums import Usage
+from elsa.text import counted
 
 CLEAR, HOME, TO_END, TO_LINE_END = "\x1b[2J", "\x1b[H", "\x1b[J", "\x1b[K"
 UNKNOWN = "-"
@@ -103,14 +104,13 @@ def precision(jobs: Sequence[JobNow]) -> list[str]:
     parts = []
     if threads:
         parts.append(
-            f"{threads} thread{'' if threads == 1 else 's'} measured, up to "
+            f"{counted(threads, 'thread')} measured, up to "
             f"{durations.at_most(threads * tick_s)} more was used"
         )
     if sampled:
         bound = f"up to {durations.text(sampled * tick_s)} more or less"
         parts.append(
-            f"{sampled} process{'' if sampled == 1 else 'es'} shorter than a tick ({tick(tick_ns)})"
-            f" sampled, {bound}"
+            f"{counted(sampled, 'process')} shorter than a tick ({tick(tick_ns)}) sampled, {bound}"
         )
     return [f"finished: CPU time of {'; of '.join(parts)}"]
 

@@ -13,6 +13,7 @@ from elsa.cli import options, progress
 from elsa.cli.main import CONTEXT, Command, local_time, print_stderr
 from elsa.errors import UsageError
 from elsa.fleet_url import FleetUrl
+from elsa.text import counted
 from elsa.units import HOUR_NS
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def push(
 def _told(done: Pushed, *, dry_run: bool) -> str:
     until = local_time(done.until_hour * HOUR_NS)
     counts = [
-        f"{count} {name}{'' if count == 1 else 's'}"
+        counted(count, name)
         for count, name in ((done.hours, "hour"), (done.jobs, "job"), (done.others, "other row"))
         if count
     ]

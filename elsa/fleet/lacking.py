@@ -11,6 +11,7 @@ from elsa.fleet.ids import IDS_OF_HOST
 from elsa.report import completeness
 from elsa.report.collector_status import Silence
 from elsa.report.render.columns import local_time, utc_time
+from elsa.text import counted
 from elsa.units import HOUR_NS, SECOND_NS
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class Hosts(NamedTuple):
 
     def words(self) -> list[str]:
         """Notes on them."""
-        of = f" of {completeness.count(self.number, 'host')}"
+        of = f" of {counted(self.number, 'host')}"
         words = []
         if self.late:
             listed = _listed(
@@ -110,7 +111,7 @@ class Hosts(NamedTuple):
             )
         if self.incomplete:
             listed = _listed(
-                f"{each.host} ({completeness.count(each.gaps, 'gap')})" for each in self.incomplete
+                f"{each.host} ({counted(each.gaps, 'gap')})" for each in self.incomplete
             )
             words.append(f"{len(self.incomplete)}{of} {_are(self.incomplete)} incomplete: {listed}")
         if self.pruned:
@@ -128,7 +129,7 @@ class Hosts(NamedTuple):
             for each in self.current:
                 hosts_until.setdefault(each.until, []).append(each.host)
             parts = (
-                f"of {hosts[0] if len(hosts) == 1 else completeness.count(len(hosts), 'host')}"
+                f"of {hosts[0] if len(hosts) == 1 else counted(len(hosts), 'host')}"
                 f"{' reach' if not place else ''} until {local_time(until)}"
                 for place, (until, hosts) in enumerate(sorted(hosts_until.items()))
             )

@@ -32,6 +32,7 @@ from elsa.kernel.cgroups import find_hierarchy
 from elsa.kernel.connector import Connector
 from elsa.kernel.perf_events import PerfEvents
 from elsa.kernel.procfs import INITIAL_NAMESPACES, Procfs
+from elsa.text import counted
 
 # How long a canary's echo may take on a busy host; it is there within a millisecond on a quiet one.
 PATIENCE_S = 1.0
@@ -483,7 +484,7 @@ def _losses(place: Place) -> tuple[str, str]:
         for kind in found
     ]
     number = sum(kind.number for kind in found)
-    return f"{number} gap{'' if number == 1 else 's'} since {since}: {', '.join(kinds)}", since
+    return f"{counted(number, 'gap')} since {since}: {', '.join(kinds)}", since
 
 
 CHECKS: dict[str, Callable[[Place], tuple[Level, str, str]]] = {

@@ -7,7 +7,7 @@ from __future__ import annotations
 import sqlite3
 from typing import NamedTuple, TextIO
 
-from elsa.report import completeness
+from elsa.report import completeness, exactness
 from elsa.report.collector_status import silence
 from elsa.report.query import rollup_source
 from elsa.report.query.selection import Selection
@@ -100,7 +100,7 @@ def audit(connection: sqlite3.Connection, window: Window, output: Output, now_ns
     if gaps := completeness.gaps(connection, window):
         words.append(completeness.losses(gaps, Selection(window)))
     words += [
-        *completeness.inferred_ends(connection, window),
+        *exactness.inferred_ends(connection, window),
         *completeness.pruned(connection, Selection(window)),
     ]
     classes = _all_classes(connection, window, sums)

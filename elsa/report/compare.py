@@ -15,7 +15,7 @@ from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple, TextIO
 
 from elsa.errors import UsageError
-from elsa.report import completeness
+from elsa.report import completeness, exactness
 from elsa.report.query import rollup_source, row_sums
 from elsa.report.query.job_lookup import series
 from elsa.report.query.process_rows import rows
@@ -26,7 +26,7 @@ from elsa.report.render.columns import COLUMNS
 from elsa.report.render.output import Output
 from elsa.report.render.writer import Report, Row
 from elsa.state.codes import LARGEST
-from elsa.text import printable
+from elsa.text import counted, printable
 
 COMPARED = (
     "wall_s",
@@ -63,7 +63,7 @@ _JOBS = {
     "job_id": "u.job_id",
     "name": "u.name",
     "running": "u.running",
-    **{key: f"u.{key}" for key in (*COMPARED, *completeness.OF_JOBS)},
+    **{key: f"u.{key}" for key in (*COMPARED, *exactness.OF_JOBS)},
     # whether the memory of all its processes together was read at all
     "peak_was_read": "(select w.whole_kib is not null from job_whole_memory as w"
     " where w.job_id = u.job_id)",
@@ -153,14 +153,14 @@ def compare(connection: sqlite3.Connection, chosen: Sequence[Side], output: Outp
     changed = _commands(of_commands.run(connection), chosen[0], chosen[-1])
     words = _running([number for number, row in figures.items() if row["running"]])
     words += completeness.words(connection, Selection(jobs=tuple(figures)))
-    words += completeness.measured(
+    words += exactness.measured(
         connection,
         tuple(_JOBS),
         [tuple(row.values()) for row in figures.values()],
         COMPARED,
         jobs=True,
     )
-    words += completeness.peaks(
+    words += exactness.peaks(
         tuple(_JOBS), [tuple(row.values()) for row in figures.values()], COMPARED
     )
     return Comparison(
@@ -175,7 +175,7 @@ def too_few(base: Side) -> list[str]:
     """A note that there are too few runs for a verdict."""
     if len(base.jobs) >= LEAST_RUNS:
         return []
-    count = completeness.count(len(base.jobs), "run")
+    count = counted(len(base.jobs), "run")
     return [f"no verdict: {count} to compare with; at least {LEAST_RUNS} are needed"]
 
 

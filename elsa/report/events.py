@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from elsa.report.query.process_rows import names
 from elsa.report.query.selection import Selection
-from elsa.report.query.statement import THESE, Condition, Query, select
+from elsa.report.query.statement import THESE, Condition, Query, select, values_of
 from elsa.report.query.times import Window, iso
 from elsa.report.render.output import Output
 from elsa.report.render.writer import Report
@@ -68,7 +68,7 @@ def query(
     )
     if output.limit is not None:
         text += f"\nlimit {output.limit + 1}"
-    return Query(text, tuple(value for each in conditions for value in each.values)), shown
+    return Query(text, values_of(conditions)), shown
 
 
 def events(connection: sqlite3.Connection, selection: Selection, output: Output) -> Report:

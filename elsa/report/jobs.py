@@ -8,17 +8,18 @@ from functools import partial
 from typing import NamedTuple, TextIO
 
 from elsa.measures import OF_TASKSTATS_ALONE
-from elsa.report import completeness, usage
+from elsa.report import completeness, exactness, usage
 from elsa.report.query import rollup_source, row_sums
 from elsa.report.query.process_rows import columns_of, rows
 from elsa.report.query.selection import Selection
-from elsa.report.query.statement import Condition, Query, listed, select
+from elsa.report.query.statement import Condition, Query, listed, select, values_of
 from elsa.report.query.times import reported
 from elsa.report.query.warehouse import of_fleet
 from elsa.report.render import writer
 from elsa.report.render.columns import OF_GROUP
 from elsa.report.render.output import Output
 from elsa.report.render.writer import Report, Row
+from elsa.text import counted
 
 COLUMNS = (
     "job_id",
@@ -166,7 +167,7 @@ def query(
     if selection.clip and selection.window:
         usual = (*usual, "estimate")
     shown = output.choose(known, usual)
-    helpers = ("job_id", *completeness.OF_JOBS, *(() if selection.window else LOSSES))
+    helpers = ("job_id", *exactness.OF_JOBS, *(() if selection.window else LOSSES))
     chosen = {key: known[key] for key in dict.fromkeys((*shown, *helpers))}
     # Ids of several hosts are in no order of time.
     usual_order = "u.created_at_ns desc, u.job_id desc" if selection.apart else "u.job_id desc"
@@ -235,7 +236,7 @@ def _where(conditions: list[Condition]) -> tuple[str, tuple[object, ...]]:
     if not conditions:
         return "", ()
     text = "\nwhere " + " and ".join(condition.sql for condition in conditions)
-    return text, tuple(value for condition in conditions for value in condition.values)
+    return text, values_of(conditions)
 
 
 def _sums_source(selection: Selection, sums: Mapping[str, str], jobs: str | None) -> Query:
@@ -273,7 +274,7 @@ def _chosen(connection: sqlite3.Connection, selection: Selection) -> Selection:
     found = connection.execute(
         "select u.job_id from job_usage as u where "
         + " and ".join(condition.sql for condition in conditions),
-        tuple(value for condition in conditions for value in condition.values),
+        values_of(conditions),
     )
     return Selection(selection.window, selection.clip, tuple(job_id for (job_id,) in found))
 
@@ -297,17 +298,17 @@ def jobs(connection: sqlite3.Connection, selection: Selection, output: Output) -
         words = completeness.words(connection, listed_jobs, losses, rollup=rollup)
         if rollup is not None:
             words += completeness.pruned_of_jobs(connection, listed_jobs)
-        words += completeness.measured(connection, names, kept, shown, jobs=True)
-        words += completeness.peaks(names, kept, shown)
-        words += completeness.estimate(connection, listed_jobs)
+        words += exactness.measured(connection, names, kept, shown, jobs=True)
+        words += exactness.peaks(names, kept, shown)
+        words += exactness.estimate(connection, listed_jobs)
     if selection.window:
-        words += completeness.cut_intervals(
+        words += exactness.cut_intervals(
             connection, listed_jobs if kept else _chosen(connection, selection)
         )
     if len(every) > len(kept):
         words.append(
             f"showing {'the newest ' if output.sort is None else ''}"
-            f"{completeness.count(len(kept), 'job')}; --limit or --all shows more"
+            f"{counted(len(kept), 'job')}; --limit or --all shows more"
         )
     return Report(
         names,

@@ -9,13 +9,14 @@ from dataclasses import replace
 from functools import partial
 
 from elsa.measures import BY_USE, DIVIDED, ROLLED, ROLLED_OF_JOB
-from elsa.report import completeness
+from elsa.report import completeness, exactness
 from elsa.report.query import rollup_source
 from elsa.report.query.selection import Selection
 from elsa.report.query.statement import Condition, Query, select
 from elsa.report.render.output import Output
 from elsa.report.render.writer import Report, Row
 from elsa.store import aggregates, sql_files
+from elsa.text import counted
 
 NONE = "none"
 """The kind of what is in no automatic job."""
@@ -141,14 +142,14 @@ def kinds(connection: sqlite3.Connection, selection: Selection, output: Output) 
     rows = output.ordered(names, rows)
     words = completeness.words(connection, selection, rollup="rollup_user")
     if selection.window and not selection.choices:
-        words += completeness.inferred_ends(connection, selection.window)
-        words += completeness.unread(connection, selection.window)
-    words += completeness.cut_intervals(connection, selection)
+        words += exactness.inferred_ends(connection, selection.window)
+        words += exactness.unread(connection, selection.window)
+    words += exactness.cut_intervals(connection, selection)
     place = names.index("part_life_whole")
     whole = sum(row[place] or 0 for row in rows)
     if whole:
         words.append(
-            f"{completeness.count(whole, 'membership')} charged for a whole process that changed"
+            f"{counted(whole, 'membership')} charged for a whole process that changed"
             " its automatic job, as its counters were not read then: so much less is in none"
         )
     words += completeness.cut(len(rows), output.limit)

@@ -24,7 +24,7 @@ from elsa.report.render.columns import local_time
 from elsa.report.render.output import Output
 from elsa.report.render.writer import Report, Row
 from elsa.store import aggregates
-from elsa.text import printable
+from elsa.text import counted, printable
 from elsa.units import SECOND_NS
 
 BY = {
@@ -346,12 +346,11 @@ def _of_figures(then: Moment, columns: tuple[str, ...], found: list[Row]) -> lis
             f" and used {durations.text(cpu_s)} of CPU time{_rate(then, cpu_s)}" if known else ""
         )
         words.append(
-            f"{completeness.count(active, 'process')} lived in it{usage}; {alive} of them lived at"
-            " that moment"
+            f"{counted(active, 'process')} lived in it{usage}; {alive} of them lived at that moment"
         )
     if perhaps_ended:
         words.append(
-            f"{completeness.count(perhaps_ended, 'process')} had started before and may have lived"
+            f"{counted(perhaps_ended, 'process')} had started before and may have lived"
             " in it: jobd did not run then, so an end is not known"
         )
     if estimated_s:
@@ -362,9 +361,7 @@ def _of_figures(then: Moment, columns: tuple[str, ...], found: list[Row]) -> lis
         )
     unknown -= perhaps_ended
     if unknown:
-        words.append(
-            f"what {completeness.count(unknown, 'process')} used in that time is not known"
-        )
+        words.append(f"what {counted(unknown, 'process')} used in that time is not known")
     return words
 
 

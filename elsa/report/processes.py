@@ -10,7 +10,7 @@ from functools import partial
 from typing import NamedTuple
 
 from elsa.measures import MEASURES, OF_TASKSTATS_ALONE
-from elsa.report import completeness
+from elsa.report import completeness, exactness
 from elsa.report.query.process_rows import names, rows
 from elsa.report.query.selection import Selection
 from elsa.report.query.statement import Condition, Query, select
@@ -201,8 +201,8 @@ def processes(
             which = "the last" if output.sort is None else "the first"
             words.append(f"showing {which} {output.limit}; --limit or --all shows more")
     if selection.jobs is None and not (selection.choices or selection.alive):
-        words += completeness.inferred_ends(connection, selection.window)
-    words += completeness.of_each(connection, shown)
+        words += exactness.inferred_ends(connection, selection.window)
+    words += exactness.of_each(connection, shown)
     return Report(
         shown,
         shown,

@@ -8,15 +8,16 @@ import sqlite3
 from collections.abc import Mapping
 from functools import partial
 
-from elsa.report import completeness, jobs
+from elsa.report import completeness, exactness, jobs
 from elsa.report.query import rollup_source
 from elsa.report.query.choices import kind_conditions
 from elsa.report.query.selection import Selection
-from elsa.report.query.statement import Query, select
+from elsa.report.query.statement import Query, select, values_of
 from elsa.report.query.times import Window
 from elsa.report.query.warehouse import of_fleet
 from elsa.report.render.output import Output
 from elsa.report.render.writer import Report
+from elsa.text import counted
 
 _SHOWN = (
     *("name", "kind", "runs", "job_id", "owner", "started_at", "wall_s", "state", "exit_status"),
@@ -60,7 +61,7 @@ def query(selection: Selection, output: Output) -> tuple[Query, tuple[str, ...]]
     known = jobs.named({**jobs.OF_JOB, "runs": "r.runs", **_GROWN, **_USUAL}, selection, "u.job_id")
     usual = ("host", *_SHOWN) if selection.apart else _SHOWN
     shown = output.choose(known, usual)
-    helpers = ("job_id", *completeness.OF_JOBS, *jobs.LOSSES)
+    helpers = ("job_id", *exactness.OF_JOBS, *jobs.LOSSES)
     chosen = {key: known[key] for key in dict.fromkeys((*shown, *helpers))}
     since, until = selection.window
     conditions = [each.sql for each in selection.job_conditions]
@@ -101,7 +102,7 @@ join last_run as r on r.job_id = u.job_id{before}
 {order}"""
     if output.limit is not None:
         text += f"\nlimit {output.limit + 1}"
-    values = tuple(value for each in selection.job_conditions for value in each.values)
+    values = values_of(selection.job_conditions)
     return Query(text, values * 2 if medians else values), shown
 
 
@@ -164,10 +165,10 @@ def runs(connection: sqlite3.Connection, selection: Selection, output: Output) -
         places = [names.index(key) for key in jobs.LOSSES]
         losses = completeness.losses(sum(row[at] for row in kept for at in places), listed)
         words = completeness.words(connection, listed, losses, rollup="rollup_job")
-        words += completeness.measured(connection, names, kept, shown, jobs=True)
-        words += completeness.peaks(names, kept, shown)
+        words += exactness.measured(connection, names, kept, shown, jobs=True)
+        words += exactness.peaks(names, kept, shown)
     if len(rows) > len(kept):
-        names_shown = completeness.count(len(kept), "name")
+        names_shown = counted(len(kept), "name")
         words.append(f"showing {names_shown}; --limit or --all shows more")
     return Report(
         names,

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from elsa.errors import UsageError
 from elsa.report.query import rollup_source
 from elsa.report.query.selection import Selection
+from elsa.report.query.statement import values_of
 from elsa.report.query.times import reported
 from elsa.state.automatic_jobs import DISABLED
 from elsa.text import printable
@@ -181,7 +182,7 @@ def jobs(
         there.append(f"j.created_at_ns < {until}")
     view = rollup_source.job_usage(f"select j.id from job as j where {' and '.join(there)}")
     where = " and ".join(["true", *(each.sql for each in selection.job_conditions)])
-    values = tuple(value for each in selection.job_conditions for value in each.values)
+    values = values_of(selection.job_conditions)
     columns = ", ".join(map(reported, _COLUMNS))
     owner = "owner_name(u.owner_uid, u.job_id)" if selection.apart else "user_name(u.owner_uid)"
     rows = connection.execute(

@@ -8,7 +8,7 @@ import sqlite3
 from typing import NamedTuple, TextIO
 
 from elsa.measures import DELAYS, OF_TASKSTATS_ALONE
-from elsa.report import completeness
+from elsa.report import completeness, exactness
 from elsa.report.query import rollup_source, row_sums
 from elsa.report.query.process_rows import rows
 from elsa.report.query.selection import Selection
@@ -91,9 +91,9 @@ def summary(connection: sqlite3.Connection, selection: Selection) -> Summary:
     row: Row = query(selection).run(connection).fetchone()
     words = (
         completeness.words(connection, selection)
-        + completeness.measured(connection, COLUMNS, [row], ("cpu_s",))
-        + completeness.estimate(connection, selection)
-        + completeness.cut_intervals(connection, selection)
+        + exactness.measured(connection, COLUMNS, [row], ("cpu_s",))
+        + exactness.estimate(connection, selection)
+        + exactness.cut_intervals(connection, selection)
     )
     if not row[COLUMNS.index("processes")]:
         words.insert(0, completeness.nothing(connection, selection))

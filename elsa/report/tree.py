@@ -19,7 +19,7 @@ from itertools import compress, islice, repeat
 from typing import Any
 
 from elsa.errors import UsageError
-from elsa.report import completeness
+from elsa.report import completeness, exactness
 from elsa.report.query.job_lookup import latest
 from elsa.report.query.process_rows import rows
 from elsa.report.query.selection import Selection
@@ -367,7 +367,7 @@ def tree(
     shown = output.choose(COLUMNS, SHOWN)
     words = completeness.words(connection, selection, found=classes)
     words += completeness.cut(branches.lines, output.limit)
-    words += completeness.of_each(connection, shown)
+    words += exactness.of_each(connection, shown)
     return Report(
         COLUMNS,
         shown,

@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from elsa.measures import ROLLED
-from elsa.report import completeness
+from elsa.report import completeness, exactness
 from elsa.report.query import active, periods, rollup_source, row_sums
 from elsa.report.query.process_rows import NAMES, columns_of, names, rows
 from elsa.report.query.selection import Selection
@@ -48,7 +48,7 @@ _OF_ITS_HOST = "a fleet database has the sums of a job as a whole; its host know
 # In a plot, up to this many consecutive empty periods have a line each.
 MOST_EMPTY = 100
 # Always selected, to decide which rows are left out, and for the notes.
-_ALWAYS = ("processes", "running", "records", "unjoined", *completeness.MEASURED)
+_ALWAYS = ("processes", "running", "records", "unjoined", *exactness.MEASURED)
 
 
 class By(NamedTuple):
@@ -283,17 +283,17 @@ def usage(
     words += [
         *completeness.words(connection, selection, losses, classes, rollup),
         *([] if fleet else completeness.without_name([row[processes] for row in pruned])),
-        *completeness.measured(connection, names, groups, shown),
-        *completeness.estimate(connection, selection),
+        *exactness.measured(connection, names, groups, shown),
+        *exactness.estimate(connection, selection),
     ]
     if (by.period or selection.window) and selection.jobs is None and not selection.choices:
-        words += completeness.inferred_ends(connection, selection.window)
+        words += exactness.inferred_ends(connection, selection.window)
         if not selection.clip:
-            words += completeness.unread(connection, selection.window)
+            words += exactness.unread(connection, selection.window)
     nothing = partial(completeness.nothing, connection, selection)
     if pruned and fleet:
         kept, nothing = [], partial(str, _OF_ITS_HOST)
-    words += completeness.cut_intervals(connection, selection)
+    words += exactness.cut_intervals(connection, selection)
     words += completeness.left_out(len(groups) - len(kept), by.noun)
     words += completeness.cut(len(kept), output.limit)
     # A limit keeps the newest periods.

@@ -17,6 +17,7 @@ from elsa.decode.cgroups import GroupCounters
 from elsa.measures import tick
 from elsa.run.usage_sums import CommandCost, JobTotals, TaskstatsSum, Usage, Waited
 from elsa.state.codes import LARGEST, MEASURED
+from elsa.text import counted
 from elsa.units import SECOND_NS
 
 # Characters of a command line that are shown.
@@ -69,18 +70,18 @@ class CostReport:
         if self.totals is not None and self.totals.running:
             see = " (see `so far`)" if self.so_far else ""
             notes.append(
-                f"{_count(self.totals.running, 'process')} still running, and not in the"
+                f"{counted(self.totals.running, 'process')} still running, and not in the"
                 f" figures{see}"
             )
         if self.totals is not None and self.totals.unknown:
             notes.append(
-                f"no statistics of {_count(self.totals.unknown, 'process')} were received: CPU time"
-                " is what wait4 reported"
+                f"no statistics of {counted(self.totals.unknown, 'process')} were received: CPU"
+                " time is what wait4 reported"
             )
         if self.totals is not None and self.totals.partial:
             notes.append(
                 "memory and I/O include only some threads of"
-                f" {_count(self.totals.partial, 'process')}"
+                f" {counted(self.totals.partial, 'process')}"
             )
         if self.lost:
             notes.append(
@@ -198,7 +199,7 @@ class CostReport:
         if self.totals is not None:
             lines += self._io(values, least)
             count = values["threads"]
-            threads = f", with {count} thread{'' if count == 1 else 's'}"
+            threads = f", with {counted(count, 'thread')}"
             if self.totals.all.with_usage < values["processes"]:
                 threads = ""
             few = least if self.lost else ""
@@ -303,7 +304,7 @@ def _so_far(used: Usage) -> str:
     """What the members that still run have used."""
     peak = UNKNOWN if used.peak_rss_kib is None else _size(used.peak_rss_kib * 1024)
     return (
-        f"{_count(used.processes, 'process')} still running: CPU"
+        f"{counted(used.processes, 'process')} still running: CPU"
         f" {durations.text(used.cpu_s or 0)}, peak memory {peak}; storage"
         f" {_size(used.read_bytes)} read, {_size(used.write_bytes)} written; characters"
         f" {_size(used.read_chars)} read, {_size(used.write_chars)} written"
@@ -341,10 +342,6 @@ def _ending(status: int) -> str:
         return f"signal {number} ({signal.Signals(number).name})"
     except ValueError:
         return f"signal {number}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 'es'}"
 
 
 def _size(count: float | None) -> str:

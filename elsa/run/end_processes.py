@@ -19,6 +19,7 @@ from elsa.kernel import clocks
 from elsa.kernel.procfs import Procfs
 from elsa.run import live_usage
 from elsa.run.command_group import CommandGroup
+from elsa.text import counted
 
 # How long processes have to end after TERM, and how long KILL is repeated.
 GRACE_S = 5.0
@@ -102,7 +103,7 @@ class Ending:
         """Notes on what could not be ended."""
         if left := self._living():
             refused = "; this user may not signal all of them" if self._refused else ""
-            return [f"{left} process{'' if left == 1 else 'es'} could not be killed{refused}"]
+            return [f"{counted(left, 'process')} could not be killed{refused}"]
         if self._why_unknown:
             return [f"whether all processes were killed is not known: {self._why_unknown}"]
         return []

@@ -23,7 +23,7 @@ from elsa.report.query.selection import Selection
 from elsa.report.query.times import Window
 from elsa.report.render.output import Output
 from elsa.report.render.writer import Report
-from elsa.text import printable
+from elsa.text import counted, printable
 from elsa.web import asked, forms, tables
 from elsa.web.asked import Ask
 from elsa.web.reading import reading, reading_fleet
@@ -112,7 +112,7 @@ class Page(NamedTuple):
             return collector_status.late(self.connection, selection, self.now_ns)[:1]
         hosts = self.connection.hosts
         silent = {each.host for each in hosts.silent} | {each.host for each in hosts.unread}
-        of = completeness.count(hosts.number, "host")
+        of = counted(hosts.number, "host")
         return [
             f"{len(some)} of {of} {one if len(some) == 1 else more}"
             for some, one, more in (
@@ -186,7 +186,7 @@ def shown(
     """
     late = page.late(selection or Selection(window))
     number = completeness.gaps(page.connection, window) if lost is None else lost
-    losses = f"{completeness.count(number, 'known loss')}" if number else ""
+    losses = f"{counted(number, 'known loss')}" if number else ""
     return render_template(
         template,
         badge=[*late, *([losses] if losses else [])],

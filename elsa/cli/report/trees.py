@@ -183,10 +183,10 @@ def _frames(
     connection: sqlite3.Connection, selection: Selection, weight: str
 ) -> tuple[Frame, list[str]]:
     """The frames of a selection, and notes on them."""
-    from elsa.report import completeness, folded, tree
+    from elsa.report import completeness, exactness, folded, tree
 
     words = completeness.pruned(connection, selection) + (
-        completeness.of_each(connection, ("cpu_s",)) if weight == "cpu" else []
+        exactness.of_each(connection, ("cpu_s",)) if weight == "cpu" else []
     )
     processes, _ = tree.load(connection, selection)
     return folded.frames(processes, weight), words

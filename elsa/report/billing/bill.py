@@ -13,7 +13,7 @@ from functools import cache, partial
 from typing import Any
 
 from elsa.errors import UsageError
-from elsa.report import completeness
+from elsa.report import completeness, exactness
 from elsa.report.billing.lines import (
     TOTAL,
     Key,
@@ -31,6 +31,7 @@ from elsa.report.render.output import Output
 from elsa.report.render.writer import Report
 from elsa.state.tariff import MB_US_PER_GIB_HOUR, Tariffs, rounded, zone
 from elsa.store import tariffs
+from elsa.text import counted, was
 from elsa.units import HOUR_NS, SECOND_NS
 
 _CHARGES = ("charge_processes", "charge_cpu", "charge_memory", "charge_read", "charge_written")
@@ -139,7 +140,7 @@ def _report(
     words = [
         *more,
         *completeness.words(connection, selection, lacking=lacking),
-        *completeness.of_each(connection, usual),
+        *exactness.of_each(connection, usual),
         *completeness.cut(len(bill_rows), output.limit),
     ]
     bill_rows = output.ordered(columns, bill_rows)[: output.limit]
@@ -216,7 +217,7 @@ def _total(
             " process once: some processes are in several lines, or were in a job for a part of"
             " their lifetime"
         ]
-    total = f"total: {charge} {unit} for {completeness.count(everything.count, 'process')}"
+    total = f"total: {charge} {unit} for {counted(everything.count, 'process')}"
     return figures, [total, *words, *_missing(everything)]
 
 
@@ -237,7 +238,7 @@ def _charged_by_hour(
     if not number:
         return []
     return [
-        f"{completeness.count(number, 'process')} {completeness.was(number)} pruned, and charged in"
+        f"{counted(number, 'process')} {was(number)} pruned, and charged in"
         " the bill and at the price that are valid at the start of the hour in which they ended: so"
         " this bill may differ from an earlier bill"
     ]
@@ -247,9 +248,9 @@ def _with_records(number: int, unjoined: int) -> str:
     """A number of processes, with the accounting records among them that have no process."""
     parts = []
     if number > unjoined:
-        parts.append(completeness.count(number - unjoined, "process"))
+        parts.append(counted(number - unjoined, "process"))
     if unjoined:
-        parts.append(f"{completeness.count(unjoined, 'accounting record')} joined to no process")
+        parts.append(f"{counted(unjoined, 'accounting record')} joined to no process")
     return " and ".join(parts)
 
 
@@ -260,7 +261,7 @@ def _missing(everything: Line) -> list[str]:
         uncharged = _with_records(everything.uncharged, everything.unjoined_uncharged)
         words.append(f"{uncharged} ended when no tariff was valid, and are not charged")
     if everything.unmeasured:
-        unmeasured = completeness.count(everything.unmeasured, "process")
+        unmeasured = counted(everything.unmeasured, "process")
         words.append(f"CPU time of {unmeasured} is not known and not charged")
     if everything.without_io:
         without_io = _with_records(everything.without_io, everything.unjoined)

@@ -14,7 +14,7 @@ from elsa.errors import UsageError
 from elsa.report.query import rollup_source
 from elsa.report.query.process_rows import rows
 from elsa.report.query.selection import Selection
-from elsa.report.query.statement import THESE, Condition, Query, select
+from elsa.report.query.statement import THESE, Condition, Query, select, values_of
 from elsa.report.query.times import Window
 from elsa.state.tariff import QUARTER_NS, Tariffs, Units
 from elsa.store.aggregates import Aggregate
@@ -184,7 +184,7 @@ def _pruned(
     columns = {"line": key} | _HOURLY | {"quarter": "u.hour * 4"}
     choices = _conditions(by, selection)
     conditions = "".join(f" and {choice.sql}" for choice in choices)
-    values = tuple(value for choice in choices for value in choice.values)
+    values = values_of(choices)
     return connection.execute(
         f"{select(columns)} from {rollup_source.by_hour(rollup)} as u where {hours}{conditions}"
         " group by 1, 2",

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from elsa.decode import comm, tty
 from elsa.errors import UsageError
 from elsa.kernel import accounts
-from elsa.report.query.statement import Condition
+from elsa.report.query.statement import Condition, values_of
 from elsa.report.query.warehouse import of_fleet
 from elsa.state import job_kinds
 from elsa.text import printable
@@ -93,7 +93,7 @@ def _any_of(parts: list[Condition]) -> Condition:
         return parts[0]
     return Condition(
         "(" + " or ".join(part.sql for part in parts) + ")",
-        tuple(value for part in parts for value in part.values),
+        values_of(parts),
     )
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from elsa.errors import UsageError
 from elsa.kernel import accounts
 from elsa.report.query.choices import GLOB, Asked, jobs_of_hosts, kind_conditions, visible
-from elsa.report.query.statement import THESE, Condition
+from elsa.report.query.statement import THESE, Condition, values_of
 from elsa.report.query.warehouse import HostNames, of_fleet, several_hosts
 from elsa.state import job_kinds
 from elsa.text import printable
@@ -166,7 +166,7 @@ def _with_name(
     asked = f"""select j.id, j.name, j.kind, j.owner_uid, b.host_id
         from job as j left join boot as b on b.id = j.boot_id
         where j.name {{}} ?{more} order by {order}"""
-    values = (name, *(value for condition in conditions for value in condition.values))
+    values = (name, *values_of(conditions))
     rows = connection.execute(asked.format("="), values).fetchall()
     if not rows and globs and GLOB.search(name):
         rows = connection.execute(asked.format("glob"), values).fetchall()
@@ -181,7 +181,7 @@ def _among(
     where = " and ".join(condition.sql for condition in listed)
     found = connection.execute(
         f"select u.job_id from (select j.id as job_id, j.* from job as j) as u where {where}",
-        tuple(value for condition in listed for value in condition.values),
+        values_of(listed),
     )
     ids = {number for (number,) in found}
     return [run for run in runs if run.id in ids]

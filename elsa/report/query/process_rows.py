@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from elsa.measures import MEASURES
 from elsa.report.query.selection import Selection
-from elsa.report.query.statement import Condition, Query, listed
+from elsa.report.query.statement import Condition, Query, listed, values_of
 from elsa.store import job_members
 from elsa.store.rollups import (
     END_IN_JOBS,
@@ -230,7 +230,7 @@ def _together(parts: list[Query], tables: Mapping[str, str] = MappingProxyType({
     if tables:
         made = [f"{name} as materialized (\n        {text}\n    )" for name, text in tables.items()]
         sql = f"    with {', '.join(made)}\n{sql}"
-    return Query(f"from (\n{sql}\n) as u", tuple(value for part in parts for value in part.values))
+    return Query(f"from (\n{sql}\n) as u", values_of(parts))
 
 
 def _of_jobs(
@@ -343,5 +343,5 @@ def _part(
         view = f"(select u.*, {listed} from {view} as u)"
     return Query(
         f"    select {columns}\n    from {view} as u{where}",
-        tuple(value for each in conditions for value in each.values),
+        values_of(conditions),
     )

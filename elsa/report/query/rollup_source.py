@@ -14,7 +14,7 @@ from typing import NamedTuple
 from elsa.measures import ROLLED, ROLLED_OF_JOB
 from elsa.report.query.process_rows import OUT, columns_of, members
 from elsa.report.query.selection import Selection
-from elsa.report.query.statement import Condition, Query
+from elsa.report.query.statement import Condition, Query, values_of
 from elsa.report.query.times import Window
 from elsa.store import aggregates, sql_files
 from elsa.store.daily_rollups import HOURS_OF_DAY
@@ -141,7 +141,7 @@ def parts(
     ]
     return Query(
         "\nunion all\n".join(part.sql for part in union),
-        tuple(value for part in union for value in part.values),
+        values_of(union),
     )
 
 
@@ -201,7 +201,7 @@ def _part(
     where = "\nwhere\n    " + "\n    and ".join(texts) if texts else ""
     return Query(
         f"{_select(columns)}\nfrom {name} as u{where}",
-        tuple(value for condition in conditions for value in condition.values),
+        values_of(conditions),
     )
 
 

@@ -42,6 +42,11 @@ class Condition(NamedTuple):
     values: tuple[object, ...] = ()
 
 
+def values_of(parts: Iterable[Query | Condition]) -> tuple[object, ...]:
+    """The values for the question marks of several parts, one after the other."""
+    return tuple(value for part in parts for value in part.values)
+
+
 def literal(value: object) -> str:
     """A value as SQL text. Characters that cannot be printed are written as char(N)."""
     if value is None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
 
-from elsa.report import completeness
+from elsa.report import completeness, exactness
 from elsa.report.query.selection import Selection
 from elsa.report.render import envelope
 from elsa.report.render.output import Output
@@ -63,7 +63,7 @@ def report(
     ]
     if found.rollup not in (None, "rollup_job"):
         # Hourly sums of all have it so.
-        words += completeness.unread(connection, selection.window, hint="")
+        words += exactness.unread(connection, selection.window, hint="")
     words += completeness.cut(len(made), output.limit)
     newest = output.sort is None and output.limit is not None
     made = made[-(output.limit or 0) :] if newest else made[: output.limit]

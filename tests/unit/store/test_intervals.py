@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from elsa.measures import COUNTERS
-from elsa.report import completeness
+from elsa.report import exactness
 from elsa.report.query.times import Window
 from elsa.state.clock import Clock
 from elsa.state.codes import Origin
@@ -219,9 +219,9 @@ def test_what_was_used_before_jobd_first_ran_counts_where_the_process_started_an
         (REAL + until_ns, REAL + until_ns),
     ]
     assert intervals.merge_hours(connection, 10**6, lambda _rows: None) == 0
-    (note,) = completeness.unread(connection, Window(hour * HOUR_NS, (hour + 1) * HOUR_NS))
+    (note,) = exactness.unread(connection, Window(hour * HOUR_NS, (hour + 1) * HOUR_NS))
     assert "3.00 s of CPU time that 1 process used before jobd first ran" in note
-    assert completeness.unread(connection, Window((hour + 1) * HOUR_NS, (hour + 2) * HOUR_NS)) == []
+    assert exactness.unread(connection, Window((hour + 1) * HOUR_NS, (hour + 2) * HOUR_NS)) == []
 
 
 def counters(**known: int) -> tuple[int | None, ...]:
