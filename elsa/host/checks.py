@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import gzip
 import os
-import shutil
 import sqlite3
-import subprocess
 import time
 import zlib
 from collections.abc import Callable, Iterable
@@ -21,24 +19,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from elsa.config import Config
-from elsa.decode import events
-from elsa.decode.cgroup_events import Attach, Decoder, Record, Sampled
 from elsa.decode.procfs import parse_effective_capabilities
 from elsa.errors import ElsaError, PrivilegeError, RetryError
-from elsa.kernel import accounting, own_group, safe_paths, taskstats
+from elsa.host import canaries
+from elsa.kernel import accounting, safe_paths, taskstats
 from elsa.kernel.acct_paths import ACCT_FILES
 from elsa.kernel.cgroup_events import open_cgroup_events
 from elsa.kernel.cgroups import find_hierarchy
 from elsa.kernel.connector import Connector
-from elsa.kernel.perf_events import PerfEvents
 from elsa.kernel.procfs import INITIAL_NAMESPACES, Procfs
 from elsa.text import counted
 
-# How long a canary's echo may take on a busy host; it is there within a millisecond on a quiet one.
-PATIENCE_S = 1.0
-
-# Of the rings in which the control group of a canary is received.
-CANARY_RING_BYTES = 1 << 18
 INFERRED = "automatic jobs are inferred from /proc, and lack processes that end within milliseconds"
 
 # How long a gap is news where nobody says since when.
@@ -217,19 +208,13 @@ def namespaces(place: Place) -> tuple[Level, str, str]:
 def connector(place: Place) -> tuple[Level, str, str]:
     """Are a canary's fork, exec and exit received?"""
     asked = place.settings.receive_buffer_mib << 20
-    missing = {events.FORK: "fork", events.EXEC: "exec", events.EXIT: "exit"}
     with Connector(asked) as listener:
-        canary, deadline = _canary(), time.monotonic() + PATIENCE_S
-        while missing and time.monotonic() < deadline:
-            for event in events.decode(listener.drain(100_000)):
-                if (event.c if event.what == events.FORK else event.a) == canary:
-                    missing.pop(event.what, None)
-            time.sleep(0.002)
+        missing = canaries.missing_events(listener)
         granted = listener.buffer_bytes()
     if missing:
         return (
             Level.FAIL,
-            f"a canary's {' and '.join(missing.values())} was not received",
+            f"a canary's {' and '.join(missing)} was not received",
             "run ELSA on the host itself, as root",
         )
     if granted < asked:
@@ -243,13 +228,6 @@ def connector(place: Place) -> tuple[Level, str, str]:
             "run with CAP_NET_ADMIN, or bursts of events will be lost (and counted)",
         )
     return Level.OK, "a canary's fork, exec and exit were received", ""
-
-
-def _canary() -> int:
-    """The pid of a process that was forked, executed a program and ended."""
-    child = subprocess.Popen([shutil.which("true") or "/bin/true"], stdin=subprocess.DEVNULL)
-    child.wait()
-    return child.pid
 
 
 def _acct_file(place: Place) -> Path | None:
@@ -330,23 +308,13 @@ def rotation(place: Place) -> tuple[Level, str, str]:
 def taskstats_arrive(_: Place) -> tuple[Level, str, str]:
     """Does the kernel send a canary's statistics? Accounting goes on without them."""
     with taskstats.TaskstatsSocket() as listener:
-        if canary_arrives(listener):
+        if canaries.statistics_arrive(listener):
             return Level.OK, "a canary's statistics arrived", ""
     return (
         Level.WARN,
         "a canary's statistics did not arrive",
         "only ticks and faults will be known; run as root on the host itself",
     )
-
-
-def canary_arrives(listener: taskstats.TaskstatsSocket) -> bool:
-    """Whether the statistics of a process that ends now come to a socket."""
-    canary, deadline = _canary(), time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline:
-        if canary in map(taskstats.thread_id, listener.drain(10_000)):
-            return True
-        time.sleep(0.002)
-    return False
 
 
 def control_groups(place: Place) -> tuple[Level, str, str]:
@@ -357,8 +325,8 @@ def control_groups(place: Place) -> tuple[Level, str, str]:
         return Level.OK, "not needed: auto_jobs is off, so there are no automatic jobs", ""
     try:
         hierarchy = find_hierarchy()
-        with open_cgroup_events(hierarchy, CANARY_RING_BYTES) as listener:
-            missing = _canary_in_a_group(listener, sampled=hierarchy.sampled)
+        with open_cgroup_events(hierarchy, canaries.RING_BYTES) as listener:
+            missing = canaries.missing_in_group(listener, sampled=hierarchy.sampled)
     except ElsaError as error:
         problem, _, mend = str(error).partition("; ")
         return Level.WARN, f"{problem}; {INFERRED}", mend or "run as root, as jobd is started"
@@ -373,39 +341,6 @@ def control_groups(place: Place) -> tuple[Level, str, str]:
         )
         return Level.WARN, found, "boot with cgroup_no_v1=perf_event, or with cgroup2 alone"
     return Level.OK, "a canary's move into a control group, exec and end in it were received", ""
-
-
-def _canary_in_a_group(listener: PerfEvents, *, sampled: bool) -> list[str]:
-    """What was not received of a process that is moved into a group of its own, executes a program
-    there and ends. Raises PrivilegeError or UnavailableError where it cannot be made.
-    """
-    decoder = Decoder(listener.opened, listener.names)
-    group = own_group.make()
-    try:
-        group_id = group.path.stat().st_ino
-        with subprocess.Popen(["sh", "-c", "read -r _; exec true"], stdin=subprocess.PIPE) as child:
-            # Its standard input is closed when this ends: until then it waits.
-            group.add(child.pid)
-    finally:
-        group.remove()
-    missing = ["move"] + (["exec", "end"] if sampled else [])
-    deadline = time.monotonic() + PATIENCE_S
-    while missing and time.monotonic() < deadline:
-        for record in decoder.decode(listener.drain().chunks, time.monotonic_ns()):
-            what = _seen_of(record, child.pid, group_id)
-            if what in missing:
-                missing.remove(what)
-        time.sleep(0.002)
-    return missing
-
-
-def _seen_of(record: Record, pid: int, group_id: int) -> str | None:
-    """What a record says of the canary in its group."""
-    if isinstance(record, Attach) and (record.pid, record.cgroup_id) == (pid, group_id):
-        return "move"
-    if isinstance(record, Sampled) and (record.tgid, record.cgroup_id) == (pid, group_id):
-        return "end" if record.filename is None else "exec"
-    return None
 
 
 def warehouse(place: Place) -> tuple[Level, str, str]:
@@ -443,7 +378,7 @@ def jobd(place: Place) -> tuple[Level, str, str]:
     """Does the collector answer, and did it lose anything?"""
     from elsa.control.client import Client
 
-    reply = Client(place.settings.socket, PATIENCE_S).request("status")
+    reply = Client(place.settings.socket, canaries.PATIENCE_S).request("status")
     lost = reply.get("lost")  # None: only root and the elsa group may see it
     counts = ""
     if lost is not None:

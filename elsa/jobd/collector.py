@@ -25,7 +25,7 @@ from elsa.config import Config
 from elsa.control.protocol import Request, Status
 from elsa.control.server import ControlServer, Peer, Reply, carry_out
 from elsa.errors import ElsaError, RetryError
-from elsa.host import checks, proc_scan
+from elsa.host import canaries, proc_scan
 from elsa.jobd import define_job, redaction, sd_notify, send_own_records
 from elsa.jobd.batcher import Batcher
 from elsa.jobd.cgroup_reader import CgroupReader, CgroupSource
@@ -617,7 +617,7 @@ def _proven_taskstats() -> TaskstatsSocket | None:
     except ElsaError as error:
         log.warning("no taskstats, so no I/O, memory or exact CPU time: %s", error)
         return None
-    if checks.canary_arrives(taskstats):
+    if canaries.statistics_arrive(taskstats):
         return taskstats
     taskstats.close()
     log.warning(

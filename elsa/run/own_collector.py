@@ -15,7 +15,7 @@ from typing import Any
 
 from elsa.config import Config
 from elsa.errors import ElsaError, PrivilegeError, UnavailableError
-from elsa.host import checks
+from elsa.host import canaries
 from elsa.jobd.event_reader import EventReader
 from elsa.jobd.job_memory_reader import JobMemoryReader
 from elsa.kernel import clocks
@@ -256,7 +256,7 @@ def _sockets(config: Config) -> tuple[Connector, TaskstatsSocket]:
 
 def _proven_taskstats() -> TaskstatsSocket:
     taskstats = TaskstatsSocket()
-    if checks.canary_arrives(taskstats):
+    if canaries.statistics_arrive(taskstats):
         return taskstats
     taskstats.close()
     raise UnavailableError(

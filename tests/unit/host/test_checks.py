@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from elsa.cli.check import check as command
 from elsa.config import Config
 from elsa.errors import PrivilegeError
-from elsa.host import checks
+from elsa.host import canaries, checks
 from elsa.host.checks import Level, Place
 from elsa.kernel import accounting, own_group
 from elsa.kernel.cgroups import Hierarchy
@@ -245,8 +245,8 @@ def test_events_that_do_not_show_the_canary_are_a_warning(
     monkeypatch.setattr(checks, "find_hierarchy", lambda: hierarchy)
     silent = SimpleNamespace(opened={}, names={}, drain=lambda: SimpleNamespace(chunks=[]))
     monkeypatch.setattr(checks, "open_cgroup_events", lambda *_: nullcontext(silent))
-    monkeypatch.setattr(checks, "Decoder", lambda *_: SimpleNamespace(decode=lambda *_: []))
-    monkeypatch.setattr(checks, "PATIENCE_S", 0.01)
+    monkeypatch.setattr(canaries, "Decoder", lambda *_: SimpleNamespace(decode=lambda *_: []))
+    monkeypatch.setattr(canaries, "PATIENCE_S", 0.01)
     (tmp_path / "group").mkdir()
     monkeypatch.setattr(own_group, "make", lambda: OwnGroup(tmp_path / "group"))
     status, found, mend = checks.control_groups(place)
