@@ -20,8 +20,9 @@ from elsa.kernel import clocks
 from elsa.state.clock import Clock
 from elsa.state.jobs import Job
 from elsa.state.process_table import Processes
+from elsa.store.batch import Batch, Gap, GroupCounterRow
 from elsa.store.collector_runs import JOB_IDS, CollectorRun
-from elsa.store.writer import Batch, Gap, GroupCounterRow, Writer
+from elsa.store.writer import Writer
 from elsa.units import MS_NS, SECOND_NS
 
 log = logging.getLogger(__name__)

@@ -31,7 +31,7 @@ from elsa.state.job_rules import AutomaticJob, Decision, Rules
 from elsa.state.jobs import Job
 from elsa.state.loss_counter import Losses
 from elsa.state.process_table import Processes
-from elsa.store.writer import GroupCounterRow
+from elsa.store.batch import GroupCounterRow
 from elsa.units import MS_NS, SECOND_NS
 
 log = logging.getLogger(__name__)

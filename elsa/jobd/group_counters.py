@@ -17,7 +17,7 @@ from pathlib import Path
 from elsa.decode.cgroups import COUNTER_FILES, NOTHING_COUNTED, GroupCounters, parse_counters
 from elsa.kernel import cgroups, clocks, own_group
 from elsa.state.jobs import Job, Jobs
-from elsa.store.writer import GroupCounterRow
+from elsa.store.batch import GroupCounterRow
 from elsa.units import MS_NS, SECOND_NS
 
 PERIOD_NS = 60 * SECOND_NS

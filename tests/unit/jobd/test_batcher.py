@@ -12,8 +12,8 @@ from elsa.jobd.batcher import Batcher
 from elsa.kernel import clocks
 from elsa.state.jobs import Jobs
 from elsa.state.process_table import Processes
+from elsa.store.batch import Batch, Gap
 from elsa.store.collector_runs import CollectorRun
-from elsa.store.writer import Batch, Gap
 
 
 class StuckWriter:

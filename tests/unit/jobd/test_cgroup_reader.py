@@ -22,7 +22,7 @@ from elsa.state.codes import How
 from elsa.state.default_job_rules import rules
 from elsa.state.jobs import Job, Jobs
 from elsa.state.process_table import Processes
-from elsa.store.writer import GroupCounterRow
+from elsa.store.batch import GroupCounterRow
 from tests.support.events import exited, fork
 
 S = 1_000_000_000

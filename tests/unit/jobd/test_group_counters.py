@@ -13,7 +13,7 @@ from elsa.jobd import group_counters
 from elsa.jobd.group_counters import PERIOD_NS, GroupCounterReader
 from elsa.kernel import clocks
 from elsa.state.jobs import Job, Jobs
-from elsa.store.writer import GroupCounterRow
+from elsa.store.batch import GroupCounterRow
 
 WEB = "/system.slice/web.service"
 

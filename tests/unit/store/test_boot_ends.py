@@ -19,9 +19,10 @@ from elsa.state.codes import End, How
 from elsa.state.jobs import Jobs
 from elsa.state.process_table import Processes
 from elsa.store import boot_ends, boots, collector_runs, database
+from elsa.store.batch import Batch
 from elsa.store.boots import Machine
 from elsa.store.collector_runs import CollectorRun
-from elsa.store.writer import Batch, Writer
+from elsa.store.writer import Writer
 from tests.support.events import INIT, exited, fork
 
 S = 1_000_000_000

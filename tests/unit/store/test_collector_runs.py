@@ -16,9 +16,10 @@ from elsa.state.incarnation import Incarnation
 from elsa.state.jobs import Job, Jobs
 from elsa.state.process_table import Processes
 from elsa.store import boots, collector_runs
+from elsa.store.batch import Batch, GroupCounterRow
 from elsa.store.boots import Machine
 from elsa.store.collector_runs import CollectorRun
-from elsa.store.writer import Batch, GroupCounterRow, Writer
+from elsa.store.writer import Writer
 from tests.support.events import INIT, event, exited, fork
 
 S = 1_000_000_000

@@ -22,8 +22,9 @@ from elsa.state.codes import End, EventKind, How, MemoryBy, Origin
 from elsa.state.jobs import Job, Jobs, MemoryRow
 from elsa.state.process_table import Processes
 from elsa.store import collector_runs, database, writer
+from elsa.store.batch import Batch, Gap
 from elsa.store.boots import Machine
-from elsa.store.writer import Batch, Gap, Writer
+from elsa.store.writer import Writer
 from elsa.units import HOUR_NS
 from tests.support.events import INIT, exited, fork
 
