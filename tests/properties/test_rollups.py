@@ -7,7 +7,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -258,24 +258,33 @@ def template(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@contextmanager
-def emptied(template: Path) -> Iterator[sqlite3.Connection]:
+@pytest.fixture(scope="module")
+def warehouse(template: Path) -> Iterator[sqlite3.Connection]:
+    """One connection for all tests and examples: SQLite takes far longer to prepare these queries
+    than to run them, and keeps what it has prepared.
+    """
+    with closing(sqlite3.connect(template, isolation_level=None, cached_statements=1000)) as made:
+        made.execute("pragma journal_mode = memory")
+        yield made
+
+
+def emptied(warehouse: sqlite3.Connection) -> sqlite3.Connection:
     """The warehouse without what an earlier test, or example, left in it."""
-    with closing(sqlite3.connect(template, isolation_level=None)) as connection:
-        connection.execute("pragma journal_mode = memory")
-        for table in (
-            "process",
-            "acct",
-            "usage",
-            "membership",
-            "usage_reading",
-            "usage_interval",
-            "usage_so_far",
-            "rollup_hour",
-            *rollups.ROLLUPS,
-        ):
-            connection.execute(f"delete from {table}")
-        yield connection
+    if warehouse.in_transaction:  # of an example that failed
+        warehouse.rollback()
+    for table in (
+        "process",
+        "acct",
+        "usage",
+        "membership",
+        "usage_reading",
+        "usage_interval",
+        "usage_so_far",
+        "rollup_hour",
+        *rollups.ROLLUPS,
+    ):
+        warehouse.execute(f"delete from {table}")
+    return warehouse
 
 
 @settings(max_examples=60)
@@ -285,24 +294,26 @@ def emptied(template: Path) -> Iterator[sqlite3.Connection]:
     window=st.tuples(moments, moments),
 )
 def test_sums_by_way_of_rollups_are_those_over_the_processes(
-    template: Path, first: list[Act], acts: list[Act], window: tuple[int | None, int | None]
+    warehouse: sqlite3.Connection,
+    first: list[Act],
+    acts: list[Act],
+    window: tuple[int | None, int | None],
 ) -> None:
-    with emptied(template) as connection:
-        for act in first:
-            act(connection)
-        for act in [*acts, refresh, *acts[:2]]:
-            act(connection)
-            since, until = (None if ns is None else REAL + ns for ns in window)
-            for span in (Window(), Window(since, until)):
-                for table in KEYS:
-                    expected = summed(connection, span, table)
-                    assert [
-                        summed_by_rollup(connection, span, table, days=days)
-                        for days in (False, True)
-                    ] == [expected, expected]
-        assert audited(connection) == by_itself(connection, audited)
-        refresh(connection)
-        assert audited(connection) == by_itself(connection, audited)
+    connection = emptied(warehouse)
+    for act in first:
+        act(connection)
+    for act in [*acts, refresh, *acts[:2]]:
+        act(connection)
+        since, until = (None if ns is None else REAL + ns for ns in window)
+        for span in (Window(), Window(since, until)):
+            for table in KEYS:
+                expected = summed(connection, span, table)
+                assert [
+                    summed_by_rollup(connection, span, table, days=days) for days in (False, True)
+                ] == [expected, expected]
+    assert audited(connection) == by_itself(connection, audited)
+    refresh(connection)
+    assert audited(connection) == by_itself(connection, audited)
 
 
 @settings(max_examples=40)
@@ -313,59 +324,59 @@ def test_sums_by_way_of_rollups_are_those_over_the_processes(
     inherited=st.lists(st.tuples(small, st.integers(1, 3)), max_size=3),
 )
 def test_sums_of_some_jobs_are_those_of_all_jobs_for_these(
-    template: Path,
+    warehouse: sqlite3.Connection,
     acts: list[Act],
     later: list[Act],
     window: tuple[int | None, int | None],
     inherited: list[tuple[int, int]],
 ) -> None:
     since, until = (None if ns is None else REAL + ns for ns in window)
-    with emptied(template) as connection:
-        for act in [*FIRST, *acts]:
-            act(connection)
+    connection = emptied(warehouse)
+    for act in [*FIRST, *acts]:
+        act(connection)
+    connection.execute(
+        f"insert or ignore into membership (job_id, process_id, since_ns, until_ns, how)"
+        f" values (2, 1, 0, {50 * MINUTE}, 2)"
+    )
+    for process_id, job_id in inherited:
         connection.execute(
-            f"insert or ignore into membership (job_id, process_id, since_ns, until_ns, how)"
-            f" values (2, 1, 0, {50 * MINUTE}, 2)"
+            "update process set auto_job_id = ?2 where id = ?1 and not exists (select 1 from"
+            " membership as m where m.process_id = ?1 and m.job_id = ?2)",
+            (process_id, job_id),
         )
-        for process_id, job_id in inherited:
-            connection.execute(
-                "update process set auto_job_id = ?2 where id = ?1 and not exists (select 1 from"
-                " membership as m where m.process_id = ?1 and m.job_id = ?2)",
-                (process_id, job_id),
-            )
-        for act in (refresh, *later):
-            act(connection)
-        # The last window cuts the hour in which members leave.
-        of_leave = Window(REAL + 46 * MINUTE, REAL + 55 * MINUTE)
-        for span in (Window(), Window(since, until), of_leave):
-            expected = summed(connection, span, "rollup_job")
-            for jobs in ((2,), (1, 3)):
-                assert summed_by_rollup(
-                    connection, span, "rollup_job", days=True, jobs=listed(jobs)
-                ) == [row for row in expected if row[0] in jobs]
+    for act in (refresh, *later):
+        act(connection)
+    # The last window cuts the hour in which members leave.
+    of_leave = Window(REAL + 46 * MINUTE, REAL + 55 * MINUTE)
+    for span in (Window(), Window(since, until), of_leave):
+        expected = summed(connection, span, "rollup_job")
+        for jobs in ((2,), (1, 3)):
+            assert summed_by_rollup(
+                connection, span, "rollup_job", days=True, jobs=listed(jobs)
+            ) == [row for row in expected if row[0] in jobs]
 
 
 @settings(max_examples=50)
 @given(acts=st.lists(ACTS, min_size=5, max_size=30), at=moments)
 def test_parts_of_time_add_up_to_all_processes_whole(
-    template: Path, acts: list[Act], at: int | None
+    warehouse: sqlite3.Connection, acts: list[Act], at: int | None
 ) -> None:
     """Also what running processes have used so far."""
     figures = [aggregates.over_rows(measure).plain for measure in DIVIDED]
-    with emptied(template) as connection:
-        for act in [*FIRST, *acts]:
-            act(connection)
-        whole = totals(connection, rows(Selection(), figures), figures)
-        assert totals(connection, rows(Selection(), figures, used=True), figures) == whole
-        moment = REAL + (at or 0)
-        windows = (Window(None, moment), Window(moment, None))
-        parts = [
-            totals(connection, rows(Selection(window), figures, used=True), figures)
-            for window in windows
-        ]
-        running = rows(Selection(), figures, Condition("u.out_ns is null"), used=True)
-        parts.append(totals(connection, running, figures))
-        assert [sum(part[place] for part in parts) for place in range(len(figures))] == whole
+    connection = emptied(warehouse)
+    for act in [*FIRST, *acts]:
+        act(connection)
+    whole = totals(connection, rows(Selection(), figures), figures)
+    assert totals(connection, rows(Selection(), figures, used=True), figures) == whole
+    moment = REAL + (at or 0)
+    windows = (Window(None, moment), Window(moment, None))
+    parts = [
+        totals(connection, rows(Selection(window), figures, used=True), figures)
+        for window in windows
+    ]
+    running = rows(Selection(), figures, Condition("u.out_ns is null"), used=True)
+    parts.append(totals(connection, running, figures))
+    assert [sum(part[place] for part in parts) for place in range(len(figures))] == whole
 
 
 def totals(connection: sqlite3.Connection, source: Query, figures: list[str]) -> list[int]:
@@ -375,64 +386,66 @@ def totals(connection: sqlite3.Connection, source: Query, figures: list[str]) ->
 
 
 def test_an_hour_that_changes_while_it_is_rolled_up_is_not_taken_for_rolled_up(
-    template: Path,
+    warehouse: sqlite3.Connection,
 ) -> None:
-    with emptied(template) as connection:
-        sql(f"{PROCESS} values (1, 1, 7, 1, 0, 1, 5, 1, 9, 1, 1)")()(connection)
-        connection.set_trace_callback(
-            # The first sum has been read; before the next one something is told of a process of
-            # that hour.
-            lambda text: (
-                connection.execute("update process set uid = 6 where id = 1")
-                if text.startswith("select uid")
-                else None
-            )
+    connection = emptied(warehouse)
+    sql(f"{PROCESS} values (1, 1, 7, 1, 0, 1, 5, 1, 9, 1, 1)")()(connection)
+    connection.set_trace_callback(
+        # The first sum has been read; before the next one something is told of a process of
+        # that hour.
+        lambda text: (
+            connection.execute("update process set uid = 6 where id = 1")
+            if text.startswith("select uid")
+            else None
         )
-        refresh(connection)
-        connection.set_trace_callback(None)
-        assert connection.execute("select * from rollup_hour where ready = 1").fetchall() == []
+    )
+    refresh(connection)
+    connection.set_trace_callback(None)
+    assert connection.execute("select * from rollup_hour where ready = 1").fetchall() == []
 
 
 def test_what_is_told_late_of_an_hour_in_which_nothing_had_ended_is_in_the_sums_of_its_day(
-    template: Path,
+    warehouse: sqlite3.Connection,
 ) -> None:
-    with emptied(template) as connection:
-        for id_, minute in ((1, 0), (2, 120)):
-            sql(f"{PROCESS} values (?, 1, 7, 1, 0, 1, 5, 1, ? * {MINUTE}, 1, 1)")(id_, minute)(
-                connection
-            )
-            refresh(connection)
-            assert connection.execute("select count(*) from rollup_day").fetchone() == (1,)
-            same_by_day_and_hour(connection)
+    connection = emptied(warehouse)
+    for id_, minute in ((1, 0), (2, 120)):
+        sql(f"{PROCESS} values (?, 1, 7, 1, 0, 1, 5, 1, ? * {MINUTE}, 1, 1)")(id_, minute)(
+            connection
+        )
+        refresh(connection)
+        assert connection.execute("select count(*) from rollup_day").fetchone() == (1,)
+        same_by_day_and_hour(connection)
 
 
 def test_sum_of_a_job_has_the_memory_to_which_a_process_grew_that_had_left_it(
-    template: Path,
+    warehouse: sqlite3.Connection,
 ) -> None:
-    with emptied(template) as connection:
-        sql(f"{PROCESS} values (1, 1, 7, 1, 0, 1, 5, 1, null, null, null)")()(connection)
-        connection.execute(
-            "insert into membership (job_id, process_id, since_ns, until_ns, how)"
-            f" values (1, 1, 0, {50 * MINUTE}, 1)"
-        )
-        refresh(connection)
-        read(1, 200, (1000, 0, 0), None, edge=False)(connection)
-        expected = summed(connection, Window(), "rollup_job")
-        assert 7 in expected[0]
-        assert summed_by_rollup(connection, Window(), "rollup_job", days=False) == expected
+    connection = emptied(warehouse)
+    sql(f"{PROCESS} values (1, 1, 7, 1, 0, 1, 5, 1, null, null, null)")()(connection)
+    connection.execute(
+        "insert into membership (job_id, process_id, since_ns, until_ns, how)"
+        f" values (1, 1, 0, {50 * MINUTE}, 1)"
+    )
+    refresh(connection)
+    read(1, 200, (1000, 0, 0), None, edge=False)(connection)
+    expected = summed(connection, Window(), "rollup_job")
+    assert 7 in expected[0]
+    assert summed_by_rollup(connection, Window(), "rollup_job", days=False) == expected
 
 
-def test_sums_of_an_hour_that_nothing_ended_in_any_more_stay_forgotten(template: Path) -> None:
-    with emptied(template) as connection:
-        sql(f"{PROCESS} values (1, 1, 7, 1, 0, 1, 5, 1, 9, 1, 1)")()(connection)
-        refresh(connection)
-        sql(f"update process set elapsed_ns = 120 * {MINUTE}")()(connection)
-        assert connection.execute(
-            "select (select count(*) from rollup_day), (select count(*) from rollup_day_user)"
-        ).fetchone() == (0, 0)
-        refresh(connection)
-        assert connection.execute("select sum(processes) from rollup_day_user").fetchone() == (1,)
-        same_by_day_and_hour(connection)
+def test_sums_of_an_hour_that_nothing_ended_in_any_more_stay_forgotten(
+    warehouse: sqlite3.Connection,
+) -> None:
+    connection = emptied(warehouse)
+    sql(f"{PROCESS} values (1, 1, 7, 1, 0, 1, 5, 1, 9, 1, 1)")()(connection)
+    refresh(connection)
+    sql(f"update process set elapsed_ns = 120 * {MINUTE}")()(connection)
+    assert connection.execute(
+        "select (select count(*) from rollup_day), (select count(*) from rollup_day_user)"
+    ).fetchone() == (0, 0)
+    refresh(connection)
+    assert connection.execute("select sum(processes) from rollup_day_user").fetchone() == (1,)
+    same_by_day_and_hour(connection)
 
 
 def audited(connection: sqlite3.Connection) -> dict[str, list[str]]:
