@@ -4,6 +4,7 @@ switch, one test at a time.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -16,6 +17,8 @@ import pytest
 from elsa.errors import ElsaError
 from elsa.kernel import accounting as kernel
 from elsa.kernel.acct_paths import ACCT_FILES
+from elsa.kernel.cgroup_events import open_unread
+from elsa.kernel.cgroups import find_hierarchy
 from elsa.kernel.connector import Connector
 from tests.support.elsa_host import Host, compiled
 
@@ -29,6 +32,17 @@ def _require_kernel(holds: object, reason: str) -> None:
     if os.environ.get("ELSA_REQUIRE_KERNEL") == "1":
         pytest.fail(f"ELSA_REQUIRE_KERNEL=1, but {reason}", pytrace=False)
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def tracepoints() -> Iterator[None]:
+    """Keep the tracepoints that jobd opens open too, without reading them: the last one to close a
+    tracepoint waits 30 ms, and each jobd would wait so for seven.
+    """
+    with contextlib.ExitStack() as opened:
+        with contextlib.suppress(ElsaError):
+            opened.callback(open_unread(find_hierarchy()).close)
+        yield
 
 
 @pytest.fixture(scope="session")
