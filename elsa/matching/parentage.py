@@ -3,11 +3,13 @@ with the parents their jobs.
 
 A record names the parent's pid at the process's end. That parent ends later, so the next record of
 that pid in the file is the parent's own: the order of the file says more than its times, which are
-seconds. Where a record may be missing nothing is inferred.
+seconds. But a process leaves its record a little before it gives up its children, and the init of a
+pid namespace kills them in between. Where a record may be missing nothing is inferred.
 """
 
 from __future__ import annotations
 
+import signal
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable
@@ -24,6 +26,9 @@ ORPHAN_NS = 600 * SECOND_NS
 MOST_ORPHANS = 20_000
 # An exit may be received this long after its record was written.
 EXIT_LAG_NS = 200_000_000
+
+# A process that gave up a child left its record at most so many records before the child's.
+JUST_BEFORE = 16
 
 # A recorded start or end may be about this much too early or too late.
 NEAR_NS = SECOND_NS + EXIT_LAG_NS
@@ -56,6 +61,13 @@ class MissingParent(NamedTuple):
     elapsed_ns: int | None
     origin: int
     record_id: int | None
+    exitcode: int | None
+    """In its record."""
+
+    @property
+    def was_killed(self) -> bool:
+        """Whether it may have been killed together with a pid namespace."""
+        return self.exitcode == signal.SIGKILL
 
     @property
     def by_record(self) -> bool:
@@ -108,7 +120,8 @@ def _attach_children(connection: sqlite3.Connection, boot_id: int) -> tuple[list
     """
     # The last processes first: parents before their children, so that children get their jobs.
     rows = connection.execute(
-        """select process.id, process.pid, parent_pid, start_ns, elapsed_ns, origin, acct.id
+        """select process.id, process.pid, parent_pid, start_ns, elapsed_ns, origin, acct.id,
+                  acct.exitcode
            from process left join acct on acct.process_id = process.id
            where boot_id = ? and parent_pid is not null order by process.id desc limit ?""",
         (boot_id, MOST_ORPHANS),
@@ -178,7 +191,8 @@ def _by_order(
     candidates: list[ParentCandidate],
 ) -> ParentCandidate | None:
     """The candidate whose record is the next after that moment; or the one that still runs, if all
-    others had ended before. None if all had ended before: the parent's record is still to come.
+    others had ended before. None if the parent's record seems to come later, or if it may be the
+    one just before too.
     """
     if any(candidate.record_id is None and not candidate.running for candidate in candidates):
         return None  # when it ended is not known
@@ -188,12 +202,12 @@ def _by_order(
     )
     running = [candidate for candidate in candidates if candidate.record_id is None]
     if child.by_record:
-        later = [
-            candidate
-            for candidate in recorded
-            if child.record_id is None or (candidate.record_id or 0) > child.record_id
-        ]
-        return next(iter([*later, *running]), None)
+        own = child.record_id or 0
+        later = [*(one for one in recorded if (one.record_id or 0) > own), *running]
+        before = [one for one in recorded if own - JUST_BEFORE <= (one.record_id or 0) < own]
+        if not before or (later and not child.was_killed):
+            return later[0] if later else None
+        return None if later else before[-1]
     written = record_order.written_between(
         connection, boot_id, [candidate.record_id or 0 for candidate in recorded]
     )

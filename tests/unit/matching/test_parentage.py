@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from elsa.matching import parentage
+from elsa.matching.parentage import JUST_BEFORE
 from elsa.state.codes import How, Origin
 from tests.support.given import SECOND, Warehouse
 
@@ -112,12 +113,28 @@ def test_who_had_ended_before_is_not_the_parent_while_the_parents_record_is_not_
     warehouse.process(4, pid=61, start=10.3, seconds=0.1)
     warehouse.job(1, members=(2,))
     warehouse.process(9, start=10.5, seconds=0.1, origin=int(origin), parent_pid=50)
-    for record, process in enumerate((2, 4, 9), 1):
+    for record, process in ((1, 2), (2, 4), (1 + JUST_BEFORE + 1, 9)):
         warehouse.acct(record, process)
     assert traced(warehouse)[0] is None
     warehouse.process(6, pid=50, start=10.4, seconds=0.4)
-    warehouse.acct(4, 6)
+    warehouse.acct(50, 6)
     assert traced(warehouse) == (6, 1, 10.5, [])
+
+
+def test_the_init_of_a_pid_namespace_is_the_parent_of_those_that_end_with_it(
+    warehouse: Warehouse,
+) -> None:
+    """It leaves its record, and then kills them."""
+    warehouse.process(3, pid=50, start=10, seconds=0.2, origin=3)
+    warehouse.process(9, start=10, seconds=0.1, **ACCT)
+    warehouse.acct(1, 3)
+    warehouse.acct(2, 9, exitcode=9)
+    warehouse.process(5, pid=50, start=10, seconds=0.7, origin=3)
+    warehouse.acct(3, 5)
+    assert traced(warehouse)[0] is None  # or was it killed by something else?
+    warehouse.connection.execute("delete from acct where id = 3")
+    warehouse.connection.execute("delete from process where id = 5")
+    assert traced(warehouse)[0] == 3
 
 
 def test_a_parent_is_never_younger_than_its_child(warehouse: Warehouse) -> None:
