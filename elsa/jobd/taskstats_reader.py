@@ -53,7 +53,7 @@ class TaskstatsReader:
         self._matcher = UsageMatcher(processes, delays=self._delays_are_counted())
         self._gathered: list[bytes] = []
         self._drops = 0
-        self._read_ns = clocks.monotonic_ns()
+        self._read_ns = socket.since_ns
         self.heard_ns = self._read_ns
         """Monotonic: all messages that were sent before have been matched."""
 
@@ -101,7 +101,7 @@ class TaskstatsReader:
         if not up_to_date and len(self._gathered) <= MOST_GATHERED:
             return True
         datagrams, self._gathered = self._gathered[:MATCH_MOST], self._gathered[MATCH_MOST:]
-        self._matcher.add(self._ended(datagrams), clocks.monotonic_ns())
+        self._matcher.add(self._ended(datagrams), clocks.monotonic_ns(), self.heard_ns)
         if self._gathered:
             return False
         self.heard_ns = self._read_ns

@@ -21,7 +21,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.taskstats import TASKSTATS_CMD_GET, TaskStats
 
 from elsa.errors import ElsaError, PrivilegeError, UnavailableError
-from elsa.kernel import netlink
+from elsa.kernel import clocks, netlink
 
 # linux/netlink.h, linux/genetlink.h: nlmsghdr (length, type, flags, sequence number, port),
 # genlmsghdr (command, version), one nlattr (length, type). The kernel does not ask for padding
@@ -140,6 +140,8 @@ class TaskstatsSocket(_Endpoint):
 
     def __init__(self, buffer_bytes: int = 256 << 20) -> None:
         self._early: list[bytes] = []
+        self.since_ns = clocks.monotonic_ns()
+        """Monotonic: no message that comes was sent before."""
         super().__init__(buffer_bytes)
 
     def _begin(self) -> None:

@@ -42,13 +42,13 @@ class UsageMatcher:
         self.unmatched = 0
         """How many messages belong to no known process."""
 
-    def add(self, messages: Iterable[ProcessStats], now_ns: int) -> None:
-        """Take in messages, in queue order; every fork that happened before them must have been
-        applied.
+    def add(self, messages: Iterable[ProcessStats], now_ns: int, sent_after_ns: int = 0) -> None:
+        """Take in messages, in queue order, that were sent after `sent_after_ns`; every fork that
+        happened before them must have been applied.
         """
         self._add_ended()
         for stats in messages:
-            life = self._process_of(stats, now_ns)
+            life = self._process_of(stats, now_ns, sent_after_ns)
             if life is None:
                 self.unmatched += 1
                 continue
@@ -86,16 +86,21 @@ class UsageMatcher:
                 else:
                     waiting.append(life)
 
-    def _process_of(self, stats: ProcessStats, now_ns: int) -> Incarnation | None:
+    def _process_of(
+        self, stats: ProcessStats, now_ns: int, sent_after_ns: int
+    ) -> Incarnation | None:
         """The pid's first incarnation that the message fits: the messages of those before it were
-        lost.
+        lost. If the end of an incarnation was not received, it must have started as late as the
+        message's process: others may have had the pid since.
 
         A message that fits none belongs to a process that is not known, perhaps an earlier one, so
         it changes nothing.
         """
         lives = self._waiting.get(stats.tgid, [])
         for place, life in enumerate(lives):
-            if _fits(life, stats, now_ns):
+            if _fits(life, stats, now_ns) and (
+                life.end_source == EXITED or _is_as_young(life, stats, sent_after_ns)
+            ):
                 if place + 1 < len(lives):
                     self._waiting[stats.tgid] = lives[place + 1 :]
                 else:
@@ -103,6 +108,9 @@ class UsageMatcher:
                 return life
         alive = self._processes.living.get(stats.tgid)
         if alive is None or alive.id in self._early or not _fits(alive, stats, now_ns):
+            return None
+        may_be_over = alive.may_be_over or self._processes.events_lost
+        if may_be_over and not _is_as_young(alive, stats, sent_after_ns):
             return None
         self._early.add(alive.id)
         return alive
@@ -112,11 +120,23 @@ def _end_ns(life: Incarnation) -> int:
     return life.start_ns + (life.elapsed_ns or 0)
 
 
+def _elapsed_ns(stats: ProcessStats) -> int:
+    """From the start of a process to the end of its last thread."""
+    total = stats.total
+    elapsed_us = total.tgetime_us if total.tgetime_us is not None else total.etime_us
+    return elapsed_us * 1000
+
+
+def _is_as_young(life: Incarnation, stats: ProcessStats, sent_after_ns: int) -> bool:
+    """Whether a process started no earlier than that of a message that was sent after a moment."""
+    return life.start_ns >= sent_after_ns - _elapsed_ns(stats) - EXIT_SLACK_NS
+
+
 def _fits(life: Incarnation, stats: ProcessStats, now_ns: int) -> bool:
     """Whether a process lasted as long as the message says and ended as it says."""
     total = stats.total
-    elapsed_us = total.tgetime_us if total.tgetime_us is not None else total.etime_us
-    least_ns = elapsed_us * 1000 - EXIT_SLACK_NS
+    elapsed_ns = _elapsed_ns(stats)
+    least_ns = elapsed_ns - EXIT_SLACK_NS
     if life.elapsed_ns is None:
         return now_ns - life.start_ns >= least_ns
     if life.end_source != EXITED:
@@ -125,7 +145,7 @@ def _fits(life: Incarnation, stats: ProcessStats, now_ns: int) -> bool:
     status_differs = (
         life.exit_status is not None and stats.threads == 1 and total.exitcode != life.exit_status
     )
-    return not status_differs and least_ns <= life.elapsed_ns <= elapsed_us * 1000 + EVENT_LAG_NS
+    return not status_differs and least_ns <= life.elapsed_ns <= elapsed_ns + EVENT_LAG_NS
 
 
 _BEFORE = ("process_id", "threads", "complete")

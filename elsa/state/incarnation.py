@@ -21,6 +21,11 @@ TICK_NS = 10_000_000
 EXITED = int(End.EXIT)
 FORKED, SHOWN = int(Origin.FORK), int(Origin.SNAPSHOT)
 NO_THREAD_ENDS = ThreadEnds()
+UNSEEN = -1
+"""`Incarnation.seen_ns` of a stored process that ran when a jobd stopped and that /proc has not
+shown since. Most of these have ended meanwhile; then events and messages with their pid are of
+other processes.
+"""
 EventRow = tuple[
     int, int, int, int, int, int | None, int | None, int | None, int | None, int | None
 ]
@@ -107,8 +112,8 @@ class Incarnation:
         """
         self.threads = 1
         self.seen_ns = 0
-        """When /proc showed it, else 0. Events of its threads before this moment are mostly counted
-        in `threads` already.
+        """When /proc showed it, else 0 or UNSEEN. Events of its threads before this moment are
+        mostly counted in `threads` already.
         """
         self.jobs: tuple[int, ...] = ()
         self.since: dict[int, int] | None = None
@@ -157,6 +162,11 @@ class Incarnation:
     def thread_count_uncertain(self) -> bool:
         """Whether `threads` comes from /proc and so may be wrong."""
         return self.seen_ns > 0
+
+    @property
+    def may_be_over(self) -> bool:
+        """Whether it ran when a jobd stopped, and nothing shows that it still did afterwards."""
+        return self.seen_ns == UNSEEN
 
     @property
     def exit_status(self) -> int | None:

@@ -27,6 +27,7 @@ from elsa.state.incarnation import (
     FORKED,
     SHOWN,
     TICK_NS,
+    UNSEEN,
     Changes,
     Incarnation,
     ProcSnapshot,
@@ -225,7 +226,8 @@ class Processes:
             self._end(life, unconfirmed_exit.time_ns, EXITED)
             return
         self._end(life, time_ns, End.REUSED)
-        self._pending_exits.setdefault(life.pid, []).append((life, over_ns))
+        if not life.may_be_over:
+            self._pending_exits.setdefault(life.pid, []).append((life, over_ns))
 
     def _exec(self, event: Event) -> None:
         _, _, cpu, time_ns, pid, tgid, *_ = event
@@ -257,6 +259,10 @@ class Processes:
             self.changes.events.append((_EXIT, time_ns, cpu, pid, tgid, *parent, code, signal, id_))
 
     def _count_exit(self, life: Incarnation, event: Event) -> None:
+        if life.may_be_over:
+            # Perhaps that of another process: its statistics or its record will tell.
+            self._end(life, event.time_ns, End.VANISHED)
+            return
         self._note_status(life, event)
         if life.thread_count_uncertain:
             self.unconfirmed_exits[life.pid] = event
@@ -469,6 +475,7 @@ class Processes:
         finds out whether it still runs.
         """
         life.stored = True
+        life.seen_ns = UNSEEN
         life.program_ns = 1  # a program may be stored
         self.living[life.pid] = life
         self.jobs.count(life.jobs, 1)

@@ -7,6 +7,7 @@ from pathlib import Path
 from elsa.decode import events as ev
 from elsa.decode.events import Event
 from elsa.jobd.taskstats_reader import TaskstatsReader
+from elsa.kernel import clocks
 from elsa.kernel.procfs import Procfs
 from elsa.kernel.taskstats import TaskstatsSocket
 from elsa.state.clock import Clock
@@ -18,7 +19,7 @@ class Silent(TaskstatsSocket):
     """A socket on which nothing comes."""
 
     def __init__(self) -> None:
-        pass
+        self.since_ns = clocks.monotonic_ns()
 
     def drain(self, limit: int) -> list[bytes]:
         """Nothing."""

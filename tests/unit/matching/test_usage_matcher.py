@@ -4,11 +4,15 @@ where something was.
 
 from __future__ import annotations
 
+import pytest
+
 from elsa.decode import events as ev
 from elsa.decode.events import Event
 from elsa.decode.taskstats import Taskstats
 from elsa.matching.usage_matcher import UsageMatcher, usage_row
 from elsa.measures import COUNTERS, DELAYS, PEAKS
+from elsa.state.codes import Origin
+from elsa.state.incarnation import Incarnation
 from elsa.state.jobs import Jobs
 from elsa.state.process_sums import ProcessStats
 from elsa.state.process_table import Processes
@@ -91,6 +95,22 @@ def test_statistics_of_an_unknown_earlier_process_are_not_given_to_a_later_one()
     processes.apply([fork(0), exited(MS)])
     matcher.add([stats(90_000 * MS), stats(MS)], 5000 * MS)
     assert told(processes) == [processes.changes.started[0].id]
+    assert matcher.unmatched == 1
+
+
+@pytest.mark.parametrize("ended", [False, True], ids=["seems to run", "vanished"])
+def test_what_ended_while_jobd_was_down_gets_no_statistics_of_the_pids_next_process(
+    ended: bool,
+) -> None:
+    processes = Processes(Jobs())
+    matcher = UsageMatcher(processes, delays=True)
+    for id_, pid in ((2, PID), (4, 7)):
+        processes.restore(Incarnation(id_, pid, 1000 * MS, 0, Origin.FORK))
+    if ended:
+        processes.end_vanished(list(processes.living.values()), 9000 * MS)
+    # jobd listens since the 9th second: so the first of these started in its fifth, or later
+    matcher.add([stats(4000 * MS), stats(8000 * MS, pid=7)], 9010 * MS, 9000 * MS)
+    assert told(processes) == [4]
     assert matcher.unmatched == 1
 
 

@@ -1019,6 +1019,39 @@ def test_restored_processes_stay_in_their_jobs_and_are_recognized() -> None:
     assert jobs.open[3].living == 2
 
 
+@pytest.fixture
+def restarted() -> Processes:
+    """Process 100 ran when jobd stopped, and /proc does not show it now."""
+    processes = Processes(Jobs(), next_id=30)
+    processes.restore(Incarnation(10, 100, SECOND, 0, Origin.FORK))
+    processes.reconcile([found(INIT)], infer=True)
+    return processes
+
+
+def test_an_exit_soon_after_a_restart_may_be_that_of_the_pids_next_process(
+    restarted: Processes,
+) -> None:
+    life = restarted.living[100]
+    restarted.apply([exited(9 * SECOND, 100, 7)])
+    assert (life.end_source, life.exit_status, list(restarted.living)) == (
+        End.VANISHED,
+        None,
+        [INIT],
+    )
+    restarted.note_thread_ends(life, ThreadEnds([ThreadEnd(100, 7, 8_000_000, False)], [100], True))
+    assert life.exit_status == 7
+
+
+def test_what_ended_while_jobd_was_down_gets_no_exit_of_the_pids_next_process(
+    restarted: Processes,
+) -> None:
+    life = restarted.living[100]
+    restarted.apply([fork(9 * SECOND, INIT, 100), exited(9 * SECOND + MS, 100, 7, parent=0)])
+    assert (life.end_source, life.exit_status) == (End.REUSED, None)
+    (following,) = (life for life in all_lives(restarted) if life.pid == 100)
+    assert (following.end_source, following.exit_status) == (End.EXIT, 7)
+
+
 # --- a full memory
 
 
