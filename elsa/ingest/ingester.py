@@ -46,7 +46,7 @@ from elsa.ingest.resume import StoredFile
 from elsa.kernel import clocks
 from elsa.kernel.acct_file import AcctFile
 from elsa.kernel.procfs import Procfs
-from elsa.matching.joiner import NEVER_NS, Boot, Joiner, Joins, Records, chosen
+from elsa.matching.joiner import NEVER_NS, Boot, Gap, Joiner, Joins, Records, chosen
 from elsa.progress import Progress, no_progress
 from elsa.state.codes import Join
 from elsa.store import boots, database, locks, string_ids
@@ -516,9 +516,15 @@ class Ingester:
         current = self._procfs.boot_id()
         collector_running = self._host is None and locks.held(locks.COLLECTOR, self._config.db)
         gaps = connection.execute(
-            "select boot_id, from_ns, coalesce(to_ns, ?) from gap where from_ns is not null and"
-            " kind <> 'taskstats'",
-            (NEVER_NS,),
+            """select boot_id, from_ns,
+                      coalesce(
+                          (select max(since_ns) from collector
+                           where boot_id = gap.boot_id and since_ns > from_ns
+                               and since_ns <= coalesce(to_ns, :never_ns)),
+                          to_ns, :never_ns),
+                      coalesce(to_ns, :never_ns)
+               from gap where from_ns is not null and kind not in ('taskstats', 'cgroup')""",
+            {"never_ns": NEVER_NS},
         ).fetchall()
         return [
             Boot(
@@ -529,11 +535,7 @@ class Ingester:
                 collector_running=collector_running and uuid == current,
                 now_at_ns=clocks.realtime_ns(),
                 ended_at_ns=ended_at_ns,
-                gaps=[
-                    (from_ns, to_ns)
-                    for gap_boot_id, from_ns, to_ns in gaps
-                    if gap_boot_id == boot_id
-                ],
+                gaps=[Gap(*times) for gap_boot_id, *times in gaps if gap_boot_id == boot_id],
             )
             for boot_id, uuid, ended_at_ns, heard_ns in rows
         ]

@@ -169,6 +169,17 @@ class _Made(NamedTuple):
     """As in Records."""
 
 
+class Gap(NamedTuple):
+    """Monotonic times between which processes may have gone unnoticed."""
+
+    from_ns: int
+    heard_ns: int
+    """Since then all events were received again. What had started before and ended by `to_ns`, when
+    /proc had been read, is not known.
+    """
+    to_ns: int
+
+
 class Boot(NamedTuple):
     """A boot as joining needs it."""
 
@@ -182,8 +193,7 @@ class Boot(NamedTuple):
     """No collector runs on it, or a collector has just stored everything: nothing that happened
     before now can still come.
     """
-    gaps: list[tuple[int, int]]
-    """Monotonic times between which processes may have gone unnoticed."""
+    gaps: list[Gap]
     collector_running: bool = False
     """A collector runs on it and receives every end itself."""
     now_at_ns: int = 0
@@ -474,7 +484,7 @@ class Joiner:
         """
         if boot.heard_ns is None:
             return set()
-        after = [(boot.heard_ns, NEVER_NS)]
+        after = [Gap(boot.heard_ns, NEVER_NS, NEVER_NS)]
         return {row[0] for row in rows if self._may_be_unseen(row[5:8], after)}
 
     def _with_unseen(self, boot: Boot, columns: RecordColumns) -> RecordColumns:
@@ -496,7 +506,7 @@ class Joiner:
             by_ns=[between.by_ns for between in known],
         )
 
-    def _may_be_unseen(self, times: tuple[int, int, int], gaps: Sequence[tuple[int, int]]) -> bool:
+    def _may_be_unseen(self, times: tuple[int, int, int], gaps: Sequence[Gap]) -> bool:
         """Whether a record's process may have both started and ended within a gap: a process that
         was still alive after the gap was seen then. `times` are its first_ns, last_ns and
         end_second_ns.
@@ -507,7 +517,10 @@ class Joiner:
         first_ns -= clock.offset_ns + slack_ns
         last_ns += slack_ns - clock.offset_ns
         ended_ns = max(first_ns, end_second_ns - clock.offset_ns - slack_ns)
-        return any(from_ns <= last_ns and ended_ns <= to_ns for from_ns, to_ns in gaps)
+        return any(
+            gap.from_ns <= last_ns and first_ns <= gap.heard_ns and ended_ns <= gap.to_ns
+            for gap in gaps
+        )
 
     def _candidates(
         self, boot: Boot, pids: Sequence[int], begins: Sequence[int], columns: RecordColumns
@@ -525,7 +538,7 @@ class Joiner:
         slots = {(begin - earlier_s) // SLOT_S for begin in begins}
         slots |= {(begin + later_s) // SLOT_S - more for begin in begins}
         earliest_ns = (min(begins) - earlier_s) * SECOND_NS
-        boot = boot._replace(gaps=[gap for gap in boot.gaps if gap[1] >= earliest_ns])
+        boot = boot._replace(gaps=[gap for gap in boot.gaps if gap.to_ns >= earliest_ns])
         heard_ns = boot.heard_ns or 0
         values = {
             **{"boot_id": boot.id, "heard_ns": heard_ns, "alive_ns": heard_ns - EXIT_LAG_NS},
@@ -677,24 +690,26 @@ def _possible_start(boot: Boot, start_ns: int) -> int:
     """When a process started whose record says the second that begins at `start_ns`: in a gap, or
     after the last event.
     """
-    gaps = boot.gaps if boot.heard_ns is None else [*boot.gaps, (boot.heard_ns, NEVER_NS)]
+    unheard = [(gap.from_ns, gap.heard_ns) for gap in boot.gaps]
+    if boot.heard_ns is not None:
+        unheard.append((boot.heard_ns, NEVER_NS))
     possible_starts = [
         max(from_ns, start_ns)
-        for from_ns, to_ns in gaps
-        if from_ns < start_ns + SECOND_NS and to_ns > start_ns
+        for from_ns, heard_ns in unheard
+        if from_ns < start_ns + SECOND_NS and heard_ns > start_ns
     ]
     return min(possible_starts, default=start_ns)
 
 
 def _checked(boot: Boot, life: Candidate) -> Candidate:
-    """A candidate with only what is certain of its end: if a gap overlaps its lifetime, forks and
-    exits of its threads may be missing; near a change of the clock the end's real time is not
-    certain.
+    """A candidate with only what is certain of its end: if events were not received during its
+    lifetime, forks and exits of its threads may be missing; near a change of the clock the end's
+    real time is not certain.
     """
     end_ns = life.end_ns
     if end_ns is None:
         return life
-    if any(from_ns <= end_ns and life.start_ns <= to_ns for from_ns, to_ns in boot.gaps):
+    if any(gap.from_ns <= end_ns and life.start_ns <= gap.heard_ns for gap in boot.gaps):
         return life._replace(end_ns=None, code=None, ppid=None)
     if len(life.offsets) > 1:
         offsets = (clock.offset_ns for clock in boot.clocks.around(end_ns, EXIT_LAG_NS))

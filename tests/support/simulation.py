@@ -15,7 +15,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from elsa.matching.joiner import Boot, Joiner
+from elsa.matching.joiner import Boot, Gap, Joiner
 from elsa.matching.pairing import ACCT_TICK_NS
 from elsa.state.clock import Clock, Clocks
 from elsa.state.codes import End, Join, Origin
@@ -101,8 +101,10 @@ class Warehouse:
         heard_ns: int | None = None,
         *,
         collector_running: bool = True,
+        scan_ns: int = 0,
     ) -> None:
-        """In `gaps` no event is received; the records of the processes `lost` are missing.
+        """In `gaps` no event is received, and so much later /proc has been read; the records of the
+        processes `lost` are missing.
 
         Where `heard_ns` is given, what happened later has not been heard: not yet, or as jobd is
         not at work any more.
@@ -119,7 +121,7 @@ class Warehouse:
         """Truth: number by incarnation."""
         now_ns = self.end_ns + 5 * SECOND_NS
         heard_ns = now_ns if heard_ns is None else heard_ns
-        self._hear(gaps, heard_ns)
+        self._hear(gaps, heard_ns, scan_ns)
         self._write(lost)
         clocks = Clocks([Clock(2, 0, REAL, 0)])
         self._boot = Boot(
@@ -127,7 +129,7 @@ class Warehouse:
             clocks,
             heard_ns,
             complete=True,
-            gaps=gaps,
+            gaps=[Gap(from_ns, to_ns, to_ns + scan_ns) for from_ns, to_ns in gaps],
             collector_running=collector_running,
             now_at_ns=REAL + now_ns,
         )
@@ -180,28 +182,29 @@ class Warehouse:
             (id_, pid, parent, origin, start_ns, elapsed_ns, how, status),
         )
 
-    def _hear(self, gaps: Spans, heard_ns: int) -> None:
+    def _hear(self, gaps: Spans, heard_ns: int, scan_ns: int) -> None:
         seen = []
         next_of: dict[int, int] = {}
         reused: dict[int, int] = {}
         for one in reversed(self.history):
             reused[one.number] = next_of.get(one.pid, 2**62)
             next_of[one.pid] = one.fork_ns
+        unknown = [(from_ns, to_ns + scan_ns) for from_ns, to_ns in gaps]
         for one in self.history:
-            missed, before_first_start = within(gaps, one.fork_ns), within(gaps, one.exit_ns)
-            if missed and one.write_ns < missed[1] + MS:
+            missed, vanished = within(gaps, one.fork_ns), within(unknown, one.exit_ns)
+            if missed and one.write_ns < missed[1] + scan_ns + MS:
                 continue  # it was gone before anybody looked
-            known_ns = missed[1] if missed else one.fork_ns
+            if vanished and vanished[0] <= one.fork_ns:
+                vanished = None  # all its events were received
+            known_ns = missed[1] + scan_ns if missed else one.fork_ns
             if known_ns > heard_ns:
                 continue
-            seen.append((known_ns, one, missed, before_first_start))
-        for id_, (_, one, missed, before_first_start) in enumerate(
-            sorted(seen, key=lambda row: row[0]), 100
-        ):
+            seen.append((known_ns, one, missed, vanished))
+        for id_, (_, one, missed, vanished) in enumerate(sorted(seen, key=lambda row: row[0]), 100):
             how = End.EXIT
             end_ns = min(one.exit_ns, reused[one.number])
-            if before_first_start:
-                end_ns, how = min(before_first_start[1], reused[one.number]), End.VANISHED
+            if vanished:
+                end_ns, how = min(vanished[1], reused[one.number]), End.VANISHED
             elif one.exit_ns > heard_ns >= end_ns:
                 how = End.REUSED
             start_ns, origin = (

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
+from contextlib import closing
 
 import pytest
 
@@ -51,6 +52,22 @@ def test_the_record_of_the_next_process_of_a_pid_is_not_joined_exactly_to_one_wh
         "uncertain": 1,
         "wrong uncertain": 1,
     }
+
+
+def test_what_started_and_ended_while_proc_was_read_gets_no_record_that_contradicts_it(
+    connection: sqlite3.Connection,
+) -> None:
+    """From 10.6 s on jobd listens again, and by 11 s it has read /proc. The first process was never
+    seen, and ended with another code.
+    """
+    first = LONG._replace(write_ns=10_540 * MS, exit_ns=10_541 * MS, code=256)
+    second = Lived(1, 500, 3, 10_700 * MS, 10_700 * MS, 10_740 * MS, 10_741 * MS, 0)
+    for lost, expected in (({1}, {"own": 1}), (set(), {"own": 1, "uncertain": 1})):
+        with closing(sqlite3.connect(":memory:", isolation_level=None)) as empty:
+            connection.backup(empty)
+            gaps = [(10_400 * MS, 10_600 * MS)]
+            warehouse = Warehouse(empty, [first, second], gaps, lost, scan_ns=400 * MS)
+            assert warehouse.count() == expected
 
 
 def test_a_process_that_started_while_jobd_was_down_is_known_from_its_record_alone(
