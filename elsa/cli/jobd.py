@@ -89,7 +89,7 @@ def jobd(
             stored_events.store()
         return
 
-    from elsa.jobd.collector import collect
+    from elsa.jobd.main import collect
 
     handler = logging.StreamHandler()
     handler.setFormatter(Formatter())

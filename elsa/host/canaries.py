@@ -8,6 +8,7 @@ import time
 
 from elsa.decode import events
 from elsa.decode.cgroup_events import Attach, Decoder, Record, Sampled
+from elsa.errors import UnavailableError
 from elsa.kernel import own_group, taskstats
 from elsa.kernel.connector import Connector
 from elsa.kernel.perf_events import PerfEvents
@@ -46,6 +47,20 @@ def statistics_arrive(listener: taskstats.TaskstatsSocket) -> bool:
             return True
         time.sleep(0.002)
     return False
+
+
+def proven_taskstats() -> taskstats.TaskstatsSocket:
+    """A taskstats socket on which a canary's statistics arrived. Raises ElsaError.
+
+    Without privilege, or in a namespace of its own, ELSA would receive nothing and get no error.
+    """
+    listener = taskstats.TaskstatsSocket()
+    if statistics_arrive(listener):
+        return listener
+    listener.close()
+    raise UnavailableError(
+        "a canary's statistics did not arrive; run it as root in the host's own namespaces"
+    )
 
 
 def missing_in_group(listener: PerfEvents, *, sampled: bool) -> list[str]:

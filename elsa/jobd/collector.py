@@ -14,19 +14,17 @@ import logging
 import os
 import selectors
 import signal
-import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from functools import partial
-from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from elsa import __version__
 from elsa.config import Config
 from elsa.control.protocol import Request, Status
 from elsa.control.server import ControlServer, Peer, Reply, carry_out
-from elsa.errors import ElsaError, RetryError
-from elsa.host import canaries, proc_scan
-from elsa.jobd import define_job, redaction, sd_notify, send_own_records
+from elsa.errors import ElsaError
+from elsa.host import canaries
+from elsa.jobd import sd_notify
 from elsa.jobd.batcher import Batcher
 from elsa.jobd.cgroup_reader import CgroupReader, CgroupSource
 from elsa.jobd.command_lines import CommandLines
@@ -36,8 +34,9 @@ from elsa.jobd.helper_programs import HelperPrograms
 from elsa.jobd.interval_reader import IntervalReader
 from elsa.jobd.job_memory_reader import JobMemoryReader
 from elsa.jobd.requests import RequestHandler
+from elsa.jobd.run_start import RunStart, gap_before, start_run, until_writable
 from elsa.jobd.spawner import Spawner
-from elsa.kernel import accounts, clocks, privileges
+from elsa.kernel import accounts, clocks
 from elsa.kernel.connector import Connector
 from elsa.kernel.procfs import Procfs
 from elsa.kernel.taskstats import TaskstatsSocket
@@ -47,13 +46,10 @@ from elsa.state.incarnation import Incarnation
 from elsa.state.intervals import Shown
 from elsa.state.process_table import Processes
 from elsa.state.warehouse_switch import carry_over
-from elsa.store import boots, collector_runs, database, locks
-from elsa.store.collector_runs import CollectorRun
-from elsa.store.upgrade import upgrade
+from elsa.store import collector_runs, database
 from elsa.units import MS_NS, SECOND_NS
 
 log = logging.getLogger(__name__)
-Started = TypeVar("Started")
 
 HOUSEKEEPING_NS = 5 * SECOND_NS
 # How long events are read, or requests carried out, before other work gets its turn: a storm of
@@ -69,15 +65,8 @@ FULL = 0.5
 HOLD_NS = 50 * MS_NS
 # How long a client waits for command lines to be searched for secrets.
 CMDLINES_S = 1.0
-# How much more time the service manager is asked for while jobd waits for the warehouse.
-START_S = 60
 # After how many new objects garbage is collected.
 GARBAGE = 20_000
-# What is needed later, by a user other than root: statistics of living processes (and the sockets
-# again, when the warehouse is replaced); /proc of other users.
-KEPT_CAPABILITIES = (privileges.CAP_NET_ADMIN, privileges.CAP_SYS_PTRACE)
-# Modules that are run as programs of their own.
-PROGRAMS = (define_job.__name__, redaction.__name__, send_own_records.__name__)
 
 
 class PendingRequest(NamedTuple):
@@ -107,14 +96,13 @@ class Collector:
         jobs. `upgrades`: the warehouse is created or upgraded first.
         """
         self._config = config
-        self._upgrades = upgrades
         self._spawner = spawner
         self._selector = selectors.DefaultSelector()
         # The socket first: if another jobd runs, nothing must be changed.
         self._server = ControlServer(self._selector, config.socket, config.group, self._handle)
         with contextlib.ExitStack() as opened:
             opened.callback(self._server.close)
-            self._start(procfs, cgroups, before, opened)
+            self._start(procfs, cgroups, before, opened, upgrades=upgrades)
             opened.pop_all()  # it stays open until `_finish`
 
     def _start(
@@ -123,6 +111,8 @@ class Collector:
         cgroups: CgroupSource | None,
         before: Collector | None,
         opened: contextlib.ExitStack,
+        *,
+        upgrades: bool,
     ) -> None:
         """Start without a gap: the socket listens first, so events that come while the rest is set
         up wait in its queue.
@@ -133,15 +123,17 @@ class Collector:
         self._since_ns = clocks.monotonic_ns()
         if cgroups is not None and before is not None:
             cgroups.skip()
-        self._taskstats = _proven_taskstats() if config.taskstats else None
+        self._taskstats = _taskstats_or_none() if config.taskstats else None
         if self._taskstats is not None:
             opened.callback(self._taskstats.close)
-        start = partial(self._start_run, procfs, before)
-        beginning, next_clock_id, taken = _until_writable(start) if before is None else start()
-        self.batcher = Batcher(config, beginning, self.processes)
-        gap = _gap_before(beginning)
+        state = None if before is None else before.processes
+        start = partial(start_run, config, procfs, self._since_ns, state, upgrades=upgrades)
+        started = until_writable(start) if before is None else start()
+        self.processes: Processes = started.processes
+        self.batcher = Batcher(config, started.run, self.processes)
+        gap, next_clock_id = gap_before(started.run), started.next_clock_id
         if before is not None:
-            gap, next_clock_id = self._carry_over(before, beginning, taken, next_clock_id)
+            gap, next_clock_id = self._carry_over(before, started)
         self._cmdlines = (
             CommandLines(self._selector, self._spawner, config) if config.cmdlines else None
         )
@@ -179,7 +171,7 @@ class Collector:
             self._read_counters,
             config.interval_s,
             self._since_ns,
-            beginning.heard_ns or None,
+            started.run.heard_ns or None,
         )
         self.job_memory = JobMemoryReader(
             self.processes,
@@ -211,49 +203,24 @@ class Collector:
             # scan came to it.
             self.batcher.gap(kind, from_ns, clocks.monotonic_ns(), None, note)
 
-    def _start_run(
-        self, procfs: Procfs, before: Collector | None
-    ) -> tuple[CollectorRun, int, set[int]]:
-        """Record this run in the warehouse. Returns where it begins, the next id of a clock, and
-        which ids of open jobs other jobs of the warehouse have.
-        """
-        path = self._config.db
-        if self._upgrades:
-            _upgrade(path)
-        with (
-            database.translated(path),
-            contextlib.closing(database.open_for_writing(path)) as connection,
-        ):
-            least_job_id = before.processes.jobs.next_id if before is not None else 1
-            beginning = collector_runs.begin(
-                connection, proc_scan.machine(procfs), os.getpid(), self._since_ns, least_job_id
-            )
-            self.processes: Processes = collector_runs.restore(
-                connection, beginning.boot_id, beginning.next_job_id
-            )
-            self.processes.keeps_events = self._config.keep_events != "0"
-            next_clock_id = boots.next_own_id(connection, "clock", boots.COLLECTOR_IDS)
-            taken = (
-                collector_runs.used_job_ids(connection, before.processes.jobs.open)
-                if before is not None
-                else set()
-            )
-        return beginning, next_clock_id, taken
-
-    def _carry_over(
-        self, before: Collector, beginning: CollectorRun, taken: set[int], next_clock_id: int
-    ) -> tuple[tuple[str, int, str], int]:
+    def _carry_over(self, before: Collector, started: RunStart) -> tuple[tuple[str, int, str], int]:
         """Carry over what the collector of a replaced warehouse knows. Returns the gap (kind, since
         when, note) and the next clock id.
         """
-        moved = carry_over(before.processes, self.processes, taken, next_clock_id, self._since_ns)
+        moved = carry_over(
+            before.processes,
+            self.processes,
+            started.used_job_ids,
+            started.next_clock_id,
+            self._since_ns,
+        )
         for clock in moved.clocks:
             self.batcher.clock(clock)
         for job in moved.jobs.values():
             self.batcher.job(job)
         from_ns = min(before.batcher.stored_ns, moved.since_ns)
-        if beginning.heard_ns is not None:
-            from_ns = min(from_ns, beginning.heard_ns)
+        if started.run.heard_ns is not None:
+            from_ns = min(from_ns, started.run.heard_ns)
         renamed = [
             f"job {old_id} goes on as {job.id}"
             for old_id, job in moved.jobs.items()
@@ -266,7 +233,7 @@ class Collector:
             len(moved.jobs),
             note,
         )
-        return ("replaced", from_ns, note), next_clock_id + 2 * len(moved.clocks)
+        return ("replaced", from_ns, note), started.next_clock_id + 2 * len(moved.clocks)
 
     def _close_automatic_jobs(self) -> None:
         now_ns = clocks.monotonic_ns()
@@ -568,110 +535,10 @@ class Collector:
             return []
 
 
-def _until_writable(start: Callable[[], Started]) -> Started:
-    """Start as soon as the warehouse can be written (a full disk, a long lock): until then the
-    kernel keeps the events.
-    """
-    reported = ""
-    while True:
-        try:
-            return start()
-        except RetryError as error:
-            if str(error) != reported:
-                log.error("%s; listening, and trying again", error)
-            reported = str(error)
-            sd_notify.notify(
-                sd_notify.extend_start(START_S),
-                sd_notify.status(f"waiting for the warehouse: {reported}"),
-            )
-            time.sleep(1)
-
-
-def _gap_before(beginning: CollectorRun) -> tuple[str, int, str] | None:
-    """The gap (kind, since when, note) before a collector's start; the time before the first
-    collector of a host is none.
-    """
-    if beginning.heard_ns is None:
-        return None
-    if not beginning.heard_ns:
-        return "boot", 0, "the collector was not started yet"
-    return "down", beginning.heard_ns, "the collector did not run"
-
-
-def _cgroup_source() -> CgroupSource | None:
-    """Control groups, if this host has any; else None, and a warning that says what that means."""
+def _taskstats_or_none() -> TaskstatsSocket | None:
+    """The taskstats socket; without one a warning says what that means."""
     try:
-        return CgroupSource()
-    except ElsaError as error:
-        log.warning("no automatic jobs: %s", error)
-        return None
-
-
-def _proven_taskstats() -> TaskstatsSocket | None:
-    """The taskstats socket, if a canary's statistics arrive on it; else None, with a warning.
-
-    Without privilege, or in a namespace of its own, jobd would receive nothing and get no error.
-    """
-    try:
-        taskstats = TaskstatsSocket()
+        return canaries.proven_taskstats()
     except ElsaError as error:
         log.warning("no taskstats, so no I/O, memory or exact CPU time: %s", error)
         return None
-    if canaries.statistics_arrive(taskstats):
-        return taskstats
-    taskstats.close()
-    log.warning(
-        "no taskstats, so no I/O, memory or exact CPU time: a canary's did not arrive; run jobd as"
-        " root in the host's own namespaces"
-    )
-    return None
-
-
-def _upgrade(path: Path) -> None:
-    done = upgrade(path)
-    if done.changed:
-        what = "upgraded" if done.before else "created"
-        log.info("%s: %s, at revision %s", path, what, done.after)
-
-
-def collect(config: Config, user: str | None = None, *, upgrades: bool = False) -> None:
-    """Run the daemon until it is to stop, as this user once root is no longer needed. Raises an
-    ElsaError if it cannot start. `upgrades`: the warehouse is created or upgraded first.
-    """
-    cgroups = _cgroup_source() if config.auto_jobs else None  # most kernels want root for it
-    with contextlib.closing(cgroups) if cgroups is not None else contextlib.nullcontext():
-        if user is not None:
-            privileges.become(user, KEPT_CAPABILITIES)
-        _collect(config, cgroups, upgrades=upgrades)
-
-
-def _collect(config: Config, cgroups: CgroupSource | None, *, upgrades: bool) -> None:
-    # The warehouse is opened before the lock is taken for its clear errors: no folder, no
-    # warehouse, wrong version. One that is to be upgraded need only exist: the lock lies beside it.
-    with contextlib.suppress(RetryError):
-        if not upgrades:
-            database.open_for_writing(config.db).close()
-        elif not os.path.exists(config.db):  # noqa: PTH110 (False where Path.exists may raise)
-            _upgrade(config.db)
-    with locks.only(locks.COLLECTOR, config.db), contextlib.closing(Spawner(PROGRAMS)) as spawner:
-        collector = Collector(config, Procfs(), spawner, cgroups, upgrades=upgrades)
-        # On a busy host this may take long; `start` waits again when it is needed.
-        with contextlib.suppress(OSError):
-            spawner.wait(START_S)
-        while not collector.run():
-            collector = _for_new_warehouse(config, spawner, cgroups, collector)
-
-
-def _for_new_warehouse(
-    config: Config, spawner: Spawner, cgroups: CgroupSource | None, before: Collector
-) -> Collector:
-    """A collector for the warehouse that replaced another, as soon as it can be opened."""
-    reported = ""
-    while True:
-        try:
-            return Collector(config, Procfs(), spawner, cgroups, before)
-        except ElsaError as error:
-            if str(error) != reported:
-                log.error("%s; trying again", error)
-            reported = str(error)
-            time.sleep(1)

@@ -240,7 +240,7 @@ def _sockets(config: Config) -> tuple[Connector, TaskstatsSocket]:
     """Both sockets; or the error that says what to do in this situation."""
     hint = f"no jobd answers on {config.socket}, and without one"
     try:
-        taskstats = _proven_taskstats()
+        taskstats = canaries.proven_taskstats()
         try:
             return Connector(config.receive_buffer_mib << 20), taskstats
         except BaseException:
@@ -252,13 +252,3 @@ def _sockets(config: Config) -> tuple[Connector, TaskstatsSocket]:
         ) from None
     except ElsaError as error:
         raise UnavailableError(f"{hint} this does not work: {error}") from None
-
-
-def _proven_taskstats() -> TaskstatsSocket:
-    taskstats = TaskstatsSocket()
-    if canaries.statistics_arrive(taskstats):
-        return taskstats
-    taskstats.close()
-    raise UnavailableError(
-        "a canary's statistics did not arrive; run it in the host's own namespaces"
-    )

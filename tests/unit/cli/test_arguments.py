@@ -107,7 +107,7 @@ def harmless(db: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ELSA_SOCKET", str(tmp_path / "none.sock"))
     monkeypatch.setenv("ELSA_ACCT_FILE", str(tmp_path / "pacct"))
     monkeypatch.setattr("elsa.host.checks.run", unavailable)
-    monkeypatch.setattr("elsa.jobd.collector.collect", unavailable)
+    monkeypatch.setattr("elsa.jobd.main.collect", unavailable)
     monkeypatch.setattr("elsa.cli.run._accountant", unavailable)
     monkeypatch.setattr("elsa.ingest.ingester.Ingester.follow", unavailable)
     with suppress(ModuleNotFoundError):  # the pages are an extra
