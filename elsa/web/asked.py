@@ -29,7 +29,8 @@ _MORE = 4
 _MOST_SHOWN = 1600
 MOST_ROWS = 10_000
 """How many rows a download has."""
-# Values of these options are not split at commas on the command line (elsa/cli/report/request.py).
+# Values of these options are not split at commas on the command line
+# (elsa/cli/report/shared_options.py).
 _WHOLE = ("tag", "cmdline", *TIMES)
 
 

@@ -17,7 +17,7 @@ from elsa import config
 from elsa.cli import complete, options
 from elsa.cli.main import Command
 from elsa.cli.options import Function
-from elsa.cli.report import request
+from elsa.cli.report import request, shared_options
 from elsa.cli.report.group import report
 from elsa.errors import UsageError
 
@@ -87,7 +87,7 @@ def picking(*kinds: str) -> Callable[[Function], Function]:
     """
 
     def decorate(function: Function) -> Function:
-        for add in reversed([*request.selecting(kinds), options.db]):
+        for add in reversed([*shared_options.selecting(kinds), options.db]):
             function = add(function)
         return function
 
@@ -367,9 +367,9 @@ def _records(files: Sequence[str], given: dict[str, Any], *, backwards: bool = F
     from elsa.report.query.choices import uid_of
     from elsa.report.query.options import asked_window
 
-    users = request.values("user", given.get("user", ()))
-    times = asked_window(request.times(given), datetime.now().astimezone())
-    pick = Pick(request.values("job", given["job"]), tuple(map(uid_of, users)), times)
+    users = shared_options.values("user", given.get("user", ()))
+    times = asked_window(shared_options.times(given), datetime.now().astimezone())
+    pick = Pick(shared_options.values("job", given["job"]), tuple(map(uid_of, users)), times)
     return Records(files, Path() if files else config.load({"db": given["db"]}).db, pick, backwards)
 
 
@@ -423,9 +423,10 @@ def classic(*, job: str | None, db: Path | None, **given: Any) -> None:  # noqa:
     from datetime import datetime
 
     from elsa.report import classic as made
-    from elsa.report.query import job_lookup, options, warehouse
+    from elsa.report.query import job_lookup, warehouse
+    from elsa.report.query.options import asked_window
 
-    window = options.asked_window(request.times(given), datetime.now().astimezone())
+    window = asked_window(shared_options.times(given), datetime.now().astimezone())
     words: list[str] = []
     with warehouse.reading_allowed(config.load({"db": db}).db, window.since) as connection:
         words += warehouse.notes(connection)

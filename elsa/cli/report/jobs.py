@@ -13,7 +13,8 @@ import click
 from elsa import config
 from elsa.cli import complete
 from elsa.cli.report.group import report
-from elsa.cli.report.request import Request, reports, say
+from elsa.cli.report.request import Request, say
+from elsa.cli.report.shared_options import reports
 from elsa.errors import ElsaError
 
 if TYPE_CHECKING:

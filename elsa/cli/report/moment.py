@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from elsa.cli.report.group import report
-from elsa.cli.report.request import PROCESS_CHOICES, Request, reports
+from elsa.cli.report.request import Request
+from elsa.cli.report.shared_options import PROCESS_CHOICES, reports
 from elsa.units import HOUR_NS
 
 if TYPE_CHECKING:

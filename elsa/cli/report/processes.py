@@ -6,7 +6,8 @@ import click
 
 from elsa.cli import complete
 from elsa.cli.report.group import report
-from elsa.cli.report.request import PROCESS_CHOICES, Request, reports
+from elsa.cli.report.request import Request
+from elsa.cli.report.shared_options import PROCESS_CHOICES, reports
 
 
 def _show(request: Request, kind: str) -> None:

@@ -10,7 +10,7 @@ import click
 
 from elsa import config
 from elsa.cli import complete, options
-from elsa.cli.report import request
+from elsa.cli.report import request, shared_options
 from elsa.cli.report.group import report
 
 DEFAULT = "JobID,JobName,User,State,ExitCode,Start,Elapsed,TotalCPU,MaxRSS"
@@ -79,13 +79,13 @@ def sacct(
         click.echo("\n".join(field.name for field in made.FIELDS.values()))
         return
     chosen = made.chosen(fields)
-    wanted = made.states(request.values("state", states))
+    wanted = made.states(shared_options.values("state", states))
     now = datetime.now().astimezone()
     since = starttime or (None if jobs else "today")
     span = window(since, endtime, now, ("-S", "-E"))
     asked = {
-        "user": request.values("user", users),
-        "job": request.values("job", jobs),
+        "user": shared_options.values("user", users),
+        "job": shared_options.values("job", jobs),
     }
     with warehouse.reading_allowed(config.load({"db": db}).db) as connection:
         request.say(warehouse.notes(connection))

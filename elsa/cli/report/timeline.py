@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from elsa.cli.report.group import report
-from elsa.cli.report.request import PROCESS_CHOICES, Request, blocks, reports
+from elsa.cli.report.request import Request, blocks
+from elsa.cli.report.shared_options import PROCESS_CHOICES, reports
 from elsa.errors import UsageError
 
 if TYPE_CHECKING:

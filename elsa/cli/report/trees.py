@@ -12,15 +12,8 @@ import click
 from elsa.cli import complete, options
 from elsa.cli.options import Function
 from elsa.cli.report.group import report
-from elsa.cli.report.request import (
-    PROCESS_CHOICES,
-    Request,
-    blocks,
-    choices,
-    reports,
-    say,
-    selecting,
-)
+from elsa.cli.report.request import Request, blocks, say
+from elsa.cli.report.shared_options import PROCESS_CHOICES, choices, reports, selecting
 from elsa.errors import RetryError
 
 if TYPE_CHECKING:

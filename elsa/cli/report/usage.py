@@ -11,7 +11,8 @@ import click
 from elsa.cli import complete
 from elsa.cli.options import Function
 from elsa.cli.report.group import report
-from elsa.cli.report.request import PROCESS_CHOICES, Request, blocks, reports
+from elsa.cli.report.request import Request, blocks
+from elsa.cli.report.shared_options import PROCESS_CHOICES, reports
 from elsa.errors import UsageError
 
 

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from werkzeug.datastructures import MultiDict
 
-from elsa.cli.report.request import values
+from elsa.cli.report.shared_options import values
 from elsa.report.render.output import Output
 from elsa.web import asked
 from elsa.web.asked import Ask
