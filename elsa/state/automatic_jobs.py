@@ -287,7 +287,7 @@ class AutomaticJobs:
 
     def _note_command(self, life: Incarnation, time_ns: int) -> None:
         """A process is the first of its run to execute a program: its exit is that of the run."""
-        if life.automatic is not None and life.automatic == life.auto_job_id:
+        if life.automatic is not None and life.automatic == life.inherited_job_id:
             self._processes.change_automatic(
                 life, life.automatic, time_ns, How.LAUNCHED, from_start=True
             )

@@ -62,7 +62,6 @@ class Incarnation:
 
     __slots__ = (
         "ancestor",
-        "auto_job_id",
         "automatic",
         "comm",
         "elapsed_ns",
@@ -76,6 +75,7 @@ class Incarnation:
         "group",
         "group_ns",
         "id",
+        "inherited_job_id",
         "jobs",
         "leader_status",
         "origin",
@@ -124,9 +124,10 @@ class Incarnation:
         """When that was read from /proc; 0: it was not."""
         self.automatic: int | None = None
         """Its automatic job, which is among `jobs`."""
-        self.auto_job_id: int | None = None
-        """The automatic job that it inherited from its parent, until it leaves that: such a
-        membership is a column of its row, and no row of table membership.
+        self.inherited_job_id: int | None = None
+        """A job that it inherited from its parent, until it leaves that: such a membership is a
+        column of its row, and no row of table membership. Of several jobs it is the automatic one,
+        or else the first.
         """
         self.first_exec_ns = 0
         """When it executed its first program; 0: it has executed none since its fork."""

@@ -173,12 +173,15 @@ class Processes:
     def _inherit(
         self, life: Incarnation, parent: Incarnation, jobs: Iterable[int], how: int
     ) -> None:
-        """Put a process into these jobs of its parent."""
+        """Put a process into these jobs of its parent, into the automatic one first: the first is
+        the column.
+        """
+        automatic = parent.automatic
+        if automatic is not None and automatic in jobs:
+            life.automatic = automatic
+            self._enter(life, automatic, 0, how)
         for job_id in jobs:
-            automatic = job_id == parent.automatic
-            self._enter(life, job_id, 0, how, automatic=automatic)
-            if automatic:
-                life.automatic = job_id
+            self._enter(life, job_id, 0, how)
 
     def _is_fork_of_scanned(self, life: Incarnation, time_ns: int) -> bool:
         """Whether this is the fork of a process that /proc showed before the fork was read. /proc
@@ -526,21 +529,25 @@ class Processes:
                 self._leave(life, life.automatic, time_ns)
         life.automatic = entered
         if entered is not None:
-            self._enter(life, entered, 0 if from_start else time_ns, how, automatic=True)
+            if from_start and how == _INHERITED:
+                self._store_as_row(life)  # a manual job: the column is for the automatic one
+            self._enter(life, entered, 0 if from_start else time_ns, how)
 
     def _drop(self, life: Incarnation, job_id: int, time_ns: int) -> None:
         life.jobs = tuple(other for other in life.jobs if other != job_id)
         self._count(life, job_id, -1, time_ns)
-        if not self._end_inherited(life, job_id):
+        if life.inherited_job_id == job_id:
+            life.inherited_job_id = None
+            self._amend(life)
+        else:
             self.changes.dropped[job_id, life.id] = None
 
-    def _end_inherited(self, life: Incarnation, job_id: int) -> bool:
-        """Whether this was the job in the process's row; it is not any more."""
-        if life.auto_job_id != job_id:
-            return False
-        life.auto_job_id = None
-        self._amend(life)
-        return True
+    def _store_as_row(self, life: Incarnation) -> None:
+        """The membership in the column, if there is one, becomes a row of table membership."""
+        if life.inherited_job_id is not None:
+            self.changes.entered.append((life.inherited_job_id, life.id, 0, None, _INHERITED))
+            life.inherited_job_id = None
+            self._amend(life)
 
     def members(self, job: Job) -> list[Incarnation]:
         """The living members of a job."""
@@ -564,23 +571,15 @@ class Processes:
 
         return [life for life in self.living.values() if descends(life)]
 
-    def _enter(
-        self,
-        life: Incarnation,
-        job_id: int,
-        since_ns: int,
-        how: int,
-        *,
-        automatic: bool = False,
-    ) -> bool:
+    def _enter(self, life: Incarnation, job_id: int, since_ns: int, how: int) -> bool:
         if job_id in life.jobs:
             return False
         life.jobs = (*life.jobs, job_id)
         if since_ns:
             life.since = {**(life.since or {}), job_id: since_ns}
         self._count(life, job_id, 1, time_ns=0)
-        if automatic and since_ns == 0 and how == _INHERITED:
-            life.auto_job_id = job_id
+        if how == _INHERITED and since_ns == 0 and life.inherited_job_id is None:
+            life.inherited_job_id = job_id
             self._amend(life)
         elif since_ns or self.changes.dropped.pop((job_id, life.id), self) is self:
             self.changes.entered.append((job_id, life.id, since_ns, None, how))
@@ -589,8 +588,8 @@ class Processes:
     def _leave(self, life: Incarnation, job_id: int, time_ns: int) -> None:
         life.jobs = tuple(other for other in life.jobs if other != job_id)
         self._count(life, job_id, -1, time_ns)
-        if self._end_inherited(life, job_id):
-            self.changes.entered.append((job_id, life.id, 0, None, How.INHERITED))
+        if life.inherited_job_id == job_id:
+            self._store_as_row(life)
         self.changes.left.append((time_ns, job_id, life.id))
 
     def _count(self, life: Incarnation, job_id: int, step: int, time_ns: int) -> None:

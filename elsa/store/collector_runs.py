@@ -134,15 +134,15 @@ def restore(connection: sqlite3.Connection, boot_id: int, next_job_id: int) -> P
         jobs.restore(job)
     next_id = boots.next_own_id(connection, "process", boots.COLLECTOR_IDS)
     processes = Processes(jobs, next_id, boots.clocks_of(connection, boot_id))
-    for id_, pid, start_ns, clock_id, origin, auto_job_id, *rest in connection.execute(
-        """select process.id, pid, start_ns, clock_id, origin, auto_job_id, parent_id,
+    for id_, pid, start_ns, clock_id, origin, inherited_job_id, *rest in connection.execute(
+        """select process.id, pid, start_ns, clock_id, origin, inherited_job_id, parent_id,
                   parent_inferred, uid, comm.name
            from process left join comm on comm.id = process.comm_id
            where boot_id = ? and elapsed_ns is null""",
         (boot_id,),
     ).fetchall():
         life = Incarnation(id_, pid, start_ns, clock_id, Origin(origin))
-        life.auto_job_id = auto_job_id
+        life.inherited_job_id = inherited_job_id
         life.parent_id, life.parent_inferred, life.uid, life.comm = rest
         _restore_memberships(connection, life, processes)
         processes.restore(life)

@@ -32,7 +32,7 @@ _CHECKS = {
     "a process is not found by its start time": (
         f"select count(*) from process as new where not {process_lookup.HAS_BLOCK}"
     ),
-    "a process is not found by its automatic job": job_members.LOST_INHERITED,
+    "a process is not found by its inherited job": job_members.LOST_INHERITED,
     "a member of a job is not found": job_members.LOST_MEMBER,
 }
 

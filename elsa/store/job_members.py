@@ -1,7 +1,7 @@
 """Find the members of a job, and the jobs of a process, where most memberships have no row.
 
-Most processes are in the automatic job of their parent from their start to their end. That costs
-them one column, process.auto_job_id, where a row of table membership would cost ten times as many
+Most processes are in a job of their parent from their start to their end. That costs them one
+column, process.inherited_job_id, where a row of table membership would cost ten times as many
 bytes. Processes that start together are mostly in few jobs, so for every job the table `job_block`
 lists the blocks of ids in which it has members of either kind. Triggers maintain it, so that code
 that writes processes and memberships need not. The view all_memberships reads it.
@@ -27,8 +27,8 @@ def _has_block(job_id: str, process_id: str) -> str:
 
 
 LOST_INHERITED = f"""select count(*) from process as p
-    where p.auto_job_id is not null and not {_has_block("p.auto_job_id", "p.id")}"""
-"""How many processes job_block does not lead to from their automatic job: none."""
+    where p.inherited_job_id is not null and not {_has_block("p.inherited_job_id", "p.id")}"""
+"""How many processes job_block does not lead to from their inherited job: none."""
 LOST_MEMBER = f"""select count(*) from membership as m
     where not {_has_block("m.job_id", "m.process_id")}"""
 """The same for the rows of table membership."""
@@ -42,11 +42,11 @@ def _trigger(event: str, table: str, job_id: str, process_id: str) -> str:
     )
 
 
-_INHERITED = ("process", "new.auto_job_id", "new.id")
+_INHERITED = ("process", "new.inherited_job_id", "new.id")
 _MEMBER = ("membership", "new.job_id", "new.process_id")
 _TRIGGERS = {
     "inherited_inserted": _trigger("insert", *_INHERITED),
-    "inherited_changed": _trigger("update of id, auto_job_id", *_INHERITED),
+    "inherited_changed": _trigger("update of id, inherited_job_id", *_INHERITED),
     "member_inserted": _trigger("insert", *_MEMBER),
     "member_changed": _trigger("update of job_id, process_id", *_MEMBER),
 }
@@ -69,13 +69,13 @@ def inherited(among: str | None = None, blocks: str | None = None) -> str:
     """
     if among is None:
         return (
-            f"select p.auto_job_id as job_id, p.id as process_id, {How.INHERITED:d} as how"
-            " from process as p where p.auto_job_id is not null"
+            f"select p.inherited_job_id as job_id, p.id as process_id, {How.INHERITED:d} as how"
+            " from process as p where p.inherited_job_id is not null"
         )
     return (
         f"select b.job_id, p.id as process_id, {How.INHERITED:d} as how"
         " from job_block as b cross join process as p"
-        f" on {in_blocks('p.id')} and p.auto_job_id = b.job_id where b.job_id in ({among})"
+        f" on {in_blocks('p.id')} and p.inherited_job_id = b.job_id where b.job_id in ({among})"
         f"{'' if blocks is None else only(blocks)}"
     )
 

@@ -62,7 +62,9 @@ PARTS: dict[str, Part] = {
     "process": Part(
         "t.id in (select id from temp.own)",
         {
-            "auto_job_id": "(select j.id from temp.own_job as j where j.id = t.auto_job_id)",
+            "inherited_job_id": (
+                "(select j.id from temp.own_job as j where j.id = t.inherited_job_id)"
+            ),
             "parent_id": "(select o.id from temp.own as o where o.id = t.parent_id)",
             "exe_id": f"case when {_MINE.format('t.id')} then t.exe_id end",
         },
@@ -184,7 +186,8 @@ _BLOCKS = (
     f"""insert into main.job_block
         select job_id, process_id / {MEMBER_BLOCK} from main.membership
         union
-        select auto_job_id, id / {MEMBER_BLOCK} from main.process where auto_job_id is not null""",
+        select inherited_job_id, id / {MEMBER_BLOCK} from main.process
+        where inherited_job_id is not null""",
 )
 
 

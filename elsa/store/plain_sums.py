@@ -126,7 +126,7 @@ _NOT_PLAIN = """
         or exists (select 1 from usage_reading where hour = :hour)
         or (exists (select 1 from job) or exists (select 1 from membership)) and exists (
             select 1 from process as p indexed by process_ended
-            where p.ended_hour = :hour and (p.auto_job_id is not null
+            where p.ended_hour = :hour and (p.inherited_job_id is not null
                 or exists (select 1 from membership as m where m.process_id = p.id)))
         or exists (select 1 from rollup_hour where hour = :hour)"""
 

@@ -38,8 +38,12 @@ OF_PROCESS = ("membership", "usage_so_far", "usage", "program", "acct")
 """
 
 _IN_OPEN_JOB = """exists (
-        select 1 from membership as m join job as j on j.id = m.job_id
-        where m.process_id = {} and j.closed_at_ns is null and j.kind = 'manual'
+        select 1 from (
+            select m.job_id from membership as m where m.process_id = {0}
+            union all
+            select i.inherited_job_id from process as i where i.id = {0}
+        ) as s join job as j on j.id = s.job_id
+        where j.closed_at_ns is null and j.kind = 'manual'
     )"""
 _PENDING = """exists (
         select 1 from acct as a

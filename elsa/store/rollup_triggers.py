@@ -129,13 +129,13 @@ _TRIGGERS = {
     ),
     # A running process that left a job counts in that job.
     "process_amended": (
-        f"""after update of start_ns, clock_id, uid, comm_id, exit_status, origin, auto_job_id
+        f"""after update of start_ns, clock_id, uid, comm_id, exit_status, origin, inherited_job_id
             on process
         when new.uid is not old.uid
             or new.comm_id is not old.comm_id
             or new.exit_status is not old.exit_status
             or new.origin <> old.origin
-            or new.auto_job_id is not old.auto_job_id
+            or new.inherited_job_id is not old.inherited_job_id
             or new.start_ns <> old.start_ns
             or new.clock_id <> old.clock_id
         begin {_make_stale("new.id")} {_make_intervals_stale("new.id")} end"""

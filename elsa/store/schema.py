@@ -150,9 +150,10 @@ process = _table(
         # hours since 1970 (real time) in which it ended; kept by triggers
         # (elsa/store/rollup_triggers.py)
     ),
-    # the automatic job that it inherited from its parent and was in from its start to its end; all
-    # other memberships are rows of table membership
-    Column("auto_job_id", Big, ForeignKey("job.id")),
+    # a job that it inherited from its parent and was in from its start to its end, if there is one:
+    # of several the automatic one, or else the first; all other memberships are rows of table
+    # membership
+    Column("inherited_job_id", Big, ForeignKey("job.id")),
     # path of the program that it executed last, as it was given to execve(2); NULL: none, or not
     # known
     Column("exe_id", Big, ForeignKey("long_text.id")),
@@ -358,7 +359,7 @@ job_memory = _table(
 )
 
 membership = _table(
-    # one row per membership of an incarnation in a job, unless process.auto_job_id says it
+    # one row per membership of an incarnation in a job, unless process.inherited_job_id says it
     "membership",
     Column("job_id", Big, ForeignKey("job.id"), primary_key=True, autoincrement=False),
     Column("process_id", Big, primary_key=True, autoincrement=False),

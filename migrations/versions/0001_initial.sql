@@ -88,14 +88,14 @@ create table process (
     uid integer,
     comm_id integer,
     ended_hour integer,
-    auto_job_id integer,
+    inherited_job_id integer,
     exe_id integer,
     primary key (id),
     foreign key(boot_id) references boot (id),
     foreign key(clock_id) references clock (id),
     foreign key(end_clock_id) references clock (id),
     foreign key(comm_id) references comm (id),
-    foreign key(auto_job_id) references job (id),
+    foreign key(inherited_job_id) references job (id),
     foreign key(exe_id) references long_text (id)
 ) strict;
 

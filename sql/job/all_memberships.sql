@@ -1,7 +1,7 @@
--- Grain: one row per membership of an incarnation in a job: the rows of table membership, and the
--- automatic jobs that processes inherited and never left (process.auto_job_id). A condition on
--- job_id reads the blocks of ids in which the job has members, one on process_id the jobs that have
--- members in the block of the process.
+-- Grain: one row per membership of an incarnation in a job: the rows of table membership, and those
+-- that a process inherited and never left and that are in its own row (process.inherited_job_id). A
+-- condition on job_id reads the blocks of ids in which the job has members, one on process_id the
+-- jobs that have members in the block of the process.
 select
     b.job_id,
     p.id as process_id,
@@ -17,4 +17,4 @@ left join membership as m
     and m.process_id = p.id
 where
     m.process_id is not null
-    or p.auto_job_id = b.job_id
+    or p.inherited_job_id = b.job_id

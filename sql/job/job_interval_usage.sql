@@ -50,7 +50,7 @@ where
     )
 union all
 select
-    p.auto_job_id as job_id,
+    p.inherited_job_id as job_id,
     null as how,
     null as since_ns,
     null as until_ns,
@@ -62,11 +62,11 @@ from interval_usage as s
 cross join process as p
     on p.id = s.used_by
 where
-    p.auto_job_id is not null
+    p.inherited_job_id is not null
     and not exists (
         select 1
         from membership as m
         where
-            m.job_id = p.auto_job_id
+            m.job_id = p.inherited_job_id
             and m.process_id = p.id
     )

@@ -2,7 +2,7 @@
 -- are one row, from the entry of the first (since_ns) to the leave of the last (until_ns), both
 -- monotonic: since_ns 0 is "from its start", until_ns NULL "to its end". There is no `group by`, so
 -- that a condition on job_id or process_id reaches the keys of the tables from any query. Most
--- memberships in automatic jobs have no row (see all_memberships).
+-- memberships have no row (see all_memberships).
 with first_membership as (
     select
         m.job_id,

@@ -114,7 +114,7 @@ with life as (
         a.join_outcome,
         b.uuid,
         b.host_id,
-        p.auto_job_id is not null
+        p.inherited_job_id is not null
             or exists (select 1 from membership as m where m.process_id = p.id) as in_job
     from process as p
     left join boot as b

@@ -94,7 +94,7 @@ def stored(template: Path, found: list[Life]) -> Iterator[sqlite3.Connection]:
             seconds = None if life.end is None else life.end - life.start
             more: dict[str, int] = {"origin": 3} if life.recorded else {}
             if job_of(number) == 3:
-                more["auto_job_id"] = 3
+                more["inherited_job_id"] = 3
             made.process(number, start=life.start, seconds=seconds, comm=f"c{number % 3}", **more)
             if life.recorded:
                 made.acct(number, number, join=4, utime=life.total // 10_000)

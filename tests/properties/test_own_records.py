@@ -69,7 +69,7 @@ def _mine(warehouse: Warehouse) -> None:
     """Two processes of mine, one of root in a job of mine, a record alone, an event, arguments."""
     warehouse.insert("long_text", id=1, value="/home/me/run")
     warehouse.process(2, start=10, comm="work", exe_id=1)
-    warehouse.process(4, start=20, seconds=None, comm="shell", auto_job_id=None)
+    warehouse.process(4, start=20, seconds=None, comm="shell", inherited_job_id=None)
     warehouse.process(6, start=30, comm="sudo", uid=0)
     warehouse.acct(1, 2, comm="work", utime=50)
     warehouse.acct(3, None, comm="work", uid=ME)
@@ -95,7 +95,7 @@ def _of_others(warehouse: Warehouse, rows: list[Other]) -> None:
             comm=other.comm,
             uid=other.uid,
             parent_id=2 if other.parent_is_mine else None,
-            auto_job_id=other.job if other.mine_too else None,
+            inherited_job_id=other.job if other.mine_too else None,
         )
         warehouse.insert("event", id=id_, boot_id=1, kind=3, time_ns=SECOND, process_id=id_)
         if other.recorded:

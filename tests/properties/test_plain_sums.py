@@ -303,7 +303,7 @@ _LEFT = (HOUR * 3600 + 60 - BOOTED) * SECOND_NS
 # Hour 4 begins 240 minutes after NOW: the process that ends then has number 26 and id 52.
 OTHERS = {
     "a member": ("insert into membership values (1, 52, 0, null, 1, null)",),
-    "a member of an automatic job": ("update process set auto_job_id = 1 where id = 52",),
+    "a member of an automatic job": ("update process set inherited_job_id = 1 where id = 52",),
     "a member that left": (
         "insert into process (id, boot_id, pid, origin, start_ns, clock_id)"
         " values (9998, 1, 99, 1, 5, 1)",

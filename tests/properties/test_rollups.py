@@ -340,8 +340,8 @@ def test_sums_of_some_jobs_are_those_of_all_jobs_for_these(
     )
     for process_id, job_id in inherited:
         connection.execute(
-            "update process set auto_job_id = ?2 where id = ?1 and not exists (select 1 from"
-            " membership as m where m.process_id = ?1 and m.job_id = ?2)",
+            "update process set inherited_job_id = ?2 where id = ?1 and not exists"
+            " (select 1 from membership as m where m.process_id = ?1 and m.job_id = ?2)",
             (process_id, job_id),
         )
     for act in (refresh, *later):

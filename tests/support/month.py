@@ -97,7 +97,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
             "elapsed_ns",
             "end_clock_id",
         ),
-        *("end_source", "exit_status", "uid", "comm_id"),
+        *("end_source", "exit_status", "uid", "comm_id", "inherited_job_id"),
     ),
     "event": (
         "boot_id",
@@ -421,6 +421,20 @@ class Month:
         else:
             end = (None, None, None, None)
         inferred = 1 if fate < 900 and parent_id else None
+        inherited = None
+        if job is not None:
+            inherited = self._enter(
+                rows,
+                job,
+                boot,
+                process_id,
+                pid,
+                start_ns,
+                profile,
+                who,
+                inferred=bool(inferred),
+                ended=ended,
+            )
         rows["process"].append(
             (
                 process_id,
@@ -434,6 +448,7 @@ class Month:
                 *end,
                 uid,
                 comm_id,
+                inherited,
             )
         )
         if ended:
@@ -446,19 +461,6 @@ class Month:
                 end_ns + end_clock[2],
                 (uid, uid // 10, pid, ppid),
                 comm_id,
-            )
-        if job is not None:
-            self._enter(
-                rows,
-                job,
-                boot,
-                process_id,
-                pid,
-                start_ns,
-                profile,
-                who,
-                inferred=bool(inferred),
-                ended=ended,
             )
         if self.events and origin == FORKED:
             self._heard(rows, boot.id, process_id, pid, ppid, start_ns, profile, ended=ended)
@@ -514,28 +516,32 @@ class Month:
         *,
         inferred: bool,
         ended: bool,
-    ) -> None:
-        """Into the job and those around it, most from birth to end."""
+    ) -> int | None:
+        """Into the job and those around it, most from start to end. Returns the job that is in the
+        process's row, as jobd would have it: the first that it inherited, which is the outermost.
+        """
         job.size += 1
         job.newest = (process_id, pid)
         how = INFERRED if inferred else INHERITED
         if not job.root[0]:
             job.root, how = job.newest, LAUNCHED
-        if who >= 1500 or profile.elapsed_ns < 8:
-            rows["membership"] += [(job_id, process_id, 0, None, how) for job_id in job.ids]
-            return
+        part = who < 1500 and profile.elapsed_ns >= 8
         quarter = profile.elapsed_ns // 4
-        late = start_ns + quarter if who % 3 else 0
-        gone = start_ns + 3 * quarter if who % 4 and ended else None
+        late = start_ns + quarter if part and who % 3 else 0
+        gone = start_ns + 3 * quarter if part and who % 4 and ended else None
+        ids, inherited = job.ids, None
+        if how == INHERITED and not late and gone is None:
+            ids, inherited = ids[:-1], ids[-1]
         rows["membership"] += [
-            (job_id, process_id, late, gone, ADDED if late else how) for job_id in job.ids
+            (job_id, process_id, late, gone, ADDED if late else how) for job_id in ids
         ]
-        if who % 5:  # else nobody could read the counters
+        if part and who % 5:  # else nobody could read the counters
             used = Used()
             for edge_ns, quarters in ((late, 1), (gone, 3)):
                 if edge_ns:
                     counters = _part(profile.counters, quarters)
                     self._read_at(rows, boot, process_id, edge_ns, used, counters)
+        return inherited
 
     def _read_at(
         self, rows: Rows, boot: Boot, process_id: int, edge_ns: int, used: Used, counters: Row

@@ -73,8 +73,8 @@ def fill_odd(connection: sqlite3.Connection) -> None:
         rows.usage(number, read_bytes=2**63 - 1)
     rows.job(1, members=(1, 2, 3))
     rows.job(2, "nginx", kind="service")
-    rows.process(4, start=10, seconds=100_000, auto_job_id=2)
-    rows.process(5, start=10, seconds=None, auto_job_id=2)
+    rows.process(4, start=10, seconds=100_000, inherited_job_id=2)
+    rows.process(5, start=10, seconds=None, inherited_job_id=2)
     rows.stay(1, 4, since=1000, until=5000)
     rows.stay(1, 4, since=9000, until=50_000)
     for second in (1000, 4000, 5000, 9000, 20_000, 50_000, 90_000):

@@ -24,7 +24,7 @@ from elsa.report.query.statement import Condition, listed
 from elsa.report.query.times import Window
 from elsa.report.render.output import Output
 from elsa.report.render.writer import Report
-from elsa.state.codes import Join
+from elsa.state.codes import How, Join
 from elsa.store import rollups
 from tests.support.month import BEGIN_NS, COLUMNS, HOUR, Month, write
 
@@ -102,6 +102,17 @@ class Raw:
                     Candidate(None, row["id"], None, *times, *whose, figures(row, None))
                 )
         self.parts += [life for life in self.lives if life.process_id is None]
+        self.memberships = self.rows["membership"] + [
+            {
+                "job_id": row["inherited_job_id"],
+                "process_id": row["id"],
+                "since_ns": 0,
+                "until_ns": None,
+                "how": How.INHERITED,
+            }
+            for row in self.rows["process"]
+            if row["inherited_job_id"] is not None
+        ]
 
     def _parts(self, names: dict[int, str], clocks: dict[int, int]) -> Iterator[Candidate]:
         """What was used by each reading, as if it were a life that ended then, and each life with
@@ -338,7 +349,7 @@ def charged(raw: Raw) -> dict[int, dict[int, int | None]]:
     }
     whole = {life.process_id: life.figures["run_ns"] for life in raw.lives}
     found: dict[int, dict[int, int | None]] = defaultdict(dict)
-    for row in raw.rows["membership"]:
+    for row in raw.memberships:
         value, since_ns, until_ns = whole[row["process_id"]], row["since_ns"], row["until_ns"]
         edges = [edge_ns for edge_ns in (since_ns, until_ns) if edge_ns]
         if edges and all((row["process_id"], edge_ns) in read for edge_ns in edges):
@@ -379,7 +390,7 @@ def test_several_jobs_count_a_process_once_and_in_full_if_one_of_them_has_it_in_
     wide = Selection(jobs=tuple(sorted(charged(raw))))
     stays = {
         (row["job_id"], row["process_id"]): row["since_ns"] == 0 and row["until_ns"] is None
-        for row in raw.rows["membership"]
+        for row in raw.memberships
     }
     for chosen in (selection, wide):
         values: dict[int, int | None] = {}
@@ -402,7 +413,8 @@ def odd(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
     """
     connection.execute("savepoint odd")
     found = connection.execute(
-        "select job_id, process_id, since_ns, until_ns from membership order by process_id, job_id"
+        "select job_id, process_id, since_ns, until_ns from all_memberships"
+        " order by process_id, job_id"
     ).fetchall()
     for number, (job, process, since, until) in enumerate(found[::7]):
         last = bool(number % 2)
@@ -416,8 +428,9 @@ def odd(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
                 None if last else since + 10,
             )
         connection.execute(
-            "insert or ignore into membership (job_id, process_id, since_ns, until_ns, how) values"
-            " (?, ?, ?, ?, 4)",
+            "insert or ignore into membership (job_id, process_id, since_ns, until_ns, how)"
+            " select ?1, ?2, ?3, ?4, 4 where not exists"
+            " (select 1 from process where id = ?2 and inherited_job_id = ?1)",
             row,
         )
     yield connection
@@ -432,7 +445,7 @@ def test_members_for_their_whole_lifetime_are_read_without_the_view_and_give_the
         f"u.{name}"
         for (name,) in odd.execute("select name from pragma_table_info('job_process_usage')")
     ]
-    ids = [job for (job,) in odd.execute("select distinct job_id from membership")]
+    ids = [job for (job,) in odd.execute("select distinct job_id from all_memberships")]
     order = "order by u.job_id, u.process_id"
     for chosen in (None, tuple(ids), *((job,) for job in ids[::29])):
         wanted = "" if chosen is None else f"where u.job_id in ({listed(chosen)})"

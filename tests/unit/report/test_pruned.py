@@ -138,8 +138,8 @@ def test_a_wholly_pruned_job_is_reported_as_pruned_and_not_as_one_that_has_not_e
 ) -> None:
     with closing(sqlite3.connect(db)) as connection:
         gone = (
-            "select min(job_id) from rollup_job where pruned = 1 and job_id not in (select job_id"
-            " from membership)"
+            "select min(job_id) from rollup_job where pruned = 1 and job_id not in"
+            " (select job_id from all_memberships)"
         )
         job = str(connection.execute(gone).fetchone()[0])
     words = run(db, "processes", "--job", job).stderr

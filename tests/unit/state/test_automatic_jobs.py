@@ -19,6 +19,7 @@ from elsa.state.jobs import Job, Jobs
 from elsa.state.process_table import Processes
 from elsa.state.recently_ended import ENDED
 from tests.support.events import event, execed, exited, fork
+from tests.support.memberships import memberships
 
 MS = 1_000_000
 S = 1_000_000_000
@@ -106,17 +107,10 @@ class World:
         pids = {life.id: life.pid for life in changes.started}
         names = {job_id: name for job_id, name, _ in self.host.stored}
         left = {(job, life): until for until, job, life in changes.left}
-        rows = [
+        return [
             (names[job], pids[life], since, left.get((job, life)), how)
-            for job, life, since, _, how in changes.entered
-            if (job, life) not in changes.dropped
+            for job, life, since, _, how in memberships(changes)
         ]
-        in_rows_of_processes = [
-            (names[life.auto_job_id], life.pid, 0, None, How.INHERITED)
-            for life in changes.started
-            if life.auto_job_id is not None
-        ]
-        return rows + in_rows_of_processes
 
 
 @pytest.fixture
@@ -295,6 +289,36 @@ def test_each_child_of_cron_is_a_job_named_after_its_user_and_first_program(worl
     assert (job.owner_uid, world.processes.jobs.emptied) == (1000, {job.id: 11 * S})
 
 
+def test_of_inherited_jobs_the_automatic_one_is_the_column(world: World) -> None:
+    manual = world.processes.jobs.create("deploy", 0, 0)
+    start_unit(world, 50, SERVICE, S)
+    world.processes.add(world.processes.living[50], manual, 2 * S)
+    moved(world, 50, OTHER, 3 * S)
+    world.processes.apply([fork(4 * S, 50, 51)])
+    child = world.processes.living[51]
+    assert (child.inherited_job_id, child.automatic) == (child.automatic, child.jobs[0])
+    assert (manual.id, child.id, 0, None, How.INHERITED) in entered(world)
+
+
+def test_a_run_takes_the_column_from_a_manual_job_that_its_process_inherited(world: World) -> None:
+    """Cron without a control group of its own is in no automatic job, but its children are."""
+    manual = world.processes.jobs.create("deploy", 0, 0)
+    world.host.store(manual)
+    world.host.paths[99] = "/"
+    start_unit(world, CRON, 99, S)
+    world.processes.add(world.processes.living[CRON], manual, 2 * S)
+    world.processes.apply([fork(5 * S, CRON, 800)])
+    run = world.processes.living[800]
+    assert world.job_of(CRON) is None
+    assert run.inherited_job_id == run.automatic is not None
+    assert ("deploy", 800, 0, None, How.INHERITED) in world.rows()
+    programmed(world, 800, 7 * S, "/bin/sh")  # so it is the command of the run
+    assert [row[1:] for row in world.rows() if row[1] == 800] == [
+        (800, 0, None, How.INHERITED),
+        (800, 0, None, How.LAUNCHED),
+    ]
+
+
 def test_what_pam_executes_first_does_not_name_a_cron_run(world: World) -> None:
     start_unit(world, CRON, CRON_GROUP, S)
     world.processes.apply([fork(5 * S, CRON, 800), fork(6 * S, 800, 801)])
@@ -316,7 +340,7 @@ def test_first_process_of_a_run_that_executes_a_program_is_its_command(world: Wo
     world.processes.apply([fork(8 * S, 802, 803)])
     programmed(world, 803, 8 * S, "/bin/false")
     life = world.processes.living[802]
-    assert (life.automatic, life.auto_job_id, len(life.jobs)) == (life.jobs[0], None, 1)
+    assert (life.automatic, life.inherited_job_id, len(life.jobs)) == (life.jobs[0], None, 1)
     assert [row[1:] for row in world.rows() if row[4] == How.LAUNCHED] == [
         (CRON, 0, None, How.LAUNCHED),
         (802, 0, None, How.LAUNCHED),

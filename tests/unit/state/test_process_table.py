@@ -17,6 +17,7 @@ from elsa.state.incarnation import TICK_NS, Incarnation, ProcSnapshot, ProgramRo
 from elsa.state.jobs import Job, Jobs
 from elsa.state.process_table import LATE_NS, REPORTED_WITHIN_NS, Processes
 from tests.support.events import INIT, clone, event, execed, exited, fork
+from tests.support.memberships import memberships
 
 MS = 1_000_000
 SECOND = 1_000_000_000
@@ -518,7 +519,7 @@ def test_children_forked_after_the_add_are_in_the_job_from_their_fork_and_earlie
         103: 0,
     }
     ids = {life.pid: life.id for life in all_lives(processes)}
-    assert processes.changes.entered == [
+    assert memberships(processes.changes) == [
         (job.id, ids[100], 3 * SECOND, None, How.ADDED),
         (job.id, ids[102], 0, None, How.INHERITED),
         (job.id, ids[103], 0, None, How.INHERITED),
@@ -555,6 +556,23 @@ def test_a_process_may_be_in_several_jobs_and_its_children_are_in_all_of_them(
         102: (1, 2),
     }
     assert (one.living, two.living) == (3, 2)
+
+
+def test_one_inherited_job_is_a_column_until_the_process_leaves_it(processes: Processes) -> None:
+    one, two = new_job(processes, "one"), new_job(processes, "two")
+    for job in (one, two):
+        processes.add(processes.living[100], job, 2 * SECOND)
+    processes.take_changes()
+    processes.apply([fork(3 * SECOND, 100, 101), fork(3 * SECOND, 100, 102)])
+    left, stayed = processes.living[101], processes.living[102]
+    processes.remove(left, one, 4 * SECOND)
+    assert (left.inherited_job_id, stayed.inherited_job_id) == (None, one.id)
+    assert processes.changes.entered == [
+        (two.id, left.id, 0, None, How.INHERITED),
+        (two.id, stayed.id, 0, None, How.INHERITED),
+        (one.id, left.id, 0, None, How.INHERITED),
+    ]
+    assert processes.changes.left == [(4 * SECOND, one.id, left.id)]
 
 
 def test_removing_a_process_keeps_its_children_so_far_and_spares_the_later_ones(
@@ -772,7 +790,7 @@ def test_a_job_inferred_from_the_wrong_parent_is_revoked_when_the_fork_arrives()
     assert list(processes.living[50].jobs) == [job.id]
     processes.apply([fork(5 * SECOND, 49, 50), exited(6 * SECOND, 49)])
     assert (list(processes.living[50].jobs), job.living) == ([], 1)
-    assert [entry[1] for entry in processes.changes.entered] == [processes.living[40].id]
+    assert [entry[1] for entry in memberships(processes.changes)] == [processes.living[40].id]
     assert processes.changes.left == []
 
 
@@ -1066,7 +1084,10 @@ def test_shedding_drops_events_and_short_processes_and_counts_them(
     )
     assert processes.changes.shed() == 4 + 1
     assert [life.pid for life in processes.changes.started] == [100, 102]
-    assert [stay[1] for stay in processes.changes.entered] == [parent.id, processes.living[102].id]
+    assert [stay[1] for stay in memberships(processes.changes)] == [
+        parent.id,
+        processes.living[102].id,
+    ]
     assert processes.changes.events == []
 
 

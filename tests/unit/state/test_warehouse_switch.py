@@ -11,6 +11,7 @@ from elsa.state.jobs import Job, Jobs
 from elsa.state.process_table import Processes
 from elsa.state.warehouse_switch import carry_over
 from tests.support.events import INIT, exited, fork
+from tests.support.memberships import memberships
 
 S = 1_000_000_000
 REAL = 1_700_000_000 * S
@@ -60,7 +61,7 @@ def test_an_empty_warehouse_gets_all_running_processes_under_the_same_job_id() -
     )
     assert (child.start_clock_id, child.parent_id, child.ancestor) == (6, fifty.id, fifty)
     assert (fifty.jobs, child.jobs, other.jobs) == ((7,), (7,), ())
-    assert sorted(new.changes.entered) == [
+    assert sorted(memberships(new.changes)) == [
         (7, fifty.id, 20 * S, None, How.ADDED),
         (7, child.id, 0, None, How.INHERITED),
     ]

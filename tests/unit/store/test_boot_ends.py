@@ -108,6 +108,7 @@ def test_job_that_was_over_before_jobd_stopped_is_not_touched_by_what_came_after
 ) -> None:
     hear(connection, FIRST, 50, stopped=True)
     collector_runs.begin(connection, later(3600), 5, 10)
+    connection.execute("update process set inherited_job_id = null where end_source = 5")
     connection.execute(
         "delete from membership where job_id = 1 and process_id in (select id from process where"
         " end_source = 5)"

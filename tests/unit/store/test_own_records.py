@@ -67,7 +67,7 @@ def own(connection: sqlite3.Connection, uid: int) -> tuple[set[int], set[int], s
     by_acct = dict(
         connection.execute("select process_id, uid from acct where process_id is not null")
     )
-    rows = connection.execute("select id, uid, auto_job_id from process").fetchall()
+    rows = connection.execute("select id, uid, inherited_job_id from process").fetchall()
     mine = {id_ for id_, of, _ in rows if by_acct.get(id_, of) == uid}
     whole = {id_ for id_, _, job in rows if job in jobs}
     for job, process, since, until in connection.execute(

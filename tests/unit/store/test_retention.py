@@ -135,10 +135,10 @@ def test_every_table_about_a_process_is_pruned_with_it() -> None:
 
 def test_what_an_open_job_needs_stays(opened: sqlite3.Connection, db: Path) -> None:
     opened.execute("update job set closed_at_ns = null, close_reason = null where id = 3")
-    members = "select count(*) from membership where job_id = 3"
+    members = "select count(*) from all_memberships where job_id = 3"
     processes = (
-        "select count(*) from process where id in (select process_id from membership where job_id"
-        " = 3)"
+        "select count(*) from process where id in"
+        " (select process_id from all_memberships where job_id = 3)"
     )
     before = opened.execute(members).fetchone(), opened.execute(processes).fetchone()
     prune(opened, db, Cutoffs(None, END_NS, None), quiet)

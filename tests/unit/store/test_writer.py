@@ -135,6 +135,10 @@ def test_everything_in_a_batch_is_stored(begun: sqlite3.Connection) -> None:
     ]
     assert rows("select job_id, process_id, since_ns, until_ns, how from membership") == [
         (3, 2, 2000, 4000, How.ADDED),
+    ]
+    assert rows("select id, inherited_job_id from process") == [(2, None), (4, 3)]
+    assert rows("select job_id, process_id, since_ns, until_ns, how from all_memberships") == [
+        (3, 2, 2000, 4000, How.ADDED),
         (3, 4, 0, None, How.INHERITED),
     ]
     assert rows(
@@ -342,7 +346,7 @@ def test_the_backlog_counts_the_rows_that_wait(at_work: Writer, begun: sqlite3.C
     batch.then.append(lambda: done.append(1))
     at_work.submit(batch)
     at_work.submit(small(1))
-    assert at_work.backlog == len(batch) == 2 + 3 + 2 + 1
+    assert at_work.backlog == len(batch) == 2 + 3 + 1 + 1
     begun.execute("rollback")
     await_commits(at_work, done, 1)
     assert at_work.backlog == 0
