@@ -35,16 +35,19 @@ ELSA = Path(sys.executable).with_name("elsa")
 BURN = "import time\nend = time.process_time() + {}\nwhile time.process_time() < end: pass"
 
 
-@pytest.fixture
-def quiet(
-    tmp_path: Path, template: Path, require_kernel: Callable[[object, str], None]
-) -> Iterator[Host]:
-    """A host whose accounting is left alone."""
+@pytest.fixture(scope="module")
+def connected(require_kernel: Callable[[object, str], None]) -> None:
+    """The kernel tells us what jobd wants to hear."""
     try:
         Connector(1 << 20).close()
         TaskstatsSocket(1 << 20).close()
     except ElsaError as error:
         require_kernel(False, str(error))
+
+
+@pytest.fixture
+def quiet(tmp_path: Path, template: Path, connected: None) -> Iterator[Host]:
+    """A host whose accounting is left alone."""
     made = Host(tmp_path, tmp_path / "no-pacct", template)
     try:
         yield made
@@ -52,15 +55,31 @@ def quiet(
         made.close()
 
 
+@pytest.fixture(scope="module")
+def served(
+    template: Path, tmp_path_factory: pytest.TempPathFactory, connected: None
+) -> Iterator[Host]:
+    """A host whose jobd runs for all tests that start nothing but commands."""
+    folder = tmp_path_factory.mktemp("served")
+    made = Host(folder, folder / "no-pacct", template)
+    try:
+        made.start()
+        yield made
+    finally:
+        made.close()
+
+
 @pytest.fixture(params=["jobd", "inside"])
-def door(request: pytest.FixtureRequest, quiet: Host) -> Host:
-    """The same with jobd running, and without any."""
-    if request.param == "jobd":
-        quiet.start()
-    return quiet
+def door(request: pytest.FixtureRequest) -> Host:
+    """A host with jobd running, and one without any."""
+    made = request.getfixturevalue({"jobd": "served", "inside": "quiet"}[request.param])
+    assert isinstance(made, Host)
+    return made
 
 
-def start(host: Host, *words: object, **options: Any) -> subprocess.Popen[str]:
+def start(
+    host: Host, *words: object, program: tuple[object, ...] = (ELSA,), **options: Any
+) -> subprocess.Popen[str]:
     pipes: dict[str, Any] = {
         "stdout": subprocess.PIPE,
         "stderr": subprocess.PIPE,
@@ -68,7 +87,7 @@ def start(host: Host, *words: object, **options: Any) -> subprocess.Popen[str]:
         "env": host.environ,
     }
     process: subprocess.Popen[str] = subprocess.Popen(
-        [ELSA, "run", *map(str, words)], **(pipes | options)
+        list(map(str, (*program, "run", *words))), **(pipes | options)
     )
     host.started.append(process)
     return process
@@ -187,6 +206,10 @@ def test_a_jobd_that_is_killed_meanwhile_leaves_what_it_had_stored_and_what_wait
     quiet: Host,
 ) -> None:
     quiet.start()
+    impatient = (
+        "from elsa.run import with_jobd; with_jobd.ABSENCE_S = 1.0\n"
+        "from elsa.cli import main; main.elsa()"
+    )
     process = start(
         quiet,
         "--format",
@@ -194,6 +217,7 @@ def test_a_jobd_that_is_killed_meanwhile_leaves_what_it_had_stored_and_what_wait
         sys.executable,
         "-c",
         f"print('up', flush=True)\n{BURN.format(0.3)}\ninput()",
+        program=(sys.executable, "-c", impatient),
         stdin=subprocess.PIPE,
     )
     assert process.stdout is not None
@@ -351,7 +375,8 @@ def test_a_warehouse_of_its_own_keeps_the_accounting(door: Host, tmp_path: Path)
     assert (told["job_name"], told["processes"], told["complete"]) == ("kept", 2, True)
     rows = json.loads(door.elsa("report", "jobs", "--db", own, "--format", "json"))["rows"]
     assert [(row["name"], row["processes"], row["exit_code"]) for row in rows] == [("kept", 2, 0)]
-    assert door.value("select count(*) from job") == 0, "jobd's own warehouse knows nothing of it"
+    kept = "select count(*) from job where name = 'kept'"
+    assert door.value(kept) == 0, "jobd's own warehouse knows nothing of it"
 
 
 def test_the_warehouse_of_jobd_is_the_warehouse_that_is_named(quiet: Host) -> None:
@@ -608,6 +633,7 @@ def test_a_plain_user_kills_what_ignores_term_too(nobody: Host) -> None:
     done = nobody.as_nobody(
         *("run", "--budget", "cpu=1s", "--kill", "--format", "json"),
         *("sh", "-c", f"trap '' TERM; {WILD.format(number)}"),
+        before="from elsa.run import end_processes; end_processes.GRACE_S = 1.0",
     )
     told = json.loads(done.stderr.splitlines()[0])
     assert (done.returncode, told["running"], wild(number)) == (EXIT_KILLED, 0, [])

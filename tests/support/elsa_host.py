@@ -163,8 +163,11 @@ class Host:
         }
         return subprocess.run([program, *map(str, arguments)], **(defaults | options))
 
-    def as_nobody(self, command: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-        """Run `elsa COMMAND` as a user without any right, to its end, whatever that is.
+    def as_nobody(
+        self, command: str, *arguments: object, before: str = ""
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `elsa COMMAND` as a user without any right, to its end, whatever that is; `before` is
+        Python that is executed first.
 
         It imports through descriptors that root has opened: the way to a checkout may be closed to
         that user.
@@ -174,6 +177,7 @@ import os, sys
 folders = [path for path in sys.path if os.path.isdir(path)]
 sys.path[:] = [f"/proc/self/fd/{{os.open(path, os.O_PATH)}}" for path in folders]
 os.setgroups([]); os.setresgid(*[{NOBODY}] * 3); os.setresuid(*[{NOBODY}] * 3)
+{before}
 from elsa.cli import main
 main.elsa()
 """
