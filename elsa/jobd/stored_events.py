@@ -13,7 +13,8 @@ from elsa.errors import ElsaError, UnavailableError
 from elsa.jobd import sd_notify
 from elsa.kernel import cgroups
 from elsa.kernel.cgroup_events import open_unread
-from elsa.kernel.perf_events import OpenEvents, Plan, event_id
+from elsa.kernel.perf_events import OpenEvents, Plan
+from elsa.kernel.perf_ring import event_id
 
 # Their names in systemd's store.
 _EVENTS, _DESCRIPTION = "events", "description"

@@ -27,29 +27,25 @@ import contextlib
 import ctypes
 import errno
 import fcntl
-import mmap
 import os
 import platform
 import resource
 import select
 import struct
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from elsa.errors import DataError, ElsaError, PrivilegeError, UnavailableError
+from elsa.kernel.perf_ring import Ring, close_all
+from elsa.kernel.syscall import syscall
+from elsa.kernel.tracefs import tracefs
 
 # glibc has no function for it. asm/unistd.h; every machine of asm-generic has 241.
 _PERF_EVENT_OPEN = {"x86_64": 298, "s390x": 331}
 _PERF_EVENT_OPEN |= dict.fromkeys(("aarch64", "riscv64", "loongarch64"), 241)
-# asm-generic/unistd.h: numbers from 424 on are the same on every machine.
-_FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432
-_FSCONFIG_CMD_CREATE = 6
-_FSOPEN_CLOEXEC = _FSMOUNT_CLOEXEC = 1
-_MOUNT_ATTR_RDONLY_NOSUID_NODEV_NOEXEC = 0xF
 
 # include/uapi/linux/perf_event.h. struct perf_event_attr up to clockid (PERF_ATTR_SIZE_VER3): type,
 # size, config, sample_period, sample_type, read_format, flags, wakeup_watermark, ..., clockid.
@@ -63,14 +59,7 @@ _FLAG_BITS = (0, 14, 18, 25)
 _FLAGS = sum(1 << (bit if sys.byteorder == "little" else 63 - bit) for bit in _FLAG_BITS)
 _WATERMARK = 1 << (14 if sys.byteorder == "little" else 63 - 14)
 _FD_CLOEXEC = 8
-_ENABLE, _SET_OUTPUT = 0x2400, 0x2405
-_SET_FILTER, _GET_ID = 0x40082406, 0x80082407
-# struct perf_event_mmap_page: data_head at 1024 and data_tail at 1032, in words of 8 bytes. The
-# ring itself starts on the next page.
-_HEAD, _TAIL = 128, 129
-# read(2) of an event: its count, for how long it was enabled, and since Linux 6.0 what it lost.
-_READ_BYTES = 24
-_ENABLED_NS, _LOST_RECORDS = slice(8, 16), slice(16, 24)
+_SET_FILTER = 0x40082406
 
 _SYS_CPU = Path("/sys/devices/system/cpu")
 _RING_BYTES = 2 << 20
@@ -82,7 +71,6 @@ _TOO_OLD = "this kernel cannot report control groups with tracepoints; it needs 
 _NOT_BUILT = (
     "this kernel has no perf events or tracepoints (CONFIG_PERF_EVENTS, CONFIG_TRACEPOINTS)"
 )
-_NO_TRACEFS = "no tracefs: mount it on /sys/kernel/tracing (mount -t tracefs nodev)"
 
 
 class Tracepoint(NamedTuple):
@@ -162,7 +150,7 @@ class OpenEvents(NamedTuple):
     def close(self) -> None:
         """Close what no ring has taken yet. May be called twice."""
         while self.by_cpu:
-            _close_all(self.by_cpu.popitem()[1])
+            close_all(self.by_cpu.popitem()[1])
 
 
 def open_events(
@@ -198,7 +186,7 @@ def _planned(
     tracepoints: Sequence[Tracepoint], ring_bytes: int, until_open: contextlib.ExitStack
 ) -> Iterator[Plan]:
     """What to open on each CPU."""
-    with _tracefs() as root:
+    with tracefs() as root:
         for tracepoint in tracepoints:
             folder = root / "events" / tracepoint.path
             try:
@@ -219,19 +207,9 @@ def _open_on(cpu: int, plans: Sequence[Plan]) -> list[int]:
             events.append(_perf_event_open(plan.attr, -1, cpu))
             _set_filter(events[-1], plan.filter)
     except BaseException:
-        _close_all(events)
+        close_all(events)
         raise
     return events
-
-
-def _close_all(events: list[int]) -> None:
-    while events:
-        os.close(events.pop())
-
-
-def event_id(event: int) -> int:
-    """The identifier of an event, which its records have. Raises OSError if it is none."""
-    return int.from_bytes(fcntl.ioctl(event, _GET_ID, bytes(8)), sys.byteorder)
 
 
 def _online_cpus(sys_cpu: Path) -> list[int]:
@@ -263,7 +241,7 @@ class PerfEvents:
         self._plans = events.plans
         self._ring_bytes = events.ring_bytes
         self._sys_cpu = sys_cpu
-        self._rings: dict[int, _Ring] = {}
+        self._rings: dict[int, Ring] = {}
         self._left: list[bytes] = []
         self._lost_with_rings = 0
         self._lost_reported = 0
@@ -279,7 +257,7 @@ class PerfEvents:
             raise
 
     def _add_ring(self, cpu: int, events: list[int]) -> None:
-        ring = _Ring(events, self._plans, self._ring_bytes)
+        ring = Ring(events, [plan.name for plan in self._plans], self._ring_bytes)
         self._rings[cpu] = ring
         self.names.update(ring.names)
         self._poll.register(ring.fileno(), select.EPOLLIN)
@@ -423,146 +401,13 @@ def _attr(tracepoint: Tracepoint, number: int, ring_bytes: int, counts_losses: b
     )
 
 
-class _Ring:
-    """The events of one CPU, and the ring buffer that they share. It closes them."""
-
-    def __init__(self, events: list[int], plans: Sequence[Plan], ring_bytes: int) -> None:
-        self._events = events
-        self._memory: mmap.mmap | None = None
-        self._mask = ring_bytes - 1
-        self._enabled_ns = 0
-        try:
-            self.names = {
-                event_id(event): plan.name for event, plan in zip(events, plans, strict=True)
-            }
-            self._map(ring_bytes)
-        except BaseException:
-            self.close()
-            raise
-
-    def _map(self, ring_bytes: int) -> None:
-        # Writable: only then the kernel waits for the tail and drops what has no room, instead of
-        # writing over what was not read.
-        self._memory = mmap.mmap(self.fileno(), mmap.PAGESIZE + ring_bytes, mmap.MAP_SHARED)
-        self._words = memoryview(self._memory).cast("Q")
-        self._tail = self._words[_TAIL]
-        for event in self._events[1:]:
-            fcntl.ioctl(event, _SET_OUTPUT, self.fileno())
-        for event in self._events:
-            fcntl.ioctl(event, _ENABLE, 0)
-
-    def fileno(self) -> int:
-        """The event that owns the ring: what poll(2) says of the others is nothing."""
-        return self._events[0]
-
-    def take(self) -> bytes:
-        """All records that are there, and their room back to the kernel.
-
-        One aligned load of the head and one aligned store of the tail, each 8 bytes: memoryview
-        copies an item at once.
-        """
-        memory, head, tail = self._memory, self._words[_HEAD], self._tail
-        if memory is None or head == tail:
-            return b""
-        _barrier()  # no record is read before the head that covers it
-        start, end = mmap.PAGESIZE + (tail & self._mask), mmap.PAGESIZE + (head & self._mask)
-        data = memory[start:end]
-        if start >= end:  # around the end of the buffer
-            data = memory[start:] + memory[mmap.PAGESIZE : end]
-        _barrier()  # no room is given back before it was read
-        self._words[_TAIL] = self._tail = head
-        return data
-
-    def lost(self) -> int:
-        """How many records its events have dropped so far."""
-        # A read is empty when the event is in an error state: that is 0.
-        return sum(
-            int.from_bytes(os.read(event, _READ_BYTES)[_LOST_RECORDS], sys.byteorder)
-            for event in self._events
-        )
-
-    def dead(self) -> bool:
-        """Whether its CPU went offline since the last call, and perhaps came back: the events do
-        not come back with it, and the time for which they were enabled stands still.
-        """
-        enabled = int.from_bytes(os.read(self.fileno(), _READ_BYTES)[_ENABLED_NS], sys.byteorder)
-        stands, self._enabled_ns = enabled == self._enabled_ns, enabled
-        return stands
-
-    def close(self) -> None:
-        """Unmap and close. May be called twice."""
-        if self._memory is not None:
-            with contextlib.suppress(AttributeError):  # never got as far as that
-                self._words.release()
-            self._memory.close()
-            self._memory = None
-        _close_all(self._events)
-
-
-_lock = threading.Lock()
-
-
-def _barrier() -> None:
-    """Order the accesses to memory before it against those after it: what a lock does when it is
-    released and taken again. x86 needs none between these; others do.
-    """
-    with _lock:
-        pass
-    with _lock:
-        pass
-
-
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def _syscall(number: int, *arguments: object) -> int:
-    result = int(_libc.syscall(ctypes.c_long(number), *arguments))
-    if result < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
-    return result
-
-
 def _perf_event_open(attr: bytes, pid: int, cpu: int) -> int:
     """perf_event_open(2) for a process or a CPU (the other is -1). Raises OSError."""
     number = _PERF_EVENT_OPEN.get(platform.machine())
     if number is None:
         raise UnavailableError(f"tracepoints cannot be opened on {platform.machine()} yet")
     no_group, flags = ctypes.c_int(-1), ctypes.c_ulong(_FD_CLOEXEC)
-    return _syscall(number, attr, ctypes.c_int(pid), ctypes.c_int(cpu), no_group, flags)
-
-
-@contextlib.contextmanager
-def _tracefs() -> Iterator[Path]:
-    """Where tracefs is; mounted for this moment, where nobody else sees it, if it is nowhere."""
-    for place in (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing")):
-        if (place / "events").exists():
-            yield place
-            return
-    try:
-        mount = _private_mount(b"tracefs")
-    except OSError as error:
-        raise (
-            PrivilegeError(_NO_PRIVILEGE)
-            if error.errno == errno.EPERM
-            else UnavailableError(_NO_TRACEFS)
-        ) from None
-    try:
-        yield Path(f"/proc/self/fd/{mount}")
-    finally:
-        os.close(mount)
-
-
-def _private_mount(kind: bytes) -> int:
-    """A descriptor of a mount that is attached to no place (fsopen(2)); it ends with the
-    descriptor. Raises OSError.
-    """
-    context = _syscall(_FSOPEN, kind, ctypes.c_uint(_FSOPEN_CLOEXEC))
-    try:
-        _syscall(_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0)
-        return _syscall(_FSMOUNT, context, _FSMOUNT_CLOEXEC, _MOUNT_ATTR_RDONLY_NOSUID_NODEV_NOEXEC)
-    finally:
-        os.close(context)
+    return syscall(number, attr, ctypes.c_int(pid), ctypes.c_int(cpu), no_group, flags)
 
 
 def _allow_descriptors(count: int) -> None:
