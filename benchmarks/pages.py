@@ -40,8 +40,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from elsa.store import database, rollups
 from elsa.store.upgrade import upgrade
 from elsa.units import HOUR_NS, SECOND_NS
-from elsa.web.app import Settings, create_app
+from elsa.web.app import create_app
 from elsa.web.identity import Reader
+from elsa.web.settings import Settings
 from tests.support.month import END_NS, Month, write
 
 PROCESSES = 1_000_000

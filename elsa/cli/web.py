@@ -115,6 +115,7 @@ def web(
     try:
         from elsa.web import app as made
         from elsa.web import server
+        from elsa.web.settings import Settings
     except ModuleNotFoundError as error:
         raise UnavailableError(
             f"{error.name} is not installed; the pages need it: pip install 'elsa-accounting[web]'"
@@ -135,7 +136,7 @@ def web(
         else server.by_header(user_header, settings["group"])
     )
     app = made.create_app(
-        made.Settings(
+        Settings(
             place,
             server.LOCAL_NAMES | {name.lower() for name in hosts},
             identify,

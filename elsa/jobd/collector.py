@@ -98,6 +98,13 @@ class Collector:
         self._config = config
         self._spawner = spawner
         self._selector = selectors.DefaultSelector()
+        # Events wait to be read; meanwhile the connector is not in the selector.
+        self._gathering = False
+        self._housekeeping_ns = 0
+        self._pending: list[PendingRequest] = []
+        self._syncs: list[tuple[int, Reply]] = []
+        self._socket_trouble = ""
+        self._stopping = False
         # The socket first: if another jobd runs, nothing must be changed.
         self._server = ControlServer(self._selector, config.socket, config.group, self._handle)
         with contextlib.ExitStack() as opened:
@@ -117,23 +124,56 @@ class Collector:
         """Start without a gap: the socket listens first, so events that come while the rest is set
         up wait in its queue.
         """
-        config = self._config
-        self._connector = Connector(config.receive_buffer_mib << 20)
-        opened.callback(self._connector.close)
-        self._since_ns = clocks.monotonic_ns()
-        if cgroups is not None and before is not None:
-            cgroups.skip()
-        self._taskstats = _taskstats_or_none() if config.taskstats else None
-        if self._taskstats is not None:
-            opened.callback(self._taskstats.close)
+        self._open_sources(opened, None if before is None else cgroups)
         state = None if before is None else before.processes
-        start = partial(start_run, config, procfs, self._since_ns, state, upgrades=upgrades)
+        start = partial(start_run, self._config, procfs, self._since_ns, state, upgrades=upgrades)
         started = until_writable(start) if before is None else start()
         self.processes: Processes = started.processes
-        self.batcher = Batcher(config, started.run, self.processes)
+        self.batcher = Batcher(self._config, started.run, self.processes)
         gap, next_clock_id = gap_before(started.run), started.next_clock_id
         if before is not None:
             gap, next_clock_id = self._carry_over(before, started)
+        self._make_readers(procfs, cgroups, next_clock_id, started.run.heard_ns)
+        self.helpers = HelperPrograms(self._selector, self._spawner)
+        self._requests = RequestHandler(self, self._config)
+        self._alarm = clocks.SetAlarm()
+        self._reader.check_clock()
+        self._reader.scan_all(infer=gap is not None)
+        if self.groups is not None:
+            self.groups.start()
+        else:
+            self._close_automatic_jobs()
+        if gap is not None:
+            kind, from_ns, note = gap
+            # Up to the end of the scan: a process that started meanwhile may have ended before the
+            # scan came to it.
+            self.batcher.gap(kind, from_ns, clocks.monotonic_ns(), None, note)
+
+    def _open_sources(self, opened: contextlib.ExitStack, used: CgroupSource | None) -> None:
+        """Open what the kernel's events and statistics are received from. `used` was open for
+        another collector: what it has from before is skipped.
+        """
+        self._connector = Connector(self._config.receive_buffer_mib << 20)
+        opened.callback(self._connector.close)
+        self._since_ns = clocks.monotonic_ns()
+        self._drain_at_ns: int | None = self._since_ns
+        if used is not None:
+            used.skip()
+        self._taskstats = _taskstats_or_none() if self._config.taskstats else None
+        if self._taskstats is not None:
+            opened.callback(self._taskstats.close)
+
+    def _make_readers(
+        self,
+        procfs: Procfs,
+        cgroups: CgroupSource | None,
+        next_clock_id: int,
+        heard_ns: int | None,
+    ) -> None:
+        """Make what reads events, control groups, and the counters and memory of living
+        processes.
+        """
+        config = self._config
         self._cmdlines = (
             CommandLines(self._selector, self._spawner, config) if config.cmdlines else None
         )
@@ -171,7 +211,7 @@ class Collector:
             self._read_counters,
             config.interval_s,
             self._since_ns,
-            started.run.heard_ns or None,
+            heard_ns or None,
         )
         self.job_memory = JobMemoryReader(
             self.processes,
@@ -180,28 +220,6 @@ class Collector:
             config.interval_s * SECOND_NS,
             self._since_ns,
         )
-        self.helpers = HelperPrograms(self._selector, self._spawner)
-        self._requests = RequestHandler(self, config)
-        self._alarm = clocks.SetAlarm()
-        # Events wait to be read; meanwhile the connector is not in the selector.
-        self._gathering = False
-        self._drain_at_ns: int | None = self._since_ns
-        self._housekeeping_ns = 0
-        self._pending: list[PendingRequest] = []
-        self._syncs: list[tuple[int, Reply]] = []
-        self._socket_trouble = ""
-        self._stopping = False
-        self._reader.check_clock()
-        self._reader.scan_all(infer=gap is not None)
-        if groups is not None:
-            groups.start()
-        else:
-            self._close_automatic_jobs()
-        if gap is not None:
-            kind, from_ns, note = gap
-            # Up to the end of the scan: a process that started meanwhile may have ended before the
-            # scan came to it.
-            self.batcher.gap(kind, from_ns, clocks.monotonic_ns(), None, note)
 
     def _carry_over(self, before: Collector, started: RunStart) -> tuple[tuple[str, int, str], int]:
         """Carry over what the collector of a replaced warehouse knows. Returns the gap (kind, since

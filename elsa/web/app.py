@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from flask import Flask, Response, abort, g, render_template, request
 from werkzeug.exceptions import HTTPException
@@ -26,10 +24,10 @@ from elsa.fleet_url import FleetUrl
 from elsa.text import printable
 from elsa.web import pages
 from elsa.web.forms import fields_of
-from elsa.web.identity import Reader
 from elsa.web.job_pages import NoJobError
 from elsa.web.page import of_fleet
 from elsa.web.reading import Copies, Deadline
+from elsa.web.settings import Settings
 from elsa.web.tables import on_page
 
 _METHODS = ("GET", "HEAD")
@@ -67,21 +65,6 @@ _STATUS: tuple[tuple[type[ElsaError], int], ...] = (
 # What whoever runs the pages has to mend.
 _LOGGED = (InputMissingError, DataError, ConfigError)
 _log = logging.getLogger(__name__)
-
-
-class Settings(NamedTuple):
-    """What the pages are of, and for whom."""
-
-    db: Path | FleetUrl
-    hosts: frozenset[str]
-    """By which names of a host the pages may be called, in lower case and without a port."""
-    identify: Callable[[Mapping[str, Any]], Reader | None]
-    """Who asks, by the WSGI environment."""
-    limit_s: float
-    """How long a page may take."""
-    keep_rollups: str
-    command_db: str | None = None
-    """The warehouse in shown commands, where it is not the one that they take anyway."""
 
 
 def create_app(settings: Settings) -> Flask:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from flask import Response, current_app, g, render_template, request, url_for
 
@@ -27,10 +27,8 @@ from elsa.text import counted, printable
 from elsa.web import asked, forms, tables
 from elsa.web.asked import Ask
 from elsa.web.reading import reading, reading_fleet
+from elsa.web.settings import Settings
 from elsa.web.tables import Links, Table
-
-if TYPE_CHECKING:
-    from elsa.web.app import Settings
 
 _TYPES = {"csv": "text/csv", "json": "application/json"}
 _MOST_SUGGESTED = 1000

@@ -19,8 +19,9 @@ from click.testing import CliRunner
 from werkzeug.serving import make_server
 
 from elsa.cli.main import load
-from elsa.web.app import Settings, create_app
+from elsa.web.app import create_app
 from elsa.web.identity import Reader
+from elsa.web.settings import Settings
 from tests.support import given
 from tests.support.peers import peer
 from tests.support.reports import Reports

@@ -16,8 +16,9 @@ from elsa.fleet.database import without_secrets
 from elsa.fleet_url import FleetUrl
 from elsa.store import database
 from elsa.web import progress
-from elsa.web.app import Settings, create_app
+from elsa.web.app import create_app
 from elsa.web.identity import Reader
+from elsa.web.settings import Settings
 from tests.support import given, pages
 
 MANAGER = Reader("root", 0, manages=True)
