@@ -14,6 +14,7 @@ the queue. So the caller has to read /proc again: see `unconfirmed_exits`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from elsa.decode import events as ev
 from elsa.decode.comm import comm_of_path, escape_comm
@@ -52,6 +53,16 @@ _FORK, _EXEC, _EXIT = map(int, (EventKind.FORK, EventKind.EXEC, EventKind.EXIT))
 _INHERITED, _INFERRED = int(How.INHERITED), int(How.INFERRED)
 
 
+class _PendingExit(NamedTuple):
+    """A process that has ended and of which an exit may still be received."""
+
+    life: Incarnation
+    over_ns: int
+    """By when it had ended."""
+    due: bool
+    """Its exit was not received and not lost, so it will come."""
+
+
 class Processes:
     """Every living incarnation of one boot."""
 
@@ -82,9 +93,9 @@ class Processes:
         """By pid: the newest exit of a thread of a process whose count of threads is not certain.
         The caller reads /proc and calls `resolve_exit`.
         """
-        self._pending_exits: dict[int, list[tuple[Incarnation, int]]] = {}
-        """By pid: processes that have ended and whose exits were not received, oldest first, and by
-        when they had ended.
+        self._pending_exits: dict[int, list[_PendingExit]] = {}
+        """By pid: processes that have ended and of which an exit may still be received, oldest
+        first.
         """
         self.divide: Callable[[Incarnation, Incarnation, int], None] = lambda *_: None
         """Called with each child of a process whose automatic job is in `jobs.divided`, its parent
@@ -140,7 +151,7 @@ class Processes:
         """
         life = self.living.get(pid)
         if life is not None and pid in self._pending_exits and started_after(life, time_ns):
-            return self._pending_exits[pid][-1][0]
+            return self._pending_exits[pid][-1].life
         return life
 
     def _start(self, time_ns: int, pid: int, parent: Incarnation | None) -> Incarnation:
@@ -155,6 +166,8 @@ class Processes:
         else:
             if life is not None:
                 self._end_reused(life, time_ns, time_ns)
+            if self._pending_exits:
+                self._bound_pending(pid, time_ns)
             life = self.adopt(pid, time_ns, FORKED)
         if parent is not None:
             life.parent_id = parent.id
@@ -200,9 +213,7 @@ class Processes:
         come from them alone.
         """
         self.unconfirmed_exits.pop(life.pid, None)
-        if life.pid in self._pending_exits:
-            earlier, over_ns = self._pending_exits[life.pid].pop()
-            self._pending_exits[life.pid].append((earlier, min(over_ns, time_ns)))
+        self._bound_pending(life.pid, time_ns)
         life.start_ns = time_ns
         life.start_clock_id = self.clocks.at(time_ns).id
         life.origin = FORKED
@@ -230,7 +241,15 @@ class Processes:
             return
         self._end(life, time_ns, End.REUSED)
         if not life.may_be_over:
-            self._pending_exits.setdefault(life.pid, []).append((life, over_ns))
+            pending = _PendingExit(life, over_ns, due=not self.events_lost)
+            self._pending_exits.setdefault(life.pid, []).append(pending)
+
+    def _bound_pending(self, pid: int, time_ns: int) -> None:
+        """A pid was used again: the process before had ended."""
+        if pid in self._pending_exits:
+            before = self._pending_exits[pid].pop()
+            bounded = before._replace(over_ns=min(before.over_ns, time_ns))
+            self._pending_exits[pid].append(bounded)
 
     def _exec(self, event: Event) -> None:
         _, _, cpu, time_ns, pid, tgid, *_ = event
@@ -293,16 +312,16 @@ class Processes:
         parent or have an earlier time. Exits of threads never name a parent; if a thread exits
         while `life` has several, it is taken to be a thread of `life`.
         """
-        late, _ = self._pending_exits[event.b][0]
-        if event.time_ns - late.start_ns - (late.elapsed_ns or 0) > LATE_NS:
+        late, _, due = self._pending_exits[event.b][0]
+        if event.time_ns - _end_ns(late) > LATE_NS:
             return False
         if life is None or started_after(life, event.time_ns):
             return True
-        return event.e == 0 and (event.a == event.b or life.threads == 1)
+        return due and event.e == 0 and (event.a == event.b or life.threads == 1)
 
     def _count_late_exit(self, event: Event) -> Incarnation:
         pending = self._pending_exits[event.b]
-        late, over_ns = pending[0]
+        late, over_ns, _ = pending[0]
         late.threads -= 1
         self._note_status(late, event)
         if late.threads <= 0:
@@ -417,8 +436,8 @@ class Processes:
             # A thread leaves /proc before its exit event is sent, and a busy CPU may let the last
             # one wait in between (kernel/exit.c: exit_notify comes before proc_exit_connector).
             life.threads = 1
-            over_ns = event.time_ns + LATE_NS
-            self._pending_exits.setdefault(pid, []).append((life, over_ns))
+            pending = _PendingExit(life, event.time_ns + LATE_NS, due=False)
+            self._pending_exits.setdefault(pid, []).append(pending)
 
     def reconcile(self, scan: Iterable[ProcSnapshot], *, infer: bool) -> list[Incarnation]:
         """Compare with a scan of /proc. Returns the processes that are living here and that the
@@ -657,14 +676,10 @@ class Processes:
         for job_id, (_, life) in list(self.launched.items()):
             if life.elapsed_ns is None:
                 continue
-            if now_ns - life.start_ns - life.elapsed_ns > REPORTED_WITHIN_NS:
+            if now_ns - _end_ns(life) > REPORTED_WITHIN_NS:
                 del self.launched[job_id]
         for pid, pending in list(self._pending_exits.items()):
-            kept = [
-                (life, over_ns)
-                for life, over_ns in pending
-                if now_ns - life.start_ns - (life.elapsed_ns or 0) <= LATE_NS
-            ]
+            kept = [one for one in pending if now_ns - _end_ns(one.life) <= LATE_NS]
             if kept:
                 self._pending_exits[pid] = kept
             else:
@@ -674,6 +689,10 @@ class Processes:
         """Take what is to be stored."""
         taken, self.changes = self.changes, Changes()
         return taken
+
+
+def _end_ns(life: Incarnation) -> int:
+    return life.start_ns + (life.elapsed_ns or 0)
 
 
 def started_after(life: Incarnation, time_ns: int) -> bool:

@@ -867,6 +867,34 @@ def test_the_last_exit_of_a_process_may_come_after_proc_no_longer_shows_it(
     assert doubtful.living == {}
 
 
+@pytest.mark.parametrize("parent", [INIT, 0], ids=["waited for later", "reaped"])
+def test_the_next_process_of_the_pid_keeps_its_exit_though_one_more_of_the_earlier_may_come(
+    doubtful: Processes, parent: int
+) -> None:
+    old = doubtful.living[50]
+    doubtful.apply([exited(12 * SECOND, 50, 5)])
+    doubtful.resolve_exit(50, None)
+    doubtful.apply([fork(13 * SECOND, INIT, 50)])
+    new = doubtful.living[50]
+    doubtful.apply([exited(14 * SECOND, 50, 6, parent=parent)])
+    assert (new.end_source, new.exit_status, old.exit_status) == (End.EXIT, 6, 5)
+    doubtful.apply([exited(14 * SECOND, 50, 5, parent=0)])  # the one that might come
+    assert old.start_ns + (old.elapsed_ns or 0) == 13 * SECOND
+
+
+def test_where_events_were_lost_an_exit_is_that_of_the_process_that_has_the_pid_now(
+    processes: Processes,
+) -> None:
+    old = processes.living[100]
+    processes.events_lost = True
+    processes.reconcile([found(100, 5 * SECOND)], infer=True)
+    new = processes.living[100]
+    processes.apply([exited(7 * SECOND, 100, 7, parent=0)])
+    processes.resolve_exit(100, None)
+    assert (old.end_source, old.exit_status) == (End.REUSED, None)
+    assert (new.end_source, new.exit_status) == (End.EXIT, 7)
+
+
 def test_the_next_process_of_the_pid_confirms_an_exit(doubtful: Processes) -> None:
     life = doubtful.living[50]
     doubtful.apply([exited(11 * SECOND, 50, 3), fork(12 * SECOND, INIT, 50)])
