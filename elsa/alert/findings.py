@@ -14,6 +14,7 @@ from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from elsa.alert.reported import Reported
+from elsa.formats import local_time, signal_name
 from elsa.report import compare, gates
 from elsa.report.collector_status import still_open
 from elsa.report.compare import COMPARED, Side
@@ -21,7 +22,6 @@ from elsa.report.gates import Gate
 from elsa.report.query import rollup_source
 from elsa.report.query.statement import listed, select
 from elsa.report.query.times import Window, iso, reported
-from elsa.report.render.columns import local_time
 from elsa.run import budget
 from elsa.run.budget import Limit
 from elsa.text import printable
@@ -259,15 +259,8 @@ def _failure(kind: str, row: Mapping[str, Any]) -> str:
     if number := row["exit_signal"]:
         if kind not in _RUN_TO_THEIR_END and number in _STOPS:
             return ""
-        return f"killed by signal {number} ({_signal_name(number)})"
+        return f"killed by signal {number} ({signal_name(number) or 'unknown'})"
     return f"exit status {row['exit_code']}"
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return "unknown"
 
 
 def _over_budget(name: str, row: Mapping[str, Any], rules: Rules) -> list[str]:

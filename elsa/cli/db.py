@@ -100,9 +100,9 @@ def info(*, form: str, db: Path | None) -> None:
       elsa db info
       elsa db info --format json
     """
+    from elsa.formats import size
     from elsa.report.about_warehouse import info as known
     from elsa.report.query.warehouse import notes, reading_allowed
-    from elsa.report.render.columns import size
 
     path = config.load({"db": db}).db
     with reading_allowed(path) as connection:

@@ -13,8 +13,9 @@ import click
 
 from elsa import config
 from elsa.cli import options, progress
-from elsa.cli.main import Command, local_time, print_stderr
+from elsa.cli.main import Command, print_stderr
 from elsa.errors import RetryError, UnavailableError, UsageError
+from elsa.formats import local_time_ns
 from elsa.kernel.safe_paths import same_file
 from elsa.state.criteria import Criteria
 from elsa.text import counted, printable
@@ -195,4 +196,4 @@ def _summary(matched: dict[str, Any]) -> Iterator[str]:
 
 
 def _local(at_ns: int | None) -> str:
-    return "-" if at_ns is None else local_time(at_ns)
+    return "-" if at_ns is None else local_time_ns(at_ns)

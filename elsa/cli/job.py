@@ -19,10 +19,11 @@ from elsa import config
 from elsa.cli import options
 from elsa.cli.define import define
 from elsa.cli.job_rules import rules
-from elsa.cli.main import CONTEXT, Group, local_time
+from elsa.cli.main import CONTEXT, Group
 from elsa.control import protocol
 from elsa.control.client import Client
 from elsa.errors import ElsaError, UsageError
+from elsa.formats import local_time_ns
 from elsa.kernel import accounts
 from elsa.state.job_kinds import MANUAL
 from elsa.text import counted
@@ -551,7 +552,7 @@ def _processes(pids: Sequence[int]) -> str:
 
 
 def _time(at_ns: int | None) -> str:
-    return local_time(at_ns) if at_ns else ""
+    return local_time_ns(at_ns) if at_ns else ""
 
 
 def _user(uid: int | None) -> str:

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from elsa import durations
+from elsa.formats import size
 from elsa.measures import LONGEST_TICK_NS, tick
-from elsa.report.render.columns import size
 from elsa.run.live_usage import JobNow, Running
 from elsa.run.usage_sums import Usage
 from elsa.text import counted

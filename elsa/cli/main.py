@@ -13,7 +13,6 @@ import os
 import signal
 import sys
 from collections.abc import Collection, Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import NoReturn
 
@@ -22,7 +21,6 @@ import click
 from elsa import __version__
 from elsa.errors import EXIT_FAILURE, EXIT_RETRY, ElsaError
 from elsa.text import printable
-from elsa.units import SECOND_NS
 
 # The name of a command, of its module in elsa.cli and of its function there, and the line that
 # `elsa --help` shows.
@@ -93,12 +91,6 @@ def _texts(value: object) -> Iterator[str]:
     elif isinstance(value, tuple | list):
         for element in value:
             yield from _texts(element)
-
-
-def local_time(at_ns: int) -> str:
-    """A real time to the second, by the clock of this host."""
-    moment = datetime.fromtimestamp(at_ns // SECOND_NS).astimezone()
-    return moment.strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _is_utf8(text: str) -> bool:

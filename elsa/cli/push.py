@@ -10,9 +10,10 @@ import click
 
 from elsa import config
 from elsa.cli import options, progress
-from elsa.cli.main import CONTEXT, Command, local_time, print_stderr
+from elsa.cli.main import CONTEXT, Command, print_stderr
 from elsa.errors import UsageError
 from elsa.fleet_url import FleetUrl
+from elsa.formats import local_time_ns
 from elsa.text import counted
 from elsa.units import HOUR_NS
 
@@ -81,7 +82,7 @@ def push(
 
 
 def _told(done: Pushed, *, dry_run: bool) -> str:
-    until = local_time(done.until_hour * HOUR_NS)
+    until = local_time_ns(done.until_hour * HOUR_NS)
     counts = [
         counted(count, name)
         for count, name in ((done.hours, "hour"), (done.jobs, "job"), (done.others, "other row"))

@@ -14,7 +14,7 @@ from elsa.fleet.lacking import LATE_HOURS
 from elsa.fleet.migrate import HOST_ROLE, READER_ROLE
 from elsa.fleet.schema import SCHEMA
 from elsa.fleet_url import FleetUrl
-from elsa.report.render.columns import local_time, utc_time
+from elsa.formats import local_time, utc_time
 from elsa.units import HOUR_NS
 
 _LONGEST = 63

@@ -9,10 +9,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from elsa.errors import UsageError
+from elsa.formats import local_time, utc_time
 from elsa.report.billing import units
 from elsa.report.query import periods
 from elsa.report.query.times import Window
-from elsa.report.render.columns import local_time, utc_time
 from elsa.store import tariffs
 from elsa.units import HOUR_NS
 

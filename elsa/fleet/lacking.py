@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from elsa.fleet.ids import IDS_OF_HOST
+from elsa.formats import local_time, utc_time
 from elsa.report import completeness
 from elsa.report.collector_status import Silence
-from elsa.report.render.columns import local_time, utc_time
 from elsa.text import counted
 from elsa.units import HOUR_NS, SECOND_NS
 

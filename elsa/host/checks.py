@@ -13,7 +13,6 @@ import time
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +20,7 @@ from typing import NamedTuple
 from elsa.config import Config
 from elsa.decode.procfs import parse_effective_capabilities
 from elsa.errors import ElsaError, PrivilegeError, RetryError
+from elsa.formats import local_time_ns
 from elsa.host import canaries
 from elsa.kernel import accounting, safe_paths, taskstats
 from elsa.kernel.acct_paths import ACCT_FILES
@@ -399,13 +399,13 @@ def jobd(place: Place) -> tuple[Level, str, str]:
 
 def _losses(place: Place) -> tuple[str, str]:
     """The gaps since the wanted time, in words (empty if there are none); and that time."""
+    from elsa.formats import local_time
     from elsa.report import gaps
     from elsa.report.query import warehouse
-    from elsa.report.render.columns import local_time
 
     now_ns = time.time_ns()
     since_ns = now_ns - RECENT_NS if place.since_ns is None else place.since_ns
-    since = datetime.fromtimestamp(since_ns // 10**9).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    since = local_time_ns(since_ns)
     try:
         with warehouse.reading_allowed(place.settings.db, since_ns) as connection:
             found = gaps.since(connection, since_ns, now_ns)

@@ -7,11 +7,11 @@ import os
 import sqlite3
 from typing import NamedTuple
 
+from elsa.formats import local_time, utc_time
 from elsa.kernel.procfs import INITIAL_NAMESPACES, Procfs
 from elsa.report.query.selection import Selection
 from elsa.report.query.times import Window
 from elsa.report.query.warehouse import of_fleet, several_hosts
-from elsa.report.render.columns import local_time, utc_time
 from elsa.units import SECOND_NS
 
 # jobd stores at least every ten seconds up to when it received events, even if nothing happens.

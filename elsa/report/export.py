@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from elsa.errors import ElsaError, UsageError
+from elsa.formats import local_time, tag_list
 from elsa.measures import MEASURES
 from elsa.progress import Progress
 from elsa.report.jobs import COLUMNS as OF_JOBS
@@ -25,7 +26,7 @@ from elsa.report.processes import COLUMNS as OF_PROCESSES
 from elsa.report.query import process_rows
 from elsa.report.query.times import Window, reported
 from elsa.report.query.warehouse import several_hosts
-from elsa.report.render.columns import COLUMNS, local_time, tag_list
+from elsa.report.render.columns import COLUMNS
 from elsa.store.daily_rollups import HOURS_OF_DAY
 from elsa.text import printable
 

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from elsa import durations
+from elsa.formats import local_time
 from elsa.measures import MEASURES
 from elsa.report import completeness
 from elsa.report.query import row_sums
@@ -20,7 +21,6 @@ from elsa.report.query.process_rows import columns_of, names, rows
 from elsa.report.query.selection import Selection
 from elsa.report.query.statement import Condition, Query, select
 from elsa.report.query.times import Window, iso
-from elsa.report.render.columns import local_time
 from elsa.report.render.output import Output
 from elsa.report.render.writer import Report, Row
 from elsa.store import aggregates

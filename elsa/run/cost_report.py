@@ -7,13 +7,13 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from elsa import durations
 from elsa.decode.cgroups import GroupCounters
+from elsa.formats import signal_name, size
 from elsa.measures import tick
 from elsa.run.usage_sums import CommandCost, JobTotals, TaskstatsSum, Usage, Waited
 from elsa.state.codes import LARGEST, MEASURED
@@ -338,21 +338,12 @@ def _ending(status: int) -> str:
     number = status & 0x7F
     if not number:
         return f"exit status {status >> 8 & 0xFF}"
-    try:
-        return f"signal {number} ({signal.Signals(number).name})"
-    except ValueError:
-        return f"signal {number}"
+    name = signal_name(number)
+    return f"signal {number} ({name})" if name else f"signal {number}"
 
 
 def _size(count: float | None) -> str:
-    """Bytes in the largest unit of which there is at least one."""
-    if count is None:
-        return UNKNOWN
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"
+    return UNKNOWN if count is None else size(count)
 
 
 def _in_markdown(text: str) -> str:

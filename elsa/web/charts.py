@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from elsa.report.render.columns import COLUMNS, local_time
+from elsa.formats import local_time
+from elsa.report.render.columns import COLUMNS
 from elsa.report.render.writer import Report
 from elsa.text import printable
 

@@ -8,12 +8,12 @@ from dataclasses import replace
 from flask import Response, request
 
 from elsa.errors import UsageError
+from elsa.formats import utc_time
 from elsa.report import kinds, usage
 from elsa.report.query import periods, steps
 from elsa.report.query.options import asked_window
 from elsa.report.query.times import PERIODS, Window
 from elsa.report.query.warehouse import same_users
-from elsa.report.render.columns import utc_time
 from elsa.report.render.output import Output
 from elsa.report.render.writer import Report
 from elsa.report.timeline import report as timeline

@@ -9,17 +9,15 @@ docs/schema.md says the same for people who query with sqlite3.
 from __future__ import annotations
 
 import json
-import signal
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NamedTuple
 
 from elsa import durations
 from elsa.decode import tty
+from elsa.formats import exit_word, hundredths, local_time, size, tag_list
 from elsa.measures import MEASURES, OF_MEMBERS, Measure, Unit
 from elsa.text import printable
-from elsa.units import SECOND_NS
 
 UNKNOWN = "-"
 SIZES = ("B", "K", "M", "G", "T")
@@ -68,53 +66,13 @@ class Column(NamedTuple):
         return self.format(value)
 
 
-def local_time(value: str) -> str:
-    """A time of a report, ISO 8601 with its zone, on this host's clock, to the second."""
-    return datetime.fromisoformat(value).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-
-
-def utc_time(time_ns: int) -> str:
-    """A real time as ISO 8601 in UTC, to the second."""
-    return datetime.fromtimestamp(time_ns // SECOND_NS, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def hundredths(value: float) -> str:
-    """A figure to the hundredth."""
-    return f"{value:.2f}"
-
-
-def size(value: float) -> str:
-    """Bytes in the largest unit of 1024 that leaves a whole number."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if value < 1024:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1024
-    return f"{value:.1f} TiB"
-
-
 def _signed(value: float) -> str:
     return f"{'-' if value < 0 else '+'}{durations.text(abs(value))}"
-
-
-def exit_word(status: int) -> str:
-    """A wait status: the exit code, or the signal that killed."""
-    number = status & 0x7F
-    if not number:
-        return str(status >> 8 & 0xFF)
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def yes_no(value: int) -> str:
     """A flag."""
     return "yes" if value else "no"
-
-
-def tag_list(value: str) -> str:
-    """A job's tags, from a json object."""
-    return printable(" ".join(f"{key}={text}" for key, text in json.loads(value).items()))
 
 
 def _text(key: str, heading: str, doc: str) -> Column:

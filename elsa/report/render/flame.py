@@ -16,8 +16,8 @@ from pathlib import Path
 from xml.sax.saxutils import escape, quoteattr
 
 from elsa import durations
+from elsa.formats import size
 from elsa.report.folded import Frame, walk
-from elsa.report.render.columns import size
 from elsa.text import printable
 
 WIDTH, ROW, MARGIN, TOP = 1200, 17, 10, 44

@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from elsa.report.render.columns import COLUMNS, Column, local_time
+from elsa.formats import local_time
+from elsa.report.render.columns import COLUMNS, Column
 from elsa.report.render.output import Output
 
 _GAP = 2

@@ -7,10 +7,11 @@ from functools import partial
 
 from elsa import durations
 from elsa.errors import UsageError
+from elsa.formats import local_time
 from elsa.report.query import steps
 from elsa.report.query.times import Window
 from elsa.report.render import chart, envelope
-from elsa.report.render.columns import COLUMNS, local_time
+from elsa.report.render.columns import COLUMNS
 from elsa.report.render.output import Output
 from elsa.report.timeline.asked import Key
 from elsa.report.timeline.figures import Series, Timeline, sum_known, weight

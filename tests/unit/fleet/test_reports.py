@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import pytest
 from click.testing import CliRunner
 
+from elsa import formats
 from elsa.cli.main import group
 from elsa.cli.report import report
 from elsa.errors import PrivilegeError, UsageError
@@ -25,7 +26,6 @@ from elsa.fleet.copy import Wanted
 from elsa.fleet.ids import IDS_OF_HOST
 from elsa.fleet_url import FleetUrl
 from elsa.measures import MEASURES
-from elsa.report.render import columns
 from elsa.report.render.output import Output
 from elsa.store import rollups
 from tests.support import fleets
@@ -471,7 +471,7 @@ def test_what_was_not_pushed_yet_is_not_reported_as_nothing(three: Fleet) -> Non
         return current.run("users", *asked).stderr, current.json("users", *asked)
 
     reach = "elsa-report: the sums of bee reach until {}, of {} until {}; what is later comes"
-    times = [columns.local_time(at(hours)) for hours in (1, 0)]
+    times = [formats.local_time(at(hours)) for hours in (1, 0)]
     said, printed = told("--since", at(3))
     assert said.splitlines()[0].startswith(reach.format(times[0], "2 hosts", times[1]))
     assert f"no process ended in that window (known until {times[0]})" in said

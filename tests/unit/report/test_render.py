@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from elsa import formats
 from elsa.report.render import columns, writer
 from elsa.report.render.columns import COLUMNS
 from elsa.report.render.output import Output
@@ -83,7 +84,7 @@ def test_every_column_says_what_it_is_and_is_registered_once() -> None:
 
 
 def test_exit_words_name_the_signal() -> None:
-    assert [columns.exit_word(status) for status in (0, 3 << 8, 11 | 128, 34 + 5)] == [
+    assert [formats.exit_word(status) for status in (0, 3 << 8, 11 | 128, 34 + 5)] == [
         "0",
         "3",
         "SIGSEGV",
@@ -93,7 +94,7 @@ def test_exit_words_name_the_signal() -> None:
 
 def test_sizes_are_shown_in_the_largest_unit_that_leaves_a_whole_number() -> None:
     sizes = (0, 1023, 1024, 1_572_864, 5 * 2**30, 3 * 2**50)
-    assert [columns.size(value) for value in sizes] == [
+    assert [formats.size(value) for value in sizes] == [
         "0 B",
         "1023 B",
         "1.0 KiB",
