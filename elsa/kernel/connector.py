@@ -16,9 +16,11 @@ import struct
 import time
 from typing import Any
 
+from pyroute2.netlink import NLMSG_DONE
+from pyroute2.netlink.connector import cn_proc
+
 from elsa.errors import ElsaError, PrivilegeError, UnavailableError
 from elsa.kernel import netlink
-from elsa.kernel.pyroute2_parts import NLMSG_DONE, cn_proc
 
 # linux/cn_proc.h behind a nlmsghdr: cn_msg.ack at 28, proc_event.what at 36, the error of an
 # acknowledgement at 52.

@@ -16,16 +16,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from pyroute2.netlink import NLM_F_ACK, NLM_F_REQUEST, NLMSG_ERROR
+from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.netlink.taskstats import TASKSTATS_CMD_GET, TaskStats
+
 from elsa.errors import ElsaError, PrivilegeError, UnavailableError
 from elsa.kernel import clocks, netlink
-from elsa.kernel.pyroute2_parts import (
-    NLM_F_ACK,
-    NLM_F_REQUEST,
-    NLMSG_ERROR,
-    TASKSTATS_CMD_GET,
-    NetlinkError,
-    TaskStats,
-)
 
 # linux/netlink.h, linux/genetlink.h: nlmsghdr (length, type, flags, sequence number, port),
 # genlmsghdr (command, version), one nlattr (length, type). The kernel does not ask for padding
