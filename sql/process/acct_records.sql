@@ -4,7 +4,7 @@
 -- it was inferred from the record's place in the file (see late_s in docs/schema.md), else NULL.
 select
     a.id as acct_id,
-    h.name as host,
+    (select h.name from host as h where h.id = f.host_id) as host,
     f.path,
     a.position,
     a.process_id,
@@ -17,7 +17,7 @@ select
         when 5 then 'ambiguous'
     end as record,
     case when a.join_outcome = 3 then 0 else 1 end as counted,
-    n.name as command,
+    (select n.name from comm as n where n.id = a.comm_id) as command,
     a.flag,
     a.flag & 1 as forked_only,
     (a.flag >> 1) & 1 as superuser,
@@ -48,7 +48,3 @@ select
 from acct as a
 left join acct_file as f
     on f.id = a.acct_file_id
-left join host as h
-    on h.id = f.host_id
-left join comm as n
-    on n.id = a.comm_id

@@ -5,18 +5,20 @@
 -- are from taskstats where it reported the end, else from the record: provenance says which. Every
 -- table but the first is joined `left`, even where a row always exists: then the planner starts
 -- from the process, looks up the rest by key, and skips tables whose columns a query does not use.
+-- SQLite joins all rows before it sorts them, but evaluates expressions only for the rows within a
+-- limit: so a table that has only one column to give is read by a subquery.
 with life as (
     select
         p.id as process_id,
         a.id as acct_id,
-        h.name as host,
+        (select h.name from host as h where h.id = b.host_id) as host,
         p.boot_id,
         p.pid,
         p.parent_id as parent_process_id,
         -- the parent at the start where it is known, else at the end
-        coalesce(parent.pid, a.ppid) as ppid,
+        coalesce((select e.pid from process as e where e.id = p.parent_id), a.ppid) as ppid,
         -- the record has the name of the command at the end
-        n.name as command,
+        (select n.name from comm as n where n.id = coalesce(a.comm_id, p.comm_id)) as command,
         a.flag,
         coalesce(a.uid, p.uid) as uid,
         a.gid,
@@ -25,7 +27,14 @@ with life as (
         p.start_ns + p.elapsed_ns as end_ns,
         p.start_ns + born.offset_ns as started_ns,
         -- the clock at the end: a step of the clock in between must not move the end
-        p.start_ns + p.elapsed_ns + died.offset_ns as ended_ns,
+        p.start_ns + p.elapsed_ns + case
+            when p.end_clock_id <> p.clock_id then (
+                select died.offset_ns
+                from clock as died
+                where died.id = p.end_clock_id
+            )
+            else born.offset_ns
+        end as ended_ns,
         p.ended_hour,
         p.elapsed_ns,
         cast(a.etime as integer) as etime_ticks,
@@ -36,18 +45,24 @@ with life as (
         a.swaps,
         a.mem as mem_kib,
         a.io as io_raw,
-        coalesce(max(coalesce(s.minflt, a.minflt), f.minflt), s.minflt, a.minflt, f.minflt)
-            as minor_faults,
-        coalesce(max(coalesce(s.majflt, a.majflt), f.majflt), s.majflt, a.majflt, f.majflt)
-            as major_faults,
+        iif(
+            f.minflt is null,
+            coalesce(s.minflt, a.minflt),
+            max(f.minflt, coalesce(s.minflt, a.minflt, 0))
+        ) as minor_faults,
+        iif(
+            f.majflt is null,
+            coalesce(s.majflt, a.majflt),
+            max(f.majflt, coalesce(s.majflt, a.majflt, 0))
+        ) as major_faults,
         s.threads,
         s.complete as usage_complete,
         -- at least what the intervals add up to: they may know of threads whose messages were lost,
         -- and of a process that still runs there is nothing else
-        coalesce(
-            max(s.run_ns, iif(f.run_ns is null, null, (f.user_us + f.system_us) * 1000)),
+        iif(
+            f.run_ns is null,
             s.run_ns,
-            iif(f.run_ns is null, null, (f.user_us + f.system_us) * 1000)
+            max((f.user_us + f.system_us) * 1000, coalesce(s.run_ns, 0))
         ) as run_ns,
         f.user_us * 1000 as user_so_far_ns,
         f.system_us * 1000 as system_so_far_ns,
@@ -66,39 +81,45 @@ with life as (
             when s.utime_us + s.stime_us > 0 then s.utime_us * 1.0 / (s.utime_us + s.stime_us)
             else 1.0
         end as user_share,
-        coalesce(max(s.utime_us, f.utime_us), s.utime_us, f.utime_us) as utime_us,
-        coalesce(max(s.stime_us, f.stime_us), s.stime_us, f.stime_us) as stime_us,
-        coalesce(max(s.rss_kib, f.rss_kib), s.rss_kib, f.rss_kib) as rss_kib,
+        iif(f.utime_us is null, s.utime_us, max(f.utime_us, coalesce(s.utime_us, 0))) as utime_us,
+        iif(f.stime_us is null, s.stime_us, max(f.stime_us, coalesce(s.stime_us, 0))) as stime_us,
+        iif(f.rss_kib is null, s.rss_kib, max(f.rss_kib, coalesce(s.rss_kib, 0))) as rss_kib,
         s.vm_kib,
         s.coremem_mb_us,
         s.virtmem_mb_us,
         -- the kernel rounds system calls down to a multiple of 1024 per thread: 0 is unknown
         -- made by scripts/sql.py: counters from read_chars
-        coalesce(max(s.read_chars, f.read_chars), s.read_chars, f.read_chars) as read_chars,
-        coalesce(max(s.write_chars, f.write_chars), s.write_chars, f.write_chars) as write_chars,
-        nullif(max(coalesce(s.read_syscalls, 0), coalesce(f.read_syscalls, 0)), 0) as read_syscalls,
-        nullif(max(coalesce(s.write_syscalls, 0), coalesce(f.write_syscalls, 0)), 0)
-            as write_syscalls,
-        coalesce(max(s.read_bytes, f.read_bytes), s.read_bytes, f.read_bytes) as read_bytes,
-        coalesce(max(s.write_bytes, f.write_bytes), s.write_bytes, f.write_bytes) as write_bytes,
-        coalesce(max(s.cancelled_write_bytes, f.cancelled_write_bytes),
-            s.cancelled_write_bytes, f.cancelled_write_bytes) as cancelled_write_bytes,
-        coalesce(max(s.nvcsw, f.nvcsw), s.nvcsw, f.nvcsw) as nvcsw,
-        coalesce(max(s.nivcsw, f.nivcsw), s.nivcsw, f.nivcsw) as nivcsw,
-        coalesce(max(s.cpu_delay_ns, f.cpu_delay_ns),
-            s.cpu_delay_ns, f.cpu_delay_ns) as cpu_delay_ns,
-        coalesce(max(s.blkio_delay_ns, f.blkio_delay_ns),
-            s.blkio_delay_ns, f.blkio_delay_ns) as blkio_delay_ns,
-        coalesce(max(s.swapin_delay_ns, f.swapin_delay_ns),
-            s.swapin_delay_ns, f.swapin_delay_ns) as swapin_delay_ns,
-        coalesce(max(s.reclaim_delay_ns, f.reclaim_delay_ns),
-            s.reclaim_delay_ns, f.reclaim_delay_ns) as reclaim_delay_ns,
-        coalesce(max(s.thrashing_delay_ns, f.thrashing_delay_ns),
-            s.thrashing_delay_ns, f.thrashing_delay_ns) as thrashing_delay_ns,
-        coalesce(max(s.compact_delay_ns, f.compact_delay_ns),
-            s.compact_delay_ns, f.compact_delay_ns) as compact_delay_ns,
-        coalesce(max(s.irq_delay_ns, f.irq_delay_ns),
-            s.irq_delay_ns, f.irq_delay_ns) as irq_delay_ns,
+        iif(f.read_chars is null, s.read_chars,
+            max(f.read_chars, coalesce(s.read_chars, 0))) as read_chars,
+        iif(f.write_chars is null, s.write_chars,
+            max(f.write_chars, coalesce(s.write_chars, 0))) as write_chars,
+        nullif(iif(f.read_syscalls is null, s.read_syscalls,
+            max(f.read_syscalls, coalesce(s.read_syscalls, 0))), 0) as read_syscalls,
+        nullif(iif(f.write_syscalls is null, s.write_syscalls,
+            max(f.write_syscalls, coalesce(s.write_syscalls, 0))), 0) as write_syscalls,
+        iif(f.read_bytes is null, s.read_bytes,
+            max(f.read_bytes, coalesce(s.read_bytes, 0))) as read_bytes,
+        iif(f.write_bytes is null, s.write_bytes,
+            max(f.write_bytes, coalesce(s.write_bytes, 0))) as write_bytes,
+        iif(f.cancelled_write_bytes is null, s.cancelled_write_bytes,
+            max(f.cancelled_write_bytes, coalesce(s.cancelled_write_bytes, 0)))
+            as cancelled_write_bytes,
+        iif(f.nvcsw is null, s.nvcsw, max(f.nvcsw, coalesce(s.nvcsw, 0))) as nvcsw,
+        iif(f.nivcsw is null, s.nivcsw, max(f.nivcsw, coalesce(s.nivcsw, 0))) as nivcsw,
+        iif(f.cpu_delay_ns is null, s.cpu_delay_ns,
+            max(f.cpu_delay_ns, coalesce(s.cpu_delay_ns, 0))) as cpu_delay_ns,
+        iif(f.blkio_delay_ns is null, s.blkio_delay_ns,
+            max(f.blkio_delay_ns, coalesce(s.blkio_delay_ns, 0))) as blkio_delay_ns,
+        iif(f.swapin_delay_ns is null, s.swapin_delay_ns,
+            max(f.swapin_delay_ns, coalesce(s.swapin_delay_ns, 0))) as swapin_delay_ns,
+        iif(f.reclaim_delay_ns is null, s.reclaim_delay_ns,
+            max(f.reclaim_delay_ns, coalesce(s.reclaim_delay_ns, 0))) as reclaim_delay_ns,
+        iif(f.thrashing_delay_ns is null, s.thrashing_delay_ns,
+            max(f.thrashing_delay_ns, coalesce(s.thrashing_delay_ns, 0))) as thrashing_delay_ns,
+        iif(f.compact_delay_ns is null, s.compact_delay_ns,
+            max(f.compact_delay_ns, coalesce(s.compact_delay_ns, 0))) as compact_delay_ns,
+        iif(f.irq_delay_ns is null, s.irq_delay_ns,
+            max(f.irq_delay_ns, coalesce(s.irq_delay_ns, 0))) as irq_delay_ns,
         -- to here
         s.exe_dev,
         s.exe_inode,
@@ -117,26 +138,18 @@ with life as (
         p.inherited_job_id is not null
             or exists (select 1 from membership as m where m.process_id = p.id) as in_job
     from process as p
-    left join boot as b
-        on b.id = p.boot_id
-    left join host as h
-        on h.id = b.host_id
     left join clock as born
         on born.id = p.clock_id
-    left join clock as died
-        on died.id = coalesce(p.end_clock_id, p.clock_id)
-    left join process as parent
-        on parent.id = p.parent_id
+    left join boot as b
+        on b.id = p.boot_id
+    -- what acct(2) wrote about its own caller (join_outcome 3) has no process_id
     left join acct as a
         on a.process_id = p.id
-        and a.join_outcome <> 3
     left join usage as s
         on s.process_id = p.id
     left join usage_so_far as f
         on f.process_id = p.id
         and f.edge_ns = 0
-    left join comm as n
-        on n.id = coalesce(a.comm_id, p.comm_id)
 ),
 
 counted as (
