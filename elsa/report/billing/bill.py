@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Iterable
 from datetime import datetime, time
 from functools import cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from elsa.errors import UsageError
 from elsa.report import completeness, exactness
@@ -41,6 +41,15 @@ _COUNTS = ("without_usage", "without_io", "uncharged")
 
 class NoTariffError(UsageError):
     """There is nothing to charge with."""
+
+
+class _Money(NamedTuple):
+    """In what the charges of a bill are."""
+
+    prices: Prices
+    decimals: int
+    currency: str | None
+    """None if nothing is charged."""
 
 
 def window(connection: sqlite3.Connection, days: Days, as_of_ns: int | None = None) -> Window:
@@ -97,33 +106,13 @@ def _report(
     selection: Selection,
     output: Output,
 ) -> Report:
-    versions = {version.id: version for version in tariff_set.versions}
-    used = [versions[number] for number, _ in everything.units]
-    prices = cache(lambda number, factor: versions[number].prices(factor))
-    currencies = sorted({version.currency for version in used})
-    if len(currencies) > 1:
-        raise UsageError(
-            f"in that window prices are in {' and '.join(currencies)}, which cannot be added up;"
-            " make a bill for each"
-        )
-    decimals = max((version.decimals for version in used), default=2)
-    currency = currencies[0] if currencies else None
+    money = _money(everything, tariff_set)
     divided = _divided_by_host(kind, selection, output)
     hosts = ("host",) if selection.apart and kind != "tag" else ()
     columns = (*hosts, *_key_columns(kind), "charge", "currency", *_CHARGES, *_UNITS, *_COUNTS)
-    usual = (
-        *(hosts if divided else ()),
-        *_shown_keys(kind),
-        "charge",
-        "currency",
-        *_UNITS,
-    )
+    usual = (*(hosts if divided else ()), *_shown_keys(kind), "charge", "currency", *_UNITS)
     bill_rows = [
-        (
-            *(key.host for _ in hosts),
-            *_cells(kind, key),
-            *_figures(line, prices, decimals, currency),
-        )
+        (*(key.host for _ in hosts), *_cells(kind, key), *_figures(line, money))
         for key, line in lines.items()
     ]
     charge = columns.index("charge")
@@ -131,12 +120,7 @@ def _report(
     lacking = None
     if rollup_of(kind, selection) is not None:
         lacking = _charged_by_hour(connection, selection.window, tariff_set)
-    total, more = _total(
-        [row[charge:] for row in bill_rows],
-        lines.values(),
-        everything,
-        _figures(everything, prices, decimals, currency),
-    )
+    total, more = _total([row[charge:] for row in bill_rows], lines.values(), everything, money)
     words = [
         *more,
         *completeness.words(connection, selection, lacking=lacking),
@@ -153,6 +137,22 @@ def _report(
         words,
         partial(completeness.nothing, connection, selection),
         partial(completeness.facts, connection, selection),
+    )
+
+
+def _money(everything: Line, tariff_set: Tariffs) -> _Money:
+    versions = {version.id: version for version in tariff_set.versions}
+    used = [versions[number] for number, _ in everything.units]
+    currencies = sorted({version.currency for version in used})
+    if len(currencies) > 1:
+        raise UsageError(
+            f"in that window prices are in {' and '.join(currencies)}, which cannot be added up;"
+            " make a bill for each"
+        )
+    return _Money(
+        cache(lambda number, factor: versions[number].prices(factor)),
+        max((version.decimals for version in used), default=2),
+        currencies[0] if currencies else None,
     )
 
 
@@ -175,8 +175,8 @@ def _cells(kind: str, key: Key) -> tuple[Any, ...]:
     return (key.name,) if kind == "tag" else (key.id, key.name)
 
 
-def _figures(line: Line, prices: Prices, decimals: int, currency: str | None) -> tuple[Any, ...]:
-    charges = rounded(line.charges(prices), decimals)
+def _figures(line: Line, money: _Money) -> tuple[Any, ...]:
+    charges = rounded(line.charges(money.prices), money.decimals)
     units = line.totals()
     hours = (
         round(units.cpu_ns / HOUR_NS, 6),
@@ -185,7 +185,7 @@ def _figures(line: Line, prices: Prices, decimals: int, currency: str | None) ->
     counts = (line.unmeasured, line.without_io, line.uncharged)
     return (
         sum(charges),
-        currency,
+        money.currency,
         *charges,
         units.processes,
         *hours,
@@ -199,11 +199,12 @@ def _total(
     bill_rows: list[tuple[Any, ...]],
     lines: Iterable[Line],
     everything: Line,
-    figures: tuple[Any, ...],
+    money: _Money,
 ) -> tuple[tuple[Any, ...], list[str]]:
     """The figures of the total, and notes on them: the sum of the lines if they are everything;
     otherwise the cost of everything, with each process counted once.
     """
+    figures = _figures(everything, money)
     charge, currency, *others = figures
     charges = [sum(row[2 + place] for row in bill_rows) for place in range(len(_CHARGES))]
     unit = currency or ""
