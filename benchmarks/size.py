@@ -5,8 +5,8 @@ Three warehouses of the same made-up month (tests/support/month.py), rolled up: 
 taskstats, with the events pruned, without taskstats. Hourly sums weigh the more the fewer processes
 an hour has, so few processes show them far too large.
 
-1,000,000 processes, SQLite 3.40, 2026-11-30: 428, 321 and 221 bytes per process, of which sums 67,
-67 and 45.
+1,000,000 processes, SQLite 3.40, 2026-11-30: 410, 304 and 203 bytes per process, of which sums 67,
+67 and 47.
 """
 
 from __future__ import annotations
