@@ -127,8 +127,10 @@ def rows(connection: sqlite3.Connection) -> dict[str, dict[str, Any]]:
 def check(connection: sqlite3.Connection, truth: Truth | None = None) -> None:
     """The rows add up to what user_usage has, and are what they should be."""
     of_kind = rows(connection)
-    for key in ("processes", "running", *(measure.name for measure in DIVIDED)):
-        (everything,) = connection.execute(f"select sum({key}) from user_usage").fetchone()
+    keys = ("processes", "running", *(measure.name for measure in DIVIDED))
+    sums = ", ".join(f"sum({key})" for key in keys)
+    (of_all,) = connection.execute(f"select {sums} from user_usage").fetchall()
+    for key, everything in zip(keys, of_all, strict=True):
         scale = next((measure.scale for measure in DIVIDED if measure.name == key), 1)
         parts = [round((row[key] or 0) * scale) for row in of_kind.values()]
         assert sum(parts) == round((everything or 0) * scale), key
