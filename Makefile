@@ -14,7 +14,7 @@ export ELSA_SPARK ?= $(CURDIR)/build/spark
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint sql bench soak fuzz man deb srpm vm-test webmin release clean
+.PHONY: help run test lint peers sql bench soak fuzz man deb srpm vm-test webmin release clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -22,12 +22,17 @@ help: ## this list
 run: .venv/.run ## account a real job on this host and show its cost (as root); changes nothing
 	@$(BIN)/python scripts/demo.py
 
-test: lint ## lint, then every test; kernel tests need root (ELSA_REQUIRE_KERNEL=1: or fail)
+# Fetching waits for the network, meanwhile lint needs one CPU.
+test: .venv/.dev ## lint, then every test; kernel tests need root (ELSA_REQUIRE_KERNEL=1: or fail)
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint peers
+	$(BIN)/pytest -q -n auto
+
+# What tests compare with; without it they skip. One after another: apt-get update is alone.
+peers: .venv/.dev
 	@scripts/peers.sh "$(ELSA_PEERS)"
 	@scripts/browser.sh "$(ELSA_BROWSER)"
 	@scripts/postgres.sh "$(ELSA_POSTGRES)"
 	@scripts/spark.sh "$(ELSA_SPARK)" $(BIN)/python
-	$(BIN)/pytest -q -n auto
 
 lint: .venv/.dev ## style, types and the layers of the architecture
 	$(BIN)/ruff check .
