@@ -7,7 +7,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from elsa.fleet import settings
 from elsa.fleet.ids import HOSTS, IDS_OF_HOST, split_ids
@@ -17,7 +17,6 @@ from elsa.report.query.choices import host_ids
 from elsa.store import statements
 
 if TYPE_CHECKING:
-    from elsa.fleet.hours import Part
     from elsa.fleet_url import FleetUrl
     from elsa.report.query.choices import Asked
     from elsa.report.render.output import Output
@@ -60,6 +59,14 @@ class Wanted:
         if self.report in OF_JOBS:
             return bool(self.asked.get("job") or self.asked.get("tag") or self.job)
         return bool(self.asked.get("job") or self.asked.get("tag") or self.asked.get("kind"))
+
+
+class Part(NamedTuple):
+    """Hours whose sums count in the same hour of the copy; None for that hour: each in itself."""
+
+    first: int
+    until: int
+    hour: int | None = None
 
 
 class Copy(sqlite3.Connection):

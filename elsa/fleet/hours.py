@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from elsa.errors import UsageError
+from elsa.fleet.copy import Copy, Part
 from elsa.formats import local_time, utc_time
 from elsa.report.billing import units
 from elsa.report.query import periods
@@ -17,20 +18,11 @@ from elsa.store import tariffs
 from elsa.units import HOUR_NS
 
 if TYPE_CHECKING:
-    from elsa.fleet.copy import Copy
     from elsa.report.query.selection import Selection
 
 DAY = 24
 FIRST, LAST = -(2**31), 2**31 - 1
 """The hours of a window that is not bounded."""
-
-
-class Part(NamedTuple):
-    """Hours whose sums count in the same hour of the copy; None for that hour: each in itself."""
-
-    first: int
-    until: int
-    hour: int | None = None
 
 
 def by_whole_hours(selection: Selection) -> tuple[Selection, list[str]]:

@@ -13,8 +13,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from elsa.errors import UsageError
-from elsa.fleet import REPORTS, database, hours, lacking, sums
-from elsa.fleet.copy import AMONG, OF_JOBS, Copy, Wanted
+from elsa.fleet import REPORTS, database, host_lookup, hours, sums
+from elsa.fleet.copy import AMONG, OF_JOBS, Copy, Part, Wanted
 from elsa.fleet.ids import IDS_OF_HOST, split_ids
 from elsa.report import completeness, usage
 from elsa.report.billing import units
@@ -126,7 +126,7 @@ def fetch(copy: Copy, selection: Selection) -> Selection:
     _fill_boots_and_gaps(copy, window)
     _fill_names(copy)
     warehouse.give_names(copy)
-    copy.hosts = lacking.find(copy, window)
+    copy.hosts = host_lookup.find(copy, window)
     return replace(selection, words=(*selection.words, *words))
 
 
@@ -219,9 +219,12 @@ def _fetch_whole_jobs(copy: Copy, ids: Sequence[int], window: Window = _ALWAYS) 
     copy.fill_jobs_of(ids)
     first, until = hours.bounds(window)
     elsewhere = until if window.since is None else first - 1
-    parts = [hours.Part(hours.FIRST, first, elsewhere), hours.Part(until, hours.LAST, elsewhere)]
+    parts = [
+        Part(hours.FIRST, first, elsewhere),
+        Part(until, hours.LAST, elsewhere),
+    ]
     if not window:
-        elsewhere, parts = 0, [hours.Part(hours.FIRST, hours.LAST, 0)]
+        elsewhere, parts = 0, [Part(hours.FIRST, hours.LAST, 0)]
     sums.of_parts(copy, "rollup_job", {"job_id"}, parts, None, ids)
     sums.of_no_hour(copy, elsewhere, ids)
 

@@ -8,14 +8,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from elsa.fleet import database
-from elsa.fleet.copy import AMONG, OFFSET
-from elsa.fleet.hours import DAY, FIRST, LAST, Part, whole
+from elsa.fleet.copy import AMONG, OFFSET, Copy, Part
+from elsa.fleet.hours import DAY, FIRST, LAST, whole
 from elsa.fleet.ids import IDS_OF_HOST, split_ids
 from elsa.fleet.numeric import storable
 from elsa.measures import OF_AUDIT, ROLLED, ROLLED_OF_JOB, Measure
 
 if TYPE_CHECKING:
-    from elsa.fleet.copy import Copy
     from elsa.report.query.times import Window
 
 # The keys of the tables of sums, besides host_id.
