@@ -23,6 +23,13 @@ def _spelled(character: str) -> str:
     return ascii(character)[1:-1]
 
 
+def cleaned(text: str) -> str:
+    """A text without control characters, which a process name may have: they become question
+    marks.
+    """
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+
+
 def counted(number: int, noun: str) -> str:
     """A number with its noun, in singular or plural."""
     if number == 1:

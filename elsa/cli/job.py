@@ -26,7 +26,7 @@ from elsa.errors import ElsaError, UsageError
 from elsa.formats import local_time_ns
 from elsa.kernel import accounts
 from elsa.state.job_kinds import MANUAL
-from elsa.text import counted
+from elsa.text import cleaned, counted
 
 if TYPE_CHECKING:
     from elsa.run.live_usage import Running
@@ -238,7 +238,7 @@ def show(ref: protocol.JobRef, limit: int, form: str, socket: Path | None) -> No
     tags = "".join(f", {key}={value}" for key, value in job.get("tags", {}).items())
     cut = f", of which {len(now.members)} shown" if len(now.members) < now.living else ""
     click.echo(
-        _clean(
+        cleaned(
             f"{_title(job)} of {_user(job['owner_uid'])}, created {_time(job['created_at_ns'])},"
             f" {state}{kind}{tags}"
         )
@@ -253,7 +253,7 @@ def show(ref: protocol.JobRef, limit: int, form: str, socket: Path | None) -> No
         )
     click.echo("\n" + _table(live.SUMMARY, live.summary(now)))
     for note in live.notes(now):
-        click.echo(f"note: {_clean(note)}")
+        click.echo(f"note: {cleaned(note)}")
 
 
 def _show_ended(client: Client, ref: protocol.JobRef, form: str) -> bool:
@@ -322,7 +322,7 @@ def top(
 
     def folded(notes: Iterable[str], width: int | None) -> list[str]:
         return [
-            line for note in notes for line in textwrap.wrap(_clean(note), width or LONGEST_LINE)
+            line for note in notes for line in textwrap.wrap(cleaned(note), width or LONGEST_LINE)
         ]
 
     def one_job(width: int | None) -> Sequence[str]:
@@ -472,7 +472,7 @@ def _of_kinds(kinds: tuple[str, ...]) -> dict[str, object]:
 def _ask(socket: Path | None, op: str, **fields: object) -> dict[str, Any]:
     reply = _client(socket).request(op, **fields)
     if reply.get("committed") is False:
-        why = _clean(str(reply.get("why", "no reason given")))
+        why = cleaned(str(reply.get("why", "no reason given")))
         with contextlib.suppress(OSError):
             click.echo(
                 "warning: jobd holds this in memory only, the warehouse cannot be written yet:"
@@ -540,11 +540,11 @@ def _table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 def _block(rows: Sequence[tuple[str, object]]) -> str:
     width = max(len(name) for name, _ in rows)
-    return "\n".join(f"{name:<{width}}  {_clean(str(value))}" for name, value in rows)
+    return "\n".join(f"{name:<{width}}  {cleaned(str(value))}" for name, value in rows)
 
 
 def _title(job: JsonObject) -> str:
-    return _clean(f"job {job['id']} ({job['name']})")
+    return cleaned(f"job {job['id']} ({job['name']})")
 
 
 def _processes(pids: Sequence[int]) -> str:
@@ -557,10 +557,3 @@ def _time(at_ns: int | None) -> str:
 
 def _user(uid: int | None) -> str:
     return "" if uid is None else accounts.user(uid)
-
-
-def _clean(text: str) -> str:
-    """A text without control characters, which a process name may have: they become question
-    marks.
-    """
-    return "".join(c if c.isprintable() else "?" for c in text)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Collection, Iterable, Sequence
 
 from elsa.report.render import table
+from elsa.text import cleaned
 
 
 def terminal_width() -> int | None:
@@ -25,16 +26,9 @@ def lines(
     """A table that fits into this room, with a note on columns that were left out. None is an empty
     cell; texts have no character that moves the cursor.
     """
-    texts = [["" if cell is None else _clean(str(cell)) for cell in row] for row in rows]
+    texts = [["" if cell is None else cleaned(str(cell)) for cell in row] for row in rows]
     shown, left_out = table.plain(
         headings, texts, right=right, room=room, least_important=least_important
     )
     note = f"no room for: {', '.join(left_out)}; widen the terminal"
     return [*shown, note] if left_out else shown
-
-
-def _clean(text: str) -> str:
-    """A text without control characters, which a process name may have: they become question
-    marks.
-    """
-    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)

@@ -8,20 +8,17 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from elsa.cli import complete, options
 from elsa.cli.options import Function
+from elsa.cli.report.request import Request
 from elsa.errors import UsageError
 from elsa.fleet import REPORTS
 from elsa.report.render.columns import UNITS
 from elsa.report.render.output import FORMATS, Output
-
-if TYPE_CHECKING:
-    pass
-from elsa.cli.report.request import Request
 
 PROCESS_CHOICES = (
     "host",
