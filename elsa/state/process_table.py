@@ -97,6 +97,10 @@ class Processes:
         """By pid: processes that have ended and of which an exit may still be received, oldest
         first.
         """
+        self._not_shown: set[int] = set()
+        """Ids of processes that the last scan of /proc did not show alive: if events were lost
+        before it, their exits may be among these.
+        """
         self.divide: Callable[[Incarnation, Incarnation, int], None] = lambda *_: None
         """Called with each child of a process whose automatic job is in `jobs.divided`, its parent
         and the time of the fork.
@@ -241,7 +245,8 @@ class Processes:
             return
         self._end(life, time_ns, End.REUSED)
         if not life.may_be_over:
-            pending = _PendingExit(life, over_ns, due=not self.events_lost)
+            due = not self.events_lost and life.id not in self._not_shown
+            pending = _PendingExit(life, over_ns, due)
             self._pending_exits.setdefault(life.pid, []).append(pending)
 
     def _bound_pending(self, pid: int, time_ns: int) -> None:
@@ -274,14 +279,17 @@ class Processes:
         if tgid in self._pending_exits and self._is_late(event, life):
             life = self._count_late_exit(event)
         elif life is not None:
-            self._count_exit(life, event)
+            if (life.seen_ns == UNSEEN or self.events_lost) and _is_of_another(life, event):
+                life = None  # its own exit was lost
+            else:
+                self._count_exit(life, event)
         if self.keeps_events:
             id_ = life.id if life is not None else None
             parent = parent_pid or None, parent_tgid or None
             self.changes.events.append((_EXIT, time_ns, cpu, pid, tgid, *parent, code, signal, id_))
 
     def _count_exit(self, life: Incarnation, event: Event) -> None:
-        if life.may_be_over:
+        if life.seen_ns == UNSEEN:
             # Perhaps that of another process: its statistics or its record will tell.
             self._end(life, event.time_ns, End.VANISHED)
             return
@@ -471,7 +479,9 @@ class Processes:
             self._attach(life, process.ppid, infer=infer)
         self.unread_programs.update(dict.fromkeys(seen))
         over = {process.pid for process in shown if process.over}
-        return [life for pid, life in self.living.items() if pid not in seen or pid in over]
+        missing = [life for pid, life in self.living.items() if pid not in seen or pid in over]
+        self._not_shown = {life.id for life in missing}
+        return missing
 
     def _attach(self, life: Incarnation, ppid: int, *, infer: bool) -> None:
         parent = self.living.get(ppid)
@@ -693,6 +703,20 @@ class Processes:
 
 def _end_ns(life: Incarnation) -> int:
     return life.start_ns + (life.elapsed_ns or 0)
+
+
+def _is_of_another(life: Incarnation, event: Event) -> bool:
+    """Whether an exit with the pid of a process names another parent than that has: the pid was
+    used again, and that was not received.
+    """
+    parent = life.ancestor
+    return (
+        event.e != 0
+        and parent is not None
+        and parent.id == life.parent_id
+        and parent.end_source is None
+        and parent.pid != event.e
+    )
 
 
 def started_after(life: Incarnation, time_ns: int) -> bool:

@@ -882,15 +882,32 @@ def test_the_next_process_of_the_pid_keeps_its_exit_though_one_more_of_the_earli
     assert old.start_ns + (old.elapsed_ns or 0) == 13 * SECOND
 
 
+@pytest.mark.parametrize("of_another", [True, False])
+def test_where_events_were_lost_an_exit_that_names_another_parent_is_of_another_process(
+    processes: Processes, of_another: bool
+) -> None:
+    processes.apply([fork(2 * SECOND, 100, 101)])
+    life = processes.living[101]
+    processes.events_lost = True
+    processes.apply([exited(9 * SECOND, 101, 7, parent=77 if of_another else 100)])
+    assert (life.end_source, life.exit_status) == ((None, None) if of_another else (End.EXIT, 7))
+    assert processes.changes.events[-1][-1] == (None if of_another else life.id)
+
+
+@pytest.mark.parametrize("forked", [False, True], ids=["found", "forked after the scan"])
 def test_where_events_were_lost_an_exit_is_that_of_the_process_that_has_the_pid_now(
-    processes: Processes,
+    processes: Processes, forked: bool
 ) -> None:
     old = processes.living[100]
     processes.events_lost = True
-    processes.reconcile([found(100, 5 * SECOND)], infer=True)
+    processes.reconcile([] if forked else [found(100, 5 * SECOND)], infer=True)
+    processes.events_lost = False
+    if forked:
+        processes.apply([fork(6 * SECOND, INIT, 100)])
     new = processes.living[100]
     processes.apply([exited(7 * SECOND, 100, 7, parent=0)])
-    processes.resolve_exit(100, None)
+    if not forked:
+        processes.resolve_exit(100, None)
     assert (old.end_source, old.exit_status) == (End.REUSED, None)
     assert (new.end_source, new.exit_status) == (End.EXIT, 7)
 
