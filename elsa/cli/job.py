@@ -6,71 +6,41 @@ from __future__ import annotations
 
 import contextlib
 import json
-import textwrap
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
-from click.shell_completion import CompletionItem
 
 from elsa import config
 from elsa.cli import options
 from elsa.cli.define import define
 from elsa.cli.job_rules import rules
+from elsa.cli.job_text import (
+    MEMBER,
+    JsonObject,
+    client_of,
+    complete_job,
+    fields_of_kinds,
+    job_title,
+    member_cells,
+    ref_of,
+    time_text,
+    user_text,
+)
+from elsa.cli.job_top import top
 from elsa.cli.main import CONTEXT, Group
 from elsa.control import protocol
 from elsa.control.client import Client
 from elsa.errors import ElsaError, UsageError
-from elsa.formats import local_time_ns
-from elsa.kernel import accounts
-from elsa.state.job_kinds import MANUAL
 from elsa.text import cleaned, counted
 
-if TYPE_CHECKING:
-    from elsa.run.live_usage import Running
-
-JsonObject = Mapping[str, Any]
-# The width at which notes of `top` are wrapped in a pipe, where there is no terminal.
-LONGEST_LINE = 1000
 # How long `run` waits until jobd has stored the usage of the command. It is short, since the
 # warehouse may be locked.
 STORING_TIMEOUT_S = 2.0
-# Commands that change a job, which nobody can do to an automatic job.
-_MANUAL_ONLY = ("add", "remove", "close")
 
 
-def _ref(_ctx: click.Context, _param: click.Parameter, value: str) -> protocol.JobRef:
-    """An id, if the text is digits: no name may be a number. Else a name."""
-    return int(value) if value.isdecimal() and len(value) < 20 else value
-
-
-def _ref_or_all(
-    ctx: click.Context, param: click.Parameter, value: str | None
-) -> protocol.JobRef | None:
-    return None if value is None else _ref(ctx, param, value)
-
-
-def _complete(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """The open jobs, for completion in the shell; none if jobd does not answer at once."""
-    try:
-        jobs = Client(
-            config.load({"socket": ctx.params.get("socket")}).socket, timeout_s=0.5
-        ).request("list")["jobs"]
-    except ElsaError:
-        return []
-    if ctx.command.name in _MANUAL_ONLY:
-        jobs = [job for job in jobs if job.get("kind", MANUAL) == MANUAL]
-    key = "id" if incomplete.isdecimal() else "name"
-    return [
-        CompletionItem(str(job[key]), help=_title(job))
-        for job in jobs
-        if str(job[key]).startswith(incomplete)
-    ]
-
-
-_job = click.argument("ref", metavar="JOB", callback=_ref, shell_complete=_complete)
+_job = click.argument("ref", metavar="JOB", callback=ref_of, shell_complete=complete_job)
 _pid = click.IntRange(1, protocol.MAX_PID)
 _pids = click.argument("pids", metavar="PID...", type=_pid, nargs=-1, required=True)
 
@@ -95,6 +65,7 @@ def job() -> None:
 
 job.add_command(define)
 job.add_command(rules)
+job.add_command(top)
 
 
 @job.command()
@@ -134,7 +105,7 @@ def add(ref: protocol.JobRef, pids: Sequence[int], tree: bool, socket: Path | No
     """
     reply = _ask(socket, "add", job=ref, pids=pids, tree=tree)
     already = f", {len(reply['already'])} already in it" if reply.get("already") else ""
-    click.echo(f"{_title(reply['job'])}: {_processes(reply['added'])} added{already}", err=True)
+    click.echo(f"{job_title(reply['job'])}: {_processes(reply['added'])} added{already}", err=True)
 
 
 @job.command()
@@ -149,7 +120,7 @@ def remove(ref: protocol.JobRef, pids: Sequence[int], socket: Path | None) -> No
       elsa job remove night 4711
     """
     reply = _ask(socket, "remove", job=ref, pids=pids)
-    click.echo(f"{_title(reply['job'])}: {_processes(reply['removed'])} removed", err=True)
+    click.echo(f"{job_title(reply['job'])}: {_processes(reply['removed'])} removed", err=True)
 
 
 @job.command()
@@ -162,7 +133,7 @@ def close(ref: protocol.JobRef, socket: Path | None) -> None:
     Example:
       elsa job close night
     """
-    click.echo(f"{_title(_ask(socket, 'close', job=ref)['job'])}: closed", err=True)
+    click.echo(f"{job_title(_ask(socket, 'close', job=ref)['job'])}: closed", err=True)
 
 
 @job.command("list")
@@ -182,7 +153,7 @@ def list_(
       elsa job list --kind manual
       elsa job list --all --kind service,cron --format json
     """
-    reply = _ask(socket, "list", all=every, **_of_kinds(kinds))
+    reply = _ask(socket, "list", all=every, **fields_of_kinds(kinds))
     count = len(reply["jobs"])
     reply["jobs"] = reply["jobs"][-(limit or count) :]
     which = " of that kind" if kinds else ""
@@ -222,7 +193,7 @@ def show(ref: protocol.JobRef, limit: int, form: str, socket: Path | None) -> No
     from elsa.kernel.procfs import Procfs
     from elsa.run.live_usage import read_job
 
-    client = _client(socket)
+    client = client_of(socket)
     try:
         now = read_job(client, Procfs(), ref, limit)
     except UsageError as error:
@@ -234,12 +205,13 @@ def show(ref: protocol.JobRef, limit: int, form: str, socket: Path | None) -> No
         return
     job = now.job
     kind = f", {job['kind']}" if "kind" in job else ""
-    state = f"closed {_time(job['closed_at_ns'])}" if job.get("closed_at_ns") else "open"
+    state = f"closed {time_text(job['closed_at_ns'])}" if job.get("closed_at_ns") else "open"
     tags = "".join(f", {key}={value}" for key, value in job.get("tags", {}).items())
     cut = f", of which {len(now.members)} shown" if len(now.members) < now.living else ""
     click.echo(
         cleaned(
-            f"{_title(job)} of {_user(job['owner_uid'])}, created {_time(job['created_at_ns'])},"
+            f"{job_title(job)} of {user_text(job['owner_uid'])}, created"
+            f" {time_text(job['created_at_ns'])},"
             f" {state}{kind}{tags}"
         )
     )
@@ -247,8 +219,8 @@ def show(ref: protocol.JobRef, limit: int, form: str, socket: Path | None) -> No
     if now.members:
         click.echo(
             _table(
-                _MEMBER + live.USAGE,
-                [(*_member(member), *live.usage_cells(used)) for member, used in now.members],
+                MEMBER + live.USAGE,
+                [(*member_cells(member), *live.usage_cells(used)) for member, used in now.members],
             )
         )
     click.echo("\n" + _table(live.SUMMARY, live.summary(now)))
@@ -274,102 +246,6 @@ def _show_ended(client: Client, ref: protocol.JobRef, form: str) -> bool:
     report.main(arguments, prog_name="elsa report", standalone_mode=False)
     click.echo(f"no open job is called {ref}; this is from elsa report job", err=True)
     return True
-
-
-@job.command()
-@click.argument(
-    "ref", metavar="[JOB]", required=False, callback=_ref_or_all, shell_complete=_complete
-)
-@click.option(
-    "--every",
-    type=click.FloatRange(0.1),
-    default=2.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="How often to refresh.",
-)
-@options.kinds
-@options.socket
-def top(
-    ref: protocol.JobRef | None, every: float, kinds: tuple[str, ...], socket: Path | None
-) -> None:
-    """Watch what a job uses now, or all open jobs: most CPU first, until q or Ctrl-C. In a pipe,
-    print once.
-
-    `cpus` is how many CPUs were busy with it since the last refresh. A note names the columns that
-    do not fit on the terminal.
-
-    \b
-    Examples:
-      elsa job top
-      elsa job top --kind service,container
-      elsa job top night --every 5
-    """
-    from elsa.cli import live, tables
-    from elsa.kernel.procfs import Procfs
-    from elsa.run.live_usage import read_job, read_jobs
-
-    client, procfs, rates = _client(socket), Procfs(), live.Rates()
-
-    def fit(headers: Sequence[str], rows: Sequence[Sequence[Any]], width: int | None) -> list[str]:
-        return tables.lines(
-            headers,
-            rows,
-            right=live.NUMBERS,
-            room=width,
-            least_important=live.LEAST_IMPORTANT,
-        )
-
-    def folded(notes: Iterable[str], width: int | None) -> list[str]:
-        return [
-            line for note in notes for line in textwrap.wrap(cleaned(note), width or LONGEST_LINE)
-        ]
-
-    def one_job(width: int | None) -> Sequence[str]:
-        assert ref is not None  # noqa: S101
-        now = read_job(client, procfs, ref, protocol.MAX_MEMBERS)
-        running = [(member, process) for member, process in now.members if process is not None]
-        cpu_s = {member["process_id"]: process.usage.cpu_s or 0.0 for member, process in running}
-        rate = rates.next(cpu_s, time.monotonic())
-
-        def most_cpu_first(pair: tuple[JsonObject, Running]) -> tuple[float, float]:
-            key = pair[0]["process_id"]
-            return -(rate[key] or 0), -cpu_s[key]
-
-        rows = [
-            (_rate(rate[member["process_id"]]), *_member(member), *live.usage_cells(process))
-            for member, process in sorted(running, key=most_cpu_first)
-        ]
-        members = fit(("cpus", *_MEMBER, *live.USAGE), rows, width)
-        summary = fit(live.SUMMARY, live.summary(now), width)
-        notes = folded(live.notes(now), width)
-        return [_title(now.job), "", *summary, "", *notes, *members]
-
-    def all_jobs(width: int | None) -> Sequence[str]:
-        ids = [job["id"] for job in client.request("list", **_of_kinds(kinds))["jobs"]]
-        jobs = read_jobs(client, procfs, ids, protocol.MAX_MEMBERS)
-        cpu_s = {now.job["id"]: (now.together or now.running).cpu_s or 0.0 for now in jobs}
-        rate = rates.next(cpu_s, time.monotonic())
-        jobs.sort(key=lambda now: (-(rate[now.job["id"]] or 0), -cpu_s[now.job["id"]]))
-        rows = [
-            (
-                now.job["id"],
-                now.job["name"],
-                now.job.get("kind"),
-                _user(now.job["owner_uid"]),
-                _rate(rate[now.job["id"]]),
-                *kind,
-            )
-            for now in jobs
-            for kind in live.summary(now)
-        ]
-        table = fit(
-            ("id", "name", "kind", "user", "cpus", "members", *live.SUMMARY[1:]), rows, width
-        )
-        notes = folded(live.precision(jobs), width)
-        return [*table, *notes] if rows else ["no open jobs"]
-
-    live.refresh(all_jobs if ref is None else one_job, every)
 
 
 @job.command()
@@ -402,7 +278,7 @@ def status(form: str, socket: Path | None) -> None:
     reply = _ask(socket, "status")
     known = {key: value for key, value in reply.items() if value is not None}
     rows = [
-        (key.removesuffix("_at_ns"), _time(value) if key.endswith("_at_ns") else value)
+        (key.removesuffix("_at_ns"), time_text(value) if key.endswith("_at_ns") else value)
         for key, value in known.items()
     ]
     _show(form, reply, _block, rows, "")
@@ -442,7 +318,7 @@ def run(
         )
         made.append(reply["job"]["id"])
         with contextlib.suppress(OSError):  # run the command also if stderr is closed
-            click.echo(_title(reply["job"]), err=True)
+            click.echo(job_title(reply["job"]), err=True)
 
     with command_group() as group:
         status = launch(command, register)
@@ -460,17 +336,8 @@ def run(
     end_like(status)
 
 
-def _client(socket: Path | None) -> Client:
-    return Client(config.load({"socket": socket}).socket)
-
-
-def _of_kinds(kinds: tuple[str, ...]) -> dict[str, object]:
-    """The field of a request that asks for these kinds; an older jobd does not know it."""
-    return {"kinds": kinds} if kinds else {}
-
-
 def _ask(socket: Path | None, op: str, **fields: object) -> dict[str, Any]:
-    reply = _client(socket).request(op, **fields)
+    reply = client_of(socket).request(op, **fields)
     if reply.get("committed") is False:
         why = cleaned(str(reply.get("why", "no reason given")))
         with contextlib.suppress(OSError):
@@ -500,28 +367,15 @@ def _jobs_table(jobs: Iterable[JsonObject]) -> str:
             job["id"],
             job["name"],
             job.get("kind"),
-            _user(job["owner_uid"]),
-            _time(job["created_at_ns"]),
-            _time(job.get("closed_at_ns")),
+            user_text(job["owner_uid"]),
+            time_text(job["created_at_ns"]),
+            time_text(job.get("closed_at_ns")),
             job.get("living", ""),
             " ".join(f"{key}={value}" for key, value in job.get("tags", {}).items()),
         )
         for job in jobs
     ]
     return _table(("id", "name", "kind", "owner", "created", "closed", "alive", "tags"), rows)
-
-
-_MEMBER = ("pid", "ppid", "command", "user", "member since")
-
-
-def _member(member: JsonObject) -> tuple[object, ...]:
-    """The cells of the columns _MEMBER."""
-    since = "birth" if member.get("from_birth") else _time(member.get("since_at_ns"))
-    return member["pid"], member.get("ppid"), member.get("comm"), _user(member.get("uid")), since
-
-
-def _rate(cpus: float | None) -> str:
-    return "-" if cpus is None else f"{cpus:.2f}"
 
 
 def _table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -543,17 +397,5 @@ def _block(rows: Sequence[tuple[str, object]]) -> str:
     return "\n".join(f"{name:<{width}}  {cleaned(str(value))}" for name, value in rows)
 
 
-def _title(job: JsonObject) -> str:
-    return cleaned(f"job {job['id']} ({job['name']})")
-
-
 def _processes(pids: Sequence[int]) -> str:
     return counted(len(pids), "process")
-
-
-def _time(at_ns: int | None) -> str:
-    return local_time_ns(at_ns) if at_ns else ""
-
-
-def _user(uid: int | None) -> str:
-    return "" if uid is None else accounts.user(uid)
