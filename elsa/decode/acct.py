@@ -11,11 +11,12 @@ import re
 import struct
 import sys
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from functools import cache
 from itertools import chain
 from math import frexp
+from operator import sub
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from elsa.decode.comm import escape_comm
@@ -482,19 +483,34 @@ def exit_second(record: AcctRow) -> int:
     return second - WRAP if second >= YEAR_2106 else second
 
 
-def begin_seconds(btimes: Iterable[int], etimes: Iterable[float]) -> list[int]:
-    """Btimes with their signs: before 1970 where the unsigned field went below 0, as a clock that
-    was set back during the process's lifetime makes it.
+class Times(NamedTuple):
+    """When the processes of records, in file order, started and ended: columns."""
+
+    ticks: list[int]
+    """etime as a whole number."""
+    begins: list[int]
+    """btime with its sign: before 1970 where the unsigned field went below 0, as a clock that was
+    set back during the process's lifetime makes it.
     """
-    return [
-        btime if btime + int(etime) // 100 < YEAR_2106 else btime - WRAP
-        for btime, etime in zip(btimes, etimes, strict=True)
-    ]
+    late: list[int | None]
+    """`late_seconds`"""
+    ends: list[int]
+    """The second of the end: `exit_second`, and so much later."""
 
-
-def exit_seconds(begins: Iterable[int], etimes: Iterable[float]) -> list[int]:
-    """`exit_second` of many records, from their `begin_seconds`."""
-    return [begin + int(etime) // 100 for begin, etime in zip(begins, etimes, strict=True)]
+    @classmethod
+    def of(cls, columns: Sequence[Sequence[Any]], before: int | None) -> Times:
+        """Of records after one of the second `before` (as in `late_seconds`)."""
+        btimes, etimes = columns[BTIME], columns[ETIME]
+        ticks = list(map(int, etimes))
+        ends = [btime + tick // 100 for btime, tick in zip(btimes, ticks, strict=True)]
+        begins = list(btimes)
+        if max(ends, default=0) >= YEAR_2106:
+            wraps = [WRAP if end >= YEAR_2106 else 0 for end in ends]
+            begins, ends = list(map(sub, btimes, wraps)), list(map(sub, ends, wraps))
+        late = late_seconds(ends, etimes, before)
+        if any(late):
+            ends = [end + (late_s or 0) for end, late_s in zip(ends, late, strict=True)]
+        return cls(ticks, begins, late, ends)
 
 
 def late_most(etime: float) -> int:

@@ -229,10 +229,7 @@ class Records:
 
 def _end_seconds(columns: Sequence[Sequence[Any]], before: int | None) -> list[int]:
     """The seconds in which the processes of these records ended, at least one."""
-    begins = acct.begin_seconds(columns[acct.BTIME], columns[acct.ETIME])
-    seconds = acct.exit_seconds(begins, columns[acct.ETIME])
-    late = acct.late_seconds(seconds, columns[acct.ETIME], before)
-    return [second + (late_s or 0) for second, late_s in zip(seconds, late, strict=True)]
+    return acct.Times.of(columns, before).ends
 
 
 def _reread(file: _Readable, chunks: list[tuple[int, int, int | None]]) -> Iterator[_Chunk]:

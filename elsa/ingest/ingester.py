@@ -24,9 +24,7 @@ from elsa.config import Config
 from elsa.control.client import Client
 from elsa.decode import acct
 from elsa.decode.acct import (
-    BTIME,
     COMM,
-    ETIME,
     EXITCODE,
     FIELDS,
     PID,
@@ -111,8 +109,7 @@ class Batch(NamedTuple):
     positions: Sequence[int]
     columns: Sequence[Sequence[Any]]
     """Their fields (elsa/decode/acct.py)."""
-    begins: list[int]
-    late: list[int | None]
+    times: acct.Times
     counted: Sequence[int]
     """Which of them are ends of processes, by index."""
 
@@ -128,20 +125,16 @@ class Batch(NamedTuple):
             new = [position not in repeated for position in positions]
             columns = [list(compress(column, new)) for column in columns]
             positions = list(compress(positions, new))
-        begins = acct.begin_seconds(columns[BTIME], columns[ETIME])
-        seconds = acct.exit_seconds(begins, columns[ETIME])
-        late = acct.late_seconds(seconds, columns[ETIME], before)
         selves = set(acct.self_records(columns))
         every = range(len(positions))
         counted = [index for index in every if index not in selves] if selves else every
         ids = range(first_id, first_id + len(positions))
-        return cls(ids, positions, columns, begins, late, counted)
+        return cls(ids, positions, columns, acct.Times.of(columns, before), counted)
 
     def records(self) -> Records:
         """The records that are ends of processes, as joining needs them."""
-        lates = [late_s or 0 for late_s in self.late]
-        fields = (self.columns[field] for field in (ETIME, EXITCODE, PID, PPID, UID))
-        columns = (self.ids, self.begins, *fields, [None] * len(self.ids), lates)
+        fields = (self.columns[field] for field in (EXITCODE, PID, PPID, UID))
+        columns = (self.ids, *self.times, *fields, [None] * len(self.ids))
         return Records(*(chosen(column, self.counted) for column in columns))
 
     def all(self, joins: Joins) -> Joins:
@@ -441,7 +434,7 @@ class Ingester:
                 joins.outcomes,
                 *columns[:COMM],
                 comm_ids,
-                batch.late,
+                batch.times.late,
             )
             if batch.ids:
                 database.insert_columns(connection, "acct", dict(zip(_ACCT, values, strict=True)))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import compress
+from itertools import chain, compress
+from operator import not_
 from typing import Any, NamedTuple
 
 from elsa.decode import acct
-from elsa.decode.acct import ETIME, ETIME_END, FIELDS, RECORD_SIZE, VERSION, AcctRow
+from elsa.decode.acct import ETIME, ETIME_END, RECORD_SIZE, VERSION, AcctRow, Run
 from elsa.kernel import acct_file
 from elsa.kernel.acct_file import MARK, AcctFile
 
@@ -33,9 +34,9 @@ class Skipped(NamedTuple):
 class Chunk(NamedTuple):
     """The records in the next bytes of a file."""
 
-    positions: list[int]
+    positions: Sequence[int]
     """Of the records, in bytes."""
-    columns: list[list[Any]]
+    columns: list[Sequence[Any]]
     """The fields of the records (elsa/decode/acct.py), as columns."""
     skipped: list[Skipped]
     end: int
@@ -70,14 +71,7 @@ def chunks(
         runs = acct.walk(data, more=more)
         if not runs:
             break
-        before = before[: len(tail) + runs[-1].end]
-        chunk = Chunk([], [[] for _ in range(FIELDS)], [], position + runs[-1].end, before[-MARK:])
-        for run in runs:
-            if run.records:
-                _take(chunk, position + run.start, data[run.start : run.end])
-            else:
-                what = _what(data[run.start : max(run.end, run.start + RECORD_SIZE)])
-                chunk.skipped.append(Skipped(position + run.start, position + run.end, what))
+        chunk = _chunk(runs, data, position, before[: len(tail) + runs[-1].end][-MARK:])
         position, tail = chunk.end, chunk.tail
         yield chunk
         if not more:
@@ -87,24 +81,30 @@ def chunks(
         file.read(position + RECORD_SIZE, 1)
 
 
-def _take(chunk: Chunk, first: int, data: bytes) -> None:
-    """Add the records in these bytes to a chunk; those whose times the warehouse cannot hold are
-    skipped.
+def _chunk(runs: Sequence[Run], data: bytes, position: int, tail: bytes) -> Chunk:
+    """What these runs of the bytes from a position on hold. Records whose times the warehouse
+    cannot hold are skipped.
     """
-    positions: Sequence[int] = range(first, first + len(data), RECORD_SIZE)
-    columns = acct.decode_columns(data)
-    if max(columns[ETIME]) >= ETIME_END:
-        held = [etime < ETIME_END for etime in columns[ETIME]]
-        chunk.skipped.extend(
-            Skipped(position, position + RECORD_SIZE, ODD_ETIME)
-            for position, is_held in zip(positions, held, strict=True)
-            if not is_held
+    held = [run for run in runs if run.records]
+    skipped = [
+        Skipped(
+            position + run.start,
+            position + run.end,
+            _what(data[run.start : max(run.end, run.start + RECORD_SIZE)]),
         )
-        positions = list(compress(positions, held))
-        columns = [list(compress(column, held)) for column in columns]
-    chunk.positions.extend(positions)
-    for whole, column in zip(chunk.columns, columns, strict=True):
-        whole.extend(column)
+        for run in runs
+        if not run.records
+    ]
+    columns = acct.decode_columns(b"".join(data[run.start : run.end] for run in held))
+    starts = (range(position + run.start, position + run.end, RECORD_SIZE) for run in held)
+    positions = list(chain.from_iterable(starts))
+    if max(columns[ETIME], default=0) >= ETIME_END:
+        is_held = [etime < ETIME_END for etime in columns[ETIME]]
+        odd = compress(positions, map(not_, is_held))
+        skipped += [Skipped(start, start + RECORD_SIZE, ODD_ETIME) for start in odd]
+        positions = list(compress(positions, is_held))
+        columns = [list(compress(column, is_held)) for column in columns]
+    return Chunk(positions, columns, sorted(skipped), position + runs[-1].end, tail)
 
 
 def _what(data: bytes) -> str:

@@ -13,10 +13,9 @@ from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence, Set
 from functools import cache
 from itertools import chain, compress, product
-from operator import add, not_
+from operator import not_
 from typing import Any, NamedTuple
 
-from elsa.decode import acct
 from elsa.decode.acct import WRAP
 from elsa.matching import pairing, parentage, record_order
 from elsa.matching.pairing import (
@@ -50,8 +49,8 @@ NEVER_NS = 2**62
 
 _known_by = cache(KnownBy)  # one for all records of a boot
 
-_RECORD = f"""acct.id, btime - iif(ended < btime, {WRAP}, 0), etime, exitcode, pid, ppid,
-    acct.uid, comm_id, coalesce(late_s, 0)"""
+_RECORD = f"""acct.id, cast(etime as integer), btime - iif(ended < btime, {WRAP}, 0), late_s, ended,
+    exitcode, pid, ppid, acct.uid, comm_id"""
 """The columns of Records."""
 
 # The fields of a Candidate, except the offsets. An end counts if it was received; a parent, if it
@@ -99,19 +98,17 @@ class Records(NamedTuple):
     """Accounting records that are to be joined, as columns."""
 
     ids: Sequence[int]
+    ticks: Sequence[int]
+    """This and the next three are those of acct.Times."""
     begins: Sequence[int]
-    """btime: seconds since 1970; negative before."""
-    etimes: Sequence[float]
+    late: Sequence[int | None]
+    ends: Sequence[int]
     exitcodes: Sequence[int]
     pids: Sequence[int]
     ppids: Sequence[int]
     uids: Sequence[int]
     comm_ids: Sequence[int | None]
     """None for new records, whose names are not stored yet."""
-    lates: Sequence[int]
-    """How many seconds later each ended than btime and etime say, by its place in the file; only
-    if etime was cut.
-    """
 
     @classmethod
     def of(cls, rows: Iterable[tuple[Any, ...]]) -> Records:
@@ -124,6 +121,10 @@ class Records(NamedTuple):
         if not self.ids:
             return others
         return Records._make([*mine, *other] for mine, other in zip(self, others, strict=True))
+
+    def chosen(self, indices: Sequence[int]) -> Records:
+        """Some of the records, by their indices, which ascend."""
+        return Records._make(chosen(column, indices) for column in self)
 
 
 class Joins(NamedTuple):
@@ -307,8 +308,8 @@ class Joiner:
         rows = self._connection.execute(
             f"select {_RECORD} from acct indexed by acct_pending where join_outcome = 0"
         )
-        pids = set(new.pids)
-        pending = Records.of(row for row in rows if row[4] in pids)
+        pids, pid = set(new.pids), Records._fields.index("pids")
+        pending = Records.of(row for row in rows if row[pid] in pids)
         joins = self._join(pending.followed_by(new), final=False)
         return joins.split(len(pending.ids))
 
@@ -324,19 +325,17 @@ class Joiner:
 
     def _join(self, records: Records, *, final: bool) -> Joins:
         joins = Joins.unjoined(records.ids, PENDING)
-        exits = acct.exit_seconds(records.begins, records.etimes)
-        seconds = list(map(add, exits, records.lates))
         unpaired: list[int] = []
         of_boots: dict[int, tuple[Boot, list[int]]] = {}
-        for boot, _, indices in self._by_clock(range(len(seconds)), seconds):
-            self._note_last(boot, max(chosen(seconds, indices)))
+        for boot, _, indices in self._by_clock(range(len(records.ids)), records.ends):
+            self._note_last(boot, max(chosen(records.ends, indices)))
             if boot.heard_ns is None:
                 unpaired += indices  # there are no candidates
             else:
                 of_boots.setdefault(boot.id, (boot, []))[1].extend(indices)
         for boot, indices in of_boots.values():
-            unpaired += self._join_boot(boot, records, sorted(indices), seconds, joins, final=final)
-        self._make_processes(records, sorted(unpaired), seconds, joins)
+            unpaired += self._join_boot(boot, records, sorted(indices), joins, final=final)
+        self._make_processes(records, sorted(unpaired), joins)
         return joins
 
     def _join_boot(
@@ -344,30 +343,24 @@ class Joiner:
         boot: Boot,
         records: Records,
         indices: Sequence[int],
-        seconds: Sequence[int],
         joins: Joins,
         *,
         final: bool,
     ) -> list[int]:
         """Join the records of a boot to its incarnations. Returns which fit none, by index."""
-        pids = chosen(records.pids, indices)
-        begins = chosen(records.begins, indices)
+        some = records.chosen(indices)
+        pids = some.pids
         columns = pairing.columns(
-            indices,
-            chosen(records.exitcodes, indices),
-            chosen(records.ppids, indices),
-            begins,
-            chosen(records.etimes, indices),
-            chosen(seconds, indices),
+            indices, some.exitcodes, some.ppids, some.begins, some.ticks, some.ends
         )
-        boot, lives = self._candidates(boot, pids, begins, columns)
+        boot, lives = self._candidates(boot, pids, some.begins, columns)
         life_of = {life[0]: life for life in lives}
         if boot.gaps:
             columns = self._with_unseen(boot, columns)
         if final and lives:
             ids = {
-                records.ids[index]: index
-                for index, pid in zip(indices, pids, strict=True)
+                id_: index
+                for id_, index, pid in zip(some.ids, indices, pids, strict=True)
                 if pid in life_of
             }
             columns = self._with_order(boot, columns, ids)
@@ -466,6 +459,7 @@ class Joiner:
         known = _known_by(boot.id, BOTH, None)
         offset_of = {clock.id: clock.offset_ns for clock in boot.clocks.known}
         how = EXACT if certain else UNCERTAIN
+        may_be_plain = certain and self._joined_may_be_plain
         for index, (_, process_id, start_ns, end_ns, alive_ns, _, _, _, clock_id, _) in pairs:
             if alive_ns is not None and boot.collector_running:
                 continue
@@ -474,7 +468,7 @@ class Joiner:
                 outcomes[index] = UNCERTAIN if index in after else how
                 continue
             outcomes[index] = how
-            if certain and self._joined_may_be_plain:
+            if may_be_plain and start_ns <= end_ns:  # else no program of ELSA stored it
                 ended[index], known_by[index] = end_ns + offset_of[clock_id], known
                 elapsed[index] = end_ns - start_ns
 
@@ -581,19 +575,17 @@ class Joiner:
 
     # --- processes that are known from their record only
 
-    def _make_processes(
-        self, records: Records, indices: Sequence[int], seconds: Sequence[int], joins: Joins
-    ) -> None:
+    def _make_processes(self, records: Records, indices: Sequence[int], joins: Joins) -> None:
         """Make incarnations from records that fit none: their processes were never seen, unless
         events are still to come.
         """
         of_clocks = []
-        for boot, clock, some in self._by_clock(indices, seconds):
+        for boot, clock, some in self._by_clock(indices, records.ends):
             over = [
                 index
                 for index in some
                 if boot.complete
-                or pairing.end_by_ns(seconds[index], records.etimes[index]) <= boot.heard_at_ns
+                or pairing.end_by_ns(records.ends[index], records.ticks[index]) <= boot.heard_at_ns
             ]
             of_clocks.append((boot, clock, over))
         for index in sorted(chain.from_iterable(some for _, _, some in of_clocks)):
@@ -601,7 +593,7 @@ class Joiner:
             joins.outcomes[index] = OWN
             self._next_id += 2
         for boot, clock, some in of_clocks:
-            self._make_of_clock(boot, clock, records, some, seconds, joins)
+            self._make_of_clock(boot, clock, records.chosen(some), some, joins)
 
     def _make_of_clock(
         self,
@@ -609,7 +601,6 @@ class Joiner:
         clock: Clock,
         records: Records,
         indices: Sequence[int],
-        seconds: Sequence[int],
         joins: Joins,
     ) -> None:
         """Make incarnations with the ids that `joins` has. Their starts are known to the second, or
@@ -617,14 +608,12 @@ class Joiner:
         """
         offset_ns = clock.offset_ns
         elapsed = [
-            int(etime) * ACCT_TICK_NS + late_s * SECOND_NS
-            for etime, late_s in zip(
-                chosen(records.etimes, indices), chosen(records.lates, indices), strict=True
-            )
+            tick * ACCT_TICK_NS + (late_s or 0) * SECOND_NS
+            for tick, late_s in zip(records.ticks, records.late, strict=True)
         ]
         starts = [
             second * SECOND_NS - elapsed_ns - offset_ns
-            for second, elapsed_ns in zip(chosen(seconds, indices), elapsed, strict=True)
+            for second, elapsed_ns in zip(records.ends, elapsed, strict=True)
         ]
         if boot.gaps or boot.heard_ns is not None:
             starts = [_possible_start(boot, start_ns) for start_ns in starts]
@@ -632,7 +621,7 @@ class Joiner:
             start + elapsed_ns + offset_ns
             for start, elapsed_ns in zip(starts, elapsed, strict=True)
         ]
-        ppids = chosen(records.ppids, indices)
+        ppids = records.ppids
         # init adopts every orphan, so it need not be the parent; and for an unknown boot no parent
         # can be inferred.
         parents = (
@@ -642,20 +631,19 @@ class Joiner:
         columns: dict[str, Sequence[int | None]] = {
             "id": chosen(joins.process_ids, indices),
             "boot_id": [boot.id] * number,
-            "pid": chosen(records.pids, indices),
+            "pid": records.pids,
             "parent_pid": parents,
-            "uid": chosen(records.uids, indices),
+            "uid": records.uids,
             "start_ns": starts,
             "clock_id": [clock.id] * number,
             "elapsed_ns": elapsed,
             "end_clock_id": [clock.id] * number,
-            "exit_status": chosen(records.exitcodes, indices),
+            "exit_status": records.exitcodes,
             "ended_hour": [end // HOUR_NS for end in ends],
             "origin": [int(Origin.ACCT)] * number,
             "end_source": [int(End.ACCT)] * number,
         }
-        made = (columns, chosen(records.ids, indices), chosen(records.comm_ids, indices))
-        self._made.append(_Made(*made))
+        self._made.append(_Made(columns, records.ids, records.comm_ids))
         if boot is self._unknown:
             # nothing was received of its boot
             known = _known_by(boot.id, ONLY_ACCT, 1)

@@ -127,9 +127,9 @@ such tuples too.
 """
 
 
-def end_by_ns(second: int, etime: float) -> int:
+def end_by_ns(second: int, ticks: int) -> int:
     """When a process had certainly ended, by the second of its end."""
-    return (second + 1) * SECOND_NS + float_slack_ns(etime)
+    return (second + 1) * SECOND_NS + float_slack_ns(ticks)
 
 
 class Pair(NamedTuple):
@@ -155,18 +155,17 @@ def columns(
     exitcodes: Sequence[int],
     ppids: Sequence[int | None],
     begins: Sequence[int],
-    etimes: Sequence[float],
+    ticks: Sequence[int],
     seconds: Sequence[int],
 ) -> RecordColumns:
-    """Records from columns: among them btime with its sign, and the second of the end."""
+    """Records from columns: among them those of acct.Times."""
     number = len(ids)
-    ticks = list(map(int, etimes))
     return RecordColumns(
         ids,
         exitcodes,
         ppids,
         [tick * ACCT_TICK_NS for tick in ticks],
-        list(map(float_slack_ns, etimes)) if max(ticks, default=0) > 2**24 else [0] * number,
+        list(map(float_slack_ns, ticks)) if max(ticks, default=0) > 2**24 else [0] * number,
         [
             begin * SECOND_NS - (tick % 100 + 1) * ACCT_TICK_NS
             for begin, tick in zip(begins, ticks, strict=True)
@@ -224,9 +223,9 @@ def _fits_place(life: CandidateRow, record: RecordRow, slack_ns: int) -> bool:
     return start_ns >= earliest_ns and (end_ns is None or end_ns >= after_ns)
 
 
-def float_slack_ns(etime: float) -> int:
+def float_slack_ns(ticks: int) -> int:
     """The rounding of elapsed time in its 24-bit mantissa, in nanoseconds: 0 below 46 hours."""
-    return int(etime * ACCT_TICK_NS / 2**23) if etime > 2**24 else 0
+    return ticks * ACCT_TICK_NS >> 23 if ticks > 2**24 else 0
 
 
 def pair(

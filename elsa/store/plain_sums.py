@@ -11,10 +11,13 @@ in this way, in one pass, the day is too.
 from __future__ import annotations
 
 import sqlite3
+import struct
+import sys
 import time
+from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import compress
+from itertools import compress, starmap
 from operator import gt, sub
 from typing import Any, NamedTuple, TypeAlias
 
@@ -64,11 +67,16 @@ class Plain(NamedTuple):
 
 _UNKNOWN = KnownBy(0, "", None)
 _Key: TypeAlias = tuple[int, int]
-Total: TypeAlias = list[int]
+Total: TypeAlias = int
 """How many processes, of how many only the record is known, and the sums of the figures of their
-records: the first eight of _MEASURES.
+records: the first eight of _MEASURES. They are parts of one integer, so that one addition adds all
+of them. Each has 128 bits, which no sum of figures of 64 bits exceeds.
 """
 _FIGURES = 8
+_WORDS = 2  # of 64 bits, for each figure
+_SIZE = _FIGURES * _WORDS * 8
+_BYTES = struct.Struct(f"{_SIZE}s")
+_LOW_WORDS = struct.Struct(f">{'8xQ' * _FIGURES}")
 
 
 def _measures() -> dict[str, str]:
@@ -140,16 +148,12 @@ _PRUNED = " union all ".join(
 _MOST_TOTALS = 50_000
 
 
-def _no_total() -> Total:
-    return [0] * _FIGURES
-
-
 class _Hour:
     """The sums of an hour."""
 
     def __init__(self) -> None:
-        self.by_command: dict[_Key, Total] = defaultdict(_no_total)
-        self.by_user: dict[_Key, Total] = defaultdict(_no_total)
+        self.by_command: dict[_Key, Total] = defaultdict(int)
+        self.by_user: dict[_Key, Total] = defaultdict(int)
         self.new_ends: dict[KnownBy, list[int]] = defaultdict(list)
         """Ends that are not in `classes` yet."""
         self.classes: dict[KnownBy, tuple[int, int, int, int]] = {}
@@ -169,23 +173,31 @@ class _Day:
     """The sums of those hours of a day that were written by one pass."""
 
     def __init__(self) -> None:
-        self.by_command: dict[_Key, list[Total]] = defaultdict(list)
-        self.by_user: dict[_Key, list[Total]] = defaultdict(list)
+        self.by_command: dict[_Key, Total] = defaultdict(int)
+        self.by_user: dict[_Key, Total] = defaultdict(int)
         self.by_hour: dict[int, Total] = {}
-        self.size = 0
-        """How many totals there are."""
 
     def add(self, hour: int, sums: _Hour) -> None:
         for key, total in sums.by_command.items():
-            self.by_command[key].append(total)
+            self.by_command[key] += total
         for key, total in sums.by_user.items():
-            self.by_user[key].append(total)
-        self.by_hour[hour] = _summed(sums.by_user.values())
-        self.size += len(sums.by_command) + len(sums.by_user)
+            self.by_user[key] += total
+        self.by_hour[hour] = sum(sums.by_user.values())
+
+    @property
+    def size(self) -> int:
+        """How many totals there are."""
+        return len(self.by_command) + len(self.by_user)
 
 
-def _summed(totals: Iterable[Total]) -> Total:
-    return list(map(sum, zip(*totals, strict=True)))
+def _totals(figures: Sequence[Sequence[int]]) -> Iterator[Total]:
+    """The total of each process, from its figures, which are given as columns."""
+    words = array("Q", bytes(len(figures[0]) * _SIZE))
+    for place, column in enumerate(figures, start=1):
+        words[place * _WORDS - 1 :: _FIGURES * _WORDS] = array("Q", column)
+    if sys.byteorder == "little":
+        words.byteswap()
+    return starmap(int.from_bytes, _BYTES.iter_unpack(words))
 
 
 class PlainSums:
@@ -231,36 +243,33 @@ class PlainSums:
         def chosen(column: Sequence[Any]) -> Sequence[Any]:
             return column if all_plain else list(compress(column, is_plain))
 
-        ends = chosen(plain.ended_ns)
+        ends, known = chosen(plain.ended_ns), chosen(plain.known_by)
+        figures = (
+            [1] * len(ends),
+            [by.class_ == ONLY_ACCT for by in known],
+            [(elapsed_ns + 500) // 1000 for elapsed_ns in chosen(plain.elapsed_ns)],
+            list(map(int, chosen(columns[ETIME]))),
+            *(chosen(columns[field]) for field in (UTIME, STIME, MINFLT, MAJFLT)),
+        )
         rows = zip(
             [ended_ns // HOUR_NS for ended_ns in ends],
-            chosen(plain.known_by),
+            known,
             ends,
             zip(chosen(comm_ids), [flag & AFORK for flag in chosen(columns[FLAG])], strict=True),
             zip(chosen(columns[UID]), chosen(columns[GID]), strict=True),
-            [(elapsed_ns + 500) // 1000 for elapsed_ns in chosen(plain.elapsed_ns)],
-            map(int, chosen(columns[ETIME])),
-            *(chosen(columns[field]) for field in (UTIME, STIME, MINFLT, MAJFLT)),
+            _totals(figures),
             strict=True,
         )
         hour = known_by = None
-        for row in rows:
-            at, by, ended_ns, command, user, elapsed_us, etime, utime, stime, minflt, majflt = row
+        for at, by, ended_ns, command, user, total in rows:
             if at != hour or by is not known_by:
                 hour, known_by = at, by
                 of_hour = self._hours[at]
-                new_ends, only = of_hour.new_ends[by], by.class_ == ONLY_ACCT
+                new_ends = of_hour.new_ends[by]
                 by_command, by_user = of_hour.by_command, of_hour.by_user
             new_ends.append(ended_ns)
-            for total in (by_command[command], by_user[user]):
-                total[0] += 1
-                total[1] += only
-                total[2] += elapsed_us
-                total[3] += etime
-                total[4] += utime
-                total[5] += stime
-                total[6] += minflt
-                total[7] += majflt
+            by_command[command] += total
+            by_user[user] += total
         for of_hour in self._hours.values():
             of_hour.sum_up_ends()
         # The newest hour goes on, and records of the one before may still come.
@@ -307,12 +316,8 @@ class PlainSums:
             or self._connection.execute(_PRUNED, hours).fetchone()
         ):
             return
-        for table, totals in (
-            ("rollup_day_command", sums.by_command),
-            ("rollup_day_user", sums.by_user),
-        ):
-            of_day = {key: _summed(of_key) for key, of_key in totals.items()}
-            self._insert(table, day, of_day)
+        self._insert("rollup_day_command", day, sums.by_command)
+        self._insert("rollup_day_user", day, sums.by_user)
         for hour, total in sums.by_hour.items():
             self._insert("rollup_day_total", hour, {(0, 0): total})
         self._connection.execute("insert into rollup_day values (?)", (day,))
@@ -321,15 +326,27 @@ class PlainSums:
         """Insert the sums of an hour or a day, for which SQLite works out the measures."""
         columns = _TABLES[table] | _MEASURES
         values = ", ".join(columns.values()).format(host_id=self._host_id)
-        rows = [(time, *key, *part) for key, total in sums.items() for part in _storable(total)]
+        parts = _storable if any(map(gt, _figures(sum(sums.values())), _MOST)) else _whole
+        rows = [(time, *key, *part) for key, total in sums.items() for part in parts(total)]
         into = f"insert into {table} ({', '.join(columns)}) select {values} from ("
         insert_rows(self._connection, into, rows, then=")")
 
 
-def _storable(total: Total) -> Iterator[Total]:
-    """A total in parts whose measures fit into 64 bits; nearly always one."""
-    while any(map(gt, total, _MOST)):
-        part = list(map(min, total, _MOST))
+def _figures(total: Total) -> list[int]:
+    bits = _WORDS * 64
+    return [total >> place * bits & (1 << bits) - 1 for place in reversed(range(_FIGURES))]
+
+
+def _whole(total: Total) -> Iterable[Sequence[int]]:
+    """The figures of a total, of which each fits into 64 bits."""
+    return (_LOW_WORDS.unpack(total.to_bytes(_SIZE)),)
+
+
+def _storable(total: Total) -> Iterator[Sequence[int]]:
+    """The figures of a total in parts whose measures fit into 64 bits."""
+    figures = _figures(total)
+    while any(map(gt, figures, _MOST)):
+        part = list(map(min, figures, _MOST))
         yield part
-        total = list(map(sub, total, part))
-    yield total
+        figures = list(map(sub, figures, part))
+    yield figures

@@ -33,7 +33,7 @@ def told_twice(
     exit_ns = start_ns + elapsed_ns + offsets[0]
     etime, second = float32(elapsed_ns // ACCT_TICK_NS), exit_ns // SECOND_NS
     begin = second - elapsed_ns // SECOND_NS
-    (record,) = pairing.columns([id_], [code], [None], [begin], [etime], [second]).rows()
+    (record,) = pairing.columns([id_], [code], [None], [begin], [int(etime)], [second]).rows()
     end_ns = start_ns + elapsed_ns + lag_ns
     return (
         Candidate(300, id_, start_ns, end_ns, None, 1, code, None, 1, offsets),
@@ -181,7 +181,7 @@ def test_pairing_part_by_part_is_pairing_at_once(table: tuple[int, list[list[int
         for column in range(width)
     ]
     none = [0] * len(rows)
-    columns = pairing.columns(range(len(rows)), none, none, none, [0.0] * len(rows), none)
+    columns = pairing.columns(range(len(rows)), none, none, none, none, none)
     records = list(map(Record._make, columns.rows()))
     by_parts, at_once = Outcome([], [], []), Outcome([], [], [])
     parts = pairing._parts(rows)

@@ -269,7 +269,7 @@ def test_a_day_with_sums_of_deleted_processes_is_left_to_sqlite(
 def test_a_day_with_too_many_totals_to_keep_is_left_to_sqlite(
     template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plain_sums, "_MOST_TOTALS", 5)
+    monkeypatch.setattr(plain_sums, "_MOST_TOTALS", 3)
     assert rolled_up_after(tmp_path, template, plain(190, 400, reported=True)).days == set()
 
 

@@ -16,13 +16,12 @@ from elsa.decode.acct import (
     AcctRecord,
     Content,
     Run,
-    begin_seconds,
+    Times,
     comp_table,
     decode_columns,
     decode_record,
     decode_rows,
     exit_second,
-    exit_seconds,
     is_self_record,
     late_most,
     late_seconds,
@@ -303,10 +302,9 @@ def test_a_start_before_1970_is_negative() -> None:
             (2**31, 500.0),  # in 2038
         )
     ]
-    begin = begin_seconds([row.btime for row in rows], [row.etime for row in rows])
-    assert begin == [-70, -70, 2**31]
-    assert [exit_second(row) for row in rows] == [30, -65, 2**31 + 5]
-    assert exit_seconds(begin, [row.etime for row in rows]) == [30, -65, 2**31 + 5]
+    times = Times.of(list(zip(*rows, strict=True)), None)
+    assert times.begins == [-70, -70, 2**31]
+    assert [exit_second(row) for row in rows] == times.ends == [30, -65, 2**31 + 5]
 
 
 @pytest.mark.parametrize("days", [1, 3, 30, 400, 1000, 9000])

@@ -55,7 +55,7 @@ def record(
 
 def stated(begin: int, etime: float, code: int = 0, id_: int = 1) -> Record:
     second = begin + int(etime) // 100
-    (one,) = pairing.columns([id_], [code], [None], [begin], [etime], [second]).rows()
+    (one,) = pairing.columns([id_], [code], [None], [begin], [int(etime)], [second]).rows()
     return Record._make(one)
 
 
@@ -131,9 +131,9 @@ def test_around_a_step_of_the_clock_either_offset_will_do(step_ns: int) -> None:
 
 
 def test_elapsed_time_is_exact_for_46_hours_and_then_within_the_rounding_of_a_float() -> None:
-    assert float_slack_ns(2.0**24) == 0
+    assert float_slack_ns(2**24) == 0
     year_ns = 365 * 86_400 * SECOND_NS + 7 * ACCT_TICK_NS
-    assert 0 < float_slack_ns(year_ns / ACCT_TICK_NS) < 10 * SECOND_NS
+    assert 0 < float_slack_ns(year_ns // ACCT_TICK_NS) < 10 * SECOND_NS
     assert fits(life(0, year_ns), record(0, year_ns))
 
 
