@@ -9,17 +9,17 @@ process jobd heard, so that each is joined to one. The reference is native/fill.
 ELSA has written, with prepared statements of 20 rows, into a warehouse of the same schema and
 indexes.
 
-The last run, three rounds on a busy machine (load 8 to 10); only read: an earlier one:
+The last run, three rounds (without jobd two) on a busy machine (load 8); only read: an earlier one:
 
     2 cores, Linux 6.18.44, Python 3.11.7, 2026-11-30
     1,000,000 records, a host without jobd [CPU s]
                             median        min        max   ratio
-      elsa ingest           16.530     14.041     17.394    1.65
-      C, the same rows      10.014      8.831     10.330    1.00
+      elsa ingest            12.15      11.98      12.32    1.39
+      C, the same rows        8.72       8.71       8.73    1.00
     1,000,000 records, every record joined [CPU s]
                             median        min        max   ratio
-      elsa ingest           14.153     13.742     14.465    2.73
-      C, the same rows       5.185      4.999      5.516    1.00
+      elsa ingest            11.90      11.53      11.93    2.28
+      C, the same rows        5.21       5.13       5.27    1.00
     1,000,000 records, only read [wall s]
                      median        min        max   ratio
       sa              0.106      0.093      0.134    1.00

@@ -64,6 +64,8 @@ ETIME_END = 100 << 31
 fit into 64 bits of nanoseconds.
 """
 
+COMP_EXACT = 1 << 13
+"""A comp_t below this has no exponent."""
 PID_END = 1 << 22  # PID_MAX_LIMIT, include/linux/threads.h: no pid reaches it
 _STATUS_END = 1 << 16  # a wait status: exit code or signal, a byte each
 
@@ -241,11 +243,8 @@ class _Columns(NamedTuple):
         return columns
 
     def decoded(self) -> list[Sequence[Any]]:
-        table = comp_table()
         words = [self.words[index::16].tolist() for index in range(1, 7)]
-        comp = [
-            list(map(table.__getitem__, self.halves[index::32].tolist())) for index in range(16, 24)
-        ]
+        comp = [_from_comp(self.halves[index::32].tolist()) for index in range(16, 24)]
         first = (self.buffer[0::64], self.buffer[1::64], self.halves[1::32].tolist())
         names = list(self.comms())
         escaped = {name: escape_comm(name) for name in set(names)}
@@ -268,6 +267,13 @@ class _Columns(NamedTuple):
             and min(etimes) >= 0
             and all(map(_is_comm, set(self.comms())))
         )
+
+
+def _from_comp(column: list[int]) -> list[int]:
+    """The values of comp_t's; the smallest, which most columns have only, stand for themselves."""
+    if max(column, default=0) < COMP_EXACT:
+        return column
+    return list(map(comp_table().__getitem__, column))
 
 
 _COMM = struct.Struct("48x16s")

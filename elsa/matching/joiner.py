@@ -14,7 +14,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence, Se
 from functools import cache
 from itertools import chain, compress, product
 from operator import not_
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from elsa.decode.acct import WRAP
 from elsa.matching import pairing, parentage, record_order
@@ -53,8 +53,8 @@ _RECORD = f"""acct.id, cast(etime as integer), btime - iif(ended < btime, {WRAP}
     exitcode, pid, ppid, acct.uid, comm_id"""
 """The columns of Records."""
 
-# The fields of a Candidate, except the offsets. An end counts if it was received; a parent, if it
-# certainly outlived its child.
+# The fields of a Candidate, except the offsets, and the clock where a boot has one clock only. An
+# end counts if it was received; a parent, if it certainly outlived its child.
 _CANDIDATES = f"""
     select process.pid, process.id, process.start_ns,
            iif(process.end_source = {End.EXIT:d}, process.start_ns + process.elapsed_ns, null),
@@ -65,14 +65,16 @@ _CANDIDATES = f"""
            iif(process.end_source = {End.EXIT:d}
                    and iif(parent.elapsed_ns is null, :heard_ns,
                            parent.start_ns + parent.elapsed_ns)
-                       >= process.start_ns + process.elapsed_ns + {EXIT_LAG_NS}, parent.pid, null),
-           coalesce(process.end_clock_id, process.clock_id)
+                       >= process.start_ns + process.elapsed_ns + {EXIT_LAG_NS}, parent.pid, null)
+           {{clock}}
     from {process_lookup.WANTED_STARTED}
     left join acct on acct.process_id = process.id
     left join process as parent
         on parent.id = process.parent_id and process.parent_inferred is null
             and coalesce(parent.end_source, {End.EXIT:d}) = {End.EXIT:d}
     where process.origin <> {Origin.ACCT:d} and acct.id is null"""
+
+_END_CLOCK = ", coalesce(process.end_clock_id, process.clock_id)"
 
 # Processes whose end was not received but is in their record. SQLite is told the index: without it,
 # it would read every process of the boot.
@@ -538,9 +540,11 @@ class Joiner:
             **{"boot_id": boot.id, "heard_ns": heard_ns, "alive_ns": heard_ns - EXIT_LAG_NS},
             **process_lookup.wanted(pids, slots, more),
         }
-        rest = (offsets,)
-        found = self._connection.execute(_CANDIDATES, values)
-        lives = _near([row + rest for row in found], pids, columns)
+        clock, rest = _END_CLOCK, cast("tuple[Any, ...]", (offsets,))
+        if len(offsets) == 1:
+            clock, rest = "", (boot.clocks.current.id, offsets)
+        rows = self._connection.execute(_CANDIDATES.format(clock=clock), values)
+        lives = _near([row + rest for row in rows], pids, columns)
         if boot.gaps or len(offsets) > 1:
             lives = [_checked(boot, Candidate._make(life)) for life in lives]
         return boot, lives

@@ -188,24 +188,24 @@ def fits(life: CandidateRow, record: RecordRow, late_ns: int = 0) -> bool:
         return False
     if ppid is not None and ppid != its_ppid and its_ppid is not None:
         return False
-    if alive_ns is None:
-        alive_ns = start_ns
-    if alive_ns + offsets[0] > second_ns + SECOND_NS + slack_ns + SLACK_NS:
+    # Small numbers are added first: to add to a time takes several times as long.
+    after_ns = SLACK_NS + slack_ns
+    before_ns = after_ns if exact_start else after_ns + SNAPSHOT_SLACK_NS
+    started_ns = start_ns + offsets[0]
+    alive_at_ns = started_ns if alive_ns is None else alive_ns + offsets[0]
+    if alive_at_ns > second_ns + (SECOND_NS + after_ns):
         return False
-    before_ns = SLACK_NS + slack_ns
-    after_ns = before_ns + late_ns
-    if not exact_start:
-        before_ns += SNAPSHOT_SLACK_NS
-    least_ns = elapsed_ns - DURATION_SLACK_NS - before_ns + SLACK_NS - late_ns
-    if end_ns is not None and end_ns - start_ns < least_ns:
+    if end_ns is not None and end_ns - start_ns < elapsed_ns - (
+        DURATION_SLACK_NS + before_ns - SLACK_NS + late_ns
+    ):
         return False
     if (after is not None or by is not None) and not _fits_place(life, record, before_ns):
         return False
-    first_ns -= before_ns + start_ns
-    last_ns += after_ns - start_ns
+    first_ns -= before_ns
+    last_ns += after_ns + late_ns
     # any() takes longer than all else here, and nearly always there is one offset
-    return first_ns < offsets[0] <= last_ns or any(
-        first_ns < offset <= last_ns for offset in offsets[1:]
+    return first_ns < started_ns <= last_ns or any(
+        first_ns < start_ns + offset <= last_ns for offset in offsets[1:]
     )
 
 

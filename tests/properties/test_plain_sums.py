@@ -314,6 +314,7 @@ OTHERS = {
                 (id, boot_id, pid, origin, start_ns, clock_id, elapsed_ns, end_source)
             values (9998, 1, 99, 1, {_LEFT}, 1, 5, 1)""",
     ),
+    "an end before its start": ("update process set elapsed_ns = -5 where id = 54",),
     "an ambiguous record": (
         "insert into acct_file values (9, 1, 'f', 1, 1, 0, 0, x'00', x'', 0, 0, 0, 0)",
         f"""insert into acct values (1, 9, 0, null, 5, 0, 3, 0, 0, 5, 6, 7, 1,
