@@ -18,7 +18,7 @@ from math import inf
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
-from elsa.decode import acct
+from elsa.decode import acct, acct_search, acct_times
 from elsa.decode.acct import AFORK, AcctRecord, AcctRow
 from elsa.errors import UsageError
 from elsa.gnu.sa import (
@@ -184,7 +184,7 @@ class Records:
                 _Pipe(sys.stdin.buffer) if name == STDIN else stack.enter_context(AcctFile(name))
             )
             shown = "standard input" if name == STDIN else name
-            acct.content(file.read, shown)
+            acct_search.content(file.read, shown)
             seekable = isinstance(file, AcctFile) and not file.compressed
             chunks = self._timed(self._chunks(file, shown))
             if self.backwards:
@@ -214,7 +214,7 @@ class Records:
         while more:
             data = file.read(position, CHUNK)
             more = len(data) == CHUNK
-            runs = acct.walk(data, more=more)
+            runs = acct_search.walk(data, more=more)
             for start, end, records in runs:
                 if records:
                     yield position + start, data[start:end]
@@ -229,7 +229,7 @@ class Records:
 
 def _end_seconds(columns: Sequence[Sequence[Any]], before: int | None) -> list[int]:
     """The seconds in which the processes of these records ended, at least one."""
-    return acct.Times.of(columns, before).ends
+    return acct_times.Times.of(columns, before).ends
 
 
 def _reread(file: _Readable, chunks: list[tuple[int, int, int | None]]) -> Iterator[_Chunk]:

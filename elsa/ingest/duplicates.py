@@ -29,7 +29,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from elsa.decode.acct import BTIME, CLOCK_SET, AcctRow, decode_record, exit_second, plausible
+from elsa.decode.acct import BTIME, AcctRow, decode_record
+from elsa.decode.acct_search import plausible
+from elsa.decode.acct_times import CLOCK_SET, exit_second
 from elsa.ingest.resume import StoredFile
 
 # How many records are compared at a time: each time all stored records of these files are read.

@@ -13,7 +13,7 @@ from math import inf
 from pathlib import Path
 from typing import NamedTuple
 
-from elsa.decode import acct
+from elsa.decode import acct, acct_search, acct_times
 from elsa.errors import DataError, ElsaError, InputMissingError
 from elsa.kernel import acct_file
 from elsa.kernel.acct_file import AcctFile
@@ -187,7 +187,7 @@ class Sources:
         if unchanged(status):
             return None
         file = opened.enter_context(AcctFile(path))
-        if acct.content(file.read, str(path)) is acct.Content.EMPTY:
+        if acct_search.content(file.read, str(path)) is acct_search.Content.EMPTY:
             return None
         status = file.status()  # of the opened file: the path may name another file by now
         size = None if file.compressed else status.st_size
@@ -209,13 +209,13 @@ def _version(status: os.stat_result) -> tuple[int, ...]:
 
 def _first_second(file: AcctFile, status: os.stat_result) -> float:
     head = file.read(0, acct.RECORD_SIZE)
-    second = acct.exit_second(acct.decode_record(head)) if acct.plausible(head) else 0
-    return second if second >= acct.CLOCK_SET else status.st_mtime_ns / 1e9
+    second = acct_times.exit_second(acct.decode_record(head)) if acct_search.plausible(head) else 0
+    return second if second >= acct_times.CLOCK_SET else status.st_mtime_ns / 1e9
 
 
 def _is_accounting(path: Path) -> bool:
     try:
         with AcctFile(path) as file:
-            return acct.content(file.read, str(path)) is not acct.Content.EMPTY
+            return acct_search.content(file.read, str(path)) is not acct_search.Content.EMPTY
     except ElsaError:
         return False

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, cast
 
 from elsa.config import Config
 from elsa.control.client import Client
-from elsa.decode import acct
+from elsa.decode import acct, acct_times
 from elsa.decode.acct import (
     COMM,
     EXITCODE,
@@ -109,7 +109,7 @@ class Batch(NamedTuple):
     positions: Sequence[int]
     columns: Sequence[Sequence[Any]]
     """Their fields (elsa/decode/acct.py)."""
-    times: acct.Times
+    times: acct_times.Times
     counted: Sequence[int]
     """Which of them are ends of processes, by index."""
 
@@ -129,7 +129,7 @@ class Batch(NamedTuple):
         every = range(len(positions))
         counted = [index for index in every if index not in selves] if selves else every
         ids = range(first_id, first_id + len(positions))
-        return cls(ids, positions, columns, acct.Times.of(columns, before), counted)
+        return cls(ids, positions, columns, acct_times.Times.of(columns, before), counted)
 
     def records(self) -> Records:
         """The records that are ends of processes, as joining needs them."""

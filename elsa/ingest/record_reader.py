@@ -7,8 +7,10 @@ from itertools import chain, compress
 from operator import not_
 from typing import Any, NamedTuple
 
-from elsa.decode import acct
-from elsa.decode.acct import ETIME, ETIME_END, RECORD_SIZE, VERSION, AcctRow, Run
+from elsa.decode import acct, acct_search
+from elsa.decode.acct import ETIME, RECORD_SIZE, VERSION, AcctRow
+from elsa.decode.acct_search import Run
+from elsa.decode.acct_times import ETIME_END
 from elsa.kernel import acct_file
 from elsa.kernel.acct_file import MARK, AcctFile
 
@@ -68,7 +70,7 @@ def chunks(
             raise ReplacedError
         before, data = data, data[len(tail) :]
         more = len(data) == want and (size is None or position + want < size)
-        runs = acct.walk(data, more=more)
+        runs = acct_search.walk(data, more=more)
         if not runs:
             break
         chunk = _chunk(runs, data, position, before[: len(tail) + runs[-1].end][-MARK:])
@@ -108,9 +110,9 @@ def _chunk(runs: Sequence[Run], data: bytes, position: int, tail: bytes) -> Chun
 
 
 def _what(data: bytes) -> str:
-    if acct.has_odd_etime(data):
+    if acct_search.has_odd_etime(data):
         return ODD_ETIME
-    version = acct.foreign_version(data)
+    version = acct_search.foreign_version(data)
     if version is None:
         return NO_RECORD
     return (

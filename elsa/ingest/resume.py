@@ -13,15 +13,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from elsa.decode.acct import (
-    CLOCK_SET,
-    LOOKAHEAD,
-    RECORD_SIZE,
-    begins_with_record,
-    decode_record,
-    exit_second,
-    plausible,
-)
+from elsa.decode.acct import RECORD_SIZE, decode_record
+from elsa.decode.acct_search import LOOKAHEAD, begins_with_record, plausible
+from elsa.decode.acct_times import CLOCK_SET, exit_second
 from elsa.errors import ElsaError
 from elsa.kernel.acct_file import AcctFile, FileIdentity
 from elsa.text import printable

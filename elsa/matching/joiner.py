@@ -16,7 +16,7 @@ from itertools import chain, compress, product
 from operator import not_
 from typing import Any, NamedTuple, cast
 
-from elsa.decode.acct import WRAP
+from elsa.decode.acct_times import WRAP
 from elsa.matching import pairing, parentage, record_order
 from elsa.matching.pairing import (
     ACCT_TICK_NS,

@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.schema import SchemaItem
 from sqlalchemy.types import REAL, TypeEngine
 
-from elsa.decode.acct import WRAP, YEAR_2106
+from elsa.decode.acct_times import WRAP, YEAR_2106
 from elsa.measures import COUNTERS, IN_INTERVALS, OF_AUDIT, PEAKS, ROLLED, ROLLED_OF_JOB, Measure
 from elsa.store import aggregates
 

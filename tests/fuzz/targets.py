@@ -36,7 +36,18 @@ from elsa.config import Config
 from elsa.control import protocol
 from elsa.control.client import Client
 from elsa.control.server import ControlServer
-from elsa.decode import acct, cgroups, cmdline, comm, events, procfs, taskstats, tracepoint
+from elsa.decode import (
+    acct,
+    acct_search,
+    acct_times,
+    cgroups,
+    cmdline,
+    comm,
+    events,
+    procfs,
+    taskstats,
+    tracepoint,
+)
 from elsa.decode.cgroup_events import Decoder
 from elsa.decode.redact import Redactor
 from elsa.errors import ConfigError, DataError, ElsaError, RetryError, UsageError
@@ -206,7 +217,7 @@ def acct_record(data: bytes) -> Hashable:
     assert_held(value for value in record if not isinstance(value, float))
     return (
         tuple(size(value) for value in record[10:13]),
-        acct.plausible(data),
+        acct_search.plausible(data),
         acct.is_self_record(record),
     )
 
@@ -216,7 +227,7 @@ def acct_walk(data: bytes) -> Hashable:
     found = []
     for more in (False, True):
         position = 0
-        for run in acct.walk(data, more=more):
+        for run in acct_search.walk(data, more=more):
             assert run.start == position < run.end <= len(data)
             position = run.end
             found.append(run.records)
@@ -225,7 +236,7 @@ def acct_walk(data: bytes) -> Hashable:
                     len(list(acct.decode_rows(data[run.start : run.end]))) * 64
                     == run.end - run.start
                 )
-        assert len(data) - position < (acct.LOOKAHEAD if more else acct.RECORD_SIZE)
+        assert len(data) - position < (acct_search.LOOKAHEAD if more else acct.RECORD_SIZE)
     return tuple(found)
 
 
@@ -240,9 +251,9 @@ def acct_rows(data: bytes) -> Hashable:
 
 
 def acct_content(data: bytes) -> Hashable:
-    return acct.content(
+    return acct_search.content(
         lambda position, most: data[position : position + most], "pacct"
-    ), acct.foreign_version(data)
+    ), acct_search.foreign_version(data)
 
 
 def acct_file(data: bytes) -> Hashable:
@@ -252,7 +263,7 @@ def acct_file(data: bytes) -> Hashable:
         for chunk in chunks(file, file.read(0, MARK), b"", 0, None):
             for _, row in chunk.rows:
                 assert_held(row)
-                assert acct.exit_second(row) * 1_000_000_000 in HELD
+                assert acct_times.exit_second(row) * 1_000_000_000 in HELD
             found.append((size(len(chunk.rows)), size(len(chunk.skipped))))
         return file.compressed, tuple(found)
 
@@ -261,7 +272,7 @@ def acct_programs(data: bytes) -> Hashable:
     """sa, lastcomm and dump-acct over whatever was taken for records."""
     rows = [
         row
-        for run in acct.walk(data, more=False)
+        for run in acct_search.walk(data, more=False)
         if run.records
         for row in acct.decode_rows(data[run.start : run.end])
     ]

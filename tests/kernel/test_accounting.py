@@ -12,15 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from elsa.decode.acct import (
-    AFORK,
-    AXSIG,
-    AcctRecord,
-    decode_rows,
-    exit_second,
-    is_self_record,
-    walk,
-)
+from elsa.decode.acct import AFORK, AXSIG, AcctRecord, decode_rows, is_self_record
+from elsa.decode.acct_search import walk
+from elsa.decode.acct_times import exit_second
 from elsa.decode.comm import unescape_comm
 from elsa.errors import DataError, InputMissingError
 from elsa.kernel.accounting import canary, free_percent, switch_off, switch_on, thresholds

@@ -10,17 +10,8 @@ from contextlib import suppress
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from elsa.decode.acct import (
-    LOOKAHEAD,
-    AcctRecord,
-    Run,
-    comp_table,
-    decode_record,
-    decode_rows,
-    plausible,
-    sniff,
-    walk,
-)
+from elsa.decode.acct import AcctRecord, comp_table, decode_record, decode_rows
+from elsa.decode.acct_search import LOOKAHEAD, Run, plausible, sniff, walk
 from elsa.decode.comm import escape_comm, unescape_comm
 from elsa.errors import DataError
 

@@ -12,24 +12,16 @@ import pytest
 
 from elsa.decode import acct as decoding
 from elsa.decode.acct import (
-    LOOKAHEAD,
     AcctRecord,
-    Content,
-    Run,
-    Times,
     comp_table,
     decode_columns,
     decode_record,
     decode_rows,
-    exit_second,
     is_self_record,
-    late_most,
-    late_seconds,
-    plausible,
     self_records,
-    sniff,
-    walk,
 )
+from elsa.decode.acct_search import LOOKAHEAD, Content, Run, plausible, sniff, walk
+from elsa.decode.acct_times import Times, exit_second, late_most, late_seconds
 from elsa.decode.comm import escape_comm, unescape_comm
 from elsa.errors import DataError
 from elsa.store.schema import acct

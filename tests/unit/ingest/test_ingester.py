@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from elsa.config import Config
-from elsa.decode.acct import ETIME_END
+from elsa.decode.acct_times import ETIME_END
 from elsa.errors import DataError, InputMissingError, RetryError
 from elsa.ingest import files as sources
 from elsa.ingest import ingester
