@@ -1,5 +1,5 @@
 """`elsa report`: what jobs, commands and users cost. Each file has a group of similar reports, and
-is imported only when one of them is called; request.py has the options that all share.
+is imported only when one of them is called; shared_options.py has the options that all share.
 """
 
 from elsa.cli.report.group import report

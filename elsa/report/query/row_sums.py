@@ -1,5 +1,5 @@
-"""Sums over the rows `u` of elsa.report.query.statement.rows, or over the part of each row that is
-in a window. Sums of any size are in elsa/store/sums.py.
+"""Sums over the rows `u` of process_rows.py, or over the part of each row that is in a window. Sums
+of any size are in elsa/store/sums.py.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ class Selection:
         return self.jobs[0] if self.jobs is not None and len(self.jobs) == 1 else None
 
     def conditions(self) -> list[Condition]:
-        """All conditions on the rows of elsa.report.query.statement.rows, except on the jobs."""
+        """All conditions on the rows of elsa.report.query.process_rows.rows, except on the jobs."""
         return [*(Condition(text) for text in self.of_window()), *self.choices]
 
     def of_window(self) -> list[str]:

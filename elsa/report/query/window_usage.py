@@ -27,7 +27,7 @@ MEASURED = tuple(
 
 
 class WindowUsage(NamedTuple):
-    """What the rows `u` of elsa.report.query.statement.rows used in a window."""
+    """What the rows `u` of elsa.report.query.process_rows.rows used in a window."""
 
     columns: dict[str, str]
     """The expressions over the joined rows, in the units of aggregates.over_rows; NULL where it is
