@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from elsa.cli.report import request
+from elsa.cli.report import shared_options
 from elsa.errors import UsageError
 from elsa.report.render.output import Output
 from elsa.store import intervals, own_records
@@ -387,7 +387,7 @@ def test_a_narrow_terminal_leaves_out_the_processes_of_the_moment_first(
     seen = []
     for width in (80, 64, 56, 50, 44, 30):
         made = replace(Output(), width=width)
-        monkeypatch.setattr(request, "Output", lambda *_, made=made, **__: made)
+        monkeypatch.setattr(shared_options, "Output", lambda *_, made=made, **__: made)
         heading = busy.run("at", at(118)).stdout.splitlines()[0]
         seen.append(heading.removesuffix(" +").split())
         assert "cpu" in seen[-1], width
