@@ -11,11 +11,12 @@ from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem
 
 from elsa.state import job_kinds
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from elsa.fleet_url import FleetUrl
 
 MOST = 200
@@ -132,6 +133,8 @@ def _offer(
     names: list[str], incomplete: str, helps: dict[str, str] | None = None
 ) -> list[CompletionItem]:
     """The names that complete the last item of a comma list, after the items before it."""
+    from click.shell_completion import CompletionItem
+
     start = _last_item(incomplete)
     before, prefix = incomplete[:start], incomplete[start:]
     fitting = [name for name in names if name.startswith(prefix) and _PLAIN.fullmatch(name)]

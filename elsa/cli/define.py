@@ -87,7 +87,7 @@ def define(
       elsa job define compilers --command 'cc1*' --command ld --since yesterday
       elsa job define hogs --where 'cpu_s > 60 and uid >= 1000' --dry-run
     """
-    from elsa.control import protocol
+    from elsa.control import operations, protocol
     from elsa.report.query.choices import cut_commands
     from elsa.report.query.times import window
 
@@ -107,7 +107,7 @@ def define(
     fields = {key: value for key, value in vars(selection).items() if value not in (None, ())}
     fields |= {"name": name, "tags": tags, "dry_run": dry_run}
     # What jobd would refuse is refused without jobd too.
-    protocol.parse_request(protocol.encode_request("define", fields))
+    operations.parse_request(protocol.encode_request("define", fields))
     reply = _carry_out(
         config.load({"db": db, "socket": socket}), selection, fields, named=db is not None
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from elsa import config
-from elsa.cli import options, tables
+from elsa.cli import options
 from elsa.cli.main import Command
 from elsa.errors import UsageError
 from elsa.text import printable
@@ -189,6 +189,8 @@ def _conditions(rule: Rule) -> dict[str, str]:
 
 
 def _table(now: Mapping[str, Any]) -> str:
+    from elsa.cli import tables
+
     rows = [
         (
             row["rule"],

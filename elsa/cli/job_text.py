@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem
 
 from elsa import config
 from elsa.control import protocol
@@ -17,6 +16,9 @@ from elsa.formats import local_time_ns
 from elsa.kernel import accounts
 from elsa.state.job_kinds import MANUAL
 from elsa.text import cleaned
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 JsonObject = Mapping[str, Any]
 # Commands that change a job, which nobody can do to an automatic job.
@@ -32,6 +34,8 @@ def complete_job(
     ctx: click.Context, _param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """The open jobs, for completion in the shell; none if jobd does not answer at once."""
+    from click.shell_completion import CompletionItem
+
     try:
         jobs = Client(
             config.load({"socket": ctx.params.get("socket")}).socket, timeout_s=0.5

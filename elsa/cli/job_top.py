@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -68,6 +67,8 @@ def top(
       elsa job top --kind service,container
       elsa job top night --every 5
     """
+    import textwrap
+
     from elsa.cli import live, tables
     from elsa.kernel.procfs import Procfs
     from elsa.run.live_usage import read_job, read_jobs

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from elsa.control import protocol
+from elsa.control import operations, protocol
 from elsa.control.listener import Listener
 from elsa.control.peer import Peer, peer_of, uid_of
 from elsa.errors import DataError, ElsaError, RetryError, UsageError
@@ -54,7 +54,7 @@ Reply = Callable[[Mapping[str, Any] | ElsaError], None]
 """Answers one request, at once or later; only the first call counts, and it does no harm if the
 client is gone.
 """
-Handler = Callable[[protocol.Request, Peer, Reply], None]
+Handler = Callable[[operations.Request, Peer, Reply], None]
 """Takes a request; calls the reply now or later, or raises an ElsaError."""
 
 _log = logging.getLogger("elsa.control")
@@ -347,7 +347,7 @@ class ControlServer:
         answer = Answer(self, client)
         with self.charged(client.peer.uid):
             carry_out(
-                lambda: self._handler(protocol.parse_request(bytes(line)), client.peer, answer),
+                lambda: self._handler(operations.parse_request(bytes(line)), client.peer, answer),
                 client.peer,
                 answer,
             )

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from elsa import __version__
 from elsa.config import Config
-from elsa.control.protocol import Request, Status
+from elsa.control.operations import Request, Status
 from elsa.control.server import ControlServer, Peer, Reply, carry_out
 from elsa.errors import ElsaError
 from elsa.host import canaries

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Protocol
 
 from elsa.config import Config
-from elsa.control import protocol
+from elsa.control import operations
 from elsa.control.server import Answer, Peer, Reply
 from elsa.errors import ElsaError, PrivilegeError, RetryError, UsageError
 from elsa.host import proc_scan
@@ -69,37 +69,37 @@ class RequestHandler:
         self._collector = collector
         self._config = config
         self._by_kind: dict[type, Callable[[Any, Peer, Reply], None]] = {
-            protocol.Create: self._create,
-            protocol.Define: self._define,
-            protocol.Reserve: self._reserve,
-            protocol.Add: self._add,
-            protocol.Remove: self._remove,
-            protocol.Ended: self._ended,
-            protocol.Close: self._close,
-            protocol.List: self._list,
-            protocol.Show: self._show,
-            protocol.Of: self._of,
-            protocol.Own: self._own_records,
-            protocol.Status: self._status,
-            protocol.Sync: self._sync,
+            operations.Create: self._create,
+            operations.Define: self._define,
+            operations.Reserve: self._reserve,
+            operations.Add: self._add,
+            operations.Remove: self._remove,
+            operations.Ended: self._ended,
+            operations.Close: self._close,
+            operations.List: self._list,
+            operations.Show: self._show,
+            operations.Of: self._of,
+            operations.Own: self._own_records,
+            operations.Status: self._status,
+            operations.Sync: self._sync,
         }
 
-    def handle(self, request: protocol.Request, peer: Peer, reply: Reply) -> None:
+    def handle(self, request: operations.Request, peer: Peer, reply: Reply) -> None:
         """Answer a request. All events before it have been read, so new processes are known."""
         # The pids on record are the host's, whoever reads them.
-        if peer.foreign is None or isinstance(request, protocol.Own):
+        if peer.foreign is None or isinstance(request, operations.Own):
             self._by_kind[type(request)](request, peer, reply)
             return
         translated = self._translated(request, peer.foreign)
         try:
             self._by_kind[type(request)](translated, peer, _translating(reply, peer.foreign))
         except ElsaError as error:
-            note = " (pids are the host's)" if protocol.pids_of(request) else ""
+            note = " (pids are the host's)" if operations.pids_of(request) else ""
             raise type(error)(f"{error}{note}") from None
 
-    def _translated(self, request: protocol.Request, foreign: ForeignPids) -> protocol.Request:
+    def _translated(self, request: operations.Request, foreign: ForeignPids) -> operations.Request:
         """The request of a client in another pid namespace, with its pids translated to ours."""
-        named = protocol.pids_of(request)
+        named = operations.pids_of(request)
         if not named:
             return request
         if not foreign.known:
@@ -107,7 +107,7 @@ class RequestHandler:
                 "these pids cannot be translated: the client has ended, or is in a pid namespace"
                 " that jobd does not see"
             )
-        if isinstance(request, protocol.Define):
+        if isinstance(request, operations.Define):
             raise UsageError(define_job.FOREIGN)
         shown = {pid: self._find_foreign(pid, foreign) for pid in named}
         # The forks of all processes that existed when the request was sent have been read.
@@ -119,7 +119,7 @@ class RequestHandler:
         missing = [pid for pid in named if pid not in ours]
         if missing:
             raise UsageError(f"no such process in your pid namespace: {_some(missing)}")
-        return protocol.with_pids(request, ours)
+        return operations.with_pids(request, ours)
 
     def _find_foreign(self, theirs: int, foreign: ForeignPids) -> ProcSnapshot | None:
         """The process with a pid of another namespace, as /proc shows it. The pid is translated
@@ -140,7 +140,7 @@ class RequestHandler:
     def _processes(self) -> Processes:
         return self._collector.processes
 
-    def _create(self, request: protocol.Create, peer: Peer, reply: Reply) -> None:
+    def _create(self, request: operations.Create, peer: Peer, reply: Reply) -> None:
         jobs = self._processes.jobs
         self._check_open_jobs(peer)
         self._check_ids()
@@ -207,7 +207,7 @@ class RequestHandler:
                 "too many new jobs wait because the warehouse cannot be written; try again later"
             )
 
-    def _define(self, request: protocol.Define, peer: Peer, reply: Reply) -> None:
+    def _define(self, request: operations.Define, peer: Peer, reply: Reply) -> None:
         """Start a program that searches the warehouse, which may take long; it then sends a
         `reserve`.
         """
@@ -227,7 +227,7 @@ class RequestHandler:
             define_job.__name__, define_job.as_json(order), peer.uid, reply, config.define_s
         )
 
-    def _own_records(self, request: protocol.Own, peer: Peer, reply: Reply) -> None:
+    def _own_records(self, request: operations.Own, peer: Peer, reply: Reply) -> None:
         """Start a program that sends the client what it may see of the warehouse."""
         if not isinstance(reply, Answer):
             raise UsageError("only a client on the socket can be sent its records")
@@ -237,7 +237,7 @@ class RequestHandler:
             send_own_records.__name__, order, peer.uid, reply, config.define_s
         )
 
-    def _reserve(self, request: protocol.Reserve, peer: Peer, reply: Reply) -> None:
+    def _reserve(self, request: operations.Reserve, peer: Peer, reply: Reply) -> None:
         """Make a job without living members, which is closed from the start; a program that may
         write the warehouse adds its members there.
         """
@@ -252,7 +252,7 @@ class RequestHandler:
         self._collector.batcher.close(job)
         self._collector.batcher.commit(reply, {"job": describe(job)})
 
-    def _add(self, request: protocol.Add, peer: Peer, reply: Reply) -> None:
+    def _add(self, request: operations.Add, peer: Peer, reply: Reply) -> None:
         job = self._manual_job(request.job, peer)
         lives = self._own(request.pids, peer)
         if request.tree:
@@ -270,7 +270,7 @@ class RequestHandler:
         }
         self._collector.batcher.commit(reply, answer)
 
-    def _remove(self, request: protocol.Remove, peer: Peer, reply: Reply) -> None:
+    def _remove(self, request: operations.Remove, peer: Peer, reply: Reply) -> None:
         job = self._manual_job(request.job, peer)
         living = self._processes.living
         not_members = [
@@ -285,7 +285,7 @@ class RequestHandler:
             reply, {"job": describe(job), "removed": [life.pid for life in lives]}
         )
 
-    def _ended(self, request: protocol.Ended, peer: Peer, reply: Reply) -> None:
+    def _ended(self, request: operations.Ended, peer: Peer, reply: Reply) -> None:
         """Record the wait status of a job's command. The job may be closed already, so it has to be
         named by its id.
         """
@@ -294,7 +294,7 @@ class RequestHandler:
         self._processes.report_status(request.job, request.status, _sees_of(peer))
         reply({})
 
-    def _close(self, request: protocol.Close, peer: Peer, reply: Reply) -> None:
+    def _close(self, request: operations.Close, peer: Peer, reply: Reply) -> None:
         job = self._manual_job(request.job, peer)
         for life in self._processes.members(job):
             self._leave(life, job)
@@ -316,7 +316,7 @@ class RequestHandler:
         self._processes.remove(life, job, now_ns)
         self._collector.intervals.edge(life, now_ns)
 
-    def _list(self, request: protocol.List, peer: Peer, reply: Reply) -> None:
+    def _list(self, request: operations.List, peer: Peer, reply: Reply) -> None:
         kinds = request.chosen_kinds
         jobs = [
             describe(job)
@@ -326,7 +326,7 @@ class RequestHandler:
         ended = self._collector.ended_jobs(_sees_of(peer), kinds) if request.all else []
         reply({"jobs": sorted([*jobs, *ended], key=lambda job: int(job["id"]))})
 
-    def _show(self, request: protocol.Show, peer: Peer, reply: Reply) -> None:
+    def _show(self, request: operations.Show, peer: Peer, reply: Reply) -> None:
         job = self._job(request.job, peer)
         pids = {life.id: life.pid for life in self._processes.living.values()}
         members = self._processes.members(job)[: request.limit]
@@ -351,7 +351,7 @@ class RequestHandler:
             "ended_threads": {name: ended[name] for name in _IO} if ended else None,
         }
 
-    def _of(self, request: protocol.Of, peer: Peer, reply: Reply) -> None:
+    def _of(self, request: operations.Of, peer: Peer, reply: Reply) -> None:
         visible = self._processes.jobs.of_owner(_sees_of(peer))
         life = self._processes.living.get(request.pid)
         job_ids = life.jobs if life is not None else ()
@@ -360,14 +360,14 @@ class RequestHandler:
             self._own([request.pid], peer)
         reply({"pid": request.pid, "jobs": jobs})
 
-    def _status(self, _request: protocol.Status, peer: Peer, reply: Reply) -> None:
+    def _status(self, _request: operations.Status, peer: Peer, reply: Reply) -> None:
         status = self._collector.status()
         if not peer.manages:  # nothing about other users
             own_jobs = len(self._processes.jobs.of_owner(peer.uid))
             status |= dict.fromkeys(_OF_ALL) | {"jobs": own_jobs}
         reply(status)
 
-    def _sync(self, _request: protocol.Sync, _peer: Peer, reply: Reply) -> None:
+    def _sync(self, _request: operations.Sync, _peer: Peer, reply: Reply) -> None:
         self._collector.sync(reply)
 
     def _job(self, key: int | str, peer: Peer) -> Job:

@@ -17,7 +17,7 @@ from elsa.report.query.statement import Condition, Query
 from elsa.report.query.times import Window
 from elsa.report.render.writer import Row
 from elsa.state import codes
-from elsa.state.intervals import BEFORE_FIRST_RUN
+from elsa.state.codes import BEFORE_FIRST_RUN
 from elsa.text import counted
 from elsa.units import HOUR_NS
 

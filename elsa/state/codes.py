@@ -103,3 +103,9 @@ class Join(IntEnum):
     """No other source knows the process; its incarnation was made from the record."""
     AMBIGUOUS = 5
     """It fits several incarnations equally well: counted, but joined to none."""
+
+
+EDGE, OF_ALL, BEFORE_FIRST_RUN = 0, 1, 2
+"""Of what a reading of usage is (column usage_reading.of_all): of a process that entered or left a
+job, of all processes, or of what processes had used before jobd first ran in the boot.
+"""

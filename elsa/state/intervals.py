@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from elsa.measures import COUNTERS
 from elsa.state.clock import Clock
+from elsa.state.codes import BEFORE_FIRST_RUN
 
 CounterRow = tuple[int | None, ...]
 """In the order of COUNTERS."""
@@ -22,10 +23,6 @@ NO_USAGE: CounterRow = (0,) * len(COUNTERS)
 IntervalRow = tuple[int | None, ...]
 """process_id, gid, forked_only, rss_kib, user_us, system_us, and COUNTERS: what was used since the
 reading before.
-"""
-EDGE, OF_ALL, BEFORE_FIRST_RUN = 0, 1, 2
-"""Of what a reading is: of a process that entered or left a job, of all processes, or of what
-processes had used before jobd first ran in the boot.
 """
 _RUN, _UTIME, _STIME = (
     next(place for place, measure in enumerate(COUNTERS) if measure.column == column)

@@ -8,8 +8,9 @@ import sqlite3
 from collections.abc import Callable, Iterable
 
 from elsa.measures import COUNTERS, IN_INTERVALS
+from elsa.state.codes import EDGE, OF_ALL
 from elsa.state.incarnation import Incarnation
-from elsa.state.intervals import EDGE, OF_ALL, Reading, Used
+from elsa.state.intervals import Reading, Used
 from elsa.store.database import transaction
 
 _COUNTERS = tuple(measure.column for measure in COUNTERS)

@@ -33,7 +33,7 @@ from elsa import config
 from elsa.cli import tariff as tariff_command
 from elsa.cli.report import report
 from elsa.config import Config
-from elsa.control import protocol
+from elsa.control import operations, protocol
 from elsa.control.client import Client
 from elsa.control.server import ControlServer
 from elsa.decode import (
@@ -558,7 +558,7 @@ def requests() -> tuple[bytes, ...]:
     }
     return tuple(
         protocol.encode_request(op, fields.get(op, {"job": 1} if op == "close" else {}))
-        for op in protocol.REQUESTS
+        for op in operations.REQUESTS
     )
 
 
@@ -573,9 +573,9 @@ def answers() -> tuple[bytes, ...]:
 
 
 def request(data: bytes) -> Hashable:
-    asked = protocol.parse_request(data)
-    op = next(op for op, kind in protocol.REQUESTS.items() if kind is type(asked))
-    assert protocol.parse_request(protocol.encode_request(op, vars(asked)).rstrip(b"\n")) == asked
+    asked = operations.parse_request(data)
+    op = next(op for op, kind in operations.REQUESTS.items() if kind is type(asked))
+    assert operations.parse_request(protocol.encode_request(op, vars(asked)).rstrip(b"\n")) == asked
     return op, tuple(value is None for value in vars(asked).values())
 
 
@@ -861,7 +861,7 @@ def conditions() -> tuple[bytes, ...]:
 def condition(data: bytes) -> Hashable:
     """--where of a manager: whatever it is, it can but read."""
     text = text_of(data)
-    protocol.parse_request(protocol.encode_request("define", {"name": "a", "where": text}))
+    operations.parse_request(protocol.encode_request("define", {"name": "a", "where": text}))
     with contextlib.closing(sqlite3.connect(small(), isolation_level=None)) as connection:
         before = connection.execute("pragma data_version").fetchone()
         found = defined_jobs.find(connection, small(), Criteria(where=text), None, limit_s=10)
@@ -1127,7 +1127,7 @@ TARGETS = (
             b"\\ud800",
             b"null",
             b"NaN",
-            *(b'"%b":' % name.encode() for name in protocol.FIELDS),
+            *(b'"%b":' % name.encode() for name in operations.FIELDS),
         ),
     ),
     Target(

@@ -7,7 +7,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elsa.control import protocol
+from elsa.control import operations, protocol
 from elsa.decode.command_name import command_name
 from elsa.state.default_job_rules import rules
 from elsa.state.job_kinds import AUTOMATIC
@@ -44,7 +44,7 @@ processes = st.builds(
 
 def assert_is_a_job(job: AutomaticJob, path: str) -> None:
     request = protocol.encode_request("create", {"name": job.name, "tags": job.tags})
-    assert protocol.parse_request(request.strip()) == protocol.Create(job.name, job.tags)
+    assert operations.parse_request(request.strip()) == operations.Create(job.name, job.tags)
     assert job.kind in AUTOMATIC
     assert job.per in PER
     assert f"{path}/".startswith(job.group.rstrip("/") + "/")

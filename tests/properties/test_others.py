@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from elsa.config import Config
-from elsa.control import protocol
+from elsa.control import operations
 from elsa.control.server import Peer
 from elsa.errors import ElsaError
 from elsa.jobd.requests import RequestHandler
@@ -197,20 +197,20 @@ FOREIGN = lives(
 JOB = st.integers(1, 16) | st.sampled_from(NAMES)
 ANY_PID = st.integers(100, 108)
 SOME_PIDS = st.lists(ANY_PID, unique=True, max_size=3).map(tuple)
-ASKED: dict[type[protocol.Request], st.SearchStrategy[Any]] = {
-    protocol.Create: st.builds(protocol.Create, st.sampled_from(NAMES), pids=SOME_PIDS),
-    protocol.Define: st.builds(protocol.Define, st.just("new"), commands=st.just(("s*",))),
-    protocol.Reserve: st.builds(protocol.Reserve, st.just("new")),
-    protocol.Add: st.builds(protocol.Add, JOB, SOME_PIDS, st.booleans()),
-    protocol.Remove: st.builds(protocol.Remove, JOB, SOME_PIDS),
-    protocol.Ended: st.builds(protocol.Ended, JOB, st.sampled_from([0, 9, 256])),
-    protocol.Close: st.builds(protocol.Close, JOB),
-    protocol.List: st.builds(protocol.List, st.booleans()),
-    protocol.Show: st.builds(protocol.Show, JOB),
-    protocol.Of: st.builds(protocol.Of, ANY_PID),
-    protocol.Own: st.builds(protocol.Own, st.sampled_from([None, 10**18])),
-    protocol.Status: st.just(protocol.Status()),
-    protocol.Sync: st.just(protocol.Sync()),
+ASKED: dict[type[operations.Request], st.SearchStrategy[Any]] = {
+    operations.Create: st.builds(operations.Create, st.sampled_from(NAMES), pids=SOME_PIDS),
+    operations.Define: st.builds(operations.Define, st.just("new"), commands=st.just(("s*",))),
+    operations.Reserve: st.builds(operations.Reserve, st.just("new")),
+    operations.Add: st.builds(operations.Add, JOB, SOME_PIDS, st.booleans()),
+    operations.Remove: st.builds(operations.Remove, JOB, SOME_PIDS),
+    operations.Ended: st.builds(operations.Ended, JOB, st.sampled_from([0, 9, 256])),
+    operations.Close: st.builds(operations.Close, JOB),
+    operations.List: st.builds(operations.List, st.booleans()),
+    operations.Show: st.builds(operations.Show, JOB),
+    operations.Of: st.builds(operations.Of, ANY_PID),
+    operations.Own: st.builds(operations.Own, st.sampled_from([None, 10**18])),
+    operations.Status: st.just(operations.Status()),
+    operations.Sync: st.just(operations.Sync()),
 }
 FIRST_OF_OTHERS = 9
 
@@ -272,7 +272,7 @@ class World:
             for job in self.processes.jobs.of_owner(uid).values():
                 self.processes.add(self.processes.living[pid], job, 0)
 
-    def ask(self, request: protocol.Request) -> object:
+    def ask(self, request: operations.Request) -> object:
         """The answer, or the error."""
         told: list[Mapping[str, Any] | ElsaError] = []
         try:
@@ -303,7 +303,7 @@ def still(monkeypatch: pytest.MonkeyPatch) -> None:
     requests=st.lists(st.one_of(*ASKED.values()), min_size=1, max_size=6),
 )
 def test_what_others_own_makes_no_difference_to_any_answer(
-    own: Lives, one: Lives, other: Lives, requests: list[protocol.Request]
+    own: Lives, one: Lives, other: Lives, requests: list[operations.Request]
 ) -> None:
     worlds = [World(own, others) for others in (one, other)]
     for request in requests:
@@ -311,4 +311,4 @@ def test_what_others_own_makes_no_difference_to_any_answer(
 
 
 def test_every_request_of_the_protocol_is_asked() -> None:
-    assert set(ASKED) == set(protocol.REQUESTS.values())
+    assert set(ASKED) == set(operations.REQUESTS.values())

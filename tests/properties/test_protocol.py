@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elsa.control import protocol
+from elsa.control import operations, protocol
 from elsa.errors import ElsaError, UnavailableError, UsageError
 from elsa.state.job_names import MAX_NAME
 
@@ -20,11 +20,11 @@ printable = st.text(
     alphabet=st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1, max_size=64
 )
 names = printable.filter(lambda name: not name.isdigit())
-jobs = st.one_of(names, st.integers(1, protocol.MAX_ID))
+jobs = st.one_of(names, st.integers(1, operations.MAX_ID))
 pids = st.lists(st.integers(1, protocol.MAX_PID), max_size=20, unique=True).map(tuple)
 requests = st.one_of(
     st.builds(
-        lambda launched, more, **rest: protocol.Create(
+        lambda launched, more, **rest: operations.Create(
             launched=launched, pids=(launched, *(pid for pid in more if pid != launched)), **rest
         ),
         launched=st.integers(1, protocol.MAX_PID),
@@ -34,26 +34,26 @@ requests = st.one_of(
         closes_itself=st.booleans(),
     ),
     st.builds(
-        protocol.Define,
+        operations.Define,
         name=names,
         root=st.integers(1, protocol.MAX_PID),
         session=st.integers(1, protocol.MAX_PID),
-        at_ns=st.integers(0, protocol.MAX_ID),
+        at_ns=st.integers(0, operations.MAX_ID),
         commands=st.lists(printable, max_size=4).map(tuple),
         where=printable,
-        since_ns=st.integers(0, protocol.MAX_ID),
-        until_ns=st.integers(0, protocol.MAX_ID),
+        since_ns=st.integers(0, operations.MAX_ID),
+        until_ns=st.integers(0, operations.MAX_ID),
         dry_run=st.booleans(),
     ),
-    st.builds(protocol.Reserve, name=names, owner_uid=st.integers(0, protocol.MAX_UID)),
-    st.builds(protocol.Add, job=jobs, pids=pids, tree=st.booleans()),
-    st.builds(protocol.Remove, job=jobs, pids=pids),
-    st.builds(protocol.Close, job=jobs),
-    st.builds(protocol.List, all=st.booleans()),
-    st.builds(protocol.Show, job=jobs, limit=st.integers(0, protocol.MAX_MEMBERS)),
-    st.builds(protocol.Of, pid=st.integers(1, protocol.MAX_PID)),
-    st.just(protocol.Status()),
-    st.just(protocol.Sync()),
+    st.builds(operations.Reserve, name=names, owner_uid=st.integers(0, operations.MAX_UID)),
+    st.builds(operations.Add, job=jobs, pids=pids, tree=st.booleans()),
+    st.builds(operations.Remove, job=jobs, pids=pids),
+    st.builds(operations.Close, job=jobs),
+    st.builds(operations.List, all=st.booleans()),
+    st.builds(operations.Show, job=jobs, limit=st.integers(0, protocol.MAX_MEMBERS)),
+    st.builds(operations.Of, pid=st.integers(1, protocol.MAX_PID)),
+    st.just(operations.Status()),
+    st.just(operations.Sync()),
 )
 anything = st.recursive(
     st.one_of(
@@ -72,16 +72,16 @@ anything = st.recursive(
 
 def understood_or_refused(line: bytes) -> None:
     try:
-        request = protocol.parse_request(line)
+        request = operations.parse_request(line)
     except UsageError as error:
         assert len(str(error).splitlines()) == 1
         assert len(str(error)) < 400
     else:
-        assert type(request) in protocol.REQUESTS.values()
+        assert type(request) in operations.REQUESTS.values()
 
 
-def line_of(request: protocol.Request) -> bytes:
-    op = next(op for op, kind in protocol.REQUESTS.items() if kind is type(request))
+def line_of(request: operations.Request) -> bytes:
+    op = next(op for op, kind in operations.REQUESTS.items() if kind is type(request))
     return protocol.encode_request(op, dataclasses.asdict(request))
 
 
@@ -96,8 +96,8 @@ def test_almost_json_is_refused_with_a_usage_error(line: str) -> None:
 
 
 @given(
-    st.sampled_from(list(protocol.REQUESTS)),
-    st.dictionaries(st.sampled_from([*protocol.FIELDS, "op", "elsa", "x"]), anything),
+    st.sampled_from(list(operations.REQUESTS)),
+    st.dictionaries(st.sampled_from([*operations.FIELDS, "op", "elsa", "x"]), anything),
 )
 def test_fields_of_any_type_are_taken_or_refused_with_a_usage_error(
     op: str, fields: dict[str, object]
@@ -106,8 +106,8 @@ def test_fields_of_any_type_are_taken_or_refused_with_a_usage_error(
 
 
 @given(requests)
-def test_a_valid_request_arrives_as_it_was_sent(request: protocol.Request) -> None:
-    assert protocol.parse_request(line_of(request).rstrip(b"\n")) == request
+def test_a_valid_request_arrives_as_it_was_sent(request: operations.Request) -> None:
+    assert operations.parse_request(line_of(request).rstrip(b"\n")) == request
 
 
 @given(
@@ -121,7 +121,7 @@ def test_a_reply_arrives_as_it_was_sent_whatever_its_texts_hold(reply: dict[str,
 
 @given(requests, st.data())
 def test_a_damaged_request_never_raises_anything_else(
-    request: protocol.Request, data: st.DataObject
+    request: operations.Request, data: st.DataObject
 ) -> None:
     line = bytearray(line_of(request))
     line[data.draw(st.integers(0, len(line) - 1))] = data.draw(st.integers(0, 255))
@@ -208,7 +208,7 @@ def test_an_error_is_raised_by_the_client_as_the_server_raised_it(
 )
 def test_each_bound_is_said(line: bytes, says: str) -> None:
     with pytest.raises(UsageError, match=says.replace("[", r"\[")):
-        protocol.parse_request(line)
+        operations.parse_request(line)
 
 
 def test_a_reply_of_another_version_says_so() -> None:
@@ -218,12 +218,12 @@ def test_a_reply_of_another_version_says_so() -> None:
 
 def test_every_field_of_every_request_has_a_check_and_no_check_is_idle() -> None:
     assert {
-        field.name for kind in protocol.REQUESTS.values() for field in dataclasses.fields(kind)
-    } == set(protocol.FIELDS)
+        field.name for kind in operations.REQUESTS.values() for field in dataclasses.fields(kind)
+    } == set(operations.FIELDS)
 
 
 def test_the_largest_add_fits_into_a_request() -> None:
-    pids = list(range(protocol.MAX_PID - protocol.MAX_PIDS, protocol.MAX_PID))
+    pids = list(range(protocol.MAX_PID - operations.MAX_PIDS, protocol.MAX_PID))
     assert (
         len(protocol.encode_request("add", {"job": "x" * MAX_NAME, "pids": pids}))
         <= protocol.MAX_REQUEST

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import signal
-import textwrap
 
 import click
 
@@ -166,6 +165,8 @@ def report(context: click.Context) -> None:
       elsa report audit --since yesterday             do both sources agree?
     """
     if context.invoked_subcommand is None:
+        import textwrap
+
         others = (name for name in report.list_commands(context) if f"report {name} " not in SHORT)
         more = textwrap.fill(", ".join(others), 70, subsequent_indent=" " * 6)
         click.echo(SHORT.format(more), nl=False)

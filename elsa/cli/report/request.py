@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -271,6 +270,8 @@ class Request:
 
 def page(text: str) -> None:
     """Show a text on a terminal, with $PAGER or less if it is longer than the screen."""
+    import shutil
+
     if text.count("\n") < shutil.get_terminal_size().lines:
         click.echo(text, nl=False)
         return

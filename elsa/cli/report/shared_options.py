@@ -5,14 +5,13 @@ from __future__ import annotations
 import functools
 import os
 import re
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
 
-from elsa.cli import complete, options
+from elsa.cli import complete, options, tables
 from elsa.cli.options import Function
 from elsa.cli.report.request import Request
 from elsa.errors import UsageError
@@ -274,7 +273,7 @@ def _request(
         None if limit is None else min(limit, MOST_ROWS),
         given.pop("units"),
         header=not given.pop("no_header"),
-        width=shutil.get_terminal_size().columns if terminal else None,
+        width=tables.terminal_width(),
         raw=given.pop("raw"),
         colour=terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb",
     )

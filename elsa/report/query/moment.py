@@ -12,7 +12,7 @@ from typing import NamedTuple
 from elsa.report.query.process_rows import columns_of
 from elsa.report.query.statement import Condition, literal
 from elsa.report.query.times import Window
-from elsa.state.intervals import OF_ALL
+from elsa.state.codes import OF_ALL
 from elsa.units import HOUR_NS, SECOND_NS
 
 _MINUTE_NS = 60 * SECOND_NS

@@ -22,7 +22,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from elsa.cli.job import job
-from elsa.control import protocol
+from elsa.control import operations
 from elsa.control.server import ControlServer, Peer, Reply
 from elsa.errors import (
     EXIT_PERMISSION,
@@ -52,7 +52,7 @@ class Jobd:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.asked: list[protocol.Request] = []
+        self.asked: list[operations.Request] = []
         self.answers: dict[type, dict[str, Any] | ElsaError] = {}
         self.selector = selectors.DefaultSelector()
         self.server = ControlServer(self.selector, path, "elsa", self.handle)
@@ -61,7 +61,7 @@ class Jobd:
         self.thread = threading.Thread(target=self.loop)
         self.thread.start()
 
-    def handle(self, request: protocol.Request, _peer: Peer, reply: Reply) -> None:
+    def handle(self, request: operations.Request, _peer: Peer, reply: Reply) -> None:
         self.asked.append(request)
         reply(self.answers.get(type(request), {"job": JOB}))
 
@@ -112,13 +112,13 @@ def run(socket_path: Path, *args: str, **how: Any) -> tuple[int, str, str]:
 def test_create_prints_the_id_alone(jobd: Jobd) -> None:
     result = call(jobd, "create", "build", "--tag", "a=b", "--tag", "c=d=e")
     assert (result.exit_code, result.stdout, result.stderr) == (0, "17\n", "")
-    assert jobd.asked == [protocol.Create("build", {"a": "b", "c": "d=e"})]
+    assert jobd.asked == [operations.Create("build", {"a": "b", "c": "d=e"})]
 
 
 def test_add_and_remove_say_what_happened_on_stderr(jobd: Jobd) -> None:
     jobd.answers = {
-        protocol.Add: {"job": JOB, "added": [1, 2], "already": [3]},
-        protocol.Remove: {"job": JOB, "removed": [1]},
+        operations.Add: {"job": JOB, "added": [1, 2], "already": [3]},
+        operations.Remove: {"job": JOB, "removed": [1]},
     }
     assert (
         call(jobd, "add", "17", "1", "2", "3", "--tree").stderr
@@ -127,9 +127,9 @@ def test_add_and_remove_say_what_happened_on_stderr(jobd: Jobd) -> None:
     assert call(jobd, "remove", "build", "1").stderr == "job 17 (build): 1 process removed\n"
     assert call(jobd, "close", "build").stderr == "job 17 (build): closed\n"
     assert jobd.asked == [
-        protocol.Add(17, (1, 2, 3), tree=True),
-        protocol.Remove("build", (1,)),
-        protocol.Close("build"),
+        operations.Add(17, (1, 2, 3), tree=True),
+        operations.Remove("build", (1,)),
+        operations.Close("build"),
     ]
 
 
@@ -143,10 +143,10 @@ def test_list_show_and_of_print_tables(jobd: Jobd) -> None:
         "from_birth": False,
     }
     jobd.answers = {
-        protocol.List: {"jobs": [JOB]},
-        protocol.Of: {"pid": 5, "jobs": [JOB]},
-        protocol.Show: {"job": JOB, "members": [member], "living": 2},
-        protocol.Status: {"db": "/nowhere/elsa.db"},
+        operations.List: {"jobs": [JOB]},
+        operations.Of: {"pid": 5, "jobs": [JOB]},
+        operations.Show: {"job": JOB, "members": [member], "living": 2},
+        operations.Status: {"db": "/nowhere/elsa.db"},
     }
     for args in (["list"], ["of", "5"]):
         table = call(jobd, *args).stdout
@@ -165,11 +165,10 @@ def test_list_show_and_of_print_tables(jobd: Jobd) -> None:
 
 def test_json_is_the_whole_reply(jobd: Jobd) -> None:
     jobd.answers = {
-        protocol.Status: {"version": "1", "since_at_ns": 10**18, "events": 5, "writer": "ok"}
+        operations.Status: {"version": "1", "since_at_ns": 10**18, "events": 5, "writer": "ok"}
     }
-    assert (
-        json.loads(call(jobd, "status", "--format", "json").stdout) == jobd.answers[protocol.Status]
-    )
+    shown = json.loads(call(jobd, "status", "--format", "json").stdout)
+    assert shown == jobd.answers[operations.Status]
     assert [line.split()[0] for line in call(jobd, "status").stdout.splitlines()] == [
         "version",
         "since",
@@ -179,14 +178,14 @@ def test_json_is_the_whole_reply(jobd: Jobd) -> None:
 
 
 def test_nothing_is_said_in_words_and_not_as_an_empty_table(jobd: Jobd) -> None:
-    jobd.answers = {protocol.List: {"jobs": []}, protocol.Of: {"pid": 5, "jobs": []}}
+    jobd.answers = {operations.List: {"jobs": []}, operations.Of: {"pid": 5, "jobs": []}}
     assert "no open jobs" in call(jobd, "list").stderr
     assert "process 5 is in no job" in call(jobd, "of", "5").stderr
     assert call(jobd, "list").stdout == ""
 
 
 def test_a_change_that_is_not_committed_yet_is_warned_of(jobd: Jobd) -> None:
-    jobd.answers = {protocol.Close: {"job": JOB, "committed": False, "why": "database is locked"}}
+    jobd.answers = {operations.Close: {"job": JOB, "committed": False, "why": "database is locked"}}
     result = call(jobd, "close", "build")
     assert result.exit_code == 0
     assert "memory only" in result.stderr
@@ -209,7 +208,7 @@ def test_wrong_arguments_are_usage_errors(jobd: Jobd, args: list[str]) -> None:
 
 
 def test_an_error_of_jobd_becomes_one_line_and_its_exit_code(jobd: Jobd) -> None:
-    jobd.answers = {protocol.Close: PrivilegeError("job 17 belongs to root")}
+    jobd.answers = {operations.Close: PrivilegeError("job 17 belongs to root")}
     done = subprocess.run(
         [*ELSA_JOB, "close", "17", "--socket", os.fspath(jobd.path)],
         check=False,
@@ -224,7 +223,7 @@ def test_an_error_of_jobd_becomes_one_line_and_its_exit_code(jobd: Jobd) -> None
 
 
 def test_jobs_are_completed_and_nothing_is_printed_if_jobd_does_not_run(jobd: Jobd) -> None:
-    jobd.answers = {protocol.List: {"jobs": [JOB, {**JOB, "id": 18, "name": "night"}]}}
+    jobd.answers = {operations.List: {"jobs": [JOB, {**JOB, "id": 18, "name": "night"}]}}
 
     def complete(socket_path: Path, word: str) -> str:
         environ = {
@@ -300,7 +299,7 @@ def test_without_jobd_nothing_is_run(tmp_path: Path) -> None:
 
 
 def test_if_jobd_refuses_nothing_is_run(jobd: Jobd, tmp_path: Path) -> None:
-    jobd.answers = {protocol.Create: PrivilegeError("too many jobs")}
+    jobd.answers = {operations.Create: PrivilegeError("too many jobs")}
     assert run(jobd.path, "touch", os.fspath(tmp_path / "ran")) == (
         EXIT_PERMISSION,
         "",
@@ -312,11 +311,11 @@ def test_if_jobd_refuses_nothing_is_run(jobd: Jobd, tmp_path: Path) -> None:
 def test_the_command_does_not_start_before_jobd_has_answered(
     jobd: Jobd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    waiting: list[protocol.Create] = []
+    waiting: list[operations.Create] = []
     arrived, answer = threading.Event(), threading.Event()
 
-    def hold(request: protocol.Request, _peer: Peer, reply: Reply) -> None:
-        if isinstance(request, protocol.Create):
+    def hold(request: operations.Request, _peer: Peer, reply: Reply) -> None:
+        if isinstance(request, operations.Create):
             waiting.append(request)
             arrived.set()
             answer.wait(20)
@@ -328,7 +327,7 @@ def test_the_command_does_not_start_before_jobd_has_answered(
         assert arrived.wait(10)
         request = waiting[0]
         child = request.pids[0]
-        assert request == protocol.Create("n", {"k": "v"}, (child,), child, closes_itself=True)
+        assert request == operations.Create("n", {"k": "v"}, (child,), child, closes_itself=True)
         assert child != process.pid
         while Path(f"/proc/{child}/stat").read_text().rsplit(")", 1)[1].split()[0] != "S":
             pass  # it is still on its way to where it waits
@@ -345,11 +344,11 @@ def test_what_a_command_used_is_stored_when_its_runner_ends(jobd: Jobd) -> None:
     with start(jobd.path, "sh", "-c", "exit 3") as process:
         assert process.wait(10) == 3
     assert [type(request) for request in jobd.asked] == [
-        protocol.Create,
-        protocol.Ended,
-        protocol.Sync,
+        operations.Create,
+        operations.Ended,
+        operations.Sync,
     ]
-    assert jobd.asked[1] == protocol.Ended(17, 3 << 8)
+    assert jobd.asked[1] == operations.Ended(17, 3 << 8)
 
 
 def test_if_the_runner_is_killed_before_the_answer_the_command_is_never_run(
@@ -467,8 +466,8 @@ def test_define_asks_jobd_where_the_warehouse_is_not_to_be_written(jobd: Jobd) -
         "commands": {"sh": 3},
     }
     jobd.answers = {
-        protocol.Status: {"db": "/nowhere/elsa.db", "pid": 600},
-        protocol.Define: {"job": JOB, "found": found},
+        operations.Status: {"db": "/nowhere/elsa.db", "pid": 600},
+        operations.Define: {"job": JOB, "found": found},
     }
     result = call(
         jobd,
@@ -489,13 +488,13 @@ def test_define_asks_jobd_where_the_warehouse_is_not_to_be_written(jobd: Jobd) -
         "1 of them by inference: their ancestry or session was not received from the kernel",
         "commands: sh (3)",
     ]
-    assert jobd.asked[-1] == protocol.Define(
+    assert jobd.asked[-1] == operations.Define(
         "late", {"a": "b"}, root=4711, at_ns=1_767_323_045 * 10**9, until_ns=1_767_398_400 * 10**9
     )
-    jobd.answers[protocol.Define] = {"job": None, "found": found}
+    jobd.answers[operations.Define] = {"job": None, "found": found}
     result = call(jobd, "define", "late", "--command", "cc1*", "--command", "ld", "--dry-run")
     assert (result.stdout.splitlines()[-1], result.stderr) == ("commands: sh (3)", "")
-    assert jobd.asked[-1] == protocol.Define("late", commands=("cc1*", "ld"), dry_run=True)
+    assert jobd.asked[-1] == operations.Define("late", commands=("cc1*", "ld"), dry_run=True)
 
 
 @pytest.mark.parametrize(
@@ -528,9 +527,9 @@ def test_of_a_job_that_has_ended_the_report_is_shown(
         warehouse = Warehouse(connection)
         warehouse.job(5, "nightly")
         warehouse.job(6, "nightly")
-    jobd.answers[protocol.Show] = UsageError("no open job 'nightly'")
-    jobd.answers[protocol.List] = {"jobs": []}
-    jobd.answers[protocol.Status] = {"db": str(path)}
+    jobd.answers[operations.Show] = UsageError("no open job 'nightly'")
+    jobd.answers[operations.List] = {"jobs": []}
+    jobd.answers[operations.Status] = {"db": str(path)}
     shown = call(jobd, "show", "nightly", "--format", "json")
     assert json.loads(shown.stdout)["job"]["job_id"] == 6
     assert "no open job is called nightly; this is from elsa report job" in shown.stderr
@@ -540,12 +539,12 @@ def test_of_a_job_that_has_ended_the_report_is_shown(
     assert "no open job" in str(refused.exception)
     assert refused.output == ""
     # Two open jobs of one name are not a job that has ended.
-    jobd.answers[protocol.List] = {"jobs": [JOB | {"name": "nightly"}]}
+    jobd.answers[operations.List] = {"jobs": [JOB | {"name": "nightly"}]}
     assert "no open job" in str(call(jobd, "show", "nightly").exception)
 
 
 def test_a_limit_lists_the_newest_jobs_and_says_so(jobd: Jobd) -> None:
-    jobd.answers[protocol.List] = {"jobs": [JOB | {"id": number} for number in range(1, 6)]}
+    jobd.answers[operations.List] = {"jobs": [JOB | {"id": number} for number in range(1, 6)]}
     listed = call(jobd, "list", "--limit", "2", "--format", "json")
     assert [found["id"] for found in json.loads(listed.stdout)["jobs"]] == [4, 5]
     assert "the newest 2 of 5 jobs" in listed.stderr
@@ -558,14 +557,14 @@ def test_top_reads_the_warehouse_once_for_all_jobs(
     path = tmp_path / "elsa.db"
     shutil.copy(template, path)
     jobs = [JOB | {"id": number} for number in range(1, 6)]
-    jobd.answers[protocol.List] = {"jobs": jobs}
-    jobd.answers[protocol.Show] = {"job": JOB, "living": 0, "members": []}
-    jobd.answers[protocol.Status] = {"db": str(path)}
+    jobd.answers[operations.List] = {"jobs": jobs}
+    jobd.answers[operations.Show] = {"job": JOB, "living": 0, "members": []}
+    jobd.answers[operations.Status] = {"db": str(path)}
     shown = call(jobd, "top")
     assert shown.stdout.count("build") >= 5
     assert "no open jobs" not in shown.stdout
     asked = [type(request) for request in jobd.asked]
     # Twice, for the rates.
-    assert (asked.count(protocol.Show), asked.count(protocol.Sync)) == (10, 2)
-    jobd.answers[protocol.Show] = UsageError("no open job 1")
+    assert (asked.count(operations.Show), asked.count(operations.Sync)) == (10, 2)
+    jobd.answers[operations.Show] = UsageError("no open job 1")
     assert call(jobd, "top").stdout == "no open jobs\n"

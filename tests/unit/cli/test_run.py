@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from elsa.control import protocol
+from elsa.control import operations
 from elsa.control.server import ControlServer, Peer, Reply
 from elsa.errors import (
     EXIT_KILLED,
@@ -50,7 +50,7 @@ class Jobd:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.asked: list[protocol.Request] = []
+        self.asked: list[operations.Request] = []
         self.living = 0
         self.refusal: ElsaError | None = None
         self.selector = selectors.DefaultSelector()
@@ -60,18 +60,18 @@ class Jobd:
         self.thread = threading.Thread(target=self.loop)
         self.thread.start()
 
-    def handle(self, request: protocol.Request, _peer: Peer, reply: Reply) -> None:
+    def handle(self, request: operations.Request, _peer: Peer, reply: Reply) -> None:
         self.asked.append(request)
-        if isinstance(request, protocol.Create):
+        if isinstance(request, operations.Create):
             reply(self.refusal or {"job": JOB})
-        elif isinstance(request, protocol.Show):
+        elif isinstance(request, operations.Show):
             self.living -= 1
             reply(
                 {"job": JOB, "living": self.living + 1, "members": []}
                 if self.living >= 0
                 else UsageError("no open job 17")
             )
-        elif isinstance(request, protocol.Status):
+        elif isinstance(request, operations.Status):
             reply({"db": str(self.path.with_name("none.db"))})
         else:
             reply({"heard_ns": 1})
@@ -117,9 +117,9 @@ def test_a_job_is_made_waited_for_and_read(jobd: Jobd) -> None:
     done = run(jobd, "--name", "build", "--tag", "a=b", "sh", "-c", "exit 3")
     assert done.returncode == 3
     assert kinds(jobd) == ["Status", "Create", "Ended", "Show", "Show", "Show", "Sync"]
-    assert jobd.asked[2] == protocol.Ended(17, 3 << 8)
+    assert jobd.asked[2] == operations.Ended(17, 3 << 8)
     create = jobd.asked[1]
-    assert isinstance(create, protocol.Create)
+    assert isinstance(create, operations.Create)
     assert (create.name, create.tags, create.closes_itself, create.pids) == (
         "build",
         {"a": "b"},

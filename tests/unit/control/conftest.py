@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from elsa.control import protocol
+from elsa.control import operations, protocol
 from elsa.control.server import ControlServer, Handler, Peer, Reply
 
 
@@ -28,7 +28,7 @@ class Served:
 
     def __init__(self, path: Path, handler: Handler | None = None) -> None:
         self.path = path
-        self.asked: list[tuple[protocol.Request, Peer, Reply]] = []
+        self.asked: list[tuple[operations.Request, Peer, Reply]] = []
         self.handler = handler or (
             lambda request, peer, reply: reply({"op": type(request).__name__})
         )
@@ -38,7 +38,7 @@ class Served:
         self.server = ControlServer(self.selector, path, "elsa", self._handle, lambda: self.cpu_s)
         self.sockets: list[socket.socket] = []
 
-    def _handle(self, request: protocol.Request, peer: Peer, reply: Reply) -> None:
+    def _handle(self, request: operations.Request, peer: Peer, reply: Reply) -> None:
         self.asked.append((request, peer, reply))
         self.cpu_s += self.cost_s
         self.handler(request, peer, reply)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from elsa.control import protocol
+from elsa.control import operations
 from elsa.control.client import Client
 from elsa.control.server import ControlServer, Peer, Reply
 from elsa.errors import PrivilegeError, RetryError, UnavailableError, UsageError
@@ -21,12 +21,12 @@ from elsa.errors import PrivilegeError, RetryError, UnavailableError, UsageError
 def jobd(folder: Path) -> Iterator[Client]:
     """A client of a server that runs in a thread."""
 
-    def handler(request: protocol.Request, _peer: Peer, reply: Reply) -> None:
-        if isinstance(request, protocol.Close):
+    def handler(request: operations.Request, _peer: Peer, reply: Reply) -> None:
+        if isinstance(request, operations.Close):
             raise PrivilegeError("not yours")
         reply(
             {"text": "x" * 1_000_000}
-            if isinstance(request, protocol.Sync)
+            if isinstance(request, operations.Sync)
             else {"op": type(request).__name__}
         )
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from elsa.control import protocol, server
+from elsa.control import operations, protocol, server
 from elsa.errors import PrivilegeError, RetryError
 
 Serve = Callable[..., Any]
@@ -44,12 +44,12 @@ def test_a_request_is_answered_and_the_next_one_on_the_same_connection_too(serve
     connection = served.connect()
     assert served.ask(connection, "status") == {"elsa": 1, "ok": True, "op": "Status"}
     assert served.ask(connection, "of", pid=7) == {"elsa": 1, "ok": True, "op": "Of"}
-    assert served.asked[1][0] == protocol.Of(7)
+    assert served.asked[1][0] == operations.Of(7)
 
 
 def test_a_reply_may_come_later_and_others_are_served_meanwhile(serve: Serve) -> None:
     served = serve(
-        lambda request, peer, reply: reply({}) if isinstance(request, protocol.Status) else None
+        lambda request, peer, reply: reply({}) if isinstance(request, operations.Status) else None
     )
     waiting, other = served.connect(), served.connect()
     served.say(waiting, protocol.encode_request("sync", {}))
@@ -59,8 +59,8 @@ def test_a_reply_may_come_later_and_others_are_served_meanwhile(serve: Serve) ->
 
 
 def test_errors_raised_or_replied_reach_the_client_with_their_kind(serve: Serve) -> None:
-    def handler(request: protocol.Request, peer: server.Peer, reply: server.Reply) -> None:
-        if isinstance(request, protocol.Sync):
+    def handler(request: operations.Request, peer: server.Peer, reply: server.Reply) -> None:
+        if isinstance(request, operations.Sync):
             reply(RetryError("later"))
         raise PrivilegeError("not\nyours")
 
@@ -192,7 +192,7 @@ def test_an_answer_that_never_comes_is_given_up_and_a_late_one_ignored(serve: Se
 def test_a_client_that_never_reads_is_dropped_and_holds_nobody_up(serve: Serve) -> None:
     served = serve(
         lambda request, peer, reply: reply(
-            {"text": "x" * 4_000_000} if isinstance(request, protocol.Sync) else {}
+            {"text": "x" * 4_000_000} if isinstance(request, operations.Sync) else {}
         )
     )
     deaf, other = served.connect(), served.connect()
@@ -212,7 +212,7 @@ def test_a_long_answer_arrives_whole_and_a_monstrous_one_becomes_an_error(
     monkeypatch.setattr(
         server, "peer_of", lambda *_: server.Peer(1, 1234, 1234, frozenset(), manages=False)
     )
-    sizes = {protocol.Sync: 4_000_000, protocol.Status: server.MAX_REPLY}
+    sizes = {operations.Sync: 4_000_000, operations.Status: server.MAX_REPLY}
     served = serve(lambda request, peer, reply: reply({"text": "x" * sizes[type(request)]}))
     connection = served.connect()
     assert len(served.ask(connection, "sync")["text"]) == 4_000_000

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from elsa.config import Config
-from elsa.control import protocol
+from elsa.control import operations
 from elsa.control.server import Peer
 from elsa.jobd.collector import FULL, Collector
 from elsa.kernel import clocks
@@ -102,20 +102,20 @@ class Answering:
             _drain_at_ns=1,  # the queue is not empty
         )
 
-    def ask(self, request: protocol.Request, peer: Peer) -> None:
+    def ask(self, request: operations.Request, peer: Peer) -> None:
         self.collector._handle(request, peer, lambda _answer: None)
 
 
 def test_a_status_is_answered_at_once_and_all_else_when_what_happened_before_is_taken_in() -> None:
     bench = Answering()
-    bench.ask(protocol.List(), ANN)
-    bench.ask(protocol.Status(), BOB)
+    bench.ask(operations.List(), ANN)
+    bench.ask(operations.Status(), BOB)
     bench.collector._answer()
     assert bench.done == [("Status", BOB.uid)]
     bench.reader.newest_ns = (
         clocks.monotonic_ns()
     )  # a storm that never ends does not delay answers for ever
-    bench.ask(protocol.List(), BOB)
+    bench.ask(operations.List(), BOB)
     bench.collector._answer()
     assert bench.done[1:] == [("List", ANN.uid)]
     bench.collector._drain_at_ns = None
@@ -131,11 +131,11 @@ def test_the_user_who_cost_least_time_is_served_first_and_the_rest_waits_for_the
     bench.charges[ANN.uid] = 0.05
     bench.collector._drain_at_ns = None
     for peer in (ANN, ANN, BOB):
-        bench.ask(protocol.List(), peer)
+        bench.ask(operations.List(), peer)
     bench.collector._answer()
     assert [uid for _, uid in bench.done] == [BOB.uid, ANN.uid, ANN.uid]
     for peer in (ANN, BOB):
-        bench.ask(protocol.List(), peer)
+        bench.ask(operations.List(), peer)
     monkeypatch.setattr("elsa.jobd.collector.TURN_NS", 0)
     bench.collector._answer()
     assert len(bench.done) == 3

@@ -11,9 +11,9 @@ from elsa.jobd import interval_reader
 from elsa.jobd.interval_reader import IntervalReader, periods
 from elsa.measures import COUNTERS
 from elsa.state.clock import Clock, Clocks
-from elsa.state.codes import Origin
+from elsa.state.codes import BEFORE_FIRST_RUN, Origin
 from elsa.state.incarnation import Incarnation
-from elsa.state.intervals import BEFORE_FIRST_RUN, Reading, Shown
+from elsa.state.intervals import Reading, Shown
 from elsa.state.jobs import Jobs
 from elsa.state.process_table import Processes
 from elsa.units import HOUR_NS, SECOND_NS

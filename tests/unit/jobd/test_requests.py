@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from elsa.config import Config
-from elsa.control import protocol
+from elsa.control import operations, protocol
 from elsa.control.server import Peer
 from elsa.errors import ElsaError, PrivilegeError, RetryError, UsageError
 from elsa.host import proc_scan
@@ -56,7 +56,7 @@ class Asked:
     def __call__(self, peer: Peer, op: str, **fields: object) -> Mapping[str, Any]:
         told: list[Mapping[str, Any] | ElsaError] = []
         self.service.handle(
-            protocol.parse_request(protocol.encode_request(op, fields)), peer, told.append
+            operations.parse_request(protocol.encode_request(op, fields)), peer, told.append
         )
         (answer,) = told
         assert not isinstance(answer, ElsaError)
@@ -201,9 +201,9 @@ def test_every_field_that_takes_a_pid_is_translated() -> None:
             return True
         return False
 
-    assert set(protocol.PID_FIELDS) == {
+    assert set(operations.PID_FIELDS) == {
         name
-        for name, check in protocol.FIELDS.items()
+        for name, check in operations.FIELDS.items()
         if takes(check, most) and not takes(check, most + 1)
     }
 
