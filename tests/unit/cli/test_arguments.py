@@ -83,7 +83,7 @@ CASES = [
 
 
 @pytest.fixture(scope="module")
-def db(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def db(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     path = Path(shutil.copy(template, tmp_path_factory.mktemp("warehouse") / "elsa.db"))
     with closing(database.open_for_writing(path)) as connection:
         connection.execute("insert into host values (1, 'm', 'h')")
@@ -92,7 +92,8 @@ def db(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             """insert into job (id, boot_id, name, owner_uid, created_at_ns, closed_at_ns,
                 close_reason, closes_itself) values (1, 1, 'build', 0, 0, 5, 'ended', 0)"""
         )
-    return path
+        # As long as this connection is open, none of the commands is the last to close the file.
+        yield path
 
 
 @pytest.fixture(autouse=True)
