@@ -103,7 +103,8 @@ create index process_ended on process (ended_hour);
 
 create index process_inexact on process (id) where end_source = 2 or end_source >= 4;
 
-create index process_lasting on process (boot_id, pid) where elapsed_ns > 10000000000;
+create index process_lasting on process (boot_id, pid, elapsed_ns, ended_hour) where elapsed_ns >
+    10000000000;
 
 create index process_orphan on process (boot_id, parent_pid) where parent_pid is not null;
 
