@@ -12,7 +12,7 @@ import pytest
 from elsa.decode.cgroups import GroupCounters
 from elsa.state.clock import Clock, Clocks
 from elsa.state.codes import End, Origin
-from elsa.state.incarnation import Incarnation
+from elsa.state.incarnation import Incarnation, ProcSnapshot
 from elsa.state.jobs import Job, Jobs
 from elsa.state.process_table import Processes
 from elsa.store import boots, collector_runs
@@ -183,7 +183,10 @@ def test_a_job_that_was_empty_at_the_restart_is_known_to_be(first: sqlite3.Conne
 def test_a_restored_process_that_ends_is_amended_in_its_row(first: sqlite3.Connection) -> None:
     begun = collector_runs.begin(first, MACHINE, 78, 60 * S)
     processes = collector_runs.restore(first, begun.boot_id, begun.next_job_id)
-    processes.apply([event(4, 60 * S, 100, 100, 1000, 1000), exited(61 * S, 100, 9)])
+    shown = ProcSnapshot(100, 1, 11 * S, 1, False, 0, b"sh", 60 * S)
+    processes.reconcile([shown], infer=True)
+    processes.apply([event(4, 60 * S + 1, 100, 100, 1000, 1000), exited(61 * S, 100, 9)])
+    processes.resolve_exit(100, None)
     batch = Batch(heard_ns=61 * S)
     batch.take(processes.take_changes())
     store(first, begun, batch)
