@@ -13,14 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from elsa import durations
 from elsa.errors import ConfigError, UsageError
 from elsa.fleet_url import FleetUrl, is_url, refused
 from elsa.kernel.acct_paths import ACCT_FILES
+from elsa.units import HOUR_NS, SECOND_NS
 
 if TYPE_CHECKING:
     from elsa.state.job_rules import Rule
 
 DEFAULT_FILE = Path("/etc/elsa/elsa.toml")
+# Data about what has just ended may still arrive.
+SHORTEST_KEPT_NS = 24 * HOUR_NS
 
 
 @dataclass(frozen=True)
@@ -176,6 +180,27 @@ def settle(
     return settings
 
 
+def kept_ns(age: object, where: str, *, may_be_0: bool = False) -> int | None:
+    """For how long something is kept, None if forever. 0, also written as `never`, only where that
+    `may_be_0`. Raises ConfigError.
+    """
+    text = age.strip().lower() if isinstance(age, str) else ""
+    if text == "forever":
+        return None
+    if may_be_0 and (text in ("0", "never") or (type(age) is int and age == 0)):
+        return 0
+    # With a minus sign it is mistyped: to delete more than was meant cannot be undone.
+    length_s = None if text.startswith("-") else durations.age(text)
+    length_ns = round((length_s or 0) * SECOND_NS)
+    if length_ns < SHORTEST_KEPT_NS:
+        or_0 = ", or 0: no events are stored" if may_be_0 else ""
+        raise ConfigError(
+            f"{where}: cannot keep for {age!r}; write for example 36 hours, 30 days, 8 weeks, 2y"
+            f" (a day at least) or forever{or_0}"
+        )
+    return length_ns
+
+
 def _from_file(
     named: str | None, fields: Mapping[str, dataclasses.Field[Any]]
 ) -> tuple[Path, dict[str, Any]]:
@@ -253,8 +278,9 @@ def _place(field: dataclasses.Field[Any], value: object, where: str) -> Path | F
 
 
 def _text(field: dataclasses.Field[Any], value: object, where: str) -> str:
-    if field.name == "keep_events" and value == 0 and not isinstance(value, bool):
-        return "0"
+    if field.name.startswith("keep_"):
+        kept = kept_ns(value, where, may_be_0=field.name == "keep_events")
+        return "0" if kept == 0 else str(value)
     if (
         field.name == "alert_kinds"
         and isinstance(value, list)

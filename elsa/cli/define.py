@@ -78,7 +78,8 @@ def define(
     until it ends. The job is closed at once: processes that start later than now, or than --until,
     are not in it. TIME is written as for elsa report (09:30, yesterday, ISO). A user who is
     neither root nor in the elsa group can define jobs of own processes; processes of other users
-    are left out.
+    are left out. After a job of many processes over many days, reports on these days are slower
+    until the next elsa ingest, or elsa db rollup, has summed up their hours again.
 
     \b
     Examples:

@@ -15,23 +15,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from elsa import durations
-from elsa.errors import ConfigError
+from elsa.config import kept_ns
 from elsa.progress import Progress
 from elsa.store import intervals, job_members, job_memory, locks, process_lookup
 from elsa.store.aggregates import columns, of_parts
 from elsa.store.database import insert_rows, transaction
 from elsa.store.rollups import PARTS, ROLLUPS, insert_into
 from elsa.store.sums import summed
-from elsa.units import HOUR_NS, SECOND_NS
+from elsa.units import HOUR_NS
 
 # Rows and pages per transaction: others cannot write for about a tenth of a second.
 PROCESSES_AT_ONCE = 1000
 EVENTS = 20_000
 PAGES = 2000
-
-# Data about what has just ended may still arrive.
-SHORTEST_NS = 24 * HOUR_NS
 
 OF_PROCESS = ("membership", "usage_so_far", "usage", "program", "acct")
 """Tables whose rows are deleted with their process. Its events are as old and were pruned before.
@@ -105,17 +101,9 @@ def cutoff(age: str, now_ns: int, name: str, *, may_be_0: bool = False) -> int |
     """The time before which a kind is deleted, by how long it is kept; None if it is kept forever.
     Raises ConfigError.
     """
-    text = age.strip().lower()
-    if text == "forever":
+    length_ns = kept_ns(age, name, may_be_0=may_be_0)
+    if length_ns is None:
         return None
-    if text == "0" and may_be_0:
-        return now_ns
-    length_ns = round((durations.age(text) or 0) * SECOND_NS)
-    if length_ns < SHORTEST_NS:
-        raise ConfigError(
-            f"{name}: cannot keep for {age!r}; write for example 36 hours, 30 days, 8 weeks, 2y"
-            " (a day at least) or forever"
-        )
     return max(now_ns - length_ns, -(2**63))  # the earliest time that a column can hold
 
 

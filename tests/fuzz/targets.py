@@ -981,8 +981,10 @@ def _usable(settings: Config) -> Hashable:
     # The expression is as long as an administrator makes it; what is refused must be refused here
     # and not when something is executed.
     configured(settings)(["tool", "--password=x", "a" * 50])
-    for name in ("keep_events", "keep_processes", "keep_rollups"):
-        assert (retention.cutoff(getattr(settings, name), 10**18, name) or 0) in HELD
+    for name in ("keep_events", "keep_intervals", "keep_processes", "keep_rollups"):
+        age = getattr(settings, name)
+        cutoff_ns = retention.cutoff(age, 10**18, name, may_be_0=name == "keep_events")
+        assert (cutoff_ns or 0) in HELD
     job_rules = rules(settings.job_rule)
     for path in ("/", "/a/" + "b" * 250 + "-c/d", "/b.slice/" + "cd" * 120):
         decision = job_rules.decide(path)

@@ -62,11 +62,39 @@ def test_automatic_jobs_and_the_built_in_rules_can_be_switched_off(tmp_path: Pat
     assert (settings.auto_jobs, settings.job_rule_defaults) == (False, False)
 
 
-@pytest.mark.parametrize("text", ["keep_events = 0\n", "keep_events = '0'\n"])
-def test_events_are_not_kept_with_the_number_0_or_the_text(tmp_path: Path, text: str) -> None:
-    assert load(tmp_path, text).keep_events == "0"
-    with pytest.raises(ConfigError, match="a text is needed, not 0"):
-        load(tmp_path, "keep_processes = 0\n")
+@pytest.mark.parametrize("value", ["0", "'0'", "' 0 '", "'never'", "'Never'"])
+def test_events_alone_may_be_kept_for_no_time(tmp_path: Path, value: str) -> None:
+    assert load(tmp_path, f"keep_events = {value}\n").keep_events == "0"
+    for name in ("keep_intervals", "keep_processes", "keep_rollups"):
+        with pytest.raises(ConfigError, match=f"{name}: cannot keep for ") as error:
+            load(tmp_path, f"{name} = {value}\n")
+        assert str(error.value).endswith("(a day at least) or forever")
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["'12 hours'", "'0 days'", "'0d'", "'-3 days'", "'soon'", "''", "'5'", "1", "false", "['1d']"],
+)
+def test_an_age_that_nothing_can_be_kept_for_is_refused_where_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    for name in ("keep_events", "keep_intervals", "keep_processes", "keep_rollups"):
+        (tmp_path / "elsa.toml").write_text(f"{name} = {value}\n")
+        monkeypatch.setenv("ELSA_CONFIG", str(tmp_path / "elsa.toml"))
+        result = CliRunner().invoke(command, [])
+        assert isinstance(result.exception, ConfigError), (name, value)
+        or_0 = ", or 0: no events are stored" if name == "keep_events" else ""
+        assert str(result.exception) == (
+            f"{tmp_path / 'elsa.toml'}: {name}: cannot keep for {value.capitalize()}; write for"
+            f" example 36 hours, 30 days, 8 weeks, 2y (a day at least) or forever{or_0}"
+        )
+    with pytest.raises(ConfigError, match=r"^ELSA_KEEP_EVENTS: cannot keep for '1 hour'"):
+        load(tmp_path, "", ELSA_KEEP_EVENTS="1 hour")
+
+
+def test_ages_of_a_day_and_more_are_taken_as_written(tmp_path: Path) -> None:
+    for age in ("24 hours", "1d", "2 Years", "forever"):
+        assert load(tmp_path, f"keep_intervals = '{age}'\n").keep_intervals == age
 
 
 @pytest.mark.parametrize(
