@@ -101,7 +101,8 @@ def cutoff(age: str, now_ns: int, name: str, *, may_be_0: bool = False) -> int |
     """The time before which a kind is deleted, by how long it is kept; None if it is kept forever.
     Raises ConfigError.
     """
-    length_ns = kept_ns(age, name, may_be_0=may_be_0)
+    # An option may say older than -30d, as --since does; a setting that keeps for -30d is refused.
+    length_ns = kept_ns(age.strip().removeprefix("-"), name, may_be_0=may_be_0)
     if length_ns is None:
         return None
     return max(now_ns - length_ns, -(2**63))  # the earliest time that a column can hold

@@ -76,6 +76,7 @@ def test_prune_blames_the_option_that_was_given(
     monkeypatch.setenv("ELSA_CONFIG", str(tmp_path / "elsa.toml"))
     with pytest.raises(ConfigError, match="keep_processes: cannot keep"):
         run(path, "prune")
+    monkeypatch.delenv("ELSA_CONFIG")
     assert "would be deleted" in run(path, "prune", "-n", "--processes", "-30d").stderr
 
 
