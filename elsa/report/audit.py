@@ -203,7 +203,8 @@ def _periods(window: Window) -> Query:
     where = f" where {' and '.join(conditions)}" if conditions else ""
     keys = "u.boot_id, u.class, u.cause"
     unconfirmed = (
-        f"select {keys}, {sums} from {_unconfirmed(window)} as u{where} group by {keys}, u.period"
+        f"select {keys}, {sums} from {completeness.unconfirmed(window)} as u{where}"
+        f" group by {keys}, u.period"
     )
     before_first_start = _summed(window, "u.boot_id, u.class", _SUMS, _BEFORE_FIRST_START)
     before = "case when b.uuid is null then 'earlier_boot' else 'before' end"
@@ -222,17 +223,6 @@ join host as h on h.id = b.host_id
 order by u.last_ns desc, u.class""",
         before_first_start.values,
     )
-
-
-def _unconfirmed(window: Window) -> str:
-    """The view audit_unconfirmed; with a window, over the hours of that only. SQLite would not push
-    a condition on the view down to its processes.
-    """
-    hours = window.hours("u.ended_hour")
-    if not hours:
-        return "audit_unconfirmed"
-    of_window = f"select * from main.audit_unconfirmed_process as u where {' and '.join(hours)}"
-    return sql_files.over("audit_unconfirmed", audit_unconfirmed_process=of_window)
 
 
 def write(report: Audit, output: Output, out: TextIO) -> None:

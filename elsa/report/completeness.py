@@ -17,7 +17,7 @@ from elsa.report.query.times import Window
 from elsa.report.query.warehouse import of_fleet, own_only
 from elsa.report.render.writer import Row
 from elsa.state.codes import How
-from elsa.store import job_members
+from elsa.store import job_members, sql_files
 from elsa.text import counted, was
 from elsa.units import HOUR_NS
 
@@ -80,7 +80,7 @@ def words(
         losses = _losses(connection, selection)
     if lacking is None:
         lacking = pruned(connection, selection, rollup)
-    line = _line(connection, found, losses)
+    line = _line(connection, selection, found, losses)
     members = _members(connection, selection) if selection.jobs is not None else []
     return [*([line] if line else []), *members, *lacking]
 
@@ -279,7 +279,12 @@ def losses(number: int, selection: Selection) -> str:
     return f"{counted(number, 'gap')}{when} (see: elsa report gaps)"
 
 
-def _line(connection: sqlite3.Connection, found: dict[str, tuple[int, int]], losses: str) -> str:
+def _line(
+    connection: sqlite3.Connection,
+    selection: Selection,
+    found: dict[str, tuple[int, int]],
+    losses: str,
+) -> str:
     if not losses and found.keys() <= _WHOLE:
         return ""
     parts = []
@@ -296,10 +301,50 @@ def _line(connection: sqlite3.Connection, found: dict[str, tuple[int, int]], los
     if losses:
         parts.append(losses)
     elif found.get("uncertain"):
-        parts.append(
-            "no gap in that time explains why joins are uncertain (see: elsa report audit)"
-        )
+        parts += _causes(connection, selection)
     return "; ".join(parts)
+
+
+def _causes(connection: sqlite3.Connection, selection: Selection) -> list[str]:
+    """A note on why joins are uncertain where no gap touches the time of a selection: records have
+    whole seconds, so a gap near a process counts for its join. The audit has the rule.
+    """
+    if selection.jobs is None and not (selection.choices or selection.clip or selection.alive):
+        ended = selection.window.where("u.ended_ns")
+        source = Query(f"from {unconfirmed(selection.window)} as u")
+    else:
+        ended = []
+        of = rows(selection, ["u.process_id"], Condition("u.class = 'uncertain'"))
+        chosen = f"select u.process_id {of.sql}"
+        view = sql_files.over("audit_unconfirmed", audit_unconfirmed_process=chosen)
+        source = Query(f"from {view} as u", of.values)
+    where = " and ".join(["u.class = 'uncertain'", *ended])
+    why = dict(
+        Query(
+            f"select u.cause, u.why {source.sql} where {where} group by 1 order by count(*) desc",
+            source.values,
+        ).run(connection)
+    )
+    if not why:  # pruned processes, and those of a fleet, are known as sums only
+        return []
+    if why.keys() == {"unexplained"}:
+        return ["no gap in that time explains why joins are uncertain (see: elsa report audit)"]
+    some = "some " if why.pop("unexplained", None) else ""
+    return [
+        f"likely cause of {some}uncertain joins, a few seconds before or after:"
+        f" {', or '.join(why.values())} (see: elsa report gaps)"
+    ]
+
+
+def unconfirmed(window: Window) -> str:
+    """The view audit_unconfirmed; with a window, over the hours of that only. SQLite would not push
+    a condition on the view down to its processes.
+    """
+    hours = window.hours("u.ended_hour")
+    if not hours:
+        return "audit_unconfirmed"
+    of_window = f"select * from main.audit_unconfirmed_process as u where {' and '.join(hours)}"
+    return sql_files.over("audit_unconfirmed", audit_unconfirmed_process=of_window)
 
 
 def _members(connection: sqlite3.Connection, selection: Selection) -> list[str]:

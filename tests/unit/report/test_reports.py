@@ -17,6 +17,7 @@ import pytest
 
 from elsa.control.client import Client
 from elsa.errors import ConfigError, InputMissingError, UsageError
+from elsa.formats import local_time_ns
 from elsa.measures import MEASURES
 from elsa.report import jobs, processes
 from elsa.report.render.columns import COLUMNS
@@ -237,26 +238,61 @@ def test_how_complete_it_is_stands_in_one_line_below_every_report(filled: Report
     filled.warehouse.acct(7, 7, join=4)
     filled.warehouse.process(8, start=16)
     filled.warehouse.acct(8, 8, join=2)
+    filled.warehouse.insert("collector", id=1, boot_id=1, since_ns=SECOND, heard_ns=999 * SECOND)
     filled.warehouse.job(3, "all", members=(1, 2, 6, 7, 8))
     seen = (
         "2 seen by both sources, 1 seen by both but joined without certainty, 1 seen only by the"
         " connector, 1 seen only by accounting"
     )
     seen += "; no gap in that time explains why joins are uncertain (see: elsa report audit)"
+    silent = f"jobd has been silent since {local_time_ns(REAL + 999 * SECOND)}"
     for arguments in (
         ["job", "all"],
         ["commands", "--job", "all"],
         ["users", "--job", "all"],
         ["processes", "--job", "all"],
     ):
-        assert (
-            without_bounds(filled.run(*arguments).stderr) == f"elsa-report: 5 processes: {seen}\n"
+        assert without_bounds(filled.run(*arguments).stderr) == (
+            f"elsa-report: 5 processes: {seen}\n"
+            f"elsa-report: {silent}; later data is from accounting only\n"
         ), arguments
     assert f"5 processes: {seen}\n" in filled.run("jobs", "--limit", "1").stderr
     window = ["--since", "2026-01-02T03:04:20Z", "--until", "2026-01-02T03:04:22Z"]
     for kind in KINDS:
         line = "2 processes: 1 seen only by the connector, 1 seen only by accounting"
         assert f"elsa-report: {line}\n" in filled.run(kind, *window, "--format", "csv").stderr, kind
+
+
+def test_a_gap_near_an_uncertain_join_is_its_likely_cause(filled: Reports) -> None:
+    """A record gives times to the second: its process may have run in a gap that ended before."""
+    warehouse = filled.warehouse
+    warehouse.insert("collector", id=1, boot_id=1, since_ns=SECOND, heard_ns=999 * SECOND)
+    for number, start in ((6, 300.3), (7, 600)):
+        warehouse.process(number, start=start, seconds=0.3)
+        warehouse.acct(number, number, join=2, btime=REAL // SECOND + int(start))
+    warehouse.job(3, "near", members=(6,))
+    warehouse.job(4, "far", members=(7,))
+    warehouse.job(5, "both", members=(6, 7))
+    gap = {"boot_id": 1, "kind": "down", "from_ns": 299 * SECOND, "to_ns": 300 * SECOND + 2 * 10**8}
+    warehouse.insert("gap", id=1, **gap)
+    likely = (
+        "; likely cause of {}uncertain joins, a few seconds before or after: the collector did not"
+        " run (see: elsa report gaps)\n"
+    )
+    unknown = "; no gap in that time explains why joins are uncertain (see: elsa report audit)\n"
+    near = ("--since", "2026-01-02T03:09:05.3Z", "--until", "2026-01-02T03:09:07Z")
+    for arguments, words in (
+        (["job", "near"], likely.format("")),
+        (["commands", "--job", "near"], likely.format("")),
+        (["commands", *near], likely.format("")),
+        (["users", *near, "--command", "work"], likely.format("")),
+        (["users", *near, "--clip"], likely.format("")),
+        (["job", "far"], unknown),
+        (["commands", "--since", "2026-01-02T03:10Z", "--until", "2026-01-02T03:15Z"], unknown),
+        (["job", "both"], likely.format("some ")),
+    ):
+        assert words in filled.run(*arguments).stderr, arguments
+    assert filled.json("job", "near")["gaps"] == 0
 
 
 def test_if_both_sources_saw_everything_only_bounds_of_cpu_time_are_stated(
