@@ -213,8 +213,8 @@ def _writing(*, sort: bool, rows: int) -> Iterator[Callable[[Any], Any]]:
         help="Output format.",
     )
     text = (
-        "Which columns, by name or heading, with an optional width: name,tags%20. +NAME adds to the"
-        " default columns; `help` lists all."
+        "Which columns, by name or heading, with an optional width: name,tags%20. +NAME,+NAME adds"
+        " to the default columns; `help` lists all."
     )
     yield click.option("--columns", metavar="LIST", help=text, shell_complete=complete.columns)
     text = (

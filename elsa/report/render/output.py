@@ -71,7 +71,7 @@ class Output:
         if self.columns.strip().lower() == "all":
             return has
         chosen = [known(name, every, "--columns") for name, _ in self._named()]
-        extended = self.columns.startswith("+")
+        extended = self.columns.lstrip().startswith("+")
         return tuple(dict.fromkeys([*(usual if extended else ()), *chosen]))
 
     def asks_for(self, key: str) -> bool:
@@ -128,8 +128,15 @@ class Output:
     def _named(self) -> list[tuple[str, int]]:
         """The columns that were asked for, each with its width; 0 for no width."""
         columns = []
-        for part in (self.columns or "").removeprefix("+").split(","):
-            name, percent, width = part.strip().partition("%")
+        parts = [part.strip() for part in (self.columns or "").split(",")]
+        added = [part for part in parts if part.startswith("+")]
+        if added and not parts[0].startswith("+"):
+            raise UsageError(
+                f"--columns: {printable(added[0])} adds to the default columns, but"
+                f" {printable(parts[0])} replaces them; write a + before the first, or before none"
+            )
+        for part in parts:
+            name, percent, width = part.removeprefix("+").partition("%")
             if percent and not _WIDTH.fullmatch(width):
                 raise UsageError(
                     f"--columns: cannot read the width of {printable(part)}; write for example"

@@ -169,6 +169,16 @@ def test_columns_are_chosen_added_or_listed_and_a_mistyped_one_is_guessed(filled
         filled.run("jobs", "--columns", "name%x")
 
 
+def test_each_added_column_may_have_its_plus(filled: Reports) -> None:
+    once = filled.run("users", "--columns", "+minor_faults,threads%20").stdout
+    assert "threads" in once
+    for same in ("+minor_faults,+threads%20", " +minor_faults, + threads%20"):
+        assert filled.run("users", "--columns", same).stdout == once
+    for mixed in ("user,+threads", "user,cpu_s,+threads"):
+        with pytest.raises(UsageError, match="before the first, or before none"):
+            filled.run("users", "--columns", mixed)
+
+
 def test_tables_have_so_many_rows_and_say_so_unless_all_are_asked_for(reports: Reports) -> None:
     for number in range(1, 131):
         reports.warehouse.process(number, start=number, seconds=1, comm=f"c{number:03}")
