@@ -109,6 +109,13 @@ def kinds(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[C
     return _offer(list(job_kinds.CHOICES), incomplete)
 
 
+def events(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Kinds of events."""
+    from elsa.report.events import KINDS
+
+    return _offer(list(KINDS), incomplete)
+
+
 def columns(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Names of columns."""
     from elsa.report.render.columns import COLUMNS
@@ -126,6 +133,7 @@ BY_KIND: dict[str, Callable[..., list[CompletionItem]]] = {
     "user": users,
     "state": states,
     "kind": kinds,
+    "event": events,
 }
 
 

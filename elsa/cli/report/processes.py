@@ -72,7 +72,7 @@ def last(*, commands: tuple[str, ...], request: Request) -> None:
 
 
 @report.command()
-@reports(*PROCESS_CHOICES)
+@reports("event", *PROCESS_CHOICES)
 def events(*, request: Request) -> None:
     """Forks, execs and exits as the kernel reported them, the newest last.
 
@@ -84,10 +84,12 @@ def events(*, request: Request) -> None:
       elsa report events --limit 50
       elsa report events --job build --columns at,event,pid,tid,ppid,command
       elsa report events --since 03:10 --until 03:15 --user anna
+      elsa report events --event exec,exit --since today
     """
     from elsa.report import events as made
 
+    kinds, output = request.asked["event"], request.output
     request.show(
-        lambda connection, selection: [made.query(connection, selection, request.output)[0]],
-        lambda connection, selection: made.events(connection, selection, request.output),
+        lambda connection, selection: [made.query(connection, selection, output, kinds)[0]],
+        lambda connection, selection: made.events(connection, selection, output, kinds),
     )

@@ -85,6 +85,7 @@ _SELECTING: dict[str, tuple[str, str]] = {
             " nginx.service, or a glob."
         ),
     ),
+    "event": ("EVENT", "Only these events: fork, exec or exit."),
 }
 _OF_JOBS: dict[str, tuple[str, str]] = {
     "host": ("HOST", "Only jobs of this host, by name or glob, where the warehouse has several."),
@@ -111,16 +112,20 @@ _OF_JOBS: dict[str, tuple[str, str]] = {
         ),
     ),
 }
-_TIMES = {
-    "since": (
-        "TIME",
-        "Only what ended or was used then or later: 09:30, yesterday, 7d, 'last week'.",
-    ),
-    "until": ("TIME", "Only what ended or was used before then."),
-    "day": ("DAY", "Only what ended on this day: yesterday, monday, 2026-11-02."),
-    "week": ("WEEK", "Only what ended in this week: last, this, 2026-W48."),
-    "month": ("MONTH", "Only what ended in this month: last, november, 2026-11."),
-}
+
+
+def _times_of(ended: str, used: str) -> dict[str, tuple[str, str]]:
+    return {
+        "since": ("TIME", f"Only {used} then or later: 09:30, yesterday, 7d, 'last week'."),
+        "until": ("TIME", f"Only {used} before then."),
+        "day": ("DAY", f"Only {ended} on this day: yesterday, monday, 2026-11-02."),
+        "week": ("WEEK", f"Only {ended} in this week: last, this, 2026-W48."),
+        "month": ("MONTH", f"Only {ended} in this month: last, november, 2026-11."),
+    }
+
+
+_TIMES = _times_of("what ended", "what ended or was used")
+_TIMES_OF_EVENTS = _times_of("what happened", "what happened")
 ROWS = 100
 """How many rows a table has without --limit and --all."""
 MOST_ROWS = 2**62
@@ -182,7 +187,7 @@ def selecting(
             shell_complete=complete.BY_KIND.get(kind),
         )
     if window:
-        for name, (metavar, text) in _TIMES.items():
+        for name, (metavar, text) in (_TIMES_OF_EVENTS if "event" in kinds else _TIMES).items():
             yield click.option(f"--{name}", metavar=metavar, help=text)
     if clip:
         text = (

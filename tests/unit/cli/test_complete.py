@@ -65,6 +65,8 @@ def db(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("elsa report last --command cc", ["cc1plus"]),
         ("elsa report jobs --sort cpu_s,-cpu_d", ["cpu_s,-cpu_delay_ns"]),
         ("elsa report jobs --columns +exit_st", ["+exit_status"]),
+        ("elsa report jobs --columns +cpu_s,+exit_st", ["+cpu_s,+exit_status"]),
+        ("elsa report events --event fork,ex", ["fork,exec", "fork,exit"]),
         ("elsa report jobs --state o", ["open"]),
         ("elsa report jobs --format js", ["json", "jsonl"]),
     ],
@@ -161,6 +163,7 @@ def test_every_choice_of_processes_and_jobs_can_be_completed_or_is_free_text() -
         "state",
         "tag",
         "kind",
+        "event",
     }
     report = main.load("report")
     assert isinstance(report, click.Group)

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import pytest
 
+from elsa.errors import UsageError
+from elsa.formats import local_time
 from tests.support.given import SECOND
 from tests.support.reports import Reports
 
@@ -82,6 +84,10 @@ def test_every_event_is_shown_in_its_order_also_of_processes_that_are_not_known(
         (["--limit", "2"], [5, 6]),
         (["--limit", "2", "--sort", "event_id"], [1, 2]),
         (["--user", "uid:77"], []),
+        (["--event", "exec"], [3]),
+        (["--event", "EXEC,exit"], [3, 5, 6]),
+        (["--event", "fork", "--event", "exit", "--limit", "3"], [4, 5, 6]),
+        (["--event", "fork", "--command", "cc", "--since", "2026-01-02T03:04:18Z"], [4]),
     ],
 )
 def test_they_are_chosen_like_processes_and_by_their_own_time(
@@ -99,5 +105,51 @@ def test_real_time_follows_the_clock_at_the_event(events: Reports) -> None:
     assert ids(events, "--since", "2026-01-02T04:04:18Z") == [3, 4, 5, 6]
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--limit", "1"],
+        ["--format", "csv"],
+        ["--sort", "user,command"],
+        ["--columns", "at,event,pid,tid"],
+        ["--since", "2026-01-02T03:04:18Z"],
+        ["--event", "exit"],
+        ["--job", "build"],
+        ["--host", "*"],
+        ["--user", "uid:1000", "--exit", "nonzero", "--state", "failed", "--limit", "1"],
+        ["--pid", "1002", "--sort", "command"],
+    ],
+)
+def test_processes_are_looked_up_by_key_and_never_all_read(
+    events: Reports, arguments: list[str]
+) -> None:
+    query = events.run("events", "--explain", *arguments).stdout
+    rows = events.warehouse.connection.execute(f"explain query plan {query}")
+    steps = [step for *_, step in rows]
+    assert "SCAN e" in steps
+    wrong = ("MATERIALIZE", "SCAN p", "AUTOMATIC")
+    assert not [step for step in steps if any(word in step for word in wrong)]
+
+
+def test_a_kind_of_event_that_there_is_not_is_an_error(events: Reports) -> None:
+    with pytest.raises(UsageError, match="--event: write fork, exec or exit, not clone"):
+        events.run("events", "--event", "exec,clone")
+
+
+def test_help_says_that_times_are_those_of_events(reports: Reports) -> None:
+    text = reports.run("events", "--help").stdout
+    assert "what happened before then" in text
+    assert "ended or was used" not in text
+
+
 def test_without_events_it_says_how_to_keep_them(reports: Reports) -> None:
-    assert "keep_events" in reports.run("events").stderr
+    said = reports.run("events").stderr
+    assert "the warehouse has no events" in said
+    assert "keep_events" in said
+
+
+def test_where_no_event_matches_it_says_since_when_they_are_kept(events: Reports) -> None:
+    said = events.run("events", "--until", "2026-01-01T00:00:00Z").stderr
+    oldest = local_time("2026-01-02T03:04:15Z")
+    assert f"no events match; the first that is kept is of {oldest}" in said
+    assert "keep_events" not in said
