@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,14 +22,6 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # What is slow on a busy machine is no failure.
 settings.register_profile("elsa", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("elsa")
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
-    """One worker more than CPUs, for `-n auto`: the one with the kernel's tests waits for much of
-    its time.
-    """
-    return len(os.sched_getaffinity(0)) + 1
 
 
 @pytest.hookimpl(optionalhook=True)
