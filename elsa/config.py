@@ -181,13 +181,13 @@ def settle(
 
 
 def kept_ns(age: object, where: str, *, may_be_0: bool = False) -> int | None:
-    """For how long something is kept, None if forever. 0, also written as `never`, only where that
-    `may_be_0`. Raises ConfigError.
+    """For how long something is kept, None if forever; 0 only where it `may_be_0`. Raises
+    ConfigError.
     """
     text = age.strip().lower() if isinstance(age, str) else ""
     if text == "forever":
         return None
-    if may_be_0 and (text in ("0", "never") or (type(age) is int and age == 0)):
+    if may_be_0 and (text == "0" or (type(age) is int and age == 0)):
         return 0
     # With a minus sign it is mistyped: to delete more than was meant cannot be undone.
     length_s = None if text.startswith("-") else durations.age(text)

@@ -109,7 +109,7 @@ def _nothing(connection: sqlite3.Connection) -> str:
     if first is None:
         return (
             "the warehouse has no events: jobd stores them, and `keep_events` in elsa.toml says for"
-            " how long they are kept, 0 for never"
+            " how long they are kept (with 0 it stores none)"
         )
     return f"no events match; the first that is kept is of {local_time(first[0])}"
 
