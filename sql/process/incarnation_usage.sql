@@ -5,8 +5,8 @@
 -- are from taskstats where it reported the end, else from the record: provenance says which. Every
 -- table but the first is joined `left`, even where a row always exists: then the planner starts
 -- from the process, looks up the rest by key, and skips tables whose columns a query does not use.
--- SQLite joins all rows before it sorts them, but evaluates expressions only for the rows within a
--- limit: so a table that has only one column to give is read by a subquery.
+-- SQLite joins all rows before it sorts them, but evaluates expressions only for rows that are
+-- within the limit so far: so a table that has only one column to give is read by a subquery.
 with life as (
     select
         p.id as process_id,
