@@ -247,7 +247,7 @@ _ANY = _named(
     # Time on a CPU is measured up to the last tick or switch of a thread: a shorter one is sampled.
     _count(
         "sampled",
-        _if("u.provenance = 'taskstats' and coalesce(u.run_ns, 0) < u.tick_ns"),
+        _if("u.provenance = 'taskstats' and u.below_tick = 1"),
         "sampled",
         "processes with taskstats that ran shorter than a tick of the kernel: their CPU time is"
         " sampled, not measured",

@@ -25,8 +25,7 @@ select
     count(case when u.provenance = 'acct' then 1 end) as with_ticks,
     count(case when u.provenance is null then 1 end) as without_usage,
     count(case when u.usage_complete = 0 then 1 end) as usage_partial,
-    count(case when u.provenance = 'taskstats' and coalesce(u.run_ns, 0) < u.tick_ns
-        then 1 end) as sampled,
+    count(case when u.provenance = 'taskstats' and u.below_tick = 1 then 1 end) as sampled,
     (sum(u.user_ns >> 32) * 4294967296 + sum(u.user_ns & 4294967295)) / 1e9 as user_s,
     (sum(u.system_ns >> 32) * 4294967296 + sum(u.system_ns & 4294967295)) / 1e9 as system_s,
     (sum((u.user_ns + u.system_ns) >> 32) * 4294967296

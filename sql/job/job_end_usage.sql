@@ -57,7 +57,7 @@ select
     u.usage_complete,
     iif(u.part_life_whole, u.run_ns, iif(u.until_ns is null, e.run_ns, u.run_ns * 0))
         as run_ns,
-    u.tick_ns,
+    u.below_tick,
     u.utime_us,
     u.stime_us,
     u.rss_kib,

@@ -202,6 +202,7 @@ select
     m.usage_complete,
     iif(m.in_part, json_extract(m.charge, '$.run_ns'), m.run_ns) as run_ns,
     m.tick_ns,
+    m.below_tick,
     iif(m.in_part, json_extract(m.charge, '$.utime_us'), m.utime_us) as utime_us,
     iif(m.in_part, json_extract(m.charge, '$.stime_us'), m.stime_us) as stime_us,
     m.rss_kib,

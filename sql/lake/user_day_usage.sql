@@ -21,8 +21,7 @@ select
     count(case when u.provenance = 'acct' then 1 end) as with_ticks,
     count(case when u.provenance is null then 1 end) as without_usage,
     count(case when u.usage_complete = 0 then 1 end) as usage_partial,
-    count(case when u.provenance = 'taskstats' and coalesce(u.run_ns, 0) < u.tick_ns
-        then 1 end) as sampled,
+    count(case when u.provenance = 'taskstats' and u.below_tick = 1 then 1 end) as sampled,
     sum(cast(u.user_ns as decimal(20, 0))) as user_ns,
     sum(cast(u.system_ns as decimal(20, 0))) as system_ns,
     sum(cast(u.user_ns as decimal(20, 0)) + cast(u.system_ns as decimal(20, 0))) as cpu_ns,

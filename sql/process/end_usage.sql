@@ -38,7 +38,7 @@ select
     u.threads,
     u.usage_complete,
     u.run_ns - coalesce((f.user_us + f.system_us) * 1000, 0) as run_ns,
-    u.tick_ns,
+    u.below_tick,
     u.utime_us,
     u.stime_us,
     u.rss_kib,

@@ -249,6 +249,7 @@ select
     life.usage_complete,
     life.run_ns,
     life.tick_ns,
+    coalesce(life.run_ns, 0) < life.tick_ns as below_tick,
     life.utime_us,
     life.stime_us,
     life.rss_kib,

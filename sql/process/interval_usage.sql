@@ -36,7 +36,7 @@ select
     null as threads,
     null as usage_complete,
     s.run_ns,
-    i.tick_ns,
+    i.below_tick,
     null as utime_us,
     null as stime_us,
     s.rss_kib,

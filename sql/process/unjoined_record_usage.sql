@@ -51,6 +51,7 @@ select
     cast(null as integer) as usage_complete,
     null as run_ns,
     null as tick_ns,
+    null as below_tick,
     null as utime_us,
     null as stime_us,
     null as rss_kib,

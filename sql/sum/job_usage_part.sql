@@ -157,8 +157,7 @@ select
     (case when u.provenance = 'acct' then 1 end) is not null as with_ticks,
     (case when u.provenance is null then 1 end) is not null as without_usage,
     (case when u.usage_complete = 0 then 1 end) is not null as usage_partial,
-    (case when u.provenance = 'taskstats' and coalesce(u.run_ns, 0) < u.tick_ns
-        then 1 end) is not null as sampled,
+    (case when u.provenance = 'taskstats' and u.below_tick = 1 then 1 end) is not null as sampled,
     u.user_ns,
     u.system_ns,
     u.user_ns + u.system_ns as cpu_ns,
@@ -231,8 +230,7 @@ select
     (case when u.provenance = 'acct' then 1 end) is not null as with_ticks,
     (case when u.provenance is null then 1 end) is not null as without_usage,
     (case when u.usage_complete = 0 then 1 end) is not null as usage_partial,
-    (case when u.provenance = 'taskstats' and coalesce(u.run_ns, 0) < u.tick_ns
-        then 1 end) is not null as sampled,
+    (case when u.provenance = 'taskstats' and u.below_tick = 1 then 1 end) is not null as sampled,
     u.user_ns,
     u.system_ns,
     u.user_ns + u.system_ns as cpu_ns,
@@ -310,8 +308,7 @@ select
     (case when u.provenance = 'acct' then 1 end) is not null as with_ticks,
     (case when u.provenance is null then 1 end) is not null as without_usage,
     (case when u.usage_complete = 0 then 1 end) is not null as usage_partial,
-    (case when u.provenance = 'taskstats' and coalesce(u.run_ns, 0) < u.tick_ns
-        then 1 end) is not null as sampled,
+    (case when u.provenance = 'taskstats' and u.below_tick = 1 then 1 end) is not null as sampled,
     u.user_ns,
     u.system_ns,
     u.user_ns + u.system_ns as cpu_ns,
@@ -384,8 +381,7 @@ select
     (case when u.provenance = 'acct' then 1 end) is not null as with_ticks,
     (case when u.provenance is null then 1 end) is not null as without_usage,
     (case when u.usage_complete = 0 then 1 end) is not null as usage_partial,
-    (case when u.provenance = 'taskstats' and coalesce(u.run_ns, 0) < u.tick_ns
-        then 1 end) is not null as sampled,
+    (case when u.provenance = 'taskstats' and u.below_tick = 1 then 1 end) is not null as sampled,
     u.user_ns,
     u.system_ns,
     u.user_ns + u.system_ns as cpu_ns,

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from tests.support.given import Warehouse
+from pathlib import Path
+
+import pytest
+
+from elsa.store import rollups
+from elsa.units import HOUR_NS
+from tests.support.given import REAL, Warehouse
 
 
 def test_command_and_fork_flag_are_the_key_as_in_sa(warehouse: Warehouse) -> None:
@@ -80,3 +86,33 @@ def test_sums_and_peaks_of_taskstats_say_how_many_processes_they_include(
     rows = warehouse.rows(f"select {columns} from user_usage order by uid")
     assert tuple(rows[0].values()) == (2, 1, 2, 1, 0.024, 0.024001, *told[1:])
     assert tuple(rows[1].values())[:6] == (0, 1, 0, 0, 0.01, 0.01)
+
+
+@pytest.mark.parametrize("rolled", [False, True], ids=["from processes", "from rollups"])
+def test_process_that_ran_for_a_tick_is_not_sampled_though_less_was_left_at_its_end(
+    warehouse: Warehouse, tmp_path: Path, rolled: bool
+) -> None:
+    warehouse.process(1, seconds=100)
+    warehouse.interval(1, until=60, run_ns=50_000_000)
+    warehouse.usage(1, run_ns=51_000_000)
+    warehouse.process(2)
+    warehouse.usage(2, run_ns=3_999_999)
+    warehouse.process(3, seconds=100)  # in the job until its counters were read
+    warehouse.read(3, at=50, run_ns=50_000_000)
+    warehouse.usage(3, run_ns=50_500_000)
+    warehouse.job(1, members=(1, 2))
+    warehouse.stay(1, 3, until=50)
+    if rolled:
+        now_ns = REAL + 48 * HOUR_NS
+        assert rollups.refresh(warehouse.connection, tmp_path / "elsa.db", now_ns)
+    for view in (
+        "command_usage",
+        "user_usage",
+        "job_usage",
+        "job_command_usage",
+        "job_user_usage",
+    ):
+        assert warehouse.row(f"select with_usage, sampled from {view}") == {
+            "with_usage": 3,
+            "sampled": 1,
+        }, view

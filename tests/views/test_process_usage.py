@@ -80,6 +80,7 @@ def test_a_process_with_a_record_shows_both_sources_in_raw_and_human_units(
         "before_first_start": None,
         "in_job": 0,
         "tick_ns": 4_000_000,
+        "below_tick": 1,
         **dict.fromkeys(USAGE),
         "minor_faults": 40,
         "major_faults": 2,
@@ -102,7 +103,7 @@ def test_what_is_unknown_of_a_running_process_is_null_and_never_zero(warehouse: 
         "started_ns",
         "started_at",
     }
-    assert known == identity | {"state", "origin", "class", "in_job", "tick_ns"}
+    assert known == identity | {"state", "origin", "class", "in_job", "tick_ns", "below_tick"}
     assert (row["state"], row["class"], row["command"], row["uid"]) == (
         "running",
         "running",

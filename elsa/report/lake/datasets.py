@@ -44,7 +44,7 @@ OF_PROCESS_INTERVALS = {name: f"in_intervals_{name}" for name in USED}
 """The columns of a process with the part of them that its intervals have."""
 _ELAPSED = "({}.elapsed_ns + 500) / 1000"
 SUMMED = (
-    *("process_id", "acct_id", "state", "record", "provenance", "usage_complete", "tick_ns"),
+    *("process_id", "acct_id", "state", "record", "provenance", "usage_complete", "below_tick"),
     *("elapsed_us", *_RECORDED, *_COUNTED, *_PEAKS, "threads"),
 )
 """The columns that sums over rows need."""
@@ -78,7 +78,7 @@ _OF_PROCESS = (
     *("process_id", "acct_id", "boot_id", "pid", "parent_process_id", "ppid", "command"),
     *("forked_only", "superuser", "dumped_core", "killed", "uid", "gid", "tty"),
     *("start_ns", "end_ns", "started_ns", "ended_ns", "elapsed_us", *_RECORDED, "swaps", "mem_kib"),
-    *("provenance", *_COUNTED, *_PEAKS, "threads", "usage_complete", "tick_ns"),
+    *("provenance", *_COUNTED, *_PEAKS, "threads", "usage_complete", "tick_ns", "below_tick"),
     *("exit_status", "exit_code", "exit_signal", "state", "origin", "end_source"),
     *("ended_inferred", "record", "class", "before_first_start", "in_job", *_PROGRAM),
 )
